@@ -1,0 +1,1 @@
+"""One subcommand per file, each a paragraph: parse, call the engine, report, write."""

@@ -1,0 +1,46 @@
+"""``recon compare``: is the identity true here?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from recon_cli import options
+
+
+@click.command("compare")
+@options.likelihood
+@options.sigmas
+@click.option("--loss", type=options.LossWord(), metavar="NAME", help="Set against this loss instead of the likelihood's own.")
+@options.data
+@click.option(
+    "--recon", type=options.SourceWord(), default="pca", show_default="pca:16", metavar="SOURCE",
+    help="pca:K, mean, noise:S, or a file of your model's output.",
+)  # fmt: skip
+@options.binarize
+@options.device
+@click.option("--dtype", default="auto", show_default=True, metavar="auto|float32|float64|...", help="Of both sides.")
+@options.seed
+@options.format
+def command(
+    chosen: Any, sigmas: Any, loss: Any, data: str, recon: str, binarize: str | None,
+    device: str, dtype: str, seed: int, format: str,
+) -> None:  # fmt: skip
+    """Measure loss and likelihood on real data, values and gradients.
+
+    Without arguments: gaussian against squared error on the bundled digits, and bernoulli against
+    binary cross-entropy on the same made 0 or 1. Exits with 1 where a loss is not the likelihood.
+
+    \b
+      recon compare --sigma 0.5
+      recon compare --data x.npy --recon xhat.npy --likelihood laplace:scale=0.1
+      recon compare --likelihood gaussian --loss l1
+    """
+    from recon_cli.comparison import compare_sources
+
+    found = compare_sources(
+        data, recon, [*chosen, *options.gaussians(sigmas)],
+        loss=loss, binarize=binarize, device=device, dtype=dtype, seed=seed,
+    )  # fmt: skip
+    options.show(found.report(), format)

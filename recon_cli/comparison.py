@@ -1,0 +1,405 @@
+"""Is it true here? The identity measured on data: values and gradients, element by element.
+
+``measure`` is the one function that touches elements, and a :class:`Tally` is what it saw. Tallies
+add, which is the whole of chunking.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any
+
+from recon_cli import devices, likelihoods, sources
+from recon_cli.errors import ReconError
+from recon_cli.likelihood import UNIT, Interval, Likelihood, as_tensor, wide
+from recon_cli.losses import Loss, shapes_differ
+from recon_cli.report import Column, Report, Table
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+CHUNK = 1 << 18  # elements: every temporary of a chunk stays in a CPU's cache
+SAMPLE = 1 << 20  # ratios kept for their median
+ROUNDING = 4.0  # a true claim is off by fewer rounding errors of its own terms than this
+PROPORTIONAL = 64.0  # gradients are proportional if their ratio varies by fewer units of rounding than this
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What was seen on some elements of the identity. ``Tally + Tally`` is what was seen on both.
+
+    Sums over elements, in float64: ``nll``, ``loss``, ``offset``, ``gap`` (nats), and of the gradients'
+    products, ``cross`` = sum of d nll * d loss, ``nll_square``, ``loss_square``. ``worst`` is the claim's
+    largest error in rounding errors of its own terms; ``ratios`` is a sample of d nll / d loss.
+    """
+
+    elements: int = 0
+    nll: float = 0.0
+    loss: float = 0.0
+    offset: float = 0.0
+    gap: float = 0.0
+    cross: float = 0.0
+    nll_square: float = 0.0
+    loss_square: float = 0.0
+    ratio_elements: int = 0
+    ratio_excluded: int = 0
+    worst: float = field(default=0.0, metadata={"add": max})
+    ratio_min: float = field(default=math.inf, metadata={"add": min})
+    ratio_max: float = field(default=-math.inf, metadata={"add": max})
+    ratios: tuple[Tensor, ...] = ()
+
+    def __add__(self, other: Tally) -> Tally:
+        def joined(name: str, add: Any) -> Any:
+            mine, theirs = getattr(self, name), getattr(other, name)
+            return add(mine, theirs) if add else mine + theirs
+
+        return Tally(**{part.name: joined(part.name, part.metadata.get("add")) for part in fields(self)})
+
+
+def measure(
+    likelihood: Likelihood, x: Tensor, mu: Tensor, loss: Loss | None = None, claim: Likelihood | None = None, stride: int = 1
+) -> Tally:
+    """Both sides of -log p = slope * loss + offset + gap on every element of ``x`` and ``mu``.
+
+    Values come from ``likelihood.nll`` and from the loss itself, gradients of both from autograd, with
+    respect to what the loss takes (mu, or logits), in the dtype and on the device of the tensors.
+
+    loss
+        the likelihood's own, if not given. Of a loss that it does not claim only the values and the
+        gradients are measured.
+    claim
+        whose slope, offset and gap are put to the test: the likelihood's own, if not given.
+    stride
+        every ``stride``-th ratio is kept for the median.
+    """
+    import torch
+
+    loss, claim = loss or likelihood.loss, claim or likelihood
+    point = loss.link.forward(mu).detach().requires_grad_()
+    nll = likelihood.nll_raw(x, point) if loss.link == likelihood.link else likelihood.nll(x, loss.link.inverse(point))
+    value = loss(x, point)
+    of_nll, of_loss = (wide(torch.autograd.grad(side.sum(), point)[0]) for side in (nll, value))
+    nll, value = wide(nll.detach()), wide(value.detach())
+    excluded = (of_nll == 0) & (of_loss == 0)
+    ratio = (of_nll / of_loss)[~excluded]
+    seen = Tally(
+        elements=x.numel(),
+        nll=nll.sum().item(),
+        loss=value.sum().item(),
+        cross=(of_nll * of_loss).sum().item(),
+        nll_square=of_nll.square().sum().item(),
+        loss_square=of_loss.square().sum().item(),
+        ratio_elements=ratio.numel(),
+        ratio_excluded=int(excluded.sum()),
+        ratio_min=ratio.min().item() if ratio.numel() else math.inf,
+        ratio_max=ratio.max().item() if ratio.numel() else -math.inf,
+        ratios=(ratio[::stride].cpu(),),
+    )
+    if loss not in claim.losses:
+        return seen
+    mean = loss.link.inverse(point.detach())
+    terms = (float(claim.slope) * value, wide(claim.offset(x)), wide(claim.gap(mean)))
+    size = nll.abs() + sum(term.abs() for term in terms)
+    off = (nll - sum(terms)).abs() / (torch.finfo(x.dtype).eps * size)
+    return replace(
+        seen,
+        offset=terms[1].sum().item(),
+        gap=wide(likelihood.gap(mean)).sum().item(),
+        worst=off.where(size > 0, 0).max().item(),
+    )
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What was measured of one likelihood against one loss. Means over elements, in nats.
+
+    None means not measured: a loss that is not the likelihood's own has no slope, offset or gap.
+    """
+
+    likelihood: str
+    parameters: dict[str, float]
+    loss: str
+    data: str
+    elements: int
+    nll: float
+    loss_value: float
+    slope: float | None
+    offset: float | None
+    gap: float | None
+    worst: float | None
+    ratio_min: float | None
+    ratio_median: float | None
+    ratio_max: float | None
+    ratio_elements: int
+    ratio_excluded: int
+    cosine: float | None
+    proportional: bool
+    holds: bool
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Rows of the identity table and what they mean. Comparisons add: rows after rows."""
+
+    rows: tuple[Identity, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def __add__(self, other: Comparison) -> Comparison:
+        return Comparison(self.rows + other.rows, self.notes + other.notes)
+
+    @property
+    def holds(self) -> bool:
+        """Whether every row's loss is its likelihood, in value and in gradient."""
+        return all(row.holds for row in self.rows)
+
+    def report(self) -> Report:
+        """As ``recon compare`` prints it."""
+        good = sum(row.holds for row in self.rows)
+        several = f"{good} of {len(self.rows)} hold: " if len(self.rows) > 1 else ""
+        verdict = (
+            "holds: the loss is the likelihood, times its slope, plus what cannot move a gradient"
+            if self.holds
+            else "refuted: " + "; ".join(why(row) for row in self.rows if not row.holds)
+        )
+        rows = [vars(row) for row in self.rows]
+        return Report("compare", [Table("identity", COLUMNS, rows)], self.notes, several + verdict, self.holds)
+
+
+VALUES = "−log p(x|μ) = a · loss + b(x) + c(μ): means over elements, in nats"
+GRADIENTS = "∂nll/∂loss: both gradients by autograd, element by element"
+COLUMNS = (
+    Column("likelihood", "likelihood", "*"),
+    Column("parameters", "noise", "*"),
+    Column("loss", "loss", "*"),
+    Column("data", "data", VALUES),
+    Column("elements", "elements", VALUES),
+    Column("nll", "−log p(x|μ)", VALUES),
+    Column("slope", "= a", VALUES),
+    Column("loss_value", "· loss", VALUES),
+    Column("offset", "+ b(x)", VALUES),
+    Column("gap", "+ c(μ)", VALUES),
+    Column("worst", "off by (roundings)", VALUES),
+    Column("ratio_min", "smallest", GRADIENTS),
+    Column("ratio_median", "median", GRADIENTS),
+    Column("ratio_max", "largest", GRADIENTS),
+    Column("ratio_elements", "on elements", GRADIENTS),
+    Column("ratio_excluded", "both zero", GRADIENTS),
+    Column("cosine", "cosine", GRADIENTS),
+    Column("proportional", "proportional", GRADIENTS),
+    Column("holds", "holds", GRADIENTS),
+)
+
+
+def compare(
+    x: Any,
+    mu: Any,
+    *sides: Likelihood,
+    loss: Loss | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    data: str = "data",
+    clip: bool = False,
+) -> Comparison:
+    """Measure each likelihood in ``sides`` against its own loss, or against ``loss``, on all of ``x`` and ``mu``.
+
+    Arrays or tensors of one shape, the first axis counting samples. ``data`` names them in the result.
+    ``clip`` keeps means that are outside a likelihood's domain just inside it, and says how many.
+
+    A likelihood that has a relaxation (bernoulli on grey levels) is measured as that, because its own
+    expression is no density there; the row does not hold, and says by how much.
+
+    Raises ReconError for shapes that differ, values outside the support or domain, and a device that
+    is not there.
+
+    >>> from recon_cli.likelihoods.gaussian import Gaussian
+    >>> compare([[0.0, 1.0]], [[0.5, 0.5]], Gaussian(sigma=0.5), device="cpu").rows[0].slope
+    2.0
+    """
+    x, mu = as_tensor(x), as_tensor(mu)
+    if x.shape != mu.shape:
+        raise shapes_differ(x.shape, mu.shape)
+    if not x.numel():
+        raise ReconError("There is nothing to compare: the data are empty.")
+    where, precision = devices.device(device), devices.dtype(dtype, x)
+    return sum((_side(x, mu, side, loss, where, precision, data, clip) for side in sides), Comparison())
+
+
+def compare_sources(
+    data: str = "digits",
+    recon: str = "pca",
+    sides: Sequence[Likelihood] = (),
+    *,
+    loss: Loss | None = None,
+    binarize: str | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    seed: int = 0,
+) -> Comparison:
+    """``compare`` on sources named as on the command line.
+
+    Without ``sides``: gaussian, and bernoulli on the same data made 0 or 1 (where they allow it).
+    """
+
+    def one(sides: Sequence[Likelihood], binarize: str | None) -> Comparison:
+        pair = sources.pair(data, recon, seed=seed, binarize=binarize)
+        how = {"loss": loss, "device": device, "dtype": dtype, "data": pair.named, "clip": pair.fitted}
+        return Comparison(notes=(pair.described,)) + compare(pair.x, pair.mu, *sides, **how)
+
+    if sides:
+        return one(sides, binarize)
+    gaussian = one([likelihoods.parse("gaussian")], binarize)
+    if loss is not None or not _grey(data, recon):
+        return gaussian
+    bernoulli = one([likelihoods.parse("bernoulli")], binarize or "threshold")
+    return gaussian + Comparison(bernoulli.rows, (f"bernoulli is measured on {bernoulli.rows[0].data}.", *bernoulli.notes[1:]))
+
+
+def _grey(data: str, recon: str) -> bool:
+    pair = sources.pair(data, recon)
+    return bool(UNIT.contains(as_tensor(pair.x)).all()) and (pair.fitted or bool(UNIT.contains(as_tensor(pair.mu)).all()))
+
+
+def _side(
+    x: Tensor, mu: Tensor, claim: Likelihood, loss: Loss | None, device: Any, dtype: Any, data: str, clip: bool
+) -> Comparison:
+    loss = loss or claim.loss
+    notes = []
+    side = claim
+    if claim.relaxation and not claim.support.contains(x).all():
+        relaxed = likelihoods.parse(claim.relaxation)
+        if relaxed.support.contains(x).all():
+            side = relaxed
+            notes.append(_no_density(claim, relaxed, x))
+    check(x, side.support, f"the data ({data})", f"{side.name} allows")
+    if clip:
+        mu, moved = inside(mu, side.domain)
+        if moved:
+            notes.append(f"{moved:,} of {mu.numel():,} reconstructed means were moved into {claim.name}'s {claim.domain}.")
+    check(mu, side.domain, "the reconstruction", f"{side.name}'s mean lies in")
+    x, mu = x.to(device, dtype), mu.to(device, dtype)
+    stride = -(-x.numel() // SAMPLE)
+    tally = sum((measure(side, *part, loss, claim, stride) for part in chunks(x, mu)), Tally())
+    row = identity(claim, loss, tally, dtype, data)
+    return Comparison((row,), (*notes, *meaning(row, claim, side, loss, x, mu)))
+
+
+def chunks(*tensors: Tensor) -> Iterator[list[Tensor]]:
+    """Pieces of tensors of one shape, flat, small enough for the cache."""
+    flat = [tensor.reshape(-1) for tensor in tensors]
+    for start in range(0, len(flat[0]), CHUNK):
+        yield [tensor[start : start + CHUNK] for tensor in flat]
+
+
+def identity(claim: Likelihood, loss: Loss, tally: Tally, dtype: Any, data: str) -> Identity:
+    """The row that a tally amounts to."""
+    import torch
+
+    eps = torch.finfo(dtype).eps
+    own, n, seen = loss in claim.losses, tally.elements, tally.ratio_elements > 0
+    slope = float(claim.slope) if own else None
+    median = torch.cat(tally.ratios).median().item() if seen else None
+    middle = slope if slope is not None else median
+    spread = max(tally.ratio_max - middle, middle - tally.ratio_min) if middle is not None and seen else 0.0
+    proportional = seen and spread <= PROPORTIONAL * eps * abs(middle or 0.0)
+    power = math.sqrt(tally.nll_square) * math.sqrt(tally.loss_square)
+    return Identity(
+        likelihood=claim.name,
+        parameters={key: float(value) for key, value in claim.parameters.items()},
+        loss=loss.name,
+        data=data,
+        elements=n,
+        nll=tally.nll / n,
+        loss_value=tally.loss / n,
+        slope=slope,
+        offset=tally.offset / n if own else None,
+        gap=tally.gap / n if own else None,
+        worst=tally.worst if own else None,
+        ratio_min=tally.ratio_min if seen else None,
+        ratio_median=median,
+        ratio_max=tally.ratio_max if seen else None,
+        ratio_elements=tally.ratio_elements,
+        ratio_excluded=tally.ratio_excluded,
+        cosine=min(1.0, max(-1.0, tally.cross / power)) if power else None,
+        proportional=proportional,
+        holds=own and proportional and tally.worst < ROUNDING,
+    )
+
+
+def check(values: Tensor, allowed: Interval, what: str, rule: str) -> None:
+    """Raise ReconError unless every value is ``allowed``, saying how many are not and where the first is."""
+    bad = ~allowed.contains(values)
+    if bad.any():
+        first = tuple(bad.nonzero()[0].tolist())
+        raise ReconError(
+            f"{int(bad.sum()):,} of {values.numel():,} values of {what} are outside what {rule}, {allowed}: "
+            f"they run from {values.min().item():g} to {values.max().item():g}, "
+            f"the first at index {first} is {values[first].item():g}.",
+            "Scale the values, or choose a likelihood for real numbers (gaussian, laplace).",
+        )
+
+
+def inside(mu: Tensor, domain: Interval) -> tuple[Tensor, int]:
+    """Means moved inside a bounded domain, a thousandth of its width from the ends, and how many moved."""
+    if not math.isfinite(domain.high - domain.low):
+        return mu, 0
+    margin = (domain.high - domain.low) / 1000
+    kept = mu.clamp(domain.low + margin, domain.high - margin)
+    return kept, int((kept != mu).sum())
+
+
+def _no_density(claim: Likelihood, relaxed: Likelihood, x: Tensor) -> str:
+    share = 1 - claim.support.contains(x).double().mean().item()
+    return (
+        f"{claim.name} is no likelihood of these data: {share:.0%} of the values are neither 0 nor 1, and there its "
+        f"expression does not integrate to one. The row measures {relaxed.name}, the same expression normalised; the "
+        f"gap is what the loss leaves out. Either use --likelihood {relaxed.name}, which closes it, "
+        f"or make the data 0 or 1: --binarize threshold, or --binarize sample."
+    )
+
+
+def why(row: Identity) -> str:
+    """In a few words, why a row does not hold."""
+    pair = f"{row.loss} and {row.likelihood}"
+    if row.ratio_min is None:
+        return f"{pair}: every gradient is zero, so there is nothing to compare"
+    ratio = f"d nll / d loss runs from {row.ratio_min:.4g} to {row.ratio_max:.4g}"
+    if row.gap:
+        return f"{pair} differ by a gap that depends on mu ({row.gap:.4g} nats per element): not proportional, {ratio}"
+    if not row.proportional:
+        return f"{pair} are not proportional: {ratio}"
+    if row.slope is None:
+        return f"{pair} are proportional here, but the one is not the other's loss"
+    return f"{pair} differ by {row.worst:.3g} rounding errors"
+
+
+def meaning(row: Identity, claim: Likelihood, side: Likelihood, loss: Loss, x: Tensor, mu: Tensor) -> list[str]:
+    """What a row means in practice, in a few sentences."""
+    if not row.holds or row.slope is None:
+        if row.ratio_min is None or row.cosine is None:
+            return []
+        return [
+            f"{loss.name} against {claim.name}: one unit of its gradient is worth {row.ratio_min:.4g} to "
+            f"{row.ratio_max:.4g} of the likelihood's, so no learning rate makes them equal; "
+            f"the cosine between the two gradients is {row.cosine:.6f}."
+        ]
+    elements = x[0].numel()
+    beta = 1 / row.slope
+    half = f", ½ {loss.name} with β = {loss.convention * beta:.6g}" if loss.convention != 1 else ""
+    noise = ", ".join(f"{key} = {value:g}" for key, value in row.parameters.items())
+    said = [
+        f"{claim} is {loss.name} × {row.slope:.6g}. Under SGD that is a learning rate × {row.slope:.6g} on the summed "
+        f"loss, × {row.slope * elements:.6g} on its mean over the {elements:,} elements of a sample. "
+        f"In a VAE it is summed {loss.name} + β KL with β = {beta:.6g}{half}."
+    ]
+    if not noise:
+        return [f"{claim} has no noise parameter: {loss.name} is its nll, so β on the KL means what it says."]
+    try:
+        best = type(claim).fit(x, mu)
+    except ReconError:
+        return [*said, f"The reconstruction is perfect: the data would choose no {claim.name} noise at all."]
+    chosen = ", ".join(f"{key} = {value:.6g}" for key, value in best.parameters.items())
+    least = sum(wide(best.nll(*part)).sum().item() for part in chunks(x, mu)) / row.elements
+    cost = row.nll - least
+    return [*said, f"The data would choose {chosen}; {noise} costs {cost:.4g} nats per element more, {cost * elements:.4g} a sample."]

@@ -1,0 +1,44 @@
+"""Where and in which precision to compute: words to torch's objects, and what is not there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from recon_cli.errors import ReconError
+
+if TYPE_CHECKING:
+    import torch
+
+DTYPES = ("auto", "float64", "float32", "bfloat16", "float16")
+
+
+def device(word: str = "auto") -> torch.device:
+    """``auto`` (a GPU where there is one), ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
+
+    Raises ReconError for a device that this machine, or this build of torch, does not have.
+    """
+    import torch
+
+    cuda, mps = torch.cuda.device_count() if torch.cuda.is_available() else 0, torch.backends.mps.is_available()
+    kind, _, index = word.partition(":")
+    if word == "auto":
+        return torch.device("cuda" if cuda else "mps" if mps else "cpu")
+    here = ["cpu", *(f"cuda:{i}" for i in range(cuda)), *["mps"] * mps]
+    if kind not in ("cpu", "cuda", "mps") or (index and not index.isdecimal()):
+        raise ReconError(f"There is no kind of device named {word!r}.", "Allowed: auto, cpu, cuda, cuda:N, mps.")
+    if word not in here and not (word == "cuda" and cuda):
+        raise ReconError(
+            f"This machine has no {word} that torch {torch.__version__} can use.",
+            f"It has {', '.join(here)}; --device auto takes the best of them.",
+        )
+    return torch.device(word)
+
+
+def dtype(word: str = "auto", of: object = None) -> torch.dtype:
+    """A floating dtype by name; ``auto`` is that of the data where they are floats, else float32."""
+    import torch
+
+    if word not in DTYPES:
+        raise ReconError(f"There is no precision named {word!r}.", f"Allowed: {', '.join(DTYPES)}.")
+    name = str(getattr(of, "dtype", "")).rpartition(".")[2] if word == "auto" else word
+    return getattr(torch, name if name in DTYPES else "float32")

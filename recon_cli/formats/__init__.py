@@ -1,0 +1,45 @@
+"""One way of writing a report per file: each defines ``write(report, file)``.
+
+Here is what they share: how a value is spelled.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any, TextIO
+
+from recon_cli import registry
+from recon_cli.report import Column, Report, Table
+
+
+def names() -> list[str]:
+    """Every format there is, by listing this folder."""
+    return registry.names("formats")
+
+
+def write(report: Report, format: str, file: TextIO) -> None:
+    """Write ``report`` to ``file``. Raises ReconError, naming the nearest, for an unknown format."""
+    registry.load("formats", format).write(report, file)
+
+
+def spell(value: Any, digits: int | None = None) -> str:
+    """A value as text: floats with all their digits, or ``digits`` significant ones; None as nothing."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return repr(value) if digits is None or not math.isfinite(value) else f"{value:.{digits}g}"
+    if isinstance(value, int):
+        return str(value) if digits is None else f"{value:,}"
+    if isinstance(value, Mapping):
+        return ",".join(f"{key}={spell(item, digits)}" for key, item in value.items())
+    return str(value)
+
+
+def panels(table: Table) -> Iterable[tuple[str, list[Column]]]:
+    """The narrow tables that a wide one is shown as: (title, columns) each."""
+    shown = [column for column in table.columns if column.panel is not None]
+    for title in dict.fromkeys(column.panel for column in shown if column.panel != "*"):
+        yield title or table.title, [column for column in shown if column.panel in ("*", title)]

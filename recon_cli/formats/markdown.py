@@ -1,0 +1,56 @@
+"""Tables for a README, an issue or a notebook."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TextIO
+
+from recon_cli.formats import panels, spell
+from recon_cli.report import Formula, Report, Table
+
+
+def write(report: Report, file: TextIO) -> None:
+    """GitHub's Markdown: formulas between dollars, six digits, an unmeasured cell empty."""
+    parts = [block for table in report.tables for block in blocks(table)]
+    parts += [f"> {note}" for note in report.notes]
+    if report.verdict:
+        parts.append(f"**{report.verdict}**")
+    file.write("\n\n".join(parts) + "\n")
+
+
+def blocks(table: Table) -> list[str]:
+    """The parts of a table, each a string of lines."""
+    if table.layout == "steps":
+        return steps(table)
+    found = []
+    for title, columns in panels(table):
+        rows = [[cell(row.get(column.key)) for column in columns] for row in table.rows]
+        found += [f"### {title}"] if title else []
+        found.append(grid([column.title for column in columns], rows))
+    return found
+
+
+def grid(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A pipe table."""
+    lines = [titles, ["---"] * len(titles), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def steps(table: Table) -> list[str]:
+    """Numbered statements under the heading of what they are about."""
+    found: list[str] = []
+    subject = None
+    for row in table.rows:
+        if row["likelihood"] != subject:
+            subject = row["likelihood"]
+            found.append(f"### {subject}")
+        mark = {True: "checked", False: "**refuted**", None: "not checked"}[row["checked"]]
+        found.append(f"{row['step']}. {cell(row['statement'])}  \n   {row['because']} ({mark})")
+    return found
+
+
+def cell(value: Any) -> str:
+    """A value inside a pipe table."""
+    if isinstance(value, Formula):
+        return f"${value.latex}$".replace("|", r"\vert ")
+    return spell(value, 6).replace("|", r"\|")

@@ -1,0 +1,132 @@
+"""Tables for people, on a terminal or in a pipe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TextIO
+
+from rich import box
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table as Grid
+from rich.text import Text
+
+from recon_cli.formats import panels, spell
+from recon_cli.report import Column, Formula, Picture, Report, Table
+
+ASCII = str.maketrans(
+    {
+        **dict(zip("μσβηπΣ−·×∂", ["mu", "sigma", "beta", "eta", "pi", "sum", "-", "*", "x", "d"], strict=True)),
+        **dict(zip("²½√≤≥→–…✓✗∈ε", ["^2", "1/2", "sqrt", "<=", ">=", "->", "-", "...", "ok", "no", "in", "eps"], strict=True)),
+    }
+)
+COLOURS = {True: "green", False: "red", None: "dim"}
+
+
+def write(report: Report, file: TextIO) -> None:
+    """As wide as the terminal; colour and pictures only where there is one, plain ASCII where it must be."""
+    console = Console(file=file, highlight=False, soft_wrap=False)
+    page = Page(console, unicode=console.encoding.lower().startswith("utf"))
+    for table in report.tables:
+        page.steps(table) if table.layout == "steps" else page.grids(table)
+    if console.is_terminal and console.color_system and page.unicode:
+        for picture in report.pictures:
+            page.picture(picture)
+    for note in report.notes:
+        console.print(Padding(page.text(note), (0, 1, 1, 1)))
+    if report.verdict:
+        mark = "✓" if report.holds else "✗"
+        console.print(page.text(f" {mark} {report.verdict}", f"bold {COLOURS[report.holds]}"))
+
+
+class Page:
+    """Draws the parts of a report on one console."""
+
+    def __init__(self, console: Console, unicode: bool) -> None:
+        self.console = console
+        self.unicode = unicode
+
+    def text(self, text: str, style: str = "") -> Text:
+        """Text that this console can show."""
+        return Text(text if self.unicode else text.translate(ASCII), style)
+
+    def cell(self, value: Any) -> Text:
+        """A value as people read it: six digits, a dash for what was not measured."""
+        if isinstance(value, Formula):
+            return Text(value.unicode if self.unicode else value.text)
+        if value is None:
+            return self.text("–", "dim")
+        if isinstance(value, bool):
+            return self.text("✓ yes" if value else "✗ no", COLOURS[value])
+        return self.text(spell(value, 6))
+
+    def grids(self, table: Table) -> None:
+        """One grid for each panel, rows thinned to ``table.most``."""
+        rows = evenly(table.rows, table.most)
+        for title, columns in panels(table):
+            self.console.print()
+            if title:
+                self.console.print(self.text(f" {title}", "bold"))
+            self.console.print(self.grid(columns, rows))
+        if len(rows) < len(table.rows):
+            self.console.print(self.text(f" {len(rows)} of {len(table.rows)} rows; --format csv has them all.\n", "dim"))
+
+    def grid(self, columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> Grid:
+        """Columns of numbers to the right, of words to the left."""
+        drawn = Grid(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=True)
+        for column in columns:
+            values = [row.get(column.key) for row in rows]
+            number = all(isinstance(value, (int, float, type(None))) and not isinstance(value, bool) for value in values)
+            drawn.add_column(self.text(column.title), justify="right" if number else "left", no_wrap=number)
+        for row in rows:
+            drawn.add_row(*(self.cell(row.get(column.key)) for column in columns))
+        return drawn
+
+    def steps(self, table: Table) -> None:
+        """Numbered statements, each with its check and its reason, under the heading of what they are about."""
+        for subject in dict.fromkeys(row["likelihood"] for row in table.rows):
+            self.console.print()
+            self.console.print(self.text(f" {subject}", "bold"))
+            drawn = Grid.grid(padding=(0, 1))
+            drawn.add_column(justify="right", min_width=3)
+            drawn.add_column()
+            drawn.add_column()
+            for row in (row for row in table.rows if row["likelihood"] == subject):
+                mark = {True: "✓", False: "✗", None: " "}[row["checked"]]
+                body = self.cell(row["statement"])
+                body.stylize("bold")
+                body.append_text(self.text(f"\n{row['because']}\n", "dim"))
+                if row["checked"] is False:
+                    body.append_text(self.text("refuted\n", "bold red"))
+                drawn.add_row(str(row["step"]), self.text(mark, COLOURS[row["checked"]]), body)
+            self.console.print(drawn)
+
+    def picture(self, picture: Picture) -> None:
+        """Rows of grey images in half-blocks: two lines of pixels to a line of text."""
+        self.console.print(self.text(f" {picture.title}", "bold"))
+        wide = max(len(label) for label, _ in picture.rows)
+        for label, images in picture.rows:
+            width = len(images[0][0]) + 1
+            fitting = images[: max(1, (self.console.width - wide - 3) // width)]
+            for top in range(0, len(fitting[0]), 2):
+                line = self.text(f" {label if top == 0 else '':{wide}} ", "dim")
+                for image in fitting:
+                    pair = (image[top], image[top + 1] if top + 1 < len(image) else [0.0] * len(image[top]))
+                    for upper, lower in zip(*pair, strict=True):
+                        line.append("▀", f"{grey(upper)} on {grey(lower)}")
+                    line.append(" ")
+                self.console.print(line, no_wrap=True, crop=True)
+            self.console.print()
+
+
+def grey(brightness: float) -> str:
+    """A brightness in [0, 1] as a colour."""
+    level = round(255 * min(1.0, max(0.0, brightness)))
+    return f"#{level:02x}{level:02x}{level:02x}"
+
+
+def evenly(rows: Sequence[Mapping[str, Any]], most: int | None) -> Sequence[Mapping[str, Any]]:
+    """At most ``most`` of the rows, evenly spread, the first and the last among them."""
+    if most is None or len(rows) <= most:
+        return rows
+    return [rows[round(i * (len(rows) - 1) / (most - 1))] for i in range(most)]

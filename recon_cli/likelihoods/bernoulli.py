@@ -1,0 +1,62 @@
+"""Coin flips: the likelihood that binary cross-entropy is, where the data are 0 or 1."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from recon_cli.likelihood import BINARY, UNIT, Likelihood, elementwise
+from recon_cli.losses import BINARY_CROSS_ENTROPY, BINARY_CROSS_ENTROPY_WITH_LOGITS, LOGIT
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+
+@dataclass(frozen=True)
+class Bernoulli(Likelihood):
+    """-log p(x | mu) = -x log mu - (1 - x) log(1 - mu), for x in {0, 1} and mu in [0, 1].
+
+    mu is the probability of a 1; the decoder's raw output is its logit: Kingma and Welling (2014),
+    appendix C.1. On grey levels in [0, 1] the same expression is no density: its integral is not
+    one, and depends on mu; see ``continuous-bernoulli``.
+
+    >>> Bernoulli().nll(1.0, 0.5)
+    tensor(0.6931, dtype=torch.float64)
+    >>> Bernoulli().nll_raw(0.0, -20.0)
+    tensor(2.0612e-09, dtype=torch.float64)
+    """
+
+    loss = BINARY_CROSS_ENTROPY
+    raw_loss = BINARY_CROSS_ENTROPY_WITH_LOGITS
+    density = "mu**x*(1 - mu)**(1 - x)"
+    support = BINARY
+    domain = UNIT
+    link = LOGIT
+    relaxation = "continuous-bernoulli"
+
+    @elementwise
+    def nll(self, x: Tensor, mu: Tensor) -> Tensor:
+        on, off = mu.where(x > 0, 1), mu.where(x < 1, 0)  # 0 log 0 = 0, in the gradient too
+        return -(x * on.log() + (1 - x) * (-off).log1p())
+
+    @elementwise
+    def nll_raw(self, x: Tensor, raw: Tensor) -> Tensor:
+        return x * softplus(-raw) + (1 - x) * softplus(raw)
+
+    @property
+    def slope(self) -> float:
+        return 1.0
+
+    @elementwise
+    def offset(self, x: Tensor) -> Tensor:
+        return x.new_zeros(x.shape)
+
+    def sample(self, mu: Tensor, generator: Generator | None = None) -> Tensor:
+        return mu.bernoulli(generator=generator)
+
+
+def softplus(value: Tensor) -> Tensor:
+    """log(1 + e^value), never linear (torch's own is, above 20), its derivative the sigmoid at any size."""
+    from torch.nn.functional import logsigmoid
+
+    return -logsigmoid(-value)

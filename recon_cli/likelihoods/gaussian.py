@@ -1,0 +1,58 @@
+"""Constant noise: the likelihood that squared error assumes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from recon_cli.likelihood import Likelihood, Number, elementwise, log, parameter, positive, wide
+from recon_cli.losses import SQUARED_ERROR
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+
+@dataclass(frozen=True)
+class Gaussian(Likelihood):
+    """-log p(x | mu) = ((x - mu)/sigma)^2 / 2 + log sigma + log(2 pi)/2, for real x and mu.
+
+    sigma is the standard deviation, in units of x, one for all elements: Kingma and Welling (2014),
+    appendix C.2, with the network giving the mean alone.
+
+    >>> Gaussian(sigma=0.5).nll(1.0, 0.5)
+    tensor(0.7258, dtype=torch.float64)
+    >>> Gaussian(sigma=0.5).slope
+    2.0
+    """
+
+    sigma: float = parameter(1.0, "the standard deviation")
+
+    loss = SQUARED_ERROR
+    density = "exp(-((x - mu)/sigma)**2/2)/(sigma*sqrt(2*pi))"
+
+    @elementwise
+    def nll(self, x: Tensor, mu: Tensor) -> Tensor:
+        z = (x - mu) / self.sigma
+        return z * z / 2 + (log(self.sigma) + math.log(2 * math.pi) / 2)
+
+    @property
+    def slope(self) -> Number:
+        return 0.5 / self.sigma / self.sigma
+
+    @elementwise
+    def offset(self, x: Tensor) -> Tensor:
+        return x.new_zeros(x.shape) + (log(self.sigma) + math.log(2 * math.pi) / 2)
+
+    @classmethod
+    def fit(cls, x: Tensor, mu: Tensor) -> Gaussian:
+        """sigma^2 is the mean squared error."""
+        return cls(sigma=(wide(x) - wide(mu)).square().mean().sqrt().item())
+
+    @classmethod
+    def with_slope(cls, slope: float) -> Gaussian:
+        """sigma^2 = 1/(2 slope)."""
+        return cls(sigma=math.sqrt(0.5 / positive(slope)))
+
+    def sample(self, mu: Tensor, generator: Generator | None = None) -> Tensor:
+        return mu + self.sigma * mu.new_empty(mu.shape).normal_(generator=generator)

@@ -1,0 +1,175 @@
+"""Words on the command line that become objects, and the options that commands share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from recon_cli.errors import ReconError
+
+
+class LikelihoodWord(click.ParamType):
+    """``laplace:scale=0.2`` to a Likelihood."""
+
+    name = "likelihood"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        from recon_cli import likelihoods
+
+        return likelihoods.parse(value) if isinstance(value, str) else value
+
+    def shell_complete(self, ctx: Any, param: Any, incomplete: str) -> list[Any]:
+        return complete("likelihoods", incomplete)
+
+
+class LossWord(click.ParamType):
+    """``mse`` to a Loss."""
+
+    name = "loss"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        from recon_cli import losses
+
+        return losses.find(value) if isinstance(value, str) else value
+
+    def shell_complete(self, ctx: Any, param: Any, incomplete: str) -> list[Any]:
+        from click.shell_completion import CompletionItem
+
+        from recon_cli.losses import LOSSES
+
+        words = [word for loss in LOSSES for word in (loss.name, *loss.aliases)]
+        return [CompletionItem(word) for word in words if word.startswith(incomplete)]
+
+
+class SourceWord(click.ParamType):
+    """A path or the name of a source; stays a word, completes to either."""
+
+    name = "source"
+
+    def shell_complete(self, ctx: Any, param: Any, incomplete: str) -> list[Any]:
+        from click.shell_completion import CompletionItem
+
+        return [*complete("sources", incomplete), CompletionItem(incomplete, type="file")]
+
+
+class FormatWord(click.ParamType):
+    """The name of an output format; checked before any work."""
+
+    name = "format"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> str:
+        from recon_cli import registry
+        from recon_cli.errors import unknown
+
+        known = registry.names("formats")
+        if value not in known:
+            raise unknown("format", value, known)
+        return value
+
+    def get_metavar(self, *param_and_context: Any) -> str:
+        from recon_cli import registry
+
+        return "|".join(registry.names("formats"))
+
+    def shell_complete(self, ctx: Any, param: Any, incomplete: str) -> list[Any]:
+        return complete("formats", incomplete)
+
+
+class Numbers(click.ParamType):
+    """``0.1,0.5,1`` to a list of finite numbers."""
+
+    name = "number,..."
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        from recon_cli.likelihood import as_number
+
+        if not isinstance(value, str):
+            return value
+        return [as_number(param.opts[0], part.strip()) for part in value.split(",")]
+
+
+class Shape(click.ParamType):
+    """``1x28x28`` to a tuple of positive whole numbers."""
+
+    name = "shape"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        sizes = value.lower().replace("×", "x").split("x")
+        if not all(size.isdecimal() and int(size) > 0 for size in sizes):
+            raise ReconError(f"{value!r} is no shape.", "Write the sizes of one sample, as in --shape 1x28x28.")
+        return tuple(int(size) for size in sizes)
+
+
+def complete(folder: str, incomplete: str) -> list[Any]:
+    """The names in a registry that begin with what was typed."""
+    from click.shell_completion import CompletionItem
+
+    from recon_cli import registry
+
+    return [CompletionItem(name) for name in registry.names(folder) if name.startswith(incomplete)]
+
+
+likelihood = click.option(
+    "--likelihood",
+    "chosen",
+    type=LikelihoodWord(),
+    multiple=True,
+    metavar="NAME[:PARAM=VALUE]",
+    help="A noise model, as in laplace:scale=0.2; repeatable.",
+)
+sigmas = click.option(
+    "--sigma",
+    "sigmas",
+    type=Numbers(),
+    multiple=True,
+    metavar="NUMBER[,...]",
+    help="Short for --likelihood gaussian:sigma=NUMBER; a list, or repeated, for several.",
+)
+seed = click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Of every random draw.")
+device = click.option(
+    "--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:N]|mps", help="Where to compute."
+)
+format = click.option(
+    "--format",
+    "format",
+    type=FormatWord(),
+    default="table",
+    show_default=True,
+    help="How to write the result.",
+)
+
+
+data = click.option(
+    "--data",
+    type=SourceWord(),
+    default="digits",
+    show_default=True,
+    metavar="SOURCE",
+    help="digits (bundled), x.npy, x.npz or x.npz:NAME.",
+)
+binarize = click.option(
+    "--binarize",
+    type=click.Choice(["threshold", "sample"]),
+    help="Make grey levels 0 or 1: 1 above one half, or with that probability.",
+)
+
+
+def gaussians(sigmas: Any) -> list[Any]:
+    """The likelihoods that ``--sigma`` is short for."""
+    from recon_cli.likelihoods.gaussian import Gaussian
+
+    return [Gaussian(sigma=value) for group in sigmas for value in group]
+
+
+def show(report: Any, format: str) -> None:
+    """Write a report to standard output, and exit with 0 if it holds, with 1 if not."""
+    import sys
+
+    from recon_cli import formats
+
+    formats.write(report, format, sys.stdout)
+    sys.stdout.flush()
+    click.get_current_context().exit(0 if report.holds else 1)

@@ -1,0 +1,40 @@
+"""A folder is a registry: the name on the command line is the file's name.
+
+``names`` lists a folder and imports nothing; ``load`` imports one file. Adding a likelihood, a
+source, a format or a command is adding a file: there is no list to edit.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from types import ModuleType
+
+from recon_cli.errors import unknown
+
+ROOT = __name__.rpartition(".")[0]
+
+
+def names(folder: str) -> list[str]:
+    """The names that ``folder`` registers, sorted, spelled as on the command line (``student-t``)."""
+    paths = [f"{path}/{folder}" for path in importlib.import_module(ROOT).__path__]
+    files = (file.name for file in pkgutil.iter_modules(paths))
+    return sorted(name.replace("_", "-") for name in files if not name.startswith("_"))
+
+
+def load(folder: str, name: str) -> ModuleType:
+    """Import the file that registers ``name``. Raises ReconError, naming the nearest, if there is none."""
+    known = names(folder)
+    if name not in known:
+        raise unknown(folder.rstrip("s"), name, known)
+    return importlib.import_module(f"{ROOT}.{folder}.{name.replace('-', '_')}")
+
+
+def only_class(module: ModuleType, base: type) -> type:
+    """The one subclass of ``base`` that ``module`` defines."""
+    (found,) = (
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, base) and value.__module__ == module.__name__
+    )
+    return found

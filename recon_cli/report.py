@@ -1,0 +1,75 @@
+"""What a command found, as plain data. Numbers stay numbers until a format writes them.
+
+``None`` means "not measured" and is never written as 0. A :class:`Formula` stays a formula: each
+format takes the spelling that it can show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Formula:
+    """One formula in three spellings: for programs, for a terminal, for a paper."""
+
+    text: str
+    unicode: str
+    latex: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its key in JSON, and how people see it.
+
+    panel
+        wide tables are shown as several narrow ones, one a panel; a column whose panel is ``"*"``
+        opens every one of them, and one whose panel is None is written but not shown.
+    """
+
+    key: str
+    title: str
+    panel: str | None = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under one name.
+
+    layout
+        ``"grid"``, or ``"steps"`` for numbered statements with their reasons.
+    most
+        on a terminal, at most this many rows, evenly spread (every other format has all of them).
+    """
+
+    name: str
+    columns: Sequence[Column]
+    rows: Sequence[Mapping[str, Any]]
+    title: str = ""
+    layout: str = "grid"
+    most: int | None = None
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Grey images side by side: ``rows[i][j]`` is an image, a list of lines of brightness in [0, 1]."""
+
+    title: str
+    rows: Sequence[tuple[str, Sequence[Sequence[Sequence[float]]]]]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a command found: tables, what they mean in words, and whether it holds (the exit code)."""
+
+    command: str
+    tables: Sequence[Table]
+    notes: Sequence[str] = ()
+    verdict: str = ""
+    holds: bool = True
+    pictures: Sequence[Picture] = field(default=())

@@ -1,0 +1,173 @@
+"""One origin of data, or of reconstructions of data, per file.
+
+On the command line a source is a path, whose suffix says which file reads it (``x.npy``), or a name
+with what it needs after a colon (``digits``, ``pca:16``, ``npy:x.dat``).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy
+
+from recon_cli import registry
+from recon_cli.errors import ReconError, unknown
+from recon_cli.losses import shapes_differ, spell
+
+Array = numpy.ndarray
+
+
+class Source(ABC):
+    """An origin of arrays whose first axis counts the samples. Each file here defines one.
+
+    argument
+        what follows the name on the command line, or the path.
+    """
+
+    def __init__(self, argument: str = "") -> None:
+        self.argument = argument
+
+    @abstractmethod
+    def read(self) -> Array:
+        """Every sample, shape (N, ...). Raises ReconError for what cannot be read."""
+
+    def describe(self) -> str:
+        """What it is, for people; empty where the path says all."""
+        return ""
+
+
+class Reconstruction(Source):
+    """Stands in for a model: makes the means of samples that it has not seen."""
+
+    @abstractmethod
+    def reconstruct(self, x: Array, train: Array, seed: int) -> Array:
+        """The means of ``x``, in its shape, after looking at ``train`` (other samples of the same kind)."""
+
+    def read(self) -> Array:
+        raise ReconError(
+            f"{type(self).__module__.rpartition('.')[2]} makes reconstructions of data; it has none of its own.",
+            "Give it to --recon, and to --data a file or 'digits'.",
+        )
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Data and their reconstructions, sample by sample.
+
+    fitted
+        whether recon made the means, so that it may keep them inside a likelihood's domain.
+    """
+
+    x: Array
+    mu: Array
+    fitted: bool
+    described: str
+    named: str
+
+
+def names() -> list[str]:
+    """Every source there is, by listing this folder."""
+    return registry.names("sources")
+
+
+def parse(word: str) -> Source:
+    """From the command line's spelling to the source. Raises ReconError naming the nearest."""
+    name, _, argument = word.partition(":")
+    if name not in names():
+        path = word if Path(word).exists() else name
+        name, argument = Path(path).suffix[1:].lower(), word
+        if not name and not Path(path).exists():
+            raise unknown("file or source", word, names())
+        if name not in names():
+            raise ReconError(
+                f"recon cannot tell what {path!r} holds from its ending.",
+                f"Known sources: {', '.join(names())}; name one in front, as in npy:{path}.",
+            )
+    return registry.only_class(registry.load("sources", name), Source)(argument)
+
+
+def read(word: str) -> Array:
+    """The samples of a source as finite numbers, shape (N, ...), or a ReconError that says what is wrong."""
+    return numbers(parse(word).read(), word)
+
+
+def numbers(values: Array, word: str) -> Array:
+    """``values`` if they are finite numbers, at least one. ``word`` names them in the error."""
+    if values.dtype == bool:
+        values = values.astype(numpy.uint8)
+    if values.dtype.kind not in "fiu":
+        raise ReconError(f"{word} holds values of type {values.dtype}.", "recon reads real numbers: floats, integers, bools.")
+    if values.ndim == 0 or values.size == 0:
+        raise ReconError(
+            f"{word} is empty: its shape is {spell(values.shape)}.", "The first axis counts samples; give at least one."
+        )
+    if values.dtype.kind == "f" and not (finite := numpy.isfinite(values)).all():
+        bad = tuple(int(i) for i in numpy.argwhere(~finite)[0])
+        raise ReconError(
+            f"{word} has {numpy.isnan(values).sum():,} NaN and {numpy.isinf(values).sum():,} infinite values, "
+            f"the first at index {bad}.",
+            "Every value must be finite: mend the file or drop those samples.",
+        )
+    return values
+
+
+def held_out(count: int, fraction: float) -> Array:
+    """Which of ``count`` samples are kept back: a mask that never changes, whatever the count or machine.
+
+    Sample i is kept back where a hash of i (SplitMix64's finaliser: Steele, Lea and Flood, 2014) falls
+    into the lowest ``fraction`` of its range, so order and periods in the file do not matter.
+    """
+    mixed = (numpy.arange(1, count + 1, dtype=numpy.uint64)) * numpy.uint64(0x9E3779B97F4A7C15)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        mixed = (mixed ^ (mixed >> numpy.uint64(shift))) * numpy.uint64(factor)
+    mixed ^= mixed >> numpy.uint64(31)
+    return mixed.astype(numpy.float64) < fraction * 2.0**64
+
+
+def split(values: Array, fraction: float, word: str) -> tuple[Array, Array]:
+    """Training samples and held-out samples. Raises ReconError where one of them would be empty."""
+    kept = held_out(len(values), fraction)
+    if kept.all() or (fraction > 0 and not kept.any()):
+        raise ReconError(
+            f"{word} has {len(values)} samples: too few to keep a fraction of {fraction:g} back and fit on the rest.",
+            "Give more samples, or your own reconstructions by --recon.",
+        )
+    return values[~kept], values[kept]
+
+
+def binarized(values: Array, how: str | None, seed: int, word: str) -> Array:
+    """Grey levels made 0 or 1: ``threshold`` (1 above one half) or ``sample`` (1 with that probability).
+
+    Raises ReconError unless every value is in [0, 1]. With None the values stay as they are.
+    """
+    if how is None:
+        return values
+    if values.min() < 0 or values.max() > 1:
+        raise ReconError(
+            f"{word} cannot be binarised: its values run from {values.min():g} to {values.max():g}.",
+            "Only grey levels in [0, 1] can be made 0 or 1: scale them first.",
+        )
+    level = 0.5 if how == "threshold" else numpy.random.default_rng(seed).random(values.shape)
+    return (values > level).astype(numpy.result_type(values.dtype, numpy.float32))
+
+
+def pair(data: str, recon: str, *, seed: int = 0, binarize: str | None = None, fraction: float = 0.2) -> Pair:
+    """Data and reconstructions from two words of the command line.
+
+    A file is taken as it is, all samples. A :class:`Reconstruction` is fitted on the training split
+    and makes the means of the held-out one.
+    """
+    source, other = parse(data), parse(recon)
+    whole = binarized(numbers(source.read(), data), binarize, seed, data)
+    named = data + {None: "", "threshold": " > 1/2", "sample": ", sampled"}[binarize]
+    about = source.describe() or f"{data}: {len(whole):,} samples of shape {spell(whole.shape[1:])}"
+    if not isinstance(other, Reconstruction):
+        mu = numbers(other.read(), recon)
+        if mu.shape != whole.shape:
+            raise shapes_differ(whole.shape, mu.shape)
+        return Pair(whole, mu, False, f"{about}; reconstructions from {recon}.", named)
+    train, x = split(whole, fraction, data)
+    mu = other.reconstruct(x, train, seed)
+    return Pair(x, mu, True, f"{about}; {len(x):,} held out, reconstructed by {other.describe()}.", named)

@@ -1,0 +1,44 @@
+"""Reconstructions without a network: the best linear ones."""
+
+from __future__ import annotations
+
+import numpy
+
+from recon_cli.errors import ReconError
+from recon_cli.sources import Array, Reconstruction
+
+
+class Pca(Reconstruction):
+    """``pca:K``: projection on the K leading principal components of the training samples.
+
+    The linear autoencoder's optimum: of all K-dimensional linear reconstructions the one of least
+    squared error. Without a number K is 16, or a quarter of the dimensions where these are fewer.
+    Raises ReconError unless 0 < K <= the number of training samples and of dimensions.
+    """
+
+    def reconstruct(self, x: Array, train: Array, seed: int) -> Array:
+        flat = train.reshape(len(train), -1).astype(numpy.float64)
+        count = self._count(*flat.shape)
+        mean = flat.mean(axis=0)
+        centred = flat - mean
+        if flat.shape[1] <= len(flat):
+            axes = numpy.linalg.eigh(centred.T @ centred)[1][:, : -count - 1 : -1]
+        else:
+            axes = numpy.linalg.svd(centred, full_matrices=False)[2][:count].T
+        made = (x.reshape(len(x), -1) - mean) @ axes @ axes.T + mean
+        return made.reshape(x.shape)
+
+    def _count(self, samples: int, dimensions: int) -> int:
+        most = min(samples, dimensions)
+        if not self.argument:
+            self.argument = str(min(16, max(1, most // 4)))
+        count = int(self.argument) if self.argument.isdecimal() else 0
+        if not 0 < count <= most:
+            raise ReconError(
+                f"pca:{self.argument} asks for no possible number of components.",
+                f"These data allow 1 to {most}: {samples:,} training samples of {dimensions:,} elements.",
+            )
+        return count
+
+    def describe(self) -> str:
+        return f"{self.argument} principal components of the other samples"
