@@ -7,7 +7,7 @@ add, which is the whole of chunking.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -137,6 +137,21 @@ class Identity:
     cosine: float | None
     proportional: bool
     holds: bool
+    noise: Noise | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
+class Noise:
+    """The noise that the data would choose for a likelihood, and what the one given costs.
+
+    best is None where the reconstruction is perfect; cost is in nats per element.
+    """
+
+    sample: int
+    convention: float
+    rule: str
+    best: dict[str, float] | None
+    cost: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -156,19 +171,22 @@ class Comparison:
 
     def report(self) -> Report:
         """As ``recon compare`` prints it."""
-        good = sum(row.holds for row in self.rows)
-        several = f"{good} of {len(self.rows)} hold: " if len(self.rows) > 1 else ""
-        verdict = (
-            "holds: the loss is the likelihood, times its slope, plus what cannot move a gradient"
-            if self.holds
-            else "refuted: " + "; ".join(why(row) for row in self.rows if not row.holds)
-        )
-        rows = [vars(row) for row in self.rows]
-        return Report("compare", [Table("identity", COLUMNS, rows)], self.notes, several + verdict, self.holds)
+        rows = [{column.key: getattr(row, column.key) for column in COLUMNS} for row in self.rows]
+        groups: dict[tuple[str, str], list[Identity]] = {}
+        for row in self.rows:
+            groups.setdefault((row.likelihood, row.loss), []).append(row)
+        notes = [*self.notes, *(note for group in groups.values() for note in meaning(group))]
+        if self.holds:
+            one = len(rows) == 1
+            verdict = f"{'holds' if one else f'all {len(rows)} hold'}: {'the' if one else 'each'} loss is the likelihood "
+            verdict += "up to its slope and a constant in mu"
+        else:
+            verdict = "refuted: " + "; ".join(why(row) for row in self.rows if not row.holds)
+        return Report("compare", [Table("identity", COLUMNS, rows)], notes, verdict, self.holds)
 
 
-VALUES = "−log p(x|μ) = a · loss + b(x) + c(μ): means over elements, in nats"
-GRADIENTS = "∂nll/∂loss: both gradients by autograd, element by element"
+VALUES = "values (means, nats)"
+GRADIENTS = "d nll / d loss (autograd)"
 COLUMNS = (
     Column("likelihood", "likelihood", "*"),
     Column("parameters", "noise", "*"),
@@ -176,19 +194,19 @@ COLUMNS = (
     Column("data", "data", VALUES),
     Column("elements", "elements", VALUES),
     Column("nll", "−log p(x|μ)", VALUES),
-    Column("slope", "= a", VALUES),
-    Column("loss_value", "· loss", VALUES),
-    Column("offset", "+ b(x)", VALUES),
-    Column("gap", "+ c(μ)", VALUES),
-    Column("worst", "off by (roundings)", VALUES),
+    Column("loss_value", "= loss", VALUES),
+    Column("slope", "× slope", VALUES),
+    Column("offset", "+ offset", VALUES),
+    Column("gap", "+ gap", VALUES),
+    Column("worst", "worst (roundings)", VALUES),
     Column("ratio_min", "smallest", GRADIENTS),
     Column("ratio_median", "median", GRADIENTS),
     Column("ratio_max", "largest", GRADIENTS),
-    Column("ratio_elements", "on elements", GRADIENTS),
-    Column("ratio_excluded", "both zero", GRADIENTS),
+    Column("ratio_elements", "elements", GRADIENTS),
+    Column("ratio_excluded", "both zero, left out", GRADIENTS),
     Column("cosine", "cosine", GRADIENTS),
     Column("proportional", "proportional", GRADIENTS),
-    Column("holds", "holds", GRADIENTS),
+    Column("holds", "loss = likelihood", GRADIENTS),
 )
 
 
@@ -253,7 +271,8 @@ def compare_sources(
     if loss is not None or not _grey(data, recon):
         return gaussian
     bernoulli = one([likelihoods.parse("bernoulli")], binarize or "threshold")
-    return gaussian + Comparison(bernoulli.rows, (f"bernoulli is measured on {bernoulli.rows[0].data}.", *bernoulli.notes[1:]))
+    binary = f"bernoulli is measured on {bernoulli.rows[0].data}: each value made 0 or 1, because that is where it is a density."
+    return gaussian + Comparison(bernoulli.rows, (binary, *bernoulli.notes[1:]))
 
 
 def _grey(data: str, recon: str) -> bool:
@@ -282,7 +301,9 @@ def _side(
     stride = -(-x.numel() // SAMPLE)
     tally = sum((measure(side, *part, loss, claim, stride) for part in chunks(x, mu)), Tally())
     row = identity(claim, loss, tally, dtype, data)
-    return Comparison((row,), (*notes, *meaning(row, claim, side, loss, x, mu)))
+    if row.holds:
+        row = replace(row, noise=chosen_noise(claim, loss, row.nll, x, mu))
+    return Comparison((row,), tuple(notes))
 
 
 def chunks(*tensors: Tensor) -> Iterator[list[Tensor]]:
@@ -374,32 +395,54 @@ def why(row: Identity) -> str:
     return f"{pair} differ by {row.worst:.3g} rounding errors"
 
 
-def meaning(row: Identity, claim: Likelihood, side: Likelihood, loss: Loss, x: Tensor, mu: Tensor) -> list[str]:
-    """What a row means in practice, in a few sentences."""
-    if not row.holds or row.slope is None:
-        if row.ratio_min is None or row.cosine is None:
-            return []
+def meaning(rows: Sequence[Identity]) -> list[str]:
+    """What rows of one likelihood and one loss mean in practice, in two or three sentences."""
+    row = rows[0]
+    if not all(row.holds for row in rows):
         return [
-            f"{loss.name} against {claim.name}: one unit of its gradient is worth {row.ratio_min:.4g} to "
-            f"{row.ratio_max:.4g} of the likelihood's, so no learning rate makes them equal; "
-            f"the cosine between the two gradients is {row.cosine:.6f}."
+            f"{row.loss} against {row.likelihood}: one unit of the loss's gradient is worth {row.ratio_min:.4g} to "
+            f"{row.ratio_max:.4g} of the likelihood's, so no learning rate makes them equal; the cosine between the two "
+            f"gradient fields is {row.cosine:.6f}."
+            for row in rows
+            if row.ratio_min is not None and row.cosine is not None
         ]
-    elements = x[0].numel()
-    beta = 1 / row.slope
-    half = f", ½ {loss.name} with β = {loss.convention * beta:.6g}" if loss.convention != 1 else ""
-    noise = ", ".join(f"{key} = {value:g}" for key, value in row.parameters.items())
-    said = [
-        f"{claim} is {loss.name} × {row.slope:.6g}. Under SGD that is a learning rate × {row.slope:.6g} on the summed "
-        f"loss, × {row.slope * elements:.6g} on its mean over the {elements:,} elements of a sample. "
-        f"In a VAE it is summed {loss.name} + β KL with β = {beta:.6g}{half}."
+    noise = row.noise
+    if noise is None:
+        return [f"{row.likelihood} has no noise to choose: {row.loss} is its nll, and β on the KL means what it says."]
+
+    def each(values: Iterable[float | None], digits: int = 6) -> str:
+        return ", ".join(f"{value:.{digits}g}" for value in values if value is not None)
+
+    name = ",".join(row.parameters)
+    given = f"{name} = " + (", " if len(row.parameters) == 1 else "; ").join(each(row.parameters.values()) for row in rows)
+    slopes = [row.slope or 0.0 for row in rows]
+    said = (
+        f"{row.likelihood} with {given} is {row.loss} × {each(slopes)}: SGD on it at learning rate η is SGD on the summed "
+        f"{row.loss} at {each(slopes)} × η, step for step (on its mean over the {noise.sample:,} elements of a sample, at "
+        f"{each(slope * noise.sample for slope in slopes)} × η). In a VAE it is summed {row.loss} + β KL with "
+        f"β = {each(1 / slope for slope in slopes)}"
+    )
+    if noise.convention != 1:
+        said += f"; with the half, {noise.convention:g} × {row.loss} + β KL, β = {each(noise.convention / slope for slope in slopes)}"
+    if noise.best is None:
+        return [f"{said}.", f"The reconstruction is perfect: the data would choose no {row.likelihood} noise at all."]
+    best = ", ".join(f"{key} = {value:.6g}" for key, value in noise.best.items())
+    costs = [row.noise.cost for row in rows if row.noise]
+    return [
+        f"{said}.",
+        f"The data would choose {best}, {noise.rule}; {given} costs {each(costs, 4)} nats per element more "
+        f"({each((cost * noise.sample for cost in costs), 4)} a sample).",
     ]
-    if not noise:
-        return [f"{claim} has no noise parameter: {loss.name} is its nll, so β on the KL means what it says."]
+
+
+def chosen_noise(claim: Likelihood, loss: Loss, nll: float, x: Tensor, mu: Tensor) -> Noise | None:
+    """The maximum-likelihood noise of these data, and how many nats per element the one of ``claim`` costs."""
+    if not claim.parameters:
+        return None
+    shared = (x[0].numel(), loss.convention, claim.best_noise)
     try:
         best = type(claim).fit(x, mu)
     except ReconError:
-        return [*said, f"The reconstruction is perfect: the data would choose no {claim.name} noise at all."]
-    chosen = ", ".join(f"{key} = {value:.6g}" for key, value in best.parameters.items())
-    least = sum(wide(best.nll(*part)).sum().item() for part in chunks(x, mu)) / row.elements
-    cost = row.nll - least
-    return [*said, f"The data would choose {chosen}; {noise} costs {cost:.4g} nats per element more, {cost * elements:.4g} a sample."]
+        return Noise(*shared, None)
+    least = sum(wide(best.nll(*part)).sum().item() for part in chunks(x, mu)) / x.numel()
+    return Noise(*shared, {key: float(value) for key, value in best.parameters.items()}, nll - least)

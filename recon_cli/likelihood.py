@@ -132,6 +132,8 @@ class Likelihood(ABC):
         where ``x`` and where ``mu`` may lie.
     link
         how the decoder's raw output becomes ``mu``.
+    best_noise
+        what ``fit`` finds, in words.
     relaxation
         the likelihood to measure when data leave ``support`` but not the hull of it (grey levels).
     """
@@ -143,6 +145,7 @@ class Likelihood(ABC):
     support: ClassVar[Interval] = REAL
     domain: ClassVar[Interval] = REAL
     link: ClassVar[Link] = IDENTITY
+    best_noise: ClassVar[str] = ""
     relaxation: ClassVar[str | None] = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:

@@ -1,8 +1,8 @@
 """The losses people write, each as formula and as function.
 
 A loss is the right-hand side of the identity: ``-log p(x | mu) = slope * loss(x, mu) + offset + gap``.
-Here it is exactly what a training script calls, torch's own functional, elementwise; the three
-reductions of torch and of the VAE literature are :data:`REDUCTIONS`.
+Here it is what a training script calls, torch's own functional, elementwise (but for the one that
+loses its digits); the three reductions of torch and of the VAE literature are :data:`REDUCTIONS`.
 """
 
 from __future__ import annotations
@@ -52,6 +52,8 @@ class Loss:
         what the second argument is: ``mu`` itself (identity), or a raw output such as logits.
     convention
         the factor that the literature puts in front (1/2 for squared error).
+    function
+        in place of torch's, where that is no good rendering of the formula.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Loss:
     aliases: tuple[str, ...] = ()
     link: Link = IDENTITY
     convention: float = 1.0
+    function: Callable[[Tensor, Tensor], Tensor] | None = field(default=None, repr=False, compare=False)
 
     def __call__(self, x: Tensor, prediction: Tensor) -> Tensor:
         """The loss of every element: shape of ``x``, which must be that of ``prediction``.
@@ -70,7 +73,16 @@ class Loss:
 
         if x.shape != prediction.shape:
             raise shapes_differ(x.shape, prediction.shape)
+        if self.function is not None:
+            return self.function(x, prediction)
         return getattr(functional, self.torch)(prediction, x, reduction="none")
+
+
+def _with_logits(x: Tensor, logits: Tensor) -> Tensor:
+    """Torch's own computes (1 - x) l - logsigmoid(l): dead beyond 17 in float32, gradient and all."""
+    from torch.nn.functional import logsigmoid
+
+    return -(x * logsigmoid(logits) + (1 - x) * logsigmoid(-logits))
 
 
 SQUARED_ERROR = Loss("squared-error", "(x - mu)**2", "mse_loss", ("mse", "sse", "l2"), convention=0.5)
@@ -84,6 +96,7 @@ BINARY_CROSS_ENTROPY_WITH_LOGITS = Loss(
     "binary_cross_entropy_with_logits",
     ("bce-with-logits",),
     link=LOGIT,
+    function=_with_logits,
 )
 
 LOSSES = (SQUARED_ERROR, ABSOLUTE_ERROR, BINARY_CROSS_ENTROPY, BINARY_CROSS_ENTROPY_WITH_LOGITS)

@@ -27,16 +27,19 @@ def write(report: Report, file: TextIO) -> None:
     """As wide as the terminal; colour and pictures only where there is one, plain ASCII where it must be."""
     console = Console(file=file, highlight=False, soft_wrap=False)
     page = Page(console, unicode=console.encoding.lower().startswith("utf"))
-    for table in report.tables:
-        page.steps(table) if table.layout == "steps" else page.grids(table)
-    if console.is_terminal and console.color_system and page.unicode:
-        for picture in report.pictures:
-            page.picture(picture)
-    for note in report.notes:
-        console.print(Padding(page.text(note), (0, 1, 1, 1)))
-    if report.verdict:
-        mark = "✓" if report.holds else "✗"
-        console.print(page.text(f" {mark} {report.verdict}", f"bold {COLOURS[report.holds]}"))
+    with console.capture() as drawn:
+        for table in report.tables:
+            page.steps(table) if table.layout == "steps" else page.grids(table)
+        if console.is_terminal and console.color_system and page.unicode:
+            for picture in report.pictures:
+                page.picture(picture)
+        for note in report.notes:
+            console.print(Padding(page.text(note), (0, 1, 1, 1)))
+        if report.verdict:
+            mark = "✓" if report.holds else "✗"
+            verdict = page.text(f"{mark} {report.verdict}", f"bold {COLOURS[report.holds]}")
+            console.print(Padding(verdict, (0, 1, 0, 1)))
+    file.write("".join(line.rstrip() + "\n" for line in drawn.get().splitlines()))
 
 
 class Page:
@@ -61,25 +64,70 @@ class Page:
         return self.text(spell(value, 6))
 
     def grids(self, table: Table) -> None:
-        """One grid for each panel, rows thinned to ``table.most``."""
+        """Wide where it fits, a few rows on their side where that reads better, else in panels."""
         rows = evenly(table.rows, table.most)
-        for title, columns in panels(table):
+        sections = [*panels(table)]
+        opening = [column for column in table.columns if column.panel == "*"]
+        every = opening + [column for _, columns in sections for column in columns if column not in opening]
+        whole, side = self.grid(every, rows), self.side(opening, sections, rows)
+        if self.fits(whole) and (len(rows) > 3 or len(every) <= 8):
+            views = [(table.title, whole)]
+        elif self.fits(side) and len(every) > len(rows):
+            views = [("", side)]
+        else:
+            views = [
+                (title, self.grid(part, rows)) for title, columns in sections for part in self.parts(columns, opening, rows)
+            ]
+        for title, drawn in views:
             self.console.print()
             if title:
                 self.console.print(self.text(f" {title}", "bold"))
-            self.console.print(self.grid(columns, rows))
+            self.console.print(drawn)
         if len(rows) < len(table.rows):
             self.console.print(self.text(f" {len(rows)} of {len(table.rows)} rows; --format csv has them all.\n", "dim"))
 
+    def parts(self, columns: Sequence[Column], opening: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> list[Any]:
+        """As few runs of ``columns`` as fit the width, each opened by the same ones."""
+        found = [[*opening]]
+        for column in columns:
+            if column in opening:
+                continue
+            if len(found[-1]) > len(opening) and not self.fits(self.grid([*found[-1], column], rows)):
+                found.append([*opening])
+            found[-1].append(column)
+        return found
+
+    def fits(self, drawn: Grid) -> bool:
+        """Whether a grid needs no more than the width there is."""
+        return self.console.measure(drawn, options=self.console.options.update(max_width=1000)).maximum <= self.console.width
+
     def grid(self, columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> Grid:
         """Columns of numbers to the right, of words to the left."""
-        drawn = Grid(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=True)
+        drawn = Grid(box=box.SIMPLE_HEAD, header_style="bold")
         for column in columns:
             values = [row.get(column.key) for row in rows]
             number = all(isinstance(value, (int, float, type(None))) and not isinstance(value, bool) for value in values)
             drawn.add_column(self.text(column.title), justify="right" if number else "left", no_wrap=number)
         for row in rows:
             drawn.add_row(*(self.cell(row.get(column.key)) for column in columns))
+        return drawn
+
+    def side(self, opening: Sequence[Column], sections: Any, rows: Sequence[Mapping[str, Any]]) -> Grid:
+        """A column for each row, headed by the opening cells that tell it from the others, a block for each panel."""
+        drawn = Grid(box=box.SIMPLE_HEAD, header_style="bold")
+        heads = [[self.cell(row.get(column.key)).plain for column in opening] for row in rows]
+        shared = [len(rows) > 1 and len(set(words)) == 1 for words in zip(*heads, strict=True)]
+        common = [word for word, same in zip(heads[0], shared, strict=True) if same]
+        drawn.add_column(Text("\n".join(common)))
+        for head in heads:
+            own = [word for word, same in zip(head, shared, strict=True) if word and not same]
+            drawn.add_column(Text("\n".join(own)), justify="right", no_wrap=True)
+        for title, columns in sections:
+            drawn.add_row(self.text(title, "italic"))
+            for column in columns:
+                if column not in opening:
+                    drawn.add_row(self.text(f"  {column.title}"), *(self.cell(row.get(column.key)) for row in rows))
+            drawn.add_section()
         return drawn
 
     def steps(self, table: Table) -> None:

@@ -30,6 +30,7 @@ class Gaussian(Likelihood):
 
     loss = SQUARED_ERROR
     density = "exp(-((x - mu)/sigma)**2/2)/(sigma*sqrt(2*pi))"
+    best_noise = "the root of the mean squared error"
 
     @elementwise
     def nll(self, x: Tensor, mu: Tensor) -> Tensor:

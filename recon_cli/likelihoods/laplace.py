@@ -29,6 +29,7 @@ class Laplace(Likelihood):
 
     loss = ABSOLUTE_ERROR
     density = "exp(-Abs(x - mu)/scale)/(2*scale)"
+    best_noise = "the mean absolute error"
 
     @elementwise
     def nll(self, x: Tensor, mu: Tensor) -> Tensor:
