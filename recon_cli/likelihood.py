@@ -132,6 +132,8 @@ class Likelihood(ABC):
         where ``x`` and where ``mu`` may lie.
     link
         how the decoder's raw output becomes ``mu``.
+    misprints
+        densities that were printed for this one somewhere and are none; ``derive`` refutes them.
     best_noise
         what ``fit`` finds, in words.
     relaxation
@@ -145,6 +147,7 @@ class Likelihood(ABC):
     support: ClassVar[Interval] = REAL
     domain: ClassVar[Interval] = REAL
     link: ClassVar[Link] = IDENTITY
+    misprints: ClassVar[tuple[str, ...]] = ()
     best_noise: ClassVar[str] = ""
     relaxation: ClassVar[str | None] = None
 

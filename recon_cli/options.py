@@ -10,14 +10,19 @@ from recon_cli.errors import ReconError
 
 
 class LikelihoodWord(click.ParamType):
-    """``laplace:scale=0.2`` to a Likelihood."""
+    """``laplace:scale=0.2`` to a Likelihood; with ``symbols``, a bare ``laplace`` to the class, no noise chosen."""
 
     name = "likelihood"
+
+    def __init__(self, symbols: bool = False) -> None:
+        self.symbols = symbols
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
         from recon_cli import likelihoods
 
-        return likelihoods.parse(value) if isinstance(value, str) else value
+        if not isinstance(value, str):
+            return value
+        return likelihoods.find(value) if self.symbols and ":" not in value else likelihoods.parse(value)
 
     def shell_complete(self, ctx: Any, param: Any, incomplete: str) -> list[Any]:
         return complete("likelihoods", incomplete)

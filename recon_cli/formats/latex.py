@@ -26,6 +26,10 @@ SPECIAL = str.maketrans(
         "√": r"$\surd$",
         "π": r"$\pi$",
         "|": r"\textbar{}",
+        "ε": r"$\varepsilon$",
+        "η": r"$\eta$",
+        "→": r"$\to$",
+        "∞": r"$\infty$",
     }
 )
 

@@ -52,5 +52,5 @@ def steps(table: Table) -> list[str]:
 def cell(value: Any) -> str:
     """A value inside a pipe table."""
     if isinstance(value, Formula):
-        return f"${value.latex}$".replace("|", r"\vert ")
+        return f"${value.latex}$".replace(r"\|", r"\Vert ").replace("|", r"\vert ")
     return spell(value, 6).replace("|", r"\|")

@@ -82,7 +82,8 @@ class Page:
             self.console.print()
             if title:
                 self.console.print(self.text(f" {title}", "bold"))
-            self.console.print(drawn)
+            self.console.print(Padding(drawn, (0, 0, 0, 1)))
+        self.console.print()
         if len(rows) < len(table.rows):
             self.console.print(self.text(f" {len(rows)} of {len(table.rows)} rows; --format csv has them all.\n", "dim"))
 
@@ -99,11 +100,11 @@ class Page:
 
     def fits(self, drawn: Grid) -> bool:
         """Whether a grid needs no more than the width there is."""
-        return self.console.measure(drawn, options=self.console.options.update(max_width=1000)).maximum <= self.console.width
+        return self.console.measure(drawn, options=self.console.options.update(max_width=1000)).maximum < self.console.width
 
     def grid(self, columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> Grid:
         """Columns of numbers to the right, of words to the left."""
-        drawn = Grid(box=box.SIMPLE_HEAD, header_style="bold")
+        drawn = Grid(box=box.SIMPLE_HEAD, show_edge=False, header_style="bold")
         for column in columns:
             values = [row.get(column.key) for row in rows]
             number = all(isinstance(value, (int, float, type(None))) and not isinstance(value, bool) for value in values)
@@ -114,7 +115,7 @@ class Page:
 
     def side(self, opening: Sequence[Column], sections: Any, rows: Sequence[Mapping[str, Any]]) -> Grid:
         """A column for each row, headed by the opening cells that tell it from the others, a block for each panel."""
-        drawn = Grid(box=box.SIMPLE_HEAD, header_style="bold")
+        drawn = Grid(box=box.SIMPLE_HEAD, show_edge=False, header_style="bold")
         heads = [[self.cell(row.get(column.key)).plain for column in opening] for row in rows]
         shared = [len(rows) > 1 and len(set(words)) == 1 for words in zip(*heads, strict=True)]
         common = [word for word, same in zip(heads[0], shared, strict=True) if same]
@@ -127,7 +128,8 @@ class Page:
             for column in columns:
                 if column not in opening:
                     drawn.add_row(self.text(f"  {column.title}"), *(self.cell(row.get(column.key)) for row in rows))
-            drawn.add_section()
+            if title != sections[-1][0]:
+                drawn.add_row("")
         return drawn
 
     def steps(self, table: Table) -> None:

@@ -30,6 +30,7 @@ class Gaussian(Likelihood):
 
     loss = SQUARED_ERROR
     density = "exp(-((x - mu)/sigma)**2/2)/(sigma*sqrt(2*pi))"
+    misprints = ("exp(-(x - mu)/sigma**2/2)/(sigma*sqrt(2*pi))",)
     best_noise = "the root of the mean squared error"
 
     @elementwise

@@ -1,0 +1,30 @@
+"""``recon derive``: is the identity true?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from recon_cli import options
+
+
+@click.command("derive")
+@click.argument("words", nargs=-1, metavar="[LIKELIHOOD[:PARAM=VALUE]]...", type=options.LikelihoodWord(symbols=True))
+@options.sigmas
+@click.option("--shape", type=options.Shape(), metavar="1x28x28", help="Of one sample, to put D = its elements in.")
+@options.format
+def command(words: Any, sigmas: Any, shape: Any, format: str) -> None:
+    """Prove in symbols that a loss is a likelihood, every step machine-checked.
+
+    Without arguments: gaussian and squared error, then bernoulli and binary cross-entropy. Exits with
+    1 where a step does not check.
+
+    \b
+      recon derive
+      recon derive --sigma 0.5 --shape 1x28x28
+      recon derive laplace:scale=0.2 --format latex
+    """
+    from recon_cli.derivation import derive
+
+    options.show(derive(*words, *options.gaussians(sigmas), shape=shape).report(), format)

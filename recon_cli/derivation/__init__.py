@@ -1,0 +1,118 @@
+"""Is it true? The identity proved in symbols, every step machine-checked.
+
+``proof`` derives slope, offset and gap from density and loss; ``steps`` tells the way there;
+``notation`` spells it. The only place that knows sympy; none of it knows torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from recon_cli import likelihoods
+from recon_cli.derivation.notation import formula
+from recon_cli.derivation.proof import Proof, prove
+from recon_cli.derivation.steps import Step, steps
+from recon_cli.likelihood import Likelihood
+from recon_cli.report import Column, Report, Table
+
+
+@dataclass(frozen=True)
+class Derived:
+    """One likelihood's identity, proved, and the steps that lead to it.
+
+    values are the noise parameters to put in as numbers, empty for symbols alone.
+    """
+
+    kind: type[Likelihood]
+    proof: Proof
+    steps: tuple[Step, ...]
+    values: dict[str, float]
+
+    @property
+    def holds(self) -> bool:
+        """Whether every step checks, but for the misprints, which must not."""
+        wrong = [step for step in self.steps if not step.checked]
+        return self.proof.holds and len(wrong) == len(self.kind.misprints)
+
+    @property
+    def slope_value(self) -> float | None:
+        """The slope at the given noise."""
+        if self.proof.noise and not self.values:
+            return None
+        return float(self.proof.slope.subs({self.proof.noise[name]: value for name, value in self.values.items()}))
+
+
+@dataclass(frozen=True)
+class Derivation:
+    """What ``derive`` found, one :class:`Derived` a likelihood."""
+
+    found: tuple[Derived, ...]
+    shape: tuple[int, ...] | None = field(default=None)
+
+    @property
+    def holds(self) -> bool:
+        """Whether everything that is claimed was proved, and every misprint refuted."""
+        return all(each.holds for each in self.found)
+
+    def report(self) -> Report:
+        """As ``recon derive`` prints it."""
+        identity = [
+            {
+                "likelihood": each.kind.name,
+                "loss": each.kind.loss.name,
+                "nll": formula(each.proof.nll),
+                "slope": formula(each.proof.slope),
+                "offset": formula(each.proof.offset),
+                "gap": formula(each.proof.gap),
+                "exact": each.proof.exact,
+                "slope_value": each.slope_value,
+            }
+            for each in self.found
+        ]
+        told = [
+            {"likelihood": each.kind.name, "step": number, **vars(step)}
+            for each in self.found
+            for number, step in enumerate(each.steps, 1)
+        ]
+        count = sum(step.checked for each in self.found for step in each.steps)
+        wrong = len(told) - count
+        verdict = f"{'proved' if self.holds else 'refuted'}: {count} of {len(told)} statements check"
+        verdict += f", {wrong} refuted" if wrong else ""
+        verdict += " (the misprint, as it must be)" if wrong and self.holds else ""
+        return Report(
+            "derive", [Table("steps", STEPS, told, layout="steps"), Table("identity", IDENTITY, identity)], (), verdict, self.holds
+        )
+
+
+STEPS = tuple(Column(key, key) for key in ("likelihood", "step", "statement", "because", "checked"))
+IDENTITY = (
+    Column("likelihood", "likelihood", "*"),
+    Column("loss", "loss"),
+    Column("nll", "−log p(x|μ)"),
+    Column("slope", "slope"),
+    Column("offset", "offset"),
+    Column("gap", "gap"),
+    Column("exact", "loss = likelihood"),
+    Column("slope_value", "slope here"),
+)
+
+
+def derive(*sides: Likelihood | type[Likelihood], shape: Sequence[int] | None = None) -> Derivation:
+    """Prove -log p = slope * loss + offset + gap for each likelihood (gaussian, then bernoulli, if none is given).
+
+    A class is proved in symbols; an instance has its noise put in as numbers too, and ``shape`` (of one
+    sample) its number of elements.
+
+    >>> from recon_cli.likelihoods.laplace import Laplace
+    >>> derive(Laplace(scale=0.2)).report().tables[1].rows[0]["slope_value"]
+    5.0
+    """
+    size = tuple(shape) if shape else None
+    found = []
+    for side in sides or (likelihoods.find("gaussian"), likelihoods.find("bernoulli")):
+        kind = side if isinstance(side, type) else type(side)
+        values = {} if isinstance(side, type) else {key: float(value) for key, value in side.parameters.items()}
+        proof = prove(kind)
+        found.append(Derived(kind, proof, tuple(steps(kind, proof, values, size)), values))
+    return Derivation(tuple(found), size)

@@ -1,0 +1,148 @@
+"""How formulas are spelled: one sympy expression, three spellings of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import sympy
+from sympy.printing.latex import LatexPrinter
+from sympy.printing.str import StrPrinter
+
+from recon_cli.report import Formula
+
+# name: (on a terminal, in a paper). Whatever is not here is spelled alike everywhere.
+NAMES = {
+    "mu": ("μ", r"\mu"),
+    "sigma": ("σ", r"\sigma"),
+    "scale": ("scale", r"s"),
+    "eta": ("η", r"\eta"),
+    "theta": ("θ", r"\theta"),
+    "beta": ("β", r"\beta"),
+    "epsilon": ("ε", r"\varepsilon"),
+    "log p(x)": ("log p(x)", r"\log p(x)"),
+    "E_q[log p(x|z)]": ("E_q[log p(x|z)]", r"\mathbb{E}_{q(z\mid x)}[\log p(x\mid z)]"),
+    "E_q[f(z)]": ("E_q[f(z)]", r"\mathbb{E}_{q(z\mid x)}[f(z)]"),
+    "E_eps[f(m + s*eps)]": ("E_ε[f(m + s·ε)]", r"\mathbb{E}_{\varepsilon\sim\mathcal{N}(0,1)}[f(m+s\varepsilon)]"),
+    "sum_l f(m + s*eps_l)/L": ("Σ_l f(m + s·ε_l)/L", r"\tfrac{1}{L}\sum_l f(m+s\varepsilon_l)"),
+    "KL(q||p(z))": ("KL(q‖p(z))", r"\mathrm{KL}(q(z\mid x)\,\|\,p(z))"),
+    "KL(q||p(z|x))": ("KL(q‖p(z|x))", r"\mathrm{KL}(q(z\mid x)\,\|\,p(z\mid x))"),
+    "KL": ("KL", r"\mathrm{KL}"),
+    "p(x|z)": ("p(x|z)", r"p(x\mid z)"),
+    "p(x|mu)": ("p(x|μ)", r"p(x\mid\mu)"),
+    "log p(x|mu)": ("log p(x|μ)", r"\log p(x\mid\mu)"),
+    "-log p(x|mu)": ("−log p(x|μ)", r"-\log p(x\mid\mu)"),
+    "sum_d -log p(x_d|mu_d)": ("Σ_d −log p(x_d|μ_d)", r"\sum_{d=1}^{D} -\log p(x_d\mid\mu_d)"),
+    "-log p(x_1...x_D|mu)": ("−log p(x_1…x_D|μ)", r"-\log p(x_1,\dots,x_D\mid\mu)"),
+    "integral p dx": ("∫ p dx", r"\int p\,dx"),
+    "sum p": ("Σ p", r"\sum_x p"),
+    "log integral p dx": ("log ∫ p dx", r"\log\int p\,dx"),
+    "decoder(z)": ("decoder(z)", r"\mathrm{decoder}(z)"),
+    "d nll/d theta": ("∂nll/∂θ", r"\partial_\theta\,\mathrm{nll}"),
+    "d loss/d theta": ("∂loss/∂θ", r"\partial_\theta\,\mathrm{loss}"),
+    "(d nll/d mu)/(d loss/d mu)": ("(∂nll/∂μ)/(∂loss/∂μ)", r"\frac{\partial_\mu\,\mathrm{nll}}{\partial_\mu\,\mathrm{loss}}"),
+    "(d2 nll/dx dmu)/(d2 loss/dx dmu)": (
+        "(∂²nll/∂x∂μ)/(∂²loss/∂x∂μ)",
+        r"\frac{\partial_x\partial_\mu\,\mathrm{nll}}{\partial_x\partial_\mu\,\mathrm{loss}}",
+    ),
+    "SUM(loss)": ("SUM(loss)", r"\mathrm{sum}(\ell)"),
+    "MEAN(loss)": ("MEAN(loss)", r"\mathrm{mean}(\ell)"),
+    "BATCHMEAN(loss)": ("BATCHMEAN(loss)", r"\mathrm{batchmean}(\ell)"),
+    "sum_{batch} -log p": ("Σ_batch −log p", r"\sum_{\mathrm{batch}} -\log p"),
+    "ELBO": ("ELBO", r"\mathrm{ELBO}"),
+    "constant": ("constant", r"\mathrm{const}"),
+    "offset b(x)": ("b(x)", r"b(x)"),
+    "gap c(mu)": ("c(μ)", r"c(\mu)"),
+    "slope a": ("a", r"a"),
+    "step(g, eps)": ("step(g, ε)", r"\mathrm{step}(g,\varepsilon)"),
+    "step(a*g, a*eps)": ("step(a·g, a·ε)", r"\mathrm{step}(a g, a\varepsilon)"),
+    " = ": (" = ", " = "),
+    " + ": (" + ", " + "),
+    " - ": (" − ", " - "),
+    "*": ("·", r"\,"),
+    "*(": ("·(", r"\,("),
+    "(": ("(", "("),
+    ")": (")", ")"),
+    ", ": (", ", r",\quad "),
+    " ~ ": (" ≈ ", r" \approx "),
+    " != ": (" ≠ ", r" \neq "),
+    " -> ": (" → ", r" \to "),
+    "pi": ("π", r"\pi"),
+    "oo": ("∞", r"\infty"),
+}
+POWERS = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
+
+
+class Readable:
+    """What both printers share: terms in the order people write them, and ``x - mu`` rather than ``mu - x``."""
+
+    def _as_ordered_terms(self, expression: Any, order: Any = None) -> list[Any]:
+        terms = list(sympy.Add.make_args(expression)) if order == "none" else expression.as_ordered_terms()
+        return sorted(terms, key=lambda term: term.could_extract_minus_sign())
+
+    @staticmethod
+    def data_first(base: Any) -> Any:
+        """``base`` or its negative, the one in which the data count positive."""
+        return -base if base.is_Add and base.coeff(sympy.Symbol("x", real=True)).is_negative else base
+
+
+class Plain(Readable, StrPrinter):
+    """For programs: sympy's own spelling, which it can read back."""
+
+    def _print_Pow(self, expression: Any, rational: bool = False) -> str:
+        base, power = expression.args
+        if power.is_integer and power.is_even:
+            expression = sympy.Pow(self.data_first(base), power, evaluate=False)
+        return super()._print_Pow(expression, rational)
+
+    def _print_Abs(self, expression: Any) -> str:
+        return f"Abs({self._print(self.data_first(expression.args[0]))})"
+
+
+class Paper(Readable, LatexPrinter):
+    """For a paper."""
+
+    def _print_Pow(self, expression: Any) -> str:
+        base, power = expression.args
+        if power.is_integer and power.is_even:
+            expression = sympy.Pow(self.data_first(base), power, evaluate=False)
+        return super()._print_Pow(expression)
+
+    def _print_Abs(self, expression: Any, exp: Any = None) -> str:
+        return super()._print_Abs(sympy.Abs(self.data_first(expression.args[0]), evaluate=False), exp)
+
+
+def formula(*parts: Any) -> Formula:
+    """Expressions and names, side by side, as one formula."""
+    text, unicode, latex = zip(*(spellings(part) for part in parts), strict=True)
+    return Formula("".join(text), "".join(unicode), "".join(latex))
+
+
+def spellings(part: Any) -> tuple[str, str, str]:
+    """One expression, or one name, for programs, for a terminal and for a paper."""
+    if isinstance(part, Formula):
+        return part.text, part.unicode, part.latex
+    if isinstance(part, str):
+        return (part, *NAMES.get(part, (part, rf"\text{{{part}}}")))
+    if isinstance(part, (int, float)):
+        text = f"{part:.6g}"
+        return text, text.replace("-", "−"), text
+    symbols = {symbol: NAMES[symbol.name][1] for symbol in part.free_symbols if symbol.name in NAMES}
+    text = Plain().doprint(part)
+    return text, terminal(text), Paper({"symbol_names": symbols, "ln_notation": False}).doprint(part)
+
+
+def written(text: str, names: Mapping[str, Any]) -> Formula:
+    """A formula as its author wrote it, nothing rearranged."""
+    parsed = sympy.parse_expr(text, local_dict=dict(names), evaluate=False)
+    return Formula(text, terminal(text), spellings(parsed)[2])
+
+
+def terminal(text: str) -> str:
+    """A formula in sympy's spelling as people read it on a terminal: ``(x - mu)**2/2`` to ``(x − μ)²/2``."""
+    text = re.sub(r"\b[a-zA-Z]+\b", lambda word: NAMES.get(word[0], (word[0],))[0], text)
+    text = re.sub(r"\*\*(?:(\d+)\b(?![.(])|\((-\d+)\))", lambda power: (power[1] or power[2]).translate(POWERS), text)
+    text = re.sub(r"\bAbs\(([^()]*)\)", r"|\1|", text)
+    text = re.sub(r"\bsqrt\((\w+)\)", r"√\1", text).replace("sqrt(", "√(")
+    return text.replace("**", "^").replace("*", "·").replace("-", "−")

@@ -1,0 +1,137 @@
+"""The proof: from a density and a loss, both as text, to slope, offset and gap.
+
+Differentiating by x *and* mu kills whatever depends on one of them alone, so
+
+    slope = (d2 nll/dx dmu) / (d2 loss/dx dmu),
+
+and offset and gap are what is left. Nothing here is taken from the likelihood's own claim.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import sympy
+from sympy import Expr, Symbol
+
+from recon_cli.likelihood import Interval, Likelihood
+from recon_cli.losses import Loss
+
+
+@dataclass(frozen=True)
+class Proof:
+    """-log density = slope * loss + offset + gap, as sympy expressions in ``x``, ``mu`` and the noise."""
+
+    x: Symbol
+    mu: Symbol
+    noise: dict[str, Symbol]
+    density: Expr
+    loss: Expr
+    nll: Expr
+    slope: Expr
+    offset: Expr
+    gap: Expr
+    odds: Odds
+
+    @property
+    def exact(self) -> bool:
+        """Whether the loss is the likelihood's, with nothing left that depends on mu."""
+        return self.gap == 0 and not self.slope.free_symbols & {self.x, self.mu}
+
+    @property
+    def holds(self) -> bool:
+        """Whether slope, offset and gap put together give back the density."""
+        claimed = sympy.exp(-sympy.expand(self.odds.enter(self.slope * self.loss + self.offset + self.gap)))
+        return same(self.odds.enter(self.density) / claimed, 1) and not self.slope.free_symbols & {self.x, self.mu}
+
+
+def prove(likelihood: type[Likelihood], loss: Loss | None = None) -> Proof:
+    """Derive slope, offset and gap of ``loss`` (the likelihood's own, if not given)."""
+    x, mu = symbol("x", likelihood.support), symbol("mu", likelihood.domain)
+    noise = {field.name: symbol(field.name, field.metadata["domain"]) for field in dataclasses.fields(likelihood)}
+    names = {"x": x, "mu": mu, **noise}
+    density = sympy.sympify(likelihood.density, locals=names)
+    cost = sympy.sympify((loss or likelihood.loss).formula, locals=names)
+    odds = Odds(mu, likelihood.domain)
+    inner, price = odds.enter(density), odds.enter(cost)
+    slope = sympy.simplify(sympy.diff(-sympy.log(inner), odds.symbol, x) / sympy.diff(price, odds.symbol, x))
+    rest = sympy.powsimp(inner * sympy.exp(sympy.expand(slope * price)))
+    rest = sympy.simplify(rest) if rest.has(x) else rest
+    constant, varying = rest.as_independent(odds.symbol, as_Add=False)
+    offset = tidy(sympy.expand_log(-sympy.log(constant), force=True))
+    gap = -sympy.log(odds.leave(varying))
+    slope = odds.leave(slope)
+    nll = tidy(sympy.expand_log(-sympy.log(density), force=True)) if gap == 0 else slope * cost + offset + gap
+    return Proof(x, mu, noise, density, cost, nll, slope, offset, gap, odds)
+
+
+@dataclass(frozen=True)
+class Odds:
+    """A mean in (0, 1) as t/(1 + t) with odds t > 0, where logarithms and powers open; any other as it is."""
+
+    mu: Symbol
+    domain: Interval
+
+    @property
+    def symbol(self) -> Symbol:
+        """What stands for mu inside."""
+        return Symbol("t", positive=True) if self.bounded else self.mu
+
+    @property
+    def bounded(self) -> bool:
+        """Whether mu is a share."""
+        return (self.domain.low, self.domain.high) == (0, 1)
+
+    def enter(self, expression: Expr) -> Expr:
+        """An expression in mu as one in t, its logarithms and powers opened."""
+        if not self.bounded:
+            return expression
+        inside = expression.subs(self.mu, self.symbol / (1 + self.symbol))
+        inside = inside.replace(
+            lambda part: part.is_Function or part.is_Pow or part.is_Add,
+            lambda part: part.func(*(sympy.cancel(argument) for argument in part.args)),
+        )
+        return sympy.powsimp(sympy.expand_power_base(sympy.expand_log(inside, force=True), force=True))
+
+    def leave(self, expression: Expr) -> Expr:
+        """And back."""
+        if not self.bounded:
+            return expression
+        odds, logit = self.mu / (1 - self.mu), sympy.Dummy("logit")
+        opened = sympy.expand_log(expression, force=True).subs(sympy.log(self.symbol), logit)
+        return sympy.factor(sympy.cancel(opened.subs(self.symbol, odds))).subs(logit, sympy.log(odds))
+
+
+def symbol(name: str, lies: Interval) -> Symbol:
+    """A symbol that knows its sign."""
+    if lies.low >= 0:
+        return Symbol(name, nonnegative=True) if name == "x" else Symbol(name, positive=True)
+    return Symbol(name, real=True)
+
+
+def tidy(expression: Expr) -> Expr:
+    """Constants as people write them: log(2 pi) whole."""
+    return expression.subs(sympy.log(sympy.pi), sympy.log(2 * sympy.pi) - sympy.log(2))
+
+
+def total(density: Expr, x: Symbol, odds: Odds, support: Interval) -> Expr:
+    """The density added up over the support: 1 if it is one. A line is split at mu, where densities bend."""
+    if support.whole:
+        last = int(support.high) if math.isfinite(support.high) else sympy.oo
+        return sympy.simplify(sympy.summation(density, (x, int(support.low), last)))
+    if support.low == -math.inf:
+        away = Symbol("t", positive=True)
+        sides = (sympy.simplify(density.subs(x, odds.mu + sign * away)) for sign in (1, -1))
+        return sympy.simplify(sum(sympy.integrate(side, (away, 0, sympy.oo)) for side in sides))
+    found = sympy.integrate(odds.enter(density), (x, sympy.Rational(support.low), sympy.Rational(support.high)))
+    while isinstance(found, sympy.Piecewise):
+        found = found.args[0].expr
+    return odds.leave(sympy.simplify(found))
+
+
+def same(left: Any, right: Any) -> bool:
+    """Whether two expressions are equal."""
+    return sympy.simplify(left - right) == 0

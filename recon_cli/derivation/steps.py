@@ -1,0 +1,312 @@
+"""The way from E_q[log p(x|z)] to the loss in the code, step by step, each checked as it is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import sympy
+from sympy import Symbol
+
+from recon_cli import likelihoods
+from recon_cli.derivation.notation import formula, written
+from recon_cli.derivation.proof import Odds, Proof, prove, same, symbol, total
+from recon_cli.likelihood import Likelihood
+from recon_cli.report import Formula
+
+
+@dataclass(frozen=True)
+class Step:
+    """One statement, why it is made, and whether sympy found it true."""
+
+    statement: Formula
+    because: str
+    checked: bool
+
+
+def steps(kind: type[Likelihood], proof: Proof, values: Mapping[str, float], shape: tuple[int, ...] | None) -> Iterator[Step]:
+    """Every step for one likelihood, in order; with ``values`` and ``shape`` their numbers too."""
+    yield definition()
+    yield expectation()
+    yield choice(kind, proof)
+    yield density(kind, proof)
+    yield logarithm(kind, proof)
+    yield elements(proof)
+    yield slope(kind, proof, values)
+    yield dropped(proof, values)
+    if proof.gap != 0:
+        yield kept(proof)
+    yield reductions(kind, proof, values, shape)
+    yield gradients(kind, proof, values)
+    if proof.gap == 0:
+        yield descent(proof, values)
+        yield adam()
+        yield tradeoff(kind, proof, values)
+    yield from (misprint(text, kind, proof) for text in kind.misprints)
+    if kind.relaxation:
+        yield grey_levels(kind, proof)
+
+
+def definition() -> Step:
+    """Bayes' rule inside the expectation gives the evidence lower bound."""
+    likelihood, prior, evidence, q = sympy.symbols("likelihood prior evidence q", positive=True)
+    posterior = likelihood * prior / evidence
+    left = sympy.log(evidence) - sympy.log(q / posterior)
+    right = sympy.log(likelihood) - sympy.log(q / prior)
+    return Step(
+        formula("log p(x)", " - ", "KL(q||p(z|x))", " = ", "E_q[log p(x|z)]", " - ", "KL(q||p(z))", " = ", "ELBO"),
+        "Definition (Kingma and Welling 2014, eq. 3), by Bayes' rule inside the expectation. E_q[log p(x|z)] is to be "
+        "maximised; the reconstruction error is its negative. So far it is only an idea: p(x|z) is still to be chosen.",
+        same(sympy.expand_log(left - right), 0),
+    )
+
+
+def expectation() -> Step:
+    """A Gaussian q is a shifted and scaled standard normal, so samples of that estimate the expectation."""
+    m, eps = sympy.symbols("m epsilon", real=True)
+    s = Symbol("s", positive=True)
+    q = sympy.exp(-(((m + s * eps) - m) ** 2) / (2 * s**2)) / (s * sympy.sqrt(2 * sympy.pi))
+    standard = sympy.exp(-(eps**2) / 2) / sympy.sqrt(2 * sympy.pi)
+    point = sympy.limit(m + s * eps, s, 0)
+    return Step(
+        formula("E_q[f(z)]", " = ", "E_eps[f(m + s*eps)]", " ~ ", "sum_l f(m + s*eps_l)/L"),
+        "The outer expectation is over the code, z = m + s·ε (their section 2.4): reparameterised samples estimate it without "
+        "bias. In practice L = 1, one sample a step; as s → 0, a deterministic encoder, it is exact: f(m).",
+        same(q * s, standard) and same(point, m),
+    )
+
+
+def choice(kind: type[Likelihood], proof: Proof) -> Step:
+    """The decoder's raw output, through the link, reaches every allowed mean and no other."""
+    raw = Symbol("r", real=True)
+    mean = sympy.sympify(kind.link.formula, locals={"r": raw})
+    ends = tuple(sympy.limit(mean, raw, side) for side in (-sympy.oo, sympy.oo))
+    noise = "".join(f", {name} constant" for name in proof.noise)
+    return Step(
+        formula("p(x|z)", " = ", "p(x|mu)", ", ", "mu", " = ", mean.subs(raw, Symbol("decoder(z)"))),
+        f"Choose p: {kind.name}, the decoder giving mu{noise}. x lies in {kind.support}, mu in {kind.domain}.",
+        ends == (kind.domain.low, kind.domain.high) and bool(sympy.diff(mean, raw).is_positive),
+    )
+
+
+def density(kind: type[Likelihood], proof: Proof) -> Step:
+    """The density adds up to one."""
+    names = {"x": proof.x, "mu": proof.mu, **proof.noise}
+    added = total(proof.density, proof.x, proof.odds, kind.support)
+    return Step(
+        formula("p(x|mu)", " = ", written(kind.density, names), ", ", _whole(kind), " = ", added),
+        "Its density: it adds up to one whatever mu" + ("" if not proof.noise else f" and {', '.join(proof.noise)}") + ".",
+        same(added, 1),
+    )
+
+
+def logarithm(kind: type[Likelihood], proof: Proof) -> Step:
+    """Exponentiating the negative gives the density back."""
+    back = sympy.exp(-sympy.expand(proof.odds.enter(proof.nll)))
+    return Step(
+        formula("-log p(x|mu)", " = ", proof.nll),
+        "The logarithm, and the sign: a cost in nats, to be minimised.",
+        same(proof.odds.enter(proof.density) / back, 1),
+    )
+
+
+def elements(proof: Proof) -> Step:
+    """Checked on two elements; each further one is the same step again."""
+    both, nll = 1, 0
+    for index in (1, 2):
+        at = {proof.mu: Symbol(f"mu_{index}", **proof.mu.assumptions0), proof.x: Symbol(f"x_{index}", **proof.x.assumptions0)}
+        inner = Odds(at[proof.mu], proof.odds.domain)
+        both *= proof.density.subs(at)
+        nll += proof.nll.subs(at)
+        both, nll = (part if not inner.bounded else part.subs(at[proof.mu], _share(index)) for part in (both, nll))
+    back = sympy.powsimp(sympy.expand_power_exp(sympy.exp(-sympy.expand(sympy.expand_log(nll, force=True)))))
+    flat = sympy.powsimp(sympy.expand_power_base(both, force=True))
+    return Step(
+        formula("-log p(x_1...x_D|mu)", " = ", "sum_d -log p(x_d|mu_d)"),
+        "Independent elements: the density is a product, its logarithm a sum over the D elements of a sample.",
+        same(sympy.simplify(flat / back), 1),
+    )
+
+
+def slope(kind: type[Likelihood], proof: Proof, values: Mapping[str, float]) -> Step:
+    """The slope from mixed derivatives, set against the one that the likelihood's code claims."""
+    claimed = sympy.nsimplify(kind(**proof.noise).slope)
+    return Step(
+        formula("slope a", " = ", "(d2 nll/dx dmu)/(d2 loss/dx dmu)", " = ", *_with_value(proof.slope, values)),
+        f"Against {kind.loss.name}, {formula(proof.loss).unicode}: differentiating by x and mu leaves nothing that "
+        "depends on one of them alone, and the ratio is constant.",
+        not proof.slope.free_symbols & {proof.x, proof.mu} and same(claimed, proof.slope),
+    )
+
+
+def dropped(proof: Proof, values: Mapping[str, float]) -> Step:
+    """What is left without mu."""
+    rest = (", ", "gap c(mu)", " = ", proof.gap)
+    return Step(
+        formula("offset b(x)", " = ", *_with_value(proof.offset, values), *rest),
+        "What is left of -log p - a·loss. b does not depend on mu, so it moves no gradient and may be dropped"
+        + ("; c, what may not be dropped, is zero." if proof.gap == 0 else "."),
+        same(sympy.diff(proof.offset, proof.mu), 0) and proof.holds,
+    )
+
+
+def kept(proof: Proof) -> Step:
+    """The gap depends on mu."""
+    moves = proof.odds.leave(sympy.diff(proof.odds.enter(proof.gap), proof.odds.symbol))
+    return Step(
+        formula("gap c(mu)", " = ", proof.gap),
+        "This part depends on mu, so it moves the gradient and may not be dropped: the loss alone is no likelihood.",
+        not same(moves, 0) and proof.x not in proof.gap.free_symbols,
+    )
+
+
+def reductions(kind: type[Likelihood], proof: Proof, values: Mapping[str, float], shape: tuple[int, ...] | None) -> Step:
+    """Each reduction is the sum divided by a count."""
+    batch, size = sympy.symbols("B D", positive=True)
+    cost = Symbol("S", positive=True)
+    numbers = {size: sympy.prod(shape)} if shape else {}
+    factors = {"SUM(loss)": 1, "MEAN(loss)": batch * size, "BATCHMEAN(loss)": batch}
+    parts: list[Any] = ["sum_{batch} -log p"]
+    for name, factor in factors.items():
+        parts += [" = ", *_times(proof.slope * sympy.sympify(factor).subs(numbers), values, name)]
+    gap = "" if proof.gap == 0 else "; the gap comes on top"
+    return Step(
+        formula(*parts, " + ", "constant", *([] if proof.gap == 0 else [" + ", "gap c(mu)"])),
+        f"The loss in the code, with its exact factor, over B samples of D{f' = {sympy.prod(shape)}' if shape else ''} elements: "
+        f"SUM of all, MEAN of all (what F.{kind.loss.torch} does by default), or BATCHMEAN, summed over the elements and "
+        f"averaged over the samples{gap}.",
+        all(same(proof.slope * factor * (cost / factor), proof.slope * cost) for factor in factors.values()),
+    )
+
+
+def gradients(kind: type[Likelihood], proof: Proof, values: Mapping[str, float]) -> Step:
+    """The ratio of the two gradients is the slope, or not constant."""
+    t = proof.odds.symbol
+    of_nll, of_loss = (sympy.diff(proof.odds.enter(part), t) for part in (proof.nll, proof.loss))
+    ratio = sympy.simplify(of_nll / of_loss)
+    if proof.gap == 0:
+        because = "So the gradient of the likelihood is the gradient of the loss, times a constant."
+        parts, good = _with_value(proof.slope, values), same(ratio, proof.slope)
+    else:
+        because = "The ratio of the gradients is no constant: no learning rate makes the two equal."
+        parts, good = ["not constant"], not same(sympy.diff(ratio, proof.x), 0)
+    return Step(formula("(d nll/d mu)/(d loss/d mu)", " = ", *parts), because, good)
+
+
+def descent(proof: Proof, values: Mapping[str, float]) -> Step:
+    """One step of gradient descent in any parameter theta of the decoder."""
+    theta = Symbol("theta", real=True)
+    rate = Symbol("eta", positive=True)
+    output = sympy.Function("mu", real=True)(theta)
+    at = {proof.odds.symbol: output}
+    one = theta - rate * sympy.diff(proof.odds.enter(proof.nll).subs(at), theta)
+    other = theta - rate * proof.slope * sympy.diff(proof.odds.enter(proof.loss).subs(at), theta)
+    scaled = _times(rate * proof.slope, values, "d loss/d theta")
+    return Step(
+        formula("theta", " - ", "eta", "*", "d nll/d theta", " = ", "theta", " - ", *scaled),
+        "Under SGD the slope is a factor on the learning rate, exactly, momentum included: a step is linear in the gradient.",
+        same(one, other),
+    )
+
+
+def adam() -> Step:
+    """Adam's first step, its moments corrected: g/(sqrt(g^2) + eps)."""
+    g = Symbol("g", real=True, nonzero=True)
+    a, eps = sympy.symbols("a epsilon", positive=True)
+
+    def step(gradient: Any, floor: Any) -> Any:
+        return gradient / (sympy.sqrt(gradient**2) + floor)
+
+    return Step(
+        formula("step(a*g, a*eps)", " = ", "step(g, eps)", ", ", "step(g, eps)", " = ", step(g, eps)),
+        "Under Adam not: its step is scale-free but for the small ε, so a does not change the learning rate. What changes "
+        "is the weight of the reconstruction against the KL, whose gradient is not multiplied by a.",
+        same(step(a * g, a * eps), step(g, eps)) and same(step(a * g, 0), step(g, 0)),
+    )
+
+
+def tradeoff(kind: type[Likelihood], proof: Proof, values: Mapping[str, float]) -> Step:
+    """Weighting the KL by beta is choosing the noise."""
+    beta, kl = sympy.symbols("beta KL", positive=True)
+    half = sympy.nsimplify(kind.loss.convention)
+    weighted = half * proof.loss + beta * kl
+    cost = formula(half * proof.loss, " + ", beta, "*", "KL")
+    if not proof.noise:
+        elbo = proof.nll - proof.offset + kl
+        return Step(
+            formula(cost, " = ", "-log p(x|mu)", " + ", beta, "*", "KL"),
+            "In a VAE: there is no noise to absorb a weight, so beta = 1 is the ELBO and any other beta is another objective.",
+            same(weighted.subs(beta, 1), elbo),
+        )
+    (noise,) = proof.noise.values()
+    (root,) = sympy.solve(sympy.Eq(proof.slope, half / beta), noise)
+    squared = noise**2 if root.is_Pow else noise
+    elbo = beta * (proof.nll - proof.offset + kl).subs(noise, root)
+    return Step(
+        formula(cost, " = ", "beta", "*(", "-log p(x|mu)", " - ", "offset b(x)", " + ", "KL", ")",
+                ", ", "beta", " = ", *_with_value(squared, values)),
+        f"In a VAE: {kind.loss.name}{' with the half' if half != 1 else ''} plus beta times the KL is beta times the negative "
+        f"ELBO of the noise for which {formula(squared).unicode} = β. A weight on the KL is a noise level by another name.",
+        same(sympy.expand(weighted - elbo), 0),
+    )  # fmt: skip
+
+
+def misprint(text: str, kind: type[Likelihood], proof: Proof) -> Step:
+    """A density as printed somewhere, put through the same check as the right one."""
+    names = {"x": proof.x, "mu": proof.mu, **proof.noise}
+    added = total(sympy.sympify(text, locals=names), proof.x, proof.odds, kind.support)
+    return Step(
+        formula("p(x|mu)", " = ", written(text, names), ", ", _whole(kind), " = ", added),
+        "A misprint met in an answer that many have read, put through the same check: it is no density, "
+        + ("its integral diverges." if added == sympy.oo else "it does not add up to one."),
+        same(added, 1),
+    )
+
+
+def grey_levels(kind: type[Likelihood], proof: Proof) -> Step:
+    """Between the allowed values the expression needs a normaliser that depends on mu."""
+    relaxed = likelihoods.find(kind.relaxation or "")
+    x = symbol("x", relaxed.support)
+    missing = total(proof.density.subs(proof.x, x), x, proof.odds, relaxed.support)
+    gap = sympy.log(missing)
+    other = prove(relaxed)
+    return Step(
+        formula("gap c(mu)", " = ", "log integral p dx", " = ", gap, " != ", 0),
+        f"On grey levels, x in {relaxed.support}, the same expression is no density: this integral is its missing normaliser, "
+        f"and it depends on mu. {kind.loss.name} there drops a gap that moves the gradient; {relaxed.name} closes it.",
+        same(proof.odds.enter(sympy.exp(other.gap)) / proof.odds.enter(missing), 1)
+        and not same(sympy.diff(proof.odds.enter(missing), proof.odds.symbol), 0),
+    )
+
+
+def _whole(kind: type[Likelihood]) -> str:
+    return "sum p" if kind.support.whole else "integral p dx"
+
+
+def _share(index: int) -> Any:
+    odds = Symbol(f"t_{index}", positive=True)
+    return odds / (1 + odds)
+
+
+def _number(expression: Any, values: Mapping[str, float]) -> float | None:
+    """An expression with the noise put in, or None where there is none to put in."""
+    if not values or not expression.free_symbols:
+        return None
+    return float(expression.subs({part: values[part.name] for part in expression.free_symbols}))
+
+
+def _with_value(expression: Any, values: Mapping[str, float]) -> list[Any]:
+    number = _number(expression, values)
+    return [expression] if number is None else [expression, " = ", number]
+
+
+def _times(factor: Any, values: Mapping[str, float], name: str) -> list[Any]:
+    """``factor * name``, with numbers put in where there are any."""
+    if factor == 1:
+        return [name]
+    others = [part for part in factor.free_symbols if part.name not in values]
+    number = _number(factor.subs({part: 1 for part in others}), values)
+    if number is None:
+        return [factor, "*", name]
+    return [number, *(extra for part in others for extra in ("*", part)), "*", name]
