@@ -423,7 +423,8 @@ def meaning(rows: Sequence[Identity]) -> list[str]:
         f"β = {each(1 / slope for slope in slopes)}"
     )
     if noise.convention != 1:
-        said += f"; with the half, {noise.convention:g} × {row.loss} + β KL, β = {each(noise.convention / slope for slope in slopes)}"
+        betas = each(noise.convention / slope for slope in slopes)
+        said += f"; with the half, {noise.convention:g} × {row.loss} + β KL, β = {betas}"
     if noise.best is None:
         return [f"{said}.", f"The reconstruction is perfect: the data would choose no {row.likelihood} noise at all."]
     best = ", ".join(f"{key} = {value:.6g}" for key, value in noise.best.items())

@@ -87,9 +87,7 @@ def _with_logits(x: Tensor, logits: Tensor) -> Tensor:
 
 SQUARED_ERROR = Loss("squared-error", "(x - mu)**2", "mse_loss", ("mse", "sse", "l2"), convention=0.5)
 ABSOLUTE_ERROR = Loss("absolute-error", "Abs(x - mu)", "l1_loss", ("l1", "mae"))
-BINARY_CROSS_ENTROPY = Loss(
-    "binary-cross-entropy", "-x*log(mu) - (1 - x)*log(1 - mu)", "binary_cross_entropy", ("bce",)
-)
+BINARY_CROSS_ENTROPY = Loss("binary-cross-entropy", "-x*log(mu) - (1 - x)*log(1 - mu)", "binary_cross_entropy", ("bce",))
 BINARY_CROSS_ENTROPY_WITH_LOGITS = Loss(
     "binary-cross-entropy-with-logits",
     "-x*log(mu) - (1 - x)*log(1 - mu)",

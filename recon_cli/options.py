@@ -134,9 +134,7 @@ sigmas = click.option(
     help="Short for --likelihood gaussian:sigma=NUMBER; a list, or repeated, for several.",
 )
 seed = click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Of every random draw.")
-device = click.option(
-    "--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:N]|mps", help="Where to compute."
-)
+device = click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:N]|mps", help="Where to compute.")
 format = click.option(
     "--format",
     "format",

@@ -80,9 +80,8 @@ class Derivation:
         verdict = f"{'proved' if self.holds else 'refuted'}: {count} of {len(told)} statements check"
         verdict += f", {wrong} refuted" if wrong else ""
         verdict += " (the misprint, as it must be)" if wrong and self.holds else ""
-        return Report(
-            "derive", [Table("steps", STEPS, told, layout="steps"), Table("identity", IDENTITY, identity)], (), verdict, self.holds
-        )
+        tables = [Table("steps", STEPS, told, layout="steps"), Table("identity", IDENTITY, identity)]
+        return Report("derive", tables, (), verdict, self.holds)
 
 
 STEPS = tuple(Column(key, key) for key in ("likelihood", "step", "statement", "because", "checked"))

@@ -31,14 +31,14 @@ def steps(kind: type[Likelihood], proof: Proof, values: Mapping[str, float], sha
     yield expectation()
     yield choice(kind, proof)
     yield density(kind, proof)
-    yield logarithm(kind, proof)
+    yield logarithm(proof)
     yield elements(proof)
     yield slope(kind, proof, values)
     yield dropped(proof, values)
     if proof.gap != 0:
         yield kept(proof)
     yield reductions(kind, proof, values, shape)
-    yield gradients(kind, proof, values)
+    yield gradients(proof, values)
     if proof.gap == 0:
         yield descent(proof, values)
         yield adam()
@@ -101,7 +101,7 @@ def density(kind: type[Likelihood], proof: Proof) -> Step:
     )
 
 
-def logarithm(kind: type[Likelihood], proof: Proof) -> Step:
+def logarithm(proof: Proof) -> Step:
     """Exponentiating the negative gives the density back."""
     back = sympy.exp(-sympy.expand(proof.odds.enter(proof.nll)))
     return Step(
@@ -180,7 +180,7 @@ def reductions(kind: type[Likelihood], proof: Proof, values: Mapping[str, float]
     )
 
 
-def gradients(kind: type[Likelihood], proof: Proof, values: Mapping[str, float]) -> Step:
+def gradients(proof: Proof, values: Mapping[str, float]) -> Step:
     """The ratio of the two gradients is the slope, or not constant."""
     t = proof.odds.symbol
     of_nll, of_loss = (sympy.diff(proof.odds.enter(part), t) for part in (proof.nll, proof.loss))
@@ -306,7 +306,7 @@ def _times(factor: Any, values: Mapping[str, float], name: str) -> list[Any]:
     if factor == 1:
         return [name]
     others = [part for part in factor.free_symbols if part.name not in values]
-    number = _number(factor.subs({part: 1 for part in others}), values)
+    number = _number(factor.subs(dict.fromkeys(others, 1)), values)
     if number is None:
         return [factor, "*", name]
     return [number, *(extra for part in others for extra in ("*", part)), "*", name]

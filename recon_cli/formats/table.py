@@ -75,9 +75,7 @@ class Page:
         elif self.fits(side) and len(every) > len(rows):
             views = [("", side)]
         else:
-            views = [
-                (title, self.grid(part, rows)) for title, columns in sections for part in self.parts(columns, opening, rows)
-            ]
+            views = [(title, self.grid(part, rows)) for title, columns in sections for part in self.parts(columns, opening, rows)]
         for title, drawn in views:
             self.console.print()
             if title:
