@@ -112,7 +112,7 @@ def wide(value: Tensor) -> Tensor:
 
 def log(value: Number) -> Number:
     """The natural logarithm of a noise parameter: a number, or a tensor that is being learned."""
-    return value.log() if hasattr(value, "log") else math.log(value)
+    return math.log(value) if isinstance(value, (int, float)) else value.log()
 
 
 class Likelihood(ABC):

@@ -1,0 +1,30 @@
+"""Options for the whole suite, and what the tests share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["COLUMNS"] = "80"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--device", default="cpu", help="where tensors live: cpu, cuda, cuda:1, mps")
+
+
+@pytest.fixture(scope="session")
+def device(request: pytest.FixtureRequest) -> str:
+    """The device that the suite runs on."""
+    return request.config.getoption("--device")
+
+
+@pytest.fixture
+def mnist() -> Path:
+    """The folder of real MNIST images, or a skip."""
+    folder = Path(__file__).parents[2] / "shared" / "data" / "mnist"
+    if not folder.is_dir():
+        pytest.skip(f"there is no {folder}: a fresh clone has only the bundled digits")
+    return folder
