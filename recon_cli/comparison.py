@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from recon_cli import devices, likelihoods, sources
 from recon_cli.errors import ReconError
-from recon_cli.likelihood import UNIT, Interval, Likelihood, as_tensor, wide
+from recon_cli.likelihood import UNIT, Likelihood, as_tensor, check, inside, wide
 from recon_cli.losses import Loss, shapes_differ
 from recon_cli.report import Column, Report, Table
 
@@ -346,28 +346,6 @@ def identity(claim: Likelihood, loss: Loss, tally: Tally, dtype: Any, data: str)
         proportional=proportional,
         holds=own and proportional and tally.worst < ROUNDING,
     )
-
-
-def check(values: Tensor, allowed: Interval, what: str, rule: str) -> None:
-    """Raise ReconError unless every value is ``allowed``, saying how many are not and where the first is."""
-    bad = ~allowed.contains(values)
-    if bad.any():
-        first = tuple(bad.nonzero()[0].tolist())
-        raise ReconError(
-            f"{int(bad.sum()):,} of {values.numel():,} values of {what} are outside what {rule}, {allowed}: "
-            f"they run from {values.min().item():g} to {values.max().item():g}, "
-            f"the first at index {first} is {values[first].item():g}.",
-            "Scale the values, or choose a likelihood for real numbers (gaussian, laplace).",
-        )
-
-
-def inside(mu: Tensor, domain: Interval) -> tuple[Tensor, int]:
-    """Means moved inside a bounded domain, a thousandth of its width from the ends, and how many moved."""
-    if not math.isfinite(domain.high - domain.low):
-        return mu, 0
-    margin = (domain.high - domain.low) / 1000
-    kept = mu.clamp(domain.low + margin, domain.high - margin)
-    return kept, int((kept != mu).sum())
 
 
 def _no_density(claim: Likelihood, relaxed: Likelihood, x: Tensor) -> str:

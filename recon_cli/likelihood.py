@@ -65,6 +65,28 @@ UNIT = Interval(0, 1)
 BINARY = Interval(0, 1, whole=True)
 
 
+def check(values: Tensor, allowed: Interval, what: str, rule: str) -> None:
+    """Raise ReconError unless every value is ``allowed``, saying how many are not and where the first is."""
+    bad = ~allowed.contains(values)
+    if bad.any():
+        first = tuple(bad.nonzero()[0].tolist())
+        raise ReconError(
+            f"{int(bad.sum()):,} of {values.numel():,} values of {what} are outside what {rule}, {allowed}: "
+            f"they run from {values.min().item():g} to {values.max().item():g}, "
+            f"the first at index {first} is {values[first].item():g}.",
+            "Scale the values, or choose a likelihood for real numbers (gaussian, laplace).",
+        )
+
+
+def inside(mu: Tensor, domain: Interval) -> tuple[Tensor, int]:
+    """Means moved inside a bounded domain, a thousandth of its width from the ends, and how many moved."""
+    if not math.isfinite(domain.high - domain.low):
+        return mu, 0
+    margin = (domain.high - domain.low) / 1000
+    kept = mu.clamp(domain.low + margin, domain.high - margin)
+    return kept, int((kept != mu).sum())
+
+
 def parameter(default: float, meaning: str, domain: Interval = POSITIVE) -> Any:
     """A noise parameter: a dataclass field that knows where its value may lie and what it means."""
     return dataclasses.field(default=default, metadata={"domain": domain, "meaning": meaning})

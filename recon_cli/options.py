@@ -72,7 +72,7 @@ class FormatWord(click.ParamType):
             raise unknown("format", value, known)
         return value
 
-    def get_metavar(self, *param_and_context: Any) -> str:
+    def get_metavar(self, *_: Any, **__: Any) -> str:
         from recon_cli import registry
 
         return "|".join(registry.names("formats"))
@@ -133,7 +133,9 @@ sigmas = click.option(
     metavar="NUMBER[,...]",
     help="Short for --likelihood gaussian:sigma=NUMBER; a list, or repeated, for several.",
 )
-seed = click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Of every random draw.")
+seed = click.option(
+    "--seed", type=click.IntRange(0, 2**63 - 1), default=0, metavar="NUMBER", help="Of every random draw.  [default: 0]"
+)
 device = click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:N]|mps", help="Where to compute.")
 format = click.option(
     "--format",

@@ -12,10 +12,10 @@ from recon_cli.sources import Array, Source
 
 
 class Npy(Source):
-    """``x.npy``: one array, memory-mapped, taken as it is. Never unpickles."""
+    """``x.npy``: one array, memory-mapped (the file is never written), taken as it is. Never unpickles."""
 
     def read(self) -> Array:
-        return load(self.argument, memory_map="r")
+        return load(self.argument, memory_map="c")
 
 
 def load(path: str, memory_map: str | None = None) -> Array:

@@ -1,0 +1,298 @@
+"""The measurement: what holds is seen to hold, and what is broken by a half is seen to be broken."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+
+import numpy
+import pytest
+import torch
+from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import recon_cli
+from recon_cli import comparison, likelihoods, losses, sources
+from recon_cli.cli import main
+from recon_cli.comparison import Tally, compare, compare_sources, measure
+from recon_cli.errors import ReconError
+from recon_cli.likelihoods.bernoulli import Bernoulli
+from recon_cli.likelihoods.continuous_bernoulli import ContinuousBernoulli
+from recon_cli.likelihoods.gaussian import Gaussian
+from recon_cli.likelihoods.laplace import Laplace
+
+DTYPES = ("float32", "float64")
+
+
+@pytest.fixture(scope="module")
+def pair() -> sources.Pair:
+    return sources.pair("digits", "pca:16")
+
+
+@pytest.fixture(scope="module")
+def binary() -> sources.Pair:
+    return sources.pair("digits", "pca:16", binarize="threshold")
+
+
+def rows(*words: str) -> tuple[int, list[dict], dict]:
+    """Exit code, identity rows and the whole object of a ``recon compare`` in JSON."""
+    result = CliRunner().invoke(main, ["compare", *words, "--format", "json"])
+    found = json.loads(result.stdout)
+    return result.exit_code, found["tables"]["identity"], found
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("side", [Gaussian(0.5), Gaussian(0.037), Gaussian(13.0), Laplace(0.2), Laplace(3.3)], ids=str)
+def test_true_claims_hold(side, dtype: str, pair: sources.Pair, device: str) -> None:
+    (row,) = compare(pair.x, pair.mu, side, dtype=dtype, device=device).rows
+    assert row.holds
+    assert row.worst < 4
+    assert row.elements == pair.x.size
+    assert row.ratio_elements + row.ratio_excluded == row.elements
+    assert row.ratio_median == pytest.approx(float(side.slope), rel=1e-6)
+    assert row.ratio_min == pytest.approx(row.ratio_max, rel=1e-6)
+    assert row.nll == pytest.approx(row.slope * row.loss_value + row.offset + row.gap, rel=1e-6)
+    assert row.cosine == pytest.approx(1, abs=1e-12)
+
+
+def test_the_numbers_are_the_closed_forms(pair: sources.Pair, device: str) -> None:
+    (row,) = compare(pair.x, pair.mu, Gaussian(0.5), dtype="float64", device=device).rows
+    squares = numpy.mean((pair.x.astype(float) - pair.mu) ** 2)
+    assert row.loss_value == pytest.approx(squares, rel=1e-12)
+    assert row.slope == 2.0
+    assert row.offset == pytest.approx(math.log(0.5) + math.log(2 * math.pi) / 2, rel=1e-12)
+    assert row.nll == pytest.approx(2 * squares + row.offset, rel=1e-12)
+    assert row.noise.best["sigma"] == pytest.approx(math.sqrt(squares), rel=1e-12)
+    assert row.noise.cost == pytest.approx(row.nll - (math.log(2 * math.pi * squares) + 1) / 2, rel=1e-9)
+
+
+@pytest.mark.parametrize("loss", [losses.BINARY_CROSS_ENTROPY, losses.BINARY_CROSS_ENTROPY_WITH_LOGITS])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_bernoulli_holds_on_binary_data(loss, dtype: str, binary: sources.Pair, device: str) -> None:
+    (row,) = compare(binary.x, binary.mu, Bernoulli(), loss=loss, dtype=dtype, clip=True, device=device).rows
+    assert row.holds
+    assert row.slope == 1.0
+    assert row.offset == row.gap == 0
+    assert row.noise is None
+
+
+def test_bernoulli_on_grey_levels_is_refuted_with_the_gap(pair: sources.Pair, device: str) -> None:
+    found = compare(pair.x, pair.mu, Bernoulli(), clip=True, device=device)
+    (row,) = found.rows
+    assert not row.holds
+    assert not row.proportional
+    assert row.worst > 1e5
+    assert row.ratio_min < 0 < row.ratio_max
+    mu = torch.as_tensor(pair.mu).clamp(0.001, 0.999).float()
+    assert row.gap == pytest.approx(ContinuousBernoulli().gap(mu).double().mean().item(), rel=1e-6)
+    text = " ".join([*found.report().notes, found.report().verdict])
+    for word in ("continuous-bernoulli", "--binarize threshold", "--binarize sample", "no likelihood"):
+        assert word in text
+    closed = compare(pair.x, pair.mu, ContinuousBernoulli(), clip=True, device=device).rows[0]
+    assert closed.worst < 4
+    assert closed.gap == row.gap
+    assert closed.nll == pytest.approx(closed.loss_value + closed.gap, rel=1e-6)
+
+
+def test_a_loss_that_is_not_its_own_is_not_proportional(pair: sources.Pair, device: str) -> None:
+    found = compare(pair.x, pair.mu, Gaussian(0.5), loss=losses.ABSOLUTE_ERROR, device=device)
+    (row,) = found.rows
+    assert not row.holds
+    assert not row.proportional
+    assert row.slope is row.offset is row.gap is row.worst is None
+    x, mu = pair.x.astype(numpy.float32), pair.mu.astype(numpy.float32)
+    g, h = (mu - x).astype(float) / 0.25, numpy.sign(mu - x).astype(float)
+    assert row.cosine == pytest.approx((g * h).sum() / numpy.sqrt((g**2).sum() * (h**2).sum()), rel=1e-6)
+    ratio = g[h != 0] / h[h != 0]
+    assert (row.ratio_min, row.ratio_max) == pytest.approx((ratio.min(), ratio.max()), rel=1e-6)
+    assert row.ratio_median == pytest.approx(torch.tensor(ratio).median().item(), rel=1e-6)
+    verdict = found.report().verdict
+    assert "not proportional" in verdict
+    assert "refuted" in verdict
+
+
+HALF_LOG_2PI = 0.9189385332046727  # mpmath.log(2*mpmath.pi)/2
+MUTANTS = {
+    "a lost half": (Gaussian, "nll", lambda self, x, mu: ((x - mu) / self.sigma) ** 2 + math.log(self.sigma) + HALF_LOG_2PI),
+    "a lost sigma": (Gaussian, "nll", lambda self, x, mu: (x - mu) ** 2 / 2 + math.log(self.sigma) + HALF_LOG_2PI),
+    "log 2 pi for half of it": (Gaussian, "nll",
+        lambda self, x, mu: ((x - mu) / self.sigma) ** 2 / 2 + math.log(self.sigma) + math.log(2 * math.pi)),
+    "slope 1": (Gaussian, "slope", property(lambda self: 1.0)),
+    "a slope without the half": (Gaussian, "slope", property(lambda self: 1 / self.sigma**2)),
+    "an offset without log sigma": (Gaussian, "offset", lambda self, x: torch.full_like(x, HALF_LOG_2PI)),
+    "laplace without its 2": (Laplace, "nll", lambda self, x, mu: ((x - mu) / self.scale).abs() + math.log(self.scale)),
+    "a continuous bernoulli without its gap": (ContinuousBernoulli, "gap", lambda self, mu: torch.zeros_like(mu)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("kind", "name", "wrong"), MUTANTS.values(), ids=MUTANTS)
+def test_a_broken_statement_is_seen(kind, name: str, wrong, dtype: str, pair: sources.Pair, monkeypatch) -> None:
+    side = likelihoods.parse({Gaussian: "gaussian:sigma=0.3", Laplace: "laplace:scale=0.3"}.get(kind, kind.name))
+    honest = compare(pair.x, pair.mu, side, dtype=dtype, clip=True, device="cpu").rows[0]
+    assert honest.worst < 4
+    monkeypatch.setattr(kind, name, wrong)
+    row = compare(pair.x, pair.mu, side, dtype=dtype, clip=True, device="cpu").rows[0]
+    assert row.worst > 1e5
+    assert not row.holds
+
+
+def test_the_gradient_ratio_is_measured_not_claimed(pair: sources.Pair, monkeypatch) -> None:
+    class Crooked(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, value):
+            return value.clone()
+
+        @staticmethod
+        def backward(ctx, grad):
+            return 3 * grad
+
+    right = Gaussian.nll
+    monkeypatch.setattr(Gaussian, "nll", lambda self, x, mu: right(self, x, Crooked.apply(mu)))
+    row = compare(pair.x, pair.mu, Gaussian(0.5), device="cpu").rows[0]
+    assert row.worst < 4  # every value is right
+    assert row.ratio_median == pytest.approx(6)  # the gradient is not
+    assert not row.holds
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=6), st.integers(0, 2**31))
+def test_tallies_add(sizes: list[int], seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    x, mu = torch.rand(2, sum(sizes), generator=generator, dtype=torch.float64)
+    whole = measure(Gaussian(0.3), x, mu)
+    parts = sum((measure(Gaussian(0.3), *part) for part in zip(x.split(sizes), mu.split(sizes), strict=True)), Tally())
+    for part in dataclasses.fields(Tally):
+        one, other = getattr(whole, part.name), getattr(parts, part.name)
+        if part.name == "ratios":
+            assert torch.equal(torch.cat(one), torch.cat(other))
+        elif part.name in ("worst", "ratio_min", "ratio_max", "elements", "ratio_elements", "ratio_excluded"):
+            assert one == other
+        else:
+            assert one == pytest.approx(other, rel=1e-13)
+
+
+def test_chunks_do_not_show(monkeypatch, pair: sources.Pair) -> None:
+    whole = compare(pair.x, pair.mu, Gaussian(0.3), device="cpu").rows[0]
+    monkeypatch.setattr(comparison, "CHUNK", 977)
+    pieces = compare(pair.x, pair.mu, Gaussian(0.3), device="cpu").rows[0]
+    for name, value in vars(whole).items():
+        found = getattr(pieces, name)
+        assert found == (pytest.approx(value, rel=1e-13) if isinstance(value, float) else value), name
+
+
+def test_both_gradients_zero_are_left_out_and_counted() -> None:
+    row = compare([0.5, 0.2, 0.7], [0.5, 0.3, 0.7], Gaussian(0.5), device="cpu").rows[0]
+    assert (row.ratio_elements, row.ratio_excluded) == (1, 2)
+    assert row.holds
+
+
+def test_a_perfect_reconstruction_has_nothing_to_compare() -> None:
+    found = compare([0.5, 0.2], [0.5, 0.2], Gaussian(0.5), device="cpu")
+    row = found.rows[0]
+    assert row.ratio_min is row.ratio_median is row.ratio_max is row.cosine is None
+    assert not row.holds
+    assert "every gradient is zero" in found.report().verdict
+
+
+@pytest.mark.parametrize(
+    ("x", "mu", "side", "words"),
+    [
+        ([0.5, 1.5], [0.5, 0.5], Bernoulli(), "2 of 2 values of the data"),
+        ([0.5, -0.5], [0.5, 0.5], ContinuousBernoulli(), "the first at index"),
+        ([0.0, 1.0], [0.5, 1.5], Bernoulli(), "mean lies in"),
+        ([0.0, 1.0], [[0.5, 0.5]], Gaussian(), "never broadcasts"),
+        ([], [], Gaussian(), "empty"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(x, mu, side, words: str) -> None:
+    with pytest.raises(ReconError) as caught:
+        compare(x, mu, side, device="cpu")
+    assert words in str(caught.value)
+
+
+def test_the_default_table_holds() -> None:
+    code, found, whole = rows("--device", "cpu")
+    assert code == 0
+    assert [(row["likelihood"], row["loss"]) for row in found] == [
+        ("gaussian", "squared-error"),
+        ("bernoulli", "binary-cross-entropy"),
+    ]
+    assert found[1]["data"] == "digits > 1/2"
+    assert any("digits > 1/2" in note for note in whole["notes"])
+    assert [*found[0]] == [
+        *("likelihood", "parameters", "loss", "data", "elements", "nll", "loss_value", "slope", "offset", "gap", "worst"),
+        *("ratio_min", "ratio_median", "ratio_max", "ratio_elements", "ratio_excluded", "cosine", "proportional", "holds"),
+    ]
+
+
+def test_a_list_of_sigmas_is_a_row_each() -> None:
+    code, found, _ = rows("--sigma", "0.1,0.25", "--sigma", "0.5")
+    assert code == 0
+    assert [row["parameters"] for row in found] == [{"sigma": 0.1}, {"sigma": 0.25}, {"sigma": 0.5}]
+    assert [row["slope"] for row in found] == pytest.approx([50, 8, 2])
+
+
+def test_refuted_means_exit_code_one() -> None:
+    assert rows("--likelihood", "bernoulli")[0] == 1
+    assert rows("--likelihood", "continuous-bernoulli")[0] == 1
+    assert rows("--likelihood", "gaussian", "--loss", "l1")[0] == 1
+    assert rows("--likelihood", "bernoulli", "--binarize", "sample")[0] == 0
+
+
+def test_precision_and_reconstruction_are_the_users() -> None:
+    one = rows("--sigma", "0.5", "--dtype", "float64", "--recon", "noise:0.1", "--seed", "3")[1][0]
+    assert one["loss_value"] == pytest.approx(0.01, rel=0.05)
+    assert one == rows("--sigma", "0.5", "--dtype", "float64", "--recon", "noise:0.1", "--seed", "3")[1][0]
+    assert one != rows("--sigma", "0.5", "--dtype", "float64", "--recon", "noise:0.1", "--seed", "4")[1][0]
+    assert rows("--sigma", "0.5", "--recon", "mean")[1][0]["loss_value"] > 0.05
+
+
+def test_ones_own_model_output(tmp_path) -> None:
+    generator = numpy.random.default_rng(0)
+    x = generator.normal(size=(50, 7))
+    numpy.save(tmp_path / "x.npy", x)
+    numpy.savez(tmp_path / "xhat.npz", first=x, second=x + generator.normal(size=x.shape) * 0.2)
+    words = ("--data", str(tmp_path / "x.npy"), "--recon", f"{tmp_path / 'xhat.npz'}:second")
+    code, found, _ = rows(*words)
+    assert code == 0
+    (row,) = found  # no bernoulli row: these data are not shares
+    assert row["elements"] == 350
+    assert row["loss_value"] == pytest.approx(0.04, rel=0.3)
+    assert row["worst"] < 4
+
+
+def test_the_notes_say_what_it_means() -> None:
+    text = " ".join(compare_sources(sides=[Gaussian(0.5)]).report().notes)
+    assert "at 2 × η" in text
+    assert "β = 0.5" in text
+    assert "β = 0.25" in text
+    assert "sigma = 0.107937" in text
+    assert "nats per element more" in text
+
+
+def test_from_python_by_its_short_name(pair: sources.Pair) -> None:
+    report = recon_cli.compare(pair.x, torch.as_tensor(pair.mu), Gaussian(0.5), device="cpu").report()
+    assert report.holds
+    assert report.tables[0].rows[0]["slope"] == 2.0
+
+
+def test_real_mnist_is_no_different(mnist, device: str) -> None:
+    import gzip
+
+    with gzip.open(mnist / "t10k-images-idx3-ubyte.gz") as file:
+        pixels = numpy.frombuffer(file.read(), numpy.uint8, offset=16).reshape(-1, 784)[:2000]
+    x = pixels.astype(numpy.float32) / 255
+    mu = numpy.full_like(x, x.mean())
+    row = compare(x, mu, Gaussian(0.3), device=device).rows[0]
+    assert row.holds
+    assert row.elements == 2000 * 784
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA here")
+def test_cuda_and_cpu_agree(pair: sources.Pair) -> None:
+    one, other = (compare(pair.x, pair.mu, Gaussian(0.3), device=name).rows[0] for name in ("cpu", "cuda"))
+    assert one.nll == pytest.approx(other.nll, rel=1e-7)
+    assert other.holds

@@ -1,0 +1,208 @@
+"""The proofs: right results, and refutations of what is wrong."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import mpmath
+import pytest
+import sympy
+import witness
+from click.testing import CliRunner
+
+import recon_cli
+from recon_cli import likelihoods, losses
+from recon_cli.cli import main
+from recon_cli.derivation import derive, proof
+from recon_cli.derivation.notation import formula, terminal
+
+KINDS = [likelihoods.find(name) for name in likelihoods.names()]
+each_kind = pytest.mark.parametrize("kind", KINDS, ids=[kind.name for kind in KINDS])
+
+
+@pytest.fixture(scope="module")
+def proofs() -> dict[str, proof.Proof]:
+    return {kind.name: proof.prove(kind) for kind in KINDS}
+
+
+@each_kind
+def test_slope_offset_and_gap_are_proved_for_every_likelihood(kind, proofs) -> None:
+    found = proofs[kind.name]
+    assert found.holds
+    names = {field: sympy.Symbol(field, real=True) for field in ("x", "mu")}
+    for text in (found.slope, found.offset, found.gap):
+        assert not text.has(sympy.nan, sympy.oo, sympy.I)
+    assert names["mu"] not in found.offset.free_symbols
+    assert found.x not in found.gap.free_symbols
+
+
+@each_kind
+def test_the_proof_and_the_code_claim_the_same(kind, proofs) -> None:
+    import torch
+
+    found = proofs[kind.name]
+    noise = dict.fromkeys(found.noise, 0.3)
+    side = kind(**noise)
+    exact = {found.noise[name]: witness.exactly(value) for name, value in noise.items()}
+    assert float(found.slope.subs(exact)) == pytest.approx(float(side.slope), rel=1e-15)
+    for x, mu in ((0.0, 0.2), (1.0, 0.7), (1.0, 0.2)):
+        at = {**exact, found.x: witness.exactly(x), found.mu: witness.exactly(mu)}
+        point = torch.tensor([x], dtype=torch.float64), torch.tensor([mu], dtype=torch.float64)
+        assert float(found.offset.subs(at)) == pytest.approx(side.offset(point[0]).item(), rel=1e-14, abs=1e-15)
+        assert float(found.gap.subs(at)) == pytest.approx(side.gap(point[1]).item(), rel=1e-14, abs=1e-15)
+        assert float(found.nll.subs(at)) == pytest.approx(side.nll(*point).item(), rel=1e-14)
+
+
+def test_what_is_proved() -> None:
+    rows = {row["likelihood"]: row for row in derive(*KINDS).report().tables[1].rows}
+    assert rows["gaussian"]["slope"].text == "1/(2*sigma**2)"
+    assert rows["laplace"]["slope"].text == "1/scale"
+    assert rows["bernoulli"]["slope"].text == "1"
+    assert [name for name, row in rows.items() if not row["exact"]] == ["continuous-bernoulli"]
+    gap = sympy.sympify(rows["continuous-bernoulli"]["gap"].text)
+    assert float(gap.subs("mu", 0.3)) == pytest.approx(math.log((1 - 0.6) / (2 * math.atanh(1 - 0.6))))
+
+
+def test_without_arguments_gaussian_then_bernoulli() -> None:
+    assert [each.kind.name for each in derive().found] == ["gaussian", "bernoulli"]
+
+
+def test_the_misprint_is_refuted_because_its_integral_diverges() -> None:
+    (gaussian,) = derive(likelihoods.find("gaussian")).found
+    wrong = [step for step in gaussian.steps if not step.checked]
+    assert len(wrong) == 1
+    assert "diverges" in wrong[0].because
+    assert wrong[0].statement.text.endswith("oo")
+    assert gaussian.holds
+
+
+def test_the_right_density_called_a_misprint_makes_the_derivation_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    kind = likelihoods.find("gaussian")
+    monkeypatch.setattr(kind, "misprints", (kind.density,))
+    assert not derive(kind).holds
+
+
+def test_the_gap_of_bernoulli_on_grey_levels_is_its_missing_normaliser() -> None:
+    (bernoulli,) = derive(likelihoods.find("bernoulli")).found
+    grey = bernoulli.steps[-1]
+    assert grey.checked
+    assert "(2*mu - 1)/log(mu/(1 - mu))" in grey.statement.text
+    mu = mpmath.mpf("0.3")
+    missing = mpmath.quad(lambda x: mu**x * (1 - mu) ** (1 - x), [0, 1])
+    assert abs(missing - (2 * mu - 1) / mpmath.log(mu / (1 - mu))) < 1e-40
+
+
+BROKEN = {
+    "a lost half": "exp(-((x - mu)/sigma)**2)/(sigma*sqrt(2*pi))",
+    "a lost sigma": "exp(-((x - mu)/sigma)**2/2)/sqrt(2*pi)",
+    "half of log 2 pi lost": "exp(-((x - mu)/sigma)**2/2)/(sigma*2*pi)",
+    "the misprint": "exp(-(x - mu)/sigma**2/2)/(sigma*sqrt(2*pi))",
+}
+
+
+@pytest.mark.parametrize("density", BROKEN.values(), ids=BROKEN)
+def test_a_broken_density_is_refuted(density: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    kind = likelihoods.find("gaussian")
+    monkeypatch.setattr(kind, "density", density)
+    found = derive(kind)
+    assert not found.holds
+    assert found.report().verdict.startswith("refuted")
+    result = CliRunner().invoke(main, ["derive", "gaussian"])
+    assert result.exit_code == 1
+    assert "refuted" in result.output
+
+
+@pytest.mark.parametrize("name", ["gaussian", "laplace"])
+def test_a_claimed_slope_that_is_not_the_derived_one_is_refuted(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    kind = likelihoods.find(name)
+    monkeypatch.setattr(kind, "slope", property(lambda self: 1))
+    (found,) = derive(kind).found
+    assert [step.statement.text for step in found.steps if not step.checked and "d2 nll" in step.statement.text]
+
+
+def test_a_loss_that_is_not_the_likelihoods_has_no_constant_slope() -> None:
+    assert not proof.prove(likelihoods.find("gaussian"), losses.ABSOLUTE_ERROR).holds
+
+
+@each_kind
+def test_every_step_checks_and_says_why(kind) -> None:
+    (found,) = derive(kind).found
+    assert found.holds
+    assert len(found.steps) >= 11
+    for step in found.steps:
+        assert step.because.endswith(".")
+        assert isinstance(step.checked, bool)
+
+
+def test_numbers_are_put_in() -> None:
+    side = likelihoods.parse("laplace:scale=0.2")
+    report = derive(side, shape=(1, 28, 28)).report()
+    assert report.tables[1].rows[0]["slope_value"] == 5.0
+    text = " ".join(row["statement"].text for row in report.tables[0].rows)
+    assert "5*SUM(loss)" in text
+    assert "3920*B*MEAN(loss)" in text
+    assert "scale = 0.2" in text
+
+
+def test_the_reductions_of_a_gaussian() -> None:
+    (found,) = derive(likelihoods.parse("gaussian:sigma=0.5"), shape=(3, 64, 64)).found
+    text = next(step.statement.text for step in found.steps if "SUM(loss)" in step.statement.text)
+    assert "2*SUM(loss)" in text
+    assert f"{2 * 3 * 64 * 64}*B*MEAN(loss)" in text
+    assert "2*B*BATCHMEAN(loss)" in text
+
+
+def test_beta_is_sigma_squared_with_the_half() -> None:
+    (found,) = derive(likelihoods.parse("gaussian:sigma=0.5")).found
+    text = next(step.statement.text for step in found.steps if "beta*KL" in step.statement.text)
+    assert "(x - mu)**2/2" in text
+    assert text.endswith("beta = sigma**2 = 0.25")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("(x - mu)**2/(2*sigma**2)", "(x − μ)²/(2·σ²)"),
+        ("Abs(x - mu)/scale", "|x − μ|/scale"),
+        ("sqrt(2*pi)*x**-12", "√(2·π)·x**-12"),
+        ("mu**x*(1 - mu)**(1 - x)", "μ^x·(1 − μ)^(1 − x)"),
+        ("x**(-2)", "x⁻²"),
+    ],
+)
+def test_formulas_as_people_read_them(text: str, shown: str) -> None:
+    assert terminal(text) == shown.replace("**-", "^−")
+
+
+def test_a_program_can_read_the_formulas_back(proofs) -> None:
+    for found in proofs.values():
+        names = {symbol.name: symbol for symbol in found.nll.free_symbols}
+        assert sympy.simplify(sympy.sympify(formula(found.nll).text, locals=names) - found.nll) == 0
+
+
+def test_json_keeps_the_contract() -> None:
+    result = CliRunner().invoke(main, ["derive", "--sigma", "0.5", "laplace", "--format", "json"])
+    assert result.exit_code == 0
+    found = json.loads(result.output)
+    assert [*found["tables"]] == ["steps", "identity"]
+    assert {*found["tables"]["steps"][0]} >= {"likelihood", "step", "statement", "because", "checked"}
+    laplace, gaussian = found["tables"]["identity"]
+    assert [*laplace] == ["likelihood", "loss", "nll", "slope", "offset", "gap", "exact", "slope_value"]
+    assert laplace["slope_value"] is None
+    assert gaussian["slope_value"] == 2.0
+    assert gaussian["exact"] is True
+
+
+def test_latex_balances() -> None:
+    result = CliRunner().invoke(main, ["derive", "--format", "latex"])
+    assert result.output.count(r"\begin{enumerate}") == result.output.count(r"\end{enumerate}") == 2
+    assert result.output.replace(r"\{", "").replace(r"\}", "").count("{") == result.output.replace(r"\{", "").replace(
+        r"\}", ""
+    ).count("}")
+    assert result.output.replace(r"\$", "").count("$") % 2 == 0
+    assert r"\frac{1}{2 \sigma^{2}}" in result.output
+    assert result.output.isascii()
+
+
+def test_from_python_by_its_short_name() -> None:
+    assert recon_cli.derive(likelihoods.find("laplace")).holds

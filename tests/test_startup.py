@@ -1,0 +1,66 @@
+"""What a start costs is decided by what is imported; the seconds are printed, never asserted."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import time
+
+import pytest
+
+
+def loaded_after(statement: str) -> set[str]:
+    """The top-level modules in a fresh interpreter after a statement."""
+    code = f"{statement}\nimport sys\nprint(*{{name.partition('.')[0] for name in sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.splitlines()[-1].split())
+
+
+def run(*words: str) -> str:
+    """A statement that runs recon with these words."""
+    return f"from recon_cli.cli import main\ntry: main({list(words)!r})\nexcept SystemExit: pass"
+
+
+HEAVY = {"torch", "numpy", "sympy", "rich", "safetensors", "PIL"}
+
+
+def test_importing_the_package_imports_nothing_heavy() -> None:
+    assert not loaded_after("import recon_cli") & HEAVY
+
+
+@pytest.mark.parametrize("words", [("--help",), ("--version",), ("compare", "--help"), ("derive", "-h"), ("train", "--help")])
+def test_help_imports_nothing_heavy(words: tuple[str, ...]) -> None:
+    assert not loaded_after(run(*words)) & HEAVY
+
+
+def test_derive_imports_no_torch() -> None:
+    loaded = loaded_after(run("derive", "laplace"))
+    assert "torch" not in loaded
+    assert "sympy" in loaded
+
+
+def test_compare_imports_no_sympy_of_its_own() -> None:
+    loaded = loaded_after(run("compare", "--device", "cpu"))
+    assert "safetensors" not in loaded
+    assert "recon_cli.derivation" not in loaded
+
+
+def test_a_bad_word_is_refused_before_torch_is_loaded() -> None:
+    assert "torch" not in loaded_after(run("compare", "--likelihood", "gausian"))
+    assert "torch" not in loaded_after(run("compare", "--sigma", "-1"))
+
+
+def test_seconds_to_start(capsys: pytest.CaptureFixture[str]) -> None:
+    """Prints, in one run, recon --help against import click, and compare against import torch (a lone pair)."""
+
+    def seconds(*words: str) -> float:
+        start = time.perf_counter()
+        subprocess.run([sys.executable, *words], capture_output=True, check=False)
+        return time.perf_counter() - start
+
+    pairs = [(seconds("-c", "import click"), seconds("-m", "recon_cli", "--help")) for _ in range(3)]
+    ratio = statistics.median(recon / click for click, recon in pairs)
+    with capsys.disabled():
+        print(f"\n[recon --help takes {ratio:.2f} x 'import click']", end=" ")
+    assert ratio > 0
