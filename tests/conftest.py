@@ -13,6 +13,7 @@ os.environ["COLUMNS"] = "80"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--device", default="cpu", help="where tensors live: cpu, cuda, cuda:1, mps")
+    parser.addoption("--update-readme", action="store_true", help="write the outputs that the README shows anew")
 
 
 @pytest.fixture(scope="session")
