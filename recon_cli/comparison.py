@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from recon_cli import devices, likelihoods, sources
 from recon_cli.errors import ReconError
-from recon_cli.likelihood import UNIT, Likelihood, as_tensor, check, inside, wide
+from recon_cli.likelihood import Likelihood, as_tensor, wide
 from recon_cli.losses import Loss, shapes_differ
+from recon_cli.parametric import UNIT, check, inside
 from recon_cli.report import Column, Report, Table
 
 if TYPE_CHECKING:
@@ -328,7 +329,7 @@ def identity(claim: Likelihood, loss: Loss, tally: Tally, dtype: Any, data: str)
     return Identity(
         likelihood=claim.name,
         parameters={key: float(value) for key, value in claim.parameters.items()},
-        loss=loss.name,
+        loss=str(loss),
         data=data,
         elements=n,
         nll=tally.nll / n,

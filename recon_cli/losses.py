@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from recon_cli.errors import ReconError, unknown
+from recon_cli.parametric import Parametric
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,65 +40,87 @@ LOGIT = Link("logit", "1/(1 + exp(-r))", lambda mu: mu.logit(), lambda raw: raw.
 
 
 @dataclass(frozen=True)
-class Loss:
-    """A loss between data ``x`` and what a decoder predicts, elementwise.
+class Loss(Parametric):
+    """A loss between data ``x`` and what a decoder predicts, elementwise. Its fields are its own numbers.
 
     name, aliases
         what it is called on the command line.
     formula
-        text in ``x`` and ``mu``, read by ``derive`` and by the tests.
+        text in ``x``, ``mu`` and the fields, read by ``derive`` and by the tests.
     torch
-        what people call: the name in ``torch.nn.functional``.
+        what people call: the name in ``torch.nn.functional``, or what they write where it has none.
     link
         what the second argument is: ``mu`` itself (identity), or a raw output such as logits.
     convention
         the factor that the literature puts in front (1/2 for squared error).
-    function
-        in place of torch's, where that is no good rendering of the formula.
     """
 
-    name: str
-    formula: str
-    torch: str
-    aliases: tuple[str, ...] = ()
-    link: Link = IDENTITY
-    convention: float = 1.0
-    function: Callable[[Tensor, Tensor], Tensor] | None = field(default=None, repr=False, compare=False)
+    aliases: ClassVar[tuple[str, ...]] = ()
+    formula: ClassVar[str]
+    torch: ClassVar[str]
+    link: ClassVar[Link] = IDENTITY
+    convention: ClassVar[float] = 1.0
 
     def __call__(self, x: Tensor, prediction: Tensor) -> Tensor:
         """The loss of every element: shape of ``x``, which must be that of ``prediction``.
 
         Raises ReconError where the shapes differ: torch would broadcast.
         """
-        from torch.nn import functional
-
         if x.shape != prediction.shape:
             raise shapes_differ(x.shape, prediction.shape)
-        if self.function is not None:
-            return self.function(x, prediction)
-        return getattr(functional, self.torch)(prediction, x, reduction="none")
+        return self.values(x, prediction)
+
+    def values(self, x: Tensor, prediction: Tensor) -> Tensor:
+        """Torch's own functional, elementwise, unless overridden."""
+        from torch.nn import functional
+
+        return getattr(functional, self.torch)(prediction, x, reduction="none", **self.parameters)
 
 
-def _with_logits(x: Tensor, logits: Tensor) -> Tensor:
-    """Torch's own computes (1 - x) l - logsigmoid(l): dead beyond 17 in float32, gradient and all."""
-    from torch.nn.functional import logsigmoid
+class SquaredError(Loss):
+    """(x - mu)^2."""
 
-    return -(x * logsigmoid(logits) + (1 - x) * logsigmoid(-logits))
+    name = "squared-error"
+    aliases = ("mse", "sse", "l2")
+    formula = "(x - mu)**2"
+    torch = "mse_loss"
+    convention = 0.5
 
 
-SQUARED_ERROR = Loss("squared-error", "(x - mu)**2", "mse_loss", ("mse", "sse", "l2"), convention=0.5)
-ABSOLUTE_ERROR = Loss("absolute-error", "Abs(x - mu)", "l1_loss", ("l1", "mae"))
-BINARY_CROSS_ENTROPY = Loss("binary-cross-entropy", "-x*log(mu) - (1 - x)*log(1 - mu)", "binary_cross_entropy", ("bce",))
-BINARY_CROSS_ENTROPY_WITH_LOGITS = Loss(
-    "binary-cross-entropy-with-logits",
-    "-x*log(mu) - (1 - x)*log(1 - mu)",
-    "binary_cross_entropy_with_logits",
-    ("bce-with-logits",),
-    link=LOGIT,
-    function=_with_logits,
-)
+class AbsoluteError(Loss):
+    """|x - mu|."""
 
-LOSSES = (SQUARED_ERROR, ABSOLUTE_ERROR, BINARY_CROSS_ENTROPY, BINARY_CROSS_ENTROPY_WITH_LOGITS)
+    name = "absolute-error"
+    aliases = ("l1", "mae")
+    formula = "Abs(x - mu)"
+    torch = "l1_loss"
+
+
+class BinaryCrossEntropy(Loss):
+    """-x log mu - (1 - x) log(1 - mu)."""
+
+    name = "binary-cross-entropy"
+    aliases = ("bce",)
+    formula = "-x*log(mu) - (1 - x)*log(1 - mu)"
+    torch = "binary_cross_entropy"
+
+
+class BinaryCrossEntropyWithLogits(BinaryCrossEntropy):
+    """The same of the logit of mu."""
+
+    name = "binary-cross-entropy-with-logits"
+    aliases = ("bce-with-logits",)
+    torch = "binary_cross_entropy_with_logits"
+    link = LOGIT
+
+    def values(self, x: Tensor, prediction: Tensor) -> Tensor:
+        """Torch's own computes (1 - x) l - logsigmoid(l): dead beyond 17 in float32, gradient and all."""
+        from torch.nn.functional import logsigmoid
+
+        return -(x * logsigmoid(prediction) + (1 - x) * logsigmoid(-prediction))
+
+
+LOSSES = (SquaredError, AbsoluteError, BinaryCrossEntropy, BinaryCrossEntropyWithLogits)
 
 
 @dataclass(frozen=True)
@@ -125,13 +148,14 @@ REDUCTIONS = (
 )
 
 
-def find(word: str) -> Loss:
-    """The loss called ``word`` (its name or an alias). Raises ReconError naming the nearest."""
-    spelled = word.lower().replace("_", "-")
+def parse(word: str) -> Loss:
+    """From the command line's spelling, ``mse`` or ``huber:delta=0.5``. Raises ReconError naming the nearest."""
+    name, _, parameters = word.partition(":")
+    spelled = name.lower().replace("_", "-")
     for loss in LOSSES:
         if spelled == loss.name or spelled in loss.aliases:
-            return loss
-    raise unknown("loss", word, [name for loss in LOSSES for name in (loss.name, *loss.aliases)])
+            return loss.parse(parameters)
+    raise unknown("loss", name, [name for loss in LOSSES for name in (loss.name, *loss.aliases)])
 
 
 def shapes_differ(x: tuple[int, ...], mu: tuple[int, ...]) -> ReconError:

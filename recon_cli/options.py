@@ -36,7 +36,7 @@ class LossWord(click.ParamType):
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
         from recon_cli import losses
 
-        return losses.find(value) if isinstance(value, str) else value
+        return losses.parse(value) if isinstance(value, str) else value
 
     def shell_complete(self, ctx: Any, param: Any, incomplete: str) -> list[Any]:
         from click.shell_completion import CompletionItem
@@ -87,7 +87,7 @@ class Numbers(click.ParamType):
     name = "number,..."
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        from recon_cli.likelihood import as_number
+        from recon_cli.parametric import as_number
 
         if not isinstance(value, str):
             return value

@@ -68,7 +68,7 @@ def test_the_numbers_are_the_closed_forms(pair: sources.Pair, device: str) -> No
     assert row.noise.cost == pytest.approx(row.nll - (math.log(2 * math.pi * squares) + 1) / 2, rel=1e-9)
 
 
-@pytest.mark.parametrize("loss", [losses.BINARY_CROSS_ENTROPY, losses.BINARY_CROSS_ENTROPY_WITH_LOGITS])
+@pytest.mark.parametrize("loss", [losses.BinaryCrossEntropy(), losses.BinaryCrossEntropyWithLogits()])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_bernoulli_holds_on_binary_data(loss, dtype: str, binary: sources.Pair, device: str) -> None:
     (row,) = compare(binary.x, binary.mu, Bernoulli(), loss=loss, dtype=dtype, clip=True, device=device).rows
@@ -97,7 +97,7 @@ def test_bernoulli_on_grey_levels_is_refuted_with_the_gap(pair: sources.Pair, de
 
 
 def test_a_loss_that_is_not_its_own_is_not_proportional(pair: sources.Pair, device: str) -> None:
-    found = compare(pair.x, pair.mu, Gaussian(0.5), loss=losses.ABSOLUTE_ERROR, device=device)
+    found = compare(pair.x, pair.mu, Gaussian(0.5), loss=losses.AbsoluteError(), device=device)
     (row,) = found.rows
     assert not row.holds
     assert not row.proportional

@@ -122,7 +122,7 @@ def test_a_claimed_slope_that_is_not_the_derived_one_is_refuted(name: str, monke
 
 
 def test_a_loss_that_is_not_the_likelihoods_has_no_constant_slope() -> None:
-    assert not proof.prove(likelihoods.find("gaussian"), losses.ABSOLUTE_ERROR).holds
+    assert not proof.prove(likelihoods.find("gaussian"), losses.AbsoluteError()).holds
 
 
 @each_kind

@@ -80,7 +80,7 @@ def test_every_command_and_likelihood_is_documented() -> None:
 def test_the_python_example_runs() -> None:
     (block, _) = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
     names: dict = {}
-    exec(block, names)  # noqa: S102
+    exec(block, names)
     assert names["side"].slope == 2.0
     assert names["found"].holds
     assert names["found"].rows[0].ratio_median == 2.0

@@ -12,7 +12,8 @@ from typing import Any
 import mpmath
 import sympy
 
-from recon_cli.likelihood import Interval, Likelihood
+from recon_cli.likelihood import Likelihood
+from recon_cli.parametric import Interval
 
 mpmath.mp.dps = 60
 NUDGE = mpmath.mpf(10) ** -22

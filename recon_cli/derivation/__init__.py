@@ -60,7 +60,7 @@ class Derivation:
         identity = [
             {
                 "likelihood": each.kind.name,
-                "loss": each.kind.loss.name,
+                "loss": each.proof.side.loss.name,
                 "nll": formula(each.proof.nll),
                 "slope": formula(each.proof.slope),
                 "offset": formula(each.proof.offset),

@@ -17,14 +17,19 @@ from typing import Any
 import sympy
 from sympy import Expr, Symbol
 
-from recon_cli.likelihood import Interval, Likelihood
+from recon_cli.likelihood import Likelihood
 from recon_cli.losses import Loss
+from recon_cli.parametric import Interval
 
 
 @dataclass(frozen=True)
 class Proof:
-    """-log density = slope * loss + offset + gap, as sympy expressions in ``x``, ``mu`` and the noise."""
+    """-log density = slope * loss + offset + gap, as sympy expressions in ``x``, ``mu`` and the noise.
 
+    side is the likelihood with symbols for its noise.
+    """
+
+    side: Likelihood
     x: Symbol
     mu: Symbol
     noise: dict[str, Symbol]
@@ -54,7 +59,9 @@ def prove(likelihood: type[Likelihood], loss: Loss | None = None) -> Proof:
     noise = {field.name: symbol(field.name, field.metadata["domain"]) for field in dataclasses.fields(likelihood)}
     names = {"x": x, "mu": mu, **noise}
     density = sympy.sympify(likelihood.density, locals=names)
-    cost = sympy.sympify((loss or likelihood.loss).formula, locals=names)
+    side = likelihood(**noise)  # type: ignore[arg-type]
+    loss = loss or side.loss
+    cost = sympy.sympify(loss.formula, locals={**names, **loss.parameters})
     odds = Odds(mu, likelihood.domain)
     inner, price = odds.enter(density), odds.enter(cost)
     slope = sympy.simplify(sympy.diff(-sympy.log(inner), odds.symbol, x) / sympy.diff(price, odds.symbol, x))
@@ -65,7 +72,7 @@ def prove(likelihood: type[Likelihood], loss: Loss | None = None) -> Proof:
     gap = -sympy.log(odds.leave(varying))
     slope = odds.leave(slope)
     nll = tidy(sympy.expand_log(-sympy.log(density), force=True)) if gap == 0 else slope * cost + offset + gap
-    return Proof(x, mu, noise, density, cost, nll, slope, offset, gap, odds)
+    return Proof(side, x, mu, noise, density, cost, nll, slope, offset, gap, odds)
 
 
 @dataclass(frozen=True)

@@ -33,16 +33,16 @@ def steps(kind: type[Likelihood], proof: Proof, values: Mapping[str, float], sha
     yield density(kind, proof)
     yield logarithm(proof)
     yield elements(proof)
-    yield slope(kind, proof, values)
+    yield slope(proof, values)
     yield dropped(proof, values)
     if proof.gap != 0:
         yield kept(proof)
-    yield reductions(kind, proof, values, shape)
+    yield reductions(proof, values, shape)
     yield gradients(proof, values)
     if proof.gap == 0:
         yield descent(proof, values)
         yield adam()
-        yield tradeoff(kind, proof, values)
+        yield tradeoff(proof, values)
     yield from (misprint(text, kind, proof) for text in kind.misprints)
     if kind.relaxation:
         yield grey_levels(kind, proof)
@@ -129,12 +129,12 @@ def elements(proof: Proof) -> Step:
     )
 
 
-def slope(kind: type[Likelihood], proof: Proof, values: Mapping[str, float]) -> Step:
+def slope(proof: Proof, values: Mapping[str, float]) -> Step:
     """The slope from mixed derivatives, set against the one that the likelihood's code claims."""
-    claimed = sympy.nsimplify(kind(**proof.noise).slope)
+    claimed = sympy.nsimplify(proof.side.slope)
     return Step(
         formula("slope a", " = ", "(d2 nll/dx dmu)/(d2 loss/dx dmu)", " = ", *_with_value(proof.slope, values)),
-        f"Against {kind.loss.name}, {formula(proof.loss).unicode}: differentiating by x and mu leaves nothing that "
+        f"Against {proof.side.loss.name}, {formula(proof.loss).unicode}: differentiating by x and mu leaves nothing that "
         "depends on one of them alone, and the ratio is constant.",
         not proof.slope.free_symbols & {proof.x, proof.mu} and same(claimed, proof.slope),
     )
@@ -161,7 +161,7 @@ def kept(proof: Proof) -> Step:
     )
 
 
-def reductions(kind: type[Likelihood], proof: Proof, values: Mapping[str, float], shape: tuple[int, ...] | None) -> Step:
+def reductions(proof: Proof, values: Mapping[str, float], shape: tuple[int, ...] | None) -> Step:
     """Each reduction is the sum divided by a count."""
     batch, size = sympy.symbols("B D", positive=True)
     cost = Symbol("S", positive=True)
@@ -174,7 +174,7 @@ def reductions(kind: type[Likelihood], proof: Proof, values: Mapping[str, float]
     return Step(
         formula(*parts, " + ", "constant", *([] if proof.gap == 0 else [" + ", "gap c(mu)"])),
         f"The loss in the code, with its exact factor, over B samples of D{f' = {sympy.prod(shape)}' if shape else ''} elements: "
-        f"SUM of all, MEAN of all (what F.{kind.loss.torch} does by default), or BATCHMEAN, summed over the elements and "
+        f"SUM of all, MEAN of all (what F.{proof.side.loss.torch} does by default), or BATCHMEAN, summed over the elements and "
         f"averaged over the samples{gap}.",
         all(same(proof.slope * factor * (cost / factor), proof.slope * cost) for factor in factors.values()),
     )
@@ -226,10 +226,10 @@ def adam() -> Step:
     )
 
 
-def tradeoff(kind: type[Likelihood], proof: Proof, values: Mapping[str, float]) -> Step:
+def tradeoff(proof: Proof, values: Mapping[str, float]) -> Step:
     """Weighting the KL by beta is choosing the noise."""
     beta, kl = sympy.symbols("beta KL", positive=True)
-    half = sympy.nsimplify(kind.loss.convention)
+    half = sympy.nsimplify(proof.side.loss.convention)
     weighted = half * proof.loss + beta * kl
     cost = formula(half * proof.loss, " + ", beta, "*", "KL")
     if not proof.noise:
@@ -246,8 +246,8 @@ def tradeoff(kind: type[Likelihood], proof: Proof, values: Mapping[str, float]) 
     return Step(
         formula(cost, " = ", "beta", "*(", "-log p(x|mu)", " - ", "offset b(x)", " + ", "KL", ")",
                 ", ", "beta", " = ", *_with_value(squared, values)),
-        f"In a VAE: {kind.loss.name}{' with the half' if half != 1 else ''} plus beta times the KL is beta times the negative "
-        f"ELBO of the noise for which {formula(squared).unicode} = β. A weight on the KL is a noise level by another name.",
+        f"In a VAE: {proof.side.loss.name}{' with the half' if half != 1 else ''} plus beta times the KL is beta times the "
+        f"negative ELBO of the noise for which {formula(squared).unicode} = β: a weight on the KL is a noise by another name.",
         same(sympy.expand(weighted - elbo), 0),
     )  # fmt: skip
 
@@ -274,7 +274,7 @@ def grey_levels(kind: type[Likelihood], proof: Proof) -> Step:
     return Step(
         formula("gap c(mu)", " = ", "log integral p dx", " = ", gap, " != ", 0),
         f"On grey levels, x in {relaxed.support}, the same expression is no density: this integral is its missing normaliser, "
-        f"and it depends on mu. {kind.loss.name} there drops a gap that moves the gradient; {relaxed.name} closes it.",
+        f"and it depends on mu. {proof.side.loss.name} there drops a gap that moves the gradient; {relaxed.name} closes it.",
         same(proof.odds.enter(sympy.exp(other.gap)) / proof.odds.enter(missing), 1)
         and not same(sympy.diff(proof.odds.enter(missing), proof.odds.symbol), 0),
     )

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from recon_cli.likelihood import BINARY, UNIT, Likelihood, elementwise
-from recon_cli.losses import BINARY_CROSS_ENTROPY, BINARY_CROSS_ENTROPY_WITH_LOGITS, LOGIT
+from recon_cli.likelihood import Likelihood, elementwise
+from recon_cli.losses import LOGIT, BinaryCrossEntropy, BinaryCrossEntropyWithLogits
+from recon_cli.parametric import BINARY, UNIT
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -26,8 +27,8 @@ class Bernoulli(Likelihood):
     tensor(2.0612e-09, dtype=torch.float64)
     """
 
-    loss = BINARY_CROSS_ENTROPY
-    raw_loss = BINARY_CROSS_ENTROPY_WITH_LOGITS
+    loss = BinaryCrossEntropy()
+    raw_loss = BinaryCrossEntropyWithLogits()
     density = "mu**x*(1 - mu)**(1 - x)"
     support = BINARY
     domain = UNIT

@@ -6,8 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from recon_cli.likelihood import UNIT, Interval, Likelihood, elementwise
-from recon_cli.losses import BINARY_CROSS_ENTROPY, BINARY_CROSS_ENTROPY_WITH_LOGITS, LOGIT
+from recon_cli.likelihood import Likelihood, elementwise
+from recon_cli.losses import LOGIT, BinaryCrossEntropy, BinaryCrossEntropyWithLogits
+from recon_cli.parametric import UNIT, Interval
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -27,8 +28,8 @@ class ContinuousBernoulli(Likelihood):
     tensor(-0.6931, dtype=torch.float64)
     """
 
-    loss = BINARY_CROSS_ENTROPY
-    raw_loss = BINARY_CROSS_ENTROPY_WITH_LOGITS
+    loss = BinaryCrossEntropy()
+    raw_loss = BinaryCrossEntropyWithLogits()
     density = "mu**x*(1 - mu)**(1 - x)*log(mu/(1 - mu))/(2*mu - 1)"
     support = UNIT
     domain = Interval(0, 1, closed=False)

@@ -6,8 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from recon_cli.likelihood import Likelihood, Number, elementwise, log, parameter, positive, wide
-from recon_cli.losses import SQUARED_ERROR
+from recon_cli.likelihood import Likelihood, elementwise, log, positive, wide
+from recon_cli.losses import SquaredError
+from recon_cli.parametric import Number, parameter
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -28,7 +29,7 @@ class Gaussian(Likelihood):
 
     sigma: float = parameter(1.0, "the standard deviation")
 
-    loss = SQUARED_ERROR
+    loss = SquaredError()
     density = "exp(-((x - mu)/sigma)**2/2)/(sigma*sqrt(2*pi))"
     misprints = ("exp(-(x - mu)/sigma**2/2)/(sigma*sqrt(2*pi))",)
     best_noise = "the root of the mean squared error"

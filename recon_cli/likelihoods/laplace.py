@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from recon_cli.likelihood import Likelihood, Number, elementwise, log, parameter, positive, wide
-from recon_cli.losses import ABSOLUTE_ERROR
+from recon_cli.likelihood import Likelihood, elementwise, log, positive, wide
+from recon_cli.losses import AbsoluteError
+from recon_cli.parametric import Number, parameter
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -27,7 +28,7 @@ class Laplace(Likelihood):
 
     scale: float = parameter(1.0, "the mean absolute deviation")
 
-    loss = ABSOLUTE_ERROR
+    loss = AbsoluteError()
     density = "exp(-Abs(x - mu)/scale)/(2*scale)"
     best_noise = "the mean absolute error"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy
 
 from recon_cli.errors import ReconError
-from recon_cli.likelihood import as_number
+from recon_cli.parametric import as_number
 from recon_cli.sources import Array, Reconstruction
 
 
