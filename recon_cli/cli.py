@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import click
@@ -25,9 +26,17 @@ class Complaint(click.ClickException):
         self.hint = error.hint
 
     def show(self, file: Any = None) -> None:
-        click.echo(click.style("error: ", fg="red", bold=True) + self.message, err=True)
+        colour = False if "NO_COLOR" in os.environ else None
+        click.echo(click.style("error: ", fg="red", bold=True) + self.message, err=True, color=colour)
         if self.hint:
-            click.echo(click.style(" hint: ", fg="cyan", bold=True) + self.hint, err=True)
+            click.echo(click.style(" hint: ", fg="cyan", bold=True) + self.hint, err=True, color=colour)
+
+
+def usage(error: click.UsageError) -> Complaint:
+    """A word that click could not place, as a sentence like every other."""
+    path = error.ctx.command_path if error.ctx else "recon"
+    said = error.format_message().rstrip(".")
+    return Complaint(ReconError(f"{said[:1].upper()}{said[1:]}.", f"See {path} --help."))
 
 
 class Commands(click.Group):
@@ -41,6 +50,12 @@ class Commands(click.Group):
             return None
         return registry.load("commands", name).command
 
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        try:
+            return super().make_context(*args, **kwargs)
+        except click.UsageError as error:
+            raise usage(error) from error
+
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         if args and args[0] not in registry.names("commands") and not args[0].startswith("-"):
             raise Complaint(unknown("command", args[0], registry.names("commands")))
@@ -51,6 +66,8 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except ReconError as error:
             raise Complaint(error) from error
+        except click.UsageError as error:
+            raise usage(error) from error
         except KeyboardInterrupt:
             click.echo("\nInterrupted.", err=True)
             ctx.exit(130)

@@ -292,12 +292,13 @@ def _side(
         if relaxed.support.contains(x).all():
             side = relaxed
             notes.append(_no_density(claim, relaxed, x))
-    check(x, side.support, f"the data ({data})", f"{side.name} allows")
-    if clip:
-        mu, moved = inside(mu, side.domain)
-        if moved:
-            notes.append(f"{moved:,} of {mu.numel():,} reconstructed means were moved into {claim.name}'s {claim.domain}.")
-    check(mu, side.domain, "the reconstruction", f"{side.name}'s mean lies in")
+    for rule in (side, loss):
+        check(x, rule.support, f"the data ({data})", f"{rule.name} allows")
+        if clip:
+            mu, moved = inside(mu, rule.domain)
+            if moved:
+                notes.append(f"{moved:,} of {mu.numel():,} reconstructed means were moved into {rule.name}'s {rule.domain}.")
+        check(mu, rule.domain, "the reconstruction", f"{rule.name}'s mean lies in")
     x, mu = x.to(device, dtype), mu.to(device, dtype)
     stride = -(-x.numel() // SAMPLE)
     tally = sum((measure(side, *part, loss, claim, stride) for part in chunks(x, mu)), Tally())

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from recon_cli.errors import ReconError
 from recon_cli.losses import IDENTITY, Link, Loss, shapes_differ
-from recon_cli.parametric import REAL, Interval, Number, Parametric
+from recon_cli.parametric import POSITIVE, REAL, Interval, Number, Parametric
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -109,6 +109,13 @@ class Likelihood(Parametric, ABC):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls.name = cls.__module__.rpartition(".")[2].replace("_", "-")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if all(isinstance(value, (int, float)) for value in self.parameters.values()) and not POSITIVE.contains(self.slope):
+            raise ReconError(
+                f"{self} is beyond the range of numbers: its slope is {self.slope:g}.", "Choose a noise in the units of the data."
+            )
 
     # What the likelihood is.
 

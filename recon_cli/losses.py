@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from recon_cli.errors import ReconError, unknown
-from recon_cli.parametric import Parametric
+from recon_cli.parametric import REAL, UNIT, Interval, Parametric
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -49,6 +49,8 @@ class Loss(Parametric):
         text in ``x``, ``mu`` and the fields, read by ``derive`` and by the tests.
     torch
         what people call: the name in ``torch.nn.functional``, or what they write where it has none.
+    support, domain
+        where ``x`` and where ``mu`` may lie.
     link
         what the second argument is: ``mu`` itself (identity), or a raw output such as logits.
     convention
@@ -58,6 +60,8 @@ class Loss(Parametric):
     aliases: ClassVar[tuple[str, ...]] = ()
     formula: ClassVar[str]
     torch: ClassVar[str]
+    support: ClassVar[Interval] = REAL
+    domain: ClassVar[Interval] = REAL
     link: ClassVar[Link] = IDENTITY
     convention: ClassVar[float] = 1.0
 
@@ -103,6 +107,8 @@ class BinaryCrossEntropy(Loss):
     aliases = ("bce",)
     formula = "-x*log(mu) - (1 - x)*log(1 - mu)"
     torch = "binary_cross_entropy"
+    support = UNIT
+    domain = UNIT
 
 
 class BinaryCrossEntropyWithLogits(BinaryCrossEntropy):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from io import StringIO
 from typing import Any, TextIO
 
 from recon_cli import registry
@@ -19,8 +20,32 @@ def names() -> list[str]:
 
 
 def write(report: Report, format: str, file: TextIO) -> None:
-    """Write ``report`` to ``file``. Raises ReconError, naming the nearest, for an unknown format."""
-    registry.load("formats", format).write(report, file)
+    """Write ``report`` to ``file``, with the signs that its encoding has.
+
+    Raises ReconError, naming the nearest, for an unknown format.
+    """
+    writer = registry.load("formats", format)
+    encoding = getattr(file, "encoding", None) or "utf-8"
+    if encoding.lower().replace("-", "").startswith("utf"):
+        writer.write(report, file)
+        return
+    draft = Ascii()
+    writer.write(report, draft)
+    file.write(draft.getvalue().translate(ASCII).encode(encoding, "replace").decode(encoding))
+
+
+class Ascii(StringIO):
+    """A draft for a file that has no more than ASCII."""
+
+    encoding = "ascii"  # type: ignore[assignment]
+
+
+SIGNS = {
+    "μ": "mu", "σ": "sigma", "β": "beta", "η": "eta", "θ": "theta", "ε": "eps", "π": "pi", "Σ": "sum", "∫": "integral",
+    "−": "-", "·": "*", "×": "x", "∂": "d", "√": "sqrt", "²": "^2", "½": "1/2", "≤": "<=", "≥": ">=", "≈": "~", "≠": "!=",
+    "→": "->", "–": "-", "…": "...", "‖": "||", "∞": "oo", "∈": "in", "✓": "ok", "✗": "no", "─": "-", "│": "|",
+}  # fmt: skip
+ASCII = str.maketrans(SIGNS)
 
 
 def spell(value: Any, digits: int | None = None) -> str:

@@ -27,7 +27,8 @@ def write(report: Report, file: TextIO) -> None:
         "notes": list(report.notes),
         "verdict": report.verdict,
     }
-    json.dump(found, file, indent=2, ensure_ascii=False, allow_nan=False)
+    escaped = getattr(file, "encoding", None) == "ascii"
+    json.dump(found, file, indent=2, ensure_ascii=escaped, allow_nan=False)
     file.write("\n")
 
 

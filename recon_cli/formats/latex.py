@@ -11,6 +11,8 @@ SPECIAL = str.maketrans(
     {
         **{letter: f"\\{letter}" for letter in "&%$#_{}"},
         "~": r"\textasciitilde{}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
         "^": r"\textasciicircum{}",
         "\\": r"\textbackslash{}",
         "μ": r"$\mu$",
@@ -60,7 +62,8 @@ def steps(table: Table) -> list[str]:
     found: list[str] = []
     for subject in dict.fromkeys(row["likelihood"] for row in table.rows):
         items = [
-            rf"\item {cell(row['statement'])}\\ {words(row['because'])}" + ("" if row["checked"] else r" \emph{(refuted)}")
+            rf"\item {cell(row['statement'])}\\ {words(row['because'])}"
+            + (r" \emph{(refuted)}" if row["checked"] is False else "")
             for row in table.rows
             if row["likelihood"] == subject
         ]

@@ -53,4 +53,4 @@ def cell(value: Any) -> str:
     """A value inside a pipe table."""
     if isinstance(value, Formula):
         return f"${value.latex}$".replace(r"\|", r"\Vert ").replace("|", r"\vert ")
-    return spell(value, 6).replace("|", r"\|")
+    return spell(value, 6).replace("|", r"\|").replace("\n", " ")

@@ -11,15 +11,9 @@ from rich.padding import Padding
 from rich.table import Table as Grid
 from rich.text import Text
 
-from recon_cli.formats import panels, spell
+from recon_cli.formats import ASCII, panels, spell
 from recon_cli.report import Column, Formula, Picture, Report, Table
 
-ASCII = str.maketrans(
-    {
-        **dict(zip("μσβηπΣ−·×∂", ["mu", "sigma", "beta", "eta", "pi", "sum", "-", "*", "x", "d"], strict=True)),
-        **dict(zip("²½√≤≥→–…✓✗∈ε", ["^2", "1/2", "sqrt", "<=", ">=", "->", "-", "...", "ok", "no", "in", "eps"], strict=True)),
-    }
-)
 COLOURS = {True: "green", False: "red", None: "dim"}
 
 
@@ -69,10 +63,9 @@ class Page:
         sections = [*panels(table)]
         opening = [column for column in table.columns if column.panel == "*"]
         every = opening + [column for _, columns in sections for column in columns if column not in opening]
-        whole, side = self.grid(every, rows), self.side(opening, sections, rows)
-        if self.fits(whole) and (len(rows) > 3 or len(every) <= 8):
+        if self.fits(whole := self.grid(every, rows)) and (len(rows) > 3 or len(every) <= 8):
             views = [(table.title, whole)]
-        elif self.fits(side) and len(every) > len(rows):
+        elif 0 < len(rows) < len(every) and self.fits(side := self.side(opening, sections, rows)):
             views = [("", side)]
         else:
             views = [(title, self.grid(part, rows)) for title, columns in sections for part in self.parts(columns, opening, rows)]
@@ -177,4 +170,4 @@ def evenly(rows: Sequence[Mapping[str, Any]], most: int | None) -> Sequence[Mapp
     """At most ``most`` of the rows, evenly spread, the first and the last among them."""
     if most is None or len(rows) <= most:
         return rows
-    return [rows[round(i * (len(rows) - 1) / (most - 1))] for i in range(most)]
+    return [rows[round(i * (len(rows) - 1) / max(1, most - 1))] for i in range(most)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy
 
@@ -17,6 +18,8 @@ from recon_cli.errors import ReconError, unknown
 from recon_cli.losses import shapes_differ, spell
 
 Array = numpy.ndarray
+# Types that torch has too, in the machine's own byte order; any other number becomes a float64.
+TORCH_KNOWS = {name: numpy.dtype(name) for name in ("u1", "i1", "i2", "i4", "i8", "f2", "f4", "f8")}
 
 
 class Source(ABC):
@@ -24,9 +27,16 @@ class Source(ABC):
 
     argument
         what follows the name on the command line, or the path.
+    takes
+        what that may be; nothing where it is empty.
     """
 
+    takes: ClassVar[str] = ""
+
     def __init__(self, argument: str = "") -> None:
+        name = type(self).__module__.rpartition(".")[2]
+        if argument and not self.takes:
+            raise ReconError(f"{name} takes nothing after a colon; found {argument!r}.", f"Write {name}.")
         self.argument = argument
 
     @abstractmethod
@@ -76,9 +86,9 @@ def parse(word: str) -> Source:
     """From the command line's spelling to the source. Raises ReconError naming the nearest."""
     name, _, argument = word.partition(":")
     if name not in names():
-        path = word if Path(word).exists() else name
+        path = word if Path(word).is_file() else name
         name, argument = Path(path).suffix[1:].lower(), word
-        if not name and not Path(path).exists():
+        if not path or (not name and not Path(path).exists()):
             raise unknown("file or source", word, names())
         if name not in names():
             raise ReconError(
@@ -97,9 +107,13 @@ def numbers(values: Array, word: str) -> Array:
     """``values`` if they are finite numbers, at least one. ``word`` names them in the error."""
     if values.dtype == bool:
         values = values.astype(numpy.uint8)
+    if values.dtype.kind in "fiu":
+        values = values.astype(TORCH_KNOWS.get(values.dtype.str[1:], numpy.float64), copy=False)
     if values.dtype.kind not in "fiu":
         raise ReconError(f"{word} holds values of type {values.dtype}.", "recon reads real numbers: floats, integers, bools.")
-    if values.ndim == 0 or values.size == 0:
+    if values.ndim == 0:
+        raise ReconError(f"{word} holds a single number.", "The first axis counts samples: give an array of at least one axis.")
+    if values.size == 0:
         raise ReconError(
             f"{word} is empty: its shape is {spell(values.shape)}.", "The first axis counts samples; give at least one."
         )

@@ -12,6 +12,8 @@ from recon_cli.sources import Array, Reconstruction
 class Noise(Reconstruction):
     """``noise:S``: the data themselves plus Gaussian noise of standard deviation S >= 0 (0.1 if not given)."""
 
+    takes = "a standard deviation"
+
     def reconstruct(self, x: Array, train: Array, seed: int) -> Array:
         size = as_number("The noise of noise:S", self.argument or "0.1")
         if size < 0:

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from zipfile import BadZipFile
-from zlib import error as ZlibError
 
 from recon_cli.errors import ReconError, unknown
 from recon_cli.sources import Array, Source
-from recon_cli.sources.npy import load, unreadable
+from recon_cli.sources.npy import guarded, load
 
 
 class Npz(Source):
     """``x.npz``, or ``x.npz:name`` where it holds several arrays. Never unpickles."""
 
+    takes = "a path"
+
     def read(self) -> Array:
         path, name = self.argument, ""
         if not Path(path).exists() and ":" in path:
             path, _, name = path.rpartition(":")
-        archive = load(path)
-        if isinstance(archive, Array):
-            return archive
-        with archive:
+        with load(path, "an archive of arrays") as archive:
             names = list(archive.keys())
             if not name and len(names) != 1:
                 raise ReconError(
@@ -30,7 +27,7 @@ class Npz(Source):
                 )
             if name and name not in names:
                 raise unknown("array", name, names)
-            try:
-                return archive[name or names[0]]
-            except (ValueError, EOFError, BadZipFile, ZlibError, OSError, NotImplementedError) as error:
-                raise unreadable(path, error) from error
+            found = guarded(path, lambda: archive[name or names[0]])
+        if not isinstance(found, Array):
+            raise ReconError(f"{name or names[0]} in {path} is no array.", f"{path} holds {', '.join(names)}.")
+        return found

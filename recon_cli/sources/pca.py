@@ -16,6 +16,8 @@ class Pca(Reconstruction):
     Raises ReconError unless 0 < K <= the number of training samples and of dimensions.
     """
 
+    takes = "how many components"
+
     def reconstruct(self, x: Array, train: Array, seed: int) -> Array:
         flat = train.reshape(len(train), -1).astype(numpy.float64)
         count = self._count(*flat.shape)

@@ -1,0 +1,145 @@
+"""A small variational autoencoder, and the three ways to come by its noise."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from recon_cli.errors import ReconError
+from recon_cli.likelihood import Likelihood, wide
+from recon_cli.losses import IDENTITY
+from recon_cli.parametric import inside
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+
+class Fixed(nn.Module):
+    """The noise stays what it was given."""
+
+    def __init__(self, claim: Likelihood) -> None:
+        super().__init__()
+        self.claim = claim
+
+    def forward(self, x: Tensor, mu: Tensor) -> Likelihood:
+        """The likelihood of ``x`` given ``mu``, both (B, D)."""
+        return self.claim
+
+
+class Learned(nn.Module):
+    """One shared noise parameter, its logarithm trained with the network."""
+
+    def __init__(self, claim: Likelihood) -> None:
+        super().__init__()
+        self.kind = type(claim)
+        ((self.name, start),) = claim.parameters.items()
+        self.log = nn.Parameter(torch.tensor(math.log(start), dtype=torch.float32))
+
+    def forward(self, x: Tensor, mu: Tensor) -> Likelihood:
+        """The likelihood as it is now, differentiable in ``log``."""
+        return self.kind(**{self.name: self.log.exp()})
+
+
+class Optimal(nn.Module):
+    """The maximum-likelihood noise of what is at hand: Rybkin, Daniilidis and Levine (2021), the sigma-VAE.
+
+    It is the minimiser of the nll, so the gradient with it held constant is the gradient through it.
+    """
+
+    def __init__(self, claim: Likelihood) -> None:
+        super().__init__()
+        self.kind = type(claim)
+
+    def forward(self, x: Tensor, mu: Tensor) -> Likelihood:
+        """The likelihood that fits ``x`` given ``mu`` best. Raises ReconError where none does (mu = x)."""
+        return self.kind.fit(x, mu.detach())
+
+
+class Vae(nn.Module):
+    """Encoder D -> hidden -> (mean, log variance) of K latents, decoder K -> hidden -> raw output of D.
+
+    One SiLU layer each side. The units of the data are taken out in front of the encoder and put back
+    after the decoder (their mean, and one scale for all elements), so no learning rate depends on
+    them. raw is what the likelihood's link takes to mu. Kingma and Welling (2014).
+    """
+
+    mean: Tensor
+    scale: Tensor
+    shift: Tensor
+    spread: Tensor
+
+    def __init__(self, rows: Tensor, claim: Likelihood, latent: int, hidden: int, generator: Generator) -> None:
+        super().__init__()
+        mean = wide(rows).mean(dim=0)
+        scale = (wide(rows) - mean).square().mean().sqrt()
+        scale = scale.where(scale > 0, 1)
+        elements = rows.shape[1]
+        shift = claim.link.forward(inside(mean, claim.domain)[0])
+        self.link = claim.link
+        self.encoder = network(elements, hidden, 2 * latent, generator)
+        self.decoder = network(latent, hidden, elements, generator)
+        self.register_buffer("mean", mean.float())
+        self.register_buffer("scale", scale.float())
+        self.register_buffer("shift", shift.where(shift.isfinite(), 0).float())
+        self.register_buffer("spread", (scale if claim.link == IDENTITY else scale.new_ones(())).float())
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log variance of q(z | x), (B, K) each, from ``x`` of (B, D)."""
+        mean, log_variance = self.encoder((x - self.mean) / self.scale).chunk(2, dim=1)
+        return mean, log_variance
+
+    def decode(self, z: Tensor) -> Tensor:
+        """The raw output, (B, D), from ``z`` of (B, K)."""
+        return self.shift + self.spread * self.decoder(z)
+
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """mu at the mean of q(z | x): what people look at."""
+        return self.link.inverse(self.decode(self.encode(x)[0]))
+
+
+def draw(mean: Tensor, log_variance: Tensor, generator: Generator) -> Tensor:
+    """One sample of z for each row, reparameterised: mean + s * eps."""
+    eps = torch.randn(mean.shape, generator=generator, device=mean.device)
+    return mean + (log_variance / 2).exp() * eps
+
+
+def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """KL(N(m, s^2) || N(0, 1)) = (m^2 + s^2 - 1 - log s^2)/2 in nats, for each latent of each row.
+
+    Kingma and Welling (2014), appendix B.
+    """
+    return (mean.square() + log_variance.expm1() - log_variance) / 2
+
+
+def network(inputs: int, hidden: int, outputs: int, generator: Generator) -> nn.Sequential:
+    """Linear, SiLU, linear."""
+    return nn.Sequential(linear(inputs, hidden, generator), nn.SiLU(), linear(hidden, outputs, generator))
+
+
+def linear(inputs: int, outputs: int, generator: Generator) -> nn.Linear:
+    """Torch's own initialisation, U(-1/sqrt(inputs), 1/sqrt(inputs)), drawn from ``generator`` and from no other."""
+    layer = nn.utils.skip_init(nn.Linear, inputs, outputs)
+    with torch.no_grad():
+        for part in layer.parameters():
+            part.uniform_(-1 / math.sqrt(inputs), 1 / math.sqrt(inputs), generator=generator)
+    return layer
+
+
+def start(claim: Likelihood, whose: str, rows: Tensor) -> nn.Module:
+    """The noise as training begins; a learned one begins at the best for the mean of the rows.
+
+    Raises ReconError where the rows are all alike: the better the model, the smaller the noise, without end.
+    """
+    if whose == "fixed":
+        return Fixed(claim)
+    try:
+        best = type(claim).fit(rows, wide(rows).mean(dim=0).expand(rows.shape))
+    except ReconError as error:
+        raise ReconError(
+            f"The {len(rows):,} training samples are all alike, so no {claim.name} noise fits them best.",
+            "Give samples that differ, or fix the noise, as in --sigma 0.1.",
+        ) from error
+    return Optimal(claim) if whose == "optimal" else Learned(best)

@@ -1,0 +1,216 @@
+"""What a training run found."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from recon_cli.likelihood import Likelihood, wide
+from recon_cli.report import Column, Picture, Report, Table
+from recon_cli.training.loop import Epoch, matching
+from recon_cli.training.model import Vae
+from recon_cli.training.settings import Settings
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+NARROW = 16  # characters: a longer title makes a table too wide
+SMALL = 64  # pixels: a wider image is no good in half-blocks
+PARALLEL = 1e-5  # gradients whose cosine is nearer to 1 than this point one way, in float32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result(Epoch):
+    """The figures on the held-out rows (on the training rows where none are held out), and what they cost.
+
+    data says which. The noise is the one that training ended with, of the training rows.
+
+    seconds is the time in the training loop, its measurements included; samples_per_second is of the
+    training rows, over all epochs.
+    """
+
+    data: str
+    rows_trained: int
+    rows_held_out: int
+    seconds: float
+    samples_per_second: float
+
+
+@dataclass(frozen=True)
+class Training:
+    """A trained model and what was measured on the way.
+
+    likelihood
+        with its noise as training left it.
+    whose
+        whose that noise is: ``fixed``, ``learned`` or ``optimal``.
+    best
+        the noise that the training rows would choose for their reconstructions, None without one.
+    grey
+        the share of values at which a discrete likelihood is no density of the data.
+    eigenvalue
+        the largest of the training rows' covariance (1/N); measured only where a Gaussian collapsed.
+    folder
+        where the run was written, None if it was not.
+    """
+
+    settings: Settings
+    likelihood: Likelihood
+    whose: str
+    described: str
+    epochs: tuple[Epoch, ...]
+    result: Result
+    model: Vae = field(repr=False, compare=False)
+    best: float | None = None
+    grey: float = 0.0
+    eigenvalue: float | None = None
+    folder: Path | None = None
+    picture: Picture | None = field(default=None, repr=False)
+
+    @property
+    def collapsed(self) -> bool:
+        """Whether every latent is off: the model has learned to ignore z."""
+        return self.result.active == 0
+
+    def report(self) -> Report:
+        """As ``recon train`` prints it. Holds unless the posterior collapsed."""
+        loss = matching(self.likelihood)
+        name = next((word for word in (loss.name, *loss.aliases) if len(word) <= NARROW), "loss")
+        titles = {"loss": name, "sigma": next(iter(self.likelihood.parameters), "sigma")}
+
+        def table(name: str, columns: Sequence[tuple[str, str, str]], rows: Sequence[Epoch]) -> Table:
+            shown = [Column(key, titles.get(key, title), panel) for key, title, panel in columns]
+            return Table(name, shown, [*map(vars, rows)], most=12)
+
+        tables = [table("epochs", EPOCHS, self.epochs), table("result", RESULTS, [self.result])]
+        pictures = [self.picture] if self.picture and len(self.picture.rows[0][1][0][0]) <= SMALL else []
+        return Report("train", tables, list(self.notes()), self.verdict(), not self.collapsed, pictures)
+
+    def notes(self) -> Iterator[str]:
+        """What it means, a sentence or two each."""
+        result = self.result
+        back = f"{result.rows_held_out:,} held out" if result.rows_held_out else "none held out: the result is on the same"
+        yield f"{self.described}; {result.rows_trained:,} rows trained, {back}."
+        if self.grey:
+            yield (
+                f"{self.likelihood.name} is no likelihood of these data: {self.grey:.0%} of the values are neither 0 nor 1. "
+                f"Binary cross-entropy on grey levels trains, but its negative ELBO is a bound on nothing. Either use "
+                f"--likelihood {self.likelihood.relaxation}, which is normalised there, or make the data 0 or 1: "
+                f"--binarize threshold, or --binarize sample."
+            )
+        if result.ratio is not None and result.cosine is not None:
+            yield self.gradients(result.ratio, result.cosine)
+        if result.sigma is not None:
+            yield self.noise(result.sigma)
+        if self.collapsed:
+            yield self.why()
+        if self.folder:
+            yield f"Written to {self.folder}."
+
+    def gradients(self, ratio: float, cosine: float) -> str:
+        """Measured against predicted."""
+        loss, name = matching(self.likelihood).name, self.likelihood.name
+        said = (
+            f"At the decoder's parameters the {name} likelihood's gradient is {ratio:.6g} times that of the summed {loss}; "
+            f"predicted {self.result.predicted:.6g}."
+        )
+        if 1 - cosine < PARALLEL:
+            return said
+        return f"{said} They do not point one way (cosine {cosine:.4f}): the loss leaves out a gap that depends on μ."
+
+    def noise(self, sigma: float) -> str:
+        """The noise, where it comes from, and the one the data would choose."""
+        name = next(iter(self.likelihood.parameters))
+        origin = {
+            "fixed": "given",
+            "learned": "learned with the network",
+            "optimal": "the best of each batch in training, and here of the training rows",
+        }[self.whose]
+        said, rule = f"{name} = {sigma:.4g}, {origin}", self.likelihood.best_noise
+        if self.best is None or self.whose == "optimal":
+            return f"{said}: {rule}."
+        return f"{said}; {rule}, on the training rows, is {self.best:.4g}."
+
+    def why(self) -> str:
+        """Why every latent is off, as far as that can be told."""
+        said, beta = "Posterior collapse: every latent is off.", self.settings.beta
+        if self.eigenvalue is None or self.result.sigma is None:
+            return f"{said} The KL costs more than the latents save: a smaller --beta, or a smaller noise, makes them pay."
+        most, variance = self.eigenvalue, self.result.sigma * self.result.sigma
+        if not most:
+            return f"{said} The training samples are all alike: there is nothing for a latent to tell."
+        words = f"{'beta ' if beta != 1 else ''}sigma^2 = {beta * variance:.3g}"
+        said += f" The largest eigenvalue of the training data's covariance is {short(most)}"
+        if most > beta * variance:
+            return f"{said}, above {words}, so latents would pay: train longer, or with another --lr or --seed."
+        way = f"--sigma learned, or a smaller sigma (below {math.sqrt(most / beta):.2g})"
+        if self.whose != "fixed":
+            way = f"a smaller --beta (below {most / variance:.2g})"
+        return f"{said}, below {words}: even along that direction a latent costs more KL than it saves in nll. Use {way}."
+
+    def verdict(self) -> str:
+        """In one line."""
+        result, latent = self.result, self.settings.latent
+        if self.collapsed:
+            noise = "" if result.sigma is None else f" at {next(iter(self.likelihood.parameters))} = {result.sigma:.4g}"
+            return f"defective by posterior collapse: 0 of {latent} latents active{noise}, so the model ignores z"
+        what = "BCE + KL (on grey levels no ELBO)" if self.grey else "negative ELBO"
+        sample = "held-out sample" if result.rows_held_out else "training sample"
+        return f"trained: {what} {short(result.negative_elbo)} nats per {sample}, {result.active} of {latent} latents active"
+
+
+TRAINING = "on the training rows, nats per sample"
+RESULT = "nats per sample"
+GRADIENTS = "d nll / d loss at the decoder's parameters (autograd)"
+COST = "cost"
+
+
+def figures(values: str) -> tuple[tuple[str, str, str], ...]:
+    """The columns of figures: key, title, panel."""
+    return (
+        ("nll", "nll", values),
+        ("loss", "loss", values),
+        ("kl", "KL", values),
+        ("negative_elbo", "−ELBO", values),
+        ("sigma", "sigma", values),
+        ("active", "active", values),
+        ("ratio", "measured", GRADIENTS),
+        ("predicted", "predicted", GRADIENTS),
+        ("cosine", "cosine", GRADIENTS),
+    )
+
+
+EPOCHS = (("epoch", "epoch", "*"), *figures(TRAINING))
+RESULTS = (
+    ("data", "data", "*"),
+    *figures(RESULT),
+    ("epoch", "epochs", COST),
+    ("rows_trained", "rows trained", COST),
+    ("rows_held_out", "rows held out", COST),
+    ("seconds", "seconds", COST),
+    ("samples_per_second", "samples per second", COST),
+)
+
+
+def short(value: float) -> str:
+    """A number for a sentence: two decimals where they say something."""
+    return f"{value:.2f}" if 0.1 <= abs(value) < 1e5 else f"{value:.3g}"
+
+
+def largest_eigenvalue(rows: Tensor) -> float:
+    """Of the covariance (1/N) of ``rows``, (N, D), in squared units of the data: by power iteration, to 1e-9."""
+    centred = wide(rows) - wide(rows).mean(dim=0)
+    generator = torch.Generator().manual_seed(0)
+    direction = torch.randn(rows.shape[1], generator=generator).to(centred)
+    value = 0.0
+    for _ in range(1000):
+        direction = centred.T @ (centred @ (direction / direction.norm())) / len(rows)
+        before, value = value, direction.norm().item()
+        if value == 0 or abs(value - before) <= 1e-9 * value:
+            break
+    return value

@@ -1,0 +1,129 @@
+"""The folder of one run: created before the work, never over anything, gone again if nothing came of it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from recon_cli import __version__
+from recon_cli.errors import ReconError
+from recon_cli.formats.json import plain
+from recon_cli.training.pictures import png
+from recon_cli.training.settings import exactly
+
+if TYPE_CHECKING:
+    from recon_cli.training.result import Training
+
+METRICS = "metrics.jsonl"
+
+
+def fresh(name: str) -> Path:
+    """The first of ``runs/<name>``, ``runs/<name>-2``, ... that is not there yet."""
+    taken, count = Path("runs") / name, 1
+    while os.path.lexists(taken):
+        count += 1
+        taken = Path("runs") / f"{name}-{count}"
+    return taken
+
+
+class Run:
+    """Writes a run's files, whole or not at all; with path None it writes nothing.
+
+    ``with Run(path) as run:`` creates the folder, its parents and an empty ``metrics.jsonl``, or raises
+    ReconError. Where the work then fails before its first metrics, all of that is removed again.
+    """
+
+    def __init__(self, path: Path | str | None) -> None:
+        self.path = None if path is None else Path(path)
+        self.made: list[Path] = []
+        self.written: list[Path] = []
+        self.recorded = 0
+
+    def __enter__(self) -> Run:
+        if self.path is not None:
+            try:
+                self._create(self.path)
+            except (OSError, ValueError) as error:
+                self._remove()
+                raise unwritable(self.path, error) from error
+        return self
+
+    def _create(self, path: Path) -> None:
+        if path.is_dir() and any(path.iterdir()):
+            raise ReconError(
+                f"The folder {path} is not empty, and a run never overwrites another.",
+                "Give another --out, or none: recon then takes the next free folder under runs.",
+            )
+        missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+        for folder in reversed(missing):
+            folder.mkdir(exist_ok=True)
+            self.made.append(folder)
+        (path / METRICS).touch(exist_ok=False)
+        self.written.append(path / METRICS)
+
+    def put(self, name: str, content: bytes) -> None:
+        """Write a file under a temporary name, then give it its own."""
+        if self.path is None:
+            return
+        temporary = self.path / f".{name}.{os.getpid()}"
+        try:
+            temporary.write_bytes(content)
+            os.replace(temporary, self.path / name)
+            self.written.append(self.path / name)
+        except OSError as error:
+            raise unwritable(self.path, error) from error
+        finally:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+    def put_json(self, name: str, content: Mapping[str, Any]) -> None:
+        """A JSON object as a file."""
+        self.put(name, (json.dumps(plain(content), indent=2, ensure_ascii=False) + "\n").encode())
+
+    def finish(self, found: Training) -> None:
+        """Everything that there is at the end: the result, the model, and the picture if there is one."""
+        if self.path is None:
+            return
+        from safetensors.torch import save
+
+        likelihood = exactly(found.likelihood)
+        self.put_json("result.json", {"likelihood": likelihood, **vars(found.result)})
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in found.model.state_dict().items()}
+        self.put("model.safetensors", save(tensors, {"likelihood": likelihood, "version": __version__}))
+        if found.picture is not None:
+            self.put("reconstructions.png", png(found.picture))
+
+    def record(self, line: Mapping[str, Any]) -> None:
+        """Append one JSON object to the metrics, on disk when this returns."""
+        if self.path is None:
+            return
+        try:
+            with open(self.path / METRICS, "a", encoding="utf-8") as file:
+                file.write(json.dumps(plain(line), allow_nan=False) + "\n")
+            self.recorded += 1
+        except OSError as error:
+            raise unwritable(self.path, error) from error
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if kind is not None and not self.recorded:
+            self._remove()
+
+    def _remove(self) -> None:
+        """What this run created, as far as it is still there and holds nothing else."""
+        for file in self.written:
+            with suppress(OSError):
+                file.unlink(missing_ok=True)
+        for folder in reversed(self.made):
+            with suppress(OSError):
+                folder.rmdir()
+
+
+def unwritable(path: Path, error: Exception) -> ReconError:
+    """The error for a folder that the system will not have."""
+    reason = getattr(error, "strerror", None) or str(error)
+    return ReconError(f"The run folder {path} cannot be written: {reason}.", "Give an --out that can be made and written.")

@@ -1,0 +1,131 @@
+"""What a training run is asked to do, checked before anything is computed or created."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from recon_cli import likelihoods
+from recon_cli.errors import ReconError, nearest, unknown
+from recon_cli.likelihood import Likelihood
+
+UNFIT = ("optimizer", "lbfgs", "muon", "sparseadam")  # need a closure, matrices only, sparse gradients
+NOISES = ("learned", "optimal")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The numbers of a run. Raises ReconError for one that no run can have.
+
+    latent, hidden
+        widths of the latent layer and of the one hidden layer on each side.
+    beta
+        weight on the KL; 1 makes the objective the negative ELBO.
+    holdout
+        fraction of the samples kept back, from 0 up to, not including, 1.
+    """
+
+    holdout: float
+    epochs: int
+    batch_size: int
+    latent: int
+    hidden: int
+    lr: float
+    optimizer: str
+    beta: float
+    seed: int
+
+    def __post_init__(self) -> None:
+        for name, example in (("latent", 24), ("hidden", 256), ("epochs", 100), ("batch_size", 128)):
+            whole(name, getattr(self, name), 1, example)
+        whole("seed", self.seed, 0, 0)
+        number("lr", self.lr, 0 < self.lr < math.inf, "a positive number", "0.002")
+        number("beta", self.beta, 0 <= self.beta < math.inf, "a number from 0 up", "1")
+        number("holdout", self.holdout, 0 <= self.holdout < 1, "at least 0 and below 1", "0.2; 0 keeps nothing back")
+        if self.optimizer.lower() not in optimizers():
+            raise unknown("optimizer", self.optimizer, optimizers())
+
+
+def option(name: str) -> str:
+    """A setting as the command line spells it."""
+    return "--" + name.replace("_", "-")
+
+
+def whole(name: str, value: Any, least: int, example: int) -> None:
+    """Raise ReconError unless ``value`` is a whole number from ``least`` up."""
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value < 2**63:
+        raise ReconError(
+            f"{option(name)} must be a whole number from {least} up; found {value!r}.", f"Try {option(name)} {example}."
+        )
+
+
+def number(name: str, value: float, allowed: bool, rule: str, example: str) -> None:
+    """Raise ReconError unless ``allowed``."""
+    if not allowed:
+        raise ReconError(f"{option(name)} must be {rule}; found {value!r}.", f"Try {option(name)} {example}.")
+
+
+def optimizers() -> dict[str, type[torch.optim.Optimizer]]:
+    """Torch's optimizers by name in lower case: those that train any dense parameter from one gradient."""
+    found = {name.lower(): kind for name, kind in vars(torch.optim).items() if isinstance(kind, type)}
+    return {name: kind for name, kind in found.items() if issubclass(kind, torch.optim.Optimizer) and name not in UNFIT}
+
+
+def noise(likelihood: str | Likelihood, sigma: float | str | None) -> tuple[Likelihood, str]:
+    """The likelihood, and whose its noise is: ``fixed``, ``learned`` or ``optimal``.
+
+    A parameter spelled out (``gaussian:sigma=0.5``, or a Likelihood object) is fixed. Without one and
+    without ``sigma``, one noise parameter is learned. Raises ReconError where both are given, where
+    there is no one parameter that ``sigma`` could be, and for a ``sigma`` that none can be.
+
+    >>> noise("laplace", 0.2)
+    (Laplace(scale=0.2), 'fixed')
+    """
+    spelled = isinstance(likelihood, str)
+    claim = likelihoods.parse(likelihood) if isinstance(likelihood, str) else likelihood
+    explicit = bool(likelihood.partition(":")[2]) if isinstance(likelihood, str) else claim != type(claim)()
+    names = list(claim.parameters)
+    if sigma is None:
+        return claim, "learned" if len(names) == 1 and spelled and not explicit else "fixed"
+    if not names:
+        raise ReconError(
+            f"{claim.name} has no noise parameter, so --sigma {sigma} means nothing to it.",
+            "Leave --sigma out, or choose a likelihood with a noise: gaussian, laplace.",
+        )
+    if len(names) > 1:
+        raise ReconError(
+            f"{claim.name} has {len(names)} noise parameters, and --sigma {sigma} could be any of them.",
+            f"Spell them out: --likelihood {claim}.",
+        )
+    if explicit:
+        raise ReconError(
+            f"The noise is given twice: --likelihood {claim} and --sigma {sigma}.",
+            f"Leave one of them out, as in --likelihood {claim.name} --sigma {sigma}.",
+        )
+    if sigma in NOISES:
+        return claim, str(sigma)
+    return type(claim)(**{names[0]: level(sigma)}), "fixed"
+
+
+def exactly(claim: Likelihood) -> str:
+    """As on the command line, with all digits: ``laplace:scale=0.2``."""
+    values = ",".join(f"{key}={float(value)!r}" for key, value in claim.parameters.items())
+    return f"{claim.name}:{values}" if values else claim.name
+
+
+def level(sigma: float | str) -> float:
+    """``sigma`` as a positive finite number, or a ReconError that says what else it may be."""
+    try:
+        value = float(sigma)
+    except (TypeError, ValueError):
+        value = math.nan
+    if not 0 < value < math.inf:
+        meant = nearest(str(sigma), NOISES)
+        raise ReconError(
+            f"--sigma must be a positive number, learned or optimal; found {sigma!r}.",
+            f"Did you mean {meant!r}?" if meant else "Try --sigma learned, which trains it with the network.",
+        )
+    return value
