@@ -94,6 +94,17 @@ class Numbers(click.ParamType):
         return [as_number(param.opts[0], part.strip()) for part in value.split(",")]
 
 
+class Seed(click.ParamType):
+    """A whole number from 0 up that every generator takes."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        if isinstance(value, str) and not (value.isdecimal() and int(value) < 2**63):
+            raise ReconError(f"--seed must be a whole number from 0 up, below 2^63; found {value!r}.", "Write --seed 0, say.")
+        return int(value)
+
+
 class Shape(click.ParamType):
     """``1x28x28`` to a tuple of positive whole numbers."""
 
@@ -133,9 +144,7 @@ sigmas = click.option(
     metavar="NUMBER[,...]",
     help="Short for --likelihood gaussian:sigma=NUMBER; a list, or repeated, for several.",
 )
-seed = click.option(
-    "--seed", type=click.IntRange(0, 2**63 - 1), default=0, metavar="NUMBER", help="Of every random draw.  [default: 0]"
-)
+seed = click.option("--seed", type=Seed(), default=0, show_default=True, metavar="NUMBER", help="Of every random draw.")
 device = click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:N]|mps", help="Where to compute.")
 format = click.option(
     "--format",

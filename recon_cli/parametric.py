@@ -100,7 +100,8 @@ class Parametric:
             if isinstance(value, (int, float)) and not domain.contains(value):
                 raise ReconError(
                     f"{self.name} cannot have {field.name} = {value!r}: "
-                    f"{field.name} ({field.metadata['meaning']}) lies in {domain}."
+                    f"{field.name} ({field.metadata['meaning']}) lies in {domain}.",
+                    f"Write {self.name}:{field.name}={field.default:g}, say.",
                 )
 
     @property

@@ -26,7 +26,7 @@ def blocks(table: Table) -> list[str]:
     for title, columns in panels(table):
         rows = [[cell(row.get(column.key)) for column in columns] for row in table.rows]
         found += [f"### {title}"] if title else []
-        found.append(grid([column.title for column in columns], rows))
+        found.append(grid([cell(column.title) for column in columns], rows))
     return found
 
 

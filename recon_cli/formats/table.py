@@ -54,7 +54,8 @@ class Page:
         if value is None:
             return self.text("–", "dim")
         if isinstance(value, bool):
-            return self.text("✓ yes" if value else "✗ no", COLOURS[value])
+            mark = ("✓ " if value else "✗ ") if self.unicode else ""
+            return self.text(f"{mark}{'yes' if value else 'no'}", COLOURS[value])
         return self.text(spell(value, 6))
 
     def grids(self, table: Table) -> None:

@@ -146,7 +146,7 @@ def split(values: Array, fraction: float, word: str) -> tuple[Array, Array]:
     if kept.all() or (fraction > 0 and not kept.any()):
         raise ReconError(
             f"{word} has {len(values)} samples: too few to keep a fraction of {fraction:g} back and fit on the rest.",
-            "Give more samples, or your own reconstructions by --recon.",
+            "Give more samples; or reconstructions of your own (compare --recon FILE), or keep none back (train --holdout 0).",
         )
     return values[~kept], values[kept]
 
