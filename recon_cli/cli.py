@@ -35,8 +35,8 @@ class Complaint(click.ClickException):
 def usage(error: click.UsageError) -> Complaint:
     """A word that click could not place, as a sentence like every other."""
     path = error.ctx.command_path if error.ctx else "recon"
-    said = error.format_message().rstrip(".")
-    return Complaint(ReconError(f"{said[:1].upper()}{said[1:]}.", f"See {path} --help."))
+    said = error.format_message().strip()
+    return Complaint(ReconError(said if said.endswith((".", "?")) else f"{said}.", f"See {path} --help."))
 
 
 class Commands(click.Group):
@@ -54,6 +54,8 @@ class Commands(click.Group):
         try:
             return super().make_context(*args, **kwargs)
         except click.UsageError as error:
+            if type(error).__name__ == "NoArgsIsHelpError":  # a lone "recon" asks for help; unknown to click 8.1
+                raise
             raise usage(error) from error
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:

@@ -33,7 +33,8 @@ class Tally:
 
     Sums over elements, in float64: ``nll``, ``loss``, ``offset``, ``gap`` (nats), and of the gradients'
     products, ``cross`` = sum of d nll * d loss, ``nll_square``, ``loss_square``. ``worst`` is the claim's
-    largest error in rounding errors of its own terms; ``ratios`` is a sample of d nll / d loss.
+    largest error in rounding errors of its own terms; ``ratios`` is a sample of d nll / d loss;
+    ``infinite`` counts elements where a value or a gradient is not finite.
     """
 
     elements: int = 0
@@ -46,6 +47,7 @@ class Tally:
     loss_square: float = 0.0
     ratio_elements: int = 0
     ratio_excluded: int = 0
+    infinite: int = 0
     worst: float = field(default=0.0, metadata={"add": max})
     ratio_min: float = field(default=math.inf, metadata={"add": min})
     ratio_max: float = field(default=-math.inf, metadata={"add": max})
@@ -83,6 +85,7 @@ def measure(
     value = loss(x, point)
     of_nll, of_loss = (wide(torch.autograd.grad(side.sum(), point)[0]) for side in (nll, value))
     nll, value = wide(nll.detach()), wide(value.detach())
+    finite = nll.isfinite() & value.isfinite() & of_nll.isfinite() & of_loss.isfinite()
     excluded = (of_nll == 0) & (of_loss == 0)
     ratio = (of_nll / of_loss)[~excluded]
     seen = Tally(
@@ -94,13 +97,14 @@ def measure(
         loss_square=of_loss.square().sum().item(),
         ratio_elements=ratio.numel(),
         ratio_excluded=int(excluded.sum()),
+        infinite=int((~finite).sum()),
         ratio_min=ratio.min().item() if ratio.numel() else math.inf,
         ratio_max=ratio.max().item() if ratio.numel() else -math.inf,
         ratios=(ratio[::stride].cpu(),),
     )
     if loss not in claim.losses:
         return seen
-    mean = loss.link.inverse(point.detach())
+    mean = loss.link.inverse(wide(point.detach()))
     terms = (float(claim.slope) * value, wide(claim.offset(x)), wide(claim.gap(mean)))
     size = nll.abs() + sum(term.abs() for term in terms)
     off = (nll - sum(terms)).abs() / (torch.finfo(x.dtype).eps * size)
@@ -297,11 +301,17 @@ def _side(
         if clip:
             mu, moved = inside(mu, rule.domain)
             if moved:
-                notes.append(f"{moved:,} of {mu.numel():,} reconstructed means were moved into {rule.name}'s {rule.domain}.")
+                ends = f"{rule.name}'s {rule.domain}, a thousandth from its ends"
+                notes.append(f"{moved:,} of {mu.numel():,} reconstructed means were kept inside {ends}.")
         check(mu, rule.domain, "the reconstruction", f"{rule.name}'s mean lies in")
     x, mu = x.to(device, dtype), mu.to(device, dtype)
     stride = -(-x.numel() // SAMPLE)
     tally = sum((measure(side, *part, loss, claim, stride) for part in chunks(x, mu)), Tally())
+    if tally.infinite:
+        raise ReconError(
+            f"{side} and {loss.name} are not finite on {tally.infinite:,} of {tally.elements:,} elements in {str(dtype)[6:]}.",
+            "Rescale the data, choose a noise in their units, or use --dtype float64; a mean of 0 or 1 rules out the other.",
+        )
     row = identity(claim, loss, tally, dtype, data)
     if row.holds:
         row = replace(row, noise=chosen_noise(claim, loss, row.nll, x, mu))
@@ -325,7 +335,7 @@ def identity(claim: Likelihood, loss: Loss, tally: Tally, dtype: Any, data: str)
     median = torch.cat(tally.ratios).median().item() if seen else None
     middle = slope if slope is not None else median
     spread = max(tally.ratio_max - middle, middle - tally.ratio_min) if middle is not None and seen else 0.0
-    proportional = seen and spread <= PROPORTIONAL * eps * abs(middle or 0.0)
+    proportional = spread <= PROPORTIONAL * eps * abs(middle or 0.0)
     power = math.sqrt(tally.nll_square) * math.sqrt(tally.loss_square)
     return Identity(
         likelihood=claim.name,
@@ -363,8 +373,6 @@ def _no_density(claim: Likelihood, relaxed: Likelihood, x: Tensor) -> str:
 def why(row: Identity) -> str:
     """In a few words, why a row does not hold."""
     pair = f"{row.loss} and {row.likelihood}"
-    if row.ratio_min is None:
-        return f"{pair}: every gradient is zero, so there is nothing to compare"
     ratio = f"d nll / d loss runs from {row.ratio_min:.4g} to {row.ratio_max:.4g}"
     if row.gap:
         return f"{pair} differ by a gap that depends on mu ({row.gap:.4g} nats per element): not proportional, {ratio}"
@@ -406,7 +414,8 @@ def meaning(rows: Sequence[Identity]) -> list[str]:
         betas = each(noise.convention / slope for slope in slopes)
         said += f"; with the half, {noise.convention:g} × {row.loss} + β KL, β = {betas}"
     if noise.best is None:
-        return [f"{said}.", f"The reconstruction is perfect: the data would choose no {row.likelihood} noise at all."]
+        perfect = "The reconstruction is perfect: every gradient is zero, so only the values were compared"
+        return [f"{said}.", f"{perfect}, and the data would choose no {row.likelihood} noise at all."]
     best = ", ".join(f"{key} = {value:.6g}" for key, value in noise.best.items())
     costs = [row.noise.cost for row in rows if row.noise]
     return [

@@ -20,11 +20,13 @@ def device(word: str = "auto") -> torch.device:
     import torch
 
     cuda, mps = torch.cuda.device_count() if torch.cuda.is_available() else 0, torch.backends.mps.is_available()
-    kind, _, index = word.partition(":")
+    kind, colon, index = word.partition(":")
+    if word == "cpu:0":
+        return torch.device("cpu")
     if word == "auto":
         return torch.device("cuda" if cuda else "mps" if mps else "cpu")
     here = ["cpu", *(f"cuda:{i}" for i in range(cuda)), *["mps"] * mps]
-    if kind not in ("cpu", "cuda", "mps") or (index and not index.isdecimal()):
+    if kind not in ("cpu", "cuda", "mps") or (colon and not index.isdecimal()):
         raise ReconError(f"There is no kind of device named {word!r}.", "Allowed: auto, cpu, cuda, cuda:N, mps.")
     if word not in here and not (word == "cuda" and cuda):
         raise ReconError(

@@ -136,7 +136,7 @@ def as_number(what: str, text: str) -> float:
     except ValueError:
         number = math.nan
     if not math.isfinite(number):
-        raise ReconError(f"{what} must be a finite number; found {text!r}.")
+        raise ReconError(f"{what} must be a finite number; found {text!r}.", "Give one, such as 0.5.")
     return number
 
 

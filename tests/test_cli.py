@@ -88,7 +88,7 @@ def complaint(ran: Ran) -> tuple[str, str]:
     assert ran.code == 2, ran
     assert ran.out == ""
     assert "Traceback" not in ran.err
-    said = re.fullmatch(r"error: (?P<sentence>\S[^\n]*[.?])\n(?: hint: (?P<hint>\S[^\n]*[.?)])\n)?", ran.err)
+    said = re.fullmatch(r"error: (?P<sentence>\S[^\n]*[^\n.?][.?])\n(?: hint: (?P<hint>\S[^\n]*[.?)])\n)?", ran.err)
     assert said, ran.err
     return said["sentence"], said["hint"] or ""
 
@@ -295,6 +295,23 @@ def test_a_mistake_is_one_sentence_and_a_way_out(words: str, found: str, way_out
     assert found in sentence
     assert way_out.format(here=here) in hint
     assert not re.search(r"empty|pickle", sentence) or re.search(r"--data (empty|flat)", words)
+
+
+@pytest.mark.filterwarnings("ignore:overflow")
+@pytest.mark.parametrize("made_by", ["pca", "mean"])
+@pytest.mark.parametrize(("size", "dtype"), [(1e300, "float64"), (1e30, "float32")])
+def test_values_whose_squares_overflow_are_refused_or_do_not_hold(
+    size: float,
+    dtype: str,
+    made_by: str,
+    tmp_path: Path,
+) -> None:
+    numpy.save(tmp_path / "x.npy", (size * numpy.random.default_rng(0).standard_normal((60, 4))).astype(dtype))
+    ran = recon(f"compare --data {tmp_path}/x.npy --recon {made_by} --likelihood gaussian --format json")
+    if ran.code == 2:
+        assert complaint(ran)
+    else:
+        assert (ran.code, ran.rows[0]["holds"]) == (1, False)
 
 
 @pytest.mark.parametrize(
@@ -535,7 +552,7 @@ def test_a_loss_that_is_not_its_own_is_not_proportional() -> None:
     assert f"{row['cosine']:.6f}" in ran.flat
 
 
-LOSSES = {"mse": "squared-error", "l1": "absolute-error", "bce": "binary-cross-entropy", "bce-with-logits": ""}
+LOSSES = ["mse", "l1", "bce", "bce-with-logits"]
 OWN = {("gaussian", "mse"), ("laplace", "l1"), ("bernoulli", "bce"), ("bernoulli", "bce-with-logits")}
 
 
@@ -548,6 +565,12 @@ def test_a_run_exits_0_exactly_where_the_loss_is_the_likelihood(likelihood: str,
     assert (ran.code, row["holds"], row["proportional"]) == ((0, True, True) if holds else (1, False, False))
     assert ran.err == ""
     assert [key for key, value in row.items() if value in ("nan", "inf", "-inf")] == []
+
+
+@pytest.mark.parametrize("word", ["mse", "sse", "l2", "MSE", "squared-error", "Squared_Error"])
+def test_a_loss_is_known_by_every_name(word: str) -> None:
+    (row,) = recon(f"compare --likelihood gaussian:sigma=0.5 --loss {word} --format json").rows
+    assert (row["loss"], row["slope"], row["holds"]) == ("squared-error", 2.0, True)
 
 
 @pytest.mark.parametrize("dtype", [">f4", "<f8", ">f8", "f2", "longdouble", "u1", "u2", "u4", "u8", "i1", ">i2", "i4", "i8"])
@@ -617,6 +640,12 @@ def test_help_lists_every_command_file(flag: str) -> None:
     listed = ran.out.partition("Commands:")[2]
     for name in COMMANDS:
         assert re.search(rf"^  {name.replace('_', '-')}  +\w", listed, re.MULTILINE)
+
+
+def test_no_word_at_all_is_answered_with_help_and_not_called_an_error() -> None:
+    ran = recon("")
+    assert ran.code in (0, 2)  # click 8.1, and newer
+    assert (ran.out + ran.err).strip() == recon("--help").out.strip()
 
 
 @pytest.mark.parametrize("name", COMMANDS)

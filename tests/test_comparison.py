@@ -189,12 +189,27 @@ def test_both_gradients_zero_are_left_out_and_counted() -> None:
     assert row.holds
 
 
-def test_a_perfect_reconstruction_has_nothing_to_compare() -> None:
+def test_a_perfect_reconstruction_leaves_the_values_to_compare() -> None:
     found = compare([0.5, 0.2], [0.5, 0.2], Gaussian(0.5), device="cpu")
     row = found.rows[0]
     assert row.ratio_min is row.ratio_median is row.ratio_max is row.cosine is None
-    assert not row.holds
-    assert "every gradient is zero" in found.report().verdict
+    assert row.ratio_elements == 0
+    assert row.holds
+    assert "only the values were compared" in " ".join(found.report().notes)
+
+
+@pytest.mark.parametrize(
+    ("x", "mu", "side"),
+    [
+        ([1e30, 0.0], [0.0, 0.0], Gaussian(1e-10)),
+        ([0.5, 0.1], [0.4, 0.0], Gaussian(1e-30)),
+        ([1.0, 0.0], [0.0, 0.5], Bernoulli()),
+    ],
+    ids=["nll beyond float32", "gradient beyond float32", "an impossible outcome"],
+)
+def test_what_is_not_finite_is_never_said_to_hold(x, mu, side) -> None:
+    with pytest.raises(ReconError, match="not finite on 1 of 2|not finite on 2 of 2"):
+        compare(torch.tensor(x), torch.tensor(mu), side, device="cpu")
 
 
 @pytest.mark.parametrize(

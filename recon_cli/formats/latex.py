@@ -41,7 +41,7 @@ def write(report: Report, file: TextIO) -> None:
     parts = ["% \\usepackage{amsmath, amssymb, booktabs}"]
     for table in report.tables:
         parts += steps(table) if table.layout == "steps" else grids(table)
-    parts += [words(note) + r"\par" for note in report.notes]
+    parts += [words(note) + r"\par" for note in (*report.notes, report.verdict) if note]
     file.write("\n\n".join(parts) + "\n")
 
 

@@ -144,8 +144,9 @@ def split(values: Array, fraction: float, word: str) -> tuple[Array, Array]:
     """Training samples and held-out samples. Raises ReconError where one of them would be empty."""
     kept = held_out(len(values), fraction)
     if kept.all() or (fraction > 0 and not kept.any()):
+        count = f"{len(values)} sample{'s' * (len(values) != 1)}"
         raise ReconError(
-            f"{word} has {len(values)} samples: too few to keep a fraction of {fraction:g} back and fit on the rest.",
+            f"{word} has {count}: too few to keep a fraction of {fraction:g} back and fit on the rest.",
             "Give more samples; or reconstructions of your own (compare --recon FILE), or keep none back (train --holdout 0).",
         )
     return values[~kept], values[kept]

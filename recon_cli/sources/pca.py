@@ -23,8 +23,15 @@ class Pca(Reconstruction):
         count = self._count(*flat.shape)
         mean = flat.mean(axis=0)
         centred = flat - mean
+        with numpy.errstate(over="ignore", invalid="ignore"):
+            products = centred.T @ centred if flat.shape[1] <= len(flat) else centred @ centred.T
+        if not numpy.isfinite(products).all():
+            raise ReconError(
+                f"The values are too large for principal components: up to {abs(flat).max():g}, and their squares overflow.",
+                "Rescale the data.",
+            )
         if flat.shape[1] <= len(flat):
-            axes = numpy.linalg.eigh(centred.T @ centred)[1][:, : -count - 1 : -1]
+            axes = numpy.linalg.eigh(products)[1][:, : -count - 1 : -1]
         else:
             axes = numpy.linalg.svd(centred, full_matrices=False)[2][:count].T
         made = (x.reshape(len(x), -1) - mean) @ axes @ axes.T + mean
