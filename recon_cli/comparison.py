@@ -105,7 +105,7 @@ def measure(
     if loss not in claim.losses:
         return seen
     mean = loss.link.inverse(wide(point.detach()))
-    terms = (float(claim.slope) * value, wide(claim.offset(x)), wide(claim.gap(mean)))
+    terms = (float(claim.losses[loss]) * value, wide(claim.offset(x)), wide(claim.gap(mean)))
     size = nll.abs() + sum(term.abs() for term in terms)
     off = (nll - sum(terms)).abs() / (torch.finfo(x.dtype).eps * size)
     return replace(
@@ -331,7 +331,7 @@ def identity(claim: Likelihood, loss: Loss, tally: Tally, dtype: Any, data: str)
 
     eps = torch.finfo(dtype).eps
     own, n, seen = loss in claim.losses, tally.elements, tally.ratio_elements > 0
-    slope = float(claim.slope) if own else None
+    slope = float(claim.losses[loss]) if own else None
     median = torch.cat(tally.ratios).median().item() if seen else None
     middle = slope if slope is not None else median
     spread = max(tally.ratio_max - middle, middle - tally.ratio_min) if middle is not None and seen else 0.0

@@ -150,23 +150,34 @@ class Likelihood(Parametric, ABC):
 
     @classmethod
     def fit(cls, x: Tensor, mu: Tensor) -> Likelihood:
-        """The maximum-likelihood noise given data and their means. Nothing to fit without parameters."""
-        return cls()
+        """The maximum-likelihood noise given data and their means: a closed form where there is one.
+
+        Otherwise by L-BFGS on the logarithms (logits, of a share) of the parameters, from the mean
+        absolute error for a scale; in float64, gradients by autograd.
+        """
+        from recon_cli.fitting import fit
+
+        return fit(cls, x, mu)
 
     @classmethod
     def with_slope(cls, slope: float) -> Likelihood:
-        """The noise that a weight on the loss assumes. Raises ReconError where there is none."""
-        if slope == 1:
+        """The noise that a weight on the loss assumes. Raises ReconError where there is none.
+
+        Where the loss has numbers of its own (Huber's threshold), they are further arguments, at 1
+        unless given.
+        """
+        own = float(cls().slope)
+        if slope == own:
             return cls()
         raise ReconError(
-            f"{cls.name} has no noise parameter: its slope is always 1, never {slope:g}.",
+            f"{cls.name} has its noise not in the slope, which is always {own:g}, never {slope:g}.",
             "A weight on this loss is a beta on the KL, not a noise.",
         )
 
     @property
-    def losses(self) -> tuple[Loss, ...]:
-        """Every loss that it claims for its own: of mu, and of the raw output."""
-        return tuple(loss for loss in (self.loss, self.raw_loss) if loss is not None)
+    def losses(self) -> dict[Loss, Number]:
+        """Every loss that it claims for its own, of mu and of the raw output, and its slope."""
+        return {loss: self.slope for loss in (self.loss, self.raw_loss) if loss is not None}
 
 
 def positive(slope: float) -> float:

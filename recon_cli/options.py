@@ -34,17 +34,16 @@ class LossWord(click.ParamType):
     name = "loss"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        from recon_cli import losses
+        from recon_cli import likelihoods
 
-        return losses.parse(value) if isinstance(value, str) else value
+        return likelihoods.loss(value) if isinstance(value, str) else value
 
     def shell_complete(self, ctx: Any, param: Any, incomplete: str) -> list[Any]:
         from click.shell_completion import CompletionItem
 
-        from recon_cli.losses import LOSSES
+        from recon_cli import likelihoods
 
-        words = [word for loss in LOSSES for word in (loss.name, *loss.aliases)]
-        return [CompletionItem(word) for word in words if word.startswith(incomplete)]
+        return [CompletionItem(word) for word in likelihoods.losses() if word.startswith(incomplete)]
 
 
 class SourceWord(click.ParamType):

@@ -56,6 +56,7 @@ class Interval:
 REAL = Interval()
 POSITIVE = Interval(0, closed=False)
 UNIT = Interval(0, 1)
+SHARE = Interval(0, 1, closed=False)
 BINARY = Interval(0, 1, whole=True)
 
 
@@ -82,7 +83,7 @@ def inside(mu: Tensor, domain: Interval) -> tuple[Tensor, int]:
 
 
 def parameter(default: float, meaning: str, domain: Interval = POSITIVE) -> Any:
-    """A noise parameter: a dataclass field that knows where its value may lie and what it means."""
+    """A named number: a dataclass field that knows where its value may lie and what it means."""
     return dataclasses.field(default=default, metadata={"domain": domain, "meaning": meaning})
 
 

@@ -21,18 +21,19 @@ from hypothesis import strategies as st
 from recon_cli import likelihoods
 from recon_cli.errors import ReconError
 from recon_cli.likelihood import Likelihood
-from recon_cli.losses import LOSSES, REDUCTIONS, Loss
-from recon_cli.parametric import UNIT
+from recon_cli.losses import REDUCTIONS, Loss
+from recon_cli.parametric import SHARE, UNIT
 
 NOISES = (0.5, 0.3, 2.7)  # away from 1, where a forgotten sigma does not show
+SHARES = (0.3, 0.8, 0.45)
 KINDS = [likelihoods.find(name) for name in likelihoods.names()]
 
 
 def instances(kind: type[Likelihood]) -> list[Likelihood]:
-    count = len(dataclasses.fields(kind))
-    return [kind(*(values[i % 3] for i in range(count))) for values in (NOISES, NOISES[1:] + NOISES[:1], NOISES[::-1])][
-        : 3 if count else 1
-    ]
+    """Three noises, each parameter at a different one of its three values; the one there is without parameters."""
+    fields = dataclasses.fields(kind)
+    values = [SHARES if field.metadata["domain"] == SHARE else NOISES for field in fields]
+    return [kind(*(value[(i + turn) % 3] for i, value in enumerate(values))) for turn in range(3 if fields else 1)]
 
 
 SIDES = [side for kind in KINDS for side in instances(kind)]
@@ -283,7 +284,9 @@ def test_every_public_word_is_explained(kind: type[Likelihood]) -> None:
     assert kind.__doc__
     assert ">>>" in kind.__doc__
     assert "log p(x | mu)" in kind.__doc__
-    assert all(type(loss) in LOSSES for loss in kind().losses)
+    for loss in kind().losses:
+        assert type(loss).__doc__
+        assert likelihoods.losses()[loss.name] is type(loss)
 
 
 @each
@@ -337,7 +340,7 @@ def test_nll_is_finite_wherever_density_is_positive(data: st.DataObject) -> None
     assert torch.isfinite(point.grad)
 
 
-@pytest.mark.parametrize("loss", [kind() for kind in LOSSES], ids=lambda loss: loss.name)
+@pytest.mark.parametrize("loss", [kind() for kind in {*likelihoods.losses().values()}], ids=lambda loss: loss.name)
 @each_dtype
 def test_a_loss_is_its_formula_value_and_gradient(loss: Loss, dtype: torch.dtype, device: str) -> None:
     x = torch.tensor([0.0, 1.0, 0.0, 1.0, 0.0, 1.0, 0.25], dtype=dtype, device=device)

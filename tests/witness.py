@@ -5,7 +5,7 @@ Nothing here calls a likelihood's own code.
 
 from __future__ import annotations
 
-import dataclasses
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -13,6 +13,7 @@ import mpmath
 import sympy
 
 from recon_cli.likelihood import Likelihood
+from recon_cli.losses import Loss
 from recon_cli.parametric import Interval
 
 mpmath.mp.dps = 60
@@ -35,12 +36,12 @@ def function(expression: Any, *names: str) -> Callable[..., Any]:
     return exact
 
 
-def formula(text: str, likelihood: Likelihood, raw: bool) -> Any:
-    """A formula in x and mu, the noise put in exactly, mu as the link of a raw output where ``raw``."""
+def formula(text: str, of: Likelihood | Loss, raw: bool) -> Any:
+    """A formula in x and mu, the numbers of ``of`` put in exactly, mu as the link of a raw output where ``raw``."""
     x, mu, r = sympy.symbols("x mu r", real=True)
-    noise = {field.name: exactly(getattr(likelihood, field.name)) for field in dataclasses.fields(likelihood)}
-    expression = sympy.sympify(text, locals={"x": x, "mu": mu, **noise})
-    return expression.subs(mu, sympy.sympify(likelihood.link.formula, locals={"r": r})) if raw else expression
+    numbers = {name: exactly(value) for name, value in of.parameters.items()}
+    expression = sympy.sympify(text, locals={"x": x, "mu": mu, **numbers})
+    return expression.subs(mu, sympy.sympify(of.link.formula, locals={"r": r})) if raw else expression
 
 
 def exactly(value: float) -> Any:
@@ -62,7 +63,7 @@ def gradient(likelihood: Likelihood, raw: bool = False) -> Callable[[Any, Any], 
 
 def loss(likelihood: Likelihood, times: int = 0) -> Callable[[Any, Any], Any]:
     """The matching loss's formula, differentiated by mu so many times."""
-    cost = formula(likelihood.loss.formula, likelihood, raw=False)
+    cost = formula(likelihood.loss.formula, likelihood.loss, raw=False)
     return function(sympy.diff(cost, sympy.Symbol("mu", real=True), times), "x", "mu")
 
 
@@ -79,7 +80,8 @@ def total(likelihood: Likelihood, mu: float) -> Any:
             last = support.high if support.high < mpmath.inf else mpmath.inf
             return mpmath.nsum(p, [support.low, last])
         noise = [float(value) for value in likelihood.parameters.values()] or [1.0]
-        breaks = sorted({mu + sign * size * value for sign in (-1, 1) for size in (0, 1, 5, 40) for value in noise})
+        units = [*noise, math.prod(noise)]
+        breaks = sorted({mu + sign * size * value for sign in (-1, 1) for size in (0, 1, 5, 40, 1e3, 1e6) for value in units})
         low, high = max(support.low, -mpmath.inf), min(support.high, mpmath.inf)
         return mpmath.quad(p, [low, *(point for point in breaks if low < point < high), high])
 

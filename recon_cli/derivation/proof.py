@@ -49,8 +49,8 @@ class Proof:
     @property
     def holds(self) -> bool:
         """Whether slope, offset and gap put together give back the density."""
-        claimed = sympy.exp(-sympy.expand(self.odds.enter(self.slope * self.loss + self.offset + self.gap)))
-        return same(self.odds.enter(self.density) / claimed, 1) and not self.slope.free_symbols & {self.x, self.mu}
+        claimed = sympy.exp(sympy.expand(self.odds.enter(self.slope * self.loss + self.offset + self.gap)))
+        return same(opened(self.odds.enter(self.density) * claimed, self.x, self.odds.symbol), 1) and not self.slope.free_symbols & {self.x, self.mu}
 
 
 def prove(likelihood: type[Likelihood], loss: Loss | None = None) -> Proof:
@@ -61,18 +61,46 @@ def prove(likelihood: type[Likelihood], loss: Loss | None = None) -> Proof:
     density = sympy.sympify(likelihood.density, locals=names)
     side = likelihood(**noise)  # type: ignore[arg-type]
     loss = loss or side.loss
-    cost = sympy.sympify(loss.formula, locals={**names, **loss.parameters})
+    own = {name: sympy.nsimplify(value) for name, value in loss.parameters.items()}
+    cost = sympy.sympify(loss.formula, locals={**names, **own})
     odds = Odds(mu, likelihood.domain)
     inner, price = odds.enter(density), odds.enter(cost)
-    slope = sympy.simplify(sympy.diff(-sympy.log(inner), odds.symbol, x) / sympy.diff(price, odds.symbol, x))
-    rest = sympy.powsimp(inner * sympy.exp(sympy.expand(slope * price)))
-    rest = sympy.simplify(rest) if rest.has(x) else rest
+    slope = ratio(-sympy.log(inner), price, x, odds.symbol)
+    rest = opened(inner * sympy.exp(sympy.expand(slope * price)), x, odds.symbol)
     constant, varying = rest.as_independent(odds.symbol, as_Add=False)
     offset = tidy(sympy.expand_log(-sympy.log(constant), force=True))
     gap = -sympy.log(odds.leave(varying))
     slope = odds.leave(slope)
     nll = tidy(sympy.expand_log(-sympy.log(density), force=True)) if gap == 0 else slope * cost + offset + gap
     return Proof(side, x, mu, noise, density, cost, nll, slope, offset, gap, odds)
+
+
+def ratio(nll: Expr, cost: Expr, x: Symbol, mu: Symbol) -> Expr:
+    """The slope: of the derivatives by mu where that is constant (no gap), else of those by x and mu."""
+    by_mu = [sympy.diff(side, mu) for side in (nll, cost)]
+    if x.is_nonnegative is None:
+        plain = {sympy.simplify(half) for half in halves(by_mu[0] / by_mu[1], x, mu)}
+        if len(plain) == 1 and not (one := plain.pop()).free_symbols & {x, mu, AWAY}:
+            return one
+    return sympy.simplify(sympy.diff(by_mu[0], x) / sympy.diff(by_mu[1], x))
+
+
+AWAY = Symbol("t", positive=True)
+
+
+def halves(expression: Expr, x: Symbol, mu: Symbol) -> list[Expr]:
+    """An expression at x = mu + t and at x = mu - t, t > 0, where every |x - mu| opens."""
+    return [sympy.piecewise_fold(expression.subs(x, mu + sign * AWAY).doit()) for sign in (1, -1)]
+
+
+def opened(expression: Expr, x: Symbol, mu: Symbol) -> Expr:
+    """A product of powers and exponentials with what cancels cancelled; on a line, on both sides of mu."""
+    found = sympy.powsimp(expression)
+    if found.has(x) and x.is_nonnegative is None:
+        both = {sympy.simplify(sympy.powsimp(half, force=True)) for half in halves(expression, x, mu)}
+        if len(both) == 1 and not (one := both.pop()).free_symbols & {x, AWAY}:
+            return one
+    return sympy.simplify(found) if found.has(x) else found
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,11 @@
-"""One noise model per file; the file's name is the name on the command line."""
+"""One noise model per file; the file's name is the name on the command line. Its loss is there too, or in ``losses``."""
 
 from __future__ import annotations
 
 from recon_cli import registry
+from recon_cli.errors import unknown
 from recon_cli.likelihood import Likelihood
+from recon_cli.losses import Loss
 
 
 def names() -> list[str]:
@@ -20,3 +22,18 @@ def parse(word: str) -> Likelihood:
     """From the command line's spelling, ``laplace:scale=0.2``, to the object."""
     name, _, parameters = word.partition(":")
     return find(name).parse(parameters)
+
+
+def losses() -> dict[str, type[Loss]]:
+    """Every loss that some likelihood claims, by name and by alias."""
+    kinds = {type(loss) for name in names() for loss in find(name)().losses}
+    return {word: kind for kind in sorted(kinds, key=lambda kind: kind.name) for word in (kind.name, *kind.aliases)}
+
+
+def loss(word: str) -> Loss:
+    """From the command line's spelling, ``mse`` or ``huber:delta=0.5``, to the loss. Raises ReconError naming the nearest."""
+    name, _, parameters = word.partition(":")
+    known, spelled = losses(), name.lower().replace("_", "-")
+    if spelled not in known:
+        raise unknown("loss", name, known)
+    return known[spelled].parse(parameters)

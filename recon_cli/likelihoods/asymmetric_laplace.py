@@ -1,0 +1,81 @@
+"""Skewed noise: the likelihood that the pinball loss of quantile regression is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from recon_cli.likelihood import Likelihood, elementwise, log, positive
+from recon_cli.losses import Loss
+from recon_cli.parametric import SHARE, Number, parameter
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+
+@dataclass(frozen=True)
+class Pinball(Loss):
+    """quantile (x - mu) where x >= mu, (quantile - 1)(x - mu) where not: Koenker and Bassett (1978)."""
+
+    quantile: float = parameter(0.5, "the quantile of x that mu is", SHARE)
+
+    name = "pinball"
+    aliases = ("quantile",)
+    formula = "Piecewise((quantile*(x - mu), x >= mu), ((quantile - 1)*(x - mu), True))"
+    torch = "maximum(q*e, (q - 1)*e)"
+
+    def values(self, x: Tensor, prediction: Tensor) -> Tensor:
+        """Torch has none; as people write it."""
+        error = x - prediction
+        return (self.quantile * error).maximum((self.quantile - 1) * error)
+
+
+@dataclass(frozen=True)
+class AsymmetricLaplace(Likelihood):
+    """-log p(x | mu) = pinball(x - mu)/scale + log(scale/(quantile (1 - quantile))), for real x and mu.
+
+    mu is the ``quantile``-th quantile of x, not its mean; scale in units of x: Koenker and Machado
+    (1999); Yu and Moyeed (2001), equation 2.
+
+    >>> AsymmetricLaplace(scale=0.2, quantile=0.9).nll(1.0, 0.5)
+    tensor(3.0485, dtype=torch.float64)
+    """
+
+    scale: float = parameter(1.0, "the mean pinball loss")
+    quantile: float = parameter(0.5, "the quantile of x that mu is", SHARE)
+
+    density = (
+        "quantile*(1 - quantile)/scale*exp(-Piecewise((quantile*(x - mu), x >= mu), ((quantile - 1)*(x - mu), True))/scale)"
+    )
+    best_noise = "the mean pinball loss, at the quantile that fits best"
+
+    @property
+    def loss(self) -> Pinball:  # type: ignore[override]
+        return Pinball(quantile=self.quantile)
+
+    @elementwise
+    def nll(self, x: Tensor, mu: Tensor) -> Tensor:
+        z = (x - mu) / self.scale
+        return (self.quantile * z).where(z >= 0, (self.quantile - 1) * z) + self._normaliser
+
+    @property
+    def slope(self) -> Number:
+        return 1 / self.scale
+
+    @elementwise
+    def offset(self, x: Tensor) -> Tensor:
+        return x.new_zeros(x.shape) + self._normaliser
+
+    @property
+    def _normaliser(self) -> Number:
+        return log(self.scale / (self.quantile * (1 - self.quantile)))
+
+    @classmethod
+    def with_slope(cls, slope: float, quantile: float = 0.5) -> AsymmetricLaplace:
+        """scale = 1/slope."""
+        return cls(scale=1 / positive(slope), quantile=quantile)
+
+    def sample(self, mu: Tensor, generator: Generator | None = None) -> Tensor:
+        """The difference of two exponential draws, the one stretched by 1/quantile, the other by 1/(1 - quantile)."""
+        up, down = (mu.new_empty(mu.shape).exponential_(generator=generator) for _ in range(2))
+        return mu + self.scale * (up / self.quantile - down / (1 - self.quantile))

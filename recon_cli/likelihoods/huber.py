@@ -1,0 +1,107 @@
+"""Gaussian noise with Laplace tails: the likelihood that Huber's loss is."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from recon_cli.likelihood import Likelihood, elementwise, log, positive
+from recon_cli.losses import Loss
+from recon_cli.parametric import Number, parameter
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+
+@dataclass(frozen=True)
+class HuberLoss(Loss):
+    """(x - mu)^2/2 up to ``delta``, delta (|x - mu| - delta/2) beyond: Huber (1964)."""
+
+    delta: float = parameter(1.0, "the threshold, in units of x")
+
+    name = "huber"
+    formula = "Piecewise(((x - mu)**2/2, Abs(x - mu) <= delta), (delta*(Abs(x - mu) - delta/2), True))"
+    torch = "huber_loss"
+
+
+@dataclass(frozen=True)
+class SmoothL1(Loss):
+    """(x - mu)^2/(2 beta) up to ``beta``, |x - mu| - beta/2 beyond: Huber's loss over beta; Girshick (2015)."""
+
+    beta: float = parameter(1.0, "the threshold, in units of x")
+
+    name = "smooth-l1"
+    formula = "Piecewise(((x - mu)**2/(2*beta), Abs(x - mu) <= beta), (Abs(x - mu) - beta/2, True))"
+    torch = "smooth_l1_loss"
+
+
+@dataclass(frozen=True)
+class Huber(Likelihood):
+    """-log p(x | mu) = rho((x - mu)/scale) + log Z, rho(z) = z^2/2 up to delta, delta (|z| - delta/2) beyond.
+
+    Z = scale (sqrt(2 pi) erf(delta/sqrt 2) + 2 exp(-delta^2/2)/delta), for real x and mu. scale is the
+    standard deviation of the middle, in units of x; delta the threshold in units of scale: Huber's
+    least favourable density (1964). Gaussian as delta grows, Laplace as it vanishes.
+
+    >>> Huber(scale=0.5, delta=1.0).nll(1.0, 0.5)
+    tensor(0.8799, dtype=torch.float64)
+    """
+
+    scale: float = parameter(1.0, "the standard deviation of the middle")
+    delta: float = parameter(1.0, "the threshold, in units of scale")
+
+    density = (
+        "exp(-Piecewise((((x - mu)/scale)**2/2, Abs(x - mu) <= delta*scale), (delta*(Abs(x - mu)/scale - delta/2), True)))"
+        "/(scale*(sqrt(2*pi)*erf(delta/sqrt(2)) + 2*exp(-delta**2/2)/delta))"
+    )
+
+    @property
+    def loss(self) -> HuberLoss:  # type: ignore[override]
+        return HuberLoss(delta=self.delta * self.scale)
+
+    @property
+    def losses(self) -> dict[Loss, Number]:
+        beta = self.delta * self.scale
+        return {self.loss: self.slope, SmoothL1(beta=beta): beta * self.slope}
+
+    @elementwise
+    def nll(self, x: Tensor, mu: Tensor) -> Tensor:
+        size = ((x - mu) / self.scale).abs()
+        inner = size <= self.delta
+        middle = size.where(inner, 0)
+        return (middle * middle / 2).where(inner, self.delta * (size - self.delta / 2)) + self._normaliser
+
+    @property
+    def slope(self) -> Number:
+        return 1 / self.scale / self.scale
+
+    @elementwise
+    def offset(self, x: Tensor) -> Tensor:
+        return x.new_zeros(x.shape) + self._normaliser
+
+    @property
+    def _normaliser(self) -> Number:
+        delta = self.delta
+        if isinstance(delta, (int, float)):
+            middle, tail = math.erf(delta / math.sqrt(2)), math.exp(-delta * delta / 2)
+        else:
+            middle, tail = (delta / math.sqrt(2)).erf(), (-delta * delta / 2).exp()
+        return log(self.scale) + log(math.sqrt(2 * math.pi) * middle + 2 * tail / delta)
+
+    @classmethod
+    def with_slope(cls, slope: float, delta: float = 1.0) -> Huber:
+        """scale = 1/sqrt(slope); ``delta`` is the loss's, in units of x."""
+        scale = 1 / math.sqrt(positive(slope))
+        return cls(scale=scale, delta=delta / scale)
+
+    def sample(self, mu: Tensor, generator: Generator | None = None) -> Tensor:
+        """A tail with its own weight, an exponential beyond delta; else a Gaussian draw cut at delta."""
+        weight = math.sqrt(2 * math.pi) * math.erf(self.delta / math.sqrt(2))
+        tail = 2 * math.exp(-self.delta**2 / 2) / self.delta
+        outer = mu.new_full(mu.shape, tail / (weight + tail)).bernoulli(generator=generator) == 1
+        beyond = self.delta + mu.new_empty(mu.shape).exponential_(generator=generator) / self.delta
+        edge = math.erf(self.delta / math.sqrt(2))
+        within = math.sqrt(2) * (edge * mu.new_empty(mu.shape).uniform_(generator=generator)).erfinv()
+        sign = mu.new_full(mu.shape, 0.5).bernoulli(generator=generator) * 2 - 1
+        return mu + self.scale * sign * beyond.where(outer, within)

@@ -1,0 +1,56 @@
+"""Noise between Gaussian and Laplace: the likelihood that log-cosh is."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from recon_cli.likelihood import Likelihood, elementwise, log, positive
+from recon_cli.losses import LogCosh, log_cosh
+from recon_cli.parametric import Number, parameter
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+
+@dataclass(frozen=True)
+class HyperbolicSecant(Likelihood):
+    """-log p(x | mu) = log cosh((x - mu)/scale) + log(pi scale), for real x and mu.
+
+    scale is 2/pi of the standard deviation, in units of x; its tails are e^-|x - mu|/scale: Perks
+    (1932); Johnson, Kotz and Balakrishnan (1995), section 23.11.
+
+    >>> HyperbolicSecant(scale=0.5).nll(1.0, 0.5)
+    tensor(0.8854, dtype=torch.float64)
+    """
+
+    scale: float = parameter(1.0, "the decay length of the tails")
+
+    density = "1/(pi*scale*cosh((x - mu)/scale))"
+
+    @property
+    def loss(self) -> LogCosh:  # type: ignore[override]
+        return LogCosh(scale=self.scale)
+
+    @elementwise
+    def nll(self, x: Tensor, mu: Tensor) -> Tensor:
+        return log_cosh((x - mu) / self.scale) + log(math.pi * self.scale)
+
+    @property
+    def slope(self) -> Number:
+        return 1.0
+
+    @elementwise
+    def offset(self, x: Tensor) -> Tensor:
+        return x.new_zeros(x.shape) + log(math.pi * self.scale)
+
+    @classmethod
+    def with_slope(cls, slope: float, scale: float = 1.0) -> HyperbolicSecant:
+        """Its slope is 1, whatever the scale of its loss; logistic noise has slope 2."""
+        return cls(scale=scale) if positive(slope) == 1 else super().with_slope(slope)  # type: ignore[return-value]
+
+    def sample(self, mu: Tensor, generator: Generator | None = None) -> Tensor:
+        """By the inverse of the distribution function, log tan(pi u/2)."""
+        uniform = mu.new_empty(mu.shape).uniform_(generator=generator)
+        return mu + self.scale * (uniform * (math.pi / 2)).tan().log()
