@@ -16,7 +16,7 @@ PROJECT = ROOT.parent
 RANKS = [
     {"errors", "__init__"},
     {"registry", "report", "parametric", "devices", "progress"},
-    {"losses", "fitting"},
+    {"losses", "fitting", "numerics"},
     {"likelihood", "formats"},
     {"likelihoods"},
     {"sources"},
@@ -86,7 +86,7 @@ def test_third_parties_stay_at_home(file: Path) -> None:
 
 @each_file
 def test_no_torch_when_these_are_imported(file: Path) -> None:
-    if part(file) not in {"training", "fitting"}:
+    if part(file) not in {"training", "fitting", "numerics"}:
         heavy = {name.split(".")[0] for name in imports(ast.parse(file.read_text()), top_only=True)}
         assert "torch" not in heavy
 

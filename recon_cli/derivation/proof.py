@@ -41,6 +41,11 @@ class Proof:
     gap: Expr
     odds: Odds
 
+    def undoes(self, nll: Expr) -> bool:
+        """Whether e^nll undoes the density: their product is one."""
+        whole = self.odds.enter(self.density) * sympy.exp(sympy.expand(self.odds.enter(nll)))
+        return same(opened(whole, self.x, self.odds.symbol), 1)
+
     @property
     def exact(self) -> bool:
         """Whether the loss is the likelihood's, with nothing left that depends on mu."""
@@ -49,8 +54,7 @@ class Proof:
     @property
     def holds(self) -> bool:
         """Whether slope, offset and gap put together give back the density."""
-        claimed = sympy.exp(sympy.expand(self.odds.enter(self.slope * self.loss + self.offset + self.gap)))
-        return same(opened(self.odds.enter(self.density) * claimed, self.x, self.odds.symbol), 1) and not self.slope.free_symbols & {self.x, self.mu}
+        return self.undoes(self.nll) and not self.slope.free_symbols & {self.x, self.mu}
 
 
 def prove(likelihood: type[Likelihood], loss: Loss | None = None) -> Proof:
@@ -71,7 +75,7 @@ def prove(likelihood: type[Likelihood], loss: Loss | None = None) -> Proof:
     offset = tidy(sympy.expand_log(-sympy.log(constant), force=True))
     gap = -sympy.log(odds.leave(varying))
     slope = odds.leave(slope)
-    nll = tidy(sympy.expand_log(-sympy.log(density), force=True)) if gap == 0 else slope * cost + offset + gap
+    nll = slope * cost + offset + gap
     return Proof(side, x, mu, noise, density, cost, nll, slope, offset, gap, odds)
 
 
@@ -158,13 +162,18 @@ def total(density: Expr, x: Symbol, odds: Odds, support: Interval) -> Expr:
         last = int(support.high) if math.isfinite(support.high) else sympy.oo
         return sympy.simplify(sympy.summation(density, (x, int(support.low), last)))
     if support.low == -math.inf:
-        away = Symbol("t", positive=True)
-        sides = (sympy.simplify(density.subs(x, odds.mu + sign * away)) for sign in (1, -1))
-        return sympy.simplify(sum(sympy.integrate(side, (away, 0, sympy.oo)) for side in sides))
+        sides = (sympy.simplify(half) for half in halves(density, x, odds.mu))
+        return sympy.simplify(sum(sympy.integrate(side, (AWAY, 0, sympy.oo)) for side in sides))
     found = sympy.integrate(odds.enter(density), (x, sympy.Rational(support.low), sympy.Rational(support.high)))
     while isinstance(found, sympy.Piecewise):
         found = found.args[0].expr
     return odds.leave(sympy.simplify(found))
+
+
+def agree(left: Expr, right: Expr, x: Symbol, mu: Expr) -> bool:
+    """Whether two expressions are equal; on a line, on both sides of mu."""
+    sides = halves(left - right, x, mu) if x.is_nonnegative is None else [left - right]
+    return all(same(side, 0) for side in sides)
 
 
 def same(left: Any, right: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,8 +12,9 @@ from sympy import Symbol
 
 from recon_cli import likelihoods
 from recon_cli.derivation.notation import formula, written
-from recon_cli.derivation.proof import Odds, Proof, prove, same, symbol, total
+from recon_cli.derivation.proof import Proof, agree, prove, same, symbol, total
 from recon_cli.likelihood import Likelihood
+from recon_cli.parametric import SHARE
 from recon_cli.report import Formula
 
 
@@ -93,7 +95,9 @@ def choice(kind: type[Likelihood], proof: Proof) -> Step:
 def density(kind: type[Likelihood], proof: Proof) -> Step:
     """The density adds up to one."""
     names = {"x": proof.x, "mu": proof.mu, **proof.noise}
-    added = total(proof.density, proof.x, proof.odds, kind.support)
+    shares = [field.name for field in dataclasses.fields(kind) if field.metadata["domain"] == SHARE]
+    opening = {proof.noise[name]: 1 / (1 + Symbol(f"k_{name}", positive=True)) for name in shares}
+    added = total(proof.density.subs(opening), proof.x, proof.odds, kind.support)
     return Step(
         formula("p(x|mu)", " = ", written(kind.density, names), ", ", _whole(kind), " = ", added),
         "Its density: it adds up to one whatever mu" + ("" if not proof.noise else f" and {', '.join(proof.noise)}") + ".",
@@ -103,29 +107,20 @@ def density(kind: type[Likelihood], proof: Proof) -> Step:
 
 def logarithm(proof: Proof) -> Step:
     """Exponentiating the negative gives the density back."""
-    back = sympy.exp(-sympy.expand(proof.odds.enter(proof.nll)))
     return Step(
         formula("-log p(x|mu)", " = ", proof.nll),
         "The logarithm, and the sign: a cost in nats, to be minimised.",
-        same(proof.odds.enter(proof.density) / back, 1),
+        proof.undoes(proof.nll),
     )
 
 
 def elements(proof: Proof) -> Step:
-    """Checked on two elements; each further one is the same step again."""
-    both, nll = 1, 0
-    for index in (1, 2):
-        at = {proof.mu: Symbol(f"mu_{index}", **proof.mu.assumptions0), proof.x: Symbol(f"x_{index}", **proof.x.assumptions0)}
-        inner = Odds(at[proof.mu], proof.odds.domain)
-        both *= proof.density.subs(at)
-        nll += proof.nll.subs(at)
-        both, nll = (part if not inner.bounded else part.subs(at[proof.mu], _share(index)) for part in (both, nll))
-    back = sympy.powsimp(sympy.expand_power_exp(sympy.exp(-sympy.expand(sympy.expand_log(nll, force=True)))))
-    flat = sympy.powsimp(sympy.expand_power_base(both, force=True))
+    """Checked on two elements, of nll a and b; each further one is the same step again."""
+    a, b = sympy.symbols("a b", real=True)
     return Step(
         formula("-log p(x_1...x_D|mu)", " = ", "sum_d -log p(x_d|mu_d)"),
         "Independent elements: the density is a product, its logarithm a sum over the D elements of a sample.",
-        same(sympy.simplify(flat / back), 1),
+        proof.undoes(proof.nll) and same(-sympy.log(sympy.exp(-a) * sympy.exp(-b)), a + b),
     )
 
 
@@ -184,10 +179,10 @@ def gradients(proof: Proof, values: Mapping[str, float]) -> Step:
     """The ratio of the two gradients is the slope, or not constant."""
     t = proof.odds.symbol
     of_nll, of_loss = (sympy.diff(proof.odds.enter(part), t) for part in (proof.nll, proof.loss))
-    ratio = sympy.simplify(of_nll / of_loss)
+    ratio = of_nll / of_loss
     if proof.gap == 0:
         because = "So the gradient of the likelihood is the gradient of the loss, times a constant."
-        parts, good = _with_value(proof.slope, values), same(ratio, proof.slope)
+        parts, good = _with_value(proof.slope, values), agree(ratio, proof.slope, proof.x, t)
     else:
         because = "The ratio of the gradients is no constant: no learning rate makes the two equal."
         parts, good = ["not constant"], not same(sympy.diff(ratio, proof.x), 0)
@@ -206,7 +201,7 @@ def descent(proof: Proof, values: Mapping[str, float]) -> Step:
     return Step(
         formula("theta", " - ", "eta", "*", "d nll/d theta", " = ", "theta", " - ", *scaled),
         "Under SGD the slope is a factor on the learning rate, exactly, momentum included: a step is linear in the gradient.",
-        same(one, other),
+        agree(one, other, proof.x, output),
     )
 
 
@@ -239,16 +234,16 @@ def tradeoff(proof: Proof, values: Mapping[str, float]) -> Step:
             "In a VAE: there is no noise to absorb a weight, so beta = 1 is the ELBO and any other beta is another objective.",
             same(weighted.subs(beta, 1), elbo),
         )
-    (noise,) = proof.noise.values()
-    (root,) = sympy.solve(sympy.Eq(proof.slope, half / beta), noise)
-    squared = noise**2 if root.is_Pow else noise
-    elbo = beta * (proof.nll - proof.offset + kl).subs(noise, root)
+    weight = sympy.simplify(half / proof.slope)
+    elbo = weight * (proof.nll - proof.offset + kl)
     return Step(
         formula(cost, " = ", "beta", "*(", "-log p(x|mu)", " - ", "offset b(x)", " + ", "KL", ")",
-                ", ", "beta", " = ", *_with_value(squared, values)),
+                ", ", "beta", " = ", *_with_value(weight, values)),
         f"In a VAE: {proof.side.loss.name}{' with the half' if half != 1 else ''} plus beta times the KL is beta times the "
-        f"negative ELBO of the noise for which {formula(squared).unicode} = β: a weight on the KL is a noise by another name.",
-        same(sympy.expand(weighted - elbo), 0),
+        f"negative ELBO of the noise for which {formula(weight).unicode} = β: a weight on the KL is a noise by another name.",
+        proof.undoes(proof.nll)
+        and same(sympy.expand(weight * proof.slope * proof.loss - half * proof.loss), 0)
+        and same(sympy.diff(weighted.subs(beta, weight) - elbo, kl), 0),
     )  # fmt: skip
 
 
@@ -282,11 +277,6 @@ def grey_levels(kind: type[Likelihood], proof: Proof) -> Step:
 
 def _whole(kind: type[Likelihood]) -> str:
     return "sum p" if kind.support.whole else "integral p dx"
-
-
-def _share(index: int) -> Any:
-    odds = Symbol(f"t_{index}", positive=True)
-    return odds / (1 + odds)
 
 
 def _number(expression: Any, values: Mapping[str, float]) -> float | None:

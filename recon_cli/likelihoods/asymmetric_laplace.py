@@ -44,9 +44,7 @@ class AsymmetricLaplace(Likelihood):
     scale: float = parameter(1.0, "the mean pinball loss")
     quantile: float = parameter(0.5, "the quantile of x that mu is", SHARE)
 
-    density = (
-        "quantile*(1 - quantile)/scale*exp(-Piecewise((quantile*(x - mu), x >= mu), ((quantile - 1)*(x - mu), True))/scale)"
-    )
+    density = "quantile*(1 - quantile)/scale*exp(-Piecewise((quantile*(x - mu), x >= mu), ((quantile - 1)*(x - mu), True))/scale)"
     best_noise = "the mean pinball loss, at the quantile that fits best"
 
     @property

@@ -52,7 +52,9 @@ class GeneralizedGaussian(Likelihood):
 
     @elementwise
     def nll(self, x: Tensor, mu: Tensor) -> Tensor:
-        return ((x - mu) / self.scale).abs() ** self.power + self._normaliser
+        from recon_cli.numerics import power
+
+        return power(((x - mu) / self.scale).abs(), self.power) + self._normaliser
 
     @property
     def slope(self) -> Number:

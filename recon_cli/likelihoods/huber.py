@@ -98,7 +98,7 @@ class Huber(Likelihood):
     def sample(self, mu: Tensor, generator: Generator | None = None) -> Tensor:
         """A tail with its own weight, an exponential beyond delta; else a Gaussian draw cut at delta."""
         weight = math.sqrt(2 * math.pi) * math.erf(self.delta / math.sqrt(2))
-        tail = 2 * math.exp(-self.delta**2 / 2) / self.delta
+        tail = 2 * math.exp(-(self.delta**2) / 2) / self.delta
         outer = mu.new_full(mu.shape, tail / (weight + tail)).bernoulli(generator=generator) == 1
         beyond = self.delta + mu.new_empty(mu.shape).exponential_(generator=generator) / self.delta
         edge = math.erf(self.delta / math.sqrt(2))

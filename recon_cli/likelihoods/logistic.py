@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from recon_cli.likelihood import Likelihood, elementwise, log, positive
-from recon_cli.losses import LogCosh
+from recon_cli.losses import LogCosh, log_cosh
 from recon_cli.parametric import Number, parameter
 
 if TYPE_CHECKING:
@@ -35,8 +34,7 @@ class Logistic(Likelihood):
 
     @elementwise
     def nll(self, x: Tensor, mu: Tensor) -> Tensor:
-        size = ((x - mu) / self.scale).abs()
-        return size + 2 * (-size).exp().log1p() + log(self.scale)
+        return 2 * log_cosh((x - mu) / (2 * self.scale)) + log(4 * self.scale)
 
     @property
     def slope(self) -> Number:
