@@ -87,6 +87,8 @@ class Likelihood(Parametric, ABC):
         where ``x`` and where ``mu`` may lie.
     link
         how the decoder's raw output becomes ``mu``.
+    source
+        where it comes from, for the derivation.
     misprints
         densities that were printed for this one somewhere and are none; ``derive`` refutes them.
     best_noise
@@ -102,6 +104,7 @@ class Likelihood(Parametric, ABC):
     support: ClassVar[Interval] = REAL
     domain: ClassVar[Interval] = REAL
     link: ClassVar[Link] = IDENTITY
+    source: ClassVar[str] = ""
     misprints: ClassVar[tuple[str, ...]] = ()
     best_noise: ClassVar[str] = ""
     relaxation: ClassVar[str | None] = None

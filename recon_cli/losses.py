@@ -1,8 +1,8 @@
 """The losses people write, each as formula and as function.
 
 A loss is the right-hand side of the identity: ``-log p(x | mu) = slope * loss(x, mu) + offset + gap``.
-Here it is what a training script calls, torch's own functional, elementwise (but for the one that
-loses its digits); the three reductions of torch and of the VAE literature are :data:`REDUCTIONS`.
+Here it is what a training script calls, torch's own functional, elementwise (but for those that
+lose their digits); the three reductions of torch and of the VAE literature are :data:`REDUCTIONS`.
 """
 
 from __future__ import annotations
@@ -110,6 +110,11 @@ class BinaryCrossEntropy(Loss):
     torch = "binary_cross_entropy"
     support = UNIT
     domain = UNIT
+
+    def values(self, x: Tensor, prediction: Tensor) -> Tensor:
+        """Torch's own clamps the logarithm at -100 and the gradient's p(1 - p) at 1e-12."""
+        on, off = prediction.where(x > 0, 1), prediction.where(x < 1, 0)  # 0 log 0 = 0, in the gradient too
+        return -(x * on.log() + (1 - x) * (-off).log1p())
 
 
 class BinaryCrossEntropyWithLogits(BinaryCrossEntropy):

@@ -22,7 +22,7 @@ class LikelihoodWord(click.ParamType):
 
         if not isinstance(value, str):
             return value
-        return likelihoods.find(value) if self.symbols and ":" not in value else likelihoods.parse(value)
+        return likelihoods.kind_or_side(value) if self.symbols else likelihoods.parse(value)
 
     def shell_complete(self, ctx: Any, param: Any, incomplete: str) -> list[Any]:
         return complete("likelihoods", incomplete)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import numbers
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
@@ -77,7 +78,9 @@ def inside(mu: Tensor, domain: Interval) -> tuple[Tensor, int]:
     """Means moved inside a bounded domain, a thousandth of its width from the ends, and how many moved."""
     if not math.isfinite(domain.high - domain.low):
         return mu, 0
-    margin = (domain.high - domain.low) / 1000
+    import torch
+
+    margin = (domain.high - domain.low) * max(1e-3, 4 * torch.finfo(mu.dtype).eps)
     kept = mu.clamp(domain.low + margin, domain.high - margin)
     return kept, int((kept != mu).sum())
 
@@ -98,7 +101,11 @@ class Parametric:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):  # type: ignore[arg-type]
             value, domain = getattr(self, field.name), field.metadata["domain"]
-            if isinstance(value, (int, float)) and not domain.contains(value):
+            if isinstance(value, str):
+                value = as_number(f"{self.name}'s {field.name}", value)
+            if isinstance(value, (str, numbers.Real)):
+                object.__setattr__(self, field.name, value := float(value))
+            if isinstance(value, float) and not domain.contains(value):
                 raise ReconError(
                     f"{self.name} cannot have {field.name} = {value!r}: "
                     f"{field.name} ({field.metadata['meaning']}) lies in {domain}.",

@@ -176,7 +176,7 @@ def test_tallies_add(sizes: list[int], seed: int) -> None:
 
 def test_chunks_do_not_show(monkeypatch, pair: sources.Pair) -> None:
     whole = compare(pair.x, pair.mu, Gaussian(0.3), device="cpu").rows[0]
-    monkeypatch.setattr(comparison, "CHUNK", 977)
+    monkeypatch.setattr(comparison.tally, "CHUNK", 977)
     pieces = compare(pair.x, pair.mu, Gaussian(0.3), device="cpu").rows[0]
     for name, value in vars(whole).items():
         found = getattr(pieces, name)
@@ -208,7 +208,7 @@ def test_a_perfect_reconstruction_leaves_the_values_to_compare() -> None:
     ids=["nll beyond float32", "gradient beyond float32", "an impossible outcome"],
 )
 def test_what_is_not_finite_is_never_said_to_hold(x, mu, side) -> None:
-    with pytest.raises(ReconError, match="not finite on 1 of 2|not finite on 2 of 2"):
+    with pytest.raises(ReconError, match="leave the range of float32 on [12] of 2"):
         compare(torch.tensor(x), torch.tensor(mu), side, device="cpu")
 
 
@@ -240,6 +240,7 @@ def test_the_default_table_holds() -> None:
     assert [*found[0]] == [
         *("likelihood", "parameters", "loss", "data", "elements", "nll", "loss_value", "slope", "offset", "gap", "worst"),
         *("ratio_min", "ratio_median", "ratio_max", "ratio_elements", "ratio_excluded", "cosine", "proportional", "holds"),
+        *("best", "cost"),
     ]
 
 
@@ -311,3 +312,46 @@ def test_cuda_and_cpu_agree(pair: sources.Pair) -> None:
     one, other = (compare(pair.x, pair.mu, Gaussian(0.3), device=name).rows[0] for name in ("cpu", "cuda"))
     assert one.nll == pytest.approx(other.nll, rel=1e-7)
     assert other.holds
+
+
+def test_saturated_means_that_are_right_still_hold() -> None:
+    x, mu = torch.tensor([0.0, 1.0, 1.0, 0.0]), torch.tensor([1e-15, 1.0, 0.999, 0.2])
+    row = compare(x, mu, Bernoulli(), device="cpu").rows[0]
+    assert row.holds
+    assert row.ratio_elements == 4
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_holds_too(dtype: str) -> None:
+    found = compare_sources(dtype=dtype, device="cpu")
+    assert found.holds
+    assert len(found.rows) == 2
+
+
+def test_words_and_defaults_serve_from_python() -> None:
+    assert compare([0.1, 0.2], [0.3, 0.1], device="cpu").rows[0].likelihood == "gaussian"
+    assert compare(1.0, 0.5, "laplace:scale=0.2", device="cpu").rows[0].slope == 5.0
+    assert not compare([0.1, 0.2], [0.3, 0.1], "gaussian", loss="l1", device="cpu").holds
+    assert Gaussian(sigma=numpy.float32(0.5)) == Gaussian(sigma="0.5") == Gaussian(0.5)
+    with pytest.raises(ReconError):
+        Gaussian(sigma=numpy.float32(-0.5))
+
+
+def test_an_unasked_row_never_spoils_the_others(tmp_path) -> None:
+    generator = numpy.random.default_rng(0)
+    grey = generator.random((40, 5)).astype(numpy.float32)
+    numpy.save(tmp_path / "x.npy", grey)
+    numpy.save(tmp_path / "clipped.npy", numpy.clip(grey + 0.3, 0, 1))
+    code, found, _ = rows("--data", str(tmp_path / "x.npy"), "--recon", str(tmp_path / "clipped.npy"))
+    assert code == 0
+    assert [row["likelihood"] for row in found] == ["gaussian", "bernoulli"]
+    numpy.save(tmp_path / "x.npy", grey * 255)
+    code, found, whole = rows("--data", str(tmp_path / "x.npy"))
+    assert [row["likelihood"] for row in found] == ["gaussian"]
+    assert any("bernoulli is left out" in note for note in whole["notes"])
+
+
+def test_an_underflow_is_not_called_a_refutation() -> None:
+    with pytest.raises(ReconError, match="leave the range of float32"):
+        compare_sources(sides=[Gaussian(1e20)], device="cpu")
+    assert compare_sources(sides=[Gaussian(1e20)], dtype="float64", device="cpu").holds

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
+import sys
 
 import mpmath
 import pytest
@@ -187,7 +189,7 @@ def test_json_keeps_the_contract() -> None:
     assert [*found["tables"]] == ["steps", "identity"]
     assert {*found["tables"]["steps"][0]} >= {"likelihood", "step", "statement", "because", "checked"}
     laplace, gaussian = found["tables"]["identity"]
-    assert [*laplace] == ["likelihood", "loss", "nll", "slope", "offset", "gap", "exact", "slope_value"]
+    assert [*laplace] == ["likelihood", "loss", "nll", "slope", "offset", "gap", "exact", "slope_value", "parameters"]
     assert laplace["slope_value"] is None
     assert gaussian["slope_value"] == 2.0
     assert gaussian["exact"] is True
@@ -206,3 +208,19 @@ def test_latex_balances() -> None:
 
 def test_from_python_by_its_short_name() -> None:
     assert recon_cli.derive(likelihoods.find("laplace")).holds
+
+
+def test_two_noises_are_told_apart() -> None:
+    report = derive("gaussian:sigma=0.1", "gaussian:sigma=0.5", "gaussian:sigma=0.5").report()
+    assert [row["parameters"] for row in report.tables[1].rows] == [{"sigma": 0.1}, {"sigma": 0.5}]
+    result = CliRunner().invoke(main, ["derive", "--sigma", "0.1,0.5"])
+    assert "gaussian:sigma=0.1\n" in result.output
+    assert "gaussian:sigma=0.5\n" in result.output
+
+
+def test_a_wrong_divisor_of_a_reduction_is_refuted(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = sys.modules["recon_cli.derivation.steps"]
+    spoiled = {"mean": "B**3/D"}
+    wrong = tuple(dataclasses.replace(each, divisor=spoiled.get(each.name, each.divisor)) for each in losses.REDUCTIONS)
+    monkeypatch.setattr(module, "REDUCTIONS", wrong)
+    assert not derive("gaussian").holds

@@ -92,7 +92,7 @@ def test_learned_noise_is_measured_where_it_is(run: Run) -> None:
 
 def test_what_the_loss_leaves_out_moves_the_gradient(run: Run) -> None:
     found = run(likelihood="continuous-bernoulli")
-    assert found.result.predicted == 1
+    assert found.result.predicted is None
     assert abs(found.result.ratio - 1) > 0.05
     assert found.result.cosine < 0.99
     assert any("leaves out a gap" in note for note in found.report().notes)

@@ -55,6 +55,10 @@ def command(likelihood: str, epochs: int, out: str | None, format: str, **settin
     from recon_cli.training import fresh, train
 
     folder = fresh(likelihood.partition(":")[0]) if out is None else out
-    with progress.bar("training", epochs) as advance:
-        found = train(likelihood=likelihood, epochs=epochs, out=folder, progress=advance, **settings)
+    try:
+        with progress.bar("training", epochs) as advance:
+            found = train(likelihood=likelihood, epochs=epochs, out=folder, progress=advance, **settings)
+    except KeyboardInterrupt:
+        click.echo(f"\nStopped. The epochs so far are in {folder}/metrics.jsonl.", err=True)
+        raise
     options.show(found.report(), format)

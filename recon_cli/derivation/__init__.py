@@ -60,6 +60,7 @@ class Derivation:
         identity = [
             {
                 "likelihood": each.kind.name,
+                "parameters": each.values,
                 "loss": each.proof.side.loss.name,
                 "nll": formula(each.proof.nll),
                 "slope": formula(each.proof.slope),
@@ -71,7 +72,7 @@ class Derivation:
             for each in self.found
         ]
         told = [
-            {"likelihood": each.kind.name, "step": number, **vars(step)}
+            {"likelihood": each.kind.name, "parameters": each.values, "step": number, **vars(step)}
             for each in self.found
             for number, step in enumerate(each.steps, 1)
         ]
@@ -79,12 +80,12 @@ class Derivation:
         wrong = len(told) - count
         verdict = f"{'proved' if self.holds else 'refuted'}: {count} of {len(told)} statements check"
         verdict += f", {wrong} refuted" if wrong else ""
-        verdict += " (the misprint, as it must be)" if wrong and self.holds else ""
+        verdict += " (misprinted, as it must be)" if wrong and self.holds else ""
         tables = [Table("steps", STEPS, told, layout="steps"), Table("identity", IDENTITY, identity)]
         return Report("derive", tables, (), verdict, self.holds)
 
 
-STEPS = tuple(Column(key, key) for key in ("likelihood", "step", "statement", "because", "checked"))
+STEPS = tuple(Column(key, key) for key in ("likelihood", "step", "statement", "because", "checked", "parameters"))
 IDENTITY = (
     Column("likelihood", "likelihood", "*"),
     Column("loss", "loss"),
@@ -94,14 +95,15 @@ IDENTITY = (
     Column("gap", "gap"),
     Column("exact", "loss = likelihood"),
     Column("slope_value", "slope here"),
+    Column("parameters", "noise", None),
 )
 
 
-def derive(*sides: Likelihood | type[Likelihood], shape: Sequence[int] | None = None) -> Derivation:
+def derive(*sides: Likelihood | type[Likelihood] | str, shape: Sequence[int] | None = None) -> Derivation:
     """Prove -log p = slope * loss + offset + gap for each likelihood (gaussian, then bernoulli, if none is given).
 
-    A class is proved in symbols; an instance has its noise put in as numbers too, and ``shape`` (of one
-    sample) its number of elements.
+    A class, or its name, is proved in symbols; an instance, or ``laplace:scale=0.2``, has its noise put in
+    as numbers too, and ``shape`` (of one sample) its number of elements.
 
     >>> from recon_cli.likelihoods.laplace import Laplace
     >>> derive(Laplace(scale=0.2)).report().tables[1].rows[0]["slope_value"]
@@ -109,7 +111,7 @@ def derive(*sides: Likelihood | type[Likelihood], shape: Sequence[int] | None = 
     """
     size = tuple(shape) if shape else None
     found = []
-    for side in sides or (likelihoods.find("gaussian"), likelihoods.find("bernoulli")):
+    for side in dict.fromkeys(map(likelihoods.kind_or_side, sides or ("gaussian", "bernoulli"))):
         kind = side if isinstance(side, type) else type(side)
         values = {} if isinstance(side, type) else {key: float(value) for key, value in side.parameters.items()}
         proof = prove(kind)

@@ -14,6 +14,7 @@ from recon_cli import likelihoods
 from recon_cli.derivation.notation import formula, written
 from recon_cli.derivation.proof import Proof, agree, prove, same, symbol, total
 from recon_cli.likelihood import Likelihood
+from recon_cli.losses import REDUCTIONS, Loss
 from recon_cli.parametric import SHARE
 from recon_cli.report import Formula
 
@@ -73,8 +74,8 @@ def expectation() -> Step:
     point = sympy.limit(m + s * eps, s, 0)
     return Step(
         formula("E_q[f(z)]", " = ", "E_eps[f(m + s*eps)]", " ~ ", "sum_l f(m + s*eps_l)/L"),
-        "The outer expectation is over the code, z = m + s·ε (their section 2.4): reparameterised samples estimate it without "
-        "bias. In practice L = 1, one sample a step; as s → 0, a deterministic encoder, it is exact: f(m).",
+        "The outer expectation is over the code, z = m + s·ε (their section 2.4): reparameterised samples "
+        "estimate it. In practice L = 1, one sample a step; as s → 0, a deterministic encoder, it is exact: f(m).",
         same(q * s, standard) and same(point, m),
     )
 
@@ -87,7 +88,8 @@ def choice(kind: type[Likelihood], proof: Proof) -> Step:
     noise = "".join(f", {name} constant" for name in proof.noise)
     return Step(
         formula("p(x|z)", " = ", "p(x|mu)", ", ", "mu", " = ", mean.subs(raw, Symbol("decoder(z)"))),
-        f"Choose p: {kind.name}, the decoder giving mu{noise}. x lies in {kind.support}, mu in {kind.domain}.",
+        f"Choose p: {kind.name}{f' ({kind.source})' if kind.source else ''}, the decoder giving mu{noise}. "
+        f"x lies in {kind.support}, mu in {kind.domain}.",
         ends == (kind.domain.low, kind.domain.high) and bool(sympy.diff(mean, raw).is_positive),
     )
 
@@ -100,7 +102,7 @@ def density(kind: type[Likelihood], proof: Proof) -> Step:
     added = total(proof.density.subs(opening), proof.x, proof.odds, kind.support)
     return Step(
         formula("p(x|mu)", " = ", written(kind.density, names), ", ", _whole(kind), " = ", added),
-        "Its density: it adds up to one whatever mu" + ("" if not proof.noise else f" and {', '.join(proof.noise)}") + ".",
+        f"Its density: it adds up to one whatever {', '.join(['mu', *proof.noise])}.",
         same(added, 1),
     )
 
@@ -129,8 +131,8 @@ def slope(proof: Proof, values: Mapping[str, float]) -> Step:
     claimed = sympy.nsimplify(proof.side.slope)
     return Step(
         formula("slope a", " = ", "(d2 nll/dx dmu)/(d2 loss/dx dmu)", " = ", *_with_value(proof.slope, values)),
-        f"Against {proof.side.loss.name}, {formula(proof.loss).unicode}: differentiating by x and mu leaves nothing that "
-        "depends on one of them alone, and the ratio is constant.",
+        f"Against {proof.side.loss.name}, {formula(proof.loss).unicode}: differentiating by x and mu (where it bends, in the "
+        "sense of distributions) leaves nothing that depends on one of them alone, and the ratio is constant.",
         not proof.slope.free_symbols & {proof.x, proof.mu} and same(claimed, proof.slope),
     )
 
@@ -157,21 +159,23 @@ def kept(proof: Proof) -> Step:
 
 
 def reductions(proof: Proof, values: Mapping[str, float], shape: tuple[int, ...] | None) -> Step:
-    """Each reduction is the sum divided by a count."""
+    """Each reduction of two samples of three elements, averaged and added as its name says, against the plain sum."""
     batch, size = sympy.symbols("B D", positive=True)
-    cost = Symbol("S", positive=True)
     numbers = {size: sympy.prod(shape)} if shape else {}
-    factors = {"SUM(loss)": 1, "MEAN(loss)": batch * size, "BATCHMEAN(loss)": batch}
+    factors = {each.name: sympy.sympify(each.divisor, locals={"B": batch, "D": size}) for each in REDUCTIONS}
     parts: list[Any] = ["sum_{batch} -log p"]
     for name, factor in factors.items():
-        parts += [" = ", *_times(proof.slope * sympy.sympify(factor).subs(numbers), values, name)]
+        parts += [" = ", *_times(proof.slope * factor.subs(numbers), values, f"{name.upper().replace('-', '')}(loss)")]
+    cells = sympy.Matrix(2, 3, sympy.symbols("l:6", real=True))
+    samples = [sum(cells.row(i)) for i in range(2)]
+    reduced = {"sum": sum(cells), "mean": sum(sample / 3 for sample in samples) / 2, "batch-mean": sum(samples) / 2}
     gap = "" if proof.gap == 0 else "; the gap comes on top"
     return Step(
         formula(*parts, " + ", "constant", *([] if proof.gap == 0 else [" + ", "gap c(mu)"])),
         f"The loss in the code, with its exact factor, over B samples of D{f' = {sympy.prod(shape)}' if shape else ''} elements: "
-        f"SUM of all, MEAN of all (what F.{proof.side.loss.torch} does by default), or BATCHMEAN, summed over the elements and "
+        f"SUM of all, MEAN of all ({_called(proof.side.loss)}), or BATCHMEAN, summed over the elements and "
         f"averaged over the samples{gap}.",
-        all(same(proof.slope * factor * (cost / factor), proof.slope * cost) for factor in factors.values()),
+        all(same(factor.subs({batch: 2, size: 3}) * reduced[name], sum(cells)) for name, factor in factors.items()),
     )
 
 
@@ -190,18 +194,19 @@ def gradients(proof: Proof, values: Mapping[str, float]) -> Step:
 
 
 def descent(proof: Proof, values: Mapping[str, float]) -> Step:
-    """One step of gradient descent in any parameter theta of the decoder."""
-    theta = Symbol("theta", real=True)
-    rate = Symbol("eta", positive=True)
+    """One step of gradient descent in any parameter theta of the decoder; and the second with momentum."""
+    theta, g, h = sympy.symbols("theta g h", real=True)
+    rate, keep = sympy.symbols("eta m", positive=True)
     output = sympy.Function("mu", real=True)(theta)
     at = {proof.odds.symbol: output}
     one = theta - rate * sympy.diff(proof.odds.enter(proof.nll).subs(at), theta)
     other = theta - rate * proof.slope * sympy.diff(proof.odds.enter(proof.loss).subs(at), theta)
     scaled = _times(rate * proof.slope, values, "d loss/d theta")
+    momentum = same(rate * (keep * proof.slope * g + proof.slope * h), rate * proof.slope * (keep * g + h))
     return Step(
         formula("theta", " - ", "eta", "*", "d nll/d theta", " = ", "theta", " - ", *scaled),
-        "Under SGD the slope is a factor on the learning rate, exactly, momentum included: a step is linear in the gradient.",
-        agree(one, other, proof.x, output),
+        "Under SGD the slope is a factor on the learning rate, exactly, momentum included: a step is linear in the gradients.",
+        agree(one, other, proof.x, output) and momentum,
     )
 
 
@@ -215,8 +220,8 @@ def adam() -> Step:
 
     return Step(
         formula("step(a*g, a*eps)", " = ", "step(g, eps)", ", ", "step(g, eps)", " = ", step(g, eps)),
-        "Under Adam not: its step is scale-free but for the small ε, so a does not change the learning rate. What changes "
-        "is the weight of the reconstruction against the KL, whose gradient is not multiplied by a.",
+        "Under Adam not: its step (here the first; each later one has the same degree) is scale-free but for the small ε, so "
+        "a does not change the learning rate. What changes is the weight against the KL, whose gradient is not multiplied.",
         same(step(a * g, a * eps), step(g, eps)) and same(step(a * g, 0), step(g, 0)),
     )
 
@@ -273,6 +278,11 @@ def grey_levels(kind: type[Likelihood], proof: Proof) -> Step:
         same(proof.odds.enter(sympy.exp(other.gap)) / proof.odds.enter(missing), 1)
         and not same(sympy.diff(proof.odds.enter(missing), proof.odds.symbol), 0),
     )
+
+
+def _called(loss: Loss) -> str:
+    from_torch = loss.torch.isidentifier()
+    return f"what F.{loss.torch} does by default" if from_torch else f"{loss.torch}, then .mean()"
 
 
 def _whole(kind: type[Likelihood]) -> str:

@@ -63,6 +63,12 @@ def spell(value: Any, digits: int | None = None) -> str:
     return str(value)
 
 
+def subject_of(row: Mapping[str, Any]) -> str:
+    """What a row of steps is about: the likelihood, as on the command line."""
+    numbers = spell(row.get("parameters") or {}, 6)
+    return f"{row['likelihood']}:{numbers}" if numbers else row["likelihood"]
+
+
 def panels(table: Table) -> Iterable[tuple[str, list[Column]]]:
     """The narrow tables that a wide one is shown as: (title, columns) each."""
     shown = [column for column in table.columns if column.panel is not None]

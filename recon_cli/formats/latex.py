@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TextIO
 
-from recon_cli.formats import panels, spell
+from recon_cli.formats import panels, spell, subject_of
 from recon_cli.report import Formula, Report, Table
 
 SPECIAL = str.maketrans(
@@ -60,7 +60,7 @@ def grids(table: Table) -> list[str]:
 def steps(table: Table) -> list[str]:
     """Numbered equations, each with its reason, under the heading of what they are about."""
     found: list[str] = []
-    for subject in dict.fromkeys(row["likelihood"] for row in table.rows):
+    for subject in dict.fromkeys(map(subject_of, table.rows)):
         items = [
             rf"\item {cell(row['statement'])}\\ {words(row['because'])}"
             + (r" \emph{(refuted)}" if row["checked"] is False else "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TextIO
 
-from recon_cli.formats import panels, spell
+from recon_cli.formats import panels, spell, subject_of
 from recon_cli.report import Formula, Report, Table
 
 
@@ -41,8 +41,8 @@ def steps(table: Table) -> list[str]:
     found: list[str] = []
     subject = None
     for row in table.rows:
-        if row["likelihood"] != subject:
-            subject = row["likelihood"]
+        if subject_of(row) != subject:
+            subject = subject_of(row)
             found.append(f"### {subject}")
         mark = {True: "checked", False: "**refuted**", None: "not checked"}[row["checked"]]
         found.append(f"{row['step']}. {cell(row['statement'])}  \n   {row['because']} ({mark})")

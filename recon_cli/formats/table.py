@@ -11,7 +11,7 @@ from rich.padding import Padding
 from rich.table import Table as Grid
 from rich.text import Text
 
-from recon_cli.formats import ASCII, panels, spell
+from recon_cli.formats import ASCII, panels, spell, subject_of
 from recon_cli.report import Column, Formula, Picture, Report, Table
 
 COLOURS = {True: "green", False: "red", None: "dim"}
@@ -126,14 +126,14 @@ class Page:
 
     def steps(self, table: Table) -> None:
         """Numbered statements, each with its check and its reason, under the heading of what they are about."""
-        for subject in dict.fromkeys(row["likelihood"] for row in table.rows):
+        for subject in dict.fromkeys(map(subject_of, table.rows)):
             self.console.print()
             self.console.print(self.text(f" {subject}", "bold"))
             drawn = Grid.grid(padding=(0, 1))
             drawn.add_column(justify="right", min_width=3)
             drawn.add_column()
             drawn.add_column()
-            for row in (row for row in table.rows if row["likelihood"] == subject):
+            for row in (row for row in table.rows if subject_of(row) == subject):
                 mark = {True: "✓", False: "✗", None: " "}[row["checked"]]
                 body = self.cell(row["statement"])
                 body.stylize("bold")

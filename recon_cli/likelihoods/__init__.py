@@ -24,6 +24,13 @@ def parse(word: str) -> Likelihood:
     return find(name).parse(parameters)
 
 
+def kind_or_side(word: str | type[Likelihood] | Likelihood) -> type[Likelihood] | Likelihood:
+    """``laplace`` is the class, no noise chosen; ``laplace:scale=0.2`` the object; what is either already stays."""
+    if not isinstance(word, str):
+        return word
+    return parse(word) if ":" in word else find(word)
+
+
 def losses() -> dict[str, type[Loss]]:
     """Every loss that some likelihood claims, by name and by alias."""
     kinds = {type(loss) for name in names() for loss in find(name)().losses}

@@ -29,6 +29,7 @@ class Bernoulli(Likelihood):
 
     loss = BinaryCrossEntropy()
     raw_loss = BinaryCrossEntropyWithLogits()
+    source = "Kingma and Welling 2014, appendix C.1"
     density = "mu**x*(1 - mu)**(1 - x)"
     support = BINARY
     domain = UNIT

@@ -31,6 +31,7 @@ class Gaussian(Likelihood):
 
     loss = SquaredError()
     density = "exp(-((x - mu)/sigma)**2/2)/(sigma*sqrt(2*pi))"
+    source = "the Gaussian decoder of Kingma and Welling 2014, appendix C.2, its variance held constant"
     misprints = ("exp(-(x - mu)/sigma**2/2)/(sigma*sqrt(2*pi))",)
     best_noise = "the root of the mean squared error"
 

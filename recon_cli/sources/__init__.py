@@ -176,7 +176,7 @@ def pair(data: str, recon: str, *, seed: int = 0, binarize: str | None = None, f
     """
     source, other = parse(data), parse(recon)
     whole = binarized(numbers(source.read(), data), binarize, seed, data)
-    named = data + {None: "", "threshold": " > 1/2", "sample": ", sampled"}[binarize]
+    named = Path(data).name + {None: "", "threshold": " > 1/2", "sample": ", sampled"}[binarize]
     about = source.describe() or f"{data}: {len(whole):,} samples of shape {spell(whole.shape[1:])}"
     if not isinstance(other, Reconstruction):
         mu = numbers(other.read(), recon)

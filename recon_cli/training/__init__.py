@@ -143,7 +143,11 @@ def samples(data: Any, binarize: str | None, seed: int) -> tuple[str, str, sourc
     about = about or f"{word}: {len(values):,} samples of shape {spell(values.shape[1:])}"
     how = {None: "", "threshold": ", made 0 or 1 at one half", "sample": ", made 0 or 1 by chance"}[binarize]
     with numpy.errstate(over="ignore"):
-        return word, about + how, values.astype(numpy.float32)
+        single = values.astype(numpy.float32)
+    if not numpy.isfinite(single).all():
+        most = max(values.max(), -values.min())
+        raise ReconError(f"{word} has values up to {most:g}, beyond the range of float32.", "Rescale the data.")
+    return word, about + how, single
 
 
 def beyond(claim: Likelihood, x: Tensor, word: str) -> float:

@@ -44,7 +44,7 @@ class Figures:
         parameters on one batch, both by autograd with the noise held: <g, h>/<h, h>, and the cosine
         of their angle. None where the loss has no gradient.
     predicted
-        the likelihood's slope, which the ratio should be.
+        the likelihood's slope, which the ratio should be; None where a gap moves the gradient too.
     """
 
     nll: float
@@ -54,7 +54,7 @@ class Figures:
     sigma: float | None
     active: int
     ratio: float | None
-    predicted: float
+    predicted: float | None
     cosine: float | None
 
 
@@ -105,7 +105,7 @@ def walk(
             figures, settled = look(vae, noise, rows, settings)
         except ReconError as error:
             raise diverged(epoch, trace.tolist(), settings, error) from error
-        seen.append([figures.nll, figures.kl, 1.0])
+        seen.append([figures.nll + 0 * figures.loss + 0 * (figures.ratio or 0), figures.kl, 1.0])
         if not all(math.isfinite(value) for line in seen for value in line):
             raise diverged(epoch, seen, settings)
         yield Epoch(epoch=epoch, **vars(figures)), settled
@@ -157,7 +157,7 @@ def look(vae: Vae, noise: nn.Module, rows: Tensor, settings: Settings) -> tuple[
         sigma=float(held(claim)) if len(claim.parameters) == 1 else None,
         active=int(active),
         ratio=cross / square if square else None,
-        predicted=float(claim.slope),
+        predicted=float(claim.losses[loss]) if type(claim).gap is Likelihood.gap else None,
         cosine=max(-1.0, min(1.0, cross / size)) if size else None,
     )
     return figures, claim

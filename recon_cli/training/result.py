@@ -107,6 +107,8 @@ class Training:
             yield self.gradients(result.ratio, result.cosine)
         if result.sigma is not None:
             yield self.noise(result.sigma)
+        if self.settings.beta != 1:
+            yield self.weight()
         if self.collapsed:
             yield self.why()
         if self.folder:
@@ -117,7 +119,7 @@ class Training:
         loss, name = matching(self.likelihood).name, self.likelihood.name
         said = (
             f"At the decoder's parameters the {name} likelihood's gradient is {ratio:.6g} times that of the summed {loss}; "
-            f"predicted {self.result.predicted:.6g}."
+            + (f"predicted {self.result.predicted:.6g}." if self.result.predicted is not None else "nothing is predicted.")
         )
         if 1 - cosine < PARALLEL:
             return said
@@ -136,11 +138,21 @@ class Training:
             return f"{said}: {rule}."
         return f"{said}; {rule}, on the training rows, is {self.best:.4g}."
 
+    def weight(self) -> str:
+        """What the beta amounts to."""
+        beta, claim = self.settings.beta, self.likelihood
+        said = f"Trained on nll + {beta:g} KL; −ELBO above is nll + KL."
+        if not beta or self.whose != "fixed" or type(claim).with_slope.__func__ is Likelihood.with_slope.__func__:
+            return said
+        same = type(claim).with_slope(float(claim.slope) / beta, **claim.loss.parameters)
+        return f"{said} The trade-off is that of {same} at beta = 1."
+
     def why(self) -> str:
         """Why every latent is off, as far as that can be told."""
         said, beta = "Posterior collapse: every latent is off.", self.settings.beta
         if self.eigenvalue is None or self.result.sigma is None:
-            return f"{said} The KL costs more than the latents save: a smaller --beta, or a smaller noise, makes them pay."
+            noise = ", or a smaller noise," if self.likelihood.parameters else ""
+            return f"{said} The KL costs more than the latents save: a smaller --beta{noise} makes them pay."
         most, variance = self.eigenvalue, self.result.sigma * self.result.sigma
         if not most:
             return f"{said} The training samples are all alike: there is nothing for a latent to tell."
@@ -148,10 +160,13 @@ class Training:
         said += f" The largest eigenvalue of the training data's covariance is {short(most)}"
         if most > beta * variance:
             return f"{said}, above {words}, so latents would pay: train longer, or with another --lr or --seed."
-        way = f"--sigma learned, or a smaller sigma (below {math.sqrt(most / beta):.2g})"
+        way = f"--sigma learned, or a smaller sigma (well below {math.sqrt(most / beta):.2g})"
         if self.whose != "fixed":
-            way = f"a smaller --beta (below {most / variance:.2g})"
-        return f"{said}, below {words}: even along that direction a latent costs more KL than it saves in nll. Use {way}."
+            way = f"a smaller --beta (well below {most / variance:.2g})"
+        return (
+            f"{said}, below {words}: with a linear decoder (PPCA; Lucas and others 2019) even along that direction a latent "
+            f"would cost more KL than it saves in nll. Use {way}."
+        )
 
     def verdict(self) -> str:
         """In one line."""

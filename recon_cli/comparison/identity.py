@@ -1,0 +1,195 @@
+"""What a tally amounts to: a row of numbers, and what they mean in words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from recon_cli.comparison.tally import Tally, chunks
+from recon_cli.errors import ReconError
+from recon_cli.likelihood import Likelihood, wide
+from recon_cli.losses import Loss
+from recon_cli.report import Column
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+ROUNDING = 4.0  # a true claim is off by fewer rounding errors of its own terms than this
+PROPORTIONAL = 64.0  # gradients are proportional if their ratio varies by fewer units of rounding than this
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What was measured of one likelihood against one loss. Means over elements, in nats.
+
+    None means not measured: a loss that is not the likelihood's own has no slope, offset or gap.
+    """
+
+    likelihood: str
+    parameters: dict[str, float]
+    loss: str
+    data: str
+    elements: int
+    nll: float
+    loss_value: float
+    slope: float | None
+    offset: float | None
+    gap: float | None
+    worst: float | None
+    ratio_min: float | None
+    ratio_median: float | None
+    ratio_max: float | None
+    ratio_elements: int
+    ratio_excluded: int
+    cosine: float | None
+    proportional: bool
+    holds: bool
+    best: dict[str, float] | None = None
+    cost: float | None = None
+    noise: Noise | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
+class Noise:
+    """The noise that the data would choose for a likelihood, and what the one given costs.
+
+    best is None where the reconstruction is perfect; cost is in nats per element more than at the best.
+    """
+
+    sample: int
+    convention: float
+    rule: str
+    best: dict[str, float] | None
+    cost: float | None = None
+
+
+VALUES = "values (means, nats)"
+GRADIENTS = "d nll / d loss (autograd)"
+COLUMNS = (
+    Column("likelihood", "likelihood", "*"),
+    Column("parameters", "noise", "*"),
+    Column("loss", "loss", "*"),
+    Column("data", "data", VALUES),
+    Column("elements", "elements", VALUES),
+    Column("nll", "−log p(x|μ)", VALUES),
+    Column("loss_value", "= loss", VALUES),
+    Column("slope", "× slope", VALUES),
+    Column("offset", "+ offset", VALUES),
+    Column("gap", "+ gap", VALUES),
+    Column("worst", "worst (roundings)", VALUES),
+    Column("ratio_min", "smallest", GRADIENTS),
+    Column("ratio_median", "median", GRADIENTS),
+    Column("ratio_max", "largest", GRADIENTS),
+    Column("ratio_elements", "elements", GRADIENTS),
+    Column("ratio_excluded", "both zero, left out", GRADIENTS),
+    Column("cosine", "cosine", GRADIENTS),
+    Column("proportional", "proportional", GRADIENTS),
+    Column("holds", "loss = likelihood", GRADIENTS),
+    Column("best", "the data would choose", VALUES),
+    Column("cost", "which would save", VALUES),
+)
+
+
+def identity(claim: Likelihood, loss: Loss, tally: Tally, dtype: Any, data: str) -> Identity:
+    """The row that a tally amounts to."""
+    import torch
+
+    eps = torch.finfo(dtype).eps
+    own, n, seen = loss in claim.losses, tally.elements, tally.ratio_elements > 0
+    slope = float(claim.losses[loss]) if own else None
+    median = torch.cat(tally.ratios).median().item() if seen else None
+    middle = slope if slope is not None else median
+    spread = max(tally.ratio_max - middle, middle - tally.ratio_min) if middle is not None and seen else 0.0
+    proportional = spread <= PROPORTIONAL * eps * abs(middle or 0.0)
+    power = math.sqrt(tally.nll_square) * math.sqrt(tally.loss_square)
+    return Identity(
+        likelihood=claim.name,
+        parameters={key: float(value) for key, value in claim.parameters.items()},
+        loss=str(loss),
+        data=data,
+        elements=n,
+        nll=tally.nll / n,
+        loss_value=tally.loss / n,
+        slope=slope,
+        offset=tally.offset / n if own else None,
+        gap=tally.gap / n if own else None,
+        worst=tally.worst if own else None,
+        ratio_min=tally.ratio_min if seen else None,
+        ratio_median=median,
+        ratio_max=tally.ratio_max if seen else None,
+        ratio_elements=tally.ratio_elements,
+        ratio_excluded=tally.ratio_excluded,
+        cosine=min(1.0, max(-1.0, tally.cross / power)) if power else None,
+        proportional=proportional,
+        holds=own and proportional and tally.worst < ROUNDING,
+    )
+
+
+def why(row: Identity) -> str:
+    """In a few words, why a row does not hold."""
+    pair = f"{row.loss} and {row.likelihood}"
+    ratio = f"d nll / d loss runs from {row.ratio_min:.4g} to {row.ratio_max:.4g}"
+    if row.gap:
+        return f"{pair} differ by a gap that depends on mu ({row.gap:.4g} nats per element): not proportional, {ratio}"
+    if not row.proportional:
+        return f"{pair} are not proportional: {ratio}"
+    if row.slope is None:
+        return f"{pair} are proportional here, but the one is not the other's loss"
+    return f"{pair} differ by {row.worst:.3g} rounding errors"
+
+
+def meaning(rows: Sequence[Identity]) -> list[str]:
+    """What rows of one likelihood and one loss mean in practice, in two or three sentences."""
+    row = rows[0]
+    if not all(row.holds for row in rows):
+        return [
+            f"{row.loss} against {row.likelihood}: one unit of the loss's gradient is worth {row.ratio_min:.4g} to "
+            f"{row.ratio_max:.4g} of the likelihood's, so no learning rate makes them equal; the cosine between the two "
+            f"gradient fields is {row.cosine:.6f}."
+            for row in rows
+            if row.ratio_min is not None and row.cosine is not None
+        ]
+    noise = row.noise
+    if noise is None:
+        return [f"{row.likelihood} has no noise to choose: {row.loss} is its nll, and β on the KL means what it says."]
+
+    def each(values: Iterable[float | None], digits: int = 6) -> str:
+        return ", ".join(f"{value:.{digits}g}" for value in values if value is not None)
+
+    name = ",".join(row.parameters)
+    given = f"{name} = " + (", " if len(row.parameters) == 1 else "; ").join(each(row.parameters.values()) for row in rows)
+    slopes = [row.slope or 0.0 for row in rows]
+    said = (
+        f"{row.likelihood} with {given} is {row.loss} × {each(slopes)}: SGD on it at learning rate η is SGD on the summed "
+        f"{row.loss} at {each(slopes)} × η, step for step (on its mean over the {noise.sample:,} elements of a sample, at "
+        f"{each(slope * noise.sample for slope in slopes)} × η). In a VAE it is summed {row.loss} + β KL with "
+        f"β = {each(1 / slope for slope in slopes)}"
+    )
+    if noise.convention != 1:
+        betas = each(noise.convention / slope for slope in slopes)
+        said += f"; with the half, {noise.convention:g} × {row.loss} + β KL, β = {betas}"
+    if noise.best is None:
+        perfect = "The reconstruction is perfect: every gradient is zero, so only the values were compared"
+        return [f"{said}.", f"{perfect}, and the data would choose no {row.likelihood} noise at all."]
+    best = ", ".join(f"{key} = {value:.6g}" for key, value in noise.best.items())
+    costs = [row.cost or 0.0 for row in rows]
+    return [
+        f"{said}.",
+        f"The data would choose {best}, {noise.rule}; {given} costs {each(costs, 4)} nats per element more "
+        f"({each((cost * noise.sample for cost in costs), 4)} a sample).",
+    ]
+
+
+def chosen_noise(claim: Likelihood, loss: Loss, nll: float, x: Tensor, mu: Tensor) -> Noise | None:
+    """The maximum-likelihood noise of these data, and how many nats per element the one of ``claim`` costs."""
+    if not claim.parameters:
+        return None
+    shared = (x[0].numel(), loss.convention, claim.best_noise)
+    try:
+        best = type(claim).fit(x, mu)
+    except ReconError:
+        return Noise(*shared, None)
+    least = sum(wide(best.nll(*part)).sum().item() for part in chunks(x, mu)) / x.numel()
+    return Noise(*shared, {key: float(value) for key, value in best.parameters.items()}, nll - least)
