@@ -66,8 +66,8 @@ class Page:
         every = opening + [column for _, columns in sections for column in columns if column not in opening]
         if self.fits(whole := self.grid(every, rows)) and (len(rows) > 3 or len(every) <= 8):
             views = [(table.title, whole)]
-        elif 0 < len(rows) < len(every) and self.fits(side := self.side(opening, sections, rows)):
-            views = [("", side)]
+        elif len(every) > 8 and 0 < len(rows) <= 8:
+            views = [("", self.side(opening, sections, block)) for block in self.blocks(opening, sections, rows)]
         else:
             views = [(title, self.grid(part, rows)) for title, columns in sections for part in self.parts(columns, opening, rows)]
         for title, drawn in views:
@@ -78,6 +78,16 @@ class Page:
         self.console.print()
         if len(rows) < len(table.rows):
             self.console.print(self.text(f" {len(rows)} of {len(table.rows)} rows; --format csv has them all.\n", "dim"))
+
+    def blocks(self, opening: Sequence[Column], sections: Any, rows: Sequence[Mapping[str, Any]]) -> list[Any]:
+        """As few runs of ``rows`` as fit the width on their side."""
+        found = [[rows[0]]]
+        for row in rows[1:]:
+            if self.fits(self.side(opening, sections, [*found[-1], row])):
+                found[-1].append(row)
+            else:
+                found.append([row])
+        return found
 
     def parts(self, columns: Sequence[Column], opening: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> list[Any]:
         """As few runs of ``columns`` as fit the width, each opened by the same ones."""
