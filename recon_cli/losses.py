@@ -37,6 +37,7 @@ def _same(value: Tensor) -> Tensor:
 
 
 IDENTITY = Link("identity", "r", _same, _same)
+LOG = Link("log", "exp(r)", lambda mu: mu.log(), lambda raw: raw.exp())
 LOGIT = Link("logit", "1/(1 + exp(-r))", lambda mu: mu.logit(), lambda raw: raw.sigmoid())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -41,3 +42,32 @@ def power(base: Tensor, exponent: Any) -> Tensor:
     at_zero = 0.0 if exponent > 1 else torch.inf
     slope = (exponent * value / base).where(base > 0, at_zero)
     return WithGradient.apply(value.detach(), slope, base)
+
+
+def deviance(k: Tensor, mu: Tensor) -> Tensor:
+    """k log(k/mu) + mu - k for k, mu > 0, without cancelling where they are near: Loader (2000), bd0.
+
+    With v = (k - mu)/(k + mu) it is (k - mu) v + 2 k v (v^2/3 + v^4/5 + ...), to v^36 for |v| < 1/3.
+    """
+    v = (k - mu) / (k + mu)
+    near = v.abs() < 1 / 3
+    square = v.where(near, 0).square()
+    series = square.new_zeros(square.shape)
+    for n in range(18, 0, -1):
+        series = square * (1 / (2 * n + 1) + series)
+    return ((k - mu) * v + 2 * k * v * series).where(near, k * (k / mu).log() + (mu - k))
+
+
+def stirling_error(k: Tensor) -> Tensor:
+    """log k! - (k + 1/2) log k + k - log(2 pi)/2 for whole k >= 1: Loader (2000).
+
+    From the factorial up to 15, by the series 1/(12k) - 1/(360k^3) + 1/(1260k^5) - ... above.
+    """
+    small = [0.0] + [
+        math.log(math.factorial(n) * math.exp(n) / (math.sqrt(2 * math.pi * n) * float(n) ** n)) for n in range(1, 16)
+    ]
+    table = torch.tensor(small, dtype=k.dtype, device=k.device)
+    inverse = 1 / k.clamp(min=15)
+    square = inverse * inverse
+    series = inverse * (1 / 12 - square * (1 / 360 - square * (1 / 1260 - square * (1 / 1680 - square / 1188))))
+    return table[k.clamp(0, 15).long()].where(k <= 15, series)

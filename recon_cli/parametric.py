@@ -59,6 +59,7 @@ POSITIVE = Interval(0, closed=False)
 UNIT = Interval(0, 1)
 SHARE = Interval(0, 1, closed=False)
 BINARY = Interval(0, 1, whole=True)
+COUNT = Interval(0, whole=True)
 
 
 def check(values: Tensor, allowed: Interval, what: str, rule: str) -> None:

@@ -117,6 +117,9 @@ def test_gradient_is_the_derivative_of_the_density(side: Likelihood, dtype: torc
     (found,) = torch.autograd.grad(side.nll(x, mu).sum(), mu)
     points = [*zip(x.tolist(), mu.tolist(), strict=True)]
     exact = [*itertools.starmap(witness.gradient(side), points)]
+    reach = [abs(value) < torch.finfo(dtype).max for value in exact]  # a density's slope may be beyond float32
+    x, mu, found = (part[torch.tensor(reach)] for part in (x, mu.detach(), found))
+    points, exact = ([part for part, within in zip(parts, reach, strict=True) if within] for parts in (points, exact))
     loss = witness.loss(side, 1)
     own = [max(abs(float(side.slope) * loss(*point)), terms_of_one(side)) for point in points]
     size = [max(abs(value), term * cancelling(dtype)) for value, term in zip(exact, own, strict=True)]
@@ -220,7 +223,10 @@ def test_samples_follow_the_density(side: Likelihood, where: float) -> None:
     if side.support.whole:
         values, counts = numpy.unique(x.numpy(), return_counts=True)
         expected = numpy.array([density(value) for value in values])
-        chance = scipy.stats.chisquare(counts, expected / expected.sum() * len(x)).pvalue
+        often = expected * len(x) >= 5
+        rest = [(counts[~often].sum(), (1 - expected[often].sum()) * len(x))] if not often.all() else []
+        seen, due = zip(*zip(counts[often], expected[often] * len(x), strict=True), *rest, strict=True)
+        chance = scipy.stats.chisquare(seen, numpy.array(due) * len(x) / sum(due)).pvalue
         assert expected.sum() > 0.999
     else:
         points = where + numpy.sinh(numpy.linspace(-45, 45, 40_001)) / 1e4  # from 1e-8 to 1e15 away, for any tail

@@ -224,3 +224,12 @@ def test_a_wrong_divisor_of_a_reduction_is_refuted(monkeypatch: pytest.MonkeyPat
     wrong = tuple(dataclasses.replace(each, divisor=spoiled.get(each.name, each.divisor)) for each in losses.REDUCTIONS)
     monkeypatch.setattr(module, "REDUCTIONS", wrong)
     assert not derive("gaussian").holds
+
+
+def test_the_list_proves_every_likelihood_there_is() -> None:
+    result = CliRunner().invoke(main, ["derive", "--list", "--format", "json"])
+    assert result.exit_code == 0
+    rows = json.loads(result.stdout)["tables"]["likelihoods"]
+    assert [row["likelihood"] for row in rows] == likelihoods.names()
+    assert all(row["proved"] for row in rows)
+    assert {row["likelihood"]: row["slope"] for row in rows}["huber"] == "scale**(-2)"

@@ -6,7 +6,7 @@ Nothing here calls a likelihood's own code.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import mpmath
@@ -17,6 +17,7 @@ from recon_cli.losses import Loss
 from recon_cli.parametric import Interval
 
 mpmath.mp.dps = 60
+NOTHING = mpmath.mpf(10) ** -35
 NUDGE = mpmath.mpf(10) ** -22
 
 
@@ -86,9 +87,12 @@ def total(likelihood: Likelihood, mu: float) -> Any:
         return mpmath.quad(p, [low, *(point for point in breaks if low < point < high), high])
 
 
-def off_by(found: Iterable[float], exact: Iterable[Any], eps: float, size: Iterable[Any] | None = None) -> list[float]:
-    """Errors in ``eps`` of the exact values, or of ``size`` (the largest term) where that is given."""
-    exact = list(exact)
+def off_by(found: Sequence[float], exact: Iterable[Any], eps: float, size: Iterable[Any] | None = None) -> list[float]:
+    """Errors in ``eps`` of the exact values, or of ``size`` (the largest term) where that is given.
+
+    A zero is exact where the witness, at sixty digits, sees less than 1e-35: there its own terms cancel.
+    """
+    exact = [mpmath.mpf(0) if got == 0 and abs(true) < NOTHING else true for got, true in zip(found, exact, strict=True)]
     scales = [abs(value) for value in exact] if size is None else list(size)
     return [
         float(abs(mpmath.mpf(got) - true) / (eps * max(scale, mpmath.mpf(2) ** -1074)))
@@ -99,7 +103,9 @@ def off_by(found: Iterable[float], exact: Iterable[Any], eps: float, size: Itera
 def inside(interval: Interval) -> list[float]:
     """Points of an interval: ordinary ones, its ends where they belong, and close to them."""
     if interval.whole:
-        return [interval.low, 1.0] if interval.high == 1 else [0.0, 1.0, 2.0, 17.0]
+        return [interval.low, 1.0] if interval.high == 1 else [0.0, 1.0, 2.0, 15.0, 16.0, 17.0, 1000.0, 2.0**24, 1e9]
+    if (interval.low, interval.high) == (0, math.inf):
+        return [1e-30, 0.1, 0.5, 1.0, 2.0, 2.5, 16.0, 17.5, 990.0, 2.0**24 + 4, 1e9, 1.5e9]
     if (interval.low, interval.high) == (0, 1):
         points = [1e-30, 1e-6, 0.1, 0.25, 0.3, 0.5, 0.5 + 2**-20, 0.7, 0.75, 0.9, 1 - 2**-20]
         return [0.0, *points, 1.0] if interval.closed else points

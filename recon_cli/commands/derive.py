@@ -13,8 +13,9 @@ from recon_cli import options
 @click.argument("words", nargs=-1, metavar="[LIKELIHOOD[:PARAM=VALUE]]...", type=options.LikelihoodWord(symbols=True))
 @options.sigmas
 @click.option("--shape", type=options.Shape(), metavar="1x28x28", help="Of one sample, to put D = its elements in.")
+@click.option("--list", "everything", is_flag=True, help="Every likelihood and its loss on one screen, each proved.")
 @options.format
-def command(words: Any, sigmas: Any, shape: Any, format: str) -> None:
+def command(words: Any, sigmas: Any, shape: Any, everything: bool, format: str) -> None:
     """Prove in symbols that a loss is a likelihood, every step machine-checked.
 
     Without arguments: gaussian and squared error, then bernoulli and binary cross-entropy. Exits with
@@ -24,7 +25,10 @@ def command(words: Any, sigmas: Any, shape: Any, format: str) -> None:
       recon derive
       recon derive --sigma 0.5 --shape 1x28x28
       recon derive laplace:scale=0.2 --format latex
+      recon derive --list
     """
-    from recon_cli.derivation import derive
+    from recon_cli.derivation import catalogue, derive
 
+    if everything:
+        options.show(catalogue(), format)
     options.show(derive(*words, *options.gaussians(sigmas), shape=shape).report(), format)

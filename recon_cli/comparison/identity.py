@@ -103,6 +103,8 @@ def identity(claim: Likelihood, loss: Loss, tally: Tally, dtype: Any, data: str)
     middle = slope if slope is not None else median
     spread = max(tally.ratio_max - middle, middle - tally.ratio_min) if middle is not None and seen else 0.0
     proportional = spread <= PROPORTIONAL * eps * abs(middle or 0.0)
+    if own:  # where a gradient is the small difference of large terms, its rounding shows on their scale
+        proportional |= tally.drift <= PROPORTIONAL * eps * math.sqrt(tally.nll_square / n)
     power = math.sqrt(tally.nll_square) * math.sqrt(tally.loss_square)
     return Identity(
         likelihood=claim.name,

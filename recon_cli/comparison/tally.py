@@ -24,7 +24,7 @@ class Tally:
     Sums over elements, in float64: ``nll``, ``loss``, ``offset``, ``gap`` (nats), and of the gradients'
     products, ``cross`` = sum of d nll * d loss, ``nll_square``, ``loss_square``. ``worst`` is the claim's
     largest error in rounding errors of its own terms; ``ratios`` is a sample of d nll / d loss;
-    ``infinite`` counts elements where a value or a gradient is not finite.
+    ``drift`` is the largest |d nll - slope * d loss|; ``infinite`` counts elements where a value or a gradient is not finite.
     """
 
     elements: int = 0
@@ -38,6 +38,7 @@ class Tally:
     ratio_elements: int = 0
     ratio_excluded: int = 0
     infinite: int = 0
+    drift: float = field(default=0.0, metadata={"add": max})
     worst: float = field(default=0.0, metadata={"add": max})
     ratio_min: float = field(default=math.inf, metadata={"add": min})
     ratio_max: float = field(default=-math.inf, metadata={"add": max})
@@ -96,8 +97,9 @@ def measure(
     )
     if loss not in claim.losses:
         return seen
+    slope = float(claim.losses[loss])
     mean = loss.link.inverse(wide(point.detach()))
-    terms = (float(claim.losses[loss]) * value, wide(claim.offset(x)), wide(claim.gap(mean)))
+    terms = (slope * value, wide(claim.offset(x)), wide(claim.gap(mean)))
     size = nll.abs() + sum(term.abs() for term in terms)
     off = (nll - sum(terms)).abs() / (torch.finfo(x.dtype).eps * size)
     return replace(
@@ -105,6 +107,7 @@ def measure(
         offset=terms[1].sum().item(),
         gap=wide(likelihood.gap(mean)).sum().item(),
         worst=off.where(size > 0, 0).max().item(),
+        drift=(of_nll - slope * of_loss).abs().max().item(),
     )
 
 

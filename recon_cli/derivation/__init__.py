@@ -85,6 +85,17 @@ class Derivation:
         return Report("derive", tables, (), verdict, self.holds)
 
 
+LIST = (
+    Column("likelihood", "likelihood", "*"),
+    Column("loss", "loss"),
+    Column("torch", "in torch"),
+    Column("slope", "slope"),
+    Column("offset", "dropped b(x)"),
+    Column("gap", "gap c(μ)"),
+    Column("support", "x in"),
+    Column("link", "link"),
+    Column("proved", "proved"),
+)
 STEPS = tuple(Column(key, key) for key in ("likelihood", "step", "statement", "because", "checked", "parameters"))
 IDENTITY = (
     Column("likelihood", "likelihood", "*"),
@@ -117,3 +128,28 @@ def derive(*sides: Likelihood | type[Likelihood] | str, shape: Sequence[int] | N
         proof = prove(kind)
         found.append(Derived(kind, proof, tuple(steps(kind, proof, values, size)), values))
     return Derivation(tuple(found), size)
+
+
+def catalogue() -> Report:
+    """Every likelihood of the registry with its loss, proved afresh: ``recon derive --list``."""
+    rows = []
+    for kind in map(likelihoods.find, likelihoods.names()):
+        proof = prove(kind)
+        rows.append(
+            {
+                "likelihood": kind.name,
+                "loss": proof.side.loss.name,
+                "torch": proof.side.loss.torch,
+                "slope": formula(proof.slope),
+                "offset": formula(proof.offset),
+                "gap": formula(proof.gap),
+                "support": str(kind.support),
+                "link": kind.link.name,
+                "proved": proof.holds,
+            }
+        )
+    good = sum(row["proved"] for row in rows)
+    gaps = [row["likelihood"] for row in rows if row["gap"].text != "0"]
+    notes = [f"The loss is no likelihood where the gap is not 0: {', '.join(gaps)}."] if gaps else []
+    verdict = f"{'proved' if good == len(rows) else 'refuted'}: {good} of {len(rows)} identities"
+    return Report("derive", [Table("likelihoods", LIST, rows)], notes, verdict, good == len(rows))

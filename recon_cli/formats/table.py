@@ -64,8 +64,13 @@ class Page:
         sections = [*panels(table)]
         opening = [column for column in table.columns if column.panel == "*"]
         every = opening + [column for _, columns in sections for column in columns if column not in opening]
+        narrow = [(title, self.grid(columns, rows)) for title, columns in sections]
         if self.fits(whole := self.grid(every, rows)) and (len(rows) > 3 or len(every) <= 8):
             views = [(table.title, whole)]
+        elif 0 < len(rows) <= 3 and self.fits(side := self.side(opening, sections, rows)):
+            views = [("", side)]
+        elif all(self.fits(drawn) for _, drawn in narrow):
+            views = narrow
         elif len(every) > 8 and 0 < len(rows) <= 8:
             views = [("", self.side(opening, sections, block)) for block in self.blocks(opening, sections, rows)]
         else:
