@@ -233,3 +233,11 @@ def test_the_list_proves_every_likelihood_there_is() -> None:
     assert [row["likelihood"] for row in rows] == likelihoods.names()
     assert all(row["proved"] for row in rows)
     assert {row["likelihood"]: row["slope"] for row in rows}["huber"] == "scale**(-2)"
+
+
+@each_kind
+def test_only_the_right_nll_undoes_the_density(kind, proofs) -> None:
+    found = proofs[kind.name]
+    assert found.undoes(found.nll)
+    assert not found.undoes(found.nll + 1)
+    assert not found.undoes(found.nll + found.loss)

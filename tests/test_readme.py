@@ -100,7 +100,7 @@ def test_the_two_commands_of_the_first_screen() -> None:
     first = "\n".join(TEXT.splitlines()[:60])
     assert "square(y - t).mean()" in first
     assert "pip install . && recon compare --sigma 0.5" in first
-    assert "pip install '.[test]' && python -m pytest" in first
+    assert "pip install '.[test]' && python -m pytest -n auto" in first
     assert "$ recon compare --sigma 0.5" in first
     ci = README.parent / ".ci" / "run"
-    assert "pip install '.[test]' && python -m pytest" in ci.read_text()
+    assert "pip install '.[test]' && python -m pytest -n auto" in ci.read_text()
