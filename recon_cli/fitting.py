@@ -1,41 +1,72 @@
-"""Maximum likelihood where there is no closed form."""
+"""Noise as free parameters, to be learned; and maximum likelihood where there is no closed form."""
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
-from recon_cli.parametric import SHARE
+from recon_cli.errors import ReconError
+from recon_cli.parametric import SHARE, Parametric
 
 
-def fit(kind: Any, x: torch.Tensor, mu: torch.Tensor) -> Any:
+class Free(nn.Module):
+    """The numbers of a likelihood without bounds: the logarithm of a positive one, the logit of a share."""
+
+    def __init__(self, start: Any, dtype: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        self.kind = type(start)
+        self.shares = {field.name for field in dataclasses.fields(start) if field.metadata["domain"] == SHARE}
+        values = {name: torch.tensor(float(value), dtype=torch.float64) for name, value in start.parameters.items()}
+        free = {name: value.logit() if name in self.shares else value.log() for name, value in values.items()}
+        self.free = nn.ParameterDict({name: nn.Parameter(value.to(dtype)) for name, value in free.items()})
+
+    def forward(self) -> Any:
+        """The likelihood as it is now, differentiable in the free parameters."""
+        return self.kind(**{name: t.sigmoid() if name in self.shares else t.exp() for name, t in self.free.items()})
+
+
+def level(side: Parametric) -> str | None:
+    """The number that is the size of the noise: sigma or scale, or the only one there is; None without one."""
+    names = [*side.parameters]
+    return next((name for name in ("sigma", "scale") if name in names), names[0] if len(names) == 1 else None)
+
+
+def start(kind: Any, x: Tensor, mu: Tensor) -> Any:
+    """Where to look from: the mean absolute error for the size of the noise, the rest as it is by default."""
+    size, side = (x.double() - mu.double()).abs().mean().item(), kind()
+    name = level(side)
+    return dataclasses.replace(side, **{name: size}) if name and size > 0 else side
+
+
+def fit(kind: Any, x: Tensor, mu: Tensor) -> Any:
     """The noise of ``kind``, a Likelihood class, that makes ``x`` given ``mu`` most likely.
 
-    L-BFGS with strong Wolfe steps on free parameters t: a positive one is e^t, a share is sigmoid(t).
+    L-BFGS with strong Wolfe steps on :class:`Free` parameters, in float64. Raises ReconError where the
+    likelihood grows without end, as when some families meet values reconstructed exactly.
     """
-    fields = dataclasses.fields(kind)
-    if not fields:
+    if not dataclasses.fields(kind):
         return kind()
     x, mu = x.double(), mu.double()
-    size = (x - mu).abs().mean().clamp(min=torch.finfo(torch.float64).tiny)
-    links = [torch.sigmoid if field.metadata["domain"] == SHARE else torch.exp for field in fields]
-    starts = [size if field.name in ("scale", "sigma") else torch.tensor(field.default).double() for field in fields]
-    free = [
-        (start.logit() if link is torch.sigmoid else start.log()).clone().requires_grad_()
-        for start, link in zip(starts, links, strict=True)
-    ]
-    search = torch.optim.LBFGS(free, max_iter=200, tolerance_grad=1e-13, tolerance_change=1e-16, line_search_fn="strong_wolfe")
+    noise = Free(start(kind, x, mu), torch.float64).to(x.device)
+    search = torch.optim.LBFGS(
+        noise.parameters(), max_iter=200, tolerance_grad=1e-13, tolerance_change=1e-16, line_search_fn="strong_wolfe"
+    )
 
-    def noise() -> dict[str, torch.Tensor]:
-        return {field.name: link(value) for field, link, value in zip(fields, links, free, strict=True)}
-
-    def cost() -> torch.Tensor:
+    def cost() -> Tensor:
         search.zero_grad()
-        mean = kind(**noise()).nll(x, mu).mean()
+        mean = noise().nll(x, mu).mean()
         mean.backward()
         return mean
 
     search.step(cost)
-    return kind(**{name: value.item() for name, value in noise().items()})
+    found = {name: value.item() for name, value in noise().parameters.items()}
+    if not all(math.isfinite(value) and value > 0 for value in found.values()):
+        raise ReconError(
+            f"No noise of {kind.name} makes these data most likely: the likelihood grows without end.",
+            "Some values may be reconstructed exactly; give the noise yourself.",
+        )
+    return kind(**found)

@@ -38,6 +38,8 @@ from recon_cli.training.model import Learned, Optimal, Vae, divergence, draw, st
 from recon_cli.training.pictures import images
 from recon_cli.training.result import largest_eigenvalue
 
+SHAPED = ("student-t", "huber", "logistic", "hyperbolic-secant", "asymmetric-laplace", "generalized-gaussian")
+
 Run = Callable[..., Training]
 DIGITS = sources.read("digits")
 KEPT = DIGITS[~sources.held_out(len(DIGITS), 0.2)]
@@ -160,7 +162,7 @@ def test_a_learned_noise_begins_at_the_best_for_the_mean() -> None:
     rows = torch.from_numpy(KEPT.reshape(len(KEPT), -1))
     begun = start(Gaussian(), "learned", rows)
     assert isinstance(begun, Learned)
-    assert begun.log.exp().item() == pytest.approx(math.sqrt(KEPT.reshape(len(KEPT), -1).var(axis=0).mean()), rel=1e-5)
+    assert begun.noise().sigma.item() == pytest.approx(math.sqrt(KEPT.reshape(len(KEPT), -1).var(axis=0).mean()), rel=1e-5)
 
 
 @pytest.mark.parametrize(("likelihood", "power"), [("gaussian", 2), ("laplace", 1)])
@@ -584,3 +586,30 @@ def test_the_engine_refuses_what_the_command_does(run: Run) -> None:
                 run(**{name: value})
     with pytest.raises(ReconError, match="no noise parameter"):
         run(likelihood=Bernoulli(), sigma=1.0)
+
+
+@pytest.mark.parametrize("name", SHAPED)
+def test_every_number_of_a_noise_is_learned(name: str) -> None:
+    found = recon_cli.train(likelihood=name, epochs=3, device="cpu")
+    side = found.likelihood
+    assert all(math.isfinite(value) and value > 0 for value in side.parameters.values())
+    assert all(value != dict(type(side)().parameters)[key] for key, value in side.parameters.items())
+    assert found.result.predicted is not None
+    assert found.result.ratio == pytest.approx(found.result.predicted, rel=1e-4)
+    assert found.epochs[-1].nll < found.epochs[0].nll
+
+
+def test_a_number_for_sigma_is_the_size_of_the_noise() -> None:
+    assert recon_cli.train(likelihood="student-t", sigma=0.1, epochs=1, device="cpu").likelihood.parameters == {
+        "df": 4.0,
+        "scale": 0.1,
+    }
+
+
+def test_counts_train_on_the_logarithm_of_their_mean() -> None:
+    generator = numpy.random.default_rng(0)
+    found = recon_cli.train(
+        generator.poisson(5.0, (60, 4)).astype(float), likelihood="poisson", epochs=3, device="cpu", beta=0.01
+    )
+    assert found.result.sigma is None
+    assert found.epochs[-1].nll < found.epochs[0].nll

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from recon_cli.errors import ReconError
+from recon_cli.fitting import level
 from recon_cli.likelihood import Likelihood, wide
 from recon_cli.losses import Loss
 from recon_cli.parametric import Number
@@ -154,7 +155,7 @@ def look(vae: Vae, noise: nn.Module, rows: Tensor, settings: Settings) -> tuple[
         loss=value,
         kl=kl,
         negative_elbo=nll + kl,
-        sigma=float(held(claim)) if len(claim.parameters) == 1 else None,
+        sigma=float(held(claim)) if level(claim) else None,
         active=int(active),
         ratio=cross / square if square else None,
         predicted=float(claim.losses[loss]) if type(claim).gap is Likelihood.gap else None,
@@ -190,7 +191,8 @@ def settled(claim: Likelihood) -> Likelihood:
 
 def held(claim: Likelihood) -> Number:
     """The noise parameter outside any gradient; 1 for a likelihood that has not exactly one."""
-    value = next(iter(claim.parameters.values())) if len(claim.parameters) == 1 else 1.0
+    name = level(claim)
+    value = claim.parameters[name] if name else 1.0
     return value if isinstance(value, float) else value.detach()
 
 

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from recon_cli import fitting
 from recon_cli.errors import ReconError
+from recon_cli.fitting import Free
 from recon_cli.likelihood import Likelihood, wide
 from recon_cli.losses import IDENTITY
 from recon_cli.parametric import inside
@@ -30,17 +32,15 @@ class Fixed(nn.Module):
 
 
 class Learned(nn.Module):
-    """One shared noise parameter, its logarithm trained with the network."""
+    """One shared noise, the logarithms of its parameters (logits, of shares) trained with the network."""
 
-    def __init__(self, claim: Likelihood) -> None:
+    def __init__(self, start: Likelihood) -> None:
         super().__init__()
-        self.kind = type(claim)
-        ((self.name, start),) = claim.parameters.items()
-        self.log = nn.Parameter(torch.tensor(math.log(start), dtype=torch.float32))
+        self.noise = Free(start)
 
     def forward(self, x: Tensor, mu: Tensor) -> Likelihood:
-        """The likelihood as it is now, differentiable in ``log``."""
-        return self.kind(**{self.name: self.log.exp()})
+        """The likelihood as it is now, differentiable."""
+        return self.noise()
 
 
 class Optimal(nn.Module):
@@ -129,12 +129,14 @@ def linear(inputs: int, outputs: int, generator: Generator) -> nn.Linear:
 
 
 def start(claim: Likelihood, whose: str, rows: Tensor) -> nn.Module:
-    """The noise as training begins; a learned one begins at the best for the mean of the rows.
+    """The noise as training begins; a learned one begins at the best for the mean of the rows (of one number).
 
     Raises ReconError where the rows are all alike: the better the model, the smaller the noise, without end.
     """
     if whose == "fixed":
         return Fixed(claim)
+    if whose == "learned" and len(claim.parameters) > 1:
+        return Learned(fitting.start(type(claim), rows, wide(rows).mean(dim=0).expand(rows.shape)))
     try:
         best = type(claim).fit(rows, wide(rows).mean(dim=0).expand(rows.shape))
     except ReconError as error:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from recon_cli.fitting import level
 from recon_cli.likelihood import Likelihood, wide
 from recon_cli.report import Column, Picture, Report, Table
 from recon_cli.training.loop import Epoch, matching
@@ -81,7 +82,7 @@ class Training:
         """As ``recon train`` prints it. Holds unless the posterior collapsed."""
         loss = matching(self.likelihood)
         name = next((word for word in (loss.name, *loss.aliases) if len(word) <= NARROW), "loss")
-        titles = {"loss": name, "sigma": next(iter(self.likelihood.parameters), "sigma")}
+        titles = {"loss": name, "sigma": level(self.likelihood) or "sigma"}
 
         def table(name: str, columns: Sequence[tuple[str, str, str]], rows: Sequence[Epoch]) -> Table:
             shown = [Column(key, titles.get(key, title), panel) for key, title, panel in columns]
@@ -127,13 +128,16 @@ class Training:
 
     def noise(self, sigma: float) -> str:
         """The noise, where it comes from, and the one the data would choose."""
-        name = next(iter(self.likelihood.parameters))
+        name = level(self.likelihood)
         origin = {
             "fixed": "given",
             "learned": "learned with the network",
             "optimal": "the best of each batch in training, and here of the training rows",
         }[self.whose]
-        said, rule = f"{name} = {sigma:.4g}, {origin}", self.likelihood.best_noise
+        others = ", ".join(f"{key} = {float(value):.4g}" for key, value in self.likelihood.parameters.items() if key != name)
+        said, rule = f"{name} = {sigma:.4g}{', ' * bool(others)}{others}, {origin}", self.likelihood.best_noise
+        if not rule:
+            return f"{said}."
         if self.best is None or self.whose == "optimal":
             return f"{said}: {rule}."
         return f"{said}; {rule}, on the training rows, is {self.best:.4g}."
@@ -172,7 +176,7 @@ class Training:
         """In one line."""
         result, latent = self.result, self.settings.latent
         if self.collapsed:
-            noise = "" if result.sigma is None else f" at {next(iter(self.likelihood.parameters))} = {result.sigma:.4g}"
+            noise = "" if result.sigma is None else f" at {level(self.likelihood)} = {result.sigma:.4g}"
             return f"defective by posterior collapse: 0 of {latent} latents active{noise}, so the model ignores z"
         what = "BCE + KL (on grey levels no ELBO)" if self.grey else "negative ELBO"
         sample = "held-out sample" if result.rows_held_out else "training sample"

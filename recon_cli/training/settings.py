@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from recon_cli import likelihoods
+from recon_cli import fitting, likelihoods
 from recon_cli.errors import ReconError, nearest, unknown
 from recon_cli.likelihood import Likelihood
 
@@ -78,8 +78,8 @@ def noise(likelihood: str | Likelihood, sigma: float | str | None) -> tuple[Like
     """The likelihood, and whose its noise is: ``fixed``, ``learned`` or ``optimal``.
 
     A parameter spelled out (``gaussian:sigma=0.5``, or a Likelihood object) is fixed. Without one and
-    without ``sigma``, one noise parameter is learned. Raises ReconError where both are given, where
-    there is no one parameter that ``sigma`` could be, and for a ``sigma`` that none can be.
+    without ``sigma``, the noise is learned; a number for ``sigma`` is its size (sigma or scale). Raises
+    ReconError where both are given, where there is no noise, and for a ``sigma`` that none can be.
 
     >>> noise("laplace", 0.2)
     (Laplace(scale=0.2), 'fixed')
@@ -89,16 +89,11 @@ def noise(likelihood: str | Likelihood, sigma: float | str | None) -> tuple[Like
     explicit = bool(likelihood.partition(":")[2]) if isinstance(likelihood, str) else claim != type(claim)()
     names = list(claim.parameters)
     if sigma is None:
-        return claim, "learned" if len(names) == 1 and spelled and not explicit else "fixed"
+        return claim, "learned" if names and spelled and not explicit else "fixed"
     if not names:
         raise ReconError(
             f"{claim.name} has no noise parameter, so --sigma {sigma} means nothing to it.",
             "Leave --sigma out, or choose a likelihood with a noise: gaussian, laplace.",
-        )
-    if len(names) > 1:
-        raise ReconError(
-            f"{claim.name} has {len(names)} noise parameters, and --sigma {sigma} could be any of them.",
-            f"Spell them out: --likelihood {claim}.",
         )
     if explicit:
         raise ReconError(
@@ -107,7 +102,7 @@ def noise(likelihood: str | Likelihood, sigma: float | str | None) -> tuple[Like
         )
     if sigma in NOISES:
         return claim, str(sigma)
-    return type(claim)(**{names[0]: level(sigma)}), "fixed"
+    return type(claim)(**{fitting.level(claim) or names[0]: level(sigma)}), "fixed"
 
 
 def exactly(claim: Likelihood) -> str:
