@@ -33,7 +33,7 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
     known = list(known)
     lowered = word.lower().replace("_", "-")
     starts = [name for name in known if lowered and name.startswith(lowered)]
-    close = starts or get_close_matches(lowered, known, n=1, cutoff=0.5)
+    close = starts or get_close_matches(lowered, known, n=1, cutoff=0.6)
     return close[0] if close else None
 
 

@@ -50,6 +50,8 @@ def fit(kind: Any, x: Tensor, mu: Tensor) -> Any:
     """
     if not dataclasses.fields(kind):
         return kind()
+    if x.device.type == "mps":  # which has no float64
+        x, mu = x.cpu(), mu.cpu()
     x, mu = x.double(), mu.double()
     noise = Free(start(kind, x, mu), torch.float64).to(x.device)
     search = torch.optim.LBFGS(
