@@ -56,13 +56,14 @@ def test_the_proof_and_the_code_claim_the_same(kind, proofs) -> None:
         assert float(found.nll.subs(at)) == pytest.approx(side.nll(*point).item(), rel=1e-14)
 
 
-def test_what_is_proved() -> None:
-    rows = {row["likelihood"]: row for row in derive(*KINDS).report().tables[1].rows}
-    assert rows["gaussian"]["slope"].text == "1/(2*sigma**2)"
-    assert rows["laplace"]["slope"].text == "1/scale"
-    assert rows["bernoulli"]["slope"].text == "1"
-    assert [name for name, row in rows.items() if not row["exact"]] == ["continuous-bernoulli"]
-    gap = sympy.sympify(rows["continuous-bernoulli"]["gap"].text)
+def test_what_is_proved(proofs) -> None:
+    slopes = {name: formula(found.slope).text for name, found in proofs.items()}
+    assert slopes["gaussian"] == "1/(2*sigma**2)"
+    assert slopes["laplace"] == "1/scale"
+    assert slopes["bernoulli"] == slopes["hyperbolic-secant"] == slopes["poisson"] == "1"
+    assert slopes["logistic"] == "2"
+    assert [name for name, found in proofs.items() if not found.exact] == ["continuous-bernoulli"]
+    gap = sympy.sympify(formula(proofs["continuous-bernoulli"].gap).text)
     assert float(gap.subs("mu", 0.3)) == pytest.approx(math.log((1 - 0.6) / (2 * math.atanh(1 - 0.6))))
 
 

@@ -437,15 +437,19 @@ def test_a_folder_that_cannot_be_is_noticed_before_the_work(run: Run, tmp_path: 
 
 
 def test_ctrl_c_keeps_the_metrics(tmp_path: Path) -> None:
-    words = [*COMMAND, "--epochs", "1000000", "--hidden", "8", "--out", "run"]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(words, cwd=tmp_path, env=PLACE, encoding="utf-8", **pipes) as running:
-        metrics = tmp_path / "run" / "metrics.jsonl"
-        until = time.monotonic() + 60
-        while not (metrics.exists() and metrics.stat().st_size) and time.monotonic() < until:
-            time.sleep(0.05)
-        running.send_signal(signal.SIGINT)
-        out, error = running.communicate(timeout=60)
+    words = [*COMMAND, "--epochs", "20000", "--hidden", "8", "--out", "run"]
+    how = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "encoding": "utf-8"}
+    listen = functools.partial(signal.signal, signal.SIGINT, signal.default_int_handler)  # a job in the background does not
+    with subprocess.Popen(words, cwd=tmp_path, env=PLACE, preexec_fn=listen, **how) as running:
+        try:
+            metrics = tmp_path / "run" / "metrics.jsonl"
+            until = time.monotonic() + 60
+            while not (metrics.exists() and metrics.stat().st_size) and time.monotonic() < until:
+                time.sleep(0.05)
+            running.send_signal(signal.SIGINT)
+            out, error = running.communicate(timeout=60)
+        finally:
+            running.kill()
     assert running.returncode == 130
     assert "Traceback" not in error
     assert out == ""
