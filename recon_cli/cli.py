@@ -54,7 +54,7 @@ class Commands(click.Group):
         try:
             return super().make_context(*args, **kwargs)
         except click.UsageError as error:
-            if type(error).__name__ == "NoArgsIsHelpError":  # a lone "recon" asks for help; unknown to click 8.1
+            if type(error).__name__ == "NoArgsIsHelpError":  # a lone "recon" asks for help
                 raise
             raise usage(error) from error
 

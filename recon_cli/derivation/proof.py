@@ -163,7 +163,10 @@ def total(density: Expr, x: Symbol, odds: Odds, support: Interval) -> Expr:
         return sympy.simplify(sympy.summation(density, (x, int(support.low), last)))
     if support.low == -math.inf:
         sides = (sympy.simplify(half) for half in halves(density, x, odds.mu))
-        return sympy.simplify(sum(sympy.integrate(side, (AWAY, 0, sympy.oo)) for side in sides))
+        added = sympy.simplify(sum(sympy.integrate(side, (AWAY, 0, sympy.oo)) for side in sides))
+        while isinstance(added, sympy.Piecewise) and isinstance(added.args[0].cond, sympy.Ne):
+            added = added.args[0].expr  # but for single points, where sympy divides by zero
+        return added
     found = sympy.integrate(odds.enter(density), (x, sympy.Rational(support.low), sympy.Rational(support.high)))
     while isinstance(found, sympy.Piecewise):
         found = found.args[0].expr
