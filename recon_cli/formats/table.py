@@ -166,7 +166,7 @@ class Page:
             width = len(images[0][0]) + 1
             fitting = images[: max(1, (self.console.width - wide - 3) // width)]
             for top in range(0, len(fitting[0]), 2):
-                line = self.text(f" {label if top == 0 else '':{wide}} ", "dim")
+                line = Text().append(f" {label if top == 0 else '':{wide}} ", "dim")
                 for image in fitting:
                     pair = (image[top], image[top + 1] if top + 1 < len(image) else [0.0] * len(image[top]))
                     for upper, lower in zip(*pair, strict=True):
