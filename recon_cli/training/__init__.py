@@ -157,7 +157,7 @@ def beyond(claim: Likelihood, x: Tensor, word: str) -> float:
     """
     outside = ~claim.support.contains(x)
     side = likelihoods.parse(claim.relaxation) if claim.relaxation and outside.any() else claim
-    check(x, side.support, f"the data ({word})", f"{side.name} allows")
+    check(x, side.support, f"the data ({word})", f"{claim.name} allows")
     return outside.double().mean().item()
 
 
