@@ -538,7 +538,7 @@ def test_the_command_has_the_engines_defaults() -> None:
         (["--likelihood", "gaussian:scale=1"], "no parameter 'scale'"),
         (["--data", "missing.npy"], "missing.npy"),
         (["--data", "wide.npy", "--likelihood", "bernoulli"], "outside what bernoulli allows"),
-        (["--data", "wide.npy", "--likelihood", "continuous-bernoulli"], "outside what bernoulli allows"),
+        (["--data", "wide.npy", "--likelihood", "continuous-bernoulli"], "outside what continuous-bernoulli allows"),
         (["--data", "nan.npy"], "1 NaN"),
         (["--data", "one.npy"], "too few"),
         (["--data", "alike.npy"], "all alike"),
