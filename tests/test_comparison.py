@@ -64,8 +64,8 @@ def test_the_numbers_are_the_closed_forms(pair: sources.Pair, device: str) -> No
     assert row.slope == 2.0
     assert row.offset == pytest.approx(math.log(0.5) + math.log(2 * math.pi) / 2, rel=1e-12)
     assert row.nll == pytest.approx(2 * squares + row.offset, rel=1e-12)
-    assert row.noise.best["sigma"] == pytest.approx(math.sqrt(squares), rel=1e-12)
-    assert row.noise.cost == pytest.approx(row.nll - (math.log(2 * math.pi * squares) + 1) / 2, rel=1e-9)
+    assert row.best["sigma"] == pytest.approx(math.sqrt(squares), rel=1e-12)
+    assert row.cost == pytest.approx(row.nll - (math.log(2 * math.pi * squares) + 1) / 2, rel=1e-9)
 
 
 @pytest.mark.parametrize("loss", [losses.BinaryCrossEntropy(), losses.BinaryCrossEntropyWithLogits()])
@@ -75,7 +75,7 @@ def test_bernoulli_holds_on_binary_data(loss, dtype: str, binary: sources.Pair, 
     assert row.holds
     assert row.slope == 1.0
     assert row.offset == row.gap == 0
-    assert row.noise is None
+    assert row.best is row.cost is None
 
 
 def test_bernoulli_on_grey_levels_is_refuted_with_the_gap(pair: sources.Pair, device: str) -> None:
@@ -355,3 +355,9 @@ def test_an_underflow_is_not_called_a_refutation() -> None:
     with pytest.raises(ReconError, match="leave the range of float32"):
         compare_sources(sides=[Gaussian(1e20)], device="cpu")
     assert compare_sources(sides=[Gaussian(1e20)], dtype="float64", device="cpu").holds
+
+
+def test_nothing_to_compare_is_said_where_the_loss_is_not_its_own() -> None:
+    found = compare([0.5, 0.2], [0.5, 0.2], Gaussian(0.5), loss="l1", device="cpu")
+    assert not found.holds
+    assert "nothing to compare" in found.report().verdict

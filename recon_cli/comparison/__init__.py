@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from recon_cli import devices, likelihoods, sources
-from recon_cli.comparison.identity import COLUMNS, Identity, chosen_noise, identity, meaning, why
+from recon_cli.comparison.identity import COLUMNS, Identity, Noise, chosen_noise, identity, meaning, why
 from recon_cli.comparison.tally import SAMPLE, Tally, chunks, measure
 from recon_cli.errors import ReconError
 from recon_cli.likelihood import Likelihood, as_tensor
@@ -109,27 +109,26 @@ def compare_sources(
     Without ``sides``: gaussian, and bernoulli on the same data made 0 or 1 (where they allow it).
     """
 
-    def one(sides: Sequence[Likelihood], binarize: str | None, clip: bool = False) -> Comparison:
-        pair = sources.pair(data, recon, seed=seed, binarize=binarize)
+    def one(sides: Sequence[Likelihood], pair: sources.Pair, clip: bool = False) -> Comparison:
         how = {"loss": loss, "device": device, "dtype": dtype, "data": pair.named, "clip": pair.fitted or clip}
         return Comparison(notes=(pair.described,)) + compare(pair.x, pair.mu, *sides, **how)
 
+    pair = sources.pair(data, recon, seed=seed, binarize=binarize)
     if sides:
-        return one(sides, binarize)
-    gaussian = one([likelihoods.parse("gaussian")], binarize)
+        return one(sides, pair)
+    gaussian = one([likelihoods.parse("gaussian")], pair)
     if loss is not None:
         return gaussian
-    beyond = _no_shares(data, recon)
-    if beyond:
+    if beyond := _no_shares(pair):
         return gaussian + Comparison(notes=(f"bernoulli is left out: {beyond}, and it takes shares from 0 to 1.",))
-    bernoulli = one([likelihoods.parse("bernoulli")], binarize or "threshold", clip=True)
-    binary = f"bernoulli is measured on {bernoulli.rows[0].data}: each value made 0 or 1, because that is where it is a density."
-    return gaussian + Comparison(bernoulli.rows, (binary, *bernoulli.notes[1:]))
+    binary = pair if binarize else sources.pair(data, recon, seed=seed, binarize="threshold")
+    bernoulli = one([likelihoods.parse("bernoulli")], binary, clip=True)
+    said = f"bernoulli is measured on {binary.named}: each value made 0 or 1, because that is where it is a density."
+    return gaussian + Comparison(bernoulli.rows, (said, *bernoulli.notes[1:]))
 
 
-def _no_shares(data: str, recon: str) -> str:
+def _no_shares(pair: sources.Pair) -> str:
     """Why data and means cannot be a bernoulli's; empty if they can."""
-    pair = sources.pair(data, recon)
     for what, values in (("the data", pair.x), ("the reconstructions", pair.x if pair.fitted else pair.mu)):
         if values.min() < 0 or values.max() > 1:
             return f"{what} run from {values.min():g} to {values.max():g}"
@@ -166,8 +165,7 @@ def _side(
         )
     row = identity(claim, loss, tally, dtype, data)
     if row.holds:
-        noise = chosen_noise(claim, loss, row.nll, x, mu)
-        row = replace(row, noise=noise, best=noise and noise.best, cost=noise and noise.cost)
+        row = replace(row, noise=Noise(x[0].numel(), loss.convention, claim.best_noise), **chosen_noise(claim, row.nll, x, mu))
     return Comparison((row,), tuple(notes))
 
 

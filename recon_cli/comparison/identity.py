@@ -24,7 +24,8 @@ PROPORTIONAL = 64.0  # gradients are proportional if their ratio varies by fewer
 class Identity:
     """What was measured of one likelihood against one loss. Means over elements, in nats.
 
-    None means not measured: a loss that is not the likelihood's own has no slope, offset or gap.
+    None means not measured: a loss that is not the likelihood's own has no slope, offset or gap. ``best`` is
+    the noise that the data would choose, None where there is none; ``cost`` what the given one costs more.
     """
 
     likelihood: str
@@ -53,16 +54,11 @@ class Identity:
 
 @dataclass(frozen=True)
 class Noise:
-    """The noise that the data would choose for a likelihood, and what the one given costs.
-
-    best is None where the reconstruction is perfect; cost is in nats per element more than at the best.
-    """
+    """What the sentences need beside the row: elements in a sample, the loss's customary factor, what the best noise is."""
 
     sample: int
     convention: float
     rule: str
-    best: dict[str, float] | None
-    cost: float | None = None
 
 
 VALUES = "values (means, nats)"
@@ -132,6 +128,8 @@ def identity(claim: Likelihood, loss: Loss, tally: Tally, dtype: Any, data: str)
 def why(row: Identity) -> str:
     """In a few words, why a row does not hold."""
     pair = f"{row.loss} and {row.likelihood}"
+    if row.ratio_min is None:
+        return f"{pair}: the one is not the other's loss, and every gradient is zero, so there is nothing to compare"
     ratio = f"d nll / d loss runs from {row.ratio_min:.4g} to {row.ratio_max:.4g}"
     if row.gap:
         return f"{pair} differ by a gap that depends on mu ({row.gap:.4g} nats per element): not proportional, {ratio}"
@@ -154,7 +152,7 @@ def meaning(rows: Sequence[Identity]) -> list[str]:
             if row.ratio_min is not None and row.cosine is not None
         ]
     noise = row.noise
-    if noise is None:
+    if noise is None or not row.parameters:
         return [f"{row.likelihood} has no noise to choose: {row.loss} is its nll, and β on the KL means what it says."]
 
     def each(values: Iterable[float | None], digits: int = 6) -> str:
@@ -172,26 +170,26 @@ def meaning(rows: Sequence[Identity]) -> list[str]:
     if noise.convention != 1:
         betas = each(noise.convention / slope for slope in slopes)
         said += f"; with the half, {noise.convention:g} × {row.loss} + β KL, β = {betas}"
-    if noise.best is None:
-        perfect = "The reconstruction is perfect: every gradient is zero, so only the values were compared"
-        return [f"{said}.", f"{perfect}, and the data would choose no {row.likelihood} noise at all."]
-    best = ", ".join(f"{key} = {value:.6g}" for key, value in noise.best.items())
+    if row.ratio_min is None:
+        said += ". The reconstruction is perfect: every gradient is zero, so only the values were compared"
+    if row.best is None:
+        return [f"{said}.", f"The data would choose no {row.likelihood} noise: the smaller, the more likely, without end."]
+    best = ", ".join(f"{key} = {value:.6g}" for key, value in row.best.items()) + f", {noise.rule}" * bool(noise.rule)
     costs = [row.cost or 0.0 for row in rows]
     return [
         f"{said}.",
-        f"The data would choose {best}, {noise.rule}; {given} costs {each(costs, 4)} nats per element more "
+        f"The data would choose {best}; {given} costs {each(costs, 4)} nats per element more "
         f"({each((cost * noise.sample for cost in costs), 4)} a sample).",
     ]
 
 
-def chosen_noise(claim: Likelihood, loss: Loss, nll: float, x: Tensor, mu: Tensor) -> Noise | None:
-    """The maximum-likelihood noise of these data, and how many nats per element the one of ``claim`` costs."""
+def chosen_noise(claim: Likelihood, nll: float, x: Tensor, mu: Tensor) -> dict[str, Any]:
+    """``best``, the maximum-likelihood noise of these data, and ``cost``, what that of ``claim`` costs more: nats per element."""
     if not claim.parameters:
-        return None
-    shared = (x[0].numel(), loss.convention, claim.best_noise)
+        return {}
     try:
         best = type(claim).fit(x, mu)
     except ReconError:
-        return Noise(*shared, None)
+        return {}
     least = sum(wide(best.nll(*part)).sum().item() for part in chunks(x, mu)) / x.numel()
-    return Noise(*shared, {key: float(value) for key, value in best.parameters.items()}, nll - least)
+    return {"best": {key: float(value) for key, value in best.parameters.items()}, "cost": nll - least}

@@ -78,8 +78,10 @@ def measure(
     nll, value = wide(nll.detach()), wide(value.detach())
     finite = nll.isfinite() & value.isfinite() & of_nll.isfinite() & of_loss.isfinite()
     excluded = (of_nll == 0) & (of_loss == 0)
-    if loss in claim.losses:  # below the smallest normal number a gradient has lost its digits
-        excluded |= float(claim.losses[loss]) * of_loss.abs() < torch.finfo(x.dtype).tiny
+    own = loss in claim.losses
+    slope = float(claim.losses[loss]) if own else math.nan
+    if own:  # below the smallest normal number a gradient has lost its digits
+        excluded |= slope * of_loss.abs() < torch.finfo(x.dtype).tiny
     ratio = (of_nll / of_loss)[~excluded]
     seen = Tally(
         elements=x.numel(),
@@ -95,9 +97,8 @@ def measure(
         ratio_max=ratio.max().item() if ratio.numel() else -math.inf,
         ratios=(ratio[::stride].cpu(),),
     )
-    if loss not in claim.losses:
+    if not own:
         return seen
-    slope = float(claim.losses[loss])
     mean = loss.link.inverse(wide(point.detach()))
     terms = (slope * value, wide(claim.offset(x)), wide(claim.gap(mean)))
     size = nll.abs() + sum(term.abs() for term in terms)
