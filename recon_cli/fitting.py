@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from recon_cli.errors import ReconError
-from recon_cli.parametric import SHARE, Parametric
+from recon_cli.regions import SHARE
 
 
 class Free(nn.Module):
@@ -19,41 +19,47 @@ class Free(nn.Module):
     def __init__(self, start: Any, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         self.kind = type(start)
+        self.design = start.design
         self.shares = {field.name for field in dataclasses.fields(start) if field.metadata["domain"] == SHARE}
-        values = {name: torch.tensor(float(value), dtype=torch.float64) for name, value in start.parameters.items()}
+        noise = {name: value for name, value in start.parameters.items() if name not in self.design}
+        values = {name: torch.tensor(float(value), dtype=torch.float64) for name, value in noise.items()}
         free = {name: value.logit() if name in self.shares else value.log() for name, value in values.items()}
         self.free = nn.ParameterDict({name: nn.Parameter(value.to(dtype)) for name, value in free.items()})
 
     def forward(self) -> Any:
         """The likelihood as it is now, differentiable in the free parameters."""
-        return self.kind(**{name: t.sigmoid() if name in self.shares else t.exp() for name, t in self.free.items()})
+        noise = {name: t.sigmoid() if name in self.shares else t.exp() for name, t in self.free.items()}
+        return self.kind(**noise, **self.design)
 
 
-def level(side: Parametric) -> str | None:
+def level(side: Any) -> str | None:
     """The number that is the size of the noise: sigma or scale, or the only one there is; None without one."""
-    names = [*side.parameters]
+    names = [name for name in side.parameters if name not in side.design]
     return next((name for name in ("sigma", "scale") if name in names), names[0] if len(names) == 1 else None)
 
 
-def start(kind: Any, x: Tensor, mu: Tensor) -> Any:
-    """Where to look from: the mean absolute error for the size of the noise, the rest as it is by default."""
-    size, side = (x.double() - mu.double()).abs().mean().item(), kind()
+def start(kind: Any, x: Tensor, mu: Tensor, design: dict[str, float]) -> Any:
+    """Where to look from: the mean absolute error for a scale, the rest as it is by default."""
+    side = kind(**design)
     name = level(side)
-    return dataclasses.replace(side, **{name: size}) if name and size > 0 else side
+    if name not in ("sigma", "scale"):
+        return side
+    size = (x.double() - mu.double()).abs().mean().item()
+    return dataclasses.replace(side, **{name: size}) if size > 0 else side
 
 
-def fit(kind: Any, x: Tensor, mu: Tensor) -> Any:
+def fit(kind: Any, x: Tensor, mu: Tensor, design: dict[str, float]) -> Any:
     """The noise of ``kind``, a Likelihood class, that makes ``x`` given ``mu`` most likely.
 
     L-BFGS with strong Wolfe steps on :class:`Free` parameters, in float64. Raises ReconError where the
     likelihood grows without end, as when some families meet values reconstructed exactly.
     """
-    if not dataclasses.fields(kind):
-        return kind()
+    if len(dataclasses.fields(kind)) == len(kind(**design).design):
+        return kind(**design)
     if x.device.type == "mps":  # which has no float64
         x, mu = x.cpu(), mu.cpu()
     x, mu = x.double(), mu.double()
-    noise = Free(start(kind, x, mu), torch.float64).to(x.device)
+    noise = Free(start(kind, x, mu, design), torch.float64).to(x.device)
     search = torch.optim.LBFGS(
         noise.parameters(), max_iter=200, tolerance_grad=1e-13, tolerance_change=1e-16, line_search_fn="strong_wolfe"
     )

@@ -9,6 +9,7 @@ proofs, the measurements and the tests are these three set against each other.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from abc import ABC, abstractmethod
@@ -16,10 +17,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from recon_cli.errors import ReconError
-from recon_cli.losses import IDENTITY, Link, Loss, shapes_differ
-from recon_cli.parametric import POSITIVE, REAL, Interval, Number, Parametric
+from recon_cli.losses import IDENTITY, Link, Loss, fitting_shapes
+from recon_cli.parametric import Number, Parametric
+from recon_cli.regions import POSITIVE, REAL, Interval
 
 if TYPE_CHECKING:
+    from typing import Self
+
     from torch import Generator, Tensor
 
 Method = TypeVar("Method", bound=Callable[..., Any])
@@ -28,7 +32,7 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 def elementwise(method: Method) -> Method:
     """Make a formula in ``x`` and ``mu`` a public method on tensors, arrays and numbers.
 
-    The shapes must be equal (no broadcasting, ever: ReconError). The formula is evaluated in float64
+    The shapes must fit (no broadcasting, ever: ReconError). The formula is evaluated in float64
     and rounded once, to the floating dtype that its arguments promote to: in float32 that is
     correctly rounded wherever the formula is good to a few units of float64, values and gradients
     alike.
@@ -40,8 +44,7 @@ def elementwise(method: Method) -> Method:
 
         tensors = [as_tensor(value) for value in values]
         for other in tensors[1:]:
-            if other.shape != tensors[0].shape:
-                raise shapes_differ(tensors[0].shape, other.shape)
+            fitting_shapes(self, tensors[0].shape, other.shape)
         dtype = functools.reduce(torch.promote_types, (tensor.dtype for tensor in tensors))
         if not dtype.is_floating_point:
             dtype = torch.get_default_dtype()
@@ -75,14 +78,26 @@ class Likelihood(Parametric, ABC):
 
     Subclasses are frozen dataclasses whose fields are the noise parameters (each a
     :func:`parameter`), one to a file of ``recon_cli/likelihoods``; the file's name is the name on
-    the command line. Every method takes and returns tensors of one shape, in nats.
+    the command line. Every method takes and returns tensors of one shape, in nats; but where ``x`` is
+    vectors (``event``) there is one nll a vector, and where the decoder gives several numbers for an
+    element (``head``), ``mu`` has them along a last axis of its own.
 
     loss
         the matching loss, of ``x`` and ``mu``.
     raw_loss
         the same of the decoder's raw output, where people write it so (BCE with logits).
+    impostors
+        losses often taken for this likelihood's that are not; each says why (``Loss.reason``).
     density
         p(x | mu) as text in ``x``, ``mu`` and the fields. Read by ``derive`` and the tests, never by nll.
+        Vectors are ``x[k]``, k from 1 to ``K``.
+    calls
+        what people write for the nll instead, in torch (``F``, ``distributions``) or scipy (``stats``), as
+        expressions in ``x``, ``mu``, ``r`` (the raw output) and the fields; ``compare --against`` runs them.
+    event
+        how many trailing axes of ``x`` are one event: 1 for vectors.
+    head
+        the names of what the decoder gives for each element, where that is more than mu.
     support, domain
         where ``x`` and where ``mu`` may lie.
     link
@@ -100,7 +115,11 @@ class Likelihood(Parametric, ABC):
     name: ClassVar[str]
     loss: ClassVar[Loss]
     raw_loss: ClassVar[Loss | None] = None
+    impostors: ClassVar[tuple[Loss, ...]] = ()
     density: ClassVar[str]
+    calls: ClassVar[tuple[str, ...]] = ()
+    event: ClassVar[int] = 0
+    head: ClassVar[tuple[str, ...]] = ()
     support: ClassVar[Interval] = REAL
     domain: ClassVar[Interval] = REAL
     link: ClassVar[Link] = IDENTITY
@@ -141,26 +160,41 @@ class Likelihood(Parametric, ABC):
     def slope(self) -> Number:
         """``a`` in -log p = a * loss + b + c: the whole difference between the loss and the likelihood."""
 
-    @abstractmethod
+    @property
+    def normaliser(self) -> Number:
+        """The logarithm of what makes the density add up to one, where that is the whole offset."""
+        return 0.0
+
+    @elementwise
     def offset(self, x: Tensor) -> Tensor:
         """``b(x)``, in nats, elementwise. It is not given mu, so it *cannot* move a gradient."""
+        return x.new_zeros(x.shape[: x.ndim - self.event]) + self.normaliser
 
     def gap(self, mu: Tensor) -> Tensor:
         """``c(mu)``, in nats, elementwise: what the loss forgets and may not. Zero unless overridden."""
-        return mu.new_zeros(mu.shape)
+        return mu.new_zeros(mu.shape[: mu.ndim - self.event - bool(self.head)])
 
     # For which noise.
 
+    @property
+    def design(self) -> dict[str, Number]:
+        """The parameters that are no noise but known beforehand, and never fitted: whole numbers (trials, levels)."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.metadata["domain"].whole}
+
     @classmethod
-    def fit(cls, x: Tensor, mu: Tensor) -> Likelihood:
+    def fit(cls, x: Tensor, mu: Tensor, **design: float) -> Self:
         """The maximum-likelihood noise given data and their means: a closed form where there is one.
 
         Otherwise by L-BFGS on the logarithms (logits, of a share) of the parameters, from the mean
-        absolute error for a scale; in float64, gradients by autograd.
+        absolute error for a scale; in float64, gradients by autograd. ``design`` is held as it is.
         """
         from recon_cli.fitting import fit
 
-        return fit(cls, x, mu)
+        return fit(cls, x, mu, design)
+
+    def refit(self, x: Tensor, mu: Tensor) -> Self:
+        """The same likelihood with the noise that fits best, its design as it is."""
+        return type(self).fit(x, mu, **self.design)
 
     @classmethod
     def with_slope(cls, slope: float) -> Likelihood:

@@ -10,10 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from recon_cli.errors import ReconError
-from recon_cli.parametric import REAL, UNIT, Interval, Parametric, parameter
+from recon_cli.parametric import Parametric, parameter
+from recon_cli.regions import REAL, UNIT, Interval
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,6 +58,10 @@ class Loss(Parametric):
         what the second argument is: ``mu`` itself (identity), or a raw output such as logits.
     convention
         the factor that the literature puts in front (1/2 for squared error).
+    event, head
+        as the likelihood's: of vectors, and of several numbers for each element.
+    reason
+        why it is no likelihood, where it is none.
     """
 
     aliases: ClassVar[tuple[str, ...]] = ()
@@ -66,14 +71,16 @@ class Loss(Parametric):
     domain: ClassVar[Interval] = REAL
     link: ClassVar[Link] = IDENTITY
     convention: ClassVar[float] = 1.0
+    event: ClassVar[int] = 0
+    head: ClassVar[tuple[str, ...]] = ()
+    reason: ClassVar[str] = ""
 
     def __call__(self, x: Tensor, prediction: Tensor) -> Tensor:
         """The loss of every element: shape of ``x``, which must be that of ``prediction``.
 
         Raises ReconError where the shapes differ: torch would broadcast.
         """
-        if x.shape != prediction.shape:
-            raise shapes_differ(x.shape, prediction.shape)
+        fitting_shapes(self, x.shape, prediction.shape)
         return self.values(x, prediction)
 
     def values(self, x: Tensor, prediction: Tensor) -> Tensor:
@@ -183,12 +190,36 @@ REDUCTIONS = (
 )
 
 
+def fitting_shapes(of: Any, x: tuple[int, ...], mu: tuple[int, ...]) -> None:
+    """Raise ReconError unless ``mu`` has one entry for every entry of ``x``, or one for each of the ``head`` of ``of``."""
+    if tuple(mu) == (*x, len(of.head)) if of.head else tuple(mu) == tuple(x):
+        if len(x) < of.event:
+            raise ReconError(f"{of.name} takes vectors; found a single number.", "Give arrays whose last axis is the vector.")
+        return
+    if of.head:
+        raise ReconError(
+            f"x has shape {spell(x)} and what the decoder gives {spell(mu)}; {of.name} takes {len(of.head)} numbers "
+            f"for each element, {' and '.join(of.head)}.",
+            f"Stack them along a last axis: {spell((*x, len(of.head)))}.",
+        )
+    raise shapes_differ(x, mu)
+
+
 def shapes_differ(x: tuple[int, ...], mu: tuple[int, ...]) -> ReconError:
     """The error for shapes that differ: recon never broadcasts."""
     return ReconError(
-        f"x has shape {spell(x)} and its reconstruction {spell(mu)}; they must be equal.",
+        f"x has shape {spell(x)} and its reconstruction {spell(mu)}; they must be equal{_broadcast(x, mu)}.",
         "recon never broadcasts: give one reconstruction for every element of the data.",
     )
+
+
+def _broadcast(x: tuple[int, ...], mu: tuple[int, ...]) -> str:
+    """What torch would make of two shapes, silently; empty where it refuses them too."""
+    width = max(len(x), len(mu))
+    pairs = [*zip((1,) * (width - len(x)) + tuple(x), (1,) * (width - len(mu)) + tuple(mu), strict=True)]
+    if any(a != b and 1 not in (a, b) for a, b in pairs):
+        return ""
+    return f" (torch would broadcast them to {spell(tuple(max(pair) for pair in pairs))} and say nothing)"
 
 
 def spell(shape: tuple[int, ...]) -> str:

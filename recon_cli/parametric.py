@@ -1,7 +1,7 @@
 """Things with named numbers: a likelihood with its noise, a loss with its threshold.
 
 A :class:`Parametric` is a frozen dataclass whose fields are the numbers, so parsing, help, equality and
-``repr`` are free; each field knows the :class:`Interval` its value lies in.
+``repr`` are free; each field knows the :class:`Interval` that its value lies in.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from __future__ import annotations
 import dataclasses
 import math
 import numbers
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from recon_cli.errors import ReconError, nearest
+from recon_cli.regions import POSITIVE, Interval
 
 if TYPE_CHECKING:
     from typing import Self
@@ -20,70 +20,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Number: TypeAlias = "float | Tensor"
-
-
-@dataclass(frozen=True)
-class Interval:
-    """Where a value may lie: from ``low`` to ``high``, an infinite end always open.
-
-    closed
-        whether finite ends belong to it.
-    whole
-        whether only whole numbers do (``Interval(0, 1, whole=True)`` is {0, 1}).
-    """
-
-    low: float = -math.inf
-    high: float = math.inf
-    closed: bool = True
-    whole: bool = False
-
-    def contains(self, value: Any) -> Any:
-        """Whether ``value`` lies inside: a bool for a number, a mask of the same shape for a tensor."""
-        inside = (value >= self.low) & (value <= self.high) & (abs(value) < math.inf)
-        if not self.closed:
-            inside = inside & (value > self.low) & (value < self.high)
-        return inside & (value % 1 == 0) if self.whole else inside
-
-    def __str__(self) -> str:
-        if self.whole:
-            return "{0, 1}" if self.high == 1 else "the whole numbers from " + f"{self.low:g} up"
-        if self.low == -math.inf and self.high == math.inf:
-            return "the real numbers"
-        left = "[" if self.closed and self.low > -math.inf else "("
-        right = "]" if self.closed and self.high < math.inf else ")"
-        return f"{left}{self.low:g}, {self.high:g}{right}"
-
-
-REAL = Interval()
-POSITIVE = Interval(0, closed=False)
-UNIT = Interval(0, 1)
-SHARE = Interval(0, 1, closed=False)
-BINARY = Interval(0, 1, whole=True)
-COUNT = Interval(0, whole=True)
-
-
-def check(values: Tensor, allowed: Interval, what: str, rule: str) -> None:
-    """Raise ReconError unless every value is ``allowed``, saying how many are not and where the first is."""
-    bad = ~allowed.contains(values)
-    if bad.any():
-        first = tuple(bad.nonzero()[0].tolist())
-        raise ReconError(
-            f"{int(bad.sum()):,} of {values.numel():,} values of {what} are outside what {rule}, {allowed}: "
-            f"they run from {values.min().item():g} to {values.max().item():g}, "
-            f"the first at index {first} is {values[first].item():g}.",
-            "Scale the values, or choose a likelihood for real numbers (gaussian, laplace).",
-        )
-
-
-def inside(mu: Tensor, domain: Interval) -> tuple[Tensor, int]:
-    """Means moved inside a bounded domain, a thousandth of its width from the ends, and how many moved."""
-    if not math.isfinite(domain.high - domain.low):
-        return mu, 0
-    import torch
-
-    margin = (domain.high - domain.low) * max(1e-3, 4 * torch.finfo(mu.dtype).eps)
-    kept = mu.clamp(domain.low + margin, domain.high - margin)
-    return kept, int((kept != mu).sum())
 
 
 def parameter(default: float, meaning: str, domain: Interval = POSITIVE) -> Any:

@@ -15,6 +15,7 @@ PROJECT = ROOT.parent
 # A part may import from the ranks above its own (and, where it is a folder, from its own base).
 RANKS = [
     {"errors", "__init__"},
+    {"regions"},
     {"registry", "report", "parametric", "devices", "progress"},
     {"losses", "fitting", "numerics"},
     {"likelihood", "formats"},

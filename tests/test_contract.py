@@ -22,7 +22,7 @@ from recon_cli import likelihoods
 from recon_cli.errors import ReconError
 from recon_cli.likelihood import Likelihood
 from recon_cli.losses import REDUCTIONS, Loss
-from recon_cli.parametric import SHARE, UNIT
+from recon_cli.regions import SHARE, UNIT
 
 NOISES = (0.5, 0.3, 2.7)  # away from 1, where a forgotten sigma does not show
 SHARES = (0.3, 0.8, 0.45)

@@ -14,7 +14,7 @@ import sympy
 
 from recon_cli.likelihood import Likelihood
 from recon_cli.losses import Loss
-from recon_cli.parametric import Interval
+from recon_cli.regions import Interval
 
 mpmath.mp.dps = 60
 NOTHING = mpmath.mpf(10) ** -35

@@ -15,7 +15,7 @@ from recon_cli.comparison.tally import SAMPLE, Tally, chunks, measure
 from recon_cli.errors import ReconError
 from recon_cli.likelihood import Likelihood, as_tensor
 from recon_cli.losses import Loss, shapes_differ
-from recon_cli.parametric import check, inside
+from recon_cli.regions import check, inside
 from recon_cli.report import Report, Table
 
 if TYPE_CHECKING:

@@ -188,7 +188,7 @@ def chosen_noise(claim: Likelihood, nll: float, x: Tensor, mu: Tensor) -> dict[s
     if not claim.parameters:
         return {}
     try:
-        best = type(claim).fit(x, mu)
+        best = claim.refit(x, mu)
     except ReconError:
         return {}
     least = sum(wide(best.nll(*part)).sum().item() for part in chunks(x, mu)) / x.numel()

@@ -19,7 +19,7 @@ from sympy import Expr, Symbol
 
 from recon_cli.likelihood import Likelihood
 from recon_cli.losses import Loss
-from recon_cli.parametric import Interval
+from recon_cli.regions import Interval
 
 
 @dataclass(frozen=True)

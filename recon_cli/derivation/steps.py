@@ -15,7 +15,7 @@ from recon_cli.derivation.notation import formula, written
 from recon_cli.derivation.proof import Proof, agree, prove, same, symbol, total
 from recon_cli.likelihood import Likelihood
 from recon_cli.losses import REDUCTIONS, Loss
-from recon_cli.parametric import SHARE
+from recon_cli.regions import SHARE
 from recon_cli.report import Formula
 
 

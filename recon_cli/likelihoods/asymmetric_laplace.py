@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from recon_cli.likelihood import Likelihood, elementwise, log, positive
 from recon_cli.losses import Loss
-from recon_cli.parametric import SHARE, Number, parameter
+from recon_cli.parametric import Number, parameter
+from recon_cli.regions import SHARE
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -54,18 +55,14 @@ class AsymmetricLaplace(Likelihood):
     @elementwise
     def nll(self, x: Tensor, mu: Tensor) -> Tensor:
         z = (x - mu) / self.scale
-        return (self.quantile * z).where(z >= 0, (self.quantile - 1) * z) + self._normaliser
+        return (self.quantile * z).where(z >= 0, (self.quantile - 1) * z) + self.normaliser
 
     @property
     def slope(self) -> Number:
         return 1 / self.scale
 
-    @elementwise
-    def offset(self, x: Tensor) -> Tensor:
-        return x.new_zeros(x.shape) + self._normaliser
-
     @property
-    def _normaliser(self) -> Number:
+    def normaliser(self) -> Number:
         return log(self.scale / (self.quantile * (1 - self.quantile)))
 
     @classmethod

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from recon_cli.likelihood import Likelihood, elementwise
 from recon_cli.losses import LOGIT, BinaryCrossEntropy, BinaryCrossEntropyWithLogits
-from recon_cli.parametric import BINARY, UNIT
+from recon_cli.regions import BINARY, UNIT
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -48,10 +48,6 @@ class Bernoulli(Likelihood):
     @property
     def slope(self) -> float:
         return 1.0
-
-    @elementwise
-    def offset(self, x: Tensor) -> Tensor:
-        return x.new_zeros(x.shape)
 
     def sample(self, mu: Tensor, generator: Generator | None = None) -> Tensor:
         return mu.bernoulli(generator=generator)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from recon_cli.likelihood import Likelihood, elementwise
 from recon_cli.losses import LOGIT, BinaryCrossEntropy, BinaryCrossEntropyWithLogits
-from recon_cli.parametric import UNIT, Interval
+from recon_cli.regions import UNIT, Interval
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -46,10 +46,6 @@ class ContinuousBernoulli(Likelihood):
     @property
     def slope(self) -> float:
         return 1.0
-
-    @elementwise
-    def offset(self, x: Tensor) -> Tensor:
-        return x.new_zeros(x.shape)
 
     @elementwise
     def gap(self, mu: Tensor) -> Tensor:

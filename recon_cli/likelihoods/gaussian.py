@@ -38,15 +38,15 @@ class Gaussian(Likelihood):
     @elementwise
     def nll(self, x: Tensor, mu: Tensor) -> Tensor:
         z = (x - mu) / self.sigma
-        return z * z / 2 + (log(self.sigma) + math.log(2 * math.pi) / 2)
+        return z * z / 2 + self.normaliser
+
+    @property
+    def normaliser(self) -> Number:
+        return log(self.sigma) + math.log(2 * math.pi) / 2
 
     @property
     def slope(self) -> Number:
         return 0.5 / self.sigma / self.sigma
-
-    @elementwise
-    def offset(self, x: Tensor) -> Tensor:
-        return x.new_zeros(x.shape) + (log(self.sigma) + math.log(2 * math.pi) / 2)
 
     @classmethod
     def fit(cls, x: Tensor, mu: Tensor) -> Gaussian:

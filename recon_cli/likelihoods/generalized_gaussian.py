@@ -54,18 +54,14 @@ class GeneralizedGaussian(Likelihood):
     def nll(self, x: Tensor, mu: Tensor) -> Tensor:
         from recon_cli.numerics import power
 
-        return power(((x - mu) / self.scale).abs(), self.power) + self._normaliser
+        return power(((x - mu) / self.scale).abs(), self.power) + self.normaliser
 
     @property
     def slope(self) -> Number:
         return self.scale**-self.power
 
-    @elementwise
-    def offset(self, x: Tensor) -> Tensor:
-        return x.new_zeros(x.shape) + self._normaliser
-
     @property
-    def _normaliser(self) -> Number:
+    def normaliser(self) -> Number:
         power = self.power
         gamma = math.lgamma(1 + 1 / power) if isinstance(power, (int, float)) else (1 + 1 / power).lgamma()
         return log(2 * self.scale) + gamma

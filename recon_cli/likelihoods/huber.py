@@ -70,18 +70,14 @@ class Huber(Likelihood):
         size = ((x - mu) / self.scale).abs()
         inner = size <= self.delta
         middle = size.where(inner, 0)
-        return (middle * middle / 2).where(inner, self.delta * (size - self.delta / 2)) + self._normaliser
+        return (middle * middle / 2).where(inner, self.delta * (size - self.delta / 2)) + self.normaliser
 
     @property
     def slope(self) -> Number:
         return 1 / self.scale / self.scale
 
-    @elementwise
-    def offset(self, x: Tensor) -> Tensor:
-        return x.new_zeros(x.shape) + self._normaliser
-
     @property
-    def _normaliser(self) -> Number:
+    def normaliser(self) -> Number:
         delta = self.delta
         if isinstance(delta, (int, float)):
             middle, tail = math.erf(delta / math.sqrt(2)), math.exp(-delta * delta / 2)

@@ -35,15 +35,15 @@ class HyperbolicSecant(Likelihood):
 
     @elementwise
     def nll(self, x: Tensor, mu: Tensor) -> Tensor:
-        return log_cosh((x - mu) / self.scale) + log(math.pi * self.scale)
+        return log_cosh((x - mu) / self.scale) + self.normaliser
+
+    @property
+    def normaliser(self) -> Number:
+        return log(math.pi * self.scale)
 
     @property
     def slope(self) -> Number:
         return 1.0
-
-    @elementwise
-    def offset(self, x: Tensor) -> Tensor:
-        return x.new_zeros(x.shape) + log(math.pi * self.scale)
 
     @classmethod
     def with_slope(cls, slope: float, scale: float = 1.0) -> HyperbolicSecant:

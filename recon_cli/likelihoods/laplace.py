@@ -34,15 +34,15 @@ class Laplace(Likelihood):
 
     @elementwise
     def nll(self, x: Tensor, mu: Tensor) -> Tensor:
-        return ((x - mu) / self.scale).abs() + log(2 * self.scale)
+        return ((x - mu) / self.scale).abs() + self.normaliser
+
+    @property
+    def normaliser(self) -> Number:
+        return log(2 * self.scale)
 
     @property
     def slope(self) -> Number:
         return 1 / self.scale
-
-    @elementwise
-    def offset(self, x: Tensor) -> Tensor:
-        return x.new_zeros(x.shape) + log(2 * self.scale)
 
     @classmethod
     def fit(cls, x: Tensor, mu: Tensor) -> Laplace:

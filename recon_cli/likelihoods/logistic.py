@@ -34,15 +34,15 @@ class Logistic(Likelihood):
 
     @elementwise
     def nll(self, x: Tensor, mu: Tensor) -> Tensor:
-        return 2 * log_cosh((x - mu) / (2 * self.scale)) + log(4 * self.scale)
+        return 2 * log_cosh((x - mu) / (2 * self.scale)) + self.normaliser
+
+    @property
+    def normaliser(self) -> Number:
+        return log(4 * self.scale)
 
     @property
     def slope(self) -> Number:
         return 2.0
-
-    @elementwise
-    def offset(self, x: Tensor) -> Tensor:
-        return x.new_zeros(x.shape) + log(4 * self.scale)
 
     @classmethod
     def with_slope(cls, slope: float, scale: float = 1.0) -> Logistic:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from recon_cli.likelihood import Likelihood, elementwise
 from recon_cli.losses import LOG, Loss
-from recon_cli.parametric import COUNT, Interval
+from recon_cli.regions import COUNT, Interval
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor

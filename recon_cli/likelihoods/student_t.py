@@ -53,18 +53,14 @@ class StudentT(Likelihood):
     @elementwise
     def nll(self, x: Tensor, mu: Tensor) -> Tensor:
         z = (x - mu) / self.scale / self.df**0.5
-        return self.slope * log_one_plus_square(z) + self._normaliser
+        return self.slope * log_one_plus_square(z) + self.normaliser
 
     @property
     def slope(self) -> Number:
         return (self.df + 1) / 2
 
-    @elementwise
-    def offset(self, x: Tensor) -> Tensor:
-        return x.new_zeros(x.shape) + self._normaliser
-
     @property
-    def _normaliser(self) -> Number:
+    def normaliser(self) -> Number:
         """log(scale sqrt(2 pi)) - B(df/2), in one logarithm: few digits are lost where it is near zero."""
         root = math.sqrt(2 * math.pi)
         if not isinstance(self.df, (int, float)):

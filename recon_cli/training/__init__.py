@@ -19,7 +19,7 @@ from recon_cli import __version__, devices, likelihoods, sources
 from recon_cli.errors import ReconError
 from recon_cli.likelihood import Likelihood
 from recon_cli.losses import spell
-from recon_cli.parametric import check
+from recon_cli.regions import check
 from recon_cli.training import pictures
 from recon_cli.training.loop import Epoch, Figures, look, stepper, threads, walk
 from recon_cli.training.model import Fixed, Optimal, Vae, start

@@ -13,7 +13,7 @@ from recon_cli.errors import ReconError
 from recon_cli.fitting import Free
 from recon_cli.likelihood import Likelihood, wide
 from recon_cli.losses import IDENTITY
-from recon_cli.parametric import inside
+from recon_cli.regions import inside
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -51,11 +51,11 @@ class Optimal(nn.Module):
 
     def __init__(self, claim: Likelihood) -> None:
         super().__init__()
-        self.kind = type(claim)
+        self.claim = claim
 
     def forward(self, x: Tensor, mu: Tensor) -> Likelihood:
         """The likelihood that fits ``x`` given ``mu`` best. Raises ReconError where none does (mu = x)."""
-        return self.kind.fit(x, mu.detach())
+        return self.claim.refit(x, mu.detach())
 
 
 class Vae(nn.Module):
@@ -136,9 +136,9 @@ def start(claim: Likelihood, whose: str, rows: Tensor) -> nn.Module:
     if whose == "fixed":
         return Fixed(claim)
     if whose == "learned" and len(claim.parameters) > 1:
-        return Learned(fitting.start(type(claim), rows, wide(rows).mean(dim=0).expand(rows.shape)))
+        return Learned(fitting.start(type(claim), rows, wide(rows).mean(dim=0).expand(rows.shape), claim.design))
     try:
-        best = type(claim).fit(rows, wide(rows).mean(dim=0).expand(rows.shape))
+        best = claim.refit(rows, wide(rows).mean(dim=0).expand(rows.shape))
     except ReconError as error:
         raise ReconError(
             f"The {len(rows):,} training samples are all alike, so no {claim.name} noise fits them best.",
