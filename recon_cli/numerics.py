@@ -10,28 +10,33 @@ from torch import Tensor
 
 
 class WithGradient(torch.autograd.Function):
-    """``value``, whose derivative by ``point`` is ``slope``: both given, elementwise.
+    """``value``, whose derivative by ``point`` is ``slope``, both given: ``apply(value, slope, point, slope, point, ...)``.
 
-    ``slope`` may depend on ``point`` through autograd, and then there are second derivatives too.
+    A point has the shape of the value, or an axis more (a vector for each value), or fewer (one noise for
+    all). ``slope`` may depend on ``point`` through autograd, and then there are second derivatives too.
     """
 
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(value: Tensor, slope: Tensor, point: Tensor) -> Tensor:
+    def forward(value: Tensor, *pairs: Tensor) -> Tensor:
         """The value as it is."""
         return value.clone()
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        """Keep the slope."""
-        ctx.save_for_backward(inputs[1])
+        """Keep the slopes."""
+        ctx.save_for_backward(*inputs[1::2])
+        ctx.shapes = [point.shape for point in inputs[2::2]]
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[None, None, Tensor]:
-        """Times the slope."""
-        (slope,) = ctx.saved_tensors
-        return None, None, grad * slope
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """Times the slopes."""
+        found: list[Tensor | None] = [None]
+        for slope, shape in zip(ctx.saved_tensors, ctx.shapes, strict=True):
+            moved = (grad.unsqueeze(-1) if slope.ndim > grad.ndim else grad) * slope
+            found += [None, moved.sum_to_size(shape)]
+        return tuple(found)
 
 
 def power(base: Tensor, exponent: Any) -> Tensor:
