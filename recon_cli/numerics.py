@@ -10,33 +10,42 @@ from torch import Tensor
 
 
 class WithGradient(torch.autograd.Function):
-    """``value``, whose derivative by ``point`` is ``slope``, both given: ``apply(value, slope, point, slope, point, ...)``.
-
-    A point has the shape of the value, or an axis more (a vector for each value), or fewer (one noise for
-    all). ``slope`` may depend on ``point`` through autograd, and then there are second derivatives too.
-    """
+    """``value``, whose derivative by ``point`` is ``slope``: both given. See :func:`given`."""
 
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(value: Tensor, *pairs: Tensor) -> Tensor:
+    def forward(value: Tensor, slope: Tensor, point: Tensor) -> Tensor:
         """The value as it is."""
         return value.clone()
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        """Keep the slopes."""
-        ctx.save_for_backward(*inputs[1::2])
-        ctx.shapes = [point.shape for point in inputs[2::2]]
+        """Keep the slope."""
+        ctx.save_for_backward(inputs[1])
+        ctx.shape = inputs[2].shape
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """Times the slopes."""
-        found: list[Tensor | None] = [None]
-        for slope, shape in zip(ctx.saved_tensors, ctx.shapes, strict=True):
-            moved = (grad.unsqueeze(-1) if slope.ndim > grad.ndim else grad) * slope
-            found += [None, moved.sum_to_size(shape)]
-        return tuple(found)
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, None, Tensor]:
+        """Times the slope."""
+        (slope,) = ctx.saved_tensors
+        moved = (grad.unsqueeze(-1) if slope.ndim > grad.ndim else grad) * slope
+        return None, None, moved.sum_to_size(ctx.shape)
+
+
+def given(value: Tensor, *slopes: tuple[Tensor, Any]) -> Tensor:
+    """``value``, held, with these derivatives: pairs of a slope and the point that it is the derivative by.
+
+    A point has the shape of the value, or an axis more (a vector for each value), or none (one noise for
+    all; where that is a plain number there is nothing to differentiate). A slope may depend on its point
+    through autograd, and then there are second derivatives too.
+    """
+    found = value = value.detach()
+    for i, (slope, point) in enumerate(slopes):
+        if isinstance(point, Tensor):
+            part = WithGradient.apply(value if i == 0 else torch.zeros_like(value), slope, point)
+            found = part if i == 0 else found + part
+    return found
 
 
 def power(base: Tensor, exponent: Any) -> Tensor:
@@ -46,7 +55,7 @@ def power(base: Tensor, exponent: Any) -> Tensor:
         return value
     at_zero = 0.0 if exponent > 1 else torch.inf
     slope = (exponent * value / base).where(base > 0, at_zero)
-    return WithGradient.apply(value.detach(), slope, base)
+    return given(value, (slope, base))
 
 
 def deviance(k: Tensor, mu: Tensor) -> Tensor:

@@ -59,17 +59,17 @@ class Poisson(Likelihood):
 
     @elementwise
     def nll(self, x: Tensor, mu: Tensor) -> Tensor:
-        from recon_cli.numerics import WithGradient
+        from recon_cli.numerics import given
 
         slope = ((mu - x) / mu).where(x > 0, 1)
-        return WithGradient.apply(_saddle_point(x, mu).detach(), slope, mu)
+        return given(_saddle_point(x, mu), (slope, mu))
 
     @elementwise
     def nll_raw(self, x: Tensor, raw: Tensor) -> Tensor:
-        from recon_cli.numerics import WithGradient
+        from recon_cli.numerics import given
 
         mu = raw.exp()
-        return WithGradient.apply(_saddle_point(x, mu).detach(), mu - x, raw)
+        return given(_saddle_point(x, mu), (mu - x, raw))
 
     @property
     def slope(self) -> float:
