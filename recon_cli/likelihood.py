@@ -145,6 +145,10 @@ class Likelihood(Parametric, ABC):
     def nll(self, x: Tensor, mu: Tensor) -> Tensor:
         """-log p(x | mu) in nats, elementwise, written from the density. Shapes must be equal."""
 
+    def encode(self, x: Tensor, mu: Tensor) -> Tensor:
+        """Data as people have them in the form that nll takes: as they are, unless overridden (labels become one-hot)."""
+        return x
+
     def nll_raw(self, x: Tensor, raw: Tensor) -> Tensor:
         """-log p(x | mu) where ``raw`` is the decoder's output, ``mu = link.inverse(raw)``."""
         return self.nll(x, self.link.inverse(raw))

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recon_cli import sources
+from recon_cli.comparison import compare_sources
 from recon_cli.errors import ReconError
 from recon_cli.sources.digits import Digits
 from recon_cli.sources.mean import Mean
@@ -533,7 +534,9 @@ def test_shapes_that_differ_are_refused_even_where_they_would_broadcast(x: tuple
     numpy.save("x.npy", some(*x))
     numpy.save("mu.npy", some(*mu))
     spelled = ["x".join(map(str, shape)) for shape in (x, mu)]
-    found = refused("x.npy", "mu.npy").message
+    with pytest.raises(ReconError) as caught:
+        compare_sources("x.npy", "mu.npy")
+    found = caught.value.message
     assert found.startswith(f"x has shape {spelled[0]} and its reconstruction {spelled[1]}; they must be equal")
 
 

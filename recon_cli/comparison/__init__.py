@@ -14,7 +14,7 @@ from recon_cli.comparison.identity import COLUMNS, Identity, Noise, chosen_noise
 from recon_cli.comparison.tally import SAMPLE, Tally, chunks, measure
 from recon_cli.errors import ReconError
 from recon_cli.likelihood import Likelihood, as_tensor
-from recon_cli.losses import Loss, shapes_differ
+from recon_cli.losses import Loss, fitting_shapes
 from recon_cli.regions import check, inside
 from recon_cli.report import Report, Table
 
@@ -82,9 +82,6 @@ def compare(
     2.0
     """
     x, mu = as_tensor(x), as_tensor(mu)
-    if x.shape != mu.shape:
-        raise shapes_differ(x.shape, mu.shape)
-    x, mu = (part.reshape(1) if not part.ndim else part for part in (x, mu))
     loss = likelihoods.loss(loss) if isinstance(loss, str) else loss
     claims = [likelihoods.parse(side) if isinstance(side, str) else side for side in sides or ("gaussian",)]
     if not x.numel():
@@ -140,6 +137,14 @@ def _side(
 ) -> Comparison:
     loss = loss or claim.loss
     notes: list[str] = []
+    x = claim.encode(x, mu)
+    fitting_shapes(claim, x.shape, mu.shape)
+    if (loss.event, loss.head) != (claim.event, claim.head):
+        raise ReconError(
+            f"{loss.name} takes other shapes than {claim.name}: one of them is of vectors, or of several numbers an element.",
+            f"{claim.name}'s own loss is {claim.loss.name}.",
+        )
+    x, mu = (part.reshape(1, *part.shape) if x.ndim == claim.event else part for part in (x, mu))
     side = claim
     if claim.relaxation and not claim.support.contains(x).all():
         relaxed = likelihoods.parse(claim.relaxation)
@@ -156,7 +161,7 @@ def _side(
                 notes.append(f"{moved:,} of {mu.numel():,} reconstructed means were kept inside {ends}.")
         check(mu, rule.domain, "the reconstruction", f"{rule.name}'s mean lies in")
     stride = -(-x.numel() // SAMPLE)
-    tally = sum((measure(side, *part, loss, claim, stride) for part in chunks(x, mu)), Tally())
+    tally = sum((measure(side, *part, loss, claim, stride) for part in chunks(side, x, mu)), Tally())
     beyond = tally.infinite or (tally.elements if tally.loss_square and not tally.ratio_elements else 0)
     if beyond:
         raise ReconError(
@@ -165,7 +170,9 @@ def _side(
         )
     row = identity(claim, loss, tally, dtype, data)
     if row.holds:
-        row = replace(row, noise=Noise(x[0].numel(), loss.convention, claim.best_noise), **chosen_noise(claim, row.nll, x, mu))
+        fitted = len(claim.parameters) > len(claim.design)
+        noise = Noise(tally.elements // len(x), loss.convention, claim.best_noise, fitted)
+        row = replace(row, noise=noise, **chosen_noise(claim, row.nll, x, mu))
     return Comparison((row,), tuple(notes))
 
 

@@ -59,6 +59,7 @@ class Noise:
     sample: int
     convention: float
     rule: str
+    fitted: bool
 
 
 VALUES = "values (means, nats)"
@@ -152,7 +153,7 @@ def meaning(rows: Sequence[Identity]) -> list[str]:
             if row.ratio_min is not None and row.cosine is not None
         ]
     noise = row.noise
-    if noise is None or not row.parameters:
+    if noise is None or not noise.fitted:
         return [f"{row.likelihood} has no noise to choose: {row.loss} is its nll, and β on the KL means what it says."]
 
     def each(values: Iterable[float | None], digits: int = 6) -> str:
@@ -185,11 +186,12 @@ def meaning(rows: Sequence[Identity]) -> list[str]:
 
 def chosen_noise(claim: Likelihood, nll: float, x: Tensor, mu: Tensor) -> dict[str, Any]:
     """``best``, the maximum-likelihood noise of these data, and ``cost``, what that of ``claim`` costs more: nats per element."""
-    if not claim.parameters:
+    if len(claim.parameters) == len(claim.design):
         return {}
     try:
         best = claim.refit(x, mu)
     except ReconError:
         return {}
-    least = sum(wide(best.nll(*part)).sum().item() for part in chunks(x, mu)) / x.numel()
+    nlls = [wide(best.nll(*part)) for part in chunks(best, x, mu)]
+    least = sum(part.sum().item() for part in nlls) / sum(part.numel() for part in nlls)
     return {"best": {key: float(value) for key, value in best.parameters.items()}, "cost": nll - least}

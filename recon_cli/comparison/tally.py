@@ -76,7 +76,8 @@ def measure(
     value = loss(x, point)
     of_nll, of_loss = (wide(torch.autograd.grad(side.sum(), point)[0]) for side in (nll, value))
     nll, value = wide(nll.detach()), wide(value.detach())
-    finite = nll.isfinite() & value.isfinite() & of_nll.isfinite() & of_loss.isfinite()
+    moved = (of_nll.isfinite() & of_loss.isfinite()).reshape(*nll.shape, -1).all(dim=-1)
+    finite = nll.isfinite() & value.isfinite() & moved
     excluded = (of_nll == 0) & (of_loss == 0)
     own = loss in claim.losses
     slope = float(claim.losses[loss]) if own else math.nan
@@ -84,7 +85,7 @@ def measure(
         excluded |= slope * of_loss.abs() < torch.finfo(x.dtype).tiny
     ratio = (of_nll / of_loss)[~excluded]
     seen = Tally(
-        elements=x.numel(),
+        elements=nll.numel(),
         nll=nll.sum().item(),
         loss=value.sum().item(),
         cross=(of_nll * of_loss).sum().item(),
@@ -112,8 +113,10 @@ def measure(
     )
 
 
-def chunks(*tensors: Tensor) -> Iterator[list[Tensor]]:
-    """Pieces of tensors of one shape, flat, small enough for the cache."""
-    flat = [tensor.reshape(-1) for tensor in tensors]
-    for start in range(0, len(flat[0]), CHUNK):
-        yield [tensor[start : start + CHUNK] for tensor in flat]
+def chunks(side: Likelihood, x: Tensor, mu: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Pieces of ``x`` and ``mu``, one event after another, small enough for the cache."""
+    event = x.shape[x.ndim - side.event :]
+    points = mu.reshape(-1, *event, *(mu.shape[-1:] if side.head else ()))
+    size = max(1, CHUNK // max(1, points[0].numel()))
+    for start in range(0, len(points), size):
+        yield x.reshape(-1, *event)[start : start + size], points[start : start + size]

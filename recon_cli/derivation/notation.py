@@ -50,6 +50,9 @@ NAMES = {
     "MEAN(loss)": ("MEAN(loss)", r"\mathrm{mean}(\ell)"),
     "BATCHMEAN(loss)": ("BATCHMEAN(loss)", r"\mathrm{batchmean}(\ell)"),
     "sum_{batch} -log p": ("Σ_batch −log p", r"\sum_{\mathrm{batch}} -\log p"),
+    "mu[k]": ("μ_k", r"\mu_k"),
+    "d2/d(var) d(mu)": ("∂²/∂var ∂μ", r"\partial_{\mathrm{var}}\partial_\mu"),
+    "d2/d(mu) d(var)": ("∂²/∂μ ∂var", r"\partial_\mu\partial_{\mathrm{var}}"),
     "ELBO": ("ELBO", r"\mathrm{ELBO}"),
     "constant": ("constant", r"\mathrm{const}"),
     "offset b(x)": ("b(x)", r"b(x)"),
@@ -144,5 +147,11 @@ def terminal(text: str) -> str:
     text = re.sub(r"\b[a-zA-Z]+\b", lambda word: NAMES.get(word[0], (word[0],))[0], text)
     text = re.sub(r"\*\*(?:(\d+)\b(?![.(])|\((-\d+)\))", lambda power: (power[1] or power[2]).translate(POWERS), text)
     text = re.sub(r"\bAbs\(([^()]*)\)", r"|\1|", text)
+    text = re.sub(r"(\w)\[(\w)\]", r"\1_\2", text)
+    for name, sign in (("Sum", "Σ"), ("Product", "Π")):
+        while found := re.search(rf"\b{name}\(", text):
+            end = text.index(", (", found.end())
+            index, _, rest = text[end + 3 :].partition("))")
+            text = f"{text[: found.start()]}{sign}_{index.split(',')[0]} {text[found.end() : end]}{rest}"
     text = re.sub(r"\bsqrt\((\w+)\)", r"√\1", text).replace("sqrt(", "√(")
     return text.replace("**", "^").replace("*", "·").replace("-", "−")

@@ -9,30 +9,31 @@ and offset and gap are what is left. Nothing here is taken from the likelihood's
 
 from __future__ import annotations
 
-import dataclasses
-import math
 from dataclasses import dataclass
 from typing import Any
 
 import sympy
 from sympy import Expr, Symbol
 
+from recon_cli.derivation.words import AWAY, Odds, Words, halves, same, words
 from recon_cli.likelihood import Likelihood
 from recon_cli.losses import Loss
-from recon_cli.regions import Interval
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The same of vectors of any length, as people read it; of numbers, as it was proved."""
+
+    nll: Expr
+    loss: Expr
+    offset: Expr
 
 
 @dataclass(frozen=True)
 class Proof:
-    """-log density = slope * loss + offset + gap, as sympy expressions in ``x``, ``mu`` and the noise.
+    """-log density = slope * loss + offset + gap, as sympy expressions in the words' symbols."""
 
-    side is the likelihood with symbols for its noise.
-    """
-
-    side: Likelihood
-    x: Symbol
-    mu: Symbol
-    noise: dict[str, Symbol]
+    words: Words
     density: Expr
     loss: Expr
     nll: Expr
@@ -40,43 +41,93 @@ class Proof:
     offset: Expr
     gap: Expr
     odds: Odds
+    shown: Shown
+
+    @property
+    def side(self) -> Likelihood:
+        """The likelihood with symbols for its noise."""
+        return self.words.side
+
+    @property
+    def x(self) -> Symbol:
+        """The data; of a vector, the first component."""
+        return self.words.xs[0]
+
+    @property
+    def mu(self) -> Symbol:
+        """The mean; of a vector, the first component."""
+        return self.words.mus[0]
+
+    @property
+    def noise(self) -> dict[str, Symbol]:
+        """The parameters' symbols by name."""
+        return self.words.noise
 
     def undoes(self, nll: Expr) -> bool:
         """Whether e^nll undoes the density: their product is one."""
+        if isinstance(self.density, sympy.Piecewise):
+            return vanishes(sympy.log(self.density) + nll)
         whole = self.odds.enter(self.density) * sympy.exp(sympy.expand(self.odds.enter(nll)))
         return same(opened(whole, self.x, self.odds.symbol), 1)
 
     @property
     def exact(self) -> bool:
         """Whether the loss is the likelihood's, with nothing left that depends on mu."""
-        return self.gap == 0 and not self.slope.free_symbols & {self.x, self.mu}
+        return self.gap == 0 and self.constant
+
+    @property
+    def constant(self) -> bool:
+        """Whether the slope depends on neither x nor mu."""
+        return not self.slope.free_symbols & {*self.words.xs, *self.words.mus}
 
     @property
     def holds(self) -> bool:
-        """Whether slope, offset and gap put together give back the density."""
-        return self.undoes(self.nll) and not self.slope.free_symbols & {self.x, self.mu}
+        """Whether slope, offset and gap put together give back the density, each of what it may depend on."""
+        alone = not self.offset.free_symbols & {*self.words.mus} and not self.gap.free_symbols & {*self.words.xs}
+        return self.undoes(self.nll) and self.constant and alone
 
 
 def prove(likelihood: type[Likelihood], loss: Loss | None = None) -> Proof:
     """Derive slope, offset and gap of ``loss`` (the likelihood's own, if not given)."""
-    x, mu = symbol("x", likelihood.support), symbol("mu", likelihood.domain)
-    noise = {field.name: symbol(field.name, field.metadata["domain"]) for field in dataclasses.fields(likelihood)}
-    names = {"x": x, "mu": mu, **noise}
-    density = sympy.sympify(likelihood.density, locals=names)
-    side = likelihood(**noise)  # type: ignore[arg-type]
-    loss = loss or side.loss
-    own = {name: sympy.nsimplify(value) for name, value in loss.parameters.items()}
-    cost = sympy.sympify(loss.formula, locals={**names, **own})
-    odds = Odds(mu, likelihood.domain)
+    known = words(likelihood)
+    loss = loss or known.side.loss
+    density, cost = known.read(likelihood.density), known.read(loss.formula, loss)
+    odds = Odds(known.mus[0], known.side.domain)
     inner, price = odds.enter(density), odds.enter(cost)
-    slope = ratio(-sympy.log(inner), price, x, odds.symbol)
-    rest = opened(inner * sympy.exp(sympy.expand(slope * price)), x, odds.symbol)
-    constant, varying = rest.as_independent(odds.symbol, as_Add=False)
+    x, mus = known.xs[0], (odds.symbol, *known.mus[1:])
+    if isinstance(density, sympy.Piecewise) and vanishes(sympy.log(density) + cost):
+        slope, rest = sympy.Integer(1), sympy.Integer(1)  # the loss is the nll itself
+    else:
+        slope = ratio(-sympy.log(inner), price, x, odds.symbol)
+        rest = opened(inner * sympy.exp(sympy.expand(slope * price)), x, odds.symbol)
+    constant, varying = rest.as_independent(*mus, as_Add=False)
     offset = tidy(sympy.expand_log(-sympy.log(constant), force=True))
     gap = -sympy.log(odds.leave(varying))
     slope = odds.leave(slope)
     nll = slope * cost + offset + gap
-    return Proof(side, x, mu, noise, density, cost, nll, slope, offset, gap, odds)
+    shown = Shown(nll, cost, offset)
+    if known.side.event:
+        whole = known.general(loss.formula, loss)
+        beside = in_sums(known.general(likelihood.density)) * sympy.exp(slope * whole)
+        left = tidy(sympy.expand_log(-sympy.log(beside), force=True))
+        shown = Shown(slope * whole + left, whole, left)
+    return Proof(known, density, cost, nll, slope, offset, gap, odds, shown)
+
+
+def in_sums(expression: Expr) -> Expr:
+    """Products as exponentials of sums of logarithms."""
+
+    def summed(part: Any) -> Expr:
+        return sympy.exp(sympy.Sum(sympy.expand_log(sympy.log(part.function), force=True), *part.limits))
+
+    return expression.replace(sympy.Product, lambda *args: summed(sympy.Product(*args)))
+
+
+def vanishes(expression: Expr) -> bool:
+    """Whether an expression is zero on every piece of it."""
+    folded = sympy.piecewise_fold(expression)
+    pieces = [piece for piece, _ in folded.args] if isinstance(folded, sympy.Piecewise) else [folded]
+    return all(same(sympy.expand_log(piece, force=True), 0) for piece in pieces)
 
 
 def ratio(nll: Expr, cost: Expr, x: Symbol, mu: Symbol) -> Expr:
@@ -89,14 +140,6 @@ def ratio(nll: Expr, cost: Expr, x: Symbol, mu: Symbol) -> Expr:
     return sympy.simplify(sympy.diff(by_mu[0], x) / sympy.diff(by_mu[1], x))
 
 
-AWAY = Symbol("t", positive=True)
-
-
-def halves(expression: Expr, x: Symbol, mu: Symbol) -> list[Expr]:
-    """An expression at x = mu + t and at x = mu - t, t > 0, where every |x - mu| opens."""
-    return [sympy.piecewise_fold(expression.subs(x, mu + sign * AWAY).doit()) for sign in (1, -1)]
-
-
 def opened(expression: Expr, x: Symbol, mu: Symbol) -> Expr:
     """A product of powers and exponentials with what cancels cancelled; on a line, on both sides of mu."""
     found = sympy.powsimp(expression)
@@ -107,78 +150,12 @@ def opened(expression: Expr, x: Symbol, mu: Symbol) -> Expr:
     return sympy.simplify(found) if found.has(x) else found
 
 
-@dataclass(frozen=True)
-class Odds:
-    """A mean in (0, 1) as t/(1 + t) with odds t > 0, where logarithms and powers open; any other as it is."""
-
-    mu: Symbol
-    domain: Interval
-
-    @property
-    def symbol(self) -> Symbol:
-        """What stands for mu inside."""
-        return Symbol("t", positive=True) if self.bounded else self.mu
-
-    @property
-    def bounded(self) -> bool:
-        """Whether mu is a share."""
-        return (self.domain.low, self.domain.high) == (0, 1)
-
-    def enter(self, expression: Expr) -> Expr:
-        """An expression in mu as one in t, its logarithms and powers opened."""
-        if not self.bounded:
-            return expression
-        inside = expression.subs(self.mu, self.symbol / (1 + self.symbol))
-        inside = inside.replace(
-            lambda part: part.is_Function or part.is_Pow or part.is_Add,
-            lambda part: part.func(*(sympy.cancel(argument) for argument in part.args)),
-        )
-        return sympy.powsimp(sympy.expand_power_base(sympy.expand_log(inside, force=True), force=True))
-
-    def leave(self, expression: Expr) -> Expr:
-        """And back."""
-        if not self.bounded:
-            return expression
-        odds, logit = self.mu / (1 - self.mu), sympy.Dummy("logit")
-        opened = sympy.expand_log(expression, force=True).subs(sympy.log(self.symbol), logit)
-        return sympy.factor(sympy.cancel(opened.subs(self.symbol, odds))).subs(logit, sympy.log(odds))
-
-
-def symbol(name: str, lies: Interval) -> Symbol:
-    """A symbol that knows its sign."""
-    if lies.low >= 0:
-        return Symbol(name, nonnegative=True) if name == "x" else Symbol(name, positive=True)
-    return Symbol(name, real=True)
-
-
 def tidy(expression: Expr) -> Expr:
     """Constants as people write them: log(2 pi) whole."""
     return expression.subs(sympy.log(sympy.pi), sympy.log(2 * sympy.pi) - sympy.log(2))
-
-
-def total(density: Expr, x: Symbol, odds: Odds, support: Interval) -> Expr:
-    """The density added up over the support: 1 if it is one. A line is split at mu, where densities bend."""
-    if support.whole:
-        last = int(support.high) if math.isfinite(support.high) else sympy.oo
-        return sympy.simplify(sympy.summation(density, (x, int(support.low), last)))
-    if support.low == -math.inf:
-        sides = (sympy.simplify(half) for half in halves(density, x, odds.mu))
-        added = sympy.simplify(sum(sympy.integrate(side, (AWAY, 0, sympy.oo)) for side in sides))
-        while isinstance(added, sympy.Piecewise) and isinstance(added.args[0].cond, sympy.Ne):
-            added = added.args[0].expr  # but for single points, where sympy divides by zero
-        return added
-    found = sympy.integrate(odds.enter(density), (x, sympy.Rational(support.low), sympy.Rational(support.high)))
-    while isinstance(found, sympy.Piecewise):
-        found = found.args[0].expr
-    return odds.leave(sympy.simplify(found))
 
 
 def agree(left: Expr, right: Expr, x: Symbol, mu: Expr) -> bool:
     """Whether two expressions are equal; on a line, on both sides of mu."""
     sides = halves(left - right, x, mu) if x.is_nonnegative is None else [left - right]
     return all(same(side, 0) for side in sides)
-
-
-def same(left: Any, right: Any) -> bool:
-    """Whether two expressions are equal."""
-    return sympy.simplify(left - right) == 0

@@ -12,10 +12,12 @@ from sympy import Symbol
 
 from recon_cli import likelihoods
 from recon_cli.derivation.notation import formula, written
-from recon_cli.derivation.proof import Proof, agree, prove, same, symbol, total
+from recon_cli.derivation.proof import Proof, agree, prove
+from recon_cli.derivation.whole import total
+from recon_cli.derivation.words import COMPONENTS, same, words
 from recon_cli.likelihood import Likelihood
 from recon_cli.losses import REDUCTIONS, Loss
-from recon_cli.regions import SHARE
+from recon_cli.regions import SHARE, Circle, Lattice, Outputs, Sphere
 from recon_cli.report import Formula
 
 
@@ -47,6 +49,7 @@ def steps(kind: type[Likelihood], proof: Proof, values: Mapping[str, float], sha
         yield adam()
         yield tradeoff(proof, values)
     yield from (misprint(text, kind, proof) for text in kind.misprints)
+    yield from (impostor(loss, proof) for loss in kind.impostors)
     if kind.relaxation:
         yield grey_levels(kind, proof)
 
@@ -82,27 +85,61 @@ def expectation() -> Step:
 
 def choice(kind: type[Likelihood], proof: Proof) -> Step:
     """The decoder's raw output, through the link, reaches every allowed mean and no other."""
-    raw = Symbol("r", real=True)
-    mean = sympy.sympify(kind.link.formula, locals={"r": raw})
-    ends = tuple(sympy.limit(mean, raw, side) for side in (-sympy.oo, sympy.oo))
+    side = proof.side
+    head = side.head or ("mu",)
+    shown, reached = zip(*links(side), strict=True)
+    parts = [
+        part
+        for name, mean in zip(head, shown, strict=True)
+        for part in (", ", f"{name}[k]" * bool(side.event) or name, " = ", mean)
+    ]
     noise = "".join(f", {name} constant" for name in proof.noise)
+    where = str(side.domain) if side.head else f"mu in {side.domain}"
     return Step(
-        formula("p(x|z)", " = ", "p(x|mu)", ", ", "mu", " = ", mean.subs(raw, Symbol("decoder(z)"))),
-        f"Choose p: {kind.name}{f' ({kind.source})' if kind.source else ''}, the decoder giving mu{noise}. "
-        f"x lies in {kind.support}, mu in {kind.domain}.",
-        ends == (kind.domain.low, kind.domain.high) and bool(sympy.diff(mean, raw).is_positive),
+        formula("p(x|z)", " = ", "p(x|mu)", *parts),
+        f"Choose p: {kind.name}{f' ({kind.source})' if kind.source else ''}, the decoder giving {' and '.join(head)}{noise}. "
+        f"x lies in {side.support}, {where}.",
+        all(reached),
     )
+
+
+def links(side: Likelihood) -> Iterator[tuple[Any, bool]]:
+    """What the link makes of the decoder's raw outputs r, s, ..., and whether that reaches the domain and nothing else."""
+    if side.event:
+        raw = sympy.symbols(f"r_1:{COMPONENTS + 1}", real=True)
+        text, names = side.link.formula, dict(zip("jkK", sympy.symbols("j k K", integer=True, positive=True), strict=True))
+        whole = sympy.sympify(text, locals={**names, "r": sympy.IndexedBase("r")})
+        parts = [
+            whole.subs(names["k"], k).subs(names["K"], COMPONENTS).doit().replace(
+                lambda part: isinstance(part, sympy.Indexed), lambda part: raw[int(part.indices[0]) - 1]
+            )
+            for k in range(1, COMPONENTS + 1)
+        ]  # fmt: skip
+        powers = 2 if isinstance(side.domain, Sphere) else 1
+        good = same(sum(part**powers for part in parts), 1) and (powers == 2 or all(part.is_positive for part in parts))
+        yield whole, good
+        return
+    regions = [region for _, region in side.domain.parts] if isinstance(side.domain, Outputs) else [side.domain]
+    for name, text, region in zip("rs", side.link.formula.split(", "), regions, strict=False):
+        raw = Symbol(name, real=True)
+        mean = sympy.sympify(text, locals={name: raw, **side.parameters})
+        ends = tuple(sympy.limit(mean, raw, end) for end in (-sympy.oo, sympy.oo))
+        whole_line = ends == (-sympy.oo, sympy.oo) and isinstance(region, Circle)
+        good = (whole_line or ends == (region.low, region.high)) and bool(sympy.diff(mean, raw).is_positive)
+        yield mean.subs(raw, Symbol("decoder(z)")), good
 
 
 def density(kind: type[Likelihood], proof: Proof) -> Step:
     """The density adds up to one."""
-    names = {"x": proof.x, "mu": proof.mu, **proof.noise}
     shares = [field.name for field in dataclasses.fields(kind) if field.metadata["domain"] == SHARE]
     opening = {proof.noise[name]: 1 / (1 + Symbol(f"k_{name}", positive=True)) for name in shares}
-    added = total(proof.density.subs(opening), proof.x, proof.odds, kind.support)
+    added, proved = total(proof.density.subs(opening), proof.words, proof.odds, proof.side.support)
+    how = "" if proved else " By number: to 25 digits, at several choices of each."
+    if proof.side.event:
+        how = f" Proved for {COMPONENTS} components, as all that follows; each further one is the same term again."
     return Step(
-        formula("p(x|mu)", " = ", written(kind.density, names), ", ", _whole(kind), " = ", added),
-        f"Its density: it adds up to one whatever {', '.join(['mu', *proof.noise])}.",
+        formula("p(x|mu)", " = ", written(kind.density, proof.words.names), ", ", _whole(proof), " = ", added),
+        f"Its density: it adds up to one whatever {', '.join([*(proof.side.head or ['mu']), *proof.noise])}.{how}",
         same(added, 1),
     )
 
@@ -110,7 +147,7 @@ def density(kind: type[Likelihood], proof: Proof) -> Step:
 def logarithm(proof: Proof) -> Step:
     """Exponentiating the negative gives the density back."""
     return Step(
-        formula("-log p(x|mu)", " = ", proof.nll),
+        formula("-log p(x|mu)", " = ", proof.shown.nll),
         "The logarithm, and the sign: a cost in nats, to be minimised.",
         proof.undoes(proof.nll),
     )
@@ -131,9 +168,9 @@ def slope(proof: Proof, values: Mapping[str, float]) -> Step:
     claimed = sympy.nsimplify(proof.side.slope)
     return Step(
         formula("slope a", " = ", "(d2 nll/dx dmu)/(d2 loss/dx dmu)", " = ", *_with_value(proof.slope, values)),
-        f"Against {proof.side.loss.name}, {formula(proof.loss).unicode}: differentiating by x and mu (where it bends, in the "
-        "sense of distributions) leaves nothing that depends on one of them alone, and the ratio is constant.",
-        not proof.slope.free_symbols & {proof.x, proof.mu} and same(claimed, proof.slope),
+        f"Against {proof.side.loss.name}, {formula(proof.shown.loss).unicode}: differentiating by x and mu (where it bends, in "
+        "the sense of distributions) leaves nothing that depends on one of them alone, and the ratio is constant.",
+        proof.constant and same(claimed, proof.slope),
     )
 
 
@@ -141,10 +178,10 @@ def dropped(proof: Proof, values: Mapping[str, float]) -> Step:
     """What is left without mu."""
     rest = (", ", "gap c(mu)", " = ", proof.gap)
     return Step(
-        formula("offset b(x)", " = ", *_with_value(proof.offset, values), *rest),
+        formula("offset b(x)", " = ", *_with_value(proof.shown.offset, values), *rest),
         "What is left of -log p - a·loss. b does not depend on mu, so it moves no gradient and may be dropped"
         + ("; c, what may not be dropped, is zero." if proof.gap == 0 else "."),
-        same(sympy.diff(proof.offset, proof.mu), 0) and proof.holds,
+        all(same(sympy.diff(proof.offset, mu), 0) for mu in proof.words.mus) and proof.holds,
     )
 
 
@@ -231,7 +268,7 @@ def tradeoff(proof: Proof, values: Mapping[str, float]) -> Step:
     beta, kl = sympy.symbols("beta KL", positive=True)
     half = sympy.nsimplify(proof.side.loss.convention)
     weighted = half * proof.loss + beta * kl
-    cost = formula(half * proof.loss, " + ", beta, "*", "KL")
+    cost = formula(half * proof.shown.loss, " + ", beta, "*", "KL")
     if not proof.noise:
         elbo = proof.nll - proof.offset + kl
         return Step(
@@ -254,21 +291,36 @@ def tradeoff(proof: Proof, values: Mapping[str, float]) -> Step:
 
 def misprint(text: str, kind: type[Likelihood], proof: Proof) -> Step:
     """A density as printed somewhere, put through the same check as the right one."""
-    names = {"x": proof.x, "mu": proof.mu, **proof.noise}
-    added = total(sympy.sympify(text, locals=names), proof.x, proof.odds, kind.support)
+    added, _ = total(proof.words.read(text), proof.words, proof.odds, proof.side.support)
     return Step(
-        formula("p(x|mu)", " = ", written(text, names), ", ", _whole(kind), " = ", added),
+        formula("p(x|mu)", " = ", written(text, proof.words.names), ", ", _whole(proof), " = ", added),
         "A misprint met in an answer that many have read, put through the same check: it is no density, "
         + ("its integral diverges." if added == sympy.oo else "it does not add up to one."),
         same(added, 1),
     )
 
 
+def impostor(loss: Loss, proof: Proof) -> Step:
+    """A loss whose gradients, what it holds constant held, are those of no function: they have a curl."""
+    mean, other = proof.words.mus
+    held = {symbol: Symbol(f"held_{symbol.name}", positive=True) for symbol in (mean, other)}
+    stopped = sympy.Function("stop")
+    cost = proof.words.general(loss.formula, loss, stop=stopped)
+    frozen = cost.replace(stopped, lambda part: held[part])
+    by_mean, by_other = (sympy.diff(frozen, part).subs({value: key for key, value in held.items()}) for part in (mean, other))
+    curl = sympy.simplify(sympy.diff(by_mean, other) - sympy.diff(by_other, mean))
+    return Step(
+        formula("d2/d(var) d(mu)", " - ", "d2/d(mu) d(var)", " = ", curl, " != ", 0),
+        f"{loss.name} is no likelihood's loss: {loss.reason}: the two mixed derivatives of a function would be equal.",
+        not same(curl, 0),
+    )
+
+
 def grey_levels(kind: type[Likelihood], proof: Proof) -> Step:
     """Between the allowed values the expression needs a normaliser that depends on mu."""
     relaxed = likelihoods.find(kind.relaxation or "")
-    x = symbol("x", relaxed.support)
-    missing = total(proof.density.subs(proof.x, x), x, proof.odds, relaxed.support)
+    known = words(relaxed)
+    missing, _ = total(proof.density.subs(proof.x, known.xs[0]), known, proof.odds, relaxed.support)
     gap = sympy.log(missing)
     other = prove(relaxed)
     return Step(
@@ -285,8 +337,9 @@ def _called(loss: Loss) -> str:
     return f"what F.{loss.torch} does by default" if from_torch else f"{loss.torch}, then .mean()"
 
 
-def _whole(kind: type[Likelihood]) -> str:
-    return "sum p" if kind.support.whole else "integral p dx"
+def _whole(proof: Proof) -> str:
+    support = proof.side.support
+    return "sum p" if support.whole or isinstance(support, Lattice) else "integral p dx"
 
 
 def _number(expression: Any, values: Mapping[str, float]) -> float | None:

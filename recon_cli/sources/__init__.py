@@ -180,7 +180,7 @@ def pair(data: str, recon: str, *, seed: int = 0, binarize: str | None = None, f
     about = source.describe() or f"{data}: {len(whole):,} samples of shape {spell(whole.shape[1:])}"
     if not isinstance(other, Reconstruction):
         mu = numbers(other.read(), recon)
-        if mu.shape != whole.shape:
+        if len(mu) != len(whole):
             raise shapes_differ(whole.shape, mu.shape)
         return Pair(whole, mu, False, f"{about}; reconstructions from {recon}.", named)
     train, x = split(whole, fraction, data)
