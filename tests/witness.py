@@ -1,34 +1,49 @@
 """The independent witness: a likelihood's density, as text, evaluated by mpmath at sixty digits.
 
-Nothing here calls a likelihood's own code.
+Nothing here calls a likelihood's own code. Where ``x`` is a vector, or the decoder gives several numbers for
+an element, they are lists; a vector on the sphere stands for its direction.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import mpmath
 import sympy
+from sympy import IndexedBase
 
 from recon_cli.likelihood import Likelihood
 from recon_cli.losses import Loss
-from recon_cli.regions import Interval
+from recon_cli.regions import Circle, Lattice, Simplex, Sphere
 
 mpmath.mp.dps = 60
 NOTHING = mpmath.mpf(10) ** -35
 NUDGE = mpmath.mpf(10) ** -22
+SIZE = 3  # components of the vectors here
 
 
-def function(expression: Any, *names: str) -> Callable[..., Any]:
-    """A formula, as text or symbols, as a function of exact numbers; at a removable singularity, its limit."""
-    symbols = sympy.symbols(names, real=True)
-    expression = sympy.sympify(expression, locals=dict(zip(names, symbols, strict=True)))
-    compiled = sympy.lambdify(symbols, expression, modules="mpmath")
+def symbols(of: Likelihood | Loss, raw: bool = False) -> tuple[list[Any], list[Any]]:
+    """Symbols for the components of x, and of mu (or of the raw output)."""
+    if of.event:
+        return tuple([sympy.Symbol(f"{name}{k}", real=True) for k in range(SIZE)] for name in ("x", "r" if raw else "mu"))
+    names = of.head or ("mu",)
+    return [sympy.Symbol("x", real=True)], [sympy.Symbol(f"r{i}" if raw else name, real=True) for i, name in enumerate(names)]
+
+
+def flat(*values: Any) -> list[Any]:
+    """Numbers and lists of them, end to end, exactly."""
+    return [mpmath.mpf(part) for value in values for part in (value if isinstance(value, (list, tuple)) else [value])]
+
+
+def function(expression: Any, names: Sequence[Any]) -> Callable[..., Any]:
+    """Symbols as a function of exact numbers; at a removable singularity, its limit."""
+    compiled = sympy.lambdify(names, expression, modules="mpmath", cse=True)
 
     def exact(*values: Any) -> Any:
-        point = [mpmath.mpf(value) for value in values]
+        point = flat(*values)
         try:
             return compiled(*point)
         except (ZeroDivisionError, ValueError):
@@ -37,52 +52,104 @@ def function(expression: Any, *names: str) -> Callable[..., Any]:
     return exact
 
 
-def formula(text: str, of: Likelihood | Loss, raw: bool) -> Any:
+def formula(text: str, of: Likelihood | Loss, raw: bool = False) -> Any:
     """A formula in x and mu, the numbers of ``of`` put in exactly, mu as the link of a raw output where ``raw``."""
-    x, mu, r = sympy.symbols("x mu r", real=True)
-    numbers = {name: exactly(value) for name, value in of.parameters.items()}
-    expression = sympy.sympify(text, locals={"x": x, "mu": mu, **numbers})
-    return expression.subs(mu, sympy.sympify(of.link.formula, locals={"r": r})) if raw else expression
+    xs, mus = symbols(of, raw)
+    if raw:
+        mus = linked(of, mus)
+    if isinstance(of.domain, Sphere):
+        xs, mus = ([part / sympy.sqrt(sum(each**2 for each in vector)) for part in vector] for vector in (xs, mus))
+    words = {name: exactly(value) for name, value in of.parameters.items()}
+    words |= dict(zip("jk", sympy.symbols("j k", integer=True), strict=True)) | {"K": sympy.Integer(SIZE)}
+    if not of.event:
+        return sympy.sympify(text, locals={**words, "x": xs[0], **dict(zip(of.head or ("mu",), mus, strict=True))})
+    whole = sympy.sympify(text, locals={**words, "x": IndexedBase("x"), "mu": IndexedBase("mu")}).doit()
+    return components(whole, x=xs, mu=mus)
+
+
+def components(expression: Any, **vectors: Sequence[Any]) -> Any:
+    """``x[2]`` as the second of the vector called x."""
+    return expression.replace(
+        lambda part: isinstance(part, sympy.Indexed), lambda part: vectors[part.base.name][int(part.indices[0]) - 1]
+    )
+
+
+def linked(of: Likelihood | Loss, raw: Sequence[Any]) -> list[Any]:
+    """What the decoder gives, by the link, from symbols of its raw output."""
+    if not of.event:
+        numbers = {name: exactly(value) for name, value in of.parameters.items()}
+        names = dict(zip("rs", raw, strict=False)) | numbers
+        return [sympy.sympify(text, locals=names) for text in of.link.formula.split(", ")]
+    if of.link.formula == "r":
+        return [*raw]
+    j, k, size = sympy.symbols("j k K", integer=True, positive=True)
+    whole = sympy.sympify(of.link.formula, locals={"j": j, "k": k, "K": size, "r": IndexedBase("r")})
+    return [components(whole.subs({k: i + 1, size: SIZE}).doit(), r=raw) for i in range(SIZE)]
 
 
 def exactly(value: float) -> Any:
     """The rational number that a float is."""
-    return sympy.Rational(*value.as_integer_ratio())
+    return sympy.Rational(*float(value).as_integer_ratio())
 
 
+def minus_log(likelihood: Likelihood, raw: bool) -> Any:
+    """-log density, in symbols; piece by piece where the density is so."""
+    density = formula(likelihood.density, likelihood, raw)
+    if isinstance(density, sympy.Piecewise):
+        return sympy.Piecewise(*((-sympy.log(value), where) for value, where in density.args))
+    return -sympy.log(density)
+
+
+@functools.lru_cache
 def nll(likelihood: Likelihood, raw: bool = False) -> Callable[[Any, Any], Any]:
     """-log density of (x, mu), or of (x, raw output), at sixty digits."""
-    return function(-sympy.log(formula(likelihood.density, likelihood, raw)), "x", "r" if raw else "mu")
+    xs, mus = symbols(likelihood, raw)
+    return function(minus_log(likelihood, raw), [*xs, *mus])
 
 
-def gradient(likelihood: Likelihood, raw: bool = False) -> Callable[[Any, Any], Any]:
-    """d nll/d mu, or d nll/d raw output, of (x, mu) at sixty digits."""
-    last = sympy.Symbol("r" if raw else "mu", real=True)
-    log = -sympy.log(formula(likelihood.density, likelihood, raw))
-    return function(sympy.diff(log, last), "x", last.name)
+@functools.lru_cache
+def gradient(likelihood: Likelihood, raw: bool = False) -> Callable[[Any, Any], list[Any]]:
+    """d nll/d mu, or d nll/d raw output, of (x, mu) at sixty digits: one number for each that the decoder gives."""
+    xs, mus = symbols(likelihood, raw)
+    log = minus_log(likelihood, raw)
+    parts = [function(sympy.diff(log, last), [*xs, *mus]) for last in mus]
+    return lambda *point: [part(*point) for part in parts]
 
 
+@functools.lru_cache
 def loss(likelihood: Likelihood, times: int = 0) -> Callable[[Any, Any], Any]:
-    """The matching loss's formula, differentiated by mu so many times."""
-    cost = formula(likelihood.loss.formula, likelihood.loss, raw=False)
-    return function(sympy.diff(cost, sympy.Symbol("mu", real=True), times), "x", "mu")
+    """The matching loss's formula, differentiated by mu so many times (the largest, by each number of a vector)."""
+    own = likelihood.loss
+    xs, mus = symbols(likelihood)
+    cost = formula(own.formula, own)
+    parts = [function(sympy.diff(cost, last, times) if times else cost, [*xs, *mus]) for last in (mus if times else mus[:1])]
+    return lambda *point: max((part(*point) for part in parts), key=abs)
 
 
-def total(likelihood: Likelihood, mu: float) -> Any:
-    """The density added up over the support."""
+def total(likelihood: Likelihood, mu: Any) -> Any:
+    """The density added up over the support, at a mean (a list, where that is several numbers)."""
     exact = nll(likelihood)
+    support = likelihood.support
 
     def p(x: Any) -> Any:
         return mpmath.exp(-exact(x, mu))
 
-    support = likelihood.support
     with mpmath.workdps(40):
+        if isinstance(support, Simplex):
+            return mpmath.fsum(p([float(i == k) for i in range(SIZE)]) for k in range(SIZE))
+        if isinstance(support, Sphere):  # a ring at each height t over mu
+            pole = [0.0] * (SIZE - 1) + [1.0]
+            return 2 * mpmath.pi * mpmath.quad(lambda t: mpmath.exp(-exact([mpmath.sqrt(1 - t * t), 0, t], pole)), [-1, 0, 1])
+        if isinstance(support, Circle):
+            return mpmath.quad(p, mpmath.linspace(support.low, mpmath.pi, 17))
+        if isinstance(support, Lattice):
+            return mpmath.fsum(p(mpmath.mpf(k) / int(support.levels - 1)) for k in range(int(support.levels)))
         if support.whole:
-            last = support.high if support.high < mpmath.inf else mpmath.inf
-            return mpmath.nsum(p, [support.low, last])
+            return mpmath.nsum(p, [support.low, support.high])
         noise = [float(value) for value in likelihood.parameters.values()] or [1.0]
         units = [*noise, math.prod(noise)]
-        breaks = sorted({mu + sign * size * value for sign in (-1, 1) for size in (0, 1, 5, 40, 1e3, 1e6) for value in units})
+        middle = flat(mu)[0]
+        breaks = sorted({middle + sign * size * value for sign in (-1, 1) for size in (0, 1, 5, 40, 1e3, 1e6) for value in units})
         low, high = max(support.low, -mpmath.inf), min(support.high, mpmath.inf)
         return mpmath.quad(p, [low, *(point for point in breaks if low < point < high), high])
 
@@ -98,15 +165,3 @@ def off_by(found: Sequence[float], exact: Iterable[Any], eps: float, size: Itera
         float(abs(mpmath.mpf(got) - true) / (eps * max(scale, mpmath.mpf(2) ** -1074)))
         for got, true, scale in zip(found, exact, scales, strict=True)
     ]
-
-
-def inside(interval: Interval) -> list[float]:
-    """Points of an interval: ordinary ones, its ends where they belong, and close to them."""
-    if interval.whole:
-        return [interval.low, 1.0] if interval.high == 1 else [0.0, 1.0, 2.0, 15.0, 16.0, 17.0, 1000.0, 2.0**24, 1e9]
-    if (interval.low, interval.high) == (0, math.inf):
-        return [1e-30, 0.1, 0.5, 1.0, 2.0, 2.5, 16.0, 17.5, 990.0, 2.0**24 + 4, 1e9, 1.5e9]
-    if (interval.low, interval.high) == (0, 1):
-        points = [1e-30, 1e-6, 0.1, 0.25, 0.3, 0.5, 0.5 + 2**-20, 0.7, 0.75, 0.9, 1 - 2**-20]
-        return [0.0, *points, 1.0] if interval.closed else points
-    return [-1e6, -3.0, -0.7, 0.0, 1e-20, 0.1, 0.5, 1.0, 2.5, 1e6]

@@ -223,7 +223,9 @@ def gradients(proof: Proof, values: Mapping[str, float]) -> Step:
     ratio = of_nll / of_loss
     if proof.gap == 0:
         because = "So the gradient of the likelihood is the gradient of the loss, times a constant."
+        others = ((sympy.diff(proof.nll, mu), proof.slope * sympy.diff(proof.loss, mu)) for mu in proof.words.mus[1:])
         parts, good = _with_value(proof.slope, values), agree(ratio, proof.slope, proof.x, t)
+        good = good and all(agree(*pair, proof.x, t) for pair in others)
     else:
         because = "The ratio of the gradients is no constant: no learning rate makes the two equal."
         parts, good = ["not constant"], not same(sympy.diff(ratio, proof.x), 0)

@@ -32,8 +32,8 @@ def kind_or_side(word: str | type[Likelihood] | Likelihood) -> type[Likelihood] 
 
 
 def losses() -> dict[str, type[Loss]]:
-    """Every loss that some likelihood claims, by name and by alias."""
-    kinds = {type(loss) for name in names() for loss in find(name)().losses}
+    """Every loss that some likelihood claims, or that is taken for its own, by name and by alias."""
+    kinds = {type(loss) for name in names() for loss in (*find(name)().losses, *find(name).impostors)}
     return {word: kind for kind in sorted(kinds, key=lambda kind: kind.name) for word in (kind.name, *kind.aliases)}
 
 

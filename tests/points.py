@@ -1,0 +1,90 @@
+"""Where to look: points of every region, ordinary ones, its ends, and those where algorithms change."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+
+from recon_cli.likelihood import Likelihood
+from recon_cli.regions import Circle, Interval, Lattice, Outputs, Simplex, Sphere
+
+DIRECTIONS = [
+    (1.0, 0.0, 0.0),
+    (0.0, 0.0, -1.0),
+    (0.6, 0.8, 0.0),
+    (-0.6, 0.0, 0.8),
+    (2 / 3, 2 / 3, 1 / 3),
+    (0.6, 0.8, 1e-9),
+    (-1.0, 0.0, 0.0),
+]
+SHARES = [(0.2, 0.3, 0.5), (0.5, 0.5, 1e-30), (1e-9, 1e-6, 1 - 1e-6 - 1e-9), (0.0, 0.25, 0.75), (1 - 2**-20, 2**-21, 2**-21)]
+
+
+def inside(region: Interval) -> list[Any]:
+    """Points of a region: ordinary ones, its ends where they belong, and close to them."""
+    if isinstance(region, Sphere):
+        return DIRECTIONS
+    if isinstance(region, Simplex):
+        return [(1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)] if region.whole else SHARES
+    if isinstance(region, Outputs):
+        return [(mean, var) for mean in (-3.0, 0.0, 0.1, 2.5, 1e6) for var in (1e-12, 1e-6, 0.04, 1.0, 2.5, 1e9)]
+    if isinstance(region, Circle):
+        return [-3.0, -0.7, 0.0, 1e-20, 0.1, 0.5, 2.5, 3.14, 6.2, 1e6]
+    if isinstance(region, Lattice):
+        last = int(region.levels - 1)
+        return [k / last for k in sorted({0, 1, last // 2, last - 1, last})]
+    if region.whole and region.high < math.inf:
+        return [float(k) for k in sorted({0, 1, int(region.high) // 2, int(region.high) - 1, int(region.high)})]
+    if region.whole:
+        return [0.0, 1.0, 2.0, 15.0, 16.0, 17.0, 1000.0, 2.0**24, 1e9]
+    if (region.low, region.high) == (0, math.inf):
+        return [1e-30, 0.1, 0.5, 1.0, 2.0, 2.5, 16.0, 17.5, 990.0, 2.0**24 + 4, 1e9, 1.5e9]
+    if region.low == 0:
+        points = [1e-30, 1e-6, 0.1, 0.25, 0.3, 0.5, 0.5 + 2**-20, 0.7, 0.75, 0.9, 1 - 2**-20]
+        points = [point * region.high for point in points]
+        return [0.0, *points, region.high] if region.closed else points
+    return [-1e6, -3.0, -0.7, 0.0, 1e-20, 0.1, 0.5, 1.0, 2.5, 1e6]
+
+
+def possible(side: Likelihood, x: torch.Tensor, mu: torch.Tensor) -> torch.Tensor:
+    """Whether the density at each x is positive: not where a mean at an end rules it out."""
+    if isinstance(side.domain, Simplex):
+        return (x * mu).sum(dim=-1) > 0
+    if side.head or side.event:
+        return torch.ones(len(x), dtype=torch.bool)
+    return ~(((mu == side.domain.low) | (mu == side.domain.high)) & (x != mu))
+
+
+def raw_points(side: Likelihood) -> list[Any]:
+    """Raw outputs: of both signs, near zero, and far out."""
+    if side.event:
+        return [(0.3, -0.2, 1.0), (0.0, 0.0, 1e-9), (30.0, -30.0, 1.9), (-7.3, 0.4, 0.4), (1e-9, 2.0, 40.0), (250.0, 0.5, -300.0)]
+    if side.head:
+        return [(mean, level) for mean in (-2.0, 0.0, 0.3, 30.0) for level in (-30.0, -1.0, 0.0, 1e-9, 2.1, 30.0)]
+    return [-30.0, -7.3, -2.0, -0.4, 0.0, 1e-9, 0.3, 1.9, 2.1, 8.0, 30.0]
+
+
+def mean(side: Likelihood, where: float) -> Any:
+    """What the decoder gives for one event: a mean at a share of the way, of this likelihood's shape."""
+    if isinstance(side.domain, Sphere):
+        return (2 / 3, 2 / 3, 1 / 3) if where > 0.4 else (0.6, 0.0, -0.8)
+    if isinstance(side.domain, Simplex):
+        return (where, (1 - where) / 3, 1 - where - (1 - where) / 3)
+    if side.head:
+        return (where, 0.7)
+    bounded = type(side.domain) is Interval and math.isfinite(side.domain.high)
+    return where * side.domain.high if bounded else where
+
+
+def ordinary(side: Likelihood, dtype: torch.dtype = torch.float64) -> tuple[torch.Tensor, torch.Tensor]:
+    """Four plain events, and what the decoder gave for them."""
+    if isinstance(side.support, (Simplex, Sphere)):
+        some = inside(side.support)
+        x = [some[i % len(some)] for i in (1, 2, 0, 1)]
+    else:
+        high = side.support.high if type(side.support) is Interval and side.support.whole else 1.0
+        x = [0.0, min(high, 1.0), min(high, 1.0), 0.0]
+    mus = [mean(side, where) for where in (0.21, 0.33, 0.58, 0.83)]
+    return torch.tensor(x, dtype=dtype), torch.tensor(mus, dtype=dtype)
