@@ -28,6 +28,7 @@ class Interval:
     whole: bool = False
 
     unit: ClassVar[str] = "values"
+    kept: ClassVar[str] = ", a thousandth from its ends"
     way_out: ClassVar[str] = "Scale the values, or choose a likelihood for real numbers (gaussian, laplace)."
 
     def contains(self, value: Any) -> Any:
@@ -46,6 +47,10 @@ class Interval:
 
         margin = width * max(1e-3, 4 * torch.finfo(values.dtype).eps)
         return values.clamp(self.low + margin, self.high - margin)
+
+    def unit_of(self, values: Tensor) -> Tensor | float:
+        """What a derivative by each of ``values`` is multiplied with before it is set beside others: 1, unless overridden."""
+        return 1.0
 
     def found(self, values: Tensor, bad: Tensor) -> str:
         """What ``values`` are instead, where some are ``bad``, for an error."""
@@ -116,6 +121,7 @@ class Sphere(Interval):
     high: float = 1.0
 
     unit: ClassVar[str] = "vectors"
+    kept: ClassVar[str] = ", each divided by its length"
     way_out: ClassVar[str] = "Divide each vector by its length."
 
     def contains(self, value: Any) -> Any:
@@ -151,6 +157,7 @@ class Simplex(Interval):
     high: float = 1.0
 
     unit: ClassVar[str] = "vectors"
+    kept: ClassVar[str] = ", none below a thousandth, divided by their sum"
     way_out: ClassVar[str] = "Give a vector for each event: one-hot for the data (or whole-number labels), softmax for the means."
 
     def contains(self, value: Any) -> Any:
@@ -189,6 +196,14 @@ class Outputs(Interval):
 
     def keep(self, values: Tensor) -> Tensor:
         return values
+
+    def unit_of(self, values: Tensor) -> Tensor | float:
+        """Of positive numbers the number itself: a derivative by the logarithm."""
+        import torch
+
+        numbers = [values[..., i] for i in range(len(self.parts))]
+        scales = [region.low == 0 for _, region in self.parts]
+        return torch.stack([n if scale else torch.ones_like(n) for n, scale in zip(numbers, scales, strict=True)], dim=-1)
 
     def found(self, values: Tensor, bad: Tensor) -> str:
         first = first_of(bad)

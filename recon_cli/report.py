@@ -45,6 +45,8 @@ class Table:
         ``"grid"``, or ``"steps"`` for numbered statements with their reasons.
     most
         on a terminal, at most this many rows, evenly spread (every other format has all of them).
+    wrong
+        the word for a statement that does not check, among steps.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Table:
     title: str = ""
     layout: str = "grid"
     most: int | None = None
+    wrong: str = "refuted"
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,11 @@ from recon_cli import options
 @options.likelihood
 @options.sigmas
 @click.option("--loss", type=options.LossWord(), metavar="NAME", help="Set against this loss instead of the likelihood's own.")
+@click.option("--all", "everything", is_flag=True, help="Every likelihood; of those that the data rule out, why.")
+@click.option(
+    "--against", type=click.Choice(["torch", "scipy"]),
+    help="Each nll beside the library calls that people write for it: how far apart, and why.",
+)  # fmt: skip
 @options.data
 @click.option(
     "--recon", type=options.SourceWord(), default="pca", show_default="pca:16", metavar="SOURCE",
@@ -24,7 +29,7 @@ from recon_cli import options
 @options.seed
 @options.format
 def command(
-    chosen: Any, sigmas: Any, loss: Any, data: str, recon: str, binarize: str | None,
+    chosen: Any, sigmas: Any, loss: Any, everything: bool, against: str | None, data: str, recon: str, binarize: str | None,
     device: str, dtype: str, seed: int, format: str,
 ) -> None:  # fmt: skip
     """Measure loss and likelihood on real data, values and gradients.
@@ -36,11 +41,13 @@ def command(
       recon compare --sigma 0.5
       recon compare --data x.npy --recon xhat.npy --likelihood laplace:scale=0.1
       recon compare --likelihood gaussian --loss l1
+      recon compare --all
+      recon compare --likelihood bernoulli --binarize threshold --against torch
     """
     from recon_cli.comparison import compare_sources
 
     found = compare_sources(
         data, recon, [*chosen, *options.gaussians(sigmas)],
-        loss=loss, binarize=binarize, device=device, dtype=dtype, seed=seed,
+        loss=loss, everything=everything, against=against, binarize=binarize, device=device, dtype=dtype, seed=seed,
     )  # fmt: skip
     options.show(found.report(), format)

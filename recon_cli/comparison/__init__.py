@@ -1,58 +1,79 @@
 """Is it true here? The identity measured on data: values and gradients, element by element.
 
-``tally`` measures and adds up; ``identity`` says what the sums amount to.
+``cases`` admits data to a likelihood; ``tally`` measures and adds up; ``identity`` says what the sums amount to;
+``against`` sets a library's call beside, and ``changes`` knows what such calls change.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from recon_cli import devices, likelihoods, sources
-from recon_cli.comparison.identity import COLUMNS, Identity, Noise, chosen_noise, identity, meaning, why
+from recon_cli.comparison import against as beside
+from recon_cli.comparison.against import Against
+from recon_cli.comparison.cases import Case, Refused, admit
+from recon_cli.comparison.identity import BRIEF, COLUMNS, Identity, Noise, chosen_noise, identity, meaning, why
 from recon_cli.comparison.tally import SAMPLE, Tally, chunks, measure
 from recon_cli.errors import ReconError
 from recon_cli.likelihood import Likelihood, as_tensor
-from recon_cli.losses import Loss, fitting_shapes
-from recon_cli.regions import check, inside
-from recon_cli.report import Report, Table
+from recon_cli.losses import Loss
+from recon_cli.report import Column, Report, Table
 
-if TYPE_CHECKING:
-    from torch import Tensor
+__all__ = ["Against", "Comparison", "Identity", "Tally", "compare", "compare_sources", "measure"]
 
-__all__ = ["Comparison", "Identity", "Tally", "compare", "compare_sources", "measure"]
+LEFT_OUT = (Column("likelihood", "left out", "*"), Column("why", "why"))
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Rows of the identity table and what they mean. Comparisons add: rows after rows."""
+    """Rows of the identity table and what they mean; or, set against a library, its ``calls``. Comparisons add.
+
+    left_out says of a likelihood why these data are none of its own, where every one was asked for.
+    """
 
     rows: tuple[Identity, ...] = ()
     notes: tuple[str, ...] = ()
+    calls: tuple[Against, ...] = ()
+    left_out: tuple[tuple[str, str], ...] | None = None
 
     def __add__(self, other: Comparison) -> Comparison:
-        return Comparison(self.rows + other.rows, self.notes + other.notes)
+        left = (*self.left_out, *other.left_out) if self.left_out is not None and other.left_out is not None else self.left_out
+        return Comparison(self.rows + other.rows, self.notes + other.notes, self.calls + other.calls, left)
 
     @property
     def holds(self) -> bool:
-        """Whether every row's loss is its likelihood, in value and in gradient."""
-        return all(row.holds for row in self.rows)
+        """Whether every row's loss is its likelihood, in value and in gradient, and every call the density.
+
+        Where every likelihood was asked for, a loss that is known to leave a gap is no surprise.
+        """
+        expected = self.left_out is not None
+        return all(row.holds or (expected and bool(row.gap)) for row in self.rows) and all(call.holds for call in self.calls)
 
     def report(self) -> Report:
         """As ``recon compare`` prints it."""
-        rows = [{column.key: getattr(row, column.key) for column in COLUMNS} for row in self.rows]
+        if self.calls:
+            found = beside.report(self.calls, self.notes)
+            return replace(found, tables=[*found.tables, *self._others()])
+        columns = COLUMNS if self.left_out is None else BRIEF
+        rows = [{column.key: getattr(row, column.key) for column in columns} for row in self.rows]
         groups: dict[tuple[str, str], list[Identity]] = {}
         for row in self.rows:
             groups.setdefault((row.likelihood, row.loss), []).append(row)
-        notes = [*self.notes, *(note for group in groups.values() for note in meaning(group))]
-        if self.holds:
-            one = len(rows) == 1
-            verdict = f"{'holds' if one else f'all {len(rows)} hold'}: {'the' if one else 'each'} loss is the likelihood "
-            verdict += "up to its slope and a constant in mu"
-        else:
-            verdict = "refuted: " + "; ".join(why(row) for row in self.rows if not row.holds)
-        return Report("compare", [Table("identity", COLUMNS, rows)], notes, verdict, self.holds)
+        said = [note for group in groups.values() for note in meaning(group)] if self.left_out is None else []
+        good, one = sum(row.holds for row in self.rows), len(rows) == 1
+        each = f"{'the' if one else 'each'} loss is the likelihood up to its slope and a constant in mu"
+        verdict = f"{'holds' if one else f'all {len(rows)} hold'}: {each}"
+        if good < len(rows):
+            verdict = "refuted: " if not self.holds else f"{good} of {len(rows)} hold, the others as they must not: "
+            verdict += "; ".join(why(row) for row in self.rows if not row.holds)
+        tables = [Table("identity", columns, rows), *self._others()]
+        return Report("compare", tables, [*self.notes, *said], verdict, self.holds)
+
+    def _others(self) -> list[Table]:
+        rows = [{"likelihood": name, "why": reason} for name, reason in self.left_out or ()]
+        return [Table("left_out", LEFT_OUT, rows)] if rows else []
 
 
 def compare(
@@ -60,6 +81,7 @@ def compare(
     mu: Any,
     *sides: Likelihood | str,
     loss: Loss | str | None = None,
+    against: str | None = None,
     device: str = "auto",
     dtype: str = "auto",
     data: str = "data",
@@ -67,14 +89,18 @@ def compare(
 ) -> Comparison:
     """Measure each likelihood in ``sides`` against its own loss, or against ``loss``, on all of ``x`` and ``mu``.
 
-    Arrays or tensors of one shape, the first axis counting samples. A likelihood or a loss is an object,
-    or a word as on the command line; without one, gaussian. ``data`` names them in the result.
+    Arrays or tensors of one shape, the first axis counting samples; for a categorical ``x`` may be labels, for
+    a decoder that gives several numbers an element they are a last axis of ``mu``. A likelihood or a loss is an
+    object, or a word as on the command line; without one, gaussian. ``data`` names them in the result.
     ``clip`` keeps means that are outside a likelihood's domain just inside it, and says how many.
+
+    against
+        ``torch`` or ``scipy``: instead, each nll beside the library calls that people write for it.
 
     A likelihood that has a relaxation (bernoulli on grey levels) is measured as that, because its own
     expression is no density there; the row does not hold, and says by how much.
 
-    Raises ReconError for shapes that differ, values outside the support or domain, and a device that
+    Raises ReconError for shapes that do not fit, values outside the support or domain, and a device that
     is not there.
 
     >>> from recon_cli.likelihoods.gaussian import Gaussian
@@ -87,7 +113,8 @@ def compare(
     if not x.numel():
         raise ReconError("There is nothing to compare: the data are empty.")
     where, precision = devices.device(device), devices.dtype(dtype, x)
-    return sum((_side(x, mu, claim, loss, where, precision, data, clip) for claim in claims), Comparison())
+    cases = (admit(claim, loss, x, mu, where, precision, data, clip) for claim in claims)
+    return sum(((_identity(case) if against is None else _beside(case, against)) for case in cases), Comparison())
 
 
 def compare_sources(
@@ -96,6 +123,8 @@ def compare_sources(
     sides: Sequence[Likelihood] = (),
     *,
     loss: Loss | None = None,
+    everything: bool = False,
+    against: str | None = None,
     binarize: str | None = None,
     device: str = "auto",
     dtype: str = "auto",
@@ -103,14 +132,18 @@ def compare_sources(
 ) -> Comparison:
     """``compare`` on sources named as on the command line.
 
-    Without ``sides``: gaussian, and bernoulli on the same data made 0 or 1 (where they allow it).
+    Without ``sides``: gaussian, and bernoulli on the same data made 0 or 1 (where they allow it). With
+    ``everything``: every likelihood of the registry; those that these data are outside of, with the reason.
     """
 
     def one(sides: Sequence[Likelihood], pair: sources.Pair, clip: bool = False) -> Comparison:
-        how = {"loss": loss, "device": device, "dtype": dtype, "data": pair.named, "clip": pair.fitted or clip}
-        return Comparison(notes=(pair.described,)) + compare(pair.x, pair.mu, *sides, **how)
+        how = {"loss": loss, "against": against, "device": device, "dtype": dtype, "data": pair.named}
+        parts = (compare(pair.x, pair.outputs(side.head), side, clip=pair.fitted or clip, **how) for side in sides)
+        return sum(parts, Comparison(notes=(pair.described,)))
 
     pair = sources.pair(data, recon, seed=seed, binarize=binarize)
+    if everything:
+        return _every(one, pair, [*sides])
     if sides:
         return one(sides, pair)
     gaussian = one([likelihoods.parse("gaussian")], pair)
@@ -121,7 +154,22 @@ def compare_sources(
     binary = pair if binarize else sources.pair(data, recon, seed=seed, binarize="threshold")
     bernoulli = one([likelihoods.parse("bernoulli")], binary, clip=True)
     said = f"bernoulli is measured on {binary.named}: each value made 0 or 1, because that is where it is a density."
-    return gaussian + Comparison(bernoulli.rows, (said, *bernoulli.notes[1:]))
+    return gaussian + replace(bernoulli, notes=(said, *bernoulli.notes[1:]))
+
+
+def _every(one: Callable[..., Comparison], pair: sources.Pair, sides: list[Likelihood]) -> Comparison:
+    """Each likelihood of the registry as in ``sides``, or at its usual noise; what does not fit is left out and says why."""
+    chosen = {side.name: side for side in sides}
+    found = Comparison(left_out=())
+    for name in likelihoods.names():
+        side = chosen.get(name) or likelihoods.parse(name)
+        try:
+            if side.relaxation and not side.support.contains(as_tensor(pair.x)).all():
+                raise Refused(f"neither 0 nor 1 in places; there its expression is {side.relaxation}'s, without the normaliser")
+            found += replace(one([side], pair), notes=() if found.rows or found.calls else (pair.described,), left_out=())
+        except ReconError as error:
+            found += Comparison(left_out=((name, error.message.split(": ")[0].rstrip(".")),))
+    return found
 
 
 def _no_shares(pair: sources.Pair) -> str:
@@ -132,56 +180,25 @@ def _no_shares(pair: sources.Pair) -> str:
     return ""
 
 
-def _side(
-    x: Tensor, mu: Tensor, claim: Likelihood, loss: Loss | None, device: Any, dtype: Any, data: str, clip: bool
-) -> Comparison:
-    loss = loss or claim.loss
-    notes: list[str] = []
-    x = claim.encode(x, mu)
-    fitting_shapes(claim, x.shape, mu.shape)
-    if (loss.event, loss.head) != (claim.event, claim.head):
-        raise ReconError(
-            f"{loss.name} takes other shapes than {claim.name}: one of them is of vectors, or of several numbers an element.",
-            f"{claim.name}'s own loss is {claim.loss.name}.",
-        )
-    x, mu = (part.reshape(1, *part.shape) if x.ndim == claim.event else part for part in (x, mu))
-    side = claim
-    if claim.relaxation and not claim.support.contains(x).all():
-        relaxed = likelihoods.parse(claim.relaxation)
-        if relaxed.support.contains(x).all():
-            side, data = relaxed, f"{data} (grey levels)"
-            notes.append(_no_density(claim, relaxed, loss, x))
-    x, mu = x.to(device, dtype), mu.to(device, dtype)
-    for rule in (side, loss):
-        check(x, rule.support, f"the data ({data})", f"{rule.name} allows")
-        if clip:
-            mu, moved = inside(mu, rule.domain)
-            if moved:
-                ends = f"{rule.name}'s {rule.domain}, a thousandth from its ends"
-                notes.append(f"{moved:,} of {mu.numel():,} reconstructed means were kept inside {ends}.")
-        check(mu, rule.domain, "the reconstruction", f"{rule.name}'s mean lies in")
+def _beside(case: Case, library: str) -> Comparison:
+    rows = [beside.against(case.side, call, case.x, case.mu, case.data) for call in beside.calls(case.side, library)]
+    none = () if rows else (f"{case.side.name}: nothing that people write for it in {library} is known.",)
+    return Comparison(notes=(*case.notes, *none), calls=tuple(rows))
+
+
+def _identity(case: Case) -> Comparison:
+    side, claim, loss, x, mu = case.side, case.claim, case.loss, case.x, case.mu
     stride = -(-x.numel() // SAMPLE)
     tally = sum((measure(side, *part, loss, claim, stride) for part in chunks(side, x, mu)), Tally())
     beyond = tally.infinite or (tally.elements if tally.loss_square and not tally.ratio_elements else 0)
     if beyond:
         raise ReconError(
-            f"{side} and {loss.name} leave the range of {str(dtype)[6:]} on {beyond:,} of {tally.elements:,} elements.",
+            f"{side} and {loss.name} leave the range of {str(x.dtype)[6:]} on {beyond:,} of {tally.elements:,} elements.",
             "Rescale the data, choose a noise in their units, or use --dtype float64; a mean of 0 or 1 rules out the other.",
         )
-    row = identity(claim, loss, tally, dtype, data)
+    row = identity(claim, loss, tally, x.dtype, case.data)
     if row.holds:
         fitted = len(claim.parameters) > len(claim.design)
         noise = Noise(tally.elements // len(x), loss.convention, claim.best_noise, fitted)
         row = replace(row, noise=noise, **chosen_noise(claim, row.nll, x, mu))
-    return Comparison((row,), tuple(notes))
-
-
-def _no_density(claim: Likelihood, relaxed: Likelihood, loss: Loss, x: Tensor) -> str:
-    share = 1 - claim.support.contains(x).double().mean().item()
-    gap = f"; the gap is what {loss.name} leaves out" if loss in claim.losses else ""
-    return (
-        f"{claim.name} is no likelihood of these data: {share:.0%} of the values are neither 0 nor 1, and there its "
-        f"expression does not integrate to one. The row measures {relaxed.name}, the same expression normalised{gap}. "
-        f"Either minimise the nll of {relaxed.name} (recon train --likelihood {relaxed.name}), which closes it, "
-        f"or make the data 0 or 1: --binarize threshold, or --binarize sample."
-    )
+    return Comparison((row,), case.notes)

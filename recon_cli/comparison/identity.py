@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from recon_cli.comparison.tally import Tally, chunks
@@ -86,6 +86,12 @@ COLUMNS = (
     Column("holds", "loss = likelihood", GRADIENTS),
     Column("best", "the data would choose", VALUES),
     Column("cost", "which would save", VALUES),
+)
+
+# On one screen: the same columns, most of them written but not shown.
+SHOWN = {"likelihood": "*", "loss": "values (means, nats)", "nll": "", "slope": "", "offset": "", "gap": "", "holds": ""}
+BRIEF = tuple(
+    replace(column, panel=SHOWN.get(column.key), title="holds" if column.key == "holds" else column.title) for column in COLUMNS
 )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from recon_cli.likelihood import Likelihood, wide
-from recon_cli.losses import Loss
+from recon_cli.losses import IDENTITY, Loss
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -58,7 +58,8 @@ def measure(
     """Both sides of -log p = slope * loss + offset + gap on every element of ``x`` and ``mu``.
 
     Values come from ``likelihood.nll`` and from the loss itself, gradients of both from autograd, with
-    respect to what the loss takes (mu, or logits), in the dtype and on the device of the tensors.
+    respect to what the loss takes (mu, or logits; of a variance, its logarithm), in the dtype and on the device of the
+    tensors.
 
     loss
         the likelihood's own, if not given. Of a loss that it does not claim only the values and the
@@ -74,7 +75,8 @@ def measure(
     point = loss.link.forward(mu).detach().requires_grad_()
     nll = likelihood.nll_raw(x, point) if loss.link == likelihood.link else likelihood.nll(x, loss.link.inverse(point))
     value = loss(x, point)
-    of_nll, of_loss = (wide(torch.autograd.grad(side.sum(), point)[0]) for side in (nll, value))
+    unit = likelihood.domain.unit_of(wide(point.detach())) if loss.link == IDENTITY else 1.0
+    of_nll, of_loss = (unit * wide(torch.autograd.grad(side.sum(), point)[0]) for side in (nll, value))
     nll, value = wide(nll.detach()), wide(value.detach())
     moved = (of_nll.isfinite() & of_loss.isfinite()).reshape(*nll.shape, -1).all(dim=-1)
     finite = nll.isfinite() & value.isfinite() & moved

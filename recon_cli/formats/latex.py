@@ -63,9 +63,9 @@ def steps(table: Table) -> list[str]:
     for subject in dict.fromkeys(map(subject_of, table.rows)):
         items = [
             rf"\item {cell(row['statement'])}\\ {words(row['because'])}"
-            + (r" \emph{(refuted)}" if row["checked"] is False else "")
+            + (rf" \emph{{({words(table.wrong)})}}" if row["checked"] is False else "")
             for row in table.rows
-            if row["likelihood"] == subject
+            if subject_of(row) == subject
         ]
         found.append("\n".join([rf"\paragraph{{{words(subject)}}}", r"\begin{enumerate}", *items, r"\end{enumerate}"]))
     return found

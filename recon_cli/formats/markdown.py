@@ -44,7 +44,7 @@ def steps(table: Table) -> list[str]:
         if subject_of(row) != subject:
             subject = subject_of(row)
             found.append(f"### {subject}")
-        mark = {True: "checked", False: "**refuted**", None: "not checked"}[row["checked"]]
+        mark = {True: "checked", False: f"**{table.wrong}**", None: "not checked"}[row["checked"]]
         found.append(f"{row['step']}. {cell(row['statement'])}  \n   {row['because']} ({mark})")
     return found
 

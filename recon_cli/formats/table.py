@@ -62,6 +62,8 @@ class Page:
         """Wide where it fits, a few rows on their side where that reads better, else in panels."""
         rows = evenly(table.rows, table.most)
         sections = [*panels(table)]
+        if not sections:
+            return
         opening = [column for column in table.columns if column.panel == "*"]
         every = opening + [column for _, columns in sections for column in columns if column not in opening]
         narrow = [(title, self.grid(columns, rows)) for title, columns in sections]
@@ -154,7 +156,7 @@ class Page:
                 body.stylize("bold")
                 body.append_text(self.text(f"\n{row['because']}\n", "dim"))
                 if row["checked"] is False:
-                    body.append_text(self.text("refuted\n", "bold red"))
+                    body.append_text(self.text(f"{table.wrong}\n", "bold red"))
                 drawn.add_row(str(row["step"]), self.text(mark, COLOURS[row["checked"]]), body)
             self.console.print(drawn)
 

@@ -46,6 +46,10 @@ class AsymmetricLaplace(Likelihood):
     quantile: float = parameter(0.5, "the quantile of x that mu is", SHARE)
 
     density = "quantile*(1 - quantile)/scale*exp(-Piecewise((quantile*(x - mu), x >= mu), ((quantile - 1)*(x - mu), True))/scale)"
+    calls = (
+        "torch.maximum(quantile*(x - mu)/scale, (quantile - 1)*(x - mu)/scale) - math.log(quantile*(1 - quantile)/scale)",
+        "-stats.laplace_asymmetric.logpdf(x, (quantile/(1 - quantile))**0.5, mu, scale/(quantile*(1 - quantile))**0.5)",
+    )
     best_noise = "the mean pinball loss, at the quantile that fits best"
 
     @property

@@ -31,6 +31,14 @@ class Bernoulli(Likelihood):
     raw_loss = BinaryCrossEntropyWithLogits()
     source = "Kingma and Welling 2014, appendix C.1"
     density = "mu**x*(1 - mu)**(1 - x)"
+    calls = (
+        "-distributions.Bernoulli(probs=mu).log_prob(x)",
+        "-distributions.Bernoulli(logits=r).log_prob(x)",
+        "F.binary_cross_entropy(mu, x, reduction='none')",
+        "F.binary_cross_entropy_with_logits(r, x, reduction='none')",
+        "F.softplus(r) - x*r",
+        "-stats.bernoulli.logpmf(x, mu)",
+    )
     support = BINARY
     domain = UNIT
     link = LOGIT

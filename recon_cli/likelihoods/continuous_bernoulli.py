@@ -31,6 +31,10 @@ class ContinuousBernoulli(Likelihood):
     loss = BinaryCrossEntropy()
     raw_loss = BinaryCrossEntropyWithLogits()
     density = "mu**x*(1 - mu)**(1 - x)*log(mu/(1 - mu))/(2*mu - 1)"
+    calls = (
+        "-distributions.ContinuousBernoulli(probs=mu).log_prob(x)",
+        "-distributions.ContinuousBernoulli(logits=r).log_prob(x)",
+    )
     support = UNIT
     domain = Interval(0, 1, closed=False)
     link = LOGIT

@@ -31,6 +31,12 @@ class Gaussian(Likelihood):
 
     loss = SquaredError()
     density = "exp(-((x - mu)/sigma)**2/2)/(sigma*sqrt(2*pi))"
+    calls = (
+        "-distributions.Normal(mu, sigma).log_prob(x)",
+        "F.gaussian_nll_loss(mu, x, torch.full_like(mu, sigma**2), full=True, reduction='none')",
+        "F.gaussian_nll_loss(mu, x, torch.full_like(mu, sigma**2), reduction='none')",
+        "-stats.norm.logpdf(x, mu, sigma)",
+    )
     source = "the Gaussian decoder of Kingma and Welling 2014, appendix C.2, its variance held constant"
     misprints = ("exp(-(x - mu)/sigma**2/2)/(sigma*sqrt(2*pi))",)
     best_noise = "the root of the mean squared error"

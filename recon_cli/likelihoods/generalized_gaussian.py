@@ -45,6 +45,10 @@ class GeneralizedGaussian(Likelihood):
     power: float = parameter(2.0, "the exponent")
 
     density = "power/(2*scale*gamma(1/power))*exp(-(Abs(x - mu)/scale)**power)"
+    calls = (
+        "(torch.abs(x - mu)/scale)**power + math.log(2*scale) + math.lgamma(1 + 1/power)",
+        "-stats.gennorm.logpdf(x, power, mu, scale)",
+    )
 
     @property
     def loss(self) -> PowerError:  # type: ignore[override]

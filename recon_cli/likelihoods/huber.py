@@ -55,6 +55,7 @@ class Huber(Likelihood):
         "exp(-Piecewise((((x - mu)/scale)**2/2, Abs(x - mu) <= delta*scale), (delta*(Abs(x - mu)/scale - delta/2), True)))"
         "/(scale*(sqrt(2*pi)*erf(delta/sqrt(2)) + 2*exp(-delta**2/2)/delta))"
     )
+    calls = ("F.huber_loss(mu, x, delta=delta*scale, reduction='none')/scale**2",)
 
     @property
     def loss(self) -> HuberLoss:  # type: ignore[override]

@@ -28,6 +28,10 @@ class HyperbolicSecant(Likelihood):
     scale: float = parameter(1.0, "the decay length of the tails")
 
     density = "1/(pi*scale*cosh((x - mu)/scale))"
+    calls = (
+        "torch.log(torch.cosh((x - mu)/scale)) + math.log(math.pi*scale)",
+        "-stats.hypsecant.logpdf(x, mu, scale)",
+    )
 
     @property
     def loss(self) -> LogCosh:  # type: ignore[override]

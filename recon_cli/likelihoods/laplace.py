@@ -30,6 +30,10 @@ class Laplace(Likelihood):
 
     loss = AbsoluteError()
     density = "exp(-Abs(x - mu)/scale)/(2*scale)"
+    calls = (
+        "-distributions.Laplace(mu, scale).log_prob(x)",
+        "-stats.laplace.logpdf(x, mu, scale)",
+    )
     best_noise = "the mean absolute error"
 
     @elementwise

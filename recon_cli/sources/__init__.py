@@ -7,6 +7,7 @@ with what it needs after a colon (``digits``, ``pca:16``, ``npy:x.dat``).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -68,6 +69,8 @@ class Pair:
 
     fitted
         whether recon made the means, so that it may keep them inside a likelihood's domain.
+    variance
+        where it made them, the mean squared residual of each element over the samples that it looked at.
     """
 
     x: Array
@@ -75,6 +78,15 @@ class Pair:
     fitted: bool
     described: str
     named: str
+    variance: Callable[[], Array] | None = None
+
+    def outputs(self, head: Sequence[str]) -> Array:
+        """What a decoder of these outputs would have given: the means; and the variances, where it is to give them too."""
+        if not head or self.variance is None:
+            return self.mu
+        level = self.variance()
+        level = numpy.maximum(level, 1e-3 * level.mean() or 1.0)
+        return numpy.stack([self.mu, numpy.broadcast_to(level, self.mu.shape)], axis=-1)
 
 
 def names() -> list[str]:
@@ -185,4 +197,9 @@ def pair(data: str, recon: str, *, seed: int = 0, binarize: str | None = None, f
         return Pair(whole, mu, False, f"{about}; reconstructions from {recon}.", named)
     train, x = split(whole, fraction, data)
     mu = other.reconstruct(x, train, seed)
-    return Pair(x, mu, True, f"{about}; {len(x):,} held out, reconstructed by {other.describe()}.", named)
+
+    def variance() -> Array:
+        off = train.astype(numpy.float64) - other.reconstruct(train, train, seed)
+        return (off**2).mean(axis=0)
+
+    return Pair(x, mu, True, f"{about}; {len(x):,} held out, reconstructed by {other.describe()}.", named, variance)

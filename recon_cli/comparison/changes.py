@@ -1,0 +1,183 @@
+"""What library calls silently change, by name: each a formula for what is returned instead.
+
+A change is recognised where the formula, evaluated in float64, accounts for the difference between the call
+and the density. The formulas restate what torch 2.13 documents or does; none calls it.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from recon_cli.likelihood import Likelihood, wide
+from recon_cli.numerics import stirling_error
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One side and its numbers, in float64: where a call is looked into. ``eps`` is of the call's own dtype."""
+
+    side: Likelihood
+    x: Tensor
+    mu: Tensor
+    raw: Tensor
+    nll: Tensor
+    eps: float
+
+
+@dataclass(frozen=True)
+class Change:
+    """A silent change: its name, in which calls it is looked for (a pattern), what is returned, and why."""
+
+    name: str
+    calls: str
+    returned: Callable[[Seen], Tensor]
+    because: str
+
+
+def dropped(seen: Seen) -> Tensor:
+    """The nll without b(x)."""
+    return seen.nll - wide(seen.side.offset(seen.x))
+
+
+def variance_clamped(seen: Seen) -> Tensor:
+    """The Gaussian nll at max(variance, 1e-6)."""
+    if seen.side.head:
+        mean, variance = seen.mu.unbind(dim=-1)
+    else:
+        mean, variance = seen.mu, seen.mu.new_full(seen.mu.shape, float(seen.side.parameters["sigma"]) ** 2)
+    variance = variance.clamp(min=1e-6)
+    return ((seen.x - mean).square() / variance + variance.log() + math.log(2 * math.pi)) / 2
+
+
+def log_clamped(seen: Seen) -> Tensor:
+    """Binary cross-entropy with each logarithm at least -100."""
+    on, off = seen.mu.log().clamp(min=-100), (-seen.mu).log1p().clamp(min=-100)
+    return -(seen.x * on + (1 - seen.x) * off)
+
+
+def shares(seen: Seen) -> Tensor:
+    """mu as probabilities, within one rounding of 0 and 1, as torch.distributions keeps them."""
+    side, mu = seen.side, seen.mu
+    if side.name == "negative-binomial":
+        share = side.parameters["dispersion"] * mu
+        return share / (1 + share)
+    return mu / side.parameters.get("count", 1.0)
+
+
+def probabilities_clamped(seen: Seen) -> Tensor:
+    """The nll at probabilities within one rounding of 0 and 1."""
+    side, kept = seen.side, shares(seen).clamp(seen.eps, 1 - seen.eps)
+    if side.name == "negative-binomial":
+        return side.nll(seen.x, kept / (1 - kept) / side.parameters["dispersion"])
+    if side.event:
+        return -(seen.x * kept.log()).sum(dim=-1)
+    if side.name == "continuous-bernoulli":
+        return side.nll(seen.x, kept)
+    count = side.parameters.get("count", 1.0)
+    return side.nll(seen.x, seen.mu) + seen.x * (shares(seen).log() - kept.log()).where(seen.x > 0, 0) + (count - seen.x) * (
+        (-shares(seen)).log1p() - (-kept).log1p()
+    ).where(seen.x < count, 0)  # fmt: skip
+
+
+def normaliser_clamped(seen: Seen) -> Tensor:
+    """Cross-entropy as it is, log C at probabilities within one rounding of 0 and 1."""
+    kept = shares(seen).clamp(seen.eps, 1 - seen.eps)
+    return seen.nll - wide(seen.side.gap(seen.mu)) + wide(seen.side.gap(kept))
+
+
+def stirling(seen: Seen) -> Tensor:
+    """log x! as x log x - x + log(2 pi x)/2, and 0 up to 1."""
+    counts = seen.x.clamp(min=1)
+    return seen.nll - (stirling_error(counts) * (seen.x > 1))
+
+
+def inside_log(seen: Seen) -> Tensor:
+    """log(mu + 1e-8)."""
+    return seen.nll - seen.x * (1e-8 / seen.mu).log1p().where(seen.x > 0, 0)
+
+
+def both(*parts: Callable[[Seen], Tensor]) -> Callable[[Seen], Tensor]:
+    """Several changes at once, each independent of the others."""
+    return lambda seen: seen.nll + sum(part(seen) - seen.nll for part in parts)
+
+
+def nothing(seen: Seen) -> Tensor:
+    """0 for what is small and positive."""
+    return seen.nll.new_zeros(seen.nll.shape).where(seen.nll < 64 * seen.eps, math.nan)
+
+
+def lost_logarithm(seen: Seen) -> Tensor:
+    """The largest logit less that of the class: log1p of the rest lost."""
+    if seen.side.event:
+        return (seen.raw.amax(dim=-1, keepdim=True) - seen.raw).where(seen.x > 0, 0).sum(dim=-1)
+    return seen.raw.clamp(min=0) - seen.x * seen.raw
+
+
+def linear(seen: Seen) -> Tensor:
+    """softplus(r) = r above 20."""
+    return seen.nll - (-seen.raw.abs()).exp().log1p() * (seen.raw > 20)
+
+
+def norms_clamped(seen: Seen) -> Tensor:
+    """The cosine over norms of at least 1e-8."""
+    lengths = [part.norm(dim=-1).clamp(min=1e-8) for part in (seen.x, seen.raw)]
+    cosine = (seen.x * seen.raw).sum(dim=-1) / lengths[0] / lengths[1]
+    return seen.side.slope * (1 - cosine)
+
+
+def gradient_clamped(seen: Seen) -> Tensor:
+    """(mu - x)/max(mu (1 - mu), 1e-12)."""
+    return (seen.mu - seen.x) / (seen.mu * (1 - seen.mu)).clamp(min=1e-12)
+
+
+def floor(least: float) -> Callable[[Seen], Tensor]:
+    """A probability of at least ``least`` in the logarithm."""
+    return lambda seen: seen.nll.clamp(max=-math.log(least))
+
+
+CHANGES = (
+    Change("variance clamp", r"gaussian_nll_loss.*full=True", variance_clamped, "the variance is taken as at least 1e-6"),
+    Change("constant dropped", r"gaussian_nll_loss|poisson_nll_loss|huber_loss|cosine_similarity", dropped,
+           "b(x), which moves no gradient, is left out: the value is no -log p"),
+    Change("variance clamp, constant dropped", r"gaussian_nll_loss\((?!.*full)", both(variance_clamped, dropped),
+           "the variance is taken as at least 1e-6, and log(2 pi)/2 left out"),
+    Change("log clamp at -100", r"binary_cross_entropy\(", log_clamped, "a logarithm below -100 is taken as -100"),
+    Change("probability clamp", r"probs=", probabilities_clamped,
+           "probabilities are kept one rounding (eps) away from 0 and 1"),
+    Change("probability clamp", r"ContinuousBernoulli\(logits", normaliser_clamped,
+           "the normaliser goes through probabilities kept one rounding (eps) away from 0 and 1"),
+    Change("Stirling term", r"poisson_nll_loss.*full=True", stirling,
+           "log x! is x log x - x + log(2 pi x)/2, without 1/(12x), and 0 up to 1"),
+    Change("eps inside the log", r"poisson_nll_loss.*log_input=False.*full=True", inside_log, "the logarithm is of mu + 1e-8"),
+    Change("eps inside the log, Stirling term", r"poisson_nll_loss.*log_input=False.*full=True", both(inside_log, stirling),
+           "the logarithm is of mu + 1e-8, and log x! lacks 1/(12x)"),
+    Change("dead zone", r"with_logits|logits=|cross_entropy|softmax", lost_logarithm,
+           "log(1 + e^-|r|) is added to a number beside which it rounds away: the value is constant there, its gradient 0"),
+    Change("dead zone", r"softplus|sigmoid|cosh", nothing, "a small value rounds to 0, and its gradient with it"),
+    Change("softplus threshold", r"softplus", linear, "softplus(r) is r itself above 20"),
+    Change("norm clamp", r"cosine_similarity", norms_clamped, "a length below 1e-8 is taken as 1e-8"),
+    Change("probability floor", r"clamp\(min=1e-12\)|clamp\(1e-12\)", floor(1e-12),
+           "a probability below 1e-12 is taken as 1e-12, and has no gradient"),
+)  # fmt: skip
+
+
+GRADIENTS = (
+    Change("gradient clamp", r"binary_cross_entropy\(", gradient_clamped, "in the gradient p (1 - p) is taken as at least 1e-12"),
+)  # fmt: skip
+
+
+def known(call: str, changes: tuple[Change, ...] = CHANGES) -> Iterator[Change]:
+    """The changes that are looked for in a call."""
+    return (change for change in changes if re.search(change.calls, call))
+
+
+def within(found: Tensor, expected: Tensor, off: Tensor, eps: float) -> Any:
+    """Whether ``expected`` accounts for what was ``found``: all but a hundredth of the difference, or to rounding."""
+    return (found - expected).abs() <= 0.01 * off + 16 * eps * expected.abs()
