@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 
 import numpy
 import points
@@ -16,7 +17,7 @@ import recon_cli
 from recon_cli import likelihoods
 from recon_cli.cli import main
 from recon_cli.comparison import against as beside
-from recon_cli.comparison.against import LIBRARIES, ROUNDING
+from recon_cli.comparison.against import HARMLESS, LIBRARIES, ROUNDING
 from recon_cli.errors import ReconError
 from recon_cli.likelihood import Likelihood
 from recon_cli.likelihoods.von_mises_fisher import VonMisesFisher
@@ -34,7 +35,8 @@ def test_every_call_is_the_density_but_for_constants_on_ordinary_data(side: Like
     found = beside.against(side, call, x, mu, "data")
     assert not found.refused
     assert found.elements == len(x)
-    assert {reason.name for reason in found.reasons} <= {ROUNDING, "constant dropped", "Stirling term", "approximate cdf"}, found
+    known = {*HARMLESS, "constant dropped", "Stirling term", "approximate cdf", "approximate Bessel function"}
+    assert {reason.name for reason in found.reasons} <= known, found
     if "constant dropped" not in {reason.name for reason in found.reasons}:
         assert found.largest_nats < 0.1
 
@@ -43,7 +45,7 @@ def test_every_likelihood_has_a_call_in_torch() -> None:
     for name in likelihoods.names():
         side = likelihoods.parse(name)
         assert beside.calls(side, "torch"), name
-        assert all(sum(any(word in call for word in words) for words in LIBRARIES.values()) == 1 for call in side.calls)
+        assert all(sum(re.search(words, call) is not None for words in LIBRARIES.values()) == 1 for call in side.calls)
 
 
 # What is known of torch 2.13: the call, the data, what it returns and what is exact.
@@ -55,16 +57,7 @@ KNOWN = [
     ("gradient clamp", "bernoulli", "binary_cross_entropy(", 1.0, 1e-30, 69.0776, 69.0776, torch.float64),
     ("probability clamp", "bernoulli", "Bernoulli(probs", 1.0, 1e-30, 36.0437, 69.0776, torch.float64),
     ("probability clamp", "bernoulli", "Bernoulli(probs", 1.0, 1.0, 2.2e-16, 0.0, torch.float64),
-    (
-        "probability clamp",
-        "continuous-bernoulli",
-        "Bernoulli(logits",
-        1.0,
-        1 / (1 + math.exp(-30)),
-        -3.4012,
-        -3.4012,
-        torch.float32,
-    ),
+    ("probability clamp", "continuous-bernoulli", "Bernoulli(logits", 0.0, math.exp(-100), -3.58473, -4.60517, torch.float64),
     ("Stirling term", "poisson", "log_input=False, full=True", 2.0, 2.0, 1.265512, 1.306853, torch.float64),
     ("constant dropped", "poisson", "poisson_nll_loss(r, x, reduction", 2.0, 2.0, 2 - 2 * math.log(2), 1.306853, torch.float64),
     ("eps inside the log", "poisson", "log_input=False, full=True", 1.0, 1e-10, 18.4107, 23.0259, torch.float64),
@@ -81,9 +74,8 @@ def test_silent_changes_are_recognised_by_name(name, word, piece, x, mu, returne
     (call,) = (call for call in side.calls if piece in call)
     one = {"dtype": dtype or torch.float64}
     found = beside.against(side, call, tensors(x, **one), tensors(mu, **one), "data")
-    if name != "probability clamp" or mu != 1 / (1 + math.exp(-30)):
-        assert found.theirs == pytest.approx(returned, rel=2e-2, abs=1e-17)
-    if exact is not None and "continuous" not in word:
+    assert found.theirs == pytest.approx(returned, rel=2e-2, abs=1e-17)
+    if exact is not None:
         assert found.ours == pytest.approx(exact, rel=1e-2)
     assert [reason.name for reason in found.reasons] == [name], found
     assert not found.holds
@@ -149,7 +141,7 @@ def test_the_table_of_calls_on_the_command_line(library: str) -> None:
         assert row["elements"] == 22528
         assert row["largest"] >= row["mean"] >= 0
         assert (row["gradient"] is None) == (library == "scipy")
-    assert all(row["change"] == "constant dropped" for row in found["tables"]["changes"])
+    assert {row["change"] for row in found["tables"]["changes"]} <= {"constant dropped", "approximate Bessel function"}
     assert {row["likelihood"] for row in found["tables"]["left_out"]} >= {"poisson", "categorical"}
 
 

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+NORMALISED = "normalisation"
+
+
 @dataclass(frozen=True)
 class Seen:
     """One side and its numbers, in float64: where a call is looked into. ``eps`` is of the call's own dtype."""
@@ -44,6 +47,11 @@ class Change:
 def dropped(seen: Seen) -> Tensor:
     """The nll without b(x)."""
     return seen.nll - wide(seen.side.offset(seen.x))
+
+
+def half_dropped(seen: Seen) -> Tensor:
+    """The nll without log(2 pi)/2."""
+    return seen.nll - math.log(2 * math.pi) / 2
 
 
 def variance_clamped(seen: Seen) -> Tensor:
@@ -132,6 +140,23 @@ def norms_clamped(seen: Seen) -> Tensor:
     return seen.side.slope * (1 - cosine)
 
 
+def bessel_by_polynomial(seen: Seen) -> Tensor:
+    """kappa (1 - cos) + log(2 pi I0), I0 by the polynomials of Abramowitz and Stegun (1964), 9.8.1 and 9.8.2."""
+    kappa = float(seen.side.parameters["kappa"])
+    if kappa < 3.75:
+        terms = (1.0, 3.5156229, 3.0899424, 1.2067492, 0.2659732, 0.0360768, 0.0045813)
+        bessel = math.log(sum(term * (kappa / 3.75) ** (2 * n) for n, term in enumerate(terms)))
+    else:
+        terms = (0.39894228, 0.01328592, 0.00225319, -0.00157565, 0.00916281, -0.02057706, 0.02635537, -0.01647633, 0.00392377)
+        bessel = kappa - math.log(kappa) / 2 + math.log(sum(term * (3.75 / kappa) ** n for n, term in enumerate(terms)))
+    return seen.nll - wide(seen.side.offset(seen.x)) + math.log(2 * math.pi) + bessel - kappa
+
+
+def normalised(seen: Seen) -> Tensor:
+    """-x/mu + 1/sum of mu."""
+    return -seen.x / seen.mu + 1 / seen.mu.sum(dim=-1, keepdim=True)
+
+
 def gradient_clamped(seen: Seen) -> Tensor:
     """(mu - x)/max(mu (1 - mu), 1e-12)."""
     return (seen.mu - seen.x) / (seen.mu * (1 - seen.mu)).clamp(min=1e-12)
@@ -144,9 +169,10 @@ def floor(least: float) -> Callable[[Seen], Tensor]:
 
 CHANGES = (
     Change("variance clamp", r"gaussian_nll_loss.*full=True", variance_clamped, "the variance is taken as at least 1e-6"),
-    Change("constant dropped", r"gaussian_nll_loss|poisson_nll_loss|huber_loss|cosine_similarity", dropped,
+    Change("constant dropped", r"gaussian_nll_loss", half_dropped, "log(2 pi)/2, which moves no gradient, is left out"),
+    Change("constant dropped", r"poisson_nll_loss|huber_loss|cosine_similarity", dropped,
            "b(x), which moves no gradient, is left out: the value is no -log p"),
-    Change("variance clamp, constant dropped", r"gaussian_nll_loss\((?!.*full)", both(variance_clamped, dropped),
+    Change("variance clamp, constant dropped", r"gaussian_nll_loss\((?!.*full=True)", both(variance_clamped, half_dropped),
            "the variance is taken as at least 1e-6, and log(2 pi)/2 left out"),
     Change("log clamp at -100", r"binary_cross_entropy\(", log_clamped, "a logarithm below -100 is taken as -100"),
     Change("probability clamp", r"probs=", probabilities_clamped,
@@ -163,6 +189,8 @@ CHANGES = (
     Change("dead zone", r"softplus|sigmoid|cosh", nothing, "a small value rounds to 0, and its gradient with it"),
     Change("softplus threshold", r"softplus", linear, "softplus(r) is r itself above 20"),
     Change("norm clamp", r"cosine_similarity", norms_clamped, "a length below 1e-8 is taken as 1e-8"),
+    Change("approximate Bessel function", r"VonMises\(", bessel_by_polynomial,
+           "log I0 is a polynomial, good to 1e-7 (Abramowitz and Stegun 9.8.1 and 9.8.2)"),
     Change("probability floor", r"clamp\(min=1e-12\)|clamp\(1e-12\)", floor(1e-12),
            "a probability below 1e-12 is taken as 1e-12, and has no gradient"),
 )  # fmt: skip
@@ -170,6 +198,8 @@ CHANGES = (
 
 GRADIENTS = (
     Change("gradient clamp", r"binary_cross_entropy\(", gradient_clamped, "in the gradient p (1 - p) is taken as at least 1e-12"),
+    Change(NORMALISED, r"Categorical\(probs", normalised,
+           "probabilities are divided by their sum, so the gradient does not move it; on softmax's that is all the same"),
 )  # fmt: skip
 
 
