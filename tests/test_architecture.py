@@ -17,7 +17,7 @@ RANKS = [
     {"errors", "__init__"},
     {"regions"},
     {"registry", "report", "parametric", "devices", "progress"},
-    {"losses", "fitting", "numerics"},
+    {"losses", "fitting", "numerics", "spheres"},
     {"likelihood", "formats"},
     {"likelihoods"},
     {"sources"},

@@ -17,6 +17,7 @@ NAMES = {
     "mu": ("μ", r"\mu"),
     "sigma": ("σ", r"\sigma"),
     "scale": ("scale", r"s"),
+    "kappa": ("κ", r"\kappa"),
     "eta": ("η", r"\eta"),
     "theta": ("θ", r"\theta"),
     "beta": ("β", r"\beta"),

@@ -109,7 +109,7 @@ def prove(likelihood: type[Likelihood], loss: Loss | None = None) -> Proof:
     if known.side.event:
         whole = known.general(loss.formula, loss)
         beside = in_sums(known.general(likelihood.density)) * sympy.exp(slope * whole)
-        left = tidy(sympy.expand_log(-sympy.log(beside), force=True))
+        left = sympy.expand(tidy(sympy.expand(sympy.expand_log(-sympy.log(beside), force=True))))
         shown = Shown(slope * whole + left, whole, left)
     return Proof(known, density, cost, nll, slope, offset, gap, odds, shown)
 
@@ -157,5 +157,7 @@ def tidy(expression: Expr) -> Expr:
 
 def agree(left: Expr, right: Expr, x: Symbol, mu: Expr) -> bool:
     """Whether two expressions are equal; on a line, on both sides of mu."""
+    if left == right:
+        return True
     sides = halves(left - right, x, mu) if x.is_nonnegative is None else [left - right]
     return all(same(side, 0) for side in sides)

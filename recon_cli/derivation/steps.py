@@ -220,7 +220,7 @@ def gradients(proof: Proof, values: Mapping[str, float]) -> Step:
     """The ratio of the two gradients is the slope, or not constant."""
     t = proof.odds.symbol
     of_nll, of_loss = (sympy.diff(proof.odds.enter(part), t) for part in (proof.nll, proof.loss))
-    ratio = of_nll / of_loss
+    ratio = proof.slope if of_nll == proof.slope * of_loss else of_nll / of_loss
     if proof.gap == 0:
         because = "So the gradient of the likelihood is the gradient of the loss, times a constant."
         others = ((sympy.diff(proof.nll, mu), proof.slope * sympy.diff(proof.loss, mu)) for mu in proof.words.mus[1:])

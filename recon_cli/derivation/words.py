@@ -122,4 +122,4 @@ def halves(expression: Expr, x: Symbol, mu: Symbol) -> list[Expr]:
 
 def same(left: Any, right: Any) -> bool:
     """Whether two expressions are equal."""
-    return sympy.simplify(left - right) == 0
+    return left == right or sympy.simplify(left - right) == 0

@@ -1,0 +1,147 @@
+"""Directions: the likelihood that cosine distance is."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from recon_cli.likelihood import Likelihood, elementwise, positive, wide
+from recon_cli.losses import IDENTITY, Link, Loss
+from recon_cli.parametric import Number, parameter
+from recon_cli.regions import SPHERE
+from recon_cli.spheres import concentration, draw, log_integral
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+
+def direction(raw: Tensor) -> Tensor:
+    """Every vector over its length, of any length; a zero vector, which has no direction, stays."""
+    scaled = tamed(raw)
+    square = (scaled * scaled).sum(-1, keepdim=True)
+    return scaled / square.where(square > 0, 1).sqrt()
+
+
+DIRECTION = Link("direction", "r[k]/sqrt(Sum(r[j]**2, (j, 1, K)))", IDENTITY.forward, direction)
+
+
+class CosineLoss(Loss):
+    """1 - cos(x, mu), the cosine of the angle between two vectors."""
+
+    name = "cosine"
+    aliases = ("cosine-embedding",)
+    formula = "1 - Sum(x[k]*mu[k], (k, 1, K))"
+    torch = "1 - cosine_similarity(mu, x)"
+    support = SPHERE
+    domain = SPHERE
+    event = 1
+
+    def values(self, x: Tensor, prediction: Tensor) -> Tensor:
+        """Torch's own clamps the product of the lengths at 1e-8, and 1 - cos loses the digits of small angles."""
+        import torch
+
+        return cosine_distance(wide(x), wide(prediction)).to(torch.promote_types(x.dtype, prediction.dtype))
+
+
+@dataclass(frozen=True)
+class VonMisesFisher(Likelihood):
+    """-log p(x | mu) = kappa (1 - cos(x, mu)) + log((2 pi)^(d/2) I_(d/2-1)(kappa) e^-kappa kappa^(1-d/2)), for unit vectors.
+
+    I is the modified Bessel function, d >= 2 the length of the last axis, x and mu of shape (..., d), the
+    nll of shape (...). kappa is the concentration: on unit vectors |x - mu|^2/2 = 1 - cos(x, mu), so a squared
+    error of noise sigma is this at kappa = 1/sigma^2. A vector of another length stands for its direction,
+    the decoder's raw output among them; a zero vector has none, and is at a right angle to all, without
+    a gradient. Fisher (1953), d = 3; Mardia and Jupp (2000), section 9.3.
+
+    >>> VonMisesFisher(kappa=4.0).nll([1.0, 0.0, 0.0], [0.6, 0.8, 0.0])
+    tensor(2.0512, dtype=torch.float64)
+    >>> VonMisesFisher(kappa=4.0).nll_raw([1.0, 0.0, 0.0], [3.0, 4.0, 0.0])
+    tensor(2.0512, dtype=torch.float64)
+    """
+
+    kappa: float = parameter(1.0, "the concentration")
+
+    loss = CosineLoss()
+    density = "kappa**(K/2 - 1)/((2*pi)**(K/2)*besseli(K/2 - 1, kappa))*exp(kappa*Sum(x[k]*mu[k], (k, 1, K)))"
+    event = 1
+    support = SPHERE
+    domain = SPHERE
+    link = DIRECTION
+    best_noise = "the concentration at which the mean cosine is that of the data"
+
+    @elementwise
+    def nll(self, x: Tensor, mu: Tensor) -> Tensor:
+        return self.kappa * cosine_distance(x, mu) + log_integral(x.shape[-1], self.kappa)
+
+    def nll_raw(self, x: Tensor, raw: Tensor) -> Tensor:
+        return self.nll(x, raw)
+
+    @property
+    def slope(self) -> Number:
+        return self.kappa
+
+    @elementwise
+    def offset(self, x: Tensor) -> Tensor:
+        return x.new_zeros(x.shape[:-1]) + log_integral(x.shape[-1], self.kappa)
+
+    @classmethod
+    def fit(cls, x: Tensor, mu: Tensor) -> VonMisesFisher:
+        """kappa is where the mean of 1 - cos is that of the data. Raises ReconError where that is 0, or 1 and more."""
+        return cls(kappa=concentration(x.shape[-1], cls.loss(wide(x), wide(mu)).mean().item()))
+
+    @classmethod
+    def with_slope(cls, slope: float) -> VonMisesFisher:
+        """kappa is the slope."""
+        return cls(kappa=positive(slope))
+
+    def sample(self, mu: Tensor, generator: Generator | None = None) -> Tensor:
+        """An angle to mu, towards any side with equal chance."""
+        mean = direction(wide(mu))
+        off = draw(mean.shape[-1], self.kappa, mean[..., 0], generator)[..., None]
+        side = mean.new_empty(mean.shape).normal_(generator=generator)
+        side = direction(side - (side * mean).sum(-1, keepdim=True) * mean)
+        return direction((1 - off) * mean + (off * (2 - off)).sqrt() * side).to(mu.dtype)
+
+
+def tamed(vectors: Tensor) -> Tensor:
+    """Every vector over a power of two, which is exact, so that its largest component is of size one."""
+    import torch
+
+    limits = torch.finfo(vectors.dtype)
+    size = vectors.detach().abs().amax(-1, keepdim=True).clamp(limits.tiny, limits.max / 2)
+    return vectors / size.log2().floor().exp2()
+
+
+def cosine_distance(x: Tensor, mu: Tensor) -> Tensor:
+    """1 - cos(x, mu) along the last axis, to the last digits for vectors of any length and as near as they come.
+
+    By the part of x across mu, of length |x| sin: sin^2/(1 + cos) does not cancel. The part along mu is taken
+    off with what rounding takes from its product, and what is left of it twice more. A zero vector counts as
+    infinitely long: at a right angle to all, without a gradient.
+    """
+    from recon_cli.numerics import given
+
+    def dot(a: Tensor, b: Tensor) -> Tensor:
+        return (a * b).sum(-1, keepdim=True)
+
+    x, mu = tamed(x), tamed(mu)
+    square, size = (part.where(part > 0, math.inf) for part in (dot(x, x), dot(mu, mu)))
+    along = dot(x, mu)
+    share = along / size
+    across = x - share * mu - lost(share.detach(), mu.detach())
+    for _ in range(2):
+        across = across - dot(across, mu) / size * mu
+    length, size = square.sqrt(), size.sqrt()
+    cos, sin, square = along / length / size, across / length, dot(across, across) / square
+    value = (square / (1 + cos)).where(cos > 0, 1 - cos).squeeze(-1)
+    return given(value, (-sin / size, mu), ((cos * sin - square / size * mu) / length, x))
+
+
+def lost(a: Tensor, b: Tensor) -> Tensor:
+    """What rounding takes from the product a b, exactly: Dekker (1971)."""
+    split = 2.0 ** (27 if a.element_size() == 8 else 12) + 1
+    high, tall = a * split, b * split
+    high, tall = high - (high - a), tall - (tall - b)
+    low, small = a - high, b - tall
+    return low * small - (a * b - high * tall - low * tall - high * small)
