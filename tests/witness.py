@@ -40,7 +40,7 @@ def flat(*values: Any) -> list[Any]:
 
 def function(expression: Any, names: Sequence[Any]) -> Callable[..., Any]:
     """Symbols as a function of exact numbers; at a removable singularity, its limit."""
-    compiled = sympy.lambdify(names, expression, modules="mpmath", cse=True)
+    compiled = sympy.lambdify(names, expression, modules=[{"erfc": erfc}, "mpmath"], cse=not expression.has(sympy.erfc))
 
     def exact(*values: Any) -> Any:
         point = flat(*values)
@@ -50,6 +50,11 @@ def function(expression: Any, names: Sequence[Any]) -> Callable[..., Any]:
             return compiled(*point[:-1], point[-1] + NUDGE)
 
     return exact
+
+
+def erfc(x: Any) -> Any:
+    """mpmath's own has no digits beyond a million."""
+    return mpmath.erfc(x) if x < 1000 else mpmath.exp(-x * x) / mpmath.sqrt(mpmath.pi) * mpmath.hyperu(0.5, 0.5, x * x)
 
 
 def formula(text: str, of: Likelihood | Loss, raw: bool = False) -> Any:
