@@ -131,14 +131,15 @@ def _measured(side: Likelihood, call: str, x: Tensor, mu: Tensor) -> dict[str, A
     exact, moved = _both(side.nll_raw if of_raw else side.nll, x, point)
     seen = Seen(side, x, mean, raw, exact, eps)
     off, size = (found - ours).abs(), _off(found, ours, eps)
-    reasons = [*_reasons(known(call), seen, exact, found, again[0], size, AGREE)]
+    found_out = [*_reasons(known(call), seen, exact, found, again[0], size, AGREE)]
     if other is not None:  # a gradient that is wrong where the value is right
-        right = (size <= 0.01 / eps).reshape(*size.shape, *(1 for _ in range(other.ndim - size.ndim)))
+        changed = sum((mine for reason, mine in found_out if reason.name != ROUNDING), torch.zeros_like(size, dtype=torch.bool))
+        right = ~changed.reshape(*size.shape, *(1 for _ in range(other.ndim - size.ndim)))
         seen_as_large = (other - own).abs() > 1e-3 * own.square().mean().sqrt()
         bent = x == point if x.shape == point.shape and not side.event else torch.zeros_like(right)  # any slope between is one
         moves = _off(other, own, eps).where(right & seen_as_large & ~bent, 0)
-        changed = [*_reasons(known(call, GRADIENTS), seen, moved, other, again[1], moves, 0.01 / eps)]
-        reasons += [reason for reason in changed if reason.name != ROUNDING]
+        of_gradients = _reasons(known(call, GRADIENTS), seen, moved, other, again[1], moves, 0.01 / eps)
+        found_out += [(reason, mine) for reason, mine in of_gradients if reason.name != ROUNDING]
     return {
         "elements": ours.numel(),
         "ours": ours.sum().item(),
@@ -148,7 +149,7 @@ def _measured(side: Likelihood, call: str, x: Tensor, mu: Tensor) -> dict[str, A
         "largest_nats": off.max().item(),
         "mean_nats": off.sum().item(),
         "gradient": _off(other, own, eps).max().item() if other is not None else None,
-        "reasons": reasons,
+        "reasons": [reason for reason, _ in found_out],
     }
 
 
@@ -170,8 +171,8 @@ def _off(found: Tensor, ours: Tensor, eps: float) -> Tensor:
 
 def _reasons(
     changes: Iterable[Change], seen: Seen, exact: Tensor, found: Tensor, again: Tensor, size: Tensor, agree: float
-) -> Iterator[Reason]:
-    """Every named change that accounts for elements off by more than ``agree`` eps; rounding; what has no name.
+) -> Iterator[tuple[Reason, Tensor]]:
+    """Every named change that accounts for elements off by more than ``agree`` eps, and which; rounding; what has no name.
 
     ``again`` is what the call returns in float64. In float64 itself a difference is rounding where it is
     small beside the terms: it has no more digits to show.
@@ -187,15 +188,15 @@ def _reasons(
         returned = change.returned(seen)
         mine = left & within(found, returned, off, seen.eps) & ((returned - exact).abs() > 0.5 * off)
         if mine.any():
-            yield reason(change.name, change.because, mine)
+            yield reason(change.name, change.because, mine), mine
         left = left & ~mine
     small = 1e-3 * off + 64 * 2**-52 * exact.abs() if again is not found else 1e4 * 2**-52 * exact.abs().clamp(min=1)
     mine = left & ((again - exact).abs() <= small)
     if mine.any():
-        yield reason(ROUNDING, "digits lost in the dtype: evaluated in more digits the call agrees", mine)
+        yield reason(ROUNDING, "digits lost in the dtype: evaluated in more digits the call agrees", mine), mine
     left = left & ~mine
     if left.any():
-        yield reason("", "nothing known accounts for it", left)
+        yield reason("", "nothing known accounts for it", left), left
 
 
 def _of_raw(call: str) -> bool:

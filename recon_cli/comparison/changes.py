@@ -152,6 +152,26 @@ def bessel_by_polynomial(seen: Seen) -> Tensor:
     return seen.nll - wide(seen.side.offset(seen.x)) + math.log(2 * math.pi) + bessel - kappa
 
 
+def bins(seen: Seen, cdf: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+    """The distribution function at the upper and at the lower edge of a level's bin, the end bins no wider than the others."""
+    scale, half = seen.side.parameters["scale"], 0.5 / (seen.side.parameters["levels"] - 1)
+    return cdf((seen.x - seen.mu + half) / scale), cdf((seen.x - seen.mu - half) / scale)
+
+
+def closed_ends(seen: Seen) -> Tensor:
+    """-log of the mass in a closed bin."""
+    import torch
+
+    upper, lower = bins(seen, torch.special.ndtr if "gaussian" in seen.side.name else torch.sigmoid)
+    return -(upper - lower).log()
+
+
+def approximate_cdf(seen: Seen) -> Tensor:
+    """-log of the mass in a bin, the end ones open, by a hyperbolic tangent."""
+    upper, lower = bins(seen, lambda z: 0.5 * (1 + (math.sqrt(2 / math.pi) * (z + 0.044715 * z**3)).tanh()))
+    return -(upper.where(seen.x < 1, 1) - lower.where(seen.x > 0, 0)).clamp(min=1e-12).log()
+
+
 def normalised(seen: Seen) -> Tensor:
     """-x/mu + 1/sum of mu."""
     return -seen.x / seen.mu + 1 / seen.mu.sum(dim=-1, keepdim=True)
@@ -191,6 +211,9 @@ CHANGES = (
     Change("norm clamp", r"cosine_similarity", norms_clamped, "a length below 1e-8 is taken as 1e-8"),
     Change("approximate Bessel function", r"VonMises\(", bessel_by_polynomial,
            "log I0 is a polynomial, good to 1e-7 (Abramowitz and Stegun 9.8.1 and 9.8.2)"),
+    Change("closed end bins", r"^(?!.*where).*(sigmoid|erf)\(.*levels", closed_ends,
+           "the lowest and highest levels do not stand for all beyond, so the probabilities do not add up to one"),
+    Change("approximate cdf", r"tanh.*levels", approximate_cdf, "the normal distribution function is a hyperbolic tangent's"),
     Change("probability floor", r"clamp\(min=1e-12\)|clamp\(1e-12\)", floor(1e-12),
            "a probability below 1e-12 is taken as 1e-12, and has no gradient"),
 )  # fmt: skip
