@@ -8,6 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+OF_COUNTS = (  # Stirling's errors of 1 to 15
+    0.0, 0.08106146679532726, 0.0413406959554093, 0.02767792568499834, 0.020790672103765093, 0.016644691189821193,
+    0.013876128823070748, 0.01189670994589177, 0.010411265261972096, 0.009255462182712733, 0.00833056343336287,
+    0.007573675487951841, 0.00694284010720953, 0.006408994188004207, 0.0059513701127588475, 0.005554733551962801,
+)  # fmt: skip
+
 
 class WithGradient(torch.autograd.Function):
     """``value``, whose derivative by ``point`` is ``slope``: both given. See :func:`given`."""
@@ -66,30 +72,60 @@ def difference(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     return found, lost.where(lost.isfinite(), 0)
 
 
-def deviance(k: Tensor, mu: Tensor) -> Tensor:
+def deviance(k: Any, mu: Tensor, over: Tensor | None = None) -> Tensor:
     """k log(k/mu) + mu - k for k, mu > 0, without cancelling where they are near: Loader (2000), bd0.
 
-    With v = (k - mu)/(k + mu) it is (k - mu) v + 2 k v (v^2/3 + v^4/5 + ...), to v^36 for |v| < 1/3.
+    With v = (k - mu)/(k + mu) it is (k - mu) v + 2 k v (atanh(v)/v - 1), taken for |v| < 1/2. ``over`` is
+    k - mu, where that is known better than from mu.
     """
-    v = (k - mu) / (k + mu)
-    near = v.abs() < 1 / 3
-    square = v.where(near, 0).square()
-    series = square.new_zeros(square.shape)
-    for n in range(18, 0, -1):
-        series = square * (1 / (2 * n + 1) + series)
-    return ((k - mu) * v + 2 * k * v * series).where(near, k * (k / mu).log() + (mu - k))
+    over = k - mu if over is None else over
+    v = over / (k + mu)
+    near = v.abs() < 0.5
+    v = v.where(near, 0)
+    return (over * v + 2 * k * v * bend(v * v)).where(near, k * (k / mu).log() - over)
 
 
-def stirling_error(k: Tensor) -> Tensor:
-    """log k! - (k + 1/2) log k + k - log(2 pi)/2 for whole k >= 1: Loader (2000).
+def bend(square: Tensor) -> Tensor:
+    """atanh(v)/v - 1 = v^2/3 + v^4/5 + ... of v^2 = ``square``: Gauss's continued fraction, to 1e-17 up to 0.3."""
+    below = torch.zeros_like(square)
+    for n in range(16, 0, -1):
+        below = n * n * square / (2 * n + 1 - below)
+    return below / (1 - below)
 
-    From the factorial up to 15, by the series 1/(12k) - 1/(360k^3) + 1/(1260k^5) - ... above.
+
+def stirling_error(k: Tensor, more: Any = None) -> Tensor:
+    """log Gamma(n + 1) - (n + 1/2) log n + n - log(2 pi)/2 at n = k + more > 0, k = 0, 1, 2, ...: Loader (2000).
+
+    From n = 16 up by the series 1/(12n) - 1/(360n^3) + 1/(1260n^5) - ..., below by what each step down from
+    there adds, (n + 1/2) log(1 + 1/n) - 1 = bend((2n + 1)^-2); by lgamma near zero.
     """
-    small = [0.0] + [
-        math.log(math.factorial(n) * math.exp(n) / (math.sqrt(2 * math.pi * n) * float(n) ** n)) for n in range(1, 16)
-    ]
-    table = torch.tensor(small, dtype=k.dtype, device=k.device)
-    inverse = 1 / k.clamp(min=15)
-    square = inverse * inverse
-    series = inverse * (1 / 12 - square * (1 / 360 - square * (1 / 1260 - square * (1 / 1680 - square / 1188))))
-    return table[k.clamp(0, 15).long()].where(k <= 15, series)
+    if more is None:
+        n, table = k, torch.tensor(OF_COUNTS, dtype=k.dtype, device=k.device)
+    else:
+        n, steps = k + more, torch.arange(17, dtype=k.dtype, device=k.device) + more
+        added = bend((2 * steps[:16] + 1) ** -2)
+        small = steps[:16].clamp(max=0.4)
+        near = (1 + small).lgamma() + small - small * small.log() - (2 * math.pi * small).log() / 2
+        table = (_stirling_series(steps[16]) + added.flip(0).cumsum(0).flip(0)).where(steps[:16] > 0.4, near)
+    found = table.index_select(0, k.clamp(0, 15).long().reshape(-1)).reshape(k.shape)
+    return found.where(k < 16, _stirling_series(n.clamp(min=16)))
+
+
+def _stirling_series(n: Tensor) -> Tensor:
+    square = 1 / (n * n)
+    series = 0.0
+    for part in (1 / 156, 691 / 360360, 1 / 1188, 1 / 1680, 1 / 1260, 1 / 360, 1 / 12):
+        series = part - square * series
+    return series / n
+
+
+def log1p_over(t: Tensor) -> Tensor:
+    """log(1 + t)/t, which is 1 at t = 0."""
+    some = t.abs() > 1e-30
+    far = t.where(some, 1)
+    return (far.log1p() / far).where(some, 1)
+
+
+def lowest(value: Tensor) -> float:
+    """Below it a mean is as good as zero, but for its logarithm: the root of the smallest normal number."""
+    return torch.finfo(value.dtype).tiny ** 0.5

@@ -53,23 +53,33 @@ class Poisson(Likelihood):
     loss = PoissonLoss()
     raw_loss = PoissonLossOfLog()
     density = "exp(-mu)*mu**x/factorial(x)"
+    calls = (
+        "-distributions.Poisson(mu).log_prob(x)",
+        "F.poisson_nll_loss(mu, x, log_input=False, full=True, reduction='none')",
+        "F.poisson_nll_loss(r, x, log_input=True, full=True, reduction='none')",
+        "F.poisson_nll_loss(r, x, reduction='none')",
+        "-stats.poisson.logpmf(x, mu)",
+    )
     support = COUNT
     domain = Interval(0)
     link = LOG
 
     @elementwise
     def nll(self, x: Tensor, mu: Tensor) -> Tensor:
-        from recon_cli.numerics import given
+        from recon_cli.numerics import given, lowest
 
-        slope = ((mu - x) / mu).where(x > 0, 1)
-        return given(_saddle_point(x, mu), (slope, mu))
+        some = mu.where(x > 0, 1)
+        held = some.detach().clamp(min=lowest(mu))
+        value = _saddle_point(x, held, (some / held).log()).where(x > 0, mu)
+        return given(value, (((some - x) / some).where(x > 0, 1), mu))
 
     @elementwise
     def nll_raw(self, x: Tensor, raw: Tensor) -> Tensor:
-        from recon_cli.numerics import given
+        from recon_cli.numerics import given, lowest
 
-        mu = raw.exp()
-        return given(_saddle_point(x, mu), (mu - x, raw))
+        mu, held = raw.exp(), raw.detach().clamp(min=math.log(lowest(raw)))
+        value = _saddle_point(x, held.exp(), raw - held).where(x > 0, mu)
+        return given(value, (mu - x, raw))
 
     @property
     def slope(self) -> float:
@@ -86,10 +96,9 @@ class Poisson(Likelihood):
         return torch.poisson(mu, generator=generator)
 
 
-def _saddle_point(x: Tensor, mu: Tensor) -> Tensor:
-    """The nll where x > 0: deviance, Stirling's error, log(2 pi x)/2; and mu where x = 0."""
+def _saddle_point(x: Tensor, mu: Tensor, below: Tensor) -> Tensor:
+    """The nll where x > 0: deviance, Stirling's error, log(2 pi x)/2; of a mean e^below times ``mu``."""
     from recon_cli.numerics import deviance, stirling_error
 
-    some = x > 0
-    count, mean = x.where(some, 1), mu.where(some, 1)
-    return (deviance(count, mean) + stirling_error(count) + (2 * math.pi * count).log() / 2).where(some, mu)
+    count = x.where(x > 0, 1)
+    return deviance(count, mu) - x * below + stirling_error(count) + (2 * math.pi * count).log() / 2

@@ -1,0 +1,168 @@
+"""Overdispersed counts: the likelihood that the negative binomial loss is, but for what depends on x alone."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from recon_cli.errors import ReconError
+from recon_cli.likelihood import Likelihood, elementwise, log, positive
+from recon_cli.losses import LOG, Loss
+from recon_cli.parametric import Number, parameter
+from recon_cli.regions import COUNT, Interval
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+
+@dataclass(frozen=True)
+class NegativeBinomialLoss(Loss):
+    """(x + 1/dispersion) log(1 + dispersion mu) - x log mu."""
+
+    dispersion: float = parameter(1.0, "what makes the variance mu + dispersion mu^2")
+
+    name = "negative-binomial"
+    formula = "(x + 1/dispersion)*log(1 + dispersion*mu) - x*log(mu)"
+    torch = "(x + 1/a)*log1p(a*mu) - x*log(mu)"
+    support = Interval(0)
+    domain = Interval(0)
+
+    def values(self, x: Tensor, prediction: Tensor) -> Tensor:
+        """Torch has none; as people write it, (x + 1/a) log(1 + a mu) - x log mu cancels at large counts."""
+        return (self.dispersion * prediction).log1p() / self.dispersion + x * log_per(prediction.where(x > 0, 1), self.dispersion)
+
+
+class NegativeBinomialLossOfLog(NegativeBinomialLoss):
+    """The same of log mu."""
+
+    name = "negative-binomial-of-log"
+    torch = "(x + 1/a)*softplus(r + log(a)) - x*r"
+    link = LOG
+
+    def values(self, x: Tensor, prediction: Tensor) -> Tensor:
+        """Torch has none; by the logit of the share dispersion mu/(1 + dispersion mu)."""
+        from torch.nn.functional import logsigmoid
+
+        shift = log(self.dispersion)
+        logit = prediction + shift
+        return x * (shift - logsigmoid(logit)) - logsigmoid(-logit) / self.dispersion
+
+
+@dataclass(frozen=True)
+class NegativeBinomial(Likelihood):
+    """-log p(x | mu) = (x + n) log(1 + mu/n) - x log(mu/n) - log C(x + n - 1, x), n = 1/dispersion, for x in 0, 1, 2, ...
+
+    mu >= 0 is the mean, mu + dispersion mu^2 the variance; the decoder's raw output is the logarithm of mu.
+    A Poisson count whose mean is a Gamma draw: Greenwood and Yule (1920); Poisson as the dispersion vanishes.
+    n is torch's total_count. Computed in the saddle-point form of Loader (2000), which does not cancel at
+    large counts.
+
+    >>> NegativeBinomial(dispersion=0.5).nll(2.0, 3.0)
+    tensor(1.7556, dtype=torch.float64)
+    """
+
+    dispersion: float = parameter(1.0, "what makes the variance mu + dispersion mu^2")
+
+    density = (
+        "gamma(x + 1/dispersion)/(gamma(1/dispersion)*factorial(x))*(1/(1 + dispersion*mu))**(1/dispersion)"
+        "*(dispersion*mu/(1 + dispersion*mu))**x"
+    )
+    calls = (
+        "-distributions.NegativeBinomial(1/dispersion, probs=dispersion*mu/(1 + dispersion*mu)).log_prob(x)",
+        "-distributions.NegativeBinomial(1/dispersion, logits=(dispersion*mu).log()).log_prob(x)",
+        "-stats.nbinom.logpmf(x, 1/dispersion, 1/(1 + dispersion*mu))",
+    )
+    loss = property(lambda self: NegativeBinomialLoss(self.dispersion))  # type: ignore[assignment]
+    raw_loss = property(lambda self: NegativeBinomialLossOfLog(self.dispersion))  # type: ignore[assignment]
+    support = COUNT
+    domain = Interval(0)
+    link = LOG
+
+    @property
+    def size(self) -> Number:
+        """n = 1/dispersion, finite however small that is."""
+        return 1 / (self.dispersion + 1e-300)
+
+    @elementwise
+    def nll(self, x: Tensor, mu: Tensor) -> Tensor:
+        from recon_cli.numerics import lowest
+
+        low = lowest(mu)
+        held = mu.clamp(low, 1 / low).where(x > 0, mu.clamp(max=1 / low))
+        beyond = (mu / held).log().where(mu != held, 0)
+        some = mu.where(x > 0, 1)
+        slope = ((some - x) / some).where(x > 0, 1) * (self.size / (self.size + mu))
+        return self._nll(x, held, beyond, slope, mu)
+
+    @elementwise
+    def nll_raw(self, x: Tensor, raw: Tensor) -> Tensor:
+        from recon_cli.numerics import lowest
+
+        end = -math.log(lowest(raw))
+        held = raw.clamp(-end, end).where(x > 0, raw.clamp(max=end))
+        mu = held.exp()
+        return self._nll(x, mu, raw - held, (mu - x) / (1 + self.dispersion * mu), raw)
+
+    def _nll(self, x: Tensor, mu: Tensor, beyond: Tensor, slope: Tensor, point: Tensor) -> Tensor:
+        """Of a mean e^beyond times ``mu``, with its slope by ``point``: deviances of failures and of counts, and the rest."""
+        from recon_cli.numerics import deviance, given
+
+        n, over = self.size, (mu - x) / (1 + self.dispersion * mu)
+        share = (x + n) / (n + mu)
+        failures = n * (deviance(1, share, self.dispersion * over) + beyond.clamp(min=0))
+        count = x.where(x > 0, 1)
+        counted = (deviance(count, share * mu, -over) - count * beyond.clamp(max=0)).where(x > 0, over)
+        parts = given(failures + counted, (slope, point), (-failures / self.dispersion, self.dispersion))
+        return parts + self._remainder(x)
+
+    def _remainder(self, x: Tensor) -> Tensor:
+        """The nll of mu = x: Stirling's errors, log(2 pi x (1 + dispersion x))/2; 0 where x = 0."""
+        from recon_cli.numerics import stirling_error
+
+        count = x.where(x > 0, 1)
+        errors = stirling_error(count) + stirling_error(x.new_zeros(()), self.size) - stirling_error(count, self.size)
+        return (errors + (2 * math.pi * count * (1 + self.dispersion * count)).log() / 2).where(x > 0, 0)
+
+    @property
+    def slope(self) -> float:
+        return 1.0
+
+    @elementwise
+    def offset(self, x: Tensor) -> Tensor:
+        """log x! - sum over k < x of log(1 + dispersion k): the nll of mu = x less the loss."""
+        from recon_cli.numerics import log1p_over
+
+        count = x.where(x > 0, 1)
+        return self._remainder(x) - x * (log_per(count, self.dispersion) + log1p_over(self.dispersion * count))
+
+    @classmethod
+    def fit(cls, x: Tensor, mu: Tensor) -> NegativeBinomial:
+        """By L-BFGS on the logarithm of the dispersion. Raises ReconError where the best is none, or infinite."""
+        found = super().fit(x, mu)
+        if not x.any() or found.dispersion * mu.max() < 1e-6:
+            why = "about their means they vary no more than Poisson's do" if x.any() else "they are all zero"
+            raise ReconError(
+                f"No dispersion makes these counts most likely: {why}.", "Choose poisson, or binomial where they vary less."
+            )
+        return found
+
+    @classmethod
+    def with_slope(cls, slope: float, dispersion: float = 1.0) -> NegativeBinomial:
+        """Its slope is 1, whatever the ``dispersion``."""
+        return cls(dispersion) if positive(slope) == 1 else super().with_slope(slope)  # type: ignore[return-value]
+
+    def sample(self, mu: Tensor, generator: Generator | None = None) -> Tensor:
+        """A Poisson draw of a mean that is a Gamma draw."""
+        import torch
+
+        gamma = torch._standard_gamma(mu.new_full(mu.shape, self.size), generator=generator)
+        return torch.poisson(gamma * (self.dispersion * mu), generator=generator)
+
+
+def log_per(mu: Tensor, dispersion: Number) -> Tensor:
+    """log(1/mu + dispersion), exact where that is near one."""
+    above = (1 + (dispersion - 1) * mu) / mu
+    near = above.abs() < 0.5
+    far = (1 + dispersion * mu) / mu
+    return above.where(near, 0).log1p().where(near, far.where(~near, 1).log())
