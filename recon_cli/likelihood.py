@@ -201,17 +201,17 @@ class Likelihood(Parametric, ABC):
         return type(self).fit(x, mu, **self.design)
 
     @classmethod
-    def with_slope(cls, slope: float) -> Likelihood:
+    def with_slope(cls, slope: float, **own: float) -> Self:
         """The noise that a weight on the loss assumes. Raises ReconError where there is none.
 
-        Where the loss has numbers of its own (Huber's threshold), they are further arguments, at 1
-        unless given.
+        ``own`` are the loss's own numbers, where it has any (Huber's threshold); at their usual values unless given.
         """
-        own = float(cls().slope)
-        if slope == own:
-            return cls()
+        names = {field.name for field in dataclasses.fields(cls)}
+        side = cls(**{name: value for name, value in own.items() if name in names})
+        if slope == float(side.slope):
+            return side
         raise ReconError(
-            f"{cls.name} has its noise not in the slope, which is always {own:g}, never {slope:g}.",
+            f"{cls.name} has its noise not in the slope, which is {float(side.slope):g}, never {slope:g}.",
             "A weight on this loss is a beta on the KL, not a noise.",
         )
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
 import torch
 
 from recon_cli.likelihood import Likelihood
-from recon_cli.regions import Circle, Interval, Lattice, Outputs, Simplex, Sphere
+from recon_cli.regions import ONE_HOT, SHARE, Circle, Interval, Lattice, Outputs, Simplex, Sphere
 
 DIRECTIONS = [
     (1.0, 0.0, 0.0),
@@ -88,3 +89,84 @@ def ordinary(side: Likelihood, dtype: torch.dtype = torch.float64) -> tuple[torc
         x = [0.0, min(high, 1.0), min(high, 1.0), 0.0]
     mus = [mean(side, where) for where in (0.21, 0.33, 0.58, 0.83)]
     return torch.tensor(x, dtype=dtype), torch.tensor(mus, dtype=dtype)
+
+
+RESIDUALS = [0.0, 1e-20, -1e-8, 0.1, -0.7, 1.0, 5.0, -17.5, 37.5, -89.0, 720.0, 1e5, -1e8, 1e20]
+EXTREMES = [1e-20, 1e-3, 0.3, 1.0, 2.7, 40.0, 1e8, 1e20]
+POWERS = [0.3, 1.0, 1.5, 2.0, 3.0, 8.0]
+KAPPAS = [1e-10, 0.3, 1.0, 6.28, 24.9, 25.1, 1e3, 1e5]
+DEGREES = [0.3, 1.0, 2.0, 31.0, 65.0, 1e4, 1e15]
+DISPERSIONS = [1e-12, 1e-4, 0.3, 1.0, 40.0, 1e6]
+GROUND = {"power": POWERS, "kappa": KAPPAS, "df": DEGREES, "dispersion": DISPERSIONS, "delta": [1e-3, 0.5, 1.0, 1.345, 8.0]}
+DESIGN = {"levels": [2.0, 17.0, 256.0, 65536.0], "count": [1.0, 2.0, 15.0, 16.0, 33.0, 1e4, 2.0**24 + 1]}
+COUNTS = [0.0, 1.0, 2.0, 14.0, 15.0, 16.0, 17.0, 100.0, 2.0**24 + 1, 1e9]
+MEANS = [1e-310, 1e-30, 1e-10, 1e-8, 0.5, 1.0, 2.0, 14.5, 15.0, 16.0, 99.0, 2.0**24 + 1, 1e9 + 7, 3e9]
+CHANCES = [
+    1e-30,
+    1e-12,
+    1e-7,
+    0.01,
+    0.2499,
+    0.25,
+    0.499,
+    0.4990001,
+    0.5 - 1e-9,
+    0.5,
+    0.5 + 2**-20,
+    0.501,
+    0.7501,
+    1 - 2**-24,
+    1 - 2**-53,
+]
+
+
+def noises(kind: type[Likelihood]) -> list[Likelihood]:
+    """Each parameter at every one of its hard values, the others moving along."""
+    fields = dataclasses.fields(kind)
+    choices = [
+        DESIGN.get(field.name)
+        or GROUND.get(field.name)
+        or ([1e-6, 0.3, 0.5, 0.999] if field.metadata["domain"] == SHARE else EXTREMES)
+        for field in fields
+    ]
+    turns = max((len(choice) for choice in choices), default=1)
+    return [kind(*(choice[(turn + 3 * i) % len(choice)] for i, choice in enumerate(choices))) for turn in range(turns)]
+
+
+def pairs(side: Likelihood) -> list[tuple[Any, Any]]:
+    """Data and means at which something may go wrong, for one noise."""
+    domain, scale = side.domain, float(side.parameters.get("sigma", side.parameters.get("scale", 1.0)))
+    if isinstance(domain, Sphere):
+        turns = [0.0, 1e-12, 1e-8, 1e-3, 0.5, 1.5707, 3.0, 3.14159265]
+        return [((1.0, 0.0, 0.0), (math.cos(turn), math.sin(turn), 0.0)) for turn in turns]
+    if isinstance(domain, Simplex):
+        kinds = inside(ONE_HOT)
+        shares = [(chance, (1 - chance) / 2, (1 - chance) / 2) for chance in CHANCES]
+        return [(x, mu) for x in kinds for mu in shares]
+    if side.head:
+        return [(x, (x + e, var)) for x in (0.0, 1.0) for e in RESIDUALS[:12] for var in (1e-38, 1e-8, 1e-6, 0.04, 1.0, 1e8)]
+    if isinstance(domain, Circle):
+        turns = [0.0, 1e-20, 1e-8, 0.5, 1.5707963, 3.14, 3.14159265, -2.0, 100.0, 1e6]
+        return [(x, x - turn) for x in (0.0, 1.0, 3.0) for turn in turns]
+    if isinstance(side.support, Lattice):
+        last = side.support.levels - 1
+        levels = sorted({0.0, 1.0, last // 2, last})
+        return [(k / last, k / last + e * scale) for k in levels for e in [*RESIDUALS[:11], 0.5 / last / scale]]
+    if domain.low == 0 and domain.high == math.inf:
+        return [(x, mu) for x in COUNTS for mu in (*MEANS, x + 0.5)]
+    if domain.low == 0:
+        xs = inside(side.support) if side.support.whole else [0.0, 0.3, 0.5, 1.0]
+        return [(x, chance * domain.high) for x in xs for chance in CHANCES]
+    return [(x, x + e * unit) for x in (0.0, 1.0, -0.7) for e in RESIDUALS for unit in {1.0, min(max(scale, 1e-15), 1e15)}]
+
+
+def raw_pairs(side: Likelihood) -> list[tuple[Any, Any]]:
+    """Data and raw outputs, where the decoder's output is not the mean itself."""
+    far = [0.0, 1e-12, -1e-5, 0.5, -2.0, 8.0, -17.3, 20.0, 37.5, -88.0, 100.0]
+    if side.event:
+        return [(x, (0.3, r, -r / 3)) for x in inside(side.support)[:3] for r in far]
+    if side.head:
+        return [(x, (x + e, level)) for x in (0.0, 1.0) for e in RESIDUALS[:11] for level in (*far, -60.0)]
+    low = -200.0 if side.domain.high < math.inf else -60.0
+    xs = COUNTS if side.support.whole and side.support.high == math.inf else inside(side.support)
+    return [(x, r) for x in (xs if side.support.whole else [0.0, 0.3, 0.5, 1.0]) for r in (*far, 3.0, low)]

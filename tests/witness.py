@@ -6,6 +6,7 @@ an element, they are lists; a vector on the sphere stands for its direction.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -21,7 +22,6 @@ from recon_cli.regions import Circle, Lattice, Simplex, Sphere
 
 mpmath.mp.dps = 60
 NOTHING = mpmath.mpf(10) ** -35
-NUDGE = mpmath.mpf(10) ** -22
 SIZE = 3  # components of the vectors here
 
 
@@ -47,7 +47,7 @@ def function(expression: Any, names: Sequence[Any]) -> Callable[..., Any]:
         try:
             return compiled(*point)
         except (ZeroDivisionError, ValueError):
-            return compiled(*point[:-1], point[-1] + NUDGE)
+            return compiled(*point[:-1], point[-1] + mpmath.mpf(10) ** (-0.3 * mpmath.mp.dps))
 
     return exact
 
@@ -92,33 +92,36 @@ def linked(of: Likelihood | Loss, raw: Sequence[Any]) -> list[Any]:
     return [components(whole.subs({k: i + 1, size: SIZE}).doit(), r=raw) for i in range(SIZE)]
 
 
-def exactly(value: float) -> Any:
-    """The rational number that a float is."""
-    return sympy.Rational(*float(value).as_integer_ratio())
-
-
-def minus_log(likelihood: Likelihood, raw: bool) -> Any:
-    """-log density, in symbols; piece by piece where the density is so."""
-    density = formula(likelihood.density, likelihood, raw)
-    if isinstance(density, sympy.Piecewise):
-        return sympy.Piecewise(*((-sympy.log(value), where) for value, where in density.args))
-    return -sympy.log(density)
+def exactly(value: Any) -> Any:
+    """The rational number that a float is; a symbol as it is."""
+    return value if isinstance(value, sympy.Symbol) else sympy.Rational(*float(value).as_integer_ratio())
 
 
 @functools.lru_cache
+def compiled(kind: type[Likelihood], raw: bool) -> tuple[Callable[..., Any], list[Callable[..., Any]]]:
+    """-log density and its derivatives by each number of mu (or of the raw output), as functions of noise, x and those."""
+    noise = {field.name: sympy.Symbol(field.name, positive=True) for field in dataclasses.fields(kind)}
+    side = kind(**noise)
+    xs, mus = symbols(side, raw)
+    density = formula(side.density, side, raw)
+    if isinstance(density, sympy.Piecewise):
+        log = sympy.Piecewise(*((-sympy.log(value), where) for value, where in density.args))
+    else:
+        log = -sympy.log(density)
+    names = [*noise.values(), *xs, *mus]
+    return function(log, names), [function(sympy.diff(log, last), names) for last in mus]
+
+
 def nll(likelihood: Likelihood, raw: bool = False) -> Callable[[Any, Any], Any]:
     """-log density of (x, mu), or of (x, raw output), at sixty digits."""
-    xs, mus = symbols(likelihood, raw)
-    return function(minus_log(likelihood, raw), [*xs, *mus])
+    exact, noise = compiled(type(likelihood), raw)[0], [*likelihood.parameters.values()]
+    return lambda x, mu: exact(noise, x, mu)
 
 
-@functools.lru_cache
 def gradient(likelihood: Likelihood, raw: bool = False) -> Callable[[Any, Any], list[Any]]:
     """d nll/d mu, or d nll/d raw output, of (x, mu) at sixty digits: one number for each that the decoder gives."""
-    xs, mus = symbols(likelihood, raw)
-    log = minus_log(likelihood, raw)
-    parts = [function(sympy.diff(log, last), [*xs, *mus]) for last in mus]
-    return lambda *point: [part(*point) for part in parts]
+    parts, noise = compiled(type(likelihood), raw)[1], [*likelihood.parameters.values()]
+    return lambda x, mu: [part(noise, x, mu) for part in parts]
 
 
 @functools.lru_cache

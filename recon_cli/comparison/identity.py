@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from recon_cli.comparison.tally import Tally, chunks
+from recon_cli.comparison.tally import PROPORTIONAL, Tally, chunks
 from recon_cli.errors import ReconError
 from recon_cli.likelihood import Likelihood, wide
 from recon_cli.losses import Loss
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 ROUNDING = 4.0  # a true claim is off by fewer rounding errors of its own terms than this
-PROPORTIONAL = 64.0  # gradients are proportional if their ratio varies by fewer units of rounding than this
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 CHUNK = 1 << 18  # elements: every temporary of a chunk stays in a CPU's cache
+PROPORTIONAL = 64.0  # gradients are proportional if their ratio varies by fewer units of rounding than this
 SAMPLE = 1 << 20  # ratios kept for their median
 
 
@@ -24,7 +25,8 @@ class Tally:
     Sums over elements, in float64: ``nll``, ``loss``, ``offset``, ``gap`` (nats), and of the gradients'
     products, ``cross`` = sum of d nll * d loss, ``nll_square``, ``loss_square``. ``worst`` is the claim's
     largest error in rounding errors of its own terms; ``ratios`` is a sample of d nll / d loss;
-    ``drift`` is the largest |d nll - slope * d loss|; ``infinite`` counts elements where a value or a gradient is not finite.
+    ``drift`` is the largest |d nll - slope * d loss| beyond the element's own rounding; ``infinite`` counts elements where
+    a value or a gradient is not finite.
     """
 
     elements: int = 0
@@ -105,13 +107,14 @@ def measure(
     mean = loss.link.inverse(wide(point.detach()))
     terms = (slope * value, wide(claim.offset(x)), wide(claim.gap(mean)))
     size = nll.abs() + sum(term.abs() for term in terms)
-    off = (nll - sum(terms)).abs() / (torch.finfo(x.dtype).eps * size)
+    eps = torch.finfo(x.dtype).eps
+    off, allowed = (nll - sum(terms)).abs() / (eps * size), PROPORTIONAL * eps * of_nll.abs()
     return replace(
         seen,
         offset=terms[1].sum().item(),
         gap=wide(likelihood.gap(mean)).sum().item(),
         worst=off.where(size > 0, 0).max().item(),
-        drift=(of_nll - slope * of_loss).abs().max().item(),
+        drift=((of_nll - slope * of_loss).abs() - allowed).clamp(min=0).max().item(),
     )
 
 

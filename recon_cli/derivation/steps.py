@@ -271,13 +271,18 @@ def tradeoff(proof: Proof, values: Mapping[str, float]) -> Step:
     half = sympy.nsimplify(proof.side.loss.convention)
     weighted = half * proof.loss + beta * kl
     cost = formula(half * proof.shown.loss, " + ", beta, "*", "KL")
-    if not proof.noise:
-        elbo = proof.nll - proof.offset + kl
+    absorbing = {symbol for name, symbol in proof.noise.items() if name not in proof.side.design}
+    if not proof.slope.free_symbols & absorbing:
+        weight = 1 / proof.slope
+        share = [] if weight == 1 else [weight, "*("]
         return Step(
-            formula(cost, " = ", "-log p(x|mu)", " + ", beta, "*", "KL"),
-            "In a VAE: there is no noise to absorb a weight, so beta = 1 is the ELBO and any other beta is another objective.",
-            same(weighted.subs(beta, 1), elbo),
-        )
+            formula(cost, " = ", *share, "-log p(x|mu)", " - " if share else "", *(["offset b(x)", ")"] if share else []),
+                    " + ", beta, "*", "KL"),
+            f"In a VAE: the slope has no noise in it to absorb a weight, so beta = {formula(weight).unicode} is the ELBO and any "
+            "other beta is another objective.",
+            same(sympy.expand(weighted.subs(beta, weight) - weight * (proof.slope * proof.loss + kl)), 0)
+            and proof.undoes(proof.nll),
+        )  # fmt: skip
     weight = sympy.simplify(half / proof.slope)
     elbo = weight * (proof.nll - proof.offset + kl)
     return Step(

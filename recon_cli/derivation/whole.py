@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import mpmath
 import sympy
@@ -56,6 +57,11 @@ def settled(found: Expr, density: Expr, x: Symbol, support: Interval) -> tuple[E
     return proved, same(proved, number)
 
 
+def exact(end: Any, at: dict[Symbol, Expr]) -> Any:
+    """An end of a support, symbols put in, for mpmath."""
+    return mpmath.mpf(str(sympy.sympify(end).subs(at))) if end != math.inf else mpmath.inf
+
+
 def by_number(density: Expr, x: Symbol, support: Interval) -> Expr:
     """The sum or integral by mpmath at several choices of every other symbol: 1 if it is 1 to 25 digits at each."""
     others = sorted(density.free_symbols - {x}, key=lambda part: part.name)
@@ -65,7 +71,7 @@ def by_number(density: Expr, x: Symbol, support: Interval) -> Expr:
             at = {part: sympy.Rational(2 + 3 * ((i + turn) % 3), 4) for i, part in enumerate(others)}
             at = {part: sympy.ceiling(7 * value) if support.high == part else value for part, value in at.items()}
             p = sympy.lambdify(x, density.subs(at), modules="mpmath")
-            low, high = (mpmath.mpf(sympy.sympify(end).subs(at)) for end in (support.low, support.high))
+            low, high = (exact(end, at) for end in (support.low, support.high))
             found.append(mpmath.nsum(p, [low, high]) if support.whole else mpmath.quad(p, mpmath.linspace(low, high, 9)))
     off = max(found, key=lambda value: abs(value - 1))
     return sympy.Integer(1) if abs(off - 1) < 1e-25 else sympy.Float(str(off), 15)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from recon_cli.errors import ReconError
-from recon_cli.likelihood import Likelihood, elementwise, log, positive
+from recon_cli.likelihood import Likelihood, elementwise, log
 from recon_cli.losses import LOG, Loss
 from recon_cli.parametric import Number, parameter
 from recon_cli.regions import COUNT, Interval
@@ -146,11 +146,6 @@ class NegativeBinomial(Likelihood):
                 f"No dispersion makes these counts most likely: {why}.", "Choose poisson, or binomial where they vary less."
             )
         return found
-
-    @classmethod
-    def with_slope(cls, slope: float, dispersion: float = 1.0) -> NegativeBinomial:
-        """Its slope is 1, whatever the ``dispersion``."""
-        return cls(dispersion) if positive(slope) == 1 else super().with_slope(slope)  # type: ignore[return-value]
 
     def sample(self, mu: Tensor, generator: Generator | None = None) -> Tensor:
         """A Poisson draw of a mean that is a Gamma draw."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from recon_cli.errors import ReconError
 from recon_cli.fitting import level
 from recon_cli.likelihood import Likelihood, wide
 from recon_cli.report import Column, Picture, Report, Table
@@ -146,9 +147,12 @@ class Training:
         """What the beta amounts to."""
         beta, claim = self.settings.beta, self.likelihood
         said = f"Trained on nll + {beta:g} KL; −ELBO above is nll + KL."
-        if not beta or self.whose != "fixed" or type(claim).with_slope.__func__ is Likelihood.with_slope.__func__:
+        if not beta or self.whose != "fixed":
             return said
-        same = type(claim).with_slope(float(claim.slope) / beta, **claim.loss.parameters)
+        try:
+            same = type(claim).with_slope(float(claim.slope) / beta, **claim.loss.parameters)
+        except ReconError:  # there is no noise in the slope
+            return said
         return f"{said} The trade-off is that of {same} at beta = 1."
 
     def why(self) -> str:

@@ -1,0 +1,148 @@
+"""Logistic noise, rounded to grey levels: the loss of PixelCNN++, a likelihood of pictures as they are stored."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from recon_cli.likelihood import Likelihood, elementwise
+from recon_cli.losses import Loss
+from recon_cli.parametric import Parametric, parameter
+from recon_cli.regions import Interval, Lattice
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+LOW, HIGH, H = "x < 1/(4*(levels - 1))", "x > 1 - 1/(4*(levels - 1))", "1/(2*(levels - 1))"
+A, B = "(x - mu + 0.5/(levels - 1))/scale", "(x - mu - 0.5/(levels - 1))/scale"  # as in code
+BELOW, ABOVE = f"(1 + exp(-(x + {H} - mu)/scale))", f"(1 + exp((x - {H} - mu)/scale))"
+DENSITY = f"Piecewise((1/{BELOW}, {LOW}), (1/{ABOVE}, {HIGH}), ((1 - exp(-1/((levels - 1)*scale)))/({BELOW}*{ABOVE}), True))"
+
+
+@dataclass(frozen=True)
+class GreyLevels(Parametric):
+    """Noise on values k/(levels - 1), each of which stands for all within h = 1/(2 (levels - 1)), the end ones for all beyond."""
+
+    scale: float = parameter(0.1, "the size of the noise before it is rounded, in units of x")
+    levels: float = parameter(256.0, "how many values x can have", Interval(2, whole=True))
+
+    @property
+    def support(self) -> Interval:
+        """The levels."""
+        return Lattice(levels=self.levels)
+
+    def edges(self, x: Tensor, mu: Tensor) -> tuple[Tensor, ...]:
+        """How far mu is from x, half a bin, how far mu is from the bin (a sum of two), in units of scale; whether it is closed.
+
+        Distances are positive where mu is out of the bin, negative in it or, of an end bin, beyond it. Neither half
+        a bin nor x - mu need be floats: both are kept as sums of two, or the edges of bins much wider than scale would blur.
+        """
+        import torch
+
+        steps = self.levels - 1
+        low, high = x < 0.25 / steps, x > 1 - 0.25 / steps
+        half = 0.5 / steps
+        product, lost = two_product(half, steps)
+        gap, below = two_sum(x, -mu)
+        side = torch.where(low | ~high & (gap < 0), -1.0, 1.0)
+        edge, more = two_sum(side * gap, -half)
+        edge, more = two_sum(edge, more + side * below - (0.5 - product - lost) / steps)
+        near = edge / self.scale
+        product, lost = two_product(near, self.scale)
+        rest = ((edge - product - lost + more) / self.scale).detach()
+        width = (x.new_full((), half) / self.scale).clamp(max=1e300)
+        return side * gap / self.scale, width, near, rest.where(rest.abs() <= near.abs(), 0), ~(low | high)
+
+    def rounded(self, x: Tensor) -> Tensor:
+        """The nearest level."""
+        return (x.clamp(0, 1) * (self.levels - 1)).round() / (self.levels - 1)
+
+
+@dataclass(frozen=True)
+class DiscretizedLogisticLoss(GreyLevels, Loss):
+    """-log(F(a) - F(b)), a and b the edges of x's bin, from mu, in units of scale; F the sigmoid, the end bins open."""
+
+    name = "discretized-logistic"
+    aliases = ("discretised-logistic",)
+    formula = f"-log({DENSITY})"
+    torch = "-log(sigmoid(a) - sigmoid(b))"
+
+    @elementwise
+    def values(self, x: Tensor, prediction: Tensor) -> Tensor:
+        """sigmoid(a) sigmoid(-b) (1 - e^(b - a)): a difference of sigmoids has no digits where they are near each other."""
+        from torch.nn.functional import logsigmoid
+
+        distance, width, near, rest, closed = self.edges(x, prediction)
+        far = (2 * distance - near).where(closed & (distance < math.inf), math.inf)
+        moved = rest * (near.sigmoid() + (-far).sigmoid())
+        return moved - logsigmoid(-near) - logsigmoid(far) - log_complement(2 * width).where(closed, 0)
+
+
+@dataclass(frozen=True)
+class DiscretizedLogistic(GreyLevels, Likelihood):
+    """-log p(x | mu) = -log(F((x + h - mu)/scale) - F((x - h - mu)/scale)), F(t) = 1/(1 + e^-t), h = 1/(2 (levels - 1)).
+
+    x in [0, 1] is one of the ``levels`` values k/(levels - 1); the lowest stands for all that is less too and the
+    highest for all that is more, so the probabilities add up to one. mu is real, scale in units of x: Salimans and
+    others (2017, PixelCNN++), equation 2, where x runs from 0 to 255.
+
+    >>> DiscretizedLogistic(scale=0.1).nll(0.2, 0.25)
+    tensor(4.6869, dtype=torch.float64)
+    """
+
+    density = DENSITY
+    calls = (
+        f"-torch.log((torch.sigmoid({A}).where(x < 1, 1) - torch.sigmoid({B}).where(x > 0, 0)).clamp(min=1e-12))",
+        f"-torch.log(torch.sigmoid({A}) - torch.sigmoid({B}))",
+        f"-special.xlogy(1, (x >= 1) + (x < 1)*stats.logistic.cdf({A}) - (x > 0)*stats.logistic.cdf({B}))",
+    )
+    source = "Salimans and others 2017 (PixelCNN++), equation 2"
+
+    @property
+    def loss(self) -> DiscretizedLogisticLoss:  # type: ignore[override]
+        return DiscretizedLogisticLoss(self.scale, self.levels)
+
+    @elementwise
+    def nll(self, x: Tensor, mu: Tensor) -> Tensor:
+        """softplus(near) + softplus(-far) - log(1 - e^(near - far)), the edges as seen from mu: no term is negative."""
+        from recon_cli.numerics import given
+
+        distance, width, near, rest, closed = self.edges(x, mu)
+        outside, twice = near > 0, 2 * distance.where(closed, 0)
+        fade = (-near.where(outside, -near)).exp() * (1 + (-rest).where(outside, rest))  # e^-|near|
+        fall = (fade * (-(2 * width).where(outside, twice)).exp()).where(closed, 0)  # e^-far
+        whole = near.clamp(min=0) + fade.log1p() + fall.log1p() - log_complement(2 * width).where(closed, 0)
+        reach = (1 / (1 + fade)).where(outside, fade / (1 + fade))
+        by_distance = reach / (1 + fall) * (-(-twice).expm1()).where(closed, 1)
+        pull = fall / (1 + fall) - 2 * (-2 * width).exp() / (-2 * width).expm1()
+        return given(whole, (by_distance, distance), (-reach - pull.where(closed, 0), width))
+
+    @property
+    def slope(self) -> float:
+        return 1.0
+
+    def sample(self, mu: Tensor, generator: Generator | None = None) -> Tensor:
+        """A logistic draw, rounded."""
+        return self.rounded(mu + self.scale * mu.new_empty(mu.shape).uniform_(generator=generator).logit())
+
+
+def two_sum(a: Any, b: Any) -> tuple[Any, Any]:
+    """a + b, and what rounding it lost: Knuth (1969)."""
+    total = a + b
+    other = total - a
+    return total, (a - (total - other)) + (b - other)
+
+
+def two_product(a: Any, b: Any) -> tuple[Any, Any]:
+    """a b, and what rounding it lost: Dekker (1971), each number as the sum of two of half its digits."""
+    high, top = (134217729.0 * number - (134217729.0 * number - number) for number in (a, b))
+    product, low, rest = a * b, a - high, b - top
+    return product, ((high * top - product) + high * rest + low * top) + low * rest
+
+
+def log_complement(t: Tensor) -> Tensor:
+    """log(1 - e^-t) for t > 0."""
+    small = t < 0.7
+    near, far = t.where(small, 1), t.where(~small, 1)
+    return (-(-near).expm1()).log().where(small, (-(-far).exp()).log1p())
