@@ -71,10 +71,10 @@ def fit(kind: Any, x: Tensor, mu: Tensor, design: dict[str, float]) -> Any:
         return mean
 
     search.step(cost)
-    found = {name: float(value) for name, value in noise().parameters.items()}
+    found = {name: float(value.detach()) for name, value in noise().parameters.items() if name not in noise.design}
     if not all(math.isfinite(value) and value > 0 for value in found.values()):
         raise ReconError(
             f"No noise of {kind.name} makes these data most likely: the likelihood grows without end.",
             "Some values may be reconstructed exactly; give the noise yourself.",
         )
-    return kind(**found)
+    return kind(**found, **design)

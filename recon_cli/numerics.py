@@ -64,14 +64,6 @@ def power(base: Tensor, exponent: Any) -> Tensor:
     return given(value, (slope, base))
 
 
-def difference(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """a - b as rounded, and what the rounding lost (held; 0 where that is not finite): Knuth's two-sum."""
-    found = a - b
-    moved = found - a
-    lost = ((a - (found - moved)) - (b + moved)).detach()
-    return found, lost.where(lost.isfinite(), 0)
-
-
 def deviance(k: Any, mu: Tensor, over: Tensor | None = None) -> Tensor:
     """k log(k/mu) + mu - k for k, mu > 0, without cancelling where they are near: Loader (2000), bd0.
 

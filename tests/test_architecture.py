@@ -16,8 +16,8 @@ PROJECT = ROOT.parent
 RANKS = [
     {"errors", "__init__"},
     {"regions"},
-    {"registry", "report", "parametric", "devices", "progress"},
-    {"losses", "fitting", "numerics", "spheres"},
+    {"registry", "report", "parametric", "devices", "progress", "exact"},
+    {"losses", "fitting", "numerics", "spheres", "lattices"},
     {"likelihood", "formats"},
     {"likelihoods"},
     {"sources"},

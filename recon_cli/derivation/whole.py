@@ -59,6 +59,8 @@ def settled(found: Expr, density: Expr, x: Symbol, support: Interval) -> tuple[E
 
 def exact(end: Any, at: dict[Symbol, Expr]) -> Any:
     """An end of a support, symbols put in, for mpmath."""
+    if end in (-math.pi, math.pi):
+        return mpmath.sign(end) * mpmath.pi
     return mpmath.mpf(str(sympy.sympify(end).subs(at))) if end != math.inf else mpmath.inf
 
 

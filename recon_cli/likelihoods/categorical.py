@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from recon_cli.errors import ReconError
+from recon_cli.exact import two_sum
 from recon_cli.likelihood import Likelihood, elementwise
 from recon_cli.losses import Link, Loss
 from recon_cli.regions import ONE_HOT, SIMPLEX
@@ -115,12 +116,12 @@ def _from_logits(x: Tensor, raw: Tensor) -> Tensor:
     """
     import torch
 
-    from recon_cli.numerics import difference, given
+    from recon_cli.numerics import given
 
     most, at = raw.max(dim=-1, keepdim=True)
     others = torch.arange(raw.shape[-1], device=raw.device) != at
-    below, lost = difference(raw, most)
-    weight = below.exp() * (1 + lost)
+    below, lost = two_sum(raw, -most)
+    weight = below.exp() * (1 + lost.where(lost.isfinite(), 0))
     tail = weight.where(others, 0).sum(dim=-1)
     whole, rest = weight.sum(dim=-1, keepdim=True), weight.where(x != 1, 0).sum(dim=-1, keepdim=True)
     slope = (weight / whole - x).where(x != 1, -rest / whole)

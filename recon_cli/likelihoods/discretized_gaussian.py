@@ -6,8 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from recon_cli.exact import two_product
+from recon_cli.lattices import HIGH, LOW, A, B, GreyLevels, H
 from recon_cli.likelihood import Likelihood, elementwise
-from recon_cli.likelihoods.discretized_logistic import HIGH, LOW, A, B, GreyLevels, H, two_product
 from recon_cli.losses import Loss
 
 if TYPE_CHECKING:

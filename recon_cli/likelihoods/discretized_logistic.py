@@ -4,59 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from recon_cli.lattices import HIGH, LOW, A, B, GreyLevels, H
 from recon_cli.likelihood import Likelihood, elementwise
 from recon_cli.losses import Loss
-from recon_cli.parametric import Parametric, parameter
-from recon_cli.regions import Interval, Lattice
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-LOW, HIGH, H = "x < 1/(4*(levels - 1))", "x > 1 - 1/(4*(levels - 1))", "1/(2*(levels - 1))"
-A, B = "(x - mu + 0.5/(levels - 1))/scale", "(x - mu - 0.5/(levels - 1))/scale"  # as in code
 BELOW, ABOVE = f"(1 + exp(-(x + {H} - mu)/scale))", f"(1 + exp((x - {H} - mu)/scale))"
 DENSITY = f"Piecewise((1/{BELOW}, {LOW}), (1/{ABOVE}, {HIGH}), ((1 - exp(-1/((levels - 1)*scale)))/({BELOW}*{ABOVE}), True))"
-
-
-@dataclass(frozen=True)
-class GreyLevels(Parametric):
-    """Noise on values k/(levels - 1), each of which stands for all within h = 1/(2 (levels - 1)), the end ones for all beyond."""
-
-    scale: float = parameter(0.1, "the size of the noise before it is rounded, in units of x")
-    levels: float = parameter(256.0, "how many values x can have", Interval(2, whole=True))
-
-    @property
-    def support(self) -> Interval:
-        """The levels."""
-        return Lattice(levels=self.levels)
-
-    def edges(self, x: Tensor, mu: Tensor) -> tuple[Tensor, ...]:
-        """How far mu is from x, half a bin, how far mu is from the bin (a sum of two), in units of scale; whether it is closed.
-
-        Distances are positive where mu is out of the bin, negative in it or, of an end bin, beyond it. Neither half
-        a bin nor x - mu need be floats: both are kept as sums of two, or the edges of bins much wider than scale would blur.
-        """
-        import torch
-
-        steps = self.levels - 1
-        low, high = x < 0.25 / steps, x > 1 - 0.25 / steps
-        half = 0.5 / steps
-        product, lost = two_product(half, steps)
-        gap, below = two_sum(x, -mu)
-        side = torch.where(low | ~high & (gap < 0), -1.0, 1.0)
-        edge, more = two_sum(side * gap, -half)
-        edge, more = two_sum(edge, more + side * below - (0.5 - product - lost) / steps)
-        near = edge / self.scale
-        product, lost = two_product(near, self.scale)
-        rest = ((edge - product - lost + more) / self.scale).detach()
-        width = (x.new_full((), half) / self.scale).clamp(max=1e300)
-        return side * gap / self.scale, width, near, rest.where(rest.abs() <= near.abs(), 0), ~(low | high)
-
-    def rounded(self, x: Tensor) -> Tensor:
-        """The nearest level."""
-        return (x.clamp(0, 1) * (self.levels - 1)).round() / (self.levels - 1)
 
 
 @dataclass(frozen=True)
@@ -125,20 +83,6 @@ class DiscretizedLogistic(GreyLevels, Likelihood):
     def sample(self, mu: Tensor, generator: Generator | None = None) -> Tensor:
         """A logistic draw, rounded."""
         return self.rounded(mu + self.scale * mu.new_empty(mu.shape).uniform_(generator=generator).logit())
-
-
-def two_sum(a: Any, b: Any) -> tuple[Any, Any]:
-    """a + b, and what rounding it lost: Knuth (1969)."""
-    total = a + b
-    other = total - a
-    return total, (a - (total - other)) + (b - other)
-
-
-def two_product(a: Any, b: Any) -> tuple[Any, Any]:
-    """a b, and what rounding it lost: Dekker (1971), each number as the sum of two of half its digits."""
-    high, top = (134217729.0 * number - (134217729.0 * number - number) for number in (a, b))
-    product, low, rest = a * b, a - high, b - top
-    return product, ((high * top - product) + high * rest + low * top) + low * rest
 
 
 def log_complement(t: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from recon_cli.exact import two_sum
 from recon_cli.likelihood import Likelihood, elementwise, positive, wide
 from recon_cli.losses import Loss
 from recon_cli.parametric import Number, parameter
@@ -85,9 +86,7 @@ def angular_distance(x: Tensor, mu: Tensor) -> Tensor:
     from recon_cli.numerics import given
 
     x, mu = x / 2, mu / 2
-    high = x - mu
-    part = high - x
-    low = (x - (high - part)) - (mu + part)
+    high, low = two_sum(x, -mu)
     sin = high.sin() * low.cos() + high.cos() * low.sin()
     cos = high.cos() * low.cos() - high.sin() * low.sin()
     return given(2 * sin * sin, (-4 * sin * cos, mu), (4 * sin * cos, x))

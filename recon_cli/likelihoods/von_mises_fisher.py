@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from recon_cli.exact import two_product
 from recon_cli.likelihood import Likelihood, elementwise, positive, wide
 from recon_cli.losses import IDENTITY, Link, Loss
 from recon_cli.parametric import Number, parameter
@@ -64,6 +65,7 @@ class VonMisesFisher(Likelihood):
 
     loss = CosineLoss()
     density = "kappa**(K/2 - 1)/((2*pi)**(K/2)*besseli(K/2 - 1, kappa))*exp(kappa*Sum(x[k]*mu[k], (k, 1, K)))"
+    calls = ("kappa*(1 - F.cosine_similarity(mu, x, dim=-1))",)
     event = 1
     support = SPHERE
     domain = SPHERE
@@ -129,19 +131,10 @@ def cosine_distance(x: Tensor, mu: Tensor) -> Tensor:
     square, size = (part.where(part > 0, math.inf) for part in (dot(x, x), dot(mu, mu)))
     along = dot(x, mu)
     share = along / size
-    across = x - share * mu - lost(share.detach(), mu.detach())
+    across = x - share * mu - two_product(share.detach(), mu.detach())[1]
     for _ in range(2):
         across = across - dot(across, mu) / size * mu
     length, size = square.sqrt(), size.sqrt()
     cos, sin, square = along / length / size, across / length, dot(across, across) / square
     value = (square / (1 + cos)).where(cos > 0, 1 - cos).squeeze(-1)
     return given(value, (-sin / size, mu), ((cos * sin - square / size * mu) / length, x))
-
-
-def lost(a: Tensor, b: Tensor) -> Tensor:
-    """What rounding takes from the product a b, exactly: Dekker (1971)."""
-    split = 2.0 ** (27 if a.element_size() == 8 else 12) + 1
-    high, tall = a * split, b * split
-    high, tall = high - (high - a), tall - (tall - b)
-    low, small = a - high, b - tall
-    return low * small - (a * b - high * tall - low * tall - high * small)

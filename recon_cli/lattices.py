@@ -1,0 +1,55 @@
+"""Grey levels: bins of a lattice as a mean sees them, to the last digit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from recon_cli.exact import two_product, two_sum
+from recon_cli.parametric import Parametric, parameter
+from recon_cli.regions import Interval, Lattice
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+LOW, HIGH, H = "x < 1/(4*(levels - 1))", "x > 1 - 1/(4*(levels - 1))", "1/(2*(levels - 1))"
+A, B = "(x - mu + 0.5/(levels - 1))/scale", "(x - mu - 0.5/(levels - 1))/scale"  # as in code
+
+
+@dataclass(frozen=True)
+class GreyLevels(Parametric):
+    """Noise on values k/(levels - 1), each of which stands for all within h = 1/(2 (levels - 1)), the end ones for all beyond."""
+
+    scale: float = parameter(0.1, "the size of the noise before it is rounded, in units of x")
+    levels: float = parameter(256.0, "how many values x can have", Interval(2, whole=True))
+
+    @property
+    def support(self) -> Interval:
+        """The levels."""
+        return Lattice(levels=self.levels)
+
+    def edges(self, x: Tensor, mu: Tensor) -> tuple[Tensor, ...]:
+        """How far mu is from x, half a bin, how far mu is from the bin (a sum of two), in units of scale; whether it is closed.
+
+        Distances are positive where mu is out of the bin, negative in it or, of an end bin, beyond it. Neither half
+        a bin nor x - mu need be floats: both are kept as sums of two, or the edges of bins much wider than scale would blur.
+        """
+        import torch
+
+        steps = self.levels - 1
+        low, high = x < 0.25 / steps, x > 1 - 0.25 / steps
+        half = 0.5 / steps
+        product, lost = two_product(half, steps)
+        gap, below = two_sum(x, -mu)
+        side = torch.where(low | ~high & (gap < 0), -1.0, 1.0)
+        edge, more = two_sum(side * gap, -half)
+        edge, more = two_sum(edge, more + side * below - (0.5 - product - lost) / steps)
+        near = edge / self.scale
+        product, lost = two_product(near, self.scale)
+        rest = ((edge - product - lost + more) / self.scale).detach()
+        width = (x.new_full((), half) / self.scale).clamp(max=1e300)
+        return side * gap / self.scale, width, near, rest.where(rest.abs() <= near.abs(), 0), ~(low | high)
+
+    def rounded(self, x: Tensor) -> Tensor:
+        """The nearest level."""
+        return (x.clamp(0, 1) * (self.levels - 1)).round() / (self.levels - 1)
