@@ -93,7 +93,9 @@ class Lattice(Interval):
         return values
 
     def __str__(self) -> str:
-        return f"the {plain(self.levels)} levels 0, 1/{plain(self.levels - 1)}, ..., 1"
+        if isinstance(self.levels, (int, float)):
+            return f"the {plain(self.levels)} levels 0, 1/{plain(self.levels - 1)}, ..., 1"
+        return f"0, 1/({self.levels} - 1), ..., 1"
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from recon_cli import likelihoods
 from recon_cli.derivation.notation import formula
@@ -87,15 +88,17 @@ class Derivation:
 
 LIST = (
     Column("likelihood", "likelihood", "*"),
-    Column("loss", "loss"),
-    Column("torch", "in torch"),
-    Column("slope", "slope"),
-    Column("offset", "dropped b(x)"),
-    Column("gap", "gap c(μ)"),
-    Column("support", "x in"),
-    Column("link", "link"),
-    Column("proved", "proved"),
+    Column("torch", "its loss, in torch", "what people write"),
+    Column("slope", "slope", "what people write"),
+    Column("loss", "loss", "what it is"),
+    Column("dropped", "drops", "what it is"),
+    Column("proved", "proved", "what it is"),
+    Column("support", "x in", "where"),
+    Column("link", "link", "where"),
+    Column("gap", "gap c(μ)", None),
+    Column("offset", "b(x)", None),
 )
+IMPOSTORS = (Column("loss", "loss", None), Column("likelihood", "taken for", None), Column("why", "why not", None))
 STEPS = tuple(Column(key, key) for key in ("likelihood", "step", "statement", "because", "checked", "parameters"))
 IDENTITY = (
     Column("likelihood", "likelihood", "*"),
@@ -131,25 +134,35 @@ def derive(*sides: Likelihood | type[Likelihood] | str, shape: Sequence[int] | N
 
 
 def catalogue() -> Report:
-    """Every likelihood of the registry with its loss, proved afresh: ``recon derive --list``."""
-    rows = []
+    """Every likelihood of the registry with its loss, proved afresh; and losses that are none's: ``recon derive --list``."""
+    rows: list[dict[str, Any]] = []
+    others: list[dict[str, Any]] = []
     for kind in map(likelihoods.find, likelihoods.names()):
         proof = prove(kind)
+        side, drops = proof.side, "nothing" if proof.offset == 0 else "constant"
+        drops = "b(x)" if proof.offset.free_symbols & {*proof.words.xs} else drops
         rows.append(
             {
                 "likelihood": kind.name,
-                "loss": proof.side.loss.name,
-                "torch": proof.side.loss.torch,
+                "loss": side.loss.name,
+                "torch": side.loss.torch,
                 "slope": formula(proof.slope),
-                "offset": formula(proof.shown.offset),
+                "dropped": drops if proof.gap == 0 else "c(μ)",
+                "support": str(side.support),
                 "gap": formula(proof.gap),
-                "support": str(proof.side.support),
-                "link": proof.side.link.name,
+                "link": side.link.name,
                 "proved": proof.holds,
+                "offset": formula(proof.shown.offset),
             }
         )
+        if proof.gap != 0:
+            why = f"it leaves out the gap {formula(proof.gap).unicode}, which depends on μ and moves the gradient"
+            others.append({"loss": side.loss.name, "likelihood": kind.name, "why": why})
+        others += [{"loss": loss.name, "likelihood": kind.name, "why": loss.reason} for loss in kind.impostors]
     good = sum(row["proved"] for row in rows)
-    gaps = [row["likelihood"] for row in rows if row["gap"].text != "0"]
-    notes = [f"The loss is no likelihood where the gap is not 0: {', '.join(gaps)}."] if gaps else []
     verdict = f"{'proved' if good == len(rows) else 'refuted'}: {good} of {len(rows)} identities"
-    return Report("derive", [Table("likelihoods", LIST, rows)], notes, verdict, good == len(rows))
+    tables = [Table("likelihoods", LIST, rows), Table("impostors", IMPOSTORS, others)]
+    notes = [
+        f"{each['loss']} is not {each['likelihood']}'s loss, though taken for it: {each['why']}." for each in others
+    ]
+    return Report("derive", tables, notes, verdict, good == len(rows))
