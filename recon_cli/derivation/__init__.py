@@ -162,7 +162,5 @@ def catalogue() -> Report:
     good = sum(row["proved"] for row in rows)
     verdict = f"{'proved' if good == len(rows) else 'refuted'}: {good} of {len(rows)} identities"
     tables = [Table("likelihoods", LIST, rows), Table("impostors", IMPOSTORS, others)]
-    notes = [
-        f"{each['loss']} is not {each['likelihood']}'s loss, though taken for it: {each['why']}." for each in others
-    ]
+    notes = [f"{each['loss']} is not {each['likelihood']}'s loss, though taken for it: {each['why']}." for each in others]
     return Report("derive", tables, notes, verdict, good == len(rows))

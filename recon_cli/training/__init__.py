@@ -82,8 +82,8 @@ def train(
     grey = beyond(claim, torch.from_numpy(values), word)
     parts = sources.split(values.reshape(len(values), -1), holdout, word)
     kept, back = (torch.from_numpy(part).to(where) for part in parts)
-    vae = Vae(kept, claim, latent, hidden, torch.Generator().manual_seed(seed)).to(where)
-    source = start(claim, whose, kept).to(where)
+    vae = Vae(kept, claim, latent, hidden, torch.Generator().manual_seed(seed), values.shape[-1]).to(where)
+    source = start(claim, whose, vae.shaped(kept)).to(where)
     shape = values.shape[1:] or (1,)
     with Run(out) as run, threads(kept, settings):
         run.put_json("config.json", {
@@ -164,6 +164,6 @@ def beyond(claim: Likelihood, x: Tensor, word: str) -> float:
 def best(vae: Vae, claim: Likelihood, rows: Tensor, settings: Settings) -> float | None:
     """The noise that ``rows`` would choose for their reconstructions; None where there is none to choose."""
     try:
-        return look(vae, Optimal(claim), rows, settings)[0].sigma if claim.parameters else None
+        return look(vae, Optimal(claim), rows, settings)[0].sigma if len(claim.parameters) > len(claim.design) else None
     except ReconError:
         return None

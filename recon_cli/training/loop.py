@@ -95,8 +95,9 @@ def walk(
                 raw = vae.decode(draw(mean, log_variance, generator))
                 kl = divergence(mean, log_variance).sum() / len(x)
                 trace[step, 1] = kl.detach()
-                claim = noise(x, vae.link.inverse(raw))
-                nll = claim.nll_raw(x, raw).sum() / len(x)
+                events = vae.shaped(x)
+                claim = noise(events, vae.link.inverse(raw))
+                nll = claim.nll_raw(events, raw).sum() / len(x)
                 trace[step, 0] = nll.detach()
                 trace[step, 2] = held(claim)
                 optimizer.zero_grad()
@@ -136,9 +137,9 @@ def look(vae: Vae, noise: nn.Module, rows: Tensor, settings: Settings) -> tuple[
         codes = [vae.encode(piece) for piece in pieces]
         latents = [draw(*code, generator) for code in codes]
         raws = [vae.decode(z) for z in latents]
-        claim = settled(noise(rows, vae.link.inverse(torch.cat(raws))))
+        claim = settled(noise(vae.shaped(rows), vae.link.inverse(torch.cat(raws))))
         loss = matching(claim)
-        pairs = [*zip(pieces, raws, strict=True)]
+        pairs = [*zip(map(vae.shaped, pieces), raws, strict=True)]
         sums = [
             torch.stack([wide(claim.nll_raw(*pair)).sum() for pair in pairs]).sum(),
             torch.stack([wide(measured(loss, claim, *pair)).sum() for pair in pairs]).sum(),
@@ -167,6 +168,7 @@ def look(vae: Vae, noise: nn.Module, rows: Tensor, settings: Settings) -> tuple[
 def gradients(vae: Vae, claim: Likelihood, loss: Loss, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
     """Of the summed nll and of the summed loss, at the decoder's parameters laid end to end, in float64."""
     raw = vae.decode(z)
+    x = vae.shaped(x)
     sides = claim.nll_raw(x, raw).sum(), measured(loss, claim, x, raw).sum()
     parts = [*vae.decoder.parameters()]
     found = [torch.autograd.grad(side, parts, retain_graph=True) for side in sides]

@@ -63,7 +63,9 @@ class Vae(nn.Module):
 
     One SiLU layer each side. The units of the data are taken out in front of the encoder and put back
     after the decoder (their mean, and one scale for all elements), so no learning rate depends on
-    them. raw is what the likelihood's link takes to mu. Kingma and Welling (2014).
+    them. raw is what the likelihood's link takes to mu; where a decoder gives several numbers for an element
+    (mean and log variance), there are as many times D of it; ``last`` is the length of a vector, for likelihoods
+    of vectors. Kingma and Welling (2014).
     """
 
     mean: Tensor
@@ -71,20 +73,31 @@ class Vae(nn.Module):
     shift: Tensor
     spread: Tensor
 
-    def __init__(self, rows: Tensor, claim: Likelihood, latent: int, hidden: int, generator: Generator) -> None:
+    def __init__(self, rows: Tensor, claim: Likelihood, latent: int, hidden: int, generator: Generator, last: int = 1) -> None:
         super().__init__()
         mean = wide(rows).mean(dim=0)
         scale = (wide(rows) - mean).square().mean().sqrt()
         scale = scale.where(scale > 0, 1)
-        elements = rows.shape[1]
-        shift = claim.link.forward(inside(mean, claim.domain)[0])
-        self.link = claim.link
+        elements, numbers = rows.shape[1], max(1, len(claim.head))
+        self.link, self.several = claim.link, len(claim.head) > 1
+        self.tail = (last,) if claim.event else (numbers,) if self.several else ()
+        self.event = (last,) if claim.event else ()
+        shift = claim.link.forward(typical(claim, self.shaped(rows))).flatten()
+        spread = scale if claim.link == IDENTITY else scale.new_ones(())
+        if self.several:  # the mean in the units of the data, what else there is on its own
+            spread = scale.new_ones(elements, numbers)
+            spread[:, 0] = scale
+            spread = spread.flatten()
         self.encoder = network(elements, hidden, 2 * latent, generator)
-        self.decoder = network(latent, hidden, elements, generator)
+        self.decoder = network(latent, hidden, elements * numbers, generator)
         self.register_buffer("mean", mean.float())
         self.register_buffer("scale", scale.float())
         self.register_buffer("shift", shift.where(shift.isfinite(), 0).float())
-        self.register_buffer("spread", (scale if claim.link == IDENTITY else scale.new_ones(())).float())
+        self.register_buffer("spread", spread.float())
+
+    def shaped(self, x: Tensor) -> Tensor:
+        """Rows (B, D) as the likelihood takes them: the same, or (B, D/K, K) where its events are vectors of K."""
+        return x.reshape(len(x), -1, *self.event) if self.event else x
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log variance of q(z | x), (B, K) each, from ``x`` of (B, D)."""
@@ -92,12 +105,23 @@ class Vae(nn.Module):
         return mean, log_variance
 
     def decode(self, z: Tensor) -> Tensor:
-        """The raw output, (B, D), from ``z`` of (B, K)."""
-        return self.shift + self.spread * self.decoder(z)
+        """The raw output from ``z`` of (B, K): (B, D), or with a last axis for vectors or for several numbers an element."""
+        raw = self.shift + self.spread * self.decoder(z)
+        return raw.reshape(len(z), -1, *self.tail) if self.tail else raw
 
     def reconstruct(self, x: Tensor) -> Tensor:
-        """mu at the mean of q(z | x): what people look at."""
-        return self.link.inverse(self.decode(self.encode(x)[0]))
+        """mu at the mean of q(z | x), (B, D): what people look at."""
+        mu = self.link.inverse(self.decode(self.encode(x)[0]))
+        return (mu[..., 0] if self.several else mu).flatten(1)
+
+
+def typical(claim: Likelihood, x: Tensor) -> Tensor:
+    """What a decoder would give that knows nothing: the mean of ``x`` (N, ...) over samples, inside the domain; and variances."""
+    mean = wide(x).mean(dim=0)
+    if claim.head:
+        level = (wide(x) - mean).square().mean(dim=0)
+        return torch.stack([mean, level.clamp(min=1e-3 * level.mean().item() or 1.0)], dim=-1)
+    return inside(mean, claim.domain)[0]
 
 
 def draw(mean: Tensor, log_variance: Tensor, generator: Generator) -> Tensor:
@@ -135,11 +159,15 @@ def start(claim: Likelihood, whose: str, rows: Tensor) -> nn.Module:
     """
     if whose == "fixed":
         return Fixed(claim)
-    if whose == "learned" and len(claim.parameters) > 1:
-        return Learned(fitting.start(type(claim), rows, wide(rows).mean(dim=0).expand(rows.shape), claim.design))
+    mean = typical(claim, rows)
+    mean = mean.expand(len(rows), *mean.shape)
+    if whose == "learned" and len(claim.parameters) > len(claim.design) + 1:
+        return Learned(fitting.start(type(claim), rows, mean, claim.design))
     try:
-        best = claim.refit(rows, wide(rows).mean(dim=0).expand(rows.shape))
+        best = claim.refit(rows, mean)
     except ReconError as error:
+        if (rows != rows[0]).any():
+            raise
         raise ReconError(
             f"The {len(rows):,} training samples are all alike, so no {claim.name} noise fits them best.",
             "Give samples that differ, or fix the noise, as in --sigma 0.1.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -86,8 +87,9 @@ def noise(likelihood: str | Likelihood, sigma: float | str | None) -> tuple[Like
     """
     spelled = isinstance(likelihood, str)
     claim = likelihoods.parse(likelihood) if isinstance(likelihood, str) else likelihood
-    explicit = bool(likelihood.partition(":")[2]) if isinstance(likelihood, str) else claim != type(claim)()
-    names = list(claim.parameters)
+    names = [name for name in claim.parameters if name not in claim.design]
+    given = likelihood.partition(":")[2].replace(" ", "").split(",") if isinstance(likelihood, str) else []
+    explicit = any(part.partition("=")[0] in names for part in given) if spelled else claim != type(claim)(**claim.design)
     if sigma is None:
         return claim, "learned" if names and spelled and not explicit else "fixed"
     if not names:
@@ -102,7 +104,7 @@ def noise(likelihood: str | Likelihood, sigma: float | str | None) -> tuple[Like
         )
     if sigma in NOISES:
         return claim, str(sigma)
-    return type(claim)(**{fitting.level(claim) or names[0]: level(sigma)}), "fixed"
+    return dataclasses.replace(claim, **{fitting.level(claim) or names[0]: level(sigma)}), "fixed"
 
 
 def exactly(claim: Likelihood) -> str:
