@@ -55,7 +55,7 @@ def test_every_likelihood_has_a_call_in_torch() -> None:
 KNOWN = [
     ("variance clamp", "gaussian:sigma=0.0001", "full=True", 0.0, 0.0, -5.98882, -8.29140, torch.float64),
     ("constant dropped", "gaussian:sigma=0.5", "sigma**2), reduction", 0.0, 1.0, 2 - math.log(2), None, torch.float64),
-    ("variance clamp, constant dropped", "gaussian:sigma=0.0001", "sigma**2), reduction", 0.0, 0.0, -6.90776, -8.29140, None),
+    ("variance clamp and constant dropped", "gaussian:sigma=0.0001", "sigma**2), reduction", 0.0, 0.0, -6.90776, -8.29140, None),
     ("log clamp at -100", "bernoulli", "binary_cross_entropy(", 1.0, 1e-50, 100, 115.129, torch.float64),
     ("gradient clamp", "bernoulli", "binary_cross_entropy(", 1.0, 1e-30, 69.0776, 69.0776, torch.float64),
     ("probability clamp", "bernoulli", "Bernoulli(probs", 1.0, 1e-30, 36.0437, 69.0776, torch.float64),

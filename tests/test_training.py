@@ -18,11 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy
+import points
 import pytest
 import torch
 from click.testing import CliRunner, Result
 from PIL import Image
 from safetensors import safe_open
+from test_contract import KINDS
 
 import recon_cli
 from recon_cli import sources
@@ -617,3 +619,16 @@ def test_counts_train_on_the_logarithm_of_their_mean() -> None:
     )
     assert found.result.sigma is None
     assert found.epochs[-1].nll < found.epochs[0].nll
+
+
+@pytest.mark.parametrize("side", [kind(**kind().design) for kind in KINDS], ids=lambda side: side.name)
+def test_every_likelihood_of_the_registry_is_trained(side) -> None:
+    mean = torch.tensor(points.mean(side, 0.4), dtype=torch.float64)
+    x = side.sample(mean.expand(60, 6, *mean.shape).contiguous(), torch.Generator().manual_seed(1)).float()
+    word = str(side) if len(side.parameters) == len(side.design) else side.name
+    found = recon_cli.train(x, likelihood=word, epochs=2, latent=2, hidden=8, device="cpu")
+    for figures in (*found.epochs, found.result):
+        assert all(math.isfinite(value) for value in (figures.nll, figures.loss, figures.kl))
+        if figures.predicted is not None:
+            assert figures.ratio == pytest.approx(figures.predicted, rel=1e-4)
+    assert found.model.reconstruct(x.reshape(60, -1)).shape == (60, x[0].numel())
