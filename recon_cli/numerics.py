@@ -29,7 +29,7 @@ class WithGradient(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         """Keep the slope."""
         ctx.save_for_backward(inputs[1])
-        ctx.shape = inputs[2].shape
+        ctx.shape, ctx.size = inputs[2].shape, output.shape
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[None, None, Tensor]:
@@ -37,6 +37,23 @@ class WithGradient(torch.autograd.Function):
         (slope,) = ctx.saved_tensors
         moved = (grad.unsqueeze(-1) if slope.ndim > grad.ndim else grad) * slope
         return None, None, moved.sum_to_size(ctx.shape)
+
+
+class WithBothGradients(WithGradient):
+    """The same in forward mode too, for ``torch.func.jvp`` and ``hessian``; the compiler takes no such function."""
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        """Keep the slope, for either mode."""
+        WithGradient.setup_context(ctx, inputs, output)
+        ctx.save_for_forward(inputs[1])
+
+    @staticmethod
+    def jvp(ctx: Any, value: Any, slope: Any, point: Tensor) -> Tensor:
+        """The slope times how the point moves."""
+        (slope,) = ctx.saved_tensors
+        moved = slope * point
+        return moved.sum(dim=-1) if slope.ndim > len(ctx.size) else moved
 
 
 def given(value: Tensor, *slopes: tuple[Tensor, Any]) -> Tensor:
@@ -47,9 +64,10 @@ def given(value: Tensor, *slopes: tuple[Tensor, Any]) -> Tensor:
     through autograd, and then there are second derivatives too.
     """
     found = value = value.detach()
+    apply = (WithGradient if torch.compiler.is_compiling() else WithBothGradients).apply
     for i, (slope, point) in enumerate(slopes):
         if isinstance(point, Tensor):
-            part = WithGradient.apply(value if i == 0 else torch.zeros_like(value), slope, point)
+            part = apply(value if i == 0 else torch.zeros_like(value), slope, point)
             found = part if i == 0 else found + part
     return found
 

@@ -369,6 +369,9 @@ def test_functorch_and_the_compiler_take_it(side: Likelihood) -> None:
         plain = torch.func.grad(lambda point, nll=nll: nll(x, point).sum())(point)
         mapped = torch.func.vmap(torch.func.grad(lambda x, point, nll=nll: nll(x, point).sum(), argnums=1))(x, point)
         torch.testing.assert_close(plain, mapped, rtol=1e-15, atol=1e-15)
+        forward = torch.func.hessian(lambda point, nll=nll: nll(x, point).sum())(point)
+        back = torch.func.jacrev(torch.func.jacrev(lambda point, nll=nll: nll(x, point).sum()))(point)
+        torch.testing.assert_close(forward, back, rtol=1e-12, atol=1e-12)
     compiled = torch.compile(lambda x, mu: side.nll(x, mu), backend="aot_eager", fullgraph=True)
     torch.testing.assert_close(compiled(x, mu), side.nll(x, mu), rtol=1e-15, atol=1e-15)
     meta = side.nll(x.to("meta"), mu.to("meta"))
@@ -453,6 +456,18 @@ def test_a_loss_is_its_formula_value_and_gradient(loss: Loss, dtype: torch.dtype
     size = [max(abs(value), 1 if loss.event or loss.head else abs(value)) for value in exact]
     assert max(witness.off_by(value.tolist(), exact, eps, size)) < 3
     assert max(witness.off_by(flatten(slope.tolist()), moved, eps, [max(abs(value), 1) for value in moved])) < 3
+
+
+def test_cross_entropy_takes_soft_labels_as_torch_does(device: str) -> None:
+    x = torch.tensor([[0.1, 0.7, 0.2], [0.0, 0.5, 0.5]], dtype=torch.float64, device=device)
+    raw = torch.tensor([[0.3, -1.0, 2.0], [5.0, 0.0, 0.1]], dtype=torch.float64, device=device, requires_grad=True)
+    loss = likelihoods.loss("cross-entropy")
+    for found, expected in zip(
+        (loss(x, raw), *torch.autograd.grad(loss(x, raw).sum(), raw)),
+        (torch.nn.functional.cross_entropy(raw, x, reduction="none"), raw.softmax(dim=-1) - x),
+        strict=True,
+    ):
+        torch.testing.assert_close(found, expected, rtol=1e-14, atol=1e-15)
 
 
 @pytest.mark.parametrize("reduction", REDUCTIONS, ids=lambda reduction: reduction.name)

@@ -83,8 +83,7 @@ def order(rest: Callable[[float], Tensor], step: float) -> float:
 
 @each_scale
 def test_a_power_of_one_is_laplace(scale: float) -> None:
-    x, mu = errors(scale)
-    same(GeneralizedGaussian(scale=scale, power=1.0).nll, Laplace(scale=scale).nll, x, mu[mu != 0] if False else mu)
+    same(GeneralizedGaussian(scale=scale, power=1.0).nll, Laplace(scale=scale).nll, *errors(scale))
 
 
 @each_scale
@@ -160,9 +159,10 @@ def test_squared_error_between_unit_vectors_is_cosine_distance_at_kappa_one_over
     sphere, space = VonMisesFisher(kappa=1 / sigma**2), Gaussian(sigma=sigma)
     angular, of_sphere = both(lambda x, mu: sphere.nll(x, mu) - sphere.offset(x), x, mu)
     square, of_space = both(lambda x, mu: (space.nll(x, mu) - space.offset(x)).sum(dim=-1), x, mu)
-    torch.testing.assert_close(angular, square, rtol=d * EPS, atol=d * EPS)
+    terms = max(1 / sigma**2, sphere.offset(x).abs().max().item(), d * abs(space.normaliser))
+    torch.testing.assert_close(angular, square, rtol=0, atol=8 * EPS * terms)
     along = of_space - (of_space * mu).sum(dim=-1, keepdim=True) * mu  # what moves mu on the sphere
-    torch.testing.assert_close(of_sphere, along, rtol=1e-13, atol=8 * EPS / sigma**2)
+    torch.testing.assert_close(of_sphere, along, rtol=8 * EPS, atol=8 * EPS / sigma**2)
 
 
 def test_smooth_l1_at_one_is_half_the_squared_error_of_shares_to_the_bit() -> None:
@@ -222,7 +222,7 @@ def test_student_goes_to_gaussian_as_one_over_the_degrees_of_freedom(scale: floa
     assert order(rest, 1e-4) == pytest.approx(2, abs=0.01)
     assert order(more, 1e-4) == pytest.approx(3, abs=0.01)
     assert more(1e-4).abs().max() < 1e-9
-    assert rest(1e-5).abs().max() < 2e-8
+    assert rest(1e-15).abs().max() < 16 * EPS
 
 
 @pytest.mark.parametrize("raw", [False, True])
@@ -241,7 +241,7 @@ def test_counts_go_to_poisson_from_both_sides(kind: Callable[[float], Likelihood
     assert order(off, 2.0**-18) == pytest.approx(1, abs=0.001)
     assert order(rest, 2.0**-13) == pytest.approx(2, abs=0.01)
     assert (rest(2.0**-13).abs() * 2.0**26 < (1 + x + mu) ** 3).all()
-    assert off(2.0**-50).abs().max() < 200 * EPS
+    assert rest(2.0**-50).abs().max() < (640 if raw else 64) * EPS  # of a logit of -35
 
 
 @pytest.mark.parametrize("kappa", [1e3, 1e4])
@@ -314,7 +314,7 @@ def test_eight_bits_a_value_are_what_stored_pictures_add(unit: float, bits: floa
 
 def test_bits_per_dimension_of_grey_levels_are_those_of_shares_and_7_994() -> None:
     x = torch.arange(1, 255, dtype=torch.float64) / 255
-    mu, scale = (x.flip(0) * 0.9 + 0.04), 0.1
+    mu, scale = 0.9 * x + 0.04, 0.1
     bits = DiscretizedGaussian(scale=scale).nll(x, mu) / math.log(2)
     shares = (Gaussian(sigma=scale).nll(x, mu) - curvature_of_gaussian(x - mu, scale) / 24 / 255**2) / math.log(2)
-    assert (bits - shares - 7.994353436858858).abs().max() < 2e-7
+    assert (bits - shares - 7.994353436858858).abs().max() < 1e-8
