@@ -39,7 +39,7 @@ class Parametric:
         for field in dataclasses.fields(self):  # type: ignore[arg-type]
             value, domain = getattr(self, field.name), field.metadata["domain"]
             if isinstance(value, str):
-                value = as_number(f"{self.name}'s {field.name}", value)
+                value = as_number(f"{self.name}'s {field.name}", value, example(field))
             if isinstance(value, (str, numbers.Real)):
                 object.__setattr__(self, field.name, value := float(value))
             if isinstance(value, float) and not domain.contains(value):
@@ -57,7 +57,7 @@ class Parametric:
     @classmethod
     def parse(cls, text: str) -> Self:
         """From ``name=value,name=value``, as after the colon on the command line."""
-        known = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
+        known = {field.name: example(field) for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
         values: dict[str, float] = {}
         for part in filter(None, text.split(",")):
             key, _, value = (piece.strip() for piece in part.partition("="))
@@ -65,7 +65,7 @@ class Parametric:
                 raise ReconError(f"{cls.name} has no parameter {key!r}.", _ways_out(cls.name, key, known))
             if key in values:
                 raise ReconError(f"{cls.name} is given {key} twice.", "Give it once.")
-            values[key] = as_number(f"{cls.name}'s {key}", value)
+            values[key] = as_number(f"{cls.name}'s {key}", value, known[key])
         return cls(**values)
 
     def __str__(self) -> str:
@@ -74,19 +74,24 @@ class Parametric:
         return f"{self.name}:{values}" if values else self.name
 
 
-def as_number(what: str, text: str) -> float:
-    """``text`` as a finite number, or a ReconError that says ``what`` it was meant for."""
+def as_number(what: str, text: str, example: str = "0.5") -> float:
+    """``text`` as a finite number, or a ReconError that says ``what`` it was meant for, with an ``example``."""
     try:
         number = float(text)
     except ValueError:
         number = math.nan
     if not math.isfinite(number):
-        raise ReconError(f"{what} must be a finite number; found {text!r}.", "Give one, such as 0.5.")
+        raise ReconError(f"{what} must be a finite number; found {text!r}.", f"Give one, such as {example}.")
     return number
 
 
-def _ways_out(name: str, key: str, known: list[str]) -> str:
+def example(field: dataclasses.Field[Any]) -> str:
+    """A value that a field can have: 0.5, or its usual one where that is a whole number."""
+    return f"{field.default:g}" if field.metadata["domain"].whole else "0.5"
+
+
+def _ways_out(name: str, key: str, known: dict[str, str]) -> str:
     if not known:
         return f"It takes none: write {name}."
-    meant = nearest(key, known) or known[0]
-    return f"It takes {', '.join(known)}: write {name}:{meant}=0.5, say."
+    meant = nearest(key, known) or next(iter(known))
+    return f"It takes {', '.join(known)}: write {name}:{meant}={known[meant]}, say."
