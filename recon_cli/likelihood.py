@@ -54,11 +54,20 @@ def elementwise(method: Method) -> Method:
 
 
 def as_tensor(value: Any) -> Tensor:
-    """A tensor as it is; numbers, lists and arrays in the precision they have (a float is float64)."""
+    """A tensor as it is; numbers, lists and arrays in the precision they have (a float is float64), truths as 0 and 1.
+
+    Raises ReconError for what is no real number.
+    """
     import numpy
     import torch
 
-    return value if isinstance(value, torch.Tensor) else torch.from_numpy(numpy.asarray(value))
+    try:
+        found = value if isinstance(value, torch.Tensor) else torch.from_numpy(numpy.asarray(value))
+    except (TypeError, ValueError) as error:
+        raise ReconError(f"These are no numbers: {error}.", "Give an array or a tensor of real numbers.") from error
+    if found.is_complex():
+        raise ReconError("These are complex numbers.", "Give their parts, or their sizes, as real ones.")
+    return found.to(torch.uint8) if found.dtype == torch.bool else found
 
 
 def wide(value: Tensor) -> Tensor:

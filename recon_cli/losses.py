@@ -137,7 +137,7 @@ class BinaryCrossEntropyWithLogits(BinaryCrossEntropy):
         """Torch's own computes (1 - x) l - logsigmoid(l): dead beyond 17 in float32, gradient and all."""
         from torch.nn.functional import logsigmoid
 
-        return -(x * logsigmoid(prediction) + (1 - x) * logsigmoid(-prediction))
+        return -(x * logsigmoid(prediction).where(x > 0, 0) + (1 - x) * logsigmoid(-prediction).where(x < 1, 0))
 
 
 @dataclass(frozen=True)

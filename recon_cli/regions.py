@@ -28,7 +28,7 @@ class Interval:
     whole: bool = False
 
     unit: ClassVar[str] = "values"
-    kept: ClassVar[str] = ", a thousandth from its ends"
+    kept: ClassVar[str] = "a thousandth from its ends"
     way_out: ClassVar[str] = "Scale the values, or choose a likelihood for real numbers (gaussian, laplace)."
 
     def contains(self, value: Any) -> Any:
@@ -47,6 +47,15 @@ class Interval:
 
         margin = width * max(1e-3, 4 * torch.finfo(values.dtype).eps)
         return values.clamp(self.low + margin, self.high - margin)
+
+    def hint(self, values: Tensor) -> str:
+        """What to do about ``values`` that are not inside."""
+        most = values.max().item()
+        if self.whole and self.high != math.inf and COUNT.contains(values).all():
+            return f"Counts up to {most:g} take as many trials: binomial:count={most:g}, say."
+        if self.whole and self.high != 1:
+            return "Counts are whole numbers, not negative: round them, or choose a likelihood for real numbers (gaussian)."
+        return self.way_out
 
     def unit_of(self, values: Tensor) -> Tensor | float:
         """What a derivative by each of ``values`` is multiplied with before it is set beside others: 1, unless overridden."""
@@ -112,7 +121,7 @@ class Circle(Interval):
         return values
 
     def __str__(self) -> str:
-        return "the angles, in radians"
+        return "angles in radians"
 
 
 @dataclass(frozen=True)
@@ -123,7 +132,7 @@ class Sphere(Interval):
     high: float = 1.0
 
     unit: ClassVar[str] = "vectors"
-    kept: ClassVar[str] = ", each divided by its length"
+    kept: ClassVar[str] = "each divided by its length"
     way_out: ClassVar[str] = "Divide each vector by its length."
 
     def contains(self, value: Any) -> Any:
@@ -131,6 +140,10 @@ class Sphere(Interval):
 
         slack = 16 * torch.finfo(value.dtype).eps if value.is_floating_point() else 0
         return ((value.double().norm(dim=-1) - 1).abs() <= slack) & (value.shape[-1] > 1)
+
+    def hint(self, values: Tensor) -> str:
+        """What to do about vectors that are not inside."""
+        return self.way_out if values.shape[-1] > 1 else "Give vectors of two components and more along the last axis."
 
     def keep(self, values: Tensor) -> Tensor:
         """Every vector's direction; the first axis for a zero vector, which has none."""
@@ -148,7 +161,7 @@ class Sphere(Interval):
         return f"{run}, the first at index {first} is {size[first]:.9g} long, off by {abs(size[first] - 1):.3g}."
 
     def __str__(self) -> str:
-        return "the vectors of length 1"
+        return "vectors of length 1"
 
 
 @dataclass(frozen=True)
@@ -159,7 +172,7 @@ class Simplex(Interval):
     high: float = 1.0
 
     unit: ClassVar[str] = "vectors"
-    kept: ClassVar[str] = ", none below a thousandth, divided by their sum"
+    kept: ClassVar[str] = "none below a thousandth, divided by their sum"
     way_out: ClassVar[str] = "Give a vector for each event: one-hot for the data (or whole-number labels), softmax for the means."
 
     def contains(self, value: Any) -> Any:
@@ -180,7 +193,7 @@ class Simplex(Interval):
         return f"{run} runs from {values[first].min():g} to {values[first].max():g} and adds up to {total[first]:.9g}."
 
     def __str__(self) -> str:
-        return "the one-hot vectors" if self.whole else "the probabilities that add up to 1"
+        return "one-hot vectors" if self.whole else "probabilities that add up to 1"
 
 
 @dataclass(frozen=True)
@@ -235,7 +248,7 @@ def check(values: Tensor, allowed: Interval, what: str, rule: str) -> None:
         raise ReconError(
             f"{int(bad.sum()):,} of {bad.numel():,} {allowed.unit} of {what} are outside what {rule}, {allowed}: "
             f"{allowed.found(values, bad)}",
-            allowed.way_out,
+            allowed.hint(values),
         )
 
 

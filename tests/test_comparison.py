@@ -208,7 +208,7 @@ def test_a_perfect_reconstruction_leaves_the_values_to_compare() -> None:
     ids=["nll beyond float32", "gradient beyond float32", "an impossible outcome"],
 )
 def test_what_is_not_finite_is_never_said_to_hold(x, mu, side) -> None:
-    with pytest.raises(ReconError, match="leave the range of float32 on [12] of 2"):
+    with pytest.raises(ReconError, match="leave the range of float32 on [12] of 2|gives 1 of 2 elements no chance"):
         compare(torch.tensor(x), torch.tensor(mu), side, device="cpu")
 
 

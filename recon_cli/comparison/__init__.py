@@ -112,7 +112,7 @@ def compare(
     claims = [likelihoods.parse(side) if isinstance(side, str) else side for side in sides or ("gaussian",)]
     if not x.numel():
         raise ReconError("There is nothing to compare: the data are empty.")
-    where, precision = devices.device(device), devices.dtype(dtype, x)
+    where, precision = devices.device(device), devices.dtype(dtype, x if x.is_floating_point() else mu)
     cases = (admit(claim, loss, x, mu, where, precision, data, clip) for claim in claims)
     return sum(((_identity(case) if against is None else _beside(case, against)) for case in cases), Comparison())
 
@@ -191,10 +191,16 @@ def _identity(case: Case) -> Comparison:
     stride = -(-x.numel() // SAMPLE)
     tally = sum((measure(side, *part, loss, claim, stride) for part in chunks(side, x, mu)), Tally())
     beyond = tally.infinite or (tally.elements if tally.loss_square and not tally.ratio_elements else 0)
+    if beyond and ((mu == side.domain.low) | (mu == side.domain.high)).any():
+        raise ReconError(
+            f"{side.name} gives {beyond:,} of {tally.elements:,} elements no chance at all: the reconstruction is exactly "
+            f"at an end of {side.domain}, which rules out what the data are.",
+            "Keep the means a little inside, as the sigmoid or the softmax of the decoder's output would be.",
+        )
     if beyond:
         raise ReconError(
             f"{side} and {loss.name} leave the range of {str(x.dtype)[6:]} on {beyond:,} of {tally.elements:,} elements.",
-            "Rescale the data, choose a noise in their units, or use --dtype float64; a mean of 0 or 1 rules out the other.",
+            "Rescale the data, choose a noise in their units, or use --dtype float64.",
         )
     row = identity(claim, loss, tally, x.dtype, case.data)
     if row.holds:

@@ -57,14 +57,14 @@ def admit(claim: Likelihood, loss: Loss | None, x: Tensor, mu: Tensor, device: A
     x, mu = x.to(device, dtype), mu.to(device, dtype)
     for rule in (side, loss):
         check(x, rule.support, f"the data ({data})", f"{rule.name} allows")
-        if clip:
+        if clip and (rule is side or rule.domain != side.domain):
             mu, moved = inside(mu, rule.domain)
             if moved:
-                how = rule.domain.kept
-                notes.append(
-                    f"{moved:,} of {mu.numel():,} reconstructed means were kept inside {rule.name}'s {rule.domain}{how}."
-                )
+                where = f"{rule.name}'s {rule.domain}, {rule.domain.kept}"
+                notes.append(f"{moved:,} of {mu.numel():,} reconstructed means were kept inside {where}.")
         check(mu, rule.domain, "the reconstruction", f"{rule.name}'s mean lies in")
+    if loss.reason:
+        notes.append(f"{loss.name} is no likelihood's loss: {loss.reason}.")
     return Case(claim, side, loss, x, mu, data, tuple(notes))
 
 

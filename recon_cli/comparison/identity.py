@@ -159,7 +159,8 @@ def meaning(rows: Sequence[Identity]) -> list[str]:
         ]
     noise = row.noise
     if noise is None or not noise.fitted:
-        return [f"{row.likelihood} has no noise to choose: {row.loss} is its nll, and β on the KL means what it says."]
+        cost = row.loss if row.slope == 1 else f"{row.loss} × {row.slope:g}"
+        return [f"{row.likelihood} has no noise to choose: {cost} is its nll, and β on the KL means what it says."]
 
     def each(values: Iterable[float | None], digits: int = 6) -> str:
         return ", ".join(f"{value:.{digits}g}" for value in values if value is not None)

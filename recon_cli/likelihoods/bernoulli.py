@@ -51,7 +51,7 @@ class Bernoulli(Likelihood):
 
     @elementwise
     def nll_raw(self, x: Tensor, raw: Tensor) -> Tensor:
-        return x * softplus(-raw) + (1 - x) * softplus(raw)
+        return x * softplus(-raw).where(x > 0, 0) + (1 - x) * softplus(raw).where(x < 1, 0)
 
     @property
     def slope(self) -> float:

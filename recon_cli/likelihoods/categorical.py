@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from recon_cli.errors import ReconError
 from recon_cli.exact import two_sum
 from recon_cli.likelihood import Likelihood, elementwise
-from recon_cli.losses import Link, Loss
+from recon_cli.losses import Link, Loss, spell
 from recon_cli.regions import ONE_HOT, SIMPLEX
 
 if TYPE_CHECKING:
@@ -89,8 +89,13 @@ class Categorical(Likelihood):
 
     def encode(self, x: Tensor, mu: Tensor) -> Tensor:
         """One-hot vectors of whole-number labels. Raises ReconError for a label that is none of mu's classes."""
-        if mu.ndim == 0 or x.shape != mu.shape[:-1]:
+        if x.ndim != mu.ndim - 1:
             return x
+        if x.shape != mu.shape[:-1]:
+            raise ReconError(
+                f"The labels have shape {spell(x.shape)} and the probabilities {spell(mu.shape)}.",
+                f"Give a label for every vector of probabilities: {spell(mu.shape[:-1])} of them.",
+            )
         import torch
 
         classes, labels = mu.shape[-1], x.long()
