@@ -93,6 +93,22 @@ class Numbers(click.ParamType):
         return [as_number(param.opts[0], part.strip()) for part in value.split(",")]
 
 
+class Scale(click.ParamType):
+    """``255`` to the number that values are divided by; ``none`` to 1."""
+
+    name = "scale"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        from recon_cli.parametric import as_number
+
+        if not isinstance(value, str):
+            return value
+        number = 1.0 if value == "none" else as_number(param.opts[0], value, "255, or none")
+        if number <= 0:
+            raise ReconError(f"{param.opts[0]} must be above 0; found {value!r}.", "Values are divided by it: 255, say, or none.")
+        return number
+
+
 class Seed(click.ParamType):
     """A whole number from 0 up that every generator takes."""
 
@@ -161,7 +177,13 @@ data = click.option(
     default="digits",
     show_default=True,
     metavar="SOURCE",
-    help="digits (bundled), x.npy, x.npz or x.npz:NAME.",
+    help="digits (bundled), a file (x.npy, x.npz:NAME, x.idx.gz, x.csv, ...) or a folder of images.",
+)
+scale = click.option(
+    "--scale",
+    type=Scale(),
+    metavar="NUMBER|none",
+    help="Divide the data by this; unless given, 8-bit images and IDX by 255, all else by nothing.",
 )
 binarize = click.option(
     "--binarize",

@@ -33,8 +33,8 @@ HOME = {
     "click": {"options", "commands", "cli"},
     "rich": {"formats", "progress"},
     "sympy": {"derivation"},
-    "PIL": {"training"},
-    "safetensors": {"training"},
+    "PIL": {"sources", "training"},
+    "safetensors": {"sources", "training"},
 }
 ALLOWED_TOP = {"README.md", "pyproject.toml", "LICENSE", "recon_cli", "tests"}
 FILES = sorted(ROOT.rglob("*.py"))

@@ -23,14 +23,19 @@ from recon_cli import options
     "--recon", type=options.SourceWord(), default="pca", show_default="pca:16", metavar="SOURCE",
     help="pca:K, mean, noise:S, or a file of your model's output.",
 )  # fmt: skip
+@options.scale
+@click.option(
+    "--recon-scale", type=options.Scale(), metavar="NUMBER|none",
+    help="Divide the reconstructions in a file by this; unless given, as for --scale.",
+)  # fmt: skip
 @options.binarize
 @options.device
 @click.option("--dtype", default="auto", show_default=True, metavar="auto|float32|float64|...", help="Of both sides.")
 @options.seed
 @options.format
 def command(
-    chosen: Any, sigmas: Any, loss: Any, everything: bool, against: str | None, data: str, recon: str, binarize: str | None,
-    device: str, dtype: str, seed: int, format: str,
+    chosen: Any, sigmas: Any, loss: Any, everything: bool, against: str | None, data: str, recon: str, scale: float | None,
+    recon_scale: float | None, binarize: str | None, device: str, dtype: str, seed: int, format: str,
 ) -> None:  # fmt: skip
     """Measure loss and likelihood on real data, values and gradients.
 
@@ -48,6 +53,7 @@ def command(
 
     found = compare_sources(
         data, recon, [*chosen, *options.gaussians(sigmas)],
-        loss=loss, everything=everything, against=against, binarize=binarize, device=device, dtype=dtype, seed=seed,
+        loss=loss, everything=everything, against=against, binarize=binarize, scale=scale, recon_scale=recon_scale,
+        device=device, dtype=dtype, seed=seed,
     )  # fmt: skip
     options.show(found.report(), format)

@@ -27,6 +27,7 @@ class Open(options.LikelihoodWord):
     help="Its noise: fixed, trained with the network, or the best for each batch.",
 )  # fmt: skip
 @options.data
+@options.scale
 @options.binarize
 @click.option("--holdout", type=float, default=0.2, show_default=True, metavar="FRACTION", help="Of the samples, kept back.")
 @click.option("--epochs", type=int, default=100, show_default=True, help="Passes over the training samples.")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from recon_cli import devices, likelihoods, sources
@@ -126,6 +127,8 @@ def compare_sources(
     everything: bool = False,
     against: str | None = None,
     binarize: str | None = None,
+    scale: float | None = None,
+    recon_scale: float | None = None,
     device: str = "auto",
     dtype: str = "auto",
     seed: int = 0,
@@ -134,6 +137,7 @@ def compare_sources(
 
     Without ``sides``: gaussian, and bernoulli on the same data made 0 or 1 (where they allow it). With
     ``everything``: every likelihood of the registry; those that these data are outside of, with the reason.
+    ``scale`` divides the data and ``recon_scale`` the reconstructions in a file; None is each source's own.
     """
 
     def one(sides: Sequence[Likelihood], pair: sources.Pair, clip: bool = False) -> Comparison:
@@ -141,7 +145,8 @@ def compare_sources(
         parts = (compare(pair.x, pair.outputs(side.head), side, clip=pair.fitted or clip, **how) for side in sides)
         return sum(parts, Comparison(notes=(pair.described,)))
 
-    pair = sources.pair(data, recon, seed=seed, binarize=binarize)
+    read = partial(sources.pair, data, recon, seed=seed, scale=scale, recon_scale=recon_scale)
+    pair = read(binarize=binarize)
     if everything:
         return _every(one, pair, [*sides])
     if sides:
@@ -151,7 +156,7 @@ def compare_sources(
         return gaussian
     if beyond := _no_shares(pair):
         return gaussian + Comparison(notes=(f"bernoulli is left out: {beyond}, and it takes shares from 0 to 1.",))
-    binary = pair if binarize else sources.pair(data, recon, seed=seed, binarize="threshold")
+    binary = pair if binarize else read(binarize="threshold")
     bernoulli = one([likelihoods.parse("bernoulli")], binary, clip=True)
     said = f"bernoulli is measured on {binary.named}: each value made 0 or 1, because that is where it is a density."
     return gaussian + replace(bernoulli, notes=(said, *bernoulli.notes[1:]))

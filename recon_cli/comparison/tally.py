@@ -80,7 +80,9 @@ def measure(
     unit = likelihood.domain.unit_of(wide(point.detach())) if loss.link == IDENTITY else 1.0
     of_nll, of_loss = (unit * wide(torch.autograd.grad(side.sum(), point)[0]) for side in (nll, value))
     nll, value = wide(nll.detach()), wide(value.detach())
-    moved = (of_nll.isfinite() & of_loss.isfinite()).reshape(*nll.shape, -1).all(dim=-1)
+    moved = of_nll.isfinite() & of_loss.isfinite()
+    if moved.shape != nll.shape:
+        moved = moved.reshape(*nll.shape, -1).all(dim=-1)
     finite = nll.isfinite() & value.isfinite() & moved
     excluded = (of_nll == 0) & (of_loss == 0)
     own = loss in claim.losses

@@ -1,16 +1,18 @@
 """One origin of data, or of reconstructions of data, per file.
 
-On the command line a source is a path, whose suffix says which file reads it (``x.npy``), or a name
-with what it needs after a colon (``digits``, ``pca:16``, ``npy:x.dat``).
+On the command line a source is a path, whose ending says which file reads it (``x.npy``), or a name
+with what it needs after a colon (``digits``, ``pca:16``, ``npy:x.dat``). What is chosen inside a file
+follows another colon (``x.npz:images``).
 """
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import numpy
 
@@ -19,6 +21,7 @@ from recon_cli.errors import ReconError, unknown
 from recon_cli.losses import shapes_differ, spell
 
 Array = numpy.ndarray
+Found = TypeVar("Found")
 # Types that torch has too, in the machine's own byte order; any other number becomes a float64.
 TORCH_KNOWS = {name: numpy.dtype(name) for name in ("u1", "i1", "i2", "i4", "i8", "f2", "f4", "f8")}
 
@@ -28,21 +31,36 @@ class Source(ABC):
 
     argument
         what follows the name on the command line, or the path.
+    seed
+        of its random draws, if it makes any.
     takes
-        what that may be; nothing where it is empty.
+        what the argument may be; nothing where it is empty.
+    levels
+        whether its unsigned whole numbers are grey levels, so that the largest of their type (255) means 1.
     """
 
     takes: ClassVar[str] = ""
+    levels: bool = False
 
-    def __init__(self, argument: str = "") -> None:
+    def __init__(self, argument: str = "", seed: int = 0) -> None:
         name = type(self).__module__.rpartition(".")[2]
         if argument and not self.takes:
             raise ReconError(f"{name} takes nothing after a colon; found {argument!r}.", f"Write {name}.")
         self.argument = argument
+        self.seed = seed
+
+    @classmethod
+    def reads(cls, path: str) -> bool:
+        """Whether it reads ``path`` without being named: where the ending is its name, unless overridden."""
+        return bool(cls.takes) and Path(path).suffix[1:].lower() == cls.__module__.rpartition(".")[2]
 
     @abstractmethod
     def read(self) -> Array:
         """Every sample, shape (N, ...). Raises ReconError for what cannot be read."""
+
+    def beside(self, data: Source) -> Array:
+        """Its samples where they stand for the reconstructions of ``data``; the same, unless overridden."""
+        return self.read()
 
     def describe(self) -> str:
         """What it is, for people; empty where the path says all."""
@@ -94,25 +112,100 @@ def names() -> list[str]:
     return registry.names("sources")
 
 
-def parse(word: str) -> Source:
+def parse(word: str, seed: int = 0) -> Source:
     """From the command line's spelling to the source. Raises ReconError naming the nearest."""
     name, _, argument = word.partition(":")
     if name not in names():
-        path = word if Path(word).is_file() else name
-        name, argument = Path(path).suffix[1:].lower(), word
-        if not path or (not name and not Path(path).exists()):
+        path, argument = divided(word)[0], word
+        name = next((name for name in names() if kind(name).reads(path)), "")
+        if not path or (not name and not Path(path).suffix and not os.path.exists(path)):
             raise unknown("file or source", word, names())
-        if name not in names():
+        if not name:
             raise ReconError(
                 f"recon cannot tell what {path!r} holds from its ending.",
                 f"Known sources: {', '.join(names())}; name one in front, as in npy:{path}.",
             )
-    return registry.only_class(registry.load("sources", name), Source)(argument)
+    return kind(name)(argument, seed)
 
 
-def read(word: str) -> Array:
+def kind(name: str) -> type[Source]:
+    """The class of a source by its name."""
+    return registry.only_class(registry.load("sources", name), Source)
+
+
+def divided(word: str) -> tuple[str, str]:
+    """A path and what is chosen inside it, ``x.npz`` and ``images``. Paths may have colons: what exists decides."""
+    ends = [len(word), *(i for i, letter in enumerate(word) if letter == ":" and i)]
+    end = next((end for end in ends if os.path.exists(word[:end])), min(ends[1:] or ends))
+    return word[:end], word[end + 1 :]
+
+
+def choose(path: str, wanted: str, known: Sequence[str], what: str) -> str:
+    """Which of the arrays in a file is ``wanted``; its name may be left out where it is the only one."""
+    if wanted and wanted not in known:
+        raise unknown(what, wanted, known)
+    if not wanted and len(known) != 1:
+        raise ReconError(
+            f"{path} holds {len(known)} {what}s: {', '.join(known) or 'none'}.",
+            f"Choose one, as in {path}:{known[0]}." if known else "Give another file.",
+        )
+    return wanted or known[0]
+
+
+def guarded(path: str, read: Callable[[], Found]) -> Found:
+    """What ``read`` makes of a file, or a ReconError: on a damaged file libraries raise nearly anything."""
+    try:
+        if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
+            raise ReconError(f"{path} is a pipe or a device, not a file.", "Write its contents to a file first.")
+        if os.path.isfile(path) and not os.path.getsize(path):
+            raise ValueError("it is empty")
+        return read()
+    except (MemoryError, ReconError):
+        raise
+    except FileNotFoundError:
+        raise ReconError(f"There is no file {path!r}.", f"recon looked in {Path.cwd()}.") from None
+    except Exception as error:
+        raise unreadable(path, error) from error
+
+
+def unreadable(path: str, error: Exception) -> ReconError:
+    """The error for a file that is there and cannot be read."""
+    said = getattr(error, "strerror", None) or str(error).partition("\n")[0].strip(" .:") or type(error).__name__
+    return ReconError(f"{path} cannot be read: {said}.", "It may be damaged, cut short, or of another format.")
+
+
+def read(word: str, scale: float | None = None) -> Array:
     """The samples of a source as finite numbers, shape (N, ...), or a ReconError that says what is wrong."""
-    return numbers(parse(word).read(), word)
+    return samples(parse(word), word, scale)[0]
+
+
+def samples(source: Source, word: str, scale: float | None = None) -> tuple[Array, str]:
+    """The samples of a source as finite numbers, and what they are and what was done to them, for people."""
+    values, done = scaled(source.read(), word, scale, source.levels)
+    about = source.describe()
+    if not about:
+        about, done = f"{word}: {len(values):,} samples of shape {spell(values.shape[1:])}", done or "taken as they are"
+    return values, f"{about}, {done}" if done else about
+
+
+def scaled(values: Array, word: str, scale: float | None = None, levels: bool = False) -> tuple[Array, str]:
+    """``values`` divided by ``scale`` as finite numbers, and words for it; empty where nothing was asked or done.
+
+    With None, grey ``levels`` are divided by the largest of their type, and all else is taken as it is. Whole
+    numbers of up to 16 bits become a float32; each quotient is rounded from float64.
+    """
+    divisor = scale
+    if scale is None:
+        divisor = numpy.iinfo(values.dtype).max if levels and values.dtype.kind == "u" else 1
+    if divisor == 1 or values.dtype.kind not in "fiub":
+        return numbers(values, word), "" if scale is None else "taken as they are"
+    made = numpy.empty(values.shape, numpy.result_type(values.dtype, numpy.float32))
+    try:
+        with numpy.errstate(over="raise", divide="raise"):
+            numpy.divide(values, divisor, out=made, dtype=numpy.float64, casting="same_kind")
+    except FloatingPointError:
+        raise ReconError(f"{word} divided by {divisor:g} leaves the range of {made.dtype}.", "Choose another --scale.") from None
+    return numbers(made, word), f"divided by {divisor:g}"
 
 
 def numbers(values: Array, word: str) -> Array:
@@ -180,21 +273,31 @@ def binarized(values: Array, how: str | None, seed: int, word: str) -> Array:
     return (values > level).astype(numpy.result_type(values.dtype, numpy.float32))
 
 
-def pair(data: str, recon: str, *, seed: int = 0, binarize: str | None = None, fraction: float = 0.2) -> Pair:
+def pair(
+    data: str,
+    recon: str,
+    *,
+    seed: int = 0,
+    binarize: str | None = None,
+    scale: float | None = None,
+    recon_scale: float | None = None,
+    fraction: float = 0.2,
+) -> Pair:
     """Data and reconstructions from two words of the command line.
 
-    A file is taken as it is, all samples. A :class:`Reconstruction` is fitted on the training split
-    and makes the means of the held-out one.
+    A file is taken whole. A :class:`Reconstruction` is fitted on the training split and makes the means
+    of the held-out one. ``scale`` divides the data, ``recon_scale`` the reconstructions in a file; with
+    None each source has its own.
     """
-    source, other = parse(data), parse(recon)
-    whole = binarized(numbers(source.read(), data), binarize, seed, data)
+    source, other = parse(data, seed), parse(recon, seed)
+    whole, about = samples(source, data, scale)
+    whole = binarized(whole, binarize, seed, data)
     named = Path(data).name + {None: "", "threshold": " > 1/2", "sample": ", sampled"}[binarize]
-    about = source.describe() or f"{data}: {len(whole):,} samples of shape {spell(whole.shape[1:])}"
     if not isinstance(other, Reconstruction):
-        mu = numbers(other.read(), recon)
+        mu, done = scaled(other.beside(source), recon, recon_scale, other.levels)
         if len(mu) != len(whole):
             raise shapes_differ(whole.shape, mu.shape)
-        return Pair(whole, mu, False, f"{about}; reconstructions from {recon}.", named)
+        return Pair(whole, mu, False, f"{about}; reconstructions from {recon}{done and ', '}{done}.", named)
     train, x = split(whole, fraction, data)
     mu = other.reconstruct(x, train, seed)
 

@@ -49,6 +49,7 @@ def train(
     seed: int = 0,
     device: str = "auto",
     binarize: str | None = None,
+    scale: float | None = None,
     out: str | Path | None = None,
     progress: Callable[[int, str], None] | None = None,
 ) -> Training:
@@ -60,6 +61,8 @@ def train(
         ``gaussian``, ``laplace:scale=0.2`` or a Likelihood object, and its noise: a number, ``learned``
         (its logarithm, with the network) or ``optimal`` (the best for each batch). Spelled out in
         neither, one noise parameter is learned.
+    scale
+        what the data are divided by; None is the source's own (255 for images), 1 leaves them as they are.
     holdout
         the fraction of samples kept back for the result; with 0 it is on the training rows.
     out
@@ -78,7 +81,7 @@ def train(
     settings = Settings(holdout, epochs, batch_size, latent, hidden, lr, optimizer, beta, seed)
     claim, whose = noise(likelihood, sigma)
     where = devices.device(device)
-    word, described, values = samples(data, binarize, seed)
+    word, described, values = samples(data, binarize, scale, seed)
     grey = beyond(claim, torch.from_numpy(values), word)
     parts = sources.split(values.reshape(len(values), -1), holdout, word)
     kept, back = (torch.from_numpy(part).to(where) for part in parts)
@@ -87,7 +90,7 @@ def train(
     shape = values.shape[1:] or (1,)
     with Run(out) as run, threads(kept, settings):
         run.put_json("config.json", {
-            "version": __version__, "data": word, "shape": shape, "binarize": binarize,
+            "version": __version__, "data": word, "shape": shape, "binarize": binarize, "scale": scale,
             "likelihood": likelihood if isinstance(likelihood, str) else exactly(claim), "sigma": sigma, "noise": whose,
             **vars(settings), "device": str(where),
         })  # fmt: skip
@@ -130,20 +133,20 @@ def follow(
     return tuple(history), claim
 
 
-def samples(data: Any, binarize: str | None, seed: int) -> tuple[str, str, sources.Array]:
+def samples(data: Any, binarize: str | None, scale: float | None, seed: int) -> tuple[str, str, sources.Array]:
     """What to call the data, what they are, and their values in float32, shape (N, ...)."""
-    word, about = "data", ""
     if isinstance(data, (str, Path)):
         word = str(data)
-        source = sources.parse(word)
-        data, about = source.read(), source.describe()
-    elif isinstance(data, torch.Tensor):
-        data = data.detach().float().cpu().numpy()
-    values = sources.binarized(sources.numbers(numpy.asarray(data), word), binarize, seed, word)
-    about = about or f"{word}: {len(values):,} samples of shape {spell(values.shape[1:])}"
+        values, about = sources.samples(sources.parse(word, seed), word, scale)
+    else:
+        word = "data"
+        array = data.detach().float().cpu().numpy() if isinstance(data, torch.Tensor) else numpy.asarray(data)
+        values, done = sources.scaled(array, word, scale)
+        about = f"{word}: {len(values):,} samples of shape {spell(values.shape[1:])}{done and ', '}{done}"
+    values = sources.binarized(values, binarize, seed, word)
     how = {None: "", "threshold": ", made 0 or 1 at one half", "sample": ", made 0 or 1 by chance"}[binarize]
     with numpy.errstate(over="ignore"):
-        single = values.astype(numpy.float32)
+        single = values.astype(numpy.float32, copy=not values.flags.writeable)
     if not numpy.isfinite(single).all():
         most = max(values.max(), -values.min())
         raise ReconError(f"{word} has values up to {most:g}, beyond the range of float32.", "Rescale the data.")
