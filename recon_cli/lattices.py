@@ -10,6 +10,8 @@ from recon_cli.parametric import Parametric, parameter
 from recon_cli.regions import Interval, Lattice
 
 if TYPE_CHECKING:
+    from typing import Self
+
     from torch import Tensor
 
 LOW, HIGH, H = "x < 1/(4*(levels - 1))", "x > 1 - 1/(4*(levels - 1))", "1/(2*(levels - 1))"
@@ -50,6 +52,21 @@ class GreyLevels(Parametric):
         width = (x.new_full((), half) / self.scale).clamp(max=1e300)
         return side * gap / self.scale, width, near, rest.where(rest.abs() <= near.abs(), 0), ~(low | high)
 
+    @classmethod
+    def designed(cls, x: Tensor) -> Self:
+        """With as many levels as the data have."""
+        return cls(levels=levels(x) or 256.0)
+
     def rounded(self, x: Tensor) -> Tensor:
         """The nearest level."""
         return (x.clamp(0, 1) * (self.levels - 1)).round() / (self.levels - 1)
+
+
+def levels(x: Tensor) -> float | None:
+    """The fewest levels k/(levels - 1) in [0, 1] that values lie on, up to 256, or those of 10, 12 or 16 bits; None for none."""
+    import torch
+
+    some = torch.unique(x.flatten()[: 1 << 20])
+    if some.min() < 0 or some.max() > 1:
+        return None
+    return next((float(n) for n in (*range(2, 257), 1024, 4096, 65536) if Lattice(levels=n).contains(some).all()), None)

@@ -195,6 +195,11 @@ class Likelihood(Parametric, ABC):
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.metadata["domain"].whole}
 
     @classmethod
+    def designed(cls, x: Tensor) -> Self:
+        """With the design that the data have (how many trials, how many levels), the noise as it usually is."""
+        return cls()
+
+    @classmethod
     def fit(cls, x: Tensor, mu: Tensor, **design: float) -> Self:
         """The maximum-likelihood noise given data and their means: a closed form where there is one.
 

@@ -17,11 +17,11 @@ RANKS = [
     {"errors", "__init__"},
     {"regions"},
     {"registry", "report", "parametric", "devices", "progress", "exact"},
-    {"losses", "fitting", "numerics", "spheres", "lattices"},
+    {"losses", "fitting", "numerics", "spheres", "lattices", "pictures"},
     {"likelihood", "formats"},
     {"likelihoods"},
     {"sources"},
-    {"derivation", "comparison", "training"},
+    {"derivation", "comparison", "training", "survey"},
     {"options"},
     {"commands"},
     {"cli"},
@@ -33,7 +33,7 @@ HOME = {
     "click": {"options", "commands", "cli"},
     "rich": {"formats", "progress"},
     "sympy": {"derivation"},
-    "PIL": {"sources", "training"},
+    "PIL": {"sources", "pictures"},
     "safetensors": {"sources", "training"},
 }
 ALLOWED_TOP = {"README.md", "pyproject.toml", "LICENSE", "recon_cli", "tests"}

@@ -34,10 +34,10 @@ from recon_cli.errors import ReconError
 from recon_cli.likelihoods.bernoulli import Bernoulli
 from recon_cli.likelihoods.gaussian import Gaussian
 from recon_cli.likelihoods.laplace import Laplace
+from recon_cli.pictures import images
 from recon_cli.training import Training, runs, settings
 from recon_cli.training.loop import stepper
 from recon_cli.training.model import Learned, Optimal, Vae, divergence, draw, start
-from recon_cli.training.pictures import images
 from recon_cli.training.result import largest_eigenvalue
 
 SHAPED = ("student-t", "huber", "logistic", "hyperbolic-secant", "asymmetric-laplace", "generalized-gaussian")

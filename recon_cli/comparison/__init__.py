@@ -167,7 +167,7 @@ def _every(one: Callable[..., Comparison], pair: sources.Pair, sides: list[Likel
     chosen = {side.name: side for side in sides}
     found = Comparison(left_out=())
     for name in likelihoods.names():
-        side = chosen.get(name) or likelihoods.parse(name)
+        side = chosen.get(name) or likelihoods.find(name).designed(as_tensor(pair.x))
         try:
             if side.relaxation and not side.support.contains(as_tensor(pair.x)).all():
                 raise Refused(f"neither 0 nor 1 in places; there its expression is {side.relaxation}'s, without the normaliser")

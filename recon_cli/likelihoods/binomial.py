@@ -128,6 +128,11 @@ class Binomial(Likelihood):
         return errors + (2 * math.pi * x * ((n - x) / n)).log() / 2
 
     @classmethod
+    def designed(cls, x: Tensor) -> Binomial:
+        """With as many trials as the largest count."""
+        return cls(count=max(1.0, float(x.max()) // 1))
+
+    @classmethod
     def with_slope(cls, slope: float, count: float | None = None) -> Binomial:
         """count = slope, which must be whole; ``count`` is the loss's, and the same."""
         if positive(slope) % 1 or slope != (count or slope):

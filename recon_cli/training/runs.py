@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from recon_cli import __version__
 from recon_cli.errors import ReconError
 from recon_cli.formats.json import plain
-from recon_cli.training.pictures import png
+from recon_cli.pictures import png
 from recon_cli.training.settings import exactly
 
 if TYPE_CHECKING:

@@ -1,0 +1,26 @@
+"""``recon data``: what is in a source?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from recon_cli import options
+
+
+@click.command("data")
+@click.argument("source", type=options.SourceWord(), default="digits", metavar="[SOURCE]")
+@options.scale
+@options.format
+def command(source: str, scale: Any, format: str) -> None:
+    """Describe a source: shape, range, and which likelihoods its values allow.
+
+    \b
+      recon data x.npy
+      recon data train-images-idx3-ubyte.gz
+      recon data x.npz:images --format json
+    """
+    from recon_cli.survey import survey
+
+    options.show(survey(source, scale), format)

@@ -1,0 +1,62 @@
+"""Samples as pictures: for a terminal, and as PNG."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+
+import numpy
+
+from recon_cli.report import Picture
+
+Array = numpy.ndarray
+MOST = 12  # images side by side
+WIDE = 4096  # pixels: no picture is wider
+TILE = 64  # pixels: smaller images are enlarged to at least this
+COLOURS = (1, 3, 4)  # channels
+LEAST = 4  # pixels: what is smaller is no image
+
+
+def images(values: Array, shape: tuple[int, ...]) -> Array | None:
+    """(N, height, width) from samples of ``shape``, flat squares included; None for what is no image.
+
+    Colours, first or last, are averaged.
+    """
+    if len(shape) == 1 and math.isqrt(shape[0]) ** 2 == shape[0]:
+        shape = (math.isqrt(shape[0]),) * 2
+    found = values.reshape(len(values), *shape)
+    if len(shape) == 3 and (shape[0] in COLOURS or shape[2] in COLOURS):
+        found = found.mean(axis=1 if shape[0] in COLOURS else 3)
+    return found if found.ndim == 3 and min(found.shape[1:]) >= LEAST else None
+
+
+def gallery(title: str, rows: Sequence[tuple[str, Array]], shape: tuple[int, ...]) -> Picture | None:
+    """Rows of samples one above another, the first few of each; None where they are no images of ``shape``.
+
+    Black and white are 0 and 1 where the first row keeps to them, else its least and most.
+    """
+    found = [(label, images(values[:MOST], shape)) for label, values in rows]
+    above = found[0][1]
+    if above is None or any(part is None for _, part in found):
+        return None
+    low, high = (0.0, 1.0) if above.min() >= 0 and above.max() <= 1 else (above.min(), above.max())
+    count = max(1, WIDE // (above.shape[2] + 1))
+    shown = [(label, ((part[:count] - low) / (high - low or 1)).clip(0, 1).tolist()) for label, part in found]
+    return Picture(title, shown)
+
+
+def png(shown: Picture) -> bytes:
+    """The picture as a PNG, its pixels enlarged whole (nearest neighbour), a dark grey grid between images."""
+    from PIL import Image
+
+    tiles = numpy.array([row for _, row in shown.rows])
+    rows, count, height, width = tiles.shape
+    scale = max(1, TILE // max(height, width))
+    grid = numpy.full((rows, height + 1, count, width + 1), 0.25)
+    grid[:, :height, :, :width] = tiles.transpose(0, 2, 1, 3)
+    flat = grid.reshape(rows * (height + 1), count * (width + 1))[:-1, :-1]
+    levels = numpy.rint(flat * 255).astype(numpy.uint8).repeat(scale, axis=0).repeat(scale, axis=1)
+    file = io.BytesIO()
+    Image.fromarray(levels).save(file, format="PNG")
+    return file.getvalue()
