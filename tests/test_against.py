@@ -136,15 +136,17 @@ def test_what_a_library_refuses_is_told() -> None:
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_the_table_of_calls_on_the_command_line(library: str) -> None:
     result = CliRunner().invoke(main, ["compare", "--all", "--against", library, "--format", "json"])
-    assert result.exit_code == (1 if library == "torch" else 0), result.output
+    assert result.exit_code == 1, result.output
     found = json.loads(result.stdout)
     rows = found["tables"]["against"]
     assert {row["likelihood"] for row in rows} >= {"gaussian", "laplace", "student-t", "logistic"}
     for row in rows:
         assert row["elements"] == 22528
-        assert row["largest"] >= row["mean"] >= 0
+        assert float(row["largest"]) >= float(row["mean"]) >= 0
         assert (row["gradient"] is None) == (library == "scipy")
-    assert {row["change"] for row in found["tables"]["changes"]} <= {"constant dropped", "approximate Bessel function"}
+    changes = {row["change"] for row in found["tables"]["changes"]}
+    assert "log of zero" in changes
+    assert "unexplained" not in changes
     assert {row["likelihood"] for row in found["tables"]["left_out"]} >= {"poisson", "categorical"}
 
 

@@ -182,11 +182,17 @@ def _reasons(
     def reason(name: str, because: str, mine: Tensor) -> Reason:
         return Reason(name, int(mine.sum()), off[mine].max().item(), size[mine].max().item(), because)
 
+    mine = left & found.isinf() & exact.isfinite()
+    if mine.any():
+        yield reason("log of zero", "a probability too small for the dtype rounds to 0", mine), mine
+    left = left & ~mine
     for change in changes:
         if not left.any():
             return
         returned = change.returned(seen)
         mine = left & within(found, returned, off, seen.eps) & ((returned - exact).abs() > 0.5 * off)
+        far = (again - exact).abs()  # in more digits, where rounding comes on top of the change
+        mine |= left & within(again, returned, far, 2**-52) & ((returned - exact).abs() > 0.5 * far) & (far > 0.1 * off)
         if mine.any():
             yield reason(change.name, change.because, mine), mine
         left = left & ~mine
