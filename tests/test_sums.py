@@ -164,3 +164,14 @@ def test_the_real_compiler_gives_every_value_and_gradient() -> None:
             torch.testing.assert_close(
                 got, wanted, rtol=2 * 2.0**-52, atol=2 * 2.0**-52, msg=lambda said, side=side, raw=raw: f"{side} {raw}: {said}"
             )
+
+
+@pytest.mark.parametrize("side", SIDES, ids=str)
+def test_the_compiler_takes_a_look_whole(side: Likelihood) -> None:
+    torch._dynamo.reset()
+    x, mu = drawn(side, 64)
+    loss = side.loss
+    compiled = torch.compile(tally.look, backend="aot_eager", fullgraph=True)
+    words = side, loss, side, float(side.slope), x, mu
+    found, due = compiled(*words), tally.look(*words)
+    torch.testing.assert_close(found, due, rtol=1e-12, atol=1e-10)

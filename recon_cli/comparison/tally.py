@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from recon_cli.likelihood import Likelihood, wide
@@ -71,53 +71,90 @@ def measure(
     stride
         every ``stride``-th ratio is kept for the median.
     """
+    loss, claim = loss or likelihood.loss, claim or likelihood
+    slope = float(claim.losses[loss]) if loss in claim.losses else math.nan
+    sums = look(likelihood, loss, claim, slope, x, mu)
+    found = dict(zip(SUMS, sums.tolist(), strict=True))
+    counts = {name: int(found.pop(name)) for name in ("ratio_excluded", "infinite")}
+    few = x[::stride], mu[::stride]
+    of_nll, of_loss, *_ = both_sides(likelihood, loss, *few)
+    kept = ~left_out(of_nll, of_loss, slope, x.dtype)
+    return Tally(
+        elements=x.numel() // math.prod(x.shape[x.ndim - likelihood.event :]),
+        ratio_elements=mu.numel() - counts["ratio_excluded"],
+        ratios=((of_nll[kept] / of_loss[kept]).cpu(),),
+        **counts,
+        **found,
+    )
+
+
+SUMS = ("nll", "loss", "offset", "gap", "cross", "nll_square", "loss_square", "ratio_excluded", "infinite",
+        "drift", "worst", "ratio_min", "ratio_max")  # fmt: skip
+
+
+def both_sides(likelihood: Likelihood, loss: Loss, x: Tensor, mu: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of nll and of loss by what the loss takes, their values, and the point, all in float64."""
     import torch
 
-    loss, claim = loss or likelihood.loss, claim or likelihood
-    point = loss.link.forward(mu).detach().requires_grad_()
-    nll = likelihood.nll_raw(x, point) if loss.link == likelihood.link else likelihood.nll(x, loss.link.inverse(point))
-    value = loss(x, point)
-    unit = likelihood.domain.unit_of(wide(point.detach())) if loss.link == IDENTITY else 1.0
-    of_nll, of_loss = (unit * wide(torch.autograd.grad(side.sum(), point)[0]) for side in (nll, value))
-    nll, value = wide(nll.detach()), wide(value.detach())
+    def of_nll(point: Tensor) -> Tensor:
+        same = loss.link == likelihood.link
+        return likelihood.nll_raw(x, point) if same else likelihood.nll(x, loss.link.inverse(point))
+
+    def with_gradient(side: Callable[[Tensor], Tensor], point: Tensor) -> tuple[Tensor, Tensor]:
+        if torch.compiler.is_compiling():
+
+            def added(point: Tensor) -> tuple[Tensor, Tensor]:
+                value = side(point)
+                return value.sum(), value
+
+            return torch.func.grad(added, has_aux=True)(point)
+        point = point.detach().requires_grad_()
+        value = side(point)
+        return torch.autograd.grad(value.sum(), point)[0], value.detach()
+
+    point = loss.link.forward(mu)
+    (by_nll, nll), (by_loss, value) = with_gradient(of_nll, point), with_gradient(lambda point: loss(x, point), point)
+    unit = likelihood.domain.unit_of(wide(point)) if loss.link == IDENTITY else 1.0
+    return unit * wide(by_nll), unit * wide(by_loss), wide(nll), wide(value), wide(point)
+
+
+def left_out(of_nll: Tensor, of_loss: Tensor, slope: float, dtype: Any) -> Tensor:
+    """Where both gradients are zero, or so small that a gradient has lost its digits: below the smallest normal number."""
+    import torch
+
+    zero = (of_nll == 0) & (of_loss == 0)
+    return zero if math.isnan(slope) else zero | (slope * of_loss.abs() < torch.finfo(dtype).tiny)
+
+
+def look(likelihood: Likelihood, loss: Loss, claim: Likelihood, slope: float, x: Tensor, mu: Tensor) -> Tensor:
+    """What a :class:`Tally` adds up, in float64, in the order of :data:`SUMS`; ``slope`` is NaN for a loss that is not its own.
+
+    Nothing depends on the data but the numbers, so the compiler takes it whole.
+    """
+    import torch
+
+    of_nll, of_loss, nll, value, point = both_sides(likelihood, loss, x, mu)
     moved = of_nll.isfinite() & of_loss.isfinite()
     if moved.shape != nll.shape:
         moved = moved.reshape(*nll.shape, -1).all(dim=-1)
     finite = nll.isfinite() & value.isfinite() & moved
-    excluded = (of_nll == 0) & (of_loss == 0)
-    own = loss in claim.losses
-    slope = float(claim.losses[loss]) if own else math.nan
-    if own:  # below the smallest normal number a gradient has lost its digits
-        excluded |= slope * of_loss.abs() < torch.finfo(x.dtype).tiny
-    ratio = (of_nll / of_loss)[~excluded]
-    seen = Tally(
-        elements=nll.numel(),
-        nll=nll.sum().item(),
-        loss=value.sum().item(),
-        cross=(of_nll * of_loss).sum().item(),
-        nll_square=of_nll.square().sum().item(),
-        loss_square=of_loss.square().sum().item(),
-        ratio_elements=ratio.numel(),
-        ratio_excluded=int(excluded.sum()),
-        infinite=int((~finite).sum()),
-        ratio_min=ratio.min().item() if ratio.numel() else math.inf,
-        ratio_max=ratio.max().item() if ratio.numel() else -math.inf,
-        ratios=(ratio[::stride].cpu(),),
-    )
-    if not own:
-        return seen
-    mean = loss.link.inverse(wide(point.detach()))
-    terms = (slope * value, wide(claim.offset(x)), wide(claim.gap(mean)))
-    size = nll.abs() + sum(term.abs() for term in terms)
     eps = torch.finfo(x.dtype).eps
-    off, allowed = (nll - sum(terms)).abs() / (eps * size), PROPORTIONAL * eps * of_nll.abs()
-    return replace(
-        seen,
-        offset=terms[1].sum().item(),
-        gap=wide(likelihood.gap(mean)).sum().item(),
-        worst=off.where(size > 0, 0).max().item(),
-        drift=((of_nll - slope * of_loss).abs() - allowed).clamp(min=0).max().item(),
-    )
+    excluded = left_out(of_nll, of_loss, slope, x.dtype)
+    offset = gap = drift = worst = nll.new_zeros(())
+    if not math.isnan(slope):
+        mean = loss.link.inverse(point)
+        terms = (slope * value, wide(claim.offset(x)), wide(claim.gap(mean)))
+        size = nll.abs() + sum(term.abs() for term in terms)
+        worst = ((nll - sum(terms)).abs() / (eps * size)).where(size > 0, 0).amax()
+        drift = ((of_nll - slope * of_loss).abs() - PROPORTIONAL * eps * of_nll.abs()).clamp(min=0).amax()
+        offset = terms[1].sum()
+        gap = terms[2].sum() if claim is likelihood else wide(likelihood.gap(mean)).sum()
+    ratio = of_nll / of_loss
+    return torch.stack([
+        nll.sum(), value.sum(), offset, gap, (of_nll * of_loss).sum(), of_nll.square().sum(), of_loss.square().sum(),
+        wide(excluded).sum(), wide(~finite).sum(), drift, worst,
+        ratio.where(~excluded, math.inf).amin(), ratio.where(~excluded, -math.inf).amax(),
+    ])  # fmt: skip
 
 
 def chunks(side: Likelihood, x: Tensor, mu: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
