@@ -23,14 +23,19 @@ SOURCE = (
     Column("distinct", "different values", ""),
     Column("levels", "levels k/(n - 1)", ""),
 )
-ALLOWED = (Column("likelihood", "likelihood", "*"), Column("allowed", "allowed"), Column("why", "why not"))
+ALLOWED = (
+    Column("likelihood", "likelihood", "*"),
+    Column("allowed", "ok"),
+    Column("takes", "takes"),
+    Column("outside", "outside"),
+)
 
 
 def survey(word: str, scale: float | str | None = None) -> Report:
     """Describe a source named as on the command line: a row for it, a row for each likelihood, a few samples as a picture.
 
-    A likelihood with a design (trials, levels) is asked with the one that the data have. ``different values``
-    and ``levels`` are of the first million elements; None where they are too many, or none.
+    A likelihood with a design (trials, levels) is asked with the one that the data have; ``outside`` is the share of
+    values (of vectors, where it takes vectors) that it does not take. ``different values`` ``levels`` are of the first million elements; None where they are too many, or none.
     """
     import torch
 
@@ -54,8 +59,8 @@ def survey(word: str, scale: float | str | None = None) -> Report:
         side = likelihoods.find(name).designed(x)
         design = ",".join(f"{key}={float(value):g}" for key, value in side.design.items())
         outside = (~side.support.contains(x)).double().mean().item()
-        why = f"it takes {side.support}; {outside:.2%} of the {side.support.unit} are not" if outside else None
-        rows.append({"likelihood": f"{name}:{design}" if design else name, "allowed": not outside, "why": why})
+        named = f"{name}:{design}" if design else name
+        rows.append({"likelihood": named, "allowed": not outside, "takes": str(side.support), "outside": outside or None})
     good = [each["likelihood"] for each in rows if each["allowed"]]
     shown = gallery("the first samples", [("x", values.reshape(len(values), -1))], values.shape[1:] or (1,))
     said = [note for note in (source.describe(),) if note]

@@ -31,8 +31,9 @@ def test_the_digits_are_surveyed() -> None:
     assert {name.partition(":")[0] for name in rows} == {*likelihoods.names()}
     assert rows["discretized-logistic:levels=17"]["allowed"]
     assert not rows["bernoulli"]["allowed"]
-    assert "{0, 1}" in rows["bernoulli"]["why"]
-    assert rows["gaussian"]["why"] is None
+    assert rows["bernoulli"]["takes"] == "{0, 1}"
+    assert rows["bernoulli"]["outside"] == pytest.approx(48280 / 115008)
+    assert rows["gaussian"]["outside"] is None
 
 
 @pytest.mark.parametrize(
