@@ -27,7 +27,7 @@ ALLOWED = (
     Column("likelihood", "likelihood", "*"),
     Column("allowed", "ok"),
     Column("takes", "takes"),
-    Column("outside", "outside"),
+    Column("outside", "outside", None),
 )
 
 
@@ -35,7 +35,8 @@ def survey(word: str, scale: float | str | None = None) -> Report:
     """Describe a source named as on the command line: a row for it, a row for each likelihood, a few samples as a picture.
 
     A likelihood with a design (trials, levels) is asked with the one that the data have; ``outside`` is the share of
-    values (of vectors, where it takes vectors) that it does not take. ``different values`` ``levels`` are of the first million elements; None where they are too many, or none.
+    values (of vectors, where it takes vectors) that it does not take. ``distinct`` and ``levels`` are of the first
+    million elements; None where they are too many, or none.
     """
     import torch
 
