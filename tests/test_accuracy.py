@@ -131,7 +131,7 @@ def calls(side: Likelihood, raw: bool) -> dict[str, Any]:
     for library in against.LIBRARIES:
         for call in against.calls(side, library):
             dropping = "_nll_loss" in call and "full=True" not in call
-            if against._of_raw(call) == raw and not dropping and "huber" not in call and "cosine" not in call:
+            if against.takes_raw(call) == raw and not dropping and "huber" not in call and "cosine" not in call:
                 found.setdefault(library, lambda x, at, call=call: against.evaluate(side, call, x, at, raw))
     return found
 

@@ -22,6 +22,7 @@ RANKS = [
     {"likelihoods"},
     {"sources"},
     {"derivation", "comparison", "training", "survey"},
+    {"benchmarking"},
     {"options"},
     {"commands"},
     {"cli"},

@@ -118,7 +118,7 @@ def against(side: Likelihood, call: str, x: Tensor, mu: Tensor, data: str) -> Ag
 def _measured(side: Likelihood, call: str, x: Tensor, mu: Tensor) -> dict[str, Any]:
     import torch
 
-    of_raw, eps = _of_raw(call), torch.finfo(x.dtype).eps
+    of_raw, eps = takes_raw(call), torch.finfo(x.dtype).eps
     point = side.link.forward(mu) if of_raw else mu
     ours, own = _both(side.nll_raw if of_raw else side.nll, x, point)
     found, other = _both(lambda x, point: evaluate(side, call, x, point, of_raw), x, point)
@@ -205,7 +205,8 @@ def _reasons(
         yield reason("", "nothing known accounts for it", left), left
 
 
-def _of_raw(call: str) -> bool:
+def takes_raw(call: str) -> bool:
+    """Whether a call is of the raw output, r, and not of mu."""
     return re.search(r"\br\b", call) is not None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
@@ -73,11 +73,11 @@ def measure(
     """
     loss, claim = loss or likelihood.loss, claim or likelihood
     slope = float(claim.losses[loss]) if loss in claim.losses else math.nan
-    sums = look(likelihood, loss, claim, slope, x, mu)
+    sides = both_sides(likelihood, loss, x, mu)
+    sums = totals(likelihood, loss, claim, slope, x, sides)
     found = dict(zip(SUMS, sums.tolist(), strict=True))
     counts = {name: int(found.pop(name)) for name in ("ratio_excluded", "infinite")}
-    few = x[::stride], mu[::stride]
-    of_nll, of_loss, *_ = both_sides(likelihood, loss, *few)
+    of_nll, of_loss = (side.flatten()[::stride] for side in sides[:2])
     kept = ~left_out(of_nll, of_loss, slope, x.dtype)
     return Tally(
         elements=x.numel() // math.prod(x.shape[x.ndim - likelihood.event :]),
@@ -126,14 +126,14 @@ def left_out(of_nll: Tensor, of_loss: Tensor, slope: float, dtype: Any) -> Tenso
     return zero if math.isnan(slope) else zero | (slope * of_loss.abs() < torch.finfo(dtype).tiny)
 
 
-def look(likelihood: Likelihood, loss: Loss, claim: Likelihood, slope: float, x: Tensor, mu: Tensor) -> Tensor:
+def totals(likelihood: Likelihood, loss: Loss, claim: Likelihood, slope: float, x: Tensor, sides: Sequence[Tensor]) -> Tensor:
     """What a :class:`Tally` adds up, in float64, in the order of :data:`SUMS`; ``slope`` is NaN for a loss that is not its own.
 
-    Nothing depends on the data but the numbers, so the compiler takes it whole.
+    ``sides`` are :func:`both_sides`. Nothing here or there depends on the data but the numbers, so the compiler takes it whole.
     """
     import torch
 
-    of_nll, of_loss, nll, value, point = both_sides(likelihood, loss, x, mu)
+    of_nll, of_loss, nll, value, point = sides
     moved = of_nll.isfinite() & of_loss.isfinite()
     if moved.shape != nll.shape:
         moved = moved.reshape(*nll.shape, -1).all(dim=-1)
