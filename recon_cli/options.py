@@ -177,11 +177,12 @@ data = click.option(
     default="digits",
     show_default=True,
     metavar="SOURCE",
-    help="digits (bundled), a file (x.npy, x.npz:NAME, x.idx.gz, x.csv, ...) or a folder of images.",
+    help="digits (bundled), a file (x.npy, x.npz:NAME, x.idx.gz, x.csv, ...), a folder of images, or synthetic:LIKELIHOOD.",
 )
 scale = click.option(
     "--scale",
     type=Scale(),
+    default=None,
     metavar="NUMBER|none",
     help="Divide the data by this; unless given, 8-bit images and IDX by 255, all else by nothing.",
 )

@@ -40,8 +40,7 @@ def survey(word: str, scale: float | str | None = None) -> Report:
     """
     import torch
 
-    source = sources.parse(word)
-    values = sources.read(word, scale)
+    values, about = sources.samples(sources.parse(word), word, scale)
     x = as_tensor(values)
     few = torch.unique(x.flatten()[:SOME])
     row = {
@@ -64,7 +63,6 @@ def survey(word: str, scale: float | str | None = None) -> Report:
         rows.append({"likelihood": named, "allowed": not outside, "takes": str(side.support), "outside": outside or None})
     good = [each["likelihood"] for each in rows if each["allowed"]]
     shown = gallery("the first samples", [("x", values.reshape(len(values), -1))], values.shape[1:] or (1,))
-    said = [note for note in (source.describe(),) if note]
     tables = [Table("source", SOURCE, [row]), Table("likelihoods", ALLOWED, rows)]
     verdict = f"{len(good)} of {len(rows)} likelihoods allow these data"
-    return Report("data", tables, said, verdict, True, [shown] if shown else [])
+    return Report("data", tables, [f"{about}."], verdict, True, [shown] if shown else [])

@@ -21,12 +21,12 @@ from recon_cli import options
 @options.data
 @click.option(
     "--recon", type=options.SourceWord(), default="pca", show_default="pca:16", metavar="SOURCE",
-    help="pca:K, mean, noise:S, or a file of your model's output.",
+    help="pca:K, mean, noise:S, a file of your model's output, or synthetic (the true means).",
 )  # fmt: skip
 @options.scale
 @click.option(
     "--recon-scale", type=options.Scale(), metavar="NUMBER|none",
-    help="Divide the reconstructions in a file by this; unless given, as for --scale.",
+    help="Divide the reconstructions in a file by this; unless given, by the same rule.",
 )  # fmt: skip
 @options.binarize
 @options.device

@@ -8,6 +8,7 @@ follows another colon (``x.npz:images``).
 from __future__ import annotations
 
 import os
+import stat
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -155,10 +156,12 @@ def choose(path: str, wanted: str, known: Sequence[str], what: str) -> str:
 def guarded(path: str, read: Callable[[], Found]) -> Found:
     """What ``read`` makes of a file, or a ReconError: on a damaged file libraries raise nearly anything."""
     try:
-        if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
+        with open(path, "rb") as file:
+            about = os.fstat(file.fileno())
+        if not stat.S_ISREG(about.st_mode):
             raise ReconError(f"{path} is a pipe or a device, not a file.", "Write its contents to a file first.")
-        if os.path.isfile(path) and not os.path.getsize(path):
-            raise ValueError("it is empty")
+        if not about.st_size:
+            raise ValueError("it has no bytes")
         return read()
     except (MemoryError, ReconError):
         raise

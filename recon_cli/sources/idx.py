@@ -1,0 +1,89 @@
+"""Arrays as MNIST's own files have them."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import os
+import re
+import struct
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy
+
+from recon_cli.errors import ReconError
+from recon_cli.losses import spell
+from recon_cli.sources import Array, Source, guarded
+
+TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+GZIP = b"\x1f\x8b"
+
+
+class Idx(Source):
+    """``x.idx``, ``x.gz``, ``train-images-idx3-ubyte``: one array; memory-mapped, or unpacked if it is compressed.
+
+    Two zero bytes, the type, the number of axes, their sizes as big-endian 32-bit numbers, then the values
+    (LeCun, Cortes and Burges, 1998). Unsigned bytes are grey levels, but along a single axis labels.
+    """
+
+    takes = "a path"
+
+    @classmethod
+    def reads(cls, path: str) -> bool:
+        return re.search(r"(\.(idx|gz)|\bidx\d+-\w+)$", Path(path).name.lower()) is not None
+
+    def read(self) -> Array:
+        return guarded(self.argument, self._read)
+
+    def _read(self) -> Array:
+        path = self.argument
+        with open(path, "rb") as file:
+            packed = file.read(2) == GZIP
+        with gzip.open(path, "rb") if packed else open(path, "rb") as file:
+            dtype, shape = self._header(file)
+            start, size = 4 + 4 * len(shape), math.prod(shape) * dtype.itemsize
+            self.levels = len(shape) > 1
+            if not packed:
+                self._check(size, os.path.getsize(path) - start, shape)
+                return numpy.memmap(path, dtype, "c", start, shape) if size else numpy.empty(shape, dtype)
+            # No deflated byte stands for more than 1,032: a size beyond that is refused before memory is taken.
+            self._check(size, min(size, 1032 * os.path.getsize(path)), shape)
+            values = numpy.empty(size, "u1")
+            found = 0
+            while found < size and (count := file.readinto(values[found : found + 2**20])):
+                found += count
+            self._check(size, found + len(file.read(1)), shape)
+        return values.view(dtype).reshape(shape)
+
+    def _header(self, file: BinaryIO) -> tuple[numpy.dtype, tuple[int, ...]]:
+        """The type and the shape that a file promises."""
+        magic = file.read(4)
+        if len(magic) < 4:
+            raise ValueError("its header is cut short")
+        if magic[:2] != b"\0\0":
+            raise ReconError(
+                f"{self.argument} is no IDX file: it begins with the bytes {magic.hex(' ')}, not with 00 00.",
+                "recon reads what a .gz holds only as IDX: unpack any other format first.",
+            )
+        if magic[2] not in TYPES:
+            known = ", ".join(f"{code:#04x}" for code in TYPES)
+            raise ReconError(
+                f"{self.argument} holds values of type {magic[2]:#04x}, which IDX does not have.",
+                f"Its types are {known}: the file may be damaged, or of another format.",
+            )
+        if magic[3] > 32:
+            raise ValueError(f"its header promises {magic[3]} axes")
+        sizes = file.read(4 * magic[3])
+        if len(sizes) < 4 * magic[3]:
+            raise ValueError("its header is cut short")
+        return numpy.dtype(TYPES[magic[2]]), struct.unpack(f">{magic[3]}I", sizes)
+
+    def _check(self, promised: int, found: int, shape: tuple[int, ...]) -> None:
+        """Raise ReconError unless the values take as many bytes as the header promises."""
+        if promised != found:
+            raise ReconError(
+                f"{self.argument} promises {spell(shape)} values in {promised:,} bytes, and holds "
+                f"{'fewer' if found < promised else 'more'}.",
+                "It is cut short, or its header is damaged: fetch it again.",
+            )
