@@ -13,7 +13,7 @@ from recon_cli.losses import IDENTITY, Loss
 if TYPE_CHECKING:
     from torch import Tensor
 
-CHUNK = 1 << 18  # elements: every temporary of a chunk stays in a CPU's cache
+CHUNK = 1 << 17  # elements: every temporary of a chunk stays in a CPU's cache
 PROPORTIONAL = 64.0  # gradients are proportional if their ratio varies by fewer units of rounding than this
 SAMPLE = 1 << 20  # ratios kept for their median
 
@@ -71,25 +71,30 @@ def measure(
     stride
         every ``stride``-th ratio is kept for the median.
     """
+    import torch
+
     loss, claim = loss or likelihood.loss, claim or likelihood
     slope = float(claim.losses[loss]) if loss in claim.losses else math.nan
     sides = both_sides(likelihood, loss, x, mu)
-    sums = totals(likelihood, loss, claim, slope, x, sides)
-    found = dict(zip(SUMS, sums.tolist(), strict=True))
-    counts = {name: int(found.pop(name)) for name in ("ratio_excluded", "infinite")}
+    found = dict(zip(SUMS, totals(likelihood, loss, claim, slope, x, sides).tolist(), strict=True))
+    excluded = int(found.pop("ratio_excluded"))
+    sound = all(math.isfinite(found[name]) for name in ("nll", "loss", "nll_square", "loss_square"))
+    spread = max(found["ratio_max"] - slope, slope - found["ratio_min"])
     of_nll, of_loss = (side.flatten()[::stride] for side in sides[:2])
     kept = ~left_out(of_nll, of_loss, slope, x.dtype)
     return Tally(
-        elements=x.numel() // math.prod(x.shape[x.ndim - likelihood.event :]),
-        ratio_elements=mu.numel() - counts["ratio_excluded"],
+        elements=sides[2].numel(),
+        ratio_elements=mu.numel() - excluded,
+        ratio_excluded=excluded,
+        infinite=0 if sound else int((~finite(sides)).sum()),
+        drift=drift(sides, slope, x.dtype) if spread > PROPORTIONAL * torch.finfo(x.dtype).eps * abs(slope) else 0.0,
         ratios=((of_nll[kept] / of_loss[kept]).cpu(),),
-        **counts,
         **found,
     )
 
 
-SUMS = ("nll", "loss", "offset", "gap", "cross", "nll_square", "loss_square", "ratio_excluded", "infinite",
-        "drift", "worst", "ratio_min", "ratio_max")  # fmt: skip
+SUMS = ("nll", "loss", "offset", "gap", "cross", "nll_square", "loss_square", "ratio_excluded", "worst",
+        "ratio_min", "ratio_max")  # fmt: skip
 
 
 def both_sides(likelihood: Likelihood, loss: Loss, x: Tensor, mu: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -114,16 +119,37 @@ def both_sides(likelihood: Likelihood, loss: Loss, x: Tensor, mu: Tensor) -> tup
 
     point = loss.link.forward(mu)
     (by_nll, nll), (by_loss, value) = with_gradient(of_nll, point), with_gradient(lambda point: loss(x, point), point)
-    unit = likelihood.domain.unit_of(wide(point)) if loss.link == IDENTITY else 1.0
-    return unit * wide(by_nll), unit * wide(by_loss), wide(nll), wide(value), wide(point)
+    gradients = wide(by_nll), wide(by_loss)
+    if likelihood.head and loss.link == IDENTITY:
+        unit = likelihood.domain.unit_of(wide(point))
+        gradients = unit * gradients[0], unit * gradients[1]
+    return *gradients, wide(nll), wide(value), wide(point)
 
 
 def left_out(of_nll: Tensor, of_loss: Tensor, slope: float, dtype: Any) -> Tensor:
     """Where both gradients are zero, or so small that a gradient has lost its digits: below the smallest normal number."""
     import torch
 
-    zero = (of_nll == 0) & (of_loss == 0)
-    return zero if math.isnan(slope) else zero | (slope * of_loss.abs() < torch.finfo(dtype).tiny)
+    if math.isnan(slope):
+        return (of_nll == 0) & (of_loss == 0)
+    return of_loss.abs() < torch.finfo(dtype).tiny / slope
+
+
+def finite(sides: Sequence[Tensor]) -> Tensor:
+    """Of each event, whether values and gradients are finite."""
+    of_nll, of_loss, nll, value, _ = sides
+    moved = of_nll.isfinite() & of_loss.isfinite()
+    if moved.shape != nll.shape:
+        moved = moved.reshape(*nll.shape, -1).all(dim=-1)
+    return nll.isfinite() & value.isfinite() & moved
+
+
+def drift(sides: Sequence[Tensor], slope: float, dtype: Any) -> float:
+    """The largest |d nll - slope * d loss| beyond what rounding the element's own gradient allows."""
+    import torch
+
+    of_nll, of_loss, *_ = sides
+    return ((of_nll - slope * of_loss).abs() - PROPORTIONAL * torch.finfo(dtype).eps * of_nll.abs()).amax().clamp(min=0).item()
 
 
 def totals(likelihood: Likelihood, loss: Loss, claim: Likelihood, slope: float, x: Tensor, sides: Sequence[Tensor]) -> Tensor:
@@ -134,26 +160,25 @@ def totals(likelihood: Likelihood, loss: Loss, claim: Likelihood, slope: float, 
     import torch
 
     of_nll, of_loss, nll, value, point = sides
-    moved = of_nll.isfinite() & of_loss.isfinite()
-    if moved.shape != nll.shape:
-        moved = moved.reshape(*nll.shape, -1).all(dim=-1)
-    finite = nll.isfinite() & value.isfinite() & moved
-    eps = torch.finfo(x.dtype).eps
-    excluded = left_out(of_nll, of_loss, slope, x.dtype)
-    offset = gap = drift = worst = nll.new_zeros(())
+    eps, excluded = torch.finfo(x.dtype).eps, left_out(of_nll, of_loss, slope, x.dtype)
+    offset = gap = worst = nll.new_zeros(())
     if not math.isnan(slope):
-        mean = loss.link.inverse(point)
-        terms = (slope * value, wide(claim.offset(x)), wide(claim.gap(mean)))
-        size = nll.abs() + sum(term.abs() for term in terms)
-        worst = ((nll - sum(terms)).abs() / (eps * size)).where(size > 0, 0).amax()
-        drift = ((of_nll - slope * of_loss).abs() - PROPORTIONAL * eps * of_nll.abs()).clamp(min=0).amax()
-        offset = terms[1].sum()
-        gap = terms[2].sum() if claim is likelihood else wide(likelihood.gap(mean)).sum()
+        constant = type(claim).offset is Likelihood.offset
+        rest = wide(claim.offset(x[:1] if constant else x))
+        offset = rest.sum() * (nll.numel() if constant else 1)
+        cost = slope * value
+        size, rest = nll.abs() + cost.abs() + rest.abs(), nll - cost - rest
+        if type(claim).gap is not Likelihood.gap:
+            missing = wide(claim.gap(loss.link.inverse(point)))
+            size, rest, gap = size + missing.abs(), rest - missing, missing.sum()
+        worst = (rest.abs() / size.clamp(min=torch.finfo(size.dtype).tiny)).amax() / eps
+    if claim is not likelihood:
+        gap = wide(likelihood.gap(loss.link.inverse(point))).sum()
     ratio = of_nll / of_loss
     return torch.stack([
         nll.sum(), value.sum(), offset, gap, (of_nll * of_loss).sum(), of_nll.square().sum(), of_loss.square().sum(),
-        wide(excluded).sum(), wide(~finite).sum(), drift, worst,
-        ratio.where(~excluded, math.inf).amin(), ratio.where(~excluded, -math.inf).amax(),
+        wide(excluded).sum(), worst,
+        torch.where(excluded, math.inf, ratio).amin(), torch.where(excluded, -math.inf, ratio).amax(),
     ])  # fmt: skip
 
 
