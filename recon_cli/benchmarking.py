@@ -8,9 +8,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from recon_cli import devices, likelihoods
-from recon_cli.comparison import Tally, measure
+from recon_cli.comparison import engines
 from recon_cli.comparison.against import calls, evaluate, takes_raw
-from recon_cli.comparison.tally import chunks
 from recon_cli.errors import ReconError
 from recon_cli.likelihood import Likelihood
 from recon_cli.report import Column, Report, Table
@@ -28,6 +27,7 @@ COLUMNS = (
     Column("over_read", "recon / read", "ratios"),
     Column("under_written", "as written / recon", "ratios"),
     Column("gigabytes", "recon, GB/s", "ratios"),
+    Column("engine", "engine", ""),
     Column("call", "as written", None),
 )
 
@@ -36,6 +36,7 @@ def bench(
     *sides: Likelihood | str,
     elements: Sequence[int] = (1 << 20, 1 << 23),
     repeats: int = 5,
+    engine: str = "auto",
     device: str = "auto",
     progress: Callable[[int, str], None] | None = None,
 ) -> Report:
@@ -44,7 +45,7 @@ def bench(
     read
         a dot product of data and means: each read once.
     recon
-        ``measure``, all of it, on every element.
+        the measurement, all of it, on every element, by ``engine``.
     written
         what people write: torch's log_prob and its functional loss, each with an autograd gradient, then the
         least, largest and mean ratio. None for a likelihood that torch has no call for.
@@ -59,13 +60,13 @@ def bench(
         if side.event or side.head:
             raise ReconError(f"{side.name} takes vectors, or several numbers an element; bench times numbers.", "Leave it out.")
         for size in elements:
-            rows.append(_row(side, size, repeats, where))
+            rows.append(_row(side, size, repeats, engine, where))
             (progress or (lambda done, words: None))(len(rows), f"{side.name}, {size:,} elements")
     notes = [f"On {where}, float32; {_threads()}. Medians of {repeats}, each taken in turn."]
     return Report("bench", [Table("bench", COLUMNS, rows)], notes)
 
 
-def _row(side: Likelihood, size: int, repeats: int, device: Any) -> dict[str, Any]:
+def _row(side: Likelihood, size: int, repeats: int, engine: str, device: Any) -> dict[str, Any]:
     import torch
 
     generator = torch.Generator().manual_seed(0)
@@ -74,7 +75,7 @@ def _row(side: Likelihood, size: int, repeats: int, device: Any) -> dict[str, An
     call = next((call for call in calls(side, "torch") if not takes_raw(call)), None)
     ways: dict[str, Callable[[], object]] = {
         "read": lambda: torch.dot(x, mu).item(),
-        "recon": lambda: sum((measure(side, *part, stride=max(1, size >> 20)) for part in chunks(side, x, mu)), Tally()),
+        "recon": lambda: engines.run(engine, side, x, mu, side.loss, side, max(1, size >> 20)),
     }
     if call:
         ways["written"] = lambda: written(side, call, x, mu)
@@ -94,6 +95,7 @@ def _row(side: Likelihood, size: int, repeats: int, device: Any) -> dict[str, An
         "under_written": found["written"] / found["recon"] if call else None,
         "gigabytes": 2 * 4 * size / found["recon"] / 1e9,
         "call": call,
+        "engine": "compile" if engines.compiles(engine, mu) else "eager",
     }
 
 

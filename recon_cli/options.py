@@ -161,6 +161,13 @@ sigmas = click.option(
 )
 seed = click.option("--seed", type=Seed(), default=0, show_default=True, metavar="NUMBER", help="Of every random draw.")
 device = click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:N]|mps", help="Where to compute.")
+engine = click.option(
+    "--engine",
+    type=click.Choice(["auto", "eager", "compile"]),
+    default="auto",
+    show_default=True,
+    help="Piece by piece, or compiled into one pass: pays for hundreds of millions of numbers.",
+)
 format = click.option(
     "--format",
     "format",

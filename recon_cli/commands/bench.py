@@ -16,9 +16,10 @@ from recon_cli import options
     help="How many, a row each.",
 )  # fmt: skip
 @click.option("--repeats", type=int, default=5, show_default=True, help="Of which the median is shown.")
+@options.engine
 @options.device
 @options.format
-def command(chosen: Any, elements: Any, repeats: int, device: str, format: str) -> None:
+def command(chosen: Any, elements: Any, repeats: int, engine: str, device: str, format: str) -> None:
     """Time the measurement beside what people write, and beside one read of the data.
 
     Both sides in one run, in turn, medians; ratios are what to compare between machines.
@@ -32,5 +33,5 @@ def command(chosen: Any, elements: Any, repeats: int, device: str, format: str) 
 
     sizes = [int(size) for size in elements]
     with progress.bar("timing", len(chosen or USUAL) * len(sizes)) as advance:
-        report = bench(*chosen, elements=sizes, repeats=repeats, device=device, progress=advance)
+        report = bench(*chosen, elements=sizes, repeats=repeats, engine=engine, device=device, progress=advance)
     options.show(report, format)

@@ -29,14 +29,12 @@ from recon_cli import options
     help="Divide the reconstructions in a file by this; unless given, by the same rule.",
 )  # fmt: skip
 @options.binarize
+@options.engine
 @options.device
 @click.option("--dtype", default="auto", show_default=True, metavar="auto|float32|float64|...", help="Of both sides.")
 @options.seed
 @options.format
-def command(
-    chosen: Any, sigmas: Any, loss: Any, everything: bool, against: str | None, data: str, recon: str, scale: float | None,
-    recon_scale: float | None, binarize: str | None, device: str, dtype: str, seed: int, format: str,
-) -> None:  # fmt: skip
+def command(chosen: Any, sigmas: Any, data: str, recon: str, format: str, **settings: Any) -> None:
     """Measure loss and likelihood on real data, values and gradients.
 
     Without arguments: gaussian against squared error on the bundled digits, and bernoulli against
@@ -51,9 +49,5 @@ def command(
     """
     from recon_cli.comparison import compare_sources
 
-    found = compare_sources(
-        data, recon, [*chosen, *options.gaussians(sigmas)],
-        loss=loss, everything=everything, against=against, binarize=binarize, scale=scale, recon_scale=recon_scale,
-        device=device, dtype=dtype, seed=seed,
-    )  # fmt: skip
+    found = compare_sources(data, recon, [*chosen, *options.gaussians(sigmas)], **settings)
     options.show(found.report(), format)

@@ -1,7 +1,7 @@
 """Is it true here? The identity measured on data: values and gradients, element by element.
 
 ``cases`` admits data to a likelihood; ``tally`` measures and adds up; ``identity`` says what the sums amount to;
-``against`` sets a library's call beside, and ``changes`` knows what such calls change.
+``engines`` go through all of it; ``against`` sets a library's call beside, and ``changes`` knows what such calls change.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from typing import Any
 
 from recon_cli import devices, likelihoods, sources
 from recon_cli.comparison import against as beside
+from recon_cli.comparison import engines
 from recon_cli.comparison.against import Against
 from recon_cli.comparison.cases import Case, Refused, admit
 from recon_cli.comparison.identity import BRIEF, COLUMNS, Identity, Noise, chosen_noise, identity, meaning, why
-from recon_cli.comparison.tally import SAMPLE, Tally, chunks, measure
+from recon_cli.comparison.tally import SAMPLE, Tally, measure
 from recon_cli.errors import ReconError
 from recon_cli.likelihood import Likelihood, as_tensor
 from recon_cli.losses import Loss
@@ -83,6 +84,7 @@ def compare(
     *sides: Likelihood | str,
     loss: Loss | str | None = None,
     against: str | None = None,
+    engine: str = "auto",
     device: str = "auto",
     dtype: str = "auto",
     data: str = "data",
@@ -97,6 +99,9 @@ def compare(
 
     against
         ``torch`` or ``scipy``: instead, each nll beside the library calls that people write for it.
+
+    engine
+        ``eager``, ``compile`` (torch's compiler, one pass over the data), or ``auto``: compile where it pays.
 
     A likelihood that has a relaxation (bernoulli on grey levels) is measured as that, because its own
     expression is no density there; the row does not hold, and says by how much.
@@ -115,7 +120,7 @@ def compare(
         raise ReconError("There is nothing to compare: the data are empty.")
     where, precision = devices.device(device), devices.dtype(dtype, x if x.is_floating_point() else mu)
     cases = (admit(claim, loss, x, mu, where, precision, data, clip) for claim in claims)
-    return sum(((_identity(case) if against is None else _beside(case, against)) for case in cases), Comparison())
+    return sum(((_identity(case, engine) if against is None else _beside(case, against)) for case in cases), Comparison())
 
 
 def compare_sources(
@@ -126,6 +131,7 @@ def compare_sources(
     loss: Loss | None = None,
     everything: bool = False,
     against: str | None = None,
+    engine: str = "auto",
     binarize: str | None = None,
     scale: float | None = None,
     recon_scale: float | None = None,
@@ -141,7 +147,7 @@ def compare_sources(
     """
 
     def one(sides: Sequence[Likelihood], pair: sources.Pair, clip: bool = False) -> Comparison:
-        how = {"loss": loss, "against": against, "device": device, "dtype": dtype, "data": pair.named}
+        how = {"loss": loss, "against": against, "engine": engine, "device": device, "dtype": dtype, "data": pair.named}
         parts = (compare(pair.x, pair.outputs(side.head), side, clip=pair.fitted or clip, **how) for side in sides)
         return sum(parts, Comparison(notes=(pair.described,)))
 
@@ -191,10 +197,10 @@ def _beside(case: Case, library: str) -> Comparison:
     return Comparison(notes=(*case.notes, *none), calls=tuple(rows))
 
 
-def _identity(case: Case) -> Comparison:
+def _identity(case: Case, engine: str) -> Comparison:
     side, claim, loss, x, mu = case.side, case.claim, case.loss, case.x, case.mu
     stride = -(-x.numel() // SAMPLE)
-    tally = sum((measure(side, *part, loss, claim, stride) for part in chunks(side, x, mu)), Tally())
+    tally, how = engines.run(engine, side, x, mu, loss, claim, stride)
     beyond = tally.infinite or (tally.elements if tally.loss_square and not tally.ratio_elements else 0)
     if beyond and ((mu == side.domain.low) | (mu == side.domain.high)).any():
         raise ReconError(
@@ -212,4 +218,4 @@ def _identity(case: Case) -> Comparison:
         fitted = len(claim.parameters) > len(claim.design)
         noise = Noise(tally.elements // len(x), loss.convention, claim.best_noise, fitted)
         row = replace(row, noise=noise, **chosen_noise(claim, row.nll, x, mu))
-    return Comparison((row,), case.notes)
+    return Comparison((row,), (*case.notes, *how))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
@@ -13,6 +14,7 @@ from recon_cli.losses import IDENTITY, Loss
 if TYPE_CHECKING:
     from torch import Tensor
 
+PIECE = 1 << 24  # numbers: what the compiled measurement takes at a time
 CHUNK = 1 << 17  # elements: every temporary of a chunk stays in a CPU's cache
 PROPORTIONAL = 64.0  # gradients are proportional if their ratio varies by fewer units of rounding than this
 SAMPLE = 1 << 20  # ratios kept for their median
@@ -55,7 +57,13 @@ class Tally:
 
 
 def measure(
-    likelihood: Likelihood, x: Tensor, mu: Tensor, loss: Loss | None = None, claim: Likelihood | None = None, stride: int = 1
+    likelihood: Likelihood,
+    x: Tensor,
+    mu: Tensor,
+    loss: Loss | None = None,
+    claim: Likelihood | None = None,
+    stride: int = 1,
+    compiled: bool = False,
 ) -> Tally:
     """Both sides of -log p = slope * loss + offset + gap on every element of ``x`` and ``mu``.
 
@@ -70,24 +78,34 @@ def measure(
         whose slope, offset and gap are put to the test: the likelihood's own, if not given.
     stride
         every ``stride``-th ratio is kept for the median.
+    compiled
+        in one pass over the data, by torch's compiler: seconds for the first piece of a size, a tenth of the time after.
     """
     import torch
 
     loss, claim = loss or likelihood.loss, claim or likelihood
     slope = float(claim.losses[loss]) if loss in claim.losses else math.nan
-    sides = both_sides(likelihood, loss, x, mu)
-    found = dict(zip(SUMS, totals(likelihood, loss, claim, slope, x, sides).tolist(), strict=True))
+    few = x[::stride], mu[::stride]
+    if compiled:
+        sums, sides = _compiled()(likelihood, loss, claim, slope, x, mu), None
+    else:
+        sides = both_sides(likelihood, loss, x, mu)
+        sums = totals(likelihood, loss, claim, slope, x, sides)
+    found = dict(zip(SUMS, sums.tolist(), strict=True))
     excluded = int(found.pop("ratio_excluded"))
     sound = all(math.isfinite(found[name]) for name in ("nll", "loss", "nll_square", "loss_square"))
     spread = max(found["ratio_max"] - slope, slope - found["ratio_min"])
-    of_nll, of_loss = (side.flatten()[::stride] for side in sides[:2])
+    even = spread <= PROPORTIONAL * torch.finfo(x.dtype).eps * abs(slope) or math.isnan(slope)
+    if sides is None and not (sound and even):
+        sides = both_sides(likelihood, loss, x, mu)
+    of_nll, of_loss = (part[::stride] for part in sides[:2]) if sides else both_sides(likelihood, loss, *few)[:2]
     kept = ~left_out(of_nll, of_loss, slope, x.dtype)
     return Tally(
-        elements=sides[2].numel(),
+        elements=x.numel() // math.prod(x.shape[x.ndim - likelihood.event :]),
         ratio_elements=mu.numel() - excluded,
         ratio_excluded=excluded,
         infinite=0 if sound else int((~finite(sides)).sum()),
-        drift=drift(sides, slope, x.dtype) if spread > PROPORTIONAL * torch.finfo(x.dtype).eps * abs(slope) else 0.0,
+        drift=0.0 if even else drift(sides, slope, x.dtype),
         ratios=((of_nll[kept] / of_loss[kept]).cpu(),),
         **found,
     )
@@ -182,10 +200,20 @@ def totals(likelihood: Likelihood, loss: Loss, claim: Likelihood, slope: float, 
     ])  # fmt: skip
 
 
-def chunks(side: Likelihood, x: Tensor, mu: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Pieces of ``x`` and ``mu``, one event after another, small enough for the cache."""
+@functools.cache
+def _compiled() -> Callable[..., Tensor]:
+    import torch
+
+    def look(likelihood: Likelihood, loss: Loss, claim: Likelihood, slope: float, x: Tensor, mu: Tensor) -> Tensor:
+        return totals(likelihood, loss, claim, slope, x, both_sides(likelihood, loss, x, mu))
+
+    return torch.compile(look, fullgraph=True, dynamic=False)
+
+
+def chunks(side: Likelihood, x: Tensor, mu: Tensor, most: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+    """Pieces of ``x`` and ``mu``, one event after another, of ``most`` numbers: if not given, few enough for the cache."""
     event = x.shape[x.ndim - side.event :]
     points = mu.reshape(-1, *event, *(mu.shape[-1:] if side.head else ()))
-    size = max(1, CHUNK // max(1, points[0].numel()))
+    size = max(1, (most or CHUNK) // max(1, points[0].numel()))
     for start in range(0, len(points), size):
         yield x.reshape(-1, *event)[start : start + size], points[start : start + size]

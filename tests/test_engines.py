@@ -1,0 +1,102 @@
+"""Two engines, one result."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+import recon_cli
+from recon_cli import likelihoods
+from recon_cli.cli import main
+from recon_cli.comparison import engines, tally
+from recon_cli.comparison.tally import Tally
+from recon_cli.errors import ReconError
+from recon_cli.likelihoods.categorical import Categorical
+from recon_cli.likelihoods.gaussian import Gaussian
+
+
+@pytest.fixture
+def plain_compiler(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The compiler's front end without its back end (which takes seconds); counts what it is given."""
+    sizes: list[int] = []
+
+    def look(likelihood, loss, claim, slope, x, mu):
+        sizes.append(len(mu))
+        return tally.totals(likelihood, loss, claim, slope, x, tally.both_sides(likelihood, loss, x, mu))
+
+    monkeypatch.setattr(tally, "_compiled", lambda: look)
+    monkeypatch.setattr(engines, "PIECE", 400)
+    return sizes
+
+
+def same(left: Tally, right: Tally) -> None:
+    for field in dataclasses.fields(Tally):
+        a, b = getattr(left, field.name), getattr(right, field.name)
+        if field.name == "ratios":
+            a, b = (torch.cat(part).sort().values for part in (a, b))
+            torch.testing.assert_close(a, b, rtol=1e-12, atol=0)
+        else:
+            assert a == pytest.approx(b, rel=1e-12), field.name
+
+
+@pytest.mark.parametrize("bent", [False, True], ids=["proportional", "not its loss"])
+def test_both_engines_see_the_same(plain_compiler: list[int], bent: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, mu = (torch.randn(1000, generator=generator) for _ in range(2))
+    side = Gaussian(0.3)
+    loss = likelihoods.loss("l1") if bent else side.loss
+    words = (side, x, mu, loss, side, 1)
+    (found, said), (due, nothing) = engines.run("compile", *words), engines.run("eager", *words)
+    same(found, due)
+    assert plain_compiler == [400, 400]  # the rest of 200 is measured as it is
+    assert "1,000 numbers" in said[0]
+    assert nothing == ()
+
+
+def test_vectors_are_not_cut(plain_compiler: list[int]) -> None:
+    mu = torch.randn(300, 3, generator=torch.Generator().manual_seed(0)).softmax(dim=-1)
+    x = Categorical().sample(mu, torch.Generator().manual_seed(1))
+    words = (Categorical(), x, mu, Categorical.loss, Categorical(), 1)
+    same(engines.run("compile", *words)[0], engines.run("eager", *words)[0])
+    assert plain_compiler == [133, 133]
+
+
+def test_auto_compiles_where_it_pays(plain_compiler: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    x, mu = torch.rand(500), torch.rand(500)
+    recon_cli.compare(x, mu, "gaussian", device="cpu")
+    assert plain_compiler == []
+    monkeypatch.setattr(engines, "PAYS", 500)
+    assert "by the compiler" in recon_cli.compare(x, mu, "gaussian", device="cpu").notes[0]
+    assert plain_compiler == [400]
+
+
+def test_a_compiler_that_fails_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*words: object) -> None:
+        raise RuntimeError("no working C++ compiler\nand more")
+
+    monkeypatch.setattr(tally, "_compiled", lambda: broken)
+    monkeypatch.setattr(engines, "PAYS", 1)
+    found = recon_cli.compare([[0.0, 1.0]], [[0.5, 0.25]], "gaussian", device="cpu")
+    assert found.holds
+    assert "no working C++ compiler" in found.notes[0]
+    with pytest.raises(ReconError, match=r"The compiler failed here: no working C\+\+ compiler"):
+        recon_cli.compare([[0.0, 1.0]], [[0.5, 0.25]], "gaussian", engine="compile", device="cpu")
+
+
+def test_an_engine_that_is_none_is_a_sentence() -> None:
+    with pytest.raises(ReconError, match="engine"):
+        recon_cli.compare([[0.0, 1.0]], [[0.5, 0.25]], "gaussian", engine="steam")
+    assert CliRunner().invoke(main, ["compare", "--engine", "steam"]).exit_code == 2
+
+
+@pytest.mark.inductor
+def test_the_real_compiler_sees_the_same() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, mu = torch.rand(1 << 16, generator=generator), torch.rand(1 << 16, generator=generator)
+    for word in ("gaussian:sigma=0.5", "laplace:scale=0.2", "student-t"):
+        side = likelihoods.parse(word)
+        words = (side, x, mu, side.loss, side, 1)
+        same(engines.run("compile", *words)[0], engines.run("eager", *words)[0])
