@@ -73,6 +73,16 @@ def test_auto_compiles_where_it_pays(plain_compiler: list[int], monkeypatch: pyt
     assert plain_compiler == [400]
 
 
+@pytest.mark.parametrize("engine", ["eager", "compile"])
+def test_progress_is_told_to_the_end(plain_compiler: list[int], monkeypatch: pytest.MonkeyPatch, engine: str) -> None:
+    monkeypatch.setattr(tally, "CHUNK", 250)
+    told: list[tuple[int, str]] = []
+    x, mu = torch.rand(1000), torch.rand(1000)
+    recon_cli.compare(x, mu, "gaussian", engine=engine, device="cpu", progress=lambda *words: told.append(words))
+    assert [done for done, _ in told] == ([25, 50, 75, 100] if engine == "eager" else [40, 80, 100])
+    assert {name for _, name in told} == {"gaussian"}
+
+
 def test_a_compiler_that_fails_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*words: object) -> None:
         raise RuntimeError("no working C++ compiler\nand more")

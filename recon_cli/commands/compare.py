@@ -47,7 +47,9 @@ def command(chosen: Any, sigmas: Any, data: str, recon: str, format: str, **sett
       recon compare --all
       recon compare --likelihood bernoulli --binarize threshold --against torch
     """
+    from recon_cli import progress
     from recon_cli.comparison import compare_sources
 
-    found = compare_sources(data, recon, [*chosen, *options.gaussians(sigmas)], **settings)
+    with progress.bar("measuring", 100) as advance:
+        found = compare_sources(data, recon, [*chosen, *options.gaussians(sigmas)], progress=advance, **settings)
     options.show(found.report(), format)

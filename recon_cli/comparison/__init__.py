@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recon_cli import devices, likelihoods, sources
 from recon_cli.comparison import against as beside
@@ -22,6 +22,9 @@ from recon_cli.errors import ReconError
 from recon_cli.likelihood import Likelihood, as_tensor
 from recon_cli.losses import Loss
 from recon_cli.report import Column, Report, Table
+
+if TYPE_CHECKING:
+    from recon_cli.comparison.engines import Progress
 
 __all__ = ["Against", "Comparison", "Identity", "Tally", "compare", "compare_sources", "measure"]
 
@@ -89,6 +92,7 @@ def compare(
     dtype: str = "auto",
     data: str = "data",
     clip: bool = False,
+    progress: Progress | None = None,
 ) -> Comparison:
     """Measure each likelihood in ``sides`` against its own loss, or against ``loss``, on all of ``x`` and ``mu``.
 
@@ -102,6 +106,9 @@ def compare(
 
     engine
         ``eager``, ``compile`` (torch's compiler, one pass over the data), or ``auto``: compile where it pays.
+
+    progress
+        called as the measurement goes on, with how many hundredths of a likelihood are done, and with its name.
 
     A likelihood that has a relaxation (bernoulli on grey levels) is measured as that, because its own
     expression is no density there; the row does not hold, and says by how much.
@@ -120,7 +127,9 @@ def compare(
         raise ReconError("There is nothing to compare: the data are empty.")
     where, precision = devices.device(device), devices.dtype(dtype, x if x.is_floating_point() else mu)
     cases = (admit(claim, loss, x, mu, where, precision, data, clip) for claim in claims)
-    return sum(((_identity(case, engine) if against is None else _beside(case, against)) for case in cases), Comparison())
+    return sum(
+        ((_identity(case, engine, progress) if against is None else _beside(case, against)) for case in cases), Comparison()
+    )
 
 
 def compare_sources(
@@ -138,6 +147,7 @@ def compare_sources(
     device: str = "auto",
     dtype: str = "auto",
     seed: int = 0,
+    progress: Progress | None = None,
 ) -> Comparison:
     """``compare`` on sources named as on the command line.
 
@@ -147,8 +157,10 @@ def compare_sources(
     """
 
     def one(sides: Sequence[Likelihood], pair: sources.Pair, clip: bool = False) -> Comparison:
-        how = {"loss": loss, "against": against, "engine": engine, "device": device, "dtype": dtype, "data": pair.named}
-        parts = (compare(pair.x, pair.outputs(side.head), side, clip=pair.fitted or clip, **how) for side in sides)
+        how = {"loss": loss, "against": against, "engine": engine, "device": device, "dtype": dtype, "progress": progress}
+        parts = (
+            compare(pair.x, pair.outputs(side.head), side, clip=pair.fitted or clip, data=pair.named, **how) for side in sides
+        )
         return sum(parts, Comparison(notes=(pair.described,)))
 
     read = partial(sources.pair, data, recon, seed=seed, scale=scale, recon_scale=recon_scale)
@@ -197,10 +209,10 @@ def _beside(case: Case, library: str) -> Comparison:
     return Comparison(notes=(*case.notes, *none), calls=tuple(rows))
 
 
-def _identity(case: Case, engine: str) -> Comparison:
+def _identity(case: Case, engine: str, progress: Progress | None) -> Comparison:
     side, claim, loss, x, mu = case.side, case.claim, case.loss, case.x, case.mu
     stride = -(-x.numel() // SAMPLE)
-    tally, how = engines.run(engine, side, x, mu, loss, claim, stride)
+    tally, how = engines.run(engine, side, x, mu, loss, claim, stride, progress)
     beyond = tally.infinite or (tally.elements if tally.loss_square and not tally.ratio_elements else 0)
     if beyond and ((mu == side.domain.low) | (mu == side.domain.high)).any():
         raise ReconError(
