@@ -21,8 +21,7 @@ class Free(nn.Module):
         self.kind = type(start)
         self.design = start.design
         self.shares = {field.name for field in dataclasses.fields(start) if field.metadata["domain"] == SHARE}
-        noise = {name: value for name, value in start.parameters.items() if name not in self.design}
-        values = {name: torch.tensor(float(value), dtype=torch.float64) for name, value in noise.items()}
+        values = {name: torch.tensor(float(value), dtype=torch.float64) for name, value in start.noise.items()}
         free = {name: value.logit() if name in self.shares else value.log() for name, value in values.items()}
         self.free = nn.ParameterDict({name: nn.Parameter(value.to(dtype)) for name, value in free.items()})
 
@@ -34,7 +33,7 @@ class Free(nn.Module):
 
 def level(side: Any) -> str | None:
     """The number that is the size of the noise: sigma or scale, or the only one there is; None without one."""
-    names = [name for name in side.parameters if name not in side.design]
+    names = [*side.noise]
     return next((name for name in ("sigma", "scale") if name in names), names[0] if len(names) == 1 else None)
 
 
@@ -54,8 +53,8 @@ def fit(kind: Any, x: Tensor, mu: Tensor, design: dict[str, float]) -> Any:
     L-BFGS with strong Wolfe steps on :class:`Free` parameters, in float64. Raises ReconError where the
     likelihood grows without end, as when some families meet values reconstructed exactly.
     """
-    if len(dataclasses.fields(kind)) == len(kind(**design).design):
-        return kind(**design)
+    if not (side := kind(**design)).noise:
+        return side
     if x.device.type == "mps":  # which has no float64
         x, mu = x.cpu(), mu.cpu()
     x, mu = x.double(), mu.double()
@@ -71,7 +70,7 @@ def fit(kind: Any, x: Tensor, mu: Tensor, design: dict[str, float]) -> Any:
         return mean
 
     search.step(cost)
-    found = {name: float(value.detach()) for name, value in noise().parameters.items() if name not in noise.design}
+    found = {name: value.item() for name, value in noise().noise.items()}
     if not all(math.isfinite(value) and value > 0 for value in found.values()):
         raise ReconError(
             f"No noise of {kind.name} makes these data most likely: the likelihood grows without end.",

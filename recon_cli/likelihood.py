@@ -194,6 +194,11 @@ class Likelihood(Parametric, ABC):
         """The parameters that are no noise but known beforehand, and never fitted: whole numbers (trials, levels)."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.metadata["domain"].whole}
 
+    @property
+    def noise(self) -> dict[str, Number]:
+        """The parameters that are fitted and learned: all but the design."""
+        return {name: value for name, value in self.parameters.items() if name not in self.design}
+
     @classmethod
     def designed(cls, x: Tensor) -> Self:
         """With the design that the data have (how many trials, how many levels), the noise as it usually is."""

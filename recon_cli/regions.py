@@ -57,10 +57,6 @@ class Interval:
             return "Counts are whole numbers, not negative: round them, or choose a likelihood for real numbers (gaussian)."
         return self.way_out
 
-    def unit_of(self, values: Tensor) -> Tensor | float:
-        """What a derivative by each of ``values`` is multiplied with before it is set beside others: 1, unless overridden."""
-        return 1.0
-
     def found(self, values: Tensor, bad: Tensor) -> str:
         """What ``values`` are instead, where some are ``bad``, for an error."""
         first = first_of(bad)
@@ -212,8 +208,8 @@ class Outputs(Interval):
     def keep(self, values: Tensor) -> Tensor:
         return values
 
-    def unit_of(self, values: Tensor) -> Tensor | float:
-        """Of positive numbers the number itself: a derivative by the logarithm."""
+    def unit_of(self, values: Tensor) -> Tensor:
+        """What a derivative by each is multiplied with before it is set beside others: a positive number itself, else 1."""
         import torch
 
         numbers = [values[..., i] for i in range(len(self.parts))]

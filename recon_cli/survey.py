@@ -52,7 +52,7 @@ def survey(word: str, scale: float | str | None = None) -> Report:
         "most": x.max().item(),
         "mean": float(values.mean(dtype=numpy.float64)),
         "distinct": len(few) if len(few) <= 1 << 16 else None,
-        "levels": levels(x) if len(few) <= 1 << 16 else None,
+        "levels": levels(few) if len(few) <= 1 << 16 else None,
     }
     rows = []
     for name in likelihoods.names():

@@ -182,12 +182,12 @@ def compare_sources(
 
 def _every(one: Callable[..., Comparison], pair: sources.Pair, sides: list[Likelihood]) -> Comparison:
     """Each likelihood of the registry as in ``sides``, or at its usual noise; what does not fit is left out and says why."""
-    chosen = {side.name: side for side in sides}
+    chosen, x = {side.name: side for side in sides}, as_tensor(pair.x)
     found = Comparison(left_out=())
     for name in likelihoods.names():
-        side = chosen.get(name) or likelihoods.find(name).designed(as_tensor(pair.x))
+        side = chosen.get(name) or likelihoods.find(name).designed(x)
         try:
-            if side.relaxation and not side.support.contains(as_tensor(pair.x)).all():
+            if side.relaxation and not side.support.contains(x).all():
                 raise Refused(f"neither 0 nor 1 in places; there its expression is {side.relaxation}'s, without the normaliser")
             found += replace(one([side], pair), notes=() if found.rows or found.calls else (pair.described,), left_out=())
         except ReconError as error:
@@ -227,7 +227,6 @@ def _identity(case: Case, engine: str, progress: Progress | None) -> Comparison:
         )
     row = identity(claim, loss, tally, x.dtype, case.data)
     if row.holds:
-        fitted = len(claim.parameters) > len(claim.design)
-        noise = Noise(tally.elements // len(x), loss.convention, claim.best_noise, fitted)
+        noise = Noise(tally.elements // len(x), loss.convention, claim.best_noise, bool(claim.noise))
         row = replace(row, noise=noise, **chosen_noise(claim, row.nll, x, mu))
     return Comparison((row,), (*case.notes, *how))

@@ -123,12 +123,12 @@ def _measured(side: Likelihood, call: str, x: Tensor, mu: Tensor) -> dict[str, A
     ours, own = _both(side.nll_raw if of_raw else side.nll, x, point)
     found, other = _both(lambda x, point: evaluate(side, call, x, point, of_raw), x, point)
     found = found.where(found.isfinite() | ~ours.isfinite(), math.inf)
-    again = (found, other)  # with more digits, where there are any
+    again, (exact, moved) = (found, other), (ours, own)  # with more digits, where there are any
     if x.dtype != torch.float64:
-        again = _both(lambda x, point: evaluate(side, call, x, point, of_raw), wide(x), wide(point))
-    x, point = wide(x), wide(point)
+        x, point = wide(x), wide(point)
+        again = _both(lambda x, point: evaluate(side, call, x, point, of_raw), x, point)
+        exact, moved = _both(side.nll_raw if of_raw else side.nll, x, point)
     raw, mean = (point, side.link.inverse(point)) if of_raw else (side.link.forward(point), point)
-    exact, moved = _both(side.nll_raw if of_raw else side.nll, x, point)
     seen = Seen(side, x, mean, raw, exact, eps)
     off, size = (found - ours).abs(), _off(found, ours, eps)
     found_out = [*_reasons(known(call), seen, exact, found, again[0], size, AGREE)]

@@ -192,7 +192,7 @@ def meaning(rows: Sequence[Identity]) -> list[str]:
 
 def chosen_noise(claim: Likelihood, nll: float, x: Tensor, mu: Tensor) -> dict[str, Any]:
     """``best``, the maximum-likelihood noise of these data, and ``cost``, what that of ``claim`` costs more: nats per element."""
-    if len(claim.parameters) == len(claim.design):
+    if not claim.noise:
         return {}
     try:
         best = claim.refit(x, mu)

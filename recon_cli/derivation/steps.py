@@ -271,7 +271,7 @@ def tradeoff(proof: Proof, values: Mapping[str, float]) -> Step:
     half = sympy.nsimplify(proof.side.loss.convention)
     weighted = half * proof.loss + beta * kl
     cost = formula(half * proof.shown.loss, " + ", beta, "*", "KL")
-    absorbing = {symbol for name, symbol in proof.noise.items() if name not in proof.side.design}
+    absorbing = {*proof.side.noise.values()}
     if not proof.slope.free_symbols & absorbing:
         weight = 1 / proof.slope
         share = [] if weight == 1 else [weight, "*("]

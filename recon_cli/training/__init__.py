@@ -167,6 +167,6 @@ def beyond(claim: Likelihood, x: Tensor, word: str) -> float:
 def best(vae: Vae, claim: Likelihood, rows: Tensor, settings: Settings) -> float | None:
     """The noise that ``rows`` would choose for their reconstructions; None where there is none to choose."""
     try:
-        return look(vae, Optimal(claim), rows, settings)[0].sigma if len(claim.parameters) > len(claim.design) else None
+        return look(vae, Optimal(claim), rows, settings)[0].sigma if claim.noise else None
     except ReconError:
         return None

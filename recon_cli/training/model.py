@@ -161,7 +161,7 @@ def start(claim: Likelihood, whose: str, rows: Tensor) -> nn.Module:
         return Fixed(claim)
     mean = typical(claim, rows)
     mean = mean.expand(len(rows), *mean.shape)
-    if whose == "learned" and len(claim.parameters) > len(claim.design) + 1:
+    if whose == "learned" and len(claim.noise) > 1:
         return Learned(fitting.start(type(claim), rows, mean, claim.design))
     try:
         best = claim.refit(rows, mean)

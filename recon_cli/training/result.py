@@ -159,7 +159,7 @@ class Training:
         """Why every latent is off, as far as that can be told."""
         said, beta = "Posterior collapse: every latent is off.", self.settings.beta
         if self.eigenvalue is None or self.result.sigma is None:
-            noise = ", or a smaller noise," if self.likelihood.parameters else ""
+            noise = ", or a smaller noise," if self.likelihood.noise else ""
             return f"{said} The KL costs more than the latents save: a smaller --beta{noise} makes them pay."
         most, variance = self.eigenvalue, self.result.sigma * self.result.sigma
         if not most:

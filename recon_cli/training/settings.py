@@ -87,7 +87,7 @@ def noise(likelihood: str | Likelihood, sigma: float | str | None) -> tuple[Like
     """
     spelled = isinstance(likelihood, str)
     claim = likelihoods.parse(likelihood) if isinstance(likelihood, str) else likelihood
-    names = [name for name in claim.parameters if name not in claim.design]
+    names = [*claim.noise]
     given = likelihood.partition(":")[2].replace(" ", "").split(",") if isinstance(likelihood, str) else []
     explicit = any(part.partition("=")[0] in names for part in given) if spelled else claim != type(claim)(**claim.design)
     if sigma is None:
