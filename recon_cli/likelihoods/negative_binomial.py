@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor
 
 
+SENSIBLE = Interval(1e-100, 1e100)  # beyond, 1/dispersion times a large mean leaves the range of numbers
+
+
 @dataclass(frozen=True)
 class NegativeBinomialLoss(Loss):
     """(x + 1/dispersion) log(1 + dispersion mu) - x log mu."""
@@ -62,7 +65,7 @@ class NegativeBinomial(Likelihood):
     tensor(1.7556, dtype=torch.float64)
     """
 
-    dispersion: float = parameter(1.0, "what makes the variance mu + dispersion mu^2")
+    dispersion: float = parameter(1.0, "what makes the variance mu + dispersion mu^2", SENSIBLE)
 
     density = (
         "gamma(x + 1/dispersion)/(gamma(1/dispersion)*factorial(x))*(1/(1 + dispersion*mu))**(1/dispersion)"
