@@ -2,101 +2,211 @@
 
 from __future__ import annotations
 
+import os
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recon_cli import devices, likelihoods
-from recon_cli.comparison import engines
+from recon_cli import devices, likelihoods, sources
+from recon_cli.comparison import cases, compare, engines
 from recon_cli.comparison.against import calls, evaluate, takes_raw
-from recon_cli.errors import ReconError
+from recon_cli.errors import ReconError, unknown
 from recon_cli.likelihood import Likelihood
 from recon_cli.report import Column, Report, Table
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    Progress = Callable[[int, str], None]
+
 USUAL = ("gaussian", "laplace", "bernoulli", "student-t", "poisson")
+ENGINES = ("both", "eager", "compile")
 COLUMNS = (
     Column("likelihood", "likelihood", "*"),
-    Column("elements", "elements", ""),
-    Column("read", "read, s", "seconds"),
-    Column("recon", "recon, s", "seconds"),
-    Column("written", "as written, s", "seconds"),
+    Column("elements", "elements", "*"),
+    Column("engine", "engine", "*"),
+    Column("read", "read", "seconds"),
+    Column("recon", "recon", "seconds"),
+    Column("distribution", "distribution", "seconds"),
+    Column("functional", "functional", "seconds"),
+    Column("first", "first time", "seconds"),
     Column("over_read", "recon / read", "ratios"),
-    Column("under_written", "as written / recon", "ratios"),
-    Column("gigabytes", "recon, GB/s", "ratios"),
-    Column("engine", "engine", ""),
-    Column("call", "as written", None),
+    Column("under_distribution", "distribution / recon", "ratios"),
+    Column("under_functional", "functional / recon", "ratios"),
+    Column("gigabytes", "GB/s", "ratios"),
+    Column("memory", "recon, MB", "peak memory"),
+    Column("memory_written", "as written, MB", "peak memory"),
+    Column("distribution_call", "distribution", None),
+    Column("functional_call", "functional", None),
+)
+FILES = (
+    Column("likelihood", "likelihood", "*"),
+    Column("elements", "elements", "*"),
+    Column("sum", "sum through a map, s", ""),
+    Column("compare", "compare, s", ""),
+    Column("over_sum", "compare / sum", ""),
+    Column("gigabytes", "GB/s", ""),
+    Column("memory", "peak, MB", ""),
 )
 
 
 def bench(
     *sides: Likelihood | str,
-    elements: Sequence[int] = (1 << 20, 1 << 23),
+    elements: Sequence[int] = (1 << 20, 1 << 24),
     repeats: int = 5,
-    engine: str = "auto",
+    engine: str = "both",
     device: str = "auto",
-    progress: Callable[[int, str], None] | None = None,
+    files: bool = False,
+    progress: Progress | None = None,
 ) -> Report:
-    """Seconds for values, both gradients, their ratio and every error, in float32: medians of ``repeats``, taken in turn.
+    """Seconds for values, gradients, their ratio and every error, in float32: medians of ``repeats``, taken in turn.
 
     read
-        a dot product of data and means: each read once.
+        a dot product of data and means, each read once; on a GPU a copy of both.
     recon
-        the measurement, all of it, on every element, by ``engine``.
-    written
-        what people write: torch's log_prob and its functional loss, each with an autograd gradient, then the
-        least, largest and mean ratio. None for a likelihood that torch has no call for.
+        the measurement by ``engine``: ``compile`` all of it on every element, ``eager`` gradients on a sample;
+        ``first`` is its first time, which compiles.
+    distribution, functional
+        what people write: torch's log_prob, or its functional of the nll, and its loss, each with an autograd
+        gradient, then the least, largest and mean ratio. None where torch has no such call.
+    memory
+        the most that was taken beyond what was there before, in MB (10^6 bytes); None where the system does not tell.
+    files
+        also from two files as numpy saves them, in the page cache, beside summing both through a memory map.
 
     Raises ReconError for sizes below 1, and for a device that is not there.
     """
     if repeats < 1 or any(size < 1 for size in elements):
         raise ReconError("A benchmark takes at least one element, at least once.", "Try --elements 1000000 --repeats 5.")
-    where, rows = devices.device(device), []
-    chosen = [likelihoods.parse(side) if isinstance(side, str) else side for side in sides or USUAL]
-    for side in chosen:
+    if engine not in ENGINES:
+        raise unknown("engine", engine, ENGINES)
+    where, rows, stored, done = devices.device(device), [], [], 0
+    for word in sides or USUAL:
+        side = likelihoods.parse(word) if isinstance(word, str) else word
         if side.event or side.head:
             raise ReconError(f"{side.name} takes vectors, or several numbers an element; bench times numbers.", "Leave it out.")
         for size in elements:
-            rows.append(_row(side, size, repeats, engine, where))
-            (progress or (lambda done, words: None))(len(rows), f"{side.name}, {size:,} elements")
-    notes = [f"On {where}, float32; {_threads()}. Medians of {repeats}, each taken in turn."]
-    return Report("bench", [Table("bench", COLUMNS, rows)], notes)
+            x, mu = drawn(side, size)
+            rows += _rows(side, x.to(where), mu.to(where), repeats, ENGINES[1:] if engine == "both" else (engine,))
+            if files:
+                stored.append(_from_files(side, x, mu, repeats))
+            done += 1
+            (progress or (lambda done, words: None))(done, f"{side.name}, {size:,} elements")
+    notes = [f"On {_named(where)}, float32. Medians of {repeats}, each side taken in turn."]
+    tables = [Table("bench", COLUMNS, rows), *([Table("files", FILES, stored)] if files else [])]
+    return Report("bench", tables, notes)
 
 
-def _row(side: Likelihood, size: int, repeats: int, engine: str, device: Any) -> dict[str, Any]:
+def drawn(side: Likelihood, size: int) -> tuple[Tensor, Tensor]:
+    """Data and means for a likelihood, float32: means evenly in (0.05, 0.95), data drawn from it."""
     import torch
 
     generator = torch.Generator().manual_seed(0)
     mu = torch.empty(size).uniform_(0.05, 0.95, generator=generator)
-    x, mu = side.sample(mu, generator).float().to(device), mu.to(device)
-    call = next((call for call in calls(side, "torch") if not takes_raw(call)), None)
-    ways: dict[str, Callable[[], object]] = {
-        "read": lambda: torch.dot(x, mu).item(),
-        "recon": lambda: engines.run(engine, side, x, mu, side.loss, side, max(1, size >> 20)),
+    return side.sample(mu, generator).float(), mu
+
+
+def _rows(side: Likelihood, x: Tensor, mu: Tensor, repeats: int, by: Sequence[str]) -> list[dict[str, Any]]:
+    import torch
+
+    known = [call for call in calls(side, "torch") if not takes_raw(call)]
+    written_as = {
+        "distribution": next((call for call in known if "distributions." in call), None),
+        "functional": next((call for call in known if "distributions." not in call), None),
     }
-    if call:
-        ways["written"] = lambda: written(side, call, x, mu)
-    taken: dict[str, list[float]] = {name: [] for name in ways}
-    for turn in range(repeats + 1):
-        for name, way in ways.items():
-            start = time.perf_counter()
-            way()
-            if turn:  # the first is for warmth
-                taken[name].append(time.perf_counter() - start)
-    found = {name: statistics.median(times) for name, times in taken.items()}
-    return {
-        "likelihood": str(side),
-        "elements": size,
-        **{name: found.get(name) for name in ("read", "recon", "written")},
-        "over_read": found["recon"] / found["read"],
-        "under_written": found["written"] / found["recon"] if call else None,
-        "gigabytes": 2 * 4 * size / found["recon"] / 1e9,
-        "call": call,
-        "engine": "compile" if engines.compiles(engine, mu) else "eager",
-    }
+    if x.device.type == "cpu":
+        ways: dict[str, Callable[[], object]] = {"read": lambda: torch.dot(x, mu).item()}
+    else:
+        ways = {"read": lambda: (x.clone(), mu.clone())}
+    case = cases.admit(side, None, x, mu, x.device, x.dtype, "data", False)
+    ways |= {engine: lambda engine=engine: engines.run(case, engine) for engine in by}
+    ways |= {name: lambda call=call: written(side, call, x, mu) for name, call in written_as.items() if call}
+    first, taken = timed(ways, repeats, x.device)
+    memory = {name: peak(way, x.device) for name, way in ways.items()}
+    return [
+        {
+            "likelihood": str(side),
+            "elements": len(x),
+            "engine": engine,
+            **{name: taken.get(name) for name in ("read", *written_as)},
+            "recon": taken[engine],
+            "first": first[engine],
+            "over_read": taken[engine] / taken["read"],
+            **{f"under_{name}": taken[name] / taken[engine] if name in taken else None for name in written_as},
+            "gigabytes": 8 * len(x) / taken[engine] / 1e9,
+            "memory": memory[engine],
+            "memory_written": memory.get("distribution", memory.get("functional")),
+            **{f"{name}_call": call for name, call in written_as.items()},
+        }
+        for engine in by
+    ]
+
+
+def _from_files(side: Likelihood, x: Tensor, mu: Tensor, repeats: int) -> dict[str, Any]:
+    import numpy
+    import torch
+
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [str(Path(folder) / name) for name in ("x.npy", "mu.npy")]
+        for path, values in zip(paths, (x, mu), strict=True):
+            numpy.save(path, values.numpy())
+
+        def both() -> None:
+            compare(*(sources.samples(sources.parse(path), path)[0] for path in paths), side)
+
+        ways = {"sum": lambda: [numpy.load(path, mmap_mode="r").sum() for path in paths], "compare": both}
+        _, taken = timed(ways, repeats, torch.device("cpu"))
+        return {
+            "likelihood": str(side),
+            "elements": len(x),
+            **taken,
+            "over_sum": taken["compare"] / taken["sum"],
+            "gigabytes": 8 * len(x) / taken["compare"] / 1e9,
+            "memory": peak(both, torch.device("cpu")),
+        }
+
+
+def timed(ways: dict[str, Callable[[], object]], repeats: int, device: Any) -> tuple[dict[str, float], dict[str, float]]:
+    """Seconds of each way: its first time, and the median of ``repeats`` more, each taken in turn."""
+    import torch
+
+    def seconds(way: Callable[[], object]) -> float:
+        start = time.perf_counter()
+        way()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return time.perf_counter() - start
+
+    first = {name: seconds(way) for name, way in ways.items()}
+    turns = [{name: seconds(way) for name, way in ways.items()} for _ in range(repeats)]
+    return first, {name: statistics.median(turn[name] for turn in turns) for name in ways}
+
+
+def peak(way: Callable[[], object], device: Any) -> float | None:
+    """MB that are taken at most, beyond what is taken before: of the GPU's memory, or of the process's (Linux tells)."""
+    import torch
+
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        way()
+        return (torch.cuda.max_memory_allocated(device) - before) / 1e6
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+        before = _resident("VmRSS")
+        way()
+        return (_resident("VmHWM") - before) / 1e6
+    except (OSError, KeyError, ValueError):
+        return None
+
+
+def _resident(name: str) -> float:
+    """Bytes, as Linux counts them for this process."""
+    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return 1024.0 * int(lines[name].split()[0])
 
 
 def written(side: Likelihood, call: str, x: Tensor, mu: Tensor) -> tuple[float, float, float]:
@@ -113,8 +223,10 @@ def written(side: Likelihood, call: str, x: Tensor, mu: Tensor) -> tuple[float, 
     return ratio.min().item(), ratio.max().item(), ratio.mean().item()
 
 
-def _threads() -> str:
+def _named(device: Any) -> str:
     import torch
 
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
     count = torch.get_num_threads()
-    return f"{count} thread{'s' * (count != 1)}"
+    return f"{device}, {count} thread{'s' * (count != 1)} of {os.cpu_count()} cores"

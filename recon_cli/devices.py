@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from recon_cli import processes
 from recon_cli.errors import ReconError
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ DTYPES = ("auto", "float64", "float32", "bfloat16", "float16")
 
 
 def device(word: str = "auto") -> torch.device:
-    """``auto`` (a GPU where there is one), ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
+    """``auto`` (a GPU where there is one; of several processes each its own), ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
 
     Raises ReconError for a device that this machine, or this build of torch, does not have.
     """
@@ -23,6 +24,8 @@ def device(word: str = "auto") -> torch.device:
     kind, colon, index = word.partition(":")
     if word == "cpu:0":
         return torch.device("cpu")
+    if word in ("auto", "cuda") and cuda and processes.count() > 1:
+        return torch.device("cuda", processes.local_rank() % cuda)
     if word == "auto":
         return torch.device("cuda" if cuda else "mps" if mps else "cpu")
     here = ["cpu", *(f"cuda:{i}" for i in range(cuda)), *["mps"] * mps]

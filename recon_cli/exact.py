@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 
@@ -25,3 +26,29 @@ def halves(number: Any) -> tuple[Any, Any]:
     wide = number * (2.0 ** (27 if size == 8 else 12) + 1)
     high = wide - (wide - number)
     return high, number - high
+
+
+class Total(float):
+    """A sum of floats that remembers what rounding lost of it: the same in any order, to the last bit or nearly always.
+
+    >>> float(sum([Total(1e16), 1.0, -1e16]))
+    1.0
+    """
+
+    rest: float
+
+    def __new__(cls, value: float = 0.0, rest: float = 0.0) -> Total:
+        made = super().__new__(cls, value)
+        made.rest = rest
+        return made
+
+    def __getnewargs__(self) -> tuple[float, float]:
+        return float(self), self.rest
+
+    def __add__(self, other: float) -> Total:
+        total, lost = two_sum(float(self), float(other))
+        if not math.isfinite(total):
+            return Total(total)
+        return Total(*two_sum(total, lost + self.rest + getattr(other, "rest", 0.0)))
+
+    __radd__ = __add__

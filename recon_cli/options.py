@@ -166,7 +166,14 @@ engine = click.option(
     type=click.Choice(["auto", "eager", "compile"]),
     default="auto",
     show_default=True,
-    help="Piece by piece, or compiled into one pass: pays for hundreds of millions of numbers.",
+    help="Piece by piece, or compiled into one pass: pays from a billion numbers.",
+)
+gradients = click.option(
+    "--gradients",
+    type=click.Choice(["sample", "all"]),
+    default="sample",
+    show_default=True,
+    help="Piece by piece: of a million numbers, evenly spread, or of all (values are of all).",
 )
 format = click.option(
     "--format",
@@ -208,11 +215,15 @@ def gaussians(sigmas: Any) -> list[Any]:
 
 
 def show(report: Any, format: str) -> None:
-    """Write a report to standard output, and exit with 0 if it holds, with 1 if not."""
+    """Write a report to standard output (of several processes the first does), and exit: 0 if it holds, 1 if not.
+
+    130 where it was interrupted.
+    """
     import sys
 
-    from recon_cli import formats
+    from recon_cli import formats, processes
 
-    formats.write(report, format, sys.stdout)
-    sys.stdout.flush()
-    click.get_current_context().exit(0 if report.holds else 1)
+    if processes.rank() == 0:
+        formats.write(report, format, sys.stdout)
+        sys.stdout.flush()
+    click.get_current_context().exit((0 if report.holds else 1) if report.whole else 130)

@@ -68,7 +68,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Report:
-    """What a command found: tables, what they mean in words, and whether it holds (the exit code)."""
+    """What a command found: tables, what they mean in words, whether it holds (the exit code), and whether that is all."""
 
     command: str
     tables: Sequence[Table]
@@ -76,3 +76,4 @@ class Report:
     verdict: str = ""
     holds: bool = True
     pictures: Sequence[Picture] = field(default=())
+    whole: bool = True

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import numpy
+import math
+from collections.abc import Callable
 
 from recon_cli import likelihoods, sources
 from recon_cli.lattices import levels
 from recon_cli.likelihood import as_tensor
 from recon_cli.losses import spell
-from recon_cli.pictures import gallery
+from recon_cli.pictures import MOST, gallery
 from recon_cli.report import Column, Report, Table
+from recon_cli.stored import Lazy
 
 SOME = 1 << 20  # elements looked at for how many values differ
 SOURCE = (
@@ -31,38 +33,50 @@ ALLOWED = (
 )
 
 
-def survey(word: str, scale: float | str | None = None) -> Report:
+def survey(word: str, scale: float | None = None, progress: Callable[[int, str], None] | None = None) -> Report:
     """Describe a source named as on the command line: a row for it, a row for each likelihood, a few samples as a picture.
 
     A likelihood with a design (trials, levels) is asked with the one that the data have; ``outside`` is the share of
-    values (of vectors, where it takes vectors) that it does not take. ``distinct`` and ``levels`` are of the first
-    million elements; None where they are too many, or none.
+    values (of vectors, where it takes vectors) that it does not take. ``distinct``, ``levels`` and the design are those
+    of a million evenly spread values where the data lie in a large file, else ``distinct`` and ``levels`` of the first
+    million; None where they are too many, or none.
     """
     import torch
 
     values, about = sources.samples(sources.parse(word), word, scale)
-    x = as_tensor(values)
-    few = torch.unique(x.flatten()[:SOME])
+    large = isinstance(values, Lazy)
+    some = values.spread(SOME) if large else values
+    few = torch.unique(as_tensor(some).flatten()[:SOME])
+    sides = [likelihoods.find(name).designed(as_tensor(some)) for name in likelihoods.names()]
+    least, most, total, outside, done = math.inf, -math.inf, 0.0, [0.0] * len(sides), 0
+    for block in values.blocks(SOME) if large else [values]:
+        x = as_tensor(block)
+        least, most, total = min(least, x.min().item()), max(most, x.max().item()), total + x.double().sum().item()
+        beyond = ((~side.support.contains(x)).double().mean().item() for side in sides)
+        outside = [sum_ + share * len(x) / len(values) for sum_, share in zip(outside, beyond, strict=True)]
+        done += len(x)
+        (progress or (lambda done, words: None))(100 * done // len(values), word)
     row = {
         "source": word,
         "samples": len(values),
         "shape": spell(values.shape[1:]),
         "dtype": str(values.dtype),
-        "least": x.min().item(),
-        "most": x.max().item(),
-        "mean": float(values.mean(dtype=numpy.float64)),
+        "least": least,
+        "most": most,
+        "mean": total / values.size,
         "distinct": len(few) if len(few) <= 1 << 16 else None,
         "levels": levels(few) if len(few) <= 1 << 16 else None,
     }
     rows = []
-    for name in likelihoods.names():
-        side = likelihoods.find(name).designed(x)
+    for side, share in zip(sides, outside, strict=True):
         design = ",".join(f"{key}={float(value):g}" for key, value in side.design.items())
-        outside = (~side.support.contains(x)).double().mean().item()
-        named = f"{name}:{design}" if design else name
-        rows.append({"likelihood": named, "allowed": not outside, "takes": str(side.support), "outside": outside or None})
+        named = f"{side.name}:{design}" if design else side.name
+        rows.append({"likelihood": named, "allowed": not share, "takes": str(side.support), "outside": share or None})
     good = [each["likelihood"] for each in rows if each["allowed"]]
-    shown = gallery("the first samples", [("x", values.reshape(len(values), -1))], values.shape[1:] or (1,))
+    each = math.prod(values.shape[1:])
+    shown = (
+        gallery("the first samples", [("x", values[:MOST].reshape(-1, each))], values.shape[1:] or (1,)) if each <= SOME else None
+    )
     tables = [Table("source", SOURCE, [row]), Table("likelihoods", ALLOWED, rows)]
     verdict = f"{len(good)} of {len(rows)} likelihoods allow these data"
     return Report("data", tables, [f"{about}."], verdict, True, [shown] if shown else [])

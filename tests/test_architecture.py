@@ -16,8 +16,8 @@ PROJECT = ROOT.parent
 RANKS = [
     {"errors", "__init__"},
     {"regions"},
-    {"registry", "report", "parametric", "devices", "progress", "exact"},
-    {"losses", "fitting", "numerics", "spheres", "lattices", "pictures"},
+    {"registry", "report", "parametric", "progress", "exact", "stored", "processes"},
+    {"devices", "losses", "fitting", "numerics", "spheres", "lattices", "pictures"},
     {"likelihood", "formats"},
     {"likelihoods"},
     {"sources"},

@@ -7,23 +7,35 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from recon_cli.benchmarking import USUAL, bench, written
+from recon_cli.benchmarking import USUAL, bench, peak, written
 from recon_cli.cli import main
 from recon_cli.errors import ReconError
 from recon_cli.likelihoods.gaussian import Gaussian
 
 
 def test_every_column_is_measured() -> None:
-    words = ["bench", "--elements", "1000,3000", "--repeats", "2", "--device", "cpu", "--format", "json"]
-    result = CliRunner().invoke(main, words)
+    words = ["bench", "--elements", "1000,3000", "--repeats", "2", "--device", "cpu", "--engine", "eager", "--files"]
+    result = CliRunner().invoke(main, [*words, "--format", "json"])
     assert result.exit_code == 0, result.output
-    rows = json.loads(result.stdout)["tables"]["bench"]
-    assert len(rows) == 2 * len(USUAL)
-    assert {row["elements"] for row in rows} == {1000, 3000}
-    for row in rows:
+    tables = json.loads(result.stdout)["tables"]
+    assert len(tables["bench"]) == len(tables["files"]) == 2 * len(USUAL)
+    assert {row["elements"] for row in tables["bench"]} == {1000, 3000}
+    for row in tables["bench"]:
         assert row["over_read"] == pytest.approx(row["recon"] / row["read"])
-        assert row["under_written"] == pytest.approx(row["written"] / row["recon"])
+        assert row["under_distribution"] == pytest.approx(row["distribution"] / row["recon"])
         assert row["gigabytes"] == pytest.approx(8 * row["elements"] / row["recon"] / 1e9)
+        assert "distributions." in row["distribution_call"]
+        assert row["functional"] is None or "F." in row["functional_call"]
+    for row in tables["files"]:
+        assert row["over_sum"] == pytest.approx(row["compare"] / row["sum"])
+
+
+def test_the_peak_is_what_was_taken() -> None:
+    import numpy
+    import torch
+
+    found = peak(lambda: numpy.ones(50_000_000, dtype="u1").sum(), torch.device("cpu"))
+    assert found is None or 45 < found < 100
 
 
 def test_what_people_write_finds_the_slope() -> None:
@@ -36,7 +48,7 @@ def test_what_people_write_finds_the_slope() -> None:
 
 def test_progress_is_told() -> None:
     told: list[int] = []
-    bench("laplace", elements=[10], repeats=1, device="cpu", progress=lambda done, words: told.append(done))
+    bench("laplace", elements=[10], repeats=1, engine="eager", device="cpu", progress=lambda done, words: told.append(done))
     assert told == [1]
 
 

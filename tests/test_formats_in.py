@@ -22,6 +22,7 @@ from safetensors.torch import save_file
 from recon_cli import likelihoods, sources
 from recon_cli.comparison import compare_sources
 from recon_cli.errors import ReconError
+from recon_cli.stored import Lazy
 from recon_cli.training import train
 
 DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -99,9 +100,12 @@ def test_grey_levels_of_idx_are_divided_by_255_in_float32_and_labels_are_not(her
     assert "taken as they are" in described("labels.idx")
 
 
-def test_idx_is_mapped_where_it_is_not_compressed(here: Path) -> None:
-    Path("x.idx").write_bytes(idx(grey(4, 3)))
-    assert isinstance(sources.parse("x.idx").read(), numpy.memmap)
+@pytest.mark.parametrize("kind", ["u1", "f4", "i2"])
+def test_idx_is_read_when_it_is_asked_for(kind: str, here: Path) -> None:
+    Path("x.idx").write_bytes(idx(x := grey(4, 3).astype(kind)))
+    found = sources.parse("x.idx").read()
+    assert isinstance(found, Lazy)
+    assert numpy.array_equal(found[1:3], x[1:3])
 
 
 IMAGE = grey(4, 3)

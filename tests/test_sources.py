@@ -20,6 +20,7 @@ from recon_cli.sources.digits import Digits
 from recon_cli.sources.mean import Mean
 from recon_cli.sources.noise import Noise
 from recon_cli.sources.pca import Pca
+from recon_cli.stored import Lazy
 
 EPS = 2.0**-52
 NAN, INF = numpy.nan, numpy.inf
@@ -158,9 +159,11 @@ def test_npy_is_read_as_it_is(dtype: str, order: str, here: Path) -> None:
     assert numpy.array_equal(found, x)
 
 
-def test_npy_is_mapped_not_copied_into_memory(here: Path) -> None:
-    numpy.save("x.npy", some(5, 3))
-    assert isinstance(sources.parse("x.npy").read(), numpy.memmap)
+def test_npy_is_read_when_it_is_asked_for(here: Path) -> None:
+    numpy.save("x.npy", x := some(5, 3))
+    found = sources.parse("x.npy").read()
+    assert isinstance(found, Lazy)
+    assert numpy.array_equal(found[1:3], x[1:3])
 
 
 @pytest.mark.parametrize("word", ["x.npy", "X.NPY", "npy:x.dat", "npy:x.npy", "./x.npy", "a:b.npy"])

@@ -173,7 +173,7 @@ def test_the_compiler_takes_a_look_whole(side: Likelihood) -> None:
     loss = side.loss
 
     def look(x: Tensor, mu: Tensor) -> Tensor:
-        return tally.totals(side, loss, side, slope, x, tally.both_sides(side, loss, x, mu))
+        return tally.look(side, loss, side, slope, x, mu, tally.both_sides(side, loss, x, mu))
 
     slope = float(side.slope)
     found = torch.compile(look, backend="aot_eager", fullgraph=True)(x, mu)

@@ -12,26 +12,31 @@ from recon_cli import options
 @click.command("bench")
 @options.likelihood
 @click.option(
-    "--elements", type=options.Numbers(), default="1048576,8388608", show_default=True, metavar="NUMBER[,...]",
+    "--elements", type=options.Numbers(), default="1048576,16777216", show_default=True, metavar="NUMBER[,...]",
     help="How many, a row each.",
 )  # fmt: skip
 @click.option("--repeats", type=int, default=5, show_default=True, help="Of which the median is shown.")
-@options.engine
+@click.option(
+    "--engine", type=click.Choice(["both", "eager", "compile"]), default="both", show_default=True,
+    help="Piece by piece, compiled into one pass, or both, a row each.",
+)  # fmt: skip
+@click.option("--files", is_flag=True, help="Also from files, beside summing them through a memory map.")
 @options.device
 @options.format
-def command(chosen: Any, elements: Any, repeats: int, engine: str, device: str, format: str) -> None:
-    """Time the measurement beside what people write, and beside one read of the data.
+def command(chosen: Any, elements: Any, repeats: int, format: str, **settings: Any) -> None:
+    """Time the measurement beside what people write, and beside one read of the data; memory too.
 
     Both sides in one run, in turn, medians; ratios are what to compare between machines.
 
     \b
       recon bench
-      recon bench --likelihood laplace --elements 1e6,1e8 --format json
+      recon bench --likelihood laplace --elements 1e6,1e7,1e8 --files
+      recon bench --engine eager --format json
     """
     from recon_cli import progress
     from recon_cli.benchmarking import USUAL, bench
 
     sizes = [int(size) for size in elements]
     with progress.bar("timing", len(chosen or USUAL) * len(sizes)) as advance:
-        report = bench(*chosen, elements=sizes, repeats=repeats, engine=engine, device=device, progress=advance)
+        report = bench(*chosen, elements=sizes, repeats=repeats, progress=advance, **settings)
     options.show(report, format)

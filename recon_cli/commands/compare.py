@@ -30,6 +30,7 @@ from recon_cli import options
 )  # fmt: skip
 @options.binarize
 @options.engine
+@options.gradients
 @options.device
 @click.option("--dtype", default="auto", show_default=True, metavar="auto|float32|float64|...", help="Of both sides.")
 @options.seed
@@ -46,10 +47,11 @@ def command(chosen: Any, sigmas: Any, data: str, recon: str, format: str, **sett
       recon compare --likelihood gaussian --loss l1
       recon compare --all
       recon compare --likelihood bernoulli --binarize threshold --against torch
+      torchrun --nproc-per-node=2 -m recon_cli compare --data x.npy --recon xhat.npy
     """
-    from recon_cli import progress
+    from recon_cli import processes, progress
     from recon_cli.comparison import compare_sources
 
-    with progress.bar("measuring", 100) as advance:
+    with processes.together(), progress.bar("measuring", 100) as advance:
         found = compare_sources(data, recon, [*chosen, *options.gaussians(sigmas)], progress=advance, **settings)
     options.show(found.report(), format)

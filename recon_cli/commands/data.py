@@ -21,6 +21,9 @@ def command(source: str, scale: Any, format: str) -> None:
       recon data train-images-idx3-ubyte.gz
       recon data x.npz:images --format json
     """
+    from recon_cli import progress
     from recon_cli.survey import survey
 
-    options.show(survey(source, scale), format)
+    with progress.bar("reading", 100) as advance:
+        report = survey(source, scale, advance)
+    options.show(report, format)

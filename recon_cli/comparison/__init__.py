@@ -22,6 +22,7 @@ from recon_cli.errors import ReconError
 from recon_cli.likelihood import Likelihood, as_tensor
 from recon_cli.losses import Loss
 from recon_cli.report import Column, Report, Table
+from recon_cli.stored import Lazy
 
 if TYPE_CHECKING:
     from recon_cli.comparison.engines import Progress
@@ -35,17 +36,20 @@ LEFT_OUT = (Column("likelihood", "left out", "*"), Column("why", "why"))
 class Comparison:
     """Rows of the identity table and what they mean; or, set against a library, its ``calls``. Comparisons add.
 
-    left_out says of a likelihood why these data are none of its own, where every one was asked for.
+    left_out says of a likelihood why these data are none of its own, where every one was asked for;
+    whole whether all was measured, and not interrupted.
     """
 
     rows: tuple[Identity, ...] = ()
     notes: tuple[str, ...] = ()
     calls: tuple[Against, ...] = ()
     left_out: tuple[tuple[str, str], ...] | None = None
+    whole: bool = True
 
     def __add__(self, other: Comparison) -> Comparison:
         left = (*self.left_out, *other.left_out) if self.left_out is not None and other.left_out is not None else self.left_out
-        return Comparison(self.rows + other.rows, self.notes + other.notes, self.calls + other.calls, left)
+        whole = self.whole and other.whole
+        return Comparison(self.rows + other.rows, self.notes + other.notes, self.calls + other.calls, left, whole)
 
     @property
     def holds(self) -> bool:
@@ -73,8 +77,10 @@ class Comparison:
         if good < len(rows):
             verdict = "refuted: " if not self.holds else f"{good} of {len(rows)} hold, the others as they must not: "
             verdict += "; ".join(why(row) for row in self.rows if not row.holds)
+        if not self.whole:
+            verdict = f"partial, interrupted: {verdict}"
         tables = [Table("identity", columns, rows), *self._others()]
-        return Report("compare", tables, [*self.notes, *said], verdict, self.holds)
+        return Report("compare", tables, [*self.notes, *said], verdict, self.holds, whole=self.whole)
 
     def _others(self) -> list[Table]:
         rows = [{"likelihood": name, "why": reason} for name, reason in self.left_out or ()]
@@ -88,6 +94,7 @@ def compare(
     loss: Loss | str | None = None,
     against: str | None = None,
     engine: str = "auto",
+    gradients: str = "sample",
     device: str = "auto",
     dtype: str = "auto",
     data: str = "data",
@@ -96,7 +103,8 @@ def compare(
 ) -> Comparison:
     """Measure each likelihood in ``sides`` against its own loss, or against ``loss``, on all of ``x`` and ``mu``.
 
-    Arrays or tensors of one shape, the first axis counting samples; for a categorical ``x`` may be labels, for
+    Arrays or tensors of one shape, the first axis counting samples (or :class:`recon_cli.stored.Lazy`, read piece
+    by piece); for a categorical ``x`` may be labels, for
     a decoder that gives several numbers an element they are a last axis of ``mu``. A likelihood or a loss is an
     object, or a word as on the command line; without one, gaussian. ``data`` names them in the result.
     ``clip`` keeps means that are outside a likelihood's domain just inside it, and says how many.
@@ -106,6 +114,10 @@ def compare(
 
     engine
         ``eager``, ``compile`` (torch's compiler, one pass over the data), or ``auto``: compile where it pays.
+
+    gradients
+        ``sample``: the eager engine measures gradients on an evenly spread sample of a million numbers at least
+        (values on all); ``all``: on every element, as the compiled one does.
 
     progress
         called as the measurement goes on, with how many hundredths of a likelihood are done, and with its name.
@@ -120,16 +132,19 @@ def compare(
     >>> compare([[0.0, 1.0]], [[0.5, 0.5]], Gaussian(sigma=0.5), device="cpu").rows[0].slope
     2.0
     """
-    x, mu = as_tensor(x), as_tensor(mu)
+    x, mu = (values if isinstance(values, Lazy) else as_tensor(values) for values in (x, mu))
     loss = likelihoods.loss(loss) if isinstance(loss, str) else loss
     claims = [likelihoods.parse(side) if isinstance(side, str) else side for side in sides or ("gaussian",)]
-    if not x.numel():
+    if 0 in x.shape:
         raise ReconError("There is nothing to compare: the data are empty.")
-    where, precision = devices.device(device), devices.dtype(dtype, x if x.is_floating_point() else mu)
-    cases = (admit(claim, loss, x, mu, where, precision, data, clip) for claim in claims)
-    return sum(
-        ((_identity(case, engine, progress) if against is None else _beside(case, against)) for case in cases), Comparison()
-    )
+    where, precision = devices.device(device), devices.dtype(dtype, x if "float" in str(x.dtype) else mu)
+    found = Comparison()
+    for claim in claims:
+        case = admit(claim, loss, x, mu, where, precision, data, clip)
+        found += _identity(case, engine, gradients, progress) if against is None else _beside(case, against)
+        if not found.whole:
+            break
+    return found
 
 
 def compare_sources(
@@ -141,6 +156,7 @@ def compare_sources(
     everything: bool = False,
     against: str | None = None,
     engine: str = "auto",
+    gradients: str = "sample",
     binarize: str | None = None,
     scale: float | None = None,
     recon_scale: float | None = None,
@@ -157,11 +173,14 @@ def compare_sources(
     """
 
     def one(sides: Sequence[Likelihood], pair: sources.Pair, clip: bool = False) -> Comparison:
-        how = {"loss": loss, "against": against, "engine": engine, "device": device, "dtype": dtype, "progress": progress}
-        parts = (
-            compare(pair.x, pair.outputs(side.head), side, clip=pair.fitted or clip, data=pair.named, **how) for side in sides
-        )
-        return sum(parts, Comparison(notes=(pair.described,)))
+        how = {"loss": loss, "against": against, "engine": engine, "gradients": gradients, "device": device, "dtype": dtype}
+        found = Comparison(notes=(pair.described,))
+        for side in sides:
+            mu = pair.outputs(side.head)
+            found += compare(pair.x, mu, side, clip=pair.fitted or clip, data=pair.named, progress=progress, **how)
+            if not found.whole:
+                break
+        return found
 
     read = partial(sources.pair, data, recon, seed=seed, scale=scale, recon_scale=recon_scale)
     pair = read(binarize=binarize)
@@ -170,8 +189,10 @@ def compare_sources(
     if sides:
         return one(sides, pair)
     gaussian = one([likelihoods.parse("gaussian")], pair)
-    if loss is not None:
+    if loss is not None or not gaussian.whole:
         return gaussian
+    if isinstance(pair.x, Lazy):
+        return gaussian + Comparison(notes=("Of files this large only gaussian is measured, unless you name others.",))
     if beyond := _no_shares(pair):
         return gaussian + Comparison(notes=(f"bernoulli is left out: {beyond}, and it takes shares from 0 to 1.",))
     binary = pair if binarize else read(binarize="threshold")
@@ -182,16 +203,18 @@ def compare_sources(
 
 def _every(one: Callable[..., Comparison], pair: sources.Pair, sides: list[Likelihood]) -> Comparison:
     """Each likelihood of the registry as in ``sides``, or at its usual noise; what does not fit is left out and says why."""
-    chosen, x = {side.name: side for side in sides}, as_tensor(pair.x)
+    chosen, x = {side.name: side for side in sides}, as_tensor(pair.x.spread(SAMPLE) if isinstance(pair.x, Lazy) else pair.x)
     found = Comparison(left_out=())
     for name in likelihoods.names():
         side = chosen.get(name) or likelihoods.find(name).designed(x)
         try:
-            if side.relaxation and not side.support.contains(x).all():
+            if side.relaxation and not side.support.holds(x):
                 raise Refused(f"neither 0 nor 1 in places; there its expression is {side.relaxation}'s, without the normaliser")
             found += replace(one([side], pair), notes=() if found.rows or found.calls else (pair.described,), left_out=())
         except ReconError as error:
             found += Comparison(left_out=((name, error.message.split(": ")[0].rstrip(".")),))
+        if not found.whole:
+            break
     return found
 
 
@@ -204,29 +227,22 @@ def _no_shares(pair: sources.Pair) -> str:
 
 
 def _beside(case: Case, library: str) -> Comparison:
-    rows = [beside.against(case.side, call, case.x, case.mu, case.data) for call in beside.calls(case.side, library)]
+    case, x, mu, tally = case.whole()
+    rows = [beside.against(case.side, call, x, mu, case.data) for call in beside.calls(case.side, library)]
     none = () if rows else (f"{case.side.name}: nothing that people write for it in {library} is known.",)
-    return Comparison(notes=(*case.notes, *none), calls=tuple(rows))
+    return Comparison(notes=(*case.notes(tally), *none), calls=tuple(rows))
 
 
-def _identity(case: Case, engine: str, progress: Progress | None) -> Comparison:
-    side, claim, loss, x, mu = case.side, case.claim, case.loss, case.x, case.mu
-    stride = -(-x.numel() // SAMPLE)
-    tally, how = engines.run(engine, side, x, mu, loss, claim, stride, progress)
-    beyond = tally.infinite or (tally.elements if tally.loss_square and not tally.ratio_elements else 0)
-    if beyond and ((mu == side.domain.low) | (mu == side.domain.high)).any():
-        raise ReconError(
-            f"{side.name} gives {beyond:,} of {tally.elements:,} elements no chance at all: the reconstruction is exactly "
-            f"at an end of {side.domain}, which rules out what the data are.",
-            "Keep the means a little inside, as the sigmoid or the softmax of the decoder's output would be.",
-        )
-    if beyond:
-        raise ReconError(
-            f"{side} and {loss.name} leave the range of {str(x.dtype)[6:]} on {beyond:,} of {tally.elements:,} elements.",
-            "Rescale the data, choose a noise in their units, or use --dtype float64.",
-        )
-    row = identity(claim, loss, tally, x.dtype, case.data)
+def _identity(case: Case, engine: str, gradients: str, progress: Progress | None) -> Comparison:
+    found = engines.run(case, engine, gradients, progress)
+    case, tally, claim, loss = found.case, found.tally, case.claim, case.loss
+    if tally.loss_square and not tally.ratio_elements:
+        raise engines.beyond(case, found.x, found.mu, replace(tally, infinite=tally.elements))
+    row = identity(claim, loss, tally, case.dtype, case.data)
+    notes = (*case.notes(tally), *found.notes)
     if row.holds:
-        noise = Noise(tally.elements // len(x), loss.convention, claim.best_noise, bool(claim.noise))
-        row = replace(row, noise=noise, **chosen_noise(claim, row.nll, x, mu))
-    return Comparison((row,), (*case.notes, *how))
+        noise = Noise(tally.elements // len(case.mu), loss.convention, claim.best_noise, bool(claim.noise))
+        row = replace(row, noise=noise, **chosen_noise(claim, found.x, found.mu))
+    if not found.whole:
+        notes += (f"Interrupted: only {tally.elements:,} of {case.events:,} elements were measured.",)
+    return Comparison((row,), notes, whole=found.whole)

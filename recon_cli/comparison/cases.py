@@ -1,15 +1,19 @@
-"""Data admitted to a likelihood: encoded, of shapes that fit, inside its support; or refused in a sentence."""
+"""Data admitted to a likelihood piece by piece: encoded, of shapes that fit, inside its support; or refused in a sentence."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from recon_cli import likelihoods
+from recon_cli.comparison.tally import CHUNK, PIECE, SAMPLE, Tally
 from recon_cli.errors import ReconError
-from recon_cli.likelihood import Likelihood
-from recon_cli.losses import Loss, fitting_shapes
-from recon_cli.regions import check, inside
+from recon_cli.likelihood import Likelihood, as_tensor
+from recon_cli.losses import Loss, fitting_shapes, spell
+from recon_cli.regions import REAL, check, inside
+from recon_cli.stored import Lazy, ahead
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,57 +23,162 @@ class Refused(ReconError):
     """Data that are none of a likelihood's own."""
 
 
+class Foreign(Exception):
+    """Data outside the support of the likelihood that was asked for, and inside that of its relaxation."""
+
+
 @dataclass(frozen=True)
 class Case:
-    """Data and means that a likelihood takes, on their device, in their dtype.
+    """Data and means for a likelihood, and where and in which dtype they are measured.
 
     claim is the likelihood that was asked for, side the one that the data are measured with: its relaxation,
-    where they leave the claim's own support.
+    where they leave the claim's own support. ``x`` and ``mu`` are tensors, or lie in files (:class:`Lazy`).
     """
 
     claim: Likelihood
     side: Likelihood
     loss: Loss
-    x: Tensor
-    mu: Tensor
+    x: Tensor | Lazy
+    mu: Tensor | Lazy
+    device: Any
+    dtype: Any
     data: str
-    notes: tuple[str, ...]
+    clip: bool
+
+    @property
+    def events(self) -> int:
+        """How many events there are: elements, but for vectors."""
+        shape = self.mu.shape[: len(self.mu.shape) - bool(self.side.head)]
+        return math.prod(shape[: len(shape) - self.side.event])
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers the means are."""
+        return math.prod(self.mu.shape)
+
+    @property
+    def block(self) -> int:
+        """How many samples fill a chunk: what is shared out is counted in these, so that sums do not depend on the shares."""
+        return max(1, CHUNK // (self.numbers // len(self.mu)))
+
+    @property
+    def stride(self) -> int:
+        """Of how many events one is sampled, so that the sample has :data:`SAMPLE` numbers at least."""
+        return max(1, self.numbers // SAMPLE)
+
+    def pieces(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[Tensor, Tensor, Tally, int]]:
+        """Samples ``start`` to ``stop``, a piece after the other, read ahead where they lie in files.
+
+        Each is its data, its means, what was moved or is foreign in it, and the place of its first event. Raises
+        ReconError for what the likelihood does not take, Foreign where its relaxation does.
+        """
+        stop = len(self.mu) if stop is None else stop
+        each = max(1, PIECE // (self.numbers // len(self.mu)))
+        spans = ((at, min(at + each, stop)) for at in range(start, stop, each))
+        parts = (self._read(*span) for span in spans)
+        lazy = isinstance(self.x, Lazy) or isinstance(self.mu, Lazy)
+        for at, x, mu in ahead(parts) if lazy else parts:
+            yield *self._admitted(at, x, mu), at * (self.events // len(self.mu))
+
+    def _read(self, start: int, stop: int) -> tuple[int, Tensor, Tensor]:
+        """A piece as it is, on its device; from files to a GPU by way of pinned memory, so that copying overlaps."""
+
+        def moved(values: Tensor | Lazy) -> Tensor:
+            part = as_tensor(values[start:stop])
+            if isinstance(values, Lazy) and self.device.type == "cuda":
+                return part.pin_memory().to(self.device, non_blocking=True)
+            return part
+
+        return start, moved(self.x), moved(self.mu)
+
+    def _admitted(self, at: int, x: Tensor, mu: Tensor) -> tuple[Tensor, Tensor, Tally]:
+        x = self.claim.encode(x, mu)
+        x, mu = x.to(self.device, self.dtype), mu.to(self.device, self.dtype)
+        which = self.data if len(mu) == len(self.mu) else f"{self.data}, samples {at:,} to {at + len(mu) - 1:,}"
+        try:
+            if self.side.support != REAL:  # of real numbers, what is not finite shows in the sums
+                check(x, self.side.support, f"the data ({which})", f"{self.side.name} allows")
+        except ReconError:
+            relaxed = self.side.relaxation and likelihoods.parse(self.side.relaxation)
+            if relaxed and self.side is self.claim and relaxed.support.contains(x).all():
+                raise Foreign from None
+            raise
+        kept = 0
+        for rule in (self.side, self.loss):
+            if rule is self.loss and rule.support != self.side.support:
+                check(x, rule.support, f"the data ({which})", f"{rule.name} allows")
+            if rule is self.loss and rule.domain == self.side.domain:
+                continue
+            if self.clip:
+                mu, moved = inside(mu, rule.domain)
+                kept += moved
+            if rule.domain != REAL:
+                check(mu, rule.domain, "the reconstruction", f"{rule.name}'s mean lies in")
+        foreign = 0 if self.side is self.claim else int((~self.claim.support.contains(x)).sum())
+        return x, mu, Tally(kept=kept, foreign=foreign)
+
+    def whole(self) -> tuple[Case, Tensor, Tensor, Tally]:
+        """All of it in memory: the case, or that of its relaxation, with its data, means, and what was moved or is foreign."""
+        import torch
+
+        try:
+            pieces = [*self.pieces()]
+        except Foreign:
+            return self.relaxed().whole()
+        x, mu = (pieces[0][i] if len(pieces) == 1 else torch.cat([piece[i] for piece in pieces]) for i in (0, 1))
+        return self, x, mu, sum((piece[2] for piece in pieces), Tally())
+
+    def relaxed(self) -> Case:
+        """Measured with the relaxation of the likelihood that was asked for."""
+        return replace(self, side=likelihoods.parse(str(self.claim.relaxation)), data=f"{self.data} (grey levels)")
+
+    def notes(self, tally: Tally) -> tuple[str, ...]:
+        """What to say of how the data were admitted."""
+        notes = []
+        if self.side is not self.claim:
+            notes.append(_no_density(self.claim, self.side, self.loss, tally.foreign / tally.elements))
+        if tally.kept:
+            rule = self.side if self.side.domain != REAL else self.loss
+            where = f"{rule.name}'s {rule.domain}, {rule.domain.kept}"
+            notes.append(f"{tally.kept:,} of {self.numbers:,} reconstructed means were kept inside {where}.")
+        if self.loss.reason:
+            notes.append(f"{self.loss.name} is no likelihood's loss: {self.loss.reason}.")
+        return tuple(notes)
 
 
-def admit(claim: Likelihood, loss: Loss | None, x: Tensor, mu: Tensor, device: Any, dtype: Any, data: str, clip: bool) -> Case:
-    """The case of ``claim`` and ``loss`` (its own, if None). Raises ReconError for data that they do not take."""
+def admit(claim: Likelihood, loss: Loss | None, x: Any, mu: Any, device: Any, dtype: Any, data: str, clip: bool) -> Case:
+    """The case of ``claim`` and ``loss`` (its own, if None). Raises ReconError for shapes that they do not take."""
     loss = loss or claim.loss
-    notes: list[str] = []
-    x = claim.encode(x, mu)
-    fitting_shapes(claim, x.shape, mu.shape)
+    if len(x.shape) and len(mu.shape) and len(x) == len(mu):
+        encoded = claim.encode(as_tensor(x[:1]), as_tensor(mu[:1])).shape[1:]
+        fitting_shapes(claim, (len(x), *encoded), mu.shape)
+    else:
+        fitting_shapes(claim, claim.encode(x, mu).shape if not isinstance(x, Lazy) else x.shape, mu.shape)
     if (loss.event, loss.head) != (claim.event, claim.head):
         raise ReconError(
             f"{loss.name} takes other shapes than {claim.name}: one of them is of vectors, or of several numbers an element.",
             f"{claim.name}'s own loss is {claim.loss.name}.",
         )
-    x, mu = (part.reshape(1, *part.shape) if x.ndim == claim.event else part for part in (x, mu))
-    side = claim
-    if claim.relaxation and not claim.support.contains(x).all():
-        relaxed = likelihoods.parse(claim.relaxation)
-        if relaxed.support.contains(x).all():
-            side, data = relaxed, f"{data} (grey levels)"
-            notes.append(_no_density(claim, relaxed, loss, x))
-    x, mu = x.to(device, dtype), mu.to(device, dtype)
-    for rule in (side, loss):
-        check(x, rule.support, f"the data ({data})", f"{rule.name} allows")
-        if clip and (rule is side or rule.domain != side.domain):
-            mu, moved = inside(mu, rule.domain)
-            if moved:
-                where = f"{rule.name}'s {rule.domain}, {rule.domain.kept}"
-                notes.append(f"{moved:,} of {mu.numel():,} reconstructed means were kept inside {where}.")
-        check(mu, rule.domain, "the reconstruction", f"{rule.name}'s mean lies in")
-    if loss.reason:
-        notes.append(f"{loss.name} is no likelihood's loss: {loss.reason}.")
-    return Case(claim, side, loss, x, mu, data, tuple(notes))
+    if len(mu.shape) - bool(claim.head) == claim.event:
+        x, mu = (as_tensor(part[:] if isinstance(part, Lazy) else part).reshape(1, *part.shape) for part in (x, mu))
+    if not claim.event and not claim.head and math.prod(mu.shape[1:]) > PIECE:
+        x, mu = _flat(x), _flat(mu)
+    return Case(claim, claim, loss, x, mu, device, dtype, data, clip)
 
 
-def _no_density(claim: Likelihood, relaxed: Likelihood, loss: Loss, x: Tensor) -> str:
-    share = 1 - claim.support.contains(x).double().mean().item()
+def _flat(values: Tensor | Lazy) -> Tensor | Lazy:
+    """The same numbers along one axis, so that a sample larger than a piece can be cut."""
+    if not isinstance(values, Lazy):
+        return values.reshape(-1)
+    flat = values.flat()
+    if flat is None:
+        raise ReconError(
+            f"A sample of {spell(values.shape[1:])} numbers is too large to be read whole.", "Cut it into smaller ones."
+        )
+    return flat
+
+
+def _no_density(claim: Likelihood, relaxed: Likelihood, loss: Loss, share: float) -> str:
     gap = f"; the gap is what {loss.name} leaves out" if loss in claim.losses else ""
     return (
         f"{claim.name} is no likelihood of these data: {share:.0%} of the values are neither 0 nor 1, and there its "

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from recon_cli.comparison.tally import PIECE, Tally, chunks, measure
+from recon_cli import processes
+from recon_cli.comparison.cases import Case, Foreign
+from recon_cli.comparison.tally import Tally, chunks, measure
 from recon_cli.errors import ReconError, unknown
-from recon_cli.likelihood import Likelihood
-from recon_cli.losses import Loss
+from recon_cli.regions import REAL, check
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,65 +20,131 @@ if TYPE_CHECKING:
     Progress = Callable[[int, str], None]
 
 ENGINES = ("auto", "eager", "compile")
-PAYS = 1 << 28  # numbers: below, the seconds of compiling are more than it saves
+GRADIENTS = ("sample", "all")
+PAYS = 1 << 30  # numbers: below, the seconds of compiling are more than it saves
 
 
-def run(
-    engine: str,
-    side: Likelihood,
-    x: Tensor,
-    mu: Tensor,
-    loss: Loss,
-    claim: Likelihood,
-    stride: int,
-    progress: Progress | None = None,
-) -> tuple[Tally, tuple[str, ...]]:
-    """The tally of all of ``x`` and ``mu``, and what to say of how it was come by (nothing of the usual way).
+@dataclass(frozen=True)
+class Measured:
+    """The tally of a case, the sample it was told by, and how it was come by.
 
-    ``progress`` is called after each piece with how many hundredths are done, and with whose they are.
-
-    With ``auto`` the compiler is used where it pays, and where it fails the usual way is taken; with
-    ``compile`` its failure is a ReconError.
+    ``whole`` is whether all elements were seen: Ctrl-C ends the measurement early, and what was seen remains.
     """
-    if not compiles(engine, mu):
-        return eager(side, x, mu, loss, claim, stride, progress), ()
-    found, done, whole = Tally(), 0, next(chunks(side, x, mu, PIECE))[1].shape
+
+    case: Case
+    tally: Tally
+    x: Tensor
+    mu: Tensor
+    notes: tuple[str, ...] = ()
+    whole: bool = True
+
+
+def run(case: Case, engine: str = "auto", gradients: str = "sample", progress: Progress | None = None) -> Measured:
+    """Measure all of a case: with its likelihood, or with the relaxation of that where the data are only that one's.
+
+    engine
+        ``eager``, ``compile``, or ``auto``: the compiler where it pays, and where it fails the usual way. With
+        ``compile`` its failure is a ReconError.
+    gradients
+        ``sample``: compiled on every element, eager on an evenly spread sample of a million numbers at least;
+        ``all``: on every element.
+    progress
+        called after each piece with how many hundredths are done, and with whose they are.
+
+    Of several processes each measures its share of the samples, and all get the whole.
+    """
+    for word, known, what in ((engine, ENGINES, "engine"), (gradients, GRADIENTS, "choice of gradients")):
+        if word not in known:
+            raise unknown(what, word, known)
     try:
-        for part in chunks(side, x, mu, PIECE):
-            full = part[1].shape == whole
-            found += measure(side, *part, loss, claim, stride, compiled=True) if full else eager(side, *part, loss, claim, stride)
-            done += part[1].numel()
-            told(progress, done, mu, side)
+        return _run(case, engine, gradients, progress)
+    except Foreign:
+        return _run(case.relaxed(), engine, gradients, progress)
+
+
+def compiles(engine: str, numbers: int) -> bool:
+    """Whether an engine goes through the compiler."""
+    return engine == "compile" or (engine == "auto" and numbers >= PAYS)
+
+
+def _run(case: Case, engine: str, gradients: str, progress: Progress | None) -> Measured:
+    if not compiles(engine, case.numbers):
+        return _through(case, False, gradients, progress)
+    try:
+        return _through(case, True, gradients, progress)
     except RuntimeError as error:  # the compiler's own errors are
         said = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
         if engine == "compile":
             raise ReconError(f"The compiler failed here: {said}", "Use --engine eager; the numbers are the same.") from error
-        return eager(side, x, mu, loss, claim, stride, progress), (
-            f"Measured piece by piece: the compiler failed here ({said}).",
+        found = _through(case, False, gradients, progress)
+        return replace(found, notes=(f"Measured piece by piece: the compiler failed here ({said}).", *found.notes[1:]))
+
+
+def _through(case: Case, compiled: bool, gradients: str, progress: Progress | None) -> Measured:
+    """One way through this process's share of the samples, and then everybody's together."""
+    import torch
+
+    side, loss, claim, stride = case.side, case.loss, case.claim, case.stride
+    everywhere = compiled or gradients == "all" or stride == 1
+    found, kept, done, whole, size, begun = Tally(), [], 0, True, 0, time.monotonic()
+    first, last = processes.share(-(-len(case.mu) // case.block))
+    first, last = first * case.block, min(last * case.block, len(case.mu))
+    share = max(1, (last - first) * (case.numbers // len(case.mu)))
+    try:
+        for x, mu, admitted, at in case.pieces(first, last):
+            (events, points), size = next(chunks(side, x, mu, mu.numel())), size or mu.numel()
+            kept.append((events[-at % stride :: stride], points[-at % stride :: stride]))
+            if compiled and mu.numel() == size:
+                part = measure(side, events, points, loss, claim, compiled=True)
+            else:
+                part = sum((measure(side, *each, loss, claim, everywhere) for each in chunks(side, x, mu)), Tally())
+            if part.infinite:
+                raise beyond(case, x, mu, part)
+            found, done = found + part + admitted, done + mu.numel()
+            if progress:
+                rate = done * mu.element_size() * 2 / (time.monotonic() - begun) / 1e9
+                progress(100 * done // share, f"{side.name}, {rate:.2g} GB/s")
+    except KeyboardInterrupt:
+        if not kept:
+            raise
+        whole = False
+    shares = processes.gathered((found, [torch.cat([part[i].cpu() for part in kept]) if kept else None for i in (0, 1)], whole))
+    found = sum((tally for tally, _, _ in shares), Tally())
+    x, mu = (torch.cat([some[i].to(case.device) for _, some, _ in shares if some[i] is not None]) for i in (0, 1))
+    if stride > 1 or compiled:
+        sample = sum((measure(side, *part, loss, claim) for part in chunks(side, x, mu)), Tally())
+        found = found.sampled_by(sample)
+    return Measured(case, found, x, mu, how(case, compiled, everywhere, found), all(whole for _, _, whole in shares))
+
+
+def how(case: Case, compiled: bool, everywhere: bool, found: Tally) -> tuple[str, ...]:
+    """How it was come by, in words: nothing of the usual way."""
+    said = []
+    if compiled:
+        said.append(f"Measured by the compiler in one pass, for {case.numbers:,} numbers.")
+    if not everywhere:
+        said.append(
+            f"Values on all elements; gradients on one in {case.stride:,}, evenly spread ({found.sampled:,} numbers): "
+            "--gradients all for every one."
         )
-    return found, (f"Measured by the compiler in one pass, for {mu.numel():,} numbers.",)
+    return tuple(said)
 
 
-def compiles(engine: str, mu: Tensor) -> bool:
-    """Whether an engine goes through the compiler. Raises ReconError for one that there is not."""
-    if engine not in ENGINES:
-        raise unknown("engine", engine, ENGINES)
-    return engine == "compile" or (engine == "auto" and mu.numel() >= PAYS)
-
-
-def eager(
-    side: Likelihood, x: Tensor, mu: Tensor, loss: Loss, claim: Likelihood, stride: int, progress: Progress | None = None
-) -> Tally:
-    """Piece by piece, every temporary in the cache."""
-    found, done = Tally(), 0
-    for part in chunks(side, x, mu):
-        found += measure(side, *part, loss, claim, stride)
-        done += part[1].numel()
-        told(progress, done, mu, side)
-    return found
-
-
-def told(progress: Progress | None, done: int, mu: Tensor, side: Likelihood) -> None:
-    """Tell how many hundredths of ``mu`` are done."""
-    if progress:
-        progress(100 * done // mu.numel(), side.name)
+def beyond(case: Case, x: Tensor, mu: Tensor, tally: Tally) -> ReconError:
+    """The error for values or gradients that are not finite."""
+    side, loss = case.side, case.loss
+    try:
+        check(x, REAL, f"the data ({case.data})", f"{side.name} allows")
+        check(mu, REAL, "the reconstruction", f"{side.name}'s mean lies in")
+    except ReconError as error:
+        return error
+    if ((mu == side.domain.low) | (mu == side.domain.high)).any():
+        return ReconError(
+            f"{side.name} gives {tally.infinite:,} of {tally.elements:,} elements no chance at all: the mean is exactly "
+            f"at an end of {side.domain}, which rules out what the data are.",
+            "Keep the means a little inside, as the sigmoid or the softmax of the decoder's output would be.",
+        )
+    return ReconError(
+        f"{side} and {loss.name} leave the range of {str(x.dtype)[6:]} on {tally.infinite:,} of {tally.elements:,} elements.",
+        "Rescale the data, choose a noise in their units, or use --dtype float64.",
+    )

@@ -106,7 +106,7 @@ def identity(claim: Likelihood, loss: Loss, tally: Tally, dtype: Any, data: str)
     spread = max(tally.ratio_max - middle, middle - tally.ratio_min) if middle is not None and seen else 0.0
     proportional = spread <= PROPORTIONAL * eps * abs(middle or 0.0)
     if own:  # where a gradient is the small difference of large terms, its rounding shows on their scale
-        proportional |= tally.drift <= PROPORTIONAL * eps * math.sqrt(tally.nll_square / n)
+        proportional |= tally.drift <= PROPORTIONAL * eps * math.sqrt(tally.nll_square / max(1, tally.sampled))
     power = math.sqrt(tally.nll_square) * math.sqrt(tally.loss_square)
     return Identity(
         likelihood=claim.name,
@@ -190,7 +190,7 @@ def meaning(rows: Sequence[Identity]) -> list[str]:
     ]
 
 
-def chosen_noise(claim: Likelihood, nll: float, x: Tensor, mu: Tensor) -> dict[str, Any]:
+def chosen_noise(claim: Likelihood, x: Tensor, mu: Tensor) -> dict[str, Any]:
     """``best``, the maximum-likelihood noise of these data, and ``cost``, what that of ``claim`` costs more: nats per element."""
     if not claim.noise:
         return {}
@@ -198,6 +198,9 @@ def chosen_noise(claim: Likelihood, nll: float, x: Tensor, mu: Tensor) -> dict[s
         best = claim.refit(x, mu)
     except ReconError:
         return {}
-    nlls = [wide(best.nll(*part)) for part in chunks(best, x, mu)]
-    least = sum(part.sum().item() for part in nlls) / sum(part.numel() for part in nlls)
-    return {"best": {key: float(value) for key, value in best.parameters.items()}, "cost": nll - least}
+
+    def mean(side: Likelihood) -> float:
+        nlls = [wide(side.nll(*part)) for part in chunks(side, x, mu)]
+        return sum(part.sum().item() for part in nlls) / sum(part.numel() for part in nlls)
+
+    return {"best": {key: float(value) for key, value in best.parameters.items()}, "cost": mean(claim) - mean(best)}

@@ -43,8 +43,8 @@ class Gaussian(Likelihood):
 
     @elementwise
     def nll(self, x: Tensor, mu: Tensor) -> Tensor:
-        z = (x - mu) / self.sigma
-        return z * z / 2 + self.normaliser
+        z = (x - mu) * (1 / self.sigma)
+        return z * z * 0.5 + self.normaliser
 
     @property
     def normaliser(self) -> Number:

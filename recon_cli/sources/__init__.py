@@ -7,6 +7,7 @@ follows another colon (``x.npz:images``).
 
 from __future__ import annotations
 
+import math
 import os
 import stat
 from abc import ABC, abstractmethod
@@ -20,8 +21,11 @@ import numpy
 from recon_cli import registry
 from recon_cli.errors import ReconError, unknown
 from recon_cli.losses import shapes_differ, spell
+from recon_cli.stored import Lazy, Made
 
 Array = numpy.ndarray
+WHOLE = 1 << 25  # bytes: a smaller file is read at once
+FITTED = 1 << 32  # bytes: from a larger one no reconstruction is made
 Found = TypeVar("Found")
 # Types that torch has too, in the machine's own byte order; any other number becomes a float64.
 TORCH_KNOWS = {name: numpy.dtype(name) for name in ("u1", "i1", "i2", "i4", "i8", "f2", "f4", "f8")}
@@ -56,8 +60,8 @@ class Source(ABC):
         return bool(cls.takes) and Path(path).suffix[1:].lower() == cls.__module__.rpartition(".")[2]
 
     @abstractmethod
-    def read(self) -> Array:
-        """Every sample, shape (N, ...). Raises ReconError for what cannot be read."""
+    def read(self) -> Array | Lazy:
+        """Every sample, shape (N, ...), at once or when asked for. Raises ReconError for what cannot be read."""
 
     def beside(self, data: Source) -> Array:
         """Its samples where they stand for the reconstructions of ``data``; the same, unless overridden."""
@@ -92,8 +96,8 @@ class Pair:
         where it made them, the mean squared residual of each element over the samples that it looked at.
     """
 
-    x: Array
-    mu: Array
+    x: Array | Lazy
+    mu: Array | Lazy
     fitted: bool
     described: str
     named: str
@@ -179,10 +183,10 @@ def unreadable(path: str, error: Exception) -> ReconError:
 
 def read(word: str, scale: float | None = None) -> Array:
     """The samples of a source as finite numbers, shape (N, ...), or a ReconError that says what is wrong."""
-    return samples(parse(word), word, scale)[0]
+    return numpy.asarray(samples(parse(word), word, scale)[0])
 
 
-def samples(source: Source, word: str, scale: float | None = None) -> tuple[Array, str]:
+def samples(source: Source, word: str, scale: float | None = None) -> tuple[Array | Lazy, str]:
     """The samples of a source as finite numbers, and what they are and what was done to them, for people."""
     values, done = scaled(source.read(), word, scale, source.levels)
     about = source.describe()
@@ -191,28 +195,42 @@ def samples(source: Source, word: str, scale: float | None = None) -> tuple[Arra
     return values, f"{about}, {done}" if done else about
 
 
-def scaled(values: Array, word: str, scale: float | None = None, levels: bool = False) -> tuple[Array, str]:
+def scaled(values: Array | Lazy, word: str, scale: float | None = None, levels: bool = False) -> tuple[Array | Lazy, str]:
     """``values`` divided by ``scale`` as finite numbers, and words for it; empty where nothing was asked or done.
 
     With None, grey ``levels`` are divided by the largest of their type, and all else is taken as it is. Whole
-    numbers of up to 16 bits become a float32; each quotient is rounded from float64.
+    numbers of up to 16 bits become a float32; each quotient is rounded from float64. What is large and lies in a
+    file is read, divided and checked when it is asked for.
     """
     divisor = scale
     if scale is None:
         divisor = numpy.iinfo(values.dtype).max if levels and values.dtype.kind == "u" else 1
     if divisor == 1 or values.dtype.kind not in "fiub":
-        return numbers(values, word), "" if scale is None else "taken as they are"
+        divisor, done = 1, "" if scale is None else "taken as they are"
+    else:
+        done = f"divided by {divisor:g}"
+    if not isinstance(values, Lazy) or values.nbytes <= WHOLE:
+        return divided_by(numpy.asarray(values), divisor, word), done
+    kind = divided_by(numpy.zeros(1, values.dtype), divisor, word).dtype
+    each = math.prod(values.shape[1:])
+    return Made(values, kind, lambda rows, place: divided_by(rows, divisor, word, place // each)), done
+
+
+def divided_by(values: Array, divisor: float, word: str, first: int = 0) -> Array:
+    """``values`` divided, if they are finite numbers, at least one; ``first`` is which sample they begin with."""
+    if divisor == 1:
+        return numbers(values, word, first)
     made = numpy.empty(values.shape, numpy.result_type(values.dtype, numpy.float32))
     try:
         with numpy.errstate(over="raise", divide="raise"):
             numpy.divide(values, divisor, out=made, dtype=numpy.float64, casting="same_kind")
     except FloatingPointError:
         raise ReconError(f"{word} divided by {divisor:g} leaves the range of {made.dtype}.", "Choose another --scale.") from None
-    return numbers(made, word), f"divided by {divisor:g}"
+    return numbers(made, word, first)
 
 
-def numbers(values: Array, word: str) -> Array:
-    """``values`` if they are finite numbers, at least one. ``word`` names them in the error."""
+def numbers(values: Array, word: str, first: int = 0) -> Array:
+    """``values`` if they are finite numbers, at least one; in an error ``word`` names them, and ``first`` samples come before."""
     if values.dtype == bool:
         values = values.astype(numpy.uint8)
     if values.dtype.kind in "fiu":
@@ -225,13 +243,15 @@ def numbers(values: Array, word: str) -> Array:
         raise ReconError(
             f"{word} is empty: its shape is {spell(values.shape)}.", "The first axis counts samples; give at least one."
         )
-    if values.dtype.kind == "f" and not (finite := numpy.isfinite(values)).all():
-        bad = tuple(int(i) for i in numpy.argwhere(~finite)[0])
-        raise ReconError(
-            f"{word} has {numpy.isnan(values).sum():,} NaN and {numpy.isinf(values).sum():,} infinite values, "
-            f"the first at index {bad}.",
-            "Every value must be finite: mend the file or drop those samples.",
-        )
+    with numpy.errstate(over="ignore", invalid="ignore"):  # what is not finite spoils the sum; else no mask is made
+        if values.dtype.kind == "f" and not numpy.isfinite(values.sum()) and not (finite := numpy.isfinite(values)).all():
+            bad = tuple(int(i) for i in numpy.argwhere(~finite)[0])
+            among = f" among samples {first:,} to {first + len(values) - 1:,}" * bool(first)
+            raise ReconError(
+                f"{word} has {numpy.isnan(values).sum():,} NaN and {numpy.isinf(values).sum():,} infinite values{among}, "
+                f"the first at index {(bad[0] + first, *bad[1:])}.",
+                "Every value must be finite: mend the file or drop those samples.",
+            )
     return values
 
 
@@ -260,19 +280,28 @@ def split(values: Array, fraction: float, word: str) -> tuple[Array, Array]:
     return values[~kept], values[kept]
 
 
-def binarized(values: Array, how: str | None, seed: int, word: str) -> Array:
+def binarized(values: Array | Lazy, how: str | None, seed: int, word: str) -> Array | Lazy:
     """Grey levels made 0 or 1: ``threshold`` (1 above one half) or ``sample`` (1 with that probability).
 
     Raises ReconError unless every value is in [0, 1]. With None the values stay as they are.
     """
     if how is None:
         return values
+    if isinstance(values, Lazy):
+        kind = numpy.result_type(values.dtype, numpy.float32)
+        return Made(values, kind, lambda rows, place: made_binary(rows, how, seed, word, place))
+    return made_binary(values, how, seed, word)
+
+
+def made_binary(values: Array, how: str, seed: int, word: str, place: int = 0) -> Array:
+    """The same of some of the values, ``place`` numbers from the first: each draw has its place in the sequence."""
     if values.min() < 0 or values.max() > 1:
         raise ReconError(
             f"{word} cannot be binarised: its values run from {values.min():g} to {values.max():g}.",
             "Only grey levels in [0, 1] can be made 0 or 1: scale them first.",
         )
-    level = 0.5 if how == "threshold" else numpy.random.default_rng(seed).random(values.shape)
+    draws = numpy.random.Generator(numpy.random.PCG64(seed).advance(place))
+    level = 0.5 if how == "threshold" else draws.random(values.shape)
     return (values > level).astype(numpy.result_type(values.dtype, numpy.float32))
 
 
@@ -301,7 +330,12 @@ def pair(
         if len(mu) != len(whole):
             raise shapes_differ(whole.shape, mu.shape)
         return Pair(whole, mu, False, f"{about}; reconstructions from {recon}{done and ', '}{done}.", named)
-    train, x = split(whole, fraction, data)
+    if isinstance(whole, Lazy) and whole.nbytes > FITTED:
+        raise ReconError(
+            f"{data} takes {whole.nbytes / 1e9:.3g} GB, and {recon} is made from data that fit in memory.",
+            "Give the reconstructions of your model: --recon xhat.npy.",
+        )
+    train, x = split(numpy.asarray(whole), fraction, data)
     mu = other.reconstruct(x, train, seed)
 
     def variance() -> Array:

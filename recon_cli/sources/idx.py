@@ -15,13 +15,14 @@ import numpy
 from recon_cli.errors import ReconError
 from recon_cli.losses import spell
 from recon_cli.sources import Array, Source, guarded
+from recon_cli.stored import Lazy, Stored
 
 TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 GZIP = b"\x1f\x8b"
 
 
 class Idx(Source):
-    """``x.idx``, ``x.gz``, ``train-images-idx3-ubyte``: one array; memory-mapped, or unpacked if it is compressed.
+    """``x.idx``, ``x.gz``, ``train-images-idx3-ubyte``: one array; unpacked, or read piece by piece where it is large.
 
     Two zero bytes, the type, the number of axes, their sizes as big-endian 32-bit numbers, then the values
     (LeCun, Cortes and Burges, 1998). Unsigned bytes are grey levels, but along a single axis labels.
@@ -33,10 +34,10 @@ class Idx(Source):
     def reads(cls, path: str) -> bool:
         return re.search(r"(\.(idx|gz)|\bidx\d+-\w+)$", Path(path).name.lower()) is not None
 
-    def read(self) -> Array:
+    def read(self) -> Array | Lazy:
         return guarded(self.argument, self._read)
 
-    def _read(self) -> Array:
+    def _read(self) -> Array | Lazy:
         path = self.argument
         with open(path, "rb") as file:
             packed = file.read(2) == GZIP
@@ -46,7 +47,7 @@ class Idx(Source):
             self.levels = len(shape) > 1
             if not packed:
                 self._check(size, os.path.getsize(path) - start, shape)
-                return numpy.memmap(path, dtype, "c", start, shape) if size else numpy.empty(shape, dtype)
+                return Stored(path, dtype, shape, start) if size and shape else numpy.empty(shape, dtype)
             # No deflated byte stands for more than 1,032: a size beyond that is refused before memory is taken.
             self._check(size, min(size, 1032 * os.path.getsize(path)), shape)
             values = numpy.empty(size, "u1")

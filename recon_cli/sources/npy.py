@@ -9,17 +9,21 @@ import numpy
 
 from recon_cli.errors import ReconError
 from recon_cli.sources import Array, Found, Source, guarded
+from recon_cli.stored import Lazy, Stored
 
 MAGIC = {b"\x93NUMPY": "an array", b"PK\x03\x04": "an archive of arrays", b"PK\x05\x06": "an archive of arrays"}
 
 
 class Npy(Source):
-    """``x.npy``: one array, memory-mapped (the file is never written), taken as it is. Never unpickles."""
+    """``x.npy``: one array, read piece by piece where it is large, taken as it is. Never unpickles."""
 
     takes = "a path"
 
-    def read(self) -> Array:
-        return load(self.argument, "an array", mmap_mode="c")
+    def read(self) -> Array | Lazy:
+        values = load(self.argument, "an array", mmap_mode="r")
+        if not isinstance(values, numpy.memmap) or not values.flags.c_contiguous or not values.shape:
+            return numpy.array(values)
+        return Stored(self.argument, values.dtype, values.shape, values.offset)
 
 
 def load(path: str, wanted: str, **how: Any) -> Any:

@@ -143,7 +143,7 @@ def samples(data: Any, binarize: str | None, scale: float | None, seed: int) -> 
         array = data.detach().float().cpu().numpy() if isinstance(data, torch.Tensor) else numpy.asarray(data)
         values, done = sources.scaled(array, word, scale)
         about = f"{word}: {len(values):,} samples of shape {spell(values.shape[1:])}{done and ', '}{done}"
-    values = sources.binarized(values, binarize, seed, word)
+    values = sources.binarized(numpy.asarray(values), binarize, seed, word)
     how = {None: "", "threshold": ", made 0 or 1 at one half", "sample": ", made 0 or 1 by chance"}[binarize]
     with numpy.errstate(over="ignore"):
         single = values.astype(numpy.float32, copy=not values.flags.writeable)
