@@ -93,7 +93,7 @@ def _through(case: Case, compiled: bool, gradients: str, progress: Progress | No
     try:
         for x, mu, admitted, at in case.pieces(first, last):
             (events, points), size = next(chunks(side, x, mu, mu.numel())), size or mu.numel()
-            kept.append((events[-at % stride :: stride], points[-at % stride :: stride]))
+            kept.append([part[-at % stride :: stride].clone() for part in (events, points)])  # not a view of the piece
             if compiled and mu.numel() == size:
                 part = measure(side, events, points, loss, claim, compiled=True)
             else:
