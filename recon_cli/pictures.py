@@ -32,11 +32,12 @@ def pixels(file: str | BinaryIO) -> tuple[Array, str]:
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         image = Image.open(file, formats=("PNG", "JPEG"))
     with image:
-        mode = image.mode
+        layout = str(image.tile[0][3]) if image.tile else ""  # as in the file: "RGB;16B"
+        mode = "LA" if layout.startswith("LA") else image.mode
         if mode.startswith("I"):
             return numpy.asarray(image).astype(numpy.uint16), ""
         wanted = "L" if mode in {"1", "L", "LA"} else "RGB"
-        deep = any("16" in str(tile[3]) for tile in image.tile)
+        deep = "16" in layout
         made = f"from {mode} of 16 bits to {wanted} of 8" if deep else f"from {mode} to {wanted}"
         return numpy.asarray(image.convert(wanted)), made if deep or mode != wanted else ""
 
