@@ -167,6 +167,17 @@ def test_the_published_checksums_are_sha256_and_all_different() -> None:
     assert all({*kind.checksums} == {*FILES} for kind in SETS)
 
 
+def test_mnist_by_its_name_is_mnist(mnist: Path, kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The copy here was packed anew: its content is MNIST's, its gzip header another's.
+    for part in ("test", "test-labels"):
+        (kept / "mnist").mkdir(parents=True, exist_ok=True)
+        body = (mnist / FILES[part]).read_bytes()
+        (kept / "mnist" / FILES[part]).write_bytes(body)
+        monkeypatch.setitem(Mnist.checksums, part, hashlib.sha256(body).hexdigest())
+    assert sources.read("mnist", scale=1).mean(dtype="f8") == pytest.approx(33.791224489795916, rel=1e-12)
+    assert numpy.bincount(sources.read("mnist:test-labels")).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+
+
 def test_without_a_network_what_was_tried_and_the_way_out_are_said(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Mnist, "homes", ("http://127.0.0.1:9/a", "http://127.0.0.1:9/b"))
     error = refused("mnist:train")

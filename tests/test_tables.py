@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import random
 import subprocess
@@ -13,7 +14,7 @@ from typing import Any
 import numpy
 import pytest
 from PIL import Image
-from test_formats_in import damaged, grey, refused
+from test_formats_in import damaged, grey, idx, refused
 
 from recon_cli import sources
 from recon_cli.comparison import compare_sources
@@ -220,6 +221,16 @@ def test_damage_ends_in_numbers_or_a_sentence(here: Path) -> None:
         else:
             counts[0] += 1
     assert min(counts) > 50, counts
+
+
+def test_mnist_as_a_table_of_images(mnist: Path, here: Path) -> None:
+    packed = mnist / "t10k-images-idx3-ubyte.gz"
+    truth = sources.read(str(packed), scale=1)[:500]
+    save({"image": pictures(truth), "label": numpy.arange(500)}, row_group_size=128)
+    assert numpy.array_equal(sources.read("x.parquet:image", scale=1), truth)
+    Path("x.idx.gz").write_bytes(gzip.compress(idx(truth)))
+    one, other = (compare_sources(word, "pca:8", device="cpu").rows[0] for word in ("x.parquet:image", "x.idx.gz"))
+    assert (one.nll, one.loss_value, one.ratio_median) == (other.nll, other.loss_value, other.ratio_median)
 
 
 # The Hugging Face library.
