@@ -72,7 +72,9 @@ def loaded(name: str) -> Any:
     except MemoryError:
         raise
     except Exception as error:
-        said = str(error).partition("\n")[0].strip(" .:") or type(error).__name__
+        if type(error).__name__.startswith("DatasetGeneration") and isinstance(error.__cause__, Exception):
+            error = error.__cause__  # what went wrong on the way
+        said = (getattr(error, "strerror", None) or str(error)).partition("\n")[0].strip(" .:") or type(error).__name__
         raise ReconError(
             f"hf:{name} cannot be loaded: {said}.",
             "Give a folder, or a data set of the hub, USER/NAME or USER/NAME/CONFIG; offline, only what its cache holds.",

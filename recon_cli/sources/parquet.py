@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import io
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy
 
 from recon_cli.errors import ReconError
+from recon_cli.losses import spell
 from recon_cli.pictures import pixels, spelled
 from recon_cli.sources import Array, Source, choose, divided, guarded, unreadable
 
@@ -69,10 +69,15 @@ class Rows:
         whether an image may be a path to a file, where it is not bytes.
     """
 
+    begin: int
+    held: Array
+    pieces: Iterator[Any]
+
     def __init__(self, where: str, count: int, stream: Stream, columns: Sequence[str], paths: bool = False) -> None:
         self.where, self.stream, self.columns, self.paths = where, stream, columns, paths
         self.changed: Counter[str] = Counter()
         self.pictures, self.shape, self.step = False, (count,), 1
+        self.dtype: numpy.dtype | None = None
         if not count:
             raise ReconError(f"{where} has no rows.", "Give at least one sample.")
         self._restart(0)
@@ -100,7 +105,7 @@ class Rows:
         if step != 1:
             raise ValueError("rows are read one after the other")
         made = numpy.empty((max(0, stop - start), *self.shape[1:]), self.dtype)
-        return guarded(self.where, lambda: self._fill(made, start)) if os.path.isfile(self.where) else self._fill(made, start)
+        return self._fill(made, start)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         return self[:].astype(dtype or self.dtype, copy=False)
@@ -136,15 +141,27 @@ class Rows:
 
     def _next(self) -> Array:
         """The next piece as an array, shape (rows, ...)."""
-        self.begin += len(self.held)
+        self.begin, self.held = self.begin + len(self.held), self.held[:0]
+        try:
+            return self._read()
+        except (MemoryError, ReconError):
+            raise
+        except Exception as error:
+            raise unreadable(self.where, error) from error
+
+    def _read(self) -> Array:
         piece = next(self.pieces, None)
         if piece is None:
             raise ValueError(f"it promises {len(self):,} rows, and holds fewer")
         parts = [self._values(piece.column(i), name) for i, name in enumerate(self.columns)]
         with numpy.errstate(invalid="ignore"):  # NaN of any kind is refused later
             found = parts[0] if len(parts) == 1 else numpy.stack(parts, axis=1)
-        if len(self.shape) > 1 and found.shape[1:] != self.shape[1:]:
-            raise self._refused(self.columns[0], self.begin, f"of shape {found.shape[1:]}, and the first of {self.shape[1:]}")
+        if self.dtype is not None and (found.dtype, found.shape[1:]) != (self.dtype, self.shape[1:]):
+            here, first = (
+                f"{dtype} of shape {spell(shape)}"
+                for dtype, shape in ((found.dtype, found.shape[1:]), (self.dtype, self.shape[1:]))
+            )
+            raise self._refused(self.columns[0], self.begin, f"{here}, and the first {first}")
         return found
 
     def _values(self, column: Any, name: str) -> Array:
@@ -156,7 +173,9 @@ class Rows:
             row += len(chunk)
         sizes = {part.shape[1:] for part in made}
         if len(sizes) > 1:
-            raise self._refused(name, self.begin, f"among rows of different shapes, {sizes}")
+            raise self._refused(
+                name, self.begin, f"followed by others of another shape: {' and '.join(sorted(map(spell, sizes)))}"
+            )
         return numpy.concatenate(made)
 
     def _plain(self, array: pyarrow.Array, name: str, row: int, each: int) -> Array:
