@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from recon_cli import progress
@@ -20,7 +20,7 @@ def cache() -> Path:
     """The cache folder: the environment's RECON_CACHE, or recon's own in the platform's."""
     import pooch
 
-    return Path(os.environ.get("RECON_CACHE") or pooch.os_cache("recon"))
+    return Path(os.environ.get("RECON_CACHE") or pooch.os_cache("recon")).expanduser()
 
 
 def fetch(urls: Sequence[str], name: str, checksum: str) -> Path:
@@ -39,8 +39,9 @@ def fetch(urls: Sequence[str], name: str, checksum: str) -> Path:
     try:
         there = kept.is_file()
         for left in kept.parent.glob("tmp*"):
-            if time.time() - left.stat().st_mtime > STALE:
-                left.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):  # another process is done with it
+                if time.time() - left.stat().st_mtime > STALE:
+                    left.unlink()
         for url in urls:
             with ExitStack() as stack:
                 shown = Shown(kept.name, stack)

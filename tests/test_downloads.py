@@ -335,6 +335,8 @@ def test_what_a_killed_download_left_goes_with_the_next(server: Server, here: Pa
         os.utime(path, (time.time() - age,) * 2)
     sources.read("mnist")
     assert files(here) == [f"mnist/{FILES['test']}", "mnist/tmpnew"]
+    (here / "mnist" / "tmpgone").symlink_to(here / "nowhere")  # as one that another process has just renamed
+    assert sources.read("mnist:train").shape == (50, 28, 28)
 
 
 def test_progress_is_told_on_a_terminal_and_a_bar_fits_into_another(
