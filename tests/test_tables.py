@@ -21,6 +21,7 @@ from recon_cli import sources
 from recon_cli.comparison import compare_sources
 from recon_cli.errors import ReconError
 from recon_cli.sources.parquet import PIECE, library
+from recon_cli.stored import Lazy
 
 pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed: pip install 'recon-cli[datasets]'")
 pq = pytest.importorskip("pyarrow.parquet")
@@ -189,8 +190,21 @@ def test_rows_are_read_as_they_are_asked_for(here: Path) -> None:
         assert numpy.array_equal(rows[start:stop], X[start:stop])
     assert numpy.array_equal(rows[-10:], X[-10:])
     assert numpy.asarray(rows, "f8").dtype == numpy.float64
-    with pytest.raises(ValueError):
-        rows[::2]
+    assert numpy.array_equal(rows[::3], X[::3])
+    assert numpy.array_equal(numpy.concatenate([*rows.blocks(50)]), X)
+    assert numpy.array_equal(rows.spread(60), X[::100])
+
+
+def test_a_large_table_is_compared_piece_by_piece(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mu = X + numpy.float32(0.1)
+    save({"x": fixed(X), "mu": fixed(mu)}, row_group_size=300)
+    save({"image": pictures(grey(30, 4, 4, 4))}, "images.parquet")
+    whole = compare_sources("x.parquet:x", "x.parquet:mu", device="cpu", scale=2.0, recon_scale=2.0).rows[0]
+    monkeypatch.setattr(sources, "WHOLE", 0)
+    pieces = compare_sources("x.parquet:x", "x.parquet:mu", device="cpu", scale=2.0, recon_scale=2.0).rows[0]
+    assert (pieces.nll, pieces.loss_value, pieces.elements) == pytest.approx((whole.nll, whole.loss_value, 6000), rel=1e-12)
+    assert isinstance(sources.samples(sources.parse("x.parquet:x"), "x")[0], Lazy)
+    assert "the first made from RGBA to RGB" in sources.samples(sources.parse("images.parquet"), "x")[1]
 
 
 def test_reading_on_takes_the_memory_of_a_few_pieces(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

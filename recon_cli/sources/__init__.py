@@ -197,7 +197,7 @@ def read(word: str, scale: float | None = None) -> Array:
 
 def samples(source: Source, word: str, scale: float | None = None) -> tuple[Array | Lazy, str]:
     """The samples of a source as finite numbers, and what they are and what was done to them, for people."""
-    values, done = scaled(numpy.asarray(source.read()), word, scale, source.levels)
+    values, done = scaled(source.read(), word, scale, source.levels)
     about = source.describe()
     if not about:
         about, done = f"{word}: {len(values):,} samples of shape {spell(values.shape[1:])}", done or "taken as they are"
@@ -335,7 +335,7 @@ def pair(
     whole = binarized(whole, binarize, seed, data)
     named = Path(data).name + {None: "", "threshold": " > 1/2", "sample": ", sampled"}[binarize]
     if not isinstance(other, Reconstruction):
-        mu, done = scaled(numpy.asarray(other.beside(source)), recon, recon_scale, other.levels)
+        mu, done = scaled(other.beside(source), recon, recon_scale, other.levels)
         if len(mu) != len(whole):
             raise shapes_differ(whole.shape, mu.shape)
         return Pair(whole, mu, False, f"{about}; reconstructions from {recon}{done and ', '}{done}.", named)

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from recon_cli.errors import ReconError
-from recon_cli.sources import Array, Source, choose, divided
+from recon_cli.sources import Source, choose, divided
 from recon_cli.sources.parquet import Rows, chosen, library
+from recon_cli.stored import Lazy
 
 
 class Hf(Source):
@@ -28,7 +29,7 @@ class Hf(Source):
     def reads(cls, path: str) -> bool:
         return False
 
-    def read(self) -> Array:
+    def read(self) -> Lazy:
         name, rest = divided(self.argument)
         split, column = re.fullmatch(r"([^:\[]*(?:\[[^\]]*\])?):?(.*)", rest, re.DOTALL).groups()  # type: ignore[union-attr]
         if not name:
@@ -50,7 +51,7 @@ class Hf(Source):
 
         self.rows = Rows(where, count, stream, columns, paths=True)
         self.levels = self.rows.pictures
-        return self.rows  # type: ignore[return-value]
+        return self.rows
 
     def describe(self) -> str:
         return self.rows.described() if self.rows else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
@@ -15,6 +16,7 @@ from recon_cli.errors import ReconError
 from recon_cli.losses import spell
 from recon_cli.pictures import pixels, spelled
 from recon_cli.sources import Array, Source, choose, divided, guarded, unreadable
+from recon_cli.stored import Lazy
 
 if TYPE_CHECKING:
     import pyarrow
@@ -33,12 +35,12 @@ class Parquet(Source):
     takes = "a path"
     rows: Rows | None = None
 
-    def read(self) -> Array:
+    def read(self) -> Lazy:
         path, wanted = divided(self.argument)
         library("pyarrow")
         self.rows = guarded(path, lambda: self._open(path, wanted))
         self.levels = self.rows.pictures
-        return self.rows  # type: ignore[return-value]
+        return self.rows
 
     def _open(self, path: str, wanted: str) -> Rows:
         from pyarrow.parquet import ParquetFile
@@ -58,10 +60,8 @@ class Parquet(Source):
         return self.rows.described() if self.rows else ""
 
 
-class Rows:
-    """Samples read as they are asked for: an array's ``shape``, ``dtype`` and length, and slices along the first axis.
-
-    Going forward takes constant memory, a piece at a time; ``numpy.asarray`` of it reads all.
+class Rows(Lazy):
+    """Columns of a table, row by row: going forward takes constant memory, a piece at a time.
 
     stream
         from a row, and how many to read in one go, the row that its pieces (tables) begin with, and these.
@@ -77,44 +77,28 @@ class Rows:
         self.where, self.stream, self.columns, self.paths = where, stream, columns, paths
         self.changed: Counter[str] = Counter()
         self.pictures, self.shape, self.step = False, (count,), 1
-        self.dtype: numpy.dtype | None = None
+        self.known, self.one = False, threading.Lock()
         if not count:
             raise ReconError(f"{where} has no rows.", "Give at least one sample.")
         self._restart(0)
         first = self._next()
-        self.dtype, self.shape = first.dtype, (count, *first.shape[1:])
+        self.dtype, self.shape, self.known = first.dtype, (count, *first.shape[1:]), True
         self.step = max(1, PIECE // max(1, first.nbytes))
-        self.changed.clear()
+        self.first, self.changed = [*self.changed], Counter()
         self._restart(0)
 
-    @property
-    def ndim(self) -> int:
-        """How many axes."""
-        return len(self.shape)
-
-    @property
-    def size(self) -> int:
-        """How many numbers."""
-        return int(numpy.prod(self.shape, dtype=object))
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, rows: slice) -> Array:
-        start, stop, step = rows.indices(len(self))
-        if step != 1:
-            raise ValueError("rows are read one after the other")
-        made = numpy.empty((max(0, stop - start), *self.shape[1:]), self.dtype)
-        return self._fill(made, start)
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
-        return self[:].astype(dtype or self.dtype, copy=False)
+    def rows(self, start: int, stop: int) -> Array:
+        made = numpy.empty((stop - start, *self.shape[1:]), self.dtype)
+        with self.one:
+            return self._fill(made, start)
 
     def described(self) -> str:
         """What these images are and what reading them changed; empty for what are no images."""
         if not self.pictures:
             return ""
-        made = [f"{count:,} made {how}" for how, count in self.changed.items() if how]
+        seen = self.changed.total() >= len(self)
+        made = [f"{count:,} made {how}" for how, count in self.changed.items() if how and seen]
+        made += [f"the first made {how}" for how in self.first if how and not seen]
         one = numpy.broadcast_to(numpy.zeros((), self.dtype), self.shape[1:])
         return ", ".join([f"{self.where}: {len(self):,} images of {spelled(one)}", *made])
 
@@ -156,7 +140,7 @@ class Rows:
         parts = [self._values(piece.column(i), name) for i, name in enumerate(self.columns)]
         with numpy.errstate(invalid="ignore"):  # NaN of any kind is refused later
             found = parts[0] if len(parts) == 1 else numpy.stack(parts, axis=1)
-        if self.dtype is not None and (found.dtype, found.shape[1:]) != (self.dtype, self.shape[1:]):
+        if self.known and (found.dtype, found.shape[1:]) != (self.dtype, self.shape[1:]):
             here, first = (
                 f"{dtype} of shape {spell(shape)}"
                 for dtype, shape in ((found.dtype, found.shape[1:]), (self.dtype, self.shape[1:]))
