@@ -191,7 +191,7 @@ data = click.option(
     default="digits",
     show_default=True,
     metavar="SOURCE",
-    help="digits (bundled), a file (x.npy, x.npz:NAME, x.idx.gz, x.csv, ...), a folder of images, or synthetic:LIKELIHOOD.",
+    help="digits (bundled), mnist, a file (x.npy, x.npz:NAME, x.parquet, ...), a folder of images, hf:NAME, synthetic:...",
 )
 scale = click.option(
     "--scale",

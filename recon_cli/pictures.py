@@ -1,10 +1,12 @@
-"""Samples as pictures: for a terminal, and as PNG."""
+"""Pictures as samples, and samples as pictures: for a terminal, and as PNG."""
 
 from __future__ import annotations
 
 import io
 import math
+import warnings
 from collections.abc import Sequence
+from typing import BinaryIO
 
 import numpy
 
@@ -16,6 +18,34 @@ WIDE = 4096  # pixels: no picture is wider
 TILE = 64  # pixels: smaller images are enlarged to at least this
 COLOURS = (1, 3, 4)  # channels
 LEAST = 4  # pixels: what is smaller is no image
+
+
+def pixels(file: str | BinaryIO) -> tuple[Array, str]:
+    """A png or jpeg as grey levels (height, width) or colours (height, width, 3), and what that changed, in words.
+
+    In 8 bits, which is all that Pillow has for colours; grey levels of 16 bits as they are. Palettes become colours, and
+    transparency is dropped. Raises what Pillow raises for a file that is damaged, or unpacks to far more than it is.
+    """
+    from PIL import Image
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        image = Image.open(file, formats=("PNG", "JPEG"))
+    with image:
+        layout = str(image.tile[0][3]) if image.tile else ""  # as in the file: "RGB;16B"
+        mode = "LA" if layout.startswith("LA") else image.mode
+        if mode.startswith("I"):
+            return numpy.asarray(image).astype(numpy.uint16), ""
+        wanted = "L" if mode in {"1", "L", "LA"} else "RGB"
+        deep = "16" in layout
+        made = f"from {mode} of 16 bits to {wanted} of 8" if deep else f"from {mode} to {wanted}"
+        return numpy.asarray(image.convert(wanted)), made if deep or mode != wanted else ""
+
+
+def spelled(image: Array) -> str:
+    """The size and kind of an image in words."""
+    height, width = image.shape[:2]
+    return f"{height}x{width} {'colours' if image.ndim == 3 else 'grey levels'}" + " of 16 bits" * (image.dtype.itemsize > 1)
 
 
 def images(values: Array, shape: tuple[int, ...]) -> Array | None:

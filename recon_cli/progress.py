@@ -4,20 +4,37 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 Advance = Callable[[int, str], None]
+drawn: list[Progress] = []  # on the terminal now, one at most: a terminal has room for no two
 
 
 @contextmanager
 def bar(what: str, total: int) -> Iterator[Advance]:
     """Yield ``advance(done, words)``, to be called with how much of ``total`` is done and what to say.
 
-    Drawn on standard error, and only where that is a terminal; gone when the work is.
+    Drawn on standard error, and only where that is a terminal; gone when the work is. A bar within a bar is a line more.
     """
     if not sys.stderr.isatty():
         yield lambda done, words: None
         return
+    with ExitStack() as stack:
+        if not drawn:
+            drawn.append(stack.enter_context(fresh()))
+            stack.callback(drawn.clear)
+        shown = drawn[0]
+        task = shown.add_task(what, total=total, words="")
+        stack.callback(shown.remove_task, task)
+        yield lambda done, words: shown.update(task, completed=done, words=words)
+
+
+def fresh() -> Progress:
+    """Bars for standard error, none yet."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -28,6 +45,4 @@ def bar(what: str, total: int) -> Iterator[Advance]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[words]}", style="dim"),
     )
-    with Progress(*parts, console=Console(stderr=True), transient=True) as shown:
-        task = shown.add_task(what, total=total, words="")
-        yield lambda done, words: shown.update(task, completed=done, words=words)
+    return Progress(*parts, console=Console(stderr=True), transient=True)

@@ -46,13 +46,16 @@ class Interval:
         return bool(self.contains(ends.min) & self.contains(ends.max))
 
     def keep(self, values: Tensor) -> Tensor:
-        """Values moved inside a bounded region, a thousandth of its width from the ends."""
-        width = self.high - self.low
-        if not math.isfinite(width):
+        """Values moved inside, a thousandth of the width from the ends; of a region with one end (of counts), a thousandth.
+
+        No part of this depends on the values, so that pieces of data are kept as the whole is.
+        """
+        if self.low == -math.inf and self.high == math.inf:
             return values
         import torch
 
-        margin = width * max(1e-3, 4 * torch.finfo(values.dtype).eps)
+        width = self.high - self.low
+        margin = width * max(1e-3, 4 * torch.finfo(values.dtype).eps) if math.isfinite(width) else 1e-3
         return values.clamp(self.low + margin, self.high - margin)
 
     def hint(self, values: Tensor) -> str:
@@ -62,6 +65,8 @@ class Interval:
             return f"Counts up to {most:g} take as many trials: binomial:count={most:g}, say."
         if self.whole and self.high != 1:
             return "Counts are whole numbers, not negative: round them, or choose a likelihood for real numbers (gaussian)."
+        if self.low == 0 and self.high == math.inf:
+            return "Give exp or softplus of the decoder's output, or choose a likelihood for real numbers (gaussian)."
         return self.way_out
 
     def found(self, values: Tensor, bad: Tensor) -> str:

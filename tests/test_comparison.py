@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from pathlib import Path
 
 import numpy
 import pytest
@@ -22,6 +23,7 @@ from recon_cli.likelihoods.bernoulli import Bernoulli
 from recon_cli.likelihoods.continuous_bernoulli import ContinuousBernoulli
 from recon_cli.likelihoods.gaussian import Gaussian
 from recon_cli.likelihoods.laplace import Laplace
+from recon_cli.regions import Interval
 
 DTYPES = ("float32", "float64")
 
@@ -361,3 +363,45 @@ def test_nothing_to_compare_is_said_where_the_loss_is_not_its_own() -> None:
     found = compare([0.5, 0.2], [0.5, 0.2], Gaussian(0.5), loss="l1", device="cpu")
     assert not found.holds
     assert "nothing to compare" in found.report().verdict
+
+
+# Means that recon made, kept inside.
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+def test_means_of_counts_are_kept_a_thousandth_above_zero(dtype: torch.dtype) -> None:
+    mu = torch.tensor([-3.0, -1e-9, 0.0, 5e-4, 0.002, 7.0], dtype=dtype)
+    kept = Interval(0).keep(mu)
+    assert kept.tolist() == pytest.approx([1e-3] * 4 + [0.002, 7.0], rel=torch.finfo(dtype).eps)
+    assert torch.equal(Interval(-math.inf, 0).keep(-mu), -kept)
+    assert Interval().keep(mu) is mu
+
+
+@given(cut=st.integers(0, 40))
+def test_pieces_are_kept_as_the_whole_is(cut: int) -> None:
+    mu = torch.randn(40, generator=torch.Generator().manual_seed(0))
+    for region in (Interval(0), Interval(0, 1), Interval(0, 5)):
+        assert torch.equal(torch.cat([region.keep(mu[:cut]), region.keep(mu[cut:])]), region.keep(mu))
+
+
+def test_counts_are_compared_out_of_the_box(tmp_path: Path) -> None:
+    rates = numpy.random.default_rng(1).gamma(0.5, 2, (400, 8))
+    numpy.save(tmp_path / "counts.npy", numpy.random.default_rng(0).poisson(rates).astype("u1"))
+    below = int((sources.pair(str(tmp_path / "counts.npy"), "pca").mu < 1e-3).sum())
+    assert below > 10
+    for words in (["--likelihood", "poisson"], ["--likelihood", "negative-binomial"]):
+        code, found, whole = rows("--data", str(tmp_path / "counts.npy"), *words)
+        assert code == 0
+        assert found[0]["holds"]
+        assert (
+            f"{below} of {found[0]['elements']} reconstructed means were kept inside {words[1]}'s [0, inf), a thousandth"
+            in str(whole["notes"])
+        )
+
+
+def test_somebodys_means_of_counts_below_zero_are_refused_with_the_link(tmp_path: Path) -> None:
+    numpy.save(tmp_path / "x.npy", numpy.ones((3, 2)))
+    numpy.save(tmp_path / "mu.npy", -numpy.ones((3, 2)))
+    with pytest.raises(ReconError) as caught:
+        compare_sources(str(tmp_path / "x.npy"), str(tmp_path / "mu.npy"), [likelihoods.parse("poisson")], device="cpu")
+    assert "exp or softplus" in caught.value.hint

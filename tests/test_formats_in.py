@@ -9,6 +9,7 @@ import os
 import random
 import struct
 import time
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -349,6 +350,22 @@ def test_palettes_transparency_and_bits_are_converted_and_said(here: Path) -> No
     assert "1 made from P to RGB, 1 made from RGBA to RGB, divided by 255" in described("images")
     folder({"a.png": Image.fromarray(grey(4, 5) > 99)}, "bits")
     assert numpy.array_equal(sources.read("bits")[0], grey(4, 5) > 99)
+
+
+@pytest.mark.parametrize(("kind", "channels", "wanted"), [(2, 3, "RGB"), (6, 4, "RGB"), (4, 2, "L")])
+def test_colours_of_16_bits_are_read_in_8_and_that_is_said(kind: int, channels: int, wanted: str, here: Path) -> None:
+    x = numpy.random.default_rng(0).integers(0, 2**16, (4, 5, channels), dtype=numpy.uint16)
+    mode = {2: "RGB", 6: "RGBA", 4: "LA"}[kind]
+    lines = b"".join(b"\0" + line.astype(">u2").tobytes() for line in x)
+    parts = [(b"IHDR", struct.pack(">IIBBBBB", 5, 4, 16, kind, 0, 0, 0)), (b"IDAT", zlib.compress(lines)), (b"IEND", b"")]
+    png = b"".join(
+        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body)) for name, body in parts
+    )
+    Path("images").mkdir()
+    Path("images/a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + png)
+    found = sources.read("images", scale=1)[0]
+    assert numpy.array_equal(found, (x >> 8)[..., : len(wanted)] if wanted == "RGB" else x[..., 0] >> 8)
+    assert f"1 made from {mode} of 16 bits to {wanted} of 8, divided by 255" in described("images")
 
 
 def test_images_that_differ_are_refused_by_name(here: Path) -> None:

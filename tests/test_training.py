@@ -37,8 +37,9 @@ from recon_cli.likelihoods.laplace import Laplace
 from recon_cli.pictures import images
 from recon_cli.training import Training, runs, settings
 from recon_cli.training.loop import stepper
-from recon_cli.training.model import Learned, Optimal, Vae, divergence, draw, start
+from recon_cli.training.noises import Learned, Optimal, start
 from recon_cli.training.result import largest_eigenvalue
+from recon_cli.vae import Vae, divergence, draw
 
 SHAPED = ("student-t", "huber", "logistic", "hyperbolic-secant", "asymmetric-laplace", "generalized-gaussian")
 

@@ -21,7 +21,7 @@ from recon_cli import options
 @options.data
 @click.option(
     "--recon", type=options.SourceWord(), default="pca", show_default="pca:16", metavar="SOURCE",
-    help="pca:K, mean, noise:S, a file of your model's output, or synthetic (the true means).",
+    help="pca:K, mean, noise:S, a file of your model's output, run:FOLDER (recon train's), or synthetic (the true means).",
 )  # fmt: skip
 @options.scale
 @click.option(

@@ -13,6 +13,7 @@ import stat
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import ClassVar, TypeVar
 
@@ -79,6 +80,16 @@ class Reconstruction(Source):
     def reconstruct(self, x: Array, train: Array, seed: int) -> Array:
         """The means of ``x``, in its shape, after looking at ``train`` (other samples of the same kind)."""
 
+    def variance(self, x: Array, train: Array, seed: int) -> Array:
+        """The variance of each element of ``x``: the mean squared residual over ``train``, unless overridden."""
+        off = train.astype(numpy.float64) - self.reconstruct(train, train, seed)
+        level = (off**2).mean(axis=0)
+        return numpy.maximum(level, 1e-3 * level.mean() or 1.0)
+
+    def divide(self, values: Array, fraction: float, word: str) -> tuple[Array, Array]:
+        """What to look at, and what to reconstruct: training and held-out samples, unless overridden."""
+        return split(values, fraction, word)
+
     def read(self) -> Array:
         raise ReconError(
             f"{type(self).__module__.rpartition('.')[2]} makes reconstructions of data; it has none of its own.",
@@ -93,7 +104,7 @@ class Pair:
     fitted
         whether recon made the means, so that it may keep them inside a likelihood's domain.
     variance
-        where it made them, the mean squared residual of each element over the samples that it looked at.
+        where it made them, of each element: the model's own, or the mean squared residual over what it looked at.
     """
 
     x: Array | Lazy
@@ -107,9 +118,7 @@ class Pair:
         """What a decoder of these outputs would have given: the means; and the variances, where it is to give them too."""
         if not head or self.variance is None:
             return self.mu
-        level = self.variance()
-        level = numpy.maximum(level, 1e-3 * level.mean() or 1.0)
-        return numpy.stack([self.mu, numpy.broadcast_to(level, self.mu.shape)], axis=-1)
+        return numpy.stack([self.mu, numpy.broadcast_to(self.variance(), self.mu.shape)], axis=-1)
 
 
 def names() -> list[str]:
@@ -335,11 +344,8 @@ def pair(
             f"{data} takes {whole.nbytes / 1e9:.3g} GB, and {recon} is made from data that fit in memory.",
             "Give the reconstructions of your model: --recon xhat.npy.",
         )
-    train, x = split(numpy.asarray(whole), fraction, data)
+    train, x = other.divide(numpy.asarray(whole), fraction, data)
     mu = other.reconstruct(x, train, seed)
-
-    def variance() -> Array:
-        off = train.astype(numpy.float64) - other.reconstruct(train, train, seed)
-        return (off**2).mean(axis=0)
-
-    return Pair(x, mu, True, f"{about}; {len(x):,} held out, reconstructed by {other.describe()}.", named, variance)
+    which = f"{len(x):,} held out" if len(x) < len(whole) else "all of them"
+    described = f"{about}; {which}, reconstructed by {other.describe()}."
+    return Pair(x, mu, True, described, named, partial(other.variance, x, train, seed))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections import Counter
 from pathlib import Path
 
 import numpy
 
 from recon_cli.errors import ReconError
+from recon_cli.pictures import pixels, spelled
 from recon_cli.sources import Array, Source, guarded, unreadable
 
 ENDINGS = (".png", ".jpg", ".jpeg")
@@ -19,7 +19,8 @@ class Images(Source):
     """``images:FOLDER`` (``images``, if not given), or the folder alone: its png and jpeg files, sorted by name.
 
     Folders inside it are left out. Grey levels have shape (N, height, width), colours (N, height, width, 3). All must
-    be of one size, and all grey or all colour; palettes become colours, and transparency is dropped.
+    be of one size, and all grey or all colour; palettes become colours, transparency is dropped, and colours of 16 bits
+    are read in 8.
     """
 
     takes = "a folder"
@@ -49,27 +50,15 @@ class Images(Source):
                     "All must be of one size, and all grey or all colour: convert or move those that differ.",
                 )
             values[i] = image
-        made = [f"{count:,} made {how}" for how, count in self.changed.items() if count]
+        made = [f"{count:,} made {how}" for how, count in self.changed.items() if how]
         self.about = ", ".join([f"{folder}: {len(found):,} images of {spelled(first)}", *made])
         return values
 
     def _image(self, path: str) -> Array:
-        """Grey levels or colours, in 8 bits; grey levels of 16 bits as they are."""
-        from PIL import Image
-
-        def opened() -> Array:
-            with warnings.catch_warnings():
-                warnings.simplefilter("error", Image.DecompressionBombWarning)
-                image = Image.open(path, formats=("PNG", "JPEG"))
-            with image:
-                mode = image.mode
-                if mode.startswith("I"):
-                    return numpy.asarray(image).astype(numpy.uint16)
-                wanted = "L" if mode in {"1", "L", "LA"} else "RGB"
-                self.changed[f"from {mode} to {wanted}"] += mode != wanted
-                return numpy.asarray(image.convert(wanted))
-
-        return guarded(path, opened)
+        """One image; what reading it changed is counted."""
+        image, made = guarded(path, lambda: pixels(path))
+        self.changed[made] += 1
+        return image
 
     def describe(self) -> str:
         return self.about
@@ -85,9 +74,3 @@ def files(folder: str) -> list[str]:
     except OSError as error:
         raise unreadable(folder, error) from error
     return [os.path.join(folder, name) for name in names if name.lower().endswith(ENDINGS) and not name.startswith(".")]
-
-
-def spelled(image: Array) -> str:
-    """The size and kind of an image in words."""
-    height, width = image.shape[:2]
-    return f"{height}x{width} {'colours' if image.ndim == 3 else 'grey levels'}" + " of 16 bits" * (image.dtype.itemsize > 1)

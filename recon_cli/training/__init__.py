@@ -22,10 +22,11 @@ from recon_cli.losses import spell
 from recon_cli.regions import check
 from recon_cli.training import pictures
 from recon_cli.training.loop import Epoch, Figures, look, stepper, threads, walk
-from recon_cli.training.model import Fixed, Optimal, Vae, start
+from recon_cli.training.noises import Fixed, Optimal, start
 from recon_cli.training.result import Result, Training, largest_eigenvalue
 from recon_cli.training.runs import Run, fresh
 from recon_cli.training.settings import Settings, exactly, noise
+from recon_cli.vae import Vae
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -15,8 +15,8 @@ from recon_cli.fitting import level
 from recon_cli.likelihood import Likelihood, wide
 from recon_cli.losses import Loss
 from recon_cli.parametric import Number
-from recon_cli.training.model import Vae, divergence, draw
 from recon_cli.training.settings import Settings, optimizers
+from recon_cli.vae import Vae, divergence, draw
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -8,7 +8,7 @@ import torch
 
 from recon_cli.pictures import MOST, gallery
 from recon_cli.report import Picture
-from recon_cli.training.model import Vae
+from recon_cli.vae import Vae
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -15,8 +15,8 @@ from recon_cli.fitting import level
 from recon_cli.likelihood import Likelihood, wide
 from recon_cli.report import Column, Picture, Report, Table
 from recon_cli.training.loop import Epoch, matching
-from recon_cli.training.model import Vae
 from recon_cli.training.settings import Settings
+from recon_cli.vae import Vae
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -1,4 +1,4 @@
-"""A small variational autoencoder, and the three ways to come by its noise."""
+"""A small variational autoencoder."""
 
 from __future__ import annotations
 
@@ -8,54 +8,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from recon_cli import fitting
 from recon_cli.errors import ReconError
-from recon_cli.fitting import Free
 from recon_cli.likelihood import Likelihood, wide
-from recon_cli.losses import IDENTITY
+from recon_cli.losses import IDENTITY, spell
 from recon_cli.regions import inside
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
-
-
-class Fixed(nn.Module):
-    """The noise stays what it was given."""
-
-    def __init__(self, claim: Likelihood) -> None:
-        super().__init__()
-        self.claim = claim
-
-    def forward(self, x: Tensor, mu: Tensor) -> Likelihood:
-        """The likelihood of ``x`` given ``mu``, both (B, D)."""
-        return self.claim
-
-
-class Learned(nn.Module):
-    """One shared noise, the logarithms of its parameters (logits, of shares) trained with the network."""
-
-    def __init__(self, start: Likelihood) -> None:
-        super().__init__()
-        self.noise = Free(start)
-
-    def forward(self, x: Tensor, mu: Tensor) -> Likelihood:
-        """The likelihood as it is now, differentiable."""
-        return self.noise()
-
-
-class Optimal(nn.Module):
-    """The maximum-likelihood noise of what is at hand: Rybkin, Daniilidis and Levine (2021), the sigma-VAE.
-
-    It is the minimiser of the nll, so the gradient with it held constant is the gradient through it.
-    """
-
-    def __init__(self, claim: Likelihood) -> None:
-        super().__init__()
-        self.claim = claim
-
-    def forward(self, x: Tensor, mu: Tensor) -> Likelihood:
-        """The likelihood that fits ``x`` given ``mu`` best. Raises ReconError where none does (mu = x)."""
-        return self.claim.refit(x, mu.detach())
 
 
 class Vae(nn.Module):
@@ -109,10 +68,33 @@ class Vae(nn.Module):
         raw = self.shift + self.spread * self.decoder(z)
         return raw.reshape(len(z), -1, *self.tail) if self.tail else raw
 
+    def outputs(self, x: Tensor) -> Tensor:
+        """What the likelihood takes at the mean of q(z | x): mu, or with a last axis for several numbers an element."""
+        return self.link.inverse(self.decode(self.encode(x)[0]))
+
     def reconstruct(self, x: Tensor) -> Tensor:
         """mu at the mean of q(z | x), (B, D): what people look at."""
-        mu = self.link.inverse(self.decode(self.encode(x)[0]))
+        mu = self.outputs(x)
         return (mu[..., 0] if self.several else mu).flatten(1)
+
+    @classmethod
+    def load(cls, tensors: dict[str, Tensor], claim: Likelihood, last: int = 1) -> Vae:
+        """The saved network: its sizes are those of its weights. Raises ReconError, naming the first that does not fit."""
+        try:
+            hidden, elements = tensors["encoder.0.weight"].shape
+            latent = tensors["decoder.0.weight"].shape[1]
+            vae = cls(torch.zeros(1, elements), claim, latent, hidden, torch.Generator(), last)
+        except (KeyError, ValueError, IndexError, RuntimeError) as error:
+            raise ReconError("These are no weights of recon's network.", "Train it again with recon train.") from error
+        for name, own in vae.state_dict().items():
+            found = spell(tensors[name].shape) if name in tensors else "missing"
+            if found != spell(own.shape):
+                raise ReconError(
+                    f"{name} is {found}, and must be {spell(own.shape)} for {claim.name} on {elements} elements.",
+                    "These weights are of another model: train it again with recon train.",
+                )
+        vae.load_state_dict({name: tensors[name] for name in vae.state_dict()})
+        return vae
 
 
 def typical(claim: Likelihood, x: Tensor) -> Tensor:
@@ -150,26 +132,3 @@ def linear(inputs: int, outputs: int, generator: Generator) -> nn.Linear:
         for part in layer.parameters():
             part.uniform_(-1 / math.sqrt(inputs), 1 / math.sqrt(inputs), generator=generator)
     return layer
-
-
-def start(claim: Likelihood, whose: str, rows: Tensor) -> nn.Module:
-    """The noise as training begins; a learned one begins at the best for the mean of the rows (of one number).
-
-    Raises ReconError where the rows are all alike: the better the model, the smaller the noise, without end.
-    """
-    if whose == "fixed":
-        return Fixed(claim)
-    mean = typical(claim, rows)
-    mean = mean.expand(len(rows), *mean.shape)
-    if whose == "learned" and len(claim.noise) > 1:
-        return Learned(fitting.start(type(claim), rows, mean, claim.design))
-    try:
-        best = claim.refit(rows, mean)
-    except ReconError as error:
-        if (rows != rows[0]).any():
-            raise
-        raise ReconError(
-            f"The {len(rows):,} training samples are all alike, so no {claim.name} noise fits them best.",
-            "Give samples that differ, or fix the noise, as in --sigma 0.1.",
-        ) from error
-    return Optimal(claim) if whose == "optimal" else Learned(best)

@@ -1,0 +1,282 @@
+"""Tables as Parquet holds them, read row by row; and what other tables of Arrow's have in common with them."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any
+
+import numpy
+
+from recon_cli.errors import ReconError
+from recon_cli.losses import spell
+from recon_cli.pictures import pixels, spelled
+from recon_cli.sources import Array, Source, choose, divided, guarded, unreadable
+from recon_cli.stored import Lazy
+
+if TYPE_CHECKING:
+    import pyarrow
+
+PIECE = 1 << 22  # bytes read in one go
+Stream = Callable[[int, int], "tuple[int, Iterator[Any]]"]
+
+
+class Parquet(Source):
+    """``x.parquet``, or ``x.parquet:a``, one column of it: numbers, lists of them of one length, or png and jpeg images.
+
+    Columns of plain numbers may stand side by side, ``x.parquet:a,b``, and do where a table has no others. Lists, nested
+    ones too, are a sample each; images, as Hugging Face stores them or as plain bytes, are grey levels. Takes pyarrow.
+    """
+
+    takes = "a path"
+    rows: Rows | None = None
+
+    def read(self) -> Lazy:
+        path, wanted = divided(self.argument)
+        library("pyarrow")
+        self.rows = guarded(path, lambda: self._open(path, wanted))
+        self.levels = self.rows.pictures
+        return self.rows
+
+    def _open(self, path: str, wanted: str) -> Rows:
+        from pyarrow.parquet import ParquetFile
+
+        file = ParquetFile(path, pre_buffer=False, buffer_size=PIECE)
+        columns = chosen(path, wanted, file.schema_arrow)
+        groups = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
+        starts = [0, *accumulate(groups)]
+
+        def stream(row: int, step: int) -> tuple[int, Iterator[Any]]:
+            first = next((i for i in range(len(groups)) if row < starts[i + 1]), 0)
+            return starts[first], file.iter_batches(step, range(first, len(groups)), columns)
+
+        return Rows(path, starts[-1], stream, columns)
+
+    def describe(self) -> str:
+        return self.rows.described() if self.rows else ""
+
+
+class Rows(Lazy):
+    """Columns of a table, row by row: going forward takes constant memory, a piece at a time.
+
+    stream
+        from a row, and how many to read in one go, the row that its pieces (tables) begin with, and these.
+    paths
+        whether an image may be a path to a file, where it is not bytes.
+    """
+
+    begin: int
+    held: Array
+    pieces: Iterator[Any]
+
+    def __init__(self, where: str, count: int, stream: Stream, columns: Sequence[str], paths: bool = False) -> None:
+        self.where, self.stream, self.columns, self.paths = where, stream, columns, paths
+        self.changed: Counter[str] = Counter()
+        self.pictures, self.shape, self.step = False, (count,), 1
+        self.known, self.one = False, threading.Lock()
+        if not count:
+            raise ReconError(f"{where} has no rows.", "Give at least one sample.")
+        self._restart(0)
+        first = self._next()
+        self.dtype, self.shape, self.known = first.dtype, (count, *first.shape[1:]), True
+        self.step = max(1, PIECE // max(1, first.nbytes))
+        self.first, self.changed = [*self.changed], Counter()
+        self._restart(0)
+
+    def rows(self, start: int, stop: int) -> Array:
+        made = numpy.empty((stop - start, *self.shape[1:]), self.dtype)
+        with self.one:
+            return self._fill(made, start)
+
+    def described(self) -> str:
+        """What these images are and what reading them changed; empty for what are no images."""
+        if not self.pictures:
+            return ""
+        seen = self.changed.total() >= len(self)
+        made = [f"{count:,} made {how}" for how, count in self.changed.items() if how and seen]
+        made += [f"the first made {how}" for how in self.first if how and not seen]
+        one = numpy.broadcast_to(numpy.zeros((), self.dtype), self.shape[1:])
+        return ", ".join([f"{self.where}: {len(self):,} images of {spelled(one)}", *made])
+
+    def _fill(self, made: Array, start: int) -> Array:
+        """The rows from ``start`` on."""
+        begin, pieces = self.stream(start, self.step)
+        if start < self.begin or begin > self.begin + len(self.held):
+            self.begin, self.pieces, self.held = begin, pieces, self.held[:0]
+        done = 0
+        while done < len(made):
+            here = start + done - self.begin
+            if here >= len(self.held):
+                self.held = self._next()
+                continue
+            part = self.held[here : here + len(made) - done]
+            made[done : done + len(part)] = part
+            done += len(part)
+        return made
+
+    def _restart(self, row: int) -> None:
+        """Read on from ``row``, or from a little before."""
+        self.begin, self.pieces = self.stream(row, self.step)
+        self.held = numpy.empty((0, *self.shape[1:]))
+
+    def _next(self) -> Array:
+        """The next piece as an array, shape (rows, ...)."""
+        self.begin, self.held = self.begin + len(self.held), self.held[:0]
+        try:
+            return self._read()
+        except (MemoryError, ReconError):
+            raise
+        except Exception as error:
+            raise unreadable(self.where, error) from error
+
+    def _read(self) -> Array:
+        piece = next(self.pieces, None)
+        if piece is None:
+            raise ValueError(f"it promises {len(self):,} rows, and holds fewer")
+        parts = [self._values(piece.column(i), name) for i, name in enumerate(self.columns)]
+        with numpy.errstate(invalid="ignore"):  # NaN of any kind is refused later
+            found = parts[0] if len(parts) == 1 else numpy.stack(parts, axis=1)
+        if self.known and (found.dtype, found.shape[1:]) != (self.dtype, self.shape[1:]):
+            here, first = (
+                f"{dtype} of shape {spell(shape)}"
+                for dtype, shape in ((found.dtype, found.shape[1:]), (self.dtype, self.shape[1:]))
+            )
+            raise self._refused(self.columns[0], self.begin, f"{here}, and the first {first}")
+        return found
+
+    def _values(self, column: Any, name: str) -> Array:
+        """A column, chunk by chunk."""
+        chunks = getattr(column, "chunks", [column])
+        row, made = self.begin, []
+        for chunk in chunks:
+            made.append(self._plain(chunk, name, row, 1))
+            row += len(chunk)
+        sizes = {part.shape[1:] for part in made}
+        if len(sizes) > 1:
+            raise self._refused(
+                name, self.begin, f"followed by others of another shape: {' and '.join(sorted(map(spell, sizes)))}"
+            )
+        return numpy.concatenate(made)
+
+    def _plain(self, array: pyarrow.Array, name: str, row: int, each: int) -> Array:
+        """An array of Arrow's as numbers, ``each`` of whose entries are one row, the first of them ``row``."""
+        from pyarrow import types
+
+        if hasattr(array, "storage"):
+            array = array.storage
+        kind = array.type
+        if types.is_dictionary(kind):
+            array = array.dictionary_decode()
+            kind = array.type
+        if array.null_count:
+            at = int(numpy.argmax(array.is_null().to_numpy(zero_copy_only=False)))
+            raise self._refused(name, row + at // each, "empty (null) there, and every sample must have a value")
+        if pictured(kind):
+            return self._images(array, name, row)
+        if types.is_fixed_size_list(kind) or types.is_list(kind) or types.is_large_list(kind):
+            sizes = array.value_lengths().to_numpy(zero_copy_only=False)
+            other = sizes != sizes[:1]
+            if other.any():
+                at = int(numpy.argmax(other))
+                raise self._refused(name, row + at // each, f"{sizes[at]} long, and the first of these {sizes[0]}")
+            size = int(sizes[0]) if len(sizes) else 0
+            inner = self._plain(array.flatten(), name, row, each * max(size, 1))
+            return inner.reshape(len(array), size, *inner.shape[1:])
+        return array.to_numpy(zero_copy_only=False)
+
+    def _images(self, array: pyarrow.Array, name: str, row: int) -> Array:
+        """Images of one size, (rows, height, width) or with a last axis of 3."""
+        self.pictures = True
+        found: Array | None = None
+        for i, value in enumerate(array):
+            image, made = self._image(value.as_py(), name, row + i)
+            if found is None:
+                found = numpy.empty((len(array), *image.shape), image.dtype)
+            first = numpy.broadcast_to(found.dtype.type(), self.shape[1:] or found.shape[1:])
+            if image.shape != first.shape or image.dtype != found.dtype:
+                raise self._refused(name, row + i, f"{spelled(image)}, and the first {spelled(first)}")
+            found[i] = image
+            self.changed[made] += 1
+        return numpy.empty((0, *self.shape[1:])) if found is None else found
+
+    def _image(self, value: Any, name: str, row: int) -> tuple[Array, str]:
+        """One image from its bytes, or from the file that they are in."""
+        inside, path = (value.get("bytes"), value.get("path")) if isinstance(value, dict) else (value, None)
+        try:
+            if inside is not None:
+                return pixels(io.BytesIO(inside))
+            if path is None or not self.paths:
+                raise ValueError("its bytes are not in the table")
+            return pixels(path)
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise unreadable(f"Row {row:,} of {name} in {self.where} (the first is 0)", error) from error
+
+    def _refused(self, name: str, row: int, what: str) -> ReconError:
+        return ReconError(
+            f"{name} in {self.where} is, in row {row:,} (the first is 0), {what}.",
+            "Mend or drop those rows, or choose another column.",
+        )
+
+
+def chosen(where: str, wanted: str, schema: pyarrow.Schema) -> list[str]:
+    """The columns that are asked for; without a word the only one that recon reads, or all where all are plain numbers.
+
+    Raises ReconError for one that is not there, and for what is no number, no list of numbers and no image.
+    """
+    known = dict(zip(schema.names, schema.types, strict=True))
+    if not wanted and known and all(number(kind) for kind in known.values()):
+        return [*known]
+    names = [wanted] if wanted in known else wanted.split(",")
+    names = [choose(where, name.strip(), [*known], "column") for name in names]
+    for name in names:
+        if len(names) > 1 and not number(known[name]):
+            raise ReconError(
+                f"{name} in {where} holds {known[name]}; only columns of plain numbers stand side by side.",
+                f"Choose it alone, as in {where}:{name}.",
+            )
+        if not readable(known[name]):
+            good = [other for other in known if readable(known[other])]
+            raise ReconError(
+                f"{name} in {where} holds {known[name]}, and recon reads numbers, lists of numbers, and images.",
+                f"Choose another column: {', '.join(good)}." if good else "Give another file.",
+            )
+    return names
+
+
+def number(kind: Any) -> bool:
+    """Whether a type of Arrow's is of plain numbers."""
+    from pyarrow import types
+
+    kind = kind.value_type if types.is_dictionary(kind) else kind
+    return types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind)
+
+
+def readable(kind: Any) -> bool:
+    """Whether it is of numbers, lists of them, or images."""
+    kind = getattr(kind, "storage_type", kind)
+    return number(kind) or pictured(kind) or (hasattr(kind, "value_type") and readable(kind.value_type))
+
+
+def pictured(kind: Any) -> bool:
+    """Whether it is of bytes, alone or as Hugging Face stores an image, beside a path."""
+    from pyarrow import types
+
+    if types.is_struct(kind):
+        return {field.name for field in kind} == {"bytes", "path"}
+    return types.is_binary(kind) or types.is_large_binary(kind)
+
+
+def library(name: str) -> Any:
+    """An optional library, or a ReconError that says how to install it."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise ReconError(
+            f"Reading this takes the library {name}, which is not installed.", "Install it: pip install 'recon-cli[datasets]'."
+        ) from error

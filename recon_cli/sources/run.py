@@ -1,0 +1,142 @@
+"""Reconstructions of a model that recon has trained."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy
+
+from recon_cli import __version__
+from recon_cli.errors import ReconError, unknown
+from recon_cli.losses import spell
+from recon_cli.sources import Array, Reconstruction, divided, guarded, split
+
+if TYPE_CHECKING:
+    from recon_cli.vae import Vae
+
+CHUNK = 1 << 20  # elements that go through the network at once
+FILES = ("config.json", "model.safetensors")
+
+
+class Run(Reconstruction):
+    """``run:FOLDER``: of the samples that the run held out, what its model makes of them, at the mean of q(z | x).
+
+    Of all samples with ``run:FOLDER:all``, where the run held none out, and of data other than those it was trained on.
+    Where the model gives several numbers an element (mean and variance), these are its own. Raises ReconError for a
+    folder that ``recon train`` did not leave, of another version of recon, or of samples of another shape.
+    """
+
+    takes = "the folder of a run"
+
+    @classmethod
+    def reads(cls, path: str) -> bool:
+        return False
+
+    @cached_property
+    def folder(self) -> str:
+        """The run's folder, with what it needs inside."""
+        folder, which = divided(self.argument)
+        if which not in ("", "all"):
+            raise unknown("choice of a run's samples", which, ["all"])
+        if not os.path.isdir(folder):
+            what = "is a file" if os.path.exists(folder) else "does not exist"
+            raise ReconError(
+                f"run takes the folder of a run, and {folder!r} {what}.", f"recon train leaves one; recon looked in {Path.cwd()}."
+            )
+        for name in FILES:
+            if not os.path.exists(os.path.join(folder, name)):
+                raise ReconError(
+                    f"{folder} holds no {name}, so it is no run, or one that did not end.",
+                    "Give a folder that recon train has left: it holds config.json and model.safetensors.",
+                )
+        return folder
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The run's own settings. Raises ReconError where they are none, or another version's."""
+        path = os.path.join(self.folder, FILES[0])
+        found = guarded(path, lambda: json.loads(Path(path).read_text(encoding="utf-8")))
+        try:
+            found["shape"] = tuple(int(size) for size in found["shape"])
+            good = min(found["shape"]) > 0 and 0 <= found["holdout"] < 1 and isinstance(found["data"], str)
+            version = found["version"].split(".")[:2]
+        except (KeyError, TypeError, ValueError, AttributeError):
+            good = False
+        if not good:
+            raise ReconError(f"{path} is none that recon train writes.", "Train it again, or give another run.")
+        if version != __version__.split(".")[:2]:
+            raise ReconError(
+                f"{self.folder} is a run of recon {found['version']}, and this is {__version__}, whose network may be another.",
+                "Train it again, or use that version of recon.",
+            )
+        return found
+
+    @cached_property
+    def model(self) -> Vae:
+        """The trained network."""
+        from safetensors import safe_open
+
+        from recon_cli import likelihoods
+        from recon_cli.vae import Vae
+
+        path = os.path.join(self.folder, FILES[1])
+
+        def load() -> Vae:
+            with safe_open(path, framework="pt") as file:
+                self.claim = likelihoods.parse((file.metadata() or {}).get("likelihood", ""))
+                vae = Vae.load({name: file.get_tensor(name) for name in file.keys()}, self.claim, self.config["shape"][-1])  # noqa: SIM118
+            if len(vae.mean) != math.prod(self.config["shape"]):
+                raise ValueError(
+                    f"its network is of {len(vae.mean)} elements, and config.json says {spell(self.config['shape'])}"
+                )
+            return vae
+
+        try:
+            return guarded(path, load)
+        except ReconError as error:
+            raise ReconError(f"{path} cannot be used: {error.message}", error.hint) from error
+
+    def divide(self, values: Array, fraction: float, word: str) -> tuple[Array, Array]:
+        mine, shape = self.config, values.shape[1:] or (1,)
+        if shape != mine["shape"]:
+            how = "".join(f" --{name} {mine[name]}" for name in ("scale", "binarize") if mine.get(name) is not None)
+            raise ReconError(
+                f"{self.folder} reconstructs samples of shape {spell(mine['shape'])}, and those of {word} have {spell(shape)}.",
+                f"It was trained on {mine['data']}: --data {mine['data']}{how}.",
+            )
+        if divided(self.argument)[1] or word != mine["data"] or not mine["holdout"]:
+            return values, values
+        return split(values, mine["holdout"], word)
+
+    def _outputs(self, x: Array) -> Array:
+        """What the model gives for ``x``, (N, D, ...)."""
+        import torch
+
+        flat, most = x.reshape(len(x), -1), max(1, CHUNK // max(1, x[0].size))
+        with torch.no_grad():
+            pieces = [
+                self.model.outputs(torch.from_numpy(flat[i : i + most].astype(numpy.float32))) for i in range(0, len(x), most)
+            ]
+        made = torch.cat(pieces).numpy()
+        if not numpy.isfinite(made).all():
+            raise ReconError(
+                f"The model of {self.folder} makes values of these samples that are not finite.",
+                "Train it again, or scale the data.",
+            )
+        return made
+
+    def reconstruct(self, x: Array, train: Array, seed: int) -> Array:
+        made = self._outputs(x)
+        return (made[..., 0] if self.model.several else made).reshape(x.shape)
+
+    def variance(self, x: Array, train: Array, seed: int) -> Array:
+        return self._outputs(x)[..., 1].reshape(x.shape) if self.model.several else super().variance(x, train, seed)
+
+    def describe(self) -> str:
+        how = [f"{name} {self.config[name]}" for name in ("scale", "binarize") if self.config.get(name) is not None]
+        return f"the VAE of {self.folder}, {self.claim}, trained on {' '.join([self.config['data'], *how])}"
