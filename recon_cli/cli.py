@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from recon_cli import __version__, registry
+from recon_cli import __version__, processes, registry
 from recon_cli.errors import ReconError, from_system, unknown
 
 COMPLETION = """\b
@@ -24,8 +24,11 @@ class Complaint(click.ClickException):
     def __init__(self, error: ReconError) -> None:
         super().__init__(error.message)
         self.hint = error.hint
+        self.silent = getattr(error, "shared", False) and processes.rank() > 0
 
     def show(self, file: Any = None) -> None:
+        if self.silent:  # the first process says it for all
+            return
         colour = False if "NO_COLOR" in os.environ else None
         click.echo(click.style("error: ", fg="red", bold=True) + self.message, err=True, color=colour)
         if self.hint:

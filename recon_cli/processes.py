@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -54,6 +55,7 @@ def together() -> Iterator[None]:
     if count() == 1:
         yield
         return
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")  # what fails is told in a sentence
     from torch import distributed
 
     try:
@@ -86,10 +88,9 @@ def gathered(mine: Item) -> list[Item]:
         distributed.monitored_barrier(timeout=PATIENCE)
         distributed.all_gather_object(found, mine)
     except RuntimeError as error:
-        died = ReconError(
-            f"Process {rank()} of {count()} lost another one: {_first_line(error)}.",
-            "One has died, or its machine has: look at what it said, and start all of them again.",
-        )
+        gone = re.search(r"Rank (\d+) failed", str(error))
+        who = f"Process {gone[1]} of {count()} is gone" if gone else f"Process {rank()} lost the others: {_first_line(error)}"
+        died = ReconError(f"{who}.", "It has died, or its machine has: see what it said, and start all of them again.")
         died.shared = True  # type: ignore[attr-defined]
         raise died from error
     for other, item in enumerate(found):

@@ -32,6 +32,7 @@ def plain_compiler(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(tally, "_compiled", lambda: look)
     monkeypatch.setattr(cases, "PIECE", 400)
+    monkeypatch.setattr(cases, "CHUNK", 40)
     return sizes
 
 
@@ -66,7 +67,7 @@ def test_vectors_are_not_cut(plain_compiler: list[int]) -> None:
     mu = torch.randn(300, 3, generator=torch.Generator().manual_seed(0)).softmax(dim=-1)
     x = Categorical().sample(mu, torch.Generator().manual_seed(1))
     same(*(engines.run(case(Categorical(), x, mu), engine).tally for engine in ("compile", "eager")))
-    assert plain_compiler == [133, 133]
+    assert plain_compiler == [130, 130]  # the rest of 40 is measured as it is
 
 
 def test_auto_compiles_where_it_pays(plain_compiler: list[int], monkeypatch: pytest.MonkeyPatch) -> None:

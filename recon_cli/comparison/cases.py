@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from recon_cli import likelihoods
-from recon_cli.comparison.tally import CHUNK, PIECE, SAMPLE, Tally
+from recon_cli.comparison.tally import CHUNK, PIECE, SAMPLE, Tally, chunks
 from recon_cli.errors import ReconError
 from recon_cli.likelihood import Likelihood, as_tensor
 from recon_cli.losses import Loss, fitting_shapes, spell
@@ -61,6 +61,11 @@ class Case:
         """How many samples fill a chunk: what is shared out is counted in these, so that sums do not depend on the shares."""
         return max(1, CHUNK // (self.numbers // len(self.mu)))
 
+    def parts(self, x: Tensor, mu: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """A piece's events in chunks that fit the cache, each within a block."""
+        for at in range(0, len(mu), self.block):
+            yield from chunks(self.side, x[at : at + self.block], mu[at : at + self.block])
+
     @property
     def stride(self) -> int:
         """Of how many events one is sampled, so that the sample has :data:`SAMPLE` numbers at least."""
@@ -73,7 +78,7 @@ class Case:
         ReconError for what the likelihood does not take, Foreign where its relaxation does.
         """
         stop = len(self.mu) if stop is None else stop
-        each = max(1, PIECE // (self.numbers // len(self.mu)))
+        each = self.block * max(1, PIECE // (self.block * (self.numbers // len(self.mu))))
         spans = ((at, min(at + each, stop)) for at in range(start, stop, each))
         parts = (self._read(*span) for span in spans)
         lazy = isinstance(self.x, Lazy) or isinstance(self.mu, Lazy)

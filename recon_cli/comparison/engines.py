@@ -97,7 +97,7 @@ def _through(case: Case, compiled: bool, gradients: str, progress: Progress | No
             if compiled and mu.numel() == size:
                 part = measure(side, events, points, loss, claim, compiled=True)
             else:
-                part = sum((measure(side, *each, loss, claim, everywhere) for each in chunks(side, x, mu)), Tally())
+                part = sum((measure(side, *each, loss, claim, everywhere) for each in case.parts(x, mu)), Tally())
             if part.infinite:
                 raise beyond(case, x, mu, part)
             found, done = found + part + admitted, done + mu.numel()

@@ -1,0 +1,116 @@
+"""Several processes, one result: by torchrun, and what happens where one of them fails."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy
+import pytest
+
+from recon_cli import processes
+
+ONE = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def saved(name: str, seed: int, rows: int = 8000) -> None:
+    """Eight blocks of numbers, one short."""
+    numpy.save(name, numpy.random.default_rng(seed).uniform(0.1, 0.9, (rows, 123)).astype("f4"))
+
+
+def start(rank: int, port: int, words: list[str], folder: Path) -> subprocess.Popen[str]:
+    """One of two processes, as a launcher starts it that kills nobody."""
+    here = {"RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": str(rank), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    return subprocess.Popen(
+        [sys.executable, *words], env={**ONE, **here}, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+def test_alone_there_is_nothing_to_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    assert (processes.count(), processes.rank(), processes.share(10)) == (1, 0, (0, 10))
+    with processes.together():
+        assert processes.gathered("mine") == ["mine"]
+
+
+def test_shares_are_whole_and_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "_together", lambda: True)
+    for count in (1, 2, 3, 4, 7):
+        monkeypatch.setenv("WORLD_SIZE", str(count))
+        for items in (0, 1, 2, 10, 100):
+            shares = []
+            for rank in range(count):
+                monkeypatch.setenv("RANK", str(rank))
+                shares.append(processes.share(items))
+            assert [start for start, _ in shares] == [0, *(stop for _, stop in shares[:-1])]
+            assert shares[-1][1] == items
+            assert max(stop - start for start, stop in shares) <= -(-items // count)
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_any_number_of_processes_write_the_same_table_once(count: int, here: Path) -> None:
+    saved("x.npy", 0)
+    saved("mu.npy", 1)
+    words = "compare --data x.npy --recon mu.npy --device cpu --format json --likelihood gaussian --likelihood student-t".split()
+    alone = subprocess.run(
+        [sys.executable, "-m", "recon_cli", *words], env=ONE, capture_output=True, text=True, timeout=120, check=True
+    )
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}", "-m", "recon_cli"]
+    shared = subprocess.run([*launcher, *words], env=ONE, capture_output=True, text=True, timeout=120)
+    assert shared.returncode == 0, shared.stderr
+    assert json.loads(shared.stdout) == json.loads(alone.stdout)
+    assert "Traceback" not in shared.stderr
+
+
+def test_an_error_in_one_ends_all_and_says_whose_it_is(here: Path) -> None:
+    folders = [here / "a", here / "b"]
+    for folder in folders:
+        folder.mkdir()
+        os.chdir(folder)
+        saved("x.npy", 0, 100)
+        saved("mu.npy", 1, 100)
+    (folders[1] / "mu.npy").unlink()
+    port = free_port()
+    words = "-m recon_cli compare --data x.npy --recon mu.npy --device cpu".split()
+    both = [start(rank, port, words, folder) for rank, folder in enumerate(folders)]
+    said = [one.communicate(timeout=60) for one in both]
+    assert [one.returncode for one in both] == [2, 2]
+    assert [out for out, _ in said] == ["", ""]
+    assert said[0][1].startswith("error: Process 1: There is no file 'mu.npy'.")
+    assert said[1][1] == ""
+
+
+def test_one_that_dies_is_named_and_nobody_waits(here: Path) -> None:
+    saved("x.npy", 0, 100)
+    Path("dies.py").write_text(
+        "import os, sys\n"
+        "from recon_cli import cli, processes\n"
+        "gathered = processes.gathered\n"
+        "processes.gathered = lambda mine: os._exit(3) if processes.rank() == 1 else gathered(mine)\n"
+        "cli.main(sys.argv[1:])\n"
+    )
+    port = free_port()
+    words = "dies.py compare --data x.npy --recon x.npy --device cpu".split()
+    both = [start(rank, port, words, here) for rank in (0, 1)]
+    _, said = both[0].communicate(timeout=60)
+    assert both[1].wait(timeout=60) == 3
+    assert both[0].returncode == 2
+    assert "Traceback" not in said
+    assert said.startswith("error: Process 1 of 2 is gone")
