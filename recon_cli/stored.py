@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import mmap
 import os
-import threading
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,7 +29,11 @@ class Lazy(ABC):
 
     @abstractmethod
     def rows(self, start: int, stop: int) -> numpy.ndarray:
-        """Rows ``start`` to ``stop``, an array of one's own."""
+        """Rows ``start`` to ``stop``; to be looked at before others are asked for, and never written to."""
+
+    def unchecked(self, start: int, stop: int) -> numpy.ndarray:
+        """The same rows, for who finds out what is not finite by other means."""
+        return self.rows(start, stop)
 
     def flat(self) -> Lazy | None:
         """The same numbers along one axis; None where only whole rows can be read."""
@@ -42,7 +47,7 @@ class Lazy(ABC):
     def blocks(self, numbers: int) -> Iterator[numpy.ndarray]:
         """All rows, in order, some at a time: of about so many numbers."""
         each = max(1, numbers * len(self) // max(1, self.size))
-        return ahead(self.rows(at, min(at + each, len(self))) for at in range(0, len(self), each))
+        return (self.rows(at, min(at + each, len(self))) for at in range(0, len(self), each))
 
     def __getitem__(self, some: slice) -> numpy.ndarray:
         start, stop, step = some.indices(len(self))
@@ -52,7 +57,7 @@ class Lazy(ABC):
         return self.shape[0]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> numpy.ndarray:
-        return self[:].astype(dtype or self.dtype, copy=False)
+        return self[:].astype(dtype or self.dtype)
 
     @property
     def ndim(self) -> int:
@@ -73,49 +78,65 @@ class Lazy(ABC):
 class Stored(Lazy):
     """Numbers that lie one after another in a file, from the byte ``offset`` on, the last axis fastest.
 
-    Read, not mapped: a map's pages stay with the process, and a file that is cut while it is mapped kills it. Raises
-    ReconError where the file changes while it is read.
+    Mapped to memory, never written; what comes next is asked for ahead, and what was given is let go when more is asked
+    for, so that resident memory stays flat. Raises ReconError where the file has changed since it was opened.
     """
 
     def __init__(self, path: str, dtype: numpy.dtype, shape: Sequence[int], offset: int) -> None:
         self.path, self.shape, self.offset, self._kind = path, tuple(shape), offset, numpy.dtype(dtype)
         self.dtype = self._kind.newbyteorder("=")
-        self._file = open(path, "rb", buffering=0)  # noqa: SIM115 - open as long as it is read
-        self._one = threading.Lock()
-        self._was = self._state()
+        with open(path, "rb") as file:
+            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+            self._handle = os.dup(file.fileno())
+        weakref.finalize(self, os.close, self._handle)
+        self._was, self._given = self._state(), (0, 0)
 
     def _state(self) -> tuple[int, int]:
-        about = os.fstat(self._file.fileno())
+        about = os.fstat(self._handle)
         return about.st_size, about.st_mtime_ns
 
     def flat(self) -> Stored:
         return Stored(self.path, self._kind, (self.size,), self.offset)
 
     def rows(self, start: int, stop: int) -> numpy.ndarray:
-        made = numpy.empty((stop - start, *self.shape[1:]), self.dtype)
-        bytes_ = memoryview(made.reshape(-1).view(numpy.uint8))
-        with self._one:
-            self._file.seek(self.offset + start * math.prod(self.shape[1:]) * self.dtype.itemsize)
-            done = 0
-            while done < len(bytes_) and (count := self._file.readinto(bytes_[done:])):
-                done += count
-        if done < len(bytes_) or self._state() != self._was:
+        if self._state() != self._was:
             raise ReconError(f"{self.path} changed while it was read.", "Wait until whatever writes it is done, and start again.")
-        return made if self._kind.isnative else made.byteswap(inplace=True)
+        row = math.prod(self.shape[1:]) * self.dtype.itemsize
+        begin, end = self.offset + start * row, self.offset + stop * row
+        self._advise("MADV_DONTNEED", *self._given)
+        self._advise("MADV_WILLNEED", begin, min(2 * end - begin, len(self._map)))
+        self._given = begin, end
+        found = numpy.frombuffer(self._map, self._kind, (end - begin) // self.dtype.itemsize, begin)
+        return found.reshape(stop - start, *self.shape[1:]).astype(self.dtype, copy=False)
+
+    def _advise(self, what: str, begin: int, end: int) -> None:
+        """Tell the system about the pages from ``begin`` to ``end``, where it can be told."""
+        begin -= begin % mmap.PAGESIZE
+        if end > begin and hasattr(mmap, what):
+            self._map.madvise(getattr(mmap, what), begin, end - begin)
 
 
 class Made(Lazy):
-    """What ``make`` makes of the rows of another array: ``make(rows, first number's place)``, in the same shape."""
+    """What ``make`` makes of the rows of another array: ``make(rows, first number's place)``, in the same shape.
 
-    def __init__(self, of: Lazy, dtype: Any, make: Callable[[numpy.ndarray, int], numpy.ndarray]) -> None:
-        self.of, self.shape, self.dtype, self.make = of, of.shape, numpy.dtype(dtype), make
+    only_checks
+        whether it changes nothing, and only raises.
+    """
+
+    def __init__(
+        self, of: Lazy, dtype: Any, make: Callable[[numpy.ndarray, int], numpy.ndarray], only_checks: bool = False
+    ) -> None:
+        self.of, self.shape, self.dtype, self.make, self.only_checks = of, of.shape, numpy.dtype(dtype), make, only_checks
 
     def flat(self) -> Made | None:
         of = self.of.flat()
-        return of and Made(of, self.dtype, self.make)
+        return of and Made(of, self.dtype, self.make, self.only_checks)
 
     def rows(self, start: int, stop: int) -> numpy.ndarray:
         return self.make(self.of[start:stop], start * math.prod(self.shape[1:]))
+
+    def unchecked(self, start: int, stop: int) -> numpy.ndarray:
+        return self.of.unchecked(start, stop) if self.only_checks else self.rows(start, stop)
 
 
 def ahead(items: Iterator[Item]) -> Iterator[Item]:

@@ -68,12 +68,12 @@ def test_shares_are_whole_and_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_any_number_of_processes_write_the_same_table_once(count: int, here: Path) -> None:
     saved("x.npy", 0)
     saved("mu.npy", 1)
-    words = "compare --data x.npy --recon mu.npy --device cpu --format json --likelihood gaussian --likelihood student-t".split()
+    words = "compare --data x.npy --recon mu.npy --device cpu --format json --likelihood gaussian --likelihood student-t"
     alone = subprocess.run(
-        [sys.executable, "-m", "recon_cli", *words], env=ONE, capture_output=True, text=True, timeout=120, check=True
+        [sys.executable, "-m", "recon_cli", *words.split()], env=ONE, capture_output=True, text=True, timeout=120, check=True
     )
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}", "-m", "recon_cli"]
-    shared = subprocess.run([*launcher, *words], env=ONE, capture_output=True, text=True, timeout=120)
+    shared = subprocess.run([*launcher, *words.split()], env=ONE, capture_output=True, text=True, timeout=120)
     assert shared.returncode == 0, shared.stderr
     assert json.loads(shared.stdout) == json.loads(alone.stdout)
     assert "Traceback" not in shared.stderr
@@ -88,8 +88,8 @@ def test_an_error_in_one_ends_all_and_says_whose_it_is(here: Path) -> None:
         saved("mu.npy", 1, 100)
     (folders[1] / "mu.npy").unlink()
     port = free_port()
-    words = "-m recon_cli compare --data x.npy --recon mu.npy --device cpu".split()
-    both = [start(rank, port, words, folder) for rank, folder in enumerate(folders)]
+    words = "-m recon_cli compare --data x.npy --recon mu.npy --device cpu"
+    both = [start(rank, port, words.split(), folder) for rank, folder in enumerate(folders)]
     said = [one.communicate(timeout=60) for one in both]
     assert [one.returncode for one in both] == [2, 2]
     assert [out for out, _ in said] == ["", ""]
@@ -107,8 +107,8 @@ def test_one_that_dies_is_named_and_nobody_waits(here: Path) -> None:
         "cli.main(sys.argv[1:])\n"
     )
     port = free_port()
-    words = "dies.py compare --data x.npy --recon x.npy --device cpu".split()
-    both = [start(rank, port, words, here) for rank in (0, 1)]
+    words = "dies.py compare --data x.npy --recon x.npy --device cpu"
+    both = [start(rank, port, words.split(), here) for rank in (0, 1)]
     _, said = both[0].communicate(timeout=60)
     assert both[1].wait(timeout=60) == 3
     assert both[0].returncode == 2

@@ -7,16 +7,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy
+
 from recon_cli import likelihoods
 from recon_cli.comparison.tally import CHUNK, PIECE, SAMPLE, Tally, chunks
 from recon_cli.errors import ReconError
 from recon_cli.likelihood import Likelihood, as_tensor
 from recon_cli.losses import Loss, fitting_shapes, spell
 from recon_cli.regions import REAL, check, inside
+from recon_cli.sources import scattered
 from recon_cli.stored import Lazy, ahead
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+GROUP = 16  # events that are sampled together: they lie together in memory
 
 
 class Refused(ReconError):
@@ -68,11 +73,26 @@ class Case:
 
     @property
     def stride(self) -> int:
-        """Of how many events one is sampled, so that the sample has :data:`SAMPLE` numbers at least."""
+        """Of how many events one is sampled, so that the sample has about :data:`SAMPLE` numbers, or more."""
         return max(1, self.numbers // SAMPLE)
 
+    def sampled(self, start: int, count: int) -> Tensor:
+        """Which of ``count`` events from ``start`` on are in the sample: in each run of ``stride`` groups of them one group.
+
+        Which group is told by a hash, so that no period in the data shows.
+        """
+        import torch
+
+        if self.stride == 1:
+            return torch.arange(count)
+        run = self.stride * GROUP
+        runs = numpy.arange(start // run, -(-(start + count) // run))
+        groups = runs * run + (scattered(runs) % numpy.uint64(self.stride)).astype(numpy.int64) * GROUP
+        found = (groups[:, None] + numpy.arange(GROUP)).reshape(-1) - start
+        return torch.from_numpy(found[(found >= 0) & (found < count)])
+
     def pieces(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[Tensor, Tensor, Tally, int]]:
-        """Samples ``start`` to ``stop``, a piece after the other, read ahead where they lie in files.
+        """Samples ``start`` to ``stop``, a piece after the other; from files to a GPU they are copied ahead.
 
         Each is its data, its means, what was moved or is foreign in it, and the place of its first event. Raises
         ReconError for what the likelihood does not take, Foreign where its relaxation does.
@@ -81,18 +101,18 @@ class Case:
         each = self.block * max(1, PIECE // (self.block * (self.numbers // len(self.mu))))
         spans = ((at, min(at + each, stop)) for at in range(start, stop, each))
         parts = (self._read(*span) for span in spans)
-        lazy = isinstance(self.x, Lazy) or isinstance(self.mu, Lazy)
-        for at, x, mu in ahead(parts) if lazy else parts:
+        copied = self.device.type == "cuda" and (isinstance(self.x, Lazy) or isinstance(self.mu, Lazy))
+        for at, x, mu in ahead(parts) if copied else parts:
             yield *self._admitted(at, x, mu), at * (self.events // len(self.mu))
 
     def _read(self, start: int, stop: int) -> tuple[int, Tensor, Tensor]:
         """A piece as it is, on its device; from files to a GPU by way of pinned memory, so that copying overlaps."""
 
         def moved(values: Tensor | Lazy) -> Tensor:
-            part = as_tensor(values[start:stop])
-            if isinstance(values, Lazy) and self.device.type == "cuda":
-                return part.pin_memory().to(self.device, non_blocking=True)
-            return part
+            if not isinstance(values, Lazy):
+                return values[start:stop]
+            part = as_tensor(values.unchecked(start, stop))
+            return part.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else part
 
         return start, moved(self.x), moved(self.mu)
 

@@ -10,7 +10,7 @@ from recon_cli import processes
 from recon_cli.comparison.cases import Case, Foreign
 from recon_cli.comparison.tally import Tally, chunks, measure
 from recon_cli.errors import ReconError, unknown
-from recon_cli.regions import REAL, check
+from recon_cli.sources import numbers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,13 +93,14 @@ def _through(case: Case, compiled: bool, gradients: str, progress: Progress | No
     try:
         for x, mu, admitted, at in case.pieces(first, last):
             (events, points), size = next(chunks(side, x, mu, mu.numel())), size or mu.numel()
-            kept.append([part[-at % stride :: stride].clone() for part in (events, points)])  # not a view of the piece
+            which = case.sampled(at, len(points)).to(points.device)
+            kept.append((events[which], points[which]))
             if compiled and mu.numel() == size:
                 part = measure(side, events, points, loss, claim, compiled=True)
             else:
                 part = sum((measure(side, *each, loss, claim, everywhere) for each in case.parts(x, mu)), Tally())
             if part.infinite:
-                raise beyond(case, x, mu, part)
+                raise beyond(case, x, mu, part, at // max(1, case.events // len(case.mu)))
             found, done = found + part + admitted, done + mu.numel()
             if progress:
                 rate = done * mu.element_size() * 2 / (time.monotonic() - begun) / 1e9
@@ -130,12 +131,12 @@ def how(case: Case, compiled: bool, everywhere: bool, found: Tally) -> tuple[str
     return tuple(said)
 
 
-def beyond(case: Case, x: Tensor, mu: Tensor, tally: Tally) -> ReconError:
-    """The error for values or gradients that are not finite."""
+def beyond(case: Case, x: Tensor, mu: Tensor, tally: Tally, first: int = 0) -> ReconError:
+    """The error for values or gradients that are not finite, in samples from ``first`` on."""
     side, loss = case.side, case.loss
     try:
-        check(x, REAL, f"the data ({case.data})", f"{side.name} allows")
-        check(mu, REAL, "the reconstruction", f"{side.name}'s mean lies in")
+        for values, words in ((x, case.data), (mu, "the reconstruction")):
+            numbers(values.cpu().double().numpy(), words, first)
     except ReconError as error:
         return error
     if ((mu == side.domain.low) | (mu == side.domain.high)).any():

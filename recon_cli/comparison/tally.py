@@ -15,7 +15,7 @@ from recon_cli.losses import IDENTITY, Loss
 if TYPE_CHECKING:
     from torch import Tensor
 
-PIECE = 1 << 22  # numbers: what is read, or compiled, at a time
+PIECE = 1 << 21  # numbers: what is read, or compiled, at a time
 CHUNK = 1 << 17  # numbers: every temporary of a chunk stays in a CPU's cache
 SAMPLE = 1 << 20  # numbers, at least, that a sample has
 PROPORTIONAL = 64.0  # gradients are proportional if their ratio varies by fewer units of rounding than this

@@ -221,8 +221,8 @@ def scaled(values: Array | Lazy, word: str, scale: float | None = None, levels: 
     if not isinstance(values, Lazy) or values.nbytes <= WHOLE:
         return divided_by(numpy.asarray(values), divisor, word), done
     kind = divided_by(numpy.zeros(1, values.dtype), divisor, word).dtype
-    each = math.prod(values.shape[1:])
-    return Made(values, kind, lambda rows, place: divided_by(rows, divisor, word, place // each)), done
+    each, plain = math.prod(values.shape[1:]), divisor == 1 and kind == values.dtype and kind.kind == "f"
+    return Made(values, kind, lambda rows, place: divided_by(rows, divisor, word, place // each), plain), done
 
 
 def divided_by(values: Array, divisor: float, word: str, first: int = 0) -> Array:
@@ -267,14 +267,18 @@ def numbers(values: Array, word: str, first: int = 0) -> Array:
 def held_out(count: int, fraction: float) -> Array:
     """Which of ``count`` samples are kept back: a mask that never changes, whatever the count or machine.
 
-    Sample i is kept back where a hash of i (SplitMix64's finaliser: Steele, Lea and Flood, 2014) falls
-    into the lowest ``fraction`` of its range, so order and periods in the file do not matter.
+    Sample i is kept back where a hash of i falls into the lowest ``fraction`` of its range, so order and periods in
+    the file do not matter.
     """
-    mixed = (numpy.arange(1, count + 1, dtype=numpy.uint64)) * numpy.uint64(0x9E3779B97F4A7C15)
+    return scattered(numpy.arange(1, count + 1)).astype(numpy.float64) < fraction * 2.0**64
+
+
+def scattered(places: Array) -> Array:
+    """A hash of whole numbers, 64 bits each: SplitMix64's finaliser (Steele, Lea and Flood, 2014)."""
+    mixed = places.astype(numpy.uint64) * numpy.uint64(0x9E3779B97F4A7C15)
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         mixed = (mixed ^ (mixed >> numpy.uint64(shift))) * numpy.uint64(factor)
-    mixed ^= mixed >> numpy.uint64(31)
-    return mixed.astype(numpy.float64) < fraction * 2.0**64
+    return mixed ^ (mixed >> numpy.uint64(31))
 
 
 def split(values: Array, fraction: float, word: str) -> tuple[Array, Array]:
