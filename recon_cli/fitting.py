@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from recon_cli.errors import ReconError
 from recon_cli.regions import SHARE
 
-BLOCK = 1 << 20  # elements in float64 at a time
+BLOCK = 1 << 18  # elements in float64 at a time
 
 
 class Free(nn.Module):

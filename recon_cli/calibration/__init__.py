@@ -17,7 +17,7 @@ import numpy
 from recon_cli import likelihoods, sources
 from recon_cli.calibration import waterfilling
 from recon_cli.calibration.covariance import MOST, Eigenvalues, blocks_of, eigenvalues
-from recon_cli.calibration.noise import Noise, noise
+from recon_cli.calibration.noise import Noise, every_noise
 from recon_cli.calibration.reported import Claim, Reported, read, reported
 from recon_cli.calibration.result import Calibration, Model
 from recon_cli.calibration.waterfilling import Point, Ppca, point, ppca
@@ -114,7 +114,7 @@ def calibrate(
     if pair is None and mu is not None:
         pair = sources.Pair(numpy.asarray(x), numpy.asarray(mu), clip, "", "data")
     if pair is not None:
-        rows, left = noise(pair.x, pair.outputs, pair.fitted or clip, advance)
+        rows, left = every_noise(pair.x, pair.outputs, pair.fitted or clip, advance)
     given = sigma is not None or side is not None
     if side is None:
         side, why = chosen_noise(sigma, rows, found, latent)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     Outputs = Callable[[Sequence[str]], Array]
 
-BLOCK = 1 << 20  # elements in float64 at a time
+BLOCK = 1 << 18  # elements in float64 at a time
 Progress = Callable[[int, str], None]
 
 
@@ -48,7 +48,9 @@ class Noise:
     bits_per_dimension: float | None
 
 
-def noise(x: Array, outputs: Outputs, clip: bool, progress: Progress) -> tuple[tuple[Noise, ...], tuple[tuple[str, str], ...]]:
+def every_noise(
+    x: Array, outputs: Outputs, clip: bool, progress: Progress
+) -> tuple[tuple[Noise, ...], tuple[tuple[str, str], ...]]:
     """A row for each likelihood whose support holds ``x``, the likeliest of its kind first; of the others, why not.
 
     x
@@ -111,7 +113,7 @@ def mean_nll(side: Likelihood, x: Tensor, mu: Tensor) -> float:
 
 
 def blocks(x: Tensor, mu: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Runs of samples of about a million elements."""
+    """Runs of samples, a quarter of a million elements or so."""
     rows = max(1, BLOCK // max(1, x[0].numel()))
     return zip(x.split(rows), mu.split(rows), strict=True)
 

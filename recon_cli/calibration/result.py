@@ -138,7 +138,7 @@ class Calibration:
 
     def _literals(self, name: str, found: Sequence[Weight]) -> Table:
         """The weights of a loss once more: a row for each way to reduce it, a column for each way to reduce the KL."""
-        columns = [Column("reduction", name, "*"), *(Column(f"kl_{kl}", f"KL {kl}") for kl in DIVERGENCES)]
+        columns = [Column("reduction", name, "*"), *(Column(f"kl_{kl}", kl if kl != "sum" else "KL sum") for kl in DIVERGENCES)]
         rows: dict[str, dict[str, str]] = {}
         for weight in found:
             row = rows.setdefault(weight.reduction, {"reduction": weight.reduction})
