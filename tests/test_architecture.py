@@ -21,7 +21,7 @@ RANKS = [
     {"likelihood", "formats"},
     {"likelihoods"},
     {"sources"},
-    {"derivation", "comparison", "training", "survey"},
+    {"derivation", "comparison", "calibration", "training", "survey"},
     {"benchmarking"},
     {"options"},
     {"commands"},
@@ -36,6 +36,7 @@ HOME = {
     "sympy": {"derivation"},
     "PIL": {"sources", "pictures"},
     "safetensors": {"sources", "training"},
+    "matplotlib": {"calibration"},
 }
 ALLOWED_TOP = {"README.md", "pyproject.toml", "LICENSE", "recon_cli", "tests"}
 FILES = sorted(ROOT.rglob("*.py"))

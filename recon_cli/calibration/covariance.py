@@ -13,7 +13,7 @@ from recon_cli.sources import Array
 
 EXACT = 4096  # up to so many dimensions, or samples, every eigenvalue
 MOST = 128  # beyond, this many
-SPARE = 10  # directions more than are asked for (Halko and others: 5 or 10)
+SPARE = 32  # directions more than are asked for (Halko and others: at least 5 or 10)
 POWER = 6  # passes over the data that sharpen them
 SAMPLES = 1 << 19  # elements of a block in float64: what is held beside the covariance
 

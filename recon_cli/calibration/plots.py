@@ -88,7 +88,7 @@ def trade_off(axes: Any, calibration: Calibration, found: Eigenvalues) -> None:
     d, r = numpy.array(known).T
     axes.plot(d, r, color=INK)
     axes.fill_between(d, 0, r, color=INK, alpha=0.05, linewidth=0)
-    axes.annotate("Gaussian R(D)", (d[len(d) // 2], r[len(d) // 2]), xytext=(6, 6), textcoords="offset points", fontsize=8)
+    axes.annotate("Gaussian R(D)", (d[len(d) // 3], r[len(d) // 3]), xytext=(6, 6), textcoords="offset points", fontsize=8)
     here = calibration.predicted
     if here is not None and here.rate is not None:
         axes.plot(here.distortion, here.rate, "o", color=WATER, markersize=6, clip_on=False, zorder=3)
@@ -149,9 +149,11 @@ def likelihood(axes: Any, calibration: Calibration, found: Eigenvalues) -> None:
     sigma = calibration.sigma
     if sigma is not None and not math.isclose(sigma, best, rel_tol=1e-6) and grid[0] <= sigma <= grid[-1]:
         axes.plot(sigma, nll(sigma), "o", color=WATER, markersize=6, zorder=3)
+        beyond = sigma > best
         axes.annotate(
-            f"$\\sigma$ = {sigma:.3g}", (sigma, nll(sigma)), xytext=(8, 3), textcoords="offset points", color=WATER, fontsize=8
-        )
+            f"$\\sigma$ = {sigma:.3g}", (sigma, nll(sigma)), xytext=(9 if beyond else -9, -2), textcoords="offset points",
+            ha="left" if beyond else "right", va="center", color=WATER, fontsize=8,
+        )  # fmt: skip
     top = nll(best * 8)
     axes.set(xscale="log", xlim=(grid[0], grid[-1]))
     if lowest is not None and top is not None:
