@@ -10,9 +10,9 @@ import torch
 from torch.nn import functional
 
 from recon_cli import calibrate, likelihoods
-from recon_cli.calibration import Convention, calibrate_sources, judge, kept, weights
+from recon_cli.calibration import Convention, calibrate_sources, judge, weights
 from recon_cli.calibration.reported import Claim, reported
-from recon_cli.calibration.weights import CONVENTIONS, DIVERGENCES, RECONSTRUCTIONS, Monomial, implied
+from recon_cli.calibration.weights import CONVENTIONS, DIVERGENCES, RECONSTRUCTIONS, Monomial, implied, kept
 from recon_cli.errors import ReconError
 
 B, D, K = 5, 7, 3

@@ -81,8 +81,6 @@ class Calibration:
 
     found: Eigenvalues | None = None
     latent: int | None = None
-    shape: tuple[int, ...] | None = None
-    batch_size: int | None = None
     noise: tuple[Noise, ...] = ()
     left_out: tuple[tuple[str, str], ...] = ()
     points: tuple[Point, ...] = ()
