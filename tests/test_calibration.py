@@ -19,7 +19,7 @@ from recon_cli.errors import ReconError
 
 DIGITS = sources.read("digits").reshape(1797, 64).astype(float)
 FOUND = eigenvalues(blocks_of(DIGITS))
-HALVES = st.floats(-3.0, 3.0).map(lambda power: 10.0**power)
+HALVES = st.integers(-3000, 3000).map(lambda power: 10.0 ** (power / 1000))
 SPECTRA = st.lists(HALVES, min_size=1, max_size=12).map(lambda values: known(*values))
 
 

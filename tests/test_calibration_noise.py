@@ -9,6 +9,7 @@ import math
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy
@@ -17,7 +18,7 @@ import torch
 from click.testing import CliRunner, Result
 
 from recon_cli import likelihoods, sources
-from recon_cli.calibration import Calibration, calibrate, calibrate_sources, plottable
+from recon_cli.calibration import Model, calibrate, calibrate_sources, plot, plottable
 from recon_cli.calibration.noise import every_noise, spacing
 from recon_cli.cli import main
 from recon_cli.errors import ReconError
@@ -102,7 +103,7 @@ def test_a_dispersion_to_ten_digits_is_mpmath_s_root() -> None:
 
 def test_the_data_s_own_likelihood_comes_first() -> None:
     for word in ("laplace:scale=0.3", "gaussian:sigma=0.3", "student-t:df=3,scale=0.2"):
-        found, _ = rows(*drawn(word, 4000))
+        found, _ = rows(*drawn(word, 1500))
         (first, *_) = sorted((row for row in found.values() if row.kind == "density"), key=lambda row: row.rank)
         own = found[word.partition(":")[0]]
         assert own.nll <= first.nll + 0.02  # a family that holds it may fit a little better
@@ -126,7 +127,7 @@ def test_what_is_left_out_says_why() -> None:
     assert "outside what bernoulli allows" in LEFT["bernoulli"]
     assert "outside what poisson allows" in LEFT["poisson"]
     assert {*FOUND, *LEFT} == {*likelihoods.names()}
-    perfect, left = rows(MIXED, MIXED)
+    perfect, left = rows(MIXED[:20], MIXED[:20])
     assert not perfect
     assert "sigma" in left["gaussian"]
 
@@ -327,15 +328,21 @@ def test_the_chart_in_ascii() -> None:
 
 
 @pytest.mark.parametrize("ending", ["png", "svg", "pdf"])
-def test_pictures_are_drawn(ending: str, tmp_path: Path, pair: tuple[str, str]) -> None:
+def test_pictures_are_drawn(ending: str, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     path = tmp_path / f"picture.{ending}"
-    assert invoked("--data", pair[0], "--recon", pair[1], "--rate", "5", "--plot", str(path)).exit_code == 0
-    start = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}[ending]
-    assert path.read_bytes().startswith(start)
+    found = calibrate(MIXED, latent=2, sigma=0.5)
+    plot(replace(found, noise=tuple(FOUND.values()), model=Model(1.0, 2.0, 5.0, 3.0)), path)
     first = path.read_bytes()
-    assert invoked("--data", pair[0], "--recon", pair[1], "--rate", "5", "--plot", str(path)).exit_code == 0
-    assert ending == "pdf" or path.read_bytes() == first
+    assert first.startswith({"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}[ending])
+    plot(found, path)
+    assert len(path.read_bytes()) != len(first)
+
+
+def test_the_command_draws(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    assert invoked("--data", "digits", "--latent", "8", "--plot", str(tmp_path / "x.svg")).exit_code == 0
+    assert (tmp_path / "x.svg").stat().st_size > 10_000
 
 
 def test_without_matplotlib_the_way_to_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -355,7 +362,7 @@ def test_mnist_s_ten_thousand(mnist: Path) -> None:
     assert found.found.rank < 784
 
 
-def linear_vae(x: numpy.ndarray, sigma2: float, latent: int, steps: int = 2500) -> int:
+def linear_vae(x: numpy.ndarray, sigma2: float, latent: int, steps: int = 1500) -> int:
     """How many latents of a trained linear VAE have a KL above 0.01 nats.
 
     Encoder z = V x + noise, decoder W z, Adam on the negative ELBO of all samples, its expectation over z exact.
@@ -379,11 +386,10 @@ def linear_vae(x: numpy.ndarray, sigma2: float, latent: int, steps: int = 2500) 
     return int((kl > 0.01).sum())
 
 
-@pytest.mark.parametrize("active", [0, 1, 4, 9])
+@pytest.mark.parametrize("active", [0, 3, 9])
 def test_the_prediction_is_what_training_finds(active: int) -> None:
     x = sources.read("digits").reshape(1797, 64).astype(float)
     values = calibrate(x).found.values
     sigma2 = float(1.2 * values[0]) if not active else float(math.sqrt(values[active - 1] * values[active]))
-    predicted: Calibration = calibrate(x, sigma=math.sqrt(sigma2), latent=12)
-    assert predicted.predicted.active == active
+    assert calibrate(x, sigma=math.sqrt(sigma2), latent=12).predicted.active == active
     assert linear_vae(x, sigma2, 12) == active

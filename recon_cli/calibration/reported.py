@@ -20,13 +20,13 @@ COLUMNS = (
     Column("sigma", "sigma", None),
     Column("constant", "constant"),
     Column("units", "density of"),
+    Column("feasible", "possible"),
     Column("floor", "floor"),
     Column("left", "left"),
     Column("squared_error", "error² ≤"),
-    Column("feasible", "possible"),
 )
 FIELDS = {"name": "", "nll": "reported", "dim": "d", "sigma": "", "beta": "", "rounding": ""}
-CONSTANTS = {"kept": lambda var: math.log(2 * math.pi * var) / 2, "less log(2 pi)/2": lambda var: math.log(var) / 2}
+CONSTANTS = {"kept": lambda var: math.log(2 * math.pi * var) / 2, "no log 2 pi": lambda var: math.log(var) / 2}
 UNITS = {"x": 1, "255 x": 255, "256 x": 256}
 
 

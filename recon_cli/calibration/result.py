@@ -167,6 +167,10 @@ class Calibration:
             else:
                 variance = f" (sigma^2 = {self.sigma**2:.6g})" if self.sigma is not None else ""
                 yield f"{said}{self.side.name} with {numbers(self.side)}{variance} and an honest KL, beta = 1."
+        elif any(weight.loss_name == "l1" for weight in self.weights) and not any(
+            row.likelihood == "laplace" for row in self.noise
+        ):
+            yield "The laplace noise is the one of the same variance, scale = sigma/√2."
         if self.keep:
             yield self.keep
         if open_sizes := sorted({size for weight in self.weights for size in "BK" if size in weight.literal}):
