@@ -69,6 +69,7 @@ def fit(kind: Any, x: Tensor, mu: Tensor, design: dict[str, float]) -> Any:
     blocks = [*zip(x.split(rows), mu.split(rows), strict=True)] if x.ndim > kind.event else [(x, mu)]
     count = max(1, x.numel() // (x.shape[-1] if kind.event else 1))
 
+    @torch.enable_grad()
     def cost() -> Tensor:
         search.zero_grad()
         total = torch.zeros((), dtype=torch.float64, device=x.device)
