@@ -287,3 +287,26 @@ def test_a_model_is_set_against_the_bound() -> None:
     assert at(linear, 40.0).distortion == near(FOUND.values[20:].sum())
     assert at(linear, 40.0).distance == near(40 - rate(FOUND, at(linear, None).distortion))
     assert at(linear, None).distance is None
+
+
+def test_a_noise_that_was_not_asked_for_collapses_nothing() -> None:
+    far = recon_cli.calibrate(DIGITS[:50], DIGITS[:50] + 5.0)
+    assert far.sigma == near(5.0)
+    assert far.predicted.active == 0
+    assert not far.collapses
+    assert recon_cli.calibrate(DIGITS[:50], sigma=5.0).collapses
+
+
+def test_the_weights_of_laplace_are_of_its_own_fit_or_of_the_same_variance() -> None:
+    def laplace(found: object) -> float:
+        return next(row.kl_weight for row in found.weights if row.convention == "l1 sum + KL sum")
+
+    assert laplace(recon_cli.calibrate(DIGITS, sigma=0.3)) == near(0.3 / math.sqrt(2))
+    assert laplace(recon_cli.calibrate(DIGITS[:50], DIGITS[:50] + 0.25)) == near(0.25)
+
+
+def test_without_a_sigma_the_best_of_a_linear_model_is_shown() -> None:
+    found = recon_cli.calibrate(DIGITS, latent=10)
+    assert found.sigma == near(math.sqrt(ppca(FOUND, 10).sigma2))
+    assert recon_cli.calibrate(DIGITS).sigma == near(math.sqrt(ppca(FOUND, 16).sigma2))
+    assert [row.latent for row in recon_cli.calibrate(DIGITS).ppca] == [1, 2, 4, 8, 16, 32]

@@ -393,3 +393,10 @@ def test_the_prediction_is_what_training_finds(active: int) -> None:
     sigma2 = float(1.2 * values[0]) if not active else float(math.sqrt(values[active - 1] * values[active]))
     assert calibrate(x, sigma=math.sqrt(sigma2), latent=12).predicted.active == active
     assert linear_vae(x, sigma2, 12) == active
+
+
+def test_residuals_of_one_size_choose_no_power() -> None:
+    found, left = rows(MIXED[:20], MIXED[:20] + 0.25)
+    assert "generalized-gaussian" not in found
+    assert "beyond the range of numbers" in left["generalized-gaussian"]
+    assert found["laplace"].parameters["scale"] == pytest.approx(0.25)
