@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from recon_cli.calibration.covariance import Eigenvalues
@@ -26,6 +26,10 @@ NOISE = (
     Column("parameters", "best noise", CHOSEN),
 )
 LEFT_OUT = (Column("likelihood", "left out", "*"), Column("why", "why"))
+COVARIANCE = tuple(
+    Column(key, key.replace("_", " "), None)
+    for key in ("samples", "dimensions", "rank", "total_variance", "largest_eigenvalue", "exact")
+)
 SPECTRUM = (
     Column("sigma2", "sigma²", "*"),
     Column("active", "active"),
@@ -122,9 +126,11 @@ class Calibration:
         bits = any(row.bits_per_dimension is not None for row in self.noise)
         mixed = len({row.kind for row in self.noise}) > 1
         shown = {"bits_per_dimension": bits, "kind": mixed}
-        yield table("noise", [c for c in NOISE if shown.get(c.key, True)], self.noise)
+        columns = [column if shown.get(column.key, True) else replace(column, panel=None) for column in NOISE]
+        yield table("noise", columns, self.noise)
         yield table("left_out", LEFT_OUT, [{"likelihood": name, "why": why} for name, why in self.left_out])
         at_most = f", at most {self.latent:,} latents" if self.latent else ""
+        yield table("covariance", COVARIANCE, [self._covariance()] if self.found is not None else [])
         yield table("spectrum", SPECTRUM, self.points, f"a linear model at each noise{at_most}, nats per sample")
         yield table("ppca", PPCA, self.ppca, "the best noise for so many latents, nats per sample")
         yield table(
@@ -133,6 +139,13 @@ class Calibration:
         yield table("weights", WEIGHTS, self.weights)
         for name in dict.fromkeys(weight.loss_name for weight in self.weights):
             yield self._literals(name, [weight for weight in self.weights if weight.loss_name == name])
+
+    def _covariance(self) -> dict[str, Any]:
+        found = self.found
+        assert found is not None
+        rank, largest = found.rank if found.exact else None, float(found.values[0])
+        row = (found.samples, found.dimensions, rank, found.trace, largest, found.exact)
+        return {column.key: value for column, value in zip(COVARIANCE, row, strict=True)}
 
     def _literals(self, name: str, found: Sequence[Weight]) -> Table:
         """The weights of a loss once more: a row for each way to reduce it, a column for each way to reduce the KL."""
@@ -179,7 +192,7 @@ class Calibration:
 
     def _about_the_spectrum(self, found: Eigenvalues) -> Iterator[str]:
         most, flat = float(found.values[0]), found.dimensions - found.rank
-        if found.samples <= found.dimensions:
+        if found.exact and found.samples <= found.dimensions:
             yield (
                 f"Fewer samples than dimensions: the covariance of {found.samples:,} samples of {found.dimensions:,} dimensions "
                 f"has rank {found.rank:,}, and its other {flat:,} eigenvalues are 0."
@@ -202,7 +215,7 @@ class Calibration:
         if model.distance is None:
             return
         where = "above" if model.distance >= 0 else "below"
-        why = "" if model.distance >= 0 else ", as only data that are not Gaussian allow"
+        why = "" if model.distance >= 0 else ", as data that are not Gaussian allow, or means that err less than the draws do"
         yield (
             f"The model tells its data in {model.rate:.6g} nats to a squared error of {model.distortion:.6g}: "
             f"{abs(model.distance):.6g} nats {where} the Gaussian bound{why}."
@@ -211,7 +224,7 @@ class Calibration:
     def _verdict(self) -> str:
         predicted = self.predicted
         if self.found is None or self.sigma is None or predicted is None or predicted.active is None:
-            return f"{self.side.name} with {numbers(self.side)}" if self.side is not None and self.beta is None else ""
+            return next((weight.noise for weight in self.weights), "")
         if self.collapses:
             return (
                 f"predicted total posterior collapse: sigma^2 = {self.sigma**2:.6g} is not below the largest eigenvalue, "
