@@ -12,6 +12,7 @@ from recon_cli.errors import ReconError
 from recon_cli.sources import Array
 
 EXACT = 4096  # up to so many dimensions, or samples, every eigenvalue
+SMALL = 1024  # dimensions, of one thread's work
 MOST = 128  # beyond, this many
 SPARE = 32  # directions more than are asked for (Halko and others: at least 5 or 10)
 POWER = 6  # passes over the data that sharpen them
@@ -119,9 +120,9 @@ def eigenvalues(blocks: Iterable[Array], exact: int = EXACT, most: int = MOST, s
         )
     dimensions = len(seen.mean)
     if seen.covariance is not None:
-        values = numpy.linalg.eigvalsh(seen.covariance)[::-1]
+        values = spectrum_of(seen.covariance)
     elif seen.samples <= exact:
-        values = numpy.linalg.eigvalsh(gram(blocks, seen))[::-1]
+        values = spectrum_of(gram(blocks, seen))
     else:
         values, error = randomised(blocks, seen, most, seed)
         return Eigenvalues(values, dimensions, seen.samples, seen.trace, error)
@@ -130,6 +131,17 @@ def eigenvalues(blocks: Iterable[Array], exact: int = EXACT, most: int = MOST, s
     few = values[: min(dimensions, max(1, seen.samples - 1))]  # centred, N samples span N - 1 dimensions
     known[: len(few)] = numpy.where(few > floor, few, 0)
     return Eigenvalues(known, dimensions, seen.samples, seen.trace)
+
+
+def spectrum_of(matrix: Array) -> Array:
+    """Every eigenvalue of a symmetric matrix, the largest first; of a small one by a single thread.
+
+    There a second thread gains nothing, and on a busy machine it costs a hundredfold: every step waits for its turn.
+    """
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1 if len(matrix) <= SMALL else None, "blas"):
+        return numpy.linalg.eigvalsh(matrix)[::-1]
 
 
 def centred(blocks: Iterable[Array], seen: Moments) -> Iterator[Array]:
