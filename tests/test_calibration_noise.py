@@ -362,7 +362,7 @@ def test_mnist_s_ten_thousand(mnist: Path) -> None:
     assert found.found.rank < 784
 
 
-def linear_vae(x: numpy.ndarray, sigma2: float, latent: int, steps: int = 1500) -> int:
+def linear_vae(x: numpy.ndarray, sigma2: float, latent: int, steps: int) -> int:
     """How many latents of a trained linear VAE have a KL above 0.01 nats.
 
     Encoder z = V x + noise, decoder W z, Adam on the negative ELBO of all samples, its expectation over z exact.
@@ -370,15 +370,16 @@ def linear_vae(x: numpy.ndarray, sigma2: float, latent: int, steps: int = 1500) 
     generator = torch.Generator().manual_seed(0)
     centred = torch.from_numpy(x - x.mean(axis=0))
     s, d = centred.T @ centred / len(x), x.shape[1]
-    v = (0.1 * torch.randn(latent, d, generator=generator, dtype=torch.float64)).requires_grad_()
+    v = (0.1 / s.trace().sqrt() * torch.randn(latent, d, generator=generator, dtype=torch.float64)).requires_grad_()
     w = (0.1 * torch.randn(d, latent, generator=generator, dtype=torch.float64)).requires_grad_()
     log_variance = torch.zeros(latent, dtype=torch.float64, requires_grad=True)
     adam = torch.optim.Adam([v, w, log_variance], lr=0.02)
     falling = torch.optim.lr_scheduler.CosineAnnealingLR(adam, steps)
     for _ in range(steps):
-        second, left = (v @ s * v).sum(dim=1), torch.eye(d, dtype=torch.float64) - w @ v
-        kl = (second + log_variance.exp() - log_variance - 1) / 2
-        error = (left @ s * left).sum() + (w.square() @ log_variance.exp()).sum()
+        vs = v @ s
+        codes = vs @ v.T
+        kl = (codes.diagonal() + log_variance.exp() - log_variance - 1) / 2
+        error = s.trace() - 2 * (vs * w.T).sum() + (w.T @ w * codes).sum() + (w.square() @ log_variance.exp()).sum()
         adam.zero_grad()
         (error / (2 * sigma2) + kl.sum()).backward()
         adam.step()
@@ -386,13 +387,29 @@ def linear_vae(x: numpy.ndarray, sigma2: float, latent: int, steps: int = 1500) 
     return int((kl > 0.01).sum())
 
 
+def between(values: numpy.ndarray, active: int) -> float:
+    """A noise that so many eigenvalues are above: the geometric mean of two neighbours."""
+    return float(1.3 * values[0]) if not active else float(math.sqrt(values[active - 1] * values[active]))
+
+
 @pytest.mark.parametrize("active", [0, 3, 9])
 def test_the_prediction_is_what_training_finds(active: int) -> None:
     x = sources.read("digits").reshape(1797, 64).astype(float)
-    values = calibrate(x).found.values
-    sigma2 = float(1.2 * values[0]) if not active else float(math.sqrt(values[active - 1] * values[active]))
+    sigma2 = between(calibrate(x).found.values, active)
     assert calibrate(x, sigma=math.sqrt(sigma2), latent=12).predicted.active == active
-    assert linear_vae(x, sigma2, 12) == active
+    assert linear_vae(x, sigma2, 12, 1500) == active
+
+
+@pytest.mark.trained
+@pytest.mark.parametrize("active", [0, 1, 2, 3, 5, 8, 9, 12, 16, 23])  # where neighbours differ by 5 % and more
+@pytest.mark.parametrize("data", ["digits", "mnist"])
+def test_ten_noises_of_two_data_sets(data: str, active: int, request: pytest.FixtureRequest) -> None:
+    word = data if data == "digits" else str(request.getfixturevalue("mnist") / "t10k-images-idx3-ubyte.gz")
+    x = sources.read(word).astype(float)
+    x = x.reshape(len(x), -1)
+    sigma2 = between(calibrate(x).found.values, active)
+    assert calibrate(x, sigma=math.sqrt(sigma2), latent=24).predicted.active == active
+    assert linear_vae(x, sigma2, 24, 4000) == active
 
 
 def test_residuals_of_one_size_choose_no_power() -> None:
