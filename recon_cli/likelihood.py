@@ -143,9 +143,15 @@ class Likelihood(Parametric, ABC):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if all(isinstance(value, (int, float)) for value in self.parameters.values()) and not POSITIVE.contains(self.slope):
+        if not all(isinstance(value, (int, float)) for value in self.parameters.values()):
+            return
+        try:
+            slope = self.slope
+        except OverflowError:
+            slope = math.inf
+        if not POSITIVE.contains(slope):
             raise ReconError(
-                f"{self} is beyond the range of numbers: its slope is {self.slope:g}.", "Choose a noise in the units of the data."
+                f"{self} is beyond the range of numbers: its slope is {slope:g}.", "Choose a noise in the units of the data."
             )
 
     # What the likelihood is.

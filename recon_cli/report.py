@@ -67,6 +67,16 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Chart:
+    """Positive numbers, the largest first, as bars on a logarithmic scale, and a level that some of them reach."""
+
+    title: str
+    values: Sequence[float]
+    level: float | None = None
+    named: str = ""
+
+
+@dataclass(frozen=True)
 class Report:
     """What a command found: tables, what they mean in words, whether it holds (the exit code), and whether that is all."""
 
@@ -77,3 +87,4 @@ class Report:
     holds: bool = True
     pictures: Sequence[Picture] = field(default=())
     whole: bool = True
+    charts: Sequence[Chart] = field(default=())

@@ -21,7 +21,7 @@ RANKS = [
     {"likelihood", "formats"},
     {"likelihoods", "vae"},
     {"sources"},
-    {"derivation", "comparison", "training", "survey"},
+    {"derivation", "comparison", "calibration", "training", "survey"},
     {"benchmarking"},
     {"options"},
     {"commands"},
@@ -40,6 +40,7 @@ HOME = {
     "datasets": {"sources"},
     "pooch": {"downloads"},
     "requests": {"downloads"},
+    "matplotlib": {"calibration"},
 }
 ALLOWED_TOP = {"README.md", "pyproject.toml", "LICENSE", "recon_cli", "tests"}
 FILES = sorted(ROOT.rglob("*.py"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
@@ -12,8 +13,9 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from recon_cli.formats import ASCII, panels, spell, subject_of
-from recon_cli.report import Column, Formula, Picture, Report, Table
+from recon_cli.report import Chart, Column, Formula, Picture, Report, Table
 
+EIGHTHS = " ▁▂▃▄▅▆▇█"
 COLOURS = {True: "green", False: "red", None: "dim"}
 
 
@@ -27,6 +29,8 @@ def write(report: Report, file: TextIO) -> None:
         if console.is_terminal and console.color_system and page.unicode:
             for picture in report.pictures:
                 page.picture(picture)
+        for chart in report.charts:
+            page.chart(chart)
         for note in report.notes:
             console.print(Padding(page.text(note), (0, 1, 1, 1)))
         if report.verdict:
@@ -176,6 +180,27 @@ class Page:
                     line.append(" ")
                 self.console.print(line, no_wrap=True, crop=True)
             self.console.print()
+
+    def chart(self, chart: Chart, width: int = 64, height: int = 8) -> None:
+        """A column for each of at most ``width`` numbers, evenly spread, in eighths of a line; below the level in grey."""
+        values = [chart.values[round(i * (len(chart.values) - 1) / max(1, width - 1))] for i in range(width)]
+        if len(chart.values) <= width:
+            values = list(chart.values)
+        level = chart.level or 0.0
+        low, high = math.log(max(min(values + [level] * (level > 0)), 1e-4 * values[0])), math.log(max(values[0], level))
+        heights = [1 + (8 * height - 1) * max(0.0, math.log(value) - low) / (high - low or 1) for value in values]
+        water = round((8 * height - 1) * max(0.0, math.log(level) - low) / (high - low or 1)) // 8 if level else None
+        self.console.print(self.text(f" {chart.title}\n", "bold"))
+        for line in reversed(range(height)):
+            label = {height - 1: f"{math.exp(high):.3g}", 0: f"{math.exp(low):.3g}"}.get(line, "")
+            label = f"{chart.named} {level:.3g}" if line == water else label
+            drawn = self.text(f" {label:>14} {'┤' if label else '│'}", "dim")
+            for value, tall in zip(values, heights, strict=True):
+                drawn.append_text(self.text(EIGHTHS[min(8, max(0, round(tall) - 8 * line))], "" if value > level else "dim"))
+            self.console.print(drawn, no_wrap=True, crop=True)
+        self.console.print(self.text(f" {'':14} └{'─' * len(values)}", "dim"))
+        last = f"{len(chart.values):,}"
+        self.console.print(self.text(f" {'':14}  1{last:>{max(1, len(values) - 1)}}\n", "dim"))
 
 
 def grey(brightness: float) -> str:

@@ -1,0 +1,133 @@
+"""Which noise do the data choose? Every likelihood that allows them, at its best, side by side."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from recon_cli import likelihoods
+from recon_cli.errors import ReconError
+from recon_cli.lattices import levels
+from recon_cli.likelihood import Likelihood, as_tensor, wide
+from recon_cli.losses import fitting_shapes
+from recon_cli.regions import Lattice, check, inside
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from recon_cli.sources import Array
+
+    Outputs = Callable[[Sequence[str]], Array]
+
+BLOCK = 1 << 18  # elements in float64 at a time
+Progress = Callable[[int, str], None]
+
+
+@dataclass(frozen=True)
+class Noise:
+    """A likelihood with the noise that makes ``x`` given its reconstruction most likely. Nats, summed over a sample.
+
+    kind
+        ``density`` or ``probability``: the two are not comparable, so ``rank`` counts within each.
+    nll, nll_at_unit, cost
+        at the best noise; with its scale 1, as people leave it; and what that costs more.
+    bits_per_dimension
+        None where the data are not 8-bit. Of a density: of the bin of each level, to first order in its width.
+    """
+
+    likelihood: str
+    kind: str
+    rank: int
+    parameters: dict[str, float]
+    nll: float
+    nll_at_unit: float
+    cost: float
+    bits_per_dimension: float | None
+
+
+def every_noise(
+    x: Array, outputs: Outputs, clip: bool, progress: Progress
+) -> tuple[tuple[Noise, ...], tuple[tuple[str, str], ...]]:
+    """A row for each likelihood whose support holds ``x``, the likeliest of its kind first; of the others, why not.
+
+    x
+        (N, ...), N counting samples.
+    outputs
+        the reconstruction, given the names of what a decoder is to give for each element (``head``).
+    clip
+        whether means may be kept just inside a likelihood's domain, because recon made them.
+    """
+    values = as_tensor(x)
+    width = spacing(values)
+    rows, left = [], []
+    names = likelihoods.names()
+    for done, name in enumerate(names):
+        progress(done * 100 // len(names), name)
+        kind = likelihoods.find(name)
+        try:
+            rows.append(fitted(kind, values, as_tensor(outputs(kind.head)), clip, width))
+        except ReconError as error:
+            left.append((name, error.message.split(": ")[0].rstrip(".")))
+    ranked = []
+    for kind in ("density", "probability"):
+        group = sorted((row for row in rows if row.kind == kind), key=lambda row: row.nll)
+        ranked += [dataclasses.replace(row, rank=place) for place, row in enumerate(group, 1)]
+    return tuple(ranked), tuple(left)
+
+
+def fitted(kind: type[Likelihood], x: Tensor, mu: Tensor, clip: bool, width: float | None) -> Noise:
+    """The row of one likelihood, not yet ranked. Raises ReconError for data or means that it does not take."""
+    side = kind.designed(x)
+    elements = x[0].numel()
+    x = side.encode(x, mu)
+    fitting_shapes(side, x.shape, mu.shape)
+    check(x, side.support, "the data", f"{side.name} allows")
+    if clip:
+        mu = inside(mu, side.domain)[0]
+    check(mu, side.domain, "the reconstruction", f"{side.name}'s mean lies in")
+    best = side.refit(x, mu)
+    nll = mean_nll(best, x, mu)
+    at_unit = nll if not best.noise else mean_nll(unit(side), x, mu)
+    kind_of = "probability" if side.support.whole or isinstance(side.support, Lattice) else "density"
+    bits = None
+    if width is not None:
+        bits = nll / elements / math.log(2) - (math.log2(width) if kind_of == "density" else 0)
+    parameters = {name: float(value) for name, value in best.parameters.items()}
+    return Noise(side.name, kind_of, 0, parameters, nll, at_unit, at_unit - nll, bits)
+
+
+def unit(side: Likelihood) -> Likelihood:
+    """The same with its scale 1 (its only number, where it has no scale), all else as it usually is."""
+    from recon_cli.fitting import level
+
+    name = level(side)
+    return dataclasses.replace(side, **{name: 1.0}) if name else side  # type: ignore[type-var]
+
+
+def mean_nll(side: Likelihood, x: Tensor, mu: Tensor) -> float:
+    """-log p(x | mu) in nats: summed over a sample, averaged over samples; in float64, a block at a time."""
+    return sum(wide(side.nll(wide(a), wide(b))).sum().item() for a, b in blocks(x, mu)) / len(x)
+
+
+def blocks(x: Tensor, mu: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Runs of samples, a quarter of a million elements or so."""
+    rows = max(1, BLOCK // max(1, x[0].numel()))
+    return zip(x.split(rows), mu.split(rows), strict=True)
+
+
+def spacing(x: Tensor) -> float | None:
+    """The distance between neighbouring levels of 8-bit data: 1 (bytes), 1/255 or 1/256 of them; None for other data."""
+    import torch
+
+    if x.dtype == torch.uint8:
+        return 1.0 if x.max() > 1 else None
+    if not x.is_floating_point():
+        return None
+    if levels(x) == 256:
+        return 1 / 255
+    some = torch.unique(x.flatten()[:BLOCK]).double() * 256
+    whole = some.min() >= 0 and some.max() <= 255 and len(some) > 2 and not (some % 1).any()
+    return 1 / 256 if whole and (some % 2).any() else None

@@ -1,0 +1,164 @@
+"""A calibration as a picture: the spectrum under water, R(D) with the model's point, and the nll against sigma."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy
+
+from recon_cli.calibration.covariance import Eigenvalues
+from recon_cli.calibration.waterfilling import point, rate
+from recon_cli.errors import ReconError
+
+if TYPE_CHECKING:
+    from recon_cli.calibration.result import Calibration
+
+INK, WATER, MARK, GREY = "#1b1b1b", "#4c86b5", "#c8442d", "#9a9a9a"
+USUAL = 16  # latents, where none are named
+SMALL = 1e-6  # of the largest eigenvalue: what is below is not drawn
+STYLE = {
+    "font.size": 9, "font.family": "sans-serif", "axes.labelsize": 9, "axes.titlesize": 9.5, "axes.titleweight": "bold",
+    "axes.titlelocation": "left", "axes.titlepad": 9, "axes.edgecolor": "#555555", "axes.labelcolor": INK, "axes.linewidth": 0.7,
+    "axes.spines.top": False, "axes.spines.right": False, "xtick.color": "#555555", "ytick.color": "#555555",
+    "xtick.labelsize": 8, "ytick.labelsize": 8, "xtick.major.width": 0.7, "ytick.major.width": 0.7, "xtick.minor.width": 0.4,
+    "ytick.minor.width": 0.4, "lines.linewidth": 1.6, "svg.fonttype": "path", "svg.hashsalt": "recon", "pdf.fonttype": 42,
+}  # fmt: skip
+
+
+def save(calibration: Calibration, path: Path) -> None:
+    """Draw what there is to ``path``; its ending says how. Raises ReconError where there are no data, or it cannot be written."""
+    found = calibration.found
+    if found is None:
+        raise ReconError("--plot draws what data say, and there are none.", "Give --data.")
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(10.2, 3.3), layout="constrained")
+        FigureCanvasAgg(figure)
+        left, middle, right = figure.subplots(1, 3)
+        spectrum(left, calibration, found)
+        trade_off(middle, calibration, found)
+        likelihood(right, calibration, found)
+        figure.get_layout_engine().set(wspace=0.06)
+        try:
+            figure.savefig(path, dpi=200, metadata={"Date": None} if path.suffix.lower() == ".svg" else None)
+        except OSError as error:
+            raise ReconError(f"{path} cannot be written: {error.strerror}.", "Choose another file.") from error
+
+
+def spectrum(axes: Any, calibration: Calibration, found: Eigenvalues) -> None:
+    """Eigenvalues in order, the water that drowns those below sigma^2."""
+    values = found.values[found.values > SMALL * found.values[0]]
+    order = numpy.arange(1, len(values) + 1)
+    axes.plot(order, values, color=INK, drawstyle="steps-mid", linewidth=1.3)
+    low = values[-1] / 2
+    if calibration.sigma is not None:
+        level = calibration.sigma**2
+        axes.fill_between(order, low, numpy.minimum(values, level), color=WATER, alpha=0.28, step="mid", linewidth=0)
+        axes.axhline(level, color=WATER, linewidth=1.1)
+        alive = int((found.values[: calibration.latent] > level).sum())
+        inside = (values > level).mean() > 0.45  # room for words in the water, or above it
+        axes.annotate(
+            f"$\\sigma^2$ = {level:.3g}, {alive} active", (0.03 if inside else 0.99, level), xycoords=("axes fraction", "data"),
+            xytext=(0, -5 if inside else 4), textcoords="offset points", va="top" if inside else "bottom",
+            ha="left" if inside else "right", color=WATER, fontsize=8, zorder=4,
+            bbox={"facecolor": "#cddceb" if inside else "none", "edgecolor": "none", "pad": 1.5},
+        )  # fmt: skip
+        low = min(low, level / 2)
+    if calibration.latent is not None and calibration.latent < len(values):
+        axes.axvline(calibration.latent + 0.5, color=GREY, linewidth=0.8, linestyle=(0, (4, 3)))
+        axes.annotate(
+            f"{calibration.latent} latents", (calibration.latent + 0.5, 0.02), xycoords=("data", "axes fraction"),
+            xytext=(3, 0), textcoords="offset points", color=GREY, fontsize=8,
+        )  # fmt: skip
+    axes.set(yscale="log", xlim=(0.5, len(values) + 0.5), ylim=(low, values[0] * 2))
+    axes.set(title="Which latents survive", xlabel="latent, by eigenvalue", ylabel="eigenvalue (squared units of x)")
+
+
+def trade_off(axes: Any, calibration: Calibration, found: Eigenvalues) -> None:
+    """Shannon's Gaussian R(D), the chosen noise on it, and the model beside it."""
+    least = max(1e-3 * found.trace, found.tail(len(found.values)))
+    grid = numpy.geomspace(least, found.trace, 300)
+    rates = [rate(found, float(value)) for value in grid]
+    known = [(d, r) for d, r in zip(grid, rates, strict=True) if r is not None and math.isfinite(r)]
+    d, r = numpy.array(known).T
+    axes.plot(d, r, color=INK)
+    axes.fill_between(d, 0, r, color=INK, alpha=0.05, linewidth=0)
+    axes.annotate("Gaussian R(D)", (d[len(d) // 3], r[len(d) // 3]), xytext=(6, 6), textcoords="offset points", fontsize=8)
+    here = calibration.predicted
+    if here is not None and here.rate is not None:
+        axes.plot(here.distortion, here.rate, "o", color=WATER, markersize=6, clip_on=False, zorder=3)
+        axes.annotate(
+            f"$\\sigma$ = {calibration.sigma:.3g}", (here.distortion, here.rate), xytext=(-9, 0), textcoords="offset points",
+            ha="right", va="center", color=WATER, fontsize=8,
+        )  # fmt: skip
+    model = calibration.model
+    if model is not None and model.rate is not None:
+        axes.plot(model.distortion, model.rate, "D", color=MARK, markersize=5.5, clip_on=False, zorder=3)
+        words = "model" if model.distance is None else f"model, {model.distance:+.3g} nats"
+        axes.annotate(words, (model.distortion, model.rate), xytext=(7, 5), textcoords="offset points", color=MARK, fontsize=8)
+        if model.bound is not None and math.isfinite(model.bound):
+            axes.plot([model.distortion] * 2, [model.bound, model.rate], color=MARK, linewidth=0.8, linestyle=(0, (2, 2)))
+    elif model is not None and model.distortion < found.trace:
+        axes.axvline(model.distortion, color=MARK, linewidth=0.9, linestyle=(0, (4, 3)))
+        axes.annotate(
+            "reconstruction", (model.distortion, 0.97), xycoords=("data", "axes fraction"), xytext=(4, 0), va="top",
+            textcoords="offset points", color=MARK, fontsize=8,
+        )  # fmt: skip
+    axes.set(xscale="log", xlim=(d[0], found.trace * 1.15), ylim=(0, None))
+    axes.set(title="Rate against distortion", xlabel="distortion D (squared error per sample)", ylabel="rate R (nats per sample)")
+
+
+def likelihood(axes: Any, calibration: Calibration, found: Eigenvalues) -> None:
+    """The nll against sigma, with its minimum: of the reconstruction where there is one, else of a linear model."""
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    fitted = next((row for row in calibration.noise if row.likelihood == "gaussian"), None)
+    if fitted is not None:
+        best, size = fitted.parameters["sigma"], found.dimensions
+
+        def nll(sigma: float) -> float | None:
+            return size * (math.log(2 * math.pi * sigma**2) + (best / sigma) ** 2) / 2
+
+        label = "−log p(x | x̂) (nats per sample)"
+    else:
+        ready = min(calibration.ppca, key=lambda row: abs(row.latent - USUAL), default=None)
+        if ready is None or ready.sigma2 is None:
+            axes.set_axis_off()
+            return
+        best, latent = math.sqrt(ready.sigma2), ready.latent
+
+        def nll(sigma: float) -> float | None:
+            value = point(found, sigma**2, latent).log_likelihood
+            return None if value is None else -value
+
+        label = f"−log p(x), {latent} latents (nats per sample)"
+    grid = numpy.geomspace(best / 4, best * 8, 200)
+    known = numpy.array([(sigma, value) for sigma in grid if (value := nll(float(sigma))) is not None])
+    lowest = nll(best)
+    axes.plot(known[:, 0], known[:, 1], color=INK)
+    axes.plot(best, lowest, "o", color=MARK, markersize=6, zorder=3)
+    axes.annotate(
+        f"best $\\sigma$ = {best:.3g}", (best, lowest), xytext=(0, -7), textcoords="offset points", ha="center", va="top",
+        color=MARK, fontsize=8,
+    )  # fmt: skip
+    sigma = calibration.sigma
+    if sigma is not None and not math.isclose(sigma, best, rel_tol=1e-6) and grid[0] <= sigma <= grid[-1]:
+        axes.plot(sigma, nll(sigma), "o", color=WATER, markersize=6, zorder=3)
+        beyond = sigma > best
+        axes.annotate(
+            f"$\\sigma$ = {sigma:.3g}", (sigma, nll(sigma)), xytext=(9 if beyond else -9, -2), textcoords="offset points",
+            ha="left" if beyond else "right", va="center", color=WATER, fontsize=8,
+        )  # fmt: skip
+    top = nll(best * 8)
+    axes.set(xscale="log", xlim=(grid[0], grid[-1]))
+    if lowest is not None and top is not None:
+        axes.set_ylim(lowest - 0.18 * (top - lowest), lowest + 1.15 * (top - lowest))
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set(title="Which noise fits best", xlabel="sigma (units of x)", ylabel=label)
