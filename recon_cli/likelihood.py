@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from recon_cli.errors import ReconError
 from recon_cli.losses import IDENTITY, Link, Loss, fitting_shapes
 from recon_cli.parametric import Number, Parametric
-from recon_cli.regions import POSITIVE, REAL, Interval
+from recon_cli.regions import POSITIVE, REAL, Interval, Lattice
 
 if TYPE_CHECKING:
     from typing import Self
@@ -239,6 +239,11 @@ class Likelihood(Parametric, ABC):
             f"{cls.name} has its noise not in the slope, which is {float(side.slope):g}, never {slope:g}.",
             "A weight on this loss is a beta on the KL, not a noise.",
         )
+
+    @property
+    def discrete(self) -> bool:
+        """Whether p(x | mu) is a probability, and no density: of whole numbers, or of grey levels."""
+        return self.support.whole or isinstance(self.support, Lattice)
 
     @property
     def losses(self) -> dict[Loss, Number]:

@@ -166,7 +166,7 @@ engine = click.option(
     type=click.Choice(["auto", "eager", "compile"]),
     default="auto",
     show_default=True,
-    help="Piece by piece, or compiled into one pass: pays from a billion numbers.",
+    help="Piece by piece, or compiled into one pass: pays from half a billion numbers.",
 )
 gradients = click.option(
     "--gradients",

@@ -242,7 +242,7 @@ def test_the_default_table_holds() -> None:
     assert [*found[0]] == [
         *("likelihood", "parameters", "loss", "data", "elements", "nll", "loss_value", "slope", "offset", "gap", "worst"),
         *("ratio_min", "ratio_median", "ratio_max", "ratio_elements", "ratio_excluded", "cosine", "proportional", "holds"),
-        *("best", "cost"),
+        *("best", "cost", "bits_per_dimension"),
     ]
 
 
@@ -405,3 +405,17 @@ def test_somebodys_means_of_counts_below_zero_are_refused_with_the_link(tmp_path
     with pytest.raises(ReconError) as caught:
         compare_sources(str(tmp_path / "x.npy"), str(tmp_path / "mu.npy"), [likelihoods.parse("poisson")], device="cpu")
     assert "exp or softplus" in caught.value.hint
+
+
+@pytest.mark.parametrize(("scale", "more"), [(255.0, math.log2(255)), (256.0, 8.0), (1.0, 0.0)])
+def test_eight_bit_data_have_bits_per_dimension(scale: float, more: float) -> None:
+    grey = numpy.random.default_rng(0).integers(0, 256, (50, 20))
+    x, mu = grey / scale, numpy.full(grey.shape, 128 / scale)
+    x = x.astype("u1") if scale == 1 else x
+    (row,) = recon_cli.compare(x, mu, f"gaussian:sigma={40 / scale}", device="cpu").rows
+    assert row.bits_per_dimension == pytest.approx(row.nll / math.log(2) + more, rel=1e-12)
+    if scale == 255:
+        (row,) = recon_cli.compare(x, mu, "discretized-gaussian:scale=0.2", device="cpu").rows
+        assert row.bits_per_dimension == pytest.approx(row.nll / math.log(2), rel=1e-12)
+    (row,) = recon_cli.compare(x + 0.001, mu, "gaussian", device="cpu").rows
+    assert row.bits_per_dimension is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import os
@@ -162,11 +163,11 @@ def test_neither_chunks_nor_pieces_nor_threads_show(chunk: int, piece: int, thre
 
 @pytest.mark.parametrize("piece", [97, 1000, 10**6])
 def test_the_sample_is_evenly_spread_whatever_the_pieces(piece: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cases, "SAMPLE", 3000)
     monkeypatch.setattr(cases, "PIECE", piece)
     monkeypatch.setattr(cases, "CHUNK", 97)
     x = torch.arange(9600.0)
     case = cases.admit(likelihoods.parse("gaussian"), None, x, x + 1, torch.device("cpu"), torch.float64, "x", False)
+    case = dataclasses.replace(case, sample=3000)
     found = engines.run(case)
     groups = found.x.reshape(-1, 16)
     assert torch.equal(groups - groups[:, :1], torch.arange(16.0).expand(200, 16).double())

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from recon_cli import likelihoods
 from recon_cli.errors import ReconError
-from recon_cli.lattices import levels
+from recon_cli.lattices import bits_per_dimension, spacing
 from recon_cli.likelihood import Likelihood, as_tensor, wide
 from recon_cli.losses import fitting_shapes
-from recon_cli.regions import Lattice, check, inside
+from recon_cli.regions import check, inside
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -91,10 +90,8 @@ def fitted(kind: type[Likelihood], x: Tensor, mu: Tensor, clip: bool, width: flo
     best = side.refit(x, mu)
     nll = mean_nll(best, x, mu)
     at_unit = nll if not best.noise else mean_nll(unit(side), x, mu)
-    kind_of = "probability" if side.support.whole or isinstance(side.support, Lattice) else "density"
-    bits = None
-    if width is not None:
-        bits = nll / elements / math.log(2) - (math.log2(width) if kind_of == "density" else 0)
+    kind_of = "probability" if side.discrete else "density"
+    bits = None if width is None else bits_per_dimension(nll / elements, width, side.discrete)
     parameters = {name: float(value) for name, value in best.parameters.items()}
     return Noise(side.name, kind_of, 0, parameters, nll, at_unit, at_unit - nll, bits)
 
@@ -116,18 +113,3 @@ def blocks(x: Tensor, mu: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     """Runs of samples, a quarter of a million elements or so."""
     rows = max(1, BLOCK // max(1, x[0].numel()))
     return zip(x.split(rows), mu.split(rows), strict=True)
-
-
-def spacing(x: Tensor) -> float | None:
-    """The distance between neighbouring levels of 8-bit data: 1 (bytes), 1/255 or 1/256 of them; None for other data."""
-    import torch
-
-    if x.dtype == torch.uint8:
-        return 1.0 if x.max() > 1 else None
-    if not x.is_floating_point():
-        return None
-    if levels(x) == 256:
-        return 1 / 255
-    some = torch.unique(x.flatten()[:BLOCK]).double() * 256
-    whole = some.min() >= 0 and some.max() <= 255 and len(some) > 2 and not (some % 1).any()
-    return 1 / 256 if whole and (some % 2).any() else None

@@ -19,6 +19,7 @@ from recon_cli.comparison.cases import Case, Refused, admit
 from recon_cli.comparison.identity import BRIEF, COLUMNS, Identity, Noise, chosen_noise, identity, meaning, why
 from recon_cli.comparison.tally import SAMPLE, Tally, measure
 from recon_cli.errors import ReconError
+from recon_cli.lattices import bits_per_dimension, spacing
 from recon_cli.likelihood import Likelihood, as_tensor
 from recon_cli.losses import Loss
 from recon_cli.report import Column, Report, Table
@@ -66,6 +67,8 @@ class Comparison:
             found = beside.report(self.calls, self.notes)
             return replace(found, tables=[*found.tables, *self._others()])
         columns = COLUMNS if self.left_out is None else BRIEF
+        if not any(row.bits_per_dimension is not None for row in self.rows):
+            columns = tuple(replace(column, panel=None) if column.key == "bits_per_dimension" else column for column in columns)
         rows = [{column.key: getattr(row, column.key) for column in columns} for row in self.rows]
         groups: dict[tuple[str, str], list[Identity]] = {}
         for row in self.rows:
@@ -239,6 +242,9 @@ def _identity(case: Case, engine: str, gradients: str, progress: Progress | None
     if tally.loss_square and not tally.ratio_elements:
         raise engines.beyond(case, found.x, found.mu, replace(tally, infinite=tally.elements))
     row = identity(claim, loss, tally, case.dtype, case.data)
+    bytes_ = str(case.x.dtype).endswith("uint8")
+    if (width := spacing(found.x.byte() if bytes_ else found.x)) and not claim.event:
+        row = replace(row, bits_per_dimension=bits_per_dimension(row.nll, width, claim.discrete))
     notes = (*case.notes(tally), *found.notes)
     if row.holds:
         noise = Noise(tally.elements // len(case.mu), loss.convention, claim.best_noise, bool(claim.noise))

@@ -49,6 +49,7 @@ class Case:
     dtype: Any
     data: str
     clip: bool
+    sample: int = SAMPLE
 
     @property
     def events(self) -> int:
@@ -73,8 +74,8 @@ class Case:
 
     @property
     def stride(self) -> int:
-        """Of how many events one is sampled, so that the sample has about :data:`SAMPLE` numbers, or more."""
-        return max(1, self.numbers // SAMPLE)
+        """Of how many events one is sampled, so that there are about ``sample`` numbers, or more."""
+        return max(1, self.numbers // self.sample)
 
     def sampled(self, start: int, count: int) -> Tensor:
         """Which of ``count`` events from ``start`` on are in the sample: in each run of ``stride`` groups of them one group.

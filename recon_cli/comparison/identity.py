@@ -25,6 +25,7 @@ class Identity:
 
     None means not measured: a loss that is not the likelihood's own has no slope, offset or gap. ``best`` is
     the noise that the data would choose, None where there is none; ``cost`` what the given one costs more.
+    ``bits_per_dimension`` is the nll of 8-bit data in bits, None of other data.
     """
 
     likelihood: str
@@ -48,6 +49,7 @@ class Identity:
     holds: bool
     best: dict[str, float] | None = None
     cost: float | None = None
+    bits_per_dimension: float | None = None
     noise: Noise | None = field(default=None, compare=False)
 
 
@@ -85,6 +87,7 @@ COLUMNS = (
     Column("holds", "loss = likelihood", GRADIENTS),
     Column("best", "the data would choose", VALUES),
     Column("cost", "which would save", VALUES),
+    Column("bits_per_dimension", "bits/dim", VALUES),
 )
 
 # On one screen: the same columns, most of them written but not shown.
