@@ -234,21 +234,15 @@ def values(
     offset = gap = worst = nll.new_zeros(())
     if not math.isnan(slope):
         constant = type(claim).offset is Likelihood.offset
-        cost = slope * value
-        if constant:
-            size, rest = nll.abs() + cost.abs(), nll - cost
-            if type(claim).normaliser is not Likelihood.normaliser:
-                normaliser = claim.normaliser
-                size, rest, offset = size + abs(normaliser), rest - normaliser, offset + nll.numel() * normaliser
-        else:
-            free = wide(claim.offset(wide(x)))
-            offset, size, rest = free.sum(), nll.abs() + cost.abs() + free.abs(), nll - cost - free
+        free = claim.normaliser if constant else wide(claim.offset(wide(x)))
+        offset = offset + (nll.numel() * free if constant else free.sum())
+        rest, size = torch.add(nll, value, alpha=-slope), nll.abs().add_(value.abs(), alpha=slope)
+        if type(claim).normaliser is not Likelihood.normaliser or not constant:
+            rest, size = rest.sub_(free), size.add_(abs(free))
         if type(claim).gap is not Likelihood.gap:
             missing = wide(claim.gap(wide(loss.link.inverse(point))))
-            size, rest, gap = size + missing.abs(), rest - missing, missing.sum()
-        narrow = torch.promote_types(x.dtype, torch.float32)  # a quotient needs no more digits than are counted in
-        size = size.to(narrow).clamp(min=torch.finfo(narrow).tiny)
-        worst = wide((rest.abs().to(narrow) / size).amax()) / torch.finfo(x.dtype).eps
+            rest, size, gap = rest.sub_(missing), size.add_(missing.abs()), missing.sum()
+        worst = rest.abs_().div_(size.clamp_(min=torch.finfo(size.dtype).tiny)).amax() / torch.finfo(x.dtype).eps
     if claim is not likelihood:
         gap = wide(likelihood.gap(wide(loss.link.inverse(point)))).sum()
     return torch.stack([nll.sum(), value.sum(), offset, gap, worst])
