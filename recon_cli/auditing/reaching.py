@@ -1,0 +1,463 @@
+"""Reaching a function: imported where its file imports cleanly, else taken out of the source with the helpers it names."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import copy
+import functools
+import importlib
+import importlib.util
+import inspect
+import json
+import sys
+import textwrap
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from recon_cli.errors import ReconError, nearest
+
+Definition = (ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+class Stand:
+    """Stands in for ``self``, or for a namespace such as parsed arguments: has what it was given, and methods of a class."""
+
+    def __init__(self, about: str = "self", **values: Any) -> None:
+        self.__dict__.update(values, _about=about)
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"{self.__dict__.get('_about', 'self')} has no {name!r}")
+
+
+@dataclass(frozen=True)
+class Reached:
+    """A function that can be called, on whose behalf, and what is known of its source.
+
+    code
+        the plain function, for its signature; owner the object it is called on (copied for every call), or None.
+    method
+        the name it is called by on its owner; None to call the owner itself.
+    tree
+        its definition, where there is source.
+    names
+        the globals it runs in, its own copy.
+    notes
+        what was done to reach it, for people.
+    """
+
+    code: Any
+    owner: Any = None
+    method: str | None = None
+    tree: ast.AST | None = None
+    names: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    spelled: str = "loss"
+
+    @property
+    def bound(self) -> bool:
+        """Whether the first parameter is the owner."""
+        return self.owner is not None
+
+    def caller(self) -> Callable[..., Any]:
+        """What to call now, on a fresh copy of the owner."""
+        if self.owner is None:
+            return self.code
+        owner = copy.deepcopy(self.owner)
+        if self.method is None:
+            return owner
+        found = getattr(owner, self.method, None)
+        return found if found is not None and not isinstance(owner, Stand) else functools.partial(self.code, owner)
+
+
+def live(loss: Any, bind: Mapping[str, Any], attributes: Mapping[str, Any]) -> Reached:
+    """A callable as it is: a function, a method, a module, an object, a class that needs no arguments."""
+    notes: list[str] = []
+    if inspect.isclass(loss):
+        try:
+            loss = loss()
+        except TypeError as error:
+            raise ReconError(f"{loss.__name__} could not be made without arguments: {error}.", "Give an object of it.") from error
+        notes.append(f"an object of {type(loss).__name__} was made without arguments")
+    if isinstance(loss, functools.partial):
+        inner = live(loss.func, {**bind, **loss.keywords}, attributes)
+        if loss.args:
+            keywords = dict(zip(inspect.signature(loss.func).parameters, loss.args, strict=False))
+            inner = live(loss.func, {**bind, **loss.keywords, **keywords}, attributes)
+            return replace(inner, names={**inner.names, **keywords, **loss.keywords})
+        return replace(inner, names={**inner.names, **loss.keywords})
+    if not callable(loss):
+        raise ReconError(f"This is no function but {type(loss).__name__}.", "Give a function, a method or a torch module.")
+    spelled = getattr(loss, "__qualname__", type(loss).__name__)
+    if inspect.ismethod(loss):
+        owner, method, code = loss.__self__, loss.__name__, loss.__func__
+    elif inspect.isfunction(loss) or inspect.isbuiltin(loss):
+        owner, method, code = None, None, loss
+    else:
+        method = "forward" if hasattr(type(loss), "forward") else "__call__"
+        owner, code = loss, getattr(type(loss), method)
+        method = None
+    if owner is not None:
+        try:
+            owner = copy.deepcopy(owner)
+        except Exception as error:
+            raise ReconError(f"{spelled}'s object cannot be copied: {error}.", "Give a plain function of it.") from error
+        assign(owner, attributes)
+    names = dict(bind)
+    if inspect.isfunction(code) and owner is None and (code.__closure__ or bind):
+        code, kept = rebuilt(code, bind)
+        names.update(kept)
+    return Reached(code, owner, method, source(code), names, tuple(notes), spelled)
+
+
+def rebuilt(code: Any, bind: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """The same function in a copy of its globals with ``bind`` in them and in its closure, so that nothing leaks."""
+    scope = {**code.__globals__, **{key: value for key, value in bind.items() if "." not in key}}
+    cells = tuple(
+        types.CellType(bind[name]) if name in bind else cell
+        for name, cell in zip(code.__code__.co_freevars, code.__closure__ or (), strict=True)
+    )
+    new = types.FunctionType(code.__code__, scope, code.__name__, code.__defaults__, cells or None)
+    new.__kwdefaults__, new.__qualname__, new.__module__ = code.__kwdefaults__, code.__qualname__, code.__module__
+    new.__wrapped__ = code
+    return new, {}
+
+
+def source(code: Any) -> ast.AST | None:
+    """The definition of a function, or None where there is no source to read."""
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(inspect.unwrap(code))))
+    except (OSError, TypeError, SyntaxError, ValueError, IndentationError):
+        return None
+    return next((node for node in ast.walk(tree) if isinstance(node, (*Definition, ast.Lambda))), None)
+
+
+def assign(owner: Any, attributes: Mapping[str, Any]) -> None:
+    """Set attributes, dotted ones on stand-ins made on the way."""
+    for name, value in attributes.items():
+        at, *rest = name.split(".")
+        target = owner
+        for part in rest:
+            inner = vars(target).get(at) if hasattr(target, "__dict__") else None
+            inner = getattr(target, at, None) if inner is None else inner
+            if inner is None:
+                inner = Stand(at)
+                setattr(target, at, inner)
+            target, at = inner, part
+        setattr(target, at, value)
+
+
+def from_word(word: str, bind: Mapping[str, Any], attributes: Mapping[str, Any]) -> Reached:
+    """``FILE.py:function``, ``FILE.py:Class.method``, ``FILE.ipynb:function`` or ``package.module:name``."""
+    place, _, name = word.rpartition(":")
+    if not place:
+        raise ReconError(f"{word!r} names no function.", "Write FILE.py:function, FILE.py:Class.method or package.module:name.")
+    path = Path(place)
+    if path.suffix in (".py", ".ipynb") or path.exists():
+        return from_file(path, name, bind, attributes)
+    try:
+        module = importlib.import_module(place)
+    except ImportError as error:
+        raise ReconError(f"{place} cannot be imported: {error}.", "Write FILE.py:function to read a file.") from error
+    return from_names(vars(module), name, word, bind, attributes, ())
+
+
+def from_names(
+    names: Mapping[str, Any], name: str, word: str, bind: Mapping[str, Any], attributes: Mapping[str, Any], notes: tuple[str, ...]
+) -> Reached:
+    """The function called ``name`` among ``names``; of a class, on a stand-in where it cannot be made."""
+    head, *rest = name.split(".")
+    found = names.get(head)
+    if head not in names:
+        raise absent(head, [key for key, value in names.items() if callable(value)], word)
+    if inspect.isclass(found):
+        method = rest[0] if rest else next((m for m in ("forward", "__call__") if m in dir(found)), "__call__")
+        if not hasattr(found, method):
+            raise absent(method, [key for key in dir(found) if not key.startswith("__")], word)
+        return of_class(found, method, word, bind, attributes, notes)
+    for part in rest:
+        if not hasattr(found, part):
+            raise absent(part, dir(found), word)
+        found = getattr(found, part)
+    reached = live(found, bind, attributes)
+    return replace(reached, notes=(*notes, *reached.notes), spelled=name)
+
+
+def of_class(
+    kind: type, method: str, word: str, bind: Mapping[str, Any], attributes: Mapping[str, Any], notes: tuple[str, ...]
+) -> Reached:
+    """A method on an object of its class that was never initialised, with the attributes that are known."""
+    raw = inspect.getattr_static(kind, method)
+    code = getattr(raw, "__func__", raw)
+    if isinstance(raw, staticmethod):
+        reached = live(code, bind, {})
+        return replace(reached, notes=(*notes, "a static method"), spelled=f"{kind.__name__}.{method}")
+    if not attributes and not method.startswith("_") and not own_arguments(kind):
+        try:
+            owner = kind()
+        except Exception:
+            owner = None
+        if owner is not None:
+            reached = live(getattr(owner, method), bind, {})
+            made = f"an object of {kind.__name__} was made without arguments"
+            return replace(reached, notes=(*notes, made), spelled=f"{kind.__name__}.{method}")
+    owner = stand_in(kind)
+    taken = defaults_of(kind)
+    assign(owner, {**taken, **attributes})
+    used = {key: value for key, value in taken.items() if key not in attributes and reads(code, key)}
+    said = [f"self.{key} = {value!r} is the default of {kind.__name__}" for key, value in used.items()]
+    if inspect.isfunction(code) and bind:
+        code, _ = rebuilt(code, bind)
+    return Reached(
+        code, owner, method, source(code), dict(bind), (*notes, "self is a stand-in", *said), f"{kind.__name__}.{method}"
+    )
+
+
+def own_arguments(kind: type) -> list[str]:
+    """The arguments that making an object of ``kind`` needs."""
+    try:
+        parameters = [*inspect.signature(kind).parameters.values()]
+    except (TypeError, ValueError):
+        return []
+    return [p.name for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+
+
+def reads(code: Any, attribute: str) -> bool:
+    """Whether a function's source mentions an attribute of self."""
+    tree = source(code)
+    return tree is None or any(isinstance(node, ast.Attribute) and node.attr == attribute for node in ast.walk(tree))
+
+
+def stand_in(kind: type) -> Any:
+    """An object of a class without its ``__init__``; a module gets what torch needs of one."""
+    owner = kind.__new__(kind)
+    module = sys.modules.get("torch.nn")
+    if module is not None and isinstance(owner, module.Module):
+        module.Module.__init__(owner)
+    return owner
+
+
+def defaults_of(kind: type) -> dict[str, Any]:
+    """What ``self.a = a`` in ``__init__`` would set from literal defaults."""
+    init = kind.__dict__.get("__init__")
+    tree = source(init) if init is not None else None
+    if tree is None:
+        return {}
+    given = {
+        p.name: p.default
+        for p in inspect.signature(init).parameters.values()
+        if p.default is not p.empty and isinstance(p.default, (int, float, str, bool, type(None)))
+    }
+    found = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Attribute):
+            target, value = node.targets[0], node.value
+            if isinstance(target.value, ast.Name) and target.value.id == "self":
+                if isinstance(value, ast.Name) and value.id in given:
+                    found[target.attr] = given[value.id]
+                elif isinstance(value, ast.Constant) and value.value is not None:
+                    found[target.attr] = value.value
+    return found
+
+
+def absent(name: str, known: list[str], word: str) -> ReconError:
+    """The error for a name that is not in a file."""
+    known = sorted(key for key in known if not key.startswith("__"))
+    close = nearest(name, known)
+    shown = ", ".join(known[:12]) or "nothing"
+    return ReconError(f"There is no {name!r} in {word.rpartition(':')[0]}.", f"{f'Did you mean {close!r}? ' * bool(close)}It has {shown}.")
+
+
+def from_file(path: Path, name: str, bind: Mapping[str, Any], attributes: Mapping[str, Any]) -> Reached:
+    """Imported where the top level only defines things and its imports succeed, else extracted."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        tree = ast.parse(cells(text) if path.suffix == ".ipynb" else text, str(path))
+    except FileNotFoundError:
+        raise ReconError(f"There is no file {str(path)!r}.", f"recon looked in {Path.cwd()}.") from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError) as error:
+        raise ReconError(f"{path} cannot be read: {error}.", "Give a Python file or a notebook.") from error
+    except SyntaxError as error:
+        raise ReconError(f"{path} does not parse: {error.msg}, line {error.lineno}.", "Mend that line first.") from error
+    word = f"{path}:{name}"
+    head = name.split(".")[0]
+    if not any(head in bound_by(node) for node in tree.body):
+        nested = [node for node in ast.walk(tree) if isinstance(node, Definition) and node.name == head]
+        raise nested_error(word, nested[0], tree) if nested else absent(head, top_names(tree), word)
+    parts = name.split(".")
+    top = next(node for node in tree.body if head in bound_by(node))
+    if len(parts) > 1 and isinstance(top, Definition):
+        inner = [node for node in ast.walk(top) if isinstance(node, Definition) and node.name == parts[1]]
+        raise nested_error(word, inner[0], tree) if inner else absent(parts[1], [], word)
+    if isinstance(top, ast.ClassDef) and len(parts) > 1:
+        methods = [node.name for node in top.body if isinstance(node, Definition)]
+        if parts[1] not in methods and not top.bases:
+            raise absent(parts[1], methods, word)
+    why = "its notebook" if path.suffix == ".ipynb" else untidy(tree)
+    if not why:
+        try:
+            names = imported(path)
+        except ReconError:
+            raise
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt) or type(error).__name__ == "OutOfTime":
+                raise
+            why = f"importing {path.name} raised {type(error).__name__}: {error}"
+        else:
+            return from_names(names, name, word, bind, attributes, (f"imported from {path.name}",))
+    names, missing = extracted(tree, path, {head}, bind)
+    note = f"taken out of {path.name} without running it ({why})"
+    if missing:
+        note += f"; not there: {', '.join(sorted(missing))}"
+    return from_names(names, name, word, bind, attributes, (note,))
+
+
+def cells(text: str) -> str:
+    """The code of a notebook, its magics left out, line by line."""
+    lines = []
+    for cell in json.loads(text)["cells"]:
+        if cell["cell_type"] == "code":
+            body = cell["source"] if isinstance(cell["source"], str) else "".join(cell["source"])
+            lines += ["" if line.lstrip().startswith(("%", "!", "?")) else line for line in body.splitlines()]
+    return "\n".join(lines)
+
+
+def bound_by(node: ast.AST) -> set[str]:
+    """The names that a top-level statement binds."""
+    if isinstance(node, (*Definition, ast.ClassDef)):
+        return {node.name}
+    if isinstance(node, (ast.Import, ast.ImportFrom)):
+        return {alias.asname or alias.name.split(".")[0] for alias in node.names}
+    if isinstance(node, (ast.Assign, ast.AnnAssign, ast.AugAssign, ast.For, ast.With, ast.Try, ast.If, ast.While)):
+        return {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)} | {
+            name for inner in ast.iter_child_nodes(node) for name in (bound_by(inner) if isinstance(inner, ast.stmt) else ())
+        }
+    return set()
+
+
+def top_names(tree: ast.Module) -> list[str]:
+    """Functions and classes, with their methods, at the top level."""
+    found = []
+    for node in tree.body:
+        if isinstance(node, Definition):
+            found.append(node.name)
+        elif isinstance(node, ast.ClassDef):
+            found += [f"{node.name}.{inner.name}" for inner in node.body if isinstance(inner, Definition) and inner.name[0] != "_"]
+    return found
+
+
+CALM = {"torch", "nn", "math", "np", "numpy", "namedtuple", "TypeVar", "dataclass", "partial", "Path", "getLogger", "logging"}
+
+
+def untidy(tree: ast.Module) -> str:
+    """Why importing a file would do more than define things; empty where it would not."""
+    for node in tree.body:
+        fine = isinstance(node, (*Definition, ast.ClassDef, ast.Import, ast.ImportFrom, ast.Pass))
+        fine |= isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        fine |= isinstance(node, ast.If) and ("__name__" in ast.unparse(node.test) or "TYPE_CHECKING" in ast.unparse(node.test))
+        fine |= isinstance(node, ast.Try) and all(isinstance(inner, (ast.Import, ast.ImportFrom)) for inner in node.body)
+        if isinstance(node, (ast.Assign, ast.AnnAssign)):
+            fine = node.value is None or calm(node.value)
+        if not fine:
+            return f"line {node.lineno} does more than define"
+    return ""
+
+
+def calm(value: ast.AST) -> bool:
+    """Whether an expression only makes a value: constants, and calls of a few libraries that do."""
+    calls = [node.func for node in ast.walk(value) if isinstance(node, ast.Call)]
+    roots = {ast.unparse(call).split(".")[0] for call in calls}
+    return roots <= CALM and not any("load" in ast.unparse(call) for call in calls)
+
+
+def imported(path: Path) -> dict[str, Any]:
+    """The names of a file that was imported under a name of its own, its folder on the path meanwhile."""
+    name = f"_audited_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
+    folder = str(path.resolve().parent)
+    sys.path.insert(0, folder)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)  # type: ignore[union-attr]
+    finally:
+        sys.path.remove(folder)
+    return vars(module)
+
+
+def extracted(tree: ast.Module, path: Path, wanted: set[str], bind: Mapping[str, Any]) -> tuple[dict[str, Any], set[str]]:
+    """A namespace with ``wanted`` and all it names: definitions, imports that succeed, assignments of plain values."""
+    import torch
+
+    names: dict[str, Any] = {"__name__": "_audited", "__builtins__": builtins, "torch": torch, "nn": torch.nn}
+    names |= {"F": torch.nn.functional, "math": importlib.import_module("math"), "np": importlib.import_module("numpy")}
+    names |= {key: value for key, value in bind.items() if "." not in key}
+    binders: dict[str, list[ast.stmt]] = {}
+    for node in tree.body:
+        for key in bound_by(node):
+            binders.setdefault(key, []).append(node)
+    keep: set[int] = set()
+    todo, seen = list(wanted), set(bind)
+    while todo:
+        key = todo.pop()
+        if key in seen:
+            continue
+        seen.add(key)
+        for node in binders.get(key, []):
+            keep.add(id(node))
+            todo += [n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)]
+    missing: set[str] = set()
+    for node in tree.body:
+        if id(node) not in keep:
+            continue
+        plain = isinstance(node, (*Definition, ast.ClassDef, ast.Import, ast.ImportFrom, ast.Try))
+        if not plain and not (isinstance(node, (ast.Assign, ast.AnnAssign)) and node.value is not None and calm(node.value)):
+            missing |= bound_by(node) - set(names)
+            continue
+        try:
+            run(node, path, names)
+        except Exception:
+            missing |= bound_by(node) - set(names)
+            if isinstance(node, ast.ClassDef) and node.name in wanted:  # a base that is not there: its methods will do
+                bare = ast.ClassDef(node.name, [], [], [n for n in node.body if isinstance(n, Definition)], [], **TYPED)
+                run(ast.copy_location(bare, node), path, names)
+                missing -= {node.name}
+    return names, missing - set(bind)
+
+
+TYPED: dict[str, Any] = {"type_params": []} if sys.version_info >= (3, 12) else {}
+
+
+def run(node: ast.stmt, path: Path, names: dict[str, Any]) -> None:
+    """Execute one top-level statement; its source stays readable by line."""
+    import linecache
+
+    bare = copy.deepcopy(node)
+    for inner in ast.walk(bare):
+        if isinstance(inner, Definition):
+            inner.decorator_list = [d for d in inner.decorator_list if ast.unparse(d) in ("staticmethod", "classmethod", "property")]
+    module = ast.fix_missing_locations(ast.Module([bare], []))
+    label = f"<recon {path.name}:{node.lineno}>"
+    text = ast.unparse(module)
+    linecache.cache[label] = (len(text), None, text.splitlines(keepends=True), label)
+    exec(compile(ast.parse(text), label, "exec"), names)
+
+
+def nested_error(word: str, node: Any, tree: ast.Module) -> ReconError:
+    """The error for a closure, with the wrapper to write filled in as far as can be."""
+    given = [a.arg for a in (*node.args.posonlyargs, *node.args.args)]
+    inside = {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)} | set(given)
+    top = {name for statement in tree.body for name in bound_by(statement)} | set(dir(builtins))
+    free = sorted({n.id for n in ast.walk(node) if isinstance(n, ast.Name)} - inside - top)
+    body = ast.unparse(ast.Module(node.body, [])).splitlines()
+    lines = [f"def {node.name}({', '.join(given)}):", *(f"    {name} = ...  # from around it" for name in free)]
+    lines += [f"    {line}" for line in body[: max(1, 5 - len(lines))]]
+    if len(body) + len(free) + 1 > len(lines):
+        lines.append(f"    ...  # the rest of lines {node.lineno} to {node.end_lineno}")
+    return ReconError(
+        f"{node.name} in {word.rpartition(':')[0]} is inside another function (line {node.lineno}), where no import reaches.",
+        "Write a wrapper at the top level of a file and audit that:\n\n" + "\n".join(lines) + "\n",
+    )

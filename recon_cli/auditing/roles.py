@@ -1,0 +1,392 @@
+"""Roles: which argument is the reconstruction, the target, the mean and the scale of the latents; by name, and said."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import inspect
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from recon_cli.auditing.reaching import Reached, Stand
+from recon_cli.errors import ReconError
+
+DATA, LATENT = ("recon", "target", "spread"), ("mu", "scale", "probs")
+ROLES = (*DATA, *LATENT, "posterior", "decoder", "kl", "z", "mask", "length", "skip")
+SCALE_WORDS = {
+    "log_variance": r"(log_?var(iance)?|logv|lv|ln_?var|log_?sigma_?x?2|log_?sigma_?sq(uared)?|log_?std2|log_cov)",
+    "log_std": r"(log_?sigmas?|log_?std|log_?scale|logs|ln_?sigma|log_?sd|ln_?std)",
+    "std": r"(sigmas?|stds?|stddev|std_?dev|scale|sd)",
+    "variance": r"(vars?|variances?|sigma2|sigma_sq)",
+}
+LATENT_SIDE = r"(_?(z|q|enc|latent|post|posterior|latents|hat|x|t))?"
+SCALES = {
+    meaning: re.compile(rf"((z|q|enc|latent|post|mu|en|ls)_?)?{words}{LATENT_SIDE}s?$", re.I)
+    for meaning, words in SCALE_WORDS.items()
+}
+SPREAD = re.compile(rf"(x|rec|recon|dec|decoder|out|output|pred|y|recon_x|x_?hat|x_?dec|x_?rec)_?({'|'.join(SCALE_WORDS.values())})$", re.I)
+NAMED = (
+    ("recon", r"(recon\w*|rec|recs|recon_?x|x_?rec\w*|x_?re|\w+_recon\w*|reconstruct\w*|\w*x_?hat|xhat|hat_x|\w+_hat|\w*_out|x_?out|outs?|outputs?"
+              r"|x_?partial|preds?|predictions?|\w*_pred|pred_\w+|y_?pred\w*|y_?hat|logp|logits?|decoded|decodings?|decoder_out\w*|generated|gen|fake|x_?tilde|x_?prime|mu_?x|x_?mu|x_?mean"
+              r"|x_?dec\w*|dec\w*_mean|dec_x|x_?logits|probs?_x|x_?decoded\w*|estimates?|synth\w*|x_?bar|xr|rx|re_x|model_output)"),
+    ("mu", r"(mus?|mu_?[zq]|[zq]_?mus?|means?|mean_?[zq]|[zq]_?means?|z_?m|zm|latent_?(mean|mu)|(mean|mu)_?latent|enc_?(mean|mu)|(mean|mu)_?enc|q_?mean|[zq]_?loc|mu_?hat|mu_?posterior|post_?mean|en_?mu)"),
+    ("probs", r"(q_?y|qy_?logits?|logits_?[yz]|probs_?[yz]|prob_?[yz]|q_?c|alpha_?z|cat_?probs)"),
+    ("posterior", r"(posteriors?|latent_dist\w*|q_?dist|[qz]_?dist|dist_?[qz]|q|qz|q_?z|qz_?x|q_?z_?x|q_?z_?given_?x|latent_sample_dist)"),
+    ("decoder", r"(decoder|p_?x|px_?z|p_?x_?z|x_?dist|dec_?dist|likelihood|output_?dist|recon_?dist|px)"),
+    ("kl", r"(kl|kld|kl_?loss|kl_?divs?|kl_?all|kls|kl_?diag|kl_?terms?|kl_?divergence|kld_loss|latent_?loss)"),
+    ("z", r"(z|zs|z_?samples?|sample_?z|latents?|samples?|encoded|codes?)"),
+    ("mask", r"(masks?|\w+_mask|is_?pad\w*|pads?|padding\w*|weights?|sample_weights?|w|valid)"),
+    ("length", r"(lengths?|seq_?len\w*|lens)"),
+    ("target", r"(x|xs|x_?true|true_?x|x_?orig\w*|x_?in|\w+_in|inputs?|in_|input_\w+|x_?input|img|imgs|images?|\w+_images?|data|datas|data_\w+|labels?|targets?|x_?targ\w*|y_?true|y|t|ys|originals?|orig\w*"
+               r"|gt|ground_?truth|truth|real|reals|reality|actions?|tokens?|obs|observations?|batch|signal|true_?\w+|x_?0|pixels|frames?|expected|ref|reference)"),
+)  # fmt: skip
+PATTERNS = [(role, re.compile(f"(?:{words})$", re.I)) for role, words in NAMED]
+TENSOR_WORDS = {"kl", "mean", "logvar", "std", "var", "sample", "mode", "rsample", "log_prob", "loc", "scale", "entropy", "stddev", "variance"}
+FLAGS = {"is_train": True, "training": True, "train": True, "is_training": True, "optimizer_idx": 0, "batch_idx": 0, "global_step": 0}
+RECORDS = re.compile(r"(storer|logs?|log_dict|metrics|history)$")
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One place that a tensor goes: its key in the call, its role, what its name says of a scale, and how that was found."""
+
+    key: str
+    role: str
+    found: str
+    meaning: str | None = None
+    group: str = ""
+
+
+@dataclass
+class Plan:
+    """How to call: a structure for every argument, whose leaves are slots; what goes into the function's globals."""
+
+    arguments: list[Any] = field(default_factory=list)
+    keywords: dict[str, Any] = field(default_factory=dict)
+    free: dict[str, Any] = field(default_factory=dict)
+    inner: dict[str, Any] = field(default_factory=dict)
+    unknown: list[str] = field(default_factory=list)
+    taken: list[str] = field(default_factory=list)
+
+    def slots(self) -> list[Slot]:
+        """Every slot in the order of the call."""
+        found: list[Slot] = []
+
+        def visit(part: Any) -> None:
+            if isinstance(part, Slot):
+                found.append(part)
+            elif isinstance(part, Mapping):
+                [visit(value) for value in part.values()]
+            elif isinstance(part, (list, tuple)):
+                [visit(value) for value in part]
+            elif isinstance(part, Stand):
+                visit({key: value for key, value in vars(part).items() if key != "_about"})
+
+        for part in (self.arguments, self.keywords, self.free, self.inner):
+            visit(part)
+        return found
+
+    def role(self, role: str) -> list[Slot]:
+        """The slots of one role."""
+        return [slot for slot in self.slots() if slot.role == role]
+
+
+def meaning_of(name: str) -> str | None:
+    """What a name says of the latents' scale."""
+    return next((meaning for meaning, pattern in SCALES.items() if pattern.match(name)), None)
+
+
+def role_of(name: str) -> str | None:
+    """The role that a name has in the literature, or None."""
+    bare = name.strip("_")
+    if SPREAD.match(bare) and not re.match(r"(log_?sigma_?x_?2)$", bare, re.I):
+        return "spread"
+    if meaning_of(bare):
+        return "scale"
+    return next((role for role, pattern in PATTERNS if pattern.match(bare)), None)
+
+
+def plan(reached: Reached, bind: Mapping[str, Any], order: str | None) -> Plan:
+    """Match every argument to a role: as told by ``order``, else by name, the unknown ones left for a numerical test."""
+    made = Plan()
+    tree = reached.tree
+    try:
+        parameters = [*inspect.signature(reached.code).parameters.values()]
+    except (TypeError, ValueError) as error:
+        raise ReconError(f"The arguments of {reached.spelled} cannot be read: {error}.", "Wrap it in a function with named ones.") from error
+    parameters = parameters[1:] if reached.bound else parameters
+    told = [word.strip() for word in order.split(",")] if order else []
+    if told:
+        bad = [word for word in told if word not in ROLES and not meaning_of(word) and word not in ("", "-", "_")]
+        if bad:
+            raise ReconError(f"{bad[0]!r} is no role.", f"Roles: {', '.join(ROLES)}; in the order of the arguments.")
+    index = 0
+    for parameter in parameters:
+        name = parameter.name
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            names = unpacked(tree, name) if tree is not None else []
+            if told[index:]:
+                names = [names[i] if i < len(names) else f"{name}[{i}]" for i in range(len(told) - index)]
+            for i, inner in enumerate(names):
+                made.arguments.append(leaf(inner, made, told[index + i] if told[index + i :] else None, f"{name}[{i}]"))
+            index += len(names)
+            continue
+        if parameter.kind is parameter.VAR_KEYWORD:
+            for key, optional in keys_of(tree, name).items():
+                if key in bind:
+                    made.keywords[key] = bind[key]
+                elif role_of(key) in (*DATA, *LATENT):
+                    made.keywords[key] = leaf(key, made, None, f"{name}[{key!r}]")
+                elif not optional:
+                    made.keywords[key] = number(key, reached)
+            made.keywords |= {key: value for key, value in bind.items() if key in called_for(tree, name)}
+            continue
+        word = told[index] if told[index:] else None
+        index += 1
+        if name in bind:
+            value: Any = bind[name]
+        elif word in ("-", "_", "", "skip"):
+            if parameter.default is not parameter.empty:
+                break
+            value = None
+        elif word is None and parameter.default is not parameter.empty and not wanted(parameter):
+            continue
+        elif word is None and (inside := structure(tree, name)) is not None:
+            value = filled(inside, name, made)
+        elif word is None and name in FLAGS:
+            value = FLAGS[name]
+            made.taken.append(f"{name} = {value!r} was assumed")
+        elif word is None and RECORDS.match(name):
+            from collections import defaultdict
+
+            value = defaultdict(list)
+        elif word is None and (set(name) <= {"_"} or (tree is not None and not mentioned(tree, name) and role_of(name) is None)):
+            value = None
+        else:
+            value = leaf(name, made, word, name, annotation=parameter.annotation)
+        if parameter.kind is parameter.KEYWORD_ONLY:
+            made.keywords[name] = value
+        elif len(made.arguments) < index - 1 and not any(p.kind is p.VAR_POSITIONAL for p in parameters):
+            made.keywords[name] = value
+        else:
+            made.arguments.append(value)
+    if told[index:]:
+        raise ReconError(f"--args names {len(told)} roles, and {reached.spelled} takes {index} arguments.", "Name one for each.")
+    if tree is not None:
+        around(made, reached, bind)
+    settle(made)
+    return made
+
+
+def wanted(parameter: inspect.Parameter) -> bool:
+    """Whether an argument with a default is one that the audit fills: a tensor that may be left out."""
+    return parameter.default is None and role_of(parameter.name) in ("recon", "target", "mu", "scale", "posterior", "kl")
+
+
+def leaf(name: str, made: Plan, told: str | None, key: str, annotation: Any = None) -> Any:
+    """A slot by what was told, or by its name; an unknown one is noted."""
+    if told in ("-", "_", ""):
+        return None
+    if told:
+        role = "scale" if meaning_of(told) else told
+        return Slot(key, role, "told by --args", meaning_of(name) or (meaning_of(told) if told != "scale" else None))
+    role = role_of(name)
+    if role is None:
+        made.unknown.append(key)
+        return Slot(key, "unknown", "not matched")
+    return Slot(key, role, f"by its name, {name}", meaning_of(name), stem(name, role))
+
+
+def number(name: str, reached: Reached) -> Any:
+    """The error for a number that only the user knows."""
+    raise ReconError(f"{reached.spelled} needs {name}, which has no default.", f"Pass it: --bind {name}=1, say.")
+
+
+def stem(name: str, role: str) -> str:
+    """What pairs ``tnf_in`` with ``tnf_out``."""
+    match = re.match(r"(\w+?)_(in|out)$", name)
+    return match[1] if match and role in DATA else ""
+
+
+def settle(made: Plan) -> None:
+    """Names that mean one thing beside another: ``y`` is the data beside ``y_pred``, the reconstruction beside ``t``."""
+    groups = {slot.group for slot in made.slots() if slot.role in DATA}
+    for group in groups:
+        recon = [s for s in made.slots() if s.role == "recon" and s.group == group]
+        target = [s for s in made.slots() if s.role == "target" and s.group == group]
+        if not recon and len(target) == 2:
+            first, second = (slot.key.rpartition(".")[2].lower() for slot in target)
+            as_recon = {"input": 0, "inputs": 0, "y": 0, "output": 0, "x": 1, "t": 1}
+            if {first, second} in ({"input", "target"}, {"y", "t"}, {"y", "target"}, {"input", "y"}, {"x", "y"}, {"input", "label"}):
+                chosen = target[min((0, 1), key=lambda i: (as_recon.get((first, second)[i], 1), i))]
+                if {first, second} == {"x", "y"}:
+                    chosen = target[(first, second).index("y")]
+                change(made, chosen, "recon", f"by its name, {chosen.key} beside {(target[1] if chosen is target[0] else target[0]).key}")
+        if len(recon) > 1 and not target and not group:
+            for slot in recon:
+                if re.match(r"(out|outputs?|generated)$", slot.key):
+                    change(made, slot, "target", f"by its name, {slot.key}")
+                    break
+
+
+def change(made: Plan, slot: Slot, role: str, found: str) -> None:
+    """Give a slot another role, wherever it is."""
+    new = Slot(slot.key, role, found, slot.meaning if role == "scale" else None, slot.group)
+    substitute(made, slot.key, new)
+
+
+def substitute(made: Plan, key: str, new: Slot) -> None:
+    """Put ``new`` in the place of the slot called ``key``."""
+
+    def visit(part: Any) -> Any:
+        if isinstance(part, Slot):
+            return new if part.key == key else part
+        if isinstance(part, dict):
+            return {name: visit(value) for name, value in part.items()}
+        if isinstance(part, (list, tuple)):
+            return type(part)(visit(value) for value in part)
+        if isinstance(part, Stand):
+            return Stand(**{name: visit(value) for name, value in vars(part).items() if name != "_about"})
+        return part
+
+    made.arguments, made.keywords, made.free, made.inner = map(visit, (made.arguments, made.keywords, made.free, made.inner))
+
+
+# What the source says of an argument.
+
+
+def assignments(tree: ast.AST) -> list[tuple[ast.AST, ast.AST]]:
+    """Every ``target = value`` in a definition."""
+    return [(node.targets[0], node.value) for node in ast.walk(tree) if isinstance(node, ast.Assign)]
+
+
+def unpacked(tree: ast.AST, name: str) -> list[str]:
+    """The names that ``a, b = args`` or ``a = args[0]`` give to the elements of ``name``."""
+    found: dict[int, str] = {}
+    for target, value in assignments(tree):
+        whole = value.value if isinstance(value, ast.Subscript) and isinstance(value.slice, ast.Slice) else value
+        if isinstance(whole, ast.Name) and whole.id == name and isinstance(target, (ast.Tuple, ast.List)):
+            found |= {i: spelled(part) for i, part in enumerate(target.elts)}
+        if is_item(value, name) and isinstance(target, ast.Name):
+            found[value.slice.value] = target.id  # type: ignore[attr-defined]
+    for node in ast.walk(tree):
+        if is_item(node, name):
+            found.setdefault(node.slice.value, f"{name}[{node.slice.value}]")  # type: ignore[attr-defined]
+    return [found.get(i, "_") for i in range(max(found) + 1)] if found else []
+
+
+def spelled(part: ast.AST) -> str:
+    """A name in an unpacking; of a nested one, its text."""
+    return part.id if isinstance(part, ast.Name) else ast.unparse(part)
+
+
+def is_item(node: ast.AST, name: str) -> bool:
+    """Whether a node is ``name[0]``, with a whole number."""
+    return (
+        isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id == name
+        and isinstance(node.slice, ast.Constant) and type(node.slice.value) is int
+    )  # fmt: skip
+
+
+def keys_of(tree: ast.AST | None, name: str) -> dict[str, bool]:
+    """The keys that ``name['key']`` reads, and whether they may be left out (``name.get``)."""
+    found: dict[str, bool] = {}
+    for node in ast.walk(tree) if tree is not None else ():
+        if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id == name:
+            if isinstance(node.slice, ast.Constant) and isinstance(node.slice.value, str) and isinstance(node.ctx, ast.Load):
+                found[node.slice.value] = False
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Name):
+            if node.func.value.id == name and node.func.attr in ("get", "pop") and node.args and isinstance(node.args[0], ast.Constant):
+                found.setdefault(node.args[0].value, len(node.args) > 1 or node.func.attr == "get")
+    return found
+
+
+def called_for(tree: ast.AST | None, name: str) -> set[str]:
+    """The keys of a ``**kwargs`` that the source reads at all."""
+    return {*keys_of(tree, name)}
+
+
+def structure(tree: ast.AST | None, name: str) -> Any:
+    """What the source takes an argument apart into: a list of names, a dict of keys, an object's attributes; or None."""
+    if tree is None:
+        return None
+    if keys := keys_of(tree, name):
+        return {key: key for key in keys}
+    unpack = [
+        target for target, value in assignments(tree)
+        if isinstance(target, (ast.Tuple, ast.List)) and any(isinstance(n, ast.Name) and n.id == name for n in [value, getattr(value, "value", None)])
+    ]  # fmt: skip
+    names = unpacked(tree, name)
+    roles = [role_of(inner) for inner in names if "[" not in inner]
+    if unpack and names and not any(isinstance(v, ast.Attribute) and t in unpack for t, v in assignments(tree)):
+        return names
+    if names and any(role in (*DATA, *LATENT, "kl", "posterior") for role in roles) and len(names) > 1:
+        return names
+    import torch
+
+    attributes = {
+        node.attr for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == name
+    }  # fmt: skip
+    foreign = {attr for attr in attributes if not hasattr(torch.Tensor, attr) and attr not in TENSOR_WORDS}
+    roles_there = {attr for attr in attributes if role_of(attr) in ("recon", "target", "mu", "scale", "kl", "posterior")}
+    if foreign & roles_there and role_of(name) != "decoder":
+        return Stand(**{attr: attr for attr in foreign | roles_there - {"mean", "var", "std"} | (roles_there if "logvar" in attributes else set())})
+    return None
+
+
+def filled(inside: Any, name: str, made: Plan) -> Any:
+    """The structure with slots for its names."""
+    if isinstance(inside, list):
+        one = len(inside) == 1
+        return tuple(
+            leaf(role_name(name, inner, one), made, None, f"{name}[{i}]") if "," not in inner else
+            tuple(leaf(deep.strip(), made, None, f"{name}[{i}][{j}]") for j, deep in enumerate(inner.strip("()").split(",")))
+            for i, inner in enumerate(inside)
+        )  # fmt: skip
+    if isinstance(inside, dict):
+        return {key: leaf(inner, made, None, f"{name}[{key!r}]") for key, inner in inside.items()}
+    parts = {key: leaf(key, made, None, f"{name}.{key}") for key in vars(inside) if key != "_about"}
+    return Stand(name, **parts)
+
+
+def role_name(name: str, inner: str, one: bool) -> str:
+    """An element by the name it is given; by its tuple's, where it is alone in it and its own says nothing."""
+    return name if (one and role_of(inner) is None) or "[" in inner else inner
+
+
+def mentioned(tree: ast.AST, name: str) -> bool:
+    """Whether the body reads a name."""
+    return any(isinstance(n, ast.Name) and n.id == name and isinstance(n.ctx, ast.Load) for n in ast.walk(tree))
+
+
+def around(made: Plan, reached: Reached, bind: Mapping[str, Any]) -> None:
+    """Roles that are no arguments: outputs of a model that runs inside, and names read from around the function."""
+    tree, code = reached.tree, inspect.unwrap(reached.code)
+    for target, value in assignments(tree):  # type: ignore[arg-type]
+        if not isinstance(value, ast.Call) or not isinstance(value.func, (ast.Attribute, ast.Name)):
+            continue
+        called = ast.unparse(value.func)
+        owner, _, attribute = called.partition(".")
+        inside = owner == "self" and "." not in attribute and isinstance(target, (ast.Tuple, ast.List))
+        names = [spelled(part) for part in target.elts] if isinstance(target, (ast.Tuple, ast.List)) else []
+        flat = [deep.strip("() []") for inner in names for deep in inner.split(",")]
+        model = inside and "recon" in map(role_of, flat) and {"mu", "scale", "posterior"} & {*map(role_of, flat)}
+        if model and not callable(vars(reached.owner).get(attribute)) and not method_of(reached.owner, attribute):
+            made.inner[attribute] = filled(names, f"self.{attribute}(...)", made)
+    have = {slot.role for slot in made.slots()}
+    free = set(getattr(code, "__code__", None).co_freevars) if hasattr(code, "__code__") else set()
+    scope = getattr(reached.code, "__globals__", {})
+    assigned = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    arguments = {a.arg for a in ast.walk(tree) if isinstance(a, ast.arg)}
+    for name in sorted({n.id for n in ast.walk(tree) if isinstance(n, ast.Name)} - assigned - arguments - {*dir(builtins)}):
+        around_it = name in free or name not in scope
+        if around_it and name not in bind and role_of(name) in ("mu", "scale", "recon", "target", "kl") and role_of(name) not in have:
+            made.free[name] = Slot(name, role_of(name), f"by its name, {name}, read from around the function", meaning_of(name))
+
+
+def method_of(owner: Any, name: str) -> bool:
+    """Whether an object can do ``name`` already: a method of its own class, or a submodule."""
+    return hasattr(type(owner), name) or name in getattr(owner, "_modules", {})
