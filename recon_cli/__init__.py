@@ -2,8 +2,8 @@
 
     -log p(x | mu)  =  slope * loss(x, mu)  +  offset(x)  +  gap(mu)
 
-``derive`` proves that line, ``compare`` measures it on data, ``train`` shows what it changes. Each
-returns a typed result with ``.report()``. Importing this package imports neither torch nor sympy.
+``derive`` proves that line, ``compare`` measures it on data, ``train`` shows what it changes,
+``audit`` says whose a loss is. Each returns a typed result with ``.report()``. Importing this package imports neither torch nor sympy.
 """
 
 from __future__ import annotations
@@ -11,15 +11,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from recon_cli.auditing import audit
     from recon_cli.comparison import compare
     from recon_cli.derivation import derive
     from recon_cli.training import train
 
 __version__ = "0.1.0"
 
-ENGINES = {"derive": "derivation", "compare": "comparison", "train": "training"}
+ENGINES = {"derive": "derivation", "compare": "comparison", "train": "training", "audit": "auditing"}
 
-__all__ = ["__version__", "compare", "derive", "train"]
+__all__ = ["__version__", "audit", "compare", "derive", "train"]
 
 
 def __getattr__(name: str) -> Any:
