@@ -68,6 +68,7 @@ class Layout:
     latent: str = "flat"
     mask: str = "image"
     kl: str = "batch"
+    posterior: str = "pair"
     classes: str = ""
 
 
@@ -110,6 +111,8 @@ class Problem:
             shaped = value.reshape(B, *self.sizes.latent) if self.layout.latent != "joined" else value
             return shaped.unsqueeze(1) if self.layout.latent == "one" else shaped
         if slot.role == "kl":
+            if self.layout.kl == "list":
+                return [0.5 * value, 0.5 * value]
             return value.mean() if self.layout.kl == "scalar" else value
         return value
 
@@ -126,7 +129,8 @@ class Problem:
         """What is no leaf of the measurement: a mask of everything, full lengths, a posterior object."""
         B, shape = self.sizes.batch, self.sizes.shape
         if slot.role == "posterior":
-            return Posterior(*(values[f"{slot.key}.{part}"].reshape(B, *self.sizes.latent) for part in ("mean", "logvar")))
+            pair = tuple(values[f"{slot.key}.{part}"].reshape(B, *self.sizes.latent) for part in ("mean", "logvar"))
+            return pair if self.layout.posterior == "pair" else Posterior(*pair)
         if slot.role == "decoder":
             return Normal(values[slot.key].reshape(B, *shape), torch.ones(()), validate_args=False)
         if slot.role == "length":
@@ -138,7 +142,7 @@ class Problem:
             size = (B, *named) if named else size
             return torch.zeros(size, dtype=torch.bool) if pads else torch.ones(size)
         if slot.role == "skip":
-            return None
+            return torch.zeros(B, 1)
         raise ReconError(f"{slot.key} of {self.reached.spelled} could not be matched.", "Name the roles: --args recon,target,mu,logvar.")
 
     def fill(self, part: Any, values: Mapping[str, Tensor]) -> Any:

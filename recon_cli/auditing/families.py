@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from collections.abc import Callable
@@ -145,7 +146,7 @@ def single(candidate: Candidate, x: Tensor, raw: Tensor, measured: Tensor, link:
 
 def solved(candidate: Candidate, x: Tensor, raw: Tensor, measured: Tensor) -> Match:
     """One candidate with the number of its own that fits best: a grid, then golden sections."""
-    share = next(iter(candidate.loss.__dataclass_fields__.values())).metadata["domain"] == SHARE
+    share = dataclasses.fields(candidate.loss)[0].metadata["domain"] == SHARE
     to_number = (lambda t: 1 / (1 + math.exp(-t))) if share else math.exp
 
     def at(t: float) -> Match:

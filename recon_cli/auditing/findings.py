@@ -91,12 +91,12 @@ def of_the_weights(problem: Problem, rec: Reconstruction, latent: Latent | None,
         )
     if scale.literal is not None:
         found.append(Finding("hard-coded-shape", f"{spelled(scale.literal)} is written into a reshape", "Write x.flatten(1), or reshape by x.shape."))
-    if latent is None or not latent.weight:
+    if latent is None or not latent.weight or not rec.additive:
         return found
     b, w = latent.weight, rec.match.weight if rec.match else rec.curvature or 0.0
     (t_b, r_b, k_b), (t_d, r_d, k_d), (t_k, _, _) = scale.batch, scale.dim, scale.latent
     batch_literal = configured(problem, b)
-    if t_d is not None and t_d > ONE and r_d is not None and r_d < -ONE:
+    if t_d is not None and t_d > ONE and r_d is not None and r_d < -ONE and scale.literal is None:
         size = "the length of a sample" if scale.length else "the elements of a sample"
         n = scale.length or sizes.D
         found.append(

@@ -278,6 +278,8 @@ def knobs(problem: Problem) -> list[float]:
     found += [*vars(owner).values()] if owner is not None and hasattr(owner, "__dict__") else []
     found += [*owner.parameters()] if isinstance(owner, torch.nn.Module) else []
     found += [cell.cell_contents for cell in getattr(code, "__closure__", None) or () if filled(cell)]
+    for inner in [v for v in found if hasattr(v, "__closure__")]:
+        found += [cell.cell_contents for cell in inner.__closure__ or () if filled(cell)]
     plain = [v.item() if isinstance(v, torch.Tensor) and v.numel() == 1 else v for v in found]
     return [float(v) for v in plain if isinstance(v, (int, float)) and not isinstance(v, bool)]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -92,7 +92,7 @@ def measure(problem: Problem) -> Latent | None:
     (posterior,) = problem.plan.role("posterior")[:1] or (None,)
     if posterior is not None and mu is None:
         found = gaussian(problem, base, f"{posterior.key}.mean", f"{posterior.key}.logvar", None)
-        return found and Latent(found.weight, None, found.wrong, found.forms, None, found.prior, found.notes, found.dead)
+        return found if problem.layout.posterior == "pair" or found is None else replace(found, meaning=None)
     if mu is not None:
         found = gaussian(problem, base, mu.key, scale.key if scale else None, scale.meaning if scale else None)
         if found is not None or kl is None:
@@ -103,16 +103,11 @@ def measure(problem: Problem) -> Latent | None:
 
 
 def given(problem: Problem, base: dict[str, Tensor]) -> Latent | None:
-    """KL terms that are passed in: the derivative along all of them at once, by differences, which detached weights do not touch."""
-    slots = problem.plan.role("kl")
-    total = sum(base[slot.key].sum().item() for slot in slots)
-    step = 1e-4
-    up, down = ({**base, **{s.key: base[s.key] * (1 + by) for s in slots}} for by in (step, -step))
-    slope = (problem(up).item() - problem(down).item()) / (2 * step)
-    if problem.layout.kl == "scalar":
-        total /= problem.sizes.batch
-        return Latent(slope / total / problem.sizes.batch) if slope else None
-    return Latent(slope / total) if slope else None
+    """KL terms that are passed in: the mean of their gradients (balanced weights are detached, and one on average)."""
+    keys = [slot.key for slot in problem.plan.role("kl")]
+    _, grads = gradients(problem, base, keys)
+    slope = sum(grad.mean().item() for grad in grads.values()) / len(keys)  # of one number, the mean of the batch, a share each
+    return Latent(slope) if slope else None
 
 
 def gaussian(problem: Problem, base: dict[str, Tensor], mu: str, scale: str | None, named: str | None) -> Latent | None:

@@ -26,9 +26,11 @@ def layouts(problem: Problem) -> list[Layout]:
     if plan.role("target"):
         data += [("image", "image", how) for how in ("last", "first", "last-hot", "first-hot")]
     latent = ["flat", "one"] + (["joined"] if len(problem.sizes.latent) > 1 else [])
-    mask = ["image", "batch", "first", "flat"] if plan.role("mask") else ["image"]
-    kl = ["batch", "scalar"] if plan.role("kl") else ["batch"]
-    return [Layout(r, t, z, m, k, c) for (r, t, c), z, m, k in itertools.product(data, latent, mask, kl)]
+    pads = any("pad" in slot.key for slot in plan.role("mask"))
+    mask = (["first", "batch", "image"] if pads else ["image", "batch", "first", "flat"]) if plan.role("mask") else ["image"]
+    kl = ["batch", "scalar", "list"] if plan.role("kl") else ["batch"]
+    posterior = ["pair", "object"] if plan.role("posterior") else ["pair"]
+    return [Layout(r, t, z, m, k, p, c) for (r, t, c), z, m, k, p in itertools.product(data, latent, mask, kl, posterior)]
 
 
 def trial(problem: Problem) -> tuple[Problem, str]:
@@ -66,7 +68,15 @@ def matched(problem: Problem) -> tuple[Problem, str]:
     """The problem in the first layout that fits, its unknown arguments matched by trying; and what is odd about it."""
     if problem.plan.unknown:
         return by_trying(problem)
-    return laid_out(problem)
+    chosen, odd = laid_out(problem)
+    if problem.plan.role("probs") and len(problem.sizes.latent) > 1:  # all classes in one axis, or an axis of their own
+        for how in ("joined", "flat"):
+            other = chosen.at(layout=replace(chosen.layout, latent=how))
+            found = measure(other)
+            if found is not None and not found.wrong:
+                return other, odd
+        chosen = chosen.at(layout=replace(chosen.layout, latent="joined"))
+    return chosen, odd
 
 
 def laid_out(problem: Problem) -> tuple[Problem, str]:
@@ -109,13 +119,16 @@ def shown(problem: Problem) -> str:
 
 def fatal(error: BaseException) -> bool:
     """Whether no other shape would help."""
-    return isinstance(error, (NameError, KeyError, AttributeError, ImportError, TypeError)) and "unpack" not in str(error)
+    return isinstance(error, (NameError, KeyError, AttributeError, ImportError, TypeError)) and not re.search(r"unpack|tuple|subscript", str(error))
 
 
 def refusal(problem: Problem, refused: list[tuple[str, BaseException]]) -> ReconError:
     """The error for a function that takes none of the layouts: what it said, and what to pass."""
     spelled, (shapes, error) = problem.reached.spelled, refused[0]
     said = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else error!r}"
+    said_so = next((e for _, e in refused if isinstance(e, NameError)), None)
+    if said_so is not None:
+        error = said_so
     if isinstance(error, NameError):
         name = getattr(error, "name", None) or (re.findall(r"'(\w+)'", str(error)) or ["name"])[0]
         return ReconError(f"{spelled} reads {name}, which is not there.", f"Give it: --bind {name}=VALUE (dots are fine: --bind {name}.batch_size=128).")

@@ -131,10 +131,10 @@ def field(problem: Problem, base: Mapping[str, Tensor], pair: tuple[Slot, Slot |
     return torch.cat(found)
 
 
-def domains(problem: Problem, target_free: bool) -> dict[str, tuple[Tensor, Tensor]]:
+def domains() -> dict[str, tuple[Tensor, Tensor]]:
     """Points (x, prediction) to try, the widest first: reals, then (0, 1), then what is positive."""
     residual = torch.cat([uniform(POINTS // 2, -3, 3, 5), uniform(POINTS // 4, -0.3, 0.3, 6), uniform(POINTS // 4, -0.02, 0.02, 7)])
-    x = uniform(POINTS, -1.5, 1.5, 4)
+    x = uniform(POINTS, 0.02, 0.98, 4)
     return {
         "real": (x, x + residual),
         "unit": (uniform(POINTS, 0.03, 0.97, 8), uniform(POINTS, 0.03, 0.97, 9)),
@@ -192,7 +192,7 @@ def reconstruction(problem: Problem, pair: tuple[Slot, Slot | None], latents: li
         return Reconstruction(recon, None, None, False, worst, spread, counted, "unit", sign_of(problem, base, pair), False)
     even = max(abs(spread[0] - 1), abs(spread[1] - 1)) < 1e-6 and counted == 1
     match, domain, used = None, "unit", None
-    for name, (x, raw) in domains(problem, target is None).items():
+    for name, (x, raw) in domains().items():
         measured = spaced(problem, base, pair, x, raw, weights if not even else None)
         if measured is None or not bool(measured.abs().max() > 0):
             continue
@@ -200,11 +200,12 @@ def reconstruction(problem: Problem, pair: tuple[Slot, Slot | None], latents: li
         if match is None or match.off > MATCH:
             match = recognise_events(x[None], raw[None], measured[None]) or match
         break
-    slope = curvature_at(problem, base, pair, weights)
+    slope = curvature_at(problem, base, pair, weights) if match is None or match.parts else bend(match)
     if used is not None and (match is None or match.off > MATCH) and target is not None:
         match = shifted(problem, base, pair, used, weights if not even else None) or match
     location = used is not None and is_location(problem, base, pair, weights if not even else None)
-    return Reconstruction(recon, match, slope, True, worst, spread, counted, domain, sign_of(problem, base, pair), location)
+    sign = sign_of(problem, base, pair) if match is None else int(math.copysign(1, match.weight))
+    return Reconstruction(recon, match, slope, True, worst, spread, counted, domain, sign, location)
 
 
 def spaced(problem: Problem, base: Any, pair: Any, x: Tensor, raw: Tensor, weights: Tensor | None) -> Tensor | None:
@@ -266,11 +267,26 @@ def curvature_at(problem: Problem, base: Any, pair: Any, weights: Tensor) -> flo
         if any(side is None for side in sides):
             return None
         found.append(((sides[0] - sides[1]) / (2 * h)).median().item())  # type: ignore[operator]
-    return found[1] if abs(found[1] - found[0]) < 1e-3 * max(map(abs, found)) and found[1] else None
+    return (100 * found[1] - found[0]) / 99 if found[1] and abs(found[1] - found[0]) < 1e-3 * max(map(abs, found)) else None
+
+
+def bend(match: Match) -> float | None:
+    """d2L/dx2 of a recognised loss where the residual vanishes: its own, by autograd, times its weight; None where it has none."""
+    from recon_cli.auditing.families import field_of
+
+    x = torch.full((2,), 0.5, dtype=torch.float64)
+    if match.candidate is None or match.candidate.kind.support.low != -math.inf:
+        return None
+    h = torch.tensor([1e-4, 1e-5], dtype=torch.float64)
+    up, down = (field_of(match.candidate, match.numbers, x, x + by) for by in (h, -h))
+    if up is None or down is None:
+        return None
+    slopes = ((up - down) / (2 * h)).tolist()
+    return match.weight * (100 * slopes[1] - slopes[0]) / 99 if abs(slopes[0] - slopes[1]) < 1e-3 * abs(slopes[1]) else None
 
 
 def sign_of(problem: Problem, base: Mapping[str, Tensor], pair: tuple[Slot, Slot | None]) -> int:
-    """+1 where the loss grows as a reconstruction leaves its target, -1 where it falls, 0 where neither."""
+    """+1 where the loss grows as a reconstruction leaves its target, -1 where it falls, 0 where neither or not known."""
     recon, target = pair
     near, far = dict(base), dict(base)
     x = base[target.key] if target is not None else torch.full_like(base[recon.key], 0.5)

@@ -195,13 +195,13 @@ def of_class(
     if isinstance(raw, staticmethod):
         reached = live(code, bind, {})
         return replace(reached, notes=(*notes, "a static method"), spelled=f"{kind.__name__}.{method}")
-    if not attributes and not method.startswith("_") and not own_arguments(kind):
+    if not own_arguments(kind):
         try:
             owner = kind()
         except Exception:
             owner = None
         if owner is not None:
-            reached = live(getattr(owner, method), bind, {})
+            reached = live(getattr(owner, method), bind, attributes)
             made = f"an object of {kind.__name__} was made without arguments"
             return replace(reached, notes=(*notes, made), spelled=f"{kind.__name__}.{method}")
     owner = stand_in(kind)
@@ -242,10 +242,16 @@ def stand_in(kind: type) -> Any:
 
 def defaults_of(kind: type) -> dict[str, Any]:
     """What ``self.a = a`` in ``__init__`` would set from literal defaults."""
-    init = kind.__dict__.get("__init__")
-    tree = source(init) if init is not None else None
-    if tree is None:
-        return {}
+    found: dict[str, Any] = {}
+    for base in reversed(kind.__mro__):
+        init = base.__dict__.get("__init__")
+        if inspect.isfunction(init) and not base.__module__.startswith("torch") and (tree := source(init)) is not None:
+            found |= set_by(init, tree)
+    return found
+
+
+def set_by(init: Any, tree: ast.AST) -> dict[str, Any]:
+    """What one ``__init__`` sets from literals."""
     given = {
         p.name: p.default
         for p in inspect.signature(init).parameters.values()

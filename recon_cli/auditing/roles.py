@@ -35,7 +35,7 @@ NAMED = (
     ("probs", r"(q_?y|qy_?logits?|logits_?[yz]|probs_?[yz]|prob_?[yz]|q_?c|alpha_?z|cat_?probs)"),
     ("posterior", r"(posteriors?|latent_dist\w*|q_?dist|[qz]_?dist|dist_?[qz]|q|qz|q_?z|qz_?x|q_?z_?x|q_?z_?given_?x|latent_sample_dist)"),
     ("decoder", r"(decoder|p_?x|px_?z|p_?x_?z|x_?dist|dec_?dist|likelihood|output_?dist|recon_?dist|px)"),
-    ("kl", r"(kl|kld|kl_?loss|kl_?divs?|kl_?all|kls|kl_?diag|kl_?terms?|kl_?divergence|kld_loss|latent_?loss)"),
+    ("kl", r"(kl[ds]?(_?(?!w|coef|scal|beta|lambd|bal|ann|fac)\w*)?|latent_?loss)"),
     ("z", r"(z|zs|z_?samples?|sample_?z|latents?|samples?|encoded|codes?)"),
     ("mask", r"(masks?|\w+_mask|is_?pad\w*|pads?|padding\w*|weights?|sample_weights?|w|valid)"),
     ("length", r"(lengths?|seq_?len\w*|lens)"),
@@ -101,6 +101,8 @@ def meaning_of(name: str) -> str | None:
 def role_of(name: str) -> str | None:
     """The role that a name has in the literature, or None."""
     bare = name.strip("_")
+    if "pad" in bare.lower():
+        return "mask"
     if SPREAD.match(bare) and not re.match(r"(log_?sigma_?x_?2)$", bare, re.I):
         return "spread"
     if meaning_of(bare):
@@ -153,7 +155,7 @@ def plan(reached: Reached, bind: Mapping[str, Any], order: str | None) -> Plan:
             value = None
         elif word is None and parameter.default is not parameter.empty and not wanted(parameter):
             continue
-        elif word is None and (inside := structure(tree, name)) is not None:
+        elif word is None and not RECORDS.match(name) and (inside := structure(tree, name)) is not None:
             value = filled(inside, name, made)
         elif word is None and name in FLAGS:
             value = FLAGS[name]
@@ -182,6 +184,8 @@ def plan(reached: Reached, bind: Mapping[str, Any], order: str | None) -> Plan:
 
 def wanted(parameter: inspect.Parameter) -> bool:
     """Whether an argument with a default is one that the audit fills: a tensor that may be left out."""
+    if parameter.default is None and "pad" in parameter.name:
+        return True
     return parameter.default is None and role_of(parameter.name) in ("recon", "target", "mu", "scale", "posterior", "kl")
 
 
@@ -376,6 +380,14 @@ def around(made: Plan, reached: Reached, bind: Mapping[str, Any]) -> None:
         model = inside and "recon" in map(role_of, flat) and {"mu", "scale", "posterior"} & {*map(role_of, flat)}
         if model and not callable(vars(reached.owner).get(attribute)) and not method_of(reached.owner, attribute):
             made.inner[attribute] = filled(names, f"self.{attribute}(...)", made)
+    if made.inner:
+        calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func)[5:] in made.inner]  # type: ignore[arg-type]
+        inside_them = {id(n) for call in calls for n in ast.walk(call)}
+        for slot in [s for s in made.slots() if s.role in ("target", "unknown") and s.key.isidentifier()]:
+            reads = [n for n in ast.walk(tree) if isinstance(n, ast.Name) and n.id == slot.key and isinstance(n.ctx, ast.Load)]  # type: ignore[arg-type]
+            if all(id(n) in inside_them for n in reads):
+                change(made, slot, "skip", "only the model inside reads it")
+                made.unknown = [key for key in made.unknown if key != slot.key]
     have = {slot.role for slot in made.slots()}
     free = set(getattr(code, "__code__", None).co_freevars) if hasattr(code, "__code__") else set()
     scope = getattr(reached.code, "__globals__", {})

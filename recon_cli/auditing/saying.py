@@ -41,6 +41,8 @@ Terms = list[tuple[Any, Reconstruction, Scaling]]
 
 def number(value: float) -> str:
     """Six digits; a whole number whole."""
+    if not math.isfinite(value):
+        return str(value)
     return f"{round(value):,}" if abs(value - round(value)) < 1e-9 * max(1, abs(value)) and abs(value) < 1e15 else f"{value:.6g}"
 
 

@@ -62,6 +62,9 @@ def judged(
     direction, signs = findings.of_the_signs(rec.sign, latent, problem.reached.spelled + problem.picked)
     b = abs(latent.weight) if latent is not None and latent.weight else None
     read = judging.reading(rec, b) if rec.additive else Reading(None, None, None, None, False, False)
+    if pair[0].role == "decoder" and rec.match and rec.match.family == "gaussian":  # the stand-in's, whose sigma is 1
+        beta = b and b / (2 * abs(rec.match.weight))
+        read = Reading("the decoder's own", beta, None, beta, True, beta is None or abs(beta - 1) < 1e-6)
     own = judging.own_scale(problem, rec, pair) if rec.additive else None
     scale = judging.scaling(problem, index)
     weights = findings.of_the_weights(problem, rec, latent, scale, read, own)
@@ -70,16 +73,13 @@ def judged(
         alone = [f for f in alone if f.code != "recon-mean"]
     if rec.additive and rec.match is None and not rec.location:
         read = replace(read, exact=False)
-    broken = latent is not None and bool(latent.wrong)
     codes = [*common, *alone]
     beta = read.beta
     knobs = judging.knobs(problem)
     if own and b and judging.stated(own[0], knobs):
         beta = b / own[1]
     numbers = dict(rec.match.own) if rec.match else {}
-    shown = (None, None, None) if (broken or not rec.additive) and latent and latent.meaning is None else (scale.batch[0], scale.dim[0], scale.latent[0])
-    if latent is None:
-        shown = (None, None, None)
+    shown = (scale.batch[0], scale.dim[0], scale.latent[0])
     hidden = latent is None or not rec.additive or b is None
     row = Row(
         family=read.family,
