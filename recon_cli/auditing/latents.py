@@ -113,6 +113,8 @@ def given(problem: Problem, base: dict[str, Tensor]) -> Latent | None:
 def gaussian(problem: Problem, base: dict[str, Tensor], mu: str, scale: str | None, named: str | None) -> Latent | None:
     """A KL between Gaussians: its field over means and scales."""
     keys = [mu, *([scale] if scale else [])]
+    if scale and (drawn := sampled(problem, base, mu, scale, named)) is not None:
+        return drawn
 
     def deviation(live: Mapping[str, Tensor], node: float) -> Tensor:
         return live[mu] + node * (DEVIATION[named or "log_variance"](live[scale]) if scale else 1.0)
@@ -148,6 +150,35 @@ def gaussian(problem: Problem, base: dict[str, Tensor], mu: str, scale: str | No
     if scale is None:
         return Latent(slope, None)
     return scaled(problem, base, grads[scale], values[scale], slope, scale, mu, named, deviation)
+
+
+def sampled(problem: Problem, base: dict[str, Tensor], mu: str, scale: str, named: str | None) -> Latent | None:
+    """A KL by one sample z that is passed in, log q(z) - log p(z), whatever the prior p: log q's own gradients at a fixed z.
+
+    They are b (z - mu)/v by a mean and b ((z - mu)^2/v - 1)/2 times dv/v by a scale. None where z is not used.
+    """
+    slots = problem.plan.role("z")
+    if not slots:
+        return None
+    keys = [mu, scale, slots[0].key]
+    _, grads = gradients(problem, base, keys)
+    if not bool(grads[keys[2]].abs().max() > 0):
+        return None
+    z, m, s = (base[key] for key in (keys[2], mu, scale))
+    best = (math.inf, "", 0.0)
+    for meaning, deviate in DEVIATION.items():
+        leaves = [m.clone().requires_grad_(), s.clone().requires_grad_()]
+        sigma = deviate(leaves[1])
+        log_q = -sigma.log() - ((z - leaves[0]) / sigma).square() / 2
+        both = torch.cat([grad.flatten() for grad in torch.autograd.grad(log_q.sum(), leaves)])
+        measured = torch.cat([grads[mu].flatten(), grads[scale].flatten()])
+        weight = ((both * measured).sum() / (both * both).sum()).item()
+        off = ((measured - weight * both).abs().max() / measured.abs().max()).item()
+        best = min(best, (off, meaning, weight))
+    if best[0] > SAME:
+        said = f"its log q(z) is no normal density's: its gradients at a fixed z are off by {best[0]:.3g} of the largest at best"
+        return Latent(None, None, said, named=named)
+    return Latent(best[2], best[1], named=named, notes=("the KL is of one sample z; its prior is not looked into",))
 
 
 def pairwise(g_mu: Tensor, m: Tensor) -> str:
