@@ -11,7 +11,7 @@ from torch import Tensor
 
 from recon_cli.auditing.calling import Layout, Made, Problem, picker
 from recon_cli.auditing.latents import measure
-from recon_cli.auditing.measuring import benign, gradients, reconstruction
+from recon_cli.auditing.measuring import additivity, benign, gradients, reconstruction
 from recon_cli.auditing.roles import Plan, Slot, substitute
 from recon_cli.errors import ReconError
 from recon_cli.losses import spell
@@ -69,6 +69,8 @@ def matched(problem: Problem) -> tuple[Problem, str]:
     if problem.plan.unknown:
         return by_trying(problem)
     chosen, odd = laid_out(problem)
+    if chosen.plan.role("target") and not chosen.layout.classes and (other := classed(chosen)) is not None:
+        return other, ""
     if problem.plan.role("probs") and len(problem.sizes.latent) > 1:  # all classes in one axis, or an axis of their own
         for how in ("joined", "flat"):
             other = chosen.at(layout=replace(chosen.layout, latent=how))
@@ -77,6 +79,23 @@ def matched(problem: Problem) -> tuple[Problem, str]:
                 return other, odd
         chosen = chosen.at(layout=replace(chosen.layout, latent="joined"))
     return chosen, odd
+
+
+def classed(problem: Problem) -> Problem | None:
+    """Where elements are not each on their own: the layout in which they are classes of one event each; None if there is none."""
+    (pair, *_) = pairs(problem.plan)
+    if pair[0].role == "decoder" or additivity(problem, benign(problem), pair[0].key, []) < 1e-7:
+        return None
+    for layout in layouts(problem):
+        if layout.classes:
+            try:
+                chosen, odd = trial(problem.at(layout=replace(layout, latent=problem.layout.latent, mask=problem.layout.mask)))
+                found = reconstruction(chosen, pair, [])
+                if not odd and found.match is not None and found.additive:
+                    return chosen
+            except Exception:
+                continue
+    return None
 
 
 def laid_out(problem: Problem) -> tuple[Problem, str]:
@@ -217,6 +236,8 @@ def strengths(problem: Problem) -> tuple[list[float], float]:
     values = benign(problem)
     recons = []
     for recon, target in pairs(problem.plan):
+        if values[recon.key].ndim == 3:
+            values[recon.key] = torch.full_like(values[recon.key], 1 / values[recon.key].shape[-1])
         if values[recon.key].ndim == 2:
             values[recon.key] = torch.full_like(values[recon.key], 0.7)
             if target is not None and values[target.key].is_floating_point():
@@ -230,7 +251,7 @@ def strengths(problem: Problem) -> tuple[list[float], float]:
             values[key] = torch.full_like(values[key], 8.0 if key == latent[0] else 0.8)  # far out, beyond free nats
     _, grads = gradients(problem, values, [*recons, *latent])
     pull = middle(grads[latent[0]]) if latent else math.nan
-    if problem.plan.role("kl") or problem.plan.role("probs"):
+    if problem.plan.role("kl") or problem.plan.role("probs") or problem.plan.role("z"):
         found = measure(problem)
         pull = abs(found.weight) if found and found.weight else math.nan
     return [middle(grads[key]) for key in recons], pull

@@ -196,10 +196,13 @@ def reconstruction(problem: Problem, pair: tuple[Slot, Slot | None], latents: li
         measured = spaced(problem, base, pair, x, raw, weights if not even else None)
         if measured is None or not bool(measured.abs().max() > 0):
             continue
-        match, domain, used = recognise(x, raw, measured), name, (x, raw, measured)
-        if match is None or match.off > MATCH:
-            match = recognise_events(x[None], raw[None], measured[None]) or match
-        break
+        found = recognise(x, raw, measured)
+        if found is None or found.off > MATCH:
+            found = recognise_events(x[None], raw[None], measured[None]) or found
+        if used is None or (found is not None and (match is None or found.off < match.off)):
+            match, domain, used = found, name, (x, raw, measured)
+        if match is not None and match.off < MATCH:
+            break
     slope = curvature_at(problem, base, pair, weights) if match is None or match.parts else bend(match)
     if used is not None and (match is None or match.off > MATCH) and target is not None:
         match = shifted(problem, base, pair, used, weights if not even else None) or match
