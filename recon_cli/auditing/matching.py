@@ -11,7 +11,7 @@ from torch import Tensor
 
 from recon_cli.auditing.calling import Layout, Made, Problem, picker
 from recon_cli.auditing.latents import measure
-from recon_cli.auditing.measuring import additivity, benign, gradients, reconstruction
+from recon_cli.auditing.measuring import benign, gradients, reconstruction
 from recon_cli.auditing.roles import Plan, Slot, substitute
 from recon_cli.errors import ReconError
 from recon_cli.losses import spell
@@ -84,7 +84,7 @@ def matched(problem: Problem) -> tuple[Problem, str]:
 def classed(problem: Problem) -> Problem | None:
     """Where elements are not each on their own: the layout in which they are classes of one event each; None if there is none."""
     (pair, *_) = pairs(problem.plan)
-    if pair[0].role == "decoder" or additivity(problem, benign(problem), pair[0].key, []) < 1e-7:
+    if pair[0].role == "decoder" or not together(problem, pair[0].key):
         return None
     for layout in layouts(problem):
         if layout.classes:
@@ -96,6 +96,20 @@ def classed(problem: Problem) -> Problem | None:
             except Exception:
                 continue
     return None
+
+
+def together(problem: Problem, key: str) -> bool:
+    """Whether moving one element changes the gradients of those in line with it, along the first or last axis, and no others."""
+    base, shape = benign(problem), problem.sizes.shape
+    if base[key].shape[1] != problem.sizes.D or len(shape) < 1:
+        return False
+    moved = base[key].clone()
+    moved[0, 0] += 0.1
+    before, after = (gradients(problem, {**base, key: value}, [key])[1][key] for value in (base[key], moved))
+    changed = ((after - before).abs() > 1e-9 * before.abs().max()).reshape(-1, *shape)
+    others = int(changed.sum()) - int(changed.flatten()[0])
+    lines = (changed[(0, *(0,) * (len(shape) - 1))], changed[(0, slice(None), *(0,) * (len(shape) - 1))])
+    return others > 0 and any(int(line.sum()) == others + int(changed.flatten()[0]) for line in lines)
 
 
 def laid_out(problem: Problem) -> tuple[Problem, str]:
@@ -117,7 +131,7 @@ def laid_out(problem: Problem) -> tuple[Problem, str]:
         except ReconError:
             raise
         except Exception as error:
-            refused.append((shown(there), error))
+            refused.append((shown(there), bare(error)))
             if fatal(error):
                 break
             continue
@@ -134,6 +148,12 @@ def shown(problem: Problem) -> str:
     values = benign(problem)
     slots = [slot for slot in problem.plan.slots() if slot.key in values]
     return ", ".join(f"{slot.key} {spell(tuple(problem.place(slot, values[slot.key]).shape))}" for slot in slots)
+
+
+def bare(error: Exception) -> Exception:
+    """An exception without the frames it came through, whose tensors would stay."""
+    error.__context__ = error.__cause__ = None
+    return error.with_traceback(None)
 
 
 def fatal(error: BaseException) -> bool:
@@ -183,7 +203,7 @@ def by_trying(problem: Problem) -> tuple[Problem, str]:
             (pair, *_) = pairs(chosen.plan)
             rec, lat = reconstruction(chosen, pair, latent_keys(chosen)), measure(chosen)
         except Exception as error:
-            said.append(error)
+            said = said or [bare(error)]
             continue
         latent_roles = [r for r in roles if r in ("mu", "scale")]
         good = (rec.match is not None) * 4 + (not odd) * 2 + bool(lat and not lat.wrong and (lat.meaning or "scale" not in roles)) * (1 + bool(latent_roles))
