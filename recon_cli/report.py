@@ -68,7 +68,11 @@ class Picture:
 
 @dataclass(frozen=True)
 class Report:
-    """What a command found: tables, what they mean in words, and whether it holds (the exit code)."""
+    """What a command found: tables, what they mean in words, and whether it holds (the exit code).
+
+    lead
+        what is said before the tables; in JSON the first notes.
+    """
 
     command: str
     tables: Sequence[Table]
@@ -76,3 +80,4 @@ class Report:
     verdict: str = ""
     holds: bool = True
     pictures: Sequence[Picture] = field(default=())
+    lead: Sequence[str] = ()

@@ -166,7 +166,11 @@ def test_three_reconstructions_in_one() -> None:
     tnf, abundance = 103 / (2 * 0.15 * 32 * 200), 10 / (2 * 0.85 * 32 * 200)
     equals(found, ("gaussian", tnf, (0, 0, -1), tnf**0.5, tnf, None, "shape-dependent", ["kl-mean-latents"]), names["tnf_out"])
     codes = ["kl-mean-latents", "recon-mean"]
-    equals(found, ("gaussian", abundance, (0, 1, -1), abundance**0.5, abundance, None, "shape-dependent", codes), names["abundance_out"])
+    equals(
+        found,
+        ("gaussian", abundance, (0, 1, -1), abundance**0.5, abundance, None, "shape-dependent", codes),
+        names["abundance_out"],
+    )
     row = found.rows[names["depths_out"]]
     assert row.family == "categorical"
     assert row.beta == pytest.approx(torch.log(torch.tensor(10.0)).item() * 10 / 9 / (0.85 * 32 * 200), rel=1e-6)
@@ -183,7 +187,11 @@ def test_the_optimal_sigma_is_not_factorised() -> None:
         ("case03.py:loss_function", {}, ["returns 2 parts (r[0], r[1])", '--total "r[0] + r[1]"']),
         ("case02.py:loss_function", {}, ["reads args", "--bind args.batch_size=128"]),
         ("case19.py:VanillaVAE.loss_function", {}, ["needs M_N", "--bind M_N"]),
-        ("case61.py:reproduce.loss_fn", {}, ["inside another function (line 7)", "def loss_fn(x, _, preds):", "logits, kl = preds"]),
+        (
+            "case61.py:reproduce.loss_fn",
+            {},
+            ["inside another function (line 7)", "def loss_fn(x, _, preds):", "logits, kl = preds"],
+        ),
         ("case13.py:main.loss_fn", {}, ["NLL = ...  # from around it"]),
         ("case01.py:loss_funktion", {}, ["no 'loss_funktion'", "Did you mean 'loss_function'?"]),
         ("case05.py:ConvVAE.loss", {}, ["no 'loss'", "Did you mean 'loss_function'?"]),

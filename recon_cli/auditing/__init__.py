@@ -104,7 +104,7 @@ class Audit:
 
 def audit(
     loss: Any,
-    shape: Sequence[int] | Mapping[str, Sequence[int]] = SHAPE,
+    shape: Sequence[int] | Mapping[str, Sequence[int]] | None = None,
     latent: int | Sequence[int] = LATENT,
     *,
     batch: int | None = None,
@@ -121,7 +121,8 @@ def audit(
     loss
         any callable, an ``nn.Module`` or torch loss, or a word as on the command line (``FILE.py:function``).
     shape, latent
-        the sizes of one sample and how many latents; a mapping gives arguments shapes of their own (under "" the rest).
+        the sizes of one sample (unless given those of the data, else 1x28x28) and how many latents; a mapping gives
+        arguments shapes of their own (under "" the rest).
     args
         roles in the order of the arguments, where names do not tell: ``recon,target,mu,logvar``.
     total
@@ -159,7 +160,12 @@ def _audit(
     from recon_cli.auditing.weighing import weigh
 
     shapes = {key: tuple(value) for key, value in shape.items()} if isinstance(shape, Mapping) else {}
-    own = shapes.pop("", None) or (SHAPE if isinstance(shape, Mapping) else tuple(shape))
+    own = shapes.pop("", None) or (tuple(shape) if shape and not shapes else None)
+    if data:
+        from recon_cli import sources
+
+        own = own or sources.read(data, scale).shape[1:] or (1,)
+    own = own or SHAPE
     nested = dotted(bind)
     seed()
     reached = from_word(loss, nested, attributes) if isinstance(loss, str) else live(loss, nested, attributes)
@@ -175,7 +181,9 @@ def _audit(
                 reached = factory(reached, live(made.function, nested, {}))
                 continue
             except Exception as error:
-                raise ReconError(f"{reached.spelled} raises {type(error).__name__}: {error}.", "Give the function that takes the tensors.") from error
+                raise ReconError(
+                    f"{reached.spelled} raises {type(error).__name__}: {error}.", "Give the function that takes the tensors."
+                ) from error
         break
     chosen, odd = matched(problem)
     return weigh(chosen, odd, data, scale)
@@ -183,7 +191,9 @@ def _audit(
 
 def factory(outer: Reached, inner: Reached) -> Reached:
     """A function that another one made."""
-    return replace(inner, notes=(*outer.notes, f"made by {outer.spelled}()", *inner.notes), spelled=inner.spelled.rpartition(".")[2])
+    return replace(
+        inner, notes=(*outer.notes, f"made by {outer.spelled}()", *inner.notes), spelled=inner.spelled.rpartition(".")[2]
+    )
 
 
 def dotted(bind: Mapping[str, Any]) -> dict[str, Any]:
@@ -206,7 +216,11 @@ def batch_number(reached: Reached, plan: Plan) -> int | None:
     words = {*getattr(code, "co_names", ()), *getattr(code, "co_freevars", ())}
     wanted = [word for word in words if re.fullmatch(r"(batch_?size|bs|n_?batch|batch|mb_?size)", word, re.I)]
     places = [getattr(reached.code, "__globals__", {}), getattr(reached.owner, "__dict__", {})]
-    places += [vars(value) for value in [*places[0].values()] if getattr(value, "__dict__", None) and type(value).__name__ in ("Namespace", "Stand", "SimpleNamespace")]
+    places += [
+        vars(value)
+        for value in [*places[0].values()]
+        if getattr(value, "__dict__", None) and type(value).__name__ in ("Namespace", "Stand", "SimpleNamespace")
+    ]
     for word in wanted:
         for place in places:
             if isinstance(place.get(word), int):

@@ -20,7 +20,19 @@ from recon_cli.auditing.watching import Watch, seed
 from recon_cli.errors import ReconError
 from recon_cli.losses import spell
 
-TOTALS = ("loss", "total_loss", "total", "loss_total", "objective", "overall_loss", "full_loss", "train_loss", "neg_elbo", "nelbo", "elbo")
+TOTALS = (
+    "loss",
+    "total_loss",
+    "total",
+    "loss_total",
+    "objective",
+    "overall_loss",
+    "full_loss",
+    "train_loss",
+    "neg_elbo",
+    "nelbo",
+    "elbo",
+)
 
 
 class Posterior(Normal):
@@ -143,12 +155,16 @@ class Problem:
             return torch.zeros(size, dtype=torch.bool) if pads else torch.ones(size)
         if slot.role == "skip":
             return torch.zeros(B, 1)
-        raise ReconError(f"{slot.key} of {self.reached.spelled} could not be matched.", "Name the roles: --args recon,target,mu,logvar.")
+        raise ReconError(
+            f"{slot.key} of {self.reached.spelled} could not be matched.", "Name the roles: --args recon,target,mu,logvar."
+        )
 
     def fill(self, part: Any, values: Mapping[str, Tensor]) -> Any:
         """A structure with tensors for its slots."""
         if isinstance(part, Slot):
-            return self.place(part, values[part.key]) if part.key in values and part.role != "decoder" else self.extra(part, values)
+            return (
+                self.place(part, values[part.key]) if part.key in values and part.role != "decoder" else self.extra(part, values)
+            )
         if type(part) is dict:
             return {key: self.fill(value, values) for key, value in part.items()}
         if isinstance(part, (list, tuple)):
@@ -266,7 +282,9 @@ def picker(problem: Problem, values: list[dict[str, Tensor]]) -> tuple[Any, str]
 
         def given(result: Any) -> Any:
             names = {"r": result, "torch": torch, "math": math}
-            names |= {key: value for key, value in result.items() if str(key).isidentifier()} if isinstance(result, Mapping) else {}
+            names |= (
+                {key: value for key, value in result.items() if str(key).isidentifier()} if isinstance(result, Mapping) else {}
+            )
             try:
                 return eval(code, names)
             except Exception as error:
@@ -291,11 +309,17 @@ def picker(problem: Problem, values: list[dict[str, Tensor]]) -> tuple[Any, str]
             if re.fullmatch(rf"r(\[['\"]|\.){name}(['\"]\])?", key, re.I):
                 return taking(key), f"{key}, by its name"
     if not tensors:
-        raise ReconError(f"Nothing that {spelled} returns has a gradient.", "Return tensors (no .item(), no detach()).")
+        kinds = " and ".join(sorted({type(part).__name__ for part in floats.values()}))
+        raise ReconError(
+            f"What {spelled} returns ({kinds}) has no gradient.", "Return tensors (no .item(), no float(), no detach())."
+        )
     if len(tensors) == 1 and len(floats) == 1:
         (key,) = tensors
         return taking(key), f"{key}, the only number returned"
-    results = [{key: float(torch.as_tensor(part).sum()) for key, part in (parts_of(problem.raw(v)) or {}).items() if key in floats} for v in values]
+    results = [
+        {key: float(torch.as_tensor(part).sum()) for key, part in (parts_of(problem.raw(v)) or {}).items() if key in floats}
+        for v in values
+    ]
     for key in tensors:
         others = [other for other in floats if other != key]
         if len(others) >= 2 and weighted_sum(results, key, others):

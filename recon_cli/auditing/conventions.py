@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def written(loss: Loss, reduction: str = "mean", kl_weight: float = 1.0, kl_reduction: str | None = None) -> Callable[..., Tensor]:
+def written(
+    loss: Loss, reduction: str = "mean", kl_weight: float = 1.0, kl_reduction: str | None = None
+) -> Callable[..., Tensor]:
     """``reduction`` of ``loss`` plus ``kl_weight`` times a KL, summed over latents and averaged over the batch unless told.
 
     With the reconstruction summed over the batch, the KL is too. ``kl_reduction`` "mean" averages over the latents as

@@ -11,7 +11,12 @@ from recon_cli.auditing.measuring import Reconstruction
 from recon_cli.losses import spell
 
 ONE = 1e-6
-WORDS = {"log_variance": "a log variance", "log_std": "a log standard deviation", "std": "a standard deviation", "variance": "a variance"}
+WORDS = {
+    "log_variance": "a log variance",
+    "log_std": "a log standard deviation",
+    "std": "a standard deviation",
+    "variance": "a variance",
+}
 
 
 def is_one(value: float) -> bool:
@@ -50,15 +55,35 @@ def of_the_call(problem: Problem, latent: Latent | None, odd: str) -> list[Findi
         )
     stateful, stochastic, (once, other) = repeated(problem)
     if stateful:
-        found.append(Finding("stateful", f"called twice, it returns {once:.6g}, then {other:.6g}", "Count steps where the training loop does."))
+        found.append(
+            Finding(
+                "stateful", f"called twice, it returns {once:.6g}, then {other:.6g}", "Count steps where the training loop does."
+            )
+        )
     if stochastic:
-        found.append(Finding("stochastic", f"at two seeds it returns {once:.6g} and {other:.6g}", "Draw outside the loss, or write the KL in closed form."))
+        found.append(
+            Finding(
+                "stochastic",
+                f"at two seeds it returns {once:.6g} and {other:.6g}",
+                "Draw outside the loss, or write the KL in closed form.",
+            )
+        )
     if odd:
-        found.append(Finding("broadcast", f"reconstruction and target meet in shapes {odd}, which broadcast", "Give both the same shape before subtracting."))
+        found.append(
+            Finding(
+                "broadcast",
+                f"reconstruction and target meet in shapes {odd}, which broadcast",
+                "Give both the same shape before subtracting.",
+            )
+        )
     elif latent is not None and (shapes := broadcasts(problem)):
         first, second = map(spell, shapes)
         found.append(
-            Finding("broadcast", f"a reconstruction and a KL of shapes {first} and {second} are added: the smaller counts many times", "Reduce both to one number a sample, [B], before adding.")
+            Finding(
+                "broadcast",
+                f"a reconstruction and a KL of shapes {first} and {second} are added: the smaller counts many times",
+                "Reduce both to one number a sample, [B], before adding.",
+            )
         )
     return found
 
@@ -77,7 +102,9 @@ def kl_line(latent: Latent) -> str:
     return f"Write {KL_LINES[latent.named or 'log_variance'].format(s='logvar' if not latent.named else latent.named)}."
 
 
-def of_the_weights(problem: Problem, rec: Reconstruction, latent: Latent | None, scale: Scaling, read: Reading, own: Any) -> list[Finding]:
+def of_the_weights(
+    problem: Problem, rec: Reconstruction, latent: Latent | None, scale: Scaling, read: Reading, own: Any
+) -> list[Finding]:
     """What the weights of reconstruction and KL say beside one another; nothing where there is no KL."""
     found: list[Finding] = []
     sizes = problem.sizes
@@ -90,7 +117,13 @@ def of_the_weights(problem: Problem, rec: Reconstruction, latent: Latent | None,
             )
         )
     if scale.literal is not None:
-        found.append(Finding("hard-coded-shape", f"{spelled(scale.literal)} is written into a reshape", "Write x.flatten(1), or reshape by x.shape."))
+        found.append(
+            Finding(
+                "hard-coded-shape",
+                f"{spelled(scale.literal)} is written into a reshape",
+                "Write x.flatten(1), or reshape by x.shape.",
+            )
+        )
     if latent is None or not latent.weight or not rec.additive:
         return found
     b, w = latent.weight, rec.match.weight if rec.match else rec.curvature or 0.0
@@ -100,24 +133,56 @@ def of_the_weights(problem: Problem, rec: Reconstruction, latent: Latent | None,
         size = "the length of a sample" if scale.length else "the elements of a sample"
         n = scale.length or sizes.D
         found.append(
-            Finding("recon-mean", f"the reconstruction is averaged over {size} and the KL is not: the trade-off is {n:,} times that of sums", "Sum over a sample's elements: reduction='sum', divided by the batch size.")
+            Finding(
+                "recon-mean",
+                f"the reconstruction is averaged over {size} and the KL is not: the trade-off is {n:,} times that of sums",
+                "Sum over a sample's elements: reduction='sum', divided by the batch size.",
+            )
         )
     if t_k is not None and t_k < -ONE:
         found.append(
-            Finding("kl-mean-latents", f"the KL is averaged over the {sizes.K} latents, the reconstruction is not: with {2 * sizes.K} the trade-off is {2**t_k:g} times this", "Sum the KL over the latents: .sum(dim=1).mean().")
+            Finding(
+                "kl-mean-latents",
+                f"the KL is averaged over the {sizes.K} latents, the reconstruction is not: with {2 * sizes.K} the trade-off is {2**t_k:g} times this",
+                "Sum the KL over the latents: .sum(dim=1).mean().",
+            )
         )
     if t_b is not None and abs(t_b) > ONE:
         if t_b > 0 and (k_b or 0) > -ONE and not batch_literal:
-            found.append(Finding("kl-sum-batch", f"the KL is summed over the batch and the reconstruction averaged: at {2 * sizes.batch} samples the trade-off is {2**t_b:g} times that at {sizes.batch}", "Divide the KL by the batch size."))
+            found.append(
+                Finding(
+                    "kl-sum-batch",
+                    f"the KL is summed over the batch and the reconstruction averaged: at {2 * sizes.batch} samples the trade-off is {2**t_b:g} times that at {sizes.batch}",
+                    "Divide the KL by the batch size.",
+                )
+            )
         else:
-            why = f"a batch size that is written or configured ({batch_literal:g})" if batch_literal else "one of the two terms alone is divided by the batch size"
-            found.append(Finding("batch-dependent", f"{why}: at {2 * sizes.batch} samples the trade-off is {2**t_b:g} times that at {sizes.batch}", "Divide both terms by x.shape[0]."))
+            why = (
+                f"a batch size that is written or configured ({batch_literal:g})"
+                if batch_literal
+                else "one of the two terms alone is divided by the batch size"
+            )
+            found.append(
+                Finding(
+                    "batch-dependent",
+                    f"{why}: at {2 * sizes.batch} samples the trade-off is {2**t_b:g} times that at {sizes.batch}",
+                    "Divide both terms by x.shape[0].",
+                )
+            )
     if rec.match and rec.match.family == "gaussian" and not own and read.tradeoff and not is_one(read.tradeoff):
         norms = [1, sizes.batch, sizes.D, sizes.batch * sizes.D, *([scale.length * sizes.batch] if scale.length else [])]
         plain = any(is_one(abs(w) * n) for n in norms)
-        tuned = (t_d or 0) > ONE and any(k >= 100 and k == int(k) and is_one(abs(w) * n / k) for k in knobs(problem) for n in norms)
+        tuned = (t_d or 0) > ONE and any(
+            k >= 100 and k == int(k) and is_one(abs(w) * n / k) for k in knobs(problem) for n in norms
+        )
         if plain or tuned:
-            found.append(Finding("half-missing", f"squared error without its 1/2: sigma^2 at beta = 1 is {read.tradeoff:.6g}, with it {read.tradeoff * 2:.6g}", "Write 0.5 * (x_hat - x)**2."))
+            found.append(
+                Finding(
+                    "half-missing",
+                    f"squared error without its 1/2: sigma^2 at beta = 1 is {read.tradeoff:.6g}, with it {read.tradeoff * 2:.6g}",
+                    "Write 0.5 * (x_hat - x)**2.",
+                )
+            )
     return found
 
 
@@ -140,22 +205,37 @@ def configured(problem: Problem, b: float) -> float:
 def of_the_signs(sign: int, latent: Latent | None, spelled: str) -> tuple[str, list[Finding]]:
     """Loss or log-likelihood, and a sign that does not go with it."""
     b = latent.weight if latent is not None else None
-    named = any(word in spelled.lower() for word in ("elbo", "log_prob", "log_lik", "loglik", "log_p")) and "neg" not in spelled.lower()
+    named = (
+        any(word in spelled.lower() for word in ("elbo", "log_prob", "log_lik", "loglik", "log_p"))
+        and "neg" not in spelled.lower()
+    )
     if b is None or not b or sign == 0:
         return ("log_likelihood" if sign < 0 else "loss"), []
     if sign > 0 and b < 0:
-        return "loss", [Finding("kl-sign", f"the loss falls as the KL grows: its weight is {b:.6g}", "Turn the KL's sign: + KL in a loss.")]
+        return "loss", [
+            Finding("kl-sign", f"the loss falls as the KL grows: its weight is {b:.6g}", "Turn the KL's sign: + KL in a loss.")
+        ]
     if sign < 0 and b > 0:
         if named:
-            return "log_likelihood", [Finding("kl-sign", f"in a log-likelihood the KL is subtracted; its weight is {b:.6g}", "Turn the KL's sign: - KL in an ELBO.")]
-        return "loss", [Finding("recon-sign", "the loss falls as a reconstruction leaves its target", "Turn the reconstruction's sign.")]
+            return "log_likelihood", [
+                Finding(
+                    "kl-sign",
+                    f"in a log-likelihood the KL is subtracted; its weight is {b:.6g}",
+                    "Turn the KL's sign: - KL in an ELBO.",
+                )
+            ]
+        return "loss", [
+            Finding("recon-sign", "the loss falls as a reconstruction leaves its target", "Turn the reconstruction's sign.")
+        ]
     return ("loss" if sign > 0 else "log_likelihood"), []
 
 
 def of_the_range(problem: Problem, rec: Reconstruction, pair: Any) -> list[Finding]:
     """Where it overflows."""
     said = overflow(problem, rec, pair) if rec.additive else ""
-    return [Finding("overflow", said, "Use the stable form: logaddexp, softplus, binary_cross_entropy_with_logits.")] if said else []
+    return (
+        [Finding("overflow", said, "Use the stable form: logaddexp, softplus, binary_cross_entropy_with_logits.")] if said else []
+    )
 
 
 __all__ = ["of_the_call", "of_the_range", "of_the_signs", "of_the_weights"]

@@ -16,6 +16,7 @@ from recon_cli.auditing.families import Match
 from recon_cli.auditing.latents import Latent
 from recon_cli.auditing.matching import latent_keys, pairs, strengths
 from recon_cli.auditing.measuring import Reconstruction, benign, gradients, uniform
+from recon_cli.auditing.roles import held
 
 VERDICTS = ("elbo", "beta-elbo", "shape-dependent", "defective", "not-factorised", "reconstruction-only")
 CODES = (
@@ -150,7 +151,9 @@ def stretched(problem: Problem, base: Any, axis: int, index: int) -> tuple[Any, 
         now = replace(sizes, shape=longer)
         literals = {sizes.D: now.D, shape: longer}
         shapes = {key: (*named[:-1], int(named[-1] * by)) for key, named in problem.shapes.items()}
-        follow = following(problem, {sizes.D: now.D, shape[axis]: longer[axis]}, r"in|dim|size|data|pix|feat|n[a-z]+|length|horizon|chunk|quer")
+        follow = following(
+            problem, {sizes.D: now.D, shape[axis]: longer[axis]}, r"in|dim|size|data|pix|feat|n[a-z]+|length|horizon|chunk|quer"
+        )
         other = problem.at(sizes=now, shapes=shapes, follow=follow)
         found = exponents(problem, base, other, by, index)
         if found:
@@ -221,7 +224,10 @@ def side_of(match: Match, weight: float) -> tuple[Any, str]:
         return None, match.family
     own = dict(zip(candidate.own, match.numbers, strict=True))
     kinds = [likelihoods.find(name) for name in likelihoods.names()]
-    for kind in [candidate.kind, *(k for k in kinds if k is not candidate.kind and not k.head and type(k().loss) is candidate.loss)]:
+    for kind in [
+        candidate.kind,
+        *(k for k in kinds if k is not candidate.kind and not k.head and type(k().loss) is candidate.loss),
+    ]:
         for near in (weight, float(round(weight)) if abs(weight - round(weight)) < 1e-6 else weight):
             try:
                 scaled = own if "beta" not in own else {"delta": own["beta"]}
@@ -272,31 +278,28 @@ def own_scale(problem: Problem, rec: Reconstruction, pair: Any) -> tuple[float, 
 def knobs(problem: Problem) -> list[float]:
     """Numbers that the function is given: defaults, bound names, attributes of self."""
     code = problem.reached.code
-    found = [*(getattr(code, "__defaults__", None) or ()), *(getattr(code, "__kwdefaults__", None) or {}).values(), *problem.reached.names.values()]
+    found = [
+        *(getattr(code, "__defaults__", None) or ()),
+        *(getattr(code, "__kwdefaults__", None) or {}).values(),
+        *problem.reached.names.values(),
+    ]
     found += [*problem.plan.keywords.values(), *problem.plan.arguments]
     owner = problem.reached.owner
     found += [*vars(owner).values()] if owner is not None and hasattr(owner, "__dict__") else []
     found += [*owner.parameters()] if isinstance(owner, torch.nn.Module) else []
-    found += [cell.cell_contents for cell in getattr(code, "__closure__", None) or () if filled(cell)]
+    found += [held(cell) for cell in getattr(code, "__closure__", None) or ()]
     for inner in [v for v in found if hasattr(v, "__closure__")]:
-        found += [cell.cell_contents for cell in inner.__closure__ or () if filled(cell)]
+        found += [held(cell) for cell in inner.__closure__ or ()]
     plain = [v.item() if isinstance(v, torch.Tensor) and v.numel() == 1 else v for v in found]
     return [float(v) for v in plain if isinstance(v, (int, float)) and not isinstance(v, bool)]
-
-
-def filled(cell: Any) -> bool:
-    """Whether a closure's cell has something in it."""
-    try:
-        cell.cell_contents  # noqa: B018
-    except ValueError:
-        return False
-    return True
 
 
 def stated(scale: float, numbers: Sequence[float]) -> bool:
     """Whether a scale is one of the numbers that the function was given, as it is or as a logarithm or square of it."""
     forms = [scale, math.log(scale), 2 * math.log(scale), scale * scale, 1 / scale]
-    return any(abs(form - number) <= 1e-9 * max(1.0, abs(number)) for form in forms for number in numbers if number != 0 or scale == 1)
+    return any(
+        abs(form - number) <= 1e-9 * max(1.0, abs(number)) for form in forms for number in numbers if number != 0 or scale == 1
+    )
 
 
 def mismatch(problem: Problem) -> list[tuple[str, float, float]]:
@@ -340,9 +343,14 @@ def overflow(problem: Problem, rec: Reconstruction, pair: Any) -> str:
     narrow = problem.at(dtype=torch.float32)
     values = benign(narrow)
     shape = values[recon.key].shape
-    logits = bool(rec.match and rec.match.candidate and getattr(rec.match.candidate.loss, "link", None) and rec.match.candidate.loss.link.name == "logit")
+    logits = bool(
+        rec.match
+        and rec.match.candidate
+        and getattr(rec.match.candidate.loss, "link", None)
+        and rec.match.candidate.loss.link.name == "logit"
+    )
     if rec.domain == "unit":
-        spots = [(x, r) for r in (0.0, 1.0) for x in (0.0, 1.0)]
+        spots = [(0.0, 0.0), (1.0, 1.0)]  # where the exact loss is zero
     elif rec.domain == "positive" or (rec.match and rec.match.family not in FAR) or rec.match is None:
         spots = [(1.0, 1.0 + e) for e in (-100.0, -30.0, 30.0, 100.0)] if logits else []
     else:
@@ -363,7 +371,18 @@ def overflow(problem: Problem, rec: Reconstruction, pair: Any) -> str:
     return ""
 
 
-FAR = ("gaussian", "laplace", "huber", "hyperbolic-secant", "logistic", "student-t", "asymmetric-laplace", "generalized-gaussian", "elastic-net", "bernoulli")
+FAR = (
+    "gaussian",
+    "laplace",
+    "huber",
+    "hyperbolic-secant",
+    "logistic",
+    "student-t",
+    "asymmetric-laplace",
+    "generalized-gaussian",
+    "elastic-net",
+    "bernoulli",
+)
 
 
 def broadcasts(problem: Problem) -> tuple[tuple[int, ...], tuple[int, ...]] | None:

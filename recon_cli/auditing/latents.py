@@ -58,7 +58,9 @@ class Latent:
     dead: bool = False
 
 
-def averaged(problem: Problem, values: Mapping[str, Tensor], keys: list[str], deviation: Any = None) -> tuple[float, dict[str, Tensor]]:
+def averaged(
+    problem: Problem, values: Mapping[str, Tensor], keys: list[str], deviation: Any = None
+) -> tuple[float, dict[str, Tensor]]:
     """Gradients; where a sample ``z`` is an argument or drawn inside, the mean over three nodes of the normal.
 
     ``deviation`` says how a draw depends on mean and scale, so that their gradients pass through it.
@@ -74,7 +76,11 @@ def averaged(problem: Problem, values: Mapping[str, Tensor], keys: list[str], de
         for slot in draws:
             live[slot.key] = deviation(live, node)
         found = problem.at(noise=node if problem.noise is not None else None)(live)
-        grads = torch.autograd.grad(found, [live[key] for key in keys], allow_unused=True) if found.requires_grad else [None] * len(keys)
+        grads = (
+            torch.autograd.grad(found, [live[key] for key in keys], allow_unused=True)
+            if found.requires_grad
+            else [None] * len(keys)
+        )
         loss += share * found.item()
         for key, grad in zip(keys, grads, strict=True):
             if grad is not None:
@@ -185,7 +191,11 @@ def pairwise(g_mu: Tensor, m: Tensor) -> str:
     """In words, samples or latents that weigh differently; empty where that is not it."""
     ratio = g_mu / m
     by_latent = (ratio - ratio[:1]).abs().max() <= SAME * ratio.abs().max()
-    return "the latents weigh differently: " + ", ".join(f"{v:.4g}" for v in ratio[0, :4].tolist()) if by_latent and len(ratio) > 1 else ""
+    return (
+        "the latents weigh differently: " + ", ".join(f"{v:.4g}" for v in ratio[0, :4].tolist())
+        if by_latent and len(ratio) > 1
+        else ""
+    )
 
 
 def scaled(
@@ -218,7 +228,9 @@ def scaled(
     if abs(weight - slope) > SAME * abs(slope):
         prior = weight / over
         if prior <= 0:
-            return Latent(slope, meaning, f"its logarithm of the variance weighs {weight:.6g}, the means {slope:.6g}", named=named)
+            return Latent(
+                slope, meaning, f"its logarithm of the variance weighs {weight:.6g}, the means {slope:.6g}", named=named
+            )
         pull = pull_at(problem, base, scale, mu, PRIOR[meaning], deviation)
         level = minimum(problem, base, mu, scale, meaning, prior) / weight
         if abs(level) < 1e-6:
@@ -313,7 +325,9 @@ def categorical(problem: Problem, base: dict[str, Tensor], key: str) -> Latent |
     weight, constant = torch.linalg.lstsq(basis, g.flatten()[:, None]).solution.flatten().tolist()
     off = (g.flatten() - basis @ torch.tensor([weight, constant], dtype=torch.float64)).abs().max() / g.abs().max()
     if off < SAME:
-        return Latent(weight, notes=(f"the latents are categorical, of probabilities, {math.exp(constant / weight - 1):.6g} classes",))
+        return Latent(
+            weight, notes=(f"the latents are categorical, of probabilities, {math.exp(constant / weight - 1):.6g} classes",)
+        )
     B, latent = len(q), problem.sizes.latent
     logits = 2 * q
     for name, shape in (("", (B, *latent)), ("joined", (B, -1))):
@@ -330,10 +344,16 @@ def categorical(problem: Problem, base: dict[str, Tensor], key: str) -> Latent |
             dropped = -count * math.log(p.shape[-1])
             if level < -1e-6 and abs(level - dropped) > 1e-6:
                 said = f"its minimum is {level:.6g} nats a sample, and a KL is never below 0"
-                joint = f" (one softmax over all {p.shape[-1]} entries)" if p.shape[1:] != latent[-len(p.shape[1:]) :] or count == 1 else ""
+                joint = (
+                    f" (one softmax over all {p.shape[-1]} entries)"
+                    if p.shape[1:] != latent[-len(p.shape[1:]) :] or count == 1
+                    else ""
+                )
                 return Latent(weight, None, said + joint)
             if name and len(latent) > 1:
-                return Latent(weight, None, f"one softmax runs over all {p.shape[-1]} entries, not over each latent's {latent[-1]}")
+                return Latent(
+                    weight, None, f"one softmax runs over all {p.shape[-1]} entries, not over each latent's {latent[-1]}"
+                )
             return Latent(weight, notes=(f"the latents are categorical, of logits, {p.shape[-1]} classes",))
     return Latent(None, None, "its gradient is no categorical KL's")
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from recon_cli.auditing.calling import Layout, Made, Problem, picker
 from recon_cli.auditing.latents import measure
-from recon_cli.auditing.measuring import benign, gradients, reconstruction
+from recon_cli.auditing.measuring import additivity, benign, gradients, reconstruction
 from recon_cli.auditing.roles import Plan, Slot, substitute
 from recon_cli.errors import ReconError
 from recon_cli.losses import spell
@@ -47,7 +47,9 @@ def trial(problem: Problem) -> tuple[Problem, str]:
         odd = " and ".join(spell(shape) for shape in chosen.watch.uneven[0])
     recon = [slot.key for slot in problem.plan.slots() if slot.role in ("recon", "decoder")]
     if not value.requires_grad:
-        raise ReconError(f"{how} of {problem.reached.spelled} has no gradient.", "Return the tensor itself (no .item(), no detach()).")
+        raise ReconError(
+            f"{how} of {problem.reached.spelled} has no gradient.", "Return the tensor itself (no .item(), no detach())."
+        )
     grads = torch.autograd.grad(value.sum(), [live[key] for key in recon], allow_unused=True)
     if not bool(value.isfinite().all()):
         raise Unfit(f"the loss is {value.detach().flatten()[0].item()}")
@@ -69,6 +71,7 @@ def matched(problem: Problem) -> tuple[Problem, str]:
     if problem.plan.unknown:
         return by_trying(problem)
     chosen, odd = laid_out(problem)
+    chosen = smaller(chosen)
     if chosen.plan.role("target") and not chosen.layout.classes and (other := classed(chosen)) is not None:
         return other, ""
     if problem.plan.role("probs") and len(problem.sizes.latent) > 1:  # all classes in one axis, or an axis of their own
@@ -79,6 +82,23 @@ def matched(problem: Problem) -> tuple[Problem, str]:
                 return other, odd
         chosen = chosen.at(layout=replace(chosen.layout, latent="joined"))
     return chosen, odd
+
+
+def smaller(problem: Problem) -> Problem:
+    """The same on a smaller image where a large one is not taken element by element: nothing of it is read off in numbers."""
+    sizes = problem.sizes
+    small = problem.at(sizes=replace(sizes, shape=tuple(min(n, 64) for n in sizes.shape)))
+    recon = [slot.key for slot in problem.plan.role("recon")]
+    if sizes.D < LARGE or problem.shapes or not recon:
+        return problem
+    try:
+        worst = additivity(small, benign(small), recon[0], [])
+    except Exception:
+        return problem
+    return small if worst > 1e-7 else problem
+
+
+LARGE = 50_000  # elements
 
 
 def classed(problem: Problem) -> Problem | None:
@@ -158,7 +178,9 @@ def bare(error: Exception) -> Exception:
 
 def fatal(error: BaseException) -> bool:
     """Whether no other shape would help."""
-    return isinstance(error, (NameError, KeyError, AttributeError, ImportError, TypeError)) and not re.search(r"unpack|tuple|subscript", str(error))
+    return isinstance(error, (NameError, KeyError, AttributeError, ImportError, TypeError)) and not re.search(
+        r"unpack|tuple|subscript", str(error)
+    )
 
 
 def refusal(problem: Problem, refused: list[tuple[str, BaseException]]) -> ReconError:
@@ -170,13 +192,21 @@ def refusal(problem: Problem, refused: list[tuple[str, BaseException]]) -> Recon
         error = said_so
     if isinstance(error, NameError):
         name = getattr(error, "name", None) or (re.findall(r"'(\w+)'", str(error)) or ["name"])[0]
-        return ReconError(f"{spelled} reads {name}, which is not there.", f"Give it: --bind {name}=VALUE (dots are fine: --bind {name}.batch_size=128).")
+        return ReconError(
+            f"{spelled} reads {name}, which is not there.",
+            f"Give it: --bind {name}=VALUE (dots are fine: --bind {name}.batch_size=128).",
+        )
     if isinstance(error, AttributeError):
         name = (re.findall(r"no (?:attribute )?'(\w+)'", str(error)) or ["name"])[0]
         if problem.reached.bound:
-            return ReconError(f"{spelled} reads self.{name}, which the stand-in does not have ({said}).", f"Give it: --self {name}=VALUE.")
+            return ReconError(
+                f"{spelled} reads self.{name}, which the stand-in does not have ({said}).", f"Give it: --self {name}=VALUE."
+            )
     if isinstance(error, KeyError):
-        return ReconError(f"{spelled} needs the key {error}, which is not among what was passed.", f"Give it: --bind {str(error).strip(chr(39))}=VALUE.")
+        return ReconError(
+            f"{spelled} needs the key {error}, which is not among what was passed.",
+            f"Give it: --bind {str(error).strip(chr(39))}=VALUE.",
+        )
     if all(isinstance(e, Unfit) for _, e in refused):
         return ReconError(f"{spelled} runs, but {refused[0][1]} ({shapes}).", "Check the roles: --args recon,target,mu,logvar.")
     solid = next(((s, e) for s, e in refused if not isinstance(e, Unfit)), refused[0])
@@ -206,7 +236,11 @@ def by_trying(problem: Problem) -> tuple[Problem, str]:
             said = said or [bare(error)]
             continue
         latent_roles = [r for r in roles if r in ("mu", "scale")]
-        good = (rec.match is not None) * 4 + (not odd) * 2 + bool(lat and not lat.wrong and (lat.meaning or "scale" not in roles)) * (1 + bool(latent_roles))
+        good = (
+            (rec.match is not None) * 4
+            + (not odd) * 2
+            + bool(lat and not lat.wrong and (lat.meaning or "scale" not in roles)) * (1 + bool(latent_roles))
+        )
         fits.append((good, dict(zip(unknown, roles, strict=True)), chosen, odd))
         if good >= 6 + 2 * bool(latent_roles):
             break
@@ -275,4 +309,3 @@ def strengths(problem: Problem) -> tuple[list[float], float]:
         found = measure(problem)
         pull = abs(found.weight) if found and found.weight else math.nan
     return [middle(grads[key]) for key in recons], pull
-

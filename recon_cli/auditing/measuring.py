@@ -133,7 +133,9 @@ def field(problem: Problem, base: Mapping[str, Tensor], pair: tuple[Slot, Slot |
 
 def domains() -> dict[str, tuple[Tensor, Tensor]]:
     """Points (x, prediction) to try, the widest first: reals, then (0, 1), then what is positive."""
-    residual = torch.cat([uniform(POINTS // 2, -3, 3, 5), uniform(POINTS // 4, -0.3, 0.3, 6), uniform(POINTS // 4, -0.02, 0.02, 7)])
+    residual = torch.cat(
+        [uniform(POINTS // 2, -3, 3, 5), uniform(POINTS // 4, -0.3, 0.3, 6), uniform(POINTS // 4, -0.02, 0.02, 7)]
+    )
     x = uniform(POINTS, 0.02, 0.98, 4)
     return {
         "real": (x, x + residual),
@@ -247,7 +249,11 @@ def shifted(problem: Problem, base: Any, pair: Any, used: Any, weights: Tensor |
         return None
     centre = raw - measured / middle
     found = recognise(centre, raw, measured)
-    return None if found is None else Match(found.family, found.weight, found.off, found.candidate, found.numbers, "target made over")
+    return (
+        None
+        if found is None
+        else Match(found.family, found.weight, found.off, found.candidate, found.numbers, "target made over")
+    )
 
 
 def is_location(problem: Problem, base: Any, pair: Any, weights: Tensor | None) -> bool:

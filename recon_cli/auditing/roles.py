@@ -26,7 +26,9 @@ SCALES = {
     meaning: re.compile(rf"((z|q|enc|latent|post|mu|en|ls)_?)?{words}{LATENT_SIDE}s?$", re.I)
     for meaning, words in SCALE_WORDS.items()
 }
-SPREAD = re.compile(rf"(x|rec|recon|dec|decoder|out|output|pred|y|recon_x|x_?hat|x_?dec|x_?rec)_?({'|'.join(SCALE_WORDS.values())})$", re.I)
+SPREAD = re.compile(
+    rf"(x|rec|recon|dec|decoder|out|output|pred|y|recon_x|x_?hat|x_?dec|x_?rec)_?({'|'.join(SCALE_WORDS.values())})$", re.I
+)
 NAMED = (
     ("recon", r"(recon\w*|rec|recs|recon_?x|x_?rec\w*|x_?re|\w+_recon\w*|reconstruct\w*|\w*x_?hat|xhat|hat_x|\w+_hat|\w*_out|x_?out|outs?|outputs?"
               r"|x_?partial|preds?|predictions?|\w*_pred|pred_\w+|y_?pred\w*|y_?hat|logp|logits?|decoded|decodings?|decoder_out\w*|generated|gen|fake|x_?tilde|x_?prime|mu_?x|x_?mu|x_?mean"
@@ -35,7 +37,7 @@ NAMED = (
     ("probs", r"(q_?y|qy_?logits?|logits_?[yz]|probs_?[yz]|prob_?[yz]|q_?c|alpha_?z|cat_?probs)"),
     ("posterior", r"(posteriors?|latent_dist\w*|q_?dist|[qz]_?dist|dist_?[qz]|q|qz|q_?z|qz_?x|q_?z_?x|q_?z_?given_?x|latent_sample_dist)"),
     ("decoder", r"(decoder|p_?x|px_?z|p_?x_?z|x_?dist|dec_?dist|likelihood|output_?dist|recon_?dist|px)"),
-    ("kl", r"(kl[ds]?(_?(?!w|coef|scal|beta|lambd|bal|ann|fac)\w*)?|latent_?loss)"),
+    ("kl", r"((?!kl[ds]?_?(w|coef|scal|beta|lamb|bal|ann|fac|target|max|min|start|tol|warm|cost|rate|red|type|mode))kl[ds]?(_?\w+)?|latent_?loss)"),
     ("z", r"(z|zs|z_?samples?|sample_?z|latents?|samples?|encoded|codes?)"),
     ("mask", r"(masks?|\w+_mask|is_?pad\w*|pads?|padding\w*|weights?|sample_weights?|w|valid)"),
     ("length", r"(lengths?|seq_?len\w*|lens)"),
@@ -43,8 +45,35 @@ NAMED = (
                r"|gt|ground_?truth|truth|real|reals|reality|actions?|tokens?|obs|observations?|batch|signal|true_?\w+|x_?0|pixels|frames?|expected|ref|reference)"),
 )  # fmt: skip
 PATTERNS = [(role, re.compile(f"(?:{words})$", re.I)) for role, words in NAMED]
-TENSOR_WORDS = {"kl", "mean", "logvar", "std", "var", "sample", "mode", "rsample", "log_prob", "loc", "scale", "entropy", "stddev", "variance"}
-FLAGS = {"is_train": True, "training": True, "train": True, "is_training": True, "optimizer_idx": 0, "batch_idx": 0, "global_step": 0}
+TENSOR_WORDS = {
+    "kl",
+    "mean",
+    "logvar",
+    "std",
+    "var",
+    "sample",
+    "mode",
+    "rsample",
+    "log_prob",
+    "loc",
+    "scale",
+    "entropy",
+    "stddev",
+    "variance",
+}
+FLAGS = {
+    "is_train": True,
+    "training": True,
+    "train": True,
+    "is_training": True,
+    "optimizer_idx": 0,
+    "batch_idx": 0,
+    "global_step": 0,
+}
+NUMBERS = re.compile(
+    r"(beta|gamma|alpha|delta|lambd?a?_?\w*|lmbda|lam|capacity|steps?|epochs?|\w*_(weight|coeff?|coefficient|scale|factor|step|size|epochs?)|w_\w+"
+    r"|iteration|n_\w+|num_\w+|temperature|temp|eps|epsilon|free_(bits|nats)|c_max|m_n)$", re.I
+)  # fmt: skip
 RECORDS = re.compile(r"(storer|logs?|log_dict|metrics|history)$")
 
 
@@ -117,7 +146,9 @@ def plan(reached: Reached, bind: Mapping[str, Any], order: str | None) -> Plan:
     try:
         parameters = [*inspect.signature(reached.code).parameters.values()]
     except (TypeError, ValueError) as error:
-        raise ReconError(f"The arguments of {reached.spelled} cannot be read: {error}.", "Wrap it in a function with named ones.") from error
+        raise ReconError(
+            f"The arguments of {reached.spelled} cannot be read: {error}.", "Wrap it in a function with named ones."
+        ) from error
     parameters = parameters[1:] if reached.bound else parameters
     told = [word.strip() for word in order.split(",")] if order else []
     if told:
@@ -164,6 +195,8 @@ def plan(reached: Reached, bind: Mapping[str, Any], order: str | None) -> Plan:
             from collections import defaultdict
 
             value = defaultdict(list)
+        elif word is None and NUMBERS.match(name) and role_of(name) is None:
+            value = number(name, reached)
         elif word is None and (set(name) <= {"_"} or (tree is not None and not mentioned(tree, name) and role_of(name) is None)):
             value = None
         else:
@@ -216,6 +249,9 @@ def stem(name: str, role: str) -> str:
 
 def settle(made: Plan) -> None:
     """Names that mean one thing beside another: ``y`` is the data beside ``y_pred``, the reconstruction beside ``t``."""
+    if not any(slot.role in ("mu", "posterior") for slot in made.slots()):
+        for slot in [s for s in made.slots() if s.role == "scale" and s.found.startswith("by its name")]:
+            change(made, slot, "spread", f"{slot.found}, with no mean of latents beside it")
     groups = {slot.group for slot in made.slots() if slot.role in DATA}
     for group in groups:
         recon = [s for s in made.slots() if s.role == "recon" and s.group == group]
@@ -223,11 +259,23 @@ def settle(made: Plan) -> None:
         if not recon and len(target) == 2:
             first, second = (slot.key.rpartition(".")[2].lower() for slot in target)
             as_recon = {"input": 0, "inputs": 0, "y": 0, "output": 0, "x": 1, "t": 1}
-            if {first, second} in ({"input", "target"}, {"y", "t"}, {"y", "target"}, {"input", "y"}, {"x", "y"}, {"input", "label"}):
+            if {first, second} in (
+                {"input", "target"},
+                {"y", "t"},
+                {"y", "target"},
+                {"input", "y"},
+                {"x", "y"},
+                {"input", "label"},
+            ):
                 chosen = target[min((0, 1), key=lambda i: (as_recon.get((first, second)[i], 1), i))]
                 if {first, second} == {"x", "y"}:
                     chosen = target[(first, second).index("y")]
-                change(made, chosen, "recon", f"by its name, {chosen.key} beside {(target[1] if chosen is target[0] else target[0]).key}")
+                change(
+                    made,
+                    chosen,
+                    "recon",
+                    f"by its name, {chosen.key} beside {(target[1] if chosen is target[0] else target[0]).key}",
+                )
         if len(recon) > 1 and not target and not group:
             for slot in recon:
                 if re.match(r"(out|outputs?|generated)$", slot.key):
@@ -302,7 +350,12 @@ def keys_of(tree: ast.AST | None, name: str) -> dict[str, bool]:
             if isinstance(node.slice, ast.Constant) and isinstance(node.slice.value, str) and isinstance(node.ctx, ast.Load):
                 found[node.slice.value] = False
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Name):
-            if node.func.value.id == name and node.func.attr in ("get", "pop") and node.args and isinstance(node.args[0], ast.Constant):
+            if (
+                node.func.value.id == name
+                and node.func.attr in ("get", "pop")
+                and node.args
+                and isinstance(node.args[0], ast.Constant)
+            ):
                 found.setdefault(node.args[0].value, len(node.args) > 1 or node.func.attr == "get")
     return found
 
@@ -337,7 +390,12 @@ def structure(tree: ast.AST | None, name: str) -> Any:
     foreign = {attr for attr in attributes if not hasattr(torch.Tensor, attr) and attr not in TENSOR_WORDS}
     roles_there = {attr for attr in attributes if role_of(attr) in ("recon", "target", "mu", "scale", "kl", "posterior")}
     if foreign & roles_there and role_of(name) != "decoder":
-        return Stand(**{attr: attr for attr in foreign | roles_there - {"mean", "var", "std"} | (roles_there if "logvar" in attributes else set())})
+        return Stand(
+            **{
+                attr: attr
+                for attr in foreign | roles_there - {"mean", "var", "std"} | (roles_there if "logvar" in attributes else set())
+            }
+        )
     return None
 
 
@@ -389,14 +447,30 @@ def around(made: Plan, reached: Reached, bind: Mapping[str, Any]) -> None:
                 change(made, slot, "skip", "only the model inside reads it")
                 made.unknown = [key for key in made.unknown if key != slot.key]
     have = {slot.role for slot in made.slots()}
-    free = set(getattr(code, "__code__", None).co_freevars) if hasattr(code, "__code__") else set()
+    plain = getattr(code, "__code__", None)
+    free = set(plain.co_freevars) if plain else set()
+    cells = dict(zip(plain.co_freevars, code.__closure__ or (), strict=True)) if plain else {}
+    free -= {name for name, cell in cells.items() if isinstance(held(cell), (int, float, str)) or callable(held(cell))}
     scope = getattr(reached.code, "__globals__", {})
     assigned = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
     arguments = {a.arg for a in ast.walk(tree) if isinstance(a, ast.arg)}
     for name in sorted({n.id for n in ast.walk(tree) if isinstance(n, ast.Name)} - assigned - arguments - {*dir(builtins)}):
-        around_it = name in free or name not in scope
-        if around_it and name not in bind and role_of(name) in ("mu", "scale", "recon", "target", "kl") and role_of(name) not in have:
+        around_it = name in free or (name not in scope and name not in cells)
+        if (
+            around_it
+            and name not in bind
+            and role_of(name) in ("mu", "scale", "recon", "target", "kl")
+            and role_of(name) not in have
+        ):
             made.free[name] = Slot(name, role_of(name), f"by its name, {name}, read from around the function", meaning_of(name))
+
+
+def held(cell: Any) -> Any:
+    """What is in a closure's cell; None where nothing is."""
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return None
 
 
 def method_of(owner: Any, name: str) -> bool:

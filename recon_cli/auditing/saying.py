@@ -114,7 +114,13 @@ def one(row: Row, problem: Problem, latent: Latent | None) -> str:
         said = f"This is {name} and a KL of weight {number(row.kl_weight)}."
     elif row.sigma is None:
         said = f"This is {name} with beta = {number(row.beta or math.nan)}"
-        said += f", which {singular(grows)}." if grows else ", whatever the batch, the image and the latents." if row.verdict != "elbo" else ": an exact ELBO."
+        said += (
+            f", which {singular(grows)}."
+            if grows
+            else ", whatever the batch, the image and the latents."
+            if row.verdict != "elbo"
+            else ": an exact ELBO."
+        )
     else:
         said = f"This is {name}; near a residual of 0 it is a Gaussian with sigma = {number(row.sigma)} if beta is 1."
         said += f" That {singular(grows)}." if grows else ""
@@ -134,9 +140,15 @@ def title(row: Row) -> str:
 def growth(row: Row) -> str:
     """What the trade-off moves with, as a verb phrase in the plural; empty where with nothing."""
     words = []
-    for exponent, what in ((row.tradeoff_dim, "the image size"), (row.tradeoff_batch, "the batch size"), (row.tradeoff_latent, "the number of latents")):
+    for exponent, what in (
+        (row.tradeoff_dim, "the image size"),
+        (row.tradeoff_batch, "the batch size"),
+        (row.tradeoff_latent, "the number of latents"),
+    ):
         if exponent and abs(exponent) > 1e-6:
-            words.append(f"{'grow' if exponent > 0 else 'fall'} with {what}{'' if abs(exponent) == 1 else f' to the power {number(abs(exponent))}'}")
+            words.append(
+                f"{'grow' if exponent > 0 else 'fall'} with {what}{'' if abs(exponent) == 1 else f' to the power {number(abs(exponent))}'}"
+            )
     return " and ".join(words)
 
 
@@ -150,13 +162,21 @@ def asides(found: Audit, problem: Problem, terms: Terms, latent: Latent | None) 
     said = []
     for (slot, rec, scale), row in zip(terms, found.rows, strict=True):
         if rec.match and rec.match.link:
-            said.append(f"The loss is of {rec.match.link} of {slot.key}." if rec.match.link not in ("target made over", "log-probabilities") else f"{slot.key}: {rec.match.link}.")
+            said.append(
+                f"The loss is of {rec.match.link} of {slot.key}."
+                if rec.match.link not in ("target made over", "log-probabilities")
+                else f"{slot.key}: {rec.match.link}."
+            )
         if rec.match and rec.match.off > 1e-6:
-            said.append(f"It is {rec.match.family} to within {rec.match.off:.2g} of its gradient, as with an eps inside a logarithm.")
+            said.append(
+                f"It is {rec.match.family} to within {rec.match.off:.2g} of its gradient, as with an eps inside a logarithm."
+            )
         if rec.additive and rec.counted < 1:
             said.append(f"{1 - rec.counted:.0%} of the elements of {slot.key} have no gradient (a mask).")
         elif rec.additive and abs(rec.weights[0] / rec.weights[1] - 1) > 1e-6:
-            said.append(f"The elements weigh differently, from {number(rec.weights[0])} to {number(rec.weights[1])} times the middle one.")
+            said.append(
+                f"The elements weigh differently, from {number(rec.weights[0])} to {number(rec.weights[1])} times the middle one."
+            )
         if scale.axes:
             said.append(f"The trade-off grows with the axes of a sample to different powers ({scale.axes}).")
         if row.own_scale is not None:
@@ -164,7 +184,9 @@ def asides(found: Audit, problem: Problem, terms: Terms, latent: Latent | None) 
         if row.family == "bernoulli":
             said.append("A Bernoulli's data are 0 or 1; --data checks yours.")
         if row.tradeoff_batch and row.tradeoff and row.tradeoff_batch == 1 and row.sigma is None:
-            said.append(f"beta is 1 in a batch of {number(problem.sizes.batch / row.tradeoff)}; measured at {problem.sizes.batch}.")
+            said.append(
+                f"beta is 1 in a batch of {number(problem.sizes.batch / row.tradeoff)}; measured at {problem.sizes.batch}."
+            )
     return said
 
 
@@ -173,17 +195,23 @@ def conversions(found: Audit, problem: Problem) -> tuple[tuple[str, str], ...]:
     row = found.rows[0]
     if row.tradeoff is None or len(found.rows) > 1:
         return ()
-    beta = number(row.tradeoff)
+    beta = f"{row.tradeoff:.10g}"
     if row.family == "gaussian":
         return (
             ("today's trade-off, with sums", f"0.5 * (x_hat - x).square().sum() + {beta} * kl.sum()"),
-            ("the sigma that the data choose", "mse = (x_hat - x).square().mean().detach(); (x_hat - x).square().sum() / (2 * mse) + kl.sum()"),
+            (
+                "the sigma that the data choose",
+                "mse = (x_hat - x).square().mean().detach(); (x_hat - x).square().sum() / (2 * mse) + kl.sum()",
+            ),
             ("an ELBO with sigma = 1", "0.5 * (x_hat - x).square().sum() + kl.sum()"),
         )
     if row.family == "laplace":
         return (
             ("today's trade-off, with sums", f"(x_hat - x).abs().sum() + {beta} * kl.sum()"),
-            ("the scale that the data choose", "mae = (x_hat - x).abs().mean().detach(); (x_hat - x).abs().sum() / mae + kl.sum()"),
+            (
+                "the scale that the data choose",
+                "mae = (x_hat - x).abs().mean().detach(); (x_hat - x).abs().sum() / mae + kl.sum()",
+            ),
         )
     if row.family is None or row.sigma is not None:
         return ()
@@ -216,7 +244,9 @@ def unmet(found: Audit, wanted: str) -> list[str]:
             sigma, beta = as_number("sigma", wish.pop("sigma")), as_number("beta", wish.pop("beta"))
             level = beta * (sigma if row.family == "laplace" else sigma**2)
             if not math.isclose(row.tradeoff or math.nan, level, rel_tol=1e-6):
-                said.append(f"expected a trade-off of {number(level)} (beta = {number(beta)}, sigma = {number(sigma)}), found {shown(row.tradeoff)}")
+                said.append(
+                    f"expected a trade-off of {number(level)} (beta = {number(beta)}, sigma = {number(sigma)}), found {shown(row.tradeoff)}"
+                )
         for key, value in wish.items():
             if key not in have:
                 raise ReconError(f"There is no {key!r} to expect.", f"Expect {', '.join(have)}.")
@@ -242,12 +272,19 @@ def report(found: Audit) -> Report:
     tables = [Table("objective", OBJECTIVE, rows)]
     tables.append(Table("roles", ROLES, [dict(zip(("argument", "role", "found"), each, strict=True)) for each in found.roles]))
     if found.findings:
-        tables.append(Table("defects", DEFECTS, [{"code": f.code, "evidence": f.evidence, "fix": f.fix} for f in found.findings]))
+        said = [
+            {"code": f.code, "evidence": f.evidence, "fix": f.fix, "likelihood": "defects", "step": i,
+             "statement": f"{f.code}: {f.evidence}.", "because": f.fix, "checked": None}
+            for i, f in enumerate(found.findings, 1)
+        ]  # fmt: skip
+        tables.append(Table("defects", DEFECTS, said, layout="steps"))
     if found.conversions:
-        tables.append(Table("conversions", CONVERSIONS, [dict(zip(("keep", "write"), each, strict=True)) for each in found.conversions]))
+        tables.append(
+            Table("conversions", CONVERSIONS, [dict(zip(("keep", "write"), each, strict=True)) for each in found.conversions])
+        )
     codes = f": {', '.join(found.defects)}" if found.defects else ""
     accepted = f" ({', '.join(found.accepted)} accepted)" if found.accepted else ""
     verdict = f"{found.verdict}{codes}{accepted}"
     if found.unmet:
         verdict += f"; {'; '.join(found.unmet)}"
-    return Report("audit", tables, [found.sentence, found.formula, *found.notes], verdict, found.holds)
+    return Report("audit", tables, found.notes, verdict, found.holds, lead=[found.sentence, found.formula])

@@ -15,7 +15,16 @@ from torch.overrides import TorchFunctionMode
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 ADDING = {"add", "sub", "rsub", "__add__", "__radd__", "__sub__", "__rsub__", "__iadd__", "add_", "subtract"}
-MEETING = ADDING | {"mul", "__mul__", "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "pow", "binary_cross_entropy_with_logits"}
+MEETING = ADDING | {
+    "mul",
+    "__mul__",
+    "mse_loss",
+    "l1_loss",
+    "smooth_l1_loss",
+    "huber_loss",
+    "pow",
+    "binary_cross_entropy_with_logits",
+}
 NOISE = {"randn_like": 0, "randn": None, "normal_": 0, "normal": None}
 
 
@@ -33,7 +42,9 @@ class Watch(TorchFunctionMode):
         where given, what every standard normal draw is.
     """
 
-    def __init__(self, dtype: Any = torch.float64, sizes: dict[Any, Any] | None = None, leaves: Any = None, noise: Any = None) -> None:
+    def __init__(
+        self, dtype: Any = torch.float64, sizes: dict[Any, Any] | None = None, leaves: Any = None, noise: Any = None
+    ) -> None:
         super().__init__()
         self.dtype, self.sizes, self.leaves, self.noise = dtype, sizes or {}, leaves, noise
         self.literals: set[Any] = set()

@@ -38,7 +38,9 @@ def weigh(problem: Problem, odd: str, data: str | None, scale: Any) -> Audit:
         tuple((slot.key, slot.role, slot.found) for slot in problem.plan.slots()) + (("returned", "loss", problem.picked),),
         tuple(notes), saying.formula(problem, terms, latent), "",
     )  # fmt: skip
-    found = replace(found, sentence=saying.sentence(found, problem, terms, latent), conversions=saying.conversions(found, problem))
+    found = replace(
+        found, sentence=saying.sentence(found, problem, terms, latent), conversions=saying.conversions(found, problem)
+    )
     found = replace(found, notes=(*found.notes, *saying.asides(found, problem, terms, latent)))
     return survival.beside(found, problem, data, scale) if data else found
 
@@ -56,7 +58,12 @@ def stilled(problem: Problem) -> tuple[Problem, Finding | None]:
 
 
 def judged(
-    problem: Problem, index: int, pair: tuple[Slot, Slot | None], rec: Reconstruction, latent: Latent | None, common: list[Finding]
+    problem: Problem,
+    index: int,
+    pair: tuple[Slot, Slot | None],
+    rec: Reconstruction,
+    latent: Latent | None,
+    common: list[Finding],
 ) -> tuple[Row, list[Finding], Scaling]:
     """The row of one reconstruction, what was found of it alone, and how its weights scale."""
     direction, signs = findings.of_the_signs(rec.sign, latent, problem.reached.spelled + problem.picked)
@@ -121,11 +128,17 @@ def spread(problem: Problem, pair: tuple[Slot, Slot | None]) -> Reconstruction:
     for deviation in DEVIATION.values():
         leaf = s.detach().clone().requires_grad_()
         sigma = deviation(leaf)
-        for family, nll in (("heteroscedastic-gaussian", (e / sigma).square() / 2 + sigma.log()), ("laplace", (e / sigma).abs() + sigma.log())):
+        for family, nll in (
+            ("heteroscedastic-gaussian", (e / sigma).square() / 2 + sigma.log()),
+            ("laplace", (e / sigma).abs() + sigma.log()),
+        ):
             pull = (e / sigma.square() if family.startswith("het") else e.sign() / sigma).detach()
             (push,) = torch.autograd.grad(nll.sum(), leaf, retain_graph=True)
             a = ((g * pull).sum() / (pull * pull).sum()).item()
-            off = max((g - a * pull).abs().max().item() / g.abs().max().item(), (h - a * push).abs().max().item() / max(1e-300, h.abs().max().item()))
+            off = max(
+                (g - a * pull).abs().max().item() / g.abs().max().item(),
+                (h - a * push).abs().max().item() / max(1e-300, h.abs().max().item()),
+            )
             if best is None or off < best.off:
                 best = Match(family, a, off, candidate_of(family))
     match = best if best is not None and best.off < 1e-5 else None
@@ -139,5 +152,3 @@ def candidate_of(family: str) -> Any:
 
     kind = likelihoods.find("heteroscedastic-gaussian")
     return Candidate(family, kind, type(kind().loss), ())
-
-

@@ -2,40 +2,11 @@
 
 from __future__ import annotations
 
-import ast
 from typing import Any
 
 import click
 
 from recon_cli import options
-from recon_cli.errors import ReconError
-
-
-class Setting(click.ParamType):
-    """``name=value`` to a pair; the value a number, a truth, a tuple, or else a word."""
-
-    name = "name=value"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        if not isinstance(value, str):
-            return value
-        key, sign, text = (part.strip() for part in value.partition("="))
-        if not sign or not all(part.isidentifier() for part in key.split(".")):
-            raise ReconError(f"{param.opts[0]} {value!r} sets nothing.", f"Write {param.opts[0]} name=value.")
-        try:
-            return key, ast.literal_eval(text)
-        except (ValueError, SyntaxError):
-            return key, text
-
-
-class NamedShape(options.Shape):
-    """``1x28x28`` for every argument, ``pred=196x768`` for one: a pair of name and sizes."""
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        if not isinstance(value, str):
-            return value
-        name, _, sizes = value.rpartition("=")
-        return name, super().convert(sizes, param, ctx)
 
 
 @click.command("audit")
@@ -44,18 +15,33 @@ class NamedShape(options.Shape):
 @click.option("--reduction", default="mean", show_default=True, metavar="mean|sum|batch-mean", help="Of that loss.")
 @click.option("--kl-weight", type=float, default=1.0, show_default=True, help="Of a KL beside it; 0 for none.")
 @click.option("--kl-reduction", metavar="sum|batch-mean|mean", help="Of the KL.  [default: sum beside a sum, else batch-mean]")
-@click.option("--shape", "shapes", type=NamedShape(), multiple=True, metavar="[NAME=]1x28x28", help="Of one sample; of one argument.")
-@click.option("--latent", type=options.Shape(), default="20", show_default=True, metavar="NUMBER", help="Latents; 20x10 of 10 classes.")
-@click.option("--batch", type=click.IntRange(2), metavar="NUMBER", help="Samples.  [default: the batch size that the code names, or 4]")
+@click.option(
+    "--shape",
+    "shapes",
+    type=options.NamedShape(),
+    multiple=True,
+    metavar="[NAME=]1x28x28",
+    help="Of one sample; of one argument.  [default: the data's, else 1x28x28]",
+)
+@click.option(
+    "--latent", type=options.Shape(), default="20", show_default=True, metavar="NUMBER", help="Latents; 20x10 of 10 classes."
+)
+@click.option(
+    "--batch", type=click.IntRange(2), metavar="NUMBER", help="Samples.  [default: the batch size that the code names, or 4]"
+)
 @click.option("--args", "order", metavar="ROLE,...", help="Roles in the order of the arguments: recon,target,mu,logvar.")
 @click.option("--total", metavar="EXPRESSION", help="How parts r are added: \"r[0] + 0.1*r['kl']\".")
-@click.option("--self", "attributes", type=Setting(), multiple=True, metavar="NAME=VALUE", help="An attribute of self.")
-@click.option("--bind", type=Setting(), multiple=True, metavar="NAME=VALUE", help="An argument, or a name that the code reads.")
+@click.option("--self", "attributes", type=options.Setting(), multiple=True, metavar="NAME=VALUE", help="An attribute of self.")
+@click.option(
+    "--bind", type=options.Setting(), multiple=True, metavar="NAME=VALUE", help="An argument, or a name that the code reads."
+)
 @click.option("--data", type=options.SourceWord(), metavar="SOURCE", help="Check the targets, predict how many latents survive.")
 @options.scale
 @click.option("--accept", multiple=True, metavar="CODE", help="A defect that is no reason to fail.")
 @click.option("--expect", metavar='"beta=1, sigma=0.2"', help="Fail unless that is what it measures.")
-@click.option("--timeout", type=click.FloatRange(0, min_open=True), default=60.0, show_default=True, help="Seconds for the function.")
+@click.option(
+    "--timeout", type=click.FloatRange(0, min_open=True), default=60.0, show_default=True, help="Seconds for the function."
+)
 @options.format
 def command(
     function: str | None, loss: Any, reduction: str, kl_weight: float, kl_reduction: str | None, shapes: Any, latent: Any,
@@ -75,11 +61,12 @@ def command(
     """
     from recon_cli.auditing import audit, ending
     from recon_cli.auditing.conventions import written
+    from recon_cli.errors import ReconError
 
     if (function is None) == (loss is None):
         raise ReconError("Audit what?", "Give FILE.py:FUNCTION, or --loss mse for no code at all.")
     target = function if loss is None else written(loss, reduction, kl_weight, kl_reduction)
-    given = {"shape": dict(shapes) or {"": (1, 28, 28)}, "latent": latent, "bind": dict(bind), "attributes": dict(attributes)}
+    given = {"shape": dict(shapes) or None, "latent": latent, "bind": dict(bind), "attributes": dict(attributes)}
     with ending(settings["timeout"]):
         found = audit(target, args=order, **given, **settings).accepting(*accept)
         report = (found.expecting(expect) if expect else found).report()

@@ -12,11 +12,13 @@ class VAE(nn.Module):
 
     def loss_function(self, recon_x, x, mu, log_var, z):
         if self.model_config.reconstruction_loss == "mse":
-            recon_loss = 0.5 * F.mse_loss(recon_x.reshape(x.shape[0], -1), x.reshape(x.shape[0], -1), reduction="none").sum(dim=-1)
+            recon_loss = 0.5 * F.mse_loss(recon_x.reshape(x.shape[0], -1), x.reshape(x.shape[0], -1), reduction="none").sum(
+                dim=-1
+            )
         elif self.model_config.reconstruction_loss == "bce":
-            recon_loss = F.binary_cross_entropy(
-                recon_x.reshape(x.shape[0], -1), x.reshape(x.shape[0], -1), reduction="none"
-            ).sum(dim=-1)
+            recon_loss = F.binary_cross_entropy(recon_x.reshape(x.shape[0], -1), x.reshape(x.shape[0], -1), reduction="none").sum(
+                dim=-1
+            )
         KLD = -0.5 * torch.sum(1 + log_var - mu.pow(2) - log_var.exp(), dim=-1)
         return (recon_loss + KLD).mean(dim=0), recon_loss.mean(dim=0), KLD.mean(dim=0)
 

@@ -22,7 +22,12 @@ class VAE(nn.Module):
         ab_sse_weight = (1 - self.alpha) * (1 / self.nsamples)
         sse_weight = self.alpha / self.ntnf
         kld_weight = 1 / (self.nlatent * self.beta)
-        weighed_ab, weighed_ce, weighed_sse, weighed_kld = ab_sse * ab_sse_weight, ce * ce_weight, sse * sse_weight, kld * kld_weight
+        weighed_ab, weighed_ce, weighed_sse, weighed_kld = (
+            ab_sse * ab_sse_weight,
+            ce * ce_weight,
+            sse * sse_weight,
+            kld * kld_weight,
+        )
         reconstruction_loss = weighed_ce + weighed_ab + weighed_sse
         loss = (reconstruction_loss + weighed_kld) * weights
         return loss.mean(), weighed_ab.mean(), weighed_ce.mean(), weighed_sse.mean(), weighed_kld.mean()
