@@ -3,7 +3,8 @@
     -log p(x | mu)  =  slope * loss(x, mu)  +  offset(x)  +  gap(mu)
 
 ``derive`` proves that line, ``compare`` measures it on data, ``train`` shows what it changes,
-``audit`` says whose a loss is. Each returns a typed result with ``.report()``. Importing this package imports neither torch nor sympy.
+``audit`` says whose a loss is. Each returns a typed result with ``.report()``. Importing this package
+imports neither torch nor sympy.
 """
 
 from __future__ import annotations

@@ -263,7 +263,8 @@ VARIATIONS: list[tuple[Any, dict[str, Any], str | None, float | None, Any, str |
     (cubic, {}, "generalized-gaussian", 1, NONE, "log_variance", ELBO, []),
     (with_variance, {}, "heteroscedastic-gaussian", 1, NONE, "log_variance", ELBO, []),
     (outcome, {}, "bernoulli", 2, NONE, "log_variance", "beta-elbo", []),
-    (vaal, {}, "gaussian", B * D / 2, (1, 1, 0), "log_variance", "shape-dependent", ["half-missing", "kl-sum-batch", "recon-mean"]),
+    (vaal, {}, "gaussian", B * D / 2, (1, 1, 0), "log_variance", "shape-dependent", ["half-missing", "kl-sum-batch",
+     "recon-mean"]),
     (literal_batch, {}, "gaussian", B / 64, (1, 1, 0), "log_variance", "shape-dependent", ["batch-dependent", "recon-mean"]),
     (kl_rewarded, {}, "gaussian", 1, NONE, "log_variance", "defective", ["kl-sign"]),
     (recon_rewarded, {}, "gaussian", 1, NONE, "log_variance", "defective", ["recon-sign"]),
@@ -276,7 +277,8 @@ VARIATIONS: list[tuple[Any, dict[str, Any], str | None, float | None, Any, str |
     (naive_logs, {}, "bernoulli", 1, NONE, "log_variance", "defective", ["overflow"]),
     (free_nats, {}, "gaussian", 1, NONE, "log_variance", "beta-elbo", []),
     (whole_image, {}, None, None, (None, None, None), "log_variance", "not-factorised", ["not-additive"]),
-    (worse_counts_more, {}, None, None, (None, None, None), "log_variance", "not-factorised", ["not-additive", "value-gradient-mismatch"]),
+    (worse_counts_more, {}, None, None, (None, None, None), "log_variance", "not-factorised", ["not-additive",
+     "value-gradient-mismatch"]),
     (Counting(), {}, "gaussian", 0.1, NONE, "log_variance", ELBO, ["stateful"]),
 ]  # fmt: skip
 

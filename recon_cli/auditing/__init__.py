@@ -65,7 +65,7 @@ class Audit:
 
     @property
     def holds(self) -> bool:
-        """Whether it passes: an ELBO, a beta-ELBO or no KL at all; or every reason to fail accepted, and every expectation met."""
+        """Whether it passes: an ELBO, a beta-ELBO or no KL, or every reason to fail accepted; and every expectation met."""
         from recon_cli.auditing.saying import reasons
 
         return not self.unmet and (self.verdict in PASSING or (bool(self.accepted) and reasons(self) <= set(self.accepted)))

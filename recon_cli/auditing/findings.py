@@ -38,9 +38,11 @@ def of_the_call(problem: Problem, latent: Latent | None, odd: str) -> list[Findi
         found.append(
             Finding(
                 "latent-scale-misread",
-                f"{scale} is named {says} and used as {is_}: the KL is least at {scale} = {rest:g}, not at {PRIOR[latent.named]:g}"
+                f"{scale} is named {says} and used as {is_}: the KL is least at {scale} = {rest:g}, not at "
+                f"{PRIOR[latent.named]:g}"
                 if rest != PRIOR[latent.named]
-                else f"{scale} is named {says} and used as {is_}: the KL curves {CURVES[latent.meaning]} of a mean's, not {CURVES[latent.named]}",
+                else f"{scale} is named {says} and used as {is_}: "
+                f"the KL curves {CURVES[latent.meaning]} of a mean's, not {CURVES[latent.named]}",
                 f"Sample with the same meaning, or write the KL of {says}: {KL_LINES[latent.named].format(s=scale)}",
                 broken,
             )
@@ -127,7 +129,7 @@ def of_the_weights(
     if latent is None or not latent.weight or not rec.additive:
         return found
     b, w = latent.weight, rec.match.weight if rec.match else rec.curvature or 0.0
-    (t_b, r_b, k_b), (t_d, r_d, k_d), (t_k, _, _) = scale.batch, scale.dim, scale.latent
+    (t_b, _, k_b), (t_d, r_d, _), (t_k, _, _) = scale.batch, scale.dim, scale.latent
     batch_literal = configured(problem, b)
     if t_d is not None and t_d > ONE and r_d is not None and r_d < -ONE and scale.literal is None:
         size = "the length of a sample" if scale.length else "the elements of a sample"
@@ -143,7 +145,8 @@ def of_the_weights(
         found.append(
             Finding(
                 "kl-mean-latents",
-                f"the KL is averaged over the {sizes.K} latents, the reconstruction is not: with {2 * sizes.K} the trade-off is {2**t_k:g} times this",
+                f"the KL is averaged over the {sizes.K} latents, the reconstruction is not: with "
+                f"{2 * sizes.K} the trade-off is {2**t_k:g} times this",
                 "Sum the KL over the latents: .sum(dim=1).mean().",
             )
         )
@@ -152,7 +155,8 @@ def of_the_weights(
             found.append(
                 Finding(
                     "kl-sum-batch",
-                    f"the KL is summed over the batch and the reconstruction averaged: at {2 * sizes.batch} samples the trade-off is {2**t_b:g} times that at {sizes.batch}",
+                    f"the KL is summed over the batch and the reconstruction averaged: at "
+                    f"{2 * sizes.batch} samples the trade-off is {2**t_b:g} times that at {sizes.batch}",
                     "Divide the KL by the batch size.",
                 )
             )
@@ -192,7 +196,7 @@ def spelled(literal: Any) -> str:
 
 
 def configured(problem: Problem, b: float) -> float:
-    """The batch size that a KL's weight was divided by, where it is a number known by name or written beside the data's size; or 0."""
+    """The batch size that a KL's weight was divided by, known by name or written beside the data's size; or 0."""
     from recon_cli.auditing import batch_number
 
     if number := batch_number(problem.reached, problem.plan):

@@ -20,9 +20,9 @@ from recon_cli.auditing.roles import held
 
 VERDICTS = ("elbo", "beta-elbo", "shape-dependent", "defective", "not-factorised", "reconstruction-only")
 CODES = (
-    "recon-mean", "kl-mean-latents", "kl-sum-batch", "half-missing", "batch-dependent", "bce-on-nonbinary", "latent-scale-misread",
-    "kl-not-kl", "kl-sign", "recon-sign", "value-gradient-mismatch", "not-additive", "stateful", "stochastic", "overflow",
-    "hard-coded-shape", "broadcast",
+    "recon-mean", "kl-mean-latents", "kl-sum-batch", "half-missing", "batch-dependent", "bce-on-nonbinary",
+    "latent-scale-misread", "kl-not-kl", "kl-sign", "recon-sign", "value-gradient-mismatch", "not-additive", "stateful",
+    "stochastic", "overflow", "hard-coded-shape", "broadcast",
 )  # fmt: skip
 BROKEN = {"kl-not-kl", "kl-sign", "recon-sign", "value-gradient-mismatch"}
 SPOILING = {"overflow", "broadcast"}

@@ -223,7 +223,10 @@ def scaled(
     if abs(over - slope) > SAME * abs(slope):
         at = PRIOR[named or meaning]
         pull = pull_at(problem, base, scale, mu, at, deviation)
-        said = f"its means weigh {slope:.6g} and its variances {over:.6g}: at the prior ({scale} = {at:g}) its gradient is {pull:.6g}, not 0"
+        said = (
+            f"its means weigh {slope:.6g} and its variances {over:.6g}: at the prior ({scale} = {at:g}) its "
+            f"gradient is {pull:.6g}, not 0"
+        )
         return Latent(slope, meaning, said, named=named)
     if abs(weight - slope) > SAME * abs(slope):
         prior = weight / over

@@ -6,6 +6,7 @@ import itertools
 import math
 import re
 from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -248,7 +249,8 @@ def by_trying(problem: Problem) -> tuple[Problem, str]:
         tried = f"; the first try ended with: {said[0]}" if said else ""
         raise ReconError(
             f"These arguments of {problem.reached.spelled} could not be matched: {', '.join(unknown)}{tried}",
-            "Name the roles in the order of the arguments (--args recon,target,mu,logvar; skip for none), or give values: --bind name=value.",
+            "Name the roles in the order of the arguments (--args recon,target,mu,logvar; skip for none), "
+            "or give values: --bind name=value.",
         )
     _, roles, chosen, odd = max(fits, key=lambda fit: fit[0])
     return chosen, odd

@@ -280,7 +280,7 @@ def curvature_at(problem: Problem, base: Any, pair: Any, weights: Tensor) -> flo
 
 
 def bend(match: Match) -> float | None:
-    """d2L/dx2 of a recognised loss where the residual vanishes: its own, by autograd, times its weight; None where it has none."""
+    """d2L/dx2 of a recognised loss where the residual vanishes: its own times its weight; None where it has none."""
     from recon_cli.auditing.families import field_of
 
     x = torch.full((2,), 0.5, dtype=torch.float64)

@@ -10,71 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from recon_cli.auditing.naming import DATA, FLAGS, LATENT, NUMBERS, RECORDS, ROLES, TENSOR_WORDS, meaning_of, role_of
 from recon_cli.auditing.reaching import Reached, Stand
 from recon_cli.errors import ReconError
-
-DATA, LATENT = ("recon", "target", "spread"), ("mu", "scale", "probs")
-ROLES = (*DATA, *LATENT, "posterior", "decoder", "kl", "z", "mask", "length", "skip")
-SCALE_WORDS = {
-    "log_variance": r"(log_?var(iance)?|logv|lv|ln_?var|log_?sigma_?x?2|log_?sigma_?sq(uared)?|log_?std2|log_cov)",
-    "log_std": r"(log_?sigmas?|log_?std|log_?scale|logs|ln_?sigma|log_?sd|ln_?std)",
-    "std": r"(sigmas?|stds?|stddev|std_?dev|scale|sd)",
-    "variance": r"(vars?|variances?|sigma2|sigma_sq)",
-}
-LATENT_SIDE = r"(_?(z|q|enc|latent|post|posterior|latents|hat|x|t))?"
-SCALES = {
-    meaning: re.compile(rf"((z|q|enc|latent|post|mu|en|ls)_?)?{words}{LATENT_SIDE}s?$", re.I)
-    for meaning, words in SCALE_WORDS.items()
-}
-SPREAD = re.compile(
-    rf"(x|rec|recon|dec|decoder|out|output|pred|y|recon_x|x_?hat|x_?dec|x_?rec)_?({'|'.join(SCALE_WORDS.values())})$", re.I
-)
-NAMED = (
-    ("recon", r"(recon\w*|rec|recs|recon_?x|x_?rec\w*|x_?re|\w+_recon\w*|reconstruct\w*|\w*x_?hat|xhat|hat_x|\w+_hat|\w*_out|x_?out|outs?|outputs?"
-              r"|x_?partial|preds?|predictions?|\w*_pred|pred_\w+|y_?pred\w*|y_?hat|logp|logits?|decoded|decodings?|decoder_out\w*|generated|gen|fake|x_?tilde|x_?prime|mu_?x|x_?mu|x_?mean"
-              r"|x_?dec\w*|dec\w*_mean|dec_x|x_?logits|probs?_x|x_?decoded\w*|estimates?|synth\w*|x_?bar|xr|rx|re_x|model_output)"),
-    ("mu", r"(mus?|mu_?[zq]|[zq]_?mus?|means?|mean_?[zq]|[zq]_?means?|z_?m|zm|latent_?(mean|mu)|(mean|mu)_?latent|enc_?(mean|mu)|(mean|mu)_?enc|q_?mean|[zq]_?loc|mu_?hat|mu_?posterior|post_?mean|en_?mu)"),
-    ("probs", r"(q_?y|qy_?logits?|logits_?[yz]|probs_?[yz]|prob_?[yz]|q_?c|alpha_?z|cat_?probs)"),
-    ("posterior", r"(posteriors?|latent_dist\w*|q_?dist|[qz]_?dist|dist_?[qz]|q|qz|q_?z|qz_?x|q_?z_?x|q_?z_?given_?x|latent_sample_dist)"),
-    ("decoder", r"(decoder|p_?x|px_?z|p_?x_?z|x_?dist|dec_?dist|likelihood|output_?dist|recon_?dist|px)"),
-    ("kl", r"((?!kl[ds]?_?(w|coef|scal|beta|lamb|bal|ann|fac|target|max|min|start|tol|warm|cost|rate|red|type|mode))kl[ds]?(_?\w+)?|latent_?loss)"),
-    ("z", r"(z|zs|z_?samples?|sample_?z|latents?|samples?|encoded|codes?)"),
-    ("mask", r"(masks?|\w+_mask|is_?pad\w*|pads?|padding\w*|weights?|sample_weights?|w|valid)"),
-    ("length", r"(lengths?|seq_?len\w*|lens)"),
-    ("target", r"(x|xs|x_?true|true_?x|x_?orig\w*|x_?in|\w+_in|inputs?|in_|input_\w+|x_?input|img|imgs|images?|\w+_images?|data|datas|data_\w+|labels?|targets?|x_?targ\w*|y_?true|y|t|ys|originals?|orig\w*"
-               r"|gt|ground_?truth|truth|real|reals|reality|actions?|tokens?|obs|observations?|batch|signal|true_?\w+|x_?0|pixels|frames?|expected|ref|reference)"),
-)  # fmt: skip
-PATTERNS = [(role, re.compile(f"(?:{words})$", re.I)) for role, words in NAMED]
-TENSOR_WORDS = {
-    "kl",
-    "mean",
-    "logvar",
-    "std",
-    "var",
-    "sample",
-    "mode",
-    "rsample",
-    "log_prob",
-    "loc",
-    "scale",
-    "entropy",
-    "stddev",
-    "variance",
-}
-FLAGS = {
-    "is_train": True,
-    "training": True,
-    "train": True,
-    "is_training": True,
-    "optimizer_idx": 0,
-    "batch_idx": 0,
-    "global_step": 0,
-}
-NUMBERS = re.compile(
-    r"(beta|gamma|alpha|delta|lambd?a?_?\w*|lmbda|lam|capacity|steps?|epochs?|\w*_(weight|coeff?|coefficient|scale|factor|step|size|epochs?)|w_\w+"
-    r"|iteration|n_\w+|num_\w+|temperature|temp|eps|epsilon|free_(bits|nats)|c_max|m_n)$", re.I
-)  # fmt: skip
-RECORDS = re.compile(r"(storer|logs?|log_dict|metrics|history)$")
 
 
 @dataclass(frozen=True)
@@ -120,23 +58,6 @@ class Plan:
     def role(self, role: str) -> list[Slot]:
         """The slots of one role."""
         return [slot for slot in self.slots() if slot.role == role]
-
-
-def meaning_of(name: str) -> str | None:
-    """What a name says of the latents' scale."""
-    return next((meaning for meaning, pattern in SCALES.items() if pattern.match(name)), None)
-
-
-def role_of(name: str) -> str | None:
-    """The role that a name has in the literature, or None."""
-    bare = name.strip("_")
-    if "pad" in bare.lower():
-        return "mask"
-    if SPREAD.match(bare) and not re.match(r"(log_?sigma_?x_?2)$", bare, re.I):
-        return "spread"
-    if meaning_of(bare):
-        return "scale"
-    return next((role for role, pattern in PATTERNS if pattern.match(bare)), None)
 
 
 def plan(reached: Reached, bind: Mapping[str, Any], order: str | None) -> Plan:
@@ -201,9 +122,11 @@ def plan(reached: Reached, bind: Mapping[str, Any], order: str | None) -> Plan:
             value = None
         else:
             value = leaf(name, made, word, name, annotation=parameter.annotation)
-        if parameter.kind is parameter.KEYWORD_ONLY:
-            made.keywords[name] = value
-        elif len(made.arguments) < index - 1 and not any(p.kind is p.VAR_POSITIONAL for p in parameters):
+        if (
+            parameter.kind is parameter.KEYWORD_ONLY
+            or len(made.arguments) < index - 1
+            and not any(p.kind is p.VAR_POSITIONAL for p in parameters)
+        ):
             made.keywords[name] = value
         else:
             made.arguments.append(value)
@@ -346,17 +269,14 @@ def keys_of(tree: ast.AST | None, name: str) -> dict[str, bool]:
     """The keys that ``name['key']`` reads, and whether they may be left out (``name.get``)."""
     found: dict[str, bool] = {}
     for node in ast.walk(tree) if tree is not None else ():
-        if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id == name:
-            if isinstance(node.slice, ast.Constant) and isinstance(node.slice.value, str) and isinstance(node.ctx, ast.Load):
-                found[node.slice.value] = False
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Name):
-            if (
-                node.func.value.id == name
-                and node.func.attr in ("get", "pop")
-                and node.args
-                and isinstance(node.args[0], ast.Constant)
+        match node:
+            case ast.Subscript(value=ast.Name(id=who), slice=ast.Constant(value=str(key)), ctx=ast.Load()) if who == name:
+                found[key] = False
+            case ast.Call(
+                func=ast.Attribute(value=ast.Name(id=who), attr="get" | "pop" as how), args=[ast.Constant(value=key), *rest]
             ):
-                found.setdefault(node.args[0].value, len(node.args) > 1 or node.func.attr == "get")
+                if who == name:
+                    found.setdefault(key, bool(rest) or how == "get")
     return found
 
 
@@ -372,9 +292,10 @@ def structure(tree: ast.AST | None, name: str) -> Any:
     if keys := keys_of(tree, name):
         return {key: key for key in keys}
     unpack = [
-        target for target, value in assignments(tree)
-        if isinstance(target, (ast.Tuple, ast.List)) and any(isinstance(n, ast.Name) and n.id == name for n in [value, getattr(value, "value", None)])
-    ]  # fmt: skip
+        target
+        for target, value in assignments(tree)
+        if isinstance(target, (ast.Tuple, ast.List)) and name in (named(value), named(getattr(value, "value", None)))
+    ]
     names = unpacked(tree, name)
     roles = [role_of(inner) for inner in names if "[" not in inner]
     if unpack and names and not any(isinstance(v, ast.Attribute) and t in unpack for t, v in assignments(tree)):
@@ -412,6 +333,11 @@ def filled(inside: Any, name: str, made: Plan) -> Any:
         return {key: leaf(inner, made, None, f"{name}[{key!r}]") for key, inner in inside.items()}
     parts = {key: leaf(key, made, None, f"{name}.{key}") for key in vars(inside) if key != "_about"}
     return Stand(name, **parts)
+
+
+def named(node: Any) -> str:
+    """The name that a node is, or nothing."""
+    return node.id if isinstance(node, ast.Name) else ""
 
 
 def role_name(name: str, inner: str, one: bool) -> str:

@@ -33,9 +33,16 @@ ROLES = (Column("argument", "argument", "*"), Column("role", "is"), Column("foun
 DEFECTS = (Column("code", "defect", "*"), Column("evidence", "evidence"), Column("fix", "fix"))
 CONVERSIONS = (Column("keep", "to have", "*"), Column("write", "write"))
 SUMS = {
-    "gaussian": "Σ(x̂−x)²", "laplace": "Σ|x̂−x|", "bernoulli": "CE", "categorical": "NLL", "heteroscedastic-gaussian": "NLL", "poisson": "Σ(x̂−x log x̂)",
-    "hyperbolic-secant": "Σ log cosh((x̂−x)/s)", "huber": "Σ huber(x̂−x)", "elastic-net": "Σ((x̂−x)² + r|x̂−x|)",
-}  # fmt: skip
+    "gaussian": "Σ(x̂−x)²",
+    "laplace": "Σ|x̂−x|",
+    "bernoulli": "CE",
+    "categorical": "NLL",
+    "heteroscedastic-gaussian": "NLL",
+    "poisson": "Σ(x̂−x log x̂)",
+    "hyperbolic-secant": "Σ log cosh((x̂−x)/s)",
+    "huber": "Σ huber(x̂−x)",
+    "elastic-net": "Σ((x̂−x)² + r|x̂−x|)",
+}
 Terms = list[tuple[Any, Reconstruction, Scaling]]
 
 
@@ -55,10 +62,8 @@ def coefficient(value: float, powers: dict[str, float | None], sizes: dict[str, 
             written = name if abs(exponent) == 1 else f"{name}^{number(abs(exponent))}"
             (over if exponent < 0 else above).append(written)
     head = "·".join(above)
-    if abs(value - 1) < 1e-9:
-        top = head or ("1" if over else "")
-    else:
-        top = number(value) + (f"·{head}" if head else "")
+    one = abs(value - 1) < 1e-9
+    top = head or "1" * bool(over) if one else "·".join(filter(None, (number(value), head)))
     below = "·".join(over)
     return (f"({top}/({below}))·" if len(over) > 1 else f"({top}/{below})·") if over else (f"{top}·" if top else "")
 
@@ -105,10 +110,16 @@ def one(row: Row, problem: Problem, latent: Latent | None) -> str:
         return f"This is {name} beside a term in the latents that is no KL: {latent.wrong}."
     grows = growth(row)
     if row.family == "gaussian":
-        said = f"This is {name} with sigma = {number(row.sigma or math.nan)} if beta is 1; with sigma = 1, beta is {number(row.tradeoff or math.nan)}."
+        said = (
+            f"This is {name} with sigma = {number(row.sigma or math.nan)} if beta is 1; with sigma = 1, beta "
+            f"is {number(row.tradeoff or math.nan)}."
+        )
         said += f" {'Both' if grows else 'Neither'} {grows or 'depends on the batch, the image or the latents'}."
     elif row.family == "laplace" and row.sigma is not None:
-        said = f"This is {name} with scale = {number(row.sigma)} if beta is 1; with scale 1, beta is {number(row.tradeoff or math.nan)}."
+        said = (
+            f"This is {name} with scale = {number(row.sigma)} if beta is 1; with scale 1, beta is "
+            f"{number(row.tradeoff or math.nan)}."
+        )
         said += f" {'Both' if grows else 'Neither'} {grows or 'depends on the batch, the image or the latents'}."
     elif row.tradeoff is None:
         said = f"This is {name} and a KL of weight {number(row.kl_weight)}."
@@ -147,7 +158,8 @@ def growth(row: Row) -> str:
     ):
         if exponent and abs(exponent) > 1e-6:
             words.append(
-                f"{'grow' if exponent > 0 else 'fall'} with {what}{'' if abs(exponent) == 1 else f' to the power {number(abs(exponent))}'}"
+                f"{'grow' if exponent > 0 else 'fall'} with "
+                f"{what}{'' if abs(exponent) == 1 else f' to the power {number(abs(exponent))}'}"
             )
     return " and ".join(words)
 
@@ -245,7 +257,8 @@ def unmet(found: Audit, wanted: str) -> list[str]:
             level = beta * (sigma if row.family == "laplace" else sigma**2)
             if not math.isclose(row.tradeoff or math.nan, level, rel_tol=1e-6):
                 said.append(
-                    f"expected a trade-off of {number(level)} (beta = {number(beta)}, sigma = {number(sigma)}), found {shown(row.tradeoff)}"
+                    f"expected a trade-off of {number(level)} (beta = {number(beta)}, sigma = "
+                    f"{number(sigma)}), found {shown(row.tradeoff)}"
                 )
         for key, value in wish.items():
             if key not in have:

@@ -48,8 +48,10 @@ def beside(found: Audit, problem: Problem, data: str, scale: Any) -> Audit:
             levels = spectrum(x)
             alive = surviving(levels, row.tradeoff, problem.sizes.K)
             notes.append(
-                f"With sigma^2 = {row.tradeoff:.6g}, {alive} of {problem.sizes.K} latents would survive in a linear VAE on these data: "
-                f"{int((levels > row.tradeoff).sum())} of the covariance's eigenvalues are above it, the largest is {levels[-1].item():.6g}."
+                f"With sigma^2 = {row.tradeoff:.6g}, {alive} of {problem.sizes.K} latents would survive in "
+                f"a linear VAE on these data: "
+                f"{int((levels > row.tradeoff).sum())} of the covariance's eigenvalues are above it, the "
+                f"largest is {levels[-1].item():.6g}."
             )
         rows.append(replace(row, defects=(*row.defects, *(f.code for f in extra))))
         codes += extra

@@ -2,10 +2,9 @@
 
 import argparse
 
+import a_package_that_is_not_there  # noqa: F401
 import torch
 import torch.nn.functional as F
-
-import a_package_that_is_not_there  # noqa: F401
 
 options = argparse.ArgumentParser().parse_args()
 

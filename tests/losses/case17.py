@@ -1,6 +1,5 @@
 """17: a policy that runs its model inside and returns a dict; without actions the same call acts."""
 
-import torch
 from torch import nn
 from torch.nn import functional as F
 
@@ -24,7 +23,7 @@ class ACTPolicy(nn.Module):
             is_pad = is_pad[:, : self.model.num_queries]
             a_hat, is_pad_hat, (mu, logvar) = self.model(qpos, image, env_state, actions, is_pad)
             total_kld, dim_wise_kld, mean_kld = kl_divergence(mu, logvar)
-            loss_dict = dict()
+            loss_dict = {}
             all_l1 = F.l1_loss(actions, a_hat, reduction="none")
             l1 = (all_l1 * ~is_pad.unsqueeze(-1)).mean()
             loss_dict["l1"] = l1

@@ -1,10 +1,9 @@
 """19, 21, 23, 26: the family of methods on ``*args`` and ``**kwargs`` with a required key."""
 
+import lightning_that_is_not_there as pl
 import torch
 from torch import nn
 from torch.nn import functional as F
-
-import lightning_that_is_not_there as pl  # noqa: F401
 
 
 class VanillaVAE(pl.BaseVAE):

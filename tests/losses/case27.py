@@ -29,5 +29,5 @@ class BetaVAE(VAE):
         self.beta = model_config.beta
 
     def loss_function(self, recon_x, x, mu, log_var, z):
-        total, recon_loss, KLD = super(BetaVAE, self).loss_function(recon_x, x, mu, log_var, z)
+        total, recon_loss, KLD = super().loss_function(recon_x, x, mu, log_var, z)
         return recon_loss + self.beta * KLD, recon_loss, KLD

@@ -2,7 +2,6 @@
 
 import abc
 
-import torch
 from torch.nn import functional as F
 
 
