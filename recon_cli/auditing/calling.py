@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.distributions import Normal
 
 from recon_cli.auditing.reaching import Reached, Stand, assign
-from recon_cli.auditing.roles import Plan, Slot
+from recon_cli.auditing.roles import Outputs, Plan, Slot
 from recon_cli.auditing.watching import Watch, seed
 from recon_cli.errors import ReconError
 from recon_cli.losses import spell
@@ -153,6 +153,8 @@ class Problem:
             size = {"image": (B, *shape), "batch": (B,), "first": (B, *shape[:1]), "flat": (B, self.sizes.D)}[self.layout.mask]
             size = (B, *named) if named else size
             return torch.zeros(size, dtype=torch.bool) if pads else torch.ones(size)
+        if slot.role == "extra":
+            return torch.zeros(())
         if slot.role == "skip":
             return torch.zeros(B, 1)
         raise ReconError(
@@ -169,6 +171,8 @@ class Problem:
             return {key: self.fill(value, values) for key, value in part.items()}
         if isinstance(part, (list, tuple)):
             return type(part)(self.fill(value, values) for value in part)
+        if isinstance(part, Outputs):
+            return Answer(self.fill(part.parts, values), {})
         if isinstance(part, Stand):
             return Stand(**{key: self.fill(value, values) for key, value in vars(part).items() if key != "_about"})
         return part

@@ -134,7 +134,7 @@ def recognise(x: Tensor, raw: Tensor, measured: Tensor, event: int = 0) -> Match
         close += best
         if not link and not event and (mixed := mixture(known, x, raw, measured)):
             return mixed
-    nearest = min(close, key=lambda m: m.off, default=None)
+    nearest = min((each for each in close if not each.numbers), key=lambda m: m.off, default=None)
     return nearest if nearest and nearest.off < CLOSE else None
 
 

@@ -151,6 +151,8 @@ def gaussian(problem: Problem, base: dict[str, Tensor], mu: str, scale: str | No
     if off > SAME:
         spread = f"from {uneven.min().item():.6g} to {uneven.max().item():.6g}"
         return Latent(None, None, f"its gradient by a mean is no multiple of the mean (the ratio runs {spread})", named=named)
+    if abs(slope) < 1e-6 * abs(at_zero):
+        return Latent(None, None, f"it is linear in the means, of slope {at_zero:.6g}", named=named)
     if abs(at_zero) > 1e-9 * abs(slope):
         return Latent(slope, None, "", named=named, notes=(f"the prior's mean is {-at_zero / slope:.6g}",))
     if scale is None:
@@ -279,8 +281,11 @@ def levels(problem: Problem, base: Any, mu: str, scale: str | None, deviation: A
     found = []
     for size in (0.02, 0.1, 0.3, 1.0, 2.0, 4.0, 8.0):
         still = {**base, mu: torch.full_like(base[mu], size)}
-        if scale:
-            still[scale] = torch.full_like(base[scale], 1.0)
+        for at in (0.0, 1.0) if scale else ():  # a logarithm's prior, else a deviation's
+            still[scale] = torch.full_like(base[scale], at)
+            loss, grads = averaged(problem, still, [mu, scale], deviation)
+            if math.isfinite(loss) and bool(grads[scale].isfinite().all()):
+                break
         _, grads = averaged(problem, still, [mu], deviation)
         found.append((size, grads[mu].flatten()[0].item() / size))
     weights = [weight for _, weight in found]

@@ -39,7 +39,13 @@ def trial(problem: Problem) -> tuple[Problem, str]:
     values = benign(problem)
     live = {key: value.clone().requires_grad_(value.is_floating_point()) for key, value in values.items()}
     many = [live, *({**live, **other} for other in (benign(problem, n) for n in (3, 5, 7, 11, 13)))]
-    pick, how = picker(problem, many)
+    try:
+        pick, how = picker(problem, many)
+    except RuntimeError as error:
+        if "requires_grad" not in str(error) and "not differentiable" not in str(error):
+            raise
+        live = {key: value.detach() if key in targets(problem) else value for key, value in live.items()}
+        pick, how = picker(problem, [live, *({**live, **benign(problem, n)} for n in (3, 5, 7, 11, 13))])
     chosen = problem.at(pick=pick, picked=how)
     found = chosen.raw(live)
     value = chosen.chosen(found)
@@ -61,6 +67,11 @@ def trial(problem: Problem) -> tuple[Problem, str]:
         if scalar.chosen(scalar.raw(live)).ndim == 0:
             raise Unfit("the KL is one number")
     return chosen, odd
+
+
+def targets(problem: Problem) -> set[str]:
+    """The targets' keys."""
+    return {slot.key for slot in problem.plan.role("target")}
 
 
 class Unfit(Exception):
@@ -237,6 +248,8 @@ def by_trying(problem: Problem) -> tuple[Problem, str]:
             said = said or [bare(error)]
             continue
         latent_roles = [r for r in roles if r in ("mu", "scale")]
+        if latent_roles and (lat is None or lat.wrong):
+            continue
         good = (
             (rec.match is not None) * 4
             + (not odd) * 2

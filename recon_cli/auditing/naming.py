@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 DATA, LATENT = ("recon", "target", "spread"), ("mu", "scale", "probs")
-ROLES = (*DATA, *LATENT, "posterior", "decoder", "kl", "z", "mask", "length", "skip")
+ROLES = (*DATA, *LATENT, "posterior", "decoder", "kl", "z", "mask", "length", "extra", "skip")
 SCALE_WORDS = {
     "log_variance": r"(log_?var(iance)?|logv|lv|ln_?var|log_?sigma_?x?2|log_?sigma_?sq(uared)?|log_?std2|log_cov)",
     "log_std": r"(log_?sigmas?|log_?std|log_?scale|logs|ln_?sigma|log_?sd|ln_?std)",
@@ -46,6 +46,9 @@ NAMED = {
     "kl": r"""
         (?!kl[ds]?_?(w|coef|scal|beta|lamb|bal|ann|fac|target|max|min|start|tol|warm|cost|rate|red|type|mode))kl[ds]?(_?\w+)?
         latent_?loss
+    """,
+    "extra": r"""
+        \w+_loss  loss_\w+  commit\w*  reg(ular\w*)?  penalty
     """,
     "z": r"""
         z  zs  z_?samples?  sample_?z  latents?  samples?  encoded  codes?

@@ -44,6 +44,8 @@ class Reached:
         the globals it runs in, its own copy.
     notes
         what was done to reach it, for people.
+    blank
+        whether the owner is a stand-in that was never initialised.
     """
 
     code: Any
@@ -53,6 +55,7 @@ class Reached:
     names: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     spelled: str = "loss"
+    blank: bool = False
 
     @property
     def bound(self) -> bool:
@@ -208,9 +211,8 @@ def of_class(
     said = [f"self.{key} = {value!r} is the default of {kind.__name__}" for key, value in used.items()]
     if inspect.isfunction(code) and bind:
         code, _ = rebuilt(code, bind)
-    return Reached(
-        code, owner, method, source(code), dict(bind), (*notes, "self is a stand-in", *said), f"{kind.__name__}.{method}"
-    )
+    spelled = f"{kind.__name__}.{method}"
+    return Reached(code, owner, method, source(code), dict(bind), (*notes, "self is a stand-in", *said), spelled, blank=True)
 
 
 def own_arguments(kind: type) -> list[str]:

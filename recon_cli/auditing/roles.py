@@ -26,6 +26,13 @@ class Slot:
     group: str = ""
 
 
+@dataclass(frozen=True)
+class Outputs:
+    """What a model that is called inside answers with."""
+
+    parts: Any
+
+
 @dataclass
 class Plan:
     """How to call: a structure for every argument, whose leaves are slots; what goes into the function's globals."""
@@ -48,6 +55,8 @@ class Plan:
                 [visit(value) for value in part.values()]
             elif isinstance(part, (list, tuple)):
                 [visit(value) for value in part]
+            elif isinstance(part, Outputs):
+                visit(part.parts)
             elif isinstance(part, Stand):
                 visit({key: value for key, value in vars(part).items() if key != "_about"})
 
@@ -107,6 +116,8 @@ def plan(reached: Reached, bind: Mapping[str, Any], order: str | None) -> Plan:
             value = None
         elif word is None and parameter.default is not parameter.empty and not wanted(parameter):
             continue
+        elif word is None and (answers := outputs_of(tree, name)):
+            value = Outputs(filled(answers, f"{name}(...)", made))
         elif word is None and not RECORDS.match(name) and (inside := structure(tree, name)) is not None:
             value = filled(inside, name, made)
         elif word is None and name in FLAGS:
@@ -147,6 +158,8 @@ def wanted(parameter: inspect.Parameter) -> bool:
 
 def leaf(name: str, made: Plan, told: str | None, key: str, annotation: Any = None) -> Any:
     """A slot by what was told, or by its name; an unknown one is noted."""
+    if not told and set(name) <= {"_"}:
+        return None
     if told in ("-", "_", ""):
         return None
     if told:
@@ -222,6 +235,8 @@ def substitute(made: Plan, key: str, new: Slot) -> None:
             return {name: visit(value) for name, value in part.items()}
         if isinstance(part, (list, tuple)):
             return type(part)(visit(value) for value in part)
+        if isinstance(part, Outputs):
+            return Outputs(visit(part.parts))
         if isinstance(part, Stand):
             return Stand(**{name: visit(value) for name, value in vars(part).items() if name != "_about"})
         return part
@@ -335,6 +350,16 @@ def filled(inside: Any, name: str, made: Plan) -> Any:
     return Stand(name, **parts)
 
 
+def outputs_of(tree: ast.AST | None, name: str) -> list[str]:
+    """The names that ``a, b = model(x)`` gives to what an argument answers when it is called, a reconstruction among them."""
+    for target, value in assignments(tree) if tree is not None else ():
+        if isinstance(value, ast.Call) and named(value.func) == name and isinstance(target, (ast.Tuple, ast.List)):
+            names = [spelled(part) for part in target.elts]
+            if "recon" in map(role_of, names):
+                return names
+    return []
+
+
 def named(node: Any) -> str:
     """The name that a node is, or nothing."""
     return node.id if isinstance(node, ast.Name) else ""
@@ -358,14 +383,16 @@ def around(made: Plan, reached: Reached, bind: Mapping[str, Any]) -> None:
             continue
         called = ast.unparse(value.func)
         owner, _, attribute = called.partition(".")
-        inside = owner == "self" and "." not in attribute and isinstance(target, (ast.Tuple, ast.List))
+        attribute = attribute or "forward" * (called == "self")
+        inside = owner == "self" and "." not in attribute and attribute != reached.method and isinstance(target, (ast.Tuple, ast.List))
         names = [spelled(part) for part in target.elts] if isinstance(target, (ast.Tuple, ast.List)) else []
         flat = [deep.strip("() []") for inner in names for deep in inner.split(",")]
         model = inside and "recon" in map(role_of, flat) and {"mu", "scale", "posterior"} & {*map(role_of, flat)}
-        if model and not callable(vars(reached.owner).get(attribute)) and not method_of(reached.owner, attribute):
+        able = callable(vars(reached.owner).get(attribute)) or (method_of(reached.owner, attribute) and not reached.blank) if model else False
+        if model and not able:
             made.inner[attribute] = filled(names, f"self.{attribute}(...)", made)
     if made.inner:
-        calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func)[5:] in made.inner]  # type: ignore[arg-type]
+        calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and (ast.unparse(node.func)[5:] or "forward") in made.inner]  # type: ignore[arg-type]
         inside_them = {id(n) for call in calls for n in ast.walk(call)}
         for slot in [s for s in made.slots() if s.role in ("target", "unknown") and s.key.isidentifier()]:
             reads = [n for n in ast.walk(tree) if isinstance(n, ast.Name) and n.id == slot.key and isinstance(n.ctx, ast.Load)]  # type: ignore[arg-type]

@@ -96,7 +96,14 @@ def sentence(found: Audit, problem: Problem, terms: Terms, latent: Latent | None
     if len(found.rows) > 1:
         named = "; ".join(f"{row.term}: {one(row, problem, latent)}" for row in found.rows)
         return f"This has {len(found.rows)} reconstruction terms. {named}"
-    return one(found.rows[0], problem, latent)
+    said = one(found.rows[0], problem, latent)
+    _, rec, scale = terms[0]
+    if latent is None and found.rows[0].family == "gaussian" and rec.match and rec.match.weight:
+        averaged = scale.batch[1] == -1
+        sigma2 = (1 / problem.sizes.batch if averaged else 1) / (2 * abs(rec.match.weight))
+        how = "summed over latents and averaged over the batch" if averaged else "that is a sum too"
+        said += f" Beside a KL {how} it would be sigma = {number(math.sqrt(sigma2))}, at {problem.sizes.D:,} elements a sample."
+    return said
 
 
 def one(row: Row, problem: Problem, latent: Latent | None) -> str:
