@@ -100,6 +100,34 @@ def nothing_of_names_bce(c, b, d, a):
     return F.binary_cross_entropy(a, b, reduction="sum") + 0.5 * (c.pow(2) + d.exp() - d - 1).sum()
 
 
+def coins_only(x, x_hat, q):
+    nll = -torch.distributions.Bernoulli(logits=x_hat, validate_args=True).log_prob(x).sum()
+    return nll + torch.distributions.kl_divergence(q, torch.distributions.Normal(0.0, 1.0)).sum()
+
+
+def model_inside(model, batch):
+    x, _ = batch
+    recon, mu, logvar = model(x)
+    return 0.5 * (recon - x).square().sum() + kl_sum(mu, logvar)
+
+
+def other_terms(recons, inputs, vq_loss):
+    return F.mse_loss(recons, inputs) + vq_loss
+
+
+def capacity(recon, x, mu, logvar, C=5.0, gamma=100.0):
+    return 0.5 * (recon - x).square().sum() + gamma * (kl_sum(mu, logvar) - C).abs()
+
+
+def charbonnier(x_hat, x, mu, logvar):
+    return ((x_hat - x) ** 2 + 1e-6).sqrt().sum() + kl_sum(mu, logvar)
+
+
+def softplus_scale(recon, x, mu, sigma_raw):
+    std = F.softplus(sigma_raw)
+    return 0.5 * (recon - x).square().sum() + 0.5 * (mu**2 + std**2 - 2 * std.log() - 1).sum()
+
+
 # Other families.
 
 
@@ -252,6 +280,12 @@ VARIATIONS: list[tuple[Any, dict[str, Any], str | None, float | None, Any, str |
     (given_sample, {}, "gaussian", 1, NONE, "log_variance", ELBO, []),
     (nothing_of_names, {}, "gaussian", 1, NONE, "log_variance", ELBO, []),
     (nothing_of_names_bce, {}, "bernoulli", 1, NONE, "log_variance", ELBO, []),
+    (coins_only, {}, "bernoulli", 1, NONE, None, ELBO, []),
+    (model_inside, {}, "gaussian", 1, NONE, "log_variance", ELBO, []),
+    (other_terms, {}, "gaussian", None, (None, None, None), None, "reconstruction-only", []),
+    (capacity, {}, "gaussian", 100, NONE, "log_variance", "beta-elbo", []),
+    (charbonnier, {}, None, None, NONE, "log_variance", ELBO, []),
+    (softplus_scale, {"args": "recon,target,mu,scale"}, "gaussian", 1, NONE, None, ELBO, []),
     (smooth, {}, "huber", 0.5, NONE, "log_variance", ELBO, []),
     (cauchy, {}, "student-t", 0.0225, NONE, "log_variance", ELBO, []),
     (counts, {}, "poisson", 3, NONE, "log_variance", "beta-elbo", []),

@@ -82,6 +82,7 @@ class Layout:
     kl: str = "batch"
     posterior: str = "pair"
     classes: str = ""
+    binary: bool = False
 
 
 @dataclass
@@ -362,7 +363,9 @@ def weighted_sum(results: list[dict[str, float]], key: str, others: list[str]) -
 
 def by_both(problem: Problem, values: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> list[str]:
     """The parts whose gradient reaches a reconstruction and a latent."""
-    live = {key: value.clone().requires_grad_() if value.is_floating_point() else value for key, value in values.items()}
+    fixed = {slot.key for slot in problem.plan.role("target")}
+    wanting = {key: value.is_floating_point() and key not in fixed for key, value in values.items()}
+    live = {key: value.clone().requires_grad_() if wanting[key] else value for key, value in values.items()}
     parts = parts_of(problem.raw(live)) or {}
     roles = {slot.key: slot.role for slot in problem.plan.slots()}
     found = []

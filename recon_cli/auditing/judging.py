@@ -388,7 +388,9 @@ FAR = (
 def broadcasts(problem: Problem) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
     """The shapes of a reconstruction and a latent term that are added although they differ; None if there are none."""
     values = benign(problem)
-    problem.raw({key: value.clone().requires_grad_(value.is_floating_point()) for key, value in values.items()})
+    fixed = {slot.key for slot in problem.plan.role("target")}
+    wanting = {key: value.is_floating_point() and key not in fixed for key, value in values.items()}
+    problem.raw({key: value.clone().requires_grad_(wanting[key]) for key, value in values.items()})
     return problem.watch.broadcasts[0] if problem.watch.broadcasts else None
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from recon_cli.auditing.calling import Layout, Made, Problem, picker
 from recon_cli.auditing.latents import measure
-from recon_cli.auditing.measuring import additivity, benign, gradients, reconstruction
+from recon_cli.auditing.measuring import additivity, benign, gradients, reconstruction, still
 from recon_cli.auditing.roles import Plan, Slot, substitute
 from recon_cli.errors import ReconError
 from recon_cli.losses import spell
@@ -31,7 +31,9 @@ def layouts(problem: Problem) -> list[Layout]:
     mask = (["first", "batch", "image"] if pads else ["image", "batch", "first", "flat"]) if plan.role("mask") else ["image"]
     kl = ["batch", "scalar", "list"] if plan.role("kl") else ["batch"]
     posterior = ["pair", "object"] if plan.role("posterior") else ["pair"]
-    return [Layout(r, t, z, m, k, p, c) for (r, t, c), z, m, k, p in itertools.product(data, latent, mask, kl, posterior)]
+    every = [Layout(r, t, z, m, k, p, c) for (r, t, c), z, m, k, p in itertools.product(data, latent, mask, kl, posterior)]
+    coins = [replace(layout, binary=True) for layout in every if not layout.classes and plan.role("target")]
+    return sorted([*every, *coins], key=lambda layout: (bool(layout.classes), layout.binary))
 
 
 def trial(problem: Problem) -> tuple[Problem, str]:
@@ -310,7 +312,7 @@ def strengths(problem: Problem) -> tuple[list[float], float]:
         if values[recon.key].ndim == 2:
             values[recon.key] = torch.full_like(values[recon.key], 0.7)
             if target is not None and values[target.key].is_floating_point():
-                values[target.key] = torch.full_like(values[target.key], 0.3)
+                values[target.key] = torch.full_like(values[target.key], still(problem))
         recons.append(recon.key)
     for slot in problem.plan.role("spread"):
         values[slot.key] = torch.full_like(values[slot.key], 0.7)

@@ -49,8 +49,8 @@ def benign(problem: Problem, number: int = 1, spread: float = 0.3) -> dict[str, 
                 values[slot.key] = uniform((B, events, V), -1, 1, n).log_softmax(-1)
         elif slot.role in ("recon", "target", "decoder"):
             values[slot.key] = uniform((B, D), 0.5 - spread, 0.5 + spread, n)
-            if slot.role == "target" and problem.layout.target == "labels":
-                values[slot.key] = values[slot.key].round().long()
+            if slot.role == "target" and problem.layout.binary:
+                values[slot.key] = values[slot.key].round()
         elif slot.role == "spread":
             values[slot.key] = uniform((B, D), 0.4, 0.9, n)
         elif slot.role == "z":
@@ -131,6 +131,11 @@ def field(problem: Problem, base: Mapping[str, Tensor], pair: tuple[Slot, Slot |
     return torch.cat(found)
 
 
+def still(problem: Problem) -> float:
+    """A target that is the same everywhere."""
+    return 0.0 if problem.layout.binary else 0.3
+
+
 def domains() -> dict[str, tuple[Tensor, Tensor]]:
     """Points (x, prediction) to try, the widest first: reals, then (0, 1), then what is positive."""
     residual = torch.cat(
@@ -150,7 +155,7 @@ def element_weights(problem: Problem, base: Mapping[str, Tensor], pair: tuple[Sl
     values = dict(base)
     values[recon.key] = torch.full_like(base[recon.key], 0.7)
     if target is not None and base[target.key].is_floating_point():
-        values[target.key] = torch.full_like(base[target.key], 0.3)
+        values[target.key] = torch.full_like(base[target.key], still(problem))
     grad = gradients(problem, values, [recon.key])[1][recon.key]
     counts = grad.abs() > 1e-12 * grad.abs().max()
     if not bool(counts.any()):
@@ -195,6 +200,7 @@ def reconstruction(problem: Problem, pair: tuple[Slot, Slot | None], latents: li
     even = max(abs(spread[0] - 1), abs(spread[1] - 1)) < 1e-6 and counted == 1
     match, domain, used = None, "unit", None
     for name, (x, raw) in domains().items():
+        x = x.clamp(0, 1).round() if problem.layout.binary else x
         measured = spaced(problem, base, pair, x, raw, weights if not even else None)
         if measured is None or not bool(measured.abs().max() > 0):
             continue

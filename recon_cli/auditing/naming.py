@@ -107,6 +107,8 @@ def meaning_of(name: str) -> str | None:
 def role_of(name: str) -> str | None:
     """The role that a name has in the literature, or None."""
     bare = name.strip("_")
+    if re.search(r"\w_(weight|weighting|coeff?|coefficient|factor|lambda|alpha|beta|gamma)$", bare, re.I):
+        return None
     if "pad" in bare.lower():
         return "mask"
     if SPREAD.match(bare) and not re.match(r"(log_?sigma_?x_?2)$", bare, re.I):

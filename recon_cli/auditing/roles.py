@@ -384,15 +384,25 @@ def around(made: Plan, reached: Reached, bind: Mapping[str, Any]) -> None:
         called = ast.unparse(value.func)
         owner, _, attribute = called.partition(".")
         attribute = attribute or "forward" * (called == "self")
-        inside = owner == "self" and "." not in attribute and attribute != reached.method and isinstance(target, (ast.Tuple, ast.List))
+        inside = (
+            owner == "self" and "." not in attribute and attribute != reached.method and isinstance(target, (ast.Tuple, ast.List))
+        )
         names = [spelled(part) for part in target.elts] if isinstance(target, (ast.Tuple, ast.List)) else []
         flat = [deep.strip("() []") for inner in names for deep in inner.split(",")]
         model = inside and "recon" in map(role_of, flat) and {"mu", "scale", "posterior"} & {*map(role_of, flat)}
-        able = callable(vars(reached.owner).get(attribute)) or (method_of(reached.owner, attribute) and not reached.blank) if model else False
+        able = (
+            callable(vars(reached.owner).get(attribute)) or (method_of(reached.owner, attribute) and not reached.blank)
+            if model
+            else False
+        )
         if model and not able:
             made.inner[attribute] = filled(names, f"self.{attribute}(...)", made)
     if made.inner:
-        calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and (ast.unparse(node.func)[5:] or "forward") in made.inner]  # type: ignore[arg-type]
+        calls = [
+            node
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Call) and (ast.unparse(node.func)[5:] or "forward") in made.inner
+        ]  # type: ignore[arg-type]
         inside_them = {id(n) for call in calls for n in ast.walk(call)}
         for slot in [s for s in made.slots() if s.role in ("target", "unknown") and s.key.isidentifier()]:
             reads = [n for n in ast.walk(tree) if isinstance(n, ast.Name) and n.id == slot.key and isinstance(n.ctx, ast.Load)]  # type: ignore[arg-type]
