@@ -105,6 +105,11 @@ def coins_only(x, x_hat, q):
     return nll + torch.distributions.kl_divergence(q, torch.distributions.Normal(0.0, 1.0)).sum()
 
 
+def graph(preds, labels, mu, logvar, n_nodes, norm, pos_weight):
+    cost = norm * F.binary_cross_entropy_with_logits(preds, labels, pos_weight=pos_weight)
+    return cost - 0.5 / n_nodes * torch.mean(torch.sum(1 + 2 * logvar - mu.pow(2) - logvar.exp().pow(2), 1))
+
+
 def model_inside(model, batch):
     x, _ = batch
     recon, mu, logvar = model(x)
@@ -281,6 +286,8 @@ VARIATIONS: list[tuple[Any, dict[str, Any], str | None, float | None, Any, str |
     (nothing_of_names, {}, "gaussian", 1, NONE, "log_variance", ELBO, []),
     (nothing_of_names_bce, {}, "bernoulli", 1, NONE, "log_variance", ELBO, []),
     (coins_only, {}, "bernoulli", 1, NONE, None, ELBO, []),
+    (graph, {"shape": (16,), "batch": 16, "bind": {"n_nodes": 16, "norm": 1.0, "pos_weight": torch.tensor(1.0)}},
+     "bernoulli", 1, NONE, "log_std", ELBO, ["latent-scale-misread"]),
     (model_inside, {}, "gaussian", 1, NONE, "log_variance", ELBO, []),
     (other_terms, {}, "gaussian", None, (None, None, None), None, "reconstruction-only", []),
     (capacity, {}, "gaussian", 100, NONE, "log_variance", "beta-elbo", []),

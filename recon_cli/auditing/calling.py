@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.distributions import Normal
 
 from recon_cli.auditing.reaching import Reached, Stand, assign
-from recon_cli.auditing.roles import Outputs, Plan, Slot
+from recon_cli.auditing.roles import Given, Outputs, Plan, Slot
 from recon_cli.auditing.watching import Watch, seed
 from recon_cli.errors import ReconError
 from recon_cli.losses import spell
@@ -172,6 +172,8 @@ class Problem:
             return {key: self.fill(value, values) for key, value in part.items()}
         if isinstance(part, (list, tuple)):
             return type(part)(self.fill(value, values) for value in part)
+        if isinstance(part, Given):
+            return self.follow.get(part.name, part.value)
         if isinstance(part, Outputs):
             return Answer(self.fill(part.parts, values), {})
         if isinstance(part, Stand):
@@ -186,7 +188,7 @@ class Problem:
         if owner is not None and self.reached.bound:
             if isinstance(owner, nn.Module):
                 owner.to(self.dtype)
-            assign(owner, self.follow)
+            assign(owner, {name: value for name, value in self.follow.items() if hasattr(owner, name)})
             for name, part in self.plan.inner.items():
                 model = getattr(owner, name, None)
                 answer = self.fill(part, values)

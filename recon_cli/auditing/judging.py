@@ -16,7 +16,7 @@ from recon_cli.auditing.families import Match
 from recon_cli.auditing.latents import Latent
 from recon_cli.auditing.matching import latent_keys, pairs, strengths
 from recon_cli.auditing.measuring import Reconstruction, benign, gradients, uniform
-from recon_cli.auditing.roles import held
+from recon_cli.auditing.roles import Given, held
 
 VERDICTS = ("elbo", "beta-elbo", "shape-dependent", "defective", "not-factorised", "reconstruction-only")
 CODES = (
@@ -168,9 +168,11 @@ def stretched(problem: Problem, base: Any, axis: int, index: int) -> tuple[Any, 
 
 
 def following(problem: Problem, sizes: dict[int, int], words: str) -> dict[str, int]:
-    """Numbers on self that are a size by value and by name, as they would be at another."""
+    """Numbers on self, or bound to arguments, that are a size by value and by name, as they would be at another."""
     owner, found = problem.reached.owner, {}
-    for name, value in vars(owner).items() if owner is not None and hasattr(owner, "__dict__") else ():
+    numbers = dict(vars(owner)) if owner is not None and hasattr(owner, "__dict__") else {}
+    given = [part for part in (*problem.plan.arguments, *problem.plan.keywords.values()) if isinstance(part, Given)]
+    for name, value in {**numbers, **{part.name: part.value for part in given}}.items():
         if type(value) is int and value > 1 and value in sizes and re.search(words, name, re.I) and "batch" not in name:
             found[name] = sizes[value]
     return found
@@ -290,6 +292,7 @@ def knobs(problem: Problem) -> list[float]:
     found += [held(cell) for cell in getattr(code, "__closure__", None) or ()]
     for inner in [v for v in found if hasattr(v, "__closure__")]:
         found += [held(cell) for cell in inner.__closure__ or ()]
+    found = [v.value if isinstance(v, Given) else v for v in found]
     plain = [v.item() if isinstance(v, torch.Tensor) and v.numel() == 1 else v for v in found]
     return [float(v) for v in plain if isinstance(v, (int, float)) and not isinstance(v, bool)]
 

@@ -27,6 +27,14 @@ class Slot:
 
 
 @dataclass(frozen=True)
+class Given:
+    """A whole number that was bound to an argument: it may be a size, and change with that."""
+
+    name: str
+    value: int
+
+
+@dataclass(frozen=True)
 class Outputs:
     """What a model that is called inside answers with."""
 
@@ -109,7 +117,7 @@ def plan(reached: Reached, bind: Mapping[str, Any], order: str | None) -> Plan:
         word = told[index] if told[index:] else None
         index += 1
         if name in bind:
-            value: Any = bind[name]
+            value: Any = Given(name, bind[name]) if type(bind[name]) is int else bind[name]
         elif word in ("-", "_", "", "skip"):
             if parameter.default is not parameter.empty:
                 break
