@@ -193,7 +193,7 @@ def test_the_optimal_sigma_is_not_factorised() -> None:
     ("loss", "how", "words"),
     [
         ("case03.py:loss_function", {}, ["returns 2 parts (r[0], r[1])", '--total "r[0] + r[1]"']),
-        ("case02.py:loss_function", {}, ["reads args", "--bind args.batch_size=128"]),
+        ("case02.py:loss_function", {}, ["reads args", "By the file's own defaults: --bind args.batch_size=128"]),
         ("case19.py:VanillaVAE.loss_function", {}, ["needs M_N", "--bind M_N"]),
         (
             "case61.py:reproduce.loss_fn",
@@ -210,3 +210,14 @@ def test_what_to_pass_is_said(loss: str, how: dict[str, Any], words: list[str]) 
         audit(at(loss), **how)
     for word in words:
         assert word in str(raised.value)
+
+
+def test_a_learned_scale_comes_to_rest() -> None:
+    found = audit(module("case50").LPIPSWithDiscriminator(logvar_init=0.3), shape=(3, 32, 32), latent=(4, 8, 8))
+    assert any("comes to rest where exp(logvar) is the mean absolute error" in note for note in found.notes)
+
+
+def test_formulas_spell_the_means_out() -> None:
+    assert audit(at("case03.py:loss_function"), total="r[0] + r[1]").formula == "L = (1/(B·D))·Σ(x̂−x)² + (0.1/(B·K))·KL"
+    assert audit(at("case44.py:VAELoss"), shape=(12, 5)).formula == "L = (1/(B·T))·NLL + (1/B)·KL"
+    assert audit(at("case02.py:loss_function"), bind={"args.batch_size": 128}).formula == "L = (1/(B·D))·CE + 1/100352·KL"

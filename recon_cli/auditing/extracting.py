@@ -94,6 +94,19 @@ def imported(path: Path) -> dict[str, Any]:
     return vars(module)
 
 
+def parsed(tree: ast.Module) -> dict[str, Any]:
+    """The defaults of ``add_argument("--batch-size", default=128)``, by the attribute they become."""
+    found = {}
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(func=ast.Attribute(attr="add_argument"), args=[*words], keywords=keywords):
+                names = [w.value for w in words if isinstance(w, ast.Constant) and str(w.value).startswith("--")]
+                default = [k.value.value for k in keywords if k.arg == "default" and isinstance(k.value, ast.Constant)]
+                if names and default:
+                    found[names[0][2:].replace("-", "_")] = default[0]
+    return found
+
+
 def extracted(tree: ast.Module, path: Path, wanted: set[str], bind: Mapping[str, Any]) -> tuple[dict[str, Any], set[str]]:
     """A namespace with ``wanted`` and all it names: definitions, imports that succeed, assignments of plain values."""
     import torch

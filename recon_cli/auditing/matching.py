@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import itertools
 import math
 import re
@@ -13,7 +14,7 @@ from torch import Tensor
 from recon_cli.auditing.calling import Layout, Made, Problem, picker
 from recon_cli.auditing.latents import measure
 from recon_cli.auditing.measuring import additivity, benign, gradients, reconstruction, still
-from recon_cli.auditing.roles import Plan, Slot, substitute
+from recon_cli.auditing.roles import Plan, Slot, named, substitute
 from recon_cli.errors import ReconError
 from recon_cli.losses import spell
 
@@ -206,6 +207,14 @@ def refusal(problem: Problem, refused: list[tuple[str, BaseException]]) -> Recon
         error = said_so
     if isinstance(error, NameError):
         name = getattr(error, "name", None) or (re.findall(r"'(\w+)'", str(error)) or ["name"])[0]
+        options = getattr(problem.reached.code, "__globals__", {}).get("__parsed__", {})
+        read = [
+            n.attr
+            for n in ast.walk(problem.reached.tree or ast.Module())
+            if isinstance(n, ast.Attribute) and named(n.value) == name
+        ]
+        if known := " ".join(f"--bind {name}.{attr}={options[attr]}" for attr in dict.fromkeys(read) if attr in options):
+            return ReconError(f"{spelled} reads {name}, which is not there.", f"By the file's own defaults: {known}")
         return ReconError(
             f"{spelled} reads {name}, which is not there.",
             f"Give it: --bind {name}=VALUE (dots are fine: --bind {name}.batch_size=128).",

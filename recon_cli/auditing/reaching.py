@@ -16,7 +16,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from recon_cli.auditing.extracting import Definition, bound_by, cells, extracted, imported, nested_error, top_names, untidy
+from recon_cli.auditing.extracting import (
+    Definition,
+    bound_by,
+    cells,
+    extracted,
+    imported,
+    nested_error,
+    parsed,
+    top_names,
+    untidy,
+)
 from recon_cli.errors import ReconError, nearest
 
 
@@ -317,6 +327,7 @@ def from_file(path: Path, name: str, bind: Mapping[str, Any], attributes: Mappin
             return from_names(names, name, word, bind, attributes, (f"imported from {path.name}",))
     names, missing = extracted(tree, path, {head}, bind)
     note = f"taken out of {path.name} without running it ({why})"
+    names["__parsed__"] = parsed(tree)
     if missing:
         note += f"; not there: {', '.join(sorted(missing))}"
     return from_names(names, name, word, bind, attributes, (note,))

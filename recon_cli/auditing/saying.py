@@ -10,7 +10,7 @@ from recon_cli.auditing import PASSING, Audit
 from recon_cli.auditing.calling import Problem
 from recon_cli.auditing.judging import BROKEN, SPOILING, Row, Scaling
 from recon_cli.auditing.latents import Latent
-from recon_cli.auditing.measuring import Reconstruction
+from recon_cli.auditing.measuring import Reconstruction, benign
 from recon_cli.errors import ReconError
 from recon_cli.parametric import as_number
 from recon_cli.report import Column, Report, Table
@@ -46,6 +46,13 @@ SUMS = {
 Terms = list[tuple[Any, Reconstruction, Scaling]]
 
 
+def fraction(value: float) -> str:
+    """A weight; one over a whole number as that."""
+    inverse = 1 / value if value else 0.0
+    small = 1 < abs(inverse) < 1e9 and abs(inverse - round(inverse)) < 1e-7 * abs(inverse) and len(f"{value:.6g}") > 5
+    return f"1/{round(inverse)}" if small else number(value)
+
+
 def number(value: float) -> str:
     """Six digits; a whole number whole."""
     if not math.isfinite(value):
@@ -63,7 +70,7 @@ def coefficient(value: float, powers: dict[str, float | None], sizes: dict[str, 
             (over if exponent < 0 else above).append(written)
     head = "·".join(above)
     one = abs(value - 1) < 1e-9
-    top = head or "1" * bool(over) if one else "·".join(filter(None, (number(value), head)))
+    top = head or "1" * bool(over) if one else "·".join(filter(None, (fraction(value) if not over else number(value), head)))
     below = "·".join(over)
     return (f"({top}/({below}))·" if len(over) > 1 else f"({top}/{below})·") if over else (f"{top}·" if top else "")
 
@@ -157,18 +164,17 @@ def title(row: Row) -> str:
 
 def growth(row: Row) -> str:
     """What the trade-off moves with, as a verb phrase in the plural; empty where with nothing."""
-    words = []
-    for exponent, what in (
-        (row.tradeoff_dim, "the image size"),
-        (row.tradeoff_batch, "the batch size"),
-        (row.tradeoff_latent, "the number of latents"),
-    ):
+    words: dict[str, list[str]] = {}
+    sizes = {
+        "the image size": row.tradeoff_dim,
+        "the batch size": row.tradeoff_batch,
+        "the number of latents": row.tradeoff_latent,
+    }
+    for what, exponent in sizes.items():
         if exponent and abs(exponent) > 1e-6:
-            words.append(
-                f"{'grow' if exponent > 0 else 'fall'} with "
-                f"{what}{'' if abs(exponent) == 1 else f' to the power {number(abs(exponent))}'}"
-            )
-    return " and ".join(words)
+            power = "" if abs(exponent) == 1 else f" to the power {number(abs(exponent))}"
+            words.setdefault("grow" if exponent > 0 else "fall", []).append(f"{what}{power}")
+    return " and ".join(f"{verb} with {' and '.join(what)}" for verb, what in words.items())
 
 
 def singular(words: str) -> str:
@@ -200,12 +206,46 @@ def asides(found: Audit, problem: Problem, terms: Terms, latent: Latent | None) 
             said.append(f"The trade-off grows with the axes of a sample to different powers ({scale.axes}).")
         if row.own_scale is not None:
             said.append(f"It is normalised, with a noise of its own of {number(row.own_scale)}.")
+        said += learned(problem, row)
         if row.family == "bernoulli":
             said.append("A Bernoulli's data are 0 or 1; --data checks yours.")
         if row.tradeoff_batch and row.tradeoff and row.tradeoff_batch == 1 and row.sigma is None:
             said.append(
                 f"beta is 1 in a batch of {number(problem.sizes.batch / row.tradeoff)}; measured at {problem.sizes.batch}."
             )
+    return said
+
+
+def learned(problem: Problem, row: Row) -> list[str]:
+    """Of a scale that the loss itself trains: its gradient, and where it comes to rest with the residuals as they are."""
+    import torch
+
+    owner = problem.reached.owner
+    scales = {name: p for name, p in owner.named_parameters() if p.numel() == 1} if isinstance(owner, torch.nn.Module) else {}
+    said = []
+    for name, parameter in scales.items() if row.own_scale is not None else ():
+        values = benign(problem)
+        here = parameter.item()
+
+        def pull(at: float, name: str = name, values: Any = values) -> float:
+            up, down = (
+                problem.at(follow={**problem.follow, name: torch.nn.Parameter(torch.tensor(at + h))})(values).item()
+                for h in (1e-5, -1e-5)
+            )
+            return (up - down) / 2e-5
+
+        low, high = here - 20.0, here + 20.0
+        if not pull(low) < 0 < pull(high):
+            continue
+        for _ in range(50):
+            middle = (low + high) / 2
+            low, high = (middle, high) if pull(middle) < 0 else (low, middle)
+        recon, target = problem.plan.role("recon")[0], problem.plan.role("target")[0]
+        e = (values[recon.key].flatten() - values[target.key].flatten()).abs()
+        sizes = {"mean absolute error": e.mean().item(), "root mean squared error": e.square().mean().sqrt().item()}
+        what = next((word for word, size in sizes.items() if abs(math.exp(high) / size - 1) < 1e-4), "")
+        rest = f"exp({name}) is the {what}" if what else f"{name} = {number(high)} for residuals of {number(e.mean().item())}"
+        said.append(f"{name} is a scale that the loss trains, if an optimiser has it; it comes to rest where {rest}.")
     return said
 
 
