@@ -241,6 +241,27 @@ def worse_counts_more(recon, x, mu, logvar):
     return (torch.softmax(nll, 0).detach() * nll).sum() + kl_sum(mu, logvar)
 
 
+def iwae(recon, x, mu, logvar, sign=-1.0):
+    nll = 0.5 * (recon - x).square().flatten(1).sum(1)
+    return (torch.softmax(sign * nll, 0).detach() * nll).sum() + kl_sum(mu, logvar)
+
+
+def test_importance_weights_of_the_wrong_sign() -> None:
+    said = [" ".join(f.evidence for f in audit(iwae, bind={"sign": sign}).findings) for sign in (1.0, -1.0)]
+    assert "look at the sign" in said[0]
+    assert "look at the sign" not in said[1]
+
+
+KERNEL = torch.ones(1, 1, 3, 3)
+
+
+def test_float32_constants_meet_float64_probes() -> None:
+    def blurred(recon, x):
+        return (F.conv2d(recon, KERNEL) - F.conv2d(x, KERNEL)).square().sum()
+
+    assert audit(blurred).verdict == "not-factorised"
+
+
 class Counting(nn.Module):
     """Its weight grows with every call."""
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from recon_cli.auditing.calling import Problem
 from recon_cli.auditing.judging import Finding, Reading, Scaling, broadcasts, knobs, mismatch, overflow, repeated
 from recon_cli.auditing.latents import PRIOR, Latent
-from recon_cli.auditing.measuring import Reconstruction
+from recon_cli.auditing.matching import pairs
+from recon_cli.auditing.measuring import Reconstruction, benign, gradients
 from recon_cli.losses import spell
 
 ONE = 1e-6
@@ -114,7 +117,8 @@ def of_the_weights(
         found.append(
             Finding(
                 "not-additive",
-                f"moving half of the elements changes the gradients of the others by {rec.worst:.3g} of the largest",
+                f"moving half of the elements changes the gradients of the others by {rec.worst:.3g} of the largest"
+                f"{favour(problem)}",
                 "No noise of independent elements has this loss: use it beside a likelihood, not in place of one.",
             )
         )
@@ -188,6 +192,24 @@ def of_the_weights(
                 )
             )
     return found
+
+
+def favour(problem: Problem) -> str:
+    """In words, a sample that is further off and gets more weight for it, as from importance weights of the wrong sign."""
+    recon, target = pairs(problem.plan)[0]
+    values = benign(problem)
+    if target is None or values[target.key].shape != values[recon.key].shape or values[recon.key].ndim != 2:
+        return ""
+    residual = torch.full_like(values[recon.key], 0.02)
+    residual[0] = 0.022
+    _, grads = gradients(problem, {**values, recon.key: values[target.key] + residual}, [recon.key])
+    weights = (grads[recon.key] / residual).mean(dim=1)
+    more = (weights[0] / weights[1]).item()
+    return (
+        f"; a sample a tenth further off gets {more:.3g} times the weight: look at the sign of its importance"
+        if more > 1.001
+        else ""
+    )
 
 
 def spelled(literal: Any) -> str:

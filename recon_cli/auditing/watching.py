@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import re
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -70,7 +71,18 @@ class Watch(TorchFunctionMode):
             return torch.full_like(drawn, self.noise) if name != "normal_" else args[0].fill_(self.noise)
         if name in MEETING:
             self.meet(name, args, kwargs)
-        return func(*args, **kwargs)
+        try:
+            return func(*args, **kwargs)
+        except RuntimeError as error:
+            if not re.search(r"dtype|scalar type|same type", str(error)):
+                raise
+            return func(*map(self.widened, args), **{key: self.widened(value) for key, value in kwargs.items()})
+
+    def widened(self, value: Any) -> Any:
+        """A float tensor in the audit's own type: a kernel made at import, in a convolution."""
+        if isinstance(value, (list, tuple)):
+            return type(value)(map(self.widened, value)) if type(value) in (list, tuple) else value
+        return value.to(self.dtype) if isinstance(value, Tensor) and value.dtype in FLOATS else value
 
     def moved(self, args: Any, kwargs: Any) -> Any:
         """``.to(device)`` and ``.to(float32)`` as what this machine and this audit have."""
