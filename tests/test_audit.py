@@ -292,3 +292,21 @@ def test_every_format_writes_it(format: str) -> None:
     result = run("--loss", "mse", "--format", format)
     assert result.exit_code == 1
     assert "gaussian" in result.stdout
+
+
+def test_a_script_is_not_run(tmp_path: Path) -> None:
+    mark = tmp_path / "ran"
+    where = file(tmp_path, f"open({str(mark)!r}, 'w').close()\n\ndef f(recon, x):\n    return (recon - x).square().sum()\n")
+    result = run(f"{where}:f")
+    assert result.exit_code == 0
+    assert "without running it (line 4 does more than define)" in " ".join(result.stdout.split())
+    assert not mark.exists()
+
+
+def test_accidental_broadcasting() -> None:
+    def regression(pred, y):
+        return (pred.squeeze(-1) - y).square().mean()
+
+    found = recon_cli.audit(regression, shape=(1,))
+    assert (found.verdict, found.defects) == ("defective", ("broadcast",))
+    assert "shapes 4 and 4x1" in found.findings[0].evidence

@@ -221,3 +221,9 @@ def test_formulas_spell_the_means_out() -> None:
     assert audit(at("case03.py:loss_function"), total="r[0] + r[1]").formula == "L = (1/(B·D))·Σ(x̂−x)² + (0.1/(B·K))·KL"
     assert audit(at("case44.py:VAELoss"), shape=(12, 5)).formula == "L = (1/(B·T))·NLL + (1/B)·KL"
     assert audit(at("case02.py:loss_function"), bind={"args.batch_size": 128}).formula == "L = (1/(B·D))·CE + 1/100352·KL"
+
+
+def test_a_kl_is_never_negative() -> None:
+    found = audit(at("case46.py:joined"), latent=200)
+    (finding,) = [f for f in found.findings if f.code == "kl-not-kl"]
+    assert "its minimum is -2.99573 nats a sample" in finding.evidence  # -log 20

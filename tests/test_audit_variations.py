@@ -31,6 +31,10 @@ def overall_factor(x_hat, x, mu, logvar):
     return 1e-4 * (F.mse_loss(x_hat, x, reduction="sum") + 2 * kl_sum(mu, logvar)) / x.size(0)
 
 
+def twice_half(x_hat, x, mu, logvar):
+    return (x_hat - x).square().sum() + 2 * kl_sum(mu, logvar)
+
+
 def constants_dropped(x_hat, x, mu, logvar):
     return 0.5 * (x_hat - x).square().sum() + 0.5 * (mu**2 + logvar.exp() - logvar).sum()
 
@@ -292,6 +296,7 @@ NONE, ELBO = (0, 0, 0), "elbo"
 VARIATIONS: list[tuple[Any, dict[str, Any], str | None, float | None, Any, str | None, str, list[str]]] = [
     (both_over_d, {}, "gaussian", 1, NONE, "log_variance", ELBO, []),
     (overall_factor, {}, "gaussian", 1, NONE, "log_variance", ELBO, []),
+    (twice_half, {}, "gaussian", 1, NONE, "log_variance", ELBO, []),
     (constants_dropped, {}, "gaussian", 1, NONE, "log_variance", ELBO, []),
     (binary_by_hand, {}, "bernoulli", 1, NONE, "log_variance", ELBO, []),
     (weight_of_a_sigma, {}, "gaussian", 0.01, NONE, "log_variance", ELBO, []),
