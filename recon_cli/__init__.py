@@ -2,9 +2,9 @@
 
     -log p(x | mu)  =  slope * loss(x, mu)  +  offset(x)  +  gap(mu)
 
-``derive`` proves that line, ``compare`` measures it on data, ``calibrate`` asks for which noise, ``train``
-shows what it changes. Each returns a typed result with ``.report()``. Importing this package imports neither
-torch nor sympy.
+``derive`` proves that line, ``compare`` measures it on data, ``calibrate`` asks for which noise, ``audit``
+says whose a loss is, ``train`` shows what it changes. Each returns a typed result with ``.report()``. Importing
+this package imports neither torch nor sympy.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from recon_cli.auditing import audit
     from recon_cli.calibration import calibrate
     from recon_cli.comparison import compare
     from recon_cli.derivation import derive
@@ -19,9 +20,15 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-ENGINES = {"calibrate": "calibration", "derive": "derivation", "compare": "comparison", "train": "training"}
+ENGINES = {
+    "derive": "derivation",
+    "compare": "comparison",
+    "calibrate": "calibration",
+    "audit": "auditing",
+    "train": "training",
+}
 
-__all__ = ["__version__", "calibrate", "compare", "derive", "train"]
+__all__ = ["__version__", "audit", "calibrate", "compare", "derive", "train"]
 
 
 def __getattr__(name: str) -> Any:

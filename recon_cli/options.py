@@ -134,6 +134,35 @@ class Shape(click.ParamType):
         return tuple(int(size) for size in sizes)
 
 
+class Setting(click.ParamType):
+    """``name=value`` to a pair; the value a number, a truth, a tuple, or else a word."""
+
+    name = "name=value"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        import ast
+
+        if not isinstance(value, str):
+            return value
+        key, sign, text = (part.strip() for part in value.partition("="))
+        if not sign or not all(part.isidentifier() for part in key.split(".")):
+            raise ReconError(f"{param.opts[0]} {value!r} sets nothing.", f"Write {param.opts[0]} name=value.")
+        try:
+            return key, ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            return key, text
+
+
+class NamedShape(Shape):
+    """``1x28x28`` for every argument, ``pred=196x768`` for one: a pair of name and sizes."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        name, _, sizes = value.rpartition("=")
+        return name, super().convert(sizes, param, ctx)
+
+
 def complete(folder: str, incomplete: str) -> list[Any]:
     """The names in a registry that begin with what was typed."""
     from click.shell_completion import CompletionItem

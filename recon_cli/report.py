@@ -78,7 +78,13 @@ class Chart:
 
 @dataclass(frozen=True)
 class Report:
-    """What a command found: tables, what they mean in words, whether it holds (the exit code), and whether that is all."""
+    """What a command found: tables, what they mean in words, and whether it holds (the exit code).
+
+    lead
+        what is said before the tables; in JSON the first notes.
+    whole
+        whether that is all, and the work was not interrupted.
+    """
 
     command: str
     tables: Sequence[Table]
@@ -88,3 +94,4 @@ class Report:
     pictures: Sequence[Picture] = field(default=())
     whole: bool = True
     charts: Sequence[Chart] = field(default=())
+    lead: Sequence[str] = ()

@@ -24,7 +24,7 @@ def write(report: Report, file: TextIO) -> None:
         "command": report.command,
         "version": __version__,
         "tables": tables,
-        "notes": list(report.notes),
+        "notes": [*report.lead, *report.notes],
         "verdict": report.verdict,
     }
     escaped = getattr(file, "encoding", None) == "ascii"

@@ -38,7 +38,7 @@ SPECIAL = str.maketrans(
 
 def write(report: Report, file: TextIO) -> None:
     """A fragment to \\input: it needs the packages amsmath, amssymb and booktabs."""
-    parts = ["% \\usepackage{amsmath, amssymb, booktabs}"]
+    parts = ["% \\usepackage{amsmath, amssymb, booktabs}", *(words(said) + r"\par" for said in report.lead)]
     for table in report.tables:
         parts += steps(table) if table.layout == "steps" else grids(table)
     parts += [words(note) + r"\par" for note in (*report.notes, report.verdict) if note]

@@ -11,7 +11,8 @@ from recon_cli.report import Formula, Report, Table
 
 def write(report: Report, file: TextIO) -> None:
     """GitHub's Markdown: formulas between dollars, six digits, an unmeasured cell empty."""
-    parts = [block for table in report.tables for block in blocks(table)]
+    parts = [f"> {said}" for said in report.lead]
+    parts += [block for table in report.tables for block in blocks(table)]
     parts += [f"> {note}" for note in report.notes]
     if report.verdict:
         parts.append(f"**{report.verdict}**")

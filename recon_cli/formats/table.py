@@ -24,6 +24,8 @@ def write(report: Report, file: TextIO) -> None:
     console = Console(file=file, highlight=False, soft_wrap=False)
     page = Page(console, unicode=console.encoding.lower().startswith("utf"))
     with console.capture() as drawn:
+        for said in report.lead:
+            console.print(Padding(page.text(said, "bold"), (1, 1, 0, 1)))
         for table in report.tables:
             page.steps(table) if table.layout == "steps" else page.grids(table)
         if console.is_terminal and console.color_system and page.unicode:

@@ -1,0 +1,278 @@
+"""Whose loss is this? Somebody's function, run and measured: which likelihood, which sigma, which beta.
+
+``reaching`` gets the function, ``roles`` and ``matching`` its arguments, ``calling`` (under the eyes of ``watching``) its
+number; ``measuring``, ``families`` and ``latents`` take derivatives, ``judging`` and ``findings`` say what they amount to,
+``saying`` puts it in words, ``survival`` sets it beside data.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from recon_cli.errors import ReconError
+
+if TYPE_CHECKING:
+    from recon_cli.auditing.judging import Finding, Row
+    from recon_cli.auditing.reaching import Reached
+    from recon_cli.auditing.roles import Plan
+    from recon_cli.report import Report
+
+SHAPE, LATENT = (1, 28, 28), 20
+GRAVEST = ("not-factorised", "defective", "shape-dependent", "reconstruction-only", "beta-elbo", "elbo")
+PASSING = ("elbo", "beta-elbo", "reconstruction-only")
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What a loss is: a row for each reconstruction term, the defects, and the words for them.
+
+    rows
+        as in the JSON contract (``objective``).
+    findings
+        each defect with its evidence and its fix.
+    roles
+        which argument was what, and how that was found.
+    accepted
+        codes that are no reason to fail.
+    """
+
+    name: str
+    rows: tuple[Row, ...]
+    findings: tuple[Finding, ...]
+    roles: tuple[tuple[str, str, str], ...]
+    notes: tuple[str, ...]
+    formula: str
+    sentence: str
+    conversions: tuple[tuple[str, str], ...] = ()
+    accepted: tuple[str, ...] = ()
+    unmet: tuple[str, ...] = ()
+
+    @property
+    def verdict(self) -> str:
+        """The gravest of the rows'."""
+        return min((row.verdict for row in self.rows), key=GRAVEST.index)
+
+    @property
+    def defects(self) -> tuple[str, ...]:
+        """The codes of what was found."""
+        return tuple(dict.fromkeys(finding.code for finding in self.findings))
+
+    @property
+    def holds(self) -> bool:
+        """Whether it passes: an ELBO, a beta-ELBO or no KL, or every reason to fail accepted; and every expectation met."""
+        from recon_cli.auditing.saying import reasons
+
+        return not self.unmet and (self.verdict in PASSING or (bool(self.accepted) and reasons(self) <= set(self.accepted)))
+
+    def accepting(self, *codes: str) -> Audit:
+        """The same with these codes no reason to fail. Raises ReconError for a code that is none."""
+        from recon_cli.auditing.judging import CODES
+        from recon_cli.errors import unknown
+
+        for code in codes:
+            if code not in CODES:
+                raise unknown("code", code, CODES)
+        return replace(self, accepted=(*self.accepted, *codes))
+
+    def expecting(self, wanted: str) -> Audit:
+        """The same, failing unless what it measured is ``wanted``: ``beta=1, sigma=0.2``, to 1e-6 relative."""
+        from recon_cli.auditing.saying import unmet
+
+        return replace(self, unmet=(*self.unmet, *unmet(self, wanted)))
+
+    def assert_elbo(self, *accept: str, expect: str | None = None) -> None:
+        """For tests: AssertionError, with the sentence and the defects, unless the loss passes."""
+        found = self.accepting(*accept)
+        found = found.expecting(expect) if expect else found
+        if not found.holds or (found.verdict == "beta-elbo" and "beta-elbo" not in accept and not expect):
+            lines = [f"{found.name} is {found.verdict}: {found.sentence}"]
+            lines += [f"  {finding.code}: {finding.evidence}. {finding.fix}" for finding in found.findings]
+            raise AssertionError("\n".join([*lines, *found.unmet]))
+
+    def report(self) -> Report:
+        """As ``recon audit`` prints it."""
+        from recon_cli.auditing.saying import report
+
+        return report(self)
+
+
+def audit(
+    loss: Any,
+    shape: Sequence[int] | Mapping[str, Sequence[int]] | None = None,
+    latent: int | Sequence[int] = LATENT,
+    *,
+    batch: int | None = None,
+    args: str | None = None,
+    total: str | None = None,
+    bind: Mapping[str, Any] | None = None,
+    attributes: Mapping[str, Any] | None = None,
+    data: str | None = None,
+    scale: float | str | None = None,
+    timeout: float | None = None,
+) -> Audit:
+    """Run a loss on tensors made for it and say what it assumes. The loss is copied, seeds and defaults are put back.
+
+    loss
+        any callable, an ``nn.Module`` or torch loss, or a word as on the command line (``FILE.py:function``).
+    shape, latent
+        the sizes of one sample (unless given those of the data, else 1x28x28) and how many latents; a mapping gives
+        arguments shapes of their own (under "" the rest).
+    args
+        roles in the order of the arguments, where names do not tell: ``recon,target,mu,logvar``.
+    total
+        how the parts of a result are added: ``r[0] + r[1]``, ``r['rec'] + 0.1 * r['kl']``.
+    bind, attributes
+        values for arguments and for names that the function reads; for attributes of ``self``.
+    data
+        a source whose values are the targets: is the likelihood one of theirs, and how many latents survive?
+    timeout
+        seconds after which it is given up (where the system has signals, on the main thread).
+
+    Raises ReconError where it cannot be audited, saying why and what to pass.
+
+    >>> import torch
+    >>> audit(torch.nn.MSELoss()).verdict
+    'reconstruction-only'
+    >>> audit(lambda y, t: torch.square(y - t).mean()).rows[0].family
+    'gaussian'
+    """
+    from recon_cli.auditing.watching import undisturbed
+
+    with undisturbed(), limited(timeout):
+        return _audit(loss, shape, latent, batch, args, total, dict(bind or {}), dict(attributes or {}), data, scale)
+
+
+def _audit(
+    loss: Any, shape: Any, latent: Any, batch: int | None, args: str | None, total: str | None,
+    bind: dict[str, Any], attributes: dict[str, Any], data: str | None, scale: Any,
+) -> Audit:  # fmt: skip
+    from recon_cli.auditing import roles
+    from recon_cli.auditing.calling import Made, Problem, Sizes
+    from recon_cli.auditing.matching import matched
+    from recon_cli.auditing.reaching import from_word, live
+    from recon_cli.auditing.watching import seed
+    from recon_cli.auditing.weighing import weigh
+
+    shapes = {key: tuple(value) for key, value in shape.items()} if isinstance(shape, Mapping) else {}
+    own = shapes.pop("", None) or (tuple(shape) if shape and not shapes else None)
+    if data:
+        from recon_cli import sources
+
+        own = own or sources.read(data, scale).shape[1:] or (1,)
+    own = own or SHAPE
+    nested = dotted(bind)
+    seed()
+    reached = from_word(loss, nested, attributes) if isinstance(loss, str) else live(loss, nested, attributes)
+    for _ in range(3):
+        plan = roles.plan(reached, {**reached.names, **nested}, args)
+        B = batch or batch_number(reached, plan) or 4
+        sizes = Sizes(B, own, (latent,) if isinstance(latent, int) else tuple(latent))
+        problem = Problem(reached, plan, sizes, shapes=shapes, total=total)
+        if not plan.slots() and not (plan.keywords or plan.arguments):
+            try:
+                problem.raw({})
+            except Made as made:
+                reached = factory(reached, live(made.function, nested, {}))
+                continue
+            except Exception as error:
+                raise ReconError(
+                    f"{reached.spelled} raises {type(error).__name__}: {error}.", "Give the function that takes the tensors."
+                ) from error
+        break
+    chosen, odd = matched(problem)
+    return weigh(chosen, odd, data, scale)
+
+
+def factory(outer: Reached, inner: Reached) -> Reached:
+    """A function that another one made."""
+    return replace(
+        inner, notes=(*outer.notes, f"made by {outer.spelled}()", *inner.notes), spelled=inner.spelled.rpartition(".")[2]
+    )
+
+
+def dotted(bind: Mapping[str, Any]) -> dict[str, Any]:
+    """``args.batch_size=128`` as an object ``args`` that has it."""
+    from recon_cli.auditing.reaching import Stand, assign
+
+    found: dict[str, Any] = {}
+    for name, value in bind.items():
+        head, _, rest = name.partition(".")
+        if rest:
+            assign(found.setdefault(head, Stand(head)), {rest: value})
+        else:
+            found[name] = value
+    return found
+
+
+def batch_number(reached: Reached, plan: Plan) -> int | None:
+    """The batch size that the function reads by name: ``args.batch_size``, ``BATCH_SIZE``, ``self.batch_size``."""
+    code = getattr(reached.code, "__code__", None)
+    words = {*getattr(code, "co_names", ()), *getattr(code, "co_freevars", ())}
+    wanted = [word for word in words if re.fullmatch(r"(batch_?size|bs|n_?batch|batch|mb_?size)", word, re.I)]
+    places = [getattr(reached.code, "__globals__", {}), getattr(reached.owner, "__dict__", {})]
+    places += [
+        vars(value)
+        for value in [*places[0].values()]
+        if getattr(value, "__dict__", None) and type(value).__name__ in ("Namespace", "Stand", "SimpleNamespace")
+    ]
+    for word in wanted:
+        for place in places:
+            if isinstance(place.get(word), int):
+                return int(place[word])
+    return None
+
+
+class OutOfTime(BaseException):
+    """A function that does not return; no ``except Exception`` of its own catches this."""
+
+
+@contextlib.contextmanager
+def limited(seconds: float | None) -> Iterator[None]:
+    """Give up after some seconds, by an alarm that comes again where it is swallowed."""
+    possible = hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread()
+    if not seconds or not possible:
+        yield
+        return
+    late = ReconError(
+        f"The function did not return within {seconds:g} seconds.", "Give it longer with --timeout, or a smaller --shape."
+    )
+
+    def ring(*_: Any) -> None:
+        raise OutOfTime
+
+    before: Callable[..., Any] | int | None = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds, 0.5)
+    try:
+        yield
+    except OutOfTime:
+        raise late from None
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@contextlib.contextmanager
+def ending(seconds: float) -> Iterator[None]:
+    """For a program: end it, in a sentence and with code 2, where not even the alarm gets through (a call that never returns)."""
+    import os
+    import sys
+
+    def end() -> None:
+        sys.stderr.write(f"error: The function did not return within {seconds:g} seconds, nor did it let itself be stopped.\n")
+        sys.stderr.write(" hint: Give it longer with --timeout, or a smaller --shape.\n")
+        sys.stderr.flush()
+        os._exit(2)
+
+    guard = threading.Timer(seconds + 3, end)
+    guard.daemon = True
+    guard.start()
+    try:
+        yield
+    finally:
+        guard.cancel()

@@ -1,0 +1,380 @@
+"""Calling it: tensors in the shapes that it takes, and which number of what comes back is the loss."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Normal
+
+from recon_cli.auditing.reaching import Reached, Stand, assign
+from recon_cli.auditing.roles import Given, Outputs, Plan, Slot
+from recon_cli.auditing.watching import Watch, seed
+from recon_cli.errors import ReconError
+from recon_cli.losses import spell
+
+TOTALS = (
+    "loss",
+    "total_loss",
+    "total",
+    "loss_total",
+    "objective",
+    "overall_loss",
+    "full_loss",
+    "train_loss",
+    "neg_elbo",
+    "nelbo",
+    "elbo",
+)
+
+
+class Posterior(Normal):
+    """A diagonal Gaussian posterior with the attributes that such objects have."""
+
+    def __init__(self, mean: Tensor, logvar: Tensor) -> None:
+        self.logvar = logvar
+        super().__init__(mean, (logvar / 2).exp(), validate_args=False)
+
+    std = property(lambda self: self.scale)
+    var = property(lambda self: self.logvar.exp())
+    mean = property(lambda self: self.loc)
+    mu = mean
+    log_var = property(lambda self: self.logvar)
+
+    def kl(self, other: Any = None) -> Tensor:
+        """KL to the standard normal, or to another, summed over all but the batch."""
+        if other is not None:
+            return torch.distributions.kl_divergence(self, other).flatten(1).sum(1)
+        return 0.5 * (self.loc.square() + self.var - 1 - self.logvar).flatten(1).sum(1)
+
+    def mode(self) -> Tensor:  # type: ignore[override]
+        """The mean."""
+        return self.loc
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """B samples of ``shape``, K latents (``latent``, a shape too)."""
+
+    batch: int
+    shape: tuple[int, ...]
+    latent: tuple[int, ...]
+
+    D = property(lambda self: math.prod(self.shape))
+    K = property(lambda self: math.prod(self.latent))
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How canonical tensors are laid out for the call."""
+
+    recon: str = "image"
+    target: str = "image"
+    latent: str = "flat"
+    mask: str = "image"
+    kl: str = "batch"
+    posterior: str = "pair"
+    classes: str = ""
+    binary: bool = False
+
+
+@dataclass
+class Problem:
+    """A function that takes named tensors of canonical shape (B, D), (B, K) and returns its loss as one number."""
+
+    reached: Reached
+    plan: Plan
+    sizes: Sizes
+    layout: Layout = field(default_factory=Layout)
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    total: str | None = None
+    pick: Any = None
+    picked: str = ""
+    follow: Mapping[str, int] = field(default_factory=dict)
+    literals: dict[Any, Any] = field(default_factory=dict)
+    dtype: Any = torch.float64
+    noise: float | None = None
+    watch: Any = None
+
+    def at(self, **changes: Any) -> Problem:
+        """The same at other sizes, or in another layout."""
+        return replace(self, **changes)
+
+    def place(self, slot: Slot, value: Tensor) -> Tensor:
+        """A canonical tensor in the shape that the call takes."""
+        B = len(value)
+        named = self.shapes.get(slot.key) or self.shapes.get(slot.group)
+        if slot.role in ("recon", "target", "spread"):
+            how = self.layout.target if slot.role == "target" else self.layout.recon
+            if how == "loss":
+                return value
+            if self.layout.classes:
+                return self.classed(slot, value, how)
+            if named:
+                return value.reshape(B, *named)
+            return value if how == "flat" or value.shape[1] != self.sizes.D else value.reshape(B, *self.sizes.shape)
+        if slot.role in ("mu", "scale", "probs"):
+            shaped = value.reshape(B, *self.sizes.latent) if self.layout.latent != "joined" else value
+            return shaped.unsqueeze(1) if self.layout.latent == "one" else shaped
+        if slot.role == "kl":
+            if self.layout.kl == "list":
+                return [0.5 * value, 0.5 * value]
+            return value.mean() if self.layout.kl == "scalar" else value
+        return value
+
+    def classed(self, slot: Slot, value: Tensor, how: str) -> Tensor:
+        """Predictions of classes, canonical (B, E, V), and their labels, (B, E)."""
+        shape, first = self.sizes.shape, self.layout.classes.startswith("first")
+        events = shape[1:] if first else shape[:-1]
+        if value.ndim == 2:
+            return value.reshape(len(value), *events)
+        moved = value.movedim(-1, 1) if first else value
+        return moved.reshape(len(value), *shape)
+
+    def extra(self, slot: Slot, values: Mapping[str, Tensor]) -> Any:
+        """What is no leaf of the measurement: a mask of everything, full lengths, a posterior object."""
+        B, shape = self.sizes.batch, self.sizes.shape
+        if slot.role == "posterior":
+            pair = tuple(values[f"{slot.key}.{part}"].reshape(B, *self.sizes.latent) for part in ("mean", "logvar"))
+            return pair if self.layout.posterior == "pair" else Posterior(*pair)
+        if slot.role == "decoder":
+            return Normal(values[slot.key].reshape(B, *shape), torch.ones(()), validate_args=False)
+        if slot.role == "length":
+            return torch.full((B,), shape[0], dtype=torch.long)
+        if slot.role == "mask":
+            pads = "pad" in slot.key
+            named = self.shapes.get(slot.key)
+            size = {"image": (B, *shape), "batch": (B,), "first": (B, *shape[:1]), "flat": (B, self.sizes.D)}[self.layout.mask]
+            size = (B, *named) if named else size
+            return torch.zeros(size, dtype=torch.bool) if pads else torch.ones(size)
+        if slot.role == "extra":
+            return torch.zeros(())
+        if slot.role == "skip":
+            return torch.zeros(B, 1)
+        raise ReconError(
+            f"{slot.key} of {self.reached.spelled} could not be matched.", "Name the roles: --args recon,target,mu,logvar."
+        )
+
+    def fill(self, part: Any, values: Mapping[str, Tensor]) -> Any:
+        """A structure with tensors for its slots."""
+        if isinstance(part, Slot):
+            return (
+                self.place(part, values[part.key]) if part.key in values and part.role != "decoder" else self.extra(part, values)
+            )
+        if type(part) is dict:
+            return {key: self.fill(value, values) for key, value in part.items()}
+        if isinstance(part, (list, tuple)):
+            return type(part)(self.fill(value, values) for value in part)
+        if isinstance(part, Given):
+            return self.follow.get(part.name, part.value)
+        if isinstance(part, Outputs):
+            return Answer(self.fill(part.parts, values), {})
+        if isinstance(part, Stand):
+            return Stand(**{key: self.fill(value, values) for key, value in vars(part).items() if key != "_about"})
+        return part
+
+    def raw(self, values: Mapping[str, Tensor], seeded: int | None = 0, again: bool = False) -> Any:
+        """What the function returns. Its own exceptions become a sentence with the shapes that were passed."""
+        values = {key: value.to(self.dtype) if value.is_floating_point() else value for key, value in values.items()}
+        call = self.reached.caller()
+        owner = getattr(call, "__self__", None) or (call.args[0] if hasattr(call, "args") and call.args else call)
+        if owner is not None and self.reached.bound:
+            if isinstance(owner, nn.Module):
+                owner.to(self.dtype)
+            assign(owner, {name: value for name, value in self.follow.items() if hasattr(owner, name)})
+            for name, part in self.plan.inner.items():
+                model = getattr(owner, name, None)
+                answer = self.fill(part, values)
+                object.__setattr__(owner, name, Answer(answer, vars(model) if isinstance(model, Stand) else {}))
+        if self.plan.free:
+            call = self.surrounded(call, values)
+        arguments, keywords = self.fill(self.plan.arguments, values), self.fill(self.plan.keywords, values)
+        if seeded is not None:
+            seed(seeded)
+        self.watch = Watch(self.dtype, self.literals, self.leaves(values), self.noise)
+        with self.watch, contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            found = call(*arguments, **keywords)
+            if again:
+                found = call(*arguments, **keywords)
+            if callable(found) and not isinstance(found, (Tensor, type)):
+                raise Made(found)
+            return found
+
+    def leaves(self, values: Mapping[str, Tensor]) -> Any:
+        """Reconstructions, latents and targets that want gradients, where sums are to be looked at."""
+        groups = [[], [], []]
+        for key, value in values.items():
+            if value.requires_grad:
+                slot = next((s for s in self.plan.slots() if s.key == key), None)
+                role = slot.role if slot else "mu"
+                groups[0 if role in ("recon", "spread", "decoder") else 2 if role == "target" else 1].append(value)
+        return groups if groups[0] else None
+
+    def surrounded(self, call: Any, values: Mapping[str, Tensor]) -> Any:
+        """The function with tensors for names that it reads from around it."""
+        import types
+
+        free = {name: self.fill(slot, values) for name, slot in self.plan.free.items()}
+        plain = call.func if hasattr(call, "func") else getattr(call, "__func__", call)
+        cells = tuple(
+            types.CellType(free[name]) if name in free else cell
+            for name, cell in zip(plain.__code__.co_freevars, plain.__closure__ or (), strict=True)
+        )
+        new = types.FunctionType(plain.__code__, {**plain.__globals__, **free}, plain.__name__, plain.__defaults__, cells or None)
+        new.__kwdefaults__ = plain.__kwdefaults__
+        bound = call.args if hasattr(call, "args") else ((call.__self__,) if hasattr(call, "__self__") else ())
+        return lambda *args, **keywords: new(*bound, *args, **keywords)
+
+    def __call__(self, values: Mapping[str, Tensor], **how: Any) -> Tensor:
+        """The loss as one number; a vector is summed."""
+        return self.chosen(self.raw(values, **how)).sum()
+
+    def chosen(self, found: Any) -> Tensor:
+        """The loss among what came back."""
+        value = self.pick(found)
+        if not isinstance(value, Tensor):
+            raise ReconError(
+                f"{self.picked} of {self.reached.spelled} is a {type(value).__name__} without a gradient.",
+                "Return the tensor itself (no .item(), no float()), or choose another part with --total.",
+            )
+        return value
+
+
+class Made(Exception):
+    """A factory: what it returned is the function to audit."""
+
+    def __init__(self, function: Any) -> None:
+        self.function = function
+
+
+class Answer(Stand):
+    """A model that answers with what it was given, whatever it is asked."""
+
+    def __init__(self, answer: Any, attributes: Mapping[str, Any]) -> None:
+        super().__init__("model", **{key: value for key, value in attributes.items() if key != "_about"})
+        self.__dict__["_answer"] = answer
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.__dict__["_answer"]
+
+
+def parts_of(found: Any) -> dict[str, Any] | None:
+    """What came back by how to write it (``r[0]``, ``r['loss']``, ``r.loss``), or None for a tensor."""
+    if isinstance(found, Tensor):
+        return None
+    if isinstance(found, Mapping):
+        return {f"r[{key!r}]": value for key, value in found.items()}
+    if isinstance(found, tuple) and hasattr(found, "_fields"):
+        return {f"r.{key}": getattr(found, key) for key in found._fields}
+    if isinstance(found, (tuple, list)):
+        return {f"r[{i}]": value for i, value in enumerate(found)}
+    if hasattr(found, "__dict__") and vars(found):
+        return {f"r.{key}": value for key, value in vars(found).items()}
+    return {"r": found}
+
+
+def picker(problem: Problem, values: list[dict[str, Tensor]]) -> tuple[Any, str]:
+    """How to take the loss out of what the function returns, and how it was found."""
+    spelled = problem.reached.spelled
+    found = problem.raw(values[0])
+    if problem.total:
+        code = problem.total
+
+        def given(result: Any) -> Any:
+            names = {"r": result, "torch": torch, "math": math}
+            names |= (
+                {key: value for key, value in result.items() if str(key).isidentifier()} if isinstance(result, Mapping) else {}
+            )
+            try:
+                return eval(code, names)
+            except Exception as error:
+                shown = ", ".join(parts_of(result) or {"r": result})
+                raise ReconError(f"--total {code!r} fails: {type(error).__name__}: {error}.", f"There are {shown}.") from error
+
+        return given, f"--total {code}"
+    if found is None:
+        raise ReconError(f"{spelled} returns nothing.", "Return the loss, or write a wrapper that does.")
+    parts = parts_of(found)
+    if parts is None:
+        if found.ndim and found.numel() > 1:
+            return (lambda result: result), f"the sum of the {spell(tuple(found.shape))} that is returned"
+        return (lambda result: result), "what is returned"
+    floats = {key: part for key, part in parts.items() if isinstance(part, (Tensor, int, float)) and not isinstance(part, bool)}
+    tensors = {key: part for key, part in floats.items() if isinstance(part, Tensor) and part.requires_grad}
+    if not floats:
+        kind = type(found).__name__
+        raise ReconError(f"{spelled} returns a {kind} in which no number is.", "Return the loss, or choose it with --total.")
+    for name in TOTALS:
+        for key in floats:
+            if re.fullmatch(rf"r(\[['\"]|\.){name}(['\"]\])?", key, re.I):
+                return taking(key), f"{key}, by its name"
+    if not tensors:
+        kinds = " and ".join(sorted({type(part).__name__ for part in floats.values()}))
+        raise ReconError(
+            f"What {spelled} returns ({kinds}) has no gradient.", "Return tensors (no .item(), no float(), no detach())."
+        )
+    if len(tensors) == 1 and len(floats) == 1:
+        (key,) = tensors
+        return taking(key), f"{key}, the only number returned"
+    results = [
+        {key: float(torch.as_tensor(part).sum()) for key, part in (parts_of(problem.raw(v)) or {}).items() if key in floats}
+        for v in values
+    ]
+    for key in tensors:
+        others = [other for other in floats if other != key]
+        if len(others) >= 2 and weighted_sum(results, key, others):
+            return taking(key), f"{key}, a weighted sum of the other {len(others)}"
+    both = [key for key in tensors if key in by_both(problem, values[0], tensors)]
+    if len(both) == 1:
+        return taking(both[0]), f"{both[0]}, the only part that depends on reconstruction and latents"
+    if len(tensors) == 1:
+        (key,) = tensors
+        return taking(key), f"{key}, the only part with a gradient"
+    terms = " + ".join(tensors)
+    raise ReconError(
+        f"{spelled} returns {len(parts)} parts ({', '.join(parts)}), and none of them is a total of the others.",
+        f'Say how they are added where the loss is used: --total "{terms}", say.',
+    )
+
+
+def taking(key: str) -> Any:
+    """The part called ``key``."""
+    return lambda result: parts_of(result)[key]  # type: ignore[index]
+
+
+def weighted_sum(results: list[dict[str, float]], key: str, others: list[str]) -> bool:
+    """Whether one part is the others with fixed weights, over several calls."""
+    import numpy
+
+    rows = numpy.array([[row[other] for other in others] for row in results])
+    wanted = numpy.array([row[key] for row in results])
+    keep = [i for i in range(rows.shape[1]) if numpy.ptp(rows[:, i]) > 0]
+    if len(keep) < 2:
+        return False
+    rows = rows[:, keep]
+    weights = numpy.linalg.lstsq(rows, wanted, rcond=None)[0]
+    return bool(numpy.abs(rows @ weights - wanted).max() <= 1e-9 * max(1e-300, numpy.abs(wanted).max()) and (weights != 0).all())
+
+
+def by_both(problem: Problem, values: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> list[str]:
+    """The parts whose gradient reaches a reconstruction and a latent."""
+    fixed = {slot.key for slot in problem.plan.role("target")}
+    wanting = {key: value.is_floating_point() and key not in fixed for key, value in values.items()}
+    live = {key: value.clone().requires_grad_() if wanting[key] else value for key, value in values.items()}
+    parts = parts_of(problem.raw(live)) or {}
+    roles = {slot.key: slot.role for slot in problem.plan.slots()}
+    found = []
+    for key in tensors:
+        names = [name for name, value in live.items() if value.requires_grad]
+        grads = torch.autograd.grad(parts[key].sum(), [live[n] for n in names], allow_unused=True, retain_graph=True)
+        reached = {roles.get(name, "mu") for name, grad in zip(names, grads, strict=True) if grad is not None}
+        if reached & {"recon", "spread", "decoder"} and reached - {"recon", "spread", "decoder", "target"}:
+            found.append(key)
+    return found

@@ -1,0 +1,181 @@
+"""Taking a function out of a file: read, not run, unless all that the file does is define things."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import copy
+import importlib
+import importlib.util
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from recon_cli.errors import ReconError
+
+Definition = (ast.FunctionDef, ast.AsyncFunctionDef)
+TYPED: dict[str, Any] = {"type_params": []} if sys.version_info >= (3, 12) else {}
+
+
+def cells(text: str) -> str:
+    """The code of a notebook, its magics left out, line by line."""
+    lines = []
+    for cell in json.loads(text)["cells"]:
+        if cell["cell_type"] == "code":
+            body = cell["source"] if isinstance(cell["source"], str) else "".join(cell["source"])
+            lines += ["" if line.lstrip().startswith(("%", "!", "?")) else line for line in body.splitlines()]
+    return "\n".join(lines)
+
+
+def bound_by(node: ast.AST) -> set[str]:
+    """The names that a top-level statement binds."""
+    if isinstance(node, (*Definition, ast.ClassDef)):
+        return {node.name}
+    if isinstance(node, (ast.Import, ast.ImportFrom)):
+        return {alias.asname or alias.name.split(".")[0] for alias in node.names}
+    if isinstance(node, (ast.Assign, ast.AnnAssign, ast.AugAssign, ast.For, ast.With, ast.Try, ast.If, ast.While)):
+        return {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)} | {
+            name for inner in ast.iter_child_nodes(node) for name in (bound_by(inner) if isinstance(inner, ast.stmt) else ())
+        }
+    return set()
+
+
+def top_names(tree: ast.Module) -> list[str]:
+    """Functions and classes, with their methods, at the top level."""
+    found = []
+    for node in tree.body:
+        if isinstance(node, Definition):
+            found.append(node.name)
+        elif isinstance(node, ast.ClassDef):
+            found += [
+                f"{node.name}.{inner.name}" for inner in node.body if isinstance(inner, Definition) and inner.name[0] != "_"
+            ]
+    return found
+
+
+CALM = {"torch", "nn", "math", "np", "numpy", "namedtuple", "TypeVar", "dataclass", "partial", "Path", "getLogger", "logging"}
+
+
+def untidy(tree: ast.Module) -> str:
+    """Why importing a file would do more than define things; empty where it would not."""
+    for node in tree.body:
+        fine = isinstance(node, (*Definition, ast.ClassDef, ast.Import, ast.ImportFrom, ast.Pass))
+        fine |= isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        fine |= isinstance(node, ast.If) and ("__name__" in ast.unparse(node.test) or "TYPE_CHECKING" in ast.unparse(node.test))
+        fine |= isinstance(node, ast.Try) and all(isinstance(inner, (ast.Import, ast.ImportFrom)) for inner in node.body)
+        if isinstance(node, (ast.Assign, ast.AnnAssign)):
+            fine = node.value is None or calm(node.value)
+        if not fine:
+            return f"line {node.lineno} does more than define"
+    return ""
+
+
+def calm(value: ast.AST) -> bool:
+    """Whether an expression only makes a value: constants, and calls of a few libraries that do."""
+    calls = [node.func for node in ast.walk(value) if isinstance(node, ast.Call)]
+    roots = {ast.unparse(call).split(".")[0] for call in calls}
+    return roots <= CALM and not any("load" in ast.unparse(call) for call in calls)
+
+
+def imported(path: Path) -> dict[str, Any]:
+    """The names of a file that was imported under a name of its own, its folder on the path meanwhile."""
+    name = f"_audited_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
+    folder = str(path.resolve().parent)
+    sys.path.insert(0, folder)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)  # type: ignore[union-attr]
+    finally:
+        sys.path.remove(folder)
+    return vars(module)
+
+
+def parsed(tree: ast.Module) -> dict[str, Any]:
+    """The defaults of ``add_argument("--batch-size", default=128)``, by the attribute they become."""
+    found = {}
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(func=ast.Attribute(attr="add_argument"), args=[*words], keywords=keywords):
+                names = [w.value for w in words if isinstance(w, ast.Constant) and str(w.value).startswith("--")]
+                default = [k.value.value for k in keywords if k.arg == "default" and isinstance(k.value, ast.Constant)]
+                if names and default:
+                    found[names[0][2:].replace("-", "_")] = default[0]
+    return found
+
+
+def extracted(tree: ast.Module, path: Path, wanted: set[str], bind: Mapping[str, Any]) -> tuple[dict[str, Any], set[str]]:
+    """A namespace with ``wanted`` and all it names: definitions, imports that succeed, assignments of plain values."""
+    import torch
+
+    names: dict[str, Any] = {"__name__": "_audited", "__builtins__": builtins, "torch": torch, "nn": torch.nn}
+    names |= {"F": torch.nn.functional, "math": importlib.import_module("math"), "np": importlib.import_module("numpy")}
+    names |= {key: value for key, value in bind.items() if "." not in key}
+    binders: dict[str, list[ast.stmt]] = {}
+    for node in tree.body:
+        for key in bound_by(node):
+            binders.setdefault(key, []).append(node)
+    keep: set[int] = set()
+    todo, seen = list(wanted), set(bind)
+    while todo:
+        key = todo.pop()
+        if key in seen:
+            continue
+        seen.add(key)
+        for node in binders.get(key, []):
+            keep.add(id(node))
+            todo += [n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)]
+    missing: set[str] = set()
+    for node in tree.body:
+        if id(node) not in keep:
+            continue
+        plain = isinstance(node, (*Definition, ast.ClassDef, ast.Import, ast.ImportFrom, ast.Try))
+        if not plain and not (isinstance(node, (ast.Assign, ast.AnnAssign)) and node.value is not None and calm(node.value)):
+            missing |= bound_by(node) - set(names)
+            continue
+        try:
+            run(node, path, names)
+        except Exception:
+            missing |= bound_by(node) - set(names)
+            if isinstance(node, ast.ClassDef) and node.name in wanted:  # a base that is not there: its methods will do
+                bare = ast.ClassDef(node.name, [], [], [n for n in node.body if isinstance(n, Definition)], [], **TYPED)
+                run(ast.copy_location(bare, node), path, names)
+                missing -= {node.name}
+    return names, missing - set(bind)
+
+
+def run(node: ast.stmt, path: Path, names: dict[str, Any]) -> None:
+    """Execute one top-level statement; its source stays readable by line."""
+    import linecache
+
+    bare = copy.deepcopy(node)
+    for inner in ast.walk(bare):
+        if isinstance(inner, Definition):
+            inner.decorator_list = [
+                d for d in inner.decorator_list if ast.unparse(d) in ("staticmethod", "classmethod", "property")
+            ]
+    module = ast.fix_missing_locations(ast.Module([bare], []))
+    label = f"<recon {path.name}:{node.lineno}>"
+    text = ast.unparse(module)
+    linecache.cache[label] = (len(text), None, text.splitlines(keepends=True), label)
+    exec(compile(ast.parse(text), label, "exec"), names)
+
+
+def nested_error(word: str, node: Any, tree: ast.Module) -> ReconError:
+    """The error for a closure, with the wrapper to write filled in as far as can be."""
+    given = [a.arg for a in (*node.args.posonlyargs, *node.args.args)]
+    inside = {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)} | set(given)
+    top = {name for statement in tree.body for name in bound_by(statement)} | set(dir(builtins))
+    free = sorted({n.id for n in ast.walk(node) if isinstance(n, ast.Name)} - inside - top)
+    body = ast.unparse(ast.Module(node.body, [])).splitlines()
+    lines = [f"def {node.name}({', '.join(given)}):", *(f"    {name} = ...  # from around it" for name in free)]
+    lines += [f"    {line}" for line in body[: max(1, 5 - len(lines))]]
+    if len(body) + len(free) + 1 > len(lines):
+        lines.append(f"    ...  # the rest of lines {node.lineno} to {node.end_lineno}")
+    return ReconError(
+        f"{node.name} in {word.rpartition(':')[0]} is inside another function (line {node.lineno}), where no import reaches.",
+        "Write a wrapper at the top level of a file and audit that:\n\n" + "\n".join(lines) + "\n",
+    )

@@ -1,0 +1,198 @@
+"""Which likelihood a gradient field is: every loss of every likelihood in the registry, their own numbers solved for."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from recon_cli import likelihoods
+from recon_cli.regions import SHARE
+
+MATCH = 1e-6  # the largest difference of two gradient fields, relative to the largest gradient, that is none
+CLOSE = 1e-3  # within which a family is named, and the difference said
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A loss of a likelihood, or its own nll where the loss leaves a gap."""
+
+    family: str
+    kind: Any
+    loss: Any
+    own: tuple[str, ...]
+
+    def values(self, x: Tensor, prediction: Tensor, numbers: tuple[float, ...]) -> Tensor:
+        """The loss of every element with these numbers of its own."""
+        side = self.loss(**dict(zip(self.own, numbers, strict=True)))
+        return side.values(x, prediction) if hasattr(side, "values") else side(x, prediction)
+
+    def side(self, weight: float, numbers: tuple[float, ...]) -> Any:
+        """The likelihood that ``weight`` times the loss is: its noise solved for, or None where no noise has that slope."""
+        from recon_cli.errors import ReconError
+
+        try:
+            return self.kind.with_slope(weight, **dict(zip(self.own, numbers, strict=True)))
+        except (ReconError, TypeError, ValueError):
+            return None
+
+
+@dataclass(frozen=True)
+class Match:
+    """What a field is: ``weight`` times a loss of the prediction behind ``link``, to within ``off``."""
+
+    family: str
+    weight: float
+    off: float
+    candidate: Candidate | None = None
+    numbers: tuple[float, ...] = ()
+    link: str = ""
+    parts: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def own(self) -> dict[str, float]:
+        """The loss's own numbers by name."""
+        return dict(zip(self.candidate.own, self.numbers, strict=True)) if self.candidate else {}
+
+
+@functools.cache
+def candidates(event: int = 0) -> tuple[Candidate, ...]:
+    """Every loss that some likelihood claims without a gap, and the nll of those that have one; no numbers of their own first."""
+    found: dict[Any, Candidate] = {}
+    probe = torch.full((1, 3) if event else (1,), 1 / 3 if event else 0.4)
+    for name in likelihoods.names():
+        kind = likelihoods.find(name)
+        side = kind()
+        if kind.event != event or kind.head or side.design:
+            continue
+        if bool((side.gap(probe) != 0).any()):
+            for call in (kind().nll, kind().nll_raw):
+                if not side.noise:
+                    found[name, call.__name__] = Candidate(name, kind, functools.partial(_nll, call), ())
+            continue
+        for loss in side.losses:
+            found.setdefault(type(loss), Candidate(name, kind, type(loss), tuple(loss.parameters)))
+    return tuple(sorted(found.values(), key=lambda each: len(each.own)))
+
+
+def _nll(call: Any) -> Any:
+    return call
+
+
+# What people do to an output before the loss: the mean of x as a function of it, and what they do to the target.
+LINKS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {
+    "": (lambda r: r, lambda x: x),
+    "(x + 1)/2": (lambda r: (r + 1) / 2, lambda x: (x + 1) / 2),
+    "sigmoid": (torch.sigmoid, lambda x: x),
+    "tanh": (torch.tanh, lambda x: x),
+    "exp": (torch.exp, lambda x: x),
+    "softplus": (torch.nn.functional.softplus, lambda x: x),
+}
+
+
+def field_of(candidate: Candidate, numbers: tuple[float, ...], x: Tensor, raw: Tensor, link: str = "") -> Tensor | None:
+    """d loss / d prediction at every point; None where it is not finite."""
+    to_mean, to_data = LINKS[link]
+    leaf = raw.detach().clone().requires_grad_()
+    try:
+        value = candidate.values(to_data(x), to_mean(leaf), numbers)
+        (found,) = torch.autograd.grad(value.sum(), leaf)
+    except (RuntimeError, ValueError):
+        return None
+    return found if bool(found.isfinite().all()) else None
+
+
+def ratio(field: Tensor | None, measured: Tensor) -> tuple[float, float]:
+    """The weight that a field has in another, by least squares, and how far off it is at worst."""
+    if field is None or not bool(field.abs().max() > 0):
+        return 0.0, math.inf
+    weight = float((field * measured).sum() / (field * field).sum())
+    off = float((measured - weight * field).abs().max() / measured.abs().max())
+    if off < CLOSE:  # where an eps inside a logarithm tilts it, the middle of the ratios is nearer
+        solid = field.abs() > 0.05 * field.abs().max()
+        weight = float((measured[solid] / field[solid]).median())
+    return weight, off
+
+
+def recognise(x: Tensor, raw: Tensor, measured: Tensor, event: int = 0) -> Match | None:
+    """The simplest loss whose gradient field is ``measured``, of target ``x`` and prediction ``raw``; None if there is none."""
+    known = candidates(event)
+    close: list[Match] = []
+    for link in LINKS if not event else [""]:
+        best = [single(each, x, raw, measured, link) for each in known if not each.own]
+        if not link:
+            best += [solved(each, x, raw, measured) for each in known if each.own] if not any(m.off < MATCH for m in best) else []
+        for match in sorted(best, key=lambda m: len(m.numbers)):
+            if match.off < MATCH and match.weight != 0:
+                return match
+        close += best
+        if not link and not event and (mixed := mixture(known, x, raw, measured)):
+            return mixed
+    nearest = min((each for each in close if not each.numbers), key=lambda m: m.off, default=None)
+    return nearest if nearest and nearest.off < CLOSE else None
+
+
+def single(candidate: Candidate, x: Tensor, raw: Tensor, measured: Tensor, link: str, numbers: tuple[float, ...] = ()) -> Match:
+    """One candidate with its numbers as they are."""
+    weight, off = ratio(field_of(candidate, numbers, x, raw, link), measured)
+    return Match(candidate.family, weight, off, candidate, numbers, link)
+
+
+def solved(candidate: Candidate, x: Tensor, raw: Tensor, measured: Tensor) -> Match:
+    """One candidate with the number of its own that fits best: a grid, then golden sections."""
+    share = dataclasses.fields(candidate.loss)[0].metadata["domain"] == SHARE
+    to_number = (lambda t: 1 / (1 + math.exp(-t))) if share else math.exp
+
+    def at(t: float) -> Match:
+        return single(candidate, x, raw, measured, "", (to_number(t),))
+
+    reach = 5.0 if share else math.log(1e4)
+    step = reach / 40
+    few = slice(None, None, max(1, len(x) // 48))
+
+    def rough(t: float) -> float:
+        field = field_of(candidate, (to_number(t),), x[few], raw[few])
+        if field is None or not bool(field.abs().max() > 0):
+            return math.inf
+        part = measured[few]
+        return float(1 - (field * part).sum().abs() / (field.norm() * part.norm()))
+
+    middle = min((i * step for i in range(-40, 41)), key=rough)
+    if rough(middle) > 0.05:
+        return at(middle)
+    low, high = middle - step, middle + step
+    golden = (math.sqrt(5) - 1) / 2
+    left, right = high - golden * (high - low), low + golden * (high - low)
+    f_left, f_right = at(left).off, at(right).off
+    while high - low > 1e-12 * max(1.0, abs(low)):
+        if f_left < f_right:
+            high, right, f_right = right, left, f_left
+            left = high - golden * (high - low)
+            f_left = at(left).off
+        else:
+            low, left, f_left = left, right, f_right
+            right = low + golden * (high - low)
+            f_right = at(right).off
+    return at((low + high) / 2)
+
+
+def mixture(known: tuple[Candidate, ...], x: Tensor, raw: Tensor, measured: Tensor) -> Match | None:
+    """Two losses without numbers of their own, added with positive weights: elastic net is squared and absolute error."""
+    fields = [(each, found) for each in known if not each.own and (found := field_of(each, (), x, raw)) is not None]
+    for i, (first, a) in enumerate(fields):
+        for second, b in fields[i + 1 :]:
+            basis = torch.stack([a, b], dim=1)
+            weights = torch.linalg.lstsq(basis, measured.unsqueeze(1)).solution.squeeze(1)
+            off = float((basis @ weights - measured).abs().max() / measured.abs().max())
+            if off < 1e-9 and bool((weights * weights.sum().sign() > 1e-12 * weights.abs().max()).all()):
+                parts = sorted(zip((first.family, second.family), weights.tolist(), strict=True), key=lambda p: p[0])
+                name = "elastic-net" if [p[0] for p in parts] == ["gaussian", "laplace"] else " + ".join(p[0] for p in parts)
+                lead = dict(parts).get("gaussian", parts[0][1])
+                return Match(name, lead, off, None, (), "", tuple(parts))
+    return None

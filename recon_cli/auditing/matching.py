@@ -1,0 +1,337 @@
+"""Matching shapes and roles by trying: the first way of calling that runs, is finite and trains, without broadcasting."""
+
+from __future__ import annotations
+
+import ast
+import itertools
+import math
+import re
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from recon_cli.auditing.calling import Layout, Made, Problem, picker
+from recon_cli.auditing.latents import measure
+from recon_cli.auditing.measuring import additivity, benign, gradients, reconstruction, still
+from recon_cli.auditing.roles import Plan, Slot, named, substitute
+from recon_cli.errors import ReconError
+from recon_cli.losses import spell
+
+
+def layouts(problem: Problem) -> list[Layout]:
+    """Ways to lay out the tensors, the plainest first."""
+    plan, shape = problem.plan, problem.sizes.shape
+    data = [("image", "image", ""), ("flat", "flat", ""), ("flat", "image", ""), ("image", "flat", "")]
+    if len(shape) == 1:
+        data = data[:1]
+    if plan.role("target"):
+        data += [("image", "image", how) for how in ("last", "first", "last-hot", "first-hot")]
+    latent = ["flat", "one"] + (["joined"] if len(problem.sizes.latent) > 1 else [])
+    pads = any("pad" in slot.key for slot in plan.role("mask"))
+    mask = (["first", "batch", "image"] if pads else ["image", "batch", "first", "flat"]) if plan.role("mask") else ["image"]
+    kl = ["batch", "scalar", "list"] if plan.role("kl") else ["batch"]
+    posterior = ["pair", "object"] if plan.role("posterior") else ["pair"]
+    every = [Layout(r, t, z, m, k, p, c) for (r, t, c), z, m, k, p in itertools.product(data, latent, mask, kl, posterior)]
+    coins = [replace(layout, binary=True) for layout in every if not layout.classes and plan.role("target")]
+    return sorted([*every, *coins], key=lambda layout: (bool(layout.classes), layout.binary))
+
+
+def trial(problem: Problem) -> tuple[Problem, str]:
+    """A problem whose loss is chosen, and what is odd about calling it so. Raises what the call raises."""
+    values = benign(problem)
+    live = {key: value.clone().requires_grad_(value.is_floating_point()) for key, value in values.items()}
+    many = [live, *({**live, **other} for other in (benign(problem, n) for n in (3, 5, 7, 11, 13)))]
+    try:
+        pick, how = picker(problem, many)
+    except RuntimeError as error:
+        if "requires_grad" not in str(error) and "not differentiable" not in str(error):
+            raise
+        live = {key: value.detach() if key in targets(problem) else value for key, value in live.items()}
+        pick, how = picker(problem, [live, *({**live, **benign(problem, n)} for n in (3, 5, 7, 11, 13))])
+    chosen = problem.at(pick=pick, picked=how)
+    found = chosen.raw(live)
+    value = chosen.chosen(found)
+    odd = ""
+    if chosen.watch.uneven:
+        odd = " and ".join(spell(shape) for shape in chosen.watch.uneven[0])
+    recon = [slot.key for slot in problem.plan.slots() if slot.role in ("recon", "decoder")]
+    if not value.requires_grad:
+        raise ReconError(
+            f"{how} of {problem.reached.spelled} has no gradient.", "Return the tensor itself (no .item(), no detach())."
+        )
+    grads = torch.autograd.grad(value.sum(), [live[key] for key in recon], allow_unused=True)
+    if not bool(value.isfinite().all()):
+        raise Unfit(f"the loss is {value.detach().flatten()[0].item()}")
+    if all(grad is None or not bool(grad.abs().max() > 0) for grad in grads):
+        raise Unfit("no gradient reaches the reconstruction")
+    if problem.layout.kl == "batch" and problem.plan.role("kl") and value.ndim:
+        scalar = chosen.at(layout=replace(problem.layout, kl="scalar"))
+        if scalar.chosen(scalar.raw(live)).ndim == 0:
+            raise Unfit("the KL is one number")
+    return chosen, odd
+
+
+def targets(problem: Problem) -> set[str]:
+    """The targets' keys."""
+    return {slot.key for slot in problem.plan.role("target")}
+
+
+class Unfit(Exception):
+    """A way of calling that runs but cannot be meant."""
+
+
+def matched(problem: Problem) -> tuple[Problem, str]:
+    """The problem in the first layout that fits, its unknown arguments matched by trying; and what is odd about it."""
+    if problem.plan.unknown:
+        return by_trying(problem)
+    chosen, odd = laid_out(problem)
+    chosen = smaller(chosen)
+    if chosen.plan.role("target") and not chosen.layout.classes and (other := classed(chosen)) is not None:
+        return other, ""
+    if problem.plan.role("probs") and len(problem.sizes.latent) > 1:  # all classes in one axis, or an axis of their own
+        for how in ("joined", "flat"):
+            other = chosen.at(layout=replace(chosen.layout, latent=how))
+            found = measure(other)
+            if found is not None and not found.wrong:
+                return other, odd
+        chosen = chosen.at(layout=replace(chosen.layout, latent="joined"))
+    return chosen, odd
+
+
+def smaller(problem: Problem) -> Problem:
+    """The same on a smaller image where a large one is not taken element by element: nothing of it is read off in numbers."""
+    sizes = problem.sizes
+    small = problem.at(sizes=replace(sizes, shape=tuple(min(n, 64) for n in sizes.shape)))
+    recon = [slot.key for slot in problem.plan.role("recon")]
+    if sizes.D < LARGE or problem.shapes or not recon:
+        return problem
+    try:
+        worst = additivity(small, benign(small), recon[0], [])
+    except Exception:
+        return problem
+    return small if worst > 1e-7 else problem
+
+
+LARGE = 50_000  # elements
+
+
+def classed(problem: Problem) -> Problem | None:
+    """Where elements are not each on their own: the layout in which they are classes of one event each; None if there is none."""
+    (pair, *_) = pairs(problem.plan)
+    if pair[0].role == "decoder" or not together(problem, pair[0].key):
+        return None
+    for layout in layouts(problem):
+        if layout.classes:
+            try:
+                chosen, odd = trial(problem.at(layout=replace(layout, latent=problem.layout.latent, mask=problem.layout.mask)))
+                found = reconstruction(chosen, pair, [])
+                if not odd and found.match is not None and found.additive:
+                    return chosen
+            except Exception:
+                continue
+    return None
+
+
+def together(problem: Problem, key: str) -> bool:
+    """Whether moving one element changes the gradients of those in line with it, along the first or last axis, and no others."""
+    base, shape = benign(problem), problem.sizes.shape
+    if base[key].shape[1] != problem.sizes.D or len(shape) < 1:
+        return False
+    moved = base[key].clone()
+    moved[0, 0] += 0.1
+    before, after = (gradients(problem, {**base, key: value}, [key])[1][key] for value in (base[key], moved))
+    changed = ((after - before).abs() > 1e-9 * before.abs().max()).reshape(-1, *shape)
+    others = int(changed.sum()) - int(changed.flatten()[0])
+    lines = (changed[(0, *(0,) * (len(shape) - 1))], changed[(0, slice(None), *(0,) * (len(shape) - 1))])
+    return others > 0 and any(int(line.sum()) == others + int(changed.flatten()[0]) for line in lines)
+
+
+def laid_out(problem: Problem) -> tuple[Problem, str]:
+    """The first layout that fits. Raises ReconError with what the function said to the plainest."""
+    if not [slot for slot in problem.plan.slots() if slot.role in ("recon", "decoder")]:
+        found = ", ".join(f"{slot.key} ({slot.role})" for slot in problem.plan.slots()) or "no arguments"
+        raise ReconError(
+            f"No argument of {problem.reached.spelled} could be matched to the reconstruction; found {found}.",
+            "Name the roles in the order of the arguments: --args recon,target,mu,logvar.",
+        )
+    refused: list[tuple[str, BaseException]] = []
+    doubtful: list[tuple[Problem, str]] = []
+    for layout in layouts(problem):
+        there = problem.at(layout=layout)
+        try:
+            chosen, odd = trial(there)
+        except (Made, KeyboardInterrupt):
+            raise
+        except ReconError:
+            raise
+        except Exception as error:
+            refused.append((shown(there), bare(error)))
+            if fatal(error):
+                break
+            continue
+        if not odd:
+            return chosen, ""
+        doubtful.append((chosen, odd))
+    if doubtful:
+        return doubtful[0]
+    raise refusal(problem, refused)
+
+
+def shown(problem: Problem) -> str:
+    """The shapes that are passed."""
+    values = benign(problem)
+    slots = [slot for slot in problem.plan.slots() if slot.key in values]
+    return ", ".join(f"{slot.key} {spell(tuple(problem.place(slot, values[slot.key]).shape))}" for slot in slots)
+
+
+def bare(error: Exception) -> Exception:
+    """An exception without the frames it came through, whose tensors would stay."""
+    error.__context__ = error.__cause__ = None
+    return error.with_traceback(None)
+
+
+def fatal(error: BaseException) -> bool:
+    """Whether no other shape would help."""
+    return isinstance(error, (NameError, KeyError, AttributeError, ImportError, TypeError)) and not re.search(
+        r"unpack|tuple|subscript", str(error)
+    )
+
+
+def refusal(problem: Problem, refused: list[tuple[str, BaseException]]) -> ReconError:
+    """The error for a function that takes none of the layouts: what it said, and what to pass."""
+    spelled, (shapes, error) = problem.reached.spelled, refused[0]
+    said = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else error!r}"
+    said_so = next((e for _, e in refused if isinstance(e, NameError)), None)
+    if said_so is not None:
+        error = said_so
+    if isinstance(error, NameError):
+        name = getattr(error, "name", None) or (re.findall(r"'(\w+)'", str(error)) or ["name"])[0]
+        options = getattr(problem.reached.code, "__globals__", {}).get("__parsed__", {})
+        read = [
+            n.attr
+            for n in ast.walk(problem.reached.tree or ast.Module())
+            if isinstance(n, ast.Attribute) and named(n.value) == name
+        ]
+        if known := " ".join(f"--bind {name}.{attr}={options[attr]}" for attr in dict.fromkeys(read) if attr in options):
+            return ReconError(f"{spelled} reads {name}, which is not there.", f"By the file's own defaults: {known}")
+        return ReconError(
+            f"{spelled} reads {name}, which is not there.",
+            f"Give it: --bind {name}=VALUE (dots are fine: --bind {name}.batch_size=128).",
+        )
+    if isinstance(error, AttributeError):
+        name = (re.findall(r"no (?:attribute )?'(\w+)'", str(error)) or ["name"])[0]
+        if problem.reached.bound:
+            return ReconError(
+                f"{spelled} reads self.{name}, which the stand-in does not have ({said}).", f"Give it: --self {name}=VALUE."
+            )
+    if isinstance(error, KeyError):
+        return ReconError(
+            f"{spelled} needs the key {error}, which is not among what was passed.",
+            f"Give it: --bind {str(error).strip(chr(39))}=VALUE.",
+        )
+    if all(isinstance(e, Unfit) for _, e in refused):
+        return ReconError(f"{spelled} runs, but {refused[0][1]} ({shapes}).", "Check the roles: --args recon,target,mu,logvar.")
+    solid = next(((s, e) for s, e in refused if not isinstance(e, Unfit)), refused[0])
+    said = f"{type(solid[1]).__name__}: {str(solid[1]).strip().splitlines()[0]}" if str(solid[1]).strip() else repr(solid[1])
+    return ReconError(
+        f"{spelled} raises {said} (passed: {solid[0]}).",
+        "Say the shape of one sample with --shape, of the latents with --latent, or the roles with --args.",
+    )
+
+
+def by_trying(problem: Problem) -> tuple[Problem, str]:
+    """Arguments that no name tells: the assignment of the missing roles under which it runs and is recognised."""
+    unknown = problem.plan.unknown
+    have = {slot.role for slot in problem.plan.slots()}
+    missing = [role for role in ("recon", "target", "mu", "scale", "spread", "mask") if role not in have]
+    fits: list[tuple[int, dict[str, str], Problem, str]] = []
+    said: list[BaseException] = []
+    for roles in itertools.permutations(missing[:5], len(unknown)) if len(unknown) <= 4 else ():
+        if "recon" not in have and "recon" not in roles:
+            continue
+        there = problem.at(plan=given(problem.plan, dict(zip(unknown, roles, strict=True))))
+        try:
+            chosen, odd = laid_out(there)
+            (pair, *_) = pairs(chosen.plan)
+            rec, lat = reconstruction(chosen, pair, latent_keys(chosen)), measure(chosen)
+        except Exception as error:
+            said = said or [bare(error)]
+            continue
+        latent_roles = [r for r in roles if r in ("mu", "scale")]
+        if latent_roles and (lat is None or lat.wrong):
+            continue
+        good = (
+            (rec.match is not None) * 4
+            + (not odd) * 2
+            + bool(lat and not lat.wrong and (lat.meaning or "scale" not in roles)) * (1 + bool(latent_roles))
+        )
+        fits.append((good, dict(zip(unknown, roles, strict=True)), chosen, odd))
+        if good >= 6 + 2 * bool(latent_roles):
+            break
+    if not fits:
+        tried = f"; the first try ended with: {said[0]}" if said else ""
+        raise ReconError(
+            f"These arguments of {problem.reached.spelled} could not be matched: {', '.join(unknown)}{tried}",
+            "Name the roles in the order of the arguments (--args recon,target,mu,logvar; skip for none), "
+            "or give values: --bind name=value.",
+        )
+    _, roles, chosen, odd = max(fits, key=lambda fit: fit[0])
+    return chosen, odd
+
+
+def given(plan: Plan, roles: dict[str, str]) -> Plan:
+    """The plan with roles for arguments that had none."""
+    new = replace(plan, unknown=[])
+    for key, role in roles.items():
+        substitute(new, key, Slot(key, role, f"by trying: as {role} the call runs and is recognised"))
+    return new
+
+
+def pairs(plan: Plan) -> list[tuple[Slot, Slot | None]]:
+    """Each reconstruction with its target."""
+    targets = plan.role("target")
+    found: list[tuple[Slot, Slot | None]] = []
+    for recon in [slot for slot in plan.slots() if slot.role in ("recon", "decoder")]:
+        own = [t for t in targets if t.group == recon.group] or targets
+        found.append((recon, own[0] if own else None))
+    return found
+
+
+def latent_keys(problem: Problem) -> list[str]:
+    """The leaves of the latents' side."""
+    found = [slot.key for slot in problem.plan.slots() if slot.role in ("mu", "scale", "probs", "kl")]
+    return found + [f"{slot.key}.{part}" for slot in problem.plan.role("posterior") for part in ("mean", "logvar")]
+
+
+def middle(value: Tensor) -> float:
+    """The middle of the sizes that are not zero."""
+    sizes = value.abs().flatten()
+    sizes = sizes[sizes > 0]
+    return sizes.median().item() if len(sizes) else math.nan
+
+
+def strengths(problem: Problem) -> tuple[list[float], float]:
+    """How strongly one element of each reconstruction pulls, and one latent, at points that are the same at all sizes."""
+    values = benign(problem)
+    recons = []
+    for recon, target in pairs(problem.plan):
+        if values[recon.key].ndim == 3:
+            values[recon.key] = torch.full_like(values[recon.key], 1 / values[recon.key].shape[-1])
+        if values[recon.key].ndim == 2:
+            values[recon.key] = torch.full_like(values[recon.key], 0.7)
+            if target is not None and values[target.key].is_floating_point():
+                values[target.key] = torch.full_like(values[target.key], still(problem))
+        recons.append(recon.key)
+    for slot in problem.plan.role("spread"):
+        values[slot.key] = torch.full_like(values[slot.key], 0.7)
+    latent = latent_keys(problem)
+    for key in latent:
+        if values[key].ndim == 2 and not problem.plan.role("probs"):
+            values[key] = torch.full_like(values[key], 8.0 if key == latent[0] else 0.8)  # far out, beyond free nats
+    _, grads = gradients(problem, values, [*recons, *latent])
+    pull = middle(grads[latent[0]]) if latent else math.nan
+    if problem.plan.role("kl") or problem.plan.role("probs") or problem.plan.role("z"):
+        found = measure(problem)
+        pull = abs(found.weight) if found and found.weight else math.nan
+    return [middle(grads[key]) for key in recons], pull

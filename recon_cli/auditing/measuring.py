@@ -1,0 +1,350 @@
+"""Measuring: gradients of the loss over values, residuals and latents; what they amount to is for ``findings``.
+
+Everything in float64. Reconstructions and targets are leaves of canonical shape (B, D), latents (B, K).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from recon_cli.auditing.calling import Problem
+from recon_cli.auditing.families import CLOSE, MATCH, Match, recognise
+from recon_cli.auditing.roles import Slot
+
+POINTS = 96
+NOTHING = 1e-9  # relative: a change that is none
+
+
+def generator(number: int = 1) -> torch.Generator:
+    """A generator of its own, so that no seed of anybody's moves."""
+    return torch.Generator().manual_seed(number)
+
+
+def uniform(shape: Any, low: float, high: float, number: int = 1) -> Tensor:
+    """Points between ``low`` and ``high``."""
+    return low + (high - low) * torch.rand(shape, generator=generator(number), dtype=torch.float64)
+
+
+def benign(problem: Problem, number: int = 1, spread: float = 0.3) -> dict[str, Tensor]:
+    """Values that any loss takes: reconstructions and targets inside (0, 1), latents near their prior, scales positive."""
+    B, sizes, classes = problem.sizes.batch, problem.sizes, problem.layout.classes
+    values: dict[str, Tensor] = {}
+    for i, slot in enumerate(problem.plan.slots()):
+        named = problem.shapes.get(slot.key) or problem.shapes.get(slot.group)
+        D = math.prod(named) if named else sizes.D
+        n = number + 17 * i
+        if slot.role in ("recon", "target", "decoder", "spread") and classes:
+            V = sizes.shape[0] if classes.startswith("first") else sizes.shape[-1]
+            events = D // V
+            if slot.role == "target":
+                labels = torch.randint(0, V, (B, events), generator=generator(n))
+                values[slot.key] = torch.nn.functional.one_hot(labels, V).double() if classes.endswith("hot") else labels
+            else:
+                values[slot.key] = uniform((B, events, V), -1, 1, n).log_softmax(-1)
+        elif slot.role in ("recon", "target", "decoder"):
+            values[slot.key] = uniform((B, D), 0.5 - spread, 0.5 + spread, n)
+            if slot.role == "target" and problem.layout.binary:
+                values[slot.key] = values[slot.key].round()
+        elif slot.role == "spread":
+            values[slot.key] = uniform((B, D), 0.4, 0.9, n)
+        elif slot.role == "z":
+            values[slot.key] = uniform((B, sizes.K), -0.8, 0.8, n)
+        elif slot.role == "mu":
+            values[slot.key] = uniform((B, sizes.K), -0.9, 0.9, n)
+        elif slot.role in ("scale", "probs"):
+            values[slot.key] = uniform((B, sizes.K), 0.4, 1.2, n)
+        elif slot.role == "kl":
+            values[slot.key] = uniform((B,), 1, 2, n)
+        elif slot.role == "posterior":
+            values[f"{slot.key}.mean"] = uniform((B, sizes.K), -0.9, 0.9, n)
+            values[f"{slot.key}.logvar"] = uniform((B, sizes.K), -0.8, 0.8, n + 1)
+    return values
+
+
+def gradients(problem: Problem, values: Mapping[str, Tensor], keys: list[str]) -> tuple[float, dict[str, Tensor]]:
+    """The loss, and its gradient by each of ``keys`` (zeros where it has none); NaN where the function refuses the values."""
+    live = {key: value.detach().clone() for key, value in values.items()}
+    for key in keys:
+        live[key].requires_grad_()
+    try:
+        loss = problem(live)
+    except (RuntimeError, ValueError, IndexError):
+        return math.nan, {key: torch.full_like(live[key], math.nan) for key in keys}
+    if not loss.requires_grad:
+        return loss.item(), {key: torch.zeros_like(live[key]) for key in keys}
+    found = torch.autograd.grad(loss, [live[key] for key in keys], allow_unused=True)
+    zeros = (torch.zeros_like(live[key]) if grad is None else grad for key, grad in zip(keys, found, strict=True))
+    return loss.item(), dict(zip(keys, zeros, strict=True))
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """One reconstruction term as measured.
+
+    curvature
+        d2L/dx2 of one element at a residual of zero, from gradients on both sides; None where it has none.
+    additive
+        whether each element's gradient is its own affair; worst says how much of another's it takes.
+    weights
+        the least and the largest weight of an element, relative to the middle one, of those that count.
+    counted
+        the share of elements that have a gradient at all.
+    domain
+        where reconstructions could be: real, unit, positive, classes.
+    """
+
+    slot: Slot
+    match: Match | None
+    curvature: float | None
+    additive: bool
+    worst: float
+    weights: tuple[float, float]
+    counted: float
+    domain: str
+    sign: int
+    location: bool
+
+
+def field(problem: Problem, base: Mapping[str, Tensor], pair: tuple[Slot, Slot | None], x: Tensor, raw: Tensor) -> Tensor | None:
+    """dL/d reconstruction at each of a list of points (x, raw), laid over the elements; None where it is not finite."""
+    recon, target = pair
+    B, D = base[recon.key].shape[:2]
+    found = []
+    for start in range(0, len(x), B * D):
+        part = slice(start, start + B * D)
+        reps = math.ceil(B * D / len(x[part]))
+        values = dict(base)
+        values[recon.key] = raw[part].repeat(reps)[: B * D].reshape(B, D)
+        if target is not None and base[target.key].is_floating_point():
+            values[target.key] = x[part].repeat(reps)[: B * D].reshape(B, D)
+        loss, grads = gradients(problem, values, [recon.key])
+        grad = grads[recon.key]
+        if not math.isfinite(loss) or not bool(grad.isfinite().all()):
+            return None
+        found.append(grad.flatten()[: len(x[part])])
+    return torch.cat(found)
+
+
+def still(problem: Problem) -> float:
+    """A target that is the same everywhere."""
+    return 0.0 if problem.layout.binary else 0.3
+
+
+def domains() -> dict[str, tuple[Tensor, Tensor]]:
+    """Points (x, prediction) to try, the widest first: reals, then (0, 1), then what is positive."""
+    residual = torch.cat(
+        [uniform(POINTS // 2, -3, 3, 5), uniform(POINTS // 4, -0.3, 0.3, 6), uniform(POINTS // 4, -0.02, 0.02, 7)]
+    )
+    x = uniform(POINTS, 0.02, 0.98, 4)
+    return {
+        "real": (x, x + residual),
+        "unit": (uniform(POINTS, 0.03, 0.97, 8), uniform(POINTS, 0.03, 0.97, 9)),
+        "positive": (uniform(POINTS, 0.1, 6, 10), uniform(POINTS, 0.1, 6, 11)),
+    }
+
+
+def element_weights(problem: Problem, base: Mapping[str, Tensor], pair: tuple[Slot, Slot | None]) -> tuple[Tensor, float]:
+    """How much each element counts, 1 for the middle one, and the share that counts: the field where all points are the same."""
+    recon, target = pair
+    values = dict(base)
+    values[recon.key] = torch.full_like(base[recon.key], 0.7)
+    if target is not None and base[target.key].is_floating_point():
+        values[target.key] = torch.full_like(base[target.key], still(problem))
+    grad = gradients(problem, values, [recon.key])[1][recon.key]
+    counts = grad.abs() > 1e-12 * grad.abs().max()
+    if not bool(counts.any()):
+        return torch.ones_like(grad), 0.0
+    return grad / grad[counts].median(), counts.double().mean().item()
+
+
+def additivity(problem: Problem, base: Mapping[str, Tensor], key: str, others: list[str]) -> float:
+    """By how much gradients change where nothing changed, when half of the elements move; relative to the largest."""
+    value = base[key]
+    width = value.shape[:2]
+    half = torch.rand(width, generator=generator(21)) < 0.5
+    half.view(-1)[0], half.view(-1)[-1] = True, False
+    moved = dict(base)
+    step = uniform(value.shape, 0.02, 0.08, 22)
+    moved[key] = value + step * (half if value.ndim == 2 else half.unsqueeze(-1))
+    before, after = (gradients(problem, values, [key, *others])[1] for values in (base, moved))
+    worst = 0.0
+    for name in (key, *others):
+        size = before[name].abs().max().item()
+        change = (after[name] - before[name]).abs()
+        change = change[~half] if name == key else change
+        if size and change.numel():
+            worst = max(worst, change.max().item() / size)
+    return worst
+
+
+def reconstruction(problem: Problem, pair: tuple[Slot, Slot | None], latents: list[str]) -> Reconstruction:
+    """Measure one reconstruction term."""
+    recon, target = pair
+    base = benign(problem)
+    loose = [key for key in latents if key in base]
+    if problem.layout.classes:
+        return classes(problem, pair, base, loose)
+    worst = additivity(problem, base, recon.key, loose)
+    weights, counted = element_weights(problem, base, pair)
+    alive = weights != 0
+    spread = (weights[alive].min().item(), weights[alive].max().item())
+    own = problem.dtype == torch.float64
+    if worst > (1e-7 if own else 1e-2):
+        return Reconstruction(recon, None, None, False, worst, spread, counted, "unit", sign_of(problem, base, pair), False)
+    even = max(abs(spread[0] - 1), abs(spread[1] - 1)) < 1e-6 and counted == 1
+    match, domain, used = None, "unit", None
+    for name, (x, raw) in domains().items():
+        x = x.clamp(0, 1).round() if problem.layout.binary else x
+        measured = spaced(problem, base, pair, x, raw, weights if not even else None)
+        if measured is None or not bool(measured.abs().max() > 0):
+            continue
+        found = recognise(x, raw, measured)
+        if found is None or found.off > MATCH:
+            found = recognise_events(x[None], raw[None], measured[None]) or found
+        if used is None or (found is not None and (match is None or found.off < match.off)):
+            match, domain, used = found, name, (x, raw, measured)
+        if match is not None and match.off < MATCH:
+            break
+    slope = curvature_at(problem, base, pair, weights) if match is None or match.parts else bend(match)
+    if used is not None and (match is None or match.off > MATCH) and target is not None:
+        match = shifted(problem, base, pair, used, weights if not even else None) or match
+    location = used is not None and is_location(problem, base, pair, weights if not even else None)
+    sign = sign_of(problem, base, pair) if match is None else int(math.copysign(1, match.weight))
+    return Reconstruction(recon, match, slope, True, worst, spread, counted, domain, sign, location)
+
+
+def spaced(problem: Problem, base: Any, pair: Any, x: Tensor, raw: Tensor, weights: Tensor | None) -> Tensor | None:
+    """The field; where elements weigh differently, each point at the middle one's weight."""
+    if weights is None:
+        return field(problem, base, pair, x, raw)
+    order = weights.flatten().nonzero().flatten()
+    recon, target = pair
+    found = []
+    for start in range(0, len(x), len(order)):
+        part = slice(start, start + len(order))
+        at = order[: len(x[part])]
+        values = dict(base)
+        for slot, points in ((recon, raw), (target, x)):
+            if slot is not None and base[slot.key].is_floating_point():
+                full = base[slot.key].clone().flatten()
+                full[at] = points[part]
+                values[slot.key] = full.reshape(base[slot.key].shape)
+        loss, grads = gradients(problem, values, [recon.key])
+        if not math.isfinite(loss):
+            return None
+        found.append((grads[recon.key].flatten() / weights.flatten())[at])
+    whole = torch.cat(found)
+    return whole if bool(whole.isfinite().all()) else None
+
+
+def shifted(problem: Problem, base: Any, pair: Any, used: Any, weights: Tensor | None) -> Match | None:
+    """A Gaussian about something that the loss makes of the target: its gradient has one slope everywhere."""
+    x, raw, measured = used
+    later = spaced(problem, base, pair, x, raw + 0.05, weights)
+    if later is None:
+        return None
+    slopes = (later - measured) / 0.05
+    middle = slopes.median().item()
+    if middle == 0 or (slopes - middle).abs().max() > 1e-6 * abs(middle):
+        return None
+    centre = raw - measured / middle
+    found = recognise(centre, raw, measured)
+    return (
+        None
+        if found is None
+        else Match(found.family, found.weight, found.off, found.candidate, found.numbers, "target made over")
+    )
+
+
+def is_location(problem: Problem, base: Any, pair: Any, weights: Tensor | None) -> bool:
+    """Whether only the residual counts: moving both sides together moves no gradient."""
+    if pair[1] is None:
+        return False
+    x, raw = uniform(POINTS, 0.2, 0.6, 31), uniform(POINTS, 0.2, 0.6, 32)
+    one, two = (spaced(problem, base, pair, x + by, raw + by, weights) for by in (0.0, 0.25))
+    return one is not None and two is not None and bool((one - two).abs().max() <= 1e-9 * one.abs().max())
+
+
+def curvature_at(problem: Problem, base: Any, pair: Any, weights: Tensor) -> float | None:
+    """d2L/dx2 where the residual vanishes, for the middle element."""
+    if pair[1] is None:
+        return None
+    x = torch.full((POINTS,), 0.5, dtype=torch.float64)
+    found = []
+    for h in (1e-4, 1e-5):
+        sides = [spaced(problem, base, pair, x, x + by, weights) for by in (h, -h)]
+        if any(side is None for side in sides):
+            return None
+        found.append(((sides[0] - sides[1]) / (2 * h)).median().item())  # type: ignore[operator]
+    return (100 * found[1] - found[0]) / 99 if found[1] and abs(found[1] - found[0]) < 1e-3 * max(map(abs, found)) else None
+
+
+def bend(match: Match) -> float | None:
+    """d2L/dx2 of a recognised loss where the residual vanishes: its own times its weight; None where it has none."""
+    from recon_cli.auditing.families import field_of
+
+    x = torch.full((2,), 0.5, dtype=torch.float64)
+    if match.candidate is None or match.candidate.kind.support.low != -math.inf:
+        return None
+    h = torch.tensor([1e-4, 1e-5], dtype=torch.float64)
+    up, down = (field_of(match.candidate, match.numbers, x, x + by) for by in (h, -h))
+    if up is None or down is None:
+        return None
+    slopes = ((up - down) / (2 * h)).tolist()
+    return match.weight * (100 * slopes[1] - slopes[0]) / 99 if abs(slopes[0] - slopes[1]) < 1e-3 * abs(slopes[1]) else None
+
+
+def sign_of(problem: Problem, base: Mapping[str, Tensor], pair: tuple[Slot, Slot | None]) -> int:
+    """+1 where the loss grows as a reconstruction leaves its target, -1 where it falls, 0 where neither or not known."""
+    recon, target = pair
+    near, far = dict(base), dict(base)
+    x = base[target.key] if target is not None else torch.full_like(base[recon.key], 0.5)
+    if problem.layout.classes or not x.is_floating_point() or x.shape != base[recon.key].shape:
+        x = torch.full_like(base[recon.key], 0.5)
+    moved = x + 0.2 * (0.5 - x).sign()
+    near[recon.key], far[recon.key] = x + 0.05 * (0.5 - x).sign(), moved
+    change = problem(far).item() - problem(near).item()
+    return 0 if not math.isfinite(change) or change == 0 else int(math.copysign(1, change))
+
+
+def classes(problem: Problem, pair: tuple[Slot, Slot | None], base: Any, latents: list[str]) -> Reconstruction:
+    """A prediction of classes against labels: the field of the categorical, of logits or of log-probabilities."""
+    recon, target = pair
+    worst = additivity(problem, base, recon.key, latents)
+    raw = uniform(base[recon.key].shape, -2, 2, 41)
+    labels = base[target.key]  # type: ignore[union-attr]
+    hot = labels if labels.ndim == 3 else torch.nn.functional.one_hot(labels, raw.shape[-1]).double()
+    match = None
+    for kind, value in (("logits", raw), ("log-probabilities", raw.log_softmax(-1)), ("probabilities", raw.softmax(-1))):
+        grad = gradients(problem, {**base, recon.key: value}, [recon.key])[1][recon.key]
+        if not bool(grad.isfinite().all()) or not bool(grad.abs().max() > 0):
+            continue
+        if kind == "log-probabilities":
+            weight = (grad * hot).sum() / hot.sum()
+            if (grad - weight * hot).abs().max() < MATCH * grad.abs().max():
+                match = Match("categorical", -weight.item(), 0.0, None, (), "log-probabilities")
+        else:
+            width = raw.shape[-1]
+            match = recognise_events(hot.reshape(-1, width), value.reshape(-1, width), grad.reshape(-1, width))
+        if match is not None:
+            break
+    sign = 0 if match is None else int(math.copysign(1, match.weight))
+    return Reconstruction(recon, match, None, worst < 1e-7, worst, (1.0, 1.0), 1.0, "classes", sign, False)
+
+
+def recognise_events(x: Tensor, raw: Tensor, measured: Tensor) -> Match | None:
+    """As ``recognise``, of vectors."""
+    from recon_cli.auditing.families import candidates, field_of, ratio
+
+    for each in candidates(1):
+        if not each.own:
+            weight, off = ratio(field_of(each, (), x, raw), measured)
+            if off < CLOSE:
+                return Match(each.family, weight, off, each)
+    return None

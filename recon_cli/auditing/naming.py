@@ -1,0 +1,118 @@
+"""The names that people give to arguments, and the roles that they have."""
+
+from __future__ import annotations
+
+import re
+
+DATA, LATENT = ("recon", "target", "spread"), ("mu", "scale", "probs")
+ROLES = (*DATA, *LATENT, "posterior", "decoder", "kl", "z", "mask", "length", "extra", "skip")
+SCALE_WORDS = {
+    "log_variance": r"(log_?var(iance)?|logv|lv|ln_?var|log_?sigma_?x?2|log_?sigma_?sq(uared)?|log_?std2|log_cov)",
+    "log_std": r"(log_?sigmas?|log_?std|log_?scale|logs|ln_?sigma|log_?sd|ln_?std)",
+    "std": r"(sigmas?|stds?|stddev|std_?dev|scale|sd)",
+    "variance": r"(vars?|variances?|sigma2|sigma_sq)",
+}
+LATENT_SIDE = r"(_?(z|q|enc|latent|post|posterior|latents|hat|x|t))?"
+SCALES = {
+    meaning: re.compile(rf"((z|q|enc|latent|post|mu|en|ls)_?)?{words}{LATENT_SIDE}s?$", re.I)
+    for meaning, words in SCALE_WORDS.items()
+}
+SPREAD = re.compile(
+    rf"(x|rec|recon|dec|decoder|out|output|pred|y|recon_x|x_?hat|x_?dec|x_?rec)_?({'|'.join(SCALE_WORDS.values())})$", re.I
+)
+# What a name must be, whole, to have a role: regular expressions, the first role that fits.
+NAMED = {
+    "recon": r"""
+        recon\w*  rec  recs  recon_?x  x_?rec\w*  x_?re  \w+_recon\w*  reconstruct\w*  \w*x_?hat  xhat  hat_x  \w+_hat
+        \w*_out  x_?out  outs?  outputs?  x_?partial  preds?  predictions?  \w*_pred  pred_\w+  y_?pred\w*  y_?hat  logp
+        logits?  decoded  decodings?  decoder_out\w*  generated  gen  fake  x_?tilde  x_?prime  mu_?x  x_?mu  x_?mean
+        x_?dec\w*  dec\w*_mean  dec_x  x_?logits  probs?_x  x_?decoded\w*  estimates?  synth\w*  x_?bar  xr  rx  re_x
+        model_output
+    """,
+    "mu": r"""
+        mus?  mu_?[zq]  [zq]_?mus?  means?  mean_?[zq]  [zq]_?means?  z_?m  zm  latent_?(mean|mu)  (mean|mu)_?latent
+        enc_?(mean|mu)  (mean|mu)_?enc  q_?mean  [zq]_?loc  mu_?hat  mu_?posterior  post_?mean  en_?mu
+    """,
+    "probs": r"""
+        q_?y  qy_?logits?  logits_?[yz]  probs_?[yz]  prob_?[yz]  q_?c  alpha_?z  cat_?probs
+    """,
+    "posterior": r"""
+        posteriors?  latent_dist\w*  q_?dist  [qz]_?dist  dist_?[qz]  q  qz  q_?z  qz_?x  q_?z_?x  q_?z_?given_?x
+        latent_sample_dist
+    """,
+    "decoder": r"""
+        decoder  p_?x  px_?z  p_?x_?z  x_?dist  dec_?dist  likelihood  output_?dist  recon_?dist  px
+    """,
+    "kl": r"""
+        (?!kl[ds]?_?(w|coef|scal|beta|lamb|bal|ann|fac|target|max|min|start|tol|warm|cost|rate|red|type|mode))kl[ds]?(_?\w+)?
+        latent_?loss
+    """,
+    "extra": r"""
+        \w+_loss  loss_\w+  commit\w*  reg(ular\w*)?  penalty
+    """,
+    "z": r"""
+        z  zs  z_?samples?  sample_?z  latents?  samples?  encoded  codes?
+    """,
+    "mask": r"""
+        masks?  \w+_mask  is_?pad\w*  pads?  padding\w*  weights?  sample_weights?  w  valid
+    """,
+    "length": r"""
+        lengths?  seq_?len\w*  lens
+    """,
+    "target": r"""
+        x  xs  x_?true  true_?x  x_?orig\w*  x_?in  \w+_in  inputs?  in_  input_\w+  x_?input  img  imgs  images?  \w+_images?
+        data  datas  data_\w+  labels?  targets?  x_?targ\w*  y_?true  y  t  ys  originals?  orig\w*  gt  ground_?truth  truth
+        real  reals  reality  actions?  tokens?  obs  observations?  batch  signal  true_?\w+  x_?0  pixels  frames?  expected
+        ref  reference
+    """,
+}
+PATTERNS = [(role, re.compile(f"(?:{'|'.join(words.split())})$", re.I)) for role, words in NAMED.items()]
+TENSOR_WORDS = {
+    "kl",
+    "mean",
+    "logvar",
+    "std",
+    "var",
+    "sample",
+    "mode",
+    "rsample",
+    "log_prob",
+    "loc",
+    "scale",
+    "entropy",
+    "stddev",
+    "variance",
+}
+FLAGS = {
+    "is_train": True,
+    "training": True,
+    "train": True,
+    "is_training": True,
+    "optimizer_idx": 0,
+    "batch_idx": 0,
+    "global_step": 0,
+}
+NUMBERS = re.compile(
+    r"(beta|gamma|alpha|delta|lambd?a?_?\w*|lmbda|lam|capacity|steps?|epochs?|\w*_(weight|coeff?|coefficient|scale|factor|step|size|epochs?)|w_\w+"
+    r"|iteration|n_\w+|num_\w+|temperature|temp|eps|epsilon|free_(bits|nats)|c_max|m_n)$", re.I
+)  # fmt: skip
+RECORDS = re.compile(r"(storer|logs?|log_dict|metrics|history)$")
+
+
+def meaning_of(name: str) -> str | None:
+    """What a name says of the latents' scale."""
+    return next((meaning for meaning, pattern in SCALES.items() if pattern.match(name)), None)
+
+
+def role_of(name: str) -> str | None:
+    """The role that a name has in the literature, or None."""
+    bare = name.strip("_")
+    if re.search(r"\w_(weight|weighting|coeff?|coefficient|factor|lambda|alpha|beta|gamma)$", bare, re.I):
+        return None
+    if "pad" in bare.lower():
+        return "mask"
+    if SPREAD.match(bare) and not re.match(r"(log_?sigma_?x_?2)$", bare, re.I):
+        return "spread"
+    if meaning_of(bare):
+        return "scale"
+    return next((role for role, pattern in PATTERNS if pattern.match(bare)), None)

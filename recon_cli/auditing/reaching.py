@@ -1,0 +1,333 @@
+"""Reaching a function: imported where its file imports cleanly, else taken out of the source with the helpers it names."""
+
+from __future__ import annotations
+
+import ast
+import copy
+import functools
+import importlib
+import inspect
+import json
+import sys
+import textwrap
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from recon_cli.auditing.extracting import (
+    Definition,
+    bound_by,
+    cells,
+    extracted,
+    imported,
+    nested_error,
+    parsed,
+    top_names,
+    untidy,
+)
+from recon_cli.errors import ReconError, nearest
+
+
+class Stand:
+    """Stands in for ``self``, or for a namespace such as parsed arguments: has what it was given, and methods of a class."""
+
+    def __init__(self, about: str = "self", **values: Any) -> None:
+        self.__dict__.update(values, _about=about)
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"{self.__dict__.get('_about', 'self')} has no {name!r}")
+
+
+@dataclass(frozen=True)
+class Reached:
+    """A function that can be called, on whose behalf, and what is known of its source.
+
+    code
+        the plain function, for its signature; owner the object it is called on (copied for every call), or None.
+    method
+        the name it is called by on its owner; None to call the owner itself.
+    tree
+        its definition, where there is source.
+    names
+        the globals it runs in, its own copy.
+    notes
+        what was done to reach it, for people.
+    blank
+        whether the owner is a stand-in that was never initialised.
+    """
+
+    code: Any
+    owner: Any = None
+    method: str | None = None
+    tree: ast.AST | None = None
+    names: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    spelled: str = "loss"
+    blank: bool = False
+
+    @property
+    def bound(self) -> bool:
+        """Whether the first parameter is the owner."""
+        return self.owner is not None
+
+    def caller(self) -> Callable[..., Any]:
+        """What to call now, on a fresh copy of the owner."""
+        if self.owner is None:
+            return self.code
+        owner = copy.deepcopy(self.owner)
+        if self.method is None:
+            return owner
+        found = getattr(owner, self.method, None)
+        return found if found is not None and not isinstance(owner, Stand) else functools.partial(self.code, owner)
+
+
+def live(loss: Any, bind: Mapping[str, Any], attributes: Mapping[str, Any]) -> Reached:
+    """A callable as it is: a function, a method, a module, an object, a class that needs no arguments."""
+    notes: list[str] = []
+    if inspect.isclass(loss):
+        try:
+            loss = loss()
+        except TypeError as error:
+            raise ReconError(f"{loss.__name__} could not be made without arguments: {error}.", "Give an object of it.") from error
+        notes.append(f"an object of {type(loss).__name__} was made without arguments")
+    if isinstance(loss, functools.partial):
+        inner = live(loss.func, {**bind, **loss.keywords}, attributes)
+        if loss.args:
+            keywords = dict(zip(inspect.signature(loss.func).parameters, loss.args, strict=False))
+            inner = live(loss.func, {**bind, **loss.keywords, **keywords}, attributes)
+            return replace(inner, names={**inner.names, **keywords, **loss.keywords})
+        return replace(inner, names={**inner.names, **loss.keywords})
+    if not callable(loss):
+        raise ReconError(f"This is no function but {type(loss).__name__}.", "Give a function, a method or a torch module.")
+    spelled = getattr(loss, "__qualname__", type(loss).__name__)
+    if inspect.ismethod(loss):
+        owner, method, code = loss.__self__, loss.__name__, loss.__func__
+    elif inspect.isfunction(loss) or inspect.isbuiltin(loss):
+        owner, method, code = None, None, loss
+    else:
+        method = "forward" if hasattr(type(loss), "forward") else "__call__"
+        owner, code = loss, getattr(type(loss), method)
+        method = None
+    if owner is not None:
+        try:
+            owner = copy.deepcopy(owner)
+        except Exception as error:
+            raise ReconError(f"{spelled}'s object cannot be copied: {error}.", "Give a plain function of it.") from error
+        assign(owner, attributes)
+    names = dict(bind)
+    if inspect.isfunction(code) and owner is None and (code.__closure__ or bind):
+        code, kept = rebuilt(code, bind)
+        names.update(kept)
+    return Reached(code, owner, method, source(code), names, tuple(notes), spelled)
+
+
+def rebuilt(code: Any, bind: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """The same function in a copy of its globals with ``bind`` in them and in its closure, so that nothing leaks."""
+    scope = {**code.__globals__, **{key: value for key, value in bind.items() if "." not in key}}
+    cells = tuple(
+        types.CellType(bind[name]) if name in bind else cell
+        for name, cell in zip(code.__code__.co_freevars, code.__closure__ or (), strict=True)
+    )
+    new = types.FunctionType(code.__code__, scope, code.__name__, code.__defaults__, cells or None)
+    new.__kwdefaults__, new.__qualname__, new.__module__ = code.__kwdefaults__, code.__qualname__, code.__module__
+    new.__wrapped__ = code
+    return new, {}
+
+
+def source(code: Any) -> ast.AST | None:
+    """The definition of a function, or None where there is no source to read."""
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(inspect.unwrap(code))))
+    except (OSError, TypeError, SyntaxError, ValueError, IndentationError):
+        return None
+    return next((node for node in ast.walk(tree) if isinstance(node, (*Definition, ast.Lambda))), None)
+
+
+def assign(owner: Any, attributes: Mapping[str, Any]) -> None:
+    """Set attributes, dotted ones on stand-ins made on the way."""
+    for name, value in attributes.items():
+        at, *rest = name.split(".")
+        target = owner
+        for part in rest:
+            inner = vars(target).get(at) if hasattr(target, "__dict__") else None
+            inner = getattr(target, at, None) if inner is None else inner
+            if inner is None:
+                inner = Stand(at)
+                setattr(target, at, inner)
+            target, at = inner, part
+        setattr(target, at, value)
+
+
+def from_word(word: str, bind: Mapping[str, Any], attributes: Mapping[str, Any]) -> Reached:
+    """``FILE.py:function``, ``FILE.py:Class.method``, ``FILE.ipynb:function`` or ``package.module:name``."""
+    place, _, name = word.rpartition(":")
+    if not place:
+        raise ReconError(f"{word!r} names no function.", "Write FILE.py:function, FILE.py:Class.method or package.module:name.")
+    path = Path(place)
+    if path.suffix in (".py", ".ipynb") or path.exists():
+        return from_file(path, name, bind, attributes)
+    try:
+        module = importlib.import_module(place)
+    except ImportError as error:
+        raise ReconError(f"{place} cannot be imported: {error}.", "Write FILE.py:function to read a file.") from error
+    return from_names(vars(module), name, word, bind, attributes, ())
+
+
+def from_names(
+    names: Mapping[str, Any], name: str, word: str, bind: Mapping[str, Any], attributes: Mapping[str, Any], notes: tuple[str, ...]
+) -> Reached:
+    """The function called ``name`` among ``names``; of a class, on a stand-in where it cannot be made."""
+    head, *rest = name.split(".")
+    found = names.get(head)
+    if head not in names:
+        raise absent(head, [key for key, value in names.items() if callable(value)], word)
+    if inspect.isclass(found):
+        method = rest[0] if rest else next((m for m in ("forward", "__call__") if m in dir(found)), "__call__")
+        if not hasattr(found, method):
+            raise absent(method, [key for key in dir(found) if not key.startswith("__")], word)
+        return of_class(found, method, word, bind, attributes, notes)
+    for part in rest:
+        if not hasattr(found, part):
+            raise absent(part, dir(found), word)
+        found = getattr(found, part)
+    reached = live(found, bind, attributes)
+    return replace(reached, notes=(*notes, *reached.notes), spelled=name)
+
+
+def of_class(
+    kind: type, method: str, word: str, bind: Mapping[str, Any], attributes: Mapping[str, Any], notes: tuple[str, ...]
+) -> Reached:
+    """A method on an object of its class that was never initialised, with the attributes that are known."""
+    raw = inspect.getattr_static(kind, method)
+    code = getattr(raw, "__func__", raw)
+    if isinstance(raw, staticmethod):
+        reached = live(code, bind, {})
+        return replace(reached, notes=(*notes, "a static method"), spelled=f"{kind.__name__}.{method}")
+    if not own_arguments(kind):
+        try:
+            owner = kind()
+        except Exception:
+            owner = None
+        if owner is not None:
+            reached = live(getattr(owner, method), bind, attributes)
+            made = f"an object of {kind.__name__} was made without arguments"
+            return replace(reached, notes=(*notes, made), spelled=f"{kind.__name__}.{method}")
+    owner = stand_in(kind)
+    taken = defaults_of(kind)
+    assign(owner, {**taken, **attributes})
+    used = {key: value for key, value in taken.items() if key not in attributes and reads(code, key)}
+    said = [f"self.{key} = {value!r} is the default of {kind.__name__}" for key, value in used.items()]
+    if inspect.isfunction(code) and bind:
+        code, _ = rebuilt(code, bind)
+    spelled = f"{kind.__name__}.{method}"
+    return Reached(code, owner, method, source(code), dict(bind), (*notes, "self is a stand-in", *said), spelled, blank=True)
+
+
+def own_arguments(kind: type) -> list[str]:
+    """The arguments that making an object of ``kind`` needs."""
+    try:
+        parameters = [*inspect.signature(kind).parameters.values()]
+    except (TypeError, ValueError):
+        return []
+    return [p.name for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+
+
+def reads(code: Any, attribute: str) -> bool:
+    """Whether a function's source mentions an attribute of self."""
+    tree = source(code)
+    return tree is None or any(isinstance(node, ast.Attribute) and node.attr == attribute for node in ast.walk(tree))
+
+
+def stand_in(kind: type) -> Any:
+    """An object of a class without its ``__init__``; a module gets what torch needs of one."""
+    owner = kind.__new__(kind)
+    module = sys.modules.get("torch.nn")
+    if module is not None and isinstance(owner, module.Module):
+        module.Module.__init__(owner)
+    return owner
+
+
+def defaults_of(kind: type) -> dict[str, Any]:
+    """What ``self.a = a`` in ``__init__`` would set from literal defaults."""
+    found: dict[str, Any] = {}
+    for base in reversed(kind.__mro__):
+        init = base.__dict__.get("__init__")
+        if inspect.isfunction(init) and not base.__module__.startswith("torch") and (tree := source(init)) is not None:
+            found |= set_by(init, tree)
+    return found
+
+
+def set_by(init: Any, tree: ast.AST) -> dict[str, Any]:
+    """What one ``__init__`` sets from literals."""
+    given = {
+        p.name: p.default
+        for p in inspect.signature(init).parameters.values()
+        if p.default is not p.empty and isinstance(p.default, (int, float, str, bool, type(None)))
+    }
+    found = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Attribute):
+            target, value = node.targets[0], node.value
+            if isinstance(target.value, ast.Name) and target.value.id == "self":
+                if isinstance(value, ast.Name) and value.id in given:
+                    found[target.attr] = given[value.id]
+                elif isinstance(value, ast.Constant) and value.value is not None:
+                    found[target.attr] = value.value
+    return found
+
+
+def absent(name: str, known: list[str], word: str) -> ReconError:
+    """The error for a name that is not in a file."""
+    known = sorted(key for key in known if not key.startswith("__"))
+    close = nearest(name, known)
+    shown = ", ".join(known[:12]) or "nothing"
+    return ReconError(
+        f"There is no {name!r} in {word.rpartition(':')[0]}.", f"{f'Did you mean {close!r}? ' * bool(close)}It has {shown}."
+    )
+
+
+def from_file(path: Path, name: str, bind: Mapping[str, Any], attributes: Mapping[str, Any]) -> Reached:
+    """Imported where the top level only defines things and its imports succeed, else extracted."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        tree = ast.parse(cells(text) if path.suffix == ".ipynb" else text, str(path))
+    except FileNotFoundError:
+        raise ReconError(f"There is no file {str(path)!r}.", f"recon looked in {Path.cwd()}.") from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError) as error:
+        raise ReconError(f"{path} cannot be read: {error}.", "Give a Python file or a notebook.") from error
+    except SyntaxError as error:
+        raise ReconError(f"{path} does not parse: {error.msg}, line {error.lineno}.", "Mend that line first.") from error
+    word = f"{path}:{name}"
+    head = name.split(".")[0]
+    if not any(head in bound_by(node) for node in tree.body):
+        nested = [node for node in ast.walk(tree) if isinstance(node, Definition) and node.name == head]
+        raise nested_error(word, nested[0], tree) if nested else absent(head, top_names(tree), word)
+    parts = name.split(".")
+    top = next(node for node in tree.body if head in bound_by(node))
+    if len(parts) > 1 and isinstance(top, Definition):
+        inner = [node for node in ast.walk(top) if isinstance(node, Definition) and node.name == parts[1]]
+        raise nested_error(word, inner[0], tree) if inner else absent(parts[1], [], word)
+    if isinstance(top, ast.ClassDef) and len(parts) > 1:
+        methods = [node.name for node in top.body if isinstance(node, Definition)]
+        if parts[1] not in methods and not top.bases:
+            raise absent(parts[1], methods, word)
+    why = "its notebook" if path.suffix == ".ipynb" else untidy(tree)
+    if not why:
+        try:
+            names = imported(path)
+        except ReconError:
+            raise
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt) or type(error).__name__ == "OutOfTime":
+                raise
+            why = f"importing {path.name} raised {type(error).__name__}: {error}"
+        else:
+            return from_names(names, name, word, bind, attributes, (f"imported from {path.name}",))
+    names, missing = extracted(tree, path, {head}, bind)
+    note = f"taken out of {path.name} without running it ({why})"
+    names["__parsed__"] = parsed(tree)
+    if missing:
+        note += f"; not there: {', '.join(sorted(missing))}"
+    return from_names(names, name, word, bind, attributes, (note,))

@@ -1,0 +1,449 @@
+"""Roles: which argument is the reconstruction, the target, the mean and the scale of the latents; by name, and said."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import inspect
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from recon_cli.auditing.naming import DATA, FLAGS, LATENT, NUMBERS, RECORDS, ROLES, TENSOR_WORDS, meaning_of, role_of
+from recon_cli.auditing.reaching import Reached, Stand
+from recon_cli.errors import ReconError
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One place that a tensor goes: its key in the call, its role, what its name says of a scale, and how that was found."""
+
+    key: str
+    role: str
+    found: str
+    meaning: str | None = None
+    group: str = ""
+
+
+@dataclass(frozen=True)
+class Given:
+    """A whole number that was bound to an argument: it may be a size, and change with that."""
+
+    name: str
+    value: int
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a model that is called inside answers with."""
+
+    parts: Any
+
+
+@dataclass
+class Plan:
+    """How to call: a structure for every argument, whose leaves are slots; what goes into the function's globals."""
+
+    arguments: list[Any] = field(default_factory=list)
+    keywords: dict[str, Any] = field(default_factory=dict)
+    free: dict[str, Any] = field(default_factory=dict)
+    inner: dict[str, Any] = field(default_factory=dict)
+    unknown: list[str] = field(default_factory=list)
+    taken: list[str] = field(default_factory=list)
+
+    def slots(self) -> list[Slot]:
+        """Every slot in the order of the call."""
+        found: list[Slot] = []
+
+        def visit(part: Any) -> None:
+            if isinstance(part, Slot):
+                found.append(part)
+            elif isinstance(part, Mapping):
+                [visit(value) for value in part.values()]
+            elif isinstance(part, (list, tuple)):
+                [visit(value) for value in part]
+            elif isinstance(part, Outputs):
+                visit(part.parts)
+            elif isinstance(part, Stand):
+                visit({key: value for key, value in vars(part).items() if key != "_about"})
+
+        for part in (self.arguments, self.keywords, self.free, self.inner):
+            visit(part)
+        return found
+
+    def role(self, role: str) -> list[Slot]:
+        """The slots of one role."""
+        return [slot for slot in self.slots() if slot.role == role]
+
+
+def plan(reached: Reached, bind: Mapping[str, Any], order: str | None) -> Plan:
+    """Match every argument to a role: as told by ``order``, else by name, the unknown ones left for a numerical test."""
+    made = Plan()
+    tree = reached.tree
+    try:
+        parameters = [*inspect.signature(reached.code).parameters.values()]
+    except (TypeError, ValueError) as error:
+        raise ReconError(
+            f"The arguments of {reached.spelled} cannot be read: {error}.", "Wrap it in a function with named ones."
+        ) from error
+    parameters = parameters[1:] if reached.bound else parameters
+    told = [word.strip() for word in order.split(",")] if order else []
+    if told:
+        bad = [word for word in told if word not in ROLES and not meaning_of(word) and word not in ("", "-", "_")]
+        if bad:
+            raise ReconError(f"{bad[0]!r} is no role.", f"Roles: {', '.join(ROLES)}; in the order of the arguments.")
+    index = 0
+    for parameter in parameters:
+        name = parameter.name
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            names = unpacked(tree, name) if tree is not None else []
+            if told[index:]:
+                names = [names[i] if i < len(names) else f"{name}[{i}]" for i in range(len(told) - index)]
+            for i, inner in enumerate(names):
+                made.arguments.append(leaf(inner, made, told[index + i] if told[index + i :] else None, f"{name}[{i}]"))
+            index += len(names)
+            continue
+        if parameter.kind is parameter.VAR_KEYWORD:
+            for key, optional in keys_of(tree, name).items():
+                if key in bind:
+                    made.keywords[key] = bind[key]
+                elif role_of(key) in (*DATA, *LATENT):
+                    made.keywords[key] = leaf(key, made, None, f"{name}[{key!r}]")
+                elif not optional:
+                    made.keywords[key] = number(key, reached)
+            made.keywords |= {key: value for key, value in bind.items() if key in called_for(tree, name)}
+            continue
+        word = told[index] if told[index:] else None
+        index += 1
+        if name in bind:
+            value: Any = Given(name, bind[name]) if type(bind[name]) is int else bind[name]
+        elif word in ("-", "_", "", "skip"):
+            if parameter.default is not parameter.empty:
+                break
+            value = None
+        elif word is None and parameter.default is not parameter.empty and not wanted(parameter):
+            continue
+        elif word is None and (answers := outputs_of(tree, name)):
+            value = Outputs(filled(answers, f"{name}(...)", made))
+        elif word is None and not RECORDS.match(name) and (inside := structure(tree, name)) is not None:
+            value = filled(inside, name, made)
+        elif word is None and name in FLAGS:
+            value = FLAGS[name]
+            made.taken.append(f"{name} = {value!r} was assumed")
+        elif word is None and RECORDS.match(name):
+            from collections import defaultdict
+
+            value = defaultdict(list)
+        elif word is None and NUMBERS.match(name) and role_of(name) is None:
+            value = number(name, reached)
+        elif word is None and (set(name) <= {"_"} or (tree is not None and not mentioned(tree, name) and role_of(name) is None)):
+            value = None
+        else:
+            value = leaf(name, made, word, name, annotation=parameter.annotation)
+        if (
+            parameter.kind is parameter.KEYWORD_ONLY
+            or len(made.arguments) < index - 1
+            and not any(p.kind is p.VAR_POSITIONAL for p in parameters)
+        ):
+            made.keywords[name] = value
+        else:
+            made.arguments.append(value)
+    if told[index:]:
+        raise ReconError(f"--args names {len(told)} roles, and {reached.spelled} takes {index} arguments.", "Name one for each.")
+    if tree is not None:
+        around(made, reached, bind)
+    settle(made)
+    return made
+
+
+def wanted(parameter: inspect.Parameter) -> bool:
+    """Whether an argument with a default is one that the audit fills: a tensor that may be left out."""
+    if parameter.default is None and "pad" in parameter.name:
+        return True
+    return parameter.default is None and role_of(parameter.name) in ("recon", "target", "mu", "scale", "posterior", "kl")
+
+
+def leaf(name: str, made: Plan, told: str | None, key: str, annotation: Any = None) -> Any:
+    """A slot by what was told, or by its name; an unknown one is noted."""
+    if not told and set(name) <= {"_"}:
+        return None
+    if told in ("-", "_", ""):
+        return None
+    if told:
+        role = "scale" if meaning_of(told) else told
+        return Slot(key, role, "told by --args", meaning_of(name) or (meaning_of(told) if told != "scale" else None))
+    role = role_of(name)
+    if role is None:
+        made.unknown.append(key)
+        return Slot(key, "unknown", "not matched")
+    return Slot(key, role, f"by its name, {name}", meaning_of(name), stem(name, role))
+
+
+def number(name: str, reached: Reached) -> Any:
+    """The error for a number that only the user knows."""
+    raise ReconError(f"{reached.spelled} needs {name}, which has no default.", f"Pass it: --bind {name}=1, say.")
+
+
+def stem(name: str, role: str) -> str:
+    """What pairs ``tnf_in`` with ``tnf_out``."""
+    match = re.match(r"(\w+?)_(in|out)$", name)
+    return match[1] if match and role in DATA else ""
+
+
+def settle(made: Plan) -> None:
+    """Names that mean one thing beside another: ``y`` is the data beside ``y_pred``, the reconstruction beside ``t``."""
+    if not any(slot.role in ("mu", "posterior") for slot in made.slots()):
+        for slot in [s for s in made.slots() if s.role == "scale" and s.found.startswith("by its name")]:
+            change(made, slot, "spread", f"{slot.found}, with no mean of latents beside it")
+    groups = {slot.group for slot in made.slots() if slot.role in DATA}
+    for group in groups:
+        recon = [s for s in made.slots() if s.role == "recon" and s.group == group]
+        target = [s for s in made.slots() if s.role == "target" and s.group == group]
+        if not recon and len(target) == 2:
+            first, second = (slot.key.rpartition(".")[2].lower() for slot in target)
+            as_recon = {"input": 0, "inputs": 0, "y": 0, "output": 0, "x": 1, "t": 1}
+            if {first, second} in (
+                {"input", "target"},
+                {"y", "t"},
+                {"y", "target"},
+                {"input", "y"},
+                {"x", "y"},
+                {"input", "label"},
+            ):
+                chosen = target[min((0, 1), key=lambda i: (as_recon.get((first, second)[i], 1), i))]
+                if {first, second} == {"x", "y"}:
+                    chosen = target[(first, second).index("y")]
+                change(
+                    made,
+                    chosen,
+                    "recon",
+                    f"by its name, {chosen.key} beside {(target[1] if chosen is target[0] else target[0]).key}",
+                )
+        if len(recon) > 1 and not target and not group:
+            for slot in recon:
+                if re.match(r"(out|outputs?|generated)$", slot.key):
+                    change(made, slot, "target", f"by its name, {slot.key}")
+                    break
+
+
+def change(made: Plan, slot: Slot, role: str, found: str) -> None:
+    """Give a slot another role, wherever it is."""
+    new = Slot(slot.key, role, found, slot.meaning if role == "scale" else None, slot.group)
+    substitute(made, slot.key, new)
+
+
+def substitute(made: Plan, key: str, new: Slot) -> None:
+    """Put ``new`` in the place of the slot called ``key``."""
+
+    def visit(part: Any) -> Any:
+        if isinstance(part, Slot):
+            return new if part.key == key else part
+        if isinstance(part, dict):
+            return {name: visit(value) for name, value in part.items()}
+        if isinstance(part, (list, tuple)):
+            return type(part)(visit(value) for value in part)
+        if isinstance(part, Outputs):
+            return Outputs(visit(part.parts))
+        if isinstance(part, Stand):
+            return Stand(**{name: visit(value) for name, value in vars(part).items() if name != "_about"})
+        return part
+
+    made.arguments, made.keywords, made.free, made.inner = map(visit, (made.arguments, made.keywords, made.free, made.inner))
+
+
+# What the source says of an argument.
+
+
+def assignments(tree: ast.AST) -> list[tuple[ast.AST, ast.AST]]:
+    """Every ``target = value`` in a definition."""
+    return [(node.targets[0], node.value) for node in ast.walk(tree) if isinstance(node, ast.Assign)]
+
+
+def unpacked(tree: ast.AST, name: str) -> list[str]:
+    """The names that ``a, b = args`` or ``a = args[0]`` give to the elements of ``name``."""
+    found: dict[int, str] = {}
+    for target, value in assignments(tree):
+        whole = value.value if isinstance(value, ast.Subscript) and isinstance(value.slice, ast.Slice) else value
+        if isinstance(whole, ast.Name) and whole.id == name and isinstance(target, (ast.Tuple, ast.List)):
+            found |= {i: spelled(part) for i, part in enumerate(target.elts)}
+        if is_item(value, name) and isinstance(target, ast.Name):
+            found[value.slice.value] = target.id  # type: ignore[attr-defined]
+    for node in ast.walk(tree):
+        if is_item(node, name):
+            found.setdefault(node.slice.value, f"{name}[{node.slice.value}]")  # type: ignore[attr-defined]
+    return [found.get(i, "_") for i in range(max(found) + 1)] if found else []
+
+
+def spelled(part: ast.AST) -> str:
+    """A name in an unpacking; of a nested one, its text."""
+    return part.id if isinstance(part, ast.Name) else ast.unparse(part)
+
+
+def is_item(node: ast.AST, name: str) -> bool:
+    """Whether a node is ``name[0]``, with a whole number."""
+    return (
+        isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id == name
+        and isinstance(node.slice, ast.Constant) and type(node.slice.value) is int
+    )  # fmt: skip
+
+
+def keys_of(tree: ast.AST | None, name: str) -> dict[str, bool]:
+    """The keys that ``name['key']`` reads, and whether they may be left out (``name.get``)."""
+    found: dict[str, bool] = {}
+    for node in ast.walk(tree) if tree is not None else ():
+        match node:
+            case ast.Subscript(value=ast.Name(id=who), slice=ast.Constant(value=str(key)), ctx=ast.Load()) if who == name:
+                found[key] = False
+            case ast.Call(
+                func=ast.Attribute(value=ast.Name(id=who), attr="get" | "pop" as how), args=[ast.Constant(value=key), *rest]
+            ):
+                if who == name:
+                    found.setdefault(key, bool(rest) or how == "get")
+    return found
+
+
+def called_for(tree: ast.AST | None, name: str) -> set[str]:
+    """The keys of a ``**kwargs`` that the source reads at all."""
+    return {*keys_of(tree, name)}
+
+
+def structure(tree: ast.AST | None, name: str) -> Any:
+    """What the source takes an argument apart into: a list of names, a dict of keys, an object's attributes; or None."""
+    if tree is None:
+        return None
+    if keys := keys_of(tree, name):
+        return {key: key for key in keys}
+    unpack = [
+        target
+        for target, value in assignments(tree)
+        if isinstance(target, (ast.Tuple, ast.List)) and name in (named(value), named(getattr(value, "value", None)))
+    ]
+    names = unpacked(tree, name)
+    roles = [role_of(inner) for inner in names if "[" not in inner]
+    if unpack and names and not any(isinstance(v, ast.Attribute) and t in unpack for t, v in assignments(tree)):
+        return names
+    if names and any(role in (*DATA, *LATENT, "kl", "posterior") for role in roles) and len(names) > 1:
+        return names
+    import torch
+
+    attributes = {
+        node.attr for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == name
+    }  # fmt: skip
+    foreign = {attr for attr in attributes if not hasattr(torch.Tensor, attr) and attr not in TENSOR_WORDS}
+    roles_there = {attr for attr in attributes if role_of(attr) in ("recon", "target", "mu", "scale", "kl", "posterior")}
+    if foreign & roles_there and role_of(name) != "decoder":
+        return Stand(
+            **{
+                attr: attr
+                for attr in foreign | roles_there - {"mean", "var", "std"} | (roles_there if "logvar" in attributes else set())
+            }
+        )
+    return None
+
+
+def filled(inside: Any, name: str, made: Plan) -> Any:
+    """The structure with slots for its names."""
+    if isinstance(inside, list):
+        one = len(inside) == 1
+        return tuple(
+            leaf(role_name(name, inner, one), made, None, f"{name}[{i}]") if "," not in inner else
+            tuple(leaf(deep.strip(), made, None, f"{name}[{i}][{j}]") for j, deep in enumerate(inner.strip("()").split(",")))
+            for i, inner in enumerate(inside)
+        )  # fmt: skip
+    if isinstance(inside, dict):
+        return {key: leaf(inner, made, None, f"{name}[{key!r}]") for key, inner in inside.items()}
+    parts = {key: leaf(key, made, None, f"{name}.{key}") for key in vars(inside) if key != "_about"}
+    return Stand(name, **parts)
+
+
+def outputs_of(tree: ast.AST | None, name: str) -> list[str]:
+    """The names that ``a, b = model(x)`` gives to what an argument answers when it is called, a reconstruction among them."""
+    for target, value in assignments(tree) if tree is not None else ():
+        if isinstance(value, ast.Call) and named(value.func) == name and isinstance(target, (ast.Tuple, ast.List)):
+            names = [spelled(part) for part in target.elts]
+            if "recon" in map(role_of, names):
+                return names
+    return []
+
+
+def named(node: Any) -> str:
+    """The name that a node is, or nothing."""
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def role_name(name: str, inner: str, one: bool) -> str:
+    """An element by the name it is given; by its tuple's, where it is alone in it and its own says nothing."""
+    return name if (one and role_of(inner) is None) or "[" in inner else inner
+
+
+def mentioned(tree: ast.AST, name: str) -> bool:
+    """Whether the body reads a name."""
+    return any(isinstance(n, ast.Name) and n.id == name and isinstance(n.ctx, ast.Load) for n in ast.walk(tree))
+
+
+def around(made: Plan, reached: Reached, bind: Mapping[str, Any]) -> None:
+    """Roles that are no arguments: outputs of a model that runs inside, and names read from around the function."""
+    tree, code = reached.tree, inspect.unwrap(reached.code)
+    for target, value in assignments(tree):  # type: ignore[arg-type]
+        if not isinstance(value, ast.Call) or not isinstance(value.func, (ast.Attribute, ast.Name)):
+            continue
+        called = ast.unparse(value.func)
+        owner, _, attribute = called.partition(".")
+        attribute = attribute or "forward" * (called == "self")
+        inside = (
+            owner == "self" and "." not in attribute and attribute != reached.method and isinstance(target, (ast.Tuple, ast.List))
+        )
+        names = [spelled(part) for part in target.elts] if isinstance(target, (ast.Tuple, ast.List)) else []
+        flat = [deep.strip("() []") for inner in names for deep in inner.split(",")]
+        model = inside and "recon" in map(role_of, flat) and {"mu", "scale", "posterior"} & {*map(role_of, flat)}
+        able = (
+            callable(vars(reached.owner).get(attribute)) or (method_of(reached.owner, attribute) and not reached.blank)
+            if model
+            else False
+        )
+        if model and not able:
+            made.inner[attribute] = filled(names, f"self.{attribute}(...)", made)
+    if made.inner:
+        calls = [
+            node
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Call) and (ast.unparse(node.func)[5:] or "forward") in made.inner
+        ]  # type: ignore[arg-type]
+        inside_them = {id(n) for call in calls for n in ast.walk(call)}
+        for slot in [s for s in made.slots() if s.role in ("target", "unknown") and s.key.isidentifier()]:
+            reads = [n for n in ast.walk(tree) if isinstance(n, ast.Name) and n.id == slot.key and isinstance(n.ctx, ast.Load)]  # type: ignore[arg-type]
+            if all(id(n) in inside_them for n in reads):
+                change(made, slot, "skip", "only the model inside reads it")
+                made.unknown = [key for key in made.unknown if key != slot.key]
+    have = {slot.role for slot in made.slots()}
+    plain = getattr(code, "__code__", None)
+    free = set(plain.co_freevars) if plain else set()
+    cells = dict(zip(plain.co_freevars, code.__closure__ or (), strict=True)) if plain else {}
+    free -= {name for name, cell in cells.items() if isinstance(held(cell), (int, float, str)) or callable(held(cell))}
+    scope = getattr(reached.code, "__globals__", {})
+    assigned = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    arguments = {a.arg for a in ast.walk(tree) if isinstance(a, ast.arg)}
+    for name in sorted({n.id for n in ast.walk(tree) if isinstance(n, ast.Name)} - assigned - arguments - {*dir(builtins)}):
+        around_it = name in free or (name not in scope and name not in cells)
+        if (
+            around_it
+            and name not in bind
+            and role_of(name) in ("mu", "scale", "recon", "target", "kl")
+            and role_of(name) not in have
+        ):
+            made.free[name] = Slot(name, role_of(name), f"by its name, {name}, read from around the function", meaning_of(name))
+
+
+def held(cell: Any) -> Any:
+    """What is in a closure's cell; None where nothing is."""
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return None
+
+
+def method_of(owner: Any, name: str) -> bool:
+    """Whether an object can do ``name`` already: a method of its own class, or a submodule."""
+    return hasattr(type(owner), name) or name in getattr(owner, "_modules", {})

@@ -1,0 +1,162 @@
+"""What goes on inside a call: on the CPU and in float64 whatever the code asks for, literals and broadcasts seen."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import re
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import numpy
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+ADDING = {"add", "sub", "rsub", "__add__", "__radd__", "__sub__", "__rsub__", "__iadd__", "add_", "subtract"}
+MEETING = ADDING | {
+    "mul",
+    "__mul__",
+    "mse_loss",
+    "l1_loss",
+    "smooth_l1_loss",
+    "huber_loss",
+    "pow",
+    "binary_cross_entropy_with_logits",
+}
+NOISE = {"randn_like": 0, "randn": None, "normal_": 0, "normal": None}
+
+
+class Watch(TorchFunctionMode):
+    """Sees every torch call of the audited code.
+
+    dtype
+        what every floating type becomes.
+    sizes
+        literals in ``view`` and ``reshape`` that stand for a size, and what that size is now.
+    leaves
+        where given, two groups of tensors: sums of one that depends on the first with one on the second, of
+        shapes that differ, are kept in ``broadcasts``.
+    noise
+        where given, what every standard normal draw is.
+    """
+
+    def __init__(
+        self, dtype: Any = torch.float64, sizes: dict[Any, Any] | None = None, leaves: Any = None, noise: Any = None
+    ) -> None:
+        super().__init__()
+        self.dtype, self.sizes, self.leaves, self.noise = dtype, sizes or {}, leaves, noise
+        self.literals: set[Any] = set()
+        self.broadcasts: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
+        self.uneven: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs, name = dict(kwargs or {}), getattr(func, "__name__", "")
+        if name == "cuda":
+            return args[0]
+        if name in ("float", "half", "bfloat16", "double"):
+            return args[0].to(self.dtype)
+        if name in ("to", "type"):
+            args, kwargs = self.moved(args, kwargs)
+        if kwargs.get("device") is not None:
+            kwargs["device"] = "cpu"
+        if kwargs.get("dtype") in FLOATS:
+            kwargs["dtype"] = self.dtype
+        if name in ("view", "reshape", "view_as") and args and isinstance(args[0], Tensor):
+            args = self.resized(args)
+        if self.noise is not None and name in NOISE:
+            drawn = func(*args, **kwargs)
+            return torch.full_like(drawn, self.noise) if name != "normal_" else args[0].fill_(self.noise)
+        if name in MEETING:
+            self.meet(name, args, kwargs)
+        try:
+            return func(*args, **kwargs)
+        except RuntimeError as error:
+            if not re.search(r"dtype|scalar type|same type", str(error)):
+                raise
+            return func(*map(self.widened, args), **{key: self.widened(value) for key, value in kwargs.items()})
+
+    def widened(self, value: Any) -> Any:
+        """A float tensor in the audit's own type: a kernel made at import, in a convolution."""
+        if isinstance(value, (list, tuple)):
+            return type(value)(map(self.widened, value)) if type(value) in (list, tuple) else value
+        return value.to(self.dtype) if isinstance(value, Tensor) and value.dtype in FLOATS else value
+
+    def moved(self, args: Any, kwargs: Any) -> Any:
+        """``.to(device)`` and ``.to(float32)`` as what this machine and this audit have."""
+        kept = [args[0]]
+        for word in args[1:]:
+            if isinstance(word, torch.device) or (isinstance(word, str) and word.split(":")[0] in ("cuda", "cpu", "mps")):
+                continue
+            if word in FLOATS if isinstance(word, torch.dtype) else False:
+                word = self.dtype
+            kept.append(word)
+        if isinstance(kept[-1], str) and "Float" in kept[-1]:
+            kept[-1] = self.dtype
+        return (*kept, torch.device("cpu")) if len(kept) == 1 and not kwargs else tuple(kept), kwargs
+
+    def resized(self, args: Any) -> Any:
+        """A literal size in a view, as the size is now."""
+        given = args[1] if len(args) == 2 and isinstance(args[1], (tuple, list, torch.Size)) else args[1:]
+        if not all(isinstance(size, int) for size in given) or isinstance(given, torch.Size):
+            return args
+        new = list(given)
+        for old, now in self.sizes.items():
+            if isinstance(old, int) and old in new and old > 1:
+                self.literals.add(old)
+                new = [now if size == old else size for size in new]
+            if isinstance(old, tuple) and len(old) > 1 and tuple(new[-len(old) :]) == old:
+                self.literals.add(old)
+                new[-len(old) :] = now
+        return (args[0], *new)
+
+    def meet(self, name: str, args: Any, kwargs: Any) -> None:
+        """Two tensors of shapes that differ, in one sum."""
+        pair = [part for part in (*args, *kwargs.values()) if isinstance(part, Tensor)][:2]
+        if len(pair) < 2 or pair[0].shape == pair[1].shape or not all(p.ndim and p.numel() > 1 for p in pair):
+            return
+        if self.leaves is None:
+            return
+        first, second = ([depends(part, group) for group in self.leaves] for part in pair)
+        shapes = tuple(pair[0].shape), tuple(pair[1].shape)
+        if name in ADDING and ((first[0] and second[1] and not second[0]) or (second[0] and first[1] and not first[0])):
+            self.broadcasts.append(shapes)
+        if len(self.leaves) > 2 and ((first[0] and second[2]) or (second[0] and first[2])):
+            self.uneven.append(shapes)
+
+
+def depends(value: Tensor, leaves: Any) -> bool:
+    """Whether ``value`` has a gradient by any of ``leaves``."""
+    if not value.requires_grad or not leaves:
+        return False
+    with torch._C.DisableTorchFunction():
+        grads = torch.autograd.grad(value.sum(), list(leaves), retain_graph=True, allow_unused=True)
+    return any(grad is not None for grad in grads)
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Seeds, default dtype, warnings and gradient mode as they were before; float64 in between."""
+    states = random.getstate(), numpy.random.get_state(), torch.get_rng_state()
+    dtype, grad, anomaly = torch.get_default_dtype(), torch.is_grad_enabled(), torch.is_anomaly_enabled()
+    try:
+        with warnings.catch_warnings(), torch.enable_grad():
+            warnings.simplefilter("ignore")
+            torch.set_default_dtype(torch.float64)
+            yield
+    finally:
+        random.setstate(states[0])
+        numpy.random.set_state(states[1])
+        torch.set_rng_state(states[2])
+        torch.set_default_dtype(dtype)
+        torch.set_grad_enabled(grad)
+        torch.autograd.set_detect_anomaly(anomaly)
+
+
+def seed(number: int = 0) -> None:
+    """Every generator that code draws from, at the same place."""
+    random.seed(number)
+    numpy.random.seed(number)
+    torch.random.default_generator.manual_seed(number)

@@ -1,0 +1,154 @@
+"""From a problem that can be called to the audit: every term measured, judged and said."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from recon_cli.auditing import Audit, findings, judging, saying, survival
+from recon_cli.auditing.calling import Problem
+from recon_cli.auditing.judging import Finding, Reading, Row, Scaling
+from recon_cli.auditing.latents import Latent, measure
+from recon_cli.auditing.matching import latent_keys, pairs
+from recon_cli.auditing.measuring import Reconstruction, benign, reconstruction, uniform
+from recon_cli.auditing.roles import Slot
+
+
+def weigh(problem: Problem, odd: str, data: str | None, scale: Any) -> Audit:
+    """Measure and judge."""
+    problem, stochastic = stilled(problem)
+    latent = measure(problem)
+    common = findings.of_the_call(problem, latent, odd)
+    if stochastic:
+        common = [f for f in common if f.code != "stochastic"] + [stochastic]
+    rows, codes, terms = [], [*common], []
+    for index, pair in enumerate(pairs(problem.plan)):
+        rec = reconstruction(problem, pair, latent_keys(problem)) if not problem.plan.role("spread") else spread(problem, pair)
+        row, found, scaling = judged(problem, index, pair, rec, latent, common)
+        codes += [f for f in found if f not in codes]
+        rows.append(row)
+        terms.append((pair[0], rec, scaling))
+    notes = [*problem.reached.notes, *problem.plan.taken, *(latent.notes if latent else ())]
+    if latent and latent.forms:
+        notes.append(latent.forms)
+    found = Audit(
+        problem.reached.spelled, tuple(rows), tuple(codes),
+        tuple((slot.key, slot.role, slot.found) for slot in problem.plan.slots()) + (("returned", "loss", problem.picked),),
+        tuple(notes), saying.formula(problem, terms, latent), "",
+    )  # fmt: skip
+    found = replace(
+        found, sentence=saying.sentence(found, problem, terms, latent), conversions=saying.conversions(found, problem)
+    )
+    found = replace(found, notes=(*found.notes, *saying.asides(found, problem, terms, latent)))
+    return survival.beside(found, problem, data, scale) if data else found
+
+
+def stilled(problem: Problem) -> tuple[Problem, Finding | None]:
+    """Where normal draws decide the value, the problem with its draws at nodes, to be averaged."""
+    stateful, stochastic, (once, other) = judging.repeated(problem)
+    if not stochastic:
+        return problem, None
+    still = problem.at(noise=0.0)
+    if judging.repeated(still)[1]:
+        return problem, None
+    said = f"at two seeds it returns {once:.6g} and {other:.6g}"
+    return still, Finding("stochastic", said, "A closed form of the KL has the same mean and no noise.")
+
+
+def judged(
+    problem: Problem,
+    index: int,
+    pair: tuple[Slot, Slot | None],
+    rec: Reconstruction,
+    latent: Latent | None,
+    common: list[Finding],
+) -> tuple[Row, list[Finding], Scaling]:
+    """The row of one reconstruction, what was found of it alone, and how its weights scale."""
+    direction, signs = findings.of_the_signs(rec.sign, latent, problem.reached.spelled + problem.picked)
+    b = abs(latent.weight) if latent is not None and latent.weight else None
+    read = judging.reading(rec, b) if rec.additive else Reading(None, None, None, None, False, False)
+    if pair[0].role == "decoder" and rec.match and rec.match.family == "gaussian":  # the stand-in's, whose sigma is 1
+        beta = b and b / (2 * abs(rec.match.weight))
+        read = Reading("the decoder's own", beta, None, beta, True, beta is None or abs(beta - 1) < 1e-6)
+    own = judging.own_scale(problem, rec, pair) if rec.additive else None
+    scale = judging.scaling(problem, index)
+    weights = findings.of_the_weights(problem, rec, latent, scale, read, own)
+    alone = [*signs, *weights, *findings.of_the_range(problem, rec, pair)]
+    if any(f.code == "broadcast" for f in common):
+        alone = [f for f in alone if f.code != "recon-mean"]
+    if rec.additive and rec.match is None and not rec.location:
+        read = replace(read, exact=False)
+    codes = [*common, *alone]
+    beta = read.beta
+    knobs = judging.knobs(problem)
+    if own and b and judging.stated(own[0], knobs):
+        beta = b / own[1]
+    numbers = dict(rec.match.own) if rec.match else {}
+    shown = (scale.batch[0], scale.dim[0], scale.latent[0])
+    hidden = latent is None or not rec.additive or b is None
+    row = Row(
+        family=read.family,
+        tradeoff=None if hidden else read.tradeoff,
+        tradeoff_batch=None if hidden else shown[0],
+        tradeoff_dim=None if hidden else shown[1],
+        tradeoff_latent=None if hidden else shown[2],
+        sigma=None if hidden else read.sigma,
+        beta=None if hidden else beta,
+        latent_scale=latent.meaning if latent else None,
+        direction=direction,
+        verdict=judging.verdict_of(read, scale, latent, codes),
+        defects=tuple(dict.fromkeys(f.code for f in codes)),
+        term=pair[0].key,
+        parameters=numbers,
+        weight=abs(rec.match.weight) if rec.match else rec.curvature,
+        kl_weight=b,
+        own_scale=own[0] if own else None,
+    )
+    return row, alone, scale
+
+
+def spread(problem: Problem, pair: tuple[Slot, Slot | None]) -> Reconstruction:
+    """A decoder that gives a scale of its own for every element: the mean's gradient times what the scale means."""
+    from recon_cli.auditing.families import Match
+    from recon_cli.auditing.latents import DEVIATION
+    from recon_cli.auditing.measuring import additivity, gradients, sign_of
+
+    recon, target = pair
+    (scale, *_) = problem.plan.role("spread")
+    base = benign(problem)
+    worst = additivity(problem, base, recon.key, [])
+    values = dict(base)
+    values[recon.key] = base[target.key] + uniform(base[recon.key].shape, 0.1, 0.9, 81) if target is not None else base[recon.key]
+    _, grads = gradients(problem, values, [recon.key, scale.key])
+    g, h, s = grads[recon.key], grads[scale.key], values[scale.key]
+    e = values[recon.key] - base[target.key] if target is not None else values[recon.key]
+    best: Match | None = None
+    for deviation in DEVIATION.values():
+        leaf = s.detach().clone().requires_grad_()
+        sigma = deviation(leaf)
+        for family, nll in (
+            ("heteroscedastic-gaussian", (e / sigma).square() / 2 + sigma.log()),
+            ("laplace", (e / sigma).abs() + sigma.log()),
+        ):
+            pull = (e / sigma.square() if family.startswith("het") else e.sign() / sigma).detach()
+            (push,) = torch.autograd.grad(nll.sum(), leaf, retain_graph=True)
+            a = ((g * pull).sum() / (pull * pull).sum()).item()
+            off = max(
+                (g - a * pull).abs().max().item() / g.abs().max().item(),
+                (h - a * push).abs().max().item() / max(1e-300, h.abs().max().item()),
+            )
+            if best is None or off < best.off:
+                best = Match(family, a, off, candidate_of(family))
+    match = best if best is not None and best.off < 1e-5 else None
+    return Reconstruction(recon, match, None, worst < 1e-7, worst, (1.0, 1.0), 1.0, "real", sign_of(problem, base, pair), True)
+
+
+def candidate_of(family: str) -> Any:
+    """The candidate of a likelihood whose decoder gives the noise, which is then none of its own."""
+    from recon_cli import likelihoods
+    from recon_cli.auditing.families import Candidate
+
+    kind = likelihoods.find("heteroscedastic-gaussian")
+    return Candidate(family, kind, type(kind().loss), ())

@@ -1,0 +1,73 @@
+"""``recon audit``: whose loss is this?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from recon_cli import options
+
+
+@click.command("audit")
+@click.argument("function", required=False, metavar="[FILE.py:FUNCTION]")
+@click.option("--loss", type=options.LossWord(), metavar="NAME", help="No code: mse, l1, bce, huber:delta=0.5, ...")
+@click.option("--reduction", default="mean", show_default=True, metavar="mean|sum|batch-mean", help="Of that loss.")
+@click.option("--kl-weight", type=float, default=1.0, show_default=True, help="Of a KL beside it; 0 for none.")
+@click.option("--kl-reduction", metavar="sum|batch-mean|mean", help="Of the KL.  [default: sum beside a sum, else batch-mean]")
+@click.option(
+    "--shape",
+    "shapes",
+    type=options.NamedShape(),
+    multiple=True,
+    metavar="[NAME=]1x28x28",
+    help="Of one sample; of one argument.  [default: the data's, else 1x28x28]",
+)
+@click.option(
+    "--latent", type=options.Shape(), default="20", show_default=True, metavar="NUMBER", help="Latents; 20x10 of 10 classes."
+)
+@click.option(
+    "--batch", type=click.IntRange(2), metavar="NUMBER", help="Samples.  [default: the batch size that the code names, or 4]"
+)
+@click.option("--args", "order", metavar="ROLE,...", help="Roles in the order of the arguments: recon,target,mu,logvar.")
+@click.option("--total", metavar="EXPRESSION", help="How parts r are added: \"r[0] + 0.1*r['kl']\".")
+@click.option("--self", "attributes", type=options.Setting(), multiple=True, metavar="NAME=VALUE", help="An attribute of self.")
+@click.option(
+    "--bind", type=options.Setting(), multiple=True, metavar="NAME=VALUE", help="An argument, or a name that the code reads."
+)
+@click.option("--data", type=options.SourceWord(), metavar="SOURCE", help="Check the targets, predict how many latents survive.")
+@options.scale
+@click.option("--accept", multiple=True, metavar="CODE", help="A defect that is no reason to fail.")
+@click.option("--expect", metavar='"beta=1, sigma=0.2"', help="Fail unless that is what it measures.")
+@click.option(
+    "--timeout", type=click.FloatRange(0, min_open=True), default=60.0, show_default=True, help="Seconds for the function."
+)
+@options.format
+def command(
+    function: str | None, loss: Any, reduction: str, kl_weight: float, kl_reduction: str | None, shapes: Any, latent: Any,
+    order: str | None, attributes: Any, bind: Any, accept: Any, expect: str | None, format: str, **settings: Any,
+) -> None:  # fmt: skip
+    """Run somebody's loss and say what it assumes: which likelihood, which sigma, which beta.
+
+    It runs the code that it audits, in this process: FILE.py:FUNCTION, FILE.py:CLASS.METHOD, a notebook,
+    PACKAGE.MODULE:NAME; a file that does more than define things is not run, the function is taken out of it. Exits
+    with 1 for what is no ELBO, and with 2 where it could not be audited.
+
+    \b
+      recon audit vae.py:loss_function
+      recon audit models.py:VAE.loss_function --self beta=4 --shape 3x64x64 --latent 128
+      recon audit --loss mse --reduction mean --kl-weight 1 --shape 3x32x32
+      recon audit vae.py:loss_function --expect "beta=1, sigma=0.2" --accept half-missing
+    """
+    from recon_cli.auditing import audit, ending
+    from recon_cli.auditing.conventions import written
+    from recon_cli.errors import ReconError
+
+    if (function is None) == (loss is None):
+        raise ReconError("Audit what?", "Give FILE.py:FUNCTION, or --loss mse for no code at all.")
+    target = function if loss is None else written(loss, reduction, kl_weight, kl_reduction)
+    given = {"shape": dict(shapes) or None, "latent": latent, "bind": dict(bind), "attributes": dict(attributes)}
+    with ending(settings["timeout"]):
+        found = audit(target, args=order, **given, **settings).accepting(*accept)
+        report = (found.expecting(expect) if expect else found).report()
+    options.show(report, format)
