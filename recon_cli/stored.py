@@ -57,7 +57,8 @@ class Lazy(ABC):
         return self.shape[0]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> numpy.ndarray:
-        return self[:].astype(dtype or self.dtype)
+        found, wanted = self[:], numpy.dtype(dtype or self.dtype)
+        return found if found.flags.owndata and found.dtype == wanted else found.astype(wanted)
 
     @property
     def ndim(self) -> int:

@@ -169,7 +169,7 @@ def test_every_likelihood_that_the_data_allow_is_compared_and_the_others_say_why
     assert [name for name, row in rows.items() if not row["holds"]] == ["continuous-bernoulli"]
     assert "whole numbers" in left["poisson"]
     assert "length 1" in left["von-mises-fisher"]
-    assert len(rows["gaussian"]) == 21
+    assert len(rows["gaussian"]) == 22
 
 
 def test_the_same_list_on_counts_and_at_a_noise_of_ones_own(tmp_path) -> None:

@@ -19,7 +19,6 @@ from torch.nn import functional as F
 
 import recon_cli
 from recon_cli.auditing.judging import CODES, VERDICTS
-from recon_cli.auditing.survival import spectrum, surviving
 from recon_cli.cli import main
 from recon_cli.errors import ReconError
 
@@ -195,13 +194,6 @@ def test_beside_data() -> None:
     assert json.loads(result.stdout)["tables"]["objective"][0]["defects"] == ["bce-on-nonbinary"]
     result = run("--loss", "mse", "--reduction", "sum", "--kl-weight", "0.2", "--data", "digits", "--format", "json")
     assert "With sigma^2 = 0.1, 12 of 20 latents would survive" in " ".join(json.loads(result.stdout)["notes"])  # PPCA: 12
-
-
-def test_the_spectrum_is_that_of_the_covariance() -> None:
-    x = torch.randn(30, 50, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    wanted = torch.linalg.eigvalsh(torch.cov(x.T, correction=0))
-    assert torch.allclose(spectrum(x)[-29:], wanted[-29:])
-    assert surviving(wanted, 1.0, 5) == 5
 
 
 BAD = {

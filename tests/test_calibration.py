@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 import recon_cli
 from recon_cli import sources
 from recon_cli.calibration import Eigenvalues, Model, eigenvalues, model, point, ppca
-from recon_cli.calibration.covariance import blocks_of, moments
-from recon_cli.calibration.waterfilling import rate, sweep
+from recon_cli.covariance import Blocks, moments
 from recon_cli.errors import ReconError
+from recon_cli.waterfilling import rate, sweep
 
 DIGITS = sources.read("digits").reshape(1797, 64).astype(float)
-FOUND = eigenvalues(blocks_of(DIGITS))
+FOUND = eigenvalues(Blocks(DIGITS))
 HALVES = st.integers(-3000, 3000).map(lambda power: 10.0 ** (power / 1000))
 SPECTRA = st.lists(HALVES, min_size=1, max_size=12).map(lambda values: known(*values))
 
@@ -66,7 +66,7 @@ def test_a_large_mean_costs_no_digits(mean: float) -> None:
             ]
             for j in range(3)
         ]
-    assert moments(blocks_of(x)).covariance == pytest.approx(numpy.array(wanted), rel=1e-12, abs=1e-14)
+    assert moments(Blocks(x)).covariance == pytest.approx(numpy.array(wanted), rel=1e-12, abs=1e-14)
     assert moments([x[:7], x[7:250], x[250:]]).covariance == pytest.approx(numpy.array(wanted), rel=1e-12, abs=1e-14)
 
 
@@ -77,7 +77,7 @@ def test_a_generator_of_blocks_will_do() -> None:
 def test_the_blocks_are_not_written_to() -> None:
     x = random(50, 4)
     before = x.copy()
-    eigenvalues(blocks_of(x))
+    eigenvalues(Blocks(x))
     assert (x == before).all()
 
 
@@ -92,7 +92,7 @@ def test_eigenvalues_are_numpy_s() -> None:
 
 def test_fewer_samples_than_dimensions_by_either_matrix() -> None:
     x = random(40, 300)
-    whole, gram = eigenvalues(blocks_of(x)), eigenvalues([x[:9], x[9:30], x[30:]], exact=100)
+    whole, gram = eigenvalues(Blocks(x)), eigenvalues([x[:9], x[9:30], x[30:]], exact=100)
     assert whole.rank == gram.rank == 39
     assert gram.exact
     assert len(gram.values) == 300
@@ -137,7 +137,7 @@ def test_what_a_part_of_the_spectrum_says_is_right_and_the_rest_is_left_open() -
 )
 def test_what_has_no_spectrum(x: numpy.ndarray, said: str) -> None:
     with pytest.raises(ReconError, match=said):
-        eigenvalues(blocks_of(x))
+        eigenvalues(Blocks(x))
 
 
 # What follows: probabilistic PCA, fixed noise, reverse water-filling.

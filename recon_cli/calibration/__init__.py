@@ -14,18 +14,17 @@ from typing import Any
 
 import numpy
 
-from recon_cli import sources
-from recon_cli.calibration import waterfilling
+from recon_cli import sources, waterfilling
 from recon_cli.calibration.choices import Choices
-from recon_cli.calibration.covariance import MOST, Eigenvalues, blocks_of, eigenvalues
 from recon_cli.calibration.noise import Noise, Progress, every_noise
 from recon_cli.calibration.reported import Claim, Reported, read, reported
 from recon_cli.calibration.result import Calibration, Model
-from recon_cli.calibration.waterfilling import Point, Ppca, point, ppca
 from recon_cli.calibration.weights import Convention, Weight, implied, trade_off, weights
+from recon_cli.covariance import MOST, Blocks, Eigenvalues, eigenvalues
 from recon_cli.errors import ReconError
 from recon_cli.likelihood import Likelihood
 from recon_cli.losses import shapes_differ
+from recon_cli.waterfilling import Point, Ppca, point, ppca
 
 __all__ = [
     "Calibration", "Choices", "Claim", "Convention", "Eigenvalues", "Model", "Noise", "Point", "Ppca", "Reported", "Weight",
@@ -128,7 +127,7 @@ def found_in(
         side, beta = implied(loss, convention, weight, sizes)
     latent, given = asked.latent, asked.sigma is not None or side is not None
     keep = asked.kept(convention, sizes) if convention is not None else None
-    found = None if x is None else eigenvalues(blocks_of(x), most=max(MOST, latent or 0), seed=seed)
+    found = None if x is None else eigenvalues(Blocks(x), most=max(MOST, latent or 0), seed=seed)
     rows, left = every_noise(pair.x, pair.outputs, pair.fitted, progress) if pair is not None else ((), ())
     why = ""
     if side is None:
@@ -214,7 +213,7 @@ def every_weight(
 def model(found: Eigenvalues, pair: sources.Pair, rate: float | None) -> Model:
     """The squared error of a reconstruction, its rate where that was measured, and the Gaussian bound there."""
     total = 0.0
-    for x, mu in zip(blocks_of(pair.x), blocks_of(pair.mu), strict=True):
+    for x, mu in zip(Blocks(pair.x), Blocks(pair.mu), strict=True):
         total += float(numpy.square(numpy.subtract(x, mu, dtype=numpy.float64)).sum())
     distortion = total / len(pair.x)
     bound = waterfilling.rate(found, distortion)

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from recon_cli.calibration.covariance import Eigenvalues
 from recon_cli.calibration.noise import Noise
-from recon_cli.calibration.waterfilling import Point, Ppca, point
 from recon_cli.calibration.weights import DIVERGENCES, Convention, Weight, numbers, short
+from recon_cli.covariance import Eigenvalues
 from recon_cli.likelihood import Likelihood
 from recon_cli.report import Chart, Column, Report, Table
+from recon_cli.waterfilling import Point, Ppca, point
 
 NATS, CHOSEN = "nats per sample, the likeliest first", "the noise that each would choose"
 NOISE = (

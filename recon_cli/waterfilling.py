@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy
 
-from recon_cli.calibration.covariance import Eigenvalues
+from recon_cli.covariance import Eigenvalues
 
 LOG_2PI = math.log(2 * math.pi)
 

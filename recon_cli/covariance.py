@@ -9,7 +9,9 @@ from dataclasses import dataclass
 import numpy
 
 from recon_cli.errors import ReconError
-from recon_cli.sources import Array
+from recon_cli.stored import Lazy
+
+Array = numpy.ndarray
 
 EXACT = 4096  # up to so many dimensions, or samples, every eigenvalue
 SMALL = 1024  # dimensions, of one thread's work
@@ -63,11 +65,17 @@ class Eigenvalues:
         return math.fsum(self.values[count:]) + rest
 
 
-def blocks_of(values: Array) -> list[Array]:
-    """``values``, (N, ...), as blocks of rows of (n, D), views of the same memory."""
-    flat = values.reshape(len(values), -1)
-    rows = max(1, SAMPLES // max(1, flat.shape[1]))
-    return [flat[first : first + rows] for first in range(0, len(flat), rows)]
+@dataclass(frozen=True)
+class Blocks:
+    """``values``, (N, ...), as blocks of rows of (n, D), as often as they are gone through; of a file only one is in memory."""
+
+    values: Array | Lazy
+
+    def __iter__(self) -> Iterator[Array]:
+        each = max(1, SAMPLES * len(self.values) // max(1, math.prod(self.values.shape)))
+        for first in range(0, len(self.values), each):
+            rows = self.values[first : first + each]
+            yield rows.reshape(len(rows), -1)
 
 
 def moments(blocks: Iterable[Array], exact: int = EXACT) -> Moments:
