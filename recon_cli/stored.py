@@ -51,7 +51,8 @@ class Lazy(ABC):
 
     def __getitem__(self, some: slice) -> numpy.ndarray:
         start, stop, step = some.indices(len(self))
-        return self.rows(start, max(start, stop))[::step]
+        found = self.rows(start, max(start, stop))
+        return found if step == 1 else found[::step]
 
     def __len__(self) -> int:
         return self.shape[0]
