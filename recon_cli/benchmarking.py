@@ -45,6 +45,7 @@ COLUMNS = (
 FILES = (
     Column("likelihood", "likelihood", "*"),
     Column("elements", "elements", "*"),
+    Column("engine", "engine", "*"),
     Column("sum", "sum through a map, s", ""),
     Column("compare", "compare, s", ""),
     Column("over_sum", "compare / sum", ""),
@@ -84,15 +85,16 @@ def bench(
     if engine not in ENGINES:
         raise unknown("engine", engine, ENGINES)
     where, rows, stored, done = devices.device(device), [], [], 0
+    by = ENGINES[1:] if engine == "both" else (engine,)
     for word in sides or USUAL:
         side = likelihoods.parse(word) if isinstance(word, str) else word
         if side.event or side.head:
             raise ReconError(f"{side.name} takes vectors, or several numbers an element; bench times numbers.", "Leave it out.")
         for size in elements:
             x, mu = drawn(side, size)
-            rows += _rows(side, x.to(where), mu.to(where), repeats, ENGINES[1:] if engine == "both" else (engine,))
+            rows += _rows(side, x.to(where), mu.to(where), repeats, by)
             if files:
-                stored.append(_from_files(side, x, mu, repeats))
+                stored += _from_files(side, x, mu, repeats, by)
             done += 1
             (progress or (lambda done, words: None))(done, f"{side.name}, {size:,} elements")
     notes = [f"On {_named(where)}, float32. Medians of {repeats}, each side taken in turn."]
@@ -145,28 +147,35 @@ def _rows(side: Likelihood, x: Tensor, mu: Tensor, repeats: int, by: Sequence[st
     ]
 
 
-def _from_files(side: Likelihood, x: Tensor, mu: Tensor, repeats: int) -> dict[str, Any]:
+def _from_files(side: Likelihood, x: Tensor, mu: Tensor, repeats: int, by: Sequence[str]) -> list[dict[str, Any]]:
     import numpy
     import torch
 
+    cpu = torch.device("cpu")
     with tempfile.TemporaryDirectory() as folder:
         paths = [str(Path(folder) / name) for name in ("x.npy", "mu.npy")]
         for path, values in zip(paths, (x, mu), strict=True):
             numpy.save(path, values.numpy())
 
-        def both() -> None:
-            compare(*(sources.samples(sources.parse(path), path)[0] for path in paths), side)
+        def both(engine: str) -> None:
+            compare(*(sources.samples(sources.parse(path), path)[0] for path in paths), side, engine=engine)
 
-        ways = {"sum": lambda: [numpy.load(path, mmap_mode="r").sum() for path in paths], "compare": both}
-        _, taken = timed(ways, repeats, torch.device("cpu"))
-        return {
-            "likelihood": str(side),
-            "elements": len(x),
-            **taken,
-            "over_sum": taken["compare"] / taken["sum"],
-            "gigabytes": 8 * len(x) / taken["compare"] / 1e9,
-            "memory": peak(both, torch.device("cpu")),
-        }
+        ways: dict[str, Callable[[], object]] = {"sum": lambda: [numpy.load(path, mmap_mode="r").sum() for path in paths]}
+        ways |= {engine: lambda engine=engine: both(engine) for engine in by}
+        _, taken = timed(ways, repeats, cpu)
+        return [
+            {
+                "likelihood": str(side),
+                "elements": len(x),
+                "engine": engine,
+                "sum": taken["sum"],
+                "compare": taken[engine],
+                "over_sum": taken[engine] / taken["sum"],
+                "gigabytes": 8 * len(x) / taken[engine] / 1e9,
+                "memory": peak(ways[engine], cpu),
+            }
+            for engine in by
+        ]
 
 
 def timed(ways: dict[str, Callable[[], object]], repeats: int, device: Any) -> tuple[dict[str, float], dict[str, float]]:
