@@ -16,6 +16,7 @@ import numpy
 from recon_cli.errors import ReconError
 
 Item = TypeVar("Item")
+AROUND = 1 << 17  # bytes: a page that is touched is mapped with as many around it, on Linux
 
 
 class Lazy(ABC):
@@ -105,7 +106,7 @@ class Stored(Lazy):
             raise ReconError(f"{self.path} changed while it was read.", "Wait until whatever writes it is done, and start again.")
         row = math.prod(self.shape[1:]) * self.dtype.itemsize
         begin, end = self.offset + start * row, self.offset + stop * row
-        self._advise("MADV_DONTNEED", *self._given)
+        self._advise("MADV_DONTNEED", max(0, self._given[0] - AROUND), self._given[1])
         self._advise("MADV_WILLNEED", begin, min(2 * end - begin, len(self._map)))
         self._given = begin, end
         found = numpy.frombuffer(self._map, self._kind, (end - begin) // self.dtype.itemsize, begin)

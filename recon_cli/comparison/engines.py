@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from recon_cli import processes
-from recon_cli.comparison.cases import Case, Foreign
+from recon_cli.comparison.cases import GROUP, Case, Foreign
 from recon_cli.comparison.tally import Tally, chunks, measure
 from recon_cli.errors import ReconError, unknown
 from recon_cli.sources import numbers
@@ -87,15 +87,14 @@ def _through(case: Case, compiled: bool, gradients: str, progress: Progress | No
     case = replace(case, sample=case.sample // 8) if compiled else case  # the range of the ratios it takes from all
     side, loss, claim, stride = case.side, case.loss, case.claim, case.stride
     everywhere = compiled or gradients == "all" or stride == 1
-    found, kept, done, whole, size, begun = Tally(), [], 0, True, 0, time.monotonic()
+    found, sample, done, whole, size, begun = Tally(), Sample(case), 0, True, 0, time.monotonic()
     first, last = processes.share(-(-len(case.mu) // case.block))
     first, last = first * case.block, min(last * case.block, len(case.mu))
     share = max(1, (last - first) * (case.numbers // len(case.mu)))
     try:
         for x, mu, admitted, at in case.pieces(first, last):
             (events, points), size = next(chunks(side, x, mu, mu.numel())), size or mu.numel()
-            which = case.sampled(at, len(points)).to(points.device)
-            kept.append((events[which], points[which]))
+            sample.take(at, events, points)
             if compiled and mu.numel() == size:
                 part = measure(side, events, points, loss, claim, compiled=True)
             else:
@@ -107,16 +106,37 @@ def _through(case: Case, compiled: bool, gradients: str, progress: Progress | No
                 rate = done * mu.element_size() * 2 / (time.monotonic() - begun) / 1e9
                 progress(100 * done // share, f"{side.name}, {rate:.2g} GB/s")
     except KeyboardInterrupt:
-        if not kept:
+        if not sample.count:
             raise
         whole = False
-    shares = processes.gathered((found, [torch.cat([part[i].cpu() for part in kept]) if kept else None for i in (0, 1)], whole))
+    shares = processes.gathered((found, sample.taken(), whole))
     found = sum((tally for tally, _, _ in shares), Tally())
-    x, mu = (torch.cat([some[i].to(case.device) for _, some, _ in shares if some[i] is not None]) for i in (0, 1))
+    x, mu = (torch.cat([some[i] for _, some, _ in shares if some]).to(case.device) for i in (0, 1))
     if stride > 1 or compiled:
-        sample = sum((measure(side, *part, loss, claim) for part in chunks(side, x, mu)), Tally())
-        found = found.sampled_by(sample)
+        found = found.sampled_by(sum((measure(side, *part, loss, claim) for part in chunks(side, x, mu)), Tally()))
     return Measured(case, found, x, mu, how(case, compiled, everywhere, found), all(whole for _, _, whole in shares))
+
+
+class Sample:
+    """The events of a case that are sampled, one piece after another, in room that is made once: so memory stays whole."""
+
+    def __init__(self, case: Case) -> None:
+        self.case, self.count = case, 0
+        self._room: list[Tensor] = []
+
+    def take(self, at: int, x: Tensor, mu: Tensor) -> None:
+        """Those of a piece whose first event is the ``at``-th."""
+        which = self.case.sampled(at, len(mu)).to(mu.device)
+        if not self._room:
+            most = min(self.case.events, (self.case.events // (self.case.stride * GROUP) + 2) * GROUP)
+            self._room = [part.new_empty((most, *part.shape[1:])) for part in (x, mu)]
+        for room, part in zip(self._room, (x, mu), strict=True):
+            room[self.count : self.count + len(which)] = part[which]
+        self.count += len(which)
+
+    def taken(self) -> list[Tensor]:
+        """Data and means, on the CPU; nothing where there was no piece."""
+        return [room[: self.count].cpu() for room in self._room]
 
 
 def how(case: Case, compiled: bool, everywhere: bool, found: Tally) -> tuple[str, ...]:
