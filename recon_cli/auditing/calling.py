@@ -327,11 +327,11 @@ def picker(problem: Problem, values: list[dict[str, Tensor]]) -> tuple[Any, str]
         {key: float(torch.as_tensor(part).sum()) for key, part in (parts_of(problem.raw(v)) or {}).items() if key in floats}
         for v in values
     ]
-    for key in tensors:
+    both = by_both(problem, values[0], tensors)
+    for key in [*both, *tensors]:  # rec = total - kl is a weighted sum as well
         others = [other for other in floats if other != key]
         if len(others) >= 2 and weighted_sum(results, key, others):
             return taking(key), f"{key}, a weighted sum of the other {len(others)}"
-    both = [key for key in tensors if key in by_both(problem, values[0], tensors)]
     if len(both) == 1:
         return taking(both[0]), f"{both[0]}, the only part that depends on reconstruction and latents"
     if len(tensors) == 1:

@@ -7,6 +7,7 @@ import itertools
 import math
 import re
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -64,6 +65,9 @@ def trial(problem: Problem) -> tuple[Problem, str]:
     if not bool(value.isfinite().all()):
         raise Unfit(f"the loss is {value.detach().flatten()[0].item()}")
     if all(grad is None or not bool(grad.abs().max() > 0) for grad in grads):
+        moved = {key: value + 0.01 if key in recon and value.is_floating_point() else value for key, value in values.items()}
+        if chosen(moved).item() != chosen(values).item():
+            raise Detached(chosen, odd)
         raise Unfit("no gradient reaches the reconstruction")
     if problem.layout.kl == "batch" and problem.plan.role("kl") and value.ndim:
         scalar = chosen.at(layout=replace(problem.layout, kl="scalar"))
@@ -79,6 +83,14 @@ def targets(problem: Problem) -> set[str]:
 
 class Unfit(Exception):
     """A way of calling that runs but cannot be meant."""
+
+
+class Detached(Unfit):
+    """One whose value moves with the reconstruction and whose gradient does not: meant where nothing else fits."""
+
+    def __init__(self, *found: Any) -> None:
+        super().__init__("no gradient reaches the reconstruction")
+        self.found = found
 
 
 def matched(problem: Problem) -> tuple[Problem, str]:
@@ -157,6 +169,7 @@ def laid_out(problem: Problem) -> tuple[Problem, str]:
         )
     refused: list[tuple[str, BaseException]] = []
     doubtful: list[tuple[Problem, str]] = []
+    detached: list[tuple[Problem, str]] = []
     for layout in layouts(problem):
         there = problem.at(layout=layout)
         try:
@@ -167,14 +180,16 @@ def laid_out(problem: Problem) -> tuple[Problem, str]:
             raise
         except Exception as error:
             refused.append((shown(there), bare(error)))
+            if isinstance(error, Detached):
+                detached.append(error.found)
             if fatal(error):
                 break
             continue
         if not odd:
             return chosen, ""
         doubtful.append((chosen, odd))
-    if doubtful:
-        return doubtful[0]
+    if found := doubtful + detached:
+        return found[0]
     raise refusal(problem, refused)
 
 

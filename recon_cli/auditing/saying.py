@@ -135,7 +135,7 @@ def one(row: Row, problem: Problem, latent: Latent | None) -> str:
             f"{number(row.tradeoff or math.nan)}."
         )
         said += f" {'Both' if grows else 'Neither'} {grows or 'depends on the batch, the image or the latents'}."
-    elif row.tradeoff is None:
+    elif row.sigma is None and row.beta is None:
         said = f"This is {name} and a KL of weight {number(row.kl_weight)}."
     elif row.sigma is None:
         said = f"This is {name} with beta = {number(row.beta or math.nan)}"
@@ -196,7 +196,7 @@ def asides(found: Audit, problem: Problem, terms: Terms, latent: Latent | None) 
             said.append(
                 f"It is {rec.match.family} to within {rec.match.off:.2g} of its gradient, as with an eps inside a logarithm."
             )
-        if rec.additive and rec.counted < 1:
+        if rec.additive and 0 < rec.counted < 1:
             said.append(f"{1 - rec.counted:.0%} of the elements of {slot.key} have no gradient (a mask).")
         elif rec.additive and abs(rec.weights[0] / rec.weights[1] - 1) > 1e-6:
             said.append(
