@@ -200,9 +200,12 @@ class Problem:
             seed(seeded)
         self.watch = Watch(self.dtype, self.literals, self.leaves(values), self.noise)
         with self.watch, contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            found = call(*arguments, **keywords)
-            if again:
+            try:
                 found = call(*arguments, **keywords)
+                if again:
+                    found = call(*arguments, **keywords)
+            except SystemExit as end:
+                raise RuntimeError(f"it ends the program (SystemExit: {end})") from None
             if callable(found) and not isinstance(found, (Tensor, type)):
                 raise Made(found)
             return found

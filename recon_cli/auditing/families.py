@@ -69,7 +69,7 @@ def candidates(event: int = 0) -> tuple[Candidate, ...]:
     for name in likelihoods.names():
         kind = likelihoods.find(name)
         side = kind()
-        if kind.event != event or kind.head or side.design:
+        if kind.event != event or kind.head or (side.design and not side.noise):
             continue
         if bool((side.gap(probe) != 0).any()):
             for call in (kind().nll, kind().nll_raw):
@@ -77,7 +77,8 @@ def candidates(event: int = 0) -> tuple[Candidate, ...]:
                     found[name, call.__name__] = Candidate(name, kind, functools.partial(_nll, call), ())
             continue
         for loss in side.losses:
-            found.setdefault(type(loss), Candidate(name, kind, type(loss), tuple(loss.parameters)))
+            own = tuple(key for key in loss.parameters if key not in side.design)
+            found.setdefault(type(loss), Candidate(name, kind, type(loss), own))
     return tuple(sorted(found.values(), key=lambda each: len(each.own)))
 
 

@@ -26,7 +26,7 @@ def layouts(problem: Problem) -> list[Layout]:
     data = [("image", "image", ""), ("flat", "flat", ""), ("flat", "image", ""), ("image", "flat", "")]
     if len(shape) == 1:
         data = data[:1]
-    if plan.role("target"):
+    if plan.role("target") and not problem.shapes:
         data += [("image", "image", how) for how in ("last", "first", "last-hot", "first-hot")]
     latent = ["flat", "one"] + (["joined"] if len(problem.sizes.latent) > 1 else [])
     pads = any("pad" in slot.key for slot in plan.role("mask"))
@@ -216,7 +216,7 @@ def fatal(error: BaseException) -> bool:
 def refusal(problem: Problem, refused: list[tuple[str, BaseException]]) -> ReconError:
     """The error for a function that takes none of the layouts: what it said, and what to pass."""
     spelled, (shapes, error) = problem.reached.spelled, refused[0]
-    said = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else error!r}"
+    said = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}" if str(error).strip() else repr(error)
     said_so = next((e for _, e in refused if isinstance(e, NameError)), None)
     if said_so is not None:
         error = said_so
@@ -245,12 +245,10 @@ def refusal(problem: Problem, refused: list[tuple[str, BaseException]]) -> Recon
             f"{spelled} needs the key {error}, which is not among what was passed.",
             f"Give it: --bind {str(error).strip(chr(39))}=VALUE.",
         )
-    if all(isinstance(e, Unfit) for _, e in refused):
-        return ReconError(f"{spelled} runs, but {refused[0][1]} ({shapes}).", "Check the roles: --args recon,target,mu,logvar.")
-    solid = next(((s, e) for s, e in refused if not isinstance(e, Unfit)), refused[0])
-    said = f"{type(solid[1]).__name__}: {str(solid[1]).strip().splitlines()[0]}" if str(solid[1]).strip() else repr(solid[1])
+    if isinstance(error, Unfit):
+        return ReconError(f"{spelled} runs, but {error} ({shapes}).", "Check the roles: --args recon,target,mu,logvar.")
     return ReconError(
-        f"{spelled} raises {said} (passed: {solid[0]}).",
+        f"{spelled} raises {said} (passed: {shapes}).",
         "Say the shape of one sample with --shape, of the latents with --latent, or the roles with --args.",
     )
 

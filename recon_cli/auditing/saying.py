@@ -43,6 +43,7 @@ SUMS = {
     "huber": "Σ huber(x̂−x)",
     "elastic-net": "Σ((x̂−x)² + r|x̂−x|)",
 }
+BENT = ("huber", "student-t", "hyperbolic-secant", "logistic", "elastic-net", "von-mises")  # a square near 0
 Terms = list[tuple[Any, Reconstruction, Scaling]]
 
 
@@ -147,7 +148,8 @@ def one(row: Row, problem: Problem, latent: Latent | None) -> str:
             else ": an exact ELBO."
         )
     else:
-        said = f"This is {name}; near a residual of 0 it is a Gaussian with sigma = {number(row.sigma)} if beta is 1."
+        at_zero = "; near a residual of 0 it is a Gaussian with sigma" if row.family in BENT else " with scale"
+        said = f"This is {name}{at_zero} = {number(row.sigma)} if beta is 1."
         said += f" That {singular(grows)}." if grows else ""
     return f"{said} But {latent.wrong}." if latent.wrong else said
 
