@@ -184,6 +184,11 @@ def grey_levels(recon, x, mu, logvar, scale=0.1):
     return -(above - below).log().sum() + kl_sum(mu, logvar)
 
 
+def log_cosh(recon, x, mu, logvar):
+    e = recon - x
+    return (e + F.softplus(-2 * e) - math.log(2)).sum() + kl_sum(mu, logvar)
+
+
 def sharp(recon, x, mu, logvar):
     return -torch.distributions.Laplace(recon, 0.1).log_prob(x).sum() + kl_sum(mu, logvar)
 
@@ -385,6 +390,7 @@ VARIATIONS: list[tuple[Any, dict[str, Any], str | None, float | None, Any, str |
     (in_place, {}, "gaussian", 1, NONE, "log_variance", ELBO, []),
     (mean_undone, {}, "gaussian", 1, NONE, "log_variance", ELBO, []),
     (grey_levels, {}, "discretized-logistic", 1, NONE, "log_variance", ELBO, []),
+    (log_cosh, {}, "hyperbolic-secant", 1, NONE, "log_variance", ELBO, []),
     (sharp, {}, "laplace", 0.1, NONE, "log_variance", ELBO, []),
     (smooth, {}, "huber", 0.5, NONE, "log_variance", ELBO, []),
     (cauchy, {}, "student-t", 0.0225, NONE, "log_variance", ELBO, []),
