@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from recon_cli import audit
+from recon_cli.errors import ReconError
 
 D, K, B = 784, 20, 4
 
@@ -137,7 +138,59 @@ def softplus_scale(recon, x, mu, sigma_raw):
     return 0.5 * (recon - x).square().sum() + 0.5 * (mu**2 + std**2 - 2 * std.log() - 1).sum()
 
 
+def eps_in_the_kl(x_recon, x, mean, sigma):
+    return 0.5 * (x_recon - x).square().sum() + 0.5 * (mean**2 + sigma**2 - (1e-8 + sigma**2).log() - 1).sum()
+
+
+def total_at_the_end(recon, x, mu, logvar):
+    rec, kl = 0.5 * (recon - x).square().sum(), kl_sum(mu, logvar)
+    return rec, kl, rec + kl
+
+
+def two_images(recon_a, recon_b, a, b, mu, logvar):
+    return 0.5 * (recon_a - a).square().sum() + 2 * (recon_b - b).square().sum() + kl_sum(mu, logvar)
+
+
+def variance_of_pixels(recon, x, var, mu, logvar):
+    return F.gaussian_nll_loss(recon, x, var, reduction="sum") + kl_sum(mu, logvar)
+
+
+def variance_held(recon, x, mu, logvar, held=True):
+    return 0.5 * (recon - x).square().sum() + (0.5 * mu.square().sum() if held else kl_sum(mu, logvar))
+
+
+def clamped(recon, x, mu, logvar):
+    return 0.5 * (recon - x).square().sum() + kl_sum(mu, logvar.clamp(-30, 20))
+
+
+def bits_per_dim(recon, x, mu, logvar):
+    return (0.5 * (recon - x).square().sum() + kl_sum(mu, logvar)) / (math.log(2) * x.numel())
+
+
+def in_place(recon, x, mu, logvar):
+    kl = mu.pow(2).add_(logvar.exp()).mul_(-1).add_(1).add_(logvar)
+    return (recon - x).pow_(2).mul_(0.5).sum() + kl.sum().mul_(-0.5)
+
+
+def mean_undone(recon, x, mu, logvar):
+    return 0.5 * F.mse_loss(recon, x) * x[0].numel() + kl_sum(mu, logvar) / x.size(0)
+
+
 # Other families.
+
+
+def grey_levels(recon, x, mu, logvar, scale=0.1):
+    above, below = (torch.sigmoid((x - recon + side / 510) / scale) for side in (1, -1))
+    return -(above - below).log().sum() + kl_sum(mu, logvar)
+
+
+def log_cosh(recon, x, mu, logvar):
+    e = recon - x
+    return (e + F.softplus(-2 * e) - math.log(2)).sum() + kl_sum(mu, logvar)
+
+
+def sharp(recon, x, mu, logvar):
+    return -torch.distributions.Laplace(recon, 0.1).log_prob(x).sum() + kl_sum(mu, logvar)
 
 
 def smooth(x_hat, x, mu, logvar):
@@ -215,6 +268,14 @@ def std_as_log(recon, x, mu, log_std):
 
 def never_trained(recon, x, mu, logvar):
     return 0.5 * (recon - x).square().sum() + kl_sum(mu.detach(), logvar)
+
+
+def recon_detached(recon, x, mu, logvar):
+    return 0.5 * (recon.detach() - x).square().sum() + kl_sum(mu, logvar)
+
+
+def exp_forgotten(recon, x, mu, logvar):
+    return 0.5 * (recon - x).square().sum() - 0.5 * (1 + logvar - mu**2 - logvar).sum()
 
 
 def wrong_side(recon, x, mu, logvar):
@@ -319,6 +380,18 @@ VARIATIONS: list[tuple[Any, dict[str, Any], str | None, float | None, Any, str |
     (capacity, {}, "gaussian", 100, NONE, "log_variance", "beta-elbo", []),
     (charbonnier, {}, None, None, NONE, "log_variance", ELBO, []),
     (softplus_scale, {"args": "recon,target,mu,scale"}, "gaussian", 1, NONE, None, ELBO, []),
+    (eps_in_the_kl, {}, "gaussian", 1, NONE, "std", ELBO, []),
+    (total_at_the_end, {}, "gaussian", 1, NONE, "log_variance", ELBO, []),
+    (two_images, {}, "gaussian", 1, NONE, "log_variance", ELBO, []),
+    (variance_of_pixels, {}, "heteroscedastic-gaussian", 1, NONE, "log_variance", ELBO, []),
+    (variance_held, {}, "gaussian", 1, NONE, None, ELBO, []),
+    (clamped, {}, "gaussian", 1, NONE, "log_variance", ELBO, []),
+    (bits_per_dim, {}, "gaussian", 1, NONE, "log_variance", ELBO, []),
+    (in_place, {}, "gaussian", 1, NONE, "log_variance", ELBO, []),
+    (mean_undone, {}, "gaussian", 1, NONE, "log_variance", ELBO, []),
+    (grey_levels, {}, "discretized-logistic", 1, NONE, "log_variance", ELBO, []),
+    (log_cosh, {}, "hyperbolic-secant", 1, NONE, "log_variance", ELBO, []),
+    (sharp, {}, "laplace", 0.1, NONE, "log_variance", ELBO, []),
     (smooth, {}, "huber", 0.5, NONE, "log_variance", ELBO, []),
     (cauchy, {}, "student-t", 0.0225, NONE, "log_variance", ELBO, []),
     (counts, {}, "poisson", 3, NONE, "log_variance", "beta-elbo", []),
@@ -339,6 +412,8 @@ VARIATIONS: list[tuple[Any, dict[str, Any], str | None, float | None, Any, str |
     (log_std_read_as_log_variance, {}, "gaussian", 1, NONE, "log_std", ELBO, ["latent-scale-misread"]),
     (std_as_log, {}, "gaussian", 1, NONE, "std", "defective", ["latent-scale-misread"]),
     (never_trained, {}, "gaussian", None, (None, None, None), None, "defective", ["kl-not-kl", "value-gradient-mismatch"]),
+    (recon_detached, {}, None, None, NONE, "log_variance", "defective", ["value-gradient-mismatch"]),
+    (exp_forgotten, {}, "gaussian", 1, NONE, None, "defective", ["kl-not-kl"]),
     (wrong_side, {}, None, None, NONE, "log_variance", "defective", ["value-gradient-mismatch"]),
     (broadcast, {}, "gaussian", 1, NONE, "log_variance", "defective", ["broadcast"]),
     (naive_logs, {}, "bernoulli", 1, NONE, "log_variance", "defective", ["overflow"]),
@@ -361,3 +436,37 @@ def test_variations(variation: Any) -> None:
         assert (row.tradeoff_batch, row.tradeoff_dim, row.tradeoff_latent) == powers
     assert (row.latent_scale, row.verdict, sorted(row.defects)) == (meaning, verdict, sorted(defects))
     assert row.direction == ("log_likelihood" if loss is elbo else "loss")
+
+
+def test_each_reconstruction_beside_its_own_target() -> None:
+    found = audit(two_images)
+    assert [(row.term, row.tradeoff) for row in found.rows] == [("recon_a", 1), ("recon_b", pytest.approx(0.25, rel=1e-6))]
+
+
+def test_a_noise_that_is_written_has_a_beta_of_its_own() -> None:
+    (row,) = audit(sharp).rows
+    assert (row.sigma, row.beta) == (pytest.approx(0.1, rel=1e-6), pytest.approx(1, rel=1e-6))
+
+
+def test_no_gaussian_near_zero_where_nothing_bends() -> None:
+    assert audit(cubic).sentence == "This is a generalized gaussian of power 3 with scale = 1 if beta is 1."
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ({"shape": {"x": (3,)}}, "size of tensor"),
+        ({"bind": {"weight": math.nan}}, "runs, but the loss is nan"),
+    ],
+)
+def test_refusals_name_the_plainest_call(how: Any, words: str) -> None:
+    with pytest.raises(ReconError, match=words):
+        audit(weight_of_a_sigma, **how)
+
+
+def test_a_loss_that_ends_the_program() -> None:
+    def leaving(recon, x):
+        raise SystemExit(3)
+
+    with pytest.raises(ReconError, match="SystemExit: 3"):
+        audit(leaving)

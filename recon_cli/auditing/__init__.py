@@ -1,8 +1,8 @@
 """Whose loss is this? Somebody's function, run and measured: which likelihood, which sigma, which beta.
 
-``reaching`` gets the function, ``roles`` and ``matching`` its arguments, ``calling`` (under the eyes of ``watching``) its
-number; ``measuring``, ``families`` and ``latents`` take derivatives, ``judging`` and ``findings`` say what they amount to,
-``saying`` puts it in words, ``survival`` sets it beside data.
+``reaching`` gets the function, ``roles``, ``settling`` and ``matching`` its arguments, ``calling`` (under the eyes of
+``watching``) its number; ``measuring``, ``families`` and ``latents`` take derivatives, ``judging`` and ``findings`` say what
+they amount to, ``saying`` puts it in words, ``survival`` sets it beside data.
 """
 
 from __future__ import annotations
@@ -156,6 +156,7 @@ def _audit(
     from recon_cli.auditing.calling import Made, Problem, Sizes
     from recon_cli.auditing.matching import matched
     from recon_cli.auditing.reaching import from_word, live
+    from recon_cli.auditing.settling import settled
     from recon_cli.auditing.watching import seed
     from recon_cli.auditing.weighing import weigh
 
@@ -170,7 +171,7 @@ def _audit(
     seed()
     reached = from_word(loss, nested, attributes) if isinstance(loss, str) else live(loss, nested, attributes)
     for _ in range(3):
-        plan = roles.plan(reached, {**reached.names, **nested}, args)
+        plan = settled(roles.plan(reached, {**reached.names, **nested}, args))
         B = batch or batch_number(reached, plan) or 4
         sizes = Sizes(B, own, (latent,) if isinstance(latent, int) else tuple(latent))
         problem = Problem(reached, plan, sizes, shapes=shapes, total=total)

@@ -200,9 +200,12 @@ class Problem:
             seed(seeded)
         self.watch = Watch(self.dtype, self.literals, self.leaves(values), self.noise)
         with self.watch, contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            found = call(*arguments, **keywords)
-            if again:
+            try:
                 found = call(*arguments, **keywords)
+                if again:
+                    found = call(*arguments, **keywords)
+            except SystemExit as end:
+                raise RuntimeError(f"it ends the program (SystemExit: {end})") from None
             if callable(found) and not isinstance(found, (Tensor, type)):
                 raise Made(found)
             return found
@@ -327,11 +330,11 @@ def picker(problem: Problem, values: list[dict[str, Tensor]]) -> tuple[Any, str]
         {key: float(torch.as_tensor(part).sum()) for key, part in (parts_of(problem.raw(v)) or {}).items() if key in floats}
         for v in values
     ]
-    for key in tensors:
+    both = by_both(problem, values[0], tensors)
+    for key in [*both, *tensors]:  # rec = total - kl is a weighted sum as well
         others = [other for other in floats if other != key]
         if len(others) >= 2 and weighted_sum(results, key, others):
             return taking(key), f"{key}, a weighted sum of the other {len(others)}"
-    both = [key for key in tensors if key in by_both(problem, values[0], tensors)]
     if len(both) == 1:
         return taking(both[0]), f"{both[0]}, the only part that depends on reconstruction and latents"
     if len(tensors) == 1:

@@ -63,13 +63,16 @@ class Match:
 
 @functools.cache
 def candidates(event: int = 0) -> tuple[Candidate, ...]:
-    """Every loss that some likelihood claims without a gap, and the nll of those that have one; no numbers of their own first."""
+    """Every loss that some likelihood claims without a gap, and the nll of those that have one; no numbers of their own first.
+
+    Those of rounded data come last: at a scale far above their steps they are the unrounded ones to many digits.
+    """
     found: dict[Any, Candidate] = {}
     probe = torch.full((1, 3) if event else (1,), 1 / 3 if event else 0.4)
     for name in likelihoods.names():
         kind = likelihoods.find(name)
         side = kind()
-        if kind.event != event or kind.head or side.design:
+        if kind.event != event or kind.head or (side.design and not side.noise):
             continue
         if bool((side.gap(probe) != 0).any()):
             for call in (kind().nll, kind().nll_raw):
@@ -77,8 +80,9 @@ def candidates(event: int = 0) -> tuple[Candidate, ...]:
                     found[name, call.__name__] = Candidate(name, kind, functools.partial(_nll, call), ())
             continue
         for loss in side.losses:
-            found.setdefault(type(loss), Candidate(name, kind, type(loss), tuple(loss.parameters)))
-    return tuple(sorted(found.values(), key=lambda each: len(each.own)))
+            own = tuple(key for key in loss.parameters if key not in side.design)
+            found.setdefault(type(loss), Candidate(name, kind, type(loss), own))
+    return tuple(sorted(found.values(), key=lambda each: (len(each.own), bool(each.kind().design))))
 
 
 def _nll(call: Any) -> Any:

@@ -281,6 +281,7 @@ def knobs(problem: Problem) -> list[float]:
     """Numbers that the function is given: defaults, bound names, attributes of self."""
     code = problem.reached.code
     found = [
+        *getattr(getattr(code, "__code__", None), "co_consts", ()),
         *(getattr(code, "__defaults__", None) or ()),
         *(getattr(code, "__kwdefaults__", None) or {}).values(),
         *problem.reached.names.values(),

@@ -14,6 +14,7 @@ from recon_cli.auditing.calling import Problem
 from recon_cli.auditing.measuring import benign, gradients, uniform
 
 SAME = 1e-6
+EPS = 1e-4  # what an eps inside a logarithm makes of a weight
 NODES = ((0.0, 2 / 3), (math.sqrt(3), 1 / 6), (-math.sqrt(3), 1 / 6))  # Gauss-Hermite: exact for polynomials up to degree 5
 
 # d KL/d scale for a prior of variance v is b (first/v - second), of each meaning of the scale.
@@ -127,13 +128,9 @@ def gaussian(problem: Problem, base: dict[str, Tensor], mu: str, scale: str | No
 
     values = dict(base)
     values[mu] = uniform(base[mu].shape, -1.2, 1.2, 51)
-    grads: dict[str, Tensor] = {}
-    for low, high in ((-1.0, 1.0), (0.3, 1.9)):
-        if scale:
-            values[scale] = uniform(base[scale].shape, low, high, 52)
-        loss, grads = averaged(problem, values, keys, deviation)
-        if math.isfinite(loss) and all(bool(grad.isfinite().all()) for grad in grads.values()):
-            break
+    if scale:  # of logarithms and of deviations both, far from an eps that is added to a small one
+        values[scale] = uniform(base[scale].shape, 0.3, 1.9, 52)
+    _, grads = averaged(problem, values, keys, deviation)
     g_mu, m = grads[mu], values[mu]
     forms, offset = levels(problem, base, mu, scale, deviation)
     if not bool(g_mu.abs().max() > 0) and not forms:
@@ -205,6 +202,8 @@ def scaled(
 ) -> Latent:
     """What the scale means: the one whose two terms make up its gradient, and whether they weigh as the means do."""
     if not bool(g.abs().max() > 0):
+        if cancelled(problem, base, scale):
+            return Latent(slope, None, f"{scale} cancels: it is the same at every {scale}", named=named)
         return Latent(slope, None, notes=("its scale is not in it",), named=named)
     best: tuple[float, str, float, float] | None = None
     for meaning, (first, second) in MEANINGS.items():
@@ -214,7 +213,7 @@ def scaled(
         if best is None or off < best[0]:
             best = (off, meaning, over, weight)
     off, meaning, over, weight = best  # type: ignore[misc]
-    if off > 1e-5:
+    if off > EPS:
         where = resting(problem, base, scale, mu, deviation)
         if where is None:
             at = PRIOR[named or "log_variance"]
@@ -222,15 +221,10 @@ def scaled(
             said = f"at the prior ({scale} = {at:g}, {mu} = 0) its gradient by the scale is {pull:.6g}, and a KL's is 0"
             return Latent(None, None, said, named=named)
         return Latent(slope, None, named=named, notes=(f"the scale goes through a function of its own; it rests at {where:.6g}",))
-    if abs(over - slope) > SAME * abs(slope):
-        at = PRIOR[named or meaning]
-        pull = pull_at(problem, base, scale, mu, at, deviation)
-        said = (
-            f"its means weigh {slope:.6g} and its variances {over:.6g}: at the prior ({scale} = {at:g}) its "
-            f"gradient is {pull:.6g}, not 0"
-        )
+    if abs(over - slope) > EPS * abs(slope):
+        said = f"its means weigh {slope:.6g} and its variances {over:.6g}; in a KL both weigh the same"
         return Latent(slope, meaning, said, named=named)
-    if abs(weight - slope) > SAME * abs(slope):
+    if abs(weight - slope) > EPS * abs(slope):
         prior = weight / over
         if prior <= 0:
             return Latent(
@@ -243,6 +237,13 @@ def scaled(
         said = f"at the prior ({scale} = {PRIOR[meaning]:g}, {mu} = 0) its gradient by the scale is {pull:.6g}, and a KL's is 0"
         return Latent(slope, meaning, said, named=named)
     return Latent(slope, meaning, named=named)
+
+
+def cancelled(problem: Problem, base: Any, scale: str) -> bool:
+    """Whether the loss is computed from the scale, although its gradient by it is 0."""
+    live = {**base, scale: base[scale].clone().requires_grad_()}
+    loss = problem(live)
+    return loss.requires_grad and torch.autograd.grad(loss, live[scale], allow_unused=True)[0] is not None
 
 
 def minimum(problem: Problem, base: Any, mu: str, scale: str, meaning: str, prior: float) -> float:

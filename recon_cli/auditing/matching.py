@@ -7,6 +7,7 @@ import itertools
 import math
 import re
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,7 +26,7 @@ def layouts(problem: Problem) -> list[Layout]:
     data = [("image", "image", ""), ("flat", "flat", ""), ("flat", "image", ""), ("image", "flat", "")]
     if len(shape) == 1:
         data = data[:1]
-    if plan.role("target"):
+    if plan.role("target") and not problem.shapes:
         data += [("image", "image", how) for how in ("last", "first", "last-hot", "first-hot")]
     latent = ["flat", "one"] + (["joined"] if len(problem.sizes.latent) > 1 else [])
     pads = any("pad" in slot.key for slot in plan.role("mask"))
@@ -64,6 +65,9 @@ def trial(problem: Problem) -> tuple[Problem, str]:
     if not bool(value.isfinite().all()):
         raise Unfit(f"the loss is {value.detach().flatten()[0].item()}")
     if all(grad is None or not bool(grad.abs().max() > 0) for grad in grads):
+        moved = {key: value + 0.01 if key in recon and value.is_floating_point() else value for key, value in values.items()}
+        if chosen(moved).item() != chosen(values).item():
+            raise Detached(chosen, odd)
         raise Unfit("no gradient reaches the reconstruction")
     if problem.layout.kl == "batch" and problem.plan.role("kl") and value.ndim:
         scalar = chosen.at(layout=replace(problem.layout, kl="scalar"))
@@ -79,6 +83,14 @@ def targets(problem: Problem) -> set[str]:
 
 class Unfit(Exception):
     """A way of calling that runs but cannot be meant."""
+
+
+class Detached(Unfit):
+    """One whose value moves with the reconstruction and whose gradient does not: meant where nothing else fits."""
+
+    def __init__(self, *found: Any) -> None:
+        super().__init__("no gradient reaches the reconstruction")
+        self.found = found
 
 
 def matched(problem: Problem) -> tuple[Problem, str]:
@@ -157,6 +169,7 @@ def laid_out(problem: Problem) -> tuple[Problem, str]:
         )
     refused: list[tuple[str, BaseException]] = []
     doubtful: list[tuple[Problem, str]] = []
+    detached: list[tuple[Problem, str]] = []
     for layout in layouts(problem):
         there = problem.at(layout=layout)
         try:
@@ -167,14 +180,16 @@ def laid_out(problem: Problem) -> tuple[Problem, str]:
             raise
         except Exception as error:
             refused.append((shown(there), bare(error)))
+            if isinstance(error, Detached):
+                detached.append(error.found)
             if fatal(error):
                 break
             continue
         if not odd:
             return chosen, ""
         doubtful.append((chosen, odd))
-    if doubtful:
-        return doubtful[0]
+    if found := doubtful + detached:
+        return found[0]
     raise refusal(problem, refused)
 
 
@@ -201,7 +216,7 @@ def fatal(error: BaseException) -> bool:
 def refusal(problem: Problem, refused: list[tuple[str, BaseException]]) -> ReconError:
     """The error for a function that takes none of the layouts: what it said, and what to pass."""
     spelled, (shapes, error) = problem.reached.spelled, refused[0]
-    said = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else error!r}"
+    said = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}" if str(error).strip() else repr(error)
     said_so = next((e for _, e in refused if isinstance(e, NameError)), None)
     if said_so is not None:
         error = said_so
@@ -230,12 +245,10 @@ def refusal(problem: Problem, refused: list[tuple[str, BaseException]]) -> Recon
             f"{spelled} needs the key {error}, which is not among what was passed.",
             f"Give it: --bind {str(error).strip(chr(39))}=VALUE.",
         )
-    if all(isinstance(e, Unfit) for _, e in refused):
-        return ReconError(f"{spelled} runs, but {refused[0][1]} ({shapes}).", "Check the roles: --args recon,target,mu,logvar.")
-    solid = next(((s, e) for s, e in refused if not isinstance(e, Unfit)), refused[0])
-    said = f"{type(solid[1]).__name__}: {str(solid[1]).strip().splitlines()[0]}" if str(solid[1]).strip() else repr(solid[1])
+    if isinstance(error, Unfit):
+        return ReconError(f"{spelled} runs, but {error} ({shapes}).", "Check the roles: --args recon,target,mu,logvar.")
     return ReconError(
-        f"{spelled} raises {said} (passed: {solid[0]}).",
+        f"{spelled} raises {said} (passed: {shapes}).",
         "Say the shape of one sample with --shape, of the latents with --latent, or the roles with --args.",
     )
 

@@ -290,7 +290,7 @@ def bend(match: Match) -> float | None:
     from recon_cli.auditing.families import field_of
 
     x = torch.full((2,), 0.5, dtype=torch.float64)
-    if match.candidate is None or match.candidate.kind.support.low != -math.inf:
+    if match.candidate is None or match.candidate.kind().support.low != -math.inf:
         return None
     h = torch.tensor([1e-4, 1e-5], dtype=torch.float64)
     up, down = (field_of(match.candidate, match.numbers, x, x + by) for by in (h, -h))

@@ -153,7 +153,6 @@ def plan(reached: Reached, bind: Mapping[str, Any], order: str | None) -> Plan:
         raise ReconError(f"--args names {len(told)} roles, and {reached.spelled} takes {index} arguments.", "Name one for each.")
     if tree is not None:
         around(made, reached, bind)
-    settle(made)
     return made
 
 
@@ -189,42 +188,6 @@ def stem(name: str, role: str) -> str:
     """What pairs ``tnf_in`` with ``tnf_out``."""
     match = re.match(r"(\w+?)_(in|out)$", name)
     return match[1] if match and role in DATA else ""
-
-
-def settle(made: Plan) -> None:
-    """Names that mean one thing beside another: ``y`` is the data beside ``y_pred``, the reconstruction beside ``t``."""
-    if not any(slot.role in ("mu", "posterior") for slot in made.slots()):
-        for slot in [s for s in made.slots() if s.role == "scale" and s.found.startswith("by its name")]:
-            change(made, slot, "spread", f"{slot.found}, with no mean of latents beside it")
-    groups = {slot.group for slot in made.slots() if slot.role in DATA}
-    for group in groups:
-        recon = [s for s in made.slots() if s.role == "recon" and s.group == group]
-        target = [s for s in made.slots() if s.role == "target" and s.group == group]
-        if not recon and len(target) == 2:
-            first, second = (slot.key.rpartition(".")[2].lower() for slot in target)
-            as_recon = {"input": 0, "inputs": 0, "y": 0, "output": 0, "x": 1, "t": 1}
-            if {first, second} in (
-                {"input", "target"},
-                {"y", "t"},
-                {"y", "target"},
-                {"input", "y"},
-                {"x", "y"},
-                {"input", "label"},
-            ):
-                chosen = target[min((0, 1), key=lambda i: (as_recon.get((first, second)[i], 1), i))]
-                if {first, second} == {"x", "y"}:
-                    chosen = target[(first, second).index("y")]
-                change(
-                    made,
-                    chosen,
-                    "recon",
-                    f"by its name, {chosen.key} beside {(target[1] if chosen is target[0] else target[0]).key}",
-                )
-        if len(recon) > 1 and not target and not group:
-            for slot in recon:
-                if re.match(r"(out|outputs?|generated)$", slot.key):
-                    change(made, slot, "target", f"by its name, {slot.key}")
-                    break
 
 
 def change(made: Plan, slot: Slot, role: str, found: str) -> None:

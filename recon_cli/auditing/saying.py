@@ -43,6 +43,7 @@ SUMS = {
     "huber": "Σ huber(x̂−x)",
     "elastic-net": "Σ((x̂−x)² + r|x̂−x|)",
 }
+BENT = ("huber", "student-t", "hyperbolic-secant", "logistic", "elastic-net", "von-mises")  # a square near 0
 Terms = list[tuple[Any, Reconstruction, Scaling]]
 
 
@@ -135,7 +136,7 @@ def one(row: Row, problem: Problem, latent: Latent | None) -> str:
             f"{number(row.tradeoff or math.nan)}."
         )
         said += f" {'Both' if grows else 'Neither'} {grows or 'depends on the batch, the image or the latents'}."
-    elif row.tradeoff is None:
+    elif row.sigma is None and row.beta is None:
         said = f"This is {name} and a KL of weight {number(row.kl_weight)}."
     elif row.sigma is None:
         said = f"This is {name} with beta = {number(row.beta or math.nan)}"
@@ -147,7 +148,8 @@ def one(row: Row, problem: Problem, latent: Latent | None) -> str:
             else ": an exact ELBO."
         )
     else:
-        said = f"This is {name}; near a residual of 0 it is a Gaussian with sigma = {number(row.sigma)} if beta is 1."
+        at_zero = "; near a residual of 0 it is a Gaussian with sigma" if row.family in BENT else " with scale"
+        said = f"This is {name}{at_zero} = {number(row.sigma)} if beta is 1."
         said += f" That {singular(grows)}." if grows else ""
     return f"{said} But {latent.wrong}." if latent.wrong else said
 
@@ -196,7 +198,7 @@ def asides(found: Audit, problem: Problem, terms: Terms, latent: Latent | None) 
             said.append(
                 f"It is {rec.match.family} to within {rec.match.off:.2g} of its gradient, as with an eps inside a logarithm."
             )
-        if rec.additive and rec.counted < 1:
+        if rec.additive and 0 < rec.counted < 1:
             said.append(f"{1 - rec.counted:.0%} of the elements of {slot.key} have no gradient (a mask).")
         elif rec.additive and abs(rec.weights[0] / rec.weights[1] - 1) > 1e-6:
             said.append(

@@ -1,0 +1,72 @@
+"""What names mean beside one another: which of two scales, targets or reconstructions is which."""
+
+from __future__ import annotations
+
+import re
+
+from recon_cli.auditing.naming import DATA
+from recon_cli.auditing.roles import Plan, Slot, change, substitute
+
+MADE = "(?:recon|reconstruct(?:ed|ion)|rec|hat|pred(?:icted)?|out(?:put)?|dec(?:oded)?)"
+
+
+def settled(made: Plan) -> Plan:
+    """Names that mean one thing beside another: ``y`` is the data beside ``y_pred``, the reconstruction beside ``t``."""
+    if not any(slot.role in ("mu", "posterior") for slot in made.slots()):
+        for slot in [s for s in made.slots() if s.role == "scale" and s.found.startswith("by its name")]:
+            change(made, slot, "spread", f"{slot.found}, with no mean of latents beside it")
+    beside(made)
+    partners(made)
+    groups = {slot.group for slot in made.slots() if slot.role in DATA}
+    for group in groups:
+        recon = [s for s in made.slots() if s.role == "recon" and s.group == group]
+        target = [s for s in made.slots() if s.role == "target" and s.group == group]
+        if not recon and len(target) == 2:
+            first, second = (slot.key.rpartition(".")[2].lower() for slot in target)
+            as_recon = {"input": 0, "inputs": 0, "y": 0, "output": 0, "x": 1, "t": 1}
+            if {first, second} in (
+                {"input", "target"},
+                {"y", "t"},
+                {"y", "target"},
+                {"input", "y"},
+                {"x", "y"},
+                {"input", "label"},
+            ):
+                chosen = target[min((0, 1), key=lambda i: (as_recon.get((first, second)[i], 1), i))]
+                if {first, second} == {"x", "y"}:
+                    chosen = target[(first, second).index("y")]
+                change(
+                    made,
+                    chosen,
+                    "recon",
+                    f"by its name, {chosen.key} beside {(target[1] if chosen is target[0] else target[0]).key}",
+                )
+        if len(recon) > 1 and not target and not group:
+            for slot in recon:
+                if re.match(r"(out|outputs?|generated)$", slot.key):
+                    change(made, slot, "target", f"by its name, {slot.key}")
+                    break
+    return made
+
+
+def beside(made: Plan) -> None:
+    """Of two scales, the latents' is the one after their mean; the other is the decoder's."""
+    slots = made.slots()
+    means = [i for i, slot in enumerate(slots) if slot.role == "mu"]
+    scales = [i for i, slot in enumerate(slots) if slot.role == "scale" and slot.found.startswith("by its name")]
+    if len(means) == 1 and len(scales) == 2 and scales[0] < means[0] < scales[1]:
+        slot = slots[scales[0]]
+        change(made, slot, "spread", f"{slot.found}, before the latents' mean and scale")
+
+
+def partners(made: Plan) -> None:
+    """Of several reconstructions, each with the argument whose name it bears: ``recon_a`` with ``a``, ``x1_hat`` with ``x1``."""
+    recons = [slot for slot in made.slots() if slot.role == "recon" and not slot.group]
+    for recon in recons if len(recons) > 1 else ():
+        bare = re.sub(rf"^{MADE}_|_{MADE}$", "", recon.key)
+        for slot in made.slots():
+            if slot.role in ("target", "unknown") and slot.key in (bare, f"x_{bare}") and recon.key != bare:
+                said = f"by its name, {slot.key} beside {recon.key}"
+                substitute(made, slot.key, Slot(slot.key, "target", said, group=bare))
+                substitute(made, recon.key, Slot(recon.key, "recon", recon.found, group=bare))
+                made.unknown = [key for key in made.unknown if key != slot.key]
