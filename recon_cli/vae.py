@@ -72,10 +72,14 @@ class Vae(nn.Module):
         """What the likelihood takes at the mean of q(z | x): mu, or with a last axis for several numbers an element."""
         return self.link.inverse(self.decode(self.encode(x)[0]))
 
+    def mu(self, z: Tensor) -> Tensor:
+        """mu of ``z``, (B, D)."""
+        made = self.link.inverse(self.decode(z))
+        return (made[..., 0] if self.several else made).flatten(1)
+
     def reconstruct(self, x: Tensor) -> Tensor:
         """mu at the mean of q(z | x), (B, D): what people look at."""
-        mu = self.outputs(x)
-        return (mu[..., 0] if self.several else mu).flatten(1)
+        return self.mu(self.encode(x)[0])
 
     @classmethod
     def load(cls, tensors: dict[str, Tensor], claim: Likelihood, last: int = 1) -> Vae:

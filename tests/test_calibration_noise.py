@@ -39,7 +39,7 @@ def rows(x: numpy.ndarray, mu: numpy.ndarray, clip: bool = False) -> tuple[dict,
     return {row.likelihood: row for row in found}, dict(left)
 
 
-MIXED, MEANS = drawn("student-t:df=5,scale=0.4")
+MIXED, MEANS = drawn("student-t:df=5,scale=0.3")
 FOUND, LEFT = rows(MIXED, MEANS)
 
 
@@ -417,3 +417,39 @@ def test_residuals_of_one_size_choose_no_power() -> None:
     assert "generalized-gaussian" not in found
     assert "beyond the range of numbers" in left["generalized-gaussian"]
     assert found["laplace"].parameters["scale"] == pytest.approx(0.25)
+
+
+def test_angles_are_ranked_with_the_lines_densities_within_one_turn_only() -> None:
+    """Over several turns a density of angles adds up to more than 1 on the line: it would win without deserving it."""
+    generator = numpy.random.default_rng(0)
+    mu = generator.uniform(-2, 2, (60, 3))
+    x = mu + generator.normal(0, 0.2, mu.shape)
+    assert "von-mises" in {row.likelihood for row in calibrate(x, mu).noise}
+    bytes_ = calibrate(40 * x, 40 * mu)
+    assert "von-mises" not in {row.likelihood for row in bytes_.noise}
+    turns = 40 * (x.max() - x.min()) / (2 * math.pi)
+    assert dict(bytes_.left_out)["von-mises"].startswith(f"the data span {turns:.3g} turns")
+
+
+def test_the_water_is_below_its_level_where_only_the_largest_eigenvalues_are_known() -> None:
+    pytest.importorskip("matplotlib")
+    from matplotlib.figure import Figure
+
+    from recon_cli.calibration import plots
+    from recon_cli.calibration.result import Calibration
+    from recon_cli.covariance import Eigenvalues
+    from recon_cli.likelihoods.gaussian import Gaussian
+
+    def drawn(found: Eigenvalues, sigma2: float) -> tuple[numpy.ndarray, float, str]:
+        axes = Figure().subplots()
+        plots.spectrum(axes, Calibration(found=found, side=Gaussian(sigma=math.sqrt(sigma2))), found)
+        water, baseline = (axes.patches[0].get_data()[key] for key in (0, 2))
+        return water, baseline, axes.texts[0].get_text()
+
+    water, baseline, words = drawn(Eigenvalues(numpy.array([9.0, 8.0]), 50, 90, 60.0, 0.1), 1.0)
+    assert water == pytest.approx([1, 1])
+    assert baseline < 1
+    assert "2 or more active" in words
+    water, _, words = drawn(Eigenvalues(numpy.array([9.0, 0.5]), 2, 90, 9.5), 1.0)
+    assert water == pytest.approx([1, 0.5])
+    assert words.endswith(" 1 active")

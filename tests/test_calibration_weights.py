@@ -166,6 +166,9 @@ def test_a_size_that_is_not_known_stays_in_the_formula() -> None:
         ({"kl_reduction": "average"}, "no reduction of the KL named 'average'", "mean-latents"),
         ({"kl_reduction": None}, "missing: --kl-reduction", "mean-batch"),
         ({"kl_weight": 0.0}, "must be a positive number; found 0.0", ""),
+        ({"kl_weight": 1e306}, "is beyond the range of numbers: between sums it is inf", "units"),
+        ({"kl_weight": 1e306, "loss": "bce"}, "is beyond the range of numbers: between sums it is inf", "units"),
+        ({"kl_weight": 5e-324, "reduction": "sum", "batch_size": 9}, "between sums it is 0", "units"),
         ({"shape": None}, "depends on D", "--shape"),
         ({"kl_reduction": "sum"}, "depends on B", "--batch-size"),
         ({"kl_reduction": "mean"}, "depends on K", "--latent"),
@@ -239,6 +242,12 @@ def test_rounding_decides_at_the_edge() -> None:
     assert readings(nll=floor - 0.4, rounding=0.5, **edge)["given", "kept", "x"].squared_error is None
 
 
+def test_a_noise_near_the_range_of_numbers_has_a_finite_floor() -> None:
+    assert readings(nll=0.0, dim=2, sigma=1e154)["given", "kept", "x"].floor == pytest.approx(
+        math.log(2 * math.pi) + 308 * math.log(10)
+    )
+
+
 def test_a_csv_of_claims(tmp_path: Path) -> None:
     path = tmp_path / "claims.csv"
     path.write_text("name,nll,D,sigma,beta\nA,-1200,784,,0.01\nB,-9000,784,0.1,\nC,720.5,,1,\n")
@@ -256,7 +265,11 @@ def test_a_csv_of_claims(tmp_path: Path) -> None:
         ("nll,dim,betta\n1,2,3\n", "column 'betta'"),
         ("nll,dim\n", "no row below"),
         ("nll,dim\nlow,2\n", "The reported number in line 2 of .* must be a finite number; found 'low'"),
-        ("nll,dim\n1,2\n1,2.5\n", "--dim must be a whole number from 1 up; found 2.5"),
+        ("nll,dim\n1,2\n1,2.5\n", "--dim must be a whole number from 1 up; found 2.5 in line 3 of "),
+        ("nll,dim,sigma\n1,2,0\n", "--sigma must be a positive number; found 0 in line 2 of "),
+        ("nll,dim\n-1,200.5,784\n", "Line 2 of .* has more cells than the first line names"),
+        ("nll,nll,dim\n1,2,3\n", "has 2 columns for nll"),
+        ("D,nll,dim\n1,2,3\n", "has 2 columns for dim"),
         ("nll,sigma\n1,1\n", "How many elements a sample has is not known in line 2"),
         ("nll,dim,sigma,beta\n1,2,1,1\n", "given twice"),
         ("nll,dim\n,2\n", "There is no nll in line 2"),
@@ -279,6 +292,9 @@ def test_bad_claims_are_sentences(text: str, said: str, tmp_path: Path) -> None:
         ("1", {"dim": 2, "sigma": 0.0}, "--sigma must be a positive number; found 0"),
         ("1", {"dim": 2, "beta": -1.0}, "--beta must be a positive number"),
         ("1", {"dim": 2, "rounding": -1.0}, "--rounding must be a number from 0 up"),
+        ("1", {"dim": 2, "sigma": 1e-200}, "--sigma 1e-200 is beyond the range of numbers: the variance, given, is 0"),
+        ("1", {"dim": 2, "sigma": 1e200}, "--sigma 1e.200 is beyond the range of numbers: the variance, given, is inf"),
+        ("1", {"dim": 2, "beta": 5e-324}, "is beyond the range of numbers: the variance, beta/2, is 0"),
         ("1", {"dim": 2, "latent": 3}, "--latent means nothing beside"),
         ("no.csv", {}, "There is no file 'no.csv'"),
     ],

@@ -218,3 +218,40 @@ def test_on_the_command_line(here: Path) -> None:
 
 def test_a_run_is_never_taken_for_a_file() -> None:
     assert not Run.reads("x.run")
+
+
+def test_the_rate_and_the_distortion_of_its_draws_are_those_that_training_measured(here: Path) -> None:
+    found = trained(sigma="0.15", epochs=30, hidden=64)
+    pair = sources.pair("digits", "run:run")
+    rate, distortion = pair.rate_and_distortion()
+    rows = torch.from_numpy(pair.x).flatten(1)
+    with torch.no_grad():
+        mean, log_variance = found.model.encode(rows)
+        posterior = torch.distributions.Normal(mean, (log_variance / 2).exp())
+        witness = torch.distributions.kl_divergence(posterior, torch.distributions.Normal(0.0, 1.0)).sum(dim=1).mean().item()
+        draws = [(found.model.decode(posterior.sample()) - rows).square().sum(dim=1).mean().item() for _ in range(100)]
+    assert rate == pytest.approx(witness, rel=1e-5)
+    assert rate == pytest.approx(found.result.kl, rel=1e-5)
+    assert distortion == pytest.approx(numpy.mean(draws), rel=0.01)
+    assert distortion > 1.02 * numpy.square(pair.x - pair.mu).sum(axis=(1, 2)).mean()
+    assert sources.pair("digits", "pca:2").rate_and_distortion() is None
+
+
+def test_calibrate_sets_its_point_against_the_gaussian_bound(here: Path) -> None:
+    trained(sigma="0.15", epochs=5)
+
+    def point(*words: str) -> tuple[dict[str, float], str]:
+        shown = CliRunner().invoke(main, ["calibrate", "--data", "digits", "--format", "json", *words])
+        assert shown.exit_code == 0, shown.output
+        found = json.loads(shown.stdout)
+        return found["tables"]["model"][0], " ".join(found["notes"])
+
+    own, notes = point("--recon", "run:run")
+    rate, distortion = sources.pair("digits", "run:run").rate_and_distortion()
+    assert (own["rate"], own["distortion"]) == (rate, distortion)
+    assert own["distance"] == pytest.approx(rate - own["bound"])
+    assert "on average over its draws" in notes
+    given, notes = point("--recon", "run:run", "--rate", "3")
+    assert given["rate"] == 3
+    assert given["distortion"] < distortion
+    assert "draws" not in notes.replace("than the draws do", "")

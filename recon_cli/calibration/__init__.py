@@ -85,8 +85,8 @@ def calibrate_sources(
 ) -> Calibration:
     """``calibrate`` on sources named as on the command line.
 
-    Without any data, and nothing that can be answered without: the digits, reconstructed by principal components. A
-    source may know the ``rate`` of the model behind it.
+    Without any data, and nothing that can be answered without: the digits, reconstructed by principal components. The
+    rate of a model that recon trained is measured, with the distortion of its draws.
     """
     own = {name: choices.pop(name, None) for name in ("dim", "beta", "rounding")}
     refuse(own, "data", "It goes with --reported; the shape of a sample is --shape, a weight on the KL --kl-weight.")
@@ -104,8 +104,6 @@ def calibrate_sources(
     if recon is None:
         return found_in(asked, x, None, None, seed, advance, f"{about}.")
     pair = sources.pair(data, recon, seed=seed, binarize=binarize, scale=scale, recon_scale=recon_scale)
-    if rate is None:
-        rate = getattr(sources.parse(recon, seed), "rate", None)
     return found_in(asked, x, pair, rate, seed, advance, pair.described)
 
 
@@ -211,13 +209,17 @@ def every_weight(
 
 
 def model(found: Eigenvalues, pair: sources.Pair, rate: float | None) -> Model:
-    """The squared error of a reconstruction, its rate where that was measured, and the Gaussian bound there."""
-    total = 0.0
-    for x, mu in zip(Blocks(pair.x), Blocks(pair.mu), strict=True):
-        total += float(numpy.square(numpy.subtract(x, mu, dtype=numpy.float64)).sum())
-    distortion = total / len(pair.x)
+    """A reconstruction's point, beside the Gaussian bound: the model's own where it can draw, else ``rate`` and squared error."""
+    measured = pair.rate_and_distortion() if rate is None else None
+    if measured is not None:
+        rate, distortion = measured
+    else:
+        blocks = zip(Blocks(pair.x), Blocks(pair.mu), strict=True)
+        total = math.fsum(numpy.square(numpy.subtract(x, mu, dtype=numpy.float64)).sum() for x, mu in blocks)
+        distortion = total / len(pair.x)
     bound = waterfilling.rate(found, distortion)
-    return Model(distortion, bound, rate, rate - bound if rate is not None and bound is not None else None)
+    distance = rate - bound if rate is not None and bound is not None else None
+    return Model(distortion, bound, rate, distance, measured is not None)
 
 
 def plot(found: Calibration, path: str | Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from recon_cli.errors import ReconError
 from recon_cli.lattices import bits_per_dimension, spacing
 from recon_cli.likelihood import Likelihood, as_tensor, wide
 from recon_cli.losses import fitting_shapes
-from recon_cli.regions import check, inside
+from recon_cli.regions import CIRCLE, check, inside
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -84,6 +85,8 @@ def fitted(kind: type[Likelihood], x: Tensor, mu: Tensor, clip: bool, width: flo
     x = side.encode(x, mu)
     fitting_shapes(side, x.shape, mu.shape)
     check(x, side.support, "the data", f"{side.name} allows")
+    if side.support == CIRCLE and (turns := (x.max().item() - x.min().item()) / (2 * math.pi)) > 1:
+        raise ReconError(f"the data span {turns:.3g} turns, and a density of angles counts one.", "Take them modulo 2 pi.")
     if clip:
         mu = inside(mu, side.domain)[0]
     check(mu, side.domain, "the reconstruction", f"{side.name}'s mean lies in")

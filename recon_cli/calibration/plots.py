@@ -53,14 +53,15 @@ def save(calibration: Calibration, path: Path) -> None:
 def spectrum(axes: Any, calibration: Calibration, found: Eigenvalues) -> None:
     """Eigenvalues in order, the water that drowns those below sigma^2."""
     values = found.values[found.values > SMALL * found.values[0]]
-    order = numpy.arange(1, len(values) + 1)
-    axes.plot(order, values, color=INK, drawstyle="steps-mid", linewidth=1.3)
+    edges = numpy.arange(len(values) + 1) + 0.5
     low = values[-1] / 2
-    if calibration.sigma is not None:
-        level = calibration.sigma**2
-        axes.fill_between(order, low, numpy.minimum(values, level), color=WATER, alpha=0.28, step="mid", linewidth=0)
+    here = calibration.predicted
+    if here is not None:
+        level = here.sigma2
+        low = min(low, level / 2)
+        axes.stairs(numpy.minimum(values, level), edges, baseline=low, fill=True, color=WATER, alpha=0.28, linewidth=0)
         axes.axhline(level, color=WATER, linewidth=1.1)
-        alive = int((found.values[: calibration.latent] > level).sum())
+        alive = here.active if here.active is not None else f"{len(values)} or more"
         inside = (values > level).mean() > 0.45  # room for words in the water, or above it
         axes.annotate(
             f"$\\sigma^2$ = {level:.3g}, {alive} active", (0.03 if inside else 0.99, level), xycoords=("axes fraction", "data"),
@@ -68,7 +69,7 @@ def spectrum(axes: Any, calibration: Calibration, found: Eigenvalues) -> None:
             ha="left" if inside else "right", color=WATER, fontsize=8, zorder=4,
             bbox={"facecolor": "#cddceb" if inside else "none", "edgecolor": "none", "pad": 1.5},
         )  # fmt: skip
-        low = min(low, level / 2)
+    axes.stairs(values, edges, baseline=None, color=INK, linewidth=1.3)
     if calibration.latent is not None and calibration.latent < len(values):
         axes.axvline(calibration.latent + 0.5, color=GREY, linewidth=0.8, linestyle=(0, (4, 3)))
         axes.annotate(
@@ -92,14 +93,17 @@ def trade_off(axes: Any, calibration: Calibration, found: Eigenvalues) -> None:
     here = calibration.predicted
     if here is not None and here.rate is not None:
         axes.plot(here.distortion, here.rate, "o", color=WATER, markersize=6, clip_on=False, zorder=3)
+        bound = rate(found, here.distortion)
+        right = bound is not None and here.rate > bound + 0.03 * r[0]  # fewer latents than it takes: the curve is on the left
         axes.annotate(
-            f"$\\sigma$ = {calibration.sigma:.3g}", (here.distortion, here.rate), xytext=(-9, 0), textcoords="offset points",
-            ha="right", va="center", color=WATER, fontsize=8,
+            f"$\\sigma$ = {calibration.sigma:.3g}", (here.distortion, here.rate), textcoords="offset points", color=WATER,
+            xytext=(9 if right else -9 if here.rate else -18, 0 if here.rate else 2), ha="left" if right else "right",
+            va="center" if here.rate else "bottom", fontsize=8,
         )  # fmt: skip
     model = calibration.model
     if model is not None and model.rate is not None:
         axes.plot(model.distortion, model.rate, "D", color=MARK, markersize=5.5, clip_on=False, zorder=3)
-        words = "model" if model.distance is None else f"model, {model.distance:+.3g} nats"
+        words = "model" if model.distance is None else f"model, {model.distance:+.3g} nats".replace("-", "−")
         axes.annotate(words, (model.distortion, model.rate), xytext=(7, 5), textcoords="offset points", color=MARK, fontsize=8)
         if model.bound is not None and math.isfinite(model.bound):
             axes.plot([model.distortion] * 2, [model.bound, model.rate], color=MARK, linewidth=0.8, linestyle=(0, (2, 2)))
@@ -109,7 +113,8 @@ def trade_off(axes: Any, calibration: Calibration, found: Eigenvalues) -> None:
             "reconstruction", (model.distortion, 0.97), xycoords=("data", "axes fraction"), xytext=(4, 0), va="top",
             textcoords="offset points", color=MARK, fontsize=8,
         )  # fmt: skip
-    axes.set(xscale="log", xlim=(d[0], found.trace * 1.15), ylim=(0, None))
+    wide = found.trace > 5 * d[0]
+    axes.set(xscale="log" if wide else "linear", xlim=(d[0], d[0] + 1.15 * (found.trace - d[0])), ylim=(0, None))
     axes.set(title="Rate against distortion", xlabel="distortion D (squared error per sample)", ylabel="rate R (nats per sample)")
 
 

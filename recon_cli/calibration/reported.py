@@ -26,7 +26,8 @@ COLUMNS = (
     Column("squared_error", "error² ≤"),
 )
 FIELDS = {"name": "", "nll": "reported", "dim": "d", "sigma": "", "beta": "", "rounding": ""}
-CONSTANTS = {"kept": lambda var: math.log(2 * math.pi * var) / 2, "no log 2 pi": lambda var: math.log(var) / 2}
+CONSTANTS = {"kept": lambda var: (math.log(2 * math.pi) + math.log(var)) / 2, "no log 2 pi": lambda var: math.log(var) / 2}
+EXAMPLES = {"nll": "-1200.5", "dim": "784"}
 UNITS = {"x": 1, "255 x": 255, "256 x": 256}
 
 
@@ -60,13 +61,20 @@ class Claim:
                 raise ReconError(f"{option} must be {rule}; found {value:g}.", f"Write {option} {example}, say.")
         if self.sigma is not None and self.beta is not None:
             raise ReconError("The noise is given twice: by --sigma and by --beta.", "Leave one of them out.")
+        for reading, variance in self.variances.items():
+            if not 0 < variance < math.inf:
+                given = f"--sigma {self.sigma:g}" if self.beta is None else f"--beta {self.beta:g}"
+                raise ReconError(
+                    f"{given} is beyond the range of numbers: the variance, {reading}, is {variance:g}.",
+                    "Choose a noise in the units of the data.",
+                )
 
     @property
     def variances(self) -> dict[str, float]:
         """sigma^2 under each reading: of beta, beside half the squared error and beside all of it."""
         if self.beta is not None:
             return {"beta": self.beta, "beta/2": self.beta / 2}
-        return {"given" if self.sigma is not None else "1, as usual": (self.sigma if self.sigma is not None else 1.0) ** 2}
+        return {"1, as usual": 1.0} if self.sigma is None else {"given": self.sigma * self.sigma}
 
 
 @dataclass(frozen=True)
@@ -166,6 +174,10 @@ def rows(path: str, options: dict[str, float | None]) -> Iterator[Claim]:
         reader = csv.DictReader(file)
         known = {alias or name: name for name, alias in FIELDS.items()} | {name: name for name in FIELDS}
         titles = {title: title.strip().lower() for title in reader.fieldnames or ()}
+        meanings = [known.get(title.strip().lower()) for title in reader.fieldnames or ()]
+        for name in FIELDS:
+            if meanings.count(name) > 1:
+                raise ReconError(f"{path} has {meanings.count(name)} columns for {name}.", "Leave one of them.")
         if not {"nll", "reported"} & {*titles.values()}:
             raise ReconError(
                 f"{path} has no column nll; its first line is {','.join(titles)[:60]!r}.",
@@ -181,6 +193,11 @@ def rows(path: str, options: dict[str, float | None]) -> Iterator[Claim]:
         empty = True
         for line in reader:
             empty = False
+            if None in line:
+                raise ReconError(
+                    f"Line {reader.line_num} of {path} has more cells than the first line names.",
+                    "Separate cells by one comma, and write numbers without any.",
+                )
             given = {known[word]: (line[title] or "").strip() for title, word in titles.items()}
             given = {name: value for name, value in given.items() if value}
             noise = {} if given.keys() & {"sigma", "beta"} else {key: options[key] for key in ("sigma", "beta")}
@@ -197,11 +214,13 @@ def claim(given: dict[str, object], where: str) -> Claim:
     if given.get("dim") is None:
         raise ReconError(f"How many elements a sample has is not known{where}.", "Give --dim 784, say.")
     numbers = {
-        key: as_number(
-            f"The {'reported number' if key == 'nll' else key}{where}", str(value), "-1200.5" if key == "nll" else "784"
-        )
+        key: as_number(f"The {'reported number' if key == 'nll' else key}{where}", str(value), EXAMPLES.get(key, "0.5"))
         for key, value in given.items()
         if key != "name" and value is not None
     }
     whole = numbers["dim"]
-    return Claim(**{**numbers, "dim": int(whole) if whole == int(whole) else whole}, name=str(given.get("name", "")))  # type: ignore[arg-type]
+    numbers["dim"] = int(whole) if whole == int(whole) else whole
+    try:
+        return Claim(**numbers, name=str(given.get("name", "")))  # type: ignore[arg-type]
+    except ReconError as error:
+        raise ReconError(f"{error.message[:-1]}{where}.", error.hint) from error

@@ -59,7 +59,8 @@ class Model:
     """A model's own point beside the Gaussian R(D) of its data. Nats, and squared error, per sample.
 
     distortion
-        of the reconstructions that were given: those at the posterior's mean err less than the average draw does.
+        the mean over draws of the posterior where ``drawn``; else of the reconstructions that were given, and those at
+        the posterior's mean err less than the average draw does.
     bound
         R(D) there; distance is what the measured rate is above it, None where none was measured. Data that are
         not Gaussian can be below.
@@ -69,6 +70,7 @@ class Model:
     bound: float | None
     rate: float | None
     distance: float | None
+    drawn: bool = False
 
 
 @dataclass(frozen=True)
@@ -215,9 +217,11 @@ class Calibration:
         if model.distance is None:
             return
         where = "above" if model.distance >= 0 else "below"
-        why = "" if model.distance >= 0 else ", as data that are not Gaussian allow, or means that err less than the draws do"
+        why = "" if model.distance >= 0 else ", as data that are not Gaussian allow"
+        why += ", or means that err less than the draws do" if why and not model.drawn else ""
+        over = " on average over its draws" if model.drawn else ""
         yield (
-            f"The model tells its data in {model.rate:.6g} nats to a squared error of {model.distortion:.6g}: "
+            f"The model tells its data in {model.rate:.6g} nats to a squared error of {model.distortion:.6g}{over}: "
             f"{abs(model.distance):.6g} nats {where} the Gaussian bound{why}."
         )
 

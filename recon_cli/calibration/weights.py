@@ -191,12 +191,18 @@ def implied(loss: Loss, convention: Convention, weight: float, sizes: Sizes) -> 
             f"With {convention} what a weight means depends on {' and '.join(t.open)}, not known here.",
             f"Give {' '.join(OPTIONS[size] for size in t.open)}, say.",
         )
+    slope = 1 / t.number if t.number else math.inf
+    if not 0 < slope < math.inf:
+        raise ReconError(
+            f"--kl-weight {weight:g} with {convention} is beyond the range of numbers: between sums it is {t.number:g}.",
+            "Choose a weight for data in units of their own size.",
+        )
     for name in likelihoods.names():
         kind = likelihoods.find(name)
         if type(loss) not in (type(kind().loss), type(kind().raw_loss)):
             continue
         try:
-            side = kind.with_slope(1 / t.number, **loss.parameters)
+            side = kind.with_slope(slope, **loss.parameters)
         except ReconError:  # no noise has this slope
             side = kind()
         in_slope = math.isclose(trade_off(side), t.number, rel_tol=1e-9) and side.slope != kind().slope

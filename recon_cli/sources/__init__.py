@@ -86,6 +86,13 @@ class Reconstruction(Source):
         level = (off**2).mean(axis=0)
         return numpy.maximum(level, 1e-3 * level.mean() or 1.0)
 
+    def rate_and_distortion(self, x: Array, seed: int) -> tuple[float, float] | None:
+        """What the codes of ``x`` cost in nats, and the squared error of what is made of draws of them, both per sample.
+
+        None, unless overridden: where nothing is coded, or it costs no finite number of nats.
+        """
+        return None
+
     def divide(self, values: Array, fraction: float, word: str) -> tuple[Array, Array]:
         """What to look at, and what to reconstruct: training and held-out samples, unless overridden."""
         return split(values, fraction, word)
@@ -105,6 +112,8 @@ class Pair:
         whether recon made the means, so that it may keep them inside a likelihood's domain.
     variance
         where it made them, of each element: the model's own, or the mean squared residual over what it looked at.
+    rate_and_distortion
+        where it made them: see :class:`Reconstruction`.
     """
 
     x: Array | Lazy
@@ -113,6 +122,7 @@ class Pair:
     described: str
     named: str
     variance: Callable[[], Array] | None = None
+    rate_and_distortion: Callable[[], tuple[float, float] | None] = lambda: None
 
     def outputs(self, head: Sequence[str]) -> Array:
         """What a decoder of these outputs would have given: the means; and the variances, where it is to give them too."""
@@ -352,4 +362,5 @@ def pair(
     mu = other.reconstruct(x, train, seed)
     which = f"{len(x):,} held out" if len(x) < len(whole) else "all of them"
     described = f"{about}; {which}, reconstructed by {other.describe()}."
-    return Pair(x, mu, True, described, named, partial(other.variance, x, train, seed))
+    variance, costs = partial(other.variance, x, train, seed), partial(other.rate_and_distortion, x, seed)
+    return Pair(x, mu, True, described, named, variance, costs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,9 +18,12 @@ from recon_cli.losses import spell
 from recon_cli.sources import Array, Reconstruction, divided, guarded, split
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from recon_cli.vae import Vae
 
 CHUNK = 1 << 20  # elements that go through the network at once
+DRAWS = 16  # of each sample's code
 FILES = ("config.json", "model.safetensors")
 
 
@@ -113,16 +117,19 @@ class Run(Reconstruction):
             return values, values
         return split(values, mine["holdout"], word)
 
+    def _rows(self, x: Array) -> Iterator[Tensor]:
+        """``x`` as the network takes it, some samples at a time."""
+        import torch
+
+        flat, most = x.reshape(len(x), -1), max(1, CHUNK // max(1, x[0].size))
+        return (torch.from_numpy(flat[i : i + most].astype(numpy.float32)) for i in range(0, len(x), most))
+
     def _outputs(self, x: Array) -> Array:
         """What the model gives for ``x``, (N, D, ...)."""
         import torch
 
-        flat, most = x.reshape(len(x), -1), max(1, CHUNK // max(1, x[0].size))
         with torch.no_grad():
-            pieces = [
-                self.model.outputs(torch.from_numpy(flat[i : i + most].astype(numpy.float32))) for i in range(0, len(x), most)
-            ]
-        made = torch.cat(pieces).numpy()
+            made = torch.cat([self.model.outputs(rows) for rows in self._rows(x)]).numpy()
         if not numpy.isfinite(made).all():
             raise ReconError(
                 f"The model of {self.folder} makes values of these samples that are not finite.",
@@ -136,6 +143,22 @@ class Run(Reconstruction):
 
     def variance(self, x: Array, train: Array, seed: int) -> Array:
         return self._outputs(x)[..., 1].reshape(x.shape) if self.model.several else super().variance(x, train, seed)
+
+    def rate_and_distortion(self, x: Array, seed: int) -> tuple[float, float]:
+        """KL(q(z | x) || p(z)) and the squared error of mu(z) with z from q(z | x), means over the samples."""
+        import torch
+
+        from recon_cli.likelihood import wide
+        from recon_cli.vae import divergence, draw
+
+        generator, rate, error = torch.Generator().manual_seed(seed), 0.0, 0.0
+        with torch.no_grad():
+            for rows in self._rows(x):
+                code = self.model.encode(rows)
+                rate += wide(divergence(*code)).sum().item()
+                for _ in range(DRAWS):
+                    error += wide(self.model.mu(draw(*code, generator)) - rows).square().sum().item()
+        return rate / len(x), error / DRAWS / len(x)
 
     def describe(self) -> str:
         how = [f"{name} {self.config[name]}" for name in ("scale", "binarize") if self.config.get(name) is not None]
