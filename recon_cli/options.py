@@ -214,6 +214,14 @@ def gaussians(sigmas: Any) -> list[Any]:
     return [Gaussian(sigma=value) for group in sigmas for value in group]
 
 
+def given(ctx: Any, but: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The options that were written, not left at their defaults."""
+    written = click.core.ParameterSource.DEFAULT, click.core.ParameterSource.DEFAULT_MAP
+    return {
+        name: value for name, value in ctx.params.items() if ctx.get_parameter_source(name) not in written and name not in but
+    }
+
+
 def show(report: Any, format: str) -> None:
     """Write a report to standard output (of several processes the first does), and exit: 0 if it holds, 1 if not.
 

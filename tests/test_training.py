@@ -349,7 +349,14 @@ def test_active_latents_are_those_that_tell_something(run: Run) -> None:
 def test_run_folder(run: Run, tmp_path: Path) -> None:
     folder = tmp_path / "deep" / "run"
     found = run(out=folder, sigma=0.3, epochs=3)
-    assert left(folder) == ["config.json", "metrics.jsonl", "model.safetensors", "reconstructions.png", "result.json"]
+    assert left(folder) == [
+        "checkpoint.safetensors",
+        "config.json",
+        "metrics.jsonl",
+        "model.safetensors",
+        "reconstructions.png",
+        "result.json",
+    ]
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert lines == [vars(epoch) for epoch in found.epochs]
     config = json.loads((folder / "config.json").read_text())
@@ -502,10 +509,11 @@ def test_a_terminal_of_80_columns(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_the_command_has_the_engines_defaults() -> None:
-    asked = {option.name: option.default for option in command.params}
+    asked = {option.name: None if "UNSET" in str(option.default) else option.default for option in command.params}
     meant = {name: value.default for name, value in inspect.signature(recon_cli.train).parameters.items()}
-    assert set(asked) - {"format"} == set(meant) - {"progress"}
-    for name in set(meant) - {"progress", "out", "sigma", "binarize"}:
+    meant |= {name: value.default for name, value in inspect.signature(settings.Settings).parameters.items()}
+    assert set(asked) - {"format", "resume"} == set(meant) - {"progress", "settings"}
+    for name in set(meant) - {"progress", "settings", "out", "sigma", "binarize"}:
         assert asked[name] == meant[name], name
 
 

@@ -14,7 +14,7 @@ from recon_cli.errors import ReconError
 from recon_cli.fitting import level
 from recon_cli.likelihood import Likelihood, wide
 from recon_cli.report import Column, Picture, Report, Table
-from recon_cli.training.loop import Epoch, matching
+from recon_cli.training.figures import Epoch, matching
 from recon_cli.training.settings import Settings
 from recon_cli.vae import Vae
 

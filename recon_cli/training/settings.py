@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -26,18 +27,30 @@ class Settings:
     beta
         weight on the KL; 1 makes the objective the negative ELBO.
     holdout
-        fraction of the samples kept back, from 0 up to, not including, 1.
+        fraction of the samples kept back for the result, from 0 up to, not including, 1; with 0 it is on the training rows.
+    momentum, nesterov, weight_decay, eps
+        the optimizer's own, where it has them; None leaves torch's default. No weight decay pulls the noise.
+    sigma_floor
+        what a learned or optimal noise (sigma or scale) never goes below: sigma = floor + exp(free), or at least the floor.
+    checkpoint_every
+        seconds between two checkpoints of a run folder; 0 is after every step.
     """
 
-    holdout: float
-    epochs: int
-    batch_size: int
-    latent: int
-    hidden: int
-    lr: float
-    optimizer: str
-    beta: float
-    seed: int
+    holdout: float = 0.2
+    epochs: int = 100
+    batch_size: int = 128
+    latent: int = 24
+    hidden: int = 256
+    lr: float = 0.002
+    optimizer: str = "adam"
+    beta: float = 1.0
+    seed: int = 0
+    momentum: float | None = None
+    nesterov: bool = False
+    weight_decay: float | None = None
+    eps: float | None = None
+    sigma_floor: float = 0.0
+    checkpoint_every: float = 30.0
 
     def __post_init__(self) -> None:
         for name, example in (("latent", 24), ("hidden", 256), ("epochs", 100), ("batch_size", 128)):
@@ -46,8 +59,23 @@ class Settings:
         number("lr", self.lr, 0 < self.lr < math.inf, "a positive number", "0.002")
         number("beta", self.beta, 0 <= self.beta < math.inf, "a number from 0 up", "1")
         number("holdout", self.holdout, 0 <= self.holdout < 1, "at least 0 and below 1", "0.2; 0 keeps nothing back")
+        for name in ("sigma_floor", "checkpoint_every"):
+            number(name, value := getattr(self, name), 0 <= value < math.inf, "a number from 0 up", "0")
         if self.optimizer.lower() not in optimizers():
             raise unknown("optimizer", self.optimizer, optimizers())
+        takes = inspect.signature(optimizers()[self.optimizer.lower()]).parameters
+        for name, value in self.own.items():
+            if name not in takes:
+                raise ReconError(f"The optimizer {self.optimizer} has no {name.replace('_', ' ')}.", f"Leave {option(name)} out.")
+            number(name, value, 0 <= value < math.inf, "a number from 0 up", "0")
+        if self.nesterov and not self.momentum and "momentum_decay" not in takes:
+            raise ReconError("--nesterov is a kind of momentum, and there is none.", "Give --momentum 0.9, say.")
+
+    @property
+    def own(self) -> dict[str, Any]:
+        """What the optimizer is told beside the learning rate."""
+        asked = {"momentum": self.momentum, "nesterov": self.nesterov or None, "weight_decay": self.weight_decay, "eps": self.eps}
+        return {name: value for name, value in asked.items() if value is not None}
 
 
 def option(name: str) -> str:
