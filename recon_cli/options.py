@@ -222,6 +222,15 @@ def given(ctx: Any, but: tuple[str, ...] = ()) -> dict[str, Any]:
     }
 
 
+def alone(ctx: Any, name: str, *others: str) -> None:
+    """Raise ReconError where ``name`` was written, and one of the ``others`` too."""
+    written = given(ctx)
+    for other in others:
+        if name in written and other in written:
+            one, two = (f"--{word.replace('_', '-')}" for word in (name, other))
+            raise ReconError(f"{one} and {two} do not go together.", f"Leave one of them out; see {ctx.command_path} --help.")
+
+
 def show(report: Any, format: str) -> None:
     """Write a report to standard output (of several processes the first does), and exit: 0 if it holds, 1 if not.
 

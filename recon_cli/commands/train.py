@@ -46,13 +46,17 @@ class Open(options.LikelihoodWord):
     "--checkpoint-every", type=float, default=30.0, show_default=True, metavar="SECONDS",
     help="Between two checkpoints; 0 is after every step.",
 )  # fmt: skip
+@click.option(
+    "--against", type=options.LossWord(), metavar="LOSS",
+    help="Train on this loss too, side by side: the same steps? Exits with 1 if not.",
+)  # fmt: skip
 @click.option("--resume", metavar="RUN", help="Go on with a run that was interrupted: its folder. Only --epochs may be more.")
 @options.seed
 @options.device
 @click.option("--out", metavar="DIR", show_default="runs/NAME", help="The run folder; never overwritten.")
 @options.format
 @click.pass_context
-def command(ctx: click.Context, resume: str | None, format: str, out: str | None, **settings: Any) -> None:
+def command(ctx: click.Context, against: Any, resume: str | None, format: str, out: str | None, **settings: Any) -> None:
     """Train a small VAE under a likelihood and watch both sides.
 
     Each epoch: nll, matching loss, KL, negative ELBO, noise, active latents, and the ratio of the two
@@ -64,9 +68,17 @@ def command(ctx: click.Context, resume: str | None, format: str, out: str | None
       recon train --sigma 1
       recon train --likelihood laplace --sigma optimal --data x.npy --holdout 0
       recon train --resume runs/laplace
+      recon train --sigma 0.5 --against mse --optimizer sgd
     """
     from recon_cli import progress, training
 
+    options.alone(ctx, "against", "resume", "out", "sigma_floor", "checkpoint_every")
+    options.alone(ctx, "resume", "out")
+    if against:
+        steps = {**settings, "epochs": options.given(ctx).get("epochs", 5)}
+        with progress.bar("side by side", steps["epochs"]) as advance:
+            found = training.lockstep(against, progress=advance, **steps)
+        options.show(found.report(), format)
     folder = resume or out or training.fresh(settings["likelihood"].partition(":")[0])
     try:
         if resume:

@@ -8,35 +8,42 @@ decoder's parameters, measured by autograd beside the slope that predicts it.
 from __future__ import annotations
 
 import dataclasses
-import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy
-import torch
-
-from recon_cli import __version__, devices, likelihoods, sources
 from recon_cli.errors import ReconError
 from recon_cli.likelihood import Likelihood
-from recon_cli.losses import spell
-from recon_cli.regions import check
 from recon_cli.sources.run import settings_of
 from recon_cli.training import pictures
 from recon_cli.training.checkpoints import CHECKPOINT, Interrupted, Keeper, unpack
 from recon_cli.training.figures import Epoch, Figures, look
-from recon_cli.training.loop import State, threads, walk
-from recon_cli.training.noises import Fixed, Optimal, start
+from recon_cli.training.lockstep import Lockstep, lockstep
+from recon_cli.training.loop import threads, walk
+from recon_cli.training.noises import Fixed, Optimal
+from recon_cli.training.plan import Plan
 from recon_cli.training.result import Result, Training, largest_eigenvalue
 from recon_cli.training.runs import Run, fresh
-from recon_cli.training.settings import Settings, exactly, noise, option
+from recon_cli.training.settings import Settings, option
 from recon_cli.vae import Vae
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Epoch", "Figures", "Interrupted", "Result", "Settings", "Training", "Vae", "fresh", "resume", "train"]
+__all__ = [
+    "Epoch",
+    "Figures",
+    "Interrupted",
+    "Lockstep",
+    "Result",
+    "Settings",
+    "Training",
+    "Vae",
+    "fresh",
+    "lockstep",
+    "resume",
+    "train",
+]
 
 Progress = Callable[[int, str], None]
 
@@ -79,7 +86,7 @@ def train(
     >>> train(sigma=0.5, epochs=1, device="cpu").result.predicted
     2.0
     """
-    plan = Plan.of(data, likelihood, sigma, device, binarize, scale, Settings(**settings))
+    plan = Plan.of(data, likelihood, sigma, device, binarize, scale, **settings)
     with Run(out) as run:
         run.put_json("config.json", plan.config)
         return carry_out(plan, run, progress)
@@ -110,7 +117,7 @@ def resume(folder: str | Path, *, data: Any = None, progress: Progress | None = 
                 f"The run in {folder} has {option(name)} {mine}, and {value} was asked for: it could not go on as the same run.",
                 f"Leave {option(name)} out (only --epochs may grow), or start another run.",
             )
-    plan = Plan.of(**{**was, "data": was["data"] if data is None else data}, settings=Settings(**settings))
+    plan = Plan.of(**{**was, "data": was["data"] if data is None else data}, **settings)
     if plan.config["rows"] != config["rows"]:
         raise ReconError(
             f"The run in {folder} was trained on other values of {config['data']}: they have changed since.",
@@ -133,59 +140,6 @@ def alike(mine: Any, asked: Any) -> bool:
         return float(mine) == float(asked)
     except (TypeError, ValueError):
         return str(mine) == str(asked)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A run before its first step: what was asked for, checked, and the data.
-
-    whose
-        whose the noise is: ``fixed``, ``learned`` or ``optimal``.
-    kept, back
-        the training rows and those held out, (N, D) each.
-    config
-        what ``config.json`` says.
-    """
-
-    settings: Settings
-    claim: Likelihood
-    whose: str
-    word: str
-    described: str
-    shape: tuple[int, ...]
-    kept: Tensor
-    back: Tensor
-    grey: float
-    config: dict[str, Any]
-
-    @classmethod
-    def of(
-        cls, data: Any, likelihood: str | Likelihood, sigma: float | str | None, device: str, binarize: str | None,
-        scale: float | None, settings: Settings,
-    ) -> Plan:  # fmt: skip
-        """Everything read and checked, nothing made."""
-        claim, whose = noise(likelihood, sigma)
-        where = devices.device(device)
-        word, described, values = samples(data, binarize, scale, settings.seed)
-        grey = beyond(claim, torch.from_numpy(values), word)
-        parts = sources.split(values.reshape(len(values), -1), settings.holdout, word)
-        kept, back = (torch.from_numpy(part).to(where) for part in parts)
-        shape = values.shape[1:] or (1,)
-        fingerprint = f"{len(values)}:{zlib.crc32(numpy.ascontiguousarray(values)):08x}"
-        config = {
-            "version": __version__, "data": word, "shape": shape, "rows": fingerprint,
-            "binarize": binarize, "scale": scale,
-            "likelihood": likelihood if isinstance(likelihood, str) else exactly(claim), "sigma": sigma, "noise": whose,
-            **vars(settings), "device": str(where),
-        }  # fmt: skip
-        return cls(settings, claim, whose, word, described, shape, kept, back, grey, config)
-
-    def state(self) -> State:
-        """The model before its first step."""
-        generator = torch.Generator().manual_seed(self.settings.seed)
-        vae = Vae(self.kept, self.claim, self.settings.latent, self.settings.hidden, generator, self.shape[-1])
-        source = start(self.claim, self.whose, vae.shaped(self.kept), self.settings.sigma_floor)
-        return State(vae.to(self.kept.device), source.to(self.kept.device), self.kept, self.settings)
 
 
 def carry_out(plan: Plan, run: Run, progress: Progress | None) -> Training:
@@ -230,37 +184,6 @@ def carry_out(plan: Plan, run: Run, progress: Progress | None) -> Training:
         )  # fmt: skip
         run.finish(found)
     return found
-
-
-def samples(data: Any, binarize: str | None, scale: float | None, seed: int) -> tuple[str, str, sources.Array]:
-    """What to call the data, what they are, and their values in float32, shape (N, ...)."""
-    if isinstance(data, (str, Path)):
-        word = str(data)
-        values, about = sources.samples(sources.parse(word, seed), word, scale)
-    else:
-        word = "data"
-        array = data.detach().float().cpu().numpy() if isinstance(data, torch.Tensor) else numpy.asarray(data)
-        values, done = sources.scaled(array, word, scale)
-        about = f"{word}: {len(values):,} samples of shape {spell(values.shape[1:])}{done and ', '}{done}"
-    values = sources.binarized(numpy.asarray(values), binarize, seed, word)
-    how = {None: "", "threshold": ", made 0 or 1 at one half", "sample": ", made 0 or 1 by chance"}[binarize]
-    with numpy.errstate(over="ignore"):
-        single = values.astype(numpy.float32, copy=not values.flags.writeable)
-    if not numpy.isfinite(single).all():
-        most = max(values.max(), -values.min())
-        raise ReconError(f"{word} has values up to {most:g}, beyond the range of float32.", "Rescale the data.")
-    return word, about + how, single
-
-
-def beyond(claim: Likelihood, x: Tensor, word: str) -> float:
-    """The share of ``x`` where ``claim`` is no density but its relaxation is; 0 where it is one of everything.
-
-    Raises ReconError for values outside both.
-    """
-    outside = ~claim.support.contains(x)
-    side = likelihoods.parse(claim.relaxation) if claim.relaxation and outside.any() else claim
-    check(x, side.support, f"the data ({word})", f"{claim.name} allows")
-    return outside.double().mean().item()
 
 
 def best(vae: Vae, claim: Likelihood, rows: Tensor, settings: Settings) -> float | None:

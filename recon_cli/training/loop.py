@@ -52,6 +52,11 @@ class State:
         self.epoch = 0
         self.begin()
 
+    @property
+    def parts(self) -> tuple[Vae, nn.Module, Tensor, Settings]:
+        """What it was made of."""
+        return self.vae, self.noise, self.rows, self.settings
+
     def begin(self) -> None:
         """Before the first step of an epoch."""
         self.at = 0
@@ -68,13 +73,17 @@ class State:
         self.trace[self.at, 1] = kl.detach()
         events = self.vae.shaped(x)
         claim = self.noise(events, self.vae.link.inverse(raw))
-        nll = claim.nll_raw(events, raw).sum() / len(x)
+        nll = self.term(claim, events, raw).sum() / len(x)
         self.trace[self.at, 0] = nll.detach()
         self.trace[self.at, 2] = held(claim)
         self.optimizer.zero_grad()
         (nll + self.settings.beta * kl).backward()
         self.optimizer.step()
         self.at += 1
+
+    def term(self, claim: Likelihood, x: Tensor, raw: Tensor) -> Tensor:
+        """The left-hand side of every element (of every event)."""
+        return claim.nll_raw(x, raw)
 
     def check(self) -> None:
         """Raise ReconError where a term of this epoch's steps is no number."""

@@ -70,7 +70,7 @@ class Run:
         if path.is_dir() and any(path.iterdir()):
             raise ReconError(
                 f"The folder {path} is not empty, and a run never overwrites another.",
-                f"Give another --out, or none: recon then takes the next free folder under runs. --resume {path} goes on with it.",
+                f"Give another --out, or none: recon then takes the next free one under runs. --resume {path} goes on with it.",
             )
         missing = [folder for folder in (path, *path.parents) if not folder.exists()]
         for folder in reversed(missing):

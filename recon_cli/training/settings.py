@@ -71,6 +71,26 @@ class Settings:
         if self.nesterov and not self.momentum and "momentum_decay" not in takes:
             raise ReconError("--nesterov is a kind of momentum, and there is none.", "Give --momentum 0.9, say.")
 
+    def rescaled(self, slope: float) -> Settings:
+        """For the same steps on an objective that is this one divided by ``slope``.
+
+        SGD (and ASGD) are linear in the gradient: the learning rate takes the factor. The Adam family divides by the size
+        of the gradient: its eps gives it up. Weight decay and the weight on the KL are of the objective's size, but AdamW's,
+        which is not part of it.
+        """
+        kind = optimizers()[self.optimizer.lower()]
+        usual = {name: one.default for name, one in inspect.signature(kind).parameters.items()}
+        linear, decay, eps = "eps" not in usual, self.weight_decay, usual.get("eps") if self.eps is None else self.eps
+        if decay and not issubclass(kind, torch.optim.AdamW):
+            decay /= slope
+        return dataclasses.replace(
+            self,
+            lr=self.lr * slope if linear and kind is not torch.optim.Rprop else self.lr,
+            eps=eps / slope if isinstance(eps, float) else None,
+            weight_decay=decay,
+            beta=self.beta / slope,
+        )
+
     @property
     def own(self) -> dict[str, Any]:
         """What the optimizer is told beside the learning rate."""
