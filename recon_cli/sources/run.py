@@ -63,7 +63,9 @@ class Run(Reconstruction):
         def load() -> Vae:
             with safe_open(path, framework="pt") as file:
                 self.claim = likelihoods.parse((file.metadata() or {}).get("likelihood", ""))
-                vae = Vae.load({name: file.get_tensor(name) for name in file.keys()}, self.claim, self.config["shape"][-1])  # noqa: SIM118
+                how = {name: self.config[name] for name in ("latent", "hidden", "shape", "model") if name in self.config}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                vae = Vae.load(tensors, self.claim, self.config["shape"][-1], **how)
             if len(vae.mean) != math.prod(self.config["shape"]):
                 raise ValueError(
                     f"its network is of {len(vae.mean)} elements, and config.json says {spell(self.config['shape'])}"

@@ -21,29 +21,21 @@ from recon_cli.training.figures import Epoch, Figures, look
 from recon_cli.training.lockstep import Lockstep, lockstep
 from recon_cli.training.loop import threads, walk
 from recon_cli.training.noises import Fixed, Optimal
+from recon_cli.training.optimum import optimum, solve
 from recon_cli.training.plan import Plan
 from recon_cli.training.result import Result, Training, largest_eigenvalue
 from recon_cli.training.runs import Run, fresh
 from recon_cli.training.settings import Settings, option
+from recon_cli.training.sweeping import Sweep, sweep
 from recon_cli.vae import Vae
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = [
-    "Epoch",
-    "Figures",
-    "Interrupted",
-    "Lockstep",
-    "Result",
-    "Settings",
-    "Training",
-    "Vae",
-    "fresh",
-    "lockstep",
-    "resume",
-    "train",
-]
+    "Epoch", "Figures", "Interrupted", "Lockstep", "Result", "Settings", "Sweep", "Training", "Vae",
+    "fresh", "lockstep", "resume", "sweep", "train",
+]  # fmt: skip
 
 Progress = Callable[[int, str], None]
 
@@ -110,7 +102,7 @@ def resume(folder: str | Path, *, data: Any = None, progress: Progress | None = 
     settings = {field.name: config.get(field.name, field.default) for field in dataclasses.fields(Settings)}
     for name, value in asked.items():
         mine = {**was, **settings, "out": str(folder)}[name]
-        if name == "epochs" and value > mine:
+        if name == "epochs" and value > mine and settings["schedule"] == "constant":
             settings["epochs"] = value
         elif not alike(mine, value) and (name, value) != ("device", "auto"):
             raise ReconError(
@@ -154,29 +146,32 @@ def carry_out(plan: Plan, run: Run, progress: Progress | None) -> Training:
         history = [Epoch(**line) for line in run.recall(state.epoch)] if run.again else []
         keeper, claim = Keeper(run, state, settings.checkpoint_every, before), None
         with keeper.patience():
-            for epoch, claim in walk(state, keeper):  # noqa: B007
+            for epoch, claim in solve(state) if settings.exact else walk(state, keeper):  # noqa: B007
                 history.append(epoch)
                 run.record({"epoch": epoch.epoch, **vars(epoch)})
                 (progress or (lambda done, words: None))(
                     epoch.epoch, f"ELBO {-epoch.negative_elbo:.2f}, {epoch.active} latents active"
                 )
         seconds = keeper.seconds
-        keeper.save()
+        if not settings.exact:
+            keeper.save()
         vae = state.vae
+        epochs = len(history)
         claim = claim or look(vae, state.noise, kept, settings)[1]
         shown, which = (plan.back, "held-out") if len(plan.back) else (kept, "training")
         result = Result(
             **vars(look(vae, Fixed(claim), shown, settings)[0]),
-            epoch=settings.epochs,
+            epoch=epochs,
             data=f"{plan.word}, {which}",
             rows_trained=len(kept),
             rows_held_out=len(plan.back),
             seconds=seconds,
-            samples_per_second=len(kept) * settings.epochs / seconds,
+            samples_per_second=len(kept) * epochs / seconds,
         )
         found = Training(
             settings, claim, plan.whose, plan.described, tuple(history), result, vae,
             best=best(vae, claim, kept, settings),
+            optimum=optimum(vae, claim, kept, settings.latent, plan.whose, settings.beta),
             grey=plan.grey,
             eigenvalue=largest_eigenvalue(kept) if claim.name == "gaussian" and not result.active else None,
             folder=run.path,

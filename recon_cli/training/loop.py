@@ -12,7 +12,7 @@ import torch
 from recon_cli.errors import ReconError
 from recon_cli.likelihood import Likelihood, wide
 from recon_cli.training.figures import Epoch, held, look
-from recon_cli.training.settings import Settings, optimizers
+from recon_cli.training.settings import SCHEDULES, Settings, optimizers
 from recon_cli.vae import Vae, divergence, draw
 
 if TYPE_CHECKING:
@@ -76,6 +76,10 @@ class State:
         nll = self.term(claim, events, raw).sum() / len(x)
         self.trace[self.at, 0] = nll.detach()
         self.trace[self.at, 2] = held(claim)
+        if self.settings.schedule != "constant":
+            done = (self.epoch * self.steps + self.at) / (self.settings.epochs * self.steps)
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.settings.lr * SCHEDULES[self.settings.schedule](done)
         self.optimizer.zero_grad()
         (nll + self.settings.beta * kl).backward()
         self.optimizer.step()

@@ -55,6 +55,8 @@ class Plan:
         """Everything read and checked, nothing made. As for ``train``."""
         settings = Settings(**how)
         claim, whose = noise(likelihood, sigma)
+        if settings.exact and claim.name != "gaussian":
+            raise ReconError(f"--exact is of the gaussian likelihood; {claim.name} has no closed form.", "Leave --exact out.")
         where = devices.device(device)
         word, described, values = samples(data, binarize, scale, settings.seed)
         grey = beyond(claim, torch.from_numpy(values), word)
@@ -73,7 +75,8 @@ class Plan:
     def state(self) -> State:
         """The model before its first step."""
         generator = torch.Generator().manual_seed(self.settings.seed)
-        vae = Vae(self.kept, self.claim, self.settings.latent, self.settings.hidden, generator, self.shape[-1])
+        own = self.settings
+        vae = Vae(self.kept, self.claim, own.latent, own.hidden, generator, self.shape[-1], own.model, self.shape)
         source = start(self.claim, self.whose, vae.shaped(self.kept), self.settings.sigma_floor)
         return State(vae.to(self.kept.device), source.to(self.kept.device), self.kept, self.settings)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +14,15 @@ import torch
 from recon_cli import fitting, likelihoods
 from recon_cli.errors import ReconError, nearest, unknown
 from recon_cli.likelihood import Likelihood
+from recon_cli.networks import MODELS
 
 UNFIT = ("optimizer", "lbfgs", "muon", "sparseadam")  # need a closure, matrices only, sparse gradients
 NOISES = ("learned", "optimal")
+SCHEDULES: dict[str, Callable[[float], float]] = {
+    "constant": lambda done: 1.0,
+    "linear": lambda done: 1 - done,
+    "cosine": lambda done: (1 + math.cos(math.pi * done)) / 2,
+}
 
 
 @dataclass(frozen=True)
@@ -28,6 +35,12 @@ class Settings:
         weight on the KL; 1 makes the objective the negative ELBO.
     holdout
         fraction of the samples kept back for the result, from 0 up to, not including, 1; with 0 it is on the training rows.
+    model
+        ``mlp``, ``linear`` (whose optimum is PPCA) or ``conv`` (of images).
+    exact
+        of a linear model under a Gaussian: the expectation over z in closed form, minimised by L-BFGS in float64.
+    schedule
+        of the learning rate over all steps: ``constant``, ``linear`` or ``cosine``, both down to 0.
     momentum, nesterov, weight_decay, eps
         the optimizer's own, where it has them; None leaves torch's default. No weight decay pulls the noise.
     sigma_floor
@@ -45,6 +58,9 @@ class Settings:
     optimizer: str = "adam"
     beta: float = 1.0
     seed: int = 0
+    model: str = "mlp"
+    exact: bool = False
+    schedule: str = "constant"
     momentum: float | None = None
     nesterov: bool = False
     weight_decay: float | None = None
@@ -61,6 +77,13 @@ class Settings:
         number("holdout", self.holdout, 0 <= self.holdout < 1, "at least 0 and below 1", "0.2; 0 keeps nothing back")
         for name in ("sigma_floor", "checkpoint_every"):
             number(name, value := getattr(self, name), 0 <= value < math.inf, "a number from 0 up", "0")
+        for name, known in (("model", MODELS), ("schedule", SCHEDULES)):
+            if getattr(self, name) not in known:
+                raise unknown(name, getattr(self, name), known)
+        if self.exact and self.model != "linear":
+            raise ReconError(
+                f"--exact takes expectations in closed form, which a model of kind {self.model} has not.", "Add --model linear."
+            )
         if self.optimizer.lower() not in optimizers():
             raise unknown("optimizer", self.optimizer, optimizers())
         takes = inspect.signature(optimizers()[self.optimizer.lower()]).parameters
