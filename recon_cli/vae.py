@@ -63,12 +63,12 @@ class Vae(nn.Module):
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log variance of q(z | x), (B, K) each, from ``x`` of (B, D)."""
-        mean, log_variance = self.encoder((x - self.mean) / self.scale).chunk(2, dim=1)
+        mean, log_variance = self.encoder((x - self.mean).div_(self.scale)).chunk(2, dim=1)
         return mean, log_variance
 
     def decode(self, z: Tensor) -> Tensor:
         """The raw output from ``z`` of (B, K): (B, D), or with a last axis for vectors or for several numbers an element."""
-        raw = self.shift + self.spread * self.decoder(z)
+        raw = self.shift.addcmul(self.spread, self.decoder(z))
         return raw.reshape(len(z), -1, *self.tail) if self.tail else raw
 
     def outputs(self, x: Tensor) -> Tensor:

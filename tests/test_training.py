@@ -512,7 +512,7 @@ def test_the_command_has_the_engines_defaults() -> None:
     asked = {option.name: None if "UNSET" in str(option.default) else option.default for option in command.params}
     meant = {name: value.default for name, value in inspect.signature(recon_cli.train).parameters.items()}
     meant |= {name: value.default for name, value in inspect.signature(settings.Settings).parameters.items()}
-    assert set(asked) - {"format", "resume"} == set(meant) - {"progress", "settings"}
+    assert set(asked) - {"format", "resume", "against", "sweep"} == set(meant) - {"progress", "settings"}
     for name in set(meant) - {"progress", "settings", "out", "sigma", "binarize"}:
         assert asked[name] == meant[name], name
 

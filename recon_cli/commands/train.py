@@ -53,6 +53,8 @@ class Open(options.LikelihoodWord):
     "--against", type=options.LossWord(), metavar="LOSS",
     help="Train on this loss too, side by side: the same steps? Exits with 1 if not.",
 )  # fmt: skip
+@click.option("--compile", is_flag=True, default=False, help="The step through torch's compiler; takes a while to begin with.")
+@click.option("--bf16", is_flag=True, default=False, help="Matrix products in bfloat16, the likelihood as ever.")
 @click.option("--sweep", metavar="NAME=VALUE,...", help="A run for each value, as in sigma=0.05,0.1; linear models are judged.")
 @click.option("--resume", metavar="RUN", help="Go on with a run that was interrupted: its folder. Only --epochs may be more.")
 @options.seed
@@ -80,7 +82,6 @@ def command(
     from recon_cli import progress, training
 
     options.alone(ctx, "against", "resume", "out", "sigma_floor", "checkpoint_every")
-    options.alone(ctx, "resume", "out")
     options.alone(ctx, "sweep", "resume", "out", "against")
     if against:
         steps = {**settings, "epochs": options.given(ctx).get("epochs", 5)}

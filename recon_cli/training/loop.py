@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,13 +14,14 @@ from recon_cli.errors import ReconError
 from recon_cli.likelihood import Likelihood, wide
 from recon_cli.training.figures import Epoch, held, look
 from recon_cli.training.settings import SCHEDULES, Settings, optimizers
-from recon_cli.vae import Vae, divergence, draw
+from recon_cli.vae import Vae, divergence
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 SMALL = 1e-9  # a noise whose inverse square is out of float32's reach before long
 LITTLE = 1 << 24  # multiplications
+SHOWN = 1 << 12  # rows, evenly spread, that the figures of an epoch are of
 OFTEN = 64  # steps between two looks at whether the terms are still numbers
 
 
@@ -28,7 +30,10 @@ def stepper(vae: Vae, noise: nn.Module, settings: Settings) -> torch.optim.Optim
     groups: list[dict[str, Any]] = [{"params": [*vae.parameters()]}]
     if parts := [*noise.parameters()]:
         groups.append({"params": parts, "weight_decay": 0.0})
-    return optimizers()[settings.optimizer.lower()](groups, lr=settings.lr, **settings.own)  # type: ignore[call-arg]
+    kind, own = optimizers()[settings.optimizer.lower()], settings.own
+    if "fused" in inspect.signature(kind).parameters and next(vae.parameters()).device.type in ("cpu", "cuda"):
+        own["fused"] = True
+    return kind(groups, lr=settings.lr, **own)  # type: ignore[call-arg]
 
 
 class State:
@@ -49,6 +54,10 @@ class State:
         self.optimizer = stepper(vae, noise, settings)
         self.generator = torch.Generator(rows.device).manual_seed(settings.seed)
         self.steps = -(-len(rows) // settings.batch_size)
+        self.precision = torch.autocast(rows.device.type, torch.bfloat16, enabled=settings.bf16)
+        self.terms = torch.compile(self.objective, dynamic=False) if settings.compile else self.objective
+        every = max(1, len(rows) // SHOWN)
+        self.shown = rows[::every][:SHOWN] if every > 1 else rows
         self.epoch = 0
         self.begin()
 
@@ -65,25 +74,31 @@ class State:
 
     def step(self) -> None:
         """One batch. Nothing is read back from the device (but by the fit of an optimal noise)."""
-        size = self.settings.batch_size
-        x = self.rows[self.order[self.at * size : (self.at + 1) * size]]
-        mean, log_variance = self.vae.encode(x)
-        raw = self.vae.decode(draw(mean, log_variance, self.generator))
+        settings, first = self.settings, self.at * self.settings.batch_size
+        x = self.rows.index_select(0, self.order[first : first + settings.batch_size])
+        eps = torch.randn(len(x), settings.latent, generator=self.generator, device=x.device)
+        nll, kl, noise = self.terms(x, eps)
+        self.trace[self.at] = torch.stack([wide(nll.detach()), wide(kl.detach()), noise])
+        if settings.schedule != "constant":
+            done = (self.epoch * self.steps + self.at) / (settings.epochs * self.steps)
+            for group in self.optimizer.param_groups:
+                group["lr"] = settings.lr * SCHEDULES[settings.schedule](done)
+        self.optimizer.zero_grad()
+        (nll + settings.beta * kl).backward()
+        self.optimizer.step()
+        self.at += 1
+
+    def objective(self, x: Tensor, eps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """nll and KL, summed over a sample, averaged over the batch; and the noise, outside any gradient."""
+        with self.precision:
+            mean, log_variance = self.vae.encode(x)
+            raw = self.vae.decode(mean + (log_variance / 2).exp() * eps)
+        mean, log_variance, raw = mean.float(), log_variance.float(), raw.float()
         kl = divergence(mean, log_variance).sum() / len(x)
-        self.trace[self.at, 1] = kl.detach()
         events = self.vae.shaped(x)
         claim = self.noise(events, self.vae.link.inverse(raw))
         nll = self.term(claim, events, raw).sum() / len(x)
-        self.trace[self.at, 0] = nll.detach()
-        self.trace[self.at, 2] = held(claim)
-        if self.settings.schedule != "constant":
-            done = (self.epoch * self.steps + self.at) / (self.settings.epochs * self.steps)
-            for group in self.optimizer.param_groups:
-                group["lr"] = self.settings.lr * SCHEDULES[self.settings.schedule](done)
-        self.optimizer.zero_grad()
-        (nll + self.settings.beta * kl).backward()
-        self.optimizer.step()
-        self.at += 1
+        return nll, kl, torch.as_tensor(held(claim), dtype=self.trace.dtype, device=x.device)
 
     def term(self, claim: Likelihood, x: Tensor, raw: Tensor) -> Tensor:
         """The left-hand side of every element (of every event)."""
@@ -97,7 +112,7 @@ class State:
     def look(self) -> tuple[Epoch, Likelihood]:
         """The figures after the epoch that is whole now, and the likelihood with its noise as it is."""
         try:
-            figures, settled = look(self.vae, self.noise, self.rows, self.settings)
+            figures, settled = look(self.vae, self.noise, self.shown, self.settings)
         except ReconError as error:
             raise diverged(self.epoch, self.trace.tolist(), self.settings, error) from error
         seen = [*self.trace.tolist(), [figures.nll + 0 * figures.loss + 0 * (figures.ratio or 0), figures.kl, 1.0]]

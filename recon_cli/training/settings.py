@@ -45,6 +45,9 @@ class Settings:
         the optimizer's own, where it has them; None leaves torch's default. No weight decay pulls the noise.
     sigma_floor
         what a learned or optimal noise (sigma or scale) never goes below: sigma = floor + exp(free), or at least the floor.
+    compile, bf16
+        the step through torch's compiler (some seconds before the first one), and its matrix products in bfloat16; the
+        likelihood stays in float64.
     checkpoint_every
         seconds between two checkpoints of a run folder; 0 is after every step.
     """
@@ -67,6 +70,8 @@ class Settings:
     eps: float | None = None
     sigma_floor: float = 0.0
     checkpoint_every: float = 30.0
+    compile: bool = False
+    bf16: bool = False
 
     def __post_init__(self) -> None:
         for name, example in (("latent", 24), ("hidden", 256), ("epochs", 100), ("batch_size", 128)):
