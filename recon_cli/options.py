@@ -231,6 +231,13 @@ def alone(ctx: Any, name: str, *others: str) -> None:
             raise ReconError(f"{one} and {two} do not go together.", f"Leave one of them out; see {ctx.command_path} --help.")
 
 
+def refuse(ctx: Any, what: str, *names: str) -> None:
+    """Raise ReconError for the first of ``names`` that was written where it means nothing."""
+    for name in names:
+        if name in given(ctx):
+            raise ReconError(f"{what} takes no --{name.replace('_', '-')}.", f"Leave it out; see {ctx.command_path} --help.")
+
+
 def show(report: Any, format: str) -> None:
     """Write a report to standard output (of several processes the first does), and exit: 0 if it holds, 1 if not.
 

@@ -22,7 +22,7 @@ RANKS = [
     {"likelihoods", "vae"},
     {"sources"},
     {"derivation", "comparison", "training", "survey"},
-    {"benchmarking"},
+    {"benchmarking", "pace"},
     {"options"},
     {"commands"},
     {"cli"},

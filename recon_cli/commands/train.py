@@ -55,6 +55,7 @@ class Open(options.LikelihoodWord):
 )  # fmt: skip
 @click.option("--compile", is_flag=True, default=False, help="The step through torch's compiler; takes a while to begin with.")
 @click.option("--bf16", is_flag=True, default=False, help="Matrix products in bfloat16, the likelihood as ever.")
+@click.option("--iwae", type=int, default=0, show_default=True, metavar="K", help="Bounds on log p(x) with up to K samples of z.")
 @click.option("--sweep", metavar="NAME=VALUE,...", help="A run for each value, as in sigma=0.05,0.1; linear models are judged.")
 @click.option("--resume", metavar="RUN", help="Go on with a run that was interrupted: its folder. Only --epochs may be more.")
 @options.seed

@@ -16,6 +16,7 @@ from recon_cli.errors import ReconError
 from recon_cli.likelihood import Likelihood
 from recon_cli.sources.run import settings_of
 from recon_cli.training import pictures
+from recon_cli.training.bounds import bounds
 from recon_cli.training.checkpoints import CHECKPOINT, Interrupted, Keeper, unpack
 from recon_cli.training.figures import Epoch, Figures, look
 from recon_cli.training.lockstep import Lockstep, lockstep
@@ -171,6 +172,7 @@ def carry_out(plan: Plan, run: Run, progress: Progress | None) -> Training:
         found = Training(
             settings, claim, plan.whose, plan.described, tuple(history), result, vae,
             best=best(vae, claim, kept, settings),
+            bounds=bounds(vae, claim, shown, settings.iwae, settings.seed + 2) if settings.iwae else (),
             optimum=optimum(vae, claim, kept, settings.latent, plan.whose, settings.beta),
             grey=plan.grey,
             eigenvalue=largest_eigenvalue(kept) if claim.name == "gaussian" and not result.active else None,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 SMALL = 1e-9  # a noise whose inverse square is out of float32's reach before long
 LITTLE = 1 << 24  # multiplications
-SHOWN = 1 << 12  # rows, evenly spread, that the figures of an epoch are of
+SHOWN = 1 << 11  # rows, evenly spread, that the figures of an epoch are of
 OFTEN = 64  # steps between two looks at whether the terms are still numbers
 
 

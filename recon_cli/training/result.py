@@ -14,6 +14,7 @@ from recon_cli.errors import ReconError
 from recon_cli.fitting import level
 from recon_cli.likelihood import Likelihood, wide
 from recon_cli.report import Column, Picture, Report, Table
+from recon_cli.training.bounds import table as bounds_table
 from recon_cli.training.figures import Epoch, matching
 from recon_cli.training.optimum import Optimum
 from recon_cli.training.settings import Settings
@@ -56,6 +57,8 @@ class Training:
         the noise that the training rows would choose for their reconstructions, None without one.
     grey
         the share of values at which a discrete likelihood is no density of the data.
+    bounds
+        on log p(x) of the result's rows: the number of samples of z, and nats per sample.
     optimum
         of a linear Gaussian model: what PPCA predicts of the training rows, and what was found.
     eigenvalue
@@ -75,6 +78,7 @@ class Training:
     grey: float = 0.0
     eigenvalue: float | None = None
     optimum: Optimum | None = None
+    bounds: tuple[tuple[int, float], ...] = ()
     folder: Path | None = None
     picture: Picture | None = field(default=None, repr=False)
 
@@ -94,6 +98,8 @@ class Training:
             return Table(name, shown, [*map(vars, rows)], most=12)
 
         tables = [table("epochs", EPOCHS, self.epochs), table("result", RESULTS, [self.result])]
+        if self.bounds:
+            tables.append(bounds_table(self.bounds, len(self.model.mean)))
         if self.optimum:
             tables.append(optima([self.optimum]))
         pictures = [self.picture] if self.picture and len(self.picture.rows[0][1][0][0]) <= SMALL else []
@@ -117,6 +123,11 @@ class Training:
             yield self.noise(result.sigma)
         if self.settings.beta != 1:
             yield self.weight()
+        if self.bounds:
+            yield (
+                "Bits per dimension are of the density in the units of training (as dequantised data are); levels k/255 of 8 "
+                "bits have log2 255 = 7.994 more. A discretized likelihood's are of the levels themselves."
+            )
         if self.optimum:
             yield (
                 f"The best that a linear model can do on the training rows (PPCA) is an ELBO of "

@@ -48,6 +48,8 @@ class Settings:
     compile, bf16
         the step through torch's compiler (some seconds before the first one), and its matrix products in bfloat16; the
         likelihood stays in float64.
+    iwae
+        bounds on log p(x) of the result's rows with up to so many samples of z, a power of two; 0 for none.
     checkpoint_every
         seconds between two checkpoints of a run folder; 0 is after every step.
     """
@@ -72,11 +74,14 @@ class Settings:
     checkpoint_every: float = 30.0
     compile: bool = False
     bf16: bool = False
+    iwae: int = 0
 
     def __post_init__(self) -> None:
         for name, example in (("latent", 24), ("hidden", 256), ("epochs", 100), ("batch_size", 128)):
             whole(name, getattr(self, name), 1, example)
         whole("seed", self.seed, 0, 0)
+        whole("iwae", self.iwae, 0, 64)
+        number("iwae", self.iwae, self.iwae & (self.iwae - 1) == 0, "0 or a power of two", "64")
         number("lr", self.lr, 0 < self.lr < math.inf, "a positive number", "0.002")
         number("beta", self.beta, 0 <= self.beta < math.inf, "a number from 0 up", "1")
         number("holdout", self.holdout, 0 <= self.holdout < 1, "at least 0 and below 1", "0.2; 0 keeps nothing back")
