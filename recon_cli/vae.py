@@ -77,7 +77,11 @@ class Vae(nn.Module):
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """mu at the mean of q(z | x), (B, D): what people look at."""
-        mu = self.outputs(x)
+        return self.mu(self.encode(x)[0])
+
+    def mu(self, z: Tensor) -> Tensor:
+        """mu from ``z`` of (B, K), (B, D)."""
+        mu = self.link.inverse(self.decode(z))
         return (mu[..., 0] if self.several else mu).flatten(1)
 
     @classmethod

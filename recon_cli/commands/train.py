@@ -44,6 +44,10 @@ class Open(options.LikelihoodWord):
 @click.option("--weight-decay", type=float, help="On the network, never on the noise.")
 @click.option("--eps", type=float, help="Added to the root of Adam's second moment.")
 @click.option("--beta", type=float, default=1.0, show_default=True, help="Weight on the KL.")
+@click.option(
+    "--kl-warmup", type=int, default=0, show_default=True, metavar="EPOCHS", help="Over which that weight rises from 0."
+)
+@click.option("--free-bits", type=float, default=0.0, show_default=True, metavar="NATS", help="Of KL a latent, for nothing.")
 @click.option("--sigma-floor", type=float, default=0.0, show_default=True, help="A learned or optimal noise stays above it.")
 @click.option(
     "--checkpoint-every", type=float, default=30.0, show_default=True, metavar="SECONDS",

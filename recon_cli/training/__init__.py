@@ -179,7 +179,7 @@ def carry_out(plan: Plan, run: Run, progress: Progress | None) -> Training:
             folder=run.path,
             picture=pictures.picture(vae, shown, plan.shape, which),
         )  # fmt: skip
-        run.finish(found)
+        run.finish(found, pictures.generated(vae, shown, plan.shape, settings.seed) if run.path else {})
     return found
 
 

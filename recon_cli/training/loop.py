@@ -77,28 +77,36 @@ class State:
         settings, first = self.settings, self.at * self.settings.batch_size
         x = self.rows.index_select(0, self.order[first : first + settings.batch_size])
         eps = torch.randn(len(x), settings.latent, generator=self.generator, device=x.device)
-        nll, kl, noise = self.terms(x, eps)
+        nll, kl, paid, noise = self.terms(x, eps)
         self.trace[self.at] = torch.stack([wide(nll.detach()), wide(kl.detach()), noise])
         if settings.schedule != "constant":
             done = (self.epoch * self.steps + self.at) / (settings.epochs * self.steps)
             for group in self.optimizer.param_groups:
                 group["lr"] = settings.lr * SCHEDULES[settings.schedule](done)
         self.optimizer.zero_grad()
-        (nll + settings.beta * kl).backward()
+        (nll + self.weight * paid).backward()
         self.optimizer.step()
         self.at += 1
 
-    def objective(self, x: Tensor, eps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """nll and KL, summed over a sample, averaged over the batch; and the noise, outside any gradient."""
+    @property
+    def weight(self) -> float:
+        """On the KL of the step that comes."""
+        warm = self.settings.kl_warmup * self.steps
+        return self.settings.beta * min(1.0, (self.epoch * self.steps + self.at) / warm if warm else 1.0)
+
+    def objective(self, x: Tensor, eps: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """nll and KL, summed over a sample, averaged over the batch; what is paid of the KL; and the noise, held."""
         with self.precision:
             mean, log_variance = self.vae.encode(x)
             raw = self.vae.decode(mean + (log_variance / 2).exp() * eps)
         mean, log_variance, raw = mean.float(), log_variance.float(), raw.float()
-        kl = divergence(mean, log_variance).sum() / len(x)
+        rates = divergence(mean, log_variance)
+        kl, free = rates.sum() / len(x), self.settings.free_bits
+        paid = (rates.sum(dim=0) / len(x)).clamp(min=free).sum() if free else kl
         events = self.vae.shaped(x)
         claim = self.noise(events, self.vae.link.inverse(raw))
         nll = self.term(claim, events, raw).sum() / len(x)
-        return nll, kl, torch.as_tensor(held(claim), dtype=self.trace.dtype, device=x.device)
+        return nll, kl, paid, torch.as_tensor(held(claim), dtype=self.trace.dtype, device=x.device)
 
     def term(self, claim: Likelihood, x: Tensor, raw: Tensor) -> Tensor:
         """The left-hand side of every element (of every event)."""

@@ -18,6 +18,7 @@ from recon_cli.pictures import png
 from recon_cli.training.settings import exactly
 
 if TYPE_CHECKING:
+    from recon_cli.report import Picture
     from recon_cli.training.result import Training
 
 METRICS = "metrics.jsonl"
@@ -101,8 +102,8 @@ class Run:
         """A JSON object as a file."""
         self.put(name, (json.dumps(plain(content), indent=2, ensure_ascii=False) + "\n").encode())
 
-    def finish(self, found: Training) -> None:
-        """Everything that there is at the end: the result, the model, and the picture if there is one."""
+    def finish(self, found: Training, generated: Mapping[str, Picture]) -> None:
+        """Everything that there is at the end: the result, the model, and the pictures if there are any."""
         if self.path is None:
             return
         from safetensors.torch import save
@@ -113,6 +114,8 @@ class Run:
         self.put("model.safetensors", save(tensors, {"likelihood": likelihood, "version": __version__}))
         if found.picture is not None:
             self.put("reconstructions.png", png(found.picture))
+        for name, shown in generated.items():
+            self.put(name, png(shown))
 
     def record(self, line: Mapping[str, Any]) -> None:
         """Append one JSON object to the metrics, on disk when this returns."""

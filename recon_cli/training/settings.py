@@ -48,6 +48,11 @@ class Settings:
     compile, bf16
         the step through torch's compiler (some seconds before the first one), and its matrix products in bfloat16; the
         likelihood stays in float64.
+    kl_warmup
+        epochs over which the weight on the KL rises from 0 to beta, step by step. Bowman and others (2016).
+    free_bits
+        nats of KL that each latent may have, on average over a batch, for nothing: the sum of max(free_bits, KL) is
+        minimised. Kingma and others (2016), equation 15.
     iwae
         bounds on log p(x) of the result's rows with up to so many samples of z, a power of two; 0 for none.
     checkpoint_every
@@ -75,6 +80,8 @@ class Settings:
     compile: bool = False
     bf16: bool = False
     iwae: int = 0
+    kl_warmup: int = 0
+    free_bits: float = 0.0
 
     def __post_init__(self) -> None:
         for name, example in (("latent", 24), ("hidden", 256), ("epochs", 100), ("batch_size", 128)):
@@ -85,7 +92,8 @@ class Settings:
         number("lr", self.lr, 0 < self.lr < math.inf, "a positive number", "0.002")
         number("beta", self.beta, 0 <= self.beta < math.inf, "a number from 0 up", "1")
         number("holdout", self.holdout, 0 <= self.holdout < 1, "at least 0 and below 1", "0.2; 0 keeps nothing back")
-        for name in ("sigma_floor", "checkpoint_every"):
+        whole("kl_warmup", self.kl_warmup, 0, 10)
+        for name in ("sigma_floor", "checkpoint_every", "free_bits"):
             number(name, value := getattr(self, name), 0 <= value < math.inf, "a number from 0 up", "0")
         for name, known in (("model", MODELS), ("schedule", SCHEDULES)):
             if getattr(self, name) not in known:
@@ -94,6 +102,8 @@ class Settings:
             raise ReconError(
                 f"--exact takes expectations in closed form, which a model of kind {self.model} has not.", "Add --model linear."
             )
+        if self.exact and (self.kl_warmup or self.free_bits):
+            raise ReconError("--exact minimises nll + beta KL, all at once.", "Leave --kl-warmup and --free-bits out.")
         if self.optimizer.lower() not in optimizers():
             raise unknown("optimizer", self.optimizer, optimizers())
         takes = inspect.signature(optimizers()[self.optimizer.lower()]).parameters
