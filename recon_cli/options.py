@@ -243,6 +243,30 @@ def gaussians(sigmas: Any) -> list[Any]:
     return [Gaussian(sigma=value) for group in sigmas for value in group]
 
 
+def given(ctx: Any, but: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The options that were written, not left at their defaults."""
+    written = click.core.ParameterSource.DEFAULT, click.core.ParameterSource.DEFAULT_MAP
+    return {
+        name: value for name, value in ctx.params.items() if ctx.get_parameter_source(name) not in written and name not in but
+    }
+
+
+def alone(ctx: Any, name: str, *others: str) -> None:
+    """Raise ReconError where ``name`` was written, and one of the ``others`` too."""
+    written = given(ctx)
+    for other in others:
+        if name in written and other in written:
+            one, two = (f"--{word.replace('_', '-')}" for word in (name, other))
+            raise ReconError(f"{one} and {two} do not go together.", f"Leave one of them out; see {ctx.command_path} --help.")
+
+
+def refuse(ctx: Any, what: str, *names: str) -> None:
+    """Raise ReconError for the first of ``names`` that was written where it means nothing."""
+    for name in names:
+        if name in given(ctx):
+            raise ReconError(f"{what} takes no --{name.replace('_', '-')}.", f"Leave it out; see {ctx.command_path} --help.")
+
+
 def show(report: Any, format: str) -> None:
     """Write a report to standard output (of several processes the first does), and exit: 0 if it holds, 1 if not.
 

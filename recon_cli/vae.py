@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -11,6 +10,7 @@ from torch import nn
 from recon_cli.errors import ReconError
 from recon_cli.likelihood import Likelihood, wide
 from recon_cli.losses import IDENTITY, spell
+from recon_cli.networks import networks
 from recon_cli.regions import inside
 
 if TYPE_CHECKING:
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 class Vae(nn.Module):
-    """Encoder D -> hidden -> (mean, log variance) of K latents, decoder K -> hidden -> raw output of D.
+    """Encoder D -> (mean, log variance) of K latents, decoder K -> raw output of D, each a network of kind ``model``.
 
-    One SiLU layer each side. The units of the data are taken out in front of the encoder and put back
+    The units of the data are taken out in front of the encoder and put back
     after the decoder (their mean, and one scale for all elements), so no learning rate depends on
     them. raw is what the likelihood's link takes to mu; where a decoder gives several numbers for an element
     (mean and log variance), there are as many times D of it; ``last`` is the length of a vector, for likelihoods
@@ -32,12 +32,16 @@ class Vae(nn.Module):
     shift: Tensor
     spread: Tensor
 
-    def __init__(self, rows: Tensor, claim: Likelihood, latent: int, hidden: int, generator: Generator, last: int = 1) -> None:
+    def __init__(
+        self, rows: Tensor, claim: Likelihood, latent: int, hidden: int, generator: Generator, last: int = 1,
+        model: str = "mlp", shape: tuple[int, ...] | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
         mean = wide(rows).mean(dim=0)
         scale = (wide(rows) - mean).square().mean().sqrt()
         scale = scale.where(scale > 0, 1)
         elements, numbers = rows.shape[1], max(1, len(claim.head))
+        self.model = model
         self.link, self.several = claim.link, len(claim.head) > 1
         self.tail = (last,) if claim.event else (numbers,) if self.several else ()
         self.event = (last,) if claim.event else ()
@@ -47,8 +51,7 @@ class Vae(nn.Module):
             spread = scale.new_ones(elements, numbers)
             spread[:, 0] = scale
             spread = spread.flatten()
-        self.encoder = network(elements, hidden, 2 * latent, generator)
-        self.decoder = network(latent, hidden, elements * numbers, generator)
+        self.encoder, self.decoder = networks(model, shape or (elements,), numbers, latent, hidden, generator)
         self.register_buffer("mean", mean.float())
         self.register_buffer("scale", scale.float())
         self.register_buffer("shift", shift.where(shift.isfinite(), 0).float())
@@ -60,12 +63,12 @@ class Vae(nn.Module):
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log variance of q(z | x), (B, K) each, from ``x`` of (B, D)."""
-        mean, log_variance = self.encoder((x - self.mean) / self.scale).chunk(2, dim=1)
+        mean, log_variance = self.encoder((x - self.mean).div_(self.scale)).chunk(2, dim=1)
         return mean, log_variance
 
     def decode(self, z: Tensor) -> Tensor:
         """The raw output from ``z`` of (B, K): (B, D), or with a last axis for vectors or for several numbers an element."""
-        raw = self.shift + self.spread * self.decoder(z)
+        raw = self.shift.addcmul(self.spread, self.decoder(z))
         return raw.reshape(len(z), -1, *self.tail) if self.tail else raw
 
     def outputs(self, x: Tensor) -> Tensor:
@@ -82,12 +85,19 @@ class Vae(nn.Module):
         return self.mu(self.encode(x)[0])
 
     @classmethod
-    def load(cls, tensors: dict[str, Tensor], claim: Likelihood, last: int = 1) -> Vae:
-        """The saved network: its sizes are those of its weights. Raises ReconError, naming the first that does not fit."""
+    def load(
+        cls, tensors: dict[str, Tensor], claim: Likelihood, last: int = 1, model: str = "mlp", **how: Any
+    ) -> Vae:  # fmt: skip
+        """The saved network: an mlp's sizes are those of its weights, others are told theirs (latent, hidden, shape).
+
+        Raises ReconError, naming the first that does not fit.
+        """
         try:
-            hidden, elements = tensors["encoder.0.weight"].shape
-            latent = tensors["decoder.0.weight"].shape[1]
-            vae = cls(torch.zeros(1, elements), claim, latent, hidden, torch.Generator(), last)
+            if model == "mlp":
+                hidden, elements = tensors["encoder.0.weight"].shape
+                how = {"hidden": hidden, "latent": tensors["decoder.0.weight"].shape[1]}
+            elements = len(tensors["mean"])
+            vae = cls(torch.zeros(1, elements), claim, generator=torch.Generator(), last=last, model=model, **how)
         except (KeyError, ValueError, IndexError, RuntimeError) as error:
             raise ReconError("These are no weights of recon's network.", "Train it again with recon train.") from error
         for name, own in vae.state_dict().items():
@@ -122,17 +132,3 @@ def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
     Kingma and Welling (2014), appendix B.
     """
     return (mean.square() + log_variance.expm1() - log_variance) / 2
-
-
-def network(inputs: int, hidden: int, outputs: int, generator: Generator) -> nn.Sequential:
-    """Linear, SiLU, linear."""
-    return nn.Sequential(linear(inputs, hidden, generator), nn.SiLU(), linear(hidden, outputs, generator))
-
-
-def linear(inputs: int, outputs: int, generator: Generator) -> nn.Linear:
-    """Torch's own initialisation, U(-1/sqrt(inputs), 1/sqrt(inputs)), drawn from ``generator`` and from no other."""
-    layer = nn.utils.skip_init(nn.Linear, inputs, outputs)
-    with torch.no_grad():
-        for part in layer.parameters():
-            part.uniform_(-1 / math.sqrt(inputs), 1 / math.sqrt(inputs), generator=generator)
-    return layer

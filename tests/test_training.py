@@ -332,6 +332,17 @@ def test_beta_and_sigma_collapse_together(run: Run) -> None:
     assert "all alike" in run(numpy.ones((20, 4)), sigma=1.0).why()
 
 
+def test_free_bits_cost_nothing_and_a_warmup_begins_at_0(run: Run) -> None:
+    how = {"sigma": 1.0, "epochs": 15}
+    plain, free, warm = run(**how), run(free_bits=0.25, **how), run(kl_warmup=100, **how)
+    assert plain.collapsed
+    assert free.result.kl == pytest.approx(24 * 0.25, rel=0.3)
+    assert free.result.active == 24
+    assert warm.epochs[0].kl > 10 * plain.epochs[0].kl
+    unpaid, none = run(free_bits=1e6), run(beta=0.0)
+    assert [epoch.nll for epoch in unpaid.epochs] == [epoch.nll for epoch in none.epochs]
+
+
 def test_active_latents_are_those_that_tell_something(run: Run) -> None:
     found = run(sigma=0.5, epochs=20)
     rows = torch.from_numpy(KEPT.reshape(len(KEPT), -1)).to(found.model.mean.device)
@@ -349,7 +360,16 @@ def test_active_latents_are_those_that_tell_something(run: Run) -> None:
 def test_run_folder(run: Run, tmp_path: Path) -> None:
     folder = tmp_path / "deep" / "run"
     found = run(out=folder, sigma=0.3, epochs=3)
-    assert left(folder) == ["config.json", "metrics.jsonl", "model.safetensors", "reconstructions.png", "result.json"]
+    assert left(folder) == [
+        "checkpoint.safetensors",
+        "config.json",
+        "metrics.jsonl",
+        "model.safetensors",
+        "reconstructions.png",
+        "result.json",
+        "samples.png",
+        "traversal.png",
+    ]
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert lines == [vars(epoch) for epoch in found.epochs]
     config = json.loads((folder / "config.json").read_text())
@@ -376,6 +396,21 @@ def test_picture_is_the_held_out_digits_above_their_means(run: Run, tmp_path: Pa
     assert numpy.abs(below - held_out[1]).mean() < numpy.abs(below - held_out[0]).mean()
     (picture,) = found.report().pictures
     assert numpy.abs(numpy.array(picture.rows[0][1]) - held_out[:12]).max() < 1e-6
+
+
+def test_samples_and_a_traversal(run: Run, tmp_path: Path) -> None:
+    found = run(out=tmp_path / "run", sigma=0.3, epochs=3)
+    for name in ("samples", "traversal"):
+        with Image.open(tmp_path / "run" / f"{name}.png") as png:
+            assert png.size == ((12 * 9 - 1) * 8, (4 * 9 - 1) * 8)
+            pixels = numpy.asarray(png)[::8, ::8] / 255
+    rows = torch.from_numpy(DIGITS[sources.held_out(len(DIGITS), 0.2)].reshape(-1, 64)).to(found.model.mean.device)
+    with torch.no_grad():
+        mean, log_variance = found.model.encode(rows)
+        z = mean[:1].clone()
+        z[0, divergence(mean, log_variance).mean(0).argmax()] = 3.0
+        witness = found.model.mu(z).reshape(8, 8).cpu().numpy().clip(0, 1)
+    assert numpy.abs(pixels[:8, 99:107] - witness).max() < 1 / 255
 
 
 def test_tables_of_numbers_have_no_picture(run: Run, tmp_path: Path) -> None:
@@ -502,10 +537,11 @@ def test_a_terminal_of_80_columns(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_the_command_has_the_engines_defaults() -> None:
-    asked = {option.name: option.default for option in command.params}
+    asked = {option.name: None if "UNSET" in str(option.default) else option.default for option in command.params}
     meant = {name: value.default for name, value in inspect.signature(recon_cli.train).parameters.items()}
-    assert set(asked) - {"format"} == set(meant) - {"progress"}
-    for name in set(meant) - {"progress", "out", "sigma", "binarize"}:
+    meant |= {name: value.default for name, value in inspect.signature(settings.Settings).parameters.items()}
+    assert set(asked) - {"format", "resume", "against", "sweep"} == set(meant) - {"progress", "settings"}
+    for name in set(meant) - {"progress", "settings", "out", "sigma", "binarize"}:
         assert asked[name] == meant[name], name
 
 
@@ -523,6 +559,8 @@ def test_the_command_has_the_engines_defaults() -> None:
         (["--lr", "0"], "--lr must be a positive number"),
         (["--lr", "nan"], "--lr"),
         (["--lr", "inf"], "--lr"),
+        (["--free-bits", "-1"], "--free-bits must be a number from 0 up"),
+        (["--kl-warmup", "-1"], "--kl-warmup must be a whole number"),
         (["--beta", "-1"], "--beta must be a number from 0 up"),
         (["--holdout", "1"], "--holdout must be at least 0 and below 1"),
         (["--holdout", "-0.1"], "--holdout"),

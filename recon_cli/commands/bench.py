@@ -10,6 +10,7 @@ from recon_cli import options
 
 
 @click.command("bench")
+@click.argument("what", type=click.Choice(["compare", "train"]), default="compare", metavar="[compare|train]")
 @options.likelihood
 @click.option(
     "--elements", type=options.Numbers(), default="1048576,16777216", show_default=True, metavar="NUMBER[,...]",
@@ -23,17 +24,29 @@ from recon_cli import options
 @click.option("--files", is_flag=True, help="Also from files, beside summing them through a memory map.")
 @options.device
 @options.format
-def command(chosen: Any, elements: Any, repeats: int, format: str, **settings: Any) -> None:
+def command(what: str, chosen: Any, elements: Any, repeats: int, format: str, **settings: Any) -> None:
     """Time the measurement beside what people write, and beside one read of the data; memory too.
 
-    Both sides in one run, in turn, medians; ratios are what to compare between machines.
+    Both sides in one run, in turn, medians; ratios are what to compare between machines. bench train times an
+    epoch of recon train beside its matrix products alone and beside the usual tutorial's loop.
 
     \b
       recon bench
       recon bench --likelihood laplace --elements 1e6,1e7,1e8 --files
       recon bench --engine eager --format json
+      recon bench train
     """
     from recon_cli import progress
+
+    if what == "train":
+        from recon_cli.pace import bench_training
+
+        options.refuse(click.get_current_context(), "bench train", "elements", "files")
+        words = [str(one) for one in chosen] or ["gaussian"]
+        with progress.bar("timing", repeats) as advance:
+            how = {name: settings[name] for name in ("engine", "device")}
+            found = bench_training(words[0], repeats=repeats, progress=advance, **how)
+        options.show(found, format)
     from recon_cli.benchmarking import USUAL, bench
 
     sizes = [int(size) for size in elements]

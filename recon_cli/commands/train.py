@@ -32,34 +32,81 @@ class Open(options.LikelihoodWord):
 @click.option("--holdout", type=float, default=0.2, show_default=True, metavar="FRACTION", help="Of the samples, kept back.")
 @click.option("--epochs", type=int, default=100, show_default=True, help="Passes over the training samples.")
 @click.option("--batch-size", type=int, default=128, show_default=True, help="Samples in a step.")
+@click.option("--model", default="mlp", show_default=True, metavar="mlp|linear|conv", help="The networks on both sides.")
 @click.option("--latent", type=int, default=24, show_default=True, help="Latents.")
 @click.option("--hidden", type=int, default=256, show_default=True, help="Width of the hidden layers.")
 @click.option("--lr", type=float, default=0.002, show_default=True, help="Learning rate.")
+@click.option("--schedule", default="constant", show_default=True, metavar="constant|linear|cosine", help="Of the learning rate.")
+@click.option("--exact", is_flag=True, default=False, help="Linear, Gaussian: no sampling, L-BFGS to the last digit.")
 @click.option("--optimizer", default="adam", show_default=True, metavar="NAME", help="One of torch's: adam, adamw, sgd, ...")
+@click.option("--momentum", type=float, help="The optimizer's own, where it has one; so are the next three.")
+@click.option("--nesterov", is_flag=True, default=False, help="Nesterov's momentum.")
+@click.option("--weight-decay", type=float, help="On the network, never on the noise.")
+@click.option("--eps", type=float, help="Added to the root of Adam's second moment.")
 @click.option("--beta", type=float, default=1.0, show_default=True, help="Weight on the KL.")
+@click.option(
+    "--kl-warmup", type=int, default=0, show_default=True, metavar="EPOCHS", help="Over which that weight rises from 0."
+)
+@click.option("--free-bits", type=float, default=0.0, show_default=True, metavar="NATS", help="Of KL a latent, for nothing.")
+@click.option("--sigma-floor", type=float, default=0.0, show_default=True, help="A learned or optimal noise stays above it.")
+@click.option(
+    "--checkpoint-every", type=float, default=30.0, show_default=True, metavar="SECONDS",
+    help="Between two checkpoints; 0 is after every step.",
+)  # fmt: skip
+@click.option(
+    "--against", type=options.LossWord(), metavar="LOSS",
+    help="Train on this loss too, side by side: the same steps? Exits with 1 if not.",
+)  # fmt: skip
+@click.option("--compile", is_flag=True, default=False, help="The step through torch's compiler; takes a while to begin with.")
+@click.option("--bf16", is_flag=True, default=False, help="Matrix products in bfloat16, the likelihood as ever.")
+@click.option("--iwae", type=int, default=0, show_default=True, metavar="K", help="Bounds on log p(x) with up to K samples of z.")
+@click.option("--sweep", metavar="NAME=VALUE,...", help="A run for each value, as in sigma=0.05,0.1; linear models are judged.")
+@click.option("--resume", metavar="RUN", help="Go on with a run that was interrupted: its folder. Only --epochs may be more.")
 @options.seed
 @options.device
 @click.option("--out", metavar="DIR", show_default="runs/NAME", help="The run folder; never overwritten.")
 @options.format
-def command(likelihood: str, epochs: int, out: str | None, format: str, **settings: Any) -> None:
+@click.pass_context
+def command(
+    ctx: click.Context, against: Any, sweep: str | None, resume: str | None, format: str, out: str | None, **settings: Any
+) -> None:
     """Train a small VAE under a likelihood and watch both sides.
 
     Each epoch: nll, matching loss, KL, negative ELBO, noise, active latents, and the ratio of the two
     losses' gradients at the decoder, measured beside predicted. Exits with 1 if the posterior collapses.
+    Ctrl-C finishes the step and saves; --resume RUN goes on to the same bits.
 
     \b
       recon train
       recon train --sigma 1
       recon train --likelihood laplace --sigma optimal --data x.npy --holdout 0
+      recon train --resume runs/laplace
+      recon train --sigma 0.5 --against mse --optimizer sgd
+      recon train --model linear --exact --sweep sigma=0.05,0.1,0.2
     """
-    from recon_cli import progress
-    from recon_cli.training import fresh, train
+    from recon_cli import progress, training
 
-    folder = fresh(likelihood.partition(":")[0]) if out is None else out
+    options.alone(ctx, "against", "resume", "out", "sigma_floor", "checkpoint_every")
+    options.alone(ctx, "sweep", "resume", "out", "against")
+    if against:
+        steps = {**settings, "epochs": options.given(ctx).get("epochs", 5)}
+        with progress.bar("side by side", steps["epochs"]) as advance:
+            found = training.lockstep(against, progress=advance, **steps)
+        options.show(found.report(), format)
+    if sweep:
+        with progress.bar("sweeping", sweep.count(",") + 1) as advance:
+            swept = training.sweep(sweep, progress=advance, **settings)
+        options.show(swept.report(), format)
+    folder = resume or out or training.fresh(settings["likelihood"].partition(":")[0])
     try:
-        with progress.bar("training", epochs) as advance:
-            found = train(likelihood=likelihood, epochs=epochs, out=folder, progress=advance, **settings)
-    except KeyboardInterrupt:
-        click.echo(f"\nStopped. The epochs so far are in {folder}/metrics.jsonl.", err=True)
-        raise
+        if resume:
+            asked = options.given(ctx, but=("resume", "format"))
+            with progress.bar("training", training.epochs_of(resume, asked)) as advance:
+                found = training.resume(resume, progress=advance, **asked)
+        else:
+            with progress.bar("training", settings["epochs"]) as advance:
+                found = training.train(out=folder, progress=advance, **settings)
+    except training.Interrupted as where:
+        click.echo(f"\nStopped after {where}, and saved. Go on with: recon train --resume {folder}", err=True)
+        ctx.exit(130)
     options.show(found.report(), format)

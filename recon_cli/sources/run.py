@@ -47,38 +47,12 @@ class Run(Reconstruction):
         folder, which = divided(self.argument)
         if which not in ("", "all"):
             raise unknown("choice of a run's samples", which, ["all"])
-        if not os.path.isdir(folder):
-            what = "is a file" if os.path.exists(folder) else "does not exist"
-            raise ReconError(
-                f"run takes the folder of a run, and {folder!r} {what}.", f"recon train leaves one; recon looked in {Path.cwd()}."
-            )
-        for name in FILES:
-            if not os.path.exists(os.path.join(folder, name)):
-                raise ReconError(
-                    f"{folder} holds no {name}, so it is no run, or one that did not end.",
-                    "Give a folder that recon train has left: it holds config.json and model.safetensors.",
-                )
-        return folder
+        return folder_of(folder, *FILES)
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """The run's own settings. Raises ReconError where they are none, or another version's."""
-        path = os.path.join(self.folder, FILES[0])
-        found = guarded(path, lambda: json.loads(Path(path).read_text(encoding="utf-8")))
-        try:
-            found["shape"] = tuple(int(size) for size in found["shape"])
-            good = min(found["shape"]) > 0 and 0 <= found["holdout"] < 1 and isinstance(found["data"], str)
-            version = found["version"].split(".")[:2]
-        except (KeyError, TypeError, ValueError, AttributeError):
-            good = False
-        if not good:
-            raise ReconError(f"{path} is none that recon train writes.", "Train it again, or give another run.")
-        if version != __version__.split(".")[:2]:
-            raise ReconError(
-                f"{self.folder} is a run of recon {found['version']}, and this is {__version__}, whose network may be another.",
-                "Train it again, or use that version of recon.",
-            )
-        return found
+        """The run's own settings."""
+        return settings_of(self.folder)
 
     @cached_property
     def model(self) -> Vae:
@@ -93,7 +67,9 @@ class Run(Reconstruction):
         def load() -> Vae:
             with safe_open(path, framework="pt") as file:
                 self.claim = likelihoods.parse((file.metadata() or {}).get("likelihood", ""))
-                vae = Vae.load({name: file.get_tensor(name) for name in file.keys()}, self.claim, self.config["shape"][-1])  # noqa: SIM118
+                how = {name: self.config[name] for name in ("latent", "hidden", "shape", "model") if name in self.config}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                vae = Vae.load(tensors, self.claim, self.config["shape"][-1], **how)
             if len(vae.mean) != math.prod(self.config["shape"]):
                 raise ValueError(
                     f"its network is of {len(vae.mean)} elements, and config.json says {spell(self.config['shape'])}"
@@ -163,3 +139,39 @@ class Run(Reconstruction):
     def describe(self) -> str:
         how = [f"{name} {self.config[name]}" for name in ("scale", "binarize") if self.config.get(name) is not None]
         return f"the VAE of {self.folder}, {self.claim}, trained on {' '.join([self.config['data'], *how])}"
+
+
+def folder_of(folder: str, *needed: str) -> str:
+    """The same, if it is a folder that holds what is ``needed``. Raises ReconError, naming the first that is missing."""
+    if not os.path.isdir(folder):
+        what = "is a file" if os.path.exists(folder) else "does not exist"
+        raise ReconError(
+            f"run takes the folder of a run, and {folder!r} {what}.", f"recon train leaves one; recon looked in {Path.cwd()}."
+        )
+    for name in needed:
+        if not os.path.exists(os.path.join(folder, name)):
+            raise ReconError(
+                f"{folder} holds no {name}, so it is no run, or one that did not end.",
+                f"Give a folder that recon train has left: it holds {' and '.join(needed)}.",
+            )
+    return folder
+
+
+def settings_of(folder: str) -> dict[str, Any]:
+    """What a run was asked to do, from its config.json. Raises ReconError where that is none, or another version's."""
+    path = os.path.join(folder_of(folder, FILES[0]), FILES[0])
+    found = guarded(path, lambda: json.loads(Path(path).read_text(encoding="utf-8")))
+    try:
+        found["shape"] = tuple(int(size) for size in found["shape"])
+        good = min(found["shape"]) > 0 and 0 <= found["holdout"] < 1 and isinstance(found["data"], str)
+        version = found["version"].split(".")[:2]
+    except (KeyError, TypeError, ValueError, AttributeError):
+        good = False
+    if not good:
+        raise ReconError(f"{path} is none that recon train writes.", "Train it again, or give another run.")
+    if version != __version__.split(".")[:2]:
+        raise ReconError(
+            f"{folder} is a run of recon {found['version']}, and this is {__version__}, whose network may be another.",
+            "Train it again, or use that version of recon.",
+        )
+    return found

@@ -1,69 +1,28 @@
-"""The training loop, and the figures of an epoch."""
+"""The training loop: a step at a time, from a state that can be written down."""
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from recon_cli.errors import ReconError
-from recon_cli.fitting import level
 from recon_cli.likelihood import Likelihood, wide
-from recon_cli.losses import Loss
-from recon_cli.parametric import Number
-from recon_cli.training.settings import Settings, optimizers
-from recon_cli.vae import Vae, divergence, draw
+from recon_cli.training.figures import Epoch, held, look
+from recon_cli.training.settings import SCHEDULES, Settings, optimizers
+from recon_cli.vae import Vae, divergence
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-ACTIVE = 0.01  # nats: a latent whose mean KL exceeds this is in use
 SMALL = 1e-9  # a noise whose inverse square is out of float32's reach before long
 LITTLE = 1 << 24  # multiplications
-CHUNK = 1 << 20  # elements looked at in one go outside training
-
-
-@dataclass(frozen=True, kw_only=True)
-class Figures:
-    """What a model makes of some rows. Sums over a sample's elements, means over samples, in nats.
-
-    nll, kl, negative_elbo
-        -log p(x | z) at one sample of z for each row (from a fixed seed), KL(q(z | x) || p(z)), and
-        their sum, whatever beta is.
-    loss
-        the matching loss of the same reconstructions, so nll = predicted * loss + offset (+ gap).
-    sigma
-        the noise parameter, by whatever name; None without one.
-    active
-        how many latents have a mean KL above 0.01 nats.
-    ratio, cosine
-        of g, the gradient of the summed nll, and h, that of the summed loss, at the decoder's
-        parameters on one batch, both by autograd with the noise held: <g, h>/<h, h>, and the cosine
-        of their angle. None where the loss has no gradient.
-    predicted
-        the likelihood's slope, which the ratio should be; None where a gap moves the gradient too.
-    """
-
-    nll: float
-    loss: float
-    kl: float
-    negative_elbo: float
-    sigma: float | None
-    active: int
-    ratio: float | None
-    predicted: float | None
-    cosine: float | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Epoch(Figures):
-    """The figures on the training rows after so many epochs."""
-
-    epoch: int
+SHOWN = 1 << 11  # rows, evenly spread, that the figures of an epoch are of
+OFTEN = 64  # steps between two looks at whether the terms are still numbers
 
 
 def stepper(vae: Vae, noise: nn.Module, settings: Settings) -> torch.optim.Optimizer:
@@ -71,46 +30,127 @@ def stepper(vae: Vae, noise: nn.Module, settings: Settings) -> torch.optim.Optim
     groups: list[dict[str, Any]] = [{"params": [*vae.parameters()]}]
     if parts := [*noise.parameters()]:
         groups.append({"params": parts, "weight_decay": 0.0})
-    return optimizers()[settings.optimizer.lower()](groups, lr=settings.lr)  # type: ignore[call-arg]
+    kind, own = optimizers()[settings.optimizer.lower()], settings.own
+    if "fused" in inspect.signature(kind).parameters and next(vae.parameters()).device.type in ("cpu", "cuda"):
+        own["fused"] = True
+    return kind(groups, lr=settings.lr, **own)  # type: ignore[call-arg]
 
 
-def walk(
-    vae: Vae, noise: nn.Module, optimizer: torch.optim.Optimizer, rows: Tensor, settings: Settings
-) -> Iterator[tuple[Epoch, Likelihood]]:
-    """Train, and after each epoch yield its figures and the likelihood with its noise as it then is.
+class State:
+    """Everything that the next step depends on, and nothing else.
 
-    Minimises, over batches of ``rows`` (N, D), the mean over a batch of nll + beta * KL, each summed
-    over a sample. Nothing is read back from the device within an epoch (but by the fit of an optimal
-    noise). Raises ReconError where a term is no longer finite.
+    Minimises, over batches of ``rows`` (N, D), the mean over a batch of nll + beta * KL, each summed over a sample.
+
+    epoch, at
+        epochs that are whole, and steps done in the one after them.
+    order
+        which rows that one takes, in which order.
+    trace
+        nll, KL and noise of each of its steps; NaN where it has not come to that.
     """
-    count, size = len(rows), settings.batch_size
-    generator = torch.Generator(rows.device).manual_seed(settings.seed)
-    for epoch in range(1, settings.epochs + 1):
-        order = torch.randperm(count, generator=generator, device=rows.device)
-        trace = wide(torch.full((-(-count // size), 3), math.nan, device=rows.device))
+
+    def __init__(self, vae: Vae, noise: nn.Module, rows: Tensor, settings: Settings) -> None:
+        self.vae, self.noise, self.rows, self.settings = vae, noise, rows, settings
+        self.optimizer = stepper(vae, noise, settings)
+        self.generator = torch.Generator(rows.device).manual_seed(settings.seed)
+        self.steps = -(-len(rows) // settings.batch_size)
+        self.precision = torch.autocast(rows.device.type, torch.bfloat16, enabled=settings.bf16)
+        self.terms = torch.compile(self.objective, dynamic=False) if settings.compile else self.objective
+        every = max(1, len(rows) // SHOWN)
+        self.shown = rows[::every][:SHOWN] if every > 1 else rows
+        self.epoch = 0
+        self.begin()
+
+    @property
+    def parts(self) -> tuple[Vae, nn.Module, Tensor, Settings]:
+        """What it was made of."""
+        return self.vae, self.noise, self.rows, self.settings
+
+    def begin(self) -> None:
+        """Before the first step of an epoch."""
+        self.at = 0
+        self.order = torch.randperm(len(self.rows), generator=self.generator, device=self.rows.device)
+        self.trace = wide(torch.full((self.steps, 3), math.nan, device=self.rows.device))
+
+    def step(self) -> None:
+        """One batch. Nothing is read back from the device (but by the fit of an optimal noise)."""
+        settings, first = self.settings, self.at * self.settings.batch_size
+        x = self.rows.index_select(0, self.order[first : first + settings.batch_size])
+        eps = torch.randn(len(x), settings.latent, generator=self.generator, device=x.device)
+        nll, kl, paid, noise = self.terms(x, eps)
+        self.trace[self.at] = torch.stack([wide(nll.detach()), wide(kl.detach()), noise])
+        if settings.schedule != "constant":
+            done = (self.epoch * self.steps + self.at) / (settings.epochs * self.steps)
+            for group in self.optimizer.param_groups:
+                group["lr"] = settings.lr * SCHEDULES[settings.schedule](done)
+        self.optimizer.zero_grad()
+        (nll + self.weight * paid).backward()
+        self.optimizer.step()
+        self.at += 1
+
+    @property
+    def weight(self) -> float:
+        """On the KL of the step that comes."""
+        warm = self.settings.kl_warmup * self.steps
+        return self.settings.beta * min(1.0, (self.epoch * self.steps + self.at) / warm if warm else 1.0)
+
+    def objective(self, x: Tensor, eps: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """nll and KL, summed over a sample, averaged over the batch; what is paid of the KL; and the noise, held."""
+        with self.precision:
+            mean, log_variance = self.vae.encode(x)
+            raw = self.vae.decode(mean + (log_variance / 2).exp() * eps)
+        mean, log_variance, raw = mean.float(), log_variance.float(), raw.float()
+        rates = divergence(mean, log_variance)
+        kl, free = rates.sum() / len(x), self.settings.free_bits
+        paid = (rates.sum(dim=0) / len(x)).clamp(min=free).sum() if free else kl
+        events = self.vae.shaped(x)
+        claim = self.noise(events, self.vae.link.inverse(raw))
+        nll = self.term(claim, events, raw).sum() / len(x)
+        return nll, kl, paid, torch.as_tensor(held(claim), dtype=self.trace.dtype, device=x.device)
+
+    def term(self, claim: Likelihood, x: Tensor, raw: Tensor) -> Tensor:
+        """The left-hand side of every element (of every event)."""
+        return claim.nll_raw(x, raw)
+
+    def check(self) -> None:
+        """Raise ReconError where a term of this epoch's steps is no number."""
+        if not self.trace[: self.at].isfinite().all():
+            raise diverged(self.epoch + 1, self.trace[: self.at].tolist(), self.settings)
+
+    def look(self) -> tuple[Epoch, Likelihood]:
+        """The figures after the epoch that is whole now, and the likelihood with its noise as it is."""
         try:
-            for step, first in enumerate(range(0, count, size)):
-                x = rows[order[first : first + size]]
-                mean, log_variance = vae.encode(x)
-                raw = vae.decode(draw(mean, log_variance, generator))
-                kl = divergence(mean, log_variance).sum() / len(x)
-                trace[step, 1] = kl.detach()
-                events = vae.shaped(x)
-                claim = noise(events, vae.link.inverse(raw))
-                nll = claim.nll_raw(events, raw).sum() / len(x)
-                trace[step, 0] = nll.detach()
-                trace[step, 2] = held(claim)
-                optimizer.zero_grad()
-                (nll + settings.beta * kl).backward()
-                optimizer.step()
-            seen = trace.tolist()
-            figures, settled = look(vae, noise, rows, settings)
+            figures, settled = look(self.vae, self.noise, self.shown, self.settings)
         except ReconError as error:
-            raise diverged(epoch, trace.tolist(), settings, error) from error
-        seen.append([figures.nll + 0 * figures.loss + 0 * (figures.ratio or 0), figures.kl, 1.0])
+            raise diverged(self.epoch, self.trace.tolist(), self.settings, error) from error
+        seen = [*self.trace.tolist(), [figures.nll + 0 * figures.loss + 0 * (figures.ratio or 0), figures.kl, 1.0]]
         if not all(math.isfinite(value) for line in seen for value in line):
-            raise diverged(epoch, seen, settings)
-        yield Epoch(epoch=epoch, **vars(figures)), settled
+            raise diverged(self.epoch, seen, self.settings)
+        return Epoch(epoch=self.epoch, **vars(figures)), settled
+
+
+def walk(state: State, between: Callable[[], None] = lambda: None) -> Iterator[tuple[Epoch, Likelihood]]:
+    """Train from where ``state`` is, and after each epoch yield its figures and the likelihood with its noise as it then is.
+
+    ``between`` is called after every step, where the state may be written down. Raises ReconError where a term is no
+    longer finite: looked at every few steps, and before a state leaves this function.
+    """
+    while state.epoch < state.settings.epochs:
+        while state.at < state.steps:
+            try:
+                state.step()
+            except ReconError as error:
+                raise diverged(state.epoch + 1, state.trace[: state.at + 1].tolist(), state.settings, error) from error
+            if state.at % OFTEN == 0:
+                state.check()
+            if state.at < state.steps:
+                between()
+        state.check()
+        state.epoch += 1
+        figures, claim = state.look()
+        state.begin()
+        yield figures, claim
+        between()
 
 
 @contextmanager
@@ -127,75 +167,6 @@ def threads(rows: Tensor, settings: Settings) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def look(vae: Vae, noise: nn.Module, rows: Tensor, settings: Settings) -> tuple[Figures, Likelihood]:
-    """The figures on ``rows`` (N, D), and the likelihood that they were taken with, its noise plain numbers."""
-    generator = torch.Generator(rows.device).manual_seed(settings.seed + 1)
-    with torch.no_grad():
-        pieces = torch.split(rows, max(1, CHUNK // rows.shape[1]))
-        codes = [vae.encode(piece) for piece in pieces]
-        latents = [draw(*code, generator) for code in codes]
-        raws = [vae.decode(z) for z in latents]
-        claim = settled(noise(vae.shaped(rows), vae.link.inverse(torch.cat(raws))))
-        loss = matching(claim)
-        pairs = [*zip(map(vae.shaped, pieces), raws, strict=True)]
-        sums = [
-            torch.stack([wide(claim.nll_raw(*pair)).sum() for pair in pairs]).sum(),
-            torch.stack([wide(measured(loss, claim, *pair)).sum() for pair in pairs]).sum(),
-        ]
-        rates = torch.stack([wide(divergence(*code)).sum(dim=0) for code in codes]).sum(dim=0) / len(rows)
-    few = settings.batch_size
-    g, h = gradients(vae, claim, loss, pieces[0][:few], latents[0][:few])
-    parts = torch.stack([*sums, rates.sum(), (rates > ACTIVE).sum(), g @ h, h @ h, g @ g])
-    nll, value, kl, active, cross, square, other = parts.tolist()
-    nll, value = nll / len(rows), value / len(rows)
-    size = math.sqrt(square) * math.sqrt(other)
-    figures = Figures(
-        nll=nll,
-        loss=value,
-        kl=kl,
-        negative_elbo=nll + kl,
-        sigma=float(held(claim)) if level(claim) else None,
-        active=int(active),
-        ratio=cross / square if square else None,
-        predicted=float(claim.losses[loss]) if type(claim).gap is Likelihood.gap else None,
-        cosine=max(-1.0, min(1.0, cross / size)) if size else None,
-    )
-    return figures, claim
-
-
-def gradients(vae: Vae, claim: Likelihood, loss: Loss, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-    """Of the summed nll and of the summed loss, at the decoder's parameters laid end to end, in float64."""
-    raw = vae.decode(z)
-    x = vae.shaped(x)
-    sides = claim.nll_raw(x, raw).sum(), measured(loss, claim, x, raw).sum()
-    parts = [*vae.decoder.parameters()]
-    found = [torch.autograd.grad(side, parts, retain_graph=True) for side in sides]
-    of_nll, of_loss = (torch.cat([wide(part).flatten() for part in side]) for side in found)
-    return of_nll, of_loss
-
-
-def matching(claim: Likelihood) -> Loss:
-    """The loss that people write for a likelihood: of the raw output where there is one."""
-    return claim.raw_loss or claim.loss
-
-
-def measured(loss: Loss, claim: Likelihood, x: Tensor, raw: Tensor) -> Tensor:
-    """The loss of every element from the decoder's raw output."""
-    return loss(x, raw if loss.link == claim.link else loss.link.forward(claim.link.inverse(raw)))
-
-
-def settled(claim: Likelihood) -> Likelihood:
-    """The same likelihood with plain numbers for its noise."""
-    return type(claim)(**{key: float(value) for key, value in claim.parameters.items()})
-
-
-def held(claim: Likelihood) -> Number:
-    """The noise parameter outside any gradient; 1 for a likelihood that has not exactly one."""
-    name = level(claim)
-    value = claim.parameters[name] if name else 1.0
-    return value if isinstance(value, float) else value.detach()
 
 
 def diverged(epoch: int, trace: list[list[float]], settings: Settings, found: ReconError | None = None) -> ReconError:
@@ -220,5 +191,5 @@ def diverged(epoch: int, trace: list[list[float]], settings: Settings, found: Re
         )
     hint = f"The steps are probably too long: {slower}."
     if noise < SMALL:
-        hint = "Divided by so small a noise, errors overflow float32: give a larger --sigma, or --sigma learned."
+        hint = "Divided by so small a noise, errors overflow float32: keep it above a floor, as in --sigma-floor 1e-3."
     return ReconError(f"{where}the reconstruction term (nll) is {nll:g}, at a noise of {noise:g}.", hint)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import dataclasses
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
@@ -29,15 +30,20 @@ class Fixed(nn.Module):
 
 
 class Learned(nn.Module):
-    """One shared noise, the logarithms of its parameters (logits, of shares) trained with the network."""
+    """One shared noise, the logarithms of its parameters (logits, of shares) trained with the network.
 
-    def __init__(self, start: Likelihood) -> None:
+    Above a ``floor`` it is the floor and the exponential of what is trained, so a gradient can always raise it again.
+    """
+
+    def __init__(self, start: Likelihood, floor: float = 0.0) -> None:
         super().__init__()
-        self.noise = Free(start)
+        self.floor, self.name = floor, fitting.level(start)
+        self.noise = Free(dataclasses.replace(start, **{self.name: max(size(start) - floor, floor)}) if floor else start)
 
     def forward(self, x: Tensor, mu: Tensor) -> Likelihood:
         """The likelihood as it is now, differentiable."""
-        return self.noise()
+        claim = self.noise()
+        return dataclasses.replace(claim, **{self.name: size(claim) + self.floor}) if self.floor else claim
 
 
 class Optimal(nn.Module):
@@ -46,26 +52,43 @@ class Optimal(nn.Module):
     It is the minimiser of the nll, so the gradient with it held constant is the gradient through it.
     """
 
-    def __init__(self, claim: Likelihood) -> None:
+    def __init__(self, claim: Likelihood, floor: float = 0.0) -> None:
         super().__init__()
-        self.claim = claim
+        self.claim, self.floor = claim, floor
 
     def forward(self, x: Tensor, mu: Tensor) -> Likelihood:
         """The likelihood that fits ``x`` given ``mu`` best. Raises ReconError where none does (mu = x)."""
-        return self.claim.refit(x, mu.detach())
+        best = self.claim.refit(x, mu.detach())
+        return dataclasses.replace(best, **{name: max(size(best), self.floor)}) if (name := self.floored) else best
+
+    @property
+    def floored(self) -> str | None:
+        """The parameter that has a floor."""
+        return fitting.level(self.claim) if self.floor else None
 
 
-def start(claim: Likelihood, whose: str, rows: Tensor) -> nn.Module:
+def size(claim: Likelihood) -> Any:
+    """The noise parameter that a floor is of."""
+    return claim.parameters[fitting.level(claim) or ""]
+
+
+def start(claim: Likelihood, whose: str, rows: Tensor, floor: float = 0.0) -> nn.Module:
     """The noise as training begins; a learned one begins at the best for the mean of the rows (of one number).
 
-    Raises ReconError where the rows are all alike: the better the model, the smaller the noise, without end.
+    Raises ReconError where the rows are all alike: the better the model, the smaller the noise, without end; and for a
+    ``floor`` of a noise that is given, or is no sigma and no scale.
     """
+    if floor and (whose == "fixed" or fitting.level(claim) not in ("sigma", "scale")):
+        why = "is given" if claim.noise and whose == "fixed" else "is no sigma and no scale"
+        raise ReconError(
+            f"A floor keeps a sigma from running to 0, and the noise of {claim.name} {why}.", "Leave --sigma-floor out."
+        )
     if whose == "fixed":
         return Fixed(claim)
     mean = typical(claim, rows)
     mean = mean.expand(len(rows), *mean.shape)
     if whose == "learned" and len(claim.noise) > 1:
-        return Learned(fitting.start(type(claim), rows, mean, claim.design))
+        return Learned(fitting.start(type(claim), rows, mean, claim.design), floor)
     try:
         best = claim.refit(rows, mean)
     except ReconError as error:
@@ -75,4 +98,4 @@ def start(claim: Likelihood, whose: str, rows: Tensor) -> nn.Module:
             f"The {len(rows):,} training samples are all alike, so no {claim.name} noise fits them best.",
             "Give samples that differ, or fix the noise, as in --sigma 0.1.",
         ) from error
-    return Optimal(claim) if whose == "optimal" else Learned(best)
+    return Optimal(claim, floor) if whose == "optimal" else Learned(best, floor)

@@ -1,4 +1,4 @@
-"""Originals over reconstructions."""
+"""Originals over reconstructions, samples of the prior, and one latent at a time."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import torch
 
 from recon_cli.pictures import MOST, gallery
 from recon_cli.report import Picture
-from recon_cli.vae import Vae
+from recon_cli.vae import Vae, divergence
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+LINES = 4
 
 
 def picture(vae: Vae, rows: Tensor, shape: tuple[int, ...], which: str) -> Picture | None:
@@ -20,3 +22,29 @@ def picture(vae: Vae, rows: Tensor, shape: tuple[int, ...], which: str) -> Pictu
     with torch.no_grad():
         pair = [part.cpu().numpy() for part in (first, vae.reconstruct(first))]
     return gallery(f"{which} samples, and their reconstructions", [*zip(("x", "μ"), pair, strict=True)], shape)
+
+
+def generated(vae: Vae, rows: Tensor, shape: tuple[int, ...], seed: int) -> dict[str, Picture]:
+    """``samples.png``, mu at draws of the prior, and ``traversal.png``, mu as each of the busiest latents goes from -3 to 3.
+
+    The other latents are where the first of ``rows`` has them. Empty where the samples are no images of ``shape``.
+    """
+    with torch.no_grad():
+        mean, log_variance = vae.encode(rows)
+        busiest = divergence(mean, log_variance).mean(dim=0).argsort(descending=True)[:LINES]
+        generator = torch.Generator(rows.device).manual_seed(seed)
+        prior = torch.randn(LINES, MOST, mean.shape[1], generator=generator, device=rows.device)
+        steps = torch.linspace(-3, 3, MOST, device=rows.device)
+        moved = mean[:1].expand(len(busiest), MOST, -1).clone()
+        for line, latent in enumerate(busiest):
+            moved[line, :, latent] = steps
+        wanted = {
+            "samples.png": ("draws of the prior", [f"{line + 1}" for line in range(LINES)], prior),
+            "traversal.png": ("one latent from -3 to 3", [f"z{int(latent)}" for latent in busiest], moved),
+        }
+        real = ("x", rows[:MOST].cpu().numpy())  # whose black and white the others have
+        found = {
+            name: gallery(title, [real, *zip(labels, [vae.mu(z).cpu().numpy() for z in lines], strict=True)], shape)
+            for name, (title, labels, lines) in wanted.items()
+        }
+    return {name: Picture(shown.title, shown.rows[1:]) for name, shown in found.items() if shown is not None}

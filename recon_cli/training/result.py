@@ -14,7 +14,9 @@ from recon_cli.errors import ReconError
 from recon_cli.fitting import level
 from recon_cli.likelihood import Likelihood, wide
 from recon_cli.report import Column, Picture, Report, Table
-from recon_cli.training.loop import Epoch, matching
+from recon_cli.training.bounds import table as bounds_table
+from recon_cli.training.figures import Epoch, matching
+from recon_cli.training.optimum import Optimum
 from recon_cli.training.settings import Settings
 from recon_cli.vae import Vae
 
@@ -55,6 +57,10 @@ class Training:
         the noise that the training rows would choose for their reconstructions, None without one.
     grey
         the share of values at which a discrete likelihood is no density of the data.
+    bounds
+        on log p(x) of the result's rows: the number of samples of z, and nats per sample.
+    optimum
+        of a linear Gaussian model: what PPCA predicts of the training rows, and what was found.
     eigenvalue
         the largest of the training rows' covariance (1/N); measured only where a Gaussian collapsed.
     folder
@@ -71,6 +77,8 @@ class Training:
     best: float | None = None
     grey: float = 0.0
     eigenvalue: float | None = None
+    optimum: Optimum | None = None
+    bounds: tuple[tuple[int, float], ...] = ()
     folder: Path | None = None
     picture: Picture | None = field(default=None, repr=False)
 
@@ -90,6 +98,10 @@ class Training:
             return Table(name, shown, [*map(vars, rows)], most=12)
 
         tables = [table("epochs", EPOCHS, self.epochs), table("result", RESULTS, [self.result])]
+        if self.bounds:
+            tables.append(bounds_table(self.bounds, len(self.model.mean)))
+        if self.optimum:
+            tables.append(optima([self.optimum]))
         pictures = [self.picture] if self.picture and len(self.picture.rows[0][1][0][0]) <= SMALL else []
         return Report("train", tables, list(self.notes()), self.verdict(), not self.collapsed, pictures)
 
@@ -111,6 +123,16 @@ class Training:
             yield self.noise(result.sigma)
         if self.settings.beta != 1:
             yield self.weight()
+        if self.bounds:
+            yield (
+                "Bits per dimension are of the density in the units of training (as dequantised data are); levels k/255 of 8 "
+                "bits have log2 255 = 7.994 more. A discretized likelihood's are of the levels themselves."
+            )
+        if self.optimum:
+            yield (
+                f"The best that a linear model can do on the training rows (PPCA) is an ELBO of "
+                f"{self.optimum.predicted.elbo:.6f}; this one is {self.optimum.gap:.3g} nats a sample below it."
+            )
         if self.collapsed:
             yield self.why()
         if self.folder:
@@ -187,6 +209,11 @@ class Training:
         return f"trained: {what} {short(result.negative_elbo)} nats per {sample}, {result.active} of {latent} latents active"
 
 
+def optima(found: Sequence[Optimum]) -> Table:
+    """Predicted and found, a row each."""
+    return Table("optimum", [Column(*one) for one in OPTIMUM], [one.row for one in found])
+
+
 TRAINING = "on the training rows, nats per sample"
 RESULT = "nats per sample"
 GRADIENTS = "d nll / d loss at the decoder's parameters (autograd)"
@@ -217,6 +244,23 @@ RESULTS = (
     ("rows_held_out", "rows held out", COST),
     ("seconds", "seconds", COST),
     ("samples_per_second", "samples per second", COST),
+)
+
+
+def beside(key: str, panel: str) -> tuple[tuple[str, str, str], ...]:
+    """A predicted figure and the one that was found."""
+    return (f"{key}_predicted", "predicted", panel), (f"{key}_found", "found", panel)
+
+
+BEST = "ELBO of the training rows, nats per sample, beside that of PPCA"
+OPTIMUM = (
+    ("sigma", "sigma", "*"),
+    *beside("elbo", BEST),
+    ("gap", "gap", BEST),
+    *beside("active", "active latents"),
+    *beside("kl", "KL, beside the rate of reverse water-filling"),
+    *beside("distortion", "squared error expected of a sample, beside the distortion"),
+    *beside("sigma", "sigma, beside the best"),
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from recon_cli.pictures import png
 from recon_cli.training.settings import exactly
 
 if TYPE_CHECKING:
+    from recon_cli.report import Picture
     from recon_cli.training.result import Training
 
 METRICS = "metrics.jsonl"
@@ -35,29 +37,41 @@ class Run:
     """Writes a run's files, whole or not at all; with path None it writes nothing.
 
     ``with Run(path) as run:`` creates the folder, its parents and an empty ``metrics.jsonl``, or raises
-    ReconError. Where the work then fails before its first metrics, all of that is removed again.
+    ReconError. Where the work then fails before anything is kept (metrics, a checkpoint), all of that is removed again.
+
+    again
+        the folder is there, and its run is gone on with.
     """
 
-    def __init__(self, path: Path | str | None) -> None:
+    def __init__(self, path: Path | str | None, again: bool = False) -> None:
         self.path = None if path is None else Path(path)
         self.made: list[Path] = []
         self.written: list[Path] = []
-        self.recorded = 0
+        self.again = self.kept = again
 
     def __enter__(self) -> Run:
         if self.path is not None:
             try:
-                self._create(self.path)
+                if self.again:
+                    self._tidy(self.path)
+                else:
+                    self._create(self.path)
             except (OSError, ValueError) as error:
                 self._remove()
                 raise unwritable(self.path, error) from error
         return self
 
+    def _tidy(self, path: Path) -> None:
+        """Remove what a process that was killed had half written."""
+        for file in path.glob(".*.*.[0-9]*"):
+            if file.suffix[1:].isdecimal():
+                file.unlink(missing_ok=True)
+
     def _create(self, path: Path) -> None:
         if path.is_dir() and any(path.iterdir()):
             raise ReconError(
                 f"The folder {path} is not empty, and a run never overwrites another.",
-                "Give another --out, or none: recon then takes the next free folder under runs.",
+                f"Give another --out, or none: recon then takes the next free one under runs. --resume {path} goes on with it.",
             )
         missing = [folder for folder in (path, *path.parents) if not folder.exists()]
         for folder in reversed(missing):
@@ -67,16 +81,19 @@ class Run:
         self.written.append(path / METRICS)
 
     def put(self, name: str, content: bytes) -> None:
-        """Write a file under a temporary name, then give it its own."""
+        """Write a file under a temporary name, then give it its own: there is the old one or the new one, never a part."""
         if self.path is None:
             return
         temporary = self.path / f".{name}.{os.getpid()}"
         try:
-            temporary.write_bytes(content)
+            with open(temporary, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
             os.replace(temporary, self.path / name)
             self.written.append(self.path / name)
         except OSError as error:
-            raise unwritable(self.path, error) from error
+            raise unwritable(self.path, error, self.kept) from error
         finally:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
@@ -85,8 +102,8 @@ class Run:
         """A JSON object as a file."""
         self.put(name, (json.dumps(plain(content), indent=2, ensure_ascii=False) + "\n").encode())
 
-    def finish(self, found: Training) -> None:
-        """Everything that there is at the end: the result, the model, and the picture if there is one."""
+    def finish(self, found: Training, generated: Mapping[str, Picture]) -> None:
+        """Everything that there is at the end: the result, the model, and the pictures if there are any."""
         if self.path is None:
             return
         from safetensors.torch import save
@@ -97,6 +114,8 @@ class Run:
         self.put("model.safetensors", save(tensors, {"likelihood": likelihood, "version": __version__}))
         if found.picture is not None:
             self.put("reconstructions.png", png(found.picture))
+        for name, shown in generated.items():
+            self.put(name, png(shown))
 
     def record(self, line: Mapping[str, Any]) -> None:
         """Append one JSON object to the metrics, on disk when this returns."""
@@ -105,12 +124,30 @@ class Run:
         try:
             with open(self.path / METRICS, "a", encoding="utf-8") as file:
                 file.write(json.dumps(plain(line), allow_nan=False) + "\n")
-            self.recorded += 1
+            self.kept = True
         except OSError as error:
-            raise unwritable(self.path, error) from error
+            raise unwritable(self.path, error, self.kept) from error
+
+    def recall(self, epochs: int) -> list[dict[str, Any]]:
+        """The metrics of the first so many epochs; any after them are dropped. Raises ReconError where they are not all there."""
+        if self.path is None or not epochs:
+            lines = []
+        else:
+            path = self.path / METRICS
+            try:
+                text = path.read_text(encoding="utf-8").splitlines()[:epochs]
+                lines = [json.loads(line) for line in text]
+                assert [line["epoch"] for line in lines] == [*range(1, epochs + 1)]
+            except (OSError, ValueError, KeyError, TypeError, AssertionError) as error:
+                raise ReconError(
+                    f"{path} lacks some of the {epochs:,} epochs that the checkpoint has behind it.",
+                    "The run cannot be gone on with as it was: train it again.",
+                ) from error
+        self.put(METRICS, "".join(json.dumps(line, allow_nan=False) + "\n" for line in lines).encode())
+        return lines
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if kind is not None and not self.recorded:
+        if kind is not None and not self.kept:
             self._remove()
 
     def _remove(self) -> None:
@@ -123,7 +160,10 @@ class Run:
                 folder.rmdir()
 
 
-def unwritable(path: Path, error: Exception) -> ReconError:
-    """The error for a folder that the system will not have."""
+def unwritable(path: Path, error: Exception, kept: bool = False) -> ReconError:
+    """The error for a folder that the system will not have; ``kept`` where there is something in it to go on from."""
     reason = getattr(error, "strerror", None) or str(error)
-    return ReconError(f"The run folder {path} cannot be written: {reason}.", "Give an --out that can be made and written.")
+    way_out = "Give an --out that can be made and written."
+    if kept and getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        way_out = f"Free some space, then go on from the last checkpoint: recon train --resume {path}."
+    return ReconError(f"The run folder {path} cannot be written: {reason}.", way_out)

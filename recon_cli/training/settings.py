@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +14,15 @@ import torch
 from recon_cli import fitting, likelihoods
 from recon_cli.errors import ReconError, nearest, unknown
 from recon_cli.likelihood import Likelihood
+from recon_cli.networks import MODELS
 
 UNFIT = ("optimizer", "lbfgs", "muon", "sparseadam")  # need a closure, matrices only, sparse gradients
 NOISES = ("learned", "optimal")
+SCHEDULES: dict[str, Callable[[float], float]] = {
+    "constant": lambda done: 1.0,
+    "linear": lambda done: 1 - done,
+    "cosine": lambda done: (1 + math.cos(math.pi * done)) / 2,
+}
 
 
 @dataclass(frozen=True)
@@ -26,28 +34,111 @@ class Settings:
     beta
         weight on the KL; 1 makes the objective the negative ELBO.
     holdout
-        fraction of the samples kept back, from 0 up to, not including, 1.
+        fraction of the samples kept back for the result, from 0 up to, not including, 1; with 0 it is on the training rows.
+    model
+        ``mlp``, ``linear`` (whose optimum is PPCA) or ``conv`` (of images).
+    exact
+        of a linear model under a Gaussian: the expectation over z in closed form, minimised by L-BFGS in float64.
+    schedule
+        of the learning rate over all steps: ``constant``, ``linear`` or ``cosine``, both down to 0.
+    momentum, nesterov, weight_decay, eps
+        the optimizer's own, where it has them; None leaves torch's default. No weight decay pulls the noise.
+    sigma_floor
+        what a learned or optimal noise (sigma or scale) never goes below: sigma = floor + exp(free), or at least the floor.
+    compile, bf16
+        the step through torch's compiler (some seconds before the first one), and its matrix products in bfloat16; the
+        likelihood stays in float64.
+    kl_warmup
+        epochs over which the weight on the KL rises from 0 to beta, step by step. Bowman and others (2016).
+    free_bits
+        nats of KL that each latent may have, on average over a batch, for nothing: the sum of max(free_bits, KL) is
+        minimised. Kingma and others (2016), equation 15.
+    iwae
+        bounds on log p(x) of the result's rows with up to so many samples of z, a power of two; 0 for none.
+    checkpoint_every
+        seconds between two checkpoints of a run folder; 0 is after every step.
     """
 
-    holdout: float
-    epochs: int
-    batch_size: int
-    latent: int
-    hidden: int
-    lr: float
-    optimizer: str
-    beta: float
-    seed: int
+    holdout: float = 0.2
+    epochs: int = 100
+    batch_size: int = 128
+    latent: int = 24
+    hidden: int = 256
+    lr: float = 0.002
+    optimizer: str = "adam"
+    beta: float = 1.0
+    seed: int = 0
+    model: str = "mlp"
+    exact: bool = False
+    schedule: str = "constant"
+    momentum: float | None = None
+    nesterov: bool = False
+    weight_decay: float | None = None
+    eps: float | None = None
+    sigma_floor: float = 0.0
+    checkpoint_every: float = 30.0
+    compile: bool = False
+    bf16: bool = False
+    iwae: int = 0
+    kl_warmup: int = 0
+    free_bits: float = 0.0
 
     def __post_init__(self) -> None:
         for name, example in (("latent", 24), ("hidden", 256), ("epochs", 100), ("batch_size", 128)):
             whole(name, getattr(self, name), 1, example)
         whole("seed", self.seed, 0, 0)
+        whole("iwae", self.iwae, 0, 64)
+        number("iwae", self.iwae, self.iwae & (self.iwae - 1) == 0, "0 or a power of two", "64")
         number("lr", self.lr, 0 < self.lr < math.inf, "a positive number", "0.002")
         number("beta", self.beta, 0 <= self.beta < math.inf, "a number from 0 up", "1")
         number("holdout", self.holdout, 0 <= self.holdout < 1, "at least 0 and below 1", "0.2; 0 keeps nothing back")
+        whole("kl_warmup", self.kl_warmup, 0, 10)
+        for name in ("sigma_floor", "checkpoint_every", "free_bits"):
+            number(name, value := getattr(self, name), 0 <= value < math.inf, "a number from 0 up", "0")
+        for name, known in (("model", MODELS), ("schedule", SCHEDULES)):
+            if getattr(self, name) not in known:
+                raise unknown(name, getattr(self, name), known)
+        if self.exact and self.model != "linear":
+            raise ReconError(
+                f"--exact takes expectations in closed form, which a model of kind {self.model} has not.", "Add --model linear."
+            )
+        if self.exact and (self.kl_warmup or self.free_bits):
+            raise ReconError("--exact minimises nll + beta KL, all at once.", "Leave --kl-warmup and --free-bits out.")
         if self.optimizer.lower() not in optimizers():
             raise unknown("optimizer", self.optimizer, optimizers())
+        takes = inspect.signature(optimizers()[self.optimizer.lower()]).parameters
+        for name, value in self.own.items():
+            if name not in takes:
+                raise ReconError(f"The optimizer {self.optimizer} has no {name.replace('_', ' ')}.", f"Leave {option(name)} out.")
+            number(name, value, 0 <= value < math.inf, "a number from 0 up", "0")
+        if self.nesterov and not self.momentum and "momentum_decay" not in takes:
+            raise ReconError("--nesterov is a kind of momentum, and there is none.", "Give --momentum 0.9, say.")
+
+    def rescaled(self, slope: float) -> Settings:
+        """For the same steps on an objective that is this one divided by ``slope``.
+
+        SGD (and ASGD) are linear in the gradient: the learning rate takes the factor. The Adam family divides by the size
+        of the gradient: its eps gives it up. Weight decay and the weight on the KL are of the objective's size, but AdamW's,
+        which is not part of it.
+        """
+        kind = optimizers()[self.optimizer.lower()]
+        usual = {name: one.default for name, one in inspect.signature(kind).parameters.items()}
+        linear, decay, eps = "eps" not in usual, self.weight_decay, usual.get("eps") if self.eps is None else self.eps
+        if decay and not issubclass(kind, torch.optim.AdamW):
+            decay /= slope
+        return dataclasses.replace(
+            self,
+            lr=self.lr * slope if linear and kind is not torch.optim.Rprop else self.lr,
+            eps=eps / slope if isinstance(eps, float) else None,
+            weight_decay=decay,
+            beta=self.beta / slope,
+        )
+
+    @property
+    def own(self) -> dict[str, Any]:
+        """What the optimizer is told beside the learning rate."""
+        asked = {"momentum": self.momentum, "nesterov": self.nesterov or None, "weight_decay": self.weight_decay, "eps": self.eps}
+        return {name: value for name, value in asked.items() if value is not None}
 
 
 def option(name: str) -> str:

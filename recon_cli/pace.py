@@ -1,0 +1,168 @@
+"""How fast is training here? An epoch beside its matrix products alone, and beside the usual tutorial's loop, in one run."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy
+
+from recon_cli import devices
+from recon_cli.errors import ReconError
+from recon_cli.report import Column, Report, Table
+
+if TYPE_CHECKING:
+    import torch
+
+ROWS, ELEMENTS, HIDDEN, LATENT, BATCH = 10_000, 784, 400, 20, 128
+COLUMNS = (
+    Column("way", "an epoch of", "*"),
+    Column("seconds", "seconds", ""),
+    Column("samples_per_second", "samples/s", ""),
+    Column("over_products", "/ products", ""),
+    Column("tutorial_over", "tutorial / it", ""),
+    Column("first", "first time", ""),
+)
+
+
+def bench_training(
+    likelihood: str = "gaussian",
+    *,
+    repeats: int = 5,
+    engine: str = "both",
+    device: str = "auto",
+    progress: Callable[[int, str], None] | None = None,
+) -> Report:
+    """Seconds for an epoch of 10,000 images of 28x28, a VAE of 784-400-20 in batches of 128: medians of ``repeats``, in turn.
+
+    products
+        the eleven matrix products of each step, forward and backward, and nothing else.
+    recon
+        steps and the figures of the epoch; ``compiled`` with ``--compile``, bf16 with ``--bf16``.
+    tutorial
+        the loop that everybody starts from: a DataLoader over bytes converted one at a time, BCE, torch's Adam, ``.item()``
+        each step.
+
+    Raises ReconError for fewer repeats than one.
+    """
+    if repeats < 1:
+        raise ReconError("A benchmark is of at least one epoch.", "Try --repeats 5.")
+    import torch
+
+    where = devices.device(device)
+    images = numpy.random.default_rng(0).integers(0, 256, (ROWS, 28, 28), dtype=numpy.uint8)
+    ways: dict[str, Callable[[], Any]] = {"products": products(where), "recon": epoch(images, likelihood, device)}
+    if engine in ("both", "compile"):
+        ways["recon, compiled"] = epoch(images, likelihood, device, compile=True)
+    ways["recon, bf16"] = epoch(images, likelihood, device, bf16=True)
+    ways["tutorial"] = tutorial(images, where)
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for turn in range(repeats + 1):
+        for name, way in ways.items():
+            began = time.perf_counter()
+            way()
+            if where.type == "cuda":
+                torch.cuda.synchronize(where)
+            seconds[name].append(time.perf_counter() - began)
+        (progress or (lambda done, words: None))(turn, f"{seconds['recon'][-1]:.2f} s")
+    usual = {name: statistics.median(found[1:]) for name, found in seconds.items()}
+    rows = [
+        {
+            "way": name,
+            "seconds": usual[name],
+            "samples_per_second": ROWS / usual[name],
+            "over_products": usual[name] / usual["products"],
+            "tutorial_over": usual["tutorial"] / usual[name],
+            "first": seconds[name][0],
+        }
+        for name in ways
+    ]
+    threads = f", {torch.get_num_threads()} threads" if where.type == "cpu" else ""
+    notes = [
+        f"{ROWS:,} images of 28x28, a VAE of {ELEMENTS}-{HIDDEN}-{LATENT}, batches of {BATCH}, on {where}{threads}. Medians of "
+        f"{repeats}, each in turn, after a first time that is not counted (it compiles). recon: {likelihood}, its epoch's "
+        f"figures included; tutorial: BCE on the same bytes."
+    ]
+    return Report("bench", [Table("train", COLUMNS, rows)], notes)
+
+
+def products(where: torch.device) -> Callable[[], None]:
+    """An epoch's matrix products: four forward, seven backward (none for the data's own gradient)."""
+    import torch
+
+    chance = torch.Generator(where).manual_seed(0)
+
+    def drawn(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=chance, device=where)
+
+    x, hidden, code, both = drawn(BATCH, ELEMENTS), drawn(BATCH, HIDDEN), drawn(BATCH, LATENT), drawn(BATCH, 2 * LATENT)
+    first, second = drawn(HIDDEN, ELEMENTS), drawn(2 * LATENT, HIDDEN)
+    third, fourth = drawn(HIDDEN, LATENT), drawn(ELEMENTS, HIDDEN)
+
+    def go() -> None:
+        for _ in range(-(-ROWS // BATCH)):
+            x @ first.T, hidden @ second.T, code @ third.T, hidden @ fourth.T
+            x @ fourth, x.T @ hidden, hidden @ third, hidden.T @ code, both @ second, both.T @ hidden, hidden.T @ x
+
+    return go
+
+
+def epoch(images: numpy.ndarray, likelihood: str, device: str, **how: Any) -> Callable[[], Any]:
+    """An epoch of ``recon train``, the next one at each call."""
+    from recon_cli.training.loop import walk
+    from recon_cli.training.plan import Plan
+
+    plan = Plan.of(
+        images, likelihood, device=device, scale=255, holdout=0.0, epochs=1 << 30, batch_size=BATCH, latent=LATENT,
+        hidden=HIDDEN, lr=1e-3, **how,
+    )  # fmt: skip
+    steps = walk(plan.state())
+    return lambda: next(steps)
+
+
+def tutorial(images: numpy.ndarray, where: torch.device) -> Callable[[], None]:
+    """An epoch as in PyTorch's own example of a VAE."""
+    import torch
+    from torch import nn
+    from torch.nn import functional
+
+    class Bytes(torch.utils.data.Dataset[torch.Tensor]):
+        def __len__(self) -> int:
+            return len(images)
+
+        def __getitem__(self, at: int) -> torch.Tensor:
+            return torch.from_numpy(images[at]).unsqueeze(0).float().div(255)
+
+    class Usual(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc1, self.fc21, self.fc22 = nn.Linear(ELEMENTS, HIDDEN), nn.Linear(HIDDEN, LATENT), nn.Linear(HIDDEN, LATENT)
+            self.fc3, self.fc4 = nn.Linear(LATENT, HIDDEN), nn.Linear(HIDDEN, ELEMENTS)
+
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+            h = functional.relu(self.fc1(x.view(-1, ELEMENTS)))
+            mean, log_variance = self.fc21(h), self.fc22(h)
+            std = torch.exp(0.5 * log_variance)
+            z = mean + torch.randn_like(std) * std
+            return torch.sigmoid(self.fc4(functional.relu(self.fc3(z)))), mean, log_variance
+
+    with torch.random.fork_rng(devices=[]):
+        model = Usual().to(where)
+    search = torch.optim.Adam(model.parameters(), lr=1e-3)
+
+    def go() -> None:
+        total = 0.0
+        with torch.random.fork_rng(devices=[]):
+            for x in torch.utils.data.DataLoader(Bytes(), batch_size=BATCH, shuffle=True):
+                data = x.to(where)
+                search.zero_grad()
+                made, mean, log_variance = model(data)
+                loss = functional.binary_cross_entropy(made, data.view(-1, ELEMENTS), reduction="sum")
+                loss = loss - 0.5 * torch.sum(1 + log_variance - mean.pow(2) - log_variance.exp())
+                loss.backward()
+                total += loss.item()
+                search.step()
+
+    return go

@@ -1,0 +1,61 @@
+"""How near the ELBO comes to log p(x): importance-weighted bounds, and their bits per dimension."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import torch
+
+from recon_cli.likelihood import Likelihood, wide
+from recon_cli.report import Column, Table
+from recon_cli.training.figures import CHUNK
+from recon_cli.vae import Vae
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def weights(vae: Vae, claim: Likelihood, rows: Tensor, samples: int, seed: int) -> Iterator[Tensor]:
+    """log p(x, z)/q(z | x) at so many z for each row, (n, samples) for some rows at a time, in float64.
+
+    No more than about a million elements are decoded at once, whatever the number of samples.
+    """
+    generator = torch.Generator(rows.device).manual_seed(seed)
+    many = max(1, CHUNK // rows.shape[1])
+    with torch.no_grad():
+        for x in rows.split(max(1, many // samples)):
+            mean, log_variance = vae.encode(x)
+            found = []
+            for first in range(0, samples, many):
+                count = min(many, samples - first)
+                eps = torch.randn(len(x), count, mean.shape[1], generator=generator, device=x.device)
+                z = mean.unsqueeze(1) + (log_variance / 2).exp().unsqueeze(1) * eps
+                raw = vae.decode(z.flatten(0, 1))
+                events = vae.shaped(x.repeat_interleave(count, dim=0))
+                nll = wide(claim.nll_raw(events, raw)).flatten(1).sum(dim=1).reshape(len(x), count)
+                prior = (wide(z).square() - wide(eps).square()).sum(dim=2) / 2  # -log p(z) + log q(z | x), but for log s
+                found.append(wide(log_variance).sum(dim=1, keepdim=True) / 2 - prior - nll)
+            yield torch.cat(found, dim=1)
+
+
+def bounds(vae: Vae, claim: Likelihood, rows: Tensor, samples: int, seed: int) -> tuple[tuple[int, float], ...]:
+    """The IWAE bound on log p(x), a mean over ``rows`` in nats, for k = 1, 2, 4, ... up to ``samples``.
+
+    log mean_k w at k samples of z; k = 1 is the ELBO. The same samples serve every k, in groups of k within groups of 2k, so by
+    Jensen's inequality no bound is below the one before it, exactly. Burda, Grosse and Salakhutdinov (2016), theorem 1.
+    """
+    total = torch.zeros(samples.bit_length(), dtype=wide(rows[:1]).dtype, device=rows.device)
+    for log_weight in weights(vae, claim, rows, samples, seed):
+        for power in range(len(total)):
+            groups = log_weight.reshape(len(log_weight), -1, 1 << power)
+            total[power] += (groups.logsumexp(dim=2) - power * math.log(2)).mean(dim=1).sum()
+    return tuple((1 << power, value / len(rows)) for power, value in enumerate(total.tolist()))
+
+
+def table(found: tuple[tuple[int, float], ...], elements: int) -> Table:
+    """A row for each number of samples; bits per dimension are -bound/(D log 2), of the data in the units of training."""
+    columns = (Column("samples", "samples of z"), Column("bound", "log p(x) ≥"), Column("bits_per_dimension", "bits/dim"))
+    rows = [{"samples": k, "bound": bound, "bits_per_dimension": -bound / (elements * math.log(2))} for k, bound in found]
+    return Table("bounds", columns, rows, "importance-weighted bounds, nats per sample")

@@ -1,0 +1,131 @@
+"""What a model makes of some rows: the figures of an epoch, and of the result."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from recon_cli.fitting import level
+from recon_cli.likelihood import Likelihood, wide
+from recon_cli.losses import Loss
+from recon_cli.parametric import Number
+from recon_cli.training.settings import Settings
+from recon_cli.vae import Vae, divergence, draw
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+ACTIVE = 0.01  # nats: a latent whose mean KL exceeds this is in use
+CHUNK = 1 << 20  # elements looked at in one go outside training
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figures:
+    """What a model makes of some rows. Sums over a sample's elements, means over samples, in nats.
+
+    nll, kl, negative_elbo
+        -log p(x | z) at one sample of z for each row (from a fixed seed), KL(q(z | x) || p(z)), and
+        their sum, whatever beta is.
+    loss
+        the matching loss of the same reconstructions, so nll = predicted * loss + offset (+ gap).
+    sigma
+        the noise parameter, by whatever name; None without one.
+    active
+        how many latents have a mean KL above 0.01 nats.
+    ratio, cosine
+        of g, the gradient of the summed nll, and h, that of the summed loss, at the decoder's
+        parameters on one batch, both by autograd with the noise held: <g, h>/<h, h>, and the cosine
+        of their angle. None where the loss has no gradient.
+    predicted
+        the likelihood's slope, which the ratio should be; None where a gap moves the gradient too.
+    """
+
+    nll: float
+    loss: float
+    kl: float
+    negative_elbo: float
+    sigma: float | None
+    active: int
+    ratio: float | None
+    predicted: float | None
+    cosine: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Epoch(Figures):
+    """The figures on the training rows after so many epochs."""
+
+    epoch: int
+
+
+def look(vae: Vae, noise: nn.Module, rows: Tensor, settings: Settings) -> tuple[Figures, Likelihood]:
+    """The figures on ``rows`` (N, D), and the likelihood that they were taken with, its noise plain numbers."""
+    generator = torch.Generator(rows.device).manual_seed(settings.seed + 1)
+    with torch.no_grad():
+        pieces = torch.split(rows, max(1, CHUNK // rows.shape[1]))
+        codes = [vae.encode(piece) for piece in pieces]
+        latents = [draw(*code, generator) for code in codes]
+        raws = [vae.decode(z) for z in latents]
+        claim = settled(noise(vae.shaped(rows), vae.link.inverse(torch.cat(raws))))
+        loss = matching(claim)
+        pairs = [*zip(map(vae.shaped, pieces), raws, strict=True)]
+        sums = [
+            torch.stack([wide(claim.nll_raw(*pair)).sum() for pair in pairs]).sum(),
+            torch.stack([wide(measured(loss, claim, *pair)).sum() for pair in pairs]).sum(),
+        ]
+        rates = torch.stack([wide(divergence(*code)).sum(dim=0) for code in codes]).sum(dim=0) / len(rows)
+    few = settings.batch_size
+    g, h = gradients(vae, claim, loss, pieces[0][:few], latents[0][:few])
+    parts = torch.stack([*sums, rates.sum(), (rates > ACTIVE).sum(), g @ h, h @ h, g @ g])
+    nll, value, kl, active, cross, square, other = parts.tolist()
+    nll, value = nll / len(rows), value / len(rows)
+    size = math.sqrt(square) * math.sqrt(other)
+    figures = Figures(
+        nll=nll,
+        loss=value,
+        kl=kl,
+        negative_elbo=nll + kl,
+        sigma=float(held(claim)) if level(claim) else None,
+        active=int(active),
+        ratio=cross / square if square else None,
+        predicted=float(claim.losses[loss]) if type(claim).gap is Likelihood.gap else None,
+        cosine=max(-1.0, min(1.0, cross / size)) if size else None,
+    )
+    return figures, claim
+
+
+def gradients(vae: Vae, claim: Likelihood, loss: Loss, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+    """Of the summed nll and of the summed loss, at the decoder's parameters laid end to end, in float64."""
+    raw = vae.decode(z)
+    x = vae.shaped(x)
+    sides = claim.nll_raw(x, raw).sum(), measured(loss, claim, x, raw).sum()
+    parts = [*vae.decoder.parameters()]
+    found = [torch.autograd.grad(side, parts, retain_graph=True) for side in sides]
+    of_nll, of_loss = (torch.cat([wide(part).flatten() for part in side]) for side in found)
+    return of_nll, of_loss
+
+
+def matching(claim: Likelihood) -> Loss:
+    """The loss that people write for a likelihood: of the raw output where there is one."""
+    return claim.raw_loss or claim.loss
+
+
+def measured(loss: Loss, claim: Likelihood, x: Tensor, raw: Tensor) -> Tensor:
+    """The loss of every element from the decoder's raw output."""
+    return loss(x, raw if loss.link == claim.link else loss.link.forward(claim.link.inverse(raw)))
+
+
+def settled(claim: Likelihood) -> Likelihood:
+    """The same likelihood with plain numbers for its noise."""
+    return type(claim)(**{key: float(value) for key, value in claim.parameters.items()})
+
+
+def held(claim: Likelihood) -> Number:
+    """The noise parameter outside any gradient; 1 for a likelihood that has not exactly one."""
+    name = level(claim)
+    value = claim.parameters[name] if name else 1.0
+    return value if isinstance(value, float) else value.detach()

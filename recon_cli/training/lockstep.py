@@ -1,0 +1,215 @@
+"""Likelihood and loss side by side: the same network, the same draws, step by step, and whether they stay one model."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from recon_cli import likelihoods
+from recon_cli.errors import ReconError
+from recon_cli.likelihood import Likelihood, wide
+from recon_cli.losses import Loss
+from recon_cli.report import Column, Report, Table
+from recon_cli.training.figures import measured
+from recon_cli.training.loop import State, threads
+from recon_cli.training.plan import Plan
+from recon_cli.training.settings import Settings
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MANY = 2.0  # times as far apart as one rounding an element takes it
+
+
+class Rival(State):
+    """Trained on the loss that people write, plus its weight times the KL."""
+
+    def __init__(self, state: State, settings: Settings, loss: Loss) -> None:
+        super().__init__(state.vae, state.noise, state.rows, settings)
+        self.loss = loss
+
+    def term(self, claim: Likelihood, x: Tensor, raw: Tensor) -> Tensor:
+        """The loss of every element, evaluated as the nll is: in float64, rounded once."""
+        return measured(self.loss, claim, wide(x), wide(raw)).to(raw.dtype)
+
+
+class Twin(State):
+    """The likelihood's side again, each element's gradient off by one unit in its last place: what rounding alone does."""
+
+    def term(self, claim: Likelihood, x: Tensor, raw: Tensor) -> Tensor:
+        """The same values, slightly tilted."""
+        exact = super().term(claim, x, raw)
+        chance = torch.Generator(exact.device).manual_seed(self.epoch << 32 | self.at)
+        way = torch.randint(0, 2, exact.shape, generator=chance, device=exact.device) * 2 - 1
+        return exact * (1 + way * torch.finfo(exact.dtype).eps)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to train on the loss, beside the likelihood.
+
+    apart
+        after each step, the distance between the two networks as a share of the way that the likelihood's has come; exactly
+        0 where every weight is the same to the last bit.
+    """
+
+    name: str
+    settings: Settings
+    apart: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Lockstep:
+    """Two sides of -log p = slope * loss + offset, trained side by side.
+
+    rounding
+        as ``Variant.apart``, of the likelihood's side and itself, each element's gradient off by one unit in its last place,
+        and every weight rounded once.
+    """
+
+    claim: Likelihood
+    loss: Loss
+    slope: float
+    settings: Settings
+    described: str
+    objective: tuple[float, ...]
+    variants: tuple[Variant, ...]
+    rounding: tuple[float, ...]
+
+    @property
+    def holds(self) -> bool:
+        """Whether the loss, scaled as the identity says, makes the same steps: bitwise, or to rounding."""
+        return self.word(self.variants[0]) != "no"
+
+    def word(self, variant: Variant) -> str:
+        """``bitwise``, ``to rounding`` or ``no``."""
+        if not any(variant.apart):
+            return "bitwise"
+        near = all(mine <= MANY * noise for mine, noise in zip(variant.apart, self.rounding, strict=True))
+        return "to rounding" if near else "no"
+
+    def report(self) -> Report:
+        """As ``recon train --against`` prints it. Holds where the two are one trajectory."""
+        rows = [
+            {"step": at + 1, "objective": value, "rounding": self.rounding[at]}
+            | {variant.name: variant.apart[at] for variant in self.variants}
+            for at, value in enumerate(self.objective)
+        ]
+        titles = {variant.name: variant.name for variant in self.variants}
+        steps = [("step", "step"), ("objective", "objective"), *titles.items(), ("rounding", "one rounding")]
+        sides = [{**self.row(variant), "apart": variant.apart[-1], "equal": self.word(variant)} for variant in self.variants]
+        sides.insert(0, {"side": str(self.claim), **vars(self.settings), "kl_weight": self.settings.beta})
+        return Report(
+            "train",
+            [
+                Table("steps", [Column(*pair) for pair in steps], rows, "apart, as a share of the way come", most=12),
+                Table("lockstep", [Column(*one) for one in SIDES], sides),
+            ],
+            [*self.notes()],
+            self.verdict(),
+            self.holds,
+        )
+
+    def row(self, variant: Variant) -> dict[str, Any]:
+        """What a side was told."""
+        return {"side": f"{self.loss.name}, {variant.name}", **vars(variant.settings), "kl_weight": variant.settings.beta}
+
+    def notes(self) -> Iterator[str]:
+        """What was trained, and what it means."""
+        beta, weight = self.settings.beta, self.variants[0].settings.beta
+        count, half, name = len(self.objective), self.loss.convention, self.loss.name
+        yield f"{self.described}; the same network, batches and draws on every side, {count} steps of {self.settings.optimizer}."
+        said = f"; with the literature's half it is {half:g} × {name} + {half * weight:.6g} KL" if half != 1 else ""
+        yield (
+            f"Left: nll of {self.claim} + {beta:g} KL. Right: {name} + {weight:.6g} KL, the same objective divided by "
+            f"the slope {self.slope:.6g}, but for a constant{said}."
+        )
+        for variant in self.variants[1:]:
+            how = {"bitwise": "changes nothing", "to rounding": "changes no more than rounding", "no": "is another model"}
+            yield f"{variant.name}: {how[self.word(variant)]}, {variant.apart[-1]:.3g} of the way apart at the end."
+
+    def verdict(self) -> str:
+        """In one line."""
+        first, count = self.variants[0], len(self.objective)
+        said = f"{self.claim} and {self.loss.name}, scaled, under {self.settings.optimizer}"
+        if not self.holds:
+            return f"refuted: {said} part: {first.apart[-1]:.3g} of the way after {count} steps"
+        how = {"bitwise": "every weight equal to the last bit", "to rounding": "equal to rounding"}[self.word(first)]
+        return f"holds: {said} are one trajectory, {how} over {count} steps"
+
+
+SIDES = (
+    ("side", "side", "*"),
+    ("equal", "equal", "trajectory"),
+    ("apart", "apart at the end", "trajectory"),
+    ("lr", "learning rate", "told"),
+    ("eps", "eps", "told"),
+    ("weight_decay", "weight decay", "told"),
+    ("kl_weight", "KL weight", "told"),
+)
+
+
+def lockstep(against: Loss | str, *, epochs: int = 5, progress: Callable[[int, str], None] | None = None, **how: Any) -> Lockstep:
+    """Train on a likelihood and on a loss, side by side, and measure after each step how far apart they are.
+
+    The loss's side is told what the identity predicts: under SGD the learning rate times the slope, under Adam and its like
+    eps divided by it, and in both the weight decay and the weight on the KL divided by it. Beside it, what happens where
+    only the loss is exchanged, and where the weight on the KL is left as it was. ``how`` is as for :func:`train`.
+
+    Raises ReconError where the noise is not fixed: then the slope is none.
+    """
+    loss = likelihoods.loss(against) if isinstance(against, str) else against
+    plan = Plan.of(epochs=epochs, **how)
+    claim, settings = plan.claim, plan.settings
+    if plan.whose != "fixed":
+        raise ReconError(
+            f"The noise of {claim.name} is {plan.whose}, so its slope changes from step to step, and no loss keeps up with it.",
+            "Fix it to train side by side, as in --sigma 0.5.",
+        )
+    if (loss.event, len(loss.head)) != (claim.event, len(claim.head)):
+        raise ReconError(f"{loss.name} and {claim.name} are not of the same kind of number.", f"Try --against {claim.loss.name}.")
+    slope = float(claim.losses.get(loss, claim.slope))
+    scaled = settings.rescaled(slope)
+    ways = {"scaled": scaled}
+    if abs(slope - 1) > 1e-9:
+        ways["unscaled"] = dataclasses.replace(settings, beta=scaled.beta)
+        ways |= {"KL unchanged": dataclasses.replace(scaled, beta=settings.beta)} if settings.beta else {}
+    sides: list[State] = [Rival(plan.state(), told, loss) for told in ways.values()]
+    left, twin = plan.state(), Twin(*plan.state().parts)
+    begun = flat(left)
+    apart: list[list[float]] = []
+    objective: list[float] = []
+    with threads(plan.kept, settings):
+        for epoch in range(settings.epochs):
+            for _ in range(left.steps):
+                for side in (left, twin, *sides):
+                    side.step()
+                    side.check()
+                here = flat(left)
+                way = (here - begun).norm()
+                nll, kl, _ = left.trace[left.at - 1].tolist()
+                objective.append(nll + settings.beta * kl)
+                least = torch.finfo(torch.float32).eps / 2 * here.norm()  # every weight rounded once
+                far = [(flat(side) - here).norm() for side in (twin, *sides)]
+                apart.append([share(part, way) for part in (far[0] + least, *far[1:])])
+            for side in (left, twin, *sides):
+                side.epoch += 1
+                side.begin()
+            (progress or (lambda done, words: None))(epoch + 1, f"{apart[-1][1]:.2g} apart")
+    noise, *found = (tuple(column) for column in zip(*apart, strict=True))
+    variants = tuple(Variant(name, ways[name], far) for name, far in zip(ways, found, strict=True))
+    return Lockstep(claim, loss, slope, settings, plan.described, tuple(objective), variants, noise)
+
+
+def flat(state: State) -> Tensor:
+    """Every weight, end to end, in float64."""
+    return torch.cat([wide(part.detach()).flatten() for part in state.vae.parameters()])
+
+
+def share(part: Tensor, whole: Tensor) -> float:
+    """One distance in units of another; 0 where there is none."""
+    return (part / whole).item() if part else 0.0

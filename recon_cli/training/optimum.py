@@ -1,0 +1,203 @@
+"""The optimum that a linear Gaussian model must reach, in closed form; and how to reach it to the last digit."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from recon_cli.errors import ReconError
+from recon_cli.likelihood import Likelihood
+from recon_cli.likelihoods.gaussian import Gaussian
+from recon_cli.training.figures import ACTIVE, Epoch, look
+from recon_cli.training.noises import Fixed
+from recon_cli.vae import Vae, divergence
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from recon_cli.training.loop import State
+
+EACH = 100  # steps of L-BFGS in a round
+STILL = 1e-9  # nats: what a round must gain
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """A linear Gaussian model of some rows. Nats per sample; squared errors summed over a sample.
+
+    elbo
+        of the mean of -nll - KL over the rows, its expectation over z in closed form; the log-likelihood at the optimum.
+    active
+        latents with a mean KL above 0.01 nats.
+    kl, distortion
+        KL(q || p), and E_q of the squared error: at the optimum the rate and distortion of reverse water-filling.
+    """
+
+    sigma: float
+    elbo: float
+    active: int
+    kl: float
+    distortion: float
+
+
+@dataclass(frozen=True)
+class Optimum:
+    """What PPCA predicts of the training rows, and what training found.
+
+    Tipping and Bishop (1999); for linear VAEs Lucas and others (2019); the rate is Shannon's, of a Gaussian.
+    """
+
+    predicted: Point
+    found: Point
+
+    @property
+    def gap(self) -> float:
+        """How far below the optimum the ELBO is, in nats per sample."""
+        return self.predicted.elbo - self.found.elbo
+
+    @property
+    def row(self) -> dict[str, float]:
+        """Both, side by side."""
+        pair = {"predicted": self.predicted, "found": self.found}
+        sides = {f"{name}_{side}": value for side, point in pair.items() for name, value in vars(point).items()}
+        return {**sides, "sigma": self.found.sigma, "gap": self.gap}
+
+    def reached(self, within: float) -> bool:
+        """Whether the ELBO is ``within`` so many nats of the optimum, the rate within 0.05, and as many latents are active."""
+        rate = abs(self.predicted.kl - self.found.kl) <= 0.05
+        return self.gap <= within and rate and self.predicted.active == self.found.active
+
+
+def optimum(vae: Vae, claim: Likelihood, rows: Tensor, latent: int, whose: str, beta: float) -> Optimum | None:
+    """Predicted and found; None where nothing is predicted.
+
+    That is for no linear Gaussian model, a weight on the KL, or as many latents as dimensions that vary (sigma would go to 0).
+    """
+    if vae.model != "linear" or claim.name != "gaussian" or beta != 1:
+        return None
+    sigma = float(claim.parameters["sigma"])
+    predicted = predict(eigenvalues(rows), latent, sigma if whose == "fixed" else None)
+    return None if predicted is None else Optimum(predicted, measure(vae, sigma, rows))
+
+
+def eigenvalues(rows: Tensor) -> Tensor:
+    """Of the covariance (1/N) of ``rows`` (N, D), the largest first, in float64; of the smaller of covariance and Gram matrix."""
+    centred = rows.double() - rows.double().mean(dim=0)
+    gram = centred.T @ centred if centred.shape[1] <= len(centred) else centred @ centred.T
+    found = torch.linalg.eigvalsh(gram / len(rows)).flip(0).clamp(min=0)
+    return torch.cat([found, found.new_zeros(rows.shape[1] - len(found))])
+
+
+def predict(spectrum: Tensor, latent: int, sigma: float | None) -> Point | None:
+    """The optimum for the eigenvalues l of a covariance, at a noise, or at the best one where that is None.
+
+    At sigma^2: the latents with l > sigma^2 are active, each at a rate of log(l / sigma^2)/2, and every active direction is
+    left with a squared error of sigma^2, the others with l. The best sigma^2 is the mean of what the latents leave.
+    """
+    elements, latent = len(spectrum), min(latent, len(spectrum))
+    if sigma is None:
+        left = spectrum[latent:]
+        level = left.mean().item() if len(left) else 0.0
+        if level <= spectrum[0].item() * 1e-12:
+            return None
+    else:
+        level = sigma * sigma
+    rates = (spectrum[:latent] / level).log().clamp(min=0) / 2
+    count = int((rates > 0).sum())
+    kl, distortion = rates.sum().item(), count * level + spectrum[count:].sum().item()
+    nll = elements / 2 * math.log(2 * math.pi * level) + distortion / (2 * level)
+    active = int((rates > ACTIVE).sum())
+    return Point(sigma=math.sqrt(level), elbo=-nll - kl, active=active, kl=kl, distortion=distortion)
+
+
+def measure(vae: Vae, sigma: float, rows: Tensor) -> Point:
+    """What the model is, its expectations over z in closed form, in float64."""
+    with torch.no_grad():
+        distortion, rates = moments(copy.deepcopy(vae).double(), rows.double())
+    error, kl = distortion.item(), rates.sum().item()
+    nll = rows.shape[1] / 2 * math.log(2 * math.pi * sigma * sigma) + error / (2 * sigma * sigma)
+    return Point(sigma=sigma, elbo=-nll - kl, active=int((rates > ACTIVE).sum()), kl=kl, distortion=error)
+
+
+def moments(vae: Vae, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """E_q ||x - mu(z)||^2, mean over ``rows``, and the mean KL of each latent: for a decoder linear in z.
+
+    E ||x - W z - b||^2 = ||x - W m - b||^2 + sum_k s_k^2 ||W_k||^2.
+    """
+    mean, log_variance = vae.encode(rows)
+    unit = torch.eye(mean.shape[1], dtype=rows.dtype, device=rows.device)
+    basis = vae.decode(unit) - vae.decode(torch.zeros_like(unit))
+    spread = log_variance.exp().mean(dim=0) @ basis.square().sum(dim=1)
+    error = (rows - vae.decode(mean)).square().sum(dim=1).mean()
+    return error + spread, divergence(mean, log_variance).mean(dim=0)
+
+
+def condensed(rows: Tensor) -> Tensor:
+    """Fewer rows with the same mean and covariance (1/N), which is all that a linear Gaussian model sees; in float64."""
+    rows = rows.double()
+    count, elements = rows.shape
+    if count <= 2 * elements:
+        return rows
+    mean = rows.mean(dim=0)
+    root = torch.linalg.qr(rows - mean, mode="r").R * math.sqrt(elements / count)
+    return torch.cat([mean + root, mean - root])
+
+
+def solve(state: State) -> Iterator[tuple[Epoch, Likelihood]]:
+    """As ``walk``, an epoch being a round of L-BFGS on all rows, the expectation over z in closed form, in float64.
+
+    A noise that is not fixed is the best one throughout. Ends where a round gains nothing more. Raises ReconError where
+    the noise runs to 0.
+    """
+    vae, noise, rows, settings = state.vae.double(), state.noise, condensed(state.rows), state.settings
+    elements = rows.shape[1]
+    if not isinstance(noise, Fixed) and not settings.sigma_floor and predict(eigenvalues(rows), settings.latent, None) is None:
+        raise ReconError(
+            f"The {settings.latent} latents are as many as the dimensions in which these samples vary, so no error is left and "
+            f"sigma runs to 0.",
+            "Give fewer --latent, or keep sigma above a floor, as in --sigma-floor 1e-3.",
+        )
+
+    def level(error: Tensor) -> Tensor:
+        if isinstance(noise, Fixed):
+            return error.new_tensor(float(noise.claim.parameters["sigma"]) ** 2)
+        return (error / elements).clamp(min=settings.sigma_floor**2)
+
+    def objective() -> tuple[Tensor, Tensor]:
+        error, rates = moments(vae, rows)
+        variance = level(error)
+        nll = elements / 2 * (2 * math.pi * variance).log() + error / (2 * variance)
+        return nll + settings.beta * rates.sum(), variance
+
+    def cost() -> float:
+        search.zero_grad()
+        value, _ = objective()
+        value.backward()
+        return value.item()
+
+    search = torch.optim.LBFGS(
+        vae.parameters(), max_iter=EACH, max_eval=2 * EACH, tolerance_grad=1e-12, tolerance_change=0.0, history_size=50,
+        line_search_fn="strong_wolfe",
+    )  # fmt: skip
+    before = math.inf
+    for epoch in range(1, settings.epochs + 1):
+        search.step(cost)  # type: ignore[arg-type]
+        with torch.no_grad():
+            value, variance = (part.item() for part in objective())
+        if not math.isfinite(value):
+            raise ReconError(
+                f"L-BFGS broke off in round {epoch}: the objective is {value:g}, at sigma = {math.sqrt(variance):g}.",
+                "Rescale the data, or give another --seed.",
+            )
+        claim = Gaussian(sigma=math.sqrt(variance))
+        done, before = before - value < STILL, value
+        state.epoch = epoch
+        yield Epoch(epoch=epoch, **vars(look(copy.deepcopy(vae).float(), Fixed(claim), state.rows, settings)[0])), claim
+        if done:
+            break
+    vae.float()

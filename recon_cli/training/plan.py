@@ -1,0 +1,112 @@
+"""A run before its first step: words read, data there, everything checked."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy
+import torch
+
+from recon_cli import __version__, devices, likelihoods, sources
+from recon_cli.errors import ReconError
+from recon_cli.likelihood import Likelihood
+from recon_cli.losses import spell
+from recon_cli.regions import check
+from recon_cli.training.loop import State
+from recon_cli.training.noises import start
+from recon_cli.training.settings import Settings, exactly, noise
+from recon_cli.vae import Vae
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run before its first step: what was asked for, checked, and the data.
+
+    whose
+        whose the noise is: ``fixed``, ``learned`` or ``optimal``.
+    kept, back
+        the training rows and those held out, (N, D) each.
+    config
+        what ``config.json`` says.
+    """
+
+    settings: Settings
+    claim: Likelihood
+    whose: str
+    word: str
+    described: str
+    shape: tuple[int, ...]
+    kept: Tensor
+    back: Tensor
+    grey: float
+    config: dict[str, Any]
+
+    @classmethod
+    def of(
+        cls, data: Any = "digits", likelihood: str | Likelihood = "gaussian", sigma: float | str | None = None,
+        device: str = "auto", binarize: str | None = None, scale: float | None = None, **how: Any,
+    ) -> Plan:  # fmt: skip
+        """Everything read and checked, nothing made. As for ``train``."""
+        settings = Settings(**how)
+        claim, whose = noise(likelihood, sigma)
+        if settings.exact and claim.name != "gaussian":
+            raise ReconError(f"--exact is of the gaussian likelihood; {claim.name} has no closed form.", "Leave --exact out.")
+        where = devices.device(device)
+        word, described, values = samples(data, binarize, scale, settings.seed)
+        grey = beyond(claim, torch.from_numpy(values), word)
+        parts = sources.split(values.reshape(len(values), -1), settings.holdout, word)
+        kept, back = (torch.from_numpy(part).to(where) for part in parts)
+        shape = values.shape[1:] or (1,)
+        fingerprint = f"{len(values)}:{zlib.crc32(numpy.ascontiguousarray(values)):08x}"
+        config = {
+            "version": __version__, "data": word, "shape": shape, "rows": fingerprint,
+            "binarize": binarize, "scale": scale,
+            "likelihood": likelihood if isinstance(likelihood, str) else exactly(claim), "sigma": sigma, "noise": whose,
+            **vars(settings), "device": str(where),
+        }  # fmt: skip
+        return cls(settings, claim, whose, word, described, shape, kept, back, grey, config)
+
+    def state(self) -> State:
+        """The model before its first step."""
+        generator = torch.Generator().manual_seed(self.settings.seed)
+        own = self.settings
+        vae = Vae(self.kept, self.claim, own.latent, own.hidden, generator, self.shape[-1], own.model, self.shape)
+        source = start(self.claim, self.whose, vae.shaped(self.kept), self.settings.sigma_floor)
+        return State(vae.to(self.kept.device), source.to(self.kept.device), self.kept, self.settings)
+
+
+def samples(data: Any, binarize: str | None, scale: float | None, seed: int) -> tuple[str, str, sources.Array]:
+    """What to call the data, what they are, and their values in float32, shape (N, ...)."""
+    if isinstance(data, (str, Path)):
+        word = str(data)
+        values, about = sources.samples(sources.parse(word, seed), word, scale)
+    else:
+        word = "data"
+        array = data.detach().float().cpu().numpy() if isinstance(data, torch.Tensor) else numpy.asarray(data)
+        values, done = sources.scaled(array, word, scale)
+        about = f"{word}: {len(values):,} samples of shape {spell(values.shape[1:])}{done and ', '}{done}"
+    values = sources.binarized(numpy.asarray(values), binarize, seed, word)
+    how = {None: "", "threshold": ", made 0 or 1 at one half", "sample": ", made 0 or 1 by chance"}[binarize]
+    with numpy.errstate(over="ignore"):
+        single = values.astype(numpy.float32, copy=not values.flags.writeable)
+    if not numpy.isfinite(single).all():
+        most = max(values.max(), -values.min())
+        raise ReconError(f"{word} has values up to {most:g}, beyond the range of float32.", "Rescale the data.")
+    return word, about + how, single
+
+
+def beyond(claim: Likelihood, x: Tensor, word: str) -> float:
+    """The share of ``x`` where ``claim`` is no density but its relaxation is; 0 where it is one of everything.
+
+    Raises ReconError for values outside both.
+    """
+    outside = ~claim.support.contains(x)
+    side = likelihoods.parse(claim.relaxation) if claim.relaxation and outside.any() else claim
+    check(x, side.support, f"the data ({word})", f"{claim.name} allows")
+    return outside.double().mean().item()
