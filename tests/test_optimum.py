@@ -16,9 +16,10 @@ from sklearn.decomposition import PCA
 import recon_cli
 from recon_cli import sources
 from recon_cli.cli import main
+from recon_cli.covariance import Eigenvalues
 from recon_cli.errors import ReconError
 from recon_cli.training import sweep
-from recon_cli.training.optimum import condensed, eigenvalues, measure, predict
+from recon_cli.training.optimum import condensed, measure, predict, spectrum
 from recon_cli.vae import Vae
 
 DIGITS = torch.from_numpy(sources.read("digits").reshape(-1, 64))
@@ -29,17 +30,17 @@ HOW = {"model": "linear", "holdout": 0.0, "device": "cpu", "latent": 2}
 
 def test_the_spectrum_of_the_digits() -> None:
     """The figures of shared/numerics.md, computed there with numpy."""
-    found = eigenvalues(DIGITS)
-    assert found.sum().item() == pytest.approx(4.693276317822724, rel=1e-9)
+    found = spectrum(DIGITS).values
+    assert found.sum() == pytest.approx(4.693276317822724, rel=1e-9)
     assert found[:5].tolist() == pytest.approx([0.6988567, 0.63916657, 0.55355288, 0.39470357, 0.2713847], rel=1e-6)
-    assert eigenvalues(DIGITS[:40])[:39].tolist() == pytest.approx(
+    assert spectrum(DIGITS[:40]).values[:39].tolist() == pytest.approx(
         numpy.linalg.svd(DIGITS[:40].double() - DIGITS[:40].double().mean(0), compute_uv=False)[:39] ** 2 / 40, rel=1e-9
     )
 
 
 @pytest.mark.parametrize(("latent", "elbo"), [(2, 0.00570672), (10, 17.45194702)])
 def test_the_best_noise_is_ppcas(latent: int, elbo: float) -> None:
-    found = predict(eigenvalues(DIGITS), latent, None)
+    found = predict(spectrum(DIGITS), latent, None)
     assert found.elbo == pytest.approx(elbo, abs=1e-8)
     assert found.active == latent
     assert found.distortion == pytest.approx(64 * found.sigma**2)
@@ -52,7 +53,7 @@ def test_the_best_noise_is_ppcas(latent: int, elbo: float) -> None:
     (0.1, -1.66157666, 12, 5.479385186216, 2.210569665566), (1.0, -61.15870428, 0, 0.0, 4.693276317822724),
 ])  # fmt: skip
 def test_at_a_noise_it_is_reverse_water_filling(variance: float, elbo: float, active: int, kl: float, distortion: float) -> None:
-    found = predict(eigenvalues(DIGITS), 24, math.sqrt(variance))
+    found = predict(spectrum(DIGITS), 24, math.sqrt(variance))
     assert found.elbo == pytest.approx(elbo, abs=1e-7)
     assert (found.active, found.kl, found.distortion) == (
         active,
@@ -62,9 +63,10 @@ def test_at_a_noise_it_is_reverse_water_filling(variance: float, elbo: float, ac
 
 
 def test_no_noise_is_best_where_the_latents_leave_nothing() -> None:
-    assert predict(torch.tensor([2.0, 1.0, 0.0]).double(), 2, None) is None
-    assert predict(torch.tensor([2.0, 1.0]).double(), 5, None) is None
-    assert predict(torch.tensor([2.0, 1.0]).double(), 5, 0.5).active == 2
+    few = Eigenvalues(numpy.array([2.0, 1.0]), 2, 10, 3.0)
+    assert predict(Eigenvalues(numpy.array([2.0, 1.0, 0.0]), 3, 10, 3.0), 2, None) is None
+    assert predict(few, 5, None) is None
+    assert predict(few, 5, 0.5).active == 2
 
 
 def test_fewer_rows_say_the_same() -> None:

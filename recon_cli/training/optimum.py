@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from recon_cli.covariance import Blocks, Eigenvalues, eigenvalues
 from recon_cli.errors import ReconError
 from recon_cli.likelihood import Likelihood
 from recon_cli.likelihoods.gaussian import Gaussian
 from recon_cli.training.figures import ACTIVE, Epoch, look
 from recon_cli.training.noises import Fixed
 from recon_cli.vae import Vae, divergence
+from recon_cli.waterfilling import point, ppca
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -76,43 +78,35 @@ class Optimum:
 def optimum(vae: Vae, claim: Likelihood, rows: Tensor, latent: int, whose: str, beta: float) -> Optimum | None:
     """Predicted and found; None where nothing is predicted.
 
-    That is for no linear Gaussian model, a weight on the KL, or as many latents as dimensions that vary (sigma would go to 0).
+    That is for no linear Gaussian model, a weight on the KL, rows that are all alike, or as many latents as dimensions
+    that vary (sigma would go to 0).
     """
-    if vae.model != "linear" or claim.name != "gaussian" or beta != 1:
+    if vae.model != "linear" or claim.name != "gaussian" or beta != 1 or not rows.var(dim=0).any():
         return None
     sigma = float(claim.parameters["sigma"])
-    predicted = predict(eigenvalues(rows), latent, sigma if whose == "fixed" else None)
+    predicted = predict(spectrum(rows), latent, sigma if whose == "fixed" else None)
     return None if predicted is None else Optimum(predicted, measure(vae, sigma, rows))
 
 
-def eigenvalues(rows: Tensor) -> Tensor:
-    """Of the covariance (1/N) of ``rows`` (N, D), the largest first, in float64; of the smaller of covariance and Gram matrix."""
-    centred = rows.double() - rows.double().mean(dim=0)
-    gram = centred.T @ centred if centred.shape[1] <= len(centred) else centred @ centred.T
-    found = torch.linalg.eigvalsh(gram / len(rows)).flip(0).clamp(min=0)
-    return torch.cat([found, found.new_zeros(rows.shape[1] - len(found))])
+def spectrum(rows: Tensor) -> Eigenvalues:
+    """Of the covariance of ``rows`` (N, D). Raises ReconError for rows that are all alike."""
+    return eigenvalues(Blocks(rows.detach().cpu().numpy()))
 
 
-def predict(spectrum: Tensor, latent: int, sigma: float | None) -> Point | None:
-    """The optimum for the eigenvalues l of a covariance, at a noise, or at the best one where that is None.
+def predict(found: Eigenvalues, latent: int, sigma: float | None) -> Point | None:
+    """The optimum for the eigenvalues of a covariance, at a noise, or at the best one where that is None.
 
-    At sigma^2: the latents with l > sigma^2 are active, each at a rate of log(l / sigma^2)/2, and every active direction is
-    left with a squared error of sigma^2, the others with l. The best sigma^2 is the mean of what the latents leave.
+    None where that would be no noise at all.
     """
-    elements, latent = len(spectrum), min(latent, len(spectrum))
-    if sigma is None:
-        left = spectrum[latent:]
-        level = left.mean().item() if len(left) else 0.0
-        if level <= spectrum[0].item() * 1e-12:
-            return None
-    else:
-        level = sigma * sigma
-    rates = (spectrum[:latent] / level).log().clamp(min=0) / 2
-    count = int((rates > 0).sum())
-    kl, distortion = rates.sum().item(), count * level + spectrum[count:].sum().item()
-    nll = elements / 2 * math.log(2 * math.pi * level) + distortion / (2 * level)
-    active = int((rates > ACTIVE).sum())
-    return Point(sigma=math.sqrt(level), elbo=-nll - kl, active=active, kl=kl, distortion=distortion)
+    latent = min(latent, found.dimensions)
+    level = ppca(found, latent).sigma2 if sigma is None else sigma * sigma
+    if level is None or level <= found.values[0] * 1e-12:
+        return None
+    best = point(found, level, latent)
+    active = int((found.values[:latent] > level * math.exp(2 * ACTIVE)).sum())
+    return Point(
+        sigma=math.sqrt(level), elbo=best.log_likelihood, active=active, kl=best.rate, distortion=best.distortion
+    )  # fmt: skip
 
 
 def measure(vae: Vae, sigma: float, rows: Tensor) -> Point:
@@ -156,7 +150,7 @@ def solve(state: State) -> Iterator[tuple[Epoch, Likelihood]]:
     """
     vae, noise, rows, settings = state.vae.double(), state.noise, condensed(state.rows), state.settings
     elements = rows.shape[1]
-    if not isinstance(noise, Fixed) and not settings.sigma_floor and predict(eigenvalues(rows), settings.latent, None) is None:
+    if not isinstance(noise, Fixed) and not settings.sigma_floor and predict(spectrum(rows), settings.latent, None) is None:
         raise ReconError(
             f"The {settings.latent} latents are as many as the dimensions in which these samples vary, so no error is left and "
             f"sigma runs to 0.",
