@@ -41,7 +41,8 @@ class Read:
             elif step.opname == "LOAD_CONST":
                 self.words.add(step.argval)
         for inner in code.co_consts:
-            if isinstance(inner, types.CodeType):
+            if isinstance(inner, types.CodeType):  # which may be what a factory returns
+                self.words |= {*inner.co_varnames[: inner.co_argcount + inner.co_kwonlyargcount]}
                 self.code(inner)
             elif isinstance(inner, tuple):
                 self.words |= {each for each in inner if isinstance(each, str)}
