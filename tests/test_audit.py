@@ -354,6 +354,7 @@ def test_what_is_never_read_is_refused(name: str, words: list[str], said: list[s
 def test_what_is_read_further_in_is_not_refused(tmp_path: Path) -> None:
     where = file(tmp_path, OWNED)
     assert run(f"{where}:f", "--bind", "beta=4").exit_code == 0
+    assert recon_cli.audit(f"{where}:f", bind={"scale": 8.0}).rows[0].weight == pytest.approx(1 / 8)
     assert run(f"{where}:Model.loss", "--self", "beta=2", "--self", "gamma=3", "--bind", "kept=2").exit_code == 0
 
 

@@ -348,6 +348,7 @@ def from_file(path: Path, name: str, bind: Mapping[str, Any], attributes: Mappin
                 raise
             why = f"importing {path.name} raised {type(error).__name__}: {error}"
         else:
+            names.update({key: value for key, value in bind.items() if not callable(names.get(key))})  # helpers read them too
             return from_names(names, name, word, bind, attributes, (f"imported from {path.name}",))
     names, missing = extracted(tree, path, {head}, bind)
     note = f"taken out of {path.name} without running it ({why})"
