@@ -302,3 +302,113 @@ def test_accidental_broadcasting() -> None:
     found = recon_cli.audit(regression, shape=(1,))
     assert (found.verdict, found.defects) == ("defective", ("broadcast",))
     assert "shapes 4 and 4x1" in found.findings[0].evidence
+
+
+OWNED = """
+from torch import nn
+
+scale = 2.0
+
+
+class Model(nn.Module):
+    def __init__(self, beta):
+        super().__init__()
+        self.beta = beta
+        self.width = 3
+
+    def weight(self):
+        return self.gamma
+
+    def loss(self, recon, x, **kwargs):
+        return self.beta * self.weight() * kwargs["kept"] * helper(recon, x)
+
+
+def helper(recon, x):
+    return (recon - x).square().sum() / scale
+
+
+def f(recon, x, beta=1.0):
+    return beta * helper(recon, x)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "said"),
+    [
+        ("f", ["--bind", "nothere=3"], ["f reads no nothere", "It reads beta"]),
+        ("f", ["--bind", "betta=3"], ["reads no betta", "Did you mean beta?"]),
+        ("f", ["--self", "betta=1"], ["f has no self", "Did you mean --bind beta?"]),
+        ("Model.loss", ["--self", "bet=1"], ["reads no self.bet,", "Did you mean beta?"]),
+        ("Model.loss", ["--self", "width=4"], ["reads no self.width"]),
+        ("Model.loss", ["--bind", "gamma=4"], ["reads no gamma", "Did you mean --self gamma?"]),
+    ],
+)
+def test_what_is_never_read_is_refused(name: str, words: list[str], said: list[str], tmp_path: Path) -> None:
+    result = run(f"{file(tmp_path, OWNED)}:{name}", *words)
+    assert (result.exit_code, result.stdout) == (2, "")
+    flat = " ".join(result.stderr.split())
+    for word in said:
+        assert word in flat
+
+
+def test_what_is_read_further_in_is_not_refused(tmp_path: Path) -> None:
+    where = file(tmp_path, OWNED)
+    assert run(f"{where}:f", "--bind", "beta=4").exit_code == 0
+    assert recon_cli.audit(f"{where}:f", bind={"scale": 8.0}).rows[0].weight == pytest.approx(1 / 8)
+    assert run(f"{where}:Model.loss", "--self", "beta=2", "--self", "gamma=3", "--bind", "kept=2").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "words", [["--kl-weight", "1"], ["--reduction", "mean"], ["--kl-reduction", "sum", "--reduction", "sum"]]
+)
+def test_options_of_no_code_beside_code(words: list[str]) -> None:
+    result = run(f"{LOSSES}/case01.py:loss_function", *words)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert words[0] in result.stderr
+    assert "has reductions and weights of its own" in " ".join(result.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("torch.nn:MSELos", "MSELoss"),
+        ("torch.nn:mseloss", "MSELoss"),
+        ("torch.nn.functional:mse_los", "mse_loss"),
+        ("torch.nn:MSELoss.forwrd", "forward"),
+        (f"{LOSSES}/case01.py:loss_funktion", "loss_function"),
+        (f"{LOSSES}/case19.py:VanillaVAE.loss_functoin", "loss_function"),
+    ],
+)
+def test_the_nearest_name(word: str, meant: str) -> None:
+    result = run(word)
+    flat = " ".join(result.stderr.split())
+    assert result.exit_code == 2
+    assert f"Did you mean {meant!r}? It has " in flat
+    assert not any(part.startswith("_") for part in flat.rpartition("It has ")[2].split())
+
+
+def test_what_the_function_raises_itself(tmp_path: Path) -> None:
+    for text, hint in {"boom": False, "sizes must match": True}.items():
+        result = run(f"{file(tmp_path, f'def f(recon, x):{chr(10)}    raise RuntimeError({text!r})')}:f")
+        assert result.exit_code == 2
+        assert ("--shape" in result.stderr) is hint
+        assert ("it raised that itself" in " ".join(result.stderr.split())) is not hint
+
+
+def test_a_kl_without_a_gradient_is_not_said_to_be_absent() -> None:
+    def frozen(recon, x, mu, logvar):
+        with torch.no_grad():
+            kl = 0.5 * (mu**2 + logvar.exp() - logvar - 1).sum()
+        return 0.5 * (recon - x).square().sum() + kl
+
+    found = recon_cli.audit(frozen)
+    assert "what it adds of mu and logvar has no gradient, so no KL is trained" in found.sentence
+    assert "no KL here" not in found.sentence
+    assert "value-gradient-mismatch" in found.defects
+
+
+def test_a_decoder_of_its_own_has_one_article() -> None:
+    def given(decoder_dist, x, mu, logvar):
+        return -decoder_dist.log_prob(x).sum() + 0.5 * (mu**2 + logvar.exp() - logvar - 1).sum()
+
+    assert recon_cli.audit(given, args="decoder,target,mu,logvar").sentence.startswith("This is the decoder's own with beta = 1")

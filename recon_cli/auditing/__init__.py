@@ -152,7 +152,7 @@ def _audit(
     loss: Any, shape: Any, latent: Any, batch: int | None, args: str | None, total: str | None,
     bind: dict[str, Any], attributes: dict[str, Any], data: str | None, scale: Any,
 ) -> Audit:  # fmt: skip
-    from recon_cli.auditing import roles
+    from recon_cli.auditing import given, roles
     from recon_cli.auditing.calling import Made, Problem, Sizes
     from recon_cli.auditing.matching import matched
     from recon_cli.auditing.reaching import from_word, live
@@ -170,6 +170,7 @@ def _audit(
     nested = dotted(bind)
     seed()
     reached = from_word(loss, nested, attributes) if isinstance(loss, str) else live(loss, nested, attributes)
+    given.check(reached, bind, attributes)
     for _ in range(3):
         plan = settled(roles.plan(reached, {**reached.names, **nested}, args))
         B = batch or batch_number(reached, plan) or 4

@@ -213,6 +213,12 @@ def fatal(error: BaseException) -> bool:
     )
 
 
+SIZES = re.compile(
+    r"siz|shape|dim|broadcast|channel|length|unpack|bound|range|numel|element|ndarray|batch|width|height|mat[12]|\d-?d\b|\binput\b",
+    re.I,
+)
+
+
 def refusal(problem: Problem, refused: list[tuple[str, BaseException]]) -> ReconError:
     """The error for a function that takes none of the layouts: what it said, and what to pass."""
     spelled, (shapes, error) = problem.reached.spelled, refused[0]
@@ -249,7 +255,9 @@ def refusal(problem: Problem, refused: list[tuple[str, BaseException]]) -> Recon
         return ReconError(f"{spelled} runs, but {error} ({shapes}).", "Check the roles: --args recon,target,mu,logvar.")
     return ReconError(
         f"{spelled} raises {said} (passed: {shapes}).",
-        "Say the shape of one sample with --shape, of the latents with --latent, or the roles with --args.",
+        "Say the shape of one sample with --shape, of the latents with --latent, or the roles with --args."
+        if SIZES.search(str(error)) or not str(error).strip()
+        else "It speaks of no shape: it raised that itself, called so. Change what it meets with --bind or --args.",
     )
 
 

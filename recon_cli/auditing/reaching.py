@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import copy
+import difflib
 import functools
 import importlib
 import inspect
@@ -11,7 +12,7 @@ import json
 import sys
 import textwrap
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from recon_cli.auditing.extracting import (
     top_names,
     untidy,
 )
-from recon_cli.errors import ReconError, nearest
+from recon_cli.errors import ReconError
 
 
 class Stand:
@@ -186,7 +187,7 @@ def from_names(
     if inspect.isclass(found):
         method = rest[0] if rest else next((m for m in ("forward", "__call__") if m in dir(found)), "__call__")
         if not hasattr(found, method):
-            raise absent(method, [key for key in dir(found) if not key.startswith("__")], word)
+            raise absent(method, methods_of(found), word)
         return of_class(found, method, word, bind, attributes, notes)
     for part in rest:
         if not hasattr(found, part):
@@ -278,14 +279,37 @@ def set_by(init: Any, tree: ast.AST) -> dict[str, Any]:
     return found
 
 
-def absent(name: str, known: list[str], word: str) -> ReconError:
-    """The error for a name that is not in a file."""
-    known = sorted(key for key in known if not key.startswith("__"))
-    close = nearest(name, known)
-    shown = ", ".join(known[:12]) or "nothing"
+def close_to(name: str, known: Iterable[str]) -> list[str]:
+    """The names that this one was probably meant to be, in either case, nearest first; of ``Class.method`` its last part too."""
+    wanted = name.casefold()
+    sames = [key for key in known if key.casefold() == wanted]
+    return sames or sorted((key for key in known if likeness(wanted, key) >= 0.6), key=lambda key: (-likeness(wanted, key), key))
+
+
+def likeness(wanted: str, key: str) -> float:
+    """From 0 to 1, of a name or of its last part; a beginning is nearly the whole."""
+    if key.casefold().startswith(wanted):
+        return 0.95
+    return max(difflib.SequenceMatcher(None, wanted, part.casefold()).ratio() for part in {key, key.rpartition(".")[2]})
+
+
+def absent(name: str, known: Iterable[str], word: str) -> ReconError:
+    """The error for a name that is not in a file, a module or a class: the nearest, and the public ones, if they are not many."""
+    known = sorted(key for key in set(known) if not key.startswith("_"))
+    close = close_to(name, known)
+    shown = ", ".join(known if len(known) <= 12 else [*close, *(key for key in known if key not in close)][:12]) or "nothing"
+    more = f" and {len(known) - 12} more" * (len(known) > 12)
     return ReconError(
-        f"There is no {name!r} in {word.rpartition(':')[0]}.", f"{f'Did you mean {close!r}? ' * bool(close)}It has {shown}."
+        f"There is no {name!r} in {word.rpartition(':')[0]}.",
+        f"{f'Did you mean {close[0]!r}? ' if close else ''}It has {shown}{more}.",
     )
+
+
+def methods_of(kind: type) -> list[str]:
+    """The public methods of a class, without those that every object and every torch module has."""
+    common = [base for base in kind.__mro__ if (base.__module__, base.__name__) == ("torch.nn.modules.module", "Module")]
+    plain = {*dir(object), *(key for base in common for key in vars(base))} - {"forward"}
+    return [key for key in dir(kind) if key not in plain and key[0] != "_" and callable(inspect.getattr_static(kind, key))]
 
 
 def from_file(path: Path, name: str, bind: Mapping[str, Any], attributes: Mapping[str, Any]) -> Reached:
@@ -324,6 +348,7 @@ def from_file(path: Path, name: str, bind: Mapping[str, Any], attributes: Mappin
                 raise
             why = f"importing {path.name} raised {type(error).__name__}: {error}"
         else:
+            names.update({key: value for key, value in bind.items() if not callable(names.get(key))})  # helpers read them too
             return from_names(names, name, word, bind, attributes, (f"imported from {path.name}",))
     names, missing = extracted(tree, path, {head}, bind)
     note = f"taken out of {path.name} without running it ({why})"

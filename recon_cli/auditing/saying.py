@@ -8,8 +8,9 @@ from typing import Any
 
 from recon_cli.auditing import PASSING, Audit
 from recon_cli.auditing.calling import Problem
-from recon_cli.auditing.judging import BROKEN, SPOILING, Row, Scaling
+from recon_cli.auditing.judging import BROKEN, SPOILING, Row, Scaling, mismatch
 from recon_cli.auditing.latents import Latent
+from recon_cli.auditing.matching import latent_keys
 from recon_cli.auditing.measuring import Reconstruction, benign
 from recon_cli.errors import ReconError
 from recon_cli.parametric import as_number
@@ -119,6 +120,13 @@ def one(row: Row, problem: Problem, latent: Latent | None) -> str:
     name = title(row)
     if row.verdict == "not-factorised":
         return "This is no factorised likelihood: what one element costs depends on the others, so there is no noise to read off."
+    if latent is None and (
+        still := [key for key, _, claimed in mismatch(problem) if key in latent_keys(problem) and claimed == 0]
+    ):
+        return (
+            f"This is {name}, and what it adds of {' and '.join(still)} has no gradient, so no KL is trained: alone, the "
+            "reconstruction's weight is a learning rate, not a noise."
+        )
     if latent is None:
         return f"This is {name}, and there is no KL here: alone, its weight is a learning rate, not a noise."
     if row.kl_weight is None:
@@ -156,6 +164,8 @@ def one(row: Row, problem: Problem, latent: Latent | None) -> str:
 
 def title(row: Row) -> str:
     """The family with its article and its own numbers."""
+    if row.family is not None and row.family.startswith("the "):
+        return row.family
     if row.family is None:
         return "an additive loss of no likelihood that recon knows"
     proper = {"gaussian": "Gaussian", "laplace": "Laplace", "bernoulli": "Bernoulli", "poisson": "Poisson"}

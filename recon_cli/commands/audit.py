@@ -63,7 +63,17 @@ def command(
     from recon_cli.auditing.conventions import written
     from recon_cli.errors import ReconError
 
-    if (function is None) == (loss is None):
+    words = {"reduction": "--reduction", "kl_weight": "--kl-weight", "kl_reduction": "--kl-reduction"}
+    source = click.get_current_context().get_parameter_source
+    told = [word for key, word in words.items() if source(key) is not click.core.ParameterSource.DEFAULT]
+    if function is not None and loss is not None:
+        raise ReconError(f"Audit what? {function} has a loss of its own, beside --loss.", "Give one of them.")
+    if function is not None and told:
+        raise ReconError(
+            f"{' and '.join(told)} {'goes' if len(told) == 1 else 'go'} with --loss; code has reductions and weights of its own.",
+            f"Leave {'it' if len(told) == 1 else 'them'} out, or set what the function reads with --bind NAME=VALUE.",
+        )
+    if function is None and loss is None:
         raise ReconError("Audit what?", "Give FILE.py:FUNCTION, or --loss mse for no code at all.")
     target = function if loss is None else written(loss, reduction, kl_weight, kl_reduction)
     given = {"shape": dict(shapes) or None, "latent": latent, "bind": dict(bind), "attributes": dict(attributes)}

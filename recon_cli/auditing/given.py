@@ -1,0 +1,141 @@
+"""What the user gave beside the function, ``bind`` and ``attributes``: is it read at all?"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import dis
+import inspect
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from recon_cli.auditing.reaching import Reached, close_to, source
+from recon_cli.errors import ReconError
+
+EMPTY = types.CellType()
+FOREIGN = ("torch", "numpy", "builtins", "math", "typing", "functools")
+
+
+@dataclass
+class Read:
+    """The names that code reads: from around it, as attributes, and the strings that may be keys."""
+
+    names: set[str] = field(default_factory=set)
+    attributes: set[str] = field(default_factory=set)
+    words: set[str] = field(default_factory=set)
+    seen: set[Any] = field(default_factory=set)
+
+    def code(self, code: types.CodeType) -> None:
+        """One code object and those inside it."""
+        for step in dis.get_instructions(code):
+            if not isinstance(step.argval, str):
+                continue
+            if step.opname in ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF", "LOAD_CLASSDEREF"):
+                self.names.add(step.argval)
+            elif step.opname in ("LOAD_ATTR", "LOAD_METHOD", "LOAD_SUPER_ATTR"):
+                self.attributes.add(step.argval)
+            elif step.opname == "LOAD_CONST":
+                self.words.add(step.argval)
+        for inner in code.co_consts:
+            if isinstance(inner, types.CodeType):  # which may be what a factory returns
+                self.words |= {*inner.co_varnames[: inner.co_argcount + inner.co_kwonlyargcount]}
+                self.code(inner)
+            elif isinstance(inner, tuple):
+                self.words |= {each for each in inner if isinstance(each, str)}
+
+    def function(self, function: Any, owner: Any = None) -> None:
+        """A function, and the functions, classes and methods of its owner that it names."""
+        function = inspect.unwrap(getattr(function, "__func__", function))
+        if not hasattr(function, "__code__") or function in self.seen:
+            return
+        self.seen.add(function)
+        self.code(function.__code__)
+        cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=False)
+        around = {**function.__globals__, **{name: cell.cell_contents for name, cell in cells if cell != EMPTY}}
+        for name in self.names & around.keys():
+            self.value(around[name])
+        if owner is not None:
+            tree = source(function)
+            called = tree is not None and any(isinstance(n, ast.Call) and ast.unparse(n.func) == "self" for n in ast.walk(tree))
+            for name in self.attributes | ({"forward", "__call__"} if called else set()):
+                self.method(type(owner), name, owner)
+
+    def value(self, value: Any) -> None:
+        """What a name stands for, where it is somebody's own code."""
+        kind = value if isinstance(value, (type, types.FunctionType)) else type(value)
+        if str(getattr(kind, "__module__", None)).partition(".")[0] in FOREIGN or kind in self.seen:
+            return
+        if isinstance(kind, types.FunctionType):
+            self.function(kind)
+        elif not isinstance(value, types.ModuleType):
+            self.seen.add(kind)
+            for name in dir(kind):
+                self.method(kind, name, None)
+
+    def method(self, kind: type, name: str, owner: Any) -> None:
+        """A method or a property of a class."""
+        for base in kind.__mro__:  # super() reaches those of the bases too
+            found = vars(base).get(name)
+            found = getattr(found, "fget", getattr(found, "__func__", found))
+            if isinstance(found, types.FunctionType) and (found.__module__ or "").partition(".")[0] not in FOREIGN:
+                self.function(found, owner)
+
+
+def check(reached: Reached, bind: Mapping[str, Any], attributes: Mapping[str, Any]) -> None:
+    """Raises ReconError for a name in ``bind`` or ``attributes`` that the function never reads, with the nearest that it does."""
+    code = inspect.unwrap(getattr(reached.code, "__func__", reached.code))
+    if not (bind or attributes):
+        return
+    try:
+        arguments = [*inspect.signature(reached.code).parameters][reached.bound :]
+    except (TypeError, ValueError):
+        arguments = []
+    read = Read()
+    read.function(code, reached.owner)
+    names = {*arguments, *read.names} - set(dir(builtins))
+    for name in bind:
+        if (head := name.partition(".")[0]) not in names | read.words:
+            raise never(
+                reached,
+                "--bind",
+                head,
+                {*arguments, *(n for n in names if settable(code, n))},
+                read.attributes if reached.bound else set(),
+            )
+    for name in attributes:
+        if not reached.bound:
+            meant = close_to(name, names)
+            raise ReconError(
+                f"{reached.spelled} has no self, so --self {name} sets nothing.",
+                f"Did you mean --bind {meant[0]}?" if meant else "Give its arguments, and the names that it reads, with --bind.",
+            )
+        if hasattr(code, "__code__") and (head := name.partition(".")[0]) not in read.attributes | read.words:
+            kept = {n for n in read.attributes if not hasattr(torch.Tensor, n) and not callable(getattr(reached.owner, n, None))}
+            own = {n.attr for n in ast.walk(reached.tree) if of_self(n)} if reached.tree is not None else kept
+            raise never(reached, "--self", head, kept & own, names)
+
+
+def of_self(node: ast.AST) -> bool:
+    """Whether it is ``self.something``."""
+    return isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "self"
+
+
+def settable(code: Any, name: str) -> bool:
+    """Whether a name stands for no function, class or module, but for a value, or for nothing yet."""
+    found = getattr(code, "__globals__", {}).get(name)
+    return not callable(found) and not isinstance(found, types.ModuleType)
+
+
+def never(reached: Reached, option: str, name: str, known: set[str], others: set[str]) -> ReconError:
+    """The error for a name that is never read."""
+    other = "--self" if option == "--bind" else "--bind"
+    meant = close_to(name, known)
+    hint = f"Did you mean {meant[0]}? " if meant else f"Did you mean {other} {name}? " if name in others else ""
+    return ReconError(
+        f"{reached.spelled} reads no {'self.' * (option == '--self')}{name}, so {option} {name} sets nothing.",
+        f"{hint}It reads {', '.join(sorted(known)) or 'none that could be set'}.",
+    )
