@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from recon_cli.errors import ReconError
 from recon_cli.regions import SHARE
 
-BLOCK = 1 << 18  # elements in float64 at a time
+BLOCK = 1 << 16  # elements in float64 at a time
 SAMPLE = 1 << 16  # events that stand for all at first
 GOLDEN = (math.sqrt(5) - 1) / 2
 CLOSE = 1e-9  # as the logarithm of a parameter: the step from there is good to rounding
@@ -90,13 +90,15 @@ class Cost:
 
     @torch.enable_grad()
     def __call__(self) -> Tensor:
-        """The value where the numbers are now, its gradient left in theirs."""
+        """The value where the numbers are now, its gradient left in theirs. What is NaN stays so, block after block."""
         self.noise.zero_grad()
         total = self.here.new_zeros(())
         for some, means in self.blocks:
             mean = self.noise().nll(some.double(), means.double()).sum() / self.count
             mean.backward()
             total += mean.detach()
+            if total.isnan() and all(number.grad.isnan() for number in self.free):  # type: ignore[union-attr]
+                break
         return total
 
     @property
