@@ -215,7 +215,8 @@ class Likelihood(Parametric, ABC):
         """The maximum-likelihood noise given data and their means: a closed form where there is one.
 
         Otherwise by L-BFGS on the logarithms (logits, of a share) of the parameters, from the mean
-        absolute error for a scale; in float64, gradients by autograd. ``design`` is held as it is.
+        absolute error for a scale; in float64, gradients by autograd. Of many elements a sample first, then
+        Newton-like steps on all. ``design`` is held as it is.
         """
         from recon_cli.fitting import fit
 
