@@ -166,7 +166,11 @@ def test_the_real_compiler_gives_every_value_and_gradient() -> None:
             )
 
 
-@pytest.mark.parametrize("side", SIDES, ids=str)
+USUAL = ("gaussian", "bernoulli", "student-t", "categorical", "heteroscedastic-gaussian")
+WHOLE = [pytest.param(side, marks=() if side.name in USUAL else pytest.mark.inductor, id=str(side)) for side in SIDES]
+
+
+@pytest.mark.parametrize("side", WHOLE)
 def test_the_compiler_takes_a_look_whole(side: Likelihood) -> None:
     torch._dynamo.reset()
     x, mu = drawn(side, 64)
