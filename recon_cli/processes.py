@@ -78,8 +78,10 @@ def together() -> Iterator[None]:
 
 
 def gathered(mine: Item) -> list[Item]:
-    """What each process has, in order. Raises the first ReconError that one has instead, or one for a process that died."""
+    """What each process has, in order. Raises the first exception that one has instead, or a ReconError for one that died."""
     if not _together():
+        if isinstance(mine, Exception):
+            raise mine
         return [mine]
     from torch import distributed
 
@@ -94,6 +96,8 @@ def gathered(mine: Item) -> list[Item]:
         died.shared = True  # type: ignore[attr-defined]
         raise died from error
     for other, item in enumerate(found):
+        if isinstance(item, Exception) and not isinstance(item, ReconError):
+            raise item
         if isinstance(item, ReconError):
             item.shared = True  # type: ignore[attr-defined]
             raise item if other == rank() else _of(item, other)

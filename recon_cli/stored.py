@@ -41,9 +41,11 @@ class Lazy(ABC):
         return None
 
     def spread(self, numbers: int) -> numpy.ndarray:
-        """Evenly spread rows, of about so many numbers, one at least."""
+        """Evenly spread runs of rows, a thousand at most, of about so many numbers, one row at least."""
         wanted = min(len(self), max(1, numbers * len(self) // max(1, self.size)))
-        return numpy.concatenate([self.rows(at, at + 1) for at in (len(self) * i // wanted for i in range(wanted))])
+        runs = min(wanted, 1000)
+        each = wanted // runs
+        return numpy.concatenate([self.rows(at, at + each) for at in (len(self) * i // runs for i in range(runs))])
 
     def blocks(self, numbers: int) -> Iterator[numpy.ndarray]:
         """All rows, in order, some at a time: of about so many numbers."""

@@ -107,6 +107,41 @@ def test_an_engine_that_is_none_is_a_sentence() -> None:
     assert CliRunner().invoke(main, ["compare", "--engine", "steam"]).exit_code == 2
 
 
+def test_where_the_compiler_fails_it_is_said_beside_what_else_there_is_to_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*words: object) -> None:
+        raise RuntimeError("no working C++ compiler")
+
+    monkeypatch.setattr(tally, "_compiled", lambda: broken)
+    monkeypatch.setattr(engines, "PAYS", 1)
+    x, mu = torch.rand(9600), torch.rand(9600)
+    failed, gradients = engines.run(dataclasses.replace(case(Gaussian(), x, mu), sample=3000)).notes
+    assert "no working C++ compiler" in failed
+    assert "one in 3" in gradients
+
+
+def test_ratios_of_all_elements_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    told = Tally.sampled_by
+
+    def counted(self: Tally, some: Tally) -> Tally:
+        seen.append(sum(len(ratios) for ratios in self.ratios))
+        return told(self, some)
+
+    monkeypatch.setattr(Tally, "sampled_by", counted)
+    x, mu = torch.rand(9600), torch.rand(9600)
+    found = engines.run(dataclasses.replace(case(Gaussian(), x, mu), sample=3000), gradients="all").tally
+    assert seen == [0]
+    assert found.ratio_elements == 9600
+    assert sum(len(ratios) for ratios in found.ratios) == found.sampled == 3200
+
+
+@pytest.mark.inductor
+def test_more_noises_than_the_compiler_usually_takes() -> None:
+    x, mu = torch.rand(64), torch.rand(64)
+    sides = [Gaussian(i / 10) for i in range(1, 12)]
+    assert recon_cli.compare(x, mu, *sides, engine="compile", device="cpu").holds
+
+
 @pytest.mark.inductor
 def test_the_real_compiler_sees_the_same() -> None:
     generator = torch.Generator().manual_seed(0)

@@ -80,6 +80,20 @@ def test_any_number_of_processes_write_the_same_table_once(count: int, here: Pat
     assert "Traceback" not in shared.stderr
 
 
+def test_grey_levels_that_one_process_meets_are_so_for_all(here: Path) -> None:
+    saved("mu.npy", 1, 4000)
+    x = (numpy.load("mu.npy") > 0.5).astype("f4")
+    x[3500:] = 0.25  # in the second share
+    numpy.save("x.npy", x)
+    words = "-m recon_cli compare --data x.npy --recon mu.npy --device cpu --format json --likelihood bernoulli"
+    alone = subprocess.run([sys.executable, *words.split()], env=ONE, capture_output=True, text=True, timeout=120)
+    port = free_port()
+    both = [start(rank, port, words.split(), here) for rank in (0, 1)]
+    said = [one.communicate(timeout=60) for one in both]
+    assert [one.returncode for one in both] == [1, 1] == [alone.returncode] * 2
+    assert json.loads(said[0][0]) == json.loads(alone.stdout)
+
+
 def test_an_error_in_one_ends_all_and_says_whose_it_is(here: Path) -> None:
     folders = [here / "a", here / "b"]
     for folder in folders:

@@ -326,6 +326,17 @@ def test_ctrl_c_prints_what_was_seen(here: Path) -> None:
     assert b"Traceback" not in err
 
 
+def test_a_long_row_of_numbers_is_looked_at_in_runs(here: Path) -> None:
+    numpy.save("x.npy", numpy.arange(50_000.0))
+    found = sources.parse("x.npy").read()
+    asked = []
+    rows = found.rows
+    found.rows = lambda start, stop: asked.append(stop - start) or rows(start, stop)
+    some = found.spread(10_000)
+    assert asked == [10] * 1000
+    assert numpy.array_equal(some.reshape(1000, 10), numpy.arange(0.0, 50_000, 50)[:, None] + numpy.arange(10))
+
+
 def test_stored_rows_are_an_arrays(here: Path) -> None:
     x = numpy.random.default_rng(0).normal(size=(7, 3)).astype(">f8")
     Path("x.bin").write_bytes(b"head" + x.tobytes())
@@ -338,4 +349,5 @@ def test_stored_rows_are_an_arrays(here: Path) -> None:
     assert numpy.array_equal(found.flat()[4:9], x.reshape(-1)[4:9])
     assert numpy.array_equal(found.spread(6), x[[0, 3]])
     assert numpy.array_equal(numpy.concatenate([*found.blocks(6)]), x)
+    assert numpy.array_equal(found.flat().spread(5), x.reshape(-1)[[0, 4, 8, 12, 16]])
     assert stored.Made(found, "f4", lambda rows, place: rows + place)[2:3].tolist() == (x[2:3] + 6).tolist()

@@ -77,7 +77,7 @@ def _run(case: Case, engine: str, gradients: str, progress: Progress | None) -> 
         if engine == "compile":
             raise ReconError(f"The compiler failed here: {said}", "Use --engine eager; the numbers are the same.") from error
         found = _through(case, False, gradients, progress)
-        return replace(found, notes=(f"Measured piece by piece: the compiler failed here ({said}).", *found.notes[1:]))
+        return replace(found, notes=(f"Measured piece by piece: the compiler failed here ({said}).", *found.notes))
 
 
 def _through(case: Case, compiled: bool, gradients: str, progress: Progress | None) -> Measured:
@@ -101,14 +101,18 @@ def _through(case: Case, compiled: bool, gradients: str, progress: Progress | No
                 part = sum((measure(side, *each, loss, claim, everywhere) for each in case.parts(x, mu)), Tally())
             if part.infinite:
                 raise beyond(case, x, mu, part, at // max(1, case.events // len(case.mu)))
+            if stride > 1:  # the sample tells the ratios: those of all elements would fill the memory
+                part = replace(part, ratios=())
             found, done = found + part + admitted, done + mu.numel()
             if progress:
                 rate = done * mu.element_size() * 2 / (time.monotonic() - begun) / 1e9
                 progress(100 * done // share, f"{side.name}, {rate:.2g} GB/s")
     except KeyboardInterrupt:
-        if not sample.count:
+        if not found.elements:
             raise
         whole = False
+    except Foreign as foreign:  # here, and so for every process
+        processes.gathered(foreign)
     shares = processes.gathered((found, sample.taken(), whole))
     found = sum((tally for tally, _, _ in shares), Tally())
     x, mu = (torch.cat([some[i] for _, some, _ in shares if some]).to(case.device) for i in (0, 1))
