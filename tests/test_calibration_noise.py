@@ -224,6 +224,20 @@ def test_without_a_reconstruction_there_is_a_spectrum_and_no_torch() -> None:
     assert "noise" not in found
 
 
+def test_data_are_read_once(pair: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    from recon_cli.sources.npy import Npy
+
+    paths, read = [], Npy.read
+
+    def counted(source: Npy) -> sources.Array:
+        paths.append(source.argument)
+        return read(source)
+
+    monkeypatch.setattr(Npy, "read", counted)
+    calibrate_sources(*pair, latent=2)
+    assert sorted(paths) == sorted(pair)
+
+
 def test_the_way_back_from_antixk_s_weight() -> None:
     words = "--loss mse --reduction mean --kl-weight 0.00025 --kl-reduction mean-batch --shape 3x64x64"
     result = invoked(*words.split(), "--keep", "sum")

@@ -99,11 +99,10 @@ def calibrate_sources(
         raise ReconError("--rate is a model's KL, and its reconstruction is missing.", "Give --recon, what it makes of the data.")
     if data is None:
         return found_in(asked, None, None, None, seed, advance)
-    x, about = sources.samples(sources.parse(data, seed), data, scale)
-    x = sources.binarized(x, binarize, seed, data)
+    known = x, about = sources.prepared(sources.parse(data, seed), data, scale, binarize)
     if recon is None:
         return found_in(asked, x, None, None, seed, advance, f"{about}.")
-    pair = sources.pair(data, recon, seed=seed, binarize=binarize, scale=scale, recon_scale=recon_scale)
+    pair = sources.pair(data, recon, seed=seed, binarize=binarize, recon_scale=recon_scale, known=known)
     return found_in(asked, x, pair, rate, seed, advance, pair.described)
 
 

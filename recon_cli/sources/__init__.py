@@ -214,6 +214,12 @@ def samples(source: Source, word: str, scale: float | None = None) -> tuple[Arra
     return values, f"{about}, {done}" if done else about
 
 
+def prepared(source: Source, word: str, scale: float | None, binarize: str | None) -> tuple[Array | Lazy, str]:
+    """The same, made 0 or 1 as ``binarize`` says, by the source's own seed."""
+    values, about = samples(source, word, scale)
+    return binarized(values, binarize, source.seed, word), about
+
+
 def scaled(values: Array | Lazy, word: str, scale: float | None = None, levels: bool = False) -> tuple[Array | Lazy, str]:
     """``values`` divided by ``scale`` as finite numbers, and words for it; empty where nothing was asked or done.
 
@@ -337,16 +343,16 @@ def pair(
     scale: float | None = None,
     recon_scale: float | None = None,
     fraction: float = 0.2,
+    known: tuple[Array | Lazy, str] | None = None,
 ) -> Pair:
     """Data and reconstructions from two words of the command line.
 
     A file is taken whole. A :class:`Reconstruction` is fitted on the training split and makes the means
     of the held-out one. ``scale`` divides the data, ``recon_scale`` the reconstructions in a file; with
-    None each source has its own.
+    None each source has its own. ``known`` are the data as :func:`prepared` gives them, where they are at hand.
     """
     source, other = parse(data, seed), parse(recon, seed)
-    whole, about = samples(source, data, scale)
-    whole = binarized(whole, binarize, seed, data)
+    whole, about = prepared(source, data, scale, binarize) if known is None else known
     named = Path(data).name + {None: "", "threshold": " > 1/2", "sample": ", sampled"}[binarize]
     if not isinstance(other, Reconstruction):
         mu, done = scaled(other.beside(source), recon, recon_scale, other.levels)
