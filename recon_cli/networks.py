@@ -10,12 +10,12 @@ from torch import nn
 
 from recon_cli.errors import ReconError
 from recon_cli.losses import spell
+from recon_cli.pictures import COLOURS, unflattened
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
 MODELS = ("mlp", "linear", "conv")
-COLOURS = (1, 3, 4)  # channels
 LEAST = 8  # pixels each way
 Layer = TypeVar("Layer", bound=nn.Module)
 
@@ -97,8 +97,7 @@ class Decoder(nn.Module):
 
 def image(shape: tuple[int, ...]) -> tuple[int, int, int]:
     """Channels, height, width. Raises ReconError for a shape that is no image, or one below 8x8."""
-    if len(shape) == 1 and math.isqrt(shape[0]) ** 2 == shape[0]:
-        shape = (math.isqrt(shape[0]),) * 2
+    shape = unflattened(shape)
     found = (1, *shape) if len(shape) == 2 else (shape[2], *shape[:2]) if last_is_colour(shape) else shape
     if len(found) != 3 or min(found[1:]) < LEAST:
         raise ReconError(

@@ -53,12 +53,17 @@ def images(values: Array, shape: tuple[int, ...]) -> Array | None:
 
     Colours, first or last, are averaged.
     """
-    if len(shape) == 1 and math.isqrt(shape[0]) ** 2 == shape[0]:
-        shape = (math.isqrt(shape[0]),) * 2
+    shape = unflattened(shape)
     found = values.reshape(len(values), *shape)
     if len(shape) == 3 and (shape[0] in COLOURS or shape[2] in COLOURS):
         found = found.mean(axis=1 if shape[0] in COLOURS else 3)
     return found if found.ndim == 3 and min(found.shape[1:]) >= LEAST else None
+
+
+def unflattened(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The sides of a square whose pixels lie in one row; any other shape as it is."""
+    square = len(shape) == 1 and math.isqrt(shape[0]) ** 2 == shape[0]
+    return (math.isqrt(shape[0]),) * 2 if square else shape
 
 
 def gallery(title: str, rows: Sequence[tuple[str, Array]], shape: tuple[int, ...]) -> Picture | None:
