@@ -178,8 +178,13 @@ def _from_files(side: Likelihood, x: Tensor, mu: Tensor, repeats: int, by: Seque
         ]
 
 
-def timed(ways: dict[str, Callable[[], object]], repeats: int, device: Any) -> tuple[dict[str, float], dict[str, float]]:
-    """Seconds of each way: its first time, and the median of ``repeats`` more, each taken in turn."""
+def timed(
+    ways: dict[str, Callable[[], object]], repeats: int, device: Any, after: Callable[[int, dict[str, float]], None] | None = None
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Seconds of each way: its first time, and the median of ``repeats`` more, each taken in turn.
+
+    ``after`` is called with the number of each turn (the first times are turn 0) and its seconds.
+    """
     import torch
 
     def seconds(way: Callable[[], object]) -> float:
@@ -189,9 +194,12 @@ def timed(ways: dict[str, Callable[[], object]], repeats: int, device: Any) -> t
             torch.cuda.synchronize(device)
         return time.perf_counter() - start
 
-    first = {name: seconds(way) for name, way in ways.items()}
-    turns = [{name: seconds(way) for name, way in ways.items()} for _ in range(repeats)]
-    return first, {name: statistics.median(turn[name] for turn in turns) for name in ways}
+    turns = []
+    for turn in range(repeats + 1):
+        turns.append({name: seconds(way) for name, way in ways.items()})
+        if after:
+            after(turn, turns[-1])
+    return turns[0], {name: statistics.median(turn[name] for turn in turns[1:]) for name in ways}
 
 
 def peak(way: Callable[[], object], device: Any) -> float | None:

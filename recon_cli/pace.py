@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy
 
 from recon_cli import devices
+from recon_cli.benchmarking import timed
 from recon_cli.errors import ReconError
 from recon_cli.report import Column, Report, Table
 
@@ -58,16 +57,8 @@ def bench_training(
         ways["recon, compiled"] = epoch(images, likelihood, device, compile=True)
     ways["recon, bf16"] = epoch(images, likelihood, device, bf16=True)
     ways["tutorial"] = tutorial(images, where)
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for turn in range(repeats + 1):
-        for name, way in ways.items():
-            began = time.perf_counter()
-            way()
-            if where.type == "cuda":
-                torch.cuda.synchronize(where)
-            seconds[name].append(time.perf_counter() - began)
-        (progress or (lambda done, words: None))(turn, f"{seconds['recon'][-1]:.2f} s")
-    usual = {name: statistics.median(found[1:]) for name, found in seconds.items()}
+    after = None if progress is None else lambda turn, seconds: progress(turn, f"{seconds['recon']:.2f} s")
+    first, usual = timed(ways, repeats, where, after)
     rows = [
         {
             "way": name,
@@ -75,7 +66,7 @@ def bench_training(
             "samples_per_second": ROWS / usual[name],
             "over_products": usual[name] / usual["products"],
             "tutorial_over": usual["tutorial"] / usual[name],
-            "first": seconds[name][0],
+            "first": first[name],
         }
         for name in ways
     ]
