@@ -137,8 +137,9 @@ class Run:
             try:
                 text = path.read_text(encoding="utf-8").splitlines()[:epochs]
                 lines = [json.loads(line) for line in text]
-                assert [line["epoch"] for line in lines] == [*range(1, epochs + 1)]
-            except (OSError, ValueError, KeyError, TypeError, AssertionError) as error:
+                if [line["epoch"] for line in lines] != [*range(1, epochs + 1)]:
+                    raise ValueError("the epochs do not follow one another")
+            except (OSError, ValueError, KeyError, TypeError) as error:
                 raise ReconError(
                     f"{path} lacks some of the {epochs:,} epochs that the checkpoint has behind it.",
                     "The run cannot be gone on with as it was: train it again.",
