@@ -13,7 +13,7 @@ import torch
 from recon_cli.errors import ReconError
 from recon_cli.likelihood import Likelihood, wide
 from recon_cli.training.figures import Epoch, held, look
-from recon_cli.training.settings import SCHEDULES, Settings, optimizers
+from recon_cli.training.settings import SCHEDULES, Settings
 from recon_cli.vae import Vae, divergence
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def stepper(vae: Vae, noise: nn.Module, settings: Settings) -> torch.optim.Optim
     groups: list[dict[str, Any]] = [{"params": [*vae.parameters()]}]
     if parts := [*noise.parameters()]:
         groups.append({"params": parts, "weight_decay": 0.0})
-    kind, own = optimizers()[settings.optimizer.lower()], settings.own
+    kind, own = settings.kind, settings.own
     if "fused" in inspect.signature(kind).parameters and next(vae.parameters()).device.type in ("cpu", "cuda"):
         own["fused"] = True
     return kind(groups, lr=settings.lr, **own)  # type: ignore[call-arg]

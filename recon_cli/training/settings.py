@@ -106,7 +106,7 @@ class Settings:
             raise ReconError("--exact minimises nll + beta KL, all at once.", "Leave --kl-warmup and --free-bits out.")
         if self.optimizer.lower() not in optimizers():
             raise unknown("optimizer", self.optimizer, optimizers())
-        takes = inspect.signature(optimizers()[self.optimizer.lower()]).parameters
+        takes = inspect.signature(self.kind).parameters
         for name, value in self.own.items():
             if name not in takes:
                 raise ReconError(f"The optimizer {self.optimizer} has no {name.replace('_', ' ')}.", f"Leave {option(name)} out.")
@@ -121,7 +121,7 @@ class Settings:
         of the gradient: its eps gives it up. Weight decay and the weight on the KL are of the objective's size, but AdamW's,
         which is not part of it.
         """
-        kind = optimizers()[self.optimizer.lower()]
+        kind = self.kind
         usual = {name: one.default for name, one in inspect.signature(kind).parameters.items()}
         linear, decay, eps = "eps" not in usual, self.weight_decay, usual.get("eps") if self.eps is None else self.eps
         if decay and not issubclass(kind, torch.optim.AdamW):
@@ -133,6 +133,11 @@ class Settings:
             weight_decay=decay,
             beta=self.beta / slope,
         )
+
+    @property
+    def kind(self) -> type[torch.optim.Optimizer]:
+        """The optimizer."""
+        return optimizers()[self.optimizer.lower()]
 
     @property
     def own(self) -> dict[str, Any]:
