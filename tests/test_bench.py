@@ -7,6 +7,7 @@ import json
 import pytest
 from click.testing import CliRunner
 
+from recon_cli import pace
 from recon_cli.benchmarking import USUAL, bench, peak, written
 from recon_cli.cli import main
 from recon_cli.errors import ReconError
@@ -28,6 +29,26 @@ def test_every_column_is_measured() -> None:
         assert row["functional"] is None or "F." in row["functional_call"]
     for row in tables["files"]:
         assert row["over_sum"] == pytest.approx(row["compare"] / row["sum"])
+
+
+def test_training_beside_its_products_and_the_tutorial(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pace, "ROWS", 300)
+    told: list[int] = []
+    report = pace.bench_training(repeats=2, engine="eager", device="cpu", progress=lambda done, words: told.append(done))
+    (table,) = report.tables
+    ways = {row["way"]: row for row in table.rows}
+    assert [*ways] == ["products", "recon", "recon, bf16", "tutorial"]
+    assert told == [0, 1, 2]
+    for row in ways.values():
+        assert row["seconds"] > 0 and row["first"] > 0
+        assert row["samples_per_second"] == pytest.approx(300 / row["seconds"])
+        assert row["over_products"] == pytest.approx(row["seconds"] / ways["products"]["seconds"])
+        assert row["tutorial_over"] == pytest.approx(ways["tutorial"]["seconds"] / row["seconds"])
+
+
+def test_a_benchmark_of_training_is_of_one_epoch_at_least() -> None:
+    with pytest.raises(ReconError, match="at least one epoch"):
+        pace.bench_training(repeats=0)
 
 
 def test_the_peak_is_what_was_taken() -> None:
