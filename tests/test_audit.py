@@ -18,7 +18,8 @@ from torch import nn
 from torch.nn import functional as F
 
 import recon_cli
-from recon_cli.auditing.judging import CODES, VERDICTS
+from recon_cli.auditing import GRAVEST
+from recon_cli.auditing.judging import CODES
 from recon_cli.cli import main
 from recon_cli.errors import ReconError
 
@@ -115,7 +116,7 @@ def test_the_row_is_the_contract() -> None:
     assert [*row][: len(ROW)] == ROW
     assert row["beta"] == pytest.approx(1)
     assert row["sigma"] is None
-    assert row["verdict"] in VERDICTS
+    assert row["verdict"] in GRAVEST
     assert set(row["defects"]) <= set(CODES)
 
 

@@ -20,7 +20,6 @@ from recon_cli.errors import ReconError
 if TYPE_CHECKING:
     from recon_cli.auditing.judging import Finding, Row
     from recon_cli.auditing.reaching import Reached
-    from recon_cli.auditing.roles import Plan
     from recon_cli.report import Report
 
 SHAPE, LATENT = (1, 28, 28), 20
@@ -173,7 +172,7 @@ def _audit(
     given.check(reached, bind, attributes)
     for _ in range(3):
         plan = settled(roles.plan(reached, {**reached.names, **nested}, args))
-        B = batch or batch_number(reached, plan) or 4
+        B = batch or batch_number(reached) or 4
         sizes = Sizes(B, own, (latent,) if isinstance(latent, int) else tuple(latent))
         problem = Problem(reached, plan, sizes, shapes=shapes, total=total)
         if not plan.slots() and not (plan.keywords or plan.arguments):
@@ -212,7 +211,7 @@ def dotted(bind: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def batch_number(reached: Reached, plan: Plan) -> int | None:
+def batch_number(reached: Reached) -> int | None:
     """The batch size that the function reads by name: ``args.batch_size``, ``BATCH_SIZE``, ``self.batch_size``."""
     code = getattr(reached.code, "__code__", None)
     words = {*getattr(code, "co_names", ()), *getattr(code, "co_freevars", ())}

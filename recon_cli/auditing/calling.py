@@ -6,6 +6,7 @@ import contextlib
 import io
 import math
 import re
+import types
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -116,7 +117,7 @@ class Problem:
             if how == "loss":
                 return value
             if self.layout.classes:
-                return self.classed(slot, value, how)
+                return self.classed(value)
             if named:
                 return value.reshape(B, *named)
             return value if how == "flat" or value.shape[1] != self.sizes.D else value.reshape(B, *self.sizes.shape)
@@ -129,7 +130,7 @@ class Problem:
             return value.mean() if self.layout.kl == "scalar" else value
         return value
 
-    def classed(self, slot: Slot, value: Tensor, how: str) -> Tensor:
+    def classed(self, value: Tensor) -> Tensor:
         """Predictions of classes, canonical (B, E, V), and their labels, (B, E)."""
         shape, first = self.sizes.shape, self.layout.classes.startswith("first")
         events = shape[1:] if first else shape[:-1]
@@ -222,8 +223,6 @@ class Problem:
 
     def surrounded(self, call: Any, values: Mapping[str, Tensor]) -> Any:
         """The function with tensors for names that it reads from around it."""
-        import types
-
         free = {name: self.fill(slot, values) for name, slot in self.plan.free.items()}
         plain = call.func if hasattr(call, "func") else getattr(call, "__func__", call)
         cells = tuple(

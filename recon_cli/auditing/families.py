@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from recon_cli import likelihoods
+from recon_cli.errors import ReconError
 from recon_cli.regions import SHARE
 
 MATCH = 1e-6  # the largest difference of two gradient fields, relative to the largest gradient, that is none
@@ -35,8 +36,6 @@ class Candidate:
 
     def side(self, weight: float, numbers: tuple[float, ...]) -> Any:
         """The likelihood that ``weight`` times the loss is: its noise solved for, or None where no noise has that slope."""
-        from recon_cli.errors import ReconError
-
         try:
             return self.kind.with_slope(weight, **dict(zip(self.own, numbers, strict=True)))
         except (ReconError, TypeError, ValueError):

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from recon_cli.auditing import batch_number
 from recon_cli.auditing.calling import Problem
 from recon_cli.auditing.judging import Finding, Reading, Scaling, broadcasts, knobs, mismatch, overflow, repeated
 from recon_cli.auditing.latents import PRIOR, Latent
@@ -219,9 +220,7 @@ def spelled(literal: Any) -> str:
 
 def configured(problem: Problem, b: float) -> float:
     """The batch size that a KL's weight was divided by, known by name or written beside the data's size; or 0."""
-    from recon_cli.auditing import batch_number
-
-    if number := batch_number(problem.reached, problem.plan):
+    if number := batch_number(problem.reached):
         return float(number)
     inverse = 1 / abs(b)
     ratio = inverse / problem.sizes.D

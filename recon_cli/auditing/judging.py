@@ -13,12 +13,11 @@ import torch
 from recon_cli import likelihoods
 from recon_cli.auditing.calling import Problem
 from recon_cli.auditing.families import Match
-from recon_cli.auditing.latents import Latent
+from recon_cli.auditing.latents import PRIOR, Latent
 from recon_cli.auditing.matching import latent_keys, pairs, strengths
 from recon_cli.auditing.measuring import Reconstruction, benign, gradients, uniform
 from recon_cli.auditing.roles import Given, held
 
-VERDICTS = ("elbo", "beta-elbo", "shape-dependent", "defective", "not-factorised", "reconstruction-only")
 CODES = (
     "recon-mean", "kl-mean-latents", "kl-sum-batch", "half-missing", "batch-dependent", "bce-on-nonbinary",
     "latent-scale-misread", "kl-not-kl", "kl-sign", "recon-sign", "value-gradient-mismatch", "not-additive", "stateful",
@@ -95,7 +94,7 @@ def power(new: float, old: float, by: float) -> float | None:
     return float(round(found)) if abs(found - round(found)) < 1e-6 else found
 
 
-def exponents(problem: Problem, base: tuple[list[float], float], other: Problem, by: float, index: int) -> Any:
+def exponents(base: tuple[list[float], float], other: Problem, by: float, index: int) -> Any:
     """The exponents of one size from two values of it; None where the function refuses the other."""
     try:
         recons, pull = strengths(other)
@@ -111,12 +110,12 @@ def scaling(problem: Problem, index: int) -> Scaling:
     """Exponents from two sizes each of B, D (every axis of a sample apart) and K."""
     sizes, base = problem.sizes, strengths(problem)
     none = (None, None, None)
-    batch = exponents(problem, base, problem.at(sizes=replace(sizes, batch=2 * sizes.batch)), 2, index) or none
+    batch = exponents(base, problem.at(sizes=replace(sizes, batch=2 * sizes.batch)), 2, index) or none
     latent = none
     if base[1] == base[1]:
         wider = (2 * sizes.latent[0], *sizes.latent[1:])
         follow = following(problem, {sizes.K: 2 * sizes.K, sizes.latent[0]: wider[0]}, r"lat|z|embed|hidden|code|n_?k$|^k$")
-        latent = exponents(problem, base, problem.at(sizes=replace(sizes, latent=wider), follow=follow), 2, index) or none
+        latent = exponents(base, problem.at(sizes=replace(sizes, latent=wider), follow=follow), 2, index) or none
     dims, literal, said = [], None, []
     for axis in axes(problem):
         found, seen = stretched(problem, base, axis, index)
@@ -155,12 +154,12 @@ def stretched(problem: Problem, base: Any, axis: int, index: int) -> tuple[Any, 
             problem, {sizes.D: now.D, shape[axis]: longer[axis]}, r"in|dim|size|data|pix|feat|n[a-z]+|length|horizon|chunk|quer"
         )
         other = problem.at(sizes=now, shapes=shapes, follow=follow)
-        found = exponents(problem, base, other, by, index)
+        found = exponents(base, other, by, index)
         if found:
             other(benign(other))
             return found, None
         mended = other.at(literals=literals)
-        found = exponents(problem, base, mended, by, index)
+        found = exponents(base, mended, by, index)
         if found:
             mended.raw(benign(mended))
             return found, next(iter(mended.watch.literals), None)
@@ -185,7 +184,7 @@ def reading(rec: Reconstruction, b: float | None) -> Reading:
         weight = rec.curvature and b and abs(b / rec.curvature)
         return Reading(None, weight or None, None, None, False, rec.location)
     if b is None:
-        return Reading(name_of(match, None), None, None, None, False, True)
+        return Reading(match.family, None, None, None, False, True)
     a = abs(match.weight)
     if match.parts:
         return mixed(match, b)
@@ -224,7 +223,7 @@ def side_of(match: Match, weight: float) -> tuple[Any, str]:
     candidate = match.candidate
     if candidate is None:
         return None, match.family
-    own = dict(zip(candidate.own, match.numbers, strict=True))
+    own = match.own
     kinds = [likelihoods.find(name) for name in likelihoods.names()]
     for kind in [
         candidate.kind,
@@ -237,11 +236,6 @@ def side_of(match: Match, weight: float) -> tuple[Any, str]:
             except Exception:
                 continue
     return None, candidate.family
-
-
-def name_of(match: Match, weight: float | None) -> str:
-    """The family's name."""
-    return match.family
 
 
 def own_scale(problem: Problem, rec: Reconstruction, pair: Any) -> tuple[float, float] | None:
@@ -257,10 +251,8 @@ def own_scale(problem: Problem, rec: Reconstruction, pair: Any) -> tuple[float, 
         return None
     values[recon.key] = values[target.key]
     for key in latent_keys(problem):
-        values[key] = torch.zeros_like(values[key])
-        slot = next((s for s in problem.plan.slots() if s.key == key), None)
-        if slot is not None and slot.meaning in ("std", "variance"):
-            values[key] = torch.ones_like(values[key])
+        meaning = next((slot.meaning for slot in problem.plan.slots() if slot.key == key), None)
+        values[key] = torch.full_like(values[key], PRIOR[meaning] if meaning else 0.0)
     constant = problem(values).item()
     B, D = values[recon.key].shape
     if not math.isfinite(constant) or abs(constant) < 1e-12:
@@ -320,7 +312,7 @@ def mismatch(problem: Problem) -> list[tuple[str, float, float]]:
         step = uniform(values[key].shape, -1, 1, 71)
         h = 1e-5
         up, down = (problem({**values, key: values[key] + by * step}).item() for by in (h, -h))
-        loss, grads = gradients(problem, values, [key])
+        _, grads = gradients(problem, values, [key])
         measured, claimed = (up - down) / (2 * h), (grads[key] * step).sum().item()
         noise = 1e-15 * max(abs(up), abs(down)) / h * 20
         size = (grads[key] * step).abs().sum().item()
@@ -413,6 +405,3 @@ def verdict_of(reading: Reading, scale: Scaling, latent: Latent | None, codes: S
     if spoiled:
         return "defective"
     return "elbo" if reading.exact and not latent.forms else "beta-elbo"
-
-
-__all__ = ["CODES", "Finding", "Row", "Scaling", "VERDICTS", "pairs"]

@@ -266,7 +266,7 @@ def by_trying(problem: Problem) -> tuple[Problem, str]:
     unknown = problem.plan.unknown
     have = {slot.role for slot in problem.plan.slots()}
     missing = [role for role in ("recon", "target", "mu", "scale", "spread", "mask") if role not in have]
-    fits: list[tuple[int, dict[str, str], Problem, str]] = []
+    fits: list[tuple[int, Problem, str]] = []
     said: list[BaseException] = []
     for roles in itertools.permutations(missing[:5], len(unknown)) if len(unknown) <= 4 else ():
         if "recon" not in have and "recon" not in roles:
@@ -287,7 +287,7 @@ def by_trying(problem: Problem) -> tuple[Problem, str]:
             + (not odd) * 2
             + bool(lat and not lat.wrong and (lat.meaning or "scale" not in roles)) * (1 + bool(latent_roles))
         )
-        fits.append((good, dict(zip(unknown, roles, strict=True)), chosen, odd))
+        fits.append((good, chosen, odd))
         if good >= 6 + 2 * bool(latent_roles):
             break
     if not fits:
@@ -297,7 +297,7 @@ def by_trying(problem: Problem) -> tuple[Problem, str]:
             "Name the roles in the order of the arguments (--args recon,target,mu,logvar; skip for none), "
             "or give values: --bind name=value.",
         )
-    _, roles, chosen, odd = max(fits, key=lambda fit: fit[0])
+    _, chosen, odd = max(fits, key=lambda fit: fit[0])
     return chosen, odd
 
 

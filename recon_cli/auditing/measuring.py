@@ -14,11 +14,10 @@ import torch
 from torch import Tensor
 
 from recon_cli.auditing.calling import Problem
-from recon_cli.auditing.families import CLOSE, MATCH, Match, recognise
+from recon_cli.auditing.families import CLOSE, MATCH, Match, candidates, field_of, ratio, recognise
 from recon_cli.auditing.roles import Slot
 
 POINTS = 96
-NOTHING = 1e-9  # relative: a change that is none
 
 
 def generator(number: int = 1) -> torch.Generator:
@@ -287,8 +286,6 @@ def curvature_at(problem: Problem, base: Any, pair: Any, weights: Tensor) -> flo
 
 def bend(match: Match) -> float | None:
     """d2L/dx2 of a recognised loss where the residual vanishes: its own times its weight; None where it has none."""
-    from recon_cli.auditing.families import field_of
-
     x = torch.full((2,), 0.5, dtype=torch.float64)
     if match.candidate is None or match.candidate.kind().support.low != -math.inf:
         return None
@@ -340,8 +337,6 @@ def classes(problem: Problem, pair: tuple[Slot, Slot | None], base: Any, latents
 
 def recognise_events(x: Tensor, raw: Tensor, measured: Tensor) -> Match | None:
     """As ``recognise``, of vectors."""
-    from recon_cli.auditing.families import candidates, field_of, ratio
-
     for each in candidates(1):
         if not each.own:
             weight, off = ratio(field_of(each, (), x, raw), measured)

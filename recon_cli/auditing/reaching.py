@@ -94,12 +94,10 @@ def live(loss: Any, bind: Mapping[str, Any], attributes: Mapping[str, Any]) -> R
             raise ReconError(f"{loss.__name__} could not be made without arguments: {error}.", "Give an object of it.") from error
         notes.append(f"an object of {type(loss).__name__} was made without arguments")
     if isinstance(loss, functools.partial):
-        inner = live(loss.func, {**bind, **loss.keywords}, attributes)
-        if loss.args:
-            keywords = dict(zip(inspect.signature(loss.func).parameters, loss.args, strict=False))
-            inner = live(loss.func, {**bind, **loss.keywords, **keywords}, attributes)
-            return replace(inner, names={**inner.names, **keywords, **loss.keywords})
-        return replace(inner, names={**inner.names, **loss.keywords})
+        first = zip(inspect.signature(loss.func).parameters, loss.args, strict=False) if loss.args else ()
+        given = {**dict(first), **loss.keywords}
+        inner = live(loss.func, {**bind, **given}, attributes)
+        return replace(inner, names={**inner.names, **given})
     if not callable(loss):
         raise ReconError(f"This is no function but {type(loss).__name__}.", "Give a function, a method or a torch module.")
     spelled = getattr(loss, "__qualname__", type(loss).__name__)
@@ -117,14 +115,12 @@ def live(loss: Any, bind: Mapping[str, Any], attributes: Mapping[str, Any]) -> R
         except Exception as error:
             raise ReconError(f"{spelled}'s object cannot be copied: {error}.", "Give a plain function of it.") from error
         assign(owner, attributes)
-    names = dict(bind)
     if inspect.isfunction(code) and owner is None and (code.__closure__ or bind):
-        code, kept = rebuilt(code, bind)
-        names.update(kept)
-    return Reached(code, owner, method, source(code), names, tuple(notes), spelled)
+        code = rebuilt(code, bind)
+    return Reached(code, owner, method, source(code), dict(bind), tuple(notes), spelled)
 
 
-def rebuilt(code: Any, bind: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+def rebuilt(code: Any, bind: Mapping[str, Any]) -> Any:
     """The same function in a copy of its globals with ``bind`` in them and in its closure, so that nothing leaks."""
     scope = {**code.__globals__, **{key: value for key, value in bind.items() if "." not in key}}
     cells = tuple(
@@ -134,7 +130,7 @@ def rebuilt(code: Any, bind: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
     new = types.FunctionType(code.__code__, scope, code.__name__, code.__defaults__, cells or None)
     new.__kwdefaults__, new.__qualname__, new.__module__ = code.__kwdefaults__, code.__qualname__, code.__module__
     new.__wrapped__ = code
-    return new, {}
+    return new
 
 
 def source(code: Any) -> ast.AST | None:
@@ -188,7 +184,7 @@ def from_names(
         method = rest[0] if rest else next((m for m in ("forward", "__call__") if m in dir(found)), "__call__")
         if not hasattr(found, method):
             raise absent(method, methods_of(found), word)
-        return of_class(found, method, word, bind, attributes, notes)
+        return of_class(found, method, bind, attributes, notes)
     for part in rest:
         if not hasattr(found, part):
             raise absent(part, dir(found), word)
@@ -197,9 +193,7 @@ def from_names(
     return replace(reached, notes=(*notes, *reached.notes), spelled=name)
 
 
-def of_class(
-    kind: type, method: str, word: str, bind: Mapping[str, Any], attributes: Mapping[str, Any], notes: tuple[str, ...]
-) -> Reached:
+def of_class(kind: type, method: str, bind: Mapping[str, Any], attributes: Mapping[str, Any], notes: tuple[str, ...]) -> Reached:
     """A method on an object of its class that was never initialised, with the attributes that are known."""
     raw = inspect.getattr_static(kind, method)
     code = getattr(raw, "__func__", raw)
@@ -221,7 +215,7 @@ def of_class(
     used = {key: value for key, value in taken.items() if key not in attributes and reads(code, key)}
     said = [f"self.{key} = {value!r} is the default of {kind.__name__}" for key, value in used.items()]
     if inspect.isfunction(code) and bind:
-        code, _ = rebuilt(code, bind)
+        code = rebuilt(code, bind)
     spelled = f"{kind.__name__}.{method}"
     return Reached(code, owner, method, source(code), dict(bind), (*notes, "self is a stand-in", *said), spelled, blank=True)
 

@@ -111,8 +111,8 @@ def plan(reached: Reached, bind: Mapping[str, Any], order: str | None) -> Plan:
                 elif role_of(key) in (*DATA, *LATENT):
                     made.keywords[key] = leaf(key, made, None, f"{name}[{key!r}]")
                 elif not optional:
-                    made.keywords[key] = number(key, reached)
-            made.keywords |= {key: value for key, value in bind.items() if key in called_for(tree, name)}
+                    raise needed(key, reached)
+            made.keywords |= {key: value for key, value in bind.items() if key in keys_of(tree, name)}
             continue
         word = told[index] if told[index:] else None
         index += 1
@@ -136,11 +136,11 @@ def plan(reached: Reached, bind: Mapping[str, Any], order: str | None) -> Plan:
 
             value = defaultdict(list)
         elif word is None and NUMBERS.match(name) and role_of(name) is None:
-            value = number(name, reached)
+            raise needed(name, reached)
         elif word is None and (set(name) <= {"_"} or (tree is not None and not mentioned(tree, name) and role_of(name) is None)):
             value = None
         else:
-            value = leaf(name, made, word, name, annotation=parameter.annotation)
+            value = leaf(name, made, word, name)
         if (
             parameter.kind is parameter.KEYWORD_ONLY
             or len(made.arguments) < index - 1
@@ -163,7 +163,7 @@ def wanted(parameter: inspect.Parameter) -> bool:
     return parameter.default is None and role_of(parameter.name) in ("recon", "target", "mu", "scale", "posterior", "kl")
 
 
-def leaf(name: str, made: Plan, told: str | None, key: str, annotation: Any = None) -> Any:
+def leaf(name: str, made: Plan, told: str | None, key: str) -> Any:
     """A slot by what was told, or by its name; an unknown one is noted."""
     if not told and set(name) <= {"_"}:
         return None
@@ -179,9 +179,9 @@ def leaf(name: str, made: Plan, told: str | None, key: str, annotation: Any = No
     return Slot(key, role, f"by its name, {name}", meaning_of(name), stem(name, role))
 
 
-def number(name: str, reached: Reached) -> Any:
+def needed(name: str, reached: Reached) -> ReconError:
     """The error for a number that only the user knows."""
-    raise ReconError(f"{reached.spelled} needs {name}, which has no default.", f"Pass it: --bind {name}=1, say.")
+    return ReconError(f"{reached.spelled} needs {name}, which has no default.", f"Pass it: --bind {name}=1, say.")
 
 
 def stem(name: str, role: str) -> str:
@@ -264,11 +264,6 @@ def keys_of(tree: ast.AST | None, name: str) -> dict[str, bool]:
                 if who == name:
                     found.setdefault(key, bool(rest) or how == "get")
     return found
-
-
-def called_for(tree: ast.AST | None, name: str) -> set[str]:
-    """The keys of a ``**kwargs`` that the source reads at all."""
-    return {*keys_of(tree, name)}
 
 
 def structure(tree: ast.AST | None, name: str) -> Any:

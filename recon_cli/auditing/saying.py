@@ -194,7 +194,7 @@ def singular(words: str) -> str:
     return re.sub(r"\b(grow|fall)\b", r"\1s", words)
 
 
-def asides(found: Audit, problem: Problem, terms: Terms, latent: Latent | None) -> list[str]:
+def asides(found: Audit, problem: Problem, terms: Terms) -> list[str]:
     """What is worth knowing and no defect."""
     said = []
     for (slot, rec, scale), row in zip(terms, found.rows, strict=True):
@@ -261,7 +261,7 @@ def learned(problem: Problem, row: Row) -> list[str]:
     return said
 
 
-def conversions(found: Audit, problem: Problem) -> tuple[tuple[str, str], ...]:
+def conversions(found: Audit) -> tuple[tuple[str, str], ...]:
     """What to write for today's trade-off with sums, and for the noise that the data choose."""
     row = found.rows[0]
     if row.tradeoff is None or len(found.rows) > 1:

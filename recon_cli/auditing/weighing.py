@@ -7,12 +7,14 @@ from typing import Any
 
 import torch
 
+from recon_cli import likelihoods
 from recon_cli.auditing import Audit, findings, judging, saying, survival
 from recon_cli.auditing.calling import Problem
+from recon_cli.auditing.families import Candidate, Match
 from recon_cli.auditing.judging import Finding, Reading, Row, Scaling
-from recon_cli.auditing.latents import Latent, measure
+from recon_cli.auditing.latents import DEVIATION, Latent, measure
 from recon_cli.auditing.matching import latent_keys, pairs
-from recon_cli.auditing.measuring import Reconstruction, benign, reconstruction, uniform
+from recon_cli.auditing.measuring import Reconstruction, additivity, benign, gradients, reconstruction, sign_of, uniform
 from recon_cli.auditing.roles import Slot
 
 
@@ -20,9 +22,7 @@ def weigh(problem: Problem, odd: str, data: str | None, scale: Any) -> Audit:
     """Measure and judge."""
     problem, stochastic = stilled(problem)
     latent = measure(problem)
-    common = findings.of_the_call(problem, latent, odd)
-    if stochastic:
-        common = [f for f in common if f.code != "stochastic"] + [stochastic]
+    common = findings.of_the_call(problem, latent, odd) + ([stochastic] if stochastic else [])
     rows, codes, terms = [], [*common], []
     for index, pair in enumerate(pairs(problem.plan)):
         rec = reconstruction(problem, pair, latent_keys(problem)) if not problem.plan.role("spread") else spread(problem, pair)
@@ -38,16 +38,14 @@ def weigh(problem: Problem, odd: str, data: str | None, scale: Any) -> Audit:
         tuple((slot.key, slot.role, slot.found) for slot in problem.plan.slots()) + (("returned", "loss", problem.picked),),
         tuple(notes), saying.formula(problem, terms, latent), "",
     )  # fmt: skip
-    found = replace(
-        found, sentence=saying.sentence(found, problem, terms, latent), conversions=saying.conversions(found, problem)
-    )
-    found = replace(found, notes=(*found.notes, *saying.asides(found, problem, terms, latent)))
+    found = replace(found, sentence=saying.sentence(found, problem, terms, latent), conversions=saying.conversions(found))
+    found = replace(found, notes=(*found.notes, *saying.asides(found, problem, terms)))
     return survival.beside(found, problem, data, scale) if data else found
 
 
 def stilled(problem: Problem) -> tuple[Problem, Finding | None]:
     """Where normal draws decide the value, the problem with its draws at nodes, to be averaged."""
-    stateful, stochastic, (once, other) = judging.repeated(problem)
+    _, stochastic, (once, other) = judging.repeated(problem)
     if not stochastic:
         return problem, None
     still = problem.at(noise=0.0)
@@ -111,10 +109,6 @@ def judged(
 
 def spread(problem: Problem, pair: tuple[Slot, Slot | None]) -> Reconstruction:
     """A decoder that gives a scale of its own for every element: the mean's gradient times what the scale means."""
-    from recon_cli.auditing.families import Match
-    from recon_cli.auditing.latents import DEVIATION
-    from recon_cli.auditing.measuring import additivity, gradients, sign_of
-
     recon, target = pair
     (scale, *_) = problem.plan.role("spread")
     base = benign(problem)
@@ -147,8 +141,5 @@ def spread(problem: Problem, pair: tuple[Slot, Slot | None]) -> Reconstruction:
 
 def candidate_of(family: str) -> Any:
     """The candidate of a likelihood whose decoder gives the noise, which is then none of its own."""
-    from recon_cli import likelihoods
-    from recon_cli.auditing.families import Candidate
-
     kind = likelihoods.find("heteroscedastic-gaussian")
     return Candidate(family, kind, type(kind().loss), ())
