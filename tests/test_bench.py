@@ -40,7 +40,8 @@ def test_training_beside_its_products_and_the_tutorial(monkeypatch: pytest.Monke
     assert [*ways] == ["products", "recon", "recon, bf16", "tutorial"]
     assert told == [0, 1, 2]
     for row in ways.values():
-        assert row["seconds"] > 0 and row["first"] > 0
+        assert row["seconds"] > 0
+        assert row["first"] > 0
         assert row["samples_per_second"] == pytest.approx(300 / row["seconds"])
         assert row["over_products"] == pytest.approx(row["seconds"] / ways["products"]["seconds"])
         assert row["tutorial_over"] == pytest.approx(ways["tutorial"]["seconds"] / row["seconds"])
