@@ -41,11 +41,11 @@ class Vae(nn.Module):
         scale = (wide(rows) - mean).square().mean().sqrt()
         scale = scale.where(scale > 0, 1)
         elements, numbers = rows.shape[1], max(1, len(claim.head))
-        self.model = model
+        self.kind = model
         self.link, self.several = claim.link, len(claim.head) > 1
         self.tail = (last,) if claim.event else (numbers,) if self.several else ()
         self.event = (last,) if claim.event else ()
-        shift = claim.link.forward(typical(claim, self.shaped(rows))).flatten()
+        shift = claim.link.forward(typical(claim, self.target(rows))).flatten()
         spread = scale if claim.link == IDENTITY else scale.new_ones(())
         if self.several:  # the mean in the units of the data, what else there is on its own
             spread = scale.new_ones(elements, numbers)
@@ -57,9 +57,15 @@ class Vae(nn.Module):
         self.register_buffer("shift", shift.where(shift.isfinite(), 0).float())
         self.register_buffer("spread", spread.float())
 
-    def shaped(self, x: Tensor) -> Tensor:
-        """Rows (B, D) as the likelihood takes them: the same, or (B, D/K, K) where its events are vectors of K."""
+    def target(self, x: Tensor) -> Tensor:
+        """What the likelihood is of, from rows (B, D): the same, or (B, D/K, K) where its events are vectors of K."""
         return x.reshape(len(x), -1, *self.event) if self.event else x
+
+    def forward(self, x: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
+        """The raw output at z = mean + s * eps, and the KL of each latent, (B, K): from rows (B, D) and draws (B, K)."""
+        mean, log_variance = self.encode(x)
+        raw = self.decode(mean + (log_variance / 2).exp() * eps)
+        return raw.float(), divergence(mean.float(), log_variance.float())
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log variance of q(z | x), (B, K) each, from ``x`` of (B, D)."""

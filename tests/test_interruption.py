@@ -257,7 +257,7 @@ def test_a_term_that_is_no_number_stops_within_a_few_steps_and_is_never_written_
     def poisoned(self: State) -> None:
         steps[0] += 1
         if steps[0] == 20:
-            next(self.vae.parameters()).data[0] = float("nan")
+            next(self.model.parameters()).data[0] = float("nan")
         real(self)
 
     monkeypatch.setattr(State, "step", poisoned)

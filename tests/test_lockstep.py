@@ -111,14 +111,14 @@ def test_the_losss_side_is_what_people_write() -> None:
     while side.at < side.steps:
         side.step()
     mine = plan.state()
-    search = torch.optim.SGD(mine.vae.parameters(), lr=2e-3, momentum=0.9)
+    search = torch.optim.SGD(mine.model.parameters(), lr=2e-3, momentum=0.9)
     for batch in mine.order.split(64):
         x = mine.rows[batch]
-        mean, log_variance = mine.vae.encode(x)
+        mean, log_variance = mine.model.encode(x)
         z = mean + (log_variance / 2).exp() * torch.randn(mean.shape, generator=mine.generator)
         kl = -0.5 * (1 + log_variance - mean.square() - log_variance.exp()).sum() / len(x)
         search.zero_grad()
-        (functional.mse_loss(mine.vae.decode(z), x, reduction="sum") / len(x) + 0.5 * kl).backward()
+        (functional.mse_loss(mine.model.decode(z), x, reduction="sum") / len(x) + 0.5 * kl).backward()
         search.step()
     torch.testing.assert_close(flat(mine), flat(side), rtol=1e-5, atol=1e-7)
 

@@ -156,7 +156,7 @@ def carry_out(plan: Plan, run: Run, progress: Progress | None) -> Training:
         seconds = keeper.seconds
         if not settings.exact:
             keeper.save()
-        vae = state.vae
+        vae = state.model
         epochs = len(history)
         claim = claim or look(vae, state.noise, kept, settings)[1]
         shown, which = (plan.back, "held-out") if len(plan.back) else (kept, "training")

@@ -33,7 +33,7 @@ def weights(vae: Vae, claim: Likelihood, rows: Tensor, samples: int, seed: int) 
                 eps = torch.randn(len(x), count, mean.shape[1], generator=generator, device=x.device)
                 z = mean.unsqueeze(1) + (log_variance / 2).exp().unsqueeze(1) * eps
                 raw = vae.decode(z.flatten(0, 1))
-                events = vae.shaped(x.repeat_interleave(count, dim=0))
+                events = vae.target(x.repeat_interleave(count, dim=0))
                 nll = wide(claim.nll_raw(events, raw)).flatten(1).sum(dim=1).reshape(len(x), count)
                 prior = (wide(z).square() - wide(eps).square()).sum(dim=2) / 2  # -log p(z) + log q(z | x), but for log s
                 found.append(wide(log_variance).sum(dim=1, keepdim=True) / 2 - prior - nll)

@@ -33,7 +33,7 @@ def pack(state: State, seconds: float) -> bytes:
     """Network, noise, optimizer, generator and position in the data, as one safetensors file."""
     from safetensors.torch import save
 
-    tensors = {f"network.{name}": value for name, value in state.vae.state_dict().items()}
+    tensors = {f"network.{name}": value for name, value in state.model.state_dict().items()}
     tensors |= {f"noise.{name}": value for name, value in state.noise.state_dict().items()}
     plain: dict[str, Any] = {}
     for at, one in state.optimizer.state_dict()["state"].items():
@@ -57,7 +57,7 @@ def unpack(path: Path, state: State) -> float:
     try:
         tensors, position = guarded(str(path), read)
         part = {name: under(tensors, name) for name in ("network", "noise")}
-        state.vae.load_state_dict(part["network"])
+        state.model.load_state_dict(part["network"])
         state.noise.load_state_dict(part["noise"])
         of_optimizer: dict[int, dict[str, Any]] = {}
         for name, value in {**under(tensors, "optimizer"), **under(position["optimizer"], "optimizer")}.items():
@@ -112,7 +112,7 @@ class Keeper:
     def save(self) -> None:
         """The state as it is, unless it has left the numbers (which the next step says)."""
         self.state.check()
-        if self.run.path is not None and all(value.isfinite().all() for value in self.state.vae.parameters()):
+        if self.run.path is not None and all(value.isfinite().all() for value in self.state.model.parameters()):
             self.run.put(CHECKPOINT, pack(self.state, self.seconds))
             self.run.kept = True
         self.due = time.monotonic() + self.every

@@ -14,7 +14,7 @@ from recon_cli.likelihood import Likelihood, wide
 from recon_cli.losses import Loss
 from recon_cli.parametric import Number
 from recon_cli.training.settings import Settings
-from recon_cli.vae import Vae, divergence, draw
+from recon_cli.vae import Vae
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -62,24 +62,23 @@ class Epoch(Figures):
     epoch: int
 
 
-def look(vae: Vae, noise: nn.Module, rows: Tensor, settings: Settings) -> tuple[Figures, Likelihood]:
+def look(model: Vae, noise: nn.Module, rows: Tensor, settings: Settings) -> tuple[Figures, Likelihood]:
     """The figures on ``rows`` (N, D), and the likelihood that they were taken with, its noise plain numbers."""
     generator = torch.Generator(rows.device).manual_seed(settings.seed + 1)
     with torch.no_grad():
         pieces = torch.split(rows, max(1, CHUNK // rows.shape[1]))
-        codes = [vae.encode(piece) for piece in pieces]
-        latents = [draw(*code, generator) for code in codes]
-        raws = [vae.decode(z) for z in latents]
-        claim = settled(noise(vae.shaped(rows), vae.link.inverse(torch.cat(raws))))
+        draws = [torch.randn(len(piece), settings.latent, generator=generator, device=rows.device) for piece in pieces]
+        raws, kls = zip(*map(model, pieces, draws), strict=True)
+        claim = settled(noise(model.target(rows), model.link.inverse(torch.cat(raws))))
         loss = matching(claim)
-        pairs = [*zip(map(vae.shaped, pieces), raws, strict=True)]
+        pairs = [*zip(map(model.target, pieces), raws, strict=True)]
         sums = [
             torch.stack([wide(claim.nll_raw(*pair)).sum() for pair in pairs]).sum(),
             torch.stack([wide(measured(loss, claim, *pair)).sum() for pair in pairs]).sum(),
         ]
-        rates = torch.stack([wide(divergence(*code)).sum(dim=0) for code in codes]).sum(dim=0) / len(rows)
+        rates = torch.stack([wide(kl).sum(dim=0) for kl in kls]).sum(dim=0) / len(rows)
     few = settings.batch_size
-    g, h = gradients(vae, claim, loss, pieces[0][:few], latents[0][:few])
+    g, h = gradients(model, claim, loss, pieces[0][:few], draws[0][:few])
     parts = torch.stack([*sums, rates.sum(), (rates > ACTIVE).sum(), g @ h, h @ h, g @ g])
     nll, value, kl, active, cross, square, other = parts.tolist()
     nll, value = nll / len(rows), value / len(rows)
@@ -98,12 +97,11 @@ def look(vae: Vae, noise: nn.Module, rows: Tensor, settings: Settings) -> tuple[
     return figures, claim
 
 
-def gradients(vae: Vae, claim: Likelihood, loss: Loss, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+def gradients(model: Vae, claim: Likelihood, loss: Loss, x: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
     """Of the summed nll and of the summed loss, at the decoder's parameters laid end to end, in float64."""
-    raw = vae.decode(z)
-    x = vae.shaped(x)
+    raw, x = model(x, eps)[0], model.target(x)
     sides = claim.nll_raw(x, raw).sum(), measured(loss, claim, x, raw).sum()
-    parts = [*vae.decoder.parameters()]
+    parts = [*model.decoder.parameters()]
     found = [torch.autograd.grad(side, parts, retain_graph=True) for side in sides]
     of_nll, of_loss = (torch.cat([wide(part).flatten() for part in side]) for side in found)
     return of_nll, of_loss

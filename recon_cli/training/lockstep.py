@@ -29,7 +29,7 @@ class Rival(State):
     """Trained on the loss that people write, plus its weight times the KL."""
 
     def __init__(self, state: State, settings: Settings, loss: Loss) -> None:
-        super().__init__(state.vae, state.noise, state.rows, settings)
+        super().__init__(state.model, state.noise, state.rows, settings)
         self.loss = loss
 
     def term(self, claim: Likelihood, x: Tensor, raw: Tensor) -> Tensor:
@@ -207,7 +207,7 @@ def lockstep(against: Loss | str, *, epochs: int = 5, progress: Callable[[int, s
 
 def flat(state: State) -> Tensor:
     """Every weight, end to end, in float64."""
-    return torch.cat([wide(part.detach()).flatten() for part in state.vae.parameters()])
+    return torch.cat([wide(part.detach()).flatten() for part in state.model.parameters()])
 
 
 def share(part: Tensor, whole: Tensor) -> float:

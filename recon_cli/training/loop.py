@@ -14,7 +14,7 @@ from recon_cli.errors import ReconError
 from recon_cli.likelihood import Likelihood, wide
 from recon_cli.training.figures import Epoch, held, look
 from recon_cli.training.settings import SCHEDULES, Settings
-from recon_cli.vae import Vae, divergence
+from recon_cli.vae import Vae
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -25,13 +25,13 @@ SHOWN = 1 << 11  # rows, evenly spread, that the figures of an epoch are of
 OFTEN = 64  # steps between two looks at whether the terms are still numbers
 
 
-def stepper(vae: Vae, noise: nn.Module, settings: Settings) -> torch.optim.Optimizer:
+def stepper(model: Vae, noise: nn.Module, settings: Settings) -> torch.optim.Optimizer:
     """The one asked for, over network and noise; no weight decay pulls the noise towards 1."""
-    groups: list[dict[str, Any]] = [{"params": [*vae.parameters()]}]
+    groups: list[dict[str, Any]] = [{"params": [*model.parameters()]}]
     if parts := [*noise.parameters()]:
         groups.append({"params": parts, "weight_decay": 0.0})
     kind, own = settings.kind, settings.own
-    if "fused" in inspect.signature(kind).parameters and next(vae.parameters()).device.type in ("cpu", "cuda"):
+    if "fused" in inspect.signature(kind).parameters and next(model.parameters()).device.type in ("cpu", "cuda"):
         own["fused"] = True
     return kind(groups, lr=settings.lr, **own)  # type: ignore[call-arg]
 
@@ -49,9 +49,9 @@ class State:
         nll, KL and noise of each of its steps; NaN where it has not come to that.
     """
 
-    def __init__(self, vae: Vae, noise: nn.Module, rows: Tensor, settings: Settings) -> None:
-        self.vae, self.noise, self.rows, self.settings = vae, noise, rows, settings
-        self.optimizer = stepper(vae, noise, settings)
+    def __init__(self, model: Vae, noise: nn.Module, rows: Tensor, settings: Settings) -> None:
+        self.model, self.noise, self.rows, self.settings = model, noise, rows, settings
+        self.optimizer = stepper(model, noise, settings)
         self.generator = torch.Generator(rows.device).manual_seed(settings.seed)
         self.steps = -(-len(rows) // settings.batch_size)
         self.precision = torch.autocast(rows.device.type, torch.bfloat16, enabled=settings.bf16)
@@ -64,7 +64,7 @@ class State:
     @property
     def parts(self) -> tuple[Vae, nn.Module, Tensor, Settings]:
         """What it was made of."""
-        return self.vae, self.noise, self.rows, self.settings
+        return self.model, self.noise, self.rows, self.settings
 
     def begin(self) -> None:
         """Before the first step of an epoch."""
@@ -97,14 +97,11 @@ class State:
     def objective(self, x: Tensor, eps: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """nll and KL, summed over a sample, averaged over the batch; what is paid of the KL; and the noise, held."""
         with self.precision:
-            mean, log_variance = self.vae.encode(x)
-            raw = self.vae.decode(mean + (log_variance / 2).exp() * eps)
-        mean, log_variance, raw = mean.float(), log_variance.float(), raw.float()
-        rates = divergence(mean, log_variance)
+            raw, rates = self.model(x, eps)
         kl, free = rates.sum() / len(x), self.settings.free_bits
         paid = (rates.sum(dim=0) / len(x)).clamp(min=free).sum() if free else kl
-        events = self.vae.shaped(x)
-        claim = self.noise(events, self.vae.link.inverse(raw))
+        events = self.model.target(x)
+        claim = self.noise(events, self.model.link.inverse(raw))
         nll = self.term(claim, events, raw).sum() / len(x)
         return nll, kl, paid, torch.as_tensor(held(claim), dtype=self.trace.dtype, device=x.device)
 
@@ -120,7 +117,7 @@ class State:
     def look(self) -> tuple[Epoch, Likelihood]:
         """The figures after the epoch that is whole now, and the likelihood with its noise as it is."""
         try:
-            figures, settled = look(self.vae, self.noise, self.shown, self.settings)
+            figures, settled = look(self.model, self.noise, self.shown, self.settings)
         except ReconError as error:
             raise diverged(self.epoch, self.trace.tolist(), self.settings, error) from error
         seen = [*self.trace.tolist(), [figures.nll + 0 * figures.loss + 0 * (figures.ratio or 0), figures.kl, 1.0]]

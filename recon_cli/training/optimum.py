@@ -81,7 +81,7 @@ def optimum(vae: Vae, claim: Likelihood, rows: Tensor, latent: int, whose: str, 
     That is for no linear Gaussian model, a weight on the KL, rows that are all alike, or as many latents as dimensions
     that vary (sigma would go to 0).
     """
-    if vae.model != "linear" or claim.name != "gaussian" or beta != 1 or not rows.var(dim=0).any():
+    if vae.kind != "linear" or claim.name != "gaussian" or beta != 1 or not rows.var(dim=0).any():
         return None
     sigma = float(claim.parameters["sigma"])
     predicted = predict(spectrum(rows), latent, sigma if whose == "fixed" else None)
@@ -148,7 +148,7 @@ def solve(state: State) -> Iterator[tuple[Epoch, Likelihood]]:
     A noise that is not fixed is the best one throughout. Ends where a round gains nothing more. Raises ReconError where
     the noise runs to 0.
     """
-    vae, noise, rows, settings = state.vae.double(), state.noise, condensed(state.rows), state.settings
+    vae, noise, rows, settings = state.model.double(), state.noise, condensed(state.rows), state.settings
     elements = rows.shape[1]
     if not isinstance(noise, Fixed) and not settings.sigma_floor and predict(spectrum(rows), settings.latent, None) is None:
         raise ReconError(

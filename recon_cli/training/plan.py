@@ -77,7 +77,7 @@ class Plan:
         generator = torch.Generator().manual_seed(self.settings.seed)
         own = self.settings
         vae = Vae(self.kept, self.claim, own.latent, own.hidden, generator, self.shape[-1], own.model, self.shape)
-        source = start(self.claim, self.whose, vae.shaped(self.kept), self.settings.sigma_floor)
+        source = start(self.claim, self.whose, vae.target(self.kept), self.settings.sigma_floor)
         return State(vae.to(self.kept.device), source.to(self.kept.device), self.kept, self.settings)
 
 
