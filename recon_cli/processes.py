@@ -20,7 +20,12 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 Words = ParamSpec("Words")
 met: list[bool] = []  # whether this process has ever met the others
+at_work: list[bool] = []  # whether it does something for all now
 PATIENCE = timedelta(days=1)  # how long the others are waited for where none is known to have died
+
+
+if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")  # before torch is imported: what fails is told in a sentence
 
 
 def count() -> int:
@@ -79,11 +84,12 @@ def together() -> Iterator[None]:
     if count() == 1:
         yield
         return
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")  # what fails is told in a sentence
     from torch import distributed
 
     try:
-        distributed.init_process_group("gloo", timeout=PATIENCE)
+        store, *who = next(distributed.rendezvous("env://"))
+        mine = distributed.PrefixStore(f"attempt {restarts()}", store)  # where those that died left no address
+        distributed.init_process_group("gloo", store=mine, rank=who[0], world_size=who[1], timeout=PATIENCE)
     except (RuntimeError, ValueError, OSError) as error:
         raise ReconError(
             f"Process {rank()} of {count()} could not meet the others: {_first_line(error)}.",
@@ -121,14 +127,17 @@ def by_the_first(work: Callable[Words, Item]) -> Callable[Words, Item]:
 
     @functools.wraps(work)
     def call(*words: Words.args, **named: Words.kwargs) -> Item:
-        if not several():
+        if not several() or at_work:
             return work(*words, **named)
         found: Any = None
         if rank() == 0:
+            at_work.append(True)
             try:
                 found = work(*words, **named)
             except Exception as error:
                 found = error
+            finally:
+                at_work.clear()
         return gathered(found)[0]
 
     return call
