@@ -68,6 +68,8 @@ class Shared(State):
                     "Train it in one process, or give a model without it.",
                 )
         self.heard, self.wishes = torch.zeros(2, device=rows.device), (False, False)
+        if settings.compile:  # but for what the processes tell each other
+            self.whole, self.likelihood = map(torch.compiler.disable, (self.whole, self.likelihood))  # type: ignore[method-assign]
         if rows.is_cuda:
             torch.cuda.set_device(rows.device)
         self.objectives = DistributedDataParallel(
@@ -97,7 +99,6 @@ class Shared(State):
         assert told.grad is not None
         self.trace[self.at - 1], self.heard = told.grad[:3], told.grad[3:]
 
-    @torch.compiler.disable
     def whole(self, mean: Tensor) -> Tensor:
         """Over the whole batch; its gradient is left to be averaged over the processes, as all others are."""
         here = self.part * mean
@@ -105,7 +106,6 @@ class Shared(State):
         distributed.all_reduce(total)
         return here - here.detach() + total / processes.count()
 
-    @torch.compiler.disable
     def likelihood(self, x: Tensor, mu: Tensor) -> Likelihood:
         """The noise that fits the whole batch best, where it is to; it is constant in the gradient."""
         return self.noise(*map(self.gathered, (x, mu.detach()))) if isinstance(self.noise, Optimal) else self.noise(x, mu)
