@@ -37,6 +37,12 @@ PLACE = {**ONE, "PYTHONPATH": str(Path(recon_cli.__file__).parents[1])}
 ROUNDING = 1e-5
 
 
+@pytest.fixture(scope="module", autouse=True)
+def warm() -> None:
+    """Everything is imported before there are children, once."""
+    training.train(FEW, **{**HOW, "epochs": 1})
+
+
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of one's own, with data in it."""
@@ -301,7 +307,7 @@ def test_one_that_dies_takes_the_others_with_it(who: int, monkeypatch: pytest.Mo
         assert said()[0].startswith("error: Process 0 lost the others")
 
 
-@pytest.mark.parametrize("who", [0, 1])
+@pytest.mark.parametrize("who", [pytest.param(0, marks=pytest.mark.crowded), 1])
 def test_ctrl_c_in_one_stops_all_at_the_same_step(who: int) -> None:
     with started(2, command("--out", "run", "--epochs", "2000")) as children:
         until = time.monotonic() + 30
