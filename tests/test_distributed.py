@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gc
 import hashlib
 import json
 import math
@@ -38,9 +39,13 @@ ROUNDING = 1e-5
 
 
 @pytest.fixture(scope="module", autouse=True)
-def warm() -> None:
-    """Everything is imported before there are children, once."""
+def warm() -> Iterator[None]:
+    """Everything is imported before there are children, once, and no child looks for garbage in it."""
     training.train(FEW, **{**HOW, "epochs": 1})
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)
