@@ -33,7 +33,7 @@ from recon_cli.training.loop import State
 
 FEW = sources.read("digits")[:161]  # ten batches of 16, and one of a single row: a share of it is empty
 HOW: dict[str, Any] = {"holdout": 0.0, "epochs": 3, "batch_size": 16, "latent": 3, "hidden": 8, "device": "cpu"}
-WORDS = "train --data few.npy --holdout 0 --epochs 3 --batch-size 16 --latent 3 --hidden 8 --device cpu".split()
+WORDS = ["train", "--data", "few.npy", *(f"--{name.replace('_', '-')}={value}" for name, value in HOW.items())]
 PLACE = {**ONE, "PYTHONPATH": str(Path(recon_cli.__file__).parents[1])}
 ROUNDING = 1e-5
 
@@ -158,7 +158,7 @@ def shared(count: int, **how: Any) -> None:
 
 CASES: dict[str, dict[str, Any]] = {
     "learned": {},
-    "optimal": {"sigma": "optimal", "likelihood": "laplace"},
+    "optimal": {"sigma": "optimal"},
     "bits": {"free_bits": 0.3, "beta": 2.0, "kl_warmup": 2},
     "conv": {"model": "conv", "epochs": 2},
     "sgd": {"sigma": 0.5, "optimizer": "sgd", "lr": 1e-4, "momentum": 0.9, "schedule": "cosine", "weight_decay": 0.01},

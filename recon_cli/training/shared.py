@@ -143,7 +143,9 @@ def shareable(settings: Settings, rows: int, config: Mapping[str, Any]) -> None:
     for other, theirs in enumerate(processes.gathered({**config})):
         for name in (name for name, value in config.items() if theirs.get(name) != value):
             what = "has other values of the data" if name == "rows" else f"has {name} {theirs.get(name)}"
-            raise ReconError(f"Process {other} {what}, and process {processes.rank()} {config[name]}.", "Give all of them the same.")
+            raise ReconError(
+                f"Process {other} {what}, and process {processes.rank()} {config[name]}.", "Give all of them the same."
+            )
     if settings.exact:
         raise ReconError("--exact takes all rows in every step: there is nothing to share.", "Start it without torchrun.")
     most = min(rows, settings.batch_size)
