@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from recon_cli.devices import compiled
+from recon_cli.devices import Uncompiled, compiled
 from recon_cli.errors import ReconError
 from recon_cli.likelihood import Likelihood, wide
 from recon_cli.training.figures import Epoch, look
@@ -30,11 +30,12 @@ def stepper(model: Vae, noise: nn.Module, settings: Settings) -> torch.optim.Opt
     """The one asked for, over network and noise; no weight decay pulls the noise towards 1."""
     groups: list[dict[str, Any]] = [{"params": [*model.parameters()]}]
     kind, own = settings.kind, settings.own
-    if own.get("weight_decay"):
+    takes = inspect.signature(kind).parameters
+    if own.get("weight_decay", takes["weight_decay"].default):
         groups.append({"params": [*noise.parameters()], "weight_decay": 0.0})
     else:  # one group is one call
         groups[0]["params"] += noise.parameters()
-    if "fused" in inspect.signature(kind).parameters and next(model.parameters()).device.type in ("cpu", "cuda"):
+    if "fused" in takes and next(model.parameters()).device.type in ("cpu", "cuda"):
         own["fused"] = True
     return kind(groups, lr=settings.lr, **own)  # type: ignore[call-arg]
 
@@ -142,6 +143,8 @@ def walk(state: State, between: Callable[[], None] = lambda: None) -> Iterator[t
         while state.at < state.steps:
             try:
                 state.step()
+            except Uncompiled:
+                raise
             except ReconError as error:
                 raise diverged(state.epoch + 1, state.trace[: state.at + 1].tolist(), state.settings, error) from error
             if state.at % OFTEN == 0:
