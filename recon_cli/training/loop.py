@@ -31,7 +31,7 @@ def stepper(model: Vae, noise: nn.Module, settings: Settings) -> torch.optim.Opt
     groups: list[dict[str, Any]] = [{"params": [*model.parameters()]}]
     kind, own = settings.kind, settings.own
     takes = inspect.signature(kind).parameters
-    if own.get("weight_decay", takes["weight_decay"].default):
+    if "weight_decay" in takes and own.get("weight_decay", takes["weight_decay"].default):
         groups.append({"params": [*noise.parameters()], "weight_decay": 0.0})
     else:  # one group is one call
         groups[0]["params"] += noise.parameters()
