@@ -31,7 +31,7 @@ from recon_cli.training import plan, runs
 from recon_cli.training.checkpoints import CHECKPOINT
 from recon_cli.training.loop import State
 
-FEW = sources.read("digits")[:161]  # ten batches of 16, and one of a single row: a share of it is empty
+FEW = sources.read("digits")[:163]  # ten batches of 16, and one of three: uneven shares of two processes, an empty one of four
 HOW: dict[str, Any] = {"holdout": 0.0, "epochs": 3, "batch_size": 16, "latent": 3, "hidden": 8, "device": "cpu"}
 WORDS = ["train", "--data", "few.npy", *(f"--{name.replace('_', '-')}={value}" for name, value in HOW.items())]
 PLACE = {**ONE, "PYTHONPATH": str(Path(recon_cli.__file__).parents[1])}
@@ -159,7 +159,7 @@ def shared(count: int, **how: Any) -> None:
 CASES: dict[str, dict[str, Any]] = {
     "learned": {},
     "optimal": {"sigma": "optimal"},
-    "bits": {"free_bits": 0.3, "beta": 2.0, "kl_warmup": 2},
+    "bits": {"free_bits": 0.3, "beta": 2.0, "kl_warmup": 2, "lr": 0.02},
     "conv": {"model": "conv", "epochs": 2},
     "sgd": {"sigma": 0.5, "optimizer": "sgd", "lr": 1e-4, "momentum": 0.9, "schedule": "cosine", "weight_decay": 0.01},
     "vectors": {"likelihood": "heteroscedastic-gaussian", "model": "linear"},
@@ -187,8 +187,8 @@ def test_every_step_is_that_of_the_whole_batch(monkeypatch: pytest.MonkeyPatch) 
         return real(self)
 
     monkeypatch.setattr(State, "look", told)
-    training.train("few.npy", **{**HOW, "free_bits": 0.3})
-    shared(2, free_bits=0.3)
+    training.train("few.npy", **{**HOW, **CASES["bits"]})
+    shared(2, **CASES["bits"])
     for epoch in (1, 2, 3):
         one, first, second = (torch.load(f"trace.{epoch}.{who}") for who in ("1.0", "2.0", "2.1"))
         assert torch.equal(first, second)
