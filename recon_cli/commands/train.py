@@ -67,6 +67,7 @@ class Open(options.LikelihoodWord):
 @click.option("--out", metavar="DIR", show_default="runs/NAME", help="The run folder; never overwritten.")
 @options.format
 @click.pass_context
+@options.together
 def command(
     ctx: click.Context, against: Any, sweep: str | None, resume: str | None, format: str, out: str | None, **settings: Any
 ) -> None:
@@ -83,8 +84,9 @@ def command(
       recon train --resume runs/laplace
       recon train --sigma 0.5 --against mse --optimizer sgd
       recon train --model linear --exact --sweep sigma=0.05,0.1,0.2
+      torchrun --nproc-per-node=2 -m recon_cli train --out runs/two
     """
-    from recon_cli import progress, training
+    from recon_cli import processes, progress, training
 
     options.alone(ctx, "against", "resume", "out", "sigma_floor", "checkpoint_every")
     options.alone(ctx, "sweep", "resume", "out", "against")
@@ -107,6 +109,8 @@ def command(
             with progress.bar("training", settings["epochs"]) as advance:
                 found = training.train(out=folder, progress=advance, **settings)
     except training.Interrupted as where:
-        click.echo(f"\nStopped after {where}, and saved. Go on with: recon train --resume {folder}", err=True)
+        how = "recon" if processes.count() == 1 else "torchrun ... -m recon_cli"
+        if processes.rank() == 0:
+            click.echo(f"\nStopped after {where}, and saved. Go on with: {how} train --resume {folder}", err=True)
         ctx.exit(130)
     options.show(found.report(), format)

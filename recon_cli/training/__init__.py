@@ -25,7 +25,7 @@ from recon_cli.training.noises import Fixed, Optimal
 from recon_cli.training.optimum import optimum, solve
 from recon_cli.training.plan import Plan
 from recon_cli.training.result import Result, Training, largest_eigenvalue
-from recon_cli.training.runs import Run, fresh
+from recon_cli.training.runs import Run, begun, fresh
 from recon_cli.training.settings import Settings, option
 from recon_cli.training.sweeping import Sweep, sweep
 from recon_cli.vae import Vae
@@ -80,7 +80,7 @@ def train(
     2.0
     """
     plan = Plan.of(data, likelihood, sigma, device, binarize, scale, **settings)
-    with Run(out) as run:
+    with Run(out, begun(out, plan.config)) as run:
         run.put_json("config.json", plan.config)
         return carry_out(plan, run, progress)
 

@@ -103,10 +103,11 @@ class Keeper:
 
     def __call__(self) -> None:
         state = self.state
-        if self.pressed() and state.epoch < state.settings.epochs:
+        stop, due = state.agreed(self.pressed(), time.monotonic() >= self.due)
+        if stop and state.epoch < state.settings.epochs:
             self.save()
             raise Interrupted(f"epoch {state.epoch + 1} of {state.settings.epochs}, step {state.at} of {state.steps}")
-        if time.monotonic() >= self.due:
+        if due or not self.every:
             self.save()
 
     def save(self) -> None:

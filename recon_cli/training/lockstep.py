@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from recon_cli import likelihoods
+from recon_cli import likelihoods, processes
 from recon_cli.errors import ReconError
 from recon_cli.likelihood import Likelihood, wide
 from recon_cli.losses import Loss
@@ -162,6 +162,8 @@ def lockstep(against: Loss | str, *, epochs: int = 5, progress: Callable[[int, s
 
     Raises ReconError where the noise is not fixed: then the slope is none.
     """
+    if processes.several():
+        raise ReconError("--against sets steps side by side in one process, and here are several.", "Start it without torchrun.")
     loss = likelihoods.loss(against) if isinstance(against, str) else against
     plan = Plan.of(epochs=epochs, **how)
     claim, settings = plan.claim, plan.settings

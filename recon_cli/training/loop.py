@@ -79,9 +79,7 @@ class State:
 
     def step(self) -> None:
         """One batch. Nothing is read back from the device (but by the fit of an optimal noise)."""
-        settings, first = self.settings, self.at * self.settings.batch_size
-        x = self.rows.index_select(0, self.order[first : first + settings.batch_size])
-        eps = torch.randn(len(x), settings.latent, generator=self.generator, device=x.device)
+        settings, (x, eps) = self.settings, self.batch()
         nll, kl, paid, noise = self.terms(x, eps)
         self.trace[self.at] = torch.stack([nll.detach(), kl.detach(), noise])
         if settings.schedule != "constant":
@@ -94,6 +92,12 @@ class State:
         self.optimizer.step()
         self.at += 1
 
+    def batch(self) -> tuple[Tensor, Tensor]:
+        """Rows and draws of the step that comes."""
+        first = self.at * self.settings.batch_size
+        x = self.rows.index_select(0, self.order[first : first + self.settings.batch_size])
+        return x, torch.randn(len(x), self.settings.latent, generator=self.generator, device=x.device)
+
     @property
     def weight(self) -> float:
         """On the KL of the step that comes."""
@@ -105,12 +109,24 @@ class State:
         with self.precision:
             raw, rates = self.model(x, eps)
         kl, free = rates.sum() / len(x), self.settings.free_bits
-        paid = (rates.sum(dim=0) / len(x)).clamp(min=free).sum() if free else kl
+        paid = self.whole(rates.sum(dim=0) / len(x)).clamp(min=free).sum() if free else kl
         events = self.model.target(x)
-        claim = self.noise(events, self.model.link.inverse(raw))
+        claim = self.likelihood(events, self.model.link.inverse(raw))
         nll = self.term(claim, events, raw).sum() / len(x)
         noise = getattr(claim, self.noise.level) if self.noise.level else 1.0
         return nll, kl, paid, torch.as_tensor(noise, dtype=nll.dtype, device=x.device).detach()
+
+    def whole(self, mean: Tensor) -> Tensor:
+        """A mean over the rows at hand as that over the batch: they are all of it."""
+        return mean
+
+    def likelihood(self, x: Tensor, mu: Tensor) -> Likelihood:
+        """With its noise for the batch."""
+        return self.noise(x, mu)
+
+    def agreed(self, *wishes: bool) -> tuple[bool, ...]:
+        """What is to be done between two steps, of what this process wishes."""
+        return wishes
 
     def term(self, claim: Likelihood, x: Tensor, raw: Tensor) -> Tensor:
         """The left-hand side of every element (of every event)."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy
 import torch
 
-from recon_cli import __version__, devices, likelihoods, sources
+from recon_cli import __version__, devices, likelihoods, processes, sources
 from recon_cli.errors import ReconError
 from recon_cli.likelihood import Likelihood
 from recon_cli.losses import spell
@@ -18,6 +18,7 @@ from recon_cli.regions import check
 from recon_cli.training.loop import State
 from recon_cli.training.noises import start
 from recon_cli.training.settings import Settings, exactly, noise
+from recon_cli.training.shared import Shared, shareable
 from recon_cli.vae import Vae
 
 if TYPE_CHECKING:
@@ -68,8 +69,9 @@ class Plan:
             "version": __version__, "data": word, "shape": shape, "rows": fingerprint,
             "binarize": binarize, "scale": scale,
             "likelihood": likelihood if isinstance(likelihood, str) else exactly(claim), "sigma": sigma, "noise": whose,
-            **vars(settings), "device": str(where),
+            **vars(settings), "device": where.type if processes.several() else str(where),
         }  # fmt: skip
+        shareable(settings, len(kept), config)
         return cls(settings, claim, whose, word, described, shape, kept, back, grey, config)
 
     def state(self) -> State:
@@ -78,7 +80,8 @@ class Plan:
         own = self.settings
         vae = Vae(self.kept, self.claim, own.latent, own.hidden, generator, self.shape[-1], own.model, self.shape)
         source = start(self.claim, self.whose, vae.target(self.kept), self.settings.sigma_floor)
-        return State(vae.to(self.kept.device), source.to(self.kept.device), self.kept, self.settings)
+        kind = Shared if processes.several() else State
+        return kind(vae.to(self.kept.device), source.to(self.kept.device), self.kept, self.settings)
 
 
 def samples(data: Any, binarize: str | None, scale: float | None, seed: int) -> tuple[str, str, sources.Array]:
