@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recon_cli.errors import ReconError
+from recon_cli.lattices import bits_per_dimension, spacing
 from recon_cli.likelihood import Likelihood
 from recon_cli.sources.run import settings_of
 from recon_cli.training import boards, pictures
@@ -169,11 +170,14 @@ def carry_out(plan: Plan, run: Run, progress: Progress | None) -> Training:
         epochs = len(history)
         claim = claim if claim and not chosen else look(vae, state.noise, state.shown, settings)[1]
         shown, which = (plan.back, "held-out") if len(plan.back) else (kept, "training")
+        events = state.model.target(kept)
+        width = None if plan.grey or claim.event else spacing(events.cpu())
+        seen = look(vae, Fixed(claim), shown, settings)[0]
         result = Result(
-            **vars(look(vae, Fixed(claim), shown, settings)[0]),
+            **vars(seen),
+            bits_per_dimension=width and bits_per_dimension(seen.negative_elbo / events[0].numel(), width, claim.discrete),
             epoch=epochs,
             validation=state.watch.value if chosen else history[-1].validation,
-            bits_per_dimension=None,
             data=f"{plan.word}, {which}",
             rows_trained=len(kept),
             rows_validation=len(plan.checked),
@@ -183,6 +187,7 @@ def carry_out(plan: Plan, run: Run, progress: Progress | None) -> Training:
         )
         found = Training(
             settings, claim, plan.whose, plan.described, tuple(history), result, vae,
+            width=width,
             chosen=chosen,
             calibration=calibration(vae, claim, shown, settings, f"{plan.word}, {which}"),
             latents=rates(vae, shown, settings),

@@ -34,7 +34,7 @@ class Result(Epoch):
     """The figures on the held-out rows (on the training rows where none are held out), and what they cost.
 
     data says which; validation is of the validation rows, at the weights that are returned. bits_per_dimension is the negative
-    ELBO of 8-bit data in bits an element, None of other data. The noise is the one that training ended with, of the training rows.
+    ELBO of 8-bit data in bits an element, None of other data. The noise is that which training ended with, of the training rows.
 
     seconds is the time in the training loop, its measurements included; samples_per_second is of the
     training rows, over all epochs.
@@ -57,6 +57,8 @@ class Training:
         with its noise as training left it.
     whose
         whose that noise is: ``fixed``, ``learned`` or ``optimal``.
+    width
+        between two levels of 8-bit data, None of other data (and of grey levels taken for coin flips).
     chosen
         the epoch whose weights these are, where early stopping chose; None for the last.
     calibration
@@ -84,6 +86,7 @@ class Training:
     epochs: tuple[Epoch, ...]
     result: Result
     model: Vae = field(repr=False, compare=False)
+    width: float | None = None
     chosen: int | None = None
     calibration: Calibration | None = None
     latents: tuple[float, ...] = ()
@@ -118,7 +121,7 @@ class Training:
         if any(self.latents):
             tables.append(latents(self.latents))
         if self.bounds:
-            tables.append(bounds_table(self.bounds, len(self.model.mean)))
+            tables.append(bounds_table(self.bounds, len(self.model.mean), self.width, self.likelihood.discrete))
         if self.optimum:
             tables.append(optima([self.optimum]))
         pictures = [self.picture] if self.picture and len(self.picture.rows[0][1][0][0]) <= SMALL else []
@@ -153,7 +156,7 @@ class Training:
             yield BITS
         if self.settings.beta != 1:
             yield self.weight()
-        if self.bounds:
+        if self.bounds and self.width is None:
             yield (
                 "Bits per dimension are of the density in the units of training (as dequantised data are); levels k/255 of 8 "
                 "bits have log2 255 = 7.994 more. A discretized likelihood's are of the levels themselves."
