@@ -1,4 +1,4 @@
-"""Standardised residuals: a model's own draws are calibrated, a sigma that is off by 2 shows as 4 or 1/4, scipy knows the shares."""
+"""Standardised residuals: a model's own draws are calibrated, a sigma off by 2 shows as 4 or 1/4, scipy has the shares."""
 
 from __future__ import annotations
 
@@ -142,8 +142,8 @@ def measured(side: Likelihood, factor: float = 1.0) -> Calibration:
 
 
 @pytest.mark.parametrize(
-    "word", ["gaussian:sigma=0.3", "laplace:scale=0.4", "heteroscedastic-gaussian", "student-t:df=9,scale=0.5", "logistic:scale=0.2",
-             "bernoulli", "poisson", "negative-binomial:dispersion=0.5", "continuous-bernoulli", "binomial:count=5"],
+    "word", ["gaussian:sigma=0.3", "laplace:scale=0.4", "heteroscedastic-gaussian", "student-t:df=9,scale=0.5",
+             "logistic:scale=0.2", "bernoulli", "poisson", "negative-binomial:dispersion=0.5", "continuous-bernoulli", "binomial:count=5"],
 )  # fmt: skip
 def test_a_model_that_is_right(word: str) -> None:
     found = measured(likelihoods.parse(word))

@@ -44,8 +44,7 @@ class Board:
             return
         from torch.utils.tensorboard import SummaryWriter
 
-        first = len(history) + (not ended)
-        self.writer = SummaryWriter(folder / FOLDER, purge_step=first if history else None)
+        self.writer = SummaryWriter(folder / FOLDER, purge_step=len(history) + (not ended))
         if ended and history:
             self.epoch(history[-1], lr)
 
