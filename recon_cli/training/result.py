@@ -248,8 +248,8 @@ def optima(found: Sequence[Optimum]) -> Table:
 
 
 def latents(found: Sequence[float]) -> Table:
-    """The KL of each, the largest first."""
-    order = sorted(range(len(found)), key=lambda latent: -found[latent])
+    """The KL of each, the largest first; those that are off in their order."""
+    order = sorted(range(len(found)), key=lambda latent: -found[latent] if found[latent] > ACTIVE else 0.0)
     rows = [{"latent": latent, "kl": found[latent], "active": found[latent] > ACTIVE} for latent in order]
     return Table("latents", [Column(*one) for one in LATENTS], rows, "KL of each latent, nats per sample", most=12)
 
