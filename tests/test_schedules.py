@@ -90,19 +90,34 @@ def test_recons_own_are_as_ever(name: str, at: Any, monkeypatch: pytest.MonkeyPa
     assert {rate for rate, _ in rates(monkeypatch, "constant")} == {0.004}
 
 
+def falls(figures: list[float]) -> list[float]:
+    """The learning rate of each epoch, by torch's own scheduler from the figures after each."""
+    optimizer = torch.optim.Adam([torch.zeros(1, requires_grad=True)], lr=0.03)
+    witness = L.ReduceLROnPlateau(optimizer, factor=0.5, patience=0, threshold=0.1, threshold_mode="abs")
+    wanted = []
+    for figure in figures:
+        wanted.append(optimizer.param_groups[0]["lr"])
+        witness.step(figure)
+    return wanted
+
+
 @pytest.mark.parametrize("validation", [0.0, 0.3])
 def test_a_plateau_is_of_the_validation_rows_where_there_are_some(validation: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    how = {"validation": validation, "lr": 0.03, "epochs": 12}
-    found = train(FEW, **{**HOW, **how, "schedule": "plateau:patience=0,threshold=4"})
-    optimizer = torch.optim.Adam([torch.zeros(1, requires_grad=True)], lr=0.03)
-    witness = L.ReduceLROnPlateau(optimizer, patience=0, threshold=4, threshold_mode="abs")
-    wanted = []
-    for epoch in found.epochs:
-        wanted.append(optimizer.param_groups[0]["lr"])
-        witness.step(epoch.validation if validation else epoch.nll + epoch.kl)
-    seen = [rate for rate, _ in rates(monkeypatch, "plateau:patience=0,threshold=4", **how)]
+    how = {
+        "validation": validation,
+        "lr": 0.03,
+        "epochs": 12,
+        "hidden": 64,
+        "schedule": "plateau:patience=0,threshold=0.1,factor=0.5",
+        "beta": 0.5,
+    }
+    found = train(FEW, **{**HOW, **how})
+    trained = falls([epoch.nll + 0.5 * epoch.kl for epoch in found.epochs])
+    wanted = falls([epoch.validation for epoch in found.epochs]) if validation else trained
+    seen = [rate for rate, _ in rates(monkeypatch, how.pop("schedule"), **how)]
     assert seen[:: len(seen) // 12] == wanted
     assert len({*wanted}) > 1
+    assert (wanted != trained) == bool(validation)
 
 
 @pytest.mark.parametrize("schedule", EVERY)

@@ -202,6 +202,14 @@ def test_a_stopped_run_stays_stopped(here: Path) -> None:
     assert outcome("run") == before
 
 
+def test_more_epochs_go_on_from_the_last_not_from_the_best(here: Path) -> None:
+    whole = begin("whole")
+    short = begin(epochs=len(whole.epochs) - 1)
+    assert short.chosen == whole.chosen < len(short.epochs)
+    resume("run", epochs=60)
+    assert outcome("run") == outcome("whole")
+
+
 def test_ctrl_c_in_between(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     begin("whole", checkpoint_every=1e9)
     monkeypatch.setattr("test_interruption.HOW", OVER)
