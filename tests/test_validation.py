@@ -171,6 +171,7 @@ def test_killed_at_random_moments_it_stops_at_the_same_bits(here: Path) -> None:
         go_on = resume if Path("run", "config.json").exists() else begin
         if in_a_child(lambda go_on=go_on: go_on("run"), chance.uniform(0.5, 1.5) * took / KILLS) == 0:
             break
+    print(f"{kills} kills")
     again = resume("run")
     assert again.chosen == whole.chosen
     assert outcome("run") == outcome("whole")
