@@ -172,6 +172,11 @@ def lockstep(against: Loss | str, *, epochs: int = 5, progress: Callable[[int, s
             f"The noise of {claim.name} is {plan.whose}, so its slope changes from step to step, and no loss keeps up with it.",
             "Fix it to train side by side, as in --sigma 0.5.",
         )
+    if settings.patience or "plateau" in settings.schedule:
+        raise ReconError(
+            "Likelihood and loss are trained side by side for as many steps and at the same rates, whatever the rows say.",
+            "Leave --patience and --schedule plateau out.",
+        )
     if (loss.event, len(loss.head)) != (claim.event, len(claim.head)):
         raise ReconError(f"{loss.name} and {claim.name} are not of the same kind of number.", f"Try --against {claim.loss.name}.")
     slope = float(claim.losses.get(loss, claim.slope))

@@ -14,7 +14,9 @@ from recon_cli.devices import Uncompiled, compiled
 from recon_cli.errors import ReconError
 from recon_cli.likelihood import Likelihood, wide
 from recon_cli.training.figures import Epoch, look
-from recon_cli.training.settings import SCHEDULES, Settings
+from recon_cli.training.schedules import Scheduler
+from recon_cli.training.settings import Settings
+from recon_cli.training.validation import Watch
 from recon_cli.vae import Vae
 
 if TYPE_CHECKING:
@@ -59,6 +61,7 @@ class State:
         self.parameters = [part for group in self.optimizer.param_groups for part in group["params"]]
         self.generator = torch.Generator(rows.device).manual_seed(settings.seed)
         self.steps = -(-len(rows) // settings.batch_size)
+        self.scheduler, self.watch = Scheduler(self.optimizer, settings, self.steps), Watch()
         self.precision = torch.autocast(rows.device.type, torch.bfloat16, enabled=settings.bf16)
         self.terms = compiled(self.objective, whole=False) if settings.compile else self.objective
         every = max(1, len(rows) // SHOWN)
@@ -79,13 +82,10 @@ class State:
 
     def step(self) -> None:
         """One batch. Nothing is read back from the device (but by the fit of an optimal noise)."""
-        settings, (x, eps) = self.settings, self.batch()
+        x, eps = self.batch()
         nll, kl, paid, noise = self.terms(x, eps)
         self.trace[self.at] = torch.stack([nll.detach(), kl.detach(), noise])
-        if settings.schedule != "constant":
-            done = (self.epoch * self.steps + self.at) / (settings.epochs * self.steps)
-            for group in self.optimizer.param_groups:
-                group["lr"] = settings.lr * SCHEDULES[settings.schedule](done)
+        self.scheduler(self.epoch * self.steps + self.at)
         for part in self.parameters:
             part.grad = None
         (nll + self.weight * paid).backward()
@@ -146,7 +146,7 @@ class State:
         seen = [*self.trace.tolist(), [figures.nll + 0 * figures.loss + 0 * (figures.ratio or 0), figures.kl, 1.0]]
         if not all(math.isfinite(value) for line in seen for value in line):
             raise diverged(self.epoch, seen, self.settings)
-        return Epoch(epoch=self.epoch, **vars(figures)), settled
+        return Epoch(epoch=self.epoch, validation=self.watch(self, settled), **vars(figures)), settled
 
 
 def walk(state: State, between: Callable[[], None] = lambda: None) -> Iterator[tuple[Epoch, Likelihood]]:
@@ -155,7 +155,7 @@ def walk(state: State, between: Callable[[], None] = lambda: None) -> Iterator[t
     ``between`` is called after every step, where the state may be written down. Raises ReconError where a term is no
     longer finite: looked at every few steps, and before a state leaves this function.
     """
-    while state.epoch < state.settings.epochs:
+    while state.epoch < state.settings.epochs and not state.watch.over:
         while state.at < state.steps:
             try:
                 state.step()
@@ -170,6 +170,9 @@ def walk(state: State, between: Callable[[], None] = lambda: None) -> Iterator[t
         state.check()
         state.epoch += 1
         figures, claim = state.look()
+        state.scheduler.after(
+            figures.nll + state.settings.beta * figures.kl if figures.validation is None else figures.validation
+        )
         state.begin()
         yield figures, claim
         between()

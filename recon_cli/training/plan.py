@@ -19,6 +19,7 @@ from recon_cli.training.loop import State
 from recon_cli.training.noises import start
 from recon_cli.training.settings import Settings, exactly, noise
 from recon_cli.training.shared import Shared, shareable
+from recon_cli.training.validation import Watch
 from recon_cli.vae import Vae
 
 if TYPE_CHECKING:
@@ -31,8 +32,8 @@ class Plan:
 
     whose
         whose the noise is: ``fixed``, ``learned`` or ``optimal``.
-    kept, back
-        the training rows and those held out, (N, D) each.
+    kept, checked, back
+        the training rows, those for validation and those held out, (N, D) each.
     config
         what ``config.json`` says.
     """
@@ -44,6 +45,7 @@ class Plan:
     described: str
     shape: tuple[int, ...]
     kept: Tensor
+    checked: Tensor
     back: Tensor
     grey: float
     config: dict[str, Any]
@@ -62,7 +64,8 @@ class Plan:
         word, described, values = samples(data, binarize, scale, settings.seed)
         grey = beyond(claim, torch.from_numpy(values), word)
         parts = sources.split(values.reshape(len(values), -1), settings.holdout, word)
-        kept, back = (torch.from_numpy(part).to(where) for part in parts)
+        parts = (*sources.split(parts[0], settings.validation, f"the training part of {word}"), parts[1])
+        kept, checked, back = (torch.from_numpy(part).to(where) for part in parts)
         shape = values.shape[1:] or (1,)
         fingerprint = f"{len(values)}:{zlib.crc32(numpy.ascontiguousarray(values)):08x}"
         config = {
@@ -72,7 +75,7 @@ class Plan:
             **vars(settings), "device": where.type if processes.several() else str(where),
         }  # fmt: skip
         shareable(settings, len(kept), config)
-        return cls(settings, claim, whose, word, described, shape, kept, back, grey, config)
+        return cls(settings, claim, whose, word, described, shape, kept, checked, back, grey, config)
 
     def state(self) -> State:
         """The model before its first step."""
@@ -81,7 +84,9 @@ class Plan:
         vae = Vae(self.kept, self.claim, own.latent, own.hidden, generator, self.shape[-1], own.model, self.shape)
         source = start(self.claim, self.whose, vae.target(self.kept), self.settings.sigma_floor)
         kind = Shared if processes.several() else State
-        return kind(vae.to(self.kept.device), source.to(self.kept.device), self.kept, self.settings)
+        state = kind(vae.to(self.kept.device), source.to(self.kept.device), self.kept, self.settings)
+        state.watch = Watch(self.checked, self.settings.patience)
+        return state
 
 
 def samples(data: Any, binarize: str | None, scale: float | None, seed: int) -> tuple[str, str, sources.Array]:
