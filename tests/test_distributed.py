@@ -163,6 +163,7 @@ CASES: dict[str, dict[str, Any]] = {
     "optimal": {"sigma": "optimal"},
     "bits": {"free_bits": 0.3, "beta": 2.0, "kl_warmup": 2, "lr": 0.02},
     "conv": {"model": "conv", "epochs": 2},
+    "validated": {"validation": 0.2, "patience": 1, "epochs": 5, "lr": 0.1, "schedule": "exponential:gamma=0.9"},  # two epochs
     "sgd": {"sigma": 0.5, "optimizer": "sgd", "lr": 1e-4, "momentum": 0.9, "schedule": "cosine", "weight_decay": 0.01},
     "vectors": {"likelihood": "heteroscedastic-gaussian", "model": "linear"},
 }

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from recon_cli import processes
 from recon_cli.errors import ReconError
 from recon_cli.lattices import bits_per_dimension, spacing
 from recon_cli.likelihood import Likelihood
@@ -154,7 +155,7 @@ def carry_out(plan: Plan, run: Run, progress: Progress | None) -> Training:
         history = [Epoch(**line) for line in run.recall(state.epoch)] if run.again else []
         keeper, claim = Keeper(run, state, settings.checkpoint_every, before), None
         ended, rate = state.epoch >= settings.epochs or state.watch.over, state.scheduler.rate
-        board = boards.Board(run.path if settings.tensorboard else None, history, ended, rate)
+        board = boards.Board(run.path if settings.tensorboard and processes.rank() == 0 else None, history, ended, rate)
         with keeper.patience():
             for epoch, claim in solve(state) if settings.exact else walk(state, keeper):  # noqa: B007
                 history.append(epoch)

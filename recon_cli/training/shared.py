@@ -132,8 +132,11 @@ class Shared(State):
         return heard
 
     def look(self) -> tuple[Epoch, Likelihood]:
-        """As the first process sees it."""
-        return processes.gathered(super().look())[0]
+        """As the first process sees it, and whether to stop."""
+        seen, claim = super().look()
+        seen, claim, watch = processes.gathered((seen, claim, self.watch.pack()))[0]
+        self.watch.unpack(watch, self.watch.best)
+        return seen, claim
 
 
 def shareable(settings: Settings, rows: int, config: Mapping[str, Any]) -> None:
