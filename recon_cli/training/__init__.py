@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from recon_cli.errors import ReconError
 from recon_cli.likelihood import Likelihood
 from recon_cli.sources.run import settings_of
-from recon_cli.training import pictures
+from recon_cli.training import pictures, regressing
 from recon_cli.training.bounds import bounds
 from recon_cli.training.checkpoints import CHECKPOINT, Interrupted, Keeper, unpack
 from recon_cli.training.figures import Epoch, Figures, look
@@ -56,7 +56,8 @@ def train(
     """Train a small VAE and measure, each epoch, both sides of the identity.
 
     data
-        a source as on the command line, or an array or tensor of shape (N, ...), N counting samples.
+        a source as on the command line, or an array or tensor of shape (N, ...), N counting samples; of a regression
+        also a pair of them, (x, y).
     likelihood, sigma
         ``gaussian``, ``laplace:scale=0.2`` or a Likelihood object, and its noise: a number, ``learned``
         (its logarithm, with the network) or ``optimal`` (the best for each batch). Spelled out in
@@ -151,7 +152,7 @@ def carry_out(plan: Plan, run: Run, progress: Progress | None) -> Training:
                 history.append(epoch)
                 run.record({"epoch": epoch.epoch, **vars(epoch)})
                 (progress or (lambda done, words: None))(
-                    epoch.epoch, f"ELBO {-epoch.negative_elbo:.2f}, {epoch.active} latents active"
+                    epoch.epoch, epoch.words
                 )
         seconds = keeper.seconds
         if not settings.exact:
@@ -160,6 +161,7 @@ def carry_out(plan: Plan, run: Run, progress: Progress | None) -> Training:
         epochs = len(history)
         claim = claim or look(vae, state.noise, kept, settings)[1]
         shown, which = (plan.back, "held-out") if len(plan.back) else (kept, "training")
+        answers = regressing.answers(vae, claim, shown, plan.names)
         result = Result(
             **vars(look(vae, Fixed(claim), shown, settings)[0]),
             epoch=epochs,
@@ -168,6 +170,7 @@ def carry_out(plan: Plan, run: Run, progress: Progress | None) -> Training:
             rows_held_out=len(plan.back),
             seconds=seconds,
             samples_per_second=len(kept) * epochs / seconds,
+            **regressing.overall(answers),
         )
         found = Training(
             settings, claim, plan.whose, plan.described, tuple(history), result, vae,
@@ -175,11 +178,12 @@ def carry_out(plan: Plan, run: Run, progress: Progress | None) -> Training:
             bounds=bounds(vae, claim, shown, settings.iwae, settings.seed + 2) if settings.iwae else (),
             optimum=optimum(vae, claim, kept, settings.latent, plan.whose, settings.beta),
             grey=plan.grey,
-            eigenvalue=largest_eigenvalue(kept) if claim.name == "gaussian" and not result.active else None,
+            eigenvalue=largest_eigenvalue(kept) if claim.name == "gaussian" and result.active == 0 else None,
             folder=run.path,
-            picture=pictures.picture(vae, shown, plan.shape, which),
+            picture=pictures.picture(vae, shown, plan.shape, which) if settings.latent else None,
+            answers=answers,
         )  # fmt: skip
-        run.finish(found, pictures.generated(vae, shown, plan.shape, settings.seed) if run.path else {})
+        run.finish(found, pictures.generated(vae, shown, plan.shape, settings.seed) if run.path and settings.latent else {})
     return found
 
 

@@ -13,10 +13,13 @@ import torch
 from recon_cli.errors import ReconError
 from recon_cli.fitting import level
 from recon_cli.likelihood import Likelihood, wide
+from recon_cli.losses import Loss
 from recon_cli.report import Column, Picture, Report, Table
 from recon_cli.training.bounds import table as bounds_table
-from recon_cli.training.figures import Epoch, matching
+from recon_cli.training.figures import Epoch, shown
 from recon_cli.training.optimum import Optimum
+from recon_cli.training.regressing import Answer
+from recon_cli.training.regressing import table as answers_table
 from recon_cli.training.settings import Settings
 from recon_cli.vae import Vae
 
@@ -36,6 +39,9 @@ class Result(Epoch):
 
     seconds is the time in the training loop, its measurements included; samples_per_second is of the
     training rows, over all epochs.
+
+    rmse, r2
+        of a regression's y, see :class:`Answer`; of several columns the root of the mean of all, and the mean.
     """
 
     data: str
@@ -43,6 +49,8 @@ class Result(Epoch):
     rows_held_out: int
     seconds: float
     samples_per_second: float
+    rmse: float | None = None
+    r2: float | None = None
 
 
 @dataclass(frozen=True)
@@ -63,6 +71,8 @@ class Training:
         of a linear Gaussian model: what PPCA predicts of the training rows, and what was found.
     eigenvalue
         the largest of the training rows' covariance (1/N); measured only where a Gaussian collapsed.
+    answers
+        of a regression, how near its predictions come, for each column of y.
     folder
         where the run was written, None if it was not.
     """
@@ -78,6 +88,7 @@ class Training:
     grey: float = 0.0
     eigenvalue: float | None = None
     optimum: Optimum | None = None
+    answers: tuple[Answer, ...] = ()
     bounds: tuple[tuple[int, float], ...] = ()
     folder: Path | None = None
     picture: Picture | None = field(default=None, repr=False)
@@ -87,17 +98,24 @@ class Training:
         """Whether every latent is off: the model has learned to ignore z."""
         return self.result.active == 0
 
+    @property
+    def loss(self) -> Loss:
+        """The one beside the nll."""
+        return shown(self.likelihood, self.settings)
+
     def report(self) -> Report:
         """As ``recon train`` prints it. Holds unless the posterior collapsed."""
-        loss = matching(self.likelihood)
+        loss, none = self.loss, () if self.settings.latent else CODED
         name = next((word for word in (loss.name, *loss.aliases) if len(word) <= NARROW), "loss")
         titles = {"loss": name, "sigma": level(self.likelihood) or "sigma"}
 
         def table(name: str, columns: Sequence[tuple[str, str, str]], rows: Sequence[Epoch]) -> Table:
-            shown = [Column(key, titles.get(key, title), panel) for key, title, panel in columns]
-            return Table(name, shown, [*map(vars, rows)], most=12)
+            told = [Column(key, titles.get(key, title), None if key in none else panel) for key, title, panel in columns]
+            return Table(name, told, [*map(vars, rows)], most=12)
 
         tables = [table("epochs", EPOCHS, self.epochs), table("result", RESULTS, [self.result])]
+        if self.answers:
+            tables.append(answers_table(self.answers))
         if self.bounds:
             tables.append(bounds_table(self.bounds, len(self.model.mean)))
         if self.optimum:
@@ -121,6 +139,10 @@ class Training:
             yield self.gradients(result.ratio, result.cosine)
         if result.sigma is not None:
             yield self.noise(result.sigma)
+        if self.answers:
+            yield self.error()
+        if self.settings.loss:
+            yield self.objective()
         if self.settings.beta != 1:
             yield self.weight()
         if self.bounds:
@@ -140,13 +162,15 @@ class Training:
 
     def gradients(self, ratio: float, cosine: float) -> str:
         """Measured against predicted."""
-        loss, name = matching(self.likelihood).name, self.likelihood.name
+        loss, name = self.loss.name, self.likelihood.name
         said = (
             f"At the decoder's parameters the {name} likelihood's gradient is {ratio:.6g} times that of the summed {loss}; "
             + (f"predicted {self.result.predicted:.6g}." if self.result.predicted is not None else "nothing is predicted.")
         )
         if 1 - cosine < PARALLEL:
             return said
+        if self.loss not in self.likelihood.losses:
+            return f"{said} They do not point one way (cosine {cosine:.4f})."
         return f"{said} They do not point one way (cosine {cosine:.4f}): the loss leaves out a gap that depends on μ."
 
     def noise(self, sigma: float) -> str:
@@ -164,6 +188,23 @@ class Training:
         if self.best is None or self.whose == "optimal":
             return f"{said}: {rule}."
         return f"{said}; {rule}, on the training rows, is {self.best:.4g}."
+
+    def error(self) -> str:
+        """How far off the predictions are."""
+        result = self.result
+        which = "held-out" if result.rows_held_out else "training"
+        said = f"RMSE of the {which} rows = {result.rmse:.4g}, in the units of y"
+        if self.likelihood.name != "gaussian":
+            return f"{said}."
+        return f"{said}; sigma is one for all of them, and at the best one nll = D (log sigma + 1.4189), sigma the RMSE."
+
+    def objective(self) -> str:
+        """What was trained on in place of the nll."""
+        loss, name = self.loss, self.likelihood.name
+        said = f"Trained on {self.settings.loss}{f' + {self.settings.beta:g} KL' * bool(self.settings.latent)}; nll is measured."
+        if loss in self.likelihood.losses:
+            return f"{said} It is {name}'s own, but for the slope and what does not depend on μ."
+        return f"{said} It is no likelihood: {loss.reason}." if loss.reason else f"{said} It is another likelihood's, not {name}'s."
 
     def weight(self) -> str:
         """What the beta amounts to."""
@@ -206,6 +247,10 @@ class Training:
             return f"defective by posterior collapse: 0 of {latent} latents active{noise}, so the model ignores z"
         what = "BCE + KL (on grey levels no ELBO)" if self.grey else "negative ELBO"
         sample = "held-out sample" if result.rows_held_out else "training sample"
+        if result.negative_elbo is None:
+            near = "" if result.rmse is None else f", RMSE {result.rmse:.4g}"
+            near += "" if result.r2 is None else f", R² {result.r2:.4f}"
+            return f"trained: nll {short(result.nll)} nats per {sample}{near}"
         return f"trained: {what} {short(result.negative_elbo)} nats per {sample}, {result.active} of {latent} latents active"
 
 
@@ -214,6 +259,7 @@ def optima(found: Sequence[Optimum]) -> Table:
     return Table("optimum", [Column(*one) for one in OPTIMUM], [one.row for one in found])
 
 
+CODED = ("kl", "negative_elbo", "active")  # figures that only latents have
 TRAINING = "on the training rows, nats per sample"
 RESULT = "nats per sample"
 GRADIENTS = "d nll / d loss at the decoder's parameters (autograd)"
