@@ -105,5 +105,7 @@ class Regression(nn.Module):
 
 
 def network(inputs: int, hidden: int, outputs: int, generator: Generator) -> nn.Module:
-    """One SiLU layer of ``hidden``; a linear map where that is 0."""
-    return mlp(inputs, hidden, outputs, generator) if hidden else linear(inputs, outputs, generator)
+    """Two SiLU layers of ``hidden``; a linear map where that is 0."""
+    if not hidden:
+        return linear(inputs, outputs, generator)
+    return nn.Sequential(linear(inputs, hidden, generator), nn.SiLU(), *mlp(hidden, hidden, outputs, generator))

@@ -45,12 +45,18 @@ class OpenLoss(options.LossWord):
 @click.option("--epochs", type=int, default=100, show_default=True, help="Passes over the training samples.")
 @click.option("--batch-size", type=int, show_default="128; of a regression 16", help="Samples in a step.")
 @click.option(
-    "--model", default="mlp", show_default=True, metavar="mlp|linear|conv|regression", help="The networks on both sides; or x to y."
+    "--model",
+    default="mlp",
+    show_default=True,
+    metavar="mlp|linear|conv|regression",
+    help="The networks on both sides; or x to y.",
 )
 @click.option("--target", metavar="COLUMN[,...]", show_default="the last", help="What a regression predicts: names, or from 0.")
 @click.option("--latent", type=int, show_default="24; a regression has none", help="Latents.")
-@click.option("--hidden", type=int, default=256, show_default=True, help="Width of the hidden layers; a regression may have 0.")
-@click.option("--lr", type=float, default=0.002, show_default=True, help="Learning rate.")
+@click.option(
+    "--hidden", type=int, show_default="256; of a regression 64", help="Width of the hidden layers; 0 is linear regression."
+)
+@click.option("--lr", type=float, show_default="0.002; of a regression 0.005", help="Learning rate.")
 @click.option("--schedule", default="constant", show_default=True, metavar="constant|linear|cosine", help="Of the learning rate.")
 @click.option("--exact", is_flag=True, default=False, help="Linear, Gaussian: no sampling, L-BFGS to the last digit.")
 @click.option("--optimizer", default="adam", show_default=True, metavar="NAME", help="One of torch's: adam, adamw, sgd, ...")

@@ -151,9 +151,7 @@ def carry_out(plan: Plan, run: Run, progress: Progress | None) -> Training:
             for epoch, claim in solve(state) if settings.exact else walk(state, keeper):  # noqa: B007
                 history.append(epoch)
                 run.record({"epoch": epoch.epoch, **vars(epoch)})
-                (progress or (lambda done, words: None))(
-                    epoch.epoch, epoch.words
-                )
+                (progress or (lambda done, words: None))(epoch.epoch, epoch.words)
         seconds = keeper.seconds
         if not settings.exact:
             keeper.save()

@@ -121,6 +121,8 @@ class Lockstep:
             f"Left: {'' if self.settings.loss else 'nll of '}{self.left}{mine}. Right: {name}{theirs}, the same objective "
             f"divided by the slope {self.slope:.6g}, but for a constant{said}."
         )
+        if self.loss.reason:
+            yield f"{name} is no likelihood: {self.loss.reason}."
         for variant in self.variants[1:]:
             how = {"bitwise": "changes nothing", "to rounding": "changes no more than rounding", "no": "is another model"}
             yield f"{variant.name}: {how[self.word(variant)]}, {variant.apart[-1]:.3g} of the way apart at the end."

@@ -87,7 +87,9 @@ def checked(settings: Settings) -> None:
     """Raise ReconError for what means nothing to a regression, or to anything else."""
     if settings.model != "regression":
         if settings.target is not None:
-            raise ReconError(f"--target names what a regression predicts, and {settings.model} is none.", "Add --model regression.")
+            raise ReconError(
+                f"--target names what a regression predicts, and {settings.model} is none.", "Add --model regression."
+            )
         return
     for name, none in WITHOUT.items():
         if getattr(settings, name) != none:
@@ -101,7 +103,7 @@ def target(asked: str | None, names: Sequence[str], values: Array, word: str) ->
     """
     if values.ndim != 2 or values.shape[1] < 2:
         raise ReconError(
-            f"A regression takes a table, each row x and y; the samples of {word} have the shape {spell(values.shape[1:] or (1,))}.",
+            f"A regression takes a table, x and y in each row; {word} has samples of shape {spell(values.shape[1:] or (1,))}.",
             "Give at least two columns, as in --data table.csv --target price.",
         )
     count = values.shape[1]
@@ -113,7 +115,9 @@ def target(asked: str | None, names: Sequence[str], values: Array, word: str) ->
         raise ReconError(f"--target takes all {count} columns of {word}, and leaves no x.", "Leave a column to predict from.")
     known = numpy.delete(values, places, axis=1)
     if (known == known[0]).all():
-        raise ReconError(f"All {len(values):,} rows of {word} have the same x.", "Give rows that differ in what is predicted from.")
+        raise ReconError(
+            f"All {len(values):,} rows of {word} have the same x.", "Give rows that differ in what is predicted from."
+        )
     return tuple(places)
 
 

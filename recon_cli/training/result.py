@@ -204,7 +204,9 @@ class Training:
         said = f"Trained on {self.settings.loss}{f' + {self.settings.beta:g} KL' * bool(self.settings.latent)}; nll is measured."
         if loss in self.likelihood.losses:
             return f"{said} It is {name}'s own, but for the slope and what does not depend on μ."
-        return f"{said} It is no likelihood: {loss.reason}." if loss.reason else f"{said} It is another likelihood's, not {name}'s."
+        return (
+            f"{said} It is no likelihood: {loss.reason}." if loss.reason else f"{said} It is another likelihood's, not {name}'s."
+        )
 
     def weight(self) -> str:
         """What the beta amounts to."""

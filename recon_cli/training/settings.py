@@ -26,7 +26,7 @@ SCHEDULES: dict[str, Callable[[float], float]] = {
 }
 
 
-USUAL = {"regression": {"batch_size": 16, "latent": 0}}  # other than the defaults of Settings
+USUAL: dict[str, dict[str, Any]] = {"regression": {"batch_size": 16, "latent": 0, "hidden": 64, "lr": 0.005}}  # of few rows
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,8 @@ class Settings:
     """The numbers of a run. Raises ReconError for one that no run can have.
 
     latent, hidden
-        widths of the latent layer and of the one hidden layer on each side; a regression has no latents, and at 0 is linear.
+        widths of the latent layer and of the one hidden layer on each side; a regression has no latents and two hidden
+        layers, or at 0 none.
     beta
         weight on the KL; 1 makes the objective the negative ELBO.
     holdout
