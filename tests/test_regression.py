@@ -13,11 +13,12 @@ import numpy
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from safetensors.torch import load_file
 from scipy import stats
 from test_formats_in import refused
 
 import recon_cli
-from recon_cli import likelihoods, sources
+from recon_cli import sources
 from recon_cli.cli import main
 from recon_cli.comparison import compare_sources
 from recon_cli.errors import ReconError
@@ -244,8 +245,9 @@ def test_resumed_it_ends_in_the_same_bits(run: Train, here: Path) -> None:
     run("table.csv", out="whole", epochs=4, **how)
     run("table.csv", out="part", **how)
     resume("part", epochs=4)
-    for name in ("model.safetensors", "metrics.jsonl"):
-        assert Path("part", name).read_bytes() == Path("whole", name).read_bytes()
+    assert Path("part/metrics.jsonl").read_bytes() == Path("whole/metrics.jsonl").read_bytes()
+    part, whole = (load_file(f"{folder}/model.safetensors") for folder in ("part", "whole"))
+    assert all(torch.equal(part[name], value) for name, value in whole.items())
     with pytest.raises(ReconError, match="has --target price, and angle was asked for"):
         resume("part", target="angle")
     with pytest.raises(ReconError, match="has --loss beta-nll, and faithful was asked for"):
@@ -277,7 +279,7 @@ def test_calibrate_reads_a_run(run: Train, here: Path) -> None:
     result = CliRunner().invoke(main, ["calibrate", "--recon", "run:run", "--data", "table.csv", "--format", "json"])
     assert result.exit_code == 0, result.output
     noise = {row["likelihood"]: row for row in json.loads(result.stdout)["tables"]["noise"]}
-    assert noise["gaussian"]["sigma"] == pytest.approx(found.result.rmse, rel=1e-5)
+    assert noise["gaussian"]["level"] == pytest.approx(found.result.rmse, rel=1e-5)
 
 
 def test_weights_that_do_not_fit_are_refused(run: Train, here: Path) -> None:
@@ -288,9 +290,8 @@ def test_weights_that_do_not_fit_are_refused(run: Train, here: Path) -> None:
     Path("run/config.json").write_text(json.dumps({**settings, "shape": [7]}))
     numpy.save("seven.npy", numpy.zeros((5, 7)))
     assert "its network is of 4 elements, and config.json says 7" in refused("seven.npy", "run:run").message
-    assert "reconstructs samples of shape 4" in (Path("run/config.json").write_text(json.dumps(settings)) or refused(
-        "seven.npy", "run:run"
-    ).message)  # fmt: skip
+    Path("run/config.json").write_text(json.dumps(settings))
+    assert "reconstructs samples of shape 4" in refused("seven.npy", "run:run").message
 
 
 def test_a_sweep_of_regressions(here: Path) -> None:
@@ -323,7 +324,7 @@ def test_no_optimum_of_latents(run: Train) -> None:
         (["--data", "same.csv"], "have the same x", "Give rows that differ"),
         (["--data", "flat.csv"], "are all alike, so no gaussian noise", "fix the noise"),
         (["--likelihood", "poisson"], "are outside what poisson allows", "round them"),
-        (["--likelihood", "bernoulli"], "are outside what continuous-bernoulli allows", ""),
+        (["--likelihood", "bernoulli"], "are outside what bernoulli allows", "Scale the values"),
         (["--latent", "8"], "A regression has no latents, so --latent", "Leave --latent out"),
         (["--beta", "2"], "A regression has no latents, so --beta", "Leave --beta out"),
         (["--iwae", "4"], "A regression has no latents, so --iwae", "Leave --iwae out"),
@@ -363,7 +364,3 @@ def test_a_target_is_of_a_regression(here: Path) -> None:
 def test_arrays_are_refused(data: Any, how: dict[str, Any], said: str, run: Train) -> None:
     with pytest.raises(ReconError, match=said):
         run(data, **how)
-
-
-def test_a_loss_likelihoods_has_not() -> None:
-    assert "faithful" in likelihoods.losses()

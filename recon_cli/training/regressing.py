@@ -114,7 +114,7 @@ def target(asked: str | None, names: Sequence[str], values: Array, word: str) ->
     if len(places) == count:
         raise ReconError(f"--target takes all {count} columns of {word}, and leaves no x.", "Leave a column to predict from.")
     known = numpy.delete(values, places, axis=1)
-    if (known == known[0]).all():
+    if len(known) > 1 and (known == known[0]).all():
         raise ReconError(
             f"All {len(values):,} rows of {word} have the same x.", "Give rows that differ in what is predicted from."
         )

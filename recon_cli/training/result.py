@@ -113,7 +113,8 @@ class Training:
             told = [Column(key, titles.get(key, title), None if key in none else panel) for key, title, panel in columns]
             return Table(name, told, [*map(vars, rows)], most=12)
 
-        tables = [table("epochs", EPOCHS, self.epochs), table("result", RESULTS, [self.result])]
+        results = RESULTS if self.settings.latent else (*RESULTS, *ERRORS)
+        tables = [table("epochs", EPOCHS, self.epochs), table("result", results, [self.result])]
         if self.answers:
             tables.append(answers_table(self.answers))
         if self.bounds:
@@ -261,6 +262,10 @@ def optima(found: Sequence[Optimum]) -> Table:
     return Table("optimum", [Column(*one) for one in OPTIMUM], [one.row for one in found])
 
 
+ERRORS = (
+    ("rmse", "RMSE", "error of the prediction, in the units of y"),
+    ("r2", "R²", "error of the prediction, in the units of y"),
+)
 CODED = ("kl", "negative_elbo", "active")  # figures that only latents have
 TRAINING = "on the training rows, nats per sample"
 RESULT = "nats per sample"

@@ -10,7 +10,7 @@ from typing import Any
 from recon_cli.errors import ReconError, unknown
 from recon_cli.parametric import as_number
 from recon_cli.report import Column, Report, Table
-from recon_cli.training.result import CODED, RESULT, Training, figures, optima
+from recon_cli.training.result import CODED, ERRORS, RESULT, Training, figures, optima
 from recon_cli.training.settings import Settings
 
 EXACTLY, NEARLY = 1e-6, 0.05  # nats per sample: what a linear model may miss with L-BFGS, and with samples of z
@@ -47,7 +47,7 @@ class Sweep:
         rows = [{self.name: value, **vars(run.result)} for value, run in zip(self.values, self.runs, strict=True)]
         if not self.runs[0].settings.latent:
             shown = [Column(one.key, one.title, None if one.key in CODED else one.panel) for one in shown]
-            shown += [Column("rmse", "RMSE", RESULT), Column("r2", "R²", RESULT)]
+            shown += [Column(*one) for one in ERRORS]
         tables = [Table("sweep", shown, rows)]
         if self.judged:
             tables.append(optima([run.optimum for run in self.judged if run.optimum]))
