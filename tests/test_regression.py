@@ -38,7 +38,7 @@ NAMES = "angle,weight,nothing,price"
 @pytest.fixture
 def run() -> Train:
     """A regression, two epochs if not told otherwise."""
-    return functools.partial(recon_cli.train, model="regression", device="cpu", **{"epochs": 2})
+    return functools.partial(recon_cli.train, model="regression", device="cpu", epochs=2)
 
 
 @pytest.fixture
@@ -150,10 +150,10 @@ def test_units_of_x_and_y_change_nothing_but_the_nll(run: Train) -> None:
 
 
 def test_a_few_hundred_rows_are_fitted_with_the_defaults(here: Path) -> None:
-    """To the noise that they were drawn with: 20."""
+    """To the noise that they were drawn with: 20 (22.6 of the rows held out)."""
     found = tables(cli("--data", "table.csv", "--format", "json"))
     row = found["tables"]["result"][0]
-    assert 15 < row["rmse"] < 26
+    assert 15 < row["rmse"] < 1.5 * 22.6
     assert 15 < row["sigma"] < 26
     assert row["r2"] > 0.95
     assert [row[name] for name in ("kl", "negative_elbo", "active")] == [None] * 3
@@ -190,7 +190,7 @@ def test_the_answers_are_those_of_the_predictions(run: Train) -> None:
 def test_linear_regression_reaches_least_squares(sigma: str, run: Train) -> None:
     """No hidden layer: the optimum is ordinary least squares, sigma its RMSE (1/N); scipy and numpy are the witnesses."""
     x, y = X[:100], 2 * X[:100, 0] - 0.05 * X[:100, 1] + CHANCE_Y
-    how = {"hidden": 0, "holdout": 0.0, "batch_size": 100, "lr": 0.02, "schedule": "cosine", "epochs": 1500}
+    how = {"hidden": 0, "holdout": 0.0, "batch_size": 100, "lr": 0.05, "schedule": "cosine", "epochs": 500}
     found = run((x, y), sigma=sigma, **how)
     design = numpy.column_stack([numpy.ones(100), x])
     weights, (error,), _, _ = numpy.linalg.lstsq(design, y)
@@ -279,7 +279,7 @@ def test_calibrate_reads_a_run(run: Train, here: Path) -> None:
     result = CliRunner().invoke(main, ["calibrate", "--recon", "run:run", "--data", "table.csv", "--format", "json"])
     assert result.exit_code == 0, result.output
     noise = {row["likelihood"]: row for row in json.loads(result.stdout)["tables"]["noise"]}
-    assert noise["gaussian"]["level"] == pytest.approx(found.result.rmse, rel=1e-5)
+    assert noise["gaussian"]["parameters"]["sigma"] == pytest.approx(found.result.rmse, rel=1e-5)
 
 
 def test_weights_that_do_not_fit_are_refused(run: Train, here: Path) -> None:
