@@ -24,7 +24,6 @@ from recon_cli.comparison import compare_sources
 from recon_cli.errors import ReconError
 from recon_cli.regression import Regression
 from recon_cli.training import Training, lockstep, resume, sweep
-from recon_cli.training.optimum import Optimum
 
 Train = Callable[..., Training]
 CHANCE = numpy.random.default_rng(0)
@@ -182,6 +181,9 @@ def test_the_answers_are_those_of_the_predictions(run: Train) -> None:
         assert one.rmse == pytest.approx(math.sqrt(((y - mu[:, at]) ** 2).mean()), rel=1e-5)
         assert one.r2 == pytest.approx(1 - ((y - mu[:, at]) ** 2).mean() / y.var(), rel=1e-5)
         assert one.spread == pytest.approx(y.std(), rel=1e-5)
+        design = numpy.column_stack([numpy.ones(300), X])
+        weights = numpy.linalg.lstsq(design[~back], ((1 + 2 * at) * Y)[~back])[0]
+        assert one.linear == pytest.approx(math.sqrt(((y - design[back] @ weights) ** 2).mean()), rel=1e-5)
     assert found.result.rmse == pytest.approx(math.sqrt(sum(one.rmse**2 for one in found.answers) / 2))
     assert found.result.r2 == pytest.approx(sum(one.r2 for one in found.answers) / 2)
 
@@ -199,6 +201,11 @@ def test_linear_regression_reaches_least_squares(sigma: str, run: Train) -> None
     assert found.result.sigma == pytest.approx(best, rel=1e-4)
     assert found.result.nll == pytest.approx(witness, abs=1e-5)
     assert found.result.nll > witness - 1e-6
+    assert found.line.best == pytest.approx(witness, abs=1e-6)
+    assert found.line.sigma == pytest.approx(best, rel=1e-6)
+    assert 0 <= found.line.gap < 1e-5
+    assert found.answers[0].linear == pytest.approx(best, rel=1e-6)
+    assert any(f"is an nll of {found.line.best:.6f}, at sigma = {best:.4g}; this one is" in note for note in found.notes())
     with torch.no_grad():
         made = found.model.reconstruct(torch.from_numpy(numpy.column_stack([x, y])).float())[:, 0].numpy()
     assert numpy.allclose(made, design @ weights, atol=2e-3)
@@ -301,8 +308,16 @@ def test_a_sweep_of_regressions(here: Path) -> None:
     assert sweep("lr=0.01,0.02", data=TABLE, model="regression", epochs=1, device="cpu").report().holds
 
 
-def test_no_optimum_of_latents(run: Train) -> None:
-    assert not isinstance(run((X, Y)).optimum, Optimum)
+def test_what_is_only_of_linear_models(run: Train) -> None:
+    assert run((X, Y)).line is None
+    assert run((X, Y), hidden=0, likelihood="laplace").line is None
+    given = run((X, Y), hidden=0, sigma=300.0).line
+    design = numpy.column_stack([numpy.ones(300), X])[found_kept()]
+    weights = numpy.linalg.lstsq(design, Y[found_kept()])[0]
+    assert given.best == pytest.approx(-stats.norm.logpdf(Y[found_kept()], design @ weights, 300.0).mean(), rel=1e-6)
+    assert given.gap > 0
+    repeated = numpy.column_stack([X, X[:, 0], numpy.ones(300)])  # collinear, and constant
+    assert run((repeated, Y), hidden=0).answers[0].linear == pytest.approx(run((X, Y)).answers[0].linear, rel=1e-6)
 
 
 # What a user can get wrong.

@@ -202,7 +202,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_against_one_that_is_no_likelihood_they_part() -> None:
     found = lockstep("faithful", data=(X, Y), model="regression", likelihood=HETEROSCEDASTIC, device="cpu", epochs=1)
     assert not found.holds
-    assert any("faithful is no likelihood: mean and variance are trained on two" in note for note in found.notes())
+    assert any("Right: faithful, which is no likelihood: mean and variance are" in note for note in found.notes())
 
 
 @pytest.mark.parametrize(("loss", "against", "word"), [("mse", "mse", "bitwise"), ("l1", "mse", "no")])

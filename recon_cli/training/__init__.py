@@ -159,7 +159,7 @@ def carry_out(plan: Plan, run: Run, progress: Progress | None) -> Training:
         epochs = len(history)
         claim = claim or look(vae, state.noise, kept, settings)[1]
         shown, which = (plan.back, "held-out") if len(plan.back) else (kept, "training")
-        answers = regressing.answers(vae, claim, shown, plan.names)
+        answers = regressing.answers(vae, claim, kept, shown, plan.names)
         result = Result(
             **vars(look(vae, Fixed(claim), shown, settings)[0]),
             epoch=epochs,
@@ -180,6 +180,7 @@ def carry_out(plan: Plan, run: Run, progress: Progress | None) -> Training:
             folder=run.path,
             picture=pictures.picture(vae, shown, plan.shape, which) if settings.latent else None,
             answers=answers,
+            line=regressing.line(vae, claim, plan.whose, kept),
         )  # fmt: skip
         run.finish(found, pictures.generated(vae, shown, plan.shape, settings.seed) if run.path and settings.latent else {})
     return found

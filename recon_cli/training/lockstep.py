@@ -117,12 +117,9 @@ class Lockstep:
         yield f"{self.described}; the same network, batches and draws on every side, {count} steps of {self.settings.optimizer}."
         mine, theirs, halved = (f" + {part:.6g} KL" * bool(self.settings.latent) for part in (beta, weight, half * weight))
         said = f"; with the literature's half it is {half:g} × {name}{halved}" if half != 1 else ""
-        yield (
-            f"Left: {'' if self.settings.loss else 'nll of '}{self.left}{mine}. Right: {name}{theirs}, the same objective "
-            f"divided by the slope {self.slope:.6g}, but for a constant{said}."
-        )
-        if self.loss.reason:
-            yield f"{name} is no likelihood: {self.loss.reason}."
+        same = f", the same objective divided by the slope {self.slope:.6g}, but for a constant{said}"
+        sides = f"Left: {'' if self.settings.loss else 'nll of '}{self.left}{mine}. Right: {name}{theirs}"
+        yield f"{sides}{same}." if not self.loss.reason else f"{sides}, which is no likelihood: {self.loss.reason}."
         for variant in self.variants[1:]:
             how = {"bitwise": "changes nothing", "to rounding": "changes no more than rounding", "no": "is another model"}
             yield f"{variant.name}: {how[self.word(variant)]}, {variant.apart[-1]:.3g} of the way apart at the end."

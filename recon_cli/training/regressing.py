@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy
 import torch
+from torch import nn
 
 from recon_cli.errors import ReconError, unknown
 from recon_cli.likelihood import Likelihood, wide
@@ -22,6 +23,7 @@ from recon_cli.training.settings import Settings, option
 if TYPE_CHECKING:
     from torch import Tensor
 
+WIDE = 2048  # columns
 WITHOUT = {"latent": 0, "beta": 1.0, "kl_warmup": 0, "free_bits": 0.0, "iwae": 0, "exact": False}
 
 
@@ -33,6 +35,8 @@ class Answer:
         the root of the mean squared error of mu, in the units of y.
     r2
         1 - squared error / squared deviation from the mean of the same rows; None where that is 0.
+    linear
+        the rmse of least squares: linear in x, fitted to the training rows; None of more columns than 2,048.
     spread
         the standard deviation (1/N) of y.
     """
@@ -40,20 +44,77 @@ class Answer:
     target: str
     rmse: float
     r2: float | None
+    linear: float | None
     spread: float
 
 
-def answers(model: Any, claim: Likelihood, rows: Tensor, names: Sequence[str]) -> tuple[Answer, ...]:
-    """One for each column of y; none for what is no regression, and where a difference from mu is no error (classes, angles)."""
+def answers(model: Any, claim: Likelihood, kept: Tensor, rows: Tensor, names: Sequence[str]) -> tuple[Answer, ...]:
+    """One for each column of y in ``rows``, trained on those ``kept``.
+
+    None for what is no regression, and where a difference from mu is no error (classes, angles).
+    """
     if not isinstance(model, Regression) or claim.event or isinstance(claim.support, Circle):
         return ()
     with torch.no_grad():
         y, mu = wide(model.target(rows)), wide(model.reconstruct(rows))
-    error, spread = ((y - middle).square().mean(dim=0).tolist() for middle in (mu, y.mean(dim=0)))
+        line = least_squares(model, kept, rows)
+    middles = (mu, y.mean(dim=0), y if line is None else line)
+    errors = zip(*((y - middle).square().mean(dim=0).tolist() for middle in middles), strict=True)
     return tuple(
-        Answer(names[column], math.sqrt(off), 1 - off / all_ if all_ else None, math.sqrt(all_))
-        for column, off, all_ in zip(model.y_columns.tolist(), error, spread, strict=True)
+        Answer(
+            names[at],
+            math.sqrt(off),
+            1 - off / all_ if all_ else None,
+            None if line is None else math.sqrt(least),
+            math.sqrt(all_),
+        )
+        for at, (off, all_, least) in zip(model.y_columns.tolist(), errors, strict=True)
     )
+
+
+def least_squares(model: Regression, kept: Tensor, rows: Tensor) -> Tensor | None:
+    """y of ``rows``, (N, T), by least squares in x from the rows ``kept``, in float64; None of too many columns."""
+    if len(model.x_columns) > WIDE:
+        return None
+    x, y = wide(kept[:, model.x_columns]), wide(kept[:, model.y_columns])
+    middle, level = x.mean(dim=0), y.mean(dim=0)
+    z, known = ((part - middle) / wide(model.scale) for part in (x, wide(rows[:, model.x_columns])))
+    return known @ torch.linalg.pinv(z.T @ z, rtol=1e-12, hermitian=True) @ (z.T @ (y - level)) + level
+
+
+@dataclass(frozen=True)
+class Line:
+    """Linear regression under a Gaussian, on its training rows: nats per sample, and the noise.
+
+    best, sigma
+        the least nll that there is and its noise, in closed form: of least squares, sigma (unless given) being its RMSE.
+    found
+        that of the model.
+    """
+
+    best: float
+    sigma: float
+    found: float
+
+    @property
+    def gap(self) -> float:
+        """How far above the least nll the model is."""
+        return self.found - self.best
+
+
+def line(model: Any, claim: Likelihood, whose: str, kept: Tensor) -> Line | None:
+    """The optimum beside what was found; None for what has a hidden layer, another likelihood, or no error left."""
+    linear = isinstance(model, Regression) and all(isinstance(part, nn.Linear) for part in model.decoder)
+    if not linear or claim.name != "gaussian" or (best := least_squares(model, kept, kept)) is None:
+        return None
+    with torch.no_grad():
+        y, mu = wide(model.target(kept)), wide(model.reconstruct(kept))
+        found, error = claim.nll(y, mu).sum().item() / len(kept), (y - best).square().mean().item()
+    variance = float(claim.parameters["sigma"]) ** 2 if whose == "fixed" else error
+    if not variance:
+        return None
+    nll = y.shape[1] / 2 * (math.log(2 * math.pi * variance) + error / variance)
+    return Line(nll, math.sqrt(variance), found)
 
 
 def overall(found: Sequence[Answer]) -> dict[str, float | None]:
@@ -65,7 +126,13 @@ def overall(found: Sequence[Answer]) -> dict[str, float | None]:
 
 def table(found: Sequence[Answer]) -> Table:
     """A row for each column of y."""
-    columns = (Column("target", "y"), Column("rmse", "RMSE"), Column("r2", "R²"), Column("spread", "standard deviation"))
+    columns = (
+        Column("target", "y"),
+        Column("rmse", "RMSE"),
+        Column("r2", "R²"),
+        Column("linear", "RMSE, linear"),
+        Column("spread", "standard deviation"),
+    )
     return Table("targets", columns, [*map(vars, found)], "in the units of y")
 
 

@@ -18,7 +18,7 @@ from recon_cli.report import Column, Picture, Report, Table
 from recon_cli.training.bounds import table as bounds_table
 from recon_cli.training.figures import Epoch, shown
 from recon_cli.training.optimum import Optimum
-from recon_cli.training.regressing import Answer
+from recon_cli.training.regressing import Answer, Line
 from recon_cli.training.regressing import table as answers_table
 from recon_cli.training.settings import Settings
 from recon_cli.vae import Vae
@@ -73,6 +73,8 @@ class Training:
         the largest of the training rows' covariance (1/N); measured only where a Gaussian collapsed.
     answers
         of a regression, how near its predictions come, for each column of y.
+    line
+        of linear regression under a Gaussian, the least nll of the training rows, and what was found.
     folder
         where the run was written, None if it was not.
     """
@@ -89,6 +91,7 @@ class Training:
     eigenvalue: float | None = None
     optimum: Optimum | None = None
     answers: tuple[Answer, ...] = ()
+    line: Line | None = None
     bounds: tuple[tuple[int, float], ...] = ()
     folder: Path | None = None
     picture: Picture | None = field(default=None, repr=False)
@@ -142,6 +145,11 @@ class Training:
             yield self.noise(result.sigma)
         if self.answers:
             yield self.error()
+        if self.line:
+            yield (
+                f"The best that linear regression can do on the training rows (least squares) is an nll of {self.line.best:.6f}, "
+                f"at sigma = {self.line.sigma:.4g}; this one is {self.line.gap:.3g} nats a sample above it."
+            )
         if self.settings.loss:
             yield self.objective()
         if self.settings.beta != 1:
