@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from recon_cli import processes
 from recon_cli.errors import ReconError
@@ -10,6 +11,7 @@ from recon_cli.errors import ReconError
 if TYPE_CHECKING:
     import torch
 
+MANY = 1 << 12  # compilations
 DTYPES = ("auto", "float64", "float32", "bfloat16", "float16")
 
 
@@ -47,3 +49,36 @@ def dtype(word: str = "auto", of: object = None) -> torch.dtype:
         raise ReconError(f"There is no precision named {word!r}.", f"Allowed: {', '.join(DTYPES)}.")
     name = str(getattr(of, "dtype", "")).rpartition(".")[2] if word == "auto" else word
     return getattr(torch, name if name in DTYPES else "float32")
+
+
+class Uncompiled(ReconError):
+    """The compiler failed; ``said`` is what it said."""
+
+    def __init__(self, error: Exception) -> None:
+        self.said = (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
+        super().__init__(f"The compiler failed here: {self.said}", "Leave it out (--compile); the numbers are the same.")
+
+
+def compiled(function: Callable[..., Any], whole: bool = True) -> Callable[..., Any]:
+    """``function`` through torch's compiler, once for every size; ``whole``: as one graph, or not at all.
+
+    It raises :class:`Uncompiled` where the compiler fails.
+
+    On a CPU with half-width vectors: a conversion from float32 to float64 then stays in the registers, instead of going
+    through memory.
+    """
+    import torch
+
+    # One compilation for each object, noise and size: as many as are asked for, not the eight that are usual.
+    config = torch._dynamo.config
+    limit = "recompile_limit" if hasattr(config, "recompile_limit") else "cache_size_limit"  # until torch 2.6
+    options = {"cpp.simdlen": 256} if torch.backends.cpu.get_cpu_capability() == "AVX512" else {}
+    inner = config.patch({limit: MANY})(torch.compile(function, fullgraph=whole, dynamic=False, options=options))
+
+    def outer(*values: Any) -> Any:
+        try:
+            return inner(*values)
+        except torch._dynamo.exc.TorchDynamoException as error:
+            raise Uncompiled(error) from error
+
+    return outer

@@ -37,12 +37,13 @@ class Parametric:
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):  # type: ignore[arg-type]
-            value, domain = getattr(self, field.name), field.metadata["domain"]
+            value = getattr(self, field.name)
+            if not isinstance(value, (str, numbers.Real)):
+                continue
             if isinstance(value, str):
                 value = as_number(f"{self.name}'s {field.name}", value, example(field))
-            if isinstance(value, (str, numbers.Real)):
-                object.__setattr__(self, field.name, value := float(value))
-            if isinstance(value, float) and not domain.contains(value):
+            object.__setattr__(self, field.name, value := float(value))
+            if not (domain := field.metadata["domain"]).contains(value):
                 raise ReconError(
                     f"{self.name} cannot have {field.name} = {value!r}: "
                     f"{field.name} ({field.metadata['meaning']}) lies in {domain}.",

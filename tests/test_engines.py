@@ -14,6 +14,7 @@ from recon_cli import likelihoods
 from recon_cli.cli import main
 from recon_cli.comparison import cases, engines, tally
 from recon_cli.comparison.tally import Tally
+from recon_cli.devices import Uncompiled
 from recon_cli.errors import ReconError
 from recon_cli.likelihood import Likelihood
 from recon_cli.likelihoods.categorical import Categorical
@@ -90,7 +91,7 @@ def test_progress_is_told_to_the_end(plain_compiler: list[int], monkeypatch: pyt
 
 def test_a_compiler_that_fails_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*words: object) -> None:
-        raise RuntimeError("no working C++ compiler\nand more")
+        raise Uncompiled(RuntimeError("no working C++ compiler\nand more"))
 
     monkeypatch.setattr(tally, "_compiled", lambda: broken)
     monkeypatch.setattr(engines, "PAYS", 1)
@@ -109,7 +110,7 @@ def test_an_engine_that_is_none_is_a_sentence() -> None:
 
 def test_where_the_compiler_fails_it_is_said_beside_what_else_there_is_to_say(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*words: object) -> None:
-        raise RuntimeError("no working C++ compiler")
+        raise Uncompiled(RuntimeError("no working C++ compiler"))
 
     monkeypatch.setattr(tally, "_compiled", lambda: broken)
     monkeypatch.setattr(engines, "PAYS", 1)

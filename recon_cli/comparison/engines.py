@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from recon_cli import processes
 from recon_cli.comparison.cases import GROUP, Case, Foreign
 from recon_cli.comparison.tally import Tally, chunks, measure
+from recon_cli.devices import Uncompiled
 from recon_cli.errors import ReconError, unknown
 from recon_cli.sources import numbers
 
@@ -72,12 +73,11 @@ def _run(case: Case, engine: str, gradients: str, progress: Progress | None) -> 
         return _through(case, False, gradients, progress)
     try:
         return _through(case, True, gradients, progress)
-    except RuntimeError as error:  # the compiler's own errors are
-        said = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
+    except Uncompiled as error:
         if engine == "compile":
-            raise ReconError(f"The compiler failed here: {said}", "Use --engine eager; the numbers are the same.") from error
+            raise ReconError(error.message, "Use --engine eager; the numbers are the same.") from error
         found = _through(case, False, gradients, progress)
-        return replace(found, notes=(f"Measured piece by piece: the compiler failed here ({said}).", *found.notes))
+        return replace(found, notes=(f"Measured piece by piece: the compiler failed here ({error.said}).", *found.notes))
 
 
 def _through(case: Case, compiled: bool, gradients: str, progress: Progress | None) -> Measured:

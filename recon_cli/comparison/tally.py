@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
+from recon_cli.devices import compiled
 from recon_cli.exact import Total
 from recon_cli.likelihood import Likelihood, wide
 from recon_cli.losses import IDENTITY, Loss
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 PIECE = 1 << 21  # numbers: what is read, or compiled, at a time
 CHUNK = 1 << 17  # numbers: every temporary of a chunk stays in a CPU's cache
 SAMPLE = 1 << 20  # numbers, at least, that a sample has
-MANY = 1 << 12  # compilations
 PROPORTIONAL = 64.0  # gradients are proportional if their ratio varies by fewer units of rounding than this
 
 
@@ -269,17 +269,11 @@ def look(
 
 @functools.cache
 def _compiled() -> Callable[..., Tensor]:
-    import torch
 
     def whole(likelihood: Likelihood, loss: Loss, claim: Likelihood, slope: float, x: Tensor, mu: Tensor) -> Tensor:
         return look(likelihood, loss, claim, slope, x, mu, both_sides(likelihood, loss, x, mu))
 
-    # Half-width vectors: a conversion from float32 to float64 then stays in the registers, instead of going through memory.
-    options = {"cpp.simdlen": 256} if torch.backends.cpu.get_cpu_capability() == "AVX512" else {}
-    # One compilation for each likelihood, noise and size: as many as are asked for, not the eight that are usual.
-    config = torch._dynamo.config
-    limit = "recompile_limit" if hasattr(config, "recompile_limit") else "cache_size_limit"  # until torch 2.6
-    return config.patch({limit: MANY})(torch.compile(whole, fullgraph=True, dynamic=False, options=options))
+    return compiled(whole)
 
 
 def chunks(side: Likelihood, x: Tensor, mu: Tensor, most: int = 0) -> Iterator[tuple[Tensor, Tensor]]:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from recon_cli import likelihoods
+from recon_cli.devices import Uncompiled, compiled
 from recon_cli.errors import ReconError
 from recon_cli.likelihood import Likelihood, wide
-from recon_cli.training.figures import Epoch, held, look, measured
+from recon_cli.training.figures import Epoch, look, measured
 from recon_cli.training.settings import SCHEDULES, Settings
 from recon_cli.vae import Vae
 
@@ -22,17 +23,20 @@ if TYPE_CHECKING:
 
 SMALL = 1e-9  # a noise whose inverse square is out of float32's reach before long
 LITTLE = 1 << 24  # multiplications
-SHOWN = 1 << 11  # rows, evenly spread, that the figures of an epoch are of
+SHOWN = 1 << 10  # rows, evenly spread, that the figures of an epoch are of
 OFTEN = 64  # steps between two looks at whether the terms are still numbers
 
 
 def stepper(model: Vae, noise: nn.Module, settings: Settings) -> torch.optim.Optimizer:
     """The one asked for, over network and noise; no weight decay pulls the noise towards 1."""
     groups: list[dict[str, Any]] = [{"params": [*model.parameters()]}]
-    if parts := [*noise.parameters()]:
-        groups.append({"params": parts, "weight_decay": 0.0})
     kind, own = settings.kind, settings.own
-    if "fused" in inspect.signature(kind).parameters and next(model.parameters()).device.type in ("cpu", "cuda"):
+    takes = inspect.signature(kind).parameters
+    if "weight_decay" in takes and own.get("weight_decay", takes["weight_decay"].default):
+        groups.append({"params": [*noise.parameters()], "weight_decay": 0.0})
+    else:  # one group is one call
+        groups[0]["params"] += noise.parameters()
+    if "fused" in takes and next(model.parameters()).device.type in ("cpu", "cuda"):
         own["fused"] = True
     return kind(groups, lr=settings.lr, **own)  # type: ignore[call-arg]
 
@@ -55,10 +59,11 @@ class State:
         self.model, self.noise, self.rows, self.settings = model, noise, rows, settings
         self.optimizer = stepper(model, noise, settings)
         self.loss = likelihoods.loss(settings.loss) if settings.loss else None
+        self.parameters = [part for group in self.optimizer.param_groups for part in group["params"]]
         self.generator = torch.Generator(rows.device).manual_seed(settings.seed)
         self.steps = -(-len(rows) // settings.batch_size)
         self.precision = torch.autocast(rows.device.type, torch.bfloat16, enabled=settings.bf16)
-        self.terms = torch.compile(self.objective, dynamic=False) if settings.compile else self.objective
+        self.terms = compiled(self.objective, whole=False) if settings.compile else self.objective
         every = max(1, len(rows) // SHOWN)
         self.shown = rows[::every][:SHOWN] if every > 1 else rows
         self.epoch = 0
@@ -81,12 +86,13 @@ class State:
         x = self.rows.index_select(0, self.order[first : first + settings.batch_size])
         eps = torch.randn(len(x), settings.latent, generator=self.generator, device=x.device)
         nll, kl, paid, noise = self.terms(x, eps)
-        self.trace[self.at] = torch.stack([wide(nll.detach()), wide(kl.detach()), noise])
+        self.trace[self.at] = torch.stack([nll.detach(), kl.detach(), noise])
         if settings.schedule != "constant":
             done = (self.epoch * self.steps + self.at) / (settings.epochs * self.steps)
             for group in self.optimizer.param_groups:
                 group["lr"] = settings.lr * SCHEDULES[settings.schedule](done)
-        self.optimizer.zero_grad()
+        for part in self.parameters:
+            part.grad = None
         (nll + self.weight * paid).backward()
         self.optimizer.step()
         self.at += 1
@@ -106,7 +112,8 @@ class State:
         events = self.model.target(x)
         claim = self.noise(events, self.model.link.inverse(raw))
         nll = self.term(claim, events, raw).sum() / len(x)
-        return nll, kl, paid, torch.as_tensor(held(claim), dtype=self.trace.dtype, device=x.device)
+        noise = getattr(claim, self.noise.level) if self.noise.level else 1.0
+        return nll, kl, paid, torch.as_tensor(noise, dtype=nll.dtype, device=x.device).detach()
 
     def term(self, claim: Likelihood, x: Tensor, raw: Tensor) -> Tensor:
         """What is minimised of every element (of every event); a loss as the nll is: in float64, rounded once."""
@@ -141,6 +148,8 @@ def walk(state: State, between: Callable[[], None] = lambda: None) -> Iterator[t
         while state.at < state.steps:
             try:
                 state.step()
+            except Uncompiled:
+                raise
             except ReconError as error:
                 raise diverged(state.epoch + 1, state.trace[: state.at + 1].tolist(), state.settings, error) from error
             if state.at % OFTEN == 0:

@@ -1,9 +1,9 @@
-"""The three ways to come by the noise."""
+"""The three ways to come by the noise; ``level`` is the name of the parameter that is its size, None without one."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from torch import nn
 
@@ -22,7 +22,7 @@ class Fixed(nn.Module):
 
     def __init__(self, claim: Likelihood) -> None:
         super().__init__()
-        self.claim = claim
+        self.claim, self.level = claim, fitting.level(claim)
 
     def forward(self, x: Tensor, mu: Tensor) -> Likelihood:
         """The likelihood of ``x`` given ``mu``, both (B, D)."""
@@ -37,13 +37,15 @@ class Learned(nn.Module):
 
     def __init__(self, start: Likelihood, floor: float = 0.0) -> None:
         super().__init__()
-        self.floor, self.name = floor, fitting.level(start)
-        self.noise = Free(dataclasses.replace(start, **{self.name: max(size(start) - floor, floor)}) if floor else start)
+        self.floor, self.level = floor, fitting.level(start)
+        self.noise = Free(
+            dataclasses.replace(start, **{self.level: max(getattr(start, self.level) - floor, floor)}) if floor else start
+        )
 
     def forward(self, x: Tensor, mu: Tensor) -> Likelihood:
         """The likelihood as it is now, differentiable."""
         claim = self.noise()
-        return dataclasses.replace(claim, **{self.name: size(claim) + self.floor}) if self.floor else claim
+        return dataclasses.replace(claim, **{self.level: getattr(claim, self.level) + self.floor}) if self.floor else claim
 
 
 class Optimal(nn.Module):
@@ -54,22 +56,12 @@ class Optimal(nn.Module):
 
     def __init__(self, claim: Likelihood, floor: float = 0.0) -> None:
         super().__init__()
-        self.claim, self.floor = claim, floor
+        self.claim, self.floor, self.level = claim, floor, fitting.level(claim)
 
     def forward(self, x: Tensor, mu: Tensor) -> Likelihood:
         """The likelihood that fits ``x`` given ``mu`` best. Raises ReconError where none does (mu = x)."""
         best = self.claim.refit(x, mu.detach())
-        return dataclasses.replace(best, **{name: max(size(best), self.floor)}) if (name := self.floored) else best
-
-    @property
-    def floored(self) -> str | None:
-        """The parameter that has a floor."""
-        return fitting.level(self.claim) if self.floor else None
-
-
-def size(claim: Likelihood) -> Any:
-    """The noise parameter that a floor is of."""
-    return claim.parameters[fitting.level(claim) or ""]
+        return dataclasses.replace(best, **{self.level: max(getattr(best, self.level), self.floor)}) if self.floor else best
 
 
 def start(claim: Likelihood, whose: str, rows: Tensor, floor: float = 0.0) -> nn.Module:

@@ -1,0 +1,61 @@
+"""Training through torch's compiler: one graph, the same numbers."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from recon_cli.errors import ReconError
+from recon_cli.training import loop, train
+from recon_cli.training.plan import Plan
+
+
+def states(monkeypatch: pytest.MonkeyPatch, rows: torch.Tensor, **how) -> tuple[loop.State, loop.State]:
+    """The same run without the compiler, and through its front end, which refuses a graph that breaks."""
+    torch.compiler.reset()
+    monkeypatch.setattr(
+        loop, "compiled", lambda function, whole: torch.compile(function, backend="aot_eager", fullgraph=True, dynamic=False)
+    )
+    how = {"latent": 2, "hidden": 4, "batch_size": 16, "holdout": 0.0, "device": "cpu", **how}
+    return Plan.of(rows, **how).state(), Plan.of(rows, compile=True, **how).state()
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "sigma", "more"),
+    [
+        ("gaussian", "learned", {}),
+        ("gaussian", 0.5, {"free_bits": 0.1, "model": "linear"}),
+        ("laplace", "learned", {"sigma_floor": 1e-3}),
+        ("student-t", None, {}),
+        ("bernoulli", None, {}),
+        ("heteroscedastic-gaussian", None, {}),
+    ],
+)
+def test_a_step_is_one_graph_and_the_same(monkeypatch: pytest.MonkeyPatch, likelihood: str, sigma, more: dict) -> None:
+    rows = torch.rand(40, 6, generator=torch.Generator().manual_seed(0)).round(decimals=1 if likelihood != "bernoulli" else 0)
+    plain, through = states(monkeypatch, rows, likelihood=likelihood, sigma=sigma, **more)
+    for _ in range(3):  # the last batch is of another size
+        plain.step()
+        through.step()
+    torch.testing.assert_close(through.trace, plain.trace, rtol=1e-5, atol=1e-6)
+    assert plain.trace.isfinite().all()
+    for mine, other in zip(through.parameters, plain.parameters, strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-5)
+
+
+def test_a_compiler_that_fails_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*words: object, **more: object) -> None:
+        raise torch._dynamo.exc.TorchDynamoException("no working C++ compiler\nand more")
+
+    monkeypatch.setattr(torch, "compile", lambda *words, **how: broken)
+    with pytest.raises(ReconError, match=r"^The compiler failed here: no working C\+\+ compiler Leave it out") as found:
+        train("digits", compile=True, epochs=1, device="cpu")
+    assert "more" not in found.value.message
+
+
+@pytest.mark.inductor
+def test_a_run_through_the_compiler(tmp_path) -> None:
+    how = {"sigma": 0.5, "epochs": 2, "device": "cpu"}
+    plain, through = (train("digits", compile=compile, **how) for compile in (False, True))
+    for mine, other in zip(through.epochs, plain.epochs, strict=True):
+        assert mine.nll == pytest.approx(other.nll, rel=1e-5)
