@@ -77,8 +77,8 @@ def test_columns_are_named_or_numbered(target: str | None, places: list[int], ru
 
 
 def test_a_header_that_chooses_columns_renumbers_them(run: Train, here: Path) -> None:
-    found = run("table.csv:price,weight,angle", target="weight")
-    assert (found.model.y_columns.tolist(), found.answers[0].target) == ([1], "weight")
+    found = run("table.csv:price,weight,angle", target="angle")
+    assert (found.model.y_columns.tolist(), found.answers[0].target) == ([2], "angle")
 
 
 def test_every_source_gives_rows(run: Train, here: Path) -> None:
@@ -273,6 +273,10 @@ def test_a_run_predicts_the_rows_that_it_held_out(name: str, run: Train, here: P
     with torch.no_grad():
         witness = found.model.reconstruct(torch.from_numpy(back).float()).numpy()
     assert numpy.array_equal(pair.mu, witness)
+    if name == "heteroscedastic-gaussian":
+        with torch.no_grad():
+            own = found.model.outputs(torch.from_numpy(back).float()).numpy()
+        assert numpy.array_equal(pair.outputs(("mu", "var")), own)
     assert "reconstructed by the regression of run" in pair.described
     assert pair.rate_and_distortion() is None
     row = compare_sources("rows.npy", "run:run", [found.likelihood], device="cpu").rows[0]
@@ -311,6 +315,7 @@ def test_a_sweep_of_regressions(here: Path) -> None:
 def test_what_is_only_of_linear_models(run: Train) -> None:
     assert run((X, Y)).line is None
     assert run((X, Y), hidden=0, likelihood="laplace").line is None
+    assert run((X, X @ [1.0, 2.0, 3.0]), hidden=0).line is None  # no error, no sigma
     given = run((X, Y), hidden=0, sigma=300.0).line
     design = numpy.column_stack([numpy.ones(300), X])[found_kept()]
     weights = numpy.linalg.lstsq(design, Y[found_kept()])[0]

@@ -165,7 +165,7 @@ def lockstep(against: Loss | str, *, epochs: int = 5, progress: Callable[[int, s
     akin(loss, claim, "--against")
     slope = float(claim.losses.get(loss, claim.slope))
     if plan.loss is not None:
-        slope = slope / float(claim.losses.get(plan.loss, claim.slope)) if plan.loss != loss else 1.0
+        slope /= float(claim.losses.get(plan.loss, claim.slope))
     scaled = settings.rescaled(slope)
     ways = {"scaled": scaled}
     if abs(slope - 1) > 1e-9:
