@@ -305,6 +305,16 @@ def test_weights_that_do_not_fit_are_refused(run: Train, here: Path) -> None:
     assert "reconstructs samples of shape 4" in refused("seven.npy", "run:run").message
 
 
+def test_validation_is_of_the_nll(run: Train, here: Path) -> None:
+    how = {"validation": 0.2, "patience": 1, "epochs": 30}
+    found = run("table.csv", out="run", **how)
+    assert found.chosen <= len(found.epochs) < 30
+    assert found.result.validation == min(epoch.validation for epoch in found.epochs)
+    columns = {column.key: column for column in found.report().tables[0].columns}
+    assert columns["validation"].panel == "nll of the validation rows, nats per sample"
+    assert columns["negative_elbo"].panel is None
+
+
 def test_a_sweep_of_regressions(here: Path) -> None:
     found = tables(cli("--data", "table.csv", "--sweep", "hidden=0,8", "--epochs", "2", "--format", "json"))
     assert [row["hidden"] for row in found["tables"]["sweep"]] == [0, 8]

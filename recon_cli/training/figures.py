@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -66,9 +67,14 @@ class Figures:
 
 @dataclass(frozen=True, kw_only=True)
 class Epoch(Figures):
-    """The figures on the training rows after so many epochs."""
+    """The figures on the training rows after so many epochs.
+
+    validation
+        the negative ELBO of the validation rows, in nats per sample (nll, at beta 0 or without latents); None without any.
+    """
 
     epoch: int
+    validation: float | None = None
 
 
 def look(model: Vae, noise: nn.Module, rows: Tensor, settings: Settings) -> tuple[Figures, Likelihood]:
@@ -105,6 +111,21 @@ def look(model: Vae, noise: nn.Module, rows: Tensor, settings: Settings) -> tupl
         cosine=max(-1.0, min(1.0, cross / size)) if size else None,
     )
     return figures, claim
+
+
+def passes(model: Vae, rows: Tensor, settings: Settings) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """``rows`` in pieces, at the draws of z that ``look`` takes: what the likelihood is of, raw output, KL of each latent."""
+    generator = torch.Generator(rows.device).manual_seed(settings.seed + 1)
+    for piece in torch.split(rows, max(1, CHUNK // rows.shape[1])):
+        eps = torch.randn(len(piece), settings.latent, generator=generator, device=rows.device)
+        yield model.target(piece), *model(piece, eps)
+
+
+def rates(model: Vae, rows: Tensor, settings: Settings) -> tuple[float, ...]:
+    """The mean KL of each latent over ``rows``, in nats."""
+    with torch.no_grad():
+        found = torch.stack([wide(kl).sum(dim=0) for _, _, kl in passes(model, rows, settings)]).sum(dim=0) / len(rows)
+    return tuple(found.tolist())
 
 
 def gradients(model: Vae, claim: Likelihood, loss: Loss, x: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy
 import torch
 
-from recon_cli import __version__, devices, likelihoods, sources
+from recon_cli import __version__, devices, likelihoods, processes, sources
 from recon_cli.errors import ReconError
 from recon_cli.likelihood import Likelihood
 from recon_cli.losses import Loss, spell
@@ -21,6 +21,8 @@ from recon_cli.training import regressing
 from recon_cli.training.loop import State
 from recon_cli.training.noises import start
 from recon_cli.training.settings import Settings, exactly, noise, trained
+from recon_cli.training.shared import Shared, shareable
+from recon_cli.training.validation import Watch
 from recon_cli.vae import Vae
 
 if TYPE_CHECKING:
@@ -33,8 +35,8 @@ class Plan:
 
     whose
         whose the noise is: ``fixed``, ``learned`` or ``optimal``.
-    kept, back
-        the training rows and those held out, (N, D) each.
+    kept, checked, back
+        the training rows, those for validation and those held out, (N, D) each.
     config
         what ``config.json`` says.
     targets, names
@@ -50,6 +52,7 @@ class Plan:
     described: str
     shape: tuple[int, ...]
     kept: Tensor
+    checked: Tensor
     back: Tensor
     grey: float
     config: dict[str, Any]
@@ -85,17 +88,19 @@ class Plan:
         if loss is not None:
             check(events, loss.support, f"the data ({word})", f"{loss.name} allows")
         parts = sources.split(values.reshape(len(values), -1), settings.holdout, word)
-        kept, back = (torch.from_numpy(part).to(where) for part in parts)
+        parts = (*sources.split(parts[0], settings.validation, f"the training part of {word}"), parts[1])
+        kept, checked, back = (torch.from_numpy(part).to(where) for part in parts)
         shape = values.shape[1:] or (1,)
         fingerprint = f"{len(values)}:{zlib.crc32(numpy.ascontiguousarray(values)):08x}"
         config = {
             "version": __version__, "data": word, "shape": shape, "rows": fingerprint,
             "binarize": binarize, "scale": scale,
             "likelihood": likelihood if isinstance(likelihood, str) else exactly(claim), "sigma": sigma, "noise": whose,
-            **vars(settings), "device": str(where),
+            **vars(settings), "device": where.type if processes.several() else str(where),
         }  # fmt: skip
+        shareable(settings, len(kept), config)
         return cls(
-            settings, claim, whose, word, described, shape, kept, back, grey, config, targets, (*names,), loss
+            settings, claim, whose, word, described, shape, kept, checked, back, grey, config, targets, (*names,), loss
         )  # fmt: skip
 
     def state(self) -> State:
@@ -107,7 +112,10 @@ class Plan:
         else:
             vae = Vae(self.kept, self.claim, own.latent, own.hidden, generator, self.shape[-1], own.model, self.shape)
         source = start(self.claim, self.whose, vae.target(self.kept), self.settings.sigma_floor)
-        return State(vae.to(self.kept.device), source.to(self.kept.device), self.kept, self.settings)
+        kind = Shared if processes.several() else State
+        state = kind(vae.to(self.kept.device), source.to(self.kept.device), self.kept, self.settings)
+        state.watch = Watch(self.checked, self.settings.patience)
+        return state
 
 
 def samples(

@@ -16,10 +16,11 @@ from recon_cli.likelihood import Likelihood, wide
 from recon_cli.losses import Loss
 from recon_cli.report import Column, Picture, Report, Table
 from recon_cli.training.bounds import table as bounds_table
-from recon_cli.training.figures import Epoch, shown
+from recon_cli.training.figures import ACTIVE, Epoch, shown
 from recon_cli.training.optimum import Optimum
 from recon_cli.training.regressing import Answer, Line
 from recon_cli.training.regressing import table as answers_table
+from recon_cli.training.residuals import Calibration
 from recon_cli.training.settings import Settings
 from recon_cli.vae import Vae
 
@@ -35,7 +36,8 @@ PARALLEL = 1e-5  # gradients whose cosine is nearer to 1 than this point one way
 class Result(Epoch):
     """The figures on the held-out rows (on the training rows where none are held out), and what they cost.
 
-    data says which. The noise is the one that training ended with, of the training rows.
+    data says which; validation is of the validation rows, at the weights that are returned. bits_per_dimension is the negative
+    ELBO of 8-bit data in bits an element, None of other data. The noise is that which training ended with, of the training rows.
 
     seconds is the time in the training loop, its measurements included; samples_per_second is of the
     training rows, over all epochs.
@@ -46,7 +48,9 @@ class Result(Epoch):
 
     data: str
     rows_trained: int
+    rows_validation: int = 0
     rows_held_out: int
+    bits_per_dimension: float | None = None
     seconds: float
     samples_per_second: float
     rmse: float | None = None
@@ -61,6 +65,14 @@ class Training:
         with its noise as training left it.
     whose
         whose that noise is: ``fixed``, ``learned`` or ``optimal``.
+    width
+        between two levels of 8-bit data, None of other data (and of grey levels taken for coin flips).
+    chosen
+        the epoch whose weights these are, where early stopping chose; None for the last.
+    calibration
+        of the noise, on the result's rows; None where x has no mean and variance.
+    latents
+        the mean KL of each, on the result's rows.
     best
         the noise that the training rows would choose for their reconstructions, None without one.
     grey
@@ -86,6 +98,10 @@ class Training:
     epochs: tuple[Epoch, ...]
     result: Result
     model: Vae = field(repr=False, compare=False)
+    width: float | None = None
+    chosen: int | None = None
+    calibration: Calibration | None = None
+    latents: tuple[float, ...] = ()
     best: float | None = None
     grey: float = 0.0
     eigenvalue: float | None = None
@@ -113,15 +129,27 @@ class Training:
         titles = {"loss": name, "sigma": level(self.likelihood) or "sigma"}
 
         def table(name: str, columns: Sequence[tuple[str, str, str]], rows: Sequence[Epoch]) -> Table:
-            told = [Column(key, titles.get(key, title), None if key in none else panel) for key, title, panel in columns]
+            unseen = {*none} | {key for key in ("validation", "bits_per_dimension") if getattr(self.result, key) is None}
+            unseen |= set() if self.result.rows_validation else {"rows_validation"}
+            word = "nll" if none else "−ELBO"  # what the validation rows have
+            told = [
+                Column(
+                    key, titles.get(key, title).replace("−ELBO", word), None if key in unseen else panel.replace("−ELBO", word)
+                )
+                for key, title, panel in columns
+            ]
             return Table(name, told, [*map(vars, rows)], most=12)
 
         results = RESULTS if self.settings.latent else (*RESULTS, *ERRORS)
         tables = [table("epochs", EPOCHS, self.epochs), table("result", results, [self.result])]
         if self.answers:
             tables.append(answers_table(self.answers))
+        if self.calibration:
+            tables.append(self.calibration.table())
+        if any(self.latents):
+            tables.append(latents(self.latents))
         if self.bounds:
-            tables.append(bounds_table(self.bounds, len(self.model.mean)))
+            tables.append(bounds_table(self.bounds, len(self.model.mean), self.width, self.likelihood.discrete))
         if self.optimum:
             tables.append(optima([self.optimum]))
         pictures = [self.picture] if self.picture and len(self.picture.rows[0][1][0][0]) <= SMALL else []
@@ -131,7 +159,14 @@ class Training:
         """What it means, a sentence or two each."""
         result = self.result
         back = f"{result.rows_held_out:,} held out" if result.rows_held_out else "none held out: the result is on the same"
-        yield f"{self.described}; {result.rows_trained:,} rows trained, {back}."
+        checked = f"{result.rows_validation:,} for validation, " if result.rows_validation else ""
+        yield f"{self.described}; {result.rows_trained:,} rows trained, {checked}{back}."
+        if self.chosen:
+            how = "Stopped" if self.chosen + self.settings.patience == len(self.epochs) else "Ended"
+            yield (
+                f"{how} after epoch {len(self.epochs)}, the best was {self.chosen}: there the validation rows are at "
+                f"{short(result.validation or 0.0)} nats a sample, and the weights are those."
+            )
         if self.grey:
             yield (
                 f"{self.likelihood.name} is no likelihood of these data: {self.grey:.0%} of the values are neither 0 nor 1. "
@@ -152,9 +187,13 @@ class Training:
             )
         if self.settings.loss:
             yield self.objective()
+        if self.calibration:
+            yield self.calibration.words(self.likelihood, "held-out" if result.rows_held_out else "training")
+        if result.bits_per_dimension is not None:
+            yield BITS
         if self.settings.beta != 1:
             yield self.weight()
-        if self.bounds:
+        if self.bounds and self.width is None:
             yield (
                 "Bits per dimension are of the density in the units of training (as dequantised data are); levels k/255 of 8 "
                 "bits have log2 255 = 7.994 more. A discretized likelihood's are of the levels themselves."
@@ -270,6 +309,19 @@ def optima(found: Sequence[Optimum]) -> Table:
     return Table("optimum", [Column(*one) for one in OPTIMUM], [one.row for one in found])
 
 
+def latents(found: Sequence[float]) -> Table:
+    """The KL of each, the largest first; those that are off in their order."""
+    order = sorted(range(len(found)), key=lambda latent: -found[latent] if found[latent] > ACTIVE else 0.0)
+    rows = [{"latent": latent, "kl": found[latent], "active": found[latent] > ACTIVE} for latent in order]
+    return Table("latents", [Column(*one) for one in LATENTS], rows, "KL of each latent, nats per sample", most=12)
+
+
+LATENTS = (("latent", "latent", "*"), ("kl", "KL", ""), ("active", "active", ""))
+BITS = (
+    "bits/dim are the negative ELBO of 8-bit levels over their number: of a probability as it is; of a density less log2 of a "
+    "level's width (+ 7.99435 for x/255, + 8 for x/256), its value at the level taken for the whole bin."
+)
+VALIDATION = "−ELBO of the validation rows, nats per sample"
 ERRORS = (
     ("rmse", "RMSE", "error of the prediction, in the units of y"),
     ("r2", "R²", "error of the prediction, in the units of y"),
@@ -296,12 +348,15 @@ def figures(values: str) -> tuple[tuple[str, str, str], ...]:
     )
 
 
-EPOCHS = (("epoch", "epoch", "*"), *figures(TRAINING))
+EPOCHS = (("epoch", "epoch", "*"), *figures(TRAINING), ("validation", "validation", VALIDATION))
 RESULTS = (
     ("data", "data", "*"),
     *figures(RESULT),
+    ("bits_per_dimension", "bits/dim", RESULT),
+    ("validation", "−ELBO", VALIDATION),
     ("epoch", "epochs", COST),
     ("rows_trained", "rows trained", COST),
+    ("rows_validation", "rows for validation", COST),
     ("rows_held_out", "rows held out", COST),
     ("seconds", "seconds", COST),
     ("samples_per_second", "samples per second", COST),
