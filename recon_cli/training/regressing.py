@@ -104,9 +104,10 @@ class Line:
 
 
 def line(model: Any, claim: Likelihood, whose: str, kept: Tensor) -> Line | None:
-    """The optimum beside what was found; None for what has a hidden layer, another likelihood, or no error left."""
+    """The optimum beside what was found; None for a hidden layer, another likelihood, several sigmas, or no error left."""
     linear = isinstance(model, Regression) and all(isinstance(part, nn.Linear) for part in model.decoder)
-    if not linear or claim.name != "gaussian" or (best := least_squares(model, kept, kept)) is None:
+    one = whose in ("fixed", "learned", "optimal")
+    if not linear or not one or claim.name != "gaussian" or (best := least_squares(model, kept, kept)) is None:
         return None
     with torch.no_grad():
         y, mu = wide(model.target(kept)), wide(model.reconstruct(kept))

@@ -250,12 +250,13 @@ def trained(word: str, claim: Likelihood, whose: str, sigma: float | str | None)
             f"{loss.name} takes means in {loss.domain}, and those of {claim.name} lie in {claim.domain}.",
             f"Try --loss {claim.loss.name}, or another --likelihood.",
         )
-    if whose == "learned" and sigma is not None:
+    taught = whose not in ("fixed", "optimal")
+    if taught and sigma is not None:
         raise ReconError(
             f"{loss.name} has no {fitting.level(claim) or 'noise'} in it, so training on it gives a learned one no gradient.",
             "Take --sigma optimal, the best for each batch, or fix it, as in --sigma 0.5.",
         )
-    return loss, "optimal" if whose == "learned" else whose
+    return loss, "optimal" if taught else whose
 
 
 def akin(loss: Loss, claim: Likelihood, asked: str) -> Loss:
