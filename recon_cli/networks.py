@@ -15,7 +15,7 @@ from recon_cli.pictures import COLOURS, unflattened
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-MODELS = ("mlp", "linear", "conv")
+MODELS = ("mlp", "linear", "conv", "regression")
 LEAST = 8  # pixels each way
 Layer = TypeVar("Layer", bound=nn.Module)
 

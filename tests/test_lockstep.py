@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any
 
@@ -14,7 +15,7 @@ from recon_cli import sources
 from recon_cli.cli import main
 from recon_cli.errors import ReconError
 from recon_cli.training import lockstep
-from recon_cli.training.lockstep import Lockstep, Rival, flat
+from recon_cli.training.lockstep import Lockstep, flat
 from recon_cli.training.plan import Plan
 from recon_cli.training.settings import Settings
 
@@ -107,7 +108,7 @@ def test_the_losss_side_is_what_people_write() -> None:
     how = {"data": FEW, "holdout": 0.0, "sigma": 0.5, "hidden": 8, "latent": 2, "device": "cpu", "batch_size": 64, "epochs": 1}
     plan = Plan.of(**how, optimizer="sgd", lr=1e-3, momentum=0.9)
     loss = run(**how).loss
-    side = Rival(plan.state(), plan.settings.rescaled(2.0), loss)
+    side = dataclasses.replace(plan, settings=dataclasses.replace(plan.settings.rescaled(2.0), loss=loss.name)).state()
     while side.at < side.steps:
         side.step()
     mine = plan.state()

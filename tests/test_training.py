@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy
 import points
 import pytest
@@ -541,8 +542,13 @@ def test_the_command_has_the_engines_defaults() -> None:
     meant = {name: value.default for name, value in inspect.signature(recon_cli.train).parameters.items()}
     meant |= {name: value.default for name, value in inspect.signature(settings.Settings).parameters.items()}
     assert set(asked) - {"format", "resume", "against", "sweep"} == set(meant) - {"progress", "settings"}
-    for name in set(meant) - {"progress", "settings", "out", "sigma", "binarize"}:
+    usual = {name: [meant[name], *(own[name] for own in settings.USUAL.values())] for name in settings.USUAL["regression"]}
+    for name in set(meant) - {"progress", "settings", "out", "sigma", "binarize", *usual}:
         assert asked[name] == meant[name], name
+    shown = {option.name: str(option.show_default) for option in command.params if isinstance(option, click.Option)}
+    for name, values in usual.items():
+        assert asked[name] is None
+        assert all(f"{value:g}" in shown[name] or not value for value in values), name
 
 
 # Bad input.

@@ -17,6 +17,14 @@ class Open(options.LikelihoodWord):
         return value
 
 
+class OpenLoss(options.LossWord):
+    """The same of a loss."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        super().convert(value, param, ctx)
+        return value
+
+
 @click.command("train")
 @click.option(
     "--likelihood", type=Open(), default="gaussian", show_default=True, metavar="NAME[:PARAM=VALUE]",
@@ -25,6 +33,10 @@ class Open(options.LikelihoodWord):
 @click.option(
     "--sigma", metavar="NUMBER|learned|optimal", show_default="learned",
     help="Its noise: fixed, trained with the network, or the best for each batch.",
+)  # fmt: skip
+@click.option(
+    "--loss", type=OpenLoss(), metavar="LOSS", show_default="the likelihood's nll",
+    help="Train on this instead, as in beta-nll:beta=0.5.",
 )  # fmt: skip
 @options.data
 @options.scale
@@ -37,11 +49,20 @@ class Open(options.LikelihoodWord):
     "--patience", type=int, default=0, show_default=True, metavar="EPOCHS", help="Stop where those were no better for so many."
 )
 @click.option("--epochs", type=int, default=100, show_default=True, help="Passes over the training samples.")
-@click.option("--batch-size", type=int, default=128, show_default=True, help="Samples in a step.")
-@click.option("--model", default="mlp", show_default=True, metavar="mlp|linear|conv", help="The networks on both sides.")
-@click.option("--latent", type=int, default=24, show_default=True, help="Latents.")
-@click.option("--hidden", type=int, default=256, show_default=True, help="Width of the hidden layers.")
-@click.option("--lr", type=float, default=0.002, show_default=True, help="Learning rate.")
+@click.option("--batch-size", type=int, show_default="128; of a regression 16", help="Samples in a step.")
+@click.option(
+    "--model",
+    default="mlp",
+    show_default=True,
+    metavar="mlp|linear|conv|regression",
+    help="The networks on both sides; or x to y.",
+)
+@click.option("--target", metavar="COLUMN[,...]", show_default="the last", help="What a regression predicts: names, or from 0.")
+@click.option("--latent", type=int, show_default="24; a regression has none", help="Latents.")
+@click.option(
+    "--hidden", type=int, show_default="256; of a regression 64", help="Width of the hidden layers; 0 is linear regression."
+)
+@click.option("--lr", type=float, show_default="0.002; of a regression 0.005", help="Learning rate.")
 @click.option(
     "--schedule", default="constant", show_default=True, metavar="constant|linear|cosine|NAME[:PARAM=VALUE,...]",
     help="Of the learning rate; or one of torch's, as in exponential:gamma=0.97.",

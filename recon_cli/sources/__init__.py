@@ -43,10 +43,13 @@ class Source(ABC):
         what the argument may be; nothing where it is empty.
     levels
         whether its unsigned whole numbers are grey levels, so that the largest of their type (255) means 1.
+    columns
+        of a table that was read, the names of its columns, where they have any.
     """
 
     takes: ClassVar[str] = ""
     levels: bool = False
+    columns: Sequence[str] = ()
 
     def __init__(self, argument: str = "", seed: int = 0) -> None:
         name = type(self).__module__.rpartition(".")[2]
@@ -78,11 +81,15 @@ class Reconstruction(Source):
 
     @abstractmethod
     def reconstruct(self, x: Array, train: Array, seed: int) -> Array:
-        """The means of ``x``, in its shape, after looking at ``train`` (other samples of the same kind)."""
+        """The means of the ``target`` of ``x``, in its shape, after looking at ``train`` (other samples of the same kind)."""
+
+    def target(self, x: Array) -> Array:
+        """What of the samples it makes the means of: the samples themselves, unless overridden."""
+        return x
 
     def variance(self, x: Array, train: Array, seed: int) -> Array:
         """The variance of each element of ``x``: the mean squared residual over ``train``, unless overridden."""
-        off = train.astype(numpy.float64) - self.reconstruct(train, train, seed)
+        off = self.target(train).astype(numpy.float64) - self.reconstruct(train, train, seed)
         level = (off**2).mean(axis=0)
         return numpy.maximum(level, 1e-3 * level.mean() or 1.0)
 
@@ -369,4 +376,4 @@ def pair(
     which = f"{len(x):,} held out" if len(x) < len(whole) else "all of them"
     described = f"{about}; {which}, reconstructed by {other.describe()}."
     variance, costs = partial(other.variance, x, train, seed), partial(other.rate_and_distortion, x, seed)
-    return Pair(x, mu, True, described, named, variance, costs)
+    return Pair(other.target(x), mu, True, described, named, variance, costs)

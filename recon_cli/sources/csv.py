@@ -26,7 +26,11 @@ class Csv(Source):
 
     def read(self) -> Array:
         path, wanted = divided(self.argument)
-        return guarded(path, lambda: Table.of(path).read(wanted))
+        return guarded(path, lambda: self._table(Table.of(path), wanted))
+
+    def _table(self, table: Table, wanted: str) -> Array:
+        self.columns = table.named(wanted)
+        return table.read(wanted)
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,11 @@ class Table:
     def headed(self) -> bool:
         """Whether the first row names the columns."""
         return any(number(cell) is None for cell in self.first)
+
+    def named(self, wanted: str) -> tuple[str, ...]:
+        """The names of the columns in ``wanted``, or of all; none without a header."""
+        every = [self.column(name.strip()) for name in wanted.split(",")] if wanted else range(len(self.first))
+        return tuple(self.first[column] for column in every) if self.headed else ()
 
     def read(self, wanted: str) -> Array:
         """The columns in ``wanted``, or all. Raises ReconError for the first cell that is no finite number."""

@@ -51,6 +51,7 @@ class Hf(Source):
 
         self.rows = Rows(where, count, stream, columns, paths=True)
         self.levels = self.rows.pictures
+        self.columns = columns if len(columns) > 1 else ()
         return self.rows
 
     def describe(self) -> str:

@@ -40,6 +40,7 @@ class Parquet(Source):
         library("pyarrow")
         self.rows = guarded(path, lambda: self._open(path, wanted))
         self.levels = self.rows.pictures
+        self.columns = self.rows.columns if len(self.rows.columns) > 1 else ()
         return self.rows
 
     def _open(self, path: str, wanted: str) -> Rows:

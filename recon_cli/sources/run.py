@@ -20,6 +20,7 @@ from recon_cli.sources import Array, Reconstruction, divided, guarded, split
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from recon_cli.regression import Regression
     from recon_cli.vae import Vae
 
 CHUNK = 1 << 20  # elements that go through the network at once
@@ -31,7 +32,8 @@ class Run(Reconstruction):
     """``run:FOLDER``: of the samples that the run held out, what its model makes of them, at the mean of q(z | x).
 
     Of all samples with ``run:FOLDER:all``, where the run held none out, and of data other than those it was trained on.
-    Where the model gives several numbers an element (mean and variance), these are its own. Raises ReconError for a
+    Where the model gives several numbers an element (mean and variance), these are its own; of a regression it is the
+    columns that it predicts, and its predictions of them. Raises ReconError for a
     folder that ``recon train`` did not leave, of another version of recon, or of samples of another shape.
     """
 
@@ -54,26 +56,34 @@ class Run(Reconstruction):
         """The run's own settings."""
         return settings_of(self.folder)
 
+    @property
+    def regresses(self) -> bool:
+        """Whether it predicts some columns from others."""
+        return self.config.get("model") == "regression"
+
     @cached_property
-    def model(self) -> Vae:
+    def model(self) -> Vae | Regression:
         """The trained network."""
         from safetensors import safe_open
 
         from recon_cli import likelihoods
+        from recon_cli.regression import Regression
         from recon_cli.vae import Vae
 
         path = os.path.join(self.folder, FILES[1])
 
-        def load() -> Vae:
+        def load() -> Vae | Regression:
             with safe_open(path, framework="pt") as file:
                 self.claim = likelihoods.parse((file.metadata() or {}).get("likelihood", ""))
                 how = {name: self.config[name] for name in ("latent", "hidden", "shape", "model") if name in self.config}
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-                vae = Vae.load(tensors, self.claim, self.config["shape"][-1], **how)
-            if len(vae.mean) != math.prod(self.config["shape"]):
-                raise ValueError(
-                    f"its network is of {len(vae.mean)} elements, and config.json says {spell(self.config['shape'])}"
-                )
+                if self.regresses:
+                    vae = Regression.load(tensors, self.claim)
+                else:
+                    vae = Vae.load(tensors, self.claim, self.config["shape"][-1], **how)
+            elements = len(vae.mean) + (len(vae.y_columns) if self.regresses else 0)
+            if elements != math.prod(self.config["shape"]):
+                raise ValueError(f"its network is of {elements} elements, and config.json says {spell(self.config['shape'])}")
             return vae
 
         try:
@@ -113,16 +123,32 @@ class Run(Reconstruction):
             )
         return made
 
+    def target(self, x: Array) -> Array:
+        import torch
+
+        if not self.regresses:
+            return x
+        y = self.model.target(torch.from_numpy(x)).numpy()
+        return y.reshape(len(x), *y.shape[2:]) if self.model.event else y
+
     def reconstruct(self, x: Array, train: Array, seed: int) -> Array:
         made = self._outputs(x)
-        return (made[..., 0] if self.model.several else made).reshape(x.shape)
+        return (made[..., 0] if self.model.several else made).reshape(self.target(x).shape)
 
     def variance(self, x: Array, train: Array, seed: int) -> Array:
-        return self._outputs(x)[..., 1].reshape(x.shape) if self.model.several else super().variance(x, train, seed)
+        if not self.model.several:
+            return super().variance(x, train, seed)
+        return self._outputs(x)[..., 1].reshape(self.target(x).shape)
 
-    def rate_and_distortion(self, x: Array, seed: int) -> tuple[float, float]:
-        """KL(q(z | x) || p(z)) and the squared error of mu(z) with z from q(z | x), means over the samples."""
+    def rate_and_distortion(self, x: Array, seed: int) -> tuple[float, float] | None:
+        """KL(q(z | x) || p(z)) and the squared error of mu(z) with z from q(z | x), means over the samples.
+
+        None of a regression, which codes nothing.
+        """
         import torch
+
+        if self.regresses:
+            return None
 
         from recon_cli.likelihood import wide
         from recon_cli.vae import divergence, draw
@@ -138,7 +164,8 @@ class Run(Reconstruction):
 
     def describe(self) -> str:
         how = [f"{name} {self.config[name]}" for name in ("scale", "binarize") if self.config.get(name) is not None]
-        return f"the VAE of {self.folder}, {self.claim}, trained on {' '.join([self.config['data'], *how])}"
+        what = "regression" if self.regresses else "VAE"
+        return f"the {what} of {self.folder}, {self.claim}, trained on {' '.join([self.config['data'], *how])}"
 
 
 def folder_of(folder: str, *needed: str) -> str:

@@ -17,7 +17,7 @@ from recon_cli.errors import ReconError
 from recon_cli.lattices import bits_per_dimension, spacing
 from recon_cli.likelihood import Likelihood
 from recon_cli.sources.run import settings_of
-from recon_cli.training import boards, pictures
+from recon_cli.training import boards, pictures, regressing
 from recon_cli.training.bounds import bounds
 from recon_cli.training.checkpoints import CHECKPOINT, Interrupted, Keeper, unpack
 from recon_cli.training.figures import Epoch, Figures, look, rates
@@ -60,7 +60,8 @@ def train(
     """Train a small VAE and measure, each epoch, both sides of the identity.
 
     data
-        a source as on the command line, or an array or tensor of shape (N, ...), N counting samples.
+        a source as on the command line, or an array or tensor of shape (N, ...), N counting samples; of a regression
+        also a pair of them, (x, y).
     likelihood, sigma
         ``gaussian``, ``laplace:scale=0.2`` or a Likelihood object, and its noise: a number, ``learned``
         (its logarithm, with the network) or ``optimal`` (the best for each batch). Spelled out in
@@ -161,9 +162,7 @@ def carry_out(plan: Plan, run: Run, progress: Progress | None) -> Training:
                 history.append(epoch)
                 run.record({"epoch": epoch.epoch, **vars(epoch)})
                 board.epoch(epoch, state.scheduler.rate)
-                (progress or (lambda done, words: None))(
-                    epoch.epoch, f"ELBO {-epoch.negative_elbo:.2f}, {epoch.active} latents active"
-                )
+                (progress or (lambda done, words: None))(epoch.epoch, epoch.words)
         seconds = keeper.seconds
         if not settings.exact:
             keeper.save()
@@ -171,8 +170,9 @@ def carry_out(plan: Plan, run: Run, progress: Progress | None) -> Training:
         epochs = len(history)
         claim = claim if claim and not chosen else look(vae, state.noise, state.shown, settings)[1]
         shown, which = (plan.back, "held-out") if len(plan.back) else (kept, "training")
+        answers = regressing.answers(vae, claim, kept, shown, plan.names)
         events = state.model.target(kept)
-        width = None if plan.grey or claim.event else spacing(events.cpu())
+        width = None if plan.grey or claim.event or not settings.latent else spacing(events.cpu())
         seen = look(vae, Fixed(claim), shown, settings)[0]
         result = Result(
             **vars(seen),
@@ -185,6 +185,7 @@ def carry_out(plan: Plan, run: Run, progress: Progress | None) -> Training:
             rows_held_out=len(plan.back),
             seconds=seconds,
             samples_per_second=len(kept) * epochs / seconds,
+            **regressing.overall(answers),
         )
         found = Training(
             settings, claim, plan.whose, plan.described, tuple(history), result, vae,
@@ -196,11 +197,13 @@ def carry_out(plan: Plan, run: Run, progress: Progress | None) -> Training:
             bounds=bounds(vae, claim, shown, settings.iwae, settings.seed + 2) if settings.iwae else (),
             optimum=optimum(vae, claim, kept, settings.latent, plan.whose, settings.beta),
             grey=plan.grey,
-            eigenvalue=largest_eigenvalue(kept) if claim.name == "gaussian" and not result.active else None,
+            eigenvalue=largest_eigenvalue(kept) if claim.name == "gaussian" and result.active == 0 else None,
             folder=run.path,
-            picture=pictures.picture(vae, shown, plan.shape, which),
+            picture=pictures.picture(vae, shown, plan.shape, which) if settings.latent else None,
+            answers=answers,
+            line=regressing.line(vae, claim, plan.whose, kept),
         )  # fmt: skip
-        generated = pictures.generated(vae, shown, plan.shape, settings.seed) if run.path else {}
+        generated = pictures.generated(vae, shown, plan.shape, settings.seed) if run.path and settings.latent else {}
         run.finish(found, generated)
         board.finish(result, which, {"reconstructions.png": found.picture, **generated}, epochs)
     return found

@@ -53,7 +53,7 @@ class Board:
         if self.writer is None:
             return
         figures = {f"train/{name}": value for name, value in vars(seen).items() if name not in ("epoch", "validation")}
-        figures |= {"train/lr": lr, "validation/negative_elbo": seen.validation}
+        figures |= {"train/lr": lr, f"validation/{'nll' if seen.negative_elbo is None else 'negative_elbo'}": seen.validation}
         self.scalars(figures, seen.epoch)
 
     def scalars(self, figures: Mapping[str, Any], epoch: int) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from recon_cli import likelihoods
 from recon_cli.fitting import level
 from recon_cli.likelihood import Likelihood, wide
 from recon_cli.losses import Loss
@@ -30,30 +31,38 @@ class Figures:
 
     nll, kl, negative_elbo
         -log p(x | z) at one sample of z for each row (from a fixed seed), KL(q(z | x) || p(z)), and
-        their sum, whatever beta is.
+        their sum, whatever beta is; without latents the last two are None.
     loss
-        the matching loss of the same reconstructions, so nll = predicted * loss + offset (+ gap).
+        the matching loss of the same reconstructions, so nll = predicted * loss + offset (+ gap); another one, where that
+        is trained on.
     sigma
         the noise parameter, by whatever name; None without one.
     active
-        how many latents have a mean KL above 0.01 nats.
+        how many latents have a mean KL above 0.01 nats; None without latents.
     ratio, cosine
         of g, the gradient of the summed nll, and h, that of the summed loss, at the decoder's
         parameters on one batch, both by autograd with the noise held: <g, h>/<h, h>, and the cosine
         of their angle. None where the loss has no gradient.
     predicted
-        the likelihood's slope, which the ratio should be; None where a gap moves the gradient too.
+        the likelihood's slope, which the ratio should be; None where a gap moves the gradient too, and of a loss not its own.
     """
 
     nll: float
     loss: float
-    kl: float
-    negative_elbo: float
+    kl: float | None
+    negative_elbo: float | None
     sigma: float | None
-    active: int
+    active: int | None
     ratio: float | None
     predicted: float | None
     cosine: float | None
+
+    @property
+    def words(self) -> str:
+        """The least that there is to say."""
+        if self.negative_elbo is None:
+            return f"nll {self.nll:.2f}"
+        return f"ELBO {-self.negative_elbo:.2f}, {self.active} latents active"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +70,7 @@ class Epoch(Figures):
     """The figures on the training rows after so many epochs.
 
     validation
-        the negative ELBO of the validation rows, in nats per sample (nll, at beta 0); None where there are none.
+        the negative ELBO of the validation rows, in nats per sample (nll, at beta 0 or without latents); None without any.
     """
 
     epoch: int
@@ -76,7 +85,7 @@ def look(model: Vae, noise: nn.Module, rows: Tensor, settings: Settings) -> tupl
         draws = [torch.randn(len(piece), settings.latent, generator=generator, device=rows.device) for piece in pieces]
         raws, kls = zip(*map(model, pieces, draws), strict=True)
         claim = settled(noise(model.target(rows), model.link.inverse(torch.cat(raws))))
-        loss = matching(claim)
+        loss = shown(claim, settings)
         pairs = [*zip(map(model.target, pieces), raws, strict=True)]
         sums = [
             torch.stack([wide(claim.nll_raw(*pair)).sum() for pair in pairs]).sum(),
@@ -87,17 +96,18 @@ def look(model: Vae, noise: nn.Module, rows: Tensor, settings: Settings) -> tupl
     g, h = gradients(model, claim, loss, pieces[0][:few], draws[0][:few])
     parts = torch.stack([*sums, rates.sum(), (rates > ACTIVE).sum(), g @ h, h @ h, g @ g])
     nll, value, kl, active, cross, square, other = parts.tolist()
+    coded = settings.latent > 0
     nll, value = nll / len(rows), value / len(rows)
     size = math.sqrt(square) * math.sqrt(other)
     figures = Figures(
         nll=nll,
         loss=value,
-        kl=kl,
-        negative_elbo=nll + kl,
+        kl=kl if coded else None,
+        negative_elbo=nll + kl if coded else None,
         sigma=float(held(claim)) if level(claim) else None,
-        active=int(active),
+        active=int(active) if coded else None,
         ratio=cross / square if square else None,
-        predicted=float(claim.losses[loss]) if type(claim).gap is Likelihood.gap else None,
+        predicted=float(claim.losses[loss]) if type(claim).gap is Likelihood.gap and loss in claim.losses else None,
         cosine=max(-1.0, min(1.0, cross / size)) if size else None,
     )
     return figures, claim
@@ -131,6 +141,11 @@ def gradients(model: Vae, claim: Likelihood, loss: Loss, x: Tensor, eps: Tensor)
 def matching(claim: Likelihood) -> Loss:
     """The loss that people write for a likelihood: of the raw output where there is one."""
     return claim.raw_loss or claim.loss
+
+
+def shown(claim: Likelihood, settings: Settings) -> Loss:
+    """The loss beside the nll: the one that is trained on, or the matching one."""
+    return likelihoods.loss(settings.loss) if settings.loss else matching(claim)
 
 
 def measured(loss: Loss, claim: Likelihood, x: Tensor, raw: Tensor) -> Tensor:

@@ -14,27 +14,14 @@ from recon_cli.errors import ReconError
 from recon_cli.likelihood import Likelihood, wide
 from recon_cli.losses import Loss
 from recon_cli.report import Column, Report, Table
-from recon_cli.training.figures import measured
 from recon_cli.training.loop import State, threads
 from recon_cli.training.plan import Plan
-from recon_cli.training.settings import Settings
+from recon_cli.training.settings import Settings, akin, exactly
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 MANY = 2.0  # times as far apart as one rounding an element takes it
-
-
-class Rival(State):
-    """Trained on the loss that people write, plus its weight times the KL."""
-
-    def __init__(self, state: State, settings: Settings, loss: Loss) -> None:
-        super().__init__(state.model, state.noise, state.rows, settings)
-        self.loss = loss
-
-    def term(self, claim: Likelihood, x: Tensor, raw: Tensor) -> Tensor:
-        """The loss of every element, evaluated as the nll is: in float64, rounded once."""
-        return measured(self.loss, claim, wide(x), wide(raw)).to(raw.dtype)
 
 
 class Twin(State):
@@ -81,6 +68,11 @@ class Lockstep:
     rounding: tuple[float, ...]
 
     @property
+    def left(self) -> str:
+        """What the side is trained on that is the measure."""
+        return self.settings.loss or str(self.claim)
+
+    @property
     def holds(self) -> bool:
         """Whether the loss, scaled as the identity says, makes the same steps: bitwise, or to rounding."""
         return self.word(self.variants[0]) != "no"
@@ -102,7 +94,7 @@ class Lockstep:
         titles = {variant.name: variant.name for variant in self.variants}
         steps = [("step", "step"), ("objective", "objective"), *titles.items(), ("rounding", "one rounding")]
         sides = [{**self.row(variant), "apart": variant.apart[-1], "equal": self.word(variant)} for variant in self.variants]
-        sides.insert(0, {"side": str(self.claim), **vars(self.settings), "kl_weight": self.settings.beta})
+        sides.insert(0, {"side": self.left, **told(self.settings)})
         return Report(
             "train",
             [
@@ -116,18 +108,18 @@ class Lockstep:
 
     def row(self, variant: Variant) -> dict[str, Any]:
         """What a side was told."""
-        return {"side": f"{self.loss.name}, {variant.name}", **vars(variant.settings), "kl_weight": variant.settings.beta}
+        return {"side": f"{self.loss.name}, {variant.name}", **told(variant.settings)}
 
     def notes(self) -> Iterator[str]:
         """What was trained, and what it means."""
         beta, weight = self.settings.beta, self.variants[0].settings.beta
         count, half, name = len(self.objective), self.loss.convention, self.loss.name
         yield f"{self.described}; the same network, batches and draws on every side, {count} steps of {self.settings.optimizer}."
-        said = f"; with the literature's half it is {half:g} × {name} + {half * weight:.6g} KL" if half != 1 else ""
-        yield (
-            f"Left: nll of {self.claim} + {beta:g} KL. Right: {name} + {weight:.6g} KL, the same objective divided by "
-            f"the slope {self.slope:.6g}, but for a constant{said}."
-        )
+        mine, theirs, halved = (f" + {part:.6g} KL" * bool(self.settings.latent) for part in (beta, weight, half * weight))
+        said = f"; with the literature's half it is {half:g} × {name}{halved}" if half != 1 else ""
+        same = f", the same objective divided by the slope {self.slope:.6g}, but for a constant{said}"
+        sides = f"Left: {'' if self.settings.loss else 'nll of '}{self.left}{mine}. Right: {name}{theirs}"
+        yield f"{sides}{same}." if not self.loss.reason else f"{sides}, which is no likelihood: {self.loss.reason}."
         for variant in self.variants[1:]:
             how = {"bitwise": "changes nothing", "to rounding": "changes no more than rounding", "no": "is another model"}
             yield f"{variant.name}: {how[self.word(variant)]}, {variant.apart[-1]:.3g} of the way apart at the end."
@@ -135,7 +127,7 @@ class Lockstep:
     def verdict(self) -> str:
         """In one line."""
         first, count = self.variants[0], len(self.objective)
-        said = f"{self.claim} and {self.loss.name}, scaled, under {self.settings.optimizer}"
+        said = f"{self.left} and {self.loss.name}, scaled, under {self.settings.optimizer}"
         if not self.holds:
             return f"refuted: {said} part: {first.apart[-1]:.3g} of the way after {count} steps"
         how = {"bitwise": "every weight equal to the last bit", "to rounding": "equal to rounding"}[self.word(first)]
@@ -177,15 +169,17 @@ def lockstep(against: Loss | str, *, epochs: int = 5, progress: Callable[[int, s
             "Likelihood and loss are trained side by side for as many steps and at the same rates, whatever the rows say.",
             "Leave --patience and --schedule plateau out.",
         )
-    if (loss.event, len(loss.head)) != (claim.event, len(claim.head)):
-        raise ReconError(f"{loss.name} and {claim.name} are not of the same kind of number.", f"Try --against {claim.loss.name}.")
+    akin(loss, claim, "--against")
     slope = float(claim.losses.get(loss, claim.slope))
+    if plan.loss is not None:
+        slope /= float(claim.losses.get(plan.loss, claim.slope))
     scaled = settings.rescaled(slope)
     ways = {"scaled": scaled}
     if abs(slope - 1) > 1e-9:
         ways["unscaled"] = dataclasses.replace(settings, beta=scaled.beta)
-        ways |= {"KL unchanged": dataclasses.replace(scaled, beta=settings.beta)} if settings.beta else {}
-    sides: list[State] = [Rival(plan.state(), told, loss) for told in ways.values()]
+        ways |= {"KL unchanged": dataclasses.replace(scaled, beta=settings.beta)} if settings.beta and settings.latent else {}
+    ways = {name: dataclasses.replace(one, loss=exactly(loss)) for name, one in ways.items()}
+    sides = [dataclasses.replace(plan, settings=one).state() for one in ways.values()]
     left, twin = plan.state(), Twin(*plan.state().parts)
     begun = flat(left)
     apart: list[list[float]] = []
@@ -210,6 +204,11 @@ def lockstep(against: Loss | str, *, epochs: int = 5, progress: Callable[[int, s
     noise, *found = (tuple(column) for column in zip(*apart, strict=True))
     variants = tuple(Variant(name, ways[name], far) for name, far in zip(ways, found, strict=True))
     return Lockstep(claim, loss, slope, settings, plan.described, tuple(objective), variants, noise)
+
+
+def told(settings: Settings) -> dict[str, Any]:
+    """The settings of a side; the weight on the KL, where there is one."""
+    return {**vars(settings), "kl_weight": settings.beta if settings.latent else None}
 
 
 def flat(state: State) -> Tensor:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from recon_cli import likelihoods
 from recon_cli.devices import Uncompiled, compiled
 from recon_cli.errors import ReconError
 from recon_cli.likelihood import Likelihood, wide
-from recon_cli.training.figures import Epoch, look
+from recon_cli.training.figures import Epoch, look, measured
 from recon_cli.training.schedules import Scheduler
 from recon_cli.training.settings import Settings
 from recon_cli.training.validation import Watch
@@ -45,7 +46,8 @@ def stepper(model: Vae, noise: nn.Module, settings: Settings) -> torch.optim.Opt
 class State:
     """Everything that the next step depends on, and nothing else.
 
-    Minimises, over batches of ``rows`` (N, D), the mean over a batch of nll + beta * KL, each summed over a sample.
+    Minimises, over batches of ``rows`` (N, D), the mean over a batch of nll + beta * KL, each summed over a sample; of
+    another loss in place of the nll, where the settings name one.
 
     epoch, at
         epochs that are whole, and steps done in the one after them.
@@ -58,6 +60,7 @@ class State:
     def __init__(self, model: Vae, noise: nn.Module, rows: Tensor, settings: Settings) -> None:
         self.model, self.noise, self.rows, self.settings = model, noise, rows, settings
         self.optimizer = stepper(model, noise, settings)
+        self.loss = likelihoods.loss(settings.loss) if settings.loss else None
         self.parameters = [part for group in self.optimizer.param_groups for part in group["params"]]
         self.generator = torch.Generator(rows.device).manual_seed(settings.seed)
         self.steps = -(-len(rows) // settings.batch_size)
@@ -129,8 +132,10 @@ class State:
         return wishes
 
     def term(self, claim: Likelihood, x: Tensor, raw: Tensor) -> Tensor:
-        """The left-hand side of every element (of every event)."""
-        return claim.nll_raw(x, raw)
+        """What is minimised of every element (of every event); a loss as the nll is: in float64, rounded once."""
+        if self.loss is None:
+            return claim.nll_raw(x, raw)
+        return measured(self.loss, claim, wide(x), wide(raw)).to(raw.dtype)
 
     def check(self) -> None:
         """Raise ReconError where a term of this epoch's steps is no number."""
@@ -143,7 +148,7 @@ class State:
             figures, settled = look(self.model, self.noise, self.shown, self.settings)
         except ReconError as error:
             raise diverged(self.epoch, self.trace.tolist(), self.settings, error) from error
-        seen = [*self.trace.tolist(), [figures.nll + 0 * figures.loss + 0 * (figures.ratio or 0), figures.kl, 1.0]]
+        seen = [*self.trace.tolist(), [figures.nll + 0 * figures.loss + 0 * (figures.ratio or 0), figures.kl or 0.0, 1.0]]
         if not all(math.isfinite(value) for line in seen for value in line):
             raise diverged(self.epoch, seen, self.settings)
         return Epoch(epoch=self.epoch, validation=self.watch(self, settled), **vars(figures)), settled
@@ -171,7 +176,7 @@ def walk(state: State, between: Callable[[], None] = lambda: None) -> Iterator[t
         state.epoch += 1
         figures, claim = state.look()
         state.scheduler.after(
-            figures.nll + state.settings.beta * figures.kl if figures.validation is None else figures.validation
+            figures.nll + state.settings.beta * (figures.kl or 0.0) if figures.validation is None else figures.validation
         )
         state.begin()
         yield figures, claim

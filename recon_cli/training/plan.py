@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,11 +14,13 @@ import torch
 from recon_cli import __version__, devices, likelihoods, processes, sources
 from recon_cli.errors import ReconError
 from recon_cli.likelihood import Likelihood
-from recon_cli.losses import spell
+from recon_cli.losses import Loss, spell
 from recon_cli.regions import check
+from recon_cli.regression import Regression
+from recon_cli.training import regressing
 from recon_cli.training.loop import State
 from recon_cli.training.noises import start
-from recon_cli.training.settings import Settings, exactly, noise
+from recon_cli.training.settings import Settings, exactly, noise, trained
 from recon_cli.training.shared import Shared, shareable
 from recon_cli.training.validation import Watch
 from recon_cli.vae import Vae
@@ -36,6 +39,10 @@ class Plan:
         the training rows, those for validation and those held out, (N, D) each.
     config
         what ``config.json`` says.
+    targets, names
+        of a regression, the columns that it predicts; and what all of them are called.
+    loss
+        trained on instead of the nll; None where that is.
     """
 
     settings: Settings
@@ -49,6 +56,9 @@ class Plan:
     back: Tensor
     grey: float
     config: dict[str, Any]
+    targets: tuple[int, ...] = ()
+    names: tuple[str, ...] = ()
+    loss: Loss | None = None
 
     @classmethod
     def of(
@@ -56,13 +66,27 @@ class Plan:
         device: str = "auto", binarize: str | None = None, scale: float | None = None, **how: Any,
     ) -> Plan:  # fmt: skip
         """Everything read and checked, nothing made. As for ``train``."""
-        settings = Settings(**how)
+        if isinstance(data, tuple) and how.get("model") == "regression":
+            data, how["target"] = regressing.joined(data, how.get("target"))
+        settings = Settings.asked(**how)
+        regressing.checked(settings)
         claim, whose = noise(likelihood, sigma)
+        loss = None
+        if settings.loss:
+            loss, whose = trained(settings.loss, claim, whose, sigma)
         if settings.exact and claim.name != "gaussian":
             raise ReconError(f"--exact is of the gaussian likelihood; {claim.name} has no closed form.", "Leave --exact out.")
         where = devices.device(device)
-        word, described, values = samples(data, binarize, scale, settings.seed)
-        grey = beyond(claim, torch.from_numpy(values), word)
+        word, described, values, names = samples(data, binarize, scale, settings.seed)
+        targets, events = (), torch.from_numpy(values)
+        if settings.model == "regression":
+            targets = regressing.target(settings.target, names, values, word)
+            names = regressing.labels(names, values.shape[1])
+            events = events[:, None, targets] if claim.event else events[:, targets]
+            described += f"; {regressing.listed([names[at] for at in targets])} from {regressing.others(names, targets)}"
+        grey = beyond(claim, events, word)
+        if loss is not None:
+            check(events, loss.support, f"the data ({word})", f"{loss.name} allows")
         parts = sources.split(values.reshape(len(values), -1), settings.holdout, word)
         parts = (*sources.split(parts[0], settings.validation, f"the training part of {word}"), parts[1])
         kept, checked, back = (torch.from_numpy(part).to(where) for part in parts)
@@ -75,13 +99,18 @@ class Plan:
             **vars(settings), "device": where.type if processes.several() else str(where),
         }  # fmt: skip
         shareable(settings, len(kept), config)
-        return cls(settings, claim, whose, word, described, shape, kept, checked, back, grey, config)
+        return cls(
+            settings, claim, whose, word, described, shape, kept, checked, back, grey, config, targets, (*names,), loss
+        )  # fmt: skip
 
     def state(self) -> State:
         """The model before its first step."""
         generator = torch.Generator().manual_seed(self.settings.seed)
         own = self.settings
-        vae = Vae(self.kept, self.claim, own.latent, own.hidden, generator, self.shape[-1], own.model, self.shape)
+        if own.model == "regression":
+            vae = Regression(self.kept, self.claim, self.targets, own.hidden, generator)
+        else:
+            vae = Vae(self.kept, self.claim, own.latent, own.hidden, generator, self.shape[-1], own.model, self.shape)
         source = start(self.claim, self.whose, vae.target(self.kept), self.settings.sigma_floor)
         kind = Shared if processes.several() else State
         state = kind(vae.to(self.kept.device), source.to(self.kept.device), self.kept, self.settings)
@@ -89,11 +118,15 @@ class Plan:
         return state
 
 
-def samples(data: Any, binarize: str | None, scale: float | None, seed: int) -> tuple[str, str, sources.Array]:
-    """What to call the data, what they are, and their values in float32, shape (N, ...)."""
+def samples(
+    data: Any, binarize: str | None, scale: float | None, seed: int
+) -> tuple[str, str, sources.Array, Sequence[str]]:  # fmt: skip
+    """What to call the data, what they are, their values in float32, shape (N, ...), and what a table calls its columns."""
+    names: Sequence[str] = ()
     if isinstance(data, (str, Path)):
-        word = str(data)
-        values, about = sources.samples(sources.parse(word, seed), word, scale)
+        word, source = str(data), sources.parse(str(data), seed)
+        values, about = sources.samples(source, word, scale)
+        names = source.columns
     else:
         word = "data"
         array = data.detach().float().cpu().numpy() if isinstance(data, torch.Tensor) else numpy.asarray(data)
@@ -106,7 +139,7 @@ def samples(data: Any, binarize: str | None, scale: float | None, seed: int) -> 
     if not numpy.isfinite(single).all():
         most = max(values.max(), -values.min())
         raise ReconError(f"{word} has values up to {most:g}, beyond the range of float32.", "Rescale the data.")
-    return word, about + how, single
+    return word, about + how, single, names
 
 
 def beyond(claim: Likelihood, x: Tensor, word: str) -> float:

@@ -13,10 +13,13 @@ import torch
 from recon_cli.errors import ReconError
 from recon_cli.fitting import level
 from recon_cli.likelihood import Likelihood, wide
+from recon_cli.losses import Loss
 from recon_cli.report import Column, Picture, Report, Table
 from recon_cli.training.bounds import table as bounds_table
-from recon_cli.training.figures import ACTIVE, Epoch, matching
+from recon_cli.training.figures import ACTIVE, Epoch, shown
 from recon_cli.training.optimum import Optimum
+from recon_cli.training.regressing import Answer, Line
+from recon_cli.training.regressing import table as answers_table
 from recon_cli.training.residuals import Calibration
 from recon_cli.training.settings import Settings
 from recon_cli.vae import Vae
@@ -38,6 +41,9 @@ class Result(Epoch):
 
     seconds is the time in the training loop, its measurements included; samples_per_second is of the
     training rows, over all epochs.
+
+    rmse, r2
+        of a regression's y, see :class:`Answer`; of several columns the root of the mean of all, and the mean.
     """
 
     data: str
@@ -47,6 +53,8 @@ class Result(Epoch):
     bits_per_dimension: float | None = None
     seconds: float
     samples_per_second: float
+    rmse: float | None = None
+    r2: float | None = None
 
 
 @dataclass(frozen=True)
@@ -75,6 +83,10 @@ class Training:
         of a linear Gaussian model: what PPCA predicts of the training rows, and what was found.
     eigenvalue
         the largest of the training rows' covariance (1/N); measured only where a Gaussian collapsed.
+    answers
+        of a regression, how near its predictions come, for each column of y.
+    line
+        of linear regression under a Gaussian, the least nll of the training rows, and what was found.
     folder
         where the run was written, None if it was not.
     """
@@ -94,6 +106,8 @@ class Training:
     grey: float = 0.0
     eigenvalue: float | None = None
     optimum: Optimum | None = None
+    answers: tuple[Answer, ...] = ()
+    line: Line | None = None
     bounds: tuple[tuple[int, float], ...] = ()
     folder: Path | None = None
     picture: Picture | None = field(default=None, repr=False)
@@ -103,19 +117,33 @@ class Training:
         """Whether every latent is off: the model has learned to ignore z."""
         return self.result.active == 0
 
+    @property
+    def loss(self) -> Loss:
+        """The one beside the nll."""
+        return shown(self.likelihood, self.settings)
+
     def report(self) -> Report:
         """As ``recon train`` prints it. Holds unless the posterior collapsed."""
-        loss = matching(self.likelihood)
+        loss, none = self.loss, () if self.settings.latent else CODED
         name = next((word for word in (loss.name, *loss.aliases) if len(word) <= NARROW), "loss")
         titles = {"loss": name, "sigma": level(self.likelihood) or "sigma"}
 
         def table(name: str, columns: Sequence[tuple[str, str, str]], rows: Sequence[Epoch]) -> Table:
-            unseen = {key for key in ("validation", "bits_per_dimension") if getattr(self.result, key) is None}
+            unseen = {*none} | {key for key in ("validation", "bits_per_dimension") if getattr(self.result, key) is None}
             unseen |= set() if self.result.rows_validation else {"rows_validation"}
-            shown = [Column(key, titles.get(key, title), None if key in unseen else panel) for key, title, panel in columns]
-            return Table(name, shown, [*map(vars, rows)], most=12)
+            word = "nll" if none else "−ELBO"  # what the validation rows have
+            told = [
+                Column(
+                    key, titles.get(key, title).replace("−ELBO", word), None if key in unseen else panel.replace("−ELBO", word)
+                )
+                for key, title, panel in columns
+            ]
+            return Table(name, told, [*map(vars, rows)], most=12)
 
-        tables = [table("epochs", EPOCHS, self.epochs), table("result", RESULTS, [self.result])]
+        results = RESULTS if self.settings.latent else (*RESULTS, *ERRORS)
+        tables = [table("epochs", EPOCHS, self.epochs), table("result", results, [self.result])]
+        if self.answers:
+            tables.append(answers_table(self.answers))
         if self.calibration:
             tables.append(self.calibration.table())
         if any(self.latents):
@@ -150,6 +178,15 @@ class Training:
             yield self.gradients(result.ratio, result.cosine)
         if result.sigma is not None:
             yield self.noise(result.sigma)
+        if self.answers:
+            yield self.error()
+        if self.line:
+            yield (
+                f"The best that linear regression can do on the training rows (least squares) is an nll of {self.line.best:.6f}, "
+                f"at sigma = {self.line.sigma:.4g}; this one is {self.line.gap:.3g} nats a sample above it."
+            )
+        if self.settings.loss:
+            yield self.objective()
         if self.calibration:
             yield self.calibration.words(self.likelihood, "held-out" if result.rows_held_out else "training")
         if result.bits_per_dimension is not None:
@@ -173,13 +210,15 @@ class Training:
 
     def gradients(self, ratio: float, cosine: float) -> str:
         """Measured against predicted."""
-        loss, name = matching(self.likelihood).name, self.likelihood.name
+        loss, name = self.loss.name, self.likelihood.name
         said = (
             f"At the decoder's parameters the {name} likelihood's gradient is {ratio:.6g} times that of the summed {loss}; "
             + (f"predicted {self.result.predicted:.6g}." if self.result.predicted is not None else "nothing is predicted.")
         )
         if 1 - cosine < PARALLEL:
             return said
+        if self.loss not in self.likelihood.losses:
+            return f"{said} They do not point one way (cosine {cosine:.4f})."
         return f"{said} They do not point one way (cosine {cosine:.4f}): the loss leaves out a gap that depends on μ."
 
     def noise(self, sigma: float) -> str:
@@ -197,6 +236,25 @@ class Training:
         if self.best is None or self.whose == "optimal":
             return f"{said}: {rule}."
         return f"{said}; {rule}, on the training rows, is {self.best:.4g}."
+
+    def error(self) -> str:
+        """How far off the predictions are."""
+        result = self.result
+        which = "held-out" if result.rows_held_out else "training"
+        said = f"RMSE of the {which} rows = {result.rmse:.4g}, in the units of y"
+        if self.likelihood.name != "gaussian":
+            return f"{said}."
+        return f"{said}; sigma is one for all of them, and at the best one nll = D (log sigma + 1.4189), sigma the RMSE."
+
+    def objective(self) -> str:
+        """What was trained on in place of the nll."""
+        loss, name = self.loss, self.likelihood.name
+        said = f"Trained on {self.settings.loss}{f' + {self.settings.beta:g} KL' * bool(self.settings.latent)}; nll is measured."
+        if loss in self.likelihood.losses:
+            return f"{said} It is {name}'s own, but for the slope and what does not depend on μ."
+        return (
+            f"{said} It is no likelihood: {loss.reason}." if loss.reason else f"{said} It is another likelihood's, not {name}'s."
+        )
 
     def weight(self) -> str:
         """What the beta amounts to."""
@@ -239,6 +297,10 @@ class Training:
             return f"defective by posterior collapse: 0 of {latent} latents active{noise}, so the model ignores z"
         what = "BCE + KL (on grey levels no ELBO)" if self.grey else "negative ELBO"
         sample = "held-out sample" if result.rows_held_out else "training sample"
+        if result.negative_elbo is None:
+            near = "" if result.rmse is None else f", RMSE {result.rmse:.4g}"
+            near += "" if result.r2 is None else f", R² {result.r2:.4f}"
+            return f"trained: nll {short(result.nll)} nats per {sample}{near}"
         return f"trained: {what} {short(result.negative_elbo)} nats per {sample}, {result.active} of {latent} latents active"
 
 
@@ -260,6 +322,11 @@ BITS = (
     "level's width (+ 7.99435 for x/255, + 8 for x/256), its value at the level taken for the whole bin."
 )
 VALIDATION = "−ELBO of the validation rows, nats per sample"
+ERRORS = (
+    ("rmse", "RMSE", "error of the prediction, in the units of y"),
+    ("r2", "R²", "error of the prediction, in the units of y"),
+)
+CODED = ("kl", "negative_elbo", "active")  # figures that only latents have
 TRAINING = "on the training rows, nats per sample"
 RESULT = "nats per sample"
 GRADIENTS = "d nll / d loss at the decoder's parameters (autograd)"

@@ -13,6 +13,7 @@ import torch
 from recon_cli import fitting, likelihoods
 from recon_cli.errors import ReconError, nearest, unknown
 from recon_cli.likelihood import Likelihood
+from recon_cli.losses import Loss
 from recon_cli.networks import MODELS
 from recon_cli.training.schedules import Schedule
 
@@ -20,18 +21,26 @@ UNFIT = ("optimizer", "lbfgs", "muon", "sparseadam")  # need a closure, matrices
 NOISES = ("learned", "optimal")
 
 
+USUAL: dict[str, dict[str, Any]] = {"regression": {"batch_size": 16, "latent": 0, "hidden": 64, "lr": 0.005}}  # of few rows
+
+
 @dataclass(frozen=True)
 class Settings:
     """The numbers of a run. Raises ReconError for one that no run can have.
 
     latent, hidden
-        widths of the latent layer and of the one hidden layer on each side.
+        widths of the latent layer and of the one hidden layer on each side; a regression has no latents and two hidden
+        layers, or at 0 none.
     beta
         weight on the KL; 1 makes the objective the negative ELBO.
     holdout
         fraction of the samples kept back for the result, from 0 up to, not including, 1; with 0 it is on the training rows.
     model
-        ``mlp``, ``linear`` (whose optimum is PPCA) or ``conv`` (of images).
+        ``mlp``, ``linear`` (whose optimum is PPCA), ``conv`` (of images), or ``regression`` from some columns to others.
+    target
+        which columns a regression predicts: names, or numbers from 0, with commas; None is the last one.
+    loss
+        trained on instead of the likelihood's own nll, as in ``beta-nll:beta=0.5``; the nll is measured all the same.
     exact
         of a linear model under a Gaussian: the expectation over z in closed form, minimised by L-BFGS in float64.
     validation, patience
@@ -71,6 +80,8 @@ class Settings:
     beta: float = 1.0
     seed: int = 0
     model: str = "mlp"
+    target: str | None = None
+    loss: str | None = None
     exact: bool = False
     validation: float = 0.0
     patience: int = 0
@@ -90,7 +101,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         for name, example in (("latent", 24), ("hidden", 256), ("epochs", 100), ("batch_size", 128)):
-            whole(name, getattr(self, name), 1, example)
+            whole(name, getattr(self, name), int(name not in ("latent", "hidden") or self.model != "regression"), example)
         whole("seed", self.seed, 0, 0)
         whole("iwae", self.iwae, 0, 64)
         number("iwae", self.iwae, self.iwae & (self.iwae - 1) == 0, "0 or a power of two", "64")
@@ -151,6 +162,12 @@ class Settings:
             weight_decay=decay,
             beta=self.beta / slope,
         )
+
+    @classmethod
+    def asked(cls, **how: Any) -> Settings:
+        """Those that were asked for; what is None is as usual for the model."""
+        given = {name: value for name, value in how.items() if value is not None}
+        return cls(**{**USUAL.get(given.get("model", cls.model), {}), **given})
 
     @property
     def kind(self) -> type[torch.optim.Optimizer]:
@@ -221,7 +238,35 @@ def noise(likelihood: str | Likelihood, sigma: float | str | None) -> tuple[Like
     return dataclasses.replace(claim, **{fitting.level(claim) or names[0]: level(sigma)}), "fixed"
 
 
-def exactly(claim: Likelihood) -> str:
+def trained(word: str, claim: Likelihood, whose: str, sigma: float | str | None) -> tuple[Loss, str]:
+    """The loss that is trained on, and whose the noise is then: a loss has no noise in it, so nothing would teach one.
+
+    What would be learned unasked is the best for each batch; asked for, it is refused. Raises ReconError for a loss of
+    another kind, too.
+    """
+    loss = akin(likelihoods.loss(word), claim, "--loss")
+    if not (loss.domain.low <= claim.domain.low and claim.domain.high <= loss.domain.high):
+        raise ReconError(
+            f"{loss.name} takes means in {loss.domain}, and those of {claim.name} lie in {claim.domain}.",
+            f"Try --loss {claim.loss.name}, or another --likelihood.",
+        )
+    taught = whose not in ("fixed", "optimal")
+    if taught and sigma is not None:
+        raise ReconError(
+            f"{loss.name} has no {fitting.level(claim) or 'noise'} in it, so training on it gives a learned one no gradient.",
+            "Take --sigma optimal, the best for each batch, or fix it, as in --sigma 0.5.",
+        )
+    return loss, "optimal" if taught else whose
+
+
+def akin(loss: Loss, claim: Likelihood, asked: str) -> Loss:
+    """The loss, if it is of numbers of the same kind as the likelihood."""
+    if (loss.event, len(loss.head)) != (claim.event, len(claim.head)):
+        raise ReconError(f"{loss.name} and {claim.name} are not of the same kind of number.", f"Try {asked} {claim.loss.name}.")
+    return loss
+
+
+def exactly(claim: Likelihood | Loss) -> str:
     """As on the command line, with all digits: ``laplace:scale=0.2``."""
     values = ",".join(f"{key}={float(value)!r}" for key, value in claim.parameters.items())
     return f"{claim.name}:{values}" if values else claim.name

@@ -10,7 +10,7 @@ from typing import Any
 from recon_cli.errors import ReconError, unknown
 from recon_cli.parametric import as_number
 from recon_cli.report import Column, Report, Table
-from recon_cli.training.result import RESULT, Training, figures, optima
+from recon_cli.training.result import CODED, ERRORS, RESULT, Training, figures, optima
 from recon_cli.training.settings import Settings
 
 EXACTLY, NEARLY = 1e-6, 0.05  # nats per sample: what a linear model may miss with L-BFGS, and with samples of z
@@ -45,6 +45,9 @@ class Sweep:
         columns = [Column(self.name, self.name, "*")] if self.name != "sigma" else []
         shown = [*columns, *(Column(*one) for one in figures(RESULT) if one[0] not in ("ratio", "predicted", "cosine"))]
         rows = [{self.name: value, **vars(run.result)} for value, run in zip(self.values, self.runs, strict=True)]
+        if not self.runs[0].settings.latent:
+            shown = [Column(one.key, one.title, None if one.key in CODED else one.panel) for one in shown]
+            shown += [Column(*one) for one in ERRORS]
         tables = [Table("sweep", shown, rows)]
         if self.judged:
             tables.append(optima([run.optimum for run in self.judged if run.optimum]))
@@ -81,7 +84,7 @@ def sweep(asked: str, *, progress: Callable[[int, str], None] | None = None, **h
     from recon_cli.training.plan import Plan
 
     name, values = swept(asked)
-    if name in how and how[name] != getattr(Settings(), name, None):
+    if how.get(name) not in (None, getattr(Settings(), name, None)):
         raise ReconError(f"--{name} is given, and swept too.", "Leave one of them out.")
     settings = [{**how, name: value} for value in values]
     for one in settings:
