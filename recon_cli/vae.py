@@ -24,7 +24,8 @@ class Vae(nn.Module):
     after the decoder (their mean, and one scale for all elements), so no learning rate depends on
     them. raw is what the likelihood's link takes to mu; where a decoder gives several numbers for an element
     (mean and log variance), there are as many times D of it; ``last`` is the length of a vector, for likelihoods
-    of vectors. Kingma and Welling (2014).
+    of vectors. Kingma and Welling (2014). ``deterministic``, the encoder gives the mean alone, z is that, and no KL is
+    there to be paid: an autoencoder.
     """
 
     mean: Tensor
@@ -34,14 +35,14 @@ class Vae(nn.Module):
 
     def __init__(
         self, rows: Tensor, claim: Likelihood, latent: int, hidden: int, generator: Generator, last: int = 1,
-        model: str = "mlp", shape: tuple[int, ...] | None = None,
+        model: str = "mlp", shape: tuple[int, ...] | None = None, deterministic: bool = False,
     ) -> None:  # fmt: skip
         super().__init__()
         mean = wide(rows).mean(dim=0)
         scale = (wide(rows) - mean).square().mean().sqrt()
         scale = scale.where(scale > 0, 1)
         elements, numbers = rows.shape[1], max(1, len(claim.head))
-        self.kind = model
+        self.kind, self.deterministic = model, deterministic
         self.link, self.several = claim.link, len(claim.head) > 1
         self.tail = (last,) if claim.event else (numbers,) if self.several else ()
         self.event = (last,) if claim.event else ()
@@ -51,7 +52,7 @@ class Vae(nn.Module):
             spread = scale.new_ones(elements, numbers)
             spread[:, 0] = scale
             spread = spread.flatten()
-        self.encoder, self.decoder = networks(model, shape or (elements,), numbers, latent, hidden, generator)
+        self.encoder, self.decoder = networks(model, shape or (elements,), numbers, latent, hidden, generator, deterministic)
         self.register_buffer("mean", mean.float())
         self.register_buffer("scale", scale.float())
         self.register_buffer("shift", shift.where(shift.isfinite(), 0).float())
@@ -62,15 +63,20 @@ class Vae(nn.Module):
         return x.reshape(len(x), -1, *self.event) if self.event else x
 
     def forward(self, x: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
-        """The raw output at z = mean + s * eps, and the KL of each latent, (B, K): from rows (B, D) and draws (B, K)."""
+        """The raw output at z = mean + s * eps, and the KL of each latent, (B, K): from rows (B, D) and draws (B, K).
+
+        Deterministic, z is the mean, and no latent has a KL: (B, 0).
+        """
         mean, log_variance = self.encode(x)
+        if log_variance is None:
+            return self.decode(mean).float(), mean.new_empty(len(mean), 0)
         raw = self.decode(mean + (log_variance / 2).exp() * eps)
         return raw.float(), divergence(mean.float(), log_variance.float())
 
-    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log variance of q(z | x), (B, K) each, from ``x`` of (B, D)."""
-        mean, log_variance = self.encoder((x - self.mean).div_(self.scale)).chunk(2, dim=1)
-        return mean, log_variance
+    def encode(self, x: Tensor) -> tuple[Tensor, Any]:
+        """Mean and log variance of q(z | x), (B, K) each, from ``x`` of (B, D); no log variance (None) where there is no q."""
+        code = self.encoder((x - self.mean).div_(self.scale))
+        return (code, None) if self.deterministic else code.chunk(2, dim=1)
 
     def decode(self, z: Tensor) -> Tensor:
         """The raw output from ``z`` of (B, K): (B, D), or with a last axis for vectors or for several numbers an element."""

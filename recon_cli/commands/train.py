@@ -32,7 +32,7 @@ class Open(options.LikelihoodWord):
 @click.option("--holdout", type=float, default=0.2, show_default=True, metavar="FRACTION", help="Of the samples, kept back.")
 @click.option("--epochs", type=int, default=100, show_default=True, help="Passes over the training samples.")
 @click.option("--batch-size", type=int, default=128, show_default=True, help="Samples in a step.")
-@click.option("--model", default="mlp", show_default=True, metavar="mlp|linear|conv", help="The networks on both sides.")
+@click.option("--model", default="mlp", show_default=True, metavar="mlp|linear|conv|ae", help="The networks on both sides.")
 @click.option("--latent", type=int, default=24, show_default=True, help="Latents.")
 @click.option("--hidden", type=int, default=256, show_default=True, help="Width of the hidden layers.")
 @click.option("--lr", type=float, default=0.002, show_default=True, help="Learning rate.")
@@ -43,7 +43,9 @@ class Open(options.LikelihoodWord):
 @click.option("--nesterov", is_flag=True, default=False, help="Nesterov's momentum.")
 @click.option("--weight-decay", type=float, help="On the network, never on the noise.")
 @click.option("--eps", type=float, help="Added to the root of Adam's second moment.")
-@click.option("--beta", type=float, default=1.0, show_default=True, help="Weight on the KL.")
+@click.option(
+    "--beta", "--kl-weight", "beta", type=float, show_default="1", help="Weight on the KL; 0 is a deterministic autoencoder."
+)  # fmt: skip
 @click.option(
     "--kl-warmup", type=int, default=0, show_default=True, metavar="EPOCHS", help="Over which that weight rises from 0."
 )

@@ -68,6 +68,7 @@ class Run(Reconstruction):
             with safe_open(path, framework="pt") as file:
                 self.claim = likelihoods.parse((file.metadata() or {}).get("likelihood", ""))
                 how = {name: self.config[name] for name in ("latent", "hidden", "shape", "model") if name in self.config}
+                how["deterministic"] = self.config.get("beta") == 0
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
                 vae = Vae.load(tensors, self.claim, self.config["shape"][-1], **how)
             if len(vae.mean) != math.prod(self.config["shape"]):
@@ -120,8 +121,13 @@ class Run(Reconstruction):
     def variance(self, x: Array, train: Array, seed: int) -> Array:
         return self._outputs(x)[..., 1].reshape(x.shape) if self.model.several else super().variance(x, train, seed)
 
-    def rate_and_distortion(self, x: Array, seed: int) -> tuple[float, float]:
-        """KL(q(z | x) || p(z)) and the squared error of mu(z) with z from q(z | x), means over the samples."""
+    def rate_and_distortion(self, x: Array, seed: int) -> tuple[float, float] | None:
+        """KL(q(z | x) || p(z)) and the squared error of mu(z) with z from q(z | x), means over the samples.
+
+        None of a deterministic autoencoder: a code without noise costs no finite number of nats.
+        """
+        if self.model.deterministic:
+            return None
         import torch
 
         from recon_cli.likelihood import wide
@@ -138,7 +144,8 @@ class Run(Reconstruction):
 
     def describe(self) -> str:
         how = [f"{name} {self.config[name]}" for name in ("scale", "binarize") if self.config.get(name) is not None]
-        return f"the VAE of {self.folder}, {self.claim}, trained on {' '.join([self.config['data'], *how])}"
+        kind = "autoencoder" if self.model.deterministic else "VAE"
+        return f"the {kind} of {self.folder}, {self.claim}, trained on {' '.join([self.config['data'], *how])}"
 
 
 def folder_of(folder: str, *needed: str) -> str:

@@ -53,7 +53,7 @@ def train(
     progress: Progress | None = None,
     **settings: Any,
 ) -> Training:
-    """Train a small VAE and measure, each epoch, both sides of the identity.
+    """Train a small VAE (or autoencoder) and measure, each epoch, both sides of the identity.
 
     data
         a source as on the command line, or an array or tensor of shape (N, ...), N counting samples.
@@ -150,9 +150,8 @@ def carry_out(plan: Plan, run: Run, progress: Progress | None) -> Training:
             for epoch, claim in solve(state) if settings.exact else walk(state, keeper):  # noqa: B007
                 history.append(epoch)
                 run.record({"epoch": epoch.epoch, **vars(epoch)})
-                (progress or (lambda done, words: None))(
-                    epoch.epoch, f"ELBO {-epoch.negative_elbo:.2f}, {epoch.active} latents active"
-                )
+                bound = f"nll {epoch.nll:.2f}" if epoch.negative_elbo is None else f"ELBO {-epoch.negative_elbo:.2f}"
+                (progress or (lambda done, words: None))(epoch.epoch, f"{bound}, {epoch.active} latents active")
         seconds = keeper.seconds
         if not settings.exact:
             keeper.save()
@@ -175,7 +174,7 @@ def carry_out(plan: Plan, run: Run, progress: Progress | None) -> Training:
             bounds=bounds(vae, claim, shown, settings.iwae, settings.seed + 2) if settings.iwae else (),
             optimum=optimum(vae, claim, kept, settings.latent, plan.whose, settings.beta),
             grey=plan.grey,
-            eigenvalue=largest_eigenvalue(kept) if claim.name == "gaussian" and not result.active else None,
+            eigenvalue=largest_eigenvalue(kept) if claim.name == "gaussian" and not result.active and result.kl else None,
             folder=run.path,
             picture=pictures.picture(vae, shown, plan.shape, which),
         )  # fmt: skip

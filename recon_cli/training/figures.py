@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 ACTIVE = 0.01  # nats: a latent whose mean KL exceeds this is in use
+VARIES = 0.01  # of the widest latent's variance: a latent of an autoencoder that varies more is in use
 CHUNK = 1 << 20  # elements looked at in one go outside training
 
 
@@ -29,13 +30,14 @@ class Figures:
 
     nll, kl, negative_elbo
         -log p(x | z) at one sample of z for each row (from a fixed seed), KL(q(z | x) || p(z)), and
-        their sum, whatever beta is.
+        their sum, whatever beta is. A deterministic autoencoder has neither KL nor ELBO: both None.
     loss
         the matching loss of the same reconstructions, so nll = predicted * loss + offset (+ gap).
     sigma
         the noise parameter, by whatever name; None without one.
     active
-        how many latents have a mean KL above 0.01 nats.
+        how many latents have a mean KL above 0.01 nats; of a deterministic autoencoder, a variance over the rows above
+        0.01 of the largest latent's.
     ratio, cosine
         of g, the gradient of the summed nll, and h, that of the summed loss, at the decoder's
         parameters on one batch, both by autograd with the noise held: <g, h>/<h, h>, and the cosine
@@ -46,8 +48,8 @@ class Figures:
 
     nll: float
     loss: float
-    kl: float
-    negative_elbo: float
+    kl: float | None
+    negative_elbo: float | None
     sigma: float | None
     active: int
     ratio: float | None
@@ -77,19 +79,24 @@ def look(model: Vae, noise: nn.Module, rows: Tensor, settings: Settings) -> tupl
             torch.stack([wide(measured(loss, claim, *pair)).sum() for pair in pairs]).sum(),
         ]
         rates = torch.stack([wide(kl).sum(dim=0) for kl in kls]).sum(dim=0) / len(rows)
+        if settings.deterministic:
+            spread = wide(torch.cat([model.encode(piece)[0] for piece in pieces])).var(dim=0, correction=0)
+            active = (spread > VARIES * spread.max()).sum()
+        else:
+            active = (rates > ACTIVE).sum()
     few = settings.batch_size
     g, h = gradients(model, claim, loss, pieces[0][:few], draws[0][:few])
-    parts = torch.stack([*sums, rates.sum(), (rates > ACTIVE).sum(), g @ h, h @ h, g @ g])
-    nll, value, kl, active, cross, square, other = parts.tolist()
+    parts = torch.stack([*sums, rates.sum(), active, g @ h, h @ h, g @ g])
+    nll, value, kl, used, cross, square, other = parts.tolist()
     nll, value = nll / len(rows), value / len(rows)
     size = math.sqrt(square) * math.sqrt(other)
     figures = Figures(
         nll=nll,
         loss=value,
-        kl=kl,
-        negative_elbo=nll + kl,
+        kl=None if settings.deterministic else kl,
+        negative_elbo=None if settings.deterministic else nll + kl,
         sigma=float(held(claim)) if level(claim) else None,
-        active=int(active),
+        active=int(used),
         ratio=cross / square if square else None,
         predicted=float(claim.losses[loss]) if type(claim).gap is Likelihood.gap else None,
         cosine=max(-1.0, min(1.0, cross / size)) if size else None,

@@ -124,10 +124,16 @@ class Lockstep:
         count, half, name = len(self.objective), self.loss.convention, self.loss.name
         yield f"{self.described}; the same network, batches and draws on every side, {count} steps of {self.settings.optimizer}."
         said = f"; with the literature's half it is {half:g} × {name} + {half * weight:.6g} KL" if half != 1 else ""
-        yield (
-            f"Left: nll of {self.claim} + {beta:g} KL. Right: {name} + {weight:.6g} KL, the same objective divided by "
-            f"the slope {self.slope:.6g}, but for a constant{said}."
-        )
+        if self.settings.deterministic:
+            yield (
+                f"Left: nll of {self.claim}. Right: {name}, the same objective divided by the slope {self.slope:.6g}, but for a "
+                f"constant; with nothing on the KL both are deterministic autoencoders."
+            )
+        else:
+            yield (
+                f"Left: nll of {self.claim} + {beta:g} KL. Right: {name} + {weight:.6g} KL, the same objective divided by "
+                f"the slope {self.slope:.6g}, but for a constant{said}."
+            )
         for variant in self.variants[1:]:
             how = {"bitwise": "changes nothing", "to rounding": "changes no more than rounding", "no": "is another model"}
             yield f"{variant.name}: {how[self.word(variant)]}, {variant.apart[-1]:.3g} of the way apart at the end."

@@ -127,7 +127,7 @@ class State:
             figures, settled = look(self.model, self.noise, self.shown, self.settings)
         except ReconError as error:
             raise diverged(self.epoch, self.trace.tolist(), self.settings, error) from error
-        seen = [*self.trace.tolist(), [figures.nll + 0 * figures.loss + 0 * (figures.ratio or 0), figures.kl, 1.0]]
+        seen = [*self.trace.tolist(), [figures.nll + 0 * figures.loss + 0 * (figures.ratio or 0), figures.kl or 0.0, 1.0]]
         if not all(math.isfinite(value) for line in seen for value in line):
             raise diverged(self.epoch, seen, self.settings)
         return Epoch(epoch=self.epoch, **vars(figures)), settled

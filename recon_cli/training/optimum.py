@@ -121,9 +121,11 @@ def measure(vae: Vae, sigma: float, rows: Tensor) -> Point:
 def moments(vae: Vae, rows: Tensor) -> tuple[Tensor, Tensor]:
     """E_q ||x - mu(z)||^2, mean over ``rows``, and the mean KL of each latent: for a decoder linear in z.
 
-    E ||x - W z - b||^2 = ||x - W m - b||^2 + sum_k s_k^2 ||W_k||^2.
+    E ||x - W z - b||^2 = ||x - W m - b||^2 + sum_k s_k^2 ||W_k||^2. Deterministic, s = 0 and there is no KL: PCA's objective.
     """
     mean, log_variance = vae.encode(rows)
+    if log_variance is None:
+        return (rows - vae.decode(mean)).square().sum(dim=1).mean(), mean.new_zeros(mean.shape[1])
     unit = torch.eye(mean.shape[1], dtype=rows.dtype, device=rows.device)
     basis = vae.decode(unit) - vae.decode(torch.zeros_like(unit))
     spread = log_variance.exp().mean(dim=0) @ basis.square().sum(dim=1)

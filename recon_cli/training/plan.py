@@ -76,7 +76,9 @@ class Plan:
         """The model before its first step."""
         generator = torch.Generator().manual_seed(self.settings.seed)
         own = self.settings
-        vae = Vae(self.kept, self.claim, own.latent, own.hidden, generator, self.shape[-1], own.model, self.shape)
+        vae = Vae(
+            self.kept, self.claim, own.latent, own.hidden, generator, self.shape[-1], own.model, self.shape, own.deterministic
+        )
         source = start(self.claim, self.whose, vae.target(self.kept), self.settings.sigma_floor)
         return State(vae.to(self.kept.device), source.to(self.kept.device), self.kept, self.settings)
 

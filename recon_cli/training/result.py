@@ -84,7 +84,7 @@ class Training:
 
     @property
     def collapsed(self) -> bool:
-        """Whether every latent is off: the model has learned to ignore z."""
+        """Whether every latent is off: the model has learned to ignore z (an autoencoder's encoder, to ignore x)."""
         return self.result.active == 0
 
     def report(self) -> Report:
@@ -121,7 +121,13 @@ class Training:
             yield self.gradients(result.ratio, result.cosine)
         if result.sigma is not None:
             yield self.noise(result.sigma)
-        if self.settings.beta != 1:
+        if self.settings.deterministic:
+            yield (
+                "With nothing on the KL the noise of q(z | x) would shrink to nothing, so this is a deterministic autoencoder: z "
+                "is the encoder's mean, and nll alone is trained. It has no KL and no ELBO; active are the latents whose "
+                "variance over the rows is above 0.01 of the largest one's."
+            )
+        elif self.settings.beta != 1:
             yield self.weight()
         if self.bounds:
             yield (
@@ -169,7 +175,7 @@ class Training:
         """What the beta amounts to."""
         beta, claim = self.settings.beta, self.likelihood
         said = f"Trained on nll + {beta:g} KL; −ELBO above is nll + KL."
-        if not beta or self.whose != "fixed":
+        if self.whose != "fixed":
             return said
         try:
             same = type(claim).with_slope(float(claim.slope) / beta, **claim.loss.parameters)
@@ -180,6 +186,8 @@ class Training:
     def why(self) -> str:
         """Why every latent is off, as far as that can be told."""
         said, beta = "Posterior collapse: every latent is off.", self.settings.beta
+        if self.settings.deterministic:
+            return "The encoder gives every row the same code: train with another --lr or --seed."
         if self.eigenvalue is None or self.result.sigma is None:
             noise = ", or a smaller noise," if self.likelihood.noise else ""
             return f"{said} The KL costs more than the latents save: a smaller --beta{noise} makes them pay."
@@ -203,9 +211,13 @@ class Training:
         result, latent = self.result, self.settings.latent
         if self.collapsed:
             noise = "" if result.sigma is None else f" at {level(self.likelihood)} = {result.sigma:.4g}"
+            if result.kl is None:
+                return f"defective: 0 of {latent} latents vary{noise}, so the model ignores x"
             return f"defective by posterior collapse: 0 of {latent} latents active{noise}, so the model ignores z"
         what = "BCE + KL (on grey levels no ELBO)" if self.grey else "negative ELBO"
         sample = "held-out sample" if result.rows_held_out else "training sample"
+        if result.negative_elbo is None:
+            return f"trained: nll {short(result.nll)} nats per {sample}, {result.active} of {latent} latents vary"
         return f"trained: {what} {short(result.negative_elbo)} nats per {sample}, {result.active} of {latent} latents active"
 
 

@@ -32,11 +32,12 @@ class Settings:
     latent, hidden
         widths of the latent layer and of the one hidden layer on each side.
     beta
-        weight on the KL; 1 makes the objective the negative ELBO.
+        weight on the KL; 1, the usual one, makes the objective the negative ELBO. 0 leaves no noise on the codes: a
+        deterministic autoencoder.
     holdout
         fraction of the samples kept back for the result, from 0 up to, not including, 1; with 0 it is on the training rows.
     model
-        ``mlp``, ``linear`` (whose optimum is PPCA) or ``conv`` (of images).
+        ``mlp``, ``linear`` (whose optimum is PPCA), ``conv`` (of images) or ``ae``, the mlp with a beta of 0.
     exact
         of a linear model under a Gaussian: the expectation over z in closed form, minimised by L-BFGS in float64.
     schedule
@@ -66,7 +67,7 @@ class Settings:
     hidden: int = 256
     lr: float = 0.002
     optimizer: str = "adam"
-    beta: float = 1.0
+    beta: float = None  # type: ignore[assignment]  # 1, and 0 of an ae
     seed: int = 0
     model: str = "mlp"
     exact: bool = False
@@ -84,6 +85,8 @@ class Settings:
     free_bits: float = 0.0
 
     def __post_init__(self) -> None:
+        if self.beta is None:
+            object.__setattr__(self, "beta", 0.0 if self.model == "ae" else 1.0)
         for name, example in (("latent", 24), ("hidden", 256), ("epochs", 100), ("batch_size", 128)):
             whole(name, getattr(self, name), 1, example)
         whole("seed", self.seed, 0, 0)
@@ -98,6 +101,18 @@ class Settings:
         for name, known in (("model", MODELS), ("schedule", SCHEDULES)):
             if getattr(self, name) not in known:
                 raise unknown(name, getattr(self, name), known)
+        if self.model == "ae" and self.beta:
+            raise ReconError(
+                f"--model ae has nothing on the KL, and --beta (--kl-weight) {self.beta:g} was given.",
+                "Leave it out, or take --model mlp, which is the VAE.",
+            )
+        for name in ("kl_warmup", "free_bits", "iwae"):
+            if self.deterministic and getattr(self, name):
+                raise ReconError(
+                    f"A weight of 0 on the KL makes a deterministic autoencoder, without KL and without draws of z, so "
+                    f"{option(name)} means nothing.",
+                    f"Leave {option(name)} out, or give a --kl-weight above 0.",
+                )
         if self.exact and self.model != "linear":
             raise ReconError(
                 f"--exact takes expectations in closed form, which a model of kind {self.model} has not.", "Add --model linear."
@@ -133,6 +148,11 @@ class Settings:
             weight_decay=decay,
             beta=self.beta / slope,
         )
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether z is the encoder's mean: with nothing on the KL, the ELBO's noise would shrink to nothing anyway."""
+        return not self.beta
 
     @property
     def kind(self) -> type[torch.optim.Optimizer]:

@@ -81,7 +81,7 @@ def sweep(asked: str, *, progress: Callable[[int, str], None] | None = None, **h
     from recon_cli.training.plan import Plan
 
     name, values = swept(asked)
-    if name in how and how[name] != getattr(Settings(), name, None):
+    if how.get(name) not in (None, getattr(Settings(), name, None)):
         raise ReconError(f"--{name} is given, and swept too.", "Leave one of them out.")
     settings = [{**how, name: value} for value in values]
     for one in settings:
@@ -96,7 +96,7 @@ def sweep(asked: str, *, progress: Callable[[int, str], None] | None = None, **h
 def swept(asked: str) -> tuple[str, list[Any]]:
     """``sigma=0.05,0.1`` as the name and its values; whole numbers where the setting is one."""
     word, _, listed = asked.partition("=")
-    name = word.strip().replace("-", "_")
+    name = word.strip().replace("-", "_").replace("kl_weight", "beta")
     if name not in SWEPT:
         raise unknown("setting to sweep", word, [one.replace("_", "-") for one in SWEPT])
     values = [as_number(f"--sweep {word}", part.strip(), "0.1") for part in listed.split(",")]
