@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -43,9 +45,7 @@ class Vae(nn.Module):
         scale = scale.where(scale > 0, 1)
         elements, numbers = rows.shape[1], max(1, len(claim.head))
         self.kind, self.deterministic = model, deterministic
-        self.link, self.several = claim.link, len(claim.head) > 1
-        self.tail = (last,) if claim.event else (numbers,) if self.several else ()
-        self.event = (last,) if claim.event else ()
+        self.speaks(claim, last)
         shift = claim.link.forward(typical(claim, self.target(rows))).flatten()
         spread = scale if claim.link == IDENTITY else scale.new_ones(())
         if self.several:  # the mean in the units of the data, what else there is on its own
@@ -57,6 +57,17 @@ class Vae(nn.Module):
         self.register_buffer("scale", scale.float())
         self.register_buffer("shift", shift.where(shift.isfinite(), 0).float())
         self.register_buffer("spread", spread.float())
+
+    def speaks(self, claim: Likelihood, last: int) -> None:
+        """Of numbers as ``claim`` takes them: the link, and how many of them an element or a vector has."""
+        self.link, self.several = claim.link, len(claim.head) > 1
+        self.tail = (last,) if claim.event else (len(claim.head),) if self.several else ()
+        self.event = (last,) if claim.event else ()
+
+    @contextmanager
+    def stepping(self, seed: int) -> Iterator[None]:
+        """While a training step is computed; ``seed`` is for what a model draws beside its ``eps``."""
+        yield
 
     def target(self, x: Tensor) -> Tensor:
         """What the likelihood is of, from rows (B, D): the same, or (B, D/K, K) where its events are vectors of K."""

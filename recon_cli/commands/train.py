@@ -32,7 +32,9 @@ class Open(options.LikelihoodWord):
 @click.option("--holdout", type=float, default=0.2, show_default=True, metavar="FRACTION", help="Of the samples, kept back.")
 @click.option("--epochs", type=int, default=100, show_default=True, help="Passes over the training samples.")
 @click.option("--batch-size", type=int, default=128, show_default=True, help="Samples in a step.")
-@click.option("--model", default="mlp", show_default=True, metavar="mlp|linear|conv|ae", help="The networks on both sides.")
+@click.option(
+    "--model", default="mlp", show_default=True, metavar="mlp|linear|conv|ae|FILE.py:Class", help="The networks on both sides."
+)
 @click.option("--latent", type=int, default=24, show_default=True, help="Latents.")
 @click.option("--hidden", type=int, default=256, show_default=True, help="Width of the hidden layers.")
 @click.option("--lr", type=float, default=0.002, show_default=True, help="Learning rate.")
@@ -78,11 +80,16 @@ def command(
     losses' gradients at the decoder, measured beside predicted. Exits with 1 if the posterior collapses.
     Ctrl-C finishes the step and saves; --resume RUN goes on to the same bits.
 
+    --model FILE.py:Class (or package.module:Class) is a torch module of your own. It has encode(x) -> (mean, log_variance),
+    (B, K) each, of x in the samples' own shape, and decode(z) -> the raw output (logits, not probabilities), of any shape with
+    as many numbers as x has; its __init__ is told those of latent, hidden and shape that it takes.
+
     \b
       recon train
       recon train --sigma 1
       recon train --likelihood laplace --sigma optimal --data x.npy --holdout 0
       recon train --resume runs/laplace
+      recon train --model vae.py:MyVae --likelihood bernoulli --binarize threshold
       recon train --sigma 0.5 --against mse --optimizer sgd
       recon train --model linear --exact --sweep sigma=0.05,0.1,0.2
     """

@@ -59,7 +59,7 @@ class Run(Reconstruction):
         """The trained network."""
         from safetensors import safe_open
 
-        from recon_cli import likelihoods
+        from recon_cli import likelihoods, modules
         from recon_cli.vae import Vae
 
         path = os.path.join(self.folder, FILES[1])
@@ -70,7 +70,11 @@ class Run(Reconstruction):
                 how = {name: self.config[name] for name in ("latent", "hidden", "shape", "model") if name in self.config}
                 how["deterministic"] = self.config.get("beta") == 0
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-                vae = Vae.load(tensors, self.claim, self.config["shape"][-1], **how)
+                if "model_sha256" in self.config:
+                    word, checksum = how.pop("model"), self.config["model_sha256"]
+                    vae: Vae = modules.load(tensors, self.claim, word, checksum, **how)
+                else:
+                    vae = Vae.load(tensors, self.claim, self.config["shape"][-1], **how)
             if len(vae.mean) != math.prod(self.config["shape"]):
                 raise ValueError(
                     f"its network is of {len(vae.mean)} elements, and config.json says {spell(self.config['shape'])}"

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from recon_cli import modules
 from recon_cli.errors import ReconError
 from recon_cli.likelihood import Likelihood
 from recon_cli.sources.run import settings_of
@@ -101,7 +102,9 @@ def resume(folder: str | Path, *, data: Any = None, progress: Progress | None = 
     config = settings_of(str(folder))
     was = {name: config[name] for name in ("data", "likelihood", "sigma", "device", "binarize", "scale")}
     settings = {field.name: config.get(field.name, field.default) for field in dataclasses.fields(Settings)}
+    model = asked.get("model", settings["model"])
     for name, value in asked.items():
+        value = modules.spelled(value) if name == "model" else value
         mine = {**was, **settings, "out": str(folder)}[name]
         if name == "epochs" and value > mine and settings["schedule"] == "constant":
             settings["epochs"] = value
@@ -110,7 +113,13 @@ def resume(folder: str | Path, *, data: Any = None, progress: Progress | None = 
                 f"The run in {folder} has {option(name)} {mine}, and {value} was asked for: it could not go on as the same run.",
                 f"Leave {option(name)} out (only --epochs may grow), or start another run.",
             )
-    plan = Plan.of(**{**was, "data": was["data"] if data is None else data}, **settings)
+    if isinstance(model, str) and config.get("model_sha256", "") is None:
+        raise ReconError(
+            f"The model of the run in {folder}, {model}, was given from Python as an object.",
+            "Give it again: resume(folder, model=...).",
+        )
+    plan = Plan.of(**{**was, "data": was["data"] if data is None else data}, **{**settings, "model": model})
+    modules.unchanged(settings["model"], config.get("model_sha256"), plan.config.get("model_sha256"))
     if plan.config["rows"] != config["rows"]:
         raise ReconError(
             f"The run in {folder} was trained on other values of {config['data']}: they have changed since.",

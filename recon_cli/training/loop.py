@@ -82,7 +82,8 @@ class State:
         settings, first = self.settings, self.at * self.settings.batch_size
         x = self.rows.index_select(0, self.order[first : first + settings.batch_size])
         eps = torch.randn(len(x), settings.latent, generator=self.generator, device=x.device)
-        nll, kl, paid, noise = self.terms(x, eps)
+        with self.model.stepping(settings.seed * 1_000_003 + self.epoch * self.steps + self.at):
+            nll, kl, paid, noise = self.terms(x, eps)
         self.trace[self.at] = torch.stack([nll.detach(), kl.detach(), noise])
         if settings.schedule != "constant":
             done = (self.epoch * self.steps + self.at) / (settings.epochs * self.steps)

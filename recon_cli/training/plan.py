@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy
 import torch
 
-from recon_cli import __version__, devices, likelihoods, sources
+from recon_cli import __version__, devices, likelihoods, modules, sources
 from recon_cli.errors import ReconError
 from recon_cli.likelihood import Likelihood
 from recon_cli.losses import spell
@@ -34,6 +36,8 @@ class Plan:
         the training rows and those held out, (N, D) each.
     config
         what ``config.json`` says.
+    own
+        the user's own model as it begins, where there is one.
     """
 
     settings: Settings
@@ -46,6 +50,7 @@ class Plan:
     back: Tensor
     grey: float
     config: dict[str, Any]
+    own: modules.Own | None = None
 
     @classmethod
     def of(
@@ -53,7 +58,8 @@ class Plan:
         device: str = "auto", binarize: str | None = None, scale: float | None = None, **how: Any,
     ) -> Plan:  # fmt: skip
         """Everything read and checked, nothing made. As for ``train``."""
-        settings = Settings(**how)
+        made = how.get("model", "mlp")
+        settings = Settings(**{**how, "model": modules.spelled(made)})
         claim, whose = noise(likelihood, sigma)
         if settings.exact and claim.name != "gaussian":
             raise ReconError(f"--exact is of the gaussian likelihood; {claim.name} has no closed form.", "Leave --exact out.")
@@ -63,20 +69,29 @@ class Plan:
         parts = sources.split(values.reshape(len(values), -1), settings.holdout, word)
         kept, back = (torch.from_numpy(part).to(where) for part in parts)
         shape = values.shape[1:] or (1,)
+        own, checksum = None, None
+        if settings.own_model or not isinstance(made, str):
+            if isinstance(made, str):
+                made, checksum = modules.find(made)
+            own = modules.own(
+                made, settings.model, kept, claim, shape, settings.deterministic, latent=settings.latent,
+                hidden=settings.hidden, seed=settings.seed, batch=settings.batch_size,
+            )  # fmt: skip
+            settings = dataclasses.replace(settings, latent=own.latent)
         fingerprint = f"{len(values)}:{zlib.crc32(numpy.ascontiguousarray(values)):08x}"
         config = {
             "version": __version__, "data": word, "shape": shape, "rows": fingerprint,
             "binarize": binarize, "scale": scale,
             "likelihood": likelihood if isinstance(likelihood, str) else exactly(claim), "sigma": sigma, "noise": whose,
-            **vars(settings), "device": str(where),
+            **vars(settings), **({"model_sha256": checksum} if own else {}), "device": str(where),
         }  # fmt: skip
-        return cls(settings, claim, whose, word, described, shape, kept, back, grey, config)
+        return cls(settings, claim, whose, word, described, shape, kept, back, grey, config, own)
 
     def state(self) -> State:
         """The model before its first step."""
         generator = torch.Generator().manual_seed(self.settings.seed)
         own = self.settings
-        vae = Vae(
+        vae = copy.deepcopy(self.own) or Vae(
             self.kept, self.claim, own.latent, own.hidden, generator, self.shape[-1], own.model, self.shape, own.deterministic
         )
         source = start(self.claim, self.whose, vae.target(self.kept), self.settings.sigma_floor)

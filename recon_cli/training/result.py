@@ -110,6 +110,9 @@ class Training:
         result = self.result
         back = f"{result.rows_held_out:,} held out" if result.rows_held_out else "none held out: the result is on the same"
         yield f"{self.described}; {result.rows_trained:,} rows trained, {back}."
+        if self.settings.own_model:
+            count = sum(part.numel() for part in self.model.parameters())
+            yield f"The model is {self.settings.model}: {count:,} parameters and {self.settings.latent} latents of its own."
         if self.grey:
             yield (
                 f"{self.likelihood.name} is no likelihood of these data: {self.grey:.0%} of the values are neither 0 nor 1. "

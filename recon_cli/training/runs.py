@@ -110,7 +110,7 @@ class Run:
 
         likelihood = exactly(found.likelihood)
         self.put_json("result.json", {"likelihood": likelihood, **vars(found.result)})
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in found.model.state_dict().items()}
+        tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in found.model.state_dict().items()}
         self.put("model.safetensors", save(tensors, {"likelihood": likelihood, "version": __version__}))
         if found.picture is not None:
             self.put("reconstructions.png", png(found.picture))

@@ -37,7 +37,9 @@ class Settings:
     holdout
         fraction of the samples kept back for the result, from 0 up to, not including, 1; with 0 it is on the training rows.
     model
-        ``mlp``, ``linear`` (whose optimum is PPCA), ``conv`` (of images) or ``ae``, the mlp with a beta of 0.
+        ``mlp``, ``linear`` (whose optimum is PPCA), ``conv`` (of images) or ``ae``, the mlp with a beta of 0; or
+        ``FILE.py:Class`` (``package.module:Class``), a torch module of one's own: :class:`recon_cli.modules.Own`. In Python the
+        module itself may be given, of which a copy is trained, or its class.
     exact
         of a linear model under a Gaussian: the expectation over z in closed form, minimised by L-BFGS in float64.
     schedule
@@ -99,7 +101,7 @@ class Settings:
         for name in ("sigma_floor", "checkpoint_every", "free_bits"):
             number(name, value := getattr(self, name), 0 <= value < math.inf, "a number from 0 up", "0")
         for name, known in (("model", MODELS), ("schedule", SCHEDULES)):
-            if getattr(self, name) not in known:
+            if getattr(self, name) not in known and not (name == "model" and self.own_model):
                 raise unknown(name, getattr(self, name), known)
         if self.model == "ae" and self.beta:
             raise ReconError(
@@ -148,6 +150,11 @@ class Settings:
             weight_decay=decay,
             beta=self.beta / slope,
         )
+
+    @property
+    def own_model(self) -> bool:
+        """Whether the model is the user's."""
+        return ":" in self.model or self.model.endswith(".py")
 
     @property
     def deterministic(self) -> bool:
