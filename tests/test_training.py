@@ -566,7 +566,7 @@ def test_the_command_has_the_engines_defaults() -> None:
         (["--holdout", "-0.1"], "--holdout"),
         (["--optimizer", "admw"], "Did you mean 'adamw'?"),
         (["--optimizer", "lbfgs"], "no optimizer named 'lbfgs'"),
-        (["--sigma", "0"], "--sigma must be a positive number, learned or optimal; found '0'"),
+        (["--sigma", "0"], "--sigma must be a positive number, learned, optimal, per-element or network; found '0'"),
         (["--sigma", "-1"], "--sigma"),
         (["--sigma", "nan"], "--sigma"),
         (["--sigma", "inf"], "--sigma"),

@@ -23,8 +23,8 @@ class Open(options.LikelihoodWord):
     help="The noise model; a parameter given here is fixed.",
 )  # fmt: skip
 @click.option(
-    "--sigma", metavar="NUMBER|learned|optimal", show_default="learned",
-    help="Its noise: fixed, trained with the network, or the best for each batch.",
+    "--sigma", metavar="NUMBER|learned|optimal|per-element|network", show_default="learned",
+    help="Its noise: fixed, trained with the network, the best for each batch, an element's own, or the decoder's.",
 )  # fmt: skip
 @options.data
 @options.scale

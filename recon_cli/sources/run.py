@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import os
@@ -31,7 +32,8 @@ class Run(Reconstruction):
     """``run:FOLDER``: of the samples that the run held out, what its model makes of them, at the mean of q(z | x).
 
     Of all samples with ``run:FOLDER:all``, where the run held none out, and of data other than those it was trained on.
-    Where the model gives several numbers an element (mean and variance), these are its own. Raises ReconError for a
+    Where the model gives several numbers an element (mean and variance), these are its own; so is a variance for each
+    element (``--sigma per-element``). Raises ReconError for a
     folder that ``recon train`` did not leave, of another version of recon, or of samples of another shape.
     """
 
@@ -70,6 +72,8 @@ class Run(Reconstruction):
                 how = {name: self.config[name] for name in ("latent", "hidden", "shape", "model") if name in self.config}
                 how["deterministic"] = self.config.get("beta") == 0
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                each = {name.partition(".")[2]: value for name, value in tensors.items() if name.startswith("likelihood.")}
+                self.claim = dataclasses.replace(self.claim, **each)
                 if "model_sha256" in self.config:
                     word, checksum = how.pop("model"), self.config["model_sha256"]
                     vae: Vae = modules.load(tensors, self.claim, word, checksum, **how)
@@ -123,7 +127,12 @@ class Run(Reconstruction):
         return (made[..., 0] if self.model.several else made).reshape(x.shape)
 
     def variance(self, x: Array, train: Array, seed: int) -> Array:
-        return self._outputs(x)[..., 1].reshape(x.shape) if self.model.several else super().variance(x, train, seed)
+        if self.model.several:
+            return self._outputs(x)[..., 1].reshape(x.shape)
+        sigma = self.claim.parameters.get("sigma")
+        if getattr(sigma, "ndim", 0):  # a Gaussian's, of each element
+            return sigma.square().numpy().reshape(x.shape[1:])  # type: ignore[union-attr]
+        return super().variance(x, train, seed)
 
     def rate_and_distortion(self, x: Array, seed: int) -> tuple[float, float] | None:
         """KL(q(z | x) || p(z)) and the squared error of mu(z) with z from q(z | x), means over the samples.

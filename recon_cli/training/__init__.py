@@ -19,7 +19,7 @@ from recon_cli.sources.run import settings_of
 from recon_cli.training import pictures
 from recon_cli.training.bounds import bounds
 from recon_cli.training.checkpoints import CHECKPOINT, Interrupted, Keeper, unpack
-from recon_cli.training.figures import Epoch, Figures, look
+from recon_cli.training.figures import Epoch, Figures, look, shared
 from recon_cli.training.lockstep import Lockstep, lockstep
 from recon_cli.training.loop import threads, walk
 from recon_cli.training.noises import Fixed, Optimal
@@ -60,8 +60,9 @@ def train(
         a source as on the command line, or an array or tensor of shape (N, ...), N counting samples.
     likelihood, sigma
         ``gaussian``, ``laplace:scale=0.2`` or a Likelihood object, and its noise: a number, ``learned``
-        (its logarithm, with the network) or ``optimal`` (the best for each batch). Spelled out in
-        neither, one noise parameter is learned.
+        (its logarithm, with the network), ``optimal`` (the best for each batch), ``per-element`` (learned, one for each
+        element of the data) or ``network`` (of a Gaussian, a second output of the decoder: heteroscedastic-gaussian).
+        Spelled out in neither, one noise parameter is learned.
     scale
         what the data are divided by; None is the source's own (255 for images), 1 leaves them as they are.
     out
@@ -177,14 +178,16 @@ def carry_out(plan: Plan, run: Run, progress: Progress | None) -> Training:
             seconds=seconds,
             samples_per_second=len(kept) * epochs / seconds,
         )
+        plain = shared(claim) is claim and not settings.deterministic
         found = Training(
             settings, claim, plan.whose, plan.described, tuple(history), result, vae,
             best=best(vae, claim, kept, settings),
             bounds=bounds(vae, claim, shown, settings.iwae, settings.seed + 2) if settings.iwae else (),
             optimum=optimum(vae, claim, kept, settings.latent, plan.whose, settings.beta),
             grey=plan.grey,
-            eigenvalue=largest_eigenvalue(kept) if claim.name == "gaussian" and not result.active and result.kl else None,
+            eigenvalue=largest_eigenvalue(kept) if plain and claim.name == "gaussian" and not result.active else None,
             folder=run.path,
+            network=plan.config["sigma"] == "network",
             picture=pictures.picture(vae, shown, plan.shape, which),
         )  # fmt: skip
         run.finish(found, pictures.generated(vae, shown, plan.shape, settings.seed) if run.path else {})
@@ -194,6 +197,6 @@ def carry_out(plan: Plan, run: Run, progress: Progress | None) -> Training:
 def best(vae: Vae, claim: Likelihood, rows: Tensor, settings: Settings) -> float | None:
     """The noise that ``rows`` would choose for their reconstructions; None where there is none to choose."""
     try:
-        return look(vae, Optimal(claim), rows, settings)[0].sigma if claim.noise else None
+        return look(vae, Optimal(claim), rows, settings)[0].sigma if claim.noise and shared(claim) is claim else None
     except ReconError:
         return None

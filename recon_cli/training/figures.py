@@ -12,7 +12,7 @@ from torch import nn
 from recon_cli.fitting import level
 from recon_cli.likelihood import Likelihood, wide
 from recon_cli.losses import Loss
-from recon_cli.parametric import Number
+from recon_cli.parametric import Number, size
 from recon_cli.training.settings import Settings
 from recon_cli.vae import Vae
 
@@ -34,7 +34,8 @@ class Figures:
     loss
         the matching loss of the same reconstructions, so nll = predicted * loss + offset (+ gap).
     sigma
-        the noise parameter, by whatever name; None without one.
+        the noise parameter, by whatever name; None without one. Where every element has its own, their root mean square;
+        the loss, where it has the noise in it, is then taken there, and nothing is predicted.
     active
         how many latents have a mean KL above 0.01 nats; of a deterministic autoencoder, a variance over the rows above
         0.01 of the largest latent's.
@@ -72,7 +73,8 @@ def look(model: Vae, noise: nn.Module, rows: Tensor, settings: Settings) -> tupl
         draws = [torch.randn(len(piece), settings.latent, generator=generator, device=rows.device) for piece in pieces]
         raws, kls = zip(*map(model, pieces, draws), strict=True)
         claim = settled(noise(model.target(rows), model.link.inverse(torch.cat(raws))))
-        loss = matching(claim)
+        one = shared(claim)
+        loss = matching(one)
         pairs = [*zip(map(model.target, pieces), raws, strict=True)]
         sums = [
             torch.stack([wide(claim.nll_raw(*pair)).sum() for pair in pairs]).sum(),
@@ -89,17 +91,17 @@ def look(model: Vae, noise: nn.Module, rows: Tensor, settings: Settings) -> tupl
     parts = torch.stack([*sums, rates.sum(), active, g @ h, h @ h, g @ g])
     nll, value, kl, used, cross, square, other = parts.tolist()
     nll, value = nll / len(rows), value / len(rows)
-    size = math.sqrt(square) * math.sqrt(other)
+    both = math.sqrt(square) * math.sqrt(other)
     figures = Figures(
         nll=nll,
         loss=value,
         kl=None if settings.deterministic else kl,
         negative_elbo=None if settings.deterministic else nll + kl,
-        sigma=float(held(claim)) if level(claim) else None,
+        sigma=float(held(one)) if level(claim) else None,
         active=int(used),
         ratio=cross / square if square else None,
-        predicted=float(claim.losses[loss]) if type(claim).gap is Likelihood.gap else None,
-        cosine=max(-1.0, min(1.0, cross / size)) if size else None,
+        predicted=float(claim.losses[loss]) if type(claim).gap is Likelihood.gap and one is claim else None,
+        cosine=max(-1.0, min(1.0, cross / both)) if both else None,
     )
     return figures, claim
 
@@ -125,8 +127,15 @@ def measured(loss: Loss, claim: Likelihood, x: Tensor, raw: Tensor) -> Tensor:
 
 
 def settled(claim: Likelihood) -> Likelihood:
-    """The same likelihood with plain numbers for its noise."""
-    return type(claim)(**{key: float(value) for key, value in claim.parameters.items()})
+    """The same likelihood with plain numbers for its noise, or a tensor of them, held."""
+    held = {key: value.detach() if getattr(value, "ndim", 0) else float(value) for key, value in claim.parameters.items()}  # type: ignore[union-attr]
+    return type(claim)(**held)  # type: ignore[arg-type]
+
+
+def shared(claim: Likelihood) -> Likelihood:
+    """The same likelihood with one noise for all elements, the root mean square of theirs; itself where it has no other."""
+    several = any(getattr(value, "ndim", 0) for value in claim.parameters.values())
+    return type(claim)(**{key: size(value) for key, value in claim.parameters.items()}) if several else claim
 
 
 def held(claim: Likelihood) -> Number:

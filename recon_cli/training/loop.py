@@ -111,7 +111,8 @@ class State:
         claim = self.noise(events, self.model.link.inverse(raw))
         nll = self.term(claim, events, raw).sum() / len(x)
         noise = getattr(claim, self.noise.level) if self.noise.level else 1.0
-        return nll, kl, paid, torch.as_tensor(noise, dtype=nll.dtype, device=x.device).detach()
+        noise = torch.as_tensor(noise, dtype=nll.dtype, device=x.device).detach()
+        return nll, kl, paid, noise.min() if noise.ndim else noise
 
     def term(self, claim: Likelihood, x: Tensor, raw: Tensor) -> Tensor:
         """The left-hand side of every element (of every event)."""

@@ -78,10 +78,10 @@ class Optimum:
 def optimum(vae: Vae, claim: Likelihood, rows: Tensor, latent: int, whose: str, beta: float) -> Optimum | None:
     """Predicted and found; None where nothing is predicted.
 
-    That is for no linear Gaussian model, a weight on the KL, rows that are all alike, or as many latents as dimensions
-    that vary (sigma would go to 0).
+    That is for no linear Gaussian model, a weight on the KL, a noise for each element, rows that are all alike, or as many
+    latents as dimensions that vary (sigma would go to 0).
     """
-    if vae.kind != "linear" or claim.name != "gaussian" or beta != 1 or not rows.var(dim=0).any():
+    if vae.kind != "linear" or claim.name != "gaussian" or beta != 1 or whose == "per-element" or not rows.var(dim=0).any():
         return None
     sigma = float(claim.parameters["sigma"])
     predicted = predict(spectrum(rows), latent, sigma if whose == "fixed" else None)

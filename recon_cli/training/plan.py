@@ -31,7 +31,7 @@ class Plan:
     """A run before its first step: what was asked for, checked, and the data.
 
     whose
-        whose the noise is: ``fixed``, ``learned`` or ``optimal``.
+        whose the noise is: ``fixed``, ``learned``, ``optimal`` or ``per-element``.
     kept, back
         the training rows and those held out, (N, D) each.
     config
@@ -63,6 +63,8 @@ class Plan:
         claim, whose = noise(likelihood, sigma)
         if settings.exact and claim.name != "gaussian":
             raise ReconError(f"--exact is of the gaussian likelihood; {claim.name} has no closed form.", "Leave --exact out.")
+        if settings.exact and whose == "per-element":
+            raise ReconError("--exact is of one noise for all elements, and --sigma is per-element.", "Leave --exact out.")
         where = devices.device(device)
         word, described, values = samples(data, binarize, scale, settings.seed)
         grey = beyond(claim, torch.from_numpy(values), word)

@@ -52,7 +52,7 @@ class Training:
     likelihood
         with its noise as training left it.
     whose
-        whose that noise is: ``fixed``, ``learned`` or ``optimal``.
+        whose that noise is: ``fixed``, ``learned``, ``optimal`` or ``per-element``.
     best
         the noise that the training rows would choose for their reconstructions, None without one.
     grey
@@ -63,6 +63,8 @@ class Training:
         of a linear Gaussian model: what PPCA predicts of the training rows, and what was found.
     eigenvalue
         the largest of the training rows' covariance (1/N); measured only where a Gaussian collapsed.
+    network
+        whether the noise was asked of the network.
     folder
         where the run was written, None if it was not.
     """
@@ -80,6 +82,7 @@ class Training:
     optimum: Optimum | None = None
     bounds: tuple[tuple[int, float], ...] = ()
     folder: Path | None = None
+    network: bool = False
     picture: Picture | None = field(default=None, repr=False)
 
     @property
@@ -124,6 +127,11 @@ class Training:
             yield self.gradients(result.ratio, result.cosine)
         if result.sigma is not None:
             yield self.noise(result.sigma)
+        if self.network:
+            yield (
+                "--sigma network: the decoder gives a mean and a log variance for each element of each sample, which is the "
+                f"likelihood {self.likelihood.name}."
+            )
         if self.settings.deterministic:
             yield (
                 "With nothing on the KL the noise of q(z | x) would shrink to nothing, so this is a deterministic autoencoder: z "
@@ -154,6 +162,8 @@ class Training:
             f"At the decoder's parameters the {name} likelihood's gradient is {ratio:.6g} times that of the summed {loss}; "
             + (f"predicted {self.result.predicted:.6g}." if self.result.predicted is not None else "nothing is predicted.")
         )
+        if self.whose == "per-element":
+            return f"{said} Every element has a slope of its own, which no one weight on the loss is (cosine {cosine:.4f})."
         if 1 - cosine < PARALLEL:
             return said
         return f"{said} They do not point one way (cosine {cosine:.4f}): the loss leaves out a gap that depends on μ."
@@ -165,8 +175,12 @@ class Training:
             "fixed": "given",
             "learned": "learned with the network",
             "optimal": "the best of each batch in training, and here of the training rows",
+            "per-element": "in root mean square, one for each element, learned with the network",
         }[self.whose]
         others = ", ".join(f"{key} = {float(value):.4g}" for key, value in self.likelihood.parameters.items() if key != name)
+        if self.whose == "per-element":
+            low, high = (float(value) for value in self.likelihood.parameters[name].aminmax())  # type: ignore[union-attr,index]
+            origin += f": from {low:.4g} to {high:.4g}"
         said, rule = f"{name} = {sigma:.4g}{', ' * bool(others)}{others}, {origin}", self.likelihood.best_noise
         if not rule:
             return f"{said}."

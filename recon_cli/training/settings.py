@@ -15,9 +15,10 @@ from recon_cli import fitting, likelihoods
 from recon_cli.errors import ReconError, nearest, unknown
 from recon_cli.likelihood import Likelihood
 from recon_cli.networks import MODELS
+from recon_cli.parametric import size
 
 UNFIT = ("optimizer", "lbfgs", "muon", "sparseadam")  # need a closure, matrices only, sparse gradients
-NOISES = ("learned", "optimal")
+NOISES = ("learned", "optimal", "per-element", "network")
 SCHEDULES: dict[str, Callable[[float], float]] = {
     "constant": lambda done: 1.0,
     "linear": lambda done: 1 - done,
@@ -199,11 +200,12 @@ def optimizers() -> dict[str, type[torch.optim.Optimizer]]:
 
 
 def noise(likelihood: str | Likelihood, sigma: float | str | None) -> tuple[Likelihood, str]:
-    """The likelihood, and whose its noise is: ``fixed``, ``learned`` or ``optimal``.
+    """The likelihood, and whose its noise is: ``fixed``, ``learned``, ``optimal`` or ``per-element``.
 
     A parameter spelled out (``gaussian:sigma=0.5``, or a Likelihood object) is fixed. Without one and
-    without ``sigma``, the noise is learned; a number for ``sigma`` is its size (sigma or scale). Raises
-    ReconError where both are given, where there is no noise, and for a ``sigma`` that none can be.
+    without ``sigma``, the noise is learned; a number for ``sigma`` is its size (sigma or scale). A Gaussian's noise by the
+    ``network`` is the heteroscedastic Gaussian, whose decoder gives mean and log variance. Raises ReconError where both
+    are given, where there is no noise, and for a ``sigma`` that none can be.
 
     >>> noise("laplace", 0.2)
     (Laplace(scale=0.2), 'fixed')
@@ -215,6 +217,8 @@ def noise(likelihood: str | Likelihood, sigma: float | str | None) -> tuple[Like
     explicit = any(part.partition("=")[0] in names for part in given) if spelled else claim != type(claim)(**claim.design)
     if sigma is None:
         return claim, "learned" if names and spelled and not explicit else "fixed"
+    if sigma == "network" and claim.head:
+        return claim, "fixed"
     if not names:
         raise ReconError(
             f"{claim.name} has no noise parameter, so --sigma {sigma} means nothing to it.",
@@ -225,6 +229,18 @@ def noise(likelihood: str | Likelihood, sigma: float | str | None) -> tuple[Like
             f"The noise is given twice: --likelihood {claim} and --sigma {sigma}.",
             f"Leave one of them out, as in --likelihood {claim.name} --sigma {sigma}.",
         )
+    if sigma == "network":
+        if claim.name == "gaussian":
+            return likelihoods.parse("heteroscedastic-gaussian"), "fixed"
+        raise ReconError(
+            f"A noise that the network gives for every element is there for the gaussian alone, not for {claim.name}.",
+            "Take --likelihood heteroscedastic-gaussian, or --sigma per-element: one number for each element, learned.",
+        )
+    if sigma == "per-element" and fitting.level(claim) not in ("sigma", "scale"):
+        raise ReconError(
+            f"--sigma per-element is for a sigma or a scale, and {claim.name} has {' and '.join(names)}.",
+            "Take --sigma learned, one number for all elements.",
+        )
     if sigma in NOISES:
         return claim, str(sigma)
     return dataclasses.replace(claim, **{fitting.level(claim) or names[0]: level(sigma)}), "fixed"
@@ -232,7 +248,7 @@ def noise(likelihood: str | Likelihood, sigma: float | str | None) -> tuple[Like
 
 def exactly(claim: Likelihood) -> str:
     """As on the command line, with all digits: ``laplace:scale=0.2``."""
-    values = ",".join(f"{key}={float(value)!r}" for key, value in claim.parameters.items())
+    values = ",".join(f"{key}={size(value)!r}" for key, value in claim.parameters.items())
     return f"{claim.name}:{values}" if values else claim.name
 
 
@@ -245,7 +261,7 @@ def level(sigma: float | str) -> float:
     if not 0 < value < math.inf:
         meant = nearest(str(sigma), NOISES)
         raise ReconError(
-            f"--sigma must be a positive number, learned or optimal; found {sigma!r}.",
+            f"--sigma must be a positive number, learned, optimal, per-element or network; found {sigma!r}.",
             f"Did you mean {meant!r}?" if meant else "Try --sigma learned, which trains it with the network.",
         )
     return value
