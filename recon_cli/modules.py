@@ -121,12 +121,12 @@ def find(word: str) -> tuple[Callable[..., Any], str]:
         raise
     except BaseException as error:
         raise ReconError(f"{place} cannot be imported: {named(error)}.", "Mend it, or what it imports, first.") from error
-    found = names
+    found: Any = names
     for part in name.split("."):
-        if part not in (found if isinstance(found, dict) else vars(found)):
-            known = names if isinstance(found, dict) else vars(found)
+        known = found if isinstance(found, dict) else getattr(found, "__dict__", {})
+        if part not in known:
             raise absent(part, [key for key, value in known.items() if inspect.isclass(value)], word)
-        found = found[part] if isinstance(found, dict) else getattr(found, part)
+        found = known[part]
     return found, hashlib.sha256(text).hexdigest()
 
 
@@ -151,7 +151,7 @@ def made(kind: Any, who: str, seed: int, device: torch.device, **sizes: Any) -> 
         return found.to(device)
     if not callable(kind) or (inspect.isclass(kind) and not issubclass(kind, nn.Module)):
         raise ReconError(f"{who} is no torch.nn.Module.", CONTRACT)
-    takes = inspect.signature(kind).parameters.values()
+    takes = attempt(who, inspect.signature, kind).parameters.values()
     needed = [
         one.name for one in takes
         if one.default is one.empty and one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD) and one.name not in GIVEN
@@ -168,14 +168,14 @@ def made(kind: Any, who: str, seed: int, device: torch.device, **sizes: Any) -> 
     return found.to(device)
 
 
-def attempt(what: str, work: Callable[..., Any], *values: Any, **named_values: Any) -> Any:
+def attempt(what: str, work: Any, *values: Any, hint: str = CONTRACT, **named_values: Any) -> Any:
     """What a user's code gives; any exception of its own as a ReconError."""
     try:
         return work(*values, **named_values)
     except Exception as error:
         if isinstance(error, ReconError) or from_system(error):
             raise
-        raise ReconError(f"{what} raised {named(error)}.", CONTRACT) from error
+        raise ReconError(f"{what} raised {named(error)}.", hint) from error
 
 
 def named(error: BaseException) -> str:
@@ -200,7 +200,8 @@ def own(
     module.eval()
     with seeded(seed, rows.device), torch.no_grad():
         x = rows[:PROBES].reshape(-1, *shape).clone()
-        codes = coded(attempt(f"{who}.encode", module.encode, x), who, len(x), deterministic)
+        own_shape = f"x is given in the samples' own shape, here {(*x.shape,)}: no axis is added for channels."
+        codes = coded(attempt(f"{who}.encode", module.encode, x, hint=own_shape), who, len(x), deterministic)
         if not torch.equal(x, rows[:PROBES].reshape(x.shape)):
             raise ReconError(
                 f"{who}.encode changes the x that it is given.", "Compute on a copy: no x.sub_(...), no inplace=True."

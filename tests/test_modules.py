@@ -235,6 +235,11 @@ BAD = {
     ),
     "Constant": ("class Constant(Small):\n    def decode(self, z): return torch.zeros(len(z), 64)", "depends on no parameter"),
     "Shifts": ("class Shifts(Small):\n    def encode(self, x): return self.body(x.sub_(1)).chunk(2, 1)", "changes the x"),
+    "number.x": ("number = 3", "There is no 'x' in small.py"),
+    "Linear": (
+        "class Linear(Small):\n    def encode(self, x): return self.body[1](x), x",
+        r"Linear.encode raised RuntimeError: mat1",
+    ),
     "Smal": ("", "There is no 'Smal' in small.py"),
 }
 
@@ -290,6 +295,21 @@ def test_a_last_batch_of_one_is_noticed_before_the_first_step(here: Path) -> Non
         begin(holdout=0.0, batch_size=199)
     assert "--batch-size" in caught.value.hint
     assert not Path("run").exists()
+
+
+def test_bounds_warmup_and_vectors_too(here: Path) -> None:
+    found = begin(None, iwae=4, kl_warmup=1, free_bits=0.01)
+    values = [value for _, value in found.bounds]
+    assert values == sorted(values)
+    hot = numpy.eye(4, dtype="f4")[numpy.random.default_rng(0).integers(0, 4, (60, 6))]
+
+    class Classes(Plain):
+        def __init__(self) -> None:
+            super().__init__()
+            self.down, self.up = nn.Linear(24, 10), nn.Linear(5, 24)
+
+    seen = recon_cli.train(hot, likelihood="categorical", model=Classes(), **HOW).result
+    assert seen.ratio == pytest.approx(seen.predicted, rel=1e-4)
 
 
 def test_a_package_is_found_too(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
