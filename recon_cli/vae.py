@@ -135,10 +135,14 @@ class Vae(nn.Module):
 
 
 def typical(claim: Likelihood, x: Tensor) -> Tensor:
-    """What a decoder would give that knows nothing: the mean of ``x`` (N, ...) over samples, inside the domain; and variances."""
+    """What a decoder would give that knows nothing: the mean of ``x`` (N, ...) over samples, inside the domain.
+
+    And variances, or their roots, where it gives a noise too.
+    """
     mean = wide(x).mean(dim=0)
     if claim.head:
         level = (wide(x) - mean).square().mean(dim=0)
+        level = level if claim.head[1] == "var" else level.sqrt()
         return torch.stack([mean, level.clamp(min=1e-3 * level.mean().item() or 1.0)], dim=-1)
     return inside(mean, claim.domain)[0]
 

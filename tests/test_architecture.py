@@ -19,7 +19,7 @@ RANKS = [
     {"registry", "report", "parametric", "progress", "exact", "stored", "processes", "reach"},
     {"devices", "losses", "fitting", "numerics", "spheres", "lattices", "pictures", "downloads", "covariance"},
     {"likelihood", "formats", "networks"},
-    {"likelihoods", "vae", "waterfilling"},
+    {"likelihoods", "conditional", "vae", "waterfilling"},
     {"modules"},
     {"sources"},
     {"derivation", "comparison", "calibration", "auditing", "training", "survey"},

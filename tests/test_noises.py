@@ -159,6 +159,45 @@ def test_a_noise_by_the_network_is_the_heteroscedastic_gaussian() -> None:
     assert recon_cli.train(ROWS, likelihood="heteroscedastic-gaussian", **how).epochs == same.epochs
 
 
+@pytest.mark.parametrize("name", [*LEVELS[1:], "student-t:df=3"])
+def test_any_family_by_the_network(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Values and gradients are the family's own at the level that the decoder gives; a run of it is used from its folder."""
+    monkeypatch.chdir(tmp_path)
+    numpy.save("few.npy", sources.read("digits")[:100])
+    found = recon_cli.train("few.npy", likelihood=name, out="run", **{**HOW, "epochs": 3, "sigma": "network"})
+    claim, inner = found.likelihood, likelihoods.parse(name)
+    assert claim.name == f"{inner.name}-by-network"
+    assert found.epochs[-1].nll < found.epochs[0].nll
+    assert found.result.ratio == pytest.approx(1, rel=1e-4)
+    chance = torch.Generator().manual_seed(0)
+    x = (torch.rand(30, 5, generator=chance, dtype=torch.float64) * 16).round() / 16
+    raw = torch.randn(30, 5, 2, generator=chance, dtype=torch.float64, requires_grad=True)
+    (mine,) = torch.autograd.grad(claim.nll_raw(x, raw).sum(), raw)
+    size = raw[..., 1].detach().exp().requires_grad_()
+    mu = raw[..., 0].detach().requires_grad_()
+    alone = type(inner)(**{**inner.parameters, level(inner): size}).nll(x, mu)
+    torch.testing.assert_close(claim.nll_raw(x, raw), alone, rtol=1e-12, atol=1e-12)
+    by_mu, by_size = torch.autograd.grad(alone.sum(), (mu, size))
+    torch.testing.assert_close(mine, torch.stack([by_mu, by_size * size], dim=-1).detach(), rtol=1e-9, atol=1e-9)
+    pair = sources.pair("few.npy", "run:run")
+    with torch.no_grad():
+        assert numpy.array_equal(pair.mu.reshape(100, -1), found.model.reconstruct(torch.from_numpy(pair.x).flatten(1)).numpy())
+    assert f"the VAE of run, {claim.name}, " in pair.described
+    assert resume("run").epochs == found.epochs
+
+
+def test_a_noise_that_moves_with_the_sample_is_found() -> None:
+    """Laplace noise of two sizes, told apart by the first element: the decoder's scales are those."""
+    chance = numpy.random.default_rng(0)
+    kind = numpy.repeat([-1.0, 1.0], 400)[:, None]
+    rows = numpy.concatenate([kind, chance.laplace(size=(800, 5)) * numpy.where(kind > 0, 1.0, 0.1)], axis=1)
+    found = recon_cli.train(rows, likelihood="laplace", **{**HOW, "sigma": "network", "epochs": 60, "latent": 1, "lr": 0.01})
+    with torch.no_grad():
+        scales = found.model.outputs(torch.from_numpy(rows.astype("f4")))[:, 1:, 1]
+    assert scales[:400].median().item() == pytest.approx(0.1, rel=0.2)
+    assert scales[400:].median().item() == pytest.approx(1.0, rel=0.2)
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -172,11 +211,13 @@ def test_a_noise_by_the_network_is_the_heteroscedastic_gaussian() -> None:
         (["--sigma", "per-element", "--model", "linear", "--exact"], "--exact is of one noise for all elements"),
         (["--sigma", "per-element", "--against", "mse"], "The noise of gaussian is per-element"),
         (["--sigma", "per-elemnt"], "learned, optimal, per-element or network; found"),
-        (["--sigma", "network", "--likelihood", "laplace"], "for the gaussian alone, not for laplace"),
+        (["--sigma", "network", "--likelihood", "von-mises"], "network is for a sigma or a scale, and von-mises has kappa"),
+        (["--sigma", "network", "--likelihood", "student-t:scale=1"], "given twice"),
         (["--sigma", "network", "--likelihood", "bernoulli"], "bernoulli has no noise parameter"),
         (["--sigma", "network", "--likelihood", "gaussian:sigma=1"], "given twice"),
         (["--sigma", "network", "--model", "linear", "--exact"], "heteroscedastic-gaussian has no closed form"),
         (["--sigma", "network", "--sigma-floor", "0.1"], "is no sigma and no scale"),
+        (["--sigma", "network", "--likelihood", "laplace", "--against", "l1"], "are not of the same kind of number"),
     ],
 )
 def test_what_cannot_be(words: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

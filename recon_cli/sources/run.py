@@ -61,14 +61,17 @@ class Run(Reconstruction):
         """The trained network."""
         from safetensors import safe_open
 
-        from recon_cli import likelihoods, modules
+        from recon_cli import conditional, likelihoods, modules
         from recon_cli.vae import Vae
 
         path = os.path.join(self.folder, FILES[1])
 
         def load() -> Vae:
             with safe_open(path, framework="pt") as file:
-                self.claim = likelihoods.parse((file.metadata() or {}).get("likelihood", ""))
+                word = (file.metadata() or {}).get("likelihood", "")
+                other = word.endswith(conditional.SUFFIX)  # whose name is none of the registry's
+                self.claim = likelihoods.parse(self.config["likelihood"] if other else word)
+                self.claim = conditional.by_network(self.claim) if other else self.claim
                 how = {name: self.config[name] for name in ("latent", "hidden", "shape", "model") if name in self.config}
                 how["deterministic"] = self.config.get("beta") == 0
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -127,7 +130,7 @@ class Run(Reconstruction):
         return (made[..., 0] if self.model.several else made).reshape(x.shape)
 
     def variance(self, x: Array, train: Array, seed: int) -> Array:
-        if self.model.several:
+        if self.model.several and self.claim.head[1] == "var":
             return self._outputs(x)[..., 1].reshape(x.shape)
         sigma = self.claim.parameters.get("sigma")
         if getattr(sigma, "ndim", 0):  # a Gaussian's, of each element

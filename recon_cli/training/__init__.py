@@ -61,7 +61,7 @@ def train(
     likelihood, sigma
         ``gaussian``, ``laplace:scale=0.2`` or a Likelihood object, and its noise: a number, ``learned``
         (its logarithm, with the network), ``optimal`` (the best for each batch), ``per-element`` (learned, one for each
-        element of the data) or ``network`` (of a Gaussian, a second output of the decoder: heteroscedastic-gaussian).
+        element of the data) or ``network`` (a second output of the decoder; of a Gaussian, heteroscedastic-gaussian).
         Spelled out in neither, one noise parameter is learned.
     scale
         what the data are divided by; None is the source's own (255 for images), 1 leaves them as they are.

@@ -177,7 +177,13 @@ def lockstep(against: Loss | str, *, epochs: int = 5, progress: Callable[[int, s
             "Fix it to train side by side, as in --sigma 0.5.",
         )
     if (loss.event, len(loss.head)) != (claim.event, len(claim.head)):
-        raise ReconError(f"{loss.name} and {claim.name} are not of the same kind of number.", f"Try --against {claim.loss.name}.")
+        known = claim.loss.name in likelihoods.losses()
+        hint = (
+            f"Try --against {claim.loss.name}."
+            if known
+            else "Fix the noise, as in --sigma 0.5: with one that moves there is no loss."
+        )
+        raise ReconError(f"{loss.name} and {claim.name} are not of the same kind of number.", hint)
     slope = float(claim.losses.get(loss, claim.slope))
     scaled = settings.rescaled(slope)
     ways = {"scaled": scaled}

@@ -129,8 +129,8 @@ class Training:
             yield self.noise(result.sigma)
         if self.network:
             yield (
-                "--sigma network: the decoder gives a mean and a log variance for each element of each sample, which is the "
-                f"likelihood {self.likelihood.name}."
+                f"--sigma network: for each element of each sample the decoder gives {' and '.join(self.likelihood.head)}, which "
+                f"is the likelihood {self.likelihood.name}."
             )
         if self.settings.deterministic:
             yield (

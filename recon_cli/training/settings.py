@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from recon_cli import fitting, likelihoods
+from recon_cli.conditional import by_network
 from recon_cli.errors import ReconError, nearest, unknown
 from recon_cli.likelihood import Likelihood
 from recon_cli.networks import MODELS
@@ -203,16 +204,17 @@ def noise(likelihood: str | Likelihood, sigma: float | str | None) -> tuple[Like
     """The likelihood, and whose its noise is: ``fixed``, ``learned``, ``optimal`` or ``per-element``.
 
     A parameter spelled out (``gaussian:sigma=0.5``, or a Likelihood object) is fixed. Without one and
-    without ``sigma``, the noise is learned; a number for ``sigma`` is its size (sigma or scale). A Gaussian's noise by the
-    ``network`` is the heteroscedastic Gaussian, whose decoder gives mean and log variance. Raises ReconError where both
-    are given, where there is no noise, and for a ``sigma`` that none can be.
+    without ``sigma``, the noise is learned; a number for ``sigma`` is its size (sigma or scale). By the ``network``, that is a
+    second output for every element (:func:`recon_cli.conditional.by_network`; a Gaussian's is the heteroscedastic Gaussian,
+    whose decoder gives mean and log variance), and other numbers stay as they are. Raises ReconError where both are given,
+    where there is no noise, and for a ``sigma`` that none can be.
 
     >>> noise("laplace", 0.2)
     (Laplace(scale=0.2), 'fixed')
     """
     spelled = isinstance(likelihood, str)
     claim = likelihoods.parse(likelihood) if isinstance(likelihood, str) else likelihood
-    names = [*claim.noise]
+    names = [fitting.level(claim) or ""] if sigma == "network" and claim.noise else [*claim.noise]
     given = likelihood.partition(":")[2].replace(" ", "").split(",") if isinstance(likelihood, str) else []
     explicit = any(part.partition("=")[0] in names for part in given) if spelled else claim != type(claim)(**claim.design)
     if sigma is None:
@@ -229,18 +231,14 @@ def noise(likelihood: str | Likelihood, sigma: float | str | None) -> tuple[Like
             f"The noise is given twice: --likelihood {claim} and --sigma {sigma}.",
             f"Leave one of them out, as in --likelihood {claim.name} --sigma {sigma}.",
         )
+    if sigma in ("per-element", "network") and fitting.level(claim) not in ("sigma", "scale"):
+        raise ReconError(
+            f"--sigma {sigma} is for a sigma or a scale, and {claim.name} has {' and '.join(names)}.",
+            "Take --sigma learned, one number for all elements, or --likelihood heteroscedastic-gaussian.",
+        )
     if sigma == "network":
-        if claim.name == "gaussian":
-            return likelihoods.parse("heteroscedastic-gaussian"), "fixed"
-        raise ReconError(
-            f"A noise that the network gives for every element is there for the gaussian alone, not for {claim.name}.",
-            "Take --likelihood heteroscedastic-gaussian, or --sigma per-element: one number for each element, learned.",
-        )
-    if sigma == "per-element" and fitting.level(claim) not in ("sigma", "scale"):
-        raise ReconError(
-            f"--sigma per-element is for a sigma or a scale, and {claim.name} has {' and '.join(names)}.",
-            "Take --sigma learned, one number for all elements.",
-        )
+        known = likelihoods.parse("heteroscedastic-gaussian") if claim.name == "gaussian" else by_network(claim)
+        return known, "fixed"
     if sigma in NOISES:
         return claim, str(sigma)
     return dataclasses.replace(claim, **{fitting.level(claim) or names[0]: level(sigma)}), "fixed"
