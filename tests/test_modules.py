@@ -149,6 +149,7 @@ def test_a_module_of_python_is_copied_and_given_again(here: Path, monkeypatch: p
     before = mine.up.weight.detach().clone()
     found = recon_cli.train(DIGITS, model=mine, out="run", **HOW)
     assert torch.equal(mine.up.weight, before)
+    assert mine.training
     assert not torch.equal(found.model.module.up.weight, before)
     assert found.settings.latent == 5
     assert resume("run", data=DIGITS, model=mine).epochs == found.epochs
