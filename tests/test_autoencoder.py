@@ -88,11 +88,18 @@ def pca(latent: int) -> float:
 def test_the_linear_one_reaches_pca() -> None:
     exact = recon_cli.train(beta=0.0, model="linear", latent=4, holdout=0.0, exact=True, epochs=20, device="cpu")
     assert exact.result.loss == pytest.approx(pca(4), rel=1e-5)
+    assert exact.pca[0] == pytest.approx(pca(4), rel=1e-6)
+    assert exact.pca[1] == pytest.approx(exact.pca[0], rel=1e-6)
+    assert any(
+        f"(PCA) is a squared error of {pca(4):.6g} a sample; this one's is {pca(4):.6g}" in note for note in exact.report().notes
+    )
     how = {"epochs": 150, "lr": 0.01, "schedule": "cosine", "sigma": 0.2, "latent": 4, "holdout": 0.0, "device": "cpu"}
     sampled = recon_cli.train(beta=0.0, model="linear", **how)
     assert pca(4) - 1e-5 < sampled.result.loss < 1.002 * pca(4)
     assert sampled.result.active == 4
     assert sampled.optimum is None
+    assert sampled.pca[1] == pytest.approx(sampled.result.loss, rel=1e-4)
+    assert recon_cli.train(**HOW, model="ae").pca is None
 
 
 def test_active_are_the_latents_that_vary() -> None:

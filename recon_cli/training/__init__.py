@@ -23,7 +23,7 @@ from recon_cli.training.figures import Epoch, Figures, look, shared
 from recon_cli.training.lockstep import Lockstep, lockstep
 from recon_cli.training.loop import threads, walk
 from recon_cli.training.noises import Fixed, Optimal
-from recon_cli.training.optimum import optimum, solve
+from recon_cli.training.optimum import optimum, pca, solve
 from recon_cli.training.plan import Plan
 from recon_cli.training.result import Result, Training, largest_eigenvalue
 from recon_cli.training.runs import Run, fresh
@@ -184,6 +184,7 @@ def carry_out(plan: Plan, run: Run, progress: Progress | None) -> Training:
             best=best(vae, claim, kept, settings),
             bounds=bounds(vae, claim, shown, settings.iwae, settings.seed + 2) if settings.iwae else (),
             optimum=optimum(vae, claim, kept, settings.latent, plan.whose, settings.beta),
+            pca=pca(vae, kept, settings),
             grey=plan.grey,
             eigenvalue=largest_eigenvalue(kept) if plain and claim.name == "gaussian" and not result.active else None,
             folder=run.path,

@@ -14,8 +14,10 @@ from recon_cli.covariance import Blocks, Eigenvalues, eigenvalues
 from recon_cli.errors import ReconError
 from recon_cli.likelihood import Likelihood
 from recon_cli.likelihoods.gaussian import Gaussian
+from recon_cli.losses import IDENTITY
 from recon_cli.training.figures import ACTIVE, Epoch, look
 from recon_cli.training.noises import Fixed
+from recon_cli.training.settings import Settings
 from recon_cli.vae import Vae, divergence
 from recon_cli.waterfilling import point, ppca
 
@@ -86,6 +88,17 @@ def optimum(vae: Vae, claim: Likelihood, rows: Tensor, latent: int, whose: str, 
     sigma = float(claim.parameters["sigma"])
     predicted = predict(spectrum(rows), latent, sigma if whose == "fixed" else None)
     return None if predicted is None else Optimum(predicted, measure(vae, sigma, rows))
+
+
+def pca(vae: Vae, rows: Tensor, settings: Settings) -> tuple[float, float] | None:
+    """The least squared error, a mean over ``rows``, that a linear code of K numbers leaves; and that of a linear autoencoder.
+
+    What PCA leaves: the eigenvalues of the covariance after the first K. Baldi and Hornik (1989). None for other models.
+    """
+    if vae.kind != "linear" or not settings.deterministic or vae.link != IDENTITY or vae.several:
+        return None
+    with torch.no_grad():
+        return spectrum(rows).tail(settings.latent), moments(copy.deepcopy(vae).double(), rows.double())[0].item()
 
 
 def spectrum(rows: Tensor) -> Eigenvalues:

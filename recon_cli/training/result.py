@@ -61,6 +61,8 @@ class Training:
         on log p(x) of the result's rows: the number of samples of z, and nats per sample.
     optimum
         of a linear Gaussian model: what PPCA predicts of the training rows, and what was found.
+    pca
+        of a linear autoencoder: the least squared error a sample of the training rows, and its own.
     eigenvalue
         the largest of the training rows' covariance (1/N); measured only where a Gaussian collapsed.
     network
@@ -80,6 +82,7 @@ class Training:
     grey: float = 0.0
     eigenvalue: float | None = None
     optimum: Optimum | None = None
+    pca: tuple[float, float] | None = None
     bounds: tuple[tuple[int, float], ...] = ()
     folder: Path | None = None
     network: bool = False
@@ -115,7 +118,7 @@ class Training:
         yield f"{self.described}; {result.rows_trained:,} rows trained, {back}."
         if self.settings.own_model:
             count = sum(part.numel() for part in self.model.parameters())
-            yield f"The model is {self.settings.model}: {count:,} parameters and {self.settings.latent} latents of its own."
+            yield f"The model is {self.settings.model}: {count:,} parameters and {self.settings.latent} latents."
         if self.grey:
             yield (
                 f"{self.likelihood.name} is no likelihood of these data: {self.grey:.0%} of the values are neither 0 nor 1. "
@@ -138,6 +141,11 @@ class Training:
                 "is the encoder's mean, and nll alone is trained. It has no KL and no ELBO; active are the latents whose "
                 "variance over the rows is above 0.01 of the largest one's."
             )
+            if self.pca:
+                yield (
+                    f"The best that a linear autoencoder can do on the training rows (PCA) is a squared error of "
+                    f"{self.pca[0]:.6g} a sample; this one's is {self.pca[1]:.6g}."
+                )
         elif self.settings.beta != 1:
             yield self.weight()
         if self.bounds:
@@ -184,6 +192,8 @@ class Training:
         said, rule = f"{name} = {sigma:.4g}{', ' * bool(others)}{others}, {origin}", self.likelihood.best_noise
         if not rule:
             return f"{said}."
+        if self.whose == "per-element":
+            return f"{said}; the best of each is {rule} of its element."
         if self.best is None or self.whose == "optimal":
             return f"{said}: {rule}."
         return f"{said}; {rule}, on the training rows, is {self.best:.4g}."
