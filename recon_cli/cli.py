@@ -24,7 +24,7 @@ class Complaint(click.ClickException):
     def __init__(self, error: ReconError) -> None:
         super().__init__(error.message)
         self.hint = error.hint
-        self.silent = getattr(error, "shared", False) and processes.rank() > 0
+        self.silent = processes.said_elsewhere(error)
 
     def show(self, file: Any = None) -> None:
         if self.silent:  # the first process says it for all

@@ -78,6 +78,9 @@ def by_network(claim: Likelihood) -> Likelihood:
         def slope(self) -> float:
             return 1.0
 
+        def moments(self, mu: Tensor) -> tuple[Tensor, Tensor] | None:
+            return at(mu).moments(mu[..., 0])
+
         def sample(self, mu: Tensor, generator: Generator | None = None) -> Tensor:
             return at(mu).sample(mu[..., 0], generator)
 

@@ -172,6 +172,22 @@ class Likelihood(Parametric, ABC):
     def sample(self, mu: Tensor, generator: Generator | None = None) -> Tensor:
         """A draw of ``x`` for every element of ``mu``."""
 
+    def moments(self, mu: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Mean and variance of x for every element of ``mu``; None where x has none (angles, vectors, tails too heavy).
+
+        Sums over the levels, of grey levels; each likelihood's own elsewhere.
+        """
+        if not isinstance(self.support, Lattice):
+            return None
+        steps = int(self.support.levels) - 1
+        near = mu.clamp(0, 1)
+        first = second = mu.new_zeros(mu.shape)
+        for k in range(steps + 1):
+            x = mu.new_full(mu.shape, k / steps)
+            off, share = x - near, (-self.nll(x, mu)).exp()
+            first, second = first + share * off, second + share * off * off
+        return near + first, second - first * first
+
     # What it claims.
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import click
@@ -241,6 +242,19 @@ def gaussians(sigmas: Any) -> list[Any]:
     from recon_cli.likelihoods.gaussian import Gaussian
 
     return [Gaussian(sigma=value) for group in sigmas for value in group]
+
+
+def together(work: Any) -> Any:
+    """Decorates a command that all processes which torchrun started carry out together."""
+
+    @functools.wraps(work)
+    def call(*words: Any, **named: Any) -> Any:
+        from recon_cli import processes
+
+        with processes.together():
+            return work(*words, **named)
+
+    return call
 
 
 def given(ctx: Any, but: tuple[str, ...] = ()) -> dict[str, Any]:

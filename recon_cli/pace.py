@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
+import io
+import logging
+import tempfile
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +48,8 @@ def bench_training(
     tutorial
         the loop that everybody starts from: a DataLoader over bytes converted one at a time, BCE, torch's Adam, ``.item()``
         each step.
+    pythae
+        its own trainer, on the same sizes and floats in memory, where it is installed.
 
     Raises ReconError for fewer repeats than one.
     """
@@ -57,6 +64,8 @@ def bench_training(
         ways["recon, compiled"] = epoch(images, likelihood, device, compile=True)
     ways["recon, bf16"] = epoch(images, likelihood, device, bf16=True)
     ways["tutorial"] = tutorial(images, where)
+    if importlib.util.find_spec("pythae"):
+        ways["pythae"] = pythae(images, where)
     after = None if progress is None else lambda turn, seconds: progress(turn, f"{seconds['recon']:.2f} s")
     first, usual = timed(ways, repeats, where, after)
     rows = [
@@ -155,5 +164,55 @@ def tutorial(images: numpy.ndarray, where: torch.device) -> Callable[[], None]:
                 loss.backward()
                 total += loss.item()
                 search.step()
+
+    return go
+
+
+def pythae(images: numpy.ndarray, where: torch.device) -> Callable[[], Any]:
+    """An epoch of pythae's trainer, a VAE of the same widths under squared error. Chadebec, Vincent and Allassonniere (2022)."""
+    import torch
+    from pythae.data.datasets import BaseDataset
+    from pythae.models import VAE, VAEConfig
+    from pythae.models.base.base_utils import ModelOutput
+    from pythae.models.nn import BaseDecoder, BaseEncoder
+    from pythae.trainers import BaseTrainer, BaseTrainerConfig
+    from torch import nn
+
+    class Encoder(BaseEncoder):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.mean, self.spread = nn.Linear(ELEMENTS, HIDDEN), nn.Linear(HIDDEN, LATENT), nn.Linear(HIDDEN, LATENT)
+
+        def forward(self, x: torch.Tensor) -> Any:
+            h = nn.functional.silu(self.first(x.flatten(1)))
+            return ModelOutput(embedding=self.mean(h), log_covariance=self.spread(h))
+
+    class Decoder(BaseDecoder):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.Sequential(nn.Linear(LATENT, HIDDEN), nn.SiLU(), nn.Linear(HIDDEN, ELEMENTS))
+
+        def forward(self, z: torch.Tensor) -> Any:
+            return ModelOutput(reconstruction=self.layers(z).reshape(-1, 1, 28, 28))
+
+    shape, before = (1, 28, 28), logging.root.manager.disable
+    logging.disable(logging.ERROR)  # it tells of every step
+    with torch.random.fork_rng(devices=[]), tempfile.TemporaryDirectory() as folder:
+        model = VAE(VAEConfig(input_dim=shape, latent_dim=LATENT), Encoder(), Decoder())
+        config = BaseTrainerConfig(
+            output_dir=folder, per_device_train_batch_size=BATCH, learning_rate=1e-3, num_epochs=1,
+            no_cuda=where.type != "cuda",
+        )  # fmt: skip
+        rows = BaseDataset(torch.from_numpy(images).reshape(-1, *shape).float() / 255, torch.zeros(len(images)))
+        trainer = BaseTrainer(model, rows, training_config=config, callbacks=None)
+        trainer.prepare_training()
+    logging.disable(before)
+
+    def go() -> None:
+        with torch.random.fork_rng(devices=[]), contextlib.redirect_stderr(io.StringIO()):
+            trainer.callback_handler.on_epoch_begin(
+                training_config=config, epoch=1, train_loader=trainer.train_loader, eval_loader=None
+            )
+            trainer.train_step(1)
 
     return go

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -19,8 +20,9 @@ def bar(what: str, total: int) -> Iterator[Advance]:
     """Yield ``advance(done, words)``, to be called with how much of ``total`` is done and what to say.
 
     Drawn on standard error, and only where that is a terminal; gone when the work is. A bar within a bar is a line more.
+    Of several processes the first draws.
     """
-    if not sys.stderr.isatty():
+    if not sys.stderr.isatty() or os.environ.get("RANK", "0") != "0":
         yield lambda done, words: None
         return
     with ExitStack() as stack:

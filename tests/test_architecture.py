@@ -43,6 +43,7 @@ HOME = {
     "pooch": {"downloads"},
     "requests": {"downloads"},
     "matplotlib": {"calibration"},
+    "tensorboard": {"training"},
 }
 ALLOWED_TOP = {"README.md", "pyproject.toml", "LICENSE", "recon_cli", "tests"}
 FILES = sorted(ROOT.rglob("*.py"))

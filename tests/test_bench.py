@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 
 import pytest
 from click.testing import CliRunner
@@ -37,7 +38,7 @@ def test_training_beside_its_products_and_the_tutorial(monkeypatch: pytest.Monke
     report = pace.bench_training(repeats=2, engine="eager", device="cpu", progress=lambda done, words: told.append(done))
     (table,) = report.tables
     ways = {row["way"]: row for row in table.rows}
-    assert [*ways] == ["products", "recon", "recon, bf16", "tutorial"]
+    assert [*ways] == ["products", "recon", "recon, bf16", "tutorial", *(["pythae"] if find_spec("pythae") else [])]
     assert told == [0, 1, 2]
     for row in ways.values():
         assert row["seconds"] > 0

@@ -110,7 +110,7 @@ def test_training_with_samples_comes_near() -> None:
 
 
 def test_a_schedule_ends_at_0() -> None:
-    from recon_cli.training.settings import SCHEDULES
+    from recon_cli.training.schedules import SCHEDULES
 
     for name, middle in (("constant", 1.0), ("linear", 0.5), ("cosine", 0.5)):
         values = [SCHEDULES[name](at / 4) for at in range(5)]

@@ -30,6 +30,12 @@ class Open(options.LikelihoodWord):
 @options.scale
 @options.binarize
 @click.option("--holdout", type=float, default=0.2, show_default=True, metavar="FRACTION", help="Of the samples, kept back.")
+@click.option(
+    "--validation", type=float, default=0.0, show_default=True, metavar="FRACTION", help="Of the rest, looked at, not trained on."
+)
+@click.option(
+    "--patience", type=int, default=0, show_default=True, metavar="EPOCHS", help="Stop where those were no better for so many."
+)
 @click.option("--epochs", type=int, default=100, show_default=True, help="Passes over the training samples.")
 @click.option("--batch-size", type=int, default=128, show_default=True, help="Samples in a step.")
 @click.option(
@@ -38,7 +44,10 @@ class Open(options.LikelihoodWord):
 @click.option("--latent", type=int, default=24, show_default=True, help="Latents.")
 @click.option("--hidden", type=int, default=256, show_default=True, help="Width of the hidden layers.")
 @click.option("--lr", type=float, default=0.002, show_default=True, help="Learning rate.")
-@click.option("--schedule", default="constant", show_default=True, metavar="constant|linear|cosine", help="Of the learning rate.")
+@click.option(
+    "--schedule", default="constant", show_default=True, metavar="constant|linear|cosine|NAME[:PARAM=VALUE,...]",
+    help="Of the learning rate; or one of torch's, as in exponential:gamma=0.97.",
+)  # fmt: skip
 @click.option("--exact", is_flag=True, default=False, help="Linear, Gaussian: no sampling, L-BFGS to the last digit.")
 @click.option("--optimizer", default="adam", show_default=True, metavar="NAME", help="One of torch's: adam, adamw, sgd, ...")
 @click.option("--momentum", type=float, help="The optimizer's own, where it has one; so are the next three.")
@@ -66,11 +75,13 @@ class Open(options.LikelihoodWord):
 @click.option("--iwae", type=int, default=0, show_default=True, metavar="K", help="Bounds on log p(x) with up to K samples of z.")
 @click.option("--sweep", metavar="NAME=VALUE,...", help="A run for each value, as in sigma=0.05,0.1; linear models are judged.")
 @click.option("--resume", metavar="RUN", help="Go on with a run that was interrupted: its folder. Only --epochs may be more.")
+@click.option("--tensorboard", is_flag=True, default=False, help="Event files in the run folder, too.")
 @options.seed
 @options.device
 @click.option("--out", metavar="DIR", show_default="runs/NAME", help="The run folder; never overwritten.")
 @options.format
 @click.pass_context
+@options.together
 def command(
     ctx: click.Context, against: Any, sweep: str | None, resume: str | None, format: str, out: str | None, **settings: Any
 ) -> None:
@@ -92,11 +103,12 @@ def command(
       recon train --model vae.py:MyVae --likelihood bernoulli --binarize threshold
       recon train --sigma 0.5 --against mse --optimizer sgd
       recon train --model linear --exact --sweep sigma=0.05,0.1,0.2
+      torchrun --nproc-per-node=2 -m recon_cli train --out runs/two
     """
-    from recon_cli import progress, training
+    from recon_cli import processes, progress, training
 
-    options.alone(ctx, "against", "resume", "out", "sigma_floor", "checkpoint_every")
-    options.alone(ctx, "sweep", "resume", "out", "against")
+    options.alone(ctx, "against", "resume", "out", "sigma_floor", "checkpoint_every", "patience", "tensorboard")
+    options.alone(ctx, "sweep", "resume", "out", "against", "tensorboard")
     if against:
         steps = {**settings, "epochs": options.given(ctx).get("epochs", 5)}
         with progress.bar("side by side", steps["epochs"]) as advance:
@@ -116,6 +128,8 @@ def command(
             with progress.bar("training", settings["epochs"]) as advance:
                 found = training.train(out=folder, progress=advance, **settings)
     except training.Interrupted as where:
-        click.echo(f"\nStopped after {where}, and saved. Go on with: recon train --resume {folder}", err=True)
+        how = "recon" if processes.count() == 1 else "torchrun ... -m recon_cli"
+        if processes.rank() == 0:
+            click.echo(f"\nStopped after {where}, and saved. Go on with: {how} train --resume {folder}", err=True)
         ctx.exit(130)
     options.show(found.report(), format)

@@ -74,6 +74,11 @@ class AsymmetricLaplace(Likelihood):
         """scale = 1/slope."""
         return cls(scale=1 / positive(slope), quantile=quantile)
 
+    def moments(self, mu: Tensor) -> tuple[Tensor, Tensor]:
+        """Those of the two exponentials, q the quantile: mu + scale (1/q - 1/(1 - q)), scale^2 (1/q^2 + 1/(1 - q)^2)."""
+        up, down = self.scale / self.quantile, self.scale / (1 - self.quantile)
+        return mu + (up - down), mu.new_ones(mu.shape) * (up**2 + down**2)
+
     def sample(self, mu: Tensor, generator: Generator | None = None) -> Tensor:
         """The difference of two exponential draws, the one stretched by 1/quantile, the other by 1/(1 - quantile)."""
         up, down = (mu.new_empty(mu.shape).exponential_(generator=generator) for _ in range(2))

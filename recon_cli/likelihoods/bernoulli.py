@@ -57,6 +57,10 @@ class Bernoulli(Likelihood):
     def slope(self) -> float:
         return 1.0
 
+    def moments(self, mu: Tensor) -> tuple[Tensor, Tensor]:
+        """mu and mu (1 - mu)."""
+        return mu, mu * (1 - mu)
+
     def sample(self, mu: Tensor, generator: Generator | None = None) -> Tensor:
         return mu.bernoulli(generator=generator)
 

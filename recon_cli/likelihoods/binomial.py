@@ -141,6 +141,10 @@ class Binomial(Likelihood):
             raise ReconError(said, "A weight beyond that is a beta on the KL, not a noise.")
         return cls(count=slope)
 
+    def moments(self, mu: Tensor) -> tuple[Tensor, Tensor]:
+        """mu and mu (1 - mu/count)."""
+        return mu, mu * (1 - mu / self.count)
+
     def sample(self, mu: Tensor, generator: Generator | None = None) -> Tensor:
         """Torch's own."""
         import torch

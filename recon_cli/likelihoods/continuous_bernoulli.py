@@ -60,6 +60,15 @@ class ContinuousBernoulli(Likelihood):
         series = _log_sinhc(near) - near.cosh().log()
         return series.where(small, (far.tanh() / far).log()) - math.log(2)
 
+    def moments(self, mu: Tensor) -> tuple[Tensor, Tensor]:
+        """Of e^(k x) on [0, 1], k the logit of mu: 1/2 + coth(k/2)/2 - 1/k and 1/k^2 - 1/(4 sinh^2(k/2)); near 0 by series."""
+        k = natural(mu)
+        flat = k.abs() < 0.05
+        small, large = k.where(flat, 0), k.where(~flat, 1)
+        near = 0.5 + small / 12 - small**3 / 720, 1 / 12 - small**2 / 240 + small**4 / 6048
+        far = 0.5 + 1 / (2 * (large / 2).tanh()) - 1 / large, 1 / large**2 - 1 / (2 * (large / 2).sinh()) ** 2
+        return near[0].where(flat, far[0]), near[1].where(flat, far[1])
+
     def sample(self, mu: Tensor, generator: Generator | None = None) -> Tensor:
         """By the inverse of the distribution function, on the side where it loses no digits."""
         level = -natural(mu).abs()

@@ -64,5 +64,9 @@ class Gaussian(Likelihood):
         """sigma^2 = 1/(2 slope)."""
         return cls(sigma=math.sqrt(0.5 / positive(slope)))
 
+    def moments(self, mu: Tensor) -> tuple[Tensor, Tensor]:
+        """mu and sigma^2."""
+        return mu, mu.new_ones(mu.shape) * self.sigma**2
+
     def sample(self, mu: Tensor, generator: Generator | None = None) -> Tensor:
         return mu + self.sigma * mu.new_empty(mu.shape).normal_(generator=generator)

@@ -75,6 +75,11 @@ class GeneralizedGaussian(Likelihood):
         """scale = slope^(-1/power)."""
         return cls(scale=positive(slope) ** (-1 / power), power=power)
 
+    def moments(self, mu: Tensor) -> tuple[Tensor, Tensor]:
+        """mu and scale^2 Gamma(3/power)/Gamma(1/power)."""
+        ratio = math.lgamma(3 / self.power) - math.lgamma(1 / self.power)
+        return mu, mu.new_ones(mu.shape) * self.scale**2 * math.exp(ratio)
+
     def sample(self, mu: Tensor, generator: Generator | None = None) -> Tensor:
         """The power-th root of a Gamma(1/power) draw, either way."""
         import torch

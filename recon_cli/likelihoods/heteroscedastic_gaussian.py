@@ -146,6 +146,11 @@ class HeteroscedasticGaussian(Likelihood):
     def slope(self) -> float:
         return 1.0
 
+    def moments(self, mu: Tensor) -> tuple[Tensor, Tensor]:
+        """As the decoder gives them."""
+        mean, variance = mu.unbind(dim=-1)
+        return mean, variance
+
     def sample(self, mu: Tensor, generator: Generator | None = None) -> Tensor:
         mean, variance = mu.unbind(dim=-1)
         return mean + variance.sqrt() * mean.new_empty(mean.shape).normal_(generator=generator)

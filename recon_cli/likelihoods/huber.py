@@ -92,6 +92,13 @@ class Huber(Likelihood):
         scale = 1 / math.sqrt(positive(slope))
         return cls(scale=scale, delta=delta / scale)
 
+    def moments(self, mu: Tensor) -> tuple[Tensor, Tensor]:
+        """mu; scale^2 (m + t (delta^2 + 2 + 2/delta^2))/(m' + t), m and m' the middle's second moment and mass, t the tails'."""
+        bell, tail = math.exp(-(self.delta**2) / 2), 2 * math.exp(-(self.delta**2) / 2) / self.delta
+        mass = math.sqrt(2 * math.pi) * math.erf(self.delta / math.sqrt(2))
+        whole = mass - 2 * self.delta * bell + tail * (self.delta**2 + 2 + 2 / self.delta**2)
+        return mu, mu.new_ones(mu.shape) * self.scale**2 * whole / (mass + tail)
+
     def sample(self, mu: Tensor, generator: Generator | None = None) -> Tensor:
         """A tail with its own weight, an exponential beyond delta; else a Gaussian draw cut at delta."""
         weight = math.sqrt(2 * math.pi) * math.erf(self.delta / math.sqrt(2))

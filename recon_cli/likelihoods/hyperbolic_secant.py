@@ -54,6 +54,10 @@ class HyperbolicSecant(Likelihood):
         """Its slope is 1, whatever the scale of its loss; logistic noise has slope 2."""
         return cls(scale=scale) if positive(slope) == 1 else super().with_slope(slope)  # type: ignore[return-value]
 
+    def moments(self, mu: Tensor) -> tuple[Tensor, Tensor]:
+        """mu and (pi scale/2)^2."""
+        return mu, mu.new_ones(mu.shape) * (math.pi * self.scale / 2) ** 2
+
     def sample(self, mu: Tensor, generator: Generator | None = None) -> Tensor:
         """By the inverse of the distribution function, log tan(pi u/2)."""
         uniform = mu.new_empty(mu.shape).uniform_(generator=generator)

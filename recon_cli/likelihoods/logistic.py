@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -52,6 +53,10 @@ class Logistic(Likelihood):
     def with_slope(cls, slope: float, scale: float = 1.0) -> Logistic:
         """Its slope is 2; ``scale`` is that of the log-cosh, twice its own."""
         return cls(scale=scale / 2) if positive(slope) == 2 else super().with_slope(slope)  # type: ignore[return-value]
+
+    def moments(self, mu: Tensor) -> tuple[Tensor, Tensor]:
+        """mu and (pi scale)^2/3."""
+        return mu, mu.new_ones(mu.shape) * (math.pi * self.scale) ** 2 / 3
 
     def sample(self, mu: Tensor, generator: Generator | None = None) -> Tensor:
         """By the inverse of the distribution function, the logit."""

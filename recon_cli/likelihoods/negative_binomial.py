@@ -150,6 +150,10 @@ class NegativeBinomial(Likelihood):
             )
         return found
 
+    def moments(self, mu: Tensor) -> tuple[Tensor, Tensor]:
+        """mu and mu + dispersion mu^2."""
+        return mu, mu + self.dispersion * mu * mu
+
     def sample(self, mu: Tensor, generator: Generator | None = None) -> Tensor:
         """A Poisson draw of a mean that is a Gamma draw."""
         import torch

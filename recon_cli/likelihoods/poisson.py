@@ -89,6 +89,10 @@ class Poisson(Likelihood):
     def offset(self, x: Tensor) -> Tensor:
         return (x + 1).lgamma()
 
+    def moments(self, mu: Tensor) -> tuple[Tensor, Tensor]:
+        """mu, twice."""
+        return mu, mu
+
     def sample(self, mu: Tensor, generator: Generator | None = None) -> Tensor:
         """Torch's own."""
         import torch

@@ -79,6 +79,12 @@ class StudentT(Likelihood):
         df = 2 * positive(slope) - 1
         return cls(df=df, scale=width / abs(df) ** 0.5)
 
+    def moments(self, mu: Tensor) -> tuple[Tensor, Tensor] | None:
+        """mu and scale^2 df/(df - 2); none up to df = 2."""
+        if self.df <= 2:
+            return None
+        return mu, mu.new_ones(mu.shape) * self.scale**2 * self.df / (self.df - 2)
+
     def sample(self, mu: Tensor, generator: Generator | None = None) -> Tensor:
         """A Gaussian draw over the root of a chi-squared one over df."""
         import torch

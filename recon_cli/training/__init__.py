@@ -14,19 +14,22 @@ from typing import TYPE_CHECKING, Any
 
 from recon_cli import modules
 from recon_cli.errors import ReconError
+from recon_cli.lattices import bits_per_dimension, spacing
 from recon_cli.likelihood import Likelihood
 from recon_cli.sources.run import settings_of
-from recon_cli.training import pictures
+from recon_cli.training import boards, pictures
 from recon_cli.training.bounds import bounds
 from recon_cli.training.checkpoints import CHECKPOINT, Interrupted, Keeper, unpack
-from recon_cli.training.figures import Epoch, Figures, look, shared
+from recon_cli.training.figures import Epoch, Figures, in_common, look, rates
 from recon_cli.training.lockstep import Lockstep, lockstep
 from recon_cli.training.loop import threads, walk
 from recon_cli.training.noises import Fixed, Optimal
 from recon_cli.training.optimum import optimum, pca, solve
 from recon_cli.training.plan import Plan
+from recon_cli.training.residuals import calibration
 from recon_cli.training.result import Result, Training, largest_eigenvalue
-from recon_cli.training.runs import Run, fresh
+from recon_cli.training.runs import Run, begun, fresh
+from recon_cli.training.schedules import Schedule
 from recon_cli.training.settings import Settings, option
 from recon_cli.training.sweeping import Sweep, sweep
 from recon_cli.vae import Vae
@@ -67,7 +70,7 @@ def train(
         what the data are divided by; None is the source's own (255 for images), 1 leaves them as they are.
     out
         the run folder: ``config.json``, ``metrics.jsonl``, ``checkpoint.safetensors``, ``result.json``,
-        ``model.safetensors``, ``reconstructions.png``. None writes nothing.
+        ``model.safetensors``, ``reconstructions.png``, and with ``tensorboard`` its event files. None writes nothing.
     progress
         called after each epoch with its number and what to say.
     settings
@@ -82,7 +85,9 @@ def train(
     2.0
     """
     plan = Plan.of(data, likelihood, sigma, device, binarize, scale, **settings)
-    with Run(out) as run:
+    if plan.settings.tensorboard:
+        boards.available(out)
+    with Run(out, begun(out, plan.config)) as run:
         run.put_json("config.json", plan.config)
         return carry_out(plan, run, progress)
 
@@ -107,7 +112,7 @@ def resume(folder: str | Path, *, data: Any = None, progress: Progress | None = 
     for name, value in asked.items():
         value = modules.spelled(value) if name == "model" else value
         mine = {**was, **settings, "out": str(folder)}[name]
-        if name == "epochs" and value > mine and settings["schedule"] == "constant":
+        if name == "epochs" and value > mine and Schedule.parse(settings["schedule"]).endless:
             settings["epochs"] = value
         elif not alike(mine, value) and (name, value) != ("device", "auto"):
             raise ReconError(
@@ -126,6 +131,8 @@ def resume(folder: str | Path, *, data: Any = None, progress: Progress | None = 
             f"The run in {folder} was trained on other values of {config['data']}: they have changed since.",
             "Give back the data that it had, or start another run.",
         )
+    if plan.settings.tensorboard:
+        boards.available(folder)
     with Run(folder, again=True) as run:
         if settings["epochs"] != config["epochs"]:
             run.put_json("config.json", plan.config)
@@ -156,31 +163,44 @@ def carry_out(plan: Plan, run: Run, progress: Progress | None) -> Training:
             raise ReconError(f"The run in {run.path} has {state.epoch} epochs behind it.", "Give at least as many --epochs.")
         history = [Epoch(**line) for line in run.recall(state.epoch)] if run.again else []
         keeper, claim = Keeper(run, state, settings.checkpoint_every, before), None
+        ended, rate = state.epoch >= settings.epochs or state.watch.over, state.scheduler.rate
+        board = boards.Board(run.path if settings.tensorboard else None, history, ended, rate)
         with keeper.patience():
             for epoch, claim in solve(state) if settings.exact else walk(state, keeper):  # noqa: B007
                 history.append(epoch)
                 run.record({"epoch": epoch.epoch, **vars(epoch)})
+                board.epoch(epoch, state.scheduler.rate)
                 bound = f"nll {epoch.nll:.2f}" if epoch.negative_elbo is None else f"ELBO {-epoch.negative_elbo:.2f}"
                 (progress or (lambda done, words: None))(epoch.epoch, f"{bound}, {epoch.active} latents active")
         seconds = keeper.seconds
         if not settings.exact:
             keeper.save()
-        vae = state.model
+        vae, chosen = state.model, state.watch.restore(state)
         epochs = len(history)
-        claim = claim or look(vae, state.noise, kept, settings)[1]
+        claim = claim if claim and not chosen else look(vae, state.noise, state.shown, settings)[1]
         shown, which = (plan.back, "held-out") if len(plan.back) else (kept, "training")
+        events = state.model.target(kept)
+        width = None if plan.grey or claim.event or settings.deterministic else spacing(events.cpu())
+        seen = look(vae, Fixed(claim), shown, settings)[0]
         result = Result(
-            **vars(look(vae, Fixed(claim), shown, settings)[0]),
+            **vars(seen),
+            bits_per_dimension=width and bits_per_dimension(seen.negative_elbo / events[0].numel(), width, claim.discrete),
             epoch=epochs,
+            validation=state.watch.value if chosen else history[-1].validation,
             data=f"{plan.word}, {which}",
             rows_trained=len(kept),
+            rows_validation=len(plan.checked),
             rows_held_out=len(plan.back),
             seconds=seconds,
             samples_per_second=len(kept) * epochs / seconds,
         )
-        plain = shared(claim) is claim and not settings.deterministic
+        plain = in_common(claim) is claim and not settings.deterministic
         found = Training(
             settings, claim, plan.whose, plan.described, tuple(history), result, vae,
+            width=width,
+            chosen=chosen,
+            calibration=calibration(vae, claim, shown, settings, f"{plan.word}, {which}"),
+            latents=rates(vae, shown, settings),
             best=best(vae, claim, kept, settings),
             bounds=bounds(vae, claim, shown, settings.iwae, settings.seed + 2) if settings.iwae else (),
             optimum=optimum(vae, claim, kept, settings.latent, plan.whose, settings.beta),
@@ -191,13 +211,15 @@ def carry_out(plan: Plan, run: Run, progress: Progress | None) -> Training:
             network=plan.config["sigma"] == "network",
             picture=pictures.picture(vae, shown, plan.shape, which),
         )  # fmt: skip
-        run.finish(found, pictures.generated(vae, shown, plan.shape, settings.seed) if run.path else {})
+        generated = pictures.generated(vae, shown, plan.shape, settings.seed) if run.path else {}
+        run.finish(found, generated)
+        board.finish(result, which, {"reconstructions.png": found.picture, **generated}, epochs)
     return found
 
 
 def best(vae: Vae, claim: Likelihood, rows: Tensor, settings: Settings) -> float | None:
     """The noise that ``rows`` would choose for their reconstructions; None where there is none to choose."""
     try:
-        return look(vae, Optimal(claim), rows, settings)[0].sigma if claim.noise and shared(claim) is claim else None
+        return look(vae, Optimal(claim), rows, settings)[0].sigma if claim.noise and in_common(claim) is claim else None
     except ReconError:
         return None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from recon_cli.lattices import bits_per_dimension
 from recon_cli.likelihood import Likelihood, wide
 from recon_cli.report import Column, Table
 from recon_cli.training.figures import CHUNK
@@ -54,8 +55,14 @@ def bounds(vae: Vae, claim: Likelihood, rows: Tensor, samples: int, seed: int) -
     return tuple((1 << power, value / len(rows)) for power, value in enumerate(total.tolist()))
 
 
-def table(found: tuple[tuple[int, float], ...], elements: int) -> Table:
-    """A row for each number of samples; bits per dimension are -bound/(D log 2), of the data in the units of training."""
+def table(found: tuple[tuple[int, float], ...], elements: int, width: float | None = None, discrete: bool = False) -> Table:
+    """A row for each number of samples; bits per dimension are -bound/(D log 2), of the data in the units of training.
+
+    Of 8-bit data whose levels are ``width`` apart, they are those of the levels.
+    """
     columns = (Column("samples", "samples of z"), Column("bound", "log p(x) ≥"), Column("bits_per_dimension", "bits/dim"))
-    rows = [{"samples": k, "bound": bound, "bits_per_dimension": -bound / (elements * math.log(2))} for k, bound in found]
+    rows = [
+        {"samples": k, "bound": bound, "bits_per_dimension": bits_per_dimension(-bound / elements, width or 1.0, discrete)}
+        for k, bound in found
+    ]
     return Table("bounds", columns, rows, "importance-weighted bounds, nats per sample")

@@ -40,7 +40,9 @@ def pack(state: State, seconds: float) -> bytes:
         for name, value in one.items():
             (tensors if isinstance(value, torch.Tensor) else plain)[f"optimizer.{at}.{name}"] = value
     tensors |= {"generator": state.generator.get_state(), "order": state.order, "trace": state.trace}
+    tensors |= {f"best.{name}": value for name, value in state.watch.best.items()}
     position = {"epoch": state.epoch, "at": state.at, "seconds": seconds, "optimizer": plain}
+    position |= {"watch": state.watch.pack(), "schedule": state.scheduler.pack()}
     return save(
         {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}, {"position": json.dumps(position)}
     )
@@ -64,6 +66,8 @@ def unpack(path: Path, state: State) -> float:
             at, _, key = name.partition(".")
             of_optimizer.setdefault(int(at), {})[key] = value
         state.optimizer.load_state_dict({**state.optimizer.state_dict(), "state": of_optimizer})
+        state.scheduler.unpack(position.get("schedule", {}))
+        state.watch.unpack(position.get("watch", {}), under(tensors, "best"))
         state.generator.set_state(tensors["generator"])
         if len(tensors["order"]) != len(state.rows) or len(tensors["trace"]) != state.steps:
             raise ValueError(f"it is of {len(tensors['order']):,} training rows, and these are {len(state.rows):,}")
@@ -103,10 +107,11 @@ class Keeper:
 
     def __call__(self) -> None:
         state = self.state
-        if self.pressed() and state.epoch < state.settings.epochs:
+        stop, due = state.agreed(self.pressed(), time.monotonic() >= self.due)
+        if stop and state.epoch < state.settings.epochs:
             self.save()
             raise Interrupted(f"epoch {state.epoch + 1} of {state.settings.epochs}, step {state.at} of {state.steps}")
-        if time.monotonic() >= self.due:
+        if due or not self.every:
             self.save()
 
     def save(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -60,9 +61,14 @@ class Figures:
 
 @dataclass(frozen=True, kw_only=True)
 class Epoch(Figures):
-    """The figures on the training rows after so many epochs."""
+    """The figures on the training rows after so many epochs.
+
+    validation
+        the negative ELBO of the validation rows, in nats per sample (nll, at beta 0); None where there are none.
+    """
 
     epoch: int
+    validation: float | None = None
 
 
 def look(model: Vae, noise: nn.Module, rows: Tensor, settings: Settings) -> tuple[Figures, Likelihood]:
@@ -73,7 +79,7 @@ def look(model: Vae, noise: nn.Module, rows: Tensor, settings: Settings) -> tupl
         draws = [torch.randn(len(piece), settings.latent, generator=generator, device=rows.device) for piece in pieces]
         raws, kls = zip(*map(model, pieces, draws), strict=True)
         claim = settled(noise(model.target(rows), model.link.inverse(torch.cat(raws))))
-        one = shared(claim)
+        one = in_common(claim)
         loss = matching(one)
         pairs = [*zip(map(model.target, pieces), raws, strict=True)]
         sums = [
@@ -106,6 +112,21 @@ def look(model: Vae, noise: nn.Module, rows: Tensor, settings: Settings) -> tupl
     return figures, claim
 
 
+def passes(model: Vae, rows: Tensor, settings: Settings) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """``rows`` in pieces, at the draws of z that ``look`` takes: what the likelihood is of, raw output, KL of each latent."""
+    generator = torch.Generator(rows.device).manual_seed(settings.seed + 1)
+    for piece in torch.split(rows, max(1, CHUNK // rows.shape[1])):
+        eps = torch.randn(len(piece), settings.latent, generator=generator, device=rows.device)
+        yield model.target(piece), *model(piece, eps)
+
+
+def rates(model: Vae, rows: Tensor, settings: Settings) -> tuple[float, ...]:
+    """The mean KL of each latent over ``rows``, in nats."""
+    with torch.no_grad():
+        found = torch.stack([wide(kl).sum(dim=0) for _, _, kl in passes(model, rows, settings)]).sum(dim=0) / len(rows)
+    return tuple(found.tolist())
+
+
 def gradients(model: Vae, claim: Likelihood, loss: Loss, x: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
     """Of the summed nll and of the summed loss, at the decoder's parameters laid end to end, in float64."""
     raw, x = model(x, eps)[0], model.target(x)
@@ -132,7 +153,7 @@ def settled(claim: Likelihood) -> Likelihood:
     return type(claim)(**held)  # type: ignore[arg-type]
 
 
-def shared(claim: Likelihood) -> Likelihood:
+def in_common(claim: Likelihood) -> Likelihood:
     """The same likelihood with one noise for all elements, the root mean square of theirs; itself where it has no other."""
     several = any(getattr(value, "ndim", 0) for value in claim.parameters.values())
     return type(claim)(**{key: size(value) for key, value in claim.parameters.items()}) if several else claim

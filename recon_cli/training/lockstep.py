@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from recon_cli import likelihoods
+from recon_cli import likelihoods, processes
 from recon_cli.errors import ReconError
 from recon_cli.likelihood import Likelihood, wide
 from recon_cli.losses import Loss
@@ -168,6 +168,8 @@ def lockstep(against: Loss | str, *, epochs: int = 5, progress: Callable[[int, s
 
     Raises ReconError where the noise is not fixed: then the slope is none.
     """
+    if processes.several():
+        raise ReconError("--against sets steps side by side in one process, and here are several.", "Start it without torchrun.")
     loss = likelihoods.loss(against) if isinstance(against, str) else against
     plan = Plan.of(epochs=epochs, **how)
     claim, settings = plan.claim, plan.settings
@@ -175,6 +177,11 @@ def lockstep(against: Loss | str, *, epochs: int = 5, progress: Callable[[int, s
         raise ReconError(
             f"The noise of {claim.name} is {plan.whose}, so its slope changes from step to step, and no loss keeps up with it.",
             "Fix it to train side by side, as in --sigma 0.5.",
+        )
+    if settings.patience or "plateau" in settings.schedule:
+        raise ReconError(
+            "Likelihood and loss are trained side by side for as many steps and at the same rates, whatever the rows say.",
+            "Leave --patience and --schedule plateau out.",
         )
     if (loss.event, len(loss.head)) != (claim.event, len(claim.head)):
         known = claim.loss.name in likelihoods.losses()

@@ -14,7 +14,9 @@ from recon_cli.devices import Uncompiled, compiled
 from recon_cli.errors import ReconError
 from recon_cli.likelihood import Likelihood, wide
 from recon_cli.training.figures import Epoch, look
-from recon_cli.training.settings import SCHEDULES, Settings
+from recon_cli.training.schedules import Scheduler
+from recon_cli.training.settings import Settings
+from recon_cli.training.validation import Watch
 from recon_cli.vae import Vae
 
 if TYPE_CHECKING:
@@ -59,6 +61,7 @@ class State:
         self.parameters = [part for group in self.optimizer.param_groups for part in group["params"]]
         self.generator = torch.Generator(rows.device).manual_seed(settings.seed)
         self.steps = -(-len(rows) // settings.batch_size)
+        self.scheduler, self.watch = Scheduler(self.optimizer, settings, self.steps), Watch()
         self.precision = torch.autocast(rows.device.type, torch.bfloat16, enabled=settings.bf16)
         self.terms = compiled(self.objective, whole=False) if settings.compile else self.objective
         every = max(1, len(rows) // SHOWN)
@@ -79,21 +82,22 @@ class State:
 
     def step(self) -> None:
         """One batch. Nothing is read back from the device (but by the fit of an optimal noise)."""
-        settings, first = self.settings, self.at * self.settings.batch_size
-        x = self.rows.index_select(0, self.order[first : first + settings.batch_size])
-        eps = torch.randn(len(x), settings.latent, generator=self.generator, device=x.device)
-        with self.model.stepping(settings.seed * 1_000_003 + self.epoch * self.steps + self.at):
+        x, eps = self.batch()
+        with self.model.stepping(self.settings.seed * 1_000_003 + self.epoch * self.steps + self.at):
             nll, kl, paid, noise = self.terms(x, eps)
         self.trace[self.at] = torch.stack([nll.detach(), kl.detach(), noise])
-        if settings.schedule != "constant":
-            done = (self.epoch * self.steps + self.at) / (settings.epochs * self.steps)
-            for group in self.optimizer.param_groups:
-                group["lr"] = settings.lr * SCHEDULES[settings.schedule](done)
+        self.scheduler(self.epoch * self.steps + self.at)
         for part in self.parameters:
             part.grad = None
         (nll + self.weight * paid).backward()
         self.optimizer.step()
         self.at += 1
+
+    def batch(self) -> tuple[Tensor, Tensor]:
+        """Rows and draws of the step that comes."""
+        first = self.at * self.settings.batch_size
+        x = self.rows.index_select(0, self.order[first : first + self.settings.batch_size])
+        return x, torch.randn(len(x), self.settings.latent, generator=self.generator, device=x.device)
 
     @property
     def weight(self) -> float:
@@ -106,13 +110,25 @@ class State:
         with self.precision:
             raw, rates = self.model(x, eps)
         kl, free = rates.sum() / len(x), self.settings.free_bits
-        paid = (rates.sum(dim=0) / len(x)).clamp(min=free).sum() if free else kl
+        paid = self.whole(rates.sum(dim=0) / len(x)).clamp(min=free).sum() if free else kl
         events = self.model.target(x)
-        claim = self.noise(events, self.model.link.inverse(raw))
+        claim = self.likelihood(events, self.model.link.inverse(raw))
         nll = self.term(claim, events, raw).sum() / len(x)
         noise = getattr(claim, self.noise.level) if self.noise.level else 1.0
         noise = torch.as_tensor(noise, dtype=nll.dtype, device=x.device).detach()
         return nll, kl, paid, noise.min() if noise.ndim else noise
+
+    def whole(self, mean: Tensor) -> Tensor:
+        """A mean over the rows at hand as that over the batch: they are all of it."""
+        return mean
+
+    def likelihood(self, x: Tensor, mu: Tensor) -> Likelihood:
+        """With its noise for the batch."""
+        return self.noise(x, mu)
+
+    def agreed(self, *wishes: bool) -> tuple[bool, ...]:
+        """What is to be done between two steps, of what this process wishes."""
+        return wishes
 
     def term(self, claim: Likelihood, x: Tensor, raw: Tensor) -> Tensor:
         """The left-hand side of every element (of every event)."""
@@ -132,7 +148,7 @@ class State:
         seen = [*self.trace.tolist(), [figures.nll + 0 * figures.loss + 0 * (figures.ratio or 0), figures.kl or 0.0, 1.0]]
         if not all(math.isfinite(value) for line in seen for value in line):
             raise diverged(self.epoch, seen, self.settings)
-        return Epoch(epoch=self.epoch, **vars(figures)), settled
+        return Epoch(epoch=self.epoch, validation=self.watch(self, settled), **vars(figures)), settled
 
 
 def walk(state: State, between: Callable[[], None] = lambda: None) -> Iterator[tuple[Epoch, Likelihood]]:
@@ -141,7 +157,7 @@ def walk(state: State, between: Callable[[], None] = lambda: None) -> Iterator[t
     ``between`` is called after every step, where the state may be written down. Raises ReconError where a term is no
     longer finite: looked at every few steps, and before a state leaves this function.
     """
-    while state.epoch < state.settings.epochs:
+    while state.epoch < state.settings.epochs and not state.watch.over:
         while state.at < state.steps:
             try:
                 state.step()
@@ -156,6 +172,9 @@ def walk(state: State, between: Callable[[], None] = lambda: None) -> Iterator[t
         state.check()
         state.epoch += 1
         figures, claim = state.look()
+        state.scheduler.after(
+            figures.nll + state.settings.beta * (figures.kl or 0.0) if figures.validation is None else figures.validation
+        )
         state.begin()
         yield figures, claim
         between()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy
 import torch
 
-from recon_cli import __version__, devices, likelihoods, modules, sources
+from recon_cli import __version__, devices, likelihoods, modules, processes, sources
 from recon_cli.errors import ReconError
 from recon_cli.likelihood import Likelihood
 from recon_cli.losses import spell
@@ -20,6 +20,8 @@ from recon_cli.regions import check
 from recon_cli.training.loop import State
 from recon_cli.training.noises import start
 from recon_cli.training.settings import Settings, exactly, noise
+from recon_cli.training.shared import Shared, shareable
+from recon_cli.training.validation import Watch
 from recon_cli.vae import Vae
 
 if TYPE_CHECKING:
@@ -32,8 +34,8 @@ class Plan:
 
     whose
         whose the noise is: ``fixed``, ``learned``, ``optimal`` or ``per-element``.
-    kept, back
-        the training rows and those held out, (N, D) each.
+    kept, checked, back
+        the training rows, those for validation and those held out, (N, D) each.
     config
         what ``config.json`` says.
     own
@@ -47,6 +49,7 @@ class Plan:
     described: str
     shape: tuple[int, ...]
     kept: Tensor
+    checked: Tensor
     back: Tensor
     grey: float
     config: dict[str, Any]
@@ -69,7 +72,8 @@ class Plan:
         word, described, values = samples(data, binarize, scale, settings.seed)
         grey = beyond(claim, torch.from_numpy(values), word)
         parts = sources.split(values.reshape(len(values), -1), settings.holdout, word)
-        kept, back = (torch.from_numpy(part).to(where) for part in parts)
+        parts = (*sources.split(parts[0], settings.validation, f"the training part of {word}"), parts[1])
+        kept, checked, back = (torch.from_numpy(part).to(where) for part in parts)
         shape = values.shape[1:] or (1,)
         own, checksum = None, None
         if settings.own_model or not isinstance(made, str):
@@ -85,9 +89,11 @@ class Plan:
             "version": __version__, "data": word, "shape": shape, "rows": fingerprint,
             "binarize": binarize, "scale": scale,
             "likelihood": likelihood if isinstance(likelihood, str) else exactly(claim), "sigma": sigma, "noise": whose,
-            **vars(settings), **({"model_sha256": checksum} if own else {}), "device": str(where),
+            **vars(settings), **({"model_sha256": checksum} if own else {}),
+            "device": where.type if processes.several() else str(where),
         }  # fmt: skip
-        return cls(settings, claim, whose, word, described, shape, kept, back, grey, config, own)
+        shareable(settings, len(kept), config)
+        return cls(settings, claim, whose, word, described, shape, kept, checked, back, grey, config, own)
 
     def state(self) -> State:
         """The model before its first step."""
@@ -97,7 +103,10 @@ class Plan:
             self.kept, self.claim, own.latent, own.hidden, generator, self.shape[-1], own.model, self.shape, own.deterministic
         )
         source = start(self.claim, self.whose, vae.target(self.kept), self.settings.sigma_floor)
-        return State(vae.to(self.kept.device), source.to(self.kept.device), self.kept, self.settings)
+        kind = Shared if processes.several() else State
+        state = kind(vae.to(self.kept.device), source.to(self.kept.device), self.kept, self.settings)
+        state.watch = Watch(self.checked, self.settings.patience)
+        return state
 
 
 def samples(data: Any, binarize: str | None, scale: float | None, seed: int) -> tuple[str, str, sources.Array]:

@@ -15,8 +15,9 @@ from recon_cli.fitting import level
 from recon_cli.likelihood import Likelihood, wide
 from recon_cli.report import Column, Picture, Report, Table
 from recon_cli.training.bounds import table as bounds_table
-from recon_cli.training.figures import Epoch, matching
+from recon_cli.training.figures import ACTIVE, Epoch, matching
 from recon_cli.training.optimum import Optimum
+from recon_cli.training.residuals import Calibration
 from recon_cli.training.settings import Settings
 from recon_cli.vae import Vae
 
@@ -32,7 +33,8 @@ PARALLEL = 1e-5  # gradients whose cosine is nearer to 1 than this point one way
 class Result(Epoch):
     """The figures on the held-out rows (on the training rows where none are held out), and what they cost.
 
-    data says which. The noise is the one that training ended with, of the training rows.
+    data says which; validation is of the validation rows, at the weights that are returned. bits_per_dimension is the negative
+    ELBO of 8-bit data in bits an element, None of other data. The noise is that which training ended with, of the training rows.
 
     seconds is the time in the training loop, its measurements included; samples_per_second is of the
     training rows, over all epochs.
@@ -40,7 +42,9 @@ class Result(Epoch):
 
     data: str
     rows_trained: int
+    rows_validation: int = 0
     rows_held_out: int
+    bits_per_dimension: float | None = None
     seconds: float
     samples_per_second: float
 
@@ -53,6 +57,14 @@ class Training:
         with its noise as training left it.
     whose
         whose that noise is: ``fixed``, ``learned``, ``optimal`` or ``per-element``.
+    width
+        between two levels of 8-bit data, None of other data (and of grey levels taken for coin flips).
+    chosen
+        the epoch whose weights these are, where early stopping chose; None for the last.
+    calibration
+        of the noise, on the result's rows; None where x has no mean and variance.
+    latents
+        the mean KL of each, on the result's rows.
     best
         the noise that the training rows would choose for their reconstructions, None without one.
     grey
@@ -78,6 +90,10 @@ class Training:
     epochs: tuple[Epoch, ...]
     result: Result
     model: Vae = field(repr=False, compare=False)
+    width: float | None = None
+    chosen: int | None = None
+    calibration: Calibration | None = None
+    latents: tuple[float, ...] = ()
     best: float | None = None
     grey: float = 0.0
     eigenvalue: float | None = None
@@ -100,12 +116,18 @@ class Training:
         titles = {"loss": name, "sigma": level(self.likelihood) or "sigma"}
 
         def table(name: str, columns: Sequence[tuple[str, str, str]], rows: Sequence[Epoch]) -> Table:
-            shown = [Column(key, titles.get(key, title), panel) for key, title, panel in columns]
+            unseen = {key for key in ("validation", "bits_per_dimension") if getattr(self.result, key) is None}
+            unseen |= set() if self.result.rows_validation else {"rows_validation"}
+            shown = [Column(key, titles.get(key, title), None if key in unseen else panel) for key, title, panel in columns]
             return Table(name, shown, [*map(vars, rows)], most=12)
 
         tables = [table("epochs", EPOCHS, self.epochs), table("result", RESULTS, [self.result])]
+        if self.calibration:
+            tables.append(self.calibration.table())
+        if any(self.latents):
+            tables.append(latents(self.latents))
         if self.bounds:
-            tables.append(bounds_table(self.bounds, len(self.model.mean)))
+            tables.append(bounds_table(self.bounds, len(self.model.mean), self.width, self.likelihood.discrete))
         if self.optimum:
             tables.append(optima([self.optimum]))
         pictures = [self.picture] if self.picture and len(self.picture.rows[0][1][0][0]) <= SMALL else []
@@ -115,7 +137,14 @@ class Training:
         """What it means, a sentence or two each."""
         result = self.result
         back = f"{result.rows_held_out:,} held out" if result.rows_held_out else "none held out: the result is on the same"
-        yield f"{self.described}; {result.rows_trained:,} rows trained, {back}."
+        checked = f"{result.rows_validation:,} for validation, " if result.rows_validation else ""
+        yield f"{self.described}; {result.rows_trained:,} rows trained, {checked}{back}."
+        if self.chosen:
+            how = "Stopped" if self.chosen + self.settings.patience == len(self.epochs) else "Ended"
+            yield (
+                f"{how} after epoch {len(self.epochs)}, the best was {self.chosen}: there the validation rows are at "
+                f"{short(result.validation or 0.0)} nats a sample, and the weights are those."
+            )
         if self.settings.own_model:
             count = sum(part.numel() for part in self.model.parameters())
             yield f"The model is {self.settings.model}: {count:,} parameters and {self.settings.latent} latents."
@@ -130,6 +159,10 @@ class Training:
             yield self.gradients(result.ratio, result.cosine)
         if result.sigma is not None:
             yield self.noise(result.sigma)
+        if self.calibration:
+            yield self.calibration.words(self.likelihood, "held-out" if result.rows_held_out else "training")
+        if result.bits_per_dimension is not None:
+            yield BITS
         if self.network:
             yield (
                 f"--sigma network: for each element of each sample the decoder gives {' and '.join(self.likelihood.head)}, which "
@@ -148,7 +181,7 @@ class Training:
                 )
         elif self.settings.beta != 1:
             yield self.weight()
-        if self.bounds:
+        if self.bounds and self.width is None:
             yield (
                 "Bits per dimension are of the density in the units of training (as dequantised data are); levels k/255 of 8 "
                 "bits have log2 255 = 7.994 more. A discretized likelihood's are of the levels themselves."
@@ -253,6 +286,19 @@ def optima(found: Sequence[Optimum]) -> Table:
     return Table("optimum", [Column(*one) for one in OPTIMUM], [one.row for one in found])
 
 
+def latents(found: Sequence[float]) -> Table:
+    """The KL of each, the largest first; those that are off in their order."""
+    order = sorted(range(len(found)), key=lambda latent: -found[latent] if found[latent] > ACTIVE else 0.0)
+    rows = [{"latent": latent, "kl": found[latent], "active": found[latent] > ACTIVE} for latent in order]
+    return Table("latents", [Column(*one) for one in LATENTS], rows, "KL of each latent, nats per sample", most=12)
+
+
+LATENTS = (("latent", "latent", "*"), ("kl", "KL", ""), ("active", "active", ""))
+BITS = (
+    "bits/dim are the negative ELBO of 8-bit levels over their number: of a probability as it is; of a density less log2 of a "
+    "level's width (+ 7.99435 for x/255, + 8 for x/256), its value at the level taken for the whole bin."
+)
+VALIDATION = "−ELBO of the validation rows, nats per sample"
 TRAINING = "on the training rows, nats per sample"
 RESULT = "nats per sample"
 GRADIENTS = "d nll / d loss at the decoder's parameters (autograd)"
@@ -274,12 +320,15 @@ def figures(values: str) -> tuple[tuple[str, str, str], ...]:
     )
 
 
-EPOCHS = (("epoch", "epoch", "*"), *figures(TRAINING))
+EPOCHS = (("epoch", "epoch", "*"), *figures(TRAINING), ("validation", "validation", VALIDATION))
 RESULTS = (
     ("data", "data", "*"),
     *figures(RESULT),
+    ("bits_per_dimension", "bits/dim", RESULT),
+    ("validation", "−ELBO", VALIDATION),
     ("epoch", "epochs", COST),
     ("rows_trained", "rows trained", COST),
+    ("rows_validation", "rows for validation", COST),
     ("rows_held_out", "rows held out", COST),
     ("seconds", "seconds", COST),
     ("samples_per_second", "samples per second", COST),

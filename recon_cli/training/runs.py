@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from recon_cli import __version__
+from recon_cli import __version__, processes
 from recon_cli.errors import ReconError
 from recon_cli.formats.json import plain
 from recon_cli.pictures import png
@@ -21,16 +21,39 @@ if TYPE_CHECKING:
     from recon_cli.report import Picture
     from recon_cli.training.result import Training
 
-METRICS = "metrics.jsonl"
+METRICS, CONFIG = "metrics.jsonl", "config.json"
 
 
+@processes.by_the_first
 def fresh(name: str) -> Path:
-    """The first of ``runs/<name>``, ``runs/<name>-2``, ... that is not there yet."""
+    """The first of ``runs/<name>``, ``runs/<name>-2``, ... that is not there yet.
+
+    Raises ReconError where torchrun may start the run anew, which then would not find it.
+    """
+    if processes.may_restart():
+        raise ReconError(
+            "Started anew (torchrun --max-restarts), a run must find its folder again, and it was given none.", "Add --out DIR."
+        )
     taken, count = Path("runs") / name, 1
     while os.path.lexists(taken):
         count += 1
         taken = Path("runs") / f"{name}-{count}"
     return taken
+
+
+@processes.by_the_first
+def begun(path: Path | str | None, config: Mapping[str, Any]) -> bool:
+    """Whether ``path`` holds this very run, which processes that torchrun started left behind when one of them died."""
+    if path is None or not processes.launched() or not (folder := Path(path)).is_dir():
+        return False
+    anew, files = processes.restarts() > 0, {file.name for file in folder.iterdir() if not file.name.startswith(".")}
+    if CONFIG not in files:
+        return anew and files == {METRICS}
+    try:
+        same = json.loads((folder / CONFIG).read_text(encoding="utf-8")) == json.loads(json.dumps(plain(config)))
+    except (OSError, ValueError):
+        return False
+    return same and (anew or "result.json" not in files)
 
 
 class Run:
@@ -41,6 +64,8 @@ class Run:
 
     again
         the folder is there, and its run is gone on with.
+
+    Of several processes the first writes, and an error there is everybody's.
     """
 
     def __init__(self, path: Path | str | None, again: bool = False) -> None:
@@ -61,12 +86,14 @@ class Run:
                 raise unwritable(self.path, error) from error
         return self
 
+    @processes.by_the_first
     def _tidy(self, path: Path) -> None:
         """Remove what a process that was killed had half written."""
         for file in path.glob(".*.*.[0-9]*"):
             if file.suffix[1:].isdecimal():
                 file.unlink(missing_ok=True)
 
+    @processes.by_the_first
     def _create(self, path: Path) -> None:
         if path.is_dir() and any(path.iterdir()):
             raise ReconError(
@@ -80,6 +107,7 @@ class Run:
         (path / METRICS).touch(exist_ok=False)
         self.written.append(path / METRICS)
 
+    @processes.by_the_first
     def put(self, name: str, content: bytes) -> None:
         """Write a file under a temporary name, then give it its own: there is the old one or the new one, never a part."""
         if self.path is None:
@@ -119,6 +147,7 @@ class Run:
         for name, shown in generated.items():
             self.put(name, png(shown))
 
+    @processes.by_the_first
     def record(self, line: Mapping[str, Any]) -> None:
         """Append one JSON object to the metrics, on disk when this returns."""
         if self.path is None:
@@ -130,6 +159,7 @@ class Run:
         except OSError as error:
             raise unwritable(self.path, error, self.kept) from error
 
+    @processes.by_the_first
     def recall(self, epochs: int) -> list[dict[str, Any]]:
         """The metrics of the first so many epochs; any after them are dropped. Raises ReconError where they are not all there."""
         if self.path is None or not epochs:

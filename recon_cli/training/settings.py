@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,14 +16,10 @@ from recon_cli.errors import ReconError, nearest, unknown
 from recon_cli.likelihood import Likelihood
 from recon_cli.networks import MODELS
 from recon_cli.parametric import size
+from recon_cli.training.schedules import Schedule
 
 UNFIT = ("optimizer", "lbfgs", "muon", "sparseadam")  # need a closure, matrices only, sparse gradients
 NOISES = ("learned", "optimal", "per-element", "network")
-SCHEDULES: dict[str, Callable[[float], float]] = {
-    "constant": lambda done: 1.0,
-    "linear": lambda done: 1 - done,
-    "cosine": lambda done: (1 + math.cos(math.pi * done)) / 2,
-}
 
 
 @dataclass(frozen=True)
@@ -44,8 +39,13 @@ class Settings:
         module itself may be given, of which a copy is trained, or its class.
     exact
         of a linear model under a Gaussian: the expectation over z in closed form, minimised by L-BFGS in float64.
+    validation, patience
+        fraction of the training samples that is cut off them and looked at after each epoch, in no gradient; and after how
+        many epochs without a better negative ELBO of those (nll, at beta 0) training stops, back at the best; 0 is never.
     schedule
-        of the learning rate over all steps: ``constant``, ``linear`` or ``cosine``, both down to 0.
+        of the learning rate over all steps: ``constant``, ``linear`` or ``cosine``, both down to 0; or torch's, by name and
+        parameters, ``exponential:gamma=0.97``. Its lengths are epochs, those of onecycle and cyclic steps; the run's own
+        where they are left out.
     momentum, nesterov, weight_decay, eps
         the optimizer's own, where it has them; None leaves torch's default. No weight decay pulls the noise.
     sigma_floor
@@ -58,6 +58,8 @@ class Settings:
     free_bits
         nats of KL that each latent may have, on average over a batch, for nothing: the sum of max(free_bits, KL) is
         minimised. Kingma and others (2016), equation 15.
+    tensorboard
+        event files in the run folder, too.
     iwae
         bounds on log p(x) of the result's rows with up to so many samples of z, a power of two; 0 for none.
     checkpoint_every
@@ -75,6 +77,8 @@ class Settings:
     seed: int = 0
     model: str = "mlp"
     exact: bool = False
+    validation: float = 0.0
+    patience: int = 0
     schedule: str = "constant"
     momentum: float | None = None
     nesterov: bool = False
@@ -85,6 +89,7 @@ class Settings:
     compile: bool = False
     bf16: bool = False
     iwae: int = 0
+    tensorboard: bool = False
     kl_warmup: int = 0
     free_bits: float = 0.0
 
@@ -99,12 +104,17 @@ class Settings:
         number("lr", self.lr, 0 < self.lr < math.inf, "a positive number", "0.002")
         number("beta", self.beta, 0 <= self.beta < math.inf, "a number from 0 up", "1")
         number("holdout", self.holdout, 0 <= self.holdout < 1, "at least 0 and below 1", "0.2; 0 keeps nothing back")
+        number("validation", self.validation, 0 <= self.validation < 1, "at least 0 and below 1", "0.1; 0 takes nothing away")
+        whole("patience", self.patience, 0, 10)
+        if self.patience and not self.validation:
+            raise ReconError(
+                "--patience waits for a better figure of the validation rows, and there are none.", "Add --validation 0.1, say."
+            )
         whole("kl_warmup", self.kl_warmup, 0, 10)
         for name in ("sigma_floor", "checkpoint_every", "free_bits"):
             number(name, value := getattr(self, name), 0 <= value < math.inf, "a number from 0 up", "0")
-        for name, known in (("model", MODELS), ("schedule", SCHEDULES)):
-            if getattr(self, name) not in known and not (name == "model" and self.own_model):
-                raise unknown(name, getattr(self, name), known)
+        if self.model not in MODELS and not self.own_model:
+            raise unknown("model", self.model, MODELS)
         if self.model == "ae" and self.beta:
             raise ReconError(
                 f"--model ae has nothing on the KL, and --beta (--kl-weight) {self.beta:g} was given.",
@@ -117,12 +127,18 @@ class Settings:
                     f"{option(name)} means nothing.",
                     f"Leave {option(name)} out, or give a --kl-weight above 0.",
                 )
+        schedule = Schedule.parse(self.schedule)
         if self.exact and self.model != "linear":
             raise ReconError(
                 f"--exact takes expectations in closed form, which a model of kind {self.model} has not.", "Add --model linear."
             )
         if self.exact and (self.kl_warmup or self.free_bits):
             raise ReconError("--exact minimises nll + beta KL, all at once.", "Leave --kl-warmup and --free-bits out.")
+        if self.exact and (self.validation or self.schedule != "constant"):
+            raise ReconError(
+                "--exact has no learning rate, and ends where a round of L-BFGS gains nothing.",
+                "Leave --schedule, --validation and --patience out.",
+            )
         if self.optimizer.lower() not in optimizers():
             raise unknown("optimizer", self.optimizer, optimizers())
         takes = inspect.signature(self.kind).parameters
@@ -132,6 +148,7 @@ class Settings:
             number(name, value, 0 <= value < math.inf, "a number from 0 up", "0")
         if self.nesterov and not self.momentum and "momentum_decay" not in takes:
             raise ReconError("--nesterov is a kind of momentum, and there is none.", "Give --momentum 0.9, say.")
+        schedule.check(self)
 
     def rescaled(self, slope: float) -> Settings:
         """For the same steps on an objective that is this one divided by ``slope``.
@@ -148,6 +165,7 @@ class Settings:
         return dataclasses.replace(
             self,
             lr=self.lr * slope if linear and kind is not torch.optim.Rprop else self.lr,
+            schedule=Schedule.parse(self.schedule).scaled(slope if linear and kind is not torch.optim.Rprop else 1.0),
             eps=eps / slope if isinstance(eps, float) else None,
             weight_decay=decay,
             beta=self.beta / slope,

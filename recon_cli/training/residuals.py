@@ -1,0 +1,156 @@
+"""Whether sigma is right: standardised residuals, how they are spread, and how the likelihood says they should be."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy
+import torch
+
+from recon_cli.fitting import level
+from recon_cli.likelihood import Likelihood, wide
+from recon_cli.regions import REAL, Lattice
+from recon_cli.report import Column, Table
+from recon_cli.training.figures import passes
+from recon_cli.training.settings import Settings
+from recon_cli.vae import Vae
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+WITHIN = (1, 2, 3)  # standard deviations
+SOME = 1 << 20  # elements looked at; each level of a lattice counts as one
+PANELS, NODES = 12, 16  # of Gauss and Legendre's rule on either side of mu
+ALIKE = 1e-6  # densities of r at two places that are one function
+NEAR = 0.02  # of sigma: as good as right
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Standardised residuals r = (x - E[x | z])/sd[x | z] at one z from q(z | x) a row, over ``elements``.
+
+    mean, variance
+        of r; 0 and 1 where the likelihood is right.
+    within, predicted
+        the share of |r| up to 1, 2 and 3, and what the likelihood gives it.
+    error
+        the largest standard error of ``predicted``: 0 where it is an integral, else of one draw of the model an element.
+    """
+
+    data: str
+    elements: int
+    mean: float
+    variance: float
+    within: tuple[float, ...]
+    predicted: tuple[float, ...]
+    error: float
+
+    @property
+    def factor(self) -> float:
+        """How many times too small the standard deviation is: the root of the mean of r^2."""
+        return math.sqrt(self.variance + self.mean**2)
+
+    def table(self) -> Table:
+        """One row."""
+        row = {"data": self.data, "elements": self.elements, "mean": self.mean, "variance": self.variance, "error": self.error}
+        row |= {f"within_{k}": share for k, share in zip(WITHIN, self.within, strict=True)}
+        row |= {f"predicted_{k}": share for k, share in zip(WITHIN, self.predicted, strict=True)}
+        return Table("calibration", COLUMNS, [row])
+
+    def words(self, claim: Likelihood, rows: str) -> str:
+        """What it says of the noise."""
+        factor, name = self.factor, level(claim) if not claim.head else None
+        whose = name or "the spread that the model gives each element"
+        said = f"the standardised residuals have a variance of {self.variance:.3g}, and 1 where it is right"
+        if abs(factor - 1) <= NEAR:
+            return f"Calibrated: {whose} is right for the {rows} rows to {NEAR:.0%} ({said})."
+        times = f"{factor:.3g} times too small" if factor > 1 else f"{1 / factor if factor else math.inf:.3g} times too large"
+        return f"{whose[0].upper() * (name is None) or whose[0]}{whose[1:]} is {times} for the {rows} rows: {said}."
+
+
+MOMENTS = "standardised residuals (x − E[x|z])/sd[x|z]"
+SHARES = "share of them within so many standard deviations"
+COLUMNS = (
+    Column("data", "data", "*"),
+    Column("elements", "elements", MOMENTS),
+    Column("mean", "mean (0)", MOMENTS),
+    Column("variance", "variance (1)", MOMENTS),
+    *(
+        Column(*one)
+        for k in WITHIN
+        for one in ((f"within_{k}", f"within {k}", SHARES), (f"predicted_{k}", f"predicted of {k}", SHARES))
+    ),
+    Column("error", "standard error of these", SHARES),
+)
+
+
+def calibration(model: Vae, claim: Likelihood, rows: Tensor, settings: Settings, data: str) -> Calibration | None:
+    """Of ``rows`` (N, D), or some of them, evenly spread, where they are many; None where x has no mean and variance."""
+    levels = int(claim.support.levels) if isinstance(claim.support, Lattice) else 1
+    every = max(1, rows.numel() * levels // SOME)
+    generator = torch.Generator(rows.device).manual_seed(settings.seed + 4)
+    real: list[Tensor] = []
+    drawn: list[Tensor] = []
+    exact: tuple[float, ...] | None = None
+    with torch.no_grad():
+        for x, raw, _ in passes(model, rows[::every].contiguous(), settings):
+            mu = model.link.inverse(wide(raw))
+            mine = standardised(claim, wide(x), mu)
+            if mine is None:
+                return None
+            exact = exact or shares(claim, mu)
+            if exact is None:
+                drawn.append(standardised(claim, wide(claim.sample(mu, generator)), mu))  # type: ignore[arg-type]
+            real.append(mine)
+        r = torch.cat(real).flatten()
+        predicted = exact or inside(torch.cat(drawn).flatten())
+    error = 0.0 if exact else max(math.sqrt(share * (1 - share) / r.numel()) for share in predicted)
+    return Calibration(data, r.numel(), r.mean().item(), r.var(correction=0).item(), inside(r), predicted, error)
+
+
+def standardised(claim: Likelihood, x: Tensor, mu: Tensor) -> Tensor | None:
+    """(x - E[x])/sd[x]; 0 where x is certain and right. None where x has no mean and variance."""
+    found = claim.moments(mu)
+    if found is None:
+        return None
+    mean, variance = found
+    return ((x - mean) / variance.clamp(min=0).sqrt()).where(x != mean, 0)
+
+
+def inside(r: Tensor) -> tuple[float, ...]:
+    """The share of |r| up to 1, 2 and 3."""
+    return tuple((r.abs() <= k).double().mean().item() for k in WITHIN)
+
+
+def shares(claim: Likelihood, mu: Tensor) -> tuple[float, ...] | None:
+    """What the likelihood gives |r| up to 1, 2 and 3: the integral of its density, by Gauss and Legendre's rule.
+
+    None where that depends on mu (looked at in two rows), or x is not of the whole line: then its draws must say.
+    """
+    moments = claim.moments(mu[:2])
+    if claim.support != REAL or claim.discrete or moments is None:
+        return None
+    mean, sd = moments[0], moments[1].sqrt()
+    corner = (((mu[:2, ..., 0] if claim.head else mu[:2]) - mean) / sd)[0, 0].item()  # where a density may have one
+
+    def density(r: Tensor) -> Tensor:
+        """Of r, (n,), in each of the elements: (n, rows, elements)."""
+        x = mean + r.reshape(-1, 1, 1) * sd
+        flat = mu[:2].expand(len(r), *mu[:2].shape).flatten(0, 1)
+        return (-claim.nll(x.flatten(0, 1), flat)).exp().reshape(x.shape) * sd
+
+    seen = density(torch.linspace(-3, 3, 13, dtype=mu.dtype, device=mu.device)).flatten(1)
+    if (seen.amax(dim=1) - seen.amin(dim=1) > ALIKE).any():
+        return None
+    node, weight = (torch.as_tensor(part, dtype=mu.dtype, device=mu.device) for part in numpy.polynomial.legendre.leggauss(NODES))
+    u = (torch.arange(PANELS, dtype=mu.dtype, device=mu.device).unsqueeze(1) + (node + 1) / 2).flatten() / PANELS
+    du = (weight / 2 / PANELS).repeat(PANELS)
+
+    def mass(end: float) -> float:
+        """Between the corner and ``end``: r = corner + (end - corner) u^4, which is dense where a corner is sharp."""
+        r = corner + (end - corner) * u**4
+        return abs(end - corner) * (density(r)[:, 0, 0] * 4 * u**3 * du).sum().item()
+
+    return tuple(mass(-k) + mass(k) for k in WITHIN)
