@@ -20,14 +20,14 @@ FLAT = 1e-9  # nats an event: less curvature is rounding's, or that of a likelih
 
 
 class Free(nn.Module):
-    """The numbers of a likelihood without bounds: the logarithm of a positive one, the logit of a share."""
+    """The numbers of a likelihood without bounds: the logarithm of a positive one, the logit of a share; tensors of them too."""
 
     def __init__(self, start: Any, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         self.kind = type(start)
         self.design = start.design
         self.shares = {field.name for field in dataclasses.fields(start) if field.metadata["domain"] == SHARE}
-        values = {name: torch.tensor(float(value), dtype=torch.float64) for name, value in start.noise.items()}
+        values = {name: torch.as_tensor(value, dtype=torch.float64, device="cpu") for name, value in start.noise.items()}
         free = {name: value.logit() if name in self.shares else value.log() for name, value in values.items()}
         self.free = nn.ParameterDict({name: nn.Parameter(value.to(dtype)) for name, value in free.items()})
 

@@ -15,26 +15,28 @@ from recon_cli.pictures import COLOURS, unflattened
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-MODELS = ("mlp", "linear", "conv", "regression")
+MODELS = ("mlp", "linear", "conv", "ae", "regression")
 LEAST = 8  # pixels each way
 Layer = TypeVar("Layer", bound=nn.Module)
 
 
 def networks(
-    model: str, shape: tuple[int, ...], numbers: int, latent: int, hidden: int, generator: Generator
+    model: str, shape: tuple[int, ...], numbers: int, latent: int, hidden: int, generator: Generator, means: bool = False
 ) -> tuple[nn.Module, nn.Module]:
     """Encoder (B, D) -> (B, 2K) and decoder (B, K) -> (B, D * numbers), D being the elements of ``shape`` and K ``latent``.
 
-    ``mlp``: one SiLU layer of ``hidden`` each side. ``linear``: none, and one variance for all samples (PPCA's). ``conv``:
-    two convolutions of stride 2 and their like upwards, ``hidden``/8 and ``hidden``/4 channels, for images of any size.
+    With ``means`` alone the encoder is (B, D) -> (B, K). ``mlp``, ``ae``: one SiLU layer of ``hidden`` each side. ``linear``:
+    none, and one variance for all samples (PPCA's). ``conv``: two convolutions of stride 2 and their like upwards,
+    ``hidden``/8 and ``hidden``/4 channels, for images of any size.
     Every weight is drawn from ``generator`` and from no other. Raises ReconError for a shape that is no image.
     """
-    elements = math.prod(shape)
+    elements, codes = math.prod(shape), latent if means else 2 * latent
     if model == "conv":
-        return Encoder(shape, latent, hidden, generator), Decoder(shape, numbers, latent, hidden, generator)
+        return Encoder(shape, codes, hidden, generator), Decoder(shape, numbers, latent, hidden, generator)
     if model == "linear":
-        return Linear(elements, latent, generator), linear(latent, elements * numbers, generator)
-    return mlp(elements, hidden, 2 * latent, generator), mlp(latent, hidden, elements * numbers, generator)
+        encoder = linear(elements, latent, generator) if means else Linear(elements, latent, generator)
+        return encoder, linear(latent, elements * numbers, generator)
+    return mlp(elements, hidden, codes, generator), mlp(latent, hidden, elements * numbers, generator)
 
 
 def mlp(inputs: int, hidden: int, outputs: int, generator: Generator) -> nn.Sequential:
@@ -59,16 +61,16 @@ class Linear(nn.Module):
 class Encoder(nn.Module):
     """Convolutions of stride 2, then one linear layer."""
 
-    def __init__(self, shape: tuple[int, ...], latent: int, hidden: int, generator: Generator) -> None:
+    def __init__(self, shape: tuple[int, ...], codes: int, hidden: int, generator: Generator) -> None:
         super().__init__()
         self.shape, (channels, height, width) = shape, image(shape)
         few = max(4, hidden // 8)
         self.first = drawn(nn.utils.skip_init(nn.Conv2d, channels, few, 3, stride=2, padding=1), generator)
         self.second = drawn(nn.utils.skip_init(nn.Conv2d, few, 2 * few, 3, stride=2, padding=1), generator)
-        self.last = linear(2 * few * half(half(height)) * half(half(width)), 2 * latent, generator)
+        self.last = linear(2 * few * half(half(height)) * half(half(width)), codes, generator)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, D) -> (B, 2K)."""
+        """(B, D) -> (B, codes)."""
         silu = nn.functional.silu
         return self.last(silu(self.second(silu(self.first(pixels(x, self.shape))))).flatten(1))
 

@@ -71,8 +71,13 @@ class Parametric:
 
     def __str__(self) -> str:
         """As on the command line: ``laplace:scale=0.2``."""
-        values = ",".join(f"{key}={float(value):g}" for key, value in self.parameters.items())
+        values = ",".join(f"{key}={size(value):g}" for key, value in self.parameters.items())
         return f"{self.name}:{values}" if values else self.name
+
+
+def size(value: Number) -> float:
+    """A number; of a tensor of several (an element's each) their root mean square."""
+    return float(value.double().square().mean().sqrt()) if getattr(value, "ndim", 0) else float(value)  # type: ignore[union-attr]
 
 
 def as_number(what: str, text: str, example: str = "0.5") -> float:

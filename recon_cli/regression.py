@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 import torch
@@ -58,6 +59,10 @@ class Regression(nn.Module):
         self.register_buffer("scale", scale[self.x_columns].float())
         self.register_buffer("shift", shift.where(shift.isfinite(), 0).float())
         self.register_buffer("spread", spread.float())
+
+    def stepping(self, seed: int) -> AbstractContextManager[None]:
+        """While a training step is computed: nothing is drawn in one."""
+        return nullcontext()
 
     def target(self, x: Tensor) -> Tensor:
         """y of rows (B, D): (B, T), or (B, 1, T) where it is one vector."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -24,7 +26,8 @@ class Vae(nn.Module):
     after the decoder (their mean, and one scale for all elements), so no learning rate depends on
     them. raw is what the likelihood's link takes to mu; where a decoder gives several numbers for an element
     (mean and log variance), there are as many times D of it; ``last`` is the length of a vector, for likelihoods
-    of vectors. Kingma and Welling (2014).
+    of vectors. Kingma and Welling (2014). ``deterministic``, the encoder gives the mean alone, z is that, and no KL is
+    there to be paid: an autoencoder.
     """
 
     mean: Tensor
@@ -34,43 +37,57 @@ class Vae(nn.Module):
 
     def __init__(
         self, rows: Tensor, claim: Likelihood, latent: int, hidden: int, generator: Generator, last: int = 1,
-        model: str = "mlp", shape: tuple[int, ...] | None = None,
+        model: str = "mlp", shape: tuple[int, ...] | None = None, deterministic: bool = False,
     ) -> None:  # fmt: skip
         super().__init__()
         mean = wide(rows).mean(dim=0)
         scale = (wide(rows) - mean).square().mean().sqrt()
         scale = scale.where(scale > 0, 1)
         elements, numbers = rows.shape[1], max(1, len(claim.head))
-        self.kind = model
-        self.link, self.several = claim.link, len(claim.head) > 1
-        self.tail = (last,) if claim.event else (numbers,) if self.several else ()
-        self.event = (last,) if claim.event else ()
+        self.kind, self.deterministic = model, deterministic
+        self.speaks(claim, last)
         shift = claim.link.forward(typical(claim, self.target(rows))).flatten()
         spread = scale if claim.link == IDENTITY else scale.new_ones(())
         if self.several:  # the mean in the units of the data, what else there is on its own
             spread = scale.new_ones(elements, numbers)
             spread[:, 0] = scale
             spread = spread.flatten()
-        self.encoder, self.decoder = networks(model, shape or (elements,), numbers, latent, hidden, generator)
+        self.encoder, self.decoder = networks(model, shape or (elements,), numbers, latent, hidden, generator, deterministic)
         self.register_buffer("mean", mean.float())
         self.register_buffer("scale", scale.float())
         self.register_buffer("shift", shift.where(shift.isfinite(), 0).float())
         self.register_buffer("spread", spread.float())
+
+    def speaks(self, claim: Likelihood, last: int) -> None:
+        """Of numbers as ``claim`` takes them: the link, and how many of them an element or a vector has."""
+        self.link, self.several = claim.link, len(claim.head) > 1
+        self.tail = (last,) if claim.event else (len(claim.head),) if self.several else ()
+        self.event = (last,) if claim.event else ()
+
+    @contextmanager
+    def stepping(self, seed: int) -> Iterator[None]:
+        """While a training step is computed; ``seed`` is for what a model draws beside its ``eps``."""
+        yield
 
     def target(self, x: Tensor) -> Tensor:
         """What the likelihood is of, from rows (B, D): the same, or (B, D/K, K) where its events are vectors of K."""
         return x.reshape(len(x), -1, *self.event) if self.event else x
 
     def forward(self, x: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
-        """The raw output at z = mean + s * eps, and the KL of each latent, (B, K): from rows (B, D) and draws (B, K)."""
+        """The raw output at z = mean + s * eps, and the KL of each latent, (B, K): from rows (B, D) and draws (B, K).
+
+        Deterministic, z is the mean, and no latent has a KL: (B, 0).
+        """
         mean, log_variance = self.encode(x)
+        if log_variance is None:
+            return self.decode(mean).float(), mean.new_empty(len(mean), 0)
         raw = self.decode(mean + (log_variance / 2).exp() * eps)
         return raw.float(), divergence(mean.float(), log_variance.float())
 
-    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log variance of q(z | x), (B, K) each, from ``x`` of (B, D)."""
-        mean, log_variance = self.encoder((x - self.mean).div_(self.scale)).chunk(2, dim=1)
-        return mean, log_variance
+    def encode(self, x: Tensor) -> tuple[Tensor, Any]:
+        """Mean and log variance of q(z | x), (B, K) each, from ``x`` of (B, D); no log variance (None) where there is no q."""
+        code = self.encoder((x - self.mean).div_(self.scale))
+        return (code, None) if self.deterministic else code.chunk(2, dim=1)
 
     def decode(self, z: Tensor) -> Tensor:
         """The raw output from ``z`` of (B, K): (B, D), or with a last axis for vectors or for several numbers an element."""
@@ -118,10 +135,14 @@ class Vae(nn.Module):
 
 
 def typical(claim: Likelihood, x: Tensor) -> Tensor:
-    """What a decoder would give that knows nothing: the mean of ``x`` (N, ...) over samples, inside the domain; and variances."""
+    """What a decoder would give that knows nothing: the mean of ``x`` (N, ...) over samples, inside the domain.
+
+    And variances, or their roots, where it gives a noise too.
+    """
     mean = wide(x).mean(dim=0)
     if claim.head:
         level = (wide(x) - mean).square().mean(dim=0)
+        level = level if claim.head[1] == "var" else level.sqrt()
         return torch.stack([mean, level.clamp(min=1e-3 * level.mean().item() or 1.0)], dim=-1)
     return inside(mean, claim.domain)[0]
 

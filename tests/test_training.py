@@ -340,7 +340,7 @@ def test_free_bits_cost_nothing_and_a_warmup_begins_at_0(run: Run) -> None:
     assert free.result.kl == pytest.approx(24 * 0.25, rel=0.3)
     assert free.result.active == 24
     assert warm.epochs[0].kl > 10 * plain.epochs[0].kl
-    unpaid, none = run(free_bits=1e6), run(beta=0.0)
+    unpaid, none = run(free_bits=1e6), run(beta=1e-300)
     assert [epoch.nll for epoch in unpaid.epochs] == [epoch.nll for epoch in none.epochs]
 
 
@@ -572,7 +572,7 @@ def test_the_command_has_the_engines_defaults() -> None:
         (["--holdout", "-0.1"], "--holdout"),
         (["--optimizer", "admw"], "Did you mean 'adamw'?"),
         (["--optimizer", "lbfgs"], "no optimizer named 'lbfgs'"),
-        (["--sigma", "0"], "--sigma must be a positive number, learned or optimal; found '0'"),
+        (["--sigma", "0"], "--sigma must be a positive number, learned, optimal, per-element or network; found '0'"),
         (["--sigma", "-1"], "--sigma"),
         (["--sigma", "nan"], "--sigma"),
         (["--sigma", "inf"], "--sigma"),

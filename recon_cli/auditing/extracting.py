@@ -79,21 +79,6 @@ def calm(value: ast.AST) -> bool:
     return roots <= CALM and not any("load" in ast.unparse(call) for call in calls)
 
 
-def imported(path: Path) -> dict[str, Any]:
-    """The names of a file that was imported under a name of its own, its folder on the path meanwhile."""
-    name = f"_audited_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
-    folder = str(path.resolve().parent)
-    sys.path.insert(0, folder)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)  # type: ignore[union-attr]
-    finally:
-        sys.path.remove(folder)
-    return vars(module)
-
-
 def parsed(tree: ast.Module) -> dict[str, Any]:
     """The defaults of ``add_argument("--batch-size", default=128)``, by the attribute they become."""
     found = {}

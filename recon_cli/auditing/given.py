@@ -13,8 +13,9 @@ from typing import Any
 
 import torch
 
-from recon_cli.auditing.reaching import Reached, close_to, source
+from recon_cli.auditing.reaching import Reached, source
 from recon_cli.errors import ReconError
+from recon_cli.reach import close_to
 
 EMPTY = types.CellType()
 FOREIGN = ("torch", "numpy", "builtins", "math", "typing", "functools")

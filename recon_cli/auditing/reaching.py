@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import copy
-import difflib
 import functools
 import importlib
 import inspect
@@ -12,7 +11,7 @@ import json
 import sys
 import textwrap
 import types
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,13 +21,13 @@ from recon_cli.auditing.extracting import (
     bound_by,
     cells,
     extracted,
-    imported,
     nested_error,
     parsed,
     top_names,
     untidy,
 )
 from recon_cli.errors import ReconError
+from recon_cli.reach import absent, imported
 
 
 class Stand:
@@ -271,32 +270,6 @@ def set_by(init: Any, tree: ast.AST) -> dict[str, Any]:
                 elif isinstance(value, ast.Constant) and value.value is not None:
                     found[target.attr] = value.value
     return found
-
-
-def close_to(name: str, known: Iterable[str]) -> list[str]:
-    """The names that this one was probably meant to be, in either case, nearest first; of ``Class.method`` its last part too."""
-    wanted = name.casefold()
-    sames = [key for key in known if key.casefold() == wanted]
-    return sames or sorted((key for key in known if likeness(wanted, key) >= 0.6), key=lambda key: (-likeness(wanted, key), key))
-
-
-def likeness(wanted: str, key: str) -> float:
-    """From 0 to 1, of a name or of its last part; a beginning is nearly the whole."""
-    if key.casefold().startswith(wanted):
-        return 0.95
-    return max(difflib.SequenceMatcher(None, wanted, part.casefold()).ratio() for part in {key, key.rpartition(".")[2]})
-
-
-def absent(name: str, known: Iterable[str], word: str) -> ReconError:
-    """The error for a name that is not in a file, a module or a class: the nearest, and the public ones, if they are not many."""
-    known = sorted(key for key in set(known) if not key.startswith("_"))
-    close = close_to(name, known)
-    shown = ", ".join(known if len(known) <= 12 else [*close, *(key for key in known if key not in close)][:12]) or "nothing"
-    more = f" and {len(known) - 12} more" * (len(known) > 12)
-    return ReconError(
-        f"There is no {name!r} in {word.rpartition(':')[0]}.",
-        f"{f'Did you mean {close[0]!r}? ' if close else ''}It has {shown}{more}.",
-    )
 
 
 def methods_of(kind: type) -> list[str]:

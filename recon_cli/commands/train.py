@@ -31,8 +31,8 @@ class OpenLoss(options.LossWord):
     help="The noise model; a parameter given here is fixed.",
 )  # fmt: skip
 @click.option(
-    "--sigma", metavar="NUMBER|learned|optimal", show_default="learned",
-    help="Its noise: fixed, trained with the network, or the best for each batch.",
+    "--sigma", metavar="NUMBER|learned|optimal|per-element|network", show_default="learned",
+    help="Its noise: fixed, trained with the network, the best for each batch, an element's own, or the decoder's.",
 )  # fmt: skip
 @click.option(
     "--loss", type=OpenLoss(), metavar="LOSS", show_default="the likelihood's nll",
@@ -51,12 +51,9 @@ class OpenLoss(options.LossWord):
 @click.option("--epochs", type=int, default=100, show_default=True, help="Passes over the training samples.")
 @click.option("--batch-size", type=int, show_default="128; of a regression 16", help="Samples in a step.")
 @click.option(
-    "--model",
-    default="mlp",
-    show_default=True,
-    metavar="mlp|linear|conv|regression",
+    "--model", default="mlp", show_default=True, metavar="mlp|linear|conv|ae|regression|FILE.py:Class",
     help="The networks on both sides; or x to y.",
-)
+)  # fmt: skip
 @click.option("--target", metavar="COLUMN[,...]", show_default="the last", help="What a regression predicts: names, or from 0.")
 @click.option("--latent", type=int, show_default="24; a regression has none", help="Latents.")
 @click.option(
@@ -73,7 +70,9 @@ class OpenLoss(options.LossWord):
 @click.option("--nesterov", is_flag=True, default=False, help="Nesterov's momentum.")
 @click.option("--weight-decay", type=float, help="On the network, never on the noise.")
 @click.option("--eps", type=float, help="Added to the root of Adam's second moment.")
-@click.option("--beta", type=float, default=1.0, show_default=True, help="Weight on the KL.")
+@click.option(
+    "--beta", "--kl-weight", "beta", type=float, show_default="1", help="Weight on the KL; 0 is a deterministic autoencoder."
+)  # fmt: skip
 @click.option(
     "--kl-warmup", type=int, default=0, show_default=True, metavar="EPOCHS", help="Over which that weight rises from 0."
 )
@@ -108,11 +107,16 @@ def command(
     losses' gradients at the decoder, measured beside predicted. Exits with 1 if the posterior collapses.
     Ctrl-C finishes the step and saves; --resume RUN goes on to the same bits.
 
+    --model FILE.py:Class (or package.module:Class) is a torch module of your own. It has encode(x) -> (mean, log_variance),
+    (B, K) each, of x in the samples' own shape, and decode(z) -> the raw output (logits, not probabilities), of any shape with
+    as many numbers as x has; its __init__ is told those of latent, hidden and shape that it takes.
+
     \b
       recon train
       recon train --sigma 1
       recon train --likelihood laplace --sigma optimal --data x.npy --holdout 0
       recon train --resume runs/laplace
+      recon train --model vae.py:MyVae --likelihood bernoulli --binarize threshold
       recon train --sigma 0.5 --against mse --optimizer sgd
       recon train --model linear --exact --sweep sigma=0.05,0.1,0.2
       torchrun --nproc-per-node=2 -m recon_cli train --out runs/two

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import os
@@ -32,8 +33,9 @@ class Run(Reconstruction):
     """``run:FOLDER``: of the samples that the run held out, what its model makes of them, at the mean of q(z | x).
 
     Of all samples with ``run:FOLDER:all``, where the run held none out, and of data other than those it was trained on.
-    Where the model gives several numbers an element (mean and variance), these are its own; of a regression it is the
-    columns that it predicts, and its predictions of them. Raises ReconError for a
+    Where the model gives several numbers an element (mean and variance), these are its own; so is a variance for each
+    element (``--sigma per-element``). Of a regression it is the columns that it predicts, and its predictions of them.
+    Raises ReconError for a
     folder that ``recon train`` did not leave, of another version of recon, or of samples of another shape.
     """
 
@@ -66,7 +68,7 @@ class Run(Reconstruction):
         """The trained network."""
         from safetensors import safe_open
 
-        from recon_cli import likelihoods
+        from recon_cli import conditional, likelihoods, modules
         from recon_cli.regression import Regression
         from recon_cli.vae import Vae
 
@@ -74,17 +76,26 @@ class Run(Reconstruction):
 
         def load() -> Vae | Regression:
             with safe_open(path, framework="pt") as file:
-                self.claim = likelihoods.parse((file.metadata() or {}).get("likelihood", ""))
+                word = (file.metadata() or {}).get("likelihood", "")
+                other = word.endswith(conditional.SUFFIX)  # whose name is none of the registry's
+                self.claim = likelihoods.parse(self.config["likelihood"] if other else word)
+                self.claim = conditional.by_network(self.claim) if other else self.claim
                 how = {name: self.config[name] for name in ("latent", "hidden", "shape", "model") if name in self.config}
+                how["deterministic"] = self.config.get("beta") == 0
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                each = {name.partition(".")[2]: value for name, value in tensors.items() if name.startswith("likelihood.")}
+                self.claim = dataclasses.replace(self.claim, **each)
                 if self.regresses:
-                    vae = Regression.load(tensors, self.claim)
+                    found: Any = Regression.load(tensors, self.claim)
+                elif "model_sha256" in self.config:
+                    word, checksum = how.pop("model"), self.config["model_sha256"]
+                    found = modules.load(tensors, self.claim, word, checksum, **how)
                 else:
-                    vae = Vae.load(tensors, self.claim, self.config["shape"][-1], **how)
-            elements = len(vae.mean) + (len(vae.y_columns) if self.regresses else 0)
+                    found = Vae.load(tensors, self.claim, self.config["shape"][-1], **how)
+            elements = len(found.mean) + (len(found.y_columns) if self.regresses else 0)
             if elements != math.prod(self.config["shape"]):
                 raise ValueError(f"its network is of {elements} elements, and config.json says {spell(self.config['shape'])}")
-            return vae
+            return found
 
         try:
             return guarded(path, load)
@@ -136,19 +147,23 @@ class Run(Reconstruction):
         return (made[..., 0] if self.model.several else made).reshape(self.target(x).shape)
 
     def variance(self, x: Array, train: Array, seed: int) -> Array:
-        if not self.model.several:
-            return super().variance(x, train, seed)
-        return self._outputs(x)[..., 1].reshape(self.target(x).shape)
+        shape = self.target(x).shape
+        if self.model.several and self.claim.head[1] == "var":
+            return self._outputs(x)[..., 1].reshape(shape)
+        sigma = self.claim.parameters.get("sigma")
+        if getattr(sigma, "ndim", 0):  # a Gaussian's, of each element
+            return sigma.square().numpy().reshape(shape[1:])  # type: ignore[union-attr]
+        return super().variance(x, train, seed)
 
     def rate_and_distortion(self, x: Array, seed: int) -> tuple[float, float] | None:
         """KL(q(z | x) || p(z)) and the squared error of mu(z) with z from q(z | x), means over the samples.
 
-        None of a regression, which codes nothing.
+        None of a regression, which codes nothing, and of a deterministic autoencoder, whose code without noise costs no
+        finite number of nats.
         """
-        import torch
-
-        if self.regresses:
+        if self.regresses or self.model.deterministic:
             return None
+        import torch
 
         from recon_cli.likelihood import wide
         from recon_cli.vae import divergence, draw
@@ -164,8 +179,8 @@ class Run(Reconstruction):
 
     def describe(self) -> str:
         how = [f"{name} {self.config[name]}" for name in ("scale", "binarize") if self.config.get(name) is not None]
-        what = "regression" if self.regresses else "VAE"
-        return f"the {what} of {self.folder}, {self.claim}, trained on {' '.join([self.config['data'], *how])}"
+        kind = "regression" if self.regresses else "autoencoder" if self.model.deterministic else "VAE"
+        return f"the {kind} of {self.folder}, {self.claim}, trained on {' '.join([self.config['data'], *how])}"
 
 
 def folder_of(folder: str, *needed: str) -> str:

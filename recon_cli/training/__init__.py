@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recon_cli import processes
+from recon_cli import modules, processes
 from recon_cli.errors import ReconError
 from recon_cli.lattices import bits_per_dimension, spacing
 from recon_cli.likelihood import Likelihood
@@ -20,11 +20,11 @@ from recon_cli.sources.run import settings_of
 from recon_cli.training import boards, pictures, regressing
 from recon_cli.training.bounds import bounds
 from recon_cli.training.checkpoints import CHECKPOINT, Interrupted, Keeper, unpack
-from recon_cli.training.figures import Epoch, Figures, look, rates
+from recon_cli.training.figures import Epoch, Figures, in_common, look, rates
 from recon_cli.training.lockstep import Lockstep, lockstep
 from recon_cli.training.loop import threads, walk
 from recon_cli.training.noises import Fixed, Optimal
-from recon_cli.training.optimum import optimum, solve
+from recon_cli.training.optimum import optimum, pca, solve
 from recon_cli.training.plan import Plan
 from recon_cli.training.residuals import calibration
 from recon_cli.training.result import Result, Training, largest_eigenvalue
@@ -57,15 +57,16 @@ def train(
     progress: Progress | None = None,
     **settings: Any,
 ) -> Training:
-    """Train a small VAE and measure, each epoch, both sides of the identity.
+    """Train a small VAE (or autoencoder) and measure, each epoch, both sides of the identity.
 
     data
         a source as on the command line, or an array or tensor of shape (N, ...), N counting samples; of a regression
         also a pair of them, (x, y).
     likelihood, sigma
         ``gaussian``, ``laplace:scale=0.2`` or a Likelihood object, and its noise: a number, ``learned``
-        (its logarithm, with the network) or ``optimal`` (the best for each batch). Spelled out in
-        neither, one noise parameter is learned.
+        (its logarithm, with the network), ``optimal`` (the best for each batch), ``per-element`` (learned, one for each
+        element of the data) or ``network`` (a second output of the decoder; of a Gaussian, heteroscedastic-gaussian).
+        Spelled out in neither, one noise parameter is learned.
     scale
         what the data are divided by; None is the source's own (255 for images), 1 leaves them as they are.
     out
@@ -108,7 +109,9 @@ def resume(folder: str | Path, *, data: Any = None, progress: Progress | None = 
     config = settings_of(str(folder))
     was = {name: config[name] for name in ("data", "likelihood", "sigma", "device", "binarize", "scale")}
     settings = {field.name: config.get(field.name, field.default) for field in dataclasses.fields(Settings)}
+    model = asked.get("model", settings["model"])
     for name, value in asked.items():
+        value = modules.spelled(value) if name == "model" else value
         mine = {**was, **settings, "out": str(folder)}[name]
         if name == "epochs" and value > mine and Schedule.parse(settings["schedule"]).endless:
             settings["epochs"] = value
@@ -117,7 +120,13 @@ def resume(folder: str | Path, *, data: Any = None, progress: Progress | None = 
                 f"The run in {folder} has {option(name)} {mine}, and {value} was asked for: it could not go on as the same run.",
                 f"Leave {option(name)} out (only --epochs may grow), or start another run.",
             )
-    plan = Plan.of(**{**was, "data": was["data"] if data is None else data}, **settings)
+    if isinstance(model, str) and config.get("model_sha256", "") is None:
+        raise ReconError(
+            f"The model of the run in {folder}, {model}, was given from Python as an object.",
+            "Give it again: resume(folder, model=...).",
+        )
+    plan = Plan.of(**{**was, "data": was["data"] if data is None else data}, **{**settings, "model": model})
+    modules.unchanged(settings["model"], config.get("model_sha256"), plan.config.get("model_sha256"))
     if plan.config["rows"] != config["rows"]:
         raise ReconError(
             f"The run in {folder} was trained on other values of {config['data']}: they have changed since.",
@@ -172,7 +181,7 @@ def carry_out(plan: Plan, run: Run, progress: Progress | None) -> Training:
         shown, which = (plan.back, "held-out") if len(plan.back) else (kept, "training")
         answers = regressing.answers(vae, claim, kept, shown, plan.names)
         events = state.model.target(kept)
-        width = None if plan.grey or claim.event or not settings.latent else spacing(events.cpu())
+        width = None if plan.grey or claim.event or not settings.bounded else spacing(events.cpu())
         seen = look(vae, Fixed(claim), shown, settings)[0]
         result = Result(
             **vars(seen),
@@ -187,6 +196,7 @@ def carry_out(plan: Plan, run: Run, progress: Progress | None) -> Training:
             samples_per_second=len(kept) * epochs / seconds,
             **regressing.overall(answers),
         )
+        plain = in_common(claim) is claim and settings.bounded
         found = Training(
             settings, claim, plan.whose, plan.described, tuple(history), result, vae,
             width=width,
@@ -196,9 +206,11 @@ def carry_out(plan: Plan, run: Run, progress: Progress | None) -> Training:
             best=best(vae, claim, kept, settings),
             bounds=bounds(vae, claim, shown, settings.iwae, settings.seed + 2) if settings.iwae else (),
             optimum=optimum(vae, claim, kept, settings.latent, plan.whose, settings.beta),
+            pca=pca(vae, kept, settings),
             grey=plan.grey,
-            eigenvalue=largest_eigenvalue(kept) if claim.name == "gaussian" and result.active == 0 else None,
+            eigenvalue=largest_eigenvalue(kept) if plain and claim.name == "gaussian" and not result.active else None,
             folder=run.path,
+            network=plan.config["sigma"] == "network",
             picture=pictures.picture(vae, shown, plan.shape, which) if settings.latent else None,
             answers=answers,
             line=regressing.line(vae, claim, plan.whose, kept),
@@ -212,6 +224,6 @@ def carry_out(plan: Plan, run: Run, progress: Progress | None) -> Training:
 def best(vae: Vae, claim: Likelihood, rows: Tensor, settings: Settings) -> float | None:
     """The noise that ``rows`` would choose for their reconstructions; None where there is none to choose."""
     try:
-        return look(vae, Optimal(claim), rows, settings)[0].sigma if claim.noise else None
+        return look(vae, Optimal(claim), rows, settings)[0].sigma if claim.noise and in_common(claim) is claim else None
     except ReconError:
         return None

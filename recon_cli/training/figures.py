@@ -14,7 +14,7 @@ from recon_cli import likelihoods
 from recon_cli.fitting import level
 from recon_cli.likelihood import Likelihood, wide
 from recon_cli.losses import Loss
-from recon_cli.parametric import Number
+from recon_cli.parametric import Number, size
 from recon_cli.training.settings import Settings
 from recon_cli.vae import Vae
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 ACTIVE = 0.01  # nats: a latent whose mean KL exceeds this is in use
+VARIES = 0.01  # of the widest latent's variance: a latent of an autoencoder that varies more is in use
 CHUNK = 1 << 20  # elements looked at in one go outside training
 
 
@@ -31,14 +32,17 @@ class Figures:
 
     nll, kl, negative_elbo
         -log p(x | z) at one sample of z for each row (from a fixed seed), KL(q(z | x) || p(z)), and
-        their sum, whatever beta is; without latents the last two are None.
+        their sum, whatever beta is. A deterministic autoencoder has neither KL nor ELBO, nor has what has no latents: both
+        None.
     loss
         the matching loss of the same reconstructions, so nll = predicted * loss + offset (+ gap); another one, where that
         is trained on.
     sigma
-        the noise parameter, by whatever name; None without one.
+        the noise parameter, by whatever name; None without one. Where every element has its own, their root mean square;
+        the loss, where it has the noise in it, is then taken there, and nothing is predicted.
     active
-        how many latents have a mean KL above 0.01 nats; None without latents.
+        how many latents have a mean KL above 0.01 nats; of a deterministic autoencoder, a variance over the rows above
+        0.01 of the largest latent's; None without latents.
     ratio, cosine
         of g, the gradient of the summed nll, and h, that of the summed loss, at the decoder's
         parameters on one batch, both by autograd with the noise held: <g, h>/<h, h>, and the cosine
@@ -85,30 +89,36 @@ def look(model: Vae, noise: nn.Module, rows: Tensor, settings: Settings) -> tupl
         draws = [torch.randn(len(piece), settings.latent, generator=generator, device=rows.device) for piece in pieces]
         raws, kls = zip(*map(model, pieces, draws), strict=True)
         claim = settled(noise(model.target(rows), model.link.inverse(torch.cat(raws))))
-        loss = shown(claim, settings)
+        one = in_common(claim)
+        loss = shown(one, settings)
         pairs = [*zip(map(model.target, pieces), raws, strict=True)]
         sums = [
             torch.stack([wide(claim.nll_raw(*pair)).sum() for pair in pairs]).sum(),
             torch.stack([wide(measured(loss, claim, *pair)).sum() for pair in pairs]).sum(),
         ]
         rates = torch.stack([wide(kl).sum(dim=0) for kl in kls]).sum(dim=0) / len(rows)
+        if settings.deterministic:
+            spread = wide(torch.cat([model.encode(piece)[0] for piece in pieces])).var(dim=0, correction=0)
+            active = (spread > VARIES * spread.max()).sum()
+        else:
+            active = (rates > ACTIVE).sum()
     few = settings.batch_size
     g, h = gradients(model, claim, loss, pieces[0][:few], draws[0][:few])
-    parts = torch.stack([*sums, rates.sum(), (rates > ACTIVE).sum(), g @ h, h @ h, g @ g])
-    nll, value, kl, active, cross, square, other = parts.tolist()
-    coded = settings.latent > 0
+    parts = torch.stack([*sums, rates.sum(), active, g @ h, h @ h, g @ g])
+    nll, value, kl, used, cross, square, other = parts.tolist()
+    known = type(claim).gap is Likelihood.gap and loss in claim.losses and one is claim
     nll, value = nll / len(rows), value / len(rows)
-    size = math.sqrt(square) * math.sqrt(other)
+    both = math.sqrt(square) * math.sqrt(other)
     figures = Figures(
         nll=nll,
         loss=value,
-        kl=kl if coded else None,
-        negative_elbo=nll + kl if coded else None,
-        sigma=float(held(claim)) if level(claim) else None,
-        active=int(active) if coded else None,
+        kl=kl if settings.bounded else None,
+        negative_elbo=nll + kl if settings.bounded else None,
+        sigma=float(held(one)) if level(claim) else None,
+        active=int(used) if settings.latent else None,
         ratio=cross / square if square else None,
-        predicted=float(claim.losses[loss]) if type(claim).gap is Likelihood.gap and loss in claim.losses else None,
-        cosine=max(-1.0, min(1.0, cross / size)) if size else None,
+        predicted=float(claim.losses[loss]) if known else None,
+        cosine=max(-1.0, min(1.0, cross / both)) if both else None,
     )
     return figures, claim
 
@@ -154,8 +164,15 @@ def measured(loss: Loss, claim: Likelihood, x: Tensor, raw: Tensor) -> Tensor:
 
 
 def settled(claim: Likelihood) -> Likelihood:
-    """The same likelihood with plain numbers for its noise."""
-    return type(claim)(**{key: float(value) for key, value in claim.parameters.items()})
+    """The same likelihood with plain numbers for its noise, or a tensor of them, held."""
+    held = {key: value.detach() if getattr(value, "ndim", 0) else float(value) for key, value in claim.parameters.items()}  # type: ignore[union-attr]
+    return type(claim)(**held)  # type: ignore[arg-type]
+
+
+def in_common(claim: Likelihood) -> Likelihood:
+    """The same likelihood with one noise for all elements, the root mean square of theirs; itself where it has no other."""
+    several = any(getattr(value, "ndim", 0) for value in claim.parameters.values())
+    return type(claim)(**{key: size(value) for key, value in claim.parameters.items()}) if several else claim
 
 
 def held(claim: Likelihood) -> Number:

@@ -115,8 +115,9 @@ class Lockstep:
         beta, weight = self.settings.beta, self.variants[0].settings.beta
         count, half, name = len(self.objective), self.loss.convention, self.loss.name
         yield f"{self.described}; the same network, batches and draws on every side, {count} steps of {self.settings.optimizer}."
-        mine, theirs, halved = (f" + {part:.6g} KL" * bool(self.settings.latent) for part in (beta, weight, half * weight))
+        mine, theirs, halved = (f" + {part:.6g} KL" * self.settings.bounded for part in (beta, weight, half * weight))
         said = f"; with the literature's half it is {half:g} × {name}{halved}" if half != 1 else ""
+        said += "; with nothing on the KL both are deterministic autoencoders" * self.settings.deterministic
         same = f", the same objective divided by the slope {self.slope:.6g}, but for a constant{said}"
         sides = f"Left: {'' if self.settings.loss else 'nll of '}{self.left}{mine}. Right: {name}{theirs}"
         yield f"{sides}{same}." if not self.loss.reason else f"{sides}, which is no likelihood: {self.loss.reason}."

@@ -86,7 +86,8 @@ class State:
     def step(self) -> None:
         """One batch. Nothing is read back from the device (but by the fit of an optimal noise)."""
         x, eps = self.batch()
-        nll, kl, paid, noise = self.terms(x, eps)
+        with self.model.stepping(self.settings.seed * 1_000_003 + self.epoch * self.steps + self.at):
+            nll, kl, paid, noise = self.terms(x, eps)
         self.trace[self.at] = torch.stack([nll.detach(), kl.detach(), noise])
         self.scheduler(self.epoch * self.steps + self.at)
         for part in self.parameters:
@@ -117,7 +118,8 @@ class State:
         claim = self.likelihood(events, self.model.link.inverse(raw))
         nll = self.term(claim, events, raw).sum() / len(x)
         noise = getattr(claim, self.noise.level) if self.noise.level else 1.0
-        return nll, kl, paid, torch.as_tensor(noise, dtype=nll.dtype, device=x.device).detach()
+        noise = torch.as_tensor(noise, dtype=nll.dtype, device=x.device).detach()
+        return nll, kl, paid, noise.min() if noise.ndim else noise
 
     def whole(self, mean: Tensor) -> Tensor:
         """A mean over the rows at hand as that over the batch: they are all of it."""

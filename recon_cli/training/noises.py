@@ -1,16 +1,16 @@
-"""The three ways to come by the noise; ``level`` is the name of the parameter that is its size, None without one."""
+"""The ways to come by the noise; ``level`` is the name of the parameter that is its size, None without one."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
 from recon_cli import fitting
 from recon_cli.errors import ReconError
 from recon_cli.fitting import Free
-from recon_cli.likelihood import Likelihood
+from recon_cli.likelihood import Likelihood, wide
 from recon_cli.vae import typical
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ class Fixed(nn.Module):
 class Learned(nn.Module):
     """One shared noise, the logarithms of its parameters (logits, of shares) trained with the network.
 
+    Its level may be a tensor, one number for each element of the data.
     Above a ``floor`` it is the floor and the exponential of what is trained, so a gradient can always raise it again.
     """
 
@@ -39,13 +40,18 @@ class Learned(nn.Module):
         super().__init__()
         self.floor, self.level = floor, fitting.level(start)
         self.noise = Free(
-            dataclasses.replace(start, **{self.level: max(getattr(start, self.level) - floor, floor)}) if floor else start
+            dataclasses.replace(start, **{self.level: above(getattr(start, self.level) - floor, floor)}) if floor else start
         )
 
     def forward(self, x: Tensor, mu: Tensor) -> Likelihood:
         """The likelihood as it is now, differentiable."""
         claim = self.noise()
-        return dataclasses.replace(claim, **{self.level: getattr(claim, self.level) + self.floor}) if self.floor else claim
+        level = getattr(claim, self.level) if self.level else None
+        if level is not None and level.ndim:
+            level = wide(level)
+        elif not self.floor:
+            return claim
+        return dataclasses.replace(claim, **{self.level: level + self.floor})
 
 
 class Optimal(nn.Module):
@@ -64,6 +70,28 @@ class Optimal(nn.Module):
         return dataclasses.replace(best, **{self.level: max(getattr(best, self.level), self.floor)}) if self.floor else best
 
 
+def above(value: Any, floor: float) -> Any:
+    """A number, or each of a tensor's, or the floor where that is more."""
+    return max(value, floor) if isinstance(value, float) else value.clamp(min=floor)
+
+
+def apart(best: Likelihood, rows: Tensor, mean: Tensor, floor: float) -> Likelihood:
+    """``best``, its level one number for each element (column) of ``rows``: in proportion to the root mean square error there.
+
+    Raises ReconError for an element that never changes: the likelihood of a density grows without end as its noise vanishes.
+    """
+    if (alike := int((rows == rows[0]).all(dim=0).sum())) and not (floor or best.discrete):
+        raise ReconError(
+            f"{alike:,} of the {rows.shape[1]:,} elements are the same in every training row, so a noise of their own would run "
+            f"to 0.",
+            "Keep it above a floor, as in --sigma-floor 0.01, or take one noise for all: --sigma learned.",
+        )
+    error = (wide(rows) - wide(mean)).square().mean(dim=0)
+    name = fitting.level(best) or ""
+    level = getattr(best, name) * (error / error.mean()).sqrt().clamp(min=1e-3)
+    return dataclasses.replace(best, **{name: level})
+
+
 def start(claim: Likelihood, whose: str, rows: Tensor, floor: float = 0.0) -> nn.Module:
     """The noise as training begins; a learned one begins at the best for the mean of the rows (of one number).
 
@@ -79,8 +107,9 @@ def start(claim: Likelihood, whose: str, rows: Tensor, floor: float = 0.0) -> nn
         return Fixed(claim)
     mean = typical(claim, rows)
     mean = mean.expand(len(rows), *mean.shape)
-    if whose == "learned" and len(claim.noise) > 1:
-        return Learned(fitting.start(type(claim), rows, mean, claim.design), floor)
+    if whose != "optimal" and len(claim.noise) > 1:
+        best = fitting.start(type(claim), rows, mean, claim.design)
+        return Learned(apart(best, rows, mean, floor) if whose == "per-element" else best, floor)
     try:
         best = claim.refit(rows, mean)
     except ReconError as error:
@@ -90,4 +119,6 @@ def start(claim: Likelihood, whose: str, rows: Tensor, floor: float = 0.0) -> nn
             f"The {len(rows):,} training samples are all alike, so no {claim.name} noise fits them best.",
             "Give samples that differ, or fix the noise, as in --sigma 0.1.",
         ) from error
+    if whose == "per-element":
+        best = apart(best, rows, mean, floor)
     return Optimal(claim, floor) if whose == "optimal" else Learned(best, floor)

@@ -14,8 +14,10 @@ from recon_cli.covariance import Blocks, Eigenvalues, eigenvalues
 from recon_cli.errors import ReconError
 from recon_cli.likelihood import Likelihood
 from recon_cli.likelihoods.gaussian import Gaussian
+from recon_cli.losses import IDENTITY
 from recon_cli.training.figures import ACTIVE, Epoch, look
 from recon_cli.training.noises import Fixed
+from recon_cli.training.settings import Settings
 from recon_cli.vae import Vae, divergence
 from recon_cli.waterfilling import point, ppca
 
@@ -78,14 +80,25 @@ class Optimum:
 def optimum(vae: Vae, claim: Likelihood, rows: Tensor, latent: int, whose: str, beta: float) -> Optimum | None:
     """Predicted and found; None where nothing is predicted.
 
-    That is for no linear Gaussian model, a weight on the KL, rows that are all alike, or as many latents as dimensions
-    that vary (sigma would go to 0).
+    That is for no linear Gaussian model, a weight on the KL, a noise for each element, rows that are all alike, or as many
+    latents as dimensions that vary (sigma would go to 0).
     """
-    if vae.kind != "linear" or claim.name != "gaussian" or beta != 1 or not rows.var(dim=0).any():
+    if vae.kind != "linear" or claim.name != "gaussian" or beta != 1 or whose == "per-element" or not rows.var(dim=0).any():
         return None
     sigma = float(claim.parameters["sigma"])
     predicted = predict(spectrum(rows), latent, sigma if whose == "fixed" else None)
     return None if predicted is None else Optimum(predicted, measure(vae, sigma, rows))
+
+
+def pca(vae: Vae, rows: Tensor, settings: Settings) -> tuple[float, float] | None:
+    """The least squared error, a mean over ``rows``, that a linear code of K numbers leaves; and that of a linear autoencoder.
+
+    What PCA leaves: the eigenvalues of the covariance after the first K. Baldi and Hornik (1989). None for other models.
+    """
+    if vae.kind != "linear" or not settings.deterministic or vae.link != IDENTITY or vae.several:
+        return None
+    with torch.no_grad():
+        return spectrum(rows).tail(settings.latent), moments(copy.deepcopy(vae).double(), rows.double())[0].item()
 
 
 def spectrum(rows: Tensor) -> Eigenvalues:
@@ -121,9 +134,11 @@ def measure(vae: Vae, sigma: float, rows: Tensor) -> Point:
 def moments(vae: Vae, rows: Tensor) -> tuple[Tensor, Tensor]:
     """E_q ||x - mu(z)||^2, mean over ``rows``, and the mean KL of each latent: for a decoder linear in z.
 
-    E ||x - W z - b||^2 = ||x - W m - b||^2 + sum_k s_k^2 ||W_k||^2.
+    E ||x - W z - b||^2 = ||x - W m - b||^2 + sum_k s_k^2 ||W_k||^2. Deterministic, s = 0 and there is no KL: PCA's objective.
     """
     mean, log_variance = vae.encode(rows)
+    if log_variance is None:
+        return (rows - vae.decode(mean)).square().sum(dim=1).mean(), mean.new_zeros(mean.shape[1])
     unit = torch.eye(mean.shape[1], dtype=rows.dtype, device=rows.device)
     basis = vae.decode(unit) - vae.decode(torch.zeros_like(unit))
     spread = log_variance.exp().mean(dim=0) @ basis.square().sum(dim=1)

@@ -27,21 +27,24 @@ def picture(vae: Vae, rows: Tensor, shape: tuple[int, ...], which: str) -> Pictu
 def generated(vae: Vae, rows: Tensor, shape: tuple[int, ...], seed: int) -> dict[str, Picture]:
     """``samples.png``, mu at draws of the prior, and ``traversal.png``, mu as each of the busiest latents goes from -3 to 3.
 
-    The other latents are where the first of ``rows`` has them. Empty where the samples are no images of ``shape``.
+    The other latents are where the first of ``rows`` has them. An autoencoder has no prior: each of the latents that vary
+    most goes from its least code to its greatest. Empty where the samples are no images of ``shape``.
     """
     with torch.no_grad():
         mean, log_variance = vae.encode(rows)
-        busiest = divergence(mean, log_variance).mean(dim=0).argsort(descending=True)[:LINES]
+        used = divergence(mean, log_variance).mean(dim=0) if log_variance is not None else mean.var(dim=0, correction=0)
+        busiest = used.argsort(descending=True)[:LINES]
         generator = torch.Generator(rows.device).manual_seed(seed)
         prior = torch.randn(LINES, MOST, mean.shape[1], generator=generator, device=rows.device)
-        steps = torch.linspace(-3, 3, MOST, device=rows.device)
+        steps = torch.linspace(0, 1, MOST, device=rows.device)
         moved = mean[:1].expand(len(busiest), MOST, -1).clone()
         for line, latent in enumerate(busiest):
-            moved[line, :, latent] = steps
-        wanted = {
-            "samples.png": ("draws of the prior", [f"{line + 1}" for line in range(LINES)], prior),
-            "traversal.png": ("one latent from -3 to 3", [f"z{int(latent)}" for latent in busiest], moved),
-        }
+            least, most = (-3.0, 3.0) if log_variance is not None else mean[:, latent].aminmax()
+            moved[line, :, latent] = least + (most - least) * steps
+        span = "-3 to 3" if log_variance is not None else "its least code to its greatest"
+        wanted = {"traversal.png": (f"one latent from {span}", [f"z{int(latent)}" for latent in busiest], moved)}
+        if log_variance is not None:
+            wanted["samples.png"] = ("draws of the prior", [f"{line + 1}" for line in range(LINES)], prior)
         real = ("x", rows[:MOST].cpu().numpy())  # whose black and white the others have
         found = {
             name: gallery(title, [real, *zip(labels, [vae.mu(z).cpu().numpy() for z in lines], strict=True)], shape)

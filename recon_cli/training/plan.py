@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy
 import torch
 
-from recon_cli import __version__, devices, likelihoods, processes, sources
+from recon_cli import __version__, devices, likelihoods, modules, processes, sources
 from recon_cli.errors import ReconError
 from recon_cli.likelihood import Likelihood
 from recon_cli.losses import Loss, spell
@@ -34,7 +36,7 @@ class Plan:
     """A run before its first step: what was asked for, checked, and the data.
 
     whose
-        whose the noise is: ``fixed``, ``learned`` or ``optimal``.
+        whose the noise is: ``fixed``, ``learned``, ``optimal`` or ``per-element``.
     kept, checked, back
         the training rows, those for validation and those held out, (N, D) each.
     config
@@ -43,6 +45,8 @@ class Plan:
         of a regression, the columns that it predicts; and what all of them are called.
     loss
         trained on instead of the nll; None where that is.
+    own
+        the user's own model as it begins, where there is one.
     """
 
     settings: Settings
@@ -59,6 +63,7 @@ class Plan:
     targets: tuple[int, ...] = ()
     names: tuple[str, ...] = ()
     loss: Loss | None = None
+    own: modules.Own | None = None
 
     @classmethod
     def of(
@@ -66,7 +71,9 @@ class Plan:
         device: str = "auto", binarize: str | None = None, scale: float | None = None, **how: Any,
     ) -> Plan:  # fmt: skip
         """Everything read and checked, nothing made. As for ``train``."""
-        if isinstance(data, tuple) and how.get("model") == "regression":
+        made = how.get("model", "mlp")
+        how["model"] = modules.spelled(made)
+        if isinstance(data, tuple) and how["model"] == "regression":
             data, how["target"] = regressing.joined(data, how.get("target"))
         settings = Settings.asked(**how)
         regressing.checked(settings)
@@ -76,6 +83,8 @@ class Plan:
             loss, whose = trained(settings.loss, claim, whose, sigma)
         if settings.exact and claim.name != "gaussian":
             raise ReconError(f"--exact is of the gaussian likelihood; {claim.name} has no closed form.", "Leave --exact out.")
+        if settings.exact and whose == "per-element":
+            raise ReconError("--exact is of one noise for all elements, and --sigma is per-element.", "Leave --exact out.")
         where = devices.device(device)
         word, described, values, names = samples(data, binarize, scale, settings.seed)
         targets, events = (), torch.from_numpy(values)
@@ -91,16 +100,26 @@ class Plan:
         parts = (*sources.split(parts[0], settings.validation, f"the training part of {word}"), parts[1])
         kept, checked, back = (torch.from_numpy(part).to(where) for part in parts)
         shape = values.shape[1:] or (1,)
+        own, checksum = None, None
+        if settings.own_model or not isinstance(made, str):
+            if isinstance(made, str):
+                made, checksum = modules.find(made)
+            own = modules.own(
+                made, settings.model, kept, claim, shape, settings.deterministic, latent=settings.latent,
+                hidden=settings.hidden, seed=settings.seed, batch=settings.batch_size,
+            )  # fmt: skip
+            settings = dataclasses.replace(settings, latent=own.latent)
         fingerprint = f"{len(values)}:{zlib.crc32(numpy.ascontiguousarray(values)):08x}"
         config = {
             "version": __version__, "data": word, "shape": shape, "rows": fingerprint,
             "binarize": binarize, "scale": scale,
             "likelihood": likelihood if isinstance(likelihood, str) else exactly(claim), "sigma": sigma, "noise": whose,
-            **vars(settings), "device": where.type if processes.several() else str(where),
+            **vars(settings), **({"model_sha256": checksum} if own else {}),
+            "device": where.type if processes.several() else str(where),
         }  # fmt: skip
         shareable(settings, len(kept), config)
         return cls(
-            settings, claim, whose, word, described, shape, kept, checked, back, grey, config, targets, (*names,), loss
+            settings, claim, whose, word, described, shape, kept, checked, back, grey, config, targets, (*names,), loss, own
         )  # fmt: skip
 
     def state(self) -> State:
@@ -108,9 +127,12 @@ class Plan:
         generator = torch.Generator().manual_seed(self.settings.seed)
         own = self.settings
         if own.model == "regression":
-            vae = Regression(self.kept, self.claim, self.targets, own.hidden, generator)
+            vae: Any = Regression(self.kept, self.claim, self.targets, own.hidden, generator)
         else:
-            vae = Vae(self.kept, self.claim, own.latent, own.hidden, generator, self.shape[-1], own.model, self.shape)
+            vae = copy.deepcopy(self.own) or Vae(
+                self.kept, self.claim, own.latent, own.hidden, generator, self.shape[-1], own.model, self.shape,
+                own.deterministic,
+            )  # fmt: skip
         source = start(self.claim, self.whose, vae.target(self.kept), self.settings.sigma_floor)
         kind = Shared if processes.several() else State
         state = kind(vae.to(self.kept.device), source.to(self.kept.device), self.kept, self.settings)

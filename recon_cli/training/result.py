@@ -64,7 +64,7 @@ class Training:
     likelihood
         with its noise as training left it.
     whose
-        whose that noise is: ``fixed``, ``learned`` or ``optimal``.
+        whose that noise is: ``fixed``, ``learned``, ``optimal`` or ``per-element``.
     width
         between two levels of 8-bit data, None of other data (and of grey levels taken for coin flips).
     chosen
@@ -81,12 +81,16 @@ class Training:
         on log p(x) of the result's rows: the number of samples of z, and nats per sample.
     optimum
         of a linear Gaussian model: what PPCA predicts of the training rows, and what was found.
+    pca
+        of a linear autoencoder: the least squared error a sample of the training rows, and its own.
     eigenvalue
         the largest of the training rows' covariance (1/N); measured only where a Gaussian collapsed.
     answers
         of a regression, how near its predictions come, for each column of y.
     line
         of linear regression under a Gaussian, the least nll of the training rows, and what was found.
+    network
+        whether the noise was asked of the network.
     folder
         where the run was written, None if it was not.
     """
@@ -106,15 +110,17 @@ class Training:
     grey: float = 0.0
     eigenvalue: float | None = None
     optimum: Optimum | None = None
+    pca: tuple[float, float] | None = None
     answers: tuple[Answer, ...] = ()
     line: Line | None = None
     bounds: tuple[tuple[int, float], ...] = ()
     folder: Path | None = None
+    network: bool = False
     picture: Picture | None = field(default=None, repr=False)
 
     @property
     def collapsed(self) -> bool:
-        """Whether every latent is off: the model has learned to ignore z."""
+        """Whether every latent is off: the model has learned to ignore z (an autoencoder's encoder, to ignore x)."""
         return self.result.active == 0
 
     @property
@@ -167,6 +173,9 @@ class Training:
                 f"{how} after epoch {len(self.epochs)}, the best was {self.chosen}: there the validation rows are at "
                 f"{short(result.validation or 0.0)} nats a sample, and the weights are those."
             )
+        if self.settings.own_model:
+            count = sum(part.numel() for part in self.model.parameters())
+            yield f"The model is {self.settings.model}: {count:,} parameters and {self.settings.latent} latents."
         if self.grey:
             yield (
                 f"{self.likelihood.name} is no likelihood of these data: {self.grey:.0%} of the values are neither 0 nor 1. "
@@ -191,7 +200,23 @@ class Training:
             yield self.calibration.words(self.likelihood, "held-out" if result.rows_held_out else "training")
         if result.bits_per_dimension is not None:
             yield BITS
-        if self.settings.beta != 1:
+        if self.network:
+            yield (
+                f"--sigma network: for each element of each sample the decoder gives {' and '.join(self.likelihood.head)}, which "
+                f"is the likelihood {self.likelihood.name}."
+            )
+        if self.settings.deterministic:
+            yield (
+                "With nothing on the KL the noise of q(z | x) would shrink to nothing, so this is a deterministic autoencoder: z "
+                "is the encoder's mean, and nll alone is trained. It has no KL and no ELBO; active are the latents whose "
+                "variance over the rows is above 0.01 of the largest one's."
+            )
+            if self.pca:
+                yield (
+                    f"The best that a linear autoencoder can do on the training rows (PCA) is a squared error of "
+                    f"{self.pca[0]:.6g} a sample; this one's is {self.pca[1]:.6g}."
+                )
+        elif self.settings.beta != 1:
             yield self.weight()
         if self.bounds and self.width is None:
             yield (
@@ -215,6 +240,8 @@ class Training:
             f"At the decoder's parameters the {name} likelihood's gradient is {ratio:.6g} times that of the summed {loss}; "
             + (f"predicted {self.result.predicted:.6g}." if self.result.predicted is not None else "nothing is predicted.")
         )
+        if self.whose == "per-element":
+            return f"{said} Every element has a slope of its own, which no one weight on the loss is (cosine {cosine:.4f})."
         if 1 - cosine < PARALLEL:
             return said
         if self.loss not in self.likelihood.losses:
@@ -228,11 +255,17 @@ class Training:
             "fixed": "given",
             "learned": "learned with the network",
             "optimal": "the best of each batch in training, and here of the training rows",
+            "per-element": "in root mean square, one for each element, learned with the network",
         }[self.whose]
         others = ", ".join(f"{key} = {float(value):.4g}" for key, value in self.likelihood.parameters.items() if key != name)
+        if self.whose == "per-element":
+            low, high = (float(value) for value in self.likelihood.parameters[name].aminmax())  # type: ignore[union-attr,index]
+            origin += f": from {low:.4g} to {high:.4g}"
         said, rule = f"{name} = {sigma:.4g}{', ' * bool(others)}{others}, {origin}", self.likelihood.best_noise
         if not rule:
             return f"{said}."
+        if self.whose == "per-element":
+            return f"{said}; the best of each is {rule} of its element."
         if self.best is None or self.whose == "optimal":
             return f"{said}: {rule}."
         return f"{said}; {rule}, on the training rows, is {self.best:.4g}."
@@ -260,7 +293,7 @@ class Training:
         """What the beta amounts to."""
         beta, claim = self.settings.beta, self.likelihood
         said = f"Trained on nll + {beta:g} KL; −ELBO above is nll + KL."
-        if not beta or self.whose != "fixed":
+        if self.whose != "fixed":
             return said
         try:
             same = type(claim).with_slope(float(claim.slope) / beta, **claim.loss.parameters)
@@ -271,6 +304,8 @@ class Training:
     def why(self) -> str:
         """Why every latent is off, as far as that can be told."""
         said, beta = "Posterior collapse: every latent is off.", self.settings.beta
+        if self.settings.deterministic:
+            return "The encoder gives every row the same code: train with another --lr or --seed."
         if self.eigenvalue is None or self.result.sigma is None:
             noise = ", or a smaller noise," if self.likelihood.noise else ""
             return f"{said} The KL costs more than the latents save: a smaller --beta{noise} makes them pay."
@@ -294,10 +329,14 @@ class Training:
         result, latent = self.result, self.settings.latent
         if self.collapsed:
             noise = "" if result.sigma is None else f" at {level(self.likelihood)} = {result.sigma:.4g}"
+            if result.kl is None:
+                return f"defective: 0 of {latent} latents vary{noise}, so the model ignores x"
             return f"defective by posterior collapse: 0 of {latent} latents active{noise}, so the model ignores z"
         what = "BCE + KL (on grey levels no ELBO)" if self.grey else "negative ELBO"
         sample = "held-out sample" if result.rows_held_out else "training sample"
         if result.negative_elbo is None:
+            if self.settings.latent:
+                return f"trained: nll {short(result.nll)} nats per {sample}, {result.active} of {latent} latents vary"
             near = "" if result.rmse is None else f", RMSE {result.rmse:.4g}"
             near += "" if result.r2 is None else f", R² {result.r2:.4f}"
             return f"trained: nll {short(result.nll)} nats per {sample}{near}"

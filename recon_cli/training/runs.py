@@ -138,7 +138,9 @@ class Run:
 
         likelihood = exactly(found.likelihood)
         self.put_json("result.json", {"likelihood": likelihood, **vars(found.result)})
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in found.model.state_dict().items()}
+        tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in found.model.state_dict().items()}
+        numbers = found.likelihood.parameters
+        tensors |= {f"likelihood.{name}": each.cpu() for name, each in numbers.items() if getattr(each, "ndim", 0)}  # type: ignore[union-attr]
         self.put("model.safetensors", save(tensors, {"likelihood": likelihood, "version": __version__}))
         if found.picture is not None:
             self.put("reconstructions.png", png(found.picture))

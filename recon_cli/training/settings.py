@@ -11,14 +11,16 @@ from typing import Any
 import torch
 
 from recon_cli import fitting, likelihoods
+from recon_cli.conditional import by_network
 from recon_cli.errors import ReconError, nearest, unknown
 from recon_cli.likelihood import Likelihood
 from recon_cli.losses import Loss
 from recon_cli.networks import MODELS
+from recon_cli.parametric import size
 from recon_cli.training.schedules import Schedule
 
 UNFIT = ("optimizer", "lbfgs", "muon", "sparseadam")  # need a closure, matrices only, sparse gradients
-NOISES = ("learned", "optimal")
+NOISES = ("learned", "optimal", "per-element", "network")
 
 
 USUAL: dict[str, dict[str, Any]] = {"regression": {"batch_size": 16, "latent": 0, "hidden": 64, "lr": 0.005}}  # of few rows
@@ -32,11 +34,15 @@ class Settings:
         widths of the latent layer and of the one hidden layer on each side; a regression has no latents and two hidden
         layers, or at 0 none.
     beta
-        weight on the KL; 1 makes the objective the negative ELBO.
+        weight on the KL; 1, the usual one, makes the objective the negative ELBO. 0 leaves no noise on the codes: a
+        deterministic autoencoder.
     holdout
         fraction of the samples kept back for the result, from 0 up to, not including, 1; with 0 it is on the training rows.
     model
-        ``mlp``, ``linear`` (whose optimum is PPCA), ``conv`` (of images), or ``regression`` from some columns to others.
+        ``mlp``, ``linear`` (whose optimum is PPCA), ``conv`` (of images), ``ae``, the mlp with a beta of 0, or ``regression``
+        from some columns to others; or
+        ``FILE.py:Class`` (``package.module:Class``), a torch module of one's own: :class:`recon_cli.modules.Own`. In Python the
+        module itself may be given, of which a copy is trained, or its class.
     target
         which columns a regression predicts: names, or numbers from 0, with commas; None is the last one.
     loss
@@ -77,7 +83,7 @@ class Settings:
     hidden: int = 256
     lr: float = 0.002
     optimizer: str = "adam"
-    beta: float = 1.0
+    beta: float = None  # type: ignore[assignment]  # 1, and 0 of an ae
     seed: int = 0
     model: str = "mlp"
     target: str | None = None
@@ -100,6 +106,8 @@ class Settings:
     free_bits: float = 0.0
 
     def __post_init__(self) -> None:
+        if self.beta is None:
+            object.__setattr__(self, "beta", 0.0 if self.model == "ae" else 1.0)
         for name, example in (("latent", 24), ("hidden", 256), ("epochs", 100), ("batch_size", 128)):
             whole(name, getattr(self, name), int(name not in ("latent", "hidden") or self.model != "regression"), example)
         whole("seed", self.seed, 0, 0)
@@ -117,8 +125,20 @@ class Settings:
         whole("kl_warmup", self.kl_warmup, 0, 10)
         for name in ("sigma_floor", "checkpoint_every", "free_bits"):
             number(name, value := getattr(self, name), 0 <= value < math.inf, "a number from 0 up", "0")
-        if self.model not in MODELS:
+        if self.model not in MODELS and not self.own_model:
             raise unknown("model", self.model, MODELS)
+        if self.model == "ae" and self.beta:
+            raise ReconError(
+                f"--model ae has nothing on the KL, and --beta (--kl-weight) {self.beta:g} was given.",
+                "Leave it out, or take --model mlp, which is the VAE.",
+            )
+        for name in ("kl_warmup", "free_bits", "iwae"):
+            if self.deterministic and getattr(self, name):
+                raise ReconError(
+                    f"A weight of 0 on the KL makes a deterministic autoencoder, without KL and without draws of z, so "
+                    f"{option(name)} means nothing.",
+                    f"Leave {option(name)} out, or give a --kl-weight above 0.",
+                )
         schedule = Schedule.parse(self.schedule)
         if self.exact and self.model != "linear":
             raise ReconError(
@@ -170,6 +190,21 @@ class Settings:
         return cls(**{**USUAL.get(given.get("model", cls.model), {}), **given})
 
     @property
+    def own_model(self) -> bool:
+        """Whether the model is the user's."""
+        return ":" in self.model or self.model.endswith(".py")
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether z is the encoder's mean: with nothing on the KL, the ELBO's noise would shrink to nothing anyway."""
+        return not self.beta
+
+    @property
+    def bounded(self) -> bool:
+        """Whether there is a KL, and so an ELBO: of latents with noise."""
+        return self.latent > 0 and not self.deterministic
+
+    @property
     def kind(self) -> type[torch.optim.Optimizer]:
         """The optimizer."""
         return optimizers()[self.optimizer.lower()]
@@ -207,22 +242,26 @@ def optimizers() -> dict[str, type[torch.optim.Optimizer]]:
 
 
 def noise(likelihood: str | Likelihood, sigma: float | str | None) -> tuple[Likelihood, str]:
-    """The likelihood, and whose its noise is: ``fixed``, ``learned`` or ``optimal``.
+    """The likelihood, and whose its noise is: ``fixed``, ``learned``, ``optimal`` or ``per-element``.
 
     A parameter spelled out (``gaussian:sigma=0.5``, or a Likelihood object) is fixed. Without one and
-    without ``sigma``, the noise is learned; a number for ``sigma`` is its size (sigma or scale). Raises
-    ReconError where both are given, where there is no noise, and for a ``sigma`` that none can be.
+    without ``sigma``, the noise is learned; a number for ``sigma`` is its size (sigma or scale). By the ``network``, that is a
+    second output for every element (:func:`recon_cli.conditional.by_network`; a Gaussian's is the heteroscedastic Gaussian,
+    whose decoder gives mean and log variance), and other numbers stay as they are. Raises ReconError where both are given,
+    where there is no noise, and for a ``sigma`` that none can be.
 
     >>> noise("laplace", 0.2)
     (Laplace(scale=0.2), 'fixed')
     """
     spelled = isinstance(likelihood, str)
     claim = likelihoods.parse(likelihood) if isinstance(likelihood, str) else likelihood
-    names = [*claim.noise]
+    names = [fitting.level(claim) or ""] if sigma == "network" and claim.noise else [*claim.noise]
     given = likelihood.partition(":")[2].replace(" ", "").split(",") if isinstance(likelihood, str) else []
     explicit = any(part.partition("=")[0] in names for part in given) if spelled else claim != type(claim)(**claim.design)
     if sigma is None:
         return claim, "learned" if names and spelled and not explicit else "fixed"
+    if sigma == "network" and claim.head:
+        return claim, "fixed"
     if not names:
         raise ReconError(
             f"{claim.name} has no noise parameter, so --sigma {sigma} means nothing to it.",
@@ -233,6 +272,14 @@ def noise(likelihood: str | Likelihood, sigma: float | str | None) -> tuple[Like
             f"The noise is given twice: --likelihood {claim} and --sigma {sigma}.",
             f"Leave one of them out, as in --likelihood {claim.name} --sigma {sigma}.",
         )
+    if sigma in ("per-element", "network") and fitting.level(claim) not in ("sigma", "scale"):
+        raise ReconError(
+            f"--sigma {sigma} is for a sigma or a scale, and {claim.name} has {' and '.join(names)}.",
+            "Take --sigma learned, one number for all elements, or --likelihood heteroscedastic-gaussian.",
+        )
+    if sigma == "network":
+        known = likelihoods.parse("heteroscedastic-gaussian") if claim.name == "gaussian" else by_network(claim)
+        return known, "fixed"
     if sigma in NOISES:
         return claim, str(sigma)
     return dataclasses.replace(claim, **{fitting.level(claim) or names[0]: level(sigma)}), "fixed"
@@ -262,13 +309,15 @@ def trained(word: str, claim: Likelihood, whose: str, sigma: float | str | None)
 def akin(loss: Loss, claim: Likelihood, asked: str) -> Loss:
     """The loss, if it is of numbers of the same kind as the likelihood."""
     if (loss.event, len(loss.head)) != (claim.event, len(claim.head)):
-        raise ReconError(f"{loss.name} and {claim.name} are not of the same kind of number.", f"Try {asked} {claim.loss.name}.")
+        hint = "Fix the noise, as in --sigma 0.5: with one that moves there is no loss."
+        hint = f"Try {asked} {claim.loss.name}." if claim.loss.name in likelihoods.losses() else hint
+        raise ReconError(f"{loss.name} and {claim.name} are not of the same kind of number.", hint)
     return loss
 
 
 def exactly(claim: Likelihood | Loss) -> str:
     """As on the command line, with all digits: ``laplace:scale=0.2``."""
-    values = ",".join(f"{key}={float(value)!r}" for key, value in claim.parameters.items())
+    values = ",".join(f"{key}={size(value)!r}" for key, value in claim.parameters.items())
     return f"{claim.name}:{values}" if values else claim.name
 
 
@@ -281,7 +330,7 @@ def level(sigma: float | str) -> float:
     if not 0 < value < math.inf:
         meant = nearest(str(sigma), NOISES)
         raise ReconError(
-            f"--sigma must be a positive number, learned or optimal; found {sigma!r}.",
+            f"--sigma must be a positive number, learned, optimal, per-element or network; found {sigma!r}.",
             f"Did you mean {meant!r}?" if meant else "Try --sigma learned, which trains it with the network.",
         )
     return value

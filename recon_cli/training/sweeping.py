@@ -99,7 +99,7 @@ def sweep(asked: str, *, progress: Callable[[int, str], None] | None = None, **h
 def swept(asked: str) -> tuple[str, list[Any]]:
     """``sigma=0.05,0.1`` as the name and its values; whole numbers where the setting is one."""
     word, _, listed = asked.partition("=")
-    name = word.strip().replace("-", "_")
+    name = word.strip().replace("-", "_").replace("kl_weight", "beta")
     if name not in SWEPT:
         raise unknown("setting to sweep", word, [one.replace("_", "-") for one in SWEPT])
     values = [as_number(f"--sweep {word}", part.strip(), "0.1") for part in listed.split(",")]
