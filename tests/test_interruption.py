@@ -7,6 +7,7 @@ import json
 import os
 import random
 import resource
+import select
 import shutil
 import signal
 import subprocess
@@ -29,6 +30,7 @@ from recon_cli.errors import ReconError
 from recon_cli.training import Interrupted, resume, train
 from recon_cli.training.checkpoints import CHECKPOINT
 from recon_cli.training.loop import State
+from recon_cli.training.runs import Run
 from recon_cli.training.settings import optimizers
 
 FEW = sources.read("digits")[:200]
@@ -58,8 +60,8 @@ def outcome(folder: str) -> tuple[dict[str, bytes], bytes, dict[str, Any]]:
     return weights, Path(folder, "metrics.jsonl").read_bytes(), steady
 
 
-def in_a_child(work: Callable[[], Any], seconds: float | None = None) -> int:
-    """The work in a process of its own, killed after so many seconds; its status as the system gives it."""
+def in_a_child(work: Callable[[], Any], moment: Callable[[], Any] | None = None) -> int:
+    """The work in a process of its own, killed when ``moment`` returns; its status as the system gives it."""
     child = os.fork()
     if not child:
         try:
@@ -67,8 +69,8 @@ def in_a_child(work: Callable[[], Any], seconds: float | None = None) -> int:
             os._exit(0)
         except BaseException:
             os._exit(1)
-    if seconds is not None:
-        time.sleep(seconds)
+    if moment is not None:
+        moment()
         os.kill(child, signal.SIGKILL)
     return os.waitpid(child, 0)[1]
 
@@ -79,27 +81,42 @@ def go_on(**how: Any) -> Any:
 
 
 @pytest.mark.parametrize("sigma", ["learned", "optimal"])
-def test_killed_at_twenty_random_moments_it_ends_in_the_same_bits(sigma: str, here: Path) -> None:
-    """Each from outside, somewhere in what a child does: reading, training, writing. A checkpoint is written after every step."""
+def test_killed_at_twenty_random_moments_it_ends_in_the_same_bits(
+    sigma: str, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each from outside, so many files after the child began and a moment later; a checkpoint is written after every step."""
     how = {"sigma": sigma, "epochs": 10, "hidden": 64}
     began = time.perf_counter()
     begin("whole", **how)
-    took = time.perf_counter() - began
-    chance, kills, writing, empty, behind = random.Random(7), 0, 0, 0, []
+    took, hears, tells = time.perf_counter() - began, *os.pipe()
+    put, chance, kills, writing, behind = Run.put, random.Random(7), 0, 0, []
+
+    def told(self: Run, name: str, content: bytes) -> None:
+        os.write(tells, b".")
+        put(self, name, content)
+
+    monkeypatch.setattr(Run, "put", told)
     for _ in range(4 * KILLS):
-        moment = chance.uniform(0.2, 1.8) * took / KILLS
+        longest = chance.choice((took / 40, 3e-4))  # somewhere in a step; or in the write that has just begun
+
+        def moment(files: int = chance.randint(1, 4), later: float = chance.uniform(0, longest)) -> None:
+            for _ in range(files):
+                if select.select([hears], [], [], 2)[0]:
+                    os.read(hears, 1)
+            time.sleep(later)
+
         if in_a_child(lambda: go_on(**how), moment) == signal.SIGKILL:
             kills += 1
             writing += any(Path("run").glob(f".{CHECKPOINT}.*"))
+            behind.append(Path("run", "metrics.jsonl").read_text().count("\n"))
             if not Path("run", "config.json").exists():  # nothing has begun yet
-                shutil.rmtree("run", ignore_errors=True)
-                empty += 1
-            elif Path("run", CHECKPOINT).exists():
-                behind.append(Path("run", "metrics.jsonl").read_text().count("\n"))
+                shutil.rmtree("run")
+        while select.select([hears], [], [], 0)[0]:  # what was told after that moment
+            os.read(hears, 1 << 16)
         if kills == KILLS:
             break
     resume("run")
-    print(f"{kills} kills, {writing} inside the write of a checkpoint, {empty} before anything; after {behind} epochs")
+    print(f"{kills} kills, {writing} inside the write of a checkpoint; after {behind} epochs")
     assert kills == KILLS
     assert writing
     assert outcome("run") == outcome("whole")

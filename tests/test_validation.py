@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -165,11 +166,14 @@ def test_killed_at_random_moments_it_stops_at_the_same_bits(here: Path) -> None:
     took = time.perf_counter() - began
     assert len(whole.epochs) < 60
     chance, kills = random.Random(3), 0
-    in_a_child(begin, took / KILLS)
+    in_a_child(begin, lambda: time.sleep(took / KILLS))
     while kills < KILLS:
         kills += 1
         go_on = resume if Path("run", "config.json").exists() else begin
-        if in_a_child(lambda go_on=go_on: go_on("run"), chance.uniform(0.5, 1.5) * took / KILLS) == 0:
+        if go_on is begin:
+            shutil.rmtree("run", ignore_errors=True)
+        moment = chance.uniform(0.5, 1.5) * took / KILLS
+        if in_a_child(lambda go_on=go_on: go_on("run"), lambda moment=moment: time.sleep(moment)) == 0:
             break
     print(f"{kills} kills")
     again = resume("run")
