@@ -186,7 +186,7 @@ def test_the_identity_in_code_is_off_by_less_than_four_roundings(side: Likelihoo
 
 
 @each
-@pytest.mark.parametrize("where", [0.15, 0.5, 0.8])
+@pytest.mark.parametrize("where", [0.15, 0.8])
 def test_the_density_adds_up_to_one(side: Likelihood, where: float) -> None:
     assert abs(witness.total(side, points.mean(side, where)) - 1) < 1e-12
 
@@ -291,7 +291,7 @@ def test_samples_follow_the_density(side: Likelihood, where: float) -> None:
 
 @each
 def test_fit_finds_the_noise_that_made_the_data(side: Likelihood) -> None:
-    x, mu = draws(side, 200_000, where=2.7 if side.support.whole and side.support.high == math.inf else 0.3)
+    x, mu = draws(side, 60_000, where=2.7 if side.support.whole and side.support.high == math.inf else 0.3)
     best = side.refit(x, mu)
     assert best.design == side.design
     for name, value in noise(side).items():
@@ -360,7 +360,7 @@ def test_autograd_agrees_with_differences_to_the_second_order(side: Likelihood) 
     assert torch.autograd.gradgradcheck(lambda raw: side.nll_raw(x, raw), raw)
 
 
-@each
+@pytest.mark.parametrize("side", [instances(kind)[0] for kind in KINDS], ids=str)
 def test_functorch_and_the_compiler_take_it(side: Likelihood) -> None:
     torch._dynamo.reset()
     x, mu = (part.reshape(2, 2, *part.shape[1:]) for part in points.ordinary(side))
