@@ -318,7 +318,7 @@ def test_sigma_stays_above_its_floor(here: Path) -> None:
     ],
 )
 def test_options_that_contradict_the_run(words: list[str], said: str, here: Path) -> None:
-    begin(epochs=12)
+    begin(epochs=12, checkpoint_every=1e9)
     before = outcome("run")
     result = CliRunner().invoke(main, ["train", "--resume", "run", *words])
     assert result.exit_code == 2
@@ -369,7 +369,7 @@ def more_data() -> None:
     ids=["config", "metrics", "version", "torn", "lacking", "values", "size"],
 )
 def test_a_run_that_is_not_whole(harm: Callable[[], None], said: str, here: Path) -> None:
-    begin()
+    begin(checkpoint_every=1e9)
     harm()
     result = CliRunner().invoke(main, ["train", "--resume", "run"])
     assert result.exit_code == 2, result.output

@@ -64,7 +64,8 @@ def test_shares_are_whole_and_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
             assert max(stop - start for start, stop in shares) <= -(-items // count)
 
 
-@pytest.mark.parametrize("count", [2, pytest.param(4, marks=pytest.mark.crowded)])
+@pytest.mark.crowded
+@pytest.mark.parametrize("count", [2, 4])
 def test_any_number_of_processes_write_the_same_table_once(count: int, here: Path) -> None:
     saved("x.npy", 0)
     saved("mu.npy", 1)
