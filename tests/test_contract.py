@@ -185,8 +185,11 @@ def test_the_identity_in_code_is_off_by_less_than_four_roundings(side: Likelihoo
     assert off.max() < 4
 
 
-@each
-@pytest.mark.parametrize("where", [0.15, 0.8])
+@pytest.mark.parametrize(
+    ("side", "where"),
+    [pair for kind in KINDS for pair in zip(instances(kind), (0.15, 0.5, 0.8), strict=False)],
+    ids=str,
+)
 def test_the_density_adds_up_to_one(side: Likelihood, where: float) -> None:
     assert abs(witness.total(side, points.mean(side, where)) - 1) < 1e-12
 
