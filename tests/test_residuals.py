@@ -178,6 +178,12 @@ def test_a_mean_that_is_off_counts_too() -> None:
     assert Calibration("x", 10, 0.0, 1.01, (), (), 0.0).words(Gaussian(), "training").startswith("Calibrated: sigma is right")
 
 
+def test_what_few_elements_cannot_tell_is_not_said() -> None:
+    few, many = (Calibration("x", n, 0.0, 1.1, (), (), 0.0).words(Gaussian(), "training") for n in (97, 97_000))
+    assert "Calibrated: sigma is right for the training rows to 14%" in few
+    assert "sigma is 1.05 times too small" in many
+
+
 def test_optimal_noise_is_calibrated_on_its_own_rows() -> None:
     found = recon_cli.train(FEW, sigma="optimal", holdout=0.0, **HOW)
     assert found.calibration.factor == pytest.approx(1, rel=1e-5)

@@ -63,9 +63,10 @@ class Calibration:
         """What it says of the noise."""
         factor, name = self.factor, level(claim) if not claim.head else None
         whose = name or "the spread that the model gives each element"
-        said = f"the standardised residuals have a variance of {self.variance:.3g}, and 1 where it is right"
-        if abs(factor - 1) <= NEAR:
-            return f"Calibrated: {whose} is right for the {rows} rows to {NEAR:.0%} ({said})."
+        said = f"the standardised residuals have a mean square of {factor * factor:.3g}, and 1 where it is right"
+        near = max(NEAR, math.sqrt(2 / max(1, self.elements)))  # two standard errors of a Gaussian's
+        if abs(factor - 1) <= near:
+            return f"Calibrated: {whose} is right for the {rows} rows to {near:.0%} ({said})."
         times = f"{factor:.3g} times too small" if factor > 1 else f"{1 / factor if factor else math.inf:.3g} times too large"
         return f"{whose[0].upper() * (name is None) or whose[0]}{whose[1:]} is {times} for the {rows} rows: {said}."
 
