@@ -36,10 +36,10 @@ from recon_cli.likelihoods.bernoulli import Bernoulli
 from recon_cli.likelihoods.gaussian import Gaussian
 from recon_cli.likelihoods.laplace import Laplace
 from recon_cli.pictures import images
-from recon_cli.training import Training, runs, settings
+from recon_cli.training import Training, runs, saying, settings
 from recon_cli.training.loop import stepper
 from recon_cli.training.noises import Learned, Optimal, start
-from recon_cli.training.result import largest_eigenvalue
+from recon_cli.training.optimum import largest_eigenvalue
 from recon_cli.vae import Vae, divergence, draw
 
 SHAPED = ("student-t", "huber", "logistic", "hyperbolic-secant", "asymmetric-laplace", "generalized-gaussian")
@@ -328,9 +328,9 @@ def test_beta_and_sigma_collapse_together(run: Run) -> None:
     found = run(sigma=0.5, beta=4.0, epochs=6)
     assert found.collapsed
     assert not found.report().holds
-    assert "below beta sigma^2 = 1" in found.why()
-    assert "Use a smaller --beta" in run(FEW, beta=100.0, epochs=20).why()
-    assert "all alike" in run(numpy.ones((20, 4)), sigma=1.0).why()
+    assert "below beta sigma^2 = 1" in saying.why(found)
+    assert "Use a smaller --beta" in saying.why(run(FEW, beta=100.0, epochs=20))
+    assert "all alike" in saying.why(run(numpy.ones((20, 4)), sigma=1.0))
 
 
 def test_free_bits_cost_nothing_and_a_warmup_begins_at_0(run: Run) -> None:

@@ -24,10 +24,10 @@ from recon_cli.training.figures import Epoch, Figures, in_common, look, rates
 from recon_cli.training.lockstep import Lockstep, lockstep
 from recon_cli.training.loop import threads, walk
 from recon_cli.training.noises import Fixed, Optimal
-from recon_cli.training.optimum import optimum, pca, solve
+from recon_cli.training.optimum import largest_eigenvalue, optimum, pca, solve
 from recon_cli.training.plan import Plan
 from recon_cli.training.residuals import calibration
-from recon_cli.training.result import Result, Training, largest_eigenvalue
+from recon_cli.training.result import Result, Training
 from recon_cli.training.runs import Run, begun, fresh
 from recon_cli.training.schedules import Schedule
 from recon_cli.training.settings import Settings, option

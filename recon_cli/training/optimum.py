@@ -12,7 +12,7 @@ import torch
 
 from recon_cli.covariance import Blocks, Eigenvalues, eigenvalues
 from recon_cli.errors import ReconError
-from recon_cli.likelihood import Likelihood
+from recon_cli.likelihood import Likelihood, wide
 from recon_cli.likelihoods.gaussian import Gaussian
 from recon_cli.losses import IDENTITY
 from recon_cli.training.figures import ACTIVE, Epoch, look
@@ -210,3 +210,17 @@ def solve(state: State) -> Iterator[tuple[Epoch, Likelihood]]:
         if done:
             break
     vae.float()
+
+
+def largest_eigenvalue(rows: Tensor) -> float:
+    """Of the covariance (1/N) of ``rows``, (N, D), in squared units of the data: by power iteration, to 1e-9."""
+    centred = wide(rows) - wide(rows).mean(dim=0)
+    generator = torch.Generator().manual_seed(0)
+    direction = torch.randn(rows.shape[1], generator=generator).to(centred)
+    value = 0.0
+    for _ in range(1000):
+        direction = centred.T @ (centred @ (direction / direction.norm())) / len(rows)
+        before, value = value, direction.norm().item()
+        if value == 0 or abs(value - before) <= 1e-9 * value:
+            break
+    return value

@@ -10,7 +10,8 @@ from typing import Any
 from recon_cli.errors import ReconError, unknown
 from recon_cli.parametric import as_number
 from recon_cli.report import Column, Report, Table
-from recon_cli.training.result import CODED, ERRORS, RESULT, Training, figures, optima
+from recon_cli.training.columns import CODED, ERRORS, RESULT, figures, optima
+from recon_cli.training.result import Training
 from recon_cli.training.settings import Settings
 
 EXACTLY, NEARLY = 1e-6, 0.05  # nats per sample: what a linear model may miss with L-BFGS, and with samples of z
