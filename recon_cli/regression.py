@@ -11,9 +11,9 @@ from torch import nn
 
 from recon_cli.errors import ReconError
 from recon_cli.likelihood import Likelihood, wide
-from recon_cli.losses import IDENTITY, spell
+from recon_cli.losses import IDENTITY
 from recon_cli.networks import linear, mlp
-from recon_cli.vae import typical
+from recon_cli.vae import fill, typical
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -98,14 +98,7 @@ class Regression(nn.Module):
             model = cls(torch.zeros(1, elements), claim, targets, hidden, torch.Generator())
         except (KeyError, ValueError, IndexError, RuntimeError) as error:
             raise ReconError("These are no weights of recon's regression.", "Train it again with recon train.") from error
-        for name, own in model.state_dict().items():
-            found = spell(tensors[name].shape) if name in tensors else "missing"
-            if found != spell(own.shape):
-                raise ReconError(
-                    f"{name} is {found}, and must be {spell(own.shape)} for {claim.name} of {len(targets)} columns.",
-                    "These weights are of another model: train it again with recon train.",
-                )
-        model.load_state_dict({name: tensors[name] for name in model.state_dict()})
+        fill(model, tensors, f"{claim.name} of {len(targets)} columns")
         return model
 
 

@@ -123,15 +123,20 @@ class Vae(nn.Module):
             vae = cls(torch.zeros(1, elements), claim, generator=torch.Generator(), last=last, model=model, **how)
         except (KeyError, ValueError, IndexError, RuntimeError) as error:
             raise ReconError("These are no weights of recon's network.", "Train it again with recon train.") from error
-        for name, own in vae.state_dict().items():
-            found = spell(tensors[name].shape) if name in tensors else "missing"
-            if found != spell(own.shape):
-                raise ReconError(
-                    f"{name} is {found}, and must be {spell(own.shape)} for {claim.name} on {elements} elements.",
-                    "These weights are of another model: train it again with recon train.",
-                )
-        vae.load_state_dict({name: tensors[name] for name in vae.state_dict()})
+        fill(vae, tensors, f"{claim.name} on {elements} elements")
         return vae
+
+
+def fill(model: nn.Module, tensors: dict[str, Tensor], what: str) -> None:
+    """Give a model of ``what`` its saved weights. Raises ReconError, naming the first that does not fit."""
+    for name, own in model.state_dict().items():
+        found = spell(tensors[name].shape) if name in tensors else "missing"
+        if found != spell(own.shape):
+            raise ReconError(
+                f"{name} is {found}, and must be {spell(own.shape)} for {what}.",
+                "These weights are of another model: train it again with recon train.",
+            )
+    model.load_state_dict({name: tensors[name] for name in model.state_dict()})
 
 
 def typical(claim: Likelihood, x: Tensor) -> Tensor:
