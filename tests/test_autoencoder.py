@@ -181,6 +181,14 @@ def test_what_an_autoencoder_has_not(words: list[str], said: str, here: Path) ->
     assert not Path("runs").exists()
 
 
+def test_no_sentence_is_of_a_kl_or_an_elbo() -> None:
+    found = recon_cli.train(model="ae", likelihood="bernoulli", loss="bce", epochs=1)
+    said = " ".join([*found.notes(), found.verdict()])
+    assert "Trained on bce; nll is measured" in said
+    assert "no likelihood of these data" in said
+    assert "negative ELBO" not in said
+
+
 def test_it_is_shown_in_every_format(here: Path) -> None:
     for format in ("table", "json", "csv", "markdown", "latex"):
         result = CliRunner().invoke(main, ["train", "--model", "ae", "--epochs", "1", "--format", format])

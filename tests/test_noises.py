@@ -105,6 +105,8 @@ def test_every_family_with_a_sigma_or_a_scale(name: str) -> None:
     assert found.epochs[-1].nll < found.epochs[0].nll
     assert str(found.likelihood).startswith(f"{found.likelihood.name}:")
     assert found.report().verdict
+    (note,) = [note for note in found.report().notes if note.startswith(f"{level(found.likelihood)} = ")]
+    assert ("; one for all of them is " in note) == (len(found.likelihood.parameters) > 1)
 
 
 def test_rows_of_the_table_are_the_nll_of_the_levels_found() -> None:

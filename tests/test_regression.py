@@ -171,6 +171,19 @@ def test_the_best_sigma_is_the_rmse_and_the_nll_follows(sigma: str, run: Train) 
         assert found.result.nll == pytest.approx(math.log(found.result.rmse) + (1 + math.log(2 * math.pi)) / 2, rel=1e-6)
 
 
+def test_a_sigma_of_each_is_not_called_one_for_all(run: Train) -> None:
+    one, each = (" ".join(run((X, Y), sigma=sigma, epochs=1).notes()) for sigma in ("learned", "per-element"))
+    assert "sigma is one for all of them" in one
+    assert "sigma is one for all of them" not in each
+    assert "in the units of y." in each
+
+
+def test_what_it_leaves_is_of_y_given_x(run: Train) -> None:
+    panels = [column.panel for table in run((X, Y), epochs=1).report().tables for column in table.columns]
+    assert "standardised residuals (y − E[y|x])/sd[y|x]" in panels
+    assert not any("E[x|z]" in panel for panel in panels if panel)
+
+
 def test_the_answers_are_those_of_the_predictions(run: Train) -> None:
     found = run((X, numpy.column_stack([Y, 3 * Y])))
     back = sources.held_out(300, 0.2)

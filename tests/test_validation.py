@@ -246,6 +246,13 @@ def test_the_figure_is_in_the_tables_and_the_metrics(here: Path) -> None:
     assert recon_cli.sources.pair("few.npy", "run:run").x.shape[0] == sources.held_out(200, 0.2).sum()
 
 
+def test_of_an_autoencoder_it_is_the_nll_in_words_too(here: Path) -> None:
+    words = ["--data", "few.npy", "--model", "ae", "--epochs", "1", "--validation", "0.25"]
+    shown = CliRunner().invoke(main, ["train", *words]).stdout
+    assert "nll of the validation rows" in shown
+    assert "ELBO of the validation rows" not in shown
+
+
 @pytest.mark.parametrize(
     ("how", "said"),
     [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy
@@ -52,12 +52,13 @@ class Calibration:
         """How many times too small the standard deviation is: the root of the mean of r^2."""
         return math.sqrt(self.variance + self.mean**2)
 
-    def table(self) -> Table:
-        """One row."""
+    def table(self, regression: bool = False) -> Table:
+        """One row. What a ``regression`` leaves is of y, given x."""
         row = {"data": self.data, "elements": self.elements, "mean": self.mean, "variance": self.variance, "error": self.error}
         row |= {f"within_{k}": share for k, share in zip(WITHIN, self.within, strict=True)}
         row |= {f"predicted_{k}": share for k, share in zip(WITHIN, self.predicted, strict=True)}
-        return Table("calibration", COLUMNS, [row])
+        columns = [replace(one, panel=GIVEN_X) if regression and one.panel == MOMENTS else one for one in COLUMNS]
+        return Table("calibration", columns, [row])
 
     def words(self, claim: Likelihood, rows: str) -> str:
         """What it says of the noise."""
@@ -72,6 +73,7 @@ class Calibration:
 
 
 MOMENTS = "standardised residuals (x − E[x|z])/sd[x|z]"
+GIVEN_X = "standardised residuals (y − E[y|x])/sd[y|x]"
 SHARES = "share of them within so many standard deviations"
 COLUMNS = (
     Column("data", "data", "*"),

@@ -134,7 +134,7 @@ class Training:
         def table(name: str, columns: Sequence[tuple[str, str, str]], rows: Sequence[Epoch]) -> Table:
             unseen = {*none} | {key for key in ("validation", "bits_per_dimension") if getattr(self.result, key) is None}
             unseen |= set() if self.result.rows_validation else {"rows_validation"}
-            word = "nll" if none else "−ELBO"  # what the validation rows have
+            word = "−ELBO" if self.settings.bounded else "nll"  # what the validation rows have
             told = [
                 Column(
                     key, titles.get(key, title).replace("−ELBO", word), None if key in unseen else panel.replace("−ELBO", word)
@@ -148,7 +148,7 @@ class Training:
         if self.answers:
             tables.append(answers_table(self.answers))
         if self.calibration:
-            tables.append(self.calibration.table())
+            tables.append(self.calibration.table(regression=not self.settings.latent))
         if any(self.latents):
             tables.append(latents(self.latents))
         if self.bounds:

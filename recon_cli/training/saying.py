@@ -35,9 +35,10 @@ def notes(found: Training) -> Iterator[str]:
         count = sum(part.numel() for part in found.model.parameters())
         yield f"The model is {found.settings.model}: {count:,} parameters and {found.settings.latent} latents."
     if found.grey:
+        but = "negative ELBO is a bound on nothing" if found.settings.bounded else "nll is that of no density"
         yield (
             f"{found.likelihood.name} is no likelihood of these data: {found.grey:.0%} of the values are neither 0 nor 1. "
-            f"Binary cross-entropy on grey levels trains, but its negative ELBO is a bound on nothing. Either use "
+            f"Binary cross-entropy on grey levels trains, but its {but}. Either use "
             f"--likelihood {found.likelihood.relaxation}, which is normalised there, or make the data 0 or 1: "
             f"--binarize threshold, or --binarize sample."
         )
@@ -120,7 +121,10 @@ def noise(found: Training, sigma: float) -> str:
     if found.whose == "per-element":
         low, high = (float(value) for value in found.likelihood.parameters[name].aminmax())  # type: ignore[union-attr,index]
         origin += f": from {low:.4g} to {high:.4g}"
-    said, rule = f"{name} = {sigma:.4g}{', ' * bool(others)}{others}, {origin}", found.likelihood.best_noise
+        said = f"{name} = {sigma:.4g}, {origin}{'; one for all of them is ' * bool(others)}{others}"
+    else:
+        said = f"{name} = {sigma:.4g}{', ' * bool(others)}{others}, {origin}"
+    rule = found.likelihood.best_noise
     if not rule:
         return f"{said}."
     if found.whose == "per-element":
@@ -135,7 +139,7 @@ def error(found: Training) -> str:
     result = found.result
     which = "held-out" if result.rows_held_out else "training"
     said = f"RMSE of the {which} rows = {result.rmse:.4g}, in the units of y"
-    if found.likelihood.name != "gaussian":
+    if found.likelihood.name != "gaussian" or found.whose == "per-element":
         return f"{said}."
     return f"{said}; sigma is one for all of them, and at the best one nll = D (log sigma + 1.4189), sigma the RMSE."
 
@@ -143,7 +147,7 @@ def error(found: Training) -> str:
 def objective(found: Training) -> str:
     """What was trained on in place of the nll."""
     loss, name = found.loss, found.likelihood.name
-    said = f"Trained on {found.settings.loss}{f' + {found.settings.beta:g} KL' * bool(found.settings.latent)}; nll is measured."
+    said = f"Trained on {found.settings.loss}{f' + {found.settings.beta:g} KL' * found.settings.bounded}; nll is measured."
     if loss in found.likelihood.losses:
         return f"{said} It is {name}'s own, but for the slope and what does not depend on μ."
     return f"{said} It is no likelihood: {loss.reason}." if loss.reason else f"{said} It is another likelihood's, not {name}'s."
