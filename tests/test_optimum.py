@@ -144,12 +144,14 @@ def test_a_sweep_is_judged() -> None:
     assert short.report().verdict.startswith("refuted: 2 of 2")
     assert [row["lr"] for row in short.report().tables[0].rows] == [1e-4, 1e-5]
     assert sweep("latent=1,2", data=ROWS, epochs=1, device="cpu").report().holds
+    assert sweep("lr=1e-4,1e-5", data=ROWS, epochs=1, sigma=0.5, loss="mse", **HOW).report().holds  # sought another optimum
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (["--exact"], "--exact takes expectations in closed form"),
+        (["--exact", "--model", "linear", "--loss", "mse"], "--exact minimises nll + beta KL"),
         (["--exact", "--model", "linear", "--likelihood", "laplace"], "--exact is of the gaussian"),
         (["--model", "linea"], "Did you mean 'linear'"),
         (["--schedule", "cosin"], "Did you mean 'cosine'"),

@@ -144,8 +144,8 @@ class Settings:
             raise ReconError(
                 f"--exact takes expectations in closed form, which a model of kind {self.model} has not.", "Add --model linear."
             )
-        if self.exact and (self.kl_warmup or self.free_bits):
-            raise ReconError("--exact minimises nll + beta KL, all at once.", "Leave --kl-warmup and --free-bits out.")
+        if self.exact and (self.kl_warmup or self.free_bits or self.loss):
+            raise ReconError("--exact minimises nll + beta KL, all at once.", "Leave --kl-warmup, --free-bits and --loss out.")
         if self.exact and (self.validation or self.schedule != "constant"):
             raise ReconError(
                 "--exact has no learning rate, and ends where a round of L-BFGS gains nothing.",

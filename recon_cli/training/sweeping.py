@@ -33,8 +33,8 @@ class Sweep:
 
     @property
     def judged(self) -> list[Training]:
-        """Those whose optimum is known."""
-        return [run for run in self.runs if run.optimum]
+        """Those whose optimum is known, and was sought: trained on the nll."""
+        return [run for run in self.runs if run.optimum and not run.settings.loss]
 
     @property
     def missed(self) -> list[Training]:
