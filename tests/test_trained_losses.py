@@ -205,13 +205,15 @@ def test_against_one_that_is_no_likelihood_they_part() -> None:
     assert any("Right: faithful, which is no likelihood: mean and variance are" in note for note in found.notes())
 
 
-@pytest.mark.parametrize(("loss", "against", "word"), [("mse", "mse", "bitwise"), ("l1", "mse", "no")])
+@pytest.mark.parametrize(("loss", "against", "word"), [("mse", "mse", "bitwise"), ("l1", "mse", "no"), ("l1", "l1", "bitwise")])
 def test_a_loss_against_a_loss(loss: str, against: str, word: str) -> None:
     found = lockstep(
         against, data=FEW, sigma=0.5, loss=loss, optimizer="sgd", lr=1e-3, device="cpu", epochs=1, hidden=16, latent=2
     )
     assert found.word(found.variants[0]) == word
-    assert next(note for note in found.notes() if note.startswith("Left")).startswith(f"Left: {loss} + 1 KL. Right: ")
+    note = next(note for note in found.notes() if note.startswith("Left"))
+    assert note.startswith(f"Left: {loss} + 1 KL. Right: ")
+    assert ("the same objective" in note) == (word != "no")
 
 
 def test_a_state_of_another_loss_is_the_rival() -> None:

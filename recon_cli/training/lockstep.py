@@ -14,6 +14,7 @@ from recon_cli.errors import ReconError
 from recon_cli.likelihood import Likelihood, wide
 from recon_cli.losses import Loss
 from recon_cli.report import Column, Report, Table
+from recon_cli.training.figures import shown
 from recon_cli.training.loop import State, threads
 from recon_cli.training.plan import Plan
 from recon_cli.training.settings import Settings, akin, exactly
@@ -73,6 +74,13 @@ class Lockstep:
         return self.settings.loss or str(self.claim)
 
     @property
+    def same(self) -> bool:
+        """Whether, by the identity, both sides minimise the same thing: no gap, and each loss the likelihood's own."""
+        mine = shown(self.claim, self.settings)
+        known = mine in self.claim.losses and self.loss in self.claim.losses
+        return mine == self.loss if self.settings.loss and not known else known and type(self.claim).gap is Likelihood.gap
+
+    @property
     def holds(self) -> bool:
         """Whether the loss, scaled as the identity says, makes the same steps: bitwise, or to rounding."""
         return self.word(self.variants[0]) != "no"
@@ -120,7 +128,10 @@ class Lockstep:
         said += "; with nothing on the KL both are deterministic autoencoders" * self.settings.deterministic
         same = f", the same objective divided by the slope {self.slope:.6g}, but for a constant{said}"
         sides = f"Left: {'' if self.settings.loss else 'nll of '}{self.left}{mine}. Right: {name}{theirs}"
-        yield f"{sides}{same}." if not self.loss.reason else f"{sides}, which is no likelihood: {self.loss.reason}."
+        if self.loss.reason:
+            yield f"{sides}, which is no likelihood: {self.loss.reason}."
+        else:
+            yield f"{sides}{same}." if self.same else f"{sides}, another objective{said}."
         for variant in self.variants[1:]:
             how = {"bitwise": "changes nothing", "to rounding": "changes no more than rounding", "no": "is another model"}
             yield f"{variant.name}: {how[self.word(variant)]}, {variant.apart[-1]:.3g} of the way apart at the end."
