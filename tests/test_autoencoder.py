@@ -110,6 +110,9 @@ def test_active_are_the_latents_that_vary() -> None:
         last.weight[1:] *= 1e-3
     assert look(found.model, Fixed(found.likelihood), FLAT, found.settings)[0].active == 1
     with torch.no_grad():
+        last.weight *= 1e-3  # in other units of z, which nothing fixes, the same model
+    assert look(found.model, Fixed(found.likelihood), FLAT, found.settings)[0].active == 1
+    with torch.no_grad():
         last.weight[:] = 0
     assert look(found.model, Fixed(found.likelihood), FLAT, found.settings)[0].active == 0
 
