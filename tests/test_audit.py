@@ -176,14 +176,21 @@ def test_the_helper_for_tests() -> None:
         found.assert_elbo(expect="beta=3")
 
 
-def test_roles_that_are_told() -> None:
-    def odd(a, b, c, d):
-        return (b - d).abs().sum() + 0.5 * (a**2 + (2 * c).exp() - 2 * c - 1).sum()
+def odd(a, b, c, d):
+    """A loss whose arguments say nothing."""
+    return (b - d).abs().sum() + 0.5 * (a**2 + (2 * c).exp() - 2 * c - 1).sum()
 
+
+@pytest.mark.trained
+def test_four_roles_by_trying() -> None:
+    assert recon_cli.audit(odd).rows[0].tradeoff == pytest.approx(1)
+
+
+def test_roles_that_are_told() -> None:
     found = recon_cli.audit(odd, args="mu,recon,logvar,target")
     assert [role for _, role, _ in found.roles[:4]] == ["mu", "recon", "scale", "target"]
     assert (found.rows[0].family, found.rows[0].latent_scale) == ("laplace", "log_std")
-    assert recon_cli.audit(odd).rows[0].tradeoff == pytest.approx(1)
+    assert recon_cli.audit(lambda a, b: (b - a).abs().sum()).rows[0].family == "laplace"  # by trying
     with pytest.raises(ReconError, match="'reckon' is no role"):
         recon_cli.audit(odd, args="mu,reckon,logvar,target")
 

@@ -26,8 +26,8 @@ def states(monkeypatch: pytest.MonkeyPatch, rows: torch.Tensor, **how) -> tuple[
         ("gaussian", "learned", {}),
         ("gaussian", 0.5, {"free_bits": 0.1, "model": "linear"}),
         ("laplace", "learned", {"sigma_floor": 1e-3}),
-        ("student-t", None, {}),
-        ("bernoulli", None, {}),
+        pytest.param("student-t", None, {}, marks=pytest.mark.inductor),
+        pytest.param("bernoulli", None, {}, marks=pytest.mark.inductor),
         ("heteroscedastic-gaussian", None, {}),
     ],
 )

@@ -356,7 +356,8 @@ def torchrun(*words: str, **place: str) -> subprocess.Popen[str]:
     return subprocess.Popen(start, env={**PLACE, **place}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-@pytest.mark.parametrize("who", [pytest.param(0, marks=pytest.mark.crowded), 1])
+@pytest.mark.crowded
+@pytest.mark.parametrize("who", [0, 1])
 def test_torchrun_starts_a_killed_process_anew_and_it_ends_in_the_same_bits(who: int) -> None:
     Path("dies.py").write_text(DIES)
     words = ["dies.py", *WORDS, "--out", "run", "--checkpoint-every", "0"]

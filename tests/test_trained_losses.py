@@ -113,7 +113,8 @@ def test_at_beta_one_the_mean_learns_as_under_half_the_squared_error() -> None:
         torch.testing.assert_close(value, half.model.state_dict()[name], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.trained)])
+@pytest.mark.trained
+@pytest.mark.parametrize("seed", [0, 1])
 def test_what_the_papers_show(seed: int) -> None:
     """A sinusoid with noise of 0.01 (Seitzer and others 2022, figure 1): at equal steps the nll's mean is the worst.
 
