@@ -25,7 +25,7 @@ def states(monkeypatch: pytest.MonkeyPatch, rows: torch.Tensor, **how) -> tuple[
     [
         ("gaussian", "learned", {}),
         ("gaussian", 0.5, {"free_bits": 0.1, "model": "linear"}),
-        ("laplace", "learned", {"sigma_floor": 1e-3}),
+        pytest.param("laplace", "learned", {"sigma_floor": 1e-3}, marks=pytest.mark.inductor),
         pytest.param("student-t", None, {}, marks=pytest.mark.inductor),
         pytest.param("bernoulli", None, {}, marks=pytest.mark.inductor),
         ("heteroscedastic-gaussian", None, {}),

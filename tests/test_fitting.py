@@ -26,10 +26,11 @@ WORDS = [
     "logistic:scale=0.1",
     "generalized-gaussian:scale=0.2,power=1.4",
 ]
-WORDS += ["asymmetric-laplace:scale=0.1,quantile=0.3", "negative-binomial:dispersion=2"]
+WORDS += ["asymmetric-laplace:scale=0.1,quantile=0.3"]
+SLOW = [pytest.param("negative-binomial:dispersion=2", marks=pytest.mark.trained)]
 
 
-@pytest.mark.parametrize("word", WORDS)
+@pytest.mark.parametrize("word", WORDS + SLOW)
 def test_many_elements_end_where_their_own_slope_is_zero(word: str, monkeypatch: pytest.MonkeyPatch) -> None:
     x, mu = data(word)
     kind, calls, call = type(likelihoods.parse(word)), [], Cost.__call__
