@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -83,10 +83,8 @@ class Epoch(Figures):
 
 def look(model: Vae, noise: nn.Module, rows: Tensor, settings: Settings) -> tuple[Figures, Likelihood]:
     """The figures on ``rows`` (N, D), and the likelihood that they were taken with, its noise plain numbers."""
-    generator = torch.Generator(rows.device).manual_seed(settings.seed + 1)
     with torch.no_grad():
-        pieces = torch.split(rows, max(1, CHUNK // rows.shape[1]))
-        draws = [torch.randn(len(piece), settings.latent, generator=generator, device=rows.device) for piece in pieces]
+        pieces, draws = zip(*drawn(rows, settings), strict=True)
         raws, kls = zip(*map(model, pieces, draws), strict=True)
         claim = settled(noise(model.target(rows), model.link.inverse(torch.cat(raws))))
         one = in_common(claim)
@@ -96,15 +94,15 @@ def look(model: Vae, noise: nn.Module, rows: Tensor, settings: Settings) -> tupl
             torch.stack([wide(claim.nll_raw(*pair)).sum() for pair in pairs]).sum(),
             torch.stack([wide(measured(loss, claim, *pair)).sum() for pair in pairs]).sum(),
         ]
-        rates = torch.stack([wide(kl).sum(dim=0) for kl in kls]).sum(dim=0) / len(rows)
+        each = mean(kls, len(rows))
         if settings.deterministic:
             spread = wide(torch.cat([model.encode(piece)[0] for piece in pieces])).var(dim=0, correction=0)
             active = (spread > VARIES * spread.max()).sum()
         else:
-            active = (rates > ACTIVE).sum()
+            active = (each > ACTIVE).sum()
     few = settings.batch_size
     g, h = gradients(model, claim, loss, pieces[0][:few], draws[0][:few])
-    parts = torch.stack([*sums, rates.sum(), active, g @ h, h @ h, g @ g])
+    parts = torch.stack([*sums, each.sum(), active, g @ h, h @ h, g @ g])
     nll, value, kl, used, cross, square, other = parts.tolist()
     known = type(claim).gap is Likelihood.gap and loss in claim.losses and one is claim
     nll, value = nll / len(rows), value / len(rows)
@@ -123,19 +121,28 @@ def look(model: Vae, noise: nn.Module, rows: Tensor, settings: Settings) -> tupl
     return figures, claim
 
 
-def passes(model: Vae, rows: Tensor, settings: Settings) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """``rows`` in pieces, at the draws of z that ``look`` takes: what the likelihood is of, raw output, KL of each latent."""
+def drawn(rows: Tensor, settings: Settings) -> Iterator[tuple[Tensor, Tensor]]:
+    """``rows`` in pieces, each with its draws, the same ones at every look."""
     generator = torch.Generator(rows.device).manual_seed(settings.seed + 1)
     for piece in torch.split(rows, max(1, CHUNK // rows.shape[1])):
-        eps = torch.randn(len(piece), settings.latent, generator=generator, device=rows.device)
+        yield piece, torch.randn(len(piece), settings.latent, generator=generator, device=rows.device)
+
+
+def passes(model: Vae, rows: Tensor, settings: Settings) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """``rows`` in pieces, at the draws of z that ``look`` takes: what the likelihood is of, raw output, KL of each latent."""
+    for piece, eps in drawn(rows, settings):
         yield model.target(piece), *model(piece, eps)
 
 
 def rates(model: Vae, rows: Tensor, settings: Settings) -> tuple[float, ...]:
     """The mean KL of each latent over ``rows``, in nats."""
     with torch.no_grad():
-        found = torch.stack([wide(kl).sum(dim=0) for _, _, kl in passes(model, rows, settings)]).sum(dim=0) / len(rows)
-    return tuple(found.tolist())
+        return tuple(mean([kl for _, _, kl in passes(model, rows, settings)], len(rows)).tolist())
+
+
+def mean(kls: Sequence[Tensor], count: int) -> Tensor:
+    """The KL of each latent over ``count`` rows that came in pieces, in float64."""
+    return torch.stack([wide(kl).sum(dim=0) for kl in kls]).sum(dim=0) / count
 
 
 def gradients(model: Vae, claim: Likelihood, loss: Loss, x: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
