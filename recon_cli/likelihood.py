@@ -168,6 +168,10 @@ class Likelihood(Parametric, ABC):
         """-log p(x | mu) where ``raw`` is the decoder's output, ``mu = link.inverse(raw)``."""
         return self.nll(x, self.link.inverse(raw))
 
+    def total(self, x: Tensor, raw: Tensor) -> Tensor:
+        """The sum of ``nll_raw`` over all elements, in float64: what a batch costs."""
+        return self.nll_raw(wide(x), wide(raw)).sum()
+
     @abstractmethod
     def sample(self, mu: Tensor, generator: Generator | None = None) -> Tensor:
         """A draw of ``x`` for every element of ``mu``."""

@@ -42,6 +42,8 @@ class Own(Vae):
     step, and the caller's generator stays.
     """
 
+    closed = False
+
     def __init__(
         self, module: nn.Module, rows: Tensor, claim: Likelihood, latent: int, shape: tuple[int, ...], deterministic: bool
     ) -> None:

@@ -14,7 +14,7 @@ def states(monkeypatch: pytest.MonkeyPatch, rows: torch.Tensor, **how) -> tuple[
     """The same run without the compiler, and through its front end, which refuses a graph that breaks."""
     torch.compiler.reset()
     monkeypatch.setattr(
-        loop, "compiled", lambda function, whole: torch.compile(function, backend="aot_eager", fullgraph=True, dynamic=False)
+        loop, "compiled", lambda function, whole=True: torch.compile(function, backend="aot_eager", fullgraph=True, dynamic=False)
     )
     how = {"latent": 2, "hidden": 4, "batch_size": 16, "holdout": 0.0, "device": "cpu", **how}
     return Plan.of(rows, **how).state(), Plan.of(rows, compile=True, **how).state()
@@ -41,6 +41,31 @@ def test_a_step_is_one_graph_and_the_same(monkeypatch: pytest.MonkeyPatch, likel
     assert plain.trace.isfinite().all()
     for mine, other in zip(through.parameters, plain.parameters, strict=True):
         torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "sigma", "closed"),
+    [("gaussian", "optimal", False), pytest.param("discretized-gaussian", "learned", True, marks=pytest.mark.inductor)],
+)
+def test_what_is_no_one_graph_goes_in_parts(monkeypatch: pytest.MonkeyPatch, likelihood: str, sigma, closed: bool) -> None:
+    """A noise that is fitted to each batch is read back; and the compiler's front end will not have every likelihood whole."""
+    plain_compile, asked = torch.compile, []
+
+    def eager(function: object, *, fullgraph: bool, **how: object) -> object:
+        asked.append(fullgraph)
+        return plain_compile(function, backend="eager", fullgraph=fullgraph, dynamic=False)
+
+    torch.compiler.reset()
+    monkeypatch.setattr(torch, "compile", eager)
+    rows = (torch.rand(20, 6, generator=torch.Generator().manual_seed(0)) * 255).round() / 255
+    how = {"likelihood": likelihood, "sigma": sigma, "latent": 2, "hidden": 4, "batch_size": 16, "holdout": 0.0, "device": "cpu"}
+    plain, through = (Plan.of(rows, compile=compile, **how).state() for compile in (False, True))
+    assert (True in asked) is closed
+    for state in (plain, through):
+        state.step()
+        state.step()
+    assert through.slopes is None
+    torch.testing.assert_close(through.trace, plain.trace, rtol=1e-5, atol=1e-6)
 
 
 def test_a_compiler_that_fails_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

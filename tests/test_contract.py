@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from recon_cli import likelihoods
 from recon_cli.errors import ReconError
 from recon_cli.likelihood import Likelihood
+from recon_cli.likelihoods.gaussian import Gaussian
 from recon_cli.losses import REDUCTIONS, Loss
 from recon_cli.regions import SHARE, Circle, Interval, Lattice, Simplex, Sphere
 
@@ -115,6 +116,35 @@ def test_nll_is_the_density(side: Likelihood, dtype: torch.dtype, device: str) -
     bound = 0.51 if dtype == torch.float32 else 4
     errors = witness.off_by(found.tolist(), exact, eps, size)
     assert max(errors) <= bound, report(errors, bound, x, mu, found)
+
+
+@each
+def test_a_batch_costs_the_sum_of_its_elements(side: Likelihood, device: str) -> None:
+    """And so do its gradients: by the raw output, and by each number of a noise that is being learned."""
+    x, mu = grid(side, torch.float32, device)
+    inner = side.link.forward(mu).isfinite()
+    kept = inner if inner.ndim == 1 else inner.flatten(1).all(dim=1)
+    x, raw = x[kept], side.link.forward(mu)[kept]
+
+    def both(of: Any) -> tuple[torch.Tensor, ...]:
+        learned = {name: torch.tensor(value, dtype=torch.float64, requires_grad=True) for name, value in noise(side).items()}
+        claim, free = dataclasses.replace(side, **learned), raw.double().requires_grad_()
+        value = of(claim, free)
+        slopes = torch.autograd.grad(value, [free, *learned.values()], allow_unused=True)
+        return value.detach(), *(slope for slope in slopes if slope is not None)
+
+    found = both(lambda claim, free: claim.total(x, free))
+    exact = both(lambda claim, free: claim.nll_raw(x, free).sum())
+    assert side.total(x, raw).dtype == torch.float64
+    for mine, one in zip(found, exact, strict=True):
+        torch.testing.assert_close(mine, one, rtol=1e-12, atol=0.0, equal_nan=True)
+
+
+def test_a_batch_of_elements_with_a_noise_each() -> None:
+    x, raw, sigma = (torch.rand(shape, generator=torch.Generator().manual_seed(1)) + 0.1 for shape in ((5, 3), (5, 3), 3))
+    claim = Gaussian(sigma=sigma.double())
+    exact = scipy.stats.norm.logpdf(x.double(), raw.double(), sigma.double()).sum()
+    assert claim.total(x, raw).item() == pytest.approx(-exact, rel=1e-13)
 
 
 def nll(side: Likelihood):

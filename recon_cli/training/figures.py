@@ -91,7 +91,7 @@ def look(model: Vae, noise: nn.Module, rows: Tensor, settings: Settings) -> tupl
         loss = shown(one, settings)
         pairs = [*zip(map(model.target, pieces), raws, strict=True)]
         sums = [
-            torch.stack([wide(claim.nll_raw(*pair)).sum() for pair in pairs]).sum(),
+            torch.stack([claim.total(*pair) for pair in pairs]).sum(),
             torch.stack([wide(measured(loss, claim, *pair)).sum() for pair in pairs]).sum(),
         ]
         each = mean(kls, len(rows))

@@ -28,12 +28,13 @@ MANY = 2.0  # times as far apart as one rounding an element takes it
 class Twin(State):
     """The likelihood's side again, each element's gradient off by one unit in its last place: what rounding alone does."""
 
+    closed = False
+
     def term(self, claim: Likelihood, x: Tensor, raw: Tensor) -> Tensor:
-        """The same values, slightly tilted."""
-        exact = super().term(claim, x, raw)
-        chance = torch.Generator(exact.device).manual_seed(self.epoch << 32 | self.at)
-        way = torch.randint(0, 2, exact.shape, generator=chance, device=exact.device) * 2 - 1
-        return exact * (1 + way * torch.finfo(exact.dtype).eps)
+        """The same value, its gradient slightly tilted."""
+        chance = torch.Generator(raw.device).manual_seed(self.epoch << 32 | self.at)
+        way = torch.randint(0, 2, raw.shape, generator=chance, device=raw.device) * 2 - 1
+        return super().term(claim, x, raw + (raw - raw.detach()) * (way * torch.finfo(raw.dtype).eps))
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from recon_cli.devices import Uncompiled, compiled
 from recon_cli.errors import ReconError
 from recon_cli.likelihood import Likelihood, wide
 from recon_cli.training.figures import Epoch, look, measured
+from recon_cli.training.graph import Graph
 from recon_cli.training.schedules import Scheduler
 from recon_cli.training.settings import Settings
 from recon_cli.training.validation import Watch
@@ -55,7 +56,11 @@ class State:
         which rows that one takes, in which order.
     trace
         nll, KL and noise of each of its steps; NaN where it has not come to that.
+    closed
+        as model and noise have it too: a step is computed of parameters, rows and draws, and nothing is read back.
     """
+
+    closed = True
 
     def __init__(self, model: Vae, noise: nn.Module, rows: Tensor, settings: Settings) -> None:
         self.model, self.noise, self.rows, self.settings = model, noise, rows, settings
@@ -67,6 +72,8 @@ class State:
         self.scheduler, self.watch = Scheduler(self.optimizer, settings, self.steps), Watch()
         self.precision = torch.autocast(rows.device.type, torch.bfloat16, enabled=settings.bf16)
         self.terms = compiled(self.objective, whole=False) if settings.compile else self.objective
+        one = settings.compile and self.closed and model.closed and noise.closed
+        self.slopes = compiled(Graph(model, noise, self.objective).slopes) if one else None
         every = max(1, len(rows) // SHOWN)
         self.shown = rows[::every][:SHOWN] if every > 1 else rows
         self.epoch = 0
@@ -87,14 +94,27 @@ class State:
         """One batch. Nothing is read back from the device (but by the fit of an optimal noise)."""
         x, eps = self.batch()
         with self.model.stepping(self.settings.seed * 1_000_003 + self.epoch * self.steps + self.at):
-            nll, kl, paid, noise = self.terms(x, eps)
-        self.trace[self.at] = torch.stack([nll.detach(), kl.detach(), noise])
+            self.trace[self.at] = self.descend(x, eps)
         self.scheduler(self.epoch * self.steps + self.at)
+        self.optimizer.step()
+        self.at += 1
+
+    def descend(self, x: Tensor, eps: Tensor) -> Tensor:
+        """Leave a batch's gradient in the parameters; its nll, KL and noise."""
+        if self.slopes is not None:
+            try:
+                with torch.no_grad():
+                    slopes, seen = self.slopes(self.parameters, x, eps, x.new_full((), self.weight))
+                for part, slope in zip(self.parameters, slopes, strict=True):
+                    part.grad = slope
+                return seen
+            except Uncompiled:
+                self.slopes = None  # in parts, then, if at all
+        nll, kl, paid, noise = self.terms(x, eps)
         for part in self.parameters:
             part.grad = None
         (nll + self.weight * paid).backward()
-        self.optimizer.step()
-        self.at += 1
+        return torch.stack([nll.detach(), kl.detach(), noise])
 
     def batch(self) -> tuple[Tensor, Tensor]:
         """Rows and draws of the step that comes."""
@@ -116,7 +136,7 @@ class State:
         paid = self.whole(rates.sum(dim=0) / len(x)).clamp(min=free).sum() if free else kl
         events = self.model.target(x)
         claim = self.likelihood(events, self.model.link.inverse(raw))
-        nll = self.term(claim, events, raw).sum() / len(x)
+        nll = (self.term(claim, events, raw) / len(x)).to(raw.dtype)
         noise = getattr(claim, self.noise.level) if self.noise.level else 1.0
         noise = torch.as_tensor(noise, dtype=nll.dtype, device=x.device).detach()
         return nll, kl, paid, noise.min() if noise.ndim else noise
@@ -134,10 +154,10 @@ class State:
         return wishes
 
     def term(self, claim: Likelihood, x: Tensor, raw: Tensor) -> Tensor:
-        """What is minimised of every element (of every event); a loss as the nll is: in float64, rounded once."""
+        """What is minimised, summed over the batch; a loss as the nll is: in float64."""
         if self.loss is None:
-            return claim.nll_raw(x, raw)
-        return measured(self.loss, claim, wide(x), wide(raw)).to(raw.dtype)
+            return claim.total(x, raw)
+        return measured(self.loss, claim, wide(x), wide(raw)).sum()
 
     def check(self) -> None:
         """Raise ReconError where a term of this epoch's steps is no number."""

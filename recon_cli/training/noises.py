@@ -1,4 +1,7 @@
-"""The ways to come by the noise; ``level`` is the name of the parameter that is its size, None without one."""
+"""The ways to come by the noise; ``level`` is the name of the parameter that is its size, None without one.
+
+``closed``: they compute it of their parameters and arguments, without reading a number back.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
 class Fixed(nn.Module):
     """The noise stays what it was given."""
 
+    closed = True
+
     def __init__(self, claim: Likelihood) -> None:
         super().__init__()
         self.claim, self.level = claim, fitting.level(claim)
@@ -35,6 +40,8 @@ class Learned(nn.Module):
     Its level may be a tensor, one number for each element of the data.
     Above a ``floor`` it is the floor and the exponential of what is trained, so a gradient can always raise it again.
     """
+
+    closed = True
 
     def __init__(self, start: Likelihood, floor: float = 0.0) -> None:
         super().__init__()
@@ -59,6 +66,8 @@ class Optimal(nn.Module):
 
     It is the minimiser of the nll, so the gradient with it held constant is the gradient through it.
     """
+
+    closed = False
 
     def __init__(self, claim: Likelihood, floor: float = 0.0) -> None:
         super().__init__()

@@ -58,6 +58,8 @@ class Shared(State):
     function of each row alone.
     """
 
+    closed = False
+
     def __init__(self, model: Vae, noise: nn.Module, rows: Tensor, settings: Settings) -> None:
         super().__init__(model, noise, rows, settings)
         for part in model.modules():

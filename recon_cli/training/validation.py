@@ -43,7 +43,7 @@ class Watch:
             return None
         with torch.no_grad():
             seen = passes(state.model, self.rows, state.settings)
-            sums = [torch.stack([wide(claim.nll_raw(x, raw)).sum(), wide(kl).sum()]) for x, raw, kl in seen]
+            sums = [torch.stack([claim.total(x, raw), wide(kl).sum()]) for x, raw, kl in seen]
             nll, kl = (torch.stack(sums).sum(dim=0) / len(self.rows)).tolist()
         found = nll + kl if state.settings.beta else nll
         if not math.isfinite(found):
