@@ -419,3 +419,13 @@ def test_eight_bit_data_have_bits_per_dimension(scale: float, more: float) -> No
         assert row.bits_per_dimension == pytest.approx(row.nll / math.log(2), rel=1e-12)
     (row,) = recon_cli.compare(x + 0.001, mu, "gaussian", device="cpu").rows
     assert row.bits_per_dimension is None
+
+
+@pytest.mark.parametrize(
+    ("numbers", "said"), [(1, "step for step."), (3, "on its mean over the 3 elements of a sample, at 6 × η")]
+)
+def test_the_mean_over_a_sample_is_told_where_a_sample_has_several_numbers(numbers: int, said: str) -> None:
+    x = torch.linspace(0, 1, 30).reshape(-1, numbers)
+    notes = " ".join(compare(x, x + 0.1, "gaussian:sigma=0.5").report().notes)
+    assert said in notes
+    assert "the 1 elements" not in notes

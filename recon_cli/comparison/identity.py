@@ -171,10 +171,13 @@ def meaning(rows: Sequence[Identity]) -> list[str]:
     name = ",".join(row.parameters)
     given = f"{name} = " + (", " if len(row.parameters) == 1 else "; ").join(each(row.parameters.values()) for row in rows)
     slopes = [row.slope or 0.0 for row in rows]
+    mean = ""
+    if noise.sample > 1:
+        mean = f" (on its mean over the {noise.sample:,} elements of a sample, at "
+        mean += f"{each(slope * noise.sample for slope in slopes)} × η)"
     said = (
         f"{row.likelihood} with {given} is {row.loss} × {each(slopes)}: SGD on it at learning rate η is SGD on the summed "
-        f"{row.loss} at {each(slopes)} × η, step for step (on its mean over the {noise.sample:,} elements of a sample, at "
-        f"{each(slope * noise.sample for slope in slopes)} × η). In a VAE it is summed {row.loss} + β KL with "
+        f"{row.loss} at {each(slopes)} × η, step for step{mean}. In a VAE it is summed {row.loss} + β KL with "
         f"β = {each(1 / slope for slope in slopes)}"
     )
     if noise.convention != 1:
