@@ -27,7 +27,7 @@ class Vae(nn.Module):
     them. raw is what the likelihood's link takes to mu; where a decoder gives several numbers for an element
     (mean and log variance), there are as many times D of it; ``last`` is the length of a vector, for likelihoods
     of vectors. Kingma and Welling (2014). ``deterministic``, the encoder gives the mean alone, z is that, and no KL is
-    there to be paid: an autoencoder. ``closed``: of its parameters and arguments, it is a function, nothing else.
+    there to be paid: an autoencoder. ``closed``: it is a function of parameters and arguments alone.
     """
 
     closed = True
