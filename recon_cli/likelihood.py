@@ -169,7 +169,10 @@ class Likelihood(Parametric, ABC):
         return self.nll(x, self.link.inverse(raw))
 
     def total(self, x: Tensor, raw: Tensor) -> Tensor:
-        """The sum of ``nll_raw`` over all elements, in float64: what a batch costs."""
+        """The sum of ``nll_raw`` over all elements of two tensors, in float64, in nats: what a batch costs.
+
+        Raises ReconError where the shapes do not fit, as ``nll_raw`` does.
+        """
         return self.nll_raw(wide(x), wide(raw)).sum()
 
     @abstractmethod

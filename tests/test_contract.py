@@ -140,6 +140,14 @@ def test_a_batch_costs_the_sum_of_its_elements(side: Likelihood, device: str) ->
         torch.testing.assert_close(mine, one, rtol=1e-12, atol=0.0, equal_nan=True)
 
 
+@each_kind
+def test_a_batch_is_not_broadcast(kind: type[Likelihood]) -> None:
+    last = (3,) * kind.event
+    raw = torch.full((2, 4, *last, *((len(kind.head),) if kind.head else ())), 0.5)
+    with pytest.raises(ReconError):
+        kind().total(torch.full((4, *last), 0.5), raw)
+
+
 def test_a_batch_of_elements_with_a_noise_each() -> None:
     x, raw, sigma = (torch.rand(shape, generator=torch.Generator().manual_seed(1)) + 0.1 for shape in ((5, 3), (5, 3), 3))
     claim = Gaussian(sigma=sigma.double())

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from recon_cli.likelihood import Likelihood, elementwise, log, positive, wide
-from recon_cli.losses import SquaredError
+from recon_cli.losses import SquaredError, fitting_shapes
 from recon_cli.parametric import Number, parameter
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ class Gaussian(Likelihood):
         """By the sum of squared errors, which is all that one sigma for all elements needs of them."""
         if getattr(self.sigma, "ndim", 0):
             return super().total(x, raw)
+        fitting_shapes(self, x.shape, raw.shape)
         return (wide(x) - wide(raw)).square().sum() * (0.5 / self.sigma / self.sigma) + x.numel() * self.normaliser
 
     @property
