@@ -150,6 +150,23 @@ def test_the_table_of_calls_on_the_command_line(library: str) -> None:
     assert {row["likelihood"] for row in found["tables"]["left_out"]} >= {"poisson", "categorical"}
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16"])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_change_is_recognised_whatever_the_last_bits_of_the_platforms_functions(monkeypatch, seed: int, dtype: str) -> None:
+    erf, draws = torch.erf, torch.Generator().manual_seed(seed)
+
+    def of_another_cpu(values: torch.Tensor) -> torch.Tensor:
+        off = torch.randint(-1, 2, values.shape, generator=draws) * torch.finfo(values.dtype).eps
+        return erf(values) * (1 + off)
+
+    monkeypatch.setattr(torch, "erf", of_another_cpu)
+    words = "compare --likelihood discretized-gaussian:scale=0.1,levels=17 --against torch --format json --dtype".split()
+    result = CliRunner().invoke(main, [*words, dtype])
+    found = json.loads(result.stdout)["tables"]
+    assert {row["change"] for row in found["changes"]} >= {"closed end bins"}
+    assert "unexplained" not in {row["change"] for row in found["changes"]}
+
+
 def test_on_a_terminal_a_call_is_a_statement_with_its_reason() -> None:
     result = CliRunner().invoke(main, ["compare", "--sigma", "0.5", "--against", "torch"])
     assert result.exit_code == 1

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from recon_cli.comparison.changes import GRADIENTS, NORMALISED, Change, Seen, known, within
+from recon_cli.comparison.changes import GRADIENTS, NORMALISED, Change, Seen, cancelled, known, within
 from recon_cli.comparison.tally import chunks
 from recon_cli.errors import ReconError
 from recon_cli.likelihood import Likelihood, wide
@@ -131,14 +131,19 @@ def _measured(side: Likelihood, call: str, x: Tensor, mu: Tensor) -> dict[str, A
     raw, mean = (point, side.link.inverse(point)) if of_raw else (side.link.forward(point), point)
     seen = Seen(side, x, mean, raw, exact, eps)
     off, size = (found - ours).abs(), _off(found, ours, eps)
-    found_out = [*_reasons(known(call), seen, exact, found, again[0], size, AGREE)]
+    lost = cancelled(call, seen)
+    acting = [*_acting(known(call), seen, exact, again[0])]
+    found_out = [*_reasons(acting, seen, exact, found, again[0], size, AGREE, lost)]
     if other is not None:  # a gradient that is wrong where the value is right
         changed = sum((mine for reason, mine in found_out if reason.name != ROUNDING), torch.zeros_like(size, dtype=torch.bool))
+        changed = sum((acts for *_, acts in acting), changed)  # too little to be seen in the value: the same change
         right = ~changed.reshape(*size.shape, *(1 for _ in range(other.ndim - size.ndim)))
         seen_as_large = (other - own).abs() > 1e-3 * own.square().mean().sqrt()
         bent = x == point if x.shape == point.shape and not side.event else torch.zeros_like(right)  # any slope between is one
         moves = _off(other, own, eps).where(right & seen_as_large & ~bent, 0)
-        of_gradients = _reasons(known(call, GRADIENTS), seen, moved, other, again[1], moves, 0.01 / eps)
+        acting = [*_acting(known(call, GRADIENTS), seen, moved, again[1])]
+        lost = lost.reshape(right.shape) * moved.abs()
+        of_gradients = _reasons(acting, seen, moved, other, again[1], moves, 0.01 / eps, lost)
         found_out += [(reason, mine) for reason, mine in of_gradients if reason.name != ROUNDING]
     return {
         "elements": ours.numel(),
@@ -169,15 +174,27 @@ def _off(found: Tensor, ours: Tensor, eps: float) -> Tensor:
     return (off / (eps * size)).where(off > 0, 0)
 
 
+Acting = tuple[Change, "Tensor", "Tensor"]
+
+
+def _acting(changes: Iterable[Change], seen: Seen, exact: Tensor, again: Tensor) -> Iterator[Acting]:
+    """Each change, what is returned under it, and where ``again``, the call in float64, is off by it and not by rounding."""
+    far = (again - exact).abs()
+    for change in changes:
+        returned = change.returned(seen)
+        acts = within(again, returned, far, 2**-52) & ((returned - exact).abs() > 0.5 * far)
+        yield change, returned, acts & (far > 64 * 2**-52 * exact.abs())
+
+
 def _reasons(
-    changes: Iterable[Change], seen: Seen, exact: Tensor, found: Tensor, again: Tensor, size: Tensor, agree: float
+    acting: Iterable[Acting], seen: Seen, exact: Tensor, found: Tensor, again: Tensor, size: Tensor, agree: float, lost: Tensor
 ) -> Iterator[tuple[Reason, Tensor]]:
     """Every named change that accounts for elements off by more than ``agree`` eps, and which; rounding; what has no name.
 
-    ``again`` is what the call returns in float64. In float64 itself a difference is rounding where it is
-    small beside the terms: it has no more digits to show.
+    ``again`` is what the call returns in float64, off by ``lost`` where its digits go in a difference. In float64 itself
+    a difference is rounding where it is small beside the terms: it has no more digits to show.
     """
-    off, left = (found - exact).abs(), size > agree
+    off, far, left = (found - exact).abs(), (again - exact).abs(), size > agree
 
     def reason(name: str, because: str, mine: Tensor) -> Reason:
         return Reason(name, int(mine.sum()), off[mine].max().item(), size[mine].max().item(), because)
@@ -186,18 +203,15 @@ def _reasons(
     if mine.any():
         yield reason("log of zero", "a probability too small for the dtype rounds to 0", mine), mine
     left = left & ~mine
-    for change in changes:
-        if not left.any():
-            return
-        returned = change.returned(seen)
+    small = 1e-3 * off + 64 * 2**-52 * exact.abs() if again is not found else 1e4 * 2**-52 * exact.abs().clamp(min=1)
+    rounding = far <= small + lost
+    for change, returned, acts in acting:
         mine = left & within(found, returned, off, seen.eps) & ((returned - exact).abs() > 0.5 * off)
-        far = (again - exact).abs()  # in more digits, where rounding comes on top of the change
-        mine |= left & within(again, returned, far, 2**-52) & ((returned - exact).abs() > 0.5 * far) & (far > 0.1 * off)
+        mine |= left & acts & (far > 0.1 * off)
         if mine.any():
             yield reason(change.name, change.because, mine), mine
-        left = left & ~mine
-    small = 1e-3 * off + 64 * 2**-52 * exact.abs() if again is not found else 1e4 * 2**-52 * exact.abs().clamp(min=1)
-    mine = left & ((again - exact).abs() <= small)
+        left, rounding = left & ~mine, rounding | acts  # where it acts and rounding on top is nearly all, that is the reason
+    mine = left & rounding
     if mine.any():
         yield reason(ROUNDING, "digits lost in the dtype: evaluated in more digits the call agrees", mine), mine
     left = left & ~mine
