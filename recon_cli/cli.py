@@ -1,8 +1,12 @@
-"""Finds the commands, turns a ReconError into a message and exit code 2."""
+"""Finds the commands, and is the one way out: what went wrong as a sentence, and an exit code for each kind."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
+import traceback
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -35,6 +39,57 @@ class Complaint(click.ClickException):
             click.echo(click.style(" hint: ", fg="cyan", bold=True) + self.hint, err=True, color=colour)
 
 
+class Interruption(click.ClickException):
+    """Ctrl-C."""
+
+    exit_code = 130
+
+    def show(self, file: Any = None) -> None:
+        click.echo(f"\n{self.message}", err=True)
+
+
+class Unread(click.ClickException):
+    """A reader of standard output that went away, as ``head`` does; click's own answer, exit code 1, means refuted."""
+
+    exit_code = 141  # as a shell reports SIGPIPE
+
+    def show(self, file: Any = None) -> None:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (where what is left in the buffer goes)
+
+    @classmethod
+    @contextlib.contextmanager
+    def instead(cls) -> Iterator[None]:
+        """Raise this in place of a BrokenPipeError."""
+        try:
+            yield
+        except BrokenPipeError as error:
+            raise cls("Nobody reads on.") from error
+
+
+class Bug(click.ClickException):
+    """What no user can mend: its traceback, and whose it is."""
+
+    exit_code = 70
+
+    def show(self, file: Any = None) -> None:
+        click.echo(f"{self.message}\n\nThis is a bug of recon's, not of yours: please report it with the lines above.", err=True)
+
+
+def reopen_standard_streams() -> None:
+    """Give closed standard streams back to nobody, so that no file that is opened takes their numbers.
+
+    Raises ReconError where stdout is closed: the answer would be lost.
+    """
+    closed = sys.stdout is None
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            while (opened := os.open(os.devnull, os.O_RDWR)) < number:
+                pass
+            setattr(sys, name, open(opened, "w" if number else "r"))  # noqa: SIM115
+    if closed:
+        raise ReconError("Standard output is closed, so the answer has nowhere to go.", "Send it to a file, or to /dev/null.")
+
+
 def usage(error: click.UsageError) -> Complaint:
     """A word that click could not place, as a sentence like every other."""
     path = error.ctx.command_path if error.ctx else "recon"
@@ -43,7 +98,7 @@ def usage(error: click.UsageError) -> Complaint:
 
 
 class Commands(click.Group):
-    """A command for each file of ``recon_cli/commands``."""
+    """A command for each file of ``recon_cli/commands``, and one way out for all of them."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return registry.names("commands")
@@ -53,34 +108,48 @@ class Commands(click.Group):
             return None
         return registry.load("commands", name).command
 
-    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
-        try:
-            return super().make_context(*args, **kwargs)
-        except click.UsageError as error:
-            if type(error).__name__ == "NoArgsIsHelpError":  # a lone "recon" asks for help
-                raise
-            raise usage(error) from error
-
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         if args and args[0] not in registry.names("commands") and not args[0].startswith("-"):
-            raise Complaint(unknown("command", args[0], registry.names("commands")))
+            raise unknown("command", args[0], registry.names("commands"))
         return super().resolve_command(ctx, args)
 
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        with Unread.instead():
+            return super().make_context(*args, **kwargs)
+
     def invoke(self, ctx: click.Context) -> Any:
-        try:
+        with Unread.instead():
             return super().invoke(ctx)
+
+    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+        """Run a command line and exit: 0 it holds, 1 refuted, 2 the user's mistake, 70 a bug, 130 Ctrl-C, 141 nobody reads on."""
+        if not standalone_mode:
+            return super().main(*args, standalone_mode=False, **extra)
+        sys.exit(self.outcome(*args, **extra))
+
+    def outcome(self, *args: Any, **extra: Any) -> int:
+        """The exit code of a command line, and on stderr why, where that is no verdict."""
+        complaint: click.ClickException
+        try:
+            reopen_standard_streams()
+            code = super().main(*args, standalone_mode=False, **extra)
+            with Unread.instead():
+                sys.stdout.flush()
+            return code or 0
+        except click.UsageError as error:  # a lone "recon" asks for help
+            complaint = error if type(error).__name__ == "NoArgsIsHelpError" else usage(error)
+        except click.ClickException as error:
+            complaint = error
         except ReconError as error:
-            raise Complaint(error) from error
-        except click.UsageError as error:
-            raise usage(error) from error
-        except KeyboardInterrupt:
-            click.echo("\nInterrupted.", err=True)
-            ctx.exit(130)
-        except (MemoryError, OSError, RuntimeError) as error:
+            complaint = Complaint(error)
+        except (click.Abort, KeyboardInterrupt):
+            complaint = Interruption("Interrupted.")
+        except Exception as error:
             known = from_system(error)
-            if known is None:
-                raise
-            raise Complaint(known) from error
+            complaint = Complaint(known) if known else Bug(traceback.format_exc().rstrip())
+        with contextlib.suppress(OSError):  # of a stderr that is full or closed
+            complaint.show()
+        return complaint.exit_code
 
 
 @click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]}, epilog=COMPLETION)

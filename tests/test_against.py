@@ -160,17 +160,8 @@ def test_a_change_is_recognised_whatever_the_last_bits_of_the_platforms_function
         return erf(values) * (1 + off)
 
     monkeypatch.setattr(torch, "erf", of_another_cpu)
-    words = [
-        "compare",
-        "--likelihood",
-        "discretized-gaussian:scale=0.1,levels=17",
-        "--against",
-        "torch",
-        "--format",
-        "json",
-        "--dtype",
-    ]
-    result = CliRunner().invoke(main, [*words, dtype])
+    words = ["--likelihood", "discretized-gaussian:levels=17,scale=.1", "--against", "torch", "--format", "json"]
+    result = CliRunner().invoke(main, ["compare", *words, "--dtype", dtype])
     found = json.loads(result.stdout)["tables"]
     assert {row["change"] for row in found["changes"]} >= {"closed end bins"}
     assert "unexplained" not in {row["change"] for row in found["changes"]}

@@ -16,6 +16,7 @@ import struct
 import subprocess
 import sys
 import time
+import traceback
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -467,9 +468,11 @@ def test_a_full_disk_is_a_sentence(breaking: Callable[[BaseException], Ran]) -> 
 
 @pytest.mark.parametrize("error", [RuntimeError("3"), OSError(errno.EIO, "I/O error"), KeyError("sigma"), ValueError("x")])
 def test_a_bug_keeps_its_traceback(error: Exception, breaking: Callable[[BaseException], Ran]) -> None:
-    with pytest.raises(type(error)) as caught:
-        breaking(error)
-    assert caught.value is error
+    ran = breaking(error)
+    assert (ran.code, ran.out) == (70, "")
+    assert ran.err.startswith("Traceback (most recent call last):")
+    assert traceback.format_exception_only(error)[-1].strip() in ran.err
+    assert "bug of recon's" in ran.err
 
 
 def test_ctrl_c_is_130_and_leaves_standard_output_empty(breaking: Callable[[BaseException], Ran]) -> None:
@@ -509,6 +512,40 @@ def opened(pipe: Path, reader: subprocess.Popen[str]) -> int:
 
 
 # Exit codes, and which stream.
+
+
+@posix
+@pytest.mark.parametrize(
+    ("words", "redirected", "code", "said"),
+    [
+        ("derive gaussian", ">&-", 2, "Standard output is closed"),
+        ("compare nothing", "2>&-", 2, ""),
+        ("derive gaussian", ">&- 2>&-", 2, ""),
+        ("derive gaussian", "2>&-", 0, ""),
+        ("--help", ">/dev/full", 2, "disk is full"),
+        ("derive gaussian", ">/dev/full", 2, "disk is full"),
+    ],
+)
+def test_a_stream_that_takes_nothing_is_no_refutation(words: str, redirected: str, code: int, said: str) -> None:
+    ran = subprocess.run(
+        ["sh", "-c", f"{shlex.quote(sys.executable)} -m recon_cli {words} {redirected}"],
+        capture_output=True, encoding="utf-8", timeout=60, env=environment({}),
+    )  # fmt: skip
+    assert ran.returncode == code, ran.stderr
+    assert said in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+@posix
+def test_a_reader_that_goes_away_is_no_refutation() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    ran = subprocess.run(
+        [sys.executable, "-m", "recon_cli", "derive", "gaussian"],
+        stdout=writing, stderr=subprocess.PIPE, timeout=60, env=environment({}),
+    )  # fmt: skip
+    os.close(writing)
+    assert (ran.returncode, ran.stderr) == (141, b"")
 
 
 def test_the_default_run_holds_from_outside() -> None:
