@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+DISTRIBUTION = "recon-loss"  # what pip installs
+
 
 class ReconError(Exception):
     """A mistake that the user can mend.
@@ -44,6 +46,13 @@ def unknown(kind: str, word: str, known: Iterable[str]) -> ReconError:
     every = ", ".join(known) if known else "none"
     hint = f"Did you mean {meant!r}? Known: {every}." if meant else f"Known: {every}."
     return ReconError(f"There is no {kind} named {word!r}.", hint)
+
+
+def not_installed(what: str, library: str, extra: str) -> ReconError:
+    """The error for ``what`` a library of an optional extra would have done, and how to get it."""
+    return ReconError(
+        f"{what} the library {library}, which is not installed.", f"Install it: pip install '{DISTRIBUTION}[{extra}]'."
+    )
 
 
 def from_system(error: Exception) -> ReconError | None:

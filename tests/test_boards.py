@@ -140,7 +140,7 @@ def test_without_the_library_it_says_so(here: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "tensorboard" else real(name, *rest))
     with pytest.raises(ReconError) as found:
         train("few.npy", out="run", **HOW)
-    assert "tensorboard, which is not installed. pip install tensorboard (or 'recon-cli[tensorboard]')" in str(found.value)
+    assert "tensorboard, which is not installed. Install it: pip install 'recon-loss[tensorboard]'" in str(found.value)
     assert not Path("run").exists()
 
 

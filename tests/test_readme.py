@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from recon_cli import likelihoods, registry
+from recon_cli import errors, likelihoods, registry
 from recon_cli.cli import main
 
 README = Path(__file__).parents[1] / "README.md"
@@ -104,3 +104,17 @@ def test_the_two_commands_of_the_first_screen() -> None:
     assert "$ recon compare --sigma 0.5" in first
     ci = README.parent / ".ci" / "run"
     assert "pip install '.[test]' && python -m pytest -n auto" in ci.read_text()
+
+
+def test_what_pip_is_to_install_is_this_project_and_an_extra_that_it_has() -> None:
+    declared = (README.parent / "pyproject.toml").read_text(encoding="utf-8")
+    (name,) = re.findall(r'^name = "([^"]+)"', declared, re.MULTILINE)
+    extras = re.findall(
+        r"^(\w+) = \[", declared.partition("[project.optional-dependencies]")[2].partition("\n[")[0], re.MULTILINE
+    )
+    assert name == errors.DISTRIBUTION
+    told = re.findall(r"([\w-]+)\[(\w+)\]['`]", TEXT)
+    code = "\n".join(file.read_text(encoding="utf-8") for file in (README.parent / "recon_cli").rglob("*.py"))
+    told += [(name, extra) for extra in re.findall(r'not_installed\([^)]*, "(\w+)"\)', code)]
+    assert {extra for _, extra in told} == {"datasets", "plot", "tensorboard"} <= {*extras}
+    assert {whose for whose, _ in told} == {name}

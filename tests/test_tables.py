@@ -23,7 +23,7 @@ from recon_cli.errors import ReconError
 from recon_cli.sources.parquet import PIECE, library
 from recon_cli.stored import Lazy
 
-pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed: pip install 'recon-cli[datasets]'")
+pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed: pip install 'recon-loss[datasets]'")
 pq = pytest.importorskip("pyarrow.parquet")
 
 X = numpy.random.default_rng(0).random((1000, 6)).astype("f4")
@@ -227,7 +227,7 @@ def test_a_library_that_is_missing_is_said_with_the_way_to_it(monkeypatch: pytes
     for word, name in (("x.parquet", "pyarrow"), ("hf:folder", "datasets")):
         error = refused(word)
         assert error.message == f"Reading this takes the library {name}, which is not installed."
-        assert "pip install 'recon-cli[datasets]'" in error.hint
+        assert "pip install 'recon-loss[datasets]'" in error.hint
     assert library("numpy") is numpy
 
 
@@ -270,7 +270,7 @@ def test_mnist_as_a_table_of_images(mnist: Path, here: Path) -> None:
 @pytest.fixture
 def datasets(here: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The library, with an empty cache and no network."""
-    found = pytest.importorskip("datasets", reason="datasets is not installed: pip install 'recon-cli[datasets]'")
+    found = pytest.importorskip("datasets", reason="datasets is not installed: pip install 'recon-loss[datasets]'")
     monkeypatch.setattr(found.config, "HF_DATASETS_CACHE", here / "cache")
     found.disable_progress_bars()
     return found

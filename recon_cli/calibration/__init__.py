@@ -21,7 +21,7 @@ from recon_cli.calibration.reported import Claim, Reported, read, reported
 from recon_cli.calibration.result import Calibration, Model
 from recon_cli.calibration.weights import Convention, Weight, implied, trade_off, weights
 from recon_cli.covariance import MOST, Blocks, Eigenvalues, eigenvalues
-from recon_cli.errors import ReconError
+from recon_cli.errors import ReconError, not_installed
 from recon_cli.likelihood import Likelihood
 from recon_cli.losses import shapes_differ
 from recon_cli.waterfilling import Point, Ppca, point, ppca
@@ -234,9 +234,7 @@ def plottable(path: str | Path | None) -> None:
     if path is None:
         return
     if importlib.util.find_spec("matplotlib") is None:
-        raise ReconError(
-            "--plot draws with matplotlib, which is not installed.", "pip install matplotlib (or 'recon-cli[plot]')."
-        )
+        raise not_installed("--plot draws with", "matplotlib", "plot")
     path = Path(path)
     if path.suffix.lower() not in PICTURES:
         raise ReconError(f"recon cannot draw {path.name!r}.", f"End its name in {', '.join(PICTURES)}.")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy
 
-from recon_cli.errors import ReconError
+from recon_cli.errors import ReconError, not_installed
 from recon_cli.losses import spell
 from recon_cli.pictures import pixels, spelled
 from recon_cli.sources import Array, Source, choose, divided, guarded, unreadable
@@ -278,6 +278,4 @@ def library(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise ReconError(
-            f"Reading this takes the library {name}, which is not installed.", "Install it: pip install 'recon-cli[datasets]'."
-        ) from error
+        raise not_installed("Reading this takes", name, "datasets") from error

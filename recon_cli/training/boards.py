@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy
 
-from recon_cli.errors import ReconError
+from recon_cli.errors import ReconError, not_installed
 from recon_cli.pictures import pixels, png
 from recon_cli.report import Picture
 from recon_cli.training.figures import Epoch
@@ -23,10 +23,7 @@ def available(out: Any) -> None:
     if out is None:
         raise ReconError("--tensorboard writes into the run folder, and there is none.", "Give --out.")
     if importlib.util.find_spec("tensorboard") is None:
-        raise ReconError(
-            "--tensorboard writes with the library tensorboard, which is not installed.",
-            "pip install tensorboard (or 'recon-cli[tensorboard]').",
-        )
+        raise not_installed("--tensorboard writes with", "tensorboard", "tensorboard")
 
 
 class Board:
