@@ -2,29 +2,150 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib.util
+import os
 import sys
-from collections.abc import Iterable
+import sysconfig
+from collections.abc import Iterable, Iterator
+from importlib import machinery
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from recon_cli.errors import ReconError
 
+STANDARD = [Path(place).resolve() for key, place in sysconfig.get_paths().items() if "lib" in key]
+NEVER = {"recon_cli", "__main__", *sys.builtin_module_names, *sys.stdlib_module_names}
+OWN = "_reached_"  # how the names of files begin that were imported by their path
+
 
 def imported(path: Path) -> dict[str, Any]:
-    """The names of a file that was imported under a name of its own, its folder on the path meanwhile."""
-    name = f"_reached_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
+    """The names of a file that was imported under a name of its own, with the helpers of its own folder, which stay."""
+    with visiting(path.parent, leaving=True):
+        return executed(path)
+
+
+def executed(path: Path) -> dict[str, Any]:
+    """The names of a file that was imported under a name of its own, from its source as it is now."""
+    name = f"{OWN}{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path, loader=Fresh(name, str(path)))
     module = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
-    folder = str(path.resolve().parent)
-    sys.path.insert(0, folder)
     sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)  # type: ignore[union-attr]
-    finally:
-        sys.path.remove(folder)
+    spec.loader.exec_module(module)  # type: ignore[union-attr]
     return vars(module)
+
+
+class Fresh(machinery.SourceFileLoader):
+    """Reads source as it is now; Python itself knows a file by its second and its size, which an edit may leave."""
+
+    def get_code(self, fullname: str) -> Any:
+        return self.source_to_code(self.get_data(self.path), self.path)
+
+
+@contextlib.contextmanager
+def visiting(first: Path, *others: Path, leaving: bool = False) -> Iterator[None]:
+    """Have a folder in front on the path, others at its end, and what is imported from them meanwhile read anew.
+
+    A module of a name that the first has, from wherever it came, is aside meanwhile. Afterwards ``sys.modules`` has again
+    what it had, and nothing of the folders' (``leaving``: what they brought stays, but for names that others had before).
+    Packages that were installed are nobody's own: once imported, they stay.
+    """
+    roots = list(dict.fromkeys(folder.resolve() for folder in (first, *others)))
+    own = [root for root in roots if not installed(root)]
+    offers = {name for root in own for name in offered(root)}
+    front = offered(roots[0])
+
+    def theirs(name: str) -> bool:
+        """Whether a module is the folders' own, or would be taken for it."""
+        top = name.partition(".")[0]
+        if top in NEVER or top not in offers:
+            return False
+        group = [module for key, module in [*sys.modules.items()] if key == top or key.startswith(f"{top}.")]
+        return all(map(plain, group)) and (top in front or any(within(module, own) for module in group))
+
+    aside = {name: sys.modules[name] for name in [name for name in [*sys.modules] if theirs(name)]}
+    for name in aside:
+        del sys.modules[name]
+    before = {*sys.modules}
+    added = [str(roots[0]), *(str(root) for root in roots[1:] if str(root) not in sys.path and "" not in sys.path)]
+    sys.path[:] = [added[0], *sys.path, *added[1:]]
+    make = machinery.FileFinder.path_hook(
+        (machinery.ExtensionFileLoader, machinery.EXTENSION_SUFFIXES), (Fresh, machinery.SOURCE_SUFFIXES)
+    )
+
+    def hook(place: str) -> Any:
+        if not under(Path(place), own) or installed(Path(place)):
+            raise ImportError
+        return make(place)
+
+    sys.path_hooks.insert(0, hook)
+    forget(own)
+    try:
+        yield
+    finally:
+        for places, gone in ((sys.path_hooks, [hook]), (sys.path, added)):
+            for each in gone:
+                with contextlib.suppress(ValueError):
+                    places.remove(each)  # type: ignore[attr-defined]
+        forget(own)
+        back = {name: module for name, module in aside.items() if not (leaving and isinstance(loader(module), Fresh))}
+        tops = {name.partition(".")[0] for name in back}
+        for name in [*sys.modules]:
+            if name not in before and (name.partition(".")[0] in tops or not leaving and (theirs(name) or name.startswith(OWN))):
+                del sys.modules[name]
+        sys.modules.update(back)
+
+
+def offered(folder: Path) -> set[str]:
+    """The names that may be imported from a folder: its files of Python, and its folders."""
+    try:
+        with os.scandir(folder) as entries:
+            return {Path(entry.name).stem for entry in entries if entry.name.endswith(".py") or entry.is_dir()}
+    except OSError:
+        return set()
+
+
+def installed(place: Path) -> bool:
+    """Whether it is where Python, or pip, puts things."""
+    return not {"site-packages", "dist-packages"}.isdisjoint(place.parts) or under(place, STANDARD)
+
+
+def under(place: Path, roots: Iterable[Path]) -> bool:
+    """Whether it is in one of some folders."""
+    return any(place.is_relative_to(root) for root in roots)
+
+
+def places(module: ModuleType | None) -> list[Path]:
+    """Where a module is: its file, or the folders of a package that has none."""
+    file = getattr(module, "__file__", None)
+    try:
+        return [Path(file)] if file else [Path(part) for part in getattr(module, "__path__", ())]
+    except TypeError:  # something else that somebody put there
+        return []
+
+
+def plain(module: ModuleType | None) -> bool:
+    """Whether a module can be read a second time: Python source that nobody installed."""
+    return all((place.suffix in ("", ".py")) and not installed(place) for place in places(module))
+
+
+def within(module: ModuleType | None, roots: Iterable[Path]) -> bool:
+    """Whether a module is from one of some folders."""
+    return any(under(place, roots) for place in places(module))
+
+
+def loader(module: ModuleType | None) -> Any:
+    """What a module was read by."""
+    return getattr(getattr(module, "__spec__", None), "loader", None)
+
+
+def forget(roots: Iterable[Path]) -> None:
+    """Have the folders under some looked into anew."""
+    for place in [*sys.path_importer_cache]:
+        if under(Path(place), roots):
+            sys.path_importer_cache.pop(place, None)
 
 
 def close_to(name: str, known: Iterable[str]) -> list[str]:

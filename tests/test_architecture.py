@@ -17,7 +17,7 @@ RANKS = [
     {"errors", "__init__"},
     {"regions"},
     {"registry", "report", "parametric", "progress", "exact", "stored", "processes", "reach"},
-    {"devices", "losses", "fitting", "numerics", "spheres", "lattices", "pictures", "downloads", "covariance"},
+    {"devices", "supervising", "losses", "fitting", "numerics", "spheres", "lattices", "pictures", "downloads", "covariance"},
     {"likelihood", "formats", "networks"},
     {"likelihoods", "conditional", "vae", "waterfilling"},
     {"modules", "regression"},

@@ -1,17 +1,15 @@
 """Whose loss is this? Somebody's function, run and measured: which likelihood, which sigma, which beta.
 
-``reaching`` gets the function, ``roles``, ``settling`` and ``matching`` its arguments, ``calling`` (under the eyes of
-``watching``) its number; ``measuring``, ``families`` and ``latents`` take derivatives, ``judging`` and ``findings`` say what
-they amount to, ``saying`` puts it in words, ``survival`` sets it beside data.
+``reading`` reads files, ``reaching`` gets the function, ``limiting`` holds it to a time, ``roles``, ``settling`` and
+``matching`` get its arguments, ``calling`` (under the eyes of ``watching``) its number; ``measuring``, ``families`` and
+``latents`` take derivatives, ``judging`` and ``findings`` say what they amount to, ``saying`` puts it in words, ``survival``
+sets it beside data. ``reporting`` is all of it from plain words, for the process in which the command has it done.
 """
 
 from __future__ import annotations
 
-import contextlib
 import re
-import signal
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -133,7 +131,8 @@ def audit(
     timeout
         seconds after which it is given up (where the system has signals, on the main thread).
 
-    Raises ReconError where it cannot be audited, saying why and what to pass.
+    It runs in this process, which a crash in C ends with it; ``recon audit`` runs it in one of its own. Raises ReconError
+    where it cannot be audited, saying why and what to pass, whatever the function itself raises.
 
     >>> import torch
     >>> audit(torch.nn.MSELoss()).verdict
@@ -141,10 +140,17 @@ def audit(
     >>> audit(lambda y, t: torch.square(y - t).mean()).rows[0].family
     'gaussian'
     """
+    from recon_cli.auditing.limiting import failure, limited
+    from recon_cli.auditing.reaching import around
     from recon_cli.auditing.watching import undisturbed
 
-    with undisturbed(), limited(timeout):
-        return _audit(loss, shape, latent, batch, args, total, dict(bind or {}), dict(attributes or {}), data, scale)
+    try:
+        with undisturbed(), limited(timeout), around(loss):
+            return _audit(loss, shape, latent, batch, args, total, dict(bind or {}), dict(attributes or {}), data, scale)
+    except (ReconError, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        raise failure(error, loss if isinstance(loss, str) else getattr(loss, "__qualname__", type(loss).__name__)) from error
 
 
 def _audit(
@@ -152,7 +158,8 @@ def _audit(
     bind: dict[str, Any], attributes: dict[str, Any], data: str | None, scale: Any,
 ) -> Audit:  # fmt: skip
     from recon_cli.auditing import given, roles
-    from recon_cli.auditing.calling import Made, Problem, Sizes
+    from recon_cli.auditing.calling import Problem, Sizes
+    from recon_cli.auditing.limiting import Made
     from recon_cli.auditing.matching import matched
     from recon_cli.auditing.reaching import from_word, live
     from recon_cli.auditing.settling import settled
@@ -227,53 +234,3 @@ def batch_number(reached: Reached) -> int | None:
             if isinstance(place.get(word), int):
                 return int(place[word])
     return None
-
-
-class OutOfTime(BaseException):
-    """A function that does not return; no ``except Exception`` of its own catches this."""
-
-
-@contextlib.contextmanager
-def limited(seconds: float | None) -> Iterator[None]:
-    """Give up after some seconds, by an alarm that comes again where it is swallowed."""
-    possible = hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread()
-    if not seconds or not possible:
-        yield
-        return
-    late = ReconError(
-        f"The function did not return within {seconds:g} seconds.", "Give it longer with --timeout, or a smaller --shape."
-    )
-
-    def ring(*_: Any) -> None:
-        raise OutOfTime
-
-    before: Callable[..., Any] | int | None = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds, 0.5)
-    try:
-        yield
-    except OutOfTime:
-        raise late from None
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-
-
-@contextlib.contextmanager
-def ending(seconds: float) -> Iterator[None]:
-    """For a program: end it, in a sentence and with code 2, where not even the alarm gets through (a call that never returns)."""
-    import os
-    import sys
-
-    def end() -> None:
-        sys.stderr.write(f"error: The function did not return within {seconds:g} seconds, nor did it let itself be stopped.\n")
-        sys.stderr.write(" hint: Give it longer with --timeout, or a smaller --shape.\n")
-        sys.stderr.flush()
-        os._exit(2)
-
-    guard = threading.Timer(seconds + 3, end)
-    guard.daemon = True
-    guard.start()
-    try:
-        yield
-    finally:
-        guard.cancel()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
 import math
 import re
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Normal
 
+from recon_cli.auditing.limiting import Made, from_outside, told, worded
 from recon_cli.auditing.reaching import Reached, Stand, assign
 from recon_cli.auditing.roles import Given, Outputs, Plan, Slot
 from recon_cli.auditing.watching import Watch, seed
@@ -205,11 +207,25 @@ class Problem:
                 found = call(*arguments, **keywords)
                 if again:
                     found = call(*arguments, **keywords)
-            except SystemExit as end:
-                raise RuntimeError(f"it ends the program (SystemExit: {end})") from None
-            if callable(found) and not isinstance(found, (Tensor, type)):
+            except BaseException as error:
+                raise told(error) from None
+        return self.returned(found, given=bool(values))
+
+    def returned(self, found: Any, given: bool) -> Any:
+        """What came back, if it may be a loss. A function of no tensors that makes another is that one's factory (``Made``)."""
+        if inspect.isawaitable(found) or inspect.isgenerator(found) or inspect.isasyncgen(found):
+            what = "yields values one by one" if inspect.isgenerator(found) else "is asynchronous"
+            if hasattr(found, "close"):
+                found.close()
+            raise ReconError(f"{self.reached.spelled} {what}, and never returns a loss.", "Audit the function that computes it.")
+        if callable(found) and not isinstance(found, (Tensor, type)):
+            if not given:
                 raise Made(found)
-            return found
+            raise ReconError(
+                f"{self.reached.spelled} returns a {type(found).__name__} that is to be called, and no number.",
+                "Audit what it returns, or return the loss.",
+            )
+        return found
 
     def leaves(self, values: Mapping[str, Tensor]) -> Any:
         """Reconstructions, latents and targets that want gradients, where sums are to be looked at."""
@@ -247,13 +263,6 @@ class Problem:
                 "Return the tensor itself (no .item(), no float()), or choose another part with --total.",
             )
         return value
-
-
-class Made(Exception):
-    """A factory: what it returned is the function to audit."""
-
-    def __init__(self, function: Any) -> None:
-        self.function = function
 
 
 class Answer(Stand):
@@ -296,9 +305,11 @@ def picker(problem: Problem, values: list[dict[str, Tensor]]) -> tuple[Any, str]
             )
             try:
                 return eval(code, names)
-            except Exception as error:
+            except BaseException as error:
+                if from_outside(error):
+                    raise
                 shown = ", ".join(parts_of(result) or {"r": result})
-                raise ReconError(f"--total {code!r} fails: {type(error).__name__}: {error}.", f"There are {shown}.") from error
+                raise ReconError(f"--total {code!r} fails: {worded(error)}.", f"There are {shown}.") from error
 
         return given, f"--total {code}"
     if found is None:

@@ -4,29 +4,17 @@ from __future__ import annotations
 
 import ast
 import builtins
-import copy
 import importlib
-import importlib.util
-import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from recon_cli.auditing.limiting import from_outside, worded
 from recon_cli.errors import ReconError
 
 Definition = (ast.FunctionDef, ast.AsyncFunctionDef)
 TYPED: dict[str, Any] = {"type_params": []} if sys.version_info >= (3, 12) else {}
-
-
-def cells(text: str) -> str:
-    """The code of a notebook, its magics left out, line by line."""
-    lines = []
-    for cell in json.loads(text)["cells"]:
-        if cell["cell_type"] == "code":
-            body = cell["source"] if isinstance(cell["source"], str) else "".join(cell["source"])
-            lines += ["" if line.lstrip().startswith(("%", "!", "?")) else line for line in body.splitlines()]
-    return "\n".join(lines)
 
 
 def bound_by(node: ast.AST) -> set[str]:
@@ -92,8 +80,11 @@ def parsed(tree: ast.Module) -> dict[str, Any]:
     return found
 
 
-def extracted(tree: ast.Module, path: Path, wanted: set[str], bind: Mapping[str, Any]) -> tuple[dict[str, Any], set[str]]:
-    """A namespace with ``wanted`` and all it names: definitions, imports that succeed, assignments of plain values."""
+def extracted(tree: ast.Module, text: str, path: Path, wanted: str, bind: Mapping[str, Any]) -> tuple[dict[str, Any], set[str]]:
+    """A namespace with ``wanted`` and all it names: definitions, imports that succeed, assignments of plain values.
+
+    Beside it the names that are not there. Raises ReconError where ``wanted`` itself cannot be defined.
+    """
     import torch
 
     names: dict[str, Any] = {"__name__": "_audited", "__builtins__": builtins, "torch": torch, "nn": torch.nn}
@@ -104,7 +95,7 @@ def extracted(tree: ast.Module, path: Path, wanted: set[str], bind: Mapping[str,
         for key in bound_by(node):
             binders.setdefault(key, []).append(node)
     keep: set[int] = set()
-    todo, seen = list(wanted), set(bind)
+    todo, seen = [wanted], set(bind)
     while todo:
         key = todo.pop()
         if key in seen:
@@ -114,6 +105,7 @@ def extracted(tree: ast.Module, path: Path, wanted: set[str], bind: Mapping[str,
             keep.add(id(node))
             todo += [n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)]
     missing: set[str] = set()
+    fault: BaseException | None = None
     for node in tree.body:
         if id(node) not in keep:
             continue
@@ -121,32 +113,42 @@ def extracted(tree: ast.Module, path: Path, wanted: set[str], bind: Mapping[str,
         if not plain and not (isinstance(node, (ast.Assign, ast.AnnAssign)) and node.value is not None and calm(node.value)):
             missing |= bound_by(node) - set(names)
             continue
-        try:
-            run(node, path, names)
-        except Exception:
+        tries: list[ast.stmt] = [node]
+        if isinstance(node, ast.ClassDef) and node.name == wanted:  # a base that is not there: its methods will do
+            bare = ast.ClassDef(node.name, [], [], [n for n in node.body if isinstance(n, Definition)], [], **TYPED)
+            tries.append(ast.copy_location(bare, node))
+        for each in tries:
+            try:
+                run(each, text, path, names)
+                break
+            except BaseException as error:
+                if from_outside(error):
+                    raise
+                fault = error if wanted in bound_by(node) else fault
+        else:
             missing |= bound_by(node) - set(names)
-            if isinstance(node, ast.ClassDef) and node.name in wanted:  # a base that is not there: its methods will do
-                bare = ast.ClassDef(node.name, [], [], [n for n in node.body if isinstance(n, Definition)], [], **TYPED)
-                run(ast.copy_location(bare, node), path, names)
-                missing -= {node.name}
+    if fault is not None and wanted not in names:
+        absent = f", where {' and '.join(sorted(missing - {wanted}))} is not there" if missing - {wanted} else ""
+        name = getattr(fault, "name", None) if isinstance(fault, NameError) else None
+        raise ReconError(
+            f"{wanted} of {path.name} cannot be defined alone{absent}: {worded(fault)}.",
+            f"Give it: --bind {name}=VALUE." if name else "Make what it imports importable here, or audit a function without it.",
+        )
     return names, missing - set(bind)
 
 
-def run(node: ast.stmt, path: Path, names: dict[str, Any]) -> None:
-    """Execute one top-level statement; its source stays readable by line."""
+def run(node: ast.stmt, text: str, path: Path, names: dict[str, Any]) -> None:
+    """Execute one top-level statement, no decorators; its source stays readable, by its own lines."""
     import linecache
 
-    bare = copy.deepcopy(node)
-    for inner in ast.walk(bare):
+    for inner in ast.walk(node):
         if isinstance(inner, Definition):
             inner.decorator_list = [
                 d for d in inner.decorator_list if ast.unparse(d) in ("staticmethod", "classmethod", "property")
             ]
-    module = ast.fix_missing_locations(ast.Module([bare], []))
-    label = f"<recon {path.name}:{node.lineno}>"
-    text = ast.unparse(module)
+    label = f"<recon {path.name}>"
     linecache.cache[label] = (len(text), None, text.splitlines(keepends=True), label)
-    exec(compile(ast.parse(text), label, "exec"), names)
+    exec(compile(ast.Module([node], []), label, "exec"), names)
 
 
 def nested_error(word: str, node: Any, tree: ast.Module) -> ReconError:

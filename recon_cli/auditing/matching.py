@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recon_cli.auditing.calling import Layout, Made, Problem, picker
+from recon_cli.auditing.calling import Layout, Problem, picker
 from recon_cli.auditing.latents import measure
+from recon_cli.auditing.limiting import Made, worded
 from recon_cli.auditing.measuring import additivity, benign, gradients, reconstruction, still
 from recon_cli.auditing.roles import Plan, Slot, named, substitute
 from recon_cli.errors import ReconError
@@ -222,7 +223,7 @@ SIZES = re.compile(
 def refusal(problem: Problem, refused: list[tuple[str, BaseException]]) -> ReconError:
     """The error for a function that takes none of the layouts: what it said, and what to pass."""
     spelled, (shapes, error) = problem.reached.spelled, refused[0]
-    said = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}" if str(error).strip() else repr(error)
+    said = worded(error)
     said_so = next((e for _, e in refused if isinstance(e, NameError)), None)
     if said_so is not None:
         error = said_so

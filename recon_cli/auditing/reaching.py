@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import copy
 import functools
 import importlib
 import inspect
-import json
+import os
 import sys
 import textwrap
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,15 +20,16 @@ from typing import Any
 from recon_cli.auditing.extracting import (
     Definition,
     bound_by,
-    cells,
     extracted,
     nested_error,
     parsed,
     top_names,
     untidy,
 )
+from recon_cli.auditing.limiting import from_outside, worded
+from recon_cli.auditing.reading import is_file, tree_of
 from recon_cli.errors import ReconError
-from recon_cli.reach import absent, imported
+from recon_cli.reach import absent, executed, offered, visiting
 
 
 class Stand:
@@ -89,11 +91,14 @@ def live(loss: Any, bind: Mapping[str, Any], attributes: Mapping[str, Any]) -> R
     if inspect.isclass(loss):
         try:
             loss = loss()
-        except TypeError as error:
-            raise ReconError(f"{loss.__name__} could not be made without arguments: {error}.", "Give an object of it.") from error
+        except BaseException as error:
+            if from_outside(error):
+                raise
+            said = f"{loss.__name__} could not be made without arguments: {worded(error)}."
+            raise ReconError(said, "Give an object of it.") from error
         notes.append(f"an object of {type(loss).__name__} was made without arguments")
     if isinstance(loss, functools.partial):
-        first = zip(inspect.signature(loss.func).parameters, loss.args, strict=False) if loss.args else ()
+        first = zip(parameters_of(loss.func), loss.args, strict=False)
         given = {**dict(first), **loss.keywords}
         inner = live(loss.func, {**bind, **given}, attributes)
         return replace(inner, names={**inner.names, **given})
@@ -111,8 +116,10 @@ def live(loss: Any, bind: Mapping[str, Any], attributes: Mapping[str, Any]) -> R
     if owner is not None:
         try:
             owner = copy.deepcopy(owner)
-        except Exception as error:
-            raise ReconError(f"{spelled}'s object cannot be copied: {error}.", "Give a plain function of it.") from error
+        except BaseException as error:
+            if from_outside(error):
+                raise
+            raise ReconError(f"{spelled}'s object cannot be copied: {worded(error)}.", "Give a plain function of it.") from error
         assign(owner, attributes)
     if inspect.isfunction(code) and owner is None and (code.__closure__ or bind):
         code = rebuilt(code, bind)
@@ -153,7 +160,31 @@ def assign(owner: Any, attributes: Mapping[str, Any]) -> None:
                 inner = Stand(at)
                 setattr(target, at, inner)
             target, at = inner, part
-        setattr(target, at, value)
+        try:
+            setattr(target, at, value)
+        except BaseException as error:
+            if from_outside(error):
+                raise
+            raise ReconError(
+                f"{at} of {type(target).__name__} cannot be set: {worded(error)}.", "Give an object, or a function, whose can."
+            ) from error
+
+
+@contextlib.contextmanager
+def around(loss: Any) -> Iterator[None]:
+    """What a word for a function may import: from its file's folder, from here, from where its package is."""
+    if not isinstance(loss, str):
+        yield
+        return
+    place = loss.rpartition(":")[0]
+    here = [Path.cwd()] if os.access(".", os.F_OK) else []
+    if is_file(Path(place)):
+        first = Path(place).parent
+    else:
+        top = place.partition(".")[0]
+        first = next((Path(each) for each in (*here, *sys.path) if top in offered(Path(each))), Path())
+    with visiting(first, *here):
+        yield
 
 
 def from_word(word: str, bind: Mapping[str, Any], attributes: Mapping[str, Any]) -> Reached:
@@ -162,12 +193,14 @@ def from_word(word: str, bind: Mapping[str, Any], attributes: Mapping[str, Any])
     if not place:
         raise ReconError(f"{word!r} names no function.", "Write FILE.py:function, FILE.py:Class.method or package.module:name.")
     path = Path(place)
-    if path.suffix in (".py", ".ipynb") or path.exists():
+    if is_file(path):
         return from_file(path, name, bind, attributes)
     try:
         module = importlib.import_module(place)
-    except ImportError as error:
-        raise ReconError(f"{place} cannot be imported: {error}.", "Write FILE.py:function to read a file.") from error
+    except BaseException as error:
+        if from_outside(error):
+            raise
+        raise ReconError(f"{place} cannot be imported: {worded(error)}.", "Write FILE.py:function to read a file.") from error
     return from_names(vars(module), name, word, bind, attributes, ())
 
 
@@ -202,7 +235,9 @@ def of_class(kind: type, method: str, bind: Mapping[str, Any], attributes: Mappi
     if not own_arguments(kind):
         try:
             owner = kind()
-        except Exception:
+        except BaseException as error:
+            if from_outside(error):
+                raise
             owner = None
         if owner is not None:
             reached = live(getattr(owner, method), bind, attributes)
@@ -210,7 +245,10 @@ def of_class(kind: type, method: str, bind: Mapping[str, Any], attributes: Mappi
             return replace(reached, notes=(*notes, made), spelled=f"{kind.__name__}.{method}")
     owner = stand_in(kind)
     taken = defaults_of(kind)
-    assign(owner, {**taken, **attributes})
+    for key, value in taken.items():
+        with contextlib.suppress(ReconError):  # a property says it itself
+            assign(owner, {key: value})
+    assign(owner, attributes)
     used = {key: value for key, value in taken.items() if key not in attributes and reads(code, key)}
     said = [f"self.{key} = {value!r} is the default of {kind.__name__}" for key, value in used.items()]
     if inspect.isfunction(code) and bind:
@@ -219,12 +257,17 @@ def of_class(kind: type, method: str, bind: Mapping[str, Any], attributes: Mappi
     return Reached(code, owner, method, source(code), dict(bind), (*notes, "self is a stand-in", *said), spelled, blank=True)
 
 
+def parameters_of(code: Any) -> dict[str, inspect.Parameter]:
+    """The parameters of something that can be called, none where it does not tell."""
+    try:
+        return {**inspect.signature(code).parameters}
+    except (TypeError, ValueError):
+        return {}
+
+
 def own_arguments(kind: type) -> list[str]:
     """The arguments that making an object of ``kind`` needs."""
-    try:
-        parameters = [*inspect.signature(kind).parameters.values()]
-    except (TypeError, ValueError):
-        return []
+    parameters = parameters_of(kind).values()
     return [p.name for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
 
 
@@ -236,7 +279,12 @@ def reads(code: Any, attribute: str) -> bool:
 
 def stand_in(kind: type) -> Any:
     """An object of a class without its ``__init__``; a module gets what torch needs of one."""
-    owner = kind.__new__(kind)
+    try:
+        owner = kind.__new__(kind)
+    except BaseException as error:
+        if from_outside(error):
+            raise
+        raise ReconError(f"No {kind.__name__} can be made: {worded(error)}.", "Give an object of it, or a function.") from error
     module = sys.modules.get("torch.nn")
     if module is not None and isinstance(owner, module.Module):
         module.Module.__init__(owner)
@@ -281,15 +329,7 @@ def methods_of(kind: type) -> list[str]:
 
 def from_file(path: Path, name: str, bind: Mapping[str, Any], attributes: Mapping[str, Any]) -> Reached:
     """Imported where the top level only defines things and its imports succeed, else extracted."""
-    try:
-        text = path.read_text(encoding="utf-8")
-        tree = ast.parse(cells(text) if path.suffix == ".ipynb" else text, str(path))
-    except FileNotFoundError:
-        raise ReconError(f"There is no file {str(path)!r}.", f"recon looked in {Path.cwd()}.") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError) as error:
-        raise ReconError(f"{path} cannot be read: {error}.", "Give a Python file or a notebook.") from error
-    except SyntaxError as error:
-        raise ReconError(f"{path} does not parse: {error.msg}, line {error.lineno}.", "Mend that line first.") from error
+    tree, text = tree_of(path)
     word = f"{path}:{name}"
     head = name.split(".")[0]
     if not any(head in bound_by(node) for node in tree.body):
@@ -307,17 +347,15 @@ def from_file(path: Path, name: str, bind: Mapping[str, Any], attributes: Mappin
     why = "its notebook" if path.suffix == ".ipynb" else untidy(tree)
     if not why:
         try:
-            names = imported(path)
-        except ReconError:
-            raise
+            names = executed(path)
         except BaseException as error:
-            if isinstance(error, KeyboardInterrupt) or type(error).__name__ == "OutOfTime":
+            if from_outside(error):
                 raise
-            why = f"importing {path.name} raised {type(error).__name__}: {error}"
+            why = f"importing {path.name} raised {worded(error)}"
         else:
             names.update({key: value for key, value in bind.items() if not callable(names.get(key))})  # helpers read them too
             return from_names(names, name, word, bind, attributes, (f"imported from {path.name}",))
-    names, missing = extracted(tree, path, {head}, bind)
+    names, missing = extracted(tree, text, path, head, bind)
     note = f"taken out of {path.name} without running it ({why})"
     names["__parsed__"] = parsed(tree)
     if missing:

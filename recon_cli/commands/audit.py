@@ -9,9 +9,17 @@ import click
 from recon_cli import options
 
 
+class WrittenLoss(options.LossWord):
+    """``mse``, checked and left a word: what it stands for is made where the audit runs."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        super().convert(value, param, ctx)
+        return value
+
+
 @click.command("audit")
 @click.argument("function", required=False, metavar="[FILE.py:FUNCTION]")
-@click.option("--loss", type=options.LossWord(), metavar="NAME", help="No code: mse, l1, bce, huber:delta=0.5, ...")
+@click.option("--loss", type=WrittenLoss(), metavar="NAME", help="No code: mse, l1, bce, huber:delta=0.5, ...")
 @click.option("--reduction", default="mean", show_default=True, metavar="mean|sum|batch-mean", help="Of that loss.")
 @click.option("--kl-weight", type=float, default=1.0, show_default=True, help="Of a KL beside it; 0 for none.")
 @click.option("--kl-reduction", metavar="sum|batch-mean|mean", help="Of the KL.  [default: sum beside a sum, else batch-mean]")
@@ -40,16 +48,16 @@ from recon_cli import options
 @click.option("--accept", multiple=True, metavar="CODE", help="A defect that is no reason to fail.")
 @click.option("--expect", metavar='"beta=1, sigma=0.2"', help="Fail unless that is what it measures.")
 @click.option(
-    "--timeout", type=click.FloatRange(0, min_open=True), default=60.0, show_default=True, help="Seconds for the function."
+    "--timeout", type=float, default=60.0, show_default=True, help="Seconds for the function, then its process is ended."
 )
 @options.format
 def command(
-    function: str | None, loss: Any, reduction: str, kl_weight: float, kl_reduction: str | None, shapes: Any, latent: Any,
-    order: str | None, attributes: Any, bind: Any, accept: Any, expect: str | None, format: str, **settings: Any,
+    function: str | None, loss: Any, order: str | None, shapes: Any, bind: Any, attributes: Any, format: str, timeout: float,
+    **settings: Any,
 ) -> None:  # fmt: skip
     """Run somebody's loss and say what it assumes: which likelihood, which sigma, which beta.
 
-    It runs the code that it audits, in this process: FILE.py:FUNCTION, FILE.py:CLASS.METHOD, a notebook,
+    It runs the code that it audits, in a process of its own: FILE.py:FUNCTION, FILE.py:CLASS.METHOD, a notebook,
     PACKAGE.MODULE:NAME; a file that does more than define things is not run, the function is taken out of it. Exits
     with 1 for what is no ELBO, and with 2 where it could not be audited.
 
@@ -59,8 +67,7 @@ def command(
       recon audit --loss mse --reduction mean --kl-weight 1 --shape 3x32x32
       recon audit vae.py:loss_function --expect "beta=1, sigma=0.2" --accept half-missing
     """
-    from recon_cli.auditing import audit, ending
-    from recon_cli.auditing.conventions import written
+    from recon_cli import supervising
     from recon_cli.errors import ReconError
 
     words = {"reduction": "--reduction", "kl_weight": "--kl-weight", "kl_reduction": "--kl-reduction"}
@@ -75,9 +82,6 @@ def command(
         )
     if function is None and loss is None:
         raise ReconError("Audit what?", "Give FILE.py:FUNCTION, or --loss mse for no code at all.")
-    target = function if loss is None else written(loss, reduction, kl_weight, kl_reduction)
-    given = {"shape": dict(shapes) or None, "latent": latent, "bind": dict(bind), "attributes": dict(attributes)}
-    with ending(settings["timeout"]):
-        found = audit(target, args=order, **given, **settings).accepting(*accept)
-        report = (found.expecting(expect) if expect else found).report()
-    options.show(report, format)
+    given = {"shape": dict(shapes) or None, "args": order, "bind": dict(bind), "attributes": dict(attributes)}
+    given |= {"function": function, "loss": loss, "timeout": timeout, **settings}
+    options.show(supervising.supervised("recon_cli.auditing.reporting:reported", given, timeout), format)

@@ -1,0 +1,120 @@
+"""Within a time, and in words: what somebody's code raises, whatever it is, and what comes from outside meanwhile."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from recon_cli.errors import ReconError
+from recon_cli.supervising import late, seconds
+
+
+class OutOfTime(BaseException):
+    """A function that does not return; no ``except Exception`` of its own catches this."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """A Ctrl-C of somebody at the keyboard, not a KeyboardInterrupt that the code raised itself."""
+
+
+class Made(Exception):
+    """A factory: what it returned is the function to audit."""
+
+    def __init__(self, function: Any) -> None:
+        self.function = function
+
+
+def from_outside(error: BaseException) -> bool:
+    """Whether it is none of the code's own doing: it goes through wherever it comes from."""
+    return isinstance(error, (OutOfTime, Interrupted, ReconError, Made))
+
+
+def told(error: BaseException) -> BaseException:
+    """The exception to raise for one of somebody's code: an ordinary one that can be read is itself, any other a RuntimeError."""
+    if from_outside(error):
+        return error
+    if isinstance(error, SystemExit):
+        return RuntimeError(f"it ends the program ({worded(error)})")
+    if not isinstance(error, Exception):
+        return RuntimeError(f"it is stopped by its own {worded(error)}")
+    try:
+        f"{error}{error!r}"
+    except BaseException as worse:
+        return worse if from_outside(worse) else RuntimeError(worded(error))
+    return error
+
+
+def worded(error: BaseException) -> str:
+    """An exception in one line that a terminal can show, without its full stop."""
+    try:
+        said = " ".join(str(error).split())
+    except BaseException as worse:
+        if from_outside(worse):
+            raise
+        said = f"(its message raises {type(worse).__name__})"
+    shown = "".join(letter if letter.isprintable() else "?" for letter in said[:200])
+    return f"{type(error).__name__}: {shown}".rstrip(".: ")
+
+
+def failure(error: BaseException, what: str) -> ReconError:
+    """The ReconError for whatever else came out of an audit: the code's own, or what recon could not do with what it gave."""
+    at, place = error.__traceback__, ""
+    while at is not None:
+        place = f"{at.tb_frame.f_code.co_filename}:{at.tb_lineno}"
+        at = at.tb_next
+    return ReconError(
+        f"{what} could not be audited: {worded(error)} ({place.replace(chr(92), '/').rpartition('/')[2]}).",
+        "Give a plain function of tensors that returns its loss; if it is one, this is a fault of recon's, so please report it.",
+    )
+
+
+@contextlib.contextmanager
+def limited(timeout: float | None) -> Iterator[None]:
+    """Give up after some seconds, by an alarm that comes again where it is swallowed; tell a Ctrl-C from a KeyboardInterrupt.
+
+    Where the system has signals, on the main thread; elsewhere it takes as long as it takes.
+    """
+    timeout = None if timeout is None else seconds(timeout)
+    with contextlib.ExitStack() as stack:
+        if threading.current_thread() is threading.main_thread():
+            if callable(before := signal.getsignal(signal.SIGINT)):
+                stack.enter_context(on(signal.SIGINT, interrupting(before)))
+            if timeout is not None and hasattr(signal, "setitimer"):
+                stack.enter_context(on(signal.SIGALRM, out_of_time))
+                stack.callback(signal.setitimer, signal.ITIMER_REAL, 0)
+                signal.setitimer(signal.ITIMER_REAL, timeout, 0.2)
+        try:
+            yield
+        except OutOfTime:
+            assert timeout is not None
+            raise late(timeout) from None
+
+
+@contextlib.contextmanager
+def on(number: int, handler: Callable[..., Any]) -> Iterator[None]:
+    """Have a signal handled so."""
+    before = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        signal.signal(number, signal.SIG_DFL if before is None else before)
+
+
+def out_of_time(*_: Any) -> None:
+    """What the alarm does."""
+    raise OutOfTime
+
+
+def interrupting(before: Callable[..., Any]) -> Callable[..., Any]:
+    """What a Ctrl-C does: what it did before, a KeyboardInterrupt of that marked as coming from outside."""
+
+    def handle(*signal_and_frame: Any) -> None:
+        try:
+            before(*signal_and_frame)
+        except KeyboardInterrupt as error:
+            raise Interrupted(*error.args) from None
+
+    return handle

@@ -1,0 +1,24 @@
+"""The report of an audit from plain words, for a process of its own: importing this imports all that an audit takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from recon_cli import likelihoods
+from recon_cli.auditing import audit
+from recon_cli.auditing.conventions import written
+from recon_cli.auditing.weighing import weigh
+from recon_cli.report import Report
+
+__all__ = ["reported", "weigh"]
+
+
+def reported(
+    function: str | None, loss: str | None, reduction: str, kl_weight: float, kl_reduction: str | None,
+    accept: Sequence[str], expect: str | None, **settings: Any,
+) -> Report:  # fmt: skip
+    """What ``recon audit`` says of ``function``, or of ``loss`` with no code at all."""
+    target = function or written(likelihoods.loss(loss or ""), reduction, kl_weight, kl_reduction)
+    found = audit(target, **settings).accepting(*accept)
+    return (found.expecting(expect) if expect else found).report()
