@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Normal
 
-from recon_cli.auditing.limiting import Made, from_outside, told, worded
+from recon_cli.auditing.limiting import Made, alone, from_outside, told, worded
 from recon_cli.auditing.reaching import Reached, Stand, assign
 from recon_cli.auditing.roles import Given, Outputs, Plan, Slot
 from recon_cli.auditing.watching import Watch, seed
@@ -205,10 +205,13 @@ class Problem:
         with self.watch, contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             try:
                 found = call(*arguments, **keywords)
+                alone()
                 if again:
                     found = call(*arguments, **keywords)
             except BaseException as error:
                 raise told(error) from None
+            finally:
+                alone()
         return self.returned(found, given=bool(values))
 
     def returned(self, found: Any, given: bool) -> Any:

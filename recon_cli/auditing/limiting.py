@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -71,6 +72,15 @@ def failure(error: BaseException, what: str) -> ReconError:
     )
 
 
+me: list[int] = []  # the process that audits, last
+
+
+def alone(leave: Callable[[int], None] = os._exit, own: Callable[[], int] = os.getpid) -> None:
+    """End a copy that the code made of this process: it was called for a loss, and the other one has that."""
+    if me and own() != me[-1]:
+        leave(0)
+
+
 @contextlib.contextmanager
 def limited(timeout: float | None) -> Iterator[None]:
     """Give up after some seconds, by an alarm that comes again where it is swallowed; tell a Ctrl-C from a KeyboardInterrupt.
@@ -78,7 +88,9 @@ def limited(timeout: float | None) -> Iterator[None]:
     Where the system has signals, on the main thread; elsewhere it takes as long as it takes.
     """
     timeout = None if timeout is None else seconds(timeout)
+    me.append(os.getpid())
     with contextlib.ExitStack() as stack:
+        stack.callback(me.pop)
         if threading.current_thread() is threading.main_thread():
             if callable(before := signal.getsignal(signal.SIGINT)):
                 stack.enter_context(on(signal.SIGINT, interrupting(before)))

@@ -249,8 +249,8 @@ def refusal(problem: Problem, refused: list[tuple[str, BaseException]]) -> Recon
             )
     if isinstance(error, KeyError):
         return ReconError(
-            f"{spelled} needs the key {error}, which is not among what was passed.",
-            f"Give it: --bind {str(error).strip(chr(39))}=VALUE.",
+            f"{spelled} needs a key that is not among what was passed ({said}).",
+            f"Give it: --bind {str(error).strip(chr(39))}=VALUE." if len(str(error)) < 50 else "Give it with --bind.",
         )
     if isinstance(error, Unfit):
         return ReconError(f"{spelled} runs, but {error} ({shapes}).", "Check the roles: --args recon,target,mu,logvar.")
