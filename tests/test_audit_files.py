@@ -188,8 +188,10 @@ def test_places_that_are_no_file(tmp_path: Path) -> None:
     (tmp_path / "x.txt").write_text(SQUARES)
     (tmp_path / "x.pyc").write_bytes(b"\0" * 20)
     os.mkfifo(tmp_path / "pipe.py")
-    said = {"folder.py": "is a folder", ".": "is a folder", "no.py": "no file", "x.txt": "no Python file", "x.pyc": "no Python file",
-            "pipe.py": "no Python file", "a" * 300: "cannot be read", "no/loss": "no file", "a\0.py": "no file|cannot be read"}  # fmt: skip
+    said = {
+        "folder.py": "is a folder", ".": "is a folder", "no.py": "no file", "no/loss": "no file", "x.txt": "no Python file",
+        "x.pyc": "no Python file", "pipe.py": "no Python file", "a" * 300: "cannot be read", "a\0.py": "no file|cannot be read",
+    }  # fmt: skip
     for place, words in said.items():
         with pytest.raises(ReconError, match=words):
             recon_cli.audit(f"{tmp_path / place}:f")
