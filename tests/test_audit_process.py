@@ -235,6 +235,7 @@ def test_hostile(name: str, tmp_path: Path) -> None:
     print(f"{time.monotonic() - start:.1f} s")
     if name in hostile.MAY_HOLD and done.returncode == 0:
         assert json.loads(done.stdout)["verdict"] == "elbo"
+        assert json.loads(done.stdout)["tables"]["objective"][0]["family"] == "gaussian"
     else:
         sentence(done)
 

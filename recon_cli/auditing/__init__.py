@@ -140,10 +140,13 @@ def audit(
     >>> audit(lambda y, t: torch.square(y - t).mean()).rows[0].family
     'gaussian'
     """
+    from recon_cli.auditing.families import candidates
     from recon_cli.auditing.limiting import failure, limited
     from recon_cli.auditing.reaching import around
     from recon_cli.auditing.watching import undisturbed
 
+    for event in (0, 1):
+        candidates(event)  # kept, so before anybody's code could change what is found
     try:
         with undisturbed(), limited(timeout), around(loss):
             return _audit(loss, shape, latent, batch, args, total, dict(bind or {}), dict(attributes or {}), data, scale)
