@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterable
 
 DISTRIBUTION = "recon-loss"  # what pip installs
+LONG = 1000  # characters: no sentence is longer
+LISTED = 20  # names: so many are all shown; of more only
+SHOWN = 12
 
 
 class ReconError(Exception):
@@ -16,36 +20,70 @@ class ReconError(Exception):
         what to do about it.
 
     Caught once, in ``cli``, which prints both and exits with code 2. Any other exception is a bug
-    of recon and keeps its traceback.
+    of recon and keeps its traceback. Both are :func:`printable`, whatever names from files are in them.
     """
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message = printable(message)
+        self.hint = printable(hint)
 
     def __str__(self) -> str:
         return f"{self.message} {self.hint}".strip()
 
 
-def nearest(word: str, known: Iterable[str]) -> str | None:
-    """The one of ``known`` that ``word`` was probably meant to be, or None."""
+def printable(text: str, longest: int = LONG) -> str:
+    """``text`` as one line that a terminal shows as it is: newlines and escape codes spelled out, a long one cut."""
+    if not text.isprintable():
+        text = "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+    half = (longest - 5) // 2
+    return text if len(text) <= longest else f"{text[:half]} ... {text[-half:]}"
+
+
+def listed(names: Iterable[str], near: str = "") -> str:
+    """Names in a row; of many a dozen, those that are most like ``near`` first, and how many more there are."""
+    names = list(names)
+    shown = names
+    if len(names) > LISTED:
+        shown = alike(near, names, SHOWN) if near else names[:SHOWN]
+        shown += [name for name in names[: 2 * SHOWN] if name not in shown][: SHOWN - len(shown)]
+    more = f" and {len(names) - len(shown):,} more" * (len(names) > len(shown))
+    return ", ".join(printable(name, 60) for name in shown) + more
+
+
+def alike(word: str, known: Iterable[str], most: int) -> list[str]:
+    """Those of ``known`` that are most like ``word``, at most so many: beginning with it, or of nearly the same letters.
+
+    Of more names than can be compared letter by letter, those that share its pairs of letters.
+    """
     from difflib import get_close_matches
 
-    known = list(known)
+    word, known = word[:200], list(dict.fromkeys(known))
     lowered = word.lower().replace("_", "-")
-    starts = [name for name in known if lowered and name.startswith(lowered)]
-    close = starts or get_close_matches(lowered, known, n=1, cutoff=0.6)
-    return close[0] if close else None
+    starts = heapq.nsmallest(most, (name for name in known if lowered and name.lower().startswith((lowered, word.lower()))), len)
+    if len(known) > 1000:
+        pairs = {word.lower()[i : i + 2] for i in range(len(word) - 1)}
+        known = heapq.nlargest(
+            1000, known, lambda name: sum(pair in name[:200].lower() for pair in pairs) - abs(len(name) - len(word)) / 8
+        )
+    cut = {name[:200]: name for name in known}
+    close = [cut[name] for guess in (word, lowered) for name in get_close_matches(guess, cut, n=most, cutoff=0.6)]
+    return [*dict.fromkeys([*starts, *close])][:most]
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The one of ``known`` that ``word`` was probably meant to be, or None."""
+    return next(iter(alike(word, known, 1)), None)
 
 
 def unknown(kind: str, word: str, known: Iterable[str]) -> ReconError:
-    """The error for a name that is in no registry: the nearest name, and all of them."""
+    """The error for a name that is in no registry or file: the nearest name, and all of them, or the nearest dozen."""
     known = sorted(known)
     meant = nearest(word, known)
-    every = ", ".join(known) if known else "none"
-    hint = f"Did you mean {meant!r}? Known: {every}." if meant else f"Known: {every}."
-    return ReconError(f"There is no {kind} named {word!r}.", hint)
+    hint = f"Known: {listed(known, word) or 'none'}."
+    if meant:
+        hint = f"Did you mean {printable(repr(meant), 60)}? {hint}"
+    return ReconError(f"There is no {kind} named {printable(repr(word), 60)}.", hint)
 
 
 def not_installed(what: str, library: str, extra: str) -> ReconError:

@@ -16,6 +16,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+from recon_cli.arrays import as_array, dense
 from recon_cli.errors import ReconError
 from recon_cli.losses import IDENTITY, Link, Loss, fitting_shapes
 from recon_cli.parametric import Number, Parametric
@@ -58,11 +59,10 @@ def as_tensor(value: Any) -> Tensor:
 
     Raises ReconError for what is no real number.
     """
-    import numpy
     import torch
 
     try:
-        found = value if isinstance(value, torch.Tensor) else torch.from_numpy(numpy.asarray(value))
+        found = dense(value) if isinstance(value, torch.Tensor) else torch.from_numpy(as_array(value, "This array"))
     except (TypeError, ValueError) as error:
         raise ReconError(f"These are no numbers: {error}.", "Give an array or a tensor of real numbers.") from error
     if found.is_complex():

@@ -6,7 +6,7 @@ import io
 import math
 import warnings
 from collections.abc import Sequence
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy
 
@@ -20,11 +20,12 @@ COLOURS = (1, 3, 4)  # channels
 LEAST = 4  # pixels: what is smaller is no image
 
 
-def pixels(file: str | BinaryIO) -> tuple[Array, str]:
+def pixels(file: str | BinaryIO) -> tuple[Array, tuple[str, ...]]:
     """A png or jpeg as grey levels (height, width) or colours (height, width, 3), and what that changed, in words.
 
-    In 8 bits, which is all that Pillow has for colours; grey levels of 16 bits as they are. Palettes become colours, and
-    transparency is dropped. Raises what Pillow raises for a file that is damaged, or unpacks to far more than it is.
+    In 8 bits, which is all that Pillow has for colours; grey levels of 16 bits as they are. Palettes become colours,
+    transparency and all frames but the first are dropped, and a photograph is turned as its EXIF says. Raises what Pillow
+    raises for a file that is damaged, or unpacks to far more than it is.
     """
     from PIL import Image
 
@@ -34,12 +35,36 @@ def pixels(file: str | BinaryIO) -> tuple[Array, str]:
     with image:
         layout = str(image.tile[0][3]) if image.tile else ""  # as in the file: "RGB;16B"
         mode = "LA" if layout.startswith("LA") else image.mode
+        frames = getattr(image, "n_frames", 1)
+        said = [f"cut to the first of {frames:,} frames"] if frames > 1 else []
+        if "transparency" in image.info:
+            said.append("without its transparency")
         if mode.startswith("I"):
-            return numpy.asarray(image).astype(numpy.uint16), ""
-        wanted = "L" if mode in {"1", "L", "LA"} else "RGB"
-        deep = "16" in layout
-        made = f"from {mode} of 16 bits to {wanted} of 8" if deep else f"from {mode} to {wanted}"
-        return numpy.asarray(image.convert(wanted)), made if deep or mode != wanted else ""
+            found = numpy.asarray(image).astype(numpy.uint16)
+        else:
+            wanted = "L" if mode in {"1", "L", "LA"} else "RGB"
+            deep = "16" in layout
+            if deep or mode != wanted:
+                said.insert(0, f"made from {mode} of 16 bits to {wanted} of 8" if deep else f"made from {mode} to {wanted}")
+            found = numpy.asarray(image.convert(wanted))
+        upright = turned(found, orientation(image))
+        return upright, (*said, *["turned as the EXIF says"] * (upright is not found))
+
+
+def orientation(image: Any) -> int:
+    """How a camera was held, 1 to 8, by the EXIF of an image; 1, upright, where there is none or none that can be read."""
+    try:
+        return int(image.getexif().get(0x0112, 1))
+    except Exception:  # Pillow raises nearly anything on damaged EXIF, which no viewer heeds either
+        return 1
+
+
+def turned(values: Array, how: int) -> Array:
+    """An image as it is seen: mirrored and turned by what EXIF calls its orientation."""
+    if how in (5, 6, 7, 8):
+        values = values.swapaxes(0, 1)
+    across, down = how in (2, 3, 6, 7), how in (3, 4, 7, 8)
+    return numpy.ascontiguousarray(values[:: -1 if down else 1, :: -1 if across else 1]) if how in range(2, 9) else values
 
 
 def spelled(image: Array) -> str:

@@ -43,7 +43,8 @@ def survey(word: str, scale: float | None = None, progress: Callable[[int, str],
     """
     import torch
 
-    values, about = sources.samples(sources.parse(word), word, scale)
+    source = sources.parse(word)
+    values, about = sources.samples(source, word, scale)
     large = isinstance(values, Lazy)
     some = values.spread(SOME) if large else values
     few = torch.unique(as_tensor(some).flatten()[:SOME])
@@ -79,4 +80,4 @@ def survey(word: str, scale: float | None = None, progress: Callable[[int, str],
     )
     tables = [Table("source", SOURCE, [row]), Table("likelihoods", ALLOWED, rows)]
     verdict = f"{len(good)} of {len(rows)} likelihoods allow these data"
-    return Report("data", tables, [f"{about}."], verdict, True, [shown] if shown else [])
+    return Report("data", tables, [f"{about}.", *source.remarks], verdict, True, [shown] if shown else [])

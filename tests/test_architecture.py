@@ -16,9 +16,9 @@ PROJECT = ROOT.parent
 RANKS = [
     {"errors", "__init__"},
     {"regions"},
-    {"registry", "report", "parametric", "progress", "exact", "stored", "processes", "reach"},
+    {"registry", "report", "parametric", "progress", "exact", "stored", "arrays", "processes", "reach"},
     {"devices", "supervising", "losses", "fitting", "numerics", "spheres", "lattices", "pictures", "downloads", "covariance"},
-    {"likelihood", "formats", "networks"},
+    {"likelihood", "formats", "networks", "looks"},
     {"likelihoods", "conditional", "vae", "waterfilling"},
     {"modules", "regression"},
     {"sources"},

@@ -309,7 +309,8 @@ def test_arrays_and_images_of_the_library(datasets: Any) -> None:
     kinds = datasets.Features({"square": datasets.Array2D((6, 5), "uint8"), "image": datasets.Image()})
     images = [{"bytes": png(image), "path": None} for image in x]
     datasets.Dataset.from_dict({"square": x, "image": images}, features=kinds).save_to_disk("one")
-    assert numpy.array_equal(sources.read("hf:one:square"), x)
+    assert numpy.array_equal(sources.read("hf:one:square"), x.astype("f4") / 255)
+    assert numpy.array_equal(sources.read("hf:one:square", scale=1), x)
     assert numpy.array_equal(sources.read("hf:one:image"), x.astype("f4") / 255)
 
 

@@ -16,9 +16,10 @@ from recon_cli.waterfilling import point
 
 def beside(found: Audit, problem: Problem, data: str, scale: Any) -> Audit:
     """The audit with what the data say of it."""
-    values, about = sources.samples(sources.parse(data), data, scale)
+    source = sources.parse(data)
+    values, about = sources.samples(source, data, scale)
     x = as_tensor(values)
-    notes, codes, rows = [f"{about}."], [], []
+    notes, codes, rows = [f"{about}.", *source.remarks], [], []
     for row in found.rows:
         extra: list[Finding] = []
         name = row.family if row.family in likelihoods.names() else None

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy
 
-from recon_cli import sources, waterfilling
+from recon_cli import looks, sources, waterfilling
+from recon_cli.arrays import as_array
 from recon_cli.calibration.choices import Choices
 from recon_cli.calibration.noise import Noise, Progress, every_noise
 from recon_cli.calibration.reported import Claim, Reported, read, reported
@@ -64,11 +65,12 @@ def calibrate(
     1.239
     """
     asked = Choices(**choices)
-    x, mu = (None if values is None else sources.numbers(numpy.asarray(values), word) for values, word in ((x, "x"), (mu, "mu")))
+    x, mu = (None if values is None else sources.numbers(as_array(values, word), word) for values, word in ((x, "x"), (mu, "mu")))
     if mu is not None and (x is None or x.shape != mu.shape):
         raise ReconError("There is a reconstruction, and no data.") if x is None else shapes_differ(x.shape, mu.shape)
     pair = None if mu is None else sources.Pair(x, mu, clip, "", "data")
-    return found_in(asked, x, pair, rate, seed, progress or (lambda done, words: None))
+    notes = [] if x is None else [*looks.told(x, mu, "x")]
+    return found_in(asked, x, pair, rate, seed, progress or (lambda done, words: None), *notes)
 
 
 def calibrate_sources(
@@ -99,11 +101,12 @@ def calibrate_sources(
         raise ReconError("--rate is a model's KL, and its reconstruction is missing.", "Give --recon, what it makes of the data.")
     if data is None:
         return found_in(asked, None, None, None, seed, advance)
-    known = x, about = sources.prepared(sources.parse(data, seed), data, scale, binarize)
+    source = sources.parse(data, seed)
+    known = _, x, about = source, *sources.prepared(source, data, scale, binarize)
     if recon is None:
-        return found_in(asked, x, None, None, seed, advance, f"{about}.")
-    pair = sources.pair(data, recon, seed=seed, binarize=binarize, recon_scale=recon_scale, known=known)
-    return found_in(asked, x, pair, rate, seed, advance, pair.described)
+        return found_in(asked, x, None, None, seed, advance, f"{about}.", *source.remarks)
+    pair = sources.pair(data, recon, seed=seed, binarize=binarize, scale=scale, recon_scale=recon_scale, known=known)
+    return found_in(asked, x, pair, rate, seed, advance, pair.described, *pair.remarks)
 
 
 def found_in(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from recon_cli import devices, likelihoods, sources
+from recon_cli import devices, likelihoods, looks, sources
 from recon_cli.comparison import against as beside
 from recon_cli.comparison import engines
 from recon_cli.comparison.against import Against
@@ -136,6 +136,16 @@ def compare(
     2.0
     """
     x, mu = (values if isinstance(values, Lazy) else as_tensor(values) for values in (x, mu))
+    how = {"loss": loss, "against": against, "engine": engine, "gradients": gradients, "device": device, "dtype": dtype}
+    found = _measured(x, mu, sides, data=data, clip=clip, progress=progress, **how)
+    return replace(found, notes=(*looks.told(x, mu, data), *found.notes))
+
+
+def _measured(
+    x: Any, mu: Any, sides: Sequence[Likelihood | str], *, loss: Any, against: str | None, engine: str, gradients: str,
+    device: str, dtype: str, data: str, clip: bool, progress: Progress | None,
+) -> Comparison:  # fmt: skip
+    """``compare`` of what is a tensor or lies in files, whatever it looks like."""
     loss = likelihoods.loss(loss) if isinstance(loss, str) else loss
     claims = [likelihoods.parse(side) if isinstance(side, str) else side for side in sides or ("gaussian",)]
     if 0 in x.shape:
@@ -177,10 +187,11 @@ def compare_sources(
 
     def one(sides: Sequence[Likelihood], pair: sources.Pair, clip: bool = False) -> Comparison:
         how = {"loss": loss, "against": against, "engine": engine, "gradients": gradients, "device": device, "dtype": dtype}
-        found = Comparison(notes=(pair.described,))
+        found = Comparison(notes=(pair.described, *pair.remarks))
         for side in sides:
             mu = pair.outputs(side.head)
-            found += compare(pair.x, mu, side, clip=pair.fitted or clip, data=pair.named, progress=progress, **how)
+            x, mu = (values if isinstance(values, Lazy) else as_tensor(values) for values in (pair.x, mu))
+            found += _measured(x, mu, [side], clip=pair.fitted or clip, data=pair.named, progress=progress, **how)
             if not found.whole:
                 break
         return found
@@ -201,19 +212,19 @@ def compare_sources(
     binary = pair if binarize else read(binarize="threshold")
     bernoulli = one([likelihoods.parse("bernoulli")], binary, clip=True)
     said = f"bernoulli is measured on {binary.named}: each value made 0 or 1, because that is where it is a density."
-    return gaussian + replace(bernoulli, notes=(said, *bernoulli.notes[1:]))
+    return gaussian + replace(bernoulli, notes=(said, *bernoulli.notes[1 + len(binary.remarks) :]))
 
 
 def _every(one: Callable[..., Comparison], pair: sources.Pair, sides: list[Likelihood]) -> Comparison:
     """Each likelihood of the registry as in ``sides``, or at its usual noise; what does not fit is left out and says why."""
     chosen, x = {side.name: side for side in sides}, as_tensor(pair.x.spread(SAMPLE) if isinstance(pair.x, Lazy) else pair.x)
-    found = Comparison(left_out=())
+    found = Comparison(notes=(pair.described, *pair.remarks), left_out=())
     for name in likelihoods.names():
         side = chosen.get(name) or likelihoods.find(name).designed(x)
         try:
             if side.relaxation and not side.support.holds(x):
                 raise Refused(f"neither 0 nor 1 in places; there its expression is {side.relaxation}'s, without the normaliser")
-            found += replace(one([side], pair), notes=() if found.rows or found.calls else (pair.described,), left_out=())
+            found += replace(one([side], pair), notes=(), left_out=())
         except ReconError as error:
             found += Comparison(left_out=((name, error.message.split(": ")[0].rstrip(".")),))
         if not found.whole:

@@ -19,8 +19,9 @@ from typing import ClassVar, TypeVar
 
 import numpy
 
-from recon_cli import registry
-from recon_cli.errors import ReconError, unknown
+from recon_cli import looks, registry
+from recon_cli.arrays import real
+from recon_cli.errors import ReconError, listed, unknown
 from recon_cli.losses import shapes_differ, spell
 from recon_cli.stored import Lazy, Made
 
@@ -45,11 +46,20 @@ class Source(ABC):
         whether its unsigned whole numbers are grey levels, so that the largest of their type (255) means 1.
     columns
         of a table that was read, the names of its columns, where they have any.
+    without
+        of such a table, what leaves a column out where its name follows (``x.csv:-``); None where they were chosen.
+    remarks
+        sentences on what was read and may be something else than it was taken for, each with a way out.
+    labels
+        whether labels are wanted among its columns, as what is predicted.
     """
 
     takes: ClassVar[str] = ""
     levels: bool = False
     columns: Sequence[str] = ()
+    without: str | None = ""
+    remarks: tuple[str, ...] = ()
+    labels: bool = False
 
     def __init__(self, argument: str = "", seed: int = 0) -> None:
         name = type(self).__module__.rpartition(".")[2]
@@ -74,6 +84,13 @@ class Source(ABC):
     def describe(self) -> str:
         """What it is, for people; empty where the path says all."""
         return ""
+
+
+class Given(Source):
+    """Arrays that are at hand already: nothing is left to read."""
+
+    def read(self) -> Array:
+        raise ReconError("There is nothing to read.", "Give a source that has a name.")
 
 
 class Reconstruction(Source):
@@ -121,6 +138,8 @@ class Pair:
         where it made them, of each element: the model's own, or the mean squared residual over what it looked at.
     rate_and_distortion
         where it made them: see :class:`Reconstruction`.
+    remarks
+        what may be taken for something else in either: see :class:`Source`.
     """
 
     x: Array | Lazy
@@ -130,6 +149,7 @@ class Pair:
     named: str
     variance: Callable[[], Array] | None = None
     rate_and_distortion: Callable[[], tuple[float, float] | None] = lambda: None
+    remarks: tuple[str, ...] = ()
 
     def outputs(self, head: Sequence[str]) -> Array:
         """What a decoder of these outputs would have given: the means; and the variances, where it is to give them too."""
@@ -175,12 +195,30 @@ def choose(path: str, wanted: str, known: Sequence[str], what: str) -> str:
     """Which of the arrays in a file is ``wanted``; its name may be left out where it is the only one."""
     if wanted and wanted not in known:
         raise unknown(what, wanted, known)
+    if wanted and known.count(wanted) > 1:
+        raise ReconError(f"{path} holds {known.count(wanted)} {what}s named {wanted!r}.", "Give each a name of its own.")
     if not wanted and len(known) != 1:
         raise ReconError(
-            f"{path} holds {len(known)} {what}s: {', '.join(known) or 'none'}.",
+            f"{path} holds {len(known):,} {what}s: {listed(known) or 'none'}.",
             f"Choose one, as in {path}:{known[0]}." if known else "Give another file.",
         )
     return wanted or known[0]
+
+
+def excluding(wanted: str, known: Sequence[str]) -> bool:
+    """Whether columns are named to leave them out, ``-a,-b``."""
+    return all(word.strip().startswith("-") and word.strip() not in known for word in wanted.split(","))
+
+
+def picked(wanted: str, known: Sequence[str], place: Callable[[str], int]) -> list[int]:
+    """Which columns are ``wanted``: ``a,b`` in that order, or ``-a,-b``, all but these; ``place`` finds one of them."""
+    words = [word.strip() for word in wanted.split(",")]
+    if excluding(wanted, known):
+        out = {place(word[1:]) for word in words}
+        if len(out) == len(known):
+            raise ReconError(f"{wanted} leaves no column.", f"There are {len(known)}: {listed(known)}.")
+        return [at for at in range(len(known)) if at not in out]
+    return [place(word) for word in words]
 
 
 def guarded(path: str, read: Callable[[], Found]) -> Found:
@@ -213,12 +251,35 @@ def read(word: str, scale: float | None = None) -> Array:
 
 
 def samples(source: Source, word: str, scale: float | None = None) -> tuple[Array | Lazy, str]:
-    """The samples of a source as finite numbers, and what they are and what was done to them, for people."""
-    values, done = scaled(source.read(), word, scale, source.levels)
+    """The samples of a source as finite numbers, and what they are and what was done to them, for people.
+
+    What they may be instead is then among the source's ``remarks``.
+    """
+    values = source.read()
+    if isinstance(values, Lazy) and values.nbytes <= WHOLE:
+        values = numpy.asarray(values)
     about = source.describe()
+    values, done = observed(source, values, word, scale)
     if not about:
         about, done = f"{word}: {len(values):,} samples of shape {spell(values.shape[1:])}", done or "taken as they are"
     return values, f"{about}, {done}" if done else about
+
+
+def observed(
+    source: Source, values: Array | Lazy, word: str, scale: float | None, levels: bool = False
+) -> tuple[Array | Lazy, str]:
+    """:func:`scaled` values of a source, whose ``remarks`` grow by what they look like; ``levels`` says that bytes are grey."""
+    if isinstance(values, Lazy) and values.nbytes <= WHOLE:
+        values = numpy.asarray(values)
+    numeric = values.dtype.kind in "fiu" and values.shape and 0 not in values.shape
+    levels = source.levels or bool(numeric and values.dtype == numpy.uint8 and (levels or looks.grey(values)))
+    made, done = scaled(values, word, scale, levels)
+    if numeric:
+        source.levels = levels
+        divisor = scale or (numpy.iinfo(values.dtype).max if levels and values.dtype.kind == "u" else 1)
+        found = looks.remarks(values, word, divisor, scale is not None, source.columns, source.without, source.labels)
+        source.remarks = (*source.remarks, *found)
+    return made, done
 
 
 def prepared(source: Source, word: str, scale: float | None, binarize: str | None) -> tuple[Array | Lazy, str]:
@@ -263,12 +324,11 @@ def divided_by(values: Array, divisor: float, word: str, first: int = 0) -> Arra
 
 def numbers(values: Array, word: str, first: int = 0) -> Array:
     """``values`` if they are finite numbers, at least one; in an error ``word`` names them, and ``first`` samples come before."""
+    values = real(values, word)
     if values.dtype == bool:
         values = values.astype(numpy.uint8)
     if values.dtype.kind in "fiu":
         values = values.astype(TORCH_KNOWS.get(values.dtype.str[1:], numpy.float64), copy=False)
-    if values.dtype.kind not in "fiu":
-        raise ReconError(f"{word} holds values of type {values.dtype}.", "recon reads real numbers: floats, integers, bools.")
     if values.ndim == 0:
         raise ReconError(f"{word} holds a single number.", "The first axis counts samples: give an array of at least one axis.")
     if values.size == 0:
@@ -350,22 +410,25 @@ def pair(
     scale: float | None = None,
     recon_scale: float | None = None,
     fraction: float = 0.2,
-    known: tuple[Array | Lazy, str] | None = None,
+    known: tuple[Source, Array | Lazy, str] | None = None,
 ) -> Pair:
     """Data and reconstructions from two words of the command line.
 
     A file is taken whole. A :class:`Reconstruction` is fitted on the training split and makes the means
     of the held-out one. ``scale`` divides the data, ``recon_scale`` the reconstructions in a file; with
-    None each source has its own. ``known`` are the data as :func:`prepared` gives them, where they are at hand.
+    None each source has its own. ``known`` are the data's source and what :func:`prepared` gives of it, where they are at hand.
     """
     source, other = parse(data, seed), parse(recon, seed)
-    whole, about = prepared(source, data, scale, binarize) if known is None else known
+    source, whole, about = known or (source, *prepared(source, data, scale, binarize))
     named = Path(data).name + {None: "", "threshold": " > 1/2", "sample": ", sampled"}[binarize]
     if not isinstance(other, Reconstruction):
-        mu, done = scaled(other.beside(source), recon, recon_scale, other.levels)
+        mu, done = observed(other, other.beside(source), recon, recon_scale, source.levels)
         if len(mu) != len(whole):
             raise shapes_differ(whole.shape, mu.shape)
-        return Pair(whole, mu, False, f"{about}; reconstructions from {recon}{done and ', '}{done}.", named)
+        told = units(whole, mu, scale is None and recon_scale is None)
+        remarks = (*source.remarks, *(each for each in other.remarks if recon != data), *told)
+        described = f"{about}; reconstructions from {recon}{done and ', '}{done}."
+        return Pair(whole, mu, False, described, named, remarks=remarks)
     if isinstance(whole, Lazy) and whole.nbytes > FITTED:
         raise ReconError(
             f"{data} takes {whole.nbytes / 1e9:.3g} GB, and {recon} is made from data that fit in memory.",
@@ -376,4 +439,15 @@ def pair(
     which = f"{len(x):,} held out" if len(x) < len(whole) else "all of them"
     described = f"{about}; {which}, reconstructed by {other.describe()}."
     variance, costs = partial(other.variance, x, train, seed), partial(other.rate_and_distortion, x, seed)
-    return Pair(other.target(x), mu, True, described, named, variance, costs)
+    return Pair(other.target(x), mu, True, described, named, variance, costs, source.remarks)
+
+
+def units(x: Array | Lazy, mu: Array | Lazy, free: bool) -> list[str]:
+    """What is said where data and reconstructions look as if in different units.
+
+    Raises ReconError where one looks like bytes and the other is in [0, 1], if their scales were left ``free``.
+    """
+    said, way = looks.apart(x, mu)
+    if said and free and "255" in way:
+        raise ReconError(said, f"{way[:-1]}; --scale none compares them as they are.")
+    return [f"{said} {way}"] if said else []

@@ -8,18 +8,22 @@ import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy
 
-from recon_cli.errors import ReconError, unknown
-from recon_cli.sources import Array, Source, divided, guarded
+from recon_cli.errors import ReconError, listed, printable, unknown
+from recon_cli.sources import Array, Source, divided, excluding, guarded, picked
+
+NAMELESS = re.compile(r"(Unnamed: [\d.]+)?")  # what pandas and R write above the names of the rows, and pandas again
 
 
 class Csv(Source):
-    """``x.csv``: one sample a row; or ``x.csv:a,b``, only these columns, by name or counted from 0.
+    """``x.csv``: one sample a row; ``x.csv:a,b``: only these columns, by name or counted from 0; ``x.csv:-a,-b``: all but these.
 
     Fields are separated by tabs, semicolons or commas: the first of these in the first line. That line is
-    a header where one of its fields is no number. Values are float64, shape (N, columns).
+    a header where one of its fields is no number. Values are float64, shape (N, columns). A first column without
+    a name that counts or names the rows is none of the samples', unless it is asked for.
     """
 
     takes = "a path"
@@ -29,8 +33,17 @@ class Csv(Source):
         return guarded(path, lambda: self._table(Table.of(path), wanted))
 
     def _table(self, table: Table, wanted: str) -> Array:
-        self.columns = table.named(wanted)
-        return table.read(wanted)
+        table.check(bool(wanted))
+        columns = picked(wanted, table.names, table.column) if wanted else [*range(len(table.names))]
+        if not wanted or excluding(wanted, table.names):
+            index = [at for at in table.index() if at in columns]
+            columns = [at for at in columns if at not in index]
+            self.remarks = (*table.remarks(), *table.nameless(), *(table.left_out(at) for at in index))
+            self.without = f"{table.path}:{wanted}{',' * bool(wanted)}-"
+        else:
+            self.remarks, self.without = table.remarks(), None
+        self.columns = tuple(table.names[at] for at in columns) if table.headed else ()
+        return table.read(columns if len(columns) < len(table.names) or wanted else None)
 
 
 @dataclass(frozen=True)
@@ -54,19 +67,86 @@ class Table:
         ends, first = next(rows(path, delimiter))
         return cls(path, delimiter, [cell.strip() for cell in first], ends)
 
-    @property
+    @cached_property
     def headed(self) -> bool:
         """Whether the first row names the columns."""
         return any(number(cell) is None for cell in self.first)
 
-    def named(self, wanted: str) -> tuple[str, ...]:
-        """The names of the columns in ``wanted``, or of all; none without a header."""
-        every = [self.column(name.strip()) for name in wanted.split(",")] if wanted else range(len(self.first))
-        return tuple(self.first[column] for column in every) if self.headed else ()
+    @cached_property
+    def second(self) -> list[str]:
+        """The fields of the first row below the header; none where there is no such row."""
+        return next((cells for line, cells in rows(self.path, self.delimiter) if line > self.ends), [])
 
-    def read(self, wanted: str) -> Array:
-        """The columns in ``wanted``, or all. Raises ReconError for the first cell that is no finite number."""
-        columns = [self.column(name.strip()) for name in wanted.split(",")] if wanted else None
+    @cached_property
+    def shifted(self) -> bool:
+        """Whether the header has one name less than each row has fields: the first are names of rows, as R writes them."""
+        return self.headed and len(self.second) == len(self.first) + 1 and bool(self.second[-1].strip())
+
+    @cached_property
+    def names(self) -> list[str]:
+        """What each column is called: as in the header, a name that comes again with a number behind; without one its number."""
+        if not self.headed:
+            return [str(at) for at in range(len(self.first))]
+        found: list[str] = []
+        for name in [""] * self.shifted + self.first:
+            again = (f"{name}.{i}" for i in range(1, len(self.first) + 1))
+            found.append(next(other for other in again if other not in [*found, *self.first]) if name in found and name else name)
+        return found
+
+    def check(self, chosen: bool) -> None:
+        """Raise ReconError where the header has another number of names than each row has fields."""
+        if self.headed and self.second and len(self.second) != len(self.names):
+            more = f"{len(self.first)} name{'s' * (len(self.first) != 1)}"
+            raise ReconError(
+                f"The header of {self.path} has {more}, and the row below it {len(self.second)} "
+                f"field{'s' * (len(self.second) != 1)}: which name is whose cannot be told.",
+                "Every column has one name, and every row a field for each; a mark at the end of a line begins one more.",
+            )
+        if chosen:  # numpy looks at the chosen columns alone
+            for line, cells in rows(self.path, self.delimiter):
+                if line > self.ends and len(cells) != len(self.names):
+                    raise self.uneven(line, cells)
+
+    def index(self) -> list[int]:
+        """The columns, from the first on, that name the rows: they have no name, others have, and hold words or whole numbers."""
+        found: list[int] = []
+        while self.headed and NAMELESS.fullmatch(self.names[len(found)]) and any(self.names[len(found) + 1 :]):
+            cells = (number(cells[len(found)]) for line, cells in rows(self.path, self.delimiter) if line > self.ends)
+            if not all(value is None or value.is_integer() for value in cells):
+                break
+            found.append(len(found))
+        return found
+
+    def left_out(self, at: int) -> str:
+        """What is said of a column that names the rows."""
+        named = f"the column {self.names[at]!r}" if self.names[at] else "its first column, which has no name,"
+        way = f"{self.path}:{at} reads it" if number(self.second[at]) is not None else "it holds no numbers"
+        return f"{self.path}: {named} names the rows, and is left out; {way}."
+
+    def remarks(self) -> tuple[str, ...]:
+        """What is said of the header: names that are there more than once, or are numbers."""
+        said, names = [], [name for name in self.first if self.headed and name]
+        own = {"", *self.first}
+        if twice := [f"{name!r} (column {at})" for at, name in enumerate(self.names) if self.headed and name not in own]:
+            some = printable(", ".join(twice[:3]), 200) + ", ..." * (len(twice) > 3)
+            said.append(f"{self.path}: names in its header are there more than once; those that come again are called {some}.")
+        if count := sum(number(name) is not None for name in names):
+            said.append(
+                f"{self.path}: its first line is read as names, though {count:,} of {len(names):,} spell numbers; "
+                "if it is a sample, put a line of names above it."
+            )
+        return tuple(said)
+
+    def nameless(self) -> list[str]:
+        """What is said of columns without a name that are taken as features."""
+        empty = [at for at, name in enumerate(self.names) if self.headed and not name and at not in self.index()]
+        if not empty:
+            return []
+        which = listed([str(at) for at in empty])
+        return [f"{self.path}: column {which} has no name, and is taken as a feature; {self.path}:-{empty[0]} leaves it out."]
+
+    def read(self, columns: list[int] | None) -> Array:
+        """The columns, or all. Raises ReconError for the first cell that is no finite number."""
         skip = self.ends if self.headed else 0
         how = {"delimiter": self.delimiter, "quotechar": '"', "comments": None, "encoding": "utf-8-sig"}
         try:
@@ -86,15 +166,29 @@ class Table:
 
     def column(self, name: str) -> int:
         """The place of a column, by its name or its number."""
-        if self.headed and name in self.first:
-            return self.first.index(name)
-        if name.isdecimal() and int(name) < len(self.first):
+        if self.headed and name in self.names:
+            if self.first.count(name) > 1:
+                places = [str(at) for at, other in enumerate(self.first, self.shifted) if other == name]
+                raise ReconError(
+                    f"{self.path} has {len(places)} columns named {printable(repr(name), 60)}.",
+                    f"Choose by number: {self.path}:{places[0]}, or {self.path}:{places[1]}.",
+                )
+            return self.names.index(name)
+        if name.isdecimal() and int(name) < len(self.names):
             return int(name)
         if self.headed:
-            raise unknown("column", name, self.first)
+            raise unknown("column", name, self.names)
         raise ReconError(
             f"{self.path} has no column {name!r}: it has {len(self.first)}, and no header that names them.",
             f"Count them from 0 to {len(self.first) - 1}.",
+        )
+
+    def uneven(self, line: int, cells: list[str]) -> ReconError:
+        """The error for a row of another number of fields."""
+        count = f"{len(cells)} field{'s' * (len(cells) != 1)}"
+        return ReconError(
+            f"{self.path} has {count} in line {line:,}, and {len(self.names)} in the first.",
+            "Every row must have a number in every column.",
         )
 
     def mistake(self, columns: list[int] | None, skip: int) -> ReconError | None:
@@ -102,19 +196,16 @@ class Table:
         for line, cells in rows(self.path, self.delimiter):
             if line <= skip:
                 continue
-            if len(cells) != len(self.first):
-                count = f"{len(cells)} field{'s' * (len(cells) != 1)}"
-                return ReconError(
-                    f"{self.path} has {count} in line {line:,}, and {len(self.first)} in the first.",
-                    "Every row must have a number in every column.",
-                )
+            if len(cells) != len(self.names):
+                return self.uneven(line, cells)
             for i in range(len(cells)) if columns is None else columns:
                 value = number(cells[i])
                 if value is None or not math.isfinite(value):
-                    where = f"column {self.first[i]!r}" if self.headed else f"column {i} (the first is 0)"
+                    where = f"column {self.names[i]!r}" if self.headed else f"column {i} (the first is 0)"
+                    way = f"{self.path}:-{self.names[i] if self.headed and ',' not in self.names[i] and self.names[i] else i}"
                     return ReconError(
                         f"{self.path} has {cells[i][:40]!r} in line {line:,}, {where}, where a finite number is expected.",
-                        f"Mend or drop that row, or choose other columns, as in {self.path}:0,1.",
+                        f"Mend or drop that row, or leave the column out: {way}.",
                     )
         return None
 

@@ -43,7 +43,7 @@ class Hf(Source):
         else:
             split, part, column = "", "", column or split + part
         where = ":".join(filter(None, ("hf", name, split + part)))
-        columns = chosen(where, column, found.features.arrow_schema)
+        columns = chosen(self, where, column, found.features.arrow_schema)
         table, count = found.select_columns(columns).with_format("arrow"), len(found)
 
         def stream(row: int, step: int) -> tuple[int, Iterator[Any]]:

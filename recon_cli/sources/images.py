@@ -50,14 +50,14 @@ class Images(Source):
                     "All must be of one size, and all grey or all colour: convert or move those that differ.",
                 )
             values[i] = image
-        made = [f"{count:,} made {how}" for how, count in self.changed.items() if how]
+        made = [f"{count:,} {how}" for how, count in self.changed.items()]
         self.about = ", ".join([f"{folder}: {len(found):,} images of {spelled(first)}", *made])
         return values
 
     def _image(self, path: str) -> Array:
         """One image; what reading it changed is counted."""
         image, made = guarded(path, lambda: pixels(path))
-        self.changed[made] += 1
+        self.changed.update(made)
         return image
 
     def describe(self) -> str:

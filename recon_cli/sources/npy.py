@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
 import numpy
 
 from recon_cli.errors import ReconError
+from recon_cli.losses import spell
 from recon_cli.sources import Array, Found, Source, guarded
 from recon_cli.stored import Lazy, Stored
 
@@ -21,9 +23,25 @@ class Npy(Source):
 
     def read(self) -> Array | Lazy:
         values = load(self.argument, "an array", mmap_mode="r")
+        alone(self.argument, values)
         if not isinstance(values, numpy.memmap) or not values.flags.c_contiguous or not values.shape:
             return numpy.array(values)
         return Stored(self.argument, values.dtype, values.shape, values.offset)
+
+
+def alone(path: str, values: Any) -> None:
+    """Raise ReconError where bytes follow those of a mapped array: numpy would read none of them."""
+    behind = os.path.getsize(path) - values.offset - values.nbytes if isinstance(values, numpy.memmap) and values.size else 0
+    if behind > 0:
+        with open(path, "rb") as file:
+            file.seek(-behind, os.SEEK_END)
+            again = MAGIC.get(file.read(6))
+        raise ReconError(
+            f"{path} holds {again or f'{behind:,} bytes'} behind its array of shape {spell(values.shape)}.",
+            "Save each array in a file of its own, or all in one: numpy.savez(path, x=x, y=y)."
+            if again
+            else "Save it again with numpy.save: what is behind belongs to nothing.",
+        )
 
 
 def load(path: str, wanted: str, **how: Any) -> Any:

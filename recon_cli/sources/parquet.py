@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import re
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -12,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy
 
-from recon_cli.errors import ReconError, not_installed
+from recon_cli.errors import ReconError, listed, not_installed
 from recon_cli.losses import spell
 from recon_cli.pictures import pixels, spelled
-from recon_cli.sources import Array, Source, choose, divided, guarded, unreadable
+from recon_cli.sources import Array, Source, choose, divided, excluding, guarded, picked, unreadable
 from recon_cli.stored import Lazy
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ Stream = Callable[[int, int], "tuple[int, Iterator[Any]]"]
 
 class Parquet(Source):
     """``x.parquet``, or ``x.parquet:a``, one column of it: numbers, lists of them of one length, or png and jpeg images.
+    ``x.parquet:-a`` is all but that.
 
     Columns of plain numbers may stand side by side, ``x.parquet:a,b``, and do where a table has no others. Lists, nested
     ones too, are a sample each; images, as Hugging Face stores them or as plain bytes, are grey levels. Takes pyarrow.
@@ -47,7 +49,7 @@ class Parquet(Source):
         from pyarrow.parquet import ParquetFile
 
         file = ParquetFile(path, pre_buffer=False, buffer_size=PIECE)
-        columns = chosen(path, wanted, file.schema_arrow)
+        columns = chosen(self, path, wanted, file.schema_arrow)
         groups = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
         starts = [0, *accumulate(groups)]
 
@@ -76,7 +78,7 @@ class Rows(Lazy):
 
     def __init__(self, where: str, count: int, stream: Stream, columns: Sequence[str], paths: bool = False) -> None:
         self.where, self.stream, self.columns, self.paths = where, stream, columns, paths
-        self.changed: Counter[str] = Counter()
+        self.changed, self.images = Counter[str](), 0
         self.pictures, self.shape, self.step = False, (count,), 1
         self.known, self.one = False, threading.Lock()
         if not count:
@@ -85,7 +87,7 @@ class Rows(Lazy):
         first = self._next()
         self.dtype, self.shape, self.known = first.dtype, (count, *first.shape[1:]), True
         self.step = max(1, PIECE // max(1, first.nbytes))
-        self.first, self.changed = [*self.changed], Counter()
+        self.first, self.changed, self.images = [*self.changed], Counter(), 0
         self._restart(0)
 
     def rows(self, start: int, stop: int) -> Array:
@@ -97,9 +99,9 @@ class Rows(Lazy):
         """What these images are and what reading them changed; empty for what are no images."""
         if not self.pictures:
             return ""
-        seen = self.changed.total() >= len(self)
-        made = [f"{count:,} made {how}" for how, count in self.changed.items() if how and seen]
-        made += [f"the first made {how}" for how in self.first if how and not seen]
+        seen = self.images >= len(self)
+        made = [f"{count:,} {how}" for how, count in self.changed.items() if seen]
+        made += [f"the first {how}" for how in self.first if not seen]
         one = numpy.broadcast_to(numpy.zeros((), self.dtype), self.shape[1:])
         return ", ".join([f"{self.where}: {len(self):,} images of {spelled(one)}", *made])
 
@@ -201,10 +203,11 @@ class Rows(Lazy):
             if image.shape != first.shape or image.dtype != found.dtype:
                 raise self._refused(name, row + i, f"{spelled(image)}, and the first {spelled(first)}")
             found[i] = image
-            self.changed[made] += 1
+            self.changed.update(made)
+            self.images += 1
         return numpy.empty((0, *self.shape[1:])) if found is None else found
 
-    def _image(self, value: Any, name: str, row: int) -> tuple[Array, str]:
+    def _image(self, value: Any, name: str, row: int) -> tuple[Array, tuple[str, ...]]:
         """One image from its bytes, or from the file that they are in."""
         inside, path = (value.get("bytes"), value.get("path")) if isinstance(value, dict) else (value, None)
         try:
@@ -225,16 +228,36 @@ class Rows(Lazy):
         )
 
 
-def chosen(where: str, wanted: str, schema: pyarrow.Schema) -> list[str]:
+def index(schema: pyarrow.Schema) -> list[str]:
+    """The columns that name the rows, as pandas stores its index."""
+    kept = (schema.pandas_metadata or {}).get("index_columns", ())
+    return [name for name in schema.names if name in kept or re.fullmatch(r"__index_level_\d+__", name)]
+
+
+def chosen(source: Source, where: str, wanted: str, schema: pyarrow.Schema) -> list[str]:
     """The columns that are asked for; without a word the only one that recon reads, or all where all are plain numbers.
 
-    Raises ReconError for one that is not there, and for what is no number, no list of numbers and no image.
+    ``-a,-b`` are all but these; pandas's index is left out unless it is asked for, and that is said in the source's remarks.
+    Raises ReconError for one that is not there, or twice, and for what is no number, no list of numbers and no image.
     """
-    known = dict(zip(schema.names, schema.types, strict=True))
-    if not wanted and known and all(number(kind) for kind in known.values()):
-        return [*known]
-    names = [wanted] if wanted in known else wanted.split(",")
-    names = [choose(where, name.strip(), [*known], "column") for name in names]
+    known, every = dict(zip(schema.names, schema.types, strict=True)), schema.names
+
+    def named(name: str) -> str:
+        return choose(where, name, every, "column")
+
+    names = [wanted] if wanted in known else [name.strip() for name in wanted.split(",")]
+    source.without = None
+    if not wanted or excluding(wanted, every):
+        source.without = f"{where}:{wanted}{',' * bool(wanted)}-"
+        pool = [every[at] for at in picked(wanted, every, lambda name: every.index(named(name)))] if wanted else every
+        left = [name for name in pool if name in index(schema) and len(pool) > 1]
+        pool = [name for name in pool if name not in left]
+        said = "{0}: the column {1!r} is the index of the rows, and is left out; {0}:{1} reads it."
+        source.remarks += tuple(said.format(where, name) for name in left)
+        names = pool if wanted or all(number(known[name]) for name in pool) else [choose(where, "", pool, "column")]
+    names = [named(name) for name in names] if len(known) < len(every) or wanted else names
+    if not names:
+        raise ReconError(f"{where} holds 0 columns.", "Give another file.")
     for name in names:
         if len(names) > 1 and not number(known[name]):
             raise ReconError(
@@ -245,7 +268,7 @@ def chosen(where: str, wanted: str, schema: pyarrow.Schema) -> list[str]:
             good = [other for other in known if readable(known[other])]
             raise ReconError(
                 f"{name} in {where} holds {known[name]}, and recon reads numbers, lists of numbers, and images.",
-                f"Choose another column: {', '.join(good)}." if good else "Give another file.",
+                f"Choose another column: {listed(good)}." if good else "Give another file.",
             )
     return names
 

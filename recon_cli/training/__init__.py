@@ -214,6 +214,7 @@ def carry_out(plan: Plan, run: Run, progress: Progress | None) -> Training:
             picture=pictures.picture(vae, shown, plan.shape, which) if settings.latent else None,
             answers=answers,
             line=regressing.line(vae, claim, plan.whose, kept),
+            remarks=plan.remarks,
         )  # fmt: skip
         generated = pictures.generated(vae, shown, plan.shape, settings.seed) if run.path and settings.latent else {}
         run.finish(found, generated)

@@ -68,6 +68,7 @@ class Lockstep:
     objective: tuple[float, ...]
     variants: tuple[Variant, ...]
     rounding: tuple[float, ...]
+    remarks: tuple[str, ...] = ()
 
     @property
     def left(self) -> str:
@@ -124,6 +125,7 @@ class Lockstep:
         beta, weight = self.settings.beta, self.variants[0].settings.beta
         count, half, name = len(self.objective), self.loss.convention, self.loss.name
         yield f"{self.described}; the same network, batches and draws on every side, {count} steps of {self.settings.optimizer}."
+        yield from self.remarks
         mine, theirs, halved = (f" + {part:.6g} KL" * self.settings.bounded for part in (beta, weight, half * weight))
         said = f"; with the literature's half it is {half:g} × {name}{halved}" if half != 1 else ""
         said += "; with nothing on the KL both are deterministic autoencoders" * self.settings.deterministic
@@ -216,7 +218,7 @@ def lockstep(against: Loss | str, *, epochs: int = 5, progress: Callable[[int, s
             (progress or (lambda done, words: None))(epoch + 1, f"{apart[-1][1]:.2g} apart")
     noise, *found = (tuple(column) for column in zip(*apart, strict=True))
     variants = tuple(Variant(name, ways[name], far) for name, far in zip(ways, found, strict=True))
-    return Lockstep(claim, loss, slope, settings, plan.described, tuple(objective), variants, noise)
+    return Lockstep(claim, loss, slope, settings, plan.described, tuple(objective), variants, noise, plan.remarks)
 
 
 def told(settings: Settings) -> dict[str, Any]:

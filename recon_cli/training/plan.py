@@ -14,6 +14,7 @@ import numpy
 import torch
 
 from recon_cli import __version__, devices, likelihoods, modules, processes, sources
+from recon_cli.arrays import as_array
 from recon_cli.errors import ReconError
 from recon_cli.likelihood import Likelihood
 from recon_cli.losses import Loss, spell
@@ -47,6 +48,8 @@ class Plan:
         trained on instead of the nll; None where that is.
     own
         the user's own model as it begins, where there is one.
+    remarks
+        what the data may be instead of what they are taken for.
     """
 
     settings: Settings
@@ -64,6 +67,7 @@ class Plan:
     names: tuple[str, ...] = ()
     loss: Loss | None = None
     own: modules.Own | None = None
+    remarks: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -86,7 +90,7 @@ class Plan:
         if settings.exact and whose == "per-element":
             raise ReconError("--exact is of one noise for all elements, and --sigma is per-element.", "Leave --exact out.")
         where = devices.device(device)
-        word, described, values, names = samples(data, binarize, scale, settings.seed)
+        word, described, values, names, remarks = samples(data, binarize, scale, settings.seed, settings.model == "regression")
         targets, events = (), torch.from_numpy(values)
         if settings.model == "regression":
             targets = regressing.target(settings.target, names, values, word)
@@ -119,7 +123,8 @@ class Plan:
         }  # fmt: skip
         shareable(settings, len(kept), config)
         return cls(
-            settings, claim, whose, word, described, shape, kept, checked, back, grey, config, targets, (*names,), loss, own
+            settings, claim, whose, word, described, shape, kept, checked, back, grey, config, targets, (*names,), loss, own,
+            remarks,
         )  # fmt: skip
 
     def state(self) -> State:
@@ -141,18 +146,20 @@ class Plan:
 
 
 def samples(
-    data: Any, binarize: str | None, scale: float | None, seed: int
-) -> tuple[str, str, sources.Array, Sequence[str]]:  # fmt: skip
-    """What to call the data, what they are, their values in float32, shape (N, ...), and what a table calls its columns."""
+    data: Any, binarize: str | None, scale: float | None, seed: int, labels: bool = False
+) -> tuple[str, str, sources.Array, Sequence[str], tuple[str, ...]]:  # fmt: skip
+    """What to call the data, what they are, their values in float32, shape (N, ...), what a table calls its columns; remarks."""
     names: Sequence[str] = ()
     if isinstance(data, (str, Path)):
         word, source = str(data), sources.parse(str(data), seed)
+        source.labels = labels
         values, about = sources.samples(source, word, scale)
-        names = source.columns
+        names, remarks = source.columns, source.remarks
     else:
-        word = "data"
-        array = data.detach().float().cpu().numpy() if isinstance(data, torch.Tensor) else numpy.asarray(data)
-        values, done = sources.scaled(array, word, scale)
+        word, source = "data", sources.Given()
+        source.labels = labels
+        values, done = sources.observed(source, as_array(data, word), word, scale)
+        remarks = source.remarks
         about = f"{word}: {len(values):,} samples of shape {spell(values.shape[1:])}{done and ', '}{done}"
     values = sources.binarized(numpy.asarray(values), binarize, seed, word)
     how = {None: "", "threshold": ", made 0 or 1 at one half", "sample": ", made 0 or 1 by chance"}[binarize]
@@ -161,7 +168,7 @@ def samples(
     if not numpy.isfinite(single).all():
         most = max(values.max(), -values.min())
         raise ReconError(f"{word} has values up to {most:g}, beyond the range of float32.", "Rescale the data.")
-    return word, about + how, single, names
+    return word, about + how, single, names, remarks
 
 
 def beyond(claim: Likelihood, x: Tensor, word: str) -> float:

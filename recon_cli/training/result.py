@@ -90,6 +90,8 @@ class Training:
         whether the noise was asked of the network.
     folder
         where the run was written, None if it was not.
+    remarks
+        what the data may be instead of what they were taken for.
     """
 
     settings: Settings
@@ -114,6 +116,7 @@ class Training:
     folder: Path | None = None
     network: bool = False
     picture: Picture | None = field(default=None, repr=False)
+    remarks: tuple[str, ...] = ()
 
     @property
     def collapsed(self) -> bool:

@@ -25,6 +25,7 @@ def notes(found: Training) -> Iterator[str]:
     back = f"{result.rows_held_out:,} held out" if result.rows_held_out else "none held out: the result is on the same"
     checked = f"{result.rows_validation:,} for validation, " if result.rows_validation else ""
     yield f"{found.described}; {result.rows_trained:,} rows trained, {checked}{back}."
+    yield from found.remarks
     if found.chosen:
         how = "Stopped" if found.chosen + found.settings.patience == len(found.epochs) else "Ended"
         yield (

@@ -58,6 +58,7 @@ class Sweep:
         """On which rows, and what is predicted."""
         first = self.runs[0]
         yield f"{first.described}; {first.result.rows_trained:,} rows trained; the figures are of {first.result.data}."
+        yield from first.remarks
         if self.judged:
             yield (
                 "Predicted: PPCA (Tipping and Bishop 1999; Lucas and others 2019). At sigma^2 as many latents are active as the "
