@@ -45,7 +45,12 @@ def grey(values: Any) -> bool:
 
 
 def remarks(
-    values: Any, word: str, divisor: float = 1, asked: bool = False, names: Sequence[str] = (), without: str | None = "",
+    values: Any,
+    word: str,
+    divisor: float = 1,
+    asked: bool = False,
+    names: Sequence[str] = (),
+    without: str | None = "",
     labels: bool = False,
 ) -> Iterator[str]:
     """What ``values``, before they are divided, look like; nothing of labels where ``labels`` are wanted.
@@ -173,7 +178,8 @@ def apart(x: Any, mu: Any) -> tuple[str, str]:
     common = max(0.0, min(high, most) - max(low, least)) / (max(high, most) - min(low, least) or 1)
     spread, shift = a.std(), abs(a.mean() - b.mean())
     same = mine == theirs
-    ranges = common <= (0.4 if same else 0.6) and shift > (0.5 if same else 0.1) * spread and (not same or mine == 0)
+    elsewhere = shift > (0.5 if same else 0.1) * spread or (len(x.shape) == 2 and columnwise(a, b, x.shape[1]) > 1)
+    ranges = common <= (0.4 if same else 0.6) and elsewhere and (not same or mine == 0)
     slope = numpy.mean((a - a.mean()) * (b - b.mean())) / (b.var() or 1)
     explained = slope**2 * b.var() / (spread**2 or 1)
     slopes = explained > 0.8 and not 0.6 < slope < 1.7 and not (same and mine in (1, 2))
@@ -190,3 +196,11 @@ def apart(x: Any, mu: Any) -> tuple[str, str]:
     else:
         way = "undo the scaling of one of them; of a decoder's raw output take the link first (sigmoid, exp)"
     return f"{said}: they look as if in different units.", f"{way[0].upper()}{way[1:]}."
+
+
+def columnwise(x: Array, mu: Array, count: int) -> float:
+    """How far apart the means of a column are in its standard deviations: of most columns of a table that vary."""
+    x, mu = x.reshape(-1, count), mu.reshape(-1, count)
+    spread = x.std(axis=0)
+    off = abs(x.mean(axis=0) - mu.mean(axis=0))[spread > 0] / spread[spread > 0]
+    return float(numpy.median(off)) if len(off) else 0.0

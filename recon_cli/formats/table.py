@@ -12,6 +12,7 @@ from rich.padding import Padding
 from rich.table import Table as Grid
 from rich.text import Text
 
+from recon_cli.errors import printable
 from recon_cli.formats import ASCII, panels, spell, subject_of
 from recon_cli.report import Chart, Column, Formula, Picture, Report, Table
 
@@ -51,6 +52,7 @@ class Page:
 
     def text(self, text: str, style: str = "") -> Text:
         """Text that this console can show."""
+        text = text if text.replace("\n", "").isprintable() else printable(text, len(text))
         return Text(text if self.unicode else text.translate(ASCII), style)
 
     def cell(self, value: Any) -> Text:
