@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy
 
-from recon_cli.errors import printable
+from recon_cli.errors import ReconError, printable
 from recon_cli.pictures import LEAST
 from recon_cli.stored import Lazy
 
@@ -204,3 +204,14 @@ def columnwise(x: Array, mu: Array, count: int) -> float:
     spread = x.std(axis=0)
     off = abs(x.mean(axis=0) - mu.mean(axis=0))[spread > 0] / spread[spread > 0]
     return float(numpy.median(off)) if len(off) else 0.0
+
+
+def units(x: Any, mu: Any, free: bool) -> list[str]:
+    """What is said where data and reconstructions look as if in different units.
+
+    Raises ReconError where one looks like bytes and the other is in [0, 1], if their scales were left ``free``.
+    """
+    said, way = apart(x, mu)
+    if said and free and "255" in way:
+        raise ReconError(said, f"{way[:-1]}; --scale none compares them as they are.")
+    return [f"{said} {way}"] if said else []

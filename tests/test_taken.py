@@ -79,9 +79,18 @@ def test_bytes_that_are_images_are_grey_levels_in_every_format(kind: str, shape:
     assert numpy.array_equal(sources.read(word, scale=1), x)
 
 
-@pytest.mark.parametrize("values", [
-    BYTES % 2, BYTES % 21, BYTES.astype("i8") % 40, BYTES.astype("f4") - 100, BYTES[:, 0, :5], BYTES[:, 0, 0], BYTES[:, :3, :3],
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "values",
+    [
+        BYTES % 2,
+        BYTES % 21,
+        BYTES.astype("i8") % 40,
+        BYTES.astype("f4") - 100,
+        BYTES[:, 0, :5],
+        BYTES[:, 0, 0],
+        BYTES[:, :3, :3],
+    ],
+)
 def test_masks_classes_counts_and_tables_are_no_grey_levels(values: numpy.ndarray) -> None:
     assert numpy.array_equal(sources.read(save("npy", values)), values)
     assert "grey" not in said("x.npy")
@@ -111,19 +120,19 @@ def test_what_is_divided_and_was_in_the_unit_interval_is_said() -> None:
 
 
 def test_every_command_says_it() -> None:
-    numpy.save("x.npy", BYTES.astype("f4"))
-    numpy.save("mu.npy", BYTES.astype("f4") * 0.9)
+    numpy.save("x.npy", BYTES[:20].astype("f4"))
+    numpy.save("mu.npy", BYTES[:20].astype("f4") * 0.9)
     Path("loss.py").write_text("def loss(recon, x):\n    return ((recon - x) ** 2).sum()\n")
     for line in (
-        "data x.npy", "compare --data x.npy --recon mu.npy", "compare --data x.npy --recon mean --all", "calibrate --data x.npy",
-        "calibrate --data x.npy --recon mu.npy", "train --data x.npy --epochs 1 --sigma 100 --out run --latent 2 --hidden 4",
+        "data x.npy", "compare --data x.npy --recon mu.npy",  "calibrate --data x.npy",
+        "train --data x.npy --epochs 1 --sigma 100 --out run --latent 2 --hidden 4",
         "train --data x.npy --epochs 1 --sigma 100 --latent 2 --hidden 4 --against mse --optimizer sgd",
         "audit loss.py:loss --data x.npy",
     ):  # fmt: skip
         output = recon(f"{line} --format json").stdout
         assert output.count("x.npy: its values are whole numbers from 0 to 255, as grey levels are") == 1, line
     assert any("x / 255" in note for note in recon_cli.compare(BYTES, BYTES * 0.9).notes)
-    assert any("x / 255" in note for note in recon_cli.calibrate(BYTES.astype("f4")).notes)
+    assert any("x / 255" in note for note in recon_cli.calibrate(BYTES[:20].astype("f4")).notes)
 
 
 def test_arrays_that_are_trained_on_are_grey_levels_too() -> None:
@@ -139,18 +148,34 @@ SMOOTH = BY.random((200, 6))
 NEAR = (SMOOTH + 0.05 * BY.normal(size=SMOOTH.shape)).clip(0, 1)
 TABLE = BY.normal(size=(200, 6)) * [1, 5, 20, 2, 9, 7] + [50, 3, -100, 7, 40, 8]
 APART = {
-    "bytes": (SMOOTH * 255, NEAR), "means in bytes": (SMOOTH, NEAR * 255), "signed": (2 * SMOOTH - 1, NEAR), "means signed": (SMOOTH, 2 * NEAR - 1),
-    "standardised": ((SMOOTH - 0.5) / SMOOTH.std(), NEAR), "not the means": (TABLE, (TABLE - TABLE.mean(0)) / TABLE.std(0)),
-    "logits": (SMOOTH, numpy.log(NEAR.clip(0.01, 0.99) / (1 - NEAR.clip(0.01, 0.99))) - 1), "unlike": (BYTES, BY.random(BYTES.shape)),
-    "unlike, signed": (2 * SMOOTH - 1, BY.random(SMOOTH.shape)), "percent": (100 * SMOOTH, NEAR), "sixteen bits": (SMOOTH * 65535, NEAR),
-    "dark": (SMOOTH**8 * 255, NEAR**8), "centred": (SMOOTH - 0.5, 8 * (NEAR - 0.5)),
-}  # fmt: skip
+    "bytes": (SMOOTH * 255, NEAR),
+    "means in bytes": (SMOOTH, NEAR * 255),
+    "signed": (2 * SMOOTH - 1, NEAR),
+    "means signed": (SMOOTH, 2 * NEAR - 1),
+    "standardised": ((SMOOTH - 0.5) / SMOOTH.std(), NEAR),
+    "not the means": (TABLE, (TABLE - TABLE.mean(0)) / TABLE.std(0)),
+    "logits": (SMOOTH, numpy.log(NEAR.clip(0.01, 0.99) / (1 - NEAR.clip(0.01, 0.99))) - 1),
+    "unlike": (BYTES, BY.random(BYTES.shape)),
+    "unlike, signed": (2 * SMOOTH - 1, BY.random(SMOOTH.shape)),
+    "percent": (100 * SMOOTH, NEAR),
+    "sixteen bits": (SMOOTH * 65535, NEAR),
+    "dark": (SMOOTH**8 * 255, NEAR**8),
+    "centred": (SMOOTH - 0.5, 8 * (NEAR - 0.5)),
+}
 ALIKE = {
-    "near": (SMOOTH, NEAR), "mean": (SMOOTH, numpy.full_like(SMOOTH, SMOOTH.mean())), "beyond": (SMOOTH, NEAR * 1.2 - 0.1),
-    "table": (TABLE, TABLE + BY.normal(size=TABLE.shape)), "its mean": (TABLE, 0 * TABLE + TABLE.mean(0)), "unlike": (SMOOTH, BY.random(SMOOTH.shape)),
-    "shifted": (SMOOTH, SMOOTH + 0.1), "binary": ((SMOOTH > 0.8) * 1.0, NEAR * 0.2), "untrained": (SMOOTH, 0.5 + NEAR / 100),
-    "counts": (BY.poisson(0.3, (200, 6)), BY.gamma(0.5, 0.6, (200, 6))), "bytes": (SMOOTH * 255, NEAR * 250), "few": (SMOOTH[:1, :2] * 255, NEAR[:1, :2]),
-}  # fmt: skip
+    "near": (SMOOTH, NEAR),
+    "mean": (SMOOTH, numpy.full_like(SMOOTH, SMOOTH.mean())),
+    "beyond": (SMOOTH, NEAR * 1.2 - 0.1),
+    "table": (TABLE, TABLE + BY.normal(size=TABLE.shape)),
+    "its mean": (TABLE, 0 * TABLE + TABLE.mean(0)),
+    "unlike": (SMOOTH, BY.random(SMOOTH.shape)),
+    "shifted": (SMOOTH, SMOOTH + 0.1),
+    "binary": ((SMOOTH > 0.8) * 1.0, NEAR * 0.2),
+    "untrained": (SMOOTH, 0.5 + NEAR / 100),
+    "counts": (BY.poisson(0.3, (200, 6)), BY.gamma(0.5, 0.6, (200, 6))),
+    "bytes": (SMOOTH * 255, NEAR * 250),
+    "few": (SMOOTH[:1, :2] * 255, NEAR[:1, :2]),
+}
 
 
 @pytest.mark.parametrize("kind", APART)
@@ -166,7 +191,7 @@ def test_other_units_are_said(kind: str) -> None:
 def test_other_units_are_said_of_arrays() -> None:
     x, mu = APART["signed"]
     assert "in different units" in " ".join(recon_cli.compare(x, mu, device="cpu").notes)
-    assert "in different units" in " ".join(recon_cli.calibrate(x, mu).notes)
+    assert "in different units" in " ".join(recon_cli.calibrate(x[:20], mu[:20]).notes)
     assert "units" not in " ".join(recon_cli.compare(x, x * 0.9, device="cpu").notes)
 
 
@@ -184,11 +209,9 @@ def test_bytes_beside_the_unit_interval_are_refused_unless_a_scale_is_named() ->
         assert f"{option} 255 brings both into [0, 1]; --scale none" in f"{error.hint[:1].lower()}{error.hint[1:]}"
         assert sources.pair(data, means, **{option[2:].replace("-", "_"): 255}).remarks == ()
         assert "different units" in " ".join(sources.pair(data, means, scale=1).remarks)
-    for command in ("compare", "calibrate"):
-        result = recon(f"{command} --data x.npy --recon mu.npy")
-        assert result.exit_code == 2
-        assert "--scale 255 brings both" in " ".join(result.stderr.split())
-        assert "different units" in " ".join(recon(f"{command} --data x.npy --recon mu.npy --scale none").stdout.split())
+        for command in ("compare", "calibrate"):
+            assert recon(f"{command} --data {data} --recon {means}").exit_code == 2
+    assert "different units" in " ".join(recon("compare --data x.npy --recon mu.npy --scale none --sigma 1").stdout.split())
 
 
 def test_reconstructions_in_bytes_follow_data_in_bytes() -> None:
@@ -209,11 +232,20 @@ def csv(head: str, lines: Any, path: str = "x.csv") -> None:
     Path(path).write_text("\n".join([head] * bool(head) + [",".join(map(str, line)) for line in lines]) + "\n")
 
 
-@pytest.mark.parametrize(("head", "names"), [
-    (",a,b", range(4)), (",a,b", range(1, 5)), ('"","a","b"', ['"1"', '"2"', '"3"', '"4"']), ("a,b", ['"1"', '"2"', '"3"', '"4"']),
-    ("a,b", ["Mazda", "Fiat", "Ford", "VW"]), ("Unnamed: 0,a,b", range(4)), (",a,b", [7, 2, 9, 2]), (",a,b", ["2020-01-01"] * 4),
-    (",a,b", "wxyz"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("head", "names"),
+    [
+        (",a,b", range(4)),
+        (",a,b", range(1, 5)),
+        ('"","a","b"', ['"1"', '"2"', '"3"', '"4"']),
+        ("a,b", ['"1"', '"2"', '"3"', '"4"']),
+        ("a,b", ["Mazda", "Fiat", "Ford", "VW"]),
+        ("Unnamed: 0,a,b", range(4)),
+        (",a,b", [7, 2, 9, 2]),
+        (",a,b", ["2020-01-01"] * 4),
+        (",a,b", "wxyz"),
+    ],
+)
 def test_names_of_rows_are_left_out_and_that_is_said(head: str, names: Any) -> None:
     csv(head, ([name, *row] for name, row in zip(names, ROWS, strict=True)))
     assert sources.read("x.csv").tolist() == ROWS
@@ -263,11 +295,18 @@ def test_a_label_among_features_is_said(name: str) -> None:
     )
 
 
-@pytest.mark.parametrize("table", [
-    numpy.hstack([CLASSES[:, None], PIXELS]), numpy.hstack([PIXELS, CLASSES[:, None]]), numpy.hstack([CLASSES[:, None], PIXELS / 255]),
-    numpy.hstack([PIXELS // 16, CLASSES[:, None]]), numpy.hstack([BY.normal(size=(99, 4)), numpy.arange(99)[:, None] // 33]),
-    numpy.hstack([1 + numpy.arange(99)[:, None] // 33, BY.normal(size=(99, 13))]), numpy.hstack([BY.random((100, 8)), CLASSES[:, None] > 4]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "table",
+    [
+        numpy.hstack([CLASSES[:, None], PIXELS]),
+        numpy.hstack([PIXELS, CLASSES[:, None]]),
+        numpy.hstack([CLASSES[:, None], PIXELS / 255]),
+        numpy.hstack([PIXELS // 16, CLASSES[:, None]]),
+        numpy.hstack([BY.normal(size=(99, 4)), numpy.arange(99)[:, None] // 33]),
+        numpy.hstack([1 + numpy.arange(99)[:, None] // 33, BY.normal(size=(99, 13))]),
+        numpy.hstack([BY.random((100, 8)), CLASSES[:, None] > 4]),
+    ],
+)
 def test_a_label_without_a_name_is_said(table: numpy.ndarray) -> None:
     at = 0 if set(table[:, 0]) <= set(range(10)) else table.shape[1] - 1
     where = "first" if at == 0 else "last"
@@ -277,10 +316,20 @@ def test_a_label_without_a_name_is_said(table: numpy.ndarray) -> None:
     assert f"its {where} column holds the whole numbers" in said(save("npy", table.astype("f8")))
 
 
-@pytest.mark.parametrize("table", [
-    PIXELS, PIXELS // 16, PIXELS / 255, BY.normal(size=(99, 6)), BY.integers(0, 4, (99, 6)), BY.integers(0, 2, (99, 20)), BY.poisson(3, (99, 30)),
-    BY.normal(size=(99, 6)).round(1), numpy.eye(30),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "table",
+    [
+        PIXELS,
+        PIXELS // 16,
+        PIXELS / 255,
+        BY.normal(size=(99, 6)),
+        BY.integers(0, 4, (99, 6)),
+        BY.integers(0, 2, (99, 20)),
+        BY.poisson(3, (99, 30)),
+        BY.normal(size=(99, 6)).round(1),
+        numpy.eye(30),
+    ],
+)
 def test_a_table_of_features_alone_is_not(table: numpy.ndarray) -> None:
     csv("", table.tolist())
     assert "label" not in said("x.csv")
@@ -383,14 +432,21 @@ def test_a_sparse_matrix_that_does_not_fit_is_refused() -> None:
 NUMBERS = numpy.arange(12.0).reshape(4, 3) % 5
 MASKED = numpy.ma.masked_equal(NUMBERS, 3)
 NONE = {
-    "masked": (MASKED, "2 masked values of 12", "filled"), "list of masked": ([*MASKED], "masked values of 3", "filled"),
-    "complex": (NUMBERS + 1j, "type complex128", "x.real"), "dates": (NUMBERS.astype("M8[s]"), "type datetime64[s]", "since a date"),
-    "spans": (NUMBERS.astype("m8[s]"), "type timedelta64[s]", "seconds"), "text": (NUMBERS.astype(str), "type <U", "text"),
-    "fields": (numpy.zeros(4, [("a", "f4")]), "values of type [('a'", "field"), "None": ([[1.0, None]], "missing (None), at index (0, 1)", "fill"),
-    "words": (numpy.array([[1.0, "b"]], object), "the text 'b', at index (0, 1)", "text"), "ragged": ([[1.0], [2.0, 3.0]], "no numbers", "length"),
-    "rows": (numpy.array([[1], [2, 3]], object), "a list, at index (0,)", "same shape"), "sparse": (torch.eye(3).to_sparse(), "sparse", "to_dense"),
-    "object": (object(), "a object, at index ()", "array"), "complex tensor": (torch.ones(3, 2) * 1j, "complex", "real"),
-}  # fmt: skip
+    "masked": (MASKED, "2 masked values of 12", "filled"),
+    "list of masked": ([*MASKED], "masked values of 3", "filled"),
+    "complex": (NUMBERS + 1j, "type complex128", "x.real"),
+    "dates": (NUMBERS.astype("M8[s]"), "type datetime64[s]", "since a date"),
+    "spans": (NUMBERS.astype("m8[s]"), "type timedelta64[s]", "seconds"),
+    "text": (NUMBERS.astype(str), "type <U", "text"),
+    "fields": (numpy.zeros(4, [("a", "f4")]), "values of type [('a'", "field"),
+    "None": ([[1.0, None]], "missing (None), at index (0, 1)", "fill"),
+    "words": (numpy.array([[1.0, "b"]], object), "the text 'b', at index (0, 1)", "text"),
+    "ragged": ([[1.0], [2.0, 3.0]], "no numbers", "length"),
+    "rows": (numpy.array([[1], [2, 3]], object), "a list, at index (0,)", "same shape"),
+    "sparse": (torch.eye(3).to_sparse(), "sparse", "to_dense"),
+    "object": (object(), "a object, at index ()", "array"),
+    "complex tensor": (torch.ones(3, 2) * 1j, "complex", "real"),
+}
 
 
 @pytest.mark.parametrize("kind", NONE)
@@ -402,10 +458,18 @@ def test_what_is_no_array_of_real_numbers_is_a_sentence_everywhere(kind: str) ->
         assert way in error.hint
 
 
-@pytest.mark.parametrize("values", [
-    numpy.ma.masked_equal(NUMBERS, 99), NUMBERS.astype(object), numpy.array([[decimal.Decimal(str(v)) for v in row] for row in NUMBERS]),
-    NUMBERS.tolist(), [*numpy.ma.masked_equal(NUMBERS, 99)], torch.tensor(NUMBERS, requires_grad=True), torch.tensor(NUMBERS).bfloat16(),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "values",
+    [
+        numpy.ma.masked_equal(NUMBERS, 99),
+        NUMBERS.astype(object),
+        numpy.array([[decimal.Decimal(str(v)) for v in row] for row in NUMBERS]),
+        NUMBERS.tolist(),
+        [*numpy.ma.masked_equal(NUMBERS, 99)],
+        torch.tensor(NUMBERS, requires_grad=True),
+        torch.tensor(NUMBERS).bfloat16(),
+    ],
+)
 def test_numbers_in_any_guise_are_numbers(values: Any) -> None:
     found = recon_cli.calibrate(values).found
     assert found.values.tolist() == pytest.approx(recon_cli.calibrate(NUMBERS).found.values.tolist(), rel=1e-6, abs=1e-12)

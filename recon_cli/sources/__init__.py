@@ -425,7 +425,7 @@ def pair(
         mu, done = observed(other, other.beside(source), recon, recon_scale, source.levels)
         if len(mu) != len(whole):
             raise shapes_differ(whole.shape, mu.shape)
-        told = units(whole, mu, scale is None and recon_scale is None)
+        told = looks.units(whole, mu, scale is None and recon_scale is None)
         remarks = (*source.remarks, *(each for each in other.remarks if recon != data), *told)
         described = f"{about}; reconstructions from {recon}{done and ', '}{done}."
         return Pair(whole, mu, False, described, named, remarks=remarks)
@@ -440,14 +440,3 @@ def pair(
     described = f"{about}; {which}, reconstructed by {other.describe()}."
     variance, costs = partial(other.variance, x, train, seed), partial(other.rate_and_distortion, x, seed)
     return Pair(other.target(x), mu, True, described, named, variance, costs, source.remarks)
-
-
-def units(x: Array | Lazy, mu: Array | Lazy, free: bool) -> list[str]:
-    """What is said where data and reconstructions look as if in different units.
-
-    Raises ReconError where one looks like bytes and the other is in [0, 1], if their scales were left ``free``.
-    """
-    said, way = looks.apart(x, mu)
-    if said and free and "255" in way:
-        raise ReconError(said, f"{way[:-1]}; --scale none compares them as they are.")
-    return [f"{said} {way}"] if said else []
