@@ -6,13 +6,14 @@ import contextlib
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import click
 
 from recon_cli import __version__, processes, registry
-from recon_cli.errors import ReconError, from_system, unknown
+from recon_cli.errors import ReconError, Remark, from_system, printable, unknown
 
 COMPLETION = """\b
 Shell completion (bash; zsh and fish likewise):
@@ -97,6 +98,18 @@ def usage(error: click.UsageError) -> Complaint:
     return Complaint(ReconError(said if said.endswith((".", "?")) else f"{said}.", f"See {path} --help."))
 
 
+def remarking(otherwise: Callable[..., None]) -> Callable[..., None]:
+    """How warnings are shown: recon's own as sentences like its errors, any other as ``otherwise`` does."""
+
+    def show(message: Any, category: type[Warning], *rest: Any, **named: Any) -> None:
+        if not issubclass(category, Remark):
+            return otherwise(message, category, *rest, **named)
+        colour = False if "NO_COLOR" in os.environ else None
+        return click.echo(click.style("warning: ", fg="yellow", bold=True) + printable(str(message)), err=True, color=colour)
+
+    return show
+
+
 class Commands(click.Group):
     """A command for each file of ``recon_cli/commands``, and one way out for all of them."""
 
@@ -118,7 +131,8 @@ class Commands(click.Group):
             return super().make_context(*args, **kwargs)
 
     def invoke(self, ctx: click.Context) -> Any:
-        with Unread.instead():
+        with Unread.instead(), warnings.catch_warnings():
+            warnings.showwarning = remarking(warnings.showwarning)
             return super().invoke(ctx)
 
     def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:

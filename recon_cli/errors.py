@@ -32,6 +32,10 @@ class ReconError(Exception):
         return f"{self.message} {self.hint}".strip()
 
 
+class Remark(UserWarning):
+    """What may be wrong, said before work that takes long; it is among the notes of the result too."""
+
+
 def printable(text: str, longest: int = LONG) -> str:
     """``text`` as one line that a terminal shows as it is: newlines and escape codes spelled out, a long one cut."""
     if not text.isprintable():

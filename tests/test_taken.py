@@ -135,11 +135,21 @@ def test_every_command_says_it() -> None:
     assert any("x / 255" in note for note in recon_cli.calibrate(BYTES[:20].astype("f4")).notes)
 
 
+def test_training_says_it_before_it_begins() -> None:
+    numpy.save("x.npy", BYTES[:20].astype("f4"))
+    result = recon("train --data x.npy --epochs 1 --sigma 100 --out run --latent 2 --hidden 4")
+    assert result.stderr.startswith("warning: x.npy: its values are whole numbers from 0 to 255")
+    assert result.stderr.count("warning") == 1
+    with pytest.warns(errors.Remark, match="as grey levels are"):
+        train("x.npy", epochs=1, sigma=100, device="cpu", latent=2, hidden=4)
+
+
 def test_arrays_that_are_trained_on_are_grey_levels_too() -> None:
     how = {"epochs": 1, "device": "cpu", "sigma": 1, "latent": 2, "hidden": 4}
     for x in (BYTES, torch.from_numpy(BYTES)):
         assert "divided by 255" in train(x, **how).described
-    assert "grey levels" in " ".join(train(BYTES.astype("f4"), **how).report().notes)
+    with pytest.warns(errors.Remark):
+        assert "grey levels" in " ".join(train(BYTES.astype("f4"), **how).report().notes)
 
 
 # Units.

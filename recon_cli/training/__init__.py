@@ -8,12 +8,13 @@ decoder's parameters, measured by autograd beside the slope that predicts it.
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recon_cli import modules, processes
-from recon_cli.errors import ReconError
+from recon_cli.errors import ReconError, Remark
 from recon_cli.lattices import bits_per_dimension, spacing
 from recon_cli.likelihood import Likelihood
 from recon_cli.sources.run import settings_of
@@ -86,6 +87,8 @@ def train(
     2.0
     """
     plan = Plan.of(data, likelihood, sigma, device, binarize, scale, **settings)
+    for remark in plan.remarks if processes.rank() == 0 else ():
+        warnings.warn(remark, Remark, stacklevel=2)
     if plan.settings.tensorboard:
         boards.available(out)
     with Run(out, begun(out, plan.config)) as run:
