@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import importlib
 import importlib.util
 import inspect
 import math
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +20,7 @@ from recon_cli.errors import ReconError, from_system
 from recon_cli.likelihood import Likelihood
 from recon_cli.losses import spell
 from recon_cli.reach import absent, close_to, imported
+from recon_cli.sealed import digest
 from recon_cli.vae import Vae
 
 if TYPE_CHECKING:
@@ -99,8 +100,8 @@ def spelled(model: Any) -> str:
     return model if isinstance(model, str) else f"{kind.__module__}:{kind.__qualname__}"
 
 
-def find(word: str) -> tuple[Callable[..., Any], str]:
-    """The class that ``FILE.py:Class`` or ``package.module:Class`` names, and the SHA-256 of its file.
+def looked_up(word: str) -> tuple[Path, str]:
+    """The file that ``FILE.py:Class`` or ``package.module:Class`` names, and its SHA-256; not a line of it is run.
 
     Raises ReconError where it is not to be had.
     """
@@ -111,12 +112,21 @@ def find(word: str) -> tuple[Callable[..., Any], str]:
     if path.suffix != ".py":
         path = module_path(place)
     try:
-        text = path.read_bytes()
-    except OSError as error:
+        return path, digest(path.read_bytes())
+    except (OSError, ValueError) as error:
         raise ReconError(
-            f"The file {str(path)!r}, of which --model takes {name}, cannot be read: {error.strerror}.",
+            f"The file {str(path)!r}, of which --model takes {name}, cannot be read: {getattr(error, 'strerror', error)}.",
             f"recon looked in {Path.cwd()}.",
         ) from error
+
+
+def find(word: str) -> tuple[Callable[..., Any], str]:
+    """The class that ``FILE.py:Class`` or ``package.module:Class`` names, and the SHA-256 of its file.
+
+    Raises ReconError where it is not to be had.
+    """
+    path, checksum = looked_up(word)
+    place, _, name = word.rpartition(":")
     try:
         names = imported(path) if path == Path(place) else vars(importlib.import_module(place))
     except KeyboardInterrupt:
@@ -129,14 +139,20 @@ def find(word: str) -> tuple[Callable[..., Any], str]:
         if part not in known:
             raise absent(part, [key for key, value in known.items() if inspect.isclass(value)], word)
         found = known[part]
-    return found, hashlib.sha256(text).hexdigest()
+    return found, checksum
 
 
 def module_path(place: str) -> Path:
-    """The file of ``package.module``. Raises ReconError for one that is not there."""
+    """The file of ``package.module``, found without importing the package. Raises ReconError for one that is not there."""
+    spec, within, parts = None, None, place.split(".")
     try:
-        spec = importlib.util.find_spec(place)
-    except (ImportError, ValueError, AttributeError) as error:
+        for end in range(len(parts)):
+            found = (finder.find_spec(".".join(parts[: end + 1]), within) for finder in sys.meta_path)
+            spec = next(filter(None, found), None)
+            within = spec and spec.submodule_search_locations
+            if within is None and end + 1 < len(parts):
+                raise ImportError(f"there is no package {'.'.join(parts[: end + 1])!r}")
+    except (ImportError, ValueError, AttributeError, TypeError) as error:
         raise ReconError(f"{place} cannot be imported: {error}.", "Write FILE.py:Class to read a file.") from error
     if spec is None or not spec.origin or not spec.origin.endswith(".py"):
         raise ReconError(f"There is no module {place!r}.", "Write FILE.py:Class to read a file.")
@@ -307,17 +323,11 @@ def rehearsed(model: Own, who: str, rows: Tensor, batch: int, seed: int) -> None
 
 
 def load(
-    tensors: dict[str, Tensor], claim: Likelihood, word: str, checksum: str | None, shape: tuple[int, ...],
+    tensors: dict[str, Tensor], claim: Likelihood, word: str, shape: tuple[int, ...],
     deterministic: bool, latent: int, hidden: int,
 ) -> Own:  # fmt: skip
     """The trained network of a run, from its file once more. Raises ReconError where that is gone or has changed."""
-    if checksum is None:
-        raise ReconError(
-            f"its model, {word}, was given from Python as an object, and no file says how to make it again.",
-            "Train with --model FILE.py:Class to use a run by its folder.",
-        )
-    kind, now = find(word)
-    unchanged(word, checksum, now)
+    kind, _ = find(word)
     device = torch.device("cpu")
     module = made(kind, word, 0, device, latent=latent, hidden=hidden, shape=shape)
     model = Own(module, torch.zeros(1, math.prod(shape)), claim, latent, shape, deterministic)
@@ -326,6 +336,25 @@ def load(
     except RuntimeError as error:
         raise ReconError(f"its weights are not those of {word}: {named(error)}.", "Train it again.") from error
     return model
+
+
+def allowed(word: str, checksum: str | None, trust: bool, folder: str) -> None:
+    """Raise ReconError, before a line of it is run, where the file of a run's model has changed, or nobody says that it may run.
+
+    A path that the user gave in this call is trusted; one that comes out of the folder alone is somebody's word.
+    """
+    if checksum is None:
+        raise ReconError(
+            f"The model of the run in {folder}, {word}, was given from Python as an object: no file says how to make it again.",
+            "Give it again: resume(folder, model=...); train with --model FILE.py:Class to use a run by its folder.",
+        )
+    path, now = looked_up(word)
+    unchanged(word, checksum, now)
+    if not trust:
+        raise ReconError(
+            f"The run in {folder} brings code for its model, {path}, and nobody has said that it may run.",
+            "If you wrote it, or have read it, add --trust (in Python trust=True).",
+        )
 
 
 def unchanged(word: str, was: str | None, now: str | None) -> None:

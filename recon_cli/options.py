@@ -236,6 +236,13 @@ binarize = click.option(
     help="Make grey levels 0 or 1: 1 above one half, or with that probability.",
 )
 
+trust = click.option(
+    "--trust",
+    is_flag=True,
+    default=False,
+    help="Run the code that a run's folder names for its model: only if you wrote or read it.",
+)
+
 
 def gaussians(sigmas: Any) -> list[Any]:
     """The likelihoods that ``--sigma`` is short for."""

@@ -16,8 +16,11 @@ PROJECT = ROOT.parent
 RANKS = [
     {"errors", "__init__"},
     {"regions"},
-    {"registry", "report", "parametric", "progress", "exact", "stored", "arrays", "processes", "reach"},
-    {"devices", "supervising", "losses", "fitting", "numerics", "spheres", "lattices", "pictures", "downloads", "covariance"},
+    {"registry", "report", "parametric", "progress", "exact", "stored", "arrays", "processes", "reach", "sealed"},
+    {
+        "devices", "supervising", "losses", "fitting", "numerics", "spheres", "lattices", "pictures", "downloads", "covariance",
+        "configuration",
+    },
     {"likelihood", "formats", "networks", "looks"},
     {"likelihoods", "conditional", "vae", "waterfilling"},
     {"modules", "regression"},

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import forging
 import numpy
 import pytest
 import torch
@@ -327,8 +328,7 @@ def test_ctrl_c_in_one_stops_all_at_the_same_step(who: int) -> None:
     assert "Go on with: torchrun ... -m recon_cli train --resume run" in first
     assert second == ""
     done = len(epochs("run"))
-    config = Path("run/config.json")
-    config.write_text(json.dumps({**json.loads(config.read_text()), "epochs": done + 2}))
+    forging.settings("run", epochs=done + 2)
     assert together(2, lambda: main(["train", "--resume", "run"])) == [0, 0], said()
     assert together(2, command("--out", "whole", "--epochs", str(done + 2))) == [0, 0], said()
     assert weights("run") == weights("whole")
@@ -418,8 +418,7 @@ def test_one_process_that_torchrun_started_goes_on_too(monkeypatch: pytest.Monke
     training.train("few.npy", out="run", **{**HOW, "checkpoint_every": 0.0})
     Path("run/result.json").unlink()
     Path("run/model.safetensors").unlink()
-    config = {**json.loads(Path("run/config.json").read_text()), "checkpoint_every": 30.0}
-    Path("run/config.json").write_text(json.dumps(config))
+    forging.settings("run", checkpoint_every=30.0)
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "some")
     training.train("few.npy", out="run", **HOW)
     assert weights("run") == weights("whole")

@@ -17,11 +17,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import forging
 import numpy
 import pytest
 import torch
 from click.testing import CliRunner
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 import recon_cli
 from recon_cli import sources
@@ -343,8 +344,7 @@ def torn() -> None:
 
 
 def lacking() -> None:
-    found = load_file(f"run/{CHECKPOINT}")
-    save_file({name: value for name, value in found.items() if name != "generator"}, f"run/{CHECKPOINT}")
+    forging.tensors("run", CHECKPOINT, lambda found: found.pop("generator"))
 
 
 def other_data() -> None:

@@ -82,13 +82,15 @@ def calibrate_sources(
     binarize: str | None = None,
     rate: float | None = None,
     seed: int = 0,
+    trust: bool = False,
     progress: Progress | None = None,
     **choices: Any,
 ) -> Calibration:
     """``calibrate`` on sources named as on the command line.
 
     Without any data, and nothing that can be answered without: the digits, reconstructed by principal components. The
-    rate of a model that recon trained is measured, with the distortion of its draws.
+    rate of a model that recon trained is measured, with the distortion of its draws; with ``trust`` the code of
+    its model may be run, where that is its own.
     """
     own = {name: choices.pop(name, None) for name in ("dim", "beta", "rounding")}
     refuse(own, "data", "It goes with --reported; the shape of a sample is --shape, a weight on the KL --kl-weight.")
@@ -105,7 +107,8 @@ def calibrate_sources(
     known = _, x, about = source, *sources.prepared(source, data, scale, binarize)
     if recon is None:
         return found_in(asked, x, None, None, seed, advance, f"{about}.", *source.remarks)
-    pair = sources.pair(data, recon, seed=seed, binarize=binarize, scale=scale, recon_scale=recon_scale, known=known)
+    how = {"seed": seed, "binarize": binarize, "scale": scale, "recon_scale": recon_scale}
+    pair = sources.pair(data, recon, known=known, trust=trust, **how)
     return found_in(asked, x, pair, rate, seed, advance, pair.described, *pair.remarks)
 
 

@@ -33,6 +33,7 @@ from recon_cli import options
 @options.scale
 @click.option("--recon-scale", type=options.Scale(), metavar="NUMBER|none", help="Divide the reconstructions in a file by this.")
 @options.binarize
+@options.trust
 @options.seed
 @options.format
 def command(format: str, plot: str | None, reported: str | None, dim: Any, beta: Any, rounding: Any, **settings: Any) -> None:

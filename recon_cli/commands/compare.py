@@ -33,6 +33,7 @@ from recon_cli import options
 @options.gradients
 @options.device
 @click.option("--dtype", default="auto", show_default=True, metavar="auto|float32|float64|...", help="Of both sides.")
+@options.trust
 @options.seed
 @options.format
 def command(chosen: Any, sigmas: Any, data: str, recon: str, format: str, **settings: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import click
@@ -91,6 +92,7 @@ class OpenLoss(options.LossWord):
 @click.option("--iwae", type=int, default=0, show_default=True, metavar="K", help="Bounds on log p(x) with up to K samples of z.")
 @click.option("--sweep", metavar="NAME=VALUE,...", help="A run for each value, as in sigma=0.05,0.1; linear models are judged.")
 @click.option("--resume", metavar="RUN", help="Go on with a run that was interrupted: its folder. Only --epochs may be more.")
+@options.trust
 @click.option("--tensorboard", is_flag=True, default=False, help="Event files in the run folder, too.")
 @options.seed
 @options.device
@@ -99,13 +101,14 @@ class OpenLoss(options.LossWord):
 @click.pass_context
 @options.together
 def command(
-    ctx: click.Context, against: Any, sweep: str | None, resume: str | None, format: str, out: str | None, **settings: Any
-) -> None:
+    ctx: click.Context, against: Any, sweep: str | None, resume: str | None, trust: bool, format: str, out: str | None,
+    **settings: Any,
+) -> None:  # fmt: skip
     """Train a small VAE under a likelihood and watch both sides.
 
     Each epoch: nll, matching loss, KL, negative ELBO, noise, active latents, and the ratio of the two
     losses' gradients at the decoder, measured beside predicted. Exits with 1 if the posterior collapses.
-    Ctrl-C finishes the step and saves; --resume RUN goes on to the same bits.
+    Ctrl-C (and SIGTERM) finishes the step and saves; --resume RUN goes on to the same bits.
 
     --model FILE.py:Class (or package.module:Class) is a torch module of your own. It has encode(x) -> (mean, log_variance),
     (B, K) each, of x in the samples' own shape, and decode(z) -> the raw output (logits, not probabilities), of any shape with
@@ -122,6 +125,7 @@ def command(
       torchrun --nproc-per-node=2 -m recon_cli train --out runs/two
     """
     from recon_cli import processes, progress, training
+    from recon_cli.training.settings import own_model
 
     options.alone(ctx, "against", "resume", "out", "sigma_floor", "checkpoint_every", "patience", "tensorboard")
     options.alone(ctx, "sweep", "resume", "out", "against", "tensorboard")
@@ -137,15 +141,17 @@ def command(
     folder = resume or out or training.fresh(settings["likelihood"].partition(":")[0])
     try:
         if resume:
-            asked = options.given(ctx, but=("resume", "format"))
+            asked = options.given(ctx, but=("resume", "trust", "format"))
             with progress.bar("training", training.epochs_of(resume, asked)) as advance:
-                found = training.resume(resume, progress=advance, **asked)
+                found = training.resume(resume, progress=advance, trust=trust, **asked)
         else:
             with progress.bar("training", settings["epochs"]) as advance:
                 found = training.train(out=folder, progress=advance, **settings)
     except training.Interrupted as where:
         how = "recon" if processes.count() == 1 else "torchrun ... -m recon_cli"
-        if processes.rank() == 0:
-            click.echo(f"\nStopped after {where}, and saved. Go on with: {how} train --resume {folder}", err=True)
-        ctx.exit(130)
+        more = " --trust" if trust else f" --model {settings['model']}" if own_model(settings["model"]) else ""
+        with contextlib.suppress(OSError):  # the terminal may be what has gone
+            if processes.rank() == 0:
+                click.echo(f"\nStopped after {where}, and saved. Go on with: {how} train --resume {folder}{more}", err=True)
+        ctx.exit(where.code)
     options.show(found.report(), format)

@@ -176,6 +176,7 @@ def compare_sources(
     device: str = "auto",
     dtype: str = "auto",
     seed: int = 0,
+    trust: bool = False,
     progress: Progress | None = None,
 ) -> Comparison:
     """``compare`` on sources named as on the command line.
@@ -183,6 +184,7 @@ def compare_sources(
     Without ``sides``: gaussian, and bernoulli on the same data made 0 or 1 (where they allow it). With
     ``everything``: every likelihood of the registry; those that these data are outside of, with the reason.
     ``scale`` divides the data and ``recon_scale`` the reconstructions in a file; None is each source's own.
+    With ``trust`` the code of a run's own model may be run.
     """
 
     def one(sides: Sequence[Likelihood], pair: sources.Pair, clip: bool = False) -> Comparison:
@@ -196,7 +198,7 @@ def compare_sources(
                 break
         return found
 
-    read = partial(sources.pair, data, recon, seed=seed, scale=scale, recon_scale=recon_scale)
+    read = partial(sources.pair, data, recon, seed=seed, scale=scale, recon_scale=recon_scale, trust=trust)
     pair = read(binarize=binarize)
     if everything:
         return _every(one, pair, [*sides])

@@ -94,7 +94,13 @@ class Given(Source):
 
 
 class Reconstruction(Source):
-    """Stands in for a model: makes the means of samples that it has not seen."""
+    """Stands in for a model: makes the means of samples that it has not seen.
+
+    trust
+        whether code that it brings may be run.
+    """
+
+    trust: bool = False
 
     @abstractmethod
     def reconstruct(self, x: Array, train: Array, seed: int) -> Array:
@@ -411,12 +417,14 @@ def pair(
     recon_scale: float | None = None,
     fraction: float = 0.2,
     known: tuple[Source, Array | Lazy, str] | None = None,
+    trust: bool = False,
 ) -> Pair:
     """Data and reconstructions from two words of the command line.
 
     A file is taken whole. A :class:`Reconstruction` is fitted on the training split and makes the means
     of the held-out one. ``scale`` divides the data, ``recon_scale`` the reconstructions in a file; with
     None each source has its own. ``known`` are the data's source and what :func:`prepared` gives of it, where they are at hand.
+    With ``trust`` the code of a run's own model may be run.
     """
     source, other = parse(data, seed), parse(recon, seed)
     source, whole, about = known or (source, *prepared(source, data, scale, binarize))
@@ -434,6 +442,7 @@ def pair(
             f"{data} takes {whole.nbytes / 1e9:.3g} GB, and {recon} is made from data that fit in memory.",
             "Give the reconstructions of your model: --recon xhat.npy.",
         )
+    other.trust = trust
     train, x = other.divide(numpy.asarray(whole), fraction, data)
     mu = other.reconstruct(x, train, seed)
     which = f"{len(x):,} held out" if len(x) < len(whole) else "all of them"

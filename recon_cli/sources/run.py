@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import os
 from collections.abc import Iterator
@@ -13,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy
 
-from recon_cli import __version__
+from recon_cli import configuration, sealed
 from recon_cli.errors import ReconError, unknown
 from recon_cli.losses import spell
-from recon_cli.sources import Array, Reconstruction, divided, guarded, split
+from recon_cli.sources import Array, Reconstruction, divided, guarded, split, unreadable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -61,12 +60,12 @@ class Run(Reconstruction):
     @property
     def regresses(self) -> bool:
         """Whether it predicts some columns from others."""
-        return self.config.get("model") == "regression"
+        return self.config["model"] == "regression"
 
     @cached_property
     def model(self) -> Vae | Regression:
         """The trained network."""
-        from safetensors import safe_open
+        from safetensors.torch import load as unpacked
 
         from recon_cli import conditional, likelihoods, modules
         from recon_cli.regression import Regression
@@ -75,32 +74,39 @@ class Run(Reconstruction):
         path = os.path.join(self.folder, FILES[1])
 
         def load() -> Vae | Regression:
-            with safe_open(path, framework="pt") as file:
-                word = (file.metadata() or {}).get("likelihood", "")
-                other = word.endswith(conditional.SUFFIX)  # whose name is none of the registry's
-                self.claim = likelihoods.parse(self.config["likelihood"] if other else word)
-                self.claim = conditional.by_network(self.claim) if other else self.claim
-                how = {name: self.config[name] for name in ("latent", "hidden", "shape", "model") if name in self.config}
-                how["deterministic"] = self.config.get("beta") == 0
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-                each = {name.partition(".")[2]: value for name, value in tensors.items() if name.startswith("likelihood.")}
-                self.claim = dataclasses.replace(self.claim, **each)
-                if self.regresses:
-                    found: Any = Regression.load(tensors, self.claim)
-                elif "model_sha256" in self.config:
-                    word, checksum = how.pop("model"), self.config["model_sha256"]
-                    found = modules.load(tensors, self.claim, word, checksum, **how)
-                else:
-                    found = Vae.load(tensors, self.claim, self.config["shape"][-1], **how)
+            tensors, about = unpacked(sealed.unbroken(content)), sealed.metadata(content)
+            if about.get("run") != configuration.identity(self.config):
+                raise ValueError("it is the model of another run than that of config.json")
+            word = about["likelihood"]
+            other = word.endswith(conditional.SUFFIX)  # whose name is none of the registry's
+            self.claim = likelihoods.parse(self.config["likelihood"] if other else word)
+            self.claim = conditional.by_network(self.claim) if other else self.claim
+            how = {name: self.config[name] for name in ("latent", "hidden", "shape", "model")}
+            how["deterministic"] = self.config["beta"] == 0
+            each = {name.partition(".")[2]: value for name, value in tensors.items() if name.startswith("likelihood.")}
+            self.claim = dataclasses.replace(self.claim, **each)
+            if self.regresses:
+                found: Any = Regression.load(tensors, self.claim)
+            elif "model_sha256" in self.config:
+                word, checksum = how.pop("model"), self.config["model_sha256"]
+                modules.allowed(word, checksum, self.trust, self.folder)
+                found = modules.load(tensors, self.claim, word, **how)
+            else:
+                found = Vae.load(tensors, self.claim, self.config["shape"][-1], **how)
             elements = len(found.mean) + (len(found.y_columns) if self.regresses else 0)
             if elements != math.prod(self.config["shape"]):
                 raise ValueError(f"its network is of {elements} elements, and config.json says {spell(self.config['shape'])}")
             return found
 
+        content = guarded(path, Path(path).read_bytes)
         try:
-            return guarded(path, load)
+            return load()
+        except MemoryError:
+            raise
         except ReconError as error:
             raise ReconError(f"{path} cannot be used: {error.message}", error.hint) from error
+        except Exception as error:
+            raise unreadable(path, error) from error
 
     def divide(self, values: Array, fraction: float, word: str) -> tuple[Array, Array]:
         mine, shape = self.config, values.shape[1:] or (1,)
@@ -200,20 +206,16 @@ def folder_of(folder: str, *needed: str) -> str:
 
 
 def settings_of(folder: str) -> dict[str, Any]:
-    """What a run was asked to do, from its config.json. Raises ReconError where that is none, or another version's."""
+    """What a run was asked to do, from its config.json. Raises ReconError where recon did not write it so, or another version."""
     path = os.path.join(folder_of(folder, FILES[0]), FILES[0])
-    found = guarded(path, lambda: json.loads(Path(path).read_text(encoding="utf-8")))
+
+    content = guarded(path, Path(path).read_bytes)
     try:
-        found["shape"] = tuple(int(size) for size in found["shape"])
-        good = min(found["shape"]) > 0 and 0 <= found["holdout"] < 1 and isinstance(found["data"], str)
-        version = found["version"].split(".")[:2]
-    except (KeyError, TypeError, ValueError, AttributeError):
-        good = False
-    if not good:
-        raise ReconError(f"{path} is none that recon train writes.", "Train it again, or give another run.")
-    if version != __version__.split(".")[:2]:
+        found = sealed.loads(content)
+        configuration.of_this_version(folder, found)
+        sealed.unbroken(content)
+    except ValueError as error:
         raise ReconError(
-            f"{folder} is a run of recon {found['version']}, and this is {__version__}, whose network may be another.",
-            "Train it again, or use that version of recon.",
-        )
-    return found
+            f"{path} cannot be read: {error}.", "Give back the file that recon wrote; or train again, or give another run."
+        ) from error
+    return configuration.checked(path, found)

@@ -31,7 +31,7 @@ from recon_cli.training.residuals import calibration
 from recon_cli.training.result import Result, Training
 from recon_cli.training.runs import Run, begun, fresh
 from recon_cli.training.schedules import Schedule
-from recon_cli.training.settings import Settings, option
+from recon_cli.training.settings import Settings, option, own_model
 from recon_cli.training.sweeping import Sweep, sweep
 from recon_cli.vae import Vae
 
@@ -79,8 +79,8 @@ def train(
         the numbers of the run, by their names in :class:`Settings`, which has their defaults.
 
     In float32, and the same for the same seed on the same machine; the caller's random state stays as
-    it is. Ctrl-C finishes the step and writes it down (:class:`Interrupted`). Raises ReconError for a setting that
-    no run can have, data outside the support, a folder that cannot be written or is not empty, and for a run
+    it is. Ctrl-C, SIGTERM and SIGHUP finish the step and write it down (:class:`Interrupted`). Raises ReconError for a
+    setting that no run can have, data outside the support, a folder that cannot be written or is not empty, and for a run
     that leaves the numbers.
 
     >>> train(sigma=0.5, epochs=1, device="cpu").result.predicted
@@ -91,18 +91,22 @@ def train(
         warnings.warn(remark, Remark, stacklevel=2)
     if plan.settings.tensorboard:
         boards.available(out)
-    with Run(out, begun(out, plan.config)) as run:
-        run.put_json("config.json", plan.config)
+    with Run(out, begun(out, plan.config), plan.config) as run:
+        run.put_config(plan.config)
         return carry_out(plan, run, progress)
 
 
-def resume(folder: str | Path, *, data: Any = None, progress: Progress | None = None, **asked: Any) -> Training:
+def resume(
+    folder: str | Path, *, data: Any = None, progress: Progress | None = None, trust: bool = False, **asked: Any
+) -> Training:
     """Go on with the run in ``folder`` from its last checkpoint, to the same bits as if it had never stopped (on a CPU).
 
     data
         the array that it was trained on, where that was no source with a name.
     asked
         options that must be the run's own; ``epochs`` alone may be more.
+    trust
+        whether a model's file may be run that the folder alone names; one that is ``asked`` for again is named by you.
 
     Raises ReconError for a folder without a run, a run of another version, options that contradict it, and data that
     are not what they were.
@@ -111,7 +115,7 @@ def resume(folder: str | Path, *, data: Any = None, progress: Progress | None = 
         asked, data = {"data": str(data), **asked}, None
     config = settings_of(str(folder))
     was = {name: config[name] for name in ("data", "likelihood", "sigma", "device", "binarize", "scale")}
-    settings = {field.name: config.get(field.name, field.default) for field in dataclasses.fields(Settings)}
+    settings = {field.name: config[field.name] for field in dataclasses.fields(Settings)}
     model = asked.get("model", settings["model"])
     for name, value in asked.items():
         value = modules.spelled(value) if name == "model" else value
@@ -123,11 +127,8 @@ def resume(folder: str | Path, *, data: Any = None, progress: Progress | None = 
                 f"The run in {folder} has {option(name)} {mine}, and {value} was asked for: it could not go on as the same run.",
                 f"Leave {option(name)} out (only --epochs may grow), or start another run.",
             )
-    if isinstance(model, str) and config.get("model_sha256", "") is None:
-        raise ReconError(
-            f"The model of the run in {folder}, {model}, was given from Python as an object.",
-            "Give it again: resume(folder, model=...).",
-        )
+    if isinstance(model, str) and (own_model(model) or "model_sha256" in config):
+        modules.allowed(model, config.get("model_sha256"), trust or "model" in asked, str(folder))
     plan = Plan.of(**{**was, "data": was["data"] if data is None else data}, **{**settings, "model": model})
     modules.unchanged(settings["model"], config.get("model_sha256"), plan.config.get("model_sha256"))
     if plan.config["rows"] != config["rows"]:
@@ -137,9 +138,9 @@ def resume(folder: str | Path, *, data: Any = None, progress: Progress | None = 
         )
     if plan.settings.tensorboard:
         boards.available(folder)
-    with Run(folder, again=True) as run:
+    with Run(folder, again=True, config=config) as run:
         if settings["epochs"] != config["epochs"]:
-            run.put_json("config.json", plan.config)
+            run.put_config({**config, "epochs": settings["epochs"]})
         return carry_out(plan, run, progress)
 
 
@@ -160,12 +161,12 @@ def carry_out(plan: Plan, run: Run, progress: Progress | None) -> Training:
     """Train from where ``run`` is, and measure the result."""
     settings, kept = plan.settings, plan.kept
     with threads(kept, settings):
-        state, before = plan.state(), 0.0
+        state, before, seen = plan.state(), 0.0, ""
         if run.path is not None and (run.path / CHECKPOINT).exists():
-            before = unpack(run.path / CHECKPOINT, state)
+            before, seen = unpack(run.path / CHECKPOINT, state, run.identity)
         if state.epoch > settings.epochs:
             raise ReconError(f"The run in {run.path} has {state.epoch} epochs behind it.", "Give at least as many --epochs.")
-        history = [Epoch(**line) for line in run.recall(state.epoch)] if run.again else []
+        history = [Epoch(**line) for line in run.recall(state.epoch, seen)] if run.again else []
         keeper, claim = Keeper(run, state, settings.checkpoint_every, before), None
         ended, rate = state.epoch >= settings.epochs or state.watch.over, state.scheduler.rate
         board = boards.Board(run.path if settings.tensorboard and processes.rank() == 0 else None, history, ended, rate)

@@ -1,4 +1,4 @@
-"""A run as it stands, written down so that it goes on to the same bits; and Ctrl-C, which waits for that."""
+"""A run as it stands, written down so that it goes on to the same bits; and Ctrl-C and SIGTERM, which wait for that."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import json
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from recon_cli import sealed
 from recon_cli.errors import ReconError
 from recon_cli.sources import guarded
 
@@ -25,12 +26,24 @@ if TYPE_CHECKING:
 CHECKPOINT = "checkpoint.safetensors"
 
 
+# What waits for the end of the step, and what it does where nobody waits for it; SIGHUP is a terminal that is gone.
+WAITS = {"SIGINT": signal.default_int_handler, "SIGTERM": signal.SIG_DFL, "SIGHUP": signal.SIG_DFL}
+
+
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C, after the step was finished and written down. Says where."""
+    """Ctrl-C or another signal to stop, after the step was finished and written down. Says where.
+
+    code
+        what a program exits with for it: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP.
+    """
+
+    def __init__(self, where: str, number: int = signal.SIGINT) -> None:
+        super().__init__(where)
+        self.code = 128 + number
 
 
-def pack(state: State, seconds: float) -> bytes:
-    """Network, noise, optimizer, generator and position in the data, as one safetensors file."""
+def pack(state: State, seconds: float, **about: str) -> bytes:
+    """Network, noise, optimizer, generator and position in the data, as one safetensors file that says ``about`` too."""
     from safetensors.torch import save
 
     tensors = {f"network.{name}": value for name, value in state.model.state_dict().items()}
@@ -43,21 +56,24 @@ def pack(state: State, seconds: float) -> bytes:
     tensors |= {f"best.{name}": value for name, value in state.watch.best.items()}
     position = {"epoch": state.epoch, "at": state.at, "seconds": seconds, "optimizer": plain}
     position |= {"watch": state.watch.pack(), "schedule": state.scheduler.pack()}
-    return save(
-        {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}, {"position": json.dumps(position)}
-    )
+    saved = save({name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()})
+    return sealed.tensor_file(saved, {"position": json.dumps(position), **about})
 
 
-def unpack(path: Path, state: State) -> float:
-    """Put ``state`` where the file at ``path`` says; the seconds it took to get there. Raises ReconError for another run's."""
-    from safetensors import safe_open
+def unpack(path: Path, state: State, run: str) -> tuple[float, str]:
+    """Put ``state`` where the file at ``path`` says: the seconds it took to get there, and the digest of the metrics till there.
 
-    def read() -> tuple[dict[str, Tensor], dict[str, Any]]:
-        with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, json.loads((file.metadata() or {})["position"])  # noqa: SIM118
+    Raises ReconError for a file that is not as it was written, and for one of another run than ``run``.
+    """
+    from safetensors.torch import load
 
+    content = guarded(str(path), path.read_bytes)
     try:
-        tensors, position = guarded(str(path), read)
+        tensors: dict[str, Tensor] = load(sealed.unbroken(content))
+        about = sealed.metadata(content)
+        if about["run"] != run:
+            raise ValueError("it is of a run with other settings")
+        position = sealed.loads(about["position"].encode())
         part = {name: under(tensors, name) for name in ("network", "noise")}
         state.model.load_state_dict(part["network"])
         state.noise.load_state_dict(part["noise"])
@@ -71,10 +87,14 @@ def unpack(path: Path, state: State) -> float:
         state.generator.set_state(tensors["generator"])
         if len(tensors["order"]) != len(state.rows) or len(tensors["trace"]) != state.steps:
             raise ValueError(f"it is of {len(tensors['order']):,} training rows, and these are {len(state.rows):,}")
+        if not torch.equal(tensors["order"].sort().values, torch.arange(len(state.rows))):
+            raise ValueError("its order of the rows leaves some out")
         state.order, state.trace = tensors["order"].to(state.order), tensors["trace"].to(state.trace)
         state.epoch, state.at = int(position["epoch"]), int(position["at"])
-        return float(position["seconds"])
-    except (ReconError, KeyError, ValueError, TypeError, RuntimeError) as error:
+        if not (0 <= state.at <= state.steps and 0 <= state.epoch < 1 << 63 and len(of_optimizer) <= len(state.parameters)):
+            raise ValueError("its place in the data is none of this run")
+        return float(position["seconds"]), str(about["metrics"])
+    except (ReconError, LookupError, ValueError, TypeError, AttributeError, ArithmeticError, RuntimeError) as error:
         why = error.message if isinstance(error, ReconError) else str(error).split("\n")[0]
         raise ReconError(
             f"{path} is no checkpoint of this run: {why}.".replace("..", "."),
@@ -88,7 +108,7 @@ def under(named: dict[str, Any], first: str) -> dict[str, Any]:
 
 
 class Keeper:
-    """Called between steps: writes ``state`` down every so many seconds, and where Ctrl-C was pressed.
+    """Called between steps: writes ``state`` down every so many seconds, and where a signal asked to stop.
 
     seconds
         in the training loop so far, those before a resumption included.
@@ -98,7 +118,7 @@ class Keeper:
         self.run, self.state, self.every = run, state, every
         self.began = time.perf_counter() - before
         self.due = time.monotonic() + every
-        self.pressed: Callable[[], bool] = lambda: False
+        self.pressed: list[int] = []
 
     @property
     def seconds(self) -> float:
@@ -107,10 +127,11 @@ class Keeper:
 
     def __call__(self) -> None:
         state = self.state
-        stop, due = state.agreed(self.pressed(), time.monotonic() >= self.due)
+        stop, due = state.agreed(bool(self.pressed), time.monotonic() >= self.due)
         if stop and state.epoch < state.settings.epochs:
             self.save()
-            raise Interrupted(f"epoch {state.epoch + 1} of {state.settings.epochs}, step {state.at} of {state.steps}")
+            where = f"epoch {state.epoch + 1} of {state.settings.epochs}, step {state.at} of {state.steps}"
+            raise Interrupted(where, *self.pressed[:1])
         if due or not self.every:
             self.save()
 
@@ -118,28 +139,31 @@ class Keeper:
         """The state as it is, unless it has left the numbers (which the next step says)."""
         self.state.check()
         if self.run.path is not None and all(value.isfinite().all() for value in self.state.model.parameters()):
-            self.run.put(CHECKPOINT, pack(self.state, self.seconds))
+            about = {"run": self.run.identity, "metrics": self.run.seen.hexdigest()}
+            self.run.put(CHECKPOINT, pack(self.state, self.seconds, **about))
             self.run.kept = True
         self.due = time.monotonic() + self.every
 
     @contextmanager
     def patience(self) -> Iterator[None]:
-        """Ctrl-C is noted and waits for the end of the step, a second one does not; nor the first where nothing is kept."""
-        pressed: list[int] = []
-        before = signal.getsignal(signal.SIGINT)
+        """Signals to stop are noted and wait for the end of the step: Ctrl-C, SIGTERM, SIGHUP.
+
+        Not where nothing is kept, nor those that the caller has a use for; a second Ctrl-C does not wait.
+        """
 
         def note(number: int, frame: Any) -> None:
-            pressed.append(number)
-            if len(pressed) > 1:
+            self.pressed.append(number)
+            if self.pressed.count(signal.SIGINT) > 1:
                 raise KeyboardInterrupt
 
         alone = threading.current_thread() is threading.main_thread()  # which alone is interrupted
-        if self.run.path is None or before != signal.default_int_handler or not alone:
-            yield
-            return
-        signal.signal(signal.SIGINT, note)
-        self.pressed = lambda: bool(pressed)
+        kept = self.run.path is not None and not self.state.settings.exact
+        numbers = {getattr(signal, name): usual for name, usual in WAITS.items() if hasattr(signal, name)}
+        ours = {number: usual for number, usual in numbers.items() if alone and kept and signal.getsignal(number) == usual}
+        for number in ours:
+            signal.signal(number, note)
         try:
             yield
         finally:
-            signal.signal(signal.SIGINT, before)
+            for number, usual in ours.items():
+                signal.signal(number, usual)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import math
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import torch
 
 from recon_cli import __version__, devices, likelihoods, modules, processes, sources
 from recon_cli.arrays import as_array
-from recon_cli.errors import ReconError
+from recon_cli.errors import ReconError, unknown
 from recon_cli.likelihood import Likelihood
 from recon_cli.losses import Loss, spell
 from recon_cli.regions import check
@@ -23,7 +24,7 @@ from recon_cli.regression import Regression
 from recon_cli.training import regressing
 from recon_cli.training.loop import State
 from recon_cli.training.noises import start
-from recon_cli.training.settings import Settings, exactly, noise, trained
+from recon_cli.training.settings import Settings, exactly, noise, number, of_its_kind, trained
 from recon_cli.training.shared import Shared, shareable
 from recon_cli.training.validation import Watch
 from recon_cli.vae import Vae
@@ -75,6 +76,7 @@ class Plan:
         device: str = "auto", binarize: str | None = None, scale: float | None = None, **how: Any,
     ) -> Plan:  # fmt: skip
         """Everything read and checked, nothing made. As for ``train``."""
+        sensible(likelihood, device, binarize, scale)
         made = how.get("model", "mlp")
         how["model"] = modules.spelled(made)
         if isinstance(data, tuple) and how["model"] == "regression":
@@ -143,6 +145,19 @@ class Plan:
         state = kind(vae.to(self.kept.device), source.to(self.kept.device), self.kept, self.settings)
         state.watch = Watch(self.checked, self.settings.patience)
         return state
+
+
+def sensible(likelihood: Any, device: Any, binarize: Any, scale: Any) -> None:
+    """Raise ReconError for what is neither a word nor a number where it must be one."""
+    if not isinstance(likelihood, (str, Likelihood)):
+        raise ReconError(f"--likelihood must be a word, or in Python a Likelihood; found {likelihood!r}.", "Try gaussian.")
+    if not isinstance(device, str):
+        raise ReconError(f"--device must be a word; found {device!r}.", "Try --device auto.")
+    if binarize not in (None, "threshold", "sample"):
+        raise unknown("way to binarize", str(binarize), ["threshold", "sample"])
+    if scale is not None:
+        scale = of_its_kind("scale", "float", scale)
+        number("scale", scale, 0 < scale < math.inf, "a positive number", "255")
 
 
 def samples(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
+import math
 import os
 from collections.abc import Mapping
 from contextlib import suppress
@@ -11,10 +13,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from recon_cli import __version__, processes
+from recon_cli import __version__, configuration, processes, sealed
 from recon_cli.errors import ReconError
 from recon_cli.formats.json import plain
 from recon_cli.pictures import png
+from recon_cli.training.figures import Epoch
+from recon_cli.training.locks import LOCK, Lock
 from recon_cli.training.settings import exactly
 
 if TYPE_CHECKING:
@@ -22,6 +26,7 @@ if TYPE_CHECKING:
     from recon_cli.training.result import Training
 
 METRICS, CONFIG = "metrics.jsonl", "config.json"
+BEYOND = ("nan", "inf", "-inf")  # as a file has what is no finite number
 
 
 @processes.by_the_first
@@ -50,8 +55,10 @@ def begun(path: Path | str | None, config: Mapping[str, Any]) -> bool:
     if CONFIG not in files:
         return anew and files == {METRICS}
     try:
-        same = json.loads((folder / CONFIG).read_text(encoding="utf-8")) == json.loads(json.dumps(plain(config)))
-    except (OSError, ValueError):
+        found = sealed.loads(sealed.unbroken((folder / CONFIG).read_bytes()))
+        found.pop(sealed.KEY)
+        same = found == json.loads(json.dumps(plain(config)))
+    except (OSError, ValueError, ReconError):
         return False
     return same and (anew or "result.json" not in files)
 
@@ -64,12 +71,20 @@ class Run:
 
     again
         the folder is there, and its run is gone on with.
+    config
+        what ``config.json`` says.
+    seen
+        a digest of the metrics so far, which a checkpoint takes with it.
 
-    Of several processes the first writes, and an error there is everybody's.
+    Of several processes the first writes, and an error there is everybody's. It alone has the folder meanwhile: raises
+    ReconError where another process has.
     """
 
-    def __init__(self, path: Path | str | None, again: bool = False) -> None:
+    def __init__(self, path: Path | str | None, again: bool = False, config: Mapping[str, Any] | None = None) -> None:
         self.path = None if path is None else Path(path)
+        self.identity = configuration.identity(plain(config or {}))
+        self.lock = None if self.path is None else Lock(self.path)
+        self.seen = hashlib.sha256()
         self.made: list[Path] = []
         self.written: list[Path] = []
         self.again = self.kept = again
@@ -81,31 +96,40 @@ class Run:
                     self._tidy(self.path)
                 else:
                     self._create(self.path)
-            except (OSError, ValueError) as error:
-                self._remove()
-                raise unwritable(self.path, error) from error
+            except BaseException as error:
+                self._end(kept=False)
+                if isinstance(error, (OSError, ValueError)):
+                    raise unwritable(self.path, error) from error
+                raise
         return self
 
     @processes.by_the_first
     def _tidy(self, path: Path) -> None:
-        """Remove what a process that was killed had half written."""
+        """Take the folder, and remove what a process that was killed had half written."""
+        self._take()
         for file in path.glob(".*.*.[0-9]*"):
             if file.suffix[1:].isdecimal():
                 file.unlink(missing_ok=True)
 
     @processes.by_the_first
     def _create(self, path: Path) -> None:
-        if path.is_dir() and any(path.iterdir()):
-            raise ReconError(
-                f"The folder {path} is not empty, and a run never overwrites another.",
-                f"Give another --out, or none: recon then takes the next free one under runs. --resume {path} goes on with it.",
-            )
         missing = [folder for folder in (path, *path.parents) if not folder.exists()]
         for folder in reversed(missing):
             folder.mkdir(exist_ok=True)
             self.made.append(folder)
+        if not any(path.iterdir()) or (path / LOCK).exists():
+            self._take()
+        if any(file.name != LOCK for file in path.iterdir()):
+            raise ReconError(
+                f"The folder {path} is not empty, and a run never overwrites another.",
+                f"Give another --out, or none: recon then takes the next free one under runs. --resume {path} goes on with it.",
+            )
         (path / METRICS).touch(exist_ok=False)
         self.written.append(path / METRICS)
+
+    def _take(self) -> None:
+        if self.lock is not None:
+            self.lock.take()
 
     @processes.by_the_first
     def put(self, name: str, content: bytes) -> None:
@@ -126,9 +150,9 @@ class Run:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
 
-    def put_json(self, name: str, content: Mapping[str, Any]) -> None:
-        """A JSON object as a file."""
-        self.put(name, (json.dumps(plain(content), indent=2, ensure_ascii=False) + "\n").encode())
+    def put_config(self, config: Mapping[str, Any]) -> None:
+        """What the run was asked to do, with its checksum."""
+        self.put(CONFIG, sealed.json_file(plain(config)))
 
     def finish(self, found: Training, generated: Mapping[str, Picture]) -> None:
         """Everything that there is at the end: the result, the model, and the pictures if there are any."""
@@ -137,11 +161,12 @@ class Run:
         from safetensors.torch import save
 
         likelihood = exactly(found.likelihood)
-        self.put_json("result.json", {"likelihood": likelihood, **vars(found.result)})
+        self.put("result.json", sealed.json_text(plain({"likelihood": likelihood, **vars(found.result)})))
         tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in found.model.state_dict().items()}
         numbers = found.likelihood.parameters
         tensors |= {f"likelihood.{name}": each.cpu() for name, each in numbers.items() if getattr(each, "ndim", 0)}  # type: ignore[union-attr]
-        self.put("model.safetensors", save(tensors, {"likelihood": likelihood, "version": __version__}))
+        about = {"likelihood": likelihood, "run": self.identity, "version": __version__}
+        self.put("model.safetensors", sealed.tensor_file(save(tensors), about))
         if found.picture is not None:
             self.put("reconstructions.png", png(found.picture))
         for name, shown in generated.items():
@@ -152,45 +177,71 @@ class Run:
         """Append one JSON object to the metrics, on disk when this returns."""
         if self.path is None:
             return
+        text = f"{json.dumps(plain(line), allow_nan=False)}\n".encode()
         try:
-            with open(self.path / METRICS, "a", encoding="utf-8") as file:
-                file.write(json.dumps(plain(line), allow_nan=False) + "\n")
+            with open(self.path / METRICS, "ab") as file:
+                file.write(text)
+            self.seen.update(text)
             self.kept = True
         except OSError as error:
             raise unwritable(self.path, error, self.kept) from error
 
     @processes.by_the_first
-    def recall(self, epochs: int) -> list[dict[str, Any]]:
-        """The metrics of the first so many epochs; any after them are dropped. Raises ReconError where they are not all there."""
-        if self.path is None or not epochs:
-            lines = []
-        else:
-            path = self.path / METRICS
-            try:
-                text = path.read_text(encoding="utf-8").splitlines()[:epochs]
-                lines = [json.loads(line) for line in text]
-                if [line["epoch"] for line in lines] != [*range(1, epochs + 1)]:
-                    raise ValueError("the epochs do not follow one another")
-            except (OSError, ValueError, KeyError, TypeError) as error:
-                raise ReconError(
-                    f"{path} lacks some of the {epochs:,} epochs that the checkpoint has behind it.",
-                    "The run cannot be gone on with as it was: train it again.",
-                ) from error
-        self.put(METRICS, "".join(json.dumps(line, allow_nan=False) + "\n" for line in lines).encode())
+    def recall(self, epochs: int, seen: str) -> list[dict[str, Any]]:
+        """The metrics of the first so many epochs, whose digest is ``seen``; any after them are dropped.
+
+        Raises ReconError where they are not all there, or not as they were written.
+        """
+        if self.path is None:
+            return []
+        path, lines = self.path / METRICS, []
+        try:
+            text = b"".join(path.read_bytes().splitlines(keepends=True)[:epochs]) if epochs else b""
+        except OSError:
+            text = b""
+        if text.count(b"\n") < epochs:
+            raise ReconError(
+                f"{path} lacks some of the {epochs:,} epochs that the checkpoint has behind it.",
+                "The run cannot be gone on with as it was: train it again.",
+            )
+        try:
+            if epochs and sealed.digest(text) != seen:
+                raise ValueError("it was damaged, or edited by hand")
+            lines = [measured(sealed.loads(line), at + 1) for at, line in enumerate(text.splitlines())]
+        except ValueError as error:
+            raise ReconError(
+                f"{path} is not what recon wrote: {error}.",
+                "Give back the file that recon wrote; or train it again.",
+            ) from error
+        self.put(METRICS, text)
+        self.seen = hashlib.sha256(text)
         return lines
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if kind is not None and not self.kept:
-            self._remove()
+        self._end(kept=kind is None or self.kept)
 
-    def _remove(self) -> None:
-        """What this run created, as far as it is still there and holds nothing else."""
-        for file in self.written:
-            with suppress(OSError):
+    def _end(self, kept: bool) -> None:
+        """Let go of the folder; unless ``kept``, without what this run created, as far as it holds nothing else."""
+        with suppress(OSError):
+            for file in () if kept else self.written:
                 file.unlink(missing_ok=True)
-        for folder in reversed(self.made):
+        if self.lock is not None:
+            with suppress(OSError):
+                self.lock.release()
+        for folder in () if kept else reversed(self.made):
             with suppress(OSError):
                 folder.rmdir()
+
+
+def measured(line: Any, epoch: int) -> dict[str, Any]:
+    """A line of the metrics, if it is of that epoch and has its figures. Raises ValueError."""
+    fields = [*Epoch.__dataclass_fields__]
+    if not isinstance(line, dict) or {*line} != {*fields} or line["epoch"] != epoch:
+        raise ValueError(f"line {epoch:,} is not the figures of epoch {epoch:,}")
+    for name, value in line.items():
+        if value not in (None, *BEYOND) and (type(value) not in (int, float) or not math.isfinite(value)):
+            raise ValueError(f"line {epoch:,} has a {name} that is no number")
+    return {name: float(value) if value in BEYOND else value for name, value in line.items()}
 
 
 def unwritable(path: Path, error: Exception, kept: bool = False) -> ReconError:

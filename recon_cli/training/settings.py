@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import math
+import numbers
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,12 @@ from recon_cli.parametric import size
 from recon_cli.training.schedules import Schedule
 
 UNFIT = ("optimizer", "lbfgs", "muon", "sparseadam")  # need a closure, matrices only, sparse gradients
+KINDS: dict[str, tuple[type, str, str]] = {
+    "int": (numbers.Integral, "a whole number", "1"),
+    "float": (numbers.Real, "a number", "0.5"),
+    "bool": (bool, "true or false", "or leave it out"),
+    "str": (str, "a word", "with one"),
+}  # what a setting of a kind may be, in words, and an example
 NOISES = ("learned", "optimal", "per-element", "network")
 
 
@@ -108,6 +115,8 @@ class Settings:
     def __post_init__(self) -> None:
         if self.beta is None:
             object.__setattr__(self, "beta", 0.0 if self.model == "ae" else 1.0)
+        for one in dataclasses.fields(self):
+            object.__setattr__(self, one.name, of_its_kind(one.name, str(one.type), getattr(self, one.name)))
         for name, example in (("latent", 24), ("hidden", 256), ("epochs", 100), ("batch_size", 128)):
             whole(name, getattr(self, name), int(name not in ("latent", "hidden") or self.model != "regression"), example)
         whole("seed", self.seed, 0, 0)
@@ -192,7 +201,7 @@ class Settings:
     @property
     def own_model(self) -> bool:
         """Whether the model is the user's."""
-        return ":" in self.model or self.model.endswith(".py")
+        return own_model(self.model)
 
     @property
     def deterministic(self) -> bool:
@@ -219,6 +228,24 @@ class Settings:
 def option(name: str) -> str:
     """A setting as the command line spells it."""
     return "--" + name.replace("_", "-")
+
+
+def own_model(model: str) -> bool:
+    """Whether a word names a model of the user's own."""
+    return ":" in model or model.endswith(".py")
+
+
+def of_its_kind(name: str, kind: str, value: Any) -> Any:
+    """``value``, if a setting of that annotation can have one of its type; numpy's numbers as Python's. Or a ReconError."""
+    if value is None and "None" in kind:
+        return value
+    wanted = kind.partition(" ")[0]
+    types, said, example = KINDS[wanted]
+    if isinstance(value, bool) != (wanted == "bool") or not isinstance(value, types):
+        raise ReconError(f"{option(name)} must be {said}; found {value!r}.", f"Try {option(name)} {example}.")
+    if wanted == "float" and not isinstance(value, int):
+        return float(value)
+    return int(value) if isinstance(value, numbers.Integral) and wanted != "bool" else value
 
 
 def whole(name: str, value: Any, least: int, example: int) -> None:

@@ -1,0 +1,89 @@
+"""Files that carry their own checksum, JSON and safetensors alike: read only as they were written, to the last bit."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+KEY = "sha256"  # of all bytes of the file, these 64 digits themselves taken as zeros
+ZEROS = "0" * 64
+MARK = re.compile(rb'"sha256": ?"([0-9a-f]{64})"')  # inside a string of JSON the quotes would be escaped
+
+
+def json_file(content: Mapping[str, Any]) -> bytes:
+    """A JSON object as a file, the checksum its last entry."""
+    return seal(json_text({**content, KEY: ZEROS}))
+
+
+def json_text(content: Mapping[str, Any]) -> bytes:
+    """A JSON object as a file without one. A path in it that is no UTF-8 stays what it is."""
+    return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
+
+
+def tensor_file(saved: bytes, metadata: Mapping[str, str]) -> bytes:
+    """What ``safetensors.torch.save`` gave, with ``metadata`` and the checksum in its header, and every key in its place.
+
+    The same tensors and metadata are the same bytes, which safetensors itself does not see to.
+    """
+    start = 8 + int.from_bytes(saved[:8], "little")
+    tensors = json.loads(saved[8:start])
+    header = {"__metadata__": {KEY: ZEROS, **dict(sorted(metadata.items()))}, **dict(sorted(tensors.items()))}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # where the numbers begin is a multiple of 8
+    return seal(len(text).to_bytes(8, "little") + text, saved[start:])
+
+
+def seal(head: bytes, rest: bytes = b"") -> bytes:
+    """``head`` and ``rest`` in one, with their checksum in the place that ``head`` has for it."""
+    found = MARK.search(head)
+    assert found is not None
+    start, end = found.span(1)
+    return head[:start] + digest(head, rest).encode() + head[end:] + rest
+
+
+def digest(*parts: bytes | memoryview) -> str:
+    """The SHA-256 of bytes that come in parts."""
+    made = hashlib.sha256()
+    for part in parts:
+        made.update(part)
+    return made.hexdigest()
+
+
+def unbroken(content: bytes) -> bytes:
+    """``content``, if it is what recon wrote. Raises ValueError where a bit of it, or its checksum, is not."""
+    found = MARK.search(content)
+    if found is None:
+        raise ValueError("it has no checksum, with which recon writes it; it is damaged, or of an earlier recon")
+    start, end = found.span(1)
+    if digest(memoryview(content)[:start], ZEROS.encode(), memoryview(content)[end:]) != found[1].decode():
+        raise ValueError("its checksum is another than when recon wrote it; it is damaged, or was edited by hand")
+    return content
+
+
+def metadata(content: bytes) -> dict[str, Any]:
+    """What a safetensors file says of itself. Raises ValueError where it says nothing that can be read."""
+    found = loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    about = found.get("__metadata__") if isinstance(found, dict) else None
+    return about if isinstance(about, dict) else {}
+
+
+def loads(text: bytes) -> Any:
+    """What JSON says. Raises ValueError for NaN, a name given twice, and nesting too deep to read, too."""
+    try:
+        return json.loads(text.decode("utf-8"), parse_constant=_no_number, object_pairs_hook=_once)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def _no_number(word: str) -> Any:
+    raise ValueError(f"it holds {word}, which is no number")
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("it gives a name twice")
+    return found
