@@ -176,6 +176,7 @@ def test_samples_of_another_shape_are_refused_with_what_it_was_trained_on(here: 
 
 def test_weights_that_do_not_fit_are_named(here: Path) -> None:
     trained()
+    whole = Path("run/model.safetensors").read_bytes()
     reshaped(decoder_2_weight=torch.zeros(32, 7))
     assert (
         "run/model.safetensors cannot be used: decoder.2.weight is 32x7, and must be 64x7" in refused("digits", "run:run").message
@@ -186,6 +187,7 @@ def test_weights_that_do_not_fit_are_named(here: Path) -> None:
     assert "no weights of recon's network" in refused("digits", "run:run").message
     reshaped(encoder_0_weight=torch.zeros(()))
     assert "no weights of recon's network" in refused("digits", "run:run").message
+    Path("run/model.safetensors").write_bytes(whole)
     changed(shape=[4, 4])
     numpy.save("x.npy", numpy.ones((9, 4, 4)))
     assert "its network is of 64 elements, and config.json says 4x4" in refused("x.npy", "run:run").message

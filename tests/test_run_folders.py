@@ -1,0 +1,445 @@
+"""A run's folder is read only as it was written: every bit that has changed is noticed, and no code of somebody else is run."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import forging
+import numpy
+import pytest
+from click.testing import CliRunner, Result
+from safetensors.torch import load_file
+
+import recon_cli
+from recon_cli import configuration, sealed, sources
+from recon_cli.cli import main
+from recon_cli.errors import ReconError
+from recon_cli.training import resume, train
+from recon_cli.training.locks import LOCK, Lock
+from recon_cli.training.plan import Plan
+
+FEW = sources.read("digits")[:40]
+HOW: dict[str, Any] = {"holdout": 0.2, "epochs": 2, "batch_size": 16, "latent": 2, "hidden": 3, "device": "cpu"}
+PLACE = {**os.environ, "PYTHONPATH": str(Path(recon_cli.__file__).parents[1]), "PYTHONIOENCODING": "utf-8"}
+ASKED = {
+    "checkpoint.safetensors": ["train", "--resume", "run"],
+    "metrics.jsonl": ["train", "--resume", "run"],
+    "config.json": ["train", "--resume", "run"],
+    "model.safetensors": ["compare", "--data", "few.npy", "--recon", "run:run", "--sigma", "1", "--device", "cpu"],
+}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with data and a finished run in it, which stays as it is."""
+    folder = tmp_path_factory.mktemp("made")
+    numpy.save(folder / "few.npy", FEW)
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        train("few.npy", out="run", **HOW)
+    finally:
+        os.chdir(before)
+    return folder
+
+
+@pytest.fixture
+def here(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A copy of it, to be changed."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+    return tmp_path
+
+
+def said(*words: str) -> Result:
+    """What the command line says, with no traceback."""
+    result = CliRunner().invoke(main, [*words])
+    assert result.exception is None or isinstance(result.exception, (SystemExit,)), (words, result.exception)
+    return result
+
+
+def refused(*words: str) -> str:
+    """The sentence and the hint with which it refuses."""
+    result = said(*words)
+    assert result.exit_code == 2, (words, result.output)
+    assert result.stderr.startswith("error: ")
+    assert "\n hint: " in result.stderr
+    return result.stderr
+
+
+def test_what_is_whole_is_taken(here: Path) -> None:
+    for words in ASKED.values():
+        assert said(*words).exit_code in (0, 1), words
+
+
+# Every bit.
+
+
+def flipped(name: str, place: int, bit: int) -> str:
+    """The sentence about a run with one bit of a file turned; the file is as it was afterwards."""
+    path = Path("run", name)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << bit]) + whole[place + 1 :])
+    try:
+        return refused(*ASKED[name])
+    finally:
+        path.write_bytes(whole)
+
+
+def flip(count: int, seed: int) -> None:
+    """So many turned bits of each file, half of them near the beginning, where the words are."""
+    chance = random.Random(seed)
+    for name in ASKED:
+        size = Path("run", name).stat().st_size
+        for one in range(count):
+            flipped(name, chance.randrange(size if one % 2 else min(size, 1200)), chance.randrange(8))
+
+
+def test_a_flipped_bit_is_noticed(here: Path) -> None:
+    flip(3, seed=1)
+
+
+@pytest.mark.hostile
+def test_five_hundred_flipped_bits_are_noticed(here: Path) -> None:
+    flip(125, seed=2)
+
+
+@pytest.mark.parametrize("name", ["config.json", "metrics.jsonl"])
+def test_a_digit_changed_by_hand_is_noticed(name: str, here: Path) -> None:
+    path = Path("run", name)
+    text = path.read_text()
+    place = next(at for at, letter in enumerate(text) if at > 60 and letter.isdigit())
+    path.write_text(f"{text[:place]}{(int(text[place]) + 1) % 10}{text[place + 1 :]}")
+    assert "edited by hand" in refused(*ASKED[name])
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_a_file_without_a_checksum_or_of_another_run_is_refused(name: str, here: Path) -> None:
+    train("few.npy", out="other", **{**HOW, "lr": 0.01})
+    whole = Path("run", name).read_bytes()
+    Path("run", name).write_bytes(Path("other", name).read_bytes())
+    refused(*ASKED[name])
+    Path("run", name).write_bytes(whole.replace(b'"sha256"', b'"sha255"', 1).replace(b'"epoch"', b'"epocs"', 1))
+    refused(*ASKED[name])
+
+
+def test_the_same_weights_are_the_same_file(here: Path) -> None:
+    for seed in range(4):  # of Python's own hashes, too
+        words = ["train", "--data", "few.npy", "--epochs", "2", "--hidden", "3", "--latent", "2", "--out", f"run{seed}"]
+        how = {"env": {**PLACE, "PYTHONHASHSEED": str(seed)}, "capture_output": True, "check": False}
+        if seed < 2:
+            subprocess.run([sys.executable, "-m", "recon_cli", *words], **how)
+        else:
+            said(*words)
+    files = [Path(f"run{seed}", "model.safetensors").read_bytes() for seed in range(4)]
+    assert len({*files}) == 1
+    assert load_file("run0/model.safetensors").keys() == load_file("run/model.safetensors").keys()
+
+
+def test_a_checksum_covers_every_byte() -> None:
+    whole = sealed.json_file({"a": 1})
+    assert sealed.unbroken(whole) == whole
+    for place in range(len(whole)):
+        for bit in range(8):
+            with pytest.raises(ValueError, match="checksum"):
+                sealed.unbroken(whole[:place] + bytes([whole[place] ^ 1 << bit]) + whole[place + 1 :])
+
+
+# Edits by hand; and by somebody who mends the checksum.
+
+DEEP: Any = [[[[1]]]]
+ODD: tuple[Any, ...] = (
+    None, True, False, 0, -1, 5, 0.5, -0.5, 1e300, 1e-300, 2**63, 2**80, -(2**63), "", "x", "evil", "5", "\0", "é", " ", "../..",
+    "nan", [], {}, [1], ["a"], {"a": 1}, DEEP, "a" * 5000, float("nan"), float("inf"), [8, 8, 8], "small.py:Small", "run:run",
+)  # fmt: skip
+RAW = (
+    b"", b"{", b"[]", b"3", b"null", b'"x"', b"{}", b"\xff\xfe", b"[" * 100_000, b'{"a":' * 100_000, b"\0" * 500, b"NaN",
+    b'{"version": "0.1.0", "version": "0.1.0"}', b"9" * 10_000, b"\xef\xbb\xbf{}",
+)  # fmt: skip
+
+
+def edit(chance: random.Random, config: dict[str, Any]) -> dict[str, Any]:
+    """Another config: an entry changed, gone, or added."""
+    changed, what = dict(config), chance.random()
+    name = chance.choice([key for key in config if key != sealed.KEY])
+    if what < 0.1:
+        changed.pop(name)
+    elif what < 0.2:
+        changed[chance.choice(("x", "lrr", "", "__class__", "Lr", "trust"))] = chance.choice(ODD)
+    else:
+        changed[name] = chance.choice(ODD)
+    return changed
+
+
+def edits(count: int, seed: int) -> None:
+    """So many configs edited by hand, none of them taken; and the same with a checksum that fits, none of them a traceback."""
+    chance, path = random.Random(seed), Path("run/config.json")
+    whole = path.read_bytes()
+    for _ in range(count):
+        changed = edit(chance, json.loads(whole))
+        words = chance.choice((ASKED["config.json"], ASKED["model.safetensors"]))
+        if changed != json.loads(whole):
+            path.write_text(json.dumps(changed, indent=2, ensure_ascii=False) + "\n")
+            refused(*words)
+        path.write_bytes(sealed.json_file({key: value for key, value in changed.items() if key != sealed.KEY}))
+        said(*words)
+        shutil.rmtree("run")
+        shutil.copytree("whole", "run")
+
+
+@pytest.fixture
+def kept(here: Path) -> Path:
+    """The same, and the run once more beside it."""
+    shutil.copytree("run", "whole")
+    return here
+
+
+def test_an_edited_config_is_noticed(kept: Path) -> None:
+    edits(12, seed=3)
+
+
+@pytest.mark.hostile
+def test_five_hundred_edited_configs_are_noticed(kept: Path) -> None:
+    edits(500, seed=4)
+
+
+@pytest.mark.hostile
+def test_five_hundred_configs_that_fit_the_run_are_no_tracebacks(kept: Path) -> None:
+    """As the model and the checkpoint would be of a run that was asked for so."""
+    chance = random.Random(5)
+    for _ in range(500):
+        changed = edit(chance, json.loads(Path("run/config.json").read_text()))
+        changed.pop(sealed.KEY)
+        Path("run/config.json").write_bytes(sealed.json_file(changed))
+        for name in ("model.safetensors", "checkpoint.safetensors"):
+            forging.tensors("run", name, about={"run": configuration.identity(changed)})
+        said(*chance.choice((ASKED["config.json"], ASKED["model.safetensors"])))
+        shutil.rmtree("run")
+        shutil.copytree("whole", "run")
+
+
+@pytest.mark.parametrize("name", ["config.json", "metrics.jsonl"])
+def test_what_is_no_json_of_a_run_is_refused(name: str, here: Path) -> None:
+    for text in RAW:
+        Path("run", name).write_bytes(text)
+        refused(*ASKED[name])
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ({"lr": "fast"}, 'has lr "fast", which must be a positive number'),
+        ({"likelihood": None}, "has likelihood null, which must be a word"),
+        ({"likelihood": ["gaussian"]}, 'has likelihood ["gaussian"], which must be a word'),
+        ({"device": 5}, "has device 5, which must be a word"),
+        ({"scale": "x"}, 'has scale "x", which must be null or a positive number'),
+        ({"binarize": "evil"}, 'has binarize "evil", which must be null or threshold or sample'),
+        ({"seed": 2**64}, "which must be a whole number from 0 up"),
+        ({"lrr": 1}, 'has "lrr", which no run of recon'),
+    ],
+)
+def test_a_value_that_no_run_has_is_named(how: dict[str, Any], words: str, here: Path) -> None:
+    forging.settings("run", **how)
+    for command in (ASKED["config.json"], ASKED["model.safetensors"]):
+        assert words in refused(*command)
+
+
+def test_every_setting_is_looked_at() -> None:
+    config = json.loads(json.dumps(Plan.of(FEW, **HOW).config))
+    assert {*config} == {*configuration.FIELDS}
+    assert configuration.checked("config.json", config) == {**config, "shape": (8, 8)}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda line: {**line, "evil": 1},
+        lambda line: {**line, "nll": "low"},
+        lambda line: {**line, "nll": DEEP},
+        lambda line: {**line, "epoch": 2},
+        lambda line: {key: value for key, value in line.items() if key != "kl"},
+        lambda line: [line],
+        lambda line: 3,
+    ],
+)
+def test_metrics_that_are_none_are_a_sentence_whatever_the_checksum(change: Callable[[Any], Any], here: Path) -> None:
+    lines = Path("run/metrics.jsonl").read_text().splitlines()
+    text = "".join(f"{json.dumps(line)}\n" for line in (change(json.loads(lines[0])), json.loads(lines[1])))
+    Path("run/metrics.jsonl").write_text(text)
+    assert "damaged, or edited by hand" in refused(*ASKED["metrics.jsonl"])
+    forging.tensors("run", "checkpoint.safetensors", about={"metrics": sealed.digest(text.encode())})
+    assert "line 1 " in refused(*ASKED["metrics.jsonl"])
+
+
+@pytest.mark.parametrize("how", [{"lr": "fast"}, {"lr": None}, {"device": 5}, {"scale": "x"}, {"binarize": "evil"}, {"likelihood": None},
+                                 {"optimizer": 3}, {"exact": "yes"}, {"schedule": ["a"]}, {"epochs": 2.5}, {"hidden": True}])  # fmt: skip
+def test_in_python_too(how: dict[str, Any]) -> None:
+    with pytest.raises(ReconError, match=f"{[*how][0]}"):
+        train(FEW, **{**HOW, **how})
+    assert train(FEW, **{**HOW, "lr": numpy.float32(0.001), "epochs": numpy.int64(1)}).settings.epochs == 1
+
+
+# Somebody else's code.
+
+CODE = """
+    import pathlib
+    import torch
+    pathlib.Path("ran").touch()
+    class Small(torch.nn.Module):
+        def __init__(self, latent):
+            super().__init__()
+            self.down, self.up = torch.nn.Linear(64, 2 * latent), torch.nn.Linear(latent, 64)
+        def encode(self, x):
+            return self.down(x.flatten(1)).chunk(2, dim=1)
+        def decode(self, z):
+            return self.up(z)
+"""
+COMMANDS = (
+    ["train", "--resume", "own"],
+    ["compare", "--data", "few.npy", "--recon", "run:own", "--sigma", "1"],
+    ["calibrate", "--data", "few.npy", "--recon", "run:own"],
+)
+
+
+@pytest.fixture(params=["small.py:Small", "boxes.small:Small"])
+def own(request: pytest.FixtureRequest, here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file of the model of a run; it and its package leave a mark when they are run."""
+    Path("boxes").mkdir()
+    Path("boxes/__init__.py").write_text('open("ran", "w")')
+    monkeypatch.syspath_prepend(str(here))
+    for name in [name for name in sys.modules if name.split(".")[0] == "boxes"]:
+        monkeypatch.delitem(sys.modules, name)
+    path = Path("small.py" if request.param.startswith("small.py") else "boxes/small.py")
+    path.write_text(textwrap.dedent(CODE))
+    train("few.npy", out="own", model=request.param, **{**HOW, "hidden": 8})
+    for name in [name for name in sys.modules if name.split(".")[0] == "boxes"]:
+        monkeypatch.delitem(sys.modules, name)
+    Path("ran").unlink()
+    return path
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=lambda words: words[0])
+def test_code_that_the_folder_names_is_not_run_untrusted_nor_changed(words: list[str], own: Path) -> None:
+    assert "brings code for its model" in (message := refused(*words))
+    assert "--trust" in message
+    assert not Path("ran").exists()
+    whole = own.read_text()
+    own.write_text(whole + "\n")
+    for more in ([], ["--trust"]):
+        assert "has changed since the run was trained" in refused(*words, *more)
+    own.unlink()
+    assert "cannot be read" in refused(*words, "--trust") or "no module" in refused(*words, "--trust")
+    assert not Path("ran").exists()
+    own.write_text(whole)
+    assert said(*words, "--trust").exit_code in (0, 1)
+    assert Path("ran").exists()
+
+
+def test_code_that_the_user_names_is_run(own: Path) -> None:
+    word = json.loads(Path("own/config.json").read_text())["model"]
+    assert said("train", "--resume", "own", "--model", word).exit_code in (0, 1)
+    assert Path("ran").exists()
+    resume("own", model=word)
+    resume("own", trust=True)
+    with pytest.raises(ReconError, match="brings code"):
+        resume("own")
+
+
+def test_a_model_whose_checksum_is_left_out_is_not_run(own: Path) -> None:
+    word = json.loads(Path("own/config.json").read_text())["model"]
+    for checksum in (None, "", "x", 5):
+        forging.settings("run", model=word, model_sha256=checksum)
+        for command in (ASKED["config.json"], ASKED["model.safetensors"]):
+            refused(*command, "--trust")
+    config = json.loads(Path("run/config.json").read_text())
+    config.pop("model_sha256")
+    Path("run/config.json").write_bytes(sealed.json_file(config | {"sha256": ""}))
+    for command in (ASKED["config.json"], ASKED["model.safetensors"]):
+        refused(*command, "--trust")
+    assert not Path("ran").exists()
+
+
+# One process at a time.
+
+
+def test_a_folder_that_is_at_work_is_not_taken_by_another(here: Path) -> None:
+    who = f"process {os.getpid()} on {socket.gethostname()} is at work in it"
+    before = {path.name: path.read_bytes() for path in Path("run").iterdir()}
+    lock = Lock(Path("run"))
+    lock.take()
+    assert f"The folder run is not empty: {who}" in refused("train", "--resume", "run", "--epochs", "9")
+    assert who in refused("train", "--data", "few.npy", "--out", "run")
+    lock.release()
+    assert {path.name: path.read_bytes() for path in Path("run").iterdir()} == before
+    Path("fresh").mkdir()
+    lock = Lock(Path("fresh"))
+    lock.take()
+    assert who in refused("train", "--data", "few.npy", "--out", "fresh")
+    assert [path.name for path in Path("fresh").iterdir()] == [LOCK]
+    lock.release()
+    assert said("train", "--data", "few.npy", "--epochs", "1", "--out", "fresh").exit_code in (0, 1)
+
+
+def test_of_two_that_go_on_at_once_one_does(here: Path) -> None:
+    words = [sys.executable, "-m", "recon_cli", "train", "--resume", "run", "--epochs", "60", "--checkpoint-every", "30"]
+    both = [subprocess.Popen(words, env=PLACE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    ends = [(one.communicate(timeout=100)[1], one.returncode) for one in both]
+    if 2 in (codes := [code for _, code in ends]):  # they may also have come one after the other
+        message, _ = ends[codes.index(2)]
+        assert f"process {both[1 - codes.index(2)].pid} on" in message
+    assert len(Path("run/metrics.jsonl").read_text().splitlines()) == 60
+    assert not Path("run", LOCK).exists()
+    whole = train("few.npy", **{**HOW, "epochs": 60})
+    assert resume("run").epochs == whole.epochs
+
+
+def test_what_a_killed_process_leaves_holds_nobody_back(here: Path) -> None:
+    code = "import os, signal; from pathlib import Path; from recon_cli.training.locks import Lock; Lock(Path('run')).take(); os.kill(os.getpid(), signal.SIGKILL)"
+    assert subprocess.run([sys.executable, "-c", code], env=PLACE, check=False).returncode == -signal.SIGKILL
+    assert Path("run", LOCK).exists()
+    resume("run")
+    assert not Path("run", LOCK).exists()
+    Path("empty").mkdir()
+    shutil.copy(Path(sys.executable), "empty/.lock") if False else Path("empty", LOCK).write_text("process 1 on nowhere\n")
+    train("few.npy", out="empty", **HOW)
+
+
+# Told to stop.
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGINT"])
+def test_a_signal_saves_and_says_how_to_go_on(name: str, here: Path) -> None:
+    number = getattr(signal, name)
+    words = [sys.executable, "-m", "recon_cli", "train", "--data", "few.npy", "--epochs", "100000", "--hidden", "3", "--out", "long"]
+    listen: Any = {"preexec_fn": lambda: signal.signal(number, signal.SIG_DFL if name != "SIGINT" else signal.default_int_handler)}
+    how: Any = {"env": PLACE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(words, **how, **listen) as running:
+        until = time.monotonic() + 60
+        while not (Path("long/metrics.jsonl").exists() and Path("long/metrics.jsonl").stat().st_size) and time.monotonic() < until:
+            time.sleep(0.02)
+        running.send_signal(number)
+        out, error = running.communicate(timeout=60)
+    assert (running.returncode, out) == (128 + number, "")
+    assert "Go on with: recon train --resume long" in error
+    assert not Path("long", LOCK).exists()
+    done = len(Path("long/metrics.jsonl").read_text().splitlines())
+    forging.settings("long", epochs=done + 2)
+    resume("long")
+    train("few.npy", out="straight", epochs=done + 2, hidden=3)
+    for file in ("metrics.jsonl", "config.json"):
+        assert Path("long", file).read_bytes() == Path("straight", file).read_bytes()
+    assert {k: v.tolist() for k, v in load_file("long/model.safetensors").items()} == {
+        k: v.tolist() for k, v in load_file("straight/model.safetensors").items()
+    }
