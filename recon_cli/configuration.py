@@ -72,7 +72,7 @@ def of_this_version(folder: str, found: Any) -> None:
     version = found.get("version") if isinstance(found, dict) else None
     if isinstance(version, str) and version.split(".")[:2] != __version__.split(".")[:2]:
         raise ReconError(
-            f"{folder} is a run of recon {version[:20]}, and this is {__version__}, whose network may be another.",
+            f"{folder} is a run of recon {_shown(version)[1:-1]}, and this is {__version__}, whose network may be another.",
             "Train it again, or use that version of recon.",
         )
 

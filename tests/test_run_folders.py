@@ -10,6 +10,7 @@ import random
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import textwrap
 import time
@@ -24,6 +25,7 @@ import torch
 from click.testing import CliRunner, Result
 from safetensors.torch import save
 
+import recon_cli
 from recon_cli import configuration, sealed, sources
 from recon_cli.cli import main
 from recon_cli.errors import ReconError
@@ -476,3 +478,24 @@ def test_a_signal_that_the_caller_uses_stays_the_callers(here: Path) -> None:
         train("few.npy", out="other", progress=lambda done, words: os.kill(os.getpid(), signal.SIGTERM), **HOW)
     assert stopped.value.code == 143
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.crowded
+def test_torchrun_that_is_told_to_stop_saves(here: Path) -> None:
+    """The launcher passes the signal on; both processes end at the same step, and the first lets go of the folder."""
+    place = {**os.environ, "PYTHONPATH": str(Path(recon_cli.__file__).parents[1])}
+    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "recon_cli"]
+    words = ["train", "--data", "few.npy", "--epochs", "100000", "--out", "long", "--device", "cpu"]
+    how: Any = {"env": place, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen([*start, *words], **how) as running:
+        until, metrics = time.monotonic() + 100, Path("long/metrics.jsonl")
+        while not (metrics.exists() and metrics.stat().st_size) and time.monotonic() < until:
+            time.sleep(0.05)
+        running.send_signal(signal.SIGTERM)
+        _, error = running.communicate(timeout=100)
+    assert "and saved. Go on with: torchrun ... -m recon_cli train --resume long" in error
+    assert not Path("long", LOCK).exists()
+    done = len(metrics.read_text().splitlines())
+    forging.settings("long", epochs=done + 2)
+    assert subprocess.run([*start, "train", "--resume", "long"], env=place, capture_output=True, check=False).returncode in (0, 1)
+    assert len(metrics.read_text().splitlines()) == done + 2

@@ -6,8 +6,8 @@ import errno
 import os
 import socket
 import time
+from contextlib import suppress
 from pathlib import Path
-from typing import TextIO
 
 from recon_cli.errors import ReconError
 
@@ -16,7 +16,7 @@ try:
 except ImportError:  # Windows: nothing keeps two processes out of one folder there
     fcntl = None  # type: ignore[assignment]
 
-LOCK = ".lock"
+LOCK = ".recon-lock"
 
 
 class Lock:
@@ -28,44 +28,51 @@ class Lock:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.path = folder, folder / LOCK
-        self.file: TextIO | None = None
+        self.handle: int | None = None
 
     def take(self) -> None:
         """Raises ReconError, naming the process, where another holds it."""
-        while fcntl is not None and self.file is None:
-            file = open(self.path, "a+", encoding="utf-8", errors="replace")  # noqa: SIM115
+        while fcntl is not None and self.handle is None:
+            handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if os.path.exists(self.path) and os.path.samestat(os.fstat(file.fileno()), os.stat(self.path)):
-                    file.truncate(0)
-                    file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-                    file.flush()
-                    self.file = file
-                    return
-                file.close()  # the one who had it has taken the file away meanwhile
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
-                holder = self._holder(file)
-                file.close()
-                if error.errno not in (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES):
+                holder = self._holder(handle)
+                os.close(handle)
+                if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
                     return
                 raise ReconError(
                     f"The folder {self.folder} is not empty: {holder} is at work in it.",
-                    "Wait until it has ended (it ends if you stop it, as with Ctrl-C), or give another folder.",
+                    "Wait until it has ended (Ctrl-C makes it save what it has and end), or give another folder.",
                 ) from None
+            if self._there(handle):
+                self.handle = handle
+                with suppress(OSError):
+                    os.ftruncate(handle, 0)
+                    os.write(handle, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+            else:  # the one who had it has taken the file away meanwhile
+                os.close(handle)
 
     def release(self) -> None:
         """Others may have it, and no file stays."""
-        if self.file is not None:
-            self.path.unlink(missing_ok=True)
-            self.file.close()
-            self.file = None
+        if self.handle is not None:
+            with suppress(OSError):
+                self.path.unlink(missing_ok=True)
+            os.close(self.handle)
+            self.handle = None
+
+    def _there(self, handle: int) -> bool:
+        """Whether it is the file that others would find."""
+        try:
+            return os.path.samestat(os.fstat(handle), os.stat(self.path))
+        except FileNotFoundError:
+            return False
 
     @staticmethod
-    def _holder(file: TextIO) -> str:
+    def _holder(handle: int) -> str:
         """Whose it is; they write it just after they have it."""
         for _ in range(20):
-            file.seek(0)
-            if said := file.readline(200).strip():
-                return said
+            if said := os.pread(handle, 200, 0).decode(errors="replace").strip():
+                return "".join(letter for letter in said if letter.isprintable())
             time.sleep(0.01)
         return "another process"

@@ -56,9 +56,8 @@ def begun(path: Path | str | None, config: Mapping[str, Any]) -> bool:
         return anew and files == {METRICS}
     try:
         found = sealed.loads(sealed.unbroken((folder / CONFIG).read_bytes()))
-        found.pop(sealed.KEY)
-        same = found == json.loads(json.dumps(plain(config)))
-    except (OSError, ValueError, ReconError):
+        same = {**found, sealed.KEY: None} == {**json.loads(json.dumps(plain(config))), sealed.KEY: None}
+    except (OSError, ValueError, TypeError):
         return False
     return same and (anew or "result.json" not in files)
 
@@ -222,12 +221,11 @@ class Run:
 
     def _end(self, kept: bool) -> None:
         """Let go of the folder; unless ``kept``, without what this run created, as far as it holds nothing else."""
-        with suppress(OSError):
-            for file in () if kept else self.written:
+        for file in () if kept else self.written:
+            with suppress(OSError):
                 file.unlink(missing_ok=True)
         if self.lock is not None:
-            with suppress(OSError):
-                self.lock.release()
+            self.lock.release()
         for folder in () if kept else reversed(self.made):
             with suppress(OSError):
                 folder.rmdir()
