@@ -35,6 +35,7 @@ def only_class(module: ModuleType, base: type) -> type:
     (found,) = (
         value
         for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, base) and value.__module__ == module.__name__
+        if issubclass(type(value), type)  # isinstance is true of list[int] in Python 3.10, and it is no class
+        if issubclass(value, base) and value.__module__ == module.__name__
     )
     return found

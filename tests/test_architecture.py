@@ -15,8 +15,8 @@ PROJECT = ROOT.parent
 # A part may import from the ranks above its own (and, where it is a folder, from its own base).
 RANKS = [
     {"errors", "__init__"},
-    {"regions"},
-    {"registry", "report", "parametric", "progress", "exact", "stored", "arrays", "processes", "reach", "sealed"},
+    {"regions", "limits"},
+    {"registry", "report", "parametric", "progress", "exact", "stored", "arrays", "processes", "reach", "sealed", "surroundings"},
     {
         "devices", "supervising", "losses", "fitting", "numerics", "spheres", "lattices", "pictures", "downloads", "covariance",
         "configuration",

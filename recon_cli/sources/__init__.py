@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import os
-import stat
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from recon_cli import looks, registry
 from recon_cli.arrays import real
 from recon_cli.errors import ReconError, listed, unknown
 from recon_cli.losses import shapes_differ, spell
-from recon_cli.stored import Lazy, Made
+from recon_cli.stored import Lazy, Made, regular
 
 Array = numpy.ndarray
 WHOLE = 1 << 25  # bytes: a smaller file is read at once
@@ -230,11 +229,7 @@ def picked(wanted: str, known: Sequence[str], place: Callable[[str], int]) -> li
 def guarded(path: str, read: Callable[[], Found]) -> Found:
     """What ``read`` makes of a file, or a ReconError: on a damaged file libraries raise nearly anything."""
     try:
-        with open(path, "rb") as file:
-            about = os.fstat(file.fileno())
-        if not stat.S_ISREG(about.st_mode):
-            raise ReconError(f"{path} is a pipe or a device, not a file.", "Write its contents to a file first.")
-        if not about.st_size:
+        if not regular(path):
             raise ValueError("it has no bytes")
         return read()
     except (MemoryError, ReconError):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import io
 import math
-import os
 import re
 import struct
 from pathlib import Path
@@ -13,12 +13,14 @@ from typing import BinaryIO
 import numpy
 
 from recon_cli.errors import ReconError
+from recon_cli.limits import afford
 from recon_cli.losses import spell
 from recon_cli.sources import Array, Source, guarded
-from recon_cli.stored import Lazy, Stored
+from recon_cli.stored import File, Lazy, Stored
 
 TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 GZIP = b"\x1f\x8b"
+MOST = 32  # axes
 
 
 class Idx(Source):
@@ -38,18 +40,21 @@ class Idx(Source):
         return guarded(self.argument, self._read)
 
     def _read(self) -> Array | Lazy:
-        path = self.argument
-        with open(path, "rb") as file:
-            packed = file.read(2) == GZIP
-        with gzip.open(path, "rb") if packed else open(path, "rb") as file:
+        path, whole = self.argument, File(self.argument)
+        start = whole.bytes(0, min(whole.size, 4 + 4 * MOST))
+        packed = start[:2] == GZIP
+        with gzip.open(path, "rb") if packed else io.BytesIO(start) as file:
             dtype, shape = self._header(file)
             start, size = 4 + 4 * len(shape), math.prod(shape) * dtype.itemsize
             self.levels = len(shape) > 1
             if not packed:
-                self._check(size, os.path.getsize(path) - start, shape)
-                return Stored(path, dtype, shape, start) if size and shape else numpy.empty(shape, dtype)
+                self._check(size, whole.size - start, shape)
+                if size and shape:
+                    return Stored(whole, dtype, shape, start)
+                return numpy.ndarray(shape, dtype, whole.bytes(start, size))
             # No deflated byte stands for more than 1,032: a size beyond that is refused before memory is taken.
-            self._check(size, min(size, 1032 * os.path.getsize(path)), shape)
+            self._check(size, min(size, 1032 * whole.size), shape)
+            afford(path, size, whole.size, f"Unpack it: gunzip {path}; what is unpacked is read piece by piece.")
             values = numpy.empty(size, "u1")
             found = 0
             while found < size and (count := file.readinto(values[found : found + 2**20])):
@@ -73,7 +78,7 @@ class Idx(Source):
                 f"{self.argument} holds values of type {magic[2]:#04x}, which IDX does not have.",
                 f"Its types are {known}: the file may be damaged, or of another format.",
             )
-        if magic[3] > 32:
+        if magic[3] > MOST:
             raise ValueError(f"its header promises {magic[3]} axes")
         sizes = file.read(4 * magic[3])
         if len(sizes) < 4 * magic[3]:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
-from typing import Any
+import io
+import math
+from typing import BinaryIO
 
 import numpy
+from numpy.lib import format as written
 
 from recon_cli.errors import ReconError
+from recon_cli.limits import fits
 from recon_cli.losses import spell
-from recon_cli.sources import Array, Found, Source, guarded
-from recon_cli.stored import Lazy, Stored
+from recon_cli.sources import Array, Source, guarded
+from recon_cli.stored import File, Lazy, Stored, Turned
 
 MAGIC = {b"\x93NUMPY": "an array", b"PK\x03\x04": "an archive of arrays", b"PK\x05\x06": "an archive of arrays"}
+HEADER = 1 << 14  # bytes: numpy refuses a longer one
 
 
 class Npy(Source):
@@ -22,55 +25,60 @@ class Npy(Source):
     takes = "a path"
 
     def read(self) -> Array | Lazy:
-        values = load(self.argument, "an array", mmap_mode="r")
-        alone(self.argument, values)
-        if not isinstance(values, numpy.memmap) or not values.flags.c_contiguous or not values.shape:
-            return numpy.array(values)
-        return Stored(self.argument, values.dtype, values.shape, values.offset)
+        return guarded(self.argument, self._read)
+
+    def _read(self) -> Array | Lazy:
+        file = File(self.argument)
+        start = file.bytes(0, min(file.size, HEADER))
+        expected(self.argument, start, "an array")
+        begins = io.BytesIO(start)
+        dtype, shape, turned = header(self.argument, begins)
+        size = math.prod(shape) * dtype.itemsize
+        if size:
+            alone(file, begins.tell() + size, shape)
+        if not shape or not size:
+            return numpy.ndarray(shape, dtype, file.bytes(begins.tell(), size))
+        return (Turned if turned else Stored)(file, dtype, shape, begins.tell())
 
 
-def alone(path: str, values: Any) -> None:
-    """Raise ReconError where bytes follow those of a mapped array: numpy would read none of them."""
-    behind = os.path.getsize(path) - values.offset - values.nbytes if isinstance(values, numpy.memmap) and values.size else 0
-    if behind > 0:
-        with open(path, "rb") as file:
-            file.seek(-behind, os.SEEK_END)
-            again = MAGIC.get(file.read(6))
+def alone(file: File, end: int, shape: tuple[int, ...]) -> None:
+    """Raise ReconError where bytes follow those of an array that ends at ``end``: numpy would read none of them."""
+    if file.size > end:
+        behind = file.size - end
+        again = MAGIC.get(bytes(file.bytes(end, min(6, behind))))
         raise ReconError(
-            f"{path} holds {again or f'{behind:,} bytes'} behind its array of shape {spell(values.shape)}.",
+            f"{file.path} holds {again or f'{behind:,} bytes'} behind its array of shape {spell(shape)}.",
             "Save each array in a file of its own, or all in one: numpy.savez(path, x=x, y=y)."
             if again
             else "Save it again with numpy.save: what is behind belongs to nothing.",
         )
 
 
-def load(path: str, wanted: str, **how: Any) -> Any:
-    """What numpy finds in a file that holds what is ``wanted``, or a ReconError that says why it cannot be read."""
-
-    def read() -> Any:
-        with open(path, "rb") as file:
-            start = file.read(6)
-        if start.startswith(b"\x80"):
-            raise pickled(path)
-        found = next((what for magic, what in MAGIC.items() if start.startswith(magic)), None)
-        if found is None:
-            raise ValueError("it is no file of numpy's")
-        if found != wanted:
-            ending = "npz" if found != "an array" else "npy"
-            raise ReconError(f"{path} holds {found}, not {wanted}.", f"Read it as what it is: {ending}:{path}, or rename it.")
-        return plain(path, lambda: numpy.load(path, allow_pickle=False, **how))
-
-    return guarded(path, read)
+def expected(path: str, start: bytes, wanted: str) -> None:
+    """Raise an error that says why, unless a file that begins with ``start`` holds what is ``wanted``."""
+    if start.startswith(b"\x80"):
+        raise pickled(path)
+    found = next((what for magic, what in MAGIC.items() if start.startswith(magic)), None)
+    if found is None:
+        raise ValueError("it is no file of numpy's")
+    if found != wanted:
+        ending = "npz" if found != "an array" else "npy"
+        raise ReconError(f"{path} holds {found}, not {wanted}.", f"Read it as what it is: {ending}:{path}, or rename it.")
 
 
-def plain(path: str, read: Callable[[], Found]) -> Found:
-    """What ``read`` returns, where numpy finds no pickled objects."""
-    try:
-        return read()
-    except ValueError as error:
-        if "Object arrays" in str(error) or "Python objects" in str(error):
-            raise pickled(path) from error
-        raise
+def header(path: str, file: BinaryIO) -> tuple[numpy.dtype, tuple[int, ...], bool]:
+    """The type and the shape of the array that ``file`` begins with, and whether its first axis is the fastest."""
+    version = written.read_magic(file)
+    if version not in {(1, 0), (2, 0), (3, 0)}:  # the third differs from the second in how it spells names of fields
+        raise ValueError(f"it is of version {'.'.join(map(str, version))} of its format, and numpy knows 1.0 to 3.0")
+    read = written.read_array_header_1_0 if version == (1, 0) else written.read_array_header_2_0
+    shape, turned, dtype = read(file)
+    if dtype.hasobject:
+        raise pickled(path)
+    if any(size < 0 for size in shape):
+        raise ValueError(f"it has the shape {shape}")
+    fits(path, shape)
+    return dtype, shape, turned and len(shape) > 1
 
 
 def pickled(path: str) -> ReconError:

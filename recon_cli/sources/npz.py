@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
+from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo
 
 import numpy
 
 from recon_cli.errors import ReconError, listed
+from recon_cli.limits import afford
 from recon_cli.losses import spell
-from recon_cli.sources import FITTED, Array, Source, choose, divided, guarded
-from recon_cli.sources.npy import load, plain
+from recon_cli.sources import Array, Source, choose, divided, guarded
+from recon_cli.sources.npy import expected, header
 
 
 class Npz(Source):
@@ -20,15 +23,19 @@ class Npz(Source):
 
     def read(self) -> Array:
         path, wanted = divided(self.argument)
-        with load(path, "an archive of arrays") as archive:
-            names = list(archive.keys())
-            if {"format", "shape", "data"} <= {*names}:
-                return self._sparse(path, wanted, archive)
-            name = choose(path, wanted, names, "array")
-            found = guarded(path, lambda: plain(path, lambda: archive[name]))
-        if not isinstance(found, Array):
-            raise ReconError(f"{name} in {path} is no array.", f"{path} holds {listed(names)}.")
-        return found
+        return guarded(path, lambda: self._read(path, wanted))
+
+    def _read(self, path: str, wanted: str) -> Array:
+        with open(path, "rb") as file:
+            expected(path, file.read(6), "an archive of arrays")
+        with ZipFile(path) as archive:
+            members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+            if {"format", "shape", "data"} <= {*members}:
+                return self._sparse(path, wanted, {name: unpacked(path, archive, info) for name, info in members.items()})
+            name = choose(path, wanted, list(members), "array")
+            if archive.open(members[name]).read(6) != b"\x93NUMPY":
+                raise ReconError(f"{name} in {path} is no array.", f"{path} holds {listed(members)}.")
+            return unpacked(path, archive, members[name])
 
     def _sparse(self, path: str, wanted: str, archive: Mapping[str, Array]) -> Array:
         """The sparse matrix of an archive that scipy.sparse.save_npz wrote, made dense."""
@@ -37,11 +44,32 @@ class Npz(Source):
                 f"{path} is a sparse matrix of scipy's, and {wanted!r} alone is no part of it that has samples.",
                 f"Read it whole: {path}; or save what you mean as an array, numpy.save(path, x.toarray()).",
             )
-        values, kind = guarded(path, lambda: plain(path, lambda: whole(path, archive)))
+        values, kind = whole(path, archive)
         stored = len(archive["data"])
         said = f"it is a sparse matrix ({kind}) of {spell(values.shape)}, {stored:,} numbers of it stored, and is made dense"
         self.remarks = (f"{path}: {said}.",)
         return values
+
+
+def unpacked(path: str, archive: ZipFile, info: ZipInfo) -> Array:
+    """The array that a member holds, in no more memory than it promises."""
+    name = info.filename.removesuffix(".npy")
+    if info.compress_type not in {ZIP_STORED, ZIP_DEFLATED}:
+        raise ValueError(f"{name} is packed in another way than numpy packs")
+    afford(f"{name} in {path}", info.file_size, os.path.getsize(path))
+    with archive.open(info) as file:
+        dtype, shape, turned = header(path, file)
+        size = math.prod(shape) * dtype.itemsize
+        if size > info.file_size - file.tell():
+            raise ValueError(f"{name} promises {size:,} bytes of numbers, and holds fewer")
+        made = numpy.empty(size, "u1")
+        done = 0
+        while done < size and (count := file.readinto(made[done : done + (1 << 20)])):
+            done += count
+        if done < size:
+            raise ValueError(f"{name} is cut short")
+        file.read(1)  # behind the last byte the checksum is compared
+    return numpy.ndarray(shape, dtype, made, order="F" if turned else "C")
 
 
 def whole(path: str, archive: Mapping[str, Array]) -> tuple[Array, str]:
@@ -52,11 +80,10 @@ def whole(path: str, archive: Mapping[str, Array]) -> tuple[Array, str]:
     if kind not in ("csr", "csc", "coo"):
         way = "Save it as x.tocsr(), or dense: numpy.save(path, x.toarray())."
         raise ReconError(f"{path} is a sparse matrix of scipy's in the format {kind}, which recon does not read.", way)
-    if len(shape) != 2 or math.prod(shape) * data.itemsize > FITTED:
-        raise ReconError(
-            f"{path} is a sparse matrix of {spell(shape)}, {math.prod(shape) * data.itemsize / 1e9:.3g} GB when made dense.",
-            "Choose fewer rows or columns, and save numpy.save(path, x.toarray()).",
-        )
+    if len(shape) != 2:
+        raise ValueError(f"it is a sparse matrix of shape {spell(shape)}")
+    way = "Choose fewer rows or columns, and save numpy.save(path, x.toarray())."
+    afford(f"{path}, a sparse matrix made dense,", math.prod(shape) * data.itemsize, hint=way)
     if kind == "coo":
         places = archive["row"], archive["col"]
     else:

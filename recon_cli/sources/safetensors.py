@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 import struct
+from itertools import chain
+from typing import Any
 
 import numpy
 
+from recon_cli.errors import ReconError
 from recon_cli.sources import Array, Source, choose, divided, guarded
-from recon_cli.stored import Lazy, Stored
+from recon_cli.stored import File, Lazy, Stored, widened
 
-PLAIN = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1", "U8": "u1", "BOOL": "?"}
+PLAIN = {
+    "F64": "<f8", "F32": "<f4", "F16": "<f2", "BOOL": "?",
+    "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1", "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "u1",
+}  # fmt: skip
+# What numpy has no type for, by torch's name.
+TORCHS = {
+    "BF16": "bfloat16", "F8_E5M2": "float8_e5m2", "F8_E4M3": "float8_e4m3fn", "F8_E8M0": "float8_e8m0fnu",
+    "F8_E5M2FNUZ": "float8_e5m2fnuz", "F8_E4M3FNUZ": "float8_e4m3fnuz",
+}  # fmt: skip
+HEADER = 100_000_000  # bytes: the format has no longer one
 
 
 class Safetensors(Source):
@@ -26,23 +40,56 @@ class Safetensors(Source):
         return guarded(path, lambda: self._read(path, wanted))
 
     def _read(self, path: str, wanted: str) -> Array | Lazy:
-        from safetensors import safe_open
+        file = File(path)
+        tensors, begin = header(file)
+        name = choose(path, wanted, sorted(tensors), "tensor")
+        kind, shape, start = tensors[name]["dtype"], tensors[name]["shape"], begin + tensors[name]["data_offsets"][0]
+        plain = numpy.dtype(PLAIN.get(kind) or (f"<u{width(kind)}" if kind in TORCHS else "V1"))
+        if plain.kind == "V":
+            raise ReconError(f"{name} in {path} holds values of type {kind}.", "recon reads real numbers: save them as F32.")
+        if not shape or 0 in shape:
+            found = numpy.ndarray(shape, plain, file.bytes(start, math.prod(shape) * plain.itemsize))
+            return found if kind in PLAIN else found.astype("f4")
+        found = Stored(file, plain, shape, start)
+        return found if kind in PLAIN else widened(found, TORCHS[kind])
 
-        with safe_open(path, framework="pt") as file:
-            name = choose(path, wanted, sorted(file.keys()), "tensor")
-            about = file.get_slice(name)
-            kind, shape = PLAIN.get(about.get_dtype()), about.get_shape()
-            if kind and shape and 0 not in shape:
-                return Stored(path, numpy.dtype(kind), shape, place(path, name))
-            values = file.get_tensor(name)
-        try:
-            return values.numpy()
-        except TypeError:
-            return values.float().numpy()
+
+def width(kind: str) -> int:
+    """How many bytes a number of a type takes: as many as its name says bits."""
+    return 1 if kind == "BOOL" else int(re.findall(r"\d+", kind)[0]) // 8
 
 
-def place(path: str, name: str) -> int:
-    """The byte that a tensor begins with: its offset behind the header, whose length the first eight bytes are."""
-    with open(path, "rb") as file:
-        (length,) = struct.unpack("<Q", file.read(8))
-        return 8 + length + json.loads(file.read(length))[name]["data_offsets"][0]
+def header(file: File) -> tuple[dict[str, Any], int]:
+    """What a file says of its tensors, by name, and the byte that their numbers begin with.
+
+    Raises ValueError unless they fill the file, one after another without a gap, each as long as its shape says.
+    """
+    if file.size < 8:
+        raise ValueError("its header is cut short")
+    (length,) = struct.unpack("<Q", file.bytes(0, 8))
+    if length > min(HEADER, file.size - 8):
+        raise ValueError(f"its header promises {length:,} bytes")
+    found = json.loads(file.bytes(8, length), object_pairs_hook=once)
+    if not isinstance(found, dict):
+        raise ValueError("its header is no table of tensors")
+    found.pop("__metadata__", None)
+    end = 0
+    for about in sorted(found.values(), key=lambda about: about["data_offsets"]):
+        start, stop = about["data_offsets"]
+        whole = all(isinstance(size, int) and size >= 0 for size in chain(about["shape"], (start, stop)))
+        known = about["dtype"] in PLAIN or about["dtype"] in TORCHS
+        due = math.prod(about["shape"]) * width(about["dtype"]) if known else stop - start
+        if not whole or start != end or stop - start != due or due < 0:
+            raise ValueError("its header does not say where its tensors are")
+        end = stop
+    if 8 + length + end != file.size:
+        raise ValueError(f"its header promises {8 + length + end:,} bytes, and it has {file.size:,}")
+    return found, 8 + length
+
+
+def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A table in which no name stands twice."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("its header names something twice")
+    return found
