@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import math
+import os
 import warnings
 from collections.abc import Sequence
 from typing import Any, BinaryIO
 
 import numpy
 
+from recon_cli.limits import afford
 from recon_cli.report import Picture
 
 Array = numpy.ndarray
@@ -25,7 +27,7 @@ def pixels(file: str | BinaryIO) -> tuple[Array, tuple[str, ...]]:
 
     In 8 bits, which is all that Pillow has for colours; grey levels of 16 bits as they are. Palettes become colours,
     transparency and all frames but the first are dropped, and a photograph is turned as its EXIF says. Raises what Pillow
-    raises for a file that is damaged, or unpacks to far more than it is.
+    raises for a file that is damaged or of too many pixels, and ReconError for one that unpacks to far more than it is.
     """
     from PIL import Image
 
@@ -33,6 +35,8 @@ def pixels(file: str | BinaryIO) -> tuple[Array, tuple[str, ...]]:
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         image = Image.open(file, formats=("PNG", "JPEG"))
     with image:
+        name, packed = (file, os.path.getsize(file)) if isinstance(file, str) else ("an image", len(file.getbuffer()))
+        afford(name, image.width * image.height * max(len(image.getbands()), 1 + 2 * (image.mode == "P")), packed)
         layout = str(image.tile[0][3]) if image.tile else ""  # as in the file: "RGB;16B"
         mode = "LA" if layout.startswith("LA") else image.mode
         frames = getattr(image, "n_frames", 1)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import numpy
+
 from recon_cli import likelihoods, sources
 from recon_cli.lattices import levels
 from recon_cli.likelihood import as_tensor
@@ -50,13 +52,13 @@ def survey(word: str, scale: float | None = None, progress: Callable[[int, str],
     few = torch.unique(as_tensor(some).flatten()[:SOME])
     sides = [likelihoods.find(name).designed(as_tensor(some)) for name in likelihoods.names()]
     least, most, total, outside, done = math.inf, -math.inf, 0.0, [0.0] * len(sides), 0
-    for block in values.blocks(SOME) if large else [values]:
+    for block in values.blocks(SOME) if large else pieces(values):
         x = as_tensor(block)
         least, most, total = min(least, x.min().item()), max(most, x.max().item()), total + x.double().sum().item()
         beyond = ((~side.support.contains(x)).double().mean().item() for side in sides)
-        outside = [sum_ + share * len(x) / len(values) for sum_, share in zip(outside, beyond, strict=True)]
-        done += len(x)
-        (progress or (lambda done, words: None))(100 * done // len(values), word)
+        outside = [sum_ + share * x.numel() / values.size for sum_, share in zip(outside, beyond, strict=True)]
+        done += x.numel()
+        (progress or (lambda done, words: None))(100 * done // values.size, word)
     row = {
         "source": word,
         "samples": len(values),
@@ -81,3 +83,11 @@ def survey(word: str, scale: float | None = None, progress: Callable[[int, str],
     tables = [Table("source", SOURCE, [row]), Table("likelihoods", ALLOWED, rows)]
     verdict = f"{len(good)} of {len(rows)} likelihoods allow these data"
     return Report("data", tables, [f"{about}.", *source.remarks], verdict, True, [shown] if shown else [])
+
+
+def pieces(values: numpy.ndarray) -> list[numpy.ndarray]:
+    """The same numbers, some at a time, vectors along the last axis whole: temporaries of all of them would fill the memory."""
+    if values.size <= SOME or values.ndim < 2:
+        return [values]
+    vectors = values.reshape(-1, values.shape[-1])
+    return numpy.array_split(vectors, min(len(vectors), -(-values.size // SOME)))

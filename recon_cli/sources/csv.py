@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import os
 import re
 import warnings
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from functools import cached_property
 import numpy
 
 from recon_cli.errors import ReconError, listed, printable, unknown
+from recon_cli.limits import FIELDS, LINE, afford
 from recon_cli.sources import Array, Source, divided, excluding, guarded, picked
 
 NAMELESS = re.compile(r"(Unnamed: [\d.]+)?")  # what pandas and R write above the names of the rows, and pandas again
@@ -30,7 +32,11 @@ class Csv(Source):
 
     def read(self) -> Array:
         path, wanted = divided(self.argument)
-        return guarded(path, lambda: self._table(Table.of(path), wanted))
+        return guarded(path, lambda: self._checked(path, wanted))
+
+    def _checked(self, path: str, wanted: str) -> Array:
+        bounded(path)
+        return self._table(Table.of(path), wanted)
 
     def _table(self, table: Table, wanted: str) -> Array:
         table.check(bool(wanted))
@@ -208,6 +214,32 @@ class Table:
                         f"Mend or drop that row, or leave the column out: {way}.",
                     )
         return None
+
+
+def bounded(path: str) -> None:
+    """Raise ReconError for lines, quoted fields or tables of numbers that are too long to be read; in one pass over the bytes."""
+    line = quoted = place = 0
+    inside = False
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            if not place:
+                marks = sum(map(block.count, (b",", b";", b"\t", b"\n", b"\r")))
+                afford(path, 8 * (marks + 1) * max(1, os.path.getsize(path) // len(block)))
+            for piece in block.splitlines(keepends=True):
+                line += len(piece)
+                fields = max(map(piece.count, (b",", b";", b"\t")))
+                if line > LINE or fields > FIELDS:
+                    raise ReconError(
+                        f"{path} has a line of more than {LINE:,} characters or {FIELDS:,} fields.",
+                        "Give one sample a line; or larger ones as a .npy file, which is read piece by piece.",
+                    )
+                inside ^= piece.count(b'"') % 2 == 1
+                quoted = quoted + len(piece) if inside else 0
+                if quoted > LINE:
+                    raise ReconError(f"{path} has a quoted field of more than {LINE:,} characters.", "Close the quotes where it ends.")
+                if piece.endswith((b"\n", b"\r")):
+                    line = 0
+            place += len(block)
 
 
 def rows(path: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:

@@ -5,12 +5,17 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from recon_cli.errors import ReconError
 from recon_cli.sources import Source, choose, divided
 from recon_cli.sources.parquet import Rows, chosen, library
-from recon_cli.stored import Lazy
+from recon_cli.stored import Lazy, regular
+
+
+NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*){0,2}")
+ENTRIES = 3_000_000  # files of a folder
 
 
 class Hf(Source):
@@ -60,6 +65,16 @@ class Hf(Source):
 
 def loaded(name: str) -> Any:
     """What the library finds under a name: a data set, or several by split. Raises ReconError where it finds none."""
+    folder = name if os.path.exists(name) else name.rpartition("/")[0] if name.count("/") == 2 else ""
+    if os.path.isdir(folder):
+        ordinary(folder)
+    elif os.path.exists(folder):
+        raise ReconError(f"hf:{name} is a file, and hf reads a folder or a data set of the hub.", f"Give the file alone: {name}.")
+    elif not NAME.fullmatch(name):
+        raise ReconError(
+            f"hf:{name} cannot be loaded: there is no such folder, and no data set of the hub has that name.",
+            f"Give a folder, or USER/NAME or USER/NAME/CONFIG; recon looked in {os.getcwd()}.",
+        )
     datasets = library("datasets")
     from datasets.utils.logging import set_verbosity_error
     from huggingface_hub.utils import disable_progress_bars
@@ -81,6 +96,18 @@ def loaded(name: str) -> Any:
             f"hf:{name} cannot be loaded: {said}.",
             "Give a folder, or a data set of the hub, USER/NAME or USER/NAME/CONFIG; offline, only what its cache holds.",
         ) from error
+
+
+def ordinary(folder: str) -> None:
+    """Raise ReconError for a folder that holds what is no file, or too many to be looked through."""
+    seen = 0
+    for where, _, names in os.walk(folder):
+        seen += len(names)
+        if seen > ENTRIES:
+            raise ReconError(f"{folder} holds more than {ENTRIES:,} files.", "Give the folder that holds the data and nothing else.")
+        for name in names:
+            with suppress(FileNotFoundError):  # a link to nothing is no data
+                regular(os.path.join(where, name))
 
 
 def portion(found: Any, split: str, part: str) -> Any:

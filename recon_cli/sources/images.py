@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy
 
 from recon_cli.errors import ReconError
+from recon_cli.limits import afford
 from recon_cli.pictures import pixels, spelled
 from recon_cli.sources import Array, Source, guarded, unreadable
 
@@ -41,6 +42,7 @@ class Images(Source):
             raise ReconError(f"{folder} holds no image.", f"recon reads files that end in {', '.join(ENDINGS)}.")
         self.changed: Counter[str] = Counter()
         first = self._image(found[0])
+        afford(folder, len(found) * first.nbytes, sum(map(os.path.getsize, found)))
         values = numpy.empty((len(found), *first.shape), first.dtype)
         for i, path in enumerate(found):
             image = self._image(path) if i else first

@@ -215,8 +215,8 @@ class Rows(Lazy):
                 return pixels(io.BytesIO(inside))
             if path is None or not self.paths:
                 raise ValueError("its bytes are not in the table")
-            return pixels(path)
-        except MemoryError:
+            return guarded(path, lambda: pixels(path))
+        except (MemoryError, ReconError):
             raise
         except Exception as error:
             raise unreadable(f"Row {row:,} of {name} in {self.where} (the first is 0)", error) from error
