@@ -19,6 +19,9 @@ from recon_cli.sources import Array, Source, divided, excluding, guarded, picked
 
 NAMELESS = re.compile(r"(Unnamed: [\d.]+)?")  # what pandas and R write above the names of the rows, and pandas again
 
+BLOCK = 1 << 20  # bytes looked at in one go
+MARKS, ENDS = (b",", b";", b"\t"), (b"\n", b"\r")
+
 
 class Csv(Source):
     """``x.csv``: one sample a row; ``x.csv:a,b``: only these columns, by name or counted from 0; ``x.csv:-a,-b``: all but these.
@@ -217,29 +220,28 @@ class Table:
 
 
 def bounded(path: str) -> None:
-    """Raise ReconError for lines, quoted fields or tables of numbers that are too long to be read; in one pass over the bytes."""
-    line = quoted = place = 0
-    inside = False
+    """Raise ReconError for lines, quoted fields or tables that are too long to be read; in one pass over the bytes."""
+    line = fields = quoted = 0
+    inside, size = False, os.path.getsize(path)
     with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            if not place:
-                marks = sum(map(block.count, (b",", b";", b"\t", b"\n", b"\r")))
-                afford(path, 8 * (marks + 1) * max(1, os.path.getsize(path) // len(block)))
-            for piece in block.splitlines(keepends=True):
-                line += len(piece)
-                fields = max(map(piece.count, (b",", b";", b"\t")))
-                if line > LINE or fields > FIELDS:
-                    raise ReconError(
-                        f"{path} has a line of more than {LINE:,} characters or {FIELDS:,} fields.",
-                        "Give one sample a line; or larger ones as a .npy file, which is read piece by piece.",
-                    )
+        while block := file.read(BLOCK):
+            if file.tell() == len(block):  # as many numbers as in the first block everywhere
+                afford(path, 8 * (1 + sum(map(block.count, MARKS + ENDS))) * size // len(block))
+            # Lines that lie in a block whole are short enough.
+            ends = [at for end in ENDS for at in (block.find(end), block.rfind(end)) if at >= 0]
+            pieces = [block[: min(ends) + 1], block[max(ends) + 1 :]] if ends else [block]
+            for piece in block.splitlines(keepends=True) if inside or b'"' in block else pieces:
+                line, fields = line + len(piece), fields + max(map(piece.count, MARKS))
                 inside ^= piece.count(b'"') % 2 == 1
                 quoted = quoted + len(piece) if inside else 0
-                if quoted > LINE:
-                    raise ReconError(f"{path} has a quoted field of more than {LINE:,} characters.", "Close the quotes where it ends.")
-                if piece.endswith((b"\n", b"\r")):
-                    line = 0
-            place += len(block)
+                if line > LINE or fields > FIELDS or quoted > LINE:
+                    what = "a quoted field of" if quoted > LINE else "a line of"
+                    raise ReconError(
+                        f"{path} has {what} more than {LINE:,} characters or {FIELDS:,} fields.",
+                        "Give one sample a line; larger ones as a .npy file, which is read piece by piece.",
+                    )
+                if piece.endswith(ENDS):
+                    line = fields = 0
 
 
 def rows(path: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:

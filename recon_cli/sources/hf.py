@@ -11,8 +11,7 @@ from typing import Any
 from recon_cli.errors import ReconError
 from recon_cli.sources import Source, choose, divided
 from recon_cli.sources.parquet import Rows, chosen, library
-from recon_cli.stored import Lazy, regular
-
+from recon_cli.stored import File, Lazy, regular
 
 NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*){0,2}")
 ENTRIES = 3_000_000  # files of a folder
@@ -54,7 +53,8 @@ class Hf(Source):
         def stream(row: int, step: int) -> tuple[int, Iterator[Any]]:
             return row, (table[i : i + step] for i in range(row, count, step))
 
-        self.rows = Rows(where, count, stream, columns, paths=True)
+        files = [File(each["filename"]) for each in found.cache_files[:64]]  # mapped to memory by the library
+        self.rows = Rows(where, count, stream, columns, True, files)
         self.levels = self.rows.pictures
         self.columns = columns if len(columns) > 1 else ()
         return self.rows
@@ -104,7 +104,7 @@ def ordinary(folder: str) -> None:
     for where, _, names in os.walk(folder):
         seen += len(names)
         if seen > ENTRIES:
-            raise ReconError(f"{folder} holds more than {ENTRIES:,} files.", "Give the folder that holds the data and nothing else.")
+            raise ReconError(f"{folder} holds more than {ENTRIES:,} files.", "Give a folder that holds the data alone.")
         for name in names:
             with suppress(FileNotFoundError):  # a link to nothing is no data
                 regular(os.path.join(where, name))

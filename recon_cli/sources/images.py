@@ -42,7 +42,7 @@ class Images(Source):
             raise ReconError(f"{folder} holds no image.", f"recon reads files that end in {', '.join(ENDINGS)}.")
         self.changed: Counter[str] = Counter()
         first = self._image(found[0])
-        afford(folder, len(found) * first.nbytes, sum(map(os.path.getsize, found)))
+        afford(folder, len(found) * first.nbytes, sum(os.path.getsize(path) for path in found if os.path.exists(path)))
         values = numpy.empty((len(found), *first.shape), first.dtype)
         for i, path in enumerate(found):
             image = self._image(path) if i else first

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import os
 import re
 import threading
 from collections import Counter
@@ -14,15 +15,17 @@ from typing import TYPE_CHECKING, Any
 import numpy
 
 from recon_cli.errors import ReconError, listed, not_installed
+from recon_cli.limits import afford
 from recon_cli.losses import spell
 from recon_cli.pictures import pixels, spelled
 from recon_cli.sources import Array, Source, choose, divided, excluding, guarded, picked, unreadable
-from recon_cli.stored import Lazy
+from recon_cli.stored import File, Lazy
 
 if TYPE_CHECKING:
     import pyarrow
 
 PIECE = 1 << 22  # bytes read in one go
+SMALLER = "Write it anew in smaller row groups, or the numbers as a .npy file, which is read piece by piece."
 Stream = Callable[[int, int], "tuple[int, Iterator[Any]]"]
 
 
@@ -48,8 +51,10 @@ class Parquet(Source):
     def _open(self, path: str, wanted: str) -> Rows:
         from pyarrow.parquet import ParquetFile
 
+        whole = File(path)
         file = ParquetFile(path, pre_buffer=False, buffer_size=PIECE)
         columns = chosen(self, path, wanted, file.schema_arrow)
+        modest(path, file.metadata, columns)
         groups = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
         starts = [0, *accumulate(groups)]
 
@@ -57,7 +62,7 @@ class Parquet(Source):
             first = next((i for i in range(len(groups)) if row < starts[i + 1]), 0)
             return starts[first], file.iter_batches(step, range(first, len(groups)), columns)
 
-        return Rows(path, starts[-1], stream, columns)
+        return Rows(path, starts[-1], stream, columns, files=[whole])
 
     def describe(self) -> str:
         return self.rows.described() if self.rows else ""
@@ -70,14 +75,19 @@ class Rows(Lazy):
         from a row, and how many to read in one go, the row that its pieces (tables) begin with, and these.
     paths
         whether an image may be a path to a file, where it is not bytes.
+    files
+        that may not change while they are read.
     """
 
     begin: int
     held: Array
     pieces: Iterator[Any]
 
-    def __init__(self, where: str, count: int, stream: Stream, columns: Sequence[str], paths: bool = False) -> None:
-        self.where, self.stream, self.columns, self.paths = where, stream, columns, paths
+    def __init__(
+        self, where: str, count: int, stream: Stream, columns: Sequence[str], paths: bool = False, files: Sequence[File] = ()
+    ) -> None:
+        self.where, self.stream, self.columns, self.paths, self.files = where, stream, columns, paths, files
+        self.named = where
         self.changed, self.images = Counter[str](), 0
         self.pictures, self.shape, self.step = False, (count,), 1
         self.known, self.one = False, threading.Lock()
@@ -129,8 +139,13 @@ class Rows(Lazy):
     def _next(self) -> Array:
         """The next piece as an array, shape (rows, ...)."""
         self.begin, self.held = self.begin + len(self.held), self.held[:0]
+        for file in self.files:
+            file.unchanged()
         try:
-            return self._read()
+            found = self._read()
+            for file in self.files:
+                file.unchanged()
+            return found
         except (MemoryError, ReconError):
             raise
         except Exception as error:
@@ -271,6 +286,17 @@ def chosen(source: Source, where: str, wanted: str, schema: pyarrow.Schema) -> l
                 f"Choose another column: {listed(good)}." if good else "Give another file.",
             )
     return names
+
+
+def modest(path: str, about: Any, columns: Sequence[str]) -> None:
+    """Raise ReconError for columns that unpack to far more than the file, or of which a row alone takes too much."""
+    size = os.path.getsize(path)
+    for i in range(about.num_row_groups):
+        group = about.row_group(i)
+        parts = [group.column(j) for j in range(group.num_columns)]
+        parts = [part for part in parts if part.path_in_schema.partition(".")[0] in columns or part.path_in_schema in columns]
+        row = 8 * sum(part.num_values for part in parts) // max(1, group.num_rows)
+        afford(path, max(row, *(part.total_uncompressed_size for part in parts), 0), size, SMALLER)
 
 
 def number(kind: Any) -> bool:
