@@ -215,6 +215,7 @@ class Turned(Stored):
         return Flat(self)
 
     def rows(self, start: int, stop: int) -> numpy.ndarray:
+        self.file.unchanged()
         with self._lock:
             if not self._begin <= start <= stop <= self._begin + len(self._band):
                 most = max(stop - start, BAND * len(self) // max(1, self.nbytes))

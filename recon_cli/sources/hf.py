@@ -65,16 +65,15 @@ class Hf(Source):
 
 def loaded(name: str) -> Any:
     """What the library finds under a name: a data set, or several by split. Raises ReconError where it finds none."""
-    folder = name if os.path.exists(name) else name.rpartition("/")[0] if name.count("/") == 2 else ""
-    if os.path.isdir(folder):
-        ordinary(folder)
-    elif os.path.exists(folder):
+    if os.path.isfile(name):
         raise ReconError(f"hf:{name} is a file, and hf reads a folder or a data set of the hub.", f"Give the file alone: {name}.")
-    elif not NAME.fullmatch(name):
+    if not os.path.exists(name) and not NAME.fullmatch(name):
         raise ReconError(
             f"hf:{name} cannot be loaded: there is no such folder, and no data set of the hub has that name.",
             f"Give a folder, or USER/NAME or USER/NAME/CONFIG; recon looked in {os.getcwd()}.",
         )
+    path, config = (name, None) if os.path.exists(name) or name.count("/") < 2 else name.rsplit("/", 1)
+    ordinary(path)
     datasets = library("datasets")
     from datasets.utils.logging import set_verbosity_error
     from huggingface_hub.utils import disable_progress_bars
@@ -83,7 +82,6 @@ def loaded(name: str) -> Any:
     datasets.disable_progress_bars()
     disable_progress_bars()
     saved = any(os.path.isfile(os.path.join(name, file)) for file in ("state.json", "dataset_dict.json"))
-    path, config = (name, None) if os.path.exists(name) or name.count("/") < 2 else name.rsplit("/", 1)
     try:
         return datasets.load_from_disk(name) if saved else datasets.load_dataset(path, config)
     except MemoryError:
