@@ -111,9 +111,7 @@ class File:
         with suppress(FileNotFoundError):
             if self._was == self._state(os.fstat(self._handle)) == self._state(os.stat(self.path)):
                 return
-            raise ReconError(
-                f"{self.path} changed while it was read.", "Wait until whatever writes it is done, and start again."
-            )
+            raise ReconError(f"{self.path} changed while it was read.", "Wait until whatever writes it is done, and start again.")
 
     def fill(self, buffer: Any, begin: int) -> None:
         """Read bytes from ``begin`` on until the buffer is full; ``unchanged`` then says whether they are still the file's.
