@@ -32,6 +32,8 @@ def as_array(values: Any, word: str) -> numpy.ndarray:
             values = values.numpy()
         except TypeError:  # bfloat16
             values = values.float().numpy()
+    if isinstance(values, (list, tuple)) and any(hasattr(part, "detach") for part in values):
+        values = [as_array(part, word) for part in values]
     values = unmasked(values, word)
     if type(values).__module__.startswith("scipy.sparse"):
         raise ReconError(f"{word} is a sparse matrix, a {type(values).__name__}.", "Give it whole: x.toarray().")
@@ -45,13 +47,15 @@ def as_array(values: Any, word: str) -> numpy.ndarray:
 
 
 def dense(tensor: Any) -> Any:
-    """A tensor of torch's, if its numbers lie one beside another. Raises ReconError for sparse, masked and quantized ones."""
-    masked = type(tensor).__name__ == "MaskedTensor"
-    if masked or str(tensor.layout) != "torch.strided" or tensor.is_quantized:
-        kind = "masked" if masked else "quantized" if tensor.is_quantized else str(tensor.layout).removeprefix("torch.")
-        way = {"masked": "get_data() or to_tensor(value)", "quantized": "dequantize()"}.get(kind, "to_dense()")
-        raise ReconError(f"This tensor is no plain one: it is {kind}.", f"Give plain numbers, as of its {way}.")
-    return tensor
+    """A tensor of torch's with its numbers one beside another. ReconError for one that is masked or has none."""
+    if type(tensor).__name__ == "MaskedTensor":
+        way = "Give plain numbers, as of its get_data() or to_tensor(value)."
+        raise ReconError("This tensor is no plain one: it is masked.", way)
+    if tensor.is_meta:
+        raise ReconError("This tensor is on the meta device: it has a shape and no numbers.", "Give one that has numbers.")
+    if tensor.is_quantized:
+        tensor = tensor.dequantize()
+    return tensor if str(tensor.layout) == "torch.strided" else tensor.to_dense()
 
 
 def unmasked(values: Any, word: str) -> Any:

@@ -61,13 +61,33 @@ def as_tensor(value: Any) -> Tensor:
     """
     import torch
 
-    try:
-        found = dense(value) if isinstance(value, torch.Tensor) else torch.from_numpy(as_array(value, "This array"))
-    except (TypeError, ValueError) as error:
-        raise ReconError(f"These are no numbers: {error}.", "Give an array or a tensor of real numbers.") from error
+    if isinstance(value, torch.Tensor):
+        found = value
+    elif isinstance(value, (list, tuple)) and any(isinstance(part, torch.Tensor) for part in value):
+        parts = [as_tensor(part) for part in value]
+        if len({part.shape for part in parts}) > 1:
+            raise ReconError("These are no numbers: tensors of several shapes.", "Give one tensor of them.")
+        found = torch.stack(parts)
+    else:
+        try:
+            found = torch.from_numpy(as_array(value, "This array"))
+        except (TypeError, ValueError) as error:
+            raise ReconError(f"These are no numbers: {error}.", "Give an array or a tensor of real numbers.") from error
     if found.is_complex():
         raise ReconError("These are complex numbers.", "Give their parts, or their sizes, as real ones.")
+    if torch.compiler.is_compiling():
+        return found
+    found = dense(found)
+    if found.is_inference() and torch.is_grad_enabled() and not torch.is_inference_mode_enabled():
+        found = found.clone()  # autograd takes no tensor that came out of inference_mode
     return found.to(torch.uint8) if found.dtype == torch.bool else found
+
+
+def plain(value: Any) -> Tensor:
+    """``as_tensor``, of no subclass and apart from the caller's graph, so that nothing is added to it."""
+    import torch
+
+    return as_tensor(value).detach().as_subclass(torch.Tensor)  # type: ignore[arg-type]
 
 
 def wide(value: Tensor) -> Tensor:

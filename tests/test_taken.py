@@ -453,7 +453,7 @@ NONE = {
     "words": (numpy.array([[1.0, "b"]], object), "the text 'b', at index (0, 1)", "text"),
     "ragged": ([[1.0], [2.0, 3.0]], "no numbers", "length"),
     "rows": (numpy.array([[1], [2, 3]], object), "a list, at index (0,)", "same shape"),
-    "sparse": (torch.eye(3).to_sparse(), "sparse", "to_dense"),
+    "meta": (torch.ones(3, 2, device="meta"), "no numbers", "that has numbers"),
     "object": (object(), "a object, at index ()", "array"),
     "complex tensor": (torch.ones(3, 2) * 1j, "complex", "real"),
 }

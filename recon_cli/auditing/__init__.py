@@ -143,7 +143,7 @@ def audit(
     from recon_cli.auditing.families import candidates
     from recon_cli.auditing.limiting import failure, limited
     from recon_cli.auditing.reaching import around
-    from recon_cli.auditing.watching import undisturbed
+    from recon_cli.auditing.restoring import undisturbed
 
     for event in (0, 1):
         candidates(event)  # kept, so before anybody's code could change what is found

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
-import io
 import math
 import re
 import types
@@ -18,6 +16,7 @@ from torch.distributions import Normal
 
 from recon_cli.auditing.limiting import Made, alone, from_outside, told, worded
 from recon_cli.auditing.reaching import Reached, Stand, assign
+from recon_cli.auditing.restoring import quiet
 from recon_cli.auditing.roles import Given, Outputs, Plan, Slot
 from recon_cli.auditing.watching import Watch, seed
 from recon_cli.errors import ReconError
@@ -202,7 +201,7 @@ class Problem:
         if seeded is not None:
             seed(seeded)
         self.watch = Watch(self.dtype, self.literals, self.leaves(values), self.noise)
-        with self.watch, contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        with self.watch, quiet():
             try:
                 found = call(*arguments, **keywords)
                 alone()

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import random
 import re
-import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import numpy
@@ -76,15 +73,17 @@ class Watch(TorchFunctionMode):
         try:
             return func(*args, **kwargs)
         except RuntimeError as error:
-            if not re.search(r"dtype|scalar type|same type", str(error)):
+            if not re.search(r"dtype|scalar type|same type|[Ii]nference tensor", str(error)):
                 raise
             return func(*map(self.widened, args), **{key: self.widened(value) for key, value in kwargs.items()})
 
     def widened(self, value: Any) -> Any:
-        """A float tensor in the audit's own type: a kernel made at import, in a convolution."""
+        """A float tensor in the audit's own type, that autograd takes: a kernel made at import, in a convolution."""
         if isinstance(value, (list, tuple)):
             return type(value)(map(self.widened, value)) if type(value) in (list, tuple) else value
-        return value.to(self.dtype) if isinstance(value, Tensor) and value.dtype in FLOATS else value
+        if not isinstance(value, Tensor) or value.dtype not in FLOATS:
+            return value
+        return value.to(self.dtype).clone() if value.is_inference() else value.to(self.dtype)
 
     def moved(self, args: Any, kwargs: Any) -> Any:
         """``.to(device)`` and ``.to(float32)`` as what this machine and this audit have."""
@@ -136,25 +135,6 @@ def depends(value: Tensor, leaves: Any) -> bool:
     with torch._C.DisableTorchFunction():
         grads = torch.autograd.grad(value.sum(), list(leaves), retain_graph=True, allow_unused=True)
     return any(grad is not None for grad in grads)
-
-
-@contextlib.contextmanager
-def undisturbed() -> Iterator[None]:
-    """Seeds, default dtype, warnings and gradient mode as they were before; float64 in between."""
-    states = random.getstate(), numpy.random.get_state(), torch.get_rng_state()
-    dtype, grad, anomaly = torch.get_default_dtype(), torch.is_grad_enabled(), torch.is_anomaly_enabled()
-    try:
-        with warnings.catch_warnings(), torch.enable_grad():
-            warnings.simplefilter("ignore")
-            torch.set_default_dtype(torch.float64)
-            yield
-    finally:
-        random.setstate(states[0])
-        numpy.random.set_state(states[1])
-        torch.set_rng_state(states[2])
-        torch.set_default_dtype(dtype)
-        torch.set_grad_enabled(grad)
-        torch.autograd.set_detect_anomaly(anomaly)
 
 
 def seed(number: int = 0) -> None:

@@ -25,6 +25,7 @@ from recon_cli.covariance import MOST, Blocks, Eigenvalues, eigenvalues
 from recon_cli.errors import ReconError, not_installed
 from recon_cli.likelihood import Likelihood
 from recon_cli.losses import shapes_differ
+from recon_cli.surroundings import settled
 from recon_cli.waterfilling import Point, Ppca, point, ppca
 
 __all__ = [
@@ -36,6 +37,7 @@ USUAL = 16  # latents, where none are named
 PICTURES = (".png", ".svg", ".pdf")
 
 
+@settled
 def calibrate(
     x: Any = None,
     mu: Any = None,
@@ -73,6 +75,7 @@ def calibrate(
     return found_in(asked, x, pair, rate, seed, progress or (lambda done, words: None), *notes)
 
 
+@settled
 def calibrate_sources(
     data: str | None = None,
     recon: str | None = None,

@@ -20,10 +20,11 @@ from recon_cli.comparison.identity import BRIEF, COLUMNS, Identity, Noise, chose
 from recon_cli.comparison.tally import SAMPLE, Tally, measure
 from recon_cli.errors import ReconError
 from recon_cli.lattices import bits_per_dimension, spacing
-from recon_cli.likelihood import Likelihood, as_tensor
+from recon_cli.likelihood import Likelihood, as_tensor, plain
 from recon_cli.losses import Loss
 from recon_cli.report import Column, Report, Table
 from recon_cli.stored import Lazy
+from recon_cli.surroundings import settled
 
 if TYPE_CHECKING:
     from recon_cli.comparison.engines import Progress
@@ -90,6 +91,7 @@ class Comparison:
         return [Table("left_out", LEFT_OUT, rows)] if rows else []
 
 
+@settled
 def compare(
     x: Any,
     mu: Any,
@@ -135,7 +137,7 @@ def compare(
     >>> compare([[0.0, 1.0]], [[0.5, 0.5]], Gaussian(sigma=0.5), device="cpu").rows[0].slope
     2.0
     """
-    x, mu = (values if isinstance(values, Lazy) else as_tensor(values) for values in (x, mu))
+    x, mu = (values if isinstance(values, Lazy) else plain(values) for values in (x, mu))
     how = {"loss": loss, "against": against, "engine": engine, "gradients": gradients, "device": device, "dtype": dtype}
     found = _measured(x, mu, sides, data=data, clip=clip, progress=progress, **how)
     return replace(found, notes=(*looks.told(x, mu, data), *found.notes))
@@ -160,6 +162,7 @@ def _measured(
     return found
 
 
+@settled
 def compare_sources(
     data: str = "digits",
     recon: str = "pca",

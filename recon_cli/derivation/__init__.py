@@ -16,6 +16,7 @@ from recon_cli.derivation.proof import Proof, prove
 from recon_cli.derivation.steps import Step, steps
 from recon_cli.likelihood import Likelihood
 from recon_cli.report import Column, Report, Table
+from recon_cli.surroundings import settled
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,7 @@ IDENTITY = (
 )
 
 
+@settled
 def derive(*sides: Likelihood | type[Likelihood] | str, shape: Sequence[int] | None = None) -> Derivation:
     """Prove -log p = slope * loss + offset + gap for each likelihood (gaussian, then bernoulli, if none is given).
 

@@ -18,6 +18,7 @@ from recon_cli.errors import ReconError, Remark
 from recon_cli.lattices import bits_per_dimension, spacing
 from recon_cli.likelihood import Likelihood
 from recon_cli.sources.run import settings_of
+from recon_cli.surroundings import settled
 from recon_cli.training import boards, pictures, regressing
 from recon_cli.training.bounds import bounds
 from recon_cli.training.checkpoints import CHECKPOINT, Interrupted, Keeper, unpack
@@ -46,6 +47,7 @@ __all__ = [
 Progress = Callable[[int, str], None]
 
 
+@settled
 def train(
     data: Any = "digits",
     *,
@@ -96,6 +98,7 @@ def train(
         return carry_out(plan, run, progress)
 
 
+@settled
 def resume(
     folder: str | Path, *, data: Any = None, progress: Progress | None = None, trust: bool = False, **asked: Any
 ) -> Training:

@@ -14,6 +14,7 @@ from recon_cli.errors import ReconError
 from recon_cli.likelihood import Likelihood, wide
 from recon_cli.losses import Loss
 from recon_cli.report import Column, Report, Table
+from recon_cli.surroundings import settled
 from recon_cli.training.figures import shown
 from recon_cli.training.loop import State, threads
 from recon_cli.training.plan import Plan
@@ -160,6 +161,7 @@ SIDES = (
 )
 
 
+@settled
 def lockstep(against: Loss | str, *, epochs: int = 5, progress: Callable[[int, str], None] | None = None, **how: Any) -> Lockstep:
     """Train on a likelihood and on a loss, side by side, and measure after each step how far apart they are.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,6 +14,7 @@ from recon_cli import likelihoods
 from recon_cli.devices import Uncompiled, compiled
 from recon_cli.errors import ReconError
 from recon_cli.likelihood import Likelihood, wide
+from recon_cli.surroundings import shared
 from recon_cli.training.figures import Epoch, look, measured
 from recon_cli.training.graph import Graph
 from recon_cli.training.schedules import Scheduler
@@ -212,13 +213,10 @@ def threads(rows: Tensor, settings: Settings) -> Iterator[None]:
     There a second thread saves a tenth, and on a busy machine it costs tenfold: every step waits for
     its turn. The results are the same.
     """
-    before, work = torch.get_num_threads(), settings.batch_size * settings.hidden * (2 * rows.shape[1] + 3 * settings.latent)
-    if rows.device.type == "cpu" and work < LITTLE:
-        torch.set_num_threads(1)
-    try:
+    work = settings.batch_size * settings.hidden * (2 * rows.shape[1] + 3 * settings.latent)
+    little = rows.device.type == "cpu" and work < LITTLE
+    with shared()["threads"].at(1, each=True) if little else nullcontext():
         yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def diverged(epoch: int, trace: list[list[float]], settings: Settings, found: ReconError | None = None) -> ReconError:

@@ -11,6 +11,7 @@ import numpy
 import torch
 from torch import nn
 
+from recon_cli.arrays import as_array
 from recon_cli.errors import ReconError, unknown
 from recon_cli.likelihood import Likelihood, wide
 from recon_cli.losses import spell
@@ -142,7 +143,7 @@ def joined(data: tuple[Any, ...], asked: str | None) -> tuple[Array, str]:
     """(x, y) as the columns of one table, and which of them are y. Raises ReconError where they are not as many."""
     if len(data) != 2:
         raise ReconError(f"A regression takes (x, y), and this tuple has {len(data)} parts.", "Give two arrays, or one table.")
-    parts = [part.detach().cpu().numpy() if isinstance(part, torch.Tensor) else numpy.asarray(part) for part in data]
+    parts = [as_array(part, "data") for part in data]
     x, y = (part.reshape(len(part), -1) if part.ndim else part.reshape(1, 1) for part in parts)
     if len(x) != len(y):
         raise ReconError(f"x has {len(x):,} samples and y {len(y):,}.", "Give a y for every x, and an x for every y.")

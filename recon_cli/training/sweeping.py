@@ -10,6 +10,7 @@ from typing import Any
 from recon_cli.errors import ReconError, unknown
 from recon_cli.parametric import as_number
 from recon_cli.report import Column, Report, Table
+from recon_cli.surroundings import settled
 from recon_cli.training.columns import CODED, ERRORS, RESULT, figures, optima
 from recon_cli.training.result import Training
 from recon_cli.training.settings import Settings
@@ -77,6 +78,7 @@ class Sweep:
         )
 
 
+@settled
 def sweep(asked: str, *, progress: Callable[[int, str], None] | None = None, **how: Any) -> Sweep:
     """A run for each value of ``NAME=VALUE,VALUE,...``; the rest as for :func:`train`. Nothing is written.
 

@@ -1,0 +1,241 @@
+"""What somebody's function leaves behind in the process, put back; and what it prints, kept to itself."""
+
+from __future__ import annotations
+
+import builtins
+import contextlib
+import gc
+import io
+import locale
+import logging
+import os
+import random
+import signal
+import socket
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any, TypeAlias
+
+import numpy
+import torch
+
+from recon_cli.surroundings import Settled, flushing, shared
+
+LOCK = threading.RLock()  # one audit at a time: seeds, warnings and environment are the whole process's
+Pair: TypeAlias = tuple[Callable[[], Any], Callable[[Any], None]]
+BACKENDS = (
+    (torch.backends.cudnn, ("enabled", "benchmark", "deterministic", "allow_tf32")),
+    (torch.backends.cuda.matmul, ("allow_tf32", "allow_fp16_reduced_precision_reduction")),
+)
+
+
+def attributes(owner: Any, *names: str) -> Pair:
+    """Attributes of an object: how to read them all, and how to write them back."""
+
+    def write(values: list[Any]) -> None:
+        for name, value in zip(names, values, strict=True):
+            if getattr(owner, name) is not value:
+                setattr(owner, name, value)
+
+    return lambda: [getattr(owner, name) for name in names], write
+
+
+def contents(owner: Any, name: str) -> Pair:
+    """A list or a dictionary that an object has: the same one again, with what was in it."""
+
+    def write(before: tuple[Any, Any]) -> None:
+        place, values = before
+        if isinstance(place, list):
+            place[:] = values
+        else:
+            for key in [key for key in place if key not in values]:
+                del place[key]
+            for key, value in values.items():
+                if key not in place or place[key] is not value:
+                    place[key] = value
+        if getattr(owner, name) is not place:
+            setattr(owner, name, place)
+
+    return lambda: ((place := getattr(owner, name)), place.copy()), write
+
+
+def folder() -> str | None:
+    """Where the process is; None where that folder is gone."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return None
+
+
+def handlers() -> dict[int, Any]:
+    """What each signal does; nothing off the main thread, where none can be set."""
+    if threading.current_thread() is not threading.main_thread():
+        return {}
+    return {number: signal.getsignal(number) for number in signal.valid_signals()}
+
+
+def handle(before: dict[int, Any]) -> None:
+    """Put back what signals did, where Python knows it."""
+    for number, handler in before.items():
+        if handler is not None and signal.getsignal(number) is not handler:
+            signal.signal(number, handler)
+
+
+def alarm() -> tuple[float, float, float] | None:
+    """When the alarm is due, how often it rings from then on, and what time it is."""
+    possible = hasattr(signal, "getitimer") and threading.current_thread() is threading.main_thread()
+    return (*signal.getitimer(signal.ITIMER_REAL), time.monotonic()) if possible else None
+
+
+def set_alarm(before: tuple[float, float, float] | None) -> None:
+    """The alarm as it would be now."""
+    if before is not None:
+        left, again, at = before
+        signal.setitimer(signal.ITIMER_REAL, max(left - (time.monotonic() - at), 1e-3) if left else 0, again)
+
+
+def blocked() -> Any:
+    """The signals that this thread does not hear."""
+    return signal.pthread_sigmask(signal.SIG_BLOCK, ()) if hasattr(signal, "pthread_sigmask") else None
+
+
+def generators() -> tuple[Any, ...]:
+    """The state of every generator that code draws from; of GPUs where they are in use."""
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
+    return random.getstate(), numpy.random.get_state(), torch.get_rng_state(), cuda
+
+
+def draw_from(states: tuple[Any, ...]) -> None:
+    """Put the generators back."""
+    random.setstate(states[0])
+    numpy.random.set_state(states[1])
+    torch.set_rng_state(states[2])
+    if states[3] is not None:
+        torch.cuda.set_rng_state_all(states[3])
+
+
+def deterministic() -> tuple[bool, bool]:
+    """Whether torch takes deterministic algorithms alone, and whether it only warns of others."""
+    return torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+
+
+def autocast() -> list[tuple[str, bool, Any]]:
+    """Of each kind of device, whether torch casts by itself, and to what."""
+    return [(kind, torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)) for kind in ("cpu", "cuda")]
+
+
+def cast(before: list[tuple[str, bool, Any]]) -> None:
+    """Put back where torch casts by itself."""
+    for kind, on, dtype in before:
+        torch.set_autocast_enabled(kind, on)
+        torch.set_autocast_dtype(kind, dtype)
+
+
+root = logging.getLogger()
+# What a function may leave behind: how to read it, and how to put it back. The last is put back first.
+STATE: tuple[Pair, ...] = (
+    (folder, lambda path: os.chdir(path) if path else None),
+    contents(os, "environ"),
+    contents(builtins, "__dict__"),
+    attributes(sys, "stdin", "stdout", "stderr", "displayhook", "excepthook", "unraisablehook", "dont_write_bytecode"),
+    *(contents(sys, name) for name in ("path", "meta_path", "path_hooks", "argv")),
+    (sys.getrecursionlimit, sys.setrecursionlimit),
+    (sys.getswitchinterval, sys.setswitchinterval),
+    (sys.gettrace, sys.settrace),
+    (sys.getprofile, sys.setprofile),
+    (gc.isenabled, lambda on: gc.enable() if on else gc.disable()),
+    (gc.get_threshold, lambda levels: gc.set_threshold(*levels)),
+    (socket.getdefaulttimeout, socket.setdefaulttimeout),
+    (lambda: locale.setlocale(locale.LC_ALL), lambda name: locale.setlocale(locale.LC_ALL, name)),
+    attributes(root, "level", "disabled"),
+    attributes(root.manager, "disable"),
+    contents(root, "handlers"),
+    attributes(warnings, "showwarning", "formatwarning"),
+    (handlers, handle),
+    (alarm, set_alarm),
+    (blocked, lambda kept: signal.pthread_sigmask(signal.SIG_SETMASK, kept) if kept is not None else None),
+    (numpy.geterr, lambda kept: numpy.seterr(**kept)),
+    (numpy.geterrcall, numpy.seterrcall),
+    (numpy.getbufsize, numpy.setbufsize),
+    (numpy.get_printoptions, lambda kept: numpy.set_printoptions(**kept)),
+    (generators, draw_from),
+    contents(torch._tensor_str.PRINT_OPTS, "__dict__"),
+    (torch.get_default_dtype, torch.set_default_dtype),
+    (torch.get_num_threads, torch.set_num_threads),
+    (deterministic, lambda kept: torch.use_deterministic_algorithms(kept[0], warn_only=kept[1])),
+    (shared()["products"].read, shared()["products"].write),
+    (torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly),
+    (torch.is_grad_enabled, torch._C._set_grad_enabled),
+    (autocast, cast),
+    (flushing, torch.set_flush_denormal),
+    *(attributes(owner, *names) for owner, names in BACKENDS),
+)  # fmt: skip
+ALWAYS = (set_alarm, draw_from)
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """The process afterwards as it was before, whatever is done meanwhile; and torch as out of the box, but for float64.
+
+    Folder, path, environment, builtins, streams, signals and alarm, threads, seeds, how torch and numpy compute, warn and
+    print. One at a time. Not what a function does to objects of its own, nor to modules, files and threads that it began.
+    """
+    with LOCK, Settled("float64"), warnings.catch_warnings():
+        before = [read() for read, _ in STATE]
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        finally:
+            for (read, write), value in zip(reversed(STATE), reversed(before), strict=True):
+                with contextlib.suppress(OSError, ValueError, RuntimeError):
+                    if write in ALWAYS or read() != value:
+                        write(value)
+
+
+class Muted:
+    """A stream that swallows what one thread writes, and passes on what the others do; all of it, once that is over."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream, self.thread = stream, threading.get_ident()
+
+    @property
+    def muted(self) -> bool:
+        """Whether this thread is not heard."""
+        return self.thread == threading.get_ident() or self.stream is None
+
+    def write(self, text: str) -> int:
+        """How many characters of ``text`` are done with."""
+        return len(text) if self.muted else self.stream.write(text)
+
+    def writelines(self, lines: Any) -> None:
+        """Line after line."""
+        for line in lines:
+            self.write(line)
+
+    def flush(self) -> None:
+        """What was passed on is out."""
+        if not self.muted:
+            self.stream.flush()
+
+    @property
+    def buffer(self) -> Any:
+        """Where bytes go."""
+        return io.BytesIO() if self.muted else self.stream.buffer
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """No word from this thread on stdout and stderr; those of other threads come through."""
+    streams = Muted(sys.stdout), Muted(sys.stderr)
+    try:
+        with contextlib.redirect_stdout(streams[0]), contextlib.redirect_stderr(streams[1]):
+            yield
+    finally:
+        for stream in streams:
+            stream.thread = None

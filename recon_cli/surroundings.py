@@ -1,0 +1,246 @@
+"""The caller's torch and numpy, and recon's own: a result is the same whatever state they are in, and that state stays.
+
+An evaluation loop runs under ``no_grad``, a notebook has set its default dtype or device, a training step is inside
+``autocast``. The engines' faces are :func:`settled`: inside, everything is as it is out of the box. What torch has for
+each thread apart is simply set; what it has once for the process (:class:`Shared`) is put back by the last thread that
+leaves; and the default dtype, which every thread would see, is not touched but overruled (:func:`overruled`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import numpy
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+FACTORIES = (
+    "empty", "zeros", "ones", "rand", "randn", "eye", "linspace", "logspace", "empty_permuted", "empty_strided", "scalar_tensor",
+    "bartlett_window", "blackman_window", "hamming_window", "hann_window", "kaiser_window",
+)  # fmt: skip
+FROM_VALUES = ("tensor", "as_tensor", "asarray", "full", "arange", "range")
+FROM_WHOLE = {  # of whole numbers, or of a condition and numbers, these make numbers in the default dtype
+    name
+    for word in ("add", "sub", "mul", "div", "truediv", "pow")
+    for name in (word, f"__{word}__", f"__r{word}__", f"__i{word}__")
+} | {
+    "true_divide", "divide", "subtract", "multiply", "rsub", "where", "sqrt", "rsqrt", "exp", "expm1", "log", "log1p", "log2",
+    "log10", "sin", "cos", "tan", "sinh", "cosh", "tanh", "sigmoid", "erf", "erfc", "lgamma", "digamma", "reciprocal", "atan",
+}  # fmt: skip
+
+
+class Shared:
+    """A setting of the whole process. The first thread that wants it changed notes what it was, the last puts that back."""
+
+    def __init__(self, read: Callable[[], Any], write: Callable[[Any], None]) -> None:
+        self.read, self.write = read, write
+        self.lock, self.users, self.before = threading.Lock(), 0, None
+
+    @contextlib.contextmanager
+    def at(self, value: Any, each: bool = False) -> Iterator[None]:
+        """``value`` meanwhile; ``each``: every thread has its own, which is put back as it leaves."""
+        with self.lock:
+            if not self.users:
+                self.before = self.read()
+            self.users += 1
+            if self.read() != value:
+                self.write(value)
+        try:
+            yield
+        finally:
+            with self.lock:
+                self.users -= 1
+                if (each or not self.users) and self.read() != self.before:
+                    self.write(self.before)
+
+
+@functools.cache
+def shared() -> dict[str, Shared]:
+    """What torch has once for the process, by name."""
+    import torch
+
+    def precision() -> str | None:
+        try:
+            return torch.get_float32_matmul_precision()
+        except RuntimeError:  # set in torch's newer words, which it does not translate back
+            return None
+
+    def multiply(value: str | None) -> None:
+        if value is not None and precision() is not None:
+            torch.set_float32_matmul_precision(value)
+
+    return {
+        "anomaly": Shared(torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly),
+        "products": Shared(precision, multiply),
+        "threads": Shared(torch.get_num_threads, torch.set_num_threads),
+    }
+
+
+class Settled:
+    """A context in which torch and numpy are as out of the box, and afterwards as the caller had them.
+
+    dtype
+        torch's name of what floats are made in, where nothing else is said.
+    """
+
+    def __init__(self, dtype: str = "float32") -> None:
+        self.dtype, self.stack = dtype, contextlib.ExitStack()
+
+    def __enter__(self) -> Settled:
+        self.stack.enter_context(numpy.errstate(all="ignore"))
+        if hasattr(sys.modules.get("torch"), "autograd"):  # else there is no state to be in
+            for context in defaults(self.dtype):
+                self.stack.enter_context(context)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.stack.close()
+
+    def outside(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """A function of the caller's, called in the caller's state."""
+
+        @functools.wraps(function, updated=())
+        def called(*args: Any, **kwargs: Any) -> Any:
+            self.__exit__()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                self.__enter__()
+
+        return called
+
+
+def settled(function: Function) -> Function:
+    """``function`` the same whatever state its caller is in; its ``progress`` is called in the caller's."""
+
+    @functools.wraps(function)
+    def called(*args: Any, **kwargs: Any) -> Any:
+        with Settled() as inside:
+            if kwargs.get("progress") is not None:
+                kwargs["progress"] = inside.outside(kwargs["progress"])
+            return function(*args, **kwargs)
+
+    return called  # type: ignore[return-value]
+
+
+def defaults(dtype: str) -> Iterator[contextlib.AbstractContextManager[Any]]:
+    """The contexts that make torch what it is out of the box, one after another."""
+    import torch
+
+    yield torch.inference_mode(False)
+    yield torch.enable_grad()
+    for kind in ("cpu", "cuda", "mps", "xpu"):
+        if torch.is_autocast_enabled(kind):
+            yield torch.autocast(kind, enabled=False)
+    yield alone()
+    if torch._C._len_torch_dispatch_stack():
+        from torch.utils._python_dispatch import _disable_current_modes
+
+        yield _disable_current_modes()
+    yield shared()["anomaly"].at(False)
+    yield shared()["products"].at("highest")
+    if flushing():
+        yield exact_denormals()
+    if torch.get_default_dtype() != getattr(torch, dtype):
+        yield overruled(getattr(torch, dtype))
+
+
+def flushing() -> bool:
+    """Whether this thread's processor takes the smallest numbers for zeros (``torch.set_flush_denormal``)."""
+    return sys.float_info.min / 2 == 0
+
+
+@contextlib.contextmanager
+def exact_denormals() -> Iterator[None]:
+    """The smallest numbers as they are; in this thread alone, for torch's others are out of reach."""
+    import torch
+
+    torch.set_flush_denormal(False)
+    try:
+        with shared()["threads"].at(1, each=True):
+            yield
+    finally:
+        torch.set_flush_denormal(True)
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """None of the caller's torch function modes, of which the default device is one."""
+    import torch
+
+    def swap(modes: list[Any]) -> list[Any]:
+        found = [torch._C._pop_torch_function_stack() for _ in range(torch._C._len_torch_function_stack())]
+        for mode in reversed(modes):
+            torch._C._push_on_torch_function_stack(mode)
+        return found
+
+    place, device = getattr(torch, "_GLOBAL_DEVICE_CONTEXT", None), None
+    before = swap([])
+    if hasattr(place, "device_context"):
+        device = place.device_context
+        del place.device_context
+    try:
+        yield
+    finally:
+        swap(before)
+        if device is not None:
+            place.device_context = device
+        elif hasattr(place, "device_context"):
+            del place.device_context
+
+
+@functools.cache
+def overruling() -> type:
+    """The mode of :func:`overruled`, made when torch is there."""
+    import torch
+    from torch.overrides import TorchFunctionMode
+
+    factories = {getattr(torch, name) for name in FACTORIES}
+    from_values = {getattr(torch, name) for name in FROM_VALUES}
+
+    def floats(values: Any) -> bool:
+        """Whether there is a tensor or array of floats among arguments, which says what comes of them."""
+        if isinstance(values, torch.Tensor):
+            return values.is_floating_point() or values.is_complex()
+        if isinstance(values, (numpy.ndarray, numpy.generic)):
+            return True
+        return isinstance(values, (tuple, list)) and any(map(floats, values[:8]))
+
+    class Overruling(TorchFunctionMode):
+        def __init__(self, dtype: torch.dtype) -> None:
+            super().__init__()
+            self.dtype = dtype
+
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            kwargs = kwargs or {}
+            default = torch.get_default_dtype()
+            if default == self.dtype:
+                return func(*args, **kwargs)
+            if func in factories and kwargs.get("dtype") is None:
+                return func(*args, **{**kwargs, "dtype": self.dtype})
+            found = func(*args, **kwargs)
+            if not isinstance(found, torch.Tensor) or found.dtype != default or floats((*args, *kwargs.values())):
+                return found
+            if func in from_values and kwargs.get("dtype") is None:
+                return func(*args, **{**kwargs, "dtype": self.dtype})
+            if getattr(func, "__name__", "") in FROM_WHOLE:
+                return func(*map(self.widened, args), **kwargs)
+            return found
+
+        def widened(self, value: Any) -> Any:
+            """Whole numbers as floats; of a condition and two numbers, the numbers."""
+            if isinstance(value, torch.Tensor):
+                return value if value.dtype == torch.bool else value.to(self.dtype)
+            return torch.tensor(value, dtype=self.dtype) if isinstance(value, float) else value
+
+    return Overruling
+
+
+def overruled(dtype: Any) -> contextlib.AbstractContextManager[Any]:
+    """In this thread, and in no other: what torch would make in its default dtype it makes in this one."""
+    return overruling()(dtype)
