@@ -1,0 +1,157 @@
+"""The same result in whatever state the caller has torch and numpy, and that state as it was."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy
+import pytest
+import torch
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import recon_cli
+from recon_cli.surroundings import Settled, Shared, flushing, shared
+
+DRAWS = numpy.random.default_rng(3)
+X = DRAWS.random((48, 6)).astype(numpy.float32)
+MU = numpy.clip(X + DRAWS.normal(0, 0.1, X.shape), 0.01, 0.99).astype(numpy.float32)
+
+
+class Halving(TorchFunctionMode):
+    """Whatever comes out is halved."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = func(*args, **(kwargs or {}))
+        return found / 2 if isinstance(found, torch.Tensor) and found.is_floating_point() else found
+
+
+class Refusing(TorchDispatchMode):
+    """No operation at all."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        raise AssertionError(f"{func} was called under the caller's mode")
+
+
+@contextlib.contextmanager
+def set_to(write: Callable[[Any], Any], value: Any, before: Any) -> Iterator[None]:
+    write(value)
+    try:
+        yield
+    finally:
+        write(before)
+
+
+@contextlib.contextmanager
+def seeded(number: int) -> Iterator[None]:
+    before = random.getstate(), numpy.random.get_state(), torch.get_rng_state()
+    random.seed(number)
+    numpy.random.seed(number)
+    torch.manual_seed(number)
+    try:
+        yield
+    finally:
+        random.setstate(before[0])
+        numpy.random.set_state(before[1])
+        torch.set_rng_state(before[2])
+
+
+STATES: dict[str, Callable[[], Any]] = {
+    "no_grad": torch.no_grad,
+    "inference_mode": torch.inference_mode,
+    "autocast": lambda: torch.autocast("cpu", torch.bfloat16),
+    "float64": lambda: set_to(torch.set_default_dtype, torch.float64, torch.float32),
+    "bfloat16": lambda: set_to(torch.set_default_dtype, torch.bfloat16, torch.float32),
+    "meta": lambda: set_to(torch.set_default_device, "meta", None),
+    "with meta": lambda: torch.device("meta"),
+    "flush": lambda: set_to(torch.set_flush_denormal, True, False),
+    "deterministic": lambda: set_to(torch.use_deterministic_algorithms, True, False),
+    "threads": lambda: set_to(torch.set_num_threads, 3, torch.get_num_threads()),
+    "anomaly": lambda: set_to(torch.autograd.set_detect_anomaly, True, False),
+    "products": lambda: set_to(torch.set_float32_matmul_precision, "medium", "highest"),
+    "function mode": Halving,
+    "dispatch mode": Refusing,
+    "errstate": lambda: numpy.errstate(all="raise"),
+    "print options": lambda: numpy.printoptions(precision=1, legacy="1.13"),
+    "seed": lambda: seeded(7),
+    "seed again": lambda: seeded(8),
+}
+
+
+def drawn() -> bytes:
+    """The state of torch's generator; a dispatch mode does not let it be read."""
+    stacked = torch._C._len_torch_dispatch_stack() or torch._C._len_torch_function_stack()
+    return b"" if stacked else torch.random.default_generator.get_state().numpy().tobytes()
+
+
+def state() -> tuple[Any, ...]:
+    """All of it that can be asked for."""
+    return (
+        torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.is_autocast_enabled("cpu"), torch.get_default_dtype(),
+        torch.get_default_device(), flushing(), torch.are_deterministic_algorithms_enabled(), torch.get_num_threads(),
+        torch.is_anomaly_enabled(), torch.get_float32_matmul_precision(), torch._C._len_torch_function_stack(),
+        torch._C._len_torch_dispatch_stack(), numpy.geterr(), numpy.get_printoptions(), random.getstate(),
+        numpy.random.get_state()[1].tobytes(), drawn(),
+    )  # fmt: skip
+
+
+def half(y: Any, t: Any, mean: Any, logvar: Any) -> Any:
+    scale = torch.tensor(0.5) * torch.ones(()) + torch.arange(2)[0] / 3
+    kl = -0.5 * torch.sum(1 + logvar - mean.pow(2) - logvar.exp())
+    return scale * torch.nn.functional.mse_loss(y, t, reduction="sum") + kl
+
+
+def table(report: Any) -> Any:
+    return [{key: row[key] for key in row if not key.startswith(("seconds", "samples_per"))} for row in report.tables[-1].rows]
+
+
+class Pair(torch.nn.Module):
+    """Made under the caller's defaults, and it makes tensors without saying of which kind."""
+
+    def __init__(self, latent: int = 2) -> None:
+        super().__init__()
+        self.into, self.out = torch.nn.Linear(6, 2 * latent), torch.nn.Linear(latent, 6)
+
+    def encode(self, x: Any) -> Any:
+        return (self.into(x) * torch.ones(1)).chunk(2, dim=1)
+
+    def decode(self, z: Any) -> Any:
+        return self.out(z) + torch.zeros(6)
+
+
+def trained(data: Any = X, **how: Any) -> Any:
+    found = recon_cli.train(data, sigma=0.5, epochs=1, latent=2, hidden=8, device="cpu", holdout=0, **how)
+    return [vars(epoch) for epoch in found.epochs]
+
+
+ENGINES: dict[str, Callable[[], Any]] = {
+    "derive": lambda: recon_cli.derive("laplace:scale=0.25").report().tables[1].rows[0]["slope_value"],
+    "compare": lambda: [table(recon_cli.compare(X, MU, side, device="cpu").report()) for side in (
+        "gaussian:sigma=0.3", "continuous-bernoulli", "huber", "student-t",
+    )],
+    "calibrate": lambda: str(recon_cli.calibrate(X, MU, latent=2, loss="mse", reduction="mean", kl_weight=0.1, kl_reduction="mean-batch").report().tables),
+    "audit": lambda: table(recon_cli.audit(half, shape=(5,), latent=3).report()),
+    "train": trained,
+    "train a model": lambda: trained(model=Pair),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def usual() -> dict[str, Any]:
+    return {}
+
+
+@pytest.mark.parametrize("name", STATES)
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_result_is_the_same_in_any_state_and_the_state_stays(engine: str, name: str, usual: dict[str, Any]) -> None:
+    plain = usual.get(engine) or usual.setdefault(engine, ENGINES[engine]())
+    with STATES[name]():
+        before = state()
+        found = ENGINES[engine]()
+        assert state() == before
+    assert repr(found) == repr(plain)
