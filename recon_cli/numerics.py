@@ -73,12 +73,17 @@ def given(value: Tensor, *slopes: tuple[Tensor, Any]) -> Tensor:
 
 
 def power(base: Tensor, exponent: Any) -> Tensor:
-    """base^exponent for base >= 0, its derivative exponent * base^exponent/base: exponent - 1 is never rounded."""
+    """base^exponent for base >= 0, its derivative exponent * base^exponent/base: exponent - 1 is never rounded.
+
+    At the cusp of an exponent below 1, where it has none, 0 of its subgradients: so that training goes on.
+    """
+    if not isinstance(exponent, (int, float)):
+        some = base > 0
+        return (base.where(some, 1) ** exponent).where(some, 0)
     value = base**exponent
-    if not isinstance(exponent, (int, float)) or exponent == 1:
+    if exponent == 1:
         return value
-    at_zero = 0.0 if exponent > 1 else torch.inf
-    slope = (exponent * value / base).where(base > 0, at_zero)
+    slope = (exponent * value / base).where(base > 0, 0)
     return given(value, (slope, base))
 
 

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from recon_cli.exact import two_product
 from recon_cli.likelihood import Likelihood, elementwise, log, positive
 from recon_cli.losses import Loss
 from recon_cli.parametric import Number, parameter
@@ -26,8 +27,10 @@ class PowerError(Loss):
     torch = "abs(e)**p"
 
     def values(self, x: Tensor, prediction: Tensor) -> Tensor:
-        """Torch has none; as people write it."""
-        return (x - prediction).abs() ** self.power
+        """Torch has none; as people write it, its gradient below power 1 is NaN where nothing is missed."""
+        from recon_cli.numerics import power
+
+        return power((x - prediction).abs(), self.power)
 
 
 @dataclass(frozen=True)
@@ -66,9 +69,18 @@ class GeneralizedGaussian(Likelihood):
 
     @property
     def normaliser(self) -> Number:
+        """In one logarithm where the gamma function is in range: those of scale and gamma may be large, and cancel."""
         power = self.power
-        gamma = math.lgamma(1 + 1 / power) if isinstance(power, (int, float)) else (1 + 1 / power).lgamma()
-        return log(2 * self.scale) + gamma
+        if not isinstance(power, (int, float)):
+            return log(2 * self.scale) + (1 + 1 / power).lgamma()
+        rest = 1 / power
+        at = 1 + rest
+        product, lost = two_product(rest, power)
+        off = (1 - product - lost) / power + (rest - (at - 1))  # what rounding took from 1 + 1/power
+        moved = off * (math.log(at) - 1 / (2 * at) - 1 / (12 * at * at))
+        if at > 140 or not isinstance(self.scale, (int, float)):
+            return log(2 * self.scale) + (math.lgamma(at) + moved)
+        return log(2 * self.scale * math.gamma(at)) + moved
 
     @classmethod
     def with_slope(cls, slope: float, power: float = 2.0) -> GeneralizedGaussian:

@@ -79,12 +79,13 @@ class Huber(Likelihood):
 
     @property
     def normaliser(self) -> Number:
+        """In one logarithm: those of a small scale and of a small delta are large, and cancel."""
         delta = self.delta
         if isinstance(delta, (int, float)):
             middle, tail = math.erf(delta / math.sqrt(2)), math.exp(-delta * delta / 2)
         else:
             middle, tail = (delta / math.sqrt(2)).erf(), (-delta * delta / 2).exp()
-        return log(self.scale) + log(math.sqrt(2 * math.pi) * middle + 2 * tail / delta)
+        return log(self.scale * math.sqrt(2 * math.pi) * middle + 2 * tail * (self.scale / delta))
 
     @classmethod
     def with_slope(cls, slope: float, delta: float = 1.0) -> Huber:

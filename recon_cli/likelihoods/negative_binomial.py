@@ -163,8 +163,11 @@ class NegativeBinomial(Likelihood):
 
 
 def log_per(mu: Tensor, dispersion: Number) -> Tensor:
-    """log(1/mu + dispersion), exact where that is near one."""
-    above = (1 + (dispersion - 1) * mu) / mu
+    """log(1/mu + dispersion), exact where that is near one; of the smallest mu as a sum, for 1/mu^2 is beyond the numbers."""
+    small = mu < 1e-15
+    least, held = mu.where(small, 1), mu.where(~small, 1)
+    above = (1 + (dispersion - 1) * held) / held
     near = above.abs() < 0.5
-    far = (1 + dispersion * mu) / mu
-    return above.where(near, 0).log1p().where(near, far.where(~near, 1).log())
+    far = (1 + dispersion * held) / held
+    usual = above.where(near, 0).log1p().where(near, far.where(~near, 1).log())
+    return ((dispersion * least).log1p() - least.log()).where(small, usual)
