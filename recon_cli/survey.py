@@ -14,6 +14,7 @@ from recon_cli.losses import spell
 from recon_cli.pictures import MOST, gallery
 from recon_cli.report import Column, Report, Table
 from recon_cli.stored import Lazy
+from recon_cli.surroundings import settled
 
 SOME = 1 << 20  # elements looked at for how many values differ
 SOURCE = (
@@ -35,6 +36,7 @@ ALLOWED = (
 )
 
 
+@settled
 def survey(word: str, scale: float | None = None, progress: Callable[[int, str], None] | None = None) -> Report:
     """Describe a source named as on the command line: a row for it, a row for each likelihood, a few samples as a picture.
 
@@ -51,10 +53,12 @@ def survey(word: str, scale: float | None = None, progress: Callable[[int, str],
     some = values.spread(SOME) if large else values
     few = torch.unique(as_tensor(some).flatten()[:SOME])
     sides = [likelihoods.find(name).designed(as_tensor(some)) for name in likelihoods.names()]
-    least, most, total, outside, done = math.inf, -math.inf, 0.0, [0.0] * len(sides), 0
+    least, most, mean, outside, done = math.inf, -math.inf, 0.0, [0.0] * len(sides), 0
     for block in values.blocks(SOME) if large else pieces(values):
         x = as_tensor(block)
-        least, most, total = min(least, x.min().item()), max(most, x.max().item()), total + x.double().sum().item()
+        least, most = min(least, x.min().item()), max(most, x.max().item())
+        part = x.double().sum().item() / values.size
+        mean += part if math.isfinite(part) else (x.double() / values.size).sum().item()
         beyond = ((~side.support.contains(x)).double().mean().item() for side in sides)
         outside = [sum_ + share * x.numel() / values.size for sum_, share in zip(outside, beyond, strict=True)]
         done += x.numel()
@@ -66,7 +70,7 @@ def survey(word: str, scale: float | None = None, progress: Callable[[int, str],
         "dtype": str(values.dtype),
         "least": least,
         "most": most,
-        "mean": total / values.size,
+        "mean": mean,
         "distinct": len(few) if len(few) <= 1 << 16 else None,
         "levels": levels(few) if len(few) <= 1 << 16 else None,
     }

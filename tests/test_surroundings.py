@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import random
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import recon_cli
-from recon_cli.surroundings import Settled, Shared, flushing, shared
+from recon_cli.surroundings import flushing, shared
 
 DRAWS = numpy.random.default_rng(3)
 X = DRAWS.random((48, 6)).astype(numpy.float32)
@@ -134,7 +133,9 @@ ENGINES: dict[str, Callable[[], Any]] = {
     "compare": lambda: [table(recon_cli.compare(X, MU, side, device="cpu").report()) for side in (
         "gaussian:sigma=0.3", "continuous-bernoulli", "huber", "student-t",
     )],
-    "calibrate": lambda: str(recon_cli.calibrate(X, MU, latent=2, loss="mse", reduction="mean", kl_weight=0.1, kl_reduction="mean-batch").report().tables),
+    "calibrate": lambda: str(recon_cli.calibrate(
+        X, MU, latent=2, loss="mse", reduction="mean", kl_weight=0.1, kl_reduction="mean-batch"
+    ).report().tables),
     "audit": lambda: table(recon_cli.audit(half, shape=(5,), latent=3).report()),
     "train": trained,
     "train a model": lambda: trained(model=Pair),
@@ -155,3 +156,93 @@ def test_a_result_is_the_same_in_any_state_and_the_state_stays(engine: str, name
         found = ENGINES[engine]()
         assert state() == before
     assert repr(found) == repr(plain)
+
+
+def test_one_of_several_threads_does_not_undo_another() -> None:
+    """Each of them finds what it left, though the first to come is the first to go."""
+    switch, order = shared()["anomaly"], threading.Barrier(2, timeout=20)
+    found: list[bool] = []
+
+    def second() -> None:
+        order.wait()
+        with switch.at(True):
+            order.wait()  # both are in
+            order.wait()  # the first is out
+            found.append(torch.is_anomaly_enabled())
+
+    thread = threading.Thread(target=second)
+    thread.start()
+    with switch.at(True):
+        order.wait()
+        order.wait()
+    order.wait()
+    thread.join()
+    assert found == [True]
+    assert not torch.is_anomaly_enabled()
+
+
+def test_a_progress_callback_sees_its_caller() -> None:
+    seen = []
+    with torch.no_grad(), torch.device("meta"):
+        recon_cli.compare(
+            X, MU, device="cpu", progress=lambda *_: seen.append((torch.is_grad_enabled(), torch.zeros(1).device.type))
+        )
+    assert seen
+    assert set(seen) == {(False, "meta")}
+
+
+TENSORS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "float64": lambda x: x.double(),
+    "wants a gradient": lambda x: x.clone().requires_grad_(),
+    "on a graph": lambda x: x.clone().requires_grad_() * 1,
+    "parameter": lambda x: torch.nn.Parameter(x.clone()),
+    "not contiguous": lambda x: x.t().contiguous().t(),
+    "strided": lambda x: x.repeat_interleave(2, 1)[:, ::2],
+    "sparse": lambda x: x.to_sparse(),
+}
+
+
+def of_inference(x: torch.Tensor) -> torch.Tensor:
+    with torch.inference_mode():
+        return x * 1
+
+
+@pytest.mark.parametrize("make", [*TENSORS.values(), of_inference], ids=[*TENSORS, "inference"])
+def test_a_tensor_of_any_history_is_its_numbers_and_stays_what_it_is(make: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    given, means = make(torch.from_numpy(X)), make(torch.from_numpy(MU))
+    before = given.requires_grad, given.grad, given.is_leaf, means._version if not means.is_inference() else 0
+    assert repr(recon_cli.compare(given, means, dtype="float32", device="cpu").rows) == repr(
+        recon_cli.compare(X, MU, device="cpu").rows
+    )
+    assert recon_cli.calibrate(given, means).noise[0].nll == pytest.approx(recon_cli.calibrate(X, MU).noise[0].nll, rel=1e-12)
+    assert repr(trained(given)) == repr(trained())
+    side = recon_cli.likelihoods.find("gaussian")()
+    assert torch.equal(side.nll(given, means).detach().float(), side.nll(torch.from_numpy(X), torch.from_numpy(MU)))
+    assert (given.requires_grad, given.grad, given.is_leaf, means._version if not means.is_inference() else 0) == before
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_read_as_it_is(dtype: torch.dtype) -> None:
+    x, mu = torch.from_numpy(X).to(dtype), torch.from_numpy(MU).to(dtype)
+    assert recon_cli.compare(x, mu, device="cpu").rows[0].elements == X.size
+    assert repr(recon_cli.calibrate(x, mu).noise) == repr(recon_cli.calibrate(x.float(), mu.float()).noise)
+    assert repr(trained(x)) == repr(trained(x.float()))
+
+
+def test_a_tensor_without_numbers_is_a_sentence() -> None:
+    with pytest.raises(recon_cli.errors.ReconError, match="meta"):
+        recon_cli.compare(torch.zeros(2, 3, device="meta"), torch.zeros(2, 3, device="meta"))
+
+
+class Learned(torch.nn.Module):
+    """A scale that came out of inference mode."""
+
+    def forward(self, y: Any, t: Any) -> Any:
+        return (OUT * (y - t) ** 2).sum()
+
+
+OUT = of_inference(torch.ones(()))
+
+
+def test_a_loss_that_closes_over_a_tensor_of_inference_mode_is_audited() -> None:
+    assert recon_cli.audit(Learned()).rows[0].family == "gaussian"

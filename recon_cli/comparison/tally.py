@@ -30,8 +30,8 @@ class Tally:
     the gradients' products ``cross`` = sum of d nll * d loss, ``nll_square``, ``loss_square``, over ``sampled`` numbers.
     ``worst`` is the claim's largest error in rounding errors of its own terms; ``ratios`` are values of d nll / d loss;
     ``drift`` is the largest |d nll - slope * d loss| beyond the element's own rounding; ``infinite`` counts elements where
-    a value or a gradient is not finite. ``kept`` counts means that were moved inside their domain, ``foreign`` data that
-    are outside the support of the likelihood that was asked for.
+    a value or a gradient is not finite, or the loss too small for its dtype. ``kept`` counts means that were moved inside
+    their domain, ``foreign`` data that are outside the support of the likelihood that was asked for.
     """
 
     elements: int = 0
@@ -112,13 +112,14 @@ def measure(
     of_nll, of_loss = wide(both[0]), wide(both[1])
     kept = ~left_out(both[1], both[0], slope)
     doubt = doubtful(found, slope, x.dtype, mu.numel())
+    lost = ~finite(both) | underflown(both, slope) if doubt else None
     return Tally(
         **counted(found, likelihood, x, mu),
         sampled=mu.numel(),
         cross=Total((of_nll * of_loss).sum().item()),
         nll_square=Total(of_nll.square().sum().item()),
         loss_square=Total(of_loss.square().sum().item()),
-        infinite=int((~finite(both)).sum()) if doubt else 0,
+        infinite=0 if lost is None else int(lost.sum()),
         drift=drift(of_nll, of_loss, slope, x.dtype) if doubt else 0.0,
         ratios=((of_nll[kept] / of_loss[kept]).cpu(),),
     )
@@ -148,11 +149,13 @@ def doubtful(found: dict[str, float], slope: float, dtype: Any, count: int) -> b
     """Whether something may not be finite, or the ratio is not the slope to a few roundings: then each element is looked at."""
     import torch
 
+    if not sound(found) or not found["worst"] <= PROPORTIONAL:
+        return True
     if found["ratio_excluded"] == count:
-        return not sound(found)
+        return False
     low, high = found["ratio_min"], found["ratio_max"]
     even = max(high - slope, slope - low) <= PROPORTIONAL * torch.finfo(dtype).eps * abs(slope)
-    return not sound(found) or not math.isfinite(high - low) or not even
+    return not math.isfinite(high - low) or not even
 
 
 def sides(likelihood: Likelihood, loss: Loss, x: Tensor, mu: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -213,6 +216,17 @@ def finite(both: Sequence[Tensor]) -> Tensor:
     return nll.isfinite() & value.isfinite() & moved
 
 
+def underflown(both: Sequence[Tensor], slope: float) -> Tensor:
+    """Of each event, whether the loss is below the smallest normal number, and what that takes from it counts for the nll."""
+    import torch
+
+    of_nll, of_loss, nll, value, _ = both
+    limits = torch.finfo(value.dtype)
+    moved = (of_nll != 0) | (of_loss != 0)
+    moved = moved if moved.shape == nll.shape else moved.reshape(*nll.shape, -1).any(dim=-1)
+    return moved & (value.abs() < limits.tiny) & (slope * limits.tiny > limits.eps * nll.abs())
+
+
 def drift(of_nll: Tensor, of_loss: Tensor, slope: float, dtype: Any) -> float:
     """The largest |d nll - slope * d loss| beyond what rounding the element's own gradient allows."""
     import torch
@@ -257,7 +271,9 @@ def look(
 
     of_nll, of_loss, nll, value, point = both
     excluded = left_out(of_loss, of_nll, slope)
-    ratio = of_nll / of_loss
+    limits = torch.finfo(of_loss.dtype)
+    fits = math.isnan(slope) or limits.tiny < slope < limits.max
+    ratio = of_nll / of_loss if fits else wide(of_nll) / wide(of_loss)
     return torch.cat([
         values(likelihood, loss, claim, slope, x, nll, value, point),
         torch.stack([

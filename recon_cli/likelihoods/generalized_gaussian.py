@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from recon_cli.exact import two_product
+from recon_cli.exact import two_product, two_sum
 from recon_cli.likelihood import Likelihood, elementwise, log, positive
 from recon_cli.losses import Loss
 from recon_cli.parametric import Number, parameter
@@ -61,7 +61,14 @@ class GeneralizedGaussian(Likelihood):
     def nll(self, x: Tensor, mu: Tensor) -> Tensor:
         from recon_cli.numerics import power
 
-        return power(((x - mu) / self.scale).abs(), self.power) + self.normaliser
+        if not isinstance(self.scale, (int, float)) or not isinstance(self.power, (int, float)) or self.power <= 4:
+            return power(((x - mu) / self.scale).abs(), self.power) + self.normaliser
+        e, lost = two_sum(x, -mu)  # a high power takes what rounding took from z so many times over
+        z = e / self.scale
+        product, low = two_product(z.detach(), self.scale)
+        rest = (e.detach() - product - low + lost.detach()) / self.scale
+        share = (rest / z.detach()).where(rest.abs() < 1e-15 * z.detach().abs(), 0)
+        return power(z.abs(), self.power) * (1 + self.power * share) + self.normaliser
 
     @property
     def slope(self) -> Number:
