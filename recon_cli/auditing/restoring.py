@@ -26,10 +26,6 @@ from recon_cli.surroundings import Settled, flushing, shared
 
 LOCK = threading.RLock()  # one audit at a time: seeds, warnings and environment are the whole process's
 Pair: TypeAlias = tuple[Callable[[], Any], Callable[[Any], None]]
-BACKENDS = (
-    (torch.backends.cudnn, ("enabled", "benchmark", "deterministic", "allow_tf32")),
-    (torch.backends.cuda.matmul, ("allow_tf32", "allow_fp16_reduced_precision_reduction")),
-)
 
 
 def attributes(owner: Any, *names: str) -> Pair:
@@ -171,7 +167,7 @@ STATE: tuple[Pair, ...] = (
     (torch.is_grad_enabled, torch._C._set_grad_enabled),
     (autocast, cast),
     (flushing, torch.set_flush_denormal),
-    *(attributes(owner, *names) for owner, names in BACKENDS),
+    attributes(torch.backends.cudnn, "enabled", "benchmark", "deterministic"),
 )  # fmt: skip
 ALWAYS = (set_alarm, draw_from)
 
