@@ -224,7 +224,7 @@ def underflown(both: Sequence[Tensor], slope: float) -> Tensor:
     limits = torch.finfo(value.dtype)
     moved = (of_nll != 0) | (of_loss != 0)
     moved = moved if moved.shape == nll.shape else moved.reshape(*nll.shape, -1).any(dim=-1)
-    return moved & (value.abs() < limits.tiny) & (slope * limits.tiny > limits.eps * nll.abs())
+    return moved & (value.abs() < limits.tiny) & (slope * limits.tiny > limits.eps * nll.abs().clamp(min=1))
 
 
 def drift(of_nll: Tensor, of_loss: Tensor, slope: float, dtype: Any) -> float:
