@@ -33,11 +33,14 @@ def of_the_call(problem: Problem, latent: Latent | None, odd: str) -> list[Findi
     found: list[Finding] = []
     if latent is not None and latent.wrong:
         dead = " (it never trains)" if latent.dead else ""
-        found.append(Finding("kl-not-kl", f"{latent.wrong}{dead}", kl_line(latent)))
+        found.append(Finding("kl-not-kl", f"{latent.wrong}{dead}", kl_line(problem, latent)))
+    if latent is not None and latent.named and latent.link:
+        scale = problem.plan.role("scale")[0].key
+        said = f"{scale} is named {WORDS[latent.named]}, and {latent.link}"
+        found.append(Finding("latent-scale-misread", said, f"Name it raw_{scale}, or pass what it is called.", True))
     if latent is not None and latent.named and latent.meaning and latent.named != latent.meaning:
         scale = problem.plan.role("scale")[0].key
         says, is_ = WORDS[latent.named], WORDS[latent.meaning]
-        broken = latent.named.startswith("log") and not latent.meaning.startswith("log")
         rest = PRIOR[latent.meaning]
         found.append(
             Finding(
@@ -48,7 +51,7 @@ def of_the_call(problem: Problem, latent: Latent | None, odd: str) -> list[Findi
                 else f"{scale} is named {says} and used as {is_}: "
                 f"the KL curves {CURVES[latent.meaning]} of a mean's, not {CURVES[latent.named]}",
                 f"Sample with the same meaning, or write the KL of {says}: {KL_LINES[latent.named].format(s=scale)}",
-                broken,
+                True,  # whoever draws z by the name trains another posterior than the one that is weighed
             )
         )
     for key, measured, claimed in mismatch(problem):
@@ -103,9 +106,11 @@ KL_LINES = {
 }
 
 
-def kl_line(latent: Latent) -> str:
-    """The KL to write."""
-    return f"Write {KL_LINES[latent.named or 'log_variance'].format(s='logvar' if not latent.named else latent.named)}."
+def kl_line(problem: Problem, latent: Latent) -> str:
+    """The KL to write, in the names that the function has."""
+    mu, scale = (next((slot.key for slot in problem.plan.role(role)), word) for role, word in (("mu", "mu"), ("scale", "logvar")))
+    line = KL_LINES[latent.named or latent.meaning or "log_variance"].format(s=scale)
+    return f"Write {line.replace('mu', mu)}."
 
 
 def of_the_weights(

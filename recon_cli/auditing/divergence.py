@@ -1,0 +1,350 @@
+"""A KL as a field over means and scales: what a gradient must be, near the prior and far from it, to be one's."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from recon_cli.auditing.calling import Problem
+from recon_cli.auditing.measuring import gradients, uniform
+
+SAME = 1e-6
+EPS = 1e-4  # what an eps inside a logarithm makes of a weight
+FAR = 1e-2  # and of a gradient at the smallest scales
+NODES = ((0.0, 2 / 3), (math.sqrt(3), 1 / 6), (-math.sqrt(3), 1 / 6))  # Gauss-Hermite: exact for polynomials up to degree 5
+
+PRIOR = {"log_variance": 0.0, "log_std": 0.0, "std": 1.0, "variance": 1.0}  # where the posterior's variance is 1
+DEVIATION = {
+    "log_variance": lambda s: (s / 2).exp(),
+    "log_std": torch.exp,
+    "std": lambda s: s,
+    "variance": torch.sqrt,
+}
+
+
+LINKED = {  # of a scale whose name says nothing: what makes any number a deviation
+    "the softplus makes it a standard deviation": torch.nn.functional.softplus,
+    "the softplus makes it a variance": lambda s: torch.nn.functional.softplus(s).sqrt(),
+    "the sigmoid makes it a standard deviation": torch.sigmoid,
+}
+SIZES = (8.0, 30.0, 6.0)  # how far out a KL is looked at: means, deviations up and down, logarithms
+
+
+@dataclass(frozen=True)
+class Latent:
+    """The latent term as measured.
+
+    weight
+        b, what a KL summed over all is multiplied with; None where it is none.
+    meaning
+        of the scale: log_variance, log_std, std, variance; None without one, or of a distribution object.
+    wrong
+        why it is no KL, with the numbers that disagree; empty where it is one.
+    forms
+        free nats and capacities, in words.
+    link
+        in words, what the scale goes through before it is a deviation; empty where that is its meaning alone.
+    prior, centre
+        the variance and the mean of the prior.
+    """
+
+    weight: float | None
+    meaning: str | None = None
+    wrong: str = ""
+    forms: str = ""
+    named: str | None = None
+    prior: float = 1.0
+    notes: tuple[str, ...] = ()
+    dead: bool = False
+    link: str = ""
+    centre: float = 0.0
+
+
+def averaged(
+    problem: Problem, values: Mapping[str, Tensor], keys: list[str], deviation: Any = None
+) -> tuple[float, dict[str, Tensor]]:
+    """Gradients; where a sample ``z`` is an argument or drawn inside, the mean over three nodes of the normal.
+
+    ``deviation`` says how a draw depends on mean and scale, so that their gradients pass through it.
+    """
+    draws = problem.plan.role("z")
+    if problem.noise is None and not (draws and deviation):
+        return gradients(problem, values, keys)
+    loss, sums = 0.0, {key: torch.zeros_like(values[key]) for key in keys}
+    for node, share in NODES:
+        live = {key: value.detach().clone() for key, value in values.items()}
+        for key in keys:
+            live[key].requires_grad_()
+        for slot in draws:
+            live[slot.key] = deviation(live, node)
+        found = problem.at(noise=node if problem.noise is not None else None)(live)
+        grads = (
+            torch.autograd.grad(found, [live[key] for key in keys], allow_unused=True)
+            if found.requires_grad
+            else [None] * len(keys)
+        )
+        loss += share * found.item()
+        for key, grad in zip(keys, grads, strict=True):
+            if grad is not None:
+                sums[key] += share * grad
+    return loss, sums
+
+
+@dataclass(frozen=True)
+class Looked:
+    """Means and scales of the latents, and the loss's gradients there."""
+
+    mean: Tensor
+    scale: Tensor | None
+    by_mean: Tensor
+    by_scale: Tensor
+
+
+def looked(
+    problem: Problem, base: Any, mu: str, scale: str | None, deviation: Any, reach: Any, number: int = 51
+) -> Looked | None:
+    """The gradients at random means up to ``reach[0]`` and scales in the range ``reach[1]``; None where they are not finite.
+
+    Far out both signs of every size, so that small and large are there alike.
+    """
+    most, (low, high) = reach
+    values = dict(base)
+    values[mu] = uniform(base[mu].shape, -most, most, number)
+    if most > 2:
+        values[mu] = values[mu].sign() * most ** (values[mu].abs() / most * 2 - 1)
+    if scale:
+        spread = uniform(base[scale].shape, 0, 1, number + 1)
+        values[scale] = low * (high / low) ** spread if low > 0 and most > 2 else low + (high - low) * spread
+    loss, grads = averaged(problem, values, [mu, *([scale] if scale else [])], deviation)
+    by_scale = grads[scale] if scale else torch.zeros_like(values[mu])
+    if not (math.isfinite(loss) and bool(grads[mu].isfinite().all()) and bool(by_scale.isfinite().all())):
+        return None
+    return Looked(values[mu], values.get(scale) if scale else None, grads[mu], by_scale)
+
+
+def far(meaning: str | None, width: float = 1.0) -> Any:
+    """How far out to look: of logarithms symmetrically, of deviations and variances over decades."""
+    if meaning in ("std", "variance"):
+        return SIZES[0], ((1 / SIZES[1]) ** width, SIZES[1] ** width)
+    return SIZES[0], (-SIZES[2] * width, SIZES[2] * width)
+
+
+def slopes(deviate: Any, s: Tensor) -> tuple[Tensor, Tensor]:
+    """Of a KL, what its variance and what its logarithm give to the gradient by the scale."""
+    leaf = s.detach().clone().requires_grad_()
+    sigma = deviate(leaf)
+    (first,) = torch.autograd.grad((sigma.square() / 2).sum(), leaf, retain_graph=True)
+    (second,) = torch.autograd.grad(sigma.log().sum(), leaf)
+    return first, second
+
+
+def field(
+    problem: Problem, base: Any, mu: str, scale: str | None, named: str | None, near: Looked, deviation: Any
+) -> Latent | None:
+    """The KL that the gradients are, or why they are none; None where they do not run as any KL's near the prior."""
+    m, g = near.mean.flatten(), near.by_mean.flatten()
+    line = torch.stack([m, torch.ones_like(m)], dim=1)
+    slope, at_zero = torch.linalg.lstsq(line, g[:, None]).solution.flatten().tolist()
+    bent = (g - line @ torch.tensor([slope, at_zero], dtype=torch.float64)).abs().max() > SAME * g.abs().max()
+    if bent:
+        return None
+    if abs(slope) < 1e-6 * abs(at_zero):
+        return Latent(None, None, f"it is linear in the means, of slope {at_zero:.6g}", named=named)
+    centre = -at_zero / slope if abs(at_zero) > 1e-9 * abs(slope) else 0.0
+    notes = (f"the prior's mean is {centre:.6g}",) if centre else ()
+    outer = [seen for seen in (outside(problem, base, mu, scale, named, deviation, width) for width in (1.0, 0.5)) if seen][:1]
+    if any(off_line(seen, slope, at_zero) > EPS for seen in outer):
+        return None
+    still = not any(bool(seen.by_scale.abs().max() > 0) for seen in (near, *outer))
+    if scale is None or still:
+        if scale is not None and cancelled(problem, base, scale):
+            return Latent(None, None, f"{scale} cancels: it is the same at every {scale}", named=named)
+        if centre and not nothing_left(problem, base, mu, scale, centre, None, slope):
+            return Latent(None, None, f"it is least at means of {centre:.6g}, and there it is not 0", named=named)
+        notes += ("its scale is not in it",) if scale else ()
+        return Latent(slope, None, named=named, notes=notes, centre=centre)
+    best: list[tuple[float, str, float, float]] = []
+    for meaning, deviate in {**DEVIATION, **LINKED}.items():
+        first, second = slopes(deviate, near.scale)
+        basis = torch.stack([first.flatten(), -second.flatten()], dim=1)
+        over, weight = torch.linalg.lstsq(basis, near.by_scale.flatten()[:, None]).solution.flatten().tolist()
+        rest = near.by_scale.flatten() - basis @ torch.tensor([over, weight], dtype=torch.float64)
+        best.append((float((rest.abs() / (basis.abs().sum(dim=1) * abs(slope))).max()), meaning, over, weight))
+    fits = [each for each in best if each[0] <= EPS]
+    for _, meaning, over, weight in sorted(fits, key=lambda each: each[1] != named):
+        prior = weight / over if over else 0.0
+        if abs(over - slope) > EPS * abs(slope) or not prior > 0:
+            continue
+        plain = abs(weight - slope) <= EPS * abs(slope)
+        if not (plain and not centre) and not nothing_left(problem, base, mu, scale, centre, (meaning, prior), weight):
+            continue
+        clamp = held_out(problem, base, mu, scale, meaning, (slope, at_zero, over, weight), deviation)
+        if clamp is None:
+            said = f"it is a KL at scales near the prior's only: far out its gradient by {scale} is another"
+            return Latent(None, meaning if meaning in PRIOR else None, said, named=named)
+        link = meaning if meaning in LINKED else ""
+        notes += (clamp,) if clamp else ()
+        notes += (f"the prior's variance is {prior:.6g}",) if not plain else ()
+        notes += (f"{scale}: {link}",) if link else ()
+        b, told = (slope if plain else weight), (None if link else meaning)
+        return Latent(b, told, named=named, prior=prior, notes=notes, link=link, centre=centre)
+    return Latent(None, *why_not(problem, base, mu, scale, named, slope, centre, fits, deviation), named=named)
+
+
+def outside(problem: Problem, base: Any, mu: str, scale: str | None, meaning: str | None, deviation: Any, width: float) -> Any:
+    """The gradients far out; None where the function does not take that."""
+    try:
+        return looked(problem, base, mu, scale, deviation, far(meaning or "std", width), 57)
+    except (RuntimeError, ValueError):
+        return None
+
+
+def off_line(seen: Looked, slope: float, at_zero: float) -> float:
+    """By how much gradients by the means leave a line, relative to it."""
+    line = slope * seen.mean + at_zero
+    return float(((seen.by_mean - line).abs() / (abs(slope) * (seen.mean.abs() + 1e-2))).max())
+
+
+def held_out(
+    problem: Problem, base: Any, mu: str, scale: str, meaning: str, found: tuple[float, float, float, float], deviation: Any
+) -> str | None:
+    """Whether small and large scales bear a KL out: empty, or in words where it is clamped; None where they do not."""
+    slope, at_zero, over, weight = found
+    seen = next((s for s in (outside(problem, base, mu, scale, meaning, deviation, w) for w in (1.0, 0.5, 0.25)) if s), None)
+    if seen is None:
+        return "far from the prior it is not finite, so only near it was it looked at"
+    first, second = slopes({**DEVIATION, **LINKED}[meaning], seen.scale)
+    expected, size = over * first - weight * second, abs(over) * first.abs() + abs(weight) * second.abs()
+    wrong = (seen.by_scale - expected).abs() > FAR * size
+    if not bool(wrong.any()):
+        return "" if off_line(seen, slope, at_zero) <= EPS else None
+    zero = seen.by_scale == 0
+    inner = seen.scale[~zero]
+    if bool((wrong & ~zero).any()) or not len(inner) or off_line(seen, slope, at_zero) > EPS:
+        return None
+    low, high = inner.min().item(), inner.max().item()
+    if bool((zero & (seen.scale > low) & (seen.scale < high)).any()):
+        return None
+    return f"{scale} is clamped: beyond {low:.3g} or {high:.3g} it has no gradient"
+
+
+def why_not(
+    problem: Problem, base: Any, mu: str, scale: str, named: str | None, slope: float, centre: float, fits: Any, deviation: Any
+) -> tuple[str | None, str]:
+    """What the scale means as far as that can be told, and in words what makes it no KL."""
+    known = [fit for fit in sorted(fits, key=lambda each: each[1] != named) if fit[1] in PRIOR]
+    if not known:
+        at = PRIOR[named or "log_variance"]
+        pull = pull_at(problem, base, scale, mu, at, deviation)
+        if abs(pull) > SAME * abs(slope):
+            return None, f"at the prior ({scale} = {at:g}, {mu} = 0) its gradient by the scale is {pull:.6g}, and a KL's is 0"
+        return None, f"its gradient by {scale} is that of a KL for no meaning of {scale}: log variance, log std, std, variance"
+    _, meaning, over, weight = known[0]
+    if abs(over - slope) > EPS * abs(slope):
+        return meaning, f"its means weigh {slope:.6g} and its variances {over:.6g}; in a KL both weigh the same"
+    if weight / over <= 0:
+        return meaning, f"its logarithm of the variance weighs {weight:.6g}, the means {slope:.6g}"
+    if abs(weight - slope) <= EPS * abs(slope):
+        return meaning, f"it is least at means of {centre:.6g}, and there it is not 0, as the KL to a prior about that is"
+    pull = pull_at(problem, base, scale, mu, PRIOR[meaning], deviation)
+    return meaning, (
+        f"at the prior ({scale} = {PRIOR[meaning]:g}, {mu} = 0) its gradient by the scale is {pull:.6g}, and a KL's is 0"
+    )
+
+
+def parallel(
+    problem: Problem, base: Any, mu: str, scale: str | None, meaning: str, near: Looked, deviation: Any
+) -> bool:
+    """Whether every latent's gradient points as its KL's does, whatever its weight: free nats and capacities."""
+    if scale is None:
+        return False
+    seen = [near, *(found for w in (1.0, 0.5) if (found := outside(problem, base, mu, scale, meaning, deviation, w)) is not None)]
+    for each in seen:
+        first, second = slopes(DEVIATION[meaning], each.scale)
+        pull = first - second
+        across = (each.by_mean * pull - each.by_scale * each.mean).abs()
+        size = (each.by_mean.abs() + each.by_scale.abs()) * (first.abs() + second.abs() + each.mean.abs())
+        if bool((across > EPS * size).any()):
+            return False
+    return len(seen) > 1
+
+
+def unlike(near: Looked, scale: str | None) -> str:
+    """In words, how gradients by the means are no KL's."""
+    line = near.by_mean / near.mean
+    if (line - line.flatten()[0]).abs().max() <= SAME * line.abs().max():
+        return "its gradient by a mean is a multiple of the mean near 0 only"
+    uneven = (near.by_mean / near.mean).flatten()
+    if scale is not None and (weighed := pairwise(near.by_mean, near.mean)):
+        return weighed
+    spread = f"from {uneven.min().item():.6g} to {uneven.max().item():.6g}"
+    return f"its gradient by a mean is no multiple of the mean (the ratio runs {spread})"
+
+
+def pairwise(g_mu: Tensor, m: Tensor) -> str:
+    """In words, samples or latents that weigh differently; empty where that is not it."""
+    ratio = g_mu / m
+    by_latent = (ratio - ratio[:1]).abs().max() <= SAME * ratio.abs().max()
+    return (
+        "the latents weigh differently: " + ", ".join(f"{v:.4g}" for v in ratio[0, :4].tolist())
+        if by_latent and len(ratio) > 1
+        else ""
+    )
+
+
+def cancelled(problem: Problem, base: Any, scale: str) -> bool:
+    """Whether the loss is computed from the scale, although its gradient by it is 0."""
+    live = {**base, scale: base[scale].clone().requires_grad_()}
+    loss = problem(live)
+    return loss.requires_grad and torch.autograd.grad(loss, live[scale], allow_unused=True)[0] is not None
+
+
+def nothing_left(
+    problem: Problem, base: Any, mu: str, scale: str | None, centre: float, prior: tuple[str, float] | None, weight: float
+) -> bool:
+    """Whether the latent term is 0 at its least, as a KL is: against the loss where the reconstruction's own value is 0.
+
+    A prior of its own shows in that alone: without it, wrong weights look the same.
+    """
+    still = {**base, mu: torch.full_like(base[mu], centre)}
+    if scale is not None and prior is not None:
+        meaning, variance = prior
+        spot = inverse({**DEVIATION, **LINKED}[meaning], math.sqrt(variance))
+        still[scale] = torch.full_like(base[scale], spot)
+    for how in ("as it is", "sure", "nothing"):
+        there = dict(still)
+        for recon in problem.plan.role("recon"):
+            target = next((t for t in problem.plan.role("target") if t.group == recon.group), None)
+            if target is None or base[target.key].shape != base[recon.key].shape:
+                continue
+            x = base[target.key]
+            x = {"as it is": x, "sure": x.round(), "nothing": torch.zeros_like(x)}[how]
+            there[target.key] = x
+            there[recon.key] = x if how == "as it is" else x * (1 - 2e-13) + 1e-13
+        try:
+            level = problem(there).item()
+        except (RuntimeError, ValueError):
+            continue
+        if abs(level) < 1e-6 * abs(weight) * base[mu].numel():
+            return True
+    return False
+
+
+def inverse(deviate: Any, sigma: float) -> float:
+    """The scale at which a deviation is ``sigma``, by halving."""
+    low, high = (-30.0, 30.0) if deviate(torch.tensor(-1.0)) > 0 else (1e-9, 1e6)
+    for _ in range(200):
+        middle = (low + high) / 2
+        low, high = (middle, high) if deviate(torch.tensor(middle, dtype=torch.float64)).item() < sigma else (low, middle)
+    return high
+
+
+def pull_at(problem: Problem, base: Any, scale: str, mu: str, at: float, deviation: Any) -> float:
+    """The gradient by one scale where the means are 0 and the scales ``at``."""
+    still = {**base, mu: torch.zeros_like(base[mu]), scale: torch.full_like(base[scale], at)}
+    return averaged(problem, still, [scale], deviation)[1][scale].flatten()[0].item()
