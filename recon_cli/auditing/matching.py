@@ -281,12 +281,15 @@ def by_trying(problem: Problem) -> tuple[Problem, str]:
             said = said or [bare(error)]
             continue
         latent_roles = [r for r in roles if r in ("mu", "scale")]
-        if latent_roles and (lat is None or lat.wrong):
+        if any(role in ("mask", "spread") and not weighs(chosen, key, pair[0]) for key, role in zip(unknown, roles, strict=True)):
+            continue
+        if latent_roles and lat is None:
             continue
         good = (
             (rec.match is not None) * 4
             + (not odd) * 2
             + bool(lat and not lat.wrong and (lat.meaning or "scale" not in roles)) * (1 + bool(latent_roles))
+            - 10 * bool(latent_roles and lat and lat.wrong)  # where nothing else fits, a KL that is none
         )
         fits.append((good, chosen, odd))
         if good >= 6 + 2 * bool(latent_roles):
@@ -300,6 +303,17 @@ def by_trying(problem: Problem) -> tuple[Problem, str]:
         )
     _, chosen, odd = max(fits, key=lambda fit: fit[0])
     return chosen, odd
+
+
+def weighs(problem: Problem, key: str, recon: Slot) -> bool:
+    """Whether a mask or a spread moves the reconstruction's gradient, as it must to be one."""
+    values = benign(problem)
+    slot = next(slot for slot in problem.plan.slots() if slot.key == key)
+    now = values[key] if key in values else problem.extra(slot, values)
+    if not now.is_floating_point():
+        return True
+    before, after = (gradients(problem, {**values, key: by * now}, [recon.key])[1][recon.key] for by in (1.0, 0.6))
+    return bool((after - before).abs().max() > 1e-9 * before.abs().max())
 
 
 def given(plan: Plan, roles: dict[str, str]) -> Plan:
