@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from recon_cli.report import Report
 
 SHAPE, LATENT = (1, 28, 28), 20
-GRAVEST = ("not-factorised", "defective", "shape-dependent", "reconstruction-only", "beta-elbo", "elbo")
+GRAVEST = ("not-factorised", "defective", "unrecognised", "shape-dependent", "reconstruction-only", "beta-elbo", "elbo")
 PASSING = ("elbo", "beta-elbo", "reconstruction-only")
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from recon_cli.auditing.calling import Problem
-from recon_cli.auditing.measuring import gradients, uniform
+from recon_cli.auditing.measuring import REFUSALS, gradients, uniform, value_at
 
 SAME = 1e-6
 EPS = 1e-4  # what an eps inside a logarithm makes of a weight
@@ -200,7 +200,7 @@ def outside(problem: Problem, base: Any, mu: str, scale: str | None, meaning: st
     """The gradients far out; None where the function does not take that."""
     try:
         return looked(problem, base, mu, scale, deviation, far(meaning or "std", width), 57)
-    except (RuntimeError, ValueError):
+    except REFUSALS:
         return None
 
 
@@ -326,10 +326,7 @@ def nothing_left(
             x = {"as it is": x, "sure": x.round(), "nothing": torch.zeros_like(x)}[how]
             there[target.key] = x
             there[recon.key] = x if how == "as it is" else x * (1 - 2e-13) + 1e-13
-        try:
-            level = problem(there).item()
-        except (RuntimeError, ValueError):
-            continue
+        level = value_at(problem, there)
         if abs(level) < 1e-6 * abs(weight) * base[mu].numel():
             return True
     return False

@@ -15,16 +15,17 @@ from recon_cli.auditing.calling import Problem
 from recon_cli.auditing.families import Match
 from recon_cli.auditing.latents import PRIOR, Latent
 from recon_cli.auditing.matching import latent_keys, pairs, strengths
-from recon_cli.auditing.measuring import Reconstruction, benign, gradients, uniform
+from recon_cli.auditing.measuring import Reconstruction, benign, gradients, uniform, value_at
 from recon_cli.auditing.roles import Given, held
 
 CODES = (
     "recon-mean", "kl-mean-latents", "kl-sum-batch", "half-missing", "batch-dependent", "bce-on-nonbinary",
     "latent-scale-misread", "kl-not-kl", "kl-sign", "recon-sign", "value-gradient-mismatch", "not-additive", "stateful",
-    "stochastic", "overflow", "hard-coded-shape", "broadcast",
+    "stochastic", "overflow", "hard-coded-shape", "broadcast", "target-unused", "no-density",
 )  # fmt: skip
 BROKEN = {"kl-not-kl", "kl-sign", "recon-sign", "value-gradient-mismatch"}
 SPOILING = {"overflow", "broadcast"}
+LEAST = 1e-300  # a weight below which numbers lose their digits
 
 
 @dataclass(frozen=True)
@@ -88,9 +89,9 @@ class Reading:
 
 def power(new: float, old: float, by: float) -> float | None:
     """d log value / d log size, whole where it is to six digits."""
-    if not (new > 0 and old > 0):
+    if not (0 < new < math.inf and 0 < old < math.inf):
         return None
-    found = math.log(new / old) / math.log(by)
+    found = (math.log(new) - math.log(old)) / math.log(by)
     return float(round(found)) if abs(found - round(found)) < 1e-6 else found
 
 
@@ -253,7 +254,7 @@ def own_scale(problem: Problem, rec: Reconstruction, pair: Any) -> tuple[float, 
     for key in latent_keys(problem):
         meaning = next((slot.meaning for slot in problem.plan.slots() if slot.key == key), None)
         values[key] = torch.full_like(values[key], PRIOR[meaning] if meaning else 0.0)
-    constant = problem(values).item()
+    constant = value_at(problem, values)
     B, D = values[recon.key].shape
     if not math.isfinite(constant) or abs(constant) < 1e-12:
         return None
@@ -311,7 +312,7 @@ def mismatch(problem: Problem) -> list[tuple[str, float, float]]:
     for key in (k for k in wanted if k not in passed and values[k].is_floating_point()):
         step = uniform(values[key].shape, -1, 1, 71)
         h = 1e-5
-        up, down = (problem({**values, key: values[key] + by * step}).item() for by in (h, -h))
+        up, down = (value_at(problem, {**values, key: values[key] + by * step}) for by in (h, -h))
         _, grads = gradients(problem, values, [key])
         measured, claimed = (up - down) / (2 * h), (grads[key] * step).sum().item()
         noise = 1e-15 * max(abs(up), abs(down)) / h * 20
@@ -324,10 +325,10 @@ def mismatch(problem: Problem) -> list[tuple[str, float, float]]:
 def repeated(problem: Problem) -> tuple[bool, bool, tuple[float, float]]:
     """Whether a second call on the same object, and a call at another seed, give another number; and the two numbers."""
     values = benign(problem, 9)
-    once = problem(values).item()
-    again = problem(values, again=True).item() if problem.reached.bound else once
-    other = problem(values, seeded=1).item()
-    differ = [not math.isclose(once, new, rel_tol=1e-12) for new in (again, other)]
+    once = value_at(problem, values)
+    again = value_at(problem, values, again=True) if problem.reached.bound else once
+    other = value_at(problem, values, seeded=1)
+    differ = [math.isfinite(once - new) and not math.isclose(once, new, rel_tol=1e-12) for new in (again, other)]
     return differ[0] and not differ[1], differ[1], (once, again if differ[0] and not differ[1] else other)
 
 
@@ -390,14 +391,24 @@ def broadcasts(problem: Problem) -> tuple[tuple[int, ...], tuple[int, ...]] | No
     return problem.watch.broadcasts[0] if problem.watch.broadcasts else None
 
 
-def verdict_of(reading: Reading, scale: Scaling, latent: Latent | None, codes: Sequence[Finding]) -> str:
-    """The verdict of one row, the gravest first."""
+def recognised(rec: Reconstruction) -> bool:
+    """Whether a reconstruction is a likelihood that is known: one of the registry, or two added that only move with the mean.
+
+    Two others added have an integral that depends on the mean, and are none.
+    """
+    return rec.match is not None and abs(rec.match.weight) > LEAST and (not rec.match.parts or rec.location)
+
+
+def verdict_of(rec: Reconstruction, reading: Reading, scale: Scaling, latent: Latent | None, codes: Sequence[Finding]) -> str:
+    """The verdict of one row, the gravest first: a pass is for what was recognised alone."""
     found = {finding.code for finding in codes}
     if "not-additive" in found:
         return "not-factorised"
     if found & BROKEN or any(finding.broken for finding in codes):
         return "defective"
     spoiled = bool(found & SPOILING)
+    if not recognised(rec):
+        return "defective" if "broadcast" in found else "unrecognised"
     if latent is None:
         return "defective" if spoiled else "reconstruction-only"
     if any(abs(part[0] or 0) > 1e-6 for part in (scale.batch, scale.dim, scale.latent)):

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from recon_cli.auditing.calling import Problem
 from recon_cli.auditing.divergence import DEVIATION, PRIOR, SAME, Latent, averaged, field, looked, parallel, unlike
-from recon_cli.auditing.measuring import benign, gradients, uniform
+from recon_cli.auditing.measuring import REFUSALS, benign, gradients, uniform, value_at
 
 __all__ = ["DEVIATION", "PRIOR", "Latent", "averaged", "measure"]
 
@@ -58,7 +58,7 @@ def gaussian(problem: Problem, base: dict[str, Tensor], mu: str, scale: str | No
 
     try:
         near = looked(problem, base, mu, scale, deviation, (1.2, (0.3, 1.9)))
-    except (RuntimeError, ValueError):
+    except REFUSALS:
         return Latent(None, None, "it cannot be computed at means and scales near the prior's", named=named)
     if near is None:
         return Latent(None, None, "it is not finite at means and scales near the prior's", named=named)
@@ -118,11 +118,21 @@ def levels(problem: Problem, base: Any, mu: str, scale: str | None, deviation: A
         still = {**base, mu: torch.full_like(base[mu], size)}
         for at in (0.0, 1.0) if scale else ():  # a logarithm's prior, else a deviation's
             still[scale] = torch.full_like(base[scale], at)
-            loss, grads = averaged(problem, still, [mu, scale], deviation)
+            try:
+                loss, grads = averaged(problem, still, [mu, scale], deviation)
+            except REFUSALS:
+                continue
             if math.isfinite(loss) and bool(grads[scale].isfinite().all()):
                 break
-        _, grads = averaged(problem, still, [mu], deviation)
+        try:
+            _, grads = averaged(problem, still, [mu], deviation)
+        except REFUSALS:
+            continue
+        if not bool(grads[mu].isfinite().all()):
+            continue
         found.append((size, grads[mu].flatten()[0].item() / size))
+    if not found:
+        return "", 0.0
     weights = [weight for _, weight in found]
     far, most = weights[-1], max(map(abs, weights))
     if not most or all(abs(weight - far) <= SAME * most for weight in weights):
@@ -195,4 +205,4 @@ def bottom(problem: Problem, base: Any, key: str, weight: float) -> float:
             if target.group == recon.group and base[target.key].shape == base[recon.key].shape:
                 sure = base[target.key].round()
                 still[target.key], still[recon.key] = sure, sure * (1 - 2e-13) + 1e-13
-    return problem(still).item() / weight
+    return value_at(problem, still) / weight

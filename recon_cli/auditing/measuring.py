@@ -18,6 +18,7 @@ from recon_cli.auditing.families import CLOSE, MATCH, Match, candidates, field_o
 from recon_cli.auditing.roles import Slot
 
 POINTS = 96
+REFUSALS = (RuntimeError, ValueError, LookupError, ArithmeticError, AssertionError)  # of a function that does not take values
 
 
 def generator(number: int = 1) -> torch.Generator:
@@ -73,13 +74,21 @@ def gradients(problem: Problem, values: Mapping[str, Tensor], keys: list[str]) -
         live[key].requires_grad_()
     try:
         loss = problem(live)
-    except (RuntimeError, ValueError, IndexError):
+    except REFUSALS:
         return math.nan, {key: torch.full_like(live[key], math.nan) for key in keys}
     if not loss.requires_grad:
         return loss.item(), {key: torch.zeros_like(live[key]) for key in keys}
     found = torch.autograd.grad(loss, [live[key] for key in keys], allow_unused=True)
     zeros = (torch.zeros_like(live[key]) if grad is None else grad for key, grad in zip(keys, found, strict=True))
     return loss.item(), dict(zip(keys, zeros, strict=True))
+
+
+def value_at(problem: Problem, values: Mapping[str, Tensor], **how: Any) -> float:
+    """The loss as a number; NaN where the function refuses the values."""
+    try:
+        return problem(values, **how).item()
+    except REFUSALS:
+        return math.nan
 
 
 @dataclass(frozen=True)
@@ -306,7 +315,7 @@ def sign_of(problem: Problem, base: Mapping[str, Tensor], pair: tuple[Slot, Slot
         x = torch.full_like(base[recon.key], 0.5)
     moved = x + 0.2 * (0.5 - x).sign()
     near[recon.key], far[recon.key] = x + 0.05 * (0.5 - x).sign(), moved
-    change = problem(far).item() - problem(near).item()
+    change = value_at(problem, far) - value_at(problem, near)
     return 0 if not math.isfinite(change) or change == 0 else int(math.copysign(1, change))
 
 

@@ -103,9 +103,9 @@ def formula(problem: Problem, terms: Terms, latent: Latent | None) -> str:
 def sentence(found: Audit, problem: Problem, terms: Terms, latent: Latent | None) -> str:
     """The first thing to read."""
     if len(found.rows) > 1:
-        named = "; ".join(f"{row.term}: {one(row, problem, latent)}" for row in found.rows)
+        named = "; ".join(f"{row.term}: {one(found, row, problem, latent)}" for row in found.rows)
         return f"This has {len(found.rows)} reconstruction terms. {named}"
-    said = one(found.rows[0], problem, latent)
+    said = one(found, found.rows[0], problem, latent)
     _, rec, scale = terms[0]
     if latent is None and found.rows[0].family == "gaussian" and rec.match and rec.match.weight:
         averaged = scale.batch[1] == -1
@@ -115,9 +115,12 @@ def sentence(found: Audit, problem: Problem, terms: Terms, latent: Latent | None
     return said
 
 
-def one(row: Row, problem: Problem, latent: Latent | None) -> str:
+def one(found: Audit, row: Row, problem: Problem, latent: Latent | None) -> str:
     """Of one term."""
     name = title(row)
+    for finding in found.findings:
+        if finding.code == "target-unused" and finding.code in row.defects:
+            return f"This compares {row.term} with no target: {finding.evidence}."
     if row.verdict == "not-factorised":
         return "This is no factorised likelihood: what one element costs depends on the others, so there is no noise to read off."
     if latent is None and (
@@ -129,6 +132,8 @@ def one(row: Row, problem: Problem, latent: Latent | None) -> str:
         )
     if latent is None:
         return f"This is {name}, and there is no KL here: alone, its weight is a learning rate, not a noise."
+    if row.verdict == "unrecognised":
+        return f"This is {name}: whether it is one at all was not proved, so no noise and no beta are read off it."
     if row.kl_weight is None:
         return f"This is {name} beside a term in the latents that is no KL: {latent.wrong}."
     grows = growth(row)
@@ -294,7 +299,8 @@ def reasons(found: Audit) -> set[str]:
     codes = {code for row in found.rows if row.verdict not in PASSING for code in row.defects}
     moving = {"recon-mean", "kl-mean-latents", "kl-sum-batch", "batch-dependent"}
     failing = codes & (BROKEN | SPOILING | moving | {"not-additive"} | {f.code for f in found.findings if f.broken})
-    return failing or {row.verdict for row in found.rows if row.verdict not in PASSING}
+    unknown = {row.verdict for row in found.rows if row.verdict == "unrecognised"}
+    return failing | unknown or {row.verdict for row in found.rows if row.verdict not in PASSING}
 
 
 def unmet(found: Audit, wanted: str) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from recon_cli import likelihoods
-from recon_cli.auditing import Audit, findings, judging, saying, survival
+from recon_cli.auditing import Audit, findings, judging, saying, standing, survival
 from recon_cli.auditing.calling import Problem
 from recon_cli.auditing.families import Candidate, Match
 from recon_cli.auditing.judging import Finding, Reading, Row, Scaling
@@ -25,7 +25,8 @@ def weigh(problem: Problem, odd: str, data: str | None, scale: Any) -> Audit:
     common = findings.of_the_call(problem, latent, odd) + ([stochastic] if stochastic else [])
     rows, codes, terms = [], [*common], []
     for index, pair in enumerate(pairs(problem.plan)):
-        rec = reconstruction(problem, pair, latent_keys(problem)) if not problem.plan.role("spread") else spread(problem, pair)
+        plain = not standing.spreads(problem, pair)
+        rec = reconstruction(problem, pair, latent_keys(problem)) if plain else spread(problem, pair)
         row, found, scaling = judged(problem, index, pair, rec, latent, common)
         codes += [f for f in found if f not in codes]
         rows.append(row)
@@ -64,6 +65,9 @@ def judged(
     common: list[Finding],
 ) -> tuple[Row, list[Finding], Scaling]:
     """The row of one reconstruction, what was found of it alone, and how its weights scale."""
+    unmoved = standing.unused(problem, rec, pair)
+    if unmoved:  # whatever its shape, it is no likelihood of the target
+        rec = replace(rec, match=None, curvature=None)
     direction, signs = findings.of_the_signs(rec.sign, latent, problem.reached.spelled + problem.picked)
     b = abs(latent.weight) if latent is not None and latent.weight else None
     read = judging.reading(rec, b) if rec.additive else Reading(None, None, None, None, False, False)
@@ -73,7 +77,8 @@ def judged(
     own = judging.own_scale(problem, rec, pair) if rec.additive else None
     scale = judging.scaling(problem, index)
     weights = findings.of_the_weights(problem, rec, latent, scale, read, own)
-    alone = [*signs, *weights, *findings.of_the_range(problem, rec, pair)]
+    alone = [unmoved] if unmoved else [*(signs if rec.additive else []), *weights, *findings.of_the_range(problem, rec, pair)]
+    alone += standing.of_the_density(problem, rec, pair, b, scale, unmoved)
     if any(f.code == "broadcast" for f in common):
         alone = [f for f in alone if f.code != "recon-mean"]
     if rec.additive and rec.match is None and not rec.location:
@@ -85,7 +90,7 @@ def judged(
         beta = b / own[1]
     numbers = dict(rec.match.own) if rec.match else {}
     shown = (scale.batch[0], scale.dim[0], scale.latent[0])
-    hidden = latent is None or not rec.additive or b is None
+    hidden = latent is None or not rec.additive or b is None or not judging.recognised(rec)
     row = Row(
         family=read.family,
         tradeoff=None if hidden else read.tradeoff,
@@ -96,7 +101,7 @@ def judged(
         beta=None if hidden else beta,
         latent_scale=latent.meaning if latent else None,
         direction=direction,
-        verdict=judging.verdict_of(read, scale, latent, codes),
+        verdict=judging.verdict_of(rec, read, scale, latent, codes),
         defects=tuple(dict.fromkeys(f.code for f in codes)),
         term=pair[0].key,
         parameters=numbers,
