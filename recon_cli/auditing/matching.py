@@ -283,7 +283,7 @@ def by_trying(problem: Problem) -> tuple[Problem, str]:
         latent_roles = [r for r in roles if r in ("mu", "scale")]
         if any(role in ("mask", "spread") and not weighs(chosen, key, pair[0]) for key, role in zip(unknown, roles, strict=True)):
             continue
-        if latent_roles and lat is None:
+        if latent_roles and (lat is None or lat.wrong and not apart(chosen)):
             continue
         good = (
             (rec.match is not None) * 4
@@ -303,6 +303,16 @@ def by_trying(problem: Problem) -> tuple[Problem, str]:
         )
     _, chosen, odd = max(fits, key=lambda fit: fit[0])
     return chosen, odd
+
+
+def apart(problem: Problem) -> bool:
+    """Whether means and scales of latents each have gradients of their own, as in a KL, misprinted or not."""
+    keys, values = latent_keys(problem), benign(problem)
+    if len(keys) != 2:
+        return False
+    moved = {**values, keys[1]: values[keys[1]] + 0.1}
+    before, after = (gradients(problem, each, keys[:1])[1][keys[0]] for each in (values, moved))
+    return bool((after - before).abs().max() <= 1e-9 * before.abs().max())
 
 
 def weighs(problem: Problem, key: str, recon: Slot) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+
 import torch
 from torch import Tensor
 
@@ -30,8 +31,8 @@ def spreads(problem: Problem, pair: Pair) -> bool:
 def unused(problem: Problem, rec: Reconstruction, pair: Pair) -> Finding | None:
     """A target whose elements pull at nothing, or at all reconstructions alike: something else is what is compared with."""
     recon, target = pair
-    if target is None:
-        return None
+    if target is None or sum(slot.role in ("recon", "decoder") for slot in problem.plan.slots()) > 1:
+        return None  # of several reconstructions one may be compared with another
     base = benign(problem)
     x, r = base[target.key], base[recon.key]
     _, grads = gradients(problem, base, [recon.key])

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from recon_cli.comparison.tally import PROPORTIONAL, Tally, chunks
+from recon_cli.comparison.tally import PROPORTIONAL, Tally, chunks, judged
 from recon_cli.errors import ReconError
 from recon_cli.likelihood import Likelihood, wide
 from recon_cli.losses import Loss
@@ -101,7 +101,7 @@ def identity(claim: Likelihood, loss: Loss, tally: Tally, dtype: Any, data: str)
     """The row that a tally amounts to."""
     import torch
 
-    eps = torch.finfo(dtype).eps
+    eps = torch.finfo(judged(dtype)).eps
     own, n, seen = loss in claim.losses, tally.elements, tally.ratio_elements > 0
     slope = float(claim.losses[loss]) if own else None
     median = torch.cat(tally.ratios).median().item() if seen else None

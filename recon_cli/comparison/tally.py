@@ -22,6 +22,13 @@ SAMPLE = 1 << 20  # numbers, at least, that a sample has
 PROPORTIONAL = 64.0  # gradients are proportional if their ratio varies by fewer units of rounding than this
 
 
+def judged(dtype: Any) -> Any:
+    """The dtype in which numbers of ``dtype`` are measured: float32 for those of two bytes, whose rounding hides a wrong claim."""
+    import torch
+
+    return torch.float32 if dtype.itemsize < 4 else dtype
+
+
 @dataclass(frozen=True)
 class Tally:
     """What was seen on some elements of the identity. ``Tally + Tally`` is what was seen on both.
@@ -91,11 +98,17 @@ def measure(
         whose slope, offset and gap are put to the test: the likelihood's own, if not given.
     gradients
         whether to measure them; else only the values.
+    Numbers of two bytes (bfloat16, float16) are measured as they are, by arithmetic in float32: in their own a gradient
+    rounds by a half of a hundredth, behind which a wrong claim would hide. What leaves their range is counted as infinite.
+
     compiled
         values and the ratios' range in one pass over the data, by torch's compiler: seconds for the first piece of a
         size, a fraction of the time after. Where that leaves a doubt the elements are measured one chunk after another.
     """
     loss, claim = loss or likelihood.loss, claim or likelihood
+    if (wider := judged(x.dtype)) != x.dtype:
+        found = measure(likelihood, x.to(wider), mu.to(wider), loss, claim, gradients, compiled)
+        return replace(found, infinite=found.infinite + int((~finite(both_sides(likelihood, loss, x, mu))).sum()))
     slope = float(claim.losses[loss]) if loss in claim.losses else math.nan
     if compiled:
         found = dict(zip(VALUES + RANGE, _compiled()(likelihood, loss, claim, slope, x, mu).tolist(), strict=True))
