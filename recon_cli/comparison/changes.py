@@ -43,6 +43,11 @@ class Change:
     because: str
 
 
+def acting(returned: Tensor, acts: Tensor) -> Tensor:
+    """What a change returns where it acts; NaN elsewhere, where it is the density again, by another rounding."""
+    return returned.where(acts, math.nan)
+
+
 def dropped(seen: Seen) -> Tensor:
     """The nll without b(x)."""
     return seen.nll - wide(seen.side.offset(seen.x))
@@ -59,14 +64,14 @@ def variance_clamped(seen: Seen) -> Tensor:
         mean, variance = seen.mu.unbind(dim=-1)
     else:
         mean, variance = seen.mu, seen.mu.new_full(seen.mu.shape, float(seen.side.parameters["sigma"]) ** 2)
-    variance = variance.clamp(min=1e-6)
-    return ((seen.x - mean).square() / variance + variance.log() + math.log(2 * math.pi)) / 2
+    kept = variance.clamp(min=1e-6)
+    return acting(((seen.x - mean).square() / kept + kept.log() + math.log(2 * math.pi)) / 2, variance < 1e-6)
 
 
 def log_clamped(seen: Seen) -> Tensor:
     """Binary cross-entropy with each logarithm at least -100."""
-    on, off = seen.mu.log().clamp(min=-100), (-seen.mu).log1p().clamp(min=-100)
-    return -(seen.x * on + (1 - seen.x) * off)
+    on, off = seen.mu.log(), (-seen.mu).log1p()
+    return acting(-(seen.x * on.clamp(min=-100) + (1 - seen.x) * off.clamp(min=-100)), (on < -100) | (off < -100))
 
 
 def shares(seen: Seen) -> Tensor:
@@ -80,23 +85,26 @@ def shares(seen: Seen) -> Tensor:
 
 def probabilities_clamped(seen: Seen) -> Tensor:
     """The nll at probabilities within one rounding of 0 and 1."""
-    side, kept = seen.side, shares(seen).clamp(seen.eps, 1 - seen.eps)
+    side, share = seen.side, shares(seen)
+    kept, moved = share.clamp(seen.eps, 1 - seen.eps), (share < seen.eps) | (share > 1 - seen.eps)
     if side.name == "negative-binomial":
-        return side.nll(seen.x, kept / (1 - kept) / side.parameters["dispersion"])
+        return acting(side.nll(seen.x, kept / (1 - kept) / side.parameters["dispersion"]), moved)
     if side.event:
-        return -(seen.x * kept.log()).sum(dim=-1)
+        return acting(-(seen.x * kept.log()).sum(dim=-1), moved.any(dim=-1))
     if side.name == "continuous-bernoulli":
-        return side.nll(seen.x, kept)
+        return acting(side.nll(seen.x, kept), moved)
     count = side.parameters.get("count", 1.0)
-    return side.nll(seen.x, seen.mu) + seen.x * (shares(seen).log() - kept.log()).where(seen.x > 0, 0) + (count - seen.x) * (
+    found = side.nll(seen.x, seen.mu) + seen.x * (shares(seen).log() - kept.log()).where(seen.x > 0, 0) + (count - seen.x) * (
         (-shares(seen)).log1p() - (-kept).log1p()
     ).where(seen.x < count, 0)  # fmt: skip
+    return acting(found, moved)
 
 
 def normaliser_clamped(seen: Seen) -> Tensor:
     """Cross-entropy as it is, log C at probabilities within one rounding of 0 and 1."""
-    kept = shares(seen).clamp(seen.eps, 1 - seen.eps)
-    return seen.nll - wide(seen.side.gap(seen.mu)) + wide(seen.side.gap(kept))
+    share = shares(seen)
+    kept = share.clamp(seen.eps, 1 - seen.eps)
+    return acting(seen.nll - wide(seen.side.gap(seen.mu)) + wide(seen.side.gap(kept)), kept != share)
 
 
 def stirling(seen: Seen) -> Tensor:
@@ -131,14 +139,14 @@ def lost_logarithm(seen: Seen) -> Tensor:
 
 def linear(seen: Seen) -> Tensor:
     """softplus(r) = r above 20."""
-    return seen.nll - (-seen.raw.abs()).exp().log1p() * (seen.raw > 20)
+    return acting(seen.nll - (-seen.raw.abs()).exp().log1p(), seen.raw > 20)
 
 
 def norms_clamped(seen: Seen) -> Tensor:
     """The cosine over norms of at least 1e-8."""
-    lengths = [part.norm(dim=-1).clamp(min=1e-8) for part in (seen.x, seen.raw)]
-    cosine = (seen.x * seen.raw).sum(dim=-1) / lengths[0] / lengths[1]
-    return seen.side.slope * (1 - cosine)
+    lengths = [part.norm(dim=-1) for part in (seen.x, seen.raw)]
+    cosine = (seen.x * seen.raw).sum(dim=-1) / lengths[0].clamp(min=1e-8) / lengths[1].clamp(min=1e-8)
+    return acting(seen.side.slope * (1 - cosine), (lengths[0] < 1e-8) | (lengths[1] < 1e-8))
 
 
 def bessel_by_polynomial(seen: Seen) -> Tensor:
@@ -185,12 +193,13 @@ def normalised(seen: Seen) -> Tensor:
 
 def gradient_clamped(seen: Seen) -> Tensor:
     """(mu - x)/max(mu (1 - mu), 1e-12)."""
-    return (seen.mu - seen.x) / (seen.mu * (1 - seen.mu)).clamp(min=1e-12)
+    steep = seen.mu * (1 - seen.mu)
+    return acting((seen.mu - seen.x) / steep.clamp(min=1e-12), steep < 1e-12)
 
 
 def floor(least: float) -> Callable[[Seen], Tensor]:
     """A probability of at least ``least`` in the logarithm."""
-    return lambda seen: seen.nll.clamp(max=-math.log(least))
+    return lambda seen: acting(seen.nll.clamp(max=-math.log(least)), seen.nll > -math.log(least))
 
 
 CHANGES = (
