@@ -111,6 +111,8 @@ class Likelihood(Parametric, ABC):
     vectors (``event``) there is one nll a vector, and where the decoder gives several numbers for an
     element (``head``), ``mu`` has them along a last axis of its own.
 
+    aliases
+        what else people call it; the words for its losses are taken for it too.
     loss
         the matching loss, of ``x`` and ``mu``.
     raw_loss
@@ -142,6 +144,7 @@ class Likelihood(Parametric, ABC):
     """
 
     name: ClassVar[str]
+    aliases: ClassVar[tuple[str, ...]] = ()
     loss: ClassVar[Loss]
     raw_loss: ClassVar[Loss | None] = None
     impostors: ClassVar[tuple[Loss, ...]] = ()
@@ -288,6 +291,14 @@ class Likelihood(Parametric, ABC):
     def discrete(self) -> bool:
         """Whether p(x | mu) is a probability, and no density: of whole numbers, or of grey levels."""
         return self.support.whole or isinstance(self.support, Lattice)
+
+    def no_density(self, share: float) -> str:
+        """The sentence, the same in every command, for data of which ``share`` leave the support and not its hull."""
+        size = f"{share:.0%}" if share >= 0.005 else f"{100 * share:.2g}%"
+        return (
+            f"{self.name} is no likelihood of these data: {size} of the values are neither 0 nor 1, and there its expression "
+            f"does not integrate to one; {self.relaxation} is the same, normalised"
+        )
 
     @property
     def losses(self) -> dict[Loss, Number]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -23,7 +25,9 @@ class LikelihoodWord(click.ParamType):
 
         if not isinstance(value, str):
             return value
-        return likelihoods.kind_or_side(value) if self.symbols else likelihoods.parse(value)
+        found = likelihoods.kind_or_side(value) if self.symbols else likelihoods.parse(value)
+        noted(likelihoods.taken([value]))
+        return found
 
     def shell_complete(self, ctx: Any, param: Any, incomplete: str) -> list[Any]:
         return complete("likelihoods", incomplete)
@@ -37,7 +41,12 @@ class LossWord(click.ParamType):
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
         from recon_cli import likelihoods
 
-        return likelihoods.loss(value) if isinstance(value, str) else value
+        if not isinstance(value, str):
+            return value
+        found, word = likelihoods.loss(value), value.partition(":")[0]
+        if not {likelihoods.forms(name)[0] for name in (found.name, *found.aliases)} & {*likelihoods.forms(word)}:
+            noted([f"{word} was taken for {found.name}."])
+        return found
 
     def shell_complete(self, ctx: Any, param: Any, incomplete: str) -> list[Any]:
         from click.shell_completion import CompletionItem
@@ -162,6 +171,15 @@ class NamedShape(Shape):
             return value
         name, _, sizes = value.rpartition("=")
         return name, super().convert(sizes, param, ctx)
+
+
+NOTES = "recon_cli.notes"
+
+
+def noted(said: Iterable[str]) -> None:
+    """Keep what words were taken for until the report is shown."""
+    if ctx := click.get_current_context(silent=True):
+        ctx.meta.setdefault(NOTES, []).extend(said)
 
 
 def complete(folder: str, incomplete: str) -> list[Any]:
@@ -297,6 +315,8 @@ def show(report: Any, format: str) -> None:
 
     from recon_cli import formats, processes
 
+    if said := click.get_current_context().meta.get(NOTES):
+        report = replace(report, notes=[*dict.fromkeys((*said, *report.notes))])
     if processes.rank() == 0:
         formats.write(report, format, sys.stdout)
         sys.stdout.flush()

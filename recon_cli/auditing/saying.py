@@ -6,13 +6,13 @@ import math
 import re
 from typing import Any
 
-from recon_cli.auditing import PASSING, Audit
+from recon_cli.auditing import GRAVEST, PASSING, Audit
 from recon_cli.auditing.calling import Problem
-from recon_cli.auditing.judging import BROKEN, SPOILING, Row, Scaling, mismatch
-from recon_cli.auditing.latents import Latent
+from recon_cli.auditing.judging import BROKEN, CODES, SPOILING, Row, Scaling, mismatch
+from recon_cli.auditing.latents import PRIOR, Latent
 from recon_cli.auditing.matching import latent_keys
 from recon_cli.auditing.measuring import Reconstruction, benign
-from recon_cli.errors import ReconError
+from recon_cli.errors import ReconError, unknown
 from recon_cli.parametric import as_number
 from recon_cli.report import Column, Report, Table
 
@@ -33,6 +33,8 @@ OBJECTIVE = (
 ROLES = (Column("argument", "argument", "*"), Column("role", "is"), Column("found", "how that was found"))
 DEFECTS = (Column("code", "defect", "*"), Column("evidence", "evidence"), Column("fix", "fix"))
 CONVERSIONS = (Column("keep", "to have", "*"), Column("write", "write"))
+WORDED = ("family", "verdict", "direction", "latent_scale", "defects", "term")  # columns of words
+FAMILIES = ("elastic-net", "the decoder's own")  # beside those of the registry
 SUMS = {
     "gaussian": "Σ(x̂−x)²",
     "laplace": "Σ|x̂−x|",
@@ -305,12 +307,16 @@ def reasons(found: Audit) -> set[str]:
 
 def unmet(found: Audit, wanted: str) -> list[str]:
     """Expectations that the measurement does not meet. ``beta`` and ``sigma`` together are one: tradeoff = beta sigma^2."""
-    pairs = {}
+    pairs: dict[str, str] = {}
     for part in filter(None, (piece.strip() for piece in wanted.split(","))):
         key, sign, value = (piece.strip() for piece in part.partition("="))
-        if not sign:
+        if not sign or not value:
             raise ReconError(f"--expect {part!r} expects nothing.", 'Write --expect "beta=1, sigma=0.2".')
-        pairs[key] = value
+        if key in pairs:
+            raise ReconError(f"--expect gives {key} twice.", "Give it once.")
+        pairs[key] = checked(key, value)
+    if not pairs:
+        raise ReconError("--expect is empty: it expects nothing.", 'Write --expect "beta=1, sigma=0.2".')
     said = []
     for row in found.rows:
         have: dict[str, Any] = {column.key: getattr(row, column.key) for column in OBJECTIVE}
@@ -326,15 +332,37 @@ def unmet(found: Audit, wanted: str) -> list[str]:
                     f"{number(sigma)}), found {shown(row.tradeoff)}"
                 )
         for key, value in wish.items():
-            if key not in have:
-                raise ReconError(f"There is no {key!r} to expect.", f"Expect {', '.join(have)}.")
-            if isinstance(have[key], str) or (have[key] is None and not re.fullmatch(r"[-+.\deE]+", value)):
+            if value in ("none", "null"):
+                good = have[key] is None
+            elif key == "defects":
+                good = {*have[key]} == {*value.split()}
+            elif key in WORDED:
                 good = str(have[key]) == value
             else:
                 good = have[key] is not None and math.isclose(have[key], as_number(key, value), rel_tol=1e-6, abs_tol=1e-12)
             if not good:
                 said.append(f"expected {key} = {value}, found {shown(have[key])}")
     return said
+
+
+def checked(key: str, value: str) -> str:
+    """An expected value, as it can be of that column; ReconError where it never is."""
+    from recon_cli import likelihoods
+
+    columns = [column.key for column in OBJECTIVE] + ["scale"]
+    if key not in columns:
+        raise unknown("column to expect", key, columns)
+    if value in ("none", "null"):
+        return value
+    if key == "family":
+        return likelihoods.find(value).name if value not in FAMILIES and "+" not in value else value
+    allowed = {"verdict": GRAVEST, "direction": ("loss", "log_likelihood"), "latent_scale": tuple(PRIOR), "defects": CODES}
+    for word in value.split() if key in allowed else ():
+        if word not in allowed[key]:
+            raise unknown(key.rstrip("s").replace("_", " "), word, allowed[key])
+    if key not in WORDED:
+        as_number(f"--expect {key}", value)
+    return value
 
 
 def shown(value: Any) -> str:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from recon_cli import likelihoods, sources
-from recon_cli.auditing import Audit
+from recon_cli.auditing import GRAVEST, Audit
 from recon_cli.auditing.calling import Problem
 from recon_cli.auditing.judging import Finding
 from recon_cli.covariance import Blocks, eigenvalues
@@ -27,8 +27,8 @@ def beside(found: Audit, problem: Problem, data: str, scale: Any) -> Audit:
             side = likelihoods.find(name).designed(x)
             outside = 0.0 if side.event or side.head else (~side.support.contains(x)).double().mean().item()
             if outside and name == "bernoulli":
-                said = f"{outside:.1%} of the values of {data} are neither 0 nor 1, where binary cross-entropy is no density"
-                extra.append(Finding("bce-on-nonbinary", said, "Make them 0 or 1, or use the continuous Bernoulli's nll."))
+                fix = "Make them 0 or 1, or use the continuous Bernoulli's nll."
+                extra.append(Finding("bce-on-nonbinary", side.no_density(outside), fix, broken=True))
             elif outside:
                 notes.append(f"{outside:.1%} of the values of {data} are outside what {name} allows, {side.support}.")
         if row.family == "gaussian" and row.tradeoff:
@@ -40,6 +40,9 @@ def beside(found: Audit, problem: Problem, data: str, scale: Any) -> Audit:
                 f"{int((levels.values > row.tradeoff).sum())} of the covariance's eigenvalues are above it, the "
                 f"largest is {levels.values[0]:.6g}."
             )
-        rows.append(replace(row, defects=(*row.defects, *(f.code for f in extra))))
+        graver = min("defective" if extra else row.verdict, row.verdict, key=GRAVEST.index)
+        rows.append(replace(row, verdict=graver, defects=(*row.defects, *(f.code for f in extra))))
         codes += extra
+    if codes:
+        found = replace(found, sentence=f"{found.sentence.replace(': an exact ELBO.', '.')} But {codes[0].evidence}.")
     return replace(found, rows=tuple(rows), findings=(*found.findings, *codes), notes=(*found.notes, *notes))

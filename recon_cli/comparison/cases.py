@@ -207,8 +207,7 @@ def _flat(values: Tensor | Lazy) -> Tensor | Lazy:
 def _no_density(claim: Likelihood, relaxed: Likelihood, loss: Loss, share: float) -> str:
     gap = f"; the gap is what {loss.name} leaves out" if loss in claim.losses else ""
     return (
-        f"{claim.name} is no likelihood of these data: {share:.0%} of the values are neither 0 nor 1, and there its "
-        f"expression does not integrate to one. The row measures {relaxed.name}, the same expression normalised{gap}. "
+        f"{claim.no_density(share)}. The row measures {relaxed.name}{gap}. "
         f"Either minimise the nll of {relaxed.name} (recon train --likelihood {relaxed.name}), which closes it, "
         f"or make the data 0 or 1: --binarize threshold, or --binarize sample."
     )

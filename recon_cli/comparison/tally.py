@@ -23,7 +23,7 @@ PROPORTIONAL = 64.0  # gradients are proportional if their ratio varies by fewer
 
 
 def judged(dtype: Any) -> Any:
-    """The dtype in which numbers of ``dtype`` are measured: float32 for those of two bytes, whose rounding hides a wrong claim."""
+    """The dtype in which numbers of ``dtype`` are measured: float32 for those of two bytes, behind whose rounding much hides."""
     import torch
 
     return torch.float32 if dtype.itemsize < 4 else dtype

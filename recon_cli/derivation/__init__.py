@@ -51,6 +51,7 @@ class Derivation:
 
     found: tuple[Derived, ...]
     shape: tuple[int, ...] | None = field(default=None)
+    notes: tuple[str, ...] = ()
 
     @property
     def holds(self) -> bool:
@@ -84,7 +85,7 @@ class Derivation:
         verdict += f", {wrong} refuted" if wrong else ""
         verdict += " (misprinted, as it must be)" if wrong and self.holds else ""
         tables = [Table("steps", STEPS, told, layout="steps"), Table("identity", IDENTITY, identity)]
-        return Report("derive", tables, (), verdict, self.holds)
+        return Report("derive", tables, self.notes, verdict, self.holds)
 
 
 LIST = (
@@ -132,7 +133,7 @@ def derive(*sides: Likelihood | type[Likelihood] | str, shape: Sequence[int] | N
         values = {} if isinstance(side, type) else {key: float(value) for key, value in side.parameters.items()}
         proof = prove(kind)
         found.append(Derived(kind, proof, tuple(steps(kind, proof, values, size)), values))
-    return Derivation(tuple(found), size)
+    return Derivation(tuple(found), size, likelihoods.taken(sides))
 
 
 def catalogue() -> Report:

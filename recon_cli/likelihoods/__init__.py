@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import re
+from collections.abc import Iterable
+from typing import Any
+
 from recon_cli import registry
-from recon_cli.errors import unknown
+from recon_cli.errors import ReconError, nearest, unknown
 from recon_cli.likelihood import Likelihood
 from recon_cli.losses import Loss
 
@@ -14,8 +19,43 @@ def names() -> list[str]:
 
 
 def find(name: str) -> type[Likelihood]:
-    """The class called ``name`` (``student-t``). Raises ReconError naming the nearest."""
-    return registry.only_class(registry.load("likelihoods", name.replace("_", "-")), Likelihood)
+    """The class called ``name`` (``student-t``), or what people call it (``mse``). Raises ReconError naming the nearest."""
+    spelled = name.strip().lower().replace("_", "-")
+    if spelled not in names():
+        spelled = next((meant for form in forms(name) if (meant := _called().get(form))), spelled)
+        if spelled not in names() and (near := nearest(forms(name)[0], _called())):  # by what people call it as well
+            every = ", ".join(names())
+            raise ReconError(f"There is no likelihood named {name!r}.", f"Did you mean {_called()[near]!r}? Known: {every}.")
+    return registry.only_class(registry.load("likelihoods", spelled), Likelihood)
+
+
+def forms(word: str) -> list[str]:
+    """How a word may be meant: without capitals, hyphens and torch's folders; then without ``loss`` and ``nll`` at its end."""
+    plain = re.sub(r"[-_ ]", "", re.sub(r"^(torch\.)?(nn\.)?(functional\.|f\.)?", "", word.strip().lower()))
+    shorter = plain.removesuffix("loss")
+    return [form for form in dict.fromkeys([plain, shorter, shorter.removesuffix("nll")]) if form]
+
+
+@functools.cache
+def _called() -> dict[str, str]:
+    """What people call each likelihood, in the plainest form, and its name: its own words, then those of its losses."""
+    kinds = {name: find(name) for name in names()}
+    found = {forms(word)[0]: name for name, kind in kinds.items() for word in (name, *kind.aliases)}
+    for name, kind in kinds.items():
+        for loss in kind().losses:
+            for word in (loss.name, *loss.aliases):
+                found.setdefault(forms(word)[0], name)
+    return found
+
+
+def taken(words: Iterable[Any]) -> tuple[str, ...]:
+    """What words were taken for, a sentence each, where they are no names of the registry; of objects nothing."""
+    said = []
+    for word in words:
+        name = word.partition(":")[0] if isinstance(word, str) else ""
+        if name and (meant := find(name).name) != name.strip().lower().replace("_", "-"):
+            said.append(f"{name} was taken for {meant}.")
+    return tuple(dict.fromkeys(said))
 
 
 def parse(word: str) -> Likelihood:
@@ -40,7 +80,12 @@ def losses() -> dict[str, type[Loss]]:
 def loss(word: str) -> Loss:
     """From the command line's spelling, ``mse`` or ``huber:delta=0.5``, to the loss. Raises ReconError naming the nearest."""
     name, _, parameters = word.partition(":")
-    known, spelled = losses(), name.lower().replace("_", "-")
-    if spelled not in known:
+    known = losses()
+    plain = {forms(spelled)[0]: kind for spelled, kind in known.items()}
+    for form in forms(name):
+        if form in plain:
+            return plain[form].parse(parameters)
+    likelihood = next((meant for form in forms(name) if (meant := _called().get(form))), None)
+    if likelihood is None:
         raise unknown("loss", name, known)
-    return known[spelled].parse(parameters)
+    return type(find(likelihood)().loss).parse(parameters)

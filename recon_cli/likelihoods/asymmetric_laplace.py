@@ -45,6 +45,7 @@ class AsymmetricLaplace(Likelihood):
     scale: float = parameter(1.0, "the mean pinball loss")
     quantile: float = parameter(0.5, "the quantile of x that mu is", SHARE)
 
+    aliases = ("quantile", "pinball")
     density = "quantile*(1 - quantile)/scale*exp(-Piecewise((quantile*(x - mu), x >= mu), ((quantile - 1)*(x - mu), True))/scale)"
     calls = (
         "torch.maximum(quantile*(x - mu)/scale, (quantile - 1)*(x - mu)/scale) - math.log(quantile*(1 - quantile)/scale)",

@@ -30,6 +30,7 @@ class Bernoulli(Likelihood):
     loss = BinaryCrossEntropy()
     raw_loss = BinaryCrossEntropyWithLogits()
     source = "Kingma and Welling 2014, appendix C.1"
+    aliases = ("binary", "bern")
     density = "mu**x*(1 - mu)**(1 - x)"
     calls = (
         "-distributions.Bernoulli(probs=mu).log_prob(x)",

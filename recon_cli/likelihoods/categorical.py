@@ -62,6 +62,7 @@ class Categorical(Likelihood):
 
     loss = CategoricalCrossEntropy()
     raw_loss = CrossEntropy()
+    aliases = ("cross-entropy", "ce", "softmax", "nll")
     density = "Product(mu[k]**x[k], (k, 1, K))"
     calls = (
         "F.cross_entropy(r, x, reduction='none')",

@@ -30,6 +30,7 @@ class ContinuousBernoulli(Likelihood):
 
     loss = BinaryCrossEntropy()
     raw_loss = BinaryCrossEntropyWithLogits()
+    aliases = ("cb", "cbernoulli")
     density = "mu**x*(1 - mu)**(1 - x)*log(mu/(1 - mu))/(2*mu - 1)"
     calls = (
         "-distributions.ContinuousBernoulli(probs=mu).log_prob(x)",

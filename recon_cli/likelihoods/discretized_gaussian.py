@@ -55,6 +55,7 @@ class DiscretizedGaussian(GreyLevels, Likelihood):
     tensor(4.2827, dtype=torch.float64)
     """
 
+    aliases = ("discretised-gaussian",)
     density = DENSITY
     calls = (
         "-torch.log((distributions.Normal(mu, scale).cdf(x + 0.5/(levels - 1)).where(x < 1, 1)"

@@ -49,6 +49,7 @@ class DiscretizedLogistic(GreyLevels, Likelihood):
     tensor(4.6869, dtype=torch.float64)
     """
 
+    aliases = ("discretised-logistic", "logistic-bins")
     density = DENSITY
     calls = (
         f"-torch.log((torch.sigmoid({A}).where(x < 1, 1) - torch.sigmoid({B}).where(x > 0, 0)).clamp(min=1e-12))",

@@ -30,6 +30,7 @@ class Gaussian(Likelihood):
     sigma: float = parameter(1.0, "the standard deviation")
 
     loss = SquaredError()
+    aliases = ("normal", "gauss")
     density = "exp(-((x - mu)/sigma)**2/2)/(sigma*sqrt(2*pi))"
     calls = (
         "-distributions.Normal(mu, sigma).log_prob(x)",

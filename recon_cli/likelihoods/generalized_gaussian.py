@@ -47,6 +47,7 @@ class GeneralizedGaussian(Likelihood):
     scale: float = parameter(1.0, "the distance at which the exponent is one")
     power: float = parameter(2.0, "the exponent")
 
+    aliases = ("generalised-gaussian", "generalized-normal", "generalised-normal")
     density = "power/(2*scale*gamma(1/power))*exp(-(Abs(x - mu)/scale)**power)"
     calls = (
         "(torch.abs(x - mu)/scale)**power + math.log(2*scale) + math.lgamma(1 + 1/power)",

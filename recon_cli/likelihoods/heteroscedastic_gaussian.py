@@ -114,6 +114,7 @@ class HeteroscedasticGaussian(Likelihood):
     loss = GaussianNLL()
     raw_loss = GaussianNLLOfLogVariance()
     impostors = (BetaNLL(), Faithful())
+    aliases = ("heteroscedastic-normal",)
     density = "exp(-(x - mu)**2/(2*var))/sqrt(2*pi*var)"
     calls = (
         "-distributions.Normal(mu, var.sqrt()).log_prob(x)",

@@ -51,6 +51,7 @@ class Huber(Likelihood):
     scale: float = parameter(1.0, "the standard deviation of the middle")
     delta: float = parameter(1.0, "the threshold, in units of scale")
 
+    aliases = ("smooth-l1",)
     density = (
         "exp(-Piecewise((((x - mu)/scale)**2/2, Abs(x - mu) <= delta*scale), (delta*(Abs(x - mu)/scale - delta/2), True)))"
         "/(scale*(sqrt(2*pi)*erf(delta/sqrt(2)) + 2*exp(-delta**2/2)/delta))"

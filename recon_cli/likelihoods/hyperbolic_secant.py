@@ -27,6 +27,7 @@ class HyperbolicSecant(Likelihood):
 
     scale: float = parameter(1.0, "the decay length of the tails")
 
+    aliases = ("sech",)
     density = "1/(pi*scale*cosh((x - mu)/scale))"
     calls = (
         "torch.log(torch.cosh((x - mu)/scale)) + math.log(math.pi*scale)",

@@ -29,6 +29,7 @@ class Laplace(Likelihood):
     scale: float = parameter(1.0, "the mean absolute deviation")
 
     loss = AbsoluteError()
+    aliases = ("laplacian", "double-exponential")
     density = "exp(-Abs(x - mu)/scale)/(2*scale)"
     calls = (
         "-distributions.Laplace(mu, scale).log_prob(x)",

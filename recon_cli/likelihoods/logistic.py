@@ -27,6 +27,7 @@ class Logistic(Likelihood):
 
     scale: float = parameter(1.0, "the decay length of the tails")
 
+    aliases = ("sech-squared",)
     density = "1/(4*scale*cosh((x - mu)/(2*scale))**2)"
     calls = (
         "(x - mu)/scale + 2*F.softplus(-(x - mu)/scale) + math.log(scale)",

@@ -46,6 +46,7 @@ class VonMises(Likelihood):
     kappa: float = parameter(1.0, "the concentration")
 
     loss = AngularCosine()
+    aliases = ("circular-normal",)
     density = "exp(kappa*cos(x - mu))/(2*pi*besseli(0, kappa))"
     calls = ("-distributions.VonMises(mu, kappa).log_prob(x)", "-stats.vonmises.logpdf(x, kappa, mu)")
     support = CIRCLE

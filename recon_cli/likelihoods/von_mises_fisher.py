@@ -64,6 +64,7 @@ class VonMisesFisher(Likelihood):
     kappa: float = parameter(1.0, "the concentration")
 
     loss = CosineLoss()
+    aliases = ("vmf",)
     density = "kappa**(K/2 - 1)/((2*pi)**(K/2)*besseli(K/2 - 1, kappa))*exp(kappa*Sum(x[k]*mu[k], (k, 1, K)))"
     calls = ("kappa*(1 - F.cosine_similarity(mu, x, dim=-1))",)
     event = 1

@@ -129,7 +129,7 @@ class Training:
         return shown(self.likelihood, self.settings)
 
     def report(self) -> Report:
-        """As ``recon train`` prints it. Holds unless the posterior collapsed."""
+        """As ``recon train`` prints it. Holds unless the posterior collapsed, or the likelihood is none of these data."""
         loss, none = self.loss, () if self.settings.latent else CODED
         name = next((word for word in (loss.name, *loss.aliases) if len(word) <= NARROW), "loss")
         titles = {"loss": name, "sigma": level(self.likelihood) or "sigma"}
@@ -159,7 +159,7 @@ class Training:
         if self.optimum:
             tables.append(optima([self.optimum]))
         pictures = [self.picture] if self.picture and len(self.picture.rows[0][1][0][0]) <= SMALL else []
-        return Report("train", tables, list(self.notes()), self.verdict(), not self.collapsed, pictures)
+        return Report("train", tables, list(self.notes()), self.verdict(), not self.collapsed and not self.grey, pictures)
 
     def notes(self) -> Iterator[str]:
         """What it means, a sentence or two each."""

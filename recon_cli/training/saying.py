@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from recon_cli import likelihoods
 from recon_cli.errors import ReconError
 from recon_cli.fitting import level
 
@@ -22,6 +23,7 @@ BITS = (
 def notes(found: Training) -> Iterator[str]:
     """What it means, a sentence or two each."""
     result = found.result
+    yield from likelihoods.taken([found.settings.likelihood])
     back = f"{result.rows_held_out:,} held out" if result.rows_held_out else "none held out: the result is on the same"
     checked = f"{result.rows_validation:,} for validation, " if result.rows_validation else ""
     yield f"{found.described}; {result.rows_trained:,} rows trained, {checked}{back}."
@@ -38,7 +40,7 @@ def notes(found: Training) -> Iterator[str]:
     if found.grey:
         but = "negative ELBO is a bound on nothing" if found.settings.bounded else "nll is that of no density"
         yield (
-            f"{found.likelihood.name} is no likelihood of these data: {found.grey:.0%} of the values are neither 0 nor 1. "
+            f"{found.likelihood.no_density(found.grey)}. "
             f"Binary cross-entropy on grey levels trains, but its {but}. Either use "
             f"--likelihood {found.likelihood.relaxation}, which is normalised there, or make the data 0 or 1: "
             f"--binarize threshold, or --binarize sample."
@@ -199,15 +201,23 @@ def verdict(found: Training) -> str:
         if result.kl is None:
             return f"defective: 0 of {latent} latents vary{noise}, so the model ignores x"
         return f"defective by posterior collapse: 0 of {latent} latents active{noise}, so the model ignores z"
-    what = "BCE + KL (on grey levels no ELBO)" if found.grey else "negative ELBO"
+    if found.grey:
+        said = found.likelihood.no_density(found.grey)
+        return f"refuted: {said}; trained on it all the same{reached(found, 'BCE + KL (on grey levels no ELBO)')}"
+    return f"trained{reached(found, 'negative ELBO')}"
+
+
+def reached(found: Training, what: str) -> str:
+    """How far it came."""
+    result, latent = found.result, found.settings.latent
     sample = "held-out sample" if result.rows_held_out else "training sample"
     if result.negative_elbo is None:
         if found.settings.latent:
-            return f"trained: nll {short(result.nll)} nats per {sample}, {result.active} of {latent} latents vary"
+            return f": nll {short(result.nll)} nats per {sample}, {result.active} of {latent} latents vary"
         near = "" if result.rmse is None else f", RMSE {result.rmse:.4g}"
         near += "" if result.r2 is None else f", R² {result.r2:.4f}"
-        return f"trained: nll {short(result.nll)} nats per {sample}{near}"
-    return f"trained: {what} {short(result.negative_elbo)} nats per {sample}, {result.active} of {latent} latents active"
+        return f": nll {short(result.nll)} nats per {sample}{near}"
+    return f": {what} {short(result.negative_elbo)} nats per {sample}, {result.active} of {latent} latents active"
 
 
 def short(value: float) -> str:
