@@ -119,6 +119,20 @@ class Scale(click.ParamType):
         return number
 
 
+class Seconds(click.ParamType):
+    """A number of seconds above 0, up to a fortnight."""
+
+    name = "float"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        from recon_cli.parametric import as_number
+
+        seconds = as_number(param.opts[0], value, "60") if isinstance(value, str) else value
+        if not 0 < seconds <= 1e6:
+            raise ReconError(f"{param.opts[0]} must be above 0 and at most a million seconds; found {value!r}.", "Write 60, say.")
+        return seconds
+
+
 class Seed(click.ParamType):
     """A whole number from 0 up that every generator takes."""
 

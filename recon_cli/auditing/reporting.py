@@ -23,4 +23,4 @@ def reported(
     """What ``recon audit`` says of ``function``, or of ``loss`` with no code at all."""
     target = function or written(likelihoods.loss(loss or ""), reduction, kl_weight, kl_reduction)
     found = audit(target, **settings).accepting(*accept)
-    return (found.expecting(expect) if expect else found).report()
+    return (found if expect is None else found.expecting(expect)).report()
