@@ -198,7 +198,7 @@ def test_roles_that_are_told() -> None:
 def test_beside_data() -> None:
     target = f"{LOSSES}/case27.py:VAE.loss_function"
     result = run(target, "--self", "model_config.reconstruction_loss=bce", "--data", "digits", "--format", "json")
-    assert result.exit_code == 0
+    assert result.exit_code == 1
     assert json.loads(result.stdout)["tables"]["objective"][0]["defects"] == ["bce-on-nonbinary"]
     result = run("--loss", "mse", "--reduction", "sum", "--kl-weight", "0.2", "--data", "digits", "--format", "json")
     assert "With sigma^2 = 0.1, 12 of 20 latents would survive" in " ".join(json.loads(result.stdout)["notes"])  # PPCA: 12
