@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from recon_cli import likelihoods
 from recon_cli.errors import ReconError
 from recon_cli.fitting import level
 
@@ -23,7 +22,6 @@ BITS = (
 def notes(found: Training) -> Iterator[str]:
     """What it means, a sentence or two each."""
     result = found.result
-    yield from likelihoods.taken([found.settings.likelihood])
     back = f"{result.rows_held_out:,} held out" if result.rows_held_out else "none held out: the result is on the same"
     checked = f"{result.rows_validation:,} for validation, " if result.rows_validation else ""
     yield f"{found.described}; {result.rows_trained:,} rows trained, {checked}{back}."
