@@ -48,7 +48,7 @@ class WrittenLoss(options.LossWord):
 @click.option("--accept", multiple=True, metavar="CODE", help="A defect that is no reason to fail.")
 @click.option("--expect", metavar='"beta=1, sigma=0.2"', help="Fail unless that is what it measures.")
 @click.option(
-    "--timeout", type=options.Seconds(), default=60.0, show_default=True, help="Seconds for the function, then its process is ended."
+    "--timeout", type=options.Seconds(), default=60.0, show_default=True, help="Seconds for the function, then its end."
 )
 @options.format
 def command(
