@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 MODELS = ("mlp", "linear", "conv", "ae", "regression")
 LEAST = 8  # pixels each way
+MOST = 28 * 28  # inputs of a layer, or pixels, for which the usual learning rates are meant
 Layer = TypeVar("Layer", bound=nn.Module)
 
 
@@ -34,14 +35,14 @@ def networks(
     if model == "conv":
         return Encoder(shape, codes, hidden, generator), Decoder(shape, numbers, latent, hidden, generator)
     if model == "linear":
-        encoder = linear(elements, latent, generator) if means else Linear(elements, latent, generator)
+        encoder = tempered(linear(elements, latent, generator), elements) if means else Linear(elements, latent, generator)
         return encoder, linear(latent, elements * numbers, generator)
     return mlp(elements, hidden, codes, generator), mlp(latent, hidden, elements * numbers, generator)
 
 
 def mlp(inputs: int, hidden: int, outputs: int, generator: Generator) -> nn.Sequential:
     """Linear, SiLU, linear."""
-    return nn.Sequential(linear(inputs, hidden, generator), nn.SiLU(), linear(hidden, outputs, generator))
+    return nn.Sequential(tempered(linear(inputs, hidden, generator), inputs), nn.SiLU(), linear(hidden, outputs, generator))
 
 
 class Linear(nn.Module):
@@ -49,7 +50,7 @@ class Linear(nn.Module):
 
     def __init__(self, elements: int, latent: int, generator: Generator) -> None:
         super().__init__()
-        self.mean = linear(elements, latent, generator)
+        self.mean = tempered(linear(elements, latent, generator), elements)
         self.log_variance = nn.Parameter(torch.zeros(latent))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -67,7 +68,7 @@ class Encoder(nn.Module):
         few = max(4, hidden // 8)
         self.first = drawn(nn.utils.skip_init(nn.Conv2d, channels, few, 3, stride=2, padding=1), generator)
         self.second = drawn(nn.utils.skip_init(nn.Conv2d, few, 2 * few, 3, stride=2, padding=1), generator)
-        self.last = linear(2 * few * half(half(height)) * half(half(width)), codes, generator)
+        self.last = tempered(linear(2 * few * half(half(height)) * half(half(width)), codes, generator), height * width)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, D) -> (B, codes)."""
@@ -130,6 +131,31 @@ def half(size: int) -> int:
 def linear(inputs: int, outputs: int, generator: Generator) -> nn.Linear:
     """Torch's own initialisation, U(-1/sqrt(inputs), 1/sqrt(inputs)), drawn from ``generator`` and from no other."""
     return drawn(nn.utils.skip_init(nn.Linear, inputs, outputs), generator)
+
+
+def tempered(layer: nn.Linear, count: int) -> nn.Linear:
+    """The same function, and from ``count`` = 784 inputs (or pixels) up one whose steps are as long as those of 784.
+
+    A step of Adam moves a sum of x by lr times the sum of |x|, which grows with their number; so x is multiplied by
+    784/count, the first weights by the inverse.
+    """
+    return layer if count <= MOST else Tempered(layer, count / MOST)
+
+
+class Tempered(nn.Linear):
+    """A linear layer of x/``times``, the first weights of which are so many times those of ``layer``."""
+
+    times: Tensor
+
+    def __init__(self, layer: nn.Linear, times: float) -> None:
+        nn.Module.__init__(self)
+        self.in_features, self.out_features = layer.in_features, layer.out_features
+        self.weight, self.bias = nn.Parameter(layer.weight.detach() * times), layer.bias
+        self.register_buffer("times", torch.tensor(times))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., inputs) -> (..., outputs)."""
+        return super().forward(x / self.times)
 
 
 def drawn(layer: Layer, generator: Generator) -> Layer:

@@ -12,8 +12,8 @@ from torch import nn
 from recon_cli.errors import ReconError
 from recon_cli.likelihood import Likelihood, wide
 from recon_cli.losses import IDENTITY
-from recon_cli.networks import linear, mlp
-from recon_cli.vae import fill, typical
+from recon_cli.networks import linear, mlp, tempered
+from recon_cli.vae import fill, near, typical
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -44,7 +44,7 @@ class Regression(nn.Module):
         others = [column for column in range(rows.shape[1]) if column not in targets]
         self.register_buffer("x_columns", torch.tensor(others, device=rows.device))
         self.register_buffer("y_columns", torch.tensor([*targets], device=rows.device))
-        self.link, self.numbers, self.event = claim.link, max(1, len(claim.head)), bool(claim.event)
+        self.link, self.numbers, self.event, self.hidden = claim.link, max(1, len(claim.head)), bool(claim.event), hidden
         self.several = self.numbers > 1
         level, y = wide(rows).mean(dim=0), self.target(rows)
         scale = (wide(rows) - level).square().mean(dim=0).sqrt()
@@ -77,6 +77,7 @@ class Regression(nn.Module):
     def decode(self, x: Tensor) -> Tensor:
         """The raw output from rows (B, D): (B, T), or with a last axis for several numbers an element."""
         known = (x.index_select(1, self.x_columns) - self.mean) / self.scale
+        known = near(known) if self.hidden else known
         raw = self.shift.addcmul(self.spread, torch.stack([part(known) for part in self.decoder], dim=-1))
         return raw if self.several else raw.squeeze(-1).unsqueeze(1) if self.event else raw.squeeze(-1)
 
@@ -105,5 +106,5 @@ class Regression(nn.Module):
 def network(inputs: int, hidden: int, outputs: int, generator: Generator) -> nn.Module:
     """Two SiLU layers of ``hidden``; a linear map where that is 0."""
     if not hidden:
-        return linear(inputs, outputs, generator)
-    return nn.Sequential(linear(inputs, hidden, generator), nn.SiLU(), *mlp(hidden, hidden, outputs, generator))
+        return tempered(linear(inputs, outputs, generator), inputs)
+    return nn.Sequential(tempered(linear(inputs, hidden, generator), inputs), nn.SiLU(), *mlp(hidden, hidden, outputs, generator))

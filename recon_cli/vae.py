@@ -18,6 +18,8 @@ from recon_cli.regions import inside
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
+FAR = 8.0  # root mean squares of all rows: the length from which on a row is an outlier
+
 
 class Vae(nn.Module):
     """Encoder D -> (mean, log variance) of K latents, decoder K -> raw output of D, each a network of kind ``model``.
@@ -87,7 +89,8 @@ class Vae(nn.Module):
 
     def encode(self, x: Tensor) -> tuple[Tensor, Any]:
         """Mean and log variance of q(z | x), (B, K) each, from ``x`` of (B, D); no log variance (None) where there is no q."""
-        code = self.encoder((x - self.mean).div_(self.scale))
+        known = (x - self.mean).div_(self.scale)
+        code = self.encoder(known if self.kind == "linear" else near(known))
         return (code, None) if self.deterministic else code.chunk(2, dim=1)
 
     def decode(self, z: Tensor) -> Tensor:
@@ -151,6 +154,15 @@ def typical(claim: Likelihood, x: Tensor) -> Tensor:
         level = level if claim.head[1] == "var" else level.sqrt()
         return torch.stack([mean, level.clamp(min=1e-3 * level.mean().item() or 1.0)], dim=-1)
     return inside(mean, claim.domain)[0]
+
+
+def near(x: Tensor) -> Tensor:
+    """Rows (B, D) of root mean square about 1 as they are; one more than ``FAR`` times as long as that drawn near, by a logarithm.
+
+    An encoder extrapolates, and e to the log variance that it gives for a row far from all others is beyond any number.
+    """
+    length = x.square().mean(dim=1, keepdim=True).sqrt() / FAR
+    return x * ((1 + length.clamp(min=1).log()) / length.clamp(min=1))
 
 
 def draw(mean: Tensor, log_variance: Tensor, generator: Generator) -> Tensor:

@@ -20,6 +20,7 @@ from recon_cli.likelihood import Likelihood
 from recon_cli.sources.run import settings_of
 from recon_cli.surroundings import settled
 from recon_cli.training import boards, pictures, regressing
+from recon_cli.training.alone import alone
 from recon_cli.training.bounds import bounds
 from recon_cli.training.checkpoints import CHECKPOINT, Interrupted, Keeper, unpack
 from recon_cli.training.figures import Epoch, Figures, in_common, look, rates
@@ -190,8 +191,10 @@ def carry_out(plan: Plan, run: Run, progress: Progress | None) -> Training:
         events = state.model.target(kept)
         width = None if plan.grey or claim.event or not settings.bounded else spacing(events.cpu())
         seen = look(vae, Fixed(claim), shown, settings)[0]
+        beside = alone(vae, plan.claim, plan.whose, claim, kept, shown, settings)
         result = Result(
             **vars(seen),
+            mean_alone=beside.nll,
             bits_per_dimension=width and bits_per_dimension(seen.negative_elbo / events[0].numel(), width, claim.discrete),
             epoch=epochs,
             validation=state.watch.value if chosen else history[-1].validation,
@@ -217,6 +220,7 @@ def carry_out(plan: Plan, run: Run, progress: Progress | None) -> Training:
             grey=plan.grey,
             eigenvalue=largest_eigenvalue(kept) if plain and claim.name == "gaussian" and not result.active else None,
             folder=run.path,
+            alone=beside,
             network=plan.config["sigma"] == "network",
             picture=pictures.picture(vae, shown, plan.shape, which) if settings.latent else None,
             answers=answers,

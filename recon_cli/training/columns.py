@@ -50,10 +50,11 @@ def figures(values: str) -> tuple[tuple[str, str, str], ...]:
 
 
 EPOCHS = (("epoch", "epoch", "*"), *figures(TRAINING), ("validation", "validation", VALIDATION))
-RESULTS = (
+RESULTS: tuple[tuple[str, str, str | None], ...] = (
     ("data", "data", "*"),
     *figures(RESULT),
     ("bits_per_dimension", "bits/dim", RESULT),
+    ("mean_alone", "mean alone", None),
     ("validation", "−ELBO", VALIDATION),
     ("epoch", "epochs", COST),
     ("rows_trained", "rows trained", COST),

@@ -12,6 +12,7 @@ from recon_cli.likelihood import Likelihood
 from recon_cli.losses import Loss
 from recon_cli.report import Column, Picture, Report, Table
 from recon_cli.training import saying
+from recon_cli.training.alone import Alone
 from recon_cli.training.bounds import table as bounds_table
 from recon_cli.training.columns import CODED, EPOCHS, ERRORS, RESULTS, latents, optima
 from recon_cli.training.figures import Epoch, shown
@@ -39,6 +40,8 @@ class Result(Epoch):
     seconds is the time in the training loop, its measurements included; samples_per_second is of the
     training rows, over all epochs.
 
+    mean_alone
+        nll of the best constant for every row, of the training rows, with the best noise where that is free: no model at all.
     rmse, r2
         of a regression's y, see :class:`Answer`; of several columns the root of the mean of all, and the mean.
     """
@@ -48,6 +51,7 @@ class Result(Epoch):
     rows_validation: int = 0
     rows_held_out: int
     bits_per_dimension: float | None = None
+    mean_alone: float | None = None
     seconds: float
     samples_per_second: float
     rmse: float | None = None
@@ -86,6 +90,8 @@ class Training:
         of a regression, how near its predictions come, for each column of y.
     line
         of linear regression under a Gaussian, the least nll of the training rows, and what was found.
+    alone
+        the mean alone beside the model, on the result's rows.
     network
         whether the noise was asked of the network.
     folder
@@ -114,6 +120,7 @@ class Training:
     line: Line | None = None
     bounds: tuple[tuple[int, float], ...] = ()
     folder: Path | None = None
+    alone: Alone | None = None
     network: bool = False
     picture: Picture | None = field(default=None, repr=False)
     remarks: tuple[str, ...] = ()
@@ -124,23 +131,35 @@ class Training:
         return self.result.active == 0
 
     @property
+    def worse(self) -> bool:
+        """Whether the mean of the training rows alone, without any model, does better."""
+        return self.alone is not None and self.alone.worse
+
+    @property
+    def holds(self) -> bool:
+        """Whether something was learned of these data: a likelihood of theirs, latents in use, a result better than the mean's."""
+        return not (self.grey or self.collapsed or self.worse)
+
+    @property
     def loss(self) -> Loss:
         """The one beside the nll."""
         return shown(self.likelihood, self.settings)
 
     def report(self) -> Report:
-        """As ``recon train`` prints it. Holds unless the posterior collapsed, or the likelihood is none of these data."""
+        """As ``recon train`` prints it: holds unless nothing was learned, or the likelihood is none of these data."""
         loss, none = self.loss, () if self.settings.latent else CODED
         name = next((word for word in (loss.name, *loss.aliases) if len(word) <= NARROW), "loss")
         titles = {"loss": name, "sigma": level(self.likelihood) or "sigma"}
 
-        def table(name: str, columns: Sequence[tuple[str, str, str]], rows: Sequence[Epoch]) -> Table:
+        def table(name: str, columns: Sequence[tuple[str, str, str | None]], rows: Sequence[Epoch]) -> Table:
             unseen = {*none} | {key for key in ("validation", "bits_per_dimension") if getattr(self.result, key) is None}
             unseen |= set() if self.result.rows_validation else {"rows_validation"}
             word = "−ELBO" if self.settings.bounded else "nll"  # what the validation rows have
             told = [
                 Column(
-                    key, titles.get(key, title).replace("−ELBO", word), None if key in unseen else panel.replace("−ELBO", word)
+                    key,
+                    titles.get(key, title).replace("−ELBO", word),
+                    None if key in unseen or panel is None else panel.replace("−ELBO", word),
                 )
                 for key, title, panel in columns
             ]
@@ -159,7 +178,7 @@ class Training:
         if self.optimum:
             tables.append(optima([self.optimum]))
         pictures = [self.picture] if self.picture and len(self.picture.rows[0][1][0][0]) <= SMALL else []
-        return Report("train", tables, list(self.notes()), self.verdict(), not self.collapsed and not self.grey, pictures)
+        return Report("train", tables, list(self.notes()), self.verdict(), self.holds, pictures)
 
     def notes(self) -> Iterator[str]:
         """What it means, a sentence or two each."""

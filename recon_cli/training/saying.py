@@ -12,6 +12,7 @@ from recon_cli.fitting import level
 if TYPE_CHECKING:
     from recon_cli.training.result import Training
 
+MANY = 20  # epochs after which a run that gets better has had its time
 PARALLEL = 1e-5  # gradients whose cosine is nearer to 1 than this point one way, in float32
 BITS = (
     "bits/dim are the negative ELBO of 8-bit levels over their number: of a probability as it is; of a density less log2 of a "
@@ -90,6 +91,8 @@ def notes(found: Training) -> Iterator[str]:
         )
     if found.collapsed:
         yield why(found)
+    if found.worse:
+        yield remedy(found)
     if found.folder:
         yield f"Written to {found.folder}."
 
@@ -191,6 +194,29 @@ def why(found: Training) -> str:
     )
 
 
+def remedy(found: Training) -> str:
+    """That the mean alone does better, and what to do about it."""
+    beside, ends = found.alone, [one.nll + found.settings.beta * (one.kl or 0.0) for one in found.epochs]
+    assert beside is not None
+    said = (
+        f"The mean of the training rows alone, one constant for every row, is at {short(beside.nll)} nats per "
+        f"{sample(found)}, and this model at {short(beside.cost)}: nothing of use was learned."
+    )
+    if found.result.rows_held_out and ends[-1] < beside.nll:
+        return (
+            f"{said} It is at {short(ends[-1])} on the rows that it was trained on, so it has learned those by heart: give more "
+            f"samples, or fewer --latent, or stop earlier, as in --validation 0.1 --patience 10."
+        )
+    if len(ends) < MANY and ends[-1] <= min(ends):
+        return f"{said} It was getting better: give more --epochs."
+    return f"{said} Lower --lr, which is {found.settings.lr:g}, let it fall (--schedule cosine), or take fewer --latent."
+
+
+def sample(found: Training) -> str:
+    """Which rows the result is of."""
+    return "held-out sample" if found.result.rows_held_out else "training sample"
+
+
 def verdict(found: Training) -> str:
     """In one line."""
     result, latent = found.result, found.settings.latent
@@ -202,20 +228,27 @@ def verdict(found: Training) -> str:
     if found.grey:
         said = found.likelihood.no_density(found.grey)
         return f"refuted: {said}; trained on it all the same{reached(found, 'BCE + KL (on grey levels no ELBO)')}"
+    if found.alone and found.worse:
+        beta = found.settings.beta
+        what = "negative ELBO" if beta == 1 else f"nll + {beta:g} KL" if beta else "nll"
+        what = what if found.settings.bounded else "nll"
+        return (
+            f"defective: {what} {short(found.alone.cost)} nats per {sample(found)}, worse than the mean alone, "
+            f"which has {short(found.alone.nll)}"
+        )
     return f"trained{reached(found, 'negative ELBO')}"
 
 
 def reached(found: Training, what: str) -> str:
     """How far it came."""
     result, latent = found.result, found.settings.latent
-    sample = "held-out sample" if result.rows_held_out else "training sample"
     if result.negative_elbo is None:
-        if found.settings.latent:
-            return f": nll {short(result.nll)} nats per {sample}, {result.active} of {latent} latents vary"
+        if latent:
+            return f": nll {short(result.nll)} nats per {sample(found)}, {result.active} of {latent} latents vary"
         near = "" if result.rmse is None else f", RMSE {result.rmse:.4g}"
         near += "" if result.r2 is None else f", R² {result.r2:.4f}"
-        return f": nll {short(result.nll)} nats per {sample}{near}"
-    return f": {what} {short(result.negative_elbo)} nats per {sample}, {result.active} of {latent} latents active"
+        return f": nll {short(result.nll)} nats per {sample(found)}{near}"
+    return f": {what} {short(result.negative_elbo)} nats per {sample(found)}, {result.active} of {latent} latents active"
 
 
 def short(value: float) -> str:

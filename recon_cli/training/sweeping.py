@@ -13,6 +13,7 @@ from recon_cli.report import Column, Report, Table
 from recon_cli.surroundings import settled
 from recon_cli.training.columns import CODED, ERRORS, RESULT, figures, optima
 from recon_cli.training.result import Training
+from recon_cli.training.saying import remedy
 from recon_cli.training.settings import Settings
 
 EXACTLY, NEARLY = 1e-6, 0.05  # nats per sample: what a linear model may miss with L-BFGS, and with samples of z
@@ -42,8 +43,16 @@ class Sweep:
         """Those that did not reach it."""
         return [run for run in self.judged if not run.optimum.reached(self.within)]  # type: ignore[union-attr]
 
+    @property
+    def worse(self) -> dict[float, Training]:
+        """Those to which the mean alone is to be preferred, by their value."""
+        return {value: run for value, run in zip(self.values, self.runs, strict=True) if run.worse}
+
     def report(self) -> Report:
-        """As ``recon train --sweep`` prints it. Holds unless a linear model missed what is predicted of it."""
+        """As ``recon train --sweep`` prints it.
+
+        Holds unless a linear model missed what is predicted of it, or a run is worse than the mean alone.
+        """
         columns = [Column(self.name, self.name, "*")] if self.name != "sigma" else []
         shown = [*columns, *(Column(*one) for one in figures(RESULT) if one[0] not in ("ratio", "predicted", "cosine"))]
         rows = [{self.name: value, **vars(run.result)} for value, run in zip(self.values, self.runs, strict=True)]
@@ -53,7 +62,7 @@ class Sweep:
         tables = [Table("sweep", shown, rows)]
         if self.judged:
             tables.append(optima([run.optimum for run in self.judged if run.optimum]))
-        return Report("train", tables, [*self.notes()], self.verdict(), not self.missed)
+        return Report("train", tables, [*self.notes()], self.verdict(), not (self.missed or self.worse))
 
     def notes(self) -> Iterator[str]:
         """On which rows, and what is predicted."""
@@ -65,9 +74,14 @@ class Sweep:
                 "Predicted: PPCA (Tipping and Bishop 1999; Lucas and others 2019). At sigma^2 as many latents are active as the "
                 "covariance has larger eigenvalues, and KL and squared error are rate and distortion of reverse water-filling."
             )
+        for value, run in self.worse.items():
+            yield f"At {self.name} = {value:g}: {remedy(run)}"
 
     def verdict(self) -> str:
         """In one line."""
+        if self.worse:
+            at = ", ".join(f"{value:g}" for value in self.worse)
+            return f"defective: {len(self.worse)} of {len(self.runs)} runs are worse than the mean alone: {self.name} = {at}"
         if not self.judged:
             return f"{len(self.runs)} runs; of these models nothing is predicted (--model linear is PPCA)"
         if self.missed:
