@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from recon_cli.fitting import level
 from recon_cli.likelihood import Likelihood, elementwise
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor
 
 SUFFIX = "-by-network"
+SLIGHTLY = 1e-3  # above the floor: where a level below it begins
 
 
 def by_network(claim: Likelihood) -> Likelihood:
@@ -86,3 +87,41 @@ def by_network(claim: Likelihood) -> Likelihood:
 
     ByNetwork.name = claim.name + SUFFIX
     return ByNetwork()
+
+
+def floored(claim: Likelihood, floor: float) -> Likelihood:
+    """``claim``, whose decoder gives the level, with that (the root of a variance) above ``floor``: the floor and an exponential.
+
+    So a gradient can always raise it again.
+
+    >>> from recon_cli.likelihoods.heteroscedastic_gaussian import HeteroscedasticGaussian
+    >>> import torch
+    >>> floored(HeteroscedasticGaussian(), 0.1).link.inverse(torch.tensor([0.5, -30.0]))
+    tensor([0.5000, 0.0100])
+    """
+    kind: Any = type(claim)
+    least = floor * floor if claim.head[1] == "var" else floor
+
+    def forward(mu: Tensor) -> Tensor:
+        import torch
+
+        free = (mu[..., 1] - least).clamp(min=least * SLIGHTLY).log()
+        return torch.cat([claim.link.forward(mu)[..., :1], free[..., None]], dim=-1)
+
+    def inverse(raw: Tensor) -> Tensor:
+        import torch
+
+        return torch.cat([claim.link.inverse(raw)[..., :1], (raw[..., 1:].exp() + least)], dim=-1)
+
+    class Floored(kind):
+        """The family of ``claim``."""
+
+        raw_loss = None
+        link = Link(f"log ({claim.head[1]} - {least:g})", "", forward, inverse)
+
+        @elementwise
+        def nll_raw(self, x: Tensor, raw: Tensor) -> Tensor:
+            return self.nll(x, self.link.inverse(raw))
+
+    Floored.name = claim.name
+    return Floored(**claim.parameters)

@@ -218,7 +218,6 @@ def test_a_noise_that_moves_with_the_sample_is_found() -> None:
         (["--sigma", "network", "--likelihood", "bernoulli"], "bernoulli has no noise parameter"),
         (["--sigma", "network", "--likelihood", "gaussian:sigma=1"], "given twice"),
         (["--sigma", "network", "--model", "linear", "--exact"], "heteroscedastic-gaussian has no closed form"),
-        (["--sigma", "network", "--sigma-floor", "0.1"], "is no sigma and no scale"),
         (["--sigma", "network", "--likelihood", "laplace", "--against", "l1"], "are not of the same kind of number"),
     ],
 )

@@ -78,7 +78,7 @@ class OpenLoss(options.LossWord):
     "--kl-warmup", type=int, default=0, show_default=True, metavar="EPOCHS", help="Over which that weight rises from 0."
 )
 @click.option("--free-bits", type=float, default=0.0, show_default=True, metavar="NATS", help="Of KL a latent, for nothing.")
-@click.option("--sigma-floor", type=float, default=0.0, show_default=True, help="A learned or optimal noise stays above it.")
+@click.option("--sigma-floor", type=float, default=0.0, show_default=True, help="A learned, optimal or network's noise stays above it.")
 @click.option(
     "--checkpoint-every", type=float, default=30.0, show_default=True, metavar="SECONDS",
     help="Between two checkpoints; 0 is after every step.",
@@ -107,7 +107,8 @@ def command(
     """Train a small VAE under a likelihood and watch both sides.
 
     Each epoch: nll, matching loss, KL, negative ELBO, noise, active latents, and the ratio of the two
-    losses' gradients at the decoder, measured beside predicted. Exits with 1 if the posterior collapses.
+    losses' gradients at the decoder, measured beside predicted. Exits with 1 if the posterior collapses, or
+    the mean of the training rows alone does better.
     Ctrl-C (and SIGTERM) finishes the step and saves; --resume RUN goes on to the same bits.
 
     --model FILE.py:Class (or package.module:Class) is a torch module of your own. It has encode(x) -> (mean, log_variance),

@@ -81,6 +81,8 @@ class Run(Reconstruction):
             other = word.endswith(conditional.SUFFIX)  # whose name is none of the registry's
             self.claim = likelihoods.parse(self.config["likelihood"] if other else word)
             self.claim = conditional.by_network(self.claim) if other else self.claim
+            if self.claim.head and (floor := self.config.get("sigma_floor")):
+                self.claim = conditional.floored(self.claim, floor)
             how = {name: self.config[name] for name in ("latent", "hidden", "shape", "model")}
             how["deterministic"] = self.config["beta"] == 0
             each = {name.partition(".")[2]: value for name, value in tensors.items() if name.startswith("likelihood.")}

@@ -221,6 +221,7 @@ def carry_out(plan: Plan, run: Run, progress: Progress | None) -> Training:
             eigenvalue=largest_eigenvalue(kept) if plain and claim.name == "gaussian" and not result.active else None,
             folder=run.path,
             alone=beside,
+            still=state.still,
             network=plan.config["sigma"] == "network",
             picture=pictures.picture(vae, shown, plan.shape, which) if settings.latent else None,
             answers=answers,

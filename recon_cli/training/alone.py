@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 LEAST = 0.01  # nats a sample: closer to the mean alone is no worse than it
 SOME = 1 << 23  # elements, of evenly spread rows, that stand for all where that is dear
 HALVINGS = 60  # of an interval of logits
-EDGE = 1000.0  # the largest logit
+EDGE = 700.0  # the largest logit, whose exponential is a number
 SURE = 2.0  # standard errors
 
 
@@ -89,23 +89,25 @@ def constant(claim: Likelihood, whose: str, x: Tensor, rows: Tensor, floor: floa
     every = -(-x.numel() // SOME)
     few = x[::every]  # stand for all, but for the mean
     found = []
+    if claim.link.name == "logit" and not claim.discrete:
+        return each(claim.nll_raw, rows, meant(claim, typical(claim, x)))
     for mu in constants(claim, x, few):
         try:
-            fitted = noise(claim, whose, x, few, mu, floor)
-            found.append((each(fitted, few, mu).mean().item(), fitted, mu))
+            nll = noise(claim, whose, x, few, mu, floor).nll
+            found.append((each(nll, few, mu).mean().item(), nll, mu))
         except ReconError:  # no noise is best
             continue
     found = [one for one in found if not math.isnan(one[0])]
-    for _, fitted, mu in sorted(found, key=lambda one: one[0]):
-        if (costs := each(fitted, rows, mu)).isfinite().all():
-            return costs
+    for _, nll, mu in sorted(found, key=lambda one: one[0]):
+        if (theirs := each(nll, rows, mu)).isfinite().all():
+            return theirs
     return wide(rows.new_full((len(rows),), math.inf))
 
 
-def each(claim: Likelihood, x: Tensor, mu: Tensor) -> Tensor:
-    """The nll of each row of ``x``, (N,), at the one ``mu``."""
+def each(nll: Callable[[Tensor, Tensor], Tensor], x: Tensor, mu: Tensor) -> Tensor:
+    """The nll of each row of ``x``, (N,), at the one ``mu`` (or raw output)."""
     pieces = torch.split(x, max(1, CHUNK // x[0].numel()))
-    return torch.cat([claim.nll(wide(part), wide(mu).expand(len(part), *mu.shape)).flatten(1).sum(dim=1) for part in pieces])
+    return torch.cat([nll(wide(part), wide(mu).expand(len(part), *mu.shape)).flatten(1).sum(dim=1) for part in pieces])
 
 
 def noise(claim: Likelihood, whose: str, x: Tensor, few: Tensor, mu: Tensor, floor: float) -> Likelihood:
@@ -126,16 +128,14 @@ def noise(claim: Likelihood, whose: str, x: Tensor, few: Tensor, mu: Tensor, flo
 
 
 def constants(claim: Likelihood, x: Tensor, few: Tensor) -> Iterator[Tensor]:
-    """Constants one of which is the best, or nearly: the mean, the quantile, and what else has the mean of ``x``.
+    """Constants one of which is the best, or nearly: the mean, and the quantile.
 
     The last of them gives every value of a bounded domain a chance, where those before might not.
     """
     usual = typical(claim, x)
+    usual = claim.link.inverse(claim.link.forward(usual)) if claim.head else usual  # where a floor may be
     if isinstance(claim.support, Circle):
         yield torch.atan2(wide(x).sin().mean(dim=0), wide(x).cos().mean(dim=0))
-        return
-    if claim.link.name == "logit" and not claim.discrete:
-        yield meant(claim, usual)
         return
     yield usual
     if claim.link == IDENTITY and not claim.event or claim.head:
@@ -151,7 +151,7 @@ def constants(claim: Likelihood, x: Tensor, few: Tensor) -> Iterator[Tensor]:
 
 
 def meant(claim: Likelihood, mean: Tensor) -> Tensor:
-    """The mu whose x has this mean, which in a family of one natural parameter is the most likely: by halving its logit.
+    """The logit whose x has this mean, which in a family of one natural parameter is the most likely: by halving.
 
     Not beyond ``EDGE``: a density has no least nll of values that are all 0.
     """
@@ -160,4 +160,4 @@ def meant(claim: Likelihood, mean: Tensor) -> Tensor:
         middle = (low + high) / 2
         less = claim.moments(middle.sigmoid())[0] < mean  # type: ignore[index]
         low, high = middle.where(less, low), high.where(less, middle)
-    return ((low + high) / 2).sigmoid()
+    return (low + high) / 2

@@ -17,6 +17,7 @@ from recon_cli.likelihood import Likelihood, wide
 from recon_cli.surroundings import shared
 from recon_cli.training.figures import Epoch, look, measured
 from recon_cli.training.graph import Graph
+from recon_cli.training.noises import Fixed, still
 from recon_cli.training.schedules import Scheduler
 from recon_cli.training.settings import Settings
 from recon_cli.training.validation import Watch
@@ -77,6 +78,7 @@ class State:
         self.slopes = compiled(Graph(model, noise, self.objective).slopes) if one else None
         every = max(1, len(rows) // SHOWN)
         self.shown = rows[::every][:SHOWN] if every > 1 else rows
+        self.still = still(noise.claim, model.target(rows), settings.sigma_floor) if isinstance(noise, Fixed) else ""
         self.epoch = 0
         self.begin()
 
@@ -163,17 +165,17 @@ class State:
     def check(self) -> None:
         """Raise ReconError where a term of this epoch's steps is no number."""
         if not self.trace[: self.at].isfinite().all():
-            raise diverged(self.epoch + 1, self.trace[: self.at].tolist(), self.settings)
+            raise diverged(self.epoch + 1, self.trace[: self.at].tolist(), self.settings, way_out=self.still)
 
     def look(self) -> tuple[Epoch, Likelihood]:
         """The figures after the epoch that is whole now, and the likelihood with its noise as it is."""
         try:
             figures, settled = look(self.model, self.noise, self.shown, self.settings)
         except ReconError as error:
-            raise diverged(self.epoch, self.trace.tolist(), self.settings, error) from error
+            raise diverged(self.epoch, self.trace.tolist(), self.settings, error, self.still) from error
         seen = [*self.trace.tolist(), [figures.nll + 0 * figures.loss + 0 * (figures.ratio or 0), figures.kl or 0.0, 1.0]]
         if not all(math.isfinite(value) for line in seen for value in line):
-            raise diverged(self.epoch, seen, self.settings)
+            raise diverged(self.epoch, seen, self.settings, way_out=self.still)
         return Epoch(epoch=self.epoch, validation=self.watch(self, settled), **vars(figures)), settled
 
 
@@ -190,7 +192,8 @@ def walk(state: State, between: Callable[[], None] = lambda: None) -> Iterator[t
             except Uncompiled:
                 raise
             except ReconError as error:
-                raise diverged(state.epoch + 1, state.trace[: state.at + 1].tolist(), state.settings, error) from error
+                trace = state.trace[: state.at + 1].tolist()
+                raise diverged(state.epoch + 1, trace, state.settings, error, state.still) from error
             if state.at % OFTEN == 0:
                 state.check()
             if state.at < state.steps:
@@ -219,13 +222,17 @@ def threads(rows: Tensor, settings: Settings) -> Iterator[None]:
         yield
 
 
-def diverged(epoch: int, trace: list[list[float]], settings: Settings, found: ReconError | None = None) -> ReconError:
+def diverged(
+    epoch: int, trace: list[list[float]], settings: Settings, found: ReconError | None = None, way_out: str = ""
+) -> ReconError:  # fmt: skip
     """The error for a run that left the numbers: where, which term, and the likely cause.
 
     trace
         nll, KL and noise of each step of this epoch; NaN where it did not come to that.
     found
         why no noise fits best, where that is what stopped it.
+    way_out
+        what to do, where the data say why.
     """
     bad = (at for at, line in enumerate(trace) if not all(map(math.isfinite, line)))
     at = next(bad, len(trace) - 1)
@@ -239,7 +246,7 @@ def diverged(epoch: int, trace: list[list[float]], settings: Settings, found: Re
             f"{where}the reconstruction term (nll) has no least value. {found.message}",
             f"If the reconstruction is perfect, fix the noise, as in --sigma 0.1; if it overflowed, {slower}.",
         )
-    hint = f"The steps are probably too long: {slower}."
+    hint = way_out or f"The steps are probably too long: {slower}."
     if noise < SMALL:
         hint = "Divided by so small a noise, errors overflow float32: keep it above a floor, as in --sigma-floor 1e-3."
     return ReconError(f"{where}the reconstruction term (nll) is {nll:g}, at a noise of {noise:g}.", hint)

@@ -79,6 +79,16 @@ class Optimal(nn.Module):
         return dataclasses.replace(best, **{self.level: max(getattr(best, self.level), self.floor)}) if self.floor else best
 
 
+def still(claim: Likelihood, x: Tensor, floor: float) -> str:
+    """What to do about elements of ``x`` that never change, where the decoder gives each a noise; empty where there are none."""
+    if not claim.head or floor or claim.discrete or not (alike := int((x == x[0]).all(dim=0).sum())):
+        return ""
+    return (
+        f"{alike:,} of the {x[0].numel():,} elements are the same in every training row, so the {claim.head[1]} that the decoder "
+        f"gives them runs to 0, and the likelihood grows without end: keep it above a floor, as in --sigma-floor 0.01."
+    )
+
+
 def above(value: Any, floor: float) -> Any:
     """A number, or each of a tensor's, or the floor where that is more."""
     return max(value, floor) if isinstance(value, float) else value.clamp(min=floor)
@@ -107,7 +117,7 @@ def start(claim: Likelihood, whose: str, rows: Tensor, floor: float = 0.0) -> nn
     Raises ReconError where the rows are all alike: the better the model, the smaller the noise, without end; and for a
     ``floor`` of a noise that is given, or is no sigma and no scale.
     """
-    if floor and (whose == "fixed" or fitting.level(claim) not in ("sigma", "scale")):
+    if floor and not claim.head and (whose == "fixed" or fitting.level(claim) not in ("sigma", "scale")):
         why = "is given" if claim.noise and whose == "fixed" else "is no sigma and no scale"
         raise ReconError(
             f"A floor keeps a sigma from running to 0, and the noise of {claim.name} {why}.", "Leave --sigma-floor out."

@@ -16,6 +16,7 @@ import torch
 
 from recon_cli import __version__, devices, likelihoods, modules, processes, sources
 from recon_cli.arrays import as_array
+from recon_cli.conditional import floored
 from recon_cli.errors import ReconError, unknown
 from recon_cli.likelihood import Likelihood
 from recon_cli.losses import Loss, spell
@@ -84,6 +85,8 @@ class Plan:
         settings = Settings.asked(**how)
         regressing.checked(settings)
         claim, whose = noise(likelihood, sigma)
+        if claim.head and settings.sigma_floor:
+            claim = floored(claim, settings.sigma_floor)
         loss = None
         if settings.loss:
             loss, whose = trained(settings.loss, claim, whose, sigma)

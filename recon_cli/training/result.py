@@ -92,6 +92,8 @@ class Training:
         of linear regression under a Gaussian, the least nll of the training rows, and what was found.
     alone
         the mean alone beside the model, on the result's rows.
+    still
+        what to do about elements that never change, where the decoder gives each a noise; empty where there are none.
     network
         whether the noise was asked of the network.
     folder
@@ -121,6 +123,7 @@ class Training:
     bounds: tuple[tuple[int, float], ...] = ()
     folder: Path | None = None
     alone: Alone | None = None
+    still: str = ""
     network: bool = False
     picture: Picture | None = field(default=None, repr=False)
     remarks: tuple[str, ...] = ()

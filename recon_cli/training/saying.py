@@ -66,6 +66,8 @@ def notes(found: Training) -> Iterator[str]:
             f"--sigma network: for each element of each sample the decoder gives {' and '.join(found.likelihood.head)}, which "
             f"is the likelihood {found.likelihood.name}."
         )
+    if found.still:
+        yield found.still
     if found.settings.deterministic:
         yield (
             "With nothing on the KL the noise of q(z | x) would shrink to nothing, so this is a deterministic autoencoder: z "

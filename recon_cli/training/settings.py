@@ -66,7 +66,8 @@ class Settings:
     momentum, nesterov, weight_decay, eps
         the optimizer's own, where it has them; None leaves torch's default. No weight decay pulls the noise.
     sigma_floor
-        what a learned or optimal noise (sigma or scale) never goes below: sigma = floor + exp(free), or at least the floor.
+        what a learned or optimal noise (sigma or scale) never goes below: sigma = floor + exp(free), or at least the floor;
+        the network's too (a variance: the floor's square + exp(free)).
     compile, bf16
         the step through torch's compiler (some seconds before the first one), and its matrix products in bfloat16; the
         likelihood stays in float64.
