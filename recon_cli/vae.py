@@ -18,6 +18,7 @@ from recon_cli.regions import inside
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
+BEYOND = 1e15  # whose square is a number in float32
 FAR = 8.0  # root mean squares of all rows: the length from which on a row is an outlier
 
 
@@ -157,10 +158,11 @@ def typical(claim: Likelihood, x: Tensor) -> Tensor:
 
 
 def near(x: Tensor) -> Tensor:
-    """Rows (B, D) of root mean square about 1 as they are; one more than ``FAR`` times as long as that drawn near, by a logarithm.
+    """Rows (B, D) of root mean square about 1 as they are; one more than ``FAR`` times as long drawn near, by a logarithm.
 
     An encoder extrapolates, and e to the log variance that it gives for a row far from all others is beyond any number.
     """
+    x = x.clamp(-BEYOND, BEYOND)
     length = x.square().mean(dim=1, keepdim=True).sqrt() / FAR
     return x * ((1 + length.clamp(min=1).log()) / length.clamp(min=1))
 

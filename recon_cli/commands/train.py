@@ -78,7 +78,7 @@ class OpenLoss(options.LossWord):
     "--kl-warmup", type=int, default=0, show_default=True, metavar="EPOCHS", help="Over which that weight rises from 0."
 )
 @click.option("--free-bits", type=float, default=0.0, show_default=True, metavar="NATS", help="Of KL a latent, for nothing.")
-@click.option("--sigma-floor", type=float, default=0.0, show_default=True, help="A learned, optimal or network's noise stays above it.")
+@click.option("--sigma-floor", type=float, default=0.0, show_default=True, help="A noise that is not given stays above it.")
 @click.option(
     "--checkpoint-every", type=float, default=30.0, show_default=True, metavar="SECONDS",
     help="Between two checkpoints; 0 is after every step.",
