@@ -144,7 +144,10 @@ def test_a_layer_of_784_inputs_is_as_it_was() -> None:
 
 
 def test_a_row_is_as_it_is_unless_it_is_far_off() -> None:
-    x = torch.randn(5, 64, generator=torch.Generator().manual_seed(0)) * torch.tensor([0.0, 1.0, 0.9 * FAR / 1.3, 1e4, 1e30])[:, None]
+    x = (
+        torch.randn(5, 64, generator=torch.Generator().manual_seed(0))
+        * torch.tensor([0.0, 1.0, 0.9 * FAR / 1.3, 1e4, 1e30])[:, None]
+    )
     found = near(x)
     assert torch.equal(found[:3], x[:3])
     assert FAR < found[3].square().mean().sqrt() < found[4].square().mean().sqrt() < 100 * FAR
@@ -214,10 +217,10 @@ def test_a_run_that_is_worse_than_the_mean_is_not_trained(tmp_path: Path, monkey
     assert made.exit_code == 1
     found = json.loads(made.stdout)
     row = found["tables"]["result"][0]
-    assert not found["holds"]
     assert row["negative_elbo"] > row["mean_alone"]
     assert json.loads(Path("run/result.json").read_text())["mean_alone"] == row["mean_alone"]
-    assert found["verdict"].startswith("defective: negative ELBO") and "worse than the mean alone" in found["verdict"]
+    assert found["verdict"].startswith("defective: negative ELBO")
+    assert "worse than the mean alone" in found["verdict"]
     assert any("learned those by heart" in note for note in found["notes"])
     for number in (row["negative_elbo"], row["mean_alone"]):
         assert f"{number:.2f}" in found["verdict"]
@@ -228,15 +231,28 @@ def test_a_run_that_is_worse_than_the_mean_is_not_trained(tmp_path: Path, monkey
 )
 def test_every_model_is_set_beside_the_mean(how: dict[str, Any]) -> None:
     found = recon_cli.train(chance().normal(size=(60, 20)), epochs=5, lr=0.1, **HOW, **how)
-    assert found.worse and not found.holds and not found.report().holds
-    assert found.report().verdict.startswith("defective: nll" if how.get("beta") or "model" in how else "defective: negative ELBO")
+    report, word = found.report(), "nll" if how.get("beta") or "model" in how else "negative ELBO"
+    assert found.worse
+    assert not found.holds
+    assert not report.holds
+    assert report.verdict.startswith(f"defective: {word}")
 
 
 def test_a_sweep_says_which_runs_are_worse_than_the_mean() -> None:
     found = recon_cli.training.sweep("lr=0.005,0.1", data=table(100, 12), epochs=30, **HOW)
     assert [*found.worse] == [0.1]
     report = found.report()
-    assert not report.holds and report.verdict == "defective: 1 of 2 runs are worse than the mean alone: lr = 0.1"
+    assert not report.holds
+    assert report.verdict == "defective: 1 of 2 runs are worse than the mean alone: lr = 0.1"
+
+
+def test_sides_in_lockstep_that_run_away_together_say_so() -> None:
+    how = {"data": table(60, 12), "sigma": 0.5, "epochs": 5, **HOW}
+    found = recon_cli.training.lockstep("mse", lr=0.1, **how)
+    said = [note for note in found.report().notes if "The mean of the training rows alone" in note]
+    assert len(said) == 1
+    assert found.objective[-1] > found.mean_alone
+    assert not [note for note in recon_cli.training.lockstep("mse", **how).report().notes if "alone" in note]
 
 
 # A noise that the network gives.
@@ -265,7 +281,7 @@ def test_a_floored_likelihood_is_its_family() -> None:
     above = floored(claim, 0.1)
     raw = torch.tensor([[0.5, -1.0], [0.2, -40.0]])
     mu = above.link.inverse(raw)
-    assert mu[0, 1] == pytest.approx(0.1 + math.exp(-1)) and mu[1, 1] == pytest.approx(0.1)
+    assert mu[:, 1].tolist() == pytest.approx([0.1 + math.exp(-1), 0.1])
     torch.testing.assert_close(above.link.inverse(above.link.forward(mu[:1])), mu[:1])
     x = torch.tensor([0.1, 0.4])
     torch.testing.assert_close(above.nll_raw(x, raw), claim.nll(x, mu))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,9 +16,11 @@ from recon_cli.likelihood import Likelihood, wide
 from recon_cli.losses import Loss
 from recon_cli.report import Column, Report, Table
 from recon_cli.surroundings import settled
+from recon_cli.training.alone import constant
 from recon_cli.training.figures import shown
 from recon_cli.training.loop import State, threads
 from recon_cli.training.plan import Plan
+from recon_cli.training.saying import short
 from recon_cli.training.settings import Settings, akin, exactly
 
 if TYPE_CHECKING:
@@ -59,6 +62,8 @@ class Lockstep:
     rounding
         as ``Variant.apart``, of the likelihood's side and itself, each element's gradient off by one unit in its last place,
         and every weight rounded once.
+    mean_alone
+        nll of the best constant for the training rows: no model at all.
     """
 
     claim: Likelihood
@@ -70,6 +75,7 @@ class Lockstep:
     variants: tuple[Variant, ...]
     rounding: tuple[float, ...]
     remarks: tuple[str, ...] = ()
+    mean_alone: float = math.inf
 
     @property
     def left(self) -> str:
@@ -139,6 +145,13 @@ class Lockstep:
         for variant in self.variants[1:]:
             how = {"bitwise": "changes nothing", "to rounding": "changes no more than rounding", "no": "is another model"}
             yield f"{variant.name}: {how[self.word(variant)]}, {variant.apart[-1]:.3g} of the way apart at the end."
+
+        if not self.settings.loss and self.objective[-1] > max(self.mean_alone, self.objective[0]):
+            yield (
+                f"The mean of the training rows alone is at {short(self.mean_alone)} nats per training sample, and both sides, "
+                f"which began at {short(self.objective[0])}, end at {short(self.objective[-1])}: they run away together. Lower "
+                f"--lr, which is {self.settings.lr:g}."
+            )
 
     def verdict(self) -> str:
         """In one line."""
@@ -220,7 +233,9 @@ def lockstep(against: Loss | str, *, epochs: int = 5, progress: Callable[[int, s
             (progress or (lambda done, words: None))(epoch + 1, f"{apart[-1][1]:.2g} apart")
     noise, *found = (tuple(column) for column in zip(*apart, strict=True))
     variants = tuple(Variant(name, ways[name], far) for name, far in zip(ways, found, strict=True))
-    return Lockstep(claim, loss, slope, settings, plan.described, tuple(objective), variants, noise, plan.remarks)
+    events = left.model.target(plan.kept)
+    alone = constant(claim, "fixed", events, events).mean().item()
+    return Lockstep(claim, loss, slope, settings, plan.described, tuple(objective), variants, noise, plan.remarks, alone)
 
 
 def told(settings: Settings) -> dict[str, Any]:

@@ -140,7 +140,7 @@ class Training:
 
     @property
     def holds(self) -> bool:
-        """Whether something was learned of these data: a likelihood of theirs, latents in use, a result better than the mean's."""
+        """Whether something was learned: by a likelihood of these data, with latents in use, better than the mean alone."""
         return not (self.grey or self.collapsed or self.worse)
 
     @property
