@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from recon_cli.training.result import Training
 
 MANY = 20  # epochs after which a run that gets better has had its time
+PLAIN = 1.0  # nats a sample by which a model that ignores z may miss the mean alone, which it is all but
 PARALLEL = 1e-5  # gradients whose cosine is nearer to 1 than this point one way, in float32
 BITS = (
     "bits/dim are the negative ELBO of 8-bit levels over their number: of a probability as it is; of a density less log2 of a "
@@ -93,7 +94,7 @@ def notes(found: Training) -> Iterator[str]:
         )
     if found.collapsed:
         yield why(found)
-    if found.worse:
+    if found.worse and not (found.collapsed and found.alone and found.alone.cost < found.alone.nll + PLAIN):
         yield remedy(found)
     if found.folder:
         yield f"Written to {found.folder}."
