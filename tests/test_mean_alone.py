@@ -204,6 +204,7 @@ def test_angles_have_a_mean_direction() -> None:
 def test_worse_is_by_more_than_chance() -> None:
     assert Alone(10.0, 10.5, 0.2).worse
     assert not Alone(10.0, 10.3, 0.2).worse
+    assert Alone(500.0, 600.0, 1000.0).worse  # of a few rows that differ
     assert Alone(10.0, math.nan, 0.2).worse
     assert Alone(10.0, math.inf, 0.0).worse
     assert not Alone(math.inf, 5.0, 0.0).worse

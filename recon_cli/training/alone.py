@@ -28,6 +28,7 @@ SOME = 1 << 23  # elements, of evenly spread rows, that stand for all where that
 HALVINGS = 60  # of an interval of logits
 EDGE = 700.0  # the largest logit, whose exponential is a number
 SURE = 2.0  # standard errors
+FEW, SHARE = 0.5, 0.05  # nats, and of the nll: what chance is given at most, however few the rows
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,9 @@ class Alone:
 
     @property
     def worse(self) -> bool:
-        """Whether the model is worse than the mean alone, by more than chance (two standard errors)."""
-        return math.isfinite(self.nll) and not self.cost <= self.nll + max(SURE * self.error, LEAST)
+        """Whether the model is worse than the mean alone by more than chance: two standard errors, where those are few nats."""
+        chance = max(LEAST, min(SURE * self.error, FEW + SHARE * abs(self.nll)))
+        return math.isfinite(self.nll) and not self.cost <= self.nll + chance
 
 
 def alone(vae: Vae, claim: Likelihood, whose: str, trained: Likelihood, kept: Tensor, rows: Tensor, settings: Settings) -> Alone:
