@@ -16,7 +16,7 @@ from recon_cli.likelihood import Likelihood, wide
 from recon_cli.losses import Loss
 from recon_cli.report import Column, Report, Table
 from recon_cli.surroundings import settled
-from recon_cli.training.alone import constant
+from recon_cli.training.alone import Alone, constant
 from recon_cli.training.figures import shown
 from recon_cli.training.loop import State, threads
 from recon_cli.training.plan import Plan
@@ -146,7 +146,8 @@ class Lockstep:
             how = {"bitwise": "changes nothing", "to rounding": "changes no more than rounding", "no": "is another model"}
             yield f"{variant.name}: {how[self.word(variant)]}, {variant.apart[-1]:.3g} of the way apart at the end."
 
-        if not self.settings.loss and self.objective[-1] > max(self.mean_alone, self.objective[0]):
+        best = max(self.mean_alone, self.objective[0])
+        if not self.settings.loss and Alone(best, self.objective[-1], math.inf).worse:
             yield (
                 f"The mean of the training rows alone is at {short(self.mean_alone)} nats per training sample, and both sides, "
                 f"which began at {short(self.objective[0])}, end at {short(self.objective[-1])}: they run away together. Lower "
