@@ -27,7 +27,7 @@ def as_array(values: Any, word: str) -> numpy.ndarray:
     lengths, and for what is no real number.
     """
     if hasattr(values, "detach") and hasattr(values, "layout"):
-        values = dense(values).detach().cpu().resolve_conj().resolve_neg()
+        values = numbered(dense(values)).detach().cpu().resolve_conj().resolve_neg()
         try:
             values = values.numpy()
         except TypeError:  # bfloat16
@@ -47,15 +47,20 @@ def as_array(values: Any, word: str) -> numpy.ndarray:
 
 
 def dense(tensor: Any) -> Any:
-    """A tensor of torch's with its numbers one beside another. ReconError for one that is masked or has none."""
+    """A tensor of torch's with its numbers one beside another. Raises ReconError for a masked one."""
     if type(tensor).__name__ == "MaskedTensor":
         way = "Give plain numbers, as of its get_data() or to_tensor(value)."
         raise ReconError("This tensor is no plain one: it is masked.", way)
-    if tensor.is_meta:
-        raise ReconError("This tensor is on the meta device: it has a shape and no numbers.", "Give one that has numbers.")
     if tensor.is_quantized:
         tensor = tensor.dequantize()
     return tensor if str(tensor.layout) == "torch.strided" else tensor.to_dense()
+
+
+def numbered(tensor: Any) -> Any:
+    """A tensor of torch's that has numbers. Raises ReconError for one of the meta device."""
+    if tensor.is_meta:
+        raise ReconError("This tensor is on the meta device: it has a shape and no numbers.", "Give one that has numbers.")
+    return tensor
 
 
 def unmasked(values: Any, word: str) -> Any:

@@ -16,7 +16,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from recon_cli.arrays import as_array, dense
+from recon_cli.arrays import as_array, dense, numbered
 from recon_cli.errors import ReconError
 from recon_cli.losses import IDENTITY, Link, Loss, fitting_shapes
 from recon_cli.parametric import Number, Parametric
@@ -87,7 +87,7 @@ def plain(value: Any) -> Tensor:
     """``as_tensor``, of no subclass and apart from the caller's graph, so that nothing is added to it."""
     import torch
 
-    return as_tensor(value).detach().as_subclass(torch.Tensor)  # type: ignore[arg-type]
+    return numbered(as_tensor(value)).detach().as_subclass(torch.Tensor)  # type: ignore[arg-type]
 
 
 def wide(value: Tensor) -> Tensor:

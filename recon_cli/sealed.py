@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 KEY = "sha256"  # of all bytes of the file, these 64 digits themselves taken as zeros
@@ -70,10 +70,10 @@ def metadata(content: bytes) -> dict[str, Any]:
     return about if isinstance(about, dict) else {}
 
 
-def loads(text: bytes) -> Any:
-    """What JSON says. Raises ValueError for NaN, a name given twice, and nesting too deep to read, too."""
+def loads(text: bytes, constant: Callable[[str], Any] | None = None) -> Any:
+    """What JSON says. Raises ValueError for NaN and Infinity, unless ``constant`` takes them, and for a name given twice."""
     try:
-        return json.loads(text.decode("utf-8"), parse_constant=_no_number, object_pairs_hook=_once)
+        return json.loads(text.decode("utf-8"), parse_constant=constant or _no_number, object_pairs_hook=_once)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
 

@@ -361,7 +361,7 @@ def test_the_command_draws(tmp_path: Path) -> None:
 
 def test_without_matplotlib_the_way_to_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(ReconError, match="pip install matplotlib"):
+    with pytest.raises(ReconError, match=r"pip install .recon-loss\[plot\]"):
         plottable("x.png")
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import forging
 import numpy
 import pytest
 import torch
@@ -308,13 +309,12 @@ def test_calibrate_reads_a_run(run: Train, here: Path) -> None:
 
 def test_weights_that_do_not_fit_are_refused(run: Train, here: Path) -> None:
     run("table.csv", out="run")
-    settings = json.loads(Path("run/config.json").read_text())
-    Path("run/config.json").write_text(json.dumps({**settings, "model": "mlp"}))
+    forging.settings("run", model="mlp")
     assert "no weights of recon's network" in refused("table.csv", "run:run").message
-    Path("run/config.json").write_text(json.dumps({**settings, "shape": [7]}))
+    forging.settings("run", model="regression", shape=[7])
     numpy.save("seven.npy", numpy.zeros((5, 7)))
     assert "its network is of 4 elements, and config.json says 7" in refused("seven.npy", "run:run").message
-    Path("run/config.json").write_text(json.dumps(settings))
+    forging.settings("run", shape=[4])
     assert "reconstructs samples of shape 4" in refused("seven.npy", "run:run").message
 
 
@@ -361,7 +361,7 @@ def test_what_is_only_of_linear_models(run: Train) -> None:
         (["--target", "0,1,2,3"], "takes all 4 columns", "Leave a column"),
         (["--data", "table.csv:price"], "takes a table, x and y in each row", "at least two columns"),
         (["--data", "digits"], "digits has samples of shape 8x8", "at least two columns"),
-        (["--data", "words.csv"], "has 'red' in line 3, column 'b'", "choose other columns"),
+        (["--data", "words.csv"], "has 'red' in line 3, column 'b'", "leave the column out: words.csv:-b"),
         (["--data", "holes.csv"], "has 'nan' in line 3, column 'b'", "Mend or drop"),
         (["--data", "one.csv"], "too few", "more samples"),
         (["--data", "same.csv"], "have the same x", "Give rows that differ"),

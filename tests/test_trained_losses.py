@@ -193,7 +193,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert result.exit_code == 0, result.output
     assert "Trained on beta-nll;" in result.stdout
     assert resume("run", loss="beta-nll").settings.loss == "beta-nll"
-    wrong = CliRunner().invoke(main, [*words, "--loss", "betanll"])
+    wrong = CliRunner().invoke(main, [*words, "--loss", "beta-nil"])
     assert (wrong.exit_code, "Did you mean 'beta-nll'?" in wrong.stderr) == (2, True)
 
 

@@ -73,7 +73,7 @@ def unpack(path: Path, state: State, run: str) -> tuple[float, str]:
         about = sealed.metadata(content)
         if about["run"] != run:
             raise ValueError("it is of a run with other settings")
-        position = sealed.loads(about["position"].encode())
+        position = sealed.loads(about["position"].encode(), float)  # the best of no epochs is inf
         part = {name: under(tensors, name) for name in ("network", "noise")}
         state.model.load_state_dict(part["network"])
         state.noise.load_state_dict(part["noise"])
