@@ -27,9 +27,7 @@ COUNTERS = {"", "unnamed: 0", "index", "id", "idx", "row", "rowid", "row_id", "l
 def first(values: Any) -> Array:
     """The first rows, one at least, as float64: of tensors and files too."""
     size = math.prod(values.shape)
-    part = values[: max(1, SOME * len(values) // max(1, size))]
-    part = part.detach().cpu().double() if hasattr(part, "detach") else part
-    return numpy.asarray(part).astype(numpy.float64)
+    return doubled(values[: max(1, SOME * len(values) // max(1, size))])
 
 
 def pictured(shape: Sequence[int]) -> bool:
@@ -117,8 +115,12 @@ def columns(values: Any, some: Array, word: str, names: Sequence[str], without: 
 
 def plain(table: Any, at: int) -> Array:
     """A column as float64."""
-    column = table[:, at]
-    return numpy.asarray(column.detach().cpu() if hasattr(column, "detach") else column).astype(numpy.float64)
+    return doubled(table[:, at])
+
+
+def doubled(part: Any) -> Array:
+    """An array or tensor of any type, those that numpy has not (bfloat16) too, as float64."""
+    return numpy.asarray(part.detach().cpu().double() if hasattr(part, "detach") else part).astype(numpy.float64)
 
 
 def labelled(every: Any, some: Array) -> int | None:
