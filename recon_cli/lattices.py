@@ -70,7 +70,9 @@ def levels(x: Tensor) -> float | None:
     some = torch.unique(x.flatten()[: 1 << 20])
     if some.min() < 0 or some.max() > 1:
         return None
-    return next((float(n) for n in (*range(2, 257), 1024, 4096, 65536) if Lattice(levels=n).contains(some).all()), None)
+    told = 0.5 / torch.finfo(x.dtype).eps if x.is_floating_point() else math.inf  # beyond, rounding alone is a quarter of a level
+    known = (n for n in (*range(2, 257), 1024, 4096, 65536) if n <= told)
+    return next((float(n) for n in known if Lattice(levels=n).contains(some).all()), None)
 
 
 def spacing(x: Tensor) -> float | None:
