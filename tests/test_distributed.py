@@ -329,8 +329,9 @@ def test_ctrl_c_in_one_stops_all_at_the_same_step(who: int) -> None:
     assert second == ""
     done = len(epochs("run"))
     forging.settings("run", epochs=done + 2)
-    assert together(2, lambda: main(["train", "--resume", "run"])) == [0, 0], said()
-    assert together(2, command("--out", "whole", "--epochs", str(done + 2))) == [0, 0], said()
+    codes = together(2, lambda: main(["train", "--resume", "run"]))
+    assert codes in ([0, 0], [1, 1]), said()  # after few epochs it may be worse than the mean alone
+    assert together(2, command("--out", "whole", "--epochs", str(done + 2))) == codes, said()
     assert weights("run") == weights("whole")
     assert epochs("run") == epochs("whole")
 
