@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 USUAL = ("gaussian", "laplace", "bernoulli", "student-t", "poisson")
 ENGINES = ("both", "eager", "compile")
+MOST = 10**12  # elements, and repeats: more than a machine holds
 COLUMNS = (
     Column("likelihood", "likelihood", "*"),
     Column("elements", "elements", "*"),
@@ -80,8 +81,11 @@ def bench(
 
     Raises ReconError for sizes below 1, and for a device that is not there.
     """
-    if repeats < 1 or any(size < 1 for size in elements):
-        raise ReconError("A benchmark takes at least one element, at least once.", "Try --elements 1000000 --repeats 5.")
+    if not 1 <= repeats <= MOST or not all(1 <= size <= MOST and size == int(size) for size in elements):
+        raise ReconError(
+            f"A benchmark takes whole numbers of elements and of repeats, from 1 to {MOST:g}.",
+            "Try --elements 1000000 --repeats 5.",
+        )
     if engine not in ENGINES:
         raise unknown("engine", engine, ENGINES)
     where, rows, stored, done = devices.device(device), [], [], 0
@@ -90,7 +94,7 @@ def bench(
         side = likelihoods.parse(word) if isinstance(word, str) else word
         if side.event or side.head:
             raise ReconError(f"{side.name} takes vectors, or several numbers an element; bench times numbers.", "Leave it out.")
-        for size in elements:
+        for size in map(int, elements):
             x, mu = drawn(side, size)
             rows += _rows(side, x.to(where), mu.to(where), repeats, by)
             if files:

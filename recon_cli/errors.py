@@ -106,6 +106,8 @@ def from_system(error: Exception) -> ReconError | None:
             "There is not enough memory for this.",
             "Give fewer samples or a smaller --batch-size, or another --device.",
         )
+    if isinstance(error, ValueError) and str(error).startswith("embedded null"):
+        return ReconError("A NUL is in no file's name.", "Give the name without it.")
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return ReconError(f"The disk is full: {error.filename or 'the output'} could not be written.", "Free some space.")
     return None

@@ -113,6 +113,8 @@ class Likelihood(Parametric, ABC):
 
     aliases
         what else people call it; the words for its losses are taken for it too.
+    special
+        what people call it at particular parameters, and those: never taken for it at others.
     loss
         the matching loss, of ``x`` and ``mu``.
     raw_loss
@@ -145,6 +147,7 @@ class Likelihood(Parametric, ABC):
 
     name: ClassVar[str]
     aliases: ClassVar[tuple[str, ...]] = ()
+    special: ClassVar[dict[str, str]] = {}
     loss: ClassVar[Loss]
     raw_loss: ClassVar[Loss | None] = None
     impostors: ClassVar[tuple[Loss, ...]] = ()

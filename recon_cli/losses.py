@@ -104,7 +104,7 @@ class AbsoluteError(Loss):
     """|x - mu|."""
 
     name = "absolute-error"
-    aliases = ("l1", "mae")
+    aliases = ("l1", "mae", "l1-norm")
     formula = "Abs(x - mu)"
     torch = "l1_loss"
 

@@ -12,6 +12,18 @@ import click
 from recon_cli.errors import ReconError
 
 
+class Command(click.Command):
+    """A command that refuses an option given twice, where click would silently take the last."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not ctx.resilient_parsing:
+            order = [param for param in self.make_parser(ctx).parse_args([*args])[2] if isinstance(param, click.Option)]
+            for param in order:
+                if order.count(param) > 1 and not param.multiple and not param.is_flag:
+                    raise ReconError(f"{param.opts[0]} is given twice.", "Give it once.")
+        return super().parse_args(ctx, args)
+
+
 class LikelihoodWord(click.ParamType):
     """``laplace:scale=0.2`` to a Likelihood; with ``symbols``, a bare ``laplace`` to the class, no noise chosen."""
 
@@ -139,7 +151,9 @@ class Seed(click.ParamType):
     name = "number"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        if isinstance(value, str) and not (value.isdecimal() and int(value) < 2**63):
+        from recon_cli.parametric import as_whole
+
+        if isinstance(value, str) and as_whole(value) is None:
             raise ReconError(f"--seed must be a whole number from 0 up, below 2^63; found {value!r}.", "Write --seed 0, say.")
         return int(value)
 
@@ -150,10 +164,12 @@ class Shape(click.ParamType):
     name = "shape"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        from recon_cli.parametric import as_whole
+
         if not isinstance(value, str):
             return value
         sizes = value.lower().replace("×", "x").split("x")
-        if not all(size.isdecimal() and int(size) > 0 for size in sizes):
+        if not all(as_whole(size) for size in sizes):
             raise ReconError(f"{value!r} is no shape.", "Write the sizes of one sample, as in --shape 1x28x28.")
         return tuple(int(size) for size in sizes)
 

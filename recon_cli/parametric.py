@@ -91,6 +91,12 @@ def as_number(what: str, text: str, example: str = "0.5") -> float:
     return number
 
 
+def as_whole(text: str) -> int | None:
+    """``text`` as a whole number from 0 up to 2^63 - 1, or None where it is none: Python itself refuses to read 5000 digits."""
+    number = int(text) if text.isdecimal() and len(text) < 20 else None
+    return None if number is None or number >= 2**63 else number
+
+
 def example(field: dataclasses.Field[Any]) -> str:
     """A value that a field can have: 0.5, or its usual one where that is a whole number."""
     return f"{field.default:g}" if field.metadata["domain"].whole else "0.5"

@@ -247,6 +247,8 @@ def plottable(path: str | Path | None) -> None:
     path = Path(path)
     if path.suffix.lower() not in PICTURES:
         raise ReconError(f"recon cannot draw {path.name!r}.", f"End its name in {', '.join(PICTURES)}.")
+    if path.is_dir():
+        raise ReconError(f"{str(path)!r} is a folder.", "Name a file in it.")
     if not path.resolve().parent.is_dir():
         raise ReconError(f"There is no folder {str(path.parent)!r} to draw into.", "Make it first.")
 

@@ -17,7 +17,7 @@ class WrittenLoss(options.LossWord):
         return value
 
 
-@click.command("audit")
+@click.command("audit", cls=options.Command)
 @click.argument("function", required=False, metavar="[FILE.py:FUNCTION]")
 @click.option("--loss", type=WrittenLoss(), metavar="NAME", help="No code: mse, l1, bce, huber:delta=0.5, ...")
 @click.option("--reduction", default="mean", show_default=True, metavar="mean|sum|batch-mean", help="Of that loss.")

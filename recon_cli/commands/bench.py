@@ -9,7 +9,7 @@ import click
 from recon_cli import options
 
 
-@click.command("bench")
+@click.command("bench", cls=options.Command)
 @click.argument("what", type=click.Choice(["compare", "train"]), default="compare", metavar="[compare|train]")
 @options.likelihood
 @click.option(
@@ -49,7 +49,6 @@ def command(what: str, chosen: Any, elements: Any, repeats: int, format: str, **
         options.show(found, format)
     from recon_cli.benchmarking import USUAL, bench
 
-    sizes = [int(size) for size in elements]
-    with progress.bar("timing", len(chosen or USUAL) * len(sizes)) as advance:
-        report = bench(*chosen, elements=sizes, repeats=repeats, progress=advance, **settings)
+    with progress.bar("timing", len(chosen or USUAL) * len(elements)) as advance:
+        report = bench(*chosen, elements=elements, repeats=repeats, progress=advance, **settings)
     options.show(report, format)

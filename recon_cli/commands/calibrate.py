@@ -9,7 +9,7 @@ import click
 from recon_cli import options
 
 
-@click.command("calibrate")
+@click.command("calibrate", cls=options.Command)
 @click.option("--data", type=options.SourceWord(), metavar="SOURCE", help="As in recon compare: digits, a file, images.")
 @click.option("--recon", type=options.SourceWord(), metavar="SOURCE", help="Its reconstruction: your model's output, pca:K, ...")
 @click.option(
@@ -29,7 +29,7 @@ from recon_cli import options
 @click.option("--dim", type=int, metavar="NUMBER", help="the elements of a sample,")
 @click.option("--beta", type=float, metavar="NUMBER", help="the noise, if not as --sigma,")
 @click.option("--rounding", type=float, metavar="NUMBER", help="and how far off the number may be.")
-@click.option("--plot", type=click.Path(dir_okay=False), metavar="FILE", help="Draw spectrum, R(D) and nll: png, svg or pdf.")
+@click.option("--plot", metavar="FILE", help="Draw spectrum, R(D) and nll: png, svg or pdf.")
 @options.scale
 @click.option("--recon-scale", type=options.Scale(), metavar="NUMBER|none", help="Divide the reconstructions in a file by this.")
 @options.binarize

@@ -9,7 +9,7 @@ import click
 from recon_cli import options
 
 
-@click.command("compare")
+@click.command("compare", cls=options.Command)
 @options.likelihood
 @options.sigmas
 @click.option("--loss", type=options.LossWord(), metavar="NAME", help="Set against this loss instead of the likelihood's own.")

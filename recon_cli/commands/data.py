@@ -9,7 +9,7 @@ import click
 from recon_cli import options
 
 
-@click.command("data")
+@click.command("data", cls=options.Command)
 @click.argument("source", type=options.SourceWord(), default="digits", metavar="[SOURCE]")
 @options.scale
 @options.format

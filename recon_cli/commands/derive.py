@@ -9,7 +9,7 @@ import click
 from recon_cli import options
 
 
-@click.command("derive")
+@click.command("derive", cls=options.Command)
 @click.argument("words", nargs=-1, metavar="[LIKELIHOOD[:PARAM=VALUE]]...", type=options.LikelihoodWord(symbols=True))
 @options.sigmas
 @click.option("--shape", type=options.Shape(), metavar="1x28x28", help="Of one sample, to put D = its elements in.")

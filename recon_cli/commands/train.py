@@ -26,7 +26,7 @@ class OpenLoss(options.LossWord):
         return value
 
 
-@click.command("train")
+@click.command("train", cls=options.Command)
 @click.option(
     "--likelihood", type=Open(), default="gaussian", show_default=True, metavar="NAME[:PARAM=VALUE]",
     help="The noise model; a parameter given here is fixed.",

@@ -22,6 +22,8 @@ def find(name: str) -> type[Likelihood]:
     """The class called ``name`` (``student-t``), or what people call it (``mse``). Raises ReconError naming the nearest."""
     spelled = name.strip().lower().replace("_", "-")
     if spelled not in names():
+        if written := next((_special()[form] for form in forms(name) if form in _special()), None):
+            raise ReconError(f"{name!r} is a likelihood at particular parameters.", f"Write {written}, with a scale where you know it.")
         spelled = next((meant for form in forms(name) if (meant := _called().get(form))), spelled)
         if spelled not in names() and (near := nearest(forms(name)[0], _called())):  # by what people call it as well
             every = ", ".join(names())
@@ -30,10 +32,22 @@ def find(name: str) -> type[Likelihood]:
 
 
 def forms(word: str) -> list[str]:
-    """How a word may be meant: without capitals, hyphens and torch's folders; then without ``loss`` and ``nll`` at its end."""
-    plain = re.sub(r"[-_ ]", "", re.sub(r"^(torch\.)?(nn\.)?(functional\.|f\.)?", "", word.strip().lower()))
-    shorter = plain.removesuffix("loss")
-    return [form for form in dict.fromkeys([plain, shorter, shorter.removesuffix("nll")]) if form]
+    """How a word may be meant: without capitals, hyphens, the folders of a library and empty brackets; then without what adds nothing.
+
+    That is ``mean`` in front, and behind it ``loss``, ``nll`` or ``distribution``.
+    """
+    path = word.strip().lower().removesuffix("()")
+    plain = re.sub(r"[-_ ]", "", path.rpartition(".")[2] if re.fullmatch(r"[a-z_]\w*(\.[a-z_]\w*)+", path) else path)
+    bare = plain.removesuffix("loss")
+    shorter = [bare, bare.removesuffix("nll"), re.sub("^mean|distribution$", "", bare)]
+    return [plain, *dict.fromkeys(form for form in shorter if form not in ("", plain))]
+
+
+@functools.cache
+def _special() -> dict[str, str]:
+    """What people call a likelihood at particular parameters, in the plainest form, and how it is written."""
+    kinds = [registry.only_class(registry.load("likelihoods", name), Likelihood) for name in names()]
+    return {forms(word)[0]: f"{kind.name}:{value}" for kind in kinds for word, value in kind.special.items()}
 
 
 @functools.cache

@@ -45,6 +45,7 @@ class StudentT(Likelihood):
     scale: float = parameter(1.0, "the width of the middle")
 
     aliases = ("t", "student", "students-t")
+    special = {"cauchy": "df=1"}
     density = "gamma((df + 1)/2)/(gamma(df/2)*sqrt(pi*df)*scale)*(1 + ((x - mu)/scale)**2/df)**(-(df + 1)/2)"
     calls = (
         "-distributions.StudentT(df, mu, scale).log_prob(x)",

@@ -15,6 +15,7 @@ import numpy
 
 from recon_cli.errors import ReconError, listed, printable, unknown
 from recon_cli.limits import FIELDS, LINE, afford
+from recon_cli.parametric import as_whole
 from recon_cli.sources import Array, Source, divided, excluding, guarded, picked
 
 NAMELESS = re.compile(r"(Unnamed: [\d.]+)?")  # what pandas and R write above the names of the rows, and pandas again
@@ -183,8 +184,8 @@ class Table:
                     f"Choose by number: {self.path}:{places[0]}, or {self.path}:{places[1]}.",
                 )
             return self.names.index(name)
-        if name.isdecimal() and int(name) < len(self.names):
-            return int(name)
+        if (number := as_whole(name)) is not None and number < len(self.names):
+            return number
         if self.headed:
             raise unknown("column", name, self.names)
         raise ReconError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy
 
 from recon_cli.errors import ReconError
+from recon_cli.parametric import as_whole
 from recon_cli.sources import Array, Reconstruction
 
 
@@ -41,7 +42,7 @@ class Pca(Reconstruction):
         most = min(samples, dimensions)
         if not self.argument:
             self.argument = str(min(16, max(1, most // 4)))
-        count = int(self.argument) if self.argument.isdecimal() else 0
+        count = as_whole(self.argument) or 0
         if not 0 < count <= most:
             raise ReconError(
                 f"pca:{self.argument} asks for no possible number of components.",

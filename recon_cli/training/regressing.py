@@ -15,6 +15,7 @@ from recon_cli.arrays import as_array
 from recon_cli.errors import ReconError, unknown
 from recon_cli.likelihood import Likelihood, wide
 from recon_cli.losses import spell
+from recon_cli.parametric import as_whole
 from recon_cli.regions import Circle
 from recon_cli.regression import Regression
 from recon_cli.report import Column, Table
@@ -195,8 +196,8 @@ def place(one: str, names: Sequence[str], count: int, word: str) -> int:
     """Where a column is, by its name or counted from 0."""
     if one in names:
         return [*names].index(one)
-    if one.isdecimal() and int(one) < count:
-        return int(one)
+    if (number := as_whole(one)) is not None and number < count:
+        return number
     if not names:
         raise ReconError(
             f"{word} has no column {one!r}: it has {count}, and no names for them.", f"Count them from 0 to {count - 1}."
