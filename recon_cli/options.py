@@ -13,14 +13,17 @@ from recon_cli.errors import ReconError
 
 
 class Command(click.Command):
-    """A command that refuses an option given twice, where click would silently take the last."""
+    """A command that refuses an option given twice, of which click would silently take the last, and one given as nothing."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if not ctx.resilient_parsing:
-            order = [param for param in self.make_parser(ctx).parse_args([*args])[2] if isinstance(param, click.Option)]
-            for param in order:
-                if order.count(param) > 1 and not param.multiple and not param.is_flag:
+            values, _, order = self.make_parser(ctx).parse_args([*args])
+            for param in (param for param in order if isinstance(param, click.Option) and not param.is_flag):
+                if order.count(param) > 1 and not param.multiple:
                     raise ReconError(f"{param.opts[0]} is given twice.", "Give it once.")
+                words = values.get(param.name, ())
+                if not all(str(word).strip() for word in (words if param.multiple else [words])):
+                    raise ReconError(f"{param.opts[0]} is given as an empty word.", "Leave it out, or give it a value.")
         return super().parse_args(ctx, args)
 
 
@@ -199,7 +202,9 @@ class NamedShape(Shape):
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
         if not isinstance(value, str):
             return value
-        name, _, sizes = value.rpartition("=")
+        name, sign, sizes = value.rpartition("=")
+        if sign and not name.isidentifier():
+            raise ReconError(f"{name!r} names no argument.", "Write --shape 1x28x28, or --shape pred=196x768 for one argument.")
         return name, super().convert(sizes, param, ctx)
 
 
@@ -325,15 +330,17 @@ def alone(ctx: Any, name: str, *others: str) -> None:
     written = given(ctx)
     for other in others:
         if name in written and other in written:
-            one, two = (f"--{word.replace('_', '-')}" for word in (name, other))
+            one, two = (param.opts[0] for word in (name, other) for param in ctx.command.params if param.name == word)
             raise ReconError(f"{one} and {two} do not go together.", f"Leave one of them out; see {ctx.command_path} --help.")
 
 
 def refuse(ctx: Any, what: str, *names: str) -> None:
     """Raise ReconError for the first of ``names`` that was written where it means nothing."""
+    declared = {param.name: param for param in ctx.command.params}
     for name in names:
         if name in given(ctx):
-            raise ReconError(f"{what} takes no --{name.replace('_', '-')}.", f"Leave it out; see {ctx.command_path} --help.")
+            word = declared[name].opts[0] if isinstance(declared[name], click.Option) else "name"
+            raise ReconError(f"{what} takes no {word}.", f"Leave it out; see {ctx.command_path} --help.")
 
 
 def show(report: Any, format: str) -> None:

@@ -266,5 +266,5 @@ def judge(word: str, **options: Any) -> Reported:
 def refuse(options: dict[str, Any], beside: str, hint: str) -> None:
     """Raise ReconError for the first option that was given, where it means nothing."""
     for name, value in options.items():
-        if value is not None and name not in ("seed", "progress"):
+        if value is not None and value is not False and name not in ("seed", "progress"):
             raise ReconError(f"--{name.replace('_', '-')} means nothing beside {beside}.", hint)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import click
@@ -70,6 +71,8 @@ def command(
     from recon_cli import supervising
     from recon_cli.errors import ReconError
 
+    if not math.isfinite(settings["kl_weight"]):
+        raise ReconError(f"--kl-weight must be a finite number; found {settings['kl_weight']}.", "Write --kl-weight 1, say.")
     words = {"reduction": "--reduction", "kl_weight": "--kl-weight", "kl_reduction": "--kl-reduction"}
     source = click.get_current_context().get_parameter_source
     told = [word for key, word in words.items() if source(key) is not click.core.ParameterSource.DEFAULT]
@@ -80,6 +83,10 @@ def command(
             f"{' and '.join(told)} {'goes' if len(told) == 1 else 'go'} with --loss; code has reductions and weights of its own.",
             f"Leave {'it' if len(told) == 1 else 'them'} out, or set what the function reads with --bind NAME=VALUE.",
         )
+    if function is None:
+        options.refuse(click.get_current_context(), "audit --loss", "attributes", "bind", "total", "order")
+        if any(name for name, _ in shapes):
+            raise ReconError("audit --loss has no arguments to give shapes.", "Write --shape 1x28x28, of one sample.")
     if function is None and loss is None:
         raise ReconError("Audit what?", "Give FILE.py:FUNCTION, or --loss mse for no code at all.")
     given = {"shape": dict(shapes) or None, "args": order, "bind": dict(bind), "attributes": dict(attributes)}

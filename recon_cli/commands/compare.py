@@ -53,6 +53,8 @@ def command(chosen: Any, sigmas: Any, data: str, recon: str, format: str, **sett
     from recon_cli import processes, progress
     from recon_cli.comparison import compare_sources
 
+    options.alone(click.get_current_context(), "against", "loss", "engine", "gradients")
+
     with processes.together(), progress.bar("measuring", 100) as advance:
         found = compare_sources(data, recon, [*chosen, *options.gaussians(sigmas)], progress=advance, **settings)
     options.show(found.report(), format)

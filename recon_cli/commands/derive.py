@@ -30,5 +30,6 @@ def command(words: Any, sigmas: Any, shape: Any, everything: bool, format: str) 
     from recon_cli.derivation import catalogue, derive
 
     if everything:
+        options.refuse(click.get_current_context(), "derive --list", "words", "sigmas", "shape")
         options.show(catalogue(), format)
     options.show(derive(*words, *options.gaussians(sigmas), shape=shape).report(), format)

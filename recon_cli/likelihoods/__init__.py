@@ -23,7 +23,7 @@ def find(name: str) -> type[Likelihood]:
     spelled = name.strip().lower().replace("_", "-")
     if spelled not in names():
         if written := next((_special()[form] for form in forms(name) if form in _special()), None):
-            raise ReconError(f"{name!r} is a likelihood at particular parameters.", f"Write {written}, with a scale where you know it.")
+            raise ReconError(f"{name!r} is a likelihood at particular parameters.", f"Write {written}; any others after a comma.")
         spelled = next((meant for form in forms(name) if (meant := _called().get(form))), spelled)
         if spelled not in names() and (near := nearest(forms(name)[0], _called())):  # by what people call it as well
             every = ", ".join(names())
@@ -32,7 +32,7 @@ def find(name: str) -> type[Likelihood]:
 
 
 def forms(word: str) -> list[str]:
-    """How a word may be meant: without capitals, hyphens, the folders of a library and empty brackets; then without what adds nothing.
+    """How a word may be meant: without capitals, hyphens, a library's folders and empty brackets; then without what adds nothing.
 
     That is ``mean`` in front, and behind it ``loss``, ``nll`` or ``distribution``.
     """

@@ -437,6 +437,8 @@ def pair(
             f"{data} takes {whole.nbytes / 1e9:.3g} GB, and {recon} is made from data that fit in memory.",
             "Give the reconstructions of your model: --recon xhat.npy.",
         )
+    if recon_scale is not None:
+        raise ReconError(f"{recon} is made on the scale of the data, so --recon-scale means nothing.", "Leave it out.")
     other.trust = trust
     train, x = other.divide(numpy.asarray(whole), fraction, data)
     mu = other.reconstruct(x, train, seed)
