@@ -21,6 +21,7 @@ FEW = 8  # numbers that say nothing yet
 WIDE = 17  # columns: so many alike may be pixels
 CLASSES = 100  # labels at most
 LABELS = {"label", "labels", "class", "classes", "target", "targets", "y", "digit", "category", "species", "outcome"}
+MISSING = {99, 999, 9999, 99999, 999999, 9999999, 32767, 32768, 2147483647, 2147483648, 1e15}  # what stands for no value, or more
 COUNTERS = {"", "unnamed: 0", "index", "id", "idx", "row", "rowid", "row_id", "level_0", "__index_level_0__"}
 
 
@@ -62,6 +63,12 @@ def remarks(
         return
     some = first(values)
     if math.isfinite(low := some.min()) and math.isfinite(high := some.max()):
+        if without is not None and (filler := missing(some)) is not None:
+            count = int((some == filler).sum())
+            yield (
+                f"{word}: {count:,} of its values are {filler:g}, far from all others, as a mark for a missing value is, and they "
+                "are taken as they are; drop those samples, or put values there."
+            )
         if divisor > 1 and 0 < high <= 1 and low >= 0:
             yield f"{word}: its values are in [0, 1] before they are divided by {divisor:g}; --scale none leaves them there."
         if divisor == 1 and not asked and (top := levels(some, values.shape[1:])):
@@ -72,6 +79,16 @@ def remarks(
             )
         if len(values.shape) == 2 and values.shape[1] > 1 and without is not None:
             yield from columns(values, some, word, names, without, labels)
+
+
+def missing(some: Array) -> float | None:
+    """The least or the largest value where it is there twice, is one that people write for none, and is far from all others."""
+    for end in (some.min(), some.max()):
+        rest = some[some != end]
+        usual = abs(end) in MISSING or abs(end) >= max(MISSING)
+        if usual and len(rest) and some.size - len(rest) > 1 and abs(end) > 10 * abs(rest).max():
+            return float(end)
+    return None
 
 
 def levels(some: Array, shape: Sequence[int]) -> int:
@@ -108,6 +125,12 @@ def columns(values: Any, some: Array, word: str, names: Sequence[str], without: 
     named = [i for i, name in enumerate(lowered) if name in LABELS and (name != "y" or "x" not in lowered)]
     for at in named:
         yield spoken(at, f"may be a label, with {len(numpy.unique(plain(every, at))):,} different values")
+    if not named and (width := one_hot(some)):
+        places = f"{count - abs(width)} to {count - 1}" if width < 0 else f"0 to {width - 1}"
+        yield (
+            f"{word}: in its columns {places} (the first is 0) one is 1 and the others 0 in every row, as one-hot labels are, and "
+            f"they are taken as features like the other {count - abs(width):,}; leave them out where they are labels."
+        )
     if not named and (at := labelled(every, some)) is not None:
         column = plain(every, at)
         yield spoken(at, f"holds the whole numbers {column.min():g} to {column.max():g} alone, as labels do")
@@ -121,6 +144,19 @@ def plain(table: Any, at: int) -> Array:
 def doubled(part: Any) -> Array:
     """An array or tensor of any type, those that numpy has not (bfloat16) too, as float64."""
     return numpy.asarray(part.detach().cpu().double() if hasattr(part, "detach") else part).astype(numpy.float64)
+
+
+def one_hot(some: Array) -> int:
+    """How many columns in front, or minus how many at the end, are together one-hot beside others of another kind; else 0."""
+    for sign in (-1, 1):
+        here = some[:, ::sign]
+        binary = ((here == 0) | (here == 1)).all(axis=0) & (here == 1).any(axis=0)
+        run = len(binary) if binary.all() else int(binary.argmin())
+        sums = here[:, :run].cumsum(axis=1)
+        for width in range(3, run + 1):
+            if (sums[:, width - 1] == 1).all() and not binary.all() and len(some) >= 2 * width:
+                return sign * width
+    return 0
 
 
 def labelled(every: Any, some: Array) -> int | None:

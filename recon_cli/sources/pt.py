@@ -6,6 +6,7 @@ import io
 import os
 import struct
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zipfile import ZIP_STORED, ZipFile, is_zipfile
@@ -77,11 +78,20 @@ def chosen(path: str, wanted: str, found: object) -> object:
     import torch
 
     if isinstance(found, dict):
-        tensors = {str(name): value for name, value in found.items() if isinstance(value, torch.Tensor)}
+        tensors = {name: value for name, value in within(found) if isinstance(value, torch.Tensor)}
         return tensors[choose(path, wanted, list(tensors), "tensor")]
     if wanted:
         raise ReconError(f"{path} holds one thing, and it has no name: {wanted!r} is not in it.", f"Write {path}.")
     return found
+
+
+def within(found: dict[Any, object]) -> Iterator[tuple[str, object]]:
+    """What a dict holds, and the dicts in it: ``model.weight``."""
+    for name, value in found.items():
+        if isinstance(value, dict):
+            yield from ((f"{name}.{inner}", each) for inner, each in within(value))
+        else:
+            yield str(name), value
 
 
 def plain(path: str, found: object) -> Tensor:
@@ -95,7 +105,7 @@ def plain(path: str, found: object) -> Tensor:
     if found.numel() * found.element_size() > found.untyped_storage().nbytes():
         raise ReconError(f"{path} holds a tensor of more numbers than are in the file.", "Save tensor.contiguous() instead.")
     fits(path, found.shape)
-    return found
+    return found.resolve_conj().resolve_neg()
 
 
 def lying(file: File, wanted: str) -> Lazy | None:
