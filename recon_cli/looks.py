@@ -66,8 +66,8 @@ def remarks(
         if without is not None and (filler := missing(some)) is not None:
             count = int((some == filler).sum())
             yield (
-                f"{word}: {count:,} of its values are {filler:g}, far from all others, as a mark for a missing value is, and they "
-                "are taken as they are; drop those samples, or put values there."
+                f"{word}: {count:,} of its values are {filler:g}, far from all others, as marks for a missing value are, and "
+                "they are taken as they are; drop those samples, or put values there."
             )
         if divisor > 1 and 0 < high <= 1 and low >= 0:
             yield f"{word}: its values are in [0, 1] before they are divided by {divisor:g}; --scale none leaves them there."
@@ -128,8 +128,8 @@ def columns(values: Any, some: Array, word: str, names: Sequence[str], without: 
     if not named and (width := one_hot(some)):
         places = f"{count - abs(width)} to {count - 1}" if width < 0 else f"0 to {width - 1}"
         yield (
-            f"{word}: in its columns {places} (the first is 0) one is 1 and the others 0 in every row, as one-hot labels are, and "
-            f"they are taken as features like the other {count - abs(width):,}; leave them out where they are labels."
+            f"{word}: in its columns {places} (the first is 0) one is 1 and the others 0 in every row, as one-hot labels are, "
+            f"and they are taken as features like the other {count - abs(width):,}; leave them out where they are labels."
         )
     if not named and (at := labelled(every, some)) is not None:
         column = plain(every, at)

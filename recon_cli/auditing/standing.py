@@ -53,6 +53,11 @@ def unused(problem: Problem, rec: Reconstruction, pair: Pair) -> Finding | None:
     if any(bool(change.max() > small) for _, change in changes):
         if not elementwise or x.numel() < 3 or problem.layout.classes:
             return None
+        elsewhere = next((at for at, change in changes if astray(change, at, small)), None)
+        if elsewhere is not None:
+            said = f"element {elsewhere} of {target.key} moves the gradient of another element of {recon.key}, and not of its own"
+            fix = f"Compare each element with its own, in the order that it came in: no flip, roll, shuffle or transpose."
+            return Finding("target-unused", said, fix, broken=True)
         apart = [change for _, change in changes if bool(change.max() > small)]
         if any(bool((change > 0.99 * change.max()).sum() < 3) for change in apart):
             return None
@@ -65,6 +70,11 @@ def unused(problem: Problem, rec: Reconstruction, pair: Pair) -> Finding | None:
         said = f"{target.key} moves neither the loss nor a gradient of {recon.key}: {recon.key} is compared with something else"
         fix = f"Compare with the target: ({recon.key} - {target.key})**2."
     return Finding("target-unused", said, fix, broken=True)
+
+
+def astray(change: Tensor, at: int, small: Tensor) -> bool:
+    """Whether an element of a target moves gradients, and not the one of its own element."""
+    return bool(change.max() > small) and not bool(change.reshape(-1)[at] > small)
 
 
 def spots(x: Tensor, pull: Tensor | None) -> list[int]:
@@ -97,8 +107,6 @@ def of_the_density(
     """Where e^-loss has no finite integral over the data: the loss stays bounded, or grows no faster than a logarithm."""
     recon, target = pair
     known = recognised(rec)
-    if known and (rec.match is None or rec.match.family not in SLOW):
-        return []
     base = benign(problem)
     plain = target is not None and not problem.layout.classes and not problem.layout.binary and rec.additive
     if not plain or base[target.key].shape != base[recon.key].shape or not base[target.key].is_floating_point():  # type: ignore[union-attr]
@@ -126,6 +134,3 @@ def of_the_density(
         fix = "No noise has this loss: take one that grows, as |e|, or log(1 + e^2/s^2) weighed 1."
         return [Finding("no-density", said, fix, known)]
     return []
-
-
-SLOW = ("student-t",)  # families that are none at a weight too small
