@@ -84,7 +84,10 @@ def real(values: numpy.ndarray, word: str) -> numpy.ndarray:
     if kind == "O" and values.size:
         odd = next((i for i, value in enumerate(values.flat) if not plain(value)), None)
         if odd is None:
-            return values.astype(numpy.float64)
+            try:
+                return values.astype(numpy.float64)
+            except OverflowError as error:
+                raise ReconError(f"{word} holds whole numbers that no float64 holds.", "Divide them first.") from error
         place = tuple(int(i) for i in numpy.unravel_index(odd, values.shape))
         what, way = described(values.flat[odd])
         raise ReconError(f"{word} holds values of type object, the first that is no number {what}, at index {place}.", way)

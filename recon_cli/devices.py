@@ -23,7 +23,7 @@ def device(word: str = "auto") -> torch.device:
     import torch
 
     cuda, mps = torch.cuda.device_count() if torch.cuda.is_available() else 0, torch.backends.mps.is_available()
-    kind, colon, index = word.partition(":")
+    kind, colon, index = str(word).partition(":")
     if word == "cpu:0":
         return torch.device("cpu")
     if word in ("auto", "cuda") and cuda and processes.count() > 1:

@@ -82,7 +82,7 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
 
 def unknown(kind: str, word: str, known: Iterable[str]) -> ReconError:
     """The error for a name that is in no registry or file: the nearest name, and all of them, or the nearest dozen."""
-    known = sorted(known)
+    word, known = word if isinstance(word, str) else repr(word), sorted(known)
     meant = nearest(word, known)
     hint = f"Known: {listed(known, word) or 'none'}."
     if meant:

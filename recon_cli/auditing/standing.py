@@ -56,7 +56,7 @@ def unused(problem: Problem, rec: Reconstruction, pair: Pair) -> Finding | None:
         elsewhere = next((at for at, change in changes if astray(change, at, small)), None)
         if elsewhere is not None:
             said = f"element {elsewhere} of {target.key} moves the gradient of another element of {recon.key}, and not of its own"
-            fix = f"Compare each element with its own, in the order that it came in: no flip, roll, shuffle or transpose."
+            fix = "Compare each element with its own, in the order that it came in: no flip, roll, shuffle or transpose."
             return Finding("target-unused", said, fix, broken=True)
         apart = [change for _, change in changes if bool(change.max() > small)]
         if any(bool((change > 0.99 * change.max()).sum() < 3) for change in apart):

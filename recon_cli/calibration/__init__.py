@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import numbers
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -125,7 +126,7 @@ def found_in(
     *notes: str,
 ) -> Calibration:
     """The calibration of data and of a reconstruction, as far as there are any."""
-    if rate is not None and not 0 <= rate < math.inf:
+    if rate is not None and not (isinstance(rate, numbers.Real) and 0 <= rate < math.inf):
         raise ReconError(f"--rate must be a number from 0 up; found {rate!r}.", "It is the KL in nats per sample, averaged.")
     sizes, side, beta, convention = asked.sizes(x), None, None, None
     if asked.read_back:

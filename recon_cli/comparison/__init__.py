@@ -148,8 +148,8 @@ def _measured(
     device: str, dtype: str, data: str, clip: bool, progress: Progress | None,
 ) -> Comparison:  # fmt: skip
     """``compare`` of what is a tensor or lies in files, whatever it looks like."""
-    loss = likelihoods.loss(loss) if isinstance(loss, str) else loss
-    claims = [likelihoods.parse(side) if isinstance(side, str) else side for side in sides or ("gaussian",)]
+    loss = likelihoods.loss_side(loss)
+    claims = [likelihoods.side(word) for word in sides or ("gaussian",)]
     if 0 in x.shape:
         raise ReconError("There is nothing to compare: the data are empty.")
     where, precision = devices.device(device), devices.dtype(dtype, x if "float" in str(x.dtype) else mu)

@@ -73,7 +73,7 @@ CHANGES = ("likelihood", "call", "change", "elements", "largest_nats", "largest"
 
 def calls(side: Likelihood, library: str) -> list[str]:
     """What people write for a likelihood in a library."""
-    if library not in LIBRARIES:
+    if library not in (*LIBRARIES,):
         raise ReconError(f"There is nothing known of {library!r}.", f"Known: {' and '.join(LIBRARIES)}.")
     return [call for call in side.calls if re.search(LIBRARIES[library], call)]
 

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,7 @@ from recon_cli import likelihoods
 from recon_cli.derivation.notation import formula
 from recon_cli.derivation.proof import Proof, prove
 from recon_cli.derivation.steps import Step, steps
+from recon_cli.errors import ReconError
 from recon_cli.likelihood import Likelihood
 from recon_cli.report import Column, Report, Table
 from recon_cli.surroundings import settled
@@ -126,7 +128,9 @@ def derive(*sides: Likelihood | type[Likelihood] | str, shape: Sequence[int] | N
     >>> derive(Laplace(scale=0.2)).report().tables[1].rows[0]["slope_value"]
     5.0
     """
-    size = tuple(shape) if shape else None
+    size = None if shape is None else tuple(shape) if isinstance(shape, Sequence) and not isinstance(shape, str) else (shape,)
+    if size is not None and not (size and all(isinstance(one, numbers.Integral) and one > 0 for one in size)):
+        raise ReconError("A shape is the sizes of one sample, whole numbers from 1 up.", "Write shape=(1, 28, 28), say.")
     found = []
     for side in dict.fromkeys(map(likelihoods.kind_or_side, sides or ("gaussian", "bernoulli"))):
         kind = side if isinstance(side, type) else type(side)

@@ -80,9 +80,33 @@ def parse(word: str) -> Likelihood:
 
 def kind_or_side(word: str | type[Likelihood] | Likelihood) -> type[Likelihood] | Likelihood:
     """``laplace`` is the class, no noise chosen; ``laplace:scale=0.2`` the object; what is either already stays."""
-    if not isinstance(word, str):
+    if isinstance(word, str):
+        return parse(word) if ":" in word else find(word)
+    if isinstance(word, Likelihood) or (isinstance(word, type) and issubclass(word, Likelihood)):
         return word
-    return parse(word) if ":" in word else find(word)
+    raise _neither("likelihood", word, "gaussian")
+
+
+def side(word: str | Likelihood) -> Likelihood:
+    """A likelihood from its spelling, or as it is; raises ReconError for anything else."""
+    if isinstance(word, str):
+        return parse(word)
+    if isinstance(word, Likelihood):
+        return word
+    raise _neither("likelihood", word, "laplace:scale=0.2")
+
+
+def loss_side(word: str | Loss | None) -> Loss | None:
+    """A loss from its spelling, or as it is, or none; raises ReconError for anything else."""
+    if isinstance(word, str):
+        return loss(word)
+    if word is None or isinstance(word, Loss):
+        return word
+    raise _neither("loss", word, "mse")
+
+
+def _neither(kind: str, word: Any, example: str) -> ReconError:
+    return ReconError(f"A {type(word).__name__} is no {kind}, and no name of one.", f"Write {example!r}, say, or give an object.")
 
 
 def losses() -> dict[str, type[Loss]]:
