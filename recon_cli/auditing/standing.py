@@ -55,8 +55,9 @@ def unused(problem: Problem, rec: Reconstruction, pair: Pair) -> Finding | None:
             return None
         elsewhere = next((at for at, change in changes if astray(change, at, small)), None)
         if elsewhere is not None:
-            said = f"element {elsewhere} of {target.key} moves the gradient of another element of {recon.key}, and not of its own"
-            fix = "Compare each element with its own, in the order that it came in: no flip, roll, shuffle or transpose."
+            sample = elsewhere * len(x) // x.numel()
+            said = f"sample {sample} of {target.key} moves gradients of other samples of {recon.key}, and none of its own"
+            fix = "Compare each sample with its own: no flip, roll or shuffle of the batch."
             return Finding("target-unused", said, fix, broken=True)
         apart = [change for _, change in changes if bool(change.max() > small)]
         if any(bool((change > 0.99 * change.max()).sum() < 3) for change in apart):
@@ -73,8 +74,9 @@ def unused(problem: Problem, rec: Reconstruction, pair: Pair) -> Finding | None:
 
 
 def astray(change: Tensor, at: int, small: Tensor) -> bool:
-    """Whether an element of a target moves gradients, and not the one of its own element."""
-    return bool(change.max() > small) and not bool(change.reshape(-1)[at] > small)
+    """Whether an element of a target moves gradients, and none of its own sample's; within one, layouts may differ (patches)."""
+    own = change[at * len(change) // change.numel()]
+    return bool(change.max() > small) and not bool(own.max() > small)
 
 
 def spots(x: Tensor, pull: Tensor | None) -> list[int]:

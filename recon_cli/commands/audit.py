@@ -84,7 +84,7 @@ def command(
             f"Leave {'it' if len(told) == 1 else 'them'} out, or set what the function reads with --bind NAME=VALUE.",
         )
     if function is None:
-        options.refuse(click.get_current_context(), "audit --loss", "attributes", "bind", "total", "order")
+        options.refuse(click.get_current_context(), "audit --loss", "bind")
         if any(name for name, _ in shapes):
             raise ReconError("audit --loss has no arguments to give shapes.", "Write --shape 1x28x28, of one sample.")
     if function is None and loss is None:
