@@ -54,7 +54,7 @@ def by_network(claim: Likelihood) -> Likelihood:
 
         @elementwise
         def values(self, x: Tensor, prediction: Tensor) -> Tensor:
-            return at(prediction).nll(x, prediction[..., 0])
+            return at(prediction).admitted().nll(x, prediction[..., 0])
 
     @dataclass(frozen=True)
     class ByNetwork(Likelihood):
@@ -69,7 +69,7 @@ def by_network(claim: Likelihood) -> Likelihood:
 
         @elementwise
         def nll(self, x: Tensor, mu: Tensor) -> Tensor:
-            return at(mu).nll(x, mu[..., 0])
+            return at(mu).admitted().nll(x, mu[..., 0])
 
         @elementwise
         def nll_raw(self, x: Tensor, raw: Tensor) -> Tensor:

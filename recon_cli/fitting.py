@@ -94,7 +94,7 @@ class Cost:
         self.noise.zero_grad()
         total = self.here.new_zeros(())
         for some, means in self.blocks:
-            mean = self.noise().nll(some.double(), means.double()).sum() / self.count
+            mean = self.noise().admitted().nll(some.double(), means.double()).sum() / self.count
             mean.backward()
             total += mean.detach()
             if total.isnan() and all(number.grad.isnan() for number in self.free):  # type: ignore[union-attr]

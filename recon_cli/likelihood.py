@@ -9,6 +9,7 @@ proofs, the measurements and the tests are these three set against each other.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 import math
@@ -20,7 +21,7 @@ from recon_cli.arrays import as_array, dense, numbered
 from recon_cli.errors import ReconError
 from recon_cli.losses import IDENTITY, Link, Loss, fitting_shapes
 from recon_cli.parametric import Number, Parametric
-from recon_cli.regions import POSITIVE, REAL, Interval, Lattice
+from recon_cli.regions import POSITIVE, REAL, Interval, Lattice, check
 
 if TYPE_CHECKING:
     from typing import Self
@@ -36,7 +37,7 @@ def elementwise(method: Method) -> Method:
     The shapes must fit (no broadcasting, ever: ReconError). The formula is evaluated in float64
     and rounded once, to the floating dtype that its arguments promote to: in float32 that is
     correctly rounded wherever the formula is good to a few units of float64, values and gradients
-    alike.
+    alike. An nll is then looked at where its data and means lie: :func:`supported`.
     """
 
     @functools.wraps(method)
@@ -51,7 +52,50 @@ def elementwise(method: Method) -> Method:
             dtype = torch.get_default_dtype()
         return method(self, *map(wide, tensors)).to(dtype)
 
-    return evaluated  # type: ignore[return-value]
+    @functools.wraps(method)
+    def looked_at(self: Likelihood, x: Any, mu: Any) -> Tensor:
+        return supported(self, evaluated, x, mu, REAL if "raw" in method.__name__ else self.domain)
+
+    return looked_at if method.__name__ in ("nll", "nll_raw") else evaluated  # type: ignore[return-value]
+
+
+def supported(side: Likelihood, nll: Callable[..., Tensor], x: Any, mu: Any, domain: Interval) -> Tensor:
+    """``nll`` of ``x`` and ``mu``, infinite where ``x`` is outside the support: no chance at all, and never a finite number.
+
+    What is NaN stays NaN.
+
+    Nothing is looked at for a likelihood that is ``admitted``. Raises ReconError for means beyond the ends of the
+    ``domain`` (where values cannot be asked for, as in a compiled graph, the nll is NaN there), and for counts that
+    ask for a gradient.
+    """
+    import torch
+
+    if side.admits or side.support == REAL == domain:
+        return nll(side, x, mu)
+    x, mu = as_tensor(x), as_tensor(mu)
+    if side.discrete and asks_gradient(x):
+        raise ReconError(
+            f"{side.name} is of {side.support}, and its nll has no gradient by such data: x asks for one.",
+            "Give x.detach(); the gradient is the mean's.",
+        )
+    value = nll(side, x, mu)
+    if domain != REAL:
+        beyond = domain.beyond(mu)
+        try:
+            left = torch.compiler.is_compiling() or bool(beyond.any())
+        except RuntimeError:  # under vmap, and of tensors without values
+            left = True
+        else:
+            if left and not torch.compiler.is_compiling():
+                check(mu, domain, "the means", f"{side.name}'s mean lies in")
+        if left:
+            value = value.where(~beyond, math.nan)
+    if side.support == REAL:
+        return value
+    missing = x.isnan()
+    for _ in range(side.event):
+        missing = missing.any(dim=-1)
+    return value.where(side.support.contains(x), math.inf).where(~missing, math.nan)
 
 
 def as_tensor(value: Any) -> Tensor:
@@ -102,6 +146,15 @@ def log(value: Number) -> Number:
     return math.log(value) if isinstance(value, (int, float)) else value.log()
 
 
+def asks_gradient(value: Tensor) -> bool:
+    """Whether a derivative by ``value`` is on its way, in reverse mode or forwards."""
+    import torch
+
+    if value.requires_grad and torch.is_grad_enabled():
+        return True
+    return not torch.compiler.is_compiling() and torch.autograd.forward_ad.unpack_dual(value).tangent is not None
+
+
 class Likelihood(Parametric, ABC):
     """A noise model p(x | mu), elementwise and independent, and the loss it is claimed to be.
 
@@ -143,6 +196,8 @@ class Likelihood(Parametric, ABC):
         what ``fit`` finds, in words.
     relaxation
         the likelihood to measure when data leave ``support`` but not the hull of it (grey levels).
+    admits
+        whether nll takes data and means as they are: see ``admitted``.
     """
 
     name: ClassVar[str]
@@ -162,6 +217,7 @@ class Likelihood(Parametric, ABC):
     misprints: ClassVar[tuple[str, ...]] = ()
     best_noise: ClassVar[str] = ""
     relaxation: ClassVar[str | None] = None
+    admits: ClassVar[bool] = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -184,7 +240,16 @@ class Likelihood(Parametric, ABC):
 
     @abstractmethod
     def nll(self, x: Tensor, mu: Tensor) -> Tensor:
-        """-log p(x | mu) in nats, elementwise, written from the density. Shapes must be equal."""
+        """-log p(x | mu) in nats, elementwise, written from the density; infinite outside the support. Shapes must be equal."""
+
+    def admitted(self) -> Self:
+        """The same, of data that were looked at before: its nll is the bare expression, outside the support too.
+
+        For engines, which check data once, and train on grey levels knowing what that is.
+        """
+        same = copy.copy(self)
+        object.__setattr__(same, "admits", True)
+        return same
 
     def encode(self, x: Tensor, mu: Tensor) -> Tensor:
         """Data as people have them in the form that nll takes: as they are, unless overridden (labels become one-hot)."""
@@ -197,7 +262,7 @@ class Likelihood(Parametric, ABC):
     def total(self, x: Tensor, raw: Tensor) -> Tensor:
         """The sum of ``nll_raw`` over all elements of two tensors, in float64, in nats: what a batch costs.
 
-        Raises ReconError where the shapes do not fit, as ``nll_raw`` does.
+        Raises ReconError where ``nll_raw`` does.
         """
         return self.nll_raw(wide(x), wide(raw)).sum()
 
@@ -307,6 +372,11 @@ class Likelihood(Parametric, ABC):
     def losses(self) -> dict[Loss, Number]:
         """Every loss that it claims for its own, of mu and of the raw output, and its slope."""
         return {loss: self.slope for loss in (self.loss, self.raw_loss) if loss is not None}
+
+    def slope_of(self, loss: Loss) -> Number | None:
+        """The slope of ``loss``, where that is one of its own in whatever form (pinball of the median is half of l1); else None."""
+        every = (slope * times for own, slope in self.losses.items() if (times := own.per(loss)) is not None)
+        return next(every, None)
 
 
 def positive(slope: float) -> float:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from recon_cli.errors import ReconError
-from recon_cli.parametric import Parametric, parameter
+from recon_cli.parametric import Number, Parametric, parameter
 from recon_cli.regions import REAL, UNIT, Interval
 
 if TYPE_CHECKING:
@@ -83,11 +83,28 @@ class Loss(Parametric):
         fitting_shapes(self, x.shape, prediction.shape)
         return self.values(x, prediction)
 
+    def canonical(self) -> tuple[Loss, Number]:
+        """The loss that this one is, whatever ``x`` and ``mu``, but for a factor; and the factor. Itself, unless overridden."""
+        return self, 1.0
+
+    def per(self, other: Loss) -> Number | None:
+        """How many times ``other`` this loss is, whatever ``x`` and ``mu``; None where no number is."""
+        (mine, factor), (theirs, divisor) = self.canonical(), other.canonical()
+        if type(mine) is not type(theirs):
+            return None
+        pairs = zip(mine.parameters.values(), theirs.parameters.values(), strict=True)
+        return factor / divisor if all(a is b or _equal(a, b) for a, b in pairs) else None
+
     def values(self, x: Tensor, prediction: Tensor) -> Tensor:
         """Torch's own functional, elementwise, unless overridden."""
         from torch.nn import functional
 
         return getattr(functional, self.torch)(prediction, x, reduction="none", **self.parameters)
+
+
+def _equal(one: Number, other: Number) -> bool:
+    """Whether two numbers are, to a few roundings of the product that one of them may be; of tensors none is."""
+    return all(isinstance(value, (int, float)) for value in (one, other)) and math.isclose(one, other, rel_tol=1e-15)
 
 
 class SquaredError(Loss):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
+import operator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -37,6 +39,10 @@ class Interval:
         if not self.closed:
             inside = inside & (value > self.low) & (value < self.high)
         return inside & (value % 1 == 0) if self.whole else inside
+
+    def beyond(self, values: Any) -> Any:
+        """Where ``values`` are past an end, for each event: there a formula has no meaning. At an open end it has its limit."""
+        return (values < self.low) | (values > self.high)
 
     def holds(self, values: Tensor) -> bool:
         """Whether every value lies inside."""
@@ -98,13 +104,11 @@ class Lattice(Interval):
     way_out: ClassVar[str] = "Give the number of levels that the data have, as in levels=17; x/255 has 256."
 
     def contains(self, value: Any) -> Any:
-        import torch
-
         inside = Interval.contains(self, value)
         if not value.is_floating_point():
             return inside
         level = value.double() * (self.levels - 1)
-        return inside & ((level - level.round()).abs() <= 4 * torch.finfo(value.dtype).eps * level.clamp(min=1))
+        return inside & ((level - level.round()).abs() <= slack(value, 4) * level.clamp(min=1))
 
     def keep(self, values: Tensor) -> Tensor:
         return values
@@ -125,6 +129,9 @@ class Circle(Interval):
     def contains(self, value: Any) -> Any:
         return abs(value) < math.inf
 
+    def beyond(self, values: Any) -> Any:
+        return abs(values) == math.inf
+
     def keep(self, values: Tensor) -> Tensor:
         return values
 
@@ -144,10 +151,11 @@ class Sphere(Interval):
     way_out: ClassVar[str] = "Divide each vector by its length."
 
     def contains(self, value: Any) -> Any:
-        import torch
+        return ((value.double().norm(dim=-1) - 1).abs() <= slack(value, 16)) & (value.shape[-1] > 1)
 
-        slack = 16 * torch.finfo(value.dtype).eps if value.is_floating_point() else 0
-        return ((value.double().norm(dim=-1) - 1).abs() <= slack) & (value.shape[-1] > 1)
+    def beyond(self, values: Any) -> Any:
+        """Nowhere: a vector of another length stands for its direction."""
+        return values[..., 0] != values[..., 0]
 
     def hint(self, values: Tensor) -> str:
         """What to do about vectors that are not inside."""
@@ -184,10 +192,11 @@ class Simplex(Interval):
     way_out: ClassVar[str] = "Give a vector for each event: one-hot for the data (or whole-number labels), softmax for the means."
 
     def contains(self, value: Any) -> Any:
-        import torch
+        off = (value.double().sum(dim=-1) - 1).abs()
+        return Interval.contains(self, value).all(dim=-1) & (off <= (0 if self.whole else slack(value, 64)))
 
-        slack = 0 if self.whole or not value.is_floating_point() else 64 * torch.finfo(value.dtype).eps
-        return Interval.contains(self, value).all(dim=-1) & ((value.double().sum(dim=-1) - 1).abs() <= slack)
+    def beyond(self, values: Any) -> Any:
+        return ~self.contains(values) & ~values.isnan().any(dim=-1)
 
     def keep(self, values: Tensor) -> Tensor:
         """Every share at least a thousandth, and all divided by their sum."""
@@ -216,6 +225,9 @@ class Outputs(Interval):
     def contains(self, value: Any) -> Any:
         inside = [region.contains(value[..., i]) for i, (_, region) in enumerate(self.parts)]
         return math.prod(inside[1:], start=inside[0])
+
+    def beyond(self, values: Any) -> Any:
+        return functools.reduce(operator.or_, (region.beyond(values[..., i]) for i, (_, region) in enumerate(self.parts)))
 
     def keep(self, values: Tensor) -> Tensor:
         return values
@@ -247,6 +259,16 @@ CIRCLE = Circle()
 SPHERE = Sphere()
 SIMPLEX = Simplex()
 ONE_HOT = Simplex(whole=True)
+
+
+def slack(values: Tensor, roundings: int) -> float:
+    """So many roundings of float32, or of the dtype where that has fewer digits; none of whole numbers.
+
+    Data in float64 have mostly been float32 before, and are then no nearer to a level or to length one.
+    """
+    import torch
+
+    return roundings * max(torch.finfo(values.dtype).eps, 2.0**-23) if values.is_floating_point() else 0.0
 
 
 def check(values: Tensor, allowed: Interval, what: str, rule: str) -> None:

@@ -22,7 +22,7 @@ RANKS = [
         "configuration",
     },
     {"likelihood", "formats", "networks", "looks"},
-    {"likelihoods", "conditional", "vae", "waterfilling"},
+    {"likelihoods", "conditional", "vae", "waterfilling", "proportions"},
     {"modules", "regression"},
     {"sources"},
     {"derivation", "comparison", "calibration", "auditing", "training", "survey"},

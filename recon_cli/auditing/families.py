@@ -74,7 +74,7 @@ def candidates(event: int = 0) -> tuple[Candidate, ...]:
         if kind.event != event or kind.head or (side.design and not side.noise):
             continue
         if bool((side.gap(probe) != 0).any()):
-            for call in (kind().nll, kind().nll_raw):
+            for call in (kind().admitted().nll, kind().admitted().nll_raw):
                 if not side.noise:
                     found[name, call.__name__] = Candidate(name, kind, functools.partial(_nll, call), ())
             continue

@@ -109,7 +109,7 @@ def unit(side: Likelihood) -> Likelihood:
 
 def mean_nll(side: Likelihood, x: Tensor, mu: Tensor) -> float:
     """-log p(x | mu) in nats: summed over a sample, averaged over samples; in float64, a block at a time."""
-    return sum(wide(side.nll(wide(a), wide(b))).sum().item() for a, b in blocks(x, mu)) / len(x)
+    return sum(wide(side.admitted().nll(wide(a), wide(b))).sum().item() for a, b in blocks(x, mu)) / len(x)
 
 
 def blocks(x: Tensor, mu: Tensor) -> Iterator[tuple[Tensor, Tensor]]:

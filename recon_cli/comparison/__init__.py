@@ -22,6 +22,7 @@ from recon_cli.errors import ReconError
 from recon_cli.lattices import bits_per_dimension, spacing
 from recon_cli.likelihood import Likelihood, as_tensor, plain
 from recon_cli.losses import Loss
+from recon_cli.proportions import Proportion, of_loss, proportion
 from recon_cli.report import Column, Report, Table
 from recon_cli.stored import Lazy
 from recon_cli.surroundings import settled
@@ -252,12 +253,20 @@ def _beside(case: Case, library: str) -> Comparison:
     return Comparison(notes=(*case.notes(tally), *none), calls=tuple(rows))
 
 
+def _alike(case: Case, found: engines.Measured) -> Proportion | None:
+    """Whether a loss that no formula makes the likelihood's own is it on these data, and its slope then."""
+    side, loss = case.side, case.loss
+    if side is not case.claim or side.head or loss.reason:
+        return None
+    return proportion(side.nll, of_loss(loss), side, found.x.to(case.dtype), found.mu.to(case.dtype))
+
+
 def _identity(case: Case, engine: str, gradients: str, progress: Progress | None) -> Comparison:
     found = engines.run(case, engine, gradients, progress)
     case, tally, claim, loss = found.case, found.tally, case.claim, case.loss
     if tally.loss_square and not tally.ratio_elements:
         raise engines.beyond(case, found.x, found.mu, replace(tally, infinite=tally.elements))
-    row = identity(claim, loss, tally, case.dtype, case.data)
+    row = identity(claim, loss, tally, case.dtype, case.data, lambda: _alike(case, found))
     bytes_ = str(case.x.dtype).endswith("uint8")
     if (width := spacing(found.x.byte() if bytes_ else found.x)) and not claim.event:
         row = replace(row, bits_per_dimension=bits_per_dimension(row.nll, width, claim.discrete))
@@ -265,6 +274,8 @@ def _identity(case: Case, engine: str, gradients: str, progress: Progress | None
     if row.holds:
         noise = Noise(tally.elements // len(case.mu), loss.convention, claim.best_noise, bool(claim.noise))
         row = replace(row, noise=noise, **chosen_noise(claim, found.x, found.mu))
+    if row.here:
+        notes += (f"{loss} is {claim.name}'s own loss on these data: as measured at them, and for means nearer to them.",)
     if not found.whole:
         notes += (f"Interrupted: only {tally.elements:,} of {case.events:,} elements were measured.",)
     return Comparison((row,), notes, whole=found.whole)

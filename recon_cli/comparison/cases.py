@@ -156,7 +156,7 @@ class Case:
 
     def relaxed(self) -> Case:
         """Measured with the relaxation of the likelihood that was asked for."""
-        return replace(self, side=likelihoods.parse(str(self.claim.relaxation)), data=f"{self.data} (grey levels)")
+        return replace(self, side=likelihoods.parse(str(self.claim.relaxation)).admitted(), data=f"{self.data} (grey levels)")
 
     def notes(self, tally: Tally) -> tuple[str, ...]:
         """What to say of how the data were admitted."""
@@ -174,7 +174,7 @@ class Case:
 
 def admit(claim: Likelihood, loss: Loss | None, x: Any, mu: Any, device: Any, dtype: Any, data: str, clip: bool) -> Case:
     """The case of ``claim`` and ``loss`` (its own, if None). Raises ReconError for shapes that they do not take."""
-    loss = loss or claim.loss
+    claim, loss = claim.admitted(), loss or claim.loss
     if len(x.shape) and len(mu.shape) and len(x) == len(mu):
         encoded = claim.encode(as_tensor(x[:1]), as_tensor(mu[:1])).shape[1:]
         fitting_shapes(claim, (len(x), *encoded), mu.shape)
@@ -205,7 +205,7 @@ def _flat(values: Tensor | Lazy) -> Tensor | Lazy:
 
 
 def _no_density(claim: Likelihood, relaxed: Likelihood, loss: Loss, share: float) -> str:
-    gap = f"; the gap is what {loss.name} leaves out" if loss in claim.losses else ""
+    gap = f"; the gap is what {loss.name} leaves out" if claim.slope_of(loss) else ""
     return (
         f"{claim.no_density(share)}. The row measures {relaxed.name}{gap}. "
         f"Either minimise the nll of {relaxed.name} (recon train --likelihood {relaxed.name}), which closes it, "

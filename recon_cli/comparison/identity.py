@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ from recon_cli.comparison.tally import PROPORTIONAL, Tally, chunks, judged
 from recon_cli.errors import ReconError
 from recon_cli.likelihood import Likelihood, wide
 from recon_cli.losses import Loss
+from recon_cli.proportions import Proportion
 from recon_cli.report import Column
 
 if TYPE_CHECKING:
@@ -23,9 +24,9 @@ ROUNDING = 4.0  # a true claim is off by fewer rounding errors of its own terms 
 class Identity:
     """What was measured of one likelihood against one loss. Means over elements, in nats.
 
-    None means not measured: a loss that is not the likelihood's own has no slope, offset or gap. ``best`` is
-    the noise that the data would choose, None where there is none; ``cost`` what the given one costs more.
-    ``bits_per_dimension`` is the nll of 8-bit data in bits, None of other data.
+    None means not measured: a loss that is not the likelihood's own has no slope, offset or gap, unless on these data
+    it is one (``here``): then they are measured. ``best`` is the noise that the data would choose, None where there is
+    none; ``cost`` what the given one costs more. ``bits_per_dimension`` is the nll of 8-bit data in bits, None of other data.
     """
 
     likelihood: str
@@ -50,6 +51,7 @@ class Identity:
     best: dict[str, float] | None = None
     cost: float | None = None
     bits_per_dimension: float | None = None
+    here: bool = field(default=False, compare=False)
     noise: Noise | None = field(default=None, compare=False)
 
 
@@ -97,17 +99,26 @@ BRIEF = tuple(
 )
 
 
-def identity(claim: Likelihood, loss: Loss, tally: Tally, dtype: Any, data: str) -> Identity:
-    """The row that a tally amounts to."""
+def identity(
+    claim: Likelihood, loss: Loss, tally: Tally, dtype: Any, data: str, alike: Callable[[], Proportion | None] = lambda: None
+) -> Identity:
+    """The row that a tally amounts to; ``alike`` measures whether a loss that is not the likelihood's own is it on these data."""
     import torch
 
     eps = torch.finfo(judged(dtype)).eps
-    own, n, seen = loss in claim.losses, tally.elements, tally.ratio_elements > 0
-    slope = float(claim.losses[loss]) if own else None
+    known, n, seen = claim.slope_of(loss), tally.elements, tally.ratio_elements > 0
+    own, slope, rest = known is not None, None if known is None else float(known), (tally.offset / n, tally.gap / n, tally.worst)
     median = torch.cat(tally.ratios).median().item() if seen else None
+    measured = None if own or not seen else alike()
+    if measured is not None:  # on a sample at least: the range of the ratios, where that is of more, must not speak against it
+        spread = max(abs(tally.ratio_max - measured.slope), abs(tally.ratio_min - measured.slope))
+        if tally.ratio_elements + tally.ratio_excluded <= tally.sampled or spread <= PROPORTIONAL * eps * measured.slope:
+            slope, rest = measured.slope, ((tally.nll - measured.slope * tally.loss) / n, 0.0, measured.worst)
+    here = slope is not None and not own
     middle = slope if slope is not None else median
     spread = max(tally.ratio_max - middle, middle - tally.ratio_min) if middle is not None and seen else 0.0
     proportional = spread <= PROPORTIONAL * eps * abs(middle or 0.0)
+    proportional |= here
     if own:  # where a gradient is the small difference of large terms, its rounding shows on their scale
         proportional |= tally.drift <= PROPORTIONAL * eps * math.sqrt(tally.nll_square / max(1, tally.sampled))
     power = math.sqrt(tally.nll_square) * math.sqrt(tally.loss_square)
@@ -120,9 +131,9 @@ def identity(claim: Likelihood, loss: Loss, tally: Tally, dtype: Any, data: str)
         nll=tally.nll / n,
         loss_value=tally.loss / n,
         slope=slope,
-        offset=tally.offset / n if own else None,
-        gap=tally.gap / n if own else None,
-        worst=tally.worst if own else None,
+        offset=rest[0] if slope is not None else None,
+        gap=rest[1] if slope is not None else None,
+        worst=rest[2] if slope is not None else None,
         ratio_min=tally.ratio_min if seen else None,
         ratio_median=median,
         ratio_max=tally.ratio_max if seen else None,
@@ -130,7 +141,8 @@ def identity(claim: Likelihood, loss: Loss, tally: Tally, dtype: Any, data: str)
         ratio_excluded=tally.ratio_excluded,
         cosine=min(1.0, max(-1.0, tally.cross / power)) if power else None,
         proportional=proportional,
-        holds=own and proportional and tally.worst < ROUNDING,
+        holds=slope is not None and proportional and rest[2] < ROUNDING,
+        here=here,
     )
 
 
@@ -145,7 +157,7 @@ def why(row: Identity) -> str:
     if not row.proportional:
         return f"{pair} are not proportional: {ratio}"
     if row.slope is None:
-        return f"{pair} are proportional here, but the one is not the other's loss"
+        return f"{pair} are proportional at these means, {row.ratio_median:.4g} to one, but not at others: the one is not the other's loss"
     return f"{pair} differ by {row.worst:.3g} rounding errors"
 
 
@@ -154,9 +166,8 @@ def meaning(rows: Sequence[Identity]) -> list[str]:
     row = rows[0]
     if not all(row.holds for row in rows):
         return [
-            f"{row.loss} against {row.likelihood}: one unit of the loss's gradient is worth {row.ratio_min:.4g} to "
-            f"{row.ratio_max:.4g} of the likelihood's, so no learning rate makes them equal; the cosine between the two "
-            f"gradient fields is {row.cosine:.6f}."
+            f"{row.loss} against {row.likelihood}: one unit of the loss's gradient is worth {worth(row)}; the cosine between the "
+            f"two gradient fields is {nearly(row.cosine)}."
             for row in rows
             if row.ratio_min is not None and row.cosine is not None
         ]
@@ -183,6 +194,8 @@ def meaning(rows: Sequence[Identity]) -> list[str]:
     if noise.convention != 1:
         betas = each(noise.convention / slope for slope in slopes)
         said += f"; with the half, {noise.convention:g} × {row.loss} + β KL, β = {betas}"
+    if row.here:
+        said += f". It holds on these data: elsewhere {row.loss} may be another function"
     if row.ratio_min is None:
         said += ". The reconstruction is perfect: every gradient is zero, so only the values were compared"
     if row.best is None:
@@ -194,6 +207,25 @@ def meaning(rows: Sequence[Identity]) -> list[str]:
         f"The data would choose {best}; {given} costs {each(costs, 4)} nats per element more "
         f"({each((cost * noise.sample for cost in costs), 4)} a sample).",
     ]
+
+
+def worth(row: Identity) -> str:
+    """What one unit of a loss's gradient is of the likelihood's, where the row does not hold, and what follows."""
+    if not row.proportional:
+        low, high = (f"{end:.4g}" for end in (row.ratio_min, row.ratio_max))
+        if low == high:
+            return f"{low} of the likelihood's, but for more than rounding, so a learning rate makes them all but equal"
+        return f"{low} to {high} of the likelihood's, so no learning rate makes them equal"
+    much = f"{row.ratio_median:.4g} of the likelihood's at every one of these means"
+    if row.slope is None:
+        return f"{much}, where a learning rate makes them equal, and not where the means move"
+    return f"{much}, as it must be, and the values do not follow"
+
+
+def nearly(cosine: float | None) -> str:
+    """A cosine, to a digit that is not of 1 where it is none."""
+    short = 1 - (cosine or 0.0)
+    return f"{cosine:.6f}" if short >= 5e-7 else f"1 − {short:.1g}" if short else "1 to rounding"
 
 
 def chosen_noise(claim: Likelihood, x: Tensor, mu: Tensor) -> dict[str, Any]:

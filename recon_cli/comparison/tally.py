@@ -109,7 +109,7 @@ def measure(
     if (wider := judged(x.dtype)) != x.dtype:
         found = measure(likelihood, x.to(wider), mu.to(wider), loss, claim, gradients, compiled)
         return replace(found, infinite=found.infinite + int((~finite(both_sides(likelihood, loss, x, mu))).sum()))
-    slope = float(claim.losses[loss]) if loss in claim.losses else math.nan
+    slope = math.nan if (known := claim.slope_of(loss)) is None else float(known)
     if compiled:
         found = dict(zip(VALUES + RANGE, _compiled()(likelihood, loss, claim, slope, x, mu).tolist(), strict=True))
         if doubtful(found, slope, x.dtype, mu.numel()):
@@ -217,7 +217,9 @@ def left_out(of_loss: Tensor, of_nll: Tensor, slope: float) -> Tensor:
 
     if math.isnan(slope):
         return (of_nll == 0) & (of_loss == 0)
-    return of_loss.abs() < torch.finfo(of_loss.dtype).tiny * max(1.0, 1 / slope)
+    limits = torch.finfo(of_loss.dtype)
+    small = limits.tiny * max(1.0, 1 / slope)
+    return (of_loss.abs() < small) & (of_nll.abs() < min(2 * slope * small, limits.max))
 
 
 def finite(both: Sequence[Tensor]) -> Tensor:

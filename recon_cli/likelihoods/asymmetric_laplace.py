@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from recon_cli.likelihood import Likelihood, elementwise, log, positive
-from recon_cli.losses import Loss
+from recon_cli.losses import AbsoluteError, Loss
 from recon_cli.parametric import Number, parameter
 from recon_cli.regions import SHARE
 
@@ -24,6 +24,10 @@ class Pinball(Loss):
     aliases = ("quantile",)
     formula = "Piecewise((quantile*(x - mu), x >= mu), ((quantile - 1)*(x - mu), True))"
     torch = "maximum(q*e, (q - 1)*e)"
+
+    def canonical(self) -> tuple[Loss, Number]:
+        """Half the absolute error at the median."""
+        return (AbsoluteError(), 0.5) if self.quantile == 0.5 else (self, 1.0)
 
     def values(self, x: Tensor, prediction: Tensor) -> Tensor:
         """Torch has none; as people write it."""
@@ -59,8 +63,9 @@ class AsymmetricLaplace(Likelihood):
 
     @elementwise
     def nll(self, x: Tensor, mu: Tensor) -> Tensor:
-        z = (x - mu) / self.scale
-        return (self.quantile * z).where(z >= 0, (self.quantile - 1) * z) + self.normaliser
+        z, q = (x - mu) / self.scale, self.quantile
+        bent = ((q - 0.5) * z).where(z == 0, (q - 1) * z)  # where it bends, the middle of its subgradients, as torch's maximum
+        return (q * z).where(z > 0, bent) + self.normaliser
 
     @property
     def slope(self) -> Number:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from recon_cli.errors import ReconError
 from recon_cli.likelihood import Likelihood, elementwise, positive
-from recon_cli.losses import Link, Loss
+from recon_cli.losses import BinaryCrossEntropy, BinaryCrossEntropyWithLogits, Link, Loss
 from recon_cli.parametric import Number, parameter
 from recon_cli.regions import Interval
 
@@ -29,6 +29,10 @@ class BinaryCrossEntropyOfShares(Loss):
     torch = "binary_cross_entropy(mu/n, x/n)"
     support = domain = property(lambda self: Interval(0, self.count))  # type: ignore[assignment]
 
+    def canonical(self) -> tuple[Loss, Number]:
+        """Of one trial, binary cross-entropy itself."""
+        return (BinaryCrossEntropy() if self.count == 1 else self), 1.0
+
     def values(self, x: Tensor, prediction: Tensor) -> Tensor:
         """Torch's own clamps the logarithm at -100 and the gradient's p(1 - p) at 1e-12."""
         on, off = prediction.where(x > 0, self.count), prediction.where(x < self.count, 0)
@@ -42,6 +46,10 @@ class BinaryCrossEntropyOfSharesWithLogits(BinaryCrossEntropyOfShares):
     name = "binary-cross-entropy-of-shares-with-logits"
     torch = "binary_cross_entropy_with_logits(r, x/n)"
     link = property(lambda self: scaled_logit(self.count))  # type: ignore[assignment]
+
+    def canonical(self) -> tuple[Loss, Number]:
+        """Of one trial, that of logits."""
+        return (BinaryCrossEntropyWithLogits() if self.count == 1 else self), 1.0
 
     def values(self, x: Tensor, prediction: Tensor) -> Tensor:
         """Torch's own computes (1 - x) l - logsigmoid(l): dead beyond 17 in float32, gradient and all."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from recon_cli.exact import two_product, two_sum
 from recon_cli.likelihood import Likelihood, elementwise, log, positive
-from recon_cli.losses import Loss
+from recon_cli.losses import AbsoluteError, Loss, SquaredError
 from recon_cli.parametric import Number, parameter
 
 if TYPE_CHECKING:
@@ -25,6 +25,11 @@ class PowerError(Loss):
     aliases = ("lp",)
     formula = "Abs(x - mu)**power"
     torch = "abs(e)**p"
+
+    def canonical(self) -> tuple[Loss, Number]:
+        """Absolute error at power 1, squared error at 2."""
+        named = {1.0: AbsoluteError(), 2.0: SquaredError()}
+        return (named.get(self.power, self) if isinstance(self.power, (int, float)) else self), 1.0
 
     def values(self, x: Tensor, prediction: Tensor) -> Tensor:
         """Torch has none; as people write it, its gradient below power 1 is NaN where nothing is missed."""

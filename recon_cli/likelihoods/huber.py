@@ -35,6 +35,10 @@ class SmoothL1(Loss):
     formula = "Piecewise(((x - mu)**2/(2*beta), Abs(x - mu) <= beta), (Abs(x - mu) - beta/2, True))"
     torch = "smooth_l1_loss"
 
+    def canonical(self) -> tuple[Loss, Number]:
+        """Huber's loss, over beta."""
+        return HuberLoss(delta=self.beta), 1 / self.beta
+
 
 @dataclass(frozen=True)
 class Huber(Likelihood):

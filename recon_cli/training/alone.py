@@ -74,7 +74,7 @@ def costs(vae: Vae, claim: Likelihood, rows: Tensor, settings: Settings) -> Tens
     seen = [(nlls(claim, x, raw), wide(kl)) for x, raw, kl in passes(vae, rows, settings)]
     nll, kl = (torch.cat(parts) for parts in zip(*seen, strict=True))
     loss = shown(claim, settings)
-    slope = float(claim.losses.get(loss, 1.0)) if settings.loss and in_common(claim) is claim else 1.0
+    slope = float(claim.slope_of(loss) or 1.0) if settings.loss and in_common(claim) is claim else 1.0
     return nll + slope * settings.beta * (kl.sum(dim=1) - kl.mean(dim=0).clamp(max=settings.free_bits).sum())
 
 

@@ -104,7 +104,7 @@ def look(model: Vae, noise: nn.Module, rows: Tensor, settings: Settings) -> tupl
     g, h = gradients(model, claim, loss, pieces[0][:few], draws[0][:few])
     parts = torch.stack([*sums, each.sum(), active, g @ h, h @ h, g @ g])
     nll, value, kl, used, cross, square, other = parts.tolist()
-    known = type(claim).gap is Likelihood.gap and loss in claim.losses and one is claim
+    slope = claim.slope_of(loss) if type(claim).gap is Likelihood.gap and one is claim else None
     nll, value = nll / len(rows), value / len(rows)
     both = math.sqrt(square) * math.sqrt(other)
     figures = Figures(
@@ -115,7 +115,7 @@ def look(model: Vae, noise: nn.Module, rows: Tensor, settings: Settings) -> tupl
         sigma=float(held(one)) if level(claim) else None,
         active=int(used) if settings.latent else None,
         ratio=cross / square if square else None,
-        predicted=float(claim.losses[loss]) if known else None,
+        predicted=None if slope is None else float(slope),
         cosine=max(-1.0, min(1.0, cross / both)) if both else None,
     )
     return figures, claim
@@ -173,7 +173,7 @@ def measured(loss: Loss, claim: Likelihood, x: Tensor, raw: Tensor) -> Tensor:
 def settled(claim: Likelihood) -> Likelihood:
     """The same likelihood with plain numbers for its noise, or a tensor of them, held."""
     held = {key: value.detach() if getattr(value, "ndim", 0) else float(value) for key, value in claim.parameters.items()}  # type: ignore[union-attr]
-    return type(claim)(**held)  # type: ignore[arg-type]
+    return type(claim)(**held).admitted()  # type: ignore[arg-type]
 
 
 def in_common(claim: Likelihood) -> Likelihood:

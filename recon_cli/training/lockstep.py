@@ -14,10 +14,11 @@ from recon_cli import likelihoods, processes
 from recon_cli.errors import ReconError
 from recon_cli.likelihood import Likelihood, wide
 from recon_cli.losses import Loss
+from recon_cli.proportions import of_loss, proportion
 from recon_cli.report import Column, Report, Table
 from recon_cli.surroundings import settled
 from recon_cli.training.alone import Alone, constant
-from recon_cli.training.figures import shown
+from recon_cli.training.figures import passes, shown
 from recon_cli.training.loop import State, threads
 from recon_cli.training.plan import Plan
 from recon_cli.training.saying import short
@@ -26,6 +27,7 @@ from recon_cli.training.settings import Settings, akin, exactly
 if TYPE_CHECKING:
     from torch import Tensor
 
+SOME = 1024  # rows that tell whether two losses are one
 MANY = 2.0  # times as far apart as one rounding an element takes it
 
 
@@ -59,6 +61,8 @@ class Variant:
 class Lockstep:
     """Two sides of -log p = slope * loss + offset, trained side by side.
 
+    here
+        whether the loss is the likelihood's own as measured where training begins, and not by any formula.
     rounding
         as ``Variant.apart``, of the likelihood's side and itself, each element's gradient off by one unit in its last place,
         and every weight rounded once.
@@ -76,6 +80,7 @@ class Lockstep:
     rounding: tuple[float, ...]
     remarks: tuple[str, ...] = ()
     mean_alone: float = math.inf
+    here: bool = False
 
     @property
     def left(self) -> str:
@@ -86,8 +91,10 @@ class Lockstep:
     def same(self) -> bool:
         """Whether, by the identity, both sides minimise the same thing: no gap, and each loss the likelihood's own."""
         mine = shown(self.claim, self.settings)
-        known = mine in self.claim.losses and self.loss in self.claim.losses
-        return mine == self.loss if self.settings.loss and not known else known and type(self.claim).gap is Likelihood.gap
+        if self.here or (self.settings.loss and mine.per(self.loss) is not None):
+            return True
+        known = None not in (self.claim.slope_of(mine), self.claim.slope_of(self.loss))
+        return known and (bool(self.settings.loss) or type(self.claim).gap is Likelihood.gap)
 
     @property
     def holds(self) -> bool:
@@ -136,7 +143,8 @@ class Lockstep:
         mine, theirs, halved = (f" + {part:.6g} KL" * self.settings.bounded for part in (beta, weight, half * weight))
         said = f"; with the literature's half it is {half:g} × {name}{halved}" if half != 1 else ""
         said += "; with nothing on the KL both are deterministic autoencoders" * self.settings.deterministic
-        same = f", the same objective divided by the slope {self.slope:.6g}, but for a constant{said}"
+        where = ", on these data as far as training begins" * self.here
+        same = f", the same objective divided by the slope {self.slope:.6g}, but for a constant{where}{said}"
         sides = f"Left: {'' if self.settings.loss else 'nll of '}{self.left}{mine}. Right: {name}{theirs}"
         if self.loss.reason:
             yield f"{sides}, which is no likelihood: {self.loss.reason}."
@@ -201,9 +209,7 @@ def lockstep(against: Loss | str, *, epochs: int = 5, progress: Callable[[int, s
             "Leave --patience and --schedule plateau out.",
         )
     akin(loss, claim, "--against")
-    slope = float(claim.losses.get(loss, claim.slope))
-    if plan.loss is not None:
-        slope /= float(claim.losses.get(plan.loss, claim.slope))
+    slope, here = scale(plan, loss)
     scaled = settings.rescaled(slope)
     ways = {"scaled": scaled}
     if abs(slope - 1) > 1e-9:
@@ -236,7 +242,29 @@ def lockstep(against: Loss | str, *, epochs: int = 5, progress: Callable[[int, s
     variants = tuple(Variant(name, ways[name], far) for name, far in zip(ways, found, strict=True))
     events = left.model.target(plan.kept)
     alone = constant(claim, "fixed", events, events).mean().item()
-    return Lockstep(claim, loss, slope, settings, plan.described, tuple(objective), variants, noise, plan.remarks, alone)
+    return Lockstep(claim, loss, slope, settings, plan.described, tuple(objective), variants, noise, plan.remarks, alone, here)
+
+
+def scale(plan: Plan, loss: Loss) -> tuple[float, bool]:
+    """The slope of what a plan minimises against ``loss``, and whether it is only measured, where training begins.
+
+    By their forms, where they are the same in one or the other; else on some rows. Where they are none, that of the
+    likelihood's own loss in place of each that is not.
+    """
+    claim, mine = plan.claim, plan.loss
+    slopes = [1.0 if side is None else claim.slope_of(side) for side in (mine, loss)]
+    if mine is not None and (times := mine.per(loss)) is not None:
+        return float(times), False
+    if None not in slopes:
+        return float(slopes[1]) / float(slopes[0]), False  # type: ignore[arg-type]
+    if not (claim.head or loss.reason or (mine and mine.reason)):
+        with torch.no_grad():
+            x, raw, _ = next(passes(plan.state().model, plan.kept[:SOME], plan.settings))
+        left = claim.nll if mine is None else of_loss(mine)
+        if found := proportion(left, of_loss(loss), claim, x, claim.link.inverse(raw).reshape(x.shape)):
+            return found.slope, True
+    mine_, theirs = (float(claim.slope if slope is None else slope) for slope in slopes)
+    return theirs / mine_, False
 
 
 def told(settings: Settings) -> dict[str, Any]:

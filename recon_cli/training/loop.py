@@ -138,7 +138,7 @@ class State:
         kl, free = rates.sum() / len(x), self.settings.free_bits
         paid = self.whole(rates.sum(dim=0) / len(x)).clamp(min=free).sum() if free else kl
         events = self.model.target(x)
-        claim = self.likelihood(events, self.model.link.inverse(raw))
+        claim = self.likelihood(events, self.model.link.inverse(raw)).admitted()
         nll = (self.term(claim, events, raw) / len(x)).to(raw.dtype)
         noise = getattr(claim, self.noise.level) if self.noise.level else 1.0
         noise = torch.as_tensor(noise, dtype=nll.dtype, device=x.device).detach()

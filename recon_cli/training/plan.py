@@ -85,6 +85,7 @@ class Plan:
         settings = Settings.asked(**how)
         regressing.checked(settings)
         claim, whose = noise(likelihood, sigma)
+        claim = claim.admitted()
         if claim.head and settings.sigma_floor:
             claim = floored(claim, settings.sigma_floor)
         loss = None

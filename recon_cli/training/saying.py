@@ -110,7 +110,7 @@ def gradients(found: Training, ratio: float, cosine: float) -> str:
         return f"{said} Every element has a slope of its own, which no one weight on the loss is (cosine {cosine:.4f})."
     if 1 - cosine < PARALLEL:
         return said
-    if found.loss not in found.likelihood.losses:
+    if found.likelihood.slope_of(found.loss) is None:
         return f"{said} They do not point one way (cosine {cosine:.4f})."
     return f"{said} They do not point one way (cosine {cosine:.4f}): the loss leaves out a gap that depends on μ."
 
@@ -155,7 +155,7 @@ def objective(found: Training) -> str:
     """What was trained on in place of the nll."""
     loss, name = found.loss, found.likelihood.name
     said = f"Trained on {found.settings.loss}{f' + {found.settings.beta:g} KL' * found.settings.bounded}; nll is measured."
-    if loss in found.likelihood.losses:
+    if found.likelihood.slope_of(loss) is not None:
         return f"{said} It is {name}'s own, but for the slope and what does not depend on μ."
     return f"{said} It is no likelihood: {loss.reason}." if loss.reason else f"{said} It is another likelihood's, not {name}'s."
 
