@@ -59,6 +59,14 @@ class Eigenvalues:
         """How many of them are above 0."""
         return int((self.values > 0).sum())
 
+    def above(self, level: float, most: int | None = None) -> int:
+        """How many of the first ``most`` are above ``level``: by more than the rounding of a sum over the dimensions takes them.
+
+        An eigenvalue at the level is not above it: its latent costs and saves nothing.
+        """
+        lost = self.dimensions * numpy.finfo(float).eps * float(self.values[0]) if len(self.values) else 0.0
+        return int((self.values[:most] > level + lost).sum())
+
     def tail(self, count: int) -> float:
         """The sum of all but the ``count`` largest; the unknown ones by the trace."""
         rest = 0.0 if self.exact else max(0.0, self.trace - math.fsum(self.values))

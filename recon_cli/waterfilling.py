@@ -52,8 +52,7 @@ class Ppca:
 
 def point(found: Eigenvalues, sigma2: float, latent: int | None = None) -> Point:
     """The optimum at noise ``sigma2`` with at most ``latent`` latents (as many as there are dimensions, if None)."""
-    few = found.values if latent is None else found.values[:latent]
-    active = int((few > sigma2).sum())
+    active = found.above(sigma2, latent)
     if not found.exact and active == len(found.values) and (latent is None or latent > active):
         return Point(sigma2, None, None, None, None)
     logs = math.fsum(numpy.log(found.values[:active]))

@@ -37,7 +37,7 @@ def beside(found: Audit, problem: Problem, data: str, scale: Any) -> Audit:
             notes.append(
                 f"With sigma^2 = {row.tradeoff:.6g}, {alive} of {problem.sizes.K} latents would survive in "
                 f"a linear VAE on these data: "
-                f"{int((levels.values > row.tradeoff).sum())} of the covariance's eigenvalues are above it, the "
+                f"{levels.above(row.tradeoff)} of the covariance's eigenvalues are above it, the "
                 f"largest is {levels.values[0]:.6g}."
             )
         graver = min("defective" if extra else row.verdict, row.verdict, key=GRAVEST.index)

@@ -80,6 +80,7 @@ def calls(side: Likelihood, library: str) -> list[str]:
 
 def against(side: Likelihood, call: str, x: Tensor, mu: Tensor, data: str) -> Against:
     """Set a call beside the nll on every element of ``x`` and ``mu``, in their dtype."""
+    side = side.admitted()
     named = {"likelihood": side.name, "parameters": {key: float(value) for key, value in side.parameters.items()}}
     found: list[dict[str, Any]] = []
     try:
