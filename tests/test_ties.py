@@ -17,9 +17,13 @@ def known(values: list[float]) -> Eigenvalues:
 def test_a_tie_is_not_active(two: float) -> None:
     found = known([4.0, two, 1.0, 0.25])
     here = point(found, 2.0)
-    assert here.active == 1 and here.rate == pytest.approx(numpy.log(2) / 2, abs=1e-14)
-    assert point(found, 2.0, latent=1).active == 1 and point(found, 4.0).active == 0 and point(found, 5.0).active == 0
-    assert point(found, 0.99 * two).active == 2 and point(found, 0.1).active == 4
+    assert here.active == 1
+    assert here.rate == pytest.approx(numpy.log(2) / 2, abs=1e-14)
+    assert point(found, 2.0, latent=1).active == 1
+    assert point(found, 4.0).active == 0
+    assert point(found, 5.0).active == 0
+    assert point(found, 0.99 * two).active == 2
+    assert point(found, 0.1).active == 4
 
 
 def test_of_a_covariance_that_is_computed() -> None:

@@ -157,7 +157,7 @@ def why(row: Identity) -> str:
     if not row.proportional:
         return f"{pair} are not proportional: {ratio}"
     if row.slope is None:
-        return f"{pair} are proportional at these means, {row.ratio_median:.4g} to one, but not at others: the one is not the other's loss"
+        return f"{pair} are proportional at these means ({row.ratio_median:.4g}) and not at others: neither is the other's loss"
     return f"{pair} differ by {row.worst:.3g} rounding errors"
 
 

@@ -51,9 +51,9 @@ class VonMisesFisher(Likelihood):
 
     I is the modified Bessel function, d >= 2 the length of the last axis, x and mu of shape (..., d), the
     nll of shape (...). kappa is the concentration: on unit vectors |x - mu|^2/2 = 1 - cos(x, mu), so a squared
-    error of noise sigma is this at kappa = 1/sigma^2. A vector of another length stands for its direction,
-    the decoder's raw output among them; a zero vector has none, and is at a right angle to all, without
-    a gradient. Fisher (1953), d = 3; Mardia and Jupp (2000), section 9.3.
+    error of noise sigma is this at kappa = 1/sigma^2. A mean of another length stands for its direction, the
+    decoder's raw output among them; a zero vector has none, and is at a right angle to all, without a
+    gradient. Data of another length have no chance. Fisher (1953), d = 3; Mardia and Jupp (2000), section 9.3.
 
     >>> VonMisesFisher(kappa=4.0).nll([1.0, 0.0, 0.0], [0.6, 0.8, 0.0])
     tensor(2.0512, dtype=torch.float64)

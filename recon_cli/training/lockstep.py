@@ -242,7 +242,9 @@ def lockstep(against: Loss | str, *, epochs: int = 5, progress: Callable[[int, s
     variants = tuple(Variant(name, ways[name], far) for name, far in zip(ways, found, strict=True))
     events = left.model.target(plan.kept)
     alone = constant(claim, "fixed", events, events).mean().item()
-    return Lockstep(claim, loss, slope, settings, plan.described, tuple(objective), variants, noise, plan.remarks, alone, measured)
+    return Lockstep(
+        claim, loss, slope, settings, plan.described, tuple(objective), variants, noise, plan.remarks, alone, measured
+    )
 
 
 def scale(plan: Plan, loss: Loss) -> tuple[float, bool]:
