@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 
 from recon_cli.auditing import batch_number
 from recon_cli.auditing.calling import Problem
+from recon_cli.auditing.formulas import at, number, summed
 from recon_cli.auditing.judging import Finding, Reading, Scaling, broadcasts, knobs, mismatch, overflow, repeated
 from recon_cli.auditing.latents import PRIOR, Latent
 from recon_cli.auditing.matching import pairs
@@ -42,6 +44,8 @@ def of_the_call(problem: Problem, latent: Latent | None, odd: str) -> list[Findi
         scale = problem.plan.role("scale")[0].key
         says, is_ = WORDS[latent.named], WORDS[latent.meaning]
         rest = PRIOR[latent.meaning]
+        mean = next((slot.key for slot in problem.plan.role("mu")), "mu")
+        line = KL_LINES[latent.named].replace("mu", mean).format(s=scale)
         found.append(
             Finding(
                 "latent-scale-misread",
@@ -50,7 +54,7 @@ def of_the_call(problem: Problem, latent: Latent | None, odd: str) -> list[Findi
                 if rest != PRIOR[latent.named]
                 else f"{scale} is named {says} and used as {is_}: "
                 f"the KL curves {CURVES[latent.meaning]} of a mean's, not {CURVES[latent.named]}",
-                f"Sample with the same meaning, or write the KL of {says}: {KL_LINES[latent.named].format(s=scale)}",
+                f"Sample with the same meaning, or write the KL of {says}: {line}",
                 True,  # whoever draws z by the name trains another posterior than the one that is weighed
             )
         )
@@ -60,6 +64,7 @@ def of_the_call(problem: Problem, latent: Latent | None, odd: str) -> list[Findi
                 "value-gradient-mismatch",
                 f"by {key} the value changes by {measured:.6g} for a step along which autograd says {claimed:.6g}",
                 "Look for .detach(), .data, .item() or no_grad() on the way from there to the loss.",
+                about=key,
             )
         )
     stateful, stochastic, (once, other) = repeated(problem)
@@ -141,23 +146,28 @@ def of_the_weights(
     b, w = latent.weight, rec.match.weight if rec.match else rec.curvature or 0.0
     (t_b, _, k_b), (t_d, r_d, _), (t_k, _, _) = scale.batch, scale.dim, scale.latent
     batch_literal = configured(problem, b)
-    if t_d is not None and t_d > ONE and r_d is not None and r_d < -ONE and scale.literal is None:
-        size = "the length of a sample" if scale.length else "the elements of a sample"
-        n = scale.length or sizes.D
+    r_b, r_k = scale.batch[1] or 0.0, scale.latent[2] or 0.0
+    place = at(problem, t_b, t_d, t_k)
+    averaged = r_d is not None and r_d < -ONE
+    size, n = ("the length of a sample", scale.length) if scale.length else (f"the {sizes.D:,} elements of a sample", sizes.D)
+    if t_d is not None and t_d > ONE and averaged and scale.literal is None:
+        other = f"the KL over the {sizes.K} latents" if r_k < -ONE else "the KL is not"
         found.append(
             Finding(
                 "recon-mean",
-                f"the reconstruction is averaged over {size} and the KL is not: the trade-off is {n:,} times that of sums",
-                "Sum over a sample's elements: reduction='sum', divided by the batch size.",
+                f"the reconstruction is averaged over {size} and {other}: {beside_sums(rec, b, w, n, sizes.batch)}{place}",
+                "Sum over a sample's elements: reduction='sum'"
+                + (", divided by the batch size." if (k_b or 0) < -ONE or batch_literal else "."),
             )
         )
     if t_k is not None and t_k < -ONE:
+        other = f"the reconstruction over {size}" if averaged else "the reconstruction is not"
         found.append(
             Finding(
                 "kl-mean-latents",
-                f"the KL is averaged over the {sizes.K} latents, the reconstruction is not: with "
+                f"the KL is averaged over the {sizes.K} latents and {other}: with "
                 f"{2 * sizes.K} the trade-off is {2**t_k:g} times this",
-                "Sum the KL over the latents: .sum(dim=1).mean().",
+                f"Sum the KL over the latents: {'.sum(dim=1).mean()' if r_b < -ONE else '.sum()'}.",
             )
         )
     if t_b is not None and abs(t_b) > ONE:
@@ -171,16 +181,16 @@ def of_the_weights(
                 )
             )
         else:
-            why = (
-                f"a batch size that is written or configured ({batch_literal:g})"
-                if batch_literal
-                else "one of the two terms alone is divided by the batch size"
-            )
+            whose = "KL" if (k_b or 0) < r_b else "reconstruction"
+            why, fix = f"the {whose} alone is divided by the batch size", "Divide both terms by x.shape[0], or neither."
+            if batch_literal:
+                why = f"a batch size that is written or configured ({batch_literal:g})"
+                fix = f"Divide by x.shape[0] in place of {batch_literal:g}."
             found.append(
                 Finding(
                     "batch-dependent",
                     f"{why}: at {2 * sizes.batch} samples the trade-off is {2**t_b:g} times that at {sizes.batch}",
-                    "Divide both terms by x.shape[0].",
+                    fix,
                 )
             )
     if rec.match and rec.match.family == "gaussian" and not own and read.tradeoff and not is_one(read.tradeoff):
@@ -189,15 +199,26 @@ def of_the_weights(
         tuned = (t_d or 0) > ONE and any(
             k >= 100 and k == int(k) and is_one(abs(w) * n / k) for k in knobs(problem) for n in norms
         )
+        what = "sigma^2 at beta = 1" if rec.sign * latent.weight > 0 else "the size of beta at sigma = 1"
         if plain or tuned:
             found.append(
                 Finding(
                     "half-missing",
-                    f"squared error without its 1/2: sigma^2 at beta = 1 is {read.tradeoff:.6g}, with it {read.tradeoff * 2:.6g}",
+                    f"squared error without its 1/2: {what} is {read.tradeoff:.6g}{place}, with it {read.tradeoff * 2:.6g}",
                     "Write 0.5 * (x_hat - x)**2.",
                 )
             )
     return found
+
+
+def beside_sums(rec: Reconstruction, b: float, w: float, n: int, size: int) -> str:
+    """How the trade-off compares with that of sums, half the squared error where a half is written."""
+    half = rec.match is not None and rec.match.family == "gaussian" and any(is_one(2 * abs(w) * n * batch) for batch in (1, size))
+    factor = b / abs(w) / (2 if half else 1) if w else math.inf
+    what = f"{'0.5·' * half}{summed(rec.match, rec.match.family) if rec.match else 'the summed reconstruction'} + KL"
+    if is_one(abs(factor)):
+        return f"the trade-off is the one of sums, {what}, at this size and no other,"
+    return f"the trade-off is {number(abs(factor))} times that of sums, {what},"
 
 
 def favour(problem: Problem) -> str:
@@ -263,9 +284,10 @@ def of_the_signs(sign: int, latent: Latent | None, spelled: str) -> tuple[str, l
 def of_the_range(problem: Problem, rec: Reconstruction, pair: Any) -> list[Finding]:
     """Where it overflows."""
     said = overflow(problem, rec, pair) if rec.additive else ""
-    return (
-        [Finding("overflow", said, "Use the stable form: logaddexp, softplus, binary_cross_entropy_with_logits.")] if said else []
-    )
+    fix = "Use the stable form: logaddexp, softplus, binary_cross_entropy_with_logits."
+    if rec.domain in ("unit", "positive"):
+        fix = "Write torch.xlogy(x, x_hat) for x * log(x_hat), which is 0 where x is 0, or torch's own binary_cross_entropy."
+    return [Finding("overflow", said, fix)] if said else []
 
 
 __all__ = ["of_the_call", "of_the_range", "of_the_signs", "of_the_weights"]

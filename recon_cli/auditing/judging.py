@@ -36,11 +36,18 @@ class Finding:
     evidence: str
     fix: str
     broken: bool = False
+    about: str = ""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One reconstruction term of the objective, as in the JSON contract; and by which argument it comes."""
+    """One reconstruction term of the objective, as in the JSON contract; and by which argument it comes.
+
+    own_scale, constant
+        the noise that the loss itself carries, and whether it has all of the normaliser or only log of that noise.
+    chosen
+        in words, the noise that each batch chooses.
+    """
 
     family: str | None
     tradeoff: float | None
@@ -58,6 +65,8 @@ class Row:
     weight: float | None
     kl_weight: float | None
     own_scale: float | None = None
+    constant: bool = False
+    chosen: str = ""
 
 
 @dataclass(frozen=True)
@@ -239,8 +248,8 @@ def side_of(match: Match, weight: float) -> tuple[Any, str]:
     return None, candidate.family
 
 
-def own_scale(problem: Problem, rec: Reconstruction, pair: Any) -> tuple[float, float] | None:
-    """The noise that a normalised loss carries, and its weight: where the value at a residual of zero is its normaliser.
+def own_scale(problem: Problem, rec: Reconstruction, pair: Any) -> tuple[float, float, bool] | None:
+    """The noise that a loss carries, its weight, and whether the value at a residual of zero is all of the normaliser.
 
     Tried for the natural weights 1, 1/B, 1/D and 1/(BD); None where none of them fits.
     """
@@ -258,15 +267,15 @@ def own_scale(problem: Problem, rec: Reconstruction, pair: Any) -> tuple[float, 
     B, D = values[recon.key].shape
     if not math.isfinite(constant) or abs(constant) < 1e-12:
         return None
-    gaussian = rec.match.family == "gaussian"
+    gaussian, sign = rec.match.family == "gaussian", math.copysign(1, rec.match.weight)
     for a in (1.0, 1 / B, 1 / D, 1 / (B * D)):
         w = abs(rec.match.weight)
         s = math.sqrt(a / (2 * w)) if gaussian else a / w
         full = math.log(s) + (math.log(2 * math.pi) / 2 if gaussian else math.log(2))
         for each in (full, math.log(s)):
             expected = a * each * B * D
-            if abs(expected) > 1e-9 and abs(abs(constant) - abs(expected)) < 1e-7 * abs(expected):
-                return s, a
+            if abs(expected) > 1e-9 and abs(sign * constant - expected) < 1e-7 * abs(expected):
+                return s, a, each == full
     return None
 
 

@@ -213,8 +213,6 @@ def reconstruction(problem: Problem, pair: tuple[Slot, Slot | None], latents: li
         if measured is None or not bool(measured.abs().max() > 0):
             continue
         found = recognise(x, raw, measured)
-        if found is None or found.off > MATCH:
-            found = recognise_events(x[None], raw[None], measured[None]) or found
         if used is None or (found is not None and (match is None or found.off < match.off)):
             match, domain, used = found, name, (x, raw, measured)
         if match is not None and match.off < MATCH:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 from typing import Any
 
 from recon_cli.auditing import GRAVEST, PASSING, Audit
 from recon_cli.auditing.calling import Problem
-from recon_cli.auditing.judging import BROKEN, CODES, SPOILING, Row, Scaling, mismatch
+from recon_cli.auditing.chosen import LINK, switch
+from recon_cli.auditing.formulas import MADE, Terms, at, number
+from recon_cli.auditing.judging import BROKEN, CODES, SPOILING, Row, mismatch
 from recon_cli.auditing.latents import PRIOR, Latent
 from recon_cli.auditing.matching import latent_keys
-from recon_cli.auditing.measuring import Reconstruction, benign
+from recon_cli.auditing.measuring import benign
 from recon_cli.errors import ReconError, unknown
 from recon_cli.parametric import as_number
 from recon_cli.report import Column, Report, Table
@@ -33,73 +36,10 @@ OBJECTIVE = (
 ROLES = (Column("argument", "argument", "*"), Column("role", "is"), Column("found", "how that was found"))
 DEFECTS = (Column("code", "defect", "*"), Column("evidence", "evidence"), Column("fix", "fix"))
 CONVERSIONS = (Column("keep", "to have", "*"), Column("write", "write"))
+HALF = "0.5 * (x_hat - x).square().sum() + kl.sum()"
 WORDED = ("family", "verdict", "direction", "latent_scale", "defects", "term")  # columns of words
 FAMILIES = ("elastic-net", "the decoder's own")  # beside those of the registry
-SUMS = {
-    "gaussian": "Σ(x̂−x)²",
-    "laplace": "Σ|x̂−x|",
-    "bernoulli": "CE",
-    "categorical": "NLL",
-    "heteroscedastic-gaussian": "NLL",
-    "poisson": "Σ(x̂−x log x̂)",
-    "hyperbolic-secant": "Σ log cosh((x̂−x)/s)",
-    "huber": "Σ huber(x̂−x)",
-    "elastic-net": "Σ((x̂−x)² + r|x̂−x|)",
-}
-BENT = ("huber", "student-t", "hyperbolic-secant", "logistic", "elastic-net", "von-mises")  # a square near 0
-Terms = list[tuple[Any, Reconstruction, Scaling]]
-
-
-def fraction(value: float) -> str:
-    """A weight; one over a whole number as that."""
-    inverse = 1 / value if value else 0.0
-    small = 1 < abs(inverse) < 1e9 and abs(inverse - round(inverse)) < 1e-7 * abs(inverse) and len(f"{value:.6g}") > 5
-    return f"1/{round(inverse)}" if small else number(value)
-
-
-def number(value: float) -> str:
-    """Six digits; a whole number whole."""
-    if not math.isfinite(value):
-        return str(value)
-    return f"{round(value):,}" if abs(value - round(value)) < 1e-9 * max(1, abs(value)) and abs(value) < 1e15 else f"{value:.6g}"
-
-
-def coefficient(value: float, powers: dict[str, float | None], sizes: dict[str, int]) -> str:
-    """A weight as a number times powers of the sizes: ``1/(B·D)``."""
-    over, above = [], []
-    for name, exponent in powers.items():
-        if exponent:
-            value /= sizes[name] ** exponent
-            written = name if abs(exponent) == 1 else f"{name}^{number(abs(exponent))}"
-            (over if exponent < 0 else above).append(written)
-    head = "·".join(above)
-    one = abs(value - 1) < 1e-9
-    top = head or "1" * bool(over) if one else "·".join(filter(None, (fraction(value) if not over else number(value), head)))
-    below = "·".join(over)
-    return (f"({top}/({below}))·" if len(over) > 1 else f"({top}/{below})·") if over else (f"{top}·" if top else "")
-
-
-def formula(problem: Problem, terms: Terms, latent: Latent | None) -> str:
-    """The objective: every mean spelled out in B, D (of a table T) and K."""
-    sizes = {"B": problem.sizes.batch, "D": problem.sizes.D, "K": problem.sizes.K, "T": 1}
-    parts = []
-    for slot, rec, scale in terms:
-        sizes["T"] = scale.length or 1
-        weight = abs(rec.match.weight) if rec.match else 1.0
-        powers = {"B": scale.batch[1], ("T" if scale.length else "D"): scale.dim[1], "K": scale.latent[1]}
-        family = rec.match.family if rec.match else ""
-        what = SUMS.get(family, f"Σ {family} loss") if rec.match else "R(x̂, x)"
-        if not rec.match:
-            powers = {}
-        parts.append(f"{coefficient(weight, powers, sizes)}{what}{f' of {slot.key}' if len(terms) > 1 else ''}")
-    if latent is not None and latent.weight:
-        (slot, rec, scale) = terms[0]
-        powers = {"B": scale.batch[2], ("T" if scale.length else "D"): scale.dim[2], "K": scale.latent[2]}
-        sign = "−" if latent.weight < 0 else ""
-        parts.append(f"{sign}{coefficient(abs(latent.weight), powers, sizes)}KL")
-    elif latent is not None:
-        parts.append("(a term in the latents that is no KL)")
-    return f"L = {' + '.join(parts)}".replace("+ −", "− ")
+BENT = ("huber", "student-t", "hyperbolic-secant", "logistic", "von-mises")  # a square near 0
 
 
 def sentence(found: Audit, problem: Problem, terms: Terms, latent: Latent | None) -> str:
@@ -109,11 +49,13 @@ def sentence(found: Audit, problem: Problem, terms: Terms, latent: Latent | None
         return f"This has {len(found.rows)} reconstruction terms. {named}"
     said = one(found, found.rows[0], problem, latent)
     _, rec, scale = terms[0]
-    if latent is None and found.rows[0].family == "gaussian" and rec.match and rec.match.weight:
+    row = found.rows[0]
+    if latent is None and row.verdict == "reconstruction-only" and row.family == "gaussian" and not row.chosen and rec.match:
         averaged = scale.batch[1] == -1
         sigma2 = (1 / problem.sizes.batch if averaged else 1) / (2 * abs(rec.match.weight))
         how = "summed over latents and averaged over the batch" if averaged else "that is a sum too"
-        said += f" Beside a KL {how} it would be sigma = {number(math.sqrt(sigma2))}, at {problem.sizes.D:,} elements a sample."
+        where = at(problem, None if averaged else scale.batch[1], scale.dim[1], None)
+        said += f" Beside a KL {how} it would be sigma = {number(math.sqrt(sigma2))}{where}."
     return said
 
 
@@ -122,51 +64,70 @@ def one(found: Audit, row: Row, problem: Problem, latent: Latent | None) -> str:
     name = title(row)
     for finding in found.findings:
         if finding.code == "target-unused" and finding.code in row.defects:
-            return f"This compares {row.term} with no target: {finding.evidence}."
+            return f"This compares {row.term} with no target: {finding.evidence}. {finding.fix}"
     if row.verdict == "not-factorised":
         return "This is no factorised likelihood: what one element costs depends on the others, so there is no noise to read off."
-    if latent is None and (
-        still := [key for key, _, claimed in mismatch(problem) if key in latent_keys(problem) and claimed == 0]
-    ):
-        return (
-            f"This is {name}, and what it adds of {' and '.join(still)} has no gradient, so no KL is trained: alone, the "
-            "reconstruction's weight is a learning rate, not a noise."
-        )
+    name += f" with the noise that its residuals choose, {row.chosen}" if row.chosen else ""
     if latent is None:
-        return f"This is {name}, and there is no KL here: alone, its weight is a learning rate, not a noise."
+        return f"This is {name}, {without(problem)}"
     if row.verdict == "unrecognised":
         return f"This is {name}: whether it is one at all was not proved, so no noise and no beta are read off it."
     if row.kl_weight is None:
         return f"This is {name} beside a term in the latents that is no KL: {latent.wrong}."
+    said = f"This is {name}{weighed(row, latent, where(row, problem))}"
+    if latent.forms:
+        said += f" All that is where the KL counts at its full weight, and it does not everywhere: {latent.forms}."
+    return f"{said} But {latent.wrong}." if latent.wrong else said
+
+
+def without(problem: Problem) -> str:
+    """What is said of the latents where no KL pulls at them."""
+    alone = "alone, its weight is a learning rate, not a noise."
+    keys = latent_keys(problem)
+    if still := [key for key, _, claimed in mismatch(problem) if key in keys and claimed == 0]:
+        return (
+            f"and what it adds of {' and '.join(still)} has no gradient, so no KL is trained: alone, the "
+            "reconstruction's weight is a learning rate, not a noise."
+        )
+    if keys and (name := switch(problem)):
+        return f"and its KL is switched off: the KL's weight is 0 at {name} = 0, as it is by default. {alone.capitalize()}"
+    if keys:
+        return f"and {' and '.join(keys)} move nothing: no KL is weighed here. {alone.capitalize()}"
+    return f"and there is no KL here: {alone}"
+
+
+def weighed(row: Row, latent: Latent, place: str) -> str:
+    """The noise and the beta of a term beside a KL, as the end of a sentence; ``place`` are the sizes that they move with."""
     grows = growth(row)
-    if row.family == "gaussian":
-        said = (
-            f"This is {name} with sigma = {number(row.sigma or math.nan)} if beta is 1; with sigma = 1, beta "
-            f"is {number(row.tradeoff or math.nan)}."
-        )
-        said += f" {'Both' if grows else 'Neither'} {grows or 'depends on the batch, the image or the latents'}."
-    elif row.family == "laplace" and row.sigma is not None:
-        said = (
-            f"This is {name} with scale = {number(row.sigma)} if beta is 1; with scale 1, beta is "
-            f"{number(row.tradeoff or math.nan)}."
-        )
-        said += f" {'Both' if grows else 'Neither'} {grows or 'depends on the batch, the image or the latents'}."
+    depends = f" {'Both' if grows else 'Neither'} {grows or 'depends on the batch, the image or the latents'}."
+    if row.beta is not None and row.beta < 0:
+        unit = " at sigma = 1" if row.family == "gaussian" else " at scale 1" if row.own_scale or row.family == "laplace" else ""
+        return f" beside a KL of the wrong sign: beta is {number(row.beta)}{unit}{place}, and no noise makes it 1."
+    if row.chosen:
+        end = ": an ELBO at that noise." if row.verdict == "elbo" else "."
+        return f", and beta = {number(row.beta or math.nan)}{place}{end}"
+    if row.family in ("gaussian", "laplace") and row.sigma is not None:
+        word, unit = ("sigma", "sigma = 1") if row.family == "gaussian" else ("scale", "scale 1")
+        beta = number(row.tradeoff or math.nan)
+        return f" with {word} = {number(row.sigma)}{place} if beta is 1; with {unit}, beta is {beta}{place}.{depends}"
+    if row.family == "elastic-net" and row.sigma is not None:
+        near = f"; near a residual of 0 it is a Laplace with scale = {number(row.parameters.get('scale', math.nan))}, far out a "
+        said = f"{near}Gaussian with sigma = {number(row.sigma)}{place}, if beta is 1."
     elif row.sigma is None and row.beta is None:
-        said = f"This is {name} and a KL of weight {number(row.kl_weight)}."
+        return f" and a KL of weight {number(row.kl_weight or math.nan)}{place}."
     elif row.sigma is None:
-        said = f"This is {name} with beta = {number(row.beta or math.nan)}"
-        said += (
-            f", which {singular(grows)}."
-            if grows
-            else ", whatever the batch, the image and the latents."
-            if row.verdict != "elbo"
-            else ": an exact ELBO."
-        )
+        said = f" with beta = {number(row.beta or math.nan)}{place}"
+        exact = ": an exact ELBO." if row.verdict == "elbo" else ", whatever the batch, the image and the latents."
+        return said + (f", which {singular(grows)}." if grows else exact)
     else:
         at_zero = "; near a residual of 0 it is a Gaussian with sigma" if row.family in BENT else " with scale"
-        said = f"This is {name}{at_zero} = {number(row.sigma)} if beta is 1."
-        said += f" That {singular(grows)}." if grows else ""
-    return f"{said} But {latent.wrong}." if latent.wrong else said
+        said = f"{at_zero} = {number(row.sigma)}{place} if beta is 1."
+    return said + (f" That {singular(grows)}." if grows else "")
+
+
+def where(row: Row, problem: Problem) -> str:
+    """As ``at``, of the trade-off of a row."""
+    return at(problem, row.tradeoff_batch, row.tradeoff_dim, row.tradeoff_latent)
 
 
 def title(row: Row) -> str:
@@ -177,7 +138,7 @@ def title(row: Row) -> str:
         return "an additive loss of no likelihood that recon knows"
     proper = {"gaussian": "Gaussian", "laplace": "Laplace", "bernoulli": "Bernoulli", "poisson": "Poisson"}
     name = proper.get(row.family, row.family.replace("-", " "))
-    own = ", ".join(f"{key} {number(value)}" for key, value in row.parameters.items())
+    own = "" if row.family == "elastic-net" else ", ".join(f"{key} {number(value)}" for key, value in row.parameters.items())
     return f"{'an' if name[0] in 'aeio' else 'a'} {name}{f' of {own}' if own else ''}"
 
 
@@ -205,13 +166,19 @@ def asides(found: Audit, problem: Problem, terms: Terms) -> list[str]:
     """What is worth knowing and no defect."""
     said = []
     for (slot, rec, scale), row in zip(terms, found.rows, strict=True):
-        if rec.match and rec.match.link:
+        if rec.match and rec.match.link and rec.match.link != LINK and "target-unused" not in row.defects:
             said.append(
                 f"The loss is of {rec.match.link} of {slot.key}."
-                if rec.match.link not in ("target made over", "log-probabilities")
+                if rec.match.link not in (MADE, "log-probabilities")
                 else f"{slot.key}: {rec.match.link}."
             )
-        if rec.match and rec.match.off > 1e-6:
+        if row.chosen:
+            said.append(
+                f"Its gradient is the one of -log p at {row.chosen}"
+                + (f", to within {rec.match.off:.2g}" if rec.match and rec.match.off else "")
+                + f". Where that noise is detached the value says nothing of {slot.key}: log it another way."
+            )
+        elif rec.match and rec.match.off > 1e-6:
             said.append(
                 f"It is {rec.match.family} to within {rec.match.off:.2g} of its gradient, as with an eps inside a logarithm."
             )
@@ -224,7 +191,9 @@ def asides(found: Audit, problem: Problem, terms: Terms) -> list[str]:
         if scale.axes:
             said.append(f"The trade-off grows with the axes of a sample to different powers ({scale.axes}).")
         if row.own_scale is not None:
-            said.append(f"It is normalised, with a noise of its own of {number(row.own_scale)}.")
+            word, lacks = ("sigma", "log(2 pi)/2 = 0.918939") if row.family == "gaussian" else ("scale", "log 2 = 0.693147")
+            full = "It is normalised" + ("" if row.constant else f" but for {lacks} for each element, which moves no gradient")
+            said.append(f"{full}; its own {word} is {number(row.own_scale)}.")
         said += learned(problem, row)
         if row.family == "bernoulli":
             said.append("A Bernoulli's data are 0 or 1; --data checks yours.")
@@ -268,24 +237,27 @@ def learned(problem: Problem, row: Row) -> list[str]:
     return said
 
 
-def conversions(found: Audit) -> tuple[tuple[str, str], ...]:
+def conversions(found: Audit, problem: Problem) -> tuple[tuple[str, str], ...]:
     """What to write for today's trade-off with sums, and for the noise that the data choose."""
     row = found.rows[0]
+    place = where(row, problem)
     if row.tradeoff is None or len(found.rows) > 1:
         return ()
-    beta = f"{row.tradeoff:.10g}"
+    beta, today = f"{row.tradeoff:.10g}", f"today's trade-off{place}, with sums"
+    if row.beta is not None and row.beta < 0:
+        return (("an ELBO with sigma = 1", HALF),) if row.family == "gaussian" else ()
     if row.family == "gaussian":
         return (
-            ("today's trade-off, with sums", f"0.5 * (x_hat - x).square().sum() + {beta} * kl.sum()"),
+            (today, f"0.5 * (x_hat - x).square().sum() + {beta} * kl.sum()"),
             (
                 "the sigma that the data choose",
                 "mse = (x_hat - x).square().mean().detach(); (x_hat - x).square().sum() / (2 * mse) + kl.sum()",
             ),
-            ("an ELBO with sigma = 1", "0.5 * (x_hat - x).square().sum() + kl.sum()"),
+            ("an ELBO with sigma = 1", HALF),
         )
     if row.family == "laplace":
         return (
-            ("today's trade-off, with sums", f"(x_hat - x).abs().sum() + {beta} * kl.sum()"),
+            (today, f"(x_hat - x).abs().sum() + {beta} * kl.sum()"),
             (
                 "the scale that the data choose",
                 "mae = (x_hat - x).abs().mean().detach(); (x_hat - x).abs().sum() / mae + kl.sum()",
@@ -293,7 +265,7 @@ def conversions(found: Audit) -> tuple[tuple[str, str], ...]:
         )
     if row.family is None or row.sigma is not None:
         return ()
-    return (("today's trade-off, with sums", f"nll.sum() + {beta} * kl.sum()"), ("an ELBO", "nll.sum() + kl.sum()"))
+    return ((today, f"nll.sum() + {beta} * kl.sum()"), ("an ELBO", "nll.sum() + kl.sum()"))
 
 
 def reasons(found: Audit) -> set[str]:
@@ -370,6 +342,16 @@ def shown(value: Any) -> str:
     return "none" if value is None else number(value) if isinstance(value, float) else str(value)
 
 
+def heading(found: Audit) -> str:
+    """What a trade-off is of the families that there are: sigma^2 is a Gaussian's, a scale a Laplace's; others have neither."""
+    named = {row.family: row for row in found.rows}
+    if set(named) == {"laplace"}:
+        return "scale at β = 1, or β at scale 1"
+    if set(named) <= {"gaussian", *BENT} or all(row.tradeoff is None for row in found.rows):
+        return "sigma² at β = 1, or β at sigma = 1"
+    return "β" if all(row.sigma is None for row in found.rows) else "trade-off"
+
+
 def report(found: Audit) -> Report:
     """Tables, notes and the verdict."""
     rows = [{column.key: getattr(row, column.key) for column in OBJECTIVE} for row in found.rows]
@@ -391,6 +373,8 @@ def report(found: Audit) -> Report:
     codes = f": {', '.join(found.defects)}" if found.defects else ""
     accepted = f" ({', '.join(found.accepted)} accepted)" if found.accepted else ""
     verdict = f"{found.verdict}{codes}{accepted}"
+    columns = tuple(replace(column, title=heading(found)) if column.key == "tradeoff" else column for column in OBJECTIVE)
+    tables[0] = Table("objective", columns, rows)
     if found.unmet:
         verdict += f"; {'; '.join(found.unmet)}"
     return Report("audit", tables, found.notes, verdict, found.holds, lead=[found.sentence, found.formula])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -66,7 +67,7 @@ def unused(problem: Problem, rec: Reconstruction, pair: Pair) -> Finding | None:
         return Finding("target-unused", said, f"Compare element with element: ({recon.key} - {target.key})**2.", broken=True)
     if worth:
         said = f"{target.key} moves the loss and no gradient of {recon.key}: it is added beside the loss, not compared with"
-        fix = f"The parentheses are misplaced: write square({recon.key} - {target.key}), not square({recon.key}) - {target.key}."
+        fix = misplaced(problem, base, recon.key, target.key)
     else:
         said = f"{target.key} moves neither the loss nor a gradient of {recon.key}: {recon.key} is compared with something else"
         fix = f"Compare with the target: ({recon.key} - {target.key})**2."
@@ -77,6 +78,23 @@ def astray(change: Tensor, at: int, small: Tensor) -> bool:
     """Whether an element of a target moves gradients, and none of its own sample's; within one, layouts may differ (patches)."""
     own = change[at * len(change) // change.numel()]
     return bool(change.max() > small) and not bool(own.max() > small)
+
+
+def left(found: Sequence[Finding]) -> str:
+    """What a reconstruction is a function of where its target is not compared with, as a formula; empty where it is."""
+    said = next((finding.evidence for finding in found if finding.code == "target-unused"), "")
+    return "" if not said else "R(x̂, mean x)" if "mean" in said else "R(x̂)" if "neither" in said else "R(x̂) + S(x)"
+
+
+def misplaced(problem: Problem, base: dict[str, Tensor], r: str, x: str) -> str:
+    """What to write, by what the loss is of a reconstruction alone: its square, its size, itself, or something else."""
+    moved = {**base, r: base[r] - 0.5}
+    grad = gradients(problem, moved, [r])[1][r]
+    for pull, word in ((moved[r], "square"), (moved[r].sign(), "abs")):
+        each = grad / pull
+        if bool((each - each.median()).abs().max() <= 1e-9 * each.median().abs()):
+            return f"The parentheses are misplaced: write {word}({r} - {x}), not {word}({r}) - {x}."
+    return f"Compare with the target before the loss is taken: square({r} - {x})."
 
 
 def spots(x: Tensor, pull: Tensor | None) -> list[int]:

@@ -10,7 +10,9 @@ import torch
 from recon_cli import likelihoods
 from recon_cli.auditing import Audit, findings, judging, saying, standing, survival
 from recon_cli.auditing.calling import Problem
+from recon_cli.auditing.chosen import Chosen, chosen
 from recon_cli.auditing.families import Candidate, Match
+from recon_cli.auditing.formulas import formula
 from recon_cli.auditing.judging import Finding, Reading, Row, Scaling
 from recon_cli.auditing.latents import DEVIATION, Latent, measure
 from recon_cli.auditing.matching import latent_keys, pairs
@@ -27,7 +29,12 @@ def weigh(problem: Problem, odd: str, data: str | None, scale: Any) -> Audit:
     for index, pair in enumerate(pairs(problem.plan)):
         plain = not standing.spreads(problem, pair)
         rec = reconstruction(problem, pair, latent_keys(problem)) if plain else spread(problem, pair)
-        row, found, scaling = judged(problem, index, pair, rec, latent, common)
+        best = None if rec.additive else chosen(problem, pair)
+        if best is not None:  # whatever its value, its gradient is that likelihood's
+            rec = best.of(rec)
+            common = [f for f in common if not (f.code == "value-gradient-mismatch" and f.about == pair[0].key)]
+            codes = [f for f in codes if f in common or f.code != "value-gradient-mismatch"]
+        row, found, scaling = judged(problem, index, pair, rec, latent, common, best)
         codes += [f for f in found if f not in codes]
         rows.append(row)
         terms.append((pair[0], rec, scaling))
@@ -37,9 +44,10 @@ def weigh(problem: Problem, odd: str, data: str | None, scale: Any) -> Audit:
     found = Audit(
         problem.reached.spelled, tuple(rows), tuple(codes),
         tuple((slot.key, slot.role, slot.found) for slot in problem.plan.slots()) + (("returned", "loss", problem.picked),),
-        tuple(notes), saying.formula(problem, terms, latent), "",
+        tuple(notes), formula(problem, terms, latent, standing.left(codes)), "",
     )  # fmt: skip
-    found = replace(found, sentence=saying.sentence(found, problem, terms, latent), conversions=saying.conversions(found))
+    found = replace(found, sentence=saying.sentence(found, problem, terms, latent))
+    found = replace(found, conversions=saying.conversions(found, problem))
     found = replace(found, notes=(*found.notes, *saying.asides(found, problem, terms)))
     return survival.beside(found, problem, data, scale) if data else found
 
@@ -63,9 +71,10 @@ def judged(
     rec: Reconstruction,
     latent: Latent | None,
     common: list[Finding],
+    best: Chosen | None = None,
 ) -> tuple[Row, list[Finding], Scaling]:
     """The row of one reconstruction, what was found of it alone, and how its weights scale."""
-    unmoved = standing.unused(problem, rec, pair)
+    unmoved = None if best else standing.unused(problem, rec, pair)
     if unmoved:  # whatever its shape, it is no likelihood of the target
         rec = replace(rec, match=None, curvature=None)
     direction, signs = findings.of_the_signs(rec.sign, latent, problem.reached.spelled + problem.picked)
@@ -74,21 +83,30 @@ def judged(
     if pair[0].role == "decoder" and rec.match and rec.match.family == "gaussian":  # the stand-in's, whose sigma is 1
         beta = b and b / (2 * abs(rec.match.weight))
         read = Reading("the decoder's own", beta, None, beta, True, beta is None or abs(beta - 1) < 1e-6)
+    if best is not None:
+        beta = b and b / abs(best.weight)
+        read = Reading(best.family, None, None, beta, True, beta is None or abs(beta - 1) < max(1e-6, best.off))
     own = judging.own_scale(problem, rec, pair) if rec.additive else None
     scale = judging.scaling(problem, index)
     weights = findings.of_the_weights(problem, rec, latent, scale, read, own)
-    alone = [unmoved] if unmoved else [*(signs if rec.additive else []), *weights, *findings.of_the_range(problem, rec, pair)]
-    alone += standing.of_the_density(problem, rec, pair, b, scale, unmoved)
+    alone = [unmoved] if unmoved else [*(signs if rec.additive else []), *weights]
+    if best is None:  # the best noise of no residual at all is none
+        alone += [] if unmoved else findings.of_the_range(problem, rec, pair)
+        alone += standing.of_the_density(problem, rec, pair, b, scale, unmoved)
     if any(f.code == "broadcast" for f in common):
         alone = [f for f in alone if f.code != "recon-mean"]
     if rec.additive and rec.match is None and not rec.location:
         read = replace(read, exact=False)
     codes = [*common, *alone]
-    beta = read.beta
+    beta, sigma = read.beta, read.sigma
     knobs = judging.knobs(problem)
     if own and b and judging.stated(own[0], knobs):
         beta = b / own[1]
+    if any(f.code in ("kl-sign", "recon-sign") for f in signs):  # then no noise makes it 1
+        beta, sigma = None if beta is None else -abs(beta), None
     numbers = dict(rec.match.own) if rec.match else {}
+    if b and rec.match and "laplace" in dict(rec.match.parts):
+        numbers["scale"] = b / abs(dict(rec.match.parts)["laplace"])
     shown = (scale.batch[0], scale.dim[0], scale.latent[0])
     hidden = latent is None or not rec.additive or b is None or not judging.recognised(rec)
     row = Row(
@@ -97,7 +115,7 @@ def judged(
         tradeoff_batch=None if hidden else shown[0],
         tradeoff_dim=None if hidden else shown[1],
         tradeoff_latent=None if hidden else shown[2],
-        sigma=None if hidden else read.sigma,
+        sigma=None if hidden else sigma,
         beta=None if hidden else beta,
         latent_scale=latent.meaning if latent else None,
         direction=direction,
@@ -108,6 +126,8 @@ def judged(
         weight=abs(rec.match.weight) if rec.match else rec.curvature,
         kl_weight=b,
         own_scale=own[0] if own else None,
+        constant=bool(own and own[2]),
+        chosen=best.words if best else "",
     )
     return row, alone, scale
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 LIBRARIES = {"torch": r"(?<![.\w])(F|distributions|torch)\.", "scipy": r"(?<![.\w])(stats|special)\."}
+SLACK = 0.01  # of a gradient, from which on it is said
 AGREE = 8.0  # rounding errors of the value, up to which nothing needs a reason
 ROUNDING = "rounding"
 HARMLESS = (ROUNDING, NORMALISED)
@@ -29,7 +30,8 @@ class Against:
     """One library call on all elements. Differences from our nll in eps of the dtype, relative to it, and in nats.
 
     theirs and ours are means, in nats. gradient is the largest difference of d/dmu (d/dr, where the call is
-    of the raw output); None where the library has no gradients. reasons says for each named change how many
+    of the raw output); None where the library has no gradients. gradient_share is the largest difference of two gradients
+    as a share of the root mean square of ours. reasons says for each named change how many
     elements it accounts for and by how much at most; an empty name collects what nothing accounts for.
     refused is what the call raised instead.
     """
@@ -46,6 +48,8 @@ class Against:
     largest_nats: float | None = None
     mean_nats: float | None = None
     gradient: float | None = None
+    gradient_share: float | None = None
+    eps: float = 0.0
     reasons: tuple[Reason, ...] = ()
     refused: str = ""
 
@@ -53,6 +57,12 @@ class Against:
     def holds(self) -> bool:
         """Whether the call returns the density, to its own rounding."""
         return not self.refused and all(reason.name in HARMLESS for reason in self.reasons)
+
+
+    @property
+    def loose(self) -> bool:
+        """Whether some gradient is off by a hundredth of itself, in whatever dtype: then few of its digits are right."""
+        return self.gradient is not None and self.gradient * self.eps > SLACK
 
 
 @dataclass(frozen=True)
@@ -80,6 +90,8 @@ def calls(side: Likelihood, library: str) -> list[str]:
 
 def against(side: Likelihood, call: str, x: Tensor, mu: Tensor, data: str) -> Against:
     """Set a call beside the nll on every element of ``x`` and ``mu``, in their dtype."""
+    import torch
+
     side = side.admitted()
     named = {"likelihood": side.name, "parameters": {key: float(value) for key, value in side.parameters.items()}}
     found: list[dict[str, Any]] = []
@@ -109,9 +121,10 @@ def against(side: Likelihood, call: str, x: Tensor, mu: Tensor, data: str) -> Ag
         call=call,
         data=data,
         elements=count,
+        eps=torch.finfo(x.dtype).eps,
         **{key: sum(each[key] for each in found) / count for key in ("ours", "theirs", "mean", "mean_nats")},
         **{key: most(key) for key in ("largest", "largest_nats")},
-        gradient=most("gradient") if found[0]["gradient"] is not None else None,
+        **{key: most(key) if found[0][key] is not None else None for key in ("gradient", "gradient_share")},
         reasons=tuple(reasons.values()),
     )
 
@@ -155,6 +168,7 @@ def _measured(side: Likelihood, call: str, x: Tensor, mu: Tensor) -> dict[str, A
         "largest_nats": off.max().item(),
         "mean_nats": off.sum().item(),
         "gradient": _off(other, own, eps).max().item() if other is not None else None,
+        "gradient_share": ((other - own).abs().max() / own.square().mean().sqrt()).item() if other is not None else None,
         "reasons": [reason for reason, _ in found_out],
     }
 
@@ -276,6 +290,9 @@ def report(rows: Iterable[Against], notes: Iterable[str]) -> Report:
     if changed:
         names = dict.fromkeys([each["change"] for each in changes] + ["refused"] * any(row.refused for row in rows))
         verdict += f"; {changed} do{'es' * (changed == 1)} not: {', '.join(names)}"
+    if loose := [row.gradient_share or 0.0 for row in rows if row.holds and row.loose]:
+        verdict += f"; of {len(loose)} of the {good} the gradient is off by a hundredth of itself or more where it is small, "
+        verdict += f"by at most {max(loose):.2g} of a typical one"
     tables = [Table("against", [Column(key, key) for key in KEYS], told, layout="steps", wrong="not the density")]
     hidden = [Column(key, key, None) for key in CHANGES]
     return Report("compare", [*tables, Table("changes", hidden, changes)], [*notes], verdict, not changed)
@@ -286,7 +303,8 @@ def because(row: Against) -> str:
     if row.refused:
         return f"It refuses: {row.refused}"
     said = f"Off by {row.mean:.3g} eps on average, {row.largest:.3g} at most ({row.largest_nats:.3g} nats)"
-    said += f", its gradient by {row.gradient:.3g} at most." if row.gradient is not None else "."
+    said += f", its gradient by {row.gradient:.3g} at most" if row.gradient is not None else ""
+    said += f", {row.gradient_share:.2g} of a typical one." if row.loose else "."
     for reason in row.reasons:
         said += f" {(reason.name or 'unexplained').capitalize()}: {reason.because} ({reason.elements:,} of {row.elements:,}"
         said += f" elements, up to {reason.largest_nats:.3g} nats)." if reason.name != ROUNDING else " elements)."

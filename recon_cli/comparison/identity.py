@@ -187,9 +187,9 @@ def meaning(rows: Sequence[Identity]) -> list[str]:
         mean = f" (on its mean over the {noise.sample:,} elements of a sample, at "
         mean += f"{each(slope * noise.sample for slope in slopes)} × η)"
     said = (
-        f"{row.likelihood} with {given} is {row.loss} × {each(slopes)}: SGD on it at learning rate η is SGD on the summed "
-        f"{row.loss} at {each(slopes)} × η, step for step{mean}. In a VAE it is summed {row.loss} + β KL with "
-        f"β = {each(1 / slope for slope in slopes)}"
+        f"{row.likelihood} with {given} is {row.loss} × {each(slopes)}: SGD on it (without weight decay or clipping) at learning "
+        f"rate η is SGD on the summed {row.loss} at {each(slopes)} × η, step for step{mean}. In a VAE it is summed {row.loss} "
+        f"+ β KL with β = {each(1 / slope for slope in slopes)}"
     )
     if noise.convention != 1:
         betas = each(noise.convention / slope for slope in slopes)

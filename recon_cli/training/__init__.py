@@ -21,7 +21,7 @@ from recon_cli.sources.run import settings_of
 from recon_cli.surroundings import settled
 from recon_cli.training import boards, pictures, regressing
 from recon_cli.training.alone import alone
-from recon_cli.training.bounds import bounds
+from recon_cli.training.bounds import estimates
 from recon_cli.training.checkpoints import CHECKPOINT, Interrupted, Keeper, unpack
 from recon_cli.training.figures import Epoch, Figures, in_common, look, rates
 from recon_cli.training.lockstep import Lockstep, lockstep
@@ -206,6 +206,7 @@ def carry_out(plan: Plan, run: Run, progress: Progress | None) -> Training:
             samples_per_second=len(kept) * epochs / seconds,
             **regressing.overall(answers),
         )
+        near = estimates(vae, claim, shown, settings.iwae, settings.seed + 2) if settings.iwae else ((), ())
         plain = in_common(claim) is claim and settings.bounded
         found = Training(
             settings, claim, plan.whose, plan.described, tuple(history), result, vae,
@@ -214,7 +215,8 @@ def carry_out(plan: Plan, run: Run, progress: Progress | None) -> Training:
             calibration=calibration(vae, claim, shown, settings, f"{plan.word}, {which}"),
             latents=rates(vae, shown, settings),
             best=best(vae, claim, kept, settings),
-            bounds=bounds(vae, claim, shown, settings.iwae, settings.seed + 2) if settings.iwae else (),
+            bounds=near[0],
+            bound_errors=near[1],
             optimum=optimum(vae, claim, kept, settings.latent, plan.whose, settings.beta),
             pca=pca(vae, kept, settings),
             grey=plan.grey,

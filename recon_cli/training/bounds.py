@@ -41,28 +41,59 @@ def weights(vae: Vae, claim: Likelihood, rows: Tensor, samples: int, seed: int) 
             yield torch.cat(found, dim=1)
 
 
-def bounds(vae: Vae, claim: Likelihood, rows: Tensor, samples: int, seed: int) -> tuple[tuple[int, float], ...]:
-    """The IWAE bound on log p(x), a mean over ``rows`` in nats, for k = 1, 2, 4, ... up to ``samples``.
+def estimates(
+    vae: Vae, claim: Likelihood, rows: Tensor, samples: int, seed: int
+) -> tuple[tuple[tuple[int, float], ...], tuple[float, ...]]:
+    """The IWAE bound on log p(x), a mean over ``rows`` in nats, for k = 1, 2, 4, ... up to ``samples``; and standard errors.
 
     log mean_k w at k samples of z; k = 1 is the ELBO. The same samples serve every k, in groups of k within groups of 2k, so by
-    Jensen's inequality no bound is below the one before it, exactly. Burda, Grosse and Salakhutdinov (2016), theorem 1.
+    Jensen's inequality no estimate is below the one before it, exactly. Burda, Grosse and Salakhutdinov (2016), theorem 1.
+    Each estimates its bound from draws of z; the error is that of a mean over so many rows, their draws included.
     """
-    total = torch.zeros(samples.bit_length(), dtype=wide(rows[:1]).dtype, device=rows.device)
-    for log_weight in weights(vae, claim, rows, samples, seed):
-        for power in range(len(total)):
-            groups = log_weight.reshape(len(log_weight), -1, 1 << power)
-            total[power] += (groups.logsumexp(dim=2) - power * math.log(2)).mean(dim=1).sum()
-    return tuple((1 << power, value / len(rows)) for power, value in enumerate(total.tolist()))
+    found = [
+        torch.stack(
+            [
+                (each.reshape(len(each), -1, 1 << power).logsumexp(dim=2) - power * math.log(2)).mean(dim=1)
+                for power in range(samples.bit_length())
+            ]
+        )
+        for each in weights(vae, claim, rows, samples, seed)
+    ]
+    every = torch.cat(found, dim=1)
+    means = every.sum(dim=1) / len(rows)
+    errors = every.std(dim=1, correction=1 if len(rows) > 1 else 0) / math.sqrt(len(rows))
+    return tuple((1 << power, value) for power, value in enumerate(means.tolist())), tuple(errors.tolist())
 
 
-def table(found: tuple[tuple[int, float], ...], elements: int, width: float | None = None, discrete: bool = False) -> Table:
-    """A row for each number of samples; bits per dimension are -bound/(D log 2), of the data in the units of training.
+def bounds(vae: Vae, claim: Likelihood, rows: Tensor, samples: int, seed: int) -> tuple[tuple[int, float], ...]:
+    """As ``estimates``, without their errors."""
+    return estimates(vae, claim, rows, samples, seed)[0]
+
+
+def table(
+    found: tuple[tuple[int, float], ...],
+    errors: tuple[float, ...],
+    elements: int,
+    width: float | None = None,
+    discrete: bool = False,
+) -> Table:
+    """A row for each number of samples, with the standard error of its estimate; bits per dimension are -bound/(D log 2), of the data in the units of training.
 
     Of 8-bit data whose levels are ``width`` apart, they are those of the levels.
     """
-    columns = (Column("samples", "samples of z"), Column("bound", "log p(x) ≥"), Column("bits_per_dimension", "bits/dim"))
+    columns = (
+        Column("samples", "samples of z"),
+        Column("bound", "bound on log p(x), estimated"),
+        Column("error", "standard error"),
+        Column("bits_per_dimension", "bits/dim"),
+    )
     rows = [
-        {"samples": k, "bound": bound, "bits_per_dimension": bits_per_dimension(-bound / elements, width or 1.0, discrete)}
-        for k, bound in found
+        {
+            "samples": k,
+            "bound": bound,
+            "error": error,
+            "bits_per_dimension": bits_per_dimension(-bound / elements, width or 1.0, discrete),
+        }
+        for (k, bound), error in zip(found, errors, strict=True)
     ]
-    return Table("bounds", columns, rows, "importance-weighted bounds, nats per sample")
+    return Table("bounds", columns, rows, "importance-weighted lower bounds on log p(x), by Monte Carlo, nats per sample")

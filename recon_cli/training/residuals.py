@@ -25,6 +25,7 @@ SOME = 1 << 20  # elements looked at; each level of a lattice counts as one
 PANELS, NODES = 12, 16  # of Gauss and Legendre's rule on either side of mu
 ALIKE = 1e-6  # densities of r at two places that are one function
 NEAR = 0.02  # of sigma: as good as right
+SHAPE = 0.03  # of a share: as good as the likelihood's
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,11 @@ class Calibration:
     error: float
 
     @property
+    def own_error(self) -> float:
+        """The largest standard error of ``within``, were the elements independent."""
+        return max(math.sqrt(share * (1 - share) / max(1, self.elements)) for share in (*self.within, 0.0))
+
+    @property
     def factor(self) -> float:
         """How many times too small the standard deviation is: the root of the mean of r^2."""
         return math.sqrt(self.variance + self.mean**2)
@@ -55,6 +61,7 @@ class Calibration:
     def table(self, regression: bool = False) -> Table:
         """One row. What a ``regression`` leaves is of y, given x."""
         row = {"data": self.data, "elements": self.elements, "mean": self.mean, "variance": self.variance, "error": self.error}
+        row["own_error"] = self.own_error
         row |= {f"within_{k}": share for k, share in zip(WITHIN, self.within, strict=True)}
         row |= {f"predicted_{k}": share for k, share in zip(WITHIN, self.predicted, strict=True)}
         columns = [replace(one, panel=GIVEN_X) if regression and one.panel == MOMENTS else one for one in COLUMNS]
@@ -65,11 +72,25 @@ class Calibration:
         factor, name = self.factor, level(claim) if not claim.head else None
         whose = name or "the spread that the model gives each element"
         said = f"the standardised residuals have a mean square of {factor * factor:.3g}, and 1 where it is right"
+        begun, shape = whose[0].upper() * (name is None) + whose[name is None :], self.shape(claim)
         near = max(NEAR, math.sqrt(2 / max(1, self.elements)))  # two standard errors of a Gaussian's
         if abs(factor - 1) <= near:
+            if shape:
+                return f"{begun} has the second moment of the {rows} rows right to {near:.0%}: {said}{shape}."
             return f"Calibrated: {whose} is right for the {rows} rows to {near:.0%} ({said})."
         times = f"{factor:.3g} times too small" if factor > 1 else f"{1 / factor if factor else math.inf:.3g} times too large"
-        return f"{whose[0].upper() * (name is None) or whose[0]}{whose[1:]} is {times} for the {rows} rows: {said}."
+        return f"{begun} is {times} for the {rows} rows: {said}{shape}."
+
+    def shape(self, claim: Likelihood) -> str:
+        """In words, that the shares are not the likelihood's, which no noise mends; empty where they are near."""
+        off = [abs(mine - theirs) for mine, theirs in zip(self.within, self.predicted, strict=True)]
+        worst = max(range(len(off)), key=off.__getitem__, default=0)
+        if not off or off[worst] <= max(SHAPE, 4 * (self.error + self.own_error)):
+            return ""
+        return (
+            f"; but {self.within[worst]:.0%} of them are within {WITHIN[worst]} standard deviation{'s' * (worst > 0)}, of which "
+            f"the likelihood predicts {self.predicted[worst]:.0%}: their shape is not that of {claim.name}, whatever its noise"
+        )
 
 
 MOMENTS = "standardised residuals (x − E[x|z])/sd[x|z]"
@@ -85,7 +106,8 @@ COLUMNS = (
         for k in WITHIN
         for one in ((f"within_{k}", f"within {k}", SHARES), (f"predicted_{k}", f"predicted of {k}", SHARES))
     ),
-    Column("error", "standard error of these", SHARES),
+    Column("error", "standard error of the predicted", SHARES),
+    Column("own_error", "of the observed, if independent", SHARES),
 )
 
 

@@ -79,7 +79,8 @@ class Training:
     grey
         the share of values at which a discrete likelihood is no density of the data.
     bounds
-        on log p(x) of the result's rows: the number of samples of z, and nats per sample.
+        on log p(x) of the result's rows, estimated: the number of samples of z, and nats per sample; ``bound_errors`` are
+        the standard errors.
     optimum
         of a linear Gaussian model: what PPCA predicts of the training rows, and what was found.
     pca
@@ -121,6 +122,7 @@ class Training:
     answers: tuple[Answer, ...] = ()
     line: Line | None = None
     bounds: tuple[tuple[int, float], ...] = ()
+    bound_errors: tuple[float, ...] = ()
     folder: Path | None = None
     alone: Alone | None = None
     still: str = ""
@@ -177,7 +179,7 @@ class Training:
         if any(self.latents):
             tables.append(latents(self.latents))
         if self.bounds:
-            tables.append(bounds_table(self.bounds, len(self.model.mean), self.width, self.likelihood.discrete))
+            tables.append(bounds_table(self.bounds, self.bound_errors, len(self.model.mean), self.width, self.likelihood.discrete))
         if self.optimum:
             tables.append(optima([self.optimum]))
         pictures = [self.picture] if self.picture and len(self.picture.rows[0][1][0][0]) <= SMALL else []

@@ -17,7 +17,8 @@ PLAIN = 1.0  # nats a sample by which a model that ignores z may miss the mean a
 PARALLEL = 1e-5  # gradients whose cosine is nearer to 1 than this point one way, in float32
 BITS = (
     "bits/dim are the negative ELBO of 8-bit levels over their number: of a probability as it is; of a density less log2 of a "
-    "level's width (+ 7.99435 for x/255, + 8 for x/256), its value at the level taken for the whole bin."
+    "level's width (+ 7.99435 for x/255, + 8 for x/256), its value at the level taken for the whole bin: that bounds the bits of "
+    "the levels only where the data were dequantised."
 )
 
 
@@ -82,10 +83,16 @@ def notes(found: Training) -> Iterator[str]:
             )
     elif found.settings.beta != 1:
         yield weight(found)
+    if found.bounds:
+        yield (
+            "Each bound on log p(x) is a Monte Carlo estimate of a lower bound, from draws of z; its standard error is that of the "
+            "mean over the rows, and the draws' is part of it."
+        )
     if found.bounds and found.width is None:
         yield (
-            "Bits per dimension are of the density in the units of training (as dequantised data are); levels k/255 of 8 "
-            "bits have log2 255 = 7.994 more. A discretized likelihood's are of the levels themselves."
+            "Bits per dimension of a density are in the units of training; in those of levels k/255 they are log2 255 = 7.994 "
+            "more, and they bound the bits of the levels only where the data were dequantised (uniform noise of a level's width "
+            "added). A discretized likelihood's are of the levels themselves."
         )
     if found.optimum:
         yield (

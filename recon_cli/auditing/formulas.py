@@ -1,0 +1,106 @@
+"""The objective as a formula: every mean written out, every sign and every weight as measured."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from recon_cli.auditing.calling import Problem
+from recon_cli.auditing.chosen import LINK
+from recon_cli.auditing.families import Match
+from recon_cli.auditing.judging import Scaling
+from recon_cli.auditing.latents import Latent
+from recon_cli.auditing.measuring import Reconstruction
+
+SUMS = {
+    "gaussian": "Σ(x̂−x)²",
+    "laplace": "Σ|x̂−x|",
+    "bernoulli": "CE",
+    "categorical": "NLL",
+    "heteroscedastic-gaussian": "NLL",
+    "poisson": "Σ(x̂−x log x̂)",
+    "hyperbolic-secant": "Σ log cosh((x̂−x)/s)",
+    "huber": "Σ huber(x̂−x)",
+}
+LINKED = {"gaussian": "Σ({0}−x)²", "laplace": "Σ|{0}−x|", "poisson": "Σ({0}−x log {0})"}  # of what is made of the output r
+INVERSES = {"exp": "exp(r)", "sigmoid": "sigmoid(r)", "tanh": "tanh(r)", "softplus": "softplus(r)", "(x + 1)/2": "(r+1)/2"}
+MADE = "target made over"
+FORMS = {"free nats": "clamp(KL, min)", "driven up": "|KL − C|", "square": "(KL − C)²"}  # by a word of what is said of them
+Terms = list[tuple[Any, Reconstruction, Scaling]]
+
+
+def fraction(value: float) -> str:
+    """A weight; one over a whole number as that."""
+    inverse = 1 / value if value else 0.0
+    small = 1 < abs(inverse) < 1e9 and abs(inverse - round(inverse)) < 1e-7 * abs(inverse) and len(f"{value:.6g}") > 5
+    return f"1/{round(inverse)}" if small else number(value)
+
+
+def number(value: float) -> str:
+    """Six digits; a whole number whole."""
+    if not math.isfinite(value):
+        return str(value)
+    return f"{round(value):,}" if abs(value - round(value)) < 1e-9 * max(1, abs(value)) and abs(value) < 1e15 else f"{value:.6g}"
+
+
+def coefficient(value: float, powers: dict[str, float | None], sizes: dict[str, int]) -> str:
+    """A weight as a number times powers of the sizes: ``1/(B·D)``."""
+    over, above = [], []
+    for name, exponent in powers.items():
+        if exponent:
+            value /= sizes[name] ** exponent
+            written = name if abs(exponent) == 1 else f"{name}^{number(abs(exponent))}"
+            (over if exponent < 0 else above).append(written)
+    head = "·".join(above)
+    one = abs(value - 1) < 1e-9
+    top = head or "1" * bool(over) if one else "·".join(filter(None, (fraction(value) if not over else number(value), head)))
+    below = "·".join(over)
+    return (f"({top}/({below}))·" if len(over) > 1 else f"({top}/{below})·") if over else (f"{top}·" if top else "")
+
+
+def formula(problem: Problem, terms: Terms, latent: Latent | None, unmoved: str = "") -> str:
+    """The objective: every mean spelled out in B, D (of a table T) and K; ``unmoved`` stands for terms without a target."""
+    sizes = {"B": problem.sizes.batch, "D": problem.sizes.D, "K": problem.sizes.K, "T": 1}
+    parts: list[tuple[bool, str]] = []  # whether it is subtracted, and what
+    for slot, rec, scale in terms:
+        sizes["T"] = scale.length or 1
+        powers = {"B": scale.batch[1], ("T" if scale.length else "D"): scale.dim[1], "K": scale.latent[1]}
+        of = f" of {slot.key}" if len(terms) > 1 else ""
+        if unmoved or not rec.match:
+            parts.append((rec.sign < 0 and not unmoved, f"{unmoved or 'R(x̂, x)'}{of}"))
+            continue
+        for family, weight in rec.match.parts or ((rec.match.family, rec.match.weight),):
+            parts.append((weight < 0, f"{coefficient(abs(weight), powers, sizes)}{summed(rec.match, family)}{of}"))
+    if latent is not None and latent.weight:
+        (slot, rec, scale) = terms[0]
+        powers = {"B": scale.batch[2], ("T" if scale.length else "D"): scale.dim[2], "K": scale.latent[2]}
+        what = next((form for word, form in FORMS.items() if word in latent.forms), "KL")
+        parts.append((latent.weight < 0, f"{coefficient(abs(latent.weight), powers, sizes)}{what}"))
+    elif latent is not None:
+        parts.append((False, "(a term in the latents that is no KL)"))
+    if all(less for less, _ in parts):
+        inside = " + ".join(part for _, part in parts)
+        return f"L = −({inside})" if len(parts) > 1 else f"L = −{inside}"
+    return "L = " + "".join(f"{' − ' if less else ' + '}{part}" for less, part in parts).removeprefix(" + ").lstrip()
+
+
+def summed(match: Match, family: str) -> str:
+    """The sum that a weight stands before, of the output r where the mean is made of it."""
+    if match.link == LINK:
+        return "Σ(x̂−x)²/(2 σ̂²)" if family == "gaussian" else "Σ|x̂−x|/ŝ"
+    link = match.link if match.link in INVERSES else ""
+    own = getattr(match.candidate.loss, "link", None) if match.candidate else None
+    if link and link != "(x + 1)/2" and family in LINKED:
+        return LINKED[family].format(INVERSES[link])
+    if family == "poisson" and own is not None and own.name == "log":
+        return "Σ(exp(r)−x r)"
+    if match.link == MADE and family == "gaussian":
+        return "Σ(x̂−f(x))²"
+    return SUMS.get(family, f"Σ {family} loss")
+
+
+def at(problem: Problem, batch: float | None, dim: float | None, latent: float | None) -> str:
+    """The sizes that a number moves with, as they were measured: `` at B = 4, D = 784``; empty where it moves with none."""
+    sizes = {"B": (problem.sizes.batch, batch), "D": (problem.sizes.D, dim), "K": (problem.sizes.K, latent)}
+    named = [f"{name} = {size:,}" for name, (size, power) in sizes.items() if power and abs(power) > 1e-6]
+    return f" at {', '.join(named)}" if named else ""
