@@ -47,6 +47,8 @@ class Row:
         the noise that the loss itself carries, and whether it has all of the normaliser or only log of that noise.
     chosen
         in words, the noise that each batch chooses.
+    link
+        what stands between the prediction and the mean, or on what the family hangs.
     """
 
     family: str | None
@@ -67,6 +69,7 @@ class Row:
     own_scale: float | None = None
     constant: bool = False
     chosen: str = ""
+    link: str = ""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -18,6 +18,7 @@ from recon_cli.auditing.families import CLOSE, MATCH, Match, candidates, field_o
 from recon_cli.auditing.roles import Slot
 
 POINTS = 96
+SIMPLEX = "only if x̂ adds up to 1"
 REFUSALS = (RuntimeError, ValueError, LookupError, ArithmeticError, AssertionError)  # of a function that does not take values
 
 
@@ -213,6 +214,8 @@ def reconstruction(problem: Problem, pair: tuple[Slot, Slot | None], latents: li
         if measured is None or not bool(measured.abs().max() > 0):
             continue
         found = recognise(x, raw, measured)
+        if (found is None or found.off > MATCH) and (events := recognise_events(x[None], raw[None], measured[None])):
+            found = replace(events, link=SIMPLEX)  # element by element: whether they add up to 1 is not for the loss to say
         if used is None or (found is not None and (match is None or found.off < match.off)):
             match, domain, used = found, name, (x, raw, measured)
         if match is not None and match.off < MATCH:

@@ -14,7 +14,7 @@ from recon_cli.auditing.formulas import MADE, Terms, at, number
 from recon_cli.auditing.judging import BROKEN, CODES, SPOILING, Row, mismatch
 from recon_cli.auditing.latents import PRIOR, Latent
 from recon_cli.auditing.matching import latent_keys
-from recon_cli.auditing.measuring import benign
+from recon_cli.auditing.measuring import SIMPLEX, benign
 from recon_cli.errors import ReconError, unknown
 from recon_cli.parametric import as_number
 from recon_cli.report import Column, Report, Table
@@ -139,7 +139,8 @@ def title(row: Row) -> str:
     proper = {"gaussian": "Gaussian", "laplace": "Laplace", "bernoulli": "Bernoulli", "poisson": "Poisson"}
     name = proper.get(row.family, row.family.replace("-", " "))
     own = "" if row.family == "elastic-net" else ", ".join(f"{key} {number(value)}" for key, value in row.parameters.items())
-    return f"{'an' if name[0] in 'aeio' else 'a'} {name}{f' of {own}' if own else ''}"
+    whole = f"{'an' if name[0] in 'aeio' else 'a'} {name}{f' of {own}' if own else ''}"
+    return f"{whole}, {row.link}," if row.link == SIMPLEX else whole
 
 
 def growth(row: Row) -> str:
@@ -166,7 +167,7 @@ def asides(found: Audit, problem: Problem, terms: Terms) -> list[str]:
     """What is worth knowing and no defect."""
     said = []
     for (slot, rec, scale), row in zip(terms, found.rows, strict=True):
-        if rec.match and rec.match.link and rec.match.link != LINK and "target-unused" not in row.defects:
+        if rec.match and rec.match.link and rec.match.link not in (LINK, SIMPLEX) and "target-unused" not in row.defects:
             said.append(
                 f"The loss is of {rec.match.link} of {slot.key}."
                 if rec.match.link not in (MADE, "log-probabilities")
@@ -195,6 +196,11 @@ def asides(found: Audit, problem: Problem, terms: Terms) -> list[str]:
             full = "It is normalised" + ("" if row.constant else f" but for {lacks} for each element, which moves no gradient")
             said.append(f"{full}; its own {word} is {number(row.own_scale)}.")
         said += learned(problem, row)
+        if row.link == SIMPLEX:
+            said.append(
+                f"-x log {slot.key} of every element on its own has no integral of 1: it is a categorical's where {slot.key} "
+                "adds up to 1 over the classes before it comes here, which was not looked into."
+            )
         if row.family == "bernoulli":
             said.append("A Bernoulli's data are 0 or 1; --data checks yours.")
         if row.tradeoff_batch and row.tradeoff and row.tradeoff_batch == 1 and row.sigma is None:

@@ -75,6 +75,8 @@ def judged(
 ) -> tuple[Row, list[Finding], Scaling]:
     """The row of one reconstruction, what was found of it alone, and how its weights scale."""
     unmoved = None if best else standing.unused(problem, rec, pair)
+    if unmoved and "mean" in unmoved.evidence and any(f.code == "broadcast" for f in common):
+        unmoved = None  # of shapes that broadcast each target meets many reconstructions: that is said already
     if unmoved:  # whatever its shape, it is no likelihood of the target
         rec = replace(rec, match=None, curvature=None)
     direction, signs = findings.of_the_signs(rec.sign, latent, problem.reached.spelled + problem.picked)
@@ -128,6 +130,7 @@ def judged(
         own_scale=own[0] if own else None,
         constant=bool(own and own[2]),
         chosen=best.words if best else "",
+        link=rec.match.link if rec.match else "",
     )
     return row, alone, scale
 

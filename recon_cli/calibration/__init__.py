@@ -18,7 +18,7 @@ import numpy
 from recon_cli import looks, sources, waterfilling
 from recon_cli.arrays import as_array
 from recon_cli.calibration.choices import Choices
-from recon_cli.calibration.noise import Noise, Progress, every_noise
+from recon_cli.calibration.noise import Noise, Progress, every_noise, remarks
 from recon_cli.calibration.reported import Claim, Reported, read, reported
 from recon_cli.calibration.result import Calibration, Model
 from recon_cli.calibration.weights import Convention, Weight, implied, trade_off, weights
@@ -156,7 +156,7 @@ def found_in(
         kl_weight=asked.kl_weight,
         keep=keep,
         model=model(found, pair, rate) if found and pair is not None else None,
-        notes=(*notes, *[why] * bool(why)),
+        notes=(*notes, *(remarks(rows, pair) if pair is not None else ()), *[why] * bool(why)),
     )
 
 

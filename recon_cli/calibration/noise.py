@@ -18,7 +18,7 @@ from recon_cli.regions import CIRCLE, check, inside
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from recon_cli.sources import Array
+    from recon_cli.sources import Array, Pair
 
     Outputs = Callable[[Sequence[str]], Array]
 
@@ -36,6 +36,8 @@ class Noise:
         at the best noise; with its scale 1, as people leave it; and what that costs more.
     bits_per_dimension
         None where the data are not 8-bit. Of a density: of the bin of each level, to first order in its width.
+    clipped
+        how many means were moved inside the domain.
     """
 
     likelihood: str
@@ -46,6 +48,24 @@ class Noise:
     nll_at_unit: float
     cost: float
     bits_per_dimension: float | None
+    clipped: int = 0
+
+
+def remarks(rows: Sequence[Noise], pair: Pair) -> Iterator[str]:
+    """In words, what the rows rest on beside the data: variances that are nobody's fit to them, and means that were moved."""
+    given = [row.likelihood for row in rows if likelihoods.find(row.likelihood).head]
+    if given and pair.variance is not None:
+        yield (
+            f"{' and '.join(given)}: the variances come with the reconstruction, one for each element: the model's own, or else "
+            "the mean squared residual over the samples that the reconstruction was made from. No other row has as many numbers."
+        )
+    for row in rows:
+        if row.clipped:
+            where, count = likelihoods.find(row.likelihood)().domain, math.prod(pair.mu.shape)
+            yield (
+                f"{row.likelihood}: {row.clipped:,} of {count:,} reconstructed means were kept inside {where}, so its nll is of "
+                "these means, not of the reconstruction's."
+            )
 
 
 def every_noise(
@@ -87,8 +107,9 @@ def fitted(kind: type[Likelihood], x: Tensor, mu: Tensor, clip: bool, width: flo
     check(x, side.support, "the data", f"{side.name} allows")
     if side.support == CIRCLE and (turns := (x.max().item() - x.min().item()) / (2 * math.pi)) > 1:
         raise ReconError(f"the data span {turns:.3g} turns, and a density of angles counts one.", "Take them modulo 2 pi.")
+    clipped = 0
     if clip:
-        mu = inside(mu, side.domain)[0]
+        mu, clipped = inside(mu, side.domain)
     check(mu, side.domain, "the reconstruction", f"{side.name}'s mean lies in")
     best = side.refit(x, mu)
     nll = mean_nll(best, x, mu)
@@ -96,7 +117,7 @@ def fitted(kind: type[Likelihood], x: Tensor, mu: Tensor, clip: bool, width: flo
     kind_of = "probability" if side.discrete else "density"
     bits = None if width is None else bits_per_dimension(nll / elements, width, side.discrete)
     parameters = {name: float(value) for name, value in best.parameters.items()}
-    return Noise(side.name, kind_of, 0, parameters, nll, at_unit, at_unit - nll, bits)
+    return Noise(side.name, kind_of, 0, parameters, nll, at_unit, at_unit - nll, bits, clipped)
 
 
 def unit(side: Likelihood) -> Likelihood:

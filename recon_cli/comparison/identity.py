@@ -174,7 +174,13 @@ def meaning(rows: Sequence[Identity]) -> list[str]:
     noise = row.noise
     if noise is None or not noise.fitted:
         cost = row.loss if row.slope == 1 else f"{row.loss} × {row.slope:g}"
-        return [f"{row.likelihood} has no noise to choose: {cost} is its nll, and β on the KL means what it says."]
+        from recon_cli import likelihoods
+
+        none = "has no noise to choose"
+        if row.likelihood in likelihoods.names() and len(head := likelihoods.find(row.likelihood).head) > 1:
+            none = f"has no noise of its own to choose, for its {head[1]} comes with the mean"
+        but = " but for a term in x alone" if row.offset else ""
+        return [f"{row.likelihood} {none}: {cost} is its nll{but}, and β on the KL means what it says."]
 
     def each(values: Iterable[float | None], digits: int = 6) -> str:
         return ", ".join(f"{value:.{digits}g}" for value in values if value is not None)

@@ -77,9 +77,10 @@ def table(
     width: float | None = None,
     discrete: bool = False,
 ) -> Table:
-    """A row for each number of samples, with the standard error of its estimate; bits per dimension are -bound/(D log 2), of the data in the units of training.
+    """A row for each number of samples, with the standard error of its estimate.
 
-    Of 8-bit data whose levels are ``width`` apart, they are those of the levels.
+    Bits per dimension are -bound/(D log 2), of the data in the units of training. Of 8-bit data whose levels are ``width``
+    apart, they are those of the levels.
     """
     columns = (
         Column("samples", "samples of z"),

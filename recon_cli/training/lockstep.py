@@ -108,6 +108,11 @@ class Lockstep:
         near = all(mine <= MANY * noise for mine, noise in zip(variant.apart, self.rounding, strict=True))
         return "to rounding" if near else "no"
 
+    def by_eps(self, variant: Variant) -> bool:
+        """Whether it was told all that the scaled side was told, but for eps."""
+        mine, theirs = (vars(one.settings) | {"eps": None} for one in (variant, self.variants[0]))
+        return mine == theirs
+
     def report(self) -> Report:
         """As ``recon train --against`` prints it. Holds where the two are one trajectory."""
         rows = [
@@ -152,7 +157,9 @@ class Lockstep:
             yield f"{sides}{same}." if self.same else f"{sides}, another objective{said}."
         for variant in self.variants[1:]:
             how = {"bitwise": "changes nothing", "to rounding": "changes no more than rounding", "no": "is another model"}
-            yield f"{variant.name}: {how[self.word(variant)]}, {variant.apart[-1]:.3g} of the way apart at the end."
+            word = self.word(variant)
+            said = "differs by eps only" if word == "no" and self.by_eps(variant) else how[word]
+            yield f"{variant.name}: {said}, {variant.apart[-1]:.3g} of the way apart at the end."
 
         best = max(self.mean_alone, self.objective[0])
         if not self.settings.loss and Alone(best, self.objective[-1], math.inf).worse:

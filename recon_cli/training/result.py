@@ -179,7 +179,8 @@ class Training:
         if any(self.latents):
             tables.append(latents(self.latents))
         if self.bounds:
-            tables.append(bounds_table(self.bounds, self.bound_errors, len(self.model.mean), self.width, self.likelihood.discrete))
+            size, discrete = len(self.model.mean), self.likelihood.discrete
+            tables.append(bounds_table(self.bounds, self.bound_errors, size, self.width, discrete))
         if self.optimum:
             tables.append(optima([self.optimum]))
         pictures = [self.picture] if self.picture and len(self.picture.rows[0][1][0][0]) <= SMALL else []

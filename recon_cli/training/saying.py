@@ -85,8 +85,8 @@ def notes(found: Training) -> Iterator[str]:
         yield weight(found)
     if found.bounds:
         yield (
-            "Each bound on log p(x) is a Monte Carlo estimate of a lower bound, from draws of z; its standard error is that of the "
-            "mean over the rows, and the draws' is part of it."
+            "Each bound on log p(x) is a Monte Carlo estimate of a lower bound, from draws of z; its standard error is that of "
+            "the mean over the rows, and the draws' is part of it."
         )
     if found.bounds and found.width is None:
         yield (
