@@ -286,7 +286,7 @@ def of_the_range(problem: Problem, rec: Reconstruction, pair: Any) -> list[Findi
     said = overflow(problem, rec, pair) if rec.additive else ""
     fix = "Use the stable form: logaddexp, softplus, binary_cross_entropy_with_logits."
     if rec.domain in ("unit", "positive"):
-        fix = "Write torch.xlogy(x, x_hat) for x * log(x_hat), which is 0 where x is 0, or torch's own binary_cross_entropy."
+        fix = "Write x * x_hat.where(x > 0, 1).log() for x * x_hat.log(), or torch's own binary_cross_entropy."
     return [Finding("overflow", said, fix)] if said else []
 
 
