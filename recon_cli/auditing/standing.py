@@ -10,7 +10,8 @@ from torch import Tensor
 
 from recon_cli.auditing.calling import Problem
 from recon_cli.auditing.judging import Finding, Scaling, recognised
-from recon_cli.auditing.measuring import Reconstruction, benign, element_weights, gradients, value_at
+from recon_cli.auditing.matching import latent_keys
+from recon_cli.auditing.measuring import Reconstruction, additivity, benign, element_weights, gradients, sign_of, value_at
 from recon_cli.auditing.roles import Slot
 
 Pair = tuple[Slot, Slot | None]
@@ -29,7 +30,20 @@ def spreads(problem: Problem, pair: Pair) -> bool:
     return bool((grads[slots[0].key] != 0).any()) or value_at(problem, moved) != value_at(problem, values)
 
 
-def unused(problem: Problem, rec: Reconstruction, pair: Pair) -> Finding | None:
+def astray(problem: Problem, pair: Pair, common: Sequence[Finding]) -> tuple[Finding, Reconstruction] | None:
+    """What is wrong where a target is not what a reconstruction is compared with, and that reconstruction, of no family."""
+    base = benign(problem)
+    others = [key for key in latent_keys(problem) if key in base]
+    worst = 0.0 if problem.layout.classes else additivity(problem, base, pair[0].key, others)
+    additive = worst <= (1e-7 if problem.dtype == torch.float64 else 1e-2)
+    found = unused(problem, additive, pair)
+    if found is None or ("mean" in found.evidence and any(each.code == "broadcast" for each in common)):
+        return None  # of shapes that broadcast each target meets many reconstructions: that is said already
+    sign = sign_of(problem, base, pair)
+    return found, Reconstruction(pair[0], None, None, additive, worst, (1.0, 1.0), 1.0, "real", sign, False)
+
+
+def unused(problem: Problem, additive: bool, pair: Pair) -> Finding | None:
     """A target whose elements pull at nothing, or at all reconstructions alike: something else is what is compared with."""
     recon, target = pair
     if target is None or sum(slot.role in ("recon", "decoder") for slot in problem.plan.slots()) > 1:
@@ -40,7 +54,7 @@ def unused(problem: Problem, rec: Reconstruction, pair: Pair) -> Finding | None:
     before = grads[recon.key]
     if not bool(before.isfinite().all()) or not bool(before.abs().max() > 0):
         return None
-    elementwise = rec.additive and x.shape == r.shape
+    elementwise = additive and x.shape == r.shape
     changes, worth = [], False
     for index in spots(x, before if elementwise else None):
         moved = {**base, target.key: shifted(problem, x, r if elementwise else None, index)}

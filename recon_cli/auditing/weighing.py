@@ -28,13 +28,17 @@ def weigh(problem: Problem, odd: str, data: str | None, scale: Any) -> Audit:
     rows, codes, terms = [], [*common], []
     for index, pair in enumerate(pairs(problem.plan)):
         plain = not standing.spreads(problem, pair)
-        rec = reconstruction(problem, pair, latent_keys(problem)) if plain else spread(problem, pair)
-        best = None if rec.additive else chosen(problem, pair)
+        unmoved = standing.astray(problem, pair, common) if plain else None
+        if unmoved is not None:  # whatever its shape, it is no likelihood of the target
+            rec = unmoved[1]
+        else:
+            rec = reconstruction(problem, pair, latent_keys(problem)) if plain else spread(problem, pair)
+        best = None if rec.additive or unmoved else chosen(problem, pair)
         if best is not None:  # whatever its value, its gradient is that likelihood's
             rec = best.of(rec)
             common = [f for f in common if not (f.code == "value-gradient-mismatch" and f.about == pair[0].key)]
             codes = [f for f in codes if f in common or f.code != "value-gradient-mismatch"]
-        row, found, scaling = judged(problem, index, pair, rec, latent, common, best)
+        row, found, scaling = judged(problem, index, pair, rec, latent, common, best, unmoved[0] if unmoved else None)
         codes += [f for f in found if f not in codes]
         rows.append(row)
         terms.append((pair[0], rec, scaling))
@@ -72,13 +76,9 @@ def judged(
     latent: Latent | None,
     common: list[Finding],
     best: Chosen | None = None,
+    unmoved: Finding | None = None,
 ) -> tuple[Row, list[Finding], Scaling]:
     """The row of one reconstruction, what was found of it alone, and how its weights scale."""
-    unmoved = None if best else standing.unused(problem, rec, pair)
-    if unmoved and "mean" in unmoved.evidence and any(f.code == "broadcast" for f in common):
-        unmoved = None  # of shapes that broadcast each target meets many reconstructions: that is said already
-    if unmoved:  # whatever its shape, it is no likelihood of the target
-        rec = replace(rec, match=None, curvature=None)
     direction, signs = findings.of_the_signs(rec.sign, latent, problem.reached.spelled + problem.picked)
     b = abs(latent.weight) if latent is not None and latent.weight else None
     read = judging.reading(rec, b) if rec.additive else Reading(None, None, None, None, False, False)
