@@ -108,6 +108,29 @@ def by_samples(x_hat, x, mu, logvar):
     return (mae.log() * x.shape[1]).sum() + 2 * kl(mu, logvar).sum()
 
 
+def squared_capacity(x_hat, x, mu, logvar):
+    return 0.5 * (x_hat - x).square().sum() + 3 * (kl(mu, logvar).sum() - 5) ** 2
+
+
+def recon_sign_of_a_mean(x_hat, x, mu, logvar):
+    return -F.mse_loss(x_hat, x) + kl(mu, logvar).sum(1).mean()
+
+
+def linked(r, x, mu, logvar):
+    return (r.sigmoid() - x).square().sum() + kl(mu, logvar).sum()
+
+
+class WarmUp(nn.Module):
+    step = 0
+
+    def __init__(self):
+        super().__init__()
+        self.step = 0
+
+    def forward(self, x_hat, x, mu, logvar):
+        return (x_hat - x).square().sum() + min(1.0, self.step / 100) * kl(mu, logvar).sum()
+
+
 SENTENCES = [
     (maximised, ["L = −(0.5·Σ(x̂−x)² + KL)"], []),
     (net, ["near a residual of 0 it is a Laplace with scale = 1, far out a Gaussian with sigma = 0.707107",
@@ -128,11 +151,15 @@ SENTENCES = [
     (optimal, ["the noise that its residuals choose, sigma^2 = mean (x̂−x)² of the batch, and beta = 1: an ELBO",
                "Σ(x̂−x)²/(2 σ̂²) + KL"], ["not-additive", "value-gradient-mismatch"]),
     (SigmaVae(), ["sigma^2 = mean (x̂−x)² of the batch"], ["no factorised"]),
+    (squared_capacity, ["γ·(KL − C)²", "which has no one weight"], ["sigma =", "beta is 1", "kl-sum-batch"]),
+    (recon_sign_of_a_mean, ["L = −(1/(B·D))·Σ(x̂−x)² + (1/B)·KL", "its own sign is wrong: beta is -6 at sigma = 1"], []),
+    (linked, ["L = Σ(sigmoid(r)−x)² + KL"], []),
+    (WarmUp(), ["the KL's weight is 0 at self.step = 0"], ["no KL here"]),
     (by_samples, ["a Laplace with the noise that its residuals choose, scale = mean |x̂−x| of each sample, and beta = 2"], []),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("case", SENTENCES, ids=lambda case: getattr(case[0], "__name__", "SigmaVae"))
+@pytest.mark.parametrize("case", SENTENCES, ids=lambda case: getattr(case[0], "__name__", type(case[0]).__name__))
 def test_sentences_are_of_the_measured_product(case: Any) -> None:
     loss, wanted, unwanted = case
     words = said(loss)

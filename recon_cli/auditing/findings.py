@@ -11,7 +11,7 @@ from recon_cli.auditing import batch_number
 from recon_cli.auditing.calling import Problem
 from recon_cli.auditing.formulas import at, number, summed
 from recon_cli.auditing.judging import Finding, Reading, Scaling, broadcasts, knobs, mismatch, overflow, repeated
-from recon_cli.auditing.latents import PRIOR, Latent
+from recon_cli.auditing.latents import PRIOR, SQUARED, Latent
 from recon_cli.auditing.matching import pairs
 from recon_cli.auditing.measuring import Reconstruction, benign, gradients
 from recon_cli.losses import spell
@@ -141,7 +141,7 @@ def of_the_weights(
                 "Write x.flatten(1), or reshape by x.shape.",
             )
         )
-    if latent is None or not latent.weight or not rec.additive:
+    if latent is None or not latent.weight or not rec.additive or SQUARED in latent.forms:
         return found
     b, w = latent.weight, rec.match.weight if rec.match else rec.curvature or 0.0
     (t_b, _, k_b), (t_d, r_d, _), (t_k, _, _) = scale.batch, scale.dim, scale.latent
@@ -215,7 +215,9 @@ def beside_sums(rec: Reconstruction, b: float, w: float, n: int, size: int) -> s
     """How the trade-off compares with that of sums, half the squared error where a half is written."""
     half = rec.match is not None and rec.match.family == "gaussian" and any(is_one(2 * abs(w) * n * batch) for batch in (1, size))
     factor = b / abs(w) / (2 if half else 1) if w else math.inf
-    what = f"{'0.5·' * half}{summed(rec.match, rec.match.family) if rec.match else 'the summed reconstruction'} + KL"
+    parts = [] if rec.match is None else rec.match.parts or [(rec.match.family, w)]
+    each = [f"{'' if is_one(part / w) else f'{number(part / w)}·'}{summed(rec.match, family)}" for family, part in parts]
+    what = f"{'0.5·' * half}{' + '.join(each) or 'the summed reconstruction'} + KL"
     if is_one(abs(factor)):
         return f"the trade-off is the one of sums, {what}, at this size and no other,"
     return f"the trade-off is {number(abs(factor))} times that of sums, {what},"

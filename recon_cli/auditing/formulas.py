@@ -9,7 +9,7 @@ from recon_cli.auditing.calling import Problem
 from recon_cli.auditing.chosen import LINK
 from recon_cli.auditing.families import Match
 from recon_cli.auditing.judging import Scaling
-from recon_cli.auditing.latents import Latent
+from recon_cli.auditing.latents import SQUARED, Latent
 from recon_cli.auditing.measuring import Reconstruction
 
 SUMS = {
@@ -25,7 +25,7 @@ SUMS = {
 LINKED = {"gaussian": "Σ({0}−x)²", "laplace": "Σ|{0}−x|", "poisson": "Σ({0}−x log {0})"}  # of what is made of the output r
 INVERSES = {"exp": "exp(r)", "sigmoid": "sigmoid(r)", "tanh": "tanh(r)", "softplus": "softplus(r)", "(x + 1)/2": "(r+1)/2"}
 MADE = "target made over"
-FORMS = {"free nats": "clamp(KL, min)", "driven up": "|KL − C|", "square": "(KL − C)²"}  # by a word of what is said of them
+FORMS = {"free nats": "clamp(KL, min)", "driven up": "|KL − C|", SQUARED: "(KL − C)²"}  # by a word of what is said of them
 Terms = list[tuple[Any, Reconstruction, Scaling]]
 
 
@@ -75,13 +75,15 @@ def formula(problem: Problem, terms: Terms, latent: Latent | None, unmoved: str 
         (slot, rec, scale) = terms[0]
         powers = {"B": scale.batch[2], ("T" if scale.length else "D"): scale.dim[2], "K": scale.latent[2]}
         what = next((form for word, form in FORMS.items() if word in latent.forms), "KL")
-        parts.append((latent.weight < 0, f"{coefficient(abs(latent.weight), powers, sizes)}{what}"))
+        weight = "γ·" if SQUARED in latent.forms else coefficient(abs(latent.weight), powers, sizes)
+        parts.append((latent.weight < 0, f"{weight}{what}"))
     elif latent is not None:
         parts.append((False, "(a term in the latents that is no KL)"))
     if all(less for less, _ in parts):
         inside = " + ".join(part for _, part in parts)
         return f"L = −({inside})" if len(parts) > 1 else f"L = −{inside}"
-    return "L = " + "".join(f"{' − ' if less else ' + '}{part}" for less, part in parts).removeprefix(" + ").lstrip()
+    first = "−" * parts[0][0] + parts[0][1]
+    return f"L = {first}" + "".join(f" {'−' if less else '+'} {part}" for less, part in parts[1:])
 
 
 def summed(match: Match, family: str) -> str:

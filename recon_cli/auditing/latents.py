@@ -14,7 +14,9 @@ from recon_cli.auditing.calling import Problem
 from recon_cli.auditing.divergence import DEVIATION, PRIOR, SAME, Latent, averaged, field, looked, parallel, unlike
 from recon_cli.auditing.measuring import REFUSALS, benign, gradients, uniform, value_at
 
-__all__ = ["DEVIATION", "PRIOR", "Latent", "averaged", "measure"]
+__all__ = ["DEVIATION", "PRIOR", "SQUARED", "Latent", "averaged", "measure"]
+
+SQUARED = "by the square of its distance"
 
 def measure(problem: Problem) -> Latent | None:
     """The latent term of a loss, or None where nothing of it depends on latents."""
@@ -144,7 +146,7 @@ def levels(problem: Problem, base: Any, mu: str, scale: str | None, deviation: A
         last = max(size for size, weight in found if weight * far < 0)
         return f"a capacity: the KL is driven up until the means are between {last:g} and {after(found, last):g}", far
     if weights[0] * far < 0:
-        return "a capacity: the KL is driven to a size of its own, by the square of its distance", far
+        return f"a capacity: the KL is driven to a size of its own, {SQUARED}", far
     return "", 0.0
 
 

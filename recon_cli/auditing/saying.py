@@ -12,7 +12,7 @@ from recon_cli.auditing.calling import Problem
 from recon_cli.auditing.chosen import LINK, switch
 from recon_cli.auditing.formulas import MADE, Terms, at, number
 from recon_cli.auditing.judging import BROKEN, CODES, SPOILING, Row, mismatch
-from recon_cli.auditing.latents import PRIOR, Latent
+from recon_cli.auditing.latents import PRIOR, SQUARED, Latent
 from recon_cli.auditing.matching import latent_keys
 from recon_cli.auditing.measuring import SIMPLEX, benign
 from recon_cli.errors import ReconError, unknown
@@ -75,7 +75,7 @@ def one(found: Audit, row: Row, problem: Problem, latent: Latent | None) -> str:
     if row.kl_weight is None:
         return f"This is {name} beside a term in the latents that is no KL: {latent.wrong}."
     said = f"This is {name}{weighed(row, latent, where(row, problem))}"
-    if latent.forms:
+    if latent.forms and SQUARED not in latent.forms:
         said += f" All that is where the KL counts at its full weight, and it does not everywhere: {latent.forms}."
     return f"{said} But {latent.wrong}." if latent.wrong else said
 
@@ -83,6 +83,7 @@ def one(found: Audit, row: Row, problem: Problem, latent: Latent | None) -> str:
 def without(problem: Problem) -> str:
     """What is said of the latents where no KL pulls at them."""
     alone = "alone, its weight is a learning rate, not a noise."
+    theirs = "Alone, the reconstruction's weight is a learning rate, not a noise."
     keys = latent_keys(problem)
     if still := [key for key, _, claimed in mismatch(problem) if key in keys and claimed == 0]:
         return (
@@ -90,19 +91,22 @@ def without(problem: Problem) -> str:
             "reconstruction's weight is a learning rate, not a noise."
         )
     if keys and (name := switch(problem)):
-        return f"and its KL is switched off: the KL's weight is 0 at {name} = 0, as it is by default. {alone.capitalize()}"
+        return f"and its KL is switched off: the KL's weight is 0 at {name} = 0, as it is by default. {theirs}"
     if keys:
-        return f"and {' and '.join(keys)} move nothing: no KL is weighed here. {alone.capitalize()}"
+        return f"and {' and '.join(keys)} move nothing: no KL is weighed here. {theirs}"
     return f"and there is no KL here: {alone}"
 
 
 def weighed(row: Row, latent: Latent, place: str) -> str:
     """The noise and the beta of a term beside a KL, as the end of a sentence; ``place`` are the sizes that they move with."""
+    if SQUARED in latent.forms:
+        return " beside the square of the KL's distance from a size of its own, which has no one weight: no beta is read off it."
     grows = growth(row)
     depends = f" {'Both' if grows else 'Neither'} {grows or 'depends on the batch, the image or the latents'}."
     if row.beta is not None and row.beta < 0:
         unit = " at sigma = 1" if row.family == "gaussian" else " at scale 1" if row.own_scale or row.family == "laplace" else ""
-        return f" beside a KL of the wrong sign: beta is {number(row.beta)}{unit}{place}, and no noise makes it 1."
+        whose = "a KL of the wrong sign" if "kl-sign" in row.defects else "a KL, and its own sign is wrong"
+        return f" beside {whose}: beta is {number(row.beta)}{unit}{place}, and no noise makes it 1."
     if row.chosen:
         end = ": an ELBO at that noise." if row.verdict == "elbo" else "."
         return f", and beta = {number(row.beta or math.nan)}{place}{end}"
@@ -111,7 +115,7 @@ def weighed(row: Row, latent: Latent, place: str) -> str:
         beta = number(row.tradeoff or math.nan)
         return f" with {word} = {number(row.sigma)}{place} if beta is 1; with {unit}, beta is {beta}{place}.{depends}"
     if row.family == "elastic-net" and row.sigma is not None:
-        near = f"; near a residual of 0 it is a Laplace with scale = {number(row.parameters.get('scale', math.nan))}, far out a "
+        near = f"; near a residual of 0 it is a Laplace with scale = {number(row.parameters.get('scale', math.nan))}{place}, far out a "
         said = f"{near}Gaussian with sigma = {number(row.sigma)}{place}, if beta is 1."
     elif row.sigma is None and row.beta is None:
         return f" and a KL of weight {number(row.kl_weight or math.nan)}{place}."
@@ -249,7 +253,7 @@ def conversions(found: Audit, problem: Problem) -> tuple[tuple[str, str], ...]:
     place = where(row, problem)
     if row.tradeoff is None or len(found.rows) > 1:
         return ()
-    beta, today = f"{row.tradeoff:.10g}", f"today's trade-off{place}, with sums"
+    beta, today = f"{row.tradeoff:.10g}", f"today's trade-off{place or ', with sums'}"
     if row.beta is not None and row.beta < 0:
         return (("an ELBO with sigma = 1", HALF),) if row.family == "gaussian" else ()
     if row.family == "gaussian":

@@ -14,7 +14,7 @@ from recon_cli.auditing.chosen import Chosen, chosen
 from recon_cli.auditing.families import Candidate, Match
 from recon_cli.auditing.formulas import formula
 from recon_cli.auditing.judging import Finding, Reading, Row, Scaling
-from recon_cli.auditing.latents import DEVIATION, Latent, measure
+from recon_cli.auditing.latents import DEVIATION, SQUARED, Latent, measure
 from recon_cli.auditing.matching import latent_keys, pairs
 from recon_cli.auditing.measuring import Reconstruction, additivity, benign, gradients, reconstruction, sign_of, uniform
 from recon_cli.auditing.roles import Slot
@@ -111,6 +111,7 @@ def judged(
         numbers["scale"] = b / abs(dict(rec.match.parts)["laplace"])
     shown = (scale.batch[0], scale.dim[0], scale.latent[0])
     hidden = latent is None or not rec.additive or b is None or not judging.recognised(rec)
+    hidden = hidden or (latent is not None and SQUARED in latent.forms)
     row = Row(
         family=read.family,
         tradeoff=None if hidden else read.tradeoff,
