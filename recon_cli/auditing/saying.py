@@ -115,8 +115,9 @@ def weighed(row: Row, latent: Latent, place: str) -> str:
         beta = number(row.tradeoff or math.nan)
         return f" with {word} = {number(row.sigma)}{place} if beta is 1; with {unit}, beta is {beta}{place}.{depends}"
     if row.family == "elastic-net" and row.sigma is not None:
-        near = f"; near a residual of 0 it is a Laplace with scale = {number(row.parameters.get('scale', math.nan))}{place}, far out a "
-        said = f"{near}Gaussian with sigma = {number(row.sigma)}{place}, if beta is 1."
+        scale = number(row.parameters.get("scale", math.nan))
+        said = f"; near a residual of 0 it is a Laplace with scale = {scale}{place}, far out a Gaussian with sigma = "
+        said += f"{number(row.sigma)}{place}, if beta is 1."
     elif row.sigma is None and row.beta is None:
         return f" and a KL of weight {number(row.kl_weight or math.nan)}{place}."
     elif row.sigma is None:

@@ -25,6 +25,7 @@ SOME = 1 << 20  # elements looked at; each level of a lattice counts as one
 PANELS, NODES = 12, 16  # of Gauss and Legendre's rule on either side of mu
 ALIKE = 1e-6  # densities of r at two places that are one function
 NEAR = 0.02  # of sigma: as good as right
+NEARLY = 0.1  # of sigma: near enough for the shape to be told from the size
 SHAPE = 0.03  # of a share: as good as the likelihood's
 
 
@@ -72,23 +73,24 @@ class Calibration:
         factor, name = self.factor, level(claim) if not claim.head else None
         whose = name or "the spread that the model gives each element"
         said = f"the standardised residuals have a mean square of {factor * factor:.3g}, and 1 where it is right"
-        begun, shape = whose[0].upper() * (name is None) + whose[name is None :], self.shape(claim)
         near = max(NEAR, math.sqrt(2 / max(1, self.elements)))  # two standard errors of a Gaussian's
-        if abs(factor - 1) <= near:
-            if shape:
-                return f"{begun} has the second moment of the {rows} rows right to {near:.0%}: {said}{shape}."
-            return f"Calibrated: {whose} is right for the {rows} rows to {near:.0%} ({said})."
         times = f"{factor:.3g} times too small" if factor > 1 else f"{1 / factor if factor else math.inf:.3g} times too large"
-        return f"{begun} is {times} for the {rows} rows: {said}{shape}."
+        begun = whose[0].upper() * (name is None) + whose[name is None :]
+        if abs(factor - 1) <= NEARLY and (shape := self.shape(claim)):
+            size = "" if abs(factor - 1) <= near else f", {times} by it"
+            return f"{begun} has the second moment of the {rows} rows nearly right{size} ({said}), {shape}."
+        if abs(factor - 1) <= near:
+            return f"Calibrated: {whose} is right for the {rows} rows to {near:.0%} ({said})."
+        return f"{begun} is {times} for the {rows} rows: {said}."
 
     def shape(self, claim: Likelihood) -> str:
-        """In words, that the shares are not the likelihood's, which no noise mends; empty where they are near."""
+        """In words, where the size is right, that the shares are not the likelihood's, which no noise mends; else empty."""
         off = [abs(mine - theirs) for mine, theirs in zip(self.within, self.predicted, strict=True)]
         worst = max(range(len(off)), key=off.__getitem__, default=0)
         if not off or off[worst] <= max(SHAPE, 4 * (self.error + self.own_error)):
             return ""
         return (
-            f"; but {self.within[worst]:.0%} of them are within {WITHIN[worst]} standard deviation{'s' * (worst > 0)}, of which "
+            f"but {self.within[worst]:.0%} of them are within {WITHIN[worst]} standard deviation{'s' * (worst > 0)}, of which "
             f"the likelihood predicts {self.predicted[worst]:.0%}: their shape is not that of {claim.name}, whatever its noise"
         )
 
