@@ -78,7 +78,7 @@ class Calibration:
         begun = whose[0].upper() * (name is None) + whose[name is None :]
         if abs(factor - 1) <= NEARLY and (shape := self.shape(claim)):
             size = "" if abs(factor - 1) <= near else f", {times} by it"
-            return f"{begun} has the second moment of the {rows} rows nearly right{size} ({said}), {shape}."
+            return f"{begun} has the second moment nearly right for the {rows} rows{size} ({said}), {shape}."
         if abs(factor - 1) <= near:
             return f"Calibrated: {whose} is right for the {rows} rows to {near:.0%} ({said})."
         return f"{begun} is {times} for the {rows} rows: {said}."
