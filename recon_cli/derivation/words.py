@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import sympy
 from sympy import Expr, Indexed, IndexedBase, Symbol
 
+from recon_cli.errors import ReconError
 from recon_cli.likelihood import Likelihood
 from recon_cli.losses import Loss
 from recon_cli.regions import Interval, Outputs
 
-COMPONENTS = 3  # of a vector, in a proof: each further one is the same term again
+COMPONENTS = 3  # of a vector, where a proof writes them out
 
 
 @dataclass(frozen=True)
@@ -40,28 +43,56 @@ class Words:
         return {**given, **dict(zip("jkK", sympy.symbols("j k K", integer=True, positive=True), strict=True)), **self.noise}
 
     def general(self, text: str, own: Loss | None = None, **more: Any) -> Expr:
-        """A formula as it is written, ``own`` the loss whose numbers it may name."""
+        """A formula as it is written, ``own`` the loss whose numbers it may name.
+
+        Raises ReconError for what is no formula, or names what is none of these words.
+        """
         numbers = {name: sympy.nsimplify(value) for name, value in own.parameters.items()} if own else {}
-        return sympy.sympify(text, locals={**self.names, **numbers, **more})
+        names = {**self.names, **numbers, **more}
+        try:
+            whole = sympy.sympify(text, locals=names)
+        except (sympy.SympifyError, SyntaxError, TypeError, ValueError) as error:
+            raise ReconError(f"{self.side.name}: {text!r} is no formula that can be read.", "Write it as sympy does.") from error
+        known = {part.name for value in names.values() for part in getattr(value, "free_symbols", ())} | {*names}
+        if strange := sorted({str(part) for part in whole.free_symbols if not isinstance(part, Indexed)} - known):
+            shown = ", ".join(name for name in names if name not in "jkK" or self.side.event)
+            raise ReconError(f"{self.side.name}: {text!r} names {strange[0]}, which is none of {shown}.", "Name its parameters.")
+        return whole
 
     def read(self, text: str, own: Loss | None = None, **more: Any) -> Expr:
         """The same with its vectors written out."""
         return self.components(self.general(text, own, **more))
 
-    def components(self, expression: Expr) -> Expr:
-        """Sums and products over ``K`` = 3 components written out."""
+    def components(self, expression: Expr, **vectors: Sequence[Any]) -> Expr:
+        """Sums and products over ``K`` components written out, those of other ``vectors`` too."""
         if not self.side.event:
             return expression
-        parts = {"x": self.xs, "mu": self.mus}
-        whole = expression.subs(self.names["K"], COMPONENTS).doit()
+        parts = {"x": self.xs, "mu": self.mus, **vectors}
+        whole = expression.subs(self.names["K"], len(self.xs)).doit()
         return whole.replace(lambda part: isinstance(part, Indexed), lambda part: parts[part.base.name][int(part.indices[0]) - 1])
 
+    def raws(self) -> list[Symbol]:
+        """Symbols for the decoder's raw output: r, and s where there is a second; of a vector, r_1 and so on."""
+        if self.side.event:
+            return [Symbol(f"r_{k}", real=True) for k in range(1, len(self.mus) + 1)]
+        return [Symbol(name, real=True) for name in "rstuvw"[: len(self.mus)]]
 
-def words(kind: type[Likelihood]) -> Words:
-    """Symbols that know their signs for everything in a likelihood's formulas."""
+    def linked(self) -> list[Expr]:
+        """What the link makes of the raw output, for each of ``mus``."""
+        text, raw = self.side.link.formula, self.raws()
+        if not self.side.event:
+            return [sympy.sympify(part, locals={**self.noise, **{r.name: r for r in raw}}) for part in text.split(", ")]
+        if text == "r":
+            return [*raw]
+        whole = sympy.sympify(text, locals=self.names)
+        return [self.components(whole.subs(self.names["k"], k), r=raw) for k in range(1, len(raw) + 1)]
+
+
+def words(kind: type[Likelihood], size: int = COMPONENTS) -> Words:
+    """Symbols that know their signs for everything in a likelihood's formulas, vectors of ``size`` components."""
     noise = {field.name: symbol(field.name, field.metadata["domain"]) for field in dataclasses.fields(kind)}
     side = kind(**noise)  # type: ignore[arg-type]
-    ends = [f"_{k}" for k in range(1, COMPONENTS + 1)] if side.event else [""]
+    ends = [f"_{k}" for k in range(1, size + 1)] if side.event else [""]
     mus = [symbol(f"mu{end}", side.domain) for end in ends]
     if isinstance(side.domain, Outputs):
         mus = [symbol(name, region) for name, region in side.domain.parts]
@@ -121,5 +152,11 @@ def halves(expression: Expr, x: Symbol, mu: Symbol) -> list[Expr]:
 
 
 def same(left: Any, right: Any) -> bool:
-    """Whether two expressions are equal."""
-    return left == right or sympy.simplify(left - right) == 0
+    """Whether two expressions are equal, as far as sympy finds."""
+    return left == right or zero(sympy.sympify(left - right))
+
+
+@functools.lru_cache(4096)
+def zero(expression: Expr) -> bool:
+    """Whether an expression simplifies to nothing."""
+    return sympy.simplify(expression) == 0

@@ -1,0 +1,64 @@
+"""How long sympy may think: a question it cannot answer in time, or at all, is left open."""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+Answer = TypeVar("Answer")
+ONCE, ALL = 6.0, 16.0  # seconds for one question, and for all those about one likelihood
+ends: list[float] = []  # when the time for the likelihood at hand is over
+
+
+class TimeUp(BaseException):
+    """Raised in the thread whose time is up; no Exception, which sympy might catch."""
+
+
+@contextmanager
+def budget(seconds: float = ALL) -> Iterator[None]:
+    """So long for all questions asked inside."""
+    ends.append(time.monotonic() + seconds)
+    try:
+        yield
+    finally:
+        ends.pop()
+
+
+def attempt(question: Callable[[], Answer], seconds: float = ONCE) -> Answer | None:
+    """What sympy answers; None where it fails, as it may on formulas it was not made for, or takes longer."""
+    left = min(seconds, ends[-1] - time.monotonic()) if ends else seconds
+    if left <= 0.05:
+        return None
+    try:
+        with limited(left):
+            return question()
+    except (TimeUp, Exception):  # noqa: B014
+        return None
+
+
+@contextmanager
+def limited(seconds: float) -> Iterator[None]:
+    """Raise TimeUp inside once that long has passed, in any thread and on any system."""
+    thread, lock, state = threading.get_ident(), threading.Lock(), {"over": False, "sent": False}
+
+    def stop() -> None:
+        with lock:
+            if not state["over"]:
+                state["sent"] = True
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(TimeUp))
+
+    timer = threading.Timer(seconds, stop)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        with lock:
+            state["over"] = True
+        timer.cancel()
+        if state["sent"]:  # it may still be on its way: take it here, not later
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), None)

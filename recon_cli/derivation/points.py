@@ -1,0 +1,139 @@
+"""Where statements are tried: every noise parameter, mean and datum drawn at random over its whole region.
+
+The draws are the same every time; nothing here calls a likelihood's formulas or its code.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from recon_cli.errors import ReconError
+from recon_cli.likelihood import Likelihood
+from recon_cli.losses import Loss
+from recon_cli.regions import Circle, Interval, Lattice, Outputs, Simplex, Sphere
+
+SIZES = (2, 3, 4, 5)  # components of a vector, one after the other
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One likelihood with numbers for its noise, and events to try it on.
+
+    size
+        how many components a vector has; 1 of numbers.
+    xs, mus, raws
+        data, what the decoder gives, and raw outputs: a list of numbers each.
+    """
+
+    side: Likelihood
+    size: int
+    xs: list[list[float]]
+    mus: list[list[float]]
+    raws: list[list[float]]
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """The noise by name."""
+        return {name: float(value) for name, value in self.side.parameters.items()}
+
+
+def settings(kind: type[Likelihood], count: int = 12, events: int = 6, seed: int = 20260101) -> list[Setting]:
+    """So many noises with so many events each. Raises ReconError where its regions hold no likelihood at all."""
+    draw, found = random.Random(seed), []
+    for turn in range(count):
+        side = noise(kind, draw)
+        size = SIZES[turn % len(SIZES)] if side.event else 1
+        mus = [mean(side.domain, size, draw) for _ in range(events)]
+        xs = [datum(side, size, mu, draw) for mu in mus]
+        width = len(side.head) or size
+        raws = [[draw.gauss(0, 2) for _ in range(width)] for _ in range(events)]
+        found.append(Setting(side, size, xs, mus, raws))
+    return found
+
+
+def noise(kind: type[Likelihood], draw: random.Random) -> Likelihood:
+    """The likelihood with every parameter somewhere in its domain."""
+    fields = dataclasses.fields(kind)
+    for _ in range(20):
+        try:
+            return kind(**{field.name: number(field.metadata["domain"], draw) for field in fields})  # type: ignore[arg-type]
+        except ReconError as error:  # out of the range of numbers all together
+            refused = error
+    raise refused
+
+
+def number(region: Interval, draw: random.Random) -> float:
+    """A number of a region: small or large alike where it is positive, near the ends too where they are two."""
+    low, high = float(region.low), float(region.high)
+    if region.whole:
+        return float(draw.randint(math.ceil(max(low, -9)), int(min(high, max(low, -9) + draw.choice((3, 9))))))
+    if low > -math.inf and high - low < 1e6:
+        share = draw.random() if draw.random() < 0.8 else 10 ** draw.uniform(-4, -1)
+        return low + (high - low) * (share if draw.random() < 0.5 else 1 - share)
+    size = 10 ** (draw.uniform(-1, 1) if draw.random() < 0.7 else draw.uniform(-3, 2.5))
+    if low > -math.inf:
+        return min(max(size, 2 * low if low > 0 else low), high) if low >= 0 else low + size
+    return high - size if high < math.inf else size * draw.choice((-1, 1))
+
+
+def mean(region: Interval, size: int, draw: random.Random) -> list[float]:
+    """What a decoder may give for one event."""
+    if isinstance(region, Outputs):
+        return [number(part, draw) for _, part in region.parts]
+    if isinstance(region, Sphere):
+        return direction([draw.gauss(0, 1) for _ in range(size)])
+    if isinstance(region, Simplex):
+        shares = [draw.expovariate(1) + 1e-3 for _ in range(size)]
+        return [share / sum(shares) for share in shares]
+    return [number(region, draw)]
+
+
+def direction(vector: Sequence[float]) -> list[float]:
+    """A vector over its length."""
+    return [part / math.hypot(*vector) for part in vector]
+
+
+def datum(side: Likelihood, size: int, mu: Sequence[float], draw: random.Random) -> list[float]:
+    """One event's data: near the mean and far from it, at the ends of the region, anywhere in it."""
+    region = side.support
+    if isinstance(region, Sphere):
+        near = 10 ** draw.uniform(-2, 1.5)
+        return direction([part + near * draw.gauss(0, 1) for part in mu])
+    if isinstance(region, Simplex):
+        chosen = draw.randrange(size)
+        return [float(k == chosen) for k in range(size)]
+    if isinstance(region, Circle):
+        return [mu[0] + draw.uniform(-math.pi, math.pi)]
+    if isinstance(region, Lattice):
+        last = int(region.levels) - 1
+        return [draw.randint(0, last) / last]
+    if region.whole:
+        top = min(region.high, max(region.low, 0) + draw.choice((2, 12, 3 * abs(mu[0]) + 3)))
+        return [float(draw.randint(math.ceil(region.low), max(math.ceil(region.low), int(top))))]
+    if region.high - region.low < math.inf:
+        return [draw.choice((region.low, region.high)) if draw.random() < 0.15 else draw.uniform(region.low, region.high)]
+    unit = draw.choice([abs(float(value)) for value in side.parameters.values()] or [1.0]) if draw.random() < 0.5 else 1.0
+    if side.head and draw.random() < 0.5:
+        unit = math.sqrt(abs(mu[-1]))
+    far = 10 ** draw.uniform(-2, 1) * unit
+    if region.low > -math.inf:
+        return [region.low + (10 ** draw.uniform(-1.5, 1) * (abs(mu[0]) if draw.random() < 0.5 else unit))]
+    if region.high < math.inf:
+        return [region.high - far]
+    return [mu[0] + draw.choice((-1, 1)) * far]
+
+
+def of(words: Any, setting: Setting, event: int) -> dict[Any, float]:
+    """The numbers of one event by the symbols of ``words``."""
+    numbers = {words.noise[name]: value for name, value in setting.numbers.items()}
+    return numbers | dict(zip((*words.xs, *words.mus), (*setting.xs[event], *setting.mus[event]), strict=True))
+
+
+def own_numbers(loss: Loss) -> dict[str, float]:
+    """A loss's numbers by name."""
+    return {name: float(value) for name, value in loss.parameters.items()}
