@@ -190,8 +190,9 @@ class Likelihood(Parametric, ABC):
         how the decoder's raw output becomes ``mu``.
     source
         where it comes from, for the derivation.
-    misprints
-        densities that were printed for this one somewhere and are none; ``derive`` refutes them.
+    misprints, prints
+        densities that were printed for this one somewhere and are none, as a computer reads them, and in LaTeX as they
+        were printed; ``derive`` refutes them.
     best_noise
         what ``fit`` finds, in words.
     relaxation
@@ -215,6 +216,7 @@ class Likelihood(Parametric, ABC):
     link: ClassVar[Link] = IDENTITY
     source: ClassVar[str] = ""
     misprints: ClassVar[tuple[str, ...]] = ()
+    prints: ClassVar[tuple[str, ...]] = ()
     best_noise: ClassVar[str] = ""
     relaxation: ClassVar[str | None] = None
     admits: ClassVar[bool] = False

@@ -1,20 +1,27 @@
 """Is it true? The identity proved in symbols, every step machine-checked.
 
 ``proof`` derives slope, offset and gap from density and loss; ``steps`` tells the way there;
-``notation`` spells it. The only place that knows sympy; none of it knows torch.
+``notation`` spells it. The only place that knows sympy.
+``code`` runs torch, in a process beside this one; ``mass``, ``roundings`` and ``trial`` set formulas and code against each
+other at random points.
 """
 
 from __future__ import annotations
 
-import numbers
-from collections.abc import Sequence
+import functools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from recon_cli import likelihoods
-from recon_cli.derivation.notation import formula
+from recon_cli.derivation.code import Aside
+from recon_cli.derivation.limits import budget
+from recon_cli.derivation.notation import formula, in_numbers
+from recon_cli.derivation.points import settings
+from recon_cli.derivation.practice import practice
 from recon_cli.derivation.proof import Proof, prove
-from recon_cli.derivation.steps import Step, steps
+from recon_cli.derivation.steps import Case, counterexamples, foundation
+from recon_cli.derivation.trial import Step
 from recon_cli.errors import ReconError
 from recon_cli.likelihood import Likelihood
 from recon_cli.report import Column, Report, Table
@@ -35,16 +42,21 @@ class Derived:
 
     @property
     def holds(self) -> bool:
-        """Whether every step checks, but for the misprints, which must not."""
-        wrong = [step for step in self.steps if not step.checked]
-        return self.proof.holds and len(wrong) == len(self.kind.misprints)
+        """Whether no step is false, but for the misprints, each of which must be."""
+        return all(step.good for step in self.steps)
+
+    @property
+    def proved(self) -> bool | None:
+        """Whether that is proved; None where a step is known at points only."""
+        open_ones = [step for step in self.steps if step.checked is None and step.by != "choice"]
+        return self.holds and (None if open_ones else True)
 
     @property
     def slope_value(self) -> float | None:
         """The slope at the given noise."""
         if self.proof.noise and not self.values:
             return None
-        return float(self.proof.slope.subs({self.proof.noise[name]: value for name, value in self.values.items()}))
+        return in_numbers(self.proof.slope, self.values) if self.proof.slope.free_symbols else float(self.proof.slope)
 
 
 @dataclass(frozen=True)
@@ -77,17 +89,31 @@ class Derivation:
             for each in self.found
         ]
         told = [
-            {"likelihood": each.kind.name, "parameters": each.values, "step": number, **vars(step)}
+            {"likelihood": each.kind.name, "parameters": each.values, "step": number, **shown(step)}
             for each in self.found
             for number, step in enumerate(each.steps, 1)
         ]
-        count = sum(step.checked for each in self.found for step in each.steps)
-        wrong = len(told) - count
-        verdict = f"{'proved' if self.holds else 'refuted'}: {count} of {len(told)} statements check"
-        verdict += f", {wrong} refuted" if wrong else ""
-        verdict += " (misprinted, as it must be)" if wrong and self.holds else ""
+        verdict = said([step for each in self.found for step in each.steps], self.holds)
         tables = [Table("steps", STEPS, told, layout="steps"), Table("identity", IDENTITY, identity)]
         return Report("derive", tables, self.notes, verdict, self.holds)
+
+
+def shown(step: Step) -> dict[str, Any]:
+    """A step's cells."""
+    return {"statement": step.statement, "because": step.because, "checked": step.checked, "by": step.by}
+
+
+def said(steps: Sequence[Step], holds: bool) -> str:
+    """How many statements are proved, how many known at points, chosen, refuted."""
+    proved = sum(step.checked is True and step.by == "symbols" for step in steps)
+    points = sum(step.by == "points" and step.checked is not False for step in steps)
+    choices = sum(step.by == "choice" for step in steps)
+    wrong = sum(step.checked is False for step in steps)
+    undecided = any(step.checked is None and step.by == "points" for step in steps)
+    parts = [f"{proved} statements proved", f"{points} checked at points" * bool(points)]
+    parts += [f"{choices} chosen" * bool(choices), f"{wrong} refuted{' (misprinted, as it must be)' * holds}" * bool(wrong)]
+    word = ("checked" if undecided else "proved") if holds else "refuted"
+    return f"{word}: {', '.join(filter(None, parts))}"
 
 
 LIST = (
@@ -103,7 +129,7 @@ LIST = (
     Column("offset", "b(x)", None),
 )
 IMPOSTORS = (Column("loss", "loss", None), Column("likelihood", "taken for", None), Column("why", "why not", None))
-STEPS = tuple(Column(key, key) for key in ("likelihood", "step", "statement", "because", "checked", "parameters"))
+STEPS = tuple(Column(key, key) for key in ("likelihood", "step", "statement", "because", "checked", "by", "parameters"))
 IDENTITY = (
     Column("likelihood", "likelihood", "*"),
     Column("loss", "loss"),
@@ -129,23 +155,41 @@ def derive(*sides: Likelihood | type[Likelihood] | str, shape: Sequence[int] | N
     5.0
     """
     size = None if shape is None else tuple(shape) if isinstance(shape, Sequence) and not isinstance(shape, str) else (shape,)
-    if size is not None and not (size and all(isinstance(one, numbers.Integral) and one > 0 for one in size)):
+    if size is not None and not (size and all(isinstance(one, Integral) and one > 0 for one in size)):
         raise ReconError("A shape is the sizes of one sample, whole numbers from 1 up.", "Write shape=(1, 28, 28), say.")
-    found = []
-    for side in dict.fromkeys(map(likelihoods.kind_or_side, sides or ("gaussian", "bernoulli"))):
-        kind = side if isinstance(side, type) else type(side)
-        values = {} if isinstance(side, type) else {key: float(value) for key, value in side.parameters.items()}
-        proof = prove(kind)
-        found.append(Derived(kind, proof, tuple(steps(kind, proof, values, size)), values))
-    return Derivation(tuple(found), size, likelihoods.taken(sides))
+    kinds = [*dict.fromkeys(map(likelihoods.kind_or_side, sides or ("gaussian", "bernoulli")))]
+    return Derivation(tuple(derived(kinds, size)), size, likelihoods.taken(sides))
+
+
+def derived(sides: Sequence[Likelihood | type[Likelihood]], shape: tuple[int, ...] | None = None) -> Iterator[Derived]:
+    """Each with its proof and its steps, while another process runs the code at the points where it is set against them."""
+    kinds = [side if isinstance(side, type) else type(side) for side in sides]
+    jobs = {kind: settings(kind) for kind in dict.fromkeys(kinds)}
+    aside, numbers = Aside([*jobs.values()]), {}
+
+    def measure(kind: type[Likelihood]) -> list[Any]:
+        if kind not in numbers:
+            numbers[kind] = aside.next(jobs[kind])
+        return numbers[kind]
+
+    try:
+        for side, kind in zip(sides, kinds, strict=True):
+            values = {} if isinstance(side, type) else {key: float(value) for key, value in side.parameters.items()}
+            with budget():
+                proof = prove(kind)
+                case = Case(kind, proof, values, shape, jobs[kind], functools.partial(measure, kind))
+                steps = (*foundation(case), *practice(case), *counterexamples(case))
+            yield Derived(kind, proof, steps, values)
+    finally:
+        aside.close()
 
 
 def catalogue() -> Report:
     """Every likelihood of the registry with its loss, proved afresh; and losses that are none's: ``recon derive --list``."""
     rows: list[dict[str, Any]] = []
     others: list[dict[str, Any]] = []
-    for kind in map(likelihoods.find, likelihoods.names()):
-        proof = prove(kind)
+    for each in derived([*map(likelihoods.find, likelihoods.names())]):
+        kind, proof = each.kind, each.proof
         side, drops = proof.side, "nothing" if proof.offset == 0 else "constant"
         drops = "b(x)" if proof.offset.free_symbols & {*proof.words.xs} else drops
         rows.append(
@@ -158,7 +202,7 @@ def catalogue() -> Report:
                 "support": str(side.support),
                 "gap": formula(proof.gap),
                 "link": side.link.name,
-                "proved": proof.holds,
+                "proved": each.proved,
                 "offset": formula(proof.shown.offset),
             }
         )
@@ -166,8 +210,11 @@ def catalogue() -> Report:
             why = f"it leaves out the gap {formula(proof.gap).unicode}, which depends on μ and moves the gradient"
             others.append({"loss": side.loss.name, "likelihood": kind.name, "why": why})
         others += [{"loss": loss.name, "likelihood": kind.name, "why": loss.reason} for loss in kind.impostors]
-    good = sum(row["proved"] for row in rows)
-    verdict = f"{'proved' if good == len(rows) else 'refuted'}: {good} of {len(rows)} identities"
+    wrong = [row["likelihood"] for row in rows if row["proved"] is False]
+    good = sum(row["proved"] is True for row in rows)
+    verdict = f"{good} of {len(rows)} identities proved"
+    verdict += f", {len(rows) - good - len(wrong)} checked at points" if good + len(wrong) < len(rows) else ""
+    verdict = f"refuted: {', '.join(wrong)}; {verdict}" if wrong else f"proved: {verdict.replace(' proved', '', 1)}"
     tables = [Table("likelihoods", LIST, rows), Table("impostors", IMPOSTORS, others)]
     notes = [f"{each['loss']} is not {each['likelihood']}'s loss, though taken for it: {each['why']}." for each in others]
-    return Report("derive", tables, notes, verdict, good == len(rows))
+    return Report("derive", tables, notes, verdict, not wrong)

@@ -17,7 +17,7 @@ from recon_cli.regions import Circle, Simplex, Sphere
 if TYPE_CHECKING:
     from torch import Tensor
 
-DRAWS, KEPT, DRAWN = 1 << 16, 1 << 11, 3  # of a sample, of it in order, and for how many settings
+DRAWS, KEPT, DRAWN = 1 << 15, 1 << 11, 2  # of a sample, of it in order, and for how many settings
 
 Measured = dict[str, Any]
 
@@ -43,6 +43,9 @@ class Aside:
     def work(self, sink: int) -> None:
         """All jobs, a line each, in the other process, which ends here."""
         try:
+            import torch
+
+            torch.set_num_threads(1)
             with os.fdopen(sink, "w") as file:
                 for job in self.jobs:
                     file.write(json.dumps(measured(job)) + "\n")

@@ -1,4 +1,7 @@
-"""How long sympy may think: a question it cannot answer in time, or at all, is left open."""
+"""How long sympy may think: a question it cannot answer in time, or at all, is left open.
+
+In seconds of this process's own work, so that what is proved does not depend on what else the machine does.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ class TimeUp(BaseException):
 @contextmanager
 def budget(seconds: float = ALL) -> Iterator[None]:
     """So long for all questions asked inside."""
-    ends.append(time.monotonic() + seconds)
+    ends.append(time.process_time() + seconds)
     try:
         yield
     finally:
@@ -30,7 +33,7 @@ def budget(seconds: float = ALL) -> Iterator[None]:
 
 def attempt(question: Callable[[], Answer], seconds: float = ONCE) -> Answer | None:
     """What sympy answers; None where it fails, as it may on formulas it was not made for, or takes longer."""
-    left = min(seconds, ends[-1] - time.monotonic()) if ends else seconds
+    left = min(seconds, ends[-1] - time.process_time()) if ends else seconds
     if left <= 0.05:
         return None
     try:
@@ -44,21 +47,23 @@ def attempt(question: Callable[[], Answer], seconds: float = ONCE) -> Answer | N
 def limited(seconds: float) -> Iterator[None]:
     """Raise TimeUp inside once that long has passed, in any thread and on any system."""
     thread, lock, state = threading.get_ident(), threading.Lock(), {"over": False, "sent": False}
+    done, end = threading.Event(), time.process_time() + seconds
 
-    def stop() -> None:
+    def watch() -> None:
+        while (left := end - time.process_time()) > 0:
+            if done.wait(max(left, 0.05)):
+                return
         with lock:
             if not state["over"]:
                 state["sent"] = True
                 ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(TimeUp))
 
-    timer = threading.Timer(seconds, stop)
-    timer.daemon = True
-    timer.start()
+    threading.Thread(target=watch, daemon=True).start()
     try:
         yield
     finally:
         with lock:
             state["over"] = True
-        timer.cancel()
+        done.set()
         if state["sent"]:  # it may still be on its way: take it here, not later
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), None)

@@ -47,6 +47,20 @@ NAMES = {
         "(∂²nll/∂x∂μ)/(∂²loss/∂x∂μ)",
         r"\frac{\partial_x\partial_\mu\,\mathrm{nll}}{\partial_x\partial_\mu\,\mathrm{loss}}",
     ),
+    "d log p/d mu": ("∂log p/∂μ", r"\partial_\mu\log p"),
+    "d loss/d mu": ("∂loss/∂μ", r"\partial_\mu\,\ell"),
+    "d MEAN(loss)/d mu": ("∂MEAN(loss)/∂μ", r"\partial_\mu\,\mathrm{mean}(\ell)"),
+    "(d nll/d mu)/(d (loss/2)/d mu)": ("(∂nll/∂μ)/(∂(loss/2)/∂μ)", r"\frac{\partial_\mu\,\mathrm{nll}}{\partial_\mu\,(\ell/2)}"),
+    "loss": ("loss", r"\ell"),
+    "code": ("code", r"\mathrm{code}"),
+    "formulas": ("formulas", r"\mathrm{formulas}"),
+    "mu(-oo)": ("μ(−∞)", r"\mu(-\infty)"),
+    "mu(oo)": ("μ(∞)", r"\mu(\infty)"),
+    "var(-oo)": ("var(−∞)", r"\mathrm{var}(-\infty)"),
+    "var(oo)": ("var(∞)", r"\mathrm{var}(\infty)"),
+    "sum_k mu[k]": ("Σ_k μ_k", r"\sum_k \mu_k"),
+    "sum_k mu[k]**2": ("Σ_k μ_k²", r"\sum_k \mu_k^2"),
+    "sum_d gap c(mu_d)": ("Σ c(μ_d)", r"\sum c(\mu_d)"),
     "SUM(loss)": ("SUM(loss)", r"\mathrm{sum}(\ell)"),
     "MEAN(loss)": ("MEAN(loss)", r"\mathrm{mean}(\ell)"),
     "BATCHMEAN(loss)": ("BATCHMEAN(loss)", r"\mathrm{batchmean}(\ell)"),
@@ -75,6 +89,7 @@ NAMES = {
     "pi": ("π", r"\pi"),
     "oo": ("∞", r"\infty"),
 }
+MINUS = re.compile(r"\\left\(-1\\right\) ?(?:\\cdot )?|- ?1 \\cdot |(?<![\d.])-1 (?=[\\a-z(])")
 POWERS = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
 
 
@@ -132,15 +147,48 @@ def spellings(part: Any) -> tuple[str, str, str]:
     if isinstance(part, (int, float)):
         text = f"{part:.6g}"
         return text, text.replace("-", "−"), text
-    symbols = {symbol: NAMES[symbol.name][1] for symbol in part.free_symbols if symbol.name in NAMES}
+    symbols = {symbol: in_paper(symbol.name) for symbol in part.free_symbols if not isinstance(symbol, sympy.Indexed)}
     text = Plain().doprint(part)
     return text, terminal(text), Paper({"symbol_names": symbols, "ln_notation": False}).doprint(part)
+
+
+def in_paper(name: str) -> str:
+    """A name in a paper: letters as they are, words upright."""
+    if name in NAMES:
+        return NAMES[name][1]
+    return name if len(name) == 1 else rf"\mathrm{{{name}}}".replace("_", r"\_")
+
+
+def with_value(expression: Any, values: Mapping[str, float]) -> list[Any]:
+    """An expression, and its number where the noise has numbers and nothing else is in it."""
+    number = in_numbers(expression, values)
+    return [expression] if number is None else [expression, " = ", number]
+
+
+def in_numbers(expression: Any, values: Mapping[str, float]) -> float | None:
+    """An expression with the noise put in, or None where something else is in it, or nothing at all."""
+    free = expression.free_symbols
+    if not values or not free or not {part.name for part in free if not isinstance(part, sympy.Indexed)} <= {*values}:
+        return None
+    return None if expression.has(sympy.Indexed) else float(expression.subs({part: values[part.name] for part in free}))
+
+
+def times(factor: Any, values: Mapping[str, float], name: str) -> list[Any]:
+    """``factor * name``, with numbers put in where there are any, a sum in parentheses."""
+    if factor == 1:
+        return [name]
+    factor = sympy.factor(factor)
+    others = sorted((part for part in factor.free_symbols if part.name not in values), key=lambda part: part.name)
+    number = in_numbers(factor.subs(dict.fromkeys(others, 1)), values)
+    if number is None:
+        return ["(", factor, ")", "*", name] if factor.is_Add else [factor, "*", name]
+    return [number, *(extra for part in others for extra in ("*", part)), "*", name]
 
 
 def written(text: str, names: Mapping[str, Any]) -> Formula:
     """A formula as its author wrote it, nothing rearranged."""
     parsed = sympy.parse_expr(text, local_dict=dict(names), evaluate=False)
-    return Formula(text, terminal(text), spellings(parsed)[2])
+    return Formula(text, terminal(text), MINUS.sub("- ", spellings(parsed)[2]))
 
 
 def terminal(text: str) -> str:

@@ -42,7 +42,7 @@ class Setting:
         return {name: float(value) for name, value in self.side.parameters.items()}
 
 
-def settings(kind: type[Likelihood], count: int = 12, events: int = 6, seed: int = 20260101) -> list[Setting]:
+def settings(kind: type[Likelihood], count: int = 8, events: int = 3, seed: int = 20260101) -> list[Setting]:
     """So many noises with so many events each. Raises ReconError where its regions hold no likelihood at all."""
     draw, found = random.Random(seed), []
     for turn in range(count):

@@ -9,12 +9,14 @@ and offset and gap are what is left. Nothing here is taken from the likelihood's
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
 import sympy
 from sympy import Expr, Symbol
 
+from recon_cli.derivation.limits import attempt
 from recon_cli.derivation.words import AWAY, Odds, Words, halves, same, words
 from recon_cli.likelihood import Likelihood
 from recon_cli.losses import Loss
@@ -42,6 +44,12 @@ class Proof:
     gap: Expr
     odds: Odds
     shown: Shown
+    way: str
+
+    @property
+    def any_size(self) -> bool:
+        """Whether the identity of vectors was found for any number of components."""
+        return not self.shown.offset.has(sympy.Indexed) and not self.shown.offset.free_symbols & {*self.words.xs, *self.words.mus}
 
     @property
     def side(self) -> Likelihood:
@@ -83,35 +91,85 @@ class Proof:
     @property
     def holds(self) -> bool:
         """Whether slope, offset and gap put together give back the density, each of what it may depend on."""
-        alone = not self.offset.free_symbols & {*self.words.mus} and not self.gap.free_symbols & {*self.words.xs}
-        return self.undoes(self.nll) and self.constant and alone
+        return self.whole and self.constant and self.alone
+
+    @functools.cached_property
+    def whole(self) -> bool:
+        """Whether they give back the density."""
+        return self.undoes(self.nll)
+
+    @property
+    def alone(self) -> bool:
+        """Whether the offset is free of mu and the gap of x."""
+        return not self.offset.free_symbols & {*self.words.mus} and not self.gap.free_symbols & {*self.words.xs}
 
 
 def prove(likelihood: type[Likelihood], loss: Loss | None = None) -> Proof:
-    """Derive slope, offset and gap of ``loss`` (the likelihood's own, if not given)."""
+    """Derive slope, offset and gap of ``loss`` (the likelihood's own, if not given).
+
+    Where sympy cannot take them apart, the slope that is claimed is tried, and what is left of it shown.
+    """
     known = words(likelihood)
     loss = loss or known.side.loss
     density, cost = known.read(likelihood.density), known.read(loss.formula, loss)
     odds = Odds(known.mus[0], known.side.domain)
-    inner, price = odds.enter(density), odds.enter(cost)
-    x, mus = known.xs[0], (odds.symbol, *known.mus[1:])
-    if isinstance(density, sympy.Piecewise) and vanishes(sympy.log(density) + cost):
-        slope, rest = sympy.Integer(1), sympy.Integer(1)  # the loss is the nll itself
-    else:
-        slope = ratio(-sympy.log(inner), price, x, odds.symbol)
-        rest = opened(inner * sympy.exp(sympy.expand(slope * price)), x, odds.symbol)
-    constant, varying = rest.as_independent(*mus, as_Add=False)
-    offset = tidy(sympy.expand_log(-sympy.log(constant), force=True))
-    gap = -sympy.log(odds.leave(varying))
-    slope = odds.leave(slope)
+    found = attempt(lambda: apart(known, density, cost, odds))
+    if found is None or mixed(known, *found[:3]):
+        found = attempt(lambda: claimed(known, density, cost)) or found or left(known, density, cost)
+    slope, offset, gap, way = found
     nll = slope * cost + offset + gap
     shown = Shown(nll, cost, offset)
     if known.side.event:
-        whole = known.general(loss.formula, loss)
-        beside = in_sums(known.general(likelihood.density)) * sympy.exp(slope * whole)
-        left = sympy.expand(tidy(sympy.expand(sympy.expand_log(-sympy.log(beside), force=True))))
-        shown = Shown(slope * whole + left, whole, left)
-    return Proof(known, density, cost, nll, slope, offset, gap, odds, shown)
+        shown = attempt(lambda: any_size(known, likelihood.density, loss, slope)) or shown
+    return Proof(known, density, cost, nll, slope, offset, gap, odds, shown, way)
+
+
+def apart(known: Words, density: Expr, cost: Expr, odds: Odds) -> tuple[Expr, Expr, Expr, str]:
+    """Slope, offset and gap by derivatives, and which of them."""
+    inner, price = odds.enter(density), odds.enter(cost)
+    x, mus = known.xs[0], (odds.symbol, *known.mus[1:])
+    own = sympy.expand_log(sympy.log(density), force=True) + cost
+    if sympy.expand(own) == 0 or (isinstance(density, sympy.Piecewise) and vanishes(sympy.log(density) + cost)):
+        return sympy.Integer(1), sympy.Integer(0), sympy.Integer(0), "nll"
+    slope, way = ratio(-sympy.log(inner), price, x, odds.symbol)
+    rest = opened(inner * sympy.exp(sympy.expand(slope * price)), x, odds.symbol)
+    constant, varying = rest.as_independent(*mus, as_Add=False)
+    offset = tidy(sympy.expand_log(-sympy.log(constant), force=True))
+    return odds.leave(slope), offset, -sympy.log(odds.leave(varying)), way
+
+
+def mixed(known: Words, slope: Expr, offset: Expr, gap: Expr) -> bool:
+    """Whether the parts depend on what they may not."""
+    xs, mus = {*known.xs}, {*known.mus}
+    odd = any(part.has(sympy.nan, sympy.zoo, sympy.oo, sympy.Derivative, sympy.I) for part in (slope, offset, gap))
+    return bool(odd or slope.free_symbols & (xs | mus) or offset.free_symbols & mus or gap.free_symbols & xs)
+
+
+def left(known: Words, density: Expr, cost: Expr) -> tuple[Expr, Expr, Expr, str]:
+    """What is left of -log density less the claimed slope times the loss, as it is."""
+    slope = attempt(lambda: sympy.nsimplify(sympy.sympify(known.side.slope)), 1) or sympy.Integer(1)
+    rest = sympy.expand(sympy.expand_log(-sympy.log(density), force=True) - slope * cost)
+    return slope, rest, sympy.Integer(0), "claim"
+
+
+def claimed(known: Words, density: Expr, cost: Expr) -> tuple[Expr, Expr, Expr, str]:
+    """The same with what depends on mu apart from what does not."""
+    slope, rest, gap, way = left(known, density, cost)
+    rest = sympy.simplify(rest)
+    if rest.free_symbols & {*known.mus}:
+        place = {mu: 1 if mu.is_positive and not Odds(mu, known.side.domain).bounded else 0 for mu in known.mus}
+        place = {mu: known.side.domain.high / sympy.Integer(2) if Odds(mu, known.side.domain).bounded else at for mu, at in place.items()}
+        offset = sympy.simplify(rest.subs(place))
+        rest, gap = offset, sympy.simplify(rest - offset)
+    return slope, rest, gap, way
+
+
+def any_size(known: Words, density: str, loss: Loss, slope: Expr) -> Shown:
+    """The identity for vectors of any number of components. What is left has no component of x or mu, or it is none."""
+    whole = known.general(loss.formula, loss)
+    beside = in_sums(known.general(density)) * sympy.exp(slope * whole)
+    rest = sympy.expand(tidy(sympy.expand(sympy.expand_log(-sympy.log(beside), force=True))))
+    return Shown(slope * whole + rest, whole, rest)
 
 
 def in_sums(expression: Expr) -> Expr:
@@ -123,6 +181,7 @@ def in_sums(expression: Expr) -> Expr:
     return expression.replace(sympy.Product, lambda *args: summed(sympy.Product(*args)))
 
 
+@functools.lru_cache(256)
 def vanishes(expression: Expr) -> bool:
     """Whether an expression is zero on every piece of it."""
     folded = sympy.piecewise_fold(expression)
@@ -130,16 +189,18 @@ def vanishes(expression: Expr) -> bool:
     return all(same(sympy.expand_log(piece, force=True), 0) for piece in pieces)
 
 
-def ratio(nll: Expr, cost: Expr, x: Symbol, mu: Symbol) -> Expr:
-    """The slope: of the derivatives by mu where that is constant (no gap), else of those by x and mu."""
+@functools.lru_cache(256)
+def ratio(nll: Expr, cost: Expr, x: Symbol, mu: Symbol) -> tuple[Expr, str]:
+    """The slope: of the derivatives by mu where that is constant (no gap), else of those by x and mu; and of which."""
     by_mu = [sympy.diff(side, mu) for side in (nll, cost)]
     if x.is_nonnegative is None:
         plain = {sympy.simplify(half) for half in halves(by_mu[0] / by_mu[1], x, mu)}
         if len(plain) == 1 and not (one := plain.pop()).free_symbols & {x, mu, AWAY}:
-            return one
-    return sympy.simplify(sympy.diff(by_mu[0], x) / sympy.diff(by_mu[1], x))
+            return one, "sides"
+    return sympy.simplify(sympy.diff(by_mu[0], x) / sympy.diff(by_mu[1], x)), "mixed"
 
 
+@functools.lru_cache(256)
 def opened(expression: Expr, x: Symbol, mu: Symbol) -> Expr:
     """A product of powers and exponentials with what cancels cancelled; on a line, on both sides of mu."""
     found = sympy.powsimp(expression)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,6 @@ import sympy
 from sympy import Expr
 
 from recon_cli.derivation.code import DRAWS, KEPT, Measured
-from recon_cli.derivation.mass import mass
 from recon_cli.derivation.points import Setting, own_numbers
 from recon_cli.derivation.quadrature import Mass
 from recon_cli.derivation.words import Words
@@ -203,15 +201,13 @@ def gradients(formulas: Formulas, point: list[Any], values: list[float], where: 
         yield said("gradient", value, slope, point, where, STEP, held)
 
 
-def wholes(known: dict[int, Words], densities: dict[int, Expr], settings: Sequence[Setting], code: Sequence[Measured]) -> Iterator[Off]:
+def wholes(masses: Callable[[Setting], Mass], settings: Sequence[Setting], code: Sequence[Measured]) -> Iterator[Off]:
     """Moments and samples against the density's mass."""
     for setting, found in zip(settings, code, strict=True):
-        if isinstance(found.get("moments"), str) or isinstance(found.get("sample"), str):
-            continue
         pair, drawn = found.get("moments"), found.get("sample")
-        if pair is None and drawn is None:
+        if isinstance(pair, str) or isinstance(drawn, str) or (pair is None and drawn is None):
             continue
-        whole = mass(known[setting.size], densities[setting.size], setting, 0, turn=True)
+        whole = masses(setting)
         where = f"at mu = {spell(setting.mus[0])}" + "".join(f", {name} = {value:.6g}" for name, value in setting.numbers.items())
         if abs(whole.whole - 1) > 1e-6:  # which is said elsewhere
             continue
@@ -245,9 +241,3 @@ def spell(numbers: Sequence[float]) -> str:
     """A number, or a vector of them."""
     parts = [f"{number:.6g}" for number in numbers]
     return parts[0] if len(parts) == 1 else f"({', '.join(parts)})"
-
-
-@functools.lru_cache(64)
-def formulas(known: Words, density: Expr) -> Formulas:
-    """The same for one likelihood and size."""
-    return Formulas(known, density)

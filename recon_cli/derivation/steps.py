@@ -2,58 +2,130 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterator, Mapping
+import functools
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import mpmath
 import sympy
 from sympy import Symbol
 
 from recon_cli import likelihoods
-from recon_cli.derivation.notation import formula, written
-from recon_cli.derivation.proof import Proof, agree, prove
-from recon_cli.derivation.whole import total
-from recon_cli.derivation.words import COMPONENTS, same, words
+from recon_cli.derivation import trial, whole
+from recon_cli.derivation.code import DRAWS, Measured
+from recon_cli.derivation.limits import attempt
+from recon_cli.derivation.mass import mass
+from recon_cli.derivation.notation import formula, with_value, written
+from recon_cli.derivation.points import Setting
+from recon_cli.derivation.proof import Proof
+from recon_cli.derivation.quadrature import Mass
+from recon_cli.derivation.roundings import FEW, MANY, Formulas, comparisons, spell, wholes
+from recon_cli.derivation.trial import Finding, Step, settle
+from recon_cli.derivation.words import COMPONENTS, Words, same, words
 from recon_cli.likelihood import Likelihood
-from recon_cli.losses import REDUCTIONS, Loss
-from recon_cli.regions import SHARE, Circle, Lattice, Outputs, Sphere
+from recon_cli.losses import Loss
+from recon_cli.regions import Circle, Interval, Lattice, Outputs, Simplex, Sphere
 from recon_cli.report import Formula
+
+CLOSE = 1e-7  # how near to one an integral by number must be
 
 
 @dataclass(frozen=True)
-class Step:
-    """One statement, why it is made, and whether sympy found it true."""
+class Case:
+    """One likelihood with all that its steps are made of.
 
-    statement: Formula
-    because: str
-    checked: bool
+    values, shape
+        the noise to put in as numbers, and the shape of one sample; empty and None for symbols alone.
+    settings, measure
+        where its formulas are tried, and the code's numbers there.
+    """
+
+    kind: type[Likelihood]
+    proof: Proof
+    values: dict[str, float]
+    shape: tuple[int, ...] | None
+    settings: Sequence[Setting]
+    measure: Callable[[], list[Measured]]
+
+    @functools.cached_property
+    def known(self) -> dict[int, Words]:
+        """The words for vectors of every size that is tried."""
+        here = {len(self.proof.words.xs): self.proof.words}
+        return here | {each.size: words(self.kind, each.size) for each in self.settings if each.size not in here}
+
+    @functools.cached_property
+    def densities(self) -> dict[int, Any]:
+        """The density for each."""
+        return {size: known.read(self.kind.density) for size, known in self.known.items()}
+
+    @functools.cached_property
+    def formulas(self) -> dict[int, Formulas]:
+        """Both as functions of numbers."""
+        return {size: Formulas(known, self.densities[size]) for size, known in self.known.items()}
+
+    @property
+    def own(self) -> Formulas:
+        """Those of as many components as the proof has."""
+        return self.formulas[len(self.proof.words.xs)]
+
+    @functools.cached_property
+    def elements(self) -> int | None:
+        """How many events a sample of this shape has: of vectors, their components are no events."""
+        return None if self.shape is None else math.prod(self.shape[: len(self.shape) - self.proof.side.event])
+
+    @functools.cached_property
+    def finding(self) -> Finding:
+        """Whether slope, offset and gap put together are -log of the density."""
+        return settle(lambda: self.proof.whole, trial.undone(self.own, self.settings, self.proof.nll))
+
+    @functools.cached_property
+    def masses(self) -> list[tuple[Setting, Mass]]:
+        """The mass of the density at the first event of each setting."""
+        return [(each, mass(self.known[each.size], self.densities[each.size], each, 0)) for each in self.settings]
+
+    def turned(self, setting: Setting) -> Mass:
+        """The same; of angles, over the turn around their mean, where draws are."""
+        if isinstance(setting.side.support, Circle):
+            return mass(self.known[setting.size], self.densities[setting.size], setting, 0, turn=True)
+        return next(found for each, found in self.masses if each is setting)
+
+    @property
+    def sized(self) -> str:
+        """For which vectors that is proved, in words."""
+        if not self.proof.side.event:
+            return ""
+        more = "for any number of components" if self.proof.any_size else f"for {COMPONENTS} components"
+        return f" Proved {more}."
 
 
-def steps(kind: type[Likelihood], proof: Proof, values: Mapping[str, float], shape: tuple[int, ...] | None) -> Iterator[Step]:
-    """Every step for one likelihood, in order; with ``values`` and ``shape`` their numbers too."""
+def foundation(case: Case) -> Iterator[Step]:
+    """From the bound to slope, offset and gap."""
     yield definition()
     yield expectation()
-    yield choice(kind, proof)
-    yield density(kind, proof)
-    yield logarithm(proof)
-    yield elements(proof)
-    yield slope(proof, values)
-    yield dropped(proof, values)
-    if proof.gap != 0:
-        yield kept(proof)
-    yield reductions(proof, values, shape)
-    yield gradients(proof, values)
-    if proof.gap == 0:
-        yield descent(proof, values)
-        yield adam()
-        yield tradeoff(proof, values)
-    yield from (misprint(text, kind, proof) for text in kind.misprints)
-    yield from (impostor(loss, proof) for loss in kind.impostors)
-    if kind.relaxation:
-        yield grey_levels(kind, proof)
+    yield choice(case)
+    yield from link(case)
+    yield density(case)
+    yield logarithm(case)
+    yield elements()
+    yield slope(case)
+    yield dropped(case)
+    if case.proof.gap != 0:
+        yield kept(case)
+    yield code(case)
 
 
+def counterexamples(case: Case) -> Iterator[Step]:
+    """What was misprinted, and what is taken for its loss."""
+    prints = (*case.kind.prints, *[""] * len(case.kind.misprints))
+    yield from (misprint(text, print, case) for text, print in zip(case.kind.misprints, prints, strict=False))
+    yield from (impostor(loss, case.proof) for loss in case.kind.impostors)
+    if case.kind.relaxation:
+        yield grey_levels(case)
+
+
+@functools.cache
 def definition() -> Step:
     """Bayes' rule inside the expectation gives the evidence lower bound."""
     likelihood, prior, evidence, q = sympy.symbols("likelihood prior evidence q", positive=True)
@@ -62,12 +134,13 @@ def definition() -> Step:
     right = sympy.log(likelihood) - sympy.log(q / prior)
     return Step(
         formula("log p(x)", " - ", "KL(q||p(z|x))", " = ", "E_q[log p(x|z)]", " - ", "KL(q||p(z))", " = ", "ELBO"),
-        "Definition (Kingma and Welling 2014, eq. 3), by Bayes' rule inside the expectation. E_q[log p(x|z)] is to be "
-        "maximised; the reconstruction error is its negative. So far it is only an idea: p(x|z) is still to be chosen.",
+        "An identity (Kingma and Welling 2014, equations 1 and 3), by Bayes' rule inside the expectation. E_q[log p(x|z)] is "
+        "to be maximised; the reconstruction error is its negative. So far it is only an idea: p(x|z) is still to be chosen.",
         same(sympy.expand_log(left - right), 0),
     )
 
 
+@functools.cache
 def expectation() -> Step:
     """A Gaussian q is a shifted and scaled standard normal, so samples of that estimate the expectation."""
     m, eps = sympy.symbols("m epsilon", real=True)
@@ -77,234 +150,244 @@ def expectation() -> Step:
     point = sympy.limit(m + s * eps, s, 0)
     return Step(
         formula("E_q[f(z)]", " = ", "E_eps[f(m + s*eps)]", " ~ ", "sum_l f(m + s*eps_l)/L"),
-        "The outer expectation is over the code, z = m + s·ε (their section 2.4): reparameterised samples "
+        "The outer expectation is over the code, for a Gaussian q z = m + s·ε (their section 2.4): reparameterised samples "
         "estimate it. In practice L = 1, one sample a step; as s → 0, a deterministic encoder, it is exact: f(m).",
         same(q * s, standard) and same(point, m),
     )
 
 
-def choice(kind: type[Likelihood], proof: Proof) -> Step:
-    """The decoder's raw output, through the link, reaches every allowed mean and no other."""
-    side = proof.side
+def choice(case: Case) -> Step:
+    """What the decoder gives, and what it is."""
+    side, kind = case.proof.side, case.kind
     head = side.head or ("mu",)
-    shown, reached = zip(*links(side), strict=True)
-    parts = [
-        part
-        for name, mean in zip(head, shown, strict=True)
-        for part in (", ", f"{name}[k]" * bool(side.event) or name, " = ", mean)
-    ]
-    noise = "".join(f", {name} constant" for name in proof.noise)
+    if side.event:
+        shown = [sympy.sympify(side.link.formula, locals={**case.proof.words.names, "r": sympy.IndexedBase("r")})]
+    else:
+        outputs = dict(zip(case.proof.words.raws(), [Symbol("decoder(z)")] * len(head), strict=False))
+        shown = [mean.subs(outputs) for mean in case.proof.words.linked()]
+    names = [f"{name}[k]" * bool(side.event) or name for name in head]
+    parts = [part for name, mean in zip(names, shown, strict=True) for part in (", ", name, " = ", mean)]
+    noise = "".join(f", {name} constant" for name in case.proof.noise)
     where = str(side.domain) if side.head else f"mu in {side.domain}"
+    what = "the mean of a distribution of x" if is_mean(case) else "what says where a distribution of x lies"
+    what = "mean and variance of a distribution of x" if side.head == ("mu", "var") else what
     return Step(
         formula("p(x|z)", " = ", "p(x|mu)", *parts),
-        f"Choose p: {kind.name}{f' ({kind.source})' if kind.source else ''}, the decoder giving {' and '.join(head)}{noise}. "
+        f"A choice: {kind.name}{f' ({kind.source})' if kind.source else ''}, the decoder giving {' and '.join(head)}{noise}. "
+        f"That is {what}, not a number to subtract from x: p(x|z) is a distribution, and its logarithm is taken at x. "
         f"x lies in {side.support}, {where}.",
-        all(reached),
+        None,
+        "choice",
     )
 
 
-def links(side: Likelihood) -> Iterator[tuple[Any, bool]]:
-    """What the link makes of the decoder's raw outputs r, s, ..., and whether that reaches the domain and nothing else."""
+def is_mean(case: Case) -> bool:
+    """Whether mu is the mean of x, by number."""
+    if case.proof.side.head or isinstance(case.proof.side.support, (Sphere, Circle, Simplex, Lattice)):
+        return False
+    for setting, found in case.masses[:4]:
+        mean, spread = found.mean(), abs(found.mean(abs(found.x)))
+        if not abs(mean - setting.mus[0][0]) <= 1e-6 * (spread + abs(mean)):
+            return False
+    return True
+
+
+def link(case: Case) -> Iterator[Step]:
+    """The decoder's raw output, through the link, reaches the inside of the domain and nothing else; said where it is not plain."""
+    side, known = case.proof.side, case.proof.words
+    if side.link.formula == "r" and (side.domain == Interval() or isinstance(side.domain, Circle)):
+        return
+    inside = trial.tried(case.own, case.settings, functools.partial(reached, case))
+    because = f"Through the link, {side.link.name}, the decoder's raw output r reaches the inside of where mu may lie, and nothing else."
     if side.event:
-        raw = sympy.symbols(f"r_1:{COMPONENTS + 1}", real=True)
-        text, names = side.link.formula, dict(zip("jkK", sympy.symbols("j k K", integer=True, positive=True), strict=True))
-        whole = sympy.sympify(text, locals={**names, "r": sympy.IndexedBase("r")})
-        parts = [
-            whole.subs(names["k"], k).subs(names["K"], COMPONENTS).doit().replace(
-                lambda part: isinstance(part, sympy.Indexed), lambda part: raw[int(part.indices[0]) - 1]
-            )
-            for k in range(1, COMPONENTS + 1)
-        ]  # fmt: skip
-        powers = 2 if isinstance(side.domain, Sphere) else 1
-        good = same(sum(part**powers for part in parts), 1) and (powers == 2 or all(part.is_positive for part in parts))
-        yield whole, good
+        power = 2 if isinstance(side.domain, Sphere) else 1
+        parts = attempt(known.linked) or []
+        added = attempt(lambda: sympy.simplify(sum(part**power for part in parts)))
+        yield settle(
+            lambda: added == 1 and (power == 2 or all(part.is_positive for part in parts)), inside
+        ).step(formula(f"sum_k mu[k]{'**2' * (power == 2)}", " = ", 1), f"{because} Proved for {COMPONENTS} components.")  # fmt: skip
         return
     regions = [region for _, region in side.domain.parts] if isinstance(side.domain, Outputs) else [side.domain]
-    for name, text, region in zip("rs", side.link.formula.split(", "), regions, strict=False):
-        raw = Symbol(name, real=True)
-        mean = sympy.sympify(text, locals={name: raw, **side.parameters})
-        ends = tuple(sympy.limit(mean, raw, end) for end in (-sympy.oo, sympy.oo))
-        whole_line = ends == (-sympy.oo, sympy.oo) and isinstance(region, Circle)
-        good = (whole_line or ends == (region.low, region.high)) and bool(sympy.diff(mean, raw).is_positive)
-        yield mean.subs(raw, Symbol("decoder(z)")), good
+    shown: list[Any] = []
+    good = True
+    for name, raw, mean, region in zip(side.head or ("mu",), known.raws(), known.linked(), regions, strict=True):
+        ends = [attempt(lambda mean=mean, raw=raw, end=end: sympy.limit(mean, raw, end)) for end in (-sympy.oo, sympy.oo)]
+        shown += [", "] * bool(shown) + [f"{name}(-oo)", " = ", ends[0] or 0, ", ", f"{name}(oo)", " = ", ends[1] or 0]
+        wanted = (whole.exactly(region.low), whole.exactly(region.high))
+        if None not in ends and any(not same(end, want) for end, want in zip(ends, wanted, strict=True)):
+            inside = (False, f"It reaches from {ends[0]} to {ends[1]}, and mu lies in {region}.")
+        good = good and None not in ends and bool(attempt(lambda mean=mean, raw=raw: sympy.diff(mean, raw).is_positive))
+    yield settle(lambda: good, inside).step(formula(*shown), because)
 
 
-def density(kind: type[Likelihood], proof: Proof) -> Step:
-    """The density adds up to one."""
-    shares = [field.name for field in dataclasses.fields(kind) if field.metadata["domain"] == SHARE]
-    opening = {proof.noise[name]: 1 / (1 + Symbol(f"k_{name}", positive=True)) for name in shares}
-    added, proved = total(proof.density.subs(opening), proof.words, proof.odds, proof.side.support)
-    how = "" if proved else " By number: to 25 digits, at several choices of each."
-    if proof.side.event:
-        how = f" Proved for {COMPONENTS} components, as all that follows; each further one is the same term again."
-    return Step(
-        formula("p(x|mu)", " = ", written(kind.density, proof.words.names), ", ", _whole(proof), " = ", added),
-        f"Its density: it adds up to one whatever {', '.join([*(proof.side.head or ['mu']), *proof.noise])}.{how}",
-        same(added, 1),
-    )
+def reached(case: Case, noise: list[Any], x: list[Any], mu: list[Any], *_: Any) -> tuple[Any, Any] | None:
+    """Whether the link of some raw outputs, here x less mu, lies where mu may: 1 and 1."""
+    raw = [part - (x[k] if k < len(x) else 0) for k, part in enumerate(mu)]
+    found = case.own.link(*noise, *raw)
+    side = case.kind(*map(float, noise))
+    if isinstance(side.domain, Sphere):
+        return sum(part**2 for part in found), mpmath.mpf(1)
+    if isinstance(side.domain, Simplex):
+        return sum(found) if all(part >= 0 for part in found) else mpmath.mpf(-1), mpmath.mpf(1)
+    regions = [region for _, region in side.domain.parts] if isinstance(side.domain, Outputs) else [side.domain]
+    good = all(region.low <= part <= region.high for part, region in zip(found, regions, strict=True))
+    return mpmath.mpf(good), mpmath.mpf(1)
 
 
-def logarithm(proof: Proof) -> Step:
+def density(case: Case) -> Step:
+    """The density adds up to one, and is negative nowhere."""
+    proof = case.proof
+    general = proof.words.general(case.kind.density) if proof.side.event else None
+    added = attempt(lambda: whole.total(proof.density, proof.words, proof.odds, general))
+    above = attempt(lambda: whole.positive(proof.density, proof.words, proof.odds))
+    wrong, counted, digits = by_number(case, added == 1)
+    because = f"Its density: it {'adds up' if of_sums(proof) else 'integrates'} to one"
+    because += f" whatever {', '.join([*(proof.side.head or ['mu']), *proof.noise])}, and is negative nowhere."
+    value = 1 if added is None and not wrong else added
+    if wrong or (added is not None and added != 1 and counted == 0):
+        return Step(_total(case, value if wrong is None or added not in (None, 1) else wrong[0]), f"{because} {wrong[1] if wrong else ''}", False)
+    if isinstance(proof.side.support, (Sphere, Circle)) and added == 1:
+        because += " By Poisson's integral of the Bessel function (DLMF 10.32)."
+    if added == 1 and above:
+        return Step(_total(case, 1), because, True)
+    tried = f"Checked at {counted} noises and means to {digits} digits; not proved."
+    if added == 1:
+        tried = f"That it is negative nowhere is checked at {counted} noises and means, many x each; not proved."
+    return Step(_total(case, 1), f"{because} {tried}", None, "points")
+
+
+def by_number(case: Case, proved: bool) -> tuple[tuple[float, str] | None, int, int]:
+    """Where a mass is not one or a density negative, with that mass; how many were found, to how many digits."""
+    counted, digits = 0, 9.0
+    for setting, found in case.masses:
+        named = "".join(f", {name} = {value:.6g}" for name, value in setting.numbers.items())
+        where = f"mu = {spell(setting.mus[0])}{named}"
+        if found.lowest < -1e-12 * float(abs(found.p).max()):
+            return (found.whole, f"It is negative at some x for {where}."), counted, 0
+        away = abs(found.whole - 1)
+        if not math.isfinite(found.error) or (proved and found.whole < 1e-6):
+            continue  # a tail too long, or a peak too narrow, for the rule
+        if not away <= max(CLOSE, 100 * found.error):
+            return (found.whole, f"At {where} that is {found.whole:.6g}."), counted, 0
+        counted, digits = counted + 1, min(digits, -math.log10(max(away, 1e-9)))
+    return None, counted, math.floor(digits)
+
+
+def _total(case: Case, value: Any) -> Formula:
+    shown = written(case.kind.density, case.proof.words.names)
+    return formula("p(x|mu)", " = ", shown, ", ", _whole(case.proof), " = ", value)
+
+
+def logarithm(case: Case) -> Step:
     """Exponentiating the negative gives the density back."""
-    return Step(
-        formula("-log p(x|mu)", " = ", proof.shown.nll),
-        "The logarithm, and the sign: a cost in nats, to be minimised.",
-        proof.undoes(proof.nll),
-    )
+    because = f"The logarithm, and the sign: a cost in nats, to be minimised.{case.sized}"
+    return case.finding.step(formula("-log p(x|mu)", " = ", case.proof.shown.nll), because)
 
 
-def elements(proof: Proof) -> Step:
+@functools.cache
+def elements() -> Step:
     """Checked on two elements, of nll a and b; each further one is the same step again."""
     a, b = sympy.symbols("a b", real=True)
     return Step(
         formula("-log p(x_1...x_D|mu)", " = ", "sum_d -log p(x_d|mu_d)"),
-        "Independent elements: the density is a product, its logarithm a sum over the D elements of a sample.",
-        proof.undoes(proof.nll) and same(-sympy.log(sympy.exp(-a) * sympy.exp(-b)), a + b),
+        "Elements conditionally independent given z, which is part of the choice: the density is a product, its logarithm "
+        "a sum over the D elements of a sample.",
+        same(-sympy.log(sympy.exp(-a) * sympy.exp(-b)), a + b),
     )
 
 
-def slope(proof: Proof, values: Mapping[str, float]) -> Step:
-    """The slope from mixed derivatives, set against the one that the likelihood's code claims."""
-    claimed = sympy.nsimplify(proof.side.slope)
-    return Step(
-        formula("slope a", " = ", "(d2 nll/dx dmu)/(d2 loss/dx dmu)", " = ", *_with_value(proof.slope, values)),
-        f"Against {proof.side.loss.name}, {formula(proof.shown.loss).unicode}: differentiating by x and mu (where it bends, in "
-        "the sense of distributions) leaves nothing that depends on one of them alone, and the ratio is constant.",
-        proof.constant and same(claimed, proof.slope),
+WAYS = {
+    "nll": "the loss is the nll itself.",
+    "sides": "the two derivatives by mu have this ratio on both sides of x = mu, and it is constant.",
+    "mixed": "differentiating by x and mu leaves nothing that depends on one of them alone, and the ratio is constant.",
+    "claim": "this slope is the one that its code claims, and what is left is a part of x and a part of mu.",
+}
+
+
+def slope(case: Case) -> Step:
+    """The slope from derivatives, set against the one that the likelihood's code claims."""
+    proof = case.proof
+    claimed = attempt(lambda: sympy.nsimplify(sympy.sympify(proof.side.slope)), 1)
+    names = {"nll": [], "claim": [], "sides": ["(d nll/d mu)/(d loss/d mu)", " = "]}
+    shown = names.get(proof.way, ["(d2 nll/dx dmu)/(d2 loss/dx dmu)", " = "])
+    good, how = trial.apart(case.own, case.settings, proof.loss, proof.slope)
+    for setting in case.settings if good and proof.constant else ():
+        value = float(proof.slope.subs({proof.noise[name]: number for name, number in setting.numbers.items()}))
+        if not math.isclose(value, float(setting.side.slope), rel_tol=1e-9):
+            good, how = False, f"Its code claims {float(setting.side.slope):.8g} where this is {value:.8g}, at {setting.side}."
+            break
+    finding = settle(lambda: proof.constant and claimed is not None and same(claimed, proof.slope) and proof.whole, (good, how))
+    return finding.step(
+        formula("slope a", " = ", *shown, *with_value(proof.slope, case.values)),
+        f"Against {proof.side.loss.name}, {formula(proof.shown.loss).unicode}: {WAYS[proof.way]}",
     )
 
 
-def dropped(proof: Proof, values: Mapping[str, float]) -> Step:
+def dropped(case: Case) -> Step:
     """What is left without mu."""
-    rest = (", ", "gap c(mu)", " = ", proof.gap)
-    return Step(
-        formula("offset b(x)", " = ", *_with_value(proof.shown.offset, values), *rest),
-        "What is left of -log p - a·loss. b does not depend on mu, so it moves no gradient and may be dropped"
-        + ("; c, what may not be dropped, is zero." if proof.gap == 0 else "."),
-        all(same(sympy.diff(proof.offset, mu), 0) for mu in proof.words.mus) and proof.holds,
+    proof = case.proof
+    said = trial.values(case.own, proof.offset)
+    alone = trial.tried(case.own, case.settings, lambda noise, x, mu, _, mean: (said(noise, x, mu), said(noise, x, mean)))
+    tried = trial.undone(case.own, case.settings, proof.nll) if alone[0] else alone
+    own = {*proof.noise.values()} - {*proof.side.design.values()}
+    moved = sorted(str(part) for part in proof.offset.free_symbols & own)
+    keep = f" while {' and '.join(moved)} {'are' if len(moved) > 1 else 'is'} held: where it is learned, b must stay" if moved else ""
+    because = f"What is left of -log p - a·loss. b does not depend on mu, so it moves no gradient of mu's and may be dropped{keep}"
+    because += "; c, what may not be dropped, is zero." if proof.gap == 0 else "."
+    return settle(lambda: proof.alone and proof.whole, tried).step(
+        formula("offset b(x)", " = ", *with_value(proof.shown.offset, case.values), ", ", "gap c(mu)", " = ", proof.gap), because
     )
 
 
-def kept(proof: Proof) -> Step:
+def kept(case: Case) -> Step:
     """The gap depends on mu."""
-    moves = proof.odds.leave(sympy.diff(proof.odds.enter(proof.gap), proof.odds.symbol))
+    proof = case.proof
+    moves = attempt(lambda: sympy.diff(proof.odds.enter(proof.gap), proof.odds.symbol))
+    said = trial.values(case.own, proof.gap)
+    still, _ = trial.tried(case.own, case.settings, lambda noise, x, mu, _, mean: (said(noise, x, mu), said(noise, x, mean)))
     return Step(
         formula("gap c(mu)", " = ", proof.gap),
         "This part depends on mu, so it moves the gradient and may not be dropped: the loss alone is no likelihood.",
-        not same(moves, 0) and proof.x not in proof.gap.free_symbols,
+        not still and not (moves is not None and moves == 0) and proof.x not in proof.gap.free_symbols,
     )
 
 
-def reductions(proof: Proof, values: Mapping[str, float], shape: tuple[int, ...] | None) -> Step:
-    """Each reduction of two samples of three elements, averaged and added as its name says, against the plain sum."""
-    batch, size = sympy.symbols("B D", positive=True)
-    numbers = {size: sympy.prod(shape)} if shape else {}
-    factors = {each.name: sympy.sympify(each.divisor, locals={"B": batch, "D": size}) for each in REDUCTIONS}
-    parts: list[Any] = ["sum_{batch} -log p"]
-    for name, factor in factors.items():
-        parts += [" = ", *_times(proof.slope * factor.subs(numbers), values, f"{name.upper().replace('-', '')}(loss)")]
-    cells = sympy.Matrix(2, 3, sympy.symbols("l:6", real=True))
-    samples = [sum(cells.row(i)) for i in range(2)]
-    reduced = {"sum": sum(cells), "mean": sum(sample / 3 for sample in samples) / 2, "batch-mean": sum(samples) / 2}
-    gap = "" if proof.gap == 0 else "; the gap comes on top"
-    return Step(
-        formula(*parts, " + ", "constant", *([] if proof.gap == 0 else [" + ", "gap c(mu)"])),
-        f"The loss in the code, with its exact factor, over B samples of D{f' = {sympy.prod(shape)}' if shape else ''} elements: "
-        f"SUM of all, MEAN of all ({_called(proof.side.loss)}), or BATCHMEAN, summed over the elements and "
-        f"averaged over the samples{gap}.",
-        all(same(factor.subs({batch: 2, size: 3}) * reduced[name], sum(cells)) for name, factor in factors.items()),
-    )
+def code(case: Case) -> Step:
+    """The code that is run, set against the formulas."""
+    measured = case.measure()
+    worst = {}
+    results = [*comparisons(case.formulas, case.settings, measured), *wholes(case.turned, case.settings, measured)]
+    for each in results:
+        if each.what not in worst or each.roundings / (each.most or 1e-9) > worst[each.what].roundings / (worst[each.what].most or 1e-9):
+            worst[each.what] = each
+    bad = [each for each in worst.values() if not each.good]
+    points = sum(len(setting.xs) for setting in case.settings)
+    largest = max((each.roundings for each in worst.values() if each.most == MANY), default=0.0)
+    within = next(2**n for n in range(4, 64) if largest <= 2**n) if math.isfinite(largest) else MANY
+    names = [name for name in worst if name not in ("moments", "sample")]
+    because = f"What compare, calibrate and train run, at {points} random points of noise, x and mu: {', '.join(names)}, "
+    because += f"within {within} roundings of float64"
+    because += "; mean and variance, to six digits" if "moments" in worst else ""
+    because += f"; {DRAWS:,} draws, to their own chance" if "sample" in worst else ""
+    if bad:
+        because = "What compare, calibrate and train run. " + " ".join(f"{each.what}: {each.where}." for each in bad[:3])
+    return Step(formula("code", " ~ ", "formulas"), because + "." * (not bad), not bad and bool(worst), "points")
 
 
-def gradients(proof: Proof, values: Mapping[str, float]) -> Step:
-    """The ratio of the two gradients is the slope, or not constant."""
-    t = proof.odds.symbol
-    of_nll, of_loss = (sympy.diff(proof.odds.enter(part), t) for part in (proof.nll, proof.loss))
-    ratio = proof.slope if of_nll == proof.slope * of_loss else of_nll / of_loss
-    if proof.gap == 0:
-        because = "So the gradient of the likelihood is the gradient of the loss, times a constant."
-        others = ((sympy.diff(proof.nll, mu), proof.slope * sympy.diff(proof.loss, mu)) for mu in proof.words.mus[1:])
-        parts, good = _with_value(proof.slope, values), agree(ratio, proof.slope, proof.x, t)
-        good = good and all(agree(*pair, proof.x, t) for pair in others)
-    else:
-        because = "The ratio of the gradients is no constant: no learning rate makes the two equal."
-        parts, good = ["not constant"], not same(sympy.diff(ratio, proof.x), 0)
-    return Step(formula("(d nll/d mu)/(d loss/d mu)", " = ", *parts), because, good)
-
-
-def descent(proof: Proof, values: Mapping[str, float]) -> Step:
-    """One step of gradient descent in any parameter theta of the decoder; and the second with momentum."""
-    theta, g, h = sympy.symbols("theta g h", real=True)
-    rate, keep = sympy.symbols("eta m", positive=True)
-    output = sympy.Function("mu", real=True)(theta)
-    at = {proof.odds.symbol: output}
-    one = theta - rate * sympy.diff(proof.odds.enter(proof.nll).subs(at), theta)
-    other = theta - rate * proof.slope * sympy.diff(proof.odds.enter(proof.loss).subs(at), theta)
-    scaled = _times(rate * proof.slope, values, "d loss/d theta")
-    momentum = same(rate * (keep * proof.slope * g + proof.slope * h), rate * proof.slope * (keep * g + h))
-    return Step(
-        formula("theta", " - ", "eta", "*", "d nll/d theta", " = ", "theta", " - ", *scaled),
-        "Under SGD the slope is a factor on the learning rate, exactly, momentum included: a step is linear in the gradients.",
-        agree(one, other, proof.x, output) and momentum,
-    )
-
-
-def adam() -> Step:
-    """Adam's first step, its moments corrected: g/(sqrt(g^2) + eps)."""
-    g = Symbol("g", real=True, nonzero=True)
-    a, eps = sympy.symbols("a epsilon", positive=True)
-
-    def step(gradient: Any, floor: Any) -> Any:
-        return gradient / (sympy.sqrt(gradient**2) + floor)
-
-    return Step(
-        formula("step(a*g, a*eps)", " = ", "step(g, eps)", ", ", "step(g, eps)", " = ", step(g, eps)),
-        "Under Adam not: its step (here the first; each later one has the same degree) is scale-free but for the small ε, so "
-        "a does not change the learning rate. What changes is the weight against the KL, whose gradient is not multiplied.",
-        same(step(a * g, a * eps), step(g, eps)) and same(step(a * g, 0), step(g, 0)),
-    )
-
-
-def tradeoff(proof: Proof, values: Mapping[str, float]) -> Step:
-    """Weighting the KL by beta is choosing the noise."""
-    beta, kl = sympy.symbols("beta KL", positive=True)
-    half = sympy.nsimplify(proof.side.loss.convention)
-    weighted = half * proof.loss + beta * kl
-    cost = formula(half * proof.shown.loss, " + ", beta, "*", "KL")
-    absorbing = {*proof.side.noise.values()}
-    if not proof.slope.free_symbols & absorbing:
-        weight = 1 / proof.slope
-        share = [] if weight == 1 else [weight, "*("]
-        return Step(
-            formula(cost, " = ", *share, "-log p(x|mu)", " - " if share else "", *(["offset b(x)", ")"] if share else []),
-                    " + ", beta, "*", "KL"),
-            f"In a VAE: the slope has no noise in it to absorb a weight, so beta = {formula(weight).unicode} is the ELBO and any "
-            "other beta is another objective.",
-            same(sympy.expand(weighted.subs(beta, weight) - weight * (proof.slope * proof.loss + kl)), 0)
-            and proof.undoes(proof.nll),
-        )  # fmt: skip
-    weight = sympy.simplify(half / proof.slope)
-    elbo = weight * (proof.nll - proof.offset + kl)
-    return Step(
-        formula(cost, " = ", "beta", "*(", "-log p(x|mu)", " - ", "offset b(x)", " + ", "KL", ")",
-                ", ", "beta", " = ", *_with_value(weight, values)),
-        f"In a VAE: {proof.side.loss.name}{' with the half' if half != 1 else ''} plus beta times the KL is beta times the "
-        f"negative ELBO of the noise for which {formula(weight).unicode} = β: a weight on the KL is a noise by another name.",
-        proof.undoes(proof.nll)
-        and same(sympy.expand(weight * proof.slope * proof.loss - half * proof.loss), 0)
-        and same(sympy.diff(weighted.subs(beta, weight) - elbo, kl), 0),
-    )  # fmt: skip
-
-
-def misprint(text: str, kind: type[Likelihood], proof: Proof) -> Step:
+def misprint(text: str, print: str, case: Case) -> Step:
     """A density as printed somewhere, put through the same check as the right one."""
-    added, _ = total(proof.words.read(text), proof.words, proof.odds, proof.side.support)
-    return Step(
-        formula("p(x|mu)", " = ", written(text, proof.words.names), ", ", _whole(proof), " = ", added),
-        "A misprint met in an answer that many have read, put through the same check: it is no density, "
-        + ("its integral diverges." if added == sympy.oo else "it does not add up to one."),
-        same(added, 1),
-    )
+    proof = case.proof
+    read = proof.words.read(text)
+    added = attempt(lambda: whole.total(read, proof.words, proof.odds))
+    if added is None:
+        added = next((found.whole for found in (mass(proof.words, read, each, 0) for each in case.settings) if abs(found.whole - 1) > CLOSE), 1)
+    shown = written(text, proof.words.names)
+    if print:
+        shown = Formula(shown.text, shown.unicode, print)
+    because = "A misprint met in an answer that many have read, put through the same check: it is no density, "
+    because += "its integral diverges." if added == sympy.oo else "it does not add up to one."
+    because += f" Printed it was {print}, the square outside of a fraction without parentheses." if print else ""
+    return Step(formula("p(x|mu)", " = ", shown, ", ", _whole(proof), " = ", added), because, bool(same(added, 1)), misprint=True)
 
 
 def impostor(loss: Loss, proof: Proof) -> Step:
@@ -323,50 +406,29 @@ def impostor(loss: Loss, proof: Proof) -> Step:
     )
 
 
-def grey_levels(kind: type[Likelihood], proof: Proof) -> Step:
+def grey_levels(case: Case) -> Step:
     """Between the allowed values the expression needs a normaliser that depends on mu."""
-    relaxed = likelihoods.find(kind.relaxation or "")
+    proof = case.proof
+    relaxed = likelihoods.find(case.kind.relaxation or "")
     known = words(relaxed)
-    missing, _ = total(proof.density.subs(proof.x, known.xs[0]), known, proof.odds, relaxed.support)
-    gap = sympy.log(missing)
-    other = prove(relaxed)
+    same_words = {proof.x: known.xs[0], proof.mu: known.mus[0]}
+    own, other = proof.density.subs(same_words), known.read(relaxed.density)
+    missing = attempt(lambda: whole.total(own, known, proof.odds))
+    gap = sympy.log(missing) if missing is not None else sympy.log(own / other)
+    good = attempt(lambda: same(proof.odds.enter(own) / proof.odds.enter(other), proof.odds.enter(missing))
+                   and not same(sympy.diff(proof.odds.enter(missing), proof.odds.symbol), 0))  # fmt: skip
     return Step(
         formula("gap c(mu)", " = ", "log integral p dx", " = ", gap, " != ", 0),
         f"On grey levels, x in {relaxed.support}, the same expression is no density: this integral is its missing normaliser, "
         f"and it depends on mu. {proof.side.loss.name} there drops a gap that moves the gradient; {relaxed.name} closes it.",
-        same(proof.odds.enter(sympy.exp(other.gap)) / proof.odds.enter(missing), 1)
-        and not same(sympy.diff(proof.odds.enter(missing), proof.odds.symbol), 0),
+        bool(good),
     )
 
 
-def _called(loss: Loss) -> str:
-    from_torch = loss.torch.isidentifier()
-    return f"what F.{loss.torch} does by default" if from_torch else f"{loss.torch}, then .mean()"
+def of_sums(proof: Proof) -> bool:
+    """Whether a density is one of sums, of whole numbers or levels or classes."""
+    return proof.side.support.whole or isinstance(proof.side.support, Lattice)
 
 
 def _whole(proof: Proof) -> str:
-    support = proof.side.support
-    return "sum p" if support.whole or isinstance(support, Lattice) else "integral p dx"
-
-
-def _number(expression: Any, values: Mapping[str, float]) -> float | None:
-    """An expression with the noise put in, or None where there is none to put in."""
-    if not values or not expression.free_symbols:
-        return None
-    return float(expression.subs({part: values[part.name] for part in expression.free_symbols}))
-
-
-def _with_value(expression: Any, values: Mapping[str, float]) -> list[Any]:
-    number = _number(expression, values)
-    return [expression] if number is None else [expression, " = ", number]
-
-
-def _times(factor: Any, values: Mapping[str, float], name: str) -> list[Any]:
-    """``factor * name``, with numbers put in where there are any."""
-    if factor == 1:
-        return [name]
-    others = [part for part in factor.free_symbols if part.name not in values]
-    number = _number(factor.subs(dict.fromkeys(others, 1)), values)
-    if number is None:
-        return [factor, "*", name]
-    return [number, *(extra for part in others for extra in ("*", part)), "*", name]
+    return "sum p" if of_sums(proof) else "integral p dx"

@@ -1,79 +1,209 @@
-"""The whole of a density: what it adds up to over where the data may lie."""
+"""The whole of a density: what it adds up to over where the data may lie, and whether it is negative nowhere."""
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import math
 from typing import Any
 
-import mpmath
 import sympy
 from sympy import Expr, Symbol
 
 from recon_cli.derivation.words import AWAY, Odds, Words, halves, same
-from recon_cli.regions import Circle, Interval, Lattice, Simplex, Sphere
+from recon_cli.regions import SHARE, Circle, Lattice, Simplex, Sphere
+
+ODD = (sympy.erf, sympy.tanh, sympy.atan, sympy.sinh)
+RISING = (sympy.exp, sympy.log, *ODD)
 
 
-def total(density: Expr, known: Words, odds: Odds, support: Interval) -> tuple[Expr, bool]:
-    """The density added up over the support, 1 if it is one; and whether that is proved, or found by number.
+def total(density: Expr, known: Words, odds: Odds, general: Expr | None = None) -> Expr:
+    """The density added up over the support, in symbols.
 
-    A line is split at mu, where densities bend. By number: to 25 digits, at several choices of every symbol.
+    A line is split at mu, where densities bend. ``general`` is a density of vectors of any number of components.
     """
-    x, mu = known.xs[0], known.mus[0]
+    support, x, mu = known.side.support, known.xs[0], known.mus[0]
+    density = density.subs(shares(known))
     if isinstance(support, Simplex):
-        points = [dict(zip(known.xs, row, strict=True)) for row in sympy.eye(len(known.xs)).tolist()]
-        added = sum(density.subs(point) for point in points)
-        return sympy.simplify(added.subs(known.mus[-1], 1 - sum(known.mus[:-1]))), True
-    if isinstance(support, Sphere):  # around mu, here the pole: of a circle of latitude only its height t matters
-        pole = dict(zip(known.mus, (0,) * (len(known.mus) - 1) + (1,), strict=True))
-        height = Symbol("t", real=True)
-        ring = 2 * sympy.pi * density.subs(pole).subs(known.xs[-1], height)
-        return sympy.simplify(sympy.integrate(ring, (height, -1, 1))), True
-    if isinstance(support, Lattice):  # of three levels: each further one is one more term of the telescope
-        few = density.subs(known.noise["levels"], 3)
-        return sympy.simplify(sum(few.subs(x, level) for level in (0, sympy.Rational(1, 2), 1))), True
+        return classes(density, known, general)
+    if isinstance(support, Sphere):
+        return directions(density, known, general)
+    if isinstance(support, Lattice):
+        return telescope(density, known)
     if isinstance(support, Circle):
-        return by_number(density.subs(mu, 0), x, support), False
+        turned = sympy.expand_trig(density.subs(x, mu + AWAY)) if density.has(sympy.sin) else density.subs(x, mu + AWAY)
+        return bessel(turned, sympy.cos(AWAY), -sympy.sin(AWAY), sympy.Integer(2))
     if support.whole:
-        inner, last = odds.enter(density), sympy.oo if support.high == math.inf else support.high
-        found, sure = settled(sympy.simplify(sympy.summation(inner, (x, int(support.low), last))), inner, x, support)
-        return odds.leave(found), sure
-    if support.low == -math.inf:
-        sides = (sympy.simplify(half) for half in halves(density, x, odds.mu))
-        added = sympy.simplify(sum(sympy.integrate(side, (AWAY, 0, sympy.oo)) for side in sides))
-        while isinstance(added, sympy.Piecewise) and isinstance(added.args[0].cond, sympy.Ne):
-            added = added.args[0].expr  # but for single points, where sympy divides by zero
-        return added, True
-    found = sympy.integrate(odds.enter(density), (x, sympy.Rational(support.low), sympy.Rational(support.high)))
+        return odds.leave(summed(odds.enter(density), x, exactly(support.low), exactly(support.high)))
+    if support.low == -math.inf and support.high == math.inf:
+        return line(density, x, odds.mu)
+    found = sympy.integrate(odds.enter(density), (x, exactly(support.low), exactly(support.high)))
+    return odds.leave(sympy.simplify(opened(found)))
+
+
+def exactly(end: Any) -> Any:
+    """An end of a region as sympy's."""
+    if isinstance(end, float) and math.isinf(end):
+        return sympy.oo if end > 0 else -sympy.oo
+    return sympy.Rational(end) if isinstance(end, (int, float)) else end
+
+
+def shares(known: Words) -> dict[Any, Any]:
+    """A share q among the noise as 1/(1 + k), k > 0."""
+    fields = [field.name for field in dataclasses.fields(known.side) if field.metadata["domain"] == SHARE]
+    return {known.noise[name]: 1 / (1 + Symbol(f"k_{name}", positive=True)) for name in fields}
+
+
+@functools.lru_cache(256)
+def summed(density: Expr, x: Symbol, low: Any, high: Any) -> Expr:
+    """A sum over whole numbers, where sympy says on what condition it converges as if that held.
+
+    Where each term is q (x + a)/(x + 1) times the one before, from x = 0, by the binomial series: (1 - q)^-a times the first.
+    """
+    ratio = sympy.gammasimp((density.subs(x, x + 1) / density).rewrite(sympy.gamma))
+    grown = sympy.Poly(sympy.simplify(sympy.powsimp(ratio)) * (x + 1), x) if low == 0 else None
+    if grown is not None and grown.degree() <= 1:
+        q, rest = grown.coeff_monomial(x), grown.coeff_monomial(1)
+        first = density.subs(x, 0)
+        if q == 0 and high == sympy.oo:
+            return sympy.simplify(first * sympy.exp(rest))
+        if q != 0 and (high == sympy.oo or same(high, -rest / q)):
+            return sympy.simplify(sympy.powsimp(first * sympy.together(1 - q) ** -sympy.cancel(rest / q)))
+    return opened(sympy.simplify(sympy.summation(density, (x, low, high))))
+
+
+@functools.lru_cache(256)
+def line(density: Expr, x: Symbol, mu: Symbol) -> Expr:
+    """An integral over the real line, both sides of mu apart."""
+    sides = (sympy.simplify(half) for half in halves(density, x, mu))
+    return opened(sympy.simplify(sum(sympy.integrate(side, (AWAY, 0, sympy.oo)) for side in sides)))
+
+
+def opened(found: Expr) -> Expr:
+    """What sympy finds on a condition, but for single points or where it converges: numbers will tell."""
     while isinstance(found, sympy.Piecewise):
         found = found.args[0].expr
-    return odds.leave(sympy.simplify(found)), True
+    return found
 
 
-def settled(found: Expr, density: Expr, x: Symbol, support: Interval) -> tuple[Expr, bool]:
-    """A sum where sympy is sure that it converges; by number where it is not."""
-    if not isinstance(found, sympy.Piecewise):
-        return found, True
-    proved, number = found.args[0].expr, by_number(density, x, support)
-    return proved, same(proved, number)
+def classes(density: Expr, known: Words, general: Expr | None) -> Expr:
+    """Over one-hot vectors: of a product over the components for any number of them, else of so many as there are."""
+    if isinstance(general, sympy.Product):
+        (k, *_), factor = general.limits[0], general.function
+        x, mu = (sympy.IndexedBase(name)[k] for name in ("x", "mu"))
+        if same(factor.subs(x, 0), 1) and same(factor.subs(x, 1), mu):
+            return sympy.Integer(1)  # p of a class is its share, and the shares add up to one
+    points = [dict(zip(known.xs, row, strict=True)) for row in sympy.eye(len(known.xs)).tolist()]
+    added = sum(density.subs(point) for point in points)
+    return sympy.simplify(added.subs(known.mus[-1], 1 - sum(known.mus[:-1])))
 
 
-def exact(end: Any, at: dict[Symbol, Expr]) -> Any:
-    """An end of a support, symbols put in, for mpmath."""
-    if end in (-math.pi, math.pi):
-        return mpmath.sign(end) * mpmath.pi
-    return mpmath.mpf(str(sympy.sympify(end).subs(at))) if end != math.inf else mpmath.inf
+def directions(density: Expr, known: Words, general: Expr | None) -> Expr:
+    """Over the unit sphere, of any number of components: the density depends on the height t over mu alone, as e^(k t)."""
+    height, size = Symbol("t", real=True), known.names["K"]
+    along = sympy.Sum(sympy.IndexedBase("x")[known.names["k"]] * sympy.IndexedBase("mu")[known.names["k"]], (known.names["k"], 1, size))
+    if general is None or (ring := general.subs(along, height)).has(sympy.Indexed):
+        raise NotImplementedError("a density that depends on more than the angle")
+    return bessel(ring, height, sympy.Integer(1), size)
 
 
-def by_number(density: Expr, x: Symbol, support: Interval) -> Expr:
-    """The sum or integral by mpmath at several choices of every other symbol: 1 if it is 1 to 25 digits at each."""
-    others = sorted(density.free_symbols - {x}, key=lambda part: part.name)
-    found = []
-    with mpmath.workdps(30):
-        for turn in range(3):
-            at = {part: sympy.Rational(2 + 3 * ((i + turn) % 3), 4) for i, part in enumerate(others)}
-            at = {part: sympy.ceiling(7 * value) if support.high == part else value for part, value in at.items()}
-            p = sympy.lambdify(x, density.subs(at), modules="mpmath")
-            low, high = (exact(end, at) for end in (support.low, support.high))
-            found.append(mpmath.nsum(p, [low, high]) if support.whole else mpmath.quad(p, mpmath.linspace(low, high, 9)))
-    off = max(found, key=lambda value: abs(value - 1))
-    return sympy.Integer(1) if abs(off - 1) < 1e-25 else sympy.Float(str(off), 15)
+def bessel(ring: Expr, height: Expr, slope: Expr, size: Any) -> Expr:
+    """c e^(k t) over the unit sphere, t the height (``slope`` its derivative), by Poisson's integral (DLMF 10.32.1, 10.32.2).
+
+    The integral of e^(k t) is (2 pi)^(K/2) k^(1 - K/2) I_(K/2 - 1)(k).
+    """
+    at = next(iter(height.free_symbols))
+    k = sympy.simplify(sympy.diff(sympy.expand_log(sympy.log(ring), force=True), at) / slope)
+    c = sympy.simplify(sympy.powsimp(ring * sympy.exp(-k * height)))
+    if (k.free_symbols | c.free_symbols) & {at} or not k.is_positive:
+        raise NotImplementedError("no exponential of the height")
+    return sympy.simplify(c * (2 * sympy.pi) ** (size / 2) * k ** (1 - size / 2) * sympy.besseli(size / 2 - 1, k))
+
+
+def telescope(density: Expr, known: Words) -> Expr:
+    """Over any number of levels: each bin is a difference of one function at its ends, and the first and the last its rest."""
+    x, levels = known.xs[0], known.noise["levels"]
+    middle = {symbol: sympy.Rational(1, 3) for symbol in density.free_symbols - {x, levels}}
+
+    def at(place: Any) -> int:
+        """Which piece holds there, of five levels."""
+        checks = [where.subs({**middle, x: place, levels: 5}) if where != True else where for _, where in density.args]  # noqa: E712
+        return checks.index(True)
+
+    if not isinstance(density, sympy.Piecewise):
+        raise NotImplementedError("no pieces")
+    low, high = at(0), at(1)
+    below = density.args[low].expr
+    less = below.subs(x, x - 1 / (levels - 1))
+    inner = [piece for i, (piece, _) in enumerate(density.args) if i not in (low, high)]
+    good = all(equal(piece, below - less) for piece in inner) and equal(density.args[high].expr, 1 - less)
+    if not good or not inner:
+        raise NotImplementedError("it does not telescope")
+    return sympy.Integer(1)
+
+
+def equal(left: Expr, right: Expr) -> bool:
+    """Whether two expressions in exponentials and error functions are equal."""
+    apart = sympy.expand((left - right).rewrite(sympy.erf))
+    if apart == 0:
+        return True
+    whole = sympy.numer(sympy.together(left - right))
+    return sympy.simplify(sympy.powsimp(sympy.expand(sympy.expand(whole), power_exp=True))) == 0
+
+
+def positive(density: Expr, known: Words, odds: Odds) -> bool:
+    """Whether the density is nowhere negative, from the signs of its factors."""
+    support, x, more = known.side.support, known.xs[0], {}
+    if isinstance(support, Lattice):
+        more = {known.noise["levels"]: Symbol("n", positive=True) + 1}
+    inner = odds.enter(density.subs(shares(known)).subs(more))
+    if support.whole and not isinstance(support, Simplex):
+        whole = Symbol("x", integer=True, nonnegative=True)
+        inner = inner.subs(support.high, x + Symbol("m", integer=True, nonnegative=True)) if support.high in known.noise.values() else inner
+        inner = inner.subs(x, whole + exactly(support.low))
+    return all(nowhere_negative(piece) for piece in pieces(inner))
+
+
+def pieces(expression: Expr) -> list[Expr]:
+    """The pieces of an expression, or itself."""
+    return [piece for piece, _ in expression.args] if isinstance(expression, sympy.Piecewise) else [expression]
+
+
+def nowhere_negative(expression: Expr) -> bool:
+    """Whether an expression is: Bessel's I is positive, f(a) - f(b) has the sign of a - b where f rises."""
+    expression = expression.replace(sympy.besseli, lambda order, at: Symbol("I", positive=True) if at.is_positive else order)
+    if expression.is_nonnegative:
+        return True
+    factors = sympy.Mul.make_args(sympy.factor_terms(expression))
+    signs = sympy.Mul(*(like(part) for part in factors))
+    return bool(signs.is_nonnegative or sympy.factor(sympy.together(signs)).is_nonnegative)
+
+
+def like(factor: Expr) -> Expr:
+    """An expression of the same sign, free of what rises."""
+    if factor.is_Pow and factor.exp.is_integer and factor.exp.is_odd:
+        return like(factor.base) ** factor.exp
+    if isinstance(factor, sympy.erfc):
+        return sympy.Integer(1)
+    if isinstance(factor, sympy.log):
+        return factor.args[0] - 1
+    if isinstance(factor, sympy.Piecewise):
+        return sympy.Integer(1) if all(nowhere_negative(piece) for piece in pieces(factor)) else factor
+    if factor.is_Add and len(factor.args) == 2:
+        terms = [term.as_coeff_Mul() for term in sympy.Add.make_args(sympy.expand(factor.rewrite(sympy.erf)))]
+        for kind in RISING:
+            found = [(c, inverse(kind, f)) for c, f in terms]
+            if len(found) == 2 and all(a is not None for _, a in found):
+                (c, a), (d, b) = found
+                if c == -d:
+                    return c * (a - b)
+                if c == d and kind in ODD:
+                    return c * (a + b)
+    return factor
+
+
+def inverse(kind: Any, value: Expr) -> Expr | None:
+    """The a of f(a); of exp, 0 for 1."""
+    if isinstance(value, kind):
+        return sympy.expand(value.args[0])
+    return sympy.Integer(0) if kind is sympy.exp and value == 1 else None

@@ -29,7 +29,7 @@ class Bernoulli(Likelihood):
 
     loss = BinaryCrossEntropy()
     raw_loss = BinaryCrossEntropyWithLogits()
-    source = "Kingma and Welling 2014, appendix C.1"
+    source = "Kingma and Welling 2014, appendix C.1, equation 11"
     aliases = ("binary", "bern")
     density = "mu**x*(1 - mu)**(1 - x)"
     calls = (

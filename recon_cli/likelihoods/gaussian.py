@@ -38,8 +38,9 @@ class Gaussian(Likelihood):
         "F.gaussian_nll_loss(mu, x, torch.full_like(mu, sigma**2), reduction='none')",
         "-stats.norm.logpdf(x, mu, sigma)",
     )
-    source = "the Gaussian decoder of Kingma and Welling 2014, appendix C.2, its variance held constant"
+    source = "the Gaussian decoder of Kingma and Welling 2014, appendix C.2, equation 12, its variance held constant"
     misprints = ("exp(-(x - mu)/sigma**2/2)/(sigma*sqrt(2*pi))",)
+    prints = (r"\frac{1}{\sigma\sqrt{2\pi}} e^{-\frac{1}{2}\frac{x-\mu}{\sigma}^2}",)
     best_noise = "the root of the mean squared error"
 
     @elementwise

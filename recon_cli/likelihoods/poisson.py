@@ -20,6 +20,7 @@ class PoissonLoss(Loss):
     name = "poisson"
     formula = "mu - x*log(mu)"
     torch = "poisson_nll_loss"
+    given = "given log_input=False (its default takes log mu), but for the 1e-8 that it then adds to mu in the logarithm"
     support = Interval(0)
     domain = Interval(0)
 
