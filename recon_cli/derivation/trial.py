@@ -140,10 +140,12 @@ def apart(formulas: Formulas, settings: Iterable[Setting], loss: Any, slope: Any
         one, other = factor(noise, x, mu), factor(noise, first, mean)
         if abs(one - other) > abs(one) * mpmath.mpf(10) ** -ALIKE:
             return one, other
-        rest = [formulas.nll(*noise, *a, *b) - one * cost(noise, a, b) for a, b in ((x, mu), (first, mean), (x, mean), (first, mu))]
-        if not all(mpmath.isfinite(part) for part in rest):
+        places = ((x, mu), (first, mean), (x, mean), (first, mu))
+        whole = [formulas.nll(*noise, *a, *b) for a, b in places]
+        if not all(mpmath.isfinite(part) for part in whole):
             return None
-        size = max(1, *(abs(part) for part in rest))
+        rest = [part - one * cost(noise, a, b) for part, (a, b) in zip(whole, places, strict=True)]
+        size = max(1, *(abs(part) for part in (*whole, *rest)))
         return (rest[0] + rest[1]) / size, (rest[2] + rest[3]) / size
 
     return tried(formulas, settings, pair)
