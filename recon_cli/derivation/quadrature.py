@@ -104,7 +104,8 @@ def panels(density: Callable[[Any], Any], start: float, way: int, left: Any, rig
     for turn in range(48):
         middle = (left + right) / 2
         halves = [rule(left, middle), rule(middle, right)]
-        off = np.abs(halves[0][3] + halves[1][3] - whole)
+        with np.errstate(all="ignore"):
+            off = np.abs(halves[0][3] + halves[1][3] - whole)
         good = (off <= ENOUGH) | (turn == 47) | ~np.isfinite(off)
         error += float(np.sum(off[good & np.isfinite(off)]))
         for (x, p, weight, mass), a, b in ((halves[0], left, middle), (halves[1], middle, right)):

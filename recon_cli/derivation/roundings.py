@@ -23,7 +23,7 @@ EPS = 2.0**-52
 MANY = 4096  # roundings: more than careless code takes, far less than an error
 DIGITS = 40
 FEW = 8
-STEP, SMALL, TINY = (mpmath.mpf(10) ** -power for power in (12, 6, 20))
+STEP, SMALL = (mpmath.mpf(10) ** -power for power in (12, 6))
 
 
 @dataclass(frozen=True)
@@ -112,14 +112,14 @@ def erfc(x: Any) -> Any:
 
 
 def roundings(value: float, function: Callable[..., Any], numbers: Sequence[Any], terms: Any = 0, held: int = 0) -> tuple[float, Any]:
-    """How many roundings the code's value is off a formula's, and that: roundings of itself and its ``terms``.
+    """How many roundings the code's value is off a formula's, and that: roundings of itself, its ``terms`` and 1.
 
     Where that is many, of what a rounding of each number moves it by too, the first ``held`` (noise) by whole ones.
     """
     exact = function(*numbers)
     if mpmath.isinf(exact) or not math.isfinite(value):
         return (0.0 if value == exact else math.inf), exact
-    size, away = max(abs(exact) + terms, TINY), abs(mpmath.mpf(value) - exact)
+    size, away = abs(exact) + terms + 1, abs(mpmath.mpf(value) - exact)
     if away > FEW * EPS * size:
         for i, number in enumerate(numbers):
             if number and not (i < held and number % 1 == 0):

@@ -21,7 +21,7 @@ from recon_cli.derivation.notation import formula, with_value, written
 from recon_cli.derivation.points import Setting
 from recon_cli.derivation.proof import Proof
 from recon_cli.derivation.quadrature import Mass
-from recon_cli.derivation.roundings import FEW, MANY, Formulas, comparisons, spell, wholes
+from recon_cli.derivation.roundings import MANY, Formulas, comparisons, spell, wholes
 from recon_cli.derivation.trial import Finding, Step, settle
 from recon_cli.derivation.words import COMPONENTS, Words, same, words
 from recon_cli.likelihood import Likelihood
@@ -363,10 +363,10 @@ def code(case: Case) -> Step:
     bad = [each for each in worst.values() if not each.good]
     points = sum(len(setting.xs) for setting in case.settings)
     largest = max((each.roundings for each in worst.values() if each.most == MANY), default=0.0)
-    within = next(2**n for n in range(4, 64) if largest <= 2**n) if math.isfinite(largest) else MANY
+    within = next((2**n for n in range(4, 13) if largest <= 2**n), MANY)
     names = [name for name in worst if name not in ("moments", "sample")]
     because = f"What compare, calibrate and train run, at {points} random points of noise, x and mu: {', '.join(names)}, "
-    because += f"within {within} roundings of float64"
+    because += f"within {within} roundings of float64 (of their terms, or of 1)"
     because += "; mean and variance, to six digits" if "moments" in worst else ""
     because += f"; {DRAWS:,} draws, to their own chance" if "sample" in worst else ""
     if bad:

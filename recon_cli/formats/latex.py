@@ -32,6 +32,16 @@ SPECIAL = str.maketrans(
         "η": r"$\eta$",
         "→": r"$\to$",
         "∞": r"$\infty$",
+        "κ": r"$\kappa$",
+        "θ": r"$\theta$",
+        "Σ": r"$\sum$",
+        "Π": r"$\prod$",
+        "∫": r"$\int$",
+        "≠": r"$\ne$",
+        "≈": r"$\approx$",
+        "≥": r"$\ge$",
+        "⁻": r"\textsuperscript{$-$}",
+        **{sign: rf"\textsuperscript{{{digit}}}" for digit, sign in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")},
     }
 )
 
