@@ -69,7 +69,9 @@ PLANTED: dict[str, Any] = {
     "normaliser: poisson without e^-mu": lambda: planted("poisson", density="mu**x/factorial(x)"),
     "normaliser: student-t without sqrt(df)": lambda: times("student-t", "sqrt(df)"),
     "normaliser: for three components only": lambda: planted("von-mises-fisher", density=f"kappa/(4*pi*sinh(kappa))*{VMF}"),
-    "normaliser: huber's tails once": lambda: planted("huber", density=likelihoods.find("huber").density.replace("+ 2*exp", "+ exp")),
+    "normaliser: huber's tails once": lambda: planted(
+        "huber", density=likelihoods.find("huber").density.replace("+ 2*exp", "+ exp")
+    ),
     "one value: three kappas": lambda: times("von-mises", "(1 + ((kappa - 1/2)*(kappa - 5/4)*(kappa - 2))**2)"),
     "one value: sigma = 1": lambda: planted("gaussian", density="exp(-(x - mu)**2/(2*sigma**3))/(sigma*sqrt(2*pi))"),
     "one value: three levels": lambda: planted("discretized-logistic", density=DISCRETE),
@@ -82,7 +84,9 @@ PLANTED: dict[str, Any] = {
     "support: half a line": lambda: planted("laplace", support=Interval(0)),
     "support: half a turn": lambda: planted("von-mises", support=Circle(low=0.0, high=math.pi)),
     "support: two flips": lambda: planted("bernoulli", support=Interval(0, 2, whole=True)),
-    "support: one level more": lambda: planted("discretized-gaussian", support=property(lambda self: Lattice(levels=self.levels + 1))),
+    "support: one level more": lambda: planted(
+        "discretized-gaussian", support=property(lambda self: Lattice(levels=self.levels + 1))
+    ),
     "support: counts of grey": lambda: planted("continuous-bernoulli", support=Interval(0, 1, whole=True)),
     "domain: means of any sign": lambda: planted("poisson", domain=REAL),
     "domain: means past one": lambda: planted("bernoulli", domain=Interval(0, 2)),
@@ -113,8 +117,7 @@ FEW = ["normaliser: of the mean", "positivity: a cubic", "support: counts from 1
 @elementwise
 def bent(self: Any, x: torch.Tensor, mu: torch.Tensor) -> torch.Tensor:
     """The right values, and gradients that are a millionth too small."""
-    right = type(self).__mro__[1].nll(self, x, mu.detach() + (mu - mu.detach()) * (1 - 1e-6))
-    return right
+    return type(self).__mro__[1].nll(self, x, mu.detach() + (mu - mu.detach()) * (1 - 1e-6))
 
 
 def caught(kind: type[Likelihood]) -> list[str]:
@@ -157,10 +160,11 @@ POSITIVE = Interval(0, closed=False)
 def own(density: str, loss: str, slope: str = "1", noise: dict[str, Any] | None = None, **more: Any) -> type[Likelihood]:
     """A likelihood from its texts, all its code read off them: true if they are."""
     import sympy
+
     from recon_cli.parametric import parameter
 
     names = noise or {}
-    torches = [{"Abs": torch.abs, "Max": lambda a, b: torch.maximum(torch.as_tensor(a, dtype=b.dtype), b), "loggamma": lambda v: torch.as_tensor(v, dtype=torch.float64).lgamma(),
+    torches = [{"Abs": torch.abs, "Max": lambda a, b: torch.maximum(torch.as_tensor(a, dtype=b.dtype), b), "loggamma": lambda v: torch.as_tensor(v, dtype=torch.float64).lgamma(),  # noqa: E501
                 "log": lambda v: torch.as_tensor(v, dtype=torch.float64).log(), "exp": torch.exp, "cosh": torch.cosh,
                 "Heaviside": lambda v: (v > 0).double()}]  # fmt: skip
     symbols = {name: sympy.Symbol(name, positive=True) for name in (*names, "x", "mu")}
@@ -204,34 +208,63 @@ def own(density: str, loss: str, slope: str = "1", noise: dict[str, Any] | None 
 ON = {"support": Interval(0), "domain": POSITIVE, "link": LOG}
 TRUE: dict[str, Any] = {
     "exponential": lambda: own("exp(-x/mu)/mu", "x/mu + log(mu)", **ON),
-    "gamma": lambda: own("(shape/mu)**shape*x**(shape - 1)*exp(-shape*x/mu)/gamma(shape)", "x/mu + log(mu)", "shape", {"shape": 2.0},
-                         rest="loggamma(shape) - shape*log(shape) - (shape - 1)*log(x)", **ON),  # fmt: skip
+    "gamma": lambda: own(
+        "(shape/mu)**shape*x**(shape - 1)*exp(-shape*x/mu)/gamma(shape)",
+        "x/mu + log(mu)",
+        "shape",
+        {"shape": 2.0},
+        rest="loggamma(shape) - shape*log(shape) - (shape - 1)*log(x)",
+        **ON,
+    ),  # fmt: skip
     "rayleigh": lambda: own("x/mu**2*exp(-x**2/(2*mu**2))", "x**2/(2*mu**2) + 2*log(mu)", rest="-log(x)", **ON),
     "half-normal": lambda: own("sqrt(2/pi)/mu*exp(-x**2/(2*mu**2))", "x**2/(2*mu**2) + log(mu)", rest="log(pi/2)/2", **ON),
-    "log-normal": lambda: own("exp(-(log(x) - mu)**2/(2*s**2))/(x*s*sqrt(2*pi))", "(log(x) - mu)**2", "1/(2*s**2)", {"s": 1.0},
-                              rest="log(x) + log(s) + log(2*pi)/2", support=Interval(0)),  # fmt: skip
-    "lomax": lambda: own("a/mu*(1 + x/mu)**(-a - 1)", "log(1 + x/mu) + log(mu)/(a + 1)", "a + 1", {"a": 2.0}, rest="-log(a)", **ON),
-    "weibull": lambda: own("k/mu*(x/mu)**(k - 1)*exp(-(x/mu)**k)", "(x/mu)**k + k*log(mu)", "1", {"k": 2.0},
-                           rest="-log(k) - (k - 1)*log(x)", **ON),  # fmt: skip
+    "log-normal": lambda: own(
+        "exp(-(log(x) - mu)**2/(2*s**2))/(x*s*sqrt(2*pi))",
+        "(log(x) - mu)**2",
+        "1/(2*s**2)",
+        {"s": 1.0},
+        rest="log(x) + log(s) + log(2*pi)/2",
+        support=Interval(0),
+    ),  # fmt: skip
+    "lomax": lambda: own(
+        "a/mu*(1 + x/mu)**(-a - 1)", "log(1 + x/mu) + log(mu)/(a + 1)", "a + 1", {"a": 2.0}, rest="-log(a)", **ON
+    ),
+    "weibull": lambda: own(
+        "k/mu*(x/mu)**(k - 1)*exp(-(x/mu)**k)", "(x/mu)**k + k*log(mu)", "1", {"k": 2.0}, rest="-log(k) - (k - 1)*log(x)", **ON
+    ),  # fmt: skip
     "triangular": lambda: own("Max(0, 1 - Abs(x - mu)/w)/w", "-log(Max(0, 1 - Abs(x - mu)/w))", "1", {"w": 1.0}, rest="log(w)"),
-    "epsilon-insensitive": lambda: own("exp(-Max(0, Abs(x - mu) - e)/s)/(2*(e + s))", "Max(0, Abs(x - mu) - e)", "1/s",
-                                       {"e": 0.5, "s": 1.0}, rest="log(2*(e + s))"),  # fmt: skip
-    "geometric": lambda: own("(mu/(1 + mu))**x/(1 + mu)", "(x + 1)*log(1 + mu) - x*log(mu)",
-                             support=COUNT, domain=POSITIVE, link=LOG),  # fmt: skip
-    "gumbel": lambda: own("exp(-(x - mu)/s - exp(-(x - mu)/s))/s", "(x - mu)/s + exp(-(x - mu)/s)", "1", {"s": 1.0}, rest="log(s)"),
+    "epsilon-insensitive": lambda: own(
+        "exp(-Max(0, Abs(x - mu) - e)/s)/(2*(e + s))",
+        "Max(0, Abs(x - mu) - e)",
+        "1/s",
+        {"e": 0.5, "s": 1.0},
+        rest="log(2*(e + s))",
+    ),  # fmt: skip
+    "geometric": lambda: own(
+        "(mu/(1 + mu))**x/(1 + mu)", "(x + 1)*log(1 + mu) - x*log(mu)", support=COUNT, domain=POSITIVE, link=LOG
+    ),  # fmt: skip
+    "gumbel": lambda: own(
+        "exp(-(x - mu)/s - exp(-(x - mu)/s))/s", "(x - mu)/s + exp(-(x - mu)/s)", "1", {"s": 1.0}, rest="log(s)"
+    ),
     "cauchy": lambda: own("1/(pi*s*(1 + ((x - mu)/s)**2))", "log(1 + ((x - mu)/s)**2)", "1", {"s": 1.0}, rest="log(pi*s)"),
     "inverse-gamma": lambda: own("mu**3*x**(-4)*exp(-mu/x)/2", "mu/x - 3*log(mu)", rest="4*log(x) + log(2)", **ON),
-    "maxwell": lambda: own("sqrt(2/pi)*x**2/mu**3*exp(-x**2/(2*mu**2))", "x**2/(2*mu**2) + 3*log(mu)",
-                           rest="log(pi/2)/2 - 2*log(x)", **ON),  # fmt: skip
-    "power on the unit interval": lambda: own("mu*x**(mu - 1)", "-mu*log(x) - log(mu)", rest="log(x)",
-                                              support=UNIT, domain=POSITIVE, link=LOG),  # fmt: skip
+    "maxwell": lambda: own(
+        "sqrt(2/pi)*x**2/mu**3*exp(-x**2/(2*mu**2))", "x**2/(2*mu**2) + 3*log(mu)", rest="log(pi/2)/2 - 2*log(x)", **ON
+    ),  # fmt: skip
+    "power on the unit interval": lambda: own(
+        "mu*x**(mu - 1)", "-mu*log(x) - log(mu)", rest="log(x)", support=UNIT, domain=POSITIVE, link=LOG
+    ),  # fmt: skip
 }
 
 
 def sound(kind: type[Likelihood]) -> list[tuple[str, str]]:
     """What derive refutes of a likelihood, but for its code's sample, which there is none of."""
     (found,) = derive(kind).found
-    return [(step.statement.text, step.because) for step in found.steps if step.checked is False and "run. sample: " not in step.because]
+    return [
+        (step.statement.text, step.because)
+        for step in found.steps
+        if step.checked is False and "run. sample: " not in step.because
+    ]
 
 
 @pytest.mark.parametrize("name", ["exponential", "geometric"])

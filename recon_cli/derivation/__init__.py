@@ -15,12 +15,13 @@ from typing import Any
 
 from recon_cli import likelihoods
 from recon_cli.derivation.code import Aside
+from recon_cli.derivation.counterexamples import counterexamples
 from recon_cli.derivation.limits import budget
 from recon_cli.derivation.notation import formula, in_numbers
 from recon_cli.derivation.points import settings
 from recon_cli.derivation.practice import practice
 from recon_cli.derivation.proof import Proof, prove
-from recon_cli.derivation.steps import Case, counterexamples, foundation
+from recon_cli.derivation.steps import Case, foundation
 from recon_cli.derivation.trial import Step
 from recon_cli.errors import ReconError
 from recon_cli.likelihood import Likelihood

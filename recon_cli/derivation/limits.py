@@ -39,7 +39,7 @@ def attempt(question: Callable[[], Answer], seconds: float = ONCE) -> Answer | N
     try:
         with limited(left):
             return question()
-    except (TimeUp, Exception):  # noqa: B014
+    except (TimeUp, Exception):
         return None
 
 

@@ -76,7 +76,9 @@ def gradients(case: Case) -> Step:
         ratio = trial.tried(
             case.own,
             case.settings,
-            lambda noise, x, mu, first, _: tuple(trial.steep(nll, noise, at, mu, 0) / trial.steep(cost, noise, at, mu, 0) for at in (x, first)),
+            lambda noise, x, mu, first, _: tuple(
+                trial.steep(nll, noise, at, mu, 0) / trial.steep(cost, noise, at, mu, 0) for at in (x, first)
+            ),
         )
         because = "The ratio of the gradients is no constant: no learning rate makes the two equal."
         return Step(formula(name, " = ", "not constant"), because, not ratio[0])
@@ -123,7 +125,7 @@ def derivatives(case: Case) -> list[Any]:
 
 
 def descent(case: Case, ratio: Step) -> Step:
-    """One step of gradient descent in any parameter theta of the decoder, and the second with momentum, are linear in the gradient."""
+    """One step of gradient descent in any parameter theta of the decoder, and the second with momentum, are linear in the gradient."""  # noqa: E501
     g, h = sympy.symbols("g h", real=True)
     rate, keep = sympy.symbols("eta m", positive=True)
     a = case.proof.slope
@@ -167,7 +169,7 @@ def tradeoff(case: Case) -> Step:
     weight = sympy.simplify(half / proof.slope)
     if not proof.slope.free_symbols & {*proof.side.noise.values()}:
         share = [] if weight == 1 else [weight, "*("]
-        shown = formula(cost, " = ", *share, "-log p(x|mu)", *(() if proof.offset == 0 else (" - ", "offset b(x)")), *([")"] if share else []),
+        shown = formula(cost, " = ", *share, "-log p(x|mu)", *(() if proof.offset == 0 else (" - ", "offset b(x)")), *([")"] if share else []),  # noqa: E501
                         " + ", beta, "*", "KL")  # fmt: skip
         because = "In a VAE: the slope has no noise in it to absorb a weight, so beta = "
         because += f"{formula(weight).unicode} is the negative ELBO{f' times {formula(weight).unicode}' if weight != 1 else ''}"
@@ -179,7 +181,7 @@ def tradeoff(case: Case) -> Step:
         sympy.diff(weighted.subs(beta, weight) - elbo, kl), 0
     )
     because = f"In a VAE: {proof.side.loss.name}{' with the half' if half != 1 else ''} plus beta times the KL is beta times the "
-    because += f"negative ELBO, but for b, of the noise for which {formula(weight).unicode} = β: a weight on the KL is a noise by another name"
+    because += f"negative ELBO, but for b, of the noise for which {formula(weight).unicode} = β: a weight on the KL is a noise by another name"  # noqa: E501
     return Finding(finding.true and true, finding.how).step(
         formula(cost, " = ", "beta", "*(", "-log p(x|mu)", " - ", "offset b(x)", " + ", "KL", ")",
                 ", ", "beta", " = ", *with_value(weight, case.values)),
@@ -189,11 +191,17 @@ def tradeoff(case: Case) -> Step:
 
 def reach(proof: Proof, weight: Any) -> str:
     """Which betas there is a noise for, and what of the loss is held."""
-    held = [name for name in proof.side.loss.parameters]
+    held = list(proof.side.loss.parameters)
     noise = sorted(weight.free_symbols & {*proof.side.noise.values()}, key=str)
     text = f", {' and '.join(held)} of the loss held" if held else ""
-    ends = [attempt(lambda end=end: sympy.limit(weight, noise[0], end), 2) for end in (0, sympy.oo)] if len(noise) == 1 else [None]
+    ends = (
+        [attempt(lambda end=end: sympy.limit(weight, noise[0], end), 2) for end in (0, sympy.oo)] if len(noise) == 1 else [None]
+    )
     if None not in ends and {*map(str, ends)} != {"0", "oo"}:
         low, high = sorted(ends, key=lambda end: float(end) if end.is_finite else math.inf)
-        text += f"; there is one for {'' if low == 0 else f'{low} < '}β < {high} only" if high != sympy.oo else f"; there is one for β > {low} only"
+        text += (
+            f"; there is one for {'' if low == 0 else f'{low} < '}β < {high} only"
+            if high != sympy.oo
+            else f"; there is one for β > {low} only"
+        )
     return f"{text}."

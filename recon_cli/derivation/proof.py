@@ -158,7 +158,10 @@ def claimed(known: Words, density: Expr, cost: Expr) -> tuple[Expr, Expr, Expr, 
     rest = sympy.simplify(rest)
     if rest.free_symbols & {*known.mus}:
         place = {mu: 1 if mu.is_positive and not Odds(mu, known.side.domain).bounded else 0 for mu in known.mus}
-        place = {mu: known.side.domain.high / sympy.Integer(2) if Odds(mu, known.side.domain).bounded else at for mu, at in place.items()}
+        place = {
+            mu: known.side.domain.high / sympy.Integer(2) if Odds(mu, known.side.domain).bounded else at
+            for mu, at in place.items()
+        }
         offset = sympy.simplify(rest.subs(place))
         rest, gap = offset, sympy.simplify(rest - offset)
     return slope, rest, gap, way

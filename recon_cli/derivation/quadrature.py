@@ -82,7 +82,9 @@ def leg(density: Callable[[Any], Any], start: float, way: int, length: float, wi
             edge = found[2][found[6] >= reach - 1 if beyond[0] == reach else found[6] <= reach - 69]
             if wide or np.abs(edge).max(initial=0) > 1e-18:
                 more = panels(density, start, way, beyond[:-1], beyond[1:])
-                found = tuple(np.concatenate(pair) if i != 5 else sum(pair) for i, pair in enumerate(zip(found, more, strict=True)))
+                found = tuple(
+                    np.concatenate(pair) if i != 5 else sum(pair) for i, pair in enumerate(zip(found, more, strict=True))
+                )
     x, p, mass, weight, ends, error, _ = found
     return x, p, weight, ends, mass, error
 

@@ -81,7 +81,7 @@ class Formulas:
         return -mpmath.log(p)
 
     def of_raw(self, function: Callable[..., Any], own: int, noise: int = 0) -> Callable[..., Any]:
-        """A function of ``own`` numbers, x and mu, as one of the raw output for mu; the noise, ``noise`` numbers, before where it is no part of it."""
+        """A function of ``own`` numbers, x and mu, as one of the raw output for mu; ``noise`` numbers before are the link's only."""  # noqa: E501
         k, n = len(self.known.xs), len(self.known.noise)
 
         def linked(*numbers: Any) -> Any:
@@ -99,7 +99,9 @@ class Formulas:
         found, own = self.compiled[loss.formula], len(loss.parameters)
         if not isinstance(self.known.side.domain, Sphere):
             return found
-        return lambda *numbers: found(*numbers[:own], *self.units([*[1] * len(self.known.noise), *numbers[own:]])[len(self.known.noise) :])
+        return lambda *numbers: found(
+            *numbers[:own], *self.units([*[1] * len(self.known.noise), *numbers[own:]])[len(self.known.noise) :]
+        )
 
 
 class Negative(ArithmeticError):
@@ -108,10 +110,16 @@ class Negative(ArithmeticError):
 
 def erfc(x: Any) -> Any:
     """mpmath's own has no digits beyond a million."""
-    return mpmath.erfc(x) if mpmath.im(x) or x < 1000 else mpmath.exp(-x * x) / mpmath.sqrt(mpmath.pi) * mpmath.hyperu(0.5, 0.5, x * x)
+    return (
+        mpmath.erfc(x)
+        if mpmath.im(x) or x < 1000
+        else mpmath.exp(-x * x) / mpmath.sqrt(mpmath.pi) * mpmath.hyperu(0.5, 0.5, x * x)
+    )
 
 
-def roundings(value: float, function: Callable[..., Any], numbers: Sequence[Any], terms: Any = 0, held: int = 0) -> tuple[float, Any]:
+def roundings(
+    value: float, function: Callable[..., Any], numbers: Sequence[Any], terms: Any = 0, held: int = 0
+) -> tuple[float, Any]:
     """How many roundings the code's value is off a formula's, and that: roundings of itself, its ``terms`` and 1.
 
     Where that is many, of what a rounding of each number moves it by too, the first ``held`` (noise) by whole ones.
@@ -161,7 +169,9 @@ def at_setting(formulas: Formulas, setting: Setting, found: Measured) -> Iterato
                 yield from gradients(formulas, point, found["gradient"][i], where, n)
                 for index, loss in enumerate(losses):
                     if loss.link.formula == "r":
-                        whole = float(mpmath.mpf(found[f"slope {index}"]) * mpmath.mpf(found[f"loss {index}"][i]) + parts[1] + parts[2])
+                        whole = float(
+                            mpmath.mpf(found[f"slope {index}"]) * mpmath.mpf(found[f"loss {index}"][i]) + parts[1] + parts[2]
+                        )
                         yield said(f"slope*{loss.name} + offset + gap", whole, formulas.nll, point, where, terms, n)
             linked = formulas.of_raw(formulas.nll, n)
             yield said("nll of the raw output", found["nll of the raw output"][i], linked, [*noise, *x, *raw], at_raw, 0, n)
@@ -170,7 +180,9 @@ def at_setting(formulas: Formulas, setting: Setting, found: Measured) -> Iterato
         if "normaliser" in found:
             size = max(1, abs(found["offset"][i]))
             away = abs(found["normaliser"] - found["offset"][i]) / (EPS * size)
-            yield Off("normaliser", away, MANY, f"{found['normaliser']:.10g}, and the offset {found['offset'][i]:.10g}, at {where}")
+            yield Off(
+                "normaliser", away, MANY, f"{found['normaliser']:.10g}, and the offset {found['offset'][i]:.10g}, at {where}"
+            )
         for k, value in enumerate(found["link"][i]):
             yield said("link", value, lambda *numbers, k=k: formulas.link(*numbers)[k], [*noise, *raw], at_raw, 0, n)
         for index, loss in enumerate(losses):
@@ -195,7 +207,9 @@ def gradients(formulas: Formulas, point: list[Any], values: list[float], where: 
 
         def slope(*numbers: Any, k: int = k) -> Any:
             step = (1 + abs(numbers[first + k])) * STEP
-            ends = [formulas.nll(*numbers[: first + k], numbers[first + k] + way * step, *numbers[first + k + 1 :]) for way in (1, -1)]
+            ends = [
+                formulas.nll(*numbers[: first + k], numbers[first + k] + way * step, *numbers[first + k + 1 :]) for way in (1, -1)
+            ]
             return (ends[0] - ends[1]) / (2 * step)
 
         yield said("gradient", value, slope, point, where, STEP, held)
@@ -225,7 +239,9 @@ def moments(whole: Mass, mean: float, variance: float, where: str) -> Iterator[O
     unit = 1e-6 * (math.sqrt(abs(spread)) + 1e-6 * abs(exact)) or 1e-300
     yield Off("moments", abs(mean - exact) / unit, 1, f"a mean of {mean:.6g} where the integral is {exact:.6g}, {where}")
     size = 1e-6 * abs(spread) or 1e-300
-    yield Off("moments", abs(variance - spread) / size, 1, f"a variance of {variance:.6g} where the integral is {spread:.6g}, {where}")
+    yield Off(
+        "moments", abs(variance - spread) / size, 1, f"a variance of {variance:.6g} where the integral is {spread:.6g}, {where}"
+    )
 
 
 def sample(whole: Mass, drawn: Sequence[float], setting: Setting, where: str) -> Off:

@@ -12,7 +12,6 @@ import mpmath
 import sympy
 from sympy import Symbol
 
-from recon_cli import likelihoods
 from recon_cli.derivation import trial, whole
 from recon_cli.derivation.code import DRAWS, Measured
 from recon_cli.derivation.limits import attempt
@@ -25,7 +24,6 @@ from recon_cli.derivation.roundings import MANY, Formulas, comparisons, spell, w
 from recon_cli.derivation.trial import Finding, Step, settle
 from recon_cli.derivation.words import COMPONENTS, Words, same, words
 from recon_cli.likelihood import Likelihood
-from recon_cli.losses import Loss
 from recon_cli.regions import Circle, Interval, Lattice, Outputs, Simplex, Sphere
 from recon_cli.report import Formula
 
@@ -116,15 +114,6 @@ def foundation(case: Case) -> Iterator[Step]:
     yield code(case)
 
 
-def counterexamples(case: Case) -> Iterator[Step]:
-    """What was misprinted, and what is taken for its loss."""
-    prints = (*case.kind.prints, *[""] * len(case.kind.misprints))
-    yield from (misprint(text, print, case) for text, print in zip(case.kind.misprints, prints, strict=False))
-    yield from (impostor(loss, case.proof) for loss in case.kind.impostors)
-    if case.kind.relaxation:
-        yield grey_levels(case)
-
-
 @functools.cache
 def definition() -> Step:
     """Bayes' rule inside the expectation gives the evidence lower bound."""
@@ -193,19 +182,20 @@ def is_mean(case: Case) -> bool:
 
 
 def link(case: Case) -> Iterator[Step]:
-    """The decoder's raw output, through the link, reaches the inside of the domain and nothing else; said where it is not plain."""
+    """The decoder's raw output, through the link, reaches the inside of the domain and nothing else; said where it is not plain."""  # noqa: E501
     side, known = case.proof.side, case.proof.words
     if side.link.formula == "r" and (side.domain == Interval() or isinstance(side.domain, Circle)):
         return
     inside = trial.tried(case.own, case.settings, functools.partial(reached, case))
-    because = f"Through the link, {side.link.name}, the decoder's raw output r reaches the inside of where mu may lie, and nothing else."
+    because = f"Through the link, {side.link.name}, the decoder's raw output r reaches the inside of where mu may lie, "
+    because += "and nothing else."
     if side.event:
         power = 2 if isinstance(side.domain, Sphere) else 1
         parts = attempt(known.linked) or []
         added = attempt(lambda: sympy.simplify(sum(part**power for part in parts)))
         yield settle(
             lambda: added == 1 and (power == 2 or all(part.is_positive for part in parts)), inside
-        ).step(formula(f"sum_k mu[k]{'**2' * (power == 2)}", " = ", 1), f"{because} Proved for {COMPONENTS} components.")  # fmt: skip
+        ).step(formula(f"sum_k mu[k]{'**2' * (power == 2)}", " = ", 1), f"{because} Proved for {COMPONENTS} components.")  # fmt: skip  # noqa: E501
         return
     regions = [region for _, region in side.domain.parts] if isinstance(side.domain, Outputs) else [side.domain]
     shown: list[Any] = []
@@ -245,7 +235,11 @@ def density(case: Case) -> Step:
     because += f" whatever {', '.join([*(proof.side.head or ['mu']), *proof.noise])}, and is negative nowhere."
     value = 1 if added is None and not wrong else added
     if wrong or (added is not None and added != 1 and counted == 0):
-        return Step(_total(case, value if wrong is None or added not in (None, 1) else wrong[0]), f"{because} {wrong[1] if wrong else ''}", False)
+        return Step(
+            _total(case, value if wrong is None or added not in (None, 1) else wrong[0]),
+            f"{because} {wrong[1] if wrong else ''}",
+            False,
+        )
     if isinstance(proof.side.support, (Sphere, Circle)) and added == 1:
         because += " By Poisson's integral of the Bessel function (DLMF 10.32)."
     if added == 1 and above:
@@ -275,7 +269,7 @@ def by_number(case: Case, proved: bool) -> tuple[tuple[float, str] | None, int, 
 
 def _total(case: Case, value: Any) -> Formula:
     shown = written(case.kind.density, case.proof.words.names)
-    return formula("p(x|mu)", " = ", shown, ", ", _whole(case.proof), " = ", value)
+    return formula("p(x|mu)", " = ", shown, ", ", whole_of(case.proof), " = ", value)
 
 
 def logarithm(case: Case) -> Step:
@@ -331,8 +325,14 @@ def dropped(case: Case) -> Step:
     tried = trial.undone(case.own, case.settings, proof.nll) if alone[0] else alone
     own = {*proof.noise.values()} - {*proof.side.design.values()}
     moved = sorted(str(part) for part in proof.offset.free_symbols & own)
-    keep = f" while {' and '.join(moved)} {'are' if len(moved) > 1 else 'is'} held: where it is learned, b must stay" if moved else ""
-    because = f"What is left of -log p - a·loss. b does not depend on mu, so it moves no gradient of mu's and may be dropped{keep}"
+    keep = (
+        f" while {' and '.join(moved)} {'are' if len(moved) > 1 else 'is'} held: where it is learned, b must stay"
+        if moved
+        else ""
+    )
+    because = (
+        f"What is left of -log p - a·loss. b does not depend on mu, so it moves no gradient of mu's and may be dropped{keep}"
+    )
     because += "; c, what may not be dropped, is zero." if proof.gap == 0 else "."
     return settle(lambda: proof.alone and proof.whole, tried).step(
         formula("offset b(x)", " = ", *with_value(proof.shown.offset, case.values), ", ", "gap c(mu)", " = ", proof.gap), because
@@ -358,7 +358,9 @@ def code(case: Case) -> Step:
     worst = {}
     results = [*comparisons(case.formulas, case.settings, measured), *wholes(case.turned, case.settings, measured)]
     for each in results:
-        if each.what not in worst or each.roundings / (each.most or 1e-9) > worst[each.what].roundings / (worst[each.what].most or 1e-9):
+        if each.what not in worst or each.roundings / (each.most or 1e-9) > worst[each.what].roundings / (
+            worst[each.what].most or 1e-9
+        ):
             worst[each.what] = each
     bad = [each for each in worst.values() if not each.good]
     points = sum(len(setting.xs) for setting in case.settings)
@@ -374,61 +376,11 @@ def code(case: Case) -> Step:
     return Step(formula("code", " ~ ", "formulas"), because + "." * (not bad), not bad and bool(worst), "points")
 
 
-def misprint(text: str, print: str, case: Case) -> Step:
-    """A density as printed somewhere, put through the same check as the right one."""
-    proof = case.proof
-    read = proof.words.read(text)
-    added = attempt(lambda: whole.total(read, proof.words, proof.odds))
-    if added is None:
-        added = next((found.whole for found in (mass(proof.words, read, each, 0) for each in case.settings) if abs(found.whole - 1) > CLOSE), 1)
-    shown = written(text, proof.words.names)
-    if print:
-        shown = Formula(shown.text, shown.unicode, print)
-    because = "A misprint met in an answer that many have read, put through the same check: it is no density, "
-    because += "its integral diverges." if added == sympy.oo else "it does not add up to one."
-    because += f" Printed it was {print}, the square outside of a fraction without parentheses." if print else ""
-    return Step(formula("p(x|mu)", " = ", shown, ", ", _whole(proof), " = ", added), because, bool(same(added, 1)), misprint=True)
-
-
-def impostor(loss: Loss, proof: Proof) -> Step:
-    """A loss whose gradients, what it holds constant held, are those of no function: they have a curl."""
-    mean, other = proof.words.mus
-    held = {symbol: Symbol(f"held_{symbol.name}", positive=True) for symbol in (mean, other)}
-    stopped = sympy.Function("stop")
-    cost = proof.words.general(loss.formula, loss, stop=stopped)
-    frozen = cost.replace(stopped, lambda part: held[part])
-    by_mean, by_other = (sympy.diff(frozen, part).subs({value: key for key, value in held.items()}) for part in (mean, other))
-    curl = sympy.simplify(sympy.diff(by_mean, other) - sympy.diff(by_other, mean))
-    return Step(
-        formula("d2/d(var) d(mu)", " - ", "d2/d(mu) d(var)", " = ", curl, " != ", 0),
-        f"{loss.name} is no likelihood's loss: {loss.reason}: the two mixed derivatives of a function would be equal.",
-        not same(curl, 0),
-    )
-
-
-def grey_levels(case: Case) -> Step:
-    """Between the allowed values the expression needs a normaliser that depends on mu."""
-    proof = case.proof
-    relaxed = likelihoods.find(case.kind.relaxation or "")
-    known = words(relaxed)
-    same_words = {proof.x: known.xs[0], proof.mu: known.mus[0]}
-    own, other = proof.density.subs(same_words), known.read(relaxed.density)
-    missing = attempt(lambda: whole.total(own, known, proof.odds))
-    gap = sympy.log(missing) if missing is not None else sympy.log(own / other)
-    good = attempt(lambda: same(proof.odds.enter(own) / proof.odds.enter(other), proof.odds.enter(missing))
-                   and not same(sympy.diff(proof.odds.enter(missing), proof.odds.symbol), 0))  # fmt: skip
-    return Step(
-        formula("gap c(mu)", " = ", "log integral p dx", " = ", gap, " != ", 0),
-        f"On grey levels, x in {relaxed.support}, the same expression is no density: this integral is its missing normaliser, "
-        f"and it depends on mu. {proof.side.loss.name} there drops a gap that moves the gradient; {relaxed.name} closes it.",
-        bool(good),
-    )
-
-
 def of_sums(proof: Proof) -> bool:
     """Whether a density is one of sums, of whole numbers or levels or classes."""
     return proof.side.support.whole or isinstance(proof.side.support, Lattice)
 
 
-def _whole(proof: Proof) -> str:
+def whole_of(proof: Proof) -> str:
+    """What the density adds up to, by name."""
     return "sum p" if of_sums(proof) else "integral p dx"

@@ -84,7 +84,7 @@ def equal(pairs: Iterable[tuple[Any, Any, str]]) -> tuple[bool, str]:
 
 
 def events(formulas: Formulas, settings: Iterable[Setting]) -> Iterable[tuple[list[list[Any]], str]]:
-    """For each event of the settings whose vectors have this size: noise, x, mu, and those of the setting's first event; in words."""
+    """For each event of the settings whose vectors have this size: noise, x, mu, those of the first event; in words."""
     for setting in settings:
         if setting.size != len(formulas.known.xs):
             continue
@@ -133,7 +133,7 @@ def undone(formulas: Formulas, settings: Iterable[Setting], nll: Any) -> tuple[b
 
 
 def apart(formulas: Formulas, settings: Iterable[Setting], loss: Any, slope: Any) -> tuple[bool, str]:
-    """Whether -log density less slope * loss is a function of x plus one of mu, the slope constant: mixed differences are zero."""
+    """Whether -log density less slope * loss is one of x plus one of mu, the slope constant: mixed differences are zero."""
     cost, factor = values(formulas, loss), values(formulas, slope)
 
     def pair(noise: list[Any], x: list[Any], mu: list[Any], first: list[Any], mean: list[Any]) -> tuple[Any, Any] | None:

@@ -101,7 +101,9 @@ def classes(density: Expr, known: Words, general: Expr | None) -> Expr:
 def directions(density: Expr, known: Words, general: Expr | None) -> Expr:
     """Over the unit sphere, of any number of components: the density depends on the height t over mu alone, as e^(k t)."""
     height, size = Symbol("t", real=True), known.names["K"]
-    along = sympy.Sum(sympy.IndexedBase("x")[known.names["k"]] * sympy.IndexedBase("mu")[known.names["k"]], (known.names["k"], 1, size))
+    along = sympy.Sum(
+        sympy.IndexedBase("x")[known.names["k"]] * sympy.IndexedBase("mu")[known.names["k"]], (known.names["k"], 1, size)
+    )
     if general is None or (ring := general.subs(along, height)).has(sympy.Indexed):
         raise NotImplementedError("a density that depends on more than the angle")
     return bessel(ring, height, sympy.Integer(1), size)
@@ -159,7 +161,11 @@ def positive(density: Expr, known: Words, odds: Odds) -> bool:
     inner = odds.enter(density.subs(shares(known)).subs(more))
     if support.whole and not isinstance(support, Simplex):
         whole = Symbol("x", integer=True, nonnegative=True)
-        inner = inner.subs(support.high, x + Symbol("m", integer=True, nonnegative=True)) if support.high in known.noise.values() else inner
+        inner = (
+            inner.subs(support.high, x + Symbol("m", integer=True, nonnegative=True))
+            if support.high in known.noise.values()
+            else inner
+        )
         inner = inner.subs(x, whole + exactly(support.low))
     return all(nowhere_negative(piece) for piece in pieces(inner))
 
