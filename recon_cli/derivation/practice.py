@@ -18,6 +18,7 @@ from recon_cli.derivation.steps import Case
 from recon_cli.derivation.trial import Finding, Step, settle
 from recon_cli.derivation.words import same
 from recon_cli.losses import REDUCTIONS, Loss
+from recon_cli.report import Formula
 
 PLAIN = 40  # operations of a derivative that is still worth a look
 
@@ -121,7 +122,19 @@ def derivatives(case: Case) -> list[Any]:
     if cost is None or log is None or cost.count_ops() > PLAIN or cost.has(sympy.Derivative, sympy.Integral):
         return []
     size = sympy.Integer(case.elements) if case.elements else Symbol("D", positive=True)
-    return ["d log p/d mu", " = ", log, ", ", "d loss/d mu", " = ", cost, ", ", "d MEAN(loss)/d mu", " = ", cost / size, ", "]
+    shown = [flipped(formula(part)) for part in (log, cost, cost / size)]
+    return ["d log p/d mu", " = ", shown[0], ", ", "d loss/d mu", " = ", shown[1], ", ", "d MEAN(loss)/d mu", " = ", shown[2], ", "]
+
+
+def flipped(shown: Formula) -> Formula:
+    """A formula with the minus in front of it taken into its x - mu, where it has one."""
+    pairs = (("(x - mu)", "(mu - x)"), ("(x − μ)", "(μ − x)"), (r"\left(x - \mu\right)", r"\left(\mu - x\right)"))
+    texts = (shown.text, shown.unicode, shown.latex)
+    if not all(text[0] in "-−" and text.count(pair[0]) == 1 and text.count("x") == 1 for text, pair in zip(texts, pairs, strict=True)):
+        return shown
+    if f"{pairs[0][0]}**" in shown.text:
+        return shown
+    return Formula(*(text[1:].strip().replace(*pair) for text, pair in zip(texts, pairs, strict=True)))
 
 
 def descent(case: Case, ratio: Step) -> Step:
