@@ -123,14 +123,29 @@ def derivatives(case: Case) -> list[Any]:
         return []
     size = sympy.Integer(case.elements) if case.elements else Symbol("D", positive=True)
     shown = [flipped(formula(part)) for part in (log, cost, cost / size)]
-    return ["d log p/d mu", " = ", shown[0], ", ", "d loss/d mu", " = ", shown[1], ", ", "d MEAN(loss)/d mu", " = ", shown[2], ", "]
+    return [
+        "d log p/d mu",
+        " = ",
+        shown[0],
+        ", ",
+        "d loss/d mu",
+        " = ",
+        shown[1],
+        ", ",
+        "d MEAN(loss)/d mu",
+        " = ",
+        shown[2],
+        ", ",
+    ]
 
 
 def flipped(shown: Formula) -> Formula:
     """A formula with the minus in front of it taken into its x - mu, where it has one."""
     pairs = (("(x - mu)", "(mu - x)"), ("(x − μ)", "(μ − x)"), (r"\left(x - \mu\right)", r"\left(\mu - x\right)"))
     texts = (shown.text, shown.unicode, shown.latex)
-    if not all(text[0] in "-−" and text.count(pair[0]) == 1 and text.count("x") == 1 for text, pair in zip(texts, pairs, strict=True)):
+    if not all(
+        text[0] in "-−" and text.count(pair[0]) == 1 and text.count("x") == 1 for text, pair in zip(texts, pairs, strict=True)
+    ):
         return shown
     if f"{pairs[0][0]}**" in shown.text:
         return shown
