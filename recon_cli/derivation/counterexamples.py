@@ -51,7 +51,7 @@ def misprint(text: str, print: str, case: Case) -> Step:
     because += f" Printed it was {print}, the square outside of a fraction without parentheses." if print else ""
     return Step(
         formula("p(x|mu)", " = ", shown, ", ", whole_of(proof), " = ", added), because, bool(same(added, 1)), misprint=True
-    )  # noqa: E501  # noqa: E501
+    )
 
 
 def impostor(loss: Loss, proof: Proof) -> Step:
