@@ -72,11 +72,9 @@ class Proof:
         return self.words.noise
 
     def undoes(self, nll: Expr) -> bool:
-        """Whether e^nll undoes the density: their product is one."""
-        if isinstance(self.density, sympy.Piecewise):
-            return vanishes(sympy.log(self.density) + nll)
-        whole = self.odds.enter(self.density) * sympy.exp(sympy.expand(self.odds.enter(nll)))
-        return same(opened(whole, self.x, self.odds.symbol), 1)
+        """Whether e^nll undoes the density: the logarithm of their product is zero."""
+        own = logarithm(self.odds.enter(self.density)) + self.odds.enter(nll)
+        return level(own, self.x, self.odds.symbol) == 0 or vanishes(own)
 
     @property
     def exact(self) -> bool:
@@ -126,16 +124,20 @@ def prove(likelihood: type[Likelihood], loss: Loss | None = None) -> Proof:
 
 def apart(known: Words, density: Expr, cost: Expr, odds: Odds) -> tuple[Expr, Expr, Expr, str]:
     """Slope, offset and gap by derivatives, and which of them."""
-    inner, price = odds.enter(density), odds.enter(cost)
+    inner, price = logarithm(odds.enter(density)), odds.enter(cost)
     x, mus = known.xs[0], (odds.symbol, *known.mus[1:])
-    own = sympy.expand_log(sympy.log(density), force=True) + cost
-    if sympy.expand(own) == 0 or (isinstance(density, sympy.Piecewise) and vanishes(sympy.log(density) + cost)):
+    own = logarithm(density) + cost
+    if sympy.expand(own) == 0 or (isinstance(density, sympy.Piecewise) and vanishes(own)):
         return sympy.Integer(1), sympy.Integer(0), sympy.Integer(0), "nll"
-    slope, way = ratio(-sympy.log(inner), price, x, odds.symbol)
-    rest = opened(inner * sympy.exp(sympy.expand(slope * price)), x, odds.symbol)
-    constant, varying = rest.as_independent(*mus, as_Add=False)
-    offset = tidy(sympy.expand_log(-sympy.log(constant), force=True))
-    return odds.leave(slope), offset, -sympy.log(odds.leave(varying)), way
+    slope, way = ratio(-inner, price, x, odds.symbol)
+    constant, varying = level(inner + slope * price, x, odds.symbol).as_independent(*mus, as_Add=True)
+    gap = -sympy.log(odds.leave(sympy.simplify(sympy.exp(varying))))
+    return odds.leave(slope), tidy(-constant), gap, way
+
+
+def logarithm(density: Expr) -> Expr:
+    """The logarithm of a positive expression, opened."""
+    return sympy.expand_log(sympy.log(density), force=True)
 
 
 def mixed(known: Words, slope: Expr, offset: Expr, gap: Expr) -> bool:
@@ -197,26 +199,35 @@ def ratio(nll: Expr, cost: Expr, x: Symbol, mu: Symbol) -> tuple[Expr, str]:
     """The slope: of the derivatives by mu where that is constant (no gap), else of those by x and mu; and of which."""
     by_mu = [sympy.diff(side, mu) for side in (nll, cost)]
     if x.is_nonnegative is None:
-        plain = {sympy.simplify(half) for half in halves(by_mu[0] / by_mu[1], x, mu)}
+        plain = {reduced(half, x, mu) for half in halves(by_mu[0] / by_mu[1], x, mu)}
         if len(plain) == 1 and not (one := plain.pop()).free_symbols & {x, mu, AWAY}:
             return one, "sides"
-    return sympy.simplify(sympy.diff(by_mu[0], x) / sympy.diff(by_mu[1], x)), "mixed"
+    return reduced(sympy.diff(by_mu[0], x) / sympy.diff(by_mu[1], x), x, mu), "mixed"
+
+
+def reduced(quotient: Expr, x: Symbol, mu: Symbol) -> Expr:
+    """A quotient made simple: by what is quick, where that leaves it constant."""
+    found = quotient if isinstance(quotient, sympy.Piecewise) else sympy.cancel(quotient)
+    return sympy.simplify(quotient) if found.free_symbols & {x, mu, AWAY} else sympy.factor(found)
 
 
 @functools.lru_cache(256)
-def opened(expression: Expr, x: Symbol, mu: Symbol) -> Expr:
-    """A product of powers and exponentials with what cancels cancelled; on a line, on both sides of mu."""
-    found = sympy.powsimp(expression)
+def level(expression: Expr, x: Symbol, mu: Symbol) -> Expr:
+    """A sum with what cancels cancelled; on a line, on both sides of mu, where that leaves neither x nor mu."""
+    found = sympy.expand(expression)
     if found.has(x) and x.is_nonnegative is None:
-        both = {sympy.simplify(sympy.powsimp(half, force=True)) for half in halves(expression, x, mu)}
+        both = {sympy.expand(sympy.expand_log(half, force=True)) for half in halves(expression, x, mu)}
+        if len(both) > 1 or next(iter(both)).free_symbols & {x, AWAY}:
+            both = {sympy.expand(sympy.expand_log(sympy.simplify(half), force=True)) for half in both}
         if len(both) == 1 and not (one := both.pop()).free_symbols & {x, AWAY}:
             return one
-    return sympy.simplify(found) if found.has(x) else found
+    return found
 
 
 def tidy(expression: Expr) -> Expr:
     """Constants as people write them: log(2 pi) whole."""
-    return expression.subs(sympy.log(sympy.pi), sympy.log(2 * sympy.pi) - sympy.log(2))
+    of_two, of_pi = (expression.coeff(sympy.log(number)) for number in (2, sympy.pi))
+    return expression.subs(sympy.log(sympy.pi), sympy.log(2 * sympy.pi) - sympy.log(2)) if of_two == of_pi else expression
 
 
 def agree(left: Expr, right: Expr, x: Symbol, mu: Expr) -> bool:
