@@ -75,8 +75,35 @@ def summed(density: Expr, x: Symbol, low: Any, high: Any) -> Expr:
 @functools.lru_cache(256)
 def line(density: Expr, x: Symbol, mu: Symbol) -> Expr:
     """An integral over the real line, both sides of mu apart."""
-    sides = (sympy.simplify(half) for half in halves(density, x, mu))
-    return opened(sympy.simplify(sum(sympy.integrate(side, (AWAY, 0, sympy.oo)) for side in sides)))
+    return opened(sympy.simplify(sum(beyond(half) for half in halves(density, x, mu))))
+
+
+@functools.lru_cache(256)
+def beyond(half: Expr) -> Expr:
+    """The integral of a function of t > 0, piece by piece."""
+    pieces, low, whole = half.args if isinstance(half, sympy.Piecewise) else [(half, sympy.true)], sympy.Integer(0), []
+    for piece, where in pieces:
+        high = where.gts if isinstance(where, (sympy.LessThan, sympy.StrictLessThan)) and where.lts == AWAY else sympy.oo
+        if not (high - low).is_extended_positive or (high == sympy.oo and where != sympy.true):
+            return sympy.integrate(sympy.simplify(half), (AWAY, 0, sympy.oo))
+        found = powers(piece, low, high)
+        whole.append(sympy.integrate(sympy.simplify(piece), (AWAY, low, high)) if found is None else found)
+        low = high
+    return sum(whole)
+
+
+def powers(density: Expr, low: Expr, high: Expr) -> Expr | None:
+    """The integral of c e^(-k t^n), a difference of incomplete gamma functions (DLMF 8.2.2); None of anything else."""
+    own = sympy.expand(sympy.expand_log(sympy.log(density), force=True))
+    constant, power = own.as_independent(AWAY, as_Add=True)
+    n = sympy.simplify(AWAY * sympy.diff(power, AWAY) / power) if power != 0 else AWAY
+    if n.has(AWAY) or not n.is_positive:
+        return None
+    k = sympy.simplify(-power / AWAY**n)
+    if k.has(AWAY) or not k.is_positive:
+        return None
+    ends = [sympy.Integer(0) if end == sympy.oo else sympy.uppergamma(1 / n, sympy.powdenest(k * end**n)) for end in (low, high)]
+    return sympy.exp(constant) / (n * k ** (1 / n)) * (ends[0] - ends[1])
 
 
 def opened(found: Expr) -> Expr:
