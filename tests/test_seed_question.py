@@ -32,7 +32,7 @@ POINTS = {
     "the factor with the half": "(∂nll/∂μ)/(∂(loss/2)/∂μ) = σ⁻²",
     "a factor on the learning rate": "exactly, momentum included, without weight decay or clipping",
     "the misprint": "∫ p dx = ∞",
-    "as it was printed": r"\frac{x-\mu}{\sigma}^2",
+    "as it was printed": "the square stands outside of a fraction without parentheses",
     "independence": "conditionally independent given z",
     "what may be dropped": "may be dropped while sigma is held: where it is learned, b must stay",
 }

@@ -48,7 +48,7 @@ def misprint(text: str, print: str, case: Case) -> Step:
         shown = Formula(shown.text, shown.unicode, print)
     because = "A misprint met in an answer that many have read, put through the same check: it is no density, "
     because += "its integral diverges." if added == sympy.oo else "it does not add up to one."
-    because += f" Printed it was {print}, the square outside of a fraction without parentheses." if print else ""
+    because += " Printed, the square stands outside of a fraction without parentheses." if print else ""
     return Step(
         formula("p(x|mu)", " = ", shown, ", ", whole_of(proof), " = ", added), because, bool(same(added, 1)), misprint=True
     )

@@ -203,4 +203,25 @@ def terminal(text: str) -> str:
             index, _, rest = text[end + 3 :].partition("))")
             text = f"{text[: found.start()]}{sign}_{index.split(',')[0]} {text[found.end() : end]}{rest}"
     text = re.sub(r"\bsqrt\((\w+)\)", r"√\1", text).replace("sqrt(", "√(")
+    text = re.sub(r"\bfactorial\((\w+)\)", r"\1!", text)
+    text = re.sub(r"\bbesseli\(([^,()]*), ", lambda order: f"I_{order[1] if order[1].isalnum() else f'({order[1]})'}(", text)
+    text = in_cases(re.sub(r"\bgamma\(", "Γ(", text)).replace("<=", "≤").replace(">=", "≥")
     return text.replace("**", "^").replace("*", "·").replace("-", "−")
+
+
+def in_cases(text: str) -> str:
+    """``Piecewise((a, x < 1), (b, True))`` as ``{a if x < 1; b otherwise}``."""
+    head, name, rest = text.partition("Piecewise(")
+    if not name:
+        return text
+    level, start, parts = 0, 0, []
+    for at, letter in enumerate(rest):
+        level += (letter in "([") - (letter in ")]")
+        if level < 0 or (level == 0 and letter == ","):
+            parts.append(rest[start:at].strip())
+            start = at + 1
+        if level < 0:
+            break
+    pairs = [part[1:-1].rpartition(", ") for part in parts]
+    shown = "; ".join(f"{in_cases(value)} {'otherwise' if where == 'True' else f'if {where}'}" for value, _, where in pairs)
+    return f"{head}{{{shown}}}{in_cases(rest[start:])}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,7 +15,7 @@ from recon_cli.derivation import trial
 from recon_cli.derivation.limits import attempt
 from recon_cli.derivation.notation import formula, times, with_value
 from recon_cli.derivation.proof import Proof, agree
-from recon_cli.derivation.steps import Case
+from recon_cli.derivation.steps import Case, long
 from recon_cli.derivation.trial import Finding, Step, settle
 from recon_cli.derivation.words import same
 from recon_cli.losses import REDUCTIONS, Loss
@@ -117,8 +118,8 @@ def derivatives(case: Case) -> list[Any]:
     proof, mu = case.proof, case.proof.mu
     if proof.side.event or len(proof.words.mus) > 1 or proof.loss.has(sympy.Piecewise):
         return []
-    cost = attempt(lambda: sympy.factor(sympy.diff(proof.loss, mu)), 2)
-    log = attempt(lambda: sympy.factor(-proof.slope * sympy.diff(proof.loss, mu)), 2)
+    cost = attempt(lambda: tidied(sympy.diff(proof.loss, mu), proof), 2)
+    log = attempt(lambda: tidied(-proof.slope * sympy.diff(proof.loss, mu), proof), 2)
     if cost is None or log is None or cost.count_ops() > PLAIN or cost.has(sympy.Derivative, sympy.Integral):
         return []
     size = sympy.Integer(case.elements) if case.elements else Symbol("D", positive=True)
@@ -139,17 +140,32 @@ def derivatives(case: Case) -> list[Any]:
     ]
 
 
+def tidied(slope: Any, proof: Proof) -> Any:
+    """A derivative as people write it: sinh over cosh as tanh, 1/(mu - n) as -1/(n - mu) where mu is below n."""
+    slope = slope.replace(sympy.sinh, lambda at: sympy.tanh(at) * sympy.cosh(at))
+    held = {each: sympy.Dummy() for each in slope.atoms(sympy.Function)}
+    factored = sympy.factor(slope.subs(held)).subs({value: key for key, value in held.items()})
+    found = min(factored, sympy.factor_terms(slope), key=sympy.count_ops)
+    if proof.odds.bounded:
+        high = proof.side.domain.high
+        found = found.subs(1 / (proof.mu - high), -1 / (high - proof.mu))
+    return found
+
+
 def flipped(shown: Formula) -> Formula:
-    """A formula with the minus in front of it taken into its x - mu, where it has one."""
-    pairs = (("(x - mu)", "(mu - x)"), ("(x − μ)", "(μ − x)"), (r"\left(x - \mu\right)", r"\left(\mu - x\right)"))
-    texts = (shown.text, shown.unicode, shown.latex)
-    if not all(
-        text[0] in "-−" and text.count(pair[0]) == 1 and text.count("x") == 1 for text, pair in zip(texts, pairs, strict=True)
-    ):
+    """A formula with the minus in front of it taken into its x - mu, where that is all that is odd in it."""
+    if shown.text[0] != "-" or shown.text.count("x - mu") + shown.text.count("mu - x") != 1 or "**" in shown.text:
         return shown
-    if f"{pairs[0][0]}**" in shown.text:
-        return shown
-    return Formula(*(text[1:].strip().replace(*pair) for text, pair in zip(texts, pairs, strict=True)))
+
+    def turned(text: str) -> str:
+        pair = re.search(r"(\bx) ([-−]) (\\?mu\b|μ)|(\\?mu\b|μ) ([-−]) (x\b)", text)
+        if not pair:
+            return ""
+        ends = [part for part in pair.groups() if part]
+        return text[1:].strip().replace(pair[0], f"{ends[2]} {ends[1]} {ends[0]}")
+
+    texts = [*map(turned, (shown.text, shown.unicode, shown.latex))]
+    return Formula(*texts) if all(texts) else shown
 
 
 def descent(case: Case, ratio: Step) -> Step:
@@ -192,7 +208,9 @@ def tradeoff(case: Case) -> Step:
     beta, kl = sympy.symbols("beta KL", positive=True)
     half = sympy.nsimplify(proof.side.loss.convention)
     weighted = half * proof.loss + beta * kl
-    cost = formula(half * proof.shown.loss, " + ", beta, "*", "KL")
+    shown_loss = formula(half * proof.shown.loss)
+    shown_loss = formula(*([] if half == 1 else [half, "*"]), "loss") if long(shown_loss) else shown_loss
+    cost = formula(shown_loss, " + ", beta, "*", "KL")
     finding = case.finding
     weight = sympy.simplify(half / proof.slope)
     if not proof.slope.free_symbols & {*proof.side.noise.values()}:

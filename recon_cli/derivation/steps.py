@@ -27,6 +27,7 @@ from recon_cli.likelihood import Likelihood
 from recon_cli.regions import Circle, Interval, Lattice, Outputs, Simplex, Sphere
 from recon_cli.report import Formula
 
+LONG = 60  # letters of a formula that is said once only
 CLOSE = 1e-7  # how near to one an integral by number must be
 
 
@@ -174,9 +175,9 @@ def is_mean(case: Case) -> bool:
     """Whether mu is the mean of x, by number."""
     if case.proof.side.head or isinstance(case.proof.side.support, (Sphere, Circle, Simplex, Lattice)):
         return False
-    for setting, found in case.masses[:4]:
-        mean, spread = found.mean(), abs(found.mean(abs(found.x)))
-        if not abs(mean - setting.mus[0][0]) <= 1e-6 * (spread + abs(mean)):
+    for setting, found in case.masses:
+        mean, spread, tail = found.mean(), found.mean(abs(found.x)), found.mean(abs(found.x) * (abs(found.x) > 1e200))
+        if tail > 1e-6 * spread or not abs(mean - setting.mus[0][0]) <= 1e-6 * (spread + abs(mean)):
             return False
     return True
 
@@ -187,8 +188,8 @@ def link(case: Case) -> Iterator[Step]:
     if side.link.formula == "r" and (side.domain == Interval() or isinstance(side.domain, Circle)):
         return
     inside = trial.tried(case.own, case.settings, functools.partial(reached, case))
-    because = f"Through the link, {side.link.name}, the decoder's raw output r reaches the inside of where mu may lie, "
-    because += "and nothing else."
+    because = f"Through the link, {side.link.name}, the decoder's raw output r reaches the inside of where "
+    because += f"{' and '.join(side.head or ('mu',))} may lie, and nothing else."
     if side.event:
         power = 2 if isinstance(side.domain, Sphere) else 1
         parts = attempt(known.linked) or []
@@ -310,10 +311,11 @@ def slope(case: Case) -> Step:
         if not math.isclose(value, float(setting.side.slope), rel_tol=1e-9):
             good, how = False, f"Its code claims {float(setting.side.slope):.8g} where this is {value:.8g}, at {setting.side}."
             break
+    cost = formula(proof.shown.loss)
     finding = settle(lambda: proof.constant and claimed is not None and same(claimed, proof.slope) and proof.whole, (good, how))
     return finding.step(
         formula("slope a", " = ", *shown, *with_value(proof.slope, case.values)),
-        f"Against {proof.side.loss.name}, {formula(proof.shown.loss).unicode}: {WAYS[proof.way]}",
+        f"Against {proof.side.loss.name}{'' if proof.way == 'nll' and long(cost) else f', {cost.unicode}'}: {WAYS[proof.way]}",
     )
 
 
@@ -326,16 +328,20 @@ def dropped(case: Case) -> Step:
     own = {*proof.noise.values()} - {*proof.side.design.values()}
     moved = sorted(str(part) for part in proof.offset.free_symbols & own)
     keep = (
-        f" while {' and '.join(moved)} {'are' if len(moved) > 1 else 'is'} held: where it is learned, b must stay"
+        f" while {' and '.join(moved)} {'are' if len(moved) > 1 else 'is'} held: where {'one' if moved[1:] else 'it'} is learned, "
+        "b must stay"
         if moved
         else ""
     )
-    because = (
-        f"What is left of -log p - a·loss. b does not depend on mu, so it moves no gradient of mu's and may be dropped{keep}"
-    )
-    because += "; c, what may not be dropped, is zero." if proof.gap == 0 else "."
+    because = "What is left of -log p - a·loss"
+    if proof.offset != 0:
+        because += f". b does not depend on mu, so it moves no gradient of mu's and may be dropped{keep}"
+        because += "; c, what may not be dropped, is zero" if proof.gap == 0 else ""
+    else:
+        because += ": nothing, the loss is the whole of it" if proof.gap == 0 else ": nothing of x alone"
     return settle(lambda: proof.alone and proof.whole, tried).step(
-        formula("offset b(x)", " = ", *with_value(proof.shown.offset, case.values), ", ", "gap c(mu)", " = ", proof.gap), because
+        formula("offset b(x)", " = ", *with_value(proof.shown.offset, case.values), ", ", "gap c(mu)", " = ", proof.gap),
+        f"{because}.",
     )
 
 
@@ -374,6 +380,11 @@ def code(case: Case) -> Step:
     if bad:
         because = "What compare, calibrate and train run. " + " ".join(f"{each.what}: {each.where}." for each in bad[:3])
     return Step(formula("code", " ~ ", "formulas"), because + "." * (not bad), not bad and bool(worst), "points")
+
+
+def long(shown: Formula) -> bool:
+    """Whether a formula is one to give a name rather than say again."""
+    return len(shown.unicode) > LONG
 
 
 def of_sums(proof: Proof) -> bool:

@@ -75,7 +75,7 @@ def summed(density: Expr, x: Symbol, low: Any, high: Any) -> Expr:
 @functools.lru_cache(256)
 def line(density: Expr, x: Symbol, mu: Symbol) -> Expr:
     """An integral over the real line, both sides of mu apart."""
-    return opened(sympy.simplify(sum(beyond(half) for half in halves(density, x, mu))))
+    return opened(sympy.simplify(sympy.together(sum(beyond(half) for half in halves(density, x, mu)).rewrite(sympy.erf))))
 
 
 @functools.lru_cache(256)

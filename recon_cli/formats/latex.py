@@ -35,6 +35,7 @@ SPECIAL = str.maketrans(
         "κ": r"$\kappa$",
         "θ": r"$\theta$",
         "Σ": r"$\sum$",
+        "Γ": r"$\Gamma$",
         "Π": r"$\prod$",
         "∫": r"$\int$",
         "≠": r"$\ne$",
