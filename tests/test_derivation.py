@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import itertools
 import json
 import math
+import re
 import sys
 
 import mpmath
@@ -17,16 +20,24 @@ from click.testing import CliRunner
 import recon_cli
 from recon_cli import likelihoods, losses
 from recon_cli.cli import main
-from recon_cli.derivation import derive, proof
+from recon_cli.derivation import Derived, derive, proof
 from recon_cli.derivation.notation import formula, terminal
+from recon_cli.formats import latex
+from recon_cli.likelihood import Likelihood
 
 KINDS = [likelihoods.find(name) for name in likelihoods.names()]
 each_kind = pytest.mark.parametrize("kind", KINDS, ids=[kind.name for kind in KINDS])
 
 
+@functools.cache
+def derived(kind: type[Likelihood]) -> Derived:
+    """One likelihood of the registry, as it is, derived once for all tests."""
+    return derive(kind).found[0]
+
+
 @pytest.fixture(scope="module")
 def proofs() -> dict[str, proof.Proof]:
-    return {kind.name: proof.prove(kind) for kind in KINDS}
+    return {kind.name: derived(kind).proof for kind in KINDS}
 
 
 @each_kind
@@ -72,7 +83,7 @@ def test_without_arguments_gaussian_then_bernoulli() -> None:
 
 
 def test_the_misprint_is_refuted_because_its_integral_diverges() -> None:
-    (gaussian,) = derive(likelihoods.find("gaussian")).found
+    gaussian = derived(likelihoods.find("gaussian"))
     wrong = [step for step in gaussian.steps if step.checked is False]
     assert len(wrong) == 1
     assert "diverges" in wrong[0].because
@@ -87,7 +98,7 @@ def test_the_right_density_called_a_misprint_makes_the_derivation_fail(monkeypat
 
 
 def test_the_gap_of_bernoulli_on_grey_levels_is_its_missing_normaliser() -> None:
-    (bernoulli,) = derive(likelihoods.find("bernoulli")).found
+    bernoulli = derived(likelihoods.find("bernoulli"))
     grey = bernoulli.steps[-1]
     assert grey.checked
     assert "(2*mu - 1)/log(mu/(1 - mu))" in grey.statement.text
@@ -130,7 +141,7 @@ def test_a_loss_that_is_not_the_likelihoods_has_no_constant_slope() -> None:
 
 @each_kind
 def test_every_step_checks_and_says_why(kind) -> None:
-    (found,) = derive(kind).found
+    found = derived(kind)
     assert found.holds
     assert len(found.steps) >= 11
     for step in found.steps:
@@ -171,6 +182,9 @@ def test_beta_is_sigma_squared_with_the_half() -> None:
         ("sqrt(2*pi)*x**-12", "√(2·π)·x**-12"),
         ("mu**x*(1 - mu)**(1 - x)", "μ^x·(1 − μ)^(1 − x)"),
         ("x**(-2)", "x⁻²"),
+        ("log(factorial(x)) + gamma(df/2)", "log(x!) + Γ(df/2)"),
+        ("besseli(K/2 - 1, kappa)", "I_(K/2 − 1)(κ)"),
+        ("2*Piecewise((x, x <= 1), (f(x, 2), True))/3", "2·{x if x ≤ 1; f(x, 2) otherwise}/3"),
     ],
 )
 def test_formulas_as_people_read_them(text: str, shown: str) -> None:
@@ -194,6 +208,23 @@ def test_json_keeps_the_contract() -> None:
     assert laplace["slope_value"] is None
     assert gaussian["slope_value"] == 2.0
     assert gaussian["exact"] is True
+
+
+@each_kind
+def test_latex_of_every_step_can_be_set(kind) -> None:
+    """Every brace and every left has its other, all is ASCII, and no -1 stands in parentheses as a factor."""
+    found = derived(kind)
+    told = [(step.statement.latex, step.because) for step in found.steps]
+    shown = [formula(part).latex for part in (found.proof.shown.nll, found.proof.slope, found.proof.gap)]
+    for text in (*shown, *(statement for statement, _ in told), *(latex.words(because) for _, because in told)):
+        plain = re.sub(r"\\[{}$]", "", text)
+        depths = [*itertools.accumulate((letter == "{") - (letter == "}") for letter in plain)]
+        assert depths[-1] == 0 <= min(depths)
+        assert text.isascii()
+        assert text.count(r"\left") == text.count(r"\right")
+        assert plain.count("$") % 2 == 0
+        assert re.findall(r"\\begin\{(\w+)\}", text) == re.findall(r"\\end\{(\w+)\}", text)
+        assert not re.search(r"\(-1\)|\\left\(-1\\right\)", text)
 
 
 def test_latex_balances() -> None:
@@ -227,7 +258,8 @@ def test_a_wrong_divisor_of_a_reduction_is_refuted(monkeypatch: pytest.MonkeyPat
     assert not derive("gaussian").holds
 
 
-def test_the_list_proves_every_likelihood_there_is() -> None:
+def test_the_list_is_made_of_the_derivations(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules["recon_cli.derivation"], "derived", lambda kinds: map(derived, kinds))
     result = CliRunner().invoke(main, ["derive", "--list", "--format", "json"])
     assert result.exit_code == 0
     rows = json.loads(result.stdout)["tables"]["likelihoods"]

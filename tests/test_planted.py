@@ -111,7 +111,7 @@ PLANTED: dict[str, Any] = {
     "second order: the gradient": lambda: planted("gaussian", nll=bent),
     "second order: a quadratic in the mean": lambda: times("gaussian", "(1 + mu**2/10**6)"),
 }
-FEW = ["normaliser: of the mean", "positivity: a cubic", "support: counts from 1", "claim: the normaliser", "code: the variance"]
+FEW = ["normaliser: of the mean", "support: half a line", "support: counts from 1", "claim: the normaliser", "code: the variance"]
 
 
 @elementwise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch  # noqa: F401  # here, or every derivation imports it in a process of its own
 
 from recon_cli import likelihoods
 from recon_cli.derivation import Derivation, derive
