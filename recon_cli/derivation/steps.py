@@ -327,12 +327,9 @@ def dropped(case: Case) -> Step:
     tried = trial.undone(case.own, case.settings, proof.nll) if alone[0] else alone
     own = {*proof.noise.values()} - {*proof.side.design.values()}
     moved = sorted(str(part) for part in proof.offset.free_symbols & own)
-    keep = (
-        f" while {' and '.join(moved)} {'are' if len(moved) > 1 else 'is'} held: where {'one' if moved[1:] else 'it'} is learned, "
-        "b must stay"
-        if moved
-        else ""
-    )
+    several = len(moved) > 1
+    keep = f" while {' and '.join(moved)} {'are' if several else 'is'} held: " if moved else ""
+    keep += f"where {'one' if several else 'it'} is learned, b must stay" if moved else ""
     because = "What is left of -log p - a·loss"
     if proof.offset != 0:
         because += f". b does not depend on mu, so it moves no gradient of mu's and may be dropped{keep}"
