@@ -257,9 +257,7 @@ def why_not(
     )
 
 
-def parallel(
-    problem: Problem, base: Any, mu: str, scale: str | None, meaning: str, near: Looked, deviation: Any
-) -> bool:
+def parallel(problem: Problem, base: Any, mu: str, scale: str | None, meaning: str, near: Looked, deviation: Any) -> bool:
     """Whether every latent's gradient points as its KL's does, whatever its weight: free nats and capacities."""
     if scale is None:
         return False

@@ -18,6 +18,7 @@ __all__ = ["DEVIATION", "PRIOR", "SQUARED", "Latent", "averaged", "measure"]
 
 SQUARED = "by the square of its distance"
 
+
 def measure(problem: Problem) -> Latent | None:
     """The latent term of a loss, or None where nothing of it depends on latents."""
     base = benign(problem)

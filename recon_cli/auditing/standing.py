@@ -68,7 +68,7 @@ def unused(problem: Problem, additive: bool, pair: Pair) -> Finding | None:
     if any(bool(change.max() > small) for _, change in changes):
         if not elementwise or x.numel() < 3 or problem.layout.classes:
             return None
-        elsewhere = next((at for at, change in changes if astray(change, at, small)), None)
+        elsewhere = next((at for at, change in changes if reordered(change, at, small)), None)
         if elsewhere is not None:
             sample = elsewhere * len(x) // x.numel()
             said = f"sample {sample} of {target.key} moves gradients of other samples of {recon.key}, and none of its own"
@@ -88,7 +88,7 @@ def unused(problem: Problem, additive: bool, pair: Pair) -> Finding | None:
     return Finding("target-unused", said, fix, broken=True)
 
 
-def astray(change: Tensor, at: int, small: Tensor) -> bool:
+def reordered(change: Tensor, at: int, small: Tensor) -> bool:
     """Whether an element of a target moves gradients, and none of its own sample's; within one, layouts may differ (patches)."""
     own = change[at * len(change) // change.numel()]
     return bool(change.max() > small) and not bool(own.max() > small)

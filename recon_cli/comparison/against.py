@@ -58,7 +58,6 @@ class Against:
         """Whether the call returns the density, to its own rounding."""
         return not self.refused and all(reason.name in HARMLESS for reason in self.reasons)
 
-
     @property
     def loose(self) -> bool:
         """Whether some gradient is off by a hundredth of itself, in whatever dtype: then few of its digits are right."""

@@ -9,6 +9,7 @@ other at random points.
 from __future__ import annotations
 
 import functools
+import numbers
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -156,7 +157,7 @@ def derive(*sides: Likelihood | type[Likelihood] | str, shape: Sequence[int] | N
     5.0
     """
     size = None if shape is None else tuple(shape) if isinstance(shape, Sequence) and not isinstance(shape, str) else (shape,)
-    if size is not None and not (size and all(isinstance(one, Integral) and one > 0 for one in size)):
+    if size is not None and not (size and all(isinstance(one, numbers.Integral) and one > 0 for one in size)):
         raise ReconError("A shape is the sizes of one sample, whole numbers from 1 up.", "Write shape=(1, 28, 28), say.")
     kinds = [*dict.fromkeys(map(likelihoods.kind_or_side, sides or ("gaussian", "bernoulli")))]
     return Derivation(tuple(derived(kinds, size)), size, likelihoods.taken(sides))
@@ -166,12 +167,12 @@ def derived(sides: Sequence[Likelihood | type[Likelihood]], shape: tuple[int, ..
     """Each with its proof and its steps, while another process runs the code at the points where it is set against them."""
     kinds = [side if isinstance(side, type) else type(side) for side in sides]
     jobs = {kind: settings(kind) for kind in dict.fromkeys(kinds)}
-    aside, numbers = Aside([*jobs.values()]), {}
+    aside, measured = Aside([*jobs.values()]), {}
 
     def measure(kind: type[Likelihood]) -> list[Any]:
-        if kind not in numbers:
-            numbers[kind] = aside.next(jobs[kind])
-        return numbers[kind]
+        if kind not in measured:
+            measured[kind] = aside.next(jobs[kind])
+        return measured[kind]
 
     try:
         for side, kind in zip(sides, kinds, strict=True):
