@@ -141,6 +141,8 @@ def of_the_density(
     """Where e^-loss has no finite integral over the data: the loss stays bounded, or grows no faster than a logarithm."""
     recon, target = pair
     known = recognised(rec)
+    if known and (rec.match is None or rec.match.link == "target made over"):  # a constant, standardised, is no constant
+        return []
     base = benign(problem)
     plain = target is not None and not problem.layout.classes and not problem.layout.binary and rec.additive
     if not plain or base[target.key].shape != base[recon.key].shape or not base[target.key].is_floating_point():  # type: ignore[union-attr]
