@@ -107,6 +107,8 @@ def measure(
     """
     loss, claim = loss or likelihood.loss, claim or likelihood
     if (wider := judged(x.dtype)) != x.dtype:
+        bare = likelihood.admitted()  # rounded to two bytes, data are not on their levels to more digits
+        likelihood, claim = bare, bare if claim is likelihood else claim
         found = measure(likelihood, x.to(wider), mu.to(wider), loss, claim, gradients, compiled)
         return replace(found, infinite=found.infinite + int((~finite(both_sides(likelihood, loss, x, mu))).sum()))
     slope = math.nan if (known := claim.slope_of(loss)) is None else float(known)
