@@ -77,13 +77,13 @@ def test_a_target_that_pulls_at_nothing(terms: str, kl: str) -> None:
 @pytest.mark.parametrize(
     ("terms", "density"),
     [
-        ("F.relu(t - y).sum()", False),
-        ("((t - y)**2/(1 + (t - y)**2)).sum()", False),
+        pytest.param(*("F.relu(t - y).sum()", False), marks=pytest.mark.hostile),
+        pytest.param(*("((t - y)**2/(1 + (t - y)**2)).sum()", False), marks=pytest.mark.hostile),
         ("(1 - torch.exp(-(t - y)**2/2)).sum()", False),
-        ("(y.abs() - t).sum()", False),
-        ("0.5*torch.log((t - y)**2 + 1e-9).sum()", False),
+        pytest.param(*("(y.abs() - t).sum()", False), marks=pytest.mark.hostile),
+        pytest.param(*("0.5*torch.log((t - y)**2 + 1e-9).sum()", False), marks=pytest.mark.hostile),
         ("(t*(t - y)**2).sum()", True),
-        ("((t - y)**2 + 1e-6).sqrt().sum()", True),
+        pytest.param(*("((t - y)**2 + 1e-6).sqrt().sum()", True), marks=pytest.mark.hostile),
     ],
 )
 def test_no_likelihood_is_no_pass(terms: str, density: bool) -> None:
@@ -95,7 +95,8 @@ def test_no_likelihood_is_no_pass(terms: str, density: bool) -> None:
 
 @pytest.mark.parametrize(
     "terms",
-    ["1 - (y*t).mean()/(y.std()*t.std())", "1 - F.cosine_similarity(y, t).mean()", "((y - t)**2).sum()/((t - t.mean())**2).sum()",
+    ["1 - (y*t).mean()/(y.std()*t.std())", "1 - F.cosine_similarity(y, t).mean()",
+     pytest.param("((y - t)**2).sum()/((t - t.mean())**2).sum()", marks=pytest.mark.hostile),
      "10*torch.log10(((y - t)**2).mean())", "((y - t)**2*1e-320).sum()"],
 )  # fmt: skip
 def test_no_traceback_of_arithmetic(terms: str) -> None:
