@@ -13,18 +13,16 @@ from recon_cli.errors import ReconError
 
 
 class Command(click.Command):
-    """A command that refuses an option given twice, of which click would silently take the last, and one given as nothing."""
+    """A command that refuses an option given as nothing, which none can be taken for; of one given twice the last counts."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if not ctx.resilient_parsing:
-            values, _, order = self.make_parser(ctx).parse_args([*args])
-            for param in (param for param in order if isinstance(param, click.Option) and not param.is_flag):
-                if order.count(param) > 1 and not param.multiple:
-                    raise ReconError(f"{param.opts[0]} is given twice.", "Give it once.")
-                words = values.get(param.name, ())
-                if not all(str(word).strip() for word in (words if param.multiple else [words])):
-                    raise ReconError(f"{param.opts[0]} is given as an empty word.", "Leave it out, or give it a value.")
-        return super().parse_args(ctx, args)
+        written, _, order = self.make_parser(ctx).parse_args([*args])
+        rest = super().parse_args(ctx, args)
+        for param in (param for param in order if isinstance(param, click.Option) and not param.is_flag):
+            words = written.get(param.name, ())
+            if not ctx.resilient_parsing and not all(str(word).strip() for word in (words if param.multiple else [words])):
+                raise ReconError(f"{param.opts[0]} is given without a value.", "Leave it out, or give it a value.")
+        return rest
 
 
 class LikelihoodWord(click.ParamType):

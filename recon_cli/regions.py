@@ -262,13 +262,13 @@ ONE_HOT = Simplex(whole=True)
 
 
 def slack(values: Tensor, roundings: int) -> float:
-    """So many roundings of float32, or of the dtype where that has fewer digits; none of whole numbers.
+    """So many roundings of the dtype, at least a few of float32's; none of whole numbers.
 
     Data in float64 have mostly been float32 before, and are then no nearer to a level or to length one.
     """
     import torch
 
-    return roundings * max(torch.finfo(values.dtype).eps, 2.0**-23) if values.is_floating_point() else 0.0
+    return max(roundings * torch.finfo(values.dtype).eps, 2.0**-21) if values.is_floating_point() else 0.0
 
 
 def check(values: Tensor, allowed: Interval, what: str, rule: str) -> None:

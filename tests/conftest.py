@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it, and so would all that we start
 os.environ["COLUMNS"] = "80"
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test asks the network
 collect_ignore = ["losses"]  # what people wrote: some of it must not be imported

@@ -241,7 +241,7 @@ def test_a_noise_whose_slope_is_zero_or_infinite_is_refused(words: str) -> None:
 
 WRONG = [  # the words, what the sentence says, what the hint says
     ("compare --likelihood gaussian:sigma=1,sigma=2", "sigma twice", ""),
-    ("compare --data ''", "no file or source named ''", "digits"),
+    ("compare --data ''", "--data is given without a value", "Leave it out, or give it a value."),
     ("compare --data pca:3", "pca makes reconstructions", "--recon"),
     ("compare --data two.npz", "two.npz holds 2 arrays: images, labels", "two.npz:images"),
     ("compare --data none.npz", "none.npz holds 0 arrays", ""),

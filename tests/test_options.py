@@ -73,13 +73,8 @@ def refused(found: Any) -> None:
 
 
 @each
-def test_an_option_is_no_empty_word_and_is_given_once(command: str, param: click.Option) -> None:
+def test_an_option_is_no_empty_word(command: str, param: click.Option) -> None:
     refused(run(command, param, ""))
-    if not param.multiple:
-        word = "json" if param.name == "format" else "3"
-        found = run(command, param, word, word)
-        refused(found)
-        assert "is given twice" in found.stderr
 
 
 def counts(param: click.Option) -> bool:

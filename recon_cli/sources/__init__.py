@@ -274,13 +274,12 @@ def observed(
         values = numpy.asarray(values)
     numeric = values.dtype.kind in "fiu" and values.shape and 0 not in values.shape
     levels = source.levels or bool(numeric and values.dtype == numpy.uint8 and (levels or looks.grey(values)))
-    made, done = scaled(values, word, scale, levels)
-    if numeric:
+    if numeric:  # looked at before anything is made of them, which takes memory too
         source.levels = levels
         divisor = scale or (numpy.iinfo(values.dtype).max if levels and values.dtype.kind == "u" else 1)
         found = looks.remarks(values, word, divisor, scale is not None, source.columns, source.without, source.labels)
         source.remarks = (*source.remarks, *found)
-    return made, done
+    return scaled(values, word, scale, levels)
 
 
 def prepared(source: Source, word: str, scale: float | None, binarize: str | None) -> tuple[Array | Lazy, str]:
