@@ -104,8 +104,9 @@ def field_of(candidate: Candidate, numbers: tuple[float, ...], x: Tensor, raw: T
     to_mean, to_data = LINKS[link]
     leaf = raw.detach().clone().requires_grad_()
     try:
-        value = candidate.values(to_data(x), to_mean(leaf), numbers)
-        (found,) = torch.autograd.grad(value.sum(), leaf)
+        with torch._C.DisableTorchFunction():  # nothing to overrule in our own arithmetic, thousands of times
+            value = candidate.values(to_data(x), to_mean(leaf), numbers)
+            (found,) = torch.autograd.grad(value.sum(), leaf)
     except (RuntimeError, ValueError):
         return None
     return found if bool(found.isfinite().all()) else None
@@ -166,7 +167,8 @@ def solved(candidate: Candidate, x: Tensor, raw: Tensor, measured: Tensor) -> Ma
         part = measured[few]
         return float(1 - (field * part).sum().abs() / (field.norm() * part.norm()))
 
-    middle = min((i * step for i in range(-40, 41)), key=rough)
+    coarse = min(range(-39, 40, 3), key=lambda i: rough(i * step))
+    middle = step * min(range(coarse - 2, coarse + 3), key=lambda i: rough(i * step))
     if rough(middle) > 0.05:
         return at(middle)
     low, high = middle - step, middle + step
