@@ -48,3 +48,63 @@ def mnist() -> Path:
     if not folder.is_dir():
         pytest.skip(f"there is no {folder}: a fresh clone has only the bundled digits")
     return folder
+
+
+# What takes longest and has a quicker neighbour of its kind in the default run: beginnings of names. Run them with -m slow.
+SLOW = (
+    "test_audit_cases.py::test_the_listed_losses[56 standardised]",
+    "test_autoencoder.py::test_the_linear_one_reaches_pca",
+    "test_calibration_noise.py::test_pictures_are_drawn[pdf]",
+    "test_calibration_noise.py::test_pictures_are_drawn[svg]",
+    "test_calibration_noise.py::test_the_prediction_is_what_training_finds",
+    "test_compiled.py::test_a_step_is_one_graph_and_the_same[gaussian-0.5",
+    "test_compiled.py::test_a_step_is_one_graph_and_the_same[hetero",
+    "test_contract.py::test_fit_finds_the_noise_that_made_the_data[discretized-gaussian:scale=2.7",
+    "test_contract.py::test_fit_finds_the_noise_that_made_the_data[discretized-gaussian:scale=0.3",
+    "test_contract.py::test_fit_finds_the_noise_that_made_the_data[negative-binomial:dispersion=0.3",
+    "test_contract.py::test_fit_finds_the_noise_that_made_the_data[negative-binomial:dispersion=2.7",
+    "test_contract.py::test_functorch_and_the_compiler_take_it[negative-binomial",
+    "test_contract.py::test_functorch_and_the_compiler_take_it[discretized-gaussian",
+    "test_contract.py::test_functorch_and_the_compiler_take_it[von-mises-fisher",
+    "test_contract.py::test_functorch_and_the_compiler_take_it[asymmetric",
+    "test_fitting.py::test_many_values_reconstructed_exactly_are_refused",
+    "test_formats.py::test_any_page_is_plain_and_no_wider_than_asked[200]",
+    "test_formats.py::test_any_page_is_plain_and_no_wider_than_asked[80]",
+    "test_formats_in.py::test_damage_ends_in_numbers_or_a_sentence",
+    "test_interruption.py::test_a_finished_run_is_told_again",
+    "test_interruption.py::test_ctrl_c_finishes_the_step[144]",
+    "test_interruption.py::test_ctrl_c_finishes_the_step[24]",
+    "test_interruption.py::test_every_optimizer_goes_on_where_it_was[ada",
+    "test_interruption.py::test_every_optimizer_goes_on_where_it_was[r",
+    "test_interruption.py::test_every_optimizer_goes_on_where_it_was[n",
+    "test_interruption.py::test_killed_inside_a_write_it_ends_in_the_same_bits[half]",
+    "test_interruption.py::test_killed_inside_a_write_it_ends_in_the_same_bits[fsync]",
+    "test_noises.py::test_every_family_with_a_sigma_or_a_scale[discretized-gaussian",
+    "test_noises.py::test_every_family_with_a_sigma_or_a_scale[generalized",
+    "test_noises.py::test_every_family_with_a_sigma_or_a_scale[huber",
+    "test_noises.py::test_known_noises_are_found",
+    "test_optimum.py::test_close_eigenvalues_and_still_pixels_take_few_rounds",
+    "test_optimum.py::test_training_with_samples_comes_near",
+    "test_processes.py::test_grey_levels_that_one_process_meets_are_so_for_all",
+    "test_processes.py::test_one_that_dies_is_named_and_nobody_waits",
+    "test_regression.py::test_a_few_hundred_rows_are_fitted_with_the_defaults",
+    "test_regression.py::test_any_likelihood_of_the_registry[negative-binomial]",
+    "test_runs.py::test_every_kind_of_decoder_is_compared_with_its_own_likelihood[negative-binomial",
+    "test_runs.py::test_every_kind_of_decoder_is_compared_with_its_own_likelihood[discretized",
+    "test_sources.py::test_no_damage_ends_in_anything_but_numbers_or_a_sentence[npz]",
+    "test_sources.py::test_no_damage_ends_in_anything_but_numbers_or_a_sentence[compressed]",
+    "test_training.py::test_a_default_run_does_not_collapse",
+    "test_training.py::test_every_likelihood_of_the_registry_is_trained[discretized-gaussian]",
+    "test_training.py::test_every_number_of_a_noise_is_learned[generalized",
+    "test_training.py::test_every_number_of_a_noise_is_learned[huber]",
+    "test_training.py::test_every_number_of_a_noise_is_learned[student",
+    "test_training.py::test_free_bits_cost_nothing_and_a_warmup_begins_at_0",
+)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is slow."""
+    for item in items:
+        if item.nodeid.rpartition("tests/")[2].startswith(SLOW):
+            item.add_marker(pytest.mark.slow)

@@ -5,11 +5,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -26,12 +23,11 @@ NUMBER = re.compile(r"-?\d[\d,]*\.?\d*(?:e[+-]?\d+)?")
 UNSTEADY = re.compile(r"worst|second")  # rounding errors and seconds are of the machine
 
 
-def printed(command: str, folder: Path) -> str:
+def printed(command: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """What a command of the README prints in 80 columns, in an empty folder."""
-    words = [sys.executable, "-m", "recon_cli", *shlex.split(command)[1:]]
-    place = {**os.environ, "COLUMNS": "80", "PYTHONIOENCODING": "utf-8", "PYTHONPATH": str(README.parent)}
-    done = subprocess.run(words, cwd=folder, env=place, capture_output=True, encoding="utf-8", check=False)
-    assert done.returncode in (0, 1), done.stderr
+    monkeypatch.chdir(folder)
+    done = CliRunner().invoke(main, shlex.split(command)[1:], env={"COLUMNS": "80"})
+    assert done.exit_code in (0, 1), done.stderr
     return done.stdout.strip("\n") + "\n"
 
 
@@ -43,8 +39,10 @@ def steady(text: str) -> tuple[str, list[float]]:
 
 
 @pytest.mark.parametrize("command", SHOWN)
-def test_shown_output_is_the_real_one(command: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    real = printed(command, tmp_path)
+def test_shown_output_is_the_real_one(
+    command: str, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = printed(command, tmp_path, monkeypatch)
     if request.config.getoption("--update-readme"):
         now = README.read_text(encoding="utf-8")
         old = f"```console\n$ {command}\n{SHOWN[command]}```"
