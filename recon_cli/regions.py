@@ -193,7 +193,7 @@ class Simplex(Interval):
 
     def contains(self, value: Any) -> Any:
         off = (value.double().sum(dim=-1) - 1).abs()
-        return Interval.contains(self, value).all(dim=-1) & (off <= (0 if self.whole else slack(value, 64)))
+        return Interval.contains(self, value).all(dim=-1) & (off <= (0 if self.whole else slack(value, 64, 64)))
 
     def beyond(self, values: Any) -> Any:
         return ~self.contains(values) & ~values.isnan().any(dim=-1)
@@ -261,14 +261,14 @@ SIMPLEX = Simplex()
 ONE_HOT = Simplex(whole=True)
 
 
-def slack(values: Tensor, roundings: int) -> float:
-    """So many roundings of the dtype, at least a few of float32's; none of whole numbers.
+def slack(values: Tensor, roundings: int, least: int = 4) -> float:
+    """So many roundings of the dtype, but at least a few of float32; none of whole numbers.
 
     Data in float64 have mostly been float32 before, and are then no nearer to a level or to length one.
     """
     import torch
 
-    return max(roundings * torch.finfo(values.dtype).eps, 2.0**-21) if values.is_floating_point() else 0.0
+    return max(roundings * torch.finfo(values.dtype).eps, least * 2.0**-23) if values.is_floating_point() else 0.0
 
 
 def check(values: Tensor, allowed: Interval, what: str, rule: str) -> None:
