@@ -87,13 +87,14 @@ def test_a_step_is_down_the_loss(loss: str, model: str) -> None:
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_under_the_faithful_loss_the_mean_learns_as_under_half_the_squared_error(optimizer: str) -> None:
-    """Bit for bit: the mean has a network of its own, and the gaussian at sigma = 1 is half the squared error."""
+    """To rounding (bit for bit where vector and scalar code agree): the mean has a network of its own."""
     how = {"optimizer": optimizer, "lr": 1e-3}
     one = regression(loss="faithful", **how)
     half, nll = regression(likelihood="gaussian", sigma=1.0, **how), regression(**how)
-    assert equal(weights(one, "decoder.0"), weights(half, "decoder.0"))
+    for name, value in weights(one, "decoder.0").items():
+        torch.testing.assert_close(value, half.model.state_dict()[name], rtol=1e-5, atol=1e-6)
     assert not equal(weights(one, "decoder.0"), weights(nll, "decoder.0"))
-    assert one.result.rmse == half.result.rmse
+    assert one.result.rmse == pytest.approx(half.result.rmse, rel=1e-6)
     assert not torch.equal(*(weights(side, "decoder.1")["decoder.1.0.weight"] for side in (one, nll)))
 
 
