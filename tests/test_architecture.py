@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,12 @@ FILES = sorted(ROOT.rglob("*.py"))
 each_file = pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
 
 
+@functools.cache
+def tree_of(file: Path) -> ast.Module:
+    """A file's syntax tree, parsed once for all that is asked of it."""
+    return ast.parse(file.read_text())
+
+
 def part(file: Path) -> str:
     """The part of the house that a file belongs to."""
     return file.relative_to(ROOT).parts[0].removesuffix(".py")
@@ -90,7 +97,7 @@ def imports(tree: ast.AST, *, top_only: bool = False) -> list[str]:
 @each_file
 def test_parts_import_from_above_only(file: Path) -> None:
     mine = part(file)
-    for name in imports(ast.parse(file.read_text())):
+    for name in imports(tree_of(file)):
         if not name.startswith("recon_cli.") or name == "recon_cli.__version__":
             continue
         theirs = name.split(".")[1]
@@ -101,7 +108,7 @@ def test_parts_import_from_above_only(file: Path) -> None:
 
 @each_file
 def test_third_parties_stay_at_home(file: Path) -> None:
-    for name in imports(ast.parse(file.read_text())):
+    for name in imports(tree_of(file)):
         home = HOME.get(name.split(".")[0])
         assert home is None or part(file) in home, f"{part(file)} may not know {name}"
 
@@ -109,7 +116,7 @@ def test_third_parties_stay_at_home(file: Path) -> None:
 @each_file
 def test_no_torch_when_these_are_imported(file: Path) -> None:
     if part(file) not in {"training", "auditing", "vae", "regression", "networks", "modules", "fitting", "numerics"}:
-        heavy = {name.split(".")[0] for name in imports(ast.parse(file.read_text()), top_only=True)}
+        heavy = {name.split(".")[0] for name in imports(tree_of(file), top_only=True)}
         assert "torch" not in heavy
 
 
@@ -118,7 +125,7 @@ def test_files_of_a_registry_know_only_their_base(file: Path) -> None:
     folder = part(file)
     if folder not in {"likelihoods", "sources", "formats", "commands"} or file.name == "__init__.py":
         return
-    siblings = {name for name in imports(ast.parse(file.read_text())) if name.startswith(f"recon_cli.{folder}.")}
+    siblings = {name for name in imports(tree_of(file)) if name.startswith(f"recon_cli.{folder}.")}
     names = {path.stem for path in (ROOT / folder).glob("*.py")} - {"__init__"}
     known = {name.split(".")[2] for name in siblings} & names
     assert known <= {"npy", "idx", "mnist", "parquet"}, f"{file.name} leans on {known}"
@@ -127,15 +134,13 @@ def test_files_of_a_registry_know_only_their_base(file: Path) -> None:
 @each_file
 def test_commands_load_their_engine_when_called(file: Path) -> None:
     if part(file) == "commands":
-        loaded = {
-            name.split(".")[1] for name in imports(ast.parse(file.read_text()), top_only=True) if name.startswith("recon_cli.")
-        }
+        loaded = {name.split(".")[1] for name in imports(tree_of(file), top_only=True) if name.startswith("recon_cli.")}
         assert loaded <= {"options"}
 
 
 @each_file
 def test_every_public_thing_is_explained(file: Path) -> None:
-    tree = ast.parse(file.read_text())
+    tree = tree_of(file)
     assert ast.get_docstring(tree), f"{file.name} does not say what it is"
     for node in tree.body:
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
