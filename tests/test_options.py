@@ -66,7 +66,7 @@ def run(command: str, param: click.Option, *words: str) -> Any:
 def refused(found: Any) -> None:
     """One sentence, and what to do."""
     assert found.exit_code == 2, (found.stdout, found.stderr)
-    lines = found.stderr.splitlines()
+    lines = [line for line in found.stderr.splitlines() if not line.startswith("warning: ")]
     assert len(lines) == 2
     assert lines[0].startswith("error: ")
     assert lines[1].startswith(" hint: ")
