@@ -355,3 +355,12 @@ def test_advice_that_is_followed_passes(loss: Any) -> None:
             assert found.rows[0].tradeoff == pytest.approx(asked.rows[0].tradeoff, rel=1e-9)
         elif "data choose" in keep:
             assert (found.verdict, found.defects) == ("elbo", ())
+
+
+def test_what_is_left_of_a_term_is_no_matter_of_its_arguments_names() -> None:
+    def f(recon: torch.Tensor, x_mean: torch.Tensor) -> torch.Tensor:
+        return (recon**2 - x_mean).sum()
+
+    found = audit(f, args="recon,target")
+    assert found.defects[0] == "target-unused"
+    assert "R(x̂) + S(x)" in found.formula

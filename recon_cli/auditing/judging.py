@@ -30,13 +30,18 @@ LEAST = 1e-300  # a weight below which numbers lose their digits
 
 @dataclass(frozen=True)
 class Finding:
-    """A defect: its code, the numbers that disagree, the line that mends it, and whether it alone makes the loss wrong."""
+    """A defect: its code, the numbers that disagree, the line that mends it, and whether it alone makes the loss wrong.
+
+    left
+        what a term that does not compare with its target is a function of, as a formula.
+    """
 
     code: str
     evidence: str
     fix: str
     broken: bool = False
     about: str = ""
+    left: str = ""
 
 
 @dataclass(frozen=True)

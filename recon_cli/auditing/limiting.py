@@ -33,6 +33,17 @@ def from_outside(error: BaseException) -> bool:
     return isinstance(error, (OutOfTime, Interrupted, ReconError, Made))
 
 
+@contextlib.contextmanager
+def explained(sentence: str, hint: str) -> Iterator[None]:
+    """Raise a ReconError for whatever somebody's code raises within, its words after the sentence."""
+    try:
+        yield
+    except BaseException as error:
+        if from_outside(error):
+            raise
+        raise ReconError(f"{sentence}: {worded(error)}.", hint) from error
+
+
 def told(error: BaseException) -> BaseException:
     """The exception to raise for one of somebody's code: an ordinary one that can be read is itself, any other a RuntimeError."""
     if from_outside(error):

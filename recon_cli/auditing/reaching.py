@@ -26,7 +26,7 @@ from recon_cli.auditing.extracting import (
     top_names,
     untidy,
 )
-from recon_cli.auditing.limiting import from_outside, worded
+from recon_cli.auditing.limiting import explained, from_outside, worded
 from recon_cli.auditing.reading import is_file, tree_of
 from recon_cli.errors import ReconError
 from recon_cli.reach import absent, executed, offered, visiting
@@ -89,13 +89,8 @@ def live(loss: Any, bind: Mapping[str, Any], attributes: Mapping[str, Any]) -> R
     """A callable as it is: a function, a method, a module, an object, a class that needs no arguments."""
     notes: list[str] = []
     if inspect.isclass(loss):
-        try:
+        with explained(f"{loss.__name__} could not be made without arguments", "Give an object of it."):
             loss = loss()
-        except BaseException as error:
-            if from_outside(error):
-                raise
-            said = f"{loss.__name__} could not be made without arguments: {worded(error)}."
-            raise ReconError(said, "Give an object of it.") from error
         notes.append(f"an object of {type(loss).__name__} was made without arguments")
     if isinstance(loss, functools.partial):
         first = zip(parameters_of(loss.func), loss.args, strict=False)
@@ -114,12 +109,8 @@ def live(loss: Any, bind: Mapping[str, Any], attributes: Mapping[str, Any]) -> R
         owner, code = loss, getattr(type(loss), method)
         method = None
     if owner is not None:
-        try:
+        with explained(f"{spelled}'s object cannot be copied", "Give a plain function of it."):
             owner = copy.deepcopy(owner)
-        except BaseException as error:
-            if from_outside(error):
-                raise
-            raise ReconError(f"{spelled}'s object cannot be copied: {worded(error)}.", "Give a plain function of it.") from error
         assign(owner, attributes)
     if inspect.isfunction(code) and owner is None and (code.__closure__ or bind):
         code = rebuilt(code, bind)
@@ -160,14 +151,8 @@ def assign(owner: Any, attributes: Mapping[str, Any]) -> None:
                 inner = Stand(at)
                 setattr(target, at, inner)
             target, at = inner, part
-        try:
+        with explained(f"{at} of {type(target).__name__} cannot be set", "Give an object, or a function, whose can."):
             setattr(target, at, value)
-        except BaseException as error:
-            if from_outside(error):
-                raise
-            raise ReconError(
-                f"{at} of {type(target).__name__} cannot be set: {worded(error)}.", "Give an object, or a function, whose can."
-            ) from error
 
 
 @contextlib.contextmanager
@@ -195,12 +180,8 @@ def from_word(word: str, bind: Mapping[str, Any], attributes: Mapping[str, Any])
     path = Path(place)
     if is_file(path):
         return from_file(path, name, bind, attributes)
-    try:
+    with explained(f"{place} cannot be imported", "Write FILE.py:function to read a file."):
         module = importlib.import_module(place)
-    except BaseException as error:
-        if from_outside(error):
-            raise
-        raise ReconError(f"{place} cannot be imported: {worded(error)}.", "Write FILE.py:function to read a file.") from error
     return from_names(vars(module), name, word, bind, attributes, ())
 
 
@@ -279,12 +260,8 @@ def reads(code: Any, attribute: str) -> bool:
 
 def stand_in(kind: type) -> Any:
     """An object of a class without its ``__init__``; a module gets what torch needs of one."""
-    try:
+    with explained(f"No {kind.__name__} can be made", "Give an object of it, or a function."):
         owner = kind.__new__(kind)
-    except BaseException as error:
-        if from_outside(error):
-            raise
-        raise ReconError(f"No {kind.__name__} can be made: {worded(error)}.", "Give an object of it, or a function.") from error
     module = sys.modules.get("torch.nn")
     if module is not None and isinstance(owner, module.Module):
         module.Module.__init__(owner)

@@ -15,6 +15,7 @@ from recon_cli.auditing.measuring import Reconstruction, additivity, benign, ele
 from recon_cli.auditing.roles import Slot
 
 Pair = tuple[Slot, Slot | None]
+ALONE, BESIDE, OF_MEAN = "R(x̂)", "R(x̂) + S(x)", "R(x̂, mean x)"  # what a reconstruction that misses its target is in
 TRIED = 6  # elements of a target, each moved alone
 FAR = (1e6, 1e8)  # residuals between which a loss must grow faster than a logarithm
 
@@ -37,7 +38,7 @@ def astray(problem: Problem, pair: Pair, common: Sequence[Finding]) -> tuple[Fin
     worst = 0.0 if problem.layout.classes else additivity(problem, base, pair[0].key, others)
     additive = worst <= (1e-7 if problem.dtype == torch.float64 else 1e-2)
     found = unused(problem, additive, pair)
-    if found is None or ("mean" in found.evidence and any(each.code == "broadcast" for each in common)):
+    if found is None or (found.left == OF_MEAN and any(each.code == "broadcast" for each in common)):
         return None  # of shapes that broadcast each target meets many reconstructions: that is said already
     sign = sign_of(problem, base, pair)
     return found, Reconstruction(pair[0], None, None, additive, worst, (1.0, 1.0), 1.0, "real", sign, False)
@@ -73,31 +74,26 @@ def unused(problem: Problem, additive: bool, pair: Pair) -> Finding | None:
             sample = elsewhere * len(x) // x.numel()
             said = f"sample {sample} of {target.key} moves gradients of other samples of {recon.key}, and none of its own"
             fix = "Compare each sample with its own: no flip, roll or shuffle of the batch."
-            return Finding("target-unused", said, fix, broken=True)
+            return Finding("target-unused", said, fix, broken=True, left=BESIDE)
         apart = [change for _, change in changes if bool(change.max() > small)]
         if any(bool((change > 0.99 * change.max()).sum() < 3) for change in apart):
             return None
         said = f"one element of {target.key} moves the gradients of many of {recon.key} alike: they are compared with a mean"
-        return Finding("target-unused", said, f"Compare element with element: ({recon.key} - {target.key})**2.", broken=True)
+        fix = f"Compare element with element: ({recon.key} - {target.key})**2."
+        return Finding("target-unused", said, fix, broken=True, left=OF_MEAN)
     if worth:
         said = f"{target.key} moves the loss and no gradient of {recon.key}: it is added beside the loss, not compared with"
         fix = misplaced(problem, base, recon.key, target.key)
     else:
         said = f"{target.key} moves neither the loss nor a gradient of {recon.key}: {recon.key} is compared with something else"
         fix = f"Compare with the target: ({recon.key} - {target.key})**2."
-    return Finding("target-unused", said, fix, broken=True)
+    return Finding("target-unused", said, fix, broken=True, left=BESIDE if worth else ALONE)
 
 
 def reordered(change: Tensor, at: int, small: Tensor) -> bool:
     """Whether an element of a target moves gradients, and none of its own sample's; within one, layouts may differ (patches)."""
     own = change[at * len(change) // change.numel()]
     return bool(change.max() > small) and not bool(own.max() > small)
-
-
-def left(found: Sequence[Finding]) -> str:
-    """What a reconstruction is a function of where its target is not compared with, as a formula; empty where it is."""
-    said = next((finding.evidence for finding in found if finding.code == "target-unused"), "")
-    return "" if not said else "R(x̂, mean x)" if "mean" in said else "R(x̂)" if "neither" in said else "R(x̂) + S(x)"
 
 
 def misplaced(problem: Problem, base: dict[str, Tensor], r: str, x: str) -> str:

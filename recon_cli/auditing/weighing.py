@@ -48,7 +48,7 @@ def weigh(problem: Problem, odd: str, data: str | None, scale: Any) -> Audit:
     found = Audit(
         problem.reached.spelled, tuple(rows), tuple(codes),
         tuple((slot.key, slot.role, slot.found) for slot in problem.plan.slots()) + (("returned", "loss", problem.picked),),
-        tuple(notes), formula(problem, terms, latent, standing.left(codes)), "",
+        tuple(notes), formula(problem, terms, latent, next((code.left for code in codes if code.left), "")), "",
     )  # fmt: skip
     found = replace(found, sentence=saying.sentence(found, problem, terms, latent))
     found = replace(found, conversions=saying.conversions(found, problem))
