@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from recon_cli.derivation import derive
     from recon_cli.training import train
 
-__version__ = "0.1.0"
+    __version__: str
 
 ENGINES = {
     "derive": "derivation",
@@ -32,6 +32,10 @@ __all__ = ["__version__", "audit", "calibrate", "compare", "derive", "train"]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from recon_cli.report import version
+
+        return version()
     if name not in ENGINES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
@@ -40,4 +44,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *ENGINES})
+    return sorted({*globals(), *ENGINES, "__version__"})

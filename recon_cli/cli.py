@@ -12,8 +12,9 @@ from typing import Any
 
 import click
 
-from recon_cli import __version__, processes, registry
-from recon_cli.errors import ReconError, Remark, from_system, printable, unknown
+from recon_cli import registry
+from recon_cli.errors import DISTRIBUTION, ReconError, Remark, from_system, printable, unknown
+from recon_cli.runtime import processes
 
 COMPLETION = """\b
 Shell completion (bash; zsh and fish likewise):
@@ -167,7 +168,7 @@ class Commands(click.Group):
 
 
 @click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]}, epilog=COMPLETION)
-@click.version_option(__version__, prog_name="recon")
+@click.version_option(package_name=DISTRIBUTION, prog_name="recon")
 def main() -> None:
     """A reconstruction loss is a likelihood in disguise.
 

@@ -10,6 +10,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from recon_cli.errors import DISTRIBUTION
+
+
+def version() -> str:
+    """Return recon's version, as it is installed; 0.0.0 of a source tree that is not."""
+    from importlib import metadata
+
+    try:
+        return metadata.version(DISTRIBUTION)
+    except metadata.PackageNotFoundError:
+        return "0.0.0"
+
 
 @dataclass(frozen=True)
 class Formula:

@@ -32,13 +32,13 @@ def device(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(autouse=True)
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """``recon audit`` called in this process does its work here: a process for each would take minutes."""
-    from recon_cli import supervising
+    from recon_cli.runtime import supervisor
 
     def work_here(work: str, given: Mapping[str, Any], timeout: float) -> Any:
         module, _, name = work.partition(":")
         return getattr(import_module(module), name)(**given)
 
-    monkeypatch.setattr(supervising, "supervised", work_here)
+    monkeypatch.setattr(supervisor, "supervised", work_here)
 
 
 @pytest.fixture

@@ -9,17 +9,18 @@ from typing import Any
 
 from safetensors.torch import load, save
 
-from recon_cli import configuration, sealed
+from recon_cli.models import saved
+from recon_cli.runtime import checksums
 
 
 def settings(folder: str, **how: Any) -> None:
     """Other settings in the run's config.json, and its model and checkpoint bound to them."""
     path = Path(folder, "config.json")
     config = {**json.loads(path.read_text()), **how}
-    path.write_bytes(sealed.json_file({name: value for name, value in config.items() if name != sealed.KEY}))
+    path.write_bytes(checksums.json_file({name: value for name, value in config.items() if name != checksums.KEY}))
     for name in ("model.safetensors", "checkpoint.safetensors"):
         if Path(folder, name).exists():
-            tensors(folder, name, about={"run": configuration.identity(config)})
+            tensors(folder, name, about={"run": saved.identity(config)})
 
 
 def tensors(
@@ -30,5 +31,5 @@ def tensors(
     content = path.read_bytes()
     found = load(content)
     change(found)
-    said = {key: value for key, value in sealed.metadata(content).items() if key != sealed.KEY}
-    path.write_bytes(sealed.tensor_file(save(found), {**said, **(about or {})}))
+    said = {key: value for key, value in checksums.metadata(content).items() if key != checksums.KEY}
+    path.write_bytes(checksums.tensor_file(save(found), {**said, **(about or {})}))

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from recon_cli.likelihood import Likelihood
-from recon_cli.regions import ONE_HOT, SHARE, Circle, Interval, Lattice, Outputs, Simplex, Sphere
+from recon_cli.identity.likelihood import Likelihood
+from recon_cli.identity.regions import ONE_HOT, SHARE, Circle, Interval, Lattice, Outputs, Simplex, Sphere
 
 DIRECTIONS = [
     (1.0, 0.0, 0.0),

@@ -19,7 +19,7 @@ import witness
 from test_contract import DTYPES, KINDS, flatten, terms
 
 from recon_cli.comparison import against
-from recon_cli.likelihood import Likelihood
+from recon_cli.identity.likelihood import Likelihood
 
 README = Path(__file__).parents[1] / "README.md"
 BOUNDS = {torch.float32: (0.51, 0.6), torch.float64: (4.0, 6.0)}  # value and gradient, in eps

@@ -19,7 +19,7 @@ from recon_cli.cli import main
 from recon_cli.comparison import against as beside
 from recon_cli.comparison.against import HARMLESS, LIBRARIES, ROUNDING
 from recon_cli.errors import ReconError
-from recon_cli.likelihood import Likelihood
+from recon_cli.identity.likelihood import Likelihood
 from recon_cli.likelihoods.von_mises_fisher import VonMisesFisher
 
 CALLS = [(side, call) for side in SIDES for call in side.calls]

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from recon_cli import audit
-from recon_cli.auditing import Audit
+from recon_cli.auditing.result import Audit
 from recon_cli.errors import ReconError
 
 LOSSES = Path(__file__).parent / "losses"

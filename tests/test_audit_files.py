@@ -14,7 +14,7 @@ import pytest
 import recon_cli
 from recon_cli.auditing.reading import python_of, tree_of
 from recon_cli.errors import ReconError
-from recon_cli.reach import imported
+from recon_cli.runtime.user_code import imported
 
 SQUARES = "def f(recon, x):\n    return (recon - x).square().sum()\n"
 TERMS = {"gaussian": "(recon - x) ** 2 ", "laplace": "(recon - x).abs()"}  # of one length

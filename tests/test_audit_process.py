@@ -16,11 +16,11 @@ import hostile
 import pytest
 
 import recon_cli
-from recon_cli import supervising
 from recon_cli.errors import ReconError
 from recon_cli.report import Chart, Column, Formula, Picture, Report, Table
+from recon_cli.runtime import supervisor
 
-supervised = supervising.supervised  # before the suite puts its work in this process
+supervised = supervisor.supervised  # before the suite puts its work in this process
 HERE = f"{__name__}:work"
 
 
@@ -143,9 +143,9 @@ def test_a_report_comes_back_as_it_was() -> None:
     key = b"k" * 32
     read, write = os.pipe()
     with open(read, "rb") as pipe:
-        os.write(write, supervising.signed({"report": whole}, key) + supervising.signed({}, b"other"))
+        os.write(write, supervisor.signed({"report": whole}, key) + supervisor.signed({}, b"other"))
         os.close(write)
-        first, second = supervising.messages(pipe, key)
+        first, second = supervisor.messages(pipe, key)
         assert first == {"report": whole}
         assert "nobody else's" in second["error"][0]
 
@@ -162,7 +162,7 @@ ENDS = {
 
 @pytest.mark.parametrize("what", ENDS)
 def test_how_a_child_ends_is_told(what: str) -> None:
-    with pytest.raises((ReconError, supervising.ChildError), match=ENDS[what]):
+    with pytest.raises((ReconError, supervisor.ChildError), match=ENDS[what]):
         supervised(HERE, {"what": what}, 0.5)
 
 
@@ -170,7 +170,7 @@ def test_what_a_child_finds_comes_back(capfd: pytest.CaptureFixture[str]) -> Non
     what = "import os, threading, time; print('loudly'); os.close(0); os.fork(); "
     what += "threading.Thread(target=time.sleep, args=(9,)).start()"
     found = supervised(HERE, {"what": what}, 30)
-    assert json.dumps(found, default=supervising.packed) == json.dumps(work(""), default=supervising.packed)
+    assert json.dumps(found, default=supervisor.packed) == json.dumps(work(""), default=supervisor.packed)
     assert capfd.readouterr() == ("", "loudly\n")
 
 
@@ -195,7 +195,7 @@ def interrupted(command: list[str], mark: Path) -> subprocess.Popen[str]:
 def test_an_interrupt_ends_the_child(tmp_path: Path) -> None:
     mark = tmp_path / "pid"
     what = f"import os, time; open({str(mark)!r}, 'w').write(str(os.getpid())); time.sleep(99)"
-    code = f"import sys; sys.path[:] = {sys.path!r}; from recon_cli.supervising import supervised; "
+    code = f"import sys; sys.path[:] = {sys.path!r}; from recon_cli.runtime.supervisor import supervised; "
     code += f"supervised({HERE!r}, {{'what': {what!r}}}, 99)"
     assert "KeyboardInterrupt" in interrupted(["-c", code], mark).communicate(timeout=100)[1]
     assert ended(int(mark.read_text()))

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from recon_cli import pace
-from recon_cli.benchmarking import USUAL, bench, peak, written
+from recon_cli.benchmark import train
+from recon_cli.benchmark.compare import USUAL, bench, peak, written
 from recon_cli.cli import main
 from recon_cli.errors import ReconError
 from recon_cli.likelihoods.gaussian import Gaussian
@@ -34,12 +34,12 @@ def test_every_column_is_measured() -> None:
 
 
 def test_training_beside_its_products_and_the_tutorial(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(pace, "ROWS", 300)
+    monkeypatch.setattr(train, "ROWS", 300)
     if not (there := find_spec("pythae") is not None):  # there, but without what it needs
         (tmp_path / "pythae.py").write_text("import nothing_of_that_name")
         monkeypatch.syspath_prepend(str(tmp_path))
     told: list[int] = []
-    report = pace.bench_training(repeats=2, engine="eager", device="cpu", progress=lambda done, words: told.append(done))
+    report = train.bench_training(repeats=2, engine="eager", device="cpu", progress=lambda done, words: told.append(done))
     (table,) = report.tables
     ways = {row["way"]: row for row in table.rows}
     assert [*ways] == ["products", "recon", "recon, bf16", "tutorial", *(["pythae"] if there else [])]
@@ -54,7 +54,7 @@ def test_training_beside_its_products_and_the_tutorial(monkeypatch: pytest.Monke
 
 def test_a_benchmark_of_training_is_of_one_epoch_at_least() -> None:
     with pytest.raises(ReconError, match="at least one epoch"):
-        pace.bench_training(repeats=0)
+        train.bench_training(repeats=0)
 
 
 def test_the_peak_is_what_was_taken() -> None:

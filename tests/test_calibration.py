@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 import recon_cli
 from recon_cli import sources
 from recon_cli.calibration import Eigenvalues, Model, eigenvalues, model, point, ppca
-from recon_cli.covariance import Blocks, moments
 from recon_cli.errors import ReconError
-from recon_cli.waterfilling import rate, sweep
+from recon_cli.numerics.spectrum import Blocks, moments, rate, sweep
 
 DIGITS = sources.read("digits").reshape(1797, 64).astype(float)
 FOUND = eigenvalues(Blocks(DIGITS))

@@ -451,8 +451,8 @@ def test_the_water_is_below_its_level_where_only_the_largest_eigenvalues_are_kno
 
     from recon_cli.calibration import plots
     from recon_cli.calibration.result import Calibration
-    from recon_cli.covariance import Eigenvalues
     from recon_cli.likelihoods.gaussian import Gaussian
+    from recon_cli.numerics.spectrum import Eigenvalues
 
     def drawn(found: Eigenvalues, sigma2: float) -> tuple[numpy.ndarray, float, str]:
         axes = Figure().subplots()

@@ -15,15 +15,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import recon_cli
-from recon_cli import comparison, likelihoods, losses, sources
+from recon_cli import comparison, likelihoods, sources
 from recon_cli.cli import main
 from recon_cli.comparison import Tally, compare, compare_sources, measure
 from recon_cli.errors import ReconError
+from recon_cli.identity import losses
+from recon_cli.identity.regions import Interval
 from recon_cli.likelihoods.bernoulli import Bernoulli
 from recon_cli.likelihoods.continuous_bernoulli import ContinuousBernoulli
 from recon_cli.likelihoods.gaussian import Gaussian
 from recon_cli.likelihoods.laplace import Laplace
-from recon_cli.regions import Interval
 
 DTYPES = ("float32", "float64")
 

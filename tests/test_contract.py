@@ -23,10 +23,10 @@ from hypothesis import strategies as st
 
 from recon_cli import likelihoods
 from recon_cli.errors import ReconError
-from recon_cli.likelihood import Likelihood
+from recon_cli.identity.likelihood import Likelihood
+from recon_cli.identity.losses import REDUCTIONS, Loss
+from recon_cli.identity.regions import SHARE, Circle, Interval, Lattice, Simplex, Sphere
 from recon_cli.likelihoods.gaussian import Gaussian
-from recon_cli.losses import REDUCTIONS, Loss
-from recon_cli.regions import SHARE, Circle, Interval, Lattice, Simplex, Sphere
 
 NOISES = (0.5, 0.3, 2.7)  # away from 1, where a forgotten sigma does not show
 SHARES = (0.3, 0.8, 0.45)

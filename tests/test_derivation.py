@@ -18,12 +18,13 @@ import witness
 from click.testing import CliRunner
 
 import recon_cli
-from recon_cli import likelihoods, losses
+from recon_cli import likelihoods
 from recon_cli.cli import main
 from recon_cli.derivation import Derived, derive, proof
 from recon_cli.derivation.notation import formula, terminal
 from recon_cli.formats import latex
-from recon_cli.likelihood import Likelihood
+from recon_cli.identity import losses
+from recon_cli.identity.likelihood import Likelihood
 
 KINDS = [likelihoods.find(name) for name in likelihoods.names()]
 each_kind = pytest.mark.parametrize("kind", KINDS, ids=[kind.name for kind in KINDS])

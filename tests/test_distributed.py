@@ -26,8 +26,9 @@ from test_processes import ONE, free_port
 from torch import nn
 
 import recon_cli
-from recon_cli import processes, sources, training
+from recon_cli import sources, training
 from recon_cli.cli import main
+from recon_cli.runtime import processes
 from recon_cli.training import plan, runs
 from recon_cli.training.checkpoints import CHECKPOINT
 from recon_cli.training.loop import State

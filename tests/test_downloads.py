@@ -21,9 +21,11 @@ import numpy
 import pytest
 from click.testing import CliRunner
 
-from recon_cli import downloads, progress, sources
+from recon_cli import sources
 from recon_cli.cli import main
 from recon_cli.errors import ReconError
+from recon_cli.runtime import progress
+from recon_cli.sources import _download
 from recon_cli.sources.fashion_mnist import FashionMnist
 from recon_cli.sources.kmnist import Kmnist
 from recon_cli.sources.mnist import FILES, Mnist
@@ -234,7 +236,7 @@ def test_the_next_home_is_tried_where_one_fails(server: Server, here: Path, monk
 def test_a_download_that_fails_leaves_nothing(
     how: str, words: str, server: Server, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(downloads, "MOST", 1 << 20)
+    monkeypatch.setattr(_download, "MOST", 1 << 20)
     server.how = how
     assert words in refused("mnist").message
     assert files(here) == []
@@ -243,7 +245,7 @@ def test_a_download_that_fails_leaves_nothing(
 
 
 def test_a_server_that_stops_is_not_waited_for(server: Server, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(downloads, "PATIENCE", 0.2)
+    monkeypatch.setattr(_download, "PATIENCE", 0.2)
     server.go.clear()
     assert "no answer within 0.2 seconds" in refused("mnist").message
     assert files(here) == []
@@ -254,7 +256,7 @@ def test_what_is_no_url_and_no_part_is_refused(here: Path) -> None:
     assert "Did you mean 'train'?" in refused("mnist:tran").hint
 
 
-FULL = "import sys; from recon_cli import downloads; print(downloads.fetch([sys.argv[1]], 'mnist/x.gz', sys.argv[2]))"
+FULL = "import sys; from recon_cli import downloads; print(_download.fetch([sys.argv[1]], 'mnist/x.gz', sys.argv[2]))"
 
 
 def fetching(url: str, kept: Path, limit: int | None = None) -> subprocess.Popen:
@@ -328,7 +330,7 @@ def test_ctrl_c_leaves_nothing_and_exits_with_130(server: Server, here: Path) ->
 
 
 def test_what_a_killed_download_left_goes_with_the_next(server: Server, here: Path) -> None:
-    for name, age in (("tmpold", 2 * downloads.STALE), ("tmpnew", 1)):
+    for name, age in (("tmpold", 2 * _download.STALE), ("tmpnew", 1)):
         path = here / "mnist" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("half")

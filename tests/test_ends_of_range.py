@@ -20,9 +20,9 @@ from test_contract import KINDS
 
 import recon_cli
 from recon_cli.errors import ReconError
-from recon_cli.likelihood import Likelihood
-from recon_cli.regions import Lattice
-from recon_cli.survey import survey
+from recon_cli.identity.likelihood import Likelihood
+from recon_cli.identity.regions import Lattice
+from recon_cli.sources._survey import survey
 
 each_kind = pytest.mark.parametrize("kind", KINDS, ids=[kind.name for kind in KINDS])
 OWN = {"power": (0.06, 30), "kappa": (1e-8, 1e5), "df": (0.1, 1e6), "dispersion": (1e-10, 1e5), "delta": (1e-12, 16)}

@@ -14,12 +14,12 @@ from recon_cli import likelihoods
 from recon_cli.cli import main
 from recon_cli.comparison import cases, engines, tally
 from recon_cli.comparison.tally import Tally
-from recon_cli.devices import Uncompiled
 from recon_cli.errors import ReconError
-from recon_cli.likelihood import Likelihood
+from recon_cli.identity.likelihood import Likelihood
+from recon_cli.identity.losses import Loss
 from recon_cli.likelihoods.categorical import Categorical
 from recon_cli.likelihoods.gaussian import Gaussian
-from recon_cli.losses import Loss
+from recon_cli.runtime.devices import Uncompiled
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ import torch
 from recon_cli import likelihoods
 from recon_cli.comparison import compare
 from recon_cli.errors import ReconError
-from recon_cli.likelihood import Likelihood
-from recon_cli.losses import Loss
-from recon_cli.training.lockstep import lockstep
+from recon_cli.identity.likelihood import Likelihood
+from recon_cli.identity.losses import Loss
+from recon_cli.training.experiments.lockstep import lockstep
 
 POINTS = 200
 # A likelihood and a loss that is its own by another name, the slope, and whether only these data say so.

@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from recon_cli import fitting, likelihoods
+from recon_cli import likelihoods
 from recon_cli.errors import ReconError
-from recon_cli.fitting import Cost, Free
+from recon_cli.identity import fitting
+from recon_cli.identity.fitting import Cost, Free
 
 COUNT = 5 * fitting.SAMPLE + 64
 

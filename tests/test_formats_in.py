@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 from recon_cli import likelihoods, sources
 from recon_cli.comparison import compare_sources
 from recon_cli.errors import ReconError
-from recon_cli.stored import Lazy
+from recon_cli.runtime.lazy_arrays import Lazy
 from recon_cli.training import train
 
 DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}

@@ -12,8 +12,10 @@ import torch
 from torch import Tensor
 
 from recon_cli import likelihoods
-from recon_cli.fitting import level
-from recon_cli.likelihood import Likelihood
+from recon_cli.identity.fitting import level
+from recon_cli.identity.likelihood import Likelihood
+from recon_cli.identity.losses import SquaredError
+from recon_cli.identity.regions import REAL
 from recon_cli.likelihoods.asymmetric_laplace import AsymmetricLaplace
 from recon_cli.likelihoods.bernoulli import Bernoulli
 from recon_cli.likelihoods.binomial import Binomial
@@ -31,8 +33,6 @@ from recon_cli.likelihoods.poisson import Poisson
 from recon_cli.likelihoods.student_t import StudentT
 from recon_cli.likelihoods.von_mises import VonMises
 from recon_cli.likelihoods.von_mises_fisher import VonMisesFisher
-from recon_cli.losses import SquaredError
-from recon_cli.regions import REAL
 
 EPS = 2.0**-52
 RESIDUALS = (0.0, 1e-9, -0.01, 0.2, -0.7, 1.0, 1.7, -3.0)

@@ -9,8 +9,9 @@ import numpy
 import pytest
 import torch
 
-from recon_cli import looks, sources
+from recon_cli import sources
 from recon_cli.errors import ReconError
+from recon_cli.sources import _remarks
 
 X = numpy.random.default_rng(0).normal(size=(60, 4))
 CLASSES = numpy.eye(3)[numpy.arange(60) % 3]
@@ -18,7 +19,7 @@ CLASSES = numpy.eye(3)[numpy.arange(60) % 3]
 
 def said(values: Any, **how: Any) -> str:
     """What is remarked of an array."""
-    return " ".join(looks.remarks(values, "x.npy", **how))
+    return " ".join(_remarks.remarks(values, "x.npy", **how))
 
 
 @pytest.mark.parametrize("mark", [-99, -999.0, -9999, 9999, 1e20, -1e30, 3.4028235e38, -32768])

@@ -16,13 +16,13 @@ from click.testing import CliRunner
 import recon_cli
 from recon_cli import likelihoods
 from recon_cli.cli import main
-from recon_cli.conditional import by_network, floored
 from recon_cli.errors import ReconError
+from recon_cli.likelihoods._by_decoder import by_network, floored
 from recon_cli.likelihoods.laplace import Laplace
-from recon_cli.networks import MOST, Tempered, linear, mlp, tempered
-from recon_cli.sources import split
-from recon_cli.training.alone import Alone, constant
-from recon_cli.vae import FAR, near
+from recon_cli.models.networks import MOST, Tempered, linear, mlp, tempered
+from recon_cli.models.vae import FAR, near
+from recon_cli.sources._split import split
+from recon_cli.training.evaluation.mean_alone import Alone, constant
 
 Array = numpy.ndarray
 HOW = {"device": "cpu"}

@@ -18,8 +18,9 @@ import recon_cli
 from recon_cli import sources
 from recon_cli.cli import main
 from recon_cli.errors import ReconError
-from recon_cli.modules import Own, find, seeded
-from recon_cli.training import lockstep, resume
+from recon_cli.models.user import Own, find, seeded
+from recon_cli.training import resume
+from recon_cli.training.experiments import lockstep
 
 DIGITS = sources.read("digits")
 HOW: dict[str, Any] = {"epochs": 2, "holdout": 0.1, "batch_size": 16, "device": "cpu"}

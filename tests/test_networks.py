@@ -12,10 +12,11 @@ import torch
 from click.testing import CliRunner
 
 import recon_cli
-from recon_cli import pace, sources
+from recon_cli import sources
+from recon_cli.benchmark import train
 from recon_cli.cli import main
 from recon_cli.errors import ReconError
-from recon_cli.networks import MODELS, image, networks, pixels
+from recon_cli.models.networks import MODELS, image, networks, pixels
 from recon_cli.sources.run import Run
 
 CHANCE = numpy.random.default_rng(0)
@@ -93,7 +94,7 @@ def test_of_many_rows_the_figures_of_an_epoch_are_of_some() -> None:
 
 
 def test_training_is_timed_beside_its_products(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pace, "ROWS", 256)
+    monkeypatch.setattr(train, "ROWS", 256)
     words = ["bench", "train", "--repeats", "1", "--engine", "eager", "--device", "cpu", "--format", "json"]
     result = CliRunner().invoke(main, words)
     assert result.exit_code == 0, result.output

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import torch
 
-from recon_cli import likelihoods, modules
-from recon_cli.vae import Vae
+from recon_cli import likelihoods
+from recon_cli.models import user
+from recon_cli.models.vae import Vae
 
 REWRITES = """
 from pathlib import Path
@@ -23,7 +24,7 @@ Path(__file__).write_text("class Small:\\n    made = 2\\n")
 def test_a_model_is_known_by_the_file_that_was_there_before_it_ran(tmp_path: Path) -> None:
     path = tmp_path / "rewrites.py"
     path.write_text(REWRITES)
-    found, checksum = modules.find(f"{path}:Small")
+    found, checksum = user.find(f"{path}:Small")
     assert found.made == 1
     assert checksum == hashlib.sha256(REWRITES.encode()).hexdigest()
 

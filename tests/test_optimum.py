@@ -16,11 +16,11 @@ from torch.nn.utils import parametrize
 import recon_cli
 from recon_cli import sources
 from recon_cli.cli import main
-from recon_cli.covariance import Eigenvalues
 from recon_cli.errors import ReconError
+from recon_cli.models.vae import Vae
+from recon_cli.numerics.spectrum import Eigenvalues
 from recon_cli.training import sweep
-from recon_cli.training.optimum import Whitened, condensed, measure, predict, spectrum, turn
-from recon_cli.vae import Vae
+from recon_cli.training.experiments.optimum import Whitened, condensed, measure, predict, spectrum, turn
 
 DIGITS = torch.from_numpy(sources.read("digits").reshape(-1, 64))
 CHANCE = numpy.random.default_rng(0)

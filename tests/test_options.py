@@ -11,9 +11,10 @@ import numpy
 import pytest
 from click.testing import CliRunner
 
-from recon_cli import likelihoods, registry, supervising
+from recon_cli import likelihoods, registry
 from recon_cli.cli import main
 from recon_cli.errors import ReconError
+from recon_cli.runtime import supervisor
 
 # A line of each command that is little work, without the option that is tried.
 LINES = {
@@ -54,7 +55,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         module, _, name = target.partition(":")
         return getattr(importlib.import_module(module), name)(**{key: given[key] for key in given if key != "timeout"})
 
-    monkeypatch.setattr(supervising, "supervised", direct)
+    monkeypatch.setattr(supervisor, "supervised", direct)
 
 
 def run(command: str, param: click.Option, *words: str) -> Any:

@@ -15,9 +15,9 @@ from recon_cli.comparison import compare
 from recon_cli.derivation import catalogue, derive
 from recon_cli.derivation.points import settings
 from recon_cli.errors import ReconError
-from recon_cli.likelihood import Likelihood, elementwise
-from recon_cli.losses import LOG, Link, Loss, SquaredError
-from recon_cli.regions import COUNT, REAL, UNIT, Circle, Interval, Lattice
+from recon_cli.identity.likelihood import Likelihood, elementwise
+from recon_cli.identity.losses import LOG, Link, Loss, SquaredError
+from recon_cli.identity.regions import COUNT, REAL, UNIT, Circle, Interval, Lattice
 
 
 def planted(base: str, **wrong: Any) -> type[Likelihood]:
@@ -190,7 +190,7 @@ def own(density: str, loss: str, slope: str = "1", noise: dict[str, Any] | None 
     """A likelihood from its texts, all its code read off them: true if they are."""
     import sympy
 
-    from recon_cli.parametric import parameter
+    from recon_cli.identity.parametric import parameter
 
     names = noise or {}
     torches = [{"Abs": torch.abs, "Max": lambda a, b: torch.maximum(torch.as_tensor(a, dtype=b.dtype), b), "loggamma": lambda v: torch.as_tensor(v, dtype=torch.float64).lgamma(),  # noqa: E501

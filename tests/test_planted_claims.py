@@ -9,9 +9,10 @@ import torch
 from points import inside
 
 from recon_cli import compare, likelihoods
-from recon_cli.likelihood import Likelihood, wide
+from recon_cli.identity.likelihood import Likelihood
+from recon_cli.identity.regions import Lattice
+from recon_cli.identity.tensors import wide
 from recon_cli.likelihoods.continuous_bernoulli import ContinuousBernoulli
-from recon_cli.regions import Lattice
 
 DTYPES = ["bfloat16", "float16", "float32", "float64"]
 NAMES = [name for name in likelihoods.names() if not bool((likelihoods.find(name)().gap(torch.full((1, 3), 0.3)) != 0).any())]

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy
 import pytest
 
-from recon_cli import processes
+from recon_cli.runtime import processes
 
 ONE = {**os.environ, "OMP_NUM_THREADS": "1"}
 

@@ -21,10 +21,11 @@ import pytest
 import torch
 from PIL import Image
 
-from recon_cli import limits, registry, sources, survey
+from recon_cli import registry, sources
 from recon_cli.errors import ReconError
-from recon_cli.sources import hf, pt
-from recon_cli.stored import File, Flat, Lazy, Stored, Turned
+from recon_cli.runtime import limits
+from recon_cli.runtime.lazy_arrays import File, Flat, Lazy, Stored, Turned
+from recon_cli.sources import _survey, hf, pt
 
 X = numpy.random.default_rng(0).normal(size=(60, 5, 4)).astype("f4")
 
@@ -114,8 +115,8 @@ def test_what_was_given_stays_while_it_is_held(here: Path) -> None:
 def test_the_order_of_fortran_is_read_in_bands(
     kind: str, shape: tuple[int, ...], band: int, jump: int, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("recon_cli.stored.BAND", band)
-    monkeypatch.setattr("recon_cli.stored.JUMP", jump)
+    monkeypatch.setattr("recon_cli.runtime.lazy_arrays.BAND", band)
+    monkeypatch.setattr("recon_cli.runtime.lazy_arrays.JUMP", jump)
     x = numpy.asfortranarray((numpy.random.default_rng(1).random(shape) * 200).astype(kind))
     numpy.save("x.npy", x)
     found = sources.parse("x.npy").read()
@@ -128,7 +129,7 @@ def test_the_order_of_fortran_is_read_in_bands(
 
 
 def test_the_order_of_fortran_takes_constant_memory(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("recon_cli.stored.BAND", 1 << 17)
+    monkeypatch.setattr("recon_cli.runtime.lazy_arrays.BAND", 1 << 17)
     with open("x.npy", "wb") as file:
         numpy.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": True, "shape": (20_000, 100)})
         file.truncate(file.tell() + 8_000_000)
@@ -340,11 +341,11 @@ def test_the_memory_that_is_free_is_told() -> None:
 
 
 def test_a_picture_is_surveyed_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = [vars(table) for table in survey.survey("digits").tables]
-    monkeypatch.setattr(survey, "SOME", 1 << 14)
-    assert [part.shape for part in survey.pieces(numpy.zeros((3, 9000, 2)))] == [(6750, 2)] * 4
-    assert len(survey.pieces(sources.read("digits"))) > 4
-    for row, due in zip(survey.survey("digits").tables[1].rows, whole[1]["rows"], strict=True):
+    whole = [vars(table) for table in _survey.survey("digits").tables]
+    monkeypatch.setattr(_survey, "SOME", 1 << 14)
+    assert [part.shape for part in _survey.pieces(numpy.zeros((3, 9000, 2)))] == [(6750, 2)] * 4
+    assert len(_survey.pieces(sources.read("digits"))) > 4
+    for row, due in zip(_survey.survey("digits").tables[1].rows, whole[1]["rows"], strict=True):
         assert row == pytest.approx(due)
 
 

@@ -23,8 +23,9 @@ from recon_cli import sources
 from recon_cli.cli import main
 from recon_cli.comparison import compare_sources
 from recon_cli.errors import ReconError
-from recon_cli.regression import Regression
-from recon_cli.training import Training, lockstep, resume, sweep
+from recon_cli.models.regression import Regression
+from recon_cli.training import Training, resume, sweep
+from recon_cli.training.experiments import lockstep
 
 Train = Callable[..., Training]
 CHANCE = numpy.random.default_rng(0)

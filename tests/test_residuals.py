@@ -16,10 +16,10 @@ from test_contract import SIDES
 import recon_cli
 from recon_cli import likelihoods, sources
 from recon_cli.cli import main
-from recon_cli.likelihood import Likelihood
+from recon_cli.identity.likelihood import Likelihood
+from recon_cli.identity.regions import Lattice
 from recon_cli.likelihoods.gaussian import Gaussian
-from recon_cli.regions import Lattice
-from recon_cli.training.residuals import Calibration, calibration, inside, shares, standardised
+from recon_cli.training.evaluation.residuals import Calibration, calibration, inside, shares, standardised
 from recon_cli.training.settings import Settings
 
 FEW = sources.read("digits")[:200]

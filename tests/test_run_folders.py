@@ -26,9 +26,11 @@ from click.testing import CliRunner, Result
 from safetensors.torch import save
 
 import recon_cli
-from recon_cli import configuration, sealed, sources
+from recon_cli import sources
 from recon_cli.cli import main
 from recon_cli.errors import ReconError
+from recon_cli.models import saved
+from recon_cli.runtime import checksums
 from recon_cli.training import Interrupted, resume, train
 from recon_cli.training.locks import LOCK, Lock
 from recon_cli.training.plan import Plan
@@ -143,16 +145,16 @@ def test_the_same_weights_are_the_same_file(here: Path) -> None:
         train("few.npy", out=folder, **HOW)
     assert len({Path(folder, "model.safetensors").read_bytes() for folder in ("run", *folders)}) == 1
     saved, about = save({"x": torch.zeros(3)}), {"a": "1", "c": "2", "b": "3"}
-    assert len({sealed.tensor_file(saved, dict(order)) for order in itertools.permutations(about.items())}) == 1
+    assert len({checksums.tensor_file(saved, dict(order)) for order in itertools.permutations(about.items())}) == 1
 
 
 def test_a_checksum_covers_every_byte() -> None:
-    whole = sealed.json_file({"a": 1})
-    assert sealed.unbroken(whole) == whole
+    whole = checksums.json_file({"a": 1})
+    assert checksums.unbroken(whole) == whole
     for place in range(len(whole)):
         for bit in range(8):
             with pytest.raises(ValueError, match="checksum"):
-                sealed.unbroken(whole[:place] + bytes([whole[place] ^ 1 << bit]) + whole[place + 1 :])
+                checksums.unbroken(whole[:place] + bytes([whole[place] ^ 1 << bit]) + whole[place + 1 :])
 
 
 # Edits by hand; and by somebody who mends the checksum.
@@ -171,7 +173,7 @@ RAW = (
 def edit(chance: random.Random, config: dict[str, Any]) -> dict[str, Any]:
     """Another config: an entry changed, gone, or added."""
     changed, what = dict(config), chance.random()
-    name = chance.choice([key for key in config if key != sealed.KEY])
+    name = chance.choice([key for key in config if key != checksums.KEY])
     if what < 0.1:
         changed.pop(name)
     elif what < 0.2:
@@ -191,7 +193,7 @@ def edits(count: int, seed: int) -> None:
         if changed != json.loads(whole):
             path.write_text(json.dumps(changed, indent=2, ensure_ascii=False) + "\n")
             refused(*words)
-        path.write_bytes(sealed.json_file({key: value for key, value in changed.items() if key != sealed.KEY}))
+        path.write_bytes(checksums.json_file({key: value for key, value in changed.items() if key != checksums.KEY}))
         said(*words)
         shutil.rmtree("run")
         shutil.copytree("whole", "run")
@@ -219,10 +221,10 @@ def test_five_hundred_configs_that_fit_the_run_are_no_tracebacks(kept: Path) -> 
     chance = random.Random(5)
     for _ in range(500):
         changed = edit(chance, json.loads(Path("run/config.json").read_text()))
-        changed.pop(sealed.KEY)
-        Path("run/config.json").write_bytes(sealed.json_file(changed))
+        changed.pop(checksums.KEY)
+        Path("run/config.json").write_bytes(checksums.json_file(changed))
         for name in ("model.safetensors", "checkpoint.safetensors"):
-            forging.tensors("run", name, about={"run": configuration.identity(changed)})
+            forging.tensors("run", name, about={"run": saved.identity(changed)})
         said(*chance.choice((ASKED["config.json"], ASKED["model.safetensors"])))
         shutil.rmtree("run")
         shutil.copytree("whole", "run")
@@ -256,8 +258,8 @@ def test_a_value_that_no_run_has_is_named(how: dict[str, Any], words: str, here:
 
 def test_every_setting_is_looked_at() -> None:
     config = json.loads(json.dumps(Plan.of(FEW, **HOW).config))
-    assert {*config} == {*configuration.FIELDS}
-    assert configuration.checked("config.json", config) == {**config, "shape": (8, 8)}
+    assert {*config} == {*saved.FIELDS}
+    assert saved.checked("config.json", config) == {**config, "shape": (8, 8)}
 
 
 @pytest.mark.parametrize(
@@ -277,7 +279,7 @@ def test_metrics_that_are_none_are_a_sentence_whatever_the_checksum(change: Call
     text = "".join(f"{json.dumps(line)}\n" for line in (change(json.loads(lines[0])), json.loads(lines[1])))
     Path("run/metrics.jsonl").write_text(text)
     assert "damaged, or edited by hand" in refused(*ASKED["metrics.jsonl"])
-    forging.tensors("run", "checkpoint.safetensors", about={"metrics": sealed.digest(text.encode())})
+    forging.tensors("run", "checkpoint.safetensors", about={"metrics": checksums.digest(text.encode())})
     assert "line 1 " in refused(*ASKED["metrics.jsonl"])
 
 
@@ -368,7 +370,7 @@ def test_a_model_whose_checksum_is_left_out_is_not_run(own: Path) -> None:
             refused(*command, "--trust")
     config = json.loads(Path("run/config.json").read_text())
     config.pop("model_sha256")
-    Path("run/config.json").write_bytes(sealed.json_file(config | {"sha256": ""}))
+    Path("run/config.json").write_bytes(checksums.json_file(config | {"sha256": ""}))
     for command in (ASKED["config.json"], ASKED["model.safetensors"]):
         refused(*command, "--trust")
     assert not Path("ran").exists()

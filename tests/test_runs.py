@@ -18,8 +18,8 @@ from recon_cli import likelihoods, sources
 from recon_cli.cli import main
 from recon_cli.comparison import compare_sources
 from recon_cli.errors import ReconError
+from recon_cli.models.vae import Vae
 from recon_cli.sources.run import Run
-from recon_cli.vae import Vae
 
 
 @pytest.fixture

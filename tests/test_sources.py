@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from recon_cli import sources
 from recon_cli.comparison import compare_sources
 from recon_cli.errors import ReconError
+from recon_cli.runtime.lazy_arrays import Lazy
 from recon_cli.sources.digits import Digits
 from recon_cli.sources.mean import Mean
 from recon_cli.sources.noise import Noise
 from recon_cli.sources.pca import Pca
-from recon_cli.stored import Lazy
 
 EPS = 2.0**-52
 NAN, INF = numpy.nan, numpy.inf

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from recon_cli.errors import ReconError
+from recon_cli.likelihoods._sphere import concentration, log_integral
 from recon_cli.likelihoods.von_mises import VonMises
 from recon_cli.likelihoods.von_mises_fisher import VonMisesFisher
-from recon_cli.spheres import concentration, log_integral
 
 EPS = 2.0**-52
 DIMENSIONS = (2, 3, 4, 5, 8, 16, 50, 51, 52, 53, 100, 784, 1024, 4095, 4096)

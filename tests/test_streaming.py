@@ -21,13 +21,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import recon_cli
-from recon_cli import likelihoods, looks, sources, stored
+from recon_cli import likelihoods, sources
 from recon_cli.cli import main
 from recon_cli.comparison import cases, compare_sources, engines, tally
 from recon_cli.errors import ReconError
-from recon_cli.exact import Total
-from recon_cli.likelihood import Likelihood
-from recon_cli.stored import Lazy, Stored, ahead
+from recon_cli.identity.likelihood import Likelihood
+from recon_cli.numerics.compensated import Total
+from recon_cli.runtime import lazy_arrays
+from recon_cli.runtime.lazy_arrays import Lazy, Stored, ahead
+from recon_cli.sources import _remarks
 
 WORDS = (
     "gaussian:sigma=0.5", "laplace:scale=0.3", "student-t", "poisson", "bernoulli", "categorical", "von-mises-fisher",
@@ -212,7 +214,7 @@ def test_a_file_that_vanishes_while_it_is_read_is_read_to_the_end(here: Path) ->
 def test_what_is_not_finite_is_found_wherever_it_is(here: Path, small_pieces: None, monkeypatch: pytest.MonkeyPatch) -> None:
     x, mu = drawn(likelihoods.parse("gaussian"))
     x[250, 2, 1] = numpy.nan
-    monkeypatch.setattr(looks, "SOME", 100)
+    monkeypatch.setattr(_remarks, "SOME", 100)
     numpy.save("x.npy", x)
     numpy.save("mu.npy", mu)
     result = CliRunner().invoke(main, ["compare", "--data", "x.npy", "--recon", "mu.npy", "--device", "cpu"])
@@ -351,4 +353,4 @@ def test_stored_rows_are_an_arrays(here: Path) -> None:
     assert numpy.array_equal(found.spread(6), x[[0, 3]])
     assert numpy.array_equal(numpy.concatenate([*found.blocks(6)]), x)
     assert numpy.array_equal(found.flat().spread(5), x.reshape(-1)[[0, 4, 8, 12, 16]])
-    assert stored.Made(found, "f4", lambda rows, place: rows + place)[2:3].tolist() == (x[2:3] + 6).tolist()
+    assert lazy_arrays.Made(found, "f4", lambda rows, place: rows + place)[2:3].tolist() == (x[2:3] + 6).tolist()

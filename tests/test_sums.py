@@ -16,7 +16,7 @@ from torch import Tensor
 from recon_cli import compare, likelihoods
 from recon_cli.comparison import tally
 from recon_cli.comparison.tally import Tally, chunks, measure
-from recon_cli.likelihood import Likelihood
+from recon_cli.identity.likelihood import Likelihood
 from recon_cli.likelihoods.gaussian import Gaussian
 
 SIDES = [likelihoods.parse(name) for name in likelihoods.names()]

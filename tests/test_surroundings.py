@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import recon_cli
-from recon_cli.surroundings import flushing, shared
+from recon_cli.runtime.torch_state import flushing, shared
 
 DRAWS = numpy.random.default_rng(3)
 X = DRAWS.random((48, 6)).astype(numpy.float32)

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from recon_cli import likelihoods
 from recon_cli.cli import main
-from recon_cli.lattices import levels
+from recon_cli.likelihoods._grey_levels import levels
 
 
 def surveyed(*words: str) -> tuple[dict, dict[str, dict]]:

@@ -20,8 +20,8 @@ from test_formats_in import damaged, grey, idx, refused
 from recon_cli import sources
 from recon_cli.comparison import compare_sources
 from recon_cli.errors import ReconError
+from recon_cli.runtime.lazy_arrays import Lazy
 from recon_cli.sources.parquet import PIECE, library
-from recon_cli.stored import Lazy
 
 pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed: pip install 'recon-loss[datasets]'")
 pq = pytest.importorskip("pyarrow.parquet")

@@ -15,10 +15,11 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import recon_cli
-from recon_cli import errors, looks, sources
+from recon_cli import errors, sources
 from recon_cli.cli import main
 from recon_cli.errors import ReconError, listed, printable, unknown
-from recon_cli.pictures import pixels
+from recon_cli.runtime.images import pixels
+from recon_cli.sources import _remarks
 from recon_cli.training import train
 
 BY = numpy.random.default_rng(0)
@@ -191,11 +192,11 @@ ALIKE = {
 @pytest.mark.parametrize("kind", APART)
 def test_other_units_are_said(kind: str) -> None:
     x, mu = APART[kind]
-    said, way = looks.apart(x, mu)
+    said, way = _remarks.apart(x, mu)
     assert "The data run from" in said
     assert "in different units" in said
     assert way
-    assert looks.apart(torch.from_numpy(x), torch.from_numpy(mu))[0] == said
+    assert _remarks.apart(torch.from_numpy(x), torch.from_numpy(mu))[0] == said
 
 
 def test_other_units_are_said_of_arrays() -> None:
@@ -208,7 +209,7 @@ def test_other_units_are_said_of_arrays() -> None:
 @pytest.mark.parametrize("kind", ALIKE)
 def test_the_same_units_are_not(kind: str) -> None:
     x, mu = ALIKE[kind]
-    assert looks.apart(x, mu) == ("", "")
+    assert _remarks.apart(x, mu) == ("", "")
 
 
 def test_bytes_beside_the_unit_interval_are_refused_unless_a_scale_is_named() -> None:

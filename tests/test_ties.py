@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy
 import pytest
 
-from recon_cli.covariance import Eigenvalues
-from recon_cli.waterfilling import point
+from recon_cli.numerics.spectrum import Eigenvalues, point
 
 
 def known(values: list[float]) -> Eigenvalues:

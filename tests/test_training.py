@@ -35,12 +35,12 @@ from recon_cli.errors import ReconError
 from recon_cli.likelihoods.bernoulli import Bernoulli
 from recon_cli.likelihoods.gaussian import Gaussian
 from recon_cli.likelihoods.laplace import Laplace
-from recon_cli.pictures import images
+from recon_cli.models.vae import Vae, divergence, draw
+from recon_cli.runtime.images import images
 from recon_cli.training import Training, runs, saying, settings
+from recon_cli.training.experiments.optimum import largest_eigenvalue
 from recon_cli.training.loop import stepper
 from recon_cli.training.noises import Learned, Optimal, start
-from recon_cli.training.optimum import largest_eigenvalue
-from recon_cli.vae import Vae, divergence, draw
 
 SHAPED = ("student-t", "huber", "logistic", "hyperbolic-secant", "asymmetric-laplace", "generalized-gaussian")
 

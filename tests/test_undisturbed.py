@@ -23,7 +23,7 @@ import torch
 
 import recon_cli
 from recon_cli.auditing.restoring import Muted, undisturbed
-from recon_cli.surroundings import flushing
+from recon_cli.runtime.torch_state import flushing
 
 MESSES: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
     "cwd": (lambda: os.chdir(tempfile.gettempdir()), os.getcwd),

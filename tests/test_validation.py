@@ -21,10 +21,10 @@ import recon_cli
 from recon_cli import sources
 from recon_cli.cli import main
 from recon_cli.errors import ReconError
-from recon_cli.likelihood import wide
+from recon_cli.identity.tensors import wide
+from recon_cli.models.vae import divergence
 from recon_cli.training import Training, resume, train
 from recon_cli.training.plan import Plan
-from recon_cli.vae import divergence
 
 FEW = sources.read("digits")[:200]
 HOW = {"holdout": 0.2, "latent": 3, "hidden": 8, "device": "cpu", "batch_size": 16}

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 import recon_cli
 from recon_cli import likelihoods
-from recon_cli.auditing import Audit
+from recon_cli.auditing.result import Audit
 from recon_cli.cli import main
 
 SMALL = {"shape": (4,), "latent": 3}

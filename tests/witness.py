@@ -16,9 +16,9 @@ import mpmath
 import sympy
 from sympy import IndexedBase
 
-from recon_cli.likelihood import Likelihood
-from recon_cli.losses import Loss
-from recon_cli.regions import Circle, Lattice, Simplex, Sphere
+from recon_cli.identity.likelihood import Likelihood
+from recon_cli.identity.losses import Loss
+from recon_cli.identity.regions import Circle, Lattice, Simplex, Sphere
 
 mpmath.mp.dps = 60
 NOTHING = mpmath.mpf(10) ** -35

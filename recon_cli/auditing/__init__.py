@@ -8,95 +8,17 @@ sets it beside data. ``reporting`` is all of it from plain words, for the proces
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from recon_cli.errors import ReconError
 
 if TYPE_CHECKING:
-    from recon_cli.auditing.judging import Finding, Row
     from recon_cli.auditing.reaching import Reached
-    from recon_cli.report import Report
+    from recon_cli.auditing.result import Audit
 
 SHAPE, LATENT = (1, 28, 28), 20
-GRAVEST = ("not-factorised", "defective", "unrecognised", "shape-dependent", "reconstruction-only", "beta-elbo", "elbo")
-PASSING = ("elbo", "beta-elbo", "reconstruction-only")
-
-
-@dataclass(frozen=True)
-class Audit:
-    """What a loss is: a row for each reconstruction term, the defects, and the words for them.
-
-    rows
-        as in the JSON contract (``objective``).
-    findings
-        each defect with its evidence and its fix.
-    roles
-        which argument was what, and how that was found.
-    accepted
-        codes that are no reason to fail.
-    """
-
-    name: str
-    rows: tuple[Row, ...]
-    findings: tuple[Finding, ...]
-    roles: tuple[tuple[str, str, str], ...]
-    notes: tuple[str, ...]
-    formula: str
-    sentence: str
-    conversions: tuple[tuple[str, str], ...] = ()
-    accepted: tuple[str, ...] = ()
-    unmet: tuple[str, ...] = ()
-
-    @property
-    def verdict(self) -> str:
-        """The gravest of the rows'."""
-        return min((row.verdict for row in self.rows), key=GRAVEST.index)
-
-    @property
-    def defects(self) -> tuple[str, ...]:
-        """The codes of what was found."""
-        return tuple(dict.fromkeys(finding.code for finding in self.findings))
-
-    @property
-    def holds(self) -> bool:
-        """Whether it passes: an ELBO, a beta-ELBO or no KL, or every reason to fail accepted; and every expectation met."""
-        from recon_cli.auditing.saying import reasons
-
-        return not self.unmet and (self.verdict in PASSING or (bool(self.accepted) and reasons(self) <= set(self.accepted)))
-
-    def accepting(self, *codes: str) -> Audit:
-        """The same with these codes no reason to fail. Raises ReconError for a code that is none."""
-        from recon_cli.auditing.judging import CODES
-        from recon_cli.errors import unknown
-
-        for code in codes:
-            if code not in CODES:
-                raise unknown("code", code, CODES)
-        return replace(self, accepted=(*self.accepted, *codes))
-
-    def expecting(self, wanted: str) -> Audit:
-        """The same, failing unless what it measured is ``wanted``: ``beta=1, sigma=0.2``, to 1e-6 relative."""
-        from recon_cli.auditing.saying import unmet
-
-        return replace(self, unmet=(*self.unmet, *unmet(self, wanted)))
-
-    def assert_elbo(self, *accept: str, expect: str | None = None) -> None:
-        """For tests: AssertionError, with the sentence and the defects, unless the loss passes."""
-        found = self.accepting(*accept)
-        found = found.expecting(expect) if expect else found
-        if not found.holds or (found.verdict == "beta-elbo" and "beta-elbo" not in accept and not expect):
-            lines = [f"{found.name} is {found.verdict}: {found.sentence}"]
-            lines += [f"  {finding.code}: {finding.evidence}. {finding.fix}" for finding in found.findings]
-            raise AssertionError("\n".join([*lines, *found.unmet]))
-
-    def report(self) -> Report:
-        """As ``recon audit`` prints it."""
-        from recon_cli.auditing.saying import report
-
-        return report(self)
 
 
 def audit(
@@ -164,7 +86,7 @@ def _audit(
     from recon_cli.auditing.calling import Problem, Sizes
     from recon_cli.auditing.limiting import Made
     from recon_cli.auditing.matching import matched
-    from recon_cli.auditing.reaching import from_word, live
+    from recon_cli.auditing.reaching import batch_number, from_word, live
     from recon_cli.auditing.settling import settled
     from recon_cli.auditing.watching import seed
     from recon_cli.auditing.weighing import weigh
@@ -219,21 +141,3 @@ def dotted(bind: Mapping[str, Any]) -> dict[str, Any]:
         else:
             found[name] = value
     return found
-
-
-def batch_number(reached: Reached) -> int | None:
-    """The batch size that the function reads by name: ``args.batch_size``, ``BATCH_SIZE``, ``self.batch_size``."""
-    code = getattr(reached.code, "__code__", None)
-    words = {*getattr(code, "co_names", ()), *getattr(code, "co_freevars", ())}
-    wanted = [word for word in words if re.fullmatch(r"(batch_?size|bs|n_?batch|batch|mb_?size)", word, re.I)]
-    places = [getattr(reached.code, "__globals__", {}), getattr(reached.owner, "__dict__", {})]
-    places += [
-        vars(value)
-        for value in [*places[0].values()]
-        if getattr(value, "__dict__", None) and type(value).__name__ in ("Namespace", "Stand", "SimpleNamespace")
-    ]
-    for word in wanted:
-        for place in places:
-            if isinstance(place.get(word), int):
-                return int(place[word])
-    return None

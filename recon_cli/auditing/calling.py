@@ -20,7 +20,7 @@ from recon_cli.auditing.restoring import quiet
 from recon_cli.auditing.roles import Given, Outputs, Plan, Slot
 from recon_cli.auditing.watching import Watch, seed
 from recon_cli.errors import ReconError
-from recon_cli.losses import spell
+from recon_cli.identity.shapes import spell
 
 TOTALS = (
     "loss",

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from recon_cli.errors import ReconError, unknown
-from recon_cli.losses import REDUCTIONS, Loss
+from recon_cli.identity.losses import REDUCTIONS, Loss
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from recon_cli import likelihoods
 from recon_cli.errors import ReconError
-from recon_cli.regions import SHARE
+from recon_cli.identity.regions import SHARE
 
 MATCH = 1e-6  # the largest difference of two gradient fields, relative to the largest gradient, that is none
 CLOSE = 1e-3  # within which a family is named, and the difference said

@@ -15,7 +15,7 @@ import torch
 
 from recon_cli.auditing.reaching import Reached, source
 from recon_cli.errors import ReconError
-from recon_cli.reach import close_to
+from recon_cli.runtime.user_code import close_to
 
 EMPTY = types.CellType()
 FOREIGN = ("torch", "numpy", "builtins", "math", "typing", "functools")

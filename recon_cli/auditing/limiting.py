@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from recon_cli.errors import ReconError
-from recon_cli.supervising import late, seconds
+from recon_cli.runtime.supervisor import late, seconds
 
 
 class OutOfTime(BaseException):

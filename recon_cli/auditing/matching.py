@@ -18,7 +18,7 @@ from recon_cli.auditing.limiting import Made, worded
 from recon_cli.auditing.measuring import additivity, benign, gradients, reconstruction, still
 from recon_cli.auditing.roles import Plan, Slot, named, substitute
 from recon_cli.errors import ReconError
-from recon_cli.losses import spell
+from recon_cli.identity.shapes import spell
 
 
 def layouts(problem: Problem) -> list[Layout]:

@@ -9,6 +9,7 @@ import functools
 import importlib
 import inspect
 import os
+import re
 import sys
 import textwrap
 import types
@@ -29,7 +30,7 @@ from recon_cli.auditing.extracting import (
 from recon_cli.auditing.limiting import explained, from_outside, worded
 from recon_cli.auditing.reading import is_file, tree_of
 from recon_cli.errors import ReconError
-from recon_cli.reach import absent, executed, offered, visiting
+from recon_cli.runtime.user_code import absent, executed, offered, visiting
 
 
 class Stand:
@@ -338,3 +339,21 @@ def from_file(path: Path, name: str, bind: Mapping[str, Any], attributes: Mappin
     if missing:
         note += f"; not there: {', '.join(sorted(missing))}"
     return from_names(names, name, word, bind, attributes, (note,))
+
+
+def batch_number(reached: Reached) -> int | None:
+    """The batch size that the function reads by name: ``args.batch_size``, ``BATCH_SIZE``, ``self.batch_size``."""
+    code = getattr(reached.code, "__code__", None)
+    words = {*getattr(code, "co_names", ()), *getattr(code, "co_freevars", ())}
+    wanted = [word for word in words if re.fullmatch(r"(batch_?size|bs|n_?batch|batch|mb_?size)", word, re.I)]
+    places = [getattr(reached.code, "__globals__", {}), getattr(reached.owner, "__dict__", {})]
+    places += [
+        vars(value)
+        for value in [*places[0].values()]
+        if getattr(value, "__dict__", None) and type(value).__name__ in ("Namespace", "Stand", "SimpleNamespace")
+    ]
+    for word in wanted:
+        for place in places:
+            if isinstance(place.get(word), int):
+                return int(place[word])
+    return None

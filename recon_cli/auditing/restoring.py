@@ -22,7 +22,7 @@ from typing import Any, TypeAlias
 import numpy
 import torch
 
-from recon_cli.surroundings import Settled, flushing, shared
+from recon_cli.runtime.torch_state import Settled, flushing, shared
 
 LOCK = threading.RLock()  # one audit at a time: seeds, warnings and environment are the whole process's
 Pair: TypeAlias = tuple[Callable[[], Any], Callable[[Any], None]]

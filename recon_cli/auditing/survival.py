@@ -6,12 +6,11 @@ from dataclasses import replace
 from typing import Any
 
 from recon_cli import likelihoods, sources
-from recon_cli.auditing import GRAVEST, Audit
 from recon_cli.auditing.calling import Problem
 from recon_cli.auditing.judging import Finding
-from recon_cli.covariance import Blocks, eigenvalues
-from recon_cli.likelihood import as_tensor
-from recon_cli.waterfilling import point
+from recon_cli.auditing.result import GRAVEST, Audit
+from recon_cli.identity.tensors import as_tensor
+from recon_cli.numerics.spectrum import Blocks, eigenvalues, point
 
 
 def beside(found: Audit, problem: Problem, data: str, scale: Any) -> Audit:

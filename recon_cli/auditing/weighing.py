@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from recon_cli import likelihoods
-from recon_cli.auditing import Audit, findings, judging, saying, standing, survival
+from recon_cli.auditing import findings, judging, saying, standing, survival
 from recon_cli.auditing.calling import Problem
 from recon_cli.auditing.chosen import Chosen, chosen
 from recon_cli.auditing.families import Candidate, Match
@@ -17,6 +17,7 @@ from recon_cli.auditing.judging import Finding, Reading, Row, Scaling
 from recon_cli.auditing.latents import DEVIATION, SQUARED, Latent, measure
 from recon_cli.auditing.matching import latent_keys, pairs
 from recon_cli.auditing.measuring import Reconstruction, additivity, benign, gradients, reconstruction, sign_of, uniform
+from recon_cli.auditing.result import Audit
 from recon_cli.auditing.roles import Slot
 
 

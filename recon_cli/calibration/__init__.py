@@ -15,19 +15,20 @@ from typing import Any
 
 import numpy
 
-from recon_cli import looks, sources, waterfilling
-from recon_cli.arrays import as_array
+from recon_cli import sources
 from recon_cli.calibration.choices import Choices
 from recon_cli.calibration.noise import Noise, Progress, every_noise, remarks
 from recon_cli.calibration.reported import Claim, Reported, read, reported
 from recon_cli.calibration.result import Calibration, Model
 from recon_cli.calibration.weights import Convention, Weight, implied, trade_off, weights
-from recon_cli.covariance import MOST, Blocks, Eigenvalues, eigenvalues
 from recon_cli.errors import ReconError, not_installed
-from recon_cli.likelihood import Likelihood
-from recon_cli.losses import shapes_differ
-from recon_cli.surroundings import settled
-from recon_cli.waterfilling import Point, Ppca, point, ppca
+from recon_cli.identity.arrays import as_array
+from recon_cli.identity.likelihood import Likelihood
+from recon_cli.identity.shapes import shapes_differ
+from recon_cli.numerics import spectrum
+from recon_cli.numerics.spectrum import MOST, Blocks, Eigenvalues, Point, Ppca, eigenvalues, point, ppca
+from recon_cli.runtime.torch_state import settled
+from recon_cli.sources import _remarks
 
 __all__ = [
     "Calibration", "Choices", "Claim", "Convention", "Eigenvalues", "Model", "Noise", "Point", "Ppca", "Reported", "Weight",
@@ -72,7 +73,7 @@ def calibrate(
     if mu is not None and (x is None or x.shape != mu.shape):
         raise ReconError("There is a reconstruction, and no data.") if x is None else shapes_differ(x.shape, mu.shape)
     pair = None if mu is None else sources.Pair(x, mu, clip, "", "data")
-    notes = [] if x is None else [*looks.told(x, mu, "x")]
+    notes = [] if x is None else [*_remarks.told(x, mu, "x")]
     return found_in(asked, x, pair, rate, seed, progress or (lambda done, words: None), *notes)
 
 
@@ -189,7 +190,7 @@ def chosen_noise(
 def noises(found: Eigenvalues, sigma2: Sequence[float] | None, side: Likelihood | None) -> list[float]:
     """The noises to look at, the largest first: as given, or of every decade and the one that was chosen."""
     own = {1 / (2 * side.slope)} if side is not None and side.name == "gaussian" else set()
-    return list(sigma2) if sigma2 else sorted({*waterfilling.sweep(found), *own}, reverse=True)
+    return list(sigma2) if sigma2 else sorted({*spectrum.sweep(found), *own}, reverse=True)
 
 
 def powers(found: Eigenvalues) -> list[int]:
@@ -226,7 +227,7 @@ def model(found: Eigenvalues, pair: sources.Pair, rate: float | None) -> Model:
         blocks = zip(Blocks(pair.x), Blocks(pair.mu), strict=True)
         total = math.fsum(numpy.square(numpy.subtract(x, mu, dtype=numpy.float64)).sum() for x, mu in blocks)
         distortion = total / len(pair.x)
-    bound = waterfilling.rate(found, distortion)
+    bound = spectrum.rate(found, distortion)
     distance = rate - bound if rate is not None and bound is not None else None
     return Model(distortion, bound, rate, distance, measured is not None)
 

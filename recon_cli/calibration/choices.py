@@ -10,7 +10,8 @@ from typing import Any
 from recon_cli import likelihoods
 from recon_cli.calibration.weights import Convention, kept
 from recon_cli.errors import ReconError
-from recon_cli.losses import Loss, spell
+from recon_cli.identity.losses import Loss
+from recon_cli.identity.shapes import spell
 
 IN_CODE = ("kl_weight", "loss", "reduction", "kl_reduction")
 

@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING
 
 from recon_cli import likelihoods
 from recon_cli.errors import ReconError
-from recon_cli.lattices import bits_per_dimension, spacing
-from recon_cli.likelihood import Likelihood, as_tensor, wide
-from recon_cli.losses import fitting_shapes
-from recon_cli.regions import CIRCLE, check, inside
+from recon_cli.identity.likelihood import Likelihood
+from recon_cli.identity.regions import CIRCLE, check, inside
+from recon_cli.identity.shapes import fitting_shapes
+from recon_cli.identity.tensors import as_tensor, wide
+from recon_cli.likelihoods._grey_levels import bits_per_dimension, spacing
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from recon_cli.sources import Array, Pair
+    from recon_cli.sources._base import Array
+    from recon_cli.sources._pair import Pair
 
     Outputs = Callable[[Sequence[str]], Array]
 
@@ -122,7 +124,7 @@ def fitted(kind: type[Likelihood], x: Tensor, mu: Tensor, clip: bool, width: flo
 
 def unit(side: Likelihood) -> Likelihood:
     """The same with its scale 1 (its only number, where it has no scale), all else as it usually is."""
-    from recon_cli.fitting import level
+    from recon_cli.identity.fitting import level
 
     name = level(side)
     return dataclasses.replace(side, **{name: 1.0}) if name else side  # type: ignore[type-var]

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy
 
-from recon_cli.covariance import Eigenvalues
 from recon_cli.errors import ReconError
-from recon_cli.waterfilling import point, rate
+from recon_cli.numerics.spectrum import Eigenvalues, point, rate
 
 if TYPE_CHECKING:
     from recon_cli.calibration.result import Calibration

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recon_cli.errors import ReconError, nearest
-from recon_cli.parametric import as_number
+from recon_cli.identity.parametric import as_number
 from recon_cli.report import Column, Report, Table
-from recon_cli.sources import guarded
+from recon_cli.runtime.files import guarded
 
 COLUMNS = (
     Column("name", "reported", "*"),

@@ -9,10 +9,9 @@ from typing import Any
 
 from recon_cli.calibration.noise import Noise
 from recon_cli.calibration.weights import DIVERGENCES, Convention, Weight, numbers, short
-from recon_cli.covariance import Eigenvalues
-from recon_cli.likelihood import Likelihood
+from recon_cli.identity.likelihood import Likelihood
+from recon_cli.numerics.spectrum import Eigenvalues, Point, Ppca, point
 from recon_cli.report import Chart, Column, Report, Table
-from recon_cli.waterfilling import Point, Ppca, point
 
 NATS, CHOSEN = "nats per sample, the likeliest first", "the noise that each would choose"
 NOISE = (

@@ -17,8 +17,8 @@ from dataclasses import dataclass, replace
 
 from recon_cli import likelihoods
 from recon_cli.errors import ReconError, unknown
-from recon_cli.likelihood import Likelihood
-from recon_cli.losses import REDUCTIONS, Loss
+from recon_cli.identity.likelihood import Likelihood
+from recon_cli.identity.losses import REDUCTIONS, Loss
 
 Sizes = Mapping[str, "int | None"]
 OPTIONS = {"B": "--batch-size 128", "D": "--shape 1x28x28", "K": "--latent 16"}

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from recon_cli import options
+from recon_cli.commands import _options as options
 
 
 class WrittenLoss(options.LossWord):
@@ -68,8 +68,8 @@ def command(
       recon audit --loss mse --reduction mean --kl-weight 1 --shape 3x32x32
       recon audit vae.py:loss_function --expect "beta=1, sigma=0.2" --accept half-missing
     """
-    from recon_cli import supervising
     from recon_cli.errors import ReconError
+    from recon_cli.runtime import supervisor
 
     if not math.isfinite(settings["kl_weight"]):
         raise ReconError(f"--kl-weight must be a finite number; found {settings['kl_weight']}.", "Write --kl-weight 1, say.")
@@ -91,4 +91,4 @@ def command(
         raise ReconError("Audit what?", "Give FILE.py:FUNCTION, or --loss mse for no code at all.")
     given = {"shape": dict(shapes) or None, "args": order, "bind": dict(bind), "attributes": dict(attributes)}
     given |= {"function": function, "loss": loss, "timeout": timeout, **settings}
-    options.show(supervising.supervised("recon_cli.auditing.reporting:reported", given, timeout), format)
+    options.show(supervisor.supervised("recon_cli.auditing.reporting:reported", given, timeout), format)

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from recon_cli import options
+from recon_cli.commands import _options as options
 
 
 @click.command("bench", cls=options.Command)
@@ -36,10 +36,10 @@ def command(what: str, chosen: Any, elements: Any, repeats: int, format: str, **
       recon bench --engine eager --format json
       recon bench train
     """
-    from recon_cli import progress
+    from recon_cli.runtime import progress
 
     if what == "train":
-        from recon_cli.pace import bench_training
+        from recon_cli.benchmark.train import bench_training
 
         options.refuse(click.get_current_context(), "bench train", "elements", "files")
         words = [str(one) for one in chosen] or ["gaussian"]
@@ -47,7 +47,7 @@ def command(what: str, chosen: Any, elements: Any, repeats: int, format: str, **
             how = {name: settings[name] for name in ("engine", "device")}
             found = bench_training(words[0], repeats=repeats, progress=advance, **how)
         options.show(found, format)
-    from recon_cli.benchmarking import USUAL, bench
+    from recon_cli.benchmark.compare import USUAL, bench
 
     with progress.bar("timing", len(chosen or USUAL) * len(elements)) as advance:
         report = bench(*chosen, elements=elements, repeats=repeats, progress=advance, **settings)

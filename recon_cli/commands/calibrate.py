@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from recon_cli import options
+from recon_cli.commands import _options as options
 
 
 @click.command("calibrate", cls=options.Command)
@@ -49,7 +49,8 @@ def command(format: str, plot: str | None, reported: str | None, dim: Any, beta:
       recon calibrate --loss mse --reduction mean --kl-weight 0.00025 --kl-reduction mean-batch --shape 3x64x64
       recon calibrate --reported -1200 --dim 784 --beta 0.01 --rounding 0.5
     """
-    from recon_cli import calibration, progress
+    from recon_cli import calibration
+    from recon_cli.runtime import progress
 
     if reported is not None:
         found = calibration.judge(reported, dim=dim, beta=beta, rounding=rounding, plot=plot, **settings)

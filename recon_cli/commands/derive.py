@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from recon_cli import options
+from recon_cli.commands import _options as options
 
 
 @click.command("derive", cls=options.Command)

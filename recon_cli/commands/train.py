@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from recon_cli import options
+from recon_cli.commands import _options as options
 
 
 class Open(options.LikelihoodWord):
@@ -125,7 +125,8 @@ def command(
       recon train --model linear --exact --sweep sigma=0.05,0.1,0.2
       torchrun --nproc-per-node=2 -m recon_cli train --out runs/two
     """
-    from recon_cli import processes, progress, training
+    from recon_cli import training
+    from recon_cli.runtime import processes, progress
     from recon_cli.training.settings import own_model
 
     options.alone(ctx, "against", "resume", "out", "sigma_floor", "checkpoint_every", "patience", "tensorboard")

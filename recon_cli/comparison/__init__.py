@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from recon_cli import devices, likelihoods, looks, sources
+from recon_cli import likelihoods, sources
 from recon_cli.comparison import against as beside
 from recon_cli.comparison import engines
 from recon_cli.comparison.against import Against
@@ -19,13 +19,16 @@ from recon_cli.comparison.cases import Case, Refused, admit
 from recon_cli.comparison.identity import BRIEF, COLUMNS, Identity, Noise, chosen_noise, identity, meaning, why
 from recon_cli.comparison.tally import SAMPLE, Tally, measure
 from recon_cli.errors import ReconError
-from recon_cli.lattices import bits_per_dimension, spacing
-from recon_cli.likelihood import Likelihood, as_tensor, plain
-from recon_cli.losses import Loss
-from recon_cli.proportions import Proportion, of_loss, proportion
+from recon_cli.identity.likelihood import Likelihood
+from recon_cli.identity.losses import Loss
+from recon_cli.identity.proportions import Proportion, of_loss, proportion
+from recon_cli.identity.tensors import as_tensor, plain
+from recon_cli.likelihoods._grey_levels import bits_per_dimension, spacing
 from recon_cli.report import Column, Report, Table
-from recon_cli.stored import Lazy
-from recon_cli.surroundings import settled
+from recon_cli.runtime import devices
+from recon_cli.runtime.lazy_arrays import Lazy
+from recon_cli.runtime.torch_state import settled
+from recon_cli.sources import _remarks
 
 if TYPE_CHECKING:
     from recon_cli.comparison.engines import Progress
@@ -109,7 +112,7 @@ def compare(
 ) -> Comparison:
     """Measure each likelihood in ``sides`` against its own loss, or against ``loss``, on all of ``x`` and ``mu``.
 
-    Arrays or tensors of one shape, the first axis counting samples (or :class:`recon_cli.stored.Lazy`, read piece
+    Arrays or tensors of one shape, the first axis counting samples (or :class:`recon_cli.runtime.lazy_arrays.Lazy`, read piece
     by piece); for a categorical ``x`` may be labels, for
     a decoder that gives several numbers an element they are a last axis of ``mu``. A likelihood or a loss is an
     object, or a word as on the command line; without one, gaussian. ``data`` names them in the result.
@@ -141,7 +144,7 @@ def compare(
     x, mu = (values if isinstance(values, Lazy) else plain(values) for values in (x, mu))
     how = {"loss": loss, "against": against, "engine": engine, "gradients": gradients, "device": device, "dtype": dtype}
     found = _measured(x, mu, sides, data=data, clip=clip, progress=progress, **how)
-    return replace(found, notes=(*looks.told(x, mu, data), *found.notes))
+    return replace(found, notes=(*_remarks.told(x, mu, data), *found.notes))
 
 
 def _measured(

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from recon_cli.comparison.changes import GRADIENTS, NORMALISED, Change, Seen, cancelled, known, within
 from recon_cli.comparison.tally import chunks
 from recon_cli.errors import ReconError
-from recon_cli.likelihood import Likelihood, wide
+from recon_cli.identity.likelihood import Likelihood
+from recon_cli.identity.tensors import wide
 from recon_cli.report import Column, Report, Table
 
 if TYPE_CHECKING:

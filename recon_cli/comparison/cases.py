@@ -12,11 +12,13 @@ import numpy
 from recon_cli import likelihoods
 from recon_cli.comparison.tally import CHUNK, PIECE, SAMPLE, Tally, chunks
 from recon_cli.errors import ReconError
-from recon_cli.likelihood import Likelihood, as_tensor
-from recon_cli.losses import Loss, fitting_shapes, spell
-from recon_cli.regions import REAL, check, inside
-from recon_cli.sources import scattered
-from recon_cli.stored import Lazy, ahead
+from recon_cli.identity.likelihood import Likelihood
+from recon_cli.identity.losses import Loss
+from recon_cli.identity.regions import REAL, check, inside
+from recon_cli.identity.shapes import fitting_shapes, spell
+from recon_cli.identity.tensors import as_tensor
+from recon_cli.runtime.lazy_arrays import Lazy, ahead
+from recon_cli.sources._split import scattered
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from recon_cli.likelihood import Likelihood, wide
+from recon_cli.identity.likelihood import Likelihood
+from recon_cli.identity.tensors import wide
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -109,7 +110,7 @@ def normaliser_clamped(seen: Seen) -> Tensor:
 
 def stirling(seen: Seen) -> Tensor:
     """log x! as x log x - x + log(2 pi x)/2, and 0 up to 1."""
-    from recon_cli.numerics import stirling_error
+    from recon_cli.numerics.stable import stirling_error
 
     counts = seen.x.clamp(min=1)
     return seen.nll - (stirling_error(counts) * (seen.x > 1))

@@ -6,12 +6,12 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from recon_cli import processes
 from recon_cli.comparison.cases import GROUP, Case, Foreign
 from recon_cli.comparison.tally import Tally, chunks, measure
-from recon_cli.devices import Uncompiled
 from recon_cli.errors import ReconError, unknown
-from recon_cli.sources import numbers
+from recon_cli.runtime import processes
+from recon_cli.runtime.devices import Uncompiled
+from recon_cli.sources._values import numbers
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from recon_cli.comparison.tally import PROPORTIONAL, Tally, chunks, judged
 from recon_cli.errors import ReconError
-from recon_cli.likelihood import Likelihood, wide
-from recon_cli.losses import Loss
-from recon_cli.proportions import Proportion
+from recon_cli.identity.likelihood import Likelihood
+from recon_cli.identity.losses import Loss
+from recon_cli.identity.proportions import Proportion
+from recon_cli.identity.tensors import wide
 from recon_cli.report import Column
 
 if TYPE_CHECKING:

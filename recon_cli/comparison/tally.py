@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from recon_cli.devices import compiled
-from recon_cli.exact import Total
-from recon_cli.likelihood import Likelihood, wide
-from recon_cli.losses import IDENTITY, Loss
+from recon_cli.identity.likelihood import Likelihood
+from recon_cli.identity.losses import IDENTITY, Loss
+from recon_cli.identity.tensors import wide
+from recon_cli.numerics.compensated import Total
+from recon_cli.runtime.devices import compiled
 
 if TYPE_CHECKING:
     from torch import Tensor

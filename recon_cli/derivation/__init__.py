@@ -25,9 +25,9 @@ from recon_cli.derivation.proof import Proof, prove
 from recon_cli.derivation.steps import Case, foundation
 from recon_cli.derivation.trial import Step
 from recon_cli.errors import ReconError
-from recon_cli.likelihood import Likelihood
+from recon_cli.identity.likelihood import Likelihood
 from recon_cli.report import Column, Report, Table
-from recon_cli.surroundings import settled
+from recon_cli.runtime.torch_state import settled
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from recon_cli.derivation.points import Setting
-from recon_cli.likelihood import Likelihood
-from recon_cli.regions import Circle, Simplex, Sphere
+from recon_cli.identity.likelihood import Likelihood
+from recon_cli.identity.regions import Circle, Simplex, Sphere
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -16,7 +16,7 @@ from recon_cli.derivation.proof import Proof
 from recon_cli.derivation.steps import CLOSE, Case, whole_of
 from recon_cli.derivation.trial import Step
 from recon_cli.derivation.words import same, words
-from recon_cli.losses import Loss
+from recon_cli.identity.losses import Loss
 from recon_cli.report import Formula
 
 

@@ -13,7 +13,7 @@ from recon_cli.derivation.arrays import Prepared
 from recon_cli.derivation.points import Setting, direction
 from recon_cli.derivation.quadrature import Mass, integral, series
 from recon_cli.derivation.words import Words
-from recon_cli.regions import Circle, Lattice, Simplex, Sphere
+from recon_cli.identity.regions import Circle, Lattice, Simplex, Sphere
 
 AROUND = 33  # directions around a mean, in three dimensions
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from recon_cli.errors import ReconError
-from recon_cli.likelihood import Likelihood
-from recon_cli.losses import Loss
-from recon_cli.regions import Circle, Interval, Lattice, Outputs, Simplex, Sphere
+from recon_cli.identity.likelihood import Likelihood
+from recon_cli.identity.losses import Loss
+from recon_cli.identity.regions import Circle, Interval, Lattice, Outputs, Simplex, Sphere
 
 SIZES = (2, 3, 4, 5)  # components of a vector, one after the other
 

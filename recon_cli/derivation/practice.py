@@ -18,7 +18,7 @@ from recon_cli.derivation.proof import Proof, agree
 from recon_cli.derivation.steps import Case, long
 from recon_cli.derivation.trial import Finding, Step, settle
 from recon_cli.derivation.words import same
-from recon_cli.losses import REDUCTIONS, Loss
+from recon_cli.identity.losses import REDUCTIONS, Loss
 from recon_cli.report import Formula
 
 PLAIN = 40  # operations of a derivative that is still worth a look

@@ -18,8 +18,8 @@ from sympy import Expr, Symbol
 
 from recon_cli.derivation.limits import attempt
 from recon_cli.derivation.words import AWAY, Odds, Words, halves, same, words
-from recon_cli.likelihood import Likelihood
-from recon_cli.losses import Loss
+from recon_cli.identity.likelihood import Likelihood
+from recon_cli.identity.losses import Loss
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from recon_cli.derivation.code import DRAWS, KEPT, Measured
 from recon_cli.derivation.points import Setting, own_numbers
 from recon_cli.derivation.quadrature import Mass
 from recon_cli.derivation.words import Words
-from recon_cli.losses import Loss
-from recon_cli.regions import Lattice, Sphere
+from recon_cli.identity.losses import Loss
+from recon_cli.identity.regions import Lattice, Sphere
 
 EPS = 2.0**-52
 MANY = 4096  # roundings: more than careless code takes, far less than an error

@@ -23,8 +23,8 @@ from recon_cli.derivation.quadrature import Mass
 from recon_cli.derivation.roundings import MANY, Formulas, comparisons, spell, wholes
 from recon_cli.derivation.trial import Finding, Step, settle
 from recon_cli.derivation.words import COMPONENTS, Words, same, words
-from recon_cli.likelihood import Likelihood
-from recon_cli.regions import Circle, Interval, Lattice, Outputs, Simplex, Sphere
+from recon_cli.identity.likelihood import Likelihood
+from recon_cli.identity.regions import Circle, Interval, Lattice, Outputs, Simplex, Sphere
 from recon_cli.report import Formula
 
 LONG = 60  # letters of a formula that is said once only

@@ -11,7 +11,7 @@ import sympy
 from sympy import Expr, Symbol
 
 from recon_cli.derivation.words import AWAY, Odds, Words, halves, same
-from recon_cli.regions import SHARE, Circle, Lattice, Simplex, Sphere
+from recon_cli.identity.regions import SHARE, Circle, Lattice, Simplex, Sphere
 
 ODD = (sympy.erf, sympy.tanh, sympy.atan, sympy.sinh)
 RISING = (sympy.exp, sympy.log, *ODD)

@@ -13,9 +13,9 @@ import sympy
 from sympy import Expr, Indexed, IndexedBase, Symbol
 
 from recon_cli.errors import ReconError
-from recon_cli.likelihood import Likelihood
-from recon_cli.losses import Loss
-from recon_cli.regions import Interval, Outputs
+from recon_cli.identity.likelihood import Likelihood
+from recon_cli.identity.losses import Loss
+from recon_cli.identity.regions import Interval, Outputs
 
 COMPONENTS = 3  # of a vector, where a proof writes them out
 

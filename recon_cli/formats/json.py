@@ -7,8 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, TextIO
 
-from recon_cli import __version__
-from recon_cli.report import Formula, Report
+from recon_cli.report import Formula, Report, version
 
 
 def write(report: Report, file: TextIO) -> None:
@@ -22,7 +21,7 @@ def write(report: Report, file: TextIO) -> None:
     }
     found = {
         "command": report.command,
-        "version": __version__,
+        "version": version(),
         "tables": tables,
         "notes": [*report.lead, *report.notes],
         "verdict": report.verdict,

@@ -9,8 +9,8 @@ from typing import Any
 
 from recon_cli import registry
 from recon_cli.errors import ReconError, nearest, unknown
-from recon_cli.likelihood import Likelihood
-from recon_cli.losses import Loss
+from recon_cli.identity.likelihood import Likelihood
+from recon_cli.identity.losses import Loss
 
 
 def names() -> list[str]:

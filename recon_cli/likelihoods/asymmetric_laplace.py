@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from recon_cli.likelihood import Likelihood, elementwise, log, positive
-from recon_cli.losses import AbsoluteError, Loss
-from recon_cli.parametric import Number, parameter
-from recon_cli.regions import SHARE
+from recon_cli.identity.likelihood import Likelihood, elementwise, log, positive
+from recon_cli.identity.losses import AbsoluteError, Loss
+from recon_cli.identity.parametric import Number, parameter
+from recon_cli.identity.regions import SHARE
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from recon_cli.likelihood import Likelihood, elementwise
-from recon_cli.losses import LOGIT, BinaryCrossEntropy, BinaryCrossEntropyWithLogits
-from recon_cli.regions import BINARY, UNIT
+from recon_cli.identity.likelihood import Likelihood, elementwise
+from recon_cli.identity.losses import LOGIT, BinaryCrossEntropy, BinaryCrossEntropyWithLogits
+from recon_cli.identity.regions import BINARY, UNIT
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from recon_cli.errors import ReconError
-from recon_cli.likelihood import Likelihood, elementwise, positive
-from recon_cli.losses import BinaryCrossEntropy, BinaryCrossEntropyWithLogits, Link, Loss
-from recon_cli.parametric import Number, parameter
-from recon_cli.regions import Interval
+from recon_cli.identity.likelihood import Likelihood, elementwise, positive
+from recon_cli.identity.losses import BinaryCrossEntropy, BinaryCrossEntropyWithLogits, Link, Loss
+from recon_cli.identity.parametric import Number, parameter
+from recon_cli.identity.regions import Interval
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -89,7 +89,7 @@ class Binomial(Likelihood):
 
     @elementwise
     def nll(self, x: Tensor, mu: Tensor) -> Tensor:
-        from recon_cli.numerics import deviance, given, lowest
+        from recon_cli.numerics.stable import deviance, given, lowest
 
         n, inner = self.count, (x > 0) & (x < self.count)
         on, off = mu.where(x > 0, 1), (n - mu).where(x < n, 1)
@@ -102,7 +102,7 @@ class Binomial(Likelihood):
     @elementwise
     def nll_raw(self, x: Tensor, raw: Tensor) -> Tensor:
         """Beyond logits whose exponentials leave the range it is continued, as a line or an exponential."""
-        from recon_cli.numerics import deviance, given, lowest
+        from recon_cli.numerics.stable import deviance, given, lowest
 
         n, inner, end = self.count, (x > 0) & (x < self.count), -math.log(lowest(raw))
         held = raw.clamp(-end, end)
@@ -129,7 +129,7 @@ class Binomial(Likelihood):
 
     def _remainder(self, x: Tensor) -> Tensor:
         """The nll of mu = x where 0 < x < count: Stirling's errors, log(2 pi x (1 - x/count))/2."""
-        from recon_cli.numerics import stirling_error
+        from recon_cli.numerics.stable import stirling_error
 
         n = self.count
         errors = stirling_error(x) + stirling_error(n - x) - stirling_error(x.new_full((), n))
@@ -168,7 +168,7 @@ def scaled_logit(count: Number) -> Link:
 
 def every(part: Tensor, rest: Tensor, count: Number) -> Tensor:
     """-count log(part/count), what it costs that all are of this kind, the ``rest`` none; exact where that is small."""
-    from recon_cli.numerics import log1p_over, lowest
+    from recon_cli.numerics.stable import log1p_over, lowest
 
     few, held = rest < part, part.clamp(min=lowest(part))
     most = rest * log1p_over(-rest.where(few, 0) / count)

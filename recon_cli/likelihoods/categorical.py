@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from recon_cli.errors import ReconError
-from recon_cli.exact import two_sum
-from recon_cli.likelihood import Likelihood, elementwise
-from recon_cli.losses import Link, Loss, spell
-from recon_cli.regions import ONE_HOT, SIMPLEX
+from recon_cli.identity.likelihood import Likelihood, elementwise
+from recon_cli.identity.losses import Link, Loss
+from recon_cli.identity.regions import ONE_HOT, SIMPLEX
+from recon_cli.identity.shapes import spell
+from recon_cli.numerics.compensated import two_sum
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -122,7 +123,7 @@ def _from_logits(x: Tensor, raw: Tensor) -> Tensor:
     """
     import torch
 
-    from recon_cli.numerics import given
+    from recon_cli.numerics.stable import given
 
     most, at = raw.max(dim=-1, keepdim=True)
     others = torch.arange(raw.shape[-1], device=raw.device) != at

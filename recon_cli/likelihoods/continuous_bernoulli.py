@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from recon_cli.likelihood import Likelihood, elementwise
-from recon_cli.losses import LOGIT, BinaryCrossEntropy, BinaryCrossEntropyWithLogits
-from recon_cli.regions import UNIT, Interval
+from recon_cli.identity.likelihood import Likelihood, elementwise
+from recon_cli.identity.losses import LOGIT, BinaryCrossEntropy, BinaryCrossEntropyWithLogits
+from recon_cli.identity.regions import UNIT, Interval
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor

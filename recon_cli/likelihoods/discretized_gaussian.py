@@ -6,10 +6,10 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from recon_cli.exact import two_product
-from recon_cli.lattices import HIGH, LOW, A, B, GreyLevels, H
-from recon_cli.likelihood import Likelihood, elementwise
-from recon_cli.losses import Loss
+from recon_cli.identity.likelihood import Likelihood, elementwise
+from recon_cli.identity.losses import Loss
+from recon_cli.likelihoods._grey_levels import HIGH, LOW, A, B, GreyLevels, H
+from recon_cli.numerics.compensated import two_product
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -74,7 +74,7 @@ class DiscretizedGaussian(GreyLevels, Likelihood):
     @elementwise
     def nll(self, x: Tensor, mu: Tensor) -> Tensor:
         """Over a narrow bin by the density at x, over others by its tails: no difference of near numbers."""
-        from recon_cli.numerics import given
+        from recon_cli.numerics.stable import given
 
         distance, width, near, rest, closed = self.edges(x, mu)
         reach, narrow, c, w = within(distance, width, closed)
@@ -137,7 +137,7 @@ def upper_tail(z: Tensor) -> Tensor:
     """e^(z^2/2) (1 - F(z)) for z >= 0. Its derivative is z times it less 1/sqrt(2 pi), a series where they cancel."""
     import torch
 
-    from recon_cli.numerics import given
+    from recon_cli.numerics.stable import given
 
     y, square, top = z / math.sqrt(2), z.clamp(min=150).square(), 1 / math.sqrt(2 * math.pi)
     small = y.clamp(max=1)

@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from recon_cli.lattices import HIGH, LOW, A, B, GreyLevels, H
-from recon_cli.likelihood import Likelihood, elementwise
-from recon_cli.losses import Loss
+from recon_cli.identity.likelihood import Likelihood, elementwise
+from recon_cli.identity.losses import Loss
+from recon_cli.likelihoods._grey_levels import HIGH, LOW, A, B, GreyLevels, H
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -65,7 +65,7 @@ class DiscretizedLogistic(GreyLevels, Likelihood):
     @elementwise
     def nll(self, x: Tensor, mu: Tensor) -> Tensor:
         """softplus(near) + softplus(-far) - log(1 - e^(near - far)), the edges as seen from mu: no term is negative."""
-        from recon_cli.numerics import given
+        from recon_cli.numerics.stable import given
 
         distance, width, near, rest, closed = self.edges(x, mu)
         outside, twice = near > 0, 2 * distance.where(closed, 0)

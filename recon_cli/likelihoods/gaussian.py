@@ -6,9 +6,11 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from recon_cli.likelihood import Likelihood, elementwise, log, positive, wide
-from recon_cli.losses import SquaredError, fitting_shapes
-from recon_cli.parametric import Number, parameter
+from recon_cli.identity.likelihood import Likelihood, elementwise, log, positive
+from recon_cli.identity.losses import SquaredError
+from recon_cli.identity.parametric import Number, parameter
+from recon_cli.identity.shapes import fitting_shapes
+from recon_cli.identity.tensors import wide
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor

@@ -6,10 +6,10 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from recon_cli.exact import two_product, two_sum
-from recon_cli.likelihood import Likelihood, elementwise, log, positive
-from recon_cli.losses import AbsoluteError, Loss, SquaredError
-from recon_cli.parametric import Number, parameter
+from recon_cli.identity.likelihood import Likelihood, elementwise, log, positive
+from recon_cli.identity.losses import AbsoluteError, Loss, SquaredError
+from recon_cli.identity.parametric import Number, parameter
+from recon_cli.numerics.compensated import two_product, two_sum
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -33,7 +33,7 @@ class PowerError(Loss):
 
     def values(self, x: Tensor, prediction: Tensor) -> Tensor:
         """Torch has none; as people write it, its gradient below power 1 is NaN where nothing is missed."""
-        from recon_cli.numerics import power
+        from recon_cli.numerics.stable import power
 
         return power((x - prediction).abs(), self.power)
 
@@ -65,7 +65,7 @@ class GeneralizedGaussian(Likelihood):
 
     @elementwise
     def nll(self, x: Tensor, mu: Tensor) -> Tensor:
-        from recon_cli.numerics import power
+        from recon_cli.numerics.stable import power
 
         if not isinstance(self.scale, (int, float)) or not isinstance(self.power, (int, float)) or self.power <= 4:
             return power(((x - mu) / self.scale).abs(), self.power) + self.normaliser

@@ -6,10 +6,10 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from recon_cli.likelihood import Likelihood, elementwise
-from recon_cli.losses import Link, Loss
-from recon_cli.parametric import parameter
-from recon_cli.regions import POSITIVE, REAL, Outputs
+from recon_cli.identity.likelihood import Likelihood, elementwise
+from recon_cli.identity.losses import Link, Loss
+from recon_cli.identity.parametric import parameter
+from recon_cli.identity.regions import POSITIVE, REAL, Outputs
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor

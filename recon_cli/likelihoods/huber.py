@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from recon_cli.likelihood import Likelihood, elementwise, log, positive
-from recon_cli.losses import Loss
-from recon_cli.parametric import Number, parameter
+from recon_cli.identity.likelihood import Likelihood, elementwise, log, positive
+from recon_cli.identity.losses import Loss
+from recon_cli.identity.parametric import Number, parameter
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from recon_cli.errors import ReconError
-from recon_cli.likelihood import Likelihood, elementwise, log
-from recon_cli.losses import LOG, Loss
-from recon_cli.parametric import Number, parameter
-from recon_cli.regions import COUNT, Interval
+from recon_cli.identity.likelihood import Likelihood, elementwise, log
+from recon_cli.identity.losses import LOG, Loss
+from recon_cli.identity.parametric import Number, parameter
+from recon_cli.identity.regions import COUNT, Interval
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -91,7 +91,7 @@ class NegativeBinomial(Likelihood):
 
     @elementwise
     def nll(self, x: Tensor, mu: Tensor) -> Tensor:
-        from recon_cli.numerics import lowest
+        from recon_cli.numerics.stable import lowest
 
         low = lowest(mu)
         held = mu.clamp(low, 1 / low).where(x > 0, mu.clamp(max=1 / low))
@@ -102,7 +102,7 @@ class NegativeBinomial(Likelihood):
 
     @elementwise
     def nll_raw(self, x: Tensor, raw: Tensor) -> Tensor:
-        from recon_cli.numerics import lowest
+        from recon_cli.numerics.stable import lowest
 
         end = -math.log(lowest(raw))
         held = raw.clamp(-end, end).where(x > 0, raw.clamp(max=end))
@@ -111,7 +111,7 @@ class NegativeBinomial(Likelihood):
 
     def _nll(self, x: Tensor, mu: Tensor, beyond: Tensor, slope: Tensor, point: Tensor) -> Tensor:
         """Of a mean e^beyond times ``mu``, with its slope by ``point``: deviances of failures and of counts, and the rest."""
-        from recon_cli.numerics import deviance, given
+        from recon_cli.numerics.stable import deviance, given
 
         n, over = self.size, (mu - x) / (1 + self.dispersion * mu)
         share = (x + n) / (n + mu)
@@ -123,7 +123,7 @@ class NegativeBinomial(Likelihood):
 
     def _remainder(self, x: Tensor) -> Tensor:
         """The nll of mu = x: Stirling's errors, log(2 pi x (1 + dispersion x))/2; 0 where x = 0."""
-        from recon_cli.numerics import stirling_error
+        from recon_cli.numerics.stable import stirling_error
 
         count = x.where(x > 0, 1)
         errors = stirling_error(count) + stirling_error(x.new_zeros(()), self.size) - stirling_error(count, self.size)
@@ -136,7 +136,7 @@ class NegativeBinomial(Likelihood):
     @elementwise
     def offset(self, x: Tensor) -> Tensor:
         """log x! - sum over k < x of log(1 + dispersion k): the nll of mu = x less the loss."""
-        from recon_cli.numerics import log1p_over
+        from recon_cli.numerics.stable import log1p_over
 
         count = x.where(x > 0, 1)
         return self._remainder(x) - x * (log_per(count, self.dispersion) + log1p_over(self.dispersion * count))

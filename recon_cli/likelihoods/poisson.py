@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from recon_cli.likelihood import Likelihood, elementwise
-from recon_cli.losses import LOG, Loss
-from recon_cli.regions import COUNT, Interval
+from recon_cli.identity.likelihood import Likelihood, elementwise
+from recon_cli.identity.losses import LOG, Loss
+from recon_cli.identity.regions import COUNT, Interval
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -67,7 +67,7 @@ class Poisson(Likelihood):
 
     @elementwise
     def nll(self, x: Tensor, mu: Tensor) -> Tensor:
-        from recon_cli.numerics import given, lowest
+        from recon_cli.numerics.stable import given, lowest
 
         some = mu.where(x > 0, 1)
         held = some.detach().clamp(min=lowest(mu))
@@ -76,7 +76,7 @@ class Poisson(Likelihood):
 
     @elementwise
     def nll_raw(self, x: Tensor, raw: Tensor) -> Tensor:
-        from recon_cli.numerics import given, lowest
+        from recon_cli.numerics.stable import given, lowest
 
         mu, held = raw.exp(), raw.detach().clamp(min=math.log(lowest(raw)))
         value = _saddle_point(x, held.exp(), raw - held).where(x > 0, mu)
@@ -103,7 +103,7 @@ class Poisson(Likelihood):
 
 def _saddle_point(x: Tensor, mu: Tensor, below: Tensor) -> Tensor:
     """The nll where x > 0: deviance, Stirling's error, log(2 pi x)/2; of a mean e^below times ``mu``."""
-    from recon_cli.numerics import deviance, stirling_error
+    from recon_cli.numerics.stable import deviance, stirling_error
 
     count = x.where(x > 0, 1)
     return deviance(count, mu) - x * below + stirling_error(count) + (2 * math.pi * count).log() / 2

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from recon_cli.exact import two_sum
-from recon_cli.likelihood import Likelihood, elementwise, positive, wide
-from recon_cli.losses import Loss
-from recon_cli.parametric import Number, parameter
-from recon_cli.regions import CIRCLE
-from recon_cli.spheres import concentration, draw, log_integral
+from recon_cli.identity.likelihood import Likelihood, elementwise, positive
+from recon_cli.identity.losses import Loss
+from recon_cli.identity.parametric import Number, parameter
+from recon_cli.identity.regions import CIRCLE
+from recon_cli.identity.tensors import wide
+from recon_cli.likelihoods._sphere import concentration, draw, log_integral
+from recon_cli.numerics.compensated import two_sum
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -84,7 +85,7 @@ class VonMises(Likelihood):
 
 def angular_distance(x: Tensor, mu: Tensor) -> Tensor:
     """1 - cos(x - mu) = 2 sin^2((x - mu)/2), the rounding of x - mu kept: Knuth's exact sum."""
-    from recon_cli.numerics import given
+    from recon_cli.numerics.stable import given
 
     x, mu = x / 2, mu / 2
     high, low = two_sum(x, -mu)

@@ -6,12 +6,13 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from recon_cli.exact import two_product
-from recon_cli.likelihood import Likelihood, elementwise, positive, wide
-from recon_cli.losses import IDENTITY, Link, Loss
-from recon_cli.parametric import Number, parameter
-from recon_cli.regions import SPHERE
-from recon_cli.spheres import concentration, draw, log_integral
+from recon_cli.identity.likelihood import Likelihood, elementwise, positive
+from recon_cli.identity.losses import IDENTITY, Link, Loss
+from recon_cli.identity.parametric import Number, parameter
+from recon_cli.identity.regions import SPHERE
+from recon_cli.identity.tensors import wide
+from recon_cli.likelihoods._sphere import concentration, draw, log_integral
+from recon_cli.numerics.compensated import two_product
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -123,7 +124,7 @@ def cosine_distance(x: Tensor, mu: Tensor) -> Tensor:
     off with what rounding takes from its product, and what is left of it twice more. A zero vector counts as
     infinitely long: at a right angle to all, without a gradient.
     """
-    from recon_cli.numerics import given
+    from recon_cli.numerics.stable import given
 
     def dot(a: Tensor, b: Tensor) -> Tensor:
         return (a * b).sum(-1, keepdim=True)

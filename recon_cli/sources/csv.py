@@ -14,9 +14,11 @@ from functools import cached_property
 import numpy
 
 from recon_cli.errors import ReconError, listed, printable, unknown
-from recon_cli.limits import FIELDS, LINE, afford
-from recon_cli.parametric import as_whole
-from recon_cli.sources import Array, Source, divided, excluding, guarded, picked
+from recon_cli.identity.parametric import as_whole
+from recon_cli.runtime.files import guarded
+from recon_cli.runtime.limits import FIELDS, LINE, afford
+from recon_cli.sources._base import Array, Source
+from recon_cli.sources._files import divided, excluding, picked
 
 NAMELESS = re.compile(r"(Unnamed: [\d.]+)?")  # what pandas and R write above the names of the rows, and pandas again
 

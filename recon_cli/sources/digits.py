@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy
 
-from recon_cli.sources import Array, Source
+from recon_cli.sources._base import Array, Source
 
 
 class Digits(Source):

@@ -9,9 +9,10 @@ from contextlib import suppress
 from typing import Any
 
 from recon_cli.errors import ReconError
-from recon_cli.sources import Source, choose, divided
+from recon_cli.runtime.lazy_arrays import File, Lazy, regular
+from recon_cli.sources._base import Source
+from recon_cli.sources._files import choose, divided
 from recon_cli.sources.parquet import Rows, chosen, library
-from recon_cli.stored import File, Lazy, regular
 
 NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*){0,2}")
 ENTRIES = 3_000_000  # files of a folder

@@ -13,10 +13,11 @@ from typing import BinaryIO
 import numpy
 
 from recon_cli.errors import ReconError
-from recon_cli.limits import afford
-from recon_cli.losses import spell
-from recon_cli.sources import Array, Source, guarded
-from recon_cli.stored import File, Lazy, Stored
+from recon_cli.identity.shapes import spell
+from recon_cli.runtime.files import guarded
+from recon_cli.runtime.lazy_arrays import File, Lazy, Stored
+from recon_cli.runtime.limits import afford
+from recon_cli.sources._base import Array, Source
 
 TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 GZIP = b"\x1f\x8b"

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy
 
 from recon_cli.errors import ReconError
-from recon_cli.limits import afford
-from recon_cli.pictures import pixels, spelled
-from recon_cli.sources import Array, Source, guarded, unreadable
+from recon_cli.runtime.files import guarded, unreadable
+from recon_cli.runtime.images import pixels, spelled
+from recon_cli.runtime.limits import afford
+from recon_cli.sources._base import Array, Source
 
 ENDINGS = (".png", ".jpg", ".jpeg")
 

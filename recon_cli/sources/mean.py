@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy
 
-from recon_cli.sources import Array, Reconstruction
+from recon_cli.sources._base import Array, Reconstruction
 
 
 class Mean(Reconstruction):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from typing import ClassVar
 
-from recon_cli.downloads import fetch
 from recon_cli.errors import unknown
-from recon_cli.losses import spell
-from recon_cli.sources import Array, Source
+from recon_cli.identity.shapes import spell
+from recon_cli.sources._base import Array, Source
+from recon_cli.sources._download import fetch
 from recon_cli.sources.idx import Idx
 
 FILES = {

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy
 
 from recon_cli.errors import ReconError
-from recon_cli.parametric import as_number
-from recon_cli.sources import Array, Reconstruction
+from recon_cli.identity.parametric import as_number
+from recon_cli.sources._base import Array, Reconstruction
 
 
 class Noise(Reconstruction):

@@ -10,10 +10,11 @@ import numpy
 from numpy.lib import format as written
 
 from recon_cli.errors import ReconError
-from recon_cli.limits import fits
-from recon_cli.losses import spell
-from recon_cli.sources import Array, Source, guarded
-from recon_cli.stored import File, Lazy, Stored, Turned
+from recon_cli.identity.shapes import spell
+from recon_cli.runtime.files import guarded
+from recon_cli.runtime.lazy_arrays import File, Lazy, Stored, Turned
+from recon_cli.runtime.limits import fits
+from recon_cli.sources._base import Array, Source
 
 MAGIC = {b"\x93NUMPY": "an array", b"PK\x03\x04": "an archive of arrays", b"PK\x05\x06": "an archive of arrays"}
 HEADER = 1 << 14  # bytes: numpy refuses a longer one

@@ -10,9 +10,11 @@ from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo
 import numpy
 
 from recon_cli.errors import ReconError, listed
-from recon_cli.limits import afford
-from recon_cli.losses import spell
-from recon_cli.sources import Array, Source, choose, divided, guarded
+from recon_cli.identity.shapes import spell
+from recon_cli.runtime.files import guarded
+from recon_cli.runtime.limits import afford
+from recon_cli.sources._base import Array, Source
+from recon_cli.sources._files import choose, divided
 from recon_cli.sources.npy import expected, header
 
 

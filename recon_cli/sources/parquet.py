@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any
 import numpy
 
 from recon_cli.errors import ReconError, listed, not_installed
-from recon_cli.limits import afford
-from recon_cli.losses import spell
-from recon_cli.pictures import pixels, spelled
-from recon_cli.sources import Array, Source, choose, divided, excluding, guarded, picked, unreadable
-from recon_cli.stored import File, Lazy
+from recon_cli.identity.shapes import spell
+from recon_cli.runtime.files import guarded, unreadable
+from recon_cli.runtime.images import pixels, spelled
+from recon_cli.runtime.lazy_arrays import File, Lazy
+from recon_cli.runtime.limits import afford
+from recon_cli.sources._base import Array, Source
+from recon_cli.sources._files import choose, divided, excluding, picked
 
 if TYPE_CHECKING:
     import pyarrow

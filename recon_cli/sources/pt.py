@@ -14,9 +14,12 @@ from zipfile import ZIP_STORED, ZipFile, is_zipfile
 import numpy
 
 from recon_cli.errors import ReconError
-from recon_cli.limits import afford, fits
-from recon_cli.sources import WHOLE, Array, Source, choose, divided, guarded
-from recon_cli.stored import File, Lazy, Stored, widened
+from recon_cli.runtime.files import guarded
+from recon_cli.runtime.lazy_arrays import File, Lazy, Stored, widened
+from recon_cli.runtime.limits import afford, fits
+from recon_cli.sources._base import Array, Source
+from recon_cli.sources._files import choose, divided
+from recon_cli.sources._values import WHOLE
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -12,16 +12,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy
 
-from recon_cli import configuration, sealed
 from recon_cli.errors import ReconError, unknown
-from recon_cli.losses import spell
-from recon_cli.sources import Array, Reconstruction, divided, guarded, split, unreadable
+from recon_cli.identity.shapes import spell
+from recon_cli.models import saved
+from recon_cli.runtime import checksums
+from recon_cli.runtime.files import guarded, unreadable
+from recon_cli.sources._base import Array, Reconstruction
+from recon_cli.sources._files import divided
+from recon_cli.sources._split import split
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from recon_cli.regression import Regression
-    from recon_cli.vae import Vae
+    from recon_cli.models.regression import Regression
+    from recon_cli.models.vae import Vae
 
 CHUNK = 1 << 20  # elements that go through the network at once
 DRAWS = 16  # of each sample's code
@@ -67,22 +71,24 @@ class Run(Reconstruction):
         """The trained network."""
         from safetensors.torch import load as unpacked
 
-        from recon_cli import conditional, likelihoods, modules
-        from recon_cli.regression import Regression
-        from recon_cli.vae import Vae
+        from recon_cli import likelihoods
+        from recon_cli.likelihoods import _by_decoder
+        from recon_cli.models import user
+        from recon_cli.models.regression import Regression
+        from recon_cli.models.vae import Vae
 
         path = os.path.join(self.folder, FILES[1])
 
         def load() -> Vae | Regression:
-            tensors, about = unpacked(sealed.unbroken(content)), sealed.metadata(content)
-            if about.get("run") != configuration.identity(self.config):
+            tensors, about = unpacked(checksums.unbroken(content)), checksums.metadata(content)
+            if about.get("run") != saved.identity(self.config):
                 raise ValueError("it is the model of another run than that of config.json")
             word = about["likelihood"]
-            other = word.endswith(conditional.SUFFIX)  # whose name is none of the registry's
+            other = word.endswith(_by_decoder.SUFFIX)  # whose name is none of the registry's
             self.claim = likelihoods.parse(self.config["likelihood"] if other else word)
-            self.claim = conditional.by_network(self.claim) if other else self.claim
+            self.claim = _by_decoder.by_network(self.claim) if other else self.claim
             if self.claim.head and (floor := self.config.get("sigma_floor")):
-                self.claim = conditional.floored(self.claim, floor)
+                self.claim = _by_decoder.floored(self.claim, floor)
             how = {name: self.config[name] for name in ("latent", "hidden", "shape", "model")}
             how["deterministic"] = self.config["beta"] == 0
             each = {name.partition(".")[2]: value for name, value in tensors.items() if name.startswith("likelihood.")}
@@ -91,8 +97,8 @@ class Run(Reconstruction):
                 found: Any = Regression.load(tensors, self.claim)
             elif "model_sha256" in self.config:
                 word, checksum = how.pop("model"), self.config["model_sha256"]
-                modules.allowed(word, checksum, self.trust, self.folder)
-                found = modules.load(tensors, self.claim, word, **how)
+                user.allowed(word, checksum, self.trust, self.folder)
+                found = user.load(tensors, self.claim, word, **how)
             else:
                 found = Vae.load(tensors, self.claim, self.config["shape"][-1], **how)
             elements = len(found.mean) + (len(found.y_columns) if self.regresses else 0)
@@ -173,8 +179,8 @@ class Run(Reconstruction):
             return None
         import torch
 
-        from recon_cli.likelihood import wide
-        from recon_cli.vae import divergence, draw
+        from recon_cli.identity.tensors import wide
+        from recon_cli.models.vae import divergence, draw
 
         generator, rate, error = torch.Generator().manual_seed(seed), 0.0, 0.0
         with torch.no_grad():
@@ -213,11 +219,11 @@ def settings_of(folder: str) -> dict[str, Any]:
 
     content = guarded(path, Path(path).read_bytes)
     try:
-        found = sealed.loads(content)
-        configuration.of_this_version(folder, found)
-        sealed.unbroken(content)
+        found = checksums.loads(content)
+        saved.of_this_version(folder, found)
+        checksums.unbroken(content)
     except ValueError as error:
         raise ReconError(
             f"{path} cannot be read: {error}.", "Give back the file that recon wrote; or train again, or give another run."
         ) from error
-    return configuration.checked(path, found)
+    return saved.checked(path, found)

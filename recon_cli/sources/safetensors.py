@@ -12,8 +12,10 @@ from typing import Any
 import numpy
 
 from recon_cli.errors import ReconError
-from recon_cli.sources import Array, Source, choose, divided, guarded
-from recon_cli.stored import File, Lazy, Stored, widened
+from recon_cli.runtime.files import guarded
+from recon_cli.runtime.lazy_arrays import File, Lazy, Stored, widened
+from recon_cli.sources._base import Array, Source
+from recon_cli.sources._files import choose, divided
 
 PLAIN = {
     "F64": "<f8", "F32": "<f4", "F16": "<f2", "BOOL": "?",

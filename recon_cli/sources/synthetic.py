@@ -7,13 +7,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from recon_cli.errors import ReconError
-from recon_cli.regions import Interval, Outputs
-from recon_cli.sources import Array, Source
+from recon_cli.identity.regions import Interval, Outputs
+from recon_cli.sources._base import Array, Source
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-    from recon_cli.likelihood import Likelihood
+    from recon_cli.identity.likelihood import Likelihood
 
 SHAPE = (1000, 64)
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from recon_cli import sealed
 from recon_cli.errors import ReconError
-from recon_cli.sources import guarded
+from recon_cli.runtime import checksums
+from recon_cli.runtime.files import guarded
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,7 +57,7 @@ def pack(state: State, seconds: float, **about: str) -> bytes:
     position = {"epoch": state.epoch, "at": state.at, "seconds": seconds, "optimizer": plain}
     position |= {"watch": state.watch.pack(), "schedule": state.scheduler.pack()}
     saved = save({name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()})
-    return sealed.tensor_file(saved, {"position": json.dumps(position), **about})
+    return checksums.tensor_file(saved, {"position": json.dumps(position), **about})
 
 
 def unpack(path: Path, state: State, run: str) -> tuple[float, str]:
@@ -69,11 +69,11 @@ def unpack(path: Path, state: State, run: str) -> tuple[float, str]:
 
     content = guarded(str(path), path.read_bytes)
     try:
-        tensors: dict[str, Tensor] = load(sealed.unbroken(content))
-        about = sealed.metadata(content)
+        tensors: dict[str, Tensor] = load(checksums.unbroken(content))
+        about = checksums.metadata(content)
         if about["run"] != run:
             raise ValueError("it is of a run with other settings")
-        position = sealed.loads(about["position"].encode(), float)  # the best of no epochs is inf
+        position = checksums.loads(about["position"].encode(), float)  # the best of no epochs is inf
         part = {name: under(tensors, name) for name in ("network", "noise")}
         state.model.load_state_dict(part["network"])
         state.noise.load_state_dict(part["noise"])

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from recon_cli.report import Column, Table
+from recon_cli.training.experiments.optimum import Optimum
 from recon_cli.training.figures import ACTIVE
-from recon_cli.training.optimum import Optimum
 
 
 def optima(found: Sequence[Optimum]) -> Table:

@@ -11,12 +11,13 @@ import torch
 from torch import nn
 
 from recon_cli import likelihoods
-from recon_cli.fitting import level
-from recon_cli.likelihood import Likelihood, wide
-from recon_cli.losses import Loss
-from recon_cli.parametric import Number, size
+from recon_cli.identity.fitting import level
+from recon_cli.identity.likelihood import Likelihood
+from recon_cli.identity.losses import Loss
+from recon_cli.identity.parametric import Number, size
+from recon_cli.identity.tensors import wide
+from recon_cli.models.vae import Vae
 from recon_cli.training.settings import Settings
-from recon_cli.vae import Vae
 
 if TYPE_CHECKING:
     from torch import Tensor

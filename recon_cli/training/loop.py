@@ -11,17 +11,18 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from recon_cli import likelihoods
-from recon_cli.devices import Uncompiled, compiled
 from recon_cli.errors import ReconError
-from recon_cli.likelihood import Likelihood, wide
-from recon_cli.surroundings import shared
+from recon_cli.identity.likelihood import Likelihood
+from recon_cli.identity.tensors import wide
+from recon_cli.models.vae import Vae
+from recon_cli.runtime.devices import Uncompiled, compiled
+from recon_cli.runtime.torch_state import shared
 from recon_cli.training.figures import Epoch, look, measured
 from recon_cli.training.graph import Graph
 from recon_cli.training.noises import Fixed, still
 from recon_cli.training.schedules import Scheduler
 from recon_cli.training.settings import Settings
 from recon_cli.training.validation import Watch
-from recon_cli.vae import Vae
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from recon_cli import fitting
 from recon_cli.errors import ReconError
-from recon_cli.fitting import Free
-from recon_cli.likelihood import Likelihood, wide
-from recon_cli.vae import typical
+from recon_cli.identity import fitting
+from recon_cli.identity.fitting import Free
+from recon_cli.identity.likelihood import Likelihood
+from recon_cli.identity.tensors import wide
+from recon_cli.models.vae import typical
 
 if TYPE_CHECKING:
     from torch import Tensor

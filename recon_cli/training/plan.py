@@ -14,21 +14,25 @@ from typing import TYPE_CHECKING, Any
 import numpy
 import torch
 
-from recon_cli import __version__, devices, likelihoods, modules, processes, sources
-from recon_cli.arrays import as_array
-from recon_cli.conditional import floored
+from recon_cli import likelihoods, sources
 from recon_cli.errors import ReconError, unknown
-from recon_cli.likelihood import Likelihood
-from recon_cli.losses import Loss, spell
-from recon_cli.regions import check
-from recon_cli.regression import Regression
+from recon_cli.identity.arrays import as_array
+from recon_cli.identity.likelihood import Likelihood
+from recon_cli.identity.losses import Loss
+from recon_cli.identity.regions import check
+from recon_cli.identity.shapes import spell
+from recon_cli.likelihoods._by_decoder import floored
+from recon_cli.models import user
+from recon_cli.models.regression import Regression
+from recon_cli.models.vae import Vae
+from recon_cli.report import version
+from recon_cli.runtime import devices, processes
 from recon_cli.training import regressing
 from recon_cli.training.loop import State
 from recon_cli.training.noises import start
 from recon_cli.training.settings import Settings, exactly, noise, number, of_its_kind, trained
 from recon_cli.training.shared import Shared, shareable
 from recon_cli.training.validation import Watch
-from recon_cli.vae import Vae
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -68,7 +72,7 @@ class Plan:
     targets: tuple[int, ...] = ()
     names: tuple[str, ...] = ()
     loss: Loss | None = None
-    own: modules.Own | None = None
+    own: user.Own | None = None
     remarks: tuple[str, ...] = ()
 
     @classmethod
@@ -79,7 +83,7 @@ class Plan:
         """Everything read and checked, nothing made. As for ``train``."""
         sensible(likelihood, device, binarize, scale)
         made = how.get("model", "mlp")
-        how["model"] = modules.spelled(made)
+        how["model"] = user.spelled(made)
         if isinstance(data, tuple) and how["model"] == "regression":
             data, how["target"] = regressing.joined(data, how.get("target"))
         settings = Settings.asked(**how)
@@ -113,15 +117,15 @@ class Plan:
         own, checksum = None, None
         if settings.own_model or not isinstance(made, str):
             if isinstance(made, str):
-                made, checksum = modules.find(made)
-            own = modules.own(
+                made, checksum = user.find(made)
+            own = user.own(
                 made, settings.model, kept, claim, shape, settings.deterministic, latent=settings.latent,
                 hidden=settings.hidden, seed=settings.seed, batch=settings.batch_size,
             )  # fmt: skip
             settings = dataclasses.replace(settings, latent=own.latent)
         fingerprint = f"{len(values)}:{zlib.crc32(numpy.ascontiguousarray(values)):08x}"
         config = {
-            "version": __version__, "data": word, "shape": shape, "rows": fingerprint,
+            "version": version(), "data": word, "shape": shape, "rows": fingerprint,
             "binarize": binarize, "scale": scale,
             "likelihood": likelihood if isinstance(likelihood, str) else exactly(claim), "sigma": sigma, "noise": whose,
             **vars(settings), **({"model_sha256": checksum} if own else {}),

@@ -11,15 +11,16 @@ import numpy
 import torch
 from torch import nn
 
-from recon_cli.arrays import as_array
 from recon_cli.errors import ReconError, unknown
-from recon_cli.likelihood import Likelihood, wide
-from recon_cli.losses import spell
-from recon_cli.parametric import as_whole
-from recon_cli.regions import Circle
-from recon_cli.regression import Regression
+from recon_cli.identity.arrays import as_array
+from recon_cli.identity.likelihood import Likelihood
+from recon_cli.identity.parametric import as_whole
+from recon_cli.identity.regions import Circle
+from recon_cli.identity.shapes import spell
+from recon_cli.identity.tensors import wide
+from recon_cli.models.regression import Regression
 from recon_cli.report import Column, Table
-from recon_cli.sources import Array
+from recon_cli.sources._base import Array
 from recon_cli.training.settings import Settings, option
 
 if TYPE_CHECKING:

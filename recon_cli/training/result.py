@@ -7,21 +7,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recon_cli.fitting import level
-from recon_cli.likelihood import Likelihood
-from recon_cli.losses import Loss
+from recon_cli.identity.fitting import level
+from recon_cli.identity.likelihood import Likelihood
+from recon_cli.identity.losses import Loss
+from recon_cli.models.vae import Vae
 from recon_cli.report import Column, Picture, Report, Table
 from recon_cli.training import saying
-from recon_cli.training.alone import Alone
-from recon_cli.training.bounds import table as bounds_table
 from recon_cli.training.columns import CODED, EPOCHS, ERRORS, RESULTS, latents, optima
+from recon_cli.training.evaluation.bounds import table as bounds_table
+from recon_cli.training.evaluation.mean_alone import Alone
+from recon_cli.training.evaluation.residuals import Calibration
+from recon_cli.training.experiments.optimum import Optimum
 from recon_cli.training.figures import Epoch, shown
-from recon_cli.training.optimum import Optimum
 from recon_cli.training.regressing import Answer, Line
 from recon_cli.training.regressing import table as answers_table
-from recon_cli.training.residuals import Calibration
 from recon_cli.training.settings import Settings
-from recon_cli.vae import Vae
 
 if TYPE_CHECKING:
     pass

@@ -13,10 +13,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from recon_cli import __version__, configuration, processes, sealed
 from recon_cli.errors import ReconError
 from recon_cli.formats.json import plain
-from recon_cli.pictures import png
+from recon_cli.models import saved
+from recon_cli.report import version
+from recon_cli.runtime import checksums, processes
+from recon_cli.runtime.images import png
 from recon_cli.training.figures import Epoch
 from recon_cli.training.locks import LOCK, Lock
 from recon_cli.training.settings import exactly
@@ -55,8 +57,8 @@ def begun(path: Path | str | None, config: Mapping[str, Any]) -> bool:
     if CONFIG not in files:
         return anew and files == {METRICS}
     try:
-        found = sealed.loads(sealed.unbroken((folder / CONFIG).read_bytes()))
-        same = {**found, sealed.KEY: None} == {**json.loads(json.dumps(plain(config))), sealed.KEY: None}
+        found = checksums.loads(checksums.unbroken((folder / CONFIG).read_bytes()))
+        same = {**found, checksums.KEY: None} == {**json.loads(json.dumps(plain(config))), checksums.KEY: None}
     except (OSError, ValueError, TypeError):
         return False
     return same and (anew or "result.json" not in files)
@@ -81,7 +83,7 @@ class Run:
 
     def __init__(self, path: Path | str | None, again: bool = False, config: Mapping[str, Any] | None = None) -> None:
         self.path = None if path is None else Path(path)
-        self.identity = configuration.identity(plain(config or {}))
+        self.identity = saved.identity(plain(config or {}))
         self.lock = None if self.path is None else Lock(self.path)
         self.seen = hashlib.sha256()
         self.made: list[Path] = []
@@ -151,7 +153,7 @@ class Run:
 
     def put_config(self, config: Mapping[str, Any]) -> None:
         """What the run was asked to do, with its checksum."""
-        self.put(CONFIG, sealed.json_file(plain(config)))
+        self.put(CONFIG, checksums.json_file(plain(config)))
 
     def finish(self, found: Training, generated: Mapping[str, Picture]) -> None:
         """Everything that there is at the end: the result, the model, and the pictures if there are any."""
@@ -160,12 +162,12 @@ class Run:
         from safetensors.torch import save
 
         likelihood = exactly(found.likelihood)
-        self.put("result.json", sealed.json_text(plain({"likelihood": likelihood, **vars(found.result)})))
+        self.put("result.json", checksums.json_text(plain({"likelihood": likelihood, **vars(found.result)})))
         tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in found.model.state_dict().items()}
         numbers = found.likelihood.parameters
         tensors |= {f"likelihood.{name}": each.cpu() for name, each in numbers.items() if getattr(each, "ndim", 0)}  # type: ignore[union-attr]
-        about = {"likelihood": likelihood, "run": self.identity, "version": __version__}
-        self.put("model.safetensors", sealed.tensor_file(save(tensors), about))
+        about = {"likelihood": likelihood, "run": self.identity, "version": version()}
+        self.put("model.safetensors", checksums.tensor_file(save(tensors), about))
         if found.picture is not None:
             self.put("reconstructions.png", png(found.picture))
         for name, shown in generated.items():
@@ -204,9 +206,9 @@ class Run:
                 "The run cannot be gone on with as it was: train it again.",
             )
         try:
-            if epochs and sealed.digest(text) != seen:
+            if epochs and checksums.digest(text) != seen:
                 raise ValueError("it was damaged, or edited by hand")
-            lines = [measured(sealed.loads(line), at + 1) for at, line in enumerate(text.splitlines())]
+            lines = [measured(checksums.loads(line), at + 1) for at, line in enumerate(text.splitlines())]
         except ValueError as error:
             raise ReconError(
                 f"{path} is not what recon wrote: {error}.",

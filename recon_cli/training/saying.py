@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from recon_cli.errors import ReconError
-from recon_cli.fitting import level
+from recon_cli.identity.fitting import level
 
 if TYPE_CHECKING:
     from recon_cli.training.result import Training

@@ -13,7 +13,7 @@ import torch
 from torch.optim import lr_scheduler
 
 from recon_cli.errors import ReconError, nearest, unknown
-from recon_cli.parametric import as_number
+from recon_cli.identity.parametric import as_number
 
 if TYPE_CHECKING:
     from recon_cli.training.settings import Settings

@@ -11,13 +11,14 @@ from typing import Any
 
 import torch
 
-from recon_cli import fitting, likelihoods
-from recon_cli.conditional import by_network
+from recon_cli import likelihoods
 from recon_cli.errors import ReconError, nearest, unknown
-from recon_cli.likelihood import Likelihood
-from recon_cli.losses import Loss
-from recon_cli.networks import MODELS
-from recon_cli.parametric import size
+from recon_cli.identity import fitting
+from recon_cli.identity.likelihood import Likelihood
+from recon_cli.identity.losses import Loss
+from recon_cli.identity.parametric import size
+from recon_cli.likelihoods._by_decoder import by_network
+from recon_cli.models.networks import MODELS
 from recon_cli.training.schedules import Schedule
 
 UNFIT = ("optimizer", "lbfgs", "muon", "sparseadam")  # need a closure, matrices only, sparse gradients
@@ -48,7 +49,8 @@ class Settings:
     model
         ``mlp``, ``linear`` (whose optimum is PPCA), ``conv`` (of images), ``ae``, the mlp with a beta of 0, or ``regression``
         from some columns to others; or
-        ``FILE.py:Class`` (``package.module:Class``), a torch module of one's own: :class:`recon_cli.modules.Own`. In Python the
+        ``FILE.py:Class`` (``package.module:Class``), a torch module of one's own: see
+        :class:`recon_cli.models.user.Own`. In Python the
         module itself may be given, of which a copy is trained, or its class.
     target
         which columns a regression predicts: names, or numbers from 0, with commas; None is the last one.
@@ -274,9 +276,9 @@ def noise(likelihood: str | Likelihood, sigma: float | str | None) -> tuple[Like
 
     A parameter spelled out (``gaussian:sigma=0.5``, or a Likelihood object) is fixed. Without one and
     without ``sigma``, the noise is learned; a number for ``sigma`` is its size (sigma or scale). By the ``network``, that is a
-    second output for every element (:func:`recon_cli.conditional.by_network`; a Gaussian's is the heteroscedastic Gaussian,
-    whose decoder gives mean and log variance), and other numbers stay as they are. Raises ReconError where both are given,
-    where there is no noise, and for a ``sigma`` that none can be.
+    second output for every element (:func:`recon_cli.likelihoods._by_decoder.by_network`; a Gaussian's is the
+    heteroscedastic Gaussian, whose decoder gives mean and log variance), and other numbers stay as they are. Raises
+    ReconError where both are given, where there is no noise, and for a ``sigma`` that none can be.
 
     >>> noise("laplace", 0.2)
     (Laplace(scale=0.2), 'fixed')

@@ -10,9 +10,9 @@ import torch
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from recon_cli import processes
 from recon_cli.errors import ReconError
-from recon_cli.likelihood import Likelihood
+from recon_cli.identity.likelihood import Likelihood
+from recon_cli.runtime import processes
 from recon_cli.training.figures import Epoch
 from recon_cli.training.loop import OFTEN, State
 from recon_cli.training.noises import Optimal
@@ -21,7 +21,7 @@ from recon_cli.training.settings import Settings
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from recon_cli.vae import Vae
+    from recon_cli.models.vae import Vae
 
 BUFFERS = "forward_sync_buffers"  # between steps; by its older name where torch has that alone
 if BUFFERS not in inspect.signature(DistributedDataParallel).parameters:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from recon_cli.errors import ReconError
-from recon_cli.likelihood import Likelihood, wide
+from recon_cli.identity.likelihood import Likelihood
+from recon_cli.identity.tensors import wide
 from recon_cli.training.figures import passes
 
 if TYPE_CHECKING:

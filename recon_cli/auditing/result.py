@@ -1,0 +1,213 @@
+"""What an audit found: its rows, its findings, whether it passes, and the report of it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+from recon_cli import likelihoods
+from recon_cli.auditing.formulas import number
+from recon_cli.auditing.judging import BROKEN, CODES, SPOILING, Finding, Row
+from recon_cli.auditing.latents import PRIOR
+from recon_cli.errors import ReconError, unknown
+from recon_cli.identity.parametric import as_number
+from recon_cli.report import Column, Report, Table
+
+GRAVEST = ("not-factorised", "defective", "unrecognised", "shape-dependent", "reconstruction-only", "beta-elbo", "elbo")
+PASSING = ("elbo", "beta-elbo", "reconstruction-only")
+OBJECTIVE = (
+    Column("family", "likelihood", "*"),
+    Column("tradeoff", "sigma² at β = 1, or β at sigma = 1"),
+    Column("tradeoff_batch", "grows with B to the power"),
+    Column("tradeoff_dim", "grows with D to the power"),
+    Column("tradeoff_latent", "grows with K to the power"),
+    Column("sigma", "noise (β = 1)"),
+    Column("beta", "β"),
+    Column("latent_scale", "the latents' scale is"),
+    Column("direction", "direction"),
+    Column("verdict", "verdict"),
+    Column("defects", "defects", None),
+    Column("term", "term", None),
+)
+ROLES = (Column("argument", "argument", "*"), Column("role", "is"), Column("found", "how that was found"))
+DEFECTS = (Column("code", "defect", "*"), Column("evidence", "evidence"), Column("fix", "fix"))
+CONVERSIONS = (Column("keep", "to have", "*"), Column("write", "write"))
+WORDED = ("family", "verdict", "direction", "latent_scale", "defects", "term")  # columns of words
+FAMILIES = ("elastic-net", "the decoder's own")  # beside those of the registry
+BENT = ("huber", "student-t", "hyperbolic-secant", "logistic", "von-mises")  # a square near 0
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What a loss is: a row for each reconstruction term, the defects, and the words for them.
+
+    rows
+        as in the JSON contract (``objective``).
+    findings
+        each defect with its evidence and its fix.
+    roles
+        which argument was what, and how that was found.
+    accepted
+        codes that are no reason to fail.
+    """
+
+    name: str
+    rows: tuple[Row, ...]
+    findings: tuple[Finding, ...]
+    roles: tuple[tuple[str, str, str], ...]
+    notes: tuple[str, ...]
+    formula: str
+    sentence: str
+    conversions: tuple[tuple[str, str], ...] = ()
+    accepted: tuple[str, ...] = ()
+    unmet: tuple[str, ...] = ()
+
+    @property
+    def verdict(self) -> str:
+        """The gravest of the rows'."""
+        return min((row.verdict for row in self.rows), key=GRAVEST.index)
+
+    @property
+    def defects(self) -> tuple[str, ...]:
+        """The codes of what was found."""
+        return tuple(dict.fromkeys(finding.code for finding in self.findings))
+
+    @property
+    def holds(self) -> bool:
+        """Whether it passes: an ELBO, a beta-ELBO or no KL, or every reason to fail accepted; and every expectation met."""
+        return not self.unmet and (self.verdict in PASSING or (bool(self.accepted) and reasons(self) <= set(self.accepted)))
+
+    def accepting(self, *codes: str) -> Audit:
+        """The same with these codes no reason to fail. Raises ReconError for a code that is none."""
+        for code in codes:
+            if code not in CODES:
+                raise unknown("code", code, CODES)
+        return replace(self, accepted=(*self.accepted, *codes))
+
+    def expecting(self, wanted: str) -> Audit:
+        """The same, failing unless what it measured is ``wanted``: ``beta=1, sigma=0.2``, to 1e-6 relative."""
+        return replace(self, unmet=(*self.unmet, *unmet(self, wanted)))
+
+    def assert_elbo(self, *accept: str, expect: str | None = None) -> None:
+        """For tests: AssertionError, with the sentence and the defects, unless the loss passes."""
+        found = self.accepting(*accept)
+        found = found.expecting(expect) if expect else found
+        if not found.holds or (found.verdict == "beta-elbo" and "beta-elbo" not in accept and not expect):
+            lines = [f"{found.name} is {found.verdict}: {found.sentence}"]
+            lines += [f"  {finding.code}: {finding.evidence}. {finding.fix}" for finding in found.findings]
+            raise AssertionError("\n".join([*lines, *found.unmet]))
+
+    def report(self) -> Report:
+        """As ``recon audit`` prints it."""
+        return report(self)
+
+
+def reasons(found: Audit) -> set[str]:
+    """The codes for which it fails."""
+    codes = {code for row in found.rows if row.verdict not in PASSING for code in row.defects}
+    moving = {"recon-mean", "kl-mean-latents", "kl-sum-batch", "batch-dependent"}
+    failing = codes & (BROKEN | SPOILING | moving | {"not-additive"} | {f.code for f in found.findings if f.broken})
+    unknown = {row.verdict for row in found.rows if row.verdict == "unrecognised"}
+    return failing | unknown or {row.verdict for row in found.rows if row.verdict not in PASSING}
+
+
+def unmet(found: Audit, wanted: str) -> list[str]:
+    """Expectations that the measurement does not meet. ``beta`` and ``sigma`` together are one: tradeoff = beta sigma^2."""
+    pairs: dict[str, str] = {}
+    for part in filter(None, (piece.strip() for piece in wanted.split(","))):
+        key, sign, value = (piece.strip() for piece in part.partition("="))
+        if not sign or not value:
+            raise ReconError(f"--expect {part!r} expects nothing.", 'Write --expect "beta=1, sigma=0.2".')
+        if key in pairs:
+            raise ReconError(f"--expect gives {key} twice.", "Give it once.")
+        pairs[key] = checked(key, value)
+    if not pairs:
+        raise ReconError("--expect is empty: it expects nothing.", 'Write --expect "beta=1, sigma=0.2".')
+    said = []
+    for row in found.rows:
+        have: dict[str, Any] = {column.key: getattr(row, column.key) for column in OBJECTIVE}
+        wish: dict[str, Any] = dict(pairs)
+        if "scale" in wish:
+            wish["sigma"] = wish.pop("scale")
+        if "sigma" in wish and "beta" in wish and row.sigma is not None:
+            sigma, beta = as_number("sigma", wish.pop("sigma")), as_number("beta", wish.pop("beta"))
+            level = beta * (sigma if row.family == "laplace" else sigma**2)
+            if not math.isclose(row.tradeoff or math.nan, level, rel_tol=1e-6):
+                said.append(
+                    f"expected a trade-off of {number(level)} (beta = {number(beta)}, sigma = "
+                    f"{number(sigma)}), found {shown(row.tradeoff)}"
+                )
+        for key, value in wish.items():
+            if value in ("none", "null"):
+                good = have[key] is None
+            elif key == "defects":
+                good = {*have[key]} == {*value.split()}
+            elif key in WORDED:
+                good = str(have[key]) == value
+            else:
+                good = have[key] is not None and math.isclose(have[key], as_number(key, value), rel_tol=1e-6, abs_tol=1e-12)
+            if not good:
+                said.append(f"expected {key} = {value}, found {shown(have[key])}")
+    return said
+
+
+def heading(found: Audit) -> str:
+    """What a trade-off is of the families that there are: sigma^2 is a Gaussian's, a scale a Laplace's; others have neither."""
+    named = {row.family: row for row in found.rows}
+    if set(named) == {"laplace"}:
+        return "scale at β = 1, or β at scale 1"
+    if set(named) <= {"gaussian", *BENT} or all(row.tradeoff is None for row in found.rows):
+        return "sigma² at β = 1, or β at sigma = 1"
+    return "β" if all(row.sigma is None for row in found.rows) else "trade-off"
+
+
+def report(found: Audit) -> Report:
+    """Tables, notes and the verdict."""
+    rows = [{column.key: getattr(row, column.key) for column in OBJECTIVE} for row in found.rows]
+    for row in rows:
+        row["defects"] = list(row["defects"])
+    tables = [Table("objective", OBJECTIVE, rows)]
+    tables.append(Table("roles", ROLES, [dict(zip(("argument", "role", "found"), each, strict=True)) for each in found.roles]))
+    if found.findings:
+        said = [
+            {"code": f.code, "evidence": f.evidence, "fix": f.fix, "likelihood": "defects", "step": i,
+             "statement": f"{f.code}: {f.evidence}.", "because": f.fix, "checked": None}
+            for i, f in enumerate(found.findings, 1)
+        ]  # fmt: skip
+        tables.append(Table("defects", DEFECTS, said, layout="steps"))
+    if found.conversions:
+        tables.append(
+            Table("conversions", CONVERSIONS, [dict(zip(("keep", "write"), each, strict=True)) for each in found.conversions])
+        )
+    codes = f": {', '.join(found.defects)}" if found.defects else ""
+    accepted = f" ({', '.join(found.accepted)} accepted)" if found.accepted else ""
+    verdict = f"{found.verdict}{codes}{accepted}"
+    columns = tuple(replace(column, title=heading(found)) if column.key == "tradeoff" else column for column in OBJECTIVE)
+    tables[0] = Table("objective", columns, rows)
+    if found.unmet:
+        verdict += f"; {'; '.join(found.unmet)}"
+    return Report("audit", tables, found.notes, verdict, found.holds, lead=[found.sentence, found.formula])
+
+
+def checked(key: str, value: str) -> str:
+    """An expected value, as it can be of that column; ReconError where it never is."""
+    columns = [column.key for column in OBJECTIVE] + ["scale"]
+    if key not in columns:
+        raise unknown("column to expect", key, columns)
+    if value in ("none", "null"):
+        return value
+    if key == "family":
+        return likelihoods.find(value).name if value not in FAMILIES and "+" not in value else value
+    allowed = {"verdict": GRAVEST, "direction": ("loss", "log_likelihood"), "latent_scale": tuple(PRIOR), "defects": CODES}
+    for word in value.split() if key in allowed else ():
+        if word not in allowed[key]:
+            raise unknown(key.rstrip("s").replace("_", " "), word, allowed[key])
+    if key not in WORDED:
+        as_number(f"--expect {key}", value)
+    return value
+
+
+def shown(value: Any) -> str:
+    """A value in words."""
+    return "none" if value is None else number(value) if isinstance(value, float) else str(value)

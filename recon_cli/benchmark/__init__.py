@@ -1,0 +1,1 @@
+"""How fast is it here: a comparison, and training, each beside what people write for it, in one run."""

@@ -1,0 +1,109 @@
+"""Things with named numbers: a likelihood with its noise, a loss with its threshold.
+
+A :class:`Parametric` is a frozen dataclass whose fields are the numbers, so parsing, help, equality and
+``repr`` are free; each field knows the :class:`Interval` that its value lies in.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import numbers
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+
+from recon_cli.errors import ReconError, nearest
+from recon_cli.identity.regions import POSITIVE, Interval
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from torch import Tensor
+
+Number: TypeAlias = "float | Tensor"
+
+
+def parameter(default: float, meaning: str, domain: Interval = POSITIVE) -> Any:
+    """A named number: a dataclass field that knows where its value may lie and what it means."""
+    return dataclasses.field(default=default, metadata={"domain": domain, "meaning": meaning})
+
+
+class Parametric:
+    """Something whose fields, each a :func:`parameter`, are numbers: checked, spelled and read back.
+
+    A field may also hold a tensor that is being learned, or a symbol: those are not checked.
+    """
+
+    name: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            value = getattr(self, field.name)
+            if not isinstance(value, (str, numbers.Real)):
+                continue
+            if isinstance(value, str):
+                value = as_number(f"{self.name}'s {field.name}", value, example(field))
+            object.__setattr__(self, field.name, value := float(value))
+            if not (domain := field.metadata["domain"]).contains(value):
+                raise ReconError(
+                    f"{self.name} cannot have {field.name} = {value!r}: "
+                    f"{field.name} ({field.metadata['meaning']}) lies in {domain}.",
+                    f"Write {self.name}:{field.name}={field.default:g}, say.",
+                )
+
+    @property
+    def parameters(self) -> dict[str, Number]:
+        """The numbers by name."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # type: ignore[arg-type]
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """From ``name=value,name=value``, as after the colon on the command line."""
+        known = {field.name: example(field) for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+        values: dict[str, float] = {}
+        for part in filter(None, text.split(",")):
+            key, _, value = (piece.strip() for piece in part.partition("="))
+            if key not in known:
+                raise ReconError(f"{cls.name} has no parameter {key!r}.", _ways_out(cls.name, key, known))
+            if key in values:
+                raise ReconError(f"{cls.name} is given {key} twice.", "Give it once.")
+            values[key] = as_number(f"{cls.name}'s {key}", value, known[key])
+        return cls(**values)
+
+    def __str__(self) -> str:
+        """As on the command line: ``laplace:scale=0.2``."""
+        values = ",".join(f"{key}={size(value):g}" for key, value in self.parameters.items())
+        return f"{self.name}:{values}" if values else self.name
+
+
+def size(value: Number) -> float:
+    """A number; of a tensor of several (an element's each) their root mean square."""
+    return float(value.double().square().mean().sqrt()) if getattr(value, "ndim", 0) else float(value)  # type: ignore[union-attr]
+
+
+def as_number(what: str, text: str, example: str = "0.5") -> float:
+    """``text`` as a finite number, or a ReconError that says ``what`` it was meant for, with an ``example``."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise ReconError(f"{what} must be a finite number; found {text!r}.", f"Give one, such as {example}.")
+    return number
+
+
+def as_whole(text: str) -> int | None:
+    """``text`` as a whole number from 0 up to 2^63 - 1, or None where it is none: Python itself refuses to read 5000 digits."""
+    number = int(text) if text.isdecimal() and len(text) < 20 else None
+    return None if number is None or number >= 2**63 else number
+
+
+def example(field: dataclasses.Field[Any]) -> str:
+    """A value that a field can have: 0.5, or its usual one where that is a whole number."""
+    return f"{field.default:g}" if field.metadata["domain"].whole else "0.5"
+
+
+def _ways_out(name: str, key: str, known: dict[str, str]) -> str:
+    if not known:
+        return f"It takes none: write {name}."
+    meant = nearest(key, known) or next(iter(known))
+    return f"It takes {', '.join(known)}: write {name}:{meant}={known[meant]}, say."

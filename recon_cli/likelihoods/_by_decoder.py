@@ -1,0 +1,127 @@
+"""A noise that the decoder gives: any family with a sigma or a scale, that number a second output for every element."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from recon_cli.identity.fitting import level
+from recon_cli.identity.likelihood import Likelihood, elementwise
+from recon_cli.identity.losses import Link, Loss
+from recon_cli.identity.regions import POSITIVE, Outputs
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+SUFFIX = "-by-network"
+SLIGHTLY = 1e-3  # above the floor: where a level below it begins
+
+
+def by_network(claim: Likelihood) -> Likelihood:
+    """``claim``, its level (sigma or scale) one number for each element of each sample; its other numbers as they are.
+
+    What the decoder gives is mu and the level along a last axis, (..., 2); its raw output that of mu, and the level's logarithm.
+
+    >>> from recon_cli.likelihoods.laplace import Laplace
+    >>> by_network(Laplace()).nll([1.0], [[0.5, 0.2]])
+    tensor([1.5837], dtype=torch.float64)
+    """
+    size = level(claim) or ""
+    outputs = Outputs(parts=(("mu", claim.domain), (size, POSITIVE)))
+
+    def forward(mu: Tensor) -> Tensor:
+        import torch
+
+        return torch.stack([claim.link.forward(mu[..., 0]), mu[..., 1].log()], dim=-1)
+
+    def inverse(raw: Tensor) -> Tensor:
+        import torch
+
+        return torch.stack([claim.link.inverse(raw[..., 0]), raw[..., 1].exp()], dim=-1)
+
+    def at(mu: Tensor) -> Likelihood:
+        return dataclasses.replace(claim, **{size: mu[..., 1]})  # type: ignore[type-var]
+
+    class Nll(Loss):
+        """-log p itself: with a noise that moves there is no other loss."""
+
+        name = f"{claim.name}-nll"
+        formula = torch = f"-log p(x | mu, {size})"
+        support = claim.support
+        head = ("mu", size)
+        domain = outputs
+
+        @elementwise
+        def values(self, x: Tensor, prediction: Tensor) -> Tensor:
+            return at(prediction).admitted().nll(x, prediction[..., 0])
+
+    @dataclass(frozen=True)
+    class ByNetwork(Likelihood):
+        """The family of ``claim``."""
+
+        loss = Nll()
+        density = claim.density
+        head = Nll.head
+        support = claim.support
+        domain = outputs
+        link = Link(f"log {size}", "", forward, inverse)
+
+        @elementwise
+        def nll(self, x: Tensor, mu: Tensor) -> Tensor:
+            return at(mu).admitted().nll(x, mu[..., 0])
+
+        @elementwise
+        def nll_raw(self, x: Tensor, raw: Tensor) -> Tensor:
+            return self.nll(x, self.link.inverse(raw))
+
+        @property
+        def slope(self) -> float:
+            return 1.0
+
+        def moments(self, mu: Tensor) -> tuple[Tensor, Tensor] | None:
+            return at(mu).moments(mu[..., 0])
+
+        def sample(self, mu: Tensor, generator: Generator | None = None) -> Tensor:
+            return at(mu).sample(mu[..., 0], generator)
+
+    ByNetwork.name = claim.name + SUFFIX
+    return ByNetwork()
+
+
+def floored(claim: Likelihood, floor: float) -> Likelihood:
+    """``claim``, whose decoder gives the level, with that (the root of a variance) above ``floor``: the floor and an exponential.
+
+    So a gradient can always raise it again.
+
+    >>> from recon_cli.likelihoods.heteroscedastic_gaussian import HeteroscedasticGaussian
+    >>> import torch
+    >>> floored(HeteroscedasticGaussian(), 0.1).link.inverse(torch.tensor([0.5, -30.0]))
+    tensor([0.5000, 0.0100])
+    """
+    kind: Any = type(claim)
+    least = floor * floor if claim.head[1] == "var" else floor
+
+    def forward(mu: Tensor) -> Tensor:
+        import torch
+
+        free = (mu[..., 1] - least).clamp(min=least * SLIGHTLY).log()
+        return torch.cat([claim.link.forward(mu)[..., :1], free[..., None]], dim=-1)
+
+    def inverse(raw: Tensor) -> Tensor:
+        import torch
+
+        return torch.cat([claim.link.inverse(raw)[..., :1], (raw[..., 1:].exp() + least)], dim=-1)
+
+    class Floored(kind):
+        """The family of ``claim``."""
+
+        raw_loss = None
+        link = Link(f"log ({claim.head[1]} - {least:g})", "", forward, inverse)
+
+        @elementwise
+        def nll_raw(self, x: Tensor, raw: Tensor) -> Tensor:
+            return self.nll(x, self.link.inverse(raw))
+
+    Floored.name = claim.name
+    return Floored(**claim.parameters)

@@ -1,0 +1,99 @@
+"""Grey levels: bins of a lattice as a mean sees them, to the last digit."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from recon_cli.identity.parametric import Parametric, parameter
+from recon_cli.identity.regions import Interval, Lattice
+from recon_cli.numerics.compensated import two_product, two_sum
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from torch import Tensor
+
+LOW, HIGH, H = "x < 1/(4*(levels - 1))", "x > 1 - 1/(4*(levels - 1))", "1/(2*(levels - 1))"
+A, B = "(x - mu + 0.5/(levels - 1))/scale", "(x - mu - 0.5/(levels - 1))/scale"  # as in code
+
+
+@dataclass(frozen=True)
+class GreyLevels(Parametric):
+    """Noise on values k/(levels - 1), each of which stands for all within h = 1/(2 (levels - 1)), the end ones for all beyond."""
+
+    scale: float = parameter(0.1, "the size of the noise before it is rounded, in units of x")
+    levels: float = parameter(256.0, "how many values x can have", Interval(2, whole=True))
+
+    @property
+    def support(self) -> Interval:
+        """The levels."""
+        return Lattice(levels=self.levels)
+
+    def edges(self, x: Tensor, mu: Tensor) -> tuple[Tensor, ...]:
+        """How far mu is from x, half a bin, how far mu is from the bin (a sum of two), in units of scale; whether it is closed.
+
+        Distances are positive where mu is out of the bin, negative in it or, of an end bin, beyond it. Neither half
+        a bin nor x - mu need be floats: both are kept as sums of two, or the edges of bins much wider than scale would blur.
+        """
+        import torch
+
+        steps = self.levels - 1
+        low, high = x < 0.25 / steps, x > 1 - 0.25 / steps
+        half = 0.5 / steps
+        product, lost = two_product(half, steps)
+        gap, below = two_sum(x, -mu)
+        side = torch.where(low | ~high & (gap < 0), -1.0, 1.0)
+        edge, more = two_sum(side * gap, -half)
+        edge, more = two_sum(edge, more + side * below - (0.5 - product - lost) / steps)
+        near = edge / self.scale
+        product, lost = two_product(near, self.scale)
+        rest = ((edge - product - lost + more) / self.scale).detach()
+        width = (x.new_full((), half) / self.scale).clamp(max=1e300)
+        return side * gap / self.scale, width, near, rest.where(rest.abs() <= near.abs(), 0), ~(low | high)
+
+    @classmethod
+    def designed(cls, x: Tensor) -> Self:
+        """With as many levels as the data have."""
+        return cls(levels=levels(x) or 256.0)
+
+    def rounded(self, x: Tensor) -> Tensor:
+        """The nearest level."""
+        return (x.clamp(0, 1) * (self.levels - 1)).round() / (self.levels - 1)
+
+
+def levels(x: Tensor) -> float | None:
+    """The fewest levels k/(levels - 1) in [0, 1] that values lie on, up to 256, or those of 10, 12 or 16 bits; None for none."""
+    import torch
+
+    some = torch.unique(x.flatten()[: 1 << 20])
+    if some.min() < 0 or some.max() > 1:
+        return None
+    told = 0.5 / torch.finfo(x.dtype).eps if x.is_floating_point() else math.inf  # beyond, rounding alone is a quarter of a level
+    known = (n for n in (*range(2, 257), 1024, 4096, 65536) if n <= told)
+    return next((float(n) for n in known if Lattice(levels=n).contains(some).all()), None)
+
+
+def spacing(x: Tensor) -> float | None:
+    """The distance between neighbouring levels of 8-bit data: 1 (bytes), 1/255 or 1/256 of them; None for other data."""
+    import torch
+
+    if x.dtype == torch.uint8:
+        return 1.0 if x.max() > 1 else None
+    if not x.is_floating_point() or len(torch.unique(x.flatten()[:4096])) > 256:
+        return None
+    if levels(x) == 256:
+        return 1 / 255
+    some = torch.unique(x.flatten()[: 1 << 20]).double() * 256
+    whole = some.min() >= 0 and some.max() <= 255 and len(some) > 2 and not (some % 1).any()
+    return 1 / 256 if whole and (some % 2).any() else None
+
+
+def bits_per_dimension(nll: float, width: float, discrete: bool) -> float:
+    """Bits of an element of 8-bit data whose levels are ``width`` apart, from its nll in nats.
+
+    nll/log 2 of a probability; of a density less log2 of the width, so that it is that of a level's bin to first
+    order: 7.99435 bits more for x/255, 8 for x/256 (Theis, van den Oord and Bethge, 2016, section 3.1).
+    """
+    return nll / math.log(2) - (0 if discrete else math.log2(width))

@@ -1,0 +1,99 @@
+"""The sphere: the logarithm of an integral over it, by Bessel functions, and what fits and draws directions on it."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from recon_cli.errors import ReconError
+from recon_cli.identity.parametric import Number
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+
+def debye(count: int) -> list[list[float]]:
+    """The coefficients of u_k(t)/t^k in t^2, k = 0, 1, ...: DLMF 10.41.9."""
+    rows = [[1.0] + [0.0] * count]
+    for k in range(count):
+        rows.append([0.0] * (count + 1))
+        for j, value in enumerate(rows[k][: k + 1]):
+            power = k + 2 * j
+            rows[-1][j] += value * (power / 2 + 1 / (8 * (power + 1)))
+            rows[-1][j + 1] -= value * (power / 2 + 5 / (8 * (power + 3)))
+    return rows
+
+
+DEBYE = debye(18)
+
+
+def log_integral(d: int, kappa: Number) -> Tensor:
+    """The logarithm of the integral of exp(kappa (cos - 1)) over the unit sphere of d dimensions, for any kappa > 0.
+
+    That is log((2 pi)^(nu + 1) I_nu(kappa) e^-kappa kappa^-nu), nu = d/2 - 1: by Debye's expansion where
+    R = |(nu, kappa)| > 25 (its rest is under 1e-17), by the power series of I_nu where not.
+    """
+    import torch
+
+    kappa = kappa if isinstance(kappa, torch.Tensor) else torch.tensor(kappa, dtype=torch.float64)
+    kappa = (kappa.cpu() if kappa.device.type == "mps" else kappa).double()
+    nu = kappa.new_tensor(d / 2 - 1)
+    near = torch.hypot(nu, kappa) < 25
+    far = kappa.where(~near, 25)
+    size = torch.hypot(nu, far)
+    table = kappa.new_tensor(DEBYE)
+    k = torch.arange(len(DEBYE), dtype=kappa.dtype, device=kappa.device)
+    series = (table * nu ** (2 * k) * size ** -(k[:, None] + 2 * k)).sum()
+    expansion = nu * (2 * math.pi / (nu + size)).log() + nu * nu / (size + far) + (2 * math.pi / size * series**2).log() / 2
+    if d > 51:
+        return expansion
+    small = kappa.where(near, 1)
+    area = (2 * math.pi) ** (d // 2) * (1 + d % 2) / math.prod(range(d - 2, 0, -2))
+    area += area * (d // 2) * 1.2246467991473532e-16 / math.pi  # what the float pi lacks
+    terms, product = [], 1
+    for k in range(1, 64):
+        product *= k * (d - 2 + 2 * k)
+        terms.append(area * (2**k / product))
+    powers = (small / 2) ** (2 * torch.arange(1, 64, device=kappa.device))
+    return ((area + (powers * kappa.new_tensor(terms)).sum()) * (-small).exp()).log().where(near, expansion)
+
+
+def concentration(d: int, loss: float) -> float:
+    """The kappa at which the mean of 1 - cos is ``loss``: Newton's steps from Sra's approximation (2012)."""
+    import torch
+
+    if loss <= 0:
+        raise ReconError("The directions are reconstructed exactly: the likelihood grows without end.", "Give kappa yourself.")
+    if loss >= 1:
+        raise ReconError(
+            f"The directions are no nearer than by chance, their mean cosine is {1 - loss:g}: the best kappa is 0, no noise.",
+            "Give kappa yourself, or a better reconstruction.",
+        )
+    cos = 1 - loss
+    kappa = torch.tensor(cos * (d - cos * cos) / (loss * (1 + cos)), dtype=torch.float64)
+    for _ in range(8):
+        with torch.enable_grad():
+            value = log_integral(d, kappa.requires_grad_())
+            (slope,) = torch.autograd.grad(value, kappa, create_graph=True)
+            (curve,) = torch.autograd.grad(slope, kappa)
+        kappa = (kappa - (loss + slope) / curve).detach()
+    return kappa.item()
+
+
+def draw(d: int, kappa: Number, like: Tensor, generator: Generator | None) -> Tensor:
+    """1 - cos of the angle between a draw and mu, for each entry of ``like``: Wood (1994), rejected until it is right."""
+    import torch
+
+    kappa, half = float(kappa), (d - 1) / 2
+    b = half / (kappa + math.hypot(kappa, half))
+    edge = 2 * b / (1 + b)
+    found = torch.zeros_like(like).flatten()
+    left = torch.arange(len(found), device=found.device)
+    while len(left):
+        one, two = (torch._standard_gamma(found.new_full(left.shape, half), generator=generator) for _ in range(2))
+        off = 2 * b * one / (two + b * one)
+        level = kappa * (edge - off) + 2 * half * ((edge + off - edge * off) / (edge * (2 - edge))).log()
+        taken = level >= torch.empty_like(off).uniform_(generator=generator).log()
+        found[left[taken]] = off[taken]
+        left = left[~taken]
+    return found.reshape(like.shape)

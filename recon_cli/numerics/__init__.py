@@ -1,0 +1,1 @@
+"""Arithmetic that keeps its digits, and the spectrum of data."""

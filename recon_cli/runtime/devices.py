@@ -1,0 +1,84 @@
+"""Where and in which precision to compute: words to torch's objects, and what is not there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from recon_cli.errors import ReconError
+from recon_cli.runtime import processes
+
+if TYPE_CHECKING:
+    import torch
+
+MANY = 1 << 12  # compilations
+DTYPES = ("auto", "float64", "float32", "bfloat16", "float16")
+
+
+def device(word: str = "auto") -> torch.device:
+    """``auto`` (a GPU where there is one; of several processes each its own), ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
+
+    Raises ReconError for a device that this machine, or this build of torch, does not have.
+    """
+    import torch
+
+    cuda, mps = torch.cuda.device_count() if torch.cuda.is_available() else 0, torch.backends.mps.is_available()
+    kind, colon, index = str(word).partition(":")
+    if word == "cpu:0":
+        return torch.device("cpu")
+    if word in ("auto", "cuda") and cuda and processes.count() > 1:
+        return torch.device("cuda", processes.local_rank() % cuda)
+    if word == "auto":
+        return torch.device("cuda" if cuda else "mps" if mps else "cpu")
+    here = ["cpu", *(f"cuda:{i}" for i in range(cuda)), *["mps"] * mps]
+    if kind not in ("cpu", "cuda", "mps") or (colon and not index.isdecimal()):
+        raise ReconError(f"There is no kind of device named {word!r}.", "Allowed: auto, cpu, cuda, cuda:N, mps.")
+    if word not in here and not (word == "cuda" and cuda):
+        raise ReconError(
+            f"This machine has no {word} that torch {torch.__version__} can use.",
+            f"It has {', '.join(here)}; --device auto takes the best of them.",
+        )
+    return torch.device(word)
+
+
+def dtype(word: str = "auto", of: object = None) -> torch.dtype:
+    """A floating dtype by name; ``auto`` is that of the data where they are floats, else float32."""
+    import torch
+
+    if word not in DTYPES:
+        raise ReconError(f"There is no precision named {word!r}.", f"Allowed: {', '.join(DTYPES)}.")
+    name = str(getattr(of, "dtype", "")).rpartition(".")[2] if word == "auto" else word
+    return getattr(torch, name if name in DTYPES else "float32")
+
+
+class Uncompiled(ReconError):
+    """The compiler failed; ``said`` is what it said."""
+
+    def __init__(self, error: Exception) -> None:
+        self.said = (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
+        super().__init__(f"The compiler failed here: {self.said}", "Leave it out (--compile); the numbers are the same.")
+
+
+def compiled(function: Callable[..., Any], whole: bool = True) -> Callable[..., Any]:
+    """``function`` through torch's compiler, once for every size; ``whole``: as one graph, or not at all.
+
+    It raises :class:`Uncompiled` where the compiler fails.
+
+    On a CPU with half-width vectors: a conversion from float32 to float64 then stays in the registers, instead of going
+    through memory.
+    """
+    import torch
+
+    # One compilation for each object, noise and size: as many as are asked for, not the eight that are usual.
+    config = torch._dynamo.config
+    limit = "recompile_limit" if hasattr(config, "recompile_limit") else "cache_size_limit"  # until torch 2.6
+    options = {"cpp.simdlen": 256} if torch.backends.cpu.get_cpu_capability() == "AVX512" else {}
+    inner = config.patch({limit: MANY})(torch.compile(function, fullgraph=whole, dynamic=False, options=options))
+
+    def outer(*values: Any) -> Any:
+        try:
+            return inner(*values)
+        except torch._dynamo.exc.TorchDynamoException as error:
+            raise Uncompiled(error) from error
+
+    return outer

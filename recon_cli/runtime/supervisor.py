@@ -1,0 +1,282 @@
+"""Somebody's code in a process of its own: its report comes back whole, or a sentence says how it ended.
+
+The supervisor imports no torch and never runs the code. It gives the child a key that the code does not know, and takes
+nothing for a report that is not signed with it: ``os._exit(0)`` is no answer, and neither is what the code writes itself.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hmac
+import importlib
+import json
+import marshal
+import math
+import mmap
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any, BinaryIO
+
+from recon_cli import report
+from recon_cli.errors import ReconError
+
+GRACE = 0.4  # seconds for a child that stops itself in time to say so
+LONGEST = 1e8  # seconds: what timers of every system take
+MOST = 1 << 26  # bytes of a message
+COPIES = 256  # that the code may make of its process
+CHILD = "import sys; sys.path[:] = sys.argv[1:]; from recon_cli.runtime.supervisor import serve; serve()"
+
+
+def supervised(work: str, given: Mapping[str, Any], timeout: float) -> report.Report:
+    """The report of ``work``, a function as ``package.module:name``, called with ``given`` in a process of its own.
+
+    given
+        keyword arguments, plain values all. The module is imported, with whatever it takes, before the time runs.
+    timeout
+        seconds for the call; after these, and a moment to end by itself, the process is killed with all that it started.
+
+    Raises ReconError: the one that ``work`` raised, or how the process ended without a report. A bug of ``work``'s is a
+    :class:`ChildError`, with its traceback.
+    """
+    timeout = seconds(timeout)
+    key = os.urandom(32)
+    errors = None if is_open(2) else subprocess.DEVNULL
+    child = subprocess.Popen(
+        [sys.executable, "-c", CHILD, *(place for place in sys.path if isinstance(place, str))],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, start_new_session=True,
+    )  # fmt: skip
+    arrived: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    for listen in (reading, waiting):
+        threading.Thread(target=listen, args=(child, key, arrived), daemon=True).start()
+    try:
+        ask(child, marshal.dumps((work, dict(given), key)))
+        found = answer(arrived, timeout)
+        if isinstance(found, int):  # it has ended: what it said before may still be under way
+            end(child)
+            found = last(arrived, found)
+    finally:
+        end(child)
+    if "bug" in found:
+        raise ChildError(found["bug"])
+    if "error" in found:
+        raise ReconError(*found["error"])
+    return found["report"]
+
+
+class ChildError(Exception):
+    """A bug that showed in the child, with the traceback that it had there."""
+
+    def __str__(self) -> str:
+        return f"in the process that ran the code:\n\n{self.args[0]}"
+
+
+def seconds(timeout: float) -> float:
+    """A limit of time that a timer takes. Raises ReconError for one that is no number above 0."""
+    if not (isinstance(timeout, (int, float)) and math.isfinite(timeout) and timeout > 0):
+        raise ReconError(f"A timeout is a number of seconds above 0; found {timeout!r}.", "Write --timeout 60, say.")
+    return min(float(timeout), LONGEST)
+
+
+def late(timeout: float, more: str = "") -> ReconError:
+    """The error for code that takes longer."""
+    return ReconError(
+        f"The function did not return within {timeout:g} seconds{more}.", "Give it longer with --timeout, or a smaller --shape."
+    )
+
+
+def ended(code: int) -> ReconError:
+    """The error for a process that is gone without a report."""
+    if code < 0:
+        try:
+            how = f"ended its process by {signal.Signals(-code).name} ({(signal.strsignal(-code) or '').lower()})"
+        except ValueError:
+            how = f"ended its process by signal {-code}"
+    else:
+        how = f"ended its process with code {code}"
+    return ReconError(
+        f"The function {how} before there was a verdict.", "Give one that returns its loss, and leaves the process alone."
+    )
+
+
+def ask(child: subprocess.Popen[bytes], request: bytes) -> None:
+    """Send what is to be done, with its length before it: a child may hold the other end of its own pipe."""
+    assert child.stdin is not None
+    try:
+        child.stdin.write(len(request).to_bytes(8, "big") + request)
+        child.stdin.flush()
+    except BrokenPipeError:  # it is gone already, which is told elsewhere
+        pass
+
+
+def answer(arrived: queue.SimpleQueue[Any], timeout: float) -> Any:
+    """The child's last word, or the code that it ended with. Raises ReconError where neither comes in time."""
+    deadline = None  # until it is ready: importing torch takes what it takes
+    while True:
+        try:
+            item = arrived.get(timeout=None if deadline is None else max(0.0, deadline - time.monotonic()))
+        except queue.Empty:
+            raise late(timeout, ", nor did it let itself be stopped") from None
+        if isinstance(item, dict) and "ready" in item:
+            deadline = time.monotonic() + timeout + GRACE
+        elif item is not None:
+            return item
+
+
+def last(arrived: queue.SimpleQueue[Any], code: int) -> Any:
+    """What a child that has ended had said before. Raises ReconError where that is nothing."""
+    while True:
+        try:
+            item = arrived.get(timeout=GRACE)
+        except queue.Empty:
+            item = None
+        if item is None:
+            raise ended(code)
+        if isinstance(item, dict) and "ready" not in item:
+            return item
+
+
+def reading(child: subprocess.Popen[bytes], key: bytes, arrived: queue.SimpleQueue[Any]) -> None:
+    """Put the child's messages where they are waited for, and None after the last."""
+    assert child.stdout is not None
+    try:
+        for message in messages(child.stdout, key):
+            arrived.put(message)
+    finally:
+        arrived.put(None)
+
+
+def waiting(child: subprocess.Popen[bytes], key: bytes, arrived: queue.SimpleQueue[Any]) -> None:
+    """Put the child's exit code where it is waited for."""
+    arrived.put(child.wait())
+
+
+def end(child: subprocess.Popen[bytes]) -> None:
+    """Kill the child with all that it has started, as far as that has not left its session."""
+    try:
+        os.killpg(child.pid, signal.SIGKILL)
+    except AttributeError:  # no such system
+        child.kill()
+    except OSError:  # all gone
+        pass
+
+
+def is_open(descriptor: int) -> bool:
+    """Whether a file descriptor is one."""
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return False
+    return True
+
+
+def signed(message: Any, key: bytes) -> bytes:
+    """A message for the pipe: its signature, its length, itself."""
+    payload = json.dumps(message, default=packed).encode()
+    return hmac.digest(key, payload, "sha256") + len(payload).to_bytes(8, "big") + payload
+
+
+def messages(pipe: BinaryIO, key: bytes) -> Iterator[Any]:
+    """The messages from a pipe, up to its end; an error in place of the first that is not signed with the key."""
+    while len(head := pipe.read(40)) == 40:
+        payload = pipe.read(min(int.from_bytes(head[32:], "big"), MOST))
+        if not hmac.compare_digest(hmac.digest(key, payload, "sha256"), head[:32]):
+            found = "The function wrote where recon's answer goes, which is nobody else's to write to."
+            yield {"error": [found, "Give one that returns its loss, and leaves open files alone."]}
+            return
+        yield json.loads(payload, object_hook=unpacked)
+
+
+def packed(value: Any) -> Any:
+    """A part of a report as JSON can hold it, with the name of its class."""
+    if not dataclasses.is_dataclass(value):
+        return str(value)
+    return {"!": type(value).__name__, **{field.name: getattr(value, field.name) for field in dataclasses.fields(value)}}
+
+
+def unpacked(found: dict[str, Any]) -> Any:
+    """The part of a report again."""
+    return getattr(report, found.pop("!"))(**found) if "!" in found else found
+
+
+def serve() -> None:
+    """The child: run what it is asked for, answer, and leave with no more ado (no thread, no atexit of anybody's)."""
+    leave, write = os._exit, os.write  # as they are before anybody's code ran
+    size = int.from_bytes(sys.stdin.buffer.read(8), "big")
+    work, given, key = marshal.loads(sys.stdin.buffer.read(size))
+    pipe = os.dup(1)
+    nothing = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nothing, 0)
+    os.dup2(2 if is_open(2) else nothing, 1)  # what the code prints is no result
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    sys.argv[:] = ["recon"]
+    in_front(pipe)
+    few_copies()
+    me = os.getpid()
+
+    def say(message: Any) -> None:
+        rest = memoryview(signed(message, key))
+        while rest and os.getpid() == me:  # a copy of this process has nothing to say
+            rest = rest[write(pipe, rest) :]
+
+    import traceback
+
+    try:
+        module, _, name = work.partition(":")
+        function = getattr(importlib.import_module(module), name)
+        say({"ready": True})
+        found = {"report": function(**given)}
+    except ReconError as error:
+        found = {"error": [str(error.message), str(error.hint)]}
+    except KeyboardInterrupt:  # no keyboard is this session's
+        found = {"error": ["The function interrupts its own process.", "Give one that leaves the process alone."]}
+    except BaseException:
+        found = {"bug": traceback.format_exc()}
+    try:
+        say(found)
+    finally:
+        leave(0)
+
+
+def in_front(pipe: int) -> None:
+    """Put a process between the supervisor and this one: what code does to its parent is done to that.
+
+    Where the system can, each ends when the one before it does.
+    """
+    die_with_parent()
+    if not hasattr(os, "fork") or not (pid := os.fork()):
+        die_with_parent()
+        return
+    os.close(pipe)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    if code < 0:
+        os.kill(os.getpid(), -code)  # and this is how it ends too
+    os._exit(code if code >= 0 else 128 - code)
+
+
+def few_copies() -> None:
+    """Have forks beyond some hundreds end where they begin, whoever makes them: one that forks for ever fells a machine."""
+    if hasattr(os, "fork"):
+        count, leave = mmap.mmap(-1, 8), os._exit  # one for all copies
+
+        def counted() -> None:
+            made = int.from_bytes(count[:], "little") + 1
+            count[:] = made.to_bytes(8, "little")
+            if made > COPIES:
+                leave(1)
+
+        os.register_at_fork(after_in_child=counted)
+
+
+def die_with_parent() -> None:
+    """Have the kernel end this process with the one that started it (Linux; elsewhere it lives until its time is up)."""
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG

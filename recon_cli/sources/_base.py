@@ -1,0 +1,115 @@
+"""What every source is: an origin of samples, or of reconstructions of samples."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+
+import numpy
+
+from recon_cli.errors import ReconError
+from recon_cli.runtime.lazy_arrays import Array, Lazy
+from recon_cli.sources._split import split
+
+
+class Source(ABC):
+    """An origin of arrays whose first axis counts the samples. Each file here defines one.
+
+    argument
+        what follows the name on the command line, or the path.
+    seed
+        of its random draws, if it makes any.
+    takes
+        what the argument may be; nothing where it is empty.
+    levels
+        whether its unsigned whole numbers are grey levels, so that the largest of their type (255) means 1.
+    columns
+        of a table that was read, the names of its columns, where they have any.
+    without
+        of such a table, what leaves a column out where its name follows (``x.csv:-``); None where they were chosen.
+    remarks
+        sentences on what was read and may be something else than it was taken for, each with a way out.
+    labels
+        whether labels are wanted among its columns, as what is predicted.
+    """
+
+    takes: ClassVar[str] = ""
+    levels: bool = False
+    columns: Sequence[str] = ()
+    without: str | None = ""
+    remarks: tuple[str, ...] = ()
+    labels: bool = False
+
+    def __init__(self, argument: str = "", seed: int = 0) -> None:
+        name = type(self).__module__.rpartition(".")[2]
+        if argument and not self.takes:
+            raise ReconError(f"{name} takes nothing after a colon; found {argument!r}.", f"Write {name}.")
+        self.argument = argument
+        self.seed = seed
+
+    @classmethod
+    def reads(cls, path: str) -> bool:
+        """Whether it reads ``path`` without being named: where the ending is its name, unless overridden."""
+        return bool(cls.takes) and Path(path).suffix[1:].lower() == cls.__module__.rpartition(".")[2]
+
+    @abstractmethod
+    def read(self) -> Array | Lazy:
+        """Every sample, shape (N, ...), at once or when asked for. Raises ReconError for what cannot be read."""
+
+    def beside(self, data: Source) -> Array:
+        """Its samples where they stand for the reconstructions of ``data``; the same, unless overridden."""
+        return self.read()
+
+    def describe(self) -> str:
+        """What it is, for people; empty where the path says all."""
+        return ""
+
+
+class Given(Source):
+    """Arrays that are at hand already: nothing is left to read."""
+
+    def read(self) -> Array:
+        raise ReconError("There is nothing to read.", "Give a source that has a name.")
+
+
+class Reconstruction(Source):
+    """Stands in for a model: makes the means of samples that it has not seen.
+
+    trust
+        whether code that it brings may be run.
+    """
+
+    trust: bool = False
+
+    @abstractmethod
+    def reconstruct(self, x: Array, train: Array, seed: int) -> Array:
+        """The means of the ``target`` of ``x``, in its shape, after looking at ``train`` (other samples of the same kind)."""
+
+    def target(self, x: Array) -> Array:
+        """What of the samples it makes the means of: the samples themselves, unless overridden."""
+        return x
+
+    def variance(self, x: Array, train: Array, seed: int) -> Array:
+        """The variance of each element of ``x``: the mean squared residual over ``train``, unless overridden."""
+        off = self.target(train).astype(numpy.float64) - self.reconstruct(train, train, seed)
+        level = (off**2).mean(axis=0)
+        return numpy.maximum(level, 1e-3 * level.mean() or 1.0)
+
+    def rate_and_distortion(self, x: Array, seed: int) -> tuple[float, float] | None:
+        """What the codes of ``x`` cost in nats, and the squared error of what is made of draws of them, both per sample.
+
+        None, unless overridden: where nothing is coded, or it costs no finite number of nats.
+        """
+        return None
+
+    def divide(self, values: Array, fraction: float, word: str) -> tuple[Array, Array]:
+        """What to look at, and what to reconstruct: training and held-out samples, unless overridden."""
+        return split(values, fraction, word)
+
+    def read(self) -> Array:
+        raise ReconError(
+            f"{type(self).__module__.rpartition('.')[2]} makes reconstructions of data; it has none of its own.",
+            "Give it to --recon, and to --data a file or 'digits'.",
+        )

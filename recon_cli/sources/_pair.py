@@ -1,0 +1,122 @@
+"""The samples of one source, and of two beside one another: data and their reconstructions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy
+
+from recon_cli.errors import ReconError
+from recon_cli.identity.shapes import shapes_differ, spell
+from recon_cli.runtime.lazy_arrays import Lazy
+from recon_cli.sources import _remarks
+from recon_cli.sources._base import Array, Reconstruction, Source
+from recon_cli.sources._registry import parse
+from recon_cli.sources._values import WHOLE, binarized, observed
+
+FITTED = 1 << 32  # bytes: from a larger one no reconstruction is made
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Data and their reconstructions, sample by sample.
+
+    fitted
+        whether recon made the means, so that it may keep them inside a likelihood's domain.
+    variance
+        where it made them, of each element: the model's own, or the mean squared residual over what it looked at.
+    rate_and_distortion
+        where it made them: see :class:`Reconstruction`.
+    remarks
+        what may be taken for something else in either: see :class:`Source`.
+    """
+
+    x: Array | Lazy
+    mu: Array | Lazy
+    fitted: bool
+    described: str
+    named: str
+    variance: Callable[[], Array] | None = None
+    rate_and_distortion: Callable[[], tuple[float, float] | None] = lambda: None
+    remarks: tuple[str, ...] = ()
+
+    def outputs(self, head: Sequence[str]) -> Array:
+        """What a decoder of these outputs would have given: the means; and the variances, where it is to give them too."""
+        if not head or self.variance is None:
+            return self.mu
+        return numpy.stack([self.mu, numpy.broadcast_to(self.variance(), self.mu.shape)], axis=-1)
+
+
+def read(word: str, scale: float | None = None) -> Array:
+    """The samples of a source as finite numbers, shape (N, ...), or a ReconError that says what is wrong."""
+    return numpy.asarray(samples(parse(word), word, scale)[0])
+
+
+def samples(source: Source, word: str, scale: float | None = None) -> tuple[Array | Lazy, str]:
+    """The samples of a source as finite numbers, and what they are and what was done to them, for people.
+
+    What they may be instead is then among the source's ``remarks``.
+    """
+    values = source.read()
+    if isinstance(values, Lazy) and values.nbytes <= WHOLE:
+        values = numpy.asarray(values)
+    about = source.describe()
+    values, done = observed(source, values, word, scale)
+    if not about:
+        about, done = f"{word}: {len(values):,} samples of shape {spell(values.shape[1:])}", done or "taken as they are"
+    return values, f"{about}, {done}" if done else about
+
+
+def prepared(source: Source, word: str, scale: float | None, binarize: str | None) -> tuple[Array | Lazy, str]:
+    """The same, made 0 or 1 as ``binarize`` says, by the source's own seed."""
+    values, about = samples(source, word, scale)
+    return binarized(values, binarize, source.seed, word), about
+
+
+def pair(
+    data: str,
+    recon: str,
+    *,
+    seed: int = 0,
+    binarize: str | None = None,
+    scale: float | None = None,
+    recon_scale: float | None = None,
+    fraction: float = 0.2,
+    known: tuple[Source, Array | Lazy, str] | None = None,
+    trust: bool = False,
+) -> Pair:
+    """Data and reconstructions from two words of the command line.
+
+    A file is taken whole. A :class:`Reconstruction` is fitted on the training split and makes the means
+    of the held-out one. ``scale`` divides the data, ``recon_scale`` the reconstructions in a file; with
+    None each source has its own. ``known`` are the data's source and what :func:`prepared` gives of it, where they are at hand.
+    With ``trust`` the code of a run's own model may be run.
+    """
+    source, other = parse(data, seed), parse(recon, seed)
+    source, whole, about = known or (source, *prepared(source, data, scale, binarize))
+    named = Path(data).name + {None: "", "threshold": " > 1/2", "sample": ", sampled"}[binarize]
+    if not isinstance(other, Reconstruction):
+        mu, done = observed(other, other.beside(source), recon, recon_scale, source.levels)
+        if len(mu) != len(whole):
+            raise shapes_differ(whole.shape, mu.shape)
+        told = _remarks.units(whole, mu, scale is None and recon_scale is None)
+        remarks = (*source.remarks, *(each for each in other.remarks if recon != data), *told)
+        described = f"{about}; reconstructions from {recon}{done and ', '}{done}."
+        return Pair(whole, mu, False, described, named, remarks=remarks)
+    if isinstance(whole, Lazy) and whole.nbytes > FITTED:
+        raise ReconError(
+            f"{data} takes {whole.nbytes / 1e9:.3g} GB, and {recon} is made from data that fit in memory.",
+            "Give the reconstructions of your model: --recon xhat.npy.",
+        )
+    if recon_scale is not None:
+        raise ReconError(f"{recon} is made on the scale of the data, so --recon-scale means nothing.", "Leave it out.")
+    other.trust = trust
+    train, x = other.divide(numpy.asarray(whole), fraction, data)
+    mu = other.reconstruct(x, train, seed)
+    which = f"{len(x):,} held out" if len(x) < len(whole) else "all of them"
+    described = f"{about}; {which}, reconstructed by {other.describe()}."
+    variance, costs = partial(other.variance, x, train, seed), partial(other.rate_and_distortion, x, seed)
+    return Pair(other.target(x), mu, True, described, named, variance, costs, source.remarks)

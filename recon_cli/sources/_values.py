@@ -1,0 +1,118 @@
+"""The values of a source as finite numbers: divided, checked and made 0 or 1 where that is asked for."""
+
+from __future__ import annotations
+
+import math
+
+import numpy
+
+from recon_cli.errors import ReconError
+from recon_cli.identity.arrays import real
+from recon_cli.identity.shapes import spell
+from recon_cli.runtime.lazy_arrays import Lazy, Made
+from recon_cli.sources import _remarks
+from recon_cli.sources._base import Array, Source
+
+WHOLE = 1 << 25  # bytes: a smaller file is read at once
+# Types that torch has too, in the machine's own byte order; any other number becomes a float64.
+TORCH_KNOWS = {name: numpy.dtype(name) for name in ("u1", "i1", "i2", "i4", "i8", "f2", "f4", "f8")}
+
+
+def observed(
+    source: Source, values: Array | Lazy, word: str, scale: float | None, levels: bool = False
+) -> tuple[Array | Lazy, str]:
+    """:func:`scaled` values of a source, whose ``remarks`` grow by what they look like; ``levels`` says that bytes are grey."""
+    if isinstance(values, Lazy) and values.nbytes <= WHOLE:
+        values = numpy.asarray(values)
+    numeric = values.dtype.kind in "fiu" and values.shape and 0 not in values.shape
+    levels = source.levels or bool(numeric and values.dtype == numpy.uint8 and (levels or _remarks.grey(values)))
+    if numeric:  # looked at before anything is made of them, which takes memory too
+        source.levels = levels
+        divisor = scale or (numpy.iinfo(values.dtype).max if levels and values.dtype.kind == "u" else 1)
+        found = _remarks.remarks(values, word, divisor, scale is not None, source.columns, source.without, source.labels)
+        source.remarks = (*source.remarks, *found)
+    return scaled(values, word, scale, levels)
+
+
+def scaled(values: Array | Lazy, word: str, scale: float | None = None, levels: bool = False) -> tuple[Array | Lazy, str]:
+    """``values`` divided by ``scale`` as finite numbers, and words for it; empty where nothing was asked or done.
+
+    With None, grey ``levels`` are divided by the largest of their type, and all else is taken as it is. Whole
+    numbers of up to 16 bits become a float32; each quotient is rounded from float64. What is large and lies in a
+    file is read, divided and checked when it is asked for.
+    """
+    divisor = scale
+    if scale is None:
+        divisor = numpy.iinfo(values.dtype).max if levels and values.dtype.kind == "u" else 1
+    if divisor == 1 or values.dtype.kind not in "fiub":
+        divisor, done = 1, "" if scale is None else "taken as they are"
+    else:
+        done = f"divided by {divisor:g}"
+    if not isinstance(values, Lazy) or values.nbytes <= WHOLE:
+        return divided_by(numpy.asarray(values), divisor, word), done
+    kind = divided_by(numpy.zeros(1, values.dtype), divisor, word).dtype
+    each, plain = math.prod(values.shape[1:]), divisor == 1 and kind == values.dtype and kind.kind == "f"
+    return Made(values, kind, lambda rows, place: divided_by(rows, divisor, word, place // each), plain), done
+
+
+def divided_by(values: Array, divisor: float, word: str, first: int = 0) -> Array:
+    """``values`` divided, if they are finite numbers, at least one; ``first`` is which sample they begin with."""
+    if divisor == 1:
+        return numbers(values, word, first)
+    made = numpy.empty(values.shape, numpy.result_type(values.dtype, numpy.float32))
+    try:
+        with numpy.errstate(over="raise", divide="raise"):
+            numpy.divide(values, divisor, out=made, dtype=numpy.float64, casting="same_kind")
+    except FloatingPointError:
+        raise ReconError(f"{word} divided by {divisor:g} leaves the range of {made.dtype}.", "Choose another --scale.") from None
+    return numbers(made, word, first)
+
+
+def numbers(values: Array, word: str, first: int = 0) -> Array:
+    """``values`` if they are finite numbers, at least one; in an error ``word`` names them, and ``first`` samples come before."""
+    values = real(values, word)
+    if values.dtype == bool:
+        values = values.astype(numpy.uint8)
+    if values.dtype.kind in "fiu":
+        values = values.astype(TORCH_KNOWS.get(values.dtype.str[1:], numpy.float64), copy=False)
+    if values.ndim == 0:
+        raise ReconError(f"{word} holds a single number.", "The first axis counts samples: give an array of at least one axis.")
+    if values.size == 0:
+        raise ReconError(
+            f"{word} is empty: its shape is {spell(values.shape)}.", "The first axis counts samples; give at least one."
+        )
+    with numpy.errstate(over="ignore", invalid="ignore"):  # what is not finite spoils the sum; else no mask is made
+        if values.dtype.kind == "f" and not numpy.isfinite(values.sum()) and not (finite := numpy.isfinite(values)).all():
+            bad = tuple(int(i) for i in numpy.argwhere(~finite)[0])
+            among = f" among samples {first:,} to {first + len(values) - 1:,}" * bool(first)
+            raise ReconError(
+                f"{word} has {numpy.isnan(values).sum():,} NaN and {numpy.isinf(values).sum():,} infinite values{among}, "
+                f"the first at index {(bad[0] + first, *bad[1:])}.",
+                "Every value must be finite: mend the file or drop those samples.",
+            )
+    return values
+
+
+def binarized(values: Array | Lazy, how: str | None, seed: int, word: str) -> Array | Lazy:
+    """Grey levels made 0 or 1: ``threshold`` (1 above one half) or ``sample`` (1 with that probability).
+
+    Raises ReconError unless every value is in [0, 1]. With None the values stay as they are.
+    """
+    if how is None:
+        return values
+    if isinstance(values, Lazy):
+        kind = numpy.result_type(values.dtype, numpy.float32)
+        return Made(values, kind, lambda rows, place: made_binary(rows, how, seed, word, place))
+    return made_binary(values, how, seed, word)
+
+
+def made_binary(values: Array, how: str, seed: int, word: str, place: int = 0) -> Array:
+    """The same of some of the values, ``place`` numbers from the first: each draw has its place in the sequence."""
+    if values.min() < 0 or values.max() > 1:
+        raise ReconError(
+            f"{word} cannot be binarised: its values run from {values.min():g} to {values.max():g}.",
+            "Only grey levels in [0, 1] can be made 0 or 1: scale them first.",
+        )
+    draws = numpy.random.Generator(numpy.random.PCG64(seed).advance(place))
+    level = 0.5 if how == "threshold" else draws.random(values.shape)
+    return (values > level).astype(numpy.result_type(values.dtype, numpy.float32))

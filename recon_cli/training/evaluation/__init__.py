@@ -1,0 +1,1 @@
+"""What is measured of a trained model: bounds, residuals, the mean alone beside it, and what it makes of samples."""

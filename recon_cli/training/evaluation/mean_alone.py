@@ -1,0 +1,166 @@
+"""What no model at all costs: one constant for every row, its noise the best that is free. A result must be better."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from recon_cli.errors import ReconError
+from recon_cli.identity import fitting
+from recon_cli.identity.likelihood import Likelihood
+from recon_cli.identity.losses import IDENTITY
+from recon_cli.identity.regions import Circle, Lattice
+from recon_cli.identity.tensors import wide
+from recon_cli.models.vae import Vae, typical
+from recon_cli.training.figures import CHUNK, in_common, passes, shown
+from recon_cli.training.noises import above, apart
+from recon_cli.training.settings import Settings
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+LEAST = 0.01  # nats a sample: closer to the mean alone is no worse than it
+SOME = 1 << 23  # elements, of evenly spread rows, that stand for all where that is dear
+HALVINGS = 60  # of an interval of logits
+EDGE = 700.0  # the largest logit, whose exponential is a number
+SURE = 2.0  # standard errors
+FEW, SHARE = 0.5, 0.05  # nats, and of the nll: what chance is given at most, however few the rows
+
+
+@dataclass(frozen=True)
+class Alone:
+    """The mean alone beside a model, on the same rows, in nats per sample.
+
+    nll
+        of the best constant for every row (and the best noise, where it is free), both of the training rows.
+    cost
+        the model's nll and what it was charged for its KL: the negative ELBO at beta 1; nll where there is no KL.
+    error
+        the standard error of their difference, or of ``nll`` where that is less.
+    """
+
+    nll: float
+    cost: float
+    error: float
+
+    @property
+    def worse(self) -> bool:
+        """Whether the model is worse than the mean alone by more than chance: two standard errors, where those are few nats."""
+        chance = max(LEAST, min(SURE * self.error, FEW + SHARE * abs(self.nll)))
+        return math.isfinite(self.nll) and not self.cost <= self.nll + chance
+
+
+def alone(vae: Vae, claim: Likelihood, whose: str, trained: Likelihood, kept: Tensor, rows: Tensor, settings: Settings) -> Alone:
+    """The mean of the rows ``kept`` beside ``vae``, both on ``rows``.
+
+    ``trained`` is the likelihood as training left it, ``claim`` as it began: its noise, unless ``whose`` is fixed, is fitted.
+    """
+    with torch.no_grad():
+        mine = costs(vae, trained, rows, settings)
+        theirs = constant(claim, whose, vae.target(kept), vae.target(rows), settings.sigma_floor)
+        spreads = [(part.std(correction=0) / math.sqrt(len(rows))).item() for part in (mine - theirs, theirs)]
+        return Alone(theirs.mean().item(), mine.mean().item(), min(filter(math.isfinite, spreads), default=0.0))
+
+
+def costs(vae: Vae, claim: Likelihood, rows: Tensor, settings: Settings) -> Tensor:
+    """What a model costs, of each of ``rows``: the nll, and the KL as it was charged in training, (N,) in float64.
+
+    That is beta times it, beyond the nats that were free. Where a loss was trained on, its slope is in beta too.
+    """
+    seen = [(nlls(claim, x, raw), wide(kl)) for x, raw, kl in passes(vae, rows, settings)]
+    nll, kl = (torch.cat(parts) for parts in zip(*seen, strict=True))
+    loss = shown(claim, settings)
+    slope = float(claim.slope_of(loss) or 1.0) if settings.loss and in_common(claim) is claim else 1.0
+    return nll + slope * settings.beta * (kl.sum(dim=1) - kl.mean(dim=0).clamp(max=settings.free_bits).sum())
+
+
+def nlls(claim: Likelihood, x: Tensor, raw: Tensor) -> Tensor:
+    """The nll of each row, (N,), from the raw output."""
+    return claim.nll_raw(wide(x), wide(raw)).flatten(1).sum(dim=1)
+
+
+def constant(claim: Likelihood, whose: str, x: Tensor, rows: Tensor, floor: float = 0.0) -> Tensor:
+    """The nll of each of ``rows``, (N, ...), at the constant that is best for ``x``, (M, ...), with the noise best for both.
+
+    Of several the best on ``x`` that is finite on ``rows``: a mean of 0 says that no other count can come.
+    """
+    every = -(-x.numel() // SOME)
+    few = x[::every]  # stand for all, but for the mean
+    found = []
+    if claim.link.name == "logit" and not claim.discrete:
+        return each(claim.nll_raw, rows, meant(claim, typical(claim, x)))
+    for mu in constants(claim, x, few):
+        try:
+            nll = noise(claim, whose, x, few, mu, floor).nll
+            found.append((each(nll, few, mu).mean().item(), nll, mu))
+        except ReconError:  # no noise is best
+            continue
+    found = [one for one in found if not math.isnan(one[0])]
+    for _, nll, mu in sorted(found, key=lambda one: one[0]):
+        if (theirs := each(nll, rows, mu)).isfinite().all():
+            return theirs
+    return wide(rows.new_full((len(rows),), math.inf))
+
+
+def each(nll: Callable[[Tensor, Tensor], Tensor], x: Tensor, mu: Tensor) -> Tensor:
+    """The nll of each row of ``x``, (N,), at the one ``mu`` (or raw output)."""
+    pieces = torch.split(x, max(1, CHUNK // x[0].numel()))
+    return torch.cat([nll(wide(part), wide(mu).expand(len(part), *mu.shape)).flatten(1).sum(dim=1) for part in pieces])
+
+
+def noise(claim: Likelihood, whose: str, x: Tensor, few: Tensor, mu: Tensor, floor: float) -> Likelihood:
+    """The noise that is best for a constant. Raises ReconError where none is."""
+    if whose == "fixed":
+        return claim
+    means = mu.expand(len(few), *mu.shape)
+    try:
+        best = claim.refit(few, means)
+    except ReconError:
+        if len(claim.noise) < 2:
+            raise
+        best = fitting.start(type(claim), few, means, claim.design)
+    if whose == "per-element":
+        best = apart(best, x, mu, floor)
+    name = fitting.level(best) or ""
+    return dataclasses.replace(best, **{name: above(getattr(best, name), floor)}) if floor else best
+
+
+def constants(claim: Likelihood, x: Tensor, few: Tensor) -> Iterator[Tensor]:
+    """Constants one of which is the best, or nearly: the mean, and the quantile.
+
+    The last of them gives every value of a bounded domain a chance, where those before might not.
+    """
+    usual = typical(claim, x)
+    usual = claim.link.inverse(claim.link.forward(usual)) if claim.head else usual  # where a floor may be
+    if isinstance(claim.support, Circle):
+        yield torch.atan2(wide(x).sin().mean(dim=0), wide(x).cos().mean(dim=0))
+        return
+    yield usual
+    if claim.link == IDENTITY and not claim.event or claim.head:
+        share = float(claim.parameters.get("quantile", 0.5))
+        middle = wide(few).kthvalue(max(1, math.ceil(share * len(few))), dim=0).values
+        if claim.head:
+            level = (wide(few) - middle).abs().mean(dim=0).clamp(min=usual[..., 1].min().item())
+            middle = torch.stack([middle, level.square() if claim.head[1] == "var" else level], dim=-1)
+        yield middle
+    elif claim.discrete and not isinstance(claim.support, Lattice):
+        middle = usual.flatten(0, -2).mean(dim=0) if claim.event else usual.mean()
+        yield (len(x) * usual + middle) / (len(x) + 1)
+
+
+def meant(claim: Likelihood, mean: Tensor) -> Tensor:
+    """The logit whose x has this mean, which in a family of one natural parameter is the most likely: by halving.
+
+    Not beyond ``EDGE``: a density has no least nll of values that are all 0.
+    """
+    low, high = (wide(torch.full_like(mean, end)) for end in (-EDGE, EDGE))
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        less = claim.moments(middle.sigmoid())[0] < mean  # type: ignore[index]
+        low, high = middle.where(less, low), high.where(less, middle)
+    return (low + high) / 2
