@@ -12,6 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from recon_cli.auditing import roles
+from recon_cli.auditing.limiting import Made, failure, limited
+from recon_cli.auditing.reaching import Stand, around, assign, batch_number, from_word, live
+from recon_cli.auditing.settling import settled
 from recon_cli.errors import ReconError
 
 if TYPE_CHECKING:
@@ -63,8 +67,6 @@ def audit(
     'gaussian'
     """
     from recon_cli.auditing.families import candidates
-    from recon_cli.auditing.limiting import failure, limited
-    from recon_cli.auditing.reaching import around
     from recon_cli.auditing.restoring import undisturbed
 
     for event in (0, 1):
@@ -82,12 +84,9 @@ def _audit(
     loss: Any, shape: Any, latent: Any, batch: int | None, args: str | None, total: str | None,
     bind: dict[str, Any], attributes: dict[str, Any], data: str | None, scale: Any,
 ) -> Audit:  # fmt: skip
-    from recon_cli.auditing import given, roles
+    from recon_cli.auditing import given
     from recon_cli.auditing.calling import Problem, Sizes
-    from recon_cli.auditing.limiting import Made
     from recon_cli.auditing.matching import matched
-    from recon_cli.auditing.reaching import batch_number, from_word, live
-    from recon_cli.auditing.settling import settled
     from recon_cli.auditing.watching import seed
     from recon_cli.auditing.weighing import weigh
 
@@ -131,8 +130,6 @@ def factory(outer: Reached, inner: Reached) -> Reached:
 
 def dotted(bind: Mapping[str, Any]) -> dict[str, Any]:
     """``args.batch_size=128`` as an object ``args`` that has it."""
-    from recon_cli.auditing.reaching import Stand, assign
-
     found: dict[str, Any] = {}
     for name, value in bind.items():
         head, _, rest = name.partition(".")

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy
 import torch
 from torch import Tensor, nn
 from torch.distributions import Normal
@@ -366,8 +367,6 @@ def taking(key: str) -> Any:
 
 def weighted_sum(results: list[dict[str, float]], key: str, others: list[str]) -> bool:
     """Whether one part is the others with fixed weights, over several calls."""
-    import numpy
-
     rows = numpy.array([[row[other] for other in others] for row in results])
     wanted = numpy.array([row[key] for row in results])
     keep = [i for i in range(rows.shape[1]) if numpy.ptp(rows[:, i]) > 0]

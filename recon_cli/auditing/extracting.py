@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import builtins
 import importlib
+import linecache
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -139,8 +140,6 @@ def extracted(tree: ast.Module, text: str, path: Path, wanted: str, bind: Mappin
 
 def run(node: ast.stmt, text: str, path: Path, names: dict[str, Any]) -> None:
     """Execute one top-level statement, no decorators; its source stays readable, by its own lines."""
-    import linecache
-
     for inner in ast.walk(node):
         if isinstance(inner, Definition):
             inner.decorator_list = [

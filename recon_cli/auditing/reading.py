@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import io
 import json
 import re
+import tokenize
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,9 +63,6 @@ def parsed(source: bytes | str, where: str) -> ast.Module:
 
 def text_of(raw: bytes) -> str:
     """Source as text, by its byte order mark or its ``coding:``, each line ended by one sign."""
-    import io
-    import tokenize
-
     coding, _ = tokenize.detect_encoding(io.BytesIO(raw).readline)  # ast.parse has found it good
     return raw.decode(coding, "replace").replace("\r\n", "\n").replace("\r", "\n")
 

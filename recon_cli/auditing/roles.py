@@ -6,6 +6,7 @@ import ast
 import builtins
 import inspect
 import re
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -132,8 +133,6 @@ def plan(reached: Reached, bind: Mapping[str, Any], order: str | None) -> Plan:
             value = FLAGS[name]
             made.taken.append(f"{name} = {value!r} was assumed")
         elif word is None and RECORDS.match(name):
-            from collections import defaultdict
-
             value = defaultdict(list)
         elif word is None and NUMBERS.match(name) and role_of(name) is None:
             raise needed(name, reached)

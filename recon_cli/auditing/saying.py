@@ -6,6 +6,8 @@ import math
 import re
 from typing import Any
 
+import torch
+
 from recon_cli.auditing.calling import Problem
 from recon_cli.auditing.chosen import LINK, switch
 from recon_cli.auditing.formulas import MADE, Terms, at, number
@@ -193,8 +195,6 @@ def asides(found: Audit, problem: Problem, terms: Terms) -> list[str]:
 
 def learned(problem: Problem, row: Row) -> list[str]:
     """Of a scale that the loss itself trains: its gradient, and where it comes to rest with the residuals as they are."""
-    import torch
-
     owner = problem.reached.owner
     scales = {name: p for name, p in owner.named_parameters() if p.numel() == 1} if isinstance(owner, torch.nn.Module) else {}
     said = []

@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy
+
 from recon_cli import likelihoods, sources
 from recon_cli.comparison import cases, compare, engines
 from recon_cli.comparison.against import calls, evaluate, takes_raw
@@ -153,7 +155,6 @@ def _rows(side: Likelihood, x: Tensor, mu: Tensor, repeats: int, by: Sequence[st
 
 
 def _from_files(side: Likelihood, x: Tensor, mu: Tensor, repeats: int, by: Sequence[str]) -> list[dict[str, Any]]:
-    import numpy
     import torch
 
     cpu = torch.device("cpu")

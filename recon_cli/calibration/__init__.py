@@ -25,6 +25,8 @@ from recon_cli.errors import ReconError, not_installed
 from recon_cli.identity.arrays import as_array
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.shapes import shapes_differ
+from recon_cli.likelihoods.gaussian import Gaussian
+from recon_cli.likelihoods.laplace import Laplace
 from recon_cli.numerics import spectrum
 from recon_cli.numerics.spectrum import MOST, Blocks, Eigenvalues, Point, Ppca, eigenvalues, point, ppca
 from recon_cli.runtime.torch_state import settled
@@ -165,8 +167,6 @@ def chosen_noise(
     sigma: float | None, rows: Sequence[Noise], found: Eigenvalues | None, latent: int | None
 ) -> tuple[Likelihood | None, str]:
     """The Gaussian whose weights are shown, and why that: as given, or fitted to what there is."""
-    from recon_cli.likelihoods.gaussian import Gaussian
-
     if sigma is not None:
         return Gaussian(sigma=sigma), ""
     fitted = next((row for row in rows if row.likelihood == "gaussian"), None)
@@ -206,8 +206,6 @@ def every_weight(
     sizes: dict[str, int | None],
 ) -> tuple[Weight, ...]:
     """Of the noise that was chosen; and, where it was not read off a weight, of the Laplace noise beside it."""
-    from recon_cli.likelihoods.laplace import Laplace
-
     if side is None:
         return ()
     found = weights(side, sizes, beta)

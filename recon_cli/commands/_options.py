@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
-from recon_cli.errors import ReconError
+from recon_cli import registry
+from recon_cli.errors import ReconError, unknown
+from recon_cli.identity.parametric import as_number, as_whole
+from recon_cli.runtime import processes
 
 
 class Command(click.Command):
@@ -62,8 +67,6 @@ class LossWord(click.ParamType):
         return found
 
     def shell_complete(self, ctx: Any, param: Any, incomplete: str) -> list[Any]:
-        from click.shell_completion import CompletionItem
-
         from recon_cli import likelihoods
 
         return [CompletionItem(word) for word in likelihoods.losses() if word.startswith(incomplete)]
@@ -75,8 +78,6 @@ class SourceWord(click.ParamType):
     name = "source"
 
     def shell_complete(self, ctx: Any, param: Any, incomplete: str) -> list[Any]:
-        from click.shell_completion import CompletionItem
-
         return [*complete("sources", incomplete), CompletionItem(incomplete, type="file")]
 
 
@@ -86,17 +87,12 @@ class FormatWord(click.ParamType):
     name = "format"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> str:
-        from recon_cli import registry
-        from recon_cli.errors import unknown
-
         known = registry.names("formats")
         if value not in known:
             raise unknown("format", value, known)
         return value
 
     def get_metavar(self, *_: Any, **__: Any) -> str:
-        from recon_cli import registry
-
         return "|".join(registry.names("formats"))
 
     def shell_complete(self, ctx: Any, param: Any, incomplete: str) -> list[Any]:
@@ -109,8 +105,6 @@ class Numbers(click.ParamType):
     name = "number,..."
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        from recon_cli.identity.parametric import as_number
-
         if not isinstance(value, str):
             return value
         return [as_number(param.opts[0], part.strip()) for part in value.split(",")]
@@ -122,8 +116,6 @@ class Scale(click.ParamType):
     name = "scale"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        from recon_cli.identity.parametric import as_number
-
         if not isinstance(value, str):
             return value
         number = 1.0 if value == "none" else as_number(param.opts[0], value, "255, or none")
@@ -138,8 +130,6 @@ class Seconds(click.ParamType):
     name = "float"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        from recon_cli.identity.parametric import as_number
-
         seconds = as_number(param.opts[0], value, "60") if isinstance(value, str) else value
         if not 0 < seconds <= 1e6:
             raise ReconError(f"{param.opts[0]} must be above 0 and at most a million seconds; found {value!r}.", "Write 60, say.")
@@ -152,8 +142,6 @@ class Seed(click.ParamType):
     name = "number"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        from recon_cli.identity.parametric import as_whole
-
         if isinstance(value, str) and as_whole(value) is None:
             raise ReconError(f"--seed must be a whole number from 0 up, below 2^63; found {value!r}.", "Write --seed 0, say.")
         return int(value)
@@ -165,8 +153,6 @@ class Shape(click.ParamType):
     name = "shape"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        from recon_cli.identity.parametric import as_whole
-
         if not isinstance(value, str):
             return value
         sizes = value.lower().replace("×", "x").split("x")
@@ -217,10 +203,6 @@ def noted(said: Iterable[str]) -> None:
 
 def complete(folder: str, incomplete: str) -> list[Any]:
     """The names in a registry that begin with what was typed."""
-    from click.shell_completion import CompletionItem
-
-    from recon_cli import registry
-
     return [CompletionItem(name) for name in registry.names(folder) if name.startswith(incomplete)]
 
 
@@ -307,8 +289,6 @@ def together(work: Any) -> Any:
 
     @functools.wraps(work)
     def call(*words: Any, **named: Any) -> Any:
-        from recon_cli.runtime import processes
-
         with processes.together():
             return work(*words, **named)
 
@@ -346,10 +326,7 @@ def show(report: Any, format: str) -> None:
 
     130 where it was interrupted.
     """
-    import sys
-
     from recon_cli import formats
-    from recon_cli.runtime import processes
 
     if said := click.get_current_context().meta.get(NOTES):
         report = replace(report, notes=[*dict.fromkeys((*said, *report.notes))])

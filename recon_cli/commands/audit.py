@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from recon_cli.commands import _options as options
+from recon_cli.errors import ReconError
 
 
 class WrittenLoss(options.LossWord):
@@ -68,7 +69,6 @@ def command(
       recon audit --loss mse --reduction mean --kl-weight 1 --shape 3x32x32
       recon audit vae.py:loss_function --expect "beta=1, sigma=0.2" --accept half-missing
     """
-    from recon_cli.errors import ReconError
     from recon_cli.runtime import supervisor
 
     if not math.isfinite(settings["kl_weight"]):

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from recon_cli.commands import _options as options
+from recon_cli.runtime import progress
 
 
 @click.command("bench", cls=options.Command)
@@ -36,8 +37,6 @@ def command(what: str, chosen: Any, elements: Any, repeats: int, format: str, **
       recon bench --engine eager --format json
       recon bench train
     """
-    from recon_cli.runtime import progress
-
     if what == "train":
         from recon_cli.benchmark.train import bench_training
 

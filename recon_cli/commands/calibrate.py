@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from recon_cli.commands import _options as options
+from recon_cli.runtime import progress
 
 
 @click.command("calibrate", cls=options.Command)
@@ -50,7 +51,6 @@ def command(format: str, plot: str | None, reported: str | None, dim: Any, beta:
       recon calibrate --reported -1200 --dim 784 --beta 0.01 --rounding 0.5
     """
     from recon_cli import calibration
-    from recon_cli.runtime import progress
 
     if reported is not None:
         found = calibration.judge(reported, dim=dim, beta=beta, rounding=rounding, plot=plot, **settings)

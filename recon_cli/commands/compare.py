@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from recon_cli.commands import _options as options
+from recon_cli.runtime import processes, progress
 
 
 @click.command("compare", cls=options.Command)
@@ -51,7 +52,6 @@ def command(chosen: Any, sigmas: Any, data: str, recon: str, format: str, **sett
       torchrun --nproc-per-node=2 -m recon_cli compare --data x.npy --recon xhat.npy
     """
     from recon_cli.comparison import compare_sources
-    from recon_cli.runtime import processes, progress
 
     options.alone(click.get_current_context(), "against", "loss", "engine", "gradients")
 

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from recon_cli.commands import _options as options
+from recon_cli.runtime import progress
 
 
 @click.command("data", cls=options.Command)
@@ -21,7 +22,6 @@ def command(source: str, scale: Any, format: str) -> None:
       recon data train-images-idx3-ubyte.gz
       recon data x.npz:images --format json
     """
-    from recon_cli.runtime import progress
     from recon_cli.sources._survey import survey
 
     with progress.bar("reading", 100) as advance:

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from recon_cli.commands import _options as options
+from recon_cli.runtime import processes, progress
 
 
 class Open(options.LikelihoodWord):
@@ -126,7 +127,6 @@ def command(
       torchrun --nproc-per-node=2 -m recon_cli train --out runs/two
     """
     from recon_cli import training
-    from recon_cli.runtime import processes, progress
     from recon_cli.training.settings import own_model
 
     options.alone(ctx, "against", "resume", "out", "sigma_floor", "checkpoint_every", "patience", "tensorboard")

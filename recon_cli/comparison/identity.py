@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from recon_cli import likelihoods
 from recon_cli.comparison.tally import PROPORTIONAL, Tally, chunks, judged
 from recon_cli.errors import ReconError
 from recon_cli.identity.likelihood import Likelihood
@@ -175,8 +176,6 @@ def meaning(rows: Sequence[Identity]) -> list[str]:
     noise = row.noise
     if noise is None or not noise.fitted:
         cost = row.loss if row.slope == 1 else f"{row.loss} × {row.slope:g}"
-        from recon_cli import likelihoods
-
         none = "has no noise to choose"
         if row.likelihood in likelihoods.names() and len(head := likelihoods.find(row.likelihood).head) > 1:
             none = f"has no noise of its own to choose, for its {head[1]} comes with the mean"

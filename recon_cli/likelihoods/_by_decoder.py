@@ -6,6 +6,8 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from recon_cli.identity.fitting import level
 from recon_cli.identity.likelihood import Likelihood, elementwise
 from recon_cli.identity.losses import Link, Loss
@@ -31,13 +33,9 @@ def by_network(claim: Likelihood) -> Likelihood:
     outputs = Outputs(parts=(("mu", claim.domain), (size, POSITIVE)))
 
     def forward(mu: Tensor) -> Tensor:
-        import torch
-
         return torch.stack([claim.link.forward(mu[..., 0]), mu[..., 1].log()], dim=-1)
 
     def inverse(raw: Tensor) -> Tensor:
-        import torch
-
         return torch.stack([claim.link.inverse(raw[..., 0]), raw[..., 1].exp()], dim=-1)
 
     def at(mu: Tensor) -> Likelihood:
@@ -103,14 +101,10 @@ def floored(claim: Likelihood, floor: float) -> Likelihood:
     least = floor * floor if claim.head[1] == "var" else floor
 
     def forward(mu: Tensor) -> Tensor:
-        import torch
-
         free = (mu[..., 1] - least).clamp(min=least * SLIGHTLY).log()
         return torch.cat([claim.link.forward(mu)[..., :1], free[..., None]], dim=-1)
 
     def inverse(raw: Tensor) -> Tensor:
-        import torch
-
         return torch.cat([claim.link.inverse(raw)[..., :1], (raw[..., 1:].exp() + least)], dim=-1)
 
     class Floored(kind):

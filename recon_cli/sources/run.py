@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy
 
+from recon_cli import likelihoods
 from recon_cli.errors import ReconError, unknown
 from recon_cli.identity.shapes import spell
+from recon_cli.identity.tensors import wide
 from recon_cli.models import saved
 from recon_cli.runtime import checksums
 from recon_cli.runtime.files import guarded, unreadable
@@ -71,7 +73,6 @@ class Run(Reconstruction):
         """The trained network."""
         from safetensors.torch import load as unpacked
 
-        from recon_cli import likelihoods
         from recon_cli.likelihoods import _by_decoder
         from recon_cli.models import user
         from recon_cli.models.regression import Regression
@@ -179,7 +180,6 @@ class Run(Reconstruction):
             return None
         import torch
 
-        from recon_cli.identity.tensors import wide
         from recon_cli.models.vae import divergence, draw
 
         generator, rate, error = torch.Generator().manual_seed(seed), 0.0, 0.0

@@ -6,6 +6,7 @@ import math
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from recon_cli import likelihoods
 from recon_cli.errors import ReconError
 from recon_cli.identity.regions import Interval, Outputs
 from recon_cli.sources._base import Array, Source
@@ -34,8 +35,6 @@ class Synthetic(Source):
     @cached_property
     def side(self) -> Likelihood:
         """The likelihood that is drawn from."""
-        from recon_cli import likelihoods
-
         if not self.argument:
             raise ReconError("synthetic draws from a likelihood, and none is named.", "Name it: synthetic:laplace:scale=0.2.")
         return likelihoods.parse(self.argument)
