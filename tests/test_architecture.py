@@ -91,6 +91,7 @@ def part(file: Path) -> str:
     return file.relative_to(ROOT).parts[0].removesuffix(".py")
 
 
+@functools.cache
 def imports(tree: ast.AST, *, top_only: bool = False) -> list[str]:
     """Dotted names that a module imports; with ``top_only`` those that run when it is imported."""
     found: list[str] = []
@@ -125,7 +126,7 @@ def owner(name: str, modules: Collection[str]) -> str:
 
 def leads(root: Path) -> dict[str, set[str]]:
     """Which modules of the package below ``root`` each of them imports, inside its functions too."""
-    trees = {module(file, root): ast.parse(file.read_text()) for file in root.rglob("*.py")}
+    trees = {module(file, root): tree_of(file) if root == ROOT else ast.parse(file.read_text()) for file in root.rglob("*.py")}
     own = f"{root.name}."
     return {name: {owner(one, trees) for one in imports(tree) if one.startswith(own)} - {name} for name, tree in trees.items()}
 
