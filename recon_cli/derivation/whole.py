@@ -14,6 +14,7 @@ from recon_cli.derivation.words import AWAY, Odds, Words, halves, same
 from recon_cli.identity.regions import SHARE, Circle, Lattice, Simplex, Sphere
 
 ODD = (sympy.erf, sympy.tanh, sympy.atan, sympy.sinh)
+BENT = (sympy.Abs, sympy.sign, sympy.Max, sympy.Min, sympy.Heaviside, sympy.Piecewise)
 RISING = (sympy.exp, sympy.log, *ODD)
 
 
@@ -36,9 +37,8 @@ def total(density: Expr, known: Words, odds: Odds, general: Expr | None = None) 
     if support.whole:
         return odds.leave(summed(odds.enter(density), x, exactly(support.low), exactly(support.high)))
     if support.low == -math.inf and support.high == math.inf:
-        return line(density, x, odds.mu)
-    found = sympy.integrate(odds.enter(density), (x, exactly(support.low), exactly(support.high)))
-    return odds.leave(sympy.simplify(opened(found)))
+        return line(density, x, mu)
+    return odds.leave(between(odds.enter(density), x, exactly(support.low), exactly(support.high), odds.symbol))
 
 
 def exactly(end: Any) -> Any:
@@ -74,8 +74,33 @@ def summed(density: Expr, x: Symbol, low: Any, high: Any) -> Expr:
 
 @functools.lru_cache(256)
 def line(density: Expr, x: Symbol, mu: Symbol) -> Expr:
-    """An integral over the real line, both sides of mu apart."""
-    return opened(sympy.simplify(sympy.together(sum(beyond(half) for half in halves(density, x, mu)).rewrite(sympy.erf))))
+    """An integral over the real line: of exponentials as one of powers, of anything else both sides of mu apart."""
+    if not density.has(*BENT) and (found := exponentials(density, x, mu)) is not None:
+        return plain(found)
+    return plain(sum(beyond(half) for half in halves(density, x, mu)))
+
+
+@functools.lru_cache(256)
+def between(density: Expr, x: Symbol, low: Expr, high: Expr, mu: Symbol) -> Expr:
+    """An integral from ``low`` to ``high``; from zero up, of a density of log x, both sides of its mean apart."""
+    found = mellin(density, x, low, high)
+    if found is None and low == 0 and high == sympy.oo and density.has(sympy.log(x)):
+        middle = sympy.log(mu) if mu.is_positive else mu
+        sides = [mellin(density.subs(sympy.log(x), middle + way * AWAY).subs(x, sympy.exp(middle + way * AWAY))
+                        * sympy.exp(middle + way * AWAY), AWAY, sympy.Integer(0), sympy.oo) for way in (1, -1)]  # fmt: skip
+        found = None if None in sides else sum(sides)
+    return plain(sympy.integrate(density, (x, low, high)) if found is None else found)
+
+
+def plain(found: Expr) -> Expr:
+    """A value of an integral made simple: by what is quick, where that makes it a number."""
+    found = opened(found)
+    try:
+        quick = sympy.cancel(found)
+        quick = quick if quick.is_number else sympy.cancel(sympy.gammasimp(sympy.powsimp(quick)))
+    except sympy.PolynomialError:  # it has pieces
+        quick = found
+    return quick if quick.is_number else opened(sympy.simplify(sympy.together(found).rewrite(sympy.erf)))
 
 
 @functools.lru_cache(256)
@@ -86,24 +111,69 @@ def beyond(half: Expr) -> Expr:
         high = where.gts if isinstance(where, (sympy.LessThan, sympy.StrictLessThan)) and where.lts == AWAY else sympy.oo
         if not (high - low).is_extended_positive or (high == sympy.oo and where != sympy.true):
             return sympy.integrate(sympy.simplify(half), (AWAY, 0, sympy.oo))
-        found = powers(piece, low, high)
+        found = mellin(piece, AWAY, low, high)
         whole.append(sympy.integrate(sympy.simplify(piece), (AWAY, low, high)) if found is None else found)
         low = high
     return sum(whole)
 
 
-def powers(density: Expr, low: Expr, high: Expr) -> Expr | None:
-    """The integral of c e^(-k t^n), a difference of incomplete gamma functions (DLMF 8.2.2); None of anything else."""
-    own = sympy.expand(sympy.expand_log(sympy.log(density), force=True))
-    constant, power = own.as_independent(AWAY, as_Add=True)
-    n = sympy.simplify(AWAY * sympy.diff(power, AWAY) / power) if power != 0 else AWAY
-    if n.has(AWAY) or not n.is_positive:
+def exponentials(density: Expr, x: Symbol, mu: Symbol) -> Expr | None:
+    """The integral over the real line of what is made of e^(k (x - mu)) alone, as one over u = e^(k (x - mu)) > 0."""
+    away, u = Symbol("t", real=True), Symbol("u", positive=True)
+    moved = density.subs(x, mu + away).rewrite(sympy.exp)
+    slopes = {sympy.diff(part.args[0], away) for part in moved.atoms(sympy.exp)}
+    rates = [way * slope for slope in slopes for way in (1, -1) if not slope.has(away) and (way * slope).is_positive]
+    if not rates:
         return None
-    k = sympy.simplify(-power / AWAY**n)
-    if k.has(AWAY) or not k.is_positive:
+    k = min(rates, key=sympy.default_sort_key)
+    return mellin(moved.subs(away, sympy.log(u) / k) / (k * u), u, sympy.Integer(0), sympy.oo)
+
+
+def mellin(density: Expr, t: Symbol, low: Expr, high: Expr) -> Expr | None:
+    """The integral of c t^a e^(-k t^n), or of c t^a (p + q t^n)^-b from 0 up, over t >= 0; None of anything else.
+
+    Differences of incomplete gamma functions (DLMF 8.2.2), and the beta function (DLMF 5.12.3).
+    """
+    own = sympy.expand(sympy.expand_log(sympy.log(sympy.together(density)), force=True))
+    constant, rest = own.as_independent(t, as_Add=True)
+    a, c = rest.coeff(sympy.log(t)), sympy.exp(constant)
+    parts = [term.as_independent(t, as_Add=False) for term in sympy.Add.make_args(rest - a * sympy.log(t))]
+    if a.has(t) or constant.has(sympy.nan, sympy.zoo, sympy.I):
         return None
-    ends = [sympy.Integer(0) if end == sympy.oo else sympy.uppergamma(1 / n, sympy.powdenest(k * end**n)) for end in (low, high)]
-    return sympy.exp(constant) / (n * k ** (1 / n)) * (ends[0] - ends[1])
+    if [*map(type, (part for _, part in parts))] == [sympy.log]:
+        return beta(c, a, -parts[0][0], parts[0][1].args[0], t) if (low, high) == (0, sympy.oo) else None
+    if len({part for _, part in parts}) > 1:
+        return None
+    k, (base, n) = sympy.factor(-sum(factor for factor, _ in parts)), parts[0][1].as_base_exp()
+    if k == 0 and (a + 1).is_positive and high != sympy.oo:
+        return c * (high ** (a + 1) - low ** (a + 1)) / (a + 1)
+    if base != t or n.has(t):
+        return None
+    if high == sympy.oo and n.is_positive and k.is_negative and c.is_positive:
+        return sympy.oo
+    if n == 1 and a == 0 and high != sympy.oo:
+        return c * (sympy.exp(-k * low) - sympy.exp(-k * high)) / k
+    s = sympy.cancel((a + 1) / n)
+    if not (k.is_positive and s.is_positive) or not (n.is_positive or (low, high) == (0, sympy.oo)):
+        return None
+    if n.is_negative:
+        return c / (-n * k**s) * sympy.gamma(s)
+    ends = [
+        sympy.Integer(0) if end == sympy.oo else sympy.gamma(s) if end == 0 else sympy.uppergamma(s, sympy.powdenest(k * end**n))
+        for end in (low, high)
+    ]
+    return c / (n * k**s) * (ends[0] - ends[1])
+
+
+def beta(c: Expr, a: Expr, b: Expr, bend: Expr, t: Symbol) -> Expr | None:
+    """The integral over t > 0 of c t^a bend^-b, the bend being p + q t^n."""
+    p, rest = bend.as_independent(t, as_Add=True)
+    q, power = rest.as_independent(t, as_Add=False)
+    base, n = power.as_base_exp()
+    s = sympy.cancel((a + 1) / n)
+    if base != t or n.has(t) or not all(part.is_positive for part in (p, q, n, s, sympy.cancel(b - s))):
+        return None
+    return c * p**-b * (p / q) ** s / n * sympy.gamma(s) * sympy.gamma(b - s) / sympy.gamma(b)
 
 
 def opened(found: Expr) -> Expr:
@@ -194,6 +264,8 @@ def positive(density: Expr, known: Words, odds: Odds) -> bool:
             else inner
         )
         inner = inner.subs(x, whole + exactly(support.low))
+    elif x.is_nonnegative and not known.side.event:
+        inner = inner.subs(x, Symbol("x", positive=True))  # at the end itself, a single point, there may be a pole
     return all(nowhere_negative(piece) for piece in pieces(inner))
 
 
