@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 import os
@@ -42,6 +43,7 @@ class Aside:
 
     def work(self, sink: int) -> None:
         """All jobs, a line each, in the other process, which ends here."""
+        gc.disable()  # of what torch's import makes nothing is garbage
         try:
             import torch
 

@@ -212,7 +212,7 @@ def tradeoff(case: Case) -> Step:
     shown_loss = formula(*([] if half == 1 else [half, "*"]), "loss") if long(shown_loss) else shown_loss
     cost = formula(shown_loss, " + ", beta, "*", "KL")
     finding = case.finding
-    weight = sympy.simplify(half / proof.slope)
+    weight = sympy.cancel(half / proof.slope)
     if not proof.slope.free_symbols & {*proof.side.noise.values()}:
         share = [] if weight == 1 else [weight, "*("]
         shown = formula(cost, " = ", *share, "-log p(x|mu)", *(() if proof.offset == 0 else (" - ", "offset b(x)")), *([")"] if share else []),  # noqa: E501

@@ -131,7 +131,7 @@ def apart(known: Words, density: Expr, cost: Expr, odds: Odds) -> tuple[Expr, Ex
         return sympy.Integer(1), sympy.Integer(0), sympy.Integer(0), "nll"
     slope, way = ratio(-inner, price, x, odds.symbol)
     constant, varying = level(inner + slope * price, x, odds.symbol).as_independent(*mus, as_Add=True)
-    gap = -sympy.log(odds.leave(sympy.simplify(sympy.exp(varying))))
+    gap = varying if varying == 0 else -sympy.log(odds.leave(sympy.simplify(sympy.exp(varying))))
     return odds.leave(slope), tidy(-constant), gap, way
 
 

@@ -202,7 +202,7 @@ def link(case: Case) -> Iterator[Step]:
     shown: list[Any] = []
     good = True
     for name, raw, mean, region in zip(side.head or ("mu",), known.raws(), known.linked(), regions, strict=True):
-        ends = [attempt(lambda mean=mean, raw=raw, end=end: sympy.limit(mean, raw, end)) for end in (-sympy.oo, sympy.oo)]
+        ends = [attempt(lambda mean=mean, raw=raw, end=end: whole.far(mean, raw, end)) for end in (-sympy.oo, sympy.oo)]
         shown += [", "] * bool(shown) + [f"{name}(-oo)", " = ", ends[0] or 0, ", ", f"{name}(oo)", " = ", ends[1] or 0]
         wanted = (whole.exactly(region.low), whole.exactly(region.high))
         if None not in ends and any(not same(end, want) for end, want in zip(ends, wanted, strict=True)):

@@ -48,6 +48,12 @@ def exactly(end: Any) -> Any:
     return sympy.Rational(end) if isinstance(end, (int, float)) else end
 
 
+def far(expression: Expr, symbol: Symbol, end: Expr) -> Expr:
+    """The limit of an expression: its value there, where that is one."""
+    found = expression.subs(symbol, end)
+    return sympy.limit(expression, symbol, end) if found.has(sympy.nan, sympy.zoo, sympy.AccumBounds) else found
+
+
 def shares(known: Words) -> dict[Any, Any]:
     """A share q among the noise as 1/(1 + k), k > 0."""
     fields = [field.name for field in dataclasses.fields(known.side) if field.metadata["domain"] == SHARE]
@@ -100,7 +106,11 @@ def plain(found: Expr) -> Expr:
         quick = quick if quick.is_number else sympy.cancel(sympy.gammasimp(sympy.powsimp(quick)))
     except sympy.PolynomialError:  # it has pieces
         quick = found
-    return quick if quick.is_number else opened(sympy.simplify(sympy.together(found).rewrite(sympy.erf)))
+    if all(part.args[0].is_Symbol for part in quick.atoms(sympy.Function)) and all(
+        part.exp.is_Integer for part in quick.atoms(sympy.Pow)
+    ):  # of nothing that another form may hide
+        return quick
+    return opened(sympy.simplify(sympy.together(found).rewrite(sympy.erf)))
 
 
 @functools.lru_cache(256)

@@ -123,6 +123,7 @@ class Odds:
         """Whether mu is a share."""
         return type(self.domain) is Interval and self.domain.low == 0 and self.domain.high != math.inf
 
+    @functools.lru_cache(256)  # noqa: B019
     def enter(self, expression: Expr) -> Expr:
         """An expression in mu as one in t, its logarithms and powers opened."""
         if not self.bounded:
@@ -158,5 +159,13 @@ def same(left: Any, right: Any) -> bool:
 
 @functools.lru_cache(4096)
 def zero(expression: Expr) -> bool:
-    """Whether an expression simplifies to nothing."""
+    """Whether an expression simplifies to nothing: not where it is something at a point, surely where it cancels."""
+    symbols = sorted(expression.free_symbols, key=str)
+    if not any(part.is_integer or part.is_positive is False for part in symbols):
+        point = {part: sympy.Rational(7 + 3 * i, 5 + 2 * i) for i, part in enumerate(symbols)}
+        value = expression.xreplace(point).evalf(20)
+        if value.is_Float and abs(value) > 1e-9:
+            return False
+    if sympy.expand(expression) == 0 or (not expression.has(sympy.Piecewise) and sympy.cancel(expression) == 0):
+        return True
     return sympy.simplify(expression) == 0
