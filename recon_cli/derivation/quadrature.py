@@ -108,7 +108,8 @@ def panels(density: Callable[[Any], Any], start: float, way: int, left: Any, rig
     error, whole = 0.0, rule(left, right)[3]
     for turn in range(48):
         middle = (left + right) / 2
-        halves = [rule(left, middle), rule(middle, right)]
+        both = rule(np.concatenate([left, middle]), np.concatenate([middle, right]))
+        halves = [*zip(*(np.split(part, 2) for part in both), strict=True)]
         with np.errstate(all="ignore"):
             off = np.abs(halves[0][3] + halves[1][3] - whole)
         good = (off <= ENOUGH) | (turn == 47) | ~np.isfinite(off)

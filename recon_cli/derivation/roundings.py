@@ -54,14 +54,17 @@ class Formulas:
 
     def __init__(self, known: Words, density: Expr) -> None:
         self.known = known
+        self.compiled: dict[Any, Callable[..., Any]] = {}
+        self.costs: dict[tuple[Any, ...], Any] = {}  # at the points where several statements are tried
         self.density = self.function(density, [*known.noise.values(), *known.xs, *known.mus])
         self.link = self.function(known.linked(), [*known.noise.values(), *known.raws()])
-        self.compiled: dict[str, Callable[..., Any]] = {}
 
-    @staticmethod
-    def function(expression: Any, names: Sequence[Any]) -> Callable[..., Any]:
+    def function(self, expression: Any, names: Sequence[Any]) -> Callable[..., Any]:
         """An expression, or a list of them, of these symbols for mpmath."""
-        return sympy.lambdify(names, expression, modules=[{"erfc": erfc}, "mpmath"])
+        key = (tuple(expression) if isinstance(expression, list) else expression, *names)
+        if key not in self.compiled:
+            self.compiled[key] = sympy.lambdify(names, expression, modules=[{"erfc": erfc}, "mpmath"])
+        return self.compiled[key]
 
     def units(self, numbers: Sequence[Any]) -> list[Any]:
         """The numbers, those of vectors on a sphere over their length."""
@@ -73,6 +76,12 @@ class Formulas:
 
     def nll(self, *numbers: Any) -> Any:
         """-log density; infinite where that is zero."""
+        if numbers not in self.costs:
+            self.costs[numbers] = self.cost(*numbers)
+        return self.costs[numbers]
+
+    def cost(self, *numbers: Any) -> Any:
+        """The same, afresh."""
         p = self.density(*self.units(numbers))
         if not mpmath.im(p) and p == 0:
             return mpmath.inf

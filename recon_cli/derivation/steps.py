@@ -57,7 +57,8 @@ class Case:
     @functools.cached_property
     def densities(self) -> dict[int, Any]:
         """The density for each."""
-        return {size: known.read(self.kind.density) for size, known in self.known.items()}
+        here = {len(self.proof.words.xs): self.proof.density}
+        return here | {size: known.read(self.kind.density) for size, known in self.known.items() if size not in here}
 
     @functools.cached_property
     def formulas(self) -> dict[int, Formulas]:

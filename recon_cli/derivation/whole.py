@@ -146,12 +146,12 @@ def mellin(density: Expr, t: Symbol, low: Expr, high: Expr) -> Expr | None:
     """
     own = sympy.expand(sympy.expand_log(sympy.log(sympy.together(density)), force=True))
     constant, rest = own.as_independent(t, as_Add=True)
-    a, c = rest.coeff(sympy.log(t)), sympy.exp(constant)
+    a, c = sympy.expand(rest.coeff(sympy.log(t))), sympy.exp(constant)
     parts = [term.as_independent(t, as_Add=False) for term in sympy.Add.make_args(rest - a * sympy.log(t))]
     if a.has(t) or constant.has(sympy.nan, sympy.zoo, sympy.I):
         return None
     if [*map(type, (part for _, part in parts))] == [sympy.log]:
-        return beta(c, a, -parts[0][0], parts[0][1].args[0], t) if (low, high) == (0, sympy.oo) else None
+        return beta(constant, a, -parts[0][0], parts[0][1].args[0], t) if (low, high) == (0, sympy.oo) else None
     if len({part for _, part in parts}) > 1:
         return None
     k, (base, n) = sympy.factor(-sum(factor for factor, _ in parts)), parts[0][1].as_base_exp()
@@ -166,24 +166,31 @@ def mellin(density: Expr, t: Symbol, low: Expr, high: Expr) -> Expr | None:
     s = sympy.cancel((a + 1) / n)
     if not (k.is_positive and s.is_positive) or not (n.is_positive or (low, high) == (0, sympy.oo)):
         return None
+    over = at_once(constant - s * sympy.log(k)) / n
     if n.is_negative:
-        return c / (-n * k**s) * sympy.gamma(s)
+        return -over * sympy.gamma(s)
     ends = [
         sympy.Integer(0) if end == sympy.oo else sympy.gamma(s) if end == 0 else sympy.uppergamma(s, sympy.powdenest(k * end**n))
         for end in (low, high)
     ]
-    return c / (n * k**s) * (ends[0] - ends[1])
+    return over * (ends[0] - ends[1])
 
 
-def beta(c: Expr, a: Expr, b: Expr, bend: Expr, t: Symbol) -> Expr | None:
-    """The integral over t > 0 of c t^a bend^-b, the bend being p + q t^n."""
+def at_once(logarithm: Expr) -> Expr:
+    """e to a logarithm, its terms put together first."""
+    return sympy.exp(sympy.expand(sympy.expand_log(logarithm, force=True)))
+
+
+def beta(constant: Expr, a: Expr, b: Expr, bend: Expr, t: Symbol) -> Expr | None:
+    """The integral over t > 0 of e^constant t^a bend^-b, the bend being p + q t^n."""
     p, rest = bend.as_independent(t, as_Add=True)
     q, power = rest.as_independent(t, as_Add=False)
     base, n = power.as_base_exp()
     s = sympy.cancel((a + 1) / n)
     if base != t or n.has(t) or not all(part.is_positive for part in (p, q, n, s, sympy.cancel(b - s))):
         return None
-    return c * p**-b * (p / q) ** s / n * sympy.gamma(s) * sympy.gamma(b - s) / sympy.gamma(b)
+    over = at_once(constant + (s - b) * sympy.log(p) - s * sympy.log(q)) / n
+    return over * sympy.gamma(sympy.expand(s)) * sympy.gamma(sympy.expand(b - s)) / sympy.gamma(sympy.expand(b))
 
 
 def opened(found: Expr) -> Expr:
@@ -253,7 +260,9 @@ def telescope(density: Expr, known: Words) -> Expr:
 
 def equal(left: Expr, right: Expr) -> bool:
     """Whether two expressions in exponentials and error functions are equal."""
-    apart = sympy.expand((left - right).rewrite(sympy.erf))
+    apart = (left - right).replace(lambda part: isinstance(part, (*ODD, sympy.exp, sympy.erfc)),
+                                   lambda part: part.func(sympy.cancel(part.args[0])))  # fmt: skip
+    apart = sympy.expand(apart.rewrite(sympy.erf))
     if apart == 0:
         return True
     whole = sympy.numer(sympy.together(left - right))
