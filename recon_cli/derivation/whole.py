@@ -147,14 +147,15 @@ def mellin(density: Expr, t: Symbol, low: Expr, high: Expr) -> Expr | None:
     own = sympy.expand(sympy.expand_log(sympy.log(sympy.together(density)), force=True))
     constant, rest = own.as_independent(t, as_Add=True)
     a, c = sympy.expand(rest.coeff(sympy.log(t))), sympy.exp(constant)
-    parts = [term.as_independent(t, as_Add=False) for term in sympy.Add.make_args(rest - a * sympy.log(t))]
-    if a.has(t) or constant.has(sympy.nan, sympy.zoo, sympy.I):
+    factors: dict[Expr, Expr] = {}
+    for factor, part in (term.as_independent(t, as_Add=False) for term in sympy.Add.make_args(rest - a * sympy.log(t))):
+        factors[part] = factors.get(part, sympy.Integer(0)) + factor
+    (part, factor), *more = factors.items()
+    if more or a.has(t) or constant.has(sympy.nan, sympy.zoo, sympy.I):
         return None
-    if [*map(type, (part for _, part in parts))] == [sympy.log]:
-        return beta(constant, a, -parts[0][0], parts[0][1].args[0], t) if (low, high) == (0, sympy.oo) else None
-    if len({part for _, part in parts}) > 1:
-        return None
-    k, (base, n) = sympy.factor(-sum(factor for factor, _ in parts)), parts[0][1].as_base_exp()
+    if isinstance(part, sympy.log):
+        return beta(constant, a, -factor, part.args[0], t) if (low, high) == (0, sympy.oo) else None
+    k, (base, n) = sympy.factor(-factor), part.as_base_exp()
     if k == 0 and (a + 1).is_positive and high != sympy.oo:
         return c * (high ** (a + 1) - low ** (a + 1)) / (a + 1)
     if base != t or n.has(t):
