@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import sympy
 from sympy.printing.latex import LatexPrinter
+from sympy.printing.precedence import PRECEDENCE
 from sympy.printing.str import StrPrinter
 
 from recon_cli.report import Formula
@@ -16,7 +17,7 @@ from recon_cli.report import Formula
 NAMES = {
     "mu": ("μ", r"\mu"),
     "sigma": ("σ", r"\sigma"),
-    "scale": ("scale", r"s"),
+    "delta": ("δ", r"\delta"),
     "kappa": ("κ", r"\kappa"),
     "eta": ("η", r"\eta"),
     "theta": ("θ", r"\theta"),
@@ -82,14 +83,15 @@ NAMES = {
     "*(": ("·(", r"\,("),
     "(": ("(", "("),
     ")": (")", ")"),
-    ", ": (", ", r",\quad "),
+    ", ": (", ", r",\allowbreak\quad "),
     " ~ ": (" ≈ ", r" \approx "),
     " != ": (" ≠ ", r" \neq "),
     " -> ": (" → ", r" \to "),
     "pi": ("π", r"\pi"),
     "oo": ("∞", r"\infty"),
 }
-MINUS = re.compile(r"\\left\(-1\\right\) ?(?:\\cdot )?|- ?1 \\cdot |(?<![\d.])-1 (?=[\\a-z(])")
+FLAT = re.compile(r"\\left\(((?:(?!\\left|\\frac|\\begin|\\sum|\\prod|\^|\\right).)*?) ?\\right\)")
+FUNCTION = r"(\\(?:log|exp|cosh|sinh|tanh|sin|cos|Gamma|operatorname\{[a-z]+\}))"
 POWERS = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
 
 
@@ -120,7 +122,7 @@ class Plain(Readable, StrPrinter):
 
 
 class Paper(Readable, LatexPrinter):
-    """For a paper."""
+    """For a paper: minus signs in front, no power with a fraction on a fraction in it."""
 
     def _print_Pow(self, expression: Any) -> str:
         base, power = expression.args
@@ -130,6 +132,34 @@ class Paper(Readable, LatexPrinter):
 
     def _print_Abs(self, expression: Any, exp: Any = None) -> str:
         return super()._print_Abs(sympy.Abs(self.data_first(expression.args[0]), evaluate=False), exp)
+
+    def _print_Mul(self, expression: Any) -> str:
+        factors = [*factors_of(expression)] if expression.is_Mul else []  # a power of -1 comes here too
+        rest = [factor for factor in factors if factor not in (1, -1)]
+        sign = "- " * (factors.count(-1) % 2)
+        if len(rest) == 1:
+            return sign + self.parenthesize(rest[0], PRECEDENCE["Mul"])
+        divisors = [factor for factor in rest if factor.is_number and sympy.numer(factor) == 1 and factor.is_rational]
+        others = [factor for factor in rest if factor not in divisors]
+        if len(divisors) == 1 and not any(factor.is_Add or sympy.denom(factor) != 1 for factor in others):
+            if r"\frac" in (shown := self._print(sympy.Mul(*others, evaluate=False))):
+                return f"{sign}{self._print(divisors[0])} {shown}"
+        return sign + super()._print_Mul(sympy.Mul(*rest, evaluate=False) if rest and len(rest) < len(factors) else expression)
+
+    def _print_exp(self, expression: Any, exp: Any = None) -> str:
+        power = expression.args[0]
+        if exp is not None or (power.count_ops() < 3 and not power.has(sympy.Piecewise)):
+            return super()._print_ExpBase(expression, exp)
+        return rf"\exp{{\left({self._print(power)}\right)}}"
+
+
+def factors_of(expression: Any) -> Iterator[Any]:
+    """The factors of a product, of those among them too."""
+    for factor in expression.args:
+        if factor.is_Mul:
+            yield from factors_of(factor)
+        else:
+            yield factor
 
 
 def formula(*parts: Any) -> Formula:
@@ -146,10 +176,27 @@ def spellings(part: Any) -> tuple[str, str, str]:
         return (part, *NAMES.get(part, (part, rf"\text{{{part}}}")))
     if isinstance(part, (int, float)):
         text = f"{part:.6g}"
-        return text, text.replace("-", "−"), text
+        digits, _, power = text.partition("e")
+        return text, text.replace("-", "−"), rf"{digits} \times 10^{{{int(power)}}}" if power else text
     symbols = {symbol: in_paper(symbol.name) for symbol in part.free_symbols if not isinstance(symbol, sympy.Indexed)}
     text = Plain().doprint(part)
-    return text, terminal(text), Paper({"symbol_names": symbols, "ln_notation": False}).doprint(part)
+    printer = Paper({"symbol_names": symbols, "ln_notation": False, "mul_symbol": r" \, " if wordy(symbols) else None})
+    return text, terminal(text), open_line(printer.doprint(part))
+
+
+def wordy(symbols: Mapping[Any, str]) -> bool:
+    """Whether some names are words, which would run into their neighbours."""
+    return any("mathrm" in shown for shown in symbols.values())
+
+
+def open_line(latex: str) -> str:
+    """Parentheses as high as a line where nothing higher is in them, so that a line may break there, close to their function."""
+    before = ""
+    while before != latex:
+        before, latex = latex, FLAT.sub(r"(\1)", latex)
+    latex = re.sub(rf"{FUNCTION}\{{(\([^(){{}}]*\))\}}", r"\1\2", latex)
+    latex = re.sub(rf"{FUNCTION}\{{(\\left)?\(", r"\1{\\!\2(", latex)
+    return latex.replace(r"\Gamma\left(", r"\Gamma\!\left(")
 
 
 def in_paper(name: str) -> str:
@@ -188,7 +235,7 @@ def times(factor: Any, values: Mapping[str, float], name: str) -> list[Any]:
 def written(text: str, names: Mapping[str, Any]) -> Formula:
     """A formula as its author wrote it, nothing rearranged."""
     parsed = sympy.parse_expr(text, local_dict=dict(names), evaluate=False)
-    return Formula(text, terminal(text), MINUS.sub("- ", spellings(parsed)[2]))
+    return Formula(text, terminal(text), spellings(parsed)[2])
 
 
 def terminal(text: str) -> str:

@@ -2,53 +2,38 @@
 
 from __future__ import annotations
 
+import unicodedata
+from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
 from recon_cli.formats import panels, spell, subject_of
-from recon_cli.report import Formula, Report, Table
+from recon_cli.report import Column, Formula, Report, Table
 
-SPECIAL = str.maketrans(
-    {
-        **{letter: f"\\{letter}" for letter in "&%$#_{}"},
-        "~": r"\textasciitilde{}",
-        "<": r"\textless{}",
-        ">": r"\textgreater{}",
-        "^": r"\textasciicircum{}",
-        "\\": r"\textbackslash{}",
-        "μ": r"$\mu$",
-        "σ": r"$\sigma$",
-        "β": r"$\beta$",
-        "½": r"$\frac{1}{2}$",
-        "·": r"$\cdot$",
-        "−": "$-$",
-        "×": r"$\times$",
-        "∂": r"$\partial$",
-        "²": r"\textsuperscript{2}",
-        "≤": r"$\le$",
-        "√": r"$\surd$",
-        "π": r"$\pi$",
-        "|": r"\textbar{}",
-        "ε": r"$\varepsilon$",
-        "η": r"$\eta$",
-        "→": r"$\to$",
-        "∞": r"$\infty$",
-        "κ": r"$\kappa$",
-        "θ": r"$\theta$",
-        "Σ": r"$\sum$",
-        "Γ": r"$\Gamma$",
-        "Π": r"$\prod$",
-        "∫": r"$\int$",
-        "≠": r"$\ne$",
-        "≈": r"$\approx$",
-        "≥": r"$\ge$",
-        "⁻": r"\textsuperscript{$-$}",
-        **{sign: rf"\textsuperscript{{{digit}}}" for digit, sign in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")},
-    }
-)
+WIDTH = 345.0  # of a line of an article, in points
+LETTER, GUTTER = 5.0, 12.0  # about what a letter takes, and what stands between two columns
+
+SPECIAL = {
+    **{letter: f"\\{letter}" for letter in "&%$#_{}"},
+    **{letter: " " for letter in "\n\t\u00a0\u2009"},
+    "~": r"\textasciitilde{}", "<": r"\textless{}", ">": r"\textgreater{}", "^": r"\textasciicircum{}", "|": r"\textbar{}",
+    "\\": r"\textbackslash{}", "ε": r"$\varepsilon$", "½": r"$\frac{1}{2}$", "·": r"$\cdot$", "−": "$-$", "×": r"$\times$",
+    "∂": r"$\partial$", "≤": r"$\le$", "≥": r"$\ge$", "≠": r"$\ne$", "≈": r"$\approx$", "→": r"$\to$", "∞": r"$\infty$",
+    "∈": r"$\in$", "√": r"$\surd$", "Σ": r"$\sum$", "Π": r"$\prod$", "∫": r"$\int$", "‖": r"$\Vert$", "±": r"$\pm$",
+    "✓": r"$\surd$", "✗": r"$\times$", "…": r"\dots{}", "–": "--", "—": "---", "‘": "`", "’": "'", "“": "``", "”": "''",
+    "─": "--", "│": r"\textbar{}", "┤": "+", "└": "+", "ß": r"\ss{}", "ø": r"\o{}", "Ø": r"\O{}", "æ": r"\ae{}",
+    "œ": r"\oe{}", "ł": r"\l{}", "°": r"$^\circ$", "⁻": r"\textsuperscript{$-$}",
+    **{sign: rf"\textsuperscript{{{digit}}}" for digit, sign in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")},
+    **{sign: rf"\textsubscript{{{digit}}}" for digit, sign in enumerate("₀₁₂₃₄₅₆₇₈₉")},
+    **dict.fromkeys("▁▂▃▄", "."), **dict.fromkeys("▅▆▇█", r"\#"),
+}  # fmt: skip
+ACCENTS = {"\u0300": r"\`", "\u0301": r"\'", "\u0302": r"\^", "\u0303": r"\~", "\u0304": r"\=", "\u0306": r"\u",
+           "\u0307": r"\.", "\u0308": r'\"', "\u030a": r"\r", "\u030b": r"\H", "\u030c": r"\v", "\u0327": r"\c"}  # fmt: skip
+SMALL = "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau upsilon phi chi psi omega"
+CAPITAL = "Gamma Delta Theta Lambda Xi Upsilon Phi Psi Omega"
 
 
 def write(report: Report, file: TextIO) -> None:
-    """A fragment to \\input: it needs the packages amsmath, amssymb and booktabs."""
+    """A fragment to \\input, in ASCII: it needs the packages amsmath, amssymb and booktabs, as its first line says."""
     parts = ["% \\usepackage{amsmath, amssymb, booktabs}", *(words(said) + r"\par" for said in report.lead)]
     for table in report.tables:
         parts += steps(table) if table.layout == "steps" else grids(table)
@@ -57,15 +42,60 @@ def write(report: Report, file: TextIO) -> None:
 
 
 def grids(table: Table) -> list[str]:
-    """One tabular for each panel."""
+    """For each panel one tabular, several where one is wider than a line, or a list where a single column is."""
     found = []
     for title, columns in panels(table):
-        lines = [rf"\begin{{tabular}}{{{'l' * len(columns)}}}", r"\toprule"]
-        lines += [" & ".join(words(column.title) for column in columns) + r" \\", r"\midrule"]
-        lines += [" & ".join(cell(row.get(column.key)) for column in columns) + r" \\" for row in table.rows]
-        lines += [r"\bottomrule", r"\end{tabular}"]
-        found.append((rf"\paragraph{{{words(title)}}}" + "\n\n" if title else "") + "\n".join(lines))
+        opening = [column for column in columns if column.panel == "*"] or list(columns[:1])
+        blocks = parts(columns, opening, table.rows)
+        narrow = all(width(block, table.rows) <= WIDTH for block in blocks)
+        drawn = [tabular(block, table.rows) for block in blocks] if narrow else [listing(columns, opening, table.rows)]
+        head = rf"\paragraph{{{words(title)}}}\mbox{{}}\par" + "\n\n" if title else ""
+        found.append(head + "\n\n\\medskip\n\n".join(drawn))
     return found
+
+
+def parts(columns: Sequence[Column], opening: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> list[list[Column]]:
+    """As few runs of ``columns`` as fit a line, each opened by the same ones."""
+    found = [list(opening)]
+    for column in columns:
+        if column not in opening:
+            if len(found[-1]) > len(opening) and width([*found[-1], column], rows) > WIDTH:
+                found.append(list(opening))
+            found[-1].append(column)
+    return found
+
+
+def width(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> float:
+    """About how wide a tabular of these is, in points."""
+    longest = (max(len(column.title), *(length(row.get(column.key)) for row in rows), 0) for column in columns)
+    return sum(GUTTER + LETTER * most for most in longest)
+
+
+def length(value: Any) -> int:
+    """How many letters a value takes; a formula about those of its spelling on a terminal."""
+    return len(value.unicode if isinstance(value, Formula) else spell(value, 6))
+
+
+def tabular(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows under their titles."""
+    lines = [rf"\noindent\begin{{tabular}}{{{'l' * len(columns)}}}", r"\toprule"]
+    lines += [" & ".join(words(column.title) for column in columns) + r" \\", r"\midrule"]
+    lines += [" & ".join(cell(row.get(column.key)) for column in columns) + r" \\" for row in rows]
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"])
+
+
+def listing(columns: Sequence[Column], opening: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> str:
+    """Each row as a list under its opening cells, lines broken where they must be; what was not measured is left out."""
+    found = []
+    for row in rows:
+        head = ", ".join(cell(row.get(column.key)) for column in opening)
+        items = [
+            rf"\item[{{{words(column.title)}}}] {cell(row[column.key])}"
+            for column in columns
+            if column not in opening and row.get(column.key) not in (None, "")
+        ]
+        found.append("\n".join([rf"\paragraph{{{head}}}", r"\begin{description}\raggedright", *items, r"\end{description}"]))
+    return "\n\n".join(found)
 
 
 def steps(table: Table) -> list[str]:
@@ -73,7 +103,7 @@ def steps(table: Table) -> list[str]:
     found: list[str] = []
     for subject in dict.fromkeys(map(subject_of, table.rows)):
         items = [
-            rf"\item {cell(row['statement'])}\\ {words(row['because'])}"
+            rf"\item {{\raggedright {cell(row['statement'])}\par}} {words(row['because'])}"
             + (rf" \emph{{({words(table.wrong)})}}" if row["checked"] is False else "")
             for row in table.rows
             if subject_of(row) == subject
@@ -83,10 +113,26 @@ def steps(table: Table) -> list[str]:
 
 
 def cell(value: Any) -> str:
-    """A value inside a tabular."""
+    """A value inside a tabular or a list."""
     return f"$\\displaystyle {value.latex}$" if isinstance(value, Formula) else words(spell(value, 6))
 
 
 def words(text: str) -> str:
-    """Text with LaTeX's own characters, and the few signs that recon's titles use, spelled for LaTeX."""
-    return text.translate(SPECIAL)
+    """Text in ASCII and LaTeX's own commands; a sign that is in no common font by its number."""
+    found: list[str] = []
+    for letter in text:
+        for part in letter if letter in SPECIAL else unicodedata.normalize("NFD", letter):
+            if part in ACCENTS and found:
+                found[-1] = f"{ACCENTS[part]}{{{found[-1]}}}"
+            else:
+                found.append(SPECIAL.get(part) or (part if " " <= part <= "~" else named(part)))
+    return "".join(found).replace("--", "-{}-") if "--" in text else "".join(found)
+
+
+def named(letter: str) -> str:
+    """A Greek letter by its name, any other sign by its number."""
+    name = unicodedata.name(letter, "").replace("LAMDA", "LAMBDA").title()
+    small, capital = (name.removeprefix(f"Greek {size} Letter ") for size in ("Small", "Capital"))
+    if small.lower() in SMALL.split():
+        return rf"$\{small.lower()}$"
+    return rf"$\{capital}$" if capital in CAPITAL.split() else f"[U+{ord(letter):04X}]"
