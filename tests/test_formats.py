@@ -382,9 +382,20 @@ def ampersands(raw: str) -> list[tuple[int, int]]:
 def test_latex_balances_and_escapes(found: list[Table], note: str, verdict: str) -> None:
     written = text(report(*found, notes=[note], verdict=verdict), "latex")
     assert unbalanced(written) == ""
-    rows = ampersands(written)
-    assert len(rows) == sum(1 + len(each.rows) for each in found if len(each.columns) > 1)
-    assert all(declared == cells for declared, cells in rows)
+    assert written.isascii()
+    assert all(declared == cells for declared, cells in ampersands(written))
+
+
+@given(found=tables())
+def test_latex_has_every_column_once_in_tabulars_no_wider_than_a_line_or_in_a_list(found: list[Table]) -> None:
+    for each in found:
+        written = text(report(each), "latex")
+        heads = re.findall(r"\\begin\{tabular\}\{(l+)\}", written)
+        if heads:
+            assert sum(len(head) - 1 for head in heads) == len(each.columns) - 1
+            assert len(ampersands(written)) == len(heads) * (1 + len(each.rows)) or len(each.columns) == 1
+        else:
+            assert written.count(r"\begin{description}") == len(each.rows)
 
 
 @pytest.mark.parametrize("word", [*r"&%$#_{}~^\<>|", AWKWARD, "μσβ½·−×∂²≤√πεη→∞"])

@@ -13,7 +13,7 @@ from recon_cli.derivation.limits import attempt
 from recon_cli.derivation.mass import mass
 from recon_cli.derivation.notation import formula, written
 from recon_cli.derivation.proof import Proof
-from recon_cli.derivation.steps import CLOSE, Case, whole_of
+from recon_cli.derivation.steps import CLOSE, Case, of_sums, whole_of
 from recon_cli.derivation.trial import Step
 from recon_cli.derivation.words import same, words
 from recon_cli.identity.losses import Loss
@@ -47,7 +47,7 @@ def misprint(text: str, print: str, case: Case) -> Step:
     if print:
         shown = Formula(shown.text, shown.unicode, print)
     because = "A misprint met in an answer that many have read, put through the same check: it is no density, "
-    because += "its integral diverges." if added == sympy.oo else "it does not add up to one."
+    because += "its integral diverges." if added == sympy.oo else f"its {'sum' if of_sums(proof) else 'integral'} is not one."
     because += " Printed, the square stands outside of a fraction without parentheses." if print else ""
     return Step(
         formula("p(x|mu)", " = ", shown, ", ", whole_of(proof), " = ", added), because, bool(same(added, 1)), misprint=True
@@ -62,10 +62,11 @@ def impostor(loss: Loss, proof: Proof) -> Step:
     cost = proof.words.general(loss.formula, loss, stop=stopped)
     frozen = cost.replace(stopped, lambda part: held[part])
     by_mean, by_other = (sympy.diff(frozen, part).subs({value: key for key, value in held.items()}) for part in (mean, other))
+    numbers = f" ({', '.join(f'{name} = {value:g}' for name, value in loss.parameters.items())})" if loss.parameters else ""
     curl = sympy.simplify(sympy.diff(by_mean, other) - sympy.diff(by_other, mean))
     return Step(
         formula("d2/d(var) d(mu)", " - ", "d2/d(mu) d(var)", " = ", curl, " != ", 0),
-        f"{loss.name} is no likelihood's loss: {loss.reason}: the two mixed derivatives of a function would be equal.",
+        f"{loss.name}{numbers} is no likelihood's loss: {loss.reason}: the two mixed derivatives of a function would be equal.",
         not same(curl, 0),
     )
 
@@ -84,6 +85,6 @@ def grey_levels(case: Case) -> Step:
     return Step(
         formula("gap c(mu)", " = ", "log integral p dx", " = ", gap, " != ", 0),
         f"On grey levels, x in {relaxed.support}, the same expression is no density: this integral is its missing normaliser, "
-        f"and it depends on mu. {proof.side.loss.name} there drops a gap that moves the gradient; {relaxed.name} closes it.",
+        f"and it depends on μ. There {proof.side.loss.name} drops a gap that moves the gradient; {relaxed.name} closes it.",
         bool(good),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import sympy
@@ -41,6 +41,7 @@ NAMES = {
     "sum p": ("Σ p", r"\sum_x p"),
     "log integral p dx": ("log ∫ p dx", r"\log\int p\,dx"),
     "decoder(z)": ("decoder(z)", r"\mathrm{decoder}(z)"),
+    **{f"decoder_{k}(z)": (f"decoder_{k}(z)", rf"\mathrm{{decoder}}_{k}(z)") for k in range(1, 7)},
     "d nll/d theta": ("∂nll/∂θ", r"\partial_\theta\,\mathrm{nll}"),
     "d loss/d theta": ("∂loss/∂θ", r"\partial_\theta\,\mathrm{loss}"),
     "(d nll/d mu)/(d loss/d mu)": ("(∂nll/∂μ)/(∂loss/∂μ)", r"\frac{\partial_\mu\,\mathrm{nll}}{\partial_\mu\,\mathrm{loss}}"),
@@ -61,7 +62,8 @@ NAMES = {
     "var(oo)": ("var(∞)", r"\mathrm{var}(\infty)"),
     "sum_k mu[k]": ("Σ_k μ_k", r"\sum_k \mu_k"),
     "sum_k mu[k]**2": ("Σ_k μ_k²", r"\sum_k \mu_k^2"),
-    "sum_d gap c(mu_d)": ("Σ c(μ_d)", r"\sum c(\mu_d)"),
+    "sum offset b(x)": ("Σ b(x)", r"\sum b(x)"),
+    "sum gap c(mu)": ("Σ c(μ)", r"\sum c(\mu)"),
     "SUM(loss)": ("SUM(loss)", r"\mathrm{sum}(\ell)"),
     "MEAN(loss)": ("MEAN(loss)", r"\mathrm{mean}(\ell)"),
     "BATCHMEAN(loss)": ("BATCHMEAN(loss)", r"\mathrm{batchmean}(\ell)"),
@@ -141,9 +143,9 @@ class Paper(Readable, LatexPrinter):
             return sign + self.parenthesize(rest[0], PRECEDENCE["Mul"])
         divisors = [factor for factor in rest if factor.is_number and sympy.numer(factor) == 1 and factor.is_rational]
         others = [factor for factor in rest if factor not in divisors]
-        if len(divisors) == 1 and not any(factor.is_Add or sympy.denom(factor) != 1 for factor in others):
-            if r"\frac" in (shown := self._print(sympy.Mul(*others, evaluate=False))):
-                return f"{sign}{self._print(divisors[0])} {shown}"
+        plain = len(divisors) == 1 and not any(factor.is_Add or sympy.denom(factor) != 1 for factor in others)
+        if plain and r"\frac" in (shown := self._print(sympy.Mul(*others, evaluate=False))):
+            return f"{sign}{self._print(divisors[0])} {shown}"
         return sign + super()._print_Mul(sympy.Mul(*rest, evaluate=False) if rest and len(rest) < len(factors) else expression)
 
     def _print_exp(self, expression: Any, exp: Any = None) -> str:
@@ -204,6 +206,17 @@ def in_paper(name: str) -> str:
     if name in NAMES:
         return NAMES[name][1]
     return name if len(name) == 1 else rf"\mathrm{{{name}}}".replace("_", r"\_")
+
+
+def spoken(names: Iterable[str], word: str = "and") -> str:
+    """Names in a sentence, as formulas on a terminal have them; nothing of none."""
+    *most, last = [NAMES.get(name, (name,))[0] for name in names] or [""]
+    return f"{', '.join(most)} {word} {last}" if most else last
+
+
+def range_of(region: Any) -> str:
+    """Where a value may lie, in a sentence."""
+    return str(region).replace("inf", "∞").replace(" - ", " − ").replace("...", "…")
 
 
 def with_value(expression: Any, values: Mapping[str, float]) -> list[Any]:

@@ -13,7 +13,7 @@ from sympy import Symbol
 
 from recon_cli.derivation import trial
 from recon_cli.derivation.limits import attempt
-from recon_cli.derivation.notation import formula, times, with_value
+from recon_cli.derivation.notation import formula, spoken, times, with_value
 from recon_cli.derivation.proof import Proof, agree
 from recon_cli.derivation.steps import Case, long
 from recon_cli.derivation.trial import Finding, Step, settle
@@ -40,28 +40,30 @@ def reductions(case: Case) -> Step:
     batch, size = sympy.symbols("B D", positive=True)
     numbers = {size: count} if count else {}
     factors = {each.name: sympy.sympify(each.divisor, locals={"B": batch, "D": size}) for each in REDUCTIONS}
-    parts: list[Any] = ["sum_{batch} -log p"]
+    parts: list[Any] = ["sum_{batch} -log p", *[" - ", "sum offset b(x)"] * (proof.offset != 0)]
+    parts += [" - ", "sum gap c(mu)"] * (proof.gap != 0)
     for name, factor in factors.items():
         parts += [" = ", *times(proof.slope * factor.subs(numbers), case.values, f"{name.upper().replace('-', '')}(loss)")]
     cells = sympy.Matrix(2, 3, sympy.symbols("l:6", real=True))
     samples = [sum(cells.row(i)) for i in range(2)]
     reduced = {"sum": sum(cells), "mean": sum(sample / 3 for sample in samples) / 2, "batch-mean": sum(samples) / 2}
-    gap = "" if proof.gap == 0 else "; the gaps of all elements come on top"
     unit = "vectors, each of which has one loss" if proof.side.event else "elements"
     return Step(
-        formula(*parts, " + ", "constant", *([] if proof.gap == 0 else [" + ", "sum_d gap c(mu_d)"])),
+        formula(*parts),
         f"The loss in the code, with its exact factor, over B samples of D{f' = {count}' if count else ''} {unit}: "
         f"SUM of all, MEAN of all ({called(proof.side.loss)}), or BATCHMEAN, summed over the {unit.split(',')[0]} and "
-        f"averaged over the samples{gap}.",
+        "averaged over the samples.",
         all(same(factor.subs({batch: 2, size: 3}) * reduced[name], sum(cells)) for name, factor in factors.items()),
     )
 
 
 def called(loss: Loss) -> str:
     """What people call for the mean of a loss."""
+    own = [f"{name} = {formula(sympy.nsimplify(value)).unicode}" for name, value in loss.parameters.items() if str(value) != name]
     if not loss.torch.isidentifier():
-        return f"{loss.torch}, then .mean()"
-    return f"what F.{loss.torch} does{f', {loss.given}' if loss.given else ' by default'}"
+        return ", ".join([loss.torch, *[f"with its {spoken(own)}"] * bool(own), *[loss.given] * bool(loss.given), "then .mean()"])
+    given = [f"given {spoken(own)}"] * bool(own) + [loss.given] * bool(loss.given)
+    return f"what F.{loss.torch} does{', ' if given else ' by default'}{', '.join(given)}"
 
 
 def gradients(case: Case) -> Step:
@@ -83,7 +85,7 @@ def gradients(case: Case) -> Step:
             ),
         )
         because = "The ratio of the gradients is no constant: no learning rate makes the two equal."
-        return Step(formula(name, " = ", "not constant"), because, not ratio[0])
+        return Step(formula(name, " != ", "constant"), because, not ratio[0])
 
     slope = trial.values(case.own, proof.slope)
     sides = [
@@ -110,6 +112,8 @@ def gradients(case: Case) -> Step:
     if proof.side.loss.convention == 0.5:
         parts += [", ", "(d nll/d mu)/(d (loss/2)/d mu)", " = ", *with_value(2 * proof.slope, case.values)]
         because += ": one for the loss as it is, twice that for the loss with the half in front"
+    if len(proof.side.head) > 1:
+        because += f"; so are the derivatives by {spoken(proof.side.head[1:])}"
     return finding.step(formula(*parts), f"{because}.")
 
 
@@ -145,7 +149,10 @@ def tidied(slope: Any, proof: Proof) -> Any:
     slope = slope.replace(sympy.sinh, lambda at: sympy.tanh(at) * sympy.cosh(at))
     held = {each: sympy.Dummy() for each in slope.atoms(sympy.Function)}
     factored = sympy.factor(slope.subs(held)).subs({value: key for key, value in held.items()})
-    found = min(factored, sympy.factor_terms(slope), key=sympy.count_ops)
+    away = sympy.Dummy(real=True)
+    apart = attempt(lambda: sympy.powsimp(sympy.factor(slope.subs(proof.x, proof.mu + away))), 2)
+    others = [] if apart is None or apart.has(proof.mu) else [apart.subs(away, proof.x - proof.mu)]
+    found = min(factored, sympy.factor_terms(slope), *others, key=sympy.count_ops)
     if proof.odds.bounded:
         high = proof.side.domain.high
         found = found.subs(1 / (proof.mu - high), -1 / (high - proof.mu))
@@ -217,17 +224,18 @@ def tradeoff(case: Case) -> Step:
         share = [] if weight == 1 else [weight, "*("]
         shown = formula(cost, " = ", *share, "-log p(x|mu)", *(() if proof.offset == 0 else (" - ", "offset b(x)")), *([")"] if share else []),  # noqa: E501
                         " + ", beta, "*", "KL")  # fmt: skip
-        because = "In a VAE: the slope has no noise in it to absorb a weight, so beta = "
+        because = "In a VAE, summed over a sample: the slope has no noise in it to absorb a weight, so β = "
         because += f"{formula(weight).unicode} is the negative ELBO{f' times {formula(weight).unicode}' if weight != 1 else ''}"
-        because += f"{', but for b' if proof.offset != 0 else ''}, and any other beta is another objective."
+        because += f"{', but for b' if proof.offset != 0 else ''}, and any other β is another objective."
         true = same(sympy.expand(weighted.subs(beta, weight) - weight * (proof.slope * proof.loss + kl)), 0)
         return Finding(finding.true and true, finding.how).step(shown, because)
     elbo = weight * (proof.nll - proof.offset + kl)
     true = same(sympy.expand(weight * proof.slope * proof.loss - half * proof.loss), 0) and same(
         sympy.diff(weighted.subs(beta, weight) - elbo, kl), 0
     )
-    because = f"In a VAE: {proof.side.loss.name}{' with the half' if half != 1 else ''} plus beta times the KL is beta times the "
-    because += f"negative ELBO, but for b, of the noise for which {formula(weight).unicode} = β: a weight on the KL is a noise by another name"  # noqa: E501
+    loss = f"{proof.side.loss.name}{' with the half' * (half != 1)}"
+    because = f"In a VAE, summed over a sample: {loss} plus β times the KL "
+    because += f"is β times the negative ELBO, but for b, of the noise for which {formula(weight).unicode} = β: a weight on the KL is a noise by another name"  # noqa: E501
     return Finding(finding.true and true, finding.how).step(
         formula(cost, " = ", "beta", "*(", "-log p(x|mu)", " - ", "offset b(x)", " + ", "KL", ")",
                 ", ", "beta", " = ", *with_value(weight, case.values)),
@@ -239,7 +247,7 @@ def reach(proof: Proof, weight: Any) -> str:
     """Which betas there is a noise for, and what of the loss is held."""
     held = list(proof.side.loss.parameters)
     noise = sorted(weight.free_symbols & {*proof.side.noise.values()}, key=str)
-    text = f", {' and '.join(held)} of the loss held" if held else ""
+    text = f", {spoken(held)} of the loss held" if held else ""
     ends = (
         [attempt(lambda end=end: sympy.limit(weight, noise[0], end), 2) for end in (0, sympy.oo)] if len(noise) == 1 else [None]
     )

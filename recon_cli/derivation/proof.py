@@ -173,7 +173,7 @@ def any_size(known: Words, density: str, loss: Loss, slope: Expr) -> Shown:
     """The identity for vectors of any number of components. What is left has no component of x or mu, or it is none."""
     whole = known.general(loss.formula, loss)
     beside = in_sums(known.general(density)) * sympy.exp(slope * whole)
-    rest = sympy.expand(tidy(sympy.expand(sympy.expand_log(-sympy.log(beside), force=True))))
+    rest = tidy(sympy.expand(sympy.expand_log(-sympy.log(beside), force=True)))
     return Shown(slope * whole + rest, whole, rest)
 
 
@@ -227,7 +227,9 @@ def level(expression: Expr, x: Symbol, mu: Symbol) -> Expr:
 def tidy(expression: Expr) -> Expr:
     """Constants as people write them: log(2 pi) whole."""
     of_two, of_pi = (expression.coeff(sympy.log(number)) for number in (2, sympy.pi))
-    return expression.subs(sympy.log(sympy.pi), sympy.log(2 * sympy.pi) - sympy.log(2)) if of_two == of_pi else expression
+    if of_two != of_pi:
+        return expression
+    return sympy.expand(expression.subs(sympy.log(sympy.pi), sympy.log(2 * sympy.pi) - sympy.log(2)), log=False)
 
 
 def agree(left: Expr, right: Expr, x: Symbol, mu: Expr) -> bool:

@@ -16,7 +16,7 @@ from recon_cli.derivation import trial, whole
 from recon_cli.derivation.code import DRAWS, Measured
 from recon_cli.derivation.limits import attempt
 from recon_cli.derivation.mass import mass
-from recon_cli.derivation.notation import formula, with_value, written
+from recon_cli.derivation.notation import formula, range_of, spoken, with_value, written
 from recon_cli.derivation.points import Setting
 from recon_cli.derivation.proof import Proof
 from recon_cli.derivation.quadrature import Mass
@@ -141,7 +141,7 @@ def expectation() -> Step:
     point = sympy.limit(m + s * eps, s, 0)
     return Step(
         formula("E_q[f(z)]", " = ", "E_eps[f(m + s*eps)]", " ~ ", "sum_l f(m + s*eps_l)/L"),
-        "The outer expectation is over the code, for a Gaussian q z = m + s·ε (their section 2.4): reparameterised samples "
+        "The outer expectation is over the code z; under a Gaussian q that is m + s·ε (their section 2.4), and samples of ε "
         "estimate it. In practice L = 1, one sample a step; as s → 0, a deterministic encoder, it is exact: f(m).",
         same(q * s, standard) and same(point, m),
     )
@@ -153,20 +153,23 @@ def choice(case: Case) -> Step:
     head = side.head or ("mu",)
     if side.event:
         shown = [sympy.sympify(side.link.formula, locals={**case.proof.words.names, "r": sympy.IndexedBase("r")})]
+        raw = [", ", "r", " = ", "decoder(z)"]
     else:
-        outputs = dict(zip(case.proof.words.raws(), [Symbol("decoder(z)")] * len(head), strict=False))
+        decoders = [Symbol(f"decoder_{k}(z)") for k in range(1, len(head) + 1)] if side.head else [Symbol("decoder(z)")]
+        outputs, raw = dict(zip(case.proof.words.raws(), decoders, strict=False)), []
         shown = [mean.subs(outputs) for mean in case.proof.words.linked()]
     names = [f"{name}[k]" * bool(side.event) or name for name in head]
     parts = [part for name, mean in zip(names, shown, strict=True) for part in (", ", name, " = ", mean)]
-    noise = "".join(f", {name} constant" for name in case.proof.noise)
-    where = str(side.domain) if side.head else f"mu in {side.domain}"
-    what = "the mean of a distribution of x" if is_mean(case) else "what says where a distribution of x lies"
-    what = "mean and variance of a distribution of x" if side.head == ("mu", "var") else what
+    noise = f", {spoken(case.proof.noise)} held constant" if case.proof.noise else ""
+    regions = side.domain.parts if isinstance(side.domain, Outputs) else [("mu", side.domain)]
+    where = ", ".join(f"{spoken([name])} over {range_of(region)}" for name, region in regions)
+    what = "the mean of a distribution of x" if is_mean(case) else "a parameter of a distribution of x"
+    what = "the mean and the variance of a distribution of x" if side.head == ("mu", "var") else what
     return Step(
-        formula("p(x|z)", " = ", "p(x|mu)", *parts),
-        f"A choice: {kind.name}{f' ({kind.source})' if kind.source else ''}, the decoder giving {' and '.join(head)}{noise}. "
+        formula("p(x|z)", " = ", "p(x|mu)", *parts, *raw),
+        f"A choice: {kind.name}{f' ({kind.source})' if kind.source else ''}, the decoder giving {spoken(head)}{noise}. "
         f"That is {what}, not a number to subtract from x: p(x|z) is a distribution, and its logarithm is taken at x. "
-        f"x lies in {side.support}, {where}.",
+        f"x ranges over {range_of(side.support)}, {where}.",
         None,
         "choice",
     )
@@ -189,8 +192,9 @@ def link(case: Case) -> Iterator[Step]:
     if side.link.formula == "r" and (side.domain == Interval() or isinstance(side.domain, Circle)):
         return
     inside = trial.tried(case.own, case.settings, functools.partial(reached, case))
-    because = f"Through the link, {side.link.name}, the decoder's raw output r reaches the inside of where "
-    because += f"{' and '.join(side.head or ('mu',))} may lie, and nothing else."
+    raw = f"outputs {spoken(map(str, known.raws()))} reach" if side.head else "output r reaches"
+    because = f"Through the link, {side.link.name}, the decoder's raw {raw} the inside of where "
+    because += f"{spoken(side.head or ('mu',))} may lie, and nothing else."
     if side.event:
         power = 2 if isinstance(side.domain, Sphere) else 1
         parts = attempt(known.linked) or []
@@ -233,8 +237,10 @@ def density(case: Case) -> Step:
     added = attempt(lambda: whole.total(proof.density, proof.words, proof.odds, general))
     above = attempt(lambda: whole.positive(proof.density, proof.words, proof.odds))
     wrong, counted, digits = by_number(case, added == 1)
-    because = f"Its density: it {'adds up' if of_sums(proof) else 'integrates'} to one"
-    because += f" whatever {', '.join([*(proof.side.head or ['mu']), *proof.noise])}, and is negative nowhere."
+    free = spoken([*(proof.side.head or ["mu"]), *proof.noise])
+    because = f"Its density: it integrates to one whatever {free}, and is negative nowhere."
+    if of_sums(proof):
+        because = f"The probability of each x: they add up to one whatever {free}, and none is negative."
     value = 1 if added is None and not wrong else added
     if wrong or (added is not None and added != 1 and counted == 0):
         return Step(
@@ -294,9 +300,10 @@ def elements() -> Step:
 
 WAYS = {
     "nll": "the loss is the nll itself.",
-    "sides": "the two derivatives by mu have this ratio on both sides of x = mu, and it is constant.",
-    "mixed": "differentiating by x and mu leaves nothing that depends on one of them alone, and the ratio is constant.",
-    "claim": "this slope is the one that its code claims, and what is left is a part of x and a part of mu.",
+    "sides": "the two derivatives by μ have this ratio on both sides of x = μ, and it is constant.",
+    "mixed": "differentiating by x and μ leaves nothing that depends on one of them alone, and the ratio is constant.",
+    "claim": "this slope is the one that its code claims, and what is left is a part of x and a part of μ.",
+    "components": "the two derivatives by each component of μ have this ratio, and it is constant.",
 }
 
 
@@ -313,10 +320,11 @@ def slope(case: Case) -> Step:
             good, how = False, f"Its code claims {float(setting.side.slope):.8g} where this is {value:.8g}, at {setting.side}."
             break
     cost = formula(proof.shown.loss)
+    told = [] if proof.way == "nll" and long(cost) else ["loss", " = ", cost, ", "]
     finding = settle(lambda: proof.constant and claimed is not None and same(claimed, proof.slope) and proof.whole, (good, how))
     return finding.step(
-        formula("slope a", " = ", *shown, *with_value(proof.slope, case.values)),
-        f"Against {proof.side.loss.name}{'' if proof.way == 'nll' and long(cost) else f', {cost.unicode}'}: {WAYS[proof.way]}",
+        formula(*told, "slope a", " = ", *shown, *with_value(proof.slope, case.values)),
+        f"Against {proof.side.loss.name}: {WAYS['components' if proof.side.event and proof.way == 'sides' else proof.way]}",
     )
 
 
@@ -328,12 +336,13 @@ def dropped(case: Case) -> Step:
     tried = trial.undone(case.own, case.settings, proof.nll) if alone[0] else alone
     own = {*proof.noise.values()} - {*proof.side.design.values()}
     moved = sorted(str(part) for part in proof.offset.free_symbols & own)
-    several = len(moved) > 1
-    keep = f" while {' and '.join(moved)} {'are' if several else 'is'} held: " if moved else ""
+    several, head = len(moved) > 1, proof.side.head or ("mu",)
+    keep = f" while {spoken(moved)} {'are' if several else 'is'} held: " if moved else ""
     keep += f"where {'one' if several else 'it'} is learned, b must stay" if moved else ""
-    because = "What is left of -log p - a·loss"
+    because = "What is left of −log p − a·loss"
     if proof.offset != 0:
-        because += f". b does not depend on mu, so it moves no gradient of mu's and may be dropped{keep}"
+        theirs = "theirs" if len(head) > 1 else "μ's"
+        because += f". b does not depend on {spoken(head, 'or')}, so it moves no gradient of {theirs} and may be dropped{keep}"
         because += "; c, what may not be dropped, is zero" if proof.gap == 0 else ""
     else:
         because += ": nothing, the loss is the whole of it" if proof.gap == 0 else ": nothing of x alone"
@@ -351,7 +360,7 @@ def kept(case: Case) -> Step:
     still, _ = trial.tried(case.own, case.settings, lambda noise, x, mu, _, mean: (said(noise, x, mu), said(noise, x, mean)))
     return Step(
         formula("gap c(mu)", " = ", proof.gap),
-        "This part depends on mu, so it moves the gradient and may not be dropped: the loss alone is no likelihood.",
+        "This part depends on μ, so it moves the gradient and may not be dropped: the loss alone is no likelihood.",
         not still and not (moves is not None and moves == 0) and proof.x not in proof.gap.free_symbols,
     )
 
@@ -371,7 +380,8 @@ def code(case: Case) -> Step:
     largest = max((each.roundings for each in worst.values() if each.most == MANY), default=0.0)
     within = next((2**n for n in range(4, 13) if largest <= 2**n), MANY)
     names = [name for name in worst if name not in ("moments", "sample")]
-    because = f"What compare, calibrate and train run, at {points} random points of noise, x and mu: {', '.join(names)}, "
+    drawn = ["noise"] * bool(case.proof.noise) + ["x", *(case.proof.side.head or ["mu"])]
+    because = f"What compare, calibrate and train run, at {points} random points of {spoken(drawn)}: {', '.join(names)}, "
     because += f"within {within} roundings of float64 (of their terms, or of 1)"
     because += "; mean and variance, to six digits" if "moments" in worst else ""
     because += f"; {DRAWS:,} draws, to their own chance" if "sample" in worst else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
@@ -14,7 +15,7 @@ LETTER, GUTTER = 5.0, 12.0  # about what a letter takes, and what stands between
 
 SPECIAL = {
     **{letter: f"\\{letter}" for letter in "&%$#_{}"},
-    **{letter: " " for letter in "\n\t\u00a0\u2009"},
+    **dict.fromkeys("\n\t\u00a0\u2009", " "),
     "~": r"\textasciitilde{}", "<": r"\textless{}", ">": r"\textgreater{}", "^": r"\textasciicircum{}", "|": r"\textbar{}",
     "\\": r"\textbackslash{}", "ε": r"$\varepsilon$", "½": r"$\frac{1}{2}$", "·": r"$\cdot$", "−": "$-$", "×": r"$\times$",
     "∂": r"$\partial$", "≤": r"$\le$", "≥": r"$\ge$", "≠": r"$\ne$", "≈": r"$\approx$", "→": r"$\to$", "∞": r"$\infty$",
@@ -31,13 +32,18 @@ ACCENTS = {"\u0300": r"\`", "\u0301": r"\'", "\u0302": r"\^", "\u0303": r"\~", "
 SMALL = "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau upsilon phi chi psi omega"
 CAPITAL = "Gamma Delta Theta Lambda Xi Upsilon Phi Psi Omega"
 
+LONE = r"(?<![\w.*(/'-])(?<!\d )[xzqmsLBDKbc](?![\w'’*.(/-])(?!\.\w)"  # no word, no unit of time, no name of a file
+ATOM = rf"(?:E_q\[log p\(x\|z\)\]|(?:log )?p\((?:x\|)?[xzμ]\)|f\(m\)|[α-ω]|{LONE})[²³]?"
+RUN = re.compile(rf"{ATOM}(?:(?: [=+→−] |·)(?:{ATOM}|\d+(?:\.\d+)?\b(?!/)))*")
+MATHS = {"·": r"\,", "→": r"\to ", "−": "-", "²": "^2", "³": "^3", "ε": r"\varepsilon "}
+
 
 def write(report: Report, file: TextIO) -> None:
     """A fragment to \\input, in ASCII: it needs the packages amsmath, amssymb and booktabs, as its first line says."""
-    parts = ["% \\usepackage{amsmath, amssymb, booktabs}", *(words(said) + r"\par" for said in report.lead)]
+    parts = ["% \\usepackage{amsmath, amssymb, booktabs}", *(prose(said) + r"\par" for said in report.lead)]
     for table in report.tables:
         parts += steps(table) if table.layout == "steps" else grids(table)
-    parts += [words(note) + r"\par" for note in (*report.notes, report.verdict) if note]
+    parts += [prose(note) + r"\par" for note in (*report.notes, report.verdict) if note]
     file.write("\n\n".join(parts) + "\n")
 
 
@@ -103,7 +109,7 @@ def steps(table: Table) -> list[str]:
     found: list[str] = []
     for subject in dict.fromkeys(map(subject_of, table.rows)):
         items = [
-            rf"\item {{\raggedright {cell(row['statement'])}\par}} {words(row['because'])}"
+            rf"\item {{\raggedright {cell(row['statement'])}\par}} {prose(row['because'])}"
             + (rf" \emph{{({words(table.wrong)})}}" if row["checked"] is False else "")
             for row in table.rows
             if subject_of(row) == subject
@@ -127,6 +133,17 @@ def words(text: str) -> str:
             else:
                 found.append(SPECIAL.get(part) or (part if " " <= part <= "~" else named(part)))
     return "".join(found).replace("--", "-{}-") if "--" in text else "".join(found)
+
+
+def prose(text: str) -> str:
+    """A sentence, the symbols and the short formulas in it set as such."""
+    found, last = [], 0
+    for run in RUN.finditer(text):
+        inside = re.sub(r"[^ -~]", lambda sign: MATHS.get(sign[0]) or named(sign[0]).strip("$") + " ", run[0])
+        inside = inside.replace("E_q[", r"\mathbb{E}_q[").replace("log ", r"\log ").replace("|", r"\mid ")
+        found += [words(text[last : run.start()]), f"${inside.strip()}$"]
+        last = run.end()
+    return "".join([*found, words(text[last:])])
 
 
 def named(letter: str) -> str:

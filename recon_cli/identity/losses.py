@@ -53,7 +53,7 @@ class Loss(Parametric):
     torch
         what people call: the name in ``torch.nn.functional``, or what they write where it has none.
     given
-        what torch's function must be given to be this, or where it is not; empty where it is by default.
+        what torch's function must be given to be this, or where it is not; what letters of theirs stand for; else empty.
     support, domain
         where ``x`` and where ``mu`` may lie.
     link
@@ -136,7 +136,7 @@ class BinaryCrossEntropy(Loss):
     aliases = ("bce",)
     formula = "-x*log(mu) - (1 - x)*log(1 - mu)"
     torch = "binary_cross_entropy"
-    given = "where no logarithm is below -100, at which it stops them"
+    given = "but that it stops logarithms at -100"
     support = UNIT
     domain = UNIT
 
@@ -170,7 +170,7 @@ class LogCosh(Loss):
     name = "log-cosh"
     aliases = ("logcosh",)
     formula = "log(cosh((x - mu)/scale))"
-    torch = "log(cosh(z))"
+    torch = "log(cosh((x - mu)/scale))"
 
     def values(self, x: Tensor, prediction: Tensor) -> Tensor:
         """Torch has none; written as people write it, log(cosh(z)) is infinite beyond 89 in float32."""

@@ -24,6 +24,7 @@ class Pinball(Loss):
     aliases = ("quantile",)
     formula = "Piecewise((quantile*(x - mu), x >= mu), ((quantile - 1)*(x - mu), True))"
     torch = "maximum(q*e, (q - 1)*e)"
+    given = "q the quantile and e = x - mu"
 
     def canonical(self) -> tuple[Loss, Number]:
         """Half the absolute error at the median."""

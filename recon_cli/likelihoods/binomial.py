@@ -27,6 +27,7 @@ class BinaryCrossEntropyOfShares(Loss):
     name = "binary-cross-entropy-of-shares"
     formula = "-(x/count)*log(mu/count) - (1 - x/count)*log(1 - mu/count)"
     torch = "binary_cross_entropy(mu/n, x/n)"
+    given = "n the count"
     support = domain = property(lambda self: Interval(0, self.count))  # type: ignore[assignment]
 
     def canonical(self) -> tuple[Loss, Number]:

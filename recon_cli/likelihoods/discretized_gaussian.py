@@ -31,6 +31,7 @@ class DiscretizedGaussianLoss(GreyLevels, Loss):
     aliases = ("discretised-gaussian",)
     formula = f"-log({DENSITY})"
     torch = "-log(ndtr(a) - ndtr(b))"
+    given = "a and b the edges of x's bin, less mu, over scale"
 
     @elementwise
     def values(self, x: Tensor, prediction: Tensor) -> Tensor:

@@ -25,6 +25,7 @@ class DiscretizedLogisticLoss(GreyLevels, Loss):
     aliases = ("discretised-logistic",)
     formula = f"-log({DENSITY})"
     torch = "-log(sigmoid(a) - sigmoid(b))"
+    given = "a and b the edges of x's bin, less mu, over scale"
 
     @elementwise
     def values(self, x: Tensor, prediction: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ class PowerError(Loss):
     name = "power-error"
     aliases = ("lp",)
     formula = "Abs(x - mu)**power"
-    torch = "abs(e)**p"
+    torch = "abs(x - mu)**power"
 
     def canonical(self) -> tuple[Loss, Number]:
         """Absolute error at power 1, squared error at 2."""

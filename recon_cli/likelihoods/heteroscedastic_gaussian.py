@@ -39,7 +39,7 @@ class GaussianNLL(Loss):
     name = "gaussian-nll"
     formula = "(log(var) + (x - mu)**2/var)/2"
     torch = "gaussian_nll_loss"
-    given = "where var is not below 1e-6, at which it stops it"
+    given = "but that it raises a var below 1e-6 to that"
     head = HEAD
     domain = MEAN_AND_VARIANCE
 

@@ -23,7 +23,7 @@ class HuberLoss(Loss):
     name = "huber"
     formula = "Piecewise(((x - mu)**2/2, Abs(x - mu) <= delta), (delta*(Abs(x - mu) - delta/2), True))"
     torch = "huber_loss"
-    given = "given this delta (its default is 1)"
+    given = "not its default of 1"
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ class NegativeBinomialLoss(Loss):
 
     name = "negative-binomial"
     formula = "(x + 1/dispersion)*log(1 + dispersion*mu) - x*log(mu)"
-    torch = "(x + r)*log1p(mu/r) - x*log(mu)"
+    torch = "(x + 1/dispersion)*log1p(dispersion*mu) - x*log(mu)"
     support = Interval(0)
     domain = Interval(0)
 

@@ -23,7 +23,7 @@ class Lorentzian(Loss):
     name = "lorentzian"
     aliases = ("cauchy",)
     formula = "log(1 + ((x - mu)/width)**2)"
-    torch = "log1p(z**2)"
+    torch = "log1p(((x - mu)/width)**2)"
 
     def values(self, x: Tensor, prediction: Tensor) -> Tensor:
         """Torch has none; log1p of the square, or of its own size where the square would overflow."""

@@ -1,0 +1,159 @@
+"""What ``--format latex`` writes compiles, with the packages that its first line names and no others."""
+
+from __future__ import annotations
+
+import io
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from recon_cli import formats, likelihoods
+from recon_cli.cli import main
+from recon_cli.derivation.notation import formula, written
+from recon_cli.derivation.words import words
+from recon_cli.formats import SIGNS, latex
+from recon_cli.report import Column, Report, Table
+
+TEX = shutil.which("pdflatex")
+needs_tex = pytest.mark.skipif(TEX is None, reason="there is no pdflatex on this machine to set the pages with")
+
+# What the packages of the first line, and LaTeX itself, have.
+KNOWN = f"""
+    usepackage begin end item paragraph par mbox noindent medskip raggedright toprule midrule bottomrule emph quad allowbreak
+    left right frac tfrac sqrt sum prod int log exp cosh sinh tanh cos sin operatorname text mathrm mathbb mathcal displaystyle
+    binom partial mid dots infty cdot times to approx neq ne leq le geq ge in pm surd Vert circ textsuperscript textsubscript
+    textbackslash textbar textless textgreater textasciitilde textasciicircum varepsilon Gamma ss o O ae oe l c u r v H big
+    {latex.SMALL} {latex.CAPITAL}
+"""
+
+LOSS = """
+def loss_fn(x_hat, x, mu, log_var):
+    kl = -0.5 * (1 + log_var - mu**2 - log_var.exp()).sum(1).mean()
+    return ((x_hat - x)**2).mean() + 0.001 * kl
+"""
+COMMANDS = {
+    "all": ["derive", "--list"],
+    "shape": ["derive", "categorical", "von-mises-fisher:kappa=4", "student-t:df=3", "--shape", "4x5x3"],
+    "compare": ["compare", "--likelihood", "laplace:scale=0.1", "--likelihood", "student-t:df=3"],
+    "calibrate": ["calibrate"],
+    "audit": ["audit", "loss.py:loss_fn"],
+    "data": ["data", "digits"],
+    "train": ["train", "--data", "digits", "--epochs", "1", "--likelihood", "laplace:scale=0.25", "--against", "l1"],
+}
+
+
+def fragment(*arguments: str) -> str:
+    """What a command writes."""
+    result = CliRunner().invoke(main, [*arguments, "--format", "latex"])
+    assert result.exit_code in (0, 1), result.output
+    return result.stdout
+
+
+def strange(body: str) -> set[str]:
+    """What is in a fragment that LaTeX may not know: letters beyond ASCII, unknown commands."""
+    commands = set(re.findall(r"\\([A-Za-z]+)", body)) - set(KNOWN.split())
+    return {letter for letter in body if not letter.isascii()} | commands
+
+
+def complaints(body: str, folder: Path) -> list[str]:
+    """What pdflatex has against the smallest document around a fragment."""
+    packages = re.findall(r"^% (\\usepackage.*)$", body, re.MULTILINE)
+    page = "\n".join([r"\documentclass{article}", *packages, r"\begin{document}", body, r"\end{document}", ""])
+    (folder / "page.tex").write_text(page, encoding="ascii")
+    options = ["-halt-on-error", "-interaction=nonstopmode", "page.tex"]
+    ran = subprocess.run([str(TEX), *options], cwd=folder, capture_output=True, timeout=100, check=False)
+    log = (folder / "page.log").read_text(errors="replace")
+    found = re.findall(r"^!.*$|^Missing character.*$", log, re.MULTILINE)
+    found += [f"{wide}pt too wide" for wide in re.findall(r"Overfull \\hbox \(([\d.]+)pt", log) if float(wide) > 80]
+    return found + [f"exit {ran.returncode}"] * bool(ran.returncode)
+
+
+def page() -> str:
+    """Formulas of several likelihoods, every sign, and tables too wide for a line, in one fragment."""
+    kinds = [likelihoods.find(name) for name in ("huber", "student-t", "von-mises-fisher", "discretized-logistic", "binomial")]
+    shown = [written(kind.density, words(kind).names) for kind in kinds]
+    signs = "".join(SIGNS) + "x̂ é ñ ß α ω Ω ₂ 中 \x07 “quoted” --sigma _#&%$~^\\{}<>|"
+    steps = [{"likelihood": kind.name, "statement": one, "because": f"{signs} E_q[log p(x|z)] at x = μ.", "checked": False}
+             for kind, one in zip(kinds, shown, strict=True)]  # fmt: skip
+    columns = [Column(key, key) for key in ("likelihood", "statement", "because", "checked")]
+    tables = [Table("t", [Column("name", "name", "*"), *(Column(f"c{i}", f"c {i}") for i in range(12))],
+                   [{"name": "a_b", **{f"c{i}": 1e-20 * i for i in range(12)}}] * 5),
+             Table("u", [Column("name", "name", "*"), Column("said", "said_")], [{"name": "a", "said": "so it is " * 30}])]  # fmt: skip
+    file = io.StringIO()
+    formats.write(Report("derive", [Table("steps", columns, steps, layout="steps"), *tables], [signs], signs), "latex", file)
+    return file.getvalue()
+
+
+def test_every_sign_is_spelled_in_commands_that_the_packages_have() -> None:
+    assert strange(page()) == set()
+    assert not re.search(r"\[U\+", latex.words("".join(SIGNS)))
+
+
+@needs_tex
+def test_a_page_of_everything_compiles(tmp_path: Path) -> None:
+    assert complaints(page(), tmp_path) == []
+
+
+@needs_tex
+def test_what_does_not_compile_is_noticed(tmp_path: Path) -> None:
+    assert complaints(r"\nothing", tmp_path) != []
+    assert complaints(r"\noindent\mbox{" + "wide " * 99 + "}", tmp_path) != []
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("-((x - mu)/sigma)**2/2", r"- \frac{1}{2} \left(\frac{x - \mu}{\sigma}\right)^{2}"),
+        ("1/(1 + sigma)", r"\frac{1}{\sigma + 1}"),
+        ("exp(-mu)", r"e^{- \mu}"),
+        ("exp(-x**2/(2*sigma**2))", r"\exp{\!\left(- \frac{x^{2}}{2 \sigma^{2}}\right)}"),
+        ("log(2*pi)/2", r"\frac{\log(2 \pi)}{2}"),
+    ],
+)
+def test_a_formula_is_set_as_people_write_it(text: str, meant: str) -> None:
+    names = words(likelihoods.find("gaussian")).names
+    assert written(text, names).latex == meant
+
+
+def test_words_among_names_stand_apart_and_small_numbers_are_powers_of_ten() -> None:
+    names = words(likelihoods.find("student-t")).names
+    assert formula(names["df"] * names["scale"]).latex == r"\mathrm{df} \, \mathrm{scale}"
+    assert formula(1.5e-7).latex == r"1.5 \times 10^{-7}"
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ("b does not depend on μ.", r"$b$ does not depend on $\mu$."),
+        ("as s → 0, it is f(m).", r"as $s \to  0$, it is $f(m)$."),
+        ("E_q[log p(x|z)] over B samples of D = 784", r"$\mathbb{E}_q[\log p(x\mid z)]$ over $B$ samples of $D = 784$"),
+        ("in 3 s, x.npy, -m, a 28x28 F.mse_loss", r"in 3 s, x.npy, -m, a 28x28 F.mse\_loss"),
+        ("--sigma 0.5", r"-{}-sigma 0.5"),
+    ],
+)
+def test_symbols_in_a_sentence_are_set_as_such(said: str, meant: str) -> None:
+    assert latex.prose(said) == meant
+
+
+@needs_tex
+@pytest.mark.slow
+@pytest.mark.parametrize("name", likelihoods.names())
+def test_every_derivation_compiles(name: str, tmp_path: Path) -> None:
+    body = fragment("derive", name)
+    assert strange(body) == set()
+    assert complaints(body, tmp_path) == []
+
+
+@needs_tex
+@pytest.mark.slow
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_compiles(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "loss.py").write_text(LOSS)
+    monkeypatch.chdir(tmp_path)
+    body = fragment(*COMMANDS[command])
+    assert strange(body) == set()
+    assert complaints(body, tmp_path) == []
