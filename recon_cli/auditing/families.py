@@ -96,6 +96,12 @@ LINKS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] 
     "tanh": (torch.tanh, lambda x: x),
     "exp": (torch.exp, lambda x: x),
     "softplus": (torch.nn.functional.softplus, lambda x: x),
+    "(r + 1)/2": (lambda r: (r + 1) / 2, lambda x: x),
+    "255 r": (lambda r: 255 * r, lambda x: x),
+    "r**2": (torch.square, lambda x: x),
+    "|r|": (torch.abs, lambda x: x),
+    "relu": (torch.relu, lambda x: x),
+    "clamp(r, 0, 1)": (lambda r: r.clamp(0, 1), lambda x: x),
 }
 
 

@@ -10,7 +10,7 @@ import torch
 from recon_cli.auditing.calling import Problem
 from recon_cli.auditing.formulas import at, number, summed
 from recon_cli.auditing.judging import Finding, Reading, Scaling, broadcasts, knobs, mismatch, overflow, repeated
-from recon_cli.auditing.latents import PRIOR, SQUARED, Latent
+from recon_cli.auditing.latents import PRIOR, SQUARED, TURNS, Latent
 from recon_cli.auditing.matching import pairs
 from recon_cli.auditing.measuring import Reconstruction, benign, gradients
 from recon_cli.auditing.reaching import batch_number
@@ -35,7 +35,8 @@ def of_the_call(problem: Problem, latent: Latent | None, odd: str) -> list[Findi
     found: list[Finding] = []
     if latent is not None and latent.wrong:
         dead = " (it never trains)" if latent.dead else ""
-        found.append(Finding("kl-not-kl", f"{latent.wrong}{dead}", kl_line(problem, latent)))
+        fix = "Add them: reconstruction + KL." if latent.wrong.endswith(TURNS) else kl_line(problem, latent)
+        found.append(Finding("kl-not-kl", f"{latent.wrong}{dead}", fix))
     if latent is not None and latent.named and latent.link:
         scale = problem.plan.role("scale")[0].key
         said = f"{scale} is named {WORDS[latent.named]}, and {latent.link}"

@@ -10,7 +10,7 @@ from recon_cli.auditing.chosen import LINK
 from recon_cli.auditing.families import Match
 from recon_cli.auditing.judging import Scaling
 from recon_cli.auditing.latents import SQUARED, Latent
-from recon_cli.auditing.measuring import Reconstruction
+from recon_cli.auditing.measuring import MADE, Reconstruction
 
 SUMS = {
     "gaussian": "Σ(x̂−x)²",
@@ -23,8 +23,10 @@ SUMS = {
     "huber": "Σ huber(x̂−x)",
 }
 LINKED = {"gaussian": "Σ({0}−x)²", "laplace": "Σ|{0}−x|", "poisson": "Σ({0}−x log {0})"}  # of what is made of the output r
-INVERSES = {"exp": "exp(r)", "sigmoid": "sigmoid(r)", "tanh": "tanh(r)", "softplus": "softplus(r)", "(x + 1)/2": "(r+1)/2"}
-MADE = "target made over"
+INVERSES = {
+    "exp": "exp(r)", "sigmoid": "sigmoid(r)", "tanh": "tanh(r)", "softplus": "softplus(r)", "(r + 1)/2": "(r+1)/2",
+    "255 r": "255·r", "r**2": "r²", "|r|": "|r|", "relu": "relu(r)", "clamp(r, 0, 1)": "clamp(r, 0, 1)",
+}  # fmt: skip
 FORMS = {"free nats": "clamp(KL, min)", "driven up": "|KL − C|", SQUARED: "(KL − C)²"}  # by a word of what is said of them
 Terms = list[tuple[Any, Reconstruction, Scaling]]
 
@@ -92,7 +94,7 @@ def summed(match: Match, family: str) -> str:
         return "Σ(x̂−x)²/(2 σ̂²)" if family == "gaussian" else "Σ|x̂−x|/ŝ"
     link = match.link if match.link in INVERSES else ""
     own = getattr(match.candidate.loss, "link", None) if match.candidate else None
-    if link and link != "(x + 1)/2" and family in LINKED:
+    if link and family in LINKED:
         return LINKED[family].format(INVERSES[link])
     if family == "poisson" and own is not None and own.name == "log":
         return "Σ(exp(r)−x r)"

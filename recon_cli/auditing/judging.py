@@ -34,6 +34,8 @@ class Finding:
 
     left
         what a term that does not compare with its target is a function of, as a formula.
+    other
+        what it compares with instead, where that is of the target.
     """
 
     code: str
@@ -42,6 +44,7 @@ class Finding:
     broken: bool = False
     about: str = ""
     left: str = ""
+    other: str = ""
 
 
 @dataclass(frozen=True)

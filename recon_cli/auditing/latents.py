@@ -17,6 +17,7 @@ from recon_cli.auditing.measuring import REFUSALS, benign, gradients, uniform, v
 __all__ = ["DEVIATION", "PRIOR", "SQUARED", "Latent", "averaged", "measure"]
 
 SQUARED = "by the square of its distance"
+TURNS = "the two are not added, one of them counts at a time"
 
 
 def measure(problem: Problem) -> Latent | None:
@@ -72,6 +73,8 @@ def gaussian(problem: Problem, base: dict[str, Tensor], mu: str, scale: str | No
     forms, offset = levels(problem, base, mu, scale, deviation)  # near its least a KL may be held up, or driven away
     if found is not None and not forms:
         return found
+    if forms and in_turns(problem, base, mu):
+        return Latent(None, None, f"the more the means weigh, the less the reconstruction does: {TURNS}", named=named)
     if unmoved and not forms:
         if scale is None or not bool(near.by_scale.abs().max() > 0):
             return None
@@ -149,6 +152,16 @@ def levels(problem: Problem, base: Any, mu: str, scale: str | None, deviation: A
     if weights[0] * far < 0:
         return f"a capacity: the KL is driven to a size of its own, {SQUARED}", far
     return "", 0.0
+
+
+def in_turns(problem: Problem, base: dict[str, Tensor], mu: str) -> bool:
+    """Whether the reconstruction's gradient is another where the means are large: of a maximum of it and a KL, none."""
+    keys = [slot.key for slot in problem.plan.role("recon")]
+    try:
+        few, many = (gradients(problem, {**base, mu: torch.full_like(base[mu], size)}, keys)[1] for size in (0.02, 8.0))
+    except REFUSALS:
+        return False
+    return any(bool((few[key] - many[key]).abs().max() > SAME * few[key].abs().max()) for key in keys)
 
 
 def after(found: list[tuple[float, float]], size: float) -> float:

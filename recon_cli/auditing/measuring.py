@@ -18,7 +18,9 @@ from recon_cli.auditing.families import CLOSE, MATCH, Match, candidates, field_o
 from recon_cli.auditing.roles import Slot
 
 POINTS = 96
+WIDE = (10.0, 100.0, 1e4, 1e7)  # residuals, beyond those of ``domains``
 SIMPLEX = "only if x̂ adds up to 1"
+MADE = "target made over"
 REFUSALS = (RuntimeError, ValueError, LookupError, ArithmeticError, AssertionError)  # of a function that does not take values
 
 
@@ -106,6 +108,10 @@ class Reconstruction:
         the share of elements that have a gradient at all.
     domain
         where reconstructions could be: real, unit, positive, classes.
+    centre
+        in words, where the gradient vanishes, if that is not where reconstruction and target are the same.
+    within
+        in words, the residuals or targets within which it is that family, where it is another function beyond.
     """
 
     slot: Slot
@@ -118,6 +124,8 @@ class Reconstruction:
     domain: str
     sign: int
     location: bool
+    centre: str = ""
+    within: str = ""
 
 
 def field(problem: Problem, base: Mapping[str, Tensor], pair: tuple[Slot, Slot | None], x: Tensor, raw: Tensor) -> Tensor | None:
@@ -221,11 +229,14 @@ def reconstruction(problem: Problem, pair: tuple[Slot, Slot | None], latents: li
         if match is not None and match.off < MATCH:
             break
     slope = curvature_at(problem, base, pair, weights) if match is None or match.parts else bend(match)
+    centre = ""
     if used is not None and (match is None or match.off > MATCH) and target is not None:
-        match = shifted(problem, base, pair, used, weights if not even else None) or match
+        made = shifted(problem, base, pair, used, weights if not even else None)
+        match, centre = made or (match, "")
     location = used is not None and is_location(problem, base, pair, weights if not even else None)
     sign = sign_of(problem, base, pair) if match is None else int(math.copysign(1, match.weight))
-    return Reconstruction(recon, match, slope, True, worst, spread, counted, domain, sign, location)
+    within = "" if match is None or centre else limits(problem, base, pair, match, weights if not even else None)
+    return Reconstruction(recon, match, slope, True, worst, spread, counted, domain, sign, location, centre, within)
 
 
 def spaced(problem: Problem, base: Any, pair: Any, x: Tensor, raw: Tensor, weights: Tensor | None) -> Tensor | None:
@@ -252,8 +263,8 @@ def spaced(problem: Problem, base: Any, pair: Any, x: Tensor, raw: Tensor, weigh
     return whole if bool(whole.isfinite().all()) else None
 
 
-def shifted(problem: Problem, base: Any, pair: Any, used: Any, weights: Tensor | None) -> Match | None:
-    """A Gaussian about something that the loss makes of the target: its gradient has one slope everywhere."""
+def shifted(problem: Problem, base: Any, pair: Any, used: Any, weights: Tensor | None) -> tuple[Match, str] | None:
+    """A Gaussian about something that the loss makes of the target, and in words what: its gradient has one slope everywhere."""
     x, raw, measured = used
     later = spaced(problem, base, pair, x, raw + 0.05, weights)
     if later is None:
@@ -264,11 +275,45 @@ def shifted(problem: Problem, base: Any, pair: Any, used: Any, weights: Tensor |
         return None
     centre = raw - measured / middle
     found = recognise(centre, raw, measured)
-    return (
-        None
-        if found is None
-        else Match(found.family, found.weight, found.off, found.candidate, found.numbers, "target made over")
-    )
+    return found and (replace(found, link=MADE), centred(x, centre, pair[1].key))
+
+
+def centred(x: Tensor, centre: Tensor, name: str) -> str:
+    """In words, what a centre is of a target: so many times it and a number more, or one value of it at another of the target."""
+    line = torch.stack([x, torch.ones_like(x)], dim=1)
+    slope, more = torch.linalg.lstsq(line, centre[:, None]).solution.flatten().tolist()
+    if float((line @ torch.tensor([slope, more], dtype=x.dtype) - centre).abs().max()) > 1e-7:
+        at = int((centre - x).abs().argmax())
+        return f"{round(centre[at].item(), 9) + 0.0:.3g} where {name} is {x[at].item():.3g}"
+    times = "" if abs(slope - 1) < 1e-7 else "-" if abs(slope + 1) < 1e-7 else f"{slope:.6g} "
+    return f"{times}{name}" + (f" {'+' if more > 0 else '-'} {abs(more):.6g}" if abs(more) > 1e-7 else "")
+
+
+def limits(problem: Problem, base: Any, pair: Any, match: Match, weights: Tensor | None) -> str:
+    """In words, within what a loss of real numbers is the one that was recognised; empty where that is further than was tried."""
+    each = match.candidate
+    if each is None or match.off > MATCH or problem.layout.binary or each.kind().support.low != -math.inf:
+        return ""
+    x = uniform(POINTS, 0.02, 0.98, 33)
+    inside = 3.0
+
+    def off(x: Tensor, size: float) -> float | None:
+        raw = x + size * uniform(POINTS, -1, 1, 34)
+        measured, own = spaced(problem, base, pair, x, raw, weights), field_of(each, match.numbers, x, raw, match.link)
+        if measured is None or own is None or not bool(measured.abs().max() > 0):
+            return None
+        return float((measured - match.weight * own).abs().max() / measured.abs().max())
+
+    if (off(-x, inside) or 0) > CLOSE:
+        return f"{pair[1].key} from 0 up"
+    for size in WIDE:
+        worst = off(x, size)
+        if worst is None:
+            return ""
+        if worst > CLOSE:
+            return f"residuals up to {inside:g}"
+        inside = size
+    return ""
 
 
 def is_location(problem: Problem, base: Any, pair: Any, weights: Tensor | None) -> bool:
@@ -308,16 +353,21 @@ def bend(match: Match) -> float | None:
 
 
 def sign_of(problem: Problem, base: Mapping[str, Tensor], pair: tuple[Slot, Slot | None]) -> int:
-    """+1 where the loss grows as a reconstruction leaves its target, -1 where it falls, 0 where neither or not known."""
+    """+1 where the loss grows as a reconstruction leaves its target, -1 where it falls, 0 where neither or not known.
+
+    It falls or grows to both sides: of one that is pulled to another target it falls on one and grows on the other.
+    """
     recon, target = pair
-    near, far = dict(base), dict(base)
     x = base[target.key] if target is not None else torch.full_like(base[recon.key], 0.5)
     if problem.layout.classes or not x.is_floating_point() or x.shape != base[recon.key].shape:
         x = torch.full_like(base[recon.key], 0.5)
-    moved = x + 0.2 * (0.5 - x).sign()
-    near[recon.key], far[recon.key] = x + 0.05 * (0.5 - x).sign(), moved
-    change = value_at(problem, far) - value_at(problem, near)
-    return 0 if not math.isfinite(change) or change == 0 else int(math.copysign(1, change))
+    inward = (0.5 - x).sign()
+    changes = []
+    for near, far in ((0.05, 0.2), (-0.05, -0.15)):
+        moved = [value_at(problem, {**base, recon.key: x + by * inward}) for by in (near, far)]
+        changes.append(moved[1] - moved[0])
+    first, other = (0 if not math.isfinite(by) or by == 0 else int(math.copysign(1, by)) for by in changes)
+    return first if other in (first, 0) else 0
 
 
 def classes(problem: Problem, pair: tuple[Slot, Slot | None], base: Any, latents: list[str]) -> Reconstruction:

@@ -10,11 +10,11 @@ import torch
 
 from recon_cli.auditing.calling import Problem
 from recon_cli.auditing.chosen import LINK, switch
-from recon_cli.auditing.formulas import MADE, Terms, at, number
+from recon_cli.auditing.formulas import INVERSES, Terms, at, number
 from recon_cli.auditing.judging import Row, mismatch
 from recon_cli.auditing.latents import SQUARED, Latent
 from recon_cli.auditing.matching import latent_keys
-from recon_cli.auditing.measuring import SIMPLEX, benign
+from recon_cli.auditing.measuring import MADE, SIMPLEX, benign
 from recon_cli.auditing.result import BENT, Audit
 
 HALF = "0.5 * (x_hat - x).square().sum() + kl.sum()"
@@ -42,7 +42,7 @@ def one(found: Audit, row: Row, problem: Problem, latent: Latent | None) -> str:
     name = title(row)
     for finding in found.findings:
         if finding.code == "target-unused" and finding.code in row.defects:
-            return f"This compares {row.term} with no target: {finding.evidence}. {finding.fix}"
+            return f"This compares {row.term} with {finding.other or 'no target'}: {finding.evidence}. {finding.fix}"
     if row.verdict == "not-factorised":
         return "This is no factorised likelihood: what one element costs depends on the others, so there is no noise to read off."
     name += f" with the noise that its residuals choose, {row.chosen}" if row.chosen else ""
@@ -123,6 +123,8 @@ def title(row: Row) -> str:
     name = proper.get(row.family, row.family.replace("-", " "))
     own = "" if row.family == "elastic-net" else ", ".join(f"{key} {number(value)}" for key, value in row.parameters.items())
     whole = f"{'an' if name[0] in 'aeio' else 'a'} {name}{f' of {own}' if own else ''}"
+    if row.link in INVERSES:
+        whole += f" whose mean is {INVERSES[row.link]}, r being {row.term},"
     return f"{whole}, {row.link}," if row.link == SIMPLEX else whole
 
 
@@ -150,12 +152,15 @@ def asides(found: Audit, problem: Problem, terms: Terms) -> list[str]:
     """What is worth knowing and no defect."""
     said = []
     for (slot, rec, scale), row in zip(terms, found.rows, strict=True):
-        if rec.match and rec.match.link and rec.match.link not in (LINK, SIMPLEX) and "target-unused" not in row.defects:
+        named = {LINK, SIMPLEX, *INVERSES}  # in the sentence already
+        if rec.match and rec.match.link and rec.match.link not in named and "target-unused" not in row.defects:
             said.append(
                 f"The loss is of {rec.match.link} of {slot.key}."
                 if rec.match.link not in (MADE, "log-probabilities")
                 else f"{slot.key}: {rec.match.link}."
             )
+        if rec.within:
+            said.append(f"It is {title(row).rstrip(',')} for {rec.within}; beyond, it is another function.")
         if row.chosen:
             said.append(
                 f"Its gradient is the one of -log p at {row.chosen}"
@@ -228,7 +233,7 @@ def conversions(found: Audit, problem: Problem) -> tuple[tuple[str, str], ...]:
     """What to write for today's trade-off with sums, and for the noise that the data choose."""
     row = found.rows[0]
     place = where(row, problem)
-    if row.tradeoff is None or len(found.rows) > 1:
+    if row.tradeoff is None or len(found.rows) > 1 or "target-unused" in row.defects:
         return ()
     beta, today = f"{row.tradeoff:.10g}", f"today's trade-off{place or ', with sums'}"
     if row.beta is not None and row.beta < 0:

@@ -11,12 +11,23 @@ from torch import Tensor
 from recon_cli.auditing.calling import Problem
 from recon_cli.auditing.judging import Finding, Scaling, recognised
 from recon_cli.auditing.matching import latent_keys
-from recon_cli.auditing.measuring import Reconstruction, additivity, benign, element_weights, gradients, sign_of, value_at
+from recon_cli.auditing.measuring import (
+    MADE,
+    Reconstruction,
+    additivity,
+    benign,
+    element_weights,
+    gradients,
+    sign_of,
+    value_at,
+)
 from recon_cli.auditing.roles import Slot
 
 Pair = tuple[Slot, Slot | None]
-ALONE, BESIDE, OF_MEAN = "R(x̂)", "R(x̂) + S(x)", "R(x̂, mean x)"  # what a reconstruction that misses its target is in
+# What a reconstruction that misses its target is in.
+ALONE, BESIDE, OF_MEAN, MOVED = "R(x̂)", "R(x̂) + S(x)", "R(x̂, mean x)", "R(x̂, x elsewhere)"
 TRIED = 6  # elements of a target, each moved alone
+FURTHER = (0.02, 0.98, -3.0, 4.0)  # and where to
 FAR = (1e6, 1e8)  # residuals between which a loss must grow faster than a logarithm
 
 
@@ -57,25 +68,25 @@ def unused(problem: Problem, additive: bool, pair: Pair) -> Finding | None:
         return None
     elementwise = additive and x.shape == r.shape
     changes, worth = [], False
+    small = 1e-9 * before.abs().max()
     for index in spots(x, before if elementwise else None):
-        moved = {**base, target.key: shifted(problem, x, r if elementwise else None, index)}
-        after = gradients(problem, moved, [recon.key])[1][recon.key]
-        change = (after - before).abs()
+        near, *far = shifted(problem, x, r if elementwise else None, index)
+        change = changed(problem, {**base, target.key: near}, recon.key, before)
         if not bool(change.isfinite().all()):
             return None
-        worth |= value_at(problem, moved) != value_at(problem, base)
-        changes.append((index, change))
-    small = 1e-9 * before.abs().max()
-    if any(bool(change.max() > small) for _, change in changes):
+        for new in far if not bool(change.max() > small) else ():  # |e| pulls the same wherever on one side its target is
+            further = changed(problem, {**base, target.key: new}, recon.key, before)
+            change = torch.maximum(change, further) if bool(further.isfinite().all()) else change
+        worth |= value_at(problem, {**base, target.key: near}) != value_at(problem, base)
+        changes.append((change, index))
+    if any(bool(change.max() > small) for change, _ in changes):
         if not elementwise or x.numel() < 3 or problem.layout.classes:
             return None
-        elsewhere = next((at for at, change in changes if reordered(change, at, small)), None)
+        alike = laid_alike(problem, pair)
+        elsewhere = next((each for each in changes if reordered(*each, small, alike)), None)
         if elsewhere is not None:
-            sample = elsewhere * len(x) // x.numel()
-            said = f"sample {sample} of {target.key} moves gradients of other samples of {recon.key}, and none of its own"
-            fix = "Compare each sample with its own: no flip, roll or shuffle of the batch."
-            return Finding("target-unused", said, fix, broken=True, left=BESIDE)
-        apart = [change for _, change in changes if bool(change.max() > small)]
+            return misaligned(pair, elsewhere[1], x, reordered(*elsewhere, small, False))
+        apart = [change for change, _ in changes if bool(change.max() > small)]
         if any(bool((change > 0.99 * change.max()).sum() < 3) for change in apart):
             return None
         said = f"one element of {target.key} moves the gradients of many of {recon.key} alike: they are compared with a mean"
@@ -90,10 +101,45 @@ def unused(problem: Problem, additive: bool, pair: Pair) -> Finding | None:
     return Finding("target-unused", said, fix, broken=True, left=BESIDE if worth else ALONE)
 
 
-def reordered(change: Tensor, at: int, small: Tensor) -> bool:
-    """Whether an element of a target moves gradients, and none of its own sample's; within one, layouts may differ (patches)."""
-    own = change[at * len(change) // change.numel()]
+def changed(problem: Problem, values: dict[str, Tensor], key: str, before: Tensor) -> Tensor:
+    """By how much the gradients of a reconstruction are others than ``before``."""
+    return (gradients(problem, values, [key])[1][key] - before).abs()
+
+
+def laid_alike(problem: Problem, pair: Pair) -> bool:
+    """Whether reconstruction and target come in one shape, so that their elements belong together one by one."""
+    named = [problem.shapes.get(slot.key) or problem.shapes.get(slot.group) for slot in pair if slot is not None]
+    return problem.layout.recon == problem.layout.target and len({*named}) == 1
+
+
+def reordered(change: Tensor, at: int, small: Tensor, alike: bool) -> bool:
+    """Whether an element of a target moves gradients, and not its own (of other layouts, as patches: none of its own sample)."""
+    own = change.flatten()[at] if alike else change[at * len(change) // change.numel()]
     return bool(change.max() > small) and not bool(own.max() > small)
+
+
+def misaligned(pair: Pair, at: int, x: Tensor, whole: bool) -> Finding:
+    """A target whose elements are compared with other elements of the reconstruction than their own."""
+    recon, target = (slot.key for slot in pair if slot is not None)
+    sample, element = divmod(at, x.numel() // len(x))
+    if whole:
+        said = f"sample {sample} of {target} moves gradients of other samples of {recon}, and none of its own"
+        fix = "Compare each sample with its own: no flip, roll or shuffle of the batch."
+    else:
+        said = f"element {element} of sample {sample} of {target} moves gradients of other elements of {recon}, and not its own"
+        fix = "Compare each element with its own: no flip, roll, transpose or shuffle on one side alone."
+    return Finding("target-unused", said, fix, broken=True, left=MOVED, other=f"{target} in another order")
+
+
+def made_over(problem: Problem, rec: Reconstruction, pair: Pair, common: Sequence[Finding]) -> list[Finding]:
+    """A reconstruction whose gradient vanishes elsewhere than at its target; of patches of one, that may be how they are laid."""
+    recon, target = pair
+    if target is None or not rec.centre or not laid_alike(problem, pair) or any(each.code == "broadcast" for each in common):
+        return []
+    r, x = recon.key, target.key
+    said = f"the gradient of {r} vanishes not at {x} but at {rec.centre}, so {r} is not the mean of {x}"
+    fix = f"Compare with {x} as it is, and add nothing of {r} alone; or make that of {x} before the loss."
+    return [Finding("target-unused", said, fix, broken=True, other=f"something else than {x}")]
 
 
 def misplaced(problem: Problem, base: dict[str, Tensor], r: str, x: str) -> str:
@@ -114,21 +160,27 @@ def spots(x: Tensor, pull: Tensor | None) -> list[int]:
     return alive[::step][:TRIED].tolist()
 
 
-def shifted(problem: Problem, x: Tensor, r: Tensor | None, index: int) -> Tensor:
-    """A target with one element at another value: on the other side of its reconstruction, so that signs turn too."""
+def shifted(problem: Problem, x: Tensor, r: Tensor | None, index: int) -> list[Tensor]:
+    """A target with one element at other values, first on the other side of its reconstruction, so that signs turn too."""
     new = x.clone()
     flat = new.reshape(-1)
     if not x.is_floating_point():
         flat[index] = (flat[index] + 1) % max(2, int(x.max()) + 1)
-    elif x.ndim == 3:  # one of several classes
+        return [new]
+    if x.ndim == 3:  # one of several classes
         event = new.reshape(-1, x.shape[-1])[index // x.shape[-1]]
         event.copy_(event.roll(1))
-    elif problem.layout.binary:
+        return [new]
+    if problem.layout.binary:
         flat[index] = 1 - flat[index]
-    else:
-        here = r.reshape(-1)[index] if r is not None else flat.new_tensor(0.5)
-        flat[index] = (here + (0.95 if flat[index] < here else 0.05)) / 2
-    return new
+        return [new]
+    here = r.reshape(-1)[index] if r is not None else flat.new_tensor(0.5)
+    flat[index] = (here + (0.95 if flat[index] < here else 0.05)) / 2
+    found = [new]
+    for value in FURTHER:
+        found.append(new.clone())
+        found[-1].reshape(-1)[index] = value
+    return found
 
 
 def of_the_density(
@@ -137,7 +189,7 @@ def of_the_density(
     """Where e^-loss has no finite integral over the data: the loss stays bounded, or grows no faster than a logarithm."""
     recon, target = pair
     known = recognised(rec)
-    if known and (rec.match is None or rec.match.link == "target made over"):  # a constant, standardised, is no constant
+    if known and (rec.match is None or rec.match.link == MADE):  # a constant, standardised, is no constant
         return []
     base = benign(problem)
     plain = target is not None and not problem.layout.classes and not problem.layout.binary and rec.additive

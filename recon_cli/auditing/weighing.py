@@ -96,6 +96,7 @@ def judged(
     if best is None:  # the best noise of no residual at all is none
         alone += [] if unmoved else findings.of_the_range(problem, rec, pair)
         alone += standing.of_the_density(problem, rec, pair, b, scale, unmoved)
+        alone += standing.made_over(problem, rec, pair, common)
     if any(f.code == "broadcast" for f in common):
         alone = [f for f in alone if f.code != "recon-mean"]
     if rec.additive and rec.match is None and not rec.location:

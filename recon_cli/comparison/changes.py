@@ -206,8 +206,11 @@ def floor(least: float) -> Callable[[Seen], Tensor]:
 CHANGES = (
     Change("variance clamp", r"gaussian_nll_loss.*full=True", variance_clamped, "the variance is taken as at least 1e-6"),
     Change("constant dropped", r"gaussian_nll_loss", half_dropped, "log(2 pi)/2, which moves no gradient, is left out"),
-    Change("constant dropped", r"poisson_nll_loss|huber_loss|cosine_similarity", dropped,
-           "b(x), which moves no gradient while the noise is held, is left out: the value is no -log p"),
+    Change("constant dropped", r"poisson_nll_loss", dropped,
+           "log x!, which moves no gradient, is left out: the value is no -log p"),
+    Change("constant dropped", r"huber_loss|cosine_similarity", dropped,
+           "the logarithm of the normaliser, which moves no gradient of mu's but would move a learned noise's, is left out: "
+           "the value is no -log p"),
     Change("variance clamp and constant dropped", r"gaussian_nll_loss\((?!.*full=True)", both(variance_clamped, half_dropped),
            "the variance is taken as at least 1e-6, and log(2 pi)/2 left out"),
     Change("log clamp at -100", r"binary_cross_entropy\(", log_clamped, "a logarithm below -100 is taken as -100"),
