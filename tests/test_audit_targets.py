@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from recon_cli import likelihoods
 from recon_cli.auditing import Audit, audit
 from recon_cli.comparison.changes import CHANGES
 
@@ -155,3 +156,25 @@ def test_what_a_call_drops_is_named_by_what_it_is() -> None:
     said = {change.calls: change.because for change in CHANGES if change.name == "constant dropped"}
     assert said["poisson_nll_loss"].startswith("log x!, which moves no gradient,")
     assert "would move a learned noise's" in said["huber_loss|cosine_similarity"]
+
+
+@pytest.mark.parametrize(("word", "said"), [
+    pytest.param(word, said, marks=[pytest.mark.hostile] * (i >= 3)) for i, (word, said) in enumerate([
+        ("von-mises:kappa=3", "a von mises with kappa = 3 if beta is 1; with kappa = 1, beta is 0.333333."),
+        ("poisson", "a Poisson with beta = 1: an exact ELBO."),
+        ("continuous-bernoulli", "a continuous bernoulli with beta = 1: an exact ELBO."),
+        ("bernoulli", "a Bernoulli with beta = 1: an exact ELBO."),
+        ("negative-binomial:dispersion=0.5", "a negative binomial of dispersion 0.5 with beta = 1: an exact ELBO."),
+        ("discretized-logistic:scale=0.1,levels=256", "a discretized logistic of scale 0.1 with scale = 0.1 if beta is 1."),
+        ("gaussian:sigma=0.5", "a Gaussian with sigma = 0.5 if beta is 1; with sigma = 1, beta is 0.25."),
+        ("student-t:df=4,scale=0.5", "a student t of width 1; near a residual of 0 it is a Gaussian with sigma = 0.447214 if"),
+    ])
+])  # fmt: skip
+def test_a_likelihood_of_recon_itself_is_the_elbo_that_compare_says_it_is(word: str, said: str) -> None:
+    """Of counts, whose nll has no gradient by them; of means in an open interval; of angles, whose density is on a circle."""
+    side = likelihoods.parse(word)
+    found = audited(lambda r, x: side.nll(x, r).sum())
+    assert found.holds
+    assert found.verdict == "elbo"
+    assert not found.defects
+    assert found.sentence.startswith(f"This is {said}")

@@ -367,7 +367,8 @@ def overflow(problem: Problem, rec: Reconstruction, pair: Any) -> str:
         and rec.match.candidate.loss.link.name == "logit"
     )
     if rec.domain == "unit":
-        spots = [(0.0, 0.0), (1.0, 1.0)]  # where the exact loss is zero
+        ends = rec.match is None or rec.match.candidate is None or rec.match.candidate.kind().domain.closed
+        spots = [(0.0, 0.0), (1.0, 1.0)] if ends else []  # where the exact loss is zero
     elif rec.domain == "positive" or (rec.match and rec.match.family not in FAR) or rec.match is None:
         spots = [(1.0, 1.0 + e) for e in (-100.0, -30.0, 30.0, 100.0)] if logits else []
     else:

@@ -46,8 +46,8 @@ def trial(problem: Problem) -> tuple[Problem, str]:
     many = [live, *({**live, **other} for other in (benign(problem, n) for n in (3, 5, 7, 11, 13)))]
     try:
         pick, how = picker(problem, many)
-    except RuntimeError as error:
-        if "requires_grad" not in str(error) and "not differentiable" not in str(error):
+    except (RuntimeError, ReconError) as error:  # a likelihood of counts has no gradient by them
+        if isinstance(error, RuntimeError) and "requires_grad" not in str(error) and "not differentiable" not in str(error):
             raise
         live = {key: value.detach() if key in targets(problem) else value for key, value in live.items()}
         pick, how = picker(problem, [live, *({**live, **benign(problem, n)} for n in (3, 5, 7, 11, 13))])
@@ -169,6 +169,7 @@ def laid_out(problem: Problem) -> tuple[Problem, str]:
             "Name the roles in the order of the arguments: --args recon,target,mu,logvar.",
         )
     refused: list[tuple[str, BaseException]] = []
+    stated: list[ReconError] = []
     doubtful: list[tuple[Problem, str]] = []
     detached: list[tuple[Problem, str]] = []
     for layout in layouts(problem):
@@ -177,8 +178,9 @@ def laid_out(problem: Problem) -> tuple[Problem, str]:
             chosen, odd = trial(there)
         except (Made, KeyboardInterrupt):
             raise
-        except ReconError:
-            raise
+        except ReconError as error:  # recon's own likelihoods refuse shapes and values by one too
+            stated.append(error)
+            continue
         except Exception as error:
             refused.append((shown(there), bare(error)))
             if isinstance(error, Detached):
@@ -191,6 +193,8 @@ def laid_out(problem: Problem) -> tuple[Problem, str]:
         doubtful.append((chosen, odd))
     if found := doubtful + detached:
         return found[0]
+    if stated:
+        raise stated[0]
     raise refusal(problem, refused)
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from recon_cli.auditing.calling import Problem
 from recon_cli.auditing.families import CLOSE, MATCH, Match, candidates, field_of, ratio, recognise
 from recon_cli.auditing.roles import Slot
+from recon_cli.errors import ReconError
 
 POINTS = 96
 WIDE = (10.0, 100.0, 1e4, 1e7)  # residuals, beyond those of ``domains``
@@ -90,7 +91,7 @@ def value_at(problem: Problem, values: Mapping[str, Tensor], **how: Any) -> floa
     """The loss as a number; NaN where the function refuses the values."""
     try:
         return problem(values, **how).item()
-    except REFUSALS:
+    except (*REFUSALS, ReconError):
         return math.nan
 
 
@@ -240,9 +241,15 @@ def reconstruction(problem: Problem, pair: tuple[Slot, Slot | None], latents: li
 
 
 def spaced(problem: Problem, base: Any, pair: Any, x: Tensor, raw: Tensor, weights: Tensor | None) -> Tensor | None:
-    """The field; where elements weigh differently, each point at the middle one's weight."""
-    if weights is None:
-        return field(problem, base, pair, x, raw)
+    """The field; where elements weigh differently, each point at the middle one's weight. None where it does not take them."""
+    try:
+        return field(problem, base, pair, x, raw) if weights is None else weighed(problem, base, pair, x, raw, weights)
+    except ReconError:  # of a likelihood of recon's: outside its domain
+        return None
+
+
+def weighed(problem: Problem, base: Any, pair: Any, x: Tensor, raw: Tensor, weights: Tensor) -> Tensor | None:
+    """The field at the middle element's weight, over the elements that have one."""
     order = weights.flatten().nonzero().flatten()
     recon, target = pair
     found = []

@@ -18,6 +18,7 @@ from recon_cli.auditing.measuring import MADE, SIMPLEX, benign
 from recon_cli.auditing.result import BENT, Audit
 
 HALF = "0.5 * (x_hat - x).square().sum() + kl.sum()"
+CONCENTRATED = ("von-mises", "von-mises-fisher")  # whose noise is the slope itself
 
 
 def sentence(found: Audit, problem: Problem, terms: Terms, latent: Latent | None) -> str:
@@ -96,6 +97,10 @@ def weighed(row: Row, latent: Latent, place: str) -> str:
         scale = number(row.parameters.get("scale", math.nan))
         said = f"; near a residual of 0 it is a Laplace with scale = {scale}{place}, far out a Gaussian with sigma = "
         said += f"{number(row.sigma)}{place}, if beta is 1."
+    elif row.family in CONCENTRATED and row.tradeoff:
+        kappa, beta = number(1 / row.tradeoff), number(row.tradeoff)
+        said = f" with kappa = {kappa}{place} if beta is 1; with kappa = 1, beta is {beta}{place}."
+        return said + (f" That beta {singular(grows)}." if grows else "")
     elif row.sigma is None and row.beta is None:
         return f" and a KL of weight {number(row.kl_weight or math.nan)}{place}."
     elif row.sigma is None:

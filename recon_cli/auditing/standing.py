@@ -22,6 +22,7 @@ from recon_cli.auditing.measuring import (
     value_at,
 )
 from recon_cli.auditing.roles import Slot
+from recon_cli.regions import REAL
 
 Pair = tuple[Slot, Slot | None]
 # What a reconstruction that misses its target is in.
@@ -191,6 +192,8 @@ def of_the_density(
     known = recognised(rec)
     if known and (rec.match is None or rec.match.link == MADE):  # a constant, standardised, is no constant
         return []
+    if known and rec.match.candidate and rec.match.candidate.kind().support != REAL:  # type: ignore[union-attr]
+        return []  # angles, shares and counts: their sums and integrals do not run to infinity, or were looked into
     base = benign(problem)
     plain = target is not None and not problem.layout.classes and not problem.layout.binary and rec.additive
     if not plain or base[target.key].shape != base[recon.key].shape or not base[target.key].is_floating_point():  # type: ignore[union-attr]
