@@ -388,12 +388,12 @@ def test_latex_balances_and_escapes(found: list[Table], note: str, verdict: str)
 
 @given(found=tables())
 def test_latex_has_every_column_once_in_tabulars_no_wider_than_a_line_or_in_a_list(found: list[Table]) -> None:
-    for each in found:
+    for each in (each for each in found if len(each.columns) > 1):
         written = text(report(each), "latex")
         heads = re.findall(r"\\begin\{tabular\}\{(l+)\}", written)
         if heads:
             assert sum(len(head) - 1 for head in heads) == len(each.columns) - 1
-            assert len(ampersands(written)) == len(heads) * (1 + len(each.rows)) or len(each.columns) == 1
+            assert len(ampersands(written)) == len(heads) * (1 + len(each.rows))
         else:
             assert written.count(r"\begin{description}") == len(each.rows)
 

@@ -14,9 +14,12 @@ from click.testing import CliRunner
 from recon_cli import formats, likelihoods
 from recon_cli.cli import main
 from recon_cli.derivation.notation import formula, written
+from recon_cli.derivation.practice import called, reductions
+from recon_cli.derivation.proof import prove
+from recon_cli.derivation.steps import Case
 from recon_cli.derivation.words import words
 from recon_cli.formats import SIGNS, latex
-from recon_cli.report import Column, Report, Table
+from recon_cli.report import Column, Formula, Report, Table
 
 TEX = shutil.which("pdflatex")
 needs_tex = pytest.mark.skipif(TEX is None, reason="there is no pdflatex on this machine to set the pages with")
@@ -26,7 +29,7 @@ KNOWN = f"""
     usepackage begin end item paragraph par mbox noindent medskip raggedright toprule midrule bottomrule emph quad allowbreak
     left right frac tfrac sqrt sum prod int log exp cosh sinh tanh cos sin operatorname text mathrm mathbb mathcal displaystyle
     binom partial mid dots infty cdot times to approx neq ne leq le geq ge in pm surd Vert circ textsuperscript textsubscript
-    textbackslash textbar textless textgreater textasciitilde textasciicircum varepsilon Gamma ss o O ae oe l c u r v H big
+    textbackslash textbar textless textgreater textasciitilde textasciicircum varepsilon ell sim ss o O ae oe l c u r v H big
     {latex.SMALL} {latex.CAPITAL}
 """
 
@@ -72,17 +75,23 @@ def complaints(body: str, folder: Path) -> list[str]:
     return found + [f"exit {ran.returncode}"] * bool(ran.returncode)
 
 
+def formulas_of(*names: str) -> list[Formula]:
+    """The densities of likelihoods."""
+    kinds = [likelihoods.find(name) for name in names]
+    return [written(kind.density, words(kind).names) for kind in kinds]
+
+
 def page() -> str:
     """Formulas of several likelihoods, every sign, and tables too wide for a line, in one fragment."""
-    kinds = [likelihoods.find(name) for name in ("huber", "student-t", "von-mises-fisher", "discretized-logistic", "binomial")]
-    shown = [written(kind.density, words(kind).names) for kind in kinds]
+    names = ("huber", "student-t", "von-mises-fisher", "discretized-logistic", "binomial")
     signs = "".join(SIGNS) + "x̂ é ñ ß α ω Ω ₂ 中 \x07 “quoted” --sigma _#&%$~^\\{}<>|"
-    steps = [{"likelihood": kind.name, "statement": one, "because": f"{signs} E_q[log p(x|z)] at x = μ.", "checked": False}
-             for kind, one in zip(kinds, shown, strict=True)]  # fmt: skip
+    steps = [{"likelihood": name, "statement": one, "because": f"{signs} E_q[log p(x|z)] at x = μ.", "checked": False}
+             for name, one in zip(names, formulas_of(*names), strict=True)]  # fmt: skip
     columns = [Column(key, key) for key in ("likelihood", "statement", "because", "checked")]
     tables = [Table("t", [Column("name", "name", "*"), *(Column(f"c{i}", f"c {i}") for i in range(12))],
                    [{"name": "a_b", **{f"c{i}": 1e-20 * i for i in range(12)}}] * 5),
-             Table("u", [Column("name", "name", "*"), Column("said", "said_")], [{"name": "a", "said": "so it is " * 30}])]  # fmt: skip
+             Table("u", [Column("name", "name", "*"), Column("said", "said_")],
+                   [{"name": "a", "said": "so it is " * 30}]),]  # fmt: skip
     file = io.StringIO()
     formats.write(Report("derive", [Table("steps", columns, steps, layout="steps"), *tables], [signs], signs), "latex", file)
     return file.getvalue()
@@ -129,6 +138,7 @@ def test_words_among_names_stand_apart_and_small_numbers_are_powers_of_ten() -> 
     ("said", "meant"),
     [
         ("b does not depend on μ.", r"$b$ does not depend on $\mu$."),
+        ("What is left of −log p − a·loss, taken at x.", r"What is left of $-\log p - a\,\ell$, taken at $x$."),
         ("as s → 0, it is f(m).", r"as $s \to  0$, it is $f(m)$."),
         ("E_q[log p(x|z)] over B samples of D = 784", r"$\mathbb{E}_q[\log p(x\mid z)]$ over $B$ samples of $D = 784$"),
         ("in 3 s, x.npy, -m, a 28x28 F.mse_loss", r"in 3 s, x.npy, -m, a 28x28 F.mse\_loss"),
@@ -157,3 +167,38 @@ def test_every_command_compiles(command: str, tmp_path: Path, monkeypatch: pytes
     body = fragment(*COMMANDS[command])
     assert strange(body) == set()
     assert complaints(body, tmp_path) == []
+
+
+def test_markdown_has_no_command_that_is_punctuation_and_calls_a_choice_a_choice() -> None:
+    shown = formulas_of("huber", "student-t")
+    steps = [{"likelihood": "a", "step": 1, "statement": one, "because": "So.", "checked": None, "by": "choice"} for one in shown]
+    file = io.StringIO()
+    formats.write(Report("derive", [Table("steps", [Column("step", "step")], steps, layout="steps")]), "markdown", file)
+    assert not re.search(r"\\[^A-Za-z]", file.getvalue())
+    assert r"\begin{cases}" in file.getvalue()
+    assert file.getvalue().count("(chosen)") == 2
+
+
+def test_the_loss_on_the_left_of_the_sum_is_less_what_is_dropped() -> None:
+    """No constant at the end of a chain of equals: what the loss leaves out is taken off the sum."""
+    for name, left in (
+        ("gaussian", "- sum offset b(x) ="),
+        ("continuous-bernoulli", "- sum gap c(mu) ="),
+        ("bernoulli", "log p ="),
+    ):
+        case = Case(likelihoods.find(name), prove(likelihoods.find(name)), {}, None, [], list)
+        assert left in reductions(case).statement.text
+        assert not reductions(case).statement.text.endswith("constant")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("huber", "what F.huber_loss does, given delta = δ·scale, not its default of 1"),
+        ("student-t", "log1p(((x - mu)/width)**2), with its width = √df·scale, then .mean()"),
+        ("asymmetric-laplace", "q the quantile and e = x - mu"),
+        ("gaussian", "what F.mse_loss does by default"),
+    ],
+)
+def test_the_call_says_what_its_letters_are(name: str, said: str) -> None:
+    assert said in called(words(likelihoods.find(name)).side.loss)

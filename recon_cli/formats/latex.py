@@ -32,8 +32,8 @@ ACCENTS = {"\u0300": r"\`", "\u0301": r"\'", "\u0302": r"\^", "\u0303": r"\~", "
 SMALL = "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau upsilon phi chi psi omega"
 CAPITAL = "Gamma Delta Theta Lambda Xi Upsilon Phi Psi Omega"
 
-LONE = r"(?<![\w.*(/'-])(?<!\d )[xzqmsLBDKbc](?![\w'’*.(/-])(?!\.\w)"  # no word, no unit of time, no name of a file
-ATOM = rf"(?:E_q\[log p\(x\|z\)\]|(?:log )?p\((?:x\|)?[xzμ]\)|f\(m\)|[α-ω]|{LONE})[²³]?"
+LONE = r"(?<![\w.*(/'-])(?<!\d )[xzqmsrLBDKbc](?![\w'’*(/-])(?!\.\w)"  # no word, no unit of time, no name of a file
+ATOM = rf"(?:a·loss|−log p\b(?!\()|E_q\[log p\(x\|z\)\]|(?:log )?p\((?:x\|)?[xzμ]\)|f\(m\)|[α-ω]|{LONE})[²³]?"
 RUN = re.compile(rf"{ATOM}(?:(?: [=+→−] |·)(?:{ATOM}|\d+(?:\.\d+)?\b(?!/)))*")
 MATHS = {"·": r"\,", "→": r"\to ", "−": "-", "²": "^2", "³": "^3", "ε": r"\varepsilon "}
 
@@ -140,7 +140,8 @@ def prose(text: str) -> str:
     found, last = [], 0
     for run in RUN.finditer(text):
         inside = re.sub(r"[^ -~]", lambda sign: MATHS.get(sign[0]) or named(sign[0]).strip("$") + " ", run[0])
-        inside = inside.replace("E_q[", r"\mathbb{E}_q[").replace("log ", r"\log ").replace("|", r"\mid ")
+        for word, command in (("E_q[", r"\mathbb{E}_q["), ("loss", r"\ell"), ("log ", r"\log "), ("|", r"\mid ")):
+            inside = inside.replace(word, command)
         found += [words(text[last : run.start()]), f"${inside.strip()}$"]
         last = run.end()
     return "".join([*found, words(text[last:])])

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, TextIO
 
 from recon_cli.formats import panels, spell, subject_of
 from recon_cli.report import Formula, Report, Table
+
+# Commands that are punctuation, which Markdown takes for escapes, and the bar, which ends a cell.
+NAMED = {r"\|": r"\Vert ", "|": r"\vert ", r"\,": r"\thinspace ", r"\!": r"\negthinspace ", r"\:": r"\medspace ",
+         r"\\": r"\cr ", r"\{": r"\lbrace ", r"\}": r"\rbrace "}  # fmt: skip
+PUNCTUATION = re.compile(r"\\[|,!:\\{}]|\|")
 
 
 def write(report: Report, file: TextIO) -> None:
@@ -45,7 +51,8 @@ def steps(table: Table) -> list[str]:
         if subject_of(row) != subject:
             subject = subject_of(row)
             found.append(f"### {subject}")
-        mark = {True: "checked", False: f"**{table.wrong}**", None: "not checked"}[row["checked"]]
+        unproved = "chosen" if row.get("by") == "choice" else "not proved"
+        mark = {True: "checked", False: f"**{table.wrong}**", None: unproved}[row["checked"]]
         found.append(f"{row['step']}. {cell(row['statement'])}  \n   {row['because']} ({mark})")
     return found
 
@@ -53,5 +60,5 @@ def steps(table: Table) -> list[str]:
 def cell(value: Any) -> str:
     """A value inside a pipe table."""
     if isinstance(value, Formula):
-        return f"${value.latex}$".replace(r"\|", r"\Vert ").replace("|", r"\vert ")
+        return f"${PUNCTUATION.sub(lambda sign: NAMED[sign[0]], value.latex)}$"
     return spell(value, 6).replace("|", r"\|").replace("\n", " ")
