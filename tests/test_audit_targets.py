@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from recon_cli import likelihoods
-from recon_cli.auditing import Audit, audit
+from recon_cli.auditing import audit
+from recon_cli.auditing.result import Audit
 from recon_cli.comparison.changes import CHANGES
 
 SHAPE, LATENT = (1, 4, 4), 3

@@ -22,7 +22,7 @@ from recon_cli.auditing.measuring import (
     value_at,
 )
 from recon_cli.auditing.roles import Slot
-from recon_cli.regions import REAL
+from recon_cli.identity.regions import REAL
 
 Pair = tuple[Slot, Slot | None]
 # What a reconstruction that misses its target is in.

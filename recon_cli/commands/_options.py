@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import sys
 from collections.abc import Iterable
 from dataclasses import replace
@@ -31,7 +32,10 @@ class Command(click.Command):
 
 
 class LikelihoodWord(click.ParamType):
-    """``laplace:scale=0.2`` to a Likelihood; with ``symbols``, a bare ``laplace`` to the class, no noise chosen."""
+    """``laplace:scale=0.2`` to a Likelihood; with ``symbols``, a bare ``laplace`` to the class, no noise chosen.
+
+    With them ``FILE.py:Class`` too, one of one's own.
+    """
 
     name = "likelihood"
 
@@ -43,6 +47,11 @@ class LikelihoodWord(click.ParamType):
 
         if not isinstance(value, str):
             return value
+        if self.symbols and (own := re.fullmatch(r"(.+\.py(?::[^:]*)?):?(.*)", value, re.DOTALL)):
+            from recon_cli.models import user
+
+            kind = likelihoods.kind_or_side(user.find(own[1], "derive")[0])
+            return kind.parse(own[2]) if own[2] else kind
         found = likelihoods.kind_or_side(value) if self.symbols else likelihoods.parse(value)
         noted(likelihoods.taken([value]))
         return found

@@ -10,7 +10,9 @@ from recon_cli.commands import _options as options
 
 
 @click.command("derive", cls=options.Command)
-@click.argument("words", nargs=-1, metavar="[LIKELIHOOD[:PARAM=VALUE]]...", type=options.LikelihoodWord(symbols=True))
+@click.argument(
+    "words", nargs=-1, metavar="[LIKELIHOOD|FILE.py:Class[:PARAM=VALUE]]...", type=options.LikelihoodWord(symbols=True)
+)
 @options.sigmas
 @click.option("--shape", type=options.Shape(), metavar="1x28x28", help="Of one sample, to put D = its elements in.")
 @click.option("--list", "everything", is_flag=True, help="Every likelihood and its loss on one screen, each proved.")
@@ -25,6 +27,7 @@ def command(words: Any, sigmas: Any, shape: Any, everything: bool, format: str) 
       recon derive
       recon derive --sigma 0.5 --shape 1x28x28
       recon derive laplace:scale=0.2 --format latex
+      recon derive mine.py:Gamma
       recon derive --list
     """
     from recon_cli.derivation import catalogue, derive

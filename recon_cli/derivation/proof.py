@@ -17,7 +17,7 @@ import sympy
 from sympy import Expr, Symbol
 
 from recon_cli.derivation.limits import attempt
-from recon_cli.derivation.words import AWAY, Odds, Words, halves, same, words
+from recon_cli.derivation.words import AWAY, Odds, Words, halves, loss_of, same, words
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import Loss
 
@@ -108,7 +108,7 @@ def prove(likelihood: type[Likelihood], loss: Loss | None = None) -> Proof:
     Where sympy cannot take them apart, the slope that is claimed is tried, and what is left of it shown.
     """
     known = words(likelihood)
-    loss = loss or known.side.loss
+    loss = loss or loss_of(known.side)
     density, cost = known.read(likelihood.density), known.read(loss.formula, loss)
     odds = Odds(known.mus[0], known.side.domain)
     found = attempt(lambda: apart(known, density, cost, odds))

@@ -147,8 +147,8 @@ def mellin(density: Expr, t: Symbol, low: Expr, high: Expr) -> Expr | None:
     own = sympy.expand(sympy.expand_log(sympy.log(sympy.together(density)), force=True))
     constant, rest = own.as_independent(t, as_Add=True)
     a, c = sympy.expand(rest.coeff(sympy.log(t))), sympy.exp(constant)
-    factors: dict[Expr, Expr] = {}
-    for factor, part in (term.as_independent(t, as_Add=False) for term in sympy.Add.make_args(rest - a * sympy.log(t))):
+    terms, factors = sympy.Add.make_args(sympy.expand(rest - a * sympy.log(t))), dict[Expr, Expr]()
+    for factor, part in (term.as_independent(t, as_Add=False) for term in terms):
         factors[part] = factors.get(part, sympy.Integer(0)) + factor
     (part, factor), *more = factors.items()
     if more or a.has(t) or constant.has(sympy.nan, sympy.zoo, sympy.I):

@@ -106,6 +106,22 @@ def symbol(name: str, lies: Interval) -> Symbol:
     return Symbol(name, real=True)
 
 
+def loss_of(side: Likelihood) -> Loss:
+    """A likelihood's loss, its noise symbols. Raises ReconError where it is none, or does not say what it is."""
+    hint = (
+        "A loss is a recon_cli.identity.losses.Loss with name, formula and torch, and values(x, prediction) where torch has none."
+    )
+    try:
+        loss = side.loss
+    except Exception as error:
+        raise ReconError(f"{side.name}'s loss cannot be made with symbols for its noise: {error}.", hint) from error
+    if not isinstance(loss, Loss):
+        raise ReconError(f"{side.name}'s loss is no Loss, but a {type(loss).__name__}.", hint)
+    if missing := [name for name in ("name", "formula", "torch") if not isinstance(getattr(loss, name, None), str)]:
+        raise ReconError(f"{side.name}'s loss {type(loss).__name__} has no {', '.join(missing)}.", hint)
+    return loss
+
+
 @dataclass(frozen=True)
 class Odds:
     """A mean in (0, n) as n t/(1 + t) with odds t > 0, where logarithms and powers open; any other as it is."""

@@ -13,6 +13,7 @@ import copy
 import dataclasses
 import functools
 import math
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
@@ -104,6 +105,7 @@ def log(value: Number) -> Number:
     return math.log(value) if isinstance(value, (int, float)) else value.log()
 
 
+@dataclasses.dataclass(frozen=True)
 class Likelihood(Parametric, ABC):
     """A noise model p(x | mu), elementwise and independent, and the loss it is claimed to be.
 
@@ -172,7 +174,11 @@ class Likelihood(Parametric, ABC):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        cls.name = cls.__module__.rpartition(".")[2].replace("_", "-")
+        folder, _, file = cls.__module__.rpartition(".")
+        if folder.endswith(".likelihoods"):
+            cls.name = file.replace("_", "-")
+        else:  # in a file of one's own, which may hold several
+            cls.name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", cls.__name__).lower()
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import re
 from collections.abc import Iterable
@@ -82,9 +83,35 @@ def kind_or_side(word: str | type[Likelihood] | Likelihood) -> type[Likelihood] 
     """``laplace`` is the class, no noise chosen; ``laplace:scale=0.2`` the object; what is either already stays."""
     if isinstance(word, str):
         return parse(word) if ":" in word else find(word)
-    if isinstance(word, Likelihood) or (isinstance(word, type) and issubclass(word, Likelihood)):
+    if isinstance(word, Likelihood):
         return word
+    if isinstance(word, type) and issubclass(word, Likelihood):
+        return _stated(word)
     raise _neither("likelihood", word, "gaussian")
+
+
+def _stated(kind: type[Likelihood]) -> type[Likelihood]:
+    """A class of somebody's own, if it says all that a likelihood has to say. Raises ReconError where it does not."""
+    missing = [*sorted(kind.__abstractmethods__), *(name for name in ("density", "loss") if not hasattr(kind, name))]
+    if missing:
+        raise ReconError(
+            f"{kind.__qualname__} has no {', '.join(missing)}.",
+            "A likelihood has density, loss, nll, slope and sample: see recon_cli/likelihoods/laplace.py.",
+        )
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    loose = [name for name, value in vars(kind).items() if isinstance(value, dataclasses.Field) and name not in fields]
+    if loose:
+        raise ReconError(
+            f"{kind.__qualname__}'s {loose[0]} is no field.",
+            f"Write @dataclass(frozen=True) above the class, and {loose[0]}: float.",
+        )  # noqa: E501
+    plain = [name for name, field in fields.items() if "domain" not in field.metadata]
+    if plain:
+        raise ReconError(
+            f"{kind.__qualname__}'s {plain[0]} does not say where it may lie.",
+            f'Write {plain[0]}: float = parameter(1.0, "what it is").',
+        )  # noqa: E501
+    return kind
 
 
 def side(word: str | Likelihood) -> Likelihood:

@@ -100,7 +100,7 @@ def spelled(model: Any) -> str:
     return model if isinstance(model, str) else f"{kind.__module__}:{kind.__qualname__}"
 
 
-def looked_up(word: str) -> tuple[Path, str]:
+def looked_up(word: str, taker: str = "--model") -> tuple[Path, str]:
     """The file that ``FILE.py:Class`` or ``package.module:Class`` names, and its SHA-256; not a line of it is run.
 
     Raises ReconError where it is not to be had.
@@ -115,17 +115,17 @@ def looked_up(word: str) -> tuple[Path, str]:
         return path, digest(path.read_bytes())
     except (OSError, ValueError) as error:
         raise ReconError(
-            f"The file {str(path)!r}, of which --model takes {name}, cannot be read: {getattr(error, 'strerror', error)}.",
+            f"The file {str(path)!r}, of which {taker} takes {name}, cannot be read: {getattr(error, 'strerror', error)}.",
             f"recon looked in {Path.cwd()}.",
         ) from error
 
 
-def find(word: str) -> tuple[Callable[..., Any], str]:
+def find(word: str, taker: str = "--model") -> tuple[Callable[..., Any], str]:
     """The class that ``FILE.py:Class`` or ``package.module:Class`` names, and the SHA-256 of its file.
 
     Raises ReconError where it is not to be had.
     """
-    path, checksum = looked_up(word)
+    path, checksum = looked_up(word, taker)
     place, _, name = word.rpartition(":")
     try:
         names = imported(path) if path == Path(place) else vars(importlib.import_module(place))
