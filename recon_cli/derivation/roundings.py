@@ -158,49 +158,55 @@ def comparisons(sizes: dict[int, Formulas], settings: Sequence[Setting], code: S
 
 
 def at_setting(formulas: Formulas, setting: Setting, found: Measured) -> Iterator[Off]:
-    """The same for one noise."""
+    """The same for one noise; but where a formula itself has no value, at a pole at the end of its support."""
+    for i in range(len(setting.xs)):
+        try:
+            yield from at_event(formulas, setting, found, i)
+        except ZeroDivisionError:
+            continue
+
+
+def at_event(formulas: Formulas, setting: Setting, found: Measured, i: int) -> Iterator[Off]:
+    """The same for one event."""
     side = setting.side
     noise = [mpmath.mpf(value) for value in setting.numbers.values()]
     named = ", ".join(f"{name} = {value:.6g}" for name, value in setting.numbers.items())
     losses = [*side.losses]
     n = len(noise)
-    for i in range(len(setting.xs)):
-        x, mu, raw = ([*map(mpmath.mpf, rows[i])] for rows in (setting.xs, setting.mus, setting.raws))
-        where = ", ".join(part for part in (f"x = {spell(setting.xs[i])}", f"mu = {spell(setting.mus[i])}", named) if part)
-        at_raw = ", ".join(part for part in (f"x = {spell(setting.xs[i])}", f"r = {spell(setting.raws[i])}", named) if part)
-        point = [*noise, *x, *mu]
-        parts = [mpmath.mpf(part) for part in (found["slope"] * found["loss 0"][i], found["offset"][i], found["gap"][i])]
-        terms = sum(abs(part) for part in parts if mpmath.isfinite(part))
-        try:
-            nll = said("nll", found["nll"][i], formulas.nll, point, where, terms, n)
-            yield nll
-            if mpmath.isfinite(nll.exact):
-                yield from gradients(formulas, point, found["gradient"][i], where, n)
-                for index, loss in enumerate(losses):
-                    if loss.link.formula == "r":
-                        whole = float(
-                            mpmath.mpf(found[f"slope {index}"]) * mpmath.mpf(found[f"loss {index}"][i]) + parts[1] + parts[2]
-                        )
-                        yield said(f"slope*{loss.name} + offset + gap", whole, formulas.nll, point, where, terms, n)
-            linked = formulas.of_raw(formulas.nll, n)
-            yield said("nll of the raw output", found["nll of the raw output"][i], linked, [*noise, *x, *raw], at_raw, 0, n)
-        except Negative:
-            yield Off("density", math.inf, 0, f"it is negative at {where}")
-        if "normaliser" in found:
-            size = max(1, abs(found["offset"][i]))
-            away = abs(found["normaliser"] - found["offset"][i]) / (EPS * size)
-            yield Off(
-                "normaliser", away, MANY, f"{found['normaliser']:.10g}, and the offset {found['offset'][i]:.10g}, at {where}"
-            )
-        for k, value in enumerate(found["link"][i]):
-            yield said("link", value, lambda *numbers, k=k: formulas.link(*numbers)[k], [*noise, *raw], at_raw, 0, n)
-        for index, loss in enumerate(losses):
-            own = [mpmath.mpf(value) for value in own_numbers(loss).values()]
-            function, numbers, place = formulas.loss(loss), [*own, *x, *mu], where
-            if loss.link.formula != "r":
-                linked = formulas.of_raw(function, len(own), len(noise))
-                function, numbers, place = linked, [*noise, *own, *x, *raw], at_raw
-            yield said(f"loss {loss.name}", found[f"loss {index}"][i], function, numbers, place, 0, n)
+    x, mu, raw = ([*map(mpmath.mpf, rows[i])] for rows in (setting.xs, setting.mus, setting.raws))
+    where = ", ".join(part for part in (f"x = {spell(setting.xs[i])}", f"mu = {spell(setting.mus[i])}", named) if part)
+    at_raw = ", ".join(part for part in (f"x = {spell(setting.xs[i])}", f"r = {spell(setting.raws[i])}", named) if part)
+    point = [*noise, *x, *mu]
+    parts = [mpmath.mpf(part) for part in (found["slope"] * found["loss 0"][i], found["offset"][i], found["gap"][i])]
+    terms = sum(abs(part) for part in parts if mpmath.isfinite(part))
+    try:
+        nll = said("nll", found["nll"][i], formulas.nll, point, where, terms, n)
+        yield nll
+        if mpmath.isfinite(nll.exact):
+            yield from gradients(formulas, point, found["gradient"][i], where, n)
+            for index, loss in enumerate(losses):
+                if loss.link.formula == "r":
+                    whole = float(
+                        mpmath.mpf(found[f"slope {index}"]) * mpmath.mpf(found[f"loss {index}"][i]) + parts[1] + parts[2]
+                    )
+                    yield said(f"slope*{loss.name} + offset + gap", whole, formulas.nll, point, where, terms, n)
+        linked = formulas.of_raw(formulas.nll, n)
+        yield said("nll of the raw output", found["nll of the raw output"][i], linked, [*noise, *x, *raw], at_raw, 0, n)
+    except Negative:
+        yield Off("density", math.inf, 0, f"it is negative at {where}")
+    if "normaliser" in found:
+        size = max(1, abs(found["offset"][i]))
+        away = abs(found["normaliser"] - found["offset"][i]) / (EPS * size)
+        yield Off("normaliser", away, MANY, f"{found['normaliser']:.10g}, and the offset {found['offset'][i]:.10g}, at {where}")
+    for k, value in enumerate(found["link"][i]):
+        yield said("link", value, lambda *numbers, k=k: formulas.link(*numbers)[k], [*noise, *raw], at_raw, 0, n)
+    for index, loss in enumerate(losses):
+        own = [mpmath.mpf(value) for value in own_numbers(loss).values()]
+        function, numbers, place = formulas.loss(loss), [*own, *x, *mu], where
+        if loss.link.formula != "r":
+            linked = formulas.of_raw(function, len(own), len(noise))
+            function, numbers, place = linked, [*noise, *own, *x, *raw], at_raw
+        yield said(f"loss {loss.name}", found[f"loss {index}"][i], function, numbers, place, 0, n)
 
 
 def said(what: str, value: float, function: Callable[..., Any], numbers: Sequence[Any], where: str, terms: Any, held: int) -> Off:
