@@ -138,3 +138,39 @@ def test_the_table_of_integrals(density: sympy.Expr, low: Any, high: Any) -> Non
 @pytest.mark.parametrize("density", [sympy.exp(-t) * (1 - t), sympy.sin(t), (1 - t) ** -2, sympy.exp(-t - 1 / t), -sympy.exp(t)])
 def test_what_is_in_no_table_is_left_to_sympy(density: sympy.Expr) -> None:
     assert whole.mellin(density, t, sympy.Integer(0), sympy.oo) is None
+
+
+class LogitSquare(own_likelihoods.LogSquare):
+    """(logit(x) - mu)^2."""
+
+    name = "logit-square"
+    formula = "(log(x/(1 - x)) - mu)**2"
+    support = own_likelihoods.UNIT
+
+    def values(self, x: Any, mu: Any) -> Any:
+        """As its formula says."""
+        return (x.logit() - mu).square()
+
+
+class LogitNormal(own_likelihoods.LogNormal):
+    """Its density has a pole that is none at both ends, and logarithms that sympy puts together in another way."""
+
+    support = own_likelihoods.UNIT
+    loss = LogitSquare()
+    density = "exp(-(log(x/(1 - x)) - mu)**2/(2*s**2))/(x*(1 - x)*s*sqrt(2*pi))"
+
+    def rest(self, x: Any) -> Any:
+        """The same as of a log-normal, and log(1 - x)."""
+        return super().rest(x) + (-x).log1p()
+
+    def sample(self, mu: Any, generator: Any = None) -> Any:
+        """Of the logit."""
+        return super().sample(mu, generator).log().sigmoid()
+
+
+@pytest.mark.slow
+def test_what_sympy_leaves_of_nothing_is_no_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(whole, "between", lambda *_: None)  # which takes long, and finds nothing
+    (found,) = derive(LogitNormal).found
+    assert [step.because for step in found.steps if not step.good] == []
+    assert (found.proof.gap, found.proved) == (0, None)

@@ -17,6 +17,7 @@ import sympy
 from sympy import Expr, Symbol
 
 from recon_cli.derivation.limits import attempt
+from recon_cli.derivation.points import of, settings
 from recon_cli.derivation.words import AWAY, Odds, Words, halves, loss_of, same, words
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import Loss
@@ -115,11 +116,21 @@ def prove(likelihood: type[Likelihood], loss: Loss | None = None) -> Proof:
     if found is None or mixed(known, *found[:3]):
         found = attempt(lambda: claimed(known, density, cost)) or found or left(known, density, cost)
     slope, offset, gap, way = found
+    gap = sympy.Integer(0) if gap != 0 and nothing(known, gap) else gap  # what is lost by that, the whole would show
     nll = slope * cost + offset + gap
     shown = Shown(nll, cost, offset)
     if known.side.event:
         shown = attempt(lambda: any_size(known, likelihood.density, loss, slope)) or shown
     return Proof(known, density, cost, nll, slope, offset, gap, odds, shown, way)
+
+
+def nothing(known: Words, gap: Expr) -> bool:
+    """Whether a gap that sympy leaves is zero wherever it is tried."""
+    if known.side.event:
+        return False
+    points = (of(known, setting, event) for setting in settings(type(known.side), 3) for event in range(len(setting.xs)))
+    values = [value for point in points if (value := gap.xreplace(point).evalf(20)).is_finite]
+    return bool(values) and all(value.is_number and abs(value) < 1e-12 for value in values)
 
 
 def apart(known: Words, density: Expr, cost: Expr, odds: Odds) -> tuple[Expr, Expr, Expr, str]:
