@@ -47,7 +47,10 @@ def as_array(values: Any, word: str) -> numpy.ndarray:
 
 
 def dense(tensor: Any) -> Any:
-    """A tensor of torch's with its numbers one beside another. Raises ReconError for a masked one."""
+    """A tensor of torch's with its numbers one beside another. Raises ReconError for one that is masked, or nested."""
+    if tensor.is_nested:
+        way = "Every sample must have the same shape: cut them, or give to_padded_tensor(value)."
+        raise ReconError("This tensor is no plain one: it is nested, its samples of several shapes.", way)
     if type(tensor).__name__ == "MaskedTensor":
         way = "Give plain numbers, as of its get_data() or to_tensor(value)."
         raise ReconError("This tensor is no plain one: it is masked.", way)

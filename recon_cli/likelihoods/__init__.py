@@ -104,13 +104,13 @@ def _stated(kind: type[Likelihood]) -> type[Likelihood]:
         raise ReconError(
             f"{kind.__qualname__}'s {loose[0]} is no field.",
             f"Write @dataclass(frozen=True) above the class, and {loose[0]}: float.",
-        )  # noqa: E501
+        )
     plain = [name for name, field in fields.items() if "domain" not in field.metadata]
     if plain:
         raise ReconError(
             f"{kind.__qualname__}'s {plain[0]} does not say where it may lie.",
             f'Write {plain[0]}: float = parameter(1.0, "what it is").',
-        )  # noqa: E501
+        )
     return kind
 
 

@@ -67,7 +67,7 @@ class NegativeBinomial(Likelihood):
 
     dispersion: float = parameter(1.0, "what makes the variance mu + dispersion mu^2", SENSIBLE)
 
-    aliases = ("nb", "negbin")
+    aliases = ("nb", "negbin", "neg-binomial")
     special = {"geometric": "dispersion=1"}
     density = (
         "gamma(x + 1/dispersion)/(gamma(1/dispersion)*factorial(x))*(1/(1 + dispersion*mu))**(1/dispersion)"

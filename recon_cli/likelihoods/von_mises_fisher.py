@@ -32,7 +32,7 @@ class CosineLoss(Loss):
     """1 - cos(x, mu), the cosine of the angle between two vectors."""
 
     name = "cosine"
-    aliases = ("cosine-embedding",)
+    aliases = ("cosine-embedding", "cosine-similarity")
     formula = "1 - Sum(x[k]*mu[k], (k, 1, K))"
     torch = "1 - cosine_similarity(mu, x)"
     support = SPHERE

@@ -21,6 +21,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any, BinaryIO
 
 from recon_cli import report
@@ -30,6 +31,7 @@ GRACE = 0.4  # seconds for a child that stops itself in time to say so
 LONGEST = 1e8  # seconds: what timers of every system take
 MOST = 1 << 26  # bytes of a message
 COPIES = 256  # that the code may make of its process
+MARK = "RECON_AUDITED_BY"  # in the environment of all that one child starts
 CHILD = "import sys; sys.path[:] = sys.argv[1:]; from recon_cli.runtime.supervisor import serve; serve()"
 
 
@@ -45,11 +47,12 @@ def supervised(work: str, given: Mapping[str, Any], timeout: float) -> report.Re
     :class:`ChildError`, with its traceback.
     """
     timeout = seconds(timeout)
-    key = os.urandom(32)
+    key, mark = os.urandom(32), f"{MARK}={os.urandom(16).hex()}"
     errors = None if is_open(2) else subprocess.DEVNULL
     child = subprocess.Popen(
         [sys.executable, "-c", CHILD, *(place for place in sys.path if isinstance(place, str))],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, start_new_session=True,
+        env={**os.environ, MARK: mark.partition("=")[2]},
     )  # fmt: skip
     arrived: queue.SimpleQueue[Any] = queue.SimpleQueue()
     for listen in (reading, waiting):
@@ -58,10 +61,10 @@ def supervised(work: str, given: Mapping[str, Any], timeout: float) -> report.Re
         ask(child, marshal.dumps((work, dict(given), key)))
         found = answer(arrived, timeout)
         if isinstance(found, int):  # it has ended: what it said before may still be under way
-            end(child)
+            end(child, mark)
             found = last(arrived, found)
     finally:
-        end(child)
+        end(child, mark)
     if "bug" in found:
         raise ChildError(found["bug"])
     if "error" in found:
@@ -156,14 +159,33 @@ def waiting(child: subprocess.Popen[bytes], key: bytes, arrived: queue.SimpleQue
     arrived.put(child.wait())
 
 
-def end(child: subprocess.Popen[bytes]) -> None:
-    """Kill the child with all that it has started, as far as that has not left its session."""
+def end(child: subprocess.Popen[bytes], mark: str) -> None:
+    """Kill the child with all that it has started; what has left its session too, where the system shows its ``mark``.
+
+    What stayed would hold recon's stderr open, and whoever reads that would wait for it.
+    """
     try:
         os.killpg(child.pid, signal.SIGKILL)
     except AttributeError:  # no such system
         child.kill()
     except OSError:  # all gone
         pass
+    for _ in range(8):  # they may start others meanwhile
+        if not (found := marked(mark.encode())):
+            return
+        for pid in found:
+            with suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def marked(mark: bytes) -> list[int]:
+    """The processes that began with ``mark`` in their environment (Linux; elsewhere none is known)."""
+    found = []
+    with suppress(OSError):
+        for name in filter(str.isdecimal, os.listdir("/proc")):
+            with suppress(OSError), open(f"/proc/{name}/environ", "rb") as file:
+                found += [int(name)] * (mark in file.read())
+    return found
 
 
 def is_open(descriptor: int) -> bool:
@@ -226,21 +248,23 @@ def serve() -> None:
 
     import traceback
 
+    code = 1
     try:
-        module, _, name = work.partition(":")
-        function = getattr(importlib.import_module(module), name)
-        say({"ready": True})
-        found = {"report": function(**given)}
-    except ReconError as error:
-        found = {"error": [str(error.message), str(error.hint)]}
-    except KeyboardInterrupt:  # no keyboard is this session's
-        found = {"error": ["The function interrupts its own process.", "Give one that leaves the process alone."]}
-    except BaseException:
-        found = {"bug": traceback.format_exc()}
-    try:
+        try:
+            module, _, name = work.partition(":")
+            function = getattr(importlib.import_module(module), name)
+            say({"ready": True})
+            found = {"report": function(**given)}
+        except ReconError as error:
+            found = {"error": [str(error.message), str(error.hint)]}
+        except KeyboardInterrupt:  # no keyboard is this session's
+            found = {"error": ["The function interrupts its own process.", "Give one that leaves the process alone."]}
+        except BaseException:
+            found = {"bug": traceback.format_exc()}
         say(found)
-    finally:
-        leave(0)
+        code = 0
+    finally:  # nothing above need work any more, where the code has emptied builtins
+        leave(code)
 
 
 def in_front(pipe: int) -> None:

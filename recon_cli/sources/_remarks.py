@@ -6,7 +6,8 @@ Each is a sentence, with the way out. Columns are looked at as a whole, all else
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import numpy
@@ -22,7 +23,8 @@ WIDE = 17  # columns: so many alike may be pixels
 CLASSES = 100  # labels at most
 LABELS = {"label", "labels", "class", "classes", "target", "targets", "y", "digit", "category", "species", "outcome"}
 MISSING = {99, 999, 9999, 99999, 999999, 9999999, 32767, 32768, 2147483647, 2147483648, 1e15}  # what stands for no value, or more
-COUNTERS = {"", "unnamed: 0", "index", "id", "idx", "row", "rowid", "row_id", "level_0", "__index_level_0__"}
+COUNTERS = {"", "unnamed: 0", "index", "id", "idx", "row", "rowid", "level_0", "__index_level_0__", "rownames", "no", "#", "uid"}
+SPARSE = (("data", "indices", "indptr"), ("data", "row", "col"), ("values", "col_indices", "crow_indices"))  # parts of a matrix
 
 
 def first(values: Any) -> Array:
@@ -116,10 +118,18 @@ def columns(values: Any, some: Array, word: str, names: Sequence[str], without: 
         return f"{word}: its {named} {what}, and is taken as a feature like the other {count - 1:,}; {way}."
 
     lowered = [name.strip().lower() for name in names]
-    for at in {0, *(i for i, name in enumerate(lowered) if name in COUNTERS)}:
+    counters = {i for i, name in enumerate(lowered) if name in COUNTERS or re.search("[ _.](id|names)$", name)}
+    for at in {0, *counters}:
         column = plain(every, at)
-        if len(column) > 2 and (numpy.diff(column) == 1).all() and (column == numpy.rint(column)).all():
+        steps = numpy.diff(numpy.sort(column))
+        if len(column) < 3 or not (column == numpy.rint(column)).all():
+            continue
+        if (numpy.diff(column) == 1).all():
             yield spoken(at, f"counts the rows, {column[0]:g} to {column[-1]:g}")
+        elif len(column) > FEW and (steps == 1).all():
+            yield spoken(at, f"holds each of {column.min():g} to {column.max():g} once, as numbers of rows do")
+        elif len(column) > FEW and at in counters and steps.all():
+            yield spoken(at, "holds another whole number in every row, as what names them does")
     if labels:
         return
     named = [i for i, name in enumerate(lowered) if name in LABELS and (name != "y" or "x" not in lowered)]
@@ -178,6 +188,30 @@ def labelled(every: Any, some: Array) -> int | None:
         elif some.shape[1] >= WIDE and rest.max() > found[-1] and (rest.max(axis=0) == rest.max()).mean() >= 0.1:
             return at
     return None
+
+
+def beside(path: str, name: str, names: Collection[str], shape: Callable[[str], Sequence[int]]) -> tuple[str, ...]:
+    """What is said of an array in a file whose ``names`` hold a mask of its shape too.
+
+    Raises ReconError where it is one of the parts that a sparse matrix was saved in.
+    """
+    for parts in SPARSE:
+        fronts = {name.removesuffix(part) for part in parts if name.endswith(part)}
+        for front in (front for front in fronts if {front + part for part in parts} <= {*names}):
+            first, second = (tuple(shape(front + part)) for part in parts[:2])
+            if first == second and len(first) == 1:
+                one = printable(repr(name), 60)
+                raise ReconError(
+                    f"{path} holds a sparse matrix in parts, and {one} alone is no part of it that has samples.",
+                    "Save the matrix whole: numpy.save(path, x.toarray()); or scipy.sparse.save_npz(path, x), which recon reads.",
+                )
+    masks = [] if "mask" in name.lower() else [other for other in names if "mask" in other.lower()]
+    return tuple(
+        f"{path}: {printable(repr(other), 60)} beside {printable(repr(name), 60)} has its shape, as a mask has, and is not "
+        "heeded: every value counts; leave samples with masked values out before you save them."
+        for other in masks
+        if tuple(shape(other)) == tuple(shape(name))
+    )
 
 
 def told(x: Any, mu: Any, word: str) -> Iterator[str]:

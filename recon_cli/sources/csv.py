@@ -7,6 +7,7 @@ import math
 import os
 import re
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -30,8 +31,8 @@ class Csv(Source):
     """``x.csv``: one sample a row; ``x.csv:a,b``: only these columns, by name or counted from 0; ``x.csv:-a,-b``: all but these.
 
     Fields are separated by tabs, semicolons or commas: the first of these in the first line. That line is
-    a header where one of its fields is no number. Values are float64, shape (N, columns). A first column without
-    a name that counts or names the rows is none of the samples', unless it is asked for.
+    a header where one of its fields is no number, or they are 0, 1, 2, ... Values are float64, shape (N, columns). A first
+    column without a name that counts or names the rows is none of the samples', unless it is asked for.
     """
 
     takes = "a path"
@@ -81,7 +82,9 @@ class Table:
 
     @cached_property
     def headed(self) -> bool:
-        """Whether the first row names the columns."""
+        """Whether the first row names the columns: a field of it is no number, or it counts them, as pandas does."""
+        if len(self.first) > 1 and self.first == [str(at) for at in range(len(self.first))]:
+            return len(self.first) > 3 or any(not (number(cell) or 0.0).is_integer() for cell in self.second)
         return any(number(cell) is None for cell in self.first)
 
     @cached_property
@@ -100,9 +103,15 @@ class Table:
         if not self.headed:
             return [str(at) for at in range(len(self.first))]
         found: list[str] = []
+        taken, again = {*self.first}, Counter[str]()
         for name in [""] * self.shifted + self.first:
-            again = (f"{name}.{i}" for i in range(1, len(self.first) + 1))
-            found.append(next(other for other in again if other not in [*found, *self.first]) if name in found and name else name)
+            other = name
+            while name and again[name] and other in taken:
+                other = f"{name}.{again[name]}"
+                again[name] += 1
+            again[name] = again[name] or 1
+            taken.add(other)
+            found.append(other)
         return found
 
     def check(self, chosen: bool) -> None:

@@ -8,21 +8,22 @@ from pathlib import Path
 
 import numpy
 
-from recon_cli.errors import ReconError
+from recon_cli.errors import ReconError, listed
 from recon_cli.runtime.files import guarded, unreadable
 from recon_cli.runtime.images import pixels, spelled
 from recon_cli.runtime.limits import afford
 from recon_cli.sources._base import Array, Source
 
 ENDINGS = (".png", ".jpg", ".jpeg")
+OTHERS = (".webp", ".gif", ".bmp", ".tif", ".tiff", ".jfif", ".jpe", ".avif", ".heic", ".ppm", ".pgm")  # not read
 
 
 class Images(Source):
     """``images:FOLDER`` (``images``, if not given), or the folder alone: its png and jpeg files, sorted by name.
 
-    Folders inside it are left out. Grey levels have shape (N, height, width), colours (N, height, width, 3). All must
-    be of one size, and all grey or all colour; palettes become colours, transparency is dropped, and colours of 16 bits
-    are read in 8.
+    Folders inside it and other formats are left out, and said. Grey levels have shape (N, height, width), colours
+    (N, height, width, 3). All must be of one size, and all grey or all colour; palettes become colours, transparency is
+    dropped, and colours of 16 bits are read in 8.
     """
 
     takes = "a folder"
@@ -54,6 +55,7 @@ class Images(Source):
                 )
             values[i] = image
         made = [f"{count:,} {how}" for how, count in self.changed.items()]
+        self.remarks = left_out(folder)
         self.about = ", ".join([f"{folder}: {len(found):,} images of {spelled(first)}", *made])
         return values
 
@@ -67,7 +69,20 @@ class Images(Source):
         return self.about
 
 
-def files(folder: str) -> list[str]:
+def left_out(folder: str) -> tuple[str, ...]:
+    """What is said of images in a folder that are of other formats, or in folders of their own."""
+    others = Counter(Path(path).suffix[1:].lower() for path in files(folder, OTHERS))
+    inner = [name for name in os.listdir(folder) if not name.startswith(".") and files(os.path.join(folder, name))]
+    said = []
+    if others:
+        kinds = listed([f"{count:,} .{kind}" for kind, count in sorted(others.items())])
+        said.append(f"{folder}: {kinds} in it are left out; recon reads files that end in {', '.join(ENDINGS)}.")
+    if inner:
+        said.append(f"{folder}: images in folders inside it ({listed(sorted(inner))}) are left out; give each folder of its own.")
+    return tuple(said)
+
+
+def files(folder: str, endings: tuple[str, ...] = ENDINGS) -> list[str]:
     """The images in a folder, sorted by name; none if it is no folder."""
     if not os.path.isdir(folder):
         return []
@@ -76,4 +91,4 @@ def files(folder: str) -> list[str]:
             names = sorted(entry.name for entry in found)
     except OSError as error:
         raise unreadable(folder, error) from error
-    return [os.path.join(folder, name) for name in names if name.lower().endswith(ENDINGS) and not name.startswith(".")]
+    return [os.path.join(folder, name) for name in names if name.lower().endswith(endings) and not name.startswith(".")]

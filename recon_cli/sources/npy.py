@@ -76,6 +76,9 @@ def header(path: str, file: BinaryIO) -> tuple[numpy.dtype, tuple[int, ...], boo
     shape, turned, dtype = read(file)
     if dtype.hasobject:
         raise pickled(path)
+    if dtype.subdtype:
+        way = "Save it as numpy reads it: numpy.save(path, numpy.load(path))."
+        raise ReconError(f"{path} holds values of type {dtype}, each an array.", way)
     if any(size < 0 for size in shape):
         raise ValueError(f"it has the shape {shape}")
     fits(path, shape)

@@ -13,6 +13,7 @@ from recon_cli.errors import ReconError, listed
 from recon_cli.identity.shapes import spell
 from recon_cli.runtime.files import guarded
 from recon_cli.runtime.limits import afford
+from recon_cli.sources import _remarks
 from recon_cli.sources._base import Array, Source
 from recon_cli.sources._files import choose, divided
 from recon_cli.sources.npy import expected, header
@@ -37,6 +38,7 @@ class Npz(Source):
             name = choose(path, wanted, list(members), "array")
             if archive.open(members[name]).read(6) != b"\x93NUMPY":
                 raise ReconError(f"{name} in {path} is no array.", f"{path} holds {listed(members)}.")
+            self.remarks = _remarks.beside(path, name, members, lambda other: header(path, archive.open(members[other]))[1])
             return unpacked(path, archive, members[name])
 
     def _sparse(self, path: str, wanted: str, archive: Mapping[str, Array]) -> Array:

@@ -17,6 +17,7 @@ from recon_cli.errors import ReconError
 from recon_cli.runtime.files import guarded
 from recon_cli.runtime.lazy_arrays import File, Lazy, Stored, widened
 from recon_cli.runtime.limits import afford, fits
+from recon_cli.sources import _remarks
 from recon_cli.sources._base import Array, Source
 from recon_cli.sources._files import choose, divided
 from recon_cli.sources._values import WHOLE
@@ -45,13 +46,13 @@ class Pt(Source):
     def _read(self, path: str, wanted: str) -> Array | Lazy:
         size = unpacked = os.path.getsize(path)
         if is_zipfile(path):
-            stored = lying(File(path), wanted) if size > WHOLE else None
+            stored = lying(self, File(path), wanted) if size > WHOLE else None
             if stored is not None:
                 return stored
             with ZipFile(path) as archive:
                 unpacked = sum(info.file_size for info in archive.infolist())
         afford(path, unpacked, size)
-        found = plain(path, chosen(path, wanted, self._load(path))).detach()
+        found = plain(path, chosen(self, path, wanted, self._load(path))).detach()
         try:
             return found.numpy()
         except TypeError:
@@ -76,13 +77,15 @@ class Pt(Source):
             raise ValueError("it is not as torch.save writes tensors") from error
 
 
-def chosen(path: str, wanted: str, found: object) -> object:
-    """The tensor ``wanted`` of a dict of them, or what else was found."""
+def chosen(source: Pt, path: str, wanted: str, found: object) -> object:
+    """The tensor ``wanted`` of a dict of them, with the source's remarks on it, or what else was found."""
     import torch
 
     if isinstance(found, dict):
         tensors = {name: value for name, value in within(found) if isinstance(value, torch.Tensor)}
-        return tensors[choose(path, wanted, list(tensors), "tensor")]
+        name = choose(path, wanted, list(tensors), "tensor")
+        source.remarks = _remarks.beside(path, name, tensors, lambda other: tensors[other].shape)
+        return tensors[name]
     if wanted:
         raise ReconError(f"{path} holds one thing, and it has no name: {wanted!r} is not in it.", f"Write {path}.")
     return found
@@ -111,7 +114,7 @@ def plain(path: str, found: object) -> Tensor:
     return found.resolve_conj().resolve_neg()
 
 
-def lying(file: File, wanted: str) -> Lazy | None:
+def lying(source: Pt, file: File, wanted: str) -> Lazy | None:
     """A tensor whose numbers lie in a zip of torch's as they are; None where torch must read it, or say why it cannot."""
     import torch
 
@@ -125,7 +128,7 @@ def lying(file: File, wanted: str) -> Lazy | None:
             every, keys = described(archive.read(members["data.pkl"]))
         except Exception:  # torch says what is wrong with it
             return None
-    found = chosen(file.path, wanted, every)
+    found = chosen(source, file.path, wanted, every)
     if not isinstance(found, torch.Tensor) or found.device.type != "meta" or found.layout != torch.strided or found.is_quantized:
         return None
     storage = found.untyped_storage()

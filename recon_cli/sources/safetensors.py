@@ -14,6 +14,7 @@ import numpy
 from recon_cli.errors import ReconError
 from recon_cli.runtime.files import guarded
 from recon_cli.runtime.lazy_arrays import File, Lazy, Stored, widened
+from recon_cli.sources import _remarks
 from recon_cli.sources._base import Array, Source
 from recon_cli.sources._files import choose, divided
 
@@ -45,6 +46,7 @@ class Safetensors(Source):
         file = File(path)
         tensors, begin = header(file)
         name = choose(path, wanted, sorted(tensors), "tensor")
+        self.remarks = _remarks.beside(path, name, tensors, lambda other: tensors[other]["shape"])
         kind, shape, start = tensors[name]["dtype"], tensors[name]["shape"], begin + tensors[name]["data_offsets"][0]
         plain = numpy.dtype(PLAIN.get(kind) or (f"<u{width(kind)}" if kind in TORCHS else "V1"))
         if plain.kind == "V":
