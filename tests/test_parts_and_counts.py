@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy
@@ -140,3 +141,20 @@ def test_images_that_are_not_read_are_said() -> None:
 @pytest.mark.parametrize(("word", "name"), [("neg-binomial", "negative-binomial"), ("cosine_similarity", "von-mises-fisher")])
 def test_words_that_people_use(word: str, name: str) -> None:
     assert likelihoods.parse(word).name == name
+
+
+@pytest.mark.parametrize(("scale", "delta"), [(1e100, 1e-300), (1e10, 1e-305), (1e100, 1e-250), (1.0, 5e-324)])
+def test_a_huber_of_nearly_no_middle_is_a_number(scale: float, delta: float) -> None:
+    """Its normaliser is 2 scale/delta there, and no float holds that."""
+    nll = likelihoods.parse(f"huber:scale={scale},delta={delta}").nll(0.0, 0.0)
+    assert nll.item() == pytest.approx(math.log(2) + math.log(scale) - math.log(delta), rel=1e-14)
+
+
+def test_a_saved_data_set_that_is_cut_meanwhile_is_read_all_the_same() -> None:
+    """Mapped to memory it would end the process by a signal."""
+    datasets = pytest.importorskip("datasets")
+    datasets.Dataset.from_dict({"x": TABLE.tolist()}).save_to_disk("saved")
+    rows = sources.parse("hf:saved").read()
+    for path in Path("saved").glob("*.arrow"):
+        path.write_bytes(b"")
+    assert numpy.array_equal(rows[:], TABLE)

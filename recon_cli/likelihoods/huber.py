@@ -85,12 +85,14 @@ class Huber(Likelihood):
 
     @property
     def normaliser(self) -> Number:
-        """In one logarithm: those of a small scale and of a small delta are large, and cancel."""
+        """In one logarithm: those of a small scale and of a small delta are large, and cancel; in two beyond the range."""
         delta = self.delta
         if isinstance(delta, (int, float)):
             middle, tail = math.erf(delta / math.sqrt(2)), math.exp(-delta * delta / 2)
         else:
             middle, tail = (delta / math.sqrt(2)).erf(), (-delta * delta / 2).exp()
+        if isinstance(delta, (int, float)) and isinstance(self.scale, (int, float)) and math.isinf(self.scale / delta):
+            return log(self.scale) - log(delta) + math.log(math.sqrt(2 * math.pi) * delta * middle + 2 * tail)
         return log(self.scale * math.sqrt(2 * math.pi) * middle + 2 * tail * (self.scale / delta))
 
     @classmethod

@@ -86,9 +86,10 @@ def remarks(
 def missing(some: Array) -> float | None:
     """The least or the largest value where it is there twice, is one that people write for none, and is far from all others."""
     for end in (some.min(), some.max()):
+        if abs(end) not in MISSING and abs(end) < max(MISSING):
+            continue
         rest = some[some != end]
-        usual = abs(end) in MISSING or abs(end) >= max(MISSING)
-        if usual and len(rest) and some.size - len(rest) > 1 and abs(end) > 10 * abs(rest).max():
+        if len(rest) and some.size - len(rest) > 1 and abs(end) > 10 * abs(rest).max():
             return float(end)
     return None
 

@@ -16,6 +16,7 @@ from recon_cli.sources.parquet import Rows, chosen, library
 
 NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*){0,2}")
 ENTRIES = 3_000_000  # files of a folder
+MAPPED = 1 << 28  # bytes: a smaller saved folder is read whole; of a mapped file that is cut meanwhile no process can tell
 
 
 class Hf(Source):
@@ -84,7 +85,9 @@ def loaded(name: str) -> Any:
     disable_progress_bars()
     saved = any(os.path.isfile(os.path.join(name, file)) for file in ("state.json", "dataset_dict.json"))
     try:
-        return datasets.load_from_disk(name) if saved else datasets.load_dataset(path, config)
+        if saved:
+            return datasets.load_from_disk(name, keep_in_memory=arrow(name) <= MAPPED)
+        return datasets.load_dataset(path, config)
     except MemoryError:
         raise
     except Exception as error:
@@ -95,6 +98,11 @@ def loaded(name: str) -> Any:
             f"hf:{name} cannot be loaded: {said}.",
             "Give a folder, or a data set of the hub, USER/NAME or USER/NAME/CONFIG; offline, only what its cache holds.",
         ) from error
+
+
+def arrow(folder: str) -> int:
+    """The bytes of the Arrow files in a folder that ``save_to_disk`` made."""
+    return sum(os.path.getsize(os.path.join(where, name)) for where, _, names in os.walk(folder) for name in names)
 
 
 def ordinary(folder: str) -> None:
