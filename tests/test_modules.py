@@ -19,8 +19,7 @@ from recon_cli import sources
 from recon_cli.cli import main
 from recon_cli.errors import ReconError
 from recon_cli.models.user import Own, find, seeded
-from recon_cli.training import resume
-from recon_cli.training.experiments import lockstep
+from recon_cli.training import lockstep, resume
 
 DIGITS = sources.read("digits")
 HOW: dict[str, Any] = {"epochs": 2, "holdout": 0.1, "batch_size": 16, "device": "cpu"}

@@ -27,8 +27,8 @@ from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.shapes import shapes_differ
 from recon_cli.likelihoods.gaussian import Gaussian
 from recon_cli.likelihoods.laplace import Laplace
+from recon_cli.numerics import spectrum
 from recon_cli.numerics.spectrum import MOST, Blocks, Eigenvalues, Point, Ppca, eigenvalues, point, ppca
-from recon_cli.numerics.stable import spectrum
 from recon_cli.runtime.torch_state import settled
 from recon_cli.sources import _remarks
 
