@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,10 @@ from torch import Tensor, nn
 from recon_cli.errors import ReconError
 from recon_cli.identity.regions import SHARE
 
+if TYPE_CHECKING:
+    from recon_cli.identity.likelihood import Likelihood
+
+L = TypeVar("L", bound="Likelihood")
 BLOCK = 1 << 16  # elements in float64 at a time
 SAMPLE = 1 << 16  # events that stand for all at first
 GOLDEN = (math.sqrt(5) - 1) / 2
@@ -19,10 +23,10 @@ CLOSE = 1e-9  # as the logarithm of a parameter: the step from there is good to 
 FLAT = 1e-9  # nats an event: less curvature is rounding's, or that of a likelihood which grows without end
 
 
-class Free(nn.Module):
+class Free(nn.Module, Generic[L]):
     """The numbers of a likelihood without bounds: the logarithm of a positive one, the logit of a share; tensors of them too."""
 
-    def __init__(self, start: Any, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(self, start: L, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         self.kind = type(start)
         self.design = start.design
@@ -31,53 +35,54 @@ class Free(nn.Module):
         free = {name: value.logit() if name in self.shares else value.log() for name, value in values.items()}
         self.free = nn.ParameterDict({name: nn.Parameter(value.to(dtype)) for name, value in free.items()})
 
-    def forward(self) -> Any:
-        """The likelihood as it is now, differentiable in the free parameters."""
+    def forward(self) -> L:
+        """Return the likelihood as it is now, differentiable in the free parameters."""
         noise = {name: t.sigmoid() if name in self.shares else t.exp() for name, t in self.free.items()}
         return self.kind(**noise, **self.design)
 
 
-def level(side: Any) -> str | None:
-    """The number that is the size of the noise: sigma or scale, or the only one there is; None without one."""
-    names = [*side.noise]
+def level(likelihood: Likelihood) -> str | None:
+    """Return the name of the number that is the size of the noise: sigma or scale, or the only one there is; None without one."""
+    names = [*likelihood.noise]
     return next((name for name in ("sigma", "scale") if name in names), names[0] if len(names) == 1 else None)
 
 
-def start(kind: Any, x: Tensor, mu: Tensor, design: dict[str, float]) -> Any:
-    """Where to look from: the mean absolute error for a scale, the rest as it is by default."""
-    side = kind(**design)
-    name = level(side)
+def start(usual: L, x: Tensor, mu: Tensor) -> L:
+    """Return the likelihood to look from: the mean absolute error for a scale, the rest as it is usually."""
+    name = level(usual)
     if name not in ("sigma", "scale"):
-        return side
+        return usual
     size = (x.double() - mu.double()).abs().mean().item()
-    return dataclasses.replace(side, **{name: size}) if size > 0 else side
+    return dataclasses.replace(usual, **{name: size}) if size > 0 else usual
 
 
-def fit(kind: Any, x: Tensor, mu: Tensor, design: dict[str, float]) -> Any:
-    """The noise of ``kind``, a Likelihood class, that makes ``x`` given ``mu`` most likely.
+def fit(likelihood: L, x: Tensor, mu: Tensor) -> L:
+    """Return ``likelihood`` with the noise that makes ``x`` given ``mu`` most likely, its design as it is.
 
     Of many elements a few, evenly spread, say nearly where; quasi-Newton steps on all of them say exactly where. Of
     few, or where those steps do not close in, L-BFGS on all of them from the start. Float64 throughout. Raises
     ReconError where the likelihood grows without end, as when some families meet values reconstructed exactly.
     """
-    if not (side := kind(**design)).noise:
-        return side
+    usual = type(likelihood)(**likelihood.design)
+    if not usual.noise:
+        return usual
     if x.device.type == "mps":  # which has no float64
         x, mu = x.cpu(), mu.cpu()
-    alone = x.ndim - kind.event
+    alone = x.ndim - usual.event
     x, mu = x.reshape(-1, *x.shape[alone:]), mu.reshape(-1, *mu.shape[alone:])
-    first = start(kind, x, mu, design)
+    first = start(usual, x, mu)
     noise = Free(first, torch.float64).to(x.device)
     if not (len(x) > 4 * SAMPLE and nearby(noise, x, mu)):
         noise = Free(first, torch.float64).to(x.device)
         descend(noise, x, mu)
-    found = {name: value.item() for name, value in noise().noise.items()}
-    if not all(math.isfinite(value) and value > 0 for value in found.values()):
+    with torch.no_grad():
+        numbers = {name: float(value) for name, value in noise().noise.items()}
+    if not all(math.isfinite(value) and value > 0 for value in numbers.values()):
         raise ReconError(
-            f"No noise of {kind.name} makes these data most likely: the likelihood grows without end.",
+            f"No noise of {usual.name} makes these data most likely: the likelihood grows without end.",
             "Some values may be reconstructed exactly; give the noise yourself.",
         )
-    return kind(**found, **design)
+    return dataclasses.replace(usual, **numbers)
 
 
 class Cost:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from recon_cli.errors import ReconError
 from recon_cli.identity.losses import IDENTITY, Link, Loss
-from recon_cli.identity.parametric import Number, Parametric
+from recon_cli.identity.parametric import Number, Parametric, class_or_instance
 from recon_cli.identity.regions import POSITIVE, REAL, Interval, Lattice, check
 from recon_cli.identity.shapes import fitting_shapes
 from recon_cli.identity.tensors import as_tensor, asks_gradient, wide
@@ -275,34 +275,31 @@ class Likelihood(Parametric, ABC):
         """With the design that the data have (how many trials, how many levels), the noise as it usually is."""
         return cls()
 
-    @classmethod
-    def fit(cls, x: Tensor, mu: Tensor, **design: float) -> Self:
-        """The maximum-likelihood noise given data and their means: a closed form where there is one.
+    @class_or_instance
+    def fit(self, x: Tensor, mu: Tensor) -> Likelihood:
+        """Return the same likelihood with the maximum-likelihood noise given data and their means, its design as it is.
 
-        Otherwise by L-BFGS on the logarithms (logits, of a share) of the parameters, from the mean
-        absolute error for a scale; in float64, gradients by autograd. Of many elements a sample first, then
-        Newton-like steps on all. ``design`` is held as it is.
+        By a closed form where there is one. Otherwise by L-BFGS on the logarithms (logits, of a share) of the
+        parameters, from the mean absolute error for a scale; in float64, gradients by autograd. Of many elements a
+        sample first, then Newton-like steps on all. ``Gaussian.fit(x, mu)`` is ``Gaussian().fit(x, mu)``.
         """
         from recon_cli.identity.fitting import fit
 
-        return fit(cls, x, mu, design)
-
-    def refit(self, x: Tensor, mu: Tensor) -> Self:
-        """The same likelihood with the noise that fits best, its design as it is."""
-        return type(self).fit(x, mu, **self.design)
+        return fit(self, x, mu)
 
     @classmethod
-    def with_slope(cls, slope: float, **own: float) -> Self:
-        """The noise that a weight on the loss assumes. Raises ReconError where there is none.
+    def with_slope(cls, slope: float, loss: Loss | None = None) -> Self:
+        """Return the likelihood whose noise a weight ``slope`` on ``loss`` assumes. Raises ReconError where there is none.
 
-        ``own`` are the loss's own numbers, where it has any (Huber's threshold); at their usual values unless given.
+        ``loss`` gives its own numbers, where it has any (Huber's threshold); they have their usual values without one.
         """
         names = {field.name for field in dataclasses.fields(cls)}
-        side = cls(**{name: value for name, value in own.items() if name in names})
-        if slope == float(side.slope):
-            return side
+        numbers = loss.parameters if loss else {}
+        likelihood = cls(**{name: value for name, value in numbers.items() if name in names})
+        if slope == float(likelihood.slope):
+            return likelihood
         raise ReconError(
-            f"{cls.name} has its noise not in the slope, which is {float(side.slope):g}, never {slope:g}.",
+            f"{cls.name} has its noise not in the slope, which is {float(likelihood.slope):g}, never {slope:g}.",
             "A weight on this loss is a beta on the KL, not a noise.",
         )
 
@@ -328,6 +325,15 @@ class Likelihood(Parametric, ABC):
         """The slope of ``loss``, where that is one of its own in any form (pinball of the median is half of l1); else None."""
         every = (slope * times for own, slope in self.losses.items() if (times := own.per(loss)) is not None)
         return next(every, None)
+
+
+def own(loss: Loss | None, name: str, usual: float) -> float:
+    """Return a number of the loss's own; the ``usual`` one without a loss. Raises ReconError for a loss without it."""
+    if loss is None:
+        return usual
+    if name not in loss.parameters:
+        raise ReconError(f"{loss.name} has no {name}, and this likelihood's own loss has.", "Give the likelihood's own loss.")
+    return float(loss.parameters[name])
 
 
 def positive(slope: float) -> float:

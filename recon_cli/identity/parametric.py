@@ -9,7 +9,9 @@ from __future__ import annotations
 import dataclasses
 import math
 import numbers
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+from collections.abc import Callable
+from types import MethodType
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeVar
 
 from recon_cli.errors import ReconError, nearest
 from recon_cli.identity.regions import POSITIVE, Interval
@@ -20,6 +22,18 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Number: TypeAlias = "float | Tensor"
+Owner = TypeVar("Owner")
+
+
+class class_or_instance:
+    """Make a method one of the class too: ``Gaussian.fit(x, mu)`` is ``Gaussian().fit(x, mu)``, at the usual numbers."""
+
+    def __init__(self, method: Callable[[Any, Tensor, Tensor], Any]) -> None:
+        self.method = method
+        self.__doc__ = method.__doc__
+
+    def __get__(self, instance: Owner | None, owner: type[Owner]) -> Callable[[Tensor, Tensor], Owner]:
+        return MethodType(self.method, owner() if instance is None else instance)
 
 
 def parameter(default: float, meaning: str, domain: Interval = POSITIVE) -> Any:

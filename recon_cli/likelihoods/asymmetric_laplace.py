@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from recon_cli.identity.likelihood import Likelihood, elementwise, log, positive
+from recon_cli.identity.likelihood import Likelihood, elementwise, log, own, positive
 from recon_cli.identity.losses import AbsoluteError, Loss
 from recon_cli.identity.parametric import Number, parameter
 from recon_cli.identity.regions import SHARE
 
 if TYPE_CHECKING:
+    from typing import Self
+
     from torch import Generator, Tensor
 
 
@@ -76,9 +78,9 @@ class AsymmetricLaplace(Likelihood):
         return log(self.scale / (self.quantile * (1 - self.quantile)))
 
     @classmethod
-    def with_slope(cls, slope: float, quantile: float = 0.5) -> AsymmetricLaplace:
-        """scale = 1/slope."""
-        return cls(scale=1 / positive(slope), quantile=quantile)
+    def with_slope(cls, slope: float, loss: Loss | None = None) -> Self:
+        """Return the one of the loss's quantile and scale = 1/slope."""
+        return cls(scale=1 / positive(slope), quantile=own(loss, "quantile", 0.5))
 
     def moments(self, mu: Tensor) -> tuple[Tensor, Tensor]:
         """Those of the two exponentials, q the quantile: mu + scale (1/q - 1/(1 - q)), scale^2 (1/q^2 + 1/(1 - q)^2)."""

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from recon_cli.errors import ReconError
-from recon_cli.identity.likelihood import Likelihood, elementwise, positive
+from recon_cli.identity.likelihood import Likelihood, elementwise, own, positive
 from recon_cli.identity.losses import BinaryCrossEntropy, BinaryCrossEntropyWithLogits, Link, Loss
 from recon_cli.identity.parametric import Number, parameter
 from recon_cli.identity.regions import Interval
 
 if TYPE_CHECKING:
+    from typing import Self
+
     from torch import Generator, Tensor
 
 TRIALS = Interval(1, whole=True)
@@ -141,8 +143,9 @@ class Binomial(Likelihood):
         return cls(count=max(1.0, float(x.max()) // 1))
 
     @classmethod
-    def with_slope(cls, slope: float, count: float | None = None) -> Binomial:
-        """count = slope, which must be whole; ``count`` is the loss's, and the same."""
+    def with_slope(cls, slope: float, loss: Loss | None = None) -> Self:
+        """Return the one of count = slope, which must be whole, and the loss's count too."""
+        count = own(loss, "count", 0.0)
         if positive(slope) % 1 or slope != (count or slope):
             trials = f"here {count:g}" if count else "a whole number"
             said = f"The slope of {cls.name} is the number of trials, {trials}; found {slope!r}."

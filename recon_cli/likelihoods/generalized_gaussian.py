@@ -6,12 +6,14 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from recon_cli.identity.likelihood import Likelihood, elementwise, log, positive
+from recon_cli.identity.likelihood import Likelihood, elementwise, log, own, positive
 from recon_cli.identity.losses import AbsoluteError, Loss, SquaredError
 from recon_cli.identity.parametric import Number, parameter
 from recon_cli.numerics.compensated import two_product, two_sum
 
 if TYPE_CHECKING:
+    from typing import Self
+
     from torch import Generator, Tensor
 
 
@@ -96,8 +98,9 @@ class GeneralizedGaussian(Likelihood):
         return log(2 * self.scale * math.gamma(at)) + moved
 
     @classmethod
-    def with_slope(cls, slope: float, power: float = 2.0) -> GeneralizedGaussian:
-        """scale = slope^(-1/power)."""
+    def with_slope(cls, slope: float, loss: Loss | None = None) -> Self:
+        """Return the one of the loss's power and scale = slope^(-1/power)."""
+        power = own(loss, "power", 2.0)
         return cls(scale=positive(slope) ** (-1 / power), power=power)
 
     def moments(self, mu: Tensor) -> tuple[Tensor, Tensor]:

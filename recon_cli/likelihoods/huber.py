@@ -6,11 +6,13 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from recon_cli.identity.likelihood import Likelihood, elementwise, log, positive
+from recon_cli.identity.likelihood import Likelihood, elementwise, log, own, positive
 from recon_cli.identity.losses import Loss
 from recon_cli.identity.parametric import Number, parameter
 
 if TYPE_CHECKING:
+    from typing import Self
+
     from torch import Generator, Tensor
 
 
@@ -94,10 +96,12 @@ class Huber(Likelihood):
         return log(self.scale * math.sqrt(2 * math.pi) * middle + 2 * tail * (self.scale / delta))
 
     @classmethod
-    def with_slope(cls, slope: float, delta: float = 1.0) -> Huber:
-        """scale = 1/sqrt(slope); ``delta`` is the loss's, in units of x."""
+    def with_slope(cls, slope: float, loss: Loss | None = None) -> Self:
+        """Return the one of scale = 1/sqrt(slope); the loss's delta is in units of x. Smooth L1 is Huber's loss over its beta."""
+        if isinstance(loss, SmoothL1):
+            slope, loss = slope / loss.beta, HuberLoss(delta=loss.beta)
         scale = 1 / math.sqrt(positive(slope))
-        return cls(scale=scale, delta=delta / scale)
+        return cls(scale=scale, delta=own(loss, "delta", 1.0) / scale)
 
     def moments(self, mu: Tensor) -> tuple[Tensor, Tensor]:
         """mu; scale^2 (m + t (delta^2 + 2 + 2/delta^2))/(m' + t), m and m' the middle's second moment and mass, t the tails'."""

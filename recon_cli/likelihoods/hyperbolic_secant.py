@@ -6,11 +6,13 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from recon_cli.identity.likelihood import Likelihood, elementwise, log, positive
-from recon_cli.identity.losses import LogCosh, log_cosh
+from recon_cli.identity.likelihood import Likelihood, elementwise, log, own, positive
+from recon_cli.identity.losses import LogCosh, Loss, log_cosh
 from recon_cli.identity.parametric import Number, parameter
 
 if TYPE_CHECKING:
+    from typing import Self
+
     from torch import Generator, Tensor
 
 
@@ -51,9 +53,9 @@ class HyperbolicSecant(Likelihood):
         return 1.0
 
     @classmethod
-    def with_slope(cls, slope: float, scale: float = 1.0) -> HyperbolicSecant:
-        """Its slope is 1, whatever the scale of its loss; logistic noise has slope 2."""
-        return cls(scale=scale) if positive(slope) == 1 else super().with_slope(slope)  # type: ignore[return-value]
+    def with_slope(cls, slope: float, loss: Loss | None = None) -> Self:
+        """Return the one of the log-cosh's scale; the slope is 1 at any scale, and logistic noise has slope 2."""
+        return cls(scale=own(loss, "scale", 1.0)) if positive(slope) == 1 else super().with_slope(slope)
 
     def moments(self, mu: Tensor) -> tuple[Tensor, Tensor]:
         """mu and (pi scale/2)^2."""

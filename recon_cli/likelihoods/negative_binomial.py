@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from recon_cli.errors import ReconError
 from recon_cli.identity.likelihood import Likelihood, elementwise, log
 from recon_cli.identity.losses import LOG, Loss
-from recon_cli.identity.parametric import Number, parameter
+from recon_cli.identity.parametric import Number, class_or_instance, parameter
 from recon_cli.identity.regions import COUNT, Interval
 
 if TYPE_CHECKING:
@@ -141,16 +141,16 @@ class NegativeBinomial(Likelihood):
         count = x.where(x > 0, 1)
         return self._remainder(x) - x * (log_per(count, self.dispersion) + log1p_over(self.dispersion * count))
 
-    @classmethod
-    def fit(cls, x: Tensor, mu: Tensor) -> NegativeBinomial:
-        """By L-BFGS on the logarithm of the dispersion. Raises ReconError where the best is none, or infinite."""
-        found = super().fit(x, mu)
-        if not x.any() or found.dispersion * mu.max() < 1e-6:
+    @class_or_instance
+    def fit(self, x: Tensor, mu: Tensor) -> NegativeBinomial:
+        """Return the one of the best dispersion, by L-BFGS on its logarithm. Raises ReconError where that is 0 or infinite."""
+        best = super().fit(x, mu)
+        if not x.any() or best.dispersion * mu.max() < 1e-6:
             why = "about their means they vary no more than Poisson's do" if x.any() else "they are all zero"
             raise ReconError(
                 f"No dispersion makes these counts most likely: {why}.", "Choose poisson, or binomial where they vary less."
             )
-        return found
+        return best
 
     def moments(self, mu: Tensor) -> tuple[Tensor, Tensor]:
         """mu and mu + dispersion mu^2."""

@@ -6,11 +6,13 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from recon_cli.identity.likelihood import Likelihood, elementwise, log, positive
+from recon_cli.identity.likelihood import Likelihood, elementwise, log, own, positive
 from recon_cli.identity.losses import Loss
 from recon_cli.identity.parametric import Number, parameter
 
 if TYPE_CHECKING:
+    from typing import Self
+
     from torch import Generator, Tensor
 
 
@@ -76,10 +78,10 @@ class StudentT(Likelihood):
         return log(self.scale * (root / factor)) - series
 
     @classmethod
-    def with_slope(cls, slope: float, width: float = 1.0) -> StudentT:
-        """df = 2 slope - 1, which must be positive; ``width`` is the loss's, sqrt(df) times its own scale."""
+    def with_slope(cls, slope: float, loss: Loss | None = None) -> Self:
+        """Return the one of df = 2 slope - 1, which must be positive; the loss's width is sqrt(df) times its own scale."""
         df = 2 * positive(slope) - 1
-        return cls(df=df, scale=width / abs(df) ** 0.5)
+        return cls(df=df, scale=own(loss, "width", 1.0) / abs(df) ** 0.5)
 
     def moments(self, mu: Tensor) -> tuple[Tensor, Tensor] | None:
         """mu and scale^2 df/(df - 2); none up to df = 2."""

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from recon_cli.identity.likelihood import Likelihood, elementwise, positive
 from recon_cli.identity.losses import Loss
-from recon_cli.identity.parametric import Number, parameter
+from recon_cli.identity.parametric import Number, class_or_instance, parameter
 from recon_cli.identity.regions import CIRCLE
 from recon_cli.identity.tensors import wide
 from recon_cli.likelihoods._sphere import concentration, draw, log_integral
 from recon_cli.numerics.compensated import two_sum
 
 if TYPE_CHECKING:
+    from typing import Self
+
     from torch import Generator, Tensor
 
 
@@ -66,14 +68,15 @@ class VonMises(Likelihood):
     def slope(self) -> Number:
         return self.kappa
 
-    @classmethod
-    def fit(cls, x: Tensor, mu: Tensor) -> VonMises:
-        """kappa is where the mean of 1 - cos is that of the data. Raises ReconError where that is 0, or 1 and more."""
-        return cls(kappa=concentration(2, cls.loss(wide(x), wide(mu)).mean().item()))
+    @class_or_instance
+    def fit(self, x: Tensor, mu: Tensor) -> VonMises:
+        """Return the one whose mean of 1 - cos is that of the data. Raises ReconError where that is 0, or 1 and more."""
+        return replace(self, kappa=concentration(2, self.loss(wide(x), wide(mu)).mean().item()))
 
     @classmethod
-    def with_slope(cls, slope: float) -> VonMises:
-        """kappa is the slope."""
+    def with_slope(cls, slope: float, loss: Loss | None = None) -> Self:
+        """Return the one whose kappa is the slope."""
+        del loss  # angular cosine has no numbers of its own
         return cls(kappa=positive(slope))
 
     def sample(self, mu: Tensor, generator: Generator | None = None) -> Tensor:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from recon_cli.identity.likelihood import Likelihood, elementwise, positive
 from recon_cli.identity.losses import IDENTITY, Link, Loss
-from recon_cli.identity.parametric import Number, parameter
+from recon_cli.identity.parametric import Number, class_or_instance, parameter
 from recon_cli.identity.regions import SPHERE
 from recon_cli.identity.tensors import wide
 from recon_cli.likelihoods._sphere import concentration, draw, log_integral
 from recon_cli.numerics.compensated import two_product
 
 if TYPE_CHECKING:
+    from typing import Self
+
     from torch import Generator, Tensor
 
 
@@ -89,14 +91,15 @@ class VonMisesFisher(Likelihood):
     def offset(self, x: Tensor) -> Tensor:
         return x.new_zeros(x.shape[:-1]) + log_integral(x.shape[-1], self.kappa)
 
-    @classmethod
-    def fit(cls, x: Tensor, mu: Tensor) -> VonMisesFisher:
-        """kappa is where the mean of 1 - cos is that of the data. Raises ReconError where that is 0, or 1 and more."""
-        return cls(kappa=concentration(x.shape[-1], cls.loss(wide(x), wide(mu)).mean().item()))
+    @class_or_instance
+    def fit(self, x: Tensor, mu: Tensor) -> VonMisesFisher:
+        """Return the one whose mean of 1 - cos is that of the data. Raises ReconError where that is 0, or 1 and more."""
+        return replace(self, kappa=concentration(x.shape[-1], self.loss(wide(x), wide(mu)).mean().item()))
 
     @classmethod
-    def with_slope(cls, slope: float) -> VonMisesFisher:
-        """kappa is the slope."""
+    def with_slope(cls, slope: float, loss: Loss | None = None) -> Self:
+        """Return the one whose kappa is the slope."""
+        del loss  # cosine distance has no numbers of its own
         return cls(kappa=positive(slope))
 
     def sample(self, mu: Tensor, generator: Generator | None = None) -> Tensor:

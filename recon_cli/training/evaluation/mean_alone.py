@@ -119,7 +119,7 @@ def noise(claim: Likelihood, whose: str, x: Tensor, few: Tensor, mu: Tensor, flo
         return claim
     means = mu.expand(len(few), *mu.shape)
     try:
-        best = claim.refit(few, means)
+        best = claim.fit(few, means)
     except ReconError:
         if len(claim.noise) < 2:
             raise
