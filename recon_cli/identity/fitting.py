@@ -85,17 +85,17 @@ def fit(likelihood: L, x: Tensor, mu: Tensor) -> L:
     return dataclasses.replace(usual, **numbers)
 
 
-class Cost:
+class Cost(Generic[L]):
     """The mean nll of events, nats, as a function of the free numbers of ``noise``, a block of events at a time."""
 
-    def __init__(self, noise: Free, x: Tensor, mu: Tensor) -> None:
+    def __init__(self, noise: Free[L], x: Tensor, mu: Tensor) -> None:
         rows = max(1, BLOCK // max(1, x[0].numel()))
         self.noise, self.count, self.free = noise, len(x), [*noise.parameters()]
         self.blocks = [*zip(x.split(rows), mu.split(rows), strict=True)]
 
     @torch.enable_grad()
     def __call__(self) -> Tensor:
-        """The value where the numbers are now, its gradient left in theirs. What is NaN stays so, block after block."""
+        """Return the value where the numbers are now, its gradient left in theirs. What is NaN stays so, block after block."""
         self.noise.zero_grad()
         total = self.here.new_zeros(())
         for some, means in self.blocks:
@@ -111,7 +111,7 @@ class Cost:
         return torch.stack([number.detach().clone() for number in self.free])
 
     def slope(self, by: Tensor) -> Tensor:
-        """The gradient at ``by``, where it leaves the numbers."""
+        """Return the gradient at ``by``, where it leaves the numbers."""
         with torch.no_grad():
             for number, value in zip(self.free, by, strict=True):
                 number.copy_(value)
@@ -119,16 +119,19 @@ class Cost:
         return torch.stack([number.grad.clone() for number in self.free])  # type: ignore[union-attr]
 
     def hessian(self, step: float) -> Tensor:
-        """By central differences of gradients."""
+        """Return the matrix of second derivatives, by central differences of gradients."""
         here = self.here
         sides = step * torch.eye(len(here), dtype=here.dtype, device=here.device)
-        found = torch.stack([(self.slope(here + side) - self.slope(here - side)) / (2 * step) for side in sides])
+        rows = torch.stack([(self.slope(here + side) - self.slope(here - side)) / (2 * step) for side in sides])
         self.slope(here)
-        return (found + found.T) / 2
+        return (rows + rows.T) / 2
 
 
-def descend(noise: Free, x: Tensor, mu: Tensor) -> None:
-    """L-BFGS with strong Wolfe steps; then Newton's, because a search by values stops at half their digits."""
+def descend(noise: Free[L], x: Tensor, mu: Tensor) -> None:
+    """Move the numbers to a minimum by L-BFGS with strong Wolfe steps, then by Newton's.
+
+    Because a search by values stops at half their digits.
+    """
     cost = Cost(noise, x, mu)
     search = torch.optim.LBFGS(
         cost.free, max_iter=200, tolerance_grad=1e-13, tolerance_change=1e-16, line_search_fn="strong_wolfe"
@@ -137,8 +140,8 @@ def descend(noise: Free, x: Tensor, mu: Tensor) -> None:
     polish(cost)
 
 
-def polish(cost: Cost, step: float = 1e-4) -> None:
-    """A few of Newton's steps on numbers near a minimum.
+def polish(cost: Cost[L], step: float = 1e-4) -> None:
+    """Move numbers near a minimum by a few of Newton's steps.
 
     They stay where they are where that is no minimum: a Hessian that is not positive, or a step that leads away.
     """
@@ -152,8 +155,8 @@ def polish(cost: Cost, step: float = 1e-4) -> None:
     cost.slope(here)
 
 
-def nearby(noise: Free, x: Tensor, mu: Tensor, reach: float = 0.25) -> bool:
-    """Whether the minimum over all events was found, to rounding, from that over a sample of them.
+def nearby(noise: Free[L], x: Tensor, mu: Tensor, reach: float = 0.25) -> bool:
+    """Return whether the minimum over all events was found, to rounding, from that over a sample of them.
 
     The sample is a Weyl sequence's, multiples of the golden ratio modulo one: as even as a stride, in step with no
     image's width. Its Hessian guides the steps on all events, corrected by what their gradients show (the symmetric

@@ -15,24 +15,32 @@ import functools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, overload
 
 from recon_cli.errors import ReconError
 from recon_cli.identity.losses import IDENTITY, Link, Loss
 from recon_cli.identity.parametric import Number, Parametric, class_or_instance
-from recon_cli.identity.regions import POSITIVE, REAL, Interval, Lattice, check
+from recon_cli.identity.regions import POSITIVE, REAL, Lattice, Region, check
 from recon_cli.identity.shapes import fitting_shapes
-from recon_cli.identity.tensors import as_tensor, asks_gradient, wide
+from recon_cli.identity.tensors import Values, as_tensor, asks_gradient, wide
 
 if TYPE_CHECKING:
     from typing import Self
 
     from torch import Generator, Tensor
 
-Method = TypeVar("Method", bound=Callable[..., Any])
+Owner = TypeVar("Owner")
 
 
-def elementwise(method: Method) -> Method:
+@overload
+def elementwise(method: Callable[[Owner, Tensor], Tensor]) -> Callable[[Owner, Values], Tensor]: ...
+
+
+@overload
+def elementwise(method: Callable[[Owner, Tensor, Tensor], Tensor]) -> Callable[[Owner, Values, Values], Tensor]: ...
+
+
+def elementwise(method: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """Make a formula in ``x`` and ``mu`` a public method on tensors, arrays and numbers.
 
     The shapes must fit (no broadcasting, ever: ReconError). The formula is evaluated in float64
@@ -42,7 +50,7 @@ def elementwise(method: Method) -> Method:
     """
 
     @functools.wraps(method)
-    def evaluated(self: Likelihood, *values: Any) -> Tensor:
+    def evaluated(self: Likelihood, *values: Values) -> Tensor:
         import torch
 
         tensors = [as_tensor(value) for value in values]
@@ -54,53 +62,51 @@ def elementwise(method: Method) -> Method:
         return method(self, *map(wide, tensors)).to(dtype)
 
     @functools.wraps(method)
-    def looked_at(self: Likelihood, x: Any, mu: Any) -> Tensor:
+    def checked(self: Likelihood, x: Values, mu: Values) -> Tensor:
         return supported(self, evaluated, x, mu, REAL if "raw" in method.__name__ else self.domain)
 
-    return looked_at if method.__name__ in ("nll", "nll_raw") else evaluated  # type: ignore[return-value]
+    return checked if method.__name__ in ("nll", "nll_raw") else evaluated
 
 
-def supported(side: Likelihood, nll: Callable[..., Tensor], x: Any, mu: Any, domain: Interval) -> Tensor:
-    """``nll`` of ``x`` and ``mu``, infinite where ``x`` is outside the support: no chance at all, and never a finite number.
+def supported(likelihood: Likelihood, nll: Callable[..., Tensor], x: Values, mu: Values, domain: Region) -> Tensor:
+    """Return ``nll`` of ``x`` and ``mu``, infinite where ``x`` is outside the support: no chance at all, never a finite number.
 
-    What is NaN stays NaN.
-
-    Nothing is looked at for a likelihood that is ``admitted``. Raises ReconError for means beyond the ends of the
-    ``domain`` (where values cannot be asked for, as in a compiled graph, the nll is NaN there), and for counts that
-    ask for a gradient.
+    What is NaN stays NaN. Nothing is looked at for a likelihood that is ``admitted``. Raises ReconError for means beyond
+    the ends of the ``domain`` (where values cannot be asked for, as in a compiled graph, the nll is NaN there), and for
+    counts that ask for a gradient.
     """
     import torch
 
-    if side.admits or side.support == REAL == domain:
-        return nll(side, x, mu)
+    if likelihood.admits or likelihood.support == REAL == domain:
+        return nll(likelihood, x, mu)
     x, mu = as_tensor(x), as_tensor(mu)
-    if side.discrete and asks_gradient(x):
+    if likelihood.discrete and asks_gradient(x):
         raise ReconError(
-            f"{side.name} is of {side.support}, and its nll has no gradient by such data: x asks for one.",
+            f"{likelihood.name} is of {likelihood.support}, and its nll has no gradient by such data: x asks for one.",
             "Give x.detach(); the gradient is the mean's.",
         )
-    value = nll(side, x, mu)
+    value = nll(likelihood, x, mu)
     if domain != REAL:
         beyond = domain.beyond(mu)
         try:
-            left = torch.compiler.is_compiling() or bool(beyond.any())
+            outside = torch.compiler.is_compiling() or bool(beyond.any())
         except RuntimeError:  # under vmap, and of tensors without values
-            left = True
+            outside = True
         else:
-            if left and not torch.compiler.is_compiling():
-                check(mu, domain, "the means", f"{side.name}'s mean lies in")
-        if left:
+            if outside and not torch.compiler.is_compiling():
+                check(mu, domain, "the means", f"{likelihood.name}'s mean lies in")
+        if outside:
             value = value.where(~beyond, math.nan)
-    if side.support == REAL:
+    if likelihood.support == REAL:
         return value
     missing = x.isnan()
-    for _ in range(side.event):
+    for _ in range(likelihood.event):
         missing = missing.any(dim=-1)
-    return value.where(side.support.contains(x), math.inf).where(~missing, math.nan)
+    return value.where(likelihood.support.contains(x), math.inf).where(~missing, math.nan)
 
 
 def log(value: Number) -> Number:
-    """The natural logarithm of a noise parameter: a number, or a tensor that is being learned."""
+    """Return the natural logarithm of a noise parameter: a number, or a tensor that is being learned."""
     return math.log(value) if isinstance(value, (int, float)) else value.log()
 
 
@@ -117,10 +123,8 @@ class Likelihood(Parametric, ABC):
         what else people call it; the words for its losses are taken for it too.
     special
         what people call it at particular parameters, and those: never taken for it at others.
-    loss
-        the matching loss, of ``x`` and ``mu``.
     raw_loss
-        the same of the decoder's raw output, where people write it so (BCE with logits).
+        the loss of the decoder's raw output, where people write it so (BCE with logits).
     impostors
         losses often taken for this likelihood's that are not; each says why (``Loss.reason``).
     density
@@ -153,15 +157,14 @@ class Likelihood(Parametric, ABC):
     name: ClassVar[str]
     aliases: ClassVar[tuple[str, ...]] = ()
     special: ClassVar[dict[str, str]] = {}
-    loss: ClassVar[Loss]
     raw_loss: ClassVar[Loss | None] = None
     impostors: ClassVar[tuple[Loss, ...]] = ()
     density: ClassVar[str]
     calls: ClassVar[tuple[str, ...]] = ()
     event: ClassVar[int] = 0
     head: ClassVar[tuple[str, ...]] = ()
-    support: ClassVar[Interval] = REAL
-    domain: ClassVar[Interval] = REAL
+    support: ClassVar[Region] = REAL
+    domain: ClassVar[Region] = REAL
     link: ClassVar[Link] = IDENTITY
     source: ClassVar[str] = ""
     misprints: ClassVar[tuple[str, ...]] = ()
@@ -190,11 +193,14 @@ class Likelihood(Parametric, ABC):
     # What the likelihood is.
 
     @abstractmethod
-    def nll(self, x: Tensor, mu: Tensor) -> Tensor:
-        """-log p(x | mu) in nats, elementwise, written from the density; infinite outside the support. Shapes must be equal."""
+    def nll(self, x: Values, mu: Values) -> Tensor:
+        """Return -log p(x | mu) in nats, elementwise, written from the density; infinite outside the support.
+
+        Shapes must be equal.
+        """
 
     def admitted(self) -> Self:
-        """The same, of data that were looked at before: its nll is the bare expression, outside the support too.
+        """Return the same, of data that were looked at before: its nll is the bare expression, outside the support too.
 
         For engines, which check data once, and train on grey levels knowing what that is.
         """
@@ -203,15 +209,16 @@ class Likelihood(Parametric, ABC):
         return same
 
     def encode(self, x: Tensor, mu: Tensor) -> Tensor:
-        """Data as people have them in the form that nll takes: as they are, unless overridden (labels become one-hot)."""
+        """Return data as people have them in the form that nll takes: as they are, unless overridden (labels become one-hot)."""
+        del mu
         return x
 
     def nll_raw(self, x: Tensor, raw: Tensor) -> Tensor:
-        """-log p(x | mu) where ``raw`` is the decoder's output, ``mu = link.inverse(raw)``."""
+        """Return -log p(x | mu) where ``raw`` is the decoder's output, ``mu = link.inverse(raw)``."""
         return self.nll(x, self.link.inverse(raw))
 
     def total(self, x: Tensor, raw: Tensor) -> Tensor:
-        """The sum of ``nll_raw`` over all elements of two tensors, in float64, in nats: what a batch costs.
+        """Return the sum of ``nll_raw`` over all elements of two tensors, in float64, in nats: what a batch costs.
 
         Raises ReconError where ``nll_raw`` does.
         """
@@ -219,10 +226,10 @@ class Likelihood(Parametric, ABC):
 
     @abstractmethod
     def sample(self, mu: Tensor, generator: Generator | None = None) -> Tensor:
-        """A draw of ``x`` for every element of ``mu``."""
+        """Draw ``x`` for every element of ``mu``."""
 
     def moments(self, mu: Tensor) -> tuple[Tensor, Tensor] | None:
-        """Mean and variance of x for every element of ``mu``; None where x has none (angles, vectors, tails too heavy).
+        """Return mean and variance of x for every element of ``mu``; None where x has none (angles, vectors, tails too heavy).
 
         Sums over the levels, of grey levels; each likelihood's own elsewhere.
         """
@@ -241,6 +248,11 @@ class Likelihood(Parametric, ABC):
 
     @property
     @abstractmethod
+    def loss(self) -> Loss:
+        """The matching loss, of ``x`` and ``mu``."""
+
+    @property
+    @abstractmethod
     def slope(self) -> Number:
         """``a`` in -log p = a * loss + b + c: the whole difference between the loss and the likelihood."""
 
@@ -251,11 +263,11 @@ class Likelihood(Parametric, ABC):
 
     @elementwise
     def offset(self, x: Tensor) -> Tensor:
-        """``b(x)``, in nats, elementwise. It is not given mu, so it *cannot* move a gradient."""
+        """Return ``b(x)``, in nats, elementwise. It is not given mu, so it *cannot* move a gradient."""
         return x.new_zeros(x.shape[: x.ndim - self.event]) + self.normaliser
 
     def gap(self, mu: Tensor) -> Tensor:
-        """``c(mu)``, in nats, elementwise: what the loss forgets and may not. Zero unless overridden."""
+        """Return ``c(mu)``, in nats, elementwise: what the loss forgets and may not. Zero unless overridden."""
         return mu.new_zeros(mu.shape[: mu.ndim - self.event - bool(self.head)])
 
     # For which noise.
@@ -272,7 +284,8 @@ class Likelihood(Parametric, ABC):
 
     @classmethod
     def designed(cls, x: Tensor) -> Self:
-        """With the design that the data have (how many trials, how many levels), the noise as it usually is."""
+        """Return the one with the design that the data have (how many trials, how many levels), the noise as it usually is."""
+        del x
         return cls()
 
     @class_or_instance
@@ -309,7 +322,7 @@ class Likelihood(Parametric, ABC):
         return self.support.whole or isinstance(self.support, Lattice)
 
     def no_density(self, share: float) -> str:
-        """The sentence, the same in every command, for data of which ``share`` leave the support and not its hull."""
+        """Return the sentence, the same in every command, for data of which ``share`` leave the support and not its hull."""
         size = f"{share:.0%}" if share >= 0.005 else f"{100 * share:.2g}%"
         return (
             f"{self.name} is no likelihood of these data: {size} of the values are neither 0 nor 1, and there its expression "
@@ -322,7 +335,7 @@ class Likelihood(Parametric, ABC):
         return {loss: self.slope for loss in (self.loss, self.raw_loss) if loss is not None}
 
     def slope_of(self, loss: Loss) -> Number | None:
-        """The slope of ``loss``, where that is one of its own in any form (pinball of the median is half of l1); else None."""
+        """Return the slope of ``loss``, where that is one of its own in any form (pinball of the median is half of l1); else None."""
         every = (slope * times for own, slope in self.losses.items() if (times := own.per(loss)) is not None)
         return next(every, None)
 
@@ -337,7 +350,7 @@ def own(loss: Loss | None, name: str, usual: float) -> float:
 
 
 def positive(slope: float) -> float:
-    """A slope that a noise can have. Raises ReconError for any other."""
+    """Return a slope that a noise can have. Raises ReconError for any other."""
     if not (slope > 0 and math.isfinite(slope)):
         raise ReconError(f"A slope must be a positive number; found {slope!r}.", "A loss is a cost: it is minimised.")
     return slope

@@ -10,6 +10,7 @@ import dataclasses
 import math
 import numbers
 from collections.abc import Callable
+from dataclasses import dataclass
 from types import MethodType
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeVar
 
@@ -41,6 +42,7 @@ def parameter(default: float, meaning: str, domain: Interval = POSITIVE) -> Any:
     return dataclasses.field(default=default, metadata={"domain": domain, "meaning": meaning})
 
 
+@dataclass(frozen=True)
 class Parametric:
     """Something whose fields, each a :func:`parameter`, are numbers: checked, spelled and read back.
 
@@ -50,7 +52,7 @@ class Parametric:
     name: ClassVar[str]
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+        for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if not isinstance(value, (str, numbers.Real)):
                 continue
@@ -67,12 +69,12 @@ class Parametric:
     @property
     def parameters(self) -> dict[str, Number]:
         """The numbers by name."""
-        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # type: ignore[arg-type]
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
     @classmethod
     def parse(cls, text: str) -> Self:
         """From ``name=value,name=value``, as after the colon on the command line."""
-        known = {field.name: example(field) for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+        known = {field.name: example(field) for field in dataclasses.fields(cls)}
         values: dict[str, float] = {}
         for part in filter(None, text.split(",")):
             key, _, value = (piece.strip() for piece in part.partition("="))

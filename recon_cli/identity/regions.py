@@ -88,7 +88,7 @@ class Interval(Region):
     def contains(self, values: Tensor) -> Tensor: ...
 
     def contains(self, values: float | Tensor) -> bool | Tensor:
-        inside = between(self, values)
+        inside = _between(self, values)
         if not self.closed:
             inside = inside & (values > self.low) & (values < self.high)
         return inside
@@ -135,7 +135,7 @@ class Lattice(Region):
     way_out: ClassVar[str] = "Give the number of levels that the data have, as in levels=17; x/255 has 256."
 
     def contains(self, values: Tensor) -> Tensor:
-        inside = between(self, values)
+        inside = _between(self, values)
         if not values.is_floating_point():
             return inside
         level = values.double() * (self.levels - 1)
@@ -218,7 +218,7 @@ class Simplex(Region):
 
     def contains(self, values: Tensor) -> Tensor:
         off = (values.double().sum(dim=-1) - 1).abs()
-        return between(self, values).all(dim=-1) & (off <= (0 if self.whole else slack(values, 64, 64)))
+        return _between(self, values).all(dim=-1) & (off <= (0 if self.whole else slack(values, 64, 64)))
 
     def beyond(self, values: Tensor) -> Tensor:
         return ~self.contains(values) & ~values.isnan().any(dim=-1)
@@ -283,14 +283,14 @@ ONE_HOT = Simplex(whole=True)
 
 
 @overload
-def between(region: Region, values: float) -> bool: ...
+def _between(region: Region, values: float) -> bool: ...
 
 
 @overload
-def between(region: Region, values: Tensor) -> Tensor: ...
+def _between(region: Region, values: Tensor) -> Tensor: ...
 
 
-def between(region: Region, values: float | Tensor) -> bool | Tensor:
+def _between(region: Region, values: float | Tensor) -> bool | Tensor:
     """Return whether each number lies between the ends of ``region``, is finite and, in a region of whole numbers, whole."""
     inside = (values >= region.low) & (values <= region.high) & (values > -math.inf) & (values < math.inf)
     return inside & (values % 1 == 0) if region.whole else inside

@@ -39,7 +39,7 @@ def by_network(claim: Likelihood) -> Likelihood:
         return torch.stack([claim.link.inverse(raw[..., 0]), raw[..., 1].exp()], dim=-1)
 
     def at(mu: Tensor) -> Likelihood:
-        return dataclasses.replace(claim, **{size: mu[..., 1]})  # type: ignore[type-var]
+        return dataclasses.replace(claim, **{size: mu[..., 1]})
 
     class Nll(Loss):
         """-log p itself: with a noise that moves there is no other loss."""

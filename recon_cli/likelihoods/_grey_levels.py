@@ -26,10 +26,7 @@ class GreyLevels(Parametric):
     scale: float = parameter(0.1, "the size of the noise before it is rounded, in units of x")
     levels: float = parameter(256.0, "how many values x can have", Interval(2, whole=True))
 
-    @property
-    def support(self) -> Interval:
-        """The levels."""
-        return Lattice(levels=self.levels)
+    support = property(lambda self: Lattice(levels=self.levels))
 
     def edges(self, x: Tensor, mu: Tensor) -> tuple[Tensor, ...]:
         """How far mu is from x, half a bin, how far mu is from the bin (a sum of two), in units of scale; whether it is closed.

@@ -60,7 +60,7 @@ class AsymmetricLaplace(Likelihood):
     best_noise = "the mean pinball loss, at the quantile that fits best"
 
     @property
-    def loss(self) -> Pinball:  # type: ignore[override]
+    def loss(self) -> Pinball:
         return Pinball(quantile=self.quantile)
 
     @elementwise

@@ -29,7 +29,7 @@ class BinaryCrossEntropyOfShares(Loss):
     name = "binary-cross-entropy-of-shares"
     formula = "-(x/count)*log(mu/count) - (1 - x/count)*log(1 - mu/count)"
     torch = "binary_cross_entropy(mu/n, x/n)"
-    support = domain = property(lambda self: Interval(0, self.count))  # type: ignore[assignment]
+    support = domain = property(lambda self: Interval(0, self.count))
 
     def canonical(self) -> tuple[Loss, Number]:
         """Of one trial, binary cross-entropy itself."""
@@ -47,7 +47,7 @@ class BinaryCrossEntropyOfSharesWithLogits(BinaryCrossEntropyOfShares):
 
     name = "binary-cross-entropy-of-shares-with-logits"
     torch = "binary_cross_entropy_with_logits(r, x/n)"
-    link = property(lambda self: scaled_logit(self.count))  # type: ignore[assignment]
+    link = property(lambda self: scaled_logit(self.count))
 
     def canonical(self) -> tuple[Loss, Number]:
         """Of one trial, that of logits."""
@@ -83,11 +83,11 @@ class Binomial(Likelihood):
         "-distributions.Binomial(count, logits=r).log_prob(x)",
         "-stats.binom.logpmf(x, count, mu/count)",
     )
-    loss = property(lambda self: BinaryCrossEntropyOfShares(self.count))  # type: ignore[assignment]
-    raw_loss = property(lambda self: BinaryCrossEntropyOfSharesWithLogits(self.count))  # type: ignore[assignment]
-    support = property(lambda self: Interval(0, self.count, whole=True))  # type: ignore[assignment]
-    domain = property(lambda self: Interval(0, self.count))  # type: ignore[assignment]
-    link = property(lambda self: scaled_logit(self.count))  # type: ignore[assignment]
+    loss = property(lambda self: BinaryCrossEntropyOfShares(self.count))
+    raw_loss = property(lambda self: BinaryCrossEntropyOfSharesWithLogits(self.count))
+    support = property(lambda self: Interval(0, self.count, whole=True))
+    domain = property(lambda self: Interval(0, self.count))
+    link = property(lambda self: scaled_logit(self.count))
 
     @elementwise
     def nll(self, x: Tensor, mu: Tensor) -> Tensor:

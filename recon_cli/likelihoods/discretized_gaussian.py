@@ -68,7 +68,7 @@ class DiscretizedGaussian(GreyLevels, Likelihood):
     source = "Ho and others 2020 (DDPM), equation 13"
 
     @property
-    def loss(self) -> DiscretizedGaussianLoss:  # type: ignore[override]
+    def loss(self) -> DiscretizedGaussianLoss:
         return DiscretizedGaussianLoss(self.scale, self.levels)
 
     @elementwise

@@ -59,7 +59,7 @@ class DiscretizedLogistic(GreyLevels, Likelihood):
     source = "Salimans and others 2017 (PixelCNN++), equation 2"
 
     @property
-    def loss(self) -> DiscretizedLogisticLoss:  # type: ignore[override]
+    def loss(self) -> DiscretizedLogisticLoss:
         return DiscretizedLogisticLoss(self.scale, self.levels)
 
     @elementwise

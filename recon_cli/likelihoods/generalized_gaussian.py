@@ -62,7 +62,7 @@ class GeneralizedGaussian(Likelihood):
     )
 
     @property
-    def loss(self) -> PowerError:  # type: ignore[override]
+    def loss(self) -> PowerError:
         return PowerError(power=self.power)
 
     @elementwise

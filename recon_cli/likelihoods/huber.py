@@ -66,7 +66,7 @@ class Huber(Likelihood):
     calls = ("F.huber_loss(mu, x, delta=delta*scale, reduction='none')/scale**2",)
 
     @property
-    def loss(self) -> HuberLoss:  # type: ignore[override]
+    def loss(self) -> HuberLoss:
         return HuberLoss(delta=self.delta * self.scale)
 
     @property

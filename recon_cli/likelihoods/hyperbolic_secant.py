@@ -37,7 +37,7 @@ class HyperbolicSecant(Likelihood):
     )
 
     @property
-    def loss(self) -> LogCosh:  # type: ignore[override]
+    def loss(self) -> LogCosh:
         return LogCosh(scale=self.scale)
 
     @elementwise

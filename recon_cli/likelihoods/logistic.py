@@ -37,7 +37,7 @@ class Logistic(Likelihood):
     )
 
     @property
-    def loss(self) -> LogCosh:  # type: ignore[override]
+    def loss(self) -> LogCosh:
         return LogCosh(scale=2 * self.scale)
 
     @elementwise

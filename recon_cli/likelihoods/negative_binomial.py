@@ -78,8 +78,8 @@ class NegativeBinomial(Likelihood):
         "-distributions.NegativeBinomial(1/dispersion, logits=(dispersion*mu).log()).log_prob(x)",
         "-stats.nbinom.logpmf(x, 1/dispersion, 1/(1 + dispersion*mu))",
     )
-    loss = property(lambda self: NegativeBinomialLoss(self.dispersion))  # type: ignore[assignment]
-    raw_loss = property(lambda self: NegativeBinomialLossOfLog(self.dispersion))  # type: ignore[assignment]
+    loss = property(lambda self: NegativeBinomialLoss(self.dispersion))
+    raw_loss = property(lambda self: NegativeBinomialLossOfLog(self.dispersion))
     support = COUNT
     domain = Interval(0)
     link = LOG

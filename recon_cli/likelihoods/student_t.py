@@ -55,7 +55,7 @@ class StudentT(Likelihood):
     )
 
     @property
-    def loss(self) -> Lorentzian:  # type: ignore[override]
+    def loss(self) -> Lorentzian:
         return Lorentzian(width=self.scale * self.df**0.5)
 
     @elementwise
