@@ -87,7 +87,7 @@ class Loss(Parametric):
         return self.values(x, prediction)
 
     def canonical(self) -> tuple[Loss, Number]:
-        """Return the loss that this one is, whatever ``x`` and ``mu``, but for a factor, and the factor; unless overridden, itself."""
+        """Return the loss that this one is, whatever ``x`` and ``mu``, but for a factor, and the factor: itself, by default."""
         return self, 1.0
 
     def per(self, other: Loss) -> Number | None:

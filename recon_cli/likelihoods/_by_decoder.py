@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from recon_cli.identity.elementwise import elementwise
 from recon_cli.identity.fitting import level
-from recon_cli.identity.likelihood import Likelihood, elementwise
+from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import Link, Loss
 from recon_cli.identity.regions import POSITIVE, Outputs
 

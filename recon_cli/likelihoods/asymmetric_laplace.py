@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from recon_cli.identity.likelihood import Likelihood, elementwise, log, own, positive
+from recon_cli.identity.elementwise import elementwise
+from recon_cli.identity.likelihood import Likelihood, log, own, positive
 from recon_cli.identity.losses import AbsoluteError, Loss
 from recon_cli.identity.parametric import Number, parameter
 from recon_cli.identity.regions import SHARE

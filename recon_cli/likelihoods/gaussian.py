@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from recon_cli.identity.likelihood import Likelihood, elementwise, log, positive
+from recon_cli.identity.elementwise import elementwise
+from recon_cli.identity.likelihood import Likelihood, log, positive
 from recon_cli.identity.losses import Loss, SquaredError
 from recon_cli.identity.parametric import Number, class_or_instance, parameter
 from recon_cli.identity.shapes import fitting_shapes

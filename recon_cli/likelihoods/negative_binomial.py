@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from recon_cli.errors import ReconError
-from recon_cli.identity.likelihood import Likelihood, elementwise, log
+from recon_cli.identity.elementwise import elementwise
+from recon_cli.identity.likelihood import Likelihood, log
 from recon_cli.identity.losses import LOG, Loss
 from recon_cli.identity.parametric import Number, class_or_instance, parameter
 from recon_cli.identity.regions import COUNT, Interval

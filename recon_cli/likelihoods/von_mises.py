@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from recon_cli.identity.likelihood import Likelihood, elementwise, positive
+from recon_cli.identity.elementwise import elementwise
+from recon_cli.identity.likelihood import Likelihood, positive
 from recon_cli.identity.losses import Loss
 from recon_cli.identity.parametric import Number, class_or_instance, parameter
 from recon_cli.identity.regions import CIRCLE

@@ -128,7 +128,7 @@ def start(claim: Likelihood, whose: str, rows: Tensor, floor: float = 0.0) -> nn
     mean = typical(claim, rows)
     mean = mean.expand(len(rows), *mean.shape)
     if whose != "optimal" and len(claim.noise) > 1:
-        best = fitting.start(type(claim), rows, mean, claim.design)
+        best = fitting.start(type(claim)(**claim.design), rows, mean)
         return Learned(apart(best, rows, mean, floor) if whose == "per-element" else best, floor)
     try:
         best = claim.fit(rows, mean)

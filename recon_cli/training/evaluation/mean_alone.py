@@ -123,7 +123,7 @@ def noise(claim: Likelihood, whose: str, x: Tensor, few: Tensor, mu: Tensor, flo
     except ReconError:
         if len(claim.noise) < 2:
             raise
-        best = fitting.start(type(claim), few, means, claim.design)
+        best = fitting.start(type(claim)(**claim.design), few, means)
     if whose == "per-element":
         best = apart(best, x, mu, floor)
     name = fitting.level(best) or ""
