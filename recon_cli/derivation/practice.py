@@ -61,7 +61,7 @@ def called(loss: Loss) -> str:
     """What people call for the mean of a loss."""
     if not loss.torch.isidentifier():
         return f"{loss.torch}, then .mean()"
-    return f"what F.{loss.torch} does{f', {loss.given}' if loss.given else ' by default'}"
+    return f"what F.{loss.torch} does{f', {loss.condition}' if loss.condition else ' by default'}"
 
 
 def gradients(case: Case) -> Step:

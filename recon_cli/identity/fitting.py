@@ -28,7 +28,7 @@ class Free(nn.Module, Generic[L]):
 
     def __init__(self, start: L, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
-        self.kind = type(start)
+        self.family = type(start)
         self.design = start.design
         self.shares = {field.name for field in dataclasses.fields(start) if field.metadata["domain"] == SHARE}
         values = {name: torch.as_tensor(value, dtype=torch.float64, device="cpu") for name, value in start.noise.items()}
@@ -38,7 +38,7 @@ class Free(nn.Module, Generic[L]):
     def forward(self) -> L:
         """Return the likelihood as it is now, differentiable in the free parameters."""
         noise = {name: t.sigmoid() if name in self.shares else t.exp() for name, t in self.free.items()}
-        return self.kind(**noise, **self.design)
+        return self.family(**noise, **self.design)
 
 
 def level(likelihood: Likelihood) -> str | None:
@@ -121,8 +121,8 @@ class Cost(Generic[L]):
     def hessian(self, step: float) -> Tensor:
         """Return the matrix of second derivatives, by central differences of gradients."""
         here = self.here
-        sides = step * torch.eye(len(here), dtype=here.dtype, device=here.device)
-        rows = torch.stack([(self.slope(here + side) - self.slope(here - side)) / (2 * step) for side in sides])
+        steps = step * torch.eye(len(here), dtype=here.dtype, device=here.device)
+        rows = torch.stack([(self.slope(here + move) - self.slope(here - move)) / (2 * step) for move in steps])
         self.slope(here)
         return (rows + rows.T) / 2
 

@@ -258,7 +258,7 @@ class Likelihood(Parametric, ABC):
         return {loss: self.slope for loss in (self.loss, self.raw_loss) if loss is not None}
 
     def slope_of(self, loss: Loss) -> Number | None:
-        """Return the slope of ``loss`` where that is one of its own in any form (pinball of the median is half of l1); or None."""
+        """Return the slope of ``loss`` where that is one of its own in any form (pinball of the median is half of l1)."""
         every = (slope * times for own, slope in self.losses.items() if (times := own.per(loss)) is not None)
         return next(every, None)
 

@@ -52,7 +52,7 @@ class Loss(Parametric):
         text in ``x``, ``mu`` and the fields, read by ``derive`` and by the tests.
     torch
         what people call: the name in ``torch.nn.functional``, or what they write where it has none.
-    given
+    condition
         what torch's function must be given to be this, or where it is not; empty where it is by default.
     support, domain
         where ``x`` and where ``mu`` may lie.
@@ -69,7 +69,7 @@ class Loss(Parametric):
     aliases: ClassVar[tuple[str, ...]] = ()
     formula: ClassVar[str]
     torch: ClassVar[str]
-    given: ClassVar[str] = ""
+    condition: ClassVar[str] = ""
     support: ClassVar[Region] = REAL
     domain: ClassVar[Region] = REAL
     link: ClassVar[Link] = IDENTITY
@@ -137,7 +137,7 @@ class BinaryCrossEntropy(Loss):
     aliases = ("bce",)
     formula = "-x*log(mu) - (1 - x)*log(1 - mu)"
     torch = "binary_cross_entropy"
-    given = "where no logarithm is below -100, at which it stops them"
+    condition = "where no logarithm is below -100, at which it stops them"
     support = UNIT
     domain = UNIT
 

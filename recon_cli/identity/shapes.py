@@ -24,7 +24,7 @@ def fitting_shapes(of: Any, x: tuple[int, ...], mu: tuple[int, ...]) -> None:
 
 
 def shapes_differ(x: tuple[int, ...], mu: tuple[int, ...]) -> ReconError:
-    """The error for shapes that differ: recon never broadcasts."""
+    """Return the error for shapes that differ: recon never broadcasts."""
     return ReconError(
         f"x has shape {spell(x)} and its reconstruction {spell(mu)}; they must be equal{_broadcast(x, mu)}.",
         "recon never broadcasts: give one reconstruction for every element of the data.",
@@ -32,7 +32,7 @@ def shapes_differ(x: tuple[int, ...], mu: tuple[int, ...]) -> ReconError:
 
 
 def _broadcast(x: tuple[int, ...], mu: tuple[int, ...]) -> str:
-    """What torch would make of two shapes, silently; empty where it refuses them too."""
+    """Return what torch would make of two shapes, silently; empty where it refuses them too."""
     width = max(len(x), len(mu))
     pairs = [*zip((1,) * (width - len(x)) + tuple(x), (1,) * (width - len(mu)) + tuple(mu), strict=True)]
     if any(a != b and 1 not in (a, b) for a, b in pairs):
@@ -41,11 +41,11 @@ def _broadcast(x: tuple[int, ...], mu: tuple[int, ...]) -> str:
 
 
 def spell(shape: tuple[int, ...]) -> str:
-    """A shape as people write it on the command line: ``359x8x8``."""
+    """Return a shape as people write it on the command line: ``359x8x8``."""
     return "x".join(str(size) for size in shape) or "scalar"
 
 
 def unflattened(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The sides of a square whose pixels lie in one row; any other shape as it is."""
+    """Return the sides of a square whose pixels lie in one row; any other shape as it is."""
     square = len(shape) == 1 and math.isqrt(shape[0]) ** 2 == shape[0]
     return (math.isqrt(shape[0]),) * 2 if square else shape

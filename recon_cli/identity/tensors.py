@@ -11,7 +11,7 @@ from recon_cli.errors import ReconError
 from recon_cli.identity.arrays import as_array, dense, numbered
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Generator, Tensor
 
 Values: TypeAlias = "Tensor | numpy.ndarray | Sequence[Any] | float"  # what people give for a tensor
 
@@ -50,6 +50,13 @@ def plain(value: Values) -> Tensor:
     import torch
 
     return numbered(as_tensor(value)).detach().as_subclass(torch.Tensor)
+
+
+def standard_gamma(shape: Tensor, generator: Generator | None = None) -> Tensor:
+    """Draw from the Gamma distribution of each ``shape``, of scale 1: torch's own, which is not exported."""
+    import torch
+
+    return torch._standard_gamma(shape, generator=generator)  # pyright: ignore[reportPrivateImportUsage]
 
 
 def wide(value: Tensor) -> Tensor:

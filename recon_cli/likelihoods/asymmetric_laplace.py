@@ -29,7 +29,7 @@ class Pinball(Loss):
     torch = "maximum(q*e, (q - 1)*e)"
 
     def canonical(self) -> tuple[Loss, Number]:
-        """Half the absolute error at the median."""
+        """Return half the absolute error at the median."""
         return (AbsoluteError(), 0.5) if self.quantile == 0.5 else (self, 1.0)
 
     def values(self, x: Tensor, prediction: Tensor) -> Tensor:
@@ -84,11 +84,11 @@ class AsymmetricLaplace(Likelihood):
         return cls(scale=1 / positive(slope), quantile=own(loss, "quantile", 0.5))
 
     def moments(self, mu: Tensor) -> tuple[Tensor, Tensor]:
-        """Those of the two exponentials, q the quantile: mu + scale (1/q - 1/(1 - q)), scale^2 (1/q^2 + 1/(1 - q)^2)."""
+        """Return those of the two exponentials, q the quantile: mu + scale (1/q - 1/(1 - q)), scale^2 (1/q^2 + 1/(1 - q)^2)."""
         up, down = self.scale / self.quantile, self.scale / (1 - self.quantile)
         return mu + (up - down), mu.new_ones(mu.shape) * (up**2 + down**2)
 
     def sample(self, mu: Tensor, generator: Generator | None = None) -> Tensor:
-        """The difference of two exponential draws, the one stretched by 1/quantile, the other by 1/(1 - quantile)."""
+        """Draw the difference of two exponential draws, the one stretched by 1/quantile, the other by 1/(1 - quantile)."""
         up, down = (mu.new_empty(mu.shape).exponential_(generator=generator) for _ in range(2))
         return mu + self.scale * (up / self.quantile - down / (1 - self.quantile))

@@ -60,7 +60,7 @@ class Bernoulli(Likelihood):
         return 1.0
 
     def moments(self, mu: Tensor) -> tuple[Tensor, Tensor]:
-        """mu and mu (1 - mu)."""
+        """Return mu and mu (1 - mu)."""
         return mu, mu * (1 - mu)
 
     def sample(self, mu: Tensor, generator: Generator | None = None) -> Tensor:

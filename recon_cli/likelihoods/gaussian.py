@@ -80,7 +80,7 @@ class Gaussian(Likelihood):
         return cls(sigma=math.sqrt(0.5 / positive(slope)))
 
     def moments(self, mu: Tensor) -> tuple[Tensor, Tensor]:
-        """mu and sigma^2."""
+        """Return mu and sigma^2."""
         return mu, mu.new_ones(mu.shape) * self.sigma**2
 
     def sample(self, mu: Tensor, generator: Generator | None = None) -> Tensor:

@@ -10,6 +10,7 @@ from recon_cli.identity.elementwise import elementwise
 from recon_cli.identity.likelihood import Likelihood, log, own, positive
 from recon_cli.identity.losses import AbsoluteError, Loss, SquaredError
 from recon_cli.identity.parametric import Number, parameter
+from recon_cli.identity.tensors import standard_gamma
 from recon_cli.numerics.compensated import two_product, two_sum
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class PowerError(Loss):
     torch = "abs(e)**p"
 
     def canonical(self) -> tuple[Loss, Number]:
-        """Absolute error at power 1, squared error at 2."""
+        """Return absolute error at power 1, squared error at 2."""
         named = {1.0: AbsoluteError(), 2.0: SquaredError()}
         return (named.get(self.power, self) if isinstance(self.power, (int, float)) else self), 1.0
 
@@ -81,7 +82,8 @@ class GeneralizedGaussian(Likelihood):
 
     @property
     def slope(self) -> Number:
-        return self.scale**-self.power
+        slope: Number = self.scale**-self.power
+        return slope
 
     @property
     def normaliser(self) -> Number:
@@ -105,15 +107,14 @@ class GeneralizedGaussian(Likelihood):
         return cls(scale=positive(slope) ** (-1 / power), power=power)
 
     def moments(self, mu: Tensor) -> tuple[Tensor, Tensor]:
-        """mu and scale^2 Gamma(3/power)/Gamma(1/power)."""
+        """Return mu and scale^2 Gamma(3/power)/Gamma(1/power)."""
         ratio = math.lgamma(3 / self.power) - math.lgamma(1 / self.power)
         return mu, mu.new_ones(mu.shape) * self.scale**2 * math.exp(ratio)
 
     def sample(self, mu: Tensor, generator: Generator | None = None) -> Tensor:
-        """The power-th root of a Gamma(1/power) draw, either way."""
-        import torch
+        """Draw the power-th root of a Gamma(1/power) draw, of either sign."""
 
         shape = mu.new_full(mu.shape, 1 / self.power)
-        size = torch._standard_gamma(shape, generator=generator) ** (1 / self.power)
+        size = standard_gamma(shape, generator) ** (1 / self.power)
         sign = mu.new_full(mu.shape, 0.5).bernoulli(generator=generator) * 2 - 1
         return mu + self.scale * sign * size

@@ -26,7 +26,7 @@ class HuberLoss(Loss):
     name = "huber"
     formula = "Piecewise(((x - mu)**2/2, Abs(x - mu) <= delta), (delta*(Abs(x - mu) - delta/2), True))"
     torch = "huber_loss"
-    given = "given this delta (its default is 1)"
+    condition = "given this delta (its default is 1)"
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class SmoothL1(Loss):
     torch = "smooth_l1_loss"
 
     def canonical(self) -> tuple[Loss, Number]:
-        """Huber's loss, over beta."""
+        """Return Huber's loss, over beta."""
         return HuberLoss(delta=self.beta), 1 / self.beta
 
 
@@ -105,14 +105,17 @@ class Huber(Likelihood):
         return cls(scale=scale, delta=own(loss, "delta", 1.0) / scale)
 
     def moments(self, mu: Tensor) -> tuple[Tensor, Tensor]:
-        """mu; scale^2 (m + t (delta^2 + 2 + 2/delta^2))/(m' + t), m and m' the middle's second moment and mass, t the tails'."""
+        """Return mu and scale^2 (m + t (delta^2 + 2 + 2/delta^2))/(m' + t).
+
+        m and m' are the middle's second moment and mass, t the tails' mass.
+        """
         bell, tail = math.exp(-(self.delta**2) / 2), 2 * math.exp(-(self.delta**2) / 2) / self.delta
         mass = math.sqrt(2 * math.pi) * math.erf(self.delta / math.sqrt(2))
         whole = mass - 2 * self.delta * bell + tail * (self.delta**2 + 2 + 2 / self.delta**2)
         return mu, mu.new_ones(mu.shape) * self.scale**2 * whole / (mass + tail)
 
     def sample(self, mu: Tensor, generator: Generator | None = None) -> Tensor:
-        """A tail with its own weight, an exponential beyond delta; else a Gaussian draw cut at delta."""
+        """Draw a tail with its own weight, an exponential beyond delta; else a Gaussian draw cut at delta."""
         weight = math.sqrt(2 * math.pi) * math.erf(self.delta / math.sqrt(2))
         tail = 2 * math.exp(-(self.delta**2) / 2) / self.delta
         outer = mu.new_full(mu.shape, tail / (weight + tail)).bernoulli(generator=generator) == 1

@@ -59,7 +59,7 @@ class HyperbolicSecant(Likelihood):
         return cls(scale=own(loss, "scale", 1.0)) if positive(slope) == 1 else super().with_slope(slope)
 
     def moments(self, mu: Tensor) -> tuple[Tensor, Tensor]:
-        """mu and (pi scale/2)^2."""
+        """Return mu and (pi scale/2)^2."""
         return mu, mu.new_ones(mu.shape) * (math.pi * self.scale / 2) ** 2
 
     def sample(self, mu: Tensor, generator: Generator | None = None) -> Tensor:

@@ -65,10 +65,10 @@ class Laplace(Likelihood):
         return cls(scale=1 / positive(slope))
 
     def moments(self, mu: Tensor) -> tuple[Tensor, Tensor]:
-        """mu and 2 scale^2."""
+        """Return mu and 2 scale^2."""
         return mu, mu.new_ones(mu.shape) * 2 * self.scale**2
 
     def sample(self, mu: Tensor, generator: Generator | None = None) -> Tensor:
-        """The difference of two exponential draws is a Laplace draw."""
+        """Draw the difference of two exponential draws, which is Laplace's."""
         up, down = (mu.new_empty(mu.shape).exponential_(generator=generator) for _ in range(2))
         return mu + self.scale * (up - down)

@@ -59,7 +59,7 @@ class Logistic(Likelihood):
         return cls(scale=own(loss, "scale", 1.0) / 2) if positive(slope) == 2 else super().with_slope(slope)
 
     def moments(self, mu: Tensor) -> tuple[Tensor, Tensor]:
-        """mu and (pi scale)^2/3."""
+        """Return mu and (pi scale)^2/3."""
         return mu, mu.new_ones(mu.shape) * (math.pi * self.scale) ** 2 / 3
 
     def sample(self, mu: Tensor, generator: Generator | None = None) -> Tensor:

@@ -10,6 +10,7 @@ from recon_cli.identity.elementwise import elementwise
 from recon_cli.identity.likelihood import Likelihood, log, own, positive
 from recon_cli.identity.losses import Loss
 from recon_cli.identity.parametric import Number, parameter
+from recon_cli.identity.tensors import standard_gamma
 
 if TYPE_CHECKING:
     from typing import Self
@@ -85,17 +86,16 @@ class StudentT(Likelihood):
         return cls(df=df, scale=own(loss, "width", 1.0) / abs(df) ** 0.5)
 
     def moments(self, mu: Tensor) -> tuple[Tensor, Tensor] | None:
-        """mu and scale^2 df/(df - 2); none up to df = 2."""
+        """Return mu and scale^2 df/(df - 2); none up to df = 2."""
         if self.df <= 2:
             return None
         return mu, mu.new_ones(mu.shape) * self.scale**2 * self.df / (self.df - 2)
 
     def sample(self, mu: Tensor, generator: Generator | None = None) -> Tensor:
-        """A Gaussian draw over the root of a chi-squared one over df."""
-        import torch
+        """Draw from a Gaussian, over the root of a chi-squared draw over df."""
 
         normal = mu.new_empty(mu.shape).normal_(generator=generator)
-        half = torch._standard_gamma(mu.new_full(mu.shape, self.df / 2), generator=generator)
+        half = standard_gamma(mu.new_full(mu.shape, self.df / 2), generator)
         return mu + self.scale * normal * (self.df / 2 / half).sqrt()
 
 

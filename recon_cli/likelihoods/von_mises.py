@@ -81,7 +81,7 @@ class VonMises(Likelihood):
         return cls(kappa=positive(slope))
 
     def sample(self, mu: Tensor, generator: Generator | None = None) -> Tensor:
-        """An angle of von-mises-fisher's in two dimensions, either way."""
+        """Draw an angle of von-mises-fisher's in two dimensions, either way."""
         angle = 2 * (draw(2, self.kappa, wide(mu), generator) / 2).sqrt().asin()
         sign = mu.new_full(mu.shape, 0.5).bernoulli(generator=generator) * 2 - 1
         return mu + sign * angle.to(mu.dtype)
@@ -89,10 +89,10 @@ class VonMises(Likelihood):
 
 def angular_distance(x: Tensor, mu: Tensor) -> Tensor:
     """1 - cos(x - mu) = 2 sin^2((x - mu)/2), the rounding of x - mu kept: Knuth's exact sum."""
-    from recon_cli.numerics.stable import given
+    from recon_cli.numerics.stable import with_gradient
 
     x, mu = x / 2, mu / 2
     high, low = two_sum(x, -mu)
     sin = high.sin() * low.cos() + high.cos() * low.sin()
     cos = high.cos() * low.cos() - high.sin() * low.sin()
-    return given(2 * sin * sin, (-4 * sin * cos, mu), (4 * sin * cos, x))
+    return with_gradient(2 * sin * sin, (-4 * sin * cos, mu), (4 * sin * cos, x))

@@ -104,12 +104,12 @@ class VonMisesFisher(Likelihood):
         return cls(kappa=positive(slope))
 
     def sample(self, mu: Tensor, generator: Generator | None = None) -> Tensor:
-        """An angle to mu, towards any side with equal chance."""
+        """Draw an angle to mu, towards any side with equal chance."""
         mean = direction(wide(mu))
         off = draw(mean.shape[-1], self.kappa, mean[..., 0], generator)[..., None]
-        side = mean.new_empty(mean.shape).normal_(generator=generator)
-        side = direction(side - (side * mean).sum(-1, keepdim=True) * mean)
-        return direction((1 - off) * mean + (off * (2 - off)).sqrt() * side).to(mu.dtype)
+        across = mean.new_empty(mean.shape).normal_(generator=generator)
+        across = direction(across - (across * mean).sum(-1, keepdim=True) * mean)
+        return direction((1 - off) * mean + (off * (2 - off)).sqrt() * across).to(mu.dtype)
 
 
 def tamed(vectors: Tensor) -> Tensor:
@@ -128,7 +128,7 @@ def cosine_distance(x: Tensor, mu: Tensor) -> Tensor:
     off with what rounding takes from its product, and what is left of it twice more. A zero vector counts as
     infinitely long: at a right angle to all, without a gradient.
     """
-    from recon_cli.numerics.stable import given
+    from recon_cli.numerics.stable import with_gradient
 
     def dot(a: Tensor, b: Tensor) -> Tensor:
         return (a * b).sum(-1, keepdim=True)
@@ -143,4 +143,4 @@ def cosine_distance(x: Tensor, mu: Tensor) -> Tensor:
     length, size = square.sqrt(), size.sqrt()
     cos, sin, square = along / length / size, across / length, dot(across, across) / square
     value = (square / (1 + cos)).where(cos > 0, 1 - cos).squeeze(-1)
-    return given(value, (-sin / size, mu), ((cos * sin - square / size * mu) / length, x))
+    return with_gradient(value, (-sin / size, mu), ((cos * sin - square / size * mu) / length, x))
