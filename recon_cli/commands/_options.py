@@ -43,7 +43,7 @@ class LikelihoodWord(click.ParamType):
 
         if not isinstance(value, str):
             return value
-        found = likelihoods.kind_or_side(value) if self.symbols else likelihoods.parse(value)
+        found = likelihoods.as_family_or_likelihood(value) if self.symbols else likelihoods.parse(value)
         noted(likelihoods.taken([value]))
         return found
 

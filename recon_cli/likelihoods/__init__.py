@@ -78,7 +78,7 @@ def parse(word: str) -> Likelihood:
     return find(name).parse(parameters)
 
 
-def kind_or_side(word: str | type[Likelihood] | Likelihood) -> type[Likelihood] | Likelihood:
+def as_family_or_likelihood(word: str | type[Likelihood] | Likelihood) -> type[Likelihood] | Likelihood:
     """Return the class that ``laplace`` names, or the object that ``laplace:scale=0.2`` is; what is either already stays."""
     if isinstance(word, str):
         return parse(word) if ":" in word else find(word)
