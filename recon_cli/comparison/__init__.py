@@ -153,7 +153,7 @@ def _measured(
 ) -> Comparison:  # fmt: skip
     """``compare`` of what is a tensor or lies in files, whatever it looks like."""
     loss = likelihoods.loss_side(loss)
-    claims = [likelihoods.side(word) for word in sides or ("gaussian",)]
+    claims = [likelihoods.as_likelihood(word) for word in sides or ("gaussian",)]
     if 0 in x.shape:
         raise ReconError("There is nothing to compare: the data are empty.")
     where, precision = devices.device(device), devices.dtype(dtype, x if "float" in str(x.dtype) else mu)

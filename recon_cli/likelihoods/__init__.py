@@ -87,7 +87,7 @@ def as_family_or_likelihood(word: str | type[Likelihood] | Likelihood) -> type[L
     raise _neither("likelihood", word, "gaussian")
 
 
-def side(word: str | Likelihood) -> Likelihood:
+def as_likelihood(word: str | Likelihood) -> Likelihood:
     """Return a likelihood from its spelling, or as it is; raises ReconError for anything else."""
     if isinstance(word, str):
         return parse(word)
