@@ -152,7 +152,7 @@ def _measured(
     device: str, dtype: str, data: str, clip: bool, progress: Progress | None,
 ) -> Comparison:  # fmt: skip
     """``compare`` of what is a tensor or lies in files, whatever it looks like."""
-    loss = likelihoods.loss_side(loss)
+    loss = likelihoods.as_loss(loss)
     claims = [likelihoods.as_likelihood(word) for word in sides or ("gaussian",)]
     if 0 in x.shape:
         raise ReconError("There is nothing to compare: the data are empty.")

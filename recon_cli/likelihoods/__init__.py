@@ -96,7 +96,7 @@ def as_likelihood(word: str | Likelihood) -> Likelihood:
     raise _neither("likelihood", word, "laplace:scale=0.2")
 
 
-def loss_side(word: str | Loss | None) -> Loss | None:
+def as_loss(word: str | Loss | None) -> Loss | None:
     """Return a loss from its spelling, or as it is, or none; raises ReconError for anything else."""
     if isinstance(word, str):
         return loss(word)
