@@ -121,7 +121,7 @@ def test_a_likelihood_at_particular_parameters_is_never_taken_at_others(word: st
 )  # fmt: skip
 def test_what_libraries_call_it_is_taken_for_it(word: str, meant: str) -> None:
     assert likelihoods.find(word).name == meant
-    assert likelihoods.taken([word])
+    assert likelihoods.interpretations([word])
 
 
 @pytest.mark.parametrize(

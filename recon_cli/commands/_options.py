@@ -44,7 +44,7 @@ class LikelihoodWord(click.ParamType):
         if not isinstance(value, str):
             return value
         found = likelihoods.as_family_or_likelihood(value) if self.symbols else likelihoods.parse(value)
-        noted(likelihoods.taken([value]))
+        noted(likelihoods.interpretations([value]))
         return found
 
     def shell_complete(self, ctx: Any, param: Any, incomplete: str) -> list[Any]:

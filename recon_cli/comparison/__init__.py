@@ -157,7 +157,7 @@ def _measured(
     if 0 in x.shape:
         raise ReconError("There is nothing to compare: the data are empty.")
     where, precision = devices.device(device), devices.dtype(dtype, x if "float" in str(x.dtype) else mu)
-    found = Comparison(notes=likelihoods.taken(sides))
+    found = Comparison(notes=likelihoods.interpretations(sides))
     for claim in claims:
         case = admit(claim, loss, x, mu, where, precision, data, clip)
         found += _identity(case, engine, gradients, progress) if against is None else _beside(case, against)

@@ -62,7 +62,7 @@ def _called() -> dict[str, str]:
     return called
 
 
-def taken(words: Iterable[Any]) -> tuple[str, ...]:
+def interpretations(words: Iterable[Any]) -> tuple[str, ...]:
     """Return what words were taken for, a sentence each, where they are no names of the registry; of objects nothing."""
     sentences = []
     for word in words:
