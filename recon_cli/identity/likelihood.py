@@ -46,8 +46,10 @@ class Likelihood(Parametric, ABC):
         what else people call it; the words for its losses are taken for it too.
     special
         what people call it at particular parameters, and those: never taken for it at others.
+    loss
+        the matching loss, of ``x`` and ``mu``; :func:`computed` where it has numbers of its own.
     raw_loss
-        the loss of the decoder's raw output, where people write it so (BCE with logits).
+        the same of the decoder's raw output, where people write it so (BCE with logits).
     impostors
         losses often taken for this likelihood's that are not; each says why (``Loss.reason``).
     density
@@ -80,6 +82,7 @@ class Likelihood(Parametric, ABC):
     name: ClassVar[str]
     aliases: ClassVar[tuple[str, ...]] = ()
     special: ClassVar[dict[str, str]] = {}
+    loss: ClassVar[Loss]
     raw_loss: ClassVar[Loss | None] = None
     impostors: ClassVar[tuple[Loss, ...]] = ()
     density: ClassVar[str]
@@ -168,11 +171,6 @@ class Likelihood(Parametric, ABC):
         return near + first, second - first * first
 
     # What it claims.
-
-    @property
-    @abstractmethod
-    def loss(self) -> Loss:
-        """The matching loss, of ``x`` and ``mu``."""
 
     @property
     @abstractmethod

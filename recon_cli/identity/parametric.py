@@ -12,7 +12,7 @@ import numbers
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import MethodType
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeVar, cast
 
 from recon_cli.errors import ReconError, nearest
 from recon_cli.identity.regions import POSITIVE, Interval
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 Number: TypeAlias = "float | Tensor"
 Owner = TypeVar("Owner")
+Value = TypeVar("Value")
 
 
 class class_or_instance:
@@ -35,6 +36,11 @@ class class_or_instance:
 
     def __get__(self, instance: Owner | None, owner: type[Owner]) -> Callable[[Tensor, Tensor], Owner]:
         return MethodType(self.method, owner() if instance is None else instance)
+
+
+def computed(value: Callable[[Any], Value]) -> Value:
+    """Return, for a class variable that depends on an instance's numbers, the property with that ``value``."""
+    return cast("Value", property(value))
 
 
 def parameter(default: float, meaning: str, domain: Interval = POSITIVE) -> Any:

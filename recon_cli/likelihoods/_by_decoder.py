@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -98,6 +98,7 @@ def floored(likelihood: Likelihood, floor: float) -> Likelihood:
     >>> floored(HeteroscedasticGaussian(), 0.1).link.inverse(torch.tensor([0.5, -30.0]))
     tensor([0.5000, 0.0100])
     """
+    family: Any = type(likelihood)
     least = floor * floor if likelihood.head[1] == "var" else floor
 
     def forward(mu: Tensor) -> Tensor:
@@ -107,7 +108,7 @@ def floored(likelihood: Likelihood, floor: float) -> Likelihood:
     def inverse(raw: Tensor) -> Tensor:
         return torch.cat([likelihood.link.inverse(raw)[..., :1], (raw[..., 1:].exp() + least)], dim=-1)
 
-    class Floored(type(likelihood)):  # type: ignore[misc]
+    class Floored(family):  # type: ignore[misc]  # a base that is known at run time only
         """The family of ``likelihood``, its level above the floor."""
 
         raw_loss = None

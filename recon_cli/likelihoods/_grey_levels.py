@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-from recon_cli.identity.parametric import Parametric, parameter
-from recon_cli.identity.regions import Interval, Lattice
+from recon_cli.identity.parametric import Parametric, computed, parameter
+from recon_cli.identity.regions import Interval, Lattice, Region
 from recon_cli.numerics.compensated import two_product, two_sum
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class GreyLevels(Parametric):
     scale: float = parameter(0.1, "the size of the noise before it is rounded, in units of x")
     levels: float = parameter(256.0, "how many values x can have", Interval(2, whole=True))
 
-    support = property(lambda self: Lattice(levels=self.levels))
+    support: ClassVar[Region] = computed(lambda self: Lattice(levels=self.levels))
 
     def edges(self, x: Tensor, mu: Tensor) -> tuple[Tensor, ...]:
         """Return mu's distance from x, half a bin, mu's distance from the bin (a sum of two), in units of scale; if it is closed.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from recon_cli.identity.elementwise import elementwise
 from recon_cli.identity.likelihood import Likelihood, log, own, positive
 from recon_cli.identity.losses import AbsoluteError, Loss
-from recon_cli.identity.parametric import Number, parameter
+from recon_cli.identity.parametric import Number, computed, parameter
 from recon_cli.identity.regions import SHARE
 
 if TYPE_CHECKING:
@@ -53,16 +53,13 @@ class AsymmetricLaplace(Likelihood):
     quantile: float = parameter(0.5, "the quantile of x that mu is", SHARE)
 
     aliases = ("quantile", "pinball")
+    loss = computed(lambda self: Pinball(quantile=self.quantile))
     density = "quantile*(1 - quantile)/scale*exp(-Piecewise((quantile*(x - mu), x >= mu), ((quantile - 1)*(x - mu), True))/scale)"
     calls = (
         "torch.maximum(quantile*(x - mu)/scale, (quantile - 1)*(x - mu)/scale) - math.log(quantile*(1 - quantile)/scale)",
         "-stats.laplace_asymmetric.logpdf(x, (quantile/(1 - quantile))**0.5, mu, scale/(quantile*(1 - quantile))**0.5)",
     )
     best_noise = "the mean pinball loss, at the quantile that fits best"
-
-    @property
-    def loss(self) -> Pinball:
-        return Pinball(quantile=self.quantile)
 
     @elementwise
     def nll(self, x: Tensor, mu: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from recon_cli.errors import ReconError
 from recon_cli.identity.elementwise import elementwise
 from recon_cli.identity.likelihood import Likelihood, own, positive
 from recon_cli.identity.losses import BinaryCrossEntropy, BinaryCrossEntropyWithLogits, Link, Loss
-from recon_cli.identity.parametric import Number, parameter
+from recon_cli.identity.parametric import Number, computed, parameter
 from recon_cli.identity.regions import Interval
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class BinaryCrossEntropyOfShares(Loss):
     name = "binary-cross-entropy-of-shares"
     formula = "-(x/count)*log(mu/count) - (1 - x/count)*log(1 - mu/count)"
     torch = "binary_cross_entropy(mu/n, x/n)"
-    support = domain = property(lambda self: Interval(0, self.count))
+    support = domain = computed(lambda self: Interval(0, self.count))
 
     def canonical(self) -> tuple[Loss, Number]:
         """Return binary cross-entropy itself where there is one trial."""
@@ -48,7 +48,7 @@ class BinaryCrossEntropyOfSharesWithLogits(BinaryCrossEntropyOfShares):
 
     name = "binary-cross-entropy-of-shares-with-logits"
     torch = "binary_cross_entropy_with_logits(r, x/n)"
-    link = property(lambda self: scaled_logit(self.count))
+    link = computed(lambda self: scaled_logit(self.count))
 
     def canonical(self) -> tuple[Loss, Number]:
         """Return that of logits where there is one trial."""
@@ -84,11 +84,11 @@ class Binomial(Likelihood):
         "-distributions.Binomial(count, logits=r).log_prob(x)",
         "-stats.binom.logpmf(x, count, mu/count)",
     )
-    loss = property(lambda self: BinaryCrossEntropyOfShares(self.count))
-    raw_loss = property(lambda self: BinaryCrossEntropyOfSharesWithLogits(self.count))
-    support = property(lambda self: Interval(0, self.count, whole=True))
-    domain = property(lambda self: Interval(0, self.count))
-    link = property(lambda self: scaled_logit(self.count))
+    loss = computed(lambda self: BinaryCrossEntropyOfShares(self.count))
+    raw_loss = computed(lambda self: BinaryCrossEntropyOfSharesWithLogits(self.count))
+    support = computed(lambda self: Interval(0, self.count, whole=True))
+    domain = computed(lambda self: Interval(0, self.count))
+    link = computed(lambda self: scaled_logit(self.count))
 
     @elementwise
     def nll(self, x: Tensor, mu: Tensor) -> Tensor:

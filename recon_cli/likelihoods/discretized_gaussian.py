@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from recon_cli.identity.elementwise import elementwise
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import Loss
+from recon_cli.identity.parametric import computed
 from recon_cli.likelihoods._grey_levels import HIGH, LOW, A, B, GreyLevels, H
 from recon_cli.numerics.compensated import two_product
 
@@ -57,6 +58,7 @@ class DiscretizedGaussian(GreyLevels, Likelihood):
     """
 
     aliases = ("discretised-gaussian",)
+    loss = computed(lambda self: DiscretizedGaussianLoss(self.scale, self.levels))
     density = DENSITY
     calls = (
         "-torch.log((distributions.Normal(mu, scale).cdf(x + 0.5/(levels - 1)).where(x < 1, 1)"
@@ -67,10 +69,6 @@ class DiscretizedGaussian(GreyLevels, Likelihood):
         f"-special.xlogy(1, (x >= 1) + (x < 1)*stats.norm.cdf({A}) - (x > 0)*stats.norm.cdf({B}))",
     )
     source = "Ho and others 2020 (DDPM), equation 13"
-
-    @property
-    def loss(self) -> DiscretizedGaussianLoss:
-        return DiscretizedGaussianLoss(self.scale, self.levels)
 
     @elementwise
     def nll(self, x: Tensor, mu: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from recon_cli.identity.elementwise import elementwise
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import Loss
+from recon_cli.identity.parametric import computed
 from recon_cli.likelihoods._grey_levels import HIGH, LOW, A, B, GreyLevels, H
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class DiscretizedLogistic(GreyLevels, Likelihood):
     """
 
     aliases = ("discretised-logistic", "logistic-bins")
+    loss = computed(lambda self: DiscretizedLogisticLoss(self.scale, self.levels))
     density = DENSITY
     calls = (
         f"-torch.log((torch.sigmoid({A}).where(x < 1, 1) - torch.sigmoid({B}).where(x > 0, 0)).clamp(min=1e-12))",
@@ -58,10 +60,6 @@ class DiscretizedLogistic(GreyLevels, Likelihood):
         f"-special.xlogy(1, (x >= 1) + (x < 1)*stats.logistic.cdf({A}) - (x > 0)*stats.logistic.cdf({B}))",
     )
     source = "Salimans and others 2017 (PixelCNN++), equation 2"
-
-    @property
-    def loss(self) -> DiscretizedLogisticLoss:
-        return DiscretizedLogisticLoss(self.scale, self.levels)
 
     @elementwise
     def nll(self, x: Tensor, mu: Tensor) -> Tensor:

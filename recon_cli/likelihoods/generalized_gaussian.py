@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from recon_cli.identity.elementwise import elementwise
 from recon_cli.identity.likelihood import Likelihood, log, own, positive
 from recon_cli.identity.losses import AbsoluteError, Loss, SquaredError
-from recon_cli.identity.parametric import Number, parameter
+from recon_cli.identity.parametric import Number, computed, parameter
 from recon_cli.identity.tensors import standard_gamma
 from recon_cli.numerics.compensated import two_product, two_sum
 
@@ -57,15 +57,12 @@ class GeneralizedGaussian(Likelihood):
     power: float = parameter(2.0, "the exponent")
 
     aliases = ("generalised-gaussian", "generalized-normal", "generalised-normal")
+    loss = computed(lambda self: PowerError(power=self.power))
     density = "power/(2*scale*gamma(1/power))*exp(-(Abs(x - mu)/scale)**power)"
     calls = (
         "(torch.abs(x - mu)/scale)**power + math.log(2*scale) + math.lgamma(1 + 1/power)",
         "-stats.gennorm.logpdf(x, power, mu, scale)",
     )
-
-    @property
-    def loss(self) -> PowerError:
-        return PowerError(power=self.power)
 
     @elementwise
     def nll(self, x: Tensor, mu: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from recon_cli.identity.elementwise import elementwise
 from recon_cli.identity.likelihood import Likelihood, log, own, positive
 from recon_cli.identity.losses import Loss
-from recon_cli.identity.parametric import Number, parameter
+from recon_cli.identity.parametric import Number, computed, parameter
 
 if TYPE_CHECKING:
     from typing import Self
@@ -60,15 +60,12 @@ class Huber(Likelihood):
     delta: float = parameter(1.0, "the threshold, in units of scale")
 
     aliases = ("smooth-l1",)
+    loss = computed(lambda self: HuberLoss(delta=self.delta * self.scale))
     density = (
         "exp(-Piecewise((((x - mu)/scale)**2/2, Abs(x - mu) <= delta*scale), (delta*(Abs(x - mu)/scale - delta/2), True)))"
         "/(scale*(sqrt(2*pi)*erf(delta/sqrt(2)) + 2*exp(-delta**2/2)/delta))"
     )
     calls = ("F.huber_loss(mu, x, delta=delta*scale, reduction='none')/scale**2",)
-
-    @property
-    def loss(self) -> HuberLoss:
-        return HuberLoss(delta=self.delta * self.scale)
 
     @property
     def losses(self) -> dict[Loss, Number]:

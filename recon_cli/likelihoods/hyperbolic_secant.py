@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from recon_cli.identity.elementwise import elementwise
 from recon_cli.identity.likelihood import Likelihood, log, own, positive
 from recon_cli.identity.losses import LogCosh, Loss, log_cosh
-from recon_cli.identity.parametric import Number, parameter
+from recon_cli.identity.parametric import Number, computed, parameter
 
 if TYPE_CHECKING:
     from typing import Self
@@ -31,15 +31,12 @@ class HyperbolicSecant(Likelihood):
     scale: float = parameter(1.0, "the decay length of the tails")
 
     aliases = ("sech",)
+    loss = computed(lambda self: LogCosh(scale=self.scale))
     density = "1/(pi*scale*cosh((x - mu)/scale))"
     calls = (
         "torch.log(torch.cosh((x - mu)/scale)) + math.log(math.pi*scale)",
         "-stats.hypsecant.logpdf(x, mu, scale)",
     )
-
-    @property
-    def loss(self) -> LogCosh:
-        return LogCosh(scale=self.scale)
 
     @elementwise
     def nll(self, x: Tensor, mu: Tensor) -> Tensor:

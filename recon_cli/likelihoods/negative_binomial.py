@@ -10,7 +10,7 @@ from recon_cli.errors import ReconError
 from recon_cli.identity.elementwise import elementwise
 from recon_cli.identity.likelihood import Likelihood, log
 from recon_cli.identity.losses import LOG, Loss
-from recon_cli.identity.parametric import Number, class_or_instance, parameter
+from recon_cli.identity.parametric import Number, class_or_instance, computed, parameter
 from recon_cli.identity.regions import COUNT, Interval
 from recon_cli.identity.tensors import standard_gamma
 
@@ -80,8 +80,8 @@ class NegativeBinomial(Likelihood):
         "-distributions.NegativeBinomial(1/dispersion, logits=(dispersion*mu).log()).log_prob(x)",
         "-stats.nbinom.logpmf(x, 1/dispersion, 1/(1 + dispersion*mu))",
     )
-    loss = property(lambda self: NegativeBinomialLoss(self.dispersion))
-    raw_loss = property(lambda self: NegativeBinomialLossOfLog(self.dispersion))
+    loss = computed(lambda self: NegativeBinomialLoss(self.dispersion))
+    raw_loss = computed(lambda self: NegativeBinomialLossOfLog(self.dispersion))
     support = COUNT
     domain = Interval(0)
     link = LOG

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from recon_cli.identity.elementwise import elementwise
 from recon_cli.identity.likelihood import Likelihood, log, own, positive
 from recon_cli.identity.losses import Loss
-from recon_cli.identity.parametric import Number, parameter
+from recon_cli.identity.parametric import Number, computed, parameter
 from recon_cli.identity.tensors import standard_gamma
 
 if TYPE_CHECKING:
@@ -50,15 +50,12 @@ class StudentT(Likelihood):
 
     aliases = ("t", "student", "students-t")
     special = {"cauchy": "df=1"}
+    loss = computed(lambda self: Lorentzian(width=self.scale * self.df**0.5))
     density = "gamma((df + 1)/2)/(gamma(df/2)*sqrt(pi*df)*scale)*(1 + ((x - mu)/scale)**2/df)**(-(df + 1)/2)"
     calls = (
         "-distributions.StudentT(df, mu, scale).log_prob(x)",
         "-stats.t.logpdf(x, df, mu, scale)",
     )
-
-    @property
-    def loss(self) -> Lorentzian:
-        return Lorentzian(width=self.scale * self.df**0.5)
 
     @elementwise
     def nll(self, x: Tensor, mu: Tensor) -> Tensor:
