@@ -127,7 +127,7 @@ def unit(side: Likelihood) -> Likelihood:
     from recon_cli.identity.fitting import level
 
     name = level(side)
-    return dataclasses.replace(side, **{name: 1.0}) if name else side  # type: ignore[type-var]
+    return dataclasses.replace(side, **{name: 1.0}) if name else side
 
 
 def mean_nll(side: Likelihood, x: Tensor, mu: Tensor) -> float:

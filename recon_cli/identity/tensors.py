@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
-
-import numpy
+from typing import TYPE_CHECKING, TypeAlias
 
 from recon_cli.errors import ReconError
 from recon_cli.identity.arrays import as_array, dense, numbered
 
 if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
     from torch import Generator, Tensor
 
-Values: TypeAlias = "Tensor | numpy.ndarray | Sequence[Any] | float"  # what people give for a tensor
+Values: TypeAlias = "Tensor | ArrayLike"  # what people give for a tensor
 
 
 def as_tensor(value: Values) -> Tensor:

@@ -92,7 +92,7 @@ class Binomial(Likelihood):
 
     @elementwise
     def nll(self, x: Tensor, mu: Tensor) -> Tensor:
-        from recon_cli.numerics.stable import deviance, lowest, with_gradient
+        from recon_cli.numerics.stable import deviance, lowest, with_derivatives
 
         n, inner = self.count, (x > 0) & (x < self.count)
         on, off = mu.where(x > 0, 1), (n - mu).where(x < n, 1)
@@ -100,12 +100,12 @@ class Binomial(Likelihood):
         saddle = deviance(x, clamped) + deviance(n - x, off.detach(), clamped - x) - x * (on / clamped).log()
         ends = every(off.where(x == 0, on), mu.where(x == 0, n - mu), n)
         slope = (mu - x).where(inner, 1 - 2 * x / n) / on * (n / off)
-        return with_gradient((saddle + self._remainder(x)).where(inner, ends), (slope, mu))
+        return with_derivatives((saddle + self._remainder(x)).where(inner, ends), (slope, mu))
 
     @elementwise
     def nll_raw(self, x: Tensor, raw: Tensor) -> Tensor:
         """Beyond logits whose exponentials leave the range it is continued, as a line or an exponential."""
-        from recon_cli.numerics.stable import deviance, lowest, with_gradient
+        from recon_cli.numerics.stable import deviance, lowest, with_derivatives
 
         n, inner, end = self.count, (x > 0) & (x < self.count), -math.log(lowest(raw))
         clamped = raw.clamp(-end, end)
@@ -116,7 +116,7 @@ class Binomial(Likelihood):
         outer = beyond.where(x == 0, -beyond)
         ends = every(n * off.where(x == 0, on), n * on.where(x == 0, off), n) * outer.clamp(max=0).exp() + n * outer.clamp(min=0)
         slope = (n - x) * on * beyond.clamp(max=0).exp() - x * off * (-beyond).clamp(max=0).exp()
-        return with_gradient((saddle + self._remainder(x)).where(inner, ends), (slope, raw))
+        return with_derivatives((saddle + self._remainder(x)).where(inner, ends), (slope, raw))
 
     @property
     def slope(self) -> Number:

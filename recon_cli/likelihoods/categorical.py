@@ -124,7 +124,7 @@ def _from_logits(x: Tensor, raw: Tensor) -> Tensor:
     """
     import torch
 
-    from recon_cli.numerics.stable import with_gradient
+    from recon_cli.numerics.stable import with_derivatives
 
     most, at = raw.max(dim=-1, keepdim=True)
     others = torch.arange(raw.shape[-1], device=raw.device) != at
@@ -133,4 +133,4 @@ def _from_logits(x: Tensor, raw: Tensor) -> Tensor:
     tail = weight.where(others, 0).sum(dim=-1)
     whole, rest = weight.sum(dim=-1, keepdim=True), weight.where(x != 1, 0).sum(dim=-1, keepdim=True)
     slope = (weight / whole - x).where(x != 1, -rest / whole)
-    return with_gradient(tail.log1p() - (below.where(x > 0, 0) * x).sum(dim=-1), (slope, raw))
+    return with_derivatives(tail.log1p() - (below.where(x > 0, 0) * x).sum(dim=-1), (slope, raw))

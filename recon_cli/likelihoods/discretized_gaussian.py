@@ -73,7 +73,7 @@ class DiscretizedGaussian(GreyLevels, Likelihood):
     @elementwise
     def nll(self, x: Tensor, mu: Tensor) -> Tensor:
         """Over a narrow bin by the density at x, over others by its tails: no difference of near numbers."""
-        from recon_cli.numerics.stable import with_gradient
+        from recon_cli.numerics.stable import with_derivatives
 
         distance, width, near, rest, closed = self.edges(x, mu)
         reach, narrow, c, w = within(distance, width, closed)
@@ -83,7 +83,7 @@ class DiscretizedGaussian(GreyLevels, Likelihood):
         tail, edge, fall = beyond(reach, width, near, rest, closed, narrow)
         by_distance = (c * sinhc * level).where(narrow, edge * (-(-2 * reach * width).expm1()).where(closed, 1))
         by_width = -((c * w).cosh() * level / w).where(narrow, edge * (1 + fall))
-        return with_gradient(middle.where(narrow, tail), (by_distance, distance), (by_width, width))
+        return with_derivatives(middle.where(narrow, tail), (by_distance, distance), (by_width, width))
 
     @property
     def slope(self) -> float:
@@ -139,10 +139,10 @@ def upper_tail(z: Tensor) -> Tensor:
     """e^(z^2/2) (1 - F(z)) for z >= 0. Its derivative is z times it less 1/sqrt(2 pi), a series where they cancel."""
     import torch
 
-    from recon_cli.numerics.stable import with_gradient
+    from recon_cli.numerics.stable import with_derivatives
 
     y, square, top = z / math.sqrt(2), z.clamp(min=150).square(), 1 / math.sqrt(2 * math.pi)
     small = y.clamp(max=1)
     value = ((small * small).exp() * small.erfc()).where(y < 1, torch.special.erfcx(y)) / 2
     series = top * (3 / square * (1 - 5 / square) - 1) / square
-    return with_gradient(value, ((z * value - top).where(z < 150, series), z))
+    return with_derivatives(value, ((z * value - top).where(z < 150, series), z))

@@ -64,7 +64,7 @@ class DiscretizedLogistic(GreyLevels, Likelihood):
     @elementwise
     def nll(self, x: Tensor, mu: Tensor) -> Tensor:
         """softplus(near) + softplus(-far) - log(1 - e^(near - far)), the edges as seen from mu: no term is negative."""
-        from recon_cli.numerics.stable import with_gradient
+        from recon_cli.numerics.stable import with_derivatives
 
         distance, width, near, rest, closed = self.edges(x, mu)
         outside, twice = near > 0, 2 * distance.where(closed, 0)
@@ -74,7 +74,7 @@ class DiscretizedLogistic(GreyLevels, Likelihood):
         reach = (1 / (1 + fade)).where(outside, fade / (1 + fade))
         by_distance = reach / (1 + fall) * (-(-twice).expm1()).where(closed, 1)
         pull = fall / (1 + fall) - 2 * (-2 * width).exp() / (-2 * width).expm1()
-        return with_gradient(whole, (by_distance, distance), (-reach - pull.where(closed, 0), width))
+        return with_derivatives(whole, (by_distance, distance), (-reach - pull.where(closed, 0), width))
 
     @property
     def slope(self) -> float:

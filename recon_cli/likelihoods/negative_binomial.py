@@ -116,14 +116,14 @@ class NegativeBinomial(Likelihood):
 
         The deviances of failures and of counts, and the rest.
         """
-        from recon_cli.numerics.stable import deviance, with_gradient
+        from recon_cli.numerics.stable import deviance, with_derivatives
 
         n, over = self.size, (mu - x) / (1 + self.dispersion * mu)
         share = (x + n) / (n + mu)
         failures = n * (deviance(1, share, self.dispersion * over) + beyond.clamp(min=0))
         count = x.where(x > 0, 1)
         counted = (deviance(count, share * mu, -over) - count * beyond.clamp(max=0)).where(x > 0, over)
-        parts = with_gradient(failures + counted, (slope, point), (-failures / self.dispersion, self.dispersion))
+        parts = with_derivatives(failures + counted, (slope, point), (-failures / self.dispersion, self.dispersion))
         return parts + self._remainder(x)
 
     def _remainder(self, x: Tensor) -> Tensor:

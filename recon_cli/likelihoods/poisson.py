@@ -68,20 +68,20 @@ class Poisson(Likelihood):
 
     @elementwise
     def nll(self, x: Tensor, mu: Tensor) -> Tensor:
-        from recon_cli.numerics.stable import lowest, with_gradient
+        from recon_cli.numerics.stable import lowest, with_derivatives
 
         some = mu.where(x > 0, 1)
         clamped = some.detach().clamp(min=lowest(mu))
         value = _saddle_point(x, clamped, (some / clamped).log()).where(x > 0, mu)
-        return with_gradient(value, (((some - x) / some).where(x > 0, 1), mu))
+        return with_derivatives(value, (((some - x) / some).where(x > 0, 1), mu))
 
     @elementwise
     def nll_raw(self, x: Tensor, raw: Tensor) -> Tensor:
-        from recon_cli.numerics.stable import lowest, with_gradient
+        from recon_cli.numerics.stable import lowest, with_derivatives
 
         mu, clamped = raw.exp(), raw.detach().clamp(min=math.log(lowest(raw)))
         value = _saddle_point(x, clamped.exp(), raw - clamped).where(x > 0, mu)
-        return with_gradient(value, (mu - x, raw))
+        return with_derivatives(value, (mu - x, raw))
 
     @property
     def slope(self) -> float:

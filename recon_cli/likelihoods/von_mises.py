@@ -89,10 +89,10 @@ class VonMises(Likelihood):
 
 def angular_distance(x: Tensor, mu: Tensor) -> Tensor:
     """1 - cos(x - mu) = 2 sin^2((x - mu)/2), the rounding of x - mu kept: Knuth's exact sum."""
-    from recon_cli.numerics.stable import with_gradient
+    from recon_cli.numerics.stable import with_derivatives
 
     x, mu = x / 2, mu / 2
     high, low = two_sum(x, -mu)
     sin = high.sin() * low.cos() + high.cos() * low.sin()
     cos = high.cos() * low.cos() - high.sin() * low.sin()
-    return with_gradient(2 * sin * sin, (-4 * sin * cos, mu), (4 * sin * cos, x))
+    return with_derivatives(2 * sin * sin, (-4 * sin * cos, mu), (4 * sin * cos, x))

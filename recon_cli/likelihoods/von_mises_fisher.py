@@ -128,7 +128,7 @@ def cosine_distance(x: Tensor, mu: Tensor) -> Tensor:
     off with what rounding takes from its product, and what is left of it twice more. A zero vector counts as
     infinitely long: at a right angle to all, without a gradient.
     """
-    from recon_cli.numerics.stable import with_gradient
+    from recon_cli.numerics.stable import with_derivatives
 
     def dot(a: Tensor, b: Tensor) -> Tensor:
         return (a * b).sum(-1, keepdim=True)
@@ -143,4 +143,4 @@ def cosine_distance(x: Tensor, mu: Tensor) -> Tensor:
     length, size = square.sqrt(), size.sqrt()
     cos, sin, square = along / length / size, across / length, dot(across, across) / square
     value = (square / (1 + cos)).where(cos > 0, 1 - cos).squeeze(-1)
-    return with_gradient(value, (-sin / size, mu), ((cos * sin - square / size * mu) / length, x))
+    return with_derivatives(value, (-sin / size, mu), ((cos * sin - square / size * mu) / length, x))

@@ -18,7 +18,7 @@ OF_COUNTS = (  # Stirling's errors of 1 to 15
 
 
 class WithGradient(torch.autograd.Function):
-    """``value``, whose derivative by ``point`` is ``slope``: both given. See :func:`with_gradient`."""
+    """``value``, whose derivative by ``point`` is ``slope``: both given. See :func:`with_derivatives`."""
 
     generate_vmap_rule = True
 
@@ -60,7 +60,7 @@ class WithBothGradients(WithGradient):
         return product.sum(dim=-1) if saved.ndim > len(ctx.size) else product
 
 
-def with_gradient(value: Tensor, *slopes: tuple[Tensor, Number]) -> Tensor:
+def with_derivatives(value: Tensor, *slopes: tuple[Tensor, Number]) -> Tensor:
     """Return ``value``, constant but for these derivatives: pairs of a slope and the point that it is the derivative by.
 
     A point has the shape of the value, or an axis more (a vector for each value), or none (one noise for
@@ -89,7 +89,7 @@ def power(base: Tensor, exponent: Number) -> Tensor:
     if exponent == 1:
         return value
     slope = (exponent * value / base).where(base > 0, 0)
-    return with_gradient(value, (slope, base))
+    return with_derivatives(value, (slope, base))
 
 
 def deviance(k: Number, mu: Tensor, over: Tensor | None = None) -> Tensor:
