@@ -13,7 +13,7 @@ import copy
 import dataclasses
 import math
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from recon_cli.errors import ReconError
 from recon_cli.identity.elementwise import elementwise
@@ -99,8 +99,8 @@ class Likelihood(Parametric, ABC):
     relaxation: ClassVar[str | None] = None
     admits: ClassVar[bool] = False
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
         cls.name = cls.__module__.rpartition(".")[2].replace("_", "-")
 
     def __post_init__(self) -> None:

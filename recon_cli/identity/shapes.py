@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING
 
 from recon_cli.errors import ReconError
 
+if TYPE_CHECKING:
+    from recon_cli.identity.likelihood import Likelihood
+    from recon_cli.identity.losses import Loss
 
-def fitting_shapes(of: Any, x: tuple[int, ...], mu: tuple[int, ...]) -> None:
+
+def fitting_shapes(of: Loss | Likelihood, x: tuple[int, ...], mu: tuple[int, ...]) -> None:
     """Raise ReconError unless ``mu`` has one entry for every entry of ``x``, or one for each of the ``head`` of ``of``."""
     if tuple(mu) == (*x, len(of.head)) if of.head else tuple(mu) == tuple(x):
         if len(x) < of.event:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterable
-from typing import Any
 
 from recon_cli import registry
 from recon_cli.errors import ReconError, nearest, unknown
@@ -62,7 +61,7 @@ def _called() -> dict[str, str]:
     return called
 
 
-def interpretations(words: Iterable[Any]) -> tuple[str, ...]:
+def interpretations(words: Iterable[object]) -> tuple[str, ...]:
     """Return what words were taken for, a sentence each, where they are no names of the registry; of objects nothing."""
     sentences = []
     for word in words:
@@ -105,7 +104,7 @@ def as_loss(word: str | Loss | None) -> Loss | None:
     raise _neither("loss", word, "mse")
 
 
-def _neither(kind: str, word: Any, example: str) -> ReconError:
+def _neither(kind: str, word: object, example: str) -> ReconError:
     return ReconError(f"A {type(word).__name__} is no {kind}, and no name of one.", f"Write {example!r}, say, or give an object.")
 
 
