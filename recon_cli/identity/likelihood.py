@@ -76,7 +76,7 @@ class Likelihood(Parametric, ABC):
     relaxation
         the likelihood to measure when data leave ``support`` but not the hull of it (grey levels).
     admits
-        whether nll takes data and means as they are: see ``admitted``.
+        whether nll takes data and means unchecked: see ``admitted``.
     """
 
     name: ClassVar[str]
@@ -126,16 +126,16 @@ class Likelihood(Parametric, ABC):
         """
 
     def admitted(self) -> Self:
-        """Return the same, of data that were looked at before: its nll is the bare expression, outside the support too.
+        """Return the same likelihood whose nll checks nothing: it is the bare expression, outside the support too.
 
-        For engines, which check data once, and train on grey levels knowing what that is.
+        For engines, which check data once themselves, and train on grey levels knowing what that is.
         """
         same = copy.copy(self)
         object.__setattr__(same, "admits", True)
         return same
 
     def encode(self, x: Tensor, mu: Tensor) -> Tensor:
-        """Return data as people have them in the form that nll takes: as they are, unless overridden (labels become one-hot)."""
+        """Return the data in the form that nll takes: as they are, unless overridden (labels become one-hot vectors)."""
         del mu
         return x
 
@@ -205,7 +205,7 @@ class Likelihood(Parametric, ABC):
 
     @classmethod
     def designed(cls, x: Tensor) -> Self:
-        """Return the one with the design that the data have (how many trials, how many levels), the noise as it usually is."""
+        """Return the usual likelihood with the design that the data have (how many trials, how many levels)."""
         del x
         return cls()
 
@@ -261,7 +261,7 @@ class Likelihood(Parametric, ABC):
         return next(every, None)
 
 
-def own(loss: Loss | None, name: str, usual: float) -> float:
+def number_of(loss: Loss | None, name: str, usual: float) -> float:
     """Return a number of the loss's own; the ``usual`` one without a loss. Raises ReconError for a loss without it."""
     if loss is None:
         return usual

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from recon_cli.identity.elementwise import elementwise
-from recon_cli.identity.likelihood import Likelihood, log, own, positive
+from recon_cli.identity.likelihood import Likelihood, log, number_of, positive
 from recon_cli.identity.losses import AbsoluteError, Loss
 from recon_cli.identity.parametric import Number, computed, parameter
 from recon_cli.identity.regions import SHARE
@@ -78,7 +78,7 @@ class AsymmetricLaplace(Likelihood):
     @classmethod
     def with_slope(cls, slope: float, loss: Loss | None = None) -> Self:
         """Return the one of the loss's quantile and scale = 1/slope."""
-        return cls(scale=1 / positive(slope), quantile=own(loss, "quantile", 0.5))
+        return cls(scale=1 / positive(slope), quantile=number_of(loss, "quantile", 0.5))
 
     def moments(self, mu: Tensor) -> tuple[Tensor, Tensor]:
         """Return those of the two exponentials, q the quantile: mu + scale (1/q - 1/(1 - q)), scale^2 (1/q^2 + 1/(1 - q)^2)."""

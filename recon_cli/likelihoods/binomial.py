@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from recon_cli.errors import ReconError
 from recon_cli.identity.elementwise import elementwise
-from recon_cli.identity.likelihood import Likelihood, own, positive
+from recon_cli.identity.likelihood import Likelihood, number_of, positive
 from recon_cli.identity.losses import BinaryCrossEntropy, BinaryCrossEntropyWithLogits, Link, Loss
 from recon_cli.identity.parametric import Number, computed, parameter
 from recon_cli.identity.regions import Interval
@@ -146,7 +146,7 @@ class Binomial(Likelihood):
     @classmethod
     def with_slope(cls, slope: float, loss: Loss | None = None) -> Self:
         """Return the one of count = slope, which must be whole, and the loss's count too."""
-        count = own(loss, "count", 0.0)
+        count = number_of(loss, "count", 0.0)
         if positive(slope) % 1 or slope != (count or slope):
             trials = f"here {count:g}" if count else "a whole number"
             message = f"The slope of {cls.name} is the number of trials, {trials}; found {slope!r}."

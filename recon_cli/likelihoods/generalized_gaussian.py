@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from recon_cli.identity.elementwise import elementwise
-from recon_cli.identity.likelihood import Likelihood, log, own, positive
+from recon_cli.identity.likelihood import Likelihood, log, number_of, positive
 from recon_cli.identity.losses import AbsoluteError, Loss, SquaredError
 from recon_cli.identity.parametric import Number, computed, parameter
 from recon_cli.identity.tensors import standard_gamma
@@ -100,7 +100,7 @@ class GeneralizedGaussian(Likelihood):
     @classmethod
     def with_slope(cls, slope: float, loss: Loss | None = None) -> Self:
         """Return the one of the loss's power and scale = slope^(-1/power)."""
-        power = own(loss, "power", 2.0)
+        power = number_of(loss, "power", 2.0)
         return cls(scale=positive(slope) ** (-1 / power), power=power)
 
     def moments(self, mu: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from recon_cli.identity.elementwise import elementwise
-from recon_cli.identity.likelihood import Likelihood, log, own, positive
+from recon_cli.identity.likelihood import Likelihood, log, number_of, positive
 from recon_cli.identity.losses import Loss
 from recon_cli.identity.parametric import Number, computed, parameter
 
@@ -99,7 +99,7 @@ class Huber(Likelihood):
         if isinstance(loss, SmoothL1):
             slope, loss = slope / loss.beta, HuberLoss(delta=loss.beta)
         scale = 1 / math.sqrt(positive(slope))
-        return cls(scale=scale, delta=own(loss, "delta", 1.0) / scale)
+        return cls(scale=scale, delta=number_of(loss, "delta", 1.0) / scale)
 
     def moments(self, mu: Tensor) -> tuple[Tensor, Tensor]:
         """Return mu and scale^2 (m + t (delta^2 + 2 + 2/delta^2))/(m' + t).

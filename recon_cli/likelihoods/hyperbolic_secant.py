@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from recon_cli.identity.elementwise import elementwise
-from recon_cli.identity.likelihood import Likelihood, log, own, positive
+from recon_cli.identity.likelihood import Likelihood, log, number_of, positive
 from recon_cli.identity.losses import LogCosh, Loss, log_cosh
 from recon_cli.identity.parametric import Number, computed, parameter
 
@@ -53,7 +53,7 @@ class HyperbolicSecant(Likelihood):
     @classmethod
     def with_slope(cls, slope: float, loss: Loss | None = None) -> Self:
         """Return the one of the log-cosh's scale; the slope is 1 at any scale, and logistic noise has slope 2."""
-        return cls(scale=own(loss, "scale", 1.0)) if positive(slope) == 1 else super().with_slope(slope)
+        return cls(scale=number_of(loss, "scale", 1.0)) if positive(slope) == 1 else super().with_slope(slope)
 
     def moments(self, mu: Tensor) -> tuple[Tensor, Tensor]:
         """Return mu and (pi scale/2)^2."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from recon_cli.identity.elementwise import elementwise
-from recon_cli.identity.likelihood import Likelihood, log, own, positive
+from recon_cli.identity.likelihood import Likelihood, log, number_of, positive
 from recon_cli.identity.losses import Loss
 from recon_cli.identity.parametric import Number, computed, parameter
 from recon_cli.identity.tensors import standard_gamma
@@ -80,7 +80,7 @@ class StudentT(Likelihood):
     def with_slope(cls, slope: float, loss: Loss | None = None) -> Self:
         """Return the one of df = 2 slope - 1, which must be positive; the loss's width is sqrt(df) times its own scale."""
         df = 2 * positive(slope) - 1
-        return cls(df=df, scale=own(loss, "width", 1.0) / abs(df) ** 0.5)
+        return cls(df=df, scale=number_of(loss, "width", 1.0) / abs(df) ** 0.5)
 
     def moments(self, mu: Tensor) -> tuple[Tensor, Tensor] | None:
         """Return mu and scale^2 df/(df - 2); none up to df = 2."""
