@@ -102,12 +102,18 @@ class Cost(Generic[L]):
             mean = self.noise().admitted().nll(some.double(), means.double()).sum() / self.count
             mean.backward()
             total += mean.detach()
-            if total.isnan() and all(number.grad.isnan() for number in self.free):  # type: ignore[union-attr]
+            if total.isnan() and all(slope.isnan() for slope in self.slopes):
                 break
         return total
 
     @property
+    def slopes(self) -> list[Tensor]:
+        """The derivatives that the last call left in the numbers."""
+        return [number.grad for number in self.free if number.grad is not None]
+
+    @property
     def here(self) -> Tensor:
+        """The numbers as they are now."""
         return torch.stack([number.detach().clone() for number in self.free])
 
     def slope(self, by: Tensor) -> Tensor:
@@ -116,7 +122,7 @@ class Cost(Generic[L]):
             for number, value in zip(self.free, by, strict=True):
                 number.copy_(value)
         self()
-        return torch.stack([number.grad.clone() for number in self.free])  # type: ignore[union-attr]
+        return torch.stack([slope.clone() for slope in self.slopes])
 
     def hessian(self, step: float) -> Tensor:
         """Return the matrix of second derivatives, by central differences of gradients."""
