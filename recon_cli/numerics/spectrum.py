@@ -202,7 +202,7 @@ def randomised(blocks: Iterable[Array], of_rows: Moments, most: int, seed: int) 
 
 
 @dataclass(frozen=True)
-class Point:
+class RateDistortion:
     """The best that latents can do at a fixed noise; None where the eigenvalues that are known do not say.
 
     active
@@ -234,15 +234,15 @@ class Ppca:
     log_likelihood: float | None
 
 
-def point(spectrum: Eigenvalues, sigma2: float, latent: int | None = None) -> Point:
+def point(spectrum: Eigenvalues, sigma2: float, latent: int | None = None) -> RateDistortion:
     """Return the optimum at noise ``sigma2`` with at most ``latent`` latents (as many as there are dimensions, if None)."""
     active = spectrum.above(sigma2, latent)
     if not spectrum.exact and active == len(spectrum.values) and (latent is None or latent > active):
-        return Point(sigma2, None, None, None, None)
+        return RateDistortion(sigma2, None, None, None, None)
     logs = math.fsum(numpy.log(spectrum.values[:active]))
     tail, d = spectrum.tail(active), spectrum.dimensions
     nll = d * LOG_2PI + logs + (d - active) * math.log(sigma2) + active + tail / sigma2
-    return Point(sigma2, active, (logs - active * math.log(sigma2)) / 2, active * sigma2 + tail, -nll / 2)
+    return RateDistortion(sigma2, active, (logs - active * math.log(sigma2)) / 2, active * sigma2 + tail, -nll / 2)
 
 
 def ppca(spectrum: Eigenvalues, latent: int) -> Ppca:
