@@ -12,8 +12,6 @@ from recon_cli.identity.parametric import Number, computed, parameter
 from recon_cli.identity.regions import SHARE
 
 if TYPE_CHECKING:
-    from typing import Self
-
     from torch import Generator, Tensor
 
 
@@ -76,7 +74,7 @@ class AsymmetricLaplace(Likelihood):
         return log(self.scale / (self.quantile * (1 - self.quantile)))
 
     @classmethod
-    def with_slope(cls, slope: float, loss: Loss | None = None) -> Self:
+    def with_slope(cls, slope: float, loss: Loss | None = None) -> AsymmetricLaplace:
         """Return the one of the loss's quantile and scale = 1/slope."""
         return cls(scale=1 / positive(slope), quantile=number_of(loss, "quantile", 0.5))
 

@@ -14,8 +14,6 @@ from recon_cli.identity.parametric import Number, computed, parameter
 from recon_cli.identity.regions import Interval
 
 if TYPE_CHECKING:
-    from typing import Self
-
     from torch import Generator, Tensor
 
 TRIALS = Interval(1, whole=True)
@@ -144,7 +142,7 @@ class Binomial(Likelihood):
         return cls(count=max(1.0, float(x.max()) // 1))
 
     @classmethod
-    def with_slope(cls, slope: float, loss: Loss | None = None) -> Self:
+    def with_slope(cls, slope: float, loss: Loss | None = None) -> Binomial:
         """Return the one of count = slope, which must be whole, and the loss's count too."""
         count = number_of(loss, "count", 0.0)
         if positive(slope) % 1 or slope != (count or slope):

@@ -14,8 +14,6 @@ from recon_cli.identity.shapes import fitting_shapes
 from recon_cli.identity.tensors import wide
 
 if TYPE_CHECKING:
-    from typing import Self
-
     from torch import Generator, Tensor
 
 
@@ -74,7 +72,7 @@ class Gaussian(Likelihood):
         return replace(self, sigma=(wide(x) - wide(mu)).square().mean().sqrt().item())
 
     @classmethod
-    def with_slope(cls, slope: float, loss: Loss | None = None) -> Self:
+    def with_slope(cls, slope: float, loss: Loss | None = None) -> Gaussian:
         """Return the one of sigma^2 = 1/(2 slope)."""
         del loss  # squared error has no numbers of its own
         return cls(sigma=math.sqrt(0.5 / positive(slope)))

@@ -14,8 +14,6 @@ from recon_cli.identity.tensors import standard_gamma
 from recon_cli.numerics.compensated import two_product, two_sum
 
 if TYPE_CHECKING:
-    from typing import Self
-
     from torch import Generator, Tensor
 
 
@@ -98,7 +96,7 @@ class GeneralizedGaussian(Likelihood):
         return log(2 * self.scale * math.gamma(at)) + moved
 
     @classmethod
-    def with_slope(cls, slope: float, loss: Loss | None = None) -> Self:
+    def with_slope(cls, slope: float, loss: Loss | None = None) -> GeneralizedGaussian:
         """Return the one of the loss's power and scale = slope^(-1/power)."""
         power = number_of(loss, "power", 2.0)
         return cls(scale=positive(slope) ** (-1 / power), power=power)

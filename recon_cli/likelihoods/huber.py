@@ -12,8 +12,6 @@ from recon_cli.identity.losses import Loss
 from recon_cli.identity.parametric import Number, computed, parameter
 
 if TYPE_CHECKING:
-    from typing import Self
-
     from torch import Generator, Tensor
 
 
@@ -94,7 +92,7 @@ class Huber(Likelihood):
         return log(self.scale * math.sqrt(2 * math.pi) * middle + 2 * tail * (self.scale / delta))
 
     @classmethod
-    def with_slope(cls, slope: float, loss: Loss | None = None) -> Self:
+    def with_slope(cls, slope: float, loss: Loss | None = None) -> Huber:
         """Return the one of scale = 1/sqrt(slope); the loss's delta is in units of x. Smooth L1 is Huber's loss over its beta."""
         if isinstance(loss, SmoothL1):
             slope, loss = slope / loss.beta, HuberLoss(delta=loss.beta)

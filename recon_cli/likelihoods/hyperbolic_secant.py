@@ -12,8 +12,6 @@ from recon_cli.identity.losses import LogCosh, Loss, log_cosh
 from recon_cli.identity.parametric import Number, computed, parameter
 
 if TYPE_CHECKING:
-    from typing import Self
-
     from torch import Generator, Tensor
 
 
@@ -51,7 +49,7 @@ class HyperbolicSecant(Likelihood):
         return 1.0
 
     @classmethod
-    def with_slope(cls, slope: float, loss: Loss | None = None) -> Self:
+    def with_slope(cls, slope: float, loss: Loss | None = None) -> HyperbolicSecant:
         """Return the one of the log-cosh's scale; the slope is 1 at any scale, and logistic noise has slope 2."""
         return cls(scale=number_of(loss, "scale", 1.0)) if positive(slope) == 1 else super().with_slope(slope)
 

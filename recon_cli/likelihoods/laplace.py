@@ -12,8 +12,6 @@ from recon_cli.identity.parametric import Number, class_or_instance, parameter
 from recon_cli.identity.tensors import wide
 
 if TYPE_CHECKING:
-    from typing import Self
-
     from torch import Generator, Tensor
 
 
@@ -59,7 +57,7 @@ class Laplace(Likelihood):
         return replace(self, scale=(wide(x) - wide(mu)).abs().mean().item())
 
     @classmethod
-    def with_slope(cls, slope: float, loss: Loss | None = None) -> Self:
+    def with_slope(cls, slope: float, loss: Loss | None = None) -> Laplace:
         """Return the one of scale = 1/slope."""
         del loss  # absolute error has no numbers of its own
         return cls(scale=1 / positive(slope))

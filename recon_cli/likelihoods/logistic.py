@@ -12,8 +12,6 @@ from recon_cli.identity.losses import LogCosh, Loss, log_cosh
 from recon_cli.identity.parametric import Number, computed, parameter
 
 if TYPE_CHECKING:
-    from typing import Self
-
     from torch import Generator, Tensor
 
 
@@ -51,7 +49,7 @@ class Logistic(Likelihood):
         return 2.0
 
     @classmethod
-    def with_slope(cls, slope: float, loss: Loss | None = None) -> Self:
+    def with_slope(cls, slope: float, loss: Loss | None = None) -> Logistic:
         """Return the one whose scale is half the log-cosh's; the slope is 2 at any scale."""
         return cls(scale=number_of(loss, "scale", 1.0) / 2) if positive(slope) == 2 else super().with_slope(slope)
 

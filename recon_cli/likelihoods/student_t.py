@@ -13,8 +13,6 @@ from recon_cli.identity.parametric import Number, computed, parameter
 from recon_cli.identity.tensors import standard_gamma
 
 if TYPE_CHECKING:
-    from typing import Self
-
     from torch import Generator, Tensor
 
 
@@ -77,7 +75,7 @@ class StudentT(Likelihood):
         return log(self.scale * (root / factor)) - series
 
     @classmethod
-    def with_slope(cls, slope: float, loss: Loss | None = None) -> Self:
+    def with_slope(cls, slope: float, loss: Loss | None = None) -> StudentT:
         """Return the one of df = 2 slope - 1, which must be positive; the loss's width is sqrt(df) times its own scale."""
         df = 2 * positive(slope) - 1
         return cls(df=df, scale=number_of(loss, "width", 1.0) / abs(df) ** 0.5)

@@ -15,8 +15,6 @@ from recon_cli.likelihoods._sphere import concentration, draw, log_integral
 from recon_cli.numerics.compensated import two_sum
 
 if TYPE_CHECKING:
-    from typing import Self
-
     from torch import Generator, Tensor
 
 
@@ -75,7 +73,7 @@ class VonMises(Likelihood):
         return replace(self, kappa=concentration(2, self.loss(wide(x), wide(mu)).mean().item()))
 
     @classmethod
-    def with_slope(cls, slope: float, loss: Loss | None = None) -> Self:
+    def with_slope(cls, slope: float, loss: Loss | None = None) -> VonMises:
         """Return the one whose kappa is the slope."""
         del loss  # angular cosine has no numbers of its own
         return cls(kappa=positive(slope))

@@ -16,8 +16,6 @@ from recon_cli.likelihoods._sphere import concentration, draw, log_integral
 from recon_cli.numerics.compensated import two_product
 
 if TYPE_CHECKING:
-    from typing import Self
-
     from torch import Generator, Tensor
 
 
@@ -98,7 +96,7 @@ class VonMisesFisher(Likelihood):
         return replace(self, kappa=concentration(x.shape[-1], self.loss(wide(x), wide(mu)).mean().item()))
 
     @classmethod
-    def with_slope(cls, slope: float, loss: Loss | None = None) -> Self:
+    def with_slope(cls, slope: float, loss: Loss | None = None) -> VonMisesFisher:
         """Return the one whose kappa is the slope."""
         del loss  # cosine distance has no numbers of its own
         return cls(kappa=positive(slope))
