@@ -37,7 +37,7 @@ class Remark(UserWarning):
 
 
 def printable(text: str, longest: int = LONG) -> str:
-    """``text`` as one line that a terminal shows as it is: newlines and escape codes spelled out, a long one cut."""
+    """Return ``text`` as one line that a terminal shows as it is: newlines and escape codes spelled out, a long one cut."""
     if not text.isprintable():
         text = "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
     half = (longest - 5) // 2
@@ -45,60 +45,60 @@ def printable(text: str, longest: int = LONG) -> str:
 
 
 def listed(names: Iterable[str], near: str = "") -> str:
-    """Names in a row; of many a dozen, those that are most like ``near`` first, and how many more there are."""
+    """Return names in a row; of many a dozen, those that are most like ``near`` first, and how many more there are."""
     names = list(names)
-    shown = names
+    first = names
     if len(names) > LISTED:
-        shown = alike(near, names, SHOWN) if near else names[:SHOWN]
-        shown += [name for name in names[: 2 * SHOWN] if name not in shown][: SHOWN - len(shown)]
-    more = f" and {len(names) - len(shown):,} more" * (len(names) > len(shown))
-    return ", ".join(printable(name, 60) for name in shown) + more
+        first = alike(near, names, SHOWN) if near else names[:SHOWN]
+        first += [name for name in names[: 2 * SHOWN] if name not in first][: SHOWN - len(first)]
+    more = f" and {len(names) - len(first):,} more" * (len(names) > len(first))
+    return ", ".join(printable(name, 60) for name in first) + more
 
 
-def alike(word: str, known: Iterable[str], most: int) -> list[str]:
-    """Those of ``known`` that are most like ``word``, at most so many: beginning with it, or of nearly the same letters.
+def alike(word: str, names: Iterable[str], most: int) -> list[str]:
+    """Return those of ``names`` that are most like ``word``, at most so many: beginning with it, or of nearly the same letters.
 
     Of more names than can be compared letter by letter, those that share its pairs of letters.
     """
     from difflib import get_close_matches
 
-    word, known = word[:200], list(dict.fromkeys(known))
+    word, names = word[:200], list(dict.fromkeys(names))
     lowered = word.lower().replace("_", "-")
-    starts = heapq.nsmallest(most, (name for name in known if lowered and name.lower().startswith((lowered, word.lower()))), len)
-    if len(known) > 1000:
+    starts = heapq.nsmallest(most, (name for name in names if lowered and name.lower().startswith((lowered, word.lower()))), len)
+    if len(names) > 1000:
         pairs = {word.lower()[i : i + 2] for i in range(len(word) - 1)}
-        known = heapq.nlargest(
-            1000, known, lambda name: sum(pair in name[:200].lower() for pair in pairs) - abs(len(name) - len(word)) / 8
+        names = heapq.nlargest(
+            1000, names, lambda name: sum(pair in name[:200].lower() for pair in pairs) - abs(len(name) - len(word)) / 8
         )
-    cut = {name[:200]: name for name in known}
+    cut = {name[:200]: name for name in names}
     close = [cut[name] for guess in (word, lowered) for name in get_close_matches(guess, cut, n=most, cutoff=0.6)]
     return [*dict.fromkeys([*starts, *close])][:most]
 
 
-def nearest(word: str, known: Iterable[str]) -> str | None:
-    """The one of ``known`` that ``word`` was probably meant to be, or None."""
-    return next(iter(alike(word, known, 1)), None)
+def nearest(word: str, names: Iterable[str]) -> str | None:
+    """Return the one of ``names`` that ``word`` was probably meant to be, or None."""
+    return next(iter(alike(word, names, 1)), None)
 
 
-def unknown(kind: str, word: str, known: Iterable[str]) -> ReconError:
-    """The error for a name that is in no registry or file: the nearest name, and all of them, or the nearest dozen."""
-    word, known = word if isinstance(word, str) else repr(word), sorted(known)
-    meant = nearest(word, known)
-    hint = f"Known: {listed(known, word) or 'none'}."
+def unknown(kind: str, word: str, names: Iterable[str]) -> ReconError:
+    """Return the error for a name that is in no registry or file: the nearest name, and all of them, or the nearest dozen."""
+    word, names = word if isinstance(word, str) else repr(word), sorted(names)
+    meant = nearest(word, names)
+    hint = f"Known: {listed(names, word) or 'none'}."
     if meant:
         hint = f"Did you mean {printable(repr(meant), 60)}? {hint}"
     return ReconError(f"There is no {kind} named {printable(repr(word), 60)}.", hint)
 
 
 def not_installed(what: str, library: str, extra: str) -> ReconError:
-    """The error for ``what`` a library of an optional extra would have done, and how to get it."""
+    """Return the error for ``what`` a library of an optional extra would have done, and how to get it."""
     return ReconError(
         f"{what} the library {library}, which is not installed.", f"Install it: pip install '{DISTRIBUTION}[{extra}]'."
     )
 
 
 def from_system(error: Exception) -> ReconError | None:
-    """The ReconError for what the machine refused (memory, disk), or None for any other exception."""
+    """Return the ReconError for what the machine refused (memory, disk), or None for any other exception."""
     import errno
 
     if isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__ or "can't allocate memory" in str(error):

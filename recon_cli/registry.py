@@ -16,7 +16,7 @@ ROOT = __name__.rpartition(".")[0]
 
 
 def names(folder: str) -> list[str]:
-    """The names that ``folder`` registers, sorted, spelled as on the command line (``student-t``)."""
+    """Return the names that ``folder`` registers, sorted, spelled as on the command line (``student-t``)."""
     paths = [f"{path}/{folder}" for path in importlib.import_module(ROOT).__path__]
     files = (file.name for file in pkgutil.iter_modules(paths))
     return sorted(name.replace("_", "-") for name in files if not name.startswith("_"))
@@ -24,18 +24,19 @@ def names(folder: str) -> list[str]:
 
 def load(folder: str, name: str) -> ModuleType:
     """Import the file that registers ``name``. Raises ReconError, naming the nearest, if there is none."""
-    known = names(folder)
-    if name not in known:
-        raise unknown(folder.rstrip("s"), name, known)
+    registered = names(folder)
+    if name not in registered:
+        raise unknown(folder.rstrip("s"), name, registered)
     return importlib.import_module(f"{ROOT}.{folder}.{name.replace('-', '_')}")
 
 
 def only_class(module: ModuleType, base: type) -> type:
-    """The one subclass of ``base`` that ``module`` defines."""
-    (found,) = (
+    """Return the one subclass of ``base`` that ``module`` defines."""
+    classes: list[type] = [
         value
         for value in vars(module).values()
         if issubclass(type(value), type)  # isinstance is true of list[int] in Python 3.10, and it is no class
         if issubclass(value, base) and value.__module__ == module.__name__
-    )
-    return found
+    ]
+    (subclass,) = classes
+    return subclass

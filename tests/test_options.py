@@ -102,7 +102,7 @@ def test_hostile_options(command: str, param: click.Option) -> None:
 
 @pytest.mark.parametrize("word", ["", " ", ":", "-", "loss", ":sigma=1", "()", "."])
 def test_a_word_of_nothing_is_no_likelihood(word: str) -> None:
-    for read in (likelihoods.parse, likelihoods.kind_or_side, likelihoods.loss):
+    for read in (likelihoods.parse, likelihoods.as_family_or_likelihood, likelihoods.loss):
         with pytest.raises(ReconError, match="There is no"):
             read(word)
 
@@ -121,7 +121,7 @@ def test_a_likelihood_at_particular_parameters_is_never_taken_at_others(word: st
 )  # fmt: skip
 def test_what_libraries_call_it_is_taken_for_it(word: str, meant: str) -> None:
     assert likelihoods.find(word).name == meant
-    assert likelihoods.taken([word])
+    assert likelihoods.interpretations([word])
 
 
 @pytest.mark.parametrize(

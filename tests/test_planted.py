@@ -15,7 +15,8 @@ from recon_cli.comparison import compare
 from recon_cli.derivation import catalogue, derive
 from recon_cli.derivation.points import settings
 from recon_cli.errors import ReconError
-from recon_cli.identity.likelihood import Likelihood, elementwise
+from recon_cli.identity.elementwise import elementwise
+from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import LOG, Link, Loss, SquaredError
 from recon_cli.identity.regions import COUNT, REAL, UNIT, Circle, Interval, Lattice
 

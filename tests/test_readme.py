@@ -88,7 +88,7 @@ def test_the_python_example_runs() -> None:
 def test_the_example_likelihood_is_the_real_one() -> None:
     (_, block) = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
     real = (README.parent / "recon_cli" / "likelihoods" / "laplace.py").read_text()
-    bare = re.sub(r": (?:Tensor|float)(?=[,)])|: Generator \| None(?= = )| -> \w+", "", real)
+    bare = re.sub(r": (?:Tensor|float)(?=[,)])|: (?:Generator|Loss) \| None(?= = )| -> \w+", "", real)
     for line in block.splitlines():
         code = line.partition("  #")[0].strip()
         assert "".join(code.split()) in "".join(bare.split()), code

@@ -111,7 +111,7 @@ WORDS = {"mse": "gaussian", "L1": "laplace", "mae": "laplace", "BCE": "bernoulli
 @pytest.mark.parametrize("word", WORDS)
 def test_what_people_call_a_likelihood(word: str) -> None:
     assert likelihoods.find(word).name == WORDS[word]
-    assert likelihoods.taken([word]) == (f"{word} was taken for {WORDS[word]}.",)
+    assert likelihoods.interpretations([word]) == (f"{word} was taken for {WORDS[word]}.",)
     likelihoods.loss(word)
 
 
@@ -121,7 +121,7 @@ def test_what_a_word_was_taken_for_is_said() -> None:
     result = CliRunner().invoke(main, ["derive", "normal:sigma=0.5"])
     assert result.exit_code == 0
     assert "normal was taken for gaussian." in " ".join(result.stdout.split())
-    assert likelihoods.taken(["Gaussian", "student_t"]) == ()
+    assert likelihoods.interpretations(["Gaussian", "student_t"]) == ()
 
 
 @pytest.mark.parametrize(

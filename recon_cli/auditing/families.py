@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from recon_cli import likelihoods
-from recon_cli.errors import ReconError
 from recon_cli.identity.regions import SHARE
 
 MATCH = 1e-6  # the largest difference of two gradient fields, relative to the largest gradient, that is none
@@ -33,13 +32,6 @@ class Candidate:
         """The loss of every element with these numbers of its own."""
         side = self.loss(**dict(zip(self.own, numbers, strict=True)))
         return side.values(x, prediction) if hasattr(side, "values") else side(x, prediction)
-
-    def side(self, weight: float, numbers: tuple[float, ...]) -> Any:
-        """The likelihood that ``weight`` times the loss is: its noise solved for, or None where no noise has that slope."""
-        try:
-            return self.kind.with_slope(weight, **dict(zip(self.own, numbers, strict=True)))
-        except (ReconError, TypeError, ValueError):
-            return None
 
 
 @dataclass(frozen=True)

@@ -252,8 +252,7 @@ def side_of(match: Match, weight: float) -> tuple[Any, str]:
     ]:
         for near in (weight, float(round(weight)) if abs(weight - round(weight)) < 1e-6 else weight):
             try:
-                scaled = own if "beta" not in own else {"delta": own["beta"]}
-                return kind.with_slope(near / own["beta"] if "beta" in own else near, **scaled), kind.name
+                return kind.with_slope(near, candidate.loss(**own) if own else None), kind.name
             except Exception:
                 continue
     return None, candidate.family

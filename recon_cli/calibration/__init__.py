@@ -28,13 +28,13 @@ from recon_cli.identity.shapes import shapes_differ
 from recon_cli.likelihoods.gaussian import Gaussian
 from recon_cli.likelihoods.laplace import Laplace
 from recon_cli.numerics import spectrum
-from recon_cli.numerics.spectrum import MOST, Blocks, Eigenvalues, Point, Ppca, eigenvalues, point, ppca
+from recon_cli.numerics.spectrum import MOST, Blocks, Eigenvalues, Ppca, RateDistortion, eigenvalues, point, ppca
 from recon_cli.runtime.torch_state import settled
 from recon_cli.sources import _remarks
 
 __all__ = [
-    "Calibration", "Choices", "Claim", "Convention", "Eigenvalues", "Model", "Noise", "Point", "Ppca", "Reported", "Weight",
-    "calibrate", "calibrate_sources", "eigenvalues", "point", "ppca", "reported", "weights",
+    "Calibration", "Choices", "Claim", "Convention", "Eigenvalues", "Model", "Noise", "Ppca", "RateDistortion", "Reported",
+    "Weight", "calibrate", "calibrate_sources", "eigenvalues", "point", "ppca", "reported", "weights",
 ]  # fmt: skip
 
 USUAL = 16  # latents, where none are named

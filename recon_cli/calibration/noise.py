@@ -113,7 +113,7 @@ def fitted(kind: type[Likelihood], x: Tensor, mu: Tensor, clip: bool, width: flo
     if clip:
         mu, clipped = inside(mu, side.domain)
     check(mu, side.domain, "the reconstruction", f"{side.name}'s mean lies in")
-    best = side.refit(x, mu)
+    best = side.fit(x, mu)
     nll = mean_nll(best, x, mu)
     at_unit = nll if not best.noise else mean_nll(unit(side), x, mu)
     kind_of = "probability" if side.discrete else "density"
@@ -127,7 +127,7 @@ def unit(side: Likelihood) -> Likelihood:
     from recon_cli.identity.fitting import level
 
     name = level(side)
-    return dataclasses.replace(side, **{name: 1.0}) if name else side  # type: ignore[type-var]
+    return dataclasses.replace(side, **{name: 1.0}) if name else side
 
 
 def mean_nll(side: Likelihood, x: Tensor, mu: Tensor) -> float:

@@ -10,7 +10,7 @@ from typing import Any
 from recon_cli.calibration.noise import Noise
 from recon_cli.calibration.weights import DIVERGENCES, Convention, Weight, numbers, short
 from recon_cli.identity.likelihood import Likelihood
-from recon_cli.numerics.spectrum import Eigenvalues, Point, Ppca, point
+from recon_cli.numerics.spectrum import Eigenvalues, Ppca, RateDistortion, point
 from recon_cli.report import Chart, Column, Report, Table
 
 NATS, CHOSEN = "nats per sample, the likeliest first", "the noise that each would choose"
@@ -88,7 +88,7 @@ class Calibration:
     latent: int | None = None
     noise: tuple[Noise, ...] = ()
     left_out: tuple[tuple[str, str], ...] = ()
-    points: tuple[Point, ...] = ()
+    points: tuple[RateDistortion, ...] = ()
     ppca: tuple[Ppca, ...] = ()
     side: Likelihood | None = None
     given: bool = False
@@ -106,7 +106,7 @@ class Calibration:
         return float(self.side.parameters["sigma"]) if self.side is not None and self.side.name == "gaussian" else None
 
     @property
-    def predicted(self) -> Point | None:
+    def predicted(self) -> RateDistortion | None:
         """The optimum of a linear model at that noise; None without data, or without a Gaussian."""
         if self.found is None or self.sigma is None:
             return None

@@ -202,7 +202,7 @@ def implied(loss: Loss, convention: Convention, weight: float, sizes: Sizes) -> 
         if type(loss) not in (type(kind().loss), type(kind().raw_loss)):
             continue
         try:
-            side = kind.with_slope(slope, **loss.parameters)
+            side = kind.with_slope(slope, loss)
         except ReconError:  # no noise has this slope
             side = kind()
         in_slope = math.isclose(trade_off(side), t.number, rel_tol=1e-9) and side.slope != kind().slope

@@ -50,10 +50,10 @@ class LikelihoodWord(click.ParamType):
         if self.symbols and (own := re.fullmatch(r"(.+\.py(?::[^:]*)?):?(.*)", value, re.DOTALL)):
             from recon_cli.models import user
 
-            kind = likelihoods.kind_or_side(user.find(own[1], "derive")[0])
-            return kind.parse(own[2]) if own[2] else kind
-        found = likelihoods.kind_or_side(value) if self.symbols else likelihoods.parse(value)
-        noted(likelihoods.taken([value]))
+            family = likelihoods.as_family_or_likelihood(user.find(own[1], "derive")[0])
+            return family.parse(own[2]) if own[2] else family
+        found = likelihoods.as_family_or_likelihood(value) if self.symbols else likelihoods.parse(value)
+        noted(likelihoods.interpretations([value]))
         return found
 
     def shell_complete(self, ctx: Any, param: Any, incomplete: str) -> list[Any]:

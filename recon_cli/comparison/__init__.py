@@ -152,12 +152,12 @@ def _measured(
     device: str, dtype: str, data: str, clip: bool, progress: Progress | None,
 ) -> Comparison:  # fmt: skip
     """``compare`` of what is a tensor or lies in files, whatever it looks like."""
-    loss = likelihoods.loss_side(loss)
-    claims = [likelihoods.side(word) for word in sides or ("gaussian",)]
+    loss = likelihoods.as_loss(loss)
+    claims = [likelihoods.as_likelihood(word) for word in sides or ("gaussian",)]
     if 0 in x.shape:
         raise ReconError("There is nothing to compare: the data are empty.")
     where, precision = devices.device(device), devices.dtype(dtype, x if "float" in str(x.dtype) else mu)
-    found = Comparison(notes=likelihoods.taken(sides))
+    found = Comparison(notes=likelihoods.interpretations(sides))
     for claim in claims:
         case = admit(claim, loss, x, mu, where, precision, data, clip)
         found += _identity(case, engine, gradients, progress) if against is None else _beside(case, against)

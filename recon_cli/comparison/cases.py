@@ -167,7 +167,7 @@ class Case:
             notes.append(_no_density(self.claim, self.side, self.loss, tally.foreign / tally.elements))
         if tally.kept:
             rule = self.side if self.side.domain != REAL else self.loss
-            where = f"{rule.name}'s {rule.domain}, {rule.domain.kept}"
+            where = f"{rule.name}'s {rule.domain}, {rule.domain.inset}"
             notes.append(f"{tally.kept:,} of {self.numbers:,} reconstructed means were kept inside {where}.")
         if self.loss.reason:
             notes.append(f"{self.loss.name} is no likelihood's loss: {self.loss.reason}.")

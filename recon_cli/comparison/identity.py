@@ -239,7 +239,7 @@ def chosen_noise(claim: Likelihood, x: Tensor, mu: Tensor) -> dict[str, Any]:
     if not claim.noise:
         return {}
     try:
-        best = claim.refit(x, mu)
+        best = claim.fit(x, mu)
     except ReconError:
         return {}
 

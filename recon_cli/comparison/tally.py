@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import IDENTITY, Loss
+from recon_cli.identity.regions import Outputs
 from recon_cli.identity.tensors import wide
 from recon_cli.numerics.compensated import Total
 from recon_cli.runtime.devices import compiled
@@ -208,7 +209,7 @@ def both_sides(likelihood: Likelihood, loss: Loss, x: Tensor, mu: Tensor) -> tup
     point = loss.link.forward(mu)
     by_nll, nll = with_gradient(lambda point: nll_of(likelihood, loss, x, point), wide(point))
     by_loss, value = with_gradient(lambda point: loss(x, point), point)
-    if likelihood.head and loss.link == IDENTITY:
+    if isinstance(likelihood.domain, Outputs) and loss.link == IDENTITY:
         unit = likelihood.domain.unit_of(wide(point))
         by_nll, by_loss = unit * by_nll, unit * wide(by_loss)
     return by_nll.to(x.dtype), by_loss.to(x.dtype), nll, value, point

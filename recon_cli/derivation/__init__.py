@@ -159,8 +159,8 @@ def derive(*sides: Likelihood | type[Likelihood] | str, shape: Sequence[int] | N
     size = None if shape is None else tuple(shape) if isinstance(shape, Sequence) and not isinstance(shape, str) else (shape,)
     if size is not None and not (size and all(isinstance(one, numbers.Integral) and one > 0 for one in size)):
         raise ReconError("A shape is the sizes of one sample, whole numbers from 1 up.", "Write shape=(1, 28, 28), say.")
-    kinds = [*dict.fromkeys(map(likelihoods.kind_or_side, sides or ("gaussian", "bernoulli")))]
-    return Derivation(tuple(derived(kinds, size)), size, likelihoods.taken(sides))
+    kinds = [*dict.fromkeys(map(likelihoods.as_family_or_likelihood, sides or ("gaussian", "bernoulli")))]
+    return Derivation(tuple(derived(kinds, size)), size, likelihoods.interpretations(sides))
 
 
 def derived(sides: Sequence[Likelihood | type[Likelihood]], shape: tuple[int, ...] | None = None) -> Iterator[Derived]:

@@ -15,7 +15,7 @@ from typing import Any
 from recon_cli.errors import ReconError
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import Loss
-from recon_cli.identity.regions import Circle, Interval, Lattice, Outputs, Simplex, Sphere
+from recon_cli.identity.regions import Circle, Lattice, Outputs, Region, Simplex, Sphere
 
 SIZES = (2, 3, 4, 5)  # components of a vector, one after the other
 
@@ -67,7 +67,7 @@ def noise(kind: type[Likelihood], draw: random.Random) -> Likelihood:
     raise refused
 
 
-def number(region: Interval, draw: random.Random) -> float:
+def number(region: Region, draw: random.Random) -> float:
     """A number of a region: small or large alike where it is positive, near the ends too where they are two."""
     low, high = float(region.low), float(region.high)
     if region.whole:
@@ -81,7 +81,7 @@ def number(region: Interval, draw: random.Random) -> float:
     return high - size if high < math.inf else size * draw.choice((-1, 1))
 
 
-def mean(region: Interval, size: int, draw: random.Random) -> list[float]:
+def mean(region: Region, size: int, draw: random.Random) -> list[float]:
     """What a decoder may give for one event."""
     if isinstance(region, Outputs):
         return [number(part, draw) for _, part in region.parts]

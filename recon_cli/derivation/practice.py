@@ -61,9 +61,10 @@ def called(loss: Loss) -> str:
     """What people call for the mean of a loss."""
     own = [f"{name} = {formula(sympy.nsimplify(value)).unicode}" for name, value in loss.parameters.items() if str(value) != name]
     if not loss.torch.isidentifier():
-        return ", ".join([loss.torch, *[f"with its {spoken(own)}"] * bool(own), *[loss.given] * bool(loss.given), "then .mean()"])
-    given = [f"given {spoken(own)}"] * bool(own) + [loss.given] * bool(loss.given)
-    return f"what F.{loss.torch} does{', ' if given else ' by default'}{', '.join(given)}"
+        numbers, condition = [f"with its {spoken(own)}"] * bool(own), [loss.condition] * bool(loss.condition)
+        return ", ".join([loss.torch, *numbers, *condition, "then .mean()"])
+    conditions = [f"given {spoken(own)}"] * bool(own) + [loss.condition] * bool(loss.condition)
+    return f"what F.{loss.torch} does{', ' if conditions else ' by default'}{', '.join(conditions)}"
 
 
 def gradients(case: Case) -> Step:

@@ -15,7 +15,7 @@ from sympy import Expr, Indexed, IndexedBase, Symbol
 from recon_cli.errors import ReconError
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import Loss
-from recon_cli.identity.regions import Interval, Outputs
+from recon_cli.identity.regions import Interval, Outputs, Region
 
 COMPONENTS = 3  # of a vector, where a proof writes them out
 
@@ -99,7 +99,7 @@ def words(kind: type[Likelihood], size: int = COMPONENTS) -> Words:
     return Words(side, tuple(symbol(f"x{end}", side.support) for end in ends), tuple(mus), noise)
 
 
-def symbol(name: str, lies: Interval) -> Symbol:
+def symbol(name: str, lies: Region) -> Symbol:
     """A symbol that knows its sign."""
     if lies.low >= 0:
         return Symbol(name, nonnegative=True) if name == "x" else Symbol(name, positive=True)
@@ -127,7 +127,7 @@ class Odds:
     """A mean in (0, n) as n t/(1 + t) with odds t > 0, where logarithms and powers open; any other as it is."""
 
     mu: Symbol
-    domain: Interval
+    domain: Region
 
     @property
     def symbol(self) -> Symbol:

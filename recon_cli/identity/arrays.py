@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from decimal import Decimal
 from numbers import Real
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy
 
 from recon_cli.errors import ReconError, printable
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 WAYS = {
     "c": "recon reads real numbers: give x.real, x.imag, or abs(x).",
@@ -21,7 +24,7 @@ OTHERWISE = "recon reads real numbers: floats, integers, bools."
 
 
 def as_array(values: Any, word: str) -> numpy.ndarray:
-    """``values`` as an array of numbers: tensors without their gradient, objects that are all numbers as floats.
+    """Return ``values`` as an array of numbers: tensors without their gradient, objects that are all numbers as floats.
 
     Raises ReconError, in which ``word`` names them, for masked and missing values, sparse matrices, rows of several
     lengths, and for what is no real number.
@@ -38,16 +41,16 @@ def as_array(values: Any, word: str) -> numpy.ndarray:
     if type(values).__module__.startswith("scipy.sparse"):
         raise ReconError(f"{word} is a sparse matrix, a {type(values).__name__}.", "Give it whole: x.toarray().")
     try:
-        found = numpy.asarray(values)
+        array = numpy.asarray(values)
     except (TypeError, ValueError, RuntimeError) as error:
         why = str(error).partition("\n")[0].rstrip(".")
         way = "Give an array or a tensor of real numbers, all rows of one length."
         raise ReconError(f"These are no numbers: {why}.", way) from error
-    return real(found, word)
+    return real(array, word)
 
 
-def dense(tensor: Any) -> Any:
-    """A tensor of torch's with its numbers one beside another. Raises ReconError for one that is masked, or nested."""
+def dense(tensor: Tensor) -> Tensor:
+    """Return a tensor of torch's with its numbers one beside another. Raises ReconError for one that is masked, or nested."""
     if tensor.is_nested:
         way = "Every sample must have the same shape: cut them, or give to_padded_tensor(value)."
         raise ReconError("This tensor is no plain one: it is nested, its samples of several shapes.", way)
@@ -59,15 +62,15 @@ def dense(tensor: Any) -> Any:
     return tensor if str(tensor.layout) == "torch.strided" else tensor.to_dense()
 
 
-def numbered(tensor: Any) -> Any:
-    """A tensor of torch's that has numbers. Raises ReconError for one of the meta device."""
+def numbered(tensor: Tensor) -> Tensor:
+    """Return a tensor of torch's that has numbers. Raises ReconError for one of the meta device."""
     if tensor.is_meta:
         raise ReconError("This tensor is on the meta device: it has a shape and no numbers.", "Give one that has numbers.")
     return tensor
 
 
 def unmasked(values: Any, word: str) -> Any:
-    """``values`` without a mask that leaves nothing out. Raises ReconError where one does: nothing else would heed it."""
+    """Return ``values`` without a mask that leaves nothing out. Raises ReconError where one does: nothing else would heed it."""
     if isinstance(values, (list, tuple)) and any(isinstance(part, numpy.ma.MaskedArray) for part in values):
         return [unmasked(part, word) for part in values]
     if not isinstance(values, numpy.ma.MaskedArray):
@@ -82,7 +85,7 @@ def unmasked(values: Any, word: str) -> Any:
 
 
 def real(values: numpy.ndarray, word: str) -> numpy.ndarray:
-    """``values`` if they are real numbers; objects that all are, as floats. Raises ReconError, naming the first that is none."""
+    """Return ``values`` if they are real numbers; objects that all are, as floats. Raises ReconError, naming the first."""
     kind = values.dtype.kind
     if kind == "O" and values.size:
         odd = next((i for i, value in enumerate(values.flat) if not plain(value)), None)
@@ -100,13 +103,13 @@ def real(values: numpy.ndarray, word: str) -> numpy.ndarray:
     return values
 
 
-def plain(value: Any) -> bool:
-    """Whether an object is a real number, and no missing one."""
+def plain(value: object) -> bool:
+    """Return whether an object is a real number, and no missing one."""
     return isinstance(value, (Real, Decimal, numpy.bool_)) and type(value).__name__ not in ("NAType", "NaTType")
 
 
-def described(value: Any) -> tuple[str, str]:
-    """What an object is that is no number, and what to do about it."""
+def described(value: object) -> tuple[str, str]:
+    """Return what an object is that is no number, and what to do about it."""
     name = type(value).__name__
     if value is None or name in ("NAType", "NaTType"):
         return f"missing ({value})", "Leave out the samples with missing values (x.dropna()), or fill them in (x.fillna(0))."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,10 @@ from torch import Tensor, nn
 from recon_cli.errors import ReconError
 from recon_cli.identity.regions import SHARE
 
+if TYPE_CHECKING:
+    from recon_cli.identity.likelihood import Likelihood
+
+L = TypeVar("L", bound="Likelihood")
 BLOCK = 1 << 16  # elements in float64 at a time
 SAMPLE = 1 << 16  # events that stand for all at first
 GOLDEN = (math.sqrt(5) - 1) / 2
@@ -19,111 +23,121 @@ CLOSE = 1e-9  # as the logarithm of a parameter: the step from there is good to 
 FLAT = 1e-9  # nats an event: less curvature is rounding's, or that of a likelihood which grows without end
 
 
-class Free(nn.Module):
+class Free(nn.Module, Generic[L]):
     """The numbers of a likelihood without bounds: the logarithm of a positive one, the logit of a share; tensors of them too."""
 
-    def __init__(self, start: Any, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(self, start: L, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
-        self.kind = type(start)
+        self.family = type(start)
         self.design = start.design
         self.shares = {field.name for field in dataclasses.fields(start) if field.metadata["domain"] == SHARE}
         values = {name: torch.as_tensor(value, dtype=torch.float64, device="cpu") for name, value in start.noise.items()}
         free = {name: value.logit() if name in self.shares else value.log() for name, value in values.items()}
         self.free = nn.ParameterDict({name: nn.Parameter(value.to(dtype)) for name, value in free.items()})
 
-    def forward(self) -> Any:
-        """The likelihood as it is now, differentiable in the free parameters."""
+    def forward(self) -> L:
+        """Return the likelihood as it is now, differentiable in the free parameters."""
         noise = {name: t.sigmoid() if name in self.shares else t.exp() for name, t in self.free.items()}
-        return self.kind(**noise, **self.design)
+        return self.family(**noise, **self.design)
 
 
-def level(side: Any) -> str | None:
-    """The number that is the size of the noise: sigma or scale, or the only one there is; None without one."""
-    names = [*side.noise]
+def level(likelihood: Likelihood) -> str | None:
+    """Return the name of the number that is the size of the noise: sigma or scale, or the only one there is; None without one."""
+    names = [*likelihood.noise]
     return next((name for name in ("sigma", "scale") if name in names), names[0] if len(names) == 1 else None)
 
 
-def start(kind: Any, x: Tensor, mu: Tensor, design: dict[str, float]) -> Any:
-    """Where to look from: the mean absolute error for a scale, the rest as it is by default."""
-    side = kind(**design)
-    name = level(side)
+def start(usual: L, x: Tensor, mu: Tensor) -> L:
+    """Return the likelihood to look from: the mean absolute error for a scale, the rest as it is usually."""
+    name = level(usual)
     if name not in ("sigma", "scale"):
-        return side
+        return usual
     size = (x.double() - mu.double()).abs().mean().item()
-    return dataclasses.replace(side, **{name: size}) if size > 0 else side
+    return dataclasses.replace(usual, **{name: size}) if size > 0 else usual
 
 
-def fit(kind: Any, x: Tensor, mu: Tensor, design: dict[str, float]) -> Any:
-    """The noise of ``kind``, a Likelihood class, that makes ``x`` given ``mu`` most likely.
+def fit(likelihood: L, x: Tensor, mu: Tensor) -> L:
+    """Return ``likelihood`` with the noise that makes ``x`` given ``mu`` most likely, its design as it is.
 
     Of many elements a few, evenly spread, say nearly where; quasi-Newton steps on all of them say exactly where. Of
     few, or where those steps do not close in, L-BFGS on all of them from the start. Float64 throughout. Raises
     ReconError where the likelihood grows without end, as when some families meet values reconstructed exactly.
     """
-    if not (side := kind(**design)).noise:
-        return side
+    usual = type(likelihood)(**likelihood.design)
+    if not usual.noise:
+        return usual
     if x.device.type == "mps":  # which has no float64
         x, mu = x.cpu(), mu.cpu()
-    alone = x.ndim - kind.event
+    alone = x.ndim - usual.event
     x, mu = x.reshape(-1, *x.shape[alone:]), mu.reshape(-1, *mu.shape[alone:])
-    first = start(kind, x, mu, design)
+    first = start(usual, x, mu)
     noise = Free(first, torch.float64).to(x.device)
     if not (len(x) > 4 * SAMPLE and nearby(noise, x, mu)):
         noise = Free(first, torch.float64).to(x.device)
         descend(noise, x, mu)
-    found = {name: value.item() for name, value in noise().noise.items()}
-    if not all(math.isfinite(value) and value > 0 for value in found.values()):
+    with torch.no_grad():
+        numbers = {name: float(value) for name, value in noise().noise.items()}
+    if not all(math.isfinite(value) and value > 0 for value in numbers.values()):
         raise ReconError(
-            f"No noise of {kind.name} makes these data most likely: the likelihood grows without end.",
+            f"No noise of {usual.name} makes these data most likely: the likelihood grows without end.",
             "Some values may be reconstructed exactly; give the noise yourself.",
         )
-    return kind(**found, **design)
+    return dataclasses.replace(usual, **numbers)
 
 
-class Cost:
+class Cost(Generic[L]):
     """The mean nll of events, nats, as a function of the free numbers of ``noise``, a block of events at a time."""
 
-    def __init__(self, noise: Free, x: Tensor, mu: Tensor) -> None:
+    def __init__(self, noise: Free[L], x: Tensor, mu: Tensor) -> None:
         rows = max(1, BLOCK // max(1, x[0].numel()))
         self.noise, self.count, self.free = noise, len(x), [*noise.parameters()]
         self.blocks = [*zip(x.split(rows), mu.split(rows), strict=True)]
 
     @torch.enable_grad()
     def __call__(self) -> Tensor:
-        """The value where the numbers are now, its gradient left in theirs. What is NaN stays so, block after block."""
+        """Return the value where the numbers are now, its gradient left in theirs. What is NaN stays so, block after block."""
         self.noise.zero_grad()
         total = self.here.new_zeros(())
         for some, means in self.blocks:
             mean = self.noise().admitted().nll(some.double(), means.double()).sum() / self.count
             mean.backward()
             total += mean.detach()
-            if total.isnan() and all(number.grad.isnan() for number in self.free):  # type: ignore[union-attr]
+            if total.isnan() and all(slope.isnan() for slope in self.slopes):
                 break
         return total
 
     @property
+    def slopes(self) -> list[Tensor]:
+        """The derivatives that the last call left in the numbers."""
+        return [number.grad for number in self.free if number.grad is not None]
+
+    @property
     def here(self) -> Tensor:
+        """The numbers as they are now."""
         return torch.stack([number.detach().clone() for number in self.free])
 
     def slope(self, by: Tensor) -> Tensor:
-        """The gradient at ``by``, where it leaves the numbers."""
+        """Return the gradient at ``by``, where it leaves the numbers."""
         with torch.no_grad():
             for number, value in zip(self.free, by, strict=True):
                 number.copy_(value)
         self()
-        return torch.stack([number.grad.clone() for number in self.free])  # type: ignore[union-attr]
+        return torch.stack([slope.clone() for slope in self.slopes])
 
     def hessian(self, step: float) -> Tensor:
-        """By central differences of gradients."""
+        """Return the matrix of second derivatives, by central differences of gradients."""
         here = self.here
-        sides = step * torch.eye(len(here), dtype=here.dtype, device=here.device)
-        found = torch.stack([(self.slope(here + side) - self.slope(here - side)) / (2 * step) for side in sides])
+        steps = step * torch.eye(len(here), dtype=here.dtype, device=here.device)
+        rows = torch.stack([(self.slope(here + move) - self.slope(here - move)) / (2 * step) for move in steps])
         self.slope(here)
-        return (found + found.T) / 2
+        return (rows + rows.T) / 2
 
 
-def descend(noise: Free, x: Tensor, mu: Tensor) -> None:
-    """L-BFGS with strong Wolfe steps; then Newton's, because a search by values stops at half their digits."""
+def descend(noise: Free[L], x: Tensor, mu: Tensor) -> None:
+    """Move the numbers to a minimum by L-BFGS with strong Wolfe steps, then by Newton's.
+
+    Because a search by values stops at half their digits.
+    """
     cost = Cost(noise, x, mu)
     search = torch.optim.LBFGS(
         cost.free, max_iter=200, tolerance_grad=1e-13, tolerance_change=1e-16, line_search_fn="strong_wolfe"
@@ -132,8 +146,8 @@ def descend(noise: Free, x: Tensor, mu: Tensor) -> None:
     polish(cost)
 
 
-def polish(cost: Cost, step: float = 1e-4) -> None:
-    """A few of Newton's steps on numbers near a minimum.
+def polish(cost: Cost[L], step: float = 1e-4) -> None:
+    """Move numbers near a minimum by a few of Newton's steps.
 
     They stay where they are where that is no minimum: a Hessian that is not positive, or a step that leads away.
     """
@@ -147,8 +161,8 @@ def polish(cost: Cost, step: float = 1e-4) -> None:
     cost.slope(here)
 
 
-def nearby(noise: Free, x: Tensor, mu: Tensor, reach: float = 0.25) -> bool:
-    """Whether the minimum over all events was found, to rounding, from that over a sample of them.
+def nearby(noise: Free[L], x: Tensor, mu: Tensor, reach: float = 0.25) -> bool:
+    """Return whether the minimum over all events was found, to rounding, from that over a sample of them.
 
     The sample is a Weyl sequence's, multiples of the golden ratio modulo one: as even as a stride, in step with no
     image's width. Its Hessian guides the steps on all events, corrected by what their gradients show (the symmetric

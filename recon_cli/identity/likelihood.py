@@ -11,97 +11,26 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import functools
 import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, ClassVar
 
 from recon_cli.errors import ReconError
+from recon_cli.identity.elementwise import elementwise
 from recon_cli.identity.losses import IDENTITY, Link, Loss
-from recon_cli.identity.parametric import Number, Parametric
-from recon_cli.identity.regions import POSITIVE, REAL, Interval, Lattice, check
-from recon_cli.identity.shapes import fitting_shapes
-from recon_cli.identity.tensors import as_tensor, asks_gradient, wide
+from recon_cli.identity.parametric import Number, Parametric, class_or_instance
+from recon_cli.identity.regions import POSITIVE, REAL, Lattice, Region
+from recon_cli.identity.tensors import Values, wide
 
 if TYPE_CHECKING:
     from typing import Self
 
     from torch import Generator, Tensor
 
-Method = TypeVar("Method", bound=Callable[..., Any])
-
-
-def elementwise(method: Method) -> Method:
-    """Make a formula in ``x`` and ``mu`` a public method on tensors, arrays and numbers.
-
-    The shapes must fit (no broadcasting, ever: ReconError). The formula is evaluated in float64
-    and rounded once, to the floating dtype that its arguments promote to: in float32 that is
-    correctly rounded wherever the formula is good to a few units of float64, values and gradients
-    alike. An nll is then looked at where its data and means lie: :func:`supported`.
-    """
-
-    @functools.wraps(method)
-    def evaluated(self: Likelihood, *values: Any) -> Tensor:
-        import torch
-
-        tensors = [as_tensor(value) for value in values]
-        for other in tensors[1:]:
-            fitting_shapes(self, tensors[0].shape, other.shape)
-        dtype = functools.reduce(torch.promote_types, (tensor.dtype for tensor in tensors))
-        if not dtype.is_floating_point:
-            dtype = torch.get_default_dtype()
-        return method(self, *map(wide, tensors)).to(dtype)
-
-    @functools.wraps(method)
-    def looked_at(self: Likelihood, x: Any, mu: Any) -> Tensor:
-        return supported(self, evaluated, x, mu, REAL if "raw" in method.__name__ else self.domain)
-
-    return looked_at if method.__name__ in ("nll", "nll_raw") else evaluated  # type: ignore[return-value]
-
-
-def supported(side: Likelihood, nll: Callable[..., Tensor], x: Any, mu: Any, domain: Interval) -> Tensor:
-    """``nll`` of ``x`` and ``mu``, infinite where ``x`` is outside the support: no chance at all, and never a finite number.
-
-    What is NaN stays NaN.
-
-    Nothing is looked at for a likelihood that is ``admitted``. Raises ReconError for means beyond the ends of the
-    ``domain`` (where values cannot be asked for, as in a compiled graph, the nll is NaN there), and for counts that
-    ask for a gradient.
-    """
-    import torch
-
-    if side.admits or side.support == REAL == domain:
-        return nll(side, x, mu)
-    x, mu = as_tensor(x), as_tensor(mu)
-    if side.discrete and asks_gradient(x):
-        raise ReconError(
-            f"{side.name} is of {side.support}, and its nll has no gradient by such data: x asks for one.",
-            "Give x.detach(); the gradient is the mean's.",
-        )
-    value = nll(side, x, mu)
-    if domain != REAL:
-        beyond = domain.beyond(mu)
-        try:
-            left = torch.compiler.is_compiling() or bool(beyond.any())
-        except RuntimeError:  # under vmap, and of tensors without values
-            left = True
-        else:
-            if left and not torch.compiler.is_compiling():
-                check(mu, domain, "the means", f"{side.name}'s mean lies in")
-        if left:
-            value = value.where(~beyond, math.nan)
-    if side.support == REAL:
-        return value
-    missing = x.isnan()
-    for _ in range(side.event):
-        missing = missing.any(dim=-1)
-    return value.where(side.support.contains(x), math.inf).where(~missing, math.nan)
-
 
 def log(value: Number) -> Number:
-    """The natural logarithm of a noise parameter: a number, or a tensor that is being learned."""
+    """Return the natural logarithm of a noise parameter: a number, or a tensor that is being learned."""
     return math.log(value) if isinstance(value, (int, float)) else value.log()
 
 
@@ -120,7 +49,7 @@ class Likelihood(Parametric, ABC):
     special
         what people call it at particular parameters, and those: never taken for it at others.
     loss
-        the matching loss, of ``x`` and ``mu``.
+        the matching loss, of ``x`` and ``mu``; :func:`computed` where it has numbers of its own.
     raw_loss
         the same of the decoder's raw output, where people write it so (BCE with logits).
     impostors
@@ -149,7 +78,7 @@ class Likelihood(Parametric, ABC):
     relaxation
         the likelihood to measure when data leave ``support`` but not the hull of it (grey levels).
     admits
-        whether nll takes data and means as they are: see ``admitted``.
+        whether nll takes data and means unchecked: see ``admitted``.
     """
 
     name: ClassVar[str]
@@ -162,8 +91,8 @@ class Likelihood(Parametric, ABC):
     calls: ClassVar[tuple[str, ...]] = ()
     event: ClassVar[int] = 0
     head: ClassVar[tuple[str, ...]] = ()
-    support: ClassVar[Interval] = REAL
-    domain: ClassVar[Interval] = REAL
+    support: ClassVar[Region] = REAL
+    domain: ClassVar[Region] = REAL
     link: ClassVar[Link] = IDENTITY
     source: ClassVar[str] = ""
     misprints: ClassVar[tuple[str, ...]] = ()
@@ -172,8 +101,8 @@ class Likelihood(Parametric, ABC):
     relaxation: ClassVar[str | None] = None
     admits: ClassVar[bool] = False
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
         folder, _, file = cls.__module__.rpartition(".")
         if folder.endswith(".likelihoods"):
             cls.name = file.replace("_", "-")
@@ -196,28 +125,32 @@ class Likelihood(Parametric, ABC):
     # What the likelihood is.
 
     @abstractmethod
-    def nll(self, x: Tensor, mu: Tensor) -> Tensor:
-        """-log p(x | mu) in nats, elementwise, written from the density; infinite outside the support. Shapes must be equal."""
+    def nll(self, x: Values, mu: Values) -> Tensor:
+        """Return -log p(x | mu) in nats, elementwise, written from the density; infinite outside the support.
+
+        Shapes must be equal.
+        """
 
     def admitted(self) -> Self:
-        """The same, of data that were looked at before: its nll is the bare expression, outside the support too.
+        """Return the same likelihood whose nll checks nothing: it is the bare expression, outside the support too.
 
-        For engines, which check data once, and train on grey levels knowing what that is.
+        For engines, which check data once themselves, and train on grey levels knowing what that is.
         """
         same = copy.copy(self)
         object.__setattr__(same, "admits", True)
         return same
 
     def encode(self, x: Tensor, mu: Tensor) -> Tensor:
-        """Data as people have them in the form that nll takes: as they are, unless overridden (labels become one-hot)."""
+        """Return the data in the form that nll takes: as they are, unless overridden (labels become one-hot vectors)."""
+        del mu
         return x
 
     def nll_raw(self, x: Tensor, raw: Tensor) -> Tensor:
-        """-log p(x | mu) where ``raw`` is the decoder's output, ``mu = link.inverse(raw)``."""
+        """Return -log p(x | mu) where ``raw`` is the decoder's output, ``mu = link.inverse(raw)``."""
         return self.nll(x, self.link.inverse(raw))
 
     def total(self, x: Tensor, raw: Tensor) -> Tensor:
-        """The sum of ``nll_raw`` over all elements of two tensors, in float64, in nats: what a batch costs.
+        """Return the sum of ``nll_raw`` over all elements of two tensors, in float64, in nats: what a batch costs.
 
         Raises ReconError where ``nll_raw`` does.
         """
@@ -225,10 +158,10 @@ class Likelihood(Parametric, ABC):
 
     @abstractmethod
     def sample(self, mu: Tensor, generator: Generator | None = None) -> Tensor:
-        """A draw of ``x`` for every element of ``mu``."""
+        """Draw ``x`` for every element of ``mu``."""
 
     def moments(self, mu: Tensor) -> tuple[Tensor, Tensor] | None:
-        """Mean and variance of x for every element of ``mu``; None where x has none (angles, vectors, tails too heavy).
+        """Return mean and variance of x for every element of ``mu``; None where x has none (angles, vectors, tails too heavy).
 
         Sums over the levels, of grey levels; each likelihood's own elsewhere.
         """
@@ -257,11 +190,11 @@ class Likelihood(Parametric, ABC):
 
     @elementwise
     def offset(self, x: Tensor) -> Tensor:
-        """``b(x)``, in nats, elementwise. It is not given mu, so it *cannot* move a gradient."""
+        """Return ``b(x)``, in nats, elementwise. It is not given mu, so it *cannot* move a gradient."""
         return x.new_zeros(x.shape[: x.ndim - self.event]) + self.normaliser
 
     def gap(self, mu: Tensor) -> Tensor:
-        """``c(mu)``, in nats, elementwise: what the loss forgets and may not. Zero unless overridden."""
+        """Return ``c(mu)``, in nats, elementwise: what the loss forgets and may not. Zero unless overridden."""
         return mu.new_zeros(mu.shape[: mu.ndim - self.event - bool(self.head)])
 
     # For which noise.
@@ -278,37 +211,35 @@ class Likelihood(Parametric, ABC):
 
     @classmethod
     def designed(cls, x: Tensor) -> Self:
-        """With the design that the data have (how many trials, how many levels), the noise as it usually is."""
+        """Return the usual likelihood with the design that the data have (how many trials, how many levels)."""
+        del x
         return cls()
 
-    @classmethod
-    def fit(cls, x: Tensor, mu: Tensor, **design: float) -> Self:
-        """The maximum-likelihood noise given data and their means: a closed form where there is one.
+    @class_or_instance
+    def fit(self, x: Tensor, mu: Tensor) -> Likelihood:
+        """Return the same likelihood with the maximum-likelihood noise given data and their means, its design as it is.
 
-        Otherwise by L-BFGS on the logarithms (logits, of a share) of the parameters, from the mean
-        absolute error for a scale; in float64, gradients by autograd. Of many elements a sample first, then
-        Newton-like steps on all. ``design`` is held as it is.
+        By a closed form where there is one. Otherwise by L-BFGS on the logarithms (logits, of a share) of the
+        parameters, from the mean absolute error for a scale; in float64, gradients by autograd. Of many elements a
+        sample first, then Newton-like steps on all. ``Gaussian.fit(x, mu)`` is ``Gaussian().fit(x, mu)``.
         """
         from recon_cli.identity.fitting import fit
 
-        return fit(cls, x, mu, design)
-
-    def refit(self, x: Tensor, mu: Tensor) -> Self:
-        """The same likelihood with the noise that fits best, its design as it is."""
-        return type(self).fit(x, mu, **self.design)
+        return fit(self, x, mu)
 
     @classmethod
-    def with_slope(cls, slope: float, **own: float) -> Self:
-        """The noise that a weight on the loss assumes. Raises ReconError where there is none.
+    def with_slope(cls, slope: float, loss: Loss | None = None) -> Self:
+        """Return the likelihood whose noise a weight ``slope`` on ``loss`` assumes. Raises ReconError where there is none.
 
-        ``own`` are the loss's own numbers, where it has any (Huber's threshold); at their usual values unless given.
+        ``loss`` gives its own numbers, where it has any (Huber's threshold); they have their usual values without one.
         """
         names = {field.name for field in dataclasses.fields(cls)}
-        side = cls(**{name: value for name, value in own.items() if name in names})
-        if slope == float(side.slope):
-            return side
+        numbers = loss.parameters if loss else {}
+        likelihood = cls(**{name: value for name, value in numbers.items() if name in names})
+        if slope == float(likelihood.slope):
+            return likelihood
         raise ReconError(
-            f"{cls.name} has its noise not in the slope, which is {float(side.slope):g}, never {slope:g}.",
+            f"{cls.name} has its noise not in the slope, which is {float(likelihood.slope):g}, never {slope:g}.",
             "A weight on this loss is a beta on the KL, not a noise.",
         )
 
@@ -318,7 +249,7 @@ class Likelihood(Parametric, ABC):
         return self.support.whole or isinstance(self.support, Lattice)
 
     def no_density(self, share: float) -> str:
-        """The sentence, the same in every command, for data of which ``share`` leave the support and not its hull."""
+        """Return the sentence, the same in every command, for data of which ``share`` leave the support and not its hull."""
         size = f"{share:.0%}" if share >= 0.005 else f"{100 * share:.2g}%"
         return (
             f"{self.name} is no likelihood of these data: {size} of the values are neither 0 nor 1, and there its expression "
@@ -331,13 +262,22 @@ class Likelihood(Parametric, ABC):
         return {loss: self.slope for loss in (self.loss, self.raw_loss) if loss is not None}
 
     def slope_of(self, loss: Loss) -> Number | None:
-        """The slope of ``loss``, where that is one of its own in any form (pinball of the median is half of l1); else None."""
+        """Return the slope of ``loss`` where that is one of its own in any form (pinball of the median is half of l1)."""
         every = (slope * times for own, slope in self.losses.items() if (times := own.per(loss)) is not None)
         return next(every, None)
 
 
+def number_of(loss: Loss | None, name: str, usual: float) -> float:
+    """Return a number of the loss's own; the ``usual`` one without a loss. Raises ReconError for a loss without it."""
+    if loss is None:
+        return usual
+    if name not in loss.parameters:
+        raise ReconError(f"{loss.name} has no {name}, and this likelihood's own loss has.", "Give the likelihood's own loss.")
+    return float(loss.parameters[name])
+
+
 def positive(slope: float) -> float:
-    """A slope that a noise can have. Raises ReconError for any other."""
+    """Return a slope that a noise can have. Raises ReconError for any other."""
     if not (slope > 0 and math.isfinite(slope)):
         raise ReconError(f"A slope must be a positive number; found {slope!r}.", "A loss is a cost: it is minimised.")
     return slope

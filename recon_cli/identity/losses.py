@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from recon_cli.identity.parametric import Number, Parametric, parameter
-from recon_cli.identity.regions import REAL, UNIT, Interval
+from recon_cli.identity.regions import REAL, UNIT, Region
 from recon_cli.identity.shapes import fitting_shapes
 
 if TYPE_CHECKING:
@@ -52,8 +52,8 @@ class Loss(Parametric):
         text in ``x``, ``mu`` and the fields, read by ``derive`` and by the tests.
     torch
         what people call: the name in ``torch.nn.functional``, or what they write where it has none.
-    given
-        what torch's function must be given to be this, or where it is not; what letters of theirs stand for; else empty.
+    condition
+        what torch's function must be condition to be this, or where it is not; what letters of theirs stand for; else empty.
     support, domain
         where ``x`` and where ``mu`` may lie.
     link
@@ -69,9 +69,9 @@ class Loss(Parametric):
     aliases: ClassVar[tuple[str, ...]] = ()
     formula: ClassVar[str]
     torch: ClassVar[str]
-    given: ClassVar[str] = ""
-    support: ClassVar[Interval] = REAL
-    domain: ClassVar[Interval] = REAL
+    condition: ClassVar[str] = ""
+    support: ClassVar[Region] = REAL
+    domain: ClassVar[Region] = REAL
     link: ClassVar[Link] = IDENTITY
     convention: ClassVar[float] = 1.0
     event: ClassVar[int] = 0
@@ -79,7 +79,7 @@ class Loss(Parametric):
     reason: ClassVar[str] = ""
 
     def __call__(self, x: Tensor, prediction: Tensor) -> Tensor:
-        """The loss of every element: shape of ``x``, which must be that of ``prediction``.
+        """Return the loss of every element: shape of ``x``, which must be that of ``prediction``.
 
         Raises ReconError where the shapes differ: torch would broadcast.
         """
@@ -87,11 +87,11 @@ class Loss(Parametric):
         return self.values(x, prediction)
 
     def canonical(self) -> tuple[Loss, Number]:
-        """The loss that this one is, whatever ``x`` and ``mu``, but for a factor; and the factor. Itself, unless overridden."""
+        """Return the loss that this one is, whatever ``x`` and ``mu``, but for a factor, and the factor: itself, by default."""
         return self, 1.0
 
     def per(self, other: Loss) -> Number | None:
-        """How many times ``other`` this loss is, whatever ``x`` and ``mu``; None where no number is."""
+        """Return how many times ``other`` this loss is, whatever ``x`` and ``mu``; None where no number is."""
         (mine, factor), (theirs, divisor) = self.canonical(), other.canonical()
         if type(mine) is not type(theirs):
             return None
@@ -99,14 +99,15 @@ class Loss(Parametric):
         return factor / divisor if all(a is b or _equal(a, b) for a, b in pairs) else None
 
     def values(self, x: Tensor, prediction: Tensor) -> Tensor:
-        """Torch's own functional, elementwise, unless overridden."""
+        """Return torch's own functional, elementwise, unless overridden."""
         from torch.nn import functional
 
-        return getattr(functional, self.torch)(prediction, x, reduction="none", **self.parameters)
+        loss: Tensor = getattr(functional, self.torch)(prediction, x, reduction="none", **self.parameters)
+        return loss
 
 
 def _equal(one: Number, other: Number) -> bool:
-    """Whether two numbers are, to a few roundings of the product that one of them may be; of tensors none is."""
+    """Return whether two numbers are equal, to a few roundings of the product that one of them may be; of tensors none is."""
     return all(isinstance(value, (int, float)) for value in (one, other)) and math.isclose(one, other, rel_tol=1e-15)
 
 
@@ -136,7 +137,7 @@ class BinaryCrossEntropy(Loss):
     aliases = ("bce",)
     formula = "-x*log(mu) - (1 - x)*log(1 - mu)"
     torch = "binary_cross_entropy"
-    given = "but that it stops logarithms at -100"
+    condition = "but that it stops logarithms at -100"
     support = UNIT
     domain = UNIT
 
@@ -178,7 +179,7 @@ class LogCosh(Loss):
 
 
 def log_cosh(z: Tensor) -> Tensor:
-    """log cosh z: by sinh near zero, where cosh z - 1 would lose every digit; by its tail away from it."""
+    """Return log cosh z: by sinh near zero, where cosh z - 1 would lose every digit; by its tail away from it."""
     size = z.abs()
     small = size < 1
     near, far = z.where(small, 0), size.where(~small, 1)
@@ -195,11 +196,11 @@ class Reduction:
     meaning: str
 
     def count(self, samples: int, elements: int) -> int:
-        """What the sum over B = ``samples`` of D = ``elements`` each is divided by."""
+        """Return what the sum over B = ``samples`` of D = ``elements`` each is divided by."""
         return {"1": 1, "B": samples, "B*D": samples * elements}[self.divisor]
 
     def __call__(self, values: Tensor) -> Tensor:
-        """One number from elementwise values of shape (B, ...)."""
+        """Return one number from elementwise values of shape (B, ...)."""
         samples = len(values)
         return values.sum() / self.count(samples, values.numel() // samples)
 

@@ -9,7 +9,10 @@ from __future__ import annotations
 import dataclasses
 import math
 import numbers
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import MethodType
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeVar, cast
 
 from recon_cli.errors import ReconError, nearest
 from recon_cli.identity.regions import POSITIVE, Interval
@@ -20,13 +23,32 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Number: TypeAlias = "float | Tensor"
+Owner = TypeVar("Owner")
+Value = TypeVar("Value")
+
+
+class class_or_instance:
+    """Make a method one of the class too: ``Gaussian.fit(x, mu)`` is ``Gaussian().fit(x, mu)``, at the usual numbers."""
+
+    def __init__(self, method: Callable[[Any, Tensor, Tensor], Any]) -> None:
+        self.method = method
+        self.__doc__ = method.__doc__
+
+    def __get__(self, instance: Owner | None, owner: type[Owner]) -> Callable[[Tensor, Tensor], Owner]:
+        return MethodType(self.method, owner() if instance is None else instance)
+
+
+def computed(value: Callable[[Any], Value]) -> Value:
+    """Return, for a class variable that depends on an instance's numbers, the property with that ``value``."""
+    return cast("Value", property(value))
 
 
 def parameter(default: float, meaning: str, domain: Interval = POSITIVE) -> Any:
-    """A named number: a dataclass field that knows where its value may lie and what it means."""
+    """Return a named number: a dataclass field that knows where its value may lie and what it means."""
     return dataclasses.field(default=default, metadata={"domain": domain, "meaning": meaning})
 
 
+@dataclass(frozen=True)
 class Parametric:
     """Something whose fields, each a :func:`parameter`, are numbers: checked, spelled and read back.
 
@@ -36,7 +58,7 @@ class Parametric:
     name: ClassVar[str]
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+        for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if not isinstance(value, (str, numbers.Real)):
                 continue
@@ -53,20 +75,20 @@ class Parametric:
     @property
     def parameters(self) -> dict[str, Number]:
         """The numbers by name."""
-        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # type: ignore[arg-type]
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """From ``name=value,name=value``, as after the colon on the command line."""
-        known = {field.name: example(field) for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+        """Return the one that ``name=value,name=value`` says, as after the colon on the command line."""
+        examples = {field.name: example(field) for field in dataclasses.fields(cls)}
         values: dict[str, float] = {}
         for part in filter(None, text.split(",")):
             key, _, value = (piece.strip() for piece in part.partition("="))
-            if key not in known:
-                raise ReconError(f"{cls.name} has no parameter {key!r}.", _ways_out(cls.name, key, known))
+            if key not in examples:
+                raise ReconError(f"{cls.name} has no parameter {key!r}.", _ways_out(cls.name, key, examples))
             if key in values:
                 raise ReconError(f"{cls.name} is given {key} twice.", "Give it once.")
-            values[key] = as_number(f"{cls.name}'s {key}", value, known[key])
+            values[key] = as_number(f"{cls.name}'s {key}", value, examples[key])
         return cls(**values)
 
     def __str__(self) -> str:
@@ -76,12 +98,12 @@ class Parametric:
 
 
 def size(value: Number) -> float:
-    """A number; of a tensor of several (an element's each) their root mean square."""
+    """Return a number; of a tensor of several (an element's each) their root mean square."""
     return float(value.double().square().mean().sqrt()) if getattr(value, "ndim", 0) else float(value)  # type: ignore[union-attr]
 
 
 def as_number(what: str, text: str, example: str = "0.5") -> float:
-    """``text`` as a finite number, or a ReconError that says ``what`` it was meant for, with an ``example``."""
+    """Return ``text`` as a finite number, or a ReconError that says ``what`` it was meant for, with an ``example``."""
     try:
         number = float(text)
     except ValueError:
@@ -92,18 +114,18 @@ def as_number(what: str, text: str, example: str = "0.5") -> float:
 
 
 def as_whole(text: str) -> int | None:
-    """``text`` as a whole number from 0 up to 2^63 - 1, or None where it is none: Python itself refuses to read 5000 digits."""
+    """Return ``text`` as a whole number from 0 up to 2^63 - 1, or None: Python itself refuses to read 5000 digits."""
     number = int(text) if text.isdecimal() and len(text) < 20 else None
     return None if number is None or number >= 2**63 else number
 
 
 def example(field: dataclasses.Field[Any]) -> str:
-    """A value that a field can have: 0.5, or its usual one where that is a whole number."""
+    """Return a value that a field can have: 0.5, or its usual one where that is a whole number."""
     return f"{field.default:g}" if field.metadata["domain"].whole else "0.5"
 
 
-def _ways_out(name: str, key: str, known: dict[str, str]) -> str:
-    if not known:
+def _ways_out(name: str, key: str, examples: dict[str, str]) -> str:
+    if not examples:
         return f"It takes none: write {name}."
-    meant = nearest(key, known) or next(iter(known))
-    return f"It takes {', '.join(known)}: write {name}:{meant}={known[meant]}, say."
+    meant = nearest(key, examples) or next(iter(examples))
+    return f"It takes {', '.join(examples)}: write {name}:{meant}={examples[meant]}, say."

@@ -14,7 +14,7 @@ from recon_cli.identity.tensors import wide
 if TYPE_CHECKING:
     from torch import Tensor
 
-    Side = Callable[[Tensor, Tensor], Tensor]
+    Function = Callable[[Tensor, Tensor], Tensor]
 
 ROUNDINGS = 64.0  # gradients are proportional if they are off by fewer of them than this
 SOME = 1 << 16  # events, about, whose means are moved
@@ -29,8 +29,8 @@ class Proportion:
     worst: float
 
 
-def proportion(left: Side, right: Side, claim: Likelihood, x: Tensor, mu: Tensor) -> Proportion | None:
-    """The slope of one function of data and means against another, where they are proportional; else None.
+def proportion(left: Function, right: Function, likelihood: Likelihood, x: Tensor, mu: Tensor) -> Proportion | None:
+    """Return the slope of one function of data and means against another, where they are proportional; else None.
 
     Both gradients by the mean are set side by side in float64: at every mean that is given, to find the slope, and
     where the means of some are moved towards their data: two functions may be alike at a point, or at residuals of
@@ -39,7 +39,7 @@ def proportion(left: Side, right: Side, claim: Likelihood, x: Tensor, mu: Tensor
     import torch
 
     eps = torch.finfo(x.dtype if x.dtype.itemsize >= 4 else torch.float32).eps
-    x, mu = (values.detach().reshape(-1, *values.shape[values.ndim - claim.event :]) for values in (x, mu))
+    x, mu = (values.detach().reshape(-1, *values.shape[values.ndim - likelihood.event :]) for values in (x, mu))
     x, mu = wide(x), wide(mu)
     mine, theirs = slopes(left, x, mu), slopes(right, x, mu)
     slope = ((mine * theirs).sum() / theirs.square().sum()).item()
@@ -51,7 +51,7 @@ def proportion(left: Side, right: Side, claim: Likelihood, x: Tensor, mu: Tensor
     worst = 0.0
     for way in WAYS:
         near = few + way * (means - few)
-        near = claim.domain.keep(near) if claim.event else near
+        near = likelihood.domain.keep(near) if likelihood.event else near
         if not even(slopes(left, few, near), slopes(right, few, near), slope, eps):
             return None
         one, other = left(few, near), slope * right(few, near)
@@ -60,22 +60,22 @@ def proportion(left: Side, right: Side, claim: Likelihood, x: Tensor, mu: Tensor
     return Proportion(slope, worst)
 
 
-def of_loss(loss: Loss) -> Side:
-    """A loss as a function of data and mean, whatever it takes."""
+def of_loss(loss: Loss) -> Function:
+    """Return a loss as a function of data and mean, whatever it takes."""
     return lambda x, mu: loss(x, loss.link.forward(mu))
 
 
-def slopes(side: Side, x: Tensor, mu: Tensor) -> Tensor:
-    """The derivative by each mean."""
+def slopes(function: Function, x: Tensor, mu: Tensor) -> Tensor:
+    """Return the derivative by each mean."""
     import torch
 
     with torch.enable_grad():
         point = mu.detach().requires_grad_()
-        return torch.autograd.grad(side(x, point).sum(), point)[0]
+        return torch.autograd.grad(function(x, point).sum(), point)[0]
 
 
 def even(mine: Tensor, theirs: Tensor, slope: float, eps: float) -> bool:
-    """Whether derivatives are ``slope`` times others, to what rounding takes, and finite."""
+    """Return whether derivatives are ``slope`` times others, to what rounding takes, and finite."""
     off = (mine - slope * theirs).abs()
     lost = 2.0**-52 * mine.square().mean().sqrt()  # where they are small differences of large terms
     return bool((off <= ROUNDINGS * (eps * mine.abs() + lost)).all())

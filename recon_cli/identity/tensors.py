@@ -2,60 +2,70 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeAlias
 
 from recon_cli.errors import ReconError
 from recon_cli.identity.arrays import as_array, dense, numbered
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from numpy.typing import ArrayLike
+    from torch import Generator, Tensor
+
+Values: TypeAlias = "Tensor | ArrayLike"  # what people give for a tensor
 
 
-def as_tensor(value: Any) -> Tensor:
-    """A tensor as it is; numbers, lists and arrays in the precision they have (a float is float64), truths as 0 and 1.
+def as_tensor(value: Values) -> Tensor:
+    """Return a tensor as it is; numbers, lists and arrays in the precision they have (a float is float64), truths as 0 and 1.
 
     Raises ReconError for what is no real number.
     """
     import torch
 
     if isinstance(value, torch.Tensor):
-        found = value
+        tensor = value
     elif isinstance(value, (list, tuple)) and any(isinstance(part, torch.Tensor) for part in value):
         parts = [as_tensor(part) for part in value]
         if len({part.shape for part in parts}) > 1:
             raise ReconError("These are no numbers: tensors of several shapes.", "Give one tensor of them.")
-        found = torch.stack(parts)
+        tensor = torch.stack(parts)
     else:
         try:
-            found = torch.from_numpy(as_array(value, "This array"))
+            tensor = torch.from_numpy(as_array(value, "This array"))
         except (TypeError, ValueError) as error:
             raise ReconError(f"These are no numbers: {error}.", "Give an array or a tensor of real numbers.") from error
-    if found.is_complex():
+    if tensor.is_complex():
         raise ReconError("These are complex numbers.", "Give their parts, or their sizes, as real ones.")
     if torch.compiler.is_compiling():
-        return found
-    found = dense(found)
-    if found.is_inference() and torch.is_grad_enabled() and not torch.is_inference_mode_enabled():
-        found = found.clone()  # autograd takes no tensor that came out of inference_mode
-    return found.to(torch.uint8) if found.dtype == torch.bool else found
+        return tensor
+    tensor = dense(tensor)
+    if tensor.is_inference() and torch.is_grad_enabled() and not torch.is_inference_mode_enabled():
+        tensor = tensor.clone()  # autograd takes no tensor that came out of inference_mode
+    return tensor.to(torch.uint8) if tensor.dtype == torch.bool else tensor
 
 
-def plain(value: Any) -> Tensor:
-    """``as_tensor``, of no subclass and apart from the caller's graph, so that nothing is added to it."""
+def plain(value: Values) -> Tensor:
+    """Return ``as_tensor``, of no subclass and apart from the caller's graph, so that nothing is added to it."""
     import torch
 
-    return numbered(as_tensor(value)).detach().as_subclass(torch.Tensor)  # type: ignore[arg-type]
+    return numbered(as_tensor(value)).detach().as_subclass(torch.Tensor)
+
+
+def standard_gamma(shape: Tensor, generator: Generator | None = None) -> Tensor:
+    """Draw from the Gamma distribution of each ``shape``, of scale 1: torch's own, which is not exported."""
+    import torch
+
+    return torch._standard_gamma(shape, generator=generator)  # pyright: ignore[reportPrivateImportUsage]
 
 
 def wide(value: Tensor) -> Tensor:
-    """In float64 (in float32 on Apple's GPUs, which have no float64)."""
+    """Return a tensor in float64 (in float32 on Apple's GPUs, which have no float64)."""
     import torch
 
     return value.to(torch.float32 if value.device.type == "mps" else torch.float64)
 
 
 def asks_gradient(value: Tensor) -> bool:
-    """Whether a derivative by ``value`` is on its way, in reverse mode or forwards."""
+    """Return whether a derivative by ``value`` is on its way, in reverse mode or forwards."""
     import torch
 
     if value.requires_grad and torch.is_grad_enabled():

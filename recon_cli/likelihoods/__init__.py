@@ -6,7 +6,6 @@ import dataclasses
 import functools
 import re
 from collections.abc import Iterable
-from typing import Any
 
 from recon_cli import registry
 from recon_cli.errors import ReconError, nearest, unknown
@@ -15,12 +14,12 @@ from recon_cli.identity.losses import Loss
 
 
 def names() -> list[str]:
-    """Every likelihood there is, by listing this folder."""
+    """Return every likelihood there is, by listing this folder."""
     return registry.names("likelihoods")
 
 
 def find(name: str) -> type[Likelihood]:
-    """The class called ``name`` (``student-t``), or what people call it (``mse``). Raises ReconError naming the nearest."""
+    """Return the class called ``name`` (``student-t``) or as people call it (``mse``). Raises ReconError naming the nearest."""
     spelled = name.strip().lower().replace("_", "-")
     if spelled not in names():
         if written := next((_special()[form] for form in forms(name) if form in _special()), None):
@@ -33,7 +32,7 @@ def find(name: str) -> type[Likelihood]:
 
 
 def forms(word: str) -> list[str]:
-    """How a word may be meant: without capitals, hyphens, a library's folders and empty brackets; then without what adds nothing.
+    """Return a word's forms: without capitals, hyphens, a library's folders and empty brackets; then without what adds nothing.
 
     That is ``mean`` in front, and behind it ``loss``, ``nll`` or ``distribution``.
     """
@@ -46,41 +45,41 @@ def forms(word: str) -> list[str]:
 
 @functools.cache
 def _special() -> dict[str, str]:
-    """What people call a likelihood at particular parameters, in the plainest form, and how it is written."""
-    kinds = [registry.only_class(registry.load("likelihoods", name), Likelihood) for name in names()]
-    return {forms(word)[0]: f"{kind.name}:{value}" for kind in kinds for word, value in kind.special.items()}
+    """Return what people call a likelihood at particular parameters, in the plainest form, and how it is written."""
+    families = [find(name) for name in names()]
+    return {forms(word)[0]: f"{family.name}:{value}" for family in families for word, value in family.special.items()}
 
 
 @functools.cache
 def _called() -> dict[str, str]:
-    """What people call each likelihood, in the plainest form, and its name: its own words, then those of its losses."""
-    kinds = {name: find(name) for name in names()}
-    found = {forms(word)[0]: name for name, kind in kinds.items() for word in (name, *kind.aliases)}
-    for name, kind in kinds.items():
-        for loss in kind().losses:
+    """Return what people call each likelihood, in the plainest form, and its name: its own words, then those of its losses."""
+    families = {name: find(name) for name in names()}
+    called = {forms(word)[0]: name for name, family in families.items() for word in (name, *family.aliases)}
+    for name, family in families.items():
+        for loss in family().losses:
             for word in (loss.name, *loss.aliases):
-                found.setdefault(forms(word)[0], name)
-    return found
+                called.setdefault(forms(word)[0], name)
+    return called
 
 
-def taken(words: Iterable[Any]) -> tuple[str, ...]:
-    """What words were taken for, a sentence each, where they are no names of the registry; of objects nothing."""
-    said = []
+def interpretations(words: Iterable[object]) -> tuple[str, ...]:
+    """Return what words were taken for, a sentence each, where they are no names of the registry; of objects nothing."""
+    sentences = []
     for word in words:
         name = word.partition(":")[0] if isinstance(word, str) else ""
         if name and (meant := find(name).name) != name.strip().lower().replace("_", "-"):
-            said.append(f"{name} was taken for {meant}.")
-    return tuple(dict.fromkeys(said))
+            sentences.append(f"{name} was taken for {meant}.")
+    return tuple(dict.fromkeys(sentences))
 
 
 def parse(word: str) -> Likelihood:
-    """From the command line's spelling, ``laplace:scale=0.2``, to the object."""
+    """Return the likelihood of the command line's spelling, ``laplace:scale=0.2``."""
     name, _, parameters = word.partition(":")
     return find(name).parse(parameters)
 
 
-def kind_or_side(word: str | type[Likelihood] | Likelihood) -> type[Likelihood] | Likelihood:
-    """``laplace`` is the class, no noise chosen; ``laplace:scale=0.2`` the object; what is either already stays."""
+def as_family_or_likelihood(word: str | type[Likelihood] | Likelihood) -> type[Likelihood] | Likelihood:
+    """Return the class that ``laplace`` names, or the object that ``laplace:scale=0.2`` is; what is either already stays."""
     if isinstance(word, str):
         return parse(word) if ":" in word else find(word)
     if isinstance(word, Likelihood):
@@ -114,8 +113,8 @@ def _stated(kind: type[Likelihood]) -> type[Likelihood]:
     return kind
 
 
-def side(word: str | Likelihood) -> Likelihood:
-    """A likelihood from its spelling, or as it is; raises ReconError for anything else."""
+def as_likelihood(word: str | Likelihood) -> Likelihood:
+    """Return a likelihood from its spelling, or as it is; raises ReconError for anything else."""
     if isinstance(word, str):
         return parse(word)
     if isinstance(word, Likelihood):
@@ -123,8 +122,8 @@ def side(word: str | Likelihood) -> Likelihood:
     raise _neither("likelihood", word, "laplace:scale=0.2")
 
 
-def loss_side(word: str | Loss | None) -> Loss | None:
-    """A loss from its spelling, or as it is, or none; raises ReconError for anything else."""
+def as_loss(word: str | Loss | None) -> Loss | None:
+    """Return a loss from its spelling, or as it is, or none; raises ReconError for anything else."""
     if isinstance(word, str):
         return loss(word)
     if word is None or isinstance(word, Loss):
@@ -132,25 +131,25 @@ def loss_side(word: str | Loss | None) -> Loss | None:
     raise _neither("loss", word, "mse")
 
 
-def _neither(kind: str, word: Any, example: str) -> ReconError:
+def _neither(kind: str, word: object, example: str) -> ReconError:
     return ReconError(f"A {type(word).__name__} is no {kind}, and no name of one.", f"Write {example!r}, say, or give an object.")
 
 
 def losses() -> dict[str, type[Loss]]:
-    """Every loss that some likelihood claims, or that is taken for its own, by name and by alias."""
-    kinds = {type(loss) for name in names() for loss in (*find(name)().losses, *find(name).impostors)}
-    return {word: kind for kind in sorted(kinds, key=lambda kind: kind.name) for word in (kind.name, *kind.aliases)}
+    """Return every loss that some likelihood claims, or that is taken for its own, by name and by alias."""
+    classes = {type(loss) for name in names() for loss in (*find(name)().losses, *find(name).impostors)}
+    return {word: one for one in sorted(classes, key=lambda one: one.name) for word in (one.name, *one.aliases)}
 
 
 def loss(word: str) -> Loss:
-    """From the command line's spelling, ``mse`` or ``huber:delta=0.5``, to the loss. Raises ReconError naming the nearest."""
+    """Return the loss of the command line's spelling, ``mse`` or ``huber:delta=0.5``. Raises ReconError naming the nearest."""
     name, _, parameters = word.partition(":")
-    known = losses()
-    plain = {forms(spelled)[0]: kind for spelled, kind in known.items()}
+    classes = losses()
+    plain = {forms(spelled)[0]: one for spelled, one in classes.items()}
     for form in forms(name):
         if form in plain:
             return plain[form].parse(parameters)
     likelihood = next((meant for form in forms(name) if (meant := _called().get(form))), None)
     if likelihood is None:
-        raise unknown("loss", name, known)
+        raise unknown("loss", name, classes)
     return type(find(likelihood)().loss).parse(parameters)

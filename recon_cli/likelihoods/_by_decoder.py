@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from recon_cli.identity.elementwise import elementwise
 from recon_cli.identity.fitting import level
-from recon_cli.identity.likelihood import Likelihood, elementwise
+from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import Link, Loss
 from recon_cli.identity.regions import POSITIVE, Outputs
 
@@ -20,8 +21,8 @@ SUFFIX = "-by-network"
 SLIGHTLY = 1e-3  # above the floor: where a level below it begins
 
 
-def by_network(claim: Likelihood) -> Likelihood:
-    """``claim``, its level (sigma or scale) one number for each element of each sample; its other numbers as they are.
+def by_network(likelihood: Likelihood) -> Likelihood:
+    """Return ``likelihood`` with a level (sigma or scale) for each element of each sample; its other numbers as they are.
 
     What the decoder gives is mu and the level along a last axis, (..., 2); its raw output that of mu, and the level's logarithm.
 
@@ -29,24 +30,24 @@ def by_network(claim: Likelihood) -> Likelihood:
     >>> by_network(Laplace()).nll([1.0], [[0.5, 0.2]])
     tensor([1.5837], dtype=torch.float64)
     """
-    size = level(claim) or ""
-    outputs = Outputs(parts=(("mu", claim.domain), (size, POSITIVE)))
+    size = level(likelihood) or ""
+    outputs = Outputs(parts=(("mu", likelihood.domain), (size, POSITIVE)))
 
     def forward(mu: Tensor) -> Tensor:
-        return torch.stack([claim.link.forward(mu[..., 0]), mu[..., 1].log()], dim=-1)
+        return torch.stack([likelihood.link.forward(mu[..., 0]), mu[..., 1].log()], dim=-1)
 
     def inverse(raw: Tensor) -> Tensor:
-        return torch.stack([claim.link.inverse(raw[..., 0]), raw[..., 1].exp()], dim=-1)
+        return torch.stack([likelihood.link.inverse(raw[..., 0]), raw[..., 1].exp()], dim=-1)
 
     def at(mu: Tensor) -> Likelihood:
-        return dataclasses.replace(claim, **{size: mu[..., 1]})  # type: ignore[type-var]
+        return dataclasses.replace(likelihood, **{size: mu[..., 1]})
 
     class Nll(Loss):
         """-log p itself: with a noise that moves there is no other loss."""
 
-        name = f"{claim.name}-nll"
+        name = f"{likelihood.name}-nll"
         formula = torch = f"-log p(x | mu, {size})"
-        support = claim.support
+        support = likelihood.support
         head = ("mu", size)
         domain = outputs
 
@@ -56,12 +57,12 @@ def by_network(claim: Likelihood) -> Likelihood:
 
     @dataclass(frozen=True)
     class ByNetwork(Likelihood):
-        """The family of ``claim``."""
+        """The family of ``likelihood``, its level the decoder's."""
 
         loss = Nll()
-        density = claim.density
+        density = likelihood.density
         head = Nll.head
-        support = claim.support
+        support = likelihood.support
         domain = outputs
         link = Link(f"log {size}", "", forward, inverse)
 
@@ -83,39 +84,40 @@ def by_network(claim: Likelihood) -> Likelihood:
         def sample(self, mu: Tensor, generator: Generator | None = None) -> Tensor:
             return at(mu).sample(mu[..., 0], generator)
 
-    ByNetwork.name = claim.name + SUFFIX
+    ByNetwork.name = likelihood.name + SUFFIX
     return ByNetwork()
 
 
-def floored(claim: Likelihood, floor: float) -> Likelihood:
-    """``claim``, whose decoder gives the level, with that (the root of a variance) above ``floor``: the floor and an exponential.
+def floored(likelihood: Likelihood, floor: float) -> Likelihood:
+    """Return ``likelihood``, whose decoder gives the level, with that (the root of a variance) above ``floor``.
 
-    So a gradient can always raise it again.
+    It is the floor and an exponential, so that a gradient can always raise it again.
 
     >>> from recon_cli.likelihoods.heteroscedastic_gaussian import HeteroscedasticGaussian
     >>> import torch
     >>> floored(HeteroscedasticGaussian(), 0.1).link.inverse(torch.tensor([0.5, -30.0]))
     tensor([0.5000, 0.0100])
     """
-    kind: Any = type(claim)
-    least = floor * floor if claim.head[1] == "var" else floor
+    family: Any = type(likelihood)
+    least = floor * floor if likelihood.head[1] == "var" else floor
 
     def forward(mu: Tensor) -> Tensor:
         free = (mu[..., 1] - least).clamp(min=least * SLIGHTLY).log()
-        return torch.cat([claim.link.forward(mu)[..., :1], free[..., None]], dim=-1)
+        return torch.cat([likelihood.link.forward(mu)[..., :1], free[..., None]], dim=-1)
 
     def inverse(raw: Tensor) -> Tensor:
-        return torch.cat([claim.link.inverse(raw)[..., :1], (raw[..., 1:].exp() + least)], dim=-1)
+        return torch.cat([likelihood.link.inverse(raw)[..., :1], (raw[..., 1:].exp() + least)], dim=-1)
 
-    class Floored(kind):
-        """The family of ``claim``."""
+    class Floored(family):  # type: ignore[misc]  # a base that is known at run time only
+        """The family of ``likelihood``, its level above the floor."""
 
         raw_loss = None
-        link = Link(f"log ({claim.head[1]} - {least:g})", "", forward, inverse)
+        link = Link(f"log ({likelihood.head[1]} - {least:g})", "", forward, inverse)
 
         @elementwise
         def nll_raw(self, x: Tensor, raw: Tensor) -> Tensor:
-            return self.nll(x, self.link.inverse(raw))
+            nll: Tensor = self.nll(x, self.link.inverse(raw))
+            return nll
 
-    Floored.name = claim.name
-    return Floored(**claim.parameters)
+    Floored.name = likelihood.name
+    return Floored(**likelihood.parameters)

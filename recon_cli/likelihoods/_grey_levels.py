@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-from recon_cli.identity.parametric import Parametric, parameter
-from recon_cli.identity.regions import Interval, Lattice
+from recon_cli.identity.parametric import Parametric, computed, parameter
+from recon_cli.identity.regions import Interval, Lattice, Region
 from recon_cli.numerics.compensated import two_product, two_sum
 
 if TYPE_CHECKING:
@@ -26,13 +26,10 @@ class GreyLevels(Parametric):
     scale: float = parameter(0.1, "the size of the noise before it is rounded, in units of x")
     levels: float = parameter(256.0, "how many values x can have", Interval(2, whole=True))
 
-    @property
-    def support(self) -> Interval:
-        """The levels."""
-        return Lattice(levels=self.levels)
+    support: ClassVar[Region] = computed(lambda self: Lattice(levels=self.levels))
 
     def edges(self, x: Tensor, mu: Tensor) -> tuple[Tensor, ...]:
-        """How far mu is from x, half a bin, how far mu is from the bin (a sum of two), in units of scale; whether it is closed.
+        """Return mu's distance from x, half a bin, mu's distance from the bin (a sum of two), in units of scale; if it is closed.
 
         Distances are positive where mu is out of the bin, negative in it or, of an end bin, beyond it. Neither half
         a bin nor x - mu need be floats: both are kept as sums of two, or the edges of bins much wider than scale would blur.
@@ -42,41 +39,41 @@ class GreyLevels(Parametric):
         steps = self.levels - 1
         low, high = x < 0.25 / steps, x > 1 - 0.25 / steps
         half = 0.5 / steps
-        product, lost = two_product(half, steps)
+        whole, missed = two_product(half, steps)
         gap, below = two_sum(x, -mu)
-        side = torch.where(low | ~high & (gap < 0), -1.0, 1.0)
-        edge, more = two_sum(side * gap, -half)
-        edge, more = two_sum(edge, more + side * below - (0.5 - product - lost) / steps)
+        sign = torch.where(low | ~high & (gap < 0), -1.0, 1.0)
+        edge, more = two_sum(sign * gap, -half)
+        edge, more = two_sum(edge, more + sign * below - (0.5 - whole - missed) / steps)
         near = edge / self.scale
         product, lost = two_product(near, self.scale)
         rest = ((edge - product - lost + more) / self.scale).detach()
         width = (x.new_full((), half) / self.scale).clamp(max=1e300)
-        return side * gap / self.scale, width, near, rest.where(rest.abs() <= near.abs(), 0), ~(low | high)
+        return sign * gap / self.scale, width, near, rest.where(rest.abs() <= near.abs(), 0), ~(low | high)
 
     @classmethod
     def designed(cls, x: Tensor) -> Self:
-        """With as many levels as the data have."""
+        """Return the one with as many levels as the data have."""
         return cls(levels=levels(x) or 256.0)
 
     def rounded(self, x: Tensor) -> Tensor:
-        """The nearest level."""
+        """Return the nearest level."""
         return (x.clamp(0, 1) * (self.levels - 1)).round() / (self.levels - 1)
 
 
 def levels(x: Tensor) -> float | None:
-    """The fewest levels k/(levels - 1) in [0, 1] that values lie on, up to 256, or those of 10, 12 or 16 bits; None for none."""
+    """Return the fewest levels k/(levels - 1) in [0, 1] that values lie on, up to 256 or of 10, 12 or 16 bits; None for none."""
     import torch
 
     some = torch.unique(x.flatten()[: 1 << 20])
     if some.min() < 0 or some.max() > 1:
         return None
-    told = 0.5 / torch.finfo(x.dtype).eps if x.is_floating_point() else math.inf  # beyond, rounding alone is a quarter of a level
-    known = (n for n in (*range(2, 257), 1024, 4096, 65536) if n <= told)
-    return next((float(n) for n in known if Lattice(levels=n).contains(some).all()), None)
+    most = 0.5 / torch.finfo(x.dtype).eps if x.is_floating_point() else math.inf  # beyond, rounding alone is a quarter of a level
+    candidates = (n for n in (*range(2, 257), 1024, 4096, 65536) if n <= most)
+    return next((float(n) for n in candidates if Lattice(levels=n).contains(some).all()), None)
 
 
 def spacing(x: Tensor) -> float | None:
-    """The distance between neighbouring levels of 8-bit data: 1 (bytes), 1/255 or 1/256 of them; None for other data."""
+    """Return the distance between neighbouring levels of 8-bit data: 1 (bytes), 1/255 or 1/256 of them; None for other data."""
     import torch
 
     if x.dtype == torch.uint8:
@@ -91,7 +88,7 @@ def spacing(x: Tensor) -> float | None:
 
 
 def bits_per_dimension(nll: float, width: float, discrete: bool) -> float:
-    """Bits of an element of 8-bit data whose levels are ``width`` apart, from its nll in nats.
+    """Return the bits of an element of 8-bit data whose levels are ``width`` apart, from its nll in nats.
 
     nll/log 2 of a probability; of a density less log2 of the width, so that it is that of a level's bin to first
     order: 7.99435 bits more for x/255, 8 for x/256 (Theis, van den Oord and Bethge, 2016, section 3.1).

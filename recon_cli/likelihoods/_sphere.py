@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 from recon_cli.errors import ReconError
 from recon_cli.identity.parametric import Number
+from recon_cli.identity.tensors import standard_gamma
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
 
 def debye(count: int) -> list[list[float]]:
-    """The coefficients of u_k(t)/t^k in t^2, k = 0, 1, ...: DLMF 10.41.9."""
+    """Return the coefficients of u_k(t)/t^k in t^2, k = 0, 1, ...: DLMF 10.41.9."""
     rows = [[1.0] + [0.0] * count]
     for k in range(count):
         rows.append([0.0] * (count + 1))
@@ -28,7 +29,7 @@ DEBYE = debye(18)
 
 
 def log_integral(d: int, kappa: Number) -> Tensor:
-    """The logarithm of the integral of exp(kappa (cos - 1)) over the unit sphere of d dimensions, for any kappa > 0.
+    """Return the logarithm of the integral of exp(kappa (cos - 1)) over the unit sphere of d dimensions, for any kappa > 0.
 
     That is log((2 pi)^(nu + 1) I_nu(kappa) e^-kappa kappa^-nu), nu = d/2 - 1: by Debye's expansion where
     R = |(nu, kappa)| > 25 (its rest is under 1e-17), by the power series of I_nu where not.
@@ -51,15 +52,15 @@ def log_integral(d: int, kappa: Number) -> Tensor:
     area = (2 * math.pi) ** (d // 2) * (1 + d % 2) / math.prod(range(d - 2, 0, -2))
     area += area * (d // 2) * 1.2246467991473532e-16 / math.pi  # what the float pi lacks
     terms, product = [], 1
-    for k in range(1, 64):
-        product *= k * (d - 2 + 2 * k)
-        terms.append(area * (2**k / product))
+    for n in range(1, 64):
+        product *= n * (d - 2 + 2 * n)
+        terms.append(area * (2**n / product))
     powers = (small / 2) ** (2 * torch.arange(1, 64, device=kappa.device))
     return ((area + (powers * kappa.new_tensor(terms)).sum()) * (-small).exp()).log().where(near, expansion)
 
 
 def concentration(d: int, loss: float) -> float:
-    """The kappa at which the mean of 1 - cos is ``loss``: Newton's steps from Sra's approximation (2012)."""
+    """Return the kappa at which the mean of 1 - cos is ``loss``: Newton's steps from Sra's approximation (2012)."""
     import torch
 
     if loss <= 0:
@@ -81,19 +82,19 @@ def concentration(d: int, loss: float) -> float:
 
 
 def draw(d: int, kappa: Number, like: Tensor, generator: Generator | None) -> Tensor:
-    """1 - cos of the angle between a draw and mu, for each entry of ``like``: Wood (1994), rejected until it is right."""
+    """Draw 1 - cos of the angle between a draw and mu, for each entry of ``like``: Wood (1994), rejected until it is right."""
     import torch
 
-    kappa, half = float(kappa), (d - 1) / 2
-    b = half / (kappa + math.hypot(kappa, half))
+    strength, half = float(kappa), (d - 1) / 2
+    b = half / (strength + math.hypot(strength, half))
     edge = 2 * b / (1 + b)
-    found = torch.zeros_like(like).flatten()
-    left = torch.arange(len(found), device=found.device)
+    distances = torch.zeros_like(like).flatten()
+    left = torch.arange(len(distances), device=distances.device)
     while len(left):
-        one, two = (torch._standard_gamma(found.new_full(left.shape, half), generator=generator) for _ in range(2))
+        one, two = (standard_gamma(distances.new_full(left.shape, half), generator) for _ in range(2))
         off = 2 * b * one / (two + b * one)
-        level = kappa * (edge - off) + 2 * half * ((edge + off - edge * off) / (edge * (2 - edge))).log()
-        taken = level >= torch.empty_like(off).uniform_(generator=generator).log()
-        found[left[taken]] = off[taken]
-        left = left[~taken]
-    return found.reshape(like.shape)
+        level = strength * (edge - off) + 2 * half * ((edge + off - edge * off) / (edge * (2 - edge))).log()
+        accepted = level >= torch.empty_like(off).uniform_(generator=generator).log()
+        distances[left[accepted]] = off[accepted]
+        left = left[~accepted]
+    return distances.reshape(like.shape)

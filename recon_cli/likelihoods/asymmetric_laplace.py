@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from recon_cli.identity.likelihood import Likelihood, elementwise, log, positive
+from recon_cli.identity.elementwise import elementwise
+from recon_cli.identity.likelihood import Likelihood, log, number_of, positive
 from recon_cli.identity.losses import AbsoluteError, Loss
-from recon_cli.identity.parametric import Number, parameter
+from recon_cli.identity.parametric import Number, computed, parameter
 from recon_cli.identity.regions import SHARE
 
 if TYPE_CHECKING:
@@ -24,10 +25,10 @@ class Pinball(Loss):
     aliases = ("quantile",)
     formula = "Piecewise((quantile*(x - mu), x >= mu), ((quantile - 1)*(x - mu), True))"
     torch = "maximum(q*e, (q - 1)*e)"
-    given = "q the quantile and e = x - mu"
+    condition = "q the quantile and e = x - mu"
 
     def canonical(self) -> tuple[Loss, Number]:
-        """Half the absolute error at the median."""
+        """Return half the absolute error at the median."""
         return (AbsoluteError(), 0.5) if self.quantile == 0.5 else (self, 1.0)
 
     def values(self, x: Tensor, prediction: Tensor) -> Tensor:
@@ -51,16 +52,13 @@ class AsymmetricLaplace(Likelihood):
     quantile: float = parameter(0.5, "the quantile of x that mu is", SHARE)
 
     aliases = ("quantile", "pinball")
+    loss = computed(lambda self: Pinball(quantile=self.quantile))
     density = "quantile*(1 - quantile)/scale*exp(-Piecewise((quantile*(x - mu), x >= mu), ((quantile - 1)*(x - mu), True))/scale)"
     calls = (
         "torch.maximum(quantile*(x - mu)/scale, (quantile - 1)*(x - mu)/scale) - math.log(quantile*(1 - quantile)/scale)",
         "-stats.laplace_asymmetric.logpdf(x, (quantile/(1 - quantile))**0.5, mu, scale/(quantile*(1 - quantile))**0.5)",
     )
     best_noise = "the mean pinball loss, at the quantile that fits best"
-
-    @property
-    def loss(self) -> Pinball:  # type: ignore[override]
-        return Pinball(quantile=self.quantile)
 
     @elementwise
     def nll(self, x: Tensor, mu: Tensor) -> Tensor:
@@ -77,16 +75,16 @@ class AsymmetricLaplace(Likelihood):
         return log(self.scale / (self.quantile * (1 - self.quantile)))
 
     @classmethod
-    def with_slope(cls, slope: float, quantile: float = 0.5) -> AsymmetricLaplace:
-        """scale = 1/slope."""
-        return cls(scale=1 / positive(slope), quantile=quantile)
+    def with_slope(cls, slope: float, loss: Loss | None = None) -> AsymmetricLaplace:
+        """Return the one of the loss's quantile and scale = 1/slope."""
+        return cls(scale=1 / positive(slope), quantile=number_of(loss, "quantile", 0.5))
 
     def moments(self, mu: Tensor) -> tuple[Tensor, Tensor]:
-        """Those of the two exponentials, q the quantile: mu + scale (1/q - 1/(1 - q)), scale^2 (1/q^2 + 1/(1 - q)^2)."""
+        """Return those of the two exponentials, q the quantile: mu + scale (1/q - 1/(1 - q)), scale^2 (1/q^2 + 1/(1 - q)^2)."""
         up, down = self.scale / self.quantile, self.scale / (1 - self.quantile)
         return mu + (up - down), mu.new_ones(mu.shape) * (up**2 + down**2)
 
     def sample(self, mu: Tensor, generator: Generator | None = None) -> Tensor:
-        """The difference of two exponential draws, the one stretched by 1/quantile, the other by 1/(1 - quantile)."""
+        """Draw the difference of two exponential draws, the one stretched by 1/quantile, the other by 1/(1 - quantile)."""
         up, down = (mu.new_empty(mu.shape).exponential_(generator=generator) for _ in range(2))
         return mu + self.scale * (up / self.quantile - down / (1 - self.quantile))

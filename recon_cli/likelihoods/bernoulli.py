@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from recon_cli.identity.likelihood import Likelihood, elementwise
+from recon_cli.identity.elementwise import elementwise
+from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import LOGIT, BinaryCrossEntropy, BinaryCrossEntropyWithLogits
 from recon_cli.identity.regions import BINARY, UNIT
 
@@ -59,7 +60,7 @@ class Bernoulli(Likelihood):
         return 1.0
 
     def moments(self, mu: Tensor) -> tuple[Tensor, Tensor]:
-        """mu and mu (1 - mu)."""
+        """Return mu and mu (1 - mu)."""
         return mu, mu * (1 - mu)
 
     def sample(self, mu: Tensor, generator: Generator | None = None) -> Tensor:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from recon_cli.errors import ReconError
-from recon_cli.identity.likelihood import Likelihood, elementwise, positive
+from recon_cli.identity.elementwise import elementwise
+from recon_cli.identity.likelihood import Likelihood, number_of, positive
 from recon_cli.identity.losses import BinaryCrossEntropy, BinaryCrossEntropyWithLogits, Link, Loss
-from recon_cli.identity.parametric import Number, parameter
+from recon_cli.identity.parametric import Number, computed, parameter
 from recon_cli.identity.regions import Interval
 
 if TYPE_CHECKING:
@@ -27,11 +28,11 @@ class BinaryCrossEntropyOfShares(Loss):
     name = "binary-cross-entropy-of-shares"
     formula = "-(x/count)*log(mu/count) - (1 - x/count)*log(1 - mu/count)"
     torch = "binary_cross_entropy(mu/n, x/n)"
-    given = "n the count"
-    support = domain = property(lambda self: Interval(0, self.count))  # type: ignore[assignment]
+    condition = "n the count"
+    support = domain = computed(lambda self: Interval(0, self.count))
 
     def canonical(self) -> tuple[Loss, Number]:
-        """Of one trial, binary cross-entropy itself."""
+        """Return binary cross-entropy itself where there is one trial."""
         return (BinaryCrossEntropy() if self.count == 1 else self), 1.0
 
     def values(self, x: Tensor, prediction: Tensor) -> Tensor:
@@ -46,10 +47,10 @@ class BinaryCrossEntropyOfSharesWithLogits(BinaryCrossEntropyOfShares):
 
     name = "binary-cross-entropy-of-shares-with-logits"
     torch = "binary_cross_entropy_with_logits(r, x/n)"
-    link = property(lambda self: scaled_logit(self.count))  # type: ignore[assignment]
+    link = computed(lambda self: scaled_logit(self.count))
 
     def canonical(self) -> tuple[Loss, Number]:
-        """Of one trial, that of logits."""
+        """Return that of logits where there is one trial."""
         return (BinaryCrossEntropyWithLogits() if self.count == 1 else self), 1.0
 
     def values(self, x: Tensor, prediction: Tensor) -> Tensor:
@@ -82,39 +83,39 @@ class Binomial(Likelihood):
         "-distributions.Binomial(count, logits=r).log_prob(x)",
         "-stats.binom.logpmf(x, count, mu/count)",
     )
-    loss = property(lambda self: BinaryCrossEntropyOfShares(self.count))  # type: ignore[assignment]
-    raw_loss = property(lambda self: BinaryCrossEntropyOfSharesWithLogits(self.count))  # type: ignore[assignment]
-    support = property(lambda self: Interval(0, self.count, whole=True))  # type: ignore[assignment]
-    domain = property(lambda self: Interval(0, self.count))  # type: ignore[assignment]
-    link = property(lambda self: scaled_logit(self.count))  # type: ignore[assignment]
+    loss = computed(lambda self: BinaryCrossEntropyOfShares(self.count))
+    raw_loss = computed(lambda self: BinaryCrossEntropyOfSharesWithLogits(self.count))
+    support = computed(lambda self: Interval(0, self.count, whole=True))
+    domain = computed(lambda self: Interval(0, self.count))
+    link = computed(lambda self: scaled_logit(self.count))
 
     @elementwise
     def nll(self, x: Tensor, mu: Tensor) -> Tensor:
-        from recon_cli.numerics.stable import deviance, given, lowest
+        from recon_cli.numerics.stable import deviance, lowest, with_derivatives
 
         n, inner = self.count, (x > 0) & (x < self.count)
         on, off = mu.where(x > 0, 1), (n - mu).where(x < n, 1)
-        held = on.detach().clamp(min=lowest(mu))
-        saddle = deviance(x, held) + deviance(n - x, off.detach(), held - x) - x * (on / held).log()
+        clamped = on.detach().clamp(min=lowest(mu))
+        saddle = deviance(x, clamped) + deviance(n - x, off.detach(), clamped - x) - x * (on / clamped).log()
         ends = every(off.where(x == 0, on), mu.where(x == 0, n - mu), n)
         slope = (mu - x).where(inner, 1 - 2 * x / n) / on * (n / off)
-        return given((saddle + self._remainder(x)).where(inner, ends), (slope, mu))
+        return with_derivatives((saddle + self._remainder(x)).where(inner, ends), (slope, mu))
 
     @elementwise
     def nll_raw(self, x: Tensor, raw: Tensor) -> Tensor:
         """Beyond logits whose exponentials leave the range it is continued, as a line or an exponential."""
-        from recon_cli.numerics.stable import deviance, given, lowest
+        from recon_cli.numerics.stable import deviance, lowest, with_derivatives
 
         n, inner, end = self.count, (x > 0) & (x < self.count), -math.log(lowest(raw))
-        held = raw.clamp(-end, end)
-        beyond = raw - held
-        on, off = held.sigmoid(), (-held).sigmoid()
+        clamped = raw.clamp(-end, end)
+        beyond = raw - clamped
+        on, off = clamped.sigmoid(), (-clamped).sigmoid()
         over = x * off - (n - x) * on
         saddle = deviance(x, n * on, over) + deviance(n - x, n * off, -over) - over * beyond
-        side = beyond.where(x == 0, -beyond)
-        ends = every(n * off.where(x == 0, on), n * on.where(x == 0, off), n) * side.clamp(max=0).exp() + n * side.clamp(min=0)
+        outer = beyond.where(x == 0, -beyond)
+        ends = every(n * off.where(x == 0, on), n * on.where(x == 0, off), n) * outer.clamp(max=0).exp() + n * outer.clamp(min=0)
         slope = (n - x) * on * beyond.clamp(max=0).exp() - x * off * (-beyond).clamp(max=0).exp()
-        return given((saddle + self._remainder(x)).where(inner, ends), (slope, raw))
+        return with_derivatives((saddle + self._remainder(x)).where(inner, ends), (slope, raw))
 
     @property
     def slope(self) -> Number:
@@ -122,14 +123,14 @@ class Binomial(Likelihood):
 
     @elementwise
     def offset(self, x: Tensor) -> Tensor:
-        """-log C(count, x): the nll of mu = x less the loss."""
+        """Return -log C(count, x): the nll of mu = x less the loss."""
         n, inner = self.count, (x > 0) & (x < self.count)
         count = x.where(inner, 1)
         entropy = count / n * every(count, n - count, n) + (n - count) / n * every(n - count, count, n)
         return (self._remainder(x) - entropy).where(inner, 0)
 
     def _remainder(self, x: Tensor) -> Tensor:
-        """The nll of mu = x where 0 < x < count: Stirling's errors, log(2 pi x (1 - x/count))/2."""
+        """Return the nll of mu = x where 0 < x < count: Stirling's errors, log(2 pi x (1 - x/count))/2."""
         from recon_cli.numerics.stable import stirling_error
 
         n = self.count
@@ -138,20 +139,21 @@ class Binomial(Likelihood):
 
     @classmethod
     def designed(cls, x: Tensor) -> Binomial:
-        """With as many trials as the largest count."""
+        """Return the one with as many trials as the largest count."""
         return cls(count=max(1.0, float(x.max()) // 1))
 
     @classmethod
-    def with_slope(cls, slope: float, count: float | None = None) -> Binomial:
-        """count = slope, which must be whole; ``count`` is the loss's, and the same."""
+    def with_slope(cls, slope: float, loss: Loss | None = None) -> Binomial:
+        """Return the one of count = slope, which must be whole, and the loss's count too."""
+        count = number_of(loss, "count", 0.0)
         if positive(slope) % 1 or slope != (count or slope):
             trials = f"here {count:g}" if count else "a whole number"
-            said = f"The slope of {cls.name} is the number of trials, {trials}; found {slope!r}."
-            raise ReconError(said, "A weight beyond that is a beta on the KL, not a noise.")
+            message = f"The slope of {cls.name} is the number of trials, {trials}; found {slope!r}."
+            raise ReconError(message, "A weight beyond that is a beta on the KL, not a noise.")
         return cls(count=slope)
 
     def moments(self, mu: Tensor) -> tuple[Tensor, Tensor]:
-        """mu and mu (1 - mu/count)."""
+        """Return mu and mu (1 - mu/count)."""
         return mu, mu * (1 - mu / self.count)
 
     def sample(self, mu: Tensor, generator: Generator | None = None) -> Tensor:
@@ -168,9 +170,9 @@ def scaled_logit(count: Number) -> Link:
 
 
 def every(part: Tensor, rest: Tensor, count: Number) -> Tensor:
-    """-count log(part/count), what it costs that all are of this kind, the ``rest`` none; exact where that is small."""
+    """Return -count log(part/count), what it costs that all are of this kind, the ``rest`` none; exact where that is small."""
     from recon_cli.numerics.stable import log1p_over, lowest
 
-    few, held = rest < part, part.clamp(min=lowest(part))
+    few, clamped = rest < part, part.clamp(min=lowest(part))
     most = rest * log1p_over(-rest.where(few, 0) / count)
-    return most.where(few, count * ((count / held).log() - (part / held).log()))
+    return most.where(few, count * ((count / clamped).log() - (part / clamped).log()))

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from recon_cli.errors import ReconError
-from recon_cli.identity.likelihood import Likelihood, elementwise
+from recon_cli.identity.elementwise import elementwise
+from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import Link, Loss
 from recon_cli.identity.regions import ONE_HOT, SIMPLEX
 from recon_cli.identity.shapes import spell
@@ -112,8 +113,8 @@ class Categorical(Likelihood):
         """One-hot, by torch's multinomial."""
         import torch
 
-        drawn = torch.multinomial(mu.reshape(-1, mu.shape[-1]), 1, generator=generator).reshape(mu.shape[:-1])
-        return self.encode(drawn, mu)
+        labels = torch.multinomial(mu.reshape(-1, mu.shape[-1]), 1, generator=generator).reshape(mu.shape[:-1])
+        return self.encode(labels, mu)
 
 
 def _from_logits(x: Tensor, raw: Tensor) -> Tensor:
@@ -123,7 +124,7 @@ def _from_logits(x: Tensor, raw: Tensor) -> Tensor:
     """
     import torch
 
-    from recon_cli.numerics.stable import given
+    from recon_cli.numerics.stable import with_derivatives
 
     most, at = raw.max(dim=-1, keepdim=True)
     others = torch.arange(raw.shape[-1], device=raw.device) != at
@@ -132,4 +133,4 @@ def _from_logits(x: Tensor, raw: Tensor) -> Tensor:
     tail = weight.where(others, 0).sum(dim=-1)
     whole, rest = weight.sum(dim=-1, keepdim=True), weight.where(x != 1, 0).sum(dim=-1, keepdim=True)
     slope = (weight / whole - x).where(x != 1, -rest / whole)
-    return given(tail.log1p() - (below.where(x > 0, 0) * x).sum(dim=-1), (slope, raw))
+    return with_derivatives(tail.log1p() - (below.where(x > 0, 0) * x).sum(dim=-1), (slope, raw))

@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from recon_cli.identity.likelihood import Likelihood, elementwise
+from recon_cli.identity.elementwise import elementwise
+from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import LOGIT, BinaryCrossEntropy, BinaryCrossEntropyWithLogits
 from recon_cli.identity.regions import UNIT, Interval
 
@@ -62,7 +63,10 @@ class ContinuousBernoulli(Likelihood):
         return series.where(small, (far.tanh() / far).log()) - math.log(2)
 
     def moments(self, mu: Tensor) -> tuple[Tensor, Tensor]:
-        """Of e^(k x) on [0, 1], k the logit of mu: 1/2 + coth(k/2)/2 - 1/k and 1/k^2 - 1/(4 sinh^2(k/2)); near 0 by series."""
+        """Return those of e^(k x) on [0, 1], k the logit of mu: near 0 by series.
+
+        They are 1/2 + coth(k/2)/2 - 1/k and 1/k^2 - 1/(4 sinh^2(k/2)).
+        """
         k = natural(mu)
         flat = k.abs() < 0.05
         small, large = k.where(flat, 0), k.where(~flat, 1)
@@ -81,7 +85,7 @@ class ContinuousBernoulli(Likelihood):
 
 
 def natural(mu: Tensor) -> Tensor:
-    """The logit of mu, near 1/2 through the inverse hyperbolic tangent: no digits lost there."""
+    """Return the logit of mu, near 1/2 through the inverse hyperbolic tangent: no digits lost there."""
     middle = (mu - 0.5).abs() < 0.25
     near, far = mu.where(middle, 0.5), mu.where(~middle, 0.25)
     return (2 * (2 * near - 1).atanh()).where(middle, far.log() - (-far).log1p())

@@ -6,8 +6,10 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from recon_cli.identity.likelihood import Likelihood, elementwise
+from recon_cli.identity.elementwise import elementwise
+from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import Loss
+from recon_cli.identity.parametric import computed
 from recon_cli.likelihoods._grey_levels import HIGH, LOW, A, B, GreyLevels, H
 from recon_cli.numerics.compensated import two_product
 
@@ -31,7 +33,7 @@ class DiscretizedGaussianLoss(GreyLevels, Loss):
     aliases = ("discretised-gaussian",)
     formula = f"-log({DENSITY})"
     torch = "-log(ndtr(a) - ndtr(b))"
-    given = "a and b the edges of x's bin, less mu, over scale"
+    condition = "a and b the edges of x's bin, less mu, over scale"
 
     @elementwise
     def values(self, x: Tensor, prediction: Tensor) -> Tensor:
@@ -57,6 +59,7 @@ class DiscretizedGaussian(GreyLevels, Likelihood):
     """
 
     aliases = ("discretised-gaussian",)
+    loss = computed(lambda self: DiscretizedGaussianLoss(self.scale, self.levels))
     density = DENSITY
     calls = (
         "-torch.log((distributions.Normal(mu, scale).cdf(x + 0.5/(levels - 1)).where(x < 1, 1)"
@@ -68,14 +71,10 @@ class DiscretizedGaussian(GreyLevels, Likelihood):
     )
     source = "Ho and others 2020 (DDPM), equation 13"
 
-    @property
-    def loss(self) -> DiscretizedGaussianLoss:  # type: ignore[override]
-        return DiscretizedGaussianLoss(self.scale, self.levels)
-
     @elementwise
     def nll(self, x: Tensor, mu: Tensor) -> Tensor:
         """Over a narrow bin by the density at x, over others by its tails: no difference of near numbers."""
-        from recon_cli.numerics.stable import given
+        from recon_cli.numerics.stable import with_derivatives
 
         distance, width, near, rest, closed = self.edges(x, mu)
         reach, narrow, c, w = within(distance, width, closed)
@@ -85,31 +84,34 @@ class DiscretizedGaussian(GreyLevels, Likelihood):
         tail, edge, fall = beyond(reach, width, near, rest, closed, narrow)
         by_distance = (c * sinhc * level).where(narrow, edge * (-(-2 * reach * width).expm1()).where(closed, 1))
         by_width = -((c * w).cosh() * level / w).where(narrow, edge * (1 + fall))
-        return given(middle.where(narrow, tail), (by_distance, distance), (by_width, width))
+        return with_derivatives(middle.where(narrow, tail), (by_distance, distance), (by_width, width))
 
     @property
     def slope(self) -> float:
         return 1.0
 
     def sample(self, mu: Tensor, generator: Generator | None = None) -> Tensor:
-        """A Gaussian draw, rounded."""
+        """Draw from a Gaussian, and round."""
         return self.rounded(mu + self.scale * mu.new_empty(mu.shape).normal_(generator=generator))
 
 
 def within(distance: Tensor, width: Tensor, closed: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The distance from a closed bin; whether it is narrow, w <= 1/2 and c w <= 1; and then distance c and half-width w."""
+    """Return the distance from a closed bin; if it is narrow, w <= 1/2 and c w <= 1; and then distance c and half-width w."""
     reach = distance.where(closed, 0)
     narrow = closed & (width <= 0.5) & (reach * width <= 1)
     return reach, narrow, reach.where(narrow, 0), width.where(narrow, 0.25)
 
 
 def over_bin(c: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
-    """The density's mean over a narrow bin, in units of that at its middle; and sinh(c w)/(c w).
+    """Return the density's mean over a narrow bin, in units of that at its middle; and sinh(c w)/(c w).
 
     The mean is the sum of w^n He_n(c)/(n + 1)! over even n, in Hermite's polynomials; here to n = 20.
     """
+    import torch
+
     turn, square = c * w, w * w
-    before, now, mean, sinhc = 1.0, turn, 1.0, 1.0
+    one = torch.ones_like(turn)
+    before, now, mean, sinhc = one, turn, one, one
     for n in range(2, 21):
         before, now = now, (turn * now - square * before) / n
         mean = mean + now / (n + 1) if n % 2 == 0 else mean
@@ -138,10 +140,10 @@ def upper_tail(z: Tensor) -> Tensor:
     """e^(z^2/2) (1 - F(z)) for z >= 0. Its derivative is z times it less 1/sqrt(2 pi), a series where they cancel."""
     import torch
 
-    from recon_cli.numerics.stable import given
+    from recon_cli.numerics.stable import with_derivatives
 
     y, square, top = z / math.sqrt(2), z.clamp(min=150).square(), 1 / math.sqrt(2 * math.pi)
     small = y.clamp(max=1)
     value = ((small * small).exp() * small.erfc()).where(y < 1, torch.special.erfcx(y)) / 2
     series = top * (3 / square * (1 - 5 / square) - 1) / square
-    return given(value, ((z * value - top).where(z < 150, series), z))
+    return with_derivatives(value, ((z * value - top).where(z < 150, series), z))

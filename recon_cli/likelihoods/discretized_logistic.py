@@ -6,8 +6,10 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from recon_cli.identity.likelihood import Likelihood, elementwise
+from recon_cli.identity.elementwise import elementwise
+from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import Loss
+from recon_cli.identity.parametric import computed
 from recon_cli.likelihoods._grey_levels import HIGH, LOW, A, B, GreyLevels, H
 
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ class DiscretizedLogisticLoss(GreyLevels, Loss):
     aliases = ("discretised-logistic",)
     formula = f"-log({DENSITY})"
     torch = "-log(sigmoid(a) - sigmoid(b))"
-    given = "a and b the edges of x's bin, less mu, over scale"
+    condition = "a and b the edges of x's bin, less mu, over scale"
 
     @elementwise
     def values(self, x: Tensor, prediction: Tensor) -> Tensor:
@@ -51,6 +53,7 @@ class DiscretizedLogistic(GreyLevels, Likelihood):
     """
 
     aliases = ("discretised-logistic", "logistic-bins")
+    loss = computed(lambda self: DiscretizedLogisticLoss(self.scale, self.levels))
     density = DENSITY
     calls = (
         f"-torch.log((torch.sigmoid({A}).where(x < 1, 1) - torch.sigmoid({B}).where(x > 0, 0)).clamp(min=1e-12))",
@@ -59,14 +62,10 @@ class DiscretizedLogistic(GreyLevels, Likelihood):
     )
     source = "Salimans and others 2017 (PixelCNN++), equation 2"
 
-    @property
-    def loss(self) -> DiscretizedLogisticLoss:  # type: ignore[override]
-        return DiscretizedLogisticLoss(self.scale, self.levels)
-
     @elementwise
     def nll(self, x: Tensor, mu: Tensor) -> Tensor:
         """softplus(near) + softplus(-far) - log(1 - e^(near - far)), the edges as seen from mu: no term is negative."""
-        from recon_cli.numerics.stable import given
+        from recon_cli.numerics.stable import with_derivatives
 
         distance, width, near, rest, closed = self.edges(x, mu)
         outside, twice = near > 0, 2 * distance.where(closed, 0)
@@ -76,14 +75,14 @@ class DiscretizedLogistic(GreyLevels, Likelihood):
         reach = (1 / (1 + fade)).where(outside, fade / (1 + fade))
         by_distance = reach / (1 + fall) * (-(-twice).expm1()).where(closed, 1)
         pull = fall / (1 + fall) - 2 * (-2 * width).exp() / (-2 * width).expm1()
-        return given(whole, (by_distance, distance), (-reach - pull.where(closed, 0), width))
+        return with_derivatives(whole, (by_distance, distance), (-reach - pull.where(closed, 0), width))
 
     @property
     def slope(self) -> float:
         return 1.0
 
     def sample(self, mu: Tensor, generator: Generator | None = None) -> Tensor:
-        """A logistic draw, rounded."""
+        """Draw from the logistic, and round."""
         return self.rounded(mu + self.scale * mu.new_empty(mu.shape).uniform_(generator=generator).logit())
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from recon_cli.identity.likelihood import Likelihood, elementwise, log, positive
-from recon_cli.identity.losses import SquaredError
-from recon_cli.identity.parametric import Number, parameter
+from recon_cli.identity.elementwise import elementwise
+from recon_cli.identity.likelihood import Likelihood, log, positive
+from recon_cli.identity.losses import Loss, SquaredError
+from recon_cli.identity.parametric import Number, class_or_instance, parameter
 from recon_cli.identity.shapes import fitting_shapes
 from recon_cli.identity.tensors import wide
 
@@ -65,18 +66,19 @@ class Gaussian(Likelihood):
     def slope(self) -> Number:
         return 0.5 / self.sigma / self.sigma
 
-    @classmethod
-    def fit(cls, x: Tensor, mu: Tensor) -> Gaussian:
-        """sigma^2 is the mean squared error."""
-        return cls(sigma=(wide(x) - wide(mu)).square().mean().sqrt().item())
+    @class_or_instance
+    def fit(self, x: Tensor, mu: Tensor) -> Gaussian:
+        """Return the one whose sigma^2 is the mean squared error."""
+        return replace(self, sigma=(wide(x) - wide(mu)).square().mean().sqrt().item())
 
     @classmethod
-    def with_slope(cls, slope: float) -> Gaussian:
-        """sigma^2 = 1/(2 slope)."""
+    def with_slope(cls, slope: float, loss: Loss | None = None) -> Gaussian:
+        """Return the one of sigma^2 = 1/(2 slope)."""
+        del loss  # squared error has no numbers of its own
         return cls(sigma=math.sqrt(0.5 / positive(slope)))
 
     def moments(self, mu: Tensor) -> tuple[Tensor, Tensor]:
-        """mu and sigma^2."""
+        """Return mu and sigma^2."""
         return mu, mu.new_ones(mu.shape) * self.sigma**2
 
     def sample(self, mu: Tensor, generator: Generator | None = None) -> Tensor:

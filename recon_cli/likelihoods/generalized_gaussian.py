@@ -6,9 +6,11 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from recon_cli.identity.likelihood import Likelihood, elementwise, log, positive
+from recon_cli.identity.elementwise import elementwise
+from recon_cli.identity.likelihood import Likelihood, log, number_of, positive
 from recon_cli.identity.losses import AbsoluteError, Loss, SquaredError
-from recon_cli.identity.parametric import Number, parameter
+from recon_cli.identity.parametric import Number, computed, parameter
+from recon_cli.identity.tensors import standard_gamma
 from recon_cli.numerics.compensated import two_product, two_sum
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ class PowerError(Loss):
     torch = "abs(x - mu)**power"
 
     def canonical(self) -> tuple[Loss, Number]:
-        """Absolute error at power 1, squared error at 2."""
+        """Return absolute error at power 1, squared error at 2."""
         named = {1.0: AbsoluteError(), 2.0: SquaredError()}
         return (named.get(self.power, self) if isinstance(self.power, (int, float)) else self), 1.0
 
@@ -53,15 +55,12 @@ class GeneralizedGaussian(Likelihood):
     power: float = parameter(2.0, "the exponent")
 
     aliases = ("generalised-gaussian", "generalized-normal", "generalised-normal")
+    loss = computed(lambda self: PowerError(power=self.power))
     density = "power/(2*scale*gamma(1/power))*exp(-(Abs(x - mu)/scale)**power)"
     calls = (
         "(torch.abs(x - mu)/scale)**power + math.log(2*scale) + math.lgamma(1 + 1/power)",
         "-stats.gennorm.logpdf(x, power, mu, scale)",
     )
-
-    @property
-    def loss(self) -> PowerError:  # type: ignore[override]
-        return PowerError(power=self.power)
 
     @elementwise
     def nll(self, x: Tensor, mu: Tensor) -> Tensor:
@@ -78,7 +77,8 @@ class GeneralizedGaussian(Likelihood):
 
     @property
     def slope(self) -> Number:
-        return self.scale**-self.power
+        slope: Number = self.scale**-self.power
+        return slope
 
     @property
     def normaliser(self) -> Number:
@@ -96,20 +96,20 @@ class GeneralizedGaussian(Likelihood):
         return log(2 * self.scale * math.gamma(at)) + moved
 
     @classmethod
-    def with_slope(cls, slope: float, power: float = 2.0) -> GeneralizedGaussian:
-        """scale = slope^(-1/power)."""
+    def with_slope(cls, slope: float, loss: Loss | None = None) -> GeneralizedGaussian:
+        """Return the one of the loss's power and scale = slope^(-1/power)."""
+        power = number_of(loss, "power", 2.0)
         return cls(scale=positive(slope) ** (-1 / power), power=power)
 
     def moments(self, mu: Tensor) -> tuple[Tensor, Tensor]:
-        """mu and scale^2 Gamma(3/power)/Gamma(1/power)."""
+        """Return mu and scale^2 Gamma(3/power)/Gamma(1/power)."""
         ratio = math.lgamma(3 / self.power) - math.lgamma(1 / self.power)
         return mu, mu.new_ones(mu.shape) * self.scale**2 * math.exp(ratio)
 
     def sample(self, mu: Tensor, generator: Generator | None = None) -> Tensor:
-        """The power-th root of a Gamma(1/power) draw, either way."""
-        import torch
+        """Draw the power-th root of a Gamma(1/power) draw, of either sign."""
 
         shape = mu.new_full(mu.shape, 1 / self.power)
-        size = torch._standard_gamma(shape, generator=generator) ** (1 / self.power)
+        size = standard_gamma(shape, generator) ** (1 / self.power)
         sign = mu.new_full(mu.shape, 0.5).bernoulli(generator=generator) * 2 - 1
         return mu + self.scale * sign * size

@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from recon_cli.identity.likelihood import Likelihood, elementwise
+from recon_cli.identity.elementwise import elementwise
+from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import Link, Loss
 from recon_cli.identity.parametric import parameter
 from recon_cli.identity.regions import POSITIVE, REAL, Outputs
@@ -39,7 +40,7 @@ class GaussianNLL(Loss):
     name = "gaussian-nll"
     formula = "(log(var) + (x - mu)**2/var)/2"
     torch = "gaussian_nll_loss"
-    given = "but that it raises a var below 1e-6 to that"
+    condition = "but that it raises a var below 1e-6 to that"
     head = HEAD
     domain = MEAN_AND_VARIANCE
 
@@ -91,12 +92,12 @@ class Faithful(Loss):
     reason = "mean and variance are trained on two different losses, so no function of both has its gradients"
 
     def values(self, x: Tensor, prediction: Tensor) -> Tensor:
-        """The mean's gradient is that of half the squared error, to the bit."""
+        """Give the mean the gradient of half the squared error, to the bit."""
         import torch
 
         mean, variance = prediction.unbind(dim=-1)
-        held = torch.stack([mean.detach(), variance], dim=-1)
-        return (x - mean).square() / 2 + GaussianNLL().values(x, held)
+        fixed = torch.stack([mean.detach(), variance], dim=-1)
+        return (x - mean).square() / 2 + GaussianNLL().values(x, fixed)
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,7 @@ class HeteroscedasticGaussian(Likelihood):
         return 1.0
 
     def moments(self, mu: Tensor) -> tuple[Tensor, Tensor]:
-        """As the decoder gives them."""
+        """Return them as the decoder gives them."""
         mean, variance = mu.unbind(dim=-1)
         return mean, variance
 

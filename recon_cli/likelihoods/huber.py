@@ -6,9 +6,10 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from recon_cli.identity.likelihood import Likelihood, elementwise, log, positive
+from recon_cli.identity.elementwise import elementwise
+from recon_cli.identity.likelihood import Likelihood, log, number_of, positive
 from recon_cli.identity.losses import Loss
-from recon_cli.identity.parametric import Number, parameter
+from recon_cli.identity.parametric import Number, computed, parameter
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -23,7 +24,7 @@ class HuberLoss(Loss):
     name = "huber"
     formula = "Piecewise(((x - mu)**2/2, Abs(x - mu) <= delta), (delta*(Abs(x - mu) - delta/2), True))"
     torch = "huber_loss"
-    given = "not its default of 1"
+    condition = "not its default of 1"
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class SmoothL1(Loss):
     torch = "smooth_l1_loss"
 
     def canonical(self) -> tuple[Loss, Number]:
-        """Huber's loss, over beta."""
+        """Return Huber's loss, over beta."""
         return HuberLoss(delta=self.beta), 1 / self.beta
 
 
@@ -57,15 +58,12 @@ class Huber(Likelihood):
     delta: float = parameter(1.0, "the threshold, in units of scale")
 
     aliases = ("smooth-l1",)
+    loss = computed(lambda self: HuberLoss(delta=self.delta * self.scale))
     density = (
         "exp(-Piecewise((((x - mu)/scale)**2/2, Abs(x - mu) <= delta*scale), (delta*(Abs(x - mu)/scale - delta/2), True)))"
         "/(scale*(sqrt(2*pi)*erf(delta/sqrt(2)) + 2*exp(-delta**2/2)/delta))"
     )
     calls = ("F.huber_loss(mu, x, delta=delta*scale, reduction='none')/scale**2",)
-
-    @property
-    def loss(self) -> HuberLoss:  # type: ignore[override]
-        return HuberLoss(delta=self.delta * self.scale)
 
     @property
     def losses(self) -> dict[Loss, Number]:
@@ -96,20 +94,25 @@ class Huber(Likelihood):
         return log(self.scale * math.sqrt(2 * math.pi) * middle + 2 * tail * (self.scale / delta))
 
     @classmethod
-    def with_slope(cls, slope: float, delta: float = 1.0) -> Huber:
-        """scale = 1/sqrt(slope); ``delta`` is the loss's, in units of x."""
+    def with_slope(cls, slope: float, loss: Loss | None = None) -> Huber:
+        """Return the one of scale = 1/sqrt(slope); the loss's delta is in units of x. Smooth L1 is Huber's loss over its beta."""
+        if isinstance(loss, SmoothL1):
+            slope, loss = slope / loss.beta, HuberLoss(delta=loss.beta)
         scale = 1 / math.sqrt(positive(slope))
-        return cls(scale=scale, delta=delta / scale)
+        return cls(scale=scale, delta=number_of(loss, "delta", 1.0) / scale)
 
     def moments(self, mu: Tensor) -> tuple[Tensor, Tensor]:
-        """mu; scale^2 (m + t (delta^2 + 2 + 2/delta^2))/(m' + t), m and m' the middle's second moment and mass, t the tails'."""
+        """Return mu and scale^2 (m + t (delta^2 + 2 + 2/delta^2))/(m' + t).
+
+        m and m' are the middle's second moment and mass, t the tails' mass.
+        """
         bell, tail = math.exp(-(self.delta**2) / 2), 2 * math.exp(-(self.delta**2) / 2) / self.delta
         mass = math.sqrt(2 * math.pi) * math.erf(self.delta / math.sqrt(2))
         whole = mass - 2 * self.delta * bell + tail * (self.delta**2 + 2 + 2 / self.delta**2)
         return mu, mu.new_ones(mu.shape) * self.scale**2 * whole / (mass + tail)
 
     def sample(self, mu: Tensor, generator: Generator | None = None) -> Tensor:
-        """A tail with its own weight, an exponential beyond delta; else a Gaussian draw cut at delta."""
+        """Draw a tail with its own weight, an exponential beyond delta; else a Gaussian draw cut at delta."""
         weight = math.sqrt(2 * math.pi) * math.erf(self.delta / math.sqrt(2))
         tail = 2 * math.exp(-(self.delta**2) / 2) / self.delta
         outer = mu.new_full(mu.shape, tail / (weight + tail)).bernoulli(generator=generator) == 1

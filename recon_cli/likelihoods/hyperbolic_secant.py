@@ -6,9 +6,10 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from recon_cli.identity.likelihood import Likelihood, elementwise, log, positive
-from recon_cli.identity.losses import LogCosh, log_cosh
-from recon_cli.identity.parametric import Number, parameter
+from recon_cli.identity.elementwise import elementwise
+from recon_cli.identity.likelihood import Likelihood, log, number_of, positive
+from recon_cli.identity.losses import LogCosh, Loss, log_cosh
+from recon_cli.identity.parametric import Number, computed, parameter
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -28,15 +29,12 @@ class HyperbolicSecant(Likelihood):
     scale: float = parameter(1.0, "the decay length of the tails")
 
     aliases = ("sech",)
+    loss = computed(lambda self: LogCosh(scale=self.scale))
     density = "1/(pi*scale*cosh((x - mu)/scale))"
     calls = (
         "torch.log(torch.cosh((x - mu)/scale)) + math.log(math.pi*scale)",
         "-stats.hypsecant.logpdf(x, mu, scale)",
     )
-
-    @property
-    def loss(self) -> LogCosh:  # type: ignore[override]
-        return LogCosh(scale=self.scale)
 
     @elementwise
     def nll(self, x: Tensor, mu: Tensor) -> Tensor:
@@ -51,12 +49,12 @@ class HyperbolicSecant(Likelihood):
         return 1.0
 
     @classmethod
-    def with_slope(cls, slope: float, scale: float = 1.0) -> HyperbolicSecant:
-        """Its slope is 1, whatever the scale of its loss; logistic noise has slope 2."""
-        return cls(scale=scale) if positive(slope) == 1 else super().with_slope(slope)  # type: ignore[return-value]
+    def with_slope(cls, slope: float, loss: Loss | None = None) -> HyperbolicSecant:
+        """Return the one of the log-cosh's scale; the slope is 1 at any scale, and logistic noise has slope 2."""
+        return cls(scale=number_of(loss, "scale", 1.0)) if positive(slope) == 1 else super().with_slope(slope)
 
     def moments(self, mu: Tensor) -> tuple[Tensor, Tensor]:
-        """mu and (pi scale/2)^2."""
+        """Return mu and (pi scale/2)^2."""
         return mu, mu.new_ones(mu.shape) * (math.pi * self.scale / 2) ** 2
 
     def sample(self, mu: Tensor, generator: Generator | None = None) -> Tensor:

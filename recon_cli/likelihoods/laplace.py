@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from recon_cli.identity.likelihood import Likelihood, elementwise, log, positive
-from recon_cli.identity.losses import AbsoluteError
-from recon_cli.identity.parametric import Number, parameter
+from recon_cli.identity.elementwise import elementwise
+from recon_cli.identity.likelihood import Likelihood, log, positive
+from recon_cli.identity.losses import AbsoluteError, Loss
+from recon_cli.identity.parametric import Number, class_or_instance, parameter
 from recon_cli.identity.tensors import wide
 
 if TYPE_CHECKING:
@@ -50,21 +51,22 @@ class Laplace(Likelihood):
     def slope(self) -> Number:
         return 1 / self.scale
 
-    @classmethod
-    def fit(cls, x: Tensor, mu: Tensor) -> Laplace:
-        """scale is the mean absolute error."""
-        return cls(scale=(wide(x) - wide(mu)).abs().mean().item())
+    @class_or_instance
+    def fit(self, x: Tensor, mu: Tensor) -> Laplace:
+        """Return the one whose scale is the mean absolute error."""
+        return replace(self, scale=(wide(x) - wide(mu)).abs().mean().item())
 
     @classmethod
-    def with_slope(cls, slope: float) -> Laplace:
-        """scale = 1/slope."""
+    def with_slope(cls, slope: float, loss: Loss | None = None) -> Laplace:
+        """Return the one of scale = 1/slope."""
+        del loss  # absolute error has no numbers of its own
         return cls(scale=1 / positive(slope))
 
     def moments(self, mu: Tensor) -> tuple[Tensor, Tensor]:
-        """mu and 2 scale^2."""
+        """Return mu and 2 scale^2."""
         return mu, mu.new_ones(mu.shape) * 2 * self.scale**2
 
     def sample(self, mu: Tensor, generator: Generator | None = None) -> Tensor:
-        """The difference of two exponential draws is a Laplace draw."""
+        """Draw the difference of two exponential draws, which is Laplace's."""
         up, down = (mu.new_empty(mu.shape).exponential_(generator=generator) for _ in range(2))
         return mu + self.scale * (up - down)

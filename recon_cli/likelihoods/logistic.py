@@ -6,9 +6,10 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from recon_cli.identity.likelihood import Likelihood, elementwise, log, positive
-from recon_cli.identity.losses import LogCosh, log_cosh
-from recon_cli.identity.parametric import Number, parameter
+from recon_cli.identity.elementwise import elementwise
+from recon_cli.identity.likelihood import Likelihood, log, number_of, positive
+from recon_cli.identity.losses import LogCosh, Loss, log_cosh
+from recon_cli.identity.parametric import Number, computed, parameter
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -28,15 +29,12 @@ class Logistic(Likelihood):
     scale: float = parameter(1.0, "the decay length of the tails")
 
     aliases = ("sech-squared",)
+    loss = computed(lambda self: LogCosh(scale=2 * self.scale))
     density = "1/(4*scale*cosh((x - mu)/(2*scale))**2)"
     calls = (
         "(x - mu)/scale + 2*F.softplus(-(x - mu)/scale) + math.log(scale)",
         "-stats.logistic.logpdf(x, mu, scale)",
     )
-
-    @property
-    def loss(self) -> LogCosh:  # type: ignore[override]
-        return LogCosh(scale=2 * self.scale)
 
     @elementwise
     def nll(self, x: Tensor, mu: Tensor) -> Tensor:
@@ -51,12 +49,12 @@ class Logistic(Likelihood):
         return 2.0
 
     @classmethod
-    def with_slope(cls, slope: float, scale: float = 1.0) -> Logistic:
-        """Its slope is 2; ``scale`` is that of the log-cosh, twice its own."""
-        return cls(scale=scale / 2) if positive(slope) == 2 else super().with_slope(slope)  # type: ignore[return-value]
+    def with_slope(cls, slope: float, loss: Loss | None = None) -> Logistic:
+        """Return the one whose scale is half the log-cosh's; the slope is 2 at any scale."""
+        return cls(scale=number_of(loss, "scale", 1.0) / 2) if positive(slope) == 2 else super().with_slope(slope)
 
     def moments(self, mu: Tensor) -> tuple[Tensor, Tensor]:
-        """mu and (pi scale)^2/3."""
+        """Return mu and (pi scale)^2/3."""
         return mu, mu.new_ones(mu.shape) * (math.pi * self.scale) ** 2 / 3
 
     def sample(self, mu: Tensor, generator: Generator | None = None) -> Tensor:

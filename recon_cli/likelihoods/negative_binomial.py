@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from recon_cli.errors import ReconError
-from recon_cli.identity.likelihood import Likelihood, elementwise, log
+from recon_cli.identity.elementwise import elementwise
+from recon_cli.identity.likelihood import Likelihood, log
 from recon_cli.identity.losses import LOG, Loss
-from recon_cli.identity.parametric import Number, parameter
+from recon_cli.identity.parametric import Number, class_or_instance, computed, parameter
 from recon_cli.identity.regions import COUNT, Interval
+from recon_cli.identity.tensors import standard_gamma
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -78,8 +80,8 @@ class NegativeBinomial(Likelihood):
         "-distributions.NegativeBinomial(1/dispersion, logits=(dispersion*mu).log()).log_prob(x)",
         "-stats.nbinom.logpmf(x, 1/dispersion, 1/(1 + dispersion*mu))",
     )
-    loss = property(lambda self: NegativeBinomialLoss(self.dispersion))  # type: ignore[assignment]
-    raw_loss = property(lambda self: NegativeBinomialLossOfLog(self.dispersion))  # type: ignore[assignment]
+    loss = computed(lambda self: NegativeBinomialLoss(self.dispersion))
+    raw_loss = computed(lambda self: NegativeBinomialLossOfLog(self.dispersion))
     support = COUNT
     domain = Interval(0)
     link = LOG
@@ -94,35 +96,38 @@ class NegativeBinomial(Likelihood):
         from recon_cli.numerics.stable import lowest
 
         low = lowest(mu)
-        held = mu.clamp(low, 1 / low).where(x > 0, mu.clamp(max=1 / low))
-        beyond = (mu / held).log().where(mu != held, 0)
+        clamped = mu.clamp(low, 1 / low).where(x > 0, mu.clamp(max=1 / low))
+        beyond = (mu / clamped).log().where(mu != clamped, 0)
         some = mu.where(x > 0, 1)
         slope = ((some - x) / some).where(x > 0, 1) * (self.size / (self.size + mu))
-        return self._nll(x, held, beyond, slope, mu)
+        return self._nll(x, clamped, beyond, slope, mu)
 
     @elementwise
     def nll_raw(self, x: Tensor, raw: Tensor) -> Tensor:
         from recon_cli.numerics.stable import lowest
 
         end = -math.log(lowest(raw))
-        held = raw.clamp(-end, end).where(x > 0, raw.clamp(max=end))
-        mu = held.exp()
-        return self._nll(x, mu, raw - held, (mu - x) / (1 + self.dispersion * mu), raw)
+        clamped = raw.clamp(-end, end).where(x > 0, raw.clamp(max=end))
+        mu = clamped.exp()
+        return self._nll(x, mu, raw - clamped, (mu - x) / (1 + self.dispersion * mu), raw)
 
     def _nll(self, x: Tensor, mu: Tensor, beyond: Tensor, slope: Tensor, point: Tensor) -> Tensor:
-        """Of a mean e^beyond times ``mu``, with its slope by ``point``: deviances of failures and of counts, and the rest."""
-        from recon_cli.numerics.stable import deviance, given
+        """Return the nll of a mean e^beyond times ``mu``, its slope by ``point`` given.
+
+        The deviances of failures and of counts, and the rest.
+        """
+        from recon_cli.numerics.stable import deviance, with_derivatives
 
         n, over = self.size, (mu - x) / (1 + self.dispersion * mu)
         share = (x + n) / (n + mu)
         failures = n * (deviance(1, share, self.dispersion * over) + beyond.clamp(min=0))
         count = x.where(x > 0, 1)
         counted = (deviance(count, share * mu, -over) - count * beyond.clamp(max=0)).where(x > 0, over)
-        parts = given(failures + counted, (slope, point), (-failures / self.dispersion, self.dispersion))
+        parts = with_derivatives(failures + counted, (slope, point), (-failures / self.dispersion, self.dispersion))
         return parts + self._remainder(x)
 
     def _remainder(self, x: Tensor) -> Tensor:
-        """The nll of mu = x: Stirling's errors, log(2 pi x (1 + dispersion x))/2; 0 where x = 0."""
+        """Return the nll of mu = x: Stirling's errors, log(2 pi x (1 + dispersion x))/2; 0 where x = 0."""
         from recon_cli.numerics.stable import stirling_error
 
         count = x.where(x > 0, 1)
@@ -135,41 +140,41 @@ class NegativeBinomial(Likelihood):
 
     @elementwise
     def offset(self, x: Tensor) -> Tensor:
-        """log x! - sum over k < x of log(1 + dispersion k): the nll of mu = x less the loss."""
+        """Return log x! - sum over k < x of log(1 + dispersion k): the nll of mu = x less the loss."""
         from recon_cli.numerics.stable import log1p_over
 
         count = x.where(x > 0, 1)
         return self._remainder(x) - x * (log_per(count, self.dispersion) + log1p_over(self.dispersion * count))
 
-    @classmethod
-    def fit(cls, x: Tensor, mu: Tensor) -> NegativeBinomial:
-        """By L-BFGS on the logarithm of the dispersion. Raises ReconError where the best is none, or infinite."""
-        found = super().fit(x, mu)
-        if not x.any() or found.dispersion * mu.max() < 1e-6:
+    @class_or_instance
+    def fit(self, x: Tensor, mu: Tensor) -> NegativeBinomial:
+        """Return the one of the best dispersion, by L-BFGS on its logarithm. Raises ReconError where that is 0 or infinite."""
+        best = super().fit(x, mu)
+        if not x.any() or best.dispersion * mu.max() < 1e-6:
             why = "about their means they vary no more than Poisson's do" if x.any() else "they are all zero"
             raise ReconError(
                 f"No dispersion makes these counts most likely: {why}.", "Choose poisson, or binomial where they vary less."
             )
-        return found
+        return best
 
     def moments(self, mu: Tensor) -> tuple[Tensor, Tensor]:
-        """mu and mu + dispersion mu^2."""
+        """Return mu and mu + dispersion mu^2."""
         return mu, mu + self.dispersion * mu * mu
 
     def sample(self, mu: Tensor, generator: Generator | None = None) -> Tensor:
-        """A Poisson draw of a mean that is a Gamma draw."""
+        """Draw from Poisson, of a mean that is a Gamma draw."""
         import torch
 
-        gamma = torch._standard_gamma(mu.new_full(mu.shape, self.size), generator=generator)
+        gamma = standard_gamma(mu.new_ones(mu.shape) * self.size, generator)
         return torch.poisson(gamma * (self.dispersion * mu), generator=generator)
 
 
 def log_per(mu: Tensor, dispersion: Number) -> Tensor:
-    """log(1/mu + dispersion), exact where that is near one; of the smallest mu as a sum, for 1/mu^2 is beyond the numbers."""
+    """Return log(1/mu + dispersion), exact where that is near one; a sum for the smallest mu, as 1/mu^2 is beyond the numbers."""
     small = mu < 1e-15
-    least, held = mu.where(small, 1), mu.where(~small, 1)
-    above = (1 + (dispersion - 1) * held) / held
+    least, clamped = mu.where(small, 1), mu.where(~small, 1)
+    above = (1 + (dispersion - 1) * clamped) / clamped
     near = above.abs() < 0.5
-    far = (1 + dispersion * held) / held
+    far = (1 + dispersion * clamped) / clamped
     usual = above.where(near, 0).log1p().where(near, far.where(~near, 1).log())
     return ((dispersion * least).log1p() - least.log()).where(small, usual)

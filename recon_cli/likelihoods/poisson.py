@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from recon_cli.identity.likelihood import Likelihood, elementwise
+from recon_cli.identity.elementwise import elementwise
+from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import LOG, Loss
 from recon_cli.identity.regions import COUNT, Interval
 
@@ -20,7 +21,7 @@ class PoissonLoss(Loss):
     name = "poisson"
     formula = "mu - x*log(mu)"
     torch = "poisson_nll_loss"
-    given = "given log_input=False (its default takes log mu), but for the 1e-8 that it then adds to mu in the logarithm"
+    condition = "given log_input=False (its default takes log mu), but for the 1e-8 that it then adds to mu in the logarithm"
     support = Interval(0)
     domain = Interval(0)
 
@@ -67,20 +68,20 @@ class Poisson(Likelihood):
 
     @elementwise
     def nll(self, x: Tensor, mu: Tensor) -> Tensor:
-        from recon_cli.numerics.stable import given, lowest
+        from recon_cli.numerics.stable import lowest, with_derivatives
 
         some = mu.where(x > 0, 1)
-        held = some.detach().clamp(min=lowest(mu))
-        value = _saddle_point(x, held, (some / held).log()).where(x > 0, mu)
-        return given(value, (((some - x) / some).where(x > 0, 1), mu))
+        clamped = some.detach().clamp(min=lowest(mu))
+        value = _saddle_point(x, clamped, (some / clamped).log()).where(x > 0, mu)
+        return with_derivatives(value, (((some - x) / some).where(x > 0, 1), mu))
 
     @elementwise
     def nll_raw(self, x: Tensor, raw: Tensor) -> Tensor:
-        from recon_cli.numerics.stable import given, lowest
+        from recon_cli.numerics.stable import lowest, with_derivatives
 
-        mu, held = raw.exp(), raw.detach().clamp(min=math.log(lowest(raw)))
-        value = _saddle_point(x, held.exp(), raw - held).where(x > 0, mu)
-        return given(value, (mu - x, raw))
+        mu, clamped = raw.exp(), raw.detach().clamp(min=math.log(lowest(raw)))
+        value = _saddle_point(x, clamped.exp(), raw - clamped).where(x > 0, mu)
+        return with_derivatives(value, (mu - x, raw))
 
     @property
     def slope(self) -> float:
@@ -91,7 +92,7 @@ class Poisson(Likelihood):
         return (x + 1).lgamma()
 
     def moments(self, mu: Tensor) -> tuple[Tensor, Tensor]:
-        """mu, twice."""
+        """Return mu, twice."""
         return mu, mu
 
     def sample(self, mu: Tensor, generator: Generator | None = None) -> Tensor:
@@ -102,7 +103,7 @@ class Poisson(Likelihood):
 
 
 def _saddle_point(x: Tensor, mu: Tensor, below: Tensor) -> Tensor:
-    """The nll where x > 0: deviance, Stirling's error, log(2 pi x)/2; of a mean e^below times ``mu``."""
+    """Return the nll where x > 0: deviance, Stirling's error, log(2 pi x)/2; of a mean e^below times ``mu``."""
     from recon_cli.numerics.stable import deviance, stirling_error
 
     count = x.where(x > 0, 1)

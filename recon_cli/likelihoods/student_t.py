@@ -6,9 +6,11 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from recon_cli.identity.likelihood import Likelihood, elementwise, log, positive
+from recon_cli.identity.elementwise import elementwise
+from recon_cli.identity.likelihood import Likelihood, log, number_of, positive
 from recon_cli.identity.losses import Loss
-from recon_cli.identity.parametric import Number, parameter
+from recon_cli.identity.parametric import Number, computed, parameter
+from recon_cli.identity.tensors import standard_gamma
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -46,15 +48,12 @@ class StudentT(Likelihood):
 
     aliases = ("t", "student", "students-t")
     special = {"cauchy": "df=1"}
+    loss = computed(lambda self: Lorentzian(width=self.scale * self.df**0.5))
     density = "gamma((df + 1)/2)/(gamma(df/2)*sqrt(pi*df)*scale)*(1 + ((x - mu)/scale)**2/df)**(-(df + 1)/2)"
     calls = (
         "-distributions.StudentT(df, mu, scale).log_prob(x)",
         "-stats.t.logpdf(x, df, mu, scale)",
     )
-
-    @property
-    def loss(self) -> Lorentzian:  # type: ignore[override]
-        return Lorentzian(width=self.scale * self.df**0.5)
 
     @elementwise
     def nll(self, x: Tensor, mu: Tensor) -> Tensor:
@@ -76,23 +75,22 @@ class StudentT(Likelihood):
         return log(self.scale * (root / factor)) - series
 
     @classmethod
-    def with_slope(cls, slope: float, width: float = 1.0) -> StudentT:
-        """df = 2 slope - 1, which must be positive; ``width`` is the loss's, sqrt(df) times its own scale."""
+    def with_slope(cls, slope: float, loss: Loss | None = None) -> StudentT:
+        """Return the one of df = 2 slope - 1, which must be positive; the loss's width is sqrt(df) times its own scale."""
         df = 2 * positive(slope) - 1
-        return cls(df=df, scale=width / abs(df) ** 0.5)
+        return cls(df=df, scale=number_of(loss, "width", 1.0) / abs(df) ** 0.5)
 
     def moments(self, mu: Tensor) -> tuple[Tensor, Tensor] | None:
-        """mu and scale^2 df/(df - 2); none up to df = 2."""
+        """Return mu and scale^2 df/(df - 2); none up to df = 2."""
         if self.df <= 2:
             return None
         return mu, mu.new_ones(mu.shape) * self.scale**2 * self.df / (self.df - 2)
 
     def sample(self, mu: Tensor, generator: Generator | None = None) -> Tensor:
-        """A Gaussian draw over the root of a chi-squared one over df."""
-        import torch
+        """Draw from a Gaussian, over the root of a chi-squared draw over df."""
 
         normal = mu.new_empty(mu.shape).normal_(generator=generator)
-        half = torch._standard_gamma(mu.new_full(mu.shape, self.df / 2), generator=generator)
+        half = standard_gamma(mu.new_full(mu.shape, self.df / 2), generator)
         return mu + self.scale * normal * (self.df / 2 / half).sqrt()
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from recon_cli.identity.likelihood import Likelihood, elementwise, positive
+from recon_cli.identity.elementwise import elementwise
+from recon_cli.identity.likelihood import Likelihood, positive
 from recon_cli.identity.losses import Loss
-from recon_cli.identity.parametric import Number, parameter
+from recon_cli.identity.parametric import Number, class_or_instance, parameter
 from recon_cli.identity.regions import CIRCLE
 from recon_cli.identity.tensors import wide
 from recon_cli.likelihoods._sphere import concentration, draw, log_integral
@@ -66,18 +67,19 @@ class VonMises(Likelihood):
     def slope(self) -> Number:
         return self.kappa
 
-    @classmethod
-    def fit(cls, x: Tensor, mu: Tensor) -> VonMises:
-        """kappa is where the mean of 1 - cos is that of the data. Raises ReconError where that is 0, or 1 and more."""
-        return cls(kappa=concentration(2, cls.loss(wide(x), wide(mu)).mean().item()))
+    @class_or_instance
+    def fit(self, x: Tensor, mu: Tensor) -> VonMises:
+        """Return the one whose mean of 1 - cos is that of the data. Raises ReconError where that is 0, or 1 and more."""
+        return replace(self, kappa=concentration(2, self.loss(wide(x), wide(mu)).mean().item()))
 
     @classmethod
-    def with_slope(cls, slope: float) -> VonMises:
-        """kappa is the slope."""
+    def with_slope(cls, slope: float, loss: Loss | None = None) -> VonMises:
+        """Return the one whose kappa is the slope."""
+        del loss  # angular cosine has no numbers of its own
         return cls(kappa=positive(slope))
 
     def sample(self, mu: Tensor, generator: Generator | None = None) -> Tensor:
-        """An angle of von-mises-fisher's in two dimensions, either way."""
+        """Draw an angle of von-mises-fisher's in two dimensions, either way."""
         angle = 2 * (draw(2, self.kappa, wide(mu), generator) / 2).sqrt().asin()
         sign = mu.new_full(mu.shape, 0.5).bernoulli(generator=generator) * 2 - 1
         return mu + sign * angle.to(mu.dtype)
@@ -85,10 +87,10 @@ class VonMises(Likelihood):
 
 def angular_distance(x: Tensor, mu: Tensor) -> Tensor:
     """1 - cos(x - mu) = 2 sin^2((x - mu)/2), the rounding of x - mu kept: Knuth's exact sum."""
-    from recon_cli.numerics.stable import given
+    from recon_cli.numerics.stable import with_derivatives
 
     x, mu = x / 2, mu / 2
     high, low = two_sum(x, -mu)
     sin = high.sin() * low.cos() + high.cos() * low.sin()
     cos = high.cos() * low.cos() - high.sin() * low.sin()
-    return given(2 * sin * sin, (-4 * sin * cos, mu), (4 * sin * cos, x))
+    return with_derivatives(2 * sin * sin, (-4 * sin * cos, mu), (4 * sin * cos, x))

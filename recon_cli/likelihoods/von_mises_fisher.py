@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from recon_cli.identity.likelihood import Likelihood, elementwise, positive
+from recon_cli.identity.elementwise import elementwise
+from recon_cli.identity.likelihood import Likelihood, positive
 from recon_cli.identity.losses import IDENTITY, Link, Loss
-from recon_cli.identity.parametric import Number, parameter
+from recon_cli.identity.parametric import Number, class_or_instance, parameter
 from recon_cli.identity.regions import SPHERE
 from recon_cli.identity.tensors import wide
 from recon_cli.likelihoods._sphere import concentration, draw, log_integral
@@ -89,23 +90,24 @@ class VonMisesFisher(Likelihood):
     def offset(self, x: Tensor) -> Tensor:
         return x.new_zeros(x.shape[:-1]) + log_integral(x.shape[-1], self.kappa)
 
-    @classmethod
-    def fit(cls, x: Tensor, mu: Tensor) -> VonMisesFisher:
-        """kappa is where the mean of 1 - cos is that of the data. Raises ReconError where that is 0, or 1 and more."""
-        return cls(kappa=concentration(x.shape[-1], cls.loss(wide(x), wide(mu)).mean().item()))
+    @class_or_instance
+    def fit(self, x: Tensor, mu: Tensor) -> VonMisesFisher:
+        """Return the one whose mean of 1 - cos is that of the data. Raises ReconError where that is 0, or 1 and more."""
+        return replace(self, kappa=concentration(x.shape[-1], self.loss(wide(x), wide(mu)).mean().item()))
 
     @classmethod
-    def with_slope(cls, slope: float) -> VonMisesFisher:
-        """kappa is the slope."""
+    def with_slope(cls, slope: float, loss: Loss | None = None) -> VonMisesFisher:
+        """Return the one whose kappa is the slope."""
+        del loss  # cosine distance has no numbers of its own
         return cls(kappa=positive(slope))
 
     def sample(self, mu: Tensor, generator: Generator | None = None) -> Tensor:
-        """An angle to mu, towards any side with equal chance."""
+        """Draw an angle to mu, towards any side with equal chance."""
         mean = direction(wide(mu))
         off = draw(mean.shape[-1], self.kappa, mean[..., 0], generator)[..., None]
-        side = mean.new_empty(mean.shape).normal_(generator=generator)
-        side = direction(side - (side * mean).sum(-1, keepdim=True) * mean)
-        return direction((1 - off) * mean + (off * (2 - off)).sqrt() * side).to(mu.dtype)
+        across = mean.new_empty(mean.shape).normal_(generator=generator)
+        across = direction(across - (across * mean).sum(-1, keepdim=True) * mean)
+        return direction((1 - off) * mean + (off * (2 - off)).sqrt() * across).to(mu.dtype)
 
 
 def tamed(vectors: Tensor) -> Tensor:
@@ -124,7 +126,7 @@ def cosine_distance(x: Tensor, mu: Tensor) -> Tensor:
     off with what rounding takes from its product, and what is left of it twice more. A zero vector counts as
     infinitely long: at a right angle to all, without a gradient.
     """
-    from recon_cli.numerics.stable import given
+    from recon_cli.numerics.stable import with_derivatives
 
     def dot(a: Tensor, b: Tensor) -> Tensor:
         return (a * b).sum(-1, keepdim=True)
@@ -139,4 +141,4 @@ def cosine_distance(x: Tensor, mu: Tensor) -> Tensor:
     length, size = square.sqrt(), size.sqrt()
     cos, sin, square = along / length / size, across / length, dot(across, across) / square
     value = (square / (1 + cos)).where(cos > 0, 1 - cos).squeeze(-1)
-    return given(value, (-sin / size, mu), ((cos * sin - square / size * mu) / length, x))
+    return with_derivatives(value, (-sin / size, mu), ((cos * sin - square / size * mu) / length, x))

@@ -3,25 +3,50 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from recon_cli.identity.parametric import Number
 
 
-def two_sum(a: Any, b: Any) -> tuple[Any, Any]:
-    """a + b, and what rounding it lost: Knuth (1969)."""
+@overload
+def two_sum(a: float, b: float) -> tuple[float, float]:
+    """Of two numbers."""
+
+
+@overload
+def two_sum(a: Tensor, b: Number) -> tuple[Tensor, Tensor]:
+    """Of tensors."""
+
+
+def two_sum(a: Number, b: Number) -> tuple[Number, Number]:
+    """Return a + b, and what rounding it lost: Knuth (1969)."""
     total = a + b
     other = total - a
     return total, (a - (total - other)) + (b - other)
 
 
-def two_product(a: Any, b: Any) -> tuple[Any, Any]:
-    """a b, and what rounding it lost: Dekker (1971), each number as the sum of two of half its digits."""
+@overload
+def two_product(a: float, b: float) -> tuple[float, float]:
+    """Of two numbers."""
+
+
+@overload
+def two_product(a: Tensor, b: Number) -> tuple[Tensor, Tensor]:
+    """Of tensors."""
+
+
+def two_product(a: Number, b: Number) -> tuple[Number, Number]:
+    """Return a b, and what rounding it lost: Dekker (1971), each number as the sum of two of half its digits."""
     (high, low), (top, rest) = halves(a), halves(b)
     product = a * b
     return product, ((high * top - product) + high * rest + low * top) + low * rest
 
 
 def halves(number: Any) -> tuple[Any, Any]:
-    """A number as the sum of two, of at most half its digits each: a float or a tensor, in float64 or float32."""
+    """Return a number as the sum of two, of at most half its digits each: a float or a tensor, in float64 or float32."""
     size = number.element_size() if hasattr(number, "element_size") else 8
     wide = number * (2.0 ** (27 if size == 8 else 12) + 1)
     high = wide - (wide - number)
@@ -38,12 +63,12 @@ class Total(float):
     rest: float
 
     def __new__(cls, value: float = 0.0, rest: float = 0.0) -> Total:
-        made = super().__new__(cls, value)
-        made.rest = rest
-        return made
+        total = super().__new__(cls, value)
+        total.rest = rest
+        return total
 
-    def __getnewargs__(self) -> tuple[float, float]:
-        return float(self), self.rest
+    def __reduce__(self) -> tuple[type[Total], tuple[float, float]]:
+        return Total, (float(self), self.rest)
 
     def __add__(self, other: float) -> Total:
         total, lost = two_sum(float(self), float(other))

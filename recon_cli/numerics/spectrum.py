@@ -66,7 +66,7 @@ class Eigenvalues:
         return int((self.values > 0).sum())
 
     def above(self, level: float, most: int | None = None) -> int:
-        """How many of the first ``most`` are above ``level``: by more than the rounding of a sum over the dimensions takes them.
+        """Return how many of the first ``most`` are above ``level`` by more than the rounding of a sum over the dimensions.
 
         An eigenvalue at the level is not above it: its latent costs and saves nothing.
         """
@@ -74,7 +74,7 @@ class Eigenvalues:
         return int((self.values[:most] > level + lost).sum())
 
     def tail(self, count: int) -> float:
-        """The sum of all but the ``count`` largest; the unknown ones by the trace."""
+        """Return the sum of all but the ``count`` largest; the unknown ones by the trace."""
         rest = 0.0 if self.exact else max(0.0, self.trace - math.fsum(self.values))
         return math.fsum(self.values[count:]) + rest
 
@@ -93,7 +93,7 @@ class Blocks:
 
 
 def moments(blocks: Iterable[Array], exact: int = EXACT) -> Moments:
-    """Mean, trace and covariance in one pass over blocks of shape (n, D), in float64, whatever the mean is.
+    """Return mean, trace and covariance in one pass over blocks of shape (n, D), in float64, whatever the mean is.
 
     Every block is centred before anything is squared, and two sets of samples are joined by their counts,
     means and scatters: Chan, Golub and LeVeque (1983). The covariance is left out above ``exact`` dimensions.
@@ -128,35 +128,35 @@ def moments(blocks: Iterable[Array], exact: int = EXACT) -> Moments:
 
 
 def eigenvalues(blocks: Iterable[Array], exact: int = EXACT, most: int = MOST, seed: int = 0) -> Eigenvalues:
-    """The eigenvalues of the covariance of all rows of ``blocks``, each of shape (n, D).
+    """Return the eigenvalues of the covariance of all rows of ``blocks``, each of shape (n, D).
 
     Exact where D or N is at most ``exact`` (of the smaller of the two, the covariance or the Gram matrix);
     beyond, the ``most`` largest by :func:`randomised`. One pass over the blocks where D is small, else several:
     they must then be something that can be gone through again. Raises ReconError for data without variance.
     """
-    seen = moments(blocks, exact)
-    if not seen.trace > 0:
+    of_rows = moments(blocks, exact)
+    if not of_rows.trace > 0:
         raise ReconError(
-            f"The data have no variance: {'there is one sample' if seen.samples == 1 else 'all samples are alike'}.",
+            f"The data have no variance: {'there is one sample' if of_rows.samples == 1 else 'all samples are alike'}.",
             "A spectrum takes samples that differ.",
         )
-    dimensions = len(seen.mean)
-    if seen.covariance is not None:
-        values = spectrum_of(seen.covariance)
-    elif seen.samples <= exact:
-        values = spectrum_of(gram(blocks, seen))
+    dimensions = len(of_rows.mean)
+    if of_rows.covariance is not None:
+        values = spectrum_of(of_rows.covariance)
+    elif of_rows.samples <= exact:
+        values = spectrum_of(gram(blocks, of_rows))
     else:
-        values, error = randomised(blocks, seen, most, seed)
-        return Eigenvalues(values, dimensions, seen.samples, seen.trace, error)
-    floor = max(dimensions, seen.samples) * numpy.finfo(float).eps * values[0]
-    known = numpy.zeros(dimensions)
-    few = values[: min(dimensions, max(1, seen.samples - 1))]  # centred, N samples span N - 1 dimensions
-    known[: len(few)] = numpy.where(few > floor, few, 0)
-    return Eigenvalues(known, dimensions, seen.samples, seen.trace)
+        values, error = randomised(blocks, of_rows, most, seed)
+        return Eigenvalues(values, dimensions, of_rows.samples, of_rows.trace, error)
+    floor = max(dimensions, of_rows.samples) * numpy.finfo(float).eps * values[0]
+    every = numpy.zeros(dimensions)
+    few = values[: min(dimensions, max(1, of_rows.samples - 1))]  # centred, N samples span N - 1 dimensions
+    every[: len(few)] = numpy.where(few > floor, few, 0)
+    return Eigenvalues(every, dimensions, of_rows.samples, of_rows.trace)
 
 
 def spectrum_of(matrix: Array) -> Array:
-    """Every eigenvalue of a symmetric matrix, the largest first; of a small one by a single thread.
+    """Return every eigenvalue of a symmetric matrix, the largest first; of a small one by a single thread.
 
     There a second thread gains nothing, and on a busy machine it costs a hundredfold: every step waits for its turn.
     """
@@ -166,20 +166,20 @@ def spectrum_of(matrix: Array) -> Array:
         return numpy.linalg.eigvalsh(matrix)[::-1]
 
 
-def centred(blocks: Iterable[Array], seen: Moments) -> Iterator[Array]:
-    """The blocks in float64, without their common mean."""
+def centred(blocks: Iterable[Array], of_rows: Moments) -> Iterator[Array]:
+    """Yield the blocks in float64, without their common mean."""
     for block in blocks:
-        yield numpy.asarray(block, dtype=numpy.float64) - seen.mean
+        yield numpy.asarray(block, dtype=numpy.float64) - of_rows.mean
 
 
-def gram(blocks: Iterable[Array], seen: Moments) -> Array:
-    """Inner products of all samples with one another, over N: (N, N), with the covariance's own eigenvalues."""
-    lines = [numpy.hstack([a @ b.T for b in centred(blocks, seen)]) for a in centred(blocks, seen)]
-    return numpy.vstack(lines) / seen.samples
+def gram(blocks: Iterable[Array], of_rows: Moments) -> Array:
+    """Return the inner products of all samples with one another, over N: (N, N), with the covariance's own eigenvalues."""
+    lines = [numpy.hstack([a @ b.T for b in centred(blocks, of_rows)]) for a in centred(blocks, of_rows)]
+    return numpy.vstack(lines) / of_rows.samples
 
 
-def randomised(blocks: Iterable[Array], seen: Moments, most: int, seed: int) -> tuple[Array, float]:
-    """The ``most`` largest eigenvalues, and how far off they may be.
+def randomised(blocks: Iterable[Array], of_rows: Moments, most: int, seed: int) -> tuple[Array, float]:
+    """Return the ``most`` largest eigenvalues, and how far off they may be.
 
     Subspace iteration from a random start, orthogonal between passes, then Rayleigh-Ritz: Halko, Martinsson and
     Tropp (2011), algorithms 4.4 and 5.3. Each value has a true eigenvalue within the norm of its residual.
@@ -187,11 +187,11 @@ def randomised(blocks: Iterable[Array], seen: Moments, most: int, seed: int) -> 
 
     def times(basis: Array) -> Array:
         product = numpy.zeros_like(basis)
-        for rows in centred(blocks, seen):
+        for rows in centred(blocks, of_rows):
             product += rows.T @ (rows @ basis)
-        return product / seen.samples
+        return product / of_rows.samples
 
-    start = numpy.random.default_rng(seed).standard_normal((len(seen.mean), most + SPARE))
+    start = numpy.random.default_rng(seed).standard_normal((len(of_rows.mean), most + SPARE))
     basis = numpy.linalg.qr(times(start))[0]
     for _ in range(POWER):
         image = times(basis)
@@ -202,7 +202,7 @@ def randomised(blocks: Iterable[Array], seen: Moments, most: int, seed: int) -> 
 
 
 @dataclass(frozen=True)
-class Point:
+class RateDistortion:
     """The best that latents can do at a fixed noise; None where the eigenvalues that are known do not say.
 
     active
@@ -234,50 +234,50 @@ class Ppca:
     log_likelihood: float | None
 
 
-def point(found: Eigenvalues, sigma2: float, latent: int | None = None) -> Point:
-    """The optimum at noise ``sigma2`` with at most ``latent`` latents (as many as there are dimensions, if None)."""
-    active = found.above(sigma2, latent)
-    if not found.exact and active == len(found.values) and (latent is None or latent > active):
-        return Point(sigma2, None, None, None, None)
-    logs = math.fsum(numpy.log(found.values[:active]))
-    tail, d = found.tail(active), found.dimensions
+def point(spectrum: Eigenvalues, sigma2: float, latent: int | None = None) -> RateDistortion:
+    """Return the optimum at noise ``sigma2`` with at most ``latent`` latents (as many as there are dimensions, if None)."""
+    active = spectrum.above(sigma2, latent)
+    if not spectrum.exact and active == len(spectrum.values) and (latent is None or latent > active):
+        return RateDistortion(sigma2, None, None, None, None)
+    logs = math.fsum(numpy.log(spectrum.values[:active]))
+    tail, d = spectrum.tail(active), spectrum.dimensions
     nll = d * LOG_2PI + logs + (d - active) * math.log(sigma2) + active + tail / sigma2
-    return Point(sigma2, active, (logs - active * math.log(sigma2)) / 2, active * sigma2 + tail, -nll / 2)
+    return RateDistortion(sigma2, active, (logs - active * math.log(sigma2)) / 2, active * sigma2 + tail, -nll / 2)
 
 
-def ppca(found: Eigenvalues, latent: int) -> Ppca:
-    """sigma^2 is the mean of the eigenvalues that are left over: Tipping and Bishop (1999), section 3.2."""
-    d, left = found.dimensions, found.dimensions - latent
-    tail = found.tail(latent)
-    if latent > len(found.values) or found.values[latent - 1] <= 0 or (left and tail <= 0):
+def ppca(spectrum: Eigenvalues, latent: int) -> Ppca:
+    """Return the best noise, the mean of the eigenvalues left over: Tipping and Bishop (1999), section 3.2."""
+    d, left = spectrum.dimensions, spectrum.dimensions - latent
+    tail = spectrum.tail(latent)
+    if latent > len(spectrum.values) or spectrum.values[latent - 1] <= 0 or (left and tail <= 0):
         return Ppca(latent, None, None)
     sigma2 = tail / left if left else None
-    logs = math.fsum(numpy.log(found.values[:latent])) + (left * math.log(sigma2) if sigma2 else 0)
+    logs = math.fsum(numpy.log(spectrum.values[:latent])) + (left * math.log(sigma2) if sigma2 else 0)
     return Ppca(latent, sigma2, -(logs + d * LOG_2PI + d) / 2)
 
 
-def rate(found: Eigenvalues, distortion: float) -> float | None:
-    """Shannon's Gaussian R(D): the least nats in which a Gaussian of this covariance can be told to that squared error.
+def rate(spectrum: Eigenvalues, distortion: float) -> float | None:
+    """Return Shannon's Gaussian R(D): the least nats in which a Gaussian of this covariance can be told to that squared error.
 
     Reverse water-filling (Cover and Thomas, theorem 10.3.3): the level at which sum of min(l_j, level) is D, then
     sum of log+(l_j/level)/2. Infinite at 0; None where the eigenvalues that are known do not reach so far down.
     """
-    if distortion >= found.trace:
+    if distortion >= spectrum.trace:
         return 0.0
-    values = found.values[found.values > 0]
-    tails = found.tail(len(values)) + numpy.append(numpy.cumsum(values[::-1])[::-1][1:], 0.0)
+    values = spectrum.values[spectrum.values > 0]
+    tails = spectrum.tail(len(values)) + numpy.append(numpy.cumsum(values[::-1])[::-1][1:], 0.0)
     count = int((numpy.arange(1, len(values) + 1) * values + tails >= distortion).sum())
     level = (distortion - tails[count - 1]) / count
     if level <= 0:
-        return math.inf if found.exact else None
-    if count == len(values) and not found.exact:
+        return math.inf if spectrum.exact else None
+    if count == len(values) and not spectrum.exact:
         return None
     return math.fsum(numpy.log(values[:count] / level)) / 2
 
 
-def sweep(found: Eigenvalues, decades: int = 4) -> list[float]:
-    """Noises to look at: 1, 2 and 5 in every decade, from above the largest eigenvalue downwards."""
-    most = float(found.values[0])
+def sweep(spectrum: Eigenvalues, decades: int = 4) -> list[float]:
+    """Return noises to look at: 1, 2 and 5 in every decade, from above the largest eigenvalue downwards."""
+    most = float(spectrum.values[0])
     top = math.floor(math.log10(most)) + 1
     steps = [float(f"{lead}e{power}") for power in range(top, top - decades - 2, -1) for lead in (5, 2, 1)]
     above = [step for step in steps if step > most]

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from recon_cli.identity.parametric import Number
+
 OF_COUNTS = (  # Stirling's errors of 1 to 15
     0.0, 0.08106146679532726, 0.0413406959554093, 0.02767792568499834, 0.020790672103765093, 0.016644691189821193,
     0.013876128823070748, 0.01189670994589177, 0.010411265261972096, 0.009255462182712733, 0.00833056343336287,
@@ -16,13 +18,14 @@ OF_COUNTS = (  # Stirling's errors of 1 to 15
 
 
 class WithGradient(torch.autograd.Function):
-    """``value``, whose derivative by ``point`` is ``slope``: both given. See :func:`given`."""
+    """``value``, whose derivative by ``point`` is ``slope``: both given. See :func:`with_derivatives`."""
 
     generate_vmap_rule = True
 
     @staticmethod
     def forward(value: Tensor, slope: Tensor, point: Tensor) -> Tensor:
-        """The value as it is."""
+        """Return the value as it is."""
+        del slope, point
         return value.clone()
 
     @staticmethod
@@ -33,10 +36,10 @@ class WithGradient(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[None, None, Tensor]:
-        """Times the slope."""
-        (slope,) = ctx.saved_tensors
-        moved = (grad.unsqueeze(-1) if slope.ndim > grad.ndim else grad) * slope
-        return None, None, moved.sum_to_size(ctx.shape)
+        """Return what comes in times the slope, for the point alone."""
+        slope: Tensor = ctx.saved_tensors[0]
+        product = (grad.unsqueeze(-1) if slope.ndim > grad.ndim else grad) * slope
+        return None, None, product.sum_to_size(ctx.shape)
 
 
 class WithBothGradients(WithGradient):
@@ -49,46 +52,48 @@ class WithBothGradients(WithGradient):
         ctx.save_for_forward(inputs[1])
 
     @staticmethod
-    def jvp(ctx: Any, value: Any, slope: Any, point: Tensor) -> Tensor:
-        """The slope times how the point moves."""
-        (slope,) = ctx.saved_tensors
-        moved = slope * point
-        return moved.sum(dim=-1) if slope.ndim > len(ctx.size) else moved
+    def jvp(ctx: Any, value: object, slope: object, point: Tensor) -> Tensor:
+        """Return the slope times how the point moves."""
+        del value, slope
+        saved: Tensor = ctx.saved_tensors[0]
+        product = saved * point
+        return product.sum(dim=-1) if saved.ndim > len(ctx.size) else product
 
 
-def given(value: Tensor, *slopes: tuple[Tensor, Any]) -> Tensor:
-    """``value``, held, with these derivatives: pairs of a slope and the point that it is the derivative by.
+def with_derivatives(value: Tensor, *slopes: tuple[Tensor, Number]) -> Tensor:
+    """Return ``value``, constant but for these derivatives: pairs of a slope and the point that it is the derivative by.
 
     A point has the shape of the value, or an axis more (a vector for each value), or none (one noise for
     all; where that is a plain number there is nothing to differentiate). A slope may depend on its point
     through autograd, and then there are second derivatives too.
     """
-    found = value = value.detach()
-    apply = (WithGradient if torch.compiler.is_compiling() else WithBothGradients).apply
+    total = value = value.detach()
+    function = WithGradient if torch.compiler.is_compiling() else WithBothGradients
     for i, (slope, point) in enumerate(slopes):
         if isinstance(point, Tensor):
-            part = apply(value if i == 0 else torch.zeros_like(value), slope, point)
-            found = part if i == 0 else found + part
-    return found
+            part: Tensor = function.apply(value if i == 0 else torch.zeros_like(value), slope, point)  # type: ignore[no-untyped-call]
+            total = part if i == 0 else total + part
+    return total
 
 
-def power(base: Tensor, exponent: Any) -> Tensor:
-    """base^exponent for base >= 0, its derivative exponent * base^exponent/base: exponent - 1 is never rounded.
+def power(base: Tensor, exponent: Number) -> Tensor:
+    """Return base^exponent for base >= 0, its derivative exponent * base^exponent/base: exponent - 1 is never rounded.
 
     At the cusp of an exponent below 1, where it has none, 0 of its subgradients: so that training goes on.
     """
     if not isinstance(exponent, (int, float)):
-        some = base > 0
-        return (base.where(some, 1) ** exponent).where(some, 0)
-    value = base**exponent
+        positive = base > 0
+        values: Tensor = base.where(positive, 1) ** exponent
+        return values.where(positive, 0)
+    value: Tensor = base**exponent
     if exponent == 1:
         return value
     slope = (exponent * value / base).where(base > 0, 0)
-    return given(value, (slope, base))
+    return with_derivatives(value, (slope, base))
 
 
-def deviance(k: Any, mu: Tensor, over: Tensor | None = None) -> Tensor:
-    """k log(k/mu) + mu - k for k, mu > 0, without cancelling where they are near: Loader (2000), bd0.
+def deviance(k: Number, mu: Tensor, over: Tensor | None = None) -> Tensor:
+    """Return k log(k/mu) + mu - k for k, mu > 0, without cancelling where they are near: Loader (2000), bd0.
 
     With v = (k - mu)/(k + mu) it is (k - mu) v + 2 k v (atanh(v)/v - 1), taken for |v| < 1/2. ``over`` is
     k - mu, where that is known better than from mu.
@@ -101,15 +106,15 @@ def deviance(k: Any, mu: Tensor, over: Tensor | None = None) -> Tensor:
 
 
 def bend(square: Tensor) -> Tensor:
-    """atanh(v)/v - 1 = v^2/3 + v^4/5 + ... of v^2 = ``square``: Gauss's continued fraction, to 1e-17 up to 0.3."""
+    """Return atanh(v)/v - 1 = v^2/3 + v^4/5 + ... of v^2 = ``square``: Gauss's continued fraction, to 1e-17 up to 0.3."""
     below = torch.zeros_like(square)
     for n in range(16, 0, -1):
         below = n * n * square / (2 * n + 1 - below)
     return below / (1 - below)
 
 
-def stirling_error(k: Tensor, more: Any = None) -> Tensor:
-    """log Gamma(n + 1) - (n + 1/2) log n + n - log(2 pi)/2 at n = k + more > 0, k = 0, 1, 2, ...: Loader (2000).
+def stirling_error(k: Tensor, more: Number | None = None) -> Tensor:
+    """Return log Gamma(n + 1) - (n + 1/2) log n + n - log(2 pi)/2 at n = k + more > 0, k = 0, 1, 2, ...: Loader (2000).
 
     From n = 16 up by the series 1/(12n) - 1/(360n^3) + 1/(1260n^5) - ..., below by what each step down from
     there adds, (n + 1/2) log(1 + 1/n) - 1 = bend((2n + 1)^-2); by lgamma near zero.
@@ -122,25 +127,25 @@ def stirling_error(k: Tensor, more: Any = None) -> Tensor:
         small = steps[:16].clamp(max=0.4)
         near = (1 + small).lgamma() + small - small * small.log() - (2 * math.pi * small).log() / 2
         table = (_stirling_series(steps[16]) + added.flip(0).cumsum(0).flip(0)).where(steps[:16] > 0.4, near)
-    found = table.index_select(0, k.clamp(0, 15).long().reshape(-1)).reshape(k.shape)
-    return found.where(k < 16, _stirling_series(n.clamp(min=16)))
+    errors = table.index_select(0, k.clamp(0, 15).long().reshape(-1)).reshape(k.shape)
+    return errors.where(k < 16, _stirling_series(n.clamp(min=16)))
 
 
 def _stirling_series(n: Tensor) -> Tensor:
     square = 1 / (n * n)
-    series = 0.0
+    series = torch.zeros_like(square)
     for part in (1 / 156, 691 / 360360, 1 / 1188, 1 / 1680, 1 / 1260, 1 / 360, 1 / 12):
         series = part - square * series
     return series / n
 
 
 def log1p_over(t: Tensor) -> Tensor:
-    """log(1 + t)/t, which is 1 at t = 0."""
+    """Return log(1 + t)/t, which is 1 at t = 0."""
     some = t.abs() > 1e-30
     far = t.where(some, 1)
     return (far.log1p() / far).where(some, 1)
 
 
 def lowest(value: Tensor) -> float:
-    """Below it a mean is as good as zero, but for its logarithm: the root of the smallest normal number."""
-    return torch.finfo(value.dtype).tiny ** 0.5
+    """Return what a mean below is as good as zero, but for its logarithm: the root of the smallest normal number."""
+    return math.sqrt(torch.finfo(value.dtype).tiny)

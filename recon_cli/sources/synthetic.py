@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from recon_cli import likelihoods
 from recon_cli.errors import ReconError
-from recon_cli.identity.regions import Interval, Outputs
+from recon_cli.identity.regions import Outputs, Region
 from recon_cli.sources._base import Array, Source
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Synthetic(Source):
         return f"{SHAPE[0]:,} x {SHAPE[1]} draws from {self.side}, seed {self.seed}"
 
 
-def inside(region: Interval, generator: Generator) -> Tensor:
+def inside(region: Region, generator: Generator) -> Tensor:
     """Means anywhere in a bounded region, from 0.1 to 4.1 above an end, or standard normal."""
     import torch
 

@@ -76,7 +76,7 @@ class Optimal(nn.Module):
 
     def forward(self, x: Tensor, mu: Tensor) -> Likelihood:
         """The likelihood that fits ``x`` given ``mu`` best. Raises ReconError where none does (mu = x)."""
-        best = self.claim.refit(x, mu.detach())
+        best = self.claim.fit(x, mu.detach())
         return dataclasses.replace(best, **{self.level: max(getattr(best, self.level), self.floor)}) if self.floor else best
 
 
@@ -128,10 +128,10 @@ def start(claim: Likelihood, whose: str, rows: Tensor, floor: float = 0.0) -> nn
     mean = typical(claim, rows)
     mean = mean.expand(len(rows), *mean.shape)
     if whose != "optimal" and len(claim.noise) > 1:
-        best = fitting.start(type(claim), rows, mean, claim.design)
+        best = fitting.start(type(claim)(**claim.design), rows, mean)
         return Learned(apart(best, rows, mean, floor) if whose == "per-element" else best, floor)
     try:
-        best = claim.refit(rows, mean)
+        best = claim.fit(rows, mean)
     except ReconError as error:
         if (rows != rows[0]).any():
             raise

@@ -174,7 +174,7 @@ def weight(found: Training) -> str:
     if found.whose != "fixed":
         return said
     try:
-        same = type(claim).with_slope(float(claim.slope) / beta, **claim.loss.parameters)
+        same = claim.with_slope(float(claim.slope) / beta, claim.loss)
     except ReconError:  # there is no noise in the slope
         return said
     return f"{said} The trade-off is that of {same} at beta = 1."

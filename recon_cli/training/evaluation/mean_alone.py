@@ -119,11 +119,11 @@ def noise(claim: Likelihood, whose: str, x: Tensor, few: Tensor, mu: Tensor, flo
         return claim
     means = mu.expand(len(few), *mu.shape)
     try:
-        best = claim.refit(few, means)
+        best = claim.fit(few, means)
     except ReconError:
         if len(claim.noise) < 2:
             raise
-        best = fitting.start(type(claim), few, means, claim.design)
+        best = fitting.start(type(claim)(**claim.design), few, means)
     if whose == "per-element":
         best = apart(best, x, mu, floor)
     name = fitting.level(best) or ""
