@@ -27,7 +27,7 @@ from recon_cli.likelihoods._grey_levels import bits_per_dimension, spacing
 from recon_cli.report import Column, Report, Table
 from recon_cli.runtime import devices
 from recon_cli.runtime.lazy_arrays import Lazy
-from recon_cli.runtime.torch_state import settled
+from recon_cli.runtime.torch_state import in_default_state
 from recon_cli.sources import _remarks
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class Comparison:
         return [Table("left_out", LEFT_OUT, rows)] if rows else []
 
 
-@settled
+@in_default_state
 def compare(
     x: Any,
     mu: Any,
@@ -166,7 +166,7 @@ def _measured(
     return found
 
 
-@settled
+@in_default_state
 def compare_sources(
     data: str = "digits",
     recon: str = "pca",

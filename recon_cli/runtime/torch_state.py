@@ -1,9 +1,9 @@
 """The caller's torch and numpy, and recon's own: a result is the same whatever state they are in, and that state stays.
 
 An evaluation loop runs under ``no_grad``, a notebook has set its default dtype or device, a training step is inside
-``autocast``. The engines' faces are :func:`settled`: inside, everything is as it is out of the box. What torch has for
-each thread apart is simply set; what it has once for the process (:class:`Shared`) is put back by the last thread that
-leaves; and the default dtype, which every thread would see, is not touched but overruled (:func:`overruled`).
+``autocast``. The engines' faces are :func:`in_default_state`: inside, everything is as it is out of the box. What torch has for
+each thread apart is simply set; what it has once for the process (:class:`ProcessSetting`) is put back by the last thread that
+leaves; and the default dtype, which every thread would see, is not touched but overruled (:func:`local_default_dtype`).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ FROM_WHOLE = {  # of whole numbers, or of a condition and numbers, these make nu
 }  # fmt: skip
 
 
-class Shared:
+class ProcessSetting:
     """A setting of the whole process. The first thread that wants it changed notes what it was, the last puts that back."""
 
     def __init__(self, read: Callable[[], Any], write: Callable[[Any], None]) -> None:
@@ -60,7 +60,7 @@ class Shared:
 
 
 @functools.cache
-def shared() -> dict[str, Shared]:
+def process_settings() -> dict[str, ProcessSetting]:
     """What torch has once for the process, by name."""
     import torch
 
@@ -75,13 +75,13 @@ def shared() -> dict[str, Shared]:
             torch.set_float32_matmul_precision(value)
 
     return {
-        "anomaly": Shared(torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly),
-        "products": Shared(precision, multiply),
-        "threads": Shared(torch.get_num_threads, torch.set_num_threads),
+        "anomaly": ProcessSetting(torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly),
+        "products": ProcessSetting(precision, multiply),
+        "threads": ProcessSetting(torch.get_num_threads, torch.set_num_threads),
     }
 
 
-class Settled:
+class DefaultState:
     """A context in which torch and numpy are as out of the box, and afterwards as the caller had them.
 
     dtype
@@ -91,7 +91,7 @@ class Settled:
     def __init__(self, dtype: str = "float32") -> None:
         self.dtype, self.stack = dtype, contextlib.ExitStack()
 
-    def __enter__(self) -> Settled:
+    def __enter__(self) -> DefaultState:
         self.stack.enter_context(numpy.errstate(all="ignore"))
         if hasattr(sys.modules.get("torch"), "autograd"):  # else there is no state to be in
             for context in defaults(self.dtype):
@@ -115,12 +115,12 @@ class Settled:
         return called
 
 
-def settled(function: Function) -> Function:
+def in_default_state(function: Function) -> Function:
     """``function`` the same whatever state its caller is in; its ``progress`` is called in the caller's."""
 
     @functools.wraps(function)
     def called(*args: Any, **kwargs: Any) -> Any:
-        with Settled() as inside:
+        with DefaultState() as inside:
             if kwargs.get("progress") is not None:
                 kwargs["progress"] = inside.outside(kwargs["progress"])
             return function(*args, **kwargs)
@@ -137,20 +137,20 @@ def defaults(dtype: str) -> Iterator[contextlib.AbstractContextManager[Any]]:
     for kind in ("cpu", "cuda", "mps", "xpu"):
         if torch.is_autocast_enabled(kind):
             yield torch.autocast(kind, enabled=False)
-    yield alone()
+    yield without_function_modes()
     if torch._C._len_torch_dispatch_stack():
         from torch.utils._python_dispatch import _disable_current_modes
 
         yield _disable_current_modes()
-    yield shared()["anomaly"].at(False)
-    yield shared()["products"].at("highest")
-    if flushing():
+    yield process_settings()["anomaly"].at(False)
+    yield process_settings()["products"].at("highest")
+    if flushes_denormals():
         yield exact_denormals()
     if torch.get_default_dtype() != getattr(torch, dtype):
-        yield overruled(getattr(torch, dtype))
+        yield local_default_dtype(getattr(torch, dtype))
 
 
-def flushing() -> bool:
+def flushes_denormals() -> bool:
     """Whether this thread's processor takes the smallest numbers for zeros (``torch.set_flush_denormal``)."""
     return sys.float_info.min / 2 == 0
 
@@ -162,14 +162,14 @@ def exact_denormals() -> Iterator[None]:
 
     torch.set_flush_denormal(False)
     try:
-        with shared()["threads"].at(1, each=True):
+        with process_settings()["threads"].at(1, each=True):
             yield
     finally:
         torch.set_flush_denormal(True)
 
 
 @contextlib.contextmanager
-def alone() -> Iterator[None]:
+def without_function_modes() -> Iterator[None]:
     """None of the caller's torch function modes, of which the default device is one."""
     import torch
 
@@ -195,8 +195,8 @@ def alone() -> Iterator[None]:
 
 
 @functools.cache
-def overruling() -> type:
-    """The mode of :func:`overruled`, made when torch is there."""
+def default_dtype_mode() -> type:
+    """The mode of :func:`local_default_dtype`, made when torch is there."""
     import torch
     from torch.overrides import TorchFunctionMode
 
@@ -211,7 +211,7 @@ def overruling() -> type:
             return True
         return isinstance(values, (tuple, list)) and any(map(floats, values[:8]))
 
-    class Overruling(TorchFunctionMode):
+    class DefaultDtypeMode(TorchFunctionMode):
         def __init__(self, dtype: torch.dtype) -> None:
             super().__init__()
             self.dtype = dtype
@@ -238,9 +238,9 @@ def overruling() -> type:
                 return value if value.dtype == torch.bool else value.to(self.dtype)
             return torch.tensor(value, dtype=self.dtype) if isinstance(value, float) else value
 
-    return Overruling
+    return DefaultDtypeMode
 
 
-def overruled(dtype: Any) -> contextlib.AbstractContextManager[Any]:
+def local_default_dtype(dtype: Any) -> contextlib.AbstractContextManager[Any]:
     """In this thread, and in no other: what torch would make in its default dtype it makes in this one."""
-    return overruling()(dtype)
+    return default_dtype_mode()(dtype)

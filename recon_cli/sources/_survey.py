@@ -14,7 +14,7 @@ from recon_cli.likelihoods._grey_levels import levels
 from recon_cli.report import Column, Report, Table
 from recon_cli.runtime.images import MOST, gallery
 from recon_cli.runtime.lazy_arrays import Lazy
-from recon_cli.runtime.torch_state import settled
+from recon_cli.runtime.torch_state import in_default_state
 
 SOME = 1 << 20  # elements looked at for how many values differ
 SOURCE = (
@@ -36,7 +36,7 @@ ALLOWED = (
 )
 
 
-@settled
+@in_default_state
 def survey(word: str, scale: float | None = None, progress: Callable[[int, str], None] | None = None) -> Report:
     """Describe a source named as on the command line: a row for it, a row for each likelihood, a few samples as a picture.
 

@@ -18,7 +18,7 @@ from recon_cli.identity.proportions import of_loss, proportion
 from recon_cli.identity.tensors import wide
 from recon_cli.report import Column, Report, Table
 from recon_cli.runtime import processes
-from recon_cli.runtime.torch_state import settled
+from recon_cli.runtime.torch_state import in_default_state
 from recon_cli.training.evaluation.mean_alone import Alone, constant
 from recon_cli.training.figures import passes, shown
 from recon_cli.training.loop import State, threads
@@ -192,7 +192,7 @@ SIDES = (
 )
 
 
-@settled
+@in_default_state
 def lockstep(against: Loss | str, *, epochs: int = 5, progress: Callable[[int, str], None] | None = None, **how: Any) -> Lockstep:
     """Train on a likelihood and on a loss, side by side, and measure after each step how far apart they are.
 
