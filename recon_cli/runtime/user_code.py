@@ -21,13 +21,13 @@ NEVER = {"recon_cli", "__main__", *sys.builtin_module_names, *sys.stdlib_module_
 OWN = "_reached_"  # how the names of files begin that were imported by their path
 
 
-def imported(path: Path) -> dict[str, Any]:
+def import_file(path: Path) -> dict[str, Any]:
     """The names of a file that was imported under a name of its own, with the helpers of its own folder, which stay."""
-    with visiting(path.parent, leaving=True):
-        return executed(path)
+    with importing_from(path.parent, leaving=True):
+        return execute_file(path)
 
 
-def executed(path: Path) -> dict[str, Any]:
+def execute_file(path: Path) -> dict[str, Any]:
     """The names of a file that was imported under a name of its own, from its source as it is now."""
     name = f"{OWN}{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path, loader=Fresh(name, str(path)))
@@ -45,7 +45,7 @@ class Fresh(machinery.SourceFileLoader):
 
 
 @contextlib.contextmanager
-def visiting(first: Path, *others: Path, leaving: bool = False) -> Iterator[None]:
+def importing_from(first: Path, *others: Path, leaving: bool = False) -> Iterator[None]:
     """Have a folder in front on the path, others at its end, and what is imported from them meanwhile read anew.
 
     A module of a name that the first has, from wherever it came, is aside meanwhile. Afterwards ``sys.modules`` has again
@@ -54,8 +54,8 @@ def visiting(first: Path, *others: Path, leaving: bool = False) -> Iterator[None
     """
     roots = list(dict.fromkeys(folder.resolve() for folder in (first, *others)))
     own = [root for root in roots if not installed(root)]
-    offers = {name for root in own for name in offered(root)}
-    front = offered(roots[0])
+    offers = {name for root in own for name in importable_names(root)}
+    front = importable_names(roots[0])
 
     def theirs(name: str) -> bool:
         """Whether a module is the folders' own, or would be taken for it."""
@@ -98,7 +98,7 @@ def visiting(first: Path, *others: Path, leaving: bool = False) -> Iterator[None
         sys.modules.update(back)
 
 
-def offered(folder: Path) -> set[str]:
+def importable_names(folder: Path) -> set[str]:
     """The names that may be imported from a folder: its files of Python, and its folders."""
     try:
         with os.scandir(folder) as entries:
@@ -148,7 +148,7 @@ def forget(roots: Iterable[Path]) -> None:
             sys.path_importer_cache.pop(place, None)
 
 
-def close_to(name: str, known: Iterable[str]) -> list[str]:
+def nearest_names(name: str, known: Iterable[str]) -> list[str]:
     """The names that this one was probably meant to be, in either case, nearest first; of ``Class.method`` its last part too."""
     wanted = name.casefold()
     sames = [key for key in known if key.casefold() == wanted]
@@ -162,10 +162,10 @@ def likeness(wanted: str, key: str) -> float:
     return max(difflib.SequenceMatcher(None, wanted, part.casefold()).ratio() for part in {key, key.rpartition(".")[2]})
 
 
-def absent(name: str, known: Iterable[str], word: str) -> ReconError:
+def no_such_name(name: str, known: Iterable[str], word: str) -> ReconError:
     """The error for a name that is not in a file, a module or a class: the nearest, and the public ones, if they are not many."""
     known = sorted(key for key in set(known) if not key.startswith("_"))
-    close = close_to(name, known)
+    close = nearest_names(name, known)
     shown = ", ".join(known if len(known) <= 12 else [*close, *(key for key in known if key not in close)][:12]) or "nothing"
     more = f" and {len(known) - 12} more" * (len(known) > 12)
     return ReconError(
