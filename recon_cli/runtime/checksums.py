@@ -52,7 +52,7 @@ def digest(*parts: bytes | memoryview) -> str:
     return made.hexdigest()
 
 
-def unbroken(content: bytes) -> bytes:
+def verify(content: bytes) -> bytes:
     """``content``, if it is what recon wrote. Raises ValueError where a bit of it, or its checksum, is not."""
     found = MARK.search(content)
     if found is None:
@@ -65,12 +65,12 @@ def unbroken(content: bytes) -> bytes:
 
 def metadata(content: bytes) -> dict[str, Any]:
     """What a safetensors file says of itself. Raises ValueError where it says nothing that can be read."""
-    found = loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    found = parse_json(content[8 : 8 + int.from_bytes(content[:8], "little")])
     about = found.get("__metadata__") if isinstance(found, dict) else None
     return about if isinstance(about, dict) else {}
 
 
-def loads(text: bytes, constant: Callable[[str], Any] | None = None) -> Any:
+def parse_json(text: bytes, constant: Callable[[str], Any] | None = None) -> Any:
     """What JSON says. Raises ValueError for NaN and Infinity, unless ``constant`` takes them, and for a name given twice."""
     try:
         return json.loads(text.decode("utf-8"), parse_constant=constant or _no_number, object_pairs_hook=_once)

@@ -81,7 +81,7 @@ class Run(Reconstruction):
         path = os.path.join(self.folder, FILES[1])
 
         def load() -> Vae | Regression:
-            tensors, about = unpacked(checksums.unbroken(content)), checksums.metadata(content)
+            tensors, about = unpacked(checksums.verify(content)), checksums.metadata(content)
             if about.get("run") != saved.identity(self.config):
                 raise ValueError("it is the model of another run than that of config.json")
             word = about["likelihood"]
@@ -219,9 +219,9 @@ def settings_of(folder: str) -> dict[str, Any]:
 
     content = guarded(path, Path(path).read_bytes)
     try:
-        found = checksums.loads(content)
+        found = checksums.parse_json(content)
         saved.of_this_version(folder, found)
-        checksums.unbroken(content)
+        checksums.verify(content)
     except ValueError as error:
         raise ReconError(
             f"{path} cannot be read: {error}.", "Give back the file that recon wrote; or train again, or give another run."

@@ -69,11 +69,11 @@ def unpack(path: Path, state: State, run: str) -> tuple[float, str]:
 
     content = guarded(str(path), path.read_bytes)
     try:
-        tensors: dict[str, Tensor] = load(checksums.unbroken(content))
+        tensors: dict[str, Tensor] = load(checksums.verify(content))
         about = checksums.metadata(content)
         if about["run"] != run:
             raise ValueError("it is of a run with other settings")
-        position = checksums.loads(about["position"].encode(), float)  # the best of no epochs is inf
+        position = checksums.parse_json(about["position"].encode(), float)  # the best of no epochs is inf
         part = {name: under(tensors, name) for name in ("network", "noise")}
         state.model.load_state_dict(part["network"])
         state.noise.load_state_dict(part["noise"])

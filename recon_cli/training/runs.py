@@ -57,7 +57,7 @@ def begun(path: Path | str | None, config: Mapping[str, Any]) -> bool:
     if CONFIG not in files:
         return anew and files == {METRICS}
     try:
-        found = checksums.loads(checksums.unbroken((folder / CONFIG).read_bytes()))
+        found = checksums.parse_json(checksums.verify((folder / CONFIG).read_bytes()))
         same = {**found, checksums.KEY: None} == {**json.loads(json.dumps(plain(config))), checksums.KEY: None}
     except (OSError, ValueError, TypeError):
         return False
@@ -208,7 +208,7 @@ class Run:
         try:
             if epochs and checksums.digest(text) != seen:
                 raise ValueError("it was damaged, or edited by hand")
-            lines = [measured(checksums.loads(line), at + 1) for at, line in enumerate(text.splitlines())]
+            lines = [measured(checksums.parse_json(line), at + 1) for at, line in enumerate(text.splitlines())]
         except ValueError as error:
             raise ReconError(
                 f"{path} is not what recon wrote: {error}.",
