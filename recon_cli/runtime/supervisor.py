@@ -33,7 +33,7 @@ COPIES = 256  # that the code may make of its process
 CHILD = "import sys; sys.path[:] = sys.argv[1:]; from recon_cli.runtime.supervisor import serve; serve()"
 
 
-def supervised(work: str, given: Mapping[str, Any], timeout: float) -> report.Report:
+def run_supervised(work: str, given: Mapping[str, Any], timeout: float) -> report.Report:
     """The report of ``work``, a function as ``package.module:name``, called with ``given`` in a process of its own.
 
     given
@@ -44,7 +44,7 @@ def supervised(work: str, given: Mapping[str, Any], timeout: float) -> report.Re
     Raises ReconError: the one that ``work`` raised, or how the process ended without a report. A bug of ``work``'s is a
     :class:`ChildError`, with its traceback.
     """
-    timeout = seconds(timeout)
+    timeout = checked_timeout(timeout)
     key = os.urandom(32)
     errors = None if is_open(2) else subprocess.DEVNULL
     child = subprocess.Popen(
@@ -76,14 +76,14 @@ class ChildError(Exception):
         return f"in the process that ran the code:\n\n{self.args[0]}"
 
 
-def seconds(timeout: float) -> float:
+def checked_timeout(timeout: float) -> float:
     """A limit of time that a timer takes. Raises ReconError for one that is no number above 0."""
     if not (isinstance(timeout, (int, float)) and math.isfinite(timeout) and timeout > 0):
         raise ReconError(f"A timeout is a number of seconds above 0; found {timeout!r}.", "Write --timeout 60, say.")
     return min(float(timeout), LONGEST)
 
 
-def late(timeout: float, more: str = "") -> ReconError:
+def timeout_error(timeout: float, more: str = "") -> ReconError:
     """The error for code that takes longer."""
     return ReconError(
         f"The function did not return within {timeout:g} seconds{more}.", "Give it longer with --timeout, or a smaller --shape."
@@ -121,7 +121,7 @@ def answer(arrived: queue.SimpleQueue[Any], timeout: float) -> Any:
         try:
             item = arrived.get(timeout=None if deadline is None else max(0.0, deadline - time.monotonic()))
         except queue.Empty:
-            raise late(timeout, ", nor did it let itself be stopped") from None
+            raise timeout_error(timeout, ", nor did it let itself be stopped") from None
         if isinstance(item, dict) and "ready" in item:
             deadline = time.monotonic() + timeout + GRACE
         elif item is not None:
