@@ -53,19 +53,19 @@ def may_restart() -> bool:
     return int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")) > 0
 
 
-def launched() -> bool:
+def is_launched() -> bool:
     """Whether torchrun started this process, be it alone."""
     return "TORCHELASTIC_RUN_ID" in os.environ or count() > 1
 
 
 def share(items: int) -> tuple[int, int]:
     """From where to where this process has its share of so many items, in order."""
-    if not several():
+    if not is_distributed():
         return 0, items
     return items * rank() // count(), items * (rank() + 1) // count()
 
 
-def several() -> bool:
+def is_distributed() -> bool:
     """Whether this is one of several processes that work together."""
     if count() == 1:
         return False
@@ -75,7 +75,7 @@ def several() -> bool:
 
 
 @contextmanager
-def together() -> Iterator[None]:
+def connected() -> Iterator[None]:
     """Work together with the other processes that torchrun started; alone, nothing happens.
 
     A ReconError in one ends all of them with it. What they tell each other is little, so gloo does, over the CPU, whatever
@@ -101,13 +101,13 @@ def together() -> Iterator[None]:
             yield
         except ReconError as error:
             if not getattr(error, "shared", False):
-                gathered(error)
+                all_gather(error)
             raise
         except RuntimeError as error:
             if "gloo" in str(error) or isinstance(error, distributed.DistBackendError):
                 raise _lost(error) from error
             raise
-        gathered(None)
+        all_gather(None)
     finally:
         gc.collect()  # what still holds the group ends before it does
         distributed.destroy_process_group()
@@ -119,15 +119,15 @@ def group(device: torch.device) -> ProcessGroup | None:
     from torch import distributed
 
     mine = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) <= torch.cuda.device_count() if device.type == "cuda" else False
-    return distributed.new_group(backend="nccl", timeout=PATIENCE) if all(gathered(mine)) else None
+    return distributed.new_group(backend="nccl", timeout=PATIENCE) if all(all_gather(mine)) else None
 
 
-def by_the_first(work: Callable[Words, Item]) -> Callable[Words, Item]:
+def on_first_process(work: Callable[Words, Item]) -> Callable[Words, Item]:
     """Decorates what one process does for all: every one has what the first found, or its error. Alone, nothing changes."""
 
     @functools.wraps(work)
     def call(*words: Words.args, **named: Words.kwargs) -> Item:
-        if not several() or at_work:
+        if not is_distributed() or at_work:
             return work(*words, **named)
         found: Any = None
         if rank() == 0:
@@ -138,19 +138,19 @@ def by_the_first(work: Callable[Words, Item]) -> Callable[Words, Item]:
                 found = error
             finally:
                 at_work.clear()
-        return gathered(found)[0]
+        return all_gather(found)[0]
 
     return call
 
 
-def said_elsewhere(error: Exception) -> bool:
+def is_reported_elsewhere(error: Exception) -> bool:
     """Whether another process says it: the first what all know, and the first on each machine what was wrong from the start."""
     return rank() > 0 if getattr(error, "shared", False) else local_rank() > 0 and not met
 
 
-def gathered(mine: Item) -> list[Item]:
+def all_gather(mine: Item) -> list[Item]:
     """What each process has, in order. Raises the first exception that one has instead, or a ReconError for one that died."""
-    if not several():
+    if not is_distributed():
         if isinstance(mine, Exception):
             raise mine
         return [mine]

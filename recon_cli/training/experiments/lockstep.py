@@ -202,7 +202,7 @@ def lockstep(against: Loss | str, *, epochs: int = 5, progress: Callable[[int, s
 
     Raises ReconError where the noise is not fixed: then the slope is none.
     """
-    if processes.several():
+    if processes.is_distributed():
         raise ReconError("--against sets steps side by side in one process, and here are several.", "Start it without torchrun.")
     loss = likelihoods.loss(against) if isinstance(against, str) else against
     plan = Plan.of(epochs=epochs, **how)
