@@ -12,7 +12,7 @@ from recon_cli.runtime.lazy_arrays import regular
 Found = TypeVar("Found")
 
 
-def guarded(path: str, read: Callable[[], Found]) -> Found:
+def read_file(path: str, read: Callable[[], Found]) -> Found:
     """What ``read`` makes of a file, or a ReconError: on a damaged file libraries raise nearly anything."""
     try:
         if not regular(path):

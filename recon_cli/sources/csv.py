@@ -15,7 +15,7 @@ import numpy
 
 from recon_cli.errors import ReconError, listed, printable, unknown
 from recon_cli.identity.parametric import as_whole
-from recon_cli.runtime.files import guarded
+from recon_cli.runtime.files import read_file
 from recon_cli.runtime.limits import FIELDS, LINE, afford
 from recon_cli.sources._base import Array, Source
 from recon_cli.sources._files import divided, excluding, picked
@@ -38,7 +38,7 @@ class Csv(Source):
 
     def read(self) -> Array:
         path, wanted = divided(self.argument)
-        return guarded(path, lambda: self._checked(path, wanted))
+        return read_file(path, lambda: self._checked(path, wanted))
 
     def _checked(self, path: str, wanted: str) -> Array:
         bounded(path)

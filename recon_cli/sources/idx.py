@@ -14,7 +14,7 @@ import numpy
 
 from recon_cli.errors import ReconError
 from recon_cli.identity.shapes import spell
-from recon_cli.runtime.files import guarded
+from recon_cli.runtime.files import read_file
 from recon_cli.runtime.lazy_arrays import File, Lazy, Stored
 from recon_cli.runtime.limits import afford
 from recon_cli.sources._base import Array, Source
@@ -38,7 +38,7 @@ class Idx(Source):
         return re.search(r"(\.(idx|gz)|\bidx\d+-\w+)$", Path(path).name.lower()) is not None
 
     def read(self) -> Array | Lazy:
-        return guarded(self.argument, self._read)
+        return read_file(self.argument, self._read)
 
     def _read(self) -> Array | Lazy:
         path, whole = self.argument, File(self.argument)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy
 
 from recon_cli.errors import ReconError
-from recon_cli.runtime.files import guarded, unreadable
+from recon_cli.runtime.files import read_file, unreadable
 from recon_cli.runtime.images import pixels, spelled
 from recon_cli.runtime.limits import afford
 from recon_cli.sources._base import Array, Source
@@ -59,7 +59,7 @@ class Images(Source):
 
     def _image(self, path: str) -> Array:
         """One image; what reading it changed is counted."""
-        image, made = guarded(path, lambda: pixels(path))
+        image, made = read_file(path, lambda: pixels(path))
         self.changed.update(made)
         return image
 

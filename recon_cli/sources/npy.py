@@ -11,7 +11,7 @@ from numpy.lib import format as written
 
 from recon_cli.errors import ReconError
 from recon_cli.identity.shapes import spell
-from recon_cli.runtime.files import guarded
+from recon_cli.runtime.files import read_file
 from recon_cli.runtime.lazy_arrays import File, Lazy, Stored, Turned
 from recon_cli.runtime.limits import fits
 from recon_cli.sources._base import Array, Source
@@ -26,7 +26,7 @@ class Npy(Source):
     takes = "a path"
 
     def read(self) -> Array | Lazy:
-        return guarded(self.argument, self._read)
+        return read_file(self.argument, self._read)
 
     def _read(self) -> Array | Lazy:
         file = File(self.argument)

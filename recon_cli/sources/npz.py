@@ -11,7 +11,7 @@ import numpy
 
 from recon_cli.errors import ReconError, listed
 from recon_cli.identity.shapes import spell
-from recon_cli.runtime.files import guarded
+from recon_cli.runtime.files import read_file
 from recon_cli.runtime.limits import afford
 from recon_cli.sources._base import Array, Source
 from recon_cli.sources._files import choose, divided
@@ -25,7 +25,7 @@ class Npz(Source):
 
     def read(self) -> Array:
         path, wanted = divided(self.argument)
-        return guarded(path, lambda: self._read(path, wanted))
+        return read_file(path, lambda: self._read(path, wanted))
 
     def _read(self, path: str, wanted: str) -> Array:
         with open(path, "rb") as file:

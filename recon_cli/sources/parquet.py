@@ -16,7 +16,7 @@ import numpy
 
 from recon_cli.errors import ReconError, listed, not_installed
 from recon_cli.identity.shapes import spell
-from recon_cli.runtime.files import guarded, unreadable
+from recon_cli.runtime.files import read_file, unreadable
 from recon_cli.runtime.images import pixels, spelled
 from recon_cli.runtime.lazy_arrays import File, Lazy
 from recon_cli.runtime.limits import afford
@@ -45,7 +45,7 @@ class Parquet(Source):
     def read(self) -> Lazy:
         path, wanted = divided(self.argument)
         library("pyarrow")
-        self.rows = guarded(path, lambda: self._open(path, wanted))
+        self.rows = read_file(path, lambda: self._open(path, wanted))
         self.levels = self.rows.pictures
         self.columns = self.rows.columns if len(self.rows.columns) > 1 else ()
         return self.rows
@@ -232,7 +232,7 @@ class Rows(Lazy):
                 return pixels(io.BytesIO(inside))
             if path is None or not self.paths:
                 raise ValueError("its bytes are not in the table")
-            return guarded(path, lambda: pixels(path))
+            return read_file(path, lambda: pixels(path))
         except (MemoryError, ReconError):
             raise
         except Exception as error:

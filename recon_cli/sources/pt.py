@@ -14,7 +14,7 @@ from zipfile import ZIP_STORED, ZipFile, is_zipfile
 import numpy
 
 from recon_cli.errors import ReconError
-from recon_cli.runtime.files import guarded
+from recon_cli.runtime.files import read_file
 from recon_cli.runtime.lazy_arrays import File, Lazy, Stored, widened
 from recon_cli.runtime.limits import afford, fits
 from recon_cli.sources._base import Array, Source
@@ -40,7 +40,7 @@ class Pt(Source):
 
     def read(self) -> Array | Lazy:
         path, wanted = divided(self.argument)
-        return guarded(path, lambda: self._read(path, wanted))
+        return read_file(path, lambda: self._read(path, wanted))
 
     def _read(self, path: str, wanted: str) -> Array | Lazy:
         size = unpacked = os.path.getsize(path)

@@ -18,7 +18,7 @@ from recon_cli.identity.shapes import spell
 from recon_cli.identity.tensors import wide
 from recon_cli.models import saved
 from recon_cli.runtime import checksums
-from recon_cli.runtime.files import guarded, unreadable
+from recon_cli.runtime.files import read_file, unreadable
 from recon_cli.sources._base import Array, Reconstruction
 from recon_cli.sources._files import divided
 from recon_cli.sources._split import split
@@ -107,7 +107,7 @@ class Run(Reconstruction):
                 raise ValueError(f"its network is of {elements} elements, and config.json says {spell(self.config['shape'])}")
             return found
 
-        content = guarded(path, Path(path).read_bytes)
+        content = read_file(path, Path(path).read_bytes)
         try:
             return load()
         except MemoryError:
@@ -217,7 +217,7 @@ def settings_of(folder: str) -> dict[str, Any]:
     """What a run was asked to do, from its config.json. Raises ReconError where recon did not write it so, or another version."""
     path = os.path.join(folder_of(folder, FILES[0]), FILES[0])
 
-    content = guarded(path, Path(path).read_bytes)
+    content = read_file(path, Path(path).read_bytes)
     try:
         found = checksums.parse_json(content)
         saved.of_this_version(folder, found)

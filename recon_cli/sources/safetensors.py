@@ -12,7 +12,7 @@ from typing import Any
 import numpy
 
 from recon_cli.errors import ReconError
-from recon_cli.runtime.files import guarded
+from recon_cli.runtime.files import read_file
 from recon_cli.runtime.lazy_arrays import File, Lazy, Stored, widened
 from recon_cli.sources._base import Array, Source
 from recon_cli.sources._files import choose, divided
@@ -39,7 +39,7 @@ class Safetensors(Source):
 
     def read(self) -> Array | Lazy:
         path, wanted = divided(self.argument)
-        return guarded(path, lambda: self._read(path, wanted))
+        return read_file(path, lambda: self._read(path, wanted))
 
     def _read(self, path: str, wanted: str) -> Array | Lazy:
         file = File(path)

@@ -15,7 +15,7 @@ import torch
 
 from recon_cli.errors import ReconError
 from recon_cli.runtime import checksums
-from recon_cli.runtime.files import guarded
+from recon_cli.runtime.files import read_file
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -67,7 +67,7 @@ def unpack(path: Path, state: State, run: str) -> tuple[float, str]:
     """
     from safetensors.torch import load
 
-    content = guarded(str(path), path.read_bytes)
+    content = read_file(str(path), path.read_bytes)
     try:
         tensors: dict[str, Tensor] = load(checksums.verify(content))
         about = checksums.metadata(content)
