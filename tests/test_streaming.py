@@ -28,7 +28,7 @@ from recon_cli.errors import ReconError
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.numerics.compensated import Total
 from recon_cli.runtime import lazy_arrays
-from recon_cli.runtime.lazy_arrays import Lazy, Stored, ahead
+from recon_cli.runtime.lazy_arrays import Lazy, Stored, prefetch
 from recon_cli.sources import _remarks
 
 WORDS = (
@@ -254,8 +254,8 @@ def test_reading_ahead_ends_where_it_fails() -> None:
 
     found = []
     with pytest.raises(ReconError, match="no more"):
-        found.extend(ahead(items()))
-    assert list(ahead(iter(range(5)))) == [0, 1, 2, 3, 4]
+        found.extend(prefetch(items()))
+    assert list(prefetch(iter(range(5)))) == [0, 1, 2, 3, 4]
 
 
 def sparse(name: str, count: int) -> None:
@@ -353,4 +353,4 @@ def test_stored_rows_are_an_arrays(here: Path) -> None:
     assert numpy.array_equal(found.spread(6), x[[0, 3]])
     assert numpy.array_equal(numpy.concatenate([*found.blocks(6)]), x)
     assert numpy.array_equal(found.flat().spread(5), x.reshape(-1)[[0, 4, 8, 12, 16]])
-    assert lazy_arrays.Made(found, "f4", lambda rows, place: rows + place)[2:3].tolist() == (x[2:3] + 6).tolist()
+    assert lazy_arrays.Mapped(found, "f4", lambda rows, place: rows + place)[2:3].tolist() == (x[2:3] + 6).tolist()

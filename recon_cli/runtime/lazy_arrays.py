@@ -200,7 +200,7 @@ class Stored(Lazy):
         return made
 
 
-class Turned(Stored):
+class FortranOrdered(Stored):
     """The same where the first axis is the fastest: Fortran's order.
 
     Rows lie scattered over the whole file, so a band of them is read and kept, from which those next to each other are given.
@@ -252,7 +252,7 @@ class Flat(Lazy):
         return found[start - first * each : stop - first * each]
 
 
-class Made(Lazy):
+class Mapped(Lazy):
     """What ``make`` makes of the rows of another array: ``make(rows, first number's place)``, in the same shape.
 
     only_checks
@@ -265,9 +265,9 @@ class Made(Lazy):
         self.of, self.shape, self.dtype, self.make, self.only_checks = of, of.shape, numpy.dtype(dtype), make, only_checks
         self.named = of.named
 
-    def flat(self) -> Made | None:
+    def flat(self) -> Mapped | None:
         of = self.of.flat()
-        return of and Made(of, self.dtype, self.make, self.only_checks)
+        return of and Mapped(of, self.dtype, self.make, self.only_checks)
 
     def rows(self, start: int, stop: int) -> numpy.ndarray:
         return self.make(self.of[start:stop], start * math.prod(self.shape[1:]))
@@ -276,7 +276,7 @@ class Made(Lazy):
         return self.of.unchecked(start, stop) if self.only_checks else self.rows(start, stop)
 
 
-def widened(values: Lazy, name: str) -> Made:
+def widened(values: Lazy, name: str) -> Mapped:
     """As float32, the numbers of a type that torch has by this ``name`` and numpy has not; ``values`` are their bits."""
     import torch
 
@@ -285,10 +285,10 @@ def widened(values: Lazy, name: str) -> Made:
     def made(rows: numpy.ndarray, place: int) -> numpy.ndarray:
         return torch.from_numpy(rows.view(bits)).view(kind).float().numpy()
 
-    return Made(values, "f4", made)
+    return Mapped(values, "f4", made)
 
 
-def ahead(items: Iterator[Item]) -> Iterator[Item]:
+def prefetch(items: Iterator[Item]) -> Iterator[Item]:
     """The same items, each made by a thread of its own while the one before it is in use."""
     nothing = object()
     with ThreadPoolExecutor(1, "reader") as reader:

@@ -67,7 +67,7 @@ class Source(ABC):
         return ""
 
 
-class Given(Source):
+class InMemory(Source):
     """Arrays that are at hand already: nothing is left to read."""
 
     def read(self) -> Array:

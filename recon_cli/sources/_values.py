@@ -9,7 +9,7 @@ import numpy
 from recon_cli.errors import ReconError
 from recon_cli.identity.arrays import real
 from recon_cli.identity.shapes import spell
-from recon_cli.runtime.lazy_arrays import Lazy, Made
+from recon_cli.runtime.lazy_arrays import Lazy, Mapped
 from recon_cli.sources import _remarks
 from recon_cli.sources._base import Array, Source
 
@@ -52,7 +52,7 @@ def scaled(values: Array | Lazy, word: str, scale: float | None = None, levels: 
         return divided_by(numpy.asarray(values), divisor, word), done
     kind = divided_by(numpy.zeros(1, values.dtype), divisor, word).dtype
     each, plain = math.prod(values.shape[1:]), divisor == 1 and kind == values.dtype and kind.kind == "f"
-    return Made(values, kind, lambda rows, place: divided_by(rows, divisor, word, place // each), plain), done
+    return Mapped(values, kind, lambda rows, place: divided_by(rows, divisor, word, place // each), plain), done
 
 
 def divided_by(values: Array, divisor: float, word: str, first: int = 0) -> Array:
@@ -102,7 +102,7 @@ def binarized(values: Array | Lazy, how: str | None, seed: int, word: str) -> Ar
         return values
     if isinstance(values, Lazy):
         kind = numpy.result_type(values.dtype, numpy.float32)
-        return Made(values, kind, lambda rows, place: made_binary(rows, how, seed, word, place))
+        return Mapped(values, kind, lambda rows, place: made_binary(rows, how, seed, word, place))
     return made_binary(values, how, seed, word)
 
 

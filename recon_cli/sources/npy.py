@@ -12,7 +12,7 @@ from numpy.lib import format as written
 from recon_cli.errors import ReconError
 from recon_cli.identity.shapes import spell
 from recon_cli.runtime.files import read_file
-from recon_cli.runtime.lazy_arrays import File, Lazy, Stored, Turned
+from recon_cli.runtime.lazy_arrays import File, FortranOrdered, Lazy, Stored
 from recon_cli.runtime.limits import fits
 from recon_cli.sources._base import Array, Source
 
@@ -39,7 +39,7 @@ class Npy(Source):
             alone(file, begins.tell() + size, shape)
         if not shape or not size:
             return numpy.ndarray(shape, dtype, file.bytes(begins.tell(), size))
-        return (Turned if turned else Stored)(file, dtype, shape, begins.tell())
+        return (FortranOrdered if turned else Stored)(file, dtype, shape, begins.tell())
 
 
 def alone(file: File, end: int, shape: tuple[int, ...]) -> None:

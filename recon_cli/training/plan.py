@@ -179,7 +179,7 @@ def samples(
         values, about = sources.samples(source, word, scale)
         names, remarks = source.columns, source.remarks
     else:
-        word, source = "data", sources.Given()
+        word, source = "data", sources.InMemory()
         source.labels = labels
         values, done = sources.observed(source, as_array(data, word), word, scale)
         remarks = source.remarks
