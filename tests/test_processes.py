@@ -117,7 +117,7 @@ def test_one_that_dies_is_named_and_nobody_waits(here: Path) -> None:
     saved("x.npy", 0, 100)
     Path("dies.py").write_text(
         "import os, sys\n"
-        "from recon_cli import cli, processes\n"
+        "from recon_cli import cli\nfrom recon_cli.runtime import processes\n"
         "gathered = processes.all_gather\n"
         "processes.all_gather = lambda mine: os._exit(3) if processes.rank() == 1 else gathered(mine)\n"
         "cli.main(sys.argv[1:])\n"

@@ -160,7 +160,7 @@ def test_a_result_is_the_same_in_any_state_and_the_state_stays(engine: str, name
 
 def test_one_of_several_threads_does_not_undo_another() -> None:
     """Each of them finds what it left, though the first to come is the first to go."""
-    switch, order = process_settings()["anomaly"], threading.Barrier(2, timeout=20)
+    switch, order = process_settings().anomaly, threading.Barrier(2, timeout=20)
     found: list[bool] = []
 
     def second() -> None:

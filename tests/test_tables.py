@@ -20,7 +20,7 @@ from test_formats_in import damaged, grey, idx, refused
 from recon_cli import sources
 from recon_cli.comparison import compare_sources
 from recon_cli.errors import ReconError
-from recon_cli.runtime.lazy_arrays import Lazy
+from recon_cli.runtime.lazy_arrays import Lazy, blocks
 from recon_cli.sources.parquet import PIECE, library
 
 pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed: pip install 'recon-loss[datasets]'")
@@ -191,7 +191,7 @@ def test_rows_are_read_as_they_are_asked_for(here: Path) -> None:
     assert numpy.array_equal(rows[-10:], X[-10:])
     assert numpy.asarray(rows, "f8").dtype == numpy.float64
     assert numpy.array_equal(rows[::3], X[::3])
-    assert numpy.array_equal(numpy.concatenate([*rows.blocks(50)]), X)
+    assert numpy.array_equal(numpy.concatenate([*blocks(rows, 50)]), X)
     assert numpy.array_equal(rows.spread(60), X[::100])
 
 

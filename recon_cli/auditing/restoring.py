@@ -162,7 +162,7 @@ STATE: tuple[Pair, ...] = (
     (torch.get_default_dtype, torch.set_default_dtype),
     (torch.get_num_threads, torch.set_num_threads),
     (deterministic, lambda kept: torch.use_deterministic_algorithms(kept[0], warn_only=kept[1])),
-    (process_settings()["products"].read, process_settings()["products"].write),
+    (process_settings().products.read, process_settings().products.write),
     (torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly),
     (torch.is_grad_enabled, torch._C._set_grad_enabled),
     (autocast, cast),

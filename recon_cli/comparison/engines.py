@@ -77,7 +77,7 @@ def _run(case: Case, engine: str, gradients: str, progress: Progress | None) -> 
         if engine == "compile":
             raise ReconError(error.message, "Use --engine eager; the numbers are the same.") from error
         found = _through(case, False, gradients, progress)
-        return replace(found, notes=(f"Measured piece by piece: the compiler failed here ({error.said}).", *found.notes))
+        return replace(found, notes=(f"Measured piece by piece: the compiler failed here ({error.reason}).", *found.notes))
 
 
 def _through(case: Case, compiled: bool, gradients: str, progress: Progress | None) -> Measured:

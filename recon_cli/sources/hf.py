@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 from recon_cli.errors import ReconError
-from recon_cli.runtime.lazy_arrays import File, Lazy, regular
+from recon_cli.runtime.lazy_arrays import File, Lazy, file_size
 from recon_cli.sources._base import Source
 from recon_cli.sources._files import choose, divided
 from recon_cli.sources.parquet import Rows, chosen, library
@@ -106,7 +106,7 @@ def ordinary(folder: str) -> None:
             raise ReconError(f"{folder} holds more than {ENTRIES:,} files.", "Give a folder that holds the data alone.")
         for name in names:
             with suppress(FileNotFoundError):  # a link to nothing is no data
-                regular(os.path.join(where, name))
+                file_size(os.path.join(where, name))
 
 
 def portion(found: Any, split: str, part: str) -> Any:

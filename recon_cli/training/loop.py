@@ -219,7 +219,7 @@ def threads(rows: Tensor, settings: Settings) -> Iterator[None]:
     """
     work = settings.batch_size * settings.hidden * (2 * rows.shape[1] + 3 * settings.latent)
     little = rows.device.type == "cpu" and work < LITTLE
-    with process_settings()["threads"].at(1, each=True) if little else nullcontext():
+    with process_settings().threads.at(1, each=True) if little else nullcontext():
         yield
 
 
