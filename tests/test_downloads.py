@@ -256,7 +256,7 @@ def test_what_is_no_url_and_no_part_is_refused(here: Path) -> None:
     assert "Did you mean 'train'?" in refused("mnist:tran").hint
 
 
-FULL = "import sys; from recon_cli import downloads; print(_download.fetch([sys.argv[1]], 'mnist/x.gz', sys.argv[2]))"
+FULL = "import sys; from recon_cli.sources import _download; print(_download.fetch([sys.argv[1]], 'mnist/x.gz', sys.argv[2]))"
 
 
 def fetching(url: str, kept: Path, limit: int | None = None) -> subprocess.Popen:

@@ -51,7 +51,7 @@ def test_alone_there_is_nothing_to_share(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_shares_are_whole_and_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes, "several", lambda: True)
+    monkeypatch.setattr(processes, "is_distributed", lambda: True)
     for count in (1, 2, 3, 4, 7):
         monkeypatch.setenv("WORLD_SIZE", str(count))
         for items in (0, 1, 2, 10, 100):

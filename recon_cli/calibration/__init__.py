@@ -75,7 +75,7 @@ def calibrate(
     if mu is not None and (x is None or x.shape != mu.shape):
         raise ReconError("There is a reconstruction, and no data.") if x is None else shapes_differ(x.shape, mu.shape)
     pair = None if mu is None else sources.Pair(x, mu, clip, "", "data")
-    notes = [] if x is None else [*_remarks.told(x, mu, "x")]
+    notes = [] if x is None else [*_remarks.array_remarks(x, mu, "x")]
     return found_in(asked, x, pair, rate, seed, progress or (lambda done, words: None), *notes)
 
 

@@ -144,7 +144,7 @@ def compare(
     x, mu = (values if isinstance(values, Lazy) else plain(values) for values in (x, mu))
     how = {"loss": loss, "against": against, "engine": engine, "gradients": gradients, "device": device, "dtype": dtype}
     found = _measured(x, mu, sides, data=data, clip=clip, progress=progress, **how)
-    return replace(found, notes=(*_remarks.told(x, mu, data), *found.notes))
+    return replace(found, notes=(*_remarks.array_remarks(x, mu, data), *found.notes))
 
 
 def _measured(

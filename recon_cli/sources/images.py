@@ -38,29 +38,29 @@ class Images(Source):
         if not os.path.isdir(folder):
             what = "is a file" if os.path.exists(folder) else "does not exist"
             raise ReconError(f"images takes a folder, and {folder!r} {what}.", f"recon looked in {Path.cwd()}.")
-        found = files(folder)
-        if not found:
+        paths = files(folder)
+        if not paths:
             raise ReconError(f"{folder} holds no image.", f"recon reads files that end in {', '.join(ENDINGS)}.")
         self.changed: Counter[str] = Counter()
-        first = self._image(found[0])
-        afford(folder, len(found) * first.nbytes, sum(os.path.getsize(path) for path in found if os.path.exists(path)))
-        values = numpy.empty((len(found), *first.shape), first.dtype)
-        for i, path in enumerate(found):
+        first = self._image(paths[0])
+        afford(folder, len(paths) * first.nbytes, sum(os.path.getsize(path) for path in paths if os.path.exists(path)))
+        values = numpy.empty((len(paths), *first.shape), first.dtype)
+        for i, path in enumerate(paths):
             image = self._image(path) if i else first
             if image.shape != first.shape or image.dtype != first.dtype:
                 raise ReconError(
-                    f"{path} is {spelled(image)}, and {found[0]} is {spelled(first)}.",
+                    f"{path} is {spelled(image)}, and {paths[0]} is {spelled(first)}.",
                     "All must be of one size, and all grey or all colour: convert or move those that differ.",
                 )
             values[i] = image
-        made = [f"{count:,} {how}" for how, count in self.changed.items()]
-        self.about = ", ".join([f"{folder}: {len(found):,} images of {spelled(first)}", *made])
+        changes = [f"{count:,} {how}" for how, count in self.changed.items()]
+        self.about = ", ".join([f"{folder}: {len(paths):,} images of {spelled(first)}", *changes])
         return values
 
     def _image(self, path: str) -> Array:
-        """One image; what reading it changed is counted."""
-        image, made = read_file(path, lambda: pixels(path))
-        self.changed.update(made)
+        """Return one image; what reading it changed is counted."""
+        image, changes = read_file(path, lambda: pixels(path))
+        self.changed.update(changes)
         return image
 
     def describe(self) -> str:
@@ -68,12 +68,12 @@ class Images(Source):
 
 
 def files(folder: str) -> list[str]:
-    """The images in a folder, sorted by name; none if it is no folder."""
+    """Return the paths of the images in a folder, sorted by name; none if it is no folder."""
     if not os.path.isdir(folder):
         return []
     try:
-        with os.scandir(folder) as found:
-            names = sorted(entry.name for entry in found)
+        with os.scandir(folder) as entries:
+            names = sorted(entry.name for entry in entries)
     except OSError as error:
         raise unreadable(folder, error) from error
     return [os.path.join(folder, name) for name in names if name.lower().endswith(ENDINGS) and not name.startswith(".")]
