@@ -170,7 +170,7 @@ def test_what_a_child_finds_comes_back(capfd: pytest.CaptureFixture[str]) -> Non
     what = "import os, threading, time; print('loudly'); os.close(0); os.fork(); "
     what += "threading.Thread(target=time.sleep, args=(9,)).start()"
     found = run_supervised(HERE, {"what": what}, 30)
-    assert json.dumps(found, default=supervisor.to_json) == json.dumps(work(""), default=supervisor.packed)
+    assert json.dumps(found, default=supervisor.to_json) == json.dumps(work(""), default=supervisor.to_json)
     assert capfd.readouterr() == ("", "loudly\n")
 
 
