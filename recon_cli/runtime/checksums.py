@@ -13,12 +13,12 @@ ZEROS = "0" * 64
 MARK = re.compile(rb'"sha256": ?"([0-9a-f]{64})"')  # inside a string of JSON the quotes would be escaped
 
 
-def json_file(content: Mapping[str, Any]) -> bytes:
+def json_file(content: Mapping[str, object]) -> bytes:
     """Return a JSON object as a file, the checksum its last entry."""
     return seal(json_text({**content, KEY: ZEROS}))
 
 
-def json_text(content: Mapping[str, Any]) -> bytes:
+def json_text(content: Mapping[str, object]) -> bytes:
     """Return a JSON object as a file without a checksum. A path in it that is no UTF-8 stays what it is."""
     return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
 

@@ -72,6 +72,7 @@ def compiled(function: Callable[Arguments, Result], whole: bool = True) -> Calla
     through memory.
     """
     import torch
+    from torch._dynamo.exc import TorchDynamoException
 
     # One compilation for each object, noise and size: as many as are asked for, not the eight that are usual.
     config = torch._dynamo.config
@@ -85,7 +86,7 @@ def compiled(function: Callable[Arguments, Result], whole: bool = True) -> Calla
     def outer(*values: Arguments.args, **named: Arguments.kwargs) -> Result:
         try:
             return inner(*values, **named)
-        except torch._dynamo.exc.TorchDynamoException as error:
+        except TorchDynamoException as error:
             raise Uncompiled(error) from error
 
     return outer

@@ -127,8 +127,7 @@ def group(device: torch.device) -> ProcessGroup | None:
     own = device.type == "cuda" and int(os.environ.get("LOCAL_WORLD_SIZE", "1")) <= torch.cuda.device_count()
     if not all(all_gather(own)):
         return None
-    group: ProcessGroup = distributed.new_group(backend="nccl", timeout=PATIENCE)
-    return group
+    return cast("ProcessGroup", distributed.new_group(backend="nccl", timeout=PATIENCE))
 
 
 def on_first_process(work: Callable[Arguments, Item]) -> Callable[Arguments, Item]:

@@ -36,7 +36,7 @@ Arrived: TypeAlias = "queue.SimpleQueue[Message | int | None]"
 CHILD = "import sys; sys.path[:] = sys.argv[1:]; from recon_cli.runtime.supervisor import serve; serve()"
 
 
-def run_supervised(work: str, arguments: Mapping[str, Any], timeout: float) -> report.Report:
+def run_supervised(work: str, arguments: Mapping[str, object], timeout: float) -> report.Report:
     """Return the report of ``work``, a function as ``package.module:name``, called in a process of its own.
 
     arguments
@@ -196,7 +196,7 @@ def messages(pipe: IO[bytes], key: bytes) -> Iterator[Message]:
         yield json.loads(payload, object_hook=from_json)
 
 
-def to_json(value: object) -> dict[str, Any] | str:
+def to_json(value: object) -> dict[str, object] | str:
     """Return a part of a report as JSON can hold it, with the name of its class."""
     if not dataclasses.is_dataclass(value):
         return str(value)

@@ -191,7 +191,7 @@ def without_function_modes() -> Iterator[None]:
     """Leave the caller's torch function modes aside, of which the default device is one."""
     import torch
 
-    def swap(modes: list[Any]) -> list[Any]:
+    def swap(modes: list[TorchFunctionMode]) -> list[TorchFunctionMode]:
         removed = [torch._C._pop_torch_function_stack() for _ in range(torch._C._len_torch_function_stack())]
         for mode in reversed(modes):
             torch._C._push_on_torch_function_stack(mode)
@@ -221,7 +221,7 @@ def default_dtype_mode() -> Callable[[torch.dtype], TorchFunctionMode]:
     factories = {getattr(torch, name) for name in FACTORIES}
     from_values = {getattr(torch, name) for name in FROM_VALUES}
 
-    def has_floats(values: Any) -> bool:
+    def has_floats(values: object) -> bool:
         """Whether there is a tensor or array of floats among arguments, which says what comes of them."""
         if isinstance(values, torch.Tensor):
             return values.is_floating_point() or values.is_complex()
@@ -250,7 +250,7 @@ def default_dtype_mode() -> Callable[[torch.dtype], TorchFunctionMode]:
                 return func(*map(self.as_floats, args), **kwargs)
             return result
 
-        def as_floats(self, value: Any) -> Any:
+        def as_floats(self, value: object) -> object:
             """Return whole numbers as floats; of a condition and two numbers, the numbers."""
             if isinstance(value, torch.Tensor):
                 return value if value.dtype == torch.bool else value.to(self.dtype)

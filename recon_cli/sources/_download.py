@@ -91,8 +91,9 @@ class DownloadBar:
 def failure(error: Exception) -> str:
     """Return in a few words why a download failed."""
     exceptions = library("requests", NEEDS).exceptions
-    if isinstance(error, exceptions.HTTPError) and error.response is not None:
-        return f"the server answers {error.response.status_code} {error.response.reason}".rstrip()
+    response = getattr(error, "response", None)
+    if isinstance(error, exceptions.HTTPError) and response is not None:
+        return f"the server answers {response.status_code} {response.reason}".rstrip()
     if isinstance(error, exceptions.Timeout) or "timed out" in str(error):
         return f"no answer within {PATIENCE} seconds"
     if isinstance(error, (exceptions.ChunkedEncodingError, exceptions.ContentDecodingError)):

@@ -6,9 +6,12 @@ import importlib
 import os
 from collections.abc import Callable, Sequence
 from types import ModuleType
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from recon_cli.errors import ReconError, listed, not_installed, unknown
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsRead
 
 AT_ONCE = 1 << 20  # bytes that are unpacked in one go
 
@@ -28,14 +31,7 @@ def path_and_choice(word: str) -> tuple[str, str]:
     return word[:end], word[end + 1 :]
 
 
-class Readable(Protocol):
-    """A file of bytes, as open, gzip.open and ZipFile.open give it."""
-
-    def read(self, size: int = ..., /) -> bytes:
-        """Return so many bytes, or fewer."""
-
-
-def read_into(file: Readable, content: bytearray) -> int:
+def read_into(file: SupportsRead[bytes], content: bytearray) -> int:
     """Fill ``content`` from a file that is unpacked as it is read, and return how many bytes there were."""
     done = 0
     while done < len(content) and (part := file.read(min(AT_ONCE, len(content) - done))):

@@ -142,7 +142,7 @@ def column_remarks(values: Numbers, some: Array, word: str, names: Sequence[str]
 
 def as_float64(part: Array | Tensor) -> Array:
     """Return an array or tensor of any type, those that numpy has not (bfloat16) too, as float64."""
-    return numpy.asarray(part.detach().cpu().double() if hasattr(part, "detach") else part).astype(numpy.float64)
+    return numpy.asarray(part if isinstance(part, numpy.ndarray) else part.detach().cpu().double()).astype(numpy.float64)
 
 
 def one_hot(some: Array) -> int:

@@ -8,6 +8,7 @@ import math
 import re
 import struct
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy
 
@@ -17,7 +18,10 @@ from recon_cli.runtime.files import read_file
 from recon_cli.runtime.lazy_arrays import File, Stored
 from recon_cli.runtime.limits import afford
 from recon_cli.sources._base import Source, Values
-from recon_cli.sources._files import Readable, read_into
+from recon_cli.sources._files import read_into
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsRead
 
 TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 GZIP = b"\x1f\x8b"
@@ -60,7 +64,7 @@ class Idx(Source):
             return Stored(whole, dtype, shape, begin)
         return numpy.ndarray(shape, dtype, whole.bytes(begin, size))
 
-    def _header(self, file: Readable) -> tuple[numpy.dtype, tuple[int, ...]]:
+    def _header(self, file: SupportsRead[bytes]) -> tuple[numpy.dtype, tuple[int, ...]]:
         """Return the type and the shape that a file promises, which say whether its values are grey levels."""
         magic = file.read(4)
         if len(magic) < 4:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from typing import TYPE_CHECKING
 
 import numpy
 from numpy.lib import format as npy_format
@@ -14,7 +15,9 @@ from recon_cli.runtime.files import read_file
 from recon_cli.runtime.lazy_arrays import File, FortranOrdered, Stored
 from recon_cli.runtime.limits import fits
 from recon_cli.sources._base import Source, Values
-from recon_cli.sources._files import Readable
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsRead
 
 MAGIC = {b"\x93NUMPY": "an array", b"PK\x03\x04": "an archive of arrays", b"PK\x05\x06": "an archive of arrays"}
 HEADER = 1 << 14  # bytes: numpy refuses a longer one
@@ -67,7 +70,7 @@ def check_kind(path: str, start: bytes, wanted: str) -> None:
         raise ReconError(f"{path} holds {content}, not {wanted}.", f"Read it as what it is: {ending}:{path}, or rename it.")
 
 
-def header(path: str, file: Readable) -> tuple[numpy.dtype, tuple[int, ...], bool]:
+def header(path: str, file: SupportsRead[bytes]) -> tuple[numpy.dtype, tuple[int, ...], bool]:
     """Return the type and the shape of the array that ``file`` begins with, and whether its first axis is the fastest."""
     version = npy_format.read_magic(file)
     if version not in {(1, 0), (2, 0), (3, 0)}:  # the third differs from the second in how it spells names of fields

@@ -89,7 +89,7 @@ def chosen(path: str, wanted: str, content: object) -> object:
     return content
 
 
-def leaves(content: dict[Any, object]) -> Iterator[tuple[str, object]]:
+def leaves(content: dict[object, object]) -> Iterator[tuple[str, object]]:
     """Yield what a dict holds, and the dicts in it: ``model.weight``."""
     for name, value in content.items():
         if isinstance(value, dict):

@@ -182,7 +182,7 @@ class Run(Reconstruction):
         if self.model.several and self.likelihood.head[1] == "var":
             return self._outputs(x)[..., 1].reshape(shape)
         sigma = self.likelihood.parameters.get("sigma", 1.0)
-        if not isinstance(sigma, float) and sigma.ndim:  # a Gaussian's, of each element
+        if not isinstance(sigma, (int, float)) and sigma.ndim:  # a Gaussian's, of each element
             return sigma.square().numpy().reshape(shape[1:])
         return super().variance(x, train, seed)
 
