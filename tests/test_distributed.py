@@ -339,7 +339,8 @@ def test_ctrl_c_in_one_stops_all_at_the_same_step(who: int) -> None:
 
 DIES = """
 import os, signal, sys
-from recon_cli import cli, processes
+from recon_cli import cli
+from recon_cli.runtime import processes
 from recon_cli.training.loop import State
 real, seen = State.step, [0]
 def step(self):
