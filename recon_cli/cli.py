@@ -30,7 +30,7 @@ class Complaint(click.ClickException):
     def __init__(self, error: ReconError) -> None:
         super().__init__(error.message)
         self.hint = error.hint
-        self.silent = processes.said_elsewhere(error)
+        self.silent = processes.is_reported_elsewhere(error)
 
     def show(self, file: Any = None) -> None:
         if self.silent:  # the first process says it for all

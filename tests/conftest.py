@@ -38,7 +38,7 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
         module, _, name = work.partition(":")
         return getattr(import_module(module), name)(**given)
 
-    monkeypatch.setattr(supervisor, "supervised", work_here)
+    monkeypatch.setattr(supervisor, "run_supervised", work_here)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import pytest
 import recon_cli
 from recon_cli.auditing.reading import python_of, tree_of
 from recon_cli.errors import ReconError
-from recon_cli.runtime.user_code import imported
+from recon_cli.runtime.user_code import import_file
 
 SQUARES = "def f(recon, x):\n    return (recon - x).square().sum()\n"
 TERMS = {"gaussian": "(recon - x) ** 2 ", "laplace": "(recon - x).abs()"}  # of one length
@@ -98,7 +98,7 @@ def test_a_package_from_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_models_of_one_helper_each_have_their_own(tmp_path: Path) -> None:
     for kind in TERMS:
         project(tmp_path / kind, kind)
-    found = [imported(tmp_path / kind / "loss.py")["term"].__code__.co_filename for kind in TERMS]
+    found = [import_file(tmp_path / kind / "loss.py")["term"].__code__.co_filename for kind in TERMS]
     assert found == [str(tmp_path / kind / "utils.py") for kind in TERMS]
     assert sys.modules.pop("utils").__file__ == found[-1]
 

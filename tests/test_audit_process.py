@@ -20,7 +20,7 @@ from recon_cli.errors import ReconError
 from recon_cli.report import Chart, Column, Formula, Picture, Report, Table
 from recon_cli.runtime import supervisor
 
-supervised = supervisor.supervised  # before the suite puts its work in this process
+run_supervised = supervisor.run_supervised  # before the suite puts its work in this process
 HERE = f"{__name__}:work"
 
 
@@ -79,7 +79,7 @@ def test_a_timeout_is_a_number_above_zero(timeout: Any) -> None:
     with pytest.raises(ReconError, match="number of seconds above 0"):
         recon_cli.audit(lambda y, t: ((y - t) ** 2).sum(), timeout=timeout)
     with pytest.raises(ReconError, match="number of seconds above 0"):
-        supervised(HERE, {}, timeout)
+        run_supervised(HERE, {}, timeout)
 
 
 def test_a_total_that_ends_the_program() -> None:
@@ -163,14 +163,14 @@ ENDS = {
 @pytest.mark.parametrize("what", ENDS)
 def test_how_a_child_ends_is_told(what: str) -> None:
     with pytest.raises((ReconError, supervisor.ChildError), match=ENDS[what]):
-        supervised(HERE, {"what": what}, 0.5)
+        run_supervised(HERE, {"what": what}, 0.5)
 
 
 def test_what_a_child_finds_comes_back(capfd: pytest.CaptureFixture[str]) -> None:
     what = "import os, threading, time; print('loudly'); os.close(0); os.fork(); "
     what += "threading.Thread(target=time.sleep, args=(9,)).start()"
-    found = supervised(HERE, {"what": what}, 30)
-    assert json.dumps(found, default=supervisor.packed) == json.dumps(work(""), default=supervisor.packed)
+    found = run_supervised(HERE, {"what": what}, 30)
+    assert json.dumps(found, default=supervisor.to_json) == json.dumps(work(""), default=supervisor.to_json)
     assert capfd.readouterr() == ("", "loudly\n")
 
 
@@ -178,7 +178,7 @@ def test_what_the_code_started_ends_with_it(tmp_path: Path) -> None:
     mark = tmp_path / "pid"
     what = f"import os, subprocess; open({str(mark)!r}, 'w').write(str(subprocess.Popen(['sleep', '99']).pid)); os._exit(0)"
     with pytest.raises(ReconError):
-        supervised(HERE, {"what": what}, 30)
+        run_supervised(HERE, {"what": what}, 30)
     assert ended(int(mark.read_text()))
 
 
@@ -195,8 +195,8 @@ def interrupted(command: list[str], mark: Path) -> subprocess.Popen[str]:
 def test_an_interrupt_ends_the_child(tmp_path: Path) -> None:
     mark = tmp_path / "pid"
     what = f"import os, time; open({str(mark)!r}, 'w').write(str(os.getpid())); time.sleep(99)"
-    code = f"import sys; sys.path[:] = {sys.path!r}; from recon_cli.runtime.supervisor import supervised; "
-    code += f"supervised({HERE!r}, {{'what': {what!r}}}, 99)"
+    code = f"import sys; sys.path[:] = {sys.path!r}; from recon_cli.runtime.supervisor import run_supervised; "
+    code += f"run_supervised({HERE!r}, {{'what': {what!r}}}, 99)"
     assert "KeyboardInterrupt" in interrupted(["-c", code], mark).communicate(timeout=100)[1]
     assert ended(int(mark.read_text()))
 

@@ -149,7 +149,7 @@ def shared(count: int, **how: Any) -> None:
     def work() -> None:
         if processes.rank():  # the first alone writes
             os.replace = os.fsync = None  # type: ignore[assignment]
-        with processes.together():
+        with processes.connected():
             found = training.train("few.npy", out="many", **{**HOW, **how})
         bits = b"".join(value.numpy().tobytes() for value in found.model.state_dict().values())
         figures = {name: value for name, value in vars(found.result).items() if "second" not in name}
@@ -339,7 +339,8 @@ def test_ctrl_c_in_one_stops_all_at_the_same_step(who: int) -> None:
 
 DIES = """
 import os, signal, sys
-from recon_cli import cli, processes
+from recon_cli import cli
+from recon_cli.runtime import processes
 from recon_cli.training.loop import State
 real, seen = State.step, [0]
 def step(self):

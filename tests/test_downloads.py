@@ -349,14 +349,14 @@ def test_progress_is_told_on_a_terminal_and_a_bar_fits_into_another(
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     with progress.bar("measuring", 100) as advance:
         advance(1, "a word")
-        (shown,) = progress.drawn
+        (shown,) = progress.displays
         seen = []
         add = shown.add_task
         monkeypatch.setattr(shown, "add_task", lambda what, **how: seen.append((what, how["total"])) or add(what, **how))
         sources.read("mnist:train")
         assert seen == [(f"downloading {FILES['train']}", len(OTHERS["train"]) // 1000)]
         assert [task.description for task in shown.tasks] == ["measuring"]
-    assert progress.drawn == []
+    assert progress.displays == []
     with pytest.raises(KeyboardInterrupt), progress.bar("again", 1):
         raise KeyboardInterrupt
-    assert progress.drawn == []
+    assert progress.displays == []

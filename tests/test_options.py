@@ -55,7 +55,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         module, _, name = target.partition(":")
         return getattr(importlib.import_module(module), name)(**{key: given[key] for key in given if key != "timeout"})
 
-    monkeypatch.setattr(supervisor, "supervised", direct)
+    monkeypatch.setattr(supervisor, "run_supervised", direct)
 
 
 def run(command: str, param: click.Option, *words: str) -> Any:

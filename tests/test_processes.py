@@ -46,12 +46,12 @@ def test_alone_there_is_nothing_to_share(monkeypatch: pytest.MonkeyPatch) -> Non
     for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK"):
         monkeypatch.delenv(name, raising=False)
     assert (processes.count(), processes.rank(), processes.share(10)) == (1, 0, (0, 10))
-    with processes.together():
-        assert processes.gathered("mine") == ["mine"]
+    with processes.connected():
+        assert processes.all_gather("mine") == ["mine"]
 
 
 def test_shares_are_whole_and_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes, "several", lambda: True)
+    monkeypatch.setattr(processes, "is_distributed", lambda: True)
     for count in (1, 2, 3, 4, 7):
         monkeypatch.setenv("WORLD_SIZE", str(count))
         for items in (0, 1, 2, 10, 100):
@@ -118,8 +118,8 @@ def test_one_that_dies_is_named_and_nobody_waits(here: Path) -> None:
     Path("dies.py").write_text(
         "import os, sys\n"
         "from recon_cli import cli\nfrom recon_cli.runtime import processes\n"
-        "gathered = processes.gathered\n"
-        "processes.gathered = lambda mine: os._exit(3) if processes.rank() == 1 else gathered(mine)\n"
+        "gathered = processes.all_gather\n"
+        "processes.all_gather = lambda mine: os._exit(3) if processes.rank() == 1 else gathered(mine)\n"
         "cli.main(sys.argv[1:])\n"
     )
     port = free_port()

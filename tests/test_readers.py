@@ -24,7 +24,7 @@ from PIL import Image
 from recon_cli import registry, sources
 from recon_cli.errors import ReconError
 from recon_cli.runtime import limits
-from recon_cli.runtime.lazy_arrays import File, Flat, Lazy, Stored, Turned
+from recon_cli.runtime.lazy_arrays import File, Flat, FortranOrdered, Lazy, Stored, blocks
 from recon_cli.sources import _survey, hf, pt
 
 X = numpy.random.default_rng(0).normal(size=(60, 5, 4)).astype("f4")
@@ -120,10 +120,10 @@ def test_the_order_of_fortran_is_read_in_bands(
     x = numpy.asfortranarray((numpy.random.default_rng(1).random(shape) * 200).astype(kind))
     numpy.save("x.npy", x)
     found = sources.parse("x.npy").read()
-    assert isinstance(found, Turned)
+    assert isinstance(found, FortranOrdered)
     assert numpy.array_equal(found, x)
     assert numpy.array_equal(found[1:3], x[1:3])
-    assert numpy.array_equal(numpy.concatenate([*found.blocks(40)]), x)
+    assert numpy.array_equal(numpy.concatenate([*blocks(found, 40)]), x)
     assert isinstance(found.flat(), Flat)
     assert numpy.array_equal(found.flat()[3:17], x.reshape(-1)[3:17])
 
@@ -135,7 +135,7 @@ def test_the_order_of_fortran_takes_constant_memory(here: Path, monkeypatch: pyt
         file.truncate(file.tell() + 8_000_000)
     found = sources.parse("x.npy").read()
     tracemalloc.start()
-    assert sum(float(rows.sum()) for rows in found.blocks(1 << 14)) == 0
+    assert sum(float(rows.sum()) for rows in blocks(found, 1 << 14)) == 0
     most = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert most < 4 << 17

@@ -150,11 +150,11 @@ def test_the_same_weights_are_the_same_file(here: Path) -> None:
 
 def test_a_checksum_covers_every_byte() -> None:
     whole = checksums.json_file({"a": 1})
-    assert checksums.unbroken(whole) == whole
+    assert checksums.verify(whole) == whole
     for place in range(len(whole)):
         for bit in range(8):
             with pytest.raises(ValueError, match="checksum"):
-                checksums.unbroken(whole[:place] + bytes([whole[place] ^ 1 << bit]) + whole[place + 1 :])
+                checksums.verify(whole[:place] + bytes([whole[place] ^ 1 << bit]) + whole[place + 1 :])
 
 
 # Edits by hand; and by somebody who mends the checksum.

@@ -28,8 +28,8 @@ from recon_cli.errors import ReconError
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.numerics.compensated import Total
 from recon_cli.runtime import lazy_arrays
-from recon_cli.runtime.lazy_arrays import Lazy, Stored, ahead
-from recon_cli.sources import _remarks
+from recon_cli.runtime.lazy_arrays import Lazy, Stored, blocks, prefetch
+from recon_cli.sources import _pair, _remarks, _values
 
 WORDS = (
     "gaussian:sigma=0.5", "laplace:scale=0.3", "student-t", "poisson", "bernoulli", "categorical", "von-mises-fisher",
@@ -46,7 +46,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every file is read piece by piece, and every piece is small."""
-    monkeypatch.setattr(sources, "WHOLE", 0)
+    monkeypatch.setattr(_values, "WHOLE", 0)
     monkeypatch.setattr(cases, "PIECE", 500)
     monkeypatch.setattr(cases, "CHUNK", 200)
     monkeypatch.setattr(tally, "CHUNK", 130)
@@ -104,7 +104,7 @@ def test_grey_levels_made_binary_in_pieces_are_the_same(how: str | None, here: P
     grey = numpy.random.default_rng(0).integers(0, 256, (70, 5, 4), dtype="u1")
     Path("x.idx").write_bytes(bytes([0, 0, 8, 3]) + numpy.array(grey.shape, ">u4").tobytes() + grey.tobytes())
     whole = sources.binarized(sources.read("x.idx"), how, 7, "x")
-    monkeypatch.setattr(sources, "WHOLE", 0)
+    monkeypatch.setattr(_values, "WHOLE", 0)
     values, said = sources.samples(sources.parse("x.idx"), "x.idx")
     assert "divided by 255" in said
     made = sources.binarized(values, how, 7, "x")
@@ -239,8 +239,8 @@ def test_files_of_different_lengths_are_refused_with_both(here: Path, small_piec
 
 
 def test_a_file_too_large_for_components_says_so(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "FITTED", 100)
-    monkeypatch.setattr(sources, "WHOLE", 0)
+    monkeypatch.setattr(_pair, "FITTED", 100)
+    monkeypatch.setattr(_values, "WHOLE", 0)
     numpy.save("x.npy", numpy.zeros((100, 10), "f4"))
     with pytest.raises(ReconError, match="from data that fit in memory"):
         compare_sources("x.npy", device="cpu")
@@ -254,8 +254,8 @@ def test_reading_ahead_ends_where_it_fails() -> None:
 
     found = []
     with pytest.raises(ReconError, match="no more"):
-        found.extend(ahead(items()))
-    assert list(ahead(iter(range(5)))) == [0, 1, 2, 3, 4]
+        found.extend(prefetch(items()))
+    assert list(prefetch(iter(range(5)))) == [0, 1, 2, 3, 4]
 
 
 def sparse(name: str, count: int) -> None:
@@ -351,6 +351,6 @@ def test_stored_rows_are_an_arrays(here: Path) -> None:
     assert numpy.array_equal(found[1:7:2], x[1:7:2])
     assert numpy.array_equal(found.flat()[4:9], x.reshape(-1)[4:9])
     assert numpy.array_equal(found.spread(6), x[[0, 3]])
-    assert numpy.array_equal(numpy.concatenate([*found.blocks(6)]), x)
+    assert numpy.array_equal(numpy.concatenate([*blocks(found, 6)]), x)
     assert numpy.array_equal(found.flat().spread(5), x.reshape(-1)[[0, 4, 8, 12, 16]])
-    assert lazy_arrays.Made(found, "f4", lambda rows, place: rows + place)[2:3].tolist() == (x[2:3] + 6).tolist()
+    assert lazy_arrays.Mapped(found, "f4", lambda rows, place: rows + place)[2:3].tolist() == (x[2:3] + 6).tolist()

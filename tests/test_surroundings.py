@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import recon_cli
-from recon_cli.runtime.torch_state import flushing, shared
+from recon_cli.runtime.torch_state import flushes_denormals, process_settings
 
 DRAWS = numpy.random.default_rng(3)
 X = DRAWS.random((48, 6)).astype(numpy.float32)
@@ -92,7 +92,7 @@ def state() -> tuple[Any, ...]:
     """All of it that can be asked for."""
     return (
         torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.is_autocast_enabled("cpu"), torch.get_default_dtype(),
-        torch.get_default_device(), flushing(), torch.are_deterministic_algorithms_enabled(), torch.get_num_threads(),
+        torch.get_default_device(), flushes_denormals(), torch.are_deterministic_algorithms_enabled(), torch.get_num_threads(),
         torch.is_anomaly_enabled(), torch.get_float32_matmul_precision(), torch._C._len_torch_function_stack(),
         torch._C._len_torch_dispatch_stack(), numpy.geterr(), numpy.get_printoptions(), random.getstate(),
         numpy.random.get_state()[1].tobytes(), drawn(),
@@ -160,7 +160,7 @@ def test_a_result_is_the_same_in_any_state_and_the_state_stays(engine: str, name
 
 def test_one_of_several_threads_does_not_undo_another() -> None:
     """Each of them finds what it left, though the first to come is the first to go."""
-    switch, order = shared()["anomaly"], threading.Barrier(2, timeout=20)
+    switch, order = process_settings().anomaly, threading.Barrier(2, timeout=20)
     found: list[bool] = []
 
     def second() -> None:

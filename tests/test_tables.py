@@ -20,8 +20,10 @@ from test_formats_in import damaged, grey, idx, refused
 from recon_cli import sources
 from recon_cli.comparison import compare_sources
 from recon_cli.errors import ReconError
-from recon_cli.runtime.lazy_arrays import Lazy
-from recon_cli.sources.parquet import PIECE, library
+from recon_cli.runtime.lazy_arrays import Lazy, blocks
+from recon_cli.sources import _values
+from recon_cli.sources._files import library
+from recon_cli.sources.parquet import PIECE
 
 pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed: pip install 'recon-loss[datasets]'")
 pq = pytest.importorskip("pyarrow.parquet")
@@ -191,7 +193,7 @@ def test_rows_are_read_as_they_are_asked_for(here: Path) -> None:
     assert numpy.array_equal(rows[-10:], X[-10:])
     assert numpy.asarray(rows, "f8").dtype == numpy.float64
     assert numpy.array_equal(rows[::3], X[::3])
-    assert numpy.array_equal(numpy.concatenate([*rows.blocks(50)]), X)
+    assert numpy.array_equal(numpy.concatenate([*blocks(rows, 50)]), X)
     assert numpy.array_equal(rows.spread(60), X[::100])
 
 
@@ -200,7 +202,7 @@ def test_a_large_table_is_compared_piece_by_piece(here: Path, monkeypatch: pytes
     save({"x": fixed(X), "mu": fixed(mu)}, row_group_size=300)
     save({"image": pictures(grey(30, 4, 4, 4))}, "images.parquet")
     whole = compare_sources("x.parquet:x", "x.parquet:mu", device="cpu", scale=2.0, recon_scale=2.0).rows[0]
-    monkeypatch.setattr(sources, "WHOLE", 0)
+    monkeypatch.setattr(_values, "WHOLE", 0)
     pieces = compare_sources("x.parquet:x", "x.parquet:mu", device="cpu", scale=2.0, recon_scale=2.0).rows[0]
     assert (pieces.nll, pieces.loss_value, pieces.elements) == pytest.approx((whole.nll, whole.loss_value, 6000), rel=1e-12)
     assert isinstance(sources.samples(sources.parse("x.parquet:x"), "x")[0], Lazy)
@@ -216,7 +218,7 @@ def test_reading_on_takes_the_memory_of_a_few_pieces(here: Path, monkeypatch: py
     most = total = 0
     for start in range(0, len(rows), 1000):
         total += rows[start : start + 1000].sum(dtype="f8")
-        most = max(most, pa.total_allocated_bytes() - before + rows.held.nbytes)
+        most = max(most, pa.total_allocated_bytes() - before + rows.piece.nbytes)
     assert total == pytest.approx(x.sum(dtype="f8"), rel=1e-12)
     assert most < x.nbytes / 4
 

@@ -19,7 +19,7 @@ from recon_cli import errors, sources
 from recon_cli.cli import main
 from recon_cli.errors import ReconError, listed, printable, unknown
 from recon_cli.runtime.images import pixels
-from recon_cli.sources import _remarks
+from recon_cli.sources import _remarks, _values
 from recon_cli.training import train
 
 BY = numpy.random.default_rng(0)
@@ -98,7 +98,7 @@ def test_masks_classes_counts_and_tables_are_no_grey_levels(values: numpy.ndarra
 
 
 def test_bytes_in_a_large_file_are_grey_levels_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "WHOLE", 0)
+    monkeypatch.setattr(_values, "WHOLE", 0)
     word = save("npy", BYTES)
     assert numpy.array_equal(sources.read(word), BYTES / numpy.float32(255))
 
@@ -192,11 +192,11 @@ ALIKE = {
 @pytest.mark.parametrize("kind", APART)
 def test_other_units_are_said(kind: str) -> None:
     x, mu = APART[kind]
-    said, way = _remarks.apart(x, mu)
+    said, way = _remarks.unit_mismatch(x, mu)
     assert "The data run from" in said
     assert "in different units" in said
     assert way
-    assert _remarks.apart(torch.from_numpy(x), torch.from_numpy(mu))[0] == said
+    assert _remarks.unit_mismatch(torch.from_numpy(x), torch.from_numpy(mu))[0] == said
 
 
 def test_other_units_are_said_of_arrays() -> None:
@@ -209,7 +209,7 @@ def test_other_units_are_said_of_arrays() -> None:
 @pytest.mark.parametrize("kind", ALIKE)
 def test_the_same_units_are_not(kind: str) -> None:
     x, mu = ALIKE[kind]
-    assert _remarks.apart(x, mu) == ("", "")
+    assert _remarks.unit_mismatch(x, mu) == ("", "")
 
 
 def test_bytes_beside_the_unit_interval_are_refused_unless_a_scale_is_named() -> None:

@@ -23,7 +23,7 @@ import torch
 
 import recon_cli
 from recon_cli.auditing.restoring import Muted, undisturbed
-from recon_cli.runtime.torch_state import flushing
+from recon_cli.runtime.torch_state import flushes_denormals
 
 MESSES: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
     "cwd": (lambda: os.chdir(tempfile.gettempdir()), os.getcwd),
@@ -53,7 +53,7 @@ MESSES: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
     "torch prints": (lambda: torch.set_printoptions(precision=1), lambda: dict(vars(torch._tensor_str.PRINT_OPTS))),
     "threads": (lambda: torch.set_num_threads(3), torch.get_num_threads),
     "deterministic": (lambda: torch.use_deterministic_algorithms(True), torch.are_deterministic_algorithms_enabled),
-    "flush": (lambda: torch.set_flush_denormal(True), flushing),
+    "flush": (lambda: torch.set_flush_denormal(True), flushes_denormals),
     "products": (lambda: torch.set_float32_matmul_precision("medium"), torch.get_float32_matmul_precision),
     "autocast": (lambda: torch.autocast("cpu", torch.bfloat16).__enter__(), lambda: torch.is_autocast_enabled("cpu")),
     "autocast's dtype": (lambda: torch.set_autocast_dtype("cpu", torch.float16), lambda: torch.get_autocast_dtype("cpu")),

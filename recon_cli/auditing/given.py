@@ -15,7 +15,7 @@ import torch
 
 from recon_cli.auditing.reaching import Reached, source
 from recon_cli.errors import ReconError
-from recon_cli.runtime.user_code import close_to
+from recon_cli.runtime.user_code import nearest_names
 
 EMPTY = types.CellType()
 FOREIGN = ("torch", "numpy", "builtins", "math", "typing", "functools")
@@ -109,7 +109,7 @@ def check(reached: Reached, bind: Mapping[str, Any], attributes: Mapping[str, An
             )
     for name in attributes:
         if not reached.bound:
-            meant = close_to(name, names)
+            meant = nearest_names(name, names)
             raise ReconError(
                 f"{reached.spelled} has no self, so --self {name} sets nothing.",
                 f"Did you mean --bind {meant[0]}?" if meant else "Give its arguments, and the names that it reads, with --bind.",
@@ -134,7 +134,7 @@ def settable(code: Any, name: str) -> bool:
 def never(reached: Reached, option: str, name: str, known: set[str], others: set[str]) -> ReconError:
     """The error for a name that is never read."""
     other = "--self" if option == "--bind" else "--bind"
-    meant = close_to(name, known)
+    meant = nearest_names(name, known)
     hint = f"Did you mean {meant[0]}? " if meant else f"Did you mean {other} {name}? " if name in others else ""
     return ReconError(
         f"{reached.spelled} reads no {'self.' * (option == '--self')}{name}, so {option} {name} sets nothing.",

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from recon_cli.errors import ReconError
-from recon_cli.runtime.supervisor import late, seconds
+from recon_cli.runtime.supervisor import checked_timeout, timeout_error
 
 
 class OutOfTime(BaseException):
@@ -98,7 +98,7 @@ def limited(timeout: float | None) -> Iterator[None]:
 
     Where the system has signals, on the main thread; elsewhere it takes as long as it takes.
     """
-    timeout = None if timeout is None else seconds(timeout)
+    timeout = None if timeout is None else checked_timeout(timeout)
     me.append(os.getpid())
     with contextlib.ExitStack() as stack:
         stack.callback(me.pop)
@@ -113,7 +113,7 @@ def limited(timeout: float | None) -> Iterator[None]:
             yield
         except OutOfTime:
             assert timeout is not None
-            raise late(timeout) from None
+            raise timeout_error(timeout) from None
 
 
 @contextlib.contextmanager

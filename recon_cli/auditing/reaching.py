@@ -30,7 +30,7 @@ from recon_cli.auditing.extracting import (
 from recon_cli.auditing.limiting import explained, from_outside, worded
 from recon_cli.auditing.reading import is_file, tree_of
 from recon_cli.errors import ReconError
-from recon_cli.runtime.user_code import absent, executed, offered, visiting
+from recon_cli.runtime.user_code import execute_file, importable_names, importing_from, no_such_name
 
 
 class Stand:
@@ -168,8 +168,8 @@ def around(loss: Any) -> Iterator[None]:
         first = Path(place).parent
     else:
         top = place.partition(".")[0]
-        first = next((Path(each) for each in (*here, *sys.path) if top in offered(Path(each))), Path())
-    with visiting(first, *here):
+        first = next((Path(each) for each in (*here, *sys.path) if top in importable_names(Path(each))), Path())
+    with importing_from(first, *here):
         yield
 
 
@@ -193,15 +193,15 @@ def from_names(
     head, *rest = name.split(".")
     found = names.get(head)
     if head not in names:
-        raise absent(head, [key for key, value in names.items() if callable(value)], word)
+        raise no_such_name(head, [key for key, value in names.items() if callable(value)], word)
     if inspect.isclass(found):
         method = rest[0] if rest else next((m for m in ("forward", "__call__") if m in dir(found)), "__call__")
         if not hasattr(found, method):
-            raise absent(method, methods_of(found), word)
+            raise no_such_name(method, methods_of(found), word)
         return of_class(found, method, bind, attributes, notes)
     for part in rest:
         if not hasattr(found, part):
-            raise absent(part, dir(found), word)
+            raise no_such_name(part, dir(found), word)
         found = getattr(found, part)
     reached = live(found, bind, attributes)
     return replace(reached, notes=(*notes, *reached.notes), spelled=name)
@@ -312,20 +312,20 @@ def from_file(path: Path, name: str, bind: Mapping[str, Any], attributes: Mappin
     head = name.split(".")[0]
     if not any(head in bound_by(node) for node in tree.body):
         nested = [node for node in ast.walk(tree) if isinstance(node, Definition) and node.name == head]
-        raise nested_error(word, nested[0], tree) if nested else absent(head, top_names(tree), word)
+        raise nested_error(word, nested[0], tree) if nested else no_such_name(head, top_names(tree), word)
     parts = name.split(".")
     top = next(node for node in tree.body if head in bound_by(node))
     if len(parts) > 1 and isinstance(top, Definition):
         inner = [node for node in ast.walk(top) if isinstance(node, Definition) and node.name == parts[1]]
-        raise nested_error(word, inner[0], tree) if inner else absent(parts[1], [], word)
+        raise nested_error(word, inner[0], tree) if inner else no_such_name(parts[1], [], word)
     if isinstance(top, ast.ClassDef) and len(parts) > 1:
         methods = [node.name for node in top.body if isinstance(node, Definition)]
         if parts[1] not in methods and not top.bases:
-            raise absent(parts[1], methods, word)
+            raise no_such_name(parts[1], methods, word)
     why = "its notebook" if path.suffix == ".ipynb" else untidy(tree)
     if not why:
         try:
-            names = executed(path)
+            names = execute_file(path)
         except BaseException as error:
             if from_outside(error):
                 raise

@@ -22,7 +22,7 @@ from typing import Any, TypeAlias
 import numpy
 import torch
 
-from recon_cli.runtime.torch_state import Settled, flushing, shared
+from recon_cli.runtime.torch_state import DefaultState, flushes_denormals, process_settings
 
 LOCK = threading.RLock()  # one audit at a time: seeds, warnings and environment are the whole process's
 Pair: TypeAlias = tuple[Callable[[], Any], Callable[[Any], None]]
@@ -162,11 +162,11 @@ STATE: tuple[Pair, ...] = (
     (torch.get_default_dtype, torch.set_default_dtype),
     (torch.get_num_threads, torch.set_num_threads),
     (deterministic, lambda kept: torch.use_deterministic_algorithms(kept[0], warn_only=kept[1])),
-    (shared()["products"].read, shared()["products"].write),
+    (process_settings().products.read, process_settings().products.write),
     (torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly),
     (torch.is_grad_enabled, torch._C._set_grad_enabled),
     (autocast, cast),
-    (flushing, torch.set_flush_denormal),
+    (flushes_denormals, torch.set_flush_denormal),
     attributes(torch.backends.cudnn, "enabled", "benchmark", "deterministic"),
 )  # fmt: skip
 ALWAYS = (set_alarm, draw_from)
@@ -179,7 +179,7 @@ def undisturbed() -> Iterator[None]:
     Folder, path, environment, builtins, streams, signals and alarm, threads, seeds, how torch and numpy compute, warn and
     print. One at a time. Not what a function does to objects of its own, nor to modules, files and threads that it began.
     """
-    with LOCK, Settled("float64"), warnings.catch_warnings():
+    with LOCK, DefaultState("float64"), warnings.catch_warnings():
         before = [read() for read, _ in STATE]
         warnings.simplefilter("ignore")
         try:

@@ -29,7 +29,7 @@ from recon_cli.likelihoods.gaussian import Gaussian
 from recon_cli.likelihoods.laplace import Laplace
 from recon_cli.numerics import spectrum
 from recon_cli.numerics.spectrum import MOST, Blocks, Eigenvalues, Ppca, RateDistortion, eigenvalues, point, ppca
-from recon_cli.runtime.torch_state import settled
+from recon_cli.runtime.torch_state import in_default_state
 from recon_cli.sources import _remarks
 
 __all__ = [
@@ -41,7 +41,7 @@ USUAL = 16  # latents, where none are named
 PICTURES = (".png", ".svg", ".pdf")
 
 
-@settled
+@in_default_state
 def calibrate(
     x: Any = None,
     mu: Any = None,
@@ -75,11 +75,11 @@ def calibrate(
     if mu is not None and (x is None or x.shape != mu.shape):
         raise ReconError("There is a reconstruction, and no data.") if x is None else shapes_differ(x.shape, mu.shape)
     pair = None if mu is None else sources.Pair(x, mu, clip, "", "data")
-    notes = [] if x is None else [*_remarks.told(x, mu, "x")]
+    notes = [] if x is None else [*_remarks.array_remarks(x, mu, "x")]
     return found_in(asked, x, pair, rate, seed, progress or (lambda done, words: None), *notes)
 
 
-@settled
+@in_default_state
 def calibrate_sources(
     data: str | None = None,
     recon: str | None = None,

@@ -11,7 +11,7 @@ from pathlib import Path
 from recon_cli.errors import ReconError, nearest
 from recon_cli.identity.parametric import as_number
 from recon_cli.report import Column, Report, Table
-from recon_cli.runtime.files import guarded
+from recon_cli.runtime.files import read_file
 
 COLUMNS = (
     Column("name", "reported", "*"),
@@ -165,7 +165,7 @@ def read(word: str, dim: int | None, sigma: float | None, beta: float | None, ro
     if Path(word).suffix.lower() != ".csv":
         return [claim({"nll": word, "dim": dim, "sigma": sigma, "beta": beta, "rounding": rounding}, "")]
     options = {"dim": dim, "sigma": sigma, "beta": beta, "rounding": rounding}
-    return guarded(word, lambda: [*rows(word, options)])
+    return read_file(word, lambda: [*rows(word, options)])
 
 
 def rows(path: str, options: dict[str, float | None]) -> Iterator[Claim]:

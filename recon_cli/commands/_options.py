@@ -298,7 +298,7 @@ def together(work: Any) -> Any:
 
     @functools.wraps(work)
     def call(*words: Any, **named: Any) -> Any:
-        with processes.together():
+        with processes.connected():
             return work(*words, **named)
 
     return call

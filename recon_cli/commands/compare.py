@@ -55,6 +55,6 @@ def command(chosen: Any, sigmas: Any, data: str, recon: str, format: str, **sett
 
     options.alone(click.get_current_context(), "against", "loss", "engine", "gradients")
 
-    with processes.together(), progress.bar("measuring", 100) as advance:
+    with processes.connected(), progress.bar("measuring", 100) as advance:
         found = compare_sources(data, recon, [*chosen, *options.gaussians(sigmas)], progress=advance, **settings)
     options.show(found.report(), format)

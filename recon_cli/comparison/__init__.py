@@ -27,7 +27,7 @@ from recon_cli.likelihoods._grey_levels import bits_per_dimension, spacing
 from recon_cli.report import Column, Report, Table
 from recon_cli.runtime import devices
 from recon_cli.runtime.lazy_arrays import Lazy
-from recon_cli.runtime.torch_state import settled
+from recon_cli.runtime.torch_state import in_default_state
 from recon_cli.sources import _remarks
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class Comparison:
         return [Table("left_out", LEFT_OUT, rows)] if rows else []
 
 
-@settled
+@in_default_state
 def compare(
     x: Any,
     mu: Any,
@@ -144,7 +144,7 @@ def compare(
     x, mu = (values if isinstance(values, Lazy) else plain(values) for values in (x, mu))
     how = {"loss": loss, "against": against, "engine": engine, "gradients": gradients, "device": device, "dtype": dtype}
     found = _measured(x, mu, sides, data=data, clip=clip, progress=progress, **how)
-    return replace(found, notes=(*_remarks.told(x, mu, data), *found.notes))
+    return replace(found, notes=(*_remarks.array_remarks(x, mu, data), *found.notes))
 
 
 def _measured(
@@ -166,7 +166,7 @@ def _measured(
     return found
 
 
-@settled
+@in_default_state
 def compare_sources(
     data: str = "digits",
     recon: str = "pca",

@@ -17,7 +17,7 @@ from recon_cli.identity.losses import Loss
 from recon_cli.identity.regions import REAL, check, inside
 from recon_cli.identity.shapes import fitting_shapes, spell
 from recon_cli.identity.tensors import as_tensor
-from recon_cli.runtime.lazy_arrays import Lazy, ahead
+from recon_cli.runtime.lazy_arrays import Lazy, prefetch
 from recon_cli.sources._split import scattered
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class Case:
         spans = ((at, min(at + each, stop)) for at in range(start, stop, each))
         parts = (self._read(*span) for span in spans)
         copied = self.device.type == "cuda" and (isinstance(self.x, Lazy) or isinstance(self.mu, Lazy))
-        for at, x, mu in ahead(parts) if copied else parts:
+        for at, x, mu in prefetch(parts) if copied else parts:
             yield *self._admitted(at, x, mu), at * (self.events // len(self.mu))
 
     def _read(self, start: int, stop: int) -> tuple[int, Tensor, Tensor]:

@@ -77,7 +77,7 @@ def _run(case: Case, engine: str, gradients: str, progress: Progress | None) -> 
         if engine == "compile":
             raise ReconError(error.message, "Use --engine eager; the numbers are the same.") from error
         found = _through(case, False, gradients, progress)
-        return replace(found, notes=(f"Measured piece by piece: the compiler failed here ({error.said}).", *found.notes))
+        return replace(found, notes=(f"Measured piece by piece: the compiler failed here ({error.reason}).", *found.notes))
 
 
 def _through(case: Case, compiled: bool, gradients: str, progress: Progress | None) -> Measured:
@@ -112,8 +112,8 @@ def _through(case: Case, compiled: bool, gradients: str, progress: Progress | No
             raise
         whole = False
     except Foreign as foreign:  # here, and so for every process
-        processes.gathered(foreign)
-    shares = processes.gathered((found, sample.taken(), whole))
+        processes.all_gather(foreign)
+    shares = processes.all_gather((found, sample.taken(), whole))
     found = sum((tally for tally, _, _ in shares), Tally())
     x, mu = (torch.cat([some[i] for _, some, _ in shares if some]).to(case.device) for i in (0, 1))
     if stride > 1 or compiled:

@@ -27,7 +27,7 @@ from recon_cli.derivation.trial import Step
 from recon_cli.errors import ReconError
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.report import Column, Report, Table
-from recon_cli.runtime.torch_state import settled
+from recon_cli.runtime.torch_state import in_default_state
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ IDENTITY = (
 )
 
 
-@settled
+@in_default_state
 def derive(*sides: Likelihood | type[Likelihood] | str, shape: Sequence[int] | None = None) -> Derivation:
     """Prove -log p = slope * loss + offset + gap for each likelihood (gaussian, then bernoulli, if none is given).
 

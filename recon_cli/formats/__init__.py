@@ -6,7 +6,7 @@ Here is what they share: how a value is spelled.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from io import StringIO
 from typing import Any, TextIO
 
@@ -15,7 +15,7 @@ from recon_cli.report import Column, Report, Table
 
 
 def names() -> list[str]:
-    """Every format there is, by listing this folder."""
+    """Return the name of every format there is, by listing this folder."""
     return registry.names("formats")
 
 
@@ -37,7 +37,7 @@ def write(report: Report, format: str, file: TextIO) -> None:
 class Ascii(StringIO):
     """A draft for a file that has no more than ASCII."""
 
-    encoding = "ascii"  # type: ignore[assignment]
+    encoding = "ascii"
 
 
 SIGNS = {
@@ -49,8 +49,8 @@ SIGNS = {
 ASCII = str.maketrans(SIGNS)
 
 
-def spell(value: Any, digits: int | None = None) -> str:
-    """A value as text: floats with all their digits, or ``digits`` significant ones; None as nothing."""
+def spell(value: object, digits: int | None = None) -> str:
+    """Return a value as text: floats with all their digits, or ``digits`` significant ones; None as nothing."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -65,13 +65,13 @@ def spell(value: Any, digits: int | None = None) -> str:
 
 
 def subject_of(row: Mapping[str, Any]) -> str:
-    """What a row of steps is about: the likelihood, as on the command line."""
+    """Return what a row of steps is about: the likelihood, as on the command line."""
     numbers = spell(row.get("parameters") or {}, 6)
     return f"{row['likelihood']}:{numbers}" if numbers else row["likelihood"]
 
 
-def panels(table: Table) -> Iterable[tuple[str, list[Column]]]:
-    """The narrow tables that a wide one is shown as: (title, columns) each."""
-    shown = [column for column in table.columns if column.panel is not None]
-    for title in dict.fromkeys(column.panel for column in shown if column.panel != "*"):
-        yield title or table.title, [column for column in shown if column.panel in ("*", title)]
+def panels(table: Table) -> Iterator[tuple[str, list[Column]]]:
+    """Yield the narrow tables that a wide one is shown as: (title, columns) each."""
+    visible = [column for column in table.columns if column.panel is not None]
+    for title in dict.fromkeys(column.panel for column in visible if column.panel != "*"):
+        yield title or table.title, [column for column in visible if column.panel in ("*", title)]

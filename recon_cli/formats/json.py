@@ -19,7 +19,7 @@ def write(report: Report, file: TextIO) -> None:
         table.name: [{column.key: plain(row.get(column.key)) for column in table.columns} for row in table.rows]
         for table in report.tables
     }
-    found = {
+    content = {
         "command": report.command,
         "version": version(),
         "tables": tables,
@@ -27,12 +27,12 @@ def write(report: Report, file: TextIO) -> None:
         "verdict": report.verdict,
     }
     escaped = getattr(file, "encoding", None) == "ascii"
-    json.dump(found, file, indent=2, ensure_ascii=escaped, allow_nan=False)
+    json.dump(content, file, indent=2, ensure_ascii=escaped, allow_nan=False)
     file.write("\n")
 
 
-def plain(value: Any) -> Any:
-    """A value as JSON can hold it."""
+def plain(value: object) -> Any:
+    """Return a value as JSON can hold it."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, Formula):

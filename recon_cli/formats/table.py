@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeAlias, TypeVar
 
 from rich import box
 from rich.console import Console
@@ -16,6 +16,10 @@ from recon_cli.errors import printable
 from recon_cli.formats import ASCII, panels, spell, subject_of
 from recon_cli.report import Chart, Column, Formula, Picture, Report, Table
 
+Item = TypeVar("Item")
+Row: TypeAlias = Mapping[str, Any]
+Rows: TypeAlias = Sequence[Row]
+Section: TypeAlias = tuple[str, list[Column]]  # a panel: its title and its columns
 EIGHTHS = " ▁▂▃▄▅▆▇█"
 COLOURS = {True: "green", False: "red", None: "dim"}
 
@@ -24,11 +28,14 @@ def write(report: Report, file: TextIO) -> None:
     """As wide as the terminal; colour and pictures only where there is one, plain ASCII where it must be."""
     console = Console(file=file, highlight=False, soft_wrap=False)
     page = Page(console, unicode=console.encoding.lower().startswith("utf"))
-    with console.capture() as drawn:
-        for said in report.lead:
-            console.print(Padding(page.text(said, "bold"), (1, 1, 0, 1)))
+    with console.capture() as screen:
+        for sentence in report.lead:
+            console.print(Padding(page.text(sentence, "bold"), (1, 1, 0, 1)))
         for table in report.tables:
-            page.steps(table) if table.layout == "steps" else page.grids(table)
+            if table.layout == "steps":
+                page.steps(table)
+            else:
+                page.grids(table)
         if console.is_terminal and console.color_system and page.unicode:
             for picture in report.pictures:
                 page.picture(picture)
@@ -40,7 +47,7 @@ def write(report: Report, file: TextIO) -> None:
             mark = "✓" if report.holds else "✗"
             verdict = page.text(f"{mark} {report.verdict}", f"bold {COLOURS[report.holds]}")
             console.print(Padding(verdict, (0, 1, 0, 1)))
-    file.write("".join(line.rstrip() + "\n" for line in drawn.get().splitlines()))
+    file.write("".join(line.rstrip() + "\n" for line in screen.get().splitlines()))
 
 
 class Page:
@@ -51,12 +58,12 @@ class Page:
         self.unicode = unicode
 
     def text(self, text: str, style: str = "") -> Text:
-        """Text that this console can show."""
+        """Return text as this console can show it."""
         text = text if text.replace("\n", "").isprintable() else printable(text, len(text))
         return Text(text if self.unicode else text.translate(ASCII), style)
 
-    def cell(self, value: Any) -> Text:
-        """A value as people read it: six digits, a dash for what was not measured."""
+    def cell(self, value: object) -> Text:
+        """Return a value as people read it: six digits, a dash for what was not measured."""
         if isinstance(value, Formula):
             return Text(value.unicode if self.unicode else value.text)
         if value is None:
@@ -67,7 +74,7 @@ class Page:
         return self.text(spell(value, 6))
 
     def grids(self, table: Table) -> None:
-        """Wide where it fits, a few rows on their side where that reads better, else in panels."""
+        """Print a table: wide where it fits, a few rows on their side where that reads better, else in panels."""
         rows = evenly(table.rows, table.most)
         sections = [*panels(table)]
         if not sections:
@@ -79,85 +86,85 @@ class Page:
             views = [(table.title, whole)]
         elif 0 < len(rows) <= 3 and self.fits(side := self.side(opening, sections, rows)):
             views = [("", side)]
-        elif all(self.fits(drawn) for _, drawn in narrow):
+        elif all(self.fits(grid) for _, grid in narrow):
             views = narrow
         elif len(every) > 8 and 0 < len(rows) <= 8:
             views = [("", self.side(opening, sections, block)) for block in self.blocks(opening, sections, rows)]
         else:
             views = [(title, self.grid(part, rows)) for title, columns in sections for part in self.parts(columns, opening, rows)]
-        for title, drawn in views:
+        for title, grid in views:
             self.console.print()
             if title:
                 self.console.print(self.text(f" {title}", "bold"))
-            self.console.print(Padding(drawn, (0, 0, 0, 1)))
+            self.console.print(Padding(grid, (0, 0, 0, 1)))
         self.console.print()
         if len(rows) < len(table.rows):
             self.console.print(self.text(f" {len(rows)} of {len(table.rows)} rows; --format csv has them all.\n", "dim"))
 
-    def blocks(self, opening: Sequence[Column], sections: Any, rows: Sequence[Mapping[str, Any]]) -> list[Any]:
-        """As few runs of ``rows`` as fit the width on their side."""
-        found = [[rows[0]]]
+    def blocks(self, opening: Sequence[Column], sections: Sequence[Section], rows: Rows) -> list[list[Row]]:
+        """Return as few runs of ``rows`` as fit the width on their side."""
+        runs = [[rows[0]]]
         for row in rows[1:]:
-            if self.fits(self.side(opening, sections, [*found[-1], row])):
-                found[-1].append(row)
+            if self.fits(self.side(opening, sections, [*runs[-1], row])):
+                runs[-1].append(row)
             else:
-                found.append([row])
-        return found
+                runs.append([row])
+        return runs
 
-    def parts(self, columns: Sequence[Column], opening: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> list[Any]:
-        """As few runs of ``columns`` as fit the width, each opened by the same ones."""
-        found = [[*opening]]
+    def parts(self, columns: Sequence[Column], opening: Sequence[Column], rows: Rows) -> list[list[Column]]:
+        """Return as few runs of ``columns`` as fit the width, each opened by the same ones."""
+        runs = [[*opening]]
         for column in columns:
             if column in opening:
                 continue
-            if len(found[-1]) > len(opening) and not self.fits(self.grid([*found[-1], column], rows)):
-                found.append([*opening])
-            found[-1].append(column)
-        return found
+            if len(runs[-1]) > len(opening) and not self.fits(self.grid([*runs[-1], column], rows)):
+                runs.append([*opening])
+            runs[-1].append(column)
+        return runs
 
-    def fits(self, drawn: Grid) -> bool:
+    def fits(self, grid: Grid) -> bool:
         """Whether a grid needs no more than the width there is."""
-        return self.console.measure(drawn, options=self.console.options.update(max_width=1000)).maximum < self.console.width
+        return self.console.measure(grid, options=self.console.options.update(max_width=1000)).maximum < self.console.width
 
-    def grid(self, columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> Grid:
-        """Columns of numbers to the right, of words to the left."""
-        drawn = Grid(box=box.SIMPLE_HEAD, show_edge=False, header_style="bold")
+    def grid(self, columns: Sequence[Column], rows: Rows) -> Grid:
+        """Return columns of numbers set to the right, of words to the left."""
+        grid = Grid(box=box.SIMPLE_HEAD, show_edge=False, header_style="bold")
         for column in columns:
             values = [row.get(column.key) for row in rows]
             number = all(isinstance(value, (int, float, type(None))) and not isinstance(value, bool) for value in values)
-            drawn.add_column(self.text(column.title), justify="right" if number else "left", no_wrap=number)
+            grid.add_column(self.text(column.title), justify="right" if number else "left", no_wrap=number)
         for row in rows:
-            drawn.add_row(*(self.cell(row.get(column.key)) for column in columns))
-        return drawn
+            grid.add_row(*(self.cell(row.get(column.key)) for column in columns))
+        return grid
 
-    def side(self, opening: Sequence[Column], sections: Any, rows: Sequence[Mapping[str, Any]]) -> Grid:
-        """A column for each row, headed by the opening cells that tell it from the others, a block for each panel."""
-        drawn = Grid(box=box.SIMPLE_HEAD, show_edge=False, header_style="bold")
+    def side(self, opening: Sequence[Column], sections: Sequence[Section], rows: Rows) -> Grid:
+        """Return a column for each row, headed by the opening cells that tell it from the others, a block for each panel."""
+        grid = Grid(box=box.SIMPLE_HEAD, show_edge=False, header_style="bold")
         heads = [[self.cell(row.get(column.key)).plain for column in opening] for row in rows]
         shared = [len(rows) > 1 and len(set(words)) == 1 for words in zip(*heads, strict=True)]
         common = [word for word, same in zip(heads[0], shared, strict=True) if same]
-        drawn.add_column(Text("\n".join(common)))
+        grid.add_column(Text("\n".join(common)))
         for head in heads:
             own = [word for word, same in zip(head, shared, strict=True) if word and not same]
-            drawn.add_column(Text("\n".join(own)), justify="right", no_wrap=True)
+            grid.add_column(Text("\n".join(own)), justify="right", no_wrap=True)
         for title, columns in sections:
-            drawn.add_row(self.text(title, "italic"))
+            grid.add_row(self.text(title, "italic"))
             for column in columns:
                 if column not in opening:
-                    drawn.add_row(self.text(f"  {column.title}"), *(self.cell(row.get(column.key)) for row in rows))
+                    grid.add_row(self.text(f"  {column.title}"), *(self.cell(row.get(column.key)) for row in rows))
             if title != sections[-1][0]:
-                drawn.add_row("")
-        return drawn
+                grid.add_row("")
+        return grid
 
     def steps(self, table: Table) -> None:
-        """Numbered statements, each with its check and its reason, under the heading of what they are about."""
+        """Print numbered statements, each with its check and its reason, under the heading of what they are about."""
         for subject in dict.fromkeys(map(subject_of, table.rows)):
             self.console.print()
             self.console.print(self.text(f" {subject}", "bold"))
-            drawn = Grid.grid(padding=(0, 1))
-            drawn.add_column(justify="right", min_width=3)
-            drawn.add_column()
-            drawn.add_column()
+            grid = Grid.grid(padding=(0, 1))
+            grid.add_column(justify="right", min_width=3)
+            grid.add_column()
+            grid.add_column()
             for row in (row for row in table.rows if subject_of(row) == subject):
                 mark = {True: "✓", False: "✗", None: " "}[row["checked"]]
                 body = self.cell(row["statement"])
@@ -165,11 +172,11 @@ class Page:
                 body.append_text(self.text(f"\n{row['because']}\n", "dim"))
                 if row["checked"] is False:
                     body.append_text(self.text(f"{table.wrong}\n", "bold red"))
-                drawn.add_row(str(row["step"]), self.text(mark, COLOURS[row["checked"]]), body)
-            self.console.print(drawn)
+                grid.add_row(str(row["step"]), self.text(mark, COLOURS[row["checked"]]), body)
+            self.console.print(grid)
 
     def picture(self, picture: Picture) -> None:
-        """Rows of grey images in half-blocks: two lines of pixels to a line of text."""
+        """Print rows of grey images in half-blocks: two lines of pixels to a line of text."""
         self.console.print(self.text(f" {picture.title}", "bold"))
         wide = max(len(label) for label, _ in picture.rows)
         for label, images in picture.rows:
@@ -186,10 +193,8 @@ class Page:
             self.console.print()
 
     def chart(self, chart: Chart, width: int = 64, height: int = 8) -> None:
-        """A column for each of at most ``width`` numbers, evenly spread, in eighths of a line; below the level in grey."""
-        values = [chart.values[round(i * (len(chart.values) - 1) / max(1, width - 1))] for i in range(width)]
-        if len(chart.values) <= width:
-            values = list(chart.values)
+        """Print a column for each of at most ``width`` numbers, evenly spread, in eighths of a line; below the level in grey."""
+        values = [*evenly(chart.values, width)]
         level = chart.level or 0.0
         low, high = math.log(max(min(values + [level] * (level > 0)), 1e-4 * values[0])), math.log(max(values[0], level))
         heights = [1 + (8 * height - 1) * max(0.0, math.log(value) - low) / (high - low or 1) for value in values]
@@ -198,23 +203,23 @@ class Page:
         for line in reversed(range(height)):
             label = {height - 1: f"{math.exp(high):.3g}", 0: f"{math.exp(low):.3g}"}.get(line, "")
             label = f"{chart.named} {level:.3g}" if line == water else label
-            drawn = self.text(f" {label:>14} {'┤' if label else '│'}", "dim")
+            bars = self.text(f" {label:>14} {'┤' if label else '│'}", "dim")
             for value, tall in zip(values, heights, strict=True):
-                drawn.append_text(self.text(EIGHTHS[min(8, max(0, round(tall) - 8 * line))], "" if value > level else "dim"))
-            self.console.print(drawn, no_wrap=True, crop=True)
+                bars.append_text(self.text(EIGHTHS[min(8, max(0, round(tall) - 8 * line))], "" if value > level else "dim"))
+            self.console.print(bars, no_wrap=True, crop=True)
         self.console.print(self.text(f" {'':14} └{'─' * len(values)}", "dim"))
         last = f"{len(chart.values):,}"
         self.console.print(self.text(f" {'':14}  1{last:>{max(1, len(values) - 1)}}\n", "dim"))
 
 
 def grey(brightness: float) -> str:
-    """A brightness in [0, 1] as a colour."""
+    """Return a brightness in [0, 1] as a colour."""
     level = round(255 * min(1.0, max(0.0, brightness)))
     return f"#{level:02x}{level:02x}{level:02x}"
 
 
-def evenly(rows: Sequence[Mapping[str, Any]], most: int | None) -> Sequence[Mapping[str, Any]]:
-    """At most ``most`` of the rows, evenly spread, the first and the last among them."""
-    if most is None or len(rows) <= most:
-        return rows
-    return [rows[round(i * (len(rows) - 1) / max(1, most - 1))] for i in range(most)]
+def evenly(items: Sequence[Item], most: int | None) -> Sequence[Item]:
+    """Return at most ``most`` of the items, evenly spread, the first and the last among them."""
+    if most is None or len(items) <= most:
+        return items
+    return [items[round(i * (len(items) - 1) / max(1, most - 1))] for i in range(most)]

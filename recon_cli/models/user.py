@@ -21,7 +21,7 @@ from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.shapes import spell
 from recon_cli.models.vae import Vae
 from recon_cli.runtime.checksums import digest
-from recon_cli.runtime.user_code import absent, close_to, imported
+from recon_cli.runtime.user_code import import_file, nearest_names, no_such_name
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -128,7 +128,7 @@ def find(word: str, taker: str = "--model") -> tuple[Callable[..., Any], str]:
     path, checksum = looked_up(word, taker)
     place, _, name = word.rpartition(":")
     try:
-        names = imported(path) if path == Path(place) else vars(importlib.import_module(place))
+        names = import_file(path) if path == Path(place) else vars(importlib.import_module(place))
     except KeyboardInterrupt:
         raise
     except BaseException as error:
@@ -137,7 +137,7 @@ def find(word: str, taker: str = "--model") -> tuple[Callable[..., Any], str]:
     for part in name.split("."):
         known = found if isinstance(found, dict) else getattr(found, "__dict__", {})
         if part not in known:
-            raise absent(part, [key for key, value in known.items() if inspect.isclass(value)], word)
+            raise no_such_name(part, [key for key, value in known.items() if inspect.isclass(value)], word)
         found = known[part]
     return found, checksum
 
@@ -212,7 +212,7 @@ def own(
     module = made(kind, who, seed, rows.device, latent=latent, hidden=hidden, shape=shape)
     for name in ("encode", "decode"):
         if not callable(getattr(module, name, None)):
-            close = close_to(name, [key for key in dir(type(module)) if key[0] != "_" and key not in dir(nn.Module)])
+            close = nearest_names(name, [key for key in dir(type(module)) if key[0] != "_" and key not in dir(nn.Module)])
             said = f"It has {close[0]}; rename that, or add one. " if close else ""
             raise ReconError(f"{who} has no method {name}.", f"{said}{CONTRACT}")
     module.eval()

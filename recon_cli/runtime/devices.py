@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from recon_cli.errors import ReconError
 from recon_cli.runtime import processes
@@ -11,14 +11,17 @@ from recon_cli.runtime import processes
 if TYPE_CHECKING:
     import torch
 
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 MANY = 1 << 12  # compilations
 DTYPES = ("auto", "float64", "float32", "bfloat16", "float16")
 
 
 def device(word: str = "auto") -> torch.device:
-    """``auto`` (a GPU where there is one; of several processes each its own), ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
+    """Return the device that a word names: ``auto`` (a GPU where there is one), ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
 
-    Raises ReconError for a device that this machine, or this build of torch, does not have.
+    Of several processes each has a GPU of its own. Raises ReconError for a device that this machine, or this build of torch,
+    does not have.
     """
     import torch
 
@@ -42,25 +45,26 @@ def device(word: str = "auto") -> torch.device:
 
 
 def dtype(word: str = "auto", of: object = None) -> torch.dtype:
-    """A floating dtype by name; ``auto`` is that of the data where they are floats, else float32."""
+    """Return a floating dtype by name; ``auto`` is that of the data where they are floats, else float32."""
     import torch
 
     if word not in DTYPES:
         raise ReconError(f"There is no precision named {word!r}.", f"Allowed: {', '.join(DTYPES)}.")
     name = str(getattr(of, "dtype", "")).rpartition(".")[2] if word == "auto" else word
-    return getattr(torch, name if name in DTYPES else "float32")
+    floating: torch.dtype = getattr(torch, name if name in DTYPES else "float32")
+    return floating
 
 
 class Uncompiled(ReconError):
-    """The compiler failed; ``said`` is what it said."""
+    """The compiler failed; ``reason`` is the first line of what it said."""
 
     def __init__(self, error: Exception) -> None:
-        self.said = (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
-        super().__init__(f"The compiler failed here: {self.said}", "Leave it out (--compile); the numbers are the same.")
+        self.reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
+        super().__init__(f"The compiler failed here: {self.reason}", "Leave it out (--compile); the numbers are the same.")
 
 
-def compiled(function: Callable[..., Any], whole: bool = True) -> Callable[..., Any]:
-    """``function`` through torch's compiler, once for every size; ``whole``: as one graph, or not at all.
+def compiled(function: Callable[Arguments, Result], whole: bool = True) -> Callable[Arguments, Result]:
+    """Return ``function`` through torch's compiler, once for every size; ``whole``: as one graph, or not at all.
 
     It raises :class:`Uncompiled` where the compiler fails.
 
@@ -68,17 +72,21 @@ def compiled(function: Callable[..., Any], whole: bool = True) -> Callable[..., 
     through memory.
     """
     import torch
+    from torch._dynamo.exc import TorchDynamoException
 
     # One compilation for each object, noise and size: as many as are asked for, not the eight that are usual.
     config = torch._dynamo.config
     limit = "recompile_limit" if hasattr(config, "recompile_limit") else "cache_size_limit"  # until torch 2.6
-    options = {"cpp.simdlen": 256} if torch.backends.cpu.get_cpu_capability() == "AVX512" else {}
+    options: dict[str, str | int | bool | Callable[..., Any]] | None = (
+        {"cpp.simdlen": 256} if torch.backends.cpu.get_cpu_capability() == "AVX512" else {}
+    )
+    inner: Callable[Arguments, Result]
     inner = config.patch({limit: MANY})(torch.compile(function, fullgraph=whole, dynamic=False, options=options))
 
-    def outer(*values: Any) -> Any:
+    def outer(*values: Arguments.args, **named: Arguments.kwargs) -> Result:
         try:
-            return inner(*values)
-        except torch._dynamo.exc.TorchDynamoException as error:
+            return inner(*values, **named)
+        except TorchDynamoException as error:
             raise Uncompiled(error) from error
 
     return outer

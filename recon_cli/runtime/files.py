@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import TypeVar
 
 from recon_cli.errors import ReconError
-from recon_cli.runtime.lazy_arrays import regular
+from recon_cli.runtime.lazy_arrays import file_size
 
-Found = TypeVar("Found")
+Content = TypeVar("Content")
 
 
-def guarded(path: str, read: Callable[[], Found]) -> Found:
-    """What ``read`` makes of a file, or a ReconError: on a damaged file libraries raise nearly anything."""
+def read_file(path: str, read: Callable[[], Content]) -> Content:
+    """Return what ``read`` makes of a file, or raise a ReconError: on a damaged file libraries raise nearly anything."""
     try:
-        if not regular(path):
+        if not file_size(path):
             raise ValueError("it has no bytes")
         return read()
     except (MemoryError, ReconError):
@@ -27,6 +27,10 @@ def guarded(path: str, read: Callable[[], Found]) -> Found:
 
 
 def unreadable(path: str, error: Exception) -> ReconError:
-    """The error for a file that is there and cannot be read."""
-    said = getattr(error, "strerror", None) or str(error).partition("\n")[0].strip(" .:") or type(error).__name__
-    return ReconError(f"{path} cannot be read: {said}.", "It may be damaged, cut short, or of another format.")
+    """Return the error for a file that is there and cannot be read."""
+    return ReconError(f"{path} cannot be read: {cause(error)}.", "It may be damaged, cut short, or of another format.")
+
+
+def cause(error: Exception) -> str:
+    """Return in a few words why a library failed: the system's reason, the first line of its message, or its class."""
+    return getattr(error, "strerror", None) or str(error).partition("\n")[0].strip(" .:") or type(error).__name__

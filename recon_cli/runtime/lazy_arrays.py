@@ -13,9 +13,11 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any, TypeVar
+from itertools import islice
+from typing import TypeVar
 
 import numpy
+from numpy.typing import DTypeLike
 
 from recon_cli.errors import ReconError
 from recon_cli.runtime.limits import afford, fits
@@ -30,6 +32,9 @@ class Lazy(ABC):
     """An array whose rows, along the first axis, are read when they are asked for: ``lazy[10:20]``.
 
     ``numpy.asarray`` of it reads it all.
+
+    named
+        what it is called in an error: the file, as a rule.
     """
 
     shape: tuple[int, ...]
@@ -37,38 +42,41 @@ class Lazy(ABC):
     named: str = "an array"
 
     @abstractmethod
-    def rows(self, start: int, stop: int) -> numpy.ndarray:
-        """Rows ``start`` to ``stop``; to be looked at before others are asked for, and never written to."""
+    def rows(self, start: int, stop: int) -> Array:
+        """Return rows ``start`` to ``stop``; to be looked at before others are asked for, and never written to."""
 
-    def unchecked(self, start: int, stop: int) -> numpy.ndarray:
-        """The same rows, for who finds out what is not finite by other means."""
+    def unchecked(self, start: int, stop: int) -> Array:
+        """Return the same rows, for a caller that finds out what is not finite by other means."""
         return self.rows(start, stop)
 
     def flat(self) -> Lazy | None:
-        """The same numbers along one axis; None where only whole rows can be read."""
+        """Return the same numbers along one axis; None where only whole rows can be read."""
         return None
 
-    def spread(self, numbers: int) -> numpy.ndarray:
-        """Evenly spread runs of rows, a thousand at most, of about so many numbers, one row at least."""
+    def spread(self, numbers: int) -> Array:
+        """Return evenly spread runs of rows, a thousand at most, of about so many numbers in all, one row at least."""
         wanted = min(len(self), max(1, numbers * len(self) // max(1, self.size)))
         runs = min(wanted, 1000)
         each = wanted // runs
         return numpy.concatenate([self.rows(at, at + each) for at in (len(self) * i // runs for i in range(runs))])
 
-    def blocks(self, numbers: int) -> Iterator[numpy.ndarray]:
-        """All rows, in order, some at a time: of about so many numbers."""
-        each = max(1, numbers * len(self) // max(1, self.size))
-        return (self.rows(at, min(at + each, len(self))) for at in range(0, len(self), each))
+    def min(self) -> float:
+        """Return the least number; all are read, some at a time."""
+        return float(min(rows.min() for rows in blocks(self, BAND // self.dtype.itemsize)))
 
-    def __getitem__(self, some: slice) -> numpy.ndarray:
+    def max(self) -> float:
+        """Return the largest number; all are read, some at a time."""
+        return float(max(rows.max() for rows in blocks(self, BAND // self.dtype.itemsize)))
+
+    def __getitem__(self, some: slice) -> Array:
         start, stop, step = some.indices(len(self))
-        found = self.rows(start, max(start, stop))
-        return found if step == 1 else found[::step]
+        rows = self.rows(start, max(start, stop))
+        return rows if step == 1 else rows[::step]
 
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> numpy.ndarray:
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:
         afford(self.named, self.nbytes)
         return self[:].astype(dtype or self.dtype, copy=False)
 
@@ -88,6 +96,15 @@ class Lazy(ABC):
         return self.size * self.dtype.itemsize
 
 
+Values = Array | Lazy  # numbers whose first axis counts samples: in memory, or in a file
+
+
+def blocks(values: Values, numbers: int) -> Iterator[Array]:
+    """Return all rows, in order, some at a time: as many as have about so many numbers, one at least."""
+    each = max(1, numbers * len(values) // max(1, values.size))
+    return (values[at : min(at + each, len(values))] for at in range(0, len(values), each))
+
+
 class File:
     """A regular file that is read by position, and is the same from the first byte that is read to the last.
 
@@ -97,24 +114,21 @@ class File:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        regular(path)
+        file_size(path)
         self._handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
         weakref.finalize(self, os.close, self._handle)
-        self._one = threading.Lock()
-        self._was = self._state(os.fstat(self._handle))
+        self._position = threading.Lock()
+        self._opened = _identity(os.fstat(self._handle))
         self.size = os.fstat(self._handle).st_size
-
-    def _state(self, about: os.stat_result) -> tuple[int, ...]:
-        return about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns
 
     def unchanged(self) -> None:
         """Raise ReconError unless the file is as it was, and its name still its own; one that was deleted is read to the end."""
         with suppress(FileNotFoundError):
-            if self._was == self._state(os.fstat(self._handle)) == self._state(os.stat(self.path)):
+            if self._opened == _identity(os.fstat(self._handle)) == _identity(os.stat(self.path)):
                 return
             raise ReconError(f"{self.path} changed while it was read.", "Wait until whatever writes it is done, and start again.")
 
-    def fill(self, buffer: Any, begin: int) -> None:
+    def fill(self, buffer: memoryview | bytearray, begin: int) -> None:
         """Read bytes from ``begin`` on until the buffer is full; ``unchanged`` then says whether they are still the file's.
 
         Raises ReconError where the file ends before.
@@ -128,16 +142,16 @@ class File:
             left, begin = left[count:], begin + count
 
     def bytes(self, begin: int, count: int) -> bytes:
-        """So many bytes from ``begin`` on."""
-        made = bytearray(count)
-        self.fill(made, begin)
+        """Return so many bytes from ``begin`` on."""
+        content = bytearray(count)
+        self.fill(content, begin)
         self.unchanged()
-        return bytes(made)
+        return bytes(content)
 
     def _read(self, buffer: memoryview, begin: int) -> int:
         if hasattr(os, "preadv"):
             return os.preadv(self._handle, [buffer], begin)
-        with self._one:
+        with self._position:
             os.lseek(self._handle, begin, os.SEEK_SET)
             part = os.read(self._handle, len(buffer))
         buffer[: len(part)] = part
@@ -149,71 +163,76 @@ class File:
             os.posix_fadvise(self._handle, begin, max(0, end - begin), os.POSIX_FADV_WILLNEED)
 
 
-def regular(path: str) -> int:
-    """The size of a file in bytes. Raises ReconError for a pipe, a socket or a device, without opening it."""
-    about = os.stat(path)
-    if stat.S_ISDIR(about.st_mode):
+def _identity(status: os.stat_result) -> tuple[int, ...]:
+    """Return what differs as soon as a file is replaced or written to."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def file_size(path: str) -> int:
+    """Return the size of a file in bytes. Raises ReconError for a pipe, a socket or a device, without opening it."""
+    status = os.stat(path)
+    if stat.S_ISDIR(status.st_mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
-    if not stat.S_ISREG(about.st_mode):
+    if not stat.S_ISREG(status.st_mode):
         raise ReconError(f"{path} is a pipe or a device, not a file.", "Write its contents to a file first.")
-    return about.st_size
+    return status.st_size
 
 
 class Stored(Lazy):
     """Numbers that lie one after another in a file, from the byte ``offset`` on, the last axis fastest.
 
-    Read by position into memory that is used again as soon as nobody holds what was given, so that it stays flat. Raises
-    ValueError where they do not fit into the file, and ReconError where it has changed since it was opened.
+    Read by position into memory that is used again as soon as nobody holds the rows that were returned, so that it stays
+    flat. Raises ValueError where they do not fit into the file, and ReconError where it has changed since it was opened.
     """
 
     def __init__(self, file: File | str, dtype: numpy.dtype, shape: Sequence[int], offset: int) -> None:
         self.file = File(file) if isinstance(file, str) else file
-        self.named, self.shape, self.offset, self._kind = self.file.path, tuple(shape), offset, numpy.dtype(dtype)
-        self.dtype = self._kind.newbyteorder("=")
-        self._free: deque[Any] = deque(maxlen=2)
+        self.named, self.shape, self.offset, self._dtype_on_disk = self.file.path, tuple(shape), offset, numpy.dtype(dtype)
+        self.dtype = self._dtype_on_disk.newbyteorder("=")
+        self._free: deque[memoryview] = deque(maxlen=2)
         fits(self.file.path, self.shape)
         if offset + self.nbytes > self.file.size:
             raise ValueError(f"it promises {self.nbytes:,} bytes of numbers, and holds {max(0, self.file.size - offset):,}")
 
-    def flat(self) -> Stored:
-        return Stored(self.file, self._kind, (self.size,), self.offset)
+    def flat(self) -> Lazy | None:
+        return Stored(self.file, self._dtype_on_disk, (self.size,), self.offset)
 
-    def rows(self, start: int, stop: int) -> numpy.ndarray:
-        row = math.prod(self.shape[1:]) * self._kind.itemsize
+    def rows(self, start: int, stop: int) -> Array:
+        row = math.prod(self.shape[1:]) * self._dtype_on_disk.itemsize
         begin, size = self.offset + start * row, (stop - start) * row
-        made = self._room(size)
-        self.file.fill(made, begin)
+        content = self._buffer(size)
+        self.file.fill(content.data, begin)
         self.file.unchanged()
         self.file.ahead(begin + size, min(begin + 2 * size, self.offset + self.nbytes))
-        found = made.view(self._kind)
-        if not self._kind.isnative:
-            found = found.byteswap(inplace=True).view(self.dtype)
-        return found.reshape(stop - start, *self.shape[1:])
+        values = content.view(self._dtype_on_disk)
+        if not self._dtype_on_disk.isnative:
+            values = values.byteswap(inplace=True).view(self.dtype)
+        return values.reshape(stop - start, *self.shape[1:])
 
-    def _room(self, size: int) -> numpy.ndarray:
-        """So many bytes, to be written to: those of an earlier block that nobody holds any more, or new ones."""
-        block = self._free.pop() if self._free else b""
+    def _buffer(self, size: int) -> Array:
+        """Return so many bytes to be written to: those of an earlier block that nobody holds any more, or new ones."""
+        block = self._free.pop() if self._free else memoryview(b"")
         if len(block) != size:
             block = numpy.empty(size, "u1").data
-        made = numpy.frombuffer(block, "u1")
-        weakref.finalize(made, self._free.append, block)
-        return made
+        content = numpy.frombuffer(block, "u1")
+        weakref.finalize(content, self._free.append, block)
+        return content
 
 
-class Turned(Stored):
-    """The same where the first axis is the fastest: Fortran's order.
+class FortranOrdered(Stored):
+    """Numbers that lie in a file with the first axis the fastest: Fortran's order.
 
-    Rows lie scattered over the whole file, so a band of them is read and kept, from which those next to each other are given.
+    Rows lie scattered over the whole file, so a band of them is read and kept, from which those next to each other come.
     """
 
     def __init__(self, file: File | str, dtype: numpy.dtype, shape: Sequence[int], offset: int) -> None:
         super().__init__(file, dtype, shape, offset)
         self._begin, self._band, self._lock = 0, numpy.empty((0, *self.shape[1:]), self.dtype), threading.Lock()
 
-    def flat(self) -> Lazy:  # type: ignore[override]
+    def flat(self) -> Lazy | None:
         return Flat(self)
 
-    def rows(self, start: int, stop: int) -> numpy.ndarray:
+    def rows(self, start: int, stop: int) -> Array:
         self.file.unchanged()
         with self._lock:
             if not self._begin <= start <= stop <= self._begin + len(self._band):
@@ -222,21 +241,21 @@ class Turned(Stored):
                 self._band, self._begin = self._read(start, min(start + most, len(self))), start
             return self._band[start - self._begin : stop - self._begin]
 
-    def _read(self, start: int, stop: int) -> numpy.ndarray:
-        """Some rows, in C's order: a run of each column, or columns whole where the way between runs is short."""
-        columns, size = math.prod(self.shape[1:]), self._kind.itemsize
+    def _read(self, start: int, stop: int) -> Array:
+        """Return some rows in C's order: read run by run of each column, or whole columns where runs lie close together."""
+        columns, size = math.prod(self.shape[1:]), self._dtype_on_disk.itemsize
         column = len(self) * size
-        made = numpy.empty((columns, stop - start), self._kind)
+        values = numpy.empty((columns, stop - start), self._dtype_on_disk)
         each = max(1, JUMP // column) if column - (stop - start) * size < JUMP else 0
         for at in range(0, columns, each or 1):
             if each:
-                whole = numpy.empty((min(each, columns - at), len(self)), self._kind)
-                self.file.fill(whole, self.offset + at * column)
-                made[at : at + len(whole)] = whole[:, start:stop]
+                whole = numpy.empty((min(each, columns - at), len(self)), self._dtype_on_disk)
+                self.file.fill(whole.data, self.offset + at * column)
+                values[at : at + len(whole)] = whole[:, start:stop]
             else:
-                self.file.fill(made[at], self.offset + at * column + start * size)
+                self.file.fill(values[at].data, self.offset + at * column + start * size)
         self.file.unchanged()
-        return numpy.ascontiguousarray(made.reshape(*self.shape[:0:-1], stop - start).T, self.dtype)
+        return numpy.ascontiguousarray(values.reshape(*self.shape[:0:-1], stop - start).T, self.dtype)
 
 
 class Flat(Lazy):
@@ -245,54 +264,47 @@ class Flat(Lazy):
     def __init__(self, of: Lazy) -> None:
         self.of, self.named, self.shape, self.dtype = of, of.named, (of.size,), of.dtype
 
-    def rows(self, start: int, stop: int) -> numpy.ndarray:
+    def rows(self, start: int, stop: int) -> Array:
         each = math.prod(self.of.shape[1:])
         first = start // each
-        found = self.of.rows(first, -(-stop // each)).reshape(-1)
-        return found[start - first * each : stop - first * each]
+        values = self.of.rows(first, -(-stop // each)).reshape(-1)
+        return values[start - first * each : stop - first * each]
 
 
-class Made(Lazy):
+class Mapped(Lazy):
     """What ``make`` makes of the rows of another array: ``make(rows, first number's place)``, in the same shape.
 
     only_checks
         whether it changes nothing, and only raises.
     """
 
-    def __init__(
-        self, of: Lazy, dtype: Any, make: Callable[[numpy.ndarray, int], numpy.ndarray], only_checks: bool = False
-    ) -> None:
+    def __init__(self, of: Lazy, dtype: DTypeLike, make: Callable[[Array, int], Array], only_checks: bool = False) -> None:
         self.of, self.shape, self.dtype, self.make, self.only_checks = of, of.shape, numpy.dtype(dtype), make, only_checks
         self.named = of.named
 
-    def flat(self) -> Made | None:
+    def flat(self) -> Lazy | None:
         of = self.of.flat()
-        return of and Made(of, self.dtype, self.make, self.only_checks)
+        return Mapped(of, self.dtype, self.make, self.only_checks) if of is not None else None
 
-    def rows(self, start: int, stop: int) -> numpy.ndarray:
+    def rows(self, start: int, stop: int) -> Array:
         return self.make(self.of[start:stop], start * math.prod(self.shape[1:]))
 
-    def unchecked(self, start: int, stop: int) -> numpy.ndarray:
+    def unchecked(self, start: int, stop: int) -> Array:
         return self.of.unchecked(start, stop) if self.only_checks else self.rows(start, stop)
 
 
-def widened(values: Lazy, name: str) -> Made:
-    """As float32, the numbers of a type that torch has by this ``name`` and numpy has not; ``values`` are their bits."""
+def widened(bits: Lazy, name: str) -> Lazy:
+    """Return as float32 the numbers of a type that torch has by this ``name`` and numpy has not, from their ``bits``."""
     import torch
 
-    kind, bits = getattr(torch, name), values.dtype.newbyteorder("=").str.replace("u", "i")
-
-    def made(rows: numpy.ndarray, place: int) -> numpy.ndarray:
-        return torch.from_numpy(rows.view(bits)).view(kind).float().numpy()
-
-    return Made(values, "f4", made)
+    dtype, whole = getattr(torch, name), bits.dtype.newbyteorder("=").str.replace("u", "i")
+    return Mapped(bits, "f4", lambda rows, _: torch.from_numpy(rows.view(whole)).view(dtype).float().numpy())
 
 
-def ahead(items: Iterator[Item]) -> Iterator[Item]:
-    """The same items, each made by a thread of its own while the one before it is in use."""
-    nothing = object()
+def prefetch(items: Iterator[Item]) -> Iterator[Item]:
+    """Yield the same items, each made by a thread of its own while the one before it is in use."""
     with ThreadPoolExecutor(1, "reader") as reader:
-        coming = reader.submit(next, items, nothing)
-        while (item := coming.result()) is not nothing:
-            coming = reader.submit(next, items, nothing)
-            yield item  # type: ignore[misc]
+        coming = reader.submit(lambda: [*islice(items, 1)])
+        while item := coming.result():
+            coming = reader.submit(lambda: [*islice(items, 1)])
+            yield item[0]

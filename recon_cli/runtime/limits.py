@@ -43,21 +43,21 @@ def fits(path: str, shape: Sequence[int]) -> None:
 
 
 def available() -> float:
-    """The bytes of memory that may still be taken, as far as the machine tells: free, and within the limits set for us."""
-    told = [float("inf")]
+    """Return the bytes of memory that may still be taken, as far as the machine tells: free, and within the limits set for us."""
+    limits = [float("inf")]
     with suppress(OSError, ValueError, StopIteration):
         lines = Path("/proc/meminfo").read_text().splitlines()
-        told.append(1024 * int(next(line.split()[1] for line in lines if line.startswith("MemAvailable"))))
-    if len(told) == 1:
+        limits.append(1024 * int(next(line.split()[1] for line in lines if line.startswith("MemAvailable"))))
+    if len(limits) == 1:
         with suppress(AttributeError, OSError, ValueError):
-            told.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+            limits.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     for name in ("memory.max", "memory/memory.limit_in_bytes"):
         with suppress(OSError, ValueError):
-            told.append(int(Path("/sys/fs/cgroup", name).read_text()))
+            limits.append(int(Path("/sys/fs/cgroup", name).read_text()))
     with suppress(ImportError, OSError, ValueError):
         import resource
 
-        taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
-        told += [max(0, limit - taken)] * (limit != resource.RLIM_INFINITY)
-    return min(told)
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        most = resource.getrlimit(resource.RLIMIT_AS)[0]
+        limits += [max(0, most - used)] * (most != resource.RLIM_INFINITY)
+    return min(limits)

@@ -1,4 +1,4 @@
-"""One of several processes, as torchrun starts them, or alone: who this is, its share of the work, and what all found."""
+"""One of several processes, as torchrun starts them, or alone: which this is, its share of the work, and what all computed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar, cast
 
 from recon_cli.errors import ReconError
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
 
 Item = TypeVar("Item")
-Words = ParamSpec("Words")
-met: list[bool] = []  # whether this process has ever met the others
-at_work: list[bool] = []  # whether it does something for all now
+Arguments = ParamSpec("Arguments")
+was_connected: list[bool] = []  # not empty: this process has met the others
+at_work: list[bool] = []  # not empty: it does something for all now
 PATIENCE = timedelta(days=1)  # how long the others are waited for where none is known to have died
 
 
@@ -28,23 +28,27 @@ if int(os.environ.get("WORLD_SIZE", "1")) > 1:
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")  # before torch is imported: what fails is told in a sentence
 
 
+class SharedError(ReconError):
+    """An error that every process knows of, so that one of them tells it."""
+
+
 def count() -> int:
-    """How many processes work together: ``WORLD_SIZE``, as torchrun sets it; 1 without."""
+    """Return how many processes work together: ``WORLD_SIZE``, as torchrun sets it; 1 without."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def rank() -> int:
-    """Which of them this is, from 0. Only that one writes."""
+    """Return which of them this is, from 0. Only process 0 writes."""
     return int(os.environ.get("RANK", "0"))
 
 
 def local_rank() -> int:
-    """Which of those on this machine: its GPU."""
+    """Return which of those on this machine this is, from 0: its GPU."""
     return int(os.environ.get("LOCAL_RANK", "0"))
 
 
 def restarts() -> int:
-    """How often torchrun has started these processes anew."""
+    """Return how often torchrun has started these processes anew."""
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
 
 
@@ -53,19 +57,19 @@ def may_restart() -> bool:
     return int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")) > 0
 
 
-def launched() -> bool:
+def is_launched() -> bool:
     """Whether torchrun started this process, be it alone."""
     return "TORCHELASTIC_RUN_ID" in os.environ or count() > 1
 
 
 def share(items: int) -> tuple[int, int]:
-    """From where to where this process has its share of so many items, in order."""
-    if not several():
+    """Return from where to where this process has its share of so many items, in order."""
+    if not is_distributed():
         return 0, items
     return items * rank() // count(), items * (rank() + 1) // count()
 
 
-def several() -> bool:
+def is_distributed() -> bool:
     """Whether this is one of several processes that work together."""
     if count() == 1:
         return False
@@ -75,7 +79,7 @@ def several() -> bool:
 
 
 @contextmanager
-def together() -> Iterator[None]:
+def connected() -> Iterator[None]:
     """Work together with the other processes that torchrun started; alone, nothing happens.
 
     A ReconError in one ends all of them with it. What they tell each other is little, so gloo does, over the CPU, whatever
@@ -85,106 +89,101 @@ def together() -> Iterator[None]:
         yield
         return
     from torch import distributed
+    from torch.distributed.distributed_c10d import PrefixStore
+    from torch.distributed.rendezvous import rendezvous
 
     try:
-        store, *who = next(distributed.rendezvous("env://"))
-        mine = distributed.PrefixStore(f"attempt {restarts()}", store)  # where those that died left no address
-        distributed.init_process_group("gloo", store=mine, rank=who[0], world_size=who[1], timeout=PATIENCE)
+        store, number, size = next(rendezvous("env://"))
+        store = PrefixStore(f"attempt {restarts()}", store)  # where those that died left no address
+        distributed.init_process_group("gloo", store=store, rank=number, world_size=size, timeout=PATIENCE)
     except (RuntimeError, ValueError, OSError) as error:
         raise ReconError(
             f"Process {rank()} of {count()} could not meet the others: {_first_line(error)}.",
             "Start them with torchrun --nproc-per-node=N -m recon_cli ...",
         ) from error
-    met.append(True)
+    was_connected.append(True)
     try:
         try:
             yield
         except ReconError as error:
-            if not getattr(error, "shared", False):
-                gathered(error)
+            if not isinstance(error, SharedError):
+                all_gather(error)
             raise
         except RuntimeError as error:
             if "gloo" in str(error) or isinstance(error, distributed.DistBackendError):
                 raise _lost(error) from error
             raise
-        gathered(None)
+        all_gather(None)
     finally:
         gc.collect()  # what still holds the group ends before it does
         distributed.destroy_process_group()
 
 
 def group(device: torch.device) -> ProcessGroup | None:
-    """By whom tensors on ``device`` are summed: NCCL where every process has a GPU of its own; None is gloo."""
+    """Return the group by which tensors on ``device`` are summed: NCCL's where each process has its own GPU; None is gloo's."""
     import torch
     from torch import distributed
 
-    mine = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) <= torch.cuda.device_count() if device.type == "cuda" else False
-    return distributed.new_group(backend="nccl", timeout=PATIENCE) if all(gathered(mine)) else None
+    own = device.type == "cuda" and int(os.environ.get("LOCAL_WORLD_SIZE", "1")) <= torch.cuda.device_count()
+    if not all(all_gather(own)):
+        return None
+    return cast("ProcessGroup", distributed.new_group(backend="nccl", timeout=PATIENCE))
 
 
-def by_the_first(work: Callable[Words, Item]) -> Callable[Words, Item]:
-    """Decorates what one process does for all: every one has what the first found, or its error. Alone, nothing changes."""
+def on_first_process(work: Callable[Arguments, Item]) -> Callable[Arguments, Item]:
+    """Have ``work`` done by the first process for all: each returns its result, or raises its error. Alone, nothing changes."""
 
     @functools.wraps(work)
-    def call(*words: Words.args, **named: Words.kwargs) -> Item:
-        if not several() or at_work:
-            return work(*words, **named)
-        found: Any = None
+    def call(*arguments: Arguments.args, **named: Arguments.kwargs) -> Item:
+        if not is_distributed() or at_work:
+            return work(*arguments, **named)
+        outcome: Item | Exception | None = None
         if rank() == 0:
             at_work.append(True)
             try:
-                found = work(*words, **named)
+                outcome = work(*arguments, **named)
             except Exception as error:
-                found = error
+                outcome = error
             finally:
                 at_work.clear()
-        return gathered(found)[0]
+        return cast(Item, all_gather(outcome)[0])
 
     return call
 
 
-def said_elsewhere(error: Exception) -> bool:
-    """Whether another process says it: the first what all know, and the first on each machine what was wrong from the start."""
-    return rank() > 0 if getattr(error, "shared", False) else local_rank() > 0 and not met
+def is_reported_elsewhere(error: Exception) -> bool:
+    """Whether another process tells it: the first what all know, and the first on each machine what was wrong from the start."""
+    return rank() > 0 if isinstance(error, SharedError) else local_rank() > 0 and not was_connected
 
 
-def gathered(mine: Item) -> list[Item]:
-    """What each process has, in order. Raises the first exception that one has instead, or a ReconError for one that died."""
-    if not several():
+def all_gather(mine: Item) -> list[Item]:
+    """Return what each process has, in order. Raises the first exception that one has instead, ReconError for one that died."""
+    if not is_distributed():
         if isinstance(mine, Exception):
             raise mine
         return [mine]
     from torch import distributed
 
-    found: list[Item] = [mine] * count()
+    items: list[Item] = [mine] * count()
     try:
         distributed.monitored_barrier(timeout=PATIENCE)
-        distributed.all_gather_object(found, mine)
+        distributed.all_gather_object(items, mine)
     except RuntimeError as error:
         raise _lost(error) from error
-    for other, item in enumerate(found):
-        if isinstance(item, Exception) and not isinstance(item, ReconError):
-            raise item
+    for other, item in enumerate(items):
         if isinstance(item, ReconError):
-            item.shared = True  # type: ignore[attr-defined]
-            raise item if other == rank() else _of(item, other)
-    return found
-
-
-def _of(error: ReconError, other: int) -> ReconError:
-    """Somebody else's error, with whose it is."""
-    said = ReconError(f"Process {other}: {error.message}", error.hint)
-    said.shared = True  # type: ignore[attr-defined]
-    return said
+            whose = "" if other == rank() else f"Process {other}: "
+            raise SharedError(f"{whose}{item.message}", item.hint) from item
+        if isinstance(item, Exception):
+            raise item
+    return items
 
 
 def _lost(error: RuntimeError) -> ReconError:
-    """Somebody is not there any more."""
+    """Return the error for a process that is not there any more."""
     gone = re.search(r"Rank (\d+) failed", str(error))
     who = f"Process {gone[1]} of {count()} is gone" if gone else f"Process {rank()} lost the others: {_first_line(error)}"
-    died = ReconError(f"{who}.", "It has died, or its machine has: see what it said, and start all of them again.")
-    died.shared = True  # type: ignore[attr-defined]
-    return died
+    return SharedError(f"{who}.", "It has died, or its machine has: see what it said, and start all of them again.")
 
 
 def _first_line(error: Exception) -> str:

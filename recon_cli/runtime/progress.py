@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 Advance = Callable[[int, str], None]
-drawn: list[Progress] = []  # on the terminal now, one at most: a terminal has room for no two
+displays: list[Progress] = []  # on the terminal now, one at most: a terminal has room for no two
 
 
 @contextmanager
@@ -23,20 +23,20 @@ def bar(what: str, total: int) -> Iterator[Advance]:
     Of several processes the first draws.
     """
     if not sys.stderr.isatty() or os.environ.get("RANK", "0") != "0":
-        yield lambda done, words: None
+        yield lambda *_: None
         return
     with ExitStack() as stack:
-        if not drawn:
-            drawn.append(stack.enter_context(fresh()))
-            stack.callback(drawn.clear)
-        shown = drawn[0]
-        task = shown.add_task(what, total=total, words="")
-        stack.callback(shown.remove_task, task)
-        yield lambda done, words: shown.update(task, completed=done, words=words)
+        if not displays:
+            displays.append(stack.enter_context(new_display()))
+            stack.callback(displays.clear)
+        display = displays[0]
+        task = display.add_task(what, total=total, words="")
+        stack.callback(display.remove_task, task)
+        yield lambda done, words: display.update(task, completed=done, words=words)
 
 
-def fresh() -> Progress:
-    """Bars for standard error, none yet."""
+def new_display() -> Progress:
+    """Return a display on standard error, without a bar yet."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

@@ -22,7 +22,8 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from typing import Any, BinaryIO
+from io import TextIOWrapper
+from typing import IO, Any, TypeAlias
 
 from recon_cli import report
 from recon_cli.errors import ReconError
@@ -32,13 +33,15 @@ LONGEST = 1e8  # seconds: what timers of every system take
 MOST = 1 << 26  # bytes of a message
 COPIES = 256  # that the code may make of its process
 MARK = "RECON_AUDITED_BY"  # in the environment of all that one child starts
+Message: TypeAlias = dict[str, Any]  # with one of the keys ready, report, error, bug
+Arrived: TypeAlias = "queue.SimpleQueue[Message | int | None]"
 CHILD = "import sys; sys.path[:] = sys.argv[1:]; from recon_cli.runtime.supervisor import serve; serve()"
 
 
-def supervised(work: str, given: Mapping[str, Any], timeout: float) -> report.Report:
-    """The report of ``work``, a function as ``package.module:name``, called with ``given`` in a process of its own.
+def run_supervised(work: str, arguments: Mapping[str, object], timeout: float) -> report.Report:
+    """Return the report of ``work``, a function as ``package.module:name``, called in a process of its own.
 
-    given
+    arguments
         keyword arguments, plain values all. The module is imported, with whatever it takes, before the time runs.
     timeout
         seconds for the call; after these, and a moment to end by itself, the process is killed with all that it started.
@@ -46,7 +49,7 @@ def supervised(work: str, given: Mapping[str, Any], timeout: float) -> report.Re
     Raises ReconError: the one that ``work`` raised, or how the process ended without a report. A bug of ``work``'s is a
     :class:`ChildError`, with its traceback.
     """
-    timeout = seconds(timeout)
+    timeout = checked_timeout(timeout)
     key, mark = os.urandom(32), f"{MARK}={os.urandom(16).hex()}"
     errors = None if is_open(2) else subprocess.DEVNULL
     child = subprocess.Popen(
@@ -54,22 +57,23 @@ def supervised(work: str, given: Mapping[str, Any], timeout: float) -> report.Re
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, start_new_session=True,
         env={**os.environ, MARK: mark.partition("=")[2]},
     )  # fmt: skip
-    arrived: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    for listen in (reading, waiting):
-        threading.Thread(target=listen, args=(child, key, arrived), daemon=True).start()
+    arrived: Arrived = queue.SimpleQueue()
+    threading.Thread(target=forward_messages, args=(child, key, arrived), daemon=True).start()
+    threading.Thread(target=forward_exit_code, args=(child, arrived), daemon=True).start()
     try:
-        ask(child, marshal.dumps((work, dict(given), key)))
-        found = answer(arrived, timeout)
-        if isinstance(found, int):  # it has ended: what it said before may still be under way
-            end(child, mark)
-            found = last(arrived, found)
+        send_request(child, marshal.dumps((work, dict(arguments), key)))
+        answer = await_answer(arrived, timeout)
+        if isinstance(answer, int):  # it has ended: what it said before may still be under way
+            kill(child, mark)
+            answer = last_message(arrived, answer)
     finally:
-        end(child, mark)
-    if "bug" in found:
-        raise ChildError(found["bug"])
-    if "error" in found:
-        raise ReconError(*found["error"])
-    return found["report"]
+        kill(child, mark)
+    if "bug" in answer:
+        raise ChildError(answer["bug"])
+    if "error" in answer:
+        raise ReconError(*answer["error"])
+    result: report.Report = answer["report"]
+    return result
 
 
 class ChildError(Exception):
@@ -79,22 +83,22 @@ class ChildError(Exception):
         return f"in the process that ran the code:\n\n{self.args[0]}"
 
 
-def seconds(timeout: float) -> float:
-    """A limit of time that a timer takes. Raises ReconError for one that is no number above 0."""
+def checked_timeout(timeout: float) -> float:
+    """Return a limit of time that a timer takes. Raises ReconError for one that is no number above 0."""
     if not (isinstance(timeout, (int, float)) and math.isfinite(timeout) and timeout > 0):
         raise ReconError(f"A timeout is a number of seconds above 0; found {timeout!r}.", "Write --timeout 60, say.")
     return min(float(timeout), LONGEST)
 
 
-def late(timeout: float, more: str = "") -> ReconError:
-    """The error for code that takes longer."""
+def timeout_error(timeout: float, more: str = "") -> ReconError:
+    """Return the error for code that takes longer."""
     return ReconError(
         f"The function did not return within {timeout:g} seconds{more}.", "Give it longer with --timeout, or a smaller --shape."
     )
 
 
-def ended(code: int) -> ReconError:
-    """The error for a process that is gone without a report."""
+def exit_error(code: int) -> ReconError:
+    """Return the error for a process that is gone without a report."""
     if code < 0:
         try:
             how = f"ended its process by {signal.Signals(-code).name} ({(signal.strsignal(-code) or '').lower()})"
@@ -107,7 +111,7 @@ def ended(code: int) -> ReconError:
     )
 
 
-def ask(child: subprocess.Popen[bytes], request: bytes) -> None:
+def send_request(child: subprocess.Popen[bytes], request: bytes) -> None:
     """Send what is to be done, with its length before it: a child may hold the other end of its own pipe."""
     assert child.stdin is not None
     try:
@@ -117,34 +121,34 @@ def ask(child: subprocess.Popen[bytes], request: bytes) -> None:
         pass
 
 
-def answer(arrived: queue.SimpleQueue[Any], timeout: float) -> Any:
-    """The child's last word, or the code that it ended with. Raises ReconError where neither comes in time."""
+def await_answer(arrived: Arrived, timeout: float) -> Message | int:
+    """Return the child's last message, or the code that it ended with. Raises ReconError where neither comes in time."""
     deadline = None  # until it is ready: importing torch takes what it takes
     while True:
         try:
             item = arrived.get(timeout=None if deadline is None else max(0.0, deadline - time.monotonic()))
         except queue.Empty:
-            raise late(timeout, ", nor did it let itself be stopped") from None
+            raise timeout_error(timeout, ", nor did it let itself be stopped") from None
         if isinstance(item, dict) and "ready" in item:
             deadline = time.monotonic() + timeout + GRACE
         elif item is not None:
             return item
 
 
-def last(arrived: queue.SimpleQueue[Any], code: int) -> Any:
-    """What a child that has ended had said before. Raises ReconError where that is nothing."""
+def last_message(arrived: Arrived, code: int) -> Message:
+    """Return what a child that has ended had said before. Raises ReconError where that is nothing."""
     while True:
         try:
             item = arrived.get(timeout=GRACE)
         except queue.Empty:
             item = None
         if item is None:
-            raise ended(code)
+            raise exit_error(code)
         if isinstance(item, dict) and "ready" not in item:
             return item
 
 
-def reading(child: subprocess.Popen[bytes], key: bytes, arrived: queue.SimpleQueue[Any]) -> None:
+def forward_messages(child: subprocess.Popen[bytes], key: bytes, arrived: Arrived) -> None:
     """Put the child's messages where they are waited for, and None after the last."""
     assert child.stdout is not None
     try:
@@ -154,12 +158,12 @@ def reading(child: subprocess.Popen[bytes], key: bytes, arrived: queue.SimpleQue
         arrived.put(None)
 
 
-def waiting(child: subprocess.Popen[bytes], key: bytes, arrived: queue.SimpleQueue[Any]) -> None:
+def forward_exit_code(child: subprocess.Popen[bytes], arrived: Arrived) -> None:
     """Put the child's exit code where it is waited for."""
     arrived.put(child.wait())
 
 
-def end(child: subprocess.Popen[bytes], mark: str) -> None:
+def kill(child: subprocess.Popen[bytes], mark: str) -> None:
     """Kill the child with all that it has started; what has left its session too, where the system shows its ``mark``.
 
     What stayed would hold recon's stderr open, and whoever reads that would wait for it.
@@ -171,21 +175,21 @@ def end(child: subprocess.Popen[bytes], mark: str) -> None:
     except OSError:  # all gone
         pass
     for _ in range(8):  # they may start others meanwhile
-        if not (found := marked(mark.encode())):
+        if not (strays := marked(mark.encode())):
             return
-        for pid in found:
+        for pid in strays:
             with suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
 
 
 def marked(mark: bytes) -> list[int]:
-    """The processes that began with ``mark`` in their environment (Linux; elsewhere none is known)."""
-    found = []
+    """Return the processes that began with ``mark`` in their environment (Linux; elsewhere none is known)."""
+    processes: list[int] = []
     with suppress(OSError):
         for name in filter(str.isdecimal, os.listdir("/proc")):
             with suppress(OSError), open(f"/proc/{name}/environ", "rb") as file:
-                found += [int(name)] * (mark in file.read())
-    return found
+                processes += [int(name)] * (mark in file.read())
+    return processes
 
 
 def is_open(descriptor: int) -> bool:
@@ -197,51 +201,52 @@ def is_open(descriptor: int) -> bool:
     return True
 
 
-def signed(message: Any, key: bytes) -> bytes:
-    """A message for the pipe: its signature, its length, itself."""
-    payload = json.dumps(message, default=packed).encode()
+def signed(message: Message, key: bytes) -> bytes:
+    """Return a message for the pipe: its signature, its length, itself."""
+    payload = json.dumps(message, default=to_json).encode()
     return hmac.digest(key, payload, "sha256") + len(payload).to_bytes(8, "big") + payload
 
 
-def messages(pipe: BinaryIO, key: bytes) -> Iterator[Any]:
-    """The messages from a pipe, up to its end; an error in place of the first that is not signed with the key."""
+def messages(pipe: IO[bytes], key: bytes) -> Iterator[Message]:
+    """Yield the messages from a pipe, up to its end; an error in place of the first that is not signed with the key."""
     while len(head := pipe.read(40)) == 40:
         payload = pipe.read(min(int.from_bytes(head[32:], "big"), MOST))
         if not hmac.compare_digest(hmac.digest(key, payload, "sha256"), head[:32]):
-            found = "The function wrote where recon's answer goes, which is nobody else's to write to."
-            yield {"error": [found, "Give one that returns its loss, and leaves open files alone."]}
+            sentence = "The function wrote where recon's answer goes, which is nobody else's to write to."
+            yield {"error": [sentence, "Give one that returns its loss, and leaves open files alone."]}
             return
-        yield json.loads(payload, object_hook=unpacked)
+        yield json.loads(payload, object_hook=from_json)
 
 
-def packed(value: Any) -> Any:
-    """A part of a report as JSON can hold it, with the name of its class."""
+def to_json(value: object) -> dict[str, object] | str:
+    """Return a part of a report as JSON can hold it, with the name of its class."""
     if not dataclasses.is_dataclass(value):
         return str(value)
     return {"!": type(value).__name__, **{field.name: getattr(value, field.name) for field in dataclasses.fields(value)}}
 
 
-def unpacked(found: dict[str, Any]) -> Any:
-    """The part of a report again."""
-    return getattr(report, found.pop("!"))(**found) if "!" in found else found
+def from_json(fields: dict[str, Any]) -> Any:
+    """Return the part of a report that :func:`to_json` gave as ``fields``; any other object as it is."""
+    return getattr(report, fields.pop("!"))(**fields) if "!" in fields else fields
 
 
 def serve() -> None:
-    """The child: run what it is asked for, answer, and leave with no more ado (no thread, no atexit of anybody's)."""
+    """Be the child: run what it is asked for, answer, and leave with no more ado (no thread, no atexit of anybody's)."""
     leave, write = os._exit, os.write  # as they are before anybody's code ran
     size = int.from_bytes(sys.stdin.buffer.read(8), "big")
-    work, given, key = marshal.loads(sys.stdin.buffer.read(size))
+    work, arguments, key = marshal.loads(sys.stdin.buffer.read(size))
     pipe = os.dup(1)
     nothing = os.open(os.devnull, os.O_RDWR)
     os.dup2(nothing, 0)
     os.dup2(2 if is_open(2) else nothing, 1)  # what the code prints is no result
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)
     sys.argv[:] = ["recon"]
-    in_front(pipe)
-    few_copies()
+    interpose_process(pipe)
+    limit_forks()
     me = os.getpid()
 
-    def say(message: Any) -> None:
+    def say(message: Message) -> None:
         rest = memoryview(signed(message, key))
         while rest and os.getpid() == me:  # a copy of this process has nothing to say
             rest = rest[write(pipe, rest) :]
@@ -254,20 +259,20 @@ def serve() -> None:
             module, _, name = work.partition(":")
             function = getattr(importlib.import_module(module), name)
             say({"ready": True})
-            found = {"report": function(**given)}
+            outcome = {"report": function(**arguments)}
         except ReconError as error:
-            found = {"error": [str(error.message), str(error.hint)]}
+            outcome = {"error": [str(error.message), str(error.hint)]}
         except KeyboardInterrupt:  # no keyboard is this session's
-            found = {"error": ["The function interrupts its own process.", "Give one that leaves the process alone."]}
+            outcome = {"error": ["The function interrupts its own process.", "Give one that leaves the process alone."]}
         except BaseException:
-            found = {"bug": traceback.format_exc()}
-        say(found)
+            outcome = {"bug": traceback.format_exc()}
+        say(outcome)
         code = 0
     finally:  # nothing above need work any more, where the code has emptied builtins
         leave(code)
 
 
-def in_front(pipe: int) -> None:
+def interpose_process(pipe: int) -> None:
     """Put a process between the supervisor and this one: what code does to its parent is done to that.
 
     Where the system can, each ends when the one before it does.
@@ -284,15 +289,15 @@ def in_front(pipe: int) -> None:
     os._exit(code if code >= 0 else 128 - code)
 
 
-def few_copies() -> None:
+def limit_forks() -> None:
     """Have forks beyond some hundreds end where they begin, whoever makes them: one that forks for ever fells a machine."""
     if hasattr(os, "fork"):
         count, leave = mmap.mmap(-1, 8), os._exit  # one for all copies
 
         def counted() -> None:
-            made = int.from_bytes(count[:], "little") + 1
-            count[:] = made.to_bytes(8, "little")
-            if made > COPIES:
+            copies = int.from_bytes(count[:], "little") + 1
+            count[:] = copies.to_bytes(8, "little")
+            if copies > COPIES:
                 leave(1)
 
         os.register_at_fork(after_in_child=counted)

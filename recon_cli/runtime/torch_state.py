@@ -1,9 +1,10 @@
 """The caller's torch and numpy, and recon's own: a result is the same whatever state they are in, and that state stays.
 
 An evaluation loop runs under ``no_grad``, a notebook has set its default dtype or device, a training step is inside
-``autocast``. The engines' faces are :func:`settled`: inside, everything is as it is out of the box. What torch has for
-each thread apart is simply set; what it has once for the process (:class:`Shared`) is put back by the last thread that
-leaves; and the default dtype, which every thread would see, is not touched but overruled (:func:`overruled`).
+``autocast``. The engines' faces are decorated with :func:`in_default_state`: inside, everything is as it is out of the box.
+What torch has for each thread apart is simply set; what it has once for the process (:class:`ProcessSetting`) is put back by
+the last thread that leaves; and the default dtype, which every thread would see, is not touched but overruled
+(:func:`local_default_dtype`).
 """
 
 from __future__ import annotations
@@ -13,11 +14,17 @@ import functools
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, TypeVar
 
 import numpy
 
-Function = TypeVar("Function", bound=Callable[..., Any])
+if TYPE_CHECKING:
+    import torch
+    from torch.overrides import TorchFunctionMode
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+Value = TypeVar("Value")
 
 FACTORIES = (
     "empty", "zeros", "ones", "rand", "randn", "eye", "linspace", "logspace", "empty_permuted", "empty_strided", "scalar_tensor",
@@ -34,16 +41,18 @@ FROM_WHOLE = {  # of whole numbers, or of a condition and numbers, these make nu
 }  # fmt: skip
 
 
-class Shared:
+class ProcessSetting(Generic[Value]):
     """A setting of the whole process. The first thread that wants it changed notes what it was, the last puts that back."""
 
-    def __init__(self, read: Callable[[], Any], write: Callable[[Any], None]) -> None:
+    before: Value
+
+    def __init__(self, read: Callable[[], Value], write: Callable[[Value], object]) -> None:
         self.read, self.write = read, write
-        self.lock, self.users, self.before = threading.Lock(), 0, None
+        self.lock, self.users = threading.Lock(), 0
 
     @contextlib.contextmanager
-    def at(self, value: Any, each: bool = False) -> Iterator[None]:
-        """``value`` meanwhile; ``each``: every thread has its own, which is put back as it leaves."""
+    def at(self, value: Value, each: bool = False) -> Iterator[None]:
+        """Set it to ``value`` meanwhile; ``each``: every thread has its own, which is put back as it leaves."""
         with self.lock:
             if not self.users:
                 self.before = self.read()
@@ -59,9 +68,17 @@ class Shared:
                     self.write(self.before)
 
 
+class ProcessSettings(NamedTuple):
+    """What torch has once for the process: anomaly detection, the precision of matrix products, its number of threads."""
+
+    anomaly: ProcessSetting[bool]
+    products: ProcessSetting[str | None]
+    threads: ProcessSetting[int]
+
+
 @functools.cache
-def shared() -> dict[str, Shared]:
-    """What torch has once for the process, by name."""
+def process_settings() -> ProcessSettings:
+    """Return what torch has once for the process."""
     import torch
 
     def precision() -> str | None:
@@ -70,18 +87,18 @@ def shared() -> dict[str, Shared]:
         except RuntimeError:  # set in torch's newer words, which it does not translate back
             return None
 
-    def multiply(value: str | None) -> None:
+    def set_precision(value: str | None) -> None:
         if value is not None and precision() is not None:
             torch.set_float32_matmul_precision(value)
 
-    return {
-        "anomaly": Shared(torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly),
-        "products": Shared(precision, multiply),
-        "threads": Shared(torch.get_num_threads, torch.set_num_threads),
-    }
+    return ProcessSettings(
+        ProcessSetting(torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly),
+        ProcessSetting(precision, set_precision),
+        ProcessSetting(torch.get_num_threads, torch.set_num_threads),
+    )
 
 
-class Settled:
+class DefaultState:
     """A context in which torch and numpy are as out of the box, and afterwards as the caller had them.
 
     dtype
@@ -91,21 +108,21 @@ class Settled:
     def __init__(self, dtype: str = "float32") -> None:
         self.dtype, self.stack = dtype, contextlib.ExitStack()
 
-    def __enter__(self) -> Settled:
+    def __enter__(self) -> DefaultState:
         self.stack.enter_context(numpy.errstate(all="ignore"))
         if hasattr(sys.modules.get("torch"), "autograd"):  # else there is no state to be in
-            for context in defaults(self.dtype):
+            for context in default_contexts(self.dtype):
                 self.stack.enter_context(context)
         return self
 
     def __exit__(self, *error: object) -> None:
         self.stack.close()
 
-    def outside(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """A function of the caller's, called in the caller's state."""
+    def outside(self, function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+        """Return a function of the caller's that is called in the caller's state."""
 
         @functools.wraps(function, updated=())
-        def called(*args: Any, **kwargs: Any) -> Any:
+        def called(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
             self.__exit__()
             try:
                 return function(*args, **kwargs)
@@ -115,21 +132,22 @@ class Settled:
         return called
 
 
-def settled(function: Function) -> Function:
-    """``function`` the same whatever state its caller is in; its ``progress`` is called in the caller's."""
+def in_default_state(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """Make ``function`` the same whatever state its caller is in; its ``progress`` is called in the caller's."""
 
     @functools.wraps(function)
-    def called(*args: Any, **kwargs: Any) -> Any:
-        with Settled() as inside:
-            if kwargs.get("progress") is not None:
-                kwargs["progress"] = inside.outside(kwargs["progress"])
+    def called(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        with DefaultState() as inside:
+            progress = kwargs.get("progress")
+            if callable(progress):
+                kwargs["progress"] = inside.outside(progress)
             return function(*args, **kwargs)
 
-    return called  # type: ignore[return-value]
+    return called
 
 
-def defaults(dtype: str) -> Iterator[contextlib.AbstractContextManager[Any]]:
-    """The contexts that make torch what it is out of the box, one after another."""
+def default_contexts(dtype: str) -> Iterator[contextlib.AbstractContextManager[object]]:
+    """Yield the contexts that make torch what it is out of the box, each to be entered before the next is asked for."""
     import torch
 
     yield torch.inference_mode(False)
@@ -137,50 +155,50 @@ def defaults(dtype: str) -> Iterator[contextlib.AbstractContextManager[Any]]:
     for kind in ("cpu", "cuda", "mps", "xpu"):
         if torch.is_autocast_enabled(kind):
             yield torch.autocast(kind, enabled=False)
-    yield alone()
+    yield without_function_modes()
     if torch._C._len_torch_dispatch_stack():
         from torch.utils._python_dispatch import _disable_current_modes
 
         yield _disable_current_modes()
-    yield shared()["anomaly"].at(False)
-    yield shared()["products"].at("highest")
-    if flushing():
+    yield process_settings().anomaly.at(False)
+    yield process_settings().products.at("highest")
+    if flushes_denormals():
         yield exact_denormals()
     if torch.get_default_dtype() != getattr(torch, dtype):
-        yield overruled(getattr(torch, dtype))
+        yield local_default_dtype(getattr(torch, dtype))
 
 
-def flushing() -> bool:
+def flushes_denormals() -> bool:
     """Whether this thread's processor takes the smallest numbers for zeros (``torch.set_flush_denormal``)."""
     return sys.float_info.min / 2 == 0
 
 
 @contextlib.contextmanager
 def exact_denormals() -> Iterator[None]:
-    """The smallest numbers as they are; in this thread alone, for torch's others are out of reach."""
+    """Keep the smallest numbers as they are; in this thread alone, for torch's others are out of reach."""
     import torch
 
     torch.set_flush_denormal(False)
     try:
-        with shared()["threads"].at(1, each=True):
+        with process_settings().threads.at(1, each=True):
             yield
     finally:
         torch.set_flush_denormal(True)
 
 
 @contextlib.contextmanager
-def alone() -> Iterator[None]:
-    """None of the caller's torch function modes, of which the default device is one."""
+def without_function_modes() -> Iterator[None]:
+    """Leave the caller's torch function modes aside, of which the default device is one."""
     import torch
 
-    def swap(modes: list[Any]) -> list[Any]:
-        found = [torch._C._pop_torch_function_stack() for _ in range(torch._C._len_torch_function_stack())]
+    def swap(modes: list[TorchFunctionMode]) -> list[TorchFunctionMode]:
+        removed = [torch._C._pop_torch_function_stack() for _ in range(torch._C._len_torch_function_stack())]
         for mode in reversed(modes):
             torch._C._push_on_torch_function_stack(mode)
-        return found
+        return removed
 
-    place, device = getattr(torch, "_GLOBAL_DEVICE_CONTEXT", None), None
-    before = swap([])
+    place: Any = getattr(torch, "_GLOBAL_DEVICE_CONTEXT", None)
+    device, before = None, swap([])
     if hasattr(place, "device_context"):
         device = place.device_context
         del place.device_context
@@ -195,23 +213,23 @@ def alone() -> Iterator[None]:
 
 
 @functools.cache
-def overruling() -> type:
-    """The mode of :func:`overruled`, made when torch is there."""
+def default_dtype_mode() -> Callable[[torch.dtype], TorchFunctionMode]:
+    """Return the mode of :func:`local_default_dtype`, a class that cannot be made before torch is there."""
     import torch
     from torch.overrides import TorchFunctionMode
 
     factories = {getattr(torch, name) for name in FACTORIES}
     from_values = {getattr(torch, name) for name in FROM_VALUES}
 
-    def floats(values: Any) -> bool:
+    def has_floats(values: object) -> bool:
         """Whether there is a tensor or array of floats among arguments, which says what comes of them."""
         if isinstance(values, torch.Tensor):
             return values.is_floating_point() or values.is_complex()
         if isinstance(values, (numpy.ndarray, numpy.generic)):
             return True
-        return isinstance(values, (tuple, list)) and any(map(floats, values[:8]))
+        return isinstance(values, (tuple, list)) and any(map(has_floats, values[:8]))
 
-    class Overruling(TorchFunctionMode):
+    class DefaultDtypeMode(TorchFunctionMode):
         def __init__(self, dtype: torch.dtype) -> None:
             super().__init__()
             self.dtype = dtype
@@ -223,24 +241,24 @@ def overruling() -> type:
                 return func(*args, **kwargs)
             if func in factories and kwargs.get("dtype") is None:
                 return func(*args, **{**kwargs, "dtype": self.dtype})
-            found = func(*args, **kwargs)
-            if not isinstance(found, torch.Tensor) or found.dtype != default or floats((*args, *kwargs.values())):
-                return found
+            result = func(*args, **kwargs)
+            if not isinstance(result, torch.Tensor) or result.dtype != default or has_floats((*args, *kwargs.values())):
+                return result
             if func in from_values and kwargs.get("dtype") is None:
                 return func(*args, **{**kwargs, "dtype": self.dtype})
             if getattr(func, "__name__", "") in FROM_WHOLE:
-                return func(*map(self.widened, args), **kwargs)
-            return found
+                return func(*map(self.as_floats, args), **kwargs)
+            return result
 
-        def widened(self, value: Any) -> Any:
-            """Whole numbers as floats; of a condition and two numbers, the numbers."""
+        def as_floats(self, value: object) -> object:
+            """Return whole numbers as floats; of a condition and two numbers, the numbers."""
             if isinstance(value, torch.Tensor):
                 return value if value.dtype == torch.bool else value.to(self.dtype)
             return torch.tensor(value, dtype=self.dtype) if isinstance(value, float) else value
 
-    return Overruling
+    return DefaultDtypeMode
 
 
-def overruled(dtype: Any) -> contextlib.AbstractContextManager[Any]:
-    """In this thread, and in no other: what torch would make in its default dtype it makes in this one."""
-    return overruling()(dtype)
+def local_default_dtype(dtype: torch.dtype) -> TorchFunctionMode:
+    """Have torch make in ``dtype`` what it would make in its default dtype, in this thread and in no other."""
+    return default_dtype_mode()(dtype)

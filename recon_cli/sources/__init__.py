@@ -7,7 +7,7 @@ follows another colon (``x.npz:images``).
 
 from __future__ import annotations
 
-from recon_cli.sources._base import Array, Given, Reconstruction, Source
+from recon_cli.sources._base import Array, InMemory, Reconstruction, Source, Values
 from recon_cli.sources._pair import Pair, pair, prepared, read, samples
 from recon_cli.sources._registry import kind, names, parse
 from recon_cli.sources._split import held_out, scattered, split
@@ -15,10 +15,11 @@ from recon_cli.sources._values import binarized, numbers, observed, scaled
 
 __all__ = [
     "Array",
-    "Given",
+    "InMemory",
     "Pair",
     "Reconstruction",
     "Source",
+    "Values",
     "binarized",
     "held_out",
     "kind",

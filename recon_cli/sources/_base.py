@@ -10,12 +10,14 @@ from typing import ClassVar
 import numpy
 
 from recon_cli.errors import ReconError
-from recon_cli.runtime.lazy_arrays import Array, Lazy
+from recon_cli.runtime.lazy_arrays import Array, Values
 from recon_cli.sources._split import split
+
+__all__ = ["Array", "InMemory", "Reconstruction", "Source", "Values"]
 
 
 class Source(ABC):
-    """An origin of arrays whose first axis counts the samples. Each file here defines one.
+    """An origin of arrays whose first axis counts the samples. Each file of this folder defines one.
 
     argument
         what follows the name on the command line, or the path.
@@ -23,6 +25,8 @@ class Source(ABC):
         of its random draws, if it makes any.
     takes
         what the argument may be; nothing where it is empty.
+    by_ending
+        whether a path whose ending is the source's name is one that it reads.
     levels
         whether its unsigned whole numbers are grey levels, so that the largest of their type (255) means 1.
     columns
@@ -36,6 +40,7 @@ class Source(ABC):
     """
 
     takes: ClassVar[str] = ""
+    by_ending: ClassVar[bool] = True
     levels: bool = False
     columns: Sequence[str] = ()
     without: str | None = ""
@@ -52,22 +57,23 @@ class Source(ABC):
     @classmethod
     def reads(cls, path: str) -> bool:
         """Whether it reads ``path`` without being named: where the ending is its name, unless overridden."""
-        return bool(cls.takes) and Path(path).suffix[1:].lower() == cls.__module__.rpartition(".")[2]
+        return bool(cls.takes) and cls.by_ending and Path(path).suffix[1:].lower() == cls.__module__.rpartition(".")[2]
 
     @abstractmethod
-    def read(self) -> Array | Lazy:
-        """Every sample, shape (N, ...), at once or when asked for. Raises ReconError for what cannot be read."""
+    def read(self) -> Values:
+        """Return every sample, shape (N, ...), at once or when asked for. Raises ReconError for what cannot be read."""
 
-    def beside(self, data: Source) -> Array:
-        """Its samples where they stand for the reconstructions of ``data``; the same, unless overridden."""
+    def beside(self, data: Source) -> Values:
+        """Return its samples as the reconstructions of ``data``: those of :meth:`read`, unless overridden."""
+        del data
         return self.read()
 
     def describe(self) -> str:
-        """What it is, for people; empty where the path says all."""
+        """Return what it is, for people; empty where the path says all."""
         return ""
 
 
-class Given(Source):
+class InMemory(Source):
     """Arrays that are at hand already: nothing is left to read."""
 
     def read(self) -> Array:
@@ -85,27 +91,30 @@ class Reconstruction(Source):
 
     @abstractmethod
     def reconstruct(self, x: Array, train: Array, seed: int) -> Array:
-        """The means of the ``target`` of ``x``, in its shape, after looking at ``train`` (other samples of the same kind)."""
+        """Return the means of the ``target`` of ``x``, in its shape, after looking at ``train``, other samples of its kind."""
 
     def target(self, x: Array) -> Array:
-        """What of the samples it makes the means of: the samples themselves, unless overridden."""
+        """Return what of the samples it makes the means of: the samples themselves, unless overridden."""
         return x
 
     def variance(self, x: Array, train: Array, seed: int) -> Array:
-        """The variance of each element of ``x``: the mean squared residual over ``train``, unless overridden."""
-        off = self.target(train).astype(numpy.float64) - self.reconstruct(train, train, seed)
-        level = (off**2).mean(axis=0)
-        return numpy.maximum(level, 1e-3 * level.mean() or 1.0)
+        """Return the variance of each element of ``x``: the mean squared residual over ``train``, unless overridden."""
+        del x
+        residuals = self.target(train).astype(numpy.float64) - self.reconstruct(train, train, seed)
+        level: Array = (residuals**2).mean(axis=0)
+        variance: Array = numpy.maximum(level, 1e-3 * level.mean() or 1.0)
+        return variance
 
     def rate_and_distortion(self, x: Array, seed: int) -> tuple[float, float] | None:
-        """What the codes of ``x`` cost in nats, and the squared error of what is made of draws of them, both per sample.
+        """Return what the codes of ``x`` cost in nats, and the squared error of what draws of them decode to, both per sample.
 
         None, unless overridden: where nothing is coded, or it costs no finite number of nats.
         """
+        del x, seed
         return None
 
     def divide(self, values: Array, fraction: float, word: str) -> tuple[Array, Array]:
-        """What to look at, and what to reconstruct: training and held-out samples, unless overridden."""
+        """Return what to look at, and what to reconstruct: training and held-out samples, unless overridden."""
         return split(values, fraction, word)
 
     def read(self) -> Array:

@@ -11,11 +11,11 @@ import numpy
 
 from recon_cli.errors import ReconError
 from recon_cli.identity.shapes import shapes_differ, spell
-from recon_cli.runtime.lazy_arrays import Lazy
+from recon_cli.runtime.lazy_arrays import Array, Lazy, Values
 from recon_cli.sources import _remarks
-from recon_cli.sources._base import Array, Reconstruction, Source
+from recon_cli.sources._base import Reconstruction, Source
 from recon_cli.sources._registry import parse
-from recon_cli.sources._values import WHOLE, binarized, observed
+from recon_cli.sources._values import binarized, loaded, observed
 
 FITTED = 1 << 32  # bytes: from a larger one no reconstruction is made
 
@@ -34,8 +34,8 @@ class Pair:
         what may be taken for something else in either: see :class:`Source`.
     """
 
-    x: Array | Lazy
-    mu: Array | Lazy
+    x: Values
+    mu: Values
     fitted: bool
     described: str
     named: str
@@ -43,26 +43,24 @@ class Pair:
     rate_and_distortion: Callable[[], tuple[float, float] | None] = lambda: None
     remarks: tuple[str, ...] = ()
 
-    def outputs(self, head: Sequence[str]) -> Array:
-        """What a decoder of these outputs would have given: the means; and the variances, where it is to give them too."""
+    def outputs(self, head: Sequence[str]) -> Values:
+        """Return what a decoder with the outputs ``head`` would have given: the means; and the variances, where it gives both."""
         if not head or self.variance is None:
             return self.mu
         return numpy.stack([self.mu, numpy.broadcast_to(self.variance(), self.mu.shape)], axis=-1)
 
 
 def read(word: str, scale: float | None = None) -> Array:
-    """The samples of a source as finite numbers, shape (N, ...), or a ReconError that says what is wrong."""
+    """Return the samples of a source as finite numbers, shape (N, ...). Raises ReconError for what is wrong with them."""
     return numpy.asarray(samples(parse(word), word, scale)[0])
 
 
-def samples(source: Source, word: str, scale: float | None = None) -> tuple[Array | Lazy, str]:
-    """The samples of a source as finite numbers, and what they are and what was done to them, for people.
+def samples(source: Source, word: str, scale: float | None = None) -> tuple[Values, str]:
+    """Return the samples of a source as finite numbers, and what they are and what was done to them, for people.
 
     What they may be instead is then among the source's ``remarks``.
     """
-    values = source.read()
-    if isinstance(values, Lazy) and values.nbytes <= WHOLE:
-        values = numpy.asarray(values)
+    values = loaded(source.read())
     about = source.describe()
     values, done = observed(source, values, word, scale)
     if not about:
@@ -70,8 +68,8 @@ def samples(source: Source, word: str, scale: float | None = None) -> tuple[Arra
     return values, f"{about}, {done}" if done else about
 
 
-def prepared(source: Source, word: str, scale: float | None, binarize: str | None) -> tuple[Array | Lazy, str]:
-    """The same, made 0 or 1 as ``binarize`` says, by the source's own seed."""
+def prepared(source: Source, word: str, scale: float | None, binarize: str | None) -> tuple[Values, str]:
+    """Return the same, made 0 or 1 as ``binarize`` says, by the source's own seed."""
     values, about = samples(source, word, scale)
     return binarized(values, binarize, source.seed, word), about
 
@@ -85,10 +83,10 @@ def pair(
     scale: float | None = None,
     recon_scale: float | None = None,
     fraction: float = 0.2,
-    known: tuple[Source, Array | Lazy, str] | None = None,
+    known: tuple[Source, Values, str] | None = None,
     trust: bool = False,
 ) -> Pair:
-    """Data and reconstructions from two words of the command line.
+    """Return data and reconstructions from two words of the command line.
 
     A file is taken whole. A :class:`Reconstruction` is fitted on the training split and makes the means
     of the held-out one. ``scale`` divides the data, ``recon_scale`` the reconstructions in a file; with
@@ -102,8 +100,8 @@ def pair(
         mu, done = observed(other, other.beside(source), recon, recon_scale, source.levels)
         if len(mu) != len(whole):
             raise shapes_differ(whole.shape, mu.shape)
-        told = _remarks.units(whole, mu, scale is None and recon_scale is None)
-        remarks = (*source.remarks, *(each for each in other.remarks if recon != data), *told)
+        apart = _remarks.unit_remarks(whole, mu, scale is None and recon_scale is None)
+        remarks = (*source.remarks, *(each for each in other.remarks if recon != data), *apart)
         described = f"{about}; reconstructions from {recon}{done and ', '}{done}."
         return Pair(whole, mu, False, described, named, remarks=remarks)
     if isinstance(whole, Lazy) and whole.nbytes > FITTED:

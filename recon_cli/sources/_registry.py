@@ -8,19 +8,19 @@ from pathlib import Path
 from recon_cli import registry
 from recon_cli.errors import ReconError, unknown
 from recon_cli.sources._base import Source
-from recon_cli.sources._files import divided
+from recon_cli.sources._files import path_and_choice
 
 
 def names() -> list[str]:
-    """Every source there is, by listing this folder."""
+    """Return the name of every source there is, by listing this folder."""
     return registry.names("sources")
 
 
 def parse(word: str, seed: int = 0) -> Source:
-    """From the command line's spelling to the source. Raises ReconError naming the nearest."""
+    """Return the source that a word of the command line names. Raises ReconError naming the nearest."""
     name, _, argument = word.partition(":")
     if name not in names():
-        path, argument = divided(word)[0], word
+        path, argument = path_and_choice(word)[0], word
         name = next((name for name in names() if kind(name).reads(path)), "")
         if not path or (not name and not Path(path).suffix and not os.path.exists(path)):
             raise unknown("file or source", word, names())
@@ -33,5 +33,5 @@ def parse(word: str, seed: int = 0) -> Source:
 
 
 def kind(name: str) -> type[Source]:
-    """The class of a source by its name."""
+    """Return the class of a source by its name."""
     return registry.only_class(registry.load("sources", name), Source)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy
 
@@ -13,8 +13,8 @@ from recon_cli.identity.tensors import as_tensor
 from recon_cli.likelihoods._grey_levels import levels
 from recon_cli.report import Column, Report, Table
 from recon_cli.runtime.images import MOST, gallery
-from recon_cli.runtime.lazy_arrays import Lazy
-from recon_cli.runtime.torch_state import settled
+from recon_cli.runtime.lazy_arrays import Array, Lazy, blocks
+from recon_cli.runtime.torch_state import in_default_state
 
 SOME = 1 << 20  # elements looked at for how many values differ
 SOURCE = (
@@ -36,7 +36,7 @@ ALLOWED = (
 )
 
 
-@settled
+@in_default_state
 def survey(word: str, scale: float | None = None, progress: Callable[[int, str], None] | None = None) -> Report:
     """Describe a source named as on the command line: a row for it, a row for each likelihood, a few samples as a picture.
 
@@ -49,20 +49,21 @@ def survey(word: str, scale: float | None = None, progress: Callable[[int, str],
 
     source = sources.parse(word)
     values, about = sources.samples(source, word, scale)
-    large = isinstance(values, Lazy)
-    some = values.spread(SOME) if large else values
+    parts: Iterable[Array]
+    some, parts = (values.spread(SOME), blocks(values, SOME)) if isinstance(values, Lazy) else (values, pieces(values))
     few = torch.unique(as_tensor(some).flatten()[:SOME])
-    sides = [likelihoods.find(name).designed(as_tensor(some)) for name in likelihoods.names()]
-    least, most, mean, outside, done = math.inf, -math.inf, 0.0, [0.0] * len(sides), 0
-    for block in values.blocks(SOME) if large else pieces(values):
+    candidates = [likelihoods.find(name).designed(as_tensor(some)) for name in likelihoods.names()]
+    least, most, mean, outside, done = math.inf, -math.inf, 0.0, [0.0] * len(candidates), 0
+    for block in parts:
         x = as_tensor(block)
         least, most = min(least, x.min().item()), max(most, x.max().item())
         part = x.double().sum().item() / values.size
         mean += part if math.isfinite(part) else (x.double() / values.size).sum().item()
-        beyond = ((~side.support.contains(x)).double().mean().item() for side in sides)
-        outside = [sum_ + share * x.numel() / values.size for sum_, share in zip(outside, beyond, strict=True)]
+        shares = ((~likelihood.support.contains(x)).double().mean().item() for likelihood in candidates)
+        outside = [total + share * x.numel() / values.size for total, share in zip(outside, shares, strict=True)]
         done += x.numel()
-        (progress or (lambda done, words: None))(100 * done // values.size, word)
+        if progress is not None:
+            progress(100 * done // values.size, word)
     row = {
         "source": word,
         "samples": len(values),
@@ -75,22 +76,21 @@ def survey(word: str, scale: float | None = None, progress: Callable[[int, str],
         "levels": levels(few) if len(few) <= 1 << 16 else None,
     }
     rows = []
-    for side, share in zip(sides, outside, strict=True):
-        design = ",".join(f"{key}={float(value):g}" for key, value in side.design.items())
-        named = f"{side.name}:{design}" if design else side.name
-        rows.append({"likelihood": named, "allowed": not share, "takes": str(side.support), "outside": share or None})
-    good = [each["likelihood"] for each in rows if each["allowed"]]
-    each = math.prod(values.shape[1:])
-    shown = (
-        gallery("the first samples", [("x", values[:MOST].reshape(-1, each))], values.shape[1:] or (1,)) if each <= SOME else None
-    )
+    for likelihood, share in zip(candidates, outside, strict=True):
+        design = ",".join(f"{key}={float(value):g}" for key, value in likelihood.design.items())
+        name = f"{likelihood.name}:{design}" if design else likelihood.name
+        rows.append({"likelihood": name, "allowed": not share, "takes": str(likelihood.support), "outside": share or None})
+    size = math.prod(values.shape[1:])
+    picture = None
+    if size <= SOME:
+        picture = gallery("the first samples", [("x", values[:MOST].reshape(-1, size))], values.shape[1:] or (1,))
     tables = [Table("source", SOURCE, [row]), Table("likelihoods", ALLOWED, rows)]
-    verdict = f"{len(good)} of {len(rows)} likelihoods allow these data"
-    return Report("data", tables, [f"{about}.", *source.remarks], verdict, True, [shown] if shown else [])
+    verdict = f"{outside.count(0)} of {len(rows)} likelihoods allow these data"
+    return Report("data", tables, [f"{about}.", *source.remarks], verdict, True, [picture] if picture else [])
 
 
-def pieces(values: numpy.ndarray) -> list[numpy.ndarray]:
-    """The same numbers, some at a time, vectors along the last axis whole: temporaries of all of them would fill the memory."""
+def pieces(values: Array) -> list[Array]:
+    """Return the same numbers, some at a time, vectors along the last axis whole: temporaries of all would fill the memory."""
     if values.size <= SOME or values.ndim < 2:
         return [values]
     vectors = values.reshape(-1, values.shape[-1])

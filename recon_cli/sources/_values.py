@@ -3,73 +3,85 @@
 from __future__ import annotations
 
 import math
+from typing import overload
 
 import numpy
 
 from recon_cli.errors import ReconError
 from recon_cli.identity.arrays import real
 from recon_cli.identity.shapes import spell
-from recon_cli.runtime.lazy_arrays import Lazy, Made
+from recon_cli.runtime.lazy_arrays import Array, Lazy, Mapped, Values
 from recon_cli.sources import _remarks
-from recon_cli.sources._base import Array, Source
+from recon_cli.sources._base import Source
 
 WHOLE = 1 << 25  # bytes: a smaller file is read at once
 # Types that torch has too, in the machine's own byte order; any other number becomes a float64.
 TORCH_KNOWS = {name: numpy.dtype(name) for name in ("u1", "i1", "i2", "i4", "i8", "f2", "f4", "f8")}
 
 
-def observed(
-    source: Source, values: Array | Lazy, word: str, scale: float | None, levels: bool = False
-) -> tuple[Array | Lazy, str]:
-    """:func:`scaled` values of a source, whose ``remarks`` grow by what they look like; ``levels`` says that bytes are grey."""
-    if isinstance(values, Lazy) and values.nbytes <= WHOLE:
-        values = numpy.asarray(values)
+def observed(source: Source, values: Values, word: str, scale: float | None, levels: bool = False) -> tuple[Values, str]:
+    """Return :func:`scaled` values of a source, whose ``remarks`` grow by what they look like; ``levels``: bytes are grey."""
+    values = loaded(values)
     numeric = values.dtype.kind in "fiu" and values.shape and 0 not in values.shape
-    levels = source.levels or bool(numeric and values.dtype == numpy.uint8 and (levels or _remarks.grey(values)))
+    levels = source.levels or bool(numeric and values.dtype == numpy.uint8 and (levels or _remarks.looks_grey(values)))
     if numeric:  # looked at before anything is made of them, which takes memory too
         source.levels = levels
-        divisor = scale or (numpy.iinfo(values.dtype).max if levels and values.dtype.kind == "u" else 1)
-        found = _remarks.remarks(values, word, divisor, scale is not None, source.columns, source.without, source.labels)
-        source.remarks = (*source.remarks, *found)
+        divisor = scale or full_scale(values, levels)
+        remarks = _remarks.remarks(values, word, divisor, scale is not None, source.columns, source.without, source.labels)
+        source.remarks = (*source.remarks, *remarks)
     return scaled(values, word, scale, levels)
 
 
-def scaled(values: Array | Lazy, word: str, scale: float | None = None, levels: bool = False) -> tuple[Array | Lazy, str]:
-    """``values`` divided by ``scale`` as finite numbers, and words for it; empty where nothing was asked or done.
+def loaded(values: Values) -> Values:
+    """Return what lies in a file and is small as an array; all else as it is."""
+    return numpy.asarray(values) if isinstance(values, Lazy) and values.nbytes <= WHOLE else values
+
+
+def full_scale(values: Values, levels: bool) -> int:
+    """Return what grey ``levels`` mean as 1: the largest of their type where it is one of unsigned whole numbers, else 1."""
+    return int(numpy.iinfo(values.dtype).max) if levels and values.dtype.kind == "u" else 1
+
+
+def scaled(values: Values, word: str, scale: float | None = None, levels: bool = False) -> tuple[Values, str]:
+    """Return ``values`` divided by ``scale`` as finite numbers, and words for it; empty where nothing was asked or done.
 
     With None, grey ``levels`` are divided by the largest of their type, and all else is taken as it is. Whole
     numbers of up to 16 bits become a float32; each quotient is rounded from float64. What is large and lies in a
     file is read, divided and checked when it is asked for.
     """
-    divisor = scale
-    if scale is None:
-        divisor = numpy.iinfo(values.dtype).max if levels and values.dtype.kind == "u" else 1
+    divisor = full_scale(values, levels) if scale is None else scale
     if divisor == 1 or values.dtype.kind not in "fiub":
         divisor, done = 1, "" if scale is None else "taken as they are"
     else:
         done = f"divided by {divisor:g}"
-    if not isinstance(values, Lazy) or values.nbytes <= WHOLE:
-        return divided_by(numpy.asarray(values), divisor, word), done
+    values = loaded(values)
+    if not isinstance(values, Lazy):
+        return divided_by(values, divisor, word), done
     kind = divided_by(numpy.zeros(1, values.dtype), divisor, word).dtype
     each, plain = math.prod(values.shape[1:]), divisor == 1 and kind == values.dtype and kind.kind == "f"
-    return Made(values, kind, lambda rows, place: divided_by(rows, divisor, word, place // each), plain), done
+    return Mapped(values, kind, lambda rows, place: divided_by(rows, divisor, word, place // each), plain), done
 
 
 def divided_by(values: Array, divisor: float, word: str, first: int = 0) -> Array:
-    """``values`` divided, if they are finite numbers, at least one; ``first`` is which sample they begin with."""
+    """Return ``values`` divided, if they are finite numbers, at least one; ``first`` is which sample they begin with."""
     if divisor == 1:
         return numbers(values, word, first)
-    made = numpy.empty(values.shape, numpy.result_type(values.dtype, numpy.float32))
+    quotients = numpy.empty(values.shape, numpy.result_type(values.dtype, numpy.float32))
     try:
         with numpy.errstate(over="raise", divide="raise"):
-            numpy.divide(values, divisor, out=made, dtype=numpy.float64, casting="same_kind")
+            numpy.divide(values, divisor, out=quotients, dtype=numpy.float64, casting="same_kind")
     except FloatingPointError:
-        raise ReconError(f"{word} divided by {divisor:g} leaves the range of {made.dtype}.", "Choose another --scale.") from None
-    return numbers(made, word, first)
+        raise ReconError(
+            f"{word} divided by {divisor:g} leaves the range of {quotients.dtype}.", "Choose another --scale."
+        ) from None
+    return numbers(quotients, word, first)
 
 
 def numbers(values: Array, word: str, first: int = 0) -> Array:
-    """``values`` if they are finite numbers, at least one; in an error ``word`` names them, and ``first`` samples come before."""
+    """Return ``values`` if they are finite numbers, at least one.
+
+    In an error ``word`` names them, and ``first`` is which sample they begin with.
+    """
     values = real(values, word)
     if values.dtype == bool:
         values = values.astype(numpy.uint8)
@@ -93,8 +105,16 @@ def numbers(values: Array, word: str, first: int = 0) -> Array:
     return values
 
 
-def binarized(values: Array | Lazy, how: str | None, seed: int, word: str) -> Array | Lazy:
-    """Grey levels made 0 or 1: ``threshold`` (1 above one half) or ``sample`` (1 with that probability).
+@overload
+def binarized(values: Array, how: str | None, seed: int, word: str) -> Array: ...
+
+
+@overload
+def binarized(values: Values, how: str | None, seed: int, word: str) -> Values: ...
+
+
+def binarized(values: Values, how: str | None, seed: int, word: str) -> Values:
+    """Return grey levels made 0 or 1: ``threshold`` (1 above one half) or ``sample`` (1 with that probability).
 
     Raises ReconError unless every value is in [0, 1]. With None the values stay as they are.
     """
@@ -102,12 +122,12 @@ def binarized(values: Array | Lazy, how: str | None, seed: int, word: str) -> Ar
         return values
     if isinstance(values, Lazy):
         kind = numpy.result_type(values.dtype, numpy.float32)
-        return Made(values, kind, lambda rows, place: made_binary(rows, how, seed, word, place))
-    return made_binary(values, how, seed, word)
+        return Mapped(values, kind, lambda rows, place: zero_or_one(rows, how, seed, word, place))
+    return zero_or_one(values, how, seed, word)
 
 
-def made_binary(values: Array, how: str, seed: int, word: str, place: int = 0) -> Array:
-    """The same of some of the values, ``place`` numbers from the first: each draw has its place in the sequence."""
+def zero_or_one(values: Array, how: str, seed: int, word: str, place: int = 0) -> Array:
+    """Return the same of some of the values, ``place`` numbers from the first: each draw has its place in the sequence."""
     if values.min() < 0 or values.max() > 1:
         raise ReconError(
             f"{word} cannot be binarised: its values run from {values.min():g} to {values.max():g}.",

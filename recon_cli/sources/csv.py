@@ -16,10 +16,10 @@ import numpy
 
 from recon_cli.errors import ReconError, listed, printable, unknown
 from recon_cli.identity.parametric import as_whole
-from recon_cli.runtime.files import guarded
+from recon_cli.runtime.files import read_file
 from recon_cli.runtime.limits import FIELDS, LINE, afford
 from recon_cli.sources._base import Array, Source
-from recon_cli.sources._files import divided, excluding, picked
+from recon_cli.sources._files import column_places, is_exclusion, path_and_choice
 
 NAMELESS = re.compile(r"(Unnamed: [\d.]+)?")  # what pandas and R write above the names of the rows, and pandas again
 
@@ -38,17 +38,17 @@ class Csv(Source):
     takes = "a path"
 
     def read(self) -> Array:
-        path, wanted = divided(self.argument)
-        return guarded(path, lambda: self._checked(path, wanted))
+        path, wanted = path_and_choice(self.argument)
+        return read_file(path, lambda: self._checked(path, wanted))
 
     def _checked(self, path: str, wanted: str) -> Array:
-        bounded(path)
-        return self._table(Table.of(path), wanted)
+        check_lengths(path)
+        return self._table(TextTable.of(path), wanted)
 
-    def _table(self, table: Table, wanted: str) -> Array:
+    def _table(self, table: TextTable, wanted: str) -> Array:
         table.check(bool(wanted))
-        columns = picked(wanted, table.names, table.column) if wanted else [*range(len(table.names))]
-        if not wanted or excluding(wanted, table.names):
+        columns = column_places(wanted, table.names, table.column) if wanted else [*range(len(table.names))]
+        if not wanted or is_exclusion(wanted, table.names):
             index = [at for at in table.index() if at in columns]
             columns = [at for at in columns if at not in index]
             self.remarks = (*table.remarks(), *table.nameless(), *(table.left_out(at) for at in index))
@@ -60,7 +60,7 @@ class Csv(Source):
 
 
 @dataclass(frozen=True)
-class Table:
+class TextTable:
     """A text file whose first row is known: its fields, and on which line it ends."""
 
     path: str
@@ -69,8 +69,8 @@ class Table:
     ends: int
 
     @classmethod
-    def of(cls, path: str) -> Table:
-        """Look at the first line that is not blank."""
+    def of(cls, path: str) -> TextTable:
+        """Return what the first line that is not blank tells of a file."""
         with open(path, encoding="utf-8-sig", newline="") as file:
             line = next((line for line in file if not line.isspace()), "")
         bare = re.sub('"[^"]*"', "", line)
@@ -102,17 +102,17 @@ class Table:
         """What each column is called: as in the header, a name that comes again with a number behind; without one its number."""
         if not self.headed:
             return [str(at) for at in range(len(self.first))]
-        found: list[str] = []
-        taken, again = {*self.first}, Counter[str]()
+        names: list[str] = []
+        used, again = {*self.first}, Counter[str]()
         for name in [""] * self.shifted + self.first:
             other = name
-            while name and again[name] and other in taken:
+            while name and again[name] and other in used:
                 other = f"{name}.{again[name]}"
                 again[name] += 1
             again[name] = again[name] or 1
-            taken.add(other)
-            found.append(other)
-        return found
+            used.add(other)
+            names.append(other)
+        return names
 
     def check(self, chosen: bool) -> None:
         """Raise ReconError where the header has another number of names than each row has fields."""
@@ -129,37 +129,37 @@ class Table:
                     raise self.uneven(line, cells)
 
     def index(self) -> list[int]:
-        """The columns, from the first on, that name the rows: they have no name, others have, and hold words or whole numbers."""
-        found: list[int] = []
-        while self.headed and NAMELESS.fullmatch(self.names[len(found)]) and any(self.names[len(found) + 1 :]):
-            cells = (number(cells[len(found)]) for line, cells in rows(self.path, self.delimiter) if line > self.ends)
-            if not all(value is None or value.is_integer() for value in cells):
+        """Return the columns, from the first on, that name the rows: nameless beside others, of words or whole numbers."""
+        at = 0
+        while self.headed and NAMELESS.fullmatch(self.names[at]) and any(self.names[at + 1 :]):
+            values = (number(cells[at]) for line, cells in rows(self.path, self.delimiter) if line > self.ends)
+            if not all(value is None or value.is_integer() for value in values):
                 break
-            found.append(len(found))
-        return found
+            at += 1
+        return [*range(at)]
 
     def left_out(self, at: int) -> str:
-        """What is said of a column that names the rows."""
-        named = f"the column {self.names[at]!r}" if self.names[at] else "its first column, which has no name,"
+        """Return what is to be said of a column that names the rows."""
+        column = f"the column {self.names[at]!r}" if self.names[at] else "its first column, which has no name,"
         way = f"{self.path}:{at} reads it" if number(self.second[at]) is not None else "it holds no numbers"
-        return f"{self.path}: {named} names the rows, and is left out; {way}."
+        return f"{self.path}: {column} names the rows, and is left out; {way}."
 
     def remarks(self) -> tuple[str, ...]:
-        """What is said of the header: names that are there more than once, or are numbers."""
-        said, names = [], [name for name in self.first if self.headed and name]
+        """Return what is to be said of the header: names that are there more than once, or are numbers."""
+        remarks, names = [], [name for name in self.first if self.headed and name]
         own = {"", *self.first}
         if twice := [f"{name!r} (column {at})" for at, name in enumerate(self.names) if self.headed and name not in own]:
             some = printable(", ".join(twice[:3]), 200) + ", ..." * (len(twice) > 3)
-            said.append(f"{self.path}: names in its header are there more than once; those that come again are called {some}.")
+            remarks.append(f"{self.path}: names in its header are there more than once; those that come again are called {some}.")
         if count := sum(number(name) is not None for name in names):
-            said.append(
+            remarks.append(
                 f"{self.path}: its first line is read as names, though {count:,} of {len(names):,} spell numbers; "
                 "if it is a sample, put a line of names above it."
             )
-        return tuple(said)
+        return tuple(remarks)
 
     def nameless(self) -> list[str]:
-        """What is said of columns without a name that are taken as features."""
+        """Return what is to be said of columns without a name that are read as features."""
         empty = [at for at, name in enumerate(self.names) if self.headed and not name and at not in self.index()]
         if not empty:
             return []
@@ -167,13 +167,15 @@ class Table:
         return [f"{self.path}: column {which} has no name, and is taken as a feature; {self.path}:-{empty[0]} leaves it out."]
 
     def read(self, columns: list[int] | None) -> Array:
-        """The columns, or all. Raises ReconError for the first cell that is no finite number."""
+        """Return the numbers of the columns, or of all. Raises ReconError for the first cell that is no finite number."""
         skip = self.ends if self.headed else 0
-        how = {"delimiter": self.delimiter, "quotechar": '"', "comments": None, "encoding": "utf-8-sig"}
         try:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "loadtxt: input contained no data")
-                values = numpy.loadtxt(self.path, skiprows=skip, usecols=columns, ndmin=2, **how)
+                values: Array = numpy.loadtxt(
+                    self.path, delimiter=self.delimiter, quotechar='"', comments=None, encoding="utf-8-sig",
+                    skiprows=skip, usecols=columns, ndmin=2,
+                )  # fmt: skip
         except ValueError as error:
             raise self.mistake(columns, skip) or error from None
         if not len(values):
@@ -186,7 +188,7 @@ class Table:
         return values
 
     def column(self, name: str) -> int:
-        """The place of a column, by its name or its number."""
+        """Return the place of a column, by its name or its number."""
         if self.headed and name in self.names:
             if self.first.count(name) > 1:
                 places = [str(at) for at, other in enumerate(self.first, self.shifted) if other == name]
@@ -205,7 +207,7 @@ class Table:
         )
 
     def uneven(self, line: int, cells: list[str]) -> ReconError:
-        """The error for a row of another number of fields."""
+        """Return the error for a row of another number of fields."""
         count = f"{len(cells)} field{'s' * (len(cells) != 1)}"
         return ReconError(
             f"{self.path} has {count} in line {line:,}, and {len(self.names)} in the first.",
@@ -213,7 +215,7 @@ class Table:
         )
 
     def mistake(self, columns: list[int] | None, skip: int) -> ReconError | None:
-        """The error for the first field below line ``skip`` that is missing or no finite number; None if there is none."""
+        """Return the error for the first field below line ``skip`` that is missing or no finite number; None if there is none."""
         for line, cells in rows(self.path, self.delimiter):
             if line <= skip:
                 continue
@@ -231,7 +233,7 @@ class Table:
         return None
 
 
-def bounded(path: str) -> None:
+def check_lengths(path: str) -> None:
     """Raise ReconError for lines, quoted fields or tables that are too long to be read; in one pass over the bytes."""
     line = fields = quoted = 0
     inside, size = False, os.path.getsize(path)
@@ -257,7 +259,7 @@ def bounded(path: str) -> None:
 
 
 def rows(path: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """The rows that are not blank, each with the number of the line that it ends on."""
+    """Yield the rows that are not blank, each with the number of the line that it ends on."""
     with open(path, encoding="utf-8-sig", newline="") as file:
         reader = csv.reader(file, delimiter=delimiter)
         for cells in reader:
@@ -266,7 +268,7 @@ def rows(path: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def number(cell: str) -> float | None:
-    """A field as a number, or None."""
+    """Return a field as a number, or None."""
     try:
         return float(cell)
     except ValueError:

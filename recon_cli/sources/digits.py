@@ -18,7 +18,8 @@ class Digits(Source):
 
     def read(self) -> Array:
         with numpy.load(Path(__file__).with_suffix(".npz"), allow_pickle=False) as archive:
-            return archive["images"].astype(numpy.float32) / 16
+            images: Array = archive["images"]
+        return images.astype(numpy.float32) / 16
 
     def describe(self) -> str:
         return "digits: 1,797 handwritten digits of 8x8 grey levels in [0, 1] (UCI, CC BY 4.0)"

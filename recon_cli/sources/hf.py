@@ -6,14 +6,20 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recon_cli.errors import ReconError
-from recon_cli.runtime.lazy_arrays import File, Lazy, regular
+from recon_cli.runtime.files import cause
+from recon_cli.runtime.lazy_arrays import File, Lazy, file_size
 from recon_cli.sources._base import Source
-from recon_cli.sources._files import choose, divided
-from recon_cli.sources.parquet import Rows, chosen, library
+from recon_cli.sources._files import choose, library, path_and_choice
+from recon_cli.sources.parquet import Rows, columns_of
 
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from pyarrow import Table
+
+SPLIT_AND_COLUMN = re.compile(r"([^:\[]*(?:\[[^\]]*\])?):?(.*)", re.DOTALL)  # train[:1000]:image
 NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*){0,2}")
 ENTRIES = 3_000_000  # files of a folder
 MAPPED = 1 << 28  # bytes: a smaller saved folder is read whole; of a mapped file that is cut meanwhile no process can tell
@@ -29,33 +35,30 @@ class Hf(Source):
     """
 
     takes = "a data set of the hub, or a folder"
+    by_ending = False
     rows: Rows | None = None
 
-    @classmethod
-    def reads(cls, path: str) -> bool:
-        return False
-
     def read(self) -> Lazy:
-        name, rest = divided(self.argument)
-        split, column = re.fullmatch(r"([^:\[]*(?:\[[^\]]*\])?):?(.*)", rest, re.DOTALL).groups()  # type: ignore[union-attr]
+        name, rest = path_and_choice(self.argument)
+        whole, column = SPLIT_AND_COLUMN.findall(rest)[0]
         if not name:
             raise ReconError("hf reads a data set, and none is named.", "Name it: hf:USER/NAME:SPLIT:COLUMN, or hf:FOLDER.")
-        found = loaded(name)
-        split, part = re.fullmatch(r"([^\[]*)(.*)", split, re.DOTALL).groups()  # type: ignore[union-attr]
-        if hasattr(found, "keys"):
-            split = choose(f"hf:{name}", split, [*found], "split")
-            found = found[split]
-            found = portion(found, split, part) if part else found
+        data = loaded(name)
+        split, bracket, slice_ = whole.partition("[")
+        part = bracket + slice_
+        if hasattr(data, "keys"):
+            split = choose(f"hf:{name}", split, [*data], "split")
+            data = portion(data[split], split, part) if part else data[split]
         else:
-            split, part, column = "", "", column or split + part
+            split, part, column = "", "", column or whole
         where = ":".join(filter(None, ("hf", name, split + part)))
-        columns = chosen(self, where, column, found.features.arrow_schema)
-        table, count = found.select_columns(columns).with_format("arrow"), len(found)
+        columns = columns_of(self, where, column, data.features.arrow_schema)
+        table, count = data.select_columns(columns).with_format("arrow"), len(data)
 
-        def stream(row: int, step: int) -> tuple[int, Iterator[Any]]:
+        def stream(row: int, step: int) -> tuple[int, Iterator[Table]]:
             return row, (table[i : i + step] for i in range(row, count, step))
 
-        files = [File(each["filename"]) for each in found.cache_files[:64]]  # mapped to memory by the library
+        files = [File(each["filename"]) for each in data.cache_files[:64]]  # mapped to memory by the library
         self.rows = Rows(where, count, stream, columns, True, files)
         self.levels = self.rows.pictures
         self.columns = columns if len(columns) > 1 else ()
@@ -66,7 +69,7 @@ class Hf(Source):
 
 
 def loaded(name: str) -> Any:
-    """What the library finds under a name: a data set, or several by split. Raises ReconError where it finds none."""
+    """Return what the library finds under a name: a data set, or several by split. Raises ReconError where it finds none."""
     if os.path.isfile(name):
         raise ReconError(f"hf:{name} is a file, and hf reads a folder or a data set of the hub.", f"Give the file alone: {name}.")
     if not os.path.exists(name) and not NAME.fullmatch(name):
@@ -75,54 +78,52 @@ def loaded(name: str) -> Any:
             f"Give a folder, or USER/NAME or USER/NAME/CONFIG; recon looked in {os.getcwd()}.",
         )
     path, config = (name, None) if os.path.exists(name) or name.count("/") < 2 else name.rsplit("/", 1)
-    ordinary(path)
+    check_files(path)
     datasets = library("datasets")
     from datasets.utils.logging import set_verbosity_error
-    from huggingface_hub.utils import disable_progress_bars
 
     set_verbosity_error()
     datasets.disable_progress_bars()
-    disable_progress_bars()
+    library("huggingface_hub.utils").disable_progress_bars()
     saved = any(os.path.isfile(os.path.join(name, file)) for file in ("state.json", "dataset_dict.json"))
     try:
         if saved:
-            return datasets.load_from_disk(name, keep_in_memory=arrow(name) <= MAPPED)
+            return datasets.load_from_disk(name, keep_in_memory=size_of_files(name) <= MAPPED)
         return datasets.load_dataset(path, config)
     except MemoryError:
         raise
     except Exception as error:
         if type(error).__name__.startswith("DatasetGeneration") and isinstance(error.__cause__, Exception):
             error = error.__cause__  # what went wrong on the way
-        said = (getattr(error, "strerror", None) or str(error)).partition("\n")[0].strip(" .:") or type(error).__name__
         raise ReconError(
-            f"hf:{name} cannot be loaded: {said}.",
+            f"hf:{name} cannot be loaded: {cause(error)}.",
             "Give a folder, or a data set of the hub, USER/NAME or USER/NAME/CONFIG; offline, only what its cache holds.",
         ) from error
 
 
-def arrow(folder: str) -> int:
-    """The bytes of the Arrow files in a folder that ``save_to_disk`` made."""
+def size_of_files(folder: str) -> int:
+    """Return the bytes of the Arrow files in a folder that ``save_to_disk`` made."""
     return sum(os.path.getsize(os.path.join(where, name)) for where, _, names in os.walk(folder) for name in names)
 
 
-def ordinary(folder: str) -> None:
+def check_files(folder: str) -> None:
     """Raise ReconError for a folder that holds what is no file, or too many to be looked through."""
-    seen = 0
+    count = 0
     for where, _, names in os.walk(folder):
-        seen += len(names)
-        if seen > ENTRIES:
+        count += len(names)
+        if count > ENTRIES:
             raise ReconError(f"{folder} holds more than {ENTRIES:,} files.", "Give a folder that holds the data alone.")
         for name in names:
             with suppress(FileNotFoundError):  # a link to nothing is no data
-                regular(os.path.join(where, name))
+                file_size(os.path.join(where, name))
 
 
-def portion(found: Any, split: str, part: str) -> Any:
-    """``[:1000]`` or ``[10%:20%]`` of a split."""
+def portion(data: Dataset, split: str, part: str) -> Dataset:
+    """Return a part of a split, ``[:1000]`` or ``[10%:20%]``."""
     from datasets import ReadInstruction
 
     try:
-        (piece,) = ReadInstruction.from_spec(f"{split}{part}").to_absolute({split: len(found)})
+        (piece,) = ReadInstruction.from_spec(f"{split}{part}").to_absolute({split: len(data)})
     except (ValueError, AssertionError) as error:
         raise ReconError(f"{part} is no part of a split.", f"Write {split}[:1000], or {split}[10%:20%].") from error
-    return found.select(range(piece.from_ or 0, len(found) if piece.to is None else piece.to))
+    return data.select(range(piece.from_ or 0, len(data) if piece.to is None else piece.to))

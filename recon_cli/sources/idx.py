@@ -8,16 +8,20 @@ import math
 import re
 import struct
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING
 
 import numpy
 
 from recon_cli.errors import ReconError
 from recon_cli.identity.shapes import spell
-from recon_cli.runtime.files import guarded
-from recon_cli.runtime.lazy_arrays import File, Lazy, Stored
+from recon_cli.runtime.files import read_file
+from recon_cli.runtime.lazy_arrays import File, Stored
 from recon_cli.runtime.limits import afford
-from recon_cli.sources._base import Array, Source
+from recon_cli.sources._base import Source, Values
+from recon_cli.sources._files import read_into
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsRead
 
 TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 GZIP = b"\x1f\x8b"
@@ -37,34 +41,31 @@ class Idx(Source):
     def reads(cls, path: str) -> bool:
         return re.search(r"(\.(idx|gz)|\bidx\d+-\w+)$", Path(path).name.lower()) is not None
 
-    def read(self) -> Array | Lazy:
-        return guarded(self.argument, self._read)
+    def read(self) -> Values:
+        return read_file(self.argument, self._read)
 
-    def _read(self) -> Array | Lazy:
+    def _read(self) -> Values:
         path, whole = self.argument, File(self.argument)
         start = whole.bytes(0, min(whole.size, 4 + 4 * MOST))
-        packed = start[:2] == GZIP
-        with gzip.open(path, "rb") if packed else io.BytesIO(start) as file:
-            dtype, shape = self._header(file)
-            start, size = 4 + 4 * len(shape), math.prod(shape) * dtype.itemsize
-            self.levels = len(shape) > 1
-            if not packed:
-                self._check(size, whole.size - start, shape)
-                if size and shape:
-                    return Stored(whole, dtype, shape, start)
-                return numpy.ndarray(shape, dtype, whole.bytes(start, size))
-            # No deflated byte stands for more than 1,032: a size beyond that is refused before memory is taken.
-            self._check(size, min(size, 1032 * whole.size), shape)
-            afford(path, size, whole.size, f"Unpack it: gunzip {path}; what is unpacked is read piece by piece.")
-            values = numpy.empty(size, "u1")
-            found = 0
-            while found < size and (count := file.readinto(values[found : found + 2**20])):
-                found += count
-            self._check(size, found + len(file.read(1)), shape)
-        return values.view(dtype).reshape(shape)
+        if start[:2] == GZIP:
+            with gzip.open(path, "rb") as file:
+                dtype, shape = self._header(file)
+                size = math.prod(shape) * dtype.itemsize
+                # No deflated byte stands for more than 1,032: a size beyond that is refused before memory is taken.
+                self._check(size, min(size, 1032 * whole.size), shape)
+                afford(path, size, whole.size, f"Unpack it: gunzip {path}; what is unpacked is read piece by piece.")
+                content = bytearray(size)
+                self._check(size, read_into(file, content) + len(file.read(1)), shape)
+            return numpy.ndarray(shape, dtype, content)
+        dtype, shape = self._header(io.BytesIO(start))
+        begin, size = 4 + 4 * len(shape), math.prod(shape) * dtype.itemsize
+        self._check(size, whole.size - begin, shape)
+        if size and shape:
+            return Stored(whole, dtype, shape, begin)
+        return numpy.ndarray(shape, dtype, whole.bytes(begin, size))
 
-    def _header(self, file: BinaryIO) -> tuple[numpy.dtype, tuple[int, ...]]:
-        """The type and the shape that a file promises."""
+    def _header(self, file: SupportsRead[bytes]) -> tuple[numpy.dtype, tuple[int, ...]]:
+        """Return the type and the shape that a file promises, which say whether its values are grey levels."""
         magic = file.read(4)
         if len(magic) < 4:
             raise ValueError("its header is cut short")
@@ -84,13 +85,14 @@ class Idx(Source):
         sizes = file.read(4 * magic[3])
         if len(sizes) < 4 * magic[3]:
             raise ValueError("its header is cut short")
+        self.levels = magic[3] > 1
         return numpy.dtype(TYPES[magic[2]]), struct.unpack(f">{magic[3]}I", sizes)
 
-    def _check(self, promised: int, found: int, shape: tuple[int, ...]) -> None:
+    def _check(self, promised: int, present: int, shape: tuple[int, ...]) -> None:
         """Raise ReconError unless the values take as many bytes as the header promises."""
-        if promised != found:
+        if promised != present:
             raise ReconError(
                 f"{self.argument} promises {spell(shape)} values in {promised:,} bytes, and holds "
-                f"{'fewer' if found < promised else 'more'}.",
+                f"{'fewer' if present < promised else 'more'}.",
                 "It is cut short, or its header is damaged: fetch it again.",
             )

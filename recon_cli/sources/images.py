@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy
 
 from recon_cli.errors import ReconError, listed
-from recon_cli.runtime.files import guarded, unreadable
+from recon_cli.runtime.files import read_file, unreadable
 from recon_cli.runtime.images import pixels, spelled
 from recon_cli.runtime.limits import afford
 from recon_cli.sources._base import Array, Source
@@ -39,30 +39,30 @@ class Images(Source):
         if not os.path.isdir(folder):
             what = "is a file" if os.path.exists(folder) else "does not exist"
             raise ReconError(f"images takes a folder, and {folder!r} {what}.", f"recon looked in {Path.cwd()}.")
-        found = files(folder)
-        if not found:
+        paths = files(folder)
+        if not paths:
             raise ReconError(f"{folder} holds no image.", f"recon reads files that end in {', '.join(ENDINGS)}.")
         self.changed: Counter[str] = Counter()
-        first = self._image(found[0])
-        afford(folder, len(found) * first.nbytes, sum(os.path.getsize(path) for path in found if os.path.exists(path)))
-        values = numpy.empty((len(found), *first.shape), first.dtype)
-        for i, path in enumerate(found):
+        first = self._image(paths[0])
+        afford(folder, len(paths) * first.nbytes, sum(os.path.getsize(path) for path in paths if os.path.exists(path)))
+        values = numpy.empty((len(paths), *first.shape), first.dtype)
+        for i, path in enumerate(paths):
             image = self._image(path) if i else first
             if image.shape != first.shape or image.dtype != first.dtype:
                 raise ReconError(
-                    f"{path} is {spelled(image)}, and {found[0]} is {spelled(first)}.",
+                    f"{path} is {spelled(image)}, and {paths[0]} is {spelled(first)}.",
                     "All must be of one size, and all grey or all colour: convert or move those that differ.",
                 )
             values[i] = image
-        made = [f"{count:,} {how}" for how, count in self.changed.items()]
+        changes = [f"{count:,} {how}" for how, count in self.changed.items()]
         self.remarks = left_out(folder)
-        self.about = ", ".join([f"{folder}: {len(found):,} images of {spelled(first)}", *made])
+        self.about = ", ".join([f"{folder}: {len(paths):,} images of {spelled(first)}", *changes])
         return values
 
     def _image(self, path: str) -> Array:
-        """One image; what reading it changed is counted."""
-        image, made = guarded(path, lambda: pixels(path))
-        self.changed.update(made)
+        """Return one image; what reading it changed is counted."""
+        image, changes = read_file(path, lambda: pixels(path))
+        self.changed.update(changes)
         return image
 
     def describe(self) -> str:
@@ -70,25 +70,26 @@ class Images(Source):
 
 
 def left_out(folder: str) -> tuple[str, ...]:
-    """What is said of images in a folder that are of other formats, or in folders of their own."""
+    """Return what is to be said of images in a folder that are of other formats, or in folders of their own."""
     others = Counter(Path(path).suffix[1:].lower() for path in files(folder, OTHERS))
     inner = [name for name in os.listdir(folder) if not name.startswith(".") and files(os.path.join(folder, name))]
-    said = []
+    sentences = []
     if others:
         kinds = listed([f"{count:,} .{kind}" for kind, count in sorted(others.items())])
-        said.append(f"{folder}: {kinds} in it are left out; recon reads files that end in {', '.join(ENDINGS)}.")
+        sentences.append(f"{folder}: {kinds} in it are left out; recon reads files that end in {', '.join(ENDINGS)}.")
     if inner:
-        said.append(f"{folder}: images in folders inside it ({listed(sorted(inner))}) are left out; give each folder of its own.")
-    return tuple(said)
+        folders = listed(sorted(inner))
+        sentences.append(f"{folder}: images in folders inside it ({folders}) are left out; give each folder of its own.")
+    return tuple(sentences)
 
 
 def files(folder: str, endings: tuple[str, ...] = ENDINGS) -> list[str]:
-    """The images in a folder, sorted by name; none if it is no folder."""
+    """Return the paths of the images in a folder, sorted by name; none if it is no folder."""
     if not os.path.isdir(folder):
         return []
     try:
-        with os.scandir(folder) as found:
-            names = sorted(entry.name for entry in found)
+        with os.scandir(folder) as entries:
+            names = sorted(entry.name for entry in entries)
     except OSError as error:
         raise unreadable(folder, error) from error
     return [os.path.join(folder, name) for name in names if name.lower().endswith(endings) and not name.startswith(".")]

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from recon_cli.errors import unknown
 from recon_cli.identity.shapes import spell
-from recon_cli.sources._base import Array, Source
+from recon_cli.sources._base import Source, Values
 from recon_cli.sources._download import fetch
 from recon_cli.sources.idx import Idx
 
@@ -44,18 +44,15 @@ class Mnist(Source):
         "test-labels": "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
         "train-labels": "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
     }
+    by_ending = False
     about = ""
 
     @classmethod
-    def reads(cls, path: str) -> bool:
-        return False
-
-    @classmethod
     def name(cls) -> str:
-        """As on the command line."""
+        """Return its name as on the command line."""
         return cls.__module__.rpartition(".")[2].replace("_", "-")
 
-    def read(self) -> Array:
+    def read(self) -> Values:
         part, _, mirror = self.argument.partition(":")
         if mirror.startswith("//"):
             part, mirror = "", self.argument

@@ -15,6 +15,7 @@ class Noise(Reconstruction):
     takes = "a standard deviation"
 
     def reconstruct(self, x: Array, train: Array, seed: int) -> Array:
+        del train  # nothing is fitted
         size = as_number("The noise of noise:S", self.argument or "0.1")
         if size < 0:
             raise ReconError(f"noise:{self.argument} is no standard deviation.", "Give a number from 0 up, as in noise:0.1.")

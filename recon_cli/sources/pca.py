@@ -20,6 +20,7 @@ class Pca(Reconstruction):
     takes = "how many components"
 
     def reconstruct(self, x: Array, train: Array, seed: int) -> Array:
+        del seed  # nothing is drawn
         flat = train.reshape(len(train), -1).astype(numpy.float64)
         count = self._count(*flat.shape)
         mean = flat.mean(axis=0)
@@ -35,8 +36,8 @@ class Pca(Reconstruction):
             axes = numpy.linalg.eigh(products)[1][:, : -count - 1 : -1]
         else:
             axes = numpy.linalg.svd(centred, full_matrices=False)[2][:count].T
-        made = (x.reshape(len(x), -1) - mean) @ axes @ axes.T + mean
-        return made.reshape(x.shape)
+        projections: Array = (x.reshape(len(x), -1) - mean) @ axes @ axes.T + mean
+        return projections.reshape(x.shape)
 
     def _count(self, samples: int, dimensions: int) -> int:
         most = min(samples, dimensions)

@@ -14,12 +14,12 @@ from zipfile import ZIP_STORED, ZipFile, is_zipfile
 import numpy
 
 from recon_cli.errors import ReconError
-from recon_cli.runtime.files import guarded
-from recon_cli.runtime.lazy_arrays import File, Lazy, Stored, widened
+from recon_cli.runtime.files import read_file
+from recon_cli.runtime.lazy_arrays import File, Lazy, Stored, Values, widened
 from recon_cli.runtime.limits import afford, fits
 from recon_cli.sources import _remarks
-from recon_cli.sources._base import Array, Source
-from recon_cli.sources._files import choose, divided
+from recon_cli.sources._base import Source
+from recon_cli.sources._files import choose, path_and_choice
 from recon_cli.sources._values import WHOLE
 
 if TYPE_CHECKING:
@@ -39,33 +39,34 @@ class Pt(Source):
     def reads(cls, path: str) -> bool:
         return Path(path).suffix.lower() in {".pt", ".pth"}
 
-    def read(self) -> Array | Lazy:
-        path, wanted = divided(self.argument)
-        return guarded(path, lambda: self._read(path, wanted))
+    def read(self) -> Values:
+        path, wanted = path_and_choice(self.argument)
+        return read_file(path, lambda: self._read(path, wanted))
 
-    def _read(self, path: str, wanted: str) -> Array | Lazy:
+    def _read(self, path: str, wanted: str) -> Values:
         size = unpacked = os.path.getsize(path)
         if is_zipfile(path):
-            stored = lying(self, File(path), wanted) if size > WHOLE else None
+            stored = stored_tensor(self, File(path), wanted) if size > WHOLE else None
             if stored is not None:
                 return stored
             with ZipFile(path) as archive:
                 unpacked = sum(info.file_size for info in archive.infolist())
         afford(path, unpacked, size)
-        found = plain(path, chosen(self, path, wanted, self._load(path))).detach()
+        tensor = checked(path, chosen(self, path, wanted, self._load(path))).detach()
         try:
-            return found.numpy()
+            return tensor.numpy()
         except TypeError:
-            return found.float().numpy()
+            return tensor.float().numpy()
 
     def _load(self, path: str) -> object:
-        """What torch finds where it builds nothing but tensors and plain containers."""
+        """Return what torch reads where it builds nothing but tensors and plain containers."""
         import torch
 
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                return torch.load(path, map_location="cpu", weights_only=True, mmap=False)
+                content: object = torch.load(path, map_location="cpu", weights_only=True, mmap=False)
+                return content
         except (OSError, MemoryError):
             raise
         except Exception as error:
@@ -77,45 +78,45 @@ class Pt(Source):
             raise ValueError("it is not as torch.save writes tensors") from error
 
 
-def chosen(source: Pt, path: str, wanted: str, found: object) -> object:
-    """The tensor ``wanted`` of a dict of them, with the source's remarks on it, or what else was found."""
+def chosen(source: Pt, path: str, wanted: str, content: object) -> object:
+    """Return the tensor ``wanted`` of a dict of them, with the source's remarks on it; what else a file holds as it is."""
     import torch
 
-    if isinstance(found, dict):
-        tensors = {name: value for name, value in within(found) if isinstance(value, torch.Tensor)}
+    if isinstance(content, dict):
+        tensors = {name: value for name, value in leaves(content) if isinstance(value, torch.Tensor)}
         name = choose(path, wanted, list(tensors), "tensor")
         source.remarks = _remarks.beside(path, name, tensors, lambda other: tensors[other].shape)
         return tensors[name]
     if wanted:
         raise ReconError(f"{path} holds one thing, and it has no name: {wanted!r} is not in it.", f"Write {path}.")
-    return found
+    return content
 
 
-def within(found: dict[Any, object]) -> Iterator[tuple[str, object]]:
-    """What a dict holds, and the dicts in it: ``model.weight``."""
-    for name, value in found.items():
+def leaves(content: dict[object, object]) -> Iterator[tuple[str, object]]:
+    """Yield what a dict holds, and the dicts in it: ``model.weight``."""
+    for name, value in content.items():
         if isinstance(value, dict):
-            yield from ((f"{name}.{inner}", each) for inner, each in within(value))
+            yield from ((f"{name}.{inner}", each) for inner, each in leaves(value))
         else:
             yield str(name), value
 
 
-def plain(path: str, found: object) -> Tensor:
-    """What was found, if it is a tensor of plain numbers that are all in the file."""
+def checked(path: str, content: object) -> Tensor:
+    """Return ``content``. Raises ReconError unless it is a tensor of plain numbers that are all in the file."""
     import torch
 
-    if not isinstance(found, torch.Tensor):
-        raise ReconError(f"{path} holds a {type(found).__name__}, not a tensor.", "Save a tensor, or a dict of tensors.")
-    if found.layout != torch.strided or found.is_quantized or found.device.type not in {"cpu", "meta"}:
+    if not isinstance(content, torch.Tensor):
+        raise ReconError(f"{path} holds a {type(content).__name__}, not a tensor.", "Save a tensor, or a dict of tensors.")
+    if content.layout != torch.strided or content.is_quantized or content.device.type not in {"cpu", "meta"}:
         raise ReconError(f"{path} holds a tensor that is not plain numbers.", "Save it as a dense tensor of floats.")
-    if found.numel() * found.element_size() > found.untyped_storage().nbytes():
+    if content.numel() * content.element_size() > content.untyped_storage().nbytes():
         raise ReconError(f"{path} holds a tensor of more numbers than are in the file.", "Save tensor.contiguous() instead.")
-    fits(path, found.shape)
-    return found.resolve_conj().resolve_neg()
+    fits(path, content.shape)
+    return content.resolve_conj().resolve_neg()
 
 
-def lying(source: Pt, file: File, wanted: str) -> Lazy | None:
-    """A tensor whose numbers lie in a zip of torch's as they are; None where torch must read it, or say why it cannot."""
+def stored_tensor(source: Pt, file: File, wanted: str) -> Lazy | None:
+    """Return a tensor whose numbers lie in a zip of torch's as they are; None where torch must read it, or refuse it."""
     import torch
 
     with ZipFile(file.path) as archive:
@@ -125,50 +126,52 @@ def lying(source: Pt, file: File, wanted: str) -> Lazy | None:
         afford(file.path, members["data.pkl"].file_size)
         order = archive.read(members["byteorder"]) if "byteorder" in members else b"little"
         try:
-            every, keys = described(archive.read(members["data.pkl"]))
+            content, keys = without_numbers(archive.read(members["data.pkl"]))
         except Exception:  # torch says what is wrong with it
             return None
-    found = chosen(source, file.path, wanted, every)
-    if not isinstance(found, torch.Tensor) or found.device.type != "meta" or found.layout != torch.strided or found.is_quantized:
+    tensor = chosen(source, file.path, wanted, content)
+    if not isinstance(tensor, torch.Tensor) or tensor.device.type != "meta":
         return None
-    storage = found.untyped_storage()
+    if tensor.layout != torch.strided or tensor.is_quantized:
+        return None
+    storage = tensor.untyped_storage()
     info, size = members.get(f"data/{keys.get(storage._cdata)}"), storage.nbytes()
     if not info or info.compress_type != ZIP_STORED or not info.file_size == info.compress_size == size:
         return None
-    if not found.is_contiguous() or not found.numel() or not found.dim() or found.is_conj() or found.is_neg():
+    if not tensor.is_contiguous() or not tensor.numel() or not tensor.dim() or tensor.is_conj() or tensor.is_neg():
         return None
     mark, name, extra = struct.unpack("<4s22xHH", file.bytes(info.header_offset, 30))
     if mark != b"PK\x03\x04":
         return None
-    begin = info.header_offset + 30 + name + extra + found.storage_offset() * found.element_size()
+    begin = info.header_offset + 30 + name + extra + int(tensor.storage_offset()) * tensor.element_size()
     end = "<" if order == b"little" else ">"
     try:
-        known = torch.empty(0, dtype=found.dtype).numpy().dtype.str[1:]
-        return Stored(file, numpy.dtype(end + known), found.shape, begin)
+        plain = torch.empty(0, dtype=tensor.dtype).numpy().dtype.str[1:]
+        return Stored(file, numpy.dtype(end + plain), tensor.shape, begin)
     except TypeError:
-        bits = numpy.dtype(f"{end}u{found.element_size()}")
-        return widened(Stored(file, bits, found.shape, begin), str(found.dtype).rpartition(".")[2])
+        bits = numpy.dtype(f"{end}u{tensor.element_size()}")
+        return widened(Stored(file, bits, tensor.shape, begin), str(tensor.dtype).rpartition(".")[2])
 
 
-def described(text: bytes) -> tuple[Any, dict[int, str]]:
-    """What torch finds in the description of tensors, on no device and without their numbers; and each storage's name.
+def without_numbers(text: bytes) -> tuple[object, dict[int, str]]:
+    """Return what torch reads of the description of tensors, on no device and without their numbers; and each storage's name.
 
     As torch does where it builds nothing but tensors and plain containers.
     """
     import torch
     from torch import _weights_only_unpickler as restricted
 
-    known: dict[str, Any] = {}
+    storages: dict[str, torch.UntypedStorage] = {}
 
-    def storage(told: tuple[Any, ...]) -> Any:
-        """A storage from what is written of it: that it is one, its type, its name, its device, how many numbers it has."""
-        _, kind, name, _, count = told
+    def storage(description: tuple[Any, ...]) -> torch.storage.TypedStorage:
+        """Return a storage from what is written of it: that it is one, its type, its name, its device, its count of numbers."""
+        _, kind, name, _, count = description
         dtype = torch.uint8 if kind is torch.UntypedStorage else kind.dtype
-        if name not in known:
-            known[name] = torch.UntypedStorage(count * torch.empty(0, dtype=dtype).element_size(), device="meta")
-        return torch.storage.TypedStorage(wrap_storage=known[name], dtype=dtype, _internal=True)
+        if name not in storages:
+            storages[name] = torch.UntypedStorage(count * torch.empty(0, dtype=dtype).element_size(), device="meta")
+        return torch.storage.TypedStorage(wrap_storage=storages[name], dtype=dtype, _internal=True)
 
-    reader = restricted.Unpickler(io.BytesIO(text), encoding="utf-8")
+    reader: Any = restricted.Unpickler(io.BytesIO(text), encoding="utf-8")
     reader.persistent_load = storage
-    found = reader.load()
-    return found, {each._cdata: name for name, each in known.items()}
+    content: object = reader.load()
+    return content, {each._cdata: name for name, each in storages.items()}

@@ -18,14 +18,16 @@ from recon_cli.identity.shapes import spell
 from recon_cli.identity.tensors import wide
 from recon_cli.models import saved
 from recon_cli.runtime import checksums
-from recon_cli.runtime.files import guarded, unreadable
+from recon_cli.runtime.files import read_file, unreadable
+from recon_cli.runtime.lazy_arrays import blocks
 from recon_cli.sources._base import Array, Reconstruction
-from recon_cli.sources._files import divided
+from recon_cli.sources._files import path_and_choice
 from recon_cli.sources._split import split
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from recon_cli.identity.likelihood import Likelihood
     from recon_cli.models.regression import Regression
     from recon_cli.models.vae import Vae
 
@@ -45,15 +47,12 @@ class Run(Reconstruction):
     """
 
     takes = "the folder of a run"
-
-    @classmethod
-    def reads(cls, path: str) -> bool:
-        return False
+    by_ending = False
 
     @cached_property
     def folder(self) -> str:
         """The run's folder, with what it needs inside."""
-        folder, which = divided(self.argument)
+        folder, which = path_and_choice(self.argument)
         if which not in ("", "all"):
             raise unknown("choice of a run's samples", which, ["all"])
         return folder_of(folder, *FILES)
@@ -66,50 +65,24 @@ class Run(Reconstruction):
     @property
     def regresses(self) -> bool:
         """Whether it predicts some columns from others."""
-        return self.config["model"] == "regression"
+        return bool(self.config["model"] == "regression")
 
-    @cached_property
+    @property
     def model(self) -> Vae | Regression:
         """The trained network."""
-        from safetensors.torch import load as unpacked
+        return self._trained[0]
 
-        from recon_cli.likelihoods import _by_decoder
-        from recon_cli.models import user
-        from recon_cli.models.regression import Regression
-        from recon_cli.models.vae import Vae
+    @property
+    def likelihood(self) -> Likelihood:
+        """The likelihood that it was trained under, with the noise that it learned."""
+        return self._trained[1]
 
+    @cached_property
+    def _trained(self) -> tuple[Vae | Regression, Likelihood]:
         path = os.path.join(self.folder, FILES[1])
-
-        def load() -> Vae | Regression:
-            tensors, about = unpacked(checksums.unbroken(content)), checksums.metadata(content)
-            if about.get("run") != saved.identity(self.config):
-                raise ValueError("it is the model of another run than that of config.json")
-            word = about["likelihood"]
-            other = word.endswith(_by_decoder.SUFFIX)  # whose name is none of the registry's
-            self.claim = likelihoods.parse(self.config["likelihood"] if other else word)
-            self.claim = _by_decoder.by_network(self.claim) if other else self.claim
-            if self.claim.head and (floor := self.config.get("sigma_floor")):
-                self.claim = _by_decoder.floored(self.claim, floor)
-            how = {name: self.config[name] for name in ("latent", "hidden", "shape", "model")}
-            how["deterministic"] = self.config["beta"] == 0
-            each = {name.partition(".")[2]: value for name, value in tensors.items() if name.startswith("likelihood.")}
-            self.claim = dataclasses.replace(self.claim, **each)
-            if self.regresses:
-                found: Any = Regression.load(tensors, self.claim)
-            elif "model_sha256" in self.config:
-                word, checksum = how.pop("model"), self.config["model_sha256"]
-                user.allowed(word, checksum, self.trust, self.folder)
-                found = user.load(tensors, self.claim, word, **how)
-            else:
-                found = Vae.load(tensors, self.claim, self.config["shape"][-1], **how)
-            elements = len(found.mean) + (len(found.y_columns) if self.regresses else 0)
-            if elements != math.prod(self.config["shape"]):
-                raise ValueError(f"its network is of {elements} elements, and config.json says {spell(self.config['shape'])}")
-            return found
-
-        content = guarded(path, Path(path).read_bytes)
+        content = read_file(path, Path(path).read_bytes)
         try:
-            return load()
+            return self._load(content)
         except MemoryError:
             raise
         except ReconError as error:
@@ -117,88 +90,131 @@ class Run(Reconstruction):
         except Exception as error:
             raise unreadable(path, error) from error
 
+    def _load(self, content: bytes) -> tuple[Vae | Regression, Likelihood]:
+        from safetensors.torch import load
+
+        from recon_cli.models import user
+        from recon_cli.models.regression import Regression
+        from recon_cli.models.vae import Vae
+
+        config, shape = self.config, self.config["shape"]
+        tensors, about = load(checksums.verify(content)), checksums.metadata(content)
+        if about.get("run") != saved.identity(config):
+            raise ValueError("it is the model of another run than that of config.json")
+        noise = {name.partition(".")[2]: value for name, value in tensors.items() if name.startswith("likelihood.")}
+        likelihood = dataclasses.replace(self._likelihood(about["likelihood"]), **noise)
+        sizes = {"latent": config["latent"], "hidden": config["hidden"], "deterministic": config["beta"] == 0}
+        model: Vae | Regression
+        if self.regresses:
+            model = Regression.load(tensors, likelihood)
+        elif "model_sha256" in config:
+            user.allowed(config["model"], config["model_sha256"], self.trust, self.folder)
+            model = user.load(tensors, likelihood, config["model"], shape=shape, **sizes)
+        else:
+            model = Vae.load(tensors, likelihood, shape[-1], shape=shape, model=config["model"], **sizes)
+        elements = len(model.mean) + (len(model.y_columns) if isinstance(model, Regression) else 0)
+        if elements != math.prod(shape):
+            raise ValueError(f"its network is of {elements} elements, and config.json says {spell(shape)}")
+        return model, likelihood
+
+    def _likelihood(self, word: str) -> Likelihood:
+        """Return the likelihood that the model's file names by ``word``, its noise not yet read."""
+        from recon_cli.likelihoods import _by_decoder
+
+        by_decoder = word.endswith(_by_decoder.SUFFIX)  # whose name is none of the registry's
+        likelihood = likelihoods.parse(self.config["likelihood"] if by_decoder else word)
+        likelihood = _by_decoder.by_network(likelihood) if by_decoder else likelihood
+        if likelihood.head and (floor := self.config.get("sigma_floor")):
+            likelihood = _by_decoder.floored(likelihood, floor)
+        return likelihood
+
     def divide(self, values: Array, fraction: float, word: str) -> tuple[Array, Array]:
-        mine, shape = self.config, values.shape[1:] or (1,)
-        if shape != mine["shape"]:
-            how = "".join(f" --{name} {mine[name]}" for name in ("scale", "binarize") if mine.get(name) is not None)
+        del fraction  # the run's own counts
+        config, shape = self.config, values.shape[1:] or (1,)
+        if shape != config["shape"]:
             raise ReconError(
-                f"{self.folder} reconstructs samples of shape {spell(mine['shape'])}, and those of {word} have {spell(shape)}.",
-                f"It was trained on {mine['data']}: --data {mine['data']}{how}.",
+                f"{self.folder} reconstructs samples of shape {spell(config['shape'])}, and those of {word} have {spell(shape)}.",
+                f"It was trained on {config['data']}: --data {' '.join([config['data'], *self._options('--')])}.",
             )
-        if divided(self.argument)[1] or word != mine["data"] or not mine["holdout"]:
+        if path_and_choice(self.argument)[1] or word != config["data"] or not config["holdout"]:
             return values, values
-        return split(values, mine["holdout"], word)
+        return split(values, config["holdout"], word)
+
+    def _options(self, dashes: str = "") -> list[str]:
+        """Return how the data were read, as on the command line."""
+        named = ((name, self.config.get(name)) for name in ("scale", "binarize"))
+        return [f"{dashes}{name} {value}" for name, value in named if value is not None]
 
     def _rows(self, x: Array) -> Iterator[Tensor]:
-        """``x`` as the network takes it, some samples at a time."""
+        """Return ``x`` as the network takes it, some samples at a time."""
         import torch
 
-        flat, most = x.reshape(len(x), -1), max(1, CHUNK // max(1, x[0].size))
-        return (torch.from_numpy(flat[i : i + most].astype(numpy.float32)) for i in range(0, len(x), most))
+        return (torch.from_numpy(rows.astype(numpy.float32)) for rows in blocks(x.reshape(len(x), -1), CHUNK))
 
     def _outputs(self, x: Array) -> Array:
-        """What the model gives for ``x``, (N, D, ...)."""
+        """Return what the model gives for ``x``, (N, D, ...)."""
         import torch
 
         with torch.no_grad():
-            made = torch.cat([self.model.outputs(rows) for rows in self._rows(x)]).numpy()
-        if not numpy.isfinite(made).all():
+            outputs: Array = torch.cat([self.model.outputs(rows) for rows in self._rows(x)]).numpy()
+        if not numpy.isfinite(outputs).all():
             raise ReconError(
                 f"The model of {self.folder} makes values of these samples that are not finite.",
                 "Train it again, or scale the data.",
             )
-        return made
+        return outputs
 
     def target(self, x: Array) -> Array:
         import torch
 
         if not self.regresses:
             return x
-        y = self.model.target(torch.from_numpy(x)).numpy()
+        y: Array = self.model.target(torch.from_numpy(x)).numpy()
         return y.reshape(len(x), *y.shape[2:]) if self.model.event else y
 
     def reconstruct(self, x: Array, train: Array, seed: int) -> Array:
-        made = self._outputs(x)
-        return (made[..., 0] if self.model.several else made).reshape(self.target(x).shape)
+        del train, seed  # the model is trained, and nothing is drawn
+        outputs = self._outputs(x)
+        return (outputs[..., 0] if self.model.several else outputs).reshape(self.target(x).shape)
 
     def variance(self, x: Array, train: Array, seed: int) -> Array:
         shape = self.target(x).shape
-        if self.model.several and self.claim.head[1] == "var":
+        if self.model.several and self.likelihood.head[1] == "var":
             return self._outputs(x)[..., 1].reshape(shape)
-        sigma = self.claim.parameters.get("sigma")
-        if getattr(sigma, "ndim", 0):  # a Gaussian's, of each element
-            return sigma.square().numpy().reshape(shape[1:])  # type: ignore[union-attr]
+        sigma = self.likelihood.parameters.get("sigma", 1.0)
+        if not isinstance(sigma, (int, float)) and sigma.ndim:  # a Gaussian's, of each element
+            return sigma.square().numpy().reshape(shape[1:])
         return super().variance(x, train, seed)
 
     def rate_and_distortion(self, x: Array, seed: int) -> tuple[float, float] | None:
-        """KL(q(z | x) || p(z)) and the squared error of mu(z) with z from q(z | x), means over the samples.
+        """Return KL(q(z | x) || p(z)) and the squared error of mu(z) with z from q(z | x), means over the samples.
 
         None of a regression, which codes nothing, and of a deterministic autoencoder, whose code without noise costs no
         finite number of nats.
         """
-        if self.regresses or self.model.deterministic:
-            return None
         import torch
 
-        from recon_cli.models.vae import divergence, draw
+        from recon_cli.models.vae import Vae, divergence, draw
 
+        model = self.model
+        if not isinstance(model, Vae) or model.deterministic:
+            return None
         generator, rate, error = torch.Generator().manual_seed(seed), 0.0, 0.0
         with torch.no_grad():
             for rows in self._rows(x):
-                code = self.model.encode(rows)
+                code = model.encode(rows)
                 rate += wide(divergence(*code)).sum().item()
                 for _ in range(DRAWS):
-                    error += wide(self.model.mu(draw(*code, generator)) - rows).square().sum().item()
+                    error += wide(model.mu(draw(*code, generator)) - rows).square().sum().item()
         return rate / len(x), error / DRAWS / len(x)
 
     def describe(self) -> str:
-        how = [f"{name} {self.config[name]}" for name in ("scale", "binarize") if self.config.get(name) is not None]
-        kind = "regression" if self.regresses else "autoencoder" if self.model.deterministic else "VAE"
-        return f"the {kind} of {self.folder}, {self.claim}, trained on {' '.join([self.config['data'], *how])}"
+        kind = "regression" if self.regresses else "autoencoder" if self.config["beta"] == 0 else "VAE"
+        return f"the {kind} of {self.folder}, {self.likelihood}, trained on {' '.join([self.config['data'], *self._options()])}"
 
 
 def folder_of(folder: str, *needed: str) -> str:
-    """The same, if it is a folder that holds what is ``needed``. Raises ReconError, naming the first that is missing."""
+    """Return ``folder``, if it holds what is ``needed``. Raises ReconError, naming the first thing that is missing."""
     if not os.path.isdir(folder):
         what = "is a file" if os.path.exists(folder) else "does not exist"
         raise ReconError(
@@ -214,16 +230,18 @@ def folder_of(folder: str, *needed: str) -> str:
 
 
 def settings_of(folder: str) -> dict[str, Any]:
-    """What a run was asked to do, from its config.json. Raises ReconError where recon did not write it so, or another version."""
-    path = os.path.join(folder_of(folder, FILES[0]), FILES[0])
+    """Return what a run was asked to do, from its config.json.
 
-    content = guarded(path, Path(path).read_bytes)
+    Raises ReconError where recon did not write it so, or another version of it did.
+    """
+    path = os.path.join(folder_of(folder, FILES[0]), FILES[0])
+    content = read_file(path, Path(path).read_bytes)
     try:
-        found = checksums.loads(content)
-        saved.of_this_version(folder, found)
-        checksums.unbroken(content)
+        config = checksums.parse_json(content)
+        saved.of_this_version(folder, config)
+        checksums.verify(content)
     except ValueError as error:
         raise ReconError(
             f"{path} cannot be read: {error}.", "Give back the file that recon wrote; or train again, or give another run."
         ) from error
-    return saved.checked(path, found)
+    return saved.checked(path, config)

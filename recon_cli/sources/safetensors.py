@@ -12,11 +12,11 @@ from typing import Any
 import numpy
 
 from recon_cli.errors import ReconError
-from recon_cli.runtime.files import guarded
-from recon_cli.runtime.lazy_arrays import File, Lazy, Stored, widened
+from recon_cli.runtime.files import read_file
+from recon_cli.runtime.lazy_arrays import File, Stored, widened
 from recon_cli.sources import _remarks
-from recon_cli.sources._base import Array, Source
-from recon_cli.sources._files import choose, divided
+from recon_cli.sources._base import Source, Values
+from recon_cli.sources._files import choose, path_and_choice
 
 PLAIN = {
     "F64": "<f8", "F32": "<f4", "F16": "<f2", "BOOL": "?",
@@ -38,11 +38,11 @@ class Safetensors(Source):
 
     takes = "a path"
 
-    def read(self) -> Array | Lazy:
-        path, wanted = divided(self.argument)
-        return guarded(path, lambda: self._read(path, wanted))
+    def read(self) -> Values:
+        path, wanted = path_and_choice(self.argument)
+        return read_file(path, lambda: self._read(path, wanted))
 
-    def _read(self, path: str, wanted: str) -> Array | Lazy:
+    def _read(self, path: str, wanted: str) -> Values:
         file = File(path)
         tensors, begin = header(file)
         name = choose(path, wanted, sorted(tensors), "tensor")
@@ -52,19 +52,19 @@ class Safetensors(Source):
         if plain.kind == "V":
             raise ReconError(f"{name} in {path} holds values of type {kind}.", "recon reads real numbers: save them as F32.")
         if not shape or 0 in shape:
-            found = numpy.ndarray(shape, plain, file.bytes(start, math.prod(shape) * plain.itemsize))
-            return found if kind in PLAIN else found.astype("f4")
-        found = Stored(file, plain, shape, start)
-        return found if kind in PLAIN else widened(found, TORCHS[kind])
+            values = numpy.ndarray(shape, plain, file.bytes(start, math.prod(shape) * plain.itemsize))
+            return values if kind in PLAIN else values.astype("f4")
+        stored = Stored(file, plain, shape, start)
+        return stored if kind in PLAIN else widened(stored, TORCHS[kind])
 
 
 def width(kind: str) -> int:
-    """How many bytes a number of a type takes: as many as its name says bits."""
+    """Return how many bytes a number of a type takes: as many as its name says bits."""
     return 1 if kind == "BOOL" else int(re.findall(r"\d+", kind)[0]) // 8
 
 
 def header(file: File) -> tuple[dict[str, Any], int]:
-    """What a file says of its tensors, by name, and the byte that their numbers begin with.
+    """Return what a file says of its tensors, by name, and the byte that their numbers begin with.
 
     Raises ValueError unless they fill the file, one after another without a gap, each as long as its shape says.
     """
@@ -73,27 +73,27 @@ def header(file: File) -> tuple[dict[str, Any], int]:
     (length,) = struct.unpack("<Q", file.bytes(0, 8))
     if length > min(HEADER, file.size - 8):
         raise ValueError(f"its header promises {length:,} bytes")
-    found = json.loads(file.bytes(8, length), object_pairs_hook=once)
-    if not isinstance(found, dict):
+    tensors = json.loads(file.bytes(8, length), object_pairs_hook=without_repeats)
+    if not isinstance(tensors, dict):
         raise ValueError("its header is no table of tensors")
-    found.pop("__metadata__", None)
+    tensors.pop("__metadata__", None)
     end = 0
-    for about in sorted(found.values(), key=lambda about: about["data_offsets"]):
+    for about in sorted(tensors.values(), key=lambda about: about["data_offsets"]):
         start, stop = about["data_offsets"]
         whole = all(isinstance(size, int) and size >= 0 for size in chain(about["shape"], (start, stop)))
-        known = about["dtype"] in PLAIN or about["dtype"] in TORCHS
-        due = math.prod(about["shape"]) * width(about["dtype"]) if known else stop - start
+        has_width = about["dtype"] in PLAIN or about["dtype"] in TORCHS
+        due = math.prod(about["shape"]) * width(about["dtype"]) if has_width else stop - start
         if not whole or start != end or stop - start != due or due < 0:
             raise ValueError("its header does not say where its tensors are")
         end = stop
     if 8 + length + end != file.size:
         raise ValueError(f"its header promises {8 + length + end:,} bytes, and it has {file.size:,}")
-    return found, 8 + length
+    return tensors, 8 + length
 
 
-def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A table in which no name stands twice."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
+def without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a table of JSON. Raises ValueError where a name stands twice in it."""
+    table = dict(pairs)
+    if len(table) < len(pairs):
         raise ValueError("its header names something twice")
-    return found
+    return table

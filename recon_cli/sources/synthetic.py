@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from recon_cli import likelihoods
 from recon_cli.errors import ReconError
 from recon_cli.identity.regions import Outputs, Region
-from recon_cli.sources._base import Array, Source
+from recon_cli.sources._base import Array, Source, Values
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -27,30 +27,27 @@ class Synthetic(Source):
     """
 
     takes = "a likelihood"
-
-    @classmethod
-    def reads(cls, path: str) -> bool:
-        return False
+    by_ending = False
 
     @cached_property
-    def side(self) -> Likelihood:
+    def likelihood(self) -> Likelihood:
         """The likelihood that is drawn from."""
         if not self.argument:
             raise ReconError("synthetic draws from a likelihood, and none is named.", "Name it: synthetic:laplace:scale=0.2.")
         return likelihoods.parse(self.argument)
 
-    def _drawn(self) -> tuple[Array, Array]:
-        """The data and their means, one after the other from the same generator."""
+    def _draw(self) -> tuple[Array, Array]:
+        """Return the data and their means, which come from the same generator, the means first."""
         import torch
 
         generator = torch.Generator().manual_seed(self.seed)
-        mu = inside(self.side.domain, generator)
-        return self.side.sample(mu, generator).numpy(), mu.numpy()
+        mu = inside(self.likelihood.domain, generator)
+        return self.likelihood.sample(mu, generator).numpy(), mu.numpy()
 
     def read(self) -> Array:
-        return self._drawn()[0]
+        return self._draw()[0]
 
-    def beside(self, data: Source) -> Array:
+    def beside(self, data: Source) -> Values:
         if self.argument:
             return self.read()
         if not isinstance(data, Synthetic):
@@ -58,14 +55,14 @@ class Synthetic(Source):
                 "synthetic stands for the true means, and these data have none that are known.",
                 "Draw the data too, as in --data synthetic:laplace:scale=0.2 --recon synthetic.",
             )
-        return data._drawn()[1]
+        return data._draw()[1]
 
     def describe(self) -> str:
-        return f"{SHAPE[0]:,} x {SHAPE[1]} draws from {self.side}, seed {self.seed}"
+        return f"{SHAPE[0]:,} x {SHAPE[1]} draws from {self.likelihood}, seed {self.seed}"
 
 
 def inside(region: Region, generator: Generator) -> Tensor:
-    """Means anywhere in a bounded region, from 0.1 to 4.1 above an end, or standard normal."""
+    """Return means anywhere in a bounded region, from 0.1 to 4.1 above an end, or standard normal."""
     import torch
 
     if isinstance(region, Outputs):

@@ -15,7 +15,7 @@ import torch
 
 from recon_cli.errors import ReconError
 from recon_cli.runtime import checksums
-from recon_cli.runtime.files import guarded
+from recon_cli.runtime.files import read_file
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -67,13 +67,13 @@ def unpack(path: Path, state: State, run: str) -> tuple[float, str]:
     """
     from safetensors.torch import load
 
-    content = guarded(str(path), path.read_bytes)
+    content = read_file(str(path), path.read_bytes)
     try:
-        tensors: dict[str, Tensor] = load(checksums.unbroken(content))
+        tensors: dict[str, Tensor] = load(checksums.verify(content))
         about = checksums.metadata(content)
         if about["run"] != run:
             raise ValueError("it is of a run with other settings")
-        position = checksums.loads(about["position"].encode(), float)  # the best of no epochs is inf
+        position = checksums.parse_json(about["position"].encode(), float)  # the best of no epochs is inf
         part = {name: under(tensors, name) for name in ("network", "noise")}
         state.model.load_state_dict(part["network"])
         state.noise.load_state_dict(part["noise"])

@@ -16,7 +16,7 @@ from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.tensors import wide
 from recon_cli.models.vae import Vae
 from recon_cli.runtime.devices import Uncompiled, compiled
-from recon_cli.runtime.torch_state import shared
+from recon_cli.runtime.torch_state import process_settings
 from recon_cli.training.figures import Epoch, look, measured
 from recon_cli.training.graph import Graph
 from recon_cli.training.noises import Fixed, still
@@ -219,7 +219,7 @@ def threads(rows: Tensor, settings: Settings) -> Iterator[None]:
     """
     work = settings.batch_size * settings.hidden * (2 * rows.shape[1] + 3 * settings.latent)
     little = rows.device.type == "cpu" and work < LITTLE
-    with shared()["threads"].at(1, each=True) if little else nullcontext():
+    with process_settings().threads.at(1, each=True) if little else nullcontext():
         yield
 
 

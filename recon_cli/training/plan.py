@@ -129,7 +129,7 @@ class Plan:
             "binarize": binarize, "scale": scale,
             "likelihood": likelihood if isinstance(likelihood, str) else exactly(claim), "sigma": sigma, "noise": whose,
             **vars(settings), **({"model_sha256": checksum} if own else {}),
-            "device": where.type if processes.several() else str(where),
+            "device": where.type if processes.is_distributed() else str(where),
         }  # fmt: skip
         shareable(settings, len(kept), config)
         return cls(
@@ -149,7 +149,7 @@ class Plan:
                 own.deterministic,
             )  # fmt: skip
         source = start(self.claim, self.whose, vae.target(self.kept), self.settings.sigma_floor)
-        kind = Shared if processes.several() else State
+        kind = Shared if processes.is_distributed() else State
         state = kind(vae.to(self.kept.device), source.to(self.kept.device), self.kept, self.settings)
         state.watch = Watch(self.checked, self.settings.patience)
         return state
@@ -179,7 +179,7 @@ def samples(
         values, about = sources.samples(source, word, scale)
         names, remarks = source.columns, source.remarks
     else:
-        word, source = "data", sources.Given()
+        word, source = "data", sources.InMemory()
         source.labels = labels
         values, done = sources.observed(source, as_array(data, word), word, scale)
         remarks = source.remarks

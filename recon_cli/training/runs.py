@@ -31,7 +31,7 @@ METRICS, CONFIG = "metrics.jsonl", "config.json"
 BEYOND = ("nan", "inf", "-inf")  # as a file has what is no finite number
 
 
-@processes.by_the_first
+@processes.on_first_process
 def fresh(name: str) -> Path:
     """The first of ``runs/<name>``, ``runs/<name>-2``, ... that is not there yet.
 
@@ -48,16 +48,16 @@ def fresh(name: str) -> Path:
     return taken
 
 
-@processes.by_the_first
+@processes.on_first_process
 def begun(path: Path | str | None, config: Mapping[str, Any]) -> bool:
     """Whether ``path`` holds this very run, which processes that torchrun started left behind when one of them died."""
-    if path is None or not processes.launched() or not (folder := Path(path)).is_dir():
+    if path is None or not processes.is_launched() or not (folder := Path(path)).is_dir():
         return False
     anew, files = processes.restarts() > 0, {file.name for file in folder.iterdir() if not file.name.startswith(".")}
     if CONFIG not in files:
         return anew and files == {METRICS}
     try:
-        found = checksums.loads(checksums.unbroken((folder / CONFIG).read_bytes()))
+        found = checksums.parse_json(checksums.verify((folder / CONFIG).read_bytes()))
         same = {**found, checksums.KEY: None} == {**json.loads(json.dumps(plain(config))), checksums.KEY: None}
     except (OSError, ValueError, TypeError):
         return False
@@ -104,7 +104,7 @@ class Run:
                 raise
         return self
 
-    @processes.by_the_first
+    @processes.on_first_process
     def _tidy(self, path: Path) -> None:
         """Take the folder, and remove what a process that was killed had half written."""
         self._take()
@@ -112,7 +112,7 @@ class Run:
             if file.suffix[1:].isdecimal():
                 file.unlink(missing_ok=True)
 
-    @processes.by_the_first
+    @processes.on_first_process
     def _create(self, path: Path) -> None:
         missing = [folder for folder in (path, *path.parents) if not folder.exists()]
         for folder in reversed(missing):
@@ -132,7 +132,7 @@ class Run:
         if self.lock is not None:
             self.lock.take()
 
-    @processes.by_the_first
+    @processes.on_first_process
     def put(self, name: str, content: bytes) -> None:
         """Write a file under a temporary name, then give it its own: there is the old one or the new one, never a part."""
         if self.path is None:
@@ -173,7 +173,7 @@ class Run:
         for name, shown in generated.items():
             self.put(name, png(shown))
 
-    @processes.by_the_first
+    @processes.on_first_process
     def record(self, line: Mapping[str, Any]) -> None:
         """Append one JSON object to the metrics, on disk when this returns."""
         if self.path is None:
@@ -187,7 +187,7 @@ class Run:
         except OSError as error:
             raise unwritable(self.path, error, self.kept) from error
 
-    @processes.by_the_first
+    @processes.on_first_process
     def recall(self, epochs: int, seen: str) -> list[dict[str, Any]]:
         """The metrics of the first so many epochs, whose digest is ``seen``; any after them are dropped.
 
@@ -208,7 +208,7 @@ class Run:
         try:
             if epochs and checksums.digest(text) != seen:
                 raise ValueError("it was damaged, or edited by hand")
-            lines = [measured(checksums.loads(line), at + 1) for at, line in enumerate(text.splitlines())]
+            lines = [measured(checksums.parse_json(line), at + 1) for at, line in enumerate(text.splitlines())]
         except ValueError as error:
             raise ReconError(
                 f"{path} is not what recon wrote: {error}.",

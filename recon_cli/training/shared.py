@@ -136,16 +136,16 @@ class Shared(State):
     def look(self) -> tuple[Epoch, Likelihood]:
         """As the first process sees it, and whether to stop."""
         seen, claim = super().look()
-        seen, claim, watch = processes.gathered((seen, claim, self.watch.pack()))[0]
+        seen, claim, watch = processes.all_gather((seen, claim, self.watch.pack()))[0]
         self.watch.unpack(watch, self.watch.best)
         return seen, claim
 
 
 def shareable(settings: Settings, rows: int, config: Mapping[str, Any]) -> None:
     """Raise ReconError where several processes cannot share a run of so many rows, or have not been given the same one."""
-    if not processes.several():
+    if not processes.is_distributed():
         return
-    for other, theirs in enumerate(processes.gathered({**config})):
+    for other, theirs in enumerate(processes.all_gather({**config})):
         for name in (name for name, value in config.items() if theirs.get(name) != value):
             what = "has other values of the data" if name == "rows" else f"has {name} {theirs.get(name)}"
             raise ReconError(

@@ -14,7 +14,7 @@ from recon_cli.likelihoods._grey_levels import bits_per_dimension, spacing
 from recon_cli.models import user
 from recon_cli.models.vae import Vae
 from recon_cli.runtime import processes
-from recon_cli.runtime.torch_state import settled
+from recon_cli.runtime.torch_state import in_default_state
 from recon_cli.sources.run import settings_of
 from recon_cli.training import regressing
 from recon_cli.training.checkpoints import CHECKPOINT, Keeper, unpack
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 Progress = Callable[[int, str], None]
 
 
-@settled
+@in_default_state
 def train(
     data: Any = "digits",
     *,
@@ -90,7 +90,7 @@ def train(
         return carry_out(plan, run, progress)
 
 
-@settled
+@in_default_state
 def resume(
     folder: str | Path, *, data: Any = None, progress: Progress | None = None, trust: bool = False, **asked: Any
 ) -> Training:

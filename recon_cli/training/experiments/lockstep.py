@@ -18,7 +18,7 @@ from recon_cli.identity.proportions import of_loss, proportion
 from recon_cli.identity.tensors import wide
 from recon_cli.report import Column, Report, Table
 from recon_cli.runtime import processes
-from recon_cli.runtime.torch_state import settled
+from recon_cli.runtime.torch_state import in_default_state
 from recon_cli.training.evaluation.mean_alone import Alone, constant
 from recon_cli.training.figures import passes, shown
 from recon_cli.training.loop import State, threads
@@ -192,7 +192,7 @@ SIDES = (
 )
 
 
-@settled
+@in_default_state
 def lockstep(against: Loss | str, *, epochs: int = 5, progress: Callable[[int, str], None] | None = None, **how: Any) -> Lockstep:
     """Train on a likelihood and on a loss, side by side, and measure after each step how far apart they are.
 
@@ -202,7 +202,7 @@ def lockstep(against: Loss | str, *, epochs: int = 5, progress: Callable[[int, s
 
     Raises ReconError where the noise is not fixed: then the slope is none.
     """
-    if processes.several():
+    if processes.is_distributed():
         raise ReconError("--against sets steps side by side in one process, and here are several.", "Start it without torchrun.")
     loss = likelihoods.loss(against) if isinstance(against, str) else against
     plan = Plan.of(epochs=epochs, **how)

@@ -10,7 +10,7 @@ from typing import Any
 from recon_cli.errors import ReconError, unknown
 from recon_cli.identity.parametric import as_number
 from recon_cli.report import Column, Report, Table
-from recon_cli.runtime.torch_state import settled
+from recon_cli.runtime.torch_state import in_default_state
 from recon_cli.training.columns import CODED, ERRORS, RESULT, figures, optima
 from recon_cli.training.plan import Plan
 from recon_cli.training.result import Training
@@ -94,7 +94,7 @@ class Sweep:
         )
 
 
-@settled
+@in_default_state
 def sweep(asked: str, *, progress: Callable[[int, str], None] | None = None, **how: Any) -> Sweep:
     """A run for each value of ``NAME=VALUE,VALUE,...``; the rest as for :func:`train`. Nothing is written.
 
