@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 import recon_cli
 from recon_cli import likelihoods, sources
 from recon_cli.errors import ReconError
-from recon_cli.sources.csv import Table
+from recon_cli.sources.csv import TextTable
 
 BY = numpy.random.default_rng(0)
 TABLE = BY.normal(size=(40, 3))
@@ -121,7 +121,7 @@ def test_names_take_no_longer_than_they_are_many() -> None:
 
     names = [Counted(f"c{at % 900}") for at in range(1000)]
     Path("x.csv").write_text("1\n")
-    found = Table("x.csv", ",", names, 1).names
+    found = TextTable("x.csv", ",", names, 1).names
     assert len({*found}) == 1000
     assert found[899:902] == ["c899", "c0.1", "c1.1"]
     assert Counted.compared < 10_000
