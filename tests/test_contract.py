@@ -377,10 +377,13 @@ def test_fit_finds_the_noise_that_made_the_data(side: Likelihood) -> None:
 
 @each
 def test_with_slope_finds_the_noise_of_a_weight(side: Likelihood) -> None:
-    again = type(side).with_slope(float(side.slope), **side.loss.parameters)
-    assert float(again.slope) == pytest.approx(float(side.slope), rel=1e-15)
+    own = side.loss.parameters
+    again = type(side).with_slope(float(side.slope), **own)
+    call = f"{type(side).__name__}.with_slope({float(side.slope)!r}{''.join(f', {name}={value!r}' for name, value in own.items())})"
+    says = f"{call} must be {side} again, and is {again}: write with_slope so that it takes the slope and the loss's own numbers back"
+    assert float(again.slope) == pytest.approx(float(side.slope), rel=1e-15), says
     for name, value in side.parameters.items():
-        assert again.parameters[name] == pytest.approx(value, rel=1e-15)
+        assert again.parameters[name] == pytest.approx(value, rel=1e-15), says
 
 
 @each_kind
@@ -407,12 +410,19 @@ def test_noise_outside_its_domain_is_refused(kind: type[Likelihood]) -> None:
 
 
 @each_kind
+def test_nll_is_written_from_the_density_and_not_from_the_claim(kind: type[Likelihood]) -> None:
+    code = inspect.getsource(kind.nll)
+    for claim in ("self.loss", "self.offset", "self.gap"):
+        assert claim not in code, f"{kind.__name__}.nll uses {claim}: a comparison of the two would compare a thing with itself"
+
+
+@each_kind
 def test_every_public_word_is_explained(kind: type[Likelihood]) -> None:
-    assert kind.__doc__
-    assert ">>>" in kind.__doc__
-    assert "-log p(x | mu" in kind.__doc__
+    text = kind.__dict__["__doc__"] or ""
+    assert ">>>" in text, f"the docstring of {kind.__name__} needs an example that runs, at its end: >>> {kind.__name__}().nll(1.0, 0.5)"
+    assert "-log p(x | mu" in text, f"the docstring of {kind.__name__} begins with its formula: -log p(x | mu) = ..."
     for loss in (*kind().losses, *kind.impostors):
-        assert type(loss).__doc__
+        assert type(loss).__dict__["__doc__"], f"{type(loss).__name__} needs a docstring: the formula, and what it is"
         assert likelihoods.losses()[loss.name] is type(loss)
         assert (loss.event, loss.head) == (kind.event, kind.head)
     assert all(loss.reason and loss not in kind().losses for loss in kind.impostors)

@@ -295,9 +295,12 @@ class Likelihood(Parametric, ABC):
     def with_slope(cls, slope: float, **own: float) -> Self:
         """The noise that a weight on the loss assumes. Raises ReconError where there is none.
 
-        ``own`` are the loss's own numbers, where it has any (Huber's threshold); at their usual values unless given.
+        ``own`` are the loss's own numbers, where it has any (Huber's threshold); at their usual values unless given. Those
+        that are called otherwise here (a width, a scale) are the noise's one for one, if there are as many.
         """
-        names = {field.name for field in dataclasses.fields(cls)}
+        names = [field.name for field in dataclasses.fields(cls)]
+        if not {*own} <= {*names} and len(own) == len(names):
+            own = dict(zip(names, own.values(), strict=True))
         side = cls(**{name: value for name, value in own.items() if name in names})
         if slope == float(side.slope):
             return side
