@@ -212,7 +212,10 @@ def test_the_readme_shows_a_row_for_every_likelihood(request: pytest.FixtureRequ
         README.write_text(text)
     rows = text.split(OPEN)[1].split(CLOSE)[0].strip().splitlines()[2:]
     names = [tuple(cell.strip() for cell in row.split("|")[1:3]) for row in rows]
-    assert names == [(kind.name, dtype) for kind in KINDS for dtype in ("float32", "float64")]
+    assert names == [(kind.name, dtype) for kind in KINDS for dtype in ("float32", "float64")], (
+        "The README's table of the last bit has other rows than there are likelihoods: "
+        "python -m pytest tests/test_accuracy.py -n 0 --update-readme"
+    )
     for row in rows:
         cells = [cell.strip() for cell in row.split("|")[1:-1]]
         bounds = BOUNDS[getattr(torch, cells[1])]

@@ -21,7 +21,7 @@ from recon_cli.identity.losses import Loss
 from recon_cli.identity.regions import Circle, Lattice, Simplex, Sphere
 
 mpmath.mp.dps = 60
-LARGEST = 1e9  # e to it is beyond any use, and to its negative is 0 in any sum
+LARGEST = mpmath.mpf(10) ** 60  # e to it is beyond any use, and to its negative is 0 in any sum
 NOTHING = mpmath.mpf(10) ** -35
 SIZE = 3  # components of the vectors here
 
@@ -42,9 +42,9 @@ def flat(*values: Any) -> list[Any]:
 def function(expression: Any, names: Sequence[Any]) -> Callable[..., Any]:
     """Symbols as a function of exact numbers; at a removable singularity, its limit."""
     expression = expression.replace(
-        lambda part: part.is_Pow and part.exp.free_symbols, lambda part: sympy.Function("power")(part.base, part.exp)
+        lambda part: part.is_Pow and part.exp.free_symbols, lambda part: sympy.Function("bounded_power")(part.base, part.exp)
     )
-    own = {"erfc": erfc, "exp": exp, "power": power}
+    own = {"erfc": erfc, "exp": exp, "bounded_power": bounded_power}
     compiled = sympy.lambdify(names, expression, modules=[own, "mpmath"], cse=not expression.has(sympy.erfc))
 
     def exact(*values: Any) -> Any:
@@ -64,7 +64,7 @@ def exp(x: Any) -> Any:
     return mpmath.exp(x)
 
 
-def power(base: Any, exponent: Any) -> Any:
+def bounded_power(base: Any, exponent: Any) -> Any:
     """mpmath's own, where it ends: see :func:`exp`."""
     if base > 0 and abs(size := exponent * mpmath.log(base)) > LARGEST:
         return exp(size)
