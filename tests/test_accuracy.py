@@ -92,7 +92,8 @@ def columns(kind: type[Likelihood], dtype: torch.dtype) -> dict[tuple[str, str],
                         of_value.see(value[i], exact[i], size, eps, place)
                     if slope is None or moved[i] is None or bent(side, row, raw):
                         continue
-                    beyond = exact[i] is not None and abs(exact[i]) > torch.finfo(torch.float64).max  # so may its gradient's parts be
+                    # where the nll is beyond every number, so may be what its gradient is made of
+                    beyond = exact[i] is not None and abs(exact[i]) > torch.finfo(torch.float64).max
                     for k, (got, true) in enumerate(zip(flatten([slope[i]]), moved[i], strict=True)):
                         if truth(true, dtype) and (math.isfinite(got) or not beyond):
                             own = max(small * max(abs(part) for part in moved[i]), small * unit(side, row, raw))

@@ -132,7 +132,6 @@ def test_nll_is_the_density(side: Likelihood, dtype: torch.dtype, device: str) -
     exact = [*itertools.starmap(nll(side), rows(x, mu))]
     found = side.nll(x, mu)
     assert found.dtype == dtype
-    eps = torch.finfo(dtype).eps
     size = [max(abs(value), term * cancelling(dtype)) for value, term in zip(exact, terms(side, x, mu), strict=True)]
     bound = 0.51 if dtype == torch.float32 else 4
     points = rows(x, mu)
@@ -277,9 +276,8 @@ def test_the_raw_output_gives_the_nll_of_its_mean(side: Likelihood, dtype: torch
     kinks = [a == r and side.support.low == -math.inf for (a, r), parts in zip(rows(x, raw), moved, strict=True) for _ in parts]
     size = [max(abs(value), mpmath.mpf(cancelling(dtype))) for value in flatten(moved)]
     places = [(point, k) for point, parts in zip(where, moved, strict=True) for k in range(len(parts))]
-    errors = off_by(
-        flatten(slope.tolist()), flatten(moved), dtype, size, bound, lambda i: witness.leeway(side, True, *places[i][0])[1][places[i][1]]
-    )
+    got, exact = flatten(slope.tolist()), flatten(moved)
+    errors = off_by(got, exact, dtype, size, bound, lambda i: witness.leeway(side, True, *places[i][0])[1][places[i][1]])
     assert max(error for error, kink in zip(errors, kinks, strict=True) if not kink) <= bound + 2
 
 
@@ -379,8 +377,11 @@ def test_fit_finds_the_noise_that_made_the_data(side: Likelihood) -> None:
 def test_with_slope_finds_the_noise_of_a_weight(side: Likelihood) -> None:
     own = side.loss.parameters
     again = type(side).with_slope(float(side.slope), **own)
-    call = f"{type(side).__name__}.with_slope({float(side.slope)!r}{''.join(f', {name}={value!r}' for name, value in own.items())})"
-    says = f"{call} must be {side} again, and is {again}: write with_slope so that it takes the slope and the loss's own numbers back"
+    numbers = ", ".join([repr(float(side.slope)), *(f"{name}={value!r}" for name, value in own.items())])
+    says = (
+        f"{type(side).__name__}.with_slope({numbers}) must be {side} again, and is {again}: "
+        "write with_slope so that it takes the slope and the loss's own numbers back"
+    )
     assert float(again.slope) == pytest.approx(float(side.slope), rel=1e-15), says
     for name, value in side.parameters.items():
         assert again.parameters[name] == pytest.approx(value, rel=1e-15), says
@@ -419,7 +420,8 @@ def test_nll_is_written_from_the_density_and_not_from_the_claim(kind: type[Likel
 @each_kind
 def test_every_public_word_is_explained(kind: type[Likelihood]) -> None:
     text = kind.__dict__["__doc__"] or ""
-    assert ">>>" in text, f"the docstring of {kind.__name__} needs an example that runs, at its end: >>> {kind.__name__}().nll(1.0, 0.5)"
+    example = f">>> {kind.__name__}().nll(1.0, 0.5)"
+    assert ">>>" in text, f"the docstring of {kind.__name__} needs an example that runs, at its end: {example}"
     assert "-log p(x | mu" in text, f"the docstring of {kind.__name__} begins with its formula: -log p(x | mu) = ..."
     for loss in (*kind().losses, *kind.impostors):
         assert type(loss).__dict__["__doc__"], f"{type(loss).__name__} needs a docstring: the formula, and what it is"

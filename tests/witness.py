@@ -150,10 +150,10 @@ def gradient(likelihood: Likelihood, raw: bool = False) -> Callable[[Any, Any], 
 
 
 def leeway(likelihood: Likelihood, raw: bool, x: Any, at: Any) -> tuple[Any, list[Any]]:
-    """What errors at a point may be measured against where a true formula's terms cancel or magnify a rounding: (nll, gradients).
+    """What errors at a point may be measured against where a true formula cancels or magnifies: (nll, gradients).
 
-    The largest term of the formula, or what a change of the noise by a share of one half moves, to the first order: z = (x - mu)/scale
-    is rounded once at least, and that exp(-z) magnifies.
+    The largest term of the formula, or half of what its derivative by the logarithm of a noise is: z = (x - mu)/scale
+    is rounded once at least, as if the scale were, and exp(-z) magnifies that.
     """
     values = [*likelihood.parameters.values()]
     step = mpmath.mpf(10) ** (-mpmath.mp.dps // 3)
