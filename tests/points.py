@@ -86,7 +86,8 @@ def ordinary(side: Likelihood, dtype: torch.dtype = torch.float64) -> tuple[torc
         x = [some[i % len(some)] for i in (1, 2, 0, 1)]
     else:
         high = side.support.high if type(side.support) is Interval and side.support.whole else 1.0
-        x = [0.0, min(high, 1.0), min(high, 1.0), 0.0]
+        low = 0.0 if type(side.support) is not Interval or side.support.contains(0.0) else 0.5  # an open end is no point of it
+        x = [low, min(high, 1.0), min(high, 1.0), low]
     mus = [mean(side, where) for where in (0.21, 0.33, 0.58, 0.83)]
     return torch.tensor(x, dtype=dtype), torch.tensor(mus, dtype=dtype)
 

@@ -235,14 +235,18 @@ def test_files_of_a_registry_know_only_their_base(file: Path) -> None:
     siblings = {name for name in imports(tree_of(file)) if name.startswith(f"recon_cli.{folder}.")}
     names = {path.stem for path in (ROOT / folder).glob("[!_]*.py")}
     known = {name.split(".")[2] for name in siblings} & names
-    assert known <= {"npy", "idx", "mnist", "parquet"}, f"{file.name} leans on {known}"
+    assert known <= {"npy", "idx", "mnist", "parquet"}, (
+        f"{folder}/{file.name} leans on {', '.join(sorted(known))}: move what they share to a file whose name begins with _, "
+        "or to identity"
+    )
 
 
 @each_file
 def test_commands_load_their_engine_when_called(file: Path) -> None:
     if part(file) == "commands":
         loaded = {name.split(".")[1] for name in imports(tree_of(file), top_only=True) if name.startswith("recon_cli.")}
-        assert loaded <= {"commands", "runtime", "errors", "registry", "identity", "report"}
+        early = loaded - {"commands", "runtime", "errors", "registry", "identity", "report"}
+        assert not early, f"{file.name}: import {', '.join(sorted(early))} inside the function that needs it, for start-up's sake"
 
 
 @each_file

@@ -21,6 +21,7 @@ from recon_cli.identity.losses import Loss
 from recon_cli.identity.regions import Circle, Lattice, Simplex, Sphere
 
 mpmath.mp.dps = 60
+LARGEST = mpmath.mpf(10) ** 60  # e to it is beyond any use, and to its negative is 0 in any sum
 NOTHING = mpmath.mpf(10) ** -35
 SIZE = 3  # components of the vectors here
 
@@ -40,7 +41,11 @@ def flat(*values: Any) -> list[Any]:
 
 def function(expression: Any, names: Sequence[Any]) -> Callable[..., Any]:
     """Symbols as a function of exact numbers; at a removable singularity, its limit."""
-    compiled = sympy.lambdify(names, expression, modules=[{"erfc": erfc}, "mpmath"], cse=not expression.has(sympy.erfc))
+    expression = expression.replace(
+        lambda part: part.is_Pow and part.exp.free_symbols, lambda part: sympy.Function("bounded_power")(part.base, part.exp)
+    )
+    own = {"erfc": erfc, "exp": exp, "bounded_power": bounded_power}
+    compiled = sympy.lambdify(names, expression, modules=[own, "mpmath"], cse=not expression.has(sympy.erfc))
 
     def exact(*values: Any) -> Any:
         point = flat(*values)
@@ -50,6 +55,20 @@ def function(expression: Any, names: Sequence[Any]) -> Callable[..., Any]:
             return compiled(*point[:-1], point[-1] + mpmath.mpf(10) ** (-0.3 * mpmath.mp.dps))
 
     return exact
+
+
+def exp(x: Any) -> Any:
+    """mpmath's own takes as many digits as ``x`` has before its point: of exp(exp(1e9)) it finds no end."""
+    if abs(x) > LARGEST:
+        return mpmath.inf if x > 0 else mpmath.mpf(0)
+    return mpmath.exp(x)
+
+
+def bounded_power(base: Any, exponent: Any) -> Any:
+    """mpmath's own, where it ends: see :func:`exp`."""
+    if base > 0 and abs(size := exponent * mpmath.log(base)) > LARGEST:
+        return exp(size)
+    return base**exponent
 
 
 def erfc(x: Any) -> Any:
@@ -98,8 +117,8 @@ def exactly(value: Any) -> Any:
 
 
 @functools.lru_cache
-def compiled(kind: type[Likelihood], raw: bool) -> tuple[Callable[..., Any], list[Callable[..., Any]]]:
-    """-log density and its derivatives by each number of mu (or of the raw output), as functions of noise, x and those."""
+def symbolic(kind: type[Likelihood], raw: bool) -> tuple[Any, list[Any], list[Any]]:
+    """-log density, its derivatives by each number of mu (or of the raw output), and the names of noise, x and those."""
     noise = {field.name: sympy.Symbol(field.name, positive=True) for field in dataclasses.fields(kind)}
     side = kind(**noise)
     xs, mus = symbols(side, raw)
@@ -107,9 +126,15 @@ def compiled(kind: type[Likelihood], raw: bool) -> tuple[Callable[..., Any], lis
     if isinstance(density, sympy.Piecewise):
         log = sympy.Piecewise(*((-sympy.log(value), where) for value, where in density.args))
     else:
-        log = -sympy.log(density)
-    names = [*noise.values(), *xs, *mus]
-    return function(log, names), [function(sympy.diff(log, last), names) for last in mus]
+        log = -sympy.expand_log(sympy.log(density))
+    return log, [sympy.diff(log, last) for last in mus], [*noise.values(), *xs, *mus]
+
+
+@functools.lru_cache
+def compiled(kind: type[Likelihood], raw: bool) -> tuple[Callable[..., Any], list[Callable[..., Any]]]:
+    """What is symbolic as functions of noise, x and mu (or the raw output)."""
+    log, slopes, names = symbolic(kind, raw)
+    return function(log, names), [function(slope, names) for slope in slopes]
 
 
 def nll(likelihood: Likelihood, raw: bool = False) -> Callable[[Any, Any], Any]:
@@ -122,6 +147,37 @@ def gradient(likelihood: Likelihood, raw: bool = False) -> Callable[[Any, Any], 
     """d nll/d mu, or d nll/d raw output, of (x, mu) at sixty digits: one number for each that the decoder gives."""
     parts, noise = compiled(type(likelihood), raw)[1], [*likelihood.parameters.values()]
     return lambda x, mu: [part(noise, x, mu) for part in parts]
+
+
+def leeway(likelihood: Likelihood, raw: bool, x: Any, at: Any) -> tuple[Any, list[Any]]:
+    """What errors at a point may be measured against where a true formula cancels or magnifies: (nll, gradients).
+
+    The largest term of the formula, or half of what its derivative by the logarithm of a noise is: z = (x - mu)/scale
+    is rounded once at least, as if the scale were, and exp(-z) magnifies that.
+    """
+    values = [*likelihood.parameters.values()]
+    step = mpmath.mpf(10) ** (-mpmath.mp.dps // 3)
+
+    def moved(exact: Callable[..., Any]) -> list[Any]:
+        turned = ([value * (1 + step * (i == k)) for i, value in enumerate(map(mpmath.mpf, values))] for k in range(len(values)))
+        here = exact(values, x, at)
+        return [abs(exact(noise, x, at) - here) / step / 2 for noise in turned]
+
+    whole, slopes = compiled(type(likelihood), raw)
+    parts, slope_parts = terms(type(likelihood), raw)
+    sizes = [
+        max((size for size in (*moved(exact), *(abs(part(values, x, at)) for part in each)) if mpmath.isfinite(size)), default=0)
+        for exact, each in ((whole, parts), *zip(slopes, slope_parts, strict=True))
+    ]
+    return sizes[0], sizes[1:]
+
+
+@functools.lru_cache
+def terms(kind: type[Likelihood], raw: bool) -> tuple[list[Callable[..., Any]], list[list[Callable[..., Any]]]]:
+    """The terms of -log density, and those of each of its derivatives, as :func:`compiled` has their sums."""
+    log, slopes, names = symbolic(kind, raw)
+    whole, *each = ([function(part, names) for part in sympy.Add.make_args(sympy.expand(of))] for of in (log, *slopes))
+    return whole, each
 
 
 @functools.lru_cache
@@ -140,14 +196,14 @@ def total(likelihood: Likelihood, mu: Any) -> Any:
     support = likelihood.support
 
     def p(x: Any) -> Any:
-        return mpmath.exp(-exact(x, mu))
+        return exp(-exact(x, mu))
 
     with mpmath.workdps(40):
         if isinstance(support, Simplex):
             return mpmath.fsum(p([float(i == k) for i in range(SIZE)]) for k in range(SIZE))
         if isinstance(support, Sphere):  # a ring at each height t over mu
             pole = [0.0] * (SIZE - 1) + [1.0]
-            return 2 * mpmath.pi * mpmath.quad(lambda t: mpmath.exp(-exact([mpmath.sqrt(1 - t * t), 0, t], pole)), [-1, 0, 1])
+            return 2 * mpmath.pi * mpmath.quad(lambda t: exp(-exact([mpmath.sqrt(1 - t * t), 0, t], pole)), [-1, 0, 1])
         if isinstance(support, Circle):
             return mpmath.quad(p, mpmath.linspace(support.low, mpmath.pi, 17))
         if isinstance(support, Lattice):
@@ -169,7 +225,8 @@ def off_by(found: Sequence[float], exact: Iterable[Any], eps: float, size: Itera
     """
     exact = [mpmath.mpf(0) if got == 0 and abs(true) < NOTHING else true for got, true in zip(found, exact, strict=True)]
     scales = [abs(value) for value in exact] if size is None else list(size)
-    return [
+    off = (
         float(abs(mpmath.mpf(got) - true) / (eps * max(scale, mpmath.mpf(2) ** -1074)))
         for got, true, scale in zip(found, exact, scales, strict=True)
-    ]
+    )
+    return [math.inf if math.isnan(error) else error for error in off]  # no max and no comparison sees a NaN

@@ -231,10 +231,13 @@ class Likelihood(Parametric, ABC):
     def with_slope(cls, slope: float, loss: Loss | None = None) -> Self:
         """Return the likelihood whose noise a weight ``slope`` on ``loss`` assumes. Raises ReconError where there is none.
 
-        ``loss`` gives its own numbers, where it has any (Huber's threshold); they have their usual values without one.
+        ``loss`` gives its own numbers, where it has any (Huber's threshold); they have their usual values without one. Those
+        that are called otherwise here (a width, a scale) are the noise's one for one, if there are as many.
         """
-        names = {field.name for field in dataclasses.fields(cls)}
+        names = [field.name for field in dataclasses.fields(cls)]
         numbers = loss.parameters if loss else {}
+        if not {*numbers} <= {*names} and len(numbers) == len(names):
+            numbers = dict(zip(names, numbers.values(), strict=True))
         likelihood = cls(**{name: value for name, value in numbers.items() if name in names})
         if slope == float(likelihood.slope):
             return likelihood

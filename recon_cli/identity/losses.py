@@ -188,6 +188,30 @@ def log_cosh(z: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
+class Lorentzian(Loss):
+    """log(1 + ((x - mu)/width)^2): Cauchy's at df = 1, of redescending influence."""
+
+    width: float = parameter(1.0, "where it turns from quadratic to logarithmic")
+
+    name = "lorentzian"
+    aliases = ("cauchy",)
+    formula = "log(1 + ((x - mu)/width)**2)"
+    torch = "log1p(((x - mu)/width)**2)"
+
+    def values(self, x: Tensor, prediction: Tensor) -> Tensor:
+        """Torch has none; log1p of the square, or of its own size where the square would overflow."""
+        return log_one_plus_square((x - prediction) / self.width)
+
+
+def log_one_plus_square(z: Tensor) -> Tensor:
+    """log(1 + z^2), finite wherever z is."""
+    size = z.abs()
+    small = size < 1e8
+    near, far = size.where(small, 0), size.where(~small, 1)
+    return (near * near).log1p().where(small, 2 * far.log())
+
+
+@dataclass(frozen=True)
 class Reduction:
     """What turns a batch of B samples of D elements into one number: ``sum / divisor``."""
 

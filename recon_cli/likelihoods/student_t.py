@@ -8,28 +8,12 @@ from typing import TYPE_CHECKING
 
 from recon_cli.identity.elementwise import elementwise
 from recon_cli.identity.likelihood import Likelihood, log, number_of, positive
-from recon_cli.identity.losses import Loss
+from recon_cli.identity.losses import Lorentzian, Loss, log_one_plus_square
 from recon_cli.identity.parametric import Number, computed, parameter
 from recon_cli.identity.tensors import standard_gamma
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
-
-
-@dataclass(frozen=True)
-class Lorentzian(Loss):
-    """log(1 + ((x - mu)/width)^2): Cauchy's at df = 1, of redescending influence."""
-
-    width: float = parameter(1.0, "where it turns from quadratic to logarithmic")
-
-    name = "lorentzian"
-    aliases = ("cauchy",)
-    formula = "log(1 + ((x - mu)/width)**2)"
-    torch = "log1p(((x - mu)/width)**2)"
-
-    def values(self, x: Tensor, prediction: Tensor) -> Tensor:
-        """Torch has none; log1p of the square, or of its own size where the square would overflow."""
-        return log_one_plus_square((x - prediction) / self.width)
 
 
 @dataclass(frozen=True)
@@ -92,14 +76,6 @@ class StudentT(Likelihood):
         normal = mu.new_empty(mu.shape).normal_(generator=generator)
         half = standard_gamma(mu.new_full(mu.shape, self.df / 2), generator)
         return mu + self.scale * normal * (self.df / 2 / half).sqrt()
-
-
-def log_one_plus_square(z: Tensor) -> Tensor:
-    """log(1 + z^2), finite wherever z is."""
-    size = z.abs()
-    small = size < 1e8
-    near, far = size.where(small, 0), size.where(~small, 1)
-    return (near * near).log1p().where(small, 2 * far.log())
 
 
 def gamma_ratio(half: float) -> tuple[float, float]:
