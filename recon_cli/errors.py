@@ -31,6 +31,11 @@ class ReconError(Exception):
     def __str__(self) -> str:
         return f"{self.message} {self.hint}".strip()
 
+    @property
+    def reason(self) -> str:
+        """The message as a reason in a table or after a colon: up to its own colon, and without a full stop."""
+        return self.message.split(": ")[0].rstrip(".")
+
 
 class Remark(UserWarning):
     """What may be wrong, said before work that takes long; it is among the notes of the result too."""
