@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from recon_cli import compare, likelihoods
-from recon_cli.comparison import tally
+from recon_cli.comparison import Claim, tally
 from recon_cli.comparison.tally import Tally, chunks, measure
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.likelihoods.gaussian import Gaussian
@@ -178,6 +178,6 @@ def test_the_compiler_takes_a_look_whole(side: Likelihood) -> None:
     def look(x: Tensor, mu: Tensor) -> Tensor:
         return tally.reduced(claim, x, mu)
 
-    claim = tally.Claim.of(side)
+    claim = Claim.of(side)
     found = torch.compile(look, backend="aot_eager", fullgraph=True)(x, mu)
     torch.testing.assert_close(found, look(x, mu), rtol=1e-12, atol=1e-10)

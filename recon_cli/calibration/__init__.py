@@ -157,21 +157,23 @@ def _calibration(
         likelihood, beta = implied(loss, convention, weight, sizes)
     is_asked_for = choices.sigma is not None or likelihood is not None
     keep = choices.kept_trade_off(convention, sizes) if convention is not None else None
-    found = None if x is None else eigenvalues(Blocks(x), most=max(MOST, choices.latent or 0), seed=seed)
+    spectrum = None if x is None else eigenvalues(Blocks(x), most=max(MOST, choices.latent or 0), seed=seed)
     rows, left_out = every_noise(pair.x, pair.outputs, pair.fitted, progress) if pair is not None else ((), ())
     why = ""
     if likelihood is None:
-        likelihood, why = shown_noise(choices, rows, found)
-    if found is not None:
-        latents = [choices.latent] if choices.latent else powers(found)
-        levels = noise_levels(found, choices.sigma2, likelihood if is_asked_for else None)
+        likelihood, why = shown_noise(choices, rows, spectrum)
+    points, best = list[Point](), list[Ppca]()
+    if spectrum is not None:
+        levels = noise_levels(spectrum, choices.sigma2, likelihood if is_asked_for else None)
+        points = [point(spectrum, level, choices.latent) for level in levels]
+        best = [ppca(spectrum, latent) for latent in ([choices.latent] if choices.latent else powers(spectrum))]
     return Calibration(
-        eigenvalues=found,
+        eigenvalues=spectrum,
         latent=choices.latent,
         noise=rows,
         left_out=left_out,
-        points=tuple(point(found, level, choices.latent) for level in levels) if found is not None else (),
-        ppca=tuple(ppca(found, latent) for latent in latents) if found is not None else (),
+        points=tuple(points),
+        ppca=tuple(best),
         likelihood=likelihood,
         is_asked_for=is_asked_for,
         beta=beta,
@@ -179,7 +181,7 @@ def _calibration(
         convention=convention,
         kl_weight=choices.kl_weight,
         keep=keep,
-        model=model(found, pair, rate) if found is not None and pair is not None else None,
+        model=model(spectrum, pair, rate) if spectrum is not None and pair is not None else None,
         notes=(*notes, *(remarks(rows, pair) if pair is not None else ()), *[why] * bool(why)),
     )
 
@@ -247,7 +249,7 @@ def model(spectrum: Eigenvalues, pair: sources.Pair, rate: float | None) -> Mode
         distortion = total / len(pair.x)
     bound = bound_of(spectrum, distortion)
     distance = rate - bound if rate is not None and bound is not None else None
-    return ModelPoint(distortion=distortion, rate=rate, bound=bound, distance=distance, drawn=measured is not None)
+    return ModelPoint(distortion=distortion, rate=rate, bound=bound, distance=distance, of_draws=measured is not None)
 
 
 def plot(calibration: Calibration, path: str | Path) -> None:

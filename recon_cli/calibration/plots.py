@@ -12,6 +12,8 @@ from recon_cli.errors import ReconError
 from recon_cli.numerics.spectrum import Eigenvalues, point, rate
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
     from recon_cli.calibration.result import Calibration
 
 INK, WATER, MARK, GREY = "#1b1b1b", "#4c86b5", "#c8442d", "#9a9a9a"
@@ -49,8 +51,8 @@ def save(calibration: Calibration, path: Path) -> None:
             raise ReconError(f"{path} cannot be written: {error.strerror}.", "Choose another file.") from error
 
 
-def spectrum(axes: Any, calibration: Calibration, eigenvalues: Eigenvalues) -> None:
-    """Eigenvalues in order, the water that drowns those below sigma^2."""
+def spectrum(axes: Axes, calibration: Calibration, eigenvalues: Eigenvalues) -> None:
+    """Draw the eigenvalues in order, and the water that drowns those below sigma^2."""
     values = eigenvalues.values[eigenvalues.values > SMALL * eigenvalues.values[0]]
     edges = numpy.arange(len(values) + 1) + 0.5
     low = values[-1] / 2
@@ -79,8 +81,8 @@ def spectrum(axes: Any, calibration: Calibration, eigenvalues: Eigenvalues) -> N
     axes.set(title="Which latents survive", xlabel="latent, by eigenvalue", ylabel="eigenvalue (squared units of x)")
 
 
-def trade_off(axes: Any, calibration: Calibration, eigenvalues: Eigenvalues) -> None:
-    """Shannon's Gaussian R(D), the chosen noise on it, and the model beside it."""
+def trade_off(axes: Axes, calibration: Calibration, eigenvalues: Eigenvalues) -> None:
+    """Draw Shannon's Gaussian R(D), the chosen noise on it, and the model beside it."""
     least = max(1e-3 * eigenvalues.trace, eigenvalues.tail(len(eigenvalues.values)))
     grid = numpy.geomspace(least, eigenvalues.trace, 300)
     rates = [rate(eigenvalues, float(value)) for value in grid]
@@ -116,7 +118,7 @@ def trade_off(axes: Any, calibration: Calibration, eigenvalues: Eigenvalues) -> 
     axes.set(title="Rate against distortion", xlabel="distortion D (squared error per sample)", ylabel="rate R (nats per sample)")
 
 
-def likelihood(axes: Any, calibration: Calibration, eigenvalues: Eigenvalues) -> None:
+def likelihood(axes: Axes, calibration: Calibration, eigenvalues: Eigenvalues) -> None:
     """Draw the nll against sigma, with its minimum: of the reconstruction where there is one, else of a linear model."""
     from matplotlib.ticker import LogLocator, NullLocator
 

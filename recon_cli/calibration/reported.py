@@ -197,10 +197,10 @@ def rows(path: str, options: Mapping[str, float | None]) -> Iterator[PublishedNl
 
 def field_of(path: str, titles: Sequence[str]) -> dict[str, str]:
     """Return which number each column of a csv holds, by its title. Raises ReconError for titles that say nothing, or twice."""
-    known = {alias or name: name for name, alias in FIELDS.items()} | {name: name for name in FIELDS}
+    names = {alias or name: name for name, alias in FIELDS.items()} | {name: name for name in FIELDS}
     words = [title.strip().lower() for title in titles]
     for name in FIELDS:
-        if (count := [known.get(word) for word in words].count(name)) > 1:
+        if (count := [names.get(word) for word in words].count(name)) > 1:
             raise ReconError(f"{path} has {count} columns for {name}.", "Leave one of them.")
     if not {"nll", "reported"} & {*words}:
         raise ReconError(
@@ -208,13 +208,13 @@ def field_of(path: str, titles: Sequence[str]) -> dict[str, str]:
             f"Name the columns in the first line: {', '.join(FIELDS)}; only nll must be there.",
         )
     for title, word in zip(titles, words, strict=True):
-        if word not in known:
-            meant = nearest(word, known)
+        if word not in names:
+            meant = nearest(word, names)
             raise ReconError(
                 f"{path} has a column {title!r}, which means nothing here.",
                 f"Did you mean {meant!r}?" if meant else f"Known: {', '.join(FIELDS)}.",
             )
-    return {title: known[word] for title, word in zip(titles, words, strict=True)}
+    return {title: names[word] for title, word in zip(titles, words, strict=True)}
 
 
 def published(cells: Mapping[str, str | float | None], place: str) -> PublishedNll:

@@ -24,7 +24,7 @@ class ModelPoint:
     """A model's own point beside the Gaussian R(D) of its data. Nats, and squared error, per sample.
 
     distortion
-        the mean over draws of the posterior where ``drawn``; else of the reconstructions that were given, and those at
+        the mean over draws of the posterior where ``of_draws``; else of the reconstructions that were given, and those at
         the posterior's mean err less than the average draw does.
     bound
         R(D) there; distance is what the measured rate is above it, None where none was measured. Data that are
@@ -35,7 +35,7 @@ class ModelPoint:
     rate: float | None = column("rate")
     bound: float | None = column("Gaussian R(D)")
     distance: float | None = column("above it")
-    drawn: bool = False
+    of_draws: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,12 +92,12 @@ class Calibration:
         return Report("calibrate", tables, [*self._notes()], self._verdict(), not self.collapses, charts=[chart] if chart else [])
 
     def _tables(self) -> Iterator[Table]:
-        shown = {
+        visible = {
             "bits_per_dimension": any(row.bits_per_dimension is not None for row in self.noise),
             "kind": len({row.kind for row in self.noise}) > 1,
         }
         noise = Table.of("noise", FittedNoise, self.noise)
-        columns = [each if shown.get(each.key, True) else replace(each, panel=None) for each in noise.columns]
+        columns = [each if visible.get(each.key, True) else replace(each, panel=None) for each in noise.columns]
         yield replace(noise, columns=columns)
         yield Table("left_out", LEFT_OUT, [{"likelihood": name, "why": why} for name, why in self.left_out])
         yield Table("covariance", COVARIANCE, [_covariance(self.eigenvalues)] if self.eigenvalues is not None else [])
@@ -172,8 +172,8 @@ class Calibration:
             return
         where = "above" if model.distance >= 0 else "below"
         why = "" if model.distance >= 0 else ", as data that are not Gaussian allow"
-        why += ", or means that err less than the draws do" if why and not model.drawn else ""
-        over = " on average over its draws" if model.drawn else ""
+        why += ", or means that err less than the draws do" if why and not model.of_draws else ""
+        over = " on average over its draws" if model.of_draws else ""
         yield (
             f"The model tells its data in {model.rate:.6g} nats to a squared error of {model.distortion:.6g}{over}: "
             f"{abs(model.distance):.6g} nats {where} the Gaussian bound{why}."

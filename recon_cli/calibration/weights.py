@@ -102,12 +102,12 @@ class Convention:
         reduction = ALIASES.get(reduction, reduction)
         if divergence in ("batch-mean", "batchmean"):
             divergence = "mean-batch"
-        for kind, word, known in (
+        for what, word, words in (
             ("reduction of the loss", reduction, RECONSTRUCTIONS),
             ("reduction of the KL", divergence, DIVERGENCES),
         ):
-            if word not in known:
-                raise unknown(kind, word, known)
+            if word not in words:
+                raise unknown(what, word, words)
         return cls(reduction, divergence)
 
     @property

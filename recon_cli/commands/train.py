@@ -87,7 +87,7 @@ from recon_cli.runtime import processes, progress
 @options.in_all_processes
 @click.pass_context
 def command(
-    ctx: click.Context, against: Any, sweep: str | None, resume: str | None, trust: bool, format: str, out: str | None,
+    ctx: click.Context, /, against: Any, sweep: str | None, resume: str | None, trust: bool, format: str, out: str | None,
     **settings: Any,
 ) -> None:  # fmt: skip
     """Train a small VAE under a likelihood and watch both sides.

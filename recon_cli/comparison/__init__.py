@@ -1,6 +1,7 @@
 """Is it true here? The identity measured on data: values and gradients, element by element.
 
-``cases`` admits data to a likelihood; ``tally`` measures and adds up; ``identity`` says what the sums amount to;
+``cases`` admits data to a likelihood; ``claim`` evaluates both sides; ``tally`` measures and adds up; ``identity`` is the row
+that the sums amount to, and what it means;
 ``engines`` go through all of it; ``against`` sets a library's call beside, and ``changes`` knows what such calls change.
 """
 
@@ -15,9 +16,11 @@ from recon_cli import likelihoods, sources
 from recon_cli.comparison import against as beside
 from recon_cli.comparison import engines
 from recon_cli.comparison.against import Against
+from recon_cli.comparison.calls import calls
 from recon_cli.comparison.cases import Case, Refused, admit
+from recon_cli.comparison.claim import Claim
 from recon_cli.comparison.identity import Identity, identity, meaning, table, why, with_best_noise
-from recon_cli.comparison.tally import SAMPLE, Claim, Tally, measure
+from recon_cli.comparison.tally import SAMPLE, Tally, measure
 from recon_cli.errors import ReconError
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import Loss
@@ -263,7 +266,7 @@ def _beside(case: Case, library: str) -> Comparison:
     """Set the nll of a case beside the calls of a library."""
     case, piece = case.whole()
     likelihood = case.claim.measured
-    rows = [beside.against(likelihood, call, piece.x, piece.mu, case.data) for call in beside.calls(likelihood, library)]
+    rows = [beside.against(likelihood, call, piece.x, piece.mu, case.data) for call in calls(likelihood, library)]
     none = () if rows else (f"{likelihood.name}: nothing that people write for it in {library} is known.",)
     return Comparison(notes=(*case.notes(piece.admitted), *none), calls=tuple(rows))
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-import re
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from recon_cli.comparison.calls import evaluate, takes_raw
 from recon_cli.comparison.changes import GRADIENTS, NORMALISED, Change, Reference, cancelled, changes_in, within
 from recon_cli.comparison.tally import chunks
-from recon_cli.errors import ReconError
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.tensors import wide
 from recon_cli.report import Column, Report, Table
@@ -19,7 +17,6 @@ from recon_cli.report import Column, Report, Table
 if TYPE_CHECKING:
     from torch import Tensor
 
-LIBRARIES = {"torch": r"(?<![.\w])(F|distributions|torch)\.", "scipy": r"(?<![.\w])(stats|special)\."}
 SLACK = 0.01  # of a gradient, from which on its error is reported
 AGREE = 8.0  # rounding errors of the value, up to which nothing needs a reason
 ROUNDING = "rounding"
@@ -79,13 +76,6 @@ class Reason:
 KEYS = ("likelihood", "parameters", "step", "statement", "because", "checked", "data", "elements", "ours", "theirs",
         "largest", "mean", "largest_nats", "mean_nats", "gradient")  # fmt: skip
 CHANGES = ("likelihood", "call", "change", "elements", "largest_nats", "largest", "because")
-
-
-def calls(likelihood: Likelihood, library: str) -> list[str]:
-    """Return what people write for a likelihood in a library."""
-    if library not in (*LIBRARIES,):
-        raise ReconError(f"There is nothing known of {library!r}.", f"Known: {' and '.join(LIBRARIES)}.")
-    return [call for call in likelihood.calls if re.search(LIBRARIES[library], call)]
 
 
 def against(likelihood: Likelihood, call: str, x: Tensor, mu: Tensor, data: str) -> Against:
@@ -293,44 +283,6 @@ def _reasons(
     left = left & ~mine
     if left.any():
         yield reason("", "nothing known accounts for it", left), left
-
-
-def takes_raw(call: str) -> bool:
-    """Return whether a call is of the raw output, r, and not of mu."""
-    return re.search(r"\br\b", call) is not None
-
-
-def evaluate(likelihood: Likelihood, call: str, x: Tensor, point: Tensor, of_raw: bool) -> Tensor:
-    """Return what a call does at ``point``, mu or the raw output; scipy's with numpy arrays, in the dtype of ``x``."""
-    import torch
-
-    words: dict[str, Any] = {"x": x, "r" if of_raw else "mu": point}
-    if likelihood.head and not of_raw:
-        words |= {name: point[..., i] for i, name in enumerate(likelihood.head)}
-    of_scipy = not re.search(LIBRARIES["torch"], call)
-    if of_scipy:
-        words = {name: value.detach().cpu().numpy() for name, value in words.items()}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        returned = eval(call, _library(of_scipy), {**likelihood.parameters, **words})
-    return torch.as_tensor(returned).to(x.device, x.dtype)
-
-
-def _library(of_scipy: bool) -> dict[str, Any]:
-    """Return the names that calls are written in."""
-    if not of_scipy:
-        import torch
-        from torch import distributions
-        from torch.nn import functional
-
-        return {"torch": torch, "F": functional, "distributions": distributions, "math": math}
-    try:
-        from scipy import special, stats
-    except ImportError as error:
-        raise ReconError(
-            "scipy is not installed, so there is nothing to compare with.", "Install it: pip install scipy."
-        ) from error
-    return {"stats": stats, "special": special, "math": math}
 
 
 def report(rows: Sequence[Against], notes: Iterable[str]) -> Report:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy
 
 from recon_cli import likelihoods
-from recon_cli.comparison.tally import CHUNK, PIECE, SAMPLE, Claim, Tally, chunks
+from recon_cli.comparison.claim import Claim
+from recon_cli.comparison.tally import CHUNK, PIECE, SAMPLE, Tally, chunks
 from recon_cli.errors import ReconError
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import Loss
@@ -118,13 +119,13 @@ class Case:
     def _read(self, start: int, stop: int) -> tuple[int, Tensor, Tensor]:
         """Read a piece as it is, to its device; from files to a GPU by way of pinned memory, so that copying overlaps."""
 
-        def moved(values: Tensor | Lazy) -> Tensor:
+        def on_device(values: Tensor | Lazy) -> Tensor:
             if not isinstance(values, Lazy):
                 return values[start:stop]
             part = as_tensor(values.unchecked(start, stop))
             return part.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else part
 
-        return start, moved(self.x), moved(self.mu)
+        return start, on_device(self.x), on_device(self.mu)
 
     def _admitted(self, first: int, x: Tensor, mu: Tensor) -> Piece:
         """Encode and check the samples from ``first`` on, and move their means inside the domain where that is allowed."""
@@ -140,19 +141,19 @@ class Case:
             if relaxed and measured is likelihood and relaxed.support.contains(x).all():
                 raise OutsideSupport from None
             raise
-        kept = 0
+        moved = 0
         for rule in (measured, loss):
             if rule is loss and loss.support != measured.support:
                 check(x, loss.support, f"the data ({name})", f"{loss.name} allows")
             if rule is loss and loss.domain == measured.domain:
                 break
             if self.clip:
-                mu, moved = inside(mu, rule.domain)
-                kept += moved
+                mu, count = inside(mu, rule.domain)
+                moved += count
             if rule.domain != REAL:
                 check(mu, rule.domain, "the reconstruction", f"{rule.name}'s mean lies in")
         foreign = 0 if measured is likelihood else int((~likelihood.support.contains(x)).sum())
-        return Piece(x, mu, Tally(kept=kept, foreign=foreign), first * (self.events // len(self.mu)))
+        return Piece(x, mu, Tally(moved=moved, foreign=foreign), first * (self.events // len(self.mu)))
 
     def whole(self) -> tuple[Case, Piece]:
         """Return all of it in memory, as one piece, and the case that it is of: this one, or that of its relaxation."""
@@ -178,10 +179,10 @@ class Case:
         notes = []
         if measured is not self.claim.likelihood:
             notes.append(_no_density(self.claim, tally.foreign / tally.elements))
-        if tally.kept:
+        if tally.moved:
             rule = measured if measured.domain != REAL else loss
             where = f"{rule.name}'s {rule.domain}, {rule.domain.kept}"
-            notes.append(f"{tally.kept:,} of {self.numbers:,} reconstructed means were kept inside {where}.")
+            notes.append(f"{tally.moved:,} of {self.numbers:,} reconstructed means were kept inside {where}.")
         if loss.reason:
             notes.append(f"{loss.name} is no likelihood's loss: {loss.reason}.")
         return tuple(notes)

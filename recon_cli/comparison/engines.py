@@ -54,9 +54,9 @@ def run(case: Case, engine: str = "auto", gradients: str = "sample", progress: P
 
     Of several processes each measures its share of the samples, and all get the whole.
     """
-    for word, known, what in ((engine, ENGINES, "engine"), (gradients, GRADIENTS, "choice of gradients")):
-        if word not in known:
-            raise unknown(what, word, known)
+    for word, words, what in ((engine, ENGINES, "engine"), (gradients, GRADIENTS, "choice of gradients")):
+        if word not in words:
+            raise unknown(what, word, words)
     try:
         return _by_engine(case, engine, gradients, progress)
     except OutsideSupport:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from recon_cli import likelihoods
-from recon_cli.comparison.tally import PROPORTIONAL, Claim, Tally, chunks, measured_dtype
+from recon_cli.comparison.claim import PROPORTIONAL, Claim
+from recon_cli.comparison.tally import Tally, chunks, measured_dtype
 from recon_cli.errors import ReconError
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.proportions import Proportion
