@@ -126,7 +126,7 @@ def likelihood(axes: Axes, calibration: Calibration, eigenvalues: Eigenvalues) -
     if fitted is not None:
         best, size = fitted.parameters["sigma"], eigenvalues.dimensions
 
-        def nll(sigma: float) -> float | None:
+        def nll(sigma: float) -> float:
             return size * (math.log(2 * math.pi * sigma**2) + (best / sigma) ** 2) / 2
 
         label = "−log p(x | x̂) (nats per sample)"
@@ -137,13 +137,13 @@ def likelihood(axes: Axes, calibration: Calibration, eigenvalues: Eigenvalues) -
             return
         best, latent = math.sqrt(ready.sigma2), ready.latent
 
-        def nll(sigma: float) -> float | None:
+        def nll(sigma: float) -> float:
             value = point(eigenvalues, sigma**2, latent).log_likelihood
-            return None if value is None else -value
+            return math.nan if value is None else -value
 
         label = f"−log p(x), {latent} latents (nats per sample)"
     grid = numpy.geomspace(best / 4, best * 8, 200)
-    curve = numpy.array([(sigma, value) for sigma in grid if (value := nll(float(sigma))) is not None])
+    curve = numpy.array([(sigma, value) for sigma in grid if not math.isnan(value := nll(float(sigma)))])
     lowest = nll(best)
     axes.plot(curve[:, 0], curve[:, 1], color=INK)
     axes.plot(best, lowest, "o", color=MARK, markersize=6, zorder=3)
@@ -161,7 +161,7 @@ def likelihood(axes: Axes, calibration: Calibration, eigenvalues: Eigenvalues) -
         )  # fmt: skip
     top = nll(best * 8)
     axes.set(xscale="log", xlim=(grid[0], grid[-1]))
-    if lowest is not None and top is not None:
+    if not math.isnan(lowest) and not math.isnan(top):
         axes.set_ylim(lowest - 0.18 * (top - lowest), lowest + 1.15 * (top - lowest))
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")

@@ -64,13 +64,13 @@ class Word(click.ParamType, Generic[Value]):  # type: ignore[type-arg]  # click'
 class LikelihoodWord(Word["Likelihood | type[Likelihood] | str"]):
     """``laplace:scale=0.2`` to a Likelihood.
 
-    With ``symbols`` a bare ``laplace`` is the class, no noise chosen; with ``checked_only`` the word stays a word.
+    With ``symbols`` a bare ``laplace`` is the class, no noise chosen; with ``keep`` the word stays a word, once it is checked.
     """
 
     name = "likelihood"
 
-    def __init__(self, symbols: bool = False, checked_only: bool = False) -> None:
-        self.symbols, self.checked_only = symbols, checked_only
+    def __init__(self, symbols: bool = False, keep: bool = False) -> None:
+        self.symbols, self.keep = symbols, keep
 
     def read(self, word: str, option: str) -> Likelihood | type[Likelihood] | str:
         from recon_cli import likelihoods
@@ -78,19 +78,19 @@ class LikelihoodWord(Word["Likelihood | type[Likelihood] | str"]):
         del option
         likelihood = likelihoods.kind_or_side(word) if self.symbols else likelihoods.parse(word)
         keep_notes(likelihoods.taken([word]))
-        return word if self.checked_only else likelihood
+        return word if self.keep else likelihood
 
     def known_words(self) -> Iterable[str]:
         return registry.names("likelihoods")
 
 
 class LossWord(Word["Loss | str"]):
-    """``mse`` to a Loss; with ``checked_only`` the word stays a word."""
+    """``mse`` to a Loss; with ``keep`` the word stays a word, once it is checked."""
 
     name = "loss"
 
-    def __init__(self, checked_only: bool = False) -> None:
-        self.checked_only = checked_only
+    def __init__(self, keep: bool = False) -> None:
+        self.keep = keep
 
     def read(self, word: str, option: str) -> Loss | str:
         from recon_cli import likelihoods
@@ -99,7 +99,7 @@ class LossWord(Word["Loss | str"]):
         loss, name = likelihoods.loss(word), word.partition(":")[0]
         if not {likelihoods.forms(other)[0] for other in (loss.name, *loss.aliases)} & {*likelihoods.forms(name)}:
             keep_notes([f"{name} was taken for {loss.name}."])
-        return word if self.checked_only else loss
+        return word if self.keep else loss
 
     def known_words(self) -> Iterable[str]:
         from recon_cli import likelihoods

@@ -12,9 +12,7 @@ from recon_cli.errors import ReconError
 
 @click.command("audit", cls=options.Command)
 @click.argument("function", required=False, metavar="[FILE.py:FUNCTION]")
-@click.option(
-    "--loss", type=options.LossWord(checked_only=True), metavar="NAME", help="No code: mse, l1, bce, huber:delta=0.5, ..."
-)
+@click.option("--loss", type=options.LossWord(keep=True), metavar="NAME", help="No code: mse, l1, bce, huber:delta=0.5, ...")
 @click.option("--reduction", default="mean", show_default=True, metavar="mean|sum|batch-mean", help="Of that loss.")
 @click.option("--kl-weight", type=float, default=1.0, show_default=True, help="Of a KL beside it; 0 for none.")
 @click.option("--kl-reduction", metavar="sum|batch-mean|mean", help="Of the KL.  [default: sum beside a sum, else batch-mean]")

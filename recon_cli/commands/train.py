@@ -13,7 +13,7 @@ from recon_cli.runtime import processes, progress
 
 @click.command("train", cls=options.Command)
 @click.option(
-    "--likelihood", type=options.LikelihoodWord(checked_only=True), default="gaussian", show_default=True,
+    "--likelihood", type=options.LikelihoodWord(keep=True), default="gaussian", show_default=True,
     metavar="NAME[:PARAM=VALUE]",
     help="The noise model; a parameter given here is fixed.",
 )  # fmt: skip
@@ -22,7 +22,7 @@ from recon_cli.runtime import processes, progress
     help="Its noise: fixed, trained with the network, the best for each batch, an element's own, or the decoder's.",
 )  # fmt: skip
 @click.option(
-    "--loss", type=options.LossWord(checked_only=True), metavar="LOSS", show_default="the likelihood's nll",
+    "--loss", type=options.LossWord(keep=True), metavar="LOSS", show_default="the likelihood's nll",
     help="Train on this instead, as in beta-nll:beta=0.5.",
 )  # fmt: skip
 @options.data
