@@ -57,8 +57,9 @@ def test_reconstructions_in_a_large_file_beside_data_in_a_small_one(tmp_path: Pa
     for module in (_pair, _values):
         monkeypatch.setattr(module, "WHOLE", 64)
     paths = [str(tmp_path / name) for name in ("x.npy", "mu.npy")]
-    numpy.save(paths[0], numpy.arange(24, dtype=numpy.uint8).reshape(6, 4))
-    numpy.save(paths[1], numpy.arange(24, dtype=numpy.float64).reshape(6, 4) + 0.5)
+    x = numpy.arange(24, dtype=numpy.uint8).reshape(6, 4) % 2
+    numpy.save(paths[0], x)
+    numpy.save(paths[1], x * 0.5 + 0.25)
     comparison = compare_sources(*paths, device="cpu")
     assert [row.likelihood for row in comparison.rows] == ["gaussian"]
     assert any("Of files this large only gaussian" in note for note in comparison.notes)
