@@ -210,7 +210,7 @@ class NamedShape(Word[tuple[str, tuple[int, ...]]]):
         return name, Shape().read(sizes, option)
 
 
-class Setting(Word[tuple[str, object]]):
+class NamedValue(Word[tuple[str, object]]):
     """``name=value`` to a pair; the value a number, a truth, a tuple, or else a word."""
 
     name = "name=value"
@@ -234,74 +234,44 @@ def keep_notes(notes: Iterable[str]) -> None:
 
 
 likelihood = click.option(
-    "--likelihood",
-    "chosen",
-    type=LikelihoodWord(),
-    multiple=True,
-    metavar="NAME[:PARAM=VALUE]",
+    "--likelihood", "chosen", type=LikelihoodWord(), multiple=True, metavar="NAME[:PARAM=VALUE]",
     help="A noise model, as in laplace:scale=0.2; repeatable.",
-)
+)  # fmt: skip
 sigmas = click.option(
-    "--sigma",
-    "sigmas",
-    type=Numbers(),
-    multiple=True,
-    metavar="NUMBER[,...]",
+    "--sigma", "sigmas", type=Numbers(), multiple=True, metavar="NUMBER[,...]",
     help="Short for --likelihood gaussian:sigma=NUMBER; a list, or repeated, for several.",
-)
+)  # fmt: skip
 seed = click.option("--seed", type=Seed(), default=0, show_default=True, metavar="NUMBER", help="Of every random draw.")
 device = click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:N]|mps", help="Where to compute.")
 engine = click.option(
-    "--engine",
-    type=click.Choice(["auto", "eager", "compile"]),
-    default="auto",
-    show_default=True,
+    "--engine", type=click.Choice(["auto", "eager", "compile"]), default="auto", show_default=True,
     help="Piece by piece, or compiled into one pass: pays from half a billion numbers.",
-)
+)  # fmt: skip
 gradients = click.option(
-    "--gradients",
-    type=click.Choice(["sample", "all"]),
-    default="sample",
-    show_default=True,
+    "--gradients", type=click.Choice(["sample", "all"]), default="sample", show_default=True,
     help="Piece by piece: of a million numbers, evenly spread, or of all (values are of all).",
-)
+)  # fmt: skip
 format = click.option(
-    "--format",
-    "format",
-    type=FormatWord(),
-    default="table",
-    show_default=True,
+    "--format", "format", type=FormatWord(), default="table", show_default=True,
     help="How to write the result.",
-)
-
-
+)  # fmt: skip
 data = click.option(
-    "--data",
-    type=SourceWord(),
-    default="digits",
-    show_default=True,
-    metavar="SOURCE",
+    "--data", type=SourceWord(), default="digits", show_default=True, metavar="SOURCE",
     help="digits (bundled), mnist, a file (x.npy, x.npz:NAME, x.parquet, ...), a folder of images, hf:NAME, synthetic:...",
-)
+)  # fmt: skip
 scale = click.option(
-    "--scale",
-    type=Scale(),
-    default=None,
-    metavar="NUMBER|none",
+    "--scale", type=Scale(), default=None, metavar="NUMBER|none",
     help="Divide the data by this; unless given, 8-bit images and IDX by 255, all else by nothing.",
-)
+)  # fmt: skip
 binarize = click.option(
-    "--binarize",
-    type=click.Choice(["threshold", "sample"]),
+    "--binarize", type=click.Choice(["threshold", "sample"]),
     help="Make grey levels 0 or 1: 1 above one half, or with that probability.",
-)
+)  # fmt: skip
 
 trust = click.option(
-    "--trust",
-    is_flag=True,
-    default=False,
+    "--trust", is_flag=True, default=False,
     help="Run the code that a run's folder names for its model: only if you wrote or read it.",
-)
+)  # fmt: skip
 
 
 def gaussians(sigmas: Iterable[Iterable[float]]) -> list[Gaussian]:

@@ -32,9 +32,11 @@ from recon_cli.errors import ReconError
 )
 @click.option("--args", "order", metavar="ROLE,...", help="Roles in the order of the arguments: recon,target,mu,logvar.")
 @click.option("--total", metavar="EXPRESSION", help="How parts r are added: \"r[0] + 0.1*r['kl']\".")
-@click.option("--self", "attributes", type=options.Setting(), multiple=True, metavar="NAME=VALUE", help="An attribute of self.")
 @click.option(
-    "--bind", type=options.Setting(), multiple=True, metavar="NAME=VALUE", help="An argument, or a name that the code reads."
+    "--self", "attributes", type=options.NamedValue(), multiple=True, metavar="NAME=VALUE", help="An attribute of self."
+)
+@click.option(
+    "--bind", type=options.NamedValue(), multiple=True, metavar="NAME=VALUE", help="An argument, or a name that the code reads."
 )
 @click.option("--data", type=options.SourceWord(), metavar="SOURCE", help="Check the targets, predict how many latents survive.")
 @options.scale

@@ -17,7 +17,7 @@ from recon_cli.comparison import against as beside
 from recon_cli.comparison import engines
 from recon_cli.comparison.against import Against
 from recon_cli.comparison.calls import calls
-from recon_cli.comparison.cases import Case, Refused, admit
+from recon_cli.comparison.cases import Case, admit
 from recon_cli.comparison.claim import Claim
 from recon_cli.comparison.identity import Identity, identity, meaning, table, why, with_best_noise
 from recon_cli.comparison.tally import SAMPLE, Tally, measure
@@ -253,7 +253,7 @@ def _every(pair: sources.Pair, noise_models: Sequence[Likelihood], options: Opti
         try:
             if likelihood.relaxation and not likelihood.support.holds(x):
                 expression = f"{likelihood.relaxation}'s, without the normaliser"
-                raise Refused(f"neither 0 nor 1 in places; there its expression is {expression}")
+                raise ReconError(f"neither 0 nor 1 in places; there its expression is {expression}")
             comparison += replace(_of_pair(pair, [likelihood], options), notes=(), left_out=())
         except ReconError as error:
             comparison += Comparison(left_out=((name, error.reason),))

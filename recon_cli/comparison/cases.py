@@ -28,10 +28,6 @@ if TYPE_CHECKING:
 GROUP = 16  # events that are sampled together: they lie together in memory
 
 
-class Refused(ReconError):
-    """Data that are none of a likelihood's own."""
-
-
 class OutsideSupport(Exception):
     """Data outside the support of the likelihood that was asked for, and inside that of its relaxation."""
 

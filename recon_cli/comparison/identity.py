@@ -162,18 +162,19 @@ def meaning(rows: Sequence[Identity]) -> list[str]:
             for row in rows
             if row.ratio_min is not None and row.cosine is not None
         ]
-    if row.claim is None or not row.claim.likelihood.noise:
+    claim = row.claim
+    if claim is None or not claim.likelihood.noise:
         return [_without_noise(row)]
     names = ",".join(row.parameters)
     noises = f"{names} = " + (", " if len(row.parameters) == 1 else "; ").join(_each(row.parameters.values()) for row in rows)
-    sentence = _as_training(rows, noises, row.claim.loss.convention)
+    sentence = _as_training(rows, noises, claim.loss.convention)
     if row.here:
         sentence += f". It holds on these data: elsewhere {row.loss} may be another function"
     if row.ratio_min is None:
         sentence += ". The reconstruction is perfect: every gradient is zero, so only the values were compared"
     if row.best is None:
         return [f"{sentence}.", f"The data would choose no {row.likelihood} noise: the smaller, the more likely, without end."]
-    rule = row.claim.likelihood.best_noise
+    rule = claim.likelihood.best_noise
     best = ", ".join(f"{key} = {value:.6g}" for key, value in row.best.items()) + f", {rule}" * bool(rule)
     costs = [row.cost or 0.0 for row in rows]
     return [
