@@ -34,6 +34,7 @@ def test_calibrate_takes_every_choice() -> None:
 )
 def test_an_error_has_its_reason(message: str, reason: str) -> None:
     assert ReconError(message, "Do this: that.").reason == reason
+    assert ReconError(message, reason="no").reason == "no"
 
 
 def test_every_column_of_a_row_is_a_field_of_it() -> None:

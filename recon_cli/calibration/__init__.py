@@ -11,6 +11,7 @@ import math
 import numbers
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy
 
@@ -33,6 +34,10 @@ from recon_cli.runtime.lazy_arrays import Array, Lazy
 from recon_cli.runtime.torch_state import settled
 from recon_cli.sources import _remarks
 
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+    from torch import Tensor
+
 __all__ = [
     "Calibration", "Choices", "Convention", "Eigenvalues", "FittedNoise", "ModelPoint", "Point", "Ppca", "PublishedNll",
     "Reported", "Weight", "calibrate", "calibrate_sources", "eigenvalues", "point", "ppca", "reported", "weights",
@@ -49,8 +54,8 @@ def no_progress(percent: int, words: str) -> None:
 
 @settled
 def calibrate(
-    x: object = None,
-    mu: object = None,
+    x: ArrayLike | Tensor | None = None,
+    mu: ArrayLike | Tensor | None = None,
     *,
     rate: float | None = None,
     clip: bool = False,

@@ -34,6 +34,7 @@ from recon_cli.runtime.torch_state import settled
 from recon_cli.sources import _remarks
 
 if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
     from torch import Tensor
 
     from recon_cli.comparison.engines import Progress
@@ -115,8 +116,8 @@ class Options:
 
 @settled
 def compare(
-    x: object,
-    mu: object,
+    x: ArrayLike | Tensor | Lazy,
+    mu: ArrayLike | Tensor | Lazy,
     *noise_models: Likelihood | str,
     loss: Loss | str | None = None,
     against: str | None = None,
@@ -159,10 +160,10 @@ def compare(
     >>> compare([[0.0, 1.0]], [[0.5, 0.5]], Gaussian(sigma=0.5), device="cpu").rows[0].slope
     2.0
     """
-    x, mu = (values if isinstance(values, Lazy) else plain(values) for values in (x, mu))
+    values, means = (numbers if isinstance(numbers, Lazy) else plain(numbers) for numbers in (x, mu))
     options = Options(likelihoods.loss_side(loss), against, engine, gradients, device, dtype, progress)
-    comparison = _measured(x, mu, noise_models, options, data, clip)
-    return replace(comparison, notes=(*_remarks.told(x, mu, data), *comparison.notes))
+    comparison = _measured(values, means, noise_models, options, data, clip)
+    return replace(comparison, notes=(*_remarks.told(values, means, data), *comparison.notes))
 
 
 def _measured(

@@ -78,7 +78,7 @@ def _by_engine(case: Case, engine: str, gradients: str, progress: Progress | Non
         if engine == "compile":
             raise ReconError(error.message, "Use --engine eager; the numbers are the same.") from error
         measured = _measured(case, False, gradients, progress)
-        return replace(measured, notes=(f"Measured piece by piece: the compiler failed here ({error.said}).", *measured.notes))
+        return replace(measured, notes=(f"Measured piece by piece: the compiler failed here ({error.reason}).", *measured.notes))
 
 
 def _measured(case: Case, compiled: bool, gradients: str, progress: Progress | None) -> Measured:

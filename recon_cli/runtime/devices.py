@@ -52,11 +52,11 @@ def dtype(word: str = "auto", of: object = None) -> torch.dtype:
 
 
 class Uncompiled(ReconError):
-    """The compiler failed; ``said`` is what it said."""
+    """The compiler failed; ``reason`` is the first line of what it said."""
 
     def __init__(self, error: Exception) -> None:
-        self.said = (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
-        super().__init__(f"The compiler failed here: {self.said}", "Leave it out (--compile); the numbers are the same.")
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
+        super().__init__(f"The compiler failed here: {reason}", "Leave it out (--compile); the numbers are the same.", reason)
 
 
 def compiled(function: Callable[..., Any], whole: bool = True) -> Callable[..., Any]:
