@@ -56,7 +56,7 @@ def test_a_claim_about_another_loss_has_no_slope() -> None:
 
 def test_reconstructions_in_a_large_file_beside_data_in_a_small_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (_pair, _values):
-        monkeypatch.setattr(module, "WHOLE", 64)
+        monkeypatch.setattr(module, "WHOLE", 64, raising=False)
     paths = [str(tmp_path / name) for name in ("x.npy", "mu.npy")]
     x = numpy.arange(24, dtype=numpy.uint8).reshape(6, 4) % 2
     numpy.save(paths[0], x)
