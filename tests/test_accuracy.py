@@ -18,7 +18,7 @@ import torch
 import witness
 from test_contract import DTYPES, KINDS, flatten, terms
 
-from recon_cli.comparison import calls as library_calls
+from recon_cli.comparison import library_calls
 from recon_cli.identity.likelihood import Likelihood
 
 README = Path(__file__).parents[1] / "README.md"

@@ -18,7 +18,7 @@ from recon_cli import likelihoods
 from recon_cli.cli import main
 from recon_cli.comparison import against as beside
 from recon_cli.comparison.against import HARMLESS, ROUNDING
-from recon_cli.comparison.calls import LIBRARIES, calls, evaluate
+from recon_cli.comparison.library_calls import LIBRARIES, calls, evaluate
 from recon_cli.errors import ReconError
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.likelihoods.von_mises_fisher import VonMisesFisher

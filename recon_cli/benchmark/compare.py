@@ -16,7 +16,7 @@ import numpy
 
 from recon_cli import likelihoods, sources
 from recon_cli.comparison import cases, compare, engines
-from recon_cli.comparison.calls import calls, evaluate, takes_raw
+from recon_cli.comparison.library_calls import calls, evaluate, takes_raw
 from recon_cli.errors import ReconError, unknown
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.report import Report, Table, column

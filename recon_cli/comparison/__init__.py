@@ -16,10 +16,10 @@ from recon_cli import likelihoods, sources
 from recon_cli.comparison import against as beside
 from recon_cli.comparison import engines
 from recon_cli.comparison.against import Against
-from recon_cli.comparison.calls import calls
 from recon_cli.comparison.cases import Case, admit
 from recon_cli.comparison.claim import Claim
 from recon_cli.comparison.identity import Identity, identity, meaning, table, why, with_best_noise
+from recon_cli.comparison.library_calls import calls
 from recon_cli.comparison.tally import SAMPLE, Tally, measure
 from recon_cli.errors import ReconError
 from recon_cli.identity.likelihood import Likelihood

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from recon_cli.comparison.calls import evaluate, takes_raw
 from recon_cli.comparison.changes import GRADIENTS, NORMALISED, Change, Reference, cancelled, changes_in, within
+from recon_cli.comparison.library_calls import evaluate, takes_raw
 from recon_cli.comparison.tally import chunks
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.tensors import wide
