@@ -7,8 +7,8 @@ import os
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import IO, Any
 
 import click
 
@@ -16,6 +16,14 @@ from recon_cli import registry
 from recon_cli.errors import DISTRIBUTION, ReconError, Remark, from_system, printable, unknown
 from recon_cli.runtime import processes
 
+HELP = """A reconstruction loss is a likelihood in disguise.
+
+\b
+    -log p(x | mu)  =  a * loss(x, mu)  +  b(x)  +  c(mu)
+
+MSE is a Gaussian with constant sigma, BCE a Bernoulli, L1 a Laplace. recon proves that line,
+measures it on data, and shows what it changes.
+"""
 COMPLETION = """\b
 Shell completion (bash; zsh and fish likewise):
   eval "$(_RECON_COMPLETE=bash_source recon)"
@@ -32,7 +40,8 @@ class Complaint(click.ClickException):
         self.hint = error.hint
         self.silent = processes.is_reported_elsewhere(error)
 
-    def show(self, file: Any = None) -> None:
+    def show(self, file: IO[str] | None = None) -> None:
+        del file
         if self.silent:  # the first process says it for all
             return
         colour = False if "NO_COLOR" in os.environ else None
@@ -46,7 +55,8 @@ class Interruption(click.ClickException):
 
     exit_code = 130
 
-    def show(self, file: Any = None) -> None:
+    def show(self, file: IO[str] | None = None) -> None:
+        del file
         click.echo(f"\n{self.message}", err=True)
 
 
@@ -55,7 +65,8 @@ class Unread(click.ClickException):
 
     exit_code = 141  # as a shell reports SIGPIPE
 
-    def show(self, file: Any = None) -> None:
+    def show(self, file: IO[str] | None = None) -> None:
+        del file
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (where what is left in the buffer goes)
 
     @classmethod
@@ -73,7 +84,8 @@ class Bug(click.ClickException):
 
     exit_code = 70
 
-    def show(self, file: Any = None) -> None:
+    def show(self, file: IO[str] | None = None) -> None:
+        del file
         click.echo(f"{self.message}\n\nThis is a bug of recon's, not of yours: please report it with the lines above.", err=True)
 
 
@@ -93,16 +105,16 @@ def reopen_standard_streams() -> None:
 
 
 def usage(error: click.UsageError) -> Complaint:
-    """A word that click could not place, as a sentence like every other."""
+    """Return what click could not place as a sentence like every other."""
     path = error.ctx.command_path if error.ctx else "recon"
-    said = error.format_message().strip()
-    return Complaint(ReconError(said if said.endswith((".", "?")) else f"{said}.", f"See {path} --help."))
+    sentence = error.format_message().strip()
+    return Complaint(ReconError(sentence if sentence.endswith((".", "?")) else f"{sentence}.", f"See {path} --help."))
 
 
 def remarking(otherwise: Callable[..., None]) -> Callable[..., None]:
-    """How warnings are shown: recon's own as sentences like its errors, any other as ``otherwise`` does."""
+    """Return how warnings are shown: recon's own as sentences like its errors, any other as ``otherwise`` does."""
 
-    def show(message: Any, category: type[Warning], *rest: Any, **named: Any) -> None:
+    def show(message: Warning | str, category: type[Warning], *rest: object, **named: object) -> None:
         if not issubclass(category, Remark):
             return otherwise(message, category, *rest, **named)
         colour = False if "NO_COLOR" in os.environ else None
@@ -115,14 +127,17 @@ class Commands(click.Group):
     """A command for each file of ``recon_cli/commands``, and one way out for all of them."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
+        del ctx
         return registry.names("commands")
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        del ctx
         if name not in registry.names("commands"):
             return None
-        return registry.load("commands", name).command
+        command: click.Command = registry.load("commands", name).command
+        return command
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in registry.names("commands") and not args[0].startswith("-"):
             raise unknown("command", args[0], registry.names("commands"))
         return super().resolve_command(ctx, args)
@@ -136,18 +151,25 @@ class Commands(click.Group):
             warnings.showwarning = remarking(warnings.showwarning)
             return super().invoke(ctx)
 
-    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,
+    ) -> Any:
         """Run a command line and exit: 0 it holds, 1 refuted, 2 the user's mistake, 70 a bug, 130 Ctrl-C, 141 nobody reads on."""
         if not standalone_mode:
-            return super().main(*args, standalone_mode=False, **extra)
-        sys.exit(self.outcome(*args, **extra))
+            return super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
+        sys.exit(self.outcome(args, prog_name=prog_name, complete_var=complete_var, **extra))
 
-    def outcome(self, *args: Any, **extra: Any) -> int:
-        """The exit code of a command line, and on stderr why, where that is no verdict."""
+    def outcome(self, args: Sequence[str] | None = None, **extra: Any) -> int:
+        """Return the exit code of a command line, and show on stderr why, where that is no verdict."""
         complaint: click.ClickException
         try:
             reopen_standard_streams()
-            code = super().main(*args, standalone_mode=False, **extra)
+            code: int | None = super().main(args, standalone_mode=False, **extra)
             with Unread.instead():
                 sys.stdout.flush()
             return code or 0
@@ -160,21 +182,14 @@ class Commands(click.Group):
         except (click.Abort, KeyboardInterrupt):
             complaint = Interruption("Interrupted.")
         except Exception as error:
-            known = from_system(error)
-            complaint = Complaint(known) if known else Bug(traceback.format_exc().rstrip())
+            refusal = from_system(error)
+            complaint = Complaint(refusal) if refusal else Bug(traceback.format_exc().rstrip())
         with contextlib.suppress(OSError):  # of a stderr that is full or closed
             complaint.show()
         return complaint.exit_code
 
 
-@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]}, epilog=COMPLETION)
+@click.command(cls=Commands, help=HELP, context_settings={"help_option_names": ["-h", "--help"]}, epilog=COMPLETION)
 @click.version_option(package_name=DISTRIBUTION, prog_name="recon")
 def main() -> None:
-    """A reconstruction loss is a likelihood in disguise.
-
-    \b
-        -log p(x | mu)  =  a * loss(x, mu)  +  b(x)  +  c(mu)
-
-    MSE is a Gaussian with constant sigma, BCE a Bernoulli, L1 a Laplace. recon proves that line,
-    measures it on data, and shows what it changes.
-    """
+    """Run a command line."""

@@ -18,15 +18,18 @@ class ReconError(Exception):
         what was found and what is allowed, as one sentence.
     hint
         what to do about it.
+    reason
+        the message in a few words, for a table or after a colon: unless given, up to its own colon, without a full stop.
 
     Caught once, in ``cli``, which prints both and exits with code 2. Any other exception is a bug
     of recon and keeps its traceback. Both are :func:`printable`, whatever names from files are in them.
     """
 
-    def __init__(self, message: str, hint: str = "") -> None:
+    def __init__(self, message: str, hint: str = "", reason: str = "") -> None:
         super().__init__(message)
         self.message = printable(message)
         self.hint = printable(hint)
+        self.reason = printable(reason) or self.message.split(": ")[0].rstrip(".")
 
     def __str__(self) -> str:
         return f"{self.message} {self.hint}".strip()

@@ -18,7 +18,7 @@ import torch
 import witness
 from test_contract import DTYPES, KINDS, flatten, terms
 
-from recon_cli.comparison import against
+from recon_cli.comparison import library_calls
 from recon_cli.identity.likelihood import Likelihood
 
 README = Path(__file__).parents[1] / "README.md"
@@ -147,11 +147,11 @@ def bent(side: Likelihood, row: Any, raw: bool) -> bool:
 def calls(side: Likelihood, raw: bool) -> dict[str, Any]:
     """The first call of each library that is of the mean (or of the raw output) and drops no constant."""
     found = {}
-    for library in against.LIBRARIES:
-        for call in against.calls(side, library):
+    for library in library_calls.LIBRARIES:
+        for call in library_calls.calls(side, library):
             dropping = "_nll_loss" in call and "full=True" not in call
-            if against.takes_raw(call) == raw and not dropping and "huber" not in call and "cosine" not in call:
-                found.setdefault(library, lambda x, at, call=call: against.evaluate(side, call, x, at, raw))
+            if library_calls.takes_raw(call) == raw and not dropping and "huber" not in call and "cosine" not in call:
+                found.setdefault(library, lambda x, at, call=call: library_calls.evaluate(side, call, x, at, raw))
     return found
 
 

@@ -17,7 +17,8 @@ import recon_cli
 from recon_cli import likelihoods
 from recon_cli.cli import main
 from recon_cli.comparison import against as beside
-from recon_cli.comparison.against import HARMLESS, LIBRARIES, ROUNDING
+from recon_cli.comparison.against import HARMLESS, ROUNDING
+from recon_cli.comparison.library_calls import LIBRARIES, calls, evaluate
 from recon_cli.errors import ReconError
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.likelihoods.von_mises_fisher import VonMisesFisher
@@ -47,7 +48,7 @@ def test_every_call_is_the_density_but_for_constants_on_ordinary_data(side: Like
 def test_every_likelihood_has_a_call_in_torch() -> None:
     for name in likelihoods.names():
         side = likelihoods.parse(name)
-        assert beside.calls(side, "torch"), name
+        assert calls(side, "torch"), name
         assert all(sum(re.search(words, call) is not None for words in LIBRARIES.values()) == 1 for call in side.calls)
 
 
@@ -89,7 +90,7 @@ def test_silent_changes_are_recognised_by_name(name, word, piece, x, mu, returne
 def test_the_continuous_bernoulli_of_logits_goes_through_clamped_probabilities() -> None:
     side = likelihoods.parse("continuous-bernoulli")
     point = tensors(100.0)
-    theirs = beside.evaluate(side, "-distributions.ContinuousBernoulli(logits=r).log_prob(x)", tensors(1.0), point, True)
+    theirs = evaluate(side, "-distributions.ContinuousBernoulli(logits=r).log_prob(x)", tensors(1.0), point, True)
     assert theirs.item() == pytest.approx(-3.58473, rel=1e-5)
     assert side.nll_raw(tensors(1.0), point).item() == pytest.approx(-4.60517, rel=1e-6)
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import recon_cli
 from recon_cli import sources
-from recon_cli.calibration import Eigenvalues, Model, eigenvalues, model, point, ppca
+from recon_cli.calibration import Eigenvalues, ModelPoint, eigenvalues, model, point, ppca
 from recon_cli.errors import ReconError
 from recon_cli.numerics.spectrum import Blocks, moments, rate, sweep
 
@@ -278,7 +278,7 @@ def test_calibrate_is_exported_and_reads_arrays() -> None:
 def test_a_model_is_set_against_the_bound() -> None:
     mean, axes = DIGITS.mean(axis=0), numpy.linalg.eigh(numpy.cov(DIGITS.T, bias=True))[1][:, -20:]
 
-    def at(mu: numpy.ndarray, nats: float | None) -> Model:
+    def at(mu: numpy.ndarray, nats: float | None) -> ModelPoint:
         return model(FOUND, sources.Pair(DIGITS, mu, False, "", ""), nats)
 
     nothing = at(numpy.broadcast_to(mean, DIGITS.shape), 1.5)

@@ -20,7 +20,7 @@ import torch
 from click.testing import CliRunner, Result
 
 from recon_cli import likelihoods, sources
-from recon_cli.calibration import Model, calibrate, calibrate_sources, plot, plottable
+from recon_cli.calibration import Choices, ModelPoint, calibrate, calibrate_sources, plot, plottable
 from recon_cli.calibration.noise import every_noise, spacing
 from recon_cli.cli import main
 from recon_cli.errors import ReconError
@@ -241,7 +241,7 @@ def test_data_are_read_once(pair: tuple[str, str], monkeypatch: pytest.MonkeyPat
         return read(source)
 
     monkeypatch.setattr(Npy, "read", counted)
-    calibrate_sources(*pair, latent=2)
+    calibrate_sources(*pair, Choices(latent=2))
     assert sorted(paths) == sorted(pair)
 
 
@@ -323,7 +323,7 @@ def test_constant_data_say_so(tmp_path: Path) -> None:
 
 
 def test_every_format_writes_it(pair: tuple[str, str]) -> None:
-    found = calibrate_sources(*pair, latent=2)
+    found = calibrate_sources(*pair, Choices(latent=2))
     from recon_cli import formats
 
     for name in formats.names():
@@ -339,7 +339,7 @@ def test_the_chart_in_ascii() -> None:
     from recon_cli.formats import Ascii, table
 
     file = Ascii()
-    table.write(calibrate_sources("digits", sigma=0.1).report(), file)
+    table.write(calibrate_sources("digits", choices=Choices(sigma=0.1)).report(), file)
     file.getvalue().encode("ascii")
     lines = file.getvalue().splitlines()
     assert any("sigma^2 0.01 +#" in line for line in lines)
@@ -353,7 +353,10 @@ def test_pictures_are_drawn(ending: str, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     path = tmp_path / f"picture.{ending}"
     found = calibrate(MIXED, latent=2, sigma=0.5)
-    plot(replace(found, noise=tuple(mixed()[0].values()), model=Model(1.0, 2.0, 5.0, 3.0)), path)
+    plot(
+        replace(found, noise=tuple(mixed()[0].values()), model=ModelPoint(distortion=1.0, bound=2.0, rate=5.0, distance=3.0)),
+        path,
+    )
     first = path.read_bytes()
     assert first.startswith({"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}[ending])
     plot(found, path)
@@ -376,11 +379,11 @@ def test_without_matplotlib_the_way_to_it_is_named(monkeypatch: pytest.MonkeyPat
 
 
 def test_mnist_s_ten_thousand(mnist: Path) -> None:
-    found = calibrate_sources(str(mnist / "t10k-images-idx3-ubyte.gz"), latent=32)
+    found = calibrate_sources(str(mnist / "t10k-images-idx3-ubyte.gz"), choices=Choices(latent=32))
     x = sources.read(str(mnist / "t10k-images-idx3-ubyte.gz")).reshape(10000, 784).astype(float)
     wanted = numpy.linalg.eigvalsh(numpy.cov(x.T, bias=True))[::-1]
-    assert found.found.values[:200] == pytest.approx(wanted[:200], rel=1e-10)
-    assert found.found.rank < 784
+    assert found.eigenvalues.values[:200] == pytest.approx(wanted[:200], rel=1e-10)
+    assert found.eigenvalues.rank < 784
 
 
 def linear_vae(x: numpy.ndarray, sigma2: float, latent: int, steps: int) -> int:
@@ -416,7 +419,7 @@ def between(values: numpy.ndarray, active: int) -> float:
 @pytest.mark.parametrize("active", [0, 3, 9])
 def test_the_prediction_is_what_training_finds(active: int) -> None:
     x = sources.read("digits").reshape(1797, 64).astype(float)
-    sigma2 = between(calibrate(x).found.values, active)
+    sigma2 = between(calibrate(x).eigenvalues.values, active)
     assert calibrate(x, sigma=math.sqrt(sigma2), latent=12).predicted.active == active
     assert linear_vae(x, sigma2, 12, 1500) == active
 
@@ -428,7 +431,7 @@ def test_ten_noises_of_two_data_sets(data: str, active: int, request: pytest.Fix
     word = data if data == "digits" else str(request.getfixturevalue("mnist") / "t10k-images-idx3-ubyte.gz")
     x = sources.read(word).astype(float)
     x = x.reshape(len(x), -1)
-    sigma2 = between(calibrate(x).found.values, active)
+    sigma2 = between(calibrate(x).eigenvalues.values, active)
     assert calibrate(x, sigma=math.sqrt(sigma2), latent=24).predicted.active == active
     assert linear_vae(x, sigma2, 24, 4000) == active
 
@@ -463,7 +466,7 @@ def test_the_water_is_below_its_level_where_only_the_largest_eigenvalues_are_kno
 
     def drawn(found: Eigenvalues, sigma2: float) -> tuple[numpy.ndarray, float, str]:
         axes = Figure().subplots()
-        plots.spectrum(axes, Calibration(found=found, side=Gaussian(sigma=math.sqrt(sigma2))), found)
+        plots.spectrum(axes, Calibration(eigenvalues=found, likelihood=Gaussian(sigma=math.sqrt(sigma2))), found)
         water, baseline = (axes.patches[0].get_data()[key] for key in (0, 2))
         return water, baseline, axes.texts[0].get_text()
 

@@ -10,9 +10,9 @@ import torch
 from torch.nn import functional
 
 from recon_cli import calibrate, likelihoods
-from recon_cli.calibration import Convention, calibrate_sources, judge, weights
-from recon_cli.calibration.reported import Claim, reported
-from recon_cli.calibration.weights import CONVENTIONS, DIVERGENCES, RECONSTRUCTIONS, Monomial, implied, kept
+from recon_cli.calibration import Choices, Convention, calibrate_sources, judge, weights
+from recon_cli.calibration.reported import PublishedNll, reported
+from recon_cli.calibration.weights import CONVENTIONS, DIVERGENCES, RECONSTRUCTIONS, Monomial, converted_weight, implied
 from recon_cli.errors import ReconError
 
 B, D, K = 5, 7, 3
@@ -132,13 +132,13 @@ def test_public_losses(loss: str, reduction: str, divergence: str, weight: float
 
 def test_keeping_a_trade_off() -> None:
     before, after = Convention.parse("mean", "mean-batch"), Convention.parse("sum", "sum")
-    formula, number = kept(before, after, 0.00025, {"D": 12288})
+    formula, number = converted_weight(before, after, 0.00025, {"D": 12288})
     assert (formula, number) == ("0.00025 D", pytest.approx(3.072))
-    assert kept(after, before, 3.072, {"D": None})[1] is None
+    assert converted_weight(after, before, 3.072, {"D": None})[1] is None
     for one in CONVENTIONS:
         for other in CONVENTIONS:
-            _, there = kept(one, other, 0.3, SIZES)
-            assert kept(other, one, there, SIZES)[1] == pytest.approx(0.3, rel=1e-13)
+            _, there = converted_weight(one, other, 0.3, SIZES)
+            assert converted_weight(other, one, there, SIZES)[1] == pytest.approx(0.3, rel=1e-13)
 
 
 def test_formulas_compute_what_they_say() -> None:
@@ -189,11 +189,13 @@ def test_bad_weights_are_sentences(settings: dict, said: str, hint: str) -> None
 
 def test_the_way_back_on_data_predicts_the_latents() -> None:
     code = {"loss": "mse", "reduction": "sum", "kl_reduction": "sum"}
-    found = calibrate_sources("digits", kl_weight=0.2, latent=20, **code)
+    found = calibrate_sources("digits", choices=Choices(kl_weight=0.2, latent=20, **code))
     assert found.sigma**2 == pytest.approx(0.1)
     assert found.predicted.active == 12
     assert found.report().holds
-    mean = calibrate_sources("digits", kl_weight=1.0, **{**code, "reduction": "mean", "kl_reduction": "mean-batch"})
+    mean = calibrate_sources(
+        "digits", choices=Choices(kl_weight=1.0, **{**code, "reduction": "mean", "kl_reduction": "mean-batch"})
+    )
     assert mean.sigma**2 == pytest.approx(32)
     assert mean.collapses
     assert not mean.report().holds
@@ -205,7 +207,7 @@ def test_the_way_back_on_data_predicts_the_latents() -> None:
 
 def readings(**settings: float) -> dict[tuple[str, str, str], object]:
     """Of one claim, by variance, constant and units."""
-    return {(each.variance, each.constant, each.units): each for each in reported(Claim(**settings)).readings}
+    return {(each.variance, each.constant, each.units): each for each in reported(PublishedNll(**settings)).readings}
 
 
 def test_the_floor_is_reached_by_a_perfect_reconstruction() -> None:

@@ -284,7 +284,7 @@ def test_ones_own_model_output(tmp_path) -> None:
 
 
 def test_the_notes_say_what_it_means() -> None:
-    text = " ".join(compare_sources(sides=[Gaussian(0.5)]).report().notes)
+    text = " ".join(compare_sources(noise_models=[Gaussian(0.5)]).report().notes)
     assert "at 2 × η" in text
     assert "β = 0.5" in text
     assert "β = 0.25" in text
@@ -356,8 +356,8 @@ def test_an_unasked_row_never_spoils_the_others(tmp_path) -> None:
 
 def test_an_underflow_is_not_called_a_refutation() -> None:
     with pytest.raises(ReconError, match="leave the range of float32"):
-        compare_sources(sides=[Gaussian(1e20)], device="cpu")
-    assert compare_sources(sides=[Gaussian(1e20)], dtype="float64", device="cpu").holds
+        compare_sources(noise_models=[Gaussian(1e20)], device="cpu")
+    assert compare_sources(noise_models=[Gaussian(1e20)], dtype="float64", device="cpu").holds
 
 
 def test_nothing_to_compare_is_said_where_the_loss_is_not_its_own() -> None:

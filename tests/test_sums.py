@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from recon_cli import compare, likelihoods
-from recon_cli.comparison import tally
+from recon_cli.comparison import Claim, tally
 from recon_cli.comparison.tally import Tally, chunks, measure
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.likelihoods.gaussian import Gaussian
@@ -174,11 +174,10 @@ WHOLE = [pytest.param(side, marks=() if side.name in USUAL else pytest.mark.indu
 def test_the_compiler_takes_a_look_whole(side: Likelihood) -> None:
     torch._dynamo.reset()
     x, mu = drawn(side, 64)
-    loss = side.loss
 
     def look(x: Tensor, mu: Tensor) -> Tensor:
-        return tally.look(side, loss, side, slope, x, mu, tally.both_sides(side, loss, x, mu))
+        return tally.reduced(claim, x, mu)
 
-    slope = float(side.slope)
+    claim = Claim.of(side)
     found = torch.compile(look, backend="aot_eager", fullgraph=True)(x, mu)
     torch.testing.assert_close(found, look(x, mu), rtol=1e-12, atol=1e-10)

@@ -482,15 +482,15 @@ def test_what_is_no_array_of_real_numbers_is_a_sentence_everywhere(kind: str) ->
     ],
 )
 def test_numbers_in_any_guise_are_numbers(values: Any) -> None:
-    found = recon_cli.calibrate(values).found
-    assert found.values.tolist() == pytest.approx(recon_cli.calibrate(NUMBERS).found.values.tolist(), rel=1e-6, abs=1e-12)
+    found = recon_cli.calibrate(values).eigenvalues
+    assert found.values.tolist() == pytest.approx(recon_cli.calibrate(NUMBERS).eigenvalues.values.tolist(), rel=1e-6, abs=1e-12)
 
 
 def test_missing_values_of_pandas_are_a_sentence() -> None:
     pandas = pytest.importorskip("pandas")
     table = pandas.DataFrame({"a": pandas.array([1, None, 3], dtype="Int64"), "b": [1.0, 2.0, 3.0]})
     assert "missing (<NA>), at index (1, 0)" in refused(recon_cli.calibrate, table).message
-    assert recon_cli.calibrate(table.fillna(0)).found.samples == 3
+    assert recon_cli.calibrate(table.fillna(0)).eigenvalues.samples == 3
 
 
 # Files with more in them, and pictures.

@@ -7,20 +7,23 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy
 
 from recon_cli import likelihoods, sources
 from recon_cli.comparison import cases, compare, engines
-from recon_cli.comparison.against import calls, evaluate, takes_raw
+from recon_cli.comparison.library_calls import calls, evaluate, takes_raw
 from recon_cli.errors import ReconError, unknown
 from recon_cli.identity.likelihood import Likelihood
-from recon_cli.report import Column, Report, Table
+from recon_cli.report import Report, Table, column
 from recon_cli.runtime import devices
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     Progress = Callable[[int, str], None]
@@ -28,46 +31,54 @@ if TYPE_CHECKING:
 USUAL = ("gaussian", "laplace", "bernoulli", "student-t", "poisson")
 ENGINES = ("both", "eager", "compile")
 MOST = 10**12  # elements, and repeats: more than a machine holds
-COLUMNS = (
-    Column("likelihood", "likelihood", "*"),
-    Column("elements", "elements", "*"),
-    Column("engine", "engine", "*"),
-    Column("read", "read", "seconds"),
-    Column("recon", "recon", "seconds"),
-    Column("distribution", "distribution", "seconds"),
-    Column("functional", "functional", "seconds"),
-    Column("first", "first time", "seconds"),
-    Column("over_read", "recon / read", "ratios"),
-    Column("under_distribution", "distribution / recon", "ratios"),
-    Column("under_functional", "functional / recon", "ratios"),
-    Column("gigabytes", "GB/s", "ratios"),
-    Column("memory", "recon, MB", "peak memory"),
-    Column("memory_written", "as written, MB", "peak memory"),
-    Column("distribution_call", "distribution", None),
-    Column("functional_call", "functional", None),
-)
-FILES = (
-    Column("likelihood", "likelihood", "*"),
-    Column("elements", "elements", "*"),
-    Column("engine", "engine", "*"),
-    Column("sum", "sum through a map, s", ""),
-    Column("compare", "compare, s", ""),
-    Column("over_sum", "compare / sum", ""),
-    Column("gigabytes", "GB/s", ""),
-    Column("memory", "peak, MB", ""),
-)
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of one likelihood at one size by one engine, beside what people write: see :func:`bench`."""
+
+    likelihood: str = column("likelihood", "*")
+    elements: int = column("elements", "*")
+    engine: str = column("engine", "*")
+    read: float = column("read", "seconds")
+    recon: float = column("recon", "seconds")
+    distribution: float | None = column("distribution", "seconds")
+    functional: float | None = column("functional", "seconds")
+    first: float = column("first time", "seconds")
+    over_read: float = column("recon / read", "ratios")
+    under_distribution: float | None = column("distribution / recon", "ratios")
+    under_functional: float | None = column("functional / recon", "ratios")
+    gigabytes: float = column("GB/s", "ratios")
+    memory: float | None = column("recon, MB", "peak memory")
+    memory_written: float | None = column("as written, MB", "peak memory")
+    distribution_call: str | None = column("distribution", None)
+    functional_call: str | None = column("functional", None)
+
+
+@dataclass(frozen=True)
+class FileTiming:
+    """Seconds of one likelihood from two files, beside summing both through a memory map."""
+
+    likelihood: str = column("likelihood", "*")
+    elements: int = column("elements", "*")
+    engine: str = column("engine", "*")
+    sum: float = column("sum through a map, s")
+    compare: float = column("compare, s")
+    over_sum: float = column("compare / sum")
+    gigabytes: float = column("GB/s")
+    memory: float | None = column("peak, MB")
 
 
 def bench(
-    *sides: Likelihood | str,
-    elements: Sequence[int] = (1 << 20, 1 << 24),
+    *noise_models: Likelihood | str,
+    elements: Sequence[float] = (1 << 20, 1 << 24),
     repeats: int = 5,
     engine: str = "both",
     device: str = "auto",
     files: bool = False,
     progress: Progress | None = None,
 ) -> Report:
-    """Seconds for values, gradients, their ratio and every error, in float32: medians of ``repeats``, taken in turn.
+    """Return seconds for values, gradients, their ratio and every error, in float32: medians of ``repeats``, taken in turn.
 
     read
         a dot product of data and means, each read once; on a GPU a copy of both.
@@ -91,70 +102,79 @@ def bench(
         )
     if engine not in ENGINES:
         raise unknown("engine", engine, ENGINES)
-    where, rows, stored, done = devices.device(device), [], [], 0
-    by = ENGINES[1:] if engine == "both" else (engine,)
-    for word in sides or USUAL:
-        side = likelihoods.parse(word) if isinstance(word, str) else word
-        if side.event or side.head:
-            raise ReconError(f"{side.name} takes vectors, or several numbers an element; bench times numbers.", "Leave it out.")
+    where, rows, file_rows, done = devices.device(device), list[Timing](), list[FileTiming](), 0
+    chosen_engines = ENGINES[1:] if engine == "both" else (engine,)
+    for word in noise_models or USUAL:
+        likelihood = likelihoods.parse(word) if isinstance(word, str) else word
+        if likelihood.event or likelihood.head:
+            raise ReconError(
+                f"{likelihood.name} takes vectors, or several numbers an element; bench times numbers.", "Leave it out."
+            )
         for size in map(int, elements):
-            x, mu = drawn(side, size)
-            rows += _rows(side, x.to(where), mu.to(where), repeats, by)
+            x, mu = sample(likelihood, size)
+            rows += _rows(likelihood, x.to(where), mu.to(where), repeats, chosen_engines)
             if files:
-                stored += _from_files(side, x, mu, repeats, by)
+                file_rows += _rows_from_files(likelihood, x, mu, repeats, chosen_engines)
             done += 1
-            (progress or (lambda done, words: None))(done, f"{side.name}, {size:,} elements")
-    notes = [f"On {_named(where)}, float32. Medians of {repeats}, each side taken in turn."]
-    tables = [Table("bench", COLUMNS, rows), *([Table("files", FILES, stored)] if files else [])]
+            if progress is not None:
+                progress(done, f"{likelihood.name}, {size:,} elements")
+    notes = [f"On {_device_name(where)}, float32. Medians of {repeats}, each side taken in turn."]
+    tables = [Table.of("bench", Timing, rows), *([Table.of("files", FileTiming, file_rows)] if files else [])]
     return Report("bench", tables, notes)
 
 
-def drawn(side: Likelihood, size: int) -> tuple[Tensor, Tensor]:
-    """Data and means for a likelihood, float32: means evenly in (0.05, 0.95), data drawn from it."""
+def sample(likelihood: Likelihood, size: int) -> tuple[Tensor, Tensor]:
+    """Return data and means for a likelihood, float32: means evenly in (0.05, 0.95), data drawn from it."""
     import torch
 
     generator = torch.Generator().manual_seed(0)
     mu = torch.empty(size).uniform_(0.05, 0.95, generator=generator)
-    return side.sample(mu, generator).float(), mu
+    return likelihood.sample(mu, generator).float(), mu
 
 
-def _rows(side: Likelihood, x: Tensor, mu: Tensor, repeats: int, by: Sequence[str]) -> list[dict[str, Any]]:
+def _rows(likelihood: Likelihood, x: Tensor, mu: Tensor, repeats: int, chosen_engines: Sequence[str]) -> list[Timing]:
+    """Time each engine, one read of the data, and what people write in torch."""
     import torch
 
-    known = [call for call in calls(side, "torch") if not takes_raw(call)]
-    written_as = {
-        "distribution": next((call for call in known if "distributions." in call), None),
-        "functional": next((call for call in known if "distributions." not in call), None),
+    of_mean = [call for call in calls(likelihood, "torch") if not takes_raw(call)]
+    distribution = next((call for call in of_mean if "distributions." in call), None)
+    functional = next((call for call in of_mean if "distributions." not in call), None)
+    case = cases.admit(likelihood, None, x, mu, x.device, x.dtype, "data", False)
+    ways: dict[str, Callable[[], object]] = {
+        "read": (lambda: torch.dot(x, mu).item()) if x.device.type == "cpu" else (lambda: (x.clone(), mu.clone()))
     }
-    if x.device.type == "cpu":
-        ways: dict[str, Callable[[], object]] = {"read": lambda: torch.dot(x, mu).item()}
-    else:
-        ways = {"read": lambda: (x.clone(), mu.clone())}
-    case = cases.admit(side, None, x, mu, x.device, x.dtype, "data", False)
-    ways |= {engine: lambda engine=engine: engines.run(case, engine) for engine in by}
-    ways |= {name: lambda call=call: written(side, call, x, mu) for name, call in written_as.items() if call}
-    first, taken = timed(ways, repeats, x.device)
+    ways |= {engine: partial(engines.run, case, engine) for engine in chosen_engines}
+    written_as = {"distribution": distribution, "functional": functional}
+    ways |= {name: partial(written, likelihood, call, x, mu) for name, call in written_as.items() if call is not None}
+    first, seconds = timed(ways, repeats, x.device)
     memory = {name: peak(way, x.device) for name, way in ways.items()}
     return [
-        {
-            "likelihood": str(side),
-            "elements": len(x),
-            "engine": engine,
-            **{name: taken.get(name) for name in ("read", *written_as)},
-            "recon": taken[engine],
-            "first": first[engine],
-            "over_read": taken[engine] / taken["read"],
-            **{f"under_{name}": taken[name] / taken[engine] if name in taken else None for name in written_as},
-            "gigabytes": 8 * len(x) / taken[engine] / 1e9,
-            "memory": memory[engine],
-            "memory_written": memory.get("distribution", memory.get("functional")),
-            **{f"{name}_call": call for name, call in written_as.items()},
-        }
-        for engine in by
+        Timing(
+            likelihood=str(likelihood),
+            elements=len(x),
+            engine=engine,
+            read=seconds["read"],
+            recon=seconds[engine],
+            distribution=seconds.get("distribution"),
+            functional=seconds.get("functional"),
+            first=first[engine],
+            over_read=seconds[engine] / seconds["read"],
+            under_distribution=seconds["distribution"] / seconds[engine] if distribution is not None else None,
+            under_functional=seconds["functional"] / seconds[engine] if functional is not None else None,
+            gigabytes=8 * len(x) / seconds[engine] / 1e9,
+            memory=memory[engine],
+            memory_written=memory.get("distribution", memory.get("functional")),
+            distribution_call=distribution,
+            functional_call=functional,
+        )
+        for engine in chosen_engines
     ]
 
 
-def _from_files(side: Likelihood, x: Tensor, mu: Tensor, repeats: int, by: Sequence[str]) -> list[dict[str, Any]]:
+def _rows_from_files(
+    likelihood: Likelihood, x: Tensor, mu: Tensor, repeats: int, chosen_engines: Sequence[str]
+) -> list[FileTiming]:
+    """Time ``compare`` of two files, and the sum of both through a memory map."""
     import torch
 
     cpu = torch.device("cpu")
@@ -163,31 +183,35 @@ def _from_files(side: Likelihood, x: Tensor, mu: Tensor, repeats: int, by: Seque
         for path, values in zip(paths, (x, mu), strict=True):
             numpy.save(path, values.numpy())
 
-        def both(engine: str) -> None:
-            compare(*(sources.samples(sources.parse(path), path)[0] for path in paths), side, engine=engine)
+        def compared(engine: str) -> None:
+            data, means = (sources.samples(sources.parse(path), path)[0] for path in paths)
+            compare(data, means, likelihood, engine=engine)
 
         ways: dict[str, Callable[[], object]] = {"sum": lambda: [numpy.load(path, mmap_mode="r").sum() for path in paths]}
-        ways |= {engine: lambda engine=engine: both(engine) for engine in by}
-        _, taken = timed(ways, repeats, cpu)
+        ways |= {engine: partial(compared, engine) for engine in chosen_engines}
+        _, seconds = timed(ways, repeats, cpu)
         return [
-            {
-                "likelihood": str(side),
-                "elements": len(x),
-                "engine": engine,
-                "sum": taken["sum"],
-                "compare": taken[engine],
-                "over_sum": taken[engine] / taken["sum"],
-                "gigabytes": 8 * len(x) / taken[engine] / 1e9,
-                "memory": peak(ways[engine], cpu),
-            }
-            for engine in by
+            FileTiming(
+                likelihood=str(likelihood),
+                elements=len(x),
+                engine=engine,
+                sum=seconds["sum"],
+                compare=seconds[engine],
+                over_sum=seconds[engine] / seconds["sum"],
+                gigabytes=8 * len(x) / seconds[engine] / 1e9,
+                memory=peak(ways[engine], cpu),
+            )
+            for engine in chosen_engines
         ]
 
 
 def timed(
-    ways: dict[str, Callable[[], object]], repeats: int, device: Any, after: Callable[[int, dict[str, float]], None] | None = None
+    ways: dict[str, Callable[[], object]],
+    repeats: int,
+    device: torch.device,
+    after: Callable[[int, dict[str, float]], None] | None = None,
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """Seconds of each way: its first time, and the median of ``repeats`` more, each taken in turn.
+    """Return seconds of each way: its first time, and the median of ``repeats`` more, each taken in turn.
 
     ``after`` is called with the number of each turn (the first times are turn 0) and its seconds.
     """
@@ -208,45 +232,46 @@ def timed(
     return turns[0], {name: statistics.median(turn[name] for turn in turns[1:]) for name in ways}
 
 
-def peak(way: Callable[[], object], device: Any) -> float | None:
-    """MB that are taken at most, beyond what is taken before: of the GPU's memory, or of the process's (Linux tells)."""
+def peak(way: Callable[[], object], device: torch.device) -> float | None:
+    """Return the MB that are taken at most, beyond what is taken before: of the GPU's memory, or of the process's (Linux)."""
     import torch
 
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
+        allocated = torch.cuda.memory_allocated(device)
         way()
-        return (torch.cuda.max_memory_allocated(device) - before) / 1e6
+        return (torch.cuda.max_memory_allocated(device) - allocated) / 1e6
     try:
         Path("/proc/self/clear_refs").write_text("5")
-        before = _resident("VmRSS")
+        resident = _resident("VmRSS")
         way()
-        return (_resident("VmHWM") - before) / 1e6
+        return (_resident("VmHWM") - resident) / 1e6
     except (OSError, KeyError, ValueError):
         return None
 
 
 def _resident(name: str) -> float:
-    """Bytes, as Linux counts them for this process."""
+    """Return bytes, as Linux counts them for this process."""
     lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     return 1024.0 * int(lines[name].split()[0])
 
 
-def written(side: Likelihood, call: str, x: Tensor, mu: Tensor) -> tuple[float, float, float]:
-    """What people write to see how likelihood and loss relate: two autograd gradients, and their ratio."""
+def written(likelihood: Likelihood, call: str, x: Tensor, mu: Tensor) -> tuple[float, float, float]:
+    """Compute what people write to see how likelihood and loss relate: two autograd gradients, and their ratio."""
     import torch
     from torch.nn import functional
 
-    mean, own = mu.detach().requires_grad_(), side.loss
-    named = own.torch.isidentifier() and own.torch != "poisson_nll_loss"  # which takes a logarithm unless told
-    loss = getattr(functional, own.torch)(mean, x, reduction="none", **own.parameters) if named else own(x, mean)
-    (of_nll,) = torch.autograd.grad(evaluate(side, call, x, mean, False).sum(), mean)
+    mean, own = mu.detach().requires_grad_(), likelihood.loss
+    has_functional = own.torch.isidentifier() and own.torch != "poisson_nll_loss"  # which takes a logarithm unless told
+    loss = getattr(functional, own.torch)(mean, x, reduction="none", **own.parameters) if has_functional else own(x, mean)
+    (of_nll,) = torch.autograd.grad(evaluate(likelihood, call, x, mean, False).sum(), mean)
     (of_loss,) = torch.autograd.grad(loss.sum(), mean)
     ratio = of_nll / of_loss
     return ratio.min().item(), ratio.max().item(), ratio.mean().item()
 
 
-def _named(device: Any) -> str:
+def _device_name(device: torch.device) -> str:
+    """Return the GPU's name, or how many threads and cores there are."""
     import torch
 
     if device.type == "cuda":

@@ -1,14 +1,13 @@
-"""What a calibration is asked for, checked before anything is computed."""
+"""What a calibration is for: the choices of who asks, checked before anything is computed."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from recon_cli import likelihoods
-from recon_cli.calibration.weights import Convention, kept
+from recon_cli.calibration.weights import Convention, converted_weight
 from recon_cli.errors import ReconError
 from recon_cli.identity.losses import Loss
 from recon_cli.identity.shapes import spell
@@ -54,37 +53,42 @@ class Choices:
             if size is not None and size < 1:
                 raise ReconError(f"{option} must be a whole number from 1 up; found {size}.", f"Try {option} {usual}.")
         missing = [f"--{name.replace('_', '-')}" for name in IN_CODE if getattr(self, name) is None]
-        if self.read_back and missing:
+        if self.reads_back and missing:
             raise ReconError(
                 f"What a weight means depends on the whole loss; missing: {', '.join(missing)}.",
                 "Write --loss mse --reduction mean --kl-weight 0.00025 --kl-reduction mean-batch, say.",
             )
-        if self.read_back and self.sigma is not None:
+        if self.reads_back and self.sigma is not None:
             raise ReconError("The noise is given twice: by --sigma and by --kl-weight.", "Leave one of them out.")
-        if self.keep is not None and not self.read_back:
+        if self.keep is not None and not self.reads_back:
             raise ReconError(
                 "--keep keeps a trade-off that stands in code.", "Give it: --loss, --reduction, --kl-weight, --kl-reduction."
             )
 
     @property
-    def read_back(self) -> bool:
+    def reads_back(self) -> bool:
         """Whether a trade-off in code is to be read."""
         return any(getattr(self, name) is not None for name in IN_CODE)
 
     @property
     def weights_only(self) -> bool:
         """Whether this can be answered without data."""
-        return self.read_back or (self.sigma is not None and self.shape is not None)
+        return self.reads_back or (self.sigma is not None and self.shape is not None)
 
     @property
-    def in_code(self) -> tuple[Loss, Convention, float]:
-        """The loss, its convention and the weight on the KL, as they stand in code."""
+    def in_code(self) -> tuple[Loss, Convention, float] | None:
+        """The loss, its convention and the weight on the KL, as they stand in code; None where they are not given."""
+        if self.loss is None or self.reduction is None or self.kl_weight is None or self.kl_reduction is None:
+            return None
         loss = likelihoods.loss(self.loss) if isinstance(self.loss, str) else self.loss
-        return loss, Convention.parse(self.reduction or "", self.kl_reduction or ""), self.kl_weight  # type: ignore[return-value]
+        return loss, Convention.parse(self.reduction, self.kl_reduction), self.kl_weight
 
-    def sizes(self, x: Any) -> dict[str, int | None]:
-        """B, D and K, None where not known. Raises ReconError where the shape is not that of ``x``, or K is above D."""
-        own = None if x is None else x.shape[1:] or (1,)
+    def sizes(self, sample: tuple[int, ...] | None) -> dict[str, int | None]:
+        """Return B, D and K, None where not known. ``sample`` is the shape of one sample of the data, if there are any.
+
+        Raises ReconError where the shape that was chosen is another, or K is above D.
+        """
+        own = None if sample is None else sample or (1,)
         shape = tuple(self.shape) if self.shape is not None else own
         dimensions = math.prod(shape) if shape is not None else None
         if own is not None and dimensions != math.prod(own):
@@ -100,12 +104,12 @@ class Choices:
             )
         return {"B": self.batch_size, "D": dimensions, "K": self.latent}
 
-    def kept(self, before: Convention, sizes: dict[str, int | None]) -> str | None:
-        """The sentence of ``keep``: the weight under other reductions, as a formula in B, D and K and as a number."""
+    def kept_trade_off(self, before: Convention, sizes: dict[str, int | None]) -> str | None:
+        """Return the sentence of ``keep``: the weight under other reductions, as a formula in B, D and K and as a number."""
         if self.keep is None or self.kl_weight is None:
             return None
         reduction, _, divergence = self.keep.partition(",")
         after = Convention.parse(reduction.strip(), divergence.strip() or "sum")
-        formula, number = kept(before, after, self.kl_weight, sizes)
+        formula, number = converted_weight(before, after, self.kl_weight, sizes)
         value = f" = {number:.6g}" if number is not None and formula != f"{number:.12g}" else ""
         return f"To keep today's trade-off after switching from {before} to {after}, set beta = {formula}{value}."

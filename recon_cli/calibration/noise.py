@@ -15,21 +15,23 @@ from recon_cli.identity.regions import CIRCLE, check, inside
 from recon_cli.identity.shapes import fitting_shapes
 from recon_cli.identity.tensors import as_tensor, wide
 from recon_cli.likelihoods._grey_levels import bits_per_dimension, spacing
+from recon_cli.report import column
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from recon_cli.sources._base import Array
+    from recon_cli.runtime.lazy_arrays import Array, Lazy
     from recon_cli.sources._pair import Pair
 
-    Outputs = Callable[[Sequence[str]], Array]
+    Outputs = Callable[[Sequence[str]], Array | Lazy]
 
 BLOCK = 1 << 18  # elements in float64 at a time
+NATS, CHOSEN = "nats per sample, the likeliest first", "the noise that each would choose"
 Progress = Callable[[int, str], None]
 
 
 @dataclass(frozen=True)
-class Noise:
+class FittedNoise:
     """A likelihood with the noise that makes ``x`` given its reconstruction most likely. Nats, summed over a sample.
 
     kind
@@ -42,38 +44,39 @@ class Noise:
         how many means were moved inside the domain.
     """
 
-    likelihood: str
-    kind: str
-    rank: int
-    parameters: dict[str, float]
-    nll: float
-    nll_at_unit: float
-    cost: float
-    bits_per_dimension: float | None
+    likelihood: str = column("likelihood", "*")
+    kind: str = column("kind", NATS)
+    rank: int = column("rank", None)
+    nll: float = column("nll", NATS)
+    nll_at_unit: float = column("at unit noise", NATS)
+    cost: float = column("costs", NATS)
+    bits_per_dimension: float | None = column("bits/dim", NATS)
+    parameters: dict[str, float] = column("best noise", CHOSEN)
     clipped: int = 0
 
 
-def remarks(rows: Sequence[Noise], pair: Pair) -> Iterator[str]:
-    """In words, what the rows rest on beside the data: variances that are nobody's fit to them, and means that were moved."""
-    given = [row.likelihood for row in rows if likelihoods.find(row.likelihood).head]
-    if given and pair.variance is not None:
+def remarks(rows: Sequence[FittedNoise], pair: Pair) -> Iterator[str]:
+    """Yield what the rows rest on beside the data: variances that no row fitted to them, and means that were moved."""
+    with_variance = [row.likelihood for row in rows if likelihoods.find(row.likelihood).head]
+    if with_variance and pair.variance is not None:
         yield (
-            f"{' and '.join(given)}: the variances come with the reconstruction, one for each element: the model's own, or else "
-            "the mean squared residual over the samples that the reconstruction was made from. No other row has as many numbers."
+            f"{' and '.join(with_variance)}: the variances come with the reconstruction, one for each element: the model's own, "
+            "or else the mean squared residual over the samples that the reconstruction was made from. No other row has as many "
+            "numbers."
         )
     for row in rows:
         if row.clipped:
-            where, count = likelihoods.find(row.likelihood)().domain, math.prod(pair.mu.shape)
+            domain, count = likelihoods.find(row.likelihood)().domain, math.prod(pair.mu.shape)
             yield (
-                f"{row.likelihood}: {row.clipped:,} of {count:,} reconstructed means were kept inside {where}, so its nll is of "
+                f"{row.likelihood}: {row.clipped:,} of {count:,} reconstructed means were kept inside {domain}, so its nll is of "
                 "these means, not of the reconstruction's."
             )
 
 
 def every_noise(
-    x: Array, outputs: Outputs, clip: bool, progress: Progress
-) -> tuple[tuple[Noise, ...], tuple[tuple[str, str], ...]]:
-    """A row for each likelihood whose support holds ``x``, the likeliest of its kind first; of the others, why not.
+    x: Array | Lazy, outputs: Outputs, clip: bool, progress: Progress
+) -> tuple[tuple[FittedNoise, ...], tuple[tuple[str, str], ...]]:
+    """Return a row for each likelihood whose support holds ``x``, the likeliest of its kind first; of the others, why not.
 
     x
         (N, ...), N counting samples.
@@ -84,58 +87,66 @@ def every_noise(
     """
     values = as_tensor(x)
     width = spacing(values)
-    rows, left = [], []
+    rows, left_out = [], []
     names = likelihoods.names()
     for done, name in enumerate(names):
         progress(done * 100 // len(names), name)
-        kind = likelihoods.find(name)
+        family = likelihoods.find(name)
         try:
-            rows.append(fitted(kind, values, as_tensor(outputs(kind.head)), clip, width))
+            rows.append(fitted_noise(family, values, as_tensor(outputs(family.head)), clip, width))
         except ReconError as error:
-            left.append((name, error.message.split(": ")[0].rstrip(".")))
+            left_out.append((name, error.reason))
     ranked = []
     for kind in ("density", "probability"):
         group = sorted((row for row in rows if row.kind == kind), key=lambda row: row.nll)
         ranked += [dataclasses.replace(row, rank=place) for place, row in enumerate(group, 1)]
-    return tuple(ranked), tuple(left)
+    return tuple(ranked), tuple(left_out)
 
 
-def fitted(kind: type[Likelihood], x: Tensor, mu: Tensor, clip: bool, width: float | None) -> Noise:
-    """The row of one likelihood, not yet ranked. Raises ReconError for data or means that it does not take."""
-    side = kind.designed(x)
+def fitted_noise(family: type[Likelihood], x: Tensor, mu: Tensor, clip: bool, width: float | None) -> FittedNoise:
+    """Return the row of one likelihood, not yet ranked. Raises ReconError for data or means that it does not take."""
+    likelihood = family.designed(x)
     elements = x[0].numel()
-    x = side.encode(x, mu)
-    fitting_shapes(side, x.shape, mu.shape)
-    check(x, side.support, "the data", f"{side.name} allows")
-    if side.support == CIRCLE and (turns := (x.max().item() - x.min().item()) / (2 * math.pi)) > 1:
+    x = likelihood.encode(x, mu)
+    fitting_shapes(likelihood, x.shape, mu.shape)
+    check(x, likelihood.support, "the data", f"{likelihood.name} allows")
+    if likelihood.support == CIRCLE and (turns := (x.max().item() - x.min().item()) / (2 * math.pi)) > 1:
         raise ReconError(f"the data span {turns:.3g} turns, and a density of angles counts one.", "Take them modulo 2 pi.")
     clipped = 0
     if clip:
-        mu, clipped = inside(mu, side.domain)
-    check(mu, side.domain, "the reconstruction", f"{side.name}'s mean lies in")
-    best = side.fit(x, mu)
+        mu, clipped = inside(mu, likelihood.domain)
+    check(mu, likelihood.domain, "the reconstruction", f"{likelihood.name}'s mean lies in")
+    best = likelihood.fit(x, mu)
     nll = mean_nll(best, x, mu)
-    at_unit = nll if not best.noise else mean_nll(unit(side), x, mu)
-    kind_of = "probability" if side.discrete else "density"
-    bits = None if width is None else bits_per_dimension(nll / elements, width, side.discrete)
-    parameters = {name: float(value) for name, value in best.parameters.items()}
-    return Noise(side.name, kind_of, 0, parameters, nll, at_unit, at_unit - nll, bits, clipped)
+    at_unit = mean_nll(with_unit_scale(likelihood), x, mu) if best.noise else nll
+    return FittedNoise(
+        likelihood=likelihood.name,
+        kind="probability" if likelihood.discrete else "density",
+        rank=0,
+        nll=nll,
+        nll_at_unit=at_unit,
+        cost=at_unit - nll,
+        bits_per_dimension=None if width is None else bits_per_dimension(nll / elements, width, likelihood.discrete),
+        parameters={name: float(value) for name, value in best.parameters.items()},
+        clipped=clipped,
+    )
 
 
-def unit(side: Likelihood) -> Likelihood:
-    """The same with its scale 1 (its only number, where it has no scale), all else as it usually is."""
+def with_unit_scale(likelihood: Likelihood) -> Likelihood:
+    """Return the same with its scale 1 (its only number, where it has no scale), all else as it usually is."""
     from recon_cli.identity.fitting import level
 
-    name = level(side)
-    return dataclasses.replace(side, **{name: 1.0}) if name else side
+    name = level(likelihood)
+    return type(likelihood)(**{**likelihood.parameters, name: 1.0}) if name else likelihood
 
 
-def mean_nll(side: Likelihood, x: Tensor, mu: Tensor) -> float:
-    """-log p(x | mu) in nats: summed over a sample, averaged over samples; in float64, a block at a time."""
-    return sum(wide(side.admitted().nll(wide(a), wide(b))).sum().item() for a, b in blocks(x, mu)) / len(x)
+def mean_nll(likelihood: Likelihood, x: Tensor, mu: Tensor) -> float:
+    """Return -log p(x | mu) in nats: summed over a sample, averaged over samples; in float64, a block at a time."""
+    admitted = likelihood.admitted()
+    return sum(float(wide(admitted.nll(wide(a), wide(b))).sum()) for a, b in blocks(x, mu)) / len(x)
 
 
 def blocks(x: Tensor, mu: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Runs of samples, a quarter of a million elements or so."""
+    """Yield runs of samples, a quarter of a million elements or so."""
     rows = max(1, BLOCK // max(1, x[0].numel()))
     return zip(x.split(rows), mu.split(rows), strict=True)

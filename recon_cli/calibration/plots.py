@@ -12,12 +12,14 @@ from recon_cli.errors import ReconError
 from recon_cli.numerics.spectrum import Eigenvalues, point, rate
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
     from recon_cli.calibration.result import Calibration
 
 INK, WATER, MARK, GREY = "#1b1b1b", "#4c86b5", "#c8442d", "#9a9a9a"
 USUAL = 16  # latents, where none are named
 SMALL = 1e-6  # of the largest eigenvalue: what is below is not drawn
-STYLE = {
+STYLE: dict[Any, object] = {  # matplotlib types the keys as a union of all its settings
     "font.size": 9, "font.family": "sans-serif", "axes.labelsize": 9, "axes.titlesize": 9.5, "axes.titleweight": "bold",
     "axes.titlelocation": "left", "axes.titlepad": 9, "axes.edgecolor": "#555555", "axes.labelcolor": INK, "axes.linewidth": 0.7,
     "axes.spines.top": False, "axes.spines.right": False, "xtick.color": "#555555", "ytick.color": "#555555",
@@ -28,30 +30,30 @@ STYLE = {
 
 def save(calibration: Calibration, path: Path) -> None:
     """Draw what there is to ``path``; its ending says how. Raises ReconError where there are no data, or it cannot be written."""
-    found = calibration.found
-    if found is None:
+    eigenvalues = calibration.eigenvalues
+    if eigenvalues is None:
         raise ReconError("--plot draws what data say, and there are none.", "Give --data.")
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(10.2, 3.3), layout="constrained")
+        figure = Figure(figsize=(10.2, 3.3), layout=ConstrainedLayoutEngine(wspace=0.06))
         FigureCanvasAgg(figure)
         left, middle, right = figure.subplots(1, 3)
-        spectrum(left, calibration, found)
-        trade_off(middle, calibration, found)
-        likelihood(right, calibration, found)
-        figure.get_layout_engine().set(wspace=0.06)
+        spectrum(left, calibration, eigenvalues)
+        trade_off(middle, calibration, eigenvalues)
+        likelihood(right, calibration, eigenvalues)
         try:
             figure.savefig(path, dpi=200, metadata={"Date": None} if path.suffix.lower() == ".svg" else None)
         except OSError as error:
             raise ReconError(f"{path} cannot be written: {error.strerror}.", "Choose another file.") from error
 
 
-def spectrum(axes: Any, calibration: Calibration, found: Eigenvalues) -> None:
-    """Eigenvalues in order, the water that drowns those below sigma^2."""
-    values = found.values[found.values > SMALL * found.values[0]]
+def spectrum(axes: Axes, calibration: Calibration, eigenvalues: Eigenvalues) -> None:
+    """Draw the eigenvalues in order, and the water that drowns those below sigma^2."""
+    values = eigenvalues.values[eigenvalues.values > SMALL * eigenvalues.values[0]]
     edges = numpy.arange(len(values) + 1) + 0.5
     low = values[-1] / 2
     here = calibration.predicted
@@ -79,20 +81,19 @@ def spectrum(axes: Any, calibration: Calibration, found: Eigenvalues) -> None:
     axes.set(title="Which latents survive", xlabel="latent, by eigenvalue", ylabel="eigenvalue (squared units of x)")
 
 
-def trade_off(axes: Any, calibration: Calibration, found: Eigenvalues) -> None:
-    """Shannon's Gaussian R(D), the chosen noise on it, and the model beside it."""
-    least = max(1e-3 * found.trace, found.tail(len(found.values)))
-    grid = numpy.geomspace(least, found.trace, 300)
-    rates = [rate(found, float(value)) for value in grid]
-    known = [(d, r) for d, r in zip(grid, rates, strict=True) if r is not None and math.isfinite(r)]
-    d, r = numpy.array(known).T
+def trade_off(axes: Axes, calibration: Calibration, eigenvalues: Eigenvalues) -> None:
+    """Draw Shannon's Gaussian R(D), the chosen noise on it, and the model beside it."""
+    least = max(1e-3 * eigenvalues.trace, eigenvalues.tail(len(eigenvalues.values)))
+    grid = numpy.geomspace(least, eigenvalues.trace, 300)
+    rates = [rate(eigenvalues, float(value)) for value in grid]
+    d, r = numpy.array([(d, r) for d, r in zip(grid, rates, strict=True) if r is not None and math.isfinite(r)]).T
     axes.plot(d, r, color=INK)
     axes.fill_between(d, 0, r, color=INK, alpha=0.05, linewidth=0)
     axes.annotate("Gaussian R(D)", (d[len(d) // 3], r[len(d) // 3]), xytext=(6, 6), textcoords="offset points", fontsize=8)
     here = calibration.predicted
-    if here is not None and here.rate is not None:
+    if here is not None and here.rate is not None and here.distortion is not None:
         axes.plot(here.distortion, here.rate, "o", color=WATER, markersize=6, clip_on=False, zorder=3)
-        bound = rate(found, here.distortion)
+        bound = rate(eigenvalues, here.distortion)
         right = bound is not None and here.rate > bound + 0.03 * r[0]  # fewer latents than it takes: the curve is on the left
         axes.annotate(
             f"$\\sigma$ = {calibration.sigma:.3g}", (here.distortion, here.rate), textcoords="offset points", color=WATER,
@@ -106,26 +107,26 @@ def trade_off(axes: Any, calibration: Calibration, found: Eigenvalues) -> None:
         axes.annotate(words, (model.distortion, model.rate), xytext=(7, 5), textcoords="offset points", color=MARK, fontsize=8)
         if model.bound is not None and math.isfinite(model.bound):
             axes.plot([model.distortion] * 2, [model.bound, model.rate], color=MARK, linewidth=0.8, linestyle=(0, (2, 2)))
-    elif model is not None and model.distortion < found.trace:
+    elif model is not None and model.distortion < eigenvalues.trace:
         axes.axvline(model.distortion, color=MARK, linewidth=0.9, linestyle=(0, (4, 3)))
         axes.annotate(
             "reconstruction", (model.distortion, 0.97), xycoords=("data", "axes fraction"), xytext=(4, 0), va="top",
             textcoords="offset points", color=MARK, fontsize=8,
         )  # fmt: skip
-    wide = found.trace > 5 * d[0]
-    axes.set(xscale="log" if wide else "linear", xlim=(d[0], d[0] + 1.15 * (found.trace - d[0])), ylim=(0, None))
+    wide = eigenvalues.trace > 5 * d[0]
+    axes.set(xscale="log" if wide else "linear", xlim=(d[0], d[0] + 1.15 * (eigenvalues.trace - d[0])), ylim=(0, None))
     axes.set(title="Rate against distortion", xlabel="distortion D (squared error per sample)", ylabel="rate R (nats per sample)")
 
 
-def likelihood(axes: Any, calibration: Calibration, found: Eigenvalues) -> None:
-    """The nll against sigma, with its minimum: of the reconstruction where there is one, else of a linear model."""
+def likelihood(axes: Axes, calibration: Calibration, eigenvalues: Eigenvalues) -> None:
+    """Draw the nll against sigma, with its minimum: of the reconstruction where there is one, else of a linear model."""
     from matplotlib.ticker import LogLocator, NullLocator
 
     fitted = next((row for row in calibration.noise if row.likelihood == "gaussian"), None)
     if fitted is not None:
-        best, size = fitted.parameters["sigma"], found.dimensions
+        best, size = fitted.parameters["sigma"], eigenvalues.dimensions
 
-        def nll(sigma: float) -> float | None:
+        def nll(sigma: float) -> float:
             return size * (math.log(2 * math.pi * sigma**2) + (best / sigma) ** 2) / 2
 
         label = "−log p(x | x̂) (nats per sample)"
@@ -136,15 +137,15 @@ def likelihood(axes: Any, calibration: Calibration, found: Eigenvalues) -> None:
             return
         best, latent = math.sqrt(ready.sigma2), ready.latent
 
-        def nll(sigma: float) -> float | None:
-            value = point(found, sigma**2, latent).log_likelihood
-            return None if value is None else -value
+        def nll(sigma: float) -> float:
+            value = point(eigenvalues, sigma**2, latent).log_likelihood
+            return math.nan if value is None else -value
 
         label = f"−log p(x), {latent} latents (nats per sample)"
     grid = numpy.geomspace(best / 4, best * 8, 200)
-    known = numpy.array([(sigma, value) for sigma in grid if (value := nll(float(sigma))) is not None])
+    curve = numpy.array([(sigma, value) for sigma in grid if not math.isnan(value := nll(float(sigma)))])
     lowest = nll(best)
-    axes.plot(known[:, 0], known[:, 1], color=INK)
+    axes.plot(curve[:, 0], curve[:, 1], color=INK)
     axes.plot(best, lowest, "o", color=MARK, markersize=6, zorder=3)
     axes.annotate(
         f"best $\\sigma$ = {best:.3g}", (best, lowest), xytext=(0, -7), textcoords="offset points", ha="center", va="top",
@@ -160,7 +161,7 @@ def likelihood(axes: Any, calibration: Calibration, found: Eigenvalues) -> None:
         )  # fmt: skip
     top = nll(best * 8)
     axes.set(xscale="log", xlim=(grid[0], grid[-1]))
-    if lowest is not None and top is not None:
+    if not math.isnan(lowest) and not math.isnan(top):
         axes.set_ylim(lowest - 0.18 * (top - lowest), lowest + 1.15 * (top - lowest))
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")

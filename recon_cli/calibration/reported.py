@@ -4,35 +4,26 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from recon_cli.errors import ReconError, nearest
 from recon_cli.identity.parametric import as_number
-from recon_cli.report import Column, Report, Table
+from recon_cli.report import Report, Table, column
 from recon_cli.runtime.files import read_file
 
-COLUMNS = (
-    Column("name", "reported", "*"),
-    Column("nll", "nll", None),
-    Column("variance", "sigma²"),
-    Column("sigma", "sigma", None),
-    Column("constant", "constant"),
-    Column("units", "density of"),
-    Column("feasible", "possible"),
-    Column("floor", "floor"),
-    Column("left", "left"),
-    Column("squared_error", "error² ≤"),
-)
 FIELDS = {"name": "", "nll": "reported", "dim": "d", "sigma": "", "beta": "", "rounding": ""}
-CONSTANTS = {"kept": lambda var: (math.log(2 * math.pi) + math.log(var)) / 2, "no log 2 pi": lambda var: math.log(var) / 2}
+CONSTANTS: dict[str, Callable[[float], float]] = {
+    "kept": lambda var: (math.log(2 * math.pi) + math.log(var)) / 2,
+    "no log 2 pi": lambda var: math.log(var) / 2,
+}
 EXAMPLES = {"nll": "-1200.5", "dim": "784"}
 UNITS = {"x": 1, "255 x": 255, "256 x": 256}
 
 
 @dataclass(frozen=True)
-class Claim:
+class PublishedNll:
     """A number that somebody reports as a Gaussian nll (or negative ELBO) of one sample, in nats.
 
     dim
@@ -41,31 +32,36 @@ class Claim:
         the standard deviation, or the weight on the KL that stands for it; sigma 1 where neither is given.
     rounding
         how far the number may be off.
+    place
+        where the number was read, for an error's sentence: `` in line 3 of x.csv``.
     """
 
     nll: float
-    dim: int
+    dim: float
     sigma: float | None = None
     beta: float | None = None
     rounding: float = 0.0
     name: str = ""
+    place: str = ""
 
     def __post_init__(self) -> None:
-        rules = {"--dim": (self.dim, self.dim >= 1 and self.dim == int(self.dim), "a whole number from 1 up", "784")}
-        rules["--rounding"] = (self.rounding, 0 <= self.rounding < math.inf, "a number from 0 up", "0.5")
+        rules = {
+            "--dim": (self.dim, self.dim >= 1 and self.dim == int(self.dim), "a whole number from 1 up", "784"),
+            "--rounding": (self.rounding, 0 <= self.rounding < math.inf, "a number from 0 up", "0.5"),
+        }
         for option, value in (("--sigma", self.sigma), ("--beta", self.beta)):
             if value is not None:
                 rules[option] = (value, 0 < value < math.inf, "a positive number", "0.1")
         for option, (value, allowed, rule, example) in rules.items():
             if not allowed:
-                raise ReconError(f"{option} must be {rule}; found {value:g}.", f"Write {option} {example}, say.")
+                raise ReconError(f"{option} must be {rule}; found {value:g}{self.place}.", f"Write {option} {example}, say.")
         if self.sigma is not None and self.beta is not None:
-            raise ReconError("The noise is given twice: by --sigma and by --beta.", "Leave one of them out.")
+            raise ReconError(f"The noise is given twice: by --sigma and by --beta{self.place}.", "Leave one of them out.")
         for reading, variance in self.variances.items():
             if not 0 < variance < math.inf:
-                given = f"--sigma {self.sigma:g}" if self.beta is None else f"--beta {self.beta:g}"
+                option = f"--sigma {self.sigma:g}" if self.beta is None else f"--beta {self.beta:g}"
                 raise ReconError(
-                    f"{given} is beyond the range of numbers: the variance, {reading}, is {variance:g}.",
+                    f"{option} is beyond the range of numbers: the variance, {reading}, is {variance:g}{self.place}.",
                     "Choose a noise in the units of the data.",
                 )
 
@@ -78,7 +74,7 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class Reading:
+class Interpretation:
     """A claim under one convention. Nats, summed over the ``dim`` elements of a sample.
 
     constant
@@ -93,23 +89,23 @@ class Reading:
         the most that the squared error can be, in sigma's units, with no KL at all; None where nothing is left.
     """
 
-    name: str
-    nll: float
-    variance: str
-    sigma: float
-    constant: str
-    units: str
-    floor: float
-    left: float
-    squared_error: float | None
-    feasible: bool
+    name: str = column("reported", "*")
+    nll: float = column("nll", None)
+    variance: str = column("sigma²")
+    sigma: float = column("sigma", None)
+    constant: str = column("constant")
+    units: str = column("density of")
+    feasible: bool = column("possible")
+    floor: float = column("floor")
+    left: float = column("left")
+    squared_error: float | None = column("error² ≤")
 
 
 @dataclass(frozen=True)
 class Reported:
     """Every reading of every claim."""
 
-    readings: tuple[Reading, ...]
+    readings: tuple[Interpretation, ...]
 
     @property
     def impossible(self) -> list[str]:
@@ -118,7 +114,7 @@ class Reported:
         return [name for name in names if not any(each.feasible for each in self.readings if each.name == name)]
 
     def report(self) -> Report:
-        """As ``recon calibrate --reported`` prints it. Holds where each claim is possible in some way."""
+        """Return what ``recon calibrate --reported`` prints. It holds where each claim is possible in some way."""
         good, count = sum(each.feasible for each in self.readings), len(self.readings)
         notes = [
             "A Gaussian nll is squared error/(2 sigma^2) + D log(2 pi sigma^2)/2, and a negative ELBO that + KL: never below "
@@ -129,19 +125,20 @@ class Reported:
         verdict = f"possible under {good} of {count} conventions"
         if bad := self.impossible:
             verdict = f"impossible under every convention: {', '.join(bad)}"
-        several = any(each.name != self.readings[0].name for each in self.readings)
-        columns = [column for column in COLUMNS if several or column.key != "name"]
-        rows = [{column.key: getattr(each, column.key) for column in columns} for each in self.readings]
-        return Report("calibrate", [Table("reported", columns, rows)], notes, verdict, not bad)
+        table = Table.of("reported", Interpretation, self.readings)
+        if len({each.name for each in self.readings}) == 1:
+            rows = [{key: value for key, value in row.items() if key != "name"} for row in table.rows]
+            table = replace(table, columns=[each for each in table.columns if each.key != "name"], rows=rows)
+        return Report("calibrate", [table], notes, verdict, not bad)
 
 
-def reported(*claims: Claim) -> Reported:
+def reported(*claims: PublishedNll) -> Reported:
     """Set each claim against its floor, under each convention."""
     return Reported(tuple(reading for claim in claims for reading in readings(claim)))
 
 
-def readings(claim: Claim) -> Iterator[Reading]:
-    """One for each variance, constant and unit; without a constant units make no difference."""
+def readings(claim: PublishedNll) -> Iterator[Interpretation]:
+    """Yield one for each variance, constant and unit; without a constant units make no difference."""
     for variance, value in claim.variances.items():
         floors = {
             (constant, units): claim.dim * (of(value) + math.log(size))
@@ -150,46 +147,37 @@ def readings(claim: Claim) -> Iterator[Reading]:
         }
         for (constant, units), floor in {**floors, ("dropped", "x"): 0.0}.items():
             left = claim.nll - floor
-            yield Reading(
-                claim.name or f"{claim.nll:g}", claim.nll, variance, math.sqrt(value), constant, units, floor, left,
-                2 * value * left if left >= 0 else None, left + claim.rounding >= 0,
-            )  # fmt: skip
+            yield Interpretation(
+                name=claim.name or f"{claim.nll:g}",
+                nll=claim.nll,
+                variance=variance,
+                sigma=math.sqrt(value),
+                constant=constant,
+                units=units,
+                feasible=left + claim.rounding >= 0,
+                floor=floor,
+                left=left,
+                squared_error=2 * value * left if left >= 0 else None,
+            )
 
 
-def read(word: str, dim: int | None, sigma: float | None, beta: float | None, rounding: float | None) -> list[Claim]:
-    """The claims that ``--reported`` names: a number, or a csv with columns nll and, as far as they differ from the
-    options, dim, sigma or beta, rounding and name.
+def read(word: str, dim: int | None, sigma: float | None, beta: float | None, rounding: float | None) -> list[PublishedNll]:
+    """Return the numbers that ``--reported`` names: one, or those of a csv.
 
-    Raises ReconError for what is neither, for a cell that is no number, and where the dimension is not known.
+    A csv has columns nll and, as far as they differ from the options, dim, sigma or beta, rounding and name. Raises
+    ReconError for what is neither, for a cell that is no number, and where the dimension is not known.
     """
-    if Path(word).suffix.lower() != ".csv":
-        return [claim({"nll": word, "dim": dim, "sigma": sigma, "beta": beta, "rounding": rounding}, "")]
     options = {"dim": dim, "sigma": sigma, "beta": beta, "rounding": rounding}
+    if Path(word).suffix.lower() != ".csv":
+        return [published({"nll": word, **options}, "")]
     return read_file(word, lambda: [*rows(word, options)])
 
 
-def rows(path: str, options: dict[str, float | None]) -> Iterator[Claim]:
-    """A claim for each line of a csv."""
+def rows(path: str, options: Mapping[str, float | None]) -> Iterator[PublishedNll]:
+    """Yield what each line of a csv reports."""
     with open(path, encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file)
-        known = {alias or name: name for name, alias in FIELDS.items()} | {name: name for name in FIELDS}
-        titles = {title: title.strip().lower() for title in reader.fieldnames or ()}
-        meanings = [known.get(title.strip().lower()) for title in reader.fieldnames or ()]
-        for name in FIELDS:
-            if meanings.count(name) > 1:
-                raise ReconError(f"{path} has {meanings.count(name)} columns for {name}.", "Leave one of them.")
-        if not {"nll", "reported"} & {*titles.values()}:
-            raise ReconError(
-                f"{path} has no column nll; its first line is {','.join(titles)[:60]!r}.",
-                f"Name the columns in the first line: {', '.join(FIELDS)}; only nll must be there.",
-            )
-        for title, word in titles.items():
-            if word not in known:
-                meant = nearest(word, known)
-                raise ReconError(
-                    f"{path} has a column {title!r}, which means nothing here.",
-                    f"Did you mean {meant!r}?" if meant else f"Known: {', '.join(FIELDS)}.",
-                )
+        fields = field_of(path, reader.fieldnames or ())
         empty = True
         for line in reader:
             empty = False
@@ -198,29 +186,54 @@ def rows(path: str, options: dict[str, float | None]) -> Iterator[Claim]:
                     f"Line {reader.line_num} of {path} has more cells than the first line names.",
                     "Separate cells by one comma, and write numbers without any.",
                 )
-            given = {known[word]: (line[title] or "").strip() for title, word in titles.items()}
-            given = {name: value for name, value in given.items() if value}
-            noise = {} if given.keys() & {"sigma", "beta"} else {key: options[key] for key in ("sigma", "beta")}
-            others = {key: options[key] for key in ("dim", "rounding")}
-            yield claim({**others, **noise, **given}, f" in line {reader.line_num} of {path}")
+            texts = {name: (line[title] or "").strip() for title, name in fields.items()}
+            cells: dict[str, str | float | None] = {name: text for name, text in texts.items() if text}
+            defaults = {"dim", "rounding"} if cells.keys() & {"sigma", "beta"} else {"dim", "rounding", "sigma", "beta"}
+            others = {name: options[name] for name in defaults}
+            yield published({**others, **cells}, f" in line {reader.line_num} of {path}")
         if empty:
             raise ReconError(f"{path} has no row below its first line.", "Give one row for each reported number.")
 
 
-def claim(given: dict[str, object], where: str) -> Claim:
-    """From words or numbers. Raises ReconError that says ``where``."""
-    if not given.get("nll"):
-        raise ReconError(f"There is no nll{where}.", "Give the number that is reported, in nats for one sample.")
-    if given.get("dim") is None:
-        raise ReconError(f"How many elements a sample has is not known{where}.", "Give --dim 784, say.")
+def field_of(path: str, titles: Sequence[str]) -> dict[str, str]:
+    """Return which number each column of a csv holds, by its title. Raises ReconError for titles that say nothing, or twice."""
+    names = {alias or name: name for name, alias in FIELDS.items()} | {name: name for name in FIELDS}
+    words = [title.strip().lower() for title in titles]
+    for name in FIELDS:
+        if (count := [names.get(word) for word in words].count(name)) > 1:
+            raise ReconError(f"{path} has {count} columns for {name}.", "Leave one of them.")
+    if not {"nll", "reported"} & {*words}:
+        raise ReconError(
+            f"{path} has no column nll; its first line is {','.join(dict.fromkeys(titles))[:60]!r}.",
+            f"Name the columns in the first line: {', '.join(FIELDS)}; only nll must be there.",
+        )
+    for title, word in zip(titles, words, strict=True):
+        if word not in names:
+            meant = nearest(word, names)
+            raise ReconError(
+                f"{path} has a column {title!r}, which means nothing here.",
+                f"Did you mean {meant!r}?" if meant else f"Known: {', '.join(FIELDS)}.",
+            )
+    return {title: names[word] for title, word in zip(titles, words, strict=True)}
+
+
+def published(cells: Mapping[str, str | float | None], place: str) -> PublishedNll:
+    """Return a reported number from words or numbers. Raises ReconError that says the ``place`` they are from."""
+    if not cells.get("nll"):
+        raise ReconError(f"There is no nll{place}.", "Give the number that is reported, in nats for one sample.")
+    if cells.get("dim") is None:
+        raise ReconError(f"How many elements a sample has is not known{place}.", "Give --dim 784, say.")
     numbers = {
-        key: as_number(f"The {'reported number' if key == 'nll' else key}{where}", str(value), EXAMPLES.get(key, "0.5"))
-        for key, value in given.items()
+        key: as_number(f"The {'reported number' if key == 'nll' else key}{place}", str(value), EXAMPLES.get(key, "0.5"))
+        for key, value in cells.items()
         if key != "name" and value is not None
     }
-    whole = numbers["dim"]
-    numbers["dim"] = int(whole) if whole == int(whole) else whole
-    try:
-        return Claim(**numbers, name=str(given.get("name", "")))  # type: ignore[arg-type]
-    except ReconError as error:
-        raise ReconError(f"{error.message[:-1]}{where}.", error.hint) from error
+    return PublishedNll(
+        nll=numbers["nll"],
+        dim=int(numbers["dim"]) if numbers["dim"] == int(numbers["dim"]) else numbers["dim"],
+        sigma=numbers.get("sigma"),
+        beta=numbers.get("beta"),
+        rounding=numbers.get("rounding", 0.0),
+        name=str(cells.get("name", "")),
+        place=place,
+    )

@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from recon_cli import likelihoods
 from recon_cli.errors import ReconError, unknown
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import REDUCTIONS, Loss
+from recon_cli.report import column
 
 Sizes = Mapping[str, "int | None"]
 OPTIONS = {"B": "--batch-size 128", "D": "--shape 1x28x28", "K": "--latent 16"}
@@ -36,7 +37,7 @@ class Monomial:
 
     @classmethod
     def over(cls, divisor: str, number: float = 1.0) -> Monomial:
-        """``number`` divided by a product such as ``B*D``."""
+        """Return ``number`` divided by a product such as ``B*D``."""
         return cls(number, *(-divisor.split("*").count(size) for size in "BDK"))
 
     def __mul__(self, other: Monomial) -> Monomial:
@@ -46,10 +47,11 @@ class Monomial:
         return self * Monomial(1 / other.number, -other.B, -other.D, -other.K)
 
     def at(self, sizes: Sizes) -> Monomial:
-        """With the sizes put in that are known."""
-        known = {size: sizes.get(size) for size in "BDK" if sizes.get(size)}
-        number = self.number * math.prod(float(known[size]) ** getattr(self, size) for size in known)  # type: ignore[arg-type]
-        return replace(self, number=number, **dict.fromkeys(known, 0))
+        """Return it with the sizes put in that are known."""
+        numbers = {name: float(size) for name in "BDK" if (size := sizes.get(name))}
+        number = self.number * math.prod(size ** getattr(self, name) for name, size in numbers.items())
+        powers = {name: 0 if name in numbers else getattr(self, name) for name in "BDK"}
+        return Monomial(number, **powers)
 
     @property
     def value(self) -> float | None:
@@ -62,7 +64,7 @@ class Monomial:
         return [size for size in "BDK" if getattr(self, size)]
 
     def spell(self, symbol: str = "", digits: int = 6) -> str:
-        """As people write it, with a symbol among the factors: ``0.5 D/(B K)``."""
+        """Return it as people write it, with a symbol among the factors: ``0.5 D/(B K)``."""
 
         def power(size: str, times: int) -> str:
             return size if times == 1 else f"{size}^{times}"
@@ -95,17 +97,17 @@ class Convention:
 
     @classmethod
     def parse(cls, reduction: str, divergence: str) -> Convention:
-        """From the command line's words. Raises ReconError, with the list, for one that there is not."""
+        """Return the convention of the command line's words. Raises ReconError, with the list, for one that there is not."""
         reduction, divergence = (word.lower().replace("_", "-") for word in (reduction, divergence))
         reduction = ALIASES.get(reduction, reduction)
         if divergence in ("batch-mean", "batchmean"):
             divergence = "mean-batch"
-        for kind, word, known in (
+        for what, word, words in (
             ("reduction of the loss", reduction, RECONSTRUCTIONS),
             ("reduction of the KL", divergence, DIVERGENCES),
         ):
-            if word not in known:
-                raise unknown(kind, word, known)
+            if word not in words:
+                raise unknown(what, word, words)
         return cls(reduction, divergence)
 
     @property
@@ -124,15 +126,15 @@ CONVENTIONS = tuple(Convention(reduction, divergence) for reduction in RECONSTRU
 class Weight:
     """The KL weight to write in one convention; None where it depends on a size that is not known, which ``formula`` shows."""
 
-    convention: str
-    likelihood: str
     noise: str
-    loss: str
-    reduction: str
-    kl_reduction: str
-    kl_weight: float | None
-    formula: str
-    literal: str
+    convention: str = column("convention", None)
+    kl_weight: float | None = column("kl weight", None)
+    likelihood: str = column("likelihood", None)
+    loss: str = column("loss", None)
+    reduction: str = column("reduction", None)
+    kl_reduction: str = column("kl reduction", None)
+    formula: str = column("formula", None)
+    literal: str = column("literal", None)
 
     @property
     def loss_name(self) -> str:
@@ -140,46 +142,53 @@ class Weight:
         return self.convention.partition(" ")[0]
 
 
-def weights(side: Likelihood, sizes: Sizes, beta: float | None = None) -> tuple[Weight, ...]:
-    """The literal for every convention that gives the trade-off of ``side``: of the noise it has or, without one, of ``beta``.
+def weights(likelihood: Likelihood, sizes: Sizes, beta: float | None = None) -> tuple[Weight, ...]:
+    """Return the literal for every convention that gives the trade-off of a likelihood's noise or, without one, of ``beta``.
 
     sizes
         B, D and K; None where not known.
     """
-    t = trade_off(side) if beta is None else beta
-    factor, symbol = (1.0, "beta") if beta is not None else SYMBOLS.get(side.name, (1.0, "1/slope"))
-    found = []
+    t = trade_off(likelihood) if beta is None else beta
+    factor, symbol = (1.0, "beta") if beta is not None else SYMBOLS.get(likelihood.name, (1.0, "1/slope"))
+    loss, noise = short_name(likelihood.loss), noise_in_words(likelihood) if beta is None else f"beta = {beta:.6g}"
+    rows = []
     for convention in CONVENTIONS:
-        if convention.reduction.startswith("half-") and side.loss.convention == 1:
+        if convention.reduction.startswith("half-") and likelihood.loss.convention == 1:
             continue
         weight = (convention.ratio * Monomial(t)).at(sizes)
-        words = (convention.ratio * Monomial(factor)).spell(symbol)
-        loss = short(side.loss)
-        noise = f"{side.name} with {numbers(side) if beta is None else f'beta = {beta:.6g}'}"
-        found.append(Weight(
-            f"{loss} {convention}", side.name, noise, str(side.loss), convention.reduction, convention.divergence,
-            weight.value, words, weight.spell(digits=5),
-        ))  # fmt: skip
-    return tuple(found)
+        rows.append(
+            Weight(
+                convention=f"{loss} {convention}",
+                kl_weight=weight.value,
+                likelihood=likelihood.name,
+                noise=f"{likelihood.name} with {noise}",
+                loss=str(likelihood.loss),
+                reduction=convention.reduction,
+                kl_reduction=convention.divergence,
+                formula=(convention.ratio * Monomial(factor)).spell(symbol),
+                literal=weight.spell(digits=5),
+            )
+        )
+    return tuple(rows)
 
 
-def numbers(side: Likelihood) -> str:
-    """The noise of a likelihood in words."""
-    return ", ".join(f"{name} = {float(value):.6g}" for name, value in side.parameters.items())
+def noise_in_words(likelihood: Likelihood) -> str:
+    """Return the noise of a likelihood in words."""
+    return ", ".join(f"{name} = {float(value):.6g}" for name, value in likelihood.parameters.items())
 
 
-def short(loss: Loss) -> str:
-    """What people call a loss."""
+def short_name(loss: Loss) -> str:
+    """Return what people call a loss."""
     return loss.aliases[0] if loss.aliases else loss.name
 
 
-def trade_off(side: Likelihood) -> float:
-    """t, the weight on the summed KL beside the summed loss: 1/slope."""
-    return 1 / float(side.slope)
+def trade_off(likelihood: Likelihood) -> float:
+    """Return t, the weight on the summed KL beside the summed loss: 1/slope."""
+    return 1 / float(likelihood.slope)
 
 
 def implied(loss: Loss, convention: Convention, weight: float, sizes: Sizes) -> tuple[Likelihood, float | None]:
-    """The likelihood that a weight assumes, at its noise; and the beta, where it has no noise in its slope.
+    """Return the likelihood that a weight assumes, at its noise; and the beta, where it has no noise in its slope.
 
     Raises ReconError for a weight that is not positive, and for a size that it depends on and that is not known.
     """
@@ -198,19 +207,19 @@ def implied(loss: Loss, convention: Convention, weight: float, sizes: Sizes) -> 
             "Choose a weight for data in units of their own size.",
         )
     for name in likelihoods.names():
-        kind = likelihoods.find(name)
-        if type(loss) not in (type(kind().loss), type(kind().raw_loss)):
+        family = likelihoods.find(name)
+        if type(loss) not in (type(family().loss), type(family().raw_loss)):
             continue
         try:
-            side = kind.with_slope(slope, loss)
+            likelihood = family.with_slope(slope, loss)
         except ReconError:  # no noise has this slope
-            side = kind()
-        in_slope = math.isclose(trade_off(side), t.number, rel_tol=1e-9) and side.slope != kind().slope
-        return side, None if in_slope or name in SYMBOLS else t.number / trade_off(side)
+            likelihood = family()
+        in_slope = math.isclose(trade_off(likelihood), t.number, rel_tol=1e-9) and likelihood.slope != family().slope
+        return likelihood, None if in_slope or name in SYMBOLS else t.number / trade_off(likelihood)
     raise ReconError(f"{loss.name} is no likelihood's own loss{loss.reason and ': '}{loss.reason}.", "Choose mse or l1, say.")
 
 
-def kept(before: Convention, after: Convention, weight: float, sizes: Sizes) -> tuple[str, float | None]:
-    """The weight that keeps a trade-off when the convention changes, as a formula in B, D, K and as a number."""
+def converted_weight(before: Convention, after: Convention, weight: float, sizes: Sizes) -> tuple[str, float | None]:
+    """Return the weight that keeps a trade-off when the convention changes, as a formula in B, D, K and as a number."""
     factor = after.ratio / before.ratio
     return (factor * Monomial(weight)).spell(digits=12), (factor * Monomial(weight)).at(sizes).value

@@ -5,9 +5,9 @@ from __future__ import annotations
 import functools
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
@@ -17,328 +17,324 @@ from recon_cli.errors import ReconError, unknown
 from recon_cli.identity.parametric import as_number, as_whole
 from recon_cli.runtime import processes
 
+if TYPE_CHECKING:
+    from recon_cli.identity.likelihood import Likelihood
+    from recon_cli.identity.losses import Loss
+    from recon_cli.likelihoods.gaussian import Gaussian
+    from recon_cli.report import Report
+
+Value = TypeVar("Value")
+Item = TypeVar("Item")
+Words = ParamSpec("Words")
+NOTES = "recon_cli.notes"
+
 
 class Command(click.Command):
     """A command that refuses an option given as nothing, which none can be taken for; of one given twice the last counts."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        written, _, order = self.make_parser(ctx).parse_args([*args])
+        values, _, order = self.make_parser(ctx).parse_args([*args])
         rest = super().parse_args(ctx, args)
         for param in (param for param in order if isinstance(param, click.Option) and not param.is_flag):
-            words = written.get(param.name, ())
+            words = values.get(param.name or "", ())
             if not ctx.resilient_parsing and not all(str(word).strip() for word in (words if param.multiple else [words])):
                 raise ReconError(f"{param.opts[0]} is given without a value.", "Leave it out, or give it a value.")
         return rest
 
 
-class LikelihoodWord(click.ParamType):
-    """``laplace:scale=0.2`` to a Likelihood; with ``symbols``, a bare ``laplace`` to the class, no noise chosen.
+class Word(click.ParamType, Generic[Value]):  # type: ignore[type-arg]  # click's is generic from 8.4 on
+    """A word on the command line that becomes a value; what is a value already stays."""
 
-    With them ``FILE.py:Class`` too, one of one's own.
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        del ctx
+        return self.read(value, param.opts[0] if param is not None else self.name) if isinstance(value, str) else value
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        del ctx, param
+        return [CompletionItem(word) for word in self.known_words() if word.startswith(incomplete)]
+
+    def read(self, word: str, option: str) -> Value:
+        """Return the value of a word. Raises ReconError, which names the ``option``."""
+        raise NotImplementedError
+
+    def known_words(self) -> Iterable[str]:
+        """Return the words that the shell completes to."""
+        return ()
+
+
+class LikelihoodWord(Word["Likelihood | type[Likelihood] | str"]):
+    """``laplace:scale=0.2`` to a Likelihood.
+
+    With ``symbols`` a bare ``laplace`` is the class, no noise chosen, and ``FILE.py:Class`` one of one's own; with ``keep``
+    the word stays a word, once it is checked.
     """
 
     name = "likelihood"
 
-    def __init__(self, symbols: bool = False) -> None:
-        self.symbols = symbols
+    def __init__(self, symbols: bool = False, keep: bool = False) -> None:
+        self.symbols, self.keep = symbols, keep
 
-    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+    def read(self, word: str, option: str) -> Likelihood | type[Likelihood] | str:
         from recon_cli import likelihoods
 
-        if not isinstance(value, str):
-            return value
-        if self.symbols and (own := re.fullmatch(r"(.+\.py(?::[^:]*)?):?(.*)", value, re.DOTALL)):
+        del option
+        if self.symbols and (own := re.fullmatch(r"(.+\.py(?::[^:]*)?):?(.*)", word, re.DOTALL)):
             from recon_cli.models import user
 
             family = likelihoods.as_family_or_likelihood(user.find(own[1], "derive")[0])
             return family.parse(own[2]) if own[2] else family
-        found = likelihoods.as_family_or_likelihood(value) if self.symbols else likelihoods.parse(value)
-        noted(likelihoods.interpretations([value]))
-        return found
+        likelihood = likelihoods.as_family_or_likelihood(word) if self.symbols else likelihoods.parse(word)
+        keep_notes(likelihoods.interpretations([word]))
+        return word if self.keep else likelihood
 
-    def shell_complete(self, ctx: Any, param: Any, incomplete: str) -> list[Any]:
-        return complete("likelihoods", incomplete)
+    def known_words(self) -> Iterable[str]:
+        return registry.names("likelihoods")
 
 
-class LossWord(click.ParamType):
-    """``mse`` to a Loss."""
+class LossWord(Word["Loss | str"]):
+    """``mse`` to a Loss; with ``keep`` the word stays a word, once it is checked."""
 
     name = "loss"
 
-    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+    def __init__(self, keep: bool = False) -> None:
+        self.keep = keep
+
+    def read(self, word: str, option: str) -> Loss | str:
         from recon_cli import likelihoods
 
-        if not isinstance(value, str):
-            return value
-        found, word = likelihoods.loss(value), value.partition(":")[0]
-        if not {likelihoods.forms(name)[0] for name in (found.name, *found.aliases)} & {*likelihoods.forms(word)}:
-            noted([f"{word} was taken for {found.name}."])
-        return found
+        del option
+        loss, name = likelihoods.loss(word), word.partition(":")[0]
+        if not {likelihoods.forms(other)[0] for other in (loss.name, *loss.aliases)} & {*likelihoods.forms(name)}:
+            keep_notes([f"{name} was taken for {loss.name}."])
+        return word if self.keep else loss
 
-    def shell_complete(self, ctx: Any, param: Any, incomplete: str) -> list[Any]:
+    def known_words(self) -> Iterable[str]:
         from recon_cli import likelihoods
 
-        return [CompletionItem(word) for word in likelihoods.losses() if word.startswith(incomplete)]
+        return likelihoods.losses()
 
 
-class SourceWord(click.ParamType):
+class SourceWord(Word[str]):
     """A path or the name of a source; stays a word, completes to either."""
 
     name = "source"
 
-    def shell_complete(self, ctx: Any, param: Any, incomplete: str) -> list[Any]:
-        return [*complete("sources", incomplete), CompletionItem(incomplete, type="file")]
+    def read(self, word: str, option: str) -> str:
+        del option
+        return word
+
+    def known_words(self) -> Iterable[str]:
+        return registry.names("sources")
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        return [*super().shell_complete(ctx, param, incomplete), CompletionItem(incomplete, type="file")]
 
 
-class FormatWord(click.ParamType):
+class FormatWord(Word[str]):
     """The name of an output format; checked before any work."""
 
     name = "format"
 
-    def convert(self, value: Any, param: Any, ctx: Any) -> str:
-        known = registry.names("formats")
-        if value not in known:
-            raise unknown("format", value, known)
-        return value
+    def read(self, word: str, option: str) -> str:
+        del option
+        if word not in self.known_words():
+            raise unknown("format", word, self.known_words())
+        return word
 
     def get_metavar(self, *_: Any, **__: Any) -> str:
-        return "|".join(registry.names("formats"))
+        return "|".join(self.known_words())
 
-    def shell_complete(self, ctx: Any, param: Any, incomplete: str) -> list[Any]:
-        return complete("formats", incomplete)
+    def known_words(self) -> Iterable[str]:
+        return registry.names("formats")
 
 
-class Numbers(click.ParamType):
+class Numbers(Word[list[float]]):
     """``0.1,0.5,1`` to a list of finite numbers."""
 
     name = "number,..."
 
-    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        if not isinstance(value, str):
-            return value
-        return [as_number(param.opts[0], part.strip()) for part in value.split(",")]
+    def read(self, word: str, option: str) -> list[float]:
+        return [as_number(option, part.strip()) for part in word.split(",")]
 
 
-class Scale(click.ParamType):
+class Scale(Word[float]):
     """``255`` to the number that values are divided by; ``none`` to 1."""
 
     name = "scale"
 
-    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        if not isinstance(value, str):
-            return value
-        number = 1.0 if value == "none" else as_number(param.opts[0], value, "255, or none")
+    def read(self, word: str, option: str) -> float:
+        number = 1.0 if word == "none" else as_number(option, word, "255, or none")
         if number <= 0:
-            raise ReconError(f"{param.opts[0]} must be above 0; found {value!r}.", "Values are divided by it: 255, say, or none.")
+            raise ReconError(f"{option} must be above 0; found {word!r}.", "Values are divided by it: 255, say, or none.")
         return number
 
 
-class Seconds(click.ParamType):
+class Seconds(Word[float]):
     """A number of seconds above 0, up to a fortnight."""
 
     name = "float"
 
-    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        seconds = as_number(param.opts[0], value, "60") if isinstance(value, str) else value
+    def read(self, word: str, option: str) -> float:
+        seconds = as_number(option, word, "60")
         if not 0 < seconds <= 1e6:
-            raise ReconError(f"{param.opts[0]} must be above 0 and at most a million seconds; found {value!r}.", "Write 60, say.")
+            raise ReconError(f"{option} must be above 0 and at most a million seconds; found {word!r}.", "Write 60, say.")
         return seconds
 
 
-class Seed(click.ParamType):
+class Seed(Word[int]):
     """A whole number from 0 up that every generator takes."""
 
     name = "number"
 
-    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        if isinstance(value, str) and as_whole(value) is None:
-            raise ReconError(f"--seed must be a whole number from 0 up, below 2^63; found {value!r}.", "Write --seed 0, say.")
-        return int(value)
+    def read(self, word: str, option: str) -> int:
+        if as_whole(word) is None:
+            raise ReconError(f"{option} must be a whole number from 0 up, below 2^63; found {word!r}.", "Write --seed 0, say.")
+        return int(word)
 
 
-class Shape(click.ParamType):
+class Shape(Word[tuple[int, ...]]):
     """``1x28x28`` to a tuple of positive whole numbers."""
 
     name = "shape"
 
-    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        if not isinstance(value, str):
-            return value
-        sizes = value.lower().replace("×", "x").split("x")
+    def read(self, word: str, option: str) -> tuple[int, ...]:
+        del option
+        sizes = word.lower().replace("×", "x").split("x")
         if not all(as_whole(size) for size in sizes):
-            raise ReconError(f"{value!r} is no shape.", "Write the sizes of one sample, as in --shape 1x28x28.")
+            raise ReconError(f"{word!r} is no shape.", "Write the sizes of one sample, as in --shape 1x28x28.")
         return tuple(int(size) for size in sizes)
 
 
-class Setting(click.ParamType):
+class NamedShape(Word[tuple[str, tuple[int, ...]]]):
+    """``1x28x28`` for every argument, ``pred=196x768`` for one: a pair of name and sizes."""
+
+    name = "shape"
+
+    def read(self, word: str, option: str) -> tuple[str, tuple[int, ...]]:
+        name, sign, sizes = word.rpartition("=")
+        if sign and not name.isidentifier():
+            raise ReconError(f"{name!r} names no argument.", "Write --shape 1x28x28, or --shape pred=196x768 for one argument.")
+        return name, Shape().read(sizes, option)
+
+
+class NamedValue(Word[tuple[str, object]]):
     """``name=value`` to a pair; the value a number, a truth, a tuple, or else a word."""
 
     name = "name=value"
 
-    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+    def read(self, word: str, option: str) -> tuple[str, object]:
         import ast
 
-        if not isinstance(value, str):
-            return value
-        key, sign, text = (part.strip() for part in value.partition("="))
+        key, sign, text = (part.strip() for part in word.partition("="))
         if not sign or not all(part.isidentifier() for part in key.split(".")):
-            raise ReconError(f"{param.opts[0]} {value!r} sets nothing.", f"Write {param.opts[0]} name=value.")
+            raise ReconError(f"{option} {word!r} sets nothing.", f"Write {option} name=value.")
         try:
             return key, ast.literal_eval(text)
         except (ValueError, SyntaxError):
             return key, text
 
 
-class NamedShape(Shape):
-    """``1x28x28`` for every argument, ``pred=196x768`` for one: a pair of name and sizes."""
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        if not isinstance(value, str):
-            return value
-        name, sign, sizes = value.rpartition("=")
-        if sign and not name.isidentifier():
-            raise ReconError(f"{name!r} names no argument.", "Write --shape 1x28x28, or --shape pred=196x768 for one argument.")
-        return name, super().convert(sizes, param, ctx)
-
-
-NOTES = "recon_cli.notes"
-
-
-def noted(said: Iterable[str]) -> None:
+def keep_notes(notes: Iterable[str]) -> None:
     """Keep what words were taken for until the report is shown."""
     if ctx := click.get_current_context(silent=True):
-        ctx.meta.setdefault(NOTES, []).extend(said)
-
-
-def complete(folder: str, incomplete: str) -> list[Any]:
-    """The names in a registry that begin with what was typed."""
-    return [CompletionItem(name) for name in registry.names(folder) if name.startswith(incomplete)]
+        ctx.meta.setdefault(NOTES, []).extend(notes)
 
 
 likelihood = click.option(
-    "--likelihood",
-    "chosen",
-    type=LikelihoodWord(),
-    multiple=True,
-    metavar="NAME[:PARAM=VALUE]",
+    "--likelihood", "chosen", type=LikelihoodWord(), multiple=True, metavar="NAME[:PARAM=VALUE]",
     help="A noise model, as in laplace:scale=0.2; repeatable.",
-)
+)  # fmt: skip
 sigmas = click.option(
-    "--sigma",
-    "sigmas",
-    type=Numbers(),
-    multiple=True,
-    metavar="NUMBER[,...]",
+    "--sigma", "sigmas", type=Numbers(), multiple=True, metavar="NUMBER[,...]",
     help="Short for --likelihood gaussian:sigma=NUMBER; a list, or repeated, for several.",
-)
+)  # fmt: skip
 seed = click.option("--seed", type=Seed(), default=0, show_default=True, metavar="NUMBER", help="Of every random draw.")
 device = click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:N]|mps", help="Where to compute.")
 engine = click.option(
-    "--engine",
-    type=click.Choice(["auto", "eager", "compile"]),
-    default="auto",
-    show_default=True,
+    "--engine", type=click.Choice(["auto", "eager", "compile"]), default="auto", show_default=True,
     help="Piece by piece, or compiled into one pass: pays from half a billion numbers.",
-)
+)  # fmt: skip
 gradients = click.option(
-    "--gradients",
-    type=click.Choice(["sample", "all"]),
-    default="sample",
-    show_default=True,
+    "--gradients", type=click.Choice(["sample", "all"]), default="sample", show_default=True,
     help="Piece by piece: of a million numbers, evenly spread, or of all (values are of all).",
-)
+)  # fmt: skip
 format = click.option(
-    "--format",
-    "format",
-    type=FormatWord(),
-    default="table",
-    show_default=True,
+    "--format", "format", type=FormatWord(), default="table", show_default=True,
     help="How to write the result.",
-)
-
-
+)  # fmt: skip
 data = click.option(
-    "--data",
-    type=SourceWord(),
-    default="digits",
-    show_default=True,
-    metavar="SOURCE",
+    "--data", type=SourceWord(), default="digits", show_default=True, metavar="SOURCE",
     help="digits (bundled), mnist, a file (x.npy, x.npz:NAME, x.parquet, ...), a folder of images, hf:NAME, synthetic:...",
-)
+)  # fmt: skip
 scale = click.option(
-    "--scale",
-    type=Scale(),
-    default=None,
-    metavar="NUMBER|none",
+    "--scale", type=Scale(), default=None, metavar="NUMBER|none",
     help="Divide the data by this; unless given, 8-bit images and IDX by 255, all else by nothing.",
-)
+)  # fmt: skip
 binarize = click.option(
-    "--binarize",
-    type=click.Choice(["threshold", "sample"]),
+    "--binarize", type=click.Choice(["threshold", "sample"]),
     help="Make grey levels 0 or 1: 1 above one half, or with that probability.",
-)
+)  # fmt: skip
 
 trust = click.option(
-    "--trust",
-    is_flag=True,
-    default=False,
+    "--trust", is_flag=True, default=False,
     help="Run the code that a run's folder names for its model: only if you wrote or read it.",
-)
+)  # fmt: skip
 
 
-def gaussians(sigmas: Any) -> list[Any]:
-    """The likelihoods that ``--sigma`` is short for."""
+def gaussians(sigmas: Iterable[Iterable[float]]) -> list[Gaussian]:
+    """Return the likelihoods that ``--sigma`` is short for."""
     from recon_cli.likelihoods.gaussian import Gaussian
 
     return [Gaussian(sigma=value) for group in sigmas for value in group]
 
 
-def together(work: Any) -> Any:
-    """Decorates a command that all processes which torchrun started carry out together."""
+def in_all_processes(work: Callable[Words, Item]) -> Callable[Words, Item]:
+    """Decorate a command that all processes which torchrun started carry out together."""
 
     @functools.wraps(work)
-    def call(*words: Any, **named: Any) -> Any:
+    def call(*args: Words.args, **kwargs: Words.kwargs) -> Item:
         with processes.connected():
-            return work(*words, **named)
+            return work(*args, **kwargs)
 
     return call
 
 
-def given(ctx: Any, but: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The options that were written, not left at their defaults."""
-    written = click.core.ParameterSource.DEFAULT, click.core.ParameterSource.DEFAULT_MAP
+def explicitly_set(ctx: click.Context, but: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the options that were written, not left at their defaults."""
+    source = click.core.ParameterSource
+    defaults = source.DEFAULT, source.DEFAULT_MAP
     return {
-        name: value for name, value in ctx.params.items() if ctx.get_parameter_source(name) not in written and name not in but
+        name: value for name, value in ctx.params.items() if ctx.get_parameter_source(name) not in defaults and name not in but
     }
 
 
-def alone(ctx: Any, name: str, *others: str) -> None:
+def mutually_exclusive(ctx: click.Context, name: str, *others: str) -> None:
     """Raise ReconError where ``name`` was written, and one of the ``others`` too."""
-    written = given(ctx)
+    names = explicitly_set(ctx)
     for other in others:
-        if name in written and other in written:
+        if name in names and other in names:
             one, two = (param.opts[0] for word in (name, other) for param in ctx.command.params if param.name == word)
             raise ReconError(f"{one} and {two} do not go together.", f"Leave one of them out; see {ctx.command_path} --help.")
 
 
-def refuse(ctx: Any, what: str, *names: str) -> None:
+def reject(ctx: click.Context, what: str, *names: str) -> None:
     """Raise ReconError for the first of ``names`` that was written where it means nothing."""
     declared = {param.name: param for param in ctx.command.params}
     for name in names:
-        if name in given(ctx):
+        if name in explicitly_set(ctx):
             word = declared[name].opts[0] if isinstance(declared[name], click.Option) else "name"
             raise ReconError(f"{what} takes no {word}.", f"Leave it out; see {ctx.command_path} --help.")
 
 
-def show(report: Any, format: str) -> None:
+def show(report: Report, format: str) -> NoReturn:
     """Write a report to standard output (of several processes the first does), and exit: 0 if it holds, 1 if not.
 
     130 where it was interrupted.
     """
     from recon_cli import formats
 
-    if said := click.get_current_context().meta.get(NOTES):
-        report = replace(report, notes=[*dict.fromkeys((*said, *report.notes))])
+    if notes := click.get_current_context().meta.get(NOTES):
+        report = replace(report, notes=[*dict.fromkeys((*notes, *report.notes))])
     if processes.rank() == 0:
         formats.write(report, format, sys.stdout)
         sys.stdout.flush()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import click
 
@@ -11,17 +10,9 @@ from recon_cli.commands import _options as options
 from recon_cli.errors import ReconError
 
 
-class WrittenLoss(options.LossWord):
-    """``mse``, checked and left a word: what it stands for is made where the audit runs."""
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        super().convert(value, param, ctx)
-        return value
-
-
 @click.command("audit", cls=options.Command)
 @click.argument("function", required=False, metavar="[FILE.py:FUNCTION]")
-@click.option("--loss", type=WrittenLoss(), metavar="NAME", help="No code: mse, l1, bce, huber:delta=0.5, ...")
+@click.option("--loss", type=options.LossWord(keep=True), metavar="NAME", help="No code: mse, l1, bce, huber:delta=0.5, ...")
 @click.option("--reduction", default="mean", show_default=True, metavar="mean|sum|batch-mean", help="Of that loss.")
 @click.option("--kl-weight", type=float, default=1.0, show_default=True, help="Of a KL beside it; 0 for none.")
 @click.option("--kl-reduction", metavar="sum|batch-mean|mean", help="Of the KL.  [default: sum beside a sum, else batch-mean]")
@@ -41,9 +32,11 @@ class WrittenLoss(options.LossWord):
 )
 @click.option("--args", "order", metavar="ROLE,...", help="Roles in the order of the arguments: recon,target,mu,logvar.")
 @click.option("--total", metavar="EXPRESSION", help="How parts r are added: \"r[0] + 0.1*r['kl']\".")
-@click.option("--self", "attributes", type=options.Setting(), multiple=True, metavar="NAME=VALUE", help="An attribute of self.")
 @click.option(
-    "--bind", type=options.Setting(), multiple=True, metavar="NAME=VALUE", help="An argument, or a name that the code reads."
+    "--self", "attributes", type=options.NamedValue(), multiple=True, metavar="NAME=VALUE", help="An attribute of self."
+)
+@click.option(
+    "--bind", type=options.NamedValue(), multiple=True, metavar="NAME=VALUE", help="An argument, or a name that the code reads."
 )
 @click.option("--data", type=options.SourceWord(), metavar="SOURCE", help="Check the targets, predict how many latents survive.")
 @options.scale
@@ -54,8 +47,10 @@ class WrittenLoss(options.LossWord):
 )
 @options.format
 def command(
-    function: str | None, loss: Any, order: str | None, shapes: Any, bind: Any, attributes: Any, format: str, timeout: float,
-    **settings: Any,
+    function: str | None, loss: str | None, reduction: str, kl_weight: float, kl_reduction: str | None,
+    shapes: tuple[tuple[str, tuple[int, ...]], ...], latent: tuple[int, ...], batch: int | None, order: str | None,
+    total: str | None, attributes: tuple[tuple[str, object], ...], bind: tuple[tuple[str, object], ...], data: str | None,
+    scale: float | None, accept: tuple[str, ...], expect: str | None, timeout: float, format: str,
 ) -> None:  # fmt: skip
     """Run somebody's loss and say what it assumes: which likelihood, which sigma, which beta.
 
@@ -71,24 +66,30 @@ def command(
     """
     from recon_cli.runtime import supervisor
 
-    if not math.isfinite(settings["kl_weight"]):
-        raise ReconError(f"--kl-weight must be a finite number; found {settings['kl_weight']}.", "Write --kl-weight 1, say.")
+    if not math.isfinite(kl_weight):
+        raise ReconError(f"--kl-weight must be a finite number; found {kl_weight}.", "Write --kl-weight 1, say.")
+    ctx = click.get_current_context()
     words = {"reduction": "--reduction", "kl_weight": "--kl-weight", "kl_reduction": "--kl-reduction"}
-    source = click.get_current_context().get_parameter_source
-    told = [word for key, word in words.items() if source(key) is not click.core.ParameterSource.DEFAULT]
+    source = ctx.get_parameter_source
+    of_loss = [word for key, word in words.items() if source(key) is not click.core.ParameterSource.DEFAULT]
     if function is not None and loss is not None:
         raise ReconError(f"Audit what? {function} has a loss of its own, beside --loss.", "Give one of them.")
-    if function is not None and told:
+    if function is not None and of_loss:
+        go, them = ("goes", "it") if len(of_loss) == 1 else ("go", "them")
         raise ReconError(
-            f"{' and '.join(told)} {'goes' if len(told) == 1 else 'go'} with --loss; code has reductions and weights of its own.",
-            f"Leave {'it' if len(told) == 1 else 'them'} out, or set what the function reads with --bind NAME=VALUE.",
+            f"{' and '.join(of_loss)} {go} with --loss; code has reductions and weights of its own.",
+            f"Leave {them} out, or set what the function reads with --bind NAME=VALUE.",
         )
     if function is None:
-        options.refuse(click.get_current_context(), "audit --loss", "bind")
+        options.reject(ctx, "audit --loss", "bind")
         if any(name for name, _ in shapes):
             raise ReconError("audit --loss has no arguments to give shapes.", "Write --shape 1x28x28, of one sample.")
     if function is None and loss is None:
         raise ReconError("Audit what?", "Give FILE.py:FUNCTION, or --loss mse for no code at all.")
-    given = {"shape": dict(shapes) or None, "args": order, "bind": dict(bind), "attributes": dict(attributes)}
-    given |= {"function": function, "loss": loss, "timeout": timeout, **settings}
-    options.show(supervisor.run_supervised("recon_cli.auditing.reporting:reported", given, timeout), format)
+    arguments = {
+        "function": function, "loss": loss, "reduction": reduction, "kl_weight": kl_weight, "kl_reduction": kl_reduction,
+        "shape": dict(shapes) or None, "latent": latent, "batch": batch, "args": order, "total": total,
+        "attributes": dict(attributes), "bind": dict(bind), "data": data, "scale": scale, "accept": accept, "expect": expect,
+        "timeout": timeout,
+    }  # fmt: skip
+    options.show(supervisor.run_supervised("recon_cli.auditing.reporting:reported", arguments, timeout), format)

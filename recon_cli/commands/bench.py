@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from recon_cli.commands import _options as options
 from recon_cli.runtime import progress
+
+if TYPE_CHECKING:
+    from recon_cli.identity.likelihood import Likelihood
 
 
 @click.command("bench", cls=options.Command)
@@ -25,7 +28,10 @@ from recon_cli.runtime import progress
 @click.option("--files", is_flag=True, help="Also from files, beside summing them through a memory map.")
 @options.device
 @options.format
-def command(what: str, chosen: Any, elements: Any, repeats: int, format: str, **settings: Any) -> None:
+def command(
+    what: str, chosen: tuple[Likelihood, ...], elements: list[float], repeats: int, engine: str, files: bool, device: str,
+    format: str,
+) -> None:  # fmt: skip
     """Time the measurement beside what people write, and beside one read of the data; memory too.
 
     Both sides in one run, in turn, medians; ratios are what to compare between machines. bench train times an
@@ -40,14 +46,13 @@ def command(what: str, chosen: Any, elements: Any, repeats: int, format: str, **
     if what == "train":
         from recon_cli.benchmark.train import bench_training
 
-        options.refuse(click.get_current_context(), "bench train", "elements", "files")
-        words = [str(one) for one in chosen] or ["gaussian"]
+        options.reject(click.get_current_context(), "bench train", "elements", "files")
+        likelihoods = [str(likelihood) for likelihood in chosen] or ["gaussian"]
         with progress.bar("timing", repeats) as advance:
-            how = {name: settings[name] for name in ("engine", "device")}
-            found = bench_training(words[0], repeats=repeats, progress=advance, **how)
-        options.show(found, format)
+            report = bench_training(likelihoods[0], repeats=repeats, engine=engine, device=device, progress=advance)
+        options.show(report, format)
     from recon_cli.benchmark.compare import USUAL, bench
 
     with progress.bar("timing", len(chosen or USUAL) * len(elements)) as advance:
-        report = bench(*chosen, elements=elements, repeats=repeats, progress=advance, **settings)
+        report = bench(*chosen, elements=elements, repeats=repeats, engine=engine, device=device, files=files, progress=advance)
     options.show(report, format)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from recon_cli.commands import _options as options
 from recon_cli.runtime import progress
+
+if TYPE_CHECKING:
+    from recon_cli.identity.losses import Loss
 
 
 @click.command("calibrate", cls=options.Command)
@@ -37,7 +40,14 @@ from recon_cli.runtime import progress
 @options.trust
 @options.seed
 @options.format
-def command(format: str, plot: str | None, reported: str | None, dim: Any, beta: Any, rounding: Any, **settings: Any) -> None:
+@click.pass_context
+def command(
+    ctx: click.Context, data: str | None, recon: str | None, rate: float | None, latent: int | None,
+    shape: tuple[int, ...] | None, batch_size: int | None, sigma: float | None, sigma2: list[float] | None, loss: Loss | None,
+    reduction: str | None, kl_weight: float | None, kl_reduction: str | None, keep: str | None, reported: str | None,
+    dim: int | None, beta: float | None, rounding: float | None, plot: str | None, scale: float | None,
+    recon_scale: float | None, binarize: str | None, trust: bool, seed: int, format: str,
+) -> None:  # fmt: skip
     """Which noise, which weight on the KL, and will the posterior collapse?
 
     From data: the noise that each likelihood would choose, the latents that survive at each sigma, and the weight to
@@ -53,11 +63,19 @@ def command(format: str, plot: str | None, reported: str | None, dim: Any, beta:
     from recon_cli import calibration
 
     if reported is not None:
-        found = calibration.judge(reported, dim=dim, beta=beta, rounding=rounding, plot=plot, **settings)
-        options.show(found.report(), format)
+        own = ("reported", "dim", "sigma", "beta", "rounding", "seed", "format")
+        others = {name: value for name, value in ctx.params.items() if name not in own}
+        judged = calibration.judge(reported, dim=dim, sigma=sigma, beta=beta, rounding=rounding, **others)
+        options.show(judged.report(), format)
     calibration.plottable(plot)
+    hint = "It goes with --reported; the shape of a sample is --shape, a weight on the KL --kl-weight."
+    calibration.reject({"dim": dim, "beta": beta, "rounding": rounding}, "data", hint)
+    choices = calibration.Choices(latent, shape, batch_size, sigma, sigma2, loss, reduction, kl_weight, kl_reduction, keep)
     with progress.bar("calibrating", 100) as advance:
-        found = calibration.calibrate_sources(progress=advance, dim=dim, beta=beta, rounding=rounding, **settings)
+        result = calibration.calibrate_sources(
+            data, recon, choices, scale=scale, recon_scale=recon_scale, binarize=binarize, rate=rate, seed=seed, trust=trust,
+            progress=advance,
+        )  # fmt: skip
     if plot is not None:
-        calibration.plot(found, plot)
-    options.show(found.report(), format)
+        calibration.plot(result, plot)
+    options.show(result.report(), format)

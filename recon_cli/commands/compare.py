@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from recon_cli.commands import _options as options
 from recon_cli.runtime import processes, progress
+
+if TYPE_CHECKING:
+    from recon_cli.identity.likelihood import Likelihood
+    from recon_cli.identity.losses import Loss
 
 
 @click.command("compare", cls=options.Command)
@@ -37,7 +41,11 @@ from recon_cli.runtime import processes, progress
 @options.trust
 @options.seed
 @options.format
-def command(chosen: Any, sigmas: Any, data: str, recon: str, format: str, **settings: Any) -> None:
+def command(
+    chosen: tuple[Likelihood, ...], sigmas: tuple[list[float], ...], loss: Loss | None, everything: bool, against: str | None,
+    data: str, recon: str, scale: float | None, recon_scale: float | None, binarize: str | None, engine: str, gradients: str,
+    device: str, dtype: str, trust: bool, seed: int, format: str,
+) -> None:  # fmt: skip
     """Measure loss and likelihood on real data, values and gradients.
 
     Without arguments: gaussian against squared error on the bundled digits, and bernoulli against
@@ -53,8 +61,12 @@ def command(chosen: Any, sigmas: Any, data: str, recon: str, format: str, **sett
     """
     from recon_cli.comparison import compare_sources
 
-    options.alone(click.get_current_context(), "against", "loss", "engine", "gradients")
+    options.mutually_exclusive(click.get_current_context(), "against", "loss", "engine", "gradients")
 
     with processes.connected(), progress.bar("measuring", 100) as advance:
-        found = compare_sources(data, recon, [*chosen, *options.gaussians(sigmas)], progress=advance, **settings)
-    options.show(found.report(), format)
+        comparison = compare_sources(
+            data, recon, [*chosen, *options.gaussians(sigmas)], loss=loss, everything=everything, against=against, engine=engine,
+            gradients=gradients, binarize=binarize, scale=scale, recon_scale=recon_scale, device=device, dtype=dtype, seed=seed,
+            trust=trust, progress=advance,
+        )  # fmt: skip
+    options.show(comparison.report(), format)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
 from recon_cli.commands import _options as options
@@ -14,7 +12,7 @@ from recon_cli.runtime import progress
 @click.argument("source", type=options.SourceWord(), default="digits", metavar="[SOURCE]")
 @options.scale
 @options.format
-def command(source: str, scale: Any, format: str) -> None:
+def command(source: str, scale: float | None, format: str) -> None:
     """Describe a source: shape, range, and which likelihoods its values allow.
 
     \b

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from recon_cli.commands import _options as options
+
+if TYPE_CHECKING:
+    from recon_cli.identity.likelihood import Likelihood
 
 
 @click.command("derive", cls=options.Command)
@@ -17,7 +20,10 @@ from recon_cli.commands import _options as options
 @click.option("--shape", type=options.Shape(), metavar="1x28x28", help="Of one sample, to put D = its elements in.")
 @click.option("--list", "everything", is_flag=True, help="Every likelihood and its loss on one screen, each proved.")
 @options.format
-def command(words: Any, sigmas: Any, shape: Any, everything: bool, format: str) -> None:
+def command(
+    words: tuple[Likelihood | type[Likelihood], ...], sigmas: tuple[list[float], ...], shape: tuple[int, ...] | None,
+    everything: bool, format: str,
+) -> None:  # fmt: skip
     """Prove in symbols that a loss is a likelihood, every step machine-checked.
 
     Without arguments: gaussian and squared error, then bernoulli and binary cross-entropy. Exits with
@@ -33,6 +39,6 @@ def command(words: Any, sigmas: Any, shape: Any, everything: bool, format: str) 
     from recon_cli.derivation import catalogue, derive
 
     if everything:
-        options.refuse(click.get_current_context(), "derive --list", "words", "sigmas", "shape")
+        options.reject(click.get_current_context(), "derive --list", "words", "sigmas", "shape")
         options.show(catalogue(), format)
     options.show(derive(*words, *options.gaussians(sigmas), shape=shape).report(), format)

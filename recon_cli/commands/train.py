@@ -11,25 +11,10 @@ from recon_cli.commands import _options as options
 from recon_cli.runtime import processes, progress
 
 
-class Open(options.LikelihoodWord):
-    """Checked, and stays a word: ``gaussian`` leaves the noise to ``--sigma``, ``gaussian:sigma=1`` does not."""
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        super().convert(value, param, ctx)
-        return value
-
-
-class OpenLoss(options.LossWord):
-    """The same of a loss."""
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        super().convert(value, param, ctx)
-        return value
-
-
 @click.command("train", cls=options.Command)
 @click.option(
-    "--likelihood", type=Open(), default="gaussian", show_default=True, metavar="NAME[:PARAM=VALUE]",
+    "--likelihood", type=options.LikelihoodWord(keep=True), default="gaussian", show_default=True,
+    metavar="NAME[:PARAM=VALUE]",
     help="The noise model; a parameter given here is fixed.",
 )  # fmt: skip
 @click.option(
@@ -37,7 +22,7 @@ class OpenLoss(options.LossWord):
     help="Its noise: fixed, trained with the network, the best for each batch, an element's own, or the decoder's.",
 )  # fmt: skip
 @click.option(
-    "--loss", type=OpenLoss(), metavar="LOSS", show_default="the likelihood's nll",
+    "--loss", type=options.LossWord(keep=True), metavar="LOSS", show_default="the likelihood's nll",
     help="Train on this instead, as in beta-nll:beta=0.5.",
 )  # fmt: skip
 @options.data
@@ -99,10 +84,10 @@ class OpenLoss(options.LossWord):
 @options.device
 @click.option("--out", metavar="DIR", show_default="runs/NAME", help="The run folder; never overwritten.")
 @options.format
+@options.in_all_processes
 @click.pass_context
-@options.together
 def command(
-    ctx: click.Context, against: Any, sweep: str | None, resume: str | None, trust: bool, format: str, out: str | None,
+    ctx: click.Context, /, against: Any, sweep: str | None, resume: str | None, trust: bool, format: str, out: str | None,
     **settings: Any,
 ) -> None:  # fmt: skip
     """Train a small VAE under a likelihood and watch both sides.
@@ -129,10 +114,10 @@ def command(
     from recon_cli import training
     from recon_cli.training.settings import own_model
 
-    options.alone(ctx, "against", "resume", "out", "sigma_floor", "checkpoint_every", "patience", "tensorboard")
-    options.alone(ctx, "sweep", "resume", "out", "against", "tensorboard")
+    options.mutually_exclusive(ctx, "against", "resume", "out", "sigma_floor", "checkpoint_every", "patience", "tensorboard")
+    options.mutually_exclusive(ctx, "sweep", "resume", "out", "against", "tensorboard")
     if against:
-        steps = {**settings, "epochs": options.given(ctx).get("epochs", 5)}
+        steps = {**settings, "epochs": options.explicitly_set(ctx).get("epochs", 5)}
         with progress.bar("side by side", steps["epochs"]) as advance:
             found = training.lockstep(against, progress=advance, **steps)
         options.show(found.report(), format)
@@ -143,7 +128,7 @@ def command(
     folder = resume or out or training.fresh(settings["likelihood"].partition(":")[0])
     try:
         if resume:
-            asked = options.given(ctx, but=("resume", "trust", "format"))
+            asked = options.explicitly_set(ctx, but=("resume", "trust", "format"))
             with progress.bar("training", training.epochs_of(resume, asked)) as advance:
                 found = training.resume(resume, progress=advance, trust=trust, **asked)
         else:

@@ -1,22 +1,25 @@
 """Is it true here? The identity measured on data: values and gradients, element by element.
 
-``cases`` admits data to a likelihood; ``tally`` measures and adds up; ``identity`` says what the sums amount to;
+``cases`` admits data to a likelihood; ``claim`` evaluates both sides; ``tally`` measures and adds up; ``identity`` is the row
+that the sums amount to, and what it means;
 ``engines`` go through all of it; ``against`` sets a library's call beside, and ``changes`` knows what such calls change.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from recon_cli import likelihoods, sources
 from recon_cli.comparison import against as beside
 from recon_cli.comparison import engines
 from recon_cli.comparison.against import Against
-from recon_cli.comparison.cases import Case, Refused, admit
-from recon_cli.comparison.identity import BRIEF, COLUMNS, Identity, Noise, chosen_noise, identity, meaning, why
+from recon_cli.comparison.cases import Case, admit
+from recon_cli.comparison.claim import Claim
+from recon_cli.comparison.identity import Identity, identity, meaning, table, why, with_best_noise
+from recon_cli.comparison.library_calls import calls
 from recon_cli.comparison.tally import SAMPLE, Tally, measure
 from recon_cli.errors import ReconError
 from recon_cli.identity.likelihood import Likelihood
@@ -31,9 +34,12 @@ from recon_cli.runtime.torch_state import in_default_state
 from recon_cli.sources import _remarks
 
 if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+    from torch import Tensor
+
     from recon_cli.comparison.engines import Progress
 
-__all__ = ["Against", "Comparison", "Identity", "Tally", "compare", "compare_sources", "measure"]
+__all__ = ["Against", "Claim", "Comparison", "Identity", "Tally", "compare", "compare_sources", "measure"]
 
 LEFT_OUT = (Column("likelihood", "left out", "*"), Column("why", "why"))
 
@@ -42,8 +48,8 @@ LEFT_OUT = (Column("likelihood", "left out", "*"), Column("why", "why"))
 class Comparison:
     """Rows of the identity table and what they mean; or, set against a library, its ``calls``. Comparisons add.
 
-    left_out says of a likelihood why these data are none of its own, where every one was asked for;
-    whole whether all was measured, and not interrupted.
+    left_out has, where every likelihood was asked for, those that these data are outside of, each with the reason;
+    whole is whether all was measured, and not interrupted.
     """
 
     rows: tuple[Identity, ...] = ()
@@ -67,39 +73,52 @@ class Comparison:
         return all(row.holds or (expected and bool(row.gap)) for row in self.rows) and all(call.holds for call in self.calls)
 
     def report(self) -> Report:
-        """As ``recon compare`` prints it."""
+        """Return what ``recon compare`` prints."""
         if self.calls:
-            found = beside.report(self.calls, self.notes)
-            return replace(found, tables=[*found.tables, *self._others()])
-        columns = COLUMNS if self.left_out is None else BRIEF
-        if not any(row.bits_per_dimension is not None for row in self.rows):
-            columns = tuple(replace(column, panel=None) if column.key == "bits_per_dimension" else column for column in columns)
-        rows = [{column.key: getattr(row, column.key) for column in columns} for row in self.rows]
+            report = beside.report(self.calls, self.notes)
+            return replace(report, tables=[*report.tables, *self._left_out()])
         groups: dict[tuple[str, str], list[Identity]] = {}
         for row in self.rows:
             groups.setdefault((row.likelihood, row.loss), []).append(row)
-        said = [note for group in groups.values() for note in meaning(group)] if self.left_out is None else []
-        good, one = sum(row.holds for row in self.rows), len(rows) == 1
-        each = f"{'the' if one else 'each'} loss is the likelihood up to its slope and a constant in mu"
-        verdict = f"{'holds' if one else f'all {len(rows)} hold'}: {each}"
-        if good < len(rows):
-            verdict = "refuted: " if not self.holds else f"{good} of {len(rows)} hold, the others as they must not: "
-            verdict += "; ".join(why(row) for row in self.rows if not row.holds)
-        if not self.whole:
-            verdict = f"partial, interrupted: {verdict}"
-        tables = [Table("identity", columns, rows), *self._others()]
-        return Report("compare", tables, [*self.notes, *said], verdict, self.holds, whole=self.whole)
+        meanings = [note for group in groups.values() for note in meaning(group)] if self.left_out is None else []
+        tables = [table(self.rows, brief=self.left_out is not None), *self._left_out()]
+        return Report("compare", tables, [*self.notes, *meanings], self._verdict(), self.holds, whole=self.whole)
 
-    def _others(self) -> list[Table]:
+    def _verdict(self) -> str:
+        """Return in a sentence how many rows hold, and why the others do not."""
+        holding, count = sum(row.holds for row in self.rows), len(self.rows)
+        if holding == count:
+            each = f"{'the' if count == 1 else 'each'} loss is the likelihood up to its slope and a constant in mu"
+            verdict = f"{'holds' if count == 1 else f'all {count} hold'}: {each}"
+        else:
+            verdict = f"{holding} of {count} hold, the others as they must not: " if self.holds else "refuted: "
+            verdict += "; ".join(why(row) for row in self.rows if not row.holds)
+        return verdict if self.whole else f"partial, interrupted: {verdict}"
+
+    def _left_out(self) -> list[Table]:
+        """Return the table of the likelihoods that were left out, where there are any."""
         rows = [{"likelihood": name, "why": reason} for name, reason in self.left_out or ()]
         return [Table("left_out", LEFT_OUT, rows)] if rows else []
 
 
+@dataclass(frozen=True)
+class Options:
+    """How to measure, whatever the data: as :func:`compare` explains."""
+
+    loss: Loss | None
+    against: str | None
+    engine: str
+    gradients: str
+    device: str
+    dtype: str
+    progress: Progress | None
+
+
 @in_default_state
 def compare(
-    x: Any,
-    mu: Any,
-    *sides: Likelihood | str,
+    x: ArrayLike | Tensor | Lazy,
+    mu: ArrayLike | Tensor | Lazy,
+    *noise_models: Likelihood | str,
     loss: Loss | str | None = None,
     against: str | None = None,
     engine: str = "auto",
@@ -110,7 +129,7 @@ def compare(
     clip: bool = False,
     progress: Progress | None = None,
 ) -> Comparison:
-    """Measure each likelihood in ``sides`` against its own loss, or against ``loss``, on all of ``x`` and ``mu``.
+    """Measure each likelihood in ``noise_models`` against its own loss, or against ``loss``, on all of ``x`` and ``mu``.
 
     Arrays or tensors of one shape, the first axis counting samples (or :class:`recon_cli.runtime.lazy_arrays.Lazy`, read piece
     by piece); for a categorical ``x`` may be labels, for
@@ -141,36 +160,34 @@ def compare(
     >>> compare([[0.0, 1.0]], [[0.5, 0.5]], Gaussian(sigma=0.5), device="cpu").rows[0].slope
     2.0
     """
-    x, mu = (values if isinstance(values, Lazy) else plain(values) for values in (x, mu))
-    how = {"loss": loss, "against": against, "engine": engine, "gradients": gradients, "device": device, "dtype": dtype}
-    found = _measured(x, mu, sides, data=data, clip=clip, progress=progress, **how)
-    return replace(found, notes=(*_remarks.array_remarks(x, mu, data), *found.notes))
+    values, means = (numbers if isinstance(numbers, Lazy) else plain(numbers) for numbers in (x, mu))
+    options = Options(likelihoods.as_loss(loss), against, engine, gradients, device, dtype, progress)
+    comparison = _measured(values, means, noise_models, options, data, clip)
+    return replace(comparison, notes=(*_remarks.array_remarks(values, means, data), *comparison.notes))
 
 
 def _measured(
-    x: Any, mu: Any, sides: Sequence[Likelihood | str], *, loss: Any, against: str | None, engine: str, gradients: str,
-    device: str, dtype: str, data: str, clip: bool, progress: Progress | None,
-) -> Comparison:  # fmt: skip
-    """``compare`` of what is a tensor or lies in files, whatever it looks like."""
-    loss = likelihoods.as_loss(loss)
-    claims = [likelihoods.as_likelihood(word) for word in sides or ("gaussian",)]
+    x: Tensor | Lazy, mu: Tensor | Lazy, noise_models: Sequence[Likelihood | str], options: Options, data: str, clip: bool
+) -> Comparison:
+    """Return ``compare`` of what is a tensor or lies in files, without remarks on what the data look like."""
+    claimed = [likelihoods.as_likelihood(word) for word in noise_models or ("gaussian",)]
     if 0 in x.shape:
         raise ReconError("There is nothing to compare: the data are empty.")
-    where, precision = devices.device(device), devices.dtype(dtype, x if "float" in str(x.dtype) else mu)
-    found = Comparison(notes=likelihoods.interpretations(sides))
-    for claim in claims:
-        case = admit(claim, loss, x, mu, where, precision, data, clip)
-        found += _identity(case, engine, gradients, progress) if against is None else _beside(case, against)
-        if not found.whole:
+    device, dtype = devices.device(options.device), devices.dtype(options.dtype, x if "float" in str(x.dtype) else mu)
+    comparison = Comparison(notes=likelihoods.interpretations(noise_models))
+    for likelihood in claimed:
+        case = admit(likelihood, options.loss, x, mu, device, dtype, data, clip)
+        comparison += _identity(case, options) if options.against is None else _beside(case, options.against)
+        if not comparison.whole:
             break
-    return found
+    return comparison
 
 
 @in_default_state
 def compare_sources(
     data: str = "digits",
     recon: str = "pca",
-    sides: Sequence[Likelihood] = (),
+    noise_models: Sequence[Likelihood] = (),
     *,
     loss: Loss | None = None,
     everything: bool = False,
@@ -186,99 +203,101 @@ def compare_sources(
     trust: bool = False,
     progress: Progress | None = None,
 ) -> Comparison:
-    """``compare`` on sources named as on the command line.
+    """Return ``compare`` on sources named as on the command line.
 
-    Without ``sides``: gaussian, and bernoulli on the same data made 0 or 1 (where they allow it). With
+    Without ``noise_models``: gaussian, and bernoulli on the same data made 0 or 1 (where they allow it). With
     ``everything``: every likelihood of the registry; those that these data are outside of, with the reason.
     ``scale`` divides the data and ``recon_scale`` the reconstructions in a file; None is each source's own.
     With ``trust`` the code of a run's own model may be run.
     """
-
-    def one(sides: Sequence[Likelihood], pair: sources.Pair, clip: bool = False) -> Comparison:
-        how = {"loss": loss, "against": against, "engine": engine, "gradients": gradients, "device": device, "dtype": dtype}
-        found = Comparison(notes=(pair.described, *pair.remarks))
-        for side in sides:
-            mu = pair.outputs(side.head)
-            x, mu = (values if isinstance(values, Lazy) else as_tensor(values) for values in (pair.x, mu))
-            found += _measured(x, mu, [side], clip=pair.fitted or clip, data=pair.named, progress=progress, **how)
-            if not found.whole:
-                break
-        return found
-
+    options = Options(loss, against, engine, gradients, device, dtype, progress)
     read = partial(sources.pair, data, recon, seed=seed, scale=scale, recon_scale=recon_scale, trust=trust)
     pair = read(binarize=binarize)
     if everything:
-        return _every(one, pair, [*sides])
-    if sides:
-        return one(sides, pair)
-    gaussian = one([likelihoods.parse("gaussian")], pair)
+        return _every(pair, noise_models, options)
+    if noise_models:
+        return _of_pair(pair, noise_models, options)
+    gaussian = _of_pair(pair, [likelihoods.parse("gaussian")], options)
     if loss is not None or not gaussian.whole:
         return gaussian
-    if isinstance(pair.x, Lazy):
-        return gaussian + Comparison(notes=("Of files this large only gaussian is measured, unless you name others.",))
-    if beyond := _no_shares(pair):
-        return gaussian + Comparison(notes=(f"bernoulli is left out: {beyond}, and it takes shares from 0 to 1.",))
-    binary = pair if binarize else read(binarize="threshold")
-    bernoulli = one([likelihoods.parse("bernoulli")], binary, clip=True)
-    said = f"bernoulli is measured on {binary.named}: each value made 0 or 1, because that is where it is a density."
-    return gaussian + replace(bernoulli, notes=(said, *bernoulli.notes[1 + len(binary.remarks) :]))
-
-
-def _every(one: Callable[..., Comparison], pair: sources.Pair, sides: list[Likelihood]) -> Comparison:
-    """Each likelihood of the registry as in ``sides``, or at its usual noise; what does not fit is left out and says why."""
-    chosen, x = {side.name: side for side in sides}, as_tensor(pair.x.spread(SAMPLE) if isinstance(pair.x, Lazy) else pair.x)
-    found = Comparison(notes=(pair.described, *pair.remarks), left_out=())
-    for name in likelihoods.names():
-        side = chosen.get(name) or likelihoods.find(name).designed(x)
-        try:
-            if side.relaxation and not side.support.holds(x):
-                raise Refused(f"neither 0 nor 1 in places; there its expression is {side.relaxation}'s, without the normaliser")
-            found += replace(one([side], pair), notes=(), left_out=())
-        except ReconError as error:
-            found += Comparison(left_out=((name, error.message.split(": ")[0].rstrip(".")),))
-        if not found.whole:
-            break
-    return found
-
-
-def _no_shares(pair: sources.Pair) -> str:
-    """Why data and means cannot be a bernoulli's; empty if they can."""
-    for what, values in (("the data", pair.x), ("the reconstructions", pair.x if pair.fitted else pair.mu)):
+    for name, values in (("the data", pair.x), ("the reconstructions", pair.x if pair.fitted else pair.mu)):
+        if isinstance(values, Lazy):
+            return gaussian + Comparison(notes=("Of files this large only gaussian is measured, unless you name others.",))
         if values.min() < 0 or values.max() > 1:
-            return f"{what} run from {values.min():g} to {values.max():g}"
-    return ""
+            span = f"{name} run from {values.min():g} to {values.max():g}"
+            return gaussian + Comparison(notes=(f"bernoulli is left out: {span}, and it takes shares from 0 to 1.",))
+    binary = pair if binarize else read(binarize="threshold")
+    bernoulli = _of_pair(binary, [likelihoods.parse("bernoulli")], options, clip=True)
+    note = f"bernoulli is measured on {binary.named}: each value made 0 or 1, because that is where it is a density."
+    return gaussian + replace(bernoulli, notes=(note, *bernoulli.notes[1 + len(binary.remarks) :]))
+
+
+def _of_pair(pair: sources.Pair, noise_models: Sequence[Likelihood], options: Options, clip: bool = False) -> Comparison:
+    """Measure likelihoods on data and their reconstructions, the means kept inside the domain where recon made them."""
+    comparison = Comparison(notes=(pair.described, *pair.remarks))
+    for likelihood in noise_models:
+        outputs = pair.outputs(likelihood.head)
+        x, mu = (values if isinstance(values, Lazy) else as_tensor(values) for values in (pair.x, outputs))
+        comparison += _measured(x, mu, [likelihood], options, pair.named, pair.fitted or clip)
+        if not comparison.whole:
+            break
+    return comparison
+
+
+def _every(pair: sources.Pair, noise_models: Sequence[Likelihood], options: Options) -> Comparison:
+    """Measure each likelihood of the registry, as in ``noise_models`` or at its usual noise; what does not fit is left out."""
+    asked = {likelihood.name: likelihood for likelihood in noise_models}
+    x = as_tensor(pair.x.spread(SAMPLE) if isinstance(pair.x, Lazy) else pair.x)
+    comparison = Comparison(notes=(pair.described, *pair.remarks), left_out=())
+    for name in likelihoods.names():
+        likelihood = asked.get(name) or likelihoods.find(name).designed(x)
+        try:
+            if likelihood.relaxation and not likelihood.support.holds(x):
+                expression = f"{likelihood.relaxation}'s, without the normaliser"
+                raise ReconError(f"neither 0 nor 1 in places; there its expression is {expression}")
+            comparison += replace(_of_pair(pair, [likelihood], options), notes=(), left_out=())
+        except ReconError as error:
+            comparison += Comparison(left_out=((name, error.reason),))
+        if not comparison.whole:
+            break
+    return comparison
 
 
 def _beside(case: Case, library: str) -> Comparison:
-    case, x, mu, tally = case.whole()
-    rows = [beside.against(case.side, call, x, mu, case.data) for call in beside.calls(case.side, library)]
-    none = () if rows else (f"{case.side.name}: nothing that people write for it in {library} is known.",)
-    return Comparison(notes=(*case.notes(tally), *none), calls=tuple(rows))
+    """Set the nll of a case beside the calls of a library."""
+    case, piece = case.whole()
+    likelihood = case.claim.measured
+    rows = [beside.against(likelihood, call, piece.x, piece.mu, case.data) for call in calls(likelihood, library)]
+    none = () if rows else (f"{likelihood.name}: nothing that people write for it in {library} is known.",)
+    return Comparison(notes=(*case.notes(piece.admitted), *none), calls=tuple(rows))
 
 
-def _alike(case: Case, found: engines.Measured) -> Proportion | None:
-    """Whether a loss that no formula makes the likelihood's own is it on these data, and its slope then."""
-    side, loss = case.side, case.loss
-    if side is not case.claim or side.head or loss.reason:
+def _proportion(measured: engines.Measured) -> Proportion | None:
+    """Measure whether a loss that no formula makes the likelihood's own is it on these data, and its slope then."""
+    case, claim = measured.case, measured.case.claim
+    if claim.measured is not claim.likelihood or claim.likelihood.head or claim.loss.reason:
         return None
-    return proportion(side.nll, of_loss(loss), side, found.x.to(case.dtype), found.mu.to(case.dtype))
+    x, mu = measured.x.to(case.dtype), measured.mu.to(case.dtype)
+    return proportion(claim.likelihood.nll, of_loss(claim.loss), claim.likelihood, x, mu)
 
 
-def _identity(case: Case, engine: str, gradients: str, progress: Progress | None) -> Comparison:
-    found = engines.run(case, engine, gradients, progress)
-    case, tally, claim, loss = found.case, found.tally, case.claim, case.loss
+def _identity(case: Case, options: Options) -> Comparison:
+    """Measure a case, and return its row with the notes."""
+    measured = engines.run(case, options.engine, options.gradients, options.progress)
+    case, tally, claim = measured.case, measured.tally, measured.case.claim
     if tally.loss_square and not tally.ratio_elements:
-        raise engines.beyond(case, found.x, found.mu, replace(tally, infinite=tally.elements))
-    row = identity(claim, loss, tally, case.dtype, case.data, lambda: _alike(case, found))
-    bytes_ = str(case.x.dtype).endswith("uint8")
-    if (width := spacing(found.x.byte() if bytes_ else found.x)) and not claim.event:
-        row = replace(row, bits_per_dimension=bits_per_dimension(row.nll, width, claim.discrete))
-    notes = (*case.notes(tally), *found.notes)
+        raise engines.beyond(case, measured.x, measured.mu, replace(tally, infinite=tally.elements))
+    row = identity(claim, tally, case.dtype, case.data, partial(_proportion, measured))
+    is_bytes = str(case.x.dtype).endswith("uint8")
+    if (width := spacing(measured.x.byte() if is_bytes else measured.x)) and not claim.likelihood.event:
+        row = replace(row, bits_per_dimension=bits_per_dimension(row.nll, width, claim.likelihood.discrete))
+    notes = (*case.notes(tally), *measured.notes)
     if row.holds:
-        noise = Noise(tally.elements // len(case.mu), loss.convention, claim.best_noise, bool(claim.noise))
-        row = replace(row, noise=noise, **chosen_noise(claim, found.x, found.mu))
+        row = replace(row, sample=tally.elements // len(case.mu))
+        row = with_best_noise(row, claim.likelihood, measured.x, measured.mu)
     if row.here:
-        notes += (f"{loss} is {claim.name}'s own loss on these data: as measured at them, and for means nearer to them.",)
-    if not found.whole:
+        name = claim.likelihood.name
+        notes += (f"{claim.loss} is {name}'s own loss on these data: as measured at them, and for means nearer to them.",)
+    if not measured.whole:
         notes += (f"Interrupted: only {tally.elements:,} of {case.events:,} elements were measured.",)
-    return Comparison((row,), notes, whole=found.whole)
+    return Comparison((row,), notes, whole=measured.whole)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-import re
-import warnings
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
 
-from recon_cli.comparison.changes import GRADIENTS, NORMALISED, Change, Seen, cancelled, known, within
+from recon_cli.comparison.changes import GRADIENTS, NORMALISED, Change, Reference, cancelled, changes_in, within
+from recon_cli.comparison.library_calls import evaluate, takes_raw
 from recon_cli.comparison.tally import chunks
-from recon_cli.errors import ReconError
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.tensors import wide
 from recon_cli.report import Column, Report, Table
@@ -19,8 +17,7 @@ from recon_cli.report import Column, Report, Table
 if TYPE_CHECKING:
     from torch import Tensor
 
-LIBRARIES = {"torch": r"(?<![.\w])(F|distributions|torch)\.", "scipy": r"(?<![.\w])(stats|special)\."}
-SLACK = 0.01  # of a gradient, from which on it is said
+SLACK = 0.01  # of a gradient, from which on its error is reported
 AGREE = 8.0  # rounding errors of the value, up to which nothing needs a reason
 ROUNDING = "rounding"
 HARMLESS = (ROUNDING, NORMALISED)
@@ -81,147 +78,201 @@ KEYS = ("likelihood", "parameters", "step", "statement", "because", "checked", "
 CHANGES = ("likelihood", "call", "change", "elements", "largest_nats", "largest", "because")
 
 
-def calls(side: Likelihood, library: str) -> list[str]:
-    """What people write for a likelihood in a library."""
-    if library not in (*LIBRARIES,):
-        raise ReconError(f"There is nothing known of {library!r}.", f"Known: {' and '.join(LIBRARIES)}.")
-    return [call for call in side.calls if re.search(LIBRARIES[library], call)]
-
-
-def against(side: Likelihood, call: str, x: Tensor, mu: Tensor, data: str) -> Against:
+def against(likelihood: Likelihood, call: str, x: Tensor, mu: Tensor, data: str) -> Against:
     """Set a call beside the nll on every element of ``x`` and ``mu``, in their dtype."""
     import torch
 
-    side = side.admitted()
-    named = {"likelihood": side.name, "parameters": {key: float(value) for key, value in side.parameters.items()}}
-    found: list[dict[str, Any]] = []
+    likelihood = likelihood.admitted()
+    row = Against(
+        likelihood=likelihood.name,
+        parameters={key: float(value) for key, value in likelihood.parameters.items()},
+        call=call,
+        data=data,
+        elements=len(x),
+    )
     try:
-        for part in chunks(side, x, mu):
-            found.append(_measured(side, call, *part))
+        parts = [_measured(likelihood, call, *part) for part in chunks(likelihood, x, mu)]
     except (ValueError, RuntimeError, TypeError) as error:
-        said = " ".join(str(error).split())
-        return Against(**named, call=call, data=data, elements=len(x), refused=f"{said[:160]}{'...' * (len(said) > 160)}")
-    count = sum(each["elements"] for each in found)
+        text = " ".join(str(error).split())
+        return replace(row, refused=f"{text[:160]}{'...' * (len(text) > 160)}")
+    count = sum(part.elements for part in parts)
+    gradients = [part.gradient for part in parts if part.gradient is not None]
+    return replace(
+        row,
+        elements=count,
+        ours=sum(part.ours for part in parts) / count,
+        theirs=sum(part.theirs for part in parts) / count,
+        largest=max(part.largest for part in parts),
+        mean=sum(part.off for part in parts) / count,
+        largest_nats=max(part.largest_nats for part in parts),
+        mean_nats=sum(part.off_nats for part in parts) / count,
+        gradient=max(gradient.largest for gradient in gradients) if gradients else None,
+        gradient_share=max(gradient.share for gradient in gradients) if gradients else None,
+        eps=torch.finfo(x.dtype).eps,
+        reasons=_added(reason for part in parts for reason in part.reasons),
+    )
 
-    def most(key: str) -> float:
-        return max(each[key] for each in found)
 
-    reasons: dict[str, Reason] = {}
-    for reason in (reason for each in found for reason in each["reasons"]):
-        other = reasons.get(reason.name, Reason(reason.name, 0, 0.0, 0.0, reason.because))
-        reasons[reason.name] = Reason(
+def _added(reasons: Iterable[Reason]) -> tuple[Reason, ...]:
+    """Return one reason for each name: on how many elements in all, and by how much at most."""
+    by_name: dict[str, Reason] = {}
+    for reason in reasons:
+        other = by_name.get(reason.name, replace(reason, elements=0))
+        by_name[reason.name] = Reason(
             reason.name,
             reason.elements + other.elements,
             max(reason.largest_nats, other.largest_nats),
             max(reason.largest, other.largest),
             reason.because,
         )
-    return Against(
-        **named,
-        call=call,
-        data=data,
-        elements=count,
-        eps=torch.finfo(x.dtype).eps,
-        **{key: sum(each[key] for each in found) / count for key in ("ours", "theirs", "mean", "mean_nats")},
-        **{key: most(key) for key in ("largest", "largest_nats")},
-        **{key: most(key) if found[0][key] is not None else None for key in ("gradient", "gradient_share")},
-        reasons=tuple(reasons.values()),
-    )
+    return tuple(by_name.values())
 
 
-def _measured(side: Likelihood, call: str, x: Tensor, mu: Tensor) -> dict[str, Any]:
+class _GradientError(NamedTuple):
+    """The largest difference of two gradients: in eps, relative to ours, and as a share of the root mean square of ours."""
+
+    largest: float
+    share: float
+
+
+class _Part(NamedTuple):
+    """A chunk of a call: sums of our and of its nll, and of their difference in eps and in nats, and the largest."""
+
+    elements: int
+    ours: float
+    theirs: float
+    off: float
+    largest: float
+    off_nats: float
+    largest_nats: float
+    gradient: _GradientError | None
+    reasons: list[Reason]
+
+
+class _Evaluated(NamedTuple):
+    """Values and their gradient, in float64; no gradient where a library has none."""
+
+    values: Tensor
+    gradient: Tensor | None
+
+
+def _measured(likelihood: Likelihood, call: str, x: Tensor, mu: Tensor) -> _Part:
+    """Set a call beside the nll on a chunk, and find out why it differs."""
     import torch
 
     of_raw, eps = takes_raw(call), torch.finfo(x.dtype).eps
-    point = side.link.forward(mu) if of_raw else mu
-    ours, own = _both(side.nll_raw if of_raw else side.nll, x, point)
-    found, other = _both(lambda x, point: evaluate(side, call, x, point, of_raw), x, point)
-    found = found.where(found.isfinite() | ~ours.isfinite(), math.inf)
-    again, (exact, moved) = (found, other), (ours, own)  # with more digits, where there are any
+    point = likelihood.link.forward(mu) if of_raw else mu
+    nll = likelihood.nll_raw if of_raw else likelihood.nll
+
+    def called(x: Tensor, point: Tensor) -> Tensor:
+        return evaluate(likelihood, call, x, point, of_raw)
+
+    ours, theirs = _evaluated(nll, x, point), _evaluated(called, x, point)
+    theirs = theirs._replace(values=theirs.values.where(theirs.values.isfinite() | ~ours.values.isfinite(), math.inf))
+    theirs_wide, ours_wide = theirs, ours  # with more digits, where there are any
     if x.dtype != torch.float64:
         x, point = wide(x), wide(point)
-        again = _both(lambda x, point: evaluate(side, call, x, point, of_raw), x, point)
-        exact, moved = _both(side.nll_raw if of_raw else side.nll, x, point)
-    raw, mean = (point, side.link.inverse(point)) if of_raw else (side.link.forward(point), point)
-    seen = Seen(side, x, mean, raw, exact, eps)
-    off, size = (found - ours).abs(), _off(found, ours, eps)
-    lost = cancelled(call, seen)
-    acting = [*_acting(known(call), seen, exact, again[0])]
-    found_out = [*_reasons(acting, seen, exact, found, again[0], size, AGREE, lost)]
-    if other is not None:  # a gradient that is wrong where the value is right
-        changed = sum((mine for reason, mine in found_out if reason.name != ROUNDING), torch.zeros_like(size, dtype=torch.bool))
-        changed = sum((acts for *_, acts in acting), changed)  # too little to be seen in the value: the same change
-        right = ~changed.reshape(*size.shape, *(1 for _ in range(other.ndim - size.ndim)))
-        seen_as_large = (other - own).abs() > 1e-3 * own.square().mean().sqrt()
-        bent = x == point if x.shape == point.shape and not side.event else torch.zeros_like(right)  # any slope between is one
-        moves = _off(other, own, eps).where(right & seen_as_large & ~bent, 0)
-        acting = [*_acting(known(call, GRADIENTS), seen, moved, again[1])]
-        lost = lost.reshape(right.shape) * moved.abs()
-        of_gradients = _reasons(acting, seen, moved, other, again[1], moves, 0.01 / eps, lost)
-        found_out += [(reason, mine) for reason, mine in of_gradients if reason.name != ROUNDING]
-    return {
-        "elements": ours.numel(),
-        "ours": ours.sum().item(),
-        "theirs": found.sum().item(),
-        "largest": size.max().item(),
-        "mean": size.sum().item(),
-        "largest_nats": off.max().item(),
-        "mean_nats": off.sum().item(),
-        "gradient": _off(other, own, eps).max().item() if other is not None else None,
-        "gradient_share": ((other - own).abs().max() / own.square().mean().sqrt()).item() if other is not None else None,
-        "reasons": [reason for reason, _ in found_out],
-    }
+        theirs_wide, ours_wide = _evaluated(called, x, point), _evaluated(nll, x, point)
+    raw, mean = (point, likelihood.link.inverse(point)) if of_raw else (likelihood.link.forward(point), point)
+    ref = Reference(likelihood, x, mean, raw, ours_wide.values, eps)
+    off, size = (theirs.values - ours.values).abs(), _off(theirs.values, ours.values, eps)
+    acting = [*_acting(changes_in(call), ref, ref.nll, theirs_wide.values)]
+    lost = cancelled(call, ref)
+    reasons = [*_reasons(acting, eps, _Values(ref.nll, theirs.values, theirs_wide.values, size), AGREE, lost)]
+    gradient = None
+    if theirs.gradient is not None and ours.gradient is not None:
+        difference = (theirs.gradient - ours.gradient).abs()
+        gradient = _GradientError(
+            _off(theirs.gradient, ours.gradient, eps).max().item(),
+            (difference.max() / ours.gradient.square().mean().sqrt()).item(),
+        )
+        if theirs_wide.gradient is not None and ours_wide.gradient is not None:
+            # A gradient that is wrong where the value is right, and where the same change does not act on the value, unseen.
+            changed = torch.zeros_like(size, dtype=torch.bool)
+            for mine in [mine for reason, mine in reasons if reason.name != ROUNDING] + [acts for *_, acts in acting]:
+                changed = changed | mine
+            right = ~changed.reshape(*size.shape, *(1 for _ in range(ours.gradient.ndim - size.ndim)))
+            is_large = difference > 1e-3 * ours.gradient.square().mean().sqrt()
+            # Where the nll bends, any slope between the two is one.
+            bent = x == point if x.shape == point.shape and not likelihood.event else torch.zeros_like(right)
+            moves = _off(theirs.gradient, ours.gradient, eps).where(right & is_large & ~bent, 0)
+            gradients = _Values(ours_wide.gradient, theirs.gradient, theirs_wide.gradient, moves)
+            acting = [*_acting(changes_in(call, GRADIENTS), ref, ours_wide.gradient, theirs_wide.gradient)]
+            lost = lost.reshape(right.shape) * ours_wide.gradient.abs()
+            of_gradients = _reasons(acting, eps, gradients, SLACK / eps, lost)
+            reasons += [(reason, mine) for reason, mine in of_gradients if reason.name != ROUNDING]
+    return _Part(
+        elements=ours.values.numel(),
+        ours=ours.values.sum().item(),
+        theirs=theirs.values.sum().item(),
+        off=size.sum().item(),
+        largest=size.max().item(),
+        off_nats=off.sum().item(),
+        largest_nats=off.max().item(),
+        gradient=gradient,
+        reasons=[reason for reason, _ in reasons],
+    )
 
 
-def _both(nll: Callable[[Tensor, Tensor], Tensor], x: Tensor, point: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Values and their gradient, in float64; None where a library has no gradients."""
+def _evaluated(nll: Callable[[Tensor, Tensor], Tensor], x: Tensor, point: Tensor) -> _Evaluated:
+    """Return values and their gradient."""
     import torch
 
     point = point.detach().requires_grad_()
-    value = nll(x, point)
-    gradient = torch.autograd.grad(value.sum(), point)[0] if value.requires_grad else None
-    return wide(value.detach()), wide(gradient) if gradient is not None else None
+    values = nll(x, point)
+    gradient = torch.autograd.grad(values.sum(), point)[0] if values.requires_grad else None
+    return _Evaluated(wide(values.detach()), wide(gradient) if gradient is not None else None)
 
 
-def _off(found: Tensor, ours: Tensor, eps: float) -> Tensor:
-    """The difference in eps of ours (of theirs, where ours is zero)."""
-    off, size = (found - ours).abs(), ours.abs().where(ours != 0, found.abs())
+def _off(theirs: Tensor, ours: Tensor, eps: float) -> Tensor:
+    """Return the difference in eps of ours (of theirs, where ours is zero)."""
+    off, size = (theirs - ours).abs(), ours.abs().where(ours != 0, theirs.abs())
     return (off / (eps * size)).where(off > 0, 0)
 
 
 Acting = tuple[Change, "Tensor", "Tensor"]
 
 
-def _acting(changes: Iterable[Change], seen: Seen, exact: Tensor, again: Tensor) -> Iterator[Acting]:
-    """Each change, what is returned under it, and where ``again``, the call in float64, is off by it and not by rounding."""
+def _acting(changes: Iterable[Change], ref: Reference, exact: Tensor, again: Tensor) -> Iterator[Acting]:
+    """Yield each change, what it returns, and where ``again``, the call in float64, is off by it and not by rounding."""
     far = (again - exact).abs()
     for change in changes:
-        returned = change.returned(seen)
+        returned = change.returned(ref)
         acts = within(again, returned, far, 2**-52) & ((returned - exact).abs() > 0.5 * far)
         yield change, returned, acts & (far > 64 * 2**-52 * exact.abs())
 
 
-def _reasons(
-    acting: Iterable[Acting], seen: Seen, exact: Tensor, found: Tensor, again: Tensor, size: Tensor, agree: float, lost: Tensor
-) -> Iterator[tuple[Reason, Tensor]]:
-    """Every named change that accounts for elements off by more than ``agree`` eps, and which; rounding; what has no name.
+class _Values(NamedTuple):
+    """Values (or gradients) of a call: exactly, as returned, as returned in float64, and how far off, in eps."""
 
-    ``again`` is what the call returns in float64, off by ``lost`` where its digits go in a difference. In float64 itself
-    a difference is rounding where it is small beside the terms: it has no more digits to show.
+    exact: Tensor
+    returned: Tensor
+    again: Tensor
+    size: Tensor
+
+
+def _reasons(
+    acting: Iterable[Acting], eps: float, values: _Values, agree: float, lost: Tensor
+) -> Iterator[tuple[Reason, Tensor]]:
+    """Yield every named change that accounts for elements off by more than ``agree`` eps, and which; rounding; the rest.
+
+    In float64 a call is off by ``lost`` where its digits go in a difference. A call of float64 itself has no more digits
+    to show: there a difference is rounding where it is small beside the terms.
     """
-    off, far, left = (found - exact).abs(), (again - exact).abs(), size > agree
+    exact, returned, again, size = values
+    off, far, left = (returned - exact).abs(), (again - exact).abs(), size > agree
 
     def reason(name: str, because: str, mine: Tensor) -> Reason:
         return Reason(name, int(mine.sum()), off[mine].max().item(), size[mine].max().item(), because)
 
-    mine = left & found.isinf() & exact.isfinite()
+    mine = left & returned.isinf() & exact.isfinite()
     if mine.any():
         yield reason("log of zero", "a probability too small for the dtype rounds to 0", mine), mine
     left = left & ~mine
-    small = 1e-3 * off + 64 * 2**-52 * exact.abs() if again is not found else 1e4 * 2**-52 * exact.abs().clamp(min=1)
+    small = 1e-3 * off + 64 * 2**-52 * exact.abs() if again is not returned else 1e4 * 2**-52 * exact.abs().clamp(min=1)
     rounding = far <= small + lost
-    for change, returned, acts in acting:
-        mine = left & within(found, returned, off, seen.eps) & ((returned - exact).abs() > 0.5 * off)
+    for change, changed, acts in acting:
+        mine = left & within(returned, changed, off, eps) & ((changed - exact).abs() > 0.5 * off)
         mine |= left & acts & (far > 0.1 * off)
         if mine.any():
             yield reason(change.name, change.because, mine), mine
@@ -234,48 +285,9 @@ def _reasons(
         yield reason("", "nothing known accounts for it", left), left
 
 
-def takes_raw(call: str) -> bool:
-    """Whether a call is of the raw output, r, and not of mu."""
-    return re.search(r"\br\b", call) is not None
-
-
-def evaluate(side: Likelihood, call: str, x: Tensor, point: Tensor, of_raw: bool) -> Tensor:
-    """What a call returns at ``point``, mu or the raw output; scipy's with numpy arrays, in the dtype of ``x``."""
-    import torch
-
-    words: dict[str, Any] = {"x": x, "r" if of_raw else "mu": point}
-    if side.head and not of_raw:
-        words |= {name: point[..., i] for i, name in enumerate(side.head)}
-    plain = not re.search(LIBRARIES["torch"], call)
-    if plain:
-        words = {name: value.detach().cpu().numpy() for name, value in words.items()}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        found = eval(call, _library(plain), {**side.parameters, **words})
-    return torch.as_tensor(found).to(x.device, x.dtype)
-
-
-def _library(plain: bool) -> dict[str, Any]:
-    """The names that calls are written in."""
-    if not plain:
-        import torch
-        from torch import distributions
-        from torch.nn import functional
-
-        return {"torch": torch, "F": functional, "distributions": distributions, "math": math}
-    try:
-        from scipy import special, stats
-    except ImportError as error:
-        raise ReconError(
-            "scipy is not installed, so there is nothing to compare with.", "Install it: pip install scipy."
-        ) from error
-    return {"stats": stats, "special": special, "math": math}
-
-
-def report(rows: Iterable[Against], notes: Iterable[str]) -> Report:
-    """As ``recon compare --against`` prints it: a statement a call, and each silent change by name."""
-    rows = [*rows]
-    told = [
+def report(rows: Sequence[Against], notes: Iterable[str]) -> Report:
+    """Return what ``recon compare --against`` prints: a statement a call, and each silent change by name."""
+    statements = [
         {**vars(row), "step": number, "statement": row.call, "because": because(row), "checked": row.holds}
         for number, row in enumerate(rows, 1)
     ]
@@ -288,24 +300,24 @@ def report(rows: Iterable[Against], notes: Iterable[str]) -> Report:
     good, changed = sum(row.holds for row in rows), sum(not row.holds for row in rows)
     verdict = f"{'refuted' if changed else 'holds'}: {good} of {len(rows)} calls return the density to their own rounding"
     if changed:
-        names = dict.fromkeys([each["change"] for each in changes] + ["refused"] * any(row.refused for row in rows))
+        names = dict.fromkeys([change["change"] for change in changes] + ["refused"] * any(row.refused for row in rows))
         verdict += f"; {changed} do{'es' * (changed == 1)} not: {', '.join(names)}"
     if loose := [row.gradient_share or 0.0 for row in rows if row.holds and row.loose]:
         verdict += f"; of {len(loose)} of the {good} the gradient is off by a hundredth of itself or more where it is small, "
         verdict += f"by at most {max(loose):.2g} of a typical one"
-    tables = [Table("against", [Column(key, key) for key in KEYS], told, layout="steps", wrong="not the density")]
-    hidden = [Column(key, key, None) for key in CHANGES]
-    return Report("compare", [*tables, Table("changes", hidden, changes)], [*notes], verdict, not changed)
+    columns, hidden = [Column(key, key) for key in KEYS], [Column(key, key, None) for key in CHANGES]
+    tables = [Table("against", columns, statements, layout="steps", wrong="not the density"), Table("changes", hidden, changes)]
+    return Report("compare", tables, [*notes], verdict, not changed)
 
 
 def because(row: Against) -> str:
-    """How far a call is off, and why, in a sentence or two."""
+    """Return how far a call is off, and why, in a sentence or two."""
     if row.refused:
         return f"It refuses: {row.refused}"
-    said = f"Off by {row.mean:.3g} eps on average, {row.largest:.3g} at most ({row.largest_nats:.3g} nats)"
-    said += f", its gradient by {row.gradient:.3g} at most" if row.gradient is not None else ""
-    said += f", {row.gradient_share:.2g} of a typical one." if row.loose else "."
+    sentences = f"Off by {row.mean:.3g} eps on average, {row.largest:.3g} at most ({row.largest_nats:.3g} nats)"
+    sentences += f", its gradient by {row.gradient:.3g} at most" if row.gradient is not None else ""
+    sentences += f", {row.gradient_share:.2g} of a typical one." if row.loose else "."
     for reason in row.reasons:
-        said += f" {(reason.name or 'unexplained').capitalize()}: {reason.because} ({reason.elements:,} of {row.elements:,}"
-        said += f" elements, up to {reason.largest_nats:.3g} nats)." if reason.name != ROUNDING else " elements)."
-    return said
+        sentences += f" {(reason.name or 'unexplained').capitalize()}: {reason.because} ({reason.elements:,} of {row.elements:,}"
+        sentences += f" elements, up to {reason.largest_nats:.3g} nats)." if reason.name != ROUNDING else " elements)."
+    return sentences

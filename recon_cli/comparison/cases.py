@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy
 
 from recon_cli import likelihoods
+from recon_cli.comparison.claim import Claim
 from recon_cli.comparison.tally import CHUNK, PIECE, SAMPLE, Tally, chunks
 from recon_cli.errors import ReconError
 from recon_cli.identity.likelihood import Likelihood
@@ -21,34 +22,38 @@ from recon_cli.runtime.lazy_arrays import Lazy, prefetch
 from recon_cli.sources._split import scattered
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 GROUP = 16  # events that are sampled together: they lie together in memory
 
 
-class Refused(ReconError):
-    """Data that are none of a likelihood's own."""
-
-
-class Foreign(Exception):
+class OutsideSupport(Exception):
     """Data outside the support of the likelihood that was asked for, and inside that of its relaxation."""
+
+
+class Piece(NamedTuple):
+    """Some samples of a case: data, means, how many were moved or are outside the support, and where they begin, in events."""
+
+    x: Tensor
+    mu: Tensor
+    admitted: Tally
+    start: int
 
 
 @dataclass(frozen=True)
 class Case:
-    """Data and means for a likelihood, and where and in which dtype they are measured.
+    """Data and means, the claim to be measured on them, and where and in which dtype.
 
-    claim is the likelihood that was asked for, side the one that the data are measured with: its relaxation,
-    where they leave the claim's own support. ``x`` and ``mu`` are tensors, or lie in files (:class:`Lazy`).
+    ``x`` and ``mu`` are tensors, or lie in files (:class:`Lazy`); ``data`` is what they are called. ``clip`` is whether means
+    may be moved inside the domain, ``sample`` how many numbers the gradients are sampled at.
     """
 
-    claim: Likelihood
-    side: Likelihood
-    loss: Loss
+    claim: Claim
     x: Tensor | Lazy
     mu: Tensor | Lazy
-    device: Any
-    dtype: Any
+    device: torch.device
+    dtype: torch.dtype
     data: str
     clip: bool
     sample: int = SAMPLE
@@ -56,8 +61,8 @@ class Case:
     @property
     def events(self) -> int:
         """How many events there are: elements, but for vectors."""
-        shape = self.mu.shape[: len(self.mu.shape) - bool(self.side.head)]
-        return math.prod(shape[: len(shape) - self.side.event])
+        shape = self.mu.shape[: len(self.mu.shape) - bool(self.claim.measured.head)]
+        return math.prod(shape[: len(shape) - self.claim.measured.event])
 
     @property
     def numbers(self) -> int:
@@ -70,9 +75,9 @@ class Case:
         return max(1, CHUNK // (self.numbers // len(self.mu)))
 
     def parts(self, x: Tensor, mu: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """A piece's events in chunks that fit the cache, each within a block."""
-        for at in range(0, len(mu), self.block):
-            yield from chunks(self.side, x[at : at + self.block], mu[at : at + self.block])
+        """Yield a piece's events in chunks that fit the cache, each within a block."""
+        for start in range(0, len(mu), self.block):
+            yield from chunks(self.claim.measured, x[start : start + self.block], mu[start : start + self.block])
 
     @property
     def stride(self) -> int:
@@ -80,9 +85,9 @@ class Case:
         return max(1, self.numbers // self.sample)
 
     def sampled(self, start: int, count: int) -> Tensor:
-        """Which of ``count`` events from ``start`` on are in the sample: in each run of ``stride`` groups of them one group.
+        """Return which of ``count`` events from ``start`` on are in the sample: of each ``stride`` groups of them one group.
 
-        Which group is told by a hash, so that no period in the data shows.
+        A hash chooses the group, so that no period in the data shows.
         """
         import torch
 
@@ -91,111 +96,127 @@ class Case:
         run = self.stride * GROUP
         runs = numpy.arange(start // run, -(-(start + count) // run))
         groups = runs * run + (scattered(runs) % numpy.uint64(self.stride)).astype(numpy.int64) * GROUP
-        found = (groups[:, None] + numpy.arange(GROUP)).reshape(-1) - start
-        return torch.from_numpy(found[(found >= 0) & (found < count)])
+        places = (groups[:, None] + numpy.arange(GROUP)).reshape(-1) - start
+        return torch.from_numpy(places[(places >= 0) & (places < count)])
 
-    def pieces(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[Tensor, Tensor, Tally, int]]:
-        """Samples ``start`` to ``stop``, a piece after the other; from files to a GPU they are copied ahead.
+    def pieces(self, start: int = 0, stop: int | None = None) -> Iterator[Piece]:
+        """Yield samples ``start`` to ``stop``, a piece after the other; from files to a GPU they are copied ahead.
 
-        Each is its data, its means, what was moved or is foreign in it, and the place of its first event. Raises
-        ReconError for what the likelihood does not take, Foreign where its relaxation does.
+        Raises ReconError for what the likelihood does not take, OutsideSupport where its relaxation does.
         """
         stop = len(self.mu) if stop is None else stop
-        each = self.block * max(1, PIECE // (self.block * (self.numbers // len(self.mu))))
-        spans = ((at, min(at + each, stop)) for at in range(start, stop, each))
+        size = self.block * max(1, PIECE // (self.block * (self.numbers // len(self.mu))))
+        spans = ((first, min(first + size, stop)) for first in range(start, stop, size))
         parts = (self._read(*span) for span in spans)
         copied = self.device.type == "cuda" and (isinstance(self.x, Lazy) or isinstance(self.mu, Lazy))
-        for at, x, mu in prefetch(parts) if copied else parts:
-            yield *self._admitted(at, x, mu), at * (self.events // len(self.mu))
+        for first, x, mu in prefetch(parts) if copied else parts:
+            yield self._admitted(first, x, mu)
 
     def _read(self, start: int, stop: int) -> tuple[int, Tensor, Tensor]:
-        """A piece as it is, on its device; from files to a GPU by way of pinned memory, so that copying overlaps."""
+        """Read a piece as it is, to its device; from files to a GPU by way of pinned memory, so that copying overlaps."""
 
-        def moved(values: Tensor | Lazy) -> Tensor:
+        def on_device(values: Tensor | Lazy) -> Tensor:
             if not isinstance(values, Lazy):
                 return values[start:stop]
             part = as_tensor(values.unchecked(start, stop))
             return part.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else part
 
-        return start, moved(self.x), moved(self.mu)
+        return start, on_device(self.x), on_device(self.mu)
 
-    def _admitted(self, at: int, x: Tensor, mu: Tensor) -> tuple[Tensor, Tensor, Tally]:
-        x = self.claim.encode(x, mu)
+    def _admitted(self, first: int, x: Tensor, mu: Tensor) -> Piece:
+        """Encode and check the samples from ``first`` on, and move their means inside the domain where that is allowed."""
+        likelihood, measured, loss = self.claim.likelihood, self.claim.measured, self.claim.loss
+        x = likelihood.encode(x, mu)
         x, mu = x.to(self.device, self.dtype), mu.to(self.device, self.dtype)
-        which = self.data if len(mu) == len(self.mu) else f"{self.data}, samples {at:,} to {at + len(mu) - 1:,}"
+        name = self.data if len(mu) == len(self.mu) else f"{self.data}, samples {first:,} to {first + len(mu) - 1:,}"
         try:
-            if self.side.support != REAL:  # of real numbers, what is not finite shows in the sums
-                check(x, self.side.support, f"the data ({which})", f"{self.side.name} allows")
+            if measured.support != REAL:  # of real numbers, what is not finite shows in the sums
+                check(x, measured.support, f"the data ({name})", f"{measured.name} allows")
         except ReconError:
-            relaxed = self.side.relaxation and likelihoods.parse(self.side.relaxation)
-            if relaxed and self.side is self.claim and relaxed.support.contains(x).all():
-                raise Foreign from None
+            relaxed = measured.relaxation and likelihoods.parse(measured.relaxation)
+            if relaxed and measured is likelihood and relaxed.support.contains(x).all():
+                raise OutsideSupport from None
             raise
-        kept = 0
-        for rule in (self.side, self.loss):
-            if rule is self.loss and rule.support != self.side.support:
-                check(x, rule.support, f"the data ({which})", f"{rule.name} allows")
-            if rule is self.loss and rule.domain == self.side.domain:
-                continue
+        moved = 0
+        for rule in (measured, loss):
+            if rule is loss and loss.support != measured.support:
+                check(x, loss.support, f"the data ({name})", f"{loss.name} allows")
+            if rule is loss and loss.domain == measured.domain:
+                break
             if self.clip:
-                mu, moved = inside(mu, rule.domain)
-                kept += moved
+                mu, count = inside(mu, rule.domain)
+                moved += count
             if rule.domain != REAL:
                 check(mu, rule.domain, "the reconstruction", f"{rule.name}'s mean lies in")
-        foreign = 0 if self.side is self.claim else int((~self.claim.support.contains(x)).sum())
-        return x, mu, Tally(kept=kept, foreign=foreign)
+        foreign = 0 if measured is likelihood else int((~likelihood.support.contains(x)).sum())
+        return Piece(x, mu, Tally(moved=moved, foreign=foreign), first * (self.events // len(self.mu)))
 
-    def whole(self) -> tuple[Case, Tensor, Tensor, Tally]:
-        """All of it in memory: the case, or that of its relaxation, with its data, means, and what was moved or is foreign."""
+    def whole(self) -> tuple[Case, Piece]:
+        """Return all of it in memory, as one piece, and the case that it is of: this one, or that of its relaxation."""
         import torch
 
         try:
             pieces = [*self.pieces()]
-        except Foreign:
+        except OutsideSupport:
             return self.relaxed().whole()
-        x, mu = (pieces[0][i] if len(pieces) == 1 else torch.cat([piece[i] for piece in pieces]) for i in (0, 1))
-        return self, x, mu, sum((piece[2] for piece in pieces), Tally())
+        if len(pieces) == 1:
+            return self, pieces[0]
+        x, mu = torch.cat([piece.x for piece in pieces]), torch.cat([piece.mu for piece in pieces])
+        return self, Piece(x, mu, sum((piece.admitted for piece in pieces), Tally()), 0)
 
     def relaxed(self) -> Case:
-        """Measured with the relaxation of the likelihood that was asked for."""
-        return replace(self, side=likelihoods.parse(str(self.claim.relaxation)).admitted(), data=f"{self.data} (grey levels)")
+        """Return the case measured with the relaxation of the likelihood that was asked for."""
+        relaxation = likelihoods.parse(str(self.claim.likelihood.relaxation)).admitted()
+        return replace(self, claim=replace(self.claim, measured=relaxation), data=f"{self.data} (grey levels)")
 
     def notes(self, tally: Tally) -> tuple[str, ...]:
-        """What to say of how the data were admitted."""
+        """Return sentences on how the data were admitted."""
+        measured, loss = self.claim.measured, self.claim.loss
         notes = []
-        if self.side is not self.claim:
-            notes.append(_no_density(self.claim, self.side, self.loss, tally.foreign / tally.elements))
-        if tally.kept:
-            rule = self.side if self.side.domain != REAL else self.loss
+        if measured is not self.claim.likelihood:
+            notes.append(_no_density(self.claim, tally.foreign / tally.elements))
+        if tally.moved:
+            rule = measured if measured.domain != REAL else loss
             where = f"{rule.name}'s {rule.domain}, {rule.domain.inset}"
-            notes.append(f"{tally.kept:,} of {self.numbers:,} reconstructed means were kept inside {where}.")
-        if self.loss.reason:
-            notes.append(f"{self.loss.name} is no likelihood's loss: {self.loss.reason}.")
+            notes.append(f"{tally.moved:,} of {self.numbers:,} reconstructed means were kept inside {where}.")
+        if loss.reason:
+            notes.append(f"{loss.name} is no likelihood's loss: {loss.reason}.")
         return tuple(notes)
 
 
-def admit(claim: Likelihood, loss: Loss | None, x: Any, mu: Any, device: Any, dtype: Any, data: str, clip: bool) -> Case:
-    """The case of ``claim`` and ``loss`` (its own, if None). Raises ReconError for shapes that they do not take."""
-    claim, loss = claim.admitted(), loss or claim.loss
+def admit(
+    likelihood: Likelihood,
+    loss: Loss | None,
+    x: Tensor | Lazy,
+    mu: Tensor | Lazy,
+    device: torch.device,
+    dtype: torch.dtype,
+    data: str,
+    clip: bool,
+) -> Case:
+    """Return the case of ``likelihood`` and ``loss`` (its own, if None). Raises ReconError for shapes that they do not take."""
+    likelihood, loss = likelihood.admitted(), loss or likelihood.loss
+    shape = tuple(x.shape)
     if len(x.shape) and len(mu.shape) and len(x) == len(mu):
-        encoded = claim.encode(as_tensor(x[:1]), as_tensor(mu[:1])).shape[1:]
-        fitting_shapes(claim, (len(x), *encoded), mu.shape)
-    else:
-        fitting_shapes(claim, claim.encode(x, mu).shape if not isinstance(x, Lazy) else x.shape, mu.shape)
-    if (loss.event, loss.head) != (claim.event, claim.head):
+        shape = (len(x), *likelihood.encode(as_tensor(x[:1]), as_tensor(mu[:1])).shape[1:])
+    elif not isinstance(x, Lazy):
+        shape = likelihood.encode(x, as_tensor(mu[:1] if isinstance(mu, Lazy) else mu)).shape
+    fitting_shapes(likelihood, shape, mu.shape)
+    if (loss.event, loss.head) != (likelihood.event, likelihood.head):
         raise ReconError(
-            f"{loss.name} takes other shapes than {claim.name}: one of them is of vectors, or of several numbers an element.",
-            f"{claim.name}'s own loss is {claim.loss.name}.",
+            f"{loss.name} takes other shapes than {likelihood.name}: one of them is of vectors, or of several numbers "
+            "an element.",
+            f"{likelihood.name}'s own loss is {likelihood.loss.name}.",
         )
-    if len(mu.shape) - bool(claim.head) == claim.event:
+    if len(mu.shape) - bool(likelihood.head) == likelihood.event:
         x, mu = (as_tensor(part[:] if isinstance(part, Lazy) else part).reshape(1, *part.shape) for part in (x, mu))
-    if not claim.event and not claim.head and math.prod(mu.shape[1:]) > PIECE:
+    if not likelihood.event and not likelihood.head and math.prod(mu.shape[1:]) > PIECE:
         x, mu = _flat(x), _flat(mu)
-    return Case(claim, claim, loss, x, mu, device, dtype, data, clip)
+    return Case(Claim.of(likelihood, loss), x, mu, device, dtype, data, clip)
 
 
 def _flat(values: Tensor | Lazy) -> Tensor | Lazy:
-    """The same numbers along one axis, so that a sample larger than a piece can be cut."""
+    """Return the same numbers along one axis, so that a sample larger than a piece can be cut."""
     if not isinstance(values, Lazy):
         return values.reshape(-1)
     flat = values.flat()
@@ -206,10 +227,12 @@ def _flat(values: Tensor | Lazy) -> Tensor | Lazy:
     return flat
 
 
-def _no_density(claim: Likelihood, relaxed: Likelihood, loss: Loss, share: float) -> str:
-    gap = f"; the gap is what {loss.name} leaves out" if claim.slope_of(loss) else ""
+def _no_density(claim: Claim, share: float) -> str:
+    """Return what follows from a share of the data that is outside the support."""
+    name = claim.measured.name
+    gap = "" if math.isnan(claim.slope) else f"; the gap is what {claim.loss.name} leaves out"
     return (
-        f"{claim.no_density(share)}. The row measures {relaxed.name}{gap}. "
-        f"Either minimise the nll of {relaxed.name} (recon train --likelihood {relaxed.name}), which closes it, "
+        f"{claim.likelihood.no_density(share)}. The row measures {name}{gap}. "
+        f"Either minimise the nll of {name} (recon train --likelihood {name}), which closes it, "
         f"or make the data 0 or 1: --binarize threshold, or --binarize sample."
     )

@@ -1,7 +1,8 @@
 """What library calls silently change, by name: each a formula for what is returned instead.
 
 A change is recognised where the formula, evaluated in float64, accounts for the difference between the call
-and the density. The formulas restate what torch 2.13 documents or does; none calls it.
+and the density. The formulas restate what torch 2.13 documents or does; none calls it. What another version changes
+otherwise is reported as unexplained, until its formula is added here.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.tensors import wide
@@ -20,13 +21,17 @@ if TYPE_CHECKING:
 
 
 NORMALISED = "normalisation"
+SMALL_KAPPA = (1.0, 3.5156229, 3.0899424, 1.2067492, 0.2659732, 0.0360768, 0.0045813)  # of log I0, for kappa below 3.75
+LARGE_KAPPA = (
+    0.39894228, 0.01328592, 0.00225319, -0.00157565, 0.00916281, -0.02057706, 0.02635537, -0.01647633, 0.00392377,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Seen:
-    """One side and its numbers, in float64: where a call is looked into. ``eps`` is of the call's own dtype."""
+class Reference:
+    """A likelihood, data, means and raw outputs, and their nll, in float64. ``eps`` is of the call's own dtype."""
 
-    side: Likelihood
+    likelihood: Likelihood
     x: Tensor
     mu: Tensor
     raw: Tensor
@@ -40,167 +45,164 @@ class Change:
 
     name: str
     calls: str
-    returned: Callable[[Seen], Tensor]
+    returned: Callable[[Reference], Tensor]
     because: str
 
 
 def acting(returned: Tensor, acts: Tensor) -> Tensor:
-    """What a change returns where it acts; NaN elsewhere, where it is the density again, by another rounding."""
+    """Return ``returned`` where a change acts; NaN elsewhere, where the call returns the density, by another rounding."""
     return returned.where(acts, math.nan)
 
 
-def dropped(seen: Seen) -> Tensor:
-    """The nll without b(x)."""
-    return seen.nll - wide(seen.side.offset(seen.x))
+def dropped(ref: Reference) -> Tensor:
+    """Return the nll without b(x)."""
+    return ref.nll - wide(ref.likelihood.offset(ref.x))
 
 
-def half_dropped(seen: Seen) -> Tensor:
-    """The nll without log(2 pi)/2."""
-    return seen.nll - math.log(2 * math.pi) / 2
+def half_dropped(ref: Reference) -> Tensor:
+    """Return the nll without log(2 pi)/2."""
+    return ref.nll - math.log(2 * math.pi) / 2
 
 
-def variance_clamped(seen: Seen) -> Tensor:
-    """The Gaussian nll at max(variance, 1e-6)."""
-    if seen.side.head:
-        mean, variance = seen.mu.unbind(dim=-1)
+def variance_clamped(ref: Reference) -> Tensor:
+    """Return the Gaussian nll at max(variance, 1e-6)."""
+    if ref.likelihood.head:
+        mean, variance = ref.mu.unbind(dim=-1)
     else:
-        mean, variance = seen.mu, seen.mu.new_full(seen.mu.shape, float(seen.side.parameters["sigma"]) ** 2)
-    kept = variance.clamp(min=1e-6)
-    return acting(((seen.x - mean).square() / kept + kept.log() + math.log(2 * math.pi)) / 2, variance < 1e-6)
+        mean, variance = ref.mu, ref.mu.new_full(ref.mu.shape, float(ref.likelihood.parameters["sigma"]) ** 2)
+    clamped = variance.clamp(min=1e-6)
+    return acting(((ref.x - mean).square() / clamped + clamped.log() + math.log(2 * math.pi)) / 2, variance < 1e-6)
 
 
-def log_clamped(seen: Seen) -> Tensor:
-    """Binary cross-entropy with each logarithm at least -100."""
-    on, off = seen.mu.log(), (-seen.mu).log1p()
-    return acting(-(seen.x * on.clamp(min=-100) + (1 - seen.x) * off.clamp(min=-100)), (on < -100) | (off < -100))
+def log_clamped(ref: Reference) -> Tensor:
+    """Return binary cross-entropy with each logarithm at least -100."""
+    on, off = ref.mu.log(), (-ref.mu).log1p()
+    return acting(-(ref.x * on.clamp(min=-100) + (1 - ref.x) * off.clamp(min=-100)), (on < -100) | (off < -100))
 
 
-def shares(seen: Seen) -> Tensor:
-    """mu as probabilities, within one rounding of 0 and 1, as torch.distributions keeps them."""
-    side, mu = seen.side, seen.mu
-    if side.name == "negative-binomial":
-        share = side.parameters["dispersion"] * mu
+def shares(ref: Reference) -> Tensor:
+    """Return mu as probabilities of success, as torch.distributions takes them."""
+    likelihood, mu = ref.likelihood, ref.mu
+    if likelihood.name == "negative-binomial":
+        share = likelihood.parameters["dispersion"] * mu
         return share / (1 + share)
-    return mu / side.parameters.get("count", 1.0)
+    return mu / likelihood.parameters.get("count", 1.0)
 
 
-def probabilities_clamped(seen: Seen) -> Tensor:
-    """The nll at probabilities within one rounding of 0 and 1."""
-    side, share = seen.side, shares(seen)
-    kept, moved = share.clamp(seen.eps, 1 - seen.eps), (share < seen.eps) | (share > 1 - seen.eps)
-    if side.name == "negative-binomial":
-        return acting(side.nll(seen.x, kept / (1 - kept) / side.parameters["dispersion"]), moved)
-    if side.event:
-        return acting(-(seen.x * kept.log()).sum(dim=-1), moved.any(dim=-1))
-    if side.name == "continuous-bernoulli":
-        return acting(side.nll(seen.x, kept), moved)
-    count = side.parameters.get("count", 1.0)
-    found = side.nll(seen.x, seen.mu) + seen.x * (shares(seen).log() - kept.log()).where(seen.x > 0, 0) + (count - seen.x) * (
-        (-shares(seen)).log1p() - (-kept).log1p()
-    ).where(seen.x < count, 0)  # fmt: skip
-    return acting(found, moved)
+def probabilities_clamped(ref: Reference) -> Tensor:
+    """Return the nll at probabilities kept one rounding away from 0 and 1."""
+    likelihood, share = ref.likelihood, shares(ref)
+    clamped, moved = share.clamp(ref.eps, 1 - ref.eps), (share < ref.eps) | (share > 1 - ref.eps)
+    if likelihood.name == "negative-binomial":
+        return acting(likelihood.nll(ref.x, clamped / (1 - clamped) / likelihood.parameters["dispersion"]), moved)
+    if likelihood.event:
+        return acting(-(ref.x * clamped.log()).sum(dim=-1), moved.any(dim=-1))
+    if likelihood.name == "continuous-bernoulli":
+        return acting(likelihood.nll(ref.x, clamped), moved)
+    count = likelihood.parameters.get("count", 1.0)
+    successes = ref.x * (shares(ref).log() - clamped.log()).where(ref.x > 0, 0)
+    failures = (count - ref.x) * ((-shares(ref)).log1p() - (-clamped).log1p()).where(ref.x < count, 0)
+    return acting(likelihood.nll(ref.x, ref.mu) + successes + failures, moved)
 
 
-def normaliser_clamped(seen: Seen) -> Tensor:
-    """Cross-entropy as it is, log C at probabilities within one rounding of 0 and 1."""
-    share = shares(seen)
-    kept = share.clamp(seen.eps, 1 - seen.eps)
-    return acting(seen.nll - wide(seen.side.gap(seen.mu)) + wide(seen.side.gap(kept)), kept != share)
+def normaliser_clamped(ref: Reference) -> Tensor:
+    """Return cross-entropy as it is, with log C at probabilities kept one rounding away from 0 and 1."""
+    share = shares(ref)
+    clamped = share.clamp(ref.eps, 1 - ref.eps)
+    return acting(ref.nll - wide(ref.likelihood.gap(ref.mu)) + wide(ref.likelihood.gap(clamped)), clamped != share)
 
 
-def stirling(seen: Seen) -> Tensor:
-    """log x! as x log x - x + log(2 pi x)/2, and 0 up to 1."""
+def stirling(ref: Reference) -> Tensor:
+    """Return the nll with log x! as x log x - x + log(2 pi x)/2, and 0 up to 1."""
     from recon_cli.numerics.stable import stirling_error
 
-    counts = seen.x.clamp(min=1)
-    return seen.nll - (stirling_error(counts) * (seen.x > 1))
+    counts = ref.x.clamp(min=1)
+    return ref.nll - (stirling_error(counts) * (ref.x > 1))
 
 
-def inside_log(seen: Seen) -> Tensor:
-    """log(mu + 1e-8)."""
-    return seen.nll - seen.x * (1e-8 / seen.mu).log1p().where(seen.x > 0, 0)
+def inside_log(ref: Reference) -> Tensor:
+    """Return the nll with log(mu + 1e-8) for log mu."""
+    return ref.nll - ref.x * (1e-8 / ref.mu).log1p().where(ref.x > 0, 0)
 
 
-def both(*parts: Callable[[Seen], Tensor]) -> Callable[[Seen], Tensor]:
-    """Several changes at once, each independent of the others."""
-    return lambda seen: seen.nll + sum(part(seen) - seen.nll for part in parts)
+def both(*parts: Callable[[Reference], Tensor]) -> Callable[[Reference], Tensor]:
+    """Return the function of several changes at once, each independent of the others."""
+    return lambda ref: ref.nll + sum(part(ref) - ref.nll for part in parts)
 
 
-def nothing(seen: Seen) -> Tensor:
-    """0 for what is small and positive."""
-    return seen.nll.new_zeros(seen.nll.shape).where(seen.nll < 64 * seen.eps, math.nan)
+def nothing(ref: Reference) -> Tensor:
+    """Return 0 for an nll that is small and positive."""
+    return ref.nll.new_zeros(ref.nll.shape).where(ref.nll < 64 * ref.eps, math.nan)
 
 
-def lost_logarithm(seen: Seen) -> Tensor:
-    """The largest logit less that of the class: log1p of the rest lost."""
-    if seen.side.event:
-        return (seen.raw.amax(dim=-1, keepdim=True) - seen.raw).where(seen.x > 0, 0).sum(dim=-1)
-    return seen.raw.clamp(min=0) - seen.x * seen.raw
+def lost_logarithm(ref: Reference) -> Tensor:
+    """Return the largest logit less that of the class: log1p of the rest lost."""
+    if ref.likelihood.event:
+        return (ref.raw.amax(dim=-1, keepdim=True) - ref.raw).where(ref.x > 0, 0).sum(dim=-1)
+    return ref.raw.clamp(min=0) - ref.x * ref.raw
 
 
-def linear(seen: Seen) -> Tensor:
-    """softplus(r) = r above 20."""
-    return acting(seen.nll - (-seen.raw.abs()).exp().log1p(), seen.raw > 20)
+def linear(ref: Reference) -> Tensor:
+    """Return the nll with softplus(r) = r above 20."""
+    return acting(ref.nll - (-ref.raw.abs()).exp().log1p(), ref.raw > 20)
 
 
-def norms_clamped(seen: Seen) -> Tensor:
-    """The cosine over norms of at least 1e-8."""
-    lengths = [part.norm(dim=-1) for part in (seen.x, seen.raw)]
-    cosine = (seen.x * seen.raw).sum(dim=-1) / lengths[0].clamp(min=1e-8) / lengths[1].clamp(min=1e-8)
-    return acting(seen.side.slope * (1 - cosine), (lengths[0] < 1e-8) | (lengths[1] < 1e-8))
+def norms_clamped(ref: Reference) -> Tensor:
+    """Return the nll by the cosine over norms of at least 1e-8."""
+    lengths = [part.norm(dim=-1) for part in (ref.x, ref.raw)]
+    cosine = (ref.x * ref.raw).sum(dim=-1) / lengths[0].clamp(min=1e-8) / lengths[1].clamp(min=1e-8)
+    return acting(ref.likelihood.slope * (1 - cosine), (lengths[0] < 1e-8) | (lengths[1] < 1e-8))
 
 
-def bessel_by_polynomial(seen: Seen) -> Tensor:
-    """kappa (1 - cos) + log(2 pi I0), I0 by the polynomials of Abramowitz and Stegun (1964), 9.8.1 and 9.8.2."""
-    kappa = float(seen.side.parameters["kappa"])
+def bessel_by_polynomial(ref: Reference) -> Tensor:
+    """Return kappa (1 - cos) + log(2 pi I0), I0 by the polynomials of Abramowitz and Stegun (1964), 9.8.1 and 9.8.2."""
+    kappa = float(ref.likelihood.parameters["kappa"])
     if kappa < 3.75:
-        terms = (1.0, 3.5156229, 3.0899424, 1.2067492, 0.2659732, 0.0360768, 0.0045813)
-        bessel = math.log(sum(term * (kappa / 3.75) ** (2 * n) for n, term in enumerate(terms)))
+        bessel = math.log(sum(term * (kappa / 3.75) ** (2 * n) for n, term in enumerate(SMALL_KAPPA)))
     else:
-        terms = (0.39894228, 0.01328592, 0.00225319, -0.00157565, 0.00916281, -0.02057706, 0.02635537, -0.01647633, 0.00392377)
-        bessel = kappa - math.log(kappa) / 2 + math.log(sum(term * (3.75 / kappa) ** n for n, term in enumerate(terms)))
-    return seen.nll - wide(seen.side.offset(seen.x)) + math.log(2 * math.pi) + bessel - kappa
+        bessel = kappa - math.log(kappa) / 2 + math.log(sum(term * (3.75 / kappa) ** n for n, term in enumerate(LARGE_KAPPA)))
+    return ref.nll - wide(ref.likelihood.offset(ref.x)) + math.log(2 * math.pi) + bessel - kappa
 
 
-def bins(seen: Seen, cdf: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
-    """The distribution function at the upper and at the lower edge of a level's bin, the end bins no wider than the others."""
-    scale, half = seen.side.parameters["scale"], 0.5 / (seen.side.parameters["levels"] - 1)
-    return cdf((seen.x - seen.mu + half) / scale), cdf((seen.x - seen.mu - half) / scale)
+def bins(ref: Reference, cdf: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+    """Return the distribution function at the upper and lower edge of a level's bin, the end bins no wider than the others."""
+    scale, half = ref.likelihood.parameters["scale"], 0.5 / (ref.likelihood.parameters["levels"] - 1)
+    return cdf((ref.x - ref.mu + half) / scale), cdf((ref.x - ref.mu - half) / scale)
 
 
-def closed_ends(seen: Seen) -> Tensor:
-    """-log of the mass in a closed bin."""
+def closed_ends(ref: Reference) -> Tensor:
+    """Return -log of the mass in a closed bin."""
     import torch
 
-    upper, lower = bins(seen, torch.special.ndtr if "gaussian" in seen.side.name else torch.sigmoid)
+    upper, lower = bins(ref, torch.special.ndtr if "gaussian" in ref.likelihood.name else torch.sigmoid)
     return -(upper - lower).log()
 
 
-def cancelled(call: str, seen: Seen) -> Tensor:
-    """How far -log p moves in float64, where p is a bin's: a difference of numbers of [0, 1], each a few roundings off."""
-    return 16 * 2**-52 * seen.nll.exp() * ("levels" in call)
+def cancelled(call: str, ref: Reference) -> Tensor:
+    """Return how far -log p moves in float64, where p is a bin's: a difference of numbers of [0, 1], each a few roundings off."""
+    return 16 * 2**-52 * ref.nll.exp() * ("levels" in call)
 
 
-def approximate_cdf(seen: Seen) -> Tensor:
-    """-log of the mass in a bin, the end ones open, by a hyperbolic tangent."""
-    upper, lower = bins(seen, lambda z: 0.5 * (1 + (math.sqrt(2 / math.pi) * (z + 0.044715 * z**3)).tanh()))
-    return -(upper.where(seen.x < 1, 1) - lower.where(seen.x > 0, 0)).clamp(min=1e-12).log()
+def approximate_cdf(ref: Reference) -> Tensor:
+    """Return -log of the mass in a bin, the end ones open, by a hyperbolic tangent."""
+    upper, lower = bins(ref, lambda z: 0.5 * (1 + (math.sqrt(2 / math.pi) * (z + 0.044715 * z**3)).tanh()))
+    return -(upper.where(ref.x < 1, 1) - lower.where(ref.x > 0, 0)).clamp(min=1e-12).log()
 
 
-def normalised(seen: Seen) -> Tensor:
-    """-x/mu + 1/sum of mu."""
-    return -seen.x / seen.mu + 1 / seen.mu.sum(dim=-1, keepdim=True)
+def normalised(ref: Reference) -> Tensor:
+    """Return the gradient -x/mu + 1/sum of mu."""
+    return -ref.x / ref.mu + 1 / ref.mu.sum(dim=-1, keepdim=True)
 
 
-def gradient_clamped(seen: Seen) -> Tensor:
-    """(mu - x)/max(mu (1 - mu), 1e-12)."""
-    steep = seen.mu * (1 - seen.mu)
-    return acting((seen.mu - seen.x) / steep.clamp(min=1e-12), steep < 1e-12)
+def gradient_clamped(ref: Reference) -> Tensor:
+    """Return the gradient (mu - x)/max(mu (1 - mu), 1e-12)."""
+    steep = ref.mu * (1 - ref.mu)
+    return acting((ref.mu - ref.x) / steep.clamp(min=1e-12), steep < 1e-12)
 
 
-def floor(least: float) -> Callable[[Seen], Tensor]:
-    """A probability of at least ``least`` in the logarithm."""
-    return lambda seen: acting(seen.nll.clamp(max=-math.log(least)), seen.nll > -math.log(least))
+def floor(least: float) -> Callable[[Reference], Tensor]:
+    """Return the function that is the nll with a probability of at least ``least`` in the logarithm."""
+    return lambda ref: acting(ref.nll.clamp(max=-math.log(least)), ref.nll > -math.log(least))
 
 
 CHANGES = (
@@ -245,11 +247,11 @@ GRADIENTS = (
 )  # fmt: skip
 
 
-def known(call: str, changes: tuple[Change, ...] = CHANGES) -> Iterator[Change]:
-    """The changes that are looked for in a call."""
+def changes_in(call: str, changes: tuple[Change, ...] = CHANGES) -> Iterator[Change]:
+    """Yield the changes that are looked for in a call."""
     return (change for change in changes if re.search(change.calls, call))
 
 
-def within(found: Tensor, expected: Tensor, off: Tensor, eps: float) -> Any:
-    """Whether ``expected`` accounts for what was ``found``: all but a hundredth of the difference, or to rounding."""
-    return (found - expected).abs() <= 0.01 * off + 16 * eps * expected.abs()
+def within(returned: Tensor, expected: Tensor, off: Tensor, eps: float) -> Tensor:
+    """Return where ``expected`` accounts for what is ``returned``: all but a hundredth of ``off``, or to rounding."""
+    return (returned - expected).abs() <= 0.01 * off + 16 * eps * expected.abs()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from recon_cli.comparison.cases import GROUP, Case, Foreign
+from recon_cli.comparison.cases import GROUP, Case, OutsideSupport, Piece
 from recon_cli.comparison.tally import Tally, chunks, measure
 from recon_cli.errors import ReconError, unknown
 from recon_cli.runtime import processes
@@ -27,9 +27,9 @@ PAYS = 1 << 29  # numbers: below, the seconds of compiling are more than it save
 
 @dataclass(frozen=True)
 class Measured:
-    """The tally of a case, the sample it was told by, and how it was come by.
+    """The tally of a case, data and means of the sample whose gradients were measured, and how, in words.
 
-    ``whole`` is whether all elements were seen: Ctrl-C ends the measurement early, and what was seen remains.
+    ``whole`` is whether all elements were measured: Ctrl-C ends the measurement early, and what was measured remains.
     """
 
     case: Case
@@ -41,84 +41,107 @@ class Measured:
 
 
 def run(case: Case, engine: str = "auto", gradients: str = "sample", progress: Progress | None = None) -> Measured:
-    """Measure all of a case: with its likelihood, or with the relaxation of that where the data are only that one's.
+    """Measure all of a case: with its likelihood, or with the relaxation of that where the data leave its support.
 
     engine
-        ``eager``, ``compile``, or ``auto``: the compiler where it pays, and where it fails the usual way. With
-        ``compile`` its failure is a ReconError.
+        ``eager``, ``compile``, or ``auto``: compiled where that pays, and where it fails piece by piece. With
+        ``compile`` a failure is a ReconError.
     gradients
         ``sample``: compiled on every element, eager on an evenly spread sample of a million numbers at least;
         ``all``: on every element.
     progress
-        called after each piece with how many hundredths are done, and with whose they are.
+        called after each piece with how many hundredths are done, and with the likelihood's name and the speed.
 
     Of several processes each measures its share of the samples, and all get the whole.
     """
-    for word, known, what in ((engine, ENGINES, "engine"), (gradients, GRADIENTS, "choice of gradients")):
-        if word not in known:
-            raise unknown(what, word, known)
+    for word, words, what in ((engine, ENGINES, "engine"), (gradients, GRADIENTS, "choice of gradients")):
+        if word not in words:
+            raise unknown(what, word, words)
     try:
-        return _run(case, engine, gradients, progress)
-    except Foreign:
-        return _run(case.relaxed(), engine, gradients, progress)
+        return _by_engine(case, engine, gradients, progress)
+    except OutsideSupport:
+        return _by_engine(case.relaxed(), engine, gradients, progress)
 
 
 def compiles(engine: str, numbers: int) -> bool:
-    """Whether an engine goes through the compiler."""
+    """Return whether an engine compiles a measurement of so many numbers."""
     return engine == "compile" or (engine == "auto" and numbers >= PAYS)
 
 
-def _run(case: Case, engine: str, gradients: str, progress: Progress | None) -> Measured:
+def _by_engine(case: Case, engine: str, gradients: str, progress: Progress | None) -> Measured:
+    """Measure a case compiled where that is asked for or pays, and piece by piece where ``auto`` fails to compile."""
     if not compiles(engine, case.numbers):
-        return _through(case, False, gradients, progress)
+        return _measured(case, False, gradients, progress)
     try:
-        return _through(case, True, gradients, progress)
+        return _measured(case, True, gradients, progress)
     except Uncompiled as error:
         if engine == "compile":
             raise ReconError(error.message, "Use --engine eager; the numbers are the same.") from error
-        found = _through(case, False, gradients, progress)
-        return replace(found, notes=(f"Measured piece by piece: the compiler failed here ({error.reason}).", *found.notes))
+        measured = _measured(case, False, gradients, progress)
+        return replace(measured, notes=(f"Measured piece by piece: the compiler failed here ({error.reason}).", *measured.notes))
 
 
-def _through(case: Case, compiled: bool, gradients: str, progress: Progress | None) -> Measured:
-    """One way through this process's share of the samples, and then everybody's together."""
+def _measured(case: Case, compiled: bool, gradients: str, progress: Progress | None) -> Measured:
+    """Measure this process's share of the samples in one way, and return everybody's together."""
     import torch
 
     case = replace(case, sample=case.sample // 8) if compiled else case  # the range of the ratios it takes from all
-    side, loss, claim, stride = case.side, case.loss, case.claim, case.stride
-    everywhere = compiled or gradients == "all" or stride == 1
-    found, sample, done, whole, size, begun = Tally(), Sample(case), 0, True, 0, time.monotonic()
-    first, last = processes.share(-(-len(case.mu) // case.block))
-    first, last = first * case.block, min(last * case.block, len(case.mu))
-    share = max(1, (last - first) * (case.numbers // len(case.mu)))
+    everywhere = compiled or gradients == "all" or case.stride == 1
     try:
-        for x, mu, admitted, at in case.pieces(first, last):
-            (events, points), size = next(chunks(side, x, mu, mu.numel())), size or mu.numel()
-            sample.take(at, events, points)
-            if compiled and mu.numel() == size:
-                part = measure(side, events, points, loss, claim, compiled=True)
-            else:
-                part = sum((measure(side, *each, loss, claim, everywhere) for each in case.parts(x, mu)), Tally())
-            if part.infinite:
-                raise beyond(case, x, mu, part, at // max(1, case.events // len(case.mu)))
-            if stride > 1:  # the sample tells the ratios: those of all elements would fill the memory
-                part = replace(part, ratios=())
-            found, done = found + part + admitted, done + mu.numel()
+        share = _share(case, compiled, everywhere, progress)
+    except OutsideSupport as error:  # here, and so for every process
+        processes.all_gather(error)
+        raise
+    shares = processes.all_gather(share)
+    tally = sum((each.tally for each in shares), Tally())
+    x, mu = (torch.cat([each.sample[i] for each in shares if each.sample]).to(case.device) for i in (0, 1))
+    if case.stride > 1 or compiled:
+        tally = tally.sampled_by(sum((measure(case.claim, *part) for part in chunks(case.claim.measured, x, mu)), Tally()))
+    return Measured(case, tally, x, mu, _method(case, compiled, everywhere, tally), all(each.whole for each in shares))
+
+
+class _Share(NamedTuple):
+    """What one process measured: its tally, data and means of its sample, and whether it was not interrupted."""
+
+    tally: Tally
+    sample: list[Tensor]
+    whole: bool
+
+
+def _share(case: Case, compiled: bool, everywhere: bool, progress: Progress | None) -> _Share:
+    """Measure this process's share of the samples, piece by piece; Ctrl-C ends it with what was measured."""
+    blocks = processes.share(-(-len(case.mu) // case.block))
+    first, last = blocks[0] * case.block, min(blocks[1] * case.block, len(case.mu))
+    numbers = max(1, (last - first) * (case.numbers // len(case.mu)))
+    tally, sample, measured_numbers, size, start = Tally(), Sample(case), 0, 0, time.monotonic()
+    try:
+        for piece in case.pieces(first, last):
+            size = size or piece.mu.numel()
+            part = _tally(case, piece, compiled and piece.mu.numel() == size, everywhere, sample)
+            tally, measured_numbers = tally + part + piece.admitted, measured_numbers + piece.mu.numel()
             if progress:
-                rate = done * mu.element_size() * 2 / (time.monotonic() - begun) / 1e9
-                progress(100 * done // share, f"{side.name}, {rate:.2g} GB/s")
+                rate = measured_numbers * piece.mu.element_size() * 2 / (time.monotonic() - start) / 1e9
+                progress(100 * measured_numbers // numbers, f"{case.claim.measured.name}, {rate:.2g} GB/s")
     except KeyboardInterrupt:
-        if not found.elements:
+        if not tally.elements:
             raise
-        whole = False
-    except Foreign as foreign:  # here, and so for every process
-        processes.all_gather(foreign)
-    shares = processes.all_gather((found, sample.taken(), whole))
-    found = sum((tally for tally, _, _ in shares), Tally())
-    x, mu = (torch.cat([some[i] for _, some, _ in shares if some]).to(case.device) for i in (0, 1))
-    if stride > 1 or compiled:
-        found = found.sampled_by(sum((measure(side, *part, loss, claim) for part in chunks(side, x, mu)), Tally()))
-    return Measured(case, found, x, mu, how(case, compiled, everywhere, found), all(whole for _, _, whole in shares))
+        return _Share(tally, sample.tensors(), False)
+    return _Share(tally, sample.tensors(), True)
+
+
+def _tally(case: Case, piece: Piece, compiled: bool, everywhere: bool, sample: Sample) -> Tally:
+    """Measure a piece, and put the events of it that are sampled into ``sample``."""
+    events, points = next(chunks(case.claim.measured, piece.x, piece.mu, piece.mu.numel()))
+    sample.add(piece.start, events, points)
+    if compiled:
+        tally = measure(case.claim, events, points, compiled=True)
+    else:
+        parts = case.parts(piece.x, piece.mu)
+        tally = sum((measure(case.claim, x, mu, gradients=everywhere) for x, mu in parts), Tally())
+    if tally.infinite:
+        raise beyond(case, piece.x, piece.mu, tally, piece.start // max(1, case.events // len(case.mu)))
+    # Where there is a sample, the ratios are those of its elements: those of all would fill the memory.
+    return replace(tally, ratios=()) if case.stride > 1 else tally
 
 
 class Sample:
@@ -126,51 +149,52 @@ class Sample:
 
     def __init__(self, case: Case) -> None:
         self.case, self.count = case, 0
-        self._room: list[Tensor] = []
+        self._rooms: list[Tensor] = []
 
-    def take(self, at: int, x: Tensor, mu: Tensor) -> None:
-        """Those of a piece whose first event is the ``at``-th."""
-        which = self.case.sampled(at, len(mu)).to(mu.device)
-        if not self._room:
+    def add(self, start: int, x: Tensor, mu: Tensor) -> None:
+        """Add those events of a piece that are sampled; ``start`` is the place of its first event among all."""
+        sampled = self.case.sampled(start, len(mu)).to(mu.device)
+        if not self._rooms:
             most = min(self.case.events, (self.case.events // (self.case.stride * GROUP) + 2) * GROUP)
-            self._room = [part.new_empty((most, *part.shape[1:])) for part in (x, mu)]
-        for room, part in zip(self._room, (x, mu), strict=True):
-            room[self.count : self.count + len(which)] = part[which]
-        self.count += len(which)
+            self._rooms = [part.new_empty((most, *part.shape[1:])) for part in (x, mu)]
+        for room, part in zip(self._rooms, (x, mu), strict=True):
+            room[self.count : self.count + len(sampled)] = part[sampled]
+        self.count += len(sampled)
 
-    def taken(self) -> list[Tensor]:
-        """Data and means, on the CPU; nothing where there was no piece."""
-        return [room[: self.count].cpu() for room in self._room]
+    def tensors(self) -> list[Tensor]:
+        """Return data and means of the sample, on the CPU; nothing where there was no piece."""
+        return [room[: self.count].cpu() for room in self._rooms]
 
 
-def how(case: Case, compiled: bool, everywhere: bool, found: Tally) -> tuple[str, ...]:
-    """How it was come by, in words: nothing of the usual way."""
-    said = []
+def _method(case: Case, compiled: bool, everywhere: bool, tally: Tally) -> tuple[str, ...]:
+    """Return sentences on how a case was measured: none for the usual way."""
+    notes = []
     if compiled:
-        said.append(f"Measured by the compiler in one pass, for {case.numbers:,} numbers: values and the ratio's range on all.")
+        notes.append(f"Measured by the compiler in one pass, for {case.numbers:,} numbers: values and the ratio's range on all.")
     if not everywhere:
-        said.append(
+        notes.append(
             f"Values on all elements; gradients, and the noise that the data would choose, on one in {case.stride:,}, evenly "
-            f"spread ({found.sampled:,} numbers): --gradients all takes every gradient."
+            f"spread ({tally.sampled:,} numbers): --gradients all takes every gradient."
         )
-    return tuple(said)
+    return tuple(notes)
 
 
 def beyond(case: Case, x: Tensor, mu: Tensor, tally: Tally, first: int = 0) -> ReconError:
-    """The error for values or gradients that are not finite, in samples from ``first`` on."""
-    side, loss = case.side, case.loss
+    """Return the error for values or gradients that are not finite, in samples from ``first`` on."""
+    likelihood, loss = case.claim.measured, case.claim.loss
     try:
-        for values, words in ((x, case.data), (mu, "the reconstruction")):
-            numbers(values.cpu().double().numpy(), words, first)
+        for values, name in ((x, case.data), (mu, "the reconstruction")):
+            numbers(values.cpu().double().numpy(), name, first)
     except ReconError as error:
         return error
-    if ((mu == side.domain.low) | (mu == side.domain.high)).any():
+    if ((mu == likelihood.domain.low) | (mu == likelihood.domain.high)).any():
         return ReconError(
-            f"{side.name} gives {tally.infinite:,} of {tally.elements:,} elements no chance at all: the mean is exactly "
-            f"at an end of {side.domain}, which rules out what the data are.",
+            f"{likelihood.name} gives {tally.infinite:,} of {tally.elements:,} elements no chance at all: the mean is exactly "
+            f"at an end of {likelihood.domain}, which rules out what the data are.",
             "Keep the means a little inside, as the sigmoid or the softmax of the decoder's output would be.",
         )
+    dtype, count = str(x.dtype)[6:], f"{tally.infinite:,} of {tally.elements:,} elements"
     return ReconError(
-        f"{side} and {loss.name} leave the range of {str(x.dtype)[6:]} on {tally.infinite:,} of {tally.elements:,} elements.",
+        f"{likelihood} and {loss.name} leave the range of {dtype} on {count}.",
         "Rescale the data, choose a noise in their units, or use --dtype float64.",
     )

@@ -5,21 +5,26 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from recon_cli import likelihoods
-from recon_cli.comparison.tally import PROPORTIONAL, Tally, chunks, judged
+from recon_cli.comparison.claim import PROPORTIONAL, Claim
+from recon_cli.comparison.tally import Tally, chunks, measured_dtype
 from recon_cli.errors import ReconError
 from recon_cli.identity.likelihood import Likelihood
-from recon_cli.identity.losses import Loss
 from recon_cli.identity.proportions import Proportion
 from recon_cli.identity.tensors import wide
-from recon_cli.report import Column
+from recon_cli.report import Table, column
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 ROUNDING = 4.0  # a true claim is off by fewer rounding errors of its own terms than this
+
+
+VALUES = "values (means, nats)"
+GRADIENTS = "d nll / d loss (autograd)"
 
 
 @dataclass(frozen=True)
@@ -29,127 +34,111 @@ class Identity:
     None means not measured: a loss that is not the likelihood's own has no slope, offset or gap, unless on these data
     it is one (``here``): then they are measured. ``best`` is the noise that the data would choose, None where there is
     none; ``cost`` what the given one costs more. ``bits_per_dimension`` is the nll of 8-bit data in bits, None of other data.
+    ``sample`` is how many elements a sample has.
     """
 
-    likelihood: str
-    parameters: dict[str, float]
-    loss: str
-    data: str
-    elements: int
-    nll: float
-    loss_value: float
-    slope: float | None
-    offset: float | None
-    gap: float | None
-    worst: float | None
-    ratio_min: float | None
-    ratio_median: float | None
-    ratio_max: float | None
-    ratio_elements: int
-    ratio_excluded: int
-    cosine: float | None
-    proportional: bool
-    holds: bool
-    best: dict[str, float] | None = None
-    cost: float | None = None
-    bits_per_dimension: float | None = None
+    likelihood: str = column("likelihood", "*")
+    parameters: dict[str, float] = column("noise", "*")
+    loss: str = column("loss", "*")
+    data: str = column("data", VALUES)
+    elements: int = column("elements", VALUES)
+    nll: float = column("−log p(x|μ)", VALUES)
+    loss_value: float = column("= loss", VALUES)
+    slope: float | None = column("× slope", VALUES)
+    offset: float | None = column("+ offset", VALUES)
+    gap: float | None = column("+ gap", VALUES)
+    worst: float | None = column("worst (roundings)", VALUES)
+    ratio_min: float | None = column("smallest", GRADIENTS)
+    ratio_median: float | None = column("median", GRADIENTS)
+    ratio_max: float | None = column("largest", GRADIENTS)
+    ratio_elements: int = column("elements", GRADIENTS)
+    ratio_excluded: int = column("both zero, left out", GRADIENTS)
+    cosine: float | None = column("cosine", GRADIENTS)
+    proportional: bool = column("proportional", GRADIENTS)
+    holds: bool = column("loss = likelihood", GRADIENTS)
+    best: dict[str, float] | None = column("the data would choose", VALUES, default=None)
+    cost: float | None = column("which would save", VALUES, default=None)
+    bits_per_dimension: float | None = column("bits/dim", VALUES, default=None)
     here: bool = field(default=False, compare=False)
-    noise: Noise | None = field(default=None, compare=False)
+    sample: int = field(default=1, compare=False)
+    claim: Claim | None = field(default=None, compare=False, repr=False)
 
 
-@dataclass(frozen=True)
-class Noise:
-    """What the sentences need beside the row: elements in a sample, the loss's customary factor, what the best noise is."""
-
-    sample: int
-    convention: float
-    rule: str
-    fitted: bool
+# The panels of the columns that fit on one screen: the others are written, but not shown.
+BRIEF = {"likelihood": "*", "loss": VALUES, "nll": "", "slope": "", "offset": "", "gap": "", "holds": ""}
 
 
-VALUES = "values (means, nats)"
-GRADIENTS = "d nll / d loss (autograd)"
-COLUMNS = (
-    Column("likelihood", "likelihood", "*"),
-    Column("parameters", "noise", "*"),
-    Column("loss", "loss", "*"),
-    Column("data", "data", VALUES),
-    Column("elements", "elements", VALUES),
-    Column("nll", "−log p(x|μ)", VALUES),
-    Column("loss_value", "= loss", VALUES),
-    Column("slope", "× slope", VALUES),
-    Column("offset", "+ offset", VALUES),
-    Column("gap", "+ gap", VALUES),
-    Column("worst", "worst (roundings)", VALUES),
-    Column("ratio_min", "smallest", GRADIENTS),
-    Column("ratio_median", "median", GRADIENTS),
-    Column("ratio_max", "largest", GRADIENTS),
-    Column("ratio_elements", "elements", GRADIENTS),
-    Column("ratio_excluded", "both zero, left out", GRADIENTS),
-    Column("cosine", "cosine", GRADIENTS),
-    Column("proportional", "proportional", GRADIENTS),
-    Column("holds", "loss = likelihood", GRADIENTS),
-    Column("best", "the data would choose", VALUES),
-    Column("cost", "which would save", VALUES),
-    Column("bits_per_dimension", "bits/dim", VALUES),
-)
-
-# On one screen: the same columns, most of them written but not shown.
-SHOWN = {"likelihood": "*", "loss": "values (means, nats)", "nll": "", "slope": "", "offset": "", "gap": "", "holds": ""}
-BRIEF = tuple(
-    replace(column, panel=SHOWN.get(column.key), title="holds" if column.key == "holds" else column.title) for column in COLUMNS
-)
+def table(rows: Sequence[Identity], brief: bool = False) -> Table:
+    """Return the identity table; ``brief``: as it fits on one screen."""
+    whole = Table.of("identity", Identity, rows)
+    if brief:
+        titles = {"holds": "holds"}
+        columns = [replace(each, panel=BRIEF.get(each.key), title=titles.get(each.key, each.title)) for each in whole.columns]
+    else:
+        has_bits = any(row.bits_per_dimension is not None for row in rows)
+        hidden = set() if has_bits else {"bits_per_dimension"}
+        columns = [replace(each, panel=None) if each.key in hidden else each for each in whole.columns]
+    return replace(whole, columns=columns)
 
 
 def identity(
-    claim: Likelihood, loss: Loss, tally: Tally, dtype: Any, data: str, alike: Callable[[], Proportion | None] = lambda: None
+    claim: Claim,
+    tally: Tally,
+    dtype: torch.dtype,
+    data: str,
+    measured_proportion: Callable[[], Proportion | None] = lambda: None,
 ) -> Identity:
-    """The row that a tally amounts to; ``alike`` measures whether a loss that is not the likelihood's own is it on these data."""
+    """Return the row that a tally amounts to.
+
+    ``measured_proportion`` tells of a loss that is not the likelihood's own whether it is on these data.
+    """
     import torch
 
-    eps = torch.finfo(judged(dtype)).eps
-    known, n, seen = claim.slope_of(loss), tally.elements, tally.ratio_elements > 0
-    own, slope, rest = known is not None, None if known is None else float(known), (tally.offset / n, tally.gap / n, tally.worst)
-    median = torch.cat(tally.ratios).median().item() if seen else None
-    measured = None if own or not seen else alike()
+    eps = torch.finfo(measured_dtype(dtype)).eps
+    n, has_ratios = tally.elements, tally.ratio_elements > 0
+    own, slope = not math.isnan(claim.slope), None if math.isnan(claim.slope) else claim.slope
+    offset, gap, worst = tally.offset / n, tally.gap / n, tally.worst
+    median = torch.cat(tally.ratios).median().item() if has_ratios else None
+    measured = None if own or not has_ratios else measured_proportion()
     if measured is not None:  # on a sample at least: the range of the ratios, where that is of more, must not speak against it
         spread = max(abs(tally.ratio_max - measured.slope), abs(tally.ratio_min - measured.slope))
         if tally.ratio_elements + tally.ratio_excluded <= tally.sampled or spread <= PROPORTIONAL * eps * measured.slope:
-            slope, rest = measured.slope, ((tally.nll - measured.slope * tally.loss) / n, 0.0, measured.worst)
+            slope = measured.slope
+            offset, gap, worst = (tally.nll - slope * tally.loss) / n, 0.0, measured.worst
     here = slope is not None and not own
     middle = slope if slope is not None else median
-    spread = max(tally.ratio_max - middle, middle - tally.ratio_min) if middle is not None and seen else 0.0
-    proportional = spread <= PROPORTIONAL * eps * abs(middle or 0.0)
-    proportional |= here
+    spread = max(tally.ratio_max - middle, middle - tally.ratio_min) if middle is not None and has_ratios else 0.0
+    proportional = here or spread <= PROPORTIONAL * eps * abs(middle or 0.0)
     if own:  # where a gradient is the small difference of large terms, its rounding shows on their scale
         proportional |= tally.drift <= PROPORTIONAL * eps * math.sqrt(tally.nll_square / max(1, tally.sampled))
     power = math.sqrt(tally.nll_square) * math.sqrt(tally.loss_square)
     return Identity(
-        likelihood=claim.name,
-        parameters={key: float(value) for key, value in claim.parameters.items()},
-        loss=str(loss),
+        likelihood=claim.likelihood.name,
+        parameters={key: float(value) for key, value in claim.likelihood.parameters.items()},
+        loss=str(claim.loss),
         data=data,
         elements=n,
         nll=tally.nll / n,
         loss_value=tally.loss / n,
         slope=slope,
-        offset=rest[0] if slope is not None else None,
-        gap=rest[1] if slope is not None else None,
-        worst=rest[2] if slope is not None else None,
-        ratio_min=tally.ratio_min if seen else None,
+        offset=None if slope is None else offset,
+        gap=None if slope is None else gap,
+        worst=None if slope is None else worst,
+        ratio_min=tally.ratio_min if has_ratios else None,
         ratio_median=median,
-        ratio_max=tally.ratio_max if seen else None,
+        ratio_max=tally.ratio_max if has_ratios else None,
         ratio_elements=tally.ratio_elements,
         ratio_excluded=tally.ratio_excluded,
         cosine=min(1.0, max(-1.0, tally.cross / power)) if power else None,
         proportional=proportional,
-        holds=slope is not None and proportional and rest[2] < ROUNDING,
+        holds=slope is not None and proportional and worst < ROUNDING,
         here=here,
+        claim=claim,
     )
 
 
 def why(row: Identity) -> str:
-    """In a few words, why a row does not hold."""
+    """Return in a few words why a row does not hold."""
     pair = f"{row.loss} and {row.likelihood}"
     if row.ratio_min is None:
         return f"{pair}: the one is not the other's loss, and every gradient is zero, so there is nothing to compare"
@@ -164,7 +153,7 @@ def why(row: Identity) -> str:
 
 
 def meaning(rows: Sequence[Identity]) -> list[str]:
-    """What rows of one likelihood and one loss mean in practice, in two or three sentences."""
+    """Return what rows of one likelihood and one loss mean in practice, in two or three sentences."""
     row = rows[0]
     if not all(row.holds for row in rows):
         return [
@@ -173,78 +162,91 @@ def meaning(rows: Sequence[Identity]) -> list[str]:
             for row in rows
             if row.ratio_min is not None and row.cosine is not None
         ]
-    noise = row.noise
-    if noise is None or not noise.fitted:
-        cost = row.loss if row.slope == 1 else f"{row.loss} × {row.slope:g}"
-        none = "has no noise to choose"
-        if row.likelihood in likelihoods.names() and len(head := likelihoods.find(row.likelihood).head) > 1:
-            none = f"has no noise of its own to choose, for its {head[1]} comes with the mean"
-        but = " but for a term in x alone" if row.offset else ""
-        return [f"{row.likelihood} {none}: {cost} is its nll{but}, and β on the KL means what it says."]
-
-    def each(values: Iterable[float | None], digits: int = 6) -> str:
-        return ", ".join(f"{value:.{digits}g}" for value in values if value is not None)
-
-    name = ",".join(row.parameters)
-    given = f"{name} = " + (", " if len(row.parameters) == 1 else "; ").join(each(row.parameters.values()) for row in rows)
-    slopes = [row.slope or 0.0 for row in rows]
-    mean = ""
-    if noise.sample > 1:
-        mean = f" (on its mean over the {noise.sample:,} elements of a sample, at "
-        mean += f"{each(slope * noise.sample for slope in slopes)} × η)"
-    said = (
-        f"{row.likelihood} with {given} is {row.loss} × {each(slopes)}: SGD on it (without weight decay or clipping) at learning "
-        f"rate η is SGD on the summed {row.loss} at {each(slopes)} × η, step for step{mean}. In a VAE it is summed {row.loss} "
-        f"+ β KL with β = {each(1 / slope for slope in slopes)}"
-    )
-    if noise.convention != 1:
-        betas = each(noise.convention / slope for slope in slopes)
-        said += f"; with the half, {noise.convention:g} × {row.loss} + β KL, β = {betas}"
+    claim = row.claim
+    if claim is None or not claim.likelihood.noise:
+        return [_without_noise(row)]
+    names = ",".join(row.parameters)
+    noises = f"{names} = " + (", " if len(row.parameters) == 1 else "; ").join(_each(row.parameters.values()) for row in rows)
+    sentence = _as_training(rows, noises, claim.loss.convention)
     if row.here:
-        said += f". It holds on these data: elsewhere {row.loss} may be another function"
+        sentence += f". It holds on these data: elsewhere {row.loss} may be another function"
     if row.ratio_min is None:
-        said += ". The reconstruction is perfect: every gradient is zero, so only the values were compared"
+        sentence += ". The reconstruction is perfect: every gradient is zero, so only the values were compared"
     if row.best is None:
-        return [f"{said}.", f"The data would choose no {row.likelihood} noise: the smaller, the more likely, without end."]
-    best = ", ".join(f"{key} = {value:.6g}" for key, value in row.best.items()) + f", {noise.rule}" * bool(noise.rule)
+        return [f"{sentence}.", f"The data would choose no {row.likelihood} noise: the smaller, the more likely, without end."]
+    rule = claim.likelihood.best_noise
+    best = ", ".join(f"{key} = {value:.6g}" for key, value in row.best.items()) + f", {rule}" * bool(rule)
     costs = [row.cost or 0.0 for row in rows]
     return [
-        f"{said}.",
-        f"The data would choose {best}; {given} costs {each(costs, 4)} nats per element more "
-        f"({each((cost * noise.sample for cost in costs), 4)} a sample).",
+        f"{sentence}.",
+        f"The data would choose {best}; {noises} costs {_each(costs, 4)} nats per element more "
+        f"({_each((cost * row.sample for cost in costs), 4)} a sample).",
     ]
 
 
+def _each(values: Iterable[float], digits: int = 6) -> str:
+    """Return numbers in a row."""
+    return ", ".join(f"{value:.{digits}g}" for value in values)
+
+
+def _without_noise(row: Identity) -> str:
+    """Return what a row means whose likelihood has no noise of its own."""
+    cost = row.loss if row.slope == 1 else f"{row.loss} × {row.slope:g}"
+    none = "has no noise to choose"
+    if row.likelihood in likelihoods.names() and len(head := likelihoods.find(row.likelihood).head) > 1:
+        none = f"has no noise of its own to choose, for its {head[1]} comes with the mean"
+    but = " but for a term in x alone" if row.offset else ""
+    return f"{row.likelihood} {none}: {cost} is its nll{but}, and β on the KL means what it says."
+
+
+def _as_training(rows: Sequence[Identity], noises: str, convention: float) -> str:
+    """Return what training under the noises of rows is, as training under the loss: its learning rate, and its beta."""
+    loss, size, slopes = rows[0].loss, rows[0].sample, [row.slope or 0.0 for row in rows]
+    mean = ""
+    if size > 1:
+        mean = f" (on its mean over the {size:,} elements of a sample, at {_each(slope * size for slope in slopes)} × η)"
+    sentence = (
+        f"{rows[0].likelihood} with {noises} is {loss} × {_each(slopes)}: SGD on it (without weight decay or clipping) at "
+        f"learning rate η is SGD on the summed {loss} at {_each(slopes)} × η, step for step{mean}. In a VAE it is summed {loss} "
+        f"+ β KL with β = {_each(1 / slope for slope in slopes)}"
+    )
+    if convention != 1:
+        betas = _each(convention / slope for slope in slopes)
+        sentence += f"; with the half, {convention:g} × {loss} + β KL, β = {betas}"
+    return sentence
+
+
 def worth(row: Identity) -> str:
-    """What one unit of a loss's gradient is of the likelihood's, where the row does not hold, and what follows."""
+    """Return what one unit of a loss's gradient is of the likelihood's, where the row does not hold, and what follows."""
     if not row.proportional:
         low, high = (f"{end:.4g}" for end in (row.ratio_min, row.ratio_max))
         if low == high:
             return f"{low} of the likelihood's, but for more than rounding, so a learning rate makes them all but equal"
         return f"{low} to {high} of the likelihood's, so no learning rate makes them equal"
-    much = f"{row.ratio_median:.4g} of the likelihood's at every one of these means"
+    share = f"{row.ratio_median:.4g} of the likelihood's at every one of these means"
     if row.slope is None:
-        return f"{much}, where a learning rate makes them equal, and not where the means move"
-    return f"{much}, as it must be, and the values do not follow"
+        return f"{share}, where a learning rate makes them equal, and not where the means move"
+    return f"{share}, as it must be, and the values do not follow"
 
 
 def nearly(cosine: float | None) -> str:
-    """A cosine, to a digit that is not of 1 where it is none."""
+    """Return a cosine in words; where it is nearly 1, by how much it falls short of it."""
     short = 1 - (cosine or 0.0)
     return f"{cosine:.6f}" if short >= 5e-7 else f"1 − {short:.1g}" if short else "1 to rounding"
 
 
-def chosen_noise(claim: Likelihood, x: Tensor, mu: Tensor) -> dict[str, Any]:
-    """``best``, the maximum-likelihood noise of these data, and ``cost``, what that of ``claim`` costs more: nats per element."""
-    if not claim.noise:
-        return {}
+def with_best_noise(row: Identity, likelihood: Likelihood, x: Tensor, mu: Tensor) -> Identity:
+    """Return a row with the maximum-likelihood noise of these data, and what that of ``likelihood`` costs more."""
+    if not likelihood.noise:
+        return row
     try:
-        best = claim.fit(x, mu)
+        best = likelihood.fit(x, mu)
     except ReconError:
-        return {}
+        return row
 
-    def mean(side: Likelihood) -> float:
-        nlls = [wide(side.nll(*part)) for part in chunks(side, x, mu)]
-        return sum(part.sum().item() for part in nlls) / sum(part.numel() for part in nlls)
+    def mean(likelihood: Likelihood) -> float:
+        nlls = [wide(likelihood.nll(*part)) for part in chunks(likelihood, x, mu)]
+        return sum(float(part.sum()) for part in nlls) / sum(part.numel() for part in nlls)
 
-    return {"best": {key: float(value) for key, value in best.parameters.items()}, "cost": mean(claim) - mean(best)}
+    parameters = {key: float(value) for key, value in best.parameters.items()}
+    return replace(row, best=parameters, cost=mean(likelihood) - mean(best))

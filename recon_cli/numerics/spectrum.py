@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy
 
 from recon_cli.errors import ReconError
+from recon_cli.report import column
 from recon_cli.runtime.lazy_arrays import Array, Lazy
 
 LOG_2PI = math.log(2 * math.pi)
@@ -215,11 +216,11 @@ class RateDistortion:
         log p(x), which the ELBO there equals: -rate - distortion/(2 sigma2) - D log(2 pi sigma2)/2.
     """
 
-    sigma2: float
-    active: int | None
-    rate: float | None
-    distortion: float | None
-    log_likelihood: float | None
+    sigma2: float = column("sigma²", "*")
+    active: int | None = column("active")
+    rate: float | None = column("rate R")
+    distortion: float | None = column("distortion D")
+    log_likelihood: float | None = column("log p(x)")
 
 
 @dataclass(frozen=True)
@@ -229,9 +230,9 @@ class Ppca:
     None where they leave no noise at all: the likelihood then grows without end.
     """
 
-    latent: int
-    sigma2: float | None
-    log_likelihood: float | None
+    latent: int = column("latents", "*")
+    sigma2: float | None = column("best sigma²")
+    log_likelihood: float | None = column("log p(x)")
 
 
 def point(spectrum: Eigenvalues, sigma2: float, latent: int | None = None) -> RateDistortion:

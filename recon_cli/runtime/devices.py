@@ -59,8 +59,8 @@ class Uncompiled(ReconError):
     """The compiler failed; ``reason`` is the first line of what it said."""
 
     def __init__(self, error: Exception) -> None:
-        self.reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
-        super().__init__(f"The compiler failed here: {self.reason}", "Leave it out (--compile); the numbers are the same.")
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
+        super().__init__(f"The compiler failed here: {reason}", "Leave it out (--compile); the numbers are the same.", reason)
 
 
 def compiled(function: Callable[Arguments, Result], whole: bool = True) -> Callable[Arguments, Result]:

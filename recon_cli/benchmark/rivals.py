@@ -1,0 +1,116 @@
+"""What training is set beside: the loop of the usual tutorial, and where it is installed the trainer of pythae."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import tempfile
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy
+
+if TYPE_CHECKING:
+    import torch
+
+ROWS, SHAPE, ELEMENTS, HIDDEN, LATENT, BATCH = 10_000, (28, 28), 784, 400, 20, 128
+
+
+def tutorial(images: numpy.ndarray, where: torch.device) -> Callable[[], None]:
+    """Return an epoch as in PyTorch's own example of a VAE."""
+    import torch
+    from torch import nn
+    from torch.nn import functional
+
+    class Bytes(torch.utils.data.Dataset[torch.Tensor]):
+        def __len__(self) -> int:
+            return len(images)
+
+        def __getitem__(self, at: int) -> torch.Tensor:
+            return torch.from_numpy(images[at]).unsqueeze(0).float().div(255)
+
+    class Usual(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc1, self.fc21, self.fc22 = nn.Linear(ELEMENTS, HIDDEN), nn.Linear(HIDDEN, LATENT), nn.Linear(HIDDEN, LATENT)
+            self.fc3, self.fc4 = nn.Linear(LATENT, HIDDEN), nn.Linear(HIDDEN, ELEMENTS)
+
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+            h = functional.relu(self.fc1(x.view(-1, ELEMENTS)))
+            mean, log_variance = self.fc21(h), self.fc22(h)
+            std = torch.exp(0.5 * log_variance)
+            z = mean + torch.randn_like(std) * std
+            return torch.sigmoid(self.fc4(functional.relu(self.fc3(z)))), mean, log_variance
+
+    with torch.random.fork_rng(devices=[]):
+        model = Usual().to(where)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+
+    def train_epoch() -> None:
+        total = 0.0
+        with torch.random.fork_rng(devices=[]):
+            for x in torch.utils.data.DataLoader(Bytes(), batch_size=BATCH, shuffle=True):
+                data = x.to(where)
+                optimizer.zero_grad()
+                reconstruction, mean, log_variance = model(data)
+                loss = functional.binary_cross_entropy(reconstruction, data.view(-1, ELEMENTS), reduction="sum")
+                loss = loss - 0.5 * torch.sum(1 + log_variance - mean.pow(2) - log_variance.exp())
+                loss.backward()
+                total += loss.item()
+                optimizer.step()
+
+    return train_epoch
+
+
+def pythae(images: numpy.ndarray, where: torch.device) -> Callable[[], None]:
+    """Return an epoch of pythae's trainer, a VAE of the same widths, squared error. Chadebec, Vincent, Allassonniere (2022).
+
+    Raises ImportError where pythae is not installed.
+    """
+    import torch
+    from pythae.data.datasets import BaseDataset
+    from pythae.models import VAE, VAEConfig
+    from pythae.models.base.base_utils import ModelOutput
+    from pythae.models.nn import BaseDecoder, BaseEncoder
+    from pythae.trainers import BaseTrainer, BaseTrainerConfig
+    from torch import nn
+
+    class Encoder(BaseEncoder):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.mean, self.spread = nn.Linear(ELEMENTS, HIDDEN), nn.Linear(HIDDEN, LATENT), nn.Linear(HIDDEN, LATENT)
+
+        def forward(self, x: torch.Tensor) -> ModelOutput:
+            h = nn.functional.silu(self.first(x.flatten(1)))
+            return ModelOutput(embedding=self.mean(h), log_covariance=self.spread(h))
+
+    class Decoder(BaseDecoder):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.Sequential(nn.Linear(LATENT, HIDDEN), nn.SiLU(), nn.Linear(HIDDEN, ELEMENTS))
+
+        def forward(self, z: torch.Tensor) -> ModelOutput:
+            return ModelOutput(reconstruction=self.layers(z).reshape(-1, 1, 28, 28))
+
+    shape, before = (1, 28, 28), logging.root.manager.disable
+    logging.disable(logging.ERROR)  # it tells of every step
+    with torch.random.fork_rng(devices=[]), tempfile.TemporaryDirectory() as folder:
+        model = VAE(VAEConfig(input_dim=shape, latent_dim=LATENT), Encoder(), Decoder())
+        config = BaseTrainerConfig(
+            output_dir=folder, per_device_train_batch_size=BATCH, learning_rate=1e-3, num_epochs=1,
+            no_cuda=where.type != "cuda",
+        )  # fmt: skip
+        rows = BaseDataset(torch.from_numpy(images).reshape(-1, *shape).float() / 255, torch.zeros(len(images)))
+        trainer = BaseTrainer(model, rows, training_config=config, callbacks=None)
+        trainer.prepare_training()
+    logging.disable(before)
+
+    def train_epoch() -> None:
+        with torch.random.fork_rng(devices=[]), contextlib.redirect_stderr(io.StringIO()):
+            trainer.callback_handler.on_epoch_begin(
+                training_config=config, epoch=1, train_loader=trainer.train_loader, eval_loader=None
+            )
+            trainer.train_step(1)
+
+    return train_epoch

@@ -1,0 +1,136 @@
+"""A claim, and both sides of it evaluated: nll and loss of each event, their gradients, and where these have no digits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from recon_cli.identity.likelihood import Likelihood
+from recon_cli.identity.losses import IDENTITY, Loss
+from recon_cli.identity.regions import Outputs
+from recon_cli.identity.tensors import wide
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+PROPORTIONAL = 64.0  # gradients are proportional if their ratio varies by fewer units of rounding than this
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What is put to the test: -log p of ``measured`` is slope * ``loss`` + offset + gap, these three as ``likelihood`` has them.
+
+    ``measured`` is the likelihood itself, or its relaxation for data that leave its support. ``slope`` is NaN for a loss that
+    is not the likelihood's own: then only values and gradients are measured.
+    """
+
+    likelihood: Likelihood
+    loss: Loss
+    measured: Likelihood
+    slope: float
+
+    @classmethod
+    def of(cls, likelihood: Likelihood, loss: Loss | None = None, measured: Likelihood | None = None) -> Claim:
+        """Return the claim of a likelihood about ``loss`` (its own, unless given), tested on its nll or that of ``measured``."""
+        loss = loss or likelihood.loss
+        slope = likelihood.slope_of(loss)
+        return cls(likelihood, loss, measured or likelihood, math.nan if slope is None else float(slope))
+
+    def nll(self, x: Tensor, point: Tensor) -> Tensor:
+        """Return -log p(x) of each event at ``point``, which is what the loss takes: mu, or a raw output."""
+        if self.loss.link == self.measured.link:
+            return self.measured.nll_raw(x, point)
+        return self.measured.nll(x, self.loss.link.inverse(point))
+
+
+class Evaluation(NamedTuple):
+    """Each event's nll in float64, and its loss as it comes, at ``point``: what the loss takes."""
+
+    point: Tensor
+    nll: Tensor
+    loss: Tensor
+
+
+class Gradients(NamedTuple):
+    """d nll and d loss by what the loss takes, in the dtype of the data."""
+
+    nll: Tensor
+    loss: Tensor
+
+
+def evaluate(claim: Claim, x: Tensor, mu: Tensor) -> Evaluation:
+    """Return nll and loss of each event, without gradients."""
+    import torch
+
+    with torch.no_grad():
+        point = claim.loss.link.forward(mu)
+        return Evaluation(point, claim.nll(x, wide(point)), claim.loss(x, point))
+
+
+def evaluate_with_gradients(claim: Claim, x: Tensor, mu: Tensor) -> tuple[Evaluation, Gradients]:
+    """Return nll and loss of each event, and the gradients of both by what the loss takes."""
+    import torch
+
+    def with_gradient(function: Callable[[Tensor], Tensor], point: Tensor) -> tuple[Tensor, Tensor]:
+        if torch.compiler.is_compiling():
+
+            def sum_and_values(point: Tensor) -> tuple[Tensor, Tensor]:
+                values = function(point)
+                return values.sum(), values
+
+            gradient, values = torch.func.grad(sum_and_values, has_aux=True)(point)
+            return gradient, values
+        point = point.detach().requires_grad_()
+        values = function(point)
+        return torch.autograd.grad(values.sum(), point)[0], values.detach()
+
+    point = claim.loss.link.forward(mu)
+    of_nll, nll = with_gradient(lambda point: claim.nll(x, point), wide(point))
+    of_loss, loss = with_gradient(lambda point: claim.loss(x, point), point)
+    if isinstance(claim.measured.domain, Outputs) and claim.loss.link == IDENTITY:
+        unit = claim.measured.domain.unit_of(wide(point))
+        of_nll, of_loss = unit * of_nll, unit * wide(of_loss)
+    return Evaluation(point, nll, loss), Gradients(of_nll.to(x.dtype), of_loss.to(x.dtype))
+
+
+def excluded(gradients: Gradients, slope: float) -> Tensor:
+    """Return where both gradients are zero, or below the smallest normal number, where a gradient has lost its digits."""
+    import torch
+
+    if math.isnan(slope):
+        return (gradients.nll == 0) & (gradients.loss == 0)
+    limits = torch.finfo(gradients.loss.dtype)
+    small = limits.tiny * max(1.0, 1 / slope)
+    return (gradients.loss.abs() < small) & (gradients.nll.abs() < min(2 * slope * small, limits.max))
+
+
+def finite(evaluation: Evaluation, gradients: Gradients) -> Tensor:
+    """Return for each event whether values and gradients are finite."""
+    moved = gradients.nll.isfinite() & gradients.loss.isfinite()
+    if moved.shape != evaluation.nll.shape:
+        moved = moved.reshape(*evaluation.nll.shape, -1).all(dim=-1)
+    return evaluation.nll.isfinite() & evaluation.loss.isfinite() & moved
+
+
+def underflown(evaluation: Evaluation, gradients: Gradients, slope: float) -> Tensor:
+    """Return for each event whether its loss is below the smallest normal number, and the digits lost count for the nll."""
+    import torch
+
+    nll, loss = evaluation.nll, evaluation.loss
+    limits = torch.finfo(loss.dtype)
+    moved = (gradients.nll != 0) | (gradients.loss != 0)
+    moved = moved if moved.shape == nll.shape else moved.reshape(*nll.shape, -1).any(dim=-1)
+    return moved & (loss.abs() < limits.tiny) & (slope * limits.tiny > limits.eps * nll.abs().clamp(min=1))
+
+
+def drift(of_nll: Tensor, of_loss: Tensor, slope: float, dtype: torch.dtype) -> float:
+    """Return the largest |d nll - slope * d loss| beyond what rounding the element's own gradient allows."""
+    import torch
+
+    if math.isnan(slope):
+        return 0.0
+    off = (of_nll - slope * of_loss).abs() - PROPORTIONAL * torch.finfo(dtype).eps * of_nll.abs()
+    return float(off.amax().clamp(min=0))

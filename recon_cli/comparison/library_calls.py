@@ -1,0 +1,61 @@
+"""Library calls that people write for an nll: which there are, and what each returns."""
+
+from __future__ import annotations
+
+import math
+import re
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from recon_cli.errors import ReconError
+from recon_cli.identity.likelihood import Likelihood
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+LIBRARIES = {"torch": r"(?<![.\w])(F|distributions|torch)\.", "scipy": r"(?<![.\w])(stats|special)\."}
+
+
+def calls(likelihood: Likelihood, library: str) -> list[str]:
+    """Return what people write for a likelihood in a library."""
+    if library not in (*LIBRARIES,):
+        raise ReconError(f"There is nothing known of {library!r}.", f"Known: {' and '.join(LIBRARIES)}.")
+    return [call for call in likelihood.calls if re.search(LIBRARIES[library], call)]
+
+
+def takes_raw(call: str) -> bool:
+    """Return whether a call is of the raw output, r, and not of mu."""
+    return re.search(r"\br\b", call) is not None
+
+
+def evaluate(likelihood: Likelihood, call: str, x: Tensor, point: Tensor, of_raw: bool) -> Tensor:
+    """Return what a call does at ``point``, mu or the raw output; scipy's with numpy arrays, in the dtype of ``x``."""
+    import torch
+
+    words: dict[str, Any] = {"x": x, "r" if of_raw else "mu": point}
+    if likelihood.head and not of_raw:
+        words |= {name: point[..., i] for i, name in enumerate(likelihood.head)}
+    of_scipy = not re.search(LIBRARIES["torch"], call)
+    if of_scipy:
+        words = {name: value.detach().cpu().numpy() for name, value in words.items()}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        returned = eval(call, _library(of_scipy), {**likelihood.parameters, **words})
+    return torch.as_tensor(returned).to(x.device, x.dtype)
+
+
+def _library(of_scipy: bool) -> dict[str, Any]:
+    """Return the names that calls are written in."""
+    if not of_scipy:
+        import torch
+        from torch import distributions
+        from torch.nn import functional
+
+        return {"torch": torch, "F": functional, "distributions": distributions, "math": math}
+    try:
+        from scipy import special, stats
+    except ImportError as error:
+        raise ReconError(
+            "scipy is not installed, so there is nothing to compare with.", "Install it: pip install scipy."
+        ) from error
+    return {"stats": stats, "special": special, "math": math}
