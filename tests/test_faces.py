@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from pathlib import Path
 
-import numpy
 import pytest
 
 import recon_cli
@@ -16,7 +14,6 @@ from recon_cli.comparison.identity import Identity
 from recon_cli.errors import ReconError
 from recon_cli.likelihoods.gaussian import Gaussian
 from recon_cli.report import columns_of
-from recon_cli.sources import _pair, _values
 
 
 @pytest.mark.parametrize("face", [recon_cli.compare, recon_cli.calibrate, compare_sources, calibrate_sources])
@@ -52,15 +49,3 @@ def test_a_claim_about_another_loss_has_no_slope() -> None:
     assert (other.offset, other.worst) == (0.0, 0.0)
     assert measure(likelihood, x, mu).offset == measure(Claim.of(likelihood), x, mu).offset != 0.0
     assert float(other.loss) == 0.75
-
-
-def test_reconstructions_in_a_large_file_beside_data_in_a_small_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (_pair, _values):
-        monkeypatch.setattr(module, "WHOLE", 64, raising=False)
-    paths = [str(tmp_path / name) for name in ("x.npy", "mu.npy")]
-    x = numpy.arange(24, dtype=numpy.uint8).reshape(6, 4) % 2
-    numpy.save(paths[0], x)
-    numpy.save(paths[1], x * 0.5 + 0.25)
-    comparison = compare_sources(*paths, device="cpu")
-    assert [row.likelihood for row in comparison.rows] == ["gaussian"]
-    assert any("Of files this large only gaussian" in note for note in comparison.notes)

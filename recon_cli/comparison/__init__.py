@@ -220,9 +220,9 @@ def compare_sources(
     gaussian = _of_pair(pair, [likelihoods.parse("gaussian")], options)
     if loss is not None or not gaussian.whole:
         return gaussian
+    if isinstance(pair.x, Lazy):
+        return gaussian + Comparison(notes=("Of files this large only gaussian is measured, unless you name others.",))
     for name, values in (("the data", pair.x), ("the reconstructions", pair.x if pair.fitted else pair.mu)):
-        if isinstance(values, Lazy):
-            return gaussian + Comparison(notes=("Of files this large only gaussian is measured, unless you name others.",))
         if values.min() < 0 or values.max() > 1:
             span = f"{name} run from {values.min():g} to {values.max():g}"
             return gaussian + Comparison(notes=(f"bernoulli is left out: {span}, and it takes shares from 0 to 1.",))
