@@ -59,7 +59,7 @@ def test_a_question_too_long_is_left_open(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(limits, "ONCE", 0.2)
     monkeypatch.setattr(limits.attempt, "__defaults__", (0.2,))
     (found,) = derive(KINDS["Geometric"]).found
-    (density,) = [step for step in found.steps if "adds up to one" in step.because]
+    (density,) = [step for step in found.steps if "add up to one" in step.because]
     assert (density.checked, density.by, found.proved, found.holds) == (None, "points", None, True)
     assert "not proved" in density.because
 
