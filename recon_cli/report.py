@@ -7,7 +7,7 @@ format takes the spelling that it can show.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
 from recon_cli.errors import DISTRIBUTION
@@ -49,6 +49,17 @@ class Column:
     panel: str | None = ""
 
 
+def column(title: str, panel: str | None = "", *, default: Any = MISSING) -> Any:
+    """Return a dataclass field that is a column of every table of its class: see :class:`Column`."""
+    return field(default=default, metadata={"title": title, "panel": panel})
+
+
+def columns_of(kind: type) -> list[Column]:
+    """Return the columns that a dataclass declares, in the order of its fields, those that open every panel first."""
+    shown = [Column(one.name, one.metadata["title"], one.metadata["panel"]) for one in fields(kind) if "title" in one.metadata]
+    return sorted(shown, key=lambda each: each.panel != "*")
+
+
 @dataclass(frozen=True)
 class Table:
     """Rows under one name.
@@ -68,6 +79,13 @@ class Table:
     layout: str = "grid"
     most: int | None = None
     wrong: str = "refuted"
+
+    @classmethod
+    def of(cls, name: str, kind: type, rows: Sequence[Any], title: str = "", *, most: int | None = None) -> Table:
+        """Return the table of ``rows``, objects of the dataclass ``kind``, whose columns its fields declare."""
+        columns = columns_of(kind)
+        values = [{each.key: getattr(row, each.key) for each in columns} for row in rows]
+        return cls(name, columns, values, title, most=most)
 
 
 @dataclass(frozen=True)
