@@ -18,8 +18,7 @@ import recon_cli
 from recon_cli import sources
 from recon_cli.cli import main
 from recon_cli.errors import ReconError
-from recon_cli.training import resume, sweep
-from recon_cli.training.experiments import lockstep
+from recon_cli.training import lockstep, resume, sweep
 from recon_cli.training.figures import look
 from recon_cli.training.noises import Fixed
 

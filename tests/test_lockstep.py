@@ -14,7 +14,7 @@ from torch.nn import functional
 from recon_cli import sources
 from recon_cli.cli import main
 from recon_cli.errors import ReconError
-from recon_cli.training.experiments import lockstep
+from recon_cli.training import lockstep
 from recon_cli.training.experiments.lockstep import Lockstep, flat
 from recon_cli.training.plan import Plan
 from recon_cli.training.settings import Settings

@@ -20,8 +20,7 @@ from recon_cli.cli import main
 from recon_cli.errors import ReconError
 from recon_cli.identity.fitting import level
 from recon_cli.identity.parametric import size
-from recon_cli.training import resume
-from recon_cli.training.experiments import lockstep
+from recon_cli.training import lockstep, resume
 from recon_cli.training.figures import in_common
 from recon_cli.training.noises import Learned, start
 from recon_cli.training.settings import exactly

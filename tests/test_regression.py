@@ -24,8 +24,7 @@ from recon_cli.cli import main
 from recon_cli.comparison import compare_sources
 from recon_cli.errors import ReconError
 from recon_cli.models.regression import Regression
-from recon_cli.training import Training, resume, sweep
-from recon_cli.training.experiments import lockstep
+from recon_cli.training import Training, lockstep, resume, sweep
 
 Train = Callable[..., Training]
 CHANCE = numpy.random.default_rng(0)

@@ -13,8 +13,7 @@ from test_interruption import outcome, stopped_at
 
 from recon_cli import sources
 from recon_cli.errors import ReconError
-from recon_cli.training import resume, train
-from recon_cli.training.experiments import lockstep
+from recon_cli.training import lockstep, resume, train
 from recon_cli.training.loop import State
 from recon_cli.training.schedules import Schedule, kinds
 from recon_cli.training.settings import Settings

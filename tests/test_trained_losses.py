@@ -17,8 +17,7 @@ import recon_cli
 from recon_cli import sources
 from recon_cli.cli import main
 from recon_cli.errors import ReconError
-from recon_cli.training import Training, resume
-from recon_cli.training.experiments import lockstep
+from recon_cli.training import Training, lockstep, resume
 from recon_cli.training.experiments.lockstep import flat
 from recon_cli.training.loop import State
 from recon_cli.training.plan import Plan

@@ -22,7 +22,7 @@ from recon_cli import sources
 from recon_cli.cli import main
 from recon_cli.errors import ReconError
 from recon_cli.identity.tensors import wide
-from recon_cli.models.vae import divergence
+from recon_cli.models._vae import divergence
 from recon_cli.training import Training, resume, train
 from recon_cli.training.plan import Plan
 

@@ -31,12 +31,16 @@ class Command(click.Command):
 
 
 class LikelihoodWord(click.ParamType):
-    """``laplace:scale=0.2`` to a Likelihood; with ``symbols``, a bare ``laplace`` to the class, no noise chosen."""
+    """``laplace:scale=0.2`` to a Likelihood; with ``symbols``, a bare ``laplace`` to the class, no noise chosen.
+
+    keep
+        whether the word stays a word, once it is checked: ``gaussian`` may leave its noise to another option.
+    """
 
     name = "likelihood"
 
-    def __init__(self, symbols: bool = False) -> None:
-        self.symbols = symbols
+    def __init__(self, symbols: bool = False, keep: bool = False) -> None:
+        self.symbols, self.keep = symbols, keep
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
         from recon_cli import likelihoods
@@ -45,16 +49,19 @@ class LikelihoodWord(click.ParamType):
             return value
         found = likelihoods.kind_or_side(value) if self.symbols else likelihoods.parse(value)
         noted(likelihoods.taken([value]))
-        return found
+        return value if self.keep else found
 
     def shell_complete(self, ctx: Any, param: Any, incomplete: str) -> list[Any]:
         return complete("likelihoods", incomplete)
 
 
 class LossWord(click.ParamType):
-    """``mse`` to a Loss."""
+    """``mse`` to a Loss; with ``keep`` it stays a word, once it is checked."""
 
     name = "loss"
+
+    def __init__(self, keep: bool = False) -> None:
+        self.keep = keep
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
         from recon_cli import likelihoods
@@ -64,7 +71,7 @@ class LossWord(click.ParamType):
         found, word = likelihoods.loss(value), value.partition(":")[0]
         if not {likelihoods.forms(name)[0] for name in (found.name, *found.aliases)} & {*likelihoods.forms(word)}:
             noted([f"{word} was taken for {found.name}."])
-        return found
+        return value if self.keep else found
 
     def shell_complete(self, ctx: Any, param: Any, incomplete: str) -> list[Any]:
         from recon_cli import likelihoods

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import os
 from collections.abc import Iterator
@@ -12,22 +11,26 @@ from typing import TYPE_CHECKING, Any
 
 import numpy
 
-from recon_cli import likelihoods
+from recon_cli import likelihoods, models
 from recon_cli.errors import ReconError, unknown
 from recon_cli.identity.shapes import spell
 from recon_cli.identity.tensors import wide
-from recon_cli.models import saved
+from recon_cli.models import _references as references
+from recon_cli.models import _saved as saved
+from recon_cli.models._options import is_own
 from recon_cli.runtime import checksums
 from recon_cli.runtime.files import guarded, unreadable
-from recon_cli.sources._base import Array, Reconstruction
+from recon_cli.runtime.lazy_arrays import Array
+from recon_cli.sources._base import Reconstruction
 from recon_cli.sources._files import divided
 from recon_cli.sources._split import split
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from recon_cli.models.regression import Regression
-    from recon_cli.models.vae import Vae
+    from recon_cli.identity.likelihood import Likelihood
+    from recon_cli.models._base import Model
+
 
 CHUNK = 1 << 20  # elements that go through the network at once
 DRAWS = 16  # of each sample's code
@@ -63,59 +66,59 @@ class Run(Reconstruction):
         """The run's own settings."""
         return settings_of(self.folder)
 
-    @property
-    def regresses(self) -> bool:
-        """Whether it predicts some columns from others."""
-        return self.config["model"] == "regression"
+    @cached_property
+    def kind(self) -> type[Model]:
+        """The class of its model."""
+        return models.kind(self.config["model"])
 
     @cached_property
-    def model(self) -> Vae | Regression:
+    def likelihood(self) -> Likelihood:
+        """The likelihood that it was trained under, with its noise as training left it."""
+        return self.network[1]
+
+    @cached_property
+    def model(self) -> Model:
         """The trained network."""
-        from safetensors.torch import load as unpacked
+        return self.network[0]
 
-        from recon_cli.likelihoods import _by_decoder
-        from recon_cli.models import user
-        from recon_cli.models.regression import Regression
-        from recon_cli.models.vae import Vae
-
+    @cached_property
+    def network(self) -> tuple[Model, Likelihood]:
+        """The trained network and its likelihood, from the file that holds both."""
         path = os.path.join(self.folder, FILES[1])
-
-        def load() -> Vae | Regression:
-            tensors, about = unpacked(checksums.unbroken(content)), checksums.metadata(content)
-            if about.get("run") != saved.identity(self.config):
-                raise ValueError("it is the model of another run than that of config.json")
-            word = about["likelihood"]
-            other = word.endswith(_by_decoder.SUFFIX)  # whose name is none of the registry's
-            self.claim = likelihoods.parse(self.config["likelihood"] if other else word)
-            self.claim = _by_decoder.by_network(self.claim) if other else self.claim
-            if self.claim.head and (floor := self.config.get("sigma_floor")):
-                self.claim = _by_decoder.floored(self.claim, floor)
-            how = {name: self.config[name] for name in ("latent", "hidden", "shape", "model")}
-            how["deterministic"] = self.config["beta"] == 0
-            each = {name.partition(".")[2]: value for name, value in tensors.items() if name.startswith("likelihood.")}
-            self.claim = dataclasses.replace(self.claim, **each)
-            if self.regresses:
-                found: Any = Regression.load(tensors, self.claim)
-            elif "model_sha256" in self.config:
-                word, checksum = how.pop("model"), self.config["model_sha256"]
-                user.allowed(word, checksum, self.trust, self.folder)
-                found = user.load(tensors, self.claim, word, **how)
-            else:
-                found = Vae.load(tensors, self.claim, self.config["shape"][-1], **how)
-            elements = len(found.mean) + (len(found.y_columns) if self.regresses else 0)
-            if elements != math.prod(self.config["shape"]):
-                raise ValueError(f"its network is of {elements} elements, and config.json says {spell(self.config['shape'])}")
-            return found
-
         content = guarded(path, Path(path).read_bytes)
         try:
-            return load()
+            return self._load(content)
         except MemoryError:
             raise
         except ReconError as error:
             raise ReconError(f"{path} cannot be used: {error.message}", error.hint) from error
         except Exception as error:
             raise unreadable(path, error) from error
+
+    def _load(self, content: bytes) -> tuple[Model, Likelihood]:
+        from safetensors.torch import load
+
+        from recon_cli.likelihoods import _by_decoder
+
+        config = self.config
+        tensors, about = load(checksums.unbroken(content)), checksums.metadata(content)
+        if about.get("run") != saved.identity(config):
+            raise ValueError("it is the model of another run than that of config.json")
+        word = about["likelihood"]
+        if word.endswith(_by_decoder.SUFFIX):  # whose name is none of the registry's
+            likelihood = _by_decoder.by_network(likelihoods.parse(config["likelihood"]))
+        else:
+            likelihood = likelihoods.parse(word)
+        if likelihood.head and (floor := config.get("sigma_floor")):
+            likelihood = _by_decoder.floored(likelihood, floor)
+        numbers = {name.partition(".")[2]: value for name, value in tensors.items() if name.startswith("likelihood.")}
+        likelihood = type(likelihood)(**{**likelihood.parameters, **numbers}) if numbers else likelihood
+        if is_own(config["model"]):
+            references.check_trust(config["model"], config.get("model_sha256"), self.trust, self.folder)
+        model = self.kind.from_saved(tensors, likelihood, config)
+        if model.elements != math.prod(config["shape"]):
+            raise ValueError(f"its network is of {model.elements} elements, and config.json says {spell(config['shape'])}")
+        return model, likelihood
 
     def divide(self, values: Array, fraction: float, word: str) -> tuple[Array, Array]:
         mine, shape = self.config, values.shape[1:] or (1,)
@@ -130,75 +133,78 @@ class Run(Reconstruction):
         return split(values, mine["holdout"], word)
 
     def _rows(self, x: Array) -> Iterator[Tensor]:
-        """``x`` as the network takes it, some samples at a time."""
+        """Yield ``x`` as the network takes it, some samples at a time."""
         import torch
 
         flat, most = x.reshape(len(x), -1), max(1, CHUNK // max(1, x[0].size))
         return (torch.from_numpy(flat[i : i + most].astype(numpy.float32)) for i in range(0, len(x), most))
 
     def _outputs(self, x: Array) -> Array:
-        """What the model gives for ``x``, (N, D, ...)."""
+        """Return what the model gives for ``x``, (N, D, ...)."""
         import torch
 
         with torch.no_grad():
-            made = torch.cat([self.model.outputs(rows) for rows in self._rows(x)]).numpy()
-        if not numpy.isfinite(made).all():
+            outputs: Array = torch.cat([self.model.outputs(rows) for rows in self._rows(x)]).numpy()
+        if not numpy.isfinite(outputs).all():
             raise ReconError(
                 f"The model of {self.folder} makes values of these samples that are not finite.",
                 "Train it again, or scale the data.",
             )
-        return made
+        return outputs
 
     def target(self, x: Array) -> Array:
         import torch
 
-        if not self.regresses:
+        if not self.kind.supervised:
             return x
-        y = self.model.target(torch.from_numpy(x)).numpy()
-        return y.reshape(len(x), *y.shape[2:]) if self.model.event else y
+        y: Array = self.model.target(torch.from_numpy(x)).numpy()
+        return y.reshape(len(x), *y.shape[2:]) if self.model.has_events else y
 
     def reconstruct(self, x: Array, train: Array, seed: int) -> Array:
-        made = self._outputs(x)
-        return (made[..., 0] if self.model.several else made).reshape(self.target(x).shape)
+        outputs = self._outputs(x)
+        return (outputs[..., 0] if self.model.several else outputs).reshape(self.target(x).shape)
 
     def variance(self, x: Array, train: Array, seed: int) -> Array:
+        import torch
+
         shape = self.target(x).shape
-        if self.model.several and self.claim.head[1] == "var":
+        if self.model.several and self.likelihood.head[1] == "var":
             return self._outputs(x)[..., 1].reshape(shape)
-        sigma = self.claim.parameters.get("sigma")
-        if getattr(sigma, "ndim", 0):  # a Gaussian's, of each element
-            return sigma.square().numpy().reshape(shape[1:])  # type: ignore[union-attr]
+        sigma = self.likelihood.parameters.get("sigma")
+        if isinstance(sigma, torch.Tensor) and sigma.ndim:  # a Gaussian's, of each element
+            each: Array = sigma.square().numpy().reshape(shape[1:])
+            return each
         return super().variance(x, train, seed)
 
     def rate_and_distortion(self, x: Array, seed: int) -> tuple[float, float] | None:
-        """KL(q(z | x) || p(z)) and the squared error of mu(z) with z from q(z | x), means over the samples.
+        """Return KL(q(z | x) || p(z)) and the squared error of mu(z) with z from q(z | x), means over the samples.
 
         None of a regression, which codes nothing, and of a deterministic autoencoder, whose code without noise costs no
         finite number of nats.
         """
-        if self.regresses or self.model.deterministic:
-            return None
         import torch
 
-        from recon_cli.models.vae import divergence, draw
+        from recon_cli.models._vae import Vae, divergence, draw
 
+        if not isinstance(self.model, Vae) or not self.model.has_kl:
+            return None
         generator, rate, error = torch.Generator().manual_seed(seed), 0.0, 0.0
         with torch.no_grad():
             for rows in self._rows(x):
-                code = self.model.encode(rows)
-                rate += wide(divergence(*code)).sum().item()
+                mean, log_variance = self.model.encode(rows)
+                assert log_variance is not None
+                rate += wide(divergence(mean, log_variance)).sum().item()
                 for _ in range(DRAWS):
-                    error += wide(self.model.mu(draw(*code, generator)) - rows).square().sum().item()
+                    error += wide(self.model.mu(draw(mean, log_variance, generator)) - rows).square().sum().item()
         return rate / len(x), error / DRAWS / len(x)
 
     def describe(self) -> str:
         how = [f"{name} {self.config[name]}" for name in ("scale", "binarize") if self.config.get(name) is not None]
-        kind = "regression" if self.regresses else "autoencoder" if self.model.deterministic else "VAE"
-        return f"the {kind} of {self.folder}, {self.claim}, trained on {' '.join([self.config['data'], *how])}"
+        return f"the {self.model.noun} of {self.folder}, {self.likelihood}, trained on {' '.join([self.config['data'], *how])}"
 
 
 def folder_of(folder: str, *needed: str) -> str:
-    """The same, if it is a folder that holds what is ``needed``. Raises ReconError, naming the first that is missing."""
+    """Return the same, if it is a folder that holds what is ``needed``. Raises ReconError, naming the first that is missing."""
     if not os.path.isdir(folder):
         what = "is a file" if os.path.exists(folder) else "does not exist"
         raise ReconError(
@@ -214,16 +220,19 @@ def folder_of(folder: str, *needed: str) -> str:
 
 
 def settings_of(folder: str) -> dict[str, Any]:
-    """What a run was asked to do, from its config.json. Raises ReconError where recon did not write it so, or another version."""
+    """Return what a run was asked to do, from its config.json.
+
+    Raises ReconError where recon did not write it so, or another version did.
+    """
     path = os.path.join(folder_of(folder, FILES[0]), FILES[0])
 
     content = guarded(path, Path(path).read_bytes)
     try:
-        found = checksums.loads(content)
-        saved.of_this_version(folder, found)
+        config = checksums.loads(content)
+        saved.of_this_version(folder, config)
         checksums.unbroken(content)
     except ValueError as error:
         raise ReconError(
             f"{path} cannot be read: {error}.", "Give back the file that recon wrote; or train again, or give another run."
         ) from error
-    return saved.checked(path, found)
+    return saved.checked(path, config)

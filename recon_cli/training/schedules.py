@@ -7,16 +7,13 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch.optim import lr_scheduler
 
 from recon_cli.errors import ReconError, nearest, unknown
 from recon_cli.identity.parametric import as_number
-
-if TYPE_CHECKING:
-    from recon_cli.training.settings import Settings
 
 SCHEDULES: dict[str, Callable[[float], float]] = {
     "constant": lambda done: 1.0,
@@ -105,21 +102,20 @@ class Schedule:
         rates = {"onecycle": {"max_lr": lr}, "cyclic": {"base_lr": lr}, "plateau": {"threshold_mode": "abs"}}.get(self.name, {})
         return self.kind(optimizer, **{**self.lengths(epochs, steps), **rates, **self.told})  # type: ignore[misc]
 
-    def check(self, settings: Settings) -> None:
-        """Raise ReconError for what torch refuses, and for a learning rate below 0: its first few units, on nothing."""
+    def check(self, optimizer: torch.optim.Optimizer, lr: float, epochs: int) -> None:
+        """Raise ReconError for what torch refuses, and for a learning rate below 0: its first few units are tried."""
         if self.kind is None:
             return
         needed = [name for name, one in inspect.signature(self.kind).parameters.items() if one.default is one.empty]
-        optimizer = settings.kind([torch.zeros(1, requires_grad=True)], lr=settings.lr, **settings.own)  # type: ignore[call-arg]
         filled = {*self.told, *self.lengths(1, 1), "optimizer", {"onecycle": "max_lr", "cyclic": "base_lr"}.get(self.name, "")}
         for name in needed:
             if name not in filled:
                 way = f"Write --schedule {self.name}:{name}={EXAMPLES.get(name, '1')}, say."
                 raise ReconError(f"The schedule {self.name} needs {name}.", way)
         try:
-            made = self.make(optimizer, settings.lr, settings.epochs, TRIED)
+            made = self.make(optimizer, lr, epochs, TRIED)
             optimizer.step()
-            for _ in range(min(TRIED, settings.epochs) - 1):
+            for _ in range(min(TRIED, epochs) - 1):
                 made.step(*[0.0] * self.judges)
                 if not all(0 <= float(group["lr"]) < math.inf for group in optimizer.param_groups):
                     raise ValueError(f"its learning rate becomes {float(optimizer.param_groups[0]['lr']):g}")
@@ -176,17 +172,17 @@ def whole(what: str, word: str) -> int:
 class Scheduler:
     """Sets the learning rate of every step of a run of ``steps`` an epoch."""
 
-    def __init__(self, optimizer: torch.optim.Optimizer, settings: Settings, steps: int) -> None:
-        self.optimizer, self.settings, self.schedule = optimizer, settings, Schedule.parse(settings.schedule)
-        made = self.schedule.kind and self.schedule.make(optimizer, settings.lr, settings.epochs, steps)
-        self.torchs, self.every, self.total = made, 1 if self.schedule.each_step else steps, settings.epochs * steps
+    def __init__(self, optimizer: torch.optim.Optimizer, schedule: str, lr: float, epochs: int, steps: int) -> None:
+        self.optimizer, self.lr, self.schedule = optimizer, lr, Schedule.parse(schedule)
+        self.torchs = self.schedule.make(optimizer, lr, epochs, steps) if self.schedule.kind else None
+        self.every, self.total = 1 if self.schedule.each_step else steps, epochs * steps
 
     def __call__(self, step: int) -> None:
         """Before step number ``step`` of the run, from 0."""
         if self.torchs is None:
             if self.schedule.name != "constant":
                 for group in self.optimizer.param_groups:
-                    group["lr"] = self.settings.lr * SCHEDULES[self.schedule.name](step / self.total)
+                    group["lr"] = self.lr * SCHEDULES[self.schedule.name](step / self.total)
         elif step and step % self.every == 0 and not self.schedule.judges:
             self.torchs.step()
 

@@ -1,0 +1,36 @@
+"""A deterministic autoencoder."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar
+
+from recon_cli.errors import ReconError
+from recon_cli.models._autoencoder import Autoencoder, one_layer
+
+if TYPE_CHECKING:
+    from torch import Generator, nn
+
+    from recon_cli.models._options import Options
+
+
+class Deterministic(Autoencoder):
+    """The networks of the mlp, with nothing on the KL: z is the encoder's mean."""
+
+    usual: ClassVar[Mapping[str, float]] = {"beta": 0.0}
+
+    @classmethod
+    def check(cls, options: Options) -> None:
+        if options.beta:
+            raise ReconError(
+                f"--model ae has nothing on the KL, and --beta (--kl-weight) {options.beta:g} was given.",
+                "Leave it out, or take --model mlp, which is the VAE.",
+            )
+        super().check(options)
+
+    @staticmethod
+    def networks(
+        shape: tuple[int, ...], numbers: int, latents: int, hidden: int, generator: Generator, means: bool = False
+    ) -> tuple[nn.Module, nn.Module]:
+        return one_layer(math.prod(shape), numbers, latents, hidden, generator, means)
