@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -82,8 +83,9 @@ class Autoencoder(Vae):
         try:
             latents, hidden = cls.widths(tensors, config)
             elements = len(tensors["mean"])
+            shape = config["shape"] if math.prod(config["shape"]) == elements else (elements,)
             model = cls(
-                torch.zeros(1, elements), likelihood, latents, hidden, Generator(), config["shape"], not config["beta"]
+                torch.zeros(1, elements), likelihood, latents, hidden, Generator(), shape, not config["beta"]
             )  # fmt: skip
         except (KeyError, ValueError, IndexError, RuntimeError) as error:
             raise ReconError("These are no weights of recon's network.", "Train it again with recon train.") from error
