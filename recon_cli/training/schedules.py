@@ -145,8 +145,10 @@ def options_of(name: str, kind: type[Any], text: str) -> dict[str, Value]:
 def value_of(name: str, key: str, type_: Any, words: list[str]) -> Value:
     """Return a parameter's value as its type has it. Raises ReconError for any other."""
     what, choices = f"{name}'s {key}", get_args(type_)
-    numbers = [as_number(what, word) for word in words] if type_ not in (bool, str) and get_origin(type_) is not Literal else []
-    if numbers and float not in (type_, *choices):
+    is_number = type_ not in (bool, str) and get_origin(type_) is not Literal
+    is_whole = is_number and float not in (type_, *choices)
+    numbers = [as_number(what, word, "30" if is_whole else "0.5") for word in words] if is_number else []
+    if is_whole:
         for word, number in zip(words, numbers, strict=True):
             if number != int(number):
                 raise ReconError(f"{what} must be a whole number; found {word!r}.", "Give one, such as 30.")

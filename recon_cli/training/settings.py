@@ -91,7 +91,7 @@ class Settings(Options):
             schedule=Schedule.parse(self.schedule).scaled(slope if linear and kind is not torch.optim.Rprop else 1.0),
             eps=eps / slope if isinstance(eps, float) else None,
             weight_decay=decay,
-            beta=self.beta / slope,
+            beta=self.beta / slope if self.latent else self.beta,
         )
 
     @property
