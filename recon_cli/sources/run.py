@@ -51,6 +51,7 @@ class Run(Reconstruction):
 
     @classmethod
     def reads(cls, path: str) -> bool:
+        del path
         return False
 
     @cached_property
@@ -121,6 +122,7 @@ class Run(Reconstruction):
         return model, likelihood
 
     def divide(self, values: Array, fraction: float, word: str) -> tuple[Array, Array]:
+        del fraction  # the run's own counts
         mine, shape = self.config, values.shape[1:] or (1,)
         if shape != mine["shape"]:
             how = "".join(f" --{name} {mine[name]}" for name in ("scale", "binarize") if mine.get(name) is not None)
@@ -161,6 +163,7 @@ class Run(Reconstruction):
         return y.reshape(len(x), *y.shape[2:]) if self.model.has_events else y
 
     def reconstruct(self, x: Array, train: Array, seed: int) -> Array:
+        del train, seed
         outputs = self._outputs(x)
         return (outputs[..., 0] if self.model.several else outputs).reshape(self.target(x).shape)
 

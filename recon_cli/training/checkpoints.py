@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from recon_cli.training.loop import State
-    from recon_cli.training.runs import Run
+    from recon_cli.training.runs import RunFolder
 
 CHECKPOINT = "checkpoint.safetensors"
 
@@ -114,7 +114,7 @@ class Keeper:
         in the training loop so far, those before a resumption included.
     """
 
-    def __init__(self, run: Run, state: State, every: float, before: float = 0.0) -> None:
+    def __init__(self, run: RunFolder, state: State, every: float, before: float = 0.0) -> None:
         self.run, self.state, self.every = run, state, every
         self.began = time.perf_counter() - before
         self.due = time.monotonic() + every

@@ -22,7 +22,7 @@ from recon_cli.training.graph import Graph
 from recon_cli.training.noises import Fixed, NoiseRule, still
 from recon_cli.training.schedules import Scheduler
 from recon_cli.training.settings import Settings
-from recon_cli.training.validation import Watch
+from recon_cli.training.validation import Validation
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -80,7 +80,7 @@ class State:
         self.generator = torch.Generator(rows.device).manual_seed(settings.seed)
         self.steps = -(-len(rows) // settings.batch_size)
         self.scheduler = Scheduler(self.optimizer, settings.schedule, settings.lr, settings.epochs, self.steps)
-        self.watch = Watch(model, noise, settings)
+        self.watch = Validation(model, noise, settings)
         self.precision = torch.autocast(rows.device.type, torch.bfloat16, enabled=settings.bf16)
         self.terms: Callable[[Tensor, Tensor], Terms] = self.objective
         self.graph: Callable[..., tuple[Sequence[Tensor], Tensor]] | None = None

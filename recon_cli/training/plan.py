@@ -30,9 +30,9 @@ from recon_cli.runtime import devices, processes
 from recon_cli.training.loop import State
 from recon_cli.training.noises import start
 from recon_cli.training.settings import Settings, exactly, noise, trained
-from recon_cli.training.shared import Shared, shareable
+from recon_cli.training.shared import SharedState, shareable
 from recon_cli.training.targets import joined, labels, listed, others, targets_of
-from recon_cli.training.validation import Watch
+from recon_cli.training.validation import Validation
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -149,8 +149,8 @@ class Plan:
         """Return the state before the first step, of a copy of the model."""
         model = copy.deepcopy(self.model).to(self.kept.device)
         source = start(self.likelihood, self.whose, model.target(self.kept), self.settings.sigma_floor).to(self.kept.device)
-        state = (Shared if processes.several() else State)(model, source, self.kept, self.settings)
-        state.watch = Watch(model, source, self.settings, self.checked)
+        state = (SharedState if processes.several() else State)(model, source, self.kept, self.settings)
+        state.watch = Validation(model, source, self.settings, self.checked)
         return state
 
 

@@ -15,8 +15,8 @@ from recon_cli.report import Column, Picture, Report, Table, column
 from recon_cli.training import saying
 from recon_cli.training.evaluation import bounds, predictions
 from recon_cli.training.evaluation.mean_alone import Alone
-from recon_cli.training.evaluation.predictions import Answer, Line
-from recon_cli.training.evaluation.residuals import Calibration
+from recon_cli.training.evaluation.predictions import Line, Prediction
+from recon_cli.training.evaluation.residuals import Residuals
 from recon_cli.training.experiments import optimum
 from recon_cli.training.experiments.optimum import Optimum
 from recon_cli.training.figures import VALIDATION, VALUES, Epoch, Figures, loss_beside
@@ -44,7 +44,7 @@ class Result(Figures):
     mean_alone
         nll of the best constant for every row, of the training rows, with the best noise where that is free: no model at all.
     rmse, r2
-        of a regression's y, see :class:`Answer`; of several columns the root of the mean of all, and the mean.
+        of a regression's y, see :class:`Prediction`; of several columns the root of the mean of all, and the mean.
     """
 
     data: str = column("data", "*")
@@ -62,7 +62,7 @@ class Result(Figures):
 
 
 @dataclass(frozen=True)
-class Latent:
+class LatentRow:
     """The mean KL of a latent on the result's rows, in nats per sample."""
 
     latent: int = column("latent", "*")
@@ -124,14 +124,14 @@ class Training:
     model: Model = field(repr=False, compare=False)
     width: float | None = None
     chosen: int | None = None
-    calibration: Calibration | None = None
+    calibration: Residuals | None = None
     latents: tuple[float, ...] = ()
     best: float | None = None
     grey: float = 0.0
     eigenvalue: float | None = None
     optimum: Optimum | None = None
     pca: tuple[float, float] | None = None
-    answers: tuple[Answer, ...] = ()
+    answers: tuple[Prediction, ...] = ()
     line: Line | None = None
     bounds: tuple[tuple[int, float], ...] = ()
     bound_errors: tuple[float, ...] = ()
@@ -199,19 +199,19 @@ class Training:
         return dataclasses.replace(table, columns=columns)
 
     def notes(self) -> Iterator[str]:
-        """What it means, a sentence or two each."""
+        """Yield what it means, a sentence or two each."""
         return saying.notes(self)
 
     def verdict(self) -> str:
-        """In one line."""
+        """Return the verdict in one line."""
         return saying.verdict(self)
 
 
 def latents(kl: Sequence[float]) -> Table:
     """Return the KL of each latent, the largest first; those that are off in their order."""
     order = sorted(range(len(kl)), key=lambda latent: -kl[latent] if kl[latent] > ACTIVE else 0.0)
-    rows = [Latent(latent, kl[latent], kl[latent] > ACTIVE) for latent in order]
-    return Table.of("latents", Latent, rows, "KL of each latent, nats per sample", most=12)
+    rows = [LatentRow(latent, kl[latent], kl[latent] > ACTIVE) for latent in order]
+    return Table.of("latents", LatentRow, rows, "KL of each latent, nats per sample", most=12)
 
 
 def without(table: Table, keys: Sequence[str]) -> Table:

@@ -66,10 +66,10 @@ def begun(path: Path | str | None, config: Mapping[str, Any]) -> bool:
     return same and (anew or "result.json" not in files)
 
 
-class Run:
+class RunFolder:
     """Writes a run's files, whole or not at all; with path None it writes nothing.
 
-    ``with Run(path) as run:`` creates the folder, its parents and an empty ``metrics.jsonl``, or raises
+    ``with RunFolder(path) as run:`` creates the folder, its parents and an empty ``metrics.jsonl``, or raises
     ReconError. Where the work then fails before anything is kept (metrics, a checkpoint), all of that is removed again.
 
     again
@@ -92,7 +92,7 @@ class Run:
         self.written: list[Path] = []
         self.again = self.has_work = again
 
-    def __enter__(self) -> Run:
+    def __enter__(self) -> RunFolder:
         if self.path is not None:
             try:
                 if self.again:

@@ -29,22 +29,7 @@ def notes(training: Training) -> Iterator[str]:
     checked = f"{result.rows_validation:,} for validation, " if result.rows_validation else ""
     yield f"{training.described}; {result.rows_trained:,} rows trained, {checked}{back}."
     yield from training.remarks
-    if training.chosen:
-        how = "Stopped" if training.chosen + training.settings.patience == len(training.epochs) else "Ended"
-        yield (
-            f"{how} after epoch {len(training.epochs)}, the best was {training.chosen}: there the validation rows are at "
-            f"{short(result.validation or 0.0)} nats a sample, and the weights are those."
-        )
-    if training.model.description:
-        yield training.model.description
-    if training.grey:
-        but = "negative ELBO is a bound on nothing" if training.model.has_kl else "nll is that of no density"
-        yield (
-            f"{training.likelihood.no_density(training.grey)}. "
-            f"Binary cross-entropy on grey levels trains, but its {but}. Either use "
-            f"--likelihood {training.likelihood.relaxation}, which is normalised there, or make the data 0 or 1: "
-            f"--binarize threshold, or --binarize sample."
-        )
+    yield from training_rows(training)
     if result.ratio is not None and result.cosine is not None:
         yield gradients(training, result.ratio, result.cosine)
     if result.sigma is not None:
@@ -69,6 +54,37 @@ def notes(training: Training) -> Iterator[str]:
         )
     if training.still:
         yield training.still
+    yield from of_latents(training)
+    if training.collapsed:
+        yield why(training)
+    if training.worse and not (training.collapsed and training.alone and training.alone.cost < training.alone.nll + PLAIN):
+        yield remedy(training)
+    if training.folder:
+        yield f"Written to {training.folder}."
+
+
+def training_rows(training: Training) -> Iterator[str]:
+    """Yield which epoch was chosen, what the model is, and whether the likelihood is one of these data."""
+    if training.chosen:
+        how = "Stopped" if training.chosen + training.settings.patience == len(training.epochs) else "Ended"
+        yield (
+            f"{how} after epoch {len(training.epochs)}, the best was {training.chosen}: there the validation rows are at "
+            f"{short(training.result.validation or 0.0)} nats a sample, and the weights are those."
+        )
+    if training.model.description:
+        yield training.model.description
+    if training.grey:
+        but = "negative ELBO is a bound on nothing" if training.model.has_kl else "nll is that of no density"
+        yield (
+            f"{training.likelihood.no_density(training.grey)}. "
+            f"Binary cross-entropy on grey levels trains, but its {but}. Either use "
+            f"--likelihood {training.likelihood.relaxation}, which is normalised there, or make the data 0 or 1: "
+            f"--binarize threshold, or --binarize sample."
+        )
+
+
+def of_latents(training: Training) -> Iterator[str]:
+    """Yield what there is to say of the KL, of the bounds on log p(x), and of the optimum."""
     if training.model.deterministic:
         yield (
             "With nothing on the KL the noise of q(z | x) would shrink to nothing, so this is a deterministic autoencoder: z "
@@ -98,12 +114,6 @@ def notes(training: Training) -> Iterator[str]:
             f"The best that a linear model can do on the training rows (PPCA) is an ELBO of "
             f"{training.optimum.predicted.elbo:.6f}; this one is {training.optimum.gap:.3g} nats a sample below it."
         )
-    if training.collapsed:
-        yield why(training)
-    if training.worse and not (training.collapsed and training.alone and training.alone.cost < training.alone.nll + PLAIN):
-        yield remedy(training)
-    if training.folder:
-        yield f"Written to {training.folder}."
 
 
 def gradients(training: Training, ratio: float, cosine: float) -> str:

@@ -18,7 +18,7 @@ from recon_cli.identity.parametric import as_number
 Value: TypeAlias = "float | str | list[int]"
 
 SCHEDULES: dict[str, Callable[[float], float]] = {
-    "constant": lambda done: 1.0,
+    "constant": lambda _: 1.0,
     "linear": lambda done: 1 - done,
     "cosine": lambda done: (1 + math.cos(math.pi * done)) / 2,
 }
@@ -100,9 +100,11 @@ class Schedule:
 
     def make(self, optimizer: torch.optim.Optimizer, lr: float, epochs: int, steps: int) -> Any:
         """Return torch's scheduler, given the run's length and learning rate where it asks; None of recon's own."""
-        rates = {"onecycle": {"max_lr": lr}, "cyclic": {"base_lr": lr}, "plateau": {"threshold_mode": "abs"}}
-        usual: dict[str, Any] = {**self.lengths(epochs, steps), **rates.get(self.name, {})}
-        return self.kind(optimizer, **{**usual, **self.options}) if self.kind else None
+        usual: dict[str, dict[str, Value]] = {
+            "onecycle": {"max_lr": lr}, "cyclic": {"base_lr": lr}, "plateau": {"threshold_mode": "abs"},
+        }  # fmt: skip
+        options = {**self.lengths(epochs, steps), **usual.get(self.name, {}), **self.options}
+        return self.kind(optimizer, **options) if self.kind else None
 
     def check(self, optimizer: torch.optim.Optimizer, lr: float, epochs: int) -> None:
         """Raise ReconError for what torch refuses, and for a learning rate below 0: its first few units are tried."""

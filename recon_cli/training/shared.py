@@ -52,7 +52,7 @@ class Objective(nn.Module):
         return Terms(nll, weight * kl, paid if self.free else weight * paid, noise)
 
 
-class Shared(State):
+class SharedState(State):
     """One of several processes: the same order and the same draws in all, of which each takes its contiguous part.
 
     Weights, noise and trace are the same in all of them to the last bit. Raises ReconError for a network that is not a

@@ -28,7 +28,7 @@ from recon_cli.training.loop import State, threads, walk
 from recon_cli.training.noises import Fixed, Optimal
 from recon_cli.training.plan import Data, Plan
 from recon_cli.training.result import Result, Training
-from recon_cli.training.runs import Run, begun
+from recon_cli.training.runs import RunFolder, begun
 from recon_cli.training.schedules import Schedule
 from recon_cli.training.settings import Settings, with_options
 
@@ -88,7 +88,7 @@ def train(
         warnings.warn(remark, Remark, stacklevel=2)
     if plan.settings.tensorboard:
         boards.available(out)
-    with Run(out, begun(out, plan.config), plan.config) as run:
+    with RunFolder(out, begun(out, plan.config), plan.config) as run:
         run.put_config(plan.config)
         return carry_out(plan, run, progress)
 
@@ -137,7 +137,7 @@ def resume(
         )
     if plan.settings.tensorboard:
         boards.available(folder)
-    with Run(folder, again=True, config=config) as run:
+    with RunFolder(folder, again=True, config=config) as run:
         if settings["epochs"] != config["epochs"]:
             run.put_config({**config, "epochs": settings["epochs"]})
         return carry_out(plan, run, progress)
@@ -156,14 +156,14 @@ def alike(mine: object, asked: object) -> bool:
         return str(mine) == str(asked)
 
 
-def carry_out(plan: Plan, run: Run, progress: Progress | None) -> Training:
+def carry_out(plan: Plan, run: RunFolder, progress: Progress | None) -> Training:
     """Train from where ``run`` is, and measure the result."""
     with threads(plan.kept, plan.settings):
         return measure(plan, run, *descend(plan, run, progress))
 
 
 def descend(
-    plan: Plan, run: Run, progress: Progress | None
+    plan: Plan, run: RunFolder, progress: Progress | None
 ) -> tuple[State, Likelihood, list[Epoch], float, boards.Board]:  # fmt: skip
     """Train from where ``run`` is to the last epoch, and go back to the best where early stopping keeps it.
 
@@ -197,7 +197,7 @@ def descend(
 
 
 def measure(
-    plan: Plan, run: Run, state: State, likelihood: Likelihood, history: list[Epoch], seconds: float, board: boards.Board
+    plan: Plan, run: RunFolder, state: State, likelihood: Likelihood, history: list[Epoch], seconds: float, board: boards.Board
 ) -> Training:
     """Return what a run has come to, measured on the rows held out, or on the training rows without any; and write it."""
     settings, kept, model = plan.settings, plan.kept, state.model

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Watch:
+class Validation:
     """Looks at ``rows`` (N, D) after each epoch, and says when the best is ``patience`` epochs ago; with 0 never.
 
     value, epoch

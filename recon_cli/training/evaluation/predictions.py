@@ -24,7 +24,7 @@ ROUNDING = 1e-13  # of the variance: what rows in float32 leave of no error at a
 
 
 @dataclass(frozen=True)
-class Answer:
+class Prediction:
     """How near the predictions of one column come, on the result's rows.
 
     rmse
@@ -44,7 +44,7 @@ class Answer:
     spread: float = column("standard deviation")
 
 
-def answers(model: Model, likelihood: Likelihood, kept: Tensor, rows: Tensor, names: Sequence[str]) -> tuple[Answer, ...]:
+def answers(model: Model, likelihood: Likelihood, kept: Tensor, rows: Tensor, names: Sequence[str]) -> tuple[Prediction, ...]:
     """Return one for each column of y in ``rows``, trained on those ``kept``.
 
     None for what is no regression, and where a difference from mu is no error (classes, angles).
@@ -57,7 +57,7 @@ def answers(model: Model, likelihood: Likelihood, kept: Tensor, rows: Tensor, na
     middles = (mu, y.mean(dim=0), y if line is None else line)
     errors = zip(*((y - middle).square().mean(dim=0).tolist() for middle in middles), strict=True)
     return tuple(
-        Answer(
+        Prediction(
             names[at],
             math.sqrt(off),
             1 - off / all_ if all_ else None,
@@ -116,13 +116,13 @@ def line(model: Model, likelihood: Likelihood, whose: str, kept: Tensor) -> Line
     return Line(nll, math.sqrt(variance), found)
 
 
-def overall(rows: Sequence[Answer]) -> tuple[float | None, float | None]:
+def overall(rows: Sequence[Prediction]) -> tuple[float | None, float | None]:
     """Return the root of the mean squared error over all columns of y, and the mean of their R^2; None without."""
     shares = [row.r2 for row in rows if row.r2 is not None]
     rmse = math.sqrt(sum(row.rmse**2 for row in rows) / len(rows)) if rows else None
     return rmse, sum(shares) / len(shares) if shares and len(shares) == len(rows) else None
 
 
-def table(rows: Sequence[Answer]) -> Table:
+def table(rows: Sequence[Prediction]) -> Table:
     """Return a row for each column of y."""
-    return Table.of("targets", Answer, rows, "in the units of y")
+    return Table.of("targets", Prediction, rows, "in the units of y")

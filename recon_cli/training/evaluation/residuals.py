@@ -31,7 +31,7 @@ SHAPE = 0.03  # of a share: as good as the likelihood's
 
 
 @dataclass(frozen=True)
-class Calibration:
+class Residuals:
     """Standardised residuals r = (x - E[x | z])/sd[x | z] at one z from q(z | x) a row, over ``elements``.
 
     mean, variance
@@ -116,7 +116,7 @@ COLUMNS = (
 )
 
 
-def calibration(model: Model, likelihood: Likelihood, rows: Tensor, settings: Settings, data: str) -> Calibration | None:
+def calibration(model: Model, likelihood: Likelihood, rows: Tensor, settings: Settings, data: str) -> Residuals | None:
     """Return the calibration of ``rows`` (N, D), or some of them, evenly spread, where they are many.
 
     None where x has no mean and variance.
@@ -140,7 +140,7 @@ def calibration(model: Model, likelihood: Likelihood, rows: Tensor, settings: Se
         r = torch.cat(real).flatten()
         predicted = exact or inside(torch.cat(drawn).flatten())
     error = 0.0 if exact else max(math.sqrt(share * (1 - share) / r.numel()) for share in predicted)
-    return Calibration(data, r.numel(), r.mean().item(), r.var(correction=0).item(), inside(r), predicted, error)
+    return Residuals(data, r.numel(), r.mean().item(), r.var(correction=0).item(), inside(r), predicted, error)
 
 
 def standardised(likelihood: Likelihood, x: Tensor, mu: Tensor) -> Tensor | None:

@@ -233,7 +233,8 @@ def lockstep(
     if processes.several():
         raise ReconError("--against sets steps side by side in one process, and here are several.", "Start it without torchrun.")
     loss = likelihoods.loss(against) if isinstance(against, str) else against
-    plan = Plan.of(data, likelihood, sigma, device, binarize, scale, **{"epochs": EPOCHS, **settings})
+    settings.setdefault("epochs", EPOCHS)
+    plan = Plan.of(data, likelihood, sigma, device, binarize, scale, **settings)
     if plan.whose != "fixed":
         raise ReconError(
             f"The noise of {plan.likelihood.name} is {plan.whose}, so its slope changes from step to step, and no loss keeps up "

@@ -36,7 +36,7 @@ STILL = 1e-9  # nats: what a round must gain
 
 
 @dataclass(frozen=True, kw_only=True)
-class Point:
+class LinearGaussian:
     """A linear Gaussian model of some rows. Nats per sample; squared errors summed over a sample.
 
     elbo
@@ -61,8 +61,8 @@ class Optimum:
     Tipping and Bishop (1999); for linear VAEs Lucas and others (2019); the rate is Shannon's, of a Gaussian.
     """
 
-    predicted: Point
-    found: Point
+    predicted: LinearGaussian
+    found: LinearGaussian
 
     @property
     def gap(self) -> float:
@@ -113,7 +113,7 @@ def spectrum(rows: Tensor) -> Eigenvalues:
     return eigenvalues(Blocks(rows.detach().cpu().numpy()))
 
 
-def predict(eigenvalues: Eigenvalues, latents: int, sigma: float | None) -> Point | None:
+def predict(eigenvalues: Eigenvalues, latents: int, sigma: float | None) -> LinearGaussian | None:
     """Return the optimum for the eigenvalues of a covariance, at a noise, or at the best one where that is None.
 
     None where that would be no noise at all.
@@ -127,16 +127,16 @@ def predict(eigenvalues: Eigenvalues, latents: int, sigma: float | None) -> Poin
     elbo, kl, distortion = best.log_likelihood, best.rate, best.distortion
     if elbo is None or kl is None or distortion is None:  # of eigenvalues that are not all known
         return None
-    return Point(sigma=math.sqrt(level), elbo=elbo, active=active, kl=kl, distortion=distortion)
+    return LinearGaussian(sigma=math.sqrt(level), elbo=elbo, active=active, kl=kl, distortion=distortion)
 
 
-def measure(model: Linear, sigma: float, rows: Tensor) -> Point:
+def measure(model: Linear, sigma: float, rows: Tensor) -> LinearGaussian:
     """Return what the model is, its expectations over z in closed form, in float64."""
     with torch.no_grad():
         distortion, rates = moments(copy.deepcopy(model).double(), rows.double())
     error, kl = distortion.item(), rates.sum().item()
     nll = rows.shape[1] / 2 * math.log(2 * math.pi * sigma * sigma) + error / (2 * sigma * sigma)
-    return Point(sigma=sigma, elbo=-nll - kl, active=int((rates > ACTIVE).sum()), kl=kl, distortion=error)
+    return LinearGaussian(sigma=sigma, elbo=-nll - kl, active=int((rates > ACTIVE).sum()), kl=kl, distortion=error)
 
 
 def moments(vae: Linear, rows: Tensor) -> tuple[Tensor, Tensor]:
