@@ -24,7 +24,8 @@ def mlp(inputs: int, hidden: int, outputs: int, generator: Generator) -> nn.Sequ
 
 def linear(inputs: int, outputs: int, generator: Generator) -> nn.Linear:
     """Return a linear layer, its weights as torch's own initialisation has them: U(-1/sqrt(inputs), 1/sqrt(inputs))."""
-    layer: nn.Linear = nn.utils.skip_init(nn.Linear, inputs, outputs)
+    layer = nn.utils.skip_init(nn.Linear, inputs, outputs)
+    assert isinstance(layer, nn.Linear)
     return initialised(layer, generator)
 
 

@@ -190,4 +190,4 @@ def noise_of(likelihood: Likelihood) -> Number:
 
 def plain(value: Number) -> Number:
     """Return a number outside any gradient."""
-    return value if isinstance(value, float) else value.detach()
+    return value.detach() if isinstance(value, torch.Tensor) else value

@@ -107,7 +107,7 @@ def resized(likelihood: Likelihood, level: Number) -> Likelihood:
 
 def above(value: Number, floor: float) -> Number:
     """Return a number, or each of a tensor's, or the floor where that is more."""
-    return max(value, floor) if isinstance(value, float) else value.clamp(min=floor)
+    return value.clamp(min=floor) if isinstance(value, Tensor) else max(value, floor)
 
 
 def apart(best: Likelihood, rows: Tensor, mean: Tensor, floor: float) -> Likelihood:

@@ -107,8 +107,8 @@ class Settings(Options):
 
     def new_optimizer(self, parameters: Iterable[Any], **more: bool) -> torch.optim.Optimizer:
         """Return the optimizer of some parameters, or of groups of them."""
-        make: Callable[..., torch.optim.Optimizer] = self.optimizer_class
-        return make(parameters, lr=self.lr, **self.optimizer_options, **more)
+        options: dict[str, Any] = {"lr": self.lr, **self.optimizer_options, **more}
+        return self.optimizer_class(parameters, **options)
 
 
 def with_options(**usual: float) -> Callable[[Function], Function]:

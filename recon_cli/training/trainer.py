@@ -6,7 +6,7 @@ import dataclasses
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from recon_cli.errors import ReconError, Remark
 from recon_cli.identity.likelihood import Likelihood
@@ -111,8 +111,8 @@ def resume(
     are not what they were.
     """
     config = settings_of(str(folder))
-    was = {name: config[name] for name in ("data", "likelihood", "sigma", "device", "binarize", "scale")}
-    settings = {field.name: config[field.name] for field in dataclasses.fields(Settings)}
+    was: dict[str, Any] = {name: config[name] for name in ("data", "likelihood", "sigma", "device", "binarize", "scale")}
+    settings: dict[str, Any] = {field.name: config[field.name] for field in dataclasses.fields(Settings)}
     model = asked.get("model", settings["model"])
     wanted: dict[str, object] = {**({"data": str(data)} if isinstance(data, (str, Path)) else {}), **asked}
     for name, value in wanted.items():
@@ -127,8 +127,9 @@ def resume(
             )
     if isinstance(model, str) and is_own(model):
         references.check_trust(model, config.get("model_sha256"), trust or "model" in asked, str(folder))
-    at_hand = None if isinstance(data, (str, Path)) else data
-    plan = Plan.of(**{**was, "data": was["data"] if at_hand is None else at_hand}, **{**settings, "model": model})
+    source = was.pop("data")
+    keywords: dict[str, Any] = {**was, **settings, "model": model}
+    plan = Plan.of(source if data is None or isinstance(data, (str, Path)) else data, **keywords)
     references.check_unchanged(settings["model"], config.get("model_sha256"), plan.config.get("model_sha256"))
     if plan.config["rows"] != config["rows"]:
         raise ReconError(

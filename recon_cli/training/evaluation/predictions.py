@@ -58,7 +58,7 @@ def answers(model: Model, likelihood: Likelihood, kept: Tensor, rows: Tensor, na
     errors = zip(*((y - middle).square().mean(dim=0).tolist() for middle in middles), strict=True)
     return tuple(
         Prediction(
-            names[at],
+            names[int(at)],
             math.sqrt(off),
             1 - off / all_ if all_ else None,
             None if line is None else math.sqrt(least),
