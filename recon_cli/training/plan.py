@@ -60,7 +60,7 @@ class Plan:
 
     whose
         whose the noise is: ``fixed``, ``learned``, ``optimal`` or ``per-element``.
-    kept, checked, back
+    train_rows, validation_rows, held_out
         the training rows, those for validation and those held out, (N, D) each.
     grey
         the share of values at which a discrete likelihood is no density of the data.
@@ -80,9 +80,9 @@ class Plan:
     word: str
     described: str
     shape: tuple[int, ...]
-    kept: Tensor
-    checked: Tensor
-    back: Tensor
+    train_rows: Tensor
+    validation_rows: Tensor
+    held_out: Tensor
     grey: float
     config: dict[str, Any]
     model: Model
@@ -126,11 +126,11 @@ class Plan:
         grey = beyond(parsed, events, word)
         if loss is not None:
             check(events, loss.support, f"the data ({word})", f"{loss.name} allows")
-        rest, held_out = sources.split(values.reshape(len(values), -1), settings.holdout, word)
-        parts = (*sources.split(rest, settings.validation, f"the training part of {word}"), held_out)
-        kept, checked, back = (torch.from_numpy(part).to(where) for part in parts)
+        rest, last = sources.split(values.reshape(len(values), -1), settings.holdout, word)
+        parts = (*sources.split(rest, settings.validation, f"the training part of {word}"), last)
+        train_rows, validation_rows, held_out = (torch.from_numpy(part).to(where) for part in parts)
         shape = values.shape[1:] or (1,)
-        model = kind.begin(Task(kept, parsed, shape, targets, module), settings)
+        model = kind.begin(Task(train_rows, parsed, shape, targets, module), settings)
         settings = dataclasses.replace(settings, latent=model.latents)
         fingerprint = f"{len(values)}:{zlib.crc32(numpy.ascontiguousarray(values).data):08x}"
         config = {
@@ -140,17 +140,19 @@ class Plan:
             **vars(settings), **model.provenance(),
             "device": where.type if processes.several() else str(where),
         }  # fmt: skip
-        shareable(settings, len(kept), config)
+        shareable(settings, len(train_rows), config)
         return cls(
-            settings, parsed, whose, word, described, shape, kept, checked, back, grey, config, model, (*columns,), loss, remarks
-        )
+            settings, parsed, whose, word, described, shape, train_rows, validation_rows, held_out, grey, config, model,
+            (*columns,), loss, remarks,
+        )  # fmt: skip
 
     def state(self) -> State:
         """Return the state before the first step, of a copy of the model."""
-        model = copy.deepcopy(self.model).to(self.kept.device)
-        source = start(self.likelihood, self.whose, model.target(self.kept), self.settings.sigma_floor).to(self.kept.device)
-        state = (SharedState if processes.several() else State)(model, source, self.kept, self.settings)
-        state.watch = Validation(model, source, self.settings, self.checked)
+        rows, settings = self.train_rows, self.settings
+        model = copy.deepcopy(self.model).to(rows.device)
+        noise_rule = start(self.likelihood, self.whose, model.target(rows), settings.sigma_floor).to(rows.device)
+        state = (SharedState if processes.several() else State)(model, noise_rule, rows, settings)
+        state.watch = Validation(model, noise_rule, settings, self.validation_rows)
         return state
 
 

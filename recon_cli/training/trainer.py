@@ -159,7 +159,7 @@ def alike(mine: object, asked: object) -> bool:
 
 def carry_out(plan: Plan, run: RunFolder, progress: Progress | None) -> Training:
     """Train from where ``run`` is, and measure the result."""
-    with threads(plan.kept, plan.settings):
+    with threads(plan.train_rows, plan.settings):
         return measure(plan, run, *descend(plan, run, progress))
 
 
@@ -201,18 +201,18 @@ def measure(
     plan: Plan, run: RunFolder, state: State, likelihood: Likelihood, history: list[Epoch], seconds: float, board: boards.Board
 ) -> Training:
     """Return what a run has come to, measured on the rows held out, or on the training rows without any; and write it."""
-    settings, kept, model = plan.settings, plan.kept, state.model
-    rows, which = (plan.back, "held-out") if len(plan.back) else (kept, "training")
+    settings, train_rows, model = plan.settings, plan.train_rows, state.model
+    rows, which = (plan.held_out, "held-out") if len(plan.held_out) else (train_rows, "training")
     chosen = state.watch.epoch if state.watch.best else None
-    answers = predictions.answers(model, likelihood, kept, rows, plan.columns)
+    answers = predictions.answers(model, likelihood, train_rows, rows, plan.columns)
     rmse, r2 = predictions.overall(answers)
-    events = model.target(kept)
+    events = model.target(train_rows)
     width = None if plan.grey or likelihood.event or not model.has_kl else spacing(events.cpu())
     figures = look(model, Fixed(likelihood), rows, settings)[0]
     bits = None
     if width and figures.negative_elbo is not None:
         bits = bits_per_dimension(figures.negative_elbo / events[0].numel(), width, likelihood.discrete)
-    beside = alone(model, plan.likelihood, plan.whose, likelihood, kept, rows, settings)
+    beside = alone(model, plan.likelihood, plan.whose, likelihood, train_rows, rows, settings)
     result = Result(
         **vars(figures),
         data=f"{plan.word}, {which}",
@@ -220,11 +220,11 @@ def measure(
         mean_alone=beside.nll,
         validation=state.watch.value if chosen else history[-1].validation,
         epoch=len(history),
-        rows_trained=len(kept),
-        rows_validation=len(plan.checked),
-        rows_held_out=len(plan.back),
+        rows_trained=len(train_rows),
+        rows_validation=len(plan.validation_rows),
+        rows_held_out=len(plan.held_out),
         seconds=seconds,
-        samples_per_second=len(kept) * len(history) / seconds,
+        samples_per_second=len(train_rows) * len(history) / seconds,
         rmse=rmse,
         r2=r2,
     )
@@ -236,20 +236,20 @@ def measure(
         chosen=chosen,
         calibration=calibration(model, likelihood, rows, settings, f"{plan.word}, {which}"),
         latents=rates(model, rows, settings),
-        best=best(model, likelihood, kept, settings),
+        best=best(model, likelihood, train_rows, settings),
         bounds=tuple(zip(sizes, means, strict=True)),
         bound_errors=errors,
-        optimum=optimum(model, likelihood, kept, plan.whose, settings.beta),
-        pca=pca(model, kept),
+        optimum=optimum(model, likelihood, train_rows, plan.whose, settings.beta),
+        pca=pca(model, train_rows),
         grey=plan.grey,
-        eigenvalue=largest_eigenvalue(kept) if collapsed else None,
+        eigenvalue=largest_eigenvalue(train_rows) if collapsed else None,
         folder=run.path,
         alone=beside,
         still=state.still,
         network=plan.config["sigma"] == "network",
         picture=pictures.picture(model, rows, plan.shape, which),
         answers=answers,
-        line=predictions.line(model, likelihood, plan.whose, kept),
+        line=predictions.line(model, likelihood, plan.whose, train_rows),
         remarks=plan.remarks,
     )  # fmt: skip
     generated = pictures.generated(model, rows, plan.shape, settings.seed) if run.path else {}

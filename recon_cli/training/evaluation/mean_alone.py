@@ -55,16 +55,16 @@ class Alone:
 
 
 def alone(
-    model: Model, likelihood: Likelihood, whose: str, trained: Likelihood, kept: Tensor, rows: Tensor, settings: Settings
+    model: Model, likelihood: Likelihood, whose: str, trained: Likelihood, train_rows: Tensor, rows: Tensor, settings: Settings
 ) -> Alone:
-    """Return the mean of the rows ``kept`` beside ``model``, both on ``rows``.
+    """Return the mean of ``train_rows`` beside ``model``, both on ``rows``.
 
     ``trained`` is the likelihood as training left it, ``likelihood`` as it began: its noise, unless ``whose`` is fixed, is
     fitted.
     """
     with torch.no_grad():
         mine = costs(model, trained, rows, settings)
-        theirs = constant(likelihood, whose, model.target(kept), model.target(rows), settings.sigma_floor)
+        theirs = constant(likelihood, whose, model.target(train_rows), model.target(rows), settings.sigma_floor)
         spreads = [(part.std(correction=0) / math.sqrt(len(rows))).item() for part in (mine - theirs, theirs)]
         return Alone(theirs.mean().item(), mine.mean().item(), min(filter(math.isfinite, spreads), default=0.0))
 

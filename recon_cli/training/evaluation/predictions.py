@@ -44,8 +44,10 @@ class Prediction:
     spread: float = column("standard deviation")
 
 
-def answers(model: Model, likelihood: Likelihood, kept: Tensor, rows: Tensor, names: Sequence[str]) -> tuple[Prediction, ...]:
-    """Return one for each column of y in ``rows``, trained on those ``kept``.
+def answers(
+    model: Model, likelihood: Likelihood, train_rows: Tensor, rows: Tensor, names: Sequence[str]
+) -> tuple[Prediction, ...]:
+    """Return one for each column of y in ``rows``, trained on ``train_rows``.
 
     None for what is no regression, and where a difference from mu is no error (classes, angles).
     """
@@ -53,7 +55,7 @@ def answers(model: Model, likelihood: Likelihood, kept: Tensor, rows: Tensor, na
         return ()
     with torch.no_grad():
         y, mu = wide(model.target(rows)), wide(model.reconstruct(rows))
-        line = least_squares(model, kept, rows)
+        line = least_squares(model, train_rows, rows)
     middles = (mu, y.mean(dim=0), y if line is None else line)
     errors = zip(*((y - middle).square().mean(dim=0).tolist() for middle in middles), strict=True)
     return tuple(
@@ -68,11 +70,11 @@ def answers(model: Model, likelihood: Likelihood, kept: Tensor, rows: Tensor, na
     )
 
 
-def least_squares(model: Regression, kept: Tensor, rows: Tensor) -> Tensor | None:
-    """Return y of ``rows``, (N, T), by least squares in x from the rows ``kept``, in float64; None of too many columns."""
+def least_squares(model: Regression, train_rows: Tensor, rows: Tensor) -> Tensor | None:
+    """Return y of ``rows``, (N, T), by least squares in x from ``train_rows``, in float64; None of too many columns."""
     if len(model.x_columns) > WIDE:
         return None
-    x, y = wide(kept[:, model.x_columns]), wide(kept[:, model.y_columns])
+    x, y = wide(train_rows[:, model.x_columns]), wide(train_rows[:, model.y_columns])
     middle, level = x.mean(dim=0), y.mean(dim=0)
     z, new = ((part - middle) / wide(model.scale) for part in (x, wide(rows[:, model.x_columns])))
     weights: Tensor = torch.linalg.pinv(z.T @ z, rtol=1e-12, hermitian=True)
@@ -99,16 +101,16 @@ class Line:
         return self.found - self.best
 
 
-def line(model: Model, likelihood: Likelihood, whose: str, kept: Tensor) -> Line | None:
+def line(model: Model, likelihood: Likelihood, whose: str, train_rows: Tensor) -> Line | None:
     """Return the optimum beside what was found; None for a hidden layer, another likelihood, several sigmas, or no error left."""
     one = whose in ("fixed", "learned", "optimal")
     if not isinstance(model, Regression) or not model.is_linear or not one or likelihood.name != "gaussian":
         return None
-    if (best := least_squares(model, kept, kept)) is None:
+    if (best := least_squares(model, train_rows, train_rows)) is None:
         return None
     with torch.no_grad():
-        y, mu = wide(model.target(kept)), wide(model.reconstruct(kept))
-        found, error = likelihood.nll(y, mu).sum().item() / len(kept), (y - best).square().mean().item()
+        y, mu = wide(model.target(train_rows)), wide(model.reconstruct(train_rows))
+        found, error = likelihood.nll(y, mu).sum().item() / len(train_rows), (y - best).square().mean().item()
     if whose != "fixed" and error <= ROUNDING * y.var(dim=0, unbiased=False).mean().item():
         return None
     variance = float(likelihood.parameters["sigma"]) ** 2 if whose == "fixed" else error

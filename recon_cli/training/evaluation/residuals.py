@@ -125,7 +125,7 @@ def calibration(model: Model, likelihood: Likelihood, rows: Tensor, settings: Se
     every = max(1, rows.numel() * levels // SOME)
     generator = torch.Generator(rows.device).manual_seed(settings.seed + 4)
     real: list[Tensor] = []
-    drawn: list[Tensor] = []
+    samples: list[Tensor] = []
     exact: tuple[float, ...] | None = None
     with torch.no_grad():
         for x, raw, _ in passes(model, rows[::every].contiguous(), settings):
@@ -135,10 +135,10 @@ def calibration(model: Model, likelihood: Likelihood, rows: Tensor, settings: Se
                 return None
             exact = exact or shares(likelihood, mu)
             if exact is None:
-                drawn.append(standardised(likelihood, wide(likelihood.sample(mu, generator)), mu))  # type: ignore[arg-type]
+                samples.append(standardised(likelihood, wide(likelihood.sample(mu, generator)), mu))  # type: ignore[arg-type]
             real.append(mine)
         r = torch.cat(real).flatten()
-        predicted = exact or inside(torch.cat(drawn).flatten())
+        predicted = exact or inside(torch.cat(samples).flatten())
     error = 0.0 if exact else max(math.sqrt(share * (1 - share) / r.numel()) for share in predicted)
     return Residuals(data, r.numel(), r.mean().item(), r.var(correction=0).item(), inside(r), predicted, error)
 
@@ -174,8 +174,8 @@ def shares(likelihood: Likelihood, mu: Tensor) -> tuple[float, ...] | None:
         flat = mu[:2].expand(len(r), *mu[:2].shape).flatten(0, 1)
         return (-likelihood.nll(x.flatten(0, 1), flat)).exp().reshape(x.shape) * sd
 
-    seen = density(torch.linspace(-3, 3, 13, dtype=mu.dtype, device=mu.device)).flatten(1)
-    if (seen.amax(dim=1) - seen.amin(dim=1) > ALIKE).any():
+    densities = density(torch.linspace(-3, 3, 13, dtype=mu.dtype, device=mu.device)).flatten(1)
+    if (densities.amax(dim=1) - densities.amin(dim=1) > ALIKE).any():
         return None
     node, weight = (torch.as_tensor(part, dtype=mu.dtype, device=mu.device) for part in numpy.polynomial.legendre.leggauss(NODES))
     u = (torch.arange(PANELS, dtype=mu.dtype, device=mu.device).unsqueeze(1) + (node + 1) / 2).flatten() / PANELS

@@ -264,7 +264,7 @@ def side_by_side(plan: Plan, loss: Loss, progress: Callable[[int, str], None] | 
     begun = flat(left)
     apart: list[list[float]] = []
     objective: list[float] = []
-    with threads(plan.kept, settings):
+    with threads(plan.train_rows, settings):
         for epoch in range(settings.epochs):
             for _ in range(left.steps):
                 for side in (left, twin, *sides):
@@ -284,7 +284,7 @@ def side_by_side(plan: Plan, loss: Loss, progress: Callable[[int, str], None] | 
                 progress(epoch + 1, f"{apart[-1][1]:.2g} apart")
     rounding, *distances = (tuple(column) for column in zip(*apart, strict=True))
     variants = tuple(Variant(name, ways[name], far) for name, far in zip(ways, distances, strict=True))
-    events = left.model.target(plan.kept)
+    events = left.model.target(plan.train_rows)
     alone = constant(plan.likelihood, "fixed", events, events).mean().item()
     return Lockstep(
         plan.likelihood, loss, slope, settings, plan.described, tuple(objective), variants, rounding, plan.remarks, alone,
@@ -306,7 +306,7 @@ def slope_between(plan: Plan, loss: Loss) -> tuple[float, bool]:
         return float(right) / float(left), False
     if not (likelihood.head or loss.reason or (mine and mine.reason)):
         with torch.no_grad():
-            x, raw, _ = next(passes(plan.state().model, plan.kept[:SOME], plan.settings))
+            x, raw, _ = next(passes(plan.state().model, plan.train_rows[:SOME], plan.settings))
         objective = likelihood.nll if mine is None else of_loss(mine)
         mu = likelihood.link.inverse(raw).reshape(x.shape)
         if measured := proportion(objective, of_loss(loss), likelihood, x, mu):
