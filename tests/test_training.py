@@ -457,8 +457,8 @@ def test_an_existing_run_is_not_touched(tmp_path: Path) -> None:
 
 
 def test_two_runs_never_share_a_folder(tmp_path: Path) -> None:
-    with runs.Run(tmp_path / "run"), pytest.raises(ReconError, match="not empty"):
-        runs.Run(tmp_path / "run").__enter__()
+    with runs.RunFolder(tmp_path / "run"), pytest.raises(ReconError, match="not empty"):
+        runs.RunFolder(tmp_path / "run").__enter__()
 
 
 def test_an_empty_folder_may_be_used(run: Run, tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -62,14 +61,16 @@ class Autoencoder(Vae):
         self.register_buffer("spread", spread.float())
 
     @staticmethod
-    @abstractmethod
     def networks(
         shape: tuple[int, ...], numbers: int, latents: int, hidden: int, generator: Generator, means: bool = False
     ) -> tuple[nn.Module, nn.Module]:
         """Return the encoder (B, D) -> (B, 2K) and the decoder (B, K) -> (B, D * numbers), D the elements of ``shape``.
 
-        With ``means`` alone the encoder is (B, D) -> (B, K). Every weight is drawn from ``generator``, and from no other.
+        With ``means`` alone the encoder is (B, D) -> (B, K). Every weight is drawn from ``generator``, and from no other. Unless
+        a model says otherwise, each has one SiLU layer of ``hidden``.
         """
+        elements, codes = math.prod(shape), latents if means else 2 * latents
+        return mlp(elements, hidden, codes, generator), mlp(latents, hidden, elements * numbers, generator)
 
     @classmethod
     def begin(cls, task: Task, options: Options) -> Self:
@@ -119,13 +120,3 @@ class Autoencoder(Vae):
 
     def decoder_parameters(self) -> Sequence[nn.Parameter]:
         return [*self.decoder.parameters()]
-
-
-def one_layer(
-    elements: int, numbers: int, latents: int, hidden: int, generator: Generator, means: bool
-) -> tuple[nn.Module, nn.Module]:  # fmt: skip
-    """Return an encoder and a decoder of one SiLU layer of ``hidden`` each."""
-    return (
-        mlp(elements, hidden, latents if means else 2 * latents, generator),
-        mlp(latents, hidden, elements * numbers, generator),
-    )

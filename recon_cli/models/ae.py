@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 from recon_cli.errors import ReconError
-from recon_cli.models._autoencoder import Autoencoder, one_layer
+from recon_cli.models._autoencoder import Autoencoder
 
 if TYPE_CHECKING:
-    from torch import Generator, nn
-
     from recon_cli.models._options import Options
 
 
@@ -28,9 +25,3 @@ class Deterministic(Autoencoder):
                 "Leave it out, or take --model mlp, which is the VAE.",
             )
         super().check(options)
-
-    @staticmethod
-    def networks(
-        shape: tuple[int, ...], numbers: int, latents: int, hidden: int, generator: Generator, means: bool = False
-    ) -> tuple[nn.Module, nn.Module]:
-        return one_layer(math.prod(shape), numbers, latents, hidden, generator, means)

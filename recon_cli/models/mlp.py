@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from recon_cli.models._autoencoder import Autoencoder, one_layer
+from recon_cli.models._autoencoder import Autoencoder
 
 if TYPE_CHECKING:
-    from torch import Generator, Tensor, nn
+    from torch import Tensor
 
 
 class Mlp(Autoencoder):
     """One SiLU layer of ``hidden`` on each side."""
-
-    @staticmethod
-    def networks(
-        shape: tuple[int, ...], numbers: int, latents: int, hidden: int, generator: Generator, means: bool = False
-    ) -> tuple[nn.Module, nn.Module]:
-        return one_layer(math.prod(shape), numbers, latents, hidden, generator, means)
 
     @classmethod
     def widths(cls, tensors: dict[str, Tensor], config: Mapping[str, Any]) -> tuple[int, int]:
