@@ -9,7 +9,7 @@ from typing import Any
 
 from safetensors.torch import load, save
 
-from recon_cli.models import saved
+from recon_cli.models import _saved as saved
 from recon_cli.runtime import checksums
 
 

@@ -14,7 +14,7 @@ from scipy.stats import multivariate_normal
 
 import recon_cli
 from recon_cli.cli import main
-from recon_cli.training.evaluation.bounds import bounds
+from recon_cli.training.evaluation.bounds import estimates
 
 CHANCE = numpy.random.default_rng(0)
 ROWS = (CHANCE.normal(size=(200, 2)) @ CHANCE.normal(size=(2, 6)) + 0.3 * CHANCE.normal(size=(200, 6))).astype("f4")
@@ -58,7 +58,7 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     real = found.model.decode
     monkeypatch.setattr(found.model, "decode", lambda z: seen.append(len(z)) or real(z))
     monkeypatch.setattr(sys.modules["recon_cli.training.evaluation.bounds"], "CHUNK", 6 * 100)
-    values = bounds(found.model, found.likelihood, torch.from_numpy(ROWS), 256, 0)
+    sizes, values, _ = estimates(found.model, found.likelihood, torch.from_numpy(ROWS), 256, 0)
     assert max(seen) <= 100
     assert sum(seen) == 200 * 256
     assert len(values) == 9

@@ -26,10 +26,11 @@ from test_processes import ONE, free_port
 from torch import nn
 
 import recon_cli
-from recon_cli import sources, training
+from recon_cli import models, sources, training
 from recon_cli.cli import main
+from recon_cli.models.mlp import Mlp
 from recon_cli.runtime import processes
-from recon_cli.training import plan, runs
+from recon_cli.training import runs
 from recon_cli.training.checkpoints import CHECKPOINT
 from recon_cli.training.loop import State
 
@@ -201,12 +202,12 @@ def test_every_step_is_that_of_the_whole_batch(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_weights_that_nothing_reaches(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Spare(plan.Vae):
+    class Spare(Mlp):
         def __init__(self, *words: Any, **named: Any) -> None:
             super().__init__(*words, **named)
             self.spare = nn.Linear(2, 2)
 
-    monkeypatch.setattr(plan, "Vae", Spare)
+    monkeypatch.setattr(models, "kind", lambda word: Spare)
     training.train("few.npy", out="one", **HOW)
     torch.manual_seed(0)
     shared(2, weight_decay=0.0)
@@ -214,12 +215,12 @@ def test_weights_that_nothing_reaches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_network_that_looks_at_the_batch_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Normed(plan.Vae):
+    class Normed(Mlp):
         def __init__(self, *words: Any, **named: Any) -> None:
             super().__init__(*words, **named)
             self.encoder = nn.Sequential(nn.BatchNorm1d(64), self.encoder)
 
-    monkeypatch.setattr(plan, "Vae", Normed)
+    monkeypatch.setattr(models, "kind", lambda word: Normed)
     assert together(2, command("--out", "run")) == [2, 2]
     first, second = said()
     assert first.startswith("error: The model has a BatchNorm1d")

@@ -31,7 +31,7 @@ from recon_cli.errors import ReconError
 from recon_cli.training import Interrupted, resume, train
 from recon_cli.training.checkpoints import CHECKPOINT
 from recon_cli.training.loop import State
-from recon_cli.training.runs import Run
+from recon_cli.training.runs import RunFolder
 from recon_cli.training.settings import optimizers
 
 FEW = sources.read("digits")[:200]
@@ -90,13 +90,13 @@ def test_killed_at_twenty_random_moments_it_ends_in_the_same_bits(
     began = time.perf_counter()
     begin("whole", **how)
     took, hears, tells = time.perf_counter() - began, *os.pipe()
-    put, chance, kills, writing, behind = Run.put, random.Random(7), 0, 0, []
+    put, chance, kills, writing, behind = RunFolder.put, random.Random(7), 0, 0, []
 
-    def told(self: Run, name: str, content: bytes) -> None:
+    def told(self: RunFolder, name: str, content: bytes) -> None:
         os.write(tells, b".")
         put(self, name, content)
 
-    monkeypatch.setattr(Run, "put", told)
+    monkeypatch.setattr(RunFolder, "put", told)
     for _ in range(4 * KILLS):
         longest = chance.choice((took / 40, 3e-4))  # somewhere in a step; or in the write that has just begun
 

@@ -19,8 +19,7 @@ from recon_cli.cli import main
 from recon_cli.errors import ReconError
 from recon_cli.likelihoods._by_decoder import by_network, floored
 from recon_cli.likelihoods.laplace import Laplace
-from recon_cli.models.networks import MOST, Tempered, linear, mlp, tempered
-from recon_cli.models.vae import FAR, near
+from recon_cli.models._layers import FAR, MOST, Tempered, linear, mlp, near, tempered
 from recon_cli.sources._split import split
 from recon_cli.training.evaluation.mean_alone import Alone, constant
 

@@ -18,7 +18,8 @@ import recon_cli
 from recon_cli import sources
 from recon_cli.cli import main
 from recon_cli.errors import ReconError
-from recon_cli.models.user import Own, find, seeded
+from recon_cli.models._references import find
+from recon_cli.models._user import Own, seeded
 from recon_cli.training import lockstep, resume
 
 DIGITS = sources.read("digits")
@@ -184,7 +185,7 @@ def test_parameters_that_decode_shares_with_encode_are_measured_and_stored(here:
             return self.again(z)
 
     found = recon_cli.train(DIGITS, model=Tied(), out="run", **HOW)
-    assert sum(part.numel() for part in found.model.decoder.parameters()) == 5 * 64
+    assert sum(part.numel() for part in found.model.decoder_parameters()) == 5 * 64
     assert found.result.ratio == pytest.approx(found.result.predicted, rel=1e-4)
 
 

@@ -12,33 +12,33 @@ import torch
 from click.testing import CliRunner
 
 import recon_cli
-from recon_cli import sources
+from recon_cli import models, registry, sources
 from recon_cli.benchmark import train
 from recon_cli.cli import main
 from recon_cli.errors import ReconError
-from recon_cli.models.networks import MODELS, image, networks, pixels
+from recon_cli.models.conv import image, pixels
 from recon_cli.sources.run import Run
 
 CHANCE = numpy.random.default_rng(0)
 HOW: dict[str, Any] = {"epochs": 1, "latent": 2, "hidden": 32, "device": "cpu"}
 
 
-@pytest.mark.parametrize("model", [model for model in MODELS if model != "regression"])
+@pytest.mark.parametrize("model", [model for model in registry.names("models") if model != "regression"])
 @pytest.mark.parametrize("numbers", [1, 2])
 @pytest.mark.parametrize("shape", [(8, 8), (64,), (9, 13), (3, 8, 10), (11, 8, 3), (1, 28, 28)], ids=str)
 def test_as_many_numbers_as_elements(model: str, numbers: int, shape: tuple[int, ...]) -> None:
-    encoder, decoder = networks(model, shape, numbers, 3, 16, torch.Generator().manual_seed(0))
+    encoder, decoder = models.kind(model).networks(shape, numbers, 3, 16, torch.Generator().manual_seed(0))
     elements = math.prod(shape)
     assert encoder(torch.rand(5, elements)).shape == (5, 6)
     assert decoder(torch.rand(5, 3)).shape == (5, elements * numbers)
-    again, _ = networks(model, shape, numbers, 3, 16, torch.Generator().manual_seed(0))
+    again, _ = models.kind(model).networks(shape, numbers, 3, 16, torch.Generator().manual_seed(0))
     assert all(torch.equal(one, other) for one, other in zip(encoder.parameters(), again.parameters(), strict=True))
 
 
 @pytest.mark.parametrize("shape", [(9, 13), (3, 8, 10), (11, 8, 3)], ids=str)
 def test_a_decoders_neighbours_are_neighbours_in_the_image(shape: tuple[int, ...]) -> None:
     """One number of the small image reaches only pixels near it, in every channel alike, in the order of the rows."""
-    _, decoder = networks("conv", shape, 2, 1, 16, torch.Generator().manual_seed(0))
+    _, decoder = models.kind("conv").networks(shape, 2, 1, 16, torch.Generator().manual_seed(0))
     with torch.no_grad():
         for part in decoder.first.parameters():
             part.zero_()
@@ -66,7 +66,7 @@ def test_what_is_no_image_is_refused(shape: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize("likelihood", ["gaussian", "heteroscedastic-gaussian"])
-@pytest.mark.parametrize("model", [model for model in MODELS if model != "regression"])
+@pytest.mark.parametrize("model", [model for model in registry.names("models") if model != "regression"])
 def test_a_run_reconstructs_as_its_model_did(model: str, likelihood: str, tmp_path: Any) -> None:
     found = recon_cli.train("digits", likelihood=likelihood, model=model, out=tmp_path / "run", **HOW)
     x = sources.split(sources.read("digits"), 0.2, "digits")[1]

@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 
 from recon_cli import likelihoods
-from recon_cli.models import user
-from recon_cli.models.vae import Vae
+from recon_cli.models import _references as references
+from recon_cli.models.mlp import Mlp
 
 REWRITES = """
 from pathlib import Path
@@ -24,7 +24,7 @@ Path(__file__).write_text("class Small:\\n    made = 2\\n")
 def test_a_model_is_known_by_the_file_that_was_there_before_it_ran(tmp_path: Path) -> None:
     path = tmp_path / "rewrites.py"
     path.write_text(REWRITES)
-    found, checksum = user.find(f"{path}:Small")
+    found, checksum = references.find(f"{path}:Small")
     assert found.made == 1
     assert checksum == hashlib.sha256(REWRITES.encode()).hexdigest()
 
@@ -32,7 +32,7 @@ def test_a_model_is_known_by_the_file_that_was_there_before_it_ran(tmp_path: Pat
 def test_an_encoder_sees_an_outlier_from_near() -> None:
     one = torch.Generator().manual_seed(0)
     rows = torch.randn(50, 6, generator=one)
-    vae = Vae(rows, likelihoods.parse("gaussian"), 2, 8, one)
+    vae = Mlp(rows, likelihoods.parse("gaussian"), 2, 8, one)
     with torch.no_grad():
         usual, far = (vae.encode(vae.mean + by * vae.scale * rows[:1])[0] for by in (1.0, 1e6))
     assert far.norm() < 1e3 * usual.norm()

@@ -17,7 +17,7 @@ import recon_cli
 from recon_cli import sources
 from recon_cli.cli import main
 from recon_cli.errors import ReconError
-from recon_cli.models.vae import Vae
+from recon_cli.models.linear import Linear
 from recon_cli.numerics.spectrum import Eigenvalues
 from recon_cli.training import sweep
 from recon_cli.training.experiments.optimum import Whitened, condensed, measure, predict, spectrum, turn
@@ -78,7 +78,7 @@ def test_fewer_rows_say_the_same() -> None:
 
 def test_the_expectation_over_z_is_the_one_of_many_samples() -> None:
     rows = torch.from_numpy(ROWS)
-    vae = Vae(rows, recon_cli.likelihoods.gaussian.Gaussian(), 2, 1, torch.Generator().manual_seed(0), model="linear")
+    vae = Linear(rows, recon_cli.likelihoods.gaussian.Gaussian(), 2, 1, torch.Generator().manual_seed(0))
     with torch.no_grad():
         vae.encoder.log_variance.copy_(torch.tensor([-1.0, 0.5]))
         mean, log_variance = vae.encode(rows)

@@ -19,7 +19,7 @@ from recon_cli.cli import main
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.regions import Lattice
 from recon_cli.likelihoods.gaussian import Gaussian
-from recon_cli.training.evaluation.residuals import Calibration, calibration, inside, shares, standardised
+from recon_cli.training.evaluation.residuals import Residuals, calibration, inside, shares, standardised
 from recon_cli.training.settings import Settings
 
 FEW = sources.read("digits")[:200]
@@ -120,6 +120,8 @@ def test_continuous_bernoulli_near_one_half() -> None:
 class Same(torch.nn.Module):
     """A model that gives what it was told, whatever the rows and draws."""
 
+    latents = 1
+
     def __init__(self, raw: torch.Tensor, side: Likelihood) -> None:
         super().__init__()
         self.raw, self.link = raw, side.link
@@ -131,7 +133,7 @@ class Same(torch.nn.Module):
         return x
 
 
-def measured(side: Likelihood, factor: float = 1.0) -> Calibration:
+def measured(side: Likelihood, factor: float = 1.0) -> Residuals:
     """Draws of a likelihood whose noise is ``factor`` times as large, judged by it."""
     mu = outputs(side, 400, 100)
     name = next(iter(side.noise), None)
@@ -172,14 +174,14 @@ def test_a_sigma_that_is_off_by_2(word: str, factor: float) -> None:
 
 
 def test_a_mean_that_is_off_counts_too() -> None:
-    found = Calibration("x", 10, 3.0, 16.0, (0.1, 0.2, 0.3), (0.1, 0.2, 0.3), 0.0)
+    found = Residuals("x", 10, 3.0, 16.0, (0.1, 0.2, 0.3), (0.1, 0.2, 0.3), 0.0)
     assert found.factor == 5
     assert "sigma is 5 times too small" in found.words(Gaussian(), "training")
-    assert Calibration("x", 10, 0.0, 1.01, (), (), 0.0).words(Gaussian(), "training").startswith("Calibrated: sigma is right")
+    assert Residuals("x", 10, 0.0, 1.01, (), (), 0.0).words(Gaussian(), "training").startswith("Calibrated: sigma is right")
 
 
 def test_what_few_elements_cannot_tell_is_not_said() -> None:
-    few, many = (Calibration("x", n, 0.0, 1.1, (), (), 0.0).words(Gaussian(), "training") for n in (97, 97_000))
+    few, many = (Residuals("x", n, 0.0, 1.1, (), (), 0.0).words(Gaussian(), "training") for n in (97, 97_000))
     assert "Calibrated: sigma is right for the training rows to 14%" in few
     assert "sigma is 1.05 times too small" in many
 

@@ -29,7 +29,7 @@ import recon_cli
 from recon_cli import sources
 from recon_cli.cli import main
 from recon_cli.errors import ReconError
-from recon_cli.models import saved
+from recon_cli.models import _saved as saved
 from recon_cli.runtime import checksums
 from recon_cli.training import Interrupted, resume, train
 from recon_cli.training.locks import LOCK, Lock

@@ -18,7 +18,7 @@ from recon_cli import likelihoods, sources
 from recon_cli.cli import main
 from recon_cli.comparison import compare_sources
 from recon_cli.errors import ReconError
-from recon_cli.models.vae import Vae
+from recon_cli.models.mlp import Mlp
 from recon_cli.sources.run import Run
 
 
@@ -203,11 +203,12 @@ def test_a_network_that_was_saved_is_the_same_again() -> None:
     rows = torch.rand(20, 12, generator=torch.Generator().manual_seed(0))
     for word, last in (("gaussian", 1), ("heteroscedastic-gaussian", 1), ("categorical", 4)):
         claim = likelihoods.parse(word)
-        vae = Vae(rows, claim, 2, 3, torch.Generator().manual_seed(1), last)
-        again = Vae.load({name: tensor.clone() for name, tensor in vae.state_dict().items()}, claim, last)
+        config = {"shape": (12 // last, last), "beta": 1.0}
+        vae = Mlp(rows, claim, 2, 3, torch.Generator().manual_seed(1), config["shape"])
+        again = Mlp.from_saved({name: tensor.clone() for name, tensor in vae.state_dict().items()}, claim, config)
         assert torch.equal(vae.outputs(rows), again.outputs(rows))
         with pytest.raises(ReconError, match=r"spread is "):
-            Vae.load({**vae.state_dict(), "spread": torch.ones(2, 3)}, claim, last)
+            Mlp.from_saved({**vae.state_dict(), "spread": torch.ones(2, 3)}, claim, config)
 
 
 def test_on_the_command_line(here: Path) -> None:

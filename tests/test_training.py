@@ -28,18 +28,19 @@ from safetensors import safe_open
 from test_contract import KINDS
 
 import recon_cli
-from recon_cli import sources
+from recon_cli import models, sources
 from recon_cli.cli import main
 from recon_cli.commands.train import command
 from recon_cli.errors import ReconError
 from recon_cli.likelihoods.bernoulli import Bernoulli
 from recon_cli.likelihoods.gaussian import Gaussian
 from recon_cli.likelihoods.laplace import Laplace
-from recon_cli.models.vae import Vae, divergence, draw
+from recon_cli.models._vae import divergence, draw
+from recon_cli.models.mlp import Mlp
 from recon_cli.runtime.images import images
 from recon_cli.training import Training, runs, saying, settings
 from recon_cli.training.experiments.optimum import largest_eigenvalue
-from recon_cli.training.loop import stepper
+from recon_cli.training.loop import optimizer_of
 from recon_cli.training.noises import Learned, Optimal, start
 
 SHAPED = ("student-t", "huber", "logistic", "hyperbolic-secant", "asymmetric-laplace", "generalized-gaussian")
@@ -133,7 +134,7 @@ def test_a_step_is_down_the_negative_elbo() -> None:
     rows = torch.from_numpy(FEW.reshape(len(FEW), -1))
     how = {"sigma": 0.3, "beta": 2.0, "latent": 3, "hidden": 5, "lr": 0.01, "optimizer": "sgd"}
     found = recon_cli.train(FEW, holdout=0.0, epochs=1, batch_size=len(FEW), device="cpu", **how)
-    vae = Vae(rows, Gaussian(), 3, 5, torch.Generator().manual_seed(0))
+    vae = Mlp(rows, Gaussian(), 3, 5, torch.Generator().manual_seed(0))
     generator = torch.Generator().manual_seed(0)
     order = torch.randperm(len(rows), generator=generator)
     mean, log_variance = vae.encode(rows[order])
@@ -196,9 +197,9 @@ def test_a_noise_spelled_out_stays_fixed(run: Run) -> None:
 
 def test_no_weight_decay_pulls_the_noise() -> None:
     rows = torch.from_numpy(KEPT.reshape(len(KEPT), -1))
-    vae = Vae(rows, Gaussian(), 2, 3, torch.Generator().manual_seed(0))
+    vae = Mlp(rows, Gaussian(), 2, 3, torch.Generator().manual_seed(0))
     asked = settings.Settings(0.2, 1, 8, 2, 3, 1e-3, "adamw", 1.0, 0)
-    network, noise = stepper(vae, start(Gaussian(), "learned", rows), asked).param_groups
+    network, noise = optimizer_of(vae, start(Gaussian(), "learned", rows), asked).param_groups
     assert network["weight_decay"] > 0
     assert noise["weight_decay"] == 0
 
@@ -456,8 +457,8 @@ def test_an_existing_run_is_not_touched(tmp_path: Path) -> None:
 
 
 def test_two_runs_never_share_a_folder(tmp_path: Path) -> None:
-    with runs.Run(tmp_path / "run"), pytest.raises(ReconError, match="not empty"):
-        runs.Run(tmp_path / "run").__enter__()
+    with runs.RunFolder(tmp_path / "run"), pytest.raises(ReconError, match="not empty"):
+        runs.RunFolder(tmp_path / "run").__enter__()
 
 
 def test_an_empty_folder_may_be_used(run: Run, tmp_path: Path) -> None:
@@ -542,7 +543,7 @@ def test_the_command_has_the_engines_defaults() -> None:
     meant = {name: value.default for name, value in inspect.signature(recon_cli.train).parameters.items()}
     meant |= {name: value.default for name, value in inspect.signature(settings.Settings).parameters.items()}
     assert set(asked) - {"format", "resume", "against", "sweep", "trust"} == set(meant) - {"progress", "settings"}
-    usual = {name: [meant[name], *(own[name] for own in settings.USUAL.values())] for name in settings.USUAL["regression"]}
+    usual = {name: [meant[name], value] for name, value in models.kind("regression").usual.items()}
     for name in set(meant) - {"progress", "settings", "out", "sigma", "binarize", *usual}:
         assert asked[name] == meant[name], name
     shown = {option.name: str(option.show_default) for option in command.params if isinstance(option, click.Option)}

@@ -22,7 +22,7 @@ from recon_cli import sources
 from recon_cli.cli import main
 from recon_cli.errors import ReconError
 from recon_cli.identity.tensors import wide
-from recon_cli.models.vae import divergence
+from recon_cli.models._vae import divergence
 from recon_cli.training import Training, resume, train
 from recon_cli.training.plan import Plan
 
@@ -44,7 +44,7 @@ def places(holdout: float, validation: float) -> list[set[float]]:
     """Which rows of 0, 1, 2, ... are trained on, looked at, and held out."""
     rows = numpy.arange(500, dtype="f4").reshape(-1, 1)
     plan = Plan.of(rows, holdout=holdout, validation=validation, device="cpu")
-    return [{*part.flatten().tolist()} for part in (plan.kept, plan.checked, plan.back)]
+    return [{*part.flatten().tolist()} for part in (plan.train_rows, plan.validation_rows, plan.held_out)]
 
 
 @pytest.mark.parametrize("holdout", [0.0, 0.2, 0.5])

@@ -79,9 +79,10 @@ class LikelihoodWord(Word["Likelihood | type[Likelihood] | str"]):
 
         del option
         if self.symbols and (own := re.fullmatch(r"(.+\.py(?::[^:]*)?):?(.*)", word, re.DOTALL)):
-            from recon_cli.models import user
+            from recon_cli.models import _references as references
 
-            family = likelihoods.as_family_or_likelihood(user.find(own[1], "derive")[0])
+            own_class: Any = references.find(own[1], "derive")[0]
+            family = likelihoods.as_family_or_likelihood(own_class)
             return family.parse(own[2]) if own[2] else family
         likelihood = likelihoods.as_family_or_likelihood(word) if self.symbols else likelihoods.parse(word)
         keep_notes(likelihoods.interpretations([word]))

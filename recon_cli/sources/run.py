@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import os
 from collections.abc import Iterator
@@ -12,15 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy
 
-from recon_cli import likelihoods
+from recon_cli import likelihoods, models
 from recon_cli.errors import ReconError, unknown
 from recon_cli.identity.shapes import spell
 from recon_cli.identity.tensors import wide
-from recon_cli.models import saved
+from recon_cli.models import _references as references
+from recon_cli.models import _saved as saved
+from recon_cli.models._options import is_own
 from recon_cli.runtime import checksums
 from recon_cli.runtime.files import read_file, unreadable
-from recon_cli.runtime.lazy_arrays import blocks
-from recon_cli.sources._base import Array, Reconstruction
+from recon_cli.runtime.lazy_arrays import Array, blocks
+from recon_cli.sources._base import Reconstruction
 from recon_cli.sources._files import path_and_choice
 from recon_cli.sources._split import split
 
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from recon_cli.identity.likelihood import Likelihood
-    from recon_cli.models.regression import Regression
-    from recon_cli.models.vae import Vae
+    from recon_cli.models._base import Model
+
 
 CHUNK = 1 << 20  # elements that go through the network at once
 DRAWS = 16  # of each sample's code
@@ -62,23 +63,24 @@ class Run(Reconstruction):
         """The run's own settings."""
         return settings_of(self.folder)
 
-    @property
-    def regresses(self) -> bool:
-        """Whether it predicts some columns from others."""
-        return bool(self.config["model"] == "regression")
-
-    @property
-    def model(self) -> Vae | Regression:
-        """The trained network."""
-        return self._trained[0]
-
-    @property
-    def likelihood(self) -> Likelihood:
-        """The likelihood that it was trained under, with the noise that it learned."""
-        return self._trained[1]
+    @cached_property
+    def kind(self) -> type[Model]:
+        """The class of its model."""
+        return models.kind(self.config["model"])
 
     @cached_property
-    def _trained(self) -> tuple[Vae | Regression, Likelihood]:
+    def likelihood(self) -> Likelihood:
+        """The likelihood that it was trained under, with its noise as training left it."""
+        return self.network[1]
+
+    @cached_property
+    def model(self) -> Model:
+        """The trained network."""
+        return self.network[0]
+
+    @cached_property
+    def network(self) -> tuple[Model, Likelihood]:
+        """The trained network and its likelihood, from the file that holds both."""
         path = os.path.join(self.folder, FILES[1])
         content = read_file(path, Path(path).read_bytes)
         try:
@@ -90,43 +92,30 @@ class Run(Reconstruction):
         except Exception as error:
             raise unreadable(path, error) from error
 
-    def _load(self, content: bytes) -> tuple[Vae | Regression, Likelihood]:
+    def _load(self, content: bytes) -> tuple[Model, Likelihood]:
         from safetensors.torch import load
 
-        from recon_cli.models import user
-        from recon_cli.models.regression import Regression
-        from recon_cli.models.vae import Vae
+        from recon_cli.likelihoods import _by_decoder
 
-        config, shape = self.config, self.config["shape"]
+        config = self.config
         tensors, about = load(checksums.verify(content)), checksums.metadata(content)
         if about.get("run") != saved.identity(config):
             raise ValueError("it is the model of another run than that of config.json")
-        noise = {name.partition(".")[2]: value for name, value in tensors.items() if name.startswith("likelihood.")}
-        likelihood = dataclasses.replace(self._likelihood(about["likelihood"]), **noise)
-        sizes = {"latent": config["latent"], "hidden": config["hidden"], "deterministic": config["beta"] == 0}
-        model: Vae | Regression
-        if self.regresses:
-            model = Regression.load(tensors, likelihood)
-        elif "model_sha256" in config:
-            user.allowed(config["model"], config["model_sha256"], self.trust, self.folder)
-            model = user.load(tensors, likelihood, config["model"], shape=shape, **sizes)
+        word = about["likelihood"]
+        if word.endswith(_by_decoder.SUFFIX):  # whose name is none of the registry's
+            likelihood = _by_decoder.by_network(likelihoods.parse(config["likelihood"]))
         else:
-            model = Vae.load(tensors, likelihood, shape[-1], shape=shape, model=config["model"], **sizes)
-        elements = len(model.mean) + (len(model.y_columns) if isinstance(model, Regression) else 0)
-        if elements != math.prod(shape):
-            raise ValueError(f"its network is of {elements} elements, and config.json says {spell(shape)}")
-        return model, likelihood
-
-    def _likelihood(self, word: str) -> Likelihood:
-        """Return the likelihood that the model's file names by ``word``, its noise not yet read."""
-        from recon_cli.likelihoods import _by_decoder
-
-        by_decoder = word.endswith(_by_decoder.SUFFIX)  # whose name is none of the registry's
-        likelihood = likelihoods.parse(self.config["likelihood"] if by_decoder else word)
-        likelihood = _by_decoder.by_network(likelihood) if by_decoder else likelihood
-        if likelihood.head and (floor := self.config.get("sigma_floor")):
+            likelihood = likelihoods.parse(word)
+        if likelihood.head and (floor := config.get("sigma_floor")):
             likelihood = _by_decoder.floored(likelihood, floor)
-        return likelihood
+        numbers = {name.partition(".")[2]: value for name, value in tensors.items() if name.startswith("likelihood.")}
+        likelihood = type(likelihood)(**{**likelihood.parameters, **numbers}) if numbers else likelihood
+        if is_own(config["model"]):
+            references.check_trust(config["model"], config.get("model_sha256"), self.trust, self.folder)
+        model = self.kind.from_saved(tensors, likelihood, config)
+        if model.elements != math.prod(config["shape"]):
+            raise ValueError(f"its network is of {model.elements} elements, and config.json says {spell(config['shape'])}")
+        return model, likelihood
 
     def divide(self, values: Array, fraction: float, word: str) -> tuple[Array, Array]:
         del fraction  # the run's own counts
@@ -146,7 +135,7 @@ class Run(Reconstruction):
         return [f"{dashes}{name} {value}" for name, value in named if value is not None]
 
     def _rows(self, x: Array) -> Iterator[Tensor]:
-        """Return ``x`` as the network takes it, some samples at a time."""
+        """Yield ``x`` as the network takes it, some samples at a time."""
         import torch
 
         return (torch.from_numpy(rows.astype(numpy.float32)) for rows in blocks(x.reshape(len(x), -1), CHUNK))
@@ -167,23 +156,26 @@ class Run(Reconstruction):
     def target(self, x: Array) -> Array:
         import torch
 
-        if not self.regresses:
+        if not self.kind.supervised:
             return x
         y: Array = self.model.target(torch.from_numpy(x)).numpy()
-        return y.reshape(len(x), *y.shape[2:]) if self.model.event else y
+        return y.reshape(len(x), *y.shape[2:]) if self.model.has_events else y
 
     def reconstruct(self, x: Array, train: Array, seed: int) -> Array:
-        del train, seed  # the model is trained, and nothing is drawn
+        del train, seed
         outputs = self._outputs(x)
         return (outputs[..., 0] if self.model.several else outputs).reshape(self.target(x).shape)
 
     def variance(self, x: Array, train: Array, seed: int) -> Array:
+        import torch
+
         shape = self.target(x).shape
         if self.model.several and self.likelihood.head[1] == "var":
             return self._outputs(x)[..., 1].reshape(shape)
-        sigma = self.likelihood.parameters.get("sigma", 1.0)
-        if not isinstance(sigma, (int, float)) and sigma.ndim:  # a Gaussian's, of each element
-            return sigma.square().numpy().reshape(shape[1:])
+        sigma = self.likelihood.parameters.get("sigma")
+        if isinstance(sigma, torch.Tensor) and sigma.ndim:  # a Gaussian's, of each element
+            each: Array = sigma.square().numpy().reshape(shape[1:])
+            return each
         return super().variance(x, train, seed)
 
     def rate_and_distortion(self, x: Array, seed: int) -> tuple[float, float] | None:
@@ -194,27 +186,27 @@ class Run(Reconstruction):
         """
         import torch
 
-        from recon_cli.models.vae import Vae, divergence, draw
+        from recon_cli.models._vae import Vae, divergence, draw
 
-        model = self.model
-        if not isinstance(model, Vae) or model.deterministic:
+        if not isinstance(self.model, Vae) or not self.model.has_kl:
             return None
         generator, rate, error = torch.Generator().manual_seed(seed), 0.0, 0.0
         with torch.no_grad():
             for rows in self._rows(x):
-                code = model.encode(rows)
-                rate += wide(divergence(*code)).sum().item()
+                mean, log_variance = self.model.encode(rows)
+                assert log_variance is not None
+                rate += wide(divergence(mean, log_variance)).sum().item()
                 for _ in range(DRAWS):
-                    error += wide(model.mu(draw(*code, generator)) - rows).square().sum().item()
+                    error += wide(self.model.mu(draw(mean, log_variance, generator)) - rows).square().sum().item()
         return rate / len(x), error / DRAWS / len(x)
 
     def describe(self) -> str:
-        kind = "regression" if self.regresses else "autoencoder" if self.config["beta"] == 0 else "VAE"
-        return f"the {kind} of {self.folder}, {self.likelihood}, trained on {' '.join([self.config['data'], *self._options()])}"
+        data = " ".join([self.config["data"], *self._options()])
+        return f"the {self.model.noun} of {self.folder}, {self.likelihood}, trained on {data}"
 
 
 def folder_of(folder: str, *needed: str) -> str:
-    """Return ``folder``, if it holds what is ``needed``. Raises ReconError, naming the first thing that is missing."""
+    """Return the same, if it is a folder that holds what is ``needed``. Raises ReconError, naming the first that is missing."""
     if not os.path.isdir(folder):
         what = "is a file" if os.path.exists(folder) else "does not exist"
         raise ReconError(
@@ -232,7 +224,7 @@ def folder_of(folder: str, *needed: str) -> str:
 def settings_of(folder: str) -> dict[str, Any]:
     """Return what a run was asked to do, from its config.json.
 
-    Raises ReconError where recon did not write it so, or another version of it did.
+    Raises ReconError where recon did not write it so, or another version did.
     """
     path = os.path.join(folder_of(folder, FILES[0]), FILES[0])
     content = read_file(path, Path(path).read_bytes)

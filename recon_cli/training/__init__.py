@@ -5,7 +5,7 @@ reports both sides of -log p = slope * loss + offset + gap, and the ratio of the
 decoder's parameters, measured by autograd beside the slope that predicts it.
 """
 
-from recon_cli.models.vae import Vae
+from recon_cli.models._vae import Vae
 from recon_cli.training.checkpoints import Interrupted
 from recon_cli.training.experiments.lockstep import Lockstep, lockstep
 from recon_cli.training.experiments.sweep import Sweep, sweep

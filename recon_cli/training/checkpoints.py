@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from recon_cli.training.loop import State
-    from recon_cli.training.runs import Run
+    from recon_cli.training.runs import RunFolder
 
 CHECKPOINT = "checkpoint.safetensors"
 
@@ -43,7 +43,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 def pack(state: State, seconds: float, **about: str) -> bytes:
-    """Network, noise, optimizer, generator and position in the data, as one safetensors file that says ``about`` too."""
+    """Return network, noise, optimizer, generator and position in the data, as one safetensors file that says ``about`` too."""
     from safetensors.torch import save
 
     tensors = {f"network.{name}": value for name, value in state.model.state_dict().items()}
@@ -56,8 +56,8 @@ def pack(state: State, seconds: float, **about: str) -> bytes:
     tensors |= {f"best.{name}": value for name, value in state.watch.best.items()}
     position = {"epoch": state.epoch, "at": state.at, "seconds": seconds, "optimizer": plain}
     position |= {"watch": state.watch.pack(), "schedule": state.scheduler.pack()}
-    saved = save({name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()})
-    return checksums.tensor_file(saved, {"position": json.dumps(position), **about})
+    content = save({name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()})
+    return checksums.tensor_file(content, {"position": json.dumps(position), **about})
 
 
 def unpack(path: Path, state: State, run: str) -> tuple[float, str]:
@@ -103,7 +103,7 @@ def unpack(path: Path, state: State, run: str) -> tuple[float, str]:
 
 
 def under(named: dict[str, Any], first: str) -> dict[str, Any]:
-    """Those whose name begins with ``first`` and a dot, without it."""
+    """Return the entries whose names begin with ``first`` and a dot, by what follows it."""
     return {name[len(first) + 1 :]: value for name, value in named.items() if name.startswith(f"{first}.")}
 
 
@@ -114,7 +114,7 @@ class Keeper:
         in the training loop so far, those before a resumption included.
     """
 
-    def __init__(self, run: Run, state: State, every: float, before: float = 0.0) -> None:
+    def __init__(self, run: RunFolder, state: State, every: float, before: float = 0.0) -> None:
         self.run, self.state, self.every = run, state, every
         self.began = time.perf_counter() - before
         self.due = time.monotonic() + every
@@ -122,7 +122,7 @@ class Keeper:
 
     @property
     def seconds(self) -> float:
-        """In the training loop."""
+        """Seconds spent in the training loop."""
         return time.perf_counter() - self.began
 
     def __call__(self) -> None:
@@ -136,30 +136,31 @@ class Keeper:
             self.save()
 
     def save(self) -> None:
-        """The state as it is, unless it has left the numbers (which the next step says)."""
+        """Write down the state as it is, unless it has left the numbers (which the next step says)."""
         self.state.check()
         if self.run.path is not None and all(value.isfinite().all() for value in self.state.model.parameters()):
-            about = {"run": self.run.identity, "metrics": self.run.seen.hexdigest()}
+            about = {"run": self.run.identity, "metrics": self.run.digest.hexdigest()}
             self.run.put(CHECKPOINT, pack(self.state, self.seconds, **about))
-            self.run.kept = True
+            self.run.has_work = True
         self.due = time.monotonic() + self.every
 
     @contextmanager
     def patience(self) -> Iterator[None]:
-        """Signals to stop are noted and wait for the end of the step: Ctrl-C, SIGTERM, SIGHUP.
+        """Have signals to stop noted, and wait for the end of the step: Ctrl-C, SIGTERM, SIGHUP.
 
         Not where nothing is kept, nor those that the caller has a use for; a second Ctrl-C does not wait.
         """
 
-        def note(number: int, frame: Any) -> None:
+        def note(number: int, frame: object) -> None:
+            del frame
             self.pressed.append(number)
             if self.pressed.count(signal.SIGINT) > 1:
                 raise KeyboardInterrupt
 
         alone = threading.current_thread() is threading.main_thread()  # which alone is interrupted
-        kept = self.run.path is not None and not self.state.settings.exact
+        writes = self.run.path is not None and not self.state.settings.exact
         numbers = {getattr(signal, name): usual for name, usual in WAITS.items() if hasattr(signal, name)}
-        ours = {number: usual for number, usual in numbers.items() if alone and kept and signal.getsignal(number) == usual}
+        ours = {number: usual for number, usual in numbers.items() if alone and writes and signal.getsignal(number) == usual}
         for number in ours:
             signal.signal(number, note)
         try:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
 
 from recon_cli import likelihoods
 from recon_cli.identity.fitting import level
@@ -16,14 +15,17 @@ from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import Loss
 from recon_cli.identity.parametric import Number, size
 from recon_cli.identity.tensors import wide
-from recon_cli.models.vae import Vae
+from recon_cli.models._base import Model
+from recon_cli.report import column
+from recon_cli.training.noises import NoiseRule
 from recon_cli.training.settings import Settings
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-ACTIVE = 0.01  # nats: a latent whose mean KL exceeds this is in use
-VARIES = 0.01  # of the widest latent's variance: a latent of an autoencoder that varies more is in use
+VALUES = "nats per sample"
+GRADIENTS = "d nll / d loss at the decoder's parameters (autograd)"
+VALIDATION = "−ELBO of the validation rows, nats per sample"
 CHUNK = 1 << 20  # elements looked at in one go outside training
 
 
@@ -52,15 +54,15 @@ class Figures:
         the likelihood's slope, which the ratio should be; None where a gap moves the gradient too, and of a loss not its own.
     """
 
-    nll: float
-    loss: float
-    kl: float | None
-    negative_elbo: float | None
-    sigma: float | None
-    active: int | None
-    ratio: float | None
-    predicted: float | None
-    cosine: float | None
+    nll: float = column("nll", VALUES)
+    loss: float = column("loss", VALUES)
+    kl: float | None = column("KL", VALUES)
+    negative_elbo: float | None = column("−ELBO", VALUES)
+    sigma: float | None = column("sigma", VALUES)
+    active: int | None = column("active", VALUES)
+    ratio: float | None = column("measured", GRADIENTS)
+    predicted: float | None = column("predicted", GRADIENTS)
+    cosine: float | None = column("cosine", GRADIENTS)
 
     @property
     def words(self) -> str:
@@ -78,113 +80,114 @@ class Epoch(Figures):
         the negative ELBO of the validation rows, in nats per sample (nll, at beta 0 or without latents); None without any.
     """
 
-    epoch: int
-    validation: float | None = None
+    epoch: int = column("epoch", "*")
+    validation: float | None = column("validation", VALIDATION, default=None)
 
 
-def look(model: Vae, noise: nn.Module, rows: Tensor, settings: Settings) -> tuple[Figures, Likelihood]:
-    """The figures on ``rows`` (N, D), and the likelihood that they were taken with, its noise plain numbers."""
+def look(model: Model, noise: NoiseRule, rows: Tensor, settings: Settings) -> tuple[Figures, Likelihood]:
+    """Return the figures on ``rows`` (N, D), and the likelihood that they were taken with, its noise plain numbers."""
     with torch.no_grad():
-        pieces, draws = zip(*drawn(rows, settings), strict=True)
+        pieces, draws = zip(*with_draws(model, rows, settings.seed), strict=True)
         raws, kls = zip(*map(model, pieces, draws), strict=True)
-        claim = settled(noise(model.target(rows), model.link.inverse(torch.cat(raws))))
-        one = in_common(claim)
-        loss = shown(one, settings)
+        likelihood = settled(noise(model.target(rows), model.link.inverse(torch.cat(raws))))
+        one = in_common(likelihood)
+        loss = loss_beside(one, settings)
         pairs = [*zip(map(model.target, pieces), raws, strict=True)]
         sums = [
-            torch.stack([claim.total(*pair) for pair in pairs]).sum(),
-            torch.stack([wide(measured(loss, claim, *pair)).sum() for pair in pairs]).sum(),
+            torch.stack([likelihood.total(*pair) for pair in pairs]).sum(),
+            torch.stack([wide(measured(loss, likelihood, *pair)).sum() for pair in pairs]).sum(),
         ]
         each = mean(kls, len(rows))
-        if settings.deterministic:
-            spread = wide(torch.cat([model.encode(piece)[0] for piece in pieces])).var(dim=0, correction=0)
-            active = (spread > VARIES * spread.max()).sum()
-        else:
-            active = (each > ACTIVE).sum()
+        active = model.in_use(pieces, each).sum()
     few = settings.batch_size
-    g, h = gradients(model, claim, loss, pieces[0][:few], draws[0][:few])
+    g, h = gradients(model, likelihood, loss, pieces[0][:few], draws[0][:few])
     parts = torch.stack([*sums, each.sum(), active, g @ h, h @ h, g @ g])
     nll, value, kl, used, cross, square, other = parts.tolist()
-    slope = claim.slope_of(loss) if type(claim).gap is Likelihood.gap and one is claim else None
+    slope = likelihood.slope_of(loss) if type(likelihood).gap is Likelihood.gap and one is likelihood else None
     nll, value = nll / len(rows), value / len(rows)
     both = math.sqrt(square) * math.sqrt(other)
     figures = Figures(
         nll=nll,
         loss=value,
-        kl=kl if settings.bounded else None,
-        negative_elbo=nll + kl if settings.bounded else None,
-        sigma=float(held(one)) if level(claim) else None,
-        active=int(used) if settings.latent else None,
+        kl=kl if model.has_kl else None,
+        negative_elbo=nll + kl if model.has_kl else None,
+        sigma=float(noise_of(one)) if level(likelihood) else None,
+        active=int(used) if model.has_latents else None,
         ratio=cross / square if square else None,
         predicted=None if slope is None else float(slope),
         cosine=max(-1.0, min(1.0, cross / both)) if both else None,
     )
-    return figures, claim
+    return figures, likelihood
 
 
-def drawn(rows: Tensor, settings: Settings) -> Iterator[tuple[Tensor, Tensor]]:
-    """``rows`` in pieces, each with its draws, the same ones at every look."""
-    generator = torch.Generator(rows.device).manual_seed(settings.seed + 1)
+def with_draws(model: Model, rows: Tensor, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield ``rows`` in pieces, each with its draws, the same ones at every look."""
+    generator = torch.Generator(rows.device).manual_seed(seed + 1)
     for piece in torch.split(rows, max(1, CHUNK // rows.shape[1])):
-        yield piece, torch.randn(len(piece), settings.latent, generator=generator, device=rows.device)
+        yield piece, torch.randn(len(piece), model.latents, generator=generator, device=rows.device)
 
 
-def passes(model: Vae, rows: Tensor, settings: Settings) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """``rows`` in pieces, at the draws of z that ``look`` takes: what the likelihood is of, raw output, KL of each latent."""
-    for piece, eps in drawn(rows, settings):
+def passes(model: Model, rows: Tensor, settings: Settings) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Yield of ``rows`` in pieces, at the draws that ``look`` takes: what the likelihood is of, raw output, KL of each latent."""
+    for piece, eps in with_draws(model, rows, settings.seed):
         yield model.target(piece), *model(piece, eps)
 
 
-def rates(model: Vae, rows: Tensor, settings: Settings) -> tuple[float, ...]:
-    """The mean KL of each latent over ``rows``, in nats."""
+def rates(model: Model, rows: Tensor, settings: Settings) -> tuple[float, ...]:
+    """Return the mean KL of each latent over ``rows``, in nats."""
     with torch.no_grad():
         return tuple(mean([kl for _, _, kl in passes(model, rows, settings)], len(rows)).tolist())
 
 
 def mean(kls: Sequence[Tensor], count: int) -> Tensor:
-    """The KL of each latent over ``count`` rows that came in pieces, in float64."""
+    """Return the KL of each latent over ``count`` rows that came in pieces, in float64."""
     return torch.stack([wide(kl).sum(dim=0) for kl in kls]).sum(dim=0) / count
 
 
-def gradients(model: Vae, claim: Likelihood, loss: Loss, x: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
-    """Of the summed nll and of the summed loss, at the decoder's parameters laid end to end, in float64."""
+def gradients(model: Model, likelihood: Likelihood, loss: Loss, x: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
+    """Return those of the summed nll and of the summed loss, at the decoder's parameters laid end to end, in float64."""
     raw, x = model(x, eps)[0], model.target(x)
-    sides = claim.nll_raw(x, raw).sum(), measured(loss, claim, x, raw).sum()
-    parts = [*model.decoder.parameters()]
-    found = [torch.autograd.grad(side, parts, retain_graph=True) for side in sides]
-    of_nll, of_loss = (torch.cat([wide(part).flatten() for part in side]) for side in found)
+    sides = likelihood.nll_raw(x, raw).sum(), measured(loss, likelihood, x, raw).sum()
+    parts = model.decoder_parameters()
+    slopes = [torch.autograd.grad(side, parts, retain_graph=True) for side in sides]
+    of_nll, of_loss = (torch.cat([wide(part).flatten() for part in side]) for side in slopes)
     return of_nll, of_loss
 
 
-def matching(claim: Likelihood) -> Loss:
-    """The loss that people write for a likelihood: of the raw output where there is one."""
-    return claim.raw_loss or claim.loss
+def matching(likelihood: Likelihood) -> Loss:
+    """Return the loss that people write for a likelihood: of the raw output where there is one."""
+    return likelihood.raw_loss or likelihood.loss
 
 
-def shown(claim: Likelihood, settings: Settings) -> Loss:
-    """The loss beside the nll: the one that is trained on, or the matching one."""
-    return likelihoods.loss(settings.loss) if settings.loss else matching(claim)
+def loss_beside(likelihood: Likelihood, settings: Settings) -> Loss:
+    """Return the loss beside the nll: the one that is trained on, or the matching one."""
+    return likelihoods.loss(settings.loss) if settings.loss else matching(likelihood)
 
 
-def measured(loss: Loss, claim: Likelihood, x: Tensor, raw: Tensor) -> Tensor:
-    """The loss of every element from the decoder's raw output."""
-    return loss(x, raw if loss.link == claim.link else loss.link.forward(claim.link.inverse(raw)))
+def measured(loss: Loss, likelihood: Likelihood, x: Tensor, raw: Tensor) -> Tensor:
+    """Return the loss of every element from the decoder's raw output."""
+    return loss(x, raw if loss.link == likelihood.link else loss.link.forward(likelihood.link.inverse(raw)))
 
 
-def settled(claim: Likelihood) -> Likelihood:
-    """The same likelihood with plain numbers for its noise, or a tensor of them, held."""
-    held = {key: value.detach() if getattr(value, "ndim", 0) else float(value) for key, value in claim.parameters.items()}  # type: ignore[union-attr]
-    return type(claim)(**held).admitted()  # type: ignore[arg-type]
+def settled(likelihood: Likelihood) -> Likelihood:
+    """Return the same likelihood with plain numbers for its noise, or a tensor of them, out of any gradient."""
+    several = {key: isinstance(value, torch.Tensor) and value.ndim > 0 for key, value in likelihood.parameters.items()}
+    numbers = {key: plain(value) if several[key] else float(value) for key, value in likelihood.parameters.items()}
+    return type(likelihood)(**numbers).admitted()
 
 
-def in_common(claim: Likelihood) -> Likelihood:
-    """The same likelihood with one noise for all elements, the root mean square of theirs; itself where it has no other."""
-    several = any(getattr(value, "ndim", 0) for value in claim.parameters.values())
-    return type(claim)(**{key: size(value) for key, value in claim.parameters.items()}) if several else claim
+def in_common(likelihood: Likelihood) -> Likelihood:
+    """Return the likelihood with one noise for all elements, the root mean square of theirs; itself where it has no other."""
+    several = any(getattr(value, "ndim", 0) for value in likelihood.parameters.values())
+    return type(likelihood)(**{key: size(value) for key, value in likelihood.parameters.items()}) if several else likelihood
 
 
-def held(claim: Likelihood) -> Number:
-    """The noise parameter outside any gradient; 1 for a likelihood that has not exactly one."""
-    name = level(claim)
-    value = claim.parameters[name] if name else 1.0
-    return value if isinstance(value, float) else value.detach()
+def noise_of(likelihood: Likelihood) -> Number:
+    """Return the noise parameter outside any gradient; 1 for a likelihood that has not exactly one."""
+    name = level(likelihood)
+    return plain(likelihood.parameters[name]) if name else 1.0
+
+
+def plain(value: Number) -> Number:
+    """Return a number outside any gradient."""
+    return value.detach() if isinstance(value, torch.Tensor) else value

@@ -24,16 +24,17 @@ class Graph(nn.Module):
         self.model, self.noise, self.terms = model, noise, terms
 
     def forward(self, x: Tensor, eps: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """What is minimised, and nll, KL and noise."""
+        """Return what is minimised, and nll, KL and noise."""
         nll, kl, paid, noise = self.terms(x, eps)
         return nll + weight * paid, torch.stack([nll, kl, noise])
 
-    def slopes(self, parts: Sequence[Tensor], x: Tensor, eps: Tensor, weight: Tensor) -> tuple[Sequence[Tensor], Tensor]:
-        """By each of ``parts``, the parameters in their order; and nll, KL and noise."""
+    def gradient(self, parts: Sequence[Tensor], x: Tensor, eps: Tensor, weight: Tensor) -> tuple[Sequence[Tensor], Tensor]:
+        """Return the gradient for each of ``parts``, the parameters in their order; and nll, KL and noise."""
         names = [name for name, _ in self.named_parameters()]
 
         def cost(parts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-            return functional_call(self, dict(zip(names, parts, strict=True)), (x, eps, weight))
+            sides: tuple[Tensor, Tensor] = functional_call(self, dict(zip(names, parts, strict=True)), (x, eps, weight))
+            return sides
 
-        slopes, (_, seen) = grad_and_value(cost, has_aux=True)(parts)
-        return slopes, seen
+        slopes, (_, figures) = grad_and_value(cost, has_aux=True)(parts)
+        return slopes, figures

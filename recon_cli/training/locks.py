@@ -31,7 +31,7 @@ class Lock:
         self.handle: int | None = None
 
     def take(self) -> None:
-        """Raises ReconError, naming the process, where another holds it."""
+        """Take the lock. Raises ReconError, naming the process, where another holds it."""
         while fcntl is not None and self.handle is None:
             handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
             try:
@@ -54,7 +54,7 @@ class Lock:
                 os.close(handle)
 
     def release(self) -> None:
-        """Others may have it, and no file stays."""
+        """Let others have it, and leave no file."""
         if self.handle is not None:
             with suppress(OSError):
                 self.path.unlink(missing_ok=True)
@@ -62,7 +62,7 @@ class Lock:
             self.handle = None
 
     def _there(self, handle: int) -> bool:
-        """Whether it is the file that others would find."""
+        """Return whether it is the file that others would find."""
         try:
             return os.path.samestat(os.fstat(handle), os.stat(self.path))
         except FileNotFoundError:
@@ -70,9 +70,9 @@ class Lock:
 
     @staticmethod
     def _holder(handle: int) -> str:
-        """Whose it is; they write it just after they have it."""
+        """Return whose it is; they write it just after they have it."""
         for _ in range(20):
-            if said := os.pread(handle, 200, 0).decode(errors="replace").strip():
-                return "".join(letter for letter in said if letter.isprintable())
+            if words := os.pread(handle, 200, 0).decode(errors="replace").strip():
+                return "".join(letter for letter in words if letter.isprintable())
             time.sleep(0.01)
         return "another process"

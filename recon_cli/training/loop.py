@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
@@ -14,15 +14,15 @@ from recon_cli import likelihoods
 from recon_cli.errors import ReconError
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.tensors import wide
-from recon_cli.models.vae import Vae
+from recon_cli.models._base import Model
 from recon_cli.runtime.devices import Uncompiled, compiled
 from recon_cli.runtime.torch_state import process_settings
 from recon_cli.training.figures import Epoch, look, measured
 from recon_cli.training.graph import Graph
-from recon_cli.training.noises import Fixed, still
+from recon_cli.training.noises import Fixed, NoiseRule, still
 from recon_cli.training.schedules import Scheduler
 from recon_cli.training.settings import Settings
-from recon_cli.training.validation import Watch
+from recon_cli.training.validation import Validation
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -33,18 +33,25 @@ SHOWN = 1 << 10  # rows, evenly spread, that the figures of an epoch are of
 OFTEN = 64  # steps between two looks at whether the terms are still numbers
 
 
-def stepper(model: Vae, noise: nn.Module, settings: Settings) -> torch.optim.Optimizer:
-    """The one asked for, over network and noise; no weight decay pulls the noise towards 1."""
+def optimizer_of(model: nn.Module, noise: nn.Module, settings: Settings) -> torch.optim.Optimizer:
+    """Return the optimizer that was asked for, over network and noise; no weight decay pulls the noise towards 1."""
     groups: list[dict[str, Any]] = [{"params": [*model.parameters()]}]
-    kind, own = settings.kind, settings.own
-    takes = inspect.signature(kind).parameters
-    if "weight_decay" in takes and own.get("weight_decay", takes["weight_decay"].default):
+    takes = inspect.signature(settings.optimizer_class).parameters
+    if "weight_decay" in takes and settings.optimizer_options.get("weight_decay", takes["weight_decay"].default):
         groups.append({"params": [*noise.parameters()], "weight_decay": 0.0})
     else:  # one group is one call
         groups[0]["params"] += noise.parameters()
-    if "fused" in takes and next(model.parameters()).device.type in ("cpu", "cuda"):
-        own["fused"] = True
-    return kind(groups, lr=settings.lr, **own)  # type: ignore[call-arg]
+    fused = "fused" in takes and next(model.parameters()).device.type in ("cpu", "cuda")
+    return settings.new_optimizer(groups, **({"fused": True} if fused else {}))
+
+
+class Terms(NamedTuple):
+    """A batch's nll and KL, summed over a sample, averaged over the batch; what is paid of the KL; and the noise."""
+
+    nll: Tensor
+    kl: Tensor
+    paid: Tensor
+    noise: Tensor
 
 
 class State:
@@ -65,37 +72,36 @@ class State:
 
     closed = True
 
-    def __init__(self, model: Vae, noise: nn.Module, rows: Tensor, settings: Settings) -> None:
+    def __init__(self, model: Model, noise: NoiseRule, rows: Tensor, settings: Settings) -> None:
         self.model, self.noise, self.rows, self.settings = model, noise, rows, settings
-        self.optimizer = stepper(model, noise, settings)
+        self.optimizer = optimizer_of(model, noise, settings)
         self.loss = likelihoods.loss(settings.loss) if settings.loss else None
         self.parameters = [part for group in self.optimizer.param_groups for part in group["params"]]
         self.generator = torch.Generator(rows.device).manual_seed(settings.seed)
         self.steps = -(-len(rows) // settings.batch_size)
-        self.scheduler, self.watch = Scheduler(self.optimizer, settings, self.steps), Watch()
+        self.scheduler = Scheduler(self.optimizer, settings.schedule, settings.lr, settings.epochs, self.steps)
+        self.watch = Validation(model, noise, settings)
         self.precision = torch.autocast(rows.device.type, torch.bfloat16, enabled=settings.bf16)
-        self.terms = compiled(self.objective, whole=False) if settings.compile else self.objective
-        one = settings.compile and self.closed and model.closed and noise.closed
-        self.slopes = compiled(Graph(model, noise, self.objective).slopes) if one else None
+        self.terms: Callable[[Tensor, Tensor], Terms] = self.objective
+        self.graph: Callable[..., tuple[Sequence[Tensor], Tensor]] | None = None
+        if settings.compile:
+            self.terms = compiled(self.objective, whole=False)
+            if self.closed and model.closed and noise.closed:
+                self.graph = compiled(Graph(model, noise, self.objective).gradient)
         every = max(1, len(rows) // SHOWN)
-        self.shown = rows[::every][:SHOWN] if every > 1 else rows
-        self.still = still(noise.claim, model.target(rows), settings.sigma_floor) if isinstance(noise, Fixed) else ""
+        self.some = rows[::every][:SHOWN] if every > 1 else rows
+        self.still = still(noise.likelihood, model.target(rows), settings.sigma_floor) if isinstance(noise, Fixed) else ""
         self.epoch = 0
         self.begin()
 
-    @property
-    def parts(self) -> tuple[Vae, nn.Module, Tensor, Settings]:
-        """What it was made of."""
-        return self.model, self.noise, self.rows, self.settings
-
     def begin(self) -> None:
-        """Before the first step of an epoch."""
+        """Draw the order of an epoch, before its first step."""
         self.at = 0
         self.order = torch.randperm(len(self.rows), generator=self.generator, device=self.rows.device)
         self.trace = wide(torch.full((self.steps, 3), math.nan, device=self.rows.device))
 
     def step(self) -> None:
-        """One batch. Nothing is read back from the device (but by the fit of an optimal noise)."""
+        """Train on one batch. Nothing is read back from the device (but by the fit of an optimal noise)."""
         x, eps = self.batch()
         with self.model.stepping(self.settings.seed * 1_000_003 + self.epoch * self.steps + self.at):
             self.trace[self.at] = self.descend(x, eps)
@@ -104,16 +110,16 @@ class State:
         self.at += 1
 
     def descend(self, x: Tensor, eps: Tensor) -> Tensor:
-        """Leave a batch's gradient in the parameters; its nll, KL and noise."""
-        if self.slopes is not None:
+        """Leave a batch's gradient in the parameters, and return its nll, KL and noise."""
+        if self.graph is not None:
             try:
                 with torch.no_grad():
-                    slopes, seen = self.slopes(self.parameters, x, eps, x.new_full((), self.weight))
+                    slopes, figures = self.graph(self.parameters, x, eps, x.new_full((), self.weight))
                 for part, slope in zip(self.parameters, slopes, strict=True):
                     part.grad = slope
-                return seen
+                return figures
             except Uncompiled:
-                self.slopes = None  # in parts, then, if at all
+                self.graph = None  # in parts, then, if at all
         nll, kl, paid, noise = self.terms(x, eps)
         for part in self.parameters:
             part.grad = None
@@ -121,47 +127,48 @@ class State:
         return torch.stack([nll.detach(), kl.detach(), noise])
 
     def batch(self) -> tuple[Tensor, Tensor]:
-        """Rows and draws of the step that comes."""
+        """Return rows and draws of the step that comes."""
         first = self.at * self.settings.batch_size
         x = self.rows.index_select(0, self.order[first : first + self.settings.batch_size])
-        return x, torch.randn(len(x), self.settings.latent, generator=self.generator, device=x.device)
+        return x, torch.randn(len(x), self.model.latents, generator=self.generator, device=x.device)
 
     @property
     def weight(self) -> float:
-        """On the KL of the step that comes."""
+        """The weight on the KL of the step that comes."""
         warm = self.settings.kl_warmup * self.steps
         return self.settings.beta * min(1.0, (self.epoch * self.steps + self.at) / warm if warm else 1.0)
 
-    def objective(self, x: Tensor, eps: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """nll and KL, summed over a sample, averaged over the batch; what is paid of the KL; and the noise, held."""
+    def objective(self, x: Tensor, eps: Tensor) -> Terms:
+        """Return the terms of a batch."""
         with self.precision:
             raw, rates = self.model(x, eps)
         kl, free = rates.sum() / len(x), self.settings.free_bits
         paid = self.whole(rates.sum(dim=0) / len(x)).clamp(min=free).sum() if free else kl
         events = self.model.target(x)
-        claim = self.likelihood(events, self.model.link.inverse(raw)).admitted()
-        nll = (self.term(claim, events, raw) / len(x)).to(raw.dtype)
-        noise = getattr(claim, self.noise.level) if self.noise.level else 1.0
-        noise = torch.as_tensor(noise, dtype=nll.dtype, device=x.device).detach()
-        return nll, kl, paid, noise.min() if noise.ndim else noise
+        likelihood = self.likelihood(events, self.model.link.inverse(raw)).admitted()
+        nll = (self.term(likelihood, events, raw) / len(x)).to(raw.dtype)
+        size = getattr(likelihood, self.noise.level) if self.noise.level else 1.0
+        noise = torch.as_tensor(size, dtype=nll.dtype, device=x.device).detach()
+        return Terms(nll, kl, paid, noise.min() if noise.ndim else noise)
 
     def whole(self, mean: Tensor) -> Tensor:
-        """A mean over the rows at hand as that over the batch: they are all of it."""
+        """Return a mean over the rows at hand as that over the batch: they are all of it."""
         return mean
 
     def likelihood(self, x: Tensor, mu: Tensor) -> Likelihood:
-        """With its noise for the batch."""
-        return self.noise(x, mu)
+        """Return the likelihood with its noise for the batch."""
+        likelihood: Likelihood = self.noise(x, mu)
+        return likelihood
 
     def agreed(self, *wishes: bool) -> tuple[bool, ...]:
-        """What is to be done between two steps, of what this process wishes."""
+        """Return what is to be done between two steps, of what this process wishes."""
         return wishes
 
-    def term(self, claim: Likelihood, x: Tensor, raw: Tensor) -> Tensor:
-        """What is minimised, summed over the batch; a loss as the nll is: in float64."""
+    def term(self, likelihood: Likelihood, x: Tensor, raw: Tensor) -> Tensor:
+        """Return what is minimised, summed over the batch; a loss as the nll is: in float64."""
         if self.loss is None:
-            return claim.total(x, raw)
-        return measured(self.loss, claim, wide(x), wide(raw)).sum()
+            return likelihood.total(x, raw)
+        return measured(self.loss, likelihood, wide(x), wide(raw)).sum()
 
     def check(self) -> None:
         """Raise ReconError where a term of this epoch's steps is no number."""
@@ -169,15 +176,17 @@ class State:
             raise diverged(self.epoch + 1, self.trace[: self.at].tolist(), self.settings, way_out=self.still)
 
     def look(self) -> tuple[Epoch, Likelihood]:
-        """The figures after the epoch that is whole now, and the likelihood with its noise as it is."""
+        """Return the figures after the epoch that is whole now, and the likelihood with its noise as it is."""
         try:
-            figures, settled = look(self.model, self.noise, self.shown, self.settings)
+            figures, likelihood = look(self.model, self.noise, self.some, self.settings)
         except ReconError as error:
             raise diverged(self.epoch, self.trace.tolist(), self.settings, error, self.still) from error
-        seen = [*self.trace.tolist(), [figures.nll + 0 * figures.loss + 0 * (figures.ratio or 0), figures.kl or 0.0, 1.0]]
-        if not all(math.isfinite(value) for line in seen for value in line):
-            raise diverged(self.epoch, seen, self.settings, way_out=self.still)
-        return Epoch(epoch=self.epoch, validation=self.watch(self, settled), **vars(figures)), settled
+        finite = all(map(math.isfinite, (figures.loss, figures.ratio or 0.0)))
+        trace = [*self.trace.tolist(), [figures.nll if finite else math.nan, figures.kl or 0.0, 1.0]]
+        if not all(math.isfinite(value) for line in trace for value in line):
+            raise diverged(self.epoch, trace, self.settings, way_out=self.still)
+        validation = self.watch.look(self.epoch, likelihood)
+        return Epoch(**vars(figures), epoch=self.epoch, validation=validation), likelihood
 
 
 def walk(state: State, between: Callable[[], None] = lambda: None) -> Iterator[tuple[Epoch, Likelihood]]:
@@ -186,7 +195,7 @@ def walk(state: State, between: Callable[[], None] = lambda: None) -> Iterator[t
     ``between`` is called after every step, where the state may be written down. Raises ReconError where a term is no
     longer finite: looked at every few steps, and before a state leaves this function.
     """
-    while state.epoch < state.settings.epochs and not state.watch.over:
+    while state.epoch < state.settings.epochs and not state.watch.is_over:
         while state.at < state.steps:
             try:
                 state.step()
@@ -201,18 +210,18 @@ def walk(state: State, between: Callable[[], None] = lambda: None) -> Iterator[t
                 between()
         state.check()
         state.epoch += 1
-        figures, claim = state.look()
+        figures, likelihood = state.look()
         state.scheduler.after(
             figures.nll + state.settings.beta * (figures.kl or 0.0) if figures.validation is None else figures.validation
         )
         state.begin()
-        yield figures, claim
+        yield figures, likelihood
         between()
 
 
 @contextmanager
 def threads(rows: Tensor, settings: Settings) -> Iterator[None]:
-    """One thread for steps of little work on a CPU, the caller's number again afterwards.
+    """Have one thread for steps of little work on a CPU, the caller's number again afterwards.
 
     There a second thread saves a tenth, and on a busy machine it costs tenfold: every step waits for
     its turn. The results are the same.
@@ -224,13 +233,13 @@ def threads(rows: Tensor, settings: Settings) -> Iterator[None]:
 
 
 def diverged(
-    epoch: int, trace: list[list[float]], settings: Settings, found: ReconError | None = None, way_out: str = ""
+    epoch: int, trace: list[list[float]], settings: Settings, error: ReconError | None = None, way_out: str = ""
 ) -> ReconError:  # fmt: skip
-    """The error for a run that left the numbers: where, which term, and the likely cause.
+    """Return the error for a run that left the numbers: where, which term, and the likely cause.
 
     trace
         nll, KL and noise of each step of this epoch; NaN where it did not come to that.
-    found
+    error
         why no noise fits best, where that is what stopped it.
     way_out
         what to do, where the data say why.
@@ -242,9 +251,9 @@ def diverged(
     slower = f"lower --lr, which is {settings.lr:g}"
     if not math.isfinite(kl):
         return ReconError(f"{where}the KL is {kl:g}.", f"The steps are probably too long: {slower}.")
-    if found is not None:
+    if error is not None:
         return ReconError(
-            f"{where}the reconstruction term (nll) has no least value. {found.message}",
+            f"{where}the reconstruction term (nll) has no least value. {error.message}",
             f"If the reconstruction is perfect, fix the noise, as in --sigma 0.1; if it overflowed, {slower}.",
         )
     hint = way_out or f"The steps are probably too long: {slower}."

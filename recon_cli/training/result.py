@@ -2,36 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from recon_cli.identity.fitting import level
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import Loss
-from recon_cli.models.vae import Vae
-from recon_cli.report import Column, Picture, Report, Table
+from recon_cli.models._base import ACTIVE, Model
+from recon_cli.report import Column, Picture, Report, Table, column
 from recon_cli.training import saying
-from recon_cli.training.columns import CODED, EPOCHS, ERRORS, RESULTS, latents, optima
-from recon_cli.training.evaluation.bounds import table as bounds_table
+from recon_cli.training.evaluation import bounds, predictions
 from recon_cli.training.evaluation.mean_alone import Alone
-from recon_cli.training.evaluation.residuals import Calibration
+from recon_cli.training.evaluation.predictions import Line, Prediction
+from recon_cli.training.evaluation.residuals import Residuals
+from recon_cli.training.experiments import optimum
 from recon_cli.training.experiments.optimum import Optimum
-from recon_cli.training.figures import Epoch, shown
-from recon_cli.training.regressing import Answer, Line
-from recon_cli.training.regressing import table as answers_table
+from recon_cli.training.figures import VALIDATION, VALUES, Epoch, Figures, loss_beside
 from recon_cli.training.settings import Settings
-
-if TYPE_CHECKING:
-    pass
 
 NARROW = 16  # characters: a longer title makes a table too wide
 SMALL = 64  # pixels: a wider image is no good in half-blocks
+CODED = ("kl", "negative_elbo", "active")  # figures that only latents have
+ERRORS = ("rmse", "r2")  # and those that only predictions have
+TRAINING = "on the training rows, nats per sample"
+COST = "cost"
+UNITS = "error of the prediction, in the units of y"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Result(Epoch):
+class Result(Figures):
     """The figures on the held-out rows (on the training rows where none are held out), and what they cost.
 
     data says which; validation is of the validation rows, at the weights that are returned. bits_per_dimension is the negative
@@ -43,19 +44,30 @@ class Result(Epoch):
     mean_alone
         nll of the best constant for every row, of the training rows, with the best noise where that is free: no model at all.
     rmse, r2
-        of a regression's y, see :class:`Answer`; of several columns the root of the mean of all, and the mean.
+        of a regression's y, see :class:`Prediction`; of several columns the root of the mean of all, and the mean.
     """
 
-    data: str
-    rows_trained: int
-    rows_validation: int = 0
-    rows_held_out: int
-    bits_per_dimension: float | None = None
-    mean_alone: float | None = None
-    seconds: float
-    samples_per_second: float
-    rmse: float | None = None
-    r2: float | None = None
+    data: str = column("data", "*")
+    bits_per_dimension: float | None = column("bits/dim", VALUES, default=None)
+    mean_alone: float | None = column("mean alone", None, default=None)
+    validation: float | None = column("−ELBO", VALIDATION, default=None)
+    epoch: int = column("epochs", COST)
+    rows_trained: int = column("rows trained", COST)
+    rows_validation: int = column("rows for validation", COST, default=0)
+    rows_held_out: int = column("rows held out", COST)
+    seconds: float = column("seconds", COST)
+    samples_per_second: float = column("samples per second", COST)
+    rmse: float | None = column("RMSE", UNITS, default=None)
+    r2: float | None = column("R²", UNITS, default=None)
+
+
+@dataclass(frozen=True)
+class LatentRow:
+    """The mean KL of a latent on the result's rows, in nats per sample."""
+
+    latent: int = column("latent", "*")
+    kl: float = column("KL")
+    active: bool = column("active")
 
 
 @dataclass(frozen=True)
@@ -109,17 +121,17 @@ class Training:
     described: str
     epochs: tuple[Epoch, ...]
     result: Result
-    model: Vae = field(repr=False, compare=False)
+    model: Model = field(repr=False, compare=False)
     width: float | None = None
     chosen: int | None = None
-    calibration: Calibration | None = None
+    calibration: Residuals | None = None
     latents: tuple[float, ...] = ()
     best: float | None = None
     grey: float = 0.0
     eigenvalue: float | None = None
     optimum: Optimum | None = None
     pca: tuple[float, float] | None = None
-    answers: tuple[Answer, ...] = ()
+    answers: tuple[Prediction, ...] = ()
     line: Line | None = None
     bounds: tuple[tuple[int, float], ...] = ()
     bound_errors: tuple[float, ...] = ()
@@ -148,48 +160,60 @@ class Training:
     @property
     def loss(self) -> Loss:
         """The one beside the nll."""
-        return shown(self.likelihood, self.settings)
+        return loss_beside(self.likelihood, self.settings)
 
     def report(self) -> Report:
-        """As ``recon train`` prints it: holds unless nothing was learned, or the likelihood is none of these data."""
-        loss, none = self.loss, () if self.settings.latent else CODED
-        name = next((word for word in (loss.name, *loss.aliases) if len(word) <= NARROW), "loss")
-        titles = {"loss": name, "sigma": level(self.likelihood) or "sigma"}
-
-        def table(name: str, columns: Sequence[tuple[str, str, str | None]], rows: Sequence[Epoch]) -> Table:
-            unseen = {*none} | {key for key in ("validation", "bits_per_dimension") if getattr(self.result, key) is None}
-            unseen |= set() if self.result.rows_validation else {"rows_validation"}
-            word = "−ELBO" if self.settings.bounded else "nll"  # what the validation rows have
-            told = [
-                Column(
-                    key,
-                    titles.get(key, title).replace("−ELBO", word),
-                    None if key in unseen or panel is None else panel.replace("−ELBO", word),
-                )
-                for key, title, panel in columns
-            ]
-            return Table(name, told, [*map(vars, rows)], most=12)
-
-        results = RESULTS if self.settings.latent else (*RESULTS, *ERRORS)
-        tables = [table("epochs", EPOCHS, self.epochs), table("result", results, [self.result])]
+        """Return what ``recon train`` prints. It holds unless nothing was learned, or the likelihood is none of these data."""
+        hidden = [] if self.model.has_latents else [*CODED]
+        hidden += [key for key in ("validation", "bits_per_dimension") if getattr(self.result, key) is None]
+        hidden += [] if self.result.rows_validation else ["rows_validation"]
+        supervised = self.model.supervised
+        tables = [
+            self.table(Table.of("epochs", Epoch, self.epochs, most=12), hidden, {VALUES: TRAINING}),
+            self.table(without(Table.of("result", Result, [self.result], most=12), () if supervised else ERRORS), hidden),
+        ]
         if self.answers:
-            tables.append(answers_table(self.answers))
+            tables.append(predictions.table(self.answers))
         if self.calibration:
-            tables.append(self.calibration.table(regression=not self.settings.latent))
+            tables.append(self.calibration.table(of_predictions=supervised))
         if any(self.latents):
             tables.append(latents(self.latents))
         if self.bounds:
-            size, discrete = len(self.model.mean), self.likelihood.discrete
-            tables.append(bounds_table(self.bounds, self.bound_errors, size, self.width, discrete))
+            discrete = self.likelihood.discrete
+            tables.append(bounds.table(self.bounds, self.bound_errors, self.model.elements, self.width, discrete))
         if self.optimum:
-            tables.append(optima([self.optimum]))
+            tables.append(optimum.table([self.optimum]))
         pictures = [self.picture] if self.picture and len(self.picture.rows[0][1][0][0]) <= SMALL else []
         return Report("train", tables, list(self.notes()), self.verdict(), self.holds, pictures)
 
+    def table(self, table: Table, hidden: Sequence[str], panels: Mapping[str, str | None] | None = None) -> Table:
+        """Return a table of figures by the names that they have here, those that nothing has hidden, under other ``panels``."""
+        loss = next((word for word in (self.loss.name, *self.loss.aliases) if len(word) <= NARROW), "loss")
+        titles = {"loss": loss, "sigma": level(self.likelihood) or "sigma"}
+        word = "−ELBO" if self.model.has_kl else "nll"  # what the validation rows have
+        columns = []
+        for each in table.columns:
+            panel = (panels or {}).get(each.panel or "", each.panel)
+            panel = None if each.key in hidden or panel is None else panel.replace("−ELBO", word)
+            columns.append(Column(each.key, titles.get(each.key, each.title).replace("−ELBO", word), panel))
+        return dataclasses.replace(table, columns=columns)
+
     def notes(self) -> Iterator[str]:
-        """What it means, a sentence or two each."""
+        """Yield what it means, a sentence or two each."""
         return saying.notes(self)
 
     def verdict(self) -> str:
-        """In one line."""
+        """Return the verdict in one line."""
         return saying.verdict(self)
+
+
+def latents(kl: Sequence[float]) -> Table:
+    """Return the KL of each latent, the largest first; those that are off in their order."""
+    order = sorted(range(len(kl)), key=lambda latent: -kl[latent] if kl[latent] > ACTIVE else 0.0)
+    rows = [LatentRow(latent, kl[latent], kl[latent] > ACTIVE) for latent in order]
+    return Table.of("latents", LatentRow, rows, "KL of each latent, nats per sample", most=12)
+
+
+def without(table: Table, keys: Sequence[str]) -> Table:
+    """Return a table without some of its columns."""
+    return dataclasses.replace(table, columns=[each for each in table.columns if each.key not in keys])

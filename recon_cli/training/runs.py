@@ -13,9 +13,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from torch import Tensor
+
 from recon_cli.errors import ReconError
 from recon_cli.formats.json import plain
-from recon_cli.models import saved
+from recon_cli.models import _saved as saved
 from recon_cli.report import version
 from recon_cli.runtime import checksums, processes
 from recon_cli.runtime.images import png
@@ -33,7 +35,7 @@ BEYOND = ("nan", "inf", "-inf")  # as a file has what is no finite number
 
 @processes.on_first_process
 def fresh(name: str) -> Path:
-    """The first of ``runs/<name>``, ``runs/<name>-2``, ... that is not there yet.
+    """Return the first of ``runs/<name>``, ``runs/<name>-2``, ... that is not there yet.
 
     Raises ReconError where torchrun may start the run anew, which then would not find it.
     """
@@ -41,41 +43,41 @@ def fresh(name: str) -> Path:
         raise ReconError(
             "Started anew (torchrun --max-restarts), a run must find its folder again, and it was given none.", "Add --out DIR."
         )
-    taken, count = Path("runs") / name, 1
-    while os.path.lexists(taken):
+    path, count = Path("runs") / name, 1
+    while os.path.lexists(path):
         count += 1
-        taken = Path("runs") / f"{name}-{count}"
-    return taken
+        path = Path("runs") / f"{name}-{count}"
+    return path
 
 
 @processes.on_first_process
 def begun(path: Path | str | None, config: Mapping[str, Any]) -> bool:
-    """Whether ``path`` holds this very run, which processes that torchrun started left behind when one of them died."""
+    """Return whether ``path`` holds this very run, which processes that torchrun started left behind when one of them died."""
     if path is None or not processes.is_launched() or not (folder := Path(path)).is_dir():
         return False
     anew, files = processes.restarts() > 0, {file.name for file in folder.iterdir() if not file.name.startswith(".")}
     if CONFIG not in files:
         return anew and files == {METRICS}
     try:
-        found = checksums.parse_json(checksums.verify((folder / CONFIG).read_bytes()))
-        same = {**found, checksums.KEY: None} == {**json.loads(json.dumps(plain(config))), checksums.KEY: None}
+        theirs = checksums.parse_json(checksums.verify((folder / CONFIG).read_bytes()))
+        same = {**theirs, checksums.KEY: None} == {**json.loads(json.dumps(plain(config))), checksums.KEY: None}
     except (OSError, ValueError, TypeError):
         return False
     return same and (anew or "result.json" not in files)
 
 
-class Run:
+class RunFolder:
     """Writes a run's files, whole or not at all; with path None it writes nothing.
 
-    ``with Run(path) as run:`` creates the folder, its parents and an empty ``metrics.jsonl``, or raises
+    ``with RunFolder(path) as run:`` creates the folder, its parents and an empty ``metrics.jsonl``, or raises
     ReconError. Where the work then fails before anything is kept (metrics, a checkpoint), all of that is removed again.
 
     again
         the folder is there, and its run is gone on with.
     config
         what ``config.json`` says.
-    seen
-        a digest of the metrics so far, which a checkpoint takes with it.
+    digest
+        that of the metrics so far, which a checkpoint takes with it.
 
     Of several processes the first writes, and an error there is everybody's. It alone has the folder meanwhile: raises
     ReconError where another process has.
@@ -85,12 +87,12 @@ class Run:
         self.path = None if path is None else Path(path)
         self.identity = saved.identity(plain(config or {}))
         self.lock = None if self.path is None else Lock(self.path)
-        self.seen = hashlib.sha256()
-        self.made: list[Path] = []
+        self.digest = hashlib.sha256()
+        self.created: list[Path] = []
         self.written: list[Path] = []
-        self.again = self.kept = again
+        self.again = self.has_work = again
 
-    def __enter__(self) -> Run:
+    def __enter__(self) -> RunFolder:
         if self.path is not None:
             try:
                 if self.again:
@@ -98,7 +100,7 @@ class Run:
                 else:
                     self._create(self.path)
             except BaseException as error:
-                self._end(kept=False)
+                self._end(lasting=False)
                 if isinstance(error, (OSError, ValueError)):
                     raise unwritable(self.path, error) from error
                 raise
@@ -117,7 +119,7 @@ class Run:
         missing = [folder for folder in (path, *path.parents) if not folder.exists()]
         for folder in reversed(missing):
             folder.mkdir(exist_ok=True)
-            self.made.append(folder)
+            self.created.append(folder)
         if not any(path.iterdir()) or (path / LOCK).exists():
             self._take()
         if any(file.name != LOCK for file in path.iterdir()):
@@ -146,32 +148,33 @@ class Run:
             os.replace(temporary, self.path / name)
             self.written.append(self.path / name)
         except OSError as error:
-            raise unwritable(self.path, error, self.kept) from error
+            raise unwritable(self.path, error, self.has_work) from error
         finally:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
 
     def put_config(self, config: Mapping[str, Any]) -> None:
-        """What the run was asked to do, with its checksum."""
+        """Write what the run was asked to do, with its checksum."""
         self.put(CONFIG, checksums.json_file(plain(config)))
 
-    def finish(self, found: Training, generated: Mapping[str, Picture]) -> None:
-        """Everything that there is at the end: the result, the model, and the pictures if there are any."""
+    def finish(self, training: Training, generated: Mapping[str, Picture]) -> None:
+        """Write everything that there is at the end: the result, the model, and the pictures if there are any."""
         if self.path is None:
             return
         from safetensors.torch import save
 
-        likelihood = exactly(found.likelihood)
-        self.put("result.json", checksums.json_text(plain({"likelihood": likelihood, **vars(found.result)})))
-        tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in found.model.state_dict().items()}
-        numbers = found.likelihood.parameters
-        tensors |= {f"likelihood.{name}": each.cpu() for name, each in numbers.items() if getattr(each, "ndim", 0)}  # type: ignore[union-attr]
+        likelihood = exactly(training.likelihood)
+        self.put("result.json", checksums.json_text(plain({"likelihood": likelihood, **vars(training.result)})))
+        tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in training.model.state_dict().items()}
+        for name, value in training.likelihood.parameters.items():
+            if isinstance(value, Tensor) and value.ndim:
+                tensors[f"likelihood.{name}"] = value.cpu()
         about = {"likelihood": likelihood, "run": self.identity, "version": version()}
         self.put("model.safetensors", checksums.tensor_file(save(tensors), about))
-        if found.picture is not None:
-            self.put("reconstructions.png", png(found.picture))
-        for name, shown in generated.items():
-            self.put(name, png(shown))
+        if training.picture is not None:
+            self.put("reconstructions.png", png(training.picture))
+        for name, picture in generated.items():
+            self.put(name, png(picture))
 
     @processes.on_first_process
     def record(self, line: Mapping[str, Any]) -> None:
@@ -182,14 +185,14 @@ class Run:
         try:
             with open(self.path / METRICS, "ab") as file:
                 file.write(text)
-            self.seen.update(text)
-            self.kept = True
+            self.digest.update(text)
+            self.has_work = True
         except OSError as error:
-            raise unwritable(self.path, error, self.kept) from error
+            raise unwritable(self.path, error, self.has_work) from error
 
     @processes.on_first_process
-    def recall(self, epochs: int, seen: str) -> list[dict[str, Any]]:
-        """The metrics of the first so many epochs, whose digest is ``seen``; any after them are dropped.
+    def recall(self, epochs: int, digest: str) -> list[dict[str, Any]]:
+        """Return the metrics of the first so many epochs, whose digest is this; any after them are dropped.
 
         Raises ReconError where they are not all there, or not as they were written.
         """
@@ -206,35 +209,35 @@ class Run:
                 "The run cannot be gone on with as it was: train it again.",
             )
         try:
-            if epochs and checksums.digest(text) != seen:
+            if epochs and checksums.digest(text) != digest:
                 raise ValueError("it was damaged, or edited by hand")
-            lines = [measured(checksums.parse_json(line), at + 1) for at, line in enumerate(text.splitlines())]
+            lines = [figures_of(checksums.parse_json(line), at + 1) for at, line in enumerate(text.splitlines())]
         except ValueError as error:
             raise ReconError(
                 f"{path} is not what recon wrote: {error}.",
                 "Give back the file that recon wrote; or train it again.",
             ) from error
         self.put(METRICS, text)
-        self.seen = hashlib.sha256(text)
+        self.digest = hashlib.sha256(text)
         return lines
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._end(kept=kind is None or self.kept)
+        self._end(lasting=kind is None or self.has_work)
 
-    def _end(self, kept: bool) -> None:
-        """Let go of the folder; unless ``kept``, without what this run created, as far as it holds nothing else."""
-        for file in () if kept else self.written:
+    def _end(self, lasting: bool) -> None:
+        """Let go of the folder; unless it is ``lasting``, without what this run created, as far as it holds nothing else."""
+        for file in () if lasting else self.written:
             with suppress(OSError):
                 file.unlink(missing_ok=True)
         if self.lock is not None:
             self.lock.release()
-        for folder in () if kept else reversed(self.made):
+        for folder in () if lasting else reversed(self.created):
             with suppress(OSError):
                 folder.rmdir()
 
 
-def measured(line: Any, epoch: int) -> dict[str, Any]:
-    """A line of the metrics, if it is of that epoch and has its figures. Raises ValueError."""
+def figures_of(line: object, epoch: int) -> dict[str, Any]:
+    """Return a line of the metrics, if it is of that epoch and has its figures. Raises ValueError."""
     fields = [*Epoch.__dataclass_fields__]
     if not isinstance(line, dict) or {*line} != {*fields} or line["epoch"] != epoch:
         raise ValueError(f"line {epoch:,} is not the figures of epoch {epoch:,}")
@@ -244,10 +247,10 @@ def measured(line: Any, epoch: int) -> dict[str, Any]:
     return {name: float(value) if value in BEYOND else value for name, value in line.items()}
 
 
-def unwritable(path: Path, error: Exception, kept: bool = False) -> ReconError:
-    """The error for a folder that the system will not have; ``kept`` where there is something in it to go on from."""
+def unwritable(path: Path, error: Exception, has_work: bool = False) -> ReconError:
+    """Return the error for a folder that the system will not have; ``has_work`` where there is something in it to go on from."""
     reason = getattr(error, "strerror", None) or str(error)
     way_out = "Give an --out that can be made and written."
-    if kept and getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    if has_work and getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         way_out = f"Free some space, then go on from the last checkpoint: recon train --resume {path}."
     return ReconError(f"The run folder {path} cannot be written: {reason}.", way_out)

@@ -1,4 +1,4 @@
-"""What a training run found, in sentences."""
+"""What a training run has come to, in sentences."""
 
 from __future__ import annotations
 
@@ -22,245 +22,259 @@ BITS = (
 )
 
 
-def notes(found: Training) -> Iterator[str]:
-    """What it means, a sentence or two each."""
-    result = found.result
+def notes(training: Training) -> Iterator[str]:
+    """Yield what it means, a sentence or two each."""
+    result = training.result
     back = f"{result.rows_held_out:,} held out" if result.rows_held_out else "none held out: the result is on the same"
     checked = f"{result.rows_validation:,} for validation, " if result.rows_validation else ""
-    yield f"{found.described}; {result.rows_trained:,} rows trained, {checked}{back}."
-    yield from found.remarks
-    if found.chosen:
-        how = "Stopped" if found.chosen + found.settings.patience == len(found.epochs) else "Ended"
-        yield (
-            f"{how} after epoch {len(found.epochs)}, the best was {found.chosen}: there the validation rows are at "
-            f"{short(result.validation or 0.0)} nats a sample, and the weights are those."
-        )
-    if found.settings.own_model:
-        count = sum(part.numel() for part in found.model.parameters())
-        yield f"The model is {found.settings.model}: {count:,} parameters and {found.settings.latent} latents."
-    if found.grey:
-        but = "negative ELBO is a bound on nothing" if found.settings.bounded else "nll is that of no density"
-        yield (
-            f"{found.likelihood.no_density(found.grey)}. "
-            f"Binary cross-entropy on grey levels trains, but its {but}. Either use "
-            f"--likelihood {found.likelihood.relaxation}, which is normalised there, or make the data 0 or 1: "
-            f"--binarize threshold, or --binarize sample."
-        )
+    yield f"{training.described}; {result.rows_trained:,} rows trained, {checked}{back}."
+    yield from training.remarks
+    yield from training_rows(training)
     if result.ratio is not None and result.cosine is not None:
-        yield gradients(found, result.ratio, result.cosine)
+        yield gradients(training, result.ratio, result.cosine)
     if result.sigma is not None:
-        yield noise(found, result.sigma)
-    if found.answers:
-        yield error(found)
-    if found.line:
+        yield noise(training, result.sigma)
+    if training.answers:
+        yield error(training)
+    if training.line:
         yield (
-            f"The best that linear regression can do on the training rows (least squares) is an nll of {found.line.best:.6f}, "
-            f"at sigma = {found.line.sigma:.4g}; this one is {found.line.gap:.3g} nats a sample above it."
+            f"The best that linear regression can do on the training rows (least squares) is an nll of {training.line.best:.6f}, "
+            f"at sigma = {training.line.sigma:.4g}; this one is {training.line.gap:.3g} nats a sample above it."
         )
-    if found.settings.loss:
-        yield objective(found)
-    if found.calibration:
-        yield found.calibration.words(found.likelihood, "held-out" if result.rows_held_out else "training")
+    if training.settings.loss:
+        yield objective(training)
+    if training.calibration:
+        yield training.calibration.words(training.likelihood, "held-out" if result.rows_held_out else "training")
     if result.bits_per_dimension is not None:
         yield BITS
-    if found.network:
+    if training.network:
         yield (
-            f"--sigma network: for each element of each sample the decoder gives {' and '.join(found.likelihood.head)}, which "
-            f"is the likelihood {found.likelihood.name}."
+            f"--sigma network: for each element of each sample the decoder gives {' and '.join(training.likelihood.head)}, which "
+            f"is the likelihood {training.likelihood.name}."
         )
-    if found.still:
-        yield found.still
-    if found.settings.deterministic:
+    if training.still:
+        yield training.still
+    yield from of_latents(training)
+    if training.collapsed:
+        yield why(training)
+    if training.worse and not (training.collapsed and training.alone and training.alone.cost < training.alone.nll + PLAIN):
+        yield remedy(training)
+    if training.folder:
+        yield f"Written to {training.folder}."
+
+
+def training_rows(training: Training) -> Iterator[str]:
+    """Yield which epoch was chosen, what the model is, and whether the likelihood is one of these data."""
+    if training.chosen:
+        how = "Stopped" if training.chosen + training.settings.patience == len(training.epochs) else "Ended"
+        yield (
+            f"{how} after epoch {len(training.epochs)}, the best was {training.chosen}: there the validation rows are at "
+            f"{short(training.result.validation or 0.0)} nats a sample, and the weights are those."
+        )
+    if training.model.description:
+        yield training.model.description
+    if training.grey:
+        but = "negative ELBO is a bound on nothing" if training.model.has_kl else "nll is that of no density"
+        yield (
+            f"{training.likelihood.no_density(training.grey)}. "
+            f"Binary cross-entropy on grey levels trains, but its {but}. Either use "
+            f"--likelihood {training.likelihood.relaxation}, which is normalised there, or make the data 0 or 1: "
+            f"--binarize threshold, or --binarize sample."
+        )
+
+
+def of_latents(training: Training) -> Iterator[str]:
+    """Yield what there is to say of the KL, of the bounds on log p(x), and of the optimum."""
+    if training.model.deterministic:
         yield (
             "With nothing on the KL the noise of q(z | x) would shrink to nothing, so this is a deterministic autoencoder: z "
             "is the encoder's mean, and nll alone is trained. It has no KL and no ELBO; active are the latents whose "
             "variance over the rows is above 0.01 of the largest one's."
         )
-        if found.pca:
+        if training.pca:
             yield (
                 f"The best that a linear autoencoder can do on the training rows (PCA) is a squared error of "
-                f"{found.pca[0]:.6g} a sample; this one's is {found.pca[1]:.6g}."
+                f"{training.pca[0]:.6g} a sample; this one's is {training.pca[1]:.6g}."
             )
-    elif found.settings.beta != 1:
-        yield weight(found)
-    if found.bounds:
+    elif training.settings.beta != 1:
+        yield weight(training)
+    if training.bounds:
         yield (
             "Each bound on log p(x) is a Monte Carlo estimate of a lower bound, from draws of z; its standard error is that of "
             "the mean over the rows, and the draws' is part of it."
         )
-    if found.bounds and found.width is None:
+    if training.bounds and training.width is None:
         yield (
             "Bits per dimension of a density are in the units of training; in those of levels k/255 they are log2 255 = 7.994 "
             "more, and they bound the bits of the levels only where the data were dequantised (uniform noise of a level's width "
             "added). A discretized likelihood's are of the levels themselves."
         )
-    if found.optimum:
+    if training.optimum:
         yield (
             f"The best that a linear model can do on the training rows (PPCA) is an ELBO of "
-            f"{found.optimum.predicted.elbo:.6f}; this one is {found.optimum.gap:.3g} nats a sample below it."
+            f"{training.optimum.predicted.elbo:.6f}; this one is {training.optimum.gap:.3g} nats a sample below it."
         )
-    if found.collapsed:
-        yield why(found)
-    if found.worse and not (found.collapsed and found.alone and found.alone.cost < found.alone.nll + PLAIN):
-        yield remedy(found)
-    if found.folder:
-        yield f"Written to {found.folder}."
 
 
-def gradients(found: Training, ratio: float, cosine: float) -> str:
-    """Measured against predicted."""
-    loss, name = found.loss.name, found.likelihood.name
-    said = f"At the decoder's parameters the {name} likelihood's gradient is {ratio:.6g} times that of the summed {loss}; " + (
-        f"predicted {found.result.predicted:.6g}." if found.result.predicted is not None else "nothing is predicted."
+def gradients(training: Training, ratio: float, cosine: float) -> str:
+    """Return measured against predicted, in a sentence."""
+    loss, name = training.loss.name, training.likelihood.name
+    predicted = "nothing is predicted" if training.result.predicted is None else f"predicted {training.result.predicted:.6g}"
+    sentence = (
+        f"At the decoder's parameters the {name} likelihood's gradient is {ratio:.6g} times that of the summed {loss}; "
+        f"{predicted}."
     )
-    if found.whose == "per-element":
-        return f"{said} Every element has a slope of its own, which no one weight on the loss is (cosine {cosine:.4f})."
+    if training.whose == "per-element":
+        return f"{sentence} Every element has a slope of its own, which no one weight on the loss is (cosine {cosine:.4f})."
     if 1 - cosine < PARALLEL:
-        return said
-    if found.likelihood.slope_of(found.loss) is None:
-        return f"{said} They do not point one way (cosine {cosine:.4f})."
-    return f"{said} They do not point one way (cosine {cosine:.4f}): the loss leaves out a gap that depends on μ."
+        return sentence
+    if training.likelihood.slope_of(training.loss) is None:
+        return f"{sentence} They do not point one way (cosine {cosine:.4f})."
+    return f"{sentence} They do not point one way (cosine {cosine:.4f}): the loss leaves out a gap that depends on μ."
 
 
-def noise(found: Training, sigma: float) -> str:
-    """The noise, where it comes from, and the one the data would choose."""
-    name = level(found.likelihood)
+def noise(training: Training, sigma: float) -> str:
+    """Return the noise, where it comes from, and the one that the data would choose."""
+    name = level(training.likelihood)
     origin = {
         "fixed": "given",
         "learned": "learned with the network",
         "optimal": "the best of each batch in training, and here of the training rows",
         "per-element": "in root mean square, one for each element, learned with the network",
-    }[found.whose]
-    others = ", ".join(f"{key} = {float(value):.4g}" for key, value in found.likelihood.parameters.items() if key != name)
-    if found.whose == "per-element":
-        low, high = (float(value) for value in found.likelihood.parameters[name].aminmax())  # type: ignore[union-attr,index]
+    }[training.whose]
+    others = ", ".join(f"{key} = {float(value):.4g}" for key, value in training.likelihood.parameters.items() if key != name)
+    if training.whose == "per-element":
+        low, high = (float(value) for value in training.likelihood.parameters[name].aminmax())  # type: ignore[union-attr,index]
         origin += f": from {low:.4g} to {high:.4g}"
-        said = f"{name} = {sigma:.4g}, {origin}{'; one for all of them is ' * bool(others)}{others}"
+        sentence = f"{name} = {sigma:.4g}, {origin}{'; one for all of them is ' * bool(others)}{others}"
     else:
-        said = f"{name} = {sigma:.4g}{', ' * bool(others)}{others}, {origin}"
-    rule = found.likelihood.best_noise
+        sentence = f"{name} = {sigma:.4g}{', ' * bool(others)}{others}, {origin}"
+    rule = training.likelihood.best_noise
     if not rule:
-        return f"{said}."
-    if found.whose == "per-element":
-        return f"{said}; the best of each is {rule} of its element."
-    if found.best is None or found.whose == "optimal":
-        return f"{said}: {rule}."
-    return f"{said}; {rule}, on the training rows, is {found.best:.4g}."
+        return f"{sentence}."
+    if training.whose == "per-element":
+        return f"{sentence}; the best of each is {rule} of its element."
+    if training.best is None or training.whose == "optimal":
+        return f"{sentence}: {rule}."
+    return f"{sentence}; {rule}, on the training rows, is {training.best:.4g}."
 
 
-def error(found: Training) -> str:
-    """How far off the predictions are."""
-    result = found.result
+def error(training: Training) -> str:
+    """Return how far off the predictions are."""
+    result = training.result
     which = "held-out" if result.rows_held_out else "training"
-    said = f"RMSE of the {which} rows = {result.rmse:.4g}, in the units of y"
-    if found.likelihood.name != "gaussian" or found.whose == "per-element":
-        return f"{said}."
-    return f"{said}; sigma is one for all of them, and at the best one nll = D (log sigma + 1.4189), sigma the RMSE."
+    sentence = f"RMSE of the {which} rows = {result.rmse:.4g}, in the units of y"
+    if training.likelihood.name != "gaussian" or training.whose == "per-element":
+        return f"{sentence}."
+    return f"{sentence}; sigma is one for all of them, and at the best one nll = D (log sigma + 1.4189), sigma the RMSE."
 
 
-def objective(found: Training) -> str:
-    """What was trained on in place of the nll."""
-    loss, name = found.loss, found.likelihood.name
-    said = f"Trained on {found.settings.loss}{f' + {found.settings.beta:g} KL' * found.settings.bounded}; nll is measured."
-    if found.likelihood.slope_of(loss) is not None:
-        return f"{said} It is {name}'s own, but for the slope and what does not depend on μ."
-    return f"{said} It is no likelihood: {loss.reason}." if loss.reason else f"{said} It is another likelihood's, not {name}'s."
+def objective(training: Training) -> str:
+    """Return what was trained on in place of the nll."""
+    loss, name = training.loss, training.likelihood.name
+    kl = f" + {training.settings.beta:g} KL" * training.model.has_kl
+    sentence = f"Trained on {training.settings.loss}{kl}; nll is measured."
+    if training.likelihood.slope_of(loss) is not None:
+        return f"{sentence} It is {name}'s own, but for the slope and what does not depend on μ."
+    if loss.reason:
+        return f"{sentence} It is no likelihood: {loss.reason}."
+    return f"{sentence} It is another likelihood's, not {name}'s."
 
 
-def weight(found: Training) -> str:
-    """What the beta amounts to."""
-    beta, claim = found.settings.beta, found.likelihood
-    said = f"Trained on nll + {beta:g} KL; −ELBO above is nll + KL."
-    if found.whose != "fixed":
-        return said
+def weight(training: Training) -> str:
+    """Return what the beta amounts to."""
+    beta, likelihood = training.settings.beta, training.likelihood
+    sentence = f"Trained on nll + {beta:g} KL; −ELBO above is nll + KL."
+    if training.whose != "fixed":
+        return sentence
     try:
-        same = claim.with_slope(float(claim.slope) / beta, claim.loss)
+        same = likelihood.with_slope(float(likelihood.slope) / beta, likelihood.loss)
     except ReconError:  # there is no noise in the slope
-        return said
-    return f"{said} The trade-off is that of {same} at beta = 1."
+        return sentence
+    return f"{sentence} The trade-off is that of {same} at beta = 1."
 
 
-def why(found: Training) -> str:
-    """Why every latent is off, as far as that can be told."""
-    said, beta = "Posterior collapse: every latent is off.", found.settings.beta
-    if found.settings.deterministic:
+def why(training: Training) -> str:
+    """Return why every latent is off, as far as that can be told."""
+    sentence, beta = "Posterior collapse: every latent is off.", training.settings.beta
+    if training.model.deterministic:
         return "The encoder gives every row the same code: train with another --lr or --seed."
-    if found.eigenvalue is None or found.result.sigma is None:
-        noise = ", or a smaller noise," if found.likelihood.noise else ""
-        return f"{said} The KL costs more than the latents save: a smaller --beta{noise} makes them pay."
-    most, variance = found.eigenvalue, found.result.sigma * found.result.sigma
+    if training.eigenvalue is None or training.result.sigma is None:
+        noise = ", or a smaller noise," if training.likelihood.noise else ""
+        return f"{sentence} The KL costs more than the latents save: a smaller --beta{noise} makes them pay."
+    most, variance = training.eigenvalue, training.result.sigma * training.result.sigma
     if not most:
-        return f"{said} The training samples are all alike: there is nothing for a latent to tell."
+        return f"{sentence} The training samples are all alike: there is nothing for a latent to tell."
     words = f"{'beta ' if beta != 1 else ''}sigma^2 = {beta * variance:.3g}"
-    said += f" The largest eigenvalue of the training data's covariance is {short(most)}"
+    sentence += f" The largest eigenvalue of the training data's covariance is {short(most)}"
     if most > beta * variance:
-        return f"{said}, above {words}, so latents would pay: train longer, or with another --lr or --seed."
+        return f"{sentence}, above {words}, so latents would pay: train longer, or with another --lr or --seed."
     way = f"--sigma learned, or a smaller sigma (well below {math.sqrt(most / beta):.2g})"
-    if found.whose != "fixed":
+    if training.whose != "fixed":
         way = f"a smaller --beta (well below {most / variance:.2g})"
     return (
-        f"{said}, below {words}: with a linear decoder (PPCA; Lucas and others 2019) even along that direction a latent "
+        f"{sentence}, below {words}: with a linear decoder (PPCA; Lucas and others 2019) even along that direction a latent "
         f"would cost more KL than it saves in nll. Use {way}."
     )
 
 
-def remedy(found: Training) -> str:
-    """That the mean alone does better, and what to do about it."""
-    beside, ends = found.alone, [one.nll + found.settings.beta * (one.kl or 0.0) for one in found.epochs]
+def remedy(training: Training) -> str:
+    """Return that the mean alone does better, and what to do about it."""
+    beside, ends = training.alone, [one.nll + training.settings.beta * (one.kl or 0.0) for one in training.epochs]
     assert beside is not None
-    said = (
+    sentence = (
         f"The mean of the training rows alone, one constant for every row, is at {short(beside.nll)} nats per "
-        f"{sample(found)}, and this model at {short(beside.cost)}: nothing of use was learned."
+        f"{sample(training)}, and this model at {short(beside.cost)}: nothing of use was learned."
     )
-    if found.result.rows_held_out and ends[-1] < beside.nll:
+    if training.result.rows_held_out and ends[-1] < beside.nll:
         return (
-            f"{said} It is at {short(ends[-1])} on the rows that it was trained on, so it has learned those by heart: give more "
-            f"samples, or fewer --latent, or stop earlier, as in --validation 0.1 --patience 10."
+            f"{sentence} It is at {short(ends[-1])} on the rows that it was trained on, so it has learned those by heart: give "
+            f"more samples, or fewer --latent, or stop earlier, as in --validation 0.1 --patience 10."
         )
     if len(ends) < MANY and ends[-1] <= min(ends):
-        return f"{said} It was getting better: give more --epochs."
-    return f"{said} Lower --lr, which is {found.settings.lr:g}, let it fall (--schedule cosine), or take fewer --latent."
+        return f"{sentence} It was getting better: give more --epochs."
+    return f"{sentence} Lower --lr, which is {training.settings.lr:g}, let it fall (--schedule cosine), or take fewer --latent."
 
 
-def sample(found: Training) -> str:
-    """Which rows the result is of."""
-    return "held-out sample" if found.result.rows_held_out else "training sample"
+def sample(training: Training) -> str:
+    """Return which rows the result is of."""
+    return "held-out sample" if training.result.rows_held_out else "training sample"
 
 
-def verdict(found: Training) -> str:
-    """In one line."""
-    result, latent = found.result, found.settings.latent
-    if found.collapsed:
-        noise = "" if result.sigma is None else f" at {level(found.likelihood)} = {result.sigma:.4g}"
+def verdict(training: Training) -> str:
+    """Return the verdict in one line."""
+    result, latents = training.result, training.model.latents
+    if training.collapsed:
+        noise = "" if result.sigma is None else f" at {level(training.likelihood)} = {result.sigma:.4g}"
         if result.kl is None:
-            return f"defective: 0 of {latent} latents vary{noise}, so the model ignores x"
-        return f"defective by posterior collapse: 0 of {latent} latents active{noise}, so the model ignores z"
-    if found.grey:
-        said = found.likelihood.no_density(found.grey)
-        return f"refuted: {said}; trained on it all the same{reached(found, 'BCE + KL (on grey levels no ELBO)')}"
-    if found.alone and found.worse:
-        beta = found.settings.beta
+            return f"defective: 0 of {latents} latents vary{noise}, so the model ignores x"
+        return f"defective by posterior collapse: 0 of {latents} latents active{noise}, so the model ignores z"
+    if training.grey:
+        sentence = training.likelihood.no_density(training.grey)
+        return f"refuted: {sentence}; trained on it all the same{reached(training, 'BCE + KL (on grey levels no ELBO)')}"
+    if training.alone and training.worse:
+        beta = training.settings.beta
         what = "negative ELBO" if beta == 1 else f"nll + {beta:g} KL" if beta else "nll"
-        what = what if found.settings.bounded else "nll"
+        what = what if training.model.has_kl else "nll"
         return (
-            f"defective: {what} {short(found.alone.cost)} nats per {sample(found)}, worse than the mean alone, "
-            f"which has {short(found.alone.nll)}"
+            f"defective: {what} {short(training.alone.cost)} nats per {sample(training)}, worse than the mean alone, "
+            f"which has {short(training.alone.nll)}"
         )
-    return f"trained{reached(found, 'negative ELBO')}"
+    return f"trained{reached(training, 'negative ELBO')}"
 
 
-def reached(found: Training, what: str) -> str:
-    """How far it came."""
-    result, latent = found.result, found.settings.latent
+def reached(training: Training, what: str) -> str:
+    """Return how far it came."""
+    result, latents = training.result, training.model.latents
     if result.negative_elbo is None:
-        if latent:
-            return f": nll {short(result.nll)} nats per {sample(found)}, {result.active} of {latent} latents vary"
+        if latents:
+            return f": nll {short(result.nll)} nats per {sample(training)}, {result.active} of {latents} latents vary"
         near = "" if result.rmse is None else f", RMSE {result.rmse:.4g}"
         near += "" if result.r2 is None else f", R² {result.r2:.4f}"
-        return f": nll {short(result.nll)} nats per {sample(found)}{near}"
-    return f": {what} {short(result.negative_elbo)} nats per {sample(found)}, {result.active} of {latent} latents active"
+        return f": nll {short(result.nll)} nats per {sample(training)}{near}"
+    return f": {what} {short(result.negative_elbo)} nats per {sample(training)}, {result.active} of {latents} latents active"
 
 
 def short(value: float) -> str:
-    """A number for a sentence: two decimals where they say something."""
+    """Return a number for a sentence: two decimals where they say something."""
     return f"{value:.2f}" if 0.1 <= abs(value) < 1e5 else f"{value:.3g}"

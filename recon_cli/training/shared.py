@@ -14,14 +14,14 @@ from recon_cli.errors import ReconError
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.runtime import processes
 from recon_cli.training.figures import Epoch
-from recon_cli.training.loop import OFTEN, State
-from recon_cli.training.noises import Optimal
+from recon_cli.training.loop import OFTEN, State, Terms
+from recon_cli.training.noises import NoiseRule, Optimal
 from recon_cli.training.settings import Settings
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from recon_cli.models.vae import Vae
+    from recon_cli.models._base import Model
 
 BUFFERS = "forward_sync_buffers"  # between steps; by its older name where torch has that alone
 if BUFFERS not in inspect.signature(DistributedDataParallel).parameters:
@@ -34,24 +34,25 @@ class Objective(nn.Module):
 
     Of B rows n are here, one process in N: weighted by n N/B, means over them average to the mean over B.
 
-    told
+    message
         a parameter that stays 0 and whose gradient is what everybody must know of a step, so that no message more is sent:
         nll, KL and noise, and how many wish to stop, and to save.
     """
 
-    def __init__(self, state: State, terms: Callable[..., tuple[Tensor, ...]]) -> None:
+    def __init__(self, state: State, terms: Callable[[Tensor, Tensor], Terms]) -> None:
         super().__init__()
         self.model, self.noise, self.terms, self.free = state.model, state.noise, terms, state.settings.free_bits
-        self.told = nn.Parameter(torch.zeros(5, device=state.rows.device))
+        self.message = nn.Parameter(torch.zeros(5, device=state.rows.device))
 
-    def forward(self, x: Tensor, eps: Tensor, weight: float, wishes: Tensor) -> tuple[Tensor, ...]:
-        """As ``State.objective``, weighted."""
+    def forward(self, x: Tensor, eps: Tensor, weight: float, wishes: Tensor) -> Terms:
+        """Return the terms, weighted."""
         nll, kl, paid, noise = self.terms(x, eps)
-        seen = weight * torch.stack([part.detach().float() for part in (nll, kl, noise)])
-        return weight * nll + self.told @ torch.cat([seen, wishes]), weight * kl, paid if self.free else weight * paid, noise
+        figures = weight * torch.stack([part.detach().float() for part in (nll, kl, noise)])
+        nll = weight * nll + self.message @ torch.cat([figures, wishes])
+        return Terms(nll, weight * kl, paid if self.free else weight * paid, noise)
 
 
-class Shared(State):
+class SharedState(State):
     """One of several processes: the same order and the same draws in all, of which each takes its contiguous part.
 
     Weights, noise and trace are the same in all of them to the last bit. Raises ReconError for a network that is not a
@@ -60,7 +61,7 @@ class Shared(State):
 
     closed = False
 
-    def __init__(self, model: Vae, noise: nn.Module, rows: Tensor, settings: Settings) -> None:
+    def __init__(self, model: Model, noise: NoiseRule, rows: Tensor, settings: Settings) -> None:
         super().__init__(model, noise, rows, settings)
         for part in model.modules():
             if isinstance(part, APART):
@@ -69,24 +70,27 @@ class Shared(State):
                     f"several processes have a part of the batch each.",
                     "Train it in one process, or give a model without it.",
                 )
-        self.heard, self.wishes = torch.zeros(2, device=rows.device), (False, False)
+        self.heard = torch.zeros(2, device=rows.device)
+        self.wishes: tuple[bool, ...] = (False, False)
         if settings.compile:  # but for what the processes tell each other
-            self.whole, self.likelihood = map(torch.compiler.disable, (self.whole, self.likelihood))  # type: ignore[method-assign]
+            for name in ("whole", "likelihood"):
+                setattr(self, name, torch.compiler.disable(getattr(self, name)))
         if rows.is_cuda:
             torch.cuda.set_device(rows.device)
+        between_steps: dict[str, Any] = {BUFFERS: False}
         self.objectives = DistributedDataParallel(
             Objective(self, self.terms),
-            **{BUFFERS: False},
+            **between_steps,
             find_unused_parameters=True,  # which keeps the order of sums from step to step, so a resumed run has the same
             process_group=processes.group(rows.device),
         )
         self.terms = lambda x, eps: self.objectives(x, eps, self.part, self.heard.new_tensor(self.wishes))
 
     def batch(self) -> tuple[Tensor, Tensor]:
-        """This process's part of the rows and draws; one row of weight 0 where there is none."""
+        """Return this process's part of the rows and draws; one row of weight 0 where there is none."""
         first, settings = self.at * self.settings.batch_size, self.settings
         places = self.order[first : first + settings.batch_size]
-        eps = torch.randn(len(places), settings.latent, generator=self.generator, device=places.device)
+        eps = torch.randn(len(places), self.model.latents, generator=self.generator, device=places.device)
         start, stop = processes.share(len(places))
         self.mine, self.most = stop - start, -(-len(places) // processes.count())
         self.part = self.mine * processes.count() / len(places)
@@ -94,51 +98,53 @@ class Shared(State):
         return self.rows.index_select(0, places[start:stop]), eps[start:stop]
 
     def step(self) -> None:
-        """One batch, everybody's parts together."""
-        told = self.objectives.module.told
-        told.grad = None
+        """Train on one batch, everybody's parts together."""
+        message = self.objectives.module.message
+        message.grad = None
         super().step()
-        assert told.grad is not None
-        self.trace[self.at - 1], self.heard = told.grad[:3], told.grad[3:]
+        assert message.grad is not None
+        self.trace[self.at - 1], self.heard = message.grad[:3], message.grad[3:]
 
     def whole(self, mean: Tensor) -> Tensor:
-        """Over the whole batch; its gradient is left to be averaged over the processes, as all others are."""
+        """Return the mean over the whole batch; its gradient is left to be averaged over the processes, as all others are."""
         here = self.part * mean
         total = here.detach().clone()
         distributed.all_reduce(total)
         return here - here.detach() + total / processes.count()
 
     def likelihood(self, x: Tensor, mu: Tensor) -> Likelihood:
-        """The noise that fits the whole batch best, where it is to; it is constant in the gradient."""
-        return self.noise(*map(self.gathered, (x, mu.detach()))) if isinstance(self.noise, Optimal) else self.noise(x, mu)
+        """Return the likelihood with the noise that fits the whole batch best, where it is to; constant in the gradient."""
+        if isinstance(self.noise, Optimal):
+            x, mu = self.gathered(x), self.gathered(mu.detach())
+        return super().likelihood(x, mu)
 
     def gathered(self, part: Tensor) -> Tensor:
-        """The rows of all processes, in order."""
+        """Return the rows of all processes, in order."""
         padded = part.new_zeros(self.most, *part.shape[1:])
         padded[: self.mine] = part[: self.mine]
         counts = torch.full((1,), self.mine, device=part.device)
         sizes = [torch.zeros_like(counts) for _ in range(processes.count())]
-        found = [torch.empty_like(padded) for _ in range(processes.count())]
+        parts = [torch.empty_like(padded) for _ in range(processes.count())]
         distributed.all_gather(sizes, counts)
-        distributed.all_gather(found, padded)
-        return torch.cat([rows[: int(size)] for rows, size in zip(found, sizes, strict=True)])
+        distributed.all_gather(parts, padded)
+        return torch.cat([rows[: int(size)] for rows, size in zip(parts, sizes, strict=True)])
 
     def agreed(self, *wishes: bool) -> tuple[bool, ...]:
-        """What any process wished before the last step: the same in all. On a GPU asked for every few steps."""
+        """Return what any process wished before the last step: the same in all. On a GPU asked for every few steps."""
         self.wishes = wishes
         if self.rows.is_cuda and self.at % OFTEN:
             return (False,) * len(wishes)
-        heard = tuple((self.heard > 0).tolist())
+        heard: tuple[bool, ...] = tuple((self.heard > 0).tolist())
         if any(heard):
             self.heard, self.wishes = torch.zeros_like(self.heard), (False,) * len(wishes)
         return heard
 
     def look(self) -> tuple[Epoch, Likelihood]:
-        """As the first process sees it, and whether to stop."""
-        seen, claim = super().look()
-        seen, claim, watch = processes.all_gather((seen, claim, self.watch.pack()))[0]
+        """Return the figures and the likelihood as the first process has them, and take over whether to stop."""
+        epoch, likelihood = super().look()
+        epoch, likelihood, watch = processes.all_gather((epoch, likelihood, self.watch.pack()))[0]
         self.watch.unpack(watch, self.watch.best)
-        return seen, claim
+        return epoch, likelihood
 
 
 def shareable(settings: Settings, rows: int, config: Mapping[str, Any]) -> None:

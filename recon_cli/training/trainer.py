@@ -11,37 +11,40 @@ from typing import TYPE_CHECKING, Any
 from recon_cli.errors import ReconError, Remark
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.likelihoods._grey_levels import bits_per_dimension, spacing
-from recon_cli.models import user
-from recon_cli.models.vae import Vae
+from recon_cli.models import _references as references
+from recon_cli.models._base import Model
+from recon_cli.models._options import is_own, spelled
 from recon_cli.runtime import processes
 from recon_cli.runtime.torch_state import in_default_state
 from recon_cli.sources.run import settings_of
-from recon_cli.training import regressing
 from recon_cli.training.checkpoints import CHECKPOINT, Keeper, unpack
-from recon_cli.training.evaluation import boards, pictures
+from recon_cli.training.evaluation import boards, pictures, predictions
 from recon_cli.training.evaluation.bounds import estimates
 from recon_cli.training.evaluation.mean_alone import alone
 from recon_cli.training.evaluation.residuals import calibration
 from recon_cli.training.experiments.optimum import largest_eigenvalue, optimum, pca, solve
 from recon_cli.training.figures import Epoch, in_common, look, rates
-from recon_cli.training.loop import threads, walk
+from recon_cli.training.loop import State, threads, walk
 from recon_cli.training.noises import Fixed, Optimal
-from recon_cli.training.plan import Plan
+from recon_cli.training.plan import Data, Plan
 from recon_cli.training.result import Result, Training
-from recon_cli.training.runs import Run, begun
+from recon_cli.training.runs import RunFolder, begun
 from recon_cli.training.schedules import Schedule
-from recon_cli.training.settings import Settings, option, own_model
+from recon_cli.training.settings import Settings, with_options
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from typing_extensions import Unpack
 
+    from recon_cli.models._options import Asked, Keywords
 
 Progress = Callable[[int, str], None]
 
 
+@with_options()
 @in_default_state
 def train(
-    data: Any = "digits",
+    data: Data = "digits",
     *,
     likelihood: str | Likelihood = "gaussian",
     sigma: float | str | None = None,
@@ -50,7 +53,7 @@ def train(
     scale: float | None = None,
     out: str | Path | None = None,
     progress: Progress | None = None,
-    **settings: Any,
+    **settings: Unpack[Keywords],
 ) -> Training:
     """Train a small VAE (or autoencoder) and measure, each epoch, both sides of the identity.
 
@@ -70,7 +73,7 @@ def train(
     progress
         called after each epoch with its number and what to say.
     settings
-        the numbers of the run, by their names in :class:`Settings`, which has their defaults.
+        the numbers of the run, by their names in :class:`~recon_cli.models._options.Options`, which has their defaults.
 
     In float32, and the same for the same seed on the same machine; the caller's random state stays as
     it is. Ctrl-C, SIGTERM and SIGHUP finish the step and write it down (:class:`Interrupted`). Raises ReconError for a
@@ -85,15 +88,16 @@ def train(
         warnings.warn(remark, Remark, stacklevel=2)
     if plan.settings.tensorboard:
         boards.available(out)
-    with Run(out, begun(out, plan.config), plan.config) as run:
+    with RunFolder(out, begun(out, plan.config), plan.config) as run:
         run.put_config(plan.config)
         return carry_out(plan, run, progress)
 
 
 @in_default_state
 def resume(
-    folder: str | Path, *, data: Any = None, progress: Progress | None = None, trust: bool = False, **asked: Any
-) -> Training:
+    folder: str | Path, *, data: Data | None = None, progress: Progress | None = None, trust: bool = False,
+    **asked: Unpack[Asked],
+) -> Training:  # fmt: skip
     """Go on with the run in ``folder`` from its last checkpoint, to the same bits as if it had never stopped (on a CPU).
 
     data
@@ -106,26 +110,27 @@ def resume(
     Raises ReconError for a folder without a run, a run of another version, options that contradict it, and data that
     are not what they were.
     """
-    if isinstance(data, (str, Path)):
-        asked, data = {"data": str(data), **asked}, None
     config = settings_of(str(folder))
-    was = {name: config[name] for name in ("data", "likelihood", "sigma", "device", "binarize", "scale")}
-    settings = {field.name: config[field.name] for field in dataclasses.fields(Settings)}
+    was: dict[str, Any] = {name: config[name] for name in ("data", "likelihood", "sigma", "device", "binarize", "scale")}
+    settings: dict[str, Any] = {field.name: config[field.name] for field in dataclasses.fields(Settings)}
     model = asked.get("model", settings["model"])
-    for name, value in asked.items():
-        value = user.spelled(value) if name == "model" else value
+    wanted: dict[str, object] = {**({"data": str(data)} if isinstance(data, (str, Path)) else {}), **asked}
+    for name, value in wanted.items():
+        value = references.spelled(value) if name == "model" else value
         mine = {**was, **settings, "out": str(folder)}[name]
-        if name == "epochs" and value > mine and Schedule.parse(settings["schedule"]).endless:
+        if name == "epochs" and isinstance(value, int) and value > mine and Schedule.parse(settings["schedule"]).endless:
             settings["epochs"] = value
         elif not alike(mine, value) and (name, value) != ("device", "auto"):
             raise ReconError(
-                f"The run in {folder} has {option(name)} {mine}, and {value} was asked for: it could not go on as the same run.",
-                f"Leave {option(name)} out (only --epochs may grow), or start another run.",
+                f"The run in {folder} has {spelled(name)} {mine}, and {value} was asked for: it could not go on as the same run.",
+                f"Leave {spelled(name)} out (only --epochs may grow), or start another run.",
             )
-    if isinstance(model, str) and (own_model(model) or "model_sha256" in config):
-        user.allowed(model, config.get("model_sha256"), trust or "model" in asked, str(folder))
-    plan = Plan.of(**{**was, "data": was["data"] if data is None else data}, **{**settings, "model": model})
-    user.unchanged(settings["model"], config.get("model_sha256"), plan.config.get("model_sha256"))
+    if isinstance(model, str) and is_own(model):
+        references.check_trust(model, config.get("model_sha256"), trust or "model" in asked, str(folder))
+    source = was.pop("data")
+    keywords: dict[str, Any] = {**was, **settings, "model": model}
+    plan = Plan.of(source if data is None or isinstance(data, (str, Path)) else data, **keywords)
+    references.check_unchanged(settings["model"], config.get("model_sha256"), plan.config.get("model_sha256"))
     if plan.config["rows"] != config["rows"]:
         raise ReconError(
             f"The run in {folder} was trained on other values of {config['data']}: they have changed since.",
@@ -133,103 +138,131 @@ def resume(
         )
     if plan.settings.tensorboard:
         boards.available(folder)
-    with Run(folder, again=True, config=config) as run:
+    with RunFolder(folder, again=True, config=config) as run:
         if settings["epochs"] != config["epochs"]:
             run.put_config({**config, "epochs": settings["epochs"]})
         return carry_out(plan, run, progress)
 
 
-def epochs_of(folder: str, asked: dict[str, Any]) -> int:
-    """How many epochs a run will have when it has been gone on with."""
-    return asked.get("epochs") or settings_of(folder)["epochs"]
+def epochs_of(folder: str, asked: int | None) -> int:
+    """Return how many epochs a run will have when it has been gone on with, of which ``asked`` were asked for."""
+    return asked or int(settings_of(folder)["epochs"])
 
 
-def alike(mine: Any, asked: Any) -> bool:
-    """Whether two values of an option are the same one: numbers as numbers, words as words."""
+def alike(mine: object, asked: object) -> bool:
+    """Return whether two values of an option are the same one: numbers as numbers, words as words."""
     try:
-        return float(mine) == float(asked)
-    except (TypeError, ValueError):
+        return float(str(mine)) == float(str(asked))
+    except ValueError:
         return str(mine) == str(asked)
 
 
-def carry_out(plan: Plan, run: Run, progress: Progress | None) -> Training:
+def carry_out(plan: Plan, run: RunFolder, progress: Progress | None) -> Training:
     """Train from where ``run`` is, and measure the result."""
-    settings, kept = plan.settings, plan.kept
-    with threads(kept, settings):
-        state, before, seen = plan.state(), 0.0, ""
-        if run.path is not None and (run.path / CHECKPOINT).exists():
-            before, seen = unpack(run.path / CHECKPOINT, state, run.identity)
-        if state.epoch > settings.epochs:
-            raise ReconError(f"The run in {run.path} has {state.epoch} epochs behind it.", "Give at least as many --epochs.")
-        history = [Epoch(**line) for line in run.recall(state.epoch, seen)] if run.again else []
-        keeper, claim = Keeper(run, state, settings.checkpoint_every, before), None
-        ended, rate = state.epoch >= settings.epochs or state.watch.over, state.scheduler.rate
-        board = boards.Board(run.path if settings.tensorboard and processes.rank() == 0 else None, history, ended, rate)
-        with keeper.patience():
-            for epoch, claim in solve(state) if settings.exact else walk(state, keeper):  # noqa: B007
-                history.append(epoch)
-                run.record({"epoch": epoch.epoch, **vars(epoch)})
-                board.epoch(epoch, state.scheduler.rate)
-                (progress or (lambda done, words: None))(epoch.epoch, epoch.words)
-        seconds = keeper.seconds
-        if not settings.exact:
-            keeper.save()
-        vae, chosen = state.model, state.watch.restore(state)
-        epochs = len(history)
-        claim = claim if claim and not chosen else look(vae, state.noise, state.shown, settings)[1]
-        shown, which = (plan.back, "held-out") if len(plan.back) else (kept, "training")
-        answers = regressing.answers(vae, claim, kept, shown, plan.names)
-        events = state.model.target(kept)
-        width = None if plan.grey or claim.event or not settings.bounded else spacing(events.cpu())
-        seen = look(vae, Fixed(claim), shown, settings)[0]
-        beside = alone(vae, plan.claim, plan.whose, claim, kept, shown, settings)
-        result = Result(
-            **vars(seen),
-            mean_alone=beside.nll,
-            bits_per_dimension=width and bits_per_dimension(seen.negative_elbo / events[0].numel(), width, claim.discrete),
-            epoch=epochs,
-            validation=state.watch.value if chosen else history[-1].validation,
-            data=f"{plan.word}, {which}",
-            rows_trained=len(kept),
-            rows_validation=len(plan.checked),
-            rows_held_out=len(plan.back),
-            seconds=seconds,
-            samples_per_second=len(kept) * epochs / seconds,
-            **regressing.overall(answers),
-        )
-        near = estimates(vae, claim, shown, settings.iwae, settings.seed + 2) if settings.iwae else ((), ())
-        plain = in_common(claim) is claim and settings.bounded
-        found = Training(
-            settings, claim, plan.whose, plan.described, tuple(history), result, vae,
-            width=width,
-            chosen=chosen,
-            calibration=calibration(vae, claim, shown, settings, f"{plan.word}, {which}"),
-            latents=rates(vae, shown, settings),
-            best=best(vae, claim, kept, settings),
-            bounds=near[0],
-            bound_errors=near[1],
-            optimum=optimum(vae, claim, kept, settings.latent, plan.whose, settings.beta),
-            pca=pca(vae, kept, settings),
-            grey=plan.grey,
-            eigenvalue=largest_eigenvalue(kept) if plain and claim.name == "gaussian" and not result.active else None,
-            folder=run.path,
-            alone=beside,
-            still=state.still,
-            network=plan.config["sigma"] == "network",
-            picture=pictures.picture(vae, shown, plan.shape, which) if settings.latent else None,
-            answers=answers,
-            line=regressing.line(vae, claim, plan.whose, kept),
-            remarks=plan.remarks,
-        )  # fmt: skip
-        generated = pictures.generated(vae, shown, plan.shape, settings.seed) if run.path and settings.latent else {}
-        run.finish(found, generated)
-        board.finish(result, which, {"reconstructions.png": found.picture, **generated}, epochs)
-    return found
+    with threads(plan.train_rows, plan.settings):
+        return measure(plan, run, *descend(plan, run, progress))
 
 
-def best(vae: Vae, claim: Likelihood, rows: Tensor, settings: Settings) -> float | None:
-    """The noise that ``rows`` would choose for their reconstructions; None where there is none to choose."""
+def descend(
+    plan: Plan, run: RunFolder, progress: Progress | None
+) -> tuple[State, Likelihood, list[Epoch], float, boards.Board]:  # fmt: skip
+    """Train from where ``run`` is to the last epoch, and go back to the best where early stopping keeps it.
+
+    Return the state, the likelihood with its noise as it is then, the figures of all epochs, the seconds that they took, and
+    the board that they were shown on.
+    """
+    settings = plan.settings
+    state, before, digest = plan.state(), 0.0, ""
+    if run.path is not None and (run.path / CHECKPOINT).exists():
+        before, digest = unpack(run.path / CHECKPOINT, state, run.identity)
+    if state.epoch > settings.epochs:
+        raise ReconError(f"The run in {run.path} has {state.epoch} epochs behind it.", "Give at least as many --epochs.")
+    history = [Epoch(**line) for line in run.recall(state.epoch, digest)] if run.again else []
+    keeper = Keeper(run, state, settings.checkpoint_every, before)
+    likelihood: Likelihood | None = None
+    ended, rate = state.epoch >= settings.epochs or state.watch.is_over, state.scheduler.rate
+    board = boards.Board(run.path if settings.tensorboard and processes.rank() == 0 else None, history, ended, rate)
+    with keeper.patience():
+        for epoch, likelihood in solve(state) if settings.exact else walk(state, keeper):  # noqa: B007
+            history.append(epoch)
+            run.record({"epoch": epoch.epoch, **vars(epoch)})
+            board.epoch(epoch, state.scheduler.rate)
+            if progress is not None:
+                progress(epoch.epoch, epoch.words)
+    seconds = keeper.seconds
+    if not settings.exact:
+        keeper.save()
+    if state.watch.restore() or likelihood is None:
+        likelihood = look(state.model, state.noise, state.some, settings)[1]
+    return state, likelihood, history, seconds, board
+
+
+def measure(
+    plan: Plan, run: RunFolder, state: State, likelihood: Likelihood, history: list[Epoch], seconds: float, board: boards.Board
+) -> Training:
+    """Return what a run has come to, measured on the rows held out, or on the training rows without any; and write it."""
+    settings, train_rows, model = plan.settings, plan.train_rows, state.model
+    rows, which = (plan.held_out, "held-out") if len(plan.held_out) else (train_rows, "training")
+    chosen = state.watch.epoch if state.watch.best else None
+    answers = predictions.answers(model, likelihood, train_rows, rows, plan.columns)
+    rmse, r2 = predictions.overall(answers)
+    events = model.target(train_rows)
+    width = None if plan.grey or likelihood.event or not model.has_kl else spacing(events.cpu())
+    figures = look(model, Fixed(likelihood), rows, settings)[0]
+    bits = None
+    if width and figures.negative_elbo is not None:
+        bits = bits_per_dimension(figures.negative_elbo / events[0].numel(), width, likelihood.discrete)
+    beside = alone(model, plan.likelihood, plan.whose, likelihood, train_rows, rows, settings)
+    result = Result(
+        **vars(figures),
+        data=f"{plan.word}, {which}",
+        bits_per_dimension=bits,
+        mean_alone=beside.nll,
+        validation=state.watch.value if chosen else history[-1].validation,
+        epoch=len(history),
+        rows_trained=len(train_rows),
+        rows_validation=len(plan.validation_rows),
+        rows_held_out=len(plan.held_out),
+        seconds=seconds,
+        samples_per_second=len(train_rows) * len(history) / seconds,
+        rmse=rmse,
+        r2=r2,
+    )
+    sizes, means, errors = estimates(model, likelihood, rows, settings.iwae, settings.seed + 2)
+    collapsed = in_common(likelihood) is likelihood and model.has_kl and likelihood.name == "gaussian" and not result.active
+    training = Training(
+        settings, likelihood, plan.whose, plan.described, tuple(history), result, model,
+        width=width,
+        chosen=chosen,
+        calibration=calibration(model, likelihood, rows, settings, f"{plan.word}, {which}"),
+        latents=rates(model, rows, settings),
+        best=best(model, likelihood, train_rows, settings),
+        bounds=tuple(zip(sizes, means, strict=True)),
+        bound_errors=errors,
+        optimum=optimum(model, likelihood, train_rows, plan.whose, settings.beta),
+        pca=pca(model, train_rows),
+        grey=plan.grey,
+        eigenvalue=largest_eigenvalue(train_rows) if collapsed else None,
+        folder=run.path,
+        alone=beside,
+        still=state.still,
+        network=plan.config["sigma"] == "network",
+        picture=pictures.picture(model, rows, plan.shape, which),
+        answers=answers,
+        line=predictions.line(model, likelihood, plan.whose, train_rows),
+        remarks=plan.remarks,
+    )  # fmt: skip
+    generated = pictures.generated(model, rows, plan.shape, settings.seed) if run.path else {}
+    run.finish(training, generated)
+    board.finish(figures, which, {"reconstructions.png": training.picture, **generated}, len(history))
+    return training
+
+
+def best(model: Model, likelihood: Likelihood, rows: Tensor, settings: Settings) -> float | None:
+    """Return the noise that ``rows`` would choose for their reconstructions; None where there is none to choose."""
+    if not likelihood.noise or in_common(likelihood) is not likelihood:
+        return None
     try:
-        return look(vae, Optimal(claim), rows, settings)[0].sigma if claim.noise and in_common(claim) is claim else None
+        return look(model, Optimal(likelihood), rows, settings)[0].sigma
     except ReconError:
         return None

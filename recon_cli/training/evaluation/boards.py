@@ -6,19 +6,18 @@ import importlib.util
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy
 
 from recon_cli.errors import ReconError, not_installed
 from recon_cli.report import Picture
 from recon_cli.runtime.images import pixels, png
-from recon_cli.training.figures import Epoch
+from recon_cli.training.figures import Epoch, Figures
 
 FOLDER = "tensorboard"
 
 
-def available(out: Any) -> None:
+def available(out: object) -> None:
     """Raise ReconError where no event files can be written: no run folder, or the library is not installed."""
     if out is None:
         raise ReconError("--tensorboard writes into the run folder, and there is none.", "Give --out.")
@@ -45,30 +44,30 @@ class Board:
         if ended and history:
             self.epoch(history[-1], lr)
 
-    def epoch(self, seen: Epoch, lr: float) -> None:
-        """The figures of an epoch that are numbers, each under ``train/``; and what the validation rows say."""
+    def epoch(self, figures: Epoch, lr: float) -> None:
+        """Write the figures of an epoch that are numbers, each under ``train/``; and what the validation rows say."""
         if self.writer is None:
             return
-        figures = {f"train/{name}": value for name, value in vars(seen).items() if name not in ("epoch", "validation")}
-        figures |= {"train/lr": lr, f"validation/{'nll' if seen.negative_elbo is None else 'negative_elbo'}": seen.validation}
-        self.scalars(figures, seen.epoch)
+        scalars = {f"train/{name}": value for name, value in vars(figures).items() if name not in ("epoch", "validation")}
+        figure = "nll" if figures.negative_elbo is None else "negative_elbo"
+        self.scalars({**scalars, "train/lr": lr, f"validation/{figure}": figures.validation}, figures.epoch)
 
-    def scalars(self, figures: Mapping[str, Any], epoch: int) -> None:
-        """Those that are numbers; on disk when this returns."""
+    def scalars(self, figures: Mapping[str, float | None], epoch: int) -> None:
+        """Write those that are numbers; on disk when this returns."""
         for name, value in figures.items():
             if isinstance(value, (int, float)) and self.writer is not None:
                 self.writer.add_scalar(name, value, epoch)
         if self.writer is not None:
             self.writer.flush()
 
-    def finish(self, result: Epoch, where: str, pictures: Mapping[str, Picture | None], epoch: int) -> None:
-        """The result under ``where``, the pictures, and no more."""
+    def finish(self, result: Figures, where: str, pictures: Mapping[str, Picture | None], epoch: int) -> None:
+        """Write the result under ``where``, the pictures, and no more."""
         if self.writer is None:
             return
         names = ("nll", "loss", "kl", "negative_elbo", "active")
         self.scalars({f"{where}/{name}": getattr(result, name) for name in names}, epoch)
-        for name, shown in pictures.items():
-            if shown is not None:
-                grey = numpy.array(pixels(io.BytesIO(png(shown)))[0])
+        for name, picture in pictures.items():
+            if picture is not None:
+                grey = numpy.array(pixels(io.BytesIO(png(picture)))[0])
                 self.writer.add_image(name, grey, epoch, dataformats="HW" if grey.ndim == 2 else "HWC")
         self.writer.close()

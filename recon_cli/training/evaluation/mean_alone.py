@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,9 +15,9 @@ from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import IDENTITY
 from recon_cli.identity.regions import Circle, Lattice
 from recon_cli.identity.tensors import wide
-from recon_cli.models.vae import Vae, typical
-from recon_cli.training.figures import CHUNK, in_common, passes, shown
-from recon_cli.training.noises import above, apart
+from recon_cli.models._base import Model, typical
+from recon_cli.training.figures import CHUNK, in_common, loss_beside, passes
+from recon_cli.training.noises import above, apart, resized
 from recon_cli.training.settings import Settings
 
 if TYPE_CHECKING:
@@ -55,112 +54,117 @@ class Alone:
         return math.isfinite(self.nll) and not self.cost <= self.nll + chance
 
 
-def alone(vae: Vae, claim: Likelihood, whose: str, trained: Likelihood, kept: Tensor, rows: Tensor, settings: Settings) -> Alone:
-    """The mean of the rows ``kept`` beside ``vae``, both on ``rows``.
+def alone(
+    model: Model, likelihood: Likelihood, whose: str, trained: Likelihood, train_rows: Tensor, rows: Tensor, settings: Settings
+) -> Alone:
+    """Return the mean of ``train_rows`` beside ``model``, both on ``rows``.
 
-    ``trained`` is the likelihood as training left it, ``claim`` as it began: its noise, unless ``whose`` is fixed, is fitted.
+    ``trained`` is the likelihood as training left it, ``likelihood`` as it began: its noise, unless ``whose`` is fixed, is
+    fitted.
     """
     with torch.no_grad():
-        mine = costs(vae, trained, rows, settings)
-        theirs = constant(claim, whose, vae.target(kept), vae.target(rows), settings.sigma_floor)
+        mine = costs(model, trained, rows, settings)
+        theirs = constant(likelihood, whose, model.target(train_rows), model.target(rows), settings.sigma_floor)
         spreads = [(part.std(correction=0) / math.sqrt(len(rows))).item() for part in (mine - theirs, theirs)]
         return Alone(theirs.mean().item(), mine.mean().item(), min(filter(math.isfinite, spreads), default=0.0))
 
 
-def costs(vae: Vae, claim: Likelihood, rows: Tensor, settings: Settings) -> Tensor:
-    """What a model costs, of each of ``rows``: the nll, and the KL as it was charged in training, (N,) in float64.
+def costs(model: Model, likelihood: Likelihood, rows: Tensor, settings: Settings) -> Tensor:
+    """Return what a model costs, of each of ``rows``: the nll, and the KL as it was charged in training, (N,) in float64.
 
     That is beta times it, beyond the nats that were free. Where a loss was trained on, its slope is in beta too.
     """
-    seen = [(nlls(claim, x, raw), wide(kl)) for x, raw, kl in passes(vae, rows, settings)]
-    nll, kl = (torch.cat(parts) for parts in zip(*seen, strict=True))
-    loss = shown(claim, settings)
-    slope = float(claim.slope_of(loss) or 1.0) if settings.loss and in_common(claim) is claim else 1.0
+    terms = [(nlls(likelihood, x, raw), wide(kl)) for x, raw, kl in passes(model, rows, settings)]
+    nll, kl = (torch.cat(parts) for parts in zip(*terms, strict=True))
+    loss = loss_beside(likelihood, settings)
+    slope = float(likelihood.slope_of(loss) or 1.0) if settings.loss and in_common(likelihood) is likelihood else 1.0
     return nll + slope * settings.beta * (kl.sum(dim=1) - kl.mean(dim=0).clamp(max=settings.free_bits).sum())
 
 
-def nlls(claim: Likelihood, x: Tensor, raw: Tensor) -> Tensor:
-    """The nll of each row, (N,), from the raw output."""
-    return claim.nll_raw(wide(x), wide(raw)).flatten(1).sum(dim=1)
+def nlls(likelihood: Likelihood, x: Tensor, raw: Tensor) -> Tensor:
+    """Return the nll of each row, (N,), from the raw output."""
+    return likelihood.nll_raw(wide(x), wide(raw)).flatten(1).sum(dim=1)
 
 
-def constant(claim: Likelihood, whose: str, x: Tensor, rows: Tensor, floor: float = 0.0) -> Tensor:
-    """The nll of each of ``rows``, (N, ...), at the constant that is best for ``x``, (M, ...), with the noise best for both.
+def constant(likelihood: Likelihood, whose: str, x: Tensor, rows: Tensor, floor: float = 0.0) -> Tensor:
+    """Return the nll of each of ``rows``, (N, ...), at the constant best for ``x``, (M, ...), with the noise best for both.
 
     Of several the best on ``x`` that is finite on ``rows``: a mean of 0 says that no other count can come.
     """
     every = -(-x.numel() // SOME)
     few = x[::every]  # stand for all, but for the mean
-    found = []
-    if claim.link.name == "logit" and not claim.discrete:
-        return each(claim.nll_raw, rows, meant(claim, typical(claim, x)))
-    for mu in constants(claim, x, few):
+    candidates: list[tuple[float, Callable[[Tensor, Tensor], Tensor], Tensor]] = []
+    if likelihood.link.name == "logit" and not likelihood.discrete:
+        return each(likelihood.nll_raw, rows, meant(likelihood, typical(likelihood, x)))
+    for mu in constants(likelihood, x, few):
         try:
-            nll = noise(claim, whose, x, few, mu, floor).nll
-            found.append((each(nll, few, mu).mean().item(), nll, mu))
+            best = noise(likelihood, whose, x, few, mu, floor)
+            candidates.append((each(best.nll, few, mu).mean().item(), best.nll, mu))
         except ReconError:  # no noise is best
             continue
-    found = [one for one in found if not math.isnan(one[0])]
-    for _, nll, mu in sorted(found, key=lambda one: one[0]):
+    finite = [one for one in candidates if not math.isnan(one[0])]
+    for _, nll, mu in sorted(finite, key=lambda one: one[0]):
         if (theirs := each(nll, rows, mu)).isfinite().all():
             return theirs
     return wide(rows.new_full((len(rows),), math.inf))
 
 
 def each(nll: Callable[[Tensor, Tensor], Tensor], x: Tensor, mu: Tensor) -> Tensor:
-    """The nll of each row of ``x``, (N,), at the one ``mu`` (or raw output)."""
+    """Return the nll of each row of ``x``, (N,), at the one ``mu`` (or raw output)."""
     pieces = torch.split(x, max(1, CHUNK // x[0].numel()))
     return torch.cat([nll(wide(part), wide(mu).expand(len(part), *mu.shape)).flatten(1).sum(dim=1) for part in pieces])
 
 
-def noise(claim: Likelihood, whose: str, x: Tensor, few: Tensor, mu: Tensor, floor: float) -> Likelihood:
-    """The noise that is best for a constant. Raises ReconError where none is."""
+def noise(likelihood: Likelihood, whose: str, x: Tensor, few: Tensor, mu: Tensor, floor: float) -> Likelihood:
+    """Return the likelihood with the noise that is best for a constant. Raises ReconError where none is."""
     if whose == "fixed":
-        return claim
+        return likelihood
     means = mu.expand(len(few), *mu.shape)
     try:
-        best = claim.fit(few, means)
+        best = likelihood.fit(few, means)
     except ReconError:
-        if len(claim.noise) < 2:
+        if len(likelihood.noise) < 2:
             raise
-        best = fitting.start(type(claim)(**claim.design), few, means)
+        best = fitting.start(type(likelihood)(**likelihood.design), few, means)
     if whose == "per-element":
         best = apart(best, x, mu, floor)
-    name = fitting.level(best) or ""
-    return dataclasses.replace(best, **{name: above(getattr(best, name), floor)}) if floor else best
+    name = fitting.level(best)
+    return resized(best, above(best.parameters[name], floor)) if floor and name else best
 
 
-def constants(claim: Likelihood, x: Tensor, few: Tensor) -> Iterator[Tensor]:
-    """Constants one of which is the best, or nearly: the mean, and the quantile.
+def constants(likelihood: Likelihood, x: Tensor, few: Tensor) -> Iterator[Tensor]:
+    """Yield constants one of which is the best, or nearly: the mean, and the quantile.
 
     The last of them gives every value of a bounded domain a chance, where those before might not.
     """
-    usual = typical(claim, x)
-    usual = claim.link.inverse(claim.link.forward(usual)) if claim.head else usual  # where a floor may be
-    if isinstance(claim.support, Circle):
+    usual = typical(likelihood, x)
+    usual = likelihood.link.inverse(likelihood.link.forward(usual)) if likelihood.head else usual  # where a floor may be
+    if isinstance(likelihood.support, Circle):
         yield torch.atan2(wide(x).sin().mean(dim=0), wide(x).cos().mean(dim=0))
         return
     yield usual
-    if claim.link == IDENTITY and not claim.event or claim.head:
-        share = float(claim.parameters.get("quantile", 0.5))
+    if likelihood.link == IDENTITY and not likelihood.event or likelihood.head:
+        share = float(likelihood.parameters.get("quantile", 0.5))
         middle = wide(few).kthvalue(max(1, math.ceil(share * len(few))), dim=0).values
-        if claim.head:
+        if likelihood.head:
             level = (wide(few) - middle).abs().mean(dim=0).clamp(min=usual[..., 1].min().item())
-            middle = torch.stack([middle, level.square() if claim.head[1] == "var" else level], dim=-1)
+            middle = torch.stack([middle, level.square() if likelihood.head[1] == "var" else level], dim=-1)
         yield middle
-    elif claim.discrete and not isinstance(claim.support, Lattice):
-        middle = usual.flatten(0, -2).mean(dim=0) if claim.event else usual.mean()
+    elif likelihood.discrete and not isinstance(likelihood.support, Lattice):
+        middle = usual.flatten(0, -2).mean(dim=0) if likelihood.event else usual.mean()
         yield (len(x) * usual + middle) / (len(x) + 1)
 
 
-def meant(claim: Likelihood, mean: Tensor) -> Tensor:
-    """The logit whose x has this mean, which in a family of one natural parameter is the most likely: by halving.
+def meant(likelihood: Likelihood, mean: Tensor) -> Tensor:
+    """Return the logit whose x has this mean, which in a family of one natural parameter is the most likely: by halving.
 
     Not beyond ``EDGE``: a density has no least nll of values that are all 0.
     """
     low, high = (wide(torch.full_like(mean, end)) for end in (-EDGE, EDGE))
     for _ in range(HALVINGS):
         middle = (low + high) / 2
-        less = claim.moments(middle.sigmoid())[0] < mean  # type: ignore[index]
+        moments = likelihood.moments(middle.sigmoid())
+        assert moments is not None
+        less = moments[0] < mean
         low, high = middle.where(less, low), high.where(less, middle)
     return (low + high) / 2

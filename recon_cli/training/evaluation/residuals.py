@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy
@@ -13,7 +13,7 @@ from recon_cli.identity.fitting import level
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.regions import REAL, Lattice
 from recon_cli.identity.tensors import wide
-from recon_cli.models.vae import Vae
+from recon_cli.models._base import Model
 from recon_cli.report import Column, Table
 from recon_cli.training.figures import passes
 from recon_cli.training.settings import Settings
@@ -31,7 +31,7 @@ SHAPE = 0.03  # of a share: as good as the likelihood's
 
 
 @dataclass(frozen=True)
-class Calibration:
+class Residuals:
     """Standardised residuals r = (x - E[x | z])/sd[x | z] at one z from q(z | x) a row, over ``elements``.
 
     mean, variance
@@ -60,39 +60,41 @@ class Calibration:
         """How many times too small the standard deviation is: the root of the mean of r^2."""
         return math.sqrt(self.variance + self.mean**2)
 
-    def table(self, regression: bool = False) -> Table:
-        """One row. What a ``regression`` leaves is of y, given x."""
-        row = {"data": self.data, "elements": self.elements, "mean": self.mean, "variance": self.variance, "error": self.error}
-        row["own_error"] = self.own_error
+    def table(self, of_predictions: bool = False) -> Table:
+        """Return one row. What predictions leave is of y, given x."""
+        names = ("data", "elements", "mean", "variance", "error", "own_error")
+        row: dict[str, str | float] = {name: getattr(self, name) for name in names}
         row |= {f"within_{k}": share for k, share in zip(WITHIN, self.within, strict=True)}
         row |= {f"predicted_{k}": share for k, share in zip(WITHIN, self.predicted, strict=True)}
-        columns = [replace(one, panel=GIVEN_X) if regression and one.panel == MOMENTS else one for one in COLUMNS]
+        moments = GIVEN_X if of_predictions else MOMENTS
+        columns = [Column(key, title, panel.replace(MOMENTS, moments)) for key, title, panel in COLUMNS]
         return Table("calibration", columns, [row])
 
-    def words(self, claim: Likelihood, rows: str) -> str:
-        """What it says of the noise."""
-        factor, name = self.factor, level(claim) if not claim.head else None
+    def words(self, likelihood: Likelihood, rows: str) -> str:
+        """Return what it says of the noise."""
+        factor, name = self.factor, level(likelihood) if not likelihood.head else None
         whose = name or "the spread that the model gives each element"
-        said = f"the standardised residuals have a mean square of {factor * factor:.3g}, and 1 where it is right"
+        square = f"the standardised residuals have a mean square of {factor * factor:.3g}, and 1 where it is right"
         near = max(NEAR, math.sqrt(2 / max(1, self.elements)))  # two standard errors of a Gaussian's
         times = f"{factor:.3g} times too small" if factor > 1 else f"{1 / factor if factor else math.inf:.3g} times too large"
         begun = whose[0].upper() * (name is None) + whose[name is None :]
-        if abs(factor - 1) <= NEARLY and (shape := self.shape(claim)):
+        if abs(factor - 1) <= NEARLY and (shape := self.shape(likelihood)):
             size = "" if abs(factor - 1) <= near else f", {times} by it"
-            return f"{begun} has the second moment nearly right for the {rows} rows{size} ({said}), {shape}."
+            return f"{begun} has the second moment nearly right for the {rows} rows{size} ({square}), {shape}."
         if abs(factor - 1) <= near:
-            return f"Calibrated: {whose} is right for the {rows} rows to {near:.0%} ({said})."
-        return f"{begun} is {times} for the {rows} rows: {said}."
+            return f"Calibrated: {whose} is right for the {rows} rows to {near:.0%} ({square})."
+        return f"{begun} is {times} for the {rows} rows: {square}."
 
-    def shape(self, claim: Likelihood) -> str:
-        """In words, where the size is right, that the shares are not the likelihood's, which no noise mends; else empty."""
+    def shape(self, likelihood: Likelihood) -> str:
+        """Return in words, where the size is right, that the shares are not the likelihood's, which no noise mends."""
         off = [abs(mine - theirs) for mine, theirs in zip(self.within, self.predicted, strict=True)]
         worst = max(range(len(off)), key=off.__getitem__, default=0)
         if not off or off[worst] <= max(SHAPE, 4 * (self.error + self.own_error)):
             return ""
         return (
             f"but {self.within[worst]:.0%} of them are within {WITHIN[worst]} standard deviation{'s' * (worst > 0)}, of which "
-            f"the likelihood predicts {self.predicted[worst]:.0%}: their shape is not that of {claim.name}, whatever its noise"
+            f"the likelihood predicts {self.predicted[worst]:.0%}: their shape is not that of {likelihood.name}, whatever its "
+            f"noise"
         )
 
 
@@ -100,84 +102,87 @@ MOMENTS = "standardised residuals (x − E[x|z])/sd[x|z]"
 GIVEN_X = "standardised residuals (y − E[y|x])/sd[y|x]"
 SHARES = "share of them within so many standard deviations"
 COLUMNS = (
-    Column("data", "data", "*"),
-    Column("elements", "elements", MOMENTS),
-    Column("mean", "mean (0)", MOMENTS),
-    Column("variance", "variance (1)", MOMENTS),
+    ("data", "data", "*"),
+    ("elements", "elements", MOMENTS),
+    ("mean", "mean (0)", MOMENTS),
+    ("variance", "variance (1)", MOMENTS),
     *(
-        Column(*one)
+        column
         for k in WITHIN
-        for one in ((f"within_{k}", f"within {k}", SHARES), (f"predicted_{k}", f"predicted of {k}", SHARES))
+        for column in ((f"within_{k}", f"within {k}", SHARES), (f"predicted_{k}", f"predicted of {k}", SHARES))
     ),
-    Column("error", "standard error of the predicted", SHARES),
-    Column("own_error", "of the observed, if independent", SHARES),
+    ("error", "standard error of the predicted", SHARES),
+    ("own_error", "of the observed, if independent", SHARES),
 )
 
 
-def calibration(model: Vae, claim: Likelihood, rows: Tensor, settings: Settings, data: str) -> Calibration | None:
-    """Of ``rows`` (N, D), or some of them, evenly spread, where they are many; None where x has no mean and variance."""
-    levels = int(claim.support.levels) if isinstance(claim.support, Lattice) else 1
+def calibration(model: Model, likelihood: Likelihood, rows: Tensor, settings: Settings, data: str) -> Residuals | None:
+    """Return the calibration of ``rows`` (N, D), or some of them, evenly spread, where they are many.
+
+    None where x has no mean and variance.
+    """
+    levels = int(likelihood.support.levels) if isinstance(likelihood.support, Lattice) else 1
     every = max(1, rows.numel() * levels // SOME)
     generator = torch.Generator(rows.device).manual_seed(settings.seed + 4)
     real: list[Tensor] = []
-    drawn: list[Tensor] = []
+    samples: list[Tensor] = []
     exact: tuple[float, ...] | None = None
     with torch.no_grad():
         for x, raw, _ in passes(model, rows[::every].contiguous(), settings):
             mu = model.link.inverse(wide(raw))
-            mine = standardised(claim, wide(x), mu)
+            mine = standardised(likelihood, wide(x), mu)
             if mine is None:
                 return None
-            exact = exact or shares(claim, mu)
+            exact = exact or shares(likelihood, mu)
             if exact is None:
-                drawn.append(standardised(claim, wide(claim.sample(mu, generator)), mu))  # type: ignore[arg-type]
+                samples.append(standardised(likelihood, wide(likelihood.sample(mu, generator)), mu))  # type: ignore[arg-type]
             real.append(mine)
         r = torch.cat(real).flatten()
-        predicted = exact or inside(torch.cat(drawn).flatten())
+        predicted = exact or inside(torch.cat(samples).flatten())
     error = 0.0 if exact else max(math.sqrt(share * (1 - share) / r.numel()) for share in predicted)
-    return Calibration(data, r.numel(), r.mean().item(), r.var(correction=0).item(), inside(r), predicted, error)
+    return Residuals(data, r.numel(), r.mean().item(), r.var(correction=0).item(), inside(r), predicted, error)
 
 
-def standardised(claim: Likelihood, x: Tensor, mu: Tensor) -> Tensor | None:
-    """(x - E[x])/sd[x]; 0 where x is certain and right. None where x has no mean and variance."""
-    found = claim.moments(mu)
-    if found is None:
+def standardised(likelihood: Likelihood, x: Tensor, mu: Tensor) -> Tensor | None:
+    """Return (x - E[x])/sd[x]; 0 where x is certain and right. None where x has no mean and variance."""
+    moments = likelihood.moments(mu)
+    if moments is None:
         return None
-    mean, variance = found
+    mean, variance = moments
     return ((x - mean) / variance.clamp(min=0).sqrt()).where(x != mean, 0)
 
 
 def inside(r: Tensor) -> tuple[float, ...]:
-    """The share of |r| up to 1, 2 and 3."""
+    """Return the share of |r| up to 1, 2 and 3."""
     return tuple((r.abs() <= k).double().mean().item() for k in WITHIN)
 
 
-def shares(claim: Likelihood, mu: Tensor) -> tuple[float, ...] | None:
-    """What the likelihood gives |r| up to 1, 2 and 3: the integral of its density, by Gauss and Legendre's rule.
+def shares(likelihood: Likelihood, mu: Tensor) -> tuple[float, ...] | None:
+    """Return what the likelihood gives |r| up to 1, 2 and 3: the integral of its density, by Gauss and Legendre's rule.
 
     None where that depends on mu (looked at in two rows), or x is not of the whole line: then its draws must say.
     """
-    moments = claim.moments(mu[:2])
-    if claim.support != REAL or claim.discrete or moments is None:
+    moments = likelihood.moments(mu[:2])
+    if likelihood.support != REAL or likelihood.discrete or moments is None:
         return None
     mean, sd = moments[0], moments[1].sqrt()
-    corner = (((mu[:2, ..., 0] if claim.head else mu[:2]) - mean) / sd)[0, 0].item()  # where a density may have one
+    corner = (((mu[:2, ..., 0] if likelihood.head else mu[:2]) - mean) / sd)[0, 0].item()  # where a density may have one
 
     def density(r: Tensor) -> Tensor:
-        """Of r, (n,), in each of the elements: (n, rows, elements)."""
+        """Return that of r, (n,), in each of the elements: (n, rows, elements)."""
         x = mean + r.reshape(-1, 1, 1) * sd
         flat = mu[:2].expand(len(r), *mu[:2].shape).flatten(0, 1)
-        return (-claim.nll(x.flatten(0, 1), flat)).exp().reshape(x.shape) * sd
+        return (-likelihood.nll(x.flatten(0, 1), flat)).exp().reshape(x.shape) * sd
 
-    seen = density(torch.linspace(-3, 3, 13, dtype=mu.dtype, device=mu.device)).flatten(1)
-    if (seen.amax(dim=1) - seen.amin(dim=1) > ALIKE).any():
+    densities = density(torch.linspace(-3, 3, 13, dtype=mu.dtype, device=mu.device)).flatten(1)
+    if (densities.amax(dim=1) - densities.amin(dim=1) > ALIKE).any():
         return None
     node, weight = (torch.as_tensor(part, dtype=mu.dtype, device=mu.device) for part in numpy.polynomial.legendre.leggauss(NODES))
     u = (torch.arange(PANELS, dtype=mu.dtype, device=mu.device).unsqueeze(1) + (node + 1) / 2).flatten() / PANELS
     du = (weight / 2 / PANELS).repeat(PANELS)
 
     def mass(end: float) -> float:
-        """Between the corner and ``end``: r = corner + (end - corner) u^4, which is dense where a corner is sharp."""
+        """Return that between the corner and ``end``: r = corner + (end - corner) u^4, dense where a corner is sharp."""
         r = corner + (end - corner) * u**4
         return abs(end - corner) * (density(r)[:, 0, 0] * 4 * u**3 * du).sum().item()
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,13 +16,14 @@ from torch.nn.utils import parametrize
 from recon_cli.errors import ReconError
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import IDENTITY
-from recon_cli.identity.tensors import wide
 from recon_cli.likelihoods.gaussian import Gaussian
-from recon_cli.models.vae import Vae, divergence
+from recon_cli.models._base import ACTIVE, Model
+from recon_cli.models._vae import divergence
+from recon_cli.models.linear import Linear
 from recon_cli.numerics.spectrum import Blocks, Eigenvalues, eigenvalues, point, ppca
-from recon_cli.training.figures import ACTIVE, Epoch, look
+from recon_cli.report import Column, Table
+from recon_cli.training.figures import Epoch, look
 from recon_cli.training.noises import Fixed
-from recon_cli.training.settings import Settings
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,7 +36,7 @@ STILL = 1e-9  # nats: what a round must gain
 
 
 @dataclass(frozen=True, kw_only=True)
-class Point:
+class LinearGaussian:
     """A linear Gaussian model of some rows. Nats per sample; squared errors summed over a sample.
 
     elbo
@@ -59,8 +61,8 @@ class Optimum:
     Tipping and Bishop (1999); for linear VAEs Lucas and others (2019); the rate is Shannon's, of a Gaussian.
     """
 
-    predicted: Point
-    found: Point
+    predicted: LinearGaussian
+    found: LinearGaussian
 
     @property
     def gap(self) -> float:
@@ -80,62 +82,65 @@ class Optimum:
         return self.gap <= within and rate and self.predicted.active == self.found.active
 
 
-def optimum(vae: Vae, claim: Likelihood, rows: Tensor, latent: int, whose: str, beta: float) -> Optimum | None:
-    """Predicted and found; None where nothing is predicted.
+def optimum(model: Model, likelihood: Likelihood, rows: Tensor, whose: str, beta: float) -> Optimum | None:
+    """Return the point that is predicted, and the one that was found; None where nothing is predicted.
 
     That is for no linear Gaussian model, a weight on the KL, a noise for each element, rows that are all alike, or as many
     latents as dimensions that vary (sigma would go to 0).
     """
-    if vae.kind != "linear" or claim.name != "gaussian" or beta != 1 or whose == "per-element" or not rows.var(dim=0).any():
+    if not isinstance(model, Linear) or likelihood.name != "gaussian" or beta != 1 or whose == "per-element":
         return None
-    sigma = float(claim.parameters["sigma"])
-    predicted = predict(spectrum(rows), latent, sigma if whose == "fixed" else None)
-    return None if predicted is None else Optimum(predicted, measure(vae, sigma, rows))
+    if not rows.var(dim=0).any():
+        return None
+    sigma = float(likelihood.parameters["sigma"])
+    predicted = predict(spectrum(rows), model.latents, sigma if whose == "fixed" else None)
+    return None if predicted is None else Optimum(predicted, measure(model, sigma, rows))
 
 
-def pca(vae: Vae, rows: Tensor, settings: Settings) -> tuple[float, float] | None:
-    """The least squared error, a mean over ``rows``, that a linear code of K numbers leaves; and that of a linear autoencoder.
+def pca(model: Model, rows: Tensor) -> tuple[float, float] | None:
+    """Return the least squared error, a mean over ``rows``, that a linear code of K numbers leaves; and the model's own.
 
     What PCA leaves: the eigenvalues of the covariance after the first K. Baldi and Hornik (1989). None for other models.
     """
-    if vae.kind != "linear" or not settings.deterministic or vae.link != IDENTITY or vae.several:
+    if not isinstance(model, Linear) or not model.deterministic or model.link != IDENTITY or model.several:
         return None
     with torch.no_grad():
-        return spectrum(rows).tail(settings.latent), moments(copy.deepcopy(vae).double(), rows.double())[0].item()
+        return spectrum(rows).tail(model.latents), moments(copy.deepcopy(model).double(), rows.double())[0].item()
 
 
 def spectrum(rows: Tensor) -> Eigenvalues:
-    """Of the covariance of ``rows`` (N, D). Raises ReconError for rows that are all alike."""
+    """Return the eigenvalues of the covariance of ``rows`` (N, D). Raises ReconError for rows that are all alike."""
     return eigenvalues(Blocks(rows.detach().cpu().numpy()))
 
 
-def predict(found: Eigenvalues, latent: int, sigma: float | None) -> Point | None:
-    """The optimum for the eigenvalues of a covariance, at a noise, or at the best one where that is None.
+def predict(eigenvalues: Eigenvalues, latents: int, sigma: float | None) -> LinearGaussian | None:
+    """Return the optimum for the eigenvalues of a covariance, at a noise, or at the best one where that is None.
 
     None where that would be no noise at all.
     """
-    latent = min(latent, found.dimensions)
-    level = ppca(found, latent).sigma2 if sigma is None else sigma * sigma
-    if level is None or level <= found.values[0] * 1e-12:
+    latents = min(latents, eigenvalues.dimensions)
+    level = ppca(eigenvalues, latents).sigma2 if sigma is None else sigma * sigma
+    if level is None or level <= eigenvalues.values[0] * 1e-12:
         return None
-    best = point(found, level, latent)
-    active = int((found.values[:latent] > level * math.exp(2 * ACTIVE)).sum())
-    return Point(
-        sigma=math.sqrt(level), elbo=best.log_likelihood, active=active, kl=best.rate, distortion=best.distortion
-    )  # fmt: skip
+    best = point(eigenvalues, level, latents)
+    active = int((eigenvalues.values[:latents] > level * math.exp(2 * ACTIVE)).sum())
+    elbo, kl, distortion = best.log_likelihood, best.rate, best.distortion
+    if elbo is None or kl is None or distortion is None:  # of eigenvalues that are not all known
+        return None
+    return LinearGaussian(sigma=math.sqrt(level), elbo=elbo, active=active, kl=kl, distortion=distortion)
 
 
-def measure(vae: Vae, sigma: float, rows: Tensor) -> Point:
-    """What the model is, its expectations over z in closed form, in float64."""
+def measure(model: Linear, sigma: float, rows: Tensor) -> LinearGaussian:
+    """Return what the model is, its expectations over z in closed form, in float64."""
     with torch.no_grad():
-        distortion, rates = moments(copy.deepcopy(vae).double(), rows.double())
+        distortion, rates = moments(copy.deepcopy(model).double(), rows.double())
     error, kl = distortion.item(), rates.sum().item()
     nll = rows.shape[1] / 2 * math.log(2 * math.pi * sigma * sigma) + error / (2 * sigma * sigma)
-    return Point(sigma=sigma, elbo=-nll - kl, active=int((rates > ACTIVE).sum()), kl=kl, distortion=error)
+    return LinearGaussian(sigma=sigma, elbo=-nll - kl, active=int((rates > ACTIVE).sum()), kl=kl, distortion=error)
 
 
-def moments(vae: Vae, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """E_q ||x - mu(z)||^2, mean over ``rows``, and the mean KL of each latent: for a decoder linear in z.
+def moments(vae: Linear, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Return E_q ||x - mu(z)||^2, mean over ``rows``, and the mean KL of each latent: for a decoder linear in z.
 
     E ||x - W z - b||^2 = ||x - W m - b||^2 + sum_k s_k^2 ||W_k||^2. Deterministic, s = 0 and there is no KL: PCA's objective.
     """
@@ -150,7 +155,7 @@ def moments(vae: Vae, rows: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def condensed(rows: Tensor) -> Tensor:
-    """Fewer rows with the same mean and covariance (1/N), which is all that a linear Gaussian model sees; in float64."""
+    """Return fewer rows with the same mean and covariance (1/N), which is all that a linear Gaussian model sees; in float64."""
     rows = rows.double()
     count, elements = rows.shape
     if count <= 2 * elements:
@@ -174,11 +179,11 @@ class Whitened(nn.Module):
         self.register_buffer("inverse", (directions / sizes) @ directions.T)
 
     def forward(self, whitened: Tensor) -> Tensor:
-        """W of A."""
+        """Return W of A."""
         return whitened @ self.inverse
 
     def right_inverse(self, weight: Tensor) -> Tensor:
-        """A of W."""
+        """Return A of W."""
         return weight @ self.root
 
 
@@ -195,7 +200,7 @@ def turn(mean: nn.Linear, basis: Tensor) -> None:
 
 
 def solve(state: State) -> Iterator[tuple[Epoch, Likelihood]]:
-    """As ``walk``, an epoch being a round of L-BFGS on all rows, the expectation over z in closed form, in float64.
+    """Train as ``walk`` does, an epoch being a round of L-BFGS on all rows, the expectation over z in closed form, in float64.
 
     The encoder's weights are searched for on whitened data, and before each round the latents are turned: neither changes
     what the model is, and without them directions of little variance, and close eigenvalues, take many times the rounds.
@@ -204,6 +209,7 @@ def solve(state: State) -> Iterator[tuple[Epoch, Likelihood]]:
     the noise runs to 0.
     """
     vae, noise, rows, settings = state.model.double(), state.noise, condensed(state.rows), state.settings
+    assert isinstance(vae, Linear)
     elements = rows.shape[1]
     if not isinstance(noise, Fixed) and not settings.sigma_floor and predict(spectrum(rows), settings.latent, None) is None:
         raise ReconError(
@@ -214,7 +220,7 @@ def solve(state: State) -> Iterator[tuple[Epoch, Likelihood]]:
 
     def level(error: Tensor) -> Tensor:
         if isinstance(noise, Fixed):
-            return error.new_tensor(float(noise.claim.parameters["sigma"]) ** 2)
+            return error.new_tensor(float(noise.likelihood.parameters["sigma"]) ** 2)
         return (error / elements).clamp(min=settings.sigma_floor**2)
 
     def objective() -> tuple[Tensor, Tensor]:
@@ -229,16 +235,16 @@ def solve(state: State) -> Iterator[tuple[Epoch, Likelihood]]:
         value.backward()
         return value.item()
 
-    mean = vae.encoder if settings.deterministic else vae.encoder.mean
+    mean = vae.mean_layer
     parametrize.register_parametrization(mean, "weight", Whitened(rows))
     before = math.inf
     for epoch in range(1, settings.epochs + 1):
-        turn(mean, vae.decoder.weight)
+        turn(mean, vae.basis)
         search = torch.optim.LBFGS(
             vae.parameters(), max_iter=EACH, max_eval=2 * EACH, tolerance_grad=1e-12, tolerance_change=0.0, history_size=50,
             line_search_fn="strong_wolfe",
         )  # fmt: skip
-        search.step(cost)  # type: ignore[arg-type]
+        search.step(cost)
         with torch.no_grad():
             value, variance = (part.item() for part in objective())
         if not math.isfinite(value):
@@ -246,10 +252,10 @@ def solve(state: State) -> Iterator[tuple[Epoch, Likelihood]]:
                 f"L-BFGS broke off in round {epoch}: the objective is {value:g}, at sigma = {math.sqrt(variance):g}.",
                 "Rescale the data, or give another --seed.",
             )
-        claim = Gaussian(sigma=math.sqrt(variance))
+        likelihood = Gaussian(sigma=math.sqrt(variance))
         done, before = before - value < STILL, value
         state.epoch = epoch
-        yield Epoch(epoch=epoch, **vars(look(copy.deepcopy(vae).float(), Fixed(claim), state.rows, settings)[0])), claim
+        yield Epoch(epoch=epoch, **vars(look(copy.deepcopy(vae).float(), Fixed(likelihood), state.rows, settings)[0])), likelihood
         if done:
             break
     parametrize.remove_parametrizations(mean, "weight")
@@ -257,14 +263,26 @@ def solve(state: State) -> Iterator[tuple[Epoch, Likelihood]]:
 
 
 def largest_eigenvalue(rows: Tensor) -> float:
-    """Of the covariance (1/N) of ``rows``, (N, D), in squared units of the data: by power iteration, to 1e-9."""
-    centred = wide(rows) - wide(rows).mean(dim=0)
-    generator = torch.Generator().manual_seed(0)
-    direction = torch.randn(rows.shape[1], generator=generator).to(centred)
-    value = 0.0
-    for _ in range(1000):
-        direction = centred.T @ (centred @ (direction / direction.norm())) / len(rows)
-        before, value = value, direction.norm().item()
-        if value == 0 or abs(value - before) <= 1e-9 * value:
-            break
-    return value
+    """Return the largest eigenvalue of the covariance (1/N) of ``rows``, (N, D), in squared units; 0 of rows that are alike."""
+    return float(spectrum(rows).values[0]) if (rows != rows[0]).any() else 0.0
+
+
+BEST = "ELBO of the training rows, nats per sample, beside that of PPCA"
+PANELS = {
+    "elbo": BEST,
+    "active": "active latents",
+    "kl": "KL, beside the rate of reverse water-filling",
+    "distortion": "squared error expected of a sample, beside the distortion",
+    "sigma": "sigma, beside the best",
+}
+
+
+def table(rows: Sequence[Optimum]) -> Table:
+    """Return predicted and found, a row for each run."""
+    pairs: dict[str, tuple[Column, ...]] = {
+        name: (Column(f"{name}_predicted", "predicted", panel), Column(f"{name}_found", "found", panel))
+        for name, panel in PANELS.items()
+    }
+    pairs["elbo"] = (*pairs["elbo"], Column("gap", "gap", BEST))
+    columns = [Column("sigma", "sigma", "*"), *itertools.chain.from_iterable(pairs.values())]
+    return Table("optimum", columns, [row.row for row in rows])

@@ -5,21 +5,29 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recon_cli.errors import ReconError, unknown
+from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.parametric import as_number
-from recon_cli.report import Column, Report, Table
+from recon_cli.models._options import Options
+from recon_cli.report import Column, Report, Table, columns_of
 from recon_cli.runtime.torch_state import in_default_state
-from recon_cli.training.columns import CODED, ERRORS, RESULT, figures, optima
-from recon_cli.training.plan import Plan
-from recon_cli.training.result import Training
+from recon_cli.training.experiments import optimum
+from recon_cli.training.figures import GRADIENTS, Figures
+from recon_cli.training.plan import Data, Plan
+from recon_cli.training.result import CODED, ERRORS, Result, Training
 from recon_cli.training.saying import remedy
-from recon_cli.training.settings import Settings
+from recon_cli.training.settings import with_options
 from recon_cli.training.trainer import train
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from recon_cli.models._options import Keywords
+
 EXACTLY, NEARLY = 1e-6, 0.05  # nats per sample: what a linear model may miss with L-BFGS, and with samples of z
-SWEPT = ("sigma", *(field.name for field in dataclasses.fields(Settings) if field.type in ("float", "int", "float | None")))
+SWEPT = ("sigma", *(field.name for field in dataclasses.fields(Options) if field.type in ("float", "int", "float | None")))
 
 
 @dataclass(frozen=True)
@@ -51,23 +59,26 @@ class Sweep:
         return {value: run for value, run in zip(self.values, self.runs, strict=True) if run.worse}
 
     def report(self) -> Report:
-        """As ``recon train --sweep`` prints it.
+        """Return what ``recon train --sweep`` prints.
 
-        Holds unless a linear model missed what is predicted of it, or a run is worse than the mean alone.
+        It holds unless a linear model missed what is predicted of it, or a run is worse than the mean alone.
         """
+        model = self.runs[0].model
         columns = [Column(self.name, self.name, "*")] if self.name != "sigma" else []
-        shown = [*columns, *(Column(*one) for one in figures(RESULT) if one[0] not in ("ratio", "predicted", "cosine"))]
+        columns += [
+            Column(each.key, each.title, None if each.key in CODED and not model.has_latents else each.panel)
+            for each in columns_of(Figures)
+            if each.panel != GRADIENTS
+        ]
+        columns += [each for each in columns_of(Result) if each.key in ERRORS and model.supervised]
         rows = [{self.name: value, **vars(run.result)} for value, run in zip(self.values, self.runs, strict=True)]
-        if not self.runs[0].settings.latent:
-            shown = [Column(one.key, one.title, None if one.key in CODED else one.panel) for one in shown]
-            shown += [Column(*one) for one in ERRORS]
-        tables = [Table("sweep", shown, rows)]
+        tables = [Table("sweep", columns, rows)]
         if self.judged:
-            tables.append(optima([run.optimum for run in self.judged if run.optimum]))
+            tables.append(optimum.table([run.optimum for run in self.judged if run.optimum]))
         return Report("train", tables, [*self.notes()], self.verdict(), not (self.missed or self.worse))
 
     def notes(self) -> Iterator[str]:
-        """On which rows, and what is predicted."""
+        """Yield on which rows, and what is predicted."""
         first = self.runs[0]
         yield f"{first.described}; {first.result.rows_trained:,} rows trained; the figures are of {first.result.data}."
         yield from first.remarks
@@ -80,7 +91,7 @@ class Sweep:
             yield f"At {self.name} = {value:g}: {remedy(run)}"
 
     def verdict(self) -> str:
-        """In one line."""
+        """Return the verdict in one line."""
         if self.worse:
             at = ", ".join(f"{value:g}" for value in self.worse)
             return f"defective: {len(self.worse)} of {len(self.runs)} runs are worse than the mean alone: {self.name} = {at}"
@@ -94,31 +105,47 @@ class Sweep:
         )
 
 
+@with_options()
 @in_default_state
-def sweep(asked: str, *, progress: Callable[[int, str], None] | None = None, **how: Any) -> Sweep:
-    """A run for each value of ``NAME=VALUE,VALUE,...``; the rest as for :func:`train`. Nothing is written.
+def sweep(
+    asked: str,
+    *,
+    data: Data = "digits",
+    likelihood: str | Likelihood = "gaussian",
+    sigma: float | str | None = None,
+    device: str = "auto",
+    binarize: str | None = None,
+    scale: float | None = None,
+    progress: Callable[[int, str], None] | None = None,
+    **settings: Unpack[Keywords],
+) -> Sweep:
+    """Return a run for each value of ``NAME=VALUE,VALUE,...``; the rest as for :func:`train`. Nothing is written.
 
     Raises ReconError for a setting that is no number, before the first run.
     """
     name, values = swept(asked)
-    if how.get(name) not in (None, getattr(Settings(), name, None)):
+    usual: dict[str, object] = {field.name: field.default for field in dataclasses.fields(Options)}
+    given: dict[str, Any] = {"sigma": sigma, **settings}
+    if given.get(name) not in (None, 1.0 if name == "beta" else usual.get(name)):
         raise ReconError(f"--{name} is given, and swept too.", "Leave one of them out.")
-    settings = [{**how, name: value} for value in values]
-    for one in settings:
-        Plan.of(**one)
+    common = {"data": data, "likelihood": likelihood, "device": device, "binarize": binarize, "scale": scale, **given}
+    each = [{**common, name: value} for value in values]
+    for keywords in each:
+        Plan.of(**keywords)
     runs = []
-    for one in settings:
-        runs.append(train(**one))
-        (progress or (lambda done, words: None))(len(runs), f"{name} = {one[name]:g}")
+    for value, keywords in zip(values, each, strict=True):
+        runs.append(train(**keywords))
+        if progress is not None:
+            progress(len(runs), f"{name} = {value:g}")
     return Sweep(name, tuple(values), tuple(runs))
 
 
-def swept(asked: str) -> tuple[str, list[Any]]:
-    """``sigma=0.05,0.1`` as the name and its values; whole numbers where the setting is one."""
+def swept(asked: str) -> tuple[str, list[float]]:
+    """Return ``sigma=0.05,0.1`` as the name and its values; whole numbers where the setting is one."""
     word, _, listed = asked.partition("=")
     name = word.strip().replace("-", "_").replace("kl_weight", "beta")
     if name not in SWEPT:
         raise unknown("setting to sweep", word, [one.replace("_", "-") for one in SWEPT])
     values = [as_number(f"--sweep {word}", part.strip(), "0.1") for part in listed.split(",")]
-    whole = any(field.name == name and field.type == "int" for field in dataclasses.fields(Settings))
+    whole = any(field.name == name and field.type == "int" for field in dataclasses.fields(Options))
     return name, [int(value) if whole and value == int(value) else value for value in values]

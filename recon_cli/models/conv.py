@@ -1,0 +1,102 @@
+"""A convolutional variational autoencoder, of images of any size."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from recon_cli.errors import ReconError
+from recon_cli.identity.shapes import spell, unflattened
+from recon_cli.models._autoencoder import Autoencoder
+from recon_cli.models._layers import initialised, linear, tempered
+from recon_cli.runtime.images import COLOURS
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+LEAST = 8  # pixels each way
+
+
+class Conv(Autoencoder):
+    """Two convolutions of stride 2 and their like upwards, of ``hidden``/8 and ``hidden``/4 channels."""
+
+    @staticmethod
+    def networks(
+        shape: tuple[int, ...], numbers: int, latents: int, hidden: int, generator: Generator, means: bool = False
+    ) -> tuple[nn.Module, nn.Module]:
+        """Return encoder and decoder. Raises ReconError for a shape that is no image."""
+        codes = latents if means else 2 * latents
+        return ConvEncoder(shape, codes, hidden, generator), ConvDecoder(shape, numbers, latents, hidden, generator)
+
+
+class ConvEncoder(nn.Module):
+    """Convolutions of stride 2, then one linear layer."""
+
+    def __init__(self, shape: tuple[int, ...], codes: int, hidden: int, generator: Generator) -> None:
+        super().__init__()
+        self.shape, (channels, height, width) = shape, image(shape)
+        few = max(4, hidden // 8)
+        self.first = initialised(nn.utils.skip_init(nn.Conv2d, channels, few, 3, stride=2, padding=1), generator)
+        self.second = initialised(nn.utils.skip_init(nn.Conv2d, few, 2 * few, 3, stride=2, padding=1), generator)
+        self.last = tempered(linear(2 * few * half(half(height)) * half(half(width)), codes, generator), height * width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (B, codes) of ``x``, (B, D)."""
+        silu = nn.functional.silu
+        codes: Tensor = self.last(silu(self.second(silu(self.first(pixels(x, self.shape))))).flatten(1))
+        return codes
+
+
+class ConvDecoder(nn.Module):
+    """One linear layer, then nearest-neighbour steps to twice the size, each followed by a convolution."""
+
+    def __init__(self, shape: tuple[int, ...], numbers: int, latent: int, hidden: int, generator: Generator) -> None:
+        super().__init__()
+        self.shape, (channels, height, width) = shape, image(shape)
+        self.sizes = (half(half(height)), half(half(width))), (half(height), half(width)), (height, width)
+        self.few, self.channels = max(4, hidden // 8), channels
+        self.first = linear(latent, 2 * self.few * math.prod(self.sizes[0]), generator)
+        self.second = initialised(nn.utils.skip_init(nn.Conv2d, 2 * self.few, self.few, 3, padding=1), generator)
+        self.last = initialised(nn.utils.skip_init(nn.Conv2d, self.few, channels * numbers, 3, padding=1), generator)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Return (B, D * numbers) of ``z``, (B, K), the numbers of an element beside one another."""
+        functional, (least, middle, whole) = nn.functional, self.sizes
+        small = functional.silu(self.first(z)).reshape(len(z), 2 * self.few, *least)
+        large = functional.silu(self.second(functional.interpolate(small, size=middle)))
+        numbers: Tensor = self.last(functional.interpolate(large, size=whole)).reshape(len(z), self.channels, -1, *whole)
+        order = (0, 3, 4, 1, 2) if last_is_colour(self.shape) else (0, 1, 3, 4, 2)
+        return numbers.permute(order).flatten(1)
+
+
+def image(shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """Return channels, height and width. Raises ReconError for a shape that is no image, or one below 8x8."""
+    shape = unflattened(shape)
+    sizes = (1, *shape) if len(shape) == 2 else (shape[2], *shape[:2]) if last_is_colour(shape) else shape
+    if len(sizes) != 3 or min(sizes[1:]) < LEAST:
+        raise ReconError(
+            f"--model conv takes images of at least {LEAST}x{LEAST}, and these samples have the shape {spell(shape)}.",
+            "Take --model mlp, or give samples of shape HxW, CxHxW or HxWxC.",
+        )
+    channels, height, width = sizes
+    return channels, height, width
+
+
+def last_is_colour(shape: tuple[int, ...]) -> bool:
+    """Whether a shape is height, width, channels."""
+    return len(shape) == 3 and shape[0] not in COLOURS and shape[2] in COLOURS
+
+
+def pixels(x: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Return rows (B, D) as images (B, C, H, W)."""
+    channels, height, width = image(shape)
+    return (
+        x.reshape(-1, height, width, channels).movedim(3, 1) if last_is_colour(shape) else x.reshape(-1, channels, height, width)
+    )
+
+
+def half(size: int) -> int:
+    """Return what a stride of 2 leaves of ``size``."""
+    return (size + 1) // 2

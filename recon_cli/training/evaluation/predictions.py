@@ -1,0 +1,130 @@
+"""How near the predictions of a regression come, beside least squares."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from recon_cli.identity.likelihood import Likelihood
+from recon_cli.identity.regions import Circle
+from recon_cli.identity.tensors import wide
+from recon_cli.models._base import Model
+from recon_cli.models.regression import Regression
+from recon_cli.report import Table, column
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+WIDE = 2048  # columns
+ROUNDING = 1e-13  # of the variance: what rows in float32 leave of no error at all
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """How near the predictions of one column come, on the result's rows.
+
+    rmse
+        the root of the mean squared error of mu, in the units of y.
+    r2
+        1 - squared error / squared deviation from the mean of the same rows; None where that is 0.
+    linear
+        the rmse of least squares: linear in x, fitted to the training rows; None of more columns than 2,048.
+    spread
+        the standard deviation (1/N) of y.
+    """
+
+    target: str = column("y")
+    rmse: float = column("RMSE")
+    r2: float | None = column("R²")
+    linear: float | None = column("RMSE, linear")
+    spread: float = column("standard deviation")
+
+
+def answers(
+    model: Model, likelihood: Likelihood, train_rows: Tensor, rows: Tensor, names: Sequence[str]
+) -> tuple[Prediction, ...]:
+    """Return one for each column of y in ``rows``, trained on ``train_rows``.
+
+    None for what is no regression, and where a difference from mu is no error (classes, angles).
+    """
+    if not isinstance(model, Regression) or likelihood.event or isinstance(likelihood.support, Circle):
+        return ()
+    with torch.no_grad():
+        y, mu = wide(model.target(rows)), wide(model.reconstruct(rows))
+        line = least_squares(model, train_rows, rows)
+    middles = (mu, y.mean(dim=0), y if line is None else line)
+    errors = zip(*((y - middle).square().mean(dim=0).tolist() for middle in middles), strict=True)
+    return tuple(
+        Prediction(
+            names[int(at)],
+            math.sqrt(off),
+            1 - off / all_ if all_ else None,
+            None if line is None else math.sqrt(least),
+            math.sqrt(all_),
+        )
+        for at, (off, all_, least) in zip(model.y_columns.tolist(), errors, strict=True)
+    )
+
+
+def least_squares(model: Regression, train_rows: Tensor, rows: Tensor) -> Tensor | None:
+    """Return y of ``rows``, (N, T), by least squares in x from ``train_rows``, in float64; None of too many columns."""
+    if len(model.x_columns) > WIDE:
+        return None
+    x, y = wide(train_rows[:, model.x_columns]), wide(train_rows[:, model.y_columns])
+    middle, level = x.mean(dim=0), y.mean(dim=0)
+    z, new = ((part - middle) / wide(model.scale) for part in (x, wide(rows[:, model.x_columns])))
+    weights: Tensor = torch.linalg.pinv(z.T @ z, rtol=1e-12, hermitian=True)
+    return new @ weights @ (z.T @ (y - level)) + level
+
+
+@dataclass(frozen=True)
+class Line:
+    """Linear regression under a Gaussian, on its training rows: nats per sample, and the noise.
+
+    best, sigma
+        the least nll that there is and its noise, in closed form: of least squares, sigma (unless given) being its RMSE.
+    found
+        that of the model.
+    """
+
+    best: float
+    sigma: float
+    found: float
+
+    @property
+    def gap(self) -> float:
+        """How far above the least nll the model is."""
+        return self.found - self.best
+
+
+def line(model: Model, likelihood: Likelihood, whose: str, train_rows: Tensor) -> Line | None:
+    """Return the optimum beside what was found; None for a hidden layer, another likelihood, several sigmas, or no error left."""
+    one = whose in ("fixed", "learned", "optimal")
+    if not isinstance(model, Regression) or not model.is_linear or not one or likelihood.name != "gaussian":
+        return None
+    if (best := least_squares(model, train_rows, train_rows)) is None:
+        return None
+    with torch.no_grad():
+        y, mu = wide(model.target(train_rows)), wide(model.reconstruct(train_rows))
+        found, error = likelihood.nll(y, mu).sum().item() / len(train_rows), (y - best).square().mean().item()
+    if whose != "fixed" and error <= ROUNDING * y.var(dim=0, unbiased=False).mean().item():
+        return None
+    variance = float(likelihood.parameters["sigma"]) ** 2 if whose == "fixed" else error
+    nll = y.shape[1] / 2 * (math.log(2 * math.pi * variance) + error / variance)
+    return Line(nll, math.sqrt(variance), found)
+
+
+def overall(rows: Sequence[Prediction]) -> tuple[float | None, float | None]:
+    """Return the root of the mean squared error over all columns of y, and the mean of their R^2; None without."""
+    shares = [row.r2 for row in rows if row.r2 is not None]
+    rmse = math.sqrt(sum(row.rmse**2 for row in rows) / len(rows)) if rows else None
+    return rmse, sum(shares) / len(shares) if shares and len(shares) == len(rows) else None
+
+
+def table(rows: Sequence[Prediction]) -> Table:
+    """Return a row for each column of y."""
+    return Table.of("targets", Prediction, rows, "in the units of y")
