@@ -366,7 +366,7 @@ def overflow(problem: Problem, rec: Reconstruction, pair: Any) -> str:
         and rec.match.candidate.loss.link.name == "logit"
     )
     if rec.domain == "unit":
-        ends = rec.match is None or rec.match.candidate is None or rec.match.candidate.kind().domain.closed
+        ends = rec.match is None or rec.match.candidate is None or getattr(rec.match.candidate.kind().domain, "closed", True)
         spots = [(0.0, 0.0), (1.0, 1.0)] if ends else []  # where the exact loss is zero
     elif rec.domain == "positive" or (rec.match and rec.match.family not in FAR) or rec.match is None:
         spots = [(1.0, 1.0 + e) for e in (-100.0, -30.0, 30.0, 100.0)] if logits else []

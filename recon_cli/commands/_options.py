@@ -15,7 +15,6 @@ from click.shell_completion import CompletionItem
 from recon_cli import registry
 from recon_cli.errors import ReconError, unknown
 from recon_cli.identity.parametric import as_number, as_whole
-from recon_cli.models import _references as references
 from recon_cli.runtime import processes
 
 if TYPE_CHECKING:
@@ -80,6 +79,8 @@ class LikelihoodWord(Word["Likelihood | type[Likelihood] | str"]):
 
         del option
         if self.symbols and (own := re.fullmatch(r"(.+\.py(?::[^:]*)?):?(.*)", word, re.DOTALL)):
+            from recon_cli.models import _references as references
+
             own_class: Any = references.find(own[1], "derive")[0]
             family = likelihoods.as_family_or_likelihood(own_class)
             return family.parse(own[2]) if own[2] else family
