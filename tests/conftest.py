@@ -172,5 +172,5 @@ SLOW = (
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what is slow."""
     for item in items:
-        if item.nodeid.rpartition("tests/")[2].startswith(SLOW):
+        if (item.path.name + item.nodeid[item.nodeid.find("::") :]).startswith(SLOW):
             item.add_marker(pytest.mark.slow)

@@ -14,7 +14,7 @@ from recon_cli import audit
 from recon_cli.auditing.result import Audit
 from recon_cli.errors import ReconError
 
-LOSSES = Path(__file__).parent / "losses"
+LOSSES = Path(__file__).parents[1] / "losses"
 
 
 def at(name: str) -> str:

@@ -23,7 +23,7 @@ from recon_cli.auditing.result import GRAVEST
 from recon_cli.cli import main
 from recon_cli.errors import ReconError
 
-LOSSES = Path(__file__).parent / "losses"
+LOSSES = Path(__file__).parents[1] / "losses"
 ROW = ["family", "tradeoff", "tradeoff_batch", "tradeoff_dim", "tradeoff_latent", "sigma", "beta", "latent_scale", "direction",
        "verdict", "defects"]  # fmt: skip
 
