@@ -39,7 +39,7 @@ MATHS = {"·": r"\,", "→": r"\to ", "−": "-", "²": "^2", "³": "^3", "ε": 
 
 
 def write(report: Report, file: TextIO) -> None:
-    """A fragment to \\input, in ASCII: it needs the packages amsmath, amssymb and booktabs, as its first line says."""
+    """Write a fragment to \\input, in ASCII: it needs the packages amsmath, amssymb and booktabs, as its first line says."""
     parts = ["% \\usepackage{amsmath, amssymb, booktabs}", *(prose(said) + r"\par" for said in report.lead)]
     for table in report.tables:
         parts += steps(table) if table.layout == "steps" else grids(table)
@@ -119,7 +119,7 @@ def steps(table: Table) -> list[str]:
 
 
 def cell(value: Any) -> str:
-    """A value inside a tabular or a list."""
+    """Return a value as it stands inside a tabular or a list."""
     return f"$\\displaystyle {value.latex}$" if isinstance(value, Formula) else words(spell(value, 6))
 
 
@@ -136,7 +136,7 @@ def words(text: str) -> str:
 
 
 def prose(text: str) -> str:
-    """A sentence, the symbols and the short formulas in it set as such."""
+    """Return a sentence, the symbols and the short formulas in it set as such."""
     found, last = [], 0
     for run in RUN.finditer(text):
         inside = re.sub(r"[^ -~]", lambda sign: MATHS.get(sign[0]) or named(sign[0]).strip("$") + " ", run[0])
@@ -148,7 +148,7 @@ def prose(text: str) -> str:
 
 
 def named(letter: str) -> str:
-    """A Greek letter by its name, any other sign by its number."""
+    """Return a Greek letter by its name, any other sign by its number."""
     name = unicodedata.name(letter, "").replace("LAMDA", "LAMBDA").title()
     small, capital = (name.removeprefix(f"Greek {size} Letter ") for size in ("Small", "Capital"))
     if small.lower() in SMALL.split():
