@@ -104,6 +104,7 @@ SLOW = (
     "test_lockstep.py::test_the_adam_family_is_bitwise_with_eps_scaled_and_not_without[adamax",
     "test_lockstep.py::test_the_adam_family_is_bitwise_with_eps_scaled_and_not_without[adamw",
     "test_lockstep.py::test_the_adam_family_is_bitwise_with_eps_scaled_and_not_without[nadam",
+    "test_networks.py::test_training_is_timed_beside_its_products",
     "test_noises.py::test_any_family_by_the_network[discretized",
     "test_noises.py::test_every_family_with_a_sigma_or_a_scale[discretized-gaussian",
     "test_noises.py::test_every_family_with_a_sigma_or_a_scale[generalized",
