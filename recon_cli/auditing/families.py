@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from recon_cli import likelihoods
+from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.regions import SHARE
 
 MATCH = 1e-6  # the largest difference of two gradient fields, relative to the largest gradient, that is none
@@ -24,14 +25,15 @@ class Candidate:
     """A loss of a likelihood, or its own nll where the loss leaves a gap."""
 
     family: str
-    kind: Any
+    kind: type[Likelihood]
     loss: Any
     own: tuple[str, ...]
 
     def values(self, x: Tensor, prediction: Tensor, numbers: tuple[float, ...]) -> Tensor:
-        """The loss of every element with these numbers of its own."""
-        side = self.loss(**dict(zip(self.own, numbers, strict=True)))
-        return side.values(x, prediction) if hasattr(side, "values") else side(x, prediction)
+        """Return the loss of every element with these numbers of its own."""
+        loss = self.loss(**dict(zip(self.own, numbers, strict=True)))
+        values: Tensor = loss.values(x, prediction) if hasattr(loss, "values") else loss(x, prediction)
+        return values
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class Match:
 
 @functools.cache
 def candidates(event: int = 0) -> tuple[Candidate, ...]:
-    """Every loss that some likelihood claims without a gap, and the nll of those that have one; no numbers of their own first.
+    """Return every loss that some likelihood claims without a gap, and the nll of those with one; those without numbers first.
 
     Those of rounded data come last: at a scale far above their steps they are the unrounded ones to many digits.
     """
@@ -98,7 +100,7 @@ LINKS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] 
 
 
 def field_of(candidate: Candidate, numbers: tuple[float, ...], x: Tensor, raw: Tensor, link: str = "") -> Tensor | None:
-    """d loss / d prediction at every point; None where it is not finite."""
+    """Return d loss / d prediction at every point; None where it is not finite."""
     to_mean, to_data = LINKS[link]
     leaf = raw.detach().clone().requires_grad_()
     try:
@@ -111,7 +113,7 @@ def field_of(candidate: Candidate, numbers: tuple[float, ...], x: Tensor, raw: T
 
 
 def ratio(field: Tensor | None, measured: Tensor) -> tuple[float, float]:
-    """The weight that a field has in another, by least squares, and how far off it is at worst."""
+    """Return the weight that a field has in another, by least squares, and how far off it is at worst."""
     if field is None or not bool(field.abs().max() > 0):
         return 0.0, math.inf
     weight = float((field * measured).sum() / (field * field).sum())
@@ -123,7 +125,7 @@ def ratio(field: Tensor | None, measured: Tensor) -> tuple[float, float]:
 
 
 def recognise(x: Tensor, raw: Tensor, measured: Tensor, event: int = 0) -> Match | None:
-    """The simplest loss whose gradient field is ``measured``, of target ``x`` and prediction ``raw``; None if there is none."""
+    """Return the simplest loss whose gradient by the prediction ``raw`` of ``x`` is ``measured``; None if there is none."""
     known = candidates(event)
     close: list[Match] = []
     for link in LINKS if not event else [""]:
@@ -141,13 +143,13 @@ def recognise(x: Tensor, raw: Tensor, measured: Tensor, event: int = 0) -> Match
 
 
 def single(candidate: Candidate, x: Tensor, raw: Tensor, measured: Tensor, link: str, numbers: tuple[float, ...] = ()) -> Match:
-    """One candidate with its numbers as they are."""
+    """Return one candidate with its numbers as they are."""
     weight, off = ratio(field_of(candidate, numbers, x, raw, link), measured)
     return Match(candidate.family, weight, off, candidate, numbers, link)
 
 
 def solved(candidate: Candidate, x: Tensor, raw: Tensor, measured: Tensor) -> Match:
-    """One candidate with the number of its own that fits best: a grid, then golden sections."""
+    """Return one candidate with the number of its own that fits best: a grid, then golden sections."""
     share = dataclasses.fields(candidate.loss)[0].metadata["domain"] == SHARE
     to_number = (lambda t: 1 / (1 + math.exp(-t))) if share else math.exp
 
@@ -186,7 +188,7 @@ def solved(candidate: Candidate, x: Tensor, raw: Tensor, measured: Tensor) -> Ma
 
 
 def mixture(known: tuple[Candidate, ...], x: Tensor, raw: Tensor, measured: Tensor) -> Match | None:
-    """Two losses without numbers of their own, added with positive weights: elastic net is squared and absolute error."""
+    """Return two losses without numbers of their own, added with positive weights: elastic net is squared and absolute error."""
     fields = [(each, found) for each in known if not each.own and (found := field_of(each, (), x, raw)) is not None]
     for i, (first, a) in enumerate(fields):
         for second, b in fields[i + 1 :]:

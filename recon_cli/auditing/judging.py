@@ -17,6 +17,7 @@ from recon_cli.auditing.latents import PRIOR, Latent
 from recon_cli.auditing.matching import latent_keys, pairs, strengths
 from recon_cli.auditing.measuring import Reconstruction, benign, gradients, uniform, value_at
 from recon_cli.auditing.roles import Given, held
+from recon_cli.identity.regions import Interval
 
 CODES = (
     "recon-mean", "kl-mean-latents", "kl-sum-batch", "half-missing", "batch-dependent", "bce-on-nonbinary",
@@ -108,7 +109,7 @@ class Reading:
 
 
 def power(new: float, old: float, by: float) -> float | None:
-    """d log value / d log size, whole where it is to six digits."""
+    """Return d log value / d log size, whole where it is to six digits."""
     if not (0 < new < math.inf and 0 < old < math.inf):
         return None
     found = (math.log(new) - math.log(old)) / math.log(by)
@@ -116,7 +117,7 @@ def power(new: float, old: float, by: float) -> float | None:
 
 
 def exponents(base: tuple[list[float], float], other: Problem, by: float, index: int) -> Any:
-    """The exponents of one size from two values of it; None where the function refuses the other."""
+    """Return the exponents of one size from two values of it; None where the function refuses the other."""
     try:
         recons, pull = strengths(other)
     except Exception:
@@ -128,7 +129,7 @@ def exponents(base: tuple[list[float], float], other: Problem, by: float, index:
 
 
 def scaling(problem: Problem, index: int) -> Scaling:
-    """Exponents from two sizes each of B, D (every axis of a sample apart) and K."""
+    """Return exponents from two sizes each of B, D (every axis of a sample apart) and K."""
     sizes, base = problem.sizes, strengths(problem)
     none = (None, None, None)
     batch = exponents(base, problem.at(sizes=replace(sizes, batch=2 * sizes.batch)), 2, index) or none
@@ -151,7 +152,7 @@ def scaling(problem: Problem, index: int) -> Scaling:
 
 
 def axes(problem: Problem) -> list[int]:
-    """The axes of a sample to stretch: of an image one of its own, of a table both, of classes all but theirs."""
+    """Return the axes of a sample to stretch: of an image one of its own, of a table both, of classes all but theirs."""
     shape = problem.sizes.shape
     if problem.layout.classes:
         classed = 0 if problem.layout.classes.startswith("first") else len(shape) - 1
@@ -160,7 +161,7 @@ def axes(problem: Problem) -> list[int]:
 
 
 def stretched(problem: Problem, base: Any, axis: int, index: int) -> tuple[Any, Any]:
-    """The exponents along one axis; where a literal size is in the way, with that literal stretched as well, and the literal."""
+    """Return the exponents along one axis, and the literal size that is in the way, if any: it is stretched as well."""
     sizes = problem.sizes
     shape = sizes.shape
     tried = [2.0] if sizes.D < 50_000 else [0.5, 2.0]
@@ -188,7 +189,7 @@ def stretched(problem: Problem, base: Any, axis: int, index: int) -> tuple[Any, 
 
 
 def following(problem: Problem, sizes: dict[int, int], words: str) -> dict[str, int]:
-    """Numbers on self, or bound to arguments, that are a size by value and by name, as they would be at another."""
+    """Return numbers on self, or bound to arguments, that are a size by value and by name, as they would be at another."""
     owner, found = problem.reached.owner, {}
     numbers = dict(vars(owner)) if owner is not None and hasattr(owner, "__dict__") else {}
     given = [part for part in (*problem.plan.arguments, *problem.plan.keywords.values()) if isinstance(part, Given)]
@@ -199,7 +200,7 @@ def following(problem: Problem, sizes: dict[int, int], words: str) -> dict[str, 
 
 
 def reading(rec: Reconstruction, b: float | None) -> Reading:
-    """What a weight on the KL says beside what was measured of the reconstruction."""
+    """Return what a weight on the KL says beside what was measured of the reconstruction."""
     match = rec.match
     if match is None:
         weight = rec.curvature and b and abs(b / rec.curvature)
@@ -225,14 +226,14 @@ def reading(rec: Reconstruction, b: float | None) -> Reading:
 
 
 def mixed(match: Match, b: float) -> Reading:
-    """Of a mixture: the reading of the part that leads, the squared error where there is one."""
+    """Return the reading of the part of a mixture that leads, the squared error where there is one."""
     tradeoff = b / (2 * abs(match.weight)) if "gaussian" in dict(match.parts) else b / abs(match.weight)
     free = not {name for name, _ in match.parts} <= {"gaussian", "laplace"}
     return Reading(match.family, tradeoff, None if free else math.sqrt(tradeoff), tradeoff, False, not free)
 
 
 def slope_of(match: Match) -> float:
-    """The slope that a loss has as its likelihood's own."""
+    """Return the slope that a loss has as its likelihood's own."""
     try:
         return float(match.candidate.kind().slope)  # type: ignore[union-attr]
     except Exception:
@@ -240,7 +241,7 @@ def slope_of(match: Match) -> float:
 
 
 def side_of(match: Match, weight: float) -> tuple[Any, str]:
-    """The likelihood in the registry whose loss has this weight, and its name: of log-cosh, at 1 one and at 2 another."""
+    """Return the likelihood in the registry whose loss has this weight, and its name: of log-cosh, at 1 one and at 2 another."""
     candidate = match.candidate
     if candidate is None:
         return None, match.family
@@ -259,7 +260,7 @@ def side_of(match: Match, weight: float) -> tuple[Any, str]:
 
 
 def own_scale(problem: Problem, rec: Reconstruction, pair: Any) -> tuple[float, float, bool] | None:
-    """The noise that a loss carries, its weight, and whether the value at a residual of zero is all of the normaliser.
+    """Return the noise that a loss carries, its weight, and whether the value at a residual of zero is all of the normaliser.
 
     Tried for the natural weights 1, 1/B, 1/D and 1/(BD); None where none of them fits.
     """
@@ -290,7 +291,7 @@ def own_scale(problem: Problem, rec: Reconstruction, pair: Any) -> tuple[float, 
 
 
 def knobs(problem: Problem) -> list[float]:
-    """Numbers that the function is given: defaults, bound names, attributes of self."""
+    """Return numbers that the function is given: defaults, bound names, attributes of self."""
     code = problem.reached.code
     found = [
         *getattr(getattr(code, "__code__", None), "co_consts", ()),
@@ -319,7 +320,7 @@ def stated(scale: float, numbers: Sequence[float]) -> bool:
 
 
 def mismatch(problem: Problem) -> list[tuple[str, float, float]]:
-    """Arguments whose gradient is not the slope of the value: (argument, slope by differences, by autograd)."""
+    """Return arguments whose gradient is not the slope of the value: (argument, slope by differences, by autograd)."""
     values = benign(problem, 9)
     for recon, target in pairs(problem.plan):  # no residual near zero, where an absolute value bends
         if target is not None and values[target.key].shape == values[recon.key].shape and values[recon.key].ndim == 2:
@@ -352,7 +353,7 @@ def repeated(problem: Problem) -> tuple[bool, bool, tuple[float, float]]:
 
 
 def overflow(problem: Problem, rec: Reconstruction, pair: Any) -> str:
-    """Where a loss is infinite or NaN in float32 at residuals up to 10, logits up to 100, probabilities of 0 and 1; or empty."""
+    """Return where a loss is infinite or NaN in float32, at residuals up to 10, logits up to 100, probabilities of 0 and 1."""
     recon, target = pair
     if target is None or problem.layout.classes:
         return ""
@@ -366,7 +367,8 @@ def overflow(problem: Problem, rec: Reconstruction, pair: Any) -> str:
         and rec.match.candidate.loss.link.name == "logit"
     )
     if rec.domain == "unit":
-        ends = rec.match is None or rec.match.candidate is None or rec.match.candidate.kind().domain.closed
+        domain = rec.match.candidate.kind().domain if rec.match and rec.match.candidate else None
+        ends = not isinstance(domain, Interval) or domain.closed
         spots = [(0.0, 0.0), (1.0, 1.0)] if ends else []  # where the exact loss is zero
     elif rec.domain == "positive" or (rec.match and rec.match.family not in FAR) or rec.match is None:
         spots = [(1.0, 1.0 + e) for e in (-100.0, -30.0, 30.0, 100.0)] if logits else []
@@ -403,7 +405,7 @@ FAR = (
 
 
 def broadcasts(problem: Problem) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
-    """The shapes of a reconstruction and a latent term that are added although they differ; None if there are none."""
+    """Return the shapes of a reconstruction and a latent term that are added although they differ; None if there are none."""
     values = benign(problem)
     fixed = {slot.key for slot in problem.plan.role("target")}
     wanting = {key: value.is_floating_point() and key not in fixed for key, value in values.items()}
@@ -420,7 +422,7 @@ def recognised(rec: Reconstruction) -> bool:
 
 
 def verdict_of(rec: Reconstruction, reading: Reading, scale: Scaling, latent: Latent | None, codes: Sequence[Finding]) -> str:
-    """The verdict of one row, the gravest first: a pass is for what was recognised alone."""
+    """Return the verdict of one row, the gravest first: a pass is for what was recognised alone."""
     found = {finding.code for finding in codes}
     if "not-additive" in found:
         return "not-factorised"
