@@ -22,7 +22,7 @@ from recon_cli.identity.shapes import spell
 
 
 def layouts(problem: Problem) -> list[Layout]:
-    """Ways to lay out the tensors, the plainest first."""
+    """Return ways to lay out the tensors, the plainest first."""
     plan, shape = problem.plan, problem.sizes.shape
     data = [("image", "image", ""), ("flat", "flat", ""), ("flat", "image", ""), ("image", "flat", "")]
     if len(shape) == 1:
@@ -40,7 +40,7 @@ def layouts(problem: Problem) -> list[Layout]:
 
 
 def trial(problem: Problem) -> tuple[Problem, str]:
-    """A problem whose loss is chosen, and what is odd about calling it so. Raises what the call raises."""
+    """Return a problem whose loss is chosen, and what is odd about calling it so. Raises what the call raises."""
     values = benign(problem)
     live = {key: value.clone().requires_grad_(value.is_floating_point()) for key, value in values.items()}
     many = [live, *({**live, **other} for other in (benign(problem, n) for n in (3, 5, 7, 11, 13)))]
@@ -78,7 +78,7 @@ def trial(problem: Problem) -> tuple[Problem, str]:
 
 
 def targets(problem: Problem) -> set[str]:
-    """The targets' keys."""
+    """Return the targets' keys."""
     return {slot.key for slot in problem.plan.role("target")}
 
 
@@ -95,7 +95,7 @@ class Detached(Unfit):
 
 
 def matched(problem: Problem) -> tuple[Problem, str]:
-    """The problem in the first layout that fits, its unknown arguments matched by trying; and what is odd about it."""
+    """Return the problem in the first layout that fits, its unknown arguments matched by trying; and what is odd about it."""
     if problem.plan.unknown:
         return by_trying(problem)
     chosen, odd = laid_out(problem)
@@ -113,7 +113,7 @@ def matched(problem: Problem) -> tuple[Problem, str]:
 
 
 def smaller(problem: Problem) -> Problem:
-    """The same on a smaller image where a large one is not taken element by element: nothing of it is read off in numbers."""
+    """Return the problem on a smaller image where a large one is not taken element by element: no number is read off it."""
     sizes = problem.sizes
     small = problem.at(sizes=replace(sizes, shape=tuple(min(n, 64) for n in sizes.shape)))
     recon = [slot.key for slot in problem.plan.role("recon")]
@@ -130,7 +130,7 @@ LARGE = 50_000  # elements
 
 
 def classed(problem: Problem) -> Problem | None:
-    """Where elements are not each on their own: the layout in which they are classes of one event each; None if there is none."""
+    """Return the layout in which elements that lean on one another are classes of one event each; None if there is none."""
     (pair, *_) = pairs(problem.plan)
     if pair[0].role == "decoder" or not together(problem, pair[0].key):
         return None
@@ -156,16 +156,17 @@ def together(problem: Problem, key: str) -> bool:
     before, after = (gradients(problem, {**base, key: value}, [key])[1][key] for value in (base[key], moved))
     changed = ((after - before).abs() > 1e-9 * before.abs().max()).reshape(-1, *shape)
     others = int(changed.sum()) - int(changed.flatten()[0])
-    lines = (changed[(0, *(0,) * (len(shape) - 1))], changed[(0, slice(None), *(0,) * (len(shape) - 1))])
+    corner = (0,) * (len(shape) - 1)
+    lines = (changed[(0, *corner)], changed[0].flatten(1)[:, 0] if corner else changed[0])
     return others > 0 and any(int(line.sum()) == others + int(changed.flatten()[0]) for line in lines)
 
 
 def laid_out(problem: Problem) -> tuple[Problem, str]:
-    """The first layout that fits. Raises ReconError with what the function said to the plainest."""
+    """Return the first layout that fits. Raises ReconError with what the function said to the plainest."""
     if not [slot for slot in problem.plan.slots() if slot.role in ("recon", "decoder")]:
-        found = ", ".join(f"{slot.key} ({slot.role})" for slot in problem.plan.slots()) or "no arguments"
+        others = ", ".join(f"{slot.key} ({slot.role})" for slot in problem.plan.slots()) or "no arguments"
         raise ReconError(
-            f"No argument of {problem.reached.spelled} could be matched to the reconstruction; found {found}.",
+            f"No argument of {problem.reached.spelled} could be matched to the reconstruction; found {others}.",
             "Name the roles in the order of the arguments: --args recon,target,mu,logvar.",
         )
     refused: list[tuple[str, BaseException]] = []
@@ -191,22 +192,28 @@ def laid_out(problem: Problem) -> tuple[Problem, str]:
         if not odd:
             return chosen, ""
         doubtful.append((chosen, odd))
-    if found := doubtful + detached:
-        return found[0]
+    if doubtful or detached:
+        return (doubtful + detached)[0]
     if stated:
         raise stated[0]
     raise refusal(problem, refused)
 
 
 def shown(problem: Problem) -> str:
-    """The shapes that are passed."""
+    """Return the shapes that are passed."""
     values = benign(problem)
     slots = [slot for slot in problem.plan.slots() if slot.key in values]
-    return ", ".join(f"{slot.key} {spell(tuple(problem.place(slot, values[slot.key]).shape))}" for slot in slots)
+    placed = {slot.key: problem.place(slot, values[slot.key]) for slot in slots}
+    return ", ".join(
+        f"{key} [{', '.join(spell(tuple(part.shape)) for part in value)}]"
+        if isinstance(value, list)
+        else f"{key} {spell(tuple(value.shape))}"
+        for key, value in placed.items()
+    )
 
 
 def bare(error: Exception) -> Exception:
-    """An exception without the frames it came through, whose tensors would stay."""
+    """Return an exception without the frames it came through, whose tensors would stay."""
     error.__context__ = error.__cause__ = None
     return error.with_traceback(None)
 
@@ -225,7 +232,7 @@ SIZES = re.compile(
 
 
 def refusal(problem: Problem, refused: list[tuple[str, BaseException]]) -> ReconError:
-    """The error for a function that takes none of the layouts: what it said, and what to pass."""
+    """Return the error for a function that takes none of the layouts: what it said, and what to pass."""
     spelled, (shapes, error) = problem.reached.spelled, refused[0]
     said = worded(error)
     said_so = next((e for _, e in refused if isinstance(e, NameError)), None)
@@ -236,7 +243,7 @@ def refusal(problem: Problem, refused: list[tuple[str, BaseException]]) -> Recon
         options = getattr(problem.reached.code, "__globals__", {}).get("__parsed__", {})
         read = [
             n.attr
-            for n in ast.walk(problem.reached.tree or ast.Module())
+            for n in ast.walk(problem.reached.tree or ast.Module([], []))
             if isinstance(n, ast.Attribute) and named(n.value) == name
         ]
         if known := " ".join(f"--bind {name}.{attr}={options[attr]}" for attr in dict.fromkeys(read) if attr in options):
@@ -267,7 +274,7 @@ def refusal(problem: Problem, refused: list[tuple[str, BaseException]]) -> Recon
 
 
 def by_trying(problem: Problem) -> tuple[Problem, str]:
-    """Arguments that no name tells: the assignment of the missing roles under which it runs and is recognised."""
+    """Return the problem with roles for arguments that no name tells: those under which it runs and is recognised."""
     unknown = problem.plan.unknown
     have = {slot.role for slot in problem.plan.slots()}
     missing = [role for role in ("recon", "target", "mu", "scale", "spread", "mask") if role not in have]
@@ -331,7 +338,7 @@ def weighs(problem: Problem, key: str, recon: Slot) -> bool:
 
 
 def given(plan: Plan, roles: dict[str, str]) -> Plan:
-    """The plan with roles for arguments that had none."""
+    """Return the plan with roles for arguments that had none."""
     new = replace(plan, unknown=[])
     for key, role in roles.items():
         substitute(new, key, Slot(key, role, f"by trying: as {role} the call runs and is recognised"))
@@ -339,7 +346,7 @@ def given(plan: Plan, roles: dict[str, str]) -> Plan:
 
 
 def pairs(plan: Plan) -> list[tuple[Slot, Slot | None]]:
-    """Each reconstruction with its target."""
+    """Return each reconstruction with its target."""
     targets = plan.role("target")
     found: list[tuple[Slot, Slot | None]] = []
     for recon in [slot for slot in plan.slots() if slot.role in ("recon", "decoder")]:
@@ -349,20 +356,20 @@ def pairs(plan: Plan) -> list[tuple[Slot, Slot | None]]:
 
 
 def latent_keys(problem: Problem) -> list[str]:
-    """The leaves of the latents' side."""
+    """Return the leaves of the latents' side."""
     found = [slot.key for slot in problem.plan.slots() if slot.role in ("mu", "scale", "probs", "kl")]
     return found + [f"{slot.key}.{part}" for slot in problem.plan.role("posterior") for part in ("mean", "logvar")]
 
 
 def middle(value: Tensor) -> float:
-    """The middle of the sizes that are not zero."""
+    """Return the middle of the sizes that are not zero."""
     sizes = value.abs().flatten()
     sizes = sizes[sizes > 0]
     return sizes.median().item() if len(sizes) else math.nan
 
 
 def strengths(problem: Problem) -> tuple[list[float], float]:
-    """How strongly one element of each reconstruction pulls, and one latent, at points that are the same at all sizes."""
+    """Return how strongly one element of each reconstruction pulls, and one latent, at points that are the same at all sizes."""
     values = benign(problem)
     recons = []
     for recon, target in pairs(problem.plan):

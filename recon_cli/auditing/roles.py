@@ -54,16 +54,17 @@ class Plan:
     taken: list[str] = field(default_factory=list)
 
     def slots(self) -> list[Slot]:
-        """Every slot in the order of the call."""
+        """Return every slot in the order of the call."""
         found: list[Slot] = []
 
         def visit(part: Any) -> None:
             if isinstance(part, Slot):
                 found.append(part)
             elif isinstance(part, Mapping):
-                [visit(value) for value in part.values()]
+                visit([*part.values()])
             elif isinstance(part, (list, tuple)):
-                [visit(value) for value in part]
+                for value in part:
+                    visit(value)
             elif isinstance(part, Outputs):
                 visit(part.parts)
             elif isinstance(part, Stand):
@@ -74,7 +75,7 @@ class Plan:
         return found
 
     def role(self, role: str) -> list[Slot]:
-        """The slots of one role."""
+        """Return the slots of one role."""
         return [slot for slot in self.slots() if slot.role == role]
 
 
@@ -82,64 +83,25 @@ def plan(reached: Reached, bind: Mapping[str, Any], order: str | None) -> Plan:
     """Match every argument to a role: as told by ``order``, else by name, the unknown ones left for a numerical test."""
     made = Plan()
     tree = reached.tree
-    try:
-        parameters = [*inspect.signature(reached.code).parameters.values()]
-    except (TypeError, ValueError) as error:
-        raise ReconError(
-            f"The arguments of {reached.spelled} cannot be read: {error}.", "Wrap it in a function with named ones."
-        ) from error
-    parameters = parameters[1:] if reached.bound else parameters
-    told = [word.strip() for word in order.split(",")] if order else []
-    if told:
-        bad = [word for word in told if word not in ROLES and not meaning_of(word) and word not in ("", "-", "_")]
-        if bad:
-            raise ReconError(f"{bad[0]!r} is no role.", f"Roles: {', '.join(ROLES)}; in the order of the arguments.")
+    parameters = parameters_of(reached)
+    told = roles_in(order)
     index = 0
     for parameter in parameters:
         name = parameter.name
         if parameter.kind is parameter.VAR_POSITIONAL:
-            names = unpacked(tree, name) if tree is not None else []
-            if told[index:]:
-                names = [names[i] if i < len(names) else f"{name}[{i}]" for i in range(len(told) - index)]
-            for i, inner in enumerate(names):
-                made.arguments.append(leaf(inner, made, told[index + i] if told[index + i :] else None, f"{name}[{i}]"))
-            index += len(names)
+            index += fill_positional(made, tree, name, told[index:])
             continue
         if parameter.kind is parameter.VAR_KEYWORD:
-            for key, optional in keys_of(tree, name).items():
-                if key in bind:
-                    made.keywords[key] = bind[key]
-                elif role_of(key) in (*DATA, *LATENT):
-                    made.keywords[key] = leaf(key, made, None, f"{name}[{key!r}]")
-                elif not optional:
-                    raise needed(key, reached)
-            made.keywords |= {key: value for key, value in bind.items() if key in keys_of(tree, name)}
+            fill_keywords(made, reached, name, bind)
             continue
         word = told[index] if told[index:] else None
         index += 1
-        if name in bind:
-            value: Any = Given(name, bind[name]) if type(bind[name]) is int else bind[name]
-        elif word in ("-", "_", "", "skip"):
-            if parameter.default is not parameter.empty:
+        if name not in bind and parameter.default is not parameter.empty:
+            if word in SKIPPED:
                 break
-            value = None
-        elif word is None and parameter.default is not parameter.empty and not wanted(parameter):
-            continue
-        elif word is None and (answers := outputs_of(tree, name)):
-            value = Outputs(filled(answers, f"{name}(...)", made))
-        elif word is None and not RECORDS.match(name) and (inside := structure(tree, name)) is not None:
-            value = filled(inside, name, made)
-        elif word is None and name in FLAGS:
-            value = FLAGS[name]
-            made.taken.append(f"{name} = {value!r} was assumed")
-        elif word is None and RECORDS.match(name):
-            value = defaultdict(list)
-        elif word is None and NUMBERS.match(name) and role_of(name) is None:
-            raise needed(name, reached)
-        elif word is None and (set(name) <= {"_"} or (tree is not None and not mentioned(tree, name) and role_of(name) is None)):
-            value = None
-        else:
-            value = leaf(name, made, word, name)
+            if word is None and not wanted(parameter):
+                continue
+        value = value_of(name, word, made, reached, bind)
         if (
             parameter.kind is parameter.KEYWORD_ONLY
             or len(made.arguments) < index - 1
@@ -151,8 +113,82 @@ def plan(reached: Reached, bind: Mapping[str, Any], order: str | None) -> Plan:
     if told[index:]:
         raise ReconError(f"--args names {len(told)} roles, and {reached.spelled} takes {index} arguments.", "Name one for each.")
     if tree is not None:
-        around(made, reached, bind)
+        around(made, reached, tree, bind)
     return made
+
+
+SKIPPED = ("-", "_", "", "skip")  # words of --args for no role
+
+
+def parameters_of(reached: Reached) -> list[inspect.Parameter]:
+    """Return the parameters that a call fills. Raises ReconError where they cannot be read."""
+    try:
+        parameters = [*inspect.signature(reached.code).parameters.values()]
+    except (TypeError, ValueError) as error:
+        raise ReconError(
+            f"The arguments of {reached.spelled} cannot be read: {error}.", "Wrap it in a function with named ones."
+        ) from error
+    return parameters[1:] if reached.bound else parameters
+
+
+def roles_in(order: str | None) -> list[str]:
+    """Return the words of ``--args``. Raises ReconError for one that is no role."""
+    words = [word.strip() for word in order.split(",")] if order else []
+    bad = [word for word in words if word not in ROLES and not meaning_of(word) and word not in ("", "-", "_")]
+    if bad:
+        raise ReconError(f"{bad[0]!r} is no role.", f"Roles: {', '.join(ROLES)}; in the order of the arguments.")
+    return words
+
+
+def fill_positional(made: Plan, tree: ast.AST | None, name: str, told: list[str]) -> int:
+    """Add to the plan what goes into ``*name``, as told or as the source unpacks it; return how many that are."""
+    names = unpacked(tree, name) if tree is not None else []
+    if told:
+        names = [names[i] if i < len(names) else f"{name}[{i}]" for i in range(len(told))]
+    for i, inner in enumerate(names):
+        made.arguments.append(leaf(inner, made, told[i] if told[i:] else None, f"{name}[{i}]"))
+    return len(names)
+
+
+def fill_keywords(made: Plan, reached: Reached, name: str, bind: Mapping[str, Any]) -> None:
+    """Add to the plan what goes into ``**name``: the keys that the source reads. Raises ReconError for one that is missing."""
+    keys = keys_of(reached.tree, name)
+    for key, optional in keys.items():
+        if key in bind:
+            made.keywords[key] = bind[key]
+        elif role_of(key) in (*DATA, *LATENT):
+            made.keywords[key] = leaf(key, made, None, f"{name}[{key!r}]")
+        elif not optional:
+            raise needed(key, reached)
+    made.keywords |= {key: value for key, value in bind.items() if key in keys}
+
+
+def value_of(name: str, word: str | None, made: Plan, reached: Reached, bind: Mapping[str, Any]) -> Any:
+    """Return what the plan passes for an argument: what is bound, as ``word`` tells, else by the source and by the name."""
+    if name in bind:
+        return Given(name, bind[name]) if type(bind[name]) is int else bind[name]
+    if word in SKIPPED:
+        return None
+    return leaf(name, made, word, name) if word is not None else value_by_name(name, made, reached)
+
+
+def value_by_name(name: str, made: Plan, reached: Reached) -> Any:
+    """Return what the plan passes for an argument of which nothing was told. Raises ReconError for a number to be given."""
+    tree, role = reached.tree, role_of(name)
+    if answers := outputs_of(tree, name):
+        return Outputs(filled(answers, f"{name}(...)", made))
+    if not RECORDS.match(name) and (inside := structure(tree, name)) is not None:
+        return filled(inside, name, made)
+    if name in FLAGS:
+        made.taken.append(f"{name} = {FLAGS[name]!r} was assumed")
+        return FLAGS[name]
+    if RECORDS.match(name):
+        return defaultdict(list)
+    if NUMBERS.match(name) and role is None:
+        raise needed(name, reached)
+    if set(name) <= {"_"} or (tree is not None and not mentioned(tree, name) and role is None):
+        return None
+    return leaf(name, made, None, name)
 
 
 def wanted(parameter: inspect.Parameter) -> bool:
@@ -163,14 +199,18 @@ def wanted(parameter: inspect.Parameter) -> bool:
 
 
 def leaf(name: str, made: Plan, told: str | None, key: str) -> Any:
-    """A slot by what was told, or by its name; an unknown one is noted."""
+    """Return a slot by what was told, or by its name; an unknown one is noted."""
     if not told and set(name) <= {"_"}:
         return None
     if told in ("-", "_", ""):
         return None
     if told:
-        role = "scale" if meaning_of(told) else told
-        return Slot(key, role, "told by --args", meaning_of(name) or (meaning_of(told) if told != "scale" else None))
+        return Slot(
+            key,
+            "scale" if meaning_of(told) else told,
+            "told by --args",
+            meaning_of(name) or (meaning_of(told) if told != "scale" else None),
+        )
     role = role_of(name)
     if role is None:
         made.unknown.append(key)
@@ -179,12 +219,12 @@ def leaf(name: str, made: Plan, told: str | None, key: str) -> Any:
 
 
 def needed(name: str, reached: Reached) -> ReconError:
-    """The error for a number that only the user knows."""
+    """Return the error for a number that only the user knows."""
     return ReconError(f"{reached.spelled} needs {name}, which has no default.", f"Pass it: --bind {name}=1, say.")
 
 
 def stem(name: str, role: str) -> str:
-    """What pairs ``tnf_in`` with ``tnf_out``."""
+    """Return what pairs ``tnf_in`` with ``tnf_out``."""
     match = re.match(r"(\w+?)_(in|out)$", name)
     return match[1] if match and role in DATA else ""
 
@@ -218,12 +258,12 @@ def substitute(made: Plan, key: str, new: Slot) -> None:
 
 
 def assignments(tree: ast.AST) -> list[tuple[ast.AST, ast.AST]]:
-    """Every ``target = value`` in a definition."""
+    """Return every ``target = value`` in a definition."""
     return [(node.targets[0], node.value) for node in ast.walk(tree) if isinstance(node, ast.Assign)]
 
 
 def unpacked(tree: ast.AST, name: str) -> list[str]:
-    """The names that ``a, b = args`` or ``a = args[0]`` give to the elements of ``name``."""
+    """Return the names that ``a, b = args`` or ``a = args[0]`` give to the elements of ``name``."""
     found: dict[int, str] = {}
     for target, value in assignments(tree):
         whole = value.value if isinstance(value, ast.Subscript) and isinstance(value.slice, ast.Slice) else value
@@ -238,7 +278,7 @@ def unpacked(tree: ast.AST, name: str) -> list[str]:
 
 
 def spelled(part: ast.AST) -> str:
-    """A name in an unpacking; of a nested one, its text."""
+    """Return a name in an unpacking; of a nested one, its text."""
     return part.id if isinstance(part, ast.Name) else ast.unparse(part)
 
 
@@ -251,14 +291,14 @@ def is_item(node: ast.AST, name: str) -> bool:
 
 
 def keys_of(tree: ast.AST | None, name: str) -> dict[str, bool]:
-    """The keys that ``name['key']`` reads, and whether they may be left out (``name.get``)."""
+    """Return the keys that ``name['key']`` reads, and whether they may be left out (``name.get``)."""
     found: dict[str, bool] = {}
     for node in ast.walk(tree) if tree is not None else ():
         match node:
             case ast.Subscript(value=ast.Name(id=who), slice=ast.Constant(value=str(key)), ctx=ast.Load()) if who == name:
                 found[key] = False
             case ast.Call(
-                func=ast.Attribute(value=ast.Name(id=who), attr="get" | "pop" as how), args=[ast.Constant(value=key), *rest]
+                func=ast.Attribute(value=ast.Name(id=who), attr="get" | "pop" as how), args=[ast.Constant(value=str(key)), *rest]
             ):
                 if who == name:
                     found.setdefault(key, bool(rest) or how == "get")
@@ -266,7 +306,7 @@ def keys_of(tree: ast.AST | None, name: str) -> dict[str, bool]:
 
 
 def structure(tree: ast.AST | None, name: str) -> Any:
-    """What the source takes an argument apart into: a list of names, a dict of keys, an object's attributes; or None."""
+    """Return what the source takes an argument apart into: a list of names, a dict of keys, an object's attributes; or None."""
     if tree is None:
         return None
     if keys := keys_of(tree, name):
@@ -301,7 +341,7 @@ def structure(tree: ast.AST | None, name: str) -> Any:
 
 
 def filled(inside: Any, name: str, made: Plan) -> Any:
-    """The structure with slots for its names."""
+    """Return the structure with slots for its names."""
     if isinstance(inside, list):
         one = len(inside) == 1
         return tuple(
@@ -316,7 +356,7 @@ def filled(inside: Any, name: str, made: Plan) -> Any:
 
 
 def outputs_of(tree: ast.AST | None, name: str) -> list[str]:
-    """The names that ``a, b = model(x)`` gives to what an argument answers when it is called, a reconstruction among them."""
+    """Return the names that ``a, b = model(x)`` gives to what calling an argument returns, a reconstruction among them."""
     for target, value in assignments(tree) if tree is not None else ():
         if isinstance(value, ast.Call) and named(value.func) == name and isinstance(target, (ast.Tuple, ast.List)):
             names = [spelled(part) for part in target.elts]
@@ -326,12 +366,12 @@ def outputs_of(tree: ast.AST | None, name: str) -> list[str]:
 
 
 def named(node: Any) -> str:
-    """The name that a node is, or nothing."""
+    """Return the name that a node is, or nothing."""
     return node.id if isinstance(node, ast.Name) else ""
 
 
 def role_name(name: str, inner: str, one: bool) -> str:
-    """An element by the name it is given; by its tuple's, where it is alone in it and its own says nothing."""
+    """Return an element by the name it is given; by its tuple's, where it is alone in it and its own says nothing."""
     return name if (one and role_of(inner) is None) or "[" in inner else inner
 
 
@@ -340,10 +380,10 @@ def mentioned(tree: ast.AST, name: str) -> bool:
     return any(isinstance(n, ast.Name) and n.id == name and isinstance(n.ctx, ast.Load) for n in ast.walk(tree))
 
 
-def around(made: Plan, reached: Reached, bind: Mapping[str, Any]) -> None:
-    """Roles that are no arguments: outputs of a model that runs inside, and names read from around the function."""
-    tree, code = reached.tree, inspect.unwrap(reached.code)
-    for target, value in assignments(tree):  # type: ignore[arg-type]
+def around(made: Plan, reached: Reached, tree: ast.AST, bind: Mapping[str, Any]) -> None:
+    """Give roles to what is no argument: outputs of a model that runs inside, and names read from around the function."""
+    code = inspect.unwrap(reached.code)
+    for target, value in assignments(tree):
         if not isinstance(value, ast.Call) or not isinstance(value.func, (ast.Attribute, ast.Name)):
             continue
         called = ast.unparse(value.func)
@@ -367,10 +407,10 @@ def around(made: Plan, reached: Reached, bind: Mapping[str, Any]) -> None:
             node
             for node in ast.walk(tree)
             if isinstance(node, ast.Call) and (ast.unparse(node.func)[5:] or "forward") in made.inner
-        ]  # type: ignore[arg-type]
+        ]
         inside_them = {id(n) for call in calls for n in ast.walk(call)}
         for slot in [s for s in made.slots() if s.role in ("target", "unknown") and s.key.isidentifier()]:
-            reads = [n for n in ast.walk(tree) if isinstance(n, ast.Name) and n.id == slot.key and isinstance(n.ctx, ast.Load)]  # type: ignore[arg-type]
+            reads = [n for n in ast.walk(tree) if isinstance(n, ast.Name) and n.id == slot.key and isinstance(n.ctx, ast.Load)]
             if all(id(n) in inside_them for n in reads):
                 change(made, slot, "skip", "only the model inside reads it")
                 made.unknown = [key for key in made.unknown if key != slot.key]
@@ -383,18 +423,13 @@ def around(made: Plan, reached: Reached, bind: Mapping[str, Any]) -> None:
     assigned = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
     arguments = {a.arg for a in ast.walk(tree) if isinstance(a, ast.arg)}
     for name in sorted({n.id for n in ast.walk(tree) if isinstance(n, ast.Name)} - assigned - arguments - {*dir(builtins)}):
-        around_it = name in free or (name not in scope and name not in cells)
-        if (
-            around_it
-            and name not in bind
-            and role_of(name) in ("mu", "scale", "recon", "target", "kl")
-            and role_of(name) not in have
-        ):
-            made.free[name] = Slot(name, role_of(name), f"by its name, {name}, read from around the function", meaning_of(name))
+        around_it, role = name in free or (name not in scope and name not in cells), role_of(name)
+        if around_it and name not in bind and role in ("mu", "scale", "recon", "target", "kl") and role not in have:
+            made.free[name] = Slot(name, role, f"by its name, {name}, read from around the function", meaning_of(name))
 
 
 def held(cell: Any) -> Any:
-    """What is in a closure's cell; None where nothing is."""
+    """Return what is in a closure's cell; None where nothing is."""
     try:
         return cell.cell_contents
     except ValueError:
