@@ -41,7 +41,7 @@ class Chosen:
         return f"{'sigma^2 = mean (x̂−x)²' if self.family == 'gaussian' else 'scale = mean |x̂−x|'} of {self.over}"
 
     def of(self, rec: Reconstruction) -> Reconstruction:
-        """The reconstruction as that likelihood."""
+        """Return the reconstruction as that likelihood."""
         match = Match(self.family, self.weight, self.off, link=LINK)
         return replace(rec, match=match, additive=True, sign=int(math.copysign(1, self.weight)), location=True)
 
@@ -50,7 +50,7 @@ LINK = "noise chosen"
 
 
 def chosen(problem: Problem, pair: Any) -> Chosen | None:
-    """What a reconstruction whose elements lean on one another is, if that is by the noise that they choose."""
+    """Return the likelihood of a reconstruction whose noise is the best of its own residuals; None where it has none."""
     recon, target = pair
     if target is None or problem.layout.classes:
         return None
@@ -82,7 +82,7 @@ def chosen(problem: Problem, pair: Any) -> Chosen | None:
 
 
 def switch(problem: Problem) -> str:
-    """The argument or attribute that is 0 and keeps a KL from being weighed at all; empty where there is none."""
+    """Return the argument or attribute that is 0 and keeps a KL from being weighed at all; empty where there is none."""
     found: list[tuple[str, Problem]] = []
     plan, owner = problem.plan, problem.reached.owner
     try:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -19,15 +19,14 @@ FAR = 1e-2  # and of a gradient at the smallest scales
 NODES = ((0.0, 2 / 3), (math.sqrt(3), 1 / 6), (-math.sqrt(3), 1 / 6))  # Gauss-Hermite: exact for polynomials up to degree 5
 
 PRIOR = {"log_variance": 0.0, "log_std": 0.0, "std": 1.0, "variance": 1.0}  # where the posterior's variance is 1
-DEVIATION = {
+Deviation: TypeAlias = Callable[[Tensor], Tensor]  # from a scale, whatever it means, to a standard deviation
+DEVIATION: dict[str, Deviation] = {
     "log_variance": lambda s: (s / 2).exp(),
     "log_std": torch.exp,
     "std": lambda s: s,
     "variance": torch.sqrt,
 }
-
-
-LINKED = {  # of a scale whose name says nothing: what makes any number a deviation
+LINKED: dict[str, Deviation] = {  # of a scale whose name says nothing: what makes any number a deviation
     "the softplus makes it a standard deviation": torch.nn.functional.softplus,
     "the softplus makes it a variance": lambda s: torch.nn.functional.softplus(s).sqrt(),
     "the sigmoid makes it a standard deviation": torch.sigmoid,
@@ -68,9 +67,9 @@ class Latent:
 def averaged(
     problem: Problem, values: Mapping[str, Tensor], keys: list[str], deviation: Any = None
 ) -> tuple[float, dict[str, Tensor]]:
-    """Gradients; where a sample ``z`` is an argument or drawn inside, the mean over three nodes of the normal.
+    """Return the loss and its gradients; where a sample ``z`` is an argument or drawn inside, the mean over three nodes.
 
-    ``deviation`` says how a draw depends on mean and scale, so that their gradients pass through it.
+    The nodes are the normal's; ``deviation`` says how a draw depends on mean and scale, so that their gradients pass through it.
     """
     draws = problem.plan.role("z")
     if problem.noise is None and not (draws and deviation):
@@ -108,7 +107,7 @@ class Looked:
 def looked(
     problem: Problem, base: Any, mu: str, scale: str | None, deviation: Any, reach: Any, number: int = 51
 ) -> Looked | None:
-    """The gradients at random means up to ``reach[0]`` and scales in the range ``reach[1]``; None where they are not finite.
+    """Return the gradients at random means up to ``reach[0]`` and scales in ``reach[1]``; None where they are not finite.
 
     Far out both signs of every size, so that small and large are there alike.
     """
@@ -128,14 +127,14 @@ def looked(
 
 
 def far(meaning: str | None, width: float = 1.0) -> Any:
-    """How far out to look: of logarithms symmetrically, of deviations and variances over decades."""
+    """Return how far out to look: of logarithms symmetrically, of deviations and variances over decades."""
     if meaning in ("std", "variance"):
         return SIZES[0], ((1 / SIZES[1]) ** width, SIZES[1] ** width)
     return SIZES[0], (-SIZES[2] * width, SIZES[2] * width)
 
 
 def slopes(deviate: Any, s: Tensor) -> tuple[Tensor, Tensor]:
-    """Of a KL, what its variance and what its logarithm give to the gradient by the scale."""
+    """Return what the variance and what the logarithm of a KL give to the gradient by the scale."""
     leaf = s.detach().clone().requires_grad_()
     sigma = deviate(leaf)
     (first,) = torch.autograd.grad((sigma.square() / 2).sum(), leaf, retain_graph=True)
@@ -146,7 +145,7 @@ def slopes(deviate: Any, s: Tensor) -> tuple[Tensor, Tensor]:
 def field(
     problem: Problem, base: Any, mu: str, scale: str | None, named: str | None, near: Looked, deviation: Any
 ) -> Latent | None:
-    """The KL that the gradients are, or why they are none; None where they do not run as any KL's near the prior."""
+    """Return the KL that the gradients are, or why they are none; None where they do not run as any KL's near the prior."""
     m, g = near.mean.flatten(), near.by_mean.flatten()
     line = torch.stack([m, torch.ones_like(m)], dim=1)
     slope, at_zero = torch.linalg.lstsq(line, g[:, None]).solution.flatten().tolist()
@@ -156,12 +155,12 @@ def field(
     if abs(slope) < 1e-6 * abs(at_zero):
         return Latent(None, None, f"it is linear in the means, of slope {at_zero:.6g}", named=named)
     centre = -at_zero / slope if abs(at_zero) > 1e-9 * abs(slope) else 0.0
-    notes = (f"the prior's mean is {centre:.6g}",) if centre else ()
+    notes: tuple[str, ...] = (f"the prior's mean is {centre:.6g}",) if centre else ()
     outer = [seen for seen in (outside(problem, base, mu, scale, named, deviation, width) for width in (1.0, 0.5)) if seen][:1]
     if any(off_line(seen, slope, at_zero) > EPS for seen in outer):
         return None
     still = not any(bool(seen.by_scale.abs().max() > 0) for seen in (near, *outer))
-    if scale is None or still:
+    if scale is None or near.scale is None or still:
         if scale is not None and cancelled(problem, base, scale):
             return Latent(None, None, f"{scale} cancels: it is the same at every {scale}", named=named)
         if centre and not nothing_left(problem, base, mu, scale, centre, None, slope):
@@ -197,7 +196,7 @@ def field(
 
 
 def outside(problem: Problem, base: Any, mu: str, scale: str | None, meaning: str | None, deviation: Any, width: float) -> Any:
-    """The gradients far out; None where the function does not take that."""
+    """Return the gradients far out; None where the function does not take that."""
     try:
         return looked(problem, base, mu, scale, deviation, far(meaning or "std", width), 57)
     except REFUSALS:
@@ -205,7 +204,7 @@ def outside(problem: Problem, base: Any, mu: str, scale: str | None, meaning: st
 
 
 def off_line(seen: Looked, slope: float, at_zero: float) -> float:
-    """By how much gradients by the means leave a line, relative to it."""
+    """Return by how much gradients by the means leave a line, relative to it."""
     line = slope * seen.mean + at_zero
     return float(((seen.by_mean - line).abs() / (abs(slope) * (seen.mean.abs() + 1e-2))).max())
 
@@ -236,7 +235,7 @@ def held_out(
 def why_not(
     problem: Problem, base: Any, mu: str, scale: str, named: str | None, slope: float, centre: float, fits: Any, deviation: Any
 ) -> tuple[str | None, str]:
-    """What the scale means as far as that can be told, and in words what makes it no KL."""
+    """Return what the scale means as far as that can be told, and in words what makes it no KL."""
     known = [fit for fit in sorted(fits, key=lambda each: each[1] != named) if fit[1] in PRIOR]
     if not known:
         at = PRIOR[named or "log_variance"]
@@ -273,7 +272,7 @@ def parallel(problem: Problem, base: Any, mu: str, scale: str | None, meaning: s
 
 
 def unlike(near: Looked, scale: str | None) -> str:
-    """In words, how gradients by the means are no KL's."""
+    """Return in words how gradients by the means are no KL's."""
     line = near.by_mean / near.mean
     if (line - line.flatten()[0]).abs().max() <= SAME * line.abs().max():
         return "its gradient by a mean is a multiple of the mean near 0 only"
@@ -285,7 +284,7 @@ def unlike(near: Looked, scale: str | None) -> str:
 
 
 def pairwise(g_mu: Tensor, m: Tensor) -> str:
-    """In words, samples or latents that weigh differently; empty where that is not it."""
+    """Return in words which samples or latents weigh differently; empty where that is not it."""
     ratio = g_mu / m
     by_latent = (ratio - ratio[:1]).abs().max() <= SAME * ratio.abs().max()
     return (
@@ -331,7 +330,7 @@ def nothing_left(
 
 
 def inverse(deviate: Any, sigma: float) -> float:
-    """The scale at which a deviation is ``sigma``, by halving."""
+    """Return the scale at which a deviation is ``sigma``, by halving."""
     low, high = (-30.0, 30.0) if deviate(torch.tensor(-1.0)) > 0 else (1e-9, 1e6)
     for _ in range(200):
         middle = (low + high) / 2
@@ -340,6 +339,6 @@ def inverse(deviate: Any, sigma: float) -> float:
 
 
 def pull_at(problem: Problem, base: Any, scale: str, mu: str, at: float, deviation: Any) -> float:
-    """The gradient by one scale where the means are 0 and the scales ``at``."""
+    """Return the gradient by one scale where the means are 0 and the scales ``at``."""
     still = {**base, mu: torch.zeros_like(base[mu]), scale: torch.full_like(base[scale], at)}
     return averaged(problem, still, [scale], deviation)[1][scale].flatten()[0].item()

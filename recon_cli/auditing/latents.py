@@ -21,7 +21,7 @@ TURNS = "the two are not added, one of them counts at a time"
 
 
 def measure(problem: Problem) -> Latent | None:
-    """The latent term of a loss, or None where nothing of it depends on latents."""
+    """Return the latent term of a loss, or None where nothing of it depends on latents."""
     base = benign(problem)
     (kl,) = problem.plan.role("kl")[:1] or (None,)
     (probs,) = problem.plan.role("probs")[:1] or (None,)
@@ -45,7 +45,7 @@ def measure(problem: Problem) -> Latent | None:
 
 
 def given(problem: Problem, base: dict[str, Tensor]) -> Latent | None:
-    """KL terms that are passed in: the mean of their gradients (balanced weights are detached, and one on average)."""
+    """Return the term of KLs that are passed in, by the mean of their gradients (balanced weights are detached, 1 on average)."""
     keys = [slot.key for slot in problem.plan.role("kl")]
     _, grads = gradients(problem, base, keys)
     slope = sum(grad.mean().item() for grad in grads.values()) / len(keys)  # of one number, the mean of the batch, a share each
@@ -53,7 +53,7 @@ def given(problem: Problem, base: dict[str, Tensor]) -> Latent | None:
 
 
 def gaussian(problem: Problem, base: dict[str, Tensor], mu: str, scale: str | None, named: str | None) -> Latent | None:
-    """A KL between Gaussians: its field over means and scales."""
+    """Measure a KL between Gaussians by its field over means and scales."""
     if scale and (drawn := sampled(problem, base, mu, scale, named)) is not None:
         return drawn
 
@@ -89,7 +89,7 @@ def gaussian(problem: Problem, base: dict[str, Tensor], mu: str, scale: str | No
 
 
 def sampled(problem: Problem, base: dict[str, Tensor], mu: str, scale: str, named: str | None) -> Latent | None:
-    """A KL by one sample z that is passed in, log q(z) - log p(z), whatever the prior p: log q's own gradients at a fixed z.
+    """Measure a KL by one sample z that is passed in, log q(z) - log p(z), whatever p: log q's own gradients at a fixed z.
 
     They are b (z - mu)/v by a mean and b ((z - mu)^2/v - 1)/2 times dv/v by a scale. None where z is not used.
     """
@@ -122,7 +122,9 @@ def levels(problem: Problem, base: Any, mu: str, scale: str | None, deviation: A
     found = []
     for size in (0.02, 0.1, 0.3, 1.0, 2.0, 4.0, 8.0):
         still = {**base, mu: torch.full_like(base[mu], size)}
-        for at in (0.0, 1.0) if scale else ():  # a logarithm's prior, else a deviation's
+        for at in (0.0, 1.0):  # a logarithm's prior, else a deviation's
+            if scale is None:
+                break
             still[scale] = torch.full_like(base[scale], at)
             try:
                 loss, grads = averaged(problem, still, [mu, scale], deviation)
@@ -165,12 +167,12 @@ def in_turns(problem: Problem, base: dict[str, Tensor], mu: str) -> bool:
 
 
 def after(found: list[tuple[float, float]], size: float) -> float:
-    """The next size tried."""
+    """Return the next size tried."""
     return next(other for other, _ in found if other > size)
 
 
 def categorical(problem: Problem, base: dict[str, Tensor], key: str) -> Latent | None:
-    """A KL of categorical latents to uniform ones: of probabilities, or of their logits."""
+    """Measure a KL of categorical latents to uniform ones: of probabilities, or of their logits."""
     q = uniform(base[key].shape, 0.1, 0.9, 61)
     _, grads = averaged(problem, {**base, key: q}, [key])
     g = grads[key]
@@ -214,7 +216,7 @@ def categorical(problem: Problem, base: dict[str, Tensor], key: str) -> Latent |
 
 
 def bottom(problem: Problem, base: Any, key: str, weight: float) -> float:
-    """The latent term at uniform logits, the reconstruction's own value left out, in units of its weight."""
+    """Return the latent term at uniform logits, the reconstruction's own value left out, in units of its weight."""
     still = {**base, key: torch.zeros_like(base[key])}
     for recon in problem.plan.role("recon"):
         for target in problem.plan.role("target"):

@@ -26,17 +26,17 @@ REFUSALS = (RuntimeError, ValueError, LookupError, ArithmeticError, AssertionErr
 
 
 def generator(number: int = 1) -> torch.Generator:
-    """A generator of its own, so that no seed of anybody's moves."""
+    """Return a generator of its own, so that no seed of anybody's moves."""
     return torch.Generator().manual_seed(number)
 
 
 def uniform(shape: Any, low: float, high: float, number: int = 1) -> Tensor:
-    """Points between ``low`` and ``high``."""
+    """Return points between ``low`` and ``high``."""
     return low + (high - low) * torch.rand(shape, generator=generator(number), dtype=torch.float64)
 
 
 def benign(problem: Problem, number: int = 1, spread: float = 0.3) -> dict[str, Tensor]:
-    """Values that any loss takes: reconstructions and targets inside (0, 1), latents near their prior, scales positive."""
+    """Return values that any loss takes: reconstructions and targets inside (0, 1), latents near their prior, scales positive."""
     B, sizes, classes = problem.sizes.batch, problem.sizes, problem.layout.classes
     values: dict[str, Tensor] = {}
     for i, slot in enumerate(problem.plan.slots()):
@@ -72,7 +72,7 @@ def benign(problem: Problem, number: int = 1, spread: float = 0.3) -> dict[str, 
 
 
 def gradients(problem: Problem, values: Mapping[str, Tensor], keys: list[str]) -> tuple[float, dict[str, Tensor]]:
-    """The loss, and its gradient by each of ``keys`` (zeros where it has none); NaN where the function refuses the values."""
+    """Return the loss and its gradient by each of ``keys`` (zeros where it has none); NaN where the values are refused."""
     live = {key: value.detach().clone() for key, value in values.items()}
     for key in keys:
         live[key].requires_grad_()
@@ -88,7 +88,7 @@ def gradients(problem: Problem, values: Mapping[str, Tensor], keys: list[str]) -
 
 
 def value_at(problem: Problem, values: Mapping[str, Tensor], **how: Any) -> float:
-    """The loss as a number; NaN where the function refuses the values."""
+    """Return the loss as a number; NaN where the function refuses the values."""
     try:
         return problem(values, **how).item()
     except (*REFUSALS, ReconError):
@@ -130,7 +130,7 @@ class Reconstruction:
 
 
 def field(problem: Problem, base: Mapping[str, Tensor], pair: tuple[Slot, Slot | None], x: Tensor, raw: Tensor) -> Tensor | None:
-    """dL/d reconstruction at each of a list of points (x, raw), laid over the elements; None where it is not finite."""
+    """Return dL/d reconstruction at each of a list of points (x, raw), laid over the elements; None where it is not finite."""
     recon, target = pair
     B, D = base[recon.key].shape[:2]
     found = []
@@ -150,12 +150,12 @@ def field(problem: Problem, base: Mapping[str, Tensor], pair: tuple[Slot, Slot |
 
 
 def still(problem: Problem) -> float:
-    """A target that is the same everywhere."""
+    """Return a target that is the same everywhere."""
     return 0.0 if problem.layout.binary else 0.3
 
 
 def domains() -> dict[str, tuple[Tensor, Tensor]]:
-    """Points (x, prediction) to try, the widest first: reals, then (0, 1), then what is positive."""
+    """Return points (x, prediction) to try, the widest first: reals, then (0, 1), then what is positive."""
     residual = torch.cat(
         [uniform(POINTS // 2, -3, 3, 5), uniform(POINTS // 4, -0.3, 0.3, 6), uniform(POINTS // 4, -0.02, 0.02, 7)]
     )
@@ -168,7 +168,7 @@ def domains() -> dict[str, tuple[Tensor, Tensor]]:
 
 
 def element_weights(problem: Problem, base: Mapping[str, Tensor], pair: tuple[Slot, Slot | None]) -> tuple[Tensor, float]:
-    """How much each element counts, 1 for the middle one, and the share that counts: the field where all points are the same."""
+    """Return how much each element counts, 1 for the middle one, and the share that counts, by the field at equal points."""
     recon, target = pair
     values = dict(base)
     values[recon.key] = torch.full_like(base[recon.key], 0.7)
@@ -182,7 +182,7 @@ def element_weights(problem: Problem, base: Mapping[str, Tensor], pair: tuple[Sl
 
 
 def additivity(problem: Problem, base: Mapping[str, Tensor], key: str, others: list[str]) -> float:
-    """By how much gradients change where nothing changed, when half of the elements move; relative to the largest."""
+    """Return by how much gradients change where nothing changed, when half of the elements move; relative to the largest."""
     value = base[key]
     width = value.shape[:2]
     half = torch.rand(width, generator=generator(21)) < 0.5
@@ -241,7 +241,7 @@ def reconstruction(problem: Problem, pair: tuple[Slot, Slot | None], latents: li
 
 
 def spaced(problem: Problem, base: Any, pair: Any, x: Tensor, raw: Tensor, weights: Tensor | None) -> Tensor | None:
-    """The field; where elements weigh differently, each point at the middle one's weight. None where it does not take them."""
+    """Return the field, of elements that weigh differently at the middle one's weight; None where the points are refused."""
     try:
         return field(problem, base, pair, x, raw) if weights is None else weighed(problem, base, pair, x, raw, weights)
     except ReconError:  # of a likelihood of recon's: outside its domain
@@ -249,7 +249,7 @@ def spaced(problem: Problem, base: Any, pair: Any, x: Tensor, raw: Tensor, weigh
 
 
 def weighed(problem: Problem, base: Any, pair: Any, x: Tensor, raw: Tensor, weights: Tensor) -> Tensor | None:
-    """The field at the middle element's weight, over the elements that have one."""
+    """Return the field at the middle element's weight, over the elements that have one."""
     order = weights.flatten().nonzero().flatten()
     recon, target = pair
     found = []
@@ -271,7 +271,7 @@ def weighed(problem: Problem, base: Any, pair: Any, x: Tensor, raw: Tensor, weig
 
 
 def shifted(problem: Problem, base: Any, pair: Any, used: Any, weights: Tensor | None) -> tuple[Match, str] | None:
-    """A Gaussian about something that the loss makes of the target, and in words what: its gradient has one slope everywhere."""
+    """Return a Gaussian about what the loss makes of the target (its gradient has one slope everywhere), and in words what."""
     x, raw, measured = used
     later = spaced(problem, base, pair, x, raw + 0.05, weights)
     if later is None:
@@ -282,11 +282,11 @@ def shifted(problem: Problem, base: Any, pair: Any, used: Any, weights: Tensor |
         return None
     centre = raw - measured / middle
     found = recognise(centre, raw, measured)
-    return found and (replace(found, link=MADE), centred(x, centre, pair[1].key))
+    return None if found is None else (replace(found, link=MADE), centred(x, centre, pair[1].key))
 
 
 def centred(x: Tensor, centre: Tensor, name: str) -> str:
-    """In words, what a centre is of a target: so many times it and a number more, or one value of it at another of the target."""
+    """Return in words what a centre is of a target: so many times it and a number more, or its value at one of the target."""
     line = torch.stack([x, torch.ones_like(x)], dim=1)
     slope, more = torch.linalg.lstsq(line, centre[:, None]).solution.flatten().tolist()
     if float((line @ torch.tensor([slope, more], dtype=x.dtype) - centre).abs().max()) > 1e-7:
@@ -297,7 +297,7 @@ def centred(x: Tensor, centre: Tensor, name: str) -> str:
 
 
 def limits(problem: Problem, base: Any, pair: Any, match: Match, weights: Tensor | None) -> str:
-    """In words, within what a loss of real numbers is the one that was recognised; empty where that is further than was tried."""
+    """Return in words within what a loss of real numbers is the one that was recognised; empty where as far as was tried."""
     each = match.candidate
     if each is None or match.off > MATCH or problem.layout.binary or each.kind().support.low != -math.inf:
         return ""
@@ -333,7 +333,7 @@ def is_location(problem: Problem, base: Any, pair: Any, weights: Tensor | None) 
 
 
 def curvature_at(problem: Problem, base: Any, pair: Any, weights: Tensor) -> float | None:
-    """d2L/dx2 where the residual vanishes, for the middle element."""
+    """Return d2L/dx2 where the residual vanishes, for the middle element."""
     if pair[1] is None:
         return None
     x = torch.full((POINTS,), 0.5, dtype=torch.float64)
@@ -347,7 +347,7 @@ def curvature_at(problem: Problem, base: Any, pair: Any, weights: Tensor) -> flo
 
 
 def bend(match: Match) -> float | None:
-    """d2L/dx2 of a recognised loss where the residual vanishes: its own times its weight; None where it has none."""
+    """Return d2L/dx2 of a recognised loss where the residual vanishes: its own times its weight; None where it has none."""
     x = torch.full((2,), 0.5, dtype=torch.float64)
     if match.candidate is None or match.candidate.kind().support.low != -math.inf:
         return None
@@ -360,7 +360,7 @@ def bend(match: Match) -> float | None:
 
 
 def sign_of(problem: Problem, base: Mapping[str, Tensor], pair: tuple[Slot, Slot | None]) -> int:
-    """+1 where the loss grows as a reconstruction leaves its target, -1 where it falls, 0 where neither or not known.
+    """Return +1 where the loss grows as a reconstruction leaves its target, -1 where it falls, 0 where neither or not known.
 
     It falls or grows to both sides: of one that is pulled to another target it falls on one and grows on the other.
     """
@@ -378,7 +378,7 @@ def sign_of(problem: Problem, base: Mapping[str, Tensor], pair: tuple[Slot, Slot
 
 
 def classes(problem: Problem, pair: tuple[Slot, Slot | None], base: Any, latents: list[str]) -> Reconstruction:
-    """A prediction of classes against labels: the field of the categorical, of logits or of log-probabilities."""
+    """Measure a prediction of classes against labels: the field of the categorical, of logits or of log-probabilities."""
     recon, target = pair
     worst = additivity(problem, base, recon.key, latents)
     raw = uniform(base[recon.key].shape, -2, 2, 41)
@@ -403,7 +403,7 @@ def classes(problem: Problem, pair: tuple[Slot, Slot | None], base: Any, latents
 
 
 def recognise_events(x: Tensor, raw: Tensor, measured: Tensor) -> Match | None:
-    """As ``recognise``, of vectors."""
+    """Return what ``recognise`` does, of vectors."""
     for each in candidates(1):
         if not each.own:
             weight, off = ratio(field_of(each, (), x, raw), measured)
