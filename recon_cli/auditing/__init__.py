@@ -122,14 +122,14 @@ def _audit(
 
 
 def factory(outer: Reached, inner: Reached) -> Reached:
-    """A function that another one made."""
+    """Return a function that another one made."""
     return replace(
         inner, notes=(*outer.notes, f"made by {outer.spelled}()", *inner.notes), spelled=inner.spelled.rpartition(".")[2]
     )
 
 
 def dotted(bind: Mapping[str, Any]) -> dict[str, Any]:
-    """``args.batch_size=128`` as an object ``args`` that has it."""
+    """Return ``args.batch_size=128`` as an object ``args`` that has it."""
     found: dict[str, Any] = {}
     for name, value in bind.items():
         head, _, rest = name.partition(".")

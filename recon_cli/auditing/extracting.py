@@ -19,7 +19,7 @@ TYPED: dict[str, Any] = {"type_params": []} if sys.version_info >= (3, 12) else 
 
 
 def bound_by(node: ast.AST) -> set[str]:
-    """The names that a top-level statement binds."""
+    """Return the names that a top-level statement binds."""
     if isinstance(node, (*Definition, ast.ClassDef)):
         return {node.name}
     if isinstance(node, (ast.Import, ast.ImportFrom)):
@@ -32,7 +32,7 @@ def bound_by(node: ast.AST) -> set[str]:
 
 
 def top_names(tree: ast.Module) -> list[str]:
-    """Functions and classes, with their methods, at the top level."""
+    """Return the functions and classes, with their methods, at the top level."""
     found = []
     for node in tree.body:
         if isinstance(node, Definition):
@@ -48,7 +48,7 @@ CALM = {"torch", "nn", "math", "np", "numpy", "namedtuple", "TypeVar", "dataclas
 
 
 def untidy(tree: ast.Module) -> str:
-    """Why importing a file would do more than define things; empty where it would not."""
+    """Return why importing a file would do more than define things; empty where it would not."""
     for node in tree.body:
         fine = isinstance(node, (*Definition, ast.ClassDef, ast.Import, ast.ImportFrom, ast.Pass))
         fine |= isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
@@ -69,20 +69,21 @@ def calm(value: ast.AST) -> bool:
 
 
 def parsed(tree: ast.Module) -> dict[str, Any]:
-    """The defaults of ``add_argument("--batch-size", default=128)``, by the attribute they become."""
-    found = {}
+    """Return the defaults of ``add_argument("--batch-size", default=128)``, by the attribute they become."""
+    defaults: dict[str, Any] = {}
     for node in ast.walk(tree):
         match node:
             case ast.Call(func=ast.Attribute(attr="add_argument"), args=[*words], keywords=keywords):
-                names = [w.value for w in words if isinstance(w, ast.Constant) and str(w.value).startswith("--")]
+                texts = [word.value for word in words if isinstance(word, ast.Constant) and isinstance(word.value, str)]
+                options = [text for text in texts if text.startswith("--")]
                 default = [k.value.value for k in keywords if k.arg == "default" and isinstance(k.value, ast.Constant)]
-                if names and default:
-                    found[names[0][2:].replace("-", "_")] = default[0]
-    return found
+                if options and default:
+                    defaults[options[0][2:].replace("-", "_")] = default[0]
+    return defaults
 
 
 def extracted(tree: ast.Module, text: str, path: Path, wanted: str, bind: Mapping[str, Any]) -> tuple[dict[str, Any], set[str]]:
-    """A namespace with ``wanted`` and all it names: definitions, imports that succeed, assignments of plain values.
+    """Return a namespace with ``wanted`` and all it names: definitions, imports that succeed, assignments of plain values.
 
     Beside it the names that are not there. Raises ReconError where ``wanted`` itself cannot be defined.
     """
@@ -151,7 +152,7 @@ def run(node: ast.stmt, text: str, path: Path, names: dict[str, Any]) -> None:
 
 
 def nested_error(word: str, node: Any, tree: ast.Module) -> ReconError:
-    """The error for a closure, with the wrapper to write filled in as far as can be."""
+    """Return the error for a closure, with the wrapper to write filled in as far as can be."""
     given = [a.arg for a in (*node.args.posonlyargs, *node.args.args)]
     inside = {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)} | set(given)
     top = {name for statement in tree.body for name in bound_by(statement)} | set(dir(builtins))

@@ -31,7 +31,7 @@ def is_one(value: float) -> bool:
 
 
 def of_the_call(problem: Problem, latent: Latent | None, odd: str) -> list[Finding]:
-    """What is wrong whatever the reconstruction: of the KL, of gradients, of repeated calls."""
+    """Return what is wrong whatever the reconstruction: of the KL, of gradients, of repeated calls."""
     found: list[Finding] = []
     if latent is not None and latent.wrong:
         dead = " (it never trains)" if latent.dead else ""
@@ -113,7 +113,7 @@ KL_LINES = {
 
 
 def kl_line(problem: Problem, latent: Latent) -> str:
-    """The KL to write, in the names that the function has."""
+    """Return the KL to write, in the names that the function has."""
     mu, scale = (next((slot.key for slot in problem.plan.role(role)), word) for role, word in (("mu", "mu"), ("scale", "logvar")))
     line = KL_LINES[latent.named or latent.meaning or "log_variance"].format(s=scale)
     return f"Write {line.replace('mu', mu)}."
@@ -122,7 +122,7 @@ def kl_line(problem: Problem, latent: Latent) -> str:
 def of_the_weights(
     problem: Problem, rec: Reconstruction, latent: Latent | None, scale: Scaling, read: Reading, own: Any
 ) -> list[Finding]:
-    """What the weights of reconstruction and KL say beside one another; nothing where there is no KL."""
+    """Return what the weights of reconstruction and KL say beside one another; nothing where there is no KL."""
     found: list[Finding] = []
     sizes = problem.sizes
     if not rec.additive:
@@ -213,11 +213,12 @@ def of_the_weights(
 
 
 def beside_sums(rec: Reconstruction, b: float, w: float, n: int, size: int) -> str:
-    """How the trade-off compares with that of sums, half the squared error where a half is written."""
+    """Return how the trade-off compares with that of sums, half the squared error where a half is written."""
     half = rec.match is not None and rec.match.family == "gaussian" and any(is_one(2 * abs(w) * n * batch) for batch in (1, size))
     factor = b / abs(w) / (2 if half else 1) if w else math.inf
-    parts = [] if rec.match is None else rec.match.parts or [(rec.match.family, w)]
-    each = [f"{'' if is_one(part / w) else f'{number(part / w)}·'}{summed(rec.match, family)}" for family, part in parts]
+    match = rec.match
+    parts = () if match is None else match.parts or ((match.family, w),)
+    each = [f"{'' if is_one(part / w) else f'{number(part / w)}·'}{summed(match, family)}" for family, part in parts if match]
     what = f"{'0.5·' * half}{' + '.join(each) or 'the summed reconstruction'} + KL"
     if is_one(abs(factor)):
         return f"the trade-off is the one of sums, {what}, at this size and no other,"
@@ -225,7 +226,7 @@ def beside_sums(rec: Reconstruction, b: float, w: float, n: int, size: int) -> s
 
 
 def favour(problem: Problem) -> str:
-    """In words, a sample that is further off and gets more weight for it, as from importance weights of the wrong sign."""
+    """Return in words that a sample further off gets more weight for it, as from importance weights of the wrong sign."""
     recon, target = pairs(problem.plan)[0]
     values = benign(problem)
     if target is None or values[target.key].shape != values[recon.key].shape or values[recon.key].ndim != 2:
@@ -243,12 +244,12 @@ def favour(problem: Problem) -> str:
 
 
 def spelled(literal: Any) -> str:
-    """A literal size as it is written."""
+    """Return a literal size as it is written."""
     return f"{literal:,}" if isinstance(literal, int) else spell(literal)
 
 
 def configured(problem: Problem, b: float) -> float:
-    """The batch size that a KL's weight was divided by, known by name or written beside the data's size; or 0."""
+    """Return the batch size that a KL's weight was divided by, known by name or written beside the data's size; or 0."""
     if number := batch_number(problem.reached):
         return float(number)
     inverse = 1 / abs(b)
@@ -257,7 +258,7 @@ def configured(problem: Problem, b: float) -> float:
 
 
 def of_the_signs(sign: int, latent: Latent | None, spelled: str) -> tuple[str, list[Finding]]:
-    """Loss or log-likelihood, and a sign that does not go with it."""
+    """Return loss or log-likelihood, and a sign that does not go with it."""
     b = latent.weight if latent is not None else None
     named = (
         any(word in spelled.lower() for word in ("elbo", "log_prob", "log_lik", "loglik", "log_p"))
@@ -285,7 +286,7 @@ def of_the_signs(sign: int, latent: Latent | None, spelled: str) -> tuple[str, l
 
 
 def of_the_range(problem: Problem, rec: Reconstruction, pair: Any) -> list[Finding]:
-    """Where it overflows."""
+    """Return the finding of a loss that overflows in float32, if it does."""
     said = overflow(problem, rec, pair) if rec.additive else ""
     fix = "Use the stable form: logaddexp, softplus, binary_cross_entropy_with_logits."
     if rec.domain in ("unit", "positive"):

@@ -9,7 +9,7 @@ import inspect
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 
@@ -31,7 +31,7 @@ class Read:
     seen: set[Any] = field(default_factory=set)
 
     def code(self, code: types.CodeType) -> None:
-        """One code object and those inside it."""
+        """Record what one code object and those inside it read."""
         for step in dis.get_instructions(code):
             if not isinstance(step.argval, str):
                 continue
@@ -49,7 +49,7 @@ class Read:
                 self.words |= {each for each in inner if isinstance(each, str)}
 
     def function(self, function: Any, owner: Any = None) -> None:
-        """A function, and the functions, classes and methods of its owner that it names."""
+        """Record a function, and the functions, classes and methods of its owner that it names."""
         function = inspect.unwrap(getattr(function, "__func__", function))
         if not hasattr(function, "__code__") or function in self.seen:
             return
@@ -66,7 +66,7 @@ class Read:
                 self.method(type(owner), name, owner)
 
     def value(self, value: Any) -> None:
-        """What a name stands for, where it is somebody's own code."""
+        """Record what a name stands for, where it is somebody's own code."""
         kind = value if isinstance(value, (type, types.FunctionType)) else type(value)
         if str(getattr(kind, "__module__", None)).partition(".")[0] in FOREIGN or kind in self.seen:
             return
@@ -78,7 +78,7 @@ class Read:
                 self.method(kind, name, None)
 
     def method(self, kind: type, name: str, owner: Any) -> None:
-        """A method or a property of a class."""
+        """Record a method or a property of a class."""
         for base in kind.__mro__:  # super() reaches those of the bases too
             found = vars(base).get(name)
             found = getattr(found, "fget", getattr(found, "__func__", found))
@@ -87,7 +87,7 @@ class Read:
 
 
 def check(reached: Reached, bind: Mapping[str, Any], attributes: Mapping[str, Any]) -> None:
-    """Raises ReconError for a name in ``bind`` or ``attributes`` that the function never reads, with the nearest that it does."""
+    """Raise ReconError for a name in ``bind`` or ``attributes`` that the function never reads, with the nearest that it does."""
     code = inspect.unwrap(getattr(reached.code, "__func__", reached.code))
     if not (bind or attributes):
         return
@@ -120,7 +120,7 @@ def check(reached: Reached, bind: Mapping[str, Any], attributes: Mapping[str, An
             raise never(reached, "--self", head, kept & own, names)
 
 
-def of_self(node: ast.AST) -> bool:
+def of_self(node: ast.AST) -> TypeGuard[ast.Attribute]:
     """Whether it is ``self.something``."""
     return isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "self"
 
@@ -132,7 +132,7 @@ def settable(code: Any, name: str) -> bool:
 
 
 def never(reached: Reached, option: str, name: str, known: set[str], others: set[str]) -> ReconError:
-    """The error for a name that is never read."""
+    """Return the error for a name that is never read."""
     other = "--self" if option == "--bind" else "--bind"
     meant = nearest_names(name, known)
     hint = f"Did you mean {meant[0]}? " if meant else f"Did you mean {other} {name}? " if name in others else ""

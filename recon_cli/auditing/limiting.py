@@ -45,7 +45,7 @@ def explained(sentence: str, hint: str) -> Iterator[None]:
 
 
 def told(error: BaseException) -> BaseException:
-    """The exception to raise for one of somebody's code: an ordinary one that can be read is itself, any other a RuntimeError."""
+    """Return what to raise for an exception of somebody's code: itself if it is ordinary and can be read, else a RuntimeError."""
     if from_outside(error):
         return error
     if isinstance(error, SystemExit):
@@ -60,7 +60,7 @@ def told(error: BaseException) -> BaseException:
 
 
 def worded(error: BaseException) -> str:
-    """An exception in one line that a terminal can show, without its full stop."""
+    """Return an exception in one line that a terminal can show, without its full stop."""
     try:
         said = " ".join(str(error).split())
     except BaseException as worse:
@@ -72,7 +72,7 @@ def worded(error: BaseException) -> str:
 
 
 def failure(error: BaseException, what: str) -> ReconError:
-    """The ReconError for whatever else came out of an audit: the code's own, or what recon could not do with what it gave."""
+    """Return the ReconError for whatever else comes out of an audit: the code's own, or what recon cannot do with its result."""
     at, place = error.__traceback__, ""
     while at is not None:
         place = f"{at.tb_frame.f_code.co_filename}:{at.tb_lineno}"
@@ -127,12 +127,12 @@ def on(number: int, handler: Callable[..., Any]) -> Iterator[None]:
 
 
 def out_of_time(*_: Any) -> None:
-    """What the alarm does."""
+    """Raise OutOfTime, as the handler of the alarm."""
     raise OutOfTime
 
 
 def interrupting(before: Callable[..., Any]) -> Callable[..., Any]:
-    """What a Ctrl-C does: what it did before, a KeyboardInterrupt of that marked as coming from outside."""
+    """Return the handler of a Ctrl-C: ``before``, a KeyboardInterrupt of which is marked as coming from outside."""
 
     def handle(*signal_and_frame: Any) -> None:
         try:

@@ -61,7 +61,7 @@ class Reached:
         whether the owner is a stand-in that was never initialised.
     """
 
-    code: Any
+    code: Callable[..., Any]
     owner: Any = None
     method: str | None = None
     tree: ast.AST | None = None
@@ -76,10 +76,10 @@ class Reached:
         return self.owner is not None
 
     def caller(self) -> Callable[..., Any]:
-        """What to call now, on a fresh copy of the owner."""
+        """Return what to call now, on a fresh copy of the owner."""
         if self.owner is None:
             return self.code
-        owner = copy.deepcopy(self.owner)
+        owner: Callable[..., Any] = copy.deepcopy(self.owner)
         if self.method is None:
             return owner
         found = getattr(owner, self.method, None)
@@ -87,7 +87,7 @@ class Reached:
 
 
 def live(loss: Any, bind: Mapping[str, Any], attributes: Mapping[str, Any]) -> Reached:
-    """A callable as it is: a function, a method, a module, an object, a class that needs no arguments."""
+    """Reach a callable as it is: a function, a method, a module, an object, a class that needs no arguments."""
     notes: list[str] = []
     if inspect.isclass(loss):
         with explained(f"{loss.__name__} could not be made without arguments", "Give an object of it."):
@@ -119,7 +119,7 @@ def live(loss: Any, bind: Mapping[str, Any], attributes: Mapping[str, Any]) -> R
 
 
 def rebuilt(code: Any, bind: Mapping[str, Any]) -> Any:
-    """The same function in a copy of its globals with ``bind`` in them and in its closure, so that nothing leaks."""
+    """Return the same function in a copy of its globals with ``bind`` in them and in its closure, so that nothing leaks."""
     scope = {**code.__globals__, **{key: value for key, value in bind.items() if "." not in key}}
     cells = tuple(
         types.CellType(bind[name]) if name in bind else cell
@@ -127,12 +127,12 @@ def rebuilt(code: Any, bind: Mapping[str, Any]) -> Any:
     )
     new = types.FunctionType(code.__code__, scope, code.__name__, code.__defaults__, cells or None)
     new.__kwdefaults__, new.__qualname__, new.__module__ = code.__kwdefaults__, code.__qualname__, code.__module__
-    new.__wrapped__ = code
+    new.__dict__["__wrapped__"] = code
     return new
 
 
 def source(code: Any) -> ast.AST | None:
-    """The definition of a function, or None where there is no source to read."""
+    """Return the definition of a function, or None where there is no source to read."""
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(inspect.unwrap(code))))
     except (OSError, TypeError, SyntaxError, ValueError, IndentationError):
@@ -158,7 +158,7 @@ def assign(owner: Any, attributes: Mapping[str, Any]) -> None:
 
 @contextlib.contextmanager
 def around(loss: Any) -> Iterator[None]:
-    """What a word for a function may import: from its file's folder, from here, from where its package is."""
+    """Put on the import path what a word for a function may name: its file's folder, this one, its package's."""
     if not isinstance(loss, str):
         yield
         return
@@ -168,13 +168,13 @@ def around(loss: Any) -> Iterator[None]:
         first = Path(place).parent
     else:
         top = place.partition(".")[0]
-        first = next((Path(each) for each in (*here, *sys.path) if top in importable_names(Path(each))), Path())
+        first = next((Path(each) for each in (*map(str, here), *sys.path) if top in importable_names(Path(each))), Path())
     with importing_from(first, *here):
         yield
 
 
 def from_word(word: str, bind: Mapping[str, Any], attributes: Mapping[str, Any]) -> Reached:
-    """``FILE.py:function``, ``FILE.py:Class.method``, ``FILE.ipynb:function`` or ``package.module:name``."""
+    """Reach ``FILE.py:function``, ``FILE.py:Class.method``, ``FILE.ipynb:function`` or ``package.module:name``."""
     place, _, name = word.rpartition(":")
     if not place:
         raise ReconError(f"{word!r} names no function.", "Write FILE.py:function, FILE.py:Class.method or package.module:name.")
@@ -189,7 +189,7 @@ def from_word(word: str, bind: Mapping[str, Any], attributes: Mapping[str, Any])
 def from_names(
     names: Mapping[str, Any], name: str, word: str, bind: Mapping[str, Any], attributes: Mapping[str, Any], notes: tuple[str, ...]
 ) -> Reached:
-    """The function called ``name`` among ``names``; of a class, on a stand-in where it cannot be made."""
+    """Return the function called ``name`` among ``names``; of a class, on a stand-in where it cannot be made."""
     head, *rest = name.split(".")
     found = names.get(head)
     if head not in names:
@@ -208,7 +208,7 @@ def from_names(
 
 
 def of_class(kind: type, method: str, bind: Mapping[str, Any], attributes: Mapping[str, Any], notes: tuple[str, ...]) -> Reached:
-    """A method on an object of its class that was never initialised, with the attributes that are known."""
+    """Reach a method on an object of its class that was never initialised, with the attributes that are known."""
     raw = inspect.getattr_static(kind, method)
     code = getattr(raw, "__func__", raw)
     if isinstance(raw, staticmethod):
@@ -240,7 +240,7 @@ def of_class(kind: type, method: str, bind: Mapping[str, Any], attributes: Mappi
 
 
 def parameters_of(code: Any) -> dict[str, inspect.Parameter]:
-    """The parameters of something that can be called, none where it does not tell."""
+    """Return the parameters of something that can be called, none where it does not tell."""
     try:
         return {**inspect.signature(code).parameters}
     except (TypeError, ValueError):
@@ -248,7 +248,7 @@ def parameters_of(code: Any) -> dict[str, inspect.Parameter]:
 
 
 def own_arguments(kind: type) -> list[str]:
-    """The arguments that making an object of ``kind`` needs."""
+    """Return the arguments that making an object of ``kind`` needs."""
     parameters = parameters_of(kind).values()
     return [p.name for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
 
@@ -259,8 +259,8 @@ def reads(code: Any, attribute: str) -> bool:
     return tree is None or any(isinstance(node, ast.Attribute) and node.attr == attribute for node in ast.walk(tree))
 
 
-def stand_in(kind: type) -> Any:
-    """An object of a class without its ``__init__``; a module gets what torch needs of one."""
+def stand_in(kind: Any) -> Any:
+    """Return an object of a class without its ``__init__``; a module gets what torch needs of one."""
     with explained(f"No {kind.__name__} can be made", "Give an object of it, or a function."):
         owner = kind.__new__(kind)
     module = sys.modules.get("torch.nn")
@@ -270,7 +270,7 @@ def stand_in(kind: type) -> Any:
 
 
 def defaults_of(kind: type) -> dict[str, Any]:
-    """What ``self.a = a`` in ``__init__`` would set from literal defaults."""
+    """Return what ``self.a = a`` in ``__init__`` would set from literal defaults."""
     found: dict[str, Any] = {}
     for base in reversed(kind.__mro__):
         init = base.__dict__.get("__init__")
@@ -280,13 +280,13 @@ def defaults_of(kind: type) -> dict[str, Any]:
 
 
 def set_by(init: Any, tree: ast.AST) -> dict[str, Any]:
-    """What one ``__init__`` sets from literals."""
+    """Return what one ``__init__`` sets from literals."""
     given = {
         p.name: p.default
         for p in inspect.signature(init).parameters.values()
         if p.default is not p.empty and isinstance(p.default, (int, float, str, bool, type(None)))
     }
-    found = {}
+    found: dict[str, Any] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Attribute):
             target, value = node.targets[0], node.value
@@ -299,14 +299,14 @@ def set_by(init: Any, tree: ast.AST) -> dict[str, Any]:
 
 
 def methods_of(kind: type) -> list[str]:
-    """The public methods of a class, without those that every object and every torch module has."""
+    """Return the public methods of a class, without those that every object and every torch module has."""
     common = [base for base in kind.__mro__ if (base.__module__, base.__name__) == ("torch.nn.modules.module", "Module")]
     plain = {*dir(object), *(key for base in common for key in vars(base))} - {"forward"}
     return [key for key in dir(kind) if key not in plain and key[0] != "_" and callable(inspect.getattr_static(kind, key))]
 
 
 def from_file(path: Path, name: str, bind: Mapping[str, Any], attributes: Mapping[str, Any]) -> Reached:
-    """Imported where the top level only defines things and its imports succeed, else extracted."""
+    """Reach a function of a file: imported where the top level only defines things and its imports succeed, else extracted."""
     tree, text = tree_of(path)
     word = f"{path}:{name}"
     head = name.split(".")[0]
@@ -342,7 +342,7 @@ def from_file(path: Path, name: str, bind: Mapping[str, Any], attributes: Mappin
 
 
 def batch_number(reached: Reached) -> int | None:
-    """The batch size that the function reads by name: ``args.batch_size``, ``BATCH_SIZE``, ``self.batch_size``."""
+    """Return the batch size that the function reads by name: ``args.batch_size``, ``BATCH_SIZE``, ``self.batch_size``."""
     code = getattr(reached.code, "__code__", None)
     words = {*getattr(code, "co_names", ()), *getattr(code, "co_freevars", ())}
     wanted = [word for word in words if re.fullmatch(r"(batch_?size|bs|n_?batch|batch|mb_?size)", word, re.I)]

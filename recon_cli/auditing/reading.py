@@ -29,7 +29,7 @@ def is_file(path: Path) -> bool:
 
 
 def tree_of(path: Path) -> tuple[ast.Module, str]:
-    """A file's syntax tree, and its text by whose lines that counts. Raises ReconError for whatever cannot be read."""
+    """Return a file's syntax tree, and its text by whose lines that counts. Raises ReconError for whatever cannot be read."""
     shown = repr(str(path))
     try:
         if path.is_dir():
@@ -47,7 +47,7 @@ def tree_of(path: Path) -> tuple[ast.Module, str]:
 
 
 def parsed(source: bytes | str, where: str) -> ast.Module:
-    """The syntax tree of source. Raises ReconError where it is none, with the line."""
+    """Return the syntax tree of source. Raises ReconError where it is none, with the line."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -62,13 +62,13 @@ def parsed(source: bytes | str, where: str) -> ast.Module:
 
 
 def text_of(raw: bytes) -> str:
-    """Source as text, by its byte order mark or its ``coding:``, each line ended by one sign."""
+    """Return source as text, by its byte order mark or its ``coding:``, each line ended by one sign."""
     coding, _ = tokenize.detect_encoding(io.BytesIO(raw).readline)  # ast.parse has found it good
     return raw.decode(coding, "replace").replace("\r\n", "\n").replace("\r", "\n")
 
 
 def notebook(raw: bytes, where: str) -> tuple[ast.Module, str]:
-    """The tree and the text of a notebook's code; a cell that does not parse is left out, where another does."""
+    """Return the tree and the text of a notebook's code; a cell that does not parse is left out, where another does."""
     try:
         found = json.loads(raw)
     except (ValueError, RecursionError) as error:
@@ -90,7 +90,7 @@ def notebook(raw: bytes, where: str) -> tuple[ast.Module, str]:
 
 
 def cells(found: Any) -> Iterator[str]:
-    """The source of each cell of code in a notebook of any version, what is odd left out."""
+    """Return the source of each cell of code in a notebook of any version, what is odd left out."""
     sheets = found.get("worksheets", [found]) if isinstance(found, dict) else ()
     for sheet in sheets if isinstance(sheets, list) else ():
         listed = sheet.get("cells") if isinstance(sheet, dict) else None
@@ -104,7 +104,7 @@ def cells(found: Any) -> Iterator[str]:
 
 
 def python_of(source: str, where: str) -> str:
-    """A cell without its magics, line by line the same; those of a whole cell of another language are the whole cell."""
+    """Return a cell without its magics, line by line the same; those of a whole cell of another language are the whole cell."""
     lines = source.split("\n")
     first = next((i for i, line in enumerate(lines) if line.strip()), 0)
     if lines[first].startswith("%%"):

@@ -20,7 +20,7 @@ def reported(
     function: str | None, loss: str | None, reduction: str, kl_weight: float, kl_reduction: str | None,
     accept: Sequence[str], expect: str | None, **settings: Any,
 ) -> Report:  # fmt: skip
-    """What ``recon audit`` says of ``function``, or of ``loss`` with no code at all."""
+    """Return what ``recon audit`` says of ``function``, or of ``loss`` with no code at all."""
     target = function or written(likelihoods.loss(loss or ""), reduction, kl_weight, kl_reduction)
     found = audit(target, **settings).accepting(*accept)
     return (found if expect is None else found.expecting(expect)).report()

@@ -79,18 +79,18 @@ class Audit:
         return not self.unmet and (self.verdict in PASSING or (bool(self.accepted) and reasons(self) <= set(self.accepted)))
 
     def accepting(self, *codes: str) -> Audit:
-        """The same with these codes no reason to fail. Raises ReconError for a code that is none."""
+        """Return the same with these codes no reason to fail. Raises ReconError for a code that is none."""
         for code in codes:
             if code not in CODES:
                 raise unknown("code", code, CODES)
         return replace(self, accepted=(*self.accepted, *codes))
 
     def expecting(self, wanted: str) -> Audit:
-        """The same, failing unless what it measured is ``wanted``: ``beta=1, sigma=0.2``, to 1e-6 relative."""
+        """Return the same, failing unless what it measured is ``wanted``: ``beta=1, sigma=0.2``, to 1e-6 relative."""
         return replace(self, unmet=(*self.unmet, *unmet(self, wanted)))
 
     def assert_elbo(self, *accept: str, expect: str | None = None) -> None:
-        """For tests: AssertionError, with the sentence and the defects, unless the loss passes."""
+        """Raise an AssertionError, for tests, with the sentence and the defects, unless the loss passes."""
         found = self.accepting(*accept)
         found = found.expecting(expect) if expect else found
         if not found.holds or (found.verdict == "beta-elbo" and "beta-elbo" not in accept and not expect):
@@ -99,12 +99,12 @@ class Audit:
             raise AssertionError("\n".join([*lines, *found.unmet]))
 
     def report(self) -> Report:
-        """As ``recon audit`` prints it."""
+        """Return the report that ``recon audit`` prints."""
         return report(self)
 
 
 def reasons(found: Audit) -> set[str]:
-    """The codes for which it fails."""
+    """Return the codes for which it fails."""
     codes = {code for row in found.rows if row.verdict not in PASSING for code in row.defects}
     moving = {"recon-mean", "kl-mean-latents", "kl-sum-batch", "batch-dependent"}
     failing = codes & (BROKEN | SPOILING | moving | {"not-additive"} | {f.code for f in found.findings if f.broken})
@@ -113,7 +113,7 @@ def reasons(found: Audit) -> set[str]:
 
 
 def unmet(found: Audit, wanted: str) -> list[str]:
-    """Expectations that the measurement does not meet. ``beta`` and ``sigma`` together are one: tradeoff = beta sigma^2."""
+    """Return the expectations that the measurement does not meet. ``beta`` with ``sigma`` is one: tradeoff = beta sigma^2."""
     pairs: dict[str, str] = {}
     for part in filter(None, (piece.strip() for piece in wanted.split(","))):
         key, sign, value = (piece.strip() for piece in part.partition("="))
@@ -153,7 +153,7 @@ def unmet(found: Audit, wanted: str) -> list[str]:
 
 
 def heading(found: Audit) -> str:
-    """What a trade-off is of the families that there are: sigma^2 is a Gaussian's, a scale a Laplace's; others have neither."""
+    """Return what a trade-off is of these families: sigma^2 is a Gaussian's, a scale a Laplace's; others have neither."""
     named = {row.family: row for row in found.rows}
     if set(named) == {"laplace"}:
         return "scale at β = 1, or β at scale 1"
@@ -163,7 +163,7 @@ def heading(found: Audit) -> str:
 
 
 def report(found: Audit) -> Report:
-    """Tables, notes and the verdict."""
+    """Return tables, notes and the verdict."""
     rows = [{column.key: getattr(row, column.key) for column in OBJECTIVE} for row in found.rows]
     for row in rows:
         row["defects"] = list(row["defects"])
@@ -191,7 +191,7 @@ def report(found: Audit) -> Report:
 
 
 def checked(key: str, value: str) -> str:
-    """An expected value, as it can be of that column; ReconError where it never is."""
+    """Return an expected value, as it can be of that column; ReconError where it never is."""
     columns = [column.key for column in OBJECTIVE] + ["scale"]
     if key not in columns:
         raise unknown("column to expect", key, columns)
@@ -209,5 +209,5 @@ def checked(key: str, value: str) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value in words."""
+    """Return a value in words."""
     return "none" if value is None else number(value) if isinstance(value, float) else str(value)

@@ -22,13 +22,13 @@ CONCENTRATED = ("von-mises", "von-mises-fisher")  # whose noise is the slope its
 
 
 def sentence(found: Audit, problem: Problem, terms: Terms, latent: Latent | None) -> str:
-    """The first thing to read."""
-    if len(found.rows) > 1:
-        named = "; ".join(f"{row.term}: {one(found, row, problem, latent)}" for row in found.rows)
+    """Return the first thing to read."""
+    row, *others = found.rows
+    if others:
+        named = "; ".join(f"{each.term}: {one(found, each, problem, latent)}" for each in found.rows)
         return f"This has {len(found.rows)} reconstruction terms. {named}"
-    said = one(found, found.rows[0], problem, latent)
+    said = one(found, row, problem, latent)
     _, rec, scale = terms[0]
-    row = found.rows[0]
     if latent is None and row.verdict == "reconstruction-only" and row.family == "gaussian" and not row.chosen and rec.match:
         averaged = scale.batch[1] == -1
         sigma2 = (1 / problem.sizes.batch if averaged else 1) / (2 * abs(rec.match.weight))
@@ -39,7 +39,7 @@ def sentence(found: Audit, problem: Problem, terms: Terms, latent: Latent | None
 
 
 def one(found: Audit, row: Row, problem: Problem, latent: Latent | None) -> str:
-    """Of one term."""
+    """Return the sentence of one term."""
     name = title(row)
     for finding in found.findings:
         if finding.code == "target-unused" and finding.code in row.defects:
@@ -60,7 +60,7 @@ def one(found: Audit, row: Row, problem: Problem, latent: Latent | None) -> str:
 
 
 def without(problem: Problem) -> str:
-    """What is said of the latents where no KL pulls at them."""
+    """Return what is said of the latents where no KL pulls at them."""
     alone = "alone, its weight is a learning rate, not a noise."
     theirs = "Alone, the reconstruction's weight is a learning rate, not a noise."
     keys = latent_keys(problem)
@@ -77,7 +77,7 @@ def without(problem: Problem) -> str:
 
 
 def weighed(row: Row, latent: Latent, place: str) -> str:
-    """The noise and the beta of a term beside a KL, as the end of a sentence; ``place`` are the sizes that they move with."""
+    """Return the noise and the beta of a term beside a KL, as the end of a sentence; they move with the sizes in ``place``."""
     if SQUARED in latent.forms:
         return " beside the square of the KL's distance from a size of its own, which has no one weight: no beta is read off it."
     grows = growth(row)
@@ -114,12 +114,12 @@ def weighed(row: Row, latent: Latent, place: str) -> str:
 
 
 def where(row: Row, problem: Problem) -> str:
-    """As ``at``, of the trade-off of a row."""
+    """Return the sizes that the trade-off of a row moves with, as ``at`` writes them."""
     return at(problem, row.tradeoff_batch, row.tradeoff_dim, row.tradeoff_latent)
 
 
 def title(row: Row) -> str:
-    """The family with its article and its own numbers."""
+    """Return the family with its article and its own numbers."""
     if row.family is not None and row.family.startswith("the "):
         return row.family
     if row.family is None:
@@ -134,7 +134,7 @@ def title(row: Row) -> str:
 
 
 def growth(row: Row) -> str:
-    """What the trade-off moves with, as a verb phrase in the plural; empty where with nothing."""
+    """Return what the trade-off moves with, as a verb phrase in the plural; empty where with nothing."""
     words: dict[str, list[str]] = {}
     sizes = {
         "the image size": row.tradeoff_dim,
@@ -149,12 +149,12 @@ def growth(row: Row) -> str:
 
 
 def singular(words: str) -> str:
-    """A verb phrase of growth in the singular."""
+    """Return a verb phrase of growth in the singular."""
     return re.sub(r"\b(grow|fall)\b", r"\1s", words)
 
 
 def asides(found: Audit, problem: Problem, terms: Terms) -> list[str]:
-    """What is worth knowing and no defect."""
+    """Return what is worth knowing and no defect."""
     said = []
     for (slot, rec, scale), row in zip(terms, found.rows, strict=True):
         named = {LINK, SIMPLEX, *INVERSES}  # in the sentence already
@@ -204,7 +204,7 @@ def asides(found: Audit, problem: Problem, terms: Terms) -> list[str]:
 
 
 def learned(problem: Problem, row: Row) -> list[str]:
-    """Of a scale that the loss itself trains: its gradient, and where it comes to rest with the residuals as they are."""
+    """Return what is said of a scale that the loss itself trains: its gradient, and where it rests with these residuals."""
     owner = problem.reached.owner
     scales = {name: p for name, p in owner.named_parameters() if p.numel() == 1} if isinstance(owner, torch.nn.Module) else {}
     said = []
@@ -235,7 +235,7 @@ def learned(problem: Problem, row: Row) -> list[str]:
 
 
 def conversions(found: Audit, problem: Problem) -> tuple[tuple[str, str], ...]:
-    """What to write for today's trade-off with sums, and for the noise that the data choose."""
+    """Return what to write for today's trade-off with sums, and for the noise that the data choose."""
     row = found.rows[0]
     place = where(row, problem)
     if row.tradeoff is None or len(found.rows) > 1 or "target-unused" in row.defects:

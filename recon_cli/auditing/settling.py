@@ -11,7 +11,7 @@ MADE = "(?:recon|reconstruct(?:ed|ion)|rec|hat|pred(?:icted)?|out(?:put)?|dec(?:
 
 
 def settled(made: Plan) -> Plan:
-    """Names that mean one thing beside another: ``y`` is the data beside ``y_pred``, the reconstruction beside ``t``."""
+    """Settle names that mean one thing beside another: ``y`` is the data beside ``y_pred``, the reconstruction beside ``t``."""
     if not any(slot.role in ("mu", "posterior") for slot in made.slots()):
         for slot in [s for s in made.slots() if s.role == "scale" and s.found.startswith("by its name")]:
             change(made, slot, "spread", f"{slot.found}, with no mean of latents beside it")
@@ -50,7 +50,7 @@ def settled(made: Plan) -> Plan:
 
 
 def beside(made: Plan) -> None:
-    """Of two scales, the latents' is the one after their mean; the other is the decoder's."""
+    """Give the latents' scale its role beside a decoder's: of two, it is the one after the latents' mean."""
     slots = made.slots()
     means = [i for i, slot in enumerate(slots) if slot.role == "mu"]
     scales = [i for i, slot in enumerate(slots) if slot.role == "scale" and slot.found.startswith("by its name")]
@@ -60,7 +60,7 @@ def beside(made: Plan) -> None:
 
 
 def partners(made: Plan) -> None:
-    """Of several reconstructions, each with the argument whose name it bears: ``recon_a`` with ``a``, ``x1_hat`` with ``x1``."""
+    """Pair several reconstructions each with the argument whose name it bears: ``recon_a`` with ``a``, ``x_hat`` with ``x``."""
     recons = [slot for slot in made.slots() if slot.role == "recon" and not slot.group]
     for recon in recons if len(recons) > 1 else ():
         bare = re.sub(rf"^{MADE}_|_{MADE}$", "", recon.key)

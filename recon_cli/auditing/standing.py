@@ -32,7 +32,7 @@ FURTHER = (0.02, 0.98, -3.0, 4.0)  # and where to
 FAR = (1e6, 1e8)  # residuals between which a loss must grow faster than a logarithm
 
 
-def spreads(problem: Problem, pair: Pair) -> bool:
+def spreads(problem: Problem) -> bool:
     """Whether a decoder's own scale is in the loss: where nothing moves with it, it is an argument that is not read."""
     slots = problem.plan.role("spread")
     if not slots:
@@ -44,7 +44,7 @@ def spreads(problem: Problem, pair: Pair) -> bool:
 
 
 def astray(problem: Problem, pair: Pair, common: Sequence[Finding]) -> tuple[Finding, Reconstruction] | None:
-    """What is wrong where a target is not what a reconstruction is compared with, and that reconstruction, of no family."""
+    """Return the finding of a target that a reconstruction is not compared with, and that reconstruction, of no family."""
     base = benign(problem)
     others = [key for key in latent_keys(problem) if key in base]
     worst = 0.0 if problem.layout.classes else additivity(problem, base, pair[0].key, others)
@@ -57,7 +57,7 @@ def astray(problem: Problem, pair: Pair, common: Sequence[Finding]) -> tuple[Fin
 
 
 def unused(problem: Problem, additive: bool, pair: Pair) -> Finding | None:
-    """A target whose elements pull at nothing, or at all reconstructions alike: something else is what is compared with."""
+    """Return the finding of a target whose elements pull at nothing, or at all reconstructions alike; None of any other."""
     recon, target = pair
     if target is None or sum(slot.role in ("recon", "decoder") for slot in problem.plan.slots()) > 1:
         return None  # of several reconstructions one may be compared with another
@@ -68,7 +68,8 @@ def unused(problem: Problem, additive: bool, pair: Pair) -> Finding | None:
     if not bool(before.isfinite().all()) or not bool(before.abs().max() > 0):
         return None
     elementwise = additive and x.shape == r.shape
-    changes, worth = [], False
+    changes: list[tuple[Tensor, int]] = []
+    worth = False
     small = 1e-9 * before.abs().max()
     for index in spots(x, before if elementwise else None):
         near, *far = shifted(problem, x, r if elementwise else None, index)
@@ -103,7 +104,7 @@ def unused(problem: Problem, additive: bool, pair: Pair) -> Finding | None:
 
 
 def changed(problem: Problem, values: dict[str, Tensor], key: str, before: Tensor) -> Tensor:
-    """By how much the gradients of a reconstruction are others than ``before``."""
+    """Return by how much the gradients of a reconstruction are others than ``before``."""
     return (gradients(problem, values, [key])[1][key] - before).abs()
 
 
@@ -120,7 +121,7 @@ def reordered(change: Tensor, at: int, small: Tensor, alike: bool) -> bool:
 
 
 def misaligned(pair: Pair, at: int, x: Tensor, whole: bool) -> Finding:
-    """A target whose elements are compared with other elements of the reconstruction than their own."""
+    """Return the finding of a target whose elements are compared with other elements of the reconstruction than their own."""
     recon, target = (slot.key for slot in pair if slot is not None)
     sample, element = divmod(at, x.numel() // len(x))
     if whole:
@@ -133,7 +134,7 @@ def misaligned(pair: Pair, at: int, x: Tensor, whole: bool) -> Finding:
 
 
 def made_over(problem: Problem, rec: Reconstruction, pair: Pair, common: Sequence[Finding]) -> list[Finding]:
-    """A reconstruction whose gradient vanishes elsewhere than at its target; of patches of one, that may be how they are laid."""
+    """Return the finding of a gradient that vanishes elsewhere than at its target; of patches, that may be how they are laid."""
     recon, target = pair
     if target is None or not rec.centre or not laid_alike(problem, pair) or any(each.code == "broadcast" for each in common):
         return []
@@ -144,7 +145,7 @@ def made_over(problem: Problem, rec: Reconstruction, pair: Pair, common: Sequenc
 
 
 def misplaced(problem: Problem, base: dict[str, Tensor], r: str, x: str) -> str:
-    """What to write, by what the loss is of a reconstruction alone: its square, its size, itself, or something else."""
+    """Return what to write, by what the loss is of a reconstruction alone: its square, its size, itself, or something else."""
     moved = {**base, r: base[r] - 0.5}
     grad = gradients(problem, moved, [r])[1][r]
     for pull, word in ((moved[r], "square"), (moved[r].sign(), "abs")):
@@ -155,14 +156,14 @@ def misplaced(problem: Problem, base: dict[str, Tensor], r: str, x: str) -> str:
 
 
 def spots(x: Tensor, pull: Tensor | None) -> list[int]:
-    """A few elements of a target, spread evenly over those whose reconstructions have a gradient."""
+    """Return a few elements of a target, spread evenly over those whose reconstructions have a gradient."""
     alive = torch.arange(x.numel()) if pull is None else pull.flatten().nonzero().flatten()
     step = max(1, len(alive) // TRIED)
     return alive[::step][:TRIED].tolist()
 
 
 def shifted(problem: Problem, x: Tensor, r: Tensor | None, index: int) -> list[Tensor]:
-    """A target with one element at other values, first on the other side of its reconstruction, so that signs turn too."""
+    """Return a target with one element at other values, first on the other side of its reconstruction, so that signs turn too."""
     new = x.clone()
     flat = new.reshape(-1)
     if not x.is_floating_point():
@@ -187,7 +188,7 @@ def shifted(problem: Problem, x: Tensor, r: Tensor | None, index: int) -> list[T
 def of_the_density(
     problem: Problem, rec: Reconstruction, pair: Pair, b: float | None, scale: Scaling, unmoved: Finding | None
 ) -> list[Finding]:
-    """Where e^-loss has no finite integral over the data: the loss stays bounded, or grows no faster than a logarithm."""
+    """Return the finding of a loss whose e^-loss has no finite integral over the data: bounded, or no faster than a logarithm."""
     recon, target = pair
     known = recognised(rec)
     if known and (rec.match is None or rec.match.link == MADE):  # a constant, standardised, is no constant

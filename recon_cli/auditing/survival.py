@@ -14,7 +14,7 @@ from recon_cli.numerics.spectrum import Blocks, eigenvalues, point
 
 
 def beside(found: Audit, problem: Problem, data: str, scale: Any) -> Audit:
-    """The audit with what the data say of it."""
+    """Return the audit with what the data say of it."""
     source = sources.parse(data)
     values, about = sources.samples(source, data, scale)
     x = as_tensor(values)

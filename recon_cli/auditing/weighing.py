@@ -28,7 +28,7 @@ def weigh(problem: Problem, odd: str, data: str | None, scale: Any) -> Audit:
     common = findings.of_the_call(problem, latent, odd) + ([stochastic] if stochastic else [])
     rows, codes, terms = [], [*common], []
     for index, pair in enumerate(pairs(problem.plan)):
-        plain = not standing.spreads(problem, pair)
+        plain = not standing.spreads(problem)
         unmoved = standing.astray(problem, pair, common) if plain else None
         if unmoved is not None:  # whatever its shape, it is no likelihood of the target
             rec = unmoved[1]
@@ -39,26 +39,26 @@ def weigh(problem: Problem, odd: str, data: str | None, scale: Any) -> Audit:
             rec = best.of(rec)
             common = [f for f in common if not (f.code == "value-gradient-mismatch" and f.about == pair[0].key)]
             codes = [f for f in codes if f in common or f.code != "value-gradient-mismatch"]
-        row, found, scaling = judged(problem, index, pair, rec, latent, common, best, unmoved[0] if unmoved else None)
-        codes += [f for f in found if f not in codes]
+        row, own_findings, scaling = judged(problem, index, pair, rec, latent, common, best, unmoved[0] if unmoved else None)
+        codes += [f for f in own_findings if f not in codes]
         rows.append(row)
         terms.append((pair[0], rec, scaling))
     notes = [*problem.reached.notes, *problem.plan.taken, *(latent.notes if latent else ())]
     if latent and latent.forms:
         notes.append(latent.forms)
-    found = Audit(
+    result = Audit(
         problem.reached.spelled, tuple(rows), tuple(codes),
         tuple((slot.key, slot.role, slot.found) for slot in problem.plan.slots()) + (("returned", "loss", problem.picked),),
         tuple(notes), formula(problem, terms, latent, next((code.left for code in codes if code.left), "")), "",
     )  # fmt: skip
-    found = replace(found, sentence=saying.sentence(found, problem, terms, latent))
-    found = replace(found, conversions=saying.conversions(found, problem))
-    found = replace(found, notes=(*found.notes, *saying.asides(found, problem, terms)))
-    return survival.beside(found, problem, data, scale) if data else found
+    result = replace(result, sentence=saying.sentence(result, problem, terms, latent))
+    result = replace(result, conversions=saying.conversions(result, problem))
+    result = replace(result, notes=(*result.notes, *saying.asides(result, problem, terms)))
+    return survival.beside(result, problem, data, scale) if data else result
 
 
 def stilled(problem: Problem) -> tuple[Problem, Finding | None]:
-    """Where normal draws decide the value, the problem with its draws at nodes, to be averaged."""
+    """Return the problem with its normal draws at nodes, to be averaged, where draws decide the value; and that finding."""
     _, stochastic, (once, other) = judging.repeated(problem)
     if not stochastic:
         return problem, None
@@ -79,7 +79,7 @@ def judged(
     best: Chosen | None = None,
     unmoved: Finding | None = None,
 ) -> tuple[Row, list[Finding], Scaling]:
-    """The row of one reconstruction, what was found of it alone, and how its weights scale."""
+    """Return the row of one reconstruction, what was found of it alone, and how its weights scale."""
     direction, signs = findings.of_the_signs(rec.sign, latent, problem.reached.spelled + problem.picked)
     b = abs(latent.weight) if latent is not None and latent.weight else None
     read = judging.reading(rec, b) if rec.additive else Reading(None, None, None, None, False, False)
@@ -139,7 +139,7 @@ def judged(
 
 
 def spread(problem: Problem, pair: tuple[Slot, Slot | None]) -> Reconstruction:
-    """A decoder that gives a scale of its own for every element: the mean's gradient times what the scale means."""
+    """Measure a decoder that gives a scale of its own for every element: the mean's gradient times what the scale means."""
     recon, target = pair
     (scale, *_) = problem.plan.role("spread")
     base = benign(problem)
@@ -171,6 +171,6 @@ def spread(problem: Problem, pair: tuple[Slot, Slot | None]) -> Reconstruction:
 
 
 def candidate_of(family: str) -> Any:
-    """The candidate of a likelihood whose decoder gives the noise, which is then none of its own."""
+    """Return the candidate of a likelihood whose decoder gives the noise, which is then none of its own."""
     kind = likelihoods.find("heteroscedastic-gaussian")
     return Candidate(family, kind, type(kind().loss), ())
