@@ -130,11 +130,11 @@ def factory(outer: Reached, inner: Reached) -> Reached:
 
 def dotted(bind: Mapping[str, Any]) -> dict[str, Any]:
     """Return ``args.batch_size=128`` as an object ``args`` that has it."""
-    found: dict[str, Any] = {}
+    names: dict[str, Any] = {}
     for name, value in bind.items():
         head, _, rest = name.partition(".")
         if rest:
-            assign(found.setdefault(head, Stand(head)), {rest: value})
+            assign(names.setdefault(head, Stand(head)), {rest: value})
         else:
-            found[name] = value
-    return found
+            names[name] = value
+    return names

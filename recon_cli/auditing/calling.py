@@ -209,31 +209,31 @@ class Problem:
         self.watch = Watch(self.dtype, self.literals, self.leaves(values), self.noise)
         with self.watch, quiet():
             try:
-                found = call(*arguments, **keywords)
+                result = call(*arguments, **keywords)
                 alone()
                 if again:
-                    found = call(*arguments, **keywords)
+                    result = call(*arguments, **keywords)
             except BaseException as error:
                 raise told(error) from None
             finally:
                 alone()
-        return self.returned(found, given=bool(values))
+        return self.returned(result, has_tensors=bool(values))
 
-    def returned(self, found: Any, given: bool) -> Any:
+    def returned(self, result: Any, has_tensors: bool) -> Any:
         """Return what came back, if it may be a loss. A function of no tensors that makes another is that one's factory."""
-        if inspect.isawaitable(found) or inspect.isgenerator(found) or inspect.isasyncgen(found):
-            what = "yields values one by one" if inspect.isgenerator(found) else "is asynchronous"
-            if (close := getattr(found, "close", None)) is not None:
+        if inspect.isawaitable(result) or inspect.isgenerator(result) or inspect.isasyncgen(result):
+            what = "yields values one by one" if inspect.isgenerator(result) else "is asynchronous"
+            if (close := getattr(result, "close", None)) is not None:
                 close()
             raise ReconError(f"{self.reached.spelled} {what}, and never returns a loss.", "Audit the function that computes it.")
-        if callable(found) and not isinstance(found, (Tensor, type)):
-            if not given:
-                raise Made(found)
+        if callable(result) and not isinstance(result, (Tensor, type)):
+            if not has_tensors:
+                raise Made(result)
             raise ReconError(
-                f"{self.reached.spelled} returns a {type(found).__name__} that is to be called, and no number.",
+                f"{self.reached.spelled} returns a {type(result).__name__} that is to be called, and no number.",
                 "Audit what it returns, or return the loss.",
             )
-        return found
+        return result
 
     def leaves(self, values: Mapping[str, Tensor]) -> Any:
         """Return reconstructions, latents and targets that want gradients, where sums are to be looked at."""
@@ -262,9 +262,9 @@ class Problem:
         """Return the loss as one number; a vector is summed."""
         return self.chosen(self.raw(values, **how)).sum()
 
-    def chosen(self, found: Any) -> Tensor:
+    def chosen(self, result: Any) -> Tensor:
         """Return the loss among what came back."""
-        value = self.pick(found)
+        value = self.pick(result)
         if not isinstance(value, Tensor):
             raise ReconError(
                 f"{self.picked} of {self.reached.spelled} is a {type(value).__name__} without a gradient.",
@@ -284,19 +284,19 @@ class Answer(Stand):
         return self.__dict__["_answer"]
 
 
-def parts_of(found: Any) -> dict[str, Any] | None:
+def parts_of(result: Any) -> dict[str, Any] | None:
     """Return what came back by how to write it (``r[0]``, ``r['loss']``, ``r.loss``), or None for a tensor."""
-    if isinstance(found, Tensor):
+    if isinstance(result, Tensor):
         return None
-    if isinstance(found, Mapping):
-        return {f"r[{key!r}]": value for key, value in found.items()}
-    if isinstance(found, tuple) and (fields := getattr(found, "_fields", None)) is not None:
-        return {f"r.{key}": getattr(found, key) for key in fields}
-    if isinstance(found, (tuple, list)):
-        return {f"r[{i}]": value for i, value in enumerate(found)}
-    if hasattr(found, "__dict__") and vars(found):
-        return {f"r.{key}": value for key, value in vars(found).items()}
-    return {"r": found}
+    if isinstance(result, Mapping):
+        return {f"r[{key!r}]": value for key, value in result.items()}
+    if isinstance(result, tuple) and (fields := getattr(result, "_fields", None)) is not None:
+        return {f"r.{key}": getattr(result, key) for key in fields}
+    if isinstance(result, (tuple, list)):
+        return {f"r[{i}]": value for i, value in enumerate(result)}
+    if hasattr(result, "__dict__") and vars(result):
+        return {f"r.{key}": value for key, value in vars(result).items()}
+    return {"r": result}
 
 
 def picker(problem: Problem, values: list[dict[str, Tensor]]) -> tuple[Pick, str]:
@@ -398,11 +398,11 @@ def by_both(problem: Problem, values: Mapping[str, Tensor], tensors: Mapping[str
     live = {key: value.clone().requires_grad_() if wanting[key] else value for key, value in values.items()}
     parts = parts_of(problem.raw(live)) or {}
     roles = {slot.key: slot.role for slot in problem.plan.slots()}
-    found = []
+    keys = []
     for key in tensors:
         names = [name for name, value in live.items() if value.requires_grad]
         grads = torch.autograd.grad(parts[key].sum(), [live[n] for n in names], allow_unused=True, retain_graph=True)
         reached = {roles.get(name, "mu") for name, grad in zip(names, grads, strict=True) if grad is not None}
         if reached & {"recon", "spread", "decoder"} and reached - {"recon", "spread", "decoder", "target"}:
-            found.append(key)
-    return found
+            keys.append(key)
+    return keys

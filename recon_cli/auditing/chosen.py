@@ -66,16 +66,16 @@ def chosen(problem: Problem, pair: Any) -> Chosen | None:
         fields.append((e, grad))
     for family, (pull, size) in BEST.items():
         for over, axes in OVER.items():
-            found = []
+            weights = []
             for e, grad in fields:
                 each = (grad * size(e).mean(axes, keepdim=True) / pull(e))[e.abs() > 1e-3]
                 middle = each.median().item()
                 if middle and (each - middle).abs().max() <= ALIKE * abs(middle):
-                    found.append(middle)
-            if len(found) < len(BASES):
+                    weights.append(middle)
+            if len(weights) < len(BASES):
                 continue
-            weight = found[0]
-            off = max(abs(one / weight - 1) for one in found)
+            weight = weights[0]
+            off = max(abs(one / weight - 1) for one in weights)
             if off < NEAR:
                 return Chosen(family, over, weight, 0.0 if off < ALIKE else off)
     return None
@@ -83,7 +83,7 @@ def chosen(problem: Problem, pair: Any) -> Chosen | None:
 
 def switch(problem: Problem) -> str:
     """Return the argument or attribute that is 0 and keeps a KL from being weighed at all; empty where there is none."""
-    found: list[tuple[str, Problem]] = []
+    candidates: list[tuple[str, Problem]] = []
     plan, owner = problem.plan, problem.reached.owner
     try:
         signature = inspect.signature(problem.reached.code)
@@ -91,11 +91,11 @@ def switch(problem: Problem) -> str:
         signature = inspect.Signature()
     for name, parameter in signature.parameters.items():
         if zero(plan.keywords.get(name, parameter.default)):
-            found.append((name, problem.at(plan=replace(plan, keywords={**plan.keywords, name: 1.0}))))
+            candidates.append((name, problem.at(plan=replace(plan, keywords={**plan.keywords, name: 1.0}))))
     for name, value in vars(owner).items() if owner is not None and hasattr(owner, "__dict__") else ():
         if zero(value):
-            found.append((f"self.{name}", problem.at(follow={**problem.follow, name: 1.0})))
-    for name, other in found:
+            candidates.append((f"self.{name}", problem.at(follow={**problem.follow, name: 1.0})))
+    for name, other in candidates:
         try:
             latent = measure(other)
         except Exception:  # the function does not take that: it is no weight

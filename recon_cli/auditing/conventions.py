@@ -22,12 +22,12 @@ def written(
     """
     if loss.event or loss.head:
         raise ReconError(f"{loss.name} is of vectors or of several numbers an element.", "Write it as a function and audit that.")
-    known = {each.name: each for each in REDUCTIONS}
+    reductions = {each.name: each for each in REDUCTIONS}
     usual = "sum" if reduction == "sum" else "batch-mean"
     for word in (reduction, kl_reduction or usual):
-        if word not in known:
-            raise unknown("reduction", word, known)
-    of_loss, of_kl = known[reduction], known[kl_reduction or usual]
+        if word not in reductions:
+            raise unknown("reduction", word, reductions)
+    of_loss, of_kl = reductions[reduction], reductions[kl_reduction or usual]
 
     def reconstruction(recon: Tensor, x: Tensor) -> Tensor:
         return of_loss(loss.values(x, recon))

@@ -81,13 +81,13 @@ def averaged(
             live[key].requires_grad_()
         for slot in draws:
             live[slot.key] = deviation(live, node)
-        found = problem.at(noise=node if problem.noise is not None else None)(live)
+        measured = problem.at(noise=node if problem.noise is not None else None)(live)
         grads = (
-            torch.autograd.grad(found, [live[key] for key in keys], allow_unused=True)
-            if found.requires_grad
+            torch.autograd.grad(measured, [live[key] for key in keys], allow_unused=True)
+            if measured.requires_grad
             else [None] * len(keys)
         )
-        loss += share * found.item()
+        loss += share * measured.item()
         for key, grad in zip(keys, grads, strict=True):
             if grad is not None:
                 sums[key] += share * grad
@@ -156,10 +156,11 @@ def field(
         return Latent(None, None, f"it is linear in the means, of slope {at_zero:.6g}", named=named)
     centre = -at_zero / slope if abs(at_zero) > 1e-9 * abs(slope) else 0.0
     notes: tuple[str, ...] = (f"the prior's mean is {centre:.6g}",) if centre else ()
-    outer = [seen for seen in (outside(problem, base, mu, scale, named, deviation, width) for width in (1.0, 0.5)) if seen][:1]
-    if any(off_line(seen, slope, at_zero) > EPS for seen in outer):
+    samples = [outside(problem, base, mu, scale, named, deviation, width) for width in (1.0, 0.5)]
+    outer = [sample for sample in samples if sample][:1]
+    if any(off_line(sample, slope, at_zero) > EPS for sample in outer):
         return None
-    still = not any(bool(seen.by_scale.abs().max() > 0) for seen in (near, *outer))
+    still = not any(bool(sample.by_scale.abs().max() > 0) for sample in (near, *outer))
     if scale is None or near.scale is None or still:
         if scale is not None and cancelled(problem, base, scale):
             return Latent(None, None, f"{scale} cancels: it is the same at every {scale}", named=named)
@@ -184,14 +185,14 @@ def field(
             continue
         clamp = held_out(problem, base, mu, scale, meaning, (slope, at_zero, over, weight), deviation)
         if clamp is None:
-            said = f"it is a KL at scales near the prior's only: far out its gradient by {scale} is another"
-            return Latent(None, meaning if meaning in PRIOR else None, said, named=named)
+            reason = f"it is a KL at scales near the prior's only: far out its gradient by {scale} is another"
+            return Latent(None, meaning if meaning in PRIOR else None, reason, named=named)
         link = meaning if meaning in LINKED else ""
         notes += (clamp,) if clamp else ()
         notes += (f"the prior's variance is {prior:.6g}",) if not plain else ()
         notes += (f"{scale}: {link}",) if link else ()
-        b, told = (slope if plain else weight), (None if link else meaning)
-        return Latent(b, told, named=named, prior=prior, notes=notes, link=link, centre=centre)
+        b, scale_meaning = (slope if plain else weight), (None if link else meaning)
+        return Latent(b, scale_meaning, named=named, prior=prior, notes=notes, link=link, centre=centre)
     return Latent(None, *why_not(problem, base, mu, scale, named, slope, centre, fits, deviation), named=named)
 
 
@@ -203,31 +204,31 @@ def outside(problem: Problem, base: Any, mu: str, scale: str | None, meaning: st
         return None
 
 
-def off_line(seen: Looked, slope: float, at_zero: float) -> float:
+def off_line(looked_at: Looked, slope: float, at_zero: float) -> float:
     """Return by how much gradients by the means leave a line, relative to it."""
-    line = slope * seen.mean + at_zero
-    return float(((seen.by_mean - line).abs() / (abs(slope) * (seen.mean.abs() + 1e-2))).max())
+    line = slope * looked_at.mean + at_zero
+    return float(((looked_at.by_mean - line).abs() / (abs(slope) * (looked_at.mean.abs() + 1e-2))).max())
 
 
 def held_out(
-    problem: Problem, base: Any, mu: str, scale: str, meaning: str, found: tuple[float, float, float, float], deviation: Any
+    problem: Problem, base: Any, mu: str, scale: str, meaning: str, weights: tuple[float, float, float, float], deviation: Any
 ) -> str | None:
     """Whether small and large scales bear a KL out: empty, or in words where it is clamped; None where they do not."""
-    slope, at_zero, over, weight = found
-    seen = next((s for s in (outside(problem, base, mu, scale, meaning, deviation, w) for w in (1.0, 0.5, 0.25)) if s), None)
-    if seen is None:
+    slope, at_zero, over, weight = weights
+    sample = next((s for s in (outside(problem, base, mu, scale, meaning, deviation, w) for w in (1.0, 0.5, 0.25)) if s), None)
+    if sample is None:
         return "far from the prior it is not finite, so only near it was it looked at"
-    first, second = slopes({**DEVIATION, **LINKED}[meaning], seen.scale)
+    first, second = slopes({**DEVIATION, **LINKED}[meaning], sample.scale)
     expected, size = over * first - weight * second, abs(over) * first.abs() + abs(weight) * second.abs()
-    wrong = (seen.by_scale - expected).abs() > FAR * size
+    wrong = (sample.by_scale - expected).abs() > FAR * size
     if not bool(wrong.any()):
-        return "" if off_line(seen, slope, at_zero) <= EPS else None
-    zero = seen.by_scale == 0
-    inner = seen.scale[~zero]
-    if bool((wrong & ~zero).any()) or not len(inner) or off_line(seen, slope, at_zero) > EPS:
+        return "" if off_line(sample, slope, at_zero) <= EPS else None
+    zero = sample.by_scale == 0
+    inner = sample.scale[~zero]
+    if bool((wrong & ~zero).any()) or not len(inner) or off_line(sample, slope, at_zero) > EPS:
         return None
     low, high = inner.min().item(), inner.max().item()
-    if bool((zero & (seen.scale > low) & (seen.scale < high)).any()):
+    if bool((zero & (sample.scale > low) & (sample.scale < high)).any()):
         return None
     return f"{scale} is clamped: beyond {low:.3g} or {high:.3g} it has no gradient"
 
@@ -236,14 +237,14 @@ def why_not(
     problem: Problem, base: Any, mu: str, scale: str, named: str | None, slope: float, centre: float, fits: Any, deviation: Any
 ) -> tuple[str | None, str]:
     """Return what the scale means as far as that can be told, and in words what makes it no KL."""
-    known = [fit for fit in sorted(fits, key=lambda each: each[1] != named) if fit[1] in PRIOR]
-    if not known:
+    meaningful = [fit for fit in sorted(fits, key=lambda each: each[1] != named) if fit[1] in PRIOR]
+    if not meaningful:
         at = PRIOR[named or "log_variance"]
         pull = pull_at(problem, base, scale, mu, at, deviation)
         if abs(pull) > SAME * abs(slope):
             return None, f"at the prior ({scale} = {at:g}, {mu} = 0) its gradient by the scale is {pull:.6g}, and a KL's is 0"
         return None, f"its gradient by {scale} is that of a KL for no meaning of {scale}: log variance, log std, std, variance"
-    _, meaning, over, weight = known[0]
+    _, meaning, over, weight = meaningful[0]
     if abs(over - slope) > EPS * abs(slope):
         return meaning, f"its means weigh {slope:.6g} and its variances {over:.6g}; in a KL both weigh the same"
     if weight / over <= 0:
@@ -260,15 +261,18 @@ def parallel(problem: Problem, base: Any, mu: str, scale: str | None, meaning: s
     """Whether every latent's gradient points as its KL's does, whatever its weight: free nats and capacities."""
     if scale is None:
         return False
-    seen = [near, *(found for w in (1.0, 0.5) if (found := outside(problem, base, mu, scale, meaning, deviation, w)) is not None)]
-    for each in seen:
+    samples = [
+        near,
+        *(sample for w in (1.0, 0.5) if (sample := outside(problem, base, mu, scale, meaning, deviation, w)) is not None),
+    ]
+    for each in samples:
         first, second = slopes(DEVIATION[meaning], each.scale)
         pull = first - second
         across = (each.by_mean * pull - each.by_scale * each.mean).abs()
         size = (each.by_mean.abs() + each.by_scale.abs()) * (first.abs() + second.abs() + each.mean.abs())
         if bool((across > EPS * size).any()):
             return False
-    return len(seen) > 1
+    return len(samples) > 1
 
 
 def unlike(near: Looked, scale: str | None) -> str:

@@ -33,15 +33,15 @@ def bound_by(node: ast.AST) -> set[str]:
 
 def top_names(tree: ast.Module) -> list[str]:
     """Return the functions and classes, with their methods, at the top level."""
-    found = []
+    names = []
     for node in tree.body:
         if isinstance(node, Definition):
-            found.append(node.name)
+            names.append(node.name)
         elif isinstance(node, ast.ClassDef):
-            found += [
+            names += [
                 f"{node.name}.{inner.name}" for inner in node.body if isinstance(inner, Definition) and inner.name[0] != "_"
             ]
-    return found
+    return names
 
 
 CALM = {"torch", "nn", "math", "np", "numpy", "namedtuple", "TypeVar", "dataclass", "partial", "Path", "getLogger", "logging"}
@@ -97,12 +97,12 @@ def extracted(tree: ast.Module, text: str, path: Path, wanted: str, bind: Mappin
         for key in bound_by(node):
             binders.setdefault(key, []).append(node)
     keep: set[int] = set()
-    todo, seen = [wanted], set(bind)
+    todo, visited = [wanted], set(bind)
     while todo:
         key = todo.pop()
-        if key in seen:
+        if key in visited:
             continue
-        seen.add(key)
+        visited.add(key)
         for node in binders.get(key, []):
             keep.add(id(node))
             todo += [n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)]
@@ -153,12 +153,12 @@ def run(node: ast.stmt, text: str, path: Path, names: dict[str, Any]) -> None:
 
 def nested_error(word: str, node: Any, tree: ast.Module) -> ReconError:
     """Return the error for a closure, with the wrapper to write filled in as far as can be."""
-    given = [a.arg for a in (*node.args.posonlyargs, *node.args.args)]
-    inside = {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)} | set(given)
+    arguments = [a.arg for a in (*node.args.posonlyargs, *node.args.args)]
+    inside = {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)} | set(arguments)
     top = {name for statement in tree.body for name in bound_by(statement)} | set(dir(builtins))
     free = sorted({n.id for n in ast.walk(node) if isinstance(n, ast.Name)} - inside - top)
     body = ast.unparse(ast.Module(node.body, [])).splitlines()
-    lines = [f"def {node.name}({', '.join(given)}):", *(f"    {name} = ...  # from around it" for name in free)]
+    lines = [f"def {node.name}({', '.join(arguments)}):", *(f"    {name} = ...  # from around it" for name in free)]
     lines += [f"    {line}" for line in body[: max(1, 5 - len(lines))]]
     if len(body) + len(free) + 1 > len(lines):
         lines.append(f"    ...  # the rest of lines {node.lineno} to {node.end_lineno}")

@@ -60,22 +60,22 @@ def candidates(event: int = 0) -> tuple[Candidate, ...]:
 
     Those of rounded data come last: at a scale far above their steps they are the unrounded ones to many digits.
     """
-    found: dict[Any, Candidate] = {}
+    by_loss: dict[Any, Candidate] = {}
     probe = torch.full((1, 3) if event else (1,), 1 / 3 if event else 0.4)
     for name in likelihoods.names():
         kind = likelihoods.find(name)
-        side = kind()
-        if kind.event != event or kind.head or (side.design and not side.noise):
+        likelihood = kind()
+        if kind.event != event or kind.head or (likelihood.design and not likelihood.noise):
             continue
-        if bool((side.gap(probe) != 0).any()):
+        if bool((likelihood.gap(probe) != 0).any()):
             for call in (kind().admitted().nll, kind().admitted().nll_raw):
-                if not side.noise:
-                    found[name, call.__name__] = Candidate(name, kind, functools.partial(_nll, call), ())
+                if not likelihood.noise:
+                    by_loss[name, call.__name__] = Candidate(name, kind, functools.partial(_nll, call), ())
             continue
-        for loss in side.losses:
-            own = tuple(key for key in loss.parameters if key not in side.design)
-            found.setdefault(type(loss), Candidate(name, kind, type(loss), own))
-    return tuple(sorted(found.values(), key=lambda each: (len(each.own), bool(each.kind().design))))
+        for loss in likelihood.losses:
+            own = tuple(key for key in loss.parameters if key not in likelihood.design)
+            by_loss.setdefault(type(loss), Candidate(name, kind, type(loss), own))
+    return tuple(sorted(by_loss.values(), key=lambda each: (len(each.own), bool(each.kind().design))))
 
 
 def _nll(call: Any) -> Any:
@@ -106,10 +106,10 @@ def field_of(candidate: Candidate, numbers: tuple[float, ...], x: Tensor, raw: T
     try:
         with torch._C.DisableTorchFunction():  # nothing to overrule in our own arithmetic, thousands of times
             value = candidate.values(to_data(x), to_mean(leaf), numbers)
-            (found,) = torch.autograd.grad(value.sum(), leaf)
+            (gradient,) = torch.autograd.grad(value.sum(), leaf)
     except (RuntimeError, ValueError):
         return None
-    return found if bool(found.isfinite().all()) else None
+    return gradient if bool(gradient.isfinite().all()) else None
 
 
 def ratio(field: Tensor | None, measured: Tensor) -> tuple[float, float]:
@@ -126,17 +126,17 @@ def ratio(field: Tensor | None, measured: Tensor) -> tuple[float, float]:
 
 def recognise(x: Tensor, raw: Tensor, measured: Tensor, event: int = 0) -> Match | None:
     """Return the simplest loss whose gradient by the prediction ``raw`` of ``x`` is ``measured``; None if there is none."""
-    known = candidates(event)
+    losses = candidates(event)
     close: list[Match] = []
     for link in LINKS if not event else [""]:
-        best = [single(each, x, raw, measured, link) for each in known if not each.own]
-        if not link:
-            best += [solved(each, x, raw, measured) for each in known if each.own] if not any(m.off < MATCH for m in best) else []
+        best = [single(each, x, raw, measured, link) for each in losses if not each.own]
+        if not link and not any(m.off < MATCH for m in best):
+            best += [solved(each, x, raw, measured) for each in losses if each.own]
         for match in sorted(best, key=lambda m: len(m.numbers)):
             if match.off < MATCH and match.weight != 0:
                 return match
         close += best
-        if not link and not event and (mixed := mixture(known, x, raw, measured)):
+        if not link and not event and (mixed := mixture(losses, x, raw, measured)):
             return mixed
     nearest = min((each for each in close if not each.numbers), key=lambda m: m.off, default=None)
     return nearest if nearest and nearest.off < CLOSE else None
@@ -187,9 +187,9 @@ def solved(candidate: Candidate, x: Tensor, raw: Tensor, measured: Tensor) -> Ma
     return at((low + high) / 2)
 
 
-def mixture(known: tuple[Candidate, ...], x: Tensor, raw: Tensor, measured: Tensor) -> Match | None:
+def mixture(losses: tuple[Candidate, ...], x: Tensor, raw: Tensor, measured: Tensor) -> Match | None:
     """Return two losses without numbers of their own, added with positive weights: elastic net is squared and absolute error."""
-    fields = [(each, found) for each in known if not each.own and (found := field_of(each, (), x, raw)) is not None]
+    fields = [(each, gradient) for each in losses if not each.own and (gradient := field_of(each, (), x, raw)) is not None]
     for i, (first, a) in enumerate(fields):
         for second, b in fields[i + 1 :]:
             basis = torch.stack([a, b], dim=1)

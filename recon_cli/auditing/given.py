@@ -80,10 +80,10 @@ class Read:
     def method(self, kind: type, name: str, owner: Any) -> None:
         """Record a method or a property of a class."""
         for base in kind.__mro__:  # super() reaches those of the bases too
-            found = vars(base).get(name)
-            found = getattr(found, "fget", getattr(found, "__func__", found))
-            if isinstance(found, types.FunctionType) and (found.__module__ or "").partition(".")[0] not in FOREIGN:
-                self.function(found, owner)
+            member = vars(base).get(name)
+            member = getattr(member, "fget", getattr(member, "__func__", member))
+            if isinstance(member, types.FunctionType) and (member.__module__ or "").partition(".")[0] not in FOREIGN:
+                self.function(member, owner)
 
 
 def check(reached: Reached, bind: Mapping[str, Any], attributes: Mapping[str, Any]) -> None:
@@ -115,9 +115,11 @@ def check(reached: Reached, bind: Mapping[str, Any], attributes: Mapping[str, An
                 f"Did you mean --bind {meant[0]}?" if meant else "Give its arguments, and the names that it reads, with --bind.",
             )
         if hasattr(code, "__code__") and (head := name.partition(".")[0]) not in read.attributes | read.words:
-            kept = {n for n in read.attributes if not hasattr(torch.Tensor, n) and not callable(getattr(reached.owner, n, None))}
-            own = {n.attr for n in ast.walk(reached.tree) if of_self(n)} if reached.tree is not None else kept
-            raise never(reached, "--self", head, kept & own, names)
+            values = {
+                n for n in read.attributes if not hasattr(torch.Tensor, n) and not callable(getattr(reached.owner, n, None))
+            }
+            own = {n.attr for n in ast.walk(reached.tree) if of_self(n)} if reached.tree is not None else values
+            raise never(reached, "--self", head, values & own, names)
 
 
 def of_self(node: ast.AST) -> TypeGuard[ast.Attribute]:
@@ -127,16 +129,16 @@ def of_self(node: ast.AST) -> TypeGuard[ast.Attribute]:
 
 def settable(code: Any, name: str) -> bool:
     """Whether a name stands for no function, class or module, but for a value, or for nothing yet."""
-    found = getattr(code, "__globals__", {}).get(name)
-    return not callable(found) and not isinstance(found, types.ModuleType)
+    value = getattr(code, "__globals__", {}).get(name)
+    return not callable(value) and not isinstance(value, types.ModuleType)
 
 
-def never(reached: Reached, option: str, name: str, known: set[str], others: set[str]) -> ReconError:
+def never(reached: Reached, option: str, name: str, names: set[str], others: set[str]) -> ReconError:
     """Return the error for a name that is never read."""
     other = "--self" if option == "--bind" else "--bind"
-    meant = nearest_names(name, known)
+    meant = nearest_names(name, names)
     hint = f"Did you mean {meant[0]}? " if meant else f"Did you mean {other} {name}? " if name in others else ""
     return ReconError(
         f"{reached.spelled} reads no {'self.' * (option == '--self')}{name}, so {option} {name} sets nothing.",
-        f"{hint}It reads {', '.join(sorted(known)) or 'none that could be set'}.",
+        f"{hint}It reads {', '.join(sorted(names)) or 'none that could be set'}.",
     )

@@ -112,8 +112,8 @@ def power(new: float, old: float, by: float) -> float | None:
     """Return d log value / d log size, whole where it is to six digits."""
     if not (0 < new < math.inf and 0 < old < math.inf):
         return None
-    found = (math.log(new) - math.log(old)) / math.log(by)
-    return float(round(found)) if abs(found - round(found)) < 1e-6 else found
+    exponent = (math.log(new) - math.log(old)) / math.log(by)
+    return float(round(exponent)) if abs(exponent - round(exponent)) < 1e-6 else exponent
 
 
 def exponents(base: tuple[list[float], float], other: Problem, by: float, index: int) -> Any:
@@ -138,16 +138,16 @@ def scaling(problem: Problem, index: int) -> Scaling:
         wider = (2 * sizes.latent[0], *sizes.latent[1:])
         follow = following(problem, {sizes.K: 2 * sizes.K, sizes.latent[0]: wider[0]}, r"lat|z|embed|hidden|code|n_?k$|^k$")
         latent = exponents(base, problem.at(sizes=replace(sizes, latent=wider), follow=follow), 2, index) or none
-    dims, literal, said = [], None, []
+    dims, literal, growths = [], None, []
     for axis in axes(problem):
-        found, seen = stretched(problem, base, axis, index)
-        literal = literal or seen
-        if found:
-            dims.append((abs(found[0] or 0), problem.sizes.shape[axis], found))
-            said.append((axis, found[0]))
+        powers, size = stretched(problem, base, axis, index)
+        literal = literal or size
+        if powers:
+            dims.append((abs(powers[0] or 0), problem.sizes.shape[axis], powers))
+            growths.append((axis, powers[0]))
     _, length, dim = max(dims, key=lambda d: d[0]) if dims else (0, None, none)
-    differ = len({round(by, 6) for _, by in said if by is not None}) > 1
-    words = ", ".join(f"axis {axis + 1}: {by:g}" for axis, by in said) if differ else ""
+    differ = len({round(by, 6) for _, by in growths if by is not None}) > 1
+    words = ", ".join(f"axis {axis + 1}: {by:g}" for axis, by in growths) if differ else ""
     return Scaling(batch, dim, latent, words, literal, length if differ else None)
 
 
@@ -176,27 +176,27 @@ def stretched(problem: Problem, base: Any, axis: int, index: int) -> tuple[Any, 
             problem, {sizes.D: now.D, shape[axis]: longer[axis]}, r"in|dim|size|data|pix|feat|n[a-z]+|length|horizon|chunk|quer"
         )
         other = problem.at(sizes=now, shapes=shapes, follow=follow)
-        found = exponents(base, other, by, index)
-        if found:
+        powers = exponents(base, other, by, index)
+        if powers:
             other(benign(other))
-            return found, None
+            return powers, None
         mended = other.at(literals=literals)
-        found = exponents(base, mended, by, index)
-        if found:
+        powers = exponents(base, mended, by, index)
+        if powers:
             mended.raw(benign(mended))
-            return found, next(iter(mended.watch.literals), None)
+            return powers, next(iter(mended.watch.literals), None)
     return None, None
 
 
 def following(problem: Problem, sizes: dict[int, int], words: str) -> dict[str, int]:
     """Return numbers on self, or bound to arguments, that are a size by value and by name, as they would be at another."""
-    owner, found = problem.reached.owner, {}
+    owner, sizes_there = problem.reached.owner, {}
     numbers = dict(vars(owner)) if owner is not None and hasattr(owner, "__dict__") else {}
-    given = [part for part in (*problem.plan.arguments, *problem.plan.keywords.values()) if isinstance(part, Given)]
-    for name, value in {**numbers, **{part.name: part.value for part in given}}.items():
+    bound = [part for part in (*problem.plan.arguments, *problem.plan.keywords.values()) if isinstance(part, Given)]
+    for name, value in {**numbers, **{part.name: part.value for part in bound}}.items():
         if type(value) is int and value > 1 and value in sizes and re.search(words, name, re.I) and "batch" not in name:
-            found[name] = sizes[value]
-    return found
+            sizes_there[name] = sizes[value]
+    return sizes_there
 
 
 def reading(rec: Reconstruction, b: float | None) -> Reading:
@@ -210,17 +210,17 @@ def reading(rec: Reconstruction, b: float | None) -> Reading:
     a = abs(match.weight)
     if match.parts:
         return mixed(match, b)
-    side, family = side_of(match, a / b)
+    likelihood, family = likelihood_of(match, a / b)
     kind = match.candidate.kind if match.candidate else None
     noise = {} if kind is None else kind().noise
     if not noise:  # scale-free: beta is b over the loss's own slope
         return Reading(family, b / a, None, b / a, True, abs(b / a - 1) < 1e-6)
-    if side is None:  # a loss of a width of its own, at a weight that no noise of it has
+    if likelihood is None:  # a loss of a width of its own, at a weight that no noise of it has
         tradeoff = b / abs(rec.curvature) if rec.curvature else b / a
         return Reading(family, tradeoff, math.sqrt(tradeoff) if rec.curvature else None, b / a * slope_of(match), True, False)
-    scale = side.noise.get("sigma", side.noise.get("scale"))
-    if "sigma" in side.noise:
-        return Reading(family, side.sigma**2, side.sigma, side.sigma**2, False, True)
+    scale = likelihood.noise.get("sigma", likelihood.noise.get("scale"))
+    if "sigma" in likelihood.noise:
+        return Reading(family, likelihood.sigma**2, likelihood.sigma, likelihood.sigma**2, False, True)
     tradeoff = b / abs(rec.curvature) if rec.curvature and not match.link else b / a
     return Reading(family, tradeoff, math.sqrt(tradeoff) if rec.curvature else scale, tradeoff, False, True)
 
@@ -240,7 +240,7 @@ def slope_of(match: Match) -> float:
         return 1.0
 
 
-def side_of(match: Match, weight: float) -> tuple[Any, str]:
+def likelihood_of(match: Match, weight: float) -> tuple[Any, str]:
     """Return the likelihood in the registry whose loss has this weight, and its name: of log-cosh, at 1 one and at 2 another."""
     candidate = match.candidate
     if candidate is None:
@@ -293,21 +293,21 @@ def own_scale(problem: Problem, rec: Reconstruction, pair: Any) -> tuple[float, 
 def knobs(problem: Problem) -> list[float]:
     """Return numbers that the function is given: defaults, bound names, attributes of self."""
     code = problem.reached.code
-    found = [
+    values = [
         *getattr(getattr(code, "__code__", None), "co_consts", ()),
         *(getattr(code, "__defaults__", None) or ()),
         *(getattr(code, "__kwdefaults__", None) or {}).values(),
         *problem.reached.names.values(),
     ]
-    found += [*problem.plan.keywords.values(), *problem.plan.arguments]
+    values += [*problem.plan.keywords.values(), *problem.plan.arguments]
     owner = problem.reached.owner
-    found += [*vars(owner).values()] if owner is not None and hasattr(owner, "__dict__") else []
-    found += [*owner.parameters()] if isinstance(owner, torch.nn.Module) else []
-    found += [held(cell) for cell in getattr(code, "__closure__", None) or ()]
-    for inner in [v for v in found if hasattr(v, "__closure__")]:
-        found += [held(cell) for cell in inner.__closure__ or ()]
-    found = [v.value if isinstance(v, Given) else v for v in found]
-    plain = [v.item() if isinstance(v, torch.Tensor) and v.numel() == 1 else v for v in found]
+    values += [*vars(owner).values()] if owner is not None and hasattr(owner, "__dict__") else []
+    values += [*owner.parameters()] if isinstance(owner, torch.nn.Module) else []
+    values += [held(cell) for cell in getattr(code, "__closure__", None) or ()]
+    for inner in [v for v in values if hasattr(v, "__closure__")]:
+        values += [held(cell) for cell in inner.__closure__ or ()]
+    values = [v.value if isinstance(v, Given) else v for v in values]
+    plain = [v.item() if isinstance(v, torch.Tensor) and v.numel() == 1 else v for v in values]
     return [float(v) for v in plain if isinstance(v, (int, float)) and not isinstance(v, bool)]
 
 
@@ -328,7 +328,7 @@ def mismatch(problem: Problem) -> list[tuple[str, float, float]]:
             values[recon.key] = values[target.key] + side * uniform(side.shape, 0.05, 0.15, 72)
     passed = {slot.key for slot in problem.plan.role("kl")} | {slot.key for slot in problem.plan.role("z")}
     wanted = [s.key for s in problem.plan.slots() if s.role in ("recon", "decoder", "spread")] + latent_keys(problem)
-    found = []
+    differences = []
     for key in (k for k in wanted if k not in passed and values[k].is_floating_point()):
         step = uniform(values[key].shape, -1, 1, 71)
         h = 1e-5
@@ -338,8 +338,8 @@ def mismatch(problem: Problem) -> list[tuple[str, float, float]]:
         noise = 1e-15 * max(abs(up), abs(down)) / h * 20
         size = (grads[key] * step).abs().sum().item()
         if math.isfinite(measured) and abs(measured - claimed) > 1e-5 * max(abs(measured), abs(claimed), 1e-3 * size) + noise:
-            found.append((key, measured, claimed))
-    return found
+            differences.append((key, measured, claimed))
+    return differences
 
 
 def repeated(problem: Problem) -> tuple[bool, bool, tuple[float, float]]:
@@ -423,14 +423,14 @@ def recognised(rec: Reconstruction) -> bool:
 
 def verdict_of(rec: Reconstruction, reading: Reading, scale: Scaling, latent: Latent | None, codes: Sequence[Finding]) -> str:
     """Return the verdict of one row, the gravest first: a pass is for what was recognised alone."""
-    found = {finding.code for finding in codes}
-    if "not-additive" in found:
+    defects = {finding.code for finding in codes}
+    if "not-additive" in defects:
         return "not-factorised"
-    if found & BROKEN or any(finding.broken for finding in codes):
+    if defects & BROKEN or any(finding.broken for finding in codes):
         return "defective"
-    spoiled = bool(found & SPOILING)
+    spoiled = bool(defects & SPOILING)
     if not recognised(rec):
-        return "defective" if "broadcast" in found else "unrecognised"
+        return "defective" if "broadcast" in defects else "unrecognised"
     if latent is None:
         return "defective" if spoiled else "reconstruction-only"
     if any(abs(part[0] or 0) > 1e-6 for part in (scale.batch, scale.dim, scale.latent)):

@@ -62,13 +62,13 @@ def told(error: BaseException) -> BaseException:
 def worded(error: BaseException) -> str:
     """Return an exception in one line that a terminal can show, without its full stop."""
     try:
-        said = " ".join(str(error).split())
+        words = " ".join(str(error).split())
     except BaseException as worse:
         if from_outside(worse):
             raise
-        said = f"(its message raises {type(worse).__name__})"
-    shown = "".join(letter if letter.isprintable() else "?" for letter in said[:200])
-    return f"{type(error).__name__}: {shown}".rstrip(".: ")
+        words = f"(its message raises {type(worse).__name__})"
+    printable = "".join(letter if letter.isprintable() else "?" for letter in words[:200])
+    return f"{type(error).__name__}: {printable}".rstrip(".: ")
 
 
 def failure(error: BaseException, what: str) -> ReconError:

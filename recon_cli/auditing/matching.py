@@ -52,8 +52,8 @@ def trial(problem: Problem) -> tuple[Problem, str]:
         live = {key: value.detach() if key in targets(problem) else value for key, value in live.items()}
         pick, how = picker(problem, [live, *({**live, **benign(problem, n)} for n in (3, 5, 7, 11, 13))])
     chosen = problem.at(pick=pick, picked=how)
-    found = chosen.raw(live)
-    value = chosen.chosen(found)
+    result = chosen.raw(live)
+    value = chosen.chosen(result)
     odd = ""
     if chosen.watch.uneven:
         odd = " and ".join(spell(shape) for shape in chosen.watch.uneven[0])
@@ -89,9 +89,9 @@ class Unfit(Exception):
 class Detached(Unfit):
     """One whose value moves with the reconstruction and whose gradient does not: meant where nothing else fits."""
 
-    def __init__(self, *found: Any) -> None:
+    def __init__(self, *attempt: Any) -> None:
         super().__init__("no gradient reaches the reconstruction")
-        self.found = found
+        self.found = attempt
 
 
 def matched(problem: Problem) -> tuple[Problem, str]:
@@ -105,8 +105,8 @@ def matched(problem: Problem) -> tuple[Problem, str]:
     if problem.plan.role("probs") and len(problem.sizes.latent) > 1:  # all classes in one axis, or an axis of their own
         for how in ("joined", "flat"):
             other = chosen.at(layout=replace(chosen.layout, latent=how))
-            found = measure(other)
-            if found is not None and not found.wrong:
+            latent = measure(other)
+            if latent is not None and not latent.wrong:
                 return other, odd
         chosen = chosen.at(layout=replace(chosen.layout, latent="joined"))
     return chosen, odd
@@ -138,8 +138,8 @@ def classed(problem: Problem) -> Problem | None:
         if layout.classes:
             try:
                 chosen, odd = trial(problem.at(layout=replace(layout, latent=problem.layout.latent, mask=problem.layout.mask)))
-                found = reconstruction(chosen, pair, [])
-                if not odd and found.match is not None and found.additive:
+                measured = reconstruction(chosen, pair, [])
+                if not odd and measured.match is not None and measured.additive:
                     return chosen
             except Exception:
                 continue
@@ -234,7 +234,7 @@ SIZES = re.compile(
 def refusal(problem: Problem, refused: list[tuple[str, BaseException]]) -> ReconError:
     """Return the error for a function that takes none of the layouts: what it said, and what to pass."""
     spelled, (shapes, error) = problem.reached.spelled, refused[0]
-    said = worded(error)
+    words = worded(error)
     said_so = next((e for _, e in refused if isinstance(e, NameError)), None)
     if said_so is not None:
         error = said_so
@@ -246,8 +246,8 @@ def refusal(problem: Problem, refused: list[tuple[str, BaseException]]) -> Recon
             for n in ast.walk(problem.reached.tree or ast.Module([], []))
             if isinstance(n, ast.Attribute) and named(n.value) == name
         ]
-        if known := " ".join(f"--bind {name}.{attr}={options[attr]}" for attr in dict.fromkeys(read) if attr in options):
-            return ReconError(f"{spelled} reads {name}, which is not there.", f"By the file's own defaults: {known}")
+        if defaults := " ".join(f"--bind {name}.{attr}={options[attr]}" for attr in dict.fromkeys(read) if attr in options):
+            return ReconError(f"{spelled} reads {name}, which is not there.", f"By the file's own defaults: {defaults}")
         return ReconError(
             f"{spelled} reads {name}, which is not there.",
             f"Give it: --bind {name}=VALUE (dots are fine: --bind {name}.batch_size=128).",
@@ -256,17 +256,17 @@ def refusal(problem: Problem, refused: list[tuple[str, BaseException]]) -> Recon
         name = (re.findall(r"no (?:attribute )?'(\w+)'", str(error)) or ["name"])[0]
         if problem.reached.bound:
             return ReconError(
-                f"{spelled} reads self.{name}, which the stand-in does not have ({said}).", f"Give it: --self {name}=VALUE."
+                f"{spelled} reads self.{name}, which the stand-in does not have ({words}).", f"Give it: --self {name}=VALUE."
             )
     if isinstance(error, KeyError):
         return ReconError(
-            f"{spelled} needs a key that is not among what was passed ({said}).",
+            f"{spelled} needs a key that is not among what was passed ({words}).",
             f"Give it: --bind {str(error).strip(chr(39))}=VALUE." if len(str(error)) < 50 else "Give it with --bind.",
         )
     if isinstance(error, Unfit):
         return ReconError(f"{spelled} runs, but {error} ({shapes}).", "Check the roles: --args recon,target,mu,logvar.")
     return ReconError(
-        f"{spelled} raises {said} (passed: {shapes}).",
+        f"{spelled} raises {words} (passed: {shapes}).",
         "Say the shape of one sample with --shape, of the latents with --latent, or the roles with --args."
         if SIZES.search(str(error)) or not str(error).strip()
         else "It speaks of no shape: it raised that itself, called so. Change what it meets with --bind or --args.",
@@ -279,7 +279,7 @@ def by_trying(problem: Problem) -> tuple[Problem, str]:
     have = {slot.role for slot in problem.plan.slots()}
     missing = [role for role in ("recon", "target", "mu", "scale", "spread", "mask") if role not in have]
     fits: list[tuple[int, Problem, str]] = []
-    said: list[BaseException] = []
+    errors: list[BaseException] = []
     for roles in itertools.permutations(missing[:5], len(unknown)) if len(unknown) <= 4 else ():
         if "recon" not in have and "recon" not in roles:
             continue
@@ -289,7 +289,7 @@ def by_trying(problem: Problem) -> tuple[Problem, str]:
             (pair, *_) = pairs(chosen.plan)
             rec, lat = reconstruction(chosen, pair, latent_keys(chosen)), measure(chosen)
         except Exception as error:
-            said = said or [bare(error)]
+            errors = errors or [bare(error)]
             continue
         latent_roles = [r for r in roles if r in ("mu", "scale")]
         if any(role in ("mask", "spread") and not weighs(chosen, key, pair[0]) for key, role in zip(unknown, roles, strict=True)):
@@ -306,7 +306,7 @@ def by_trying(problem: Problem) -> tuple[Problem, str]:
         if good >= 6 + 2 * bool(latent_roles):
             break
     if not fits:
-        tried = f"; the first try ended with: {said[0]}" if said else ""
+        tried = f"; the first try ended with: {errors[0]}" if errors else ""
         raise ReconError(
             f"These arguments of {problem.reached.spelled} could not be matched: {', '.join(unknown)}{tried}",
             "Name the roles in the order of the arguments (--args recon,target,mu,logvar; skip for none), "
@@ -348,17 +348,17 @@ def given(plan: Plan, roles: dict[str, str]) -> Plan:
 def pairs(plan: Plan) -> list[tuple[Slot, Slot | None]]:
     """Return each reconstruction with its target."""
     targets = plan.role("target")
-    found: list[tuple[Slot, Slot | None]] = []
+    slots: list[tuple[Slot, Slot | None]] = []
     for recon in [slot for slot in plan.slots() if slot.role in ("recon", "decoder")]:
         own = [t for t in targets if t.group == recon.group] or targets
-        found.append((recon, own[0] if own else None))
-    return found
+        slots.append((recon, own[0] if own else None))
+    return slots
 
 
 def latent_keys(problem: Problem) -> list[str]:
     """Return the leaves of the latents' side."""
-    found = [slot.key for slot in problem.plan.slots() if slot.role in ("mu", "scale", "probs", "kl")]
-    return found + [f"{slot.key}.{part}" for slot in problem.plan.role("posterior") for part in ("mean", "logvar")]
+    keys = [slot.key for slot in problem.plan.slots() if slot.role in ("mu", "scale", "probs", "kl")]
+    return keys + [f"{slot.key}.{part}" for slot in problem.plan.role("posterior") for part in ("mean", "logvar")]
 
 
 def middle(value: Tensor) -> float:
@@ -389,6 +389,6 @@ def strengths(problem: Problem) -> tuple[list[float], float]:
     _, grads = gradients(problem, values, [*recons, *latent])
     pull = middle(grads[latent[0]]) if latent else math.nan
     if problem.plan.role("kl") or problem.plan.role("probs") or problem.plan.role("z"):
-        found = measure(problem)
-        pull = abs(found.weight) if found and found.weight else math.nan
+        latent_term = measure(problem)
+        pull = abs(latent_term.weight) if latent_term and latent_term.weight else math.nan
     return [middle(grads[key]) for key in recons], pull

@@ -82,8 +82,8 @@ def gradients(problem: Problem, values: Mapping[str, Tensor], keys: list[str]) -
         return math.nan, {key: torch.full_like(live[key], math.nan) for key in keys}
     if not loss.requires_grad:
         return loss.item(), {key: torch.zeros_like(live[key]) for key in keys}
-    found = torch.autograd.grad(loss, [live[key] for key in keys], allow_unused=True)
-    zeros = (torch.zeros_like(live[key]) if grad is None else grad for key, grad in zip(keys, found, strict=True))
+    grads = torch.autograd.grad(loss, [live[key] for key in keys], allow_unused=True)
+    zeros = (torch.zeros_like(live[key]) if grad is None else grad for key, grad in zip(keys, grads, strict=True))
     return loss.item(), dict(zip(keys, zeros, strict=True))
 
 
@@ -133,7 +133,7 @@ def field(problem: Problem, base: Mapping[str, Tensor], pair: tuple[Slot, Slot |
     """Return dL/d reconstruction at each of a list of points (x, raw), laid over the elements; None where it is not finite."""
     recon, target = pair
     B, D = base[recon.key].shape[:2]
-    found = []
+    fields = []
     for start in range(0, len(x), B * D):
         part = slice(start, start + B * D)
         reps = math.ceil(B * D / len(x[part]))
@@ -145,8 +145,8 @@ def field(problem: Problem, base: Mapping[str, Tensor], pair: tuple[Slot, Slot |
         grad = grads[recon.key]
         if not math.isfinite(loss) or not bool(grad.isfinite().all()):
             return None
-        found.append(grad.flatten()[: len(x[part])])
-    return torch.cat(found)
+        fields.append(grad.flatten()[: len(x[part])])
+    return torch.cat(fields)
 
 
 def still(problem: Problem) -> float:
@@ -222,18 +222,18 @@ def reconstruction(problem: Problem, pair: tuple[Slot, Slot | None], latents: li
         measured = spaced(problem, base, pair, x, raw, weights if not even else None)
         if measured is None or not bool(measured.abs().max() > 0):
             continue
-        found = recognise(x, raw, measured)
-        if (found is None or found.off > MATCH) and (events := recognise_events(x[None], raw[None], measured[None])):
-            found = replace(events, link=SIMPLEX)  # element by element: whether they add up to 1 is not for the loss to say
-        if used is None or (found is not None and (match is None or found.off < match.off)):
-            match, domain, used = found, name, (x, raw, measured)
+        best = recognise(x, raw, measured)
+        if (best is None or best.off > MATCH) and (events := recognise_events(x[None], raw[None], measured[None])):
+            best = replace(events, link=SIMPLEX)  # element by element: whether they add up to 1 is not for the loss to say
+        if used is None or (best is not None and (match is None or best.off < match.off)):
+            match, domain, used = best, name, (x, raw, measured)
         if match is not None and match.off < MATCH:
             break
     slope = curvature_at(problem, base, pair, weights) if match is None or match.parts else bend(match)
     centre = ""
     if used is not None and (match is None or match.off > MATCH) and target is not None:
-        made = shifted(problem, base, pair, used, weights if not even else None)
-        match, centre = made or (match, "")
+        shift = shifted(problem, base, pair, used, weights if not even else None)
+        match, centre = shift or (match, "")
     location = used is not None and is_location(problem, base, pair, weights if not even else None)
     sign = sign_of(problem, base, pair) if match is None else int(math.copysign(1, match.weight))
     within = "" if match is None or centre else limits(problem, base, pair, match, weights if not even else None)
@@ -252,7 +252,7 @@ def weighed(problem: Problem, base: Any, pair: Any, x: Tensor, raw: Tensor, weig
     """Return the field at the middle element's weight, over the elements that have one."""
     order = weights.flatten().nonzero().flatten()
     recon, target = pair
-    found = []
+    fields = []
     for start in range(0, len(x), len(order)):
         part = slice(start, start + len(order))
         at = order[: len(x[part])]
@@ -265,8 +265,8 @@ def weighed(problem: Problem, base: Any, pair: Any, x: Tensor, raw: Tensor, weig
         loss, grads = gradients(problem, values, [recon.key])
         if not math.isfinite(loss):
             return None
-        found.append((grads[recon.key].flatten() / weights.flatten())[at])
-    whole = torch.cat(found)
+        fields.append((grads[recon.key].flatten() / weights.flatten())[at])
+    whole = torch.cat(fields)
     return whole if bool(whole.isfinite().all()) else None
 
 
@@ -281,8 +281,8 @@ def shifted(problem: Problem, base: Any, pair: Any, used: Any, weights: Tensor |
     if middle == 0 or (slopes - middle).abs().max() > 1e-6 * abs(middle):
         return None
     centre = raw - measured / middle
-    found = recognise(centre, raw, measured)
-    return None if found is None else (replace(found, link=MADE), centred(x, centre, pair[1].key))
+    match = recognise(centre, raw, measured)
+    return None if match is None else (replace(match, link=MADE), centred(x, centre, pair[1].key))
 
 
 def centred(x: Tensor, centre: Tensor, name: str) -> str:
@@ -337,13 +337,14 @@ def curvature_at(problem: Problem, base: Any, pair: Any, weights: Tensor) -> flo
     if pair[1] is None:
         return None
     x = torch.full((POINTS,), 0.5, dtype=torch.float64)
-    found = []
+    curvatures = []
     for h in (1e-4, 1e-5):
         sides = [spaced(problem, base, pair, x, x + by, weights) for by in (h, -h)]
         if any(side is None for side in sides):
             return None
-        found.append(((sides[0] - sides[1]) / (2 * h)).median().item())  # type: ignore[operator]
-    return (100 * found[1] - found[0]) / 99 if found[1] and abs(found[1] - found[0]) < 1e-3 * max(map(abs, found)) else None
+        curvatures.append(((sides[0] - sides[1]) / (2 * h)).median().item())  # type: ignore[operator]
+    coarse, fine = curvatures
+    return (100 * fine - coarse) / 99 if fine and abs(fine - coarse) < 1e-3 * max(abs(coarse), abs(fine)) else None
 
 
 def bend(match: Match) -> float | None:

@@ -82,8 +82,8 @@ class Reached:
         owner: Callable[..., Any] = copy.deepcopy(self.owner)
         if self.method is None:
             return owner
-        found = getattr(owner, self.method, None)
-        return found if found is not None and not isinstance(owner, Stand) else functools.partial(self.code, owner)
+        method = getattr(owner, self.method, None)
+        return method if method is not None and not isinstance(owner, Stand) else functools.partial(self.code, owner)
 
 
 def live(loss: Any, bind: Mapping[str, Any], attributes: Mapping[str, Any]) -> Reached:
@@ -95,9 +95,9 @@ def live(loss: Any, bind: Mapping[str, Any], attributes: Mapping[str, Any]) -> R
         notes.append(f"an object of {type(loss).__name__} was made without arguments")
     if isinstance(loss, functools.partial):
         first = zip(parameters_of(loss.func), loss.args, strict=False)
-        given = {**dict(first), **loss.keywords}
-        inner = live(loss.func, {**bind, **given}, attributes)
-        return replace(inner, names={**inner.names, **given})
+        bound = {**dict(first), **loss.keywords}
+        inner = live(loss.func, {**bind, **bound}, attributes)
+        return replace(inner, names={**inner.names, **bound})
     if not callable(loss):
         raise ReconError(f"This is no function but {type(loss).__name__}.", "Give a function, a method or a torch module.")
     spelled = getattr(loss, "__qualname__", type(loss).__name__)
@@ -191,19 +191,19 @@ def from_names(
 ) -> Reached:
     """Return the function called ``name`` among ``names``; of a class, on a stand-in where it cannot be made."""
     head, *rest = name.split(".")
-    found = names.get(head)
+    target = names.get(head)
     if head not in names:
         raise no_such_name(head, [key for key, value in names.items() if callable(value)], word)
-    if inspect.isclass(found):
-        method = rest[0] if rest else next((m for m in ("forward", "__call__") if m in dir(found)), "__call__")
-        if not hasattr(found, method):
-            raise no_such_name(method, methods_of(found), word)
-        return of_class(found, method, bind, attributes, notes)
+    if inspect.isclass(target):
+        method = rest[0] if rest else next((m for m in ("forward", "__call__") if m in dir(target)), "__call__")
+        if not hasattr(target, method):
+            raise no_such_name(method, methods_of(target), word)
+        return of_class(target, method, bind, attributes, notes)
     for part in rest:
-        if not hasattr(found, part):
-            raise no_such_name(part, dir(found), word)
-        found = getattr(found, part)
-    reached = live(found, bind, attributes)
+        if not hasattr(target, part):
+            raise no_such_name(part, dir(target), word)
+        target = getattr(target, part)
+    reached = live(target, bind, attributes)
     return replace(reached, notes=(*notes, *reached.notes), spelled=name)
 
 
@@ -223,20 +223,22 @@ def of_class(kind: type, method: str, bind: Mapping[str, Any], attributes: Mappi
             owner = None
         if owner is not None:
             reached = live(getattr(owner, method), bind, attributes)
-            made = f"an object of {kind.__name__} was made without arguments"
-            return replace(reached, notes=(*notes, made), spelled=f"{kind.__name__}.{method}")
+            note = f"an object of {kind.__name__} was made without arguments"
+            return replace(reached, notes=(*notes, note), spelled=f"{kind.__name__}.{method}")
     owner = stand_in(kind)
-    taken = defaults_of(kind)
-    for key, value in taken.items():
+    defaults = defaults_of(kind)
+    for key, value in defaults.items():
         with contextlib.suppress(ReconError):  # a property says it itself
             assign(owner, {key: value})
     assign(owner, attributes)
-    used = {key: value for key, value in taken.items() if key not in attributes and reads(code, key)}
-    said = [f"self.{key} = {value!r} is the default of {kind.__name__}" for key, value in used.items()]
+    used = {key: value for key, value in defaults.items() if key not in attributes and reads(code, key)}
+    assumptions = [f"self.{key} = {value!r} is the default of {kind.__name__}" for key, value in used.items()]
     if inspect.isfunction(code) and bind:
         code = rebuilt(code, bind)
     spelled = f"{kind.__name__}.{method}"
-    return Reached(code, owner, method, source(code), dict(bind), (*notes, "self is a stand-in", *said), spelled, blank=True)
+    return Reached(
+        code, owner, method, source(code), dict(bind), (*notes, "self is a stand-in", *assumptions), spelled, blank=True
+    )
 
 
 def parameters_of(code: Any) -> dict[str, inspect.Parameter]:
@@ -271,31 +273,31 @@ def stand_in(kind: Any) -> Any:
 
 def defaults_of(kind: type) -> dict[str, Any]:
     """Return what ``self.a = a`` in ``__init__`` would set from literal defaults."""
-    found: dict[str, Any] = {}
+    defaults: dict[str, Any] = {}
     for base in reversed(kind.__mro__):
         init = base.__dict__.get("__init__")
         if inspect.isfunction(init) and not base.__module__.startswith("torch") and (tree := source(init)) is not None:
-            found |= set_by(init, tree)
-    return found
+            defaults |= set_by(init, tree)
+    return defaults
 
 
 def set_by(init: Any, tree: ast.AST) -> dict[str, Any]:
     """Return what one ``__init__`` sets from literals."""
-    given = {
+    literals = {
         p.name: p.default
         for p in inspect.signature(init).parameters.values()
         if p.default is not p.empty and isinstance(p.default, (int, float, str, bool, type(None)))
     }
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Attribute):
             target, value = node.targets[0], node.value
             if isinstance(target.value, ast.Name) and target.value.id == "self":
-                if isinstance(value, ast.Name) and value.id in given:
-                    found[target.attr] = given[value.id]
+                if isinstance(value, ast.Name) and value.id in literals:
+                    values[target.attr] = literals[value.id]
                 elif isinstance(value, ast.Constant) and value.value is not None:
-                    found[target.attr] = value.value
-    return found
+                    values[target.attr] = value.value
+    return values
 
 
 def methods_of(kind: type) -> list[str]:

@@ -30,19 +30,19 @@ def is_file(path: Path) -> bool:
 
 def tree_of(path: Path) -> tuple[ast.Module, str]:
     """Return a file's syntax tree, and its text by whose lines that counts. Raises ReconError for whatever cannot be read."""
-    shown = repr(str(path))
+    place = repr(str(path))
     try:
         if path.is_dir():
-            raise ReconError(f"{shown} is a folder.", "Give a file in it: FILE.py:FUNCTION.")
+            raise ReconError(f"{place} is a folder.", "Give a file in it: FILE.py:FUNCTION.")
         if not path.exists():
-            raise ReconError(f"There is no file {shown}.", f"recon looked in {Path.cwd()}.")
+            raise ReconError(f"There is no file {place}.", f"recon looked in {Path.cwd()}.")
         if path.suffix not in (".py", ".ipynb", ".pyw", "") or not path.is_file():
-            raise ReconError(f"{shown} is no Python file.", "Give a .py file, or a notebook.")
+            raise ReconError(f"{place} is no Python file.", "Give a .py file, or a notebook.")
         raw = path.read_bytes()
     except (OSError, ValueError) as error:
-        raise ReconError(f"{shown} cannot be read: {error}.", "Give a Python file or a notebook.") from error
+        raise ReconError(f"{place} cannot be read: {error}.", "Give a Python file or a notebook.") from error
     if path.suffix == ".ipynb":
-        return notebook(raw, shown)
+        return notebook(raw, place)
     return parsed(raw, f"{path}"), text_of(raw)
 
 
@@ -70,10 +70,10 @@ def text_of(raw: bytes) -> str:
 def notebook(raw: bytes, where: str) -> tuple[ast.Module, str]:
     """Return the tree and the text of a notebook's code; a cell that does not parse is left out, where another does."""
     try:
-        found = json.loads(raw)
+        content = json.loads(raw)
     except (ValueError, RecursionError) as error:
         raise ReconError(f"{where} is no notebook: {error}.", "Save it again as one, or give a .py file.") from error
-    sources = [*cells(found)]
+    sources = [*cells(content)]
     if not sources:
         raise ReconError(f"{where} is no notebook with cells of code in it.", "Give one that has, or a .py file.")
     texts, faults = [], []
@@ -89,9 +89,9 @@ def notebook(raw: bytes, where: str) -> tuple[ast.Module, str]:
     return parsed(text, where), text
 
 
-def cells(found: Any) -> Iterator[str]:
+def cells(content: Any) -> Iterator[str]:
     """Return the source of each cell of code in a notebook of any version, what is odd left out."""
-    sheets = found.get("worksheets", [found]) if isinstance(found, dict) else ()
+    sheets = content.get("worksheets", [content]) if isinstance(content, dict) else ()
     for sheet in sheets if isinstance(sheets, list) else ():
         listed = sheet.get("cells") if isinstance(sheet, dict) else None
         for cell in listed if isinstance(listed, list) else ():
@@ -118,10 +118,10 @@ def python_of(source: str, where: str) -> str:
         except ReconError as error:
             fault, at = fault or error, (getattr(error.__cause__, "lineno", None) or 0) - 1
             magics = [i for i, line in enumerate(lines) if MAGIC.match(line)]
-            found = [at] if at in magics and turn < MANY - 2 else magics
-            if not found:
+            magic_lines = [at] if at in magics and turn < MANY - 2 else magics
+            if not magic_lines:
                 raise fault from None
-            for i in found:
+            for i in magic_lines:
                 blank(lines, i)
         else:
             break

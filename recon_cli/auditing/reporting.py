@@ -22,5 +22,5 @@ def reported(
 ) -> Report:  # fmt: skip
     """Return what ``recon audit`` says of ``function``, or of ``loss`` with no code at all."""
     target = function or written(likelihoods.loss(loss or ""), reduction, kl_weight, kl_reduction)
-    found = audit(target, **settings).accepting(*accept)
-    return (found if expect is None else found.expecting(expect)).report()
+    result = audit(target, **settings).accepting(*accept)
+    return (result if expect is None else result.expecting(expect)).report()

@@ -55,11 +55,11 @@ class Plan:
 
     def slots(self) -> list[Slot]:
         """Return every slot in the order of the call."""
-        found: list[Slot] = []
+        slots: list[Slot] = []
 
         def visit(part: Any) -> None:
             if isinstance(part, Slot):
-                found.append(part)
+                slots.append(part)
             elif isinstance(part, Mapping):
                 visit([*part.values()])
             elif isinstance(part, (list, tuple)):
@@ -72,7 +72,7 @@ class Plan:
 
         for part in (self.arguments, self.keywords, self.free, self.inner):
             visit(part)
-        return found
+        return slots
 
     def role(self, role: str) -> list[Slot]:
         """Return the slots of one role."""
@@ -81,40 +81,40 @@ class Plan:
 
 def plan(reached: Reached, bind: Mapping[str, Any], order: str | None) -> Plan:
     """Match every argument to a role: as told by ``order``, else by name, the unknown ones left for a numerical test."""
-    made = Plan()
+    call = Plan()
     tree = reached.tree
     parameters = parameters_of(reached)
-    told = roles_in(order)
+    words = roles_in(order)
     index = 0
     for parameter in parameters:
         name = parameter.name
         if parameter.kind is parameter.VAR_POSITIONAL:
-            index += fill_positional(made, tree, name, told[index:])
+            index += fill_positional(call, tree, name, words[index:])
             continue
         if parameter.kind is parameter.VAR_KEYWORD:
-            fill_keywords(made, reached, name, bind)
+            fill_keywords(call, reached, name, bind)
             continue
-        word = told[index] if told[index:] else None
+        word = words[index] if words[index:] else None
         index += 1
         if name not in bind and parameter.default is not parameter.empty:
             if word in SKIPPED:
                 break
             if word is None and not wanted(parameter):
                 continue
-        value = value_of(name, word, made, reached, bind)
+        value = value_of(name, word, call, reached, bind)
         if (
             parameter.kind is parameter.KEYWORD_ONLY
-            or len(made.arguments) < index - 1
+            or len(call.arguments) < index - 1
             and not any(p.kind is p.VAR_POSITIONAL for p in parameters)
         ):
-            made.keywords[name] = value
+            call.keywords[name] = value
         else:
-            made.arguments.append(value)
-    if told[index:]:
-        raise ReconError(f"--args names {len(told)} roles, and {reached.spelled} takes {index} arguments.", "Name one for each.")
+            call.arguments.append(value)
+    if words[index:]:
+        raise ReconError(f"--args names {len(words)} roles, and {reached.spelled} takes {index} arguments.", "Name one for each.")
     if tree is not None:
-        around(made, reached, tree, bind)
-    return made
+        around(call, reached, tree, bind)
+    return call
 
 
 SKIPPED = ("-", "_", "", "skip")  # words of --args for no role
@@ -140,47 +140,47 @@ def roles_in(order: str | None) -> list[str]:
     return words
 
 
-def fill_positional(made: Plan, tree: ast.AST | None, name: str, told: list[str]) -> int:
+def fill_positional(call: Plan, tree: ast.AST | None, name: str, words: list[str]) -> int:
     """Add to the plan what goes into ``*name``, as told or as the source unpacks it; return how many that are."""
     names = unpacked(tree, name) if tree is not None else []
-    if told:
-        names = [names[i] if i < len(names) else f"{name}[{i}]" for i in range(len(told))]
+    if words:
+        names = [names[i] if i < len(names) else f"{name}[{i}]" for i in range(len(words))]
     for i, inner in enumerate(names):
-        made.arguments.append(leaf(inner, made, told[i] if told[i:] else None, f"{name}[{i}]"))
+        call.arguments.append(leaf(inner, call, words[i] if words[i:] else None, f"{name}[{i}]"))
     return len(names)
 
 
-def fill_keywords(made: Plan, reached: Reached, name: str, bind: Mapping[str, Any]) -> None:
+def fill_keywords(call: Plan, reached: Reached, name: str, bind: Mapping[str, Any]) -> None:
     """Add to the plan what goes into ``**name``: the keys that the source reads. Raises ReconError for one that is missing."""
     keys = keys_of(reached.tree, name)
     for key, optional in keys.items():
         if key in bind:
-            made.keywords[key] = bind[key]
+            call.keywords[key] = bind[key]
         elif role_of(key) in (*DATA, *LATENT):
-            made.keywords[key] = leaf(key, made, None, f"{name}[{key!r}]")
+            call.keywords[key] = leaf(key, call, None, f"{name}[{key!r}]")
         elif not optional:
             raise needed(key, reached)
-    made.keywords |= {key: value for key, value in bind.items() if key in keys}
+    call.keywords |= {key: value for key, value in bind.items() if key in keys}
 
 
-def value_of(name: str, word: str | None, made: Plan, reached: Reached, bind: Mapping[str, Any]) -> Any:
+def value_of(name: str, word: str | None, call: Plan, reached: Reached, bind: Mapping[str, Any]) -> Any:
     """Return what the plan passes for an argument: what is bound, as ``word`` tells, else by the source and by the name."""
     if name in bind:
         return Given(name, bind[name]) if type(bind[name]) is int else bind[name]
     if word in SKIPPED:
         return None
-    return leaf(name, made, word, name) if word is not None else value_by_name(name, made, reached)
+    return leaf(name, call, word, name) if word is not None else value_by_name(name, call, reached)
 
 
-def value_by_name(name: str, made: Plan, reached: Reached) -> Any:
+def value_by_name(name: str, call: Plan, reached: Reached) -> Any:
     """Return what the plan passes for an argument of which nothing was told. Raises ReconError for a number to be given."""
     tree, role = reached.tree, role_of(name)
     if answers := outputs_of(tree, name):
-        return Outputs(filled(answers, f"{name}(...)", made))
+        return Outputs(filled(answers, f"{name}(...)", call))
     if not RECORDS.match(name) and (inside := structure(tree, name)) is not None:
-        return filled(inside, name, made)
+        return filled(inside, name, call)
     if name in FLAGS:
-        made.taken.append(f"{name} = {FLAGS[name]!r} was assumed")
+        call.taken.append(f"{name} = {FLAGS[name]!r} was assumed")
         return FLAGS[name]
     if RECORDS.match(name):
         return defaultdict(list)
@@ -188,7 +188,7 @@ def value_by_name(name: str, made: Plan, reached: Reached) -> Any:
         raise needed(name, reached)
     if set(name) <= {"_"} or (tree is not None and not mentioned(tree, name) and role is None):
         return None
-    return leaf(name, made, None, name)
+    return leaf(name, call, None, name)
 
 
 def wanted(parameter: inspect.Parameter) -> bool:
@@ -198,22 +198,22 @@ def wanted(parameter: inspect.Parameter) -> bool:
     return parameter.default is None and role_of(parameter.name) in ("recon", "target", "mu", "scale", "posterior", "kl")
 
 
-def leaf(name: str, made: Plan, told: str | None, key: str) -> Any:
+def leaf(name: str, call: Plan, word: str | None, key: str) -> Any:
     """Return a slot by what was told, or by its name; an unknown one is noted."""
-    if not told and set(name) <= {"_"}:
+    if not word and set(name) <= {"_"}:
         return None
-    if told in ("-", "_", ""):
+    if word in ("-", "_", ""):
         return None
-    if told:
+    if word:
         return Slot(
             key,
-            "scale" if meaning_of(told) else told,
+            "scale" if meaning_of(word) else word,
             "told by --args",
-            meaning_of(name) or (meaning_of(told) if told != "scale" else None),
+            meaning_of(name) or (meaning_of(word) if word != "scale" else None),
         )
     role = role_of(name)
     if role is None:
-        made.unknown.append(key)
+        call.unknown.append(key)
         return Slot(key, "unknown", "not matched")
     return Slot(key, role, f"by its name, {name}", meaning_of(name), stem(name, role))
 
@@ -229,13 +229,13 @@ def stem(name: str, role: str) -> str:
     return match[1] if match and role in DATA else ""
 
 
-def change(made: Plan, slot: Slot, role: str, found: str) -> None:
+def change(call: Plan, slot: Slot, role: str, how: str) -> None:
     """Give a slot another role, wherever it is."""
-    new = Slot(slot.key, role, found, slot.meaning if role == "scale" else None, slot.group)
-    substitute(made, slot.key, new)
+    new = Slot(slot.key, role, how, slot.meaning if role == "scale" else None, slot.group)
+    substitute(call, slot.key, new)
 
 
-def substitute(made: Plan, key: str, new: Slot) -> None:
+def substitute(call: Plan, key: str, new: Slot) -> None:
     """Put ``new`` in the place of the slot called ``key``."""
 
     def visit(part: Any) -> Any:
@@ -251,7 +251,7 @@ def substitute(made: Plan, key: str, new: Slot) -> None:
             return Stand(**{name: visit(value) for name, value in vars(part).items() if name != "_about"})
         return part
 
-    made.arguments, made.keywords, made.free, made.inner = map(visit, (made.arguments, made.keywords, made.free, made.inner))
+    call.arguments, call.keywords, call.free, call.inner = map(visit, (call.arguments, call.keywords, call.free, call.inner))
 
 
 # What the source says of an argument.
@@ -264,17 +264,17 @@ def assignments(tree: ast.AST) -> list[tuple[ast.AST, ast.AST]]:
 
 def unpacked(tree: ast.AST, name: str) -> list[str]:
     """Return the names that ``a, b = args`` or ``a = args[0]`` give to the elements of ``name``."""
-    found: dict[int, str] = {}
+    names: dict[int, str] = {}
     for target, value in assignments(tree):
         whole = value.value if isinstance(value, ast.Subscript) and isinstance(value.slice, ast.Slice) else value
         if isinstance(whole, ast.Name) and whole.id == name and isinstance(target, (ast.Tuple, ast.List)):
-            found |= {i: spelled(part) for i, part in enumerate(target.elts)}
+            names |= {i: spelled(part) for i, part in enumerate(target.elts)}
         if is_item(value, name) and isinstance(target, ast.Name):
-            found[value.slice.value] = target.id  # type: ignore[attr-defined]
+            names[value.slice.value] = target.id  # type: ignore[attr-defined]
     for node in ast.walk(tree):
         if is_item(node, name):
-            found.setdefault(node.slice.value, f"{name}[{node.slice.value}]")  # type: ignore[attr-defined]
-    return [found.get(i, "_") for i in range(max(found) + 1)] if found else []
+            names.setdefault(node.slice.value, f"{name}[{node.slice.value}]")  # type: ignore[attr-defined]
+    return [names.get(i, "_") for i in range(max(names) + 1)] if names else []
 
 
 def spelled(part: ast.AST) -> str:
@@ -292,17 +292,17 @@ def is_item(node: ast.AST, name: str) -> bool:
 
 def keys_of(tree: ast.AST | None, name: str) -> dict[str, bool]:
     """Return the keys that ``name['key']`` reads, and whether they may be left out (``name.get``)."""
-    found: dict[str, bool] = {}
+    keys: dict[str, bool] = {}
     for node in ast.walk(tree) if tree is not None else ():
         match node:
             case ast.Subscript(value=ast.Name(id=who), slice=ast.Constant(value=str(key)), ctx=ast.Load()) if who == name:
-                found[key] = False
+                keys[key] = False
             case ast.Call(
                 func=ast.Attribute(value=ast.Name(id=who), attr="get" | "pop" as how), args=[ast.Constant(value=str(key)), *rest]
             ):
                 if who == name:
-                    found.setdefault(key, bool(rest) or how == "get")
-    return found
+                    keys.setdefault(key, bool(rest) or how == "get")
+    return keys
 
 
 def structure(tree: ast.AST | None, name: str) -> Any:
@@ -340,18 +340,18 @@ def structure(tree: ast.AST | None, name: str) -> Any:
     return None
 
 
-def filled(inside: Any, name: str, made: Plan) -> Any:
+def filled(inside: Any, name: str, call: Plan) -> Any:
     """Return the structure with slots for its names."""
     if isinstance(inside, list):
         one = len(inside) == 1
         return tuple(
-            leaf(role_name(name, inner, one), made, None, f"{name}[{i}]") if "," not in inner else
-            tuple(leaf(deep.strip(), made, None, f"{name}[{i}][{j}]") for j, deep in enumerate(inner.strip("()").split(",")))
+            leaf(role_name(name, inner, one), call, None, f"{name}[{i}]") if "," not in inner else
+            tuple(leaf(deep.strip(), call, None, f"{name}[{i}][{j}]") for j, deep in enumerate(inner.strip("()").split(",")))
             for i, inner in enumerate(inside)
         )  # fmt: skip
     if isinstance(inside, dict):
-        return {key: leaf(inner, made, None, f"{name}[{key!r}]") for key, inner in inside.items()}
-    parts = {key: leaf(key, made, None, f"{name}.{key}") for key in vars(inside) if key != "_about"}
+        return {key: leaf(inner, call, None, f"{name}[{key!r}]") for key, inner in inside.items()}
+    parts = {key: leaf(key, call, None, f"{name}.{key}") for key in vars(inside) if key != "_about"}
     return Stand(name, **parts)
 
 
@@ -380,7 +380,7 @@ def mentioned(tree: ast.AST, name: str) -> bool:
     return any(isinstance(n, ast.Name) and n.id == name and isinstance(n.ctx, ast.Load) for n in ast.walk(tree))
 
 
-def around(made: Plan, reached: Reached, tree: ast.AST, bind: Mapping[str, Any]) -> None:
+def around(call: Plan, reached: Reached, tree: ast.AST, bind: Mapping[str, Any]) -> None:
     """Give roles to what is no argument: outputs of a model that runs inside, and names read from around the function."""
     code = inspect.unwrap(reached.code)
     for target, value in assignments(tree):
@@ -401,20 +401,20 @@ def around(made: Plan, reached: Reached, tree: ast.AST, bind: Mapping[str, Any])
             else False
         )
         if model and not able:
-            made.inner[attribute] = filled(names, f"self.{attribute}(...)", made)
-    if made.inner:
+            call.inner[attribute] = filled(names, f"self.{attribute}(...)", call)
+    if call.inner:
         calls = [
             node
             for node in ast.walk(tree)
-            if isinstance(node, ast.Call) and (ast.unparse(node.func)[5:] or "forward") in made.inner
+            if isinstance(node, ast.Call) and (ast.unparse(node.func)[5:] or "forward") in call.inner
         ]
-        inside_them = {id(n) for call in calls for n in ast.walk(call)}
-        for slot in [s for s in made.slots() if s.role in ("target", "unknown") and s.key.isidentifier()]:
+        inside_them = {id(n) for node in calls for n in ast.walk(node)}
+        for slot in [s for s in call.slots() if s.role in ("target", "unknown") and s.key.isidentifier()]:
             reads = [n for n in ast.walk(tree) if isinstance(n, ast.Name) and n.id == slot.key and isinstance(n.ctx, ast.Load)]
             if all(id(n) in inside_them for n in reads):
-                change(made, slot, "skip", "only the model inside reads it")
-                made.unknown = [key for key in made.unknown if key != slot.key]
-    have = {slot.role for slot in made.slots()}
+                change(call, slot, "skip", "only the model inside reads it")
+                call.unknown = [key for key in call.unknown if key != slot.key]
+    have = {slot.role for slot in call.slots()}
     plain = getattr(code, "__code__", None)
     free = set(plain.co_freevars) if plain else set()
     cells = dict(zip(plain.co_freevars, code.__closure__ or (), strict=True)) if plain else {}
@@ -425,7 +425,7 @@ def around(made: Plan, reached: Reached, tree: ast.AST, bind: Mapping[str, Any])
     for name in sorted({n.id for n in ast.walk(tree) if isinstance(n, ast.Name)} - assigned - arguments - {*dir(builtins)}):
         around_it, role = name in free or (name not in scope and name not in cells), role_of(name)
         if around_it and name not in bind and role in ("mu", "scale", "recon", "target", "kl") and role not in have:
-            made.free[name] = Slot(name, role, f"by its name, {name}, read from around the function", meaning_of(name))
+            call.free[name] = Slot(name, role, f"by its name, {name}, read from around the function", meaning_of(name))
 
 
 def held(cell: Any) -> Any:

@@ -21,27 +21,27 @@ HALF = "0.5 * (x_hat - x).square().sum() + kl.sum()"
 CONCENTRATED = ("von-mises", "von-mises-fisher")  # whose noise is the slope itself
 
 
-def sentence(found: Audit, problem: Problem, terms: Terms, latent: Latent | None) -> str:
+def sentence(audit: Audit, problem: Problem, terms: Terms, latent: Latent | None) -> str:
     """Return the first thing to read."""
-    row, *others = found.rows
+    row, *others = audit.rows
     if others:
-        named = "; ".join(f"{each.term}: {one(found, each, problem, latent)}" for each in found.rows)
-        return f"This has {len(found.rows)} reconstruction terms. {named}"
-    said = one(found, row, problem, latent)
+        named = "; ".join(f"{each.term}: {one(audit, each, problem, latent)}" for each in audit.rows)
+        return f"This has {len(audit.rows)} reconstruction terms. {named}"
+    text = one(audit, row, problem, latent)
     _, rec, scale = terms[0]
     if latent is None and row.verdict == "reconstruction-only" and row.family == "gaussian" and not row.chosen and rec.match:
         averaged = scale.batch[1] == -1
         sigma2 = (1 / problem.sizes.batch if averaged else 1) / (2 * abs(rec.match.weight))
         how = "summed over latents and averaged over the batch" if averaged else "that is a sum too"
         where = at(problem, None if averaged else scale.batch[1], scale.dim[1], None)
-        said += f" Beside a KL {how} it would be sigma = {number(math.sqrt(sigma2))}{where}."
-    return said
+        text += f" Beside a KL {how} it would be sigma = {number(math.sqrt(sigma2))}{where}."
+    return text
 
 
-def one(found: Audit, row: Row, problem: Problem, latent: Latent | None) -> str:
+def one(audit: Audit, row: Row, problem: Problem, latent: Latent | None) -> str:
     """Return the sentence of one term."""
     name = title(row)
-    for finding in found.findings:
+    for finding in audit.findings:
         if finding.code == "target-unused" and finding.code in row.defects:
             return f"This compares {row.term} with {finding.other or 'no target'}: {finding.evidence}. {finding.fix}"
     if row.verdict == "not-factorised":
@@ -53,10 +53,10 @@ def one(found: Audit, row: Row, problem: Problem, latent: Latent | None) -> str:
         return f"This is {name}: whether it is one at all was not proved, so no noise and no beta are read off it."
     if row.kl_weight is None:
         return f"This is {name} beside a term in the latents that is no KL: {latent.wrong}."
-    said = f"This is {name}{weighed(row, latent, where(row, problem))}"
+    text = f"This is {name}{weighed(row, latent, where(row, problem))}"
     if latent.forms and SQUARED not in latent.forms:
-        said += f" All that is where the KL counts at its full weight, and it does not everywhere: {latent.forms}."
-    return f"{said} But {latent.wrong}." if latent.wrong else said
+        text += f" All that is where the KL counts at its full weight, and it does not everywhere: {latent.forms}."
+    return f"{text} But {latent.wrong}." if latent.wrong else text
 
 
 def without(problem: Problem) -> str:
@@ -95,22 +95,22 @@ def weighed(row: Row, latent: Latent, place: str) -> str:
         return f" with {word} = {number(row.sigma)}{place} if beta is 1; with {unit}, beta is {beta}{place}.{depends}"
     if row.family == "elastic-net" and row.sigma is not None:
         scale = number(row.parameters.get("scale", math.nan))
-        said = f"; near a residual of 0 it is a Laplace with scale = {scale}{place}, far out a Gaussian with sigma = "
-        said += f"{number(row.sigma)}{place}, if beta is 1."
+        text = f"; near a residual of 0 it is a Laplace with scale = {scale}{place}, far out a Gaussian with sigma = "
+        text += f"{number(row.sigma)}{place}, if beta is 1."
     elif row.family in CONCENTRATED and row.tradeoff:
         kappa, beta = number(1 / row.tradeoff), number(row.tradeoff)
-        said = f" with kappa = {kappa}{place} if beta is 1; with kappa = 1, beta is {beta}{place}."
-        return said + (f" That beta {singular(grows)}." if grows else "")
+        text = f" with kappa = {kappa}{place} if beta is 1; with kappa = 1, beta is {beta}{place}."
+        return text + (f" That beta {singular(grows)}." if grows else "")
     elif row.sigma is None and row.beta is None:
         return f" and a KL of weight {number(row.kl_weight or math.nan)}{place}."
     elif row.sigma is None:
-        said = f" with beta = {number(row.beta or math.nan)}{place}"
+        text = f" with beta = {number(row.beta or math.nan)}{place}"
         exact = ": an exact ELBO." if row.verdict == "elbo" else ", whatever the batch, the image and the latents."
-        return said + (f", which {singular(grows)}." if grows else exact)
+        return text + (f", which {singular(grows)}." if grows else exact)
     else:
         at_zero = "; near a residual of 0 it is a Gaussian with sigma" if row.family in BENT else " with scale"
-        said = f"{at_zero} = {number(row.sigma)}{place} if beta is 1."
-    return said + (f" That {singular(grows)}." if grows else "")
+        text = f"{at_zero} = {number(row.sigma)}{place} if beta is 1."
+    return text + (f" That {singular(grows)}." if grows else "")
 
 
 def where(row: Row, problem: Problem) -> str:
@@ -153,61 +153,61 @@ def singular(words: str) -> str:
     return re.sub(r"\b(grow|fall)\b", r"\1s", words)
 
 
-def asides(found: Audit, problem: Problem, terms: Terms) -> list[str]:
+def asides(audit: Audit, problem: Problem, terms: Terms) -> list[str]:
     """Return what is worth knowing and no defect."""
-    said = []
-    for (slot, rec, scale), row in zip(terms, found.rows, strict=True):
+    notes = []
+    for (slot, rec, scale), row in zip(terms, audit.rows, strict=True):
         named = {LINK, SIMPLEX, *INVERSES}  # in the sentence already
         if rec.match and rec.match.link and rec.match.link not in named and "target-unused" not in row.defects:
-            said.append(
+            notes.append(
                 f"The loss is of {rec.match.link} of {slot.key}."
                 if rec.match.link not in (MADE, "log-probabilities")
                 else f"{slot.key}: {rec.match.link}."
             )
         if rec.within:
-            said.append(f"It is {title(row).rstrip(',')} for {rec.within}; beyond, it is another function.")
+            notes.append(f"It is {title(row).rstrip(',')} for {rec.within}; beyond, it is another function.")
         if row.chosen:
-            said.append(
+            notes.append(
                 f"Its gradient is the one of -log p at {row.chosen}"
                 + (f", to within {rec.match.off:.2g}" if rec.match and rec.match.off else "")
                 + f". Where that noise is detached the value says nothing of {slot.key}: log it another way."
             )
         elif rec.match and rec.match.off > 1e-6:
-            said.append(
+            notes.append(
                 f"It is {rec.match.family} to within {rec.match.off:.2g} of its gradient, as with an eps inside a logarithm."
             )
         if rec.additive and 0 < rec.counted < 1:
-            said.append(f"{1 - rec.counted:.0%} of the elements of {slot.key} have no gradient (a mask).")
+            notes.append(f"{1 - rec.counted:.0%} of the elements of {slot.key} have no gradient (a mask).")
         elif rec.additive and abs(rec.weights[0] / rec.weights[1] - 1) > 1e-6:
-            said.append(
+            notes.append(
                 f"The elements weigh differently, from {number(rec.weights[0])} to {number(rec.weights[1])} times the middle one."
             )
         if scale.axes:
-            said.append(f"The trade-off grows with the axes of a sample to different powers ({scale.axes}).")
+            notes.append(f"The trade-off grows with the axes of a sample to different powers ({scale.axes}).")
         if row.own_scale is not None:
             word, lacks = ("sigma", "log(2 pi)/2 = 0.918939") if row.family == "gaussian" else ("scale", "log 2 = 0.693147")
             full = "It is normalised" + ("" if row.constant else f" but for {lacks} for each element, which moves no gradient")
-            said.append(f"{full}; its own {word} is {number(row.own_scale)}.")
-        said += learned(problem, row)
+            notes.append(f"{full}; its own {word} is {number(row.own_scale)}.")
+        notes += learned(problem, row)
         if row.link == SIMPLEX:
-            said.append(
+            notes.append(
                 f"-x log {slot.key} of every element on its own has no integral of 1: it is a categorical's where {slot.key} "
                 "adds up to 1 over the classes before it comes here, which was not looked into."
             )
         if row.family == "bernoulli":
-            said.append("A Bernoulli's data are 0 or 1; --data checks yours.")
+            notes.append("A Bernoulli's data are 0 or 1; --data checks yours.")
         if row.tradeoff_batch and row.tradeoff and row.tradeoff_batch == 1 and row.sigma is None:
-            said.append(
+            notes.append(
                 f"beta is 1 in a batch of {number(problem.sizes.batch / row.tradeoff)}; measured at {problem.sizes.batch}."
             )
-    return said
+    return notes
 
 
 def learned(problem: Problem, row: Row) -> list[str]:
     """Return what is said of a scale that the loss itself trains: its gradient, and where it rests with these residuals."""
     owner = problem.reached.owner
     scales = {name: p for name, p in owner.named_parameters() if p.numel() == 1} if isinstance(owner, torch.nn.Module) else {}
-    said = []
+    notes = []
     for name, parameter in scales.items() if row.own_scale is not None else ():
         values = benign(problem)
         here = parameter.item()
@@ -230,15 +230,15 @@ def learned(problem: Problem, row: Row) -> list[str]:
         sizes = {"mean absolute error": e.mean().item(), "root mean squared error": e.square().mean().sqrt().item()}
         what = next((word for word, size in sizes.items() if abs(math.exp(high) / size - 1) < 1e-4), "")
         rest = f"exp({name}) is the {what}" if what else f"{name} = {number(high)} for residuals of {number(e.mean().item())}"
-        said.append(f"{name} is a scale that the loss trains, if an optimiser has it; it comes to rest where {rest}.")
-    return said
+        notes.append(f"{name} is a scale that the loss trains, if an optimiser has it; it comes to rest where {rest}.")
+    return notes
 
 
-def conversions(found: Audit, problem: Problem) -> tuple[tuple[str, str], ...]:
+def conversions(audit: Audit, problem: Problem) -> tuple[tuple[str, str], ...]:
     """Return what to write for today's trade-off with sums, and for the noise that the data choose."""
-    row = found.rows[0]
+    row = audit.rows[0]
     place = where(row, problem)
-    if row.tradeoff is None or len(found.rows) > 1 or "target-unused" in row.defects:
+    if row.tradeoff is None or len(audit.rows) > 1 or "target-unused" in row.defects:
         return ()
     beta, today = f"{row.tradeoff:.10g}", f"today's trade-off{place or ', with sums'}"
     if row.beta is not None and row.beta < 0:

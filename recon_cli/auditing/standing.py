@@ -49,11 +49,11 @@ def astray(problem: Problem, pair: Pair, common: Sequence[Finding]) -> tuple[Fin
     others = [key for key in latent_keys(problem) if key in base]
     worst = 0.0 if problem.layout.classes else additivity(problem, base, pair[0].key, others)
     additive = worst <= (1e-7 if problem.dtype == torch.float64 else 1e-2)
-    found = unused(problem, additive, pair)
-    if found is None or (found.left == OF_MEAN and any(each.code == "broadcast" for each in common)):
+    finding = unused(problem, additive, pair)
+    if finding is None or (finding.left == OF_MEAN and any(each.code == "broadcast" for each in common)):
         return None  # of shapes that broadcast each target meets many reconstructions: that is said already
     sign = sign_of(problem, base, pair)
-    return found, Reconstruction(pair[0], None, None, additive, worst, (1.0, 1.0), 1.0, "real", sign, False)
+    return finding, Reconstruction(pair[0], None, None, additive, worst, (1.0, 1.0), 1.0, "real", sign, False)
 
 
 def unused(problem: Problem, additive: bool, pair: Pair) -> Finding | None:
@@ -91,16 +91,18 @@ def unused(problem: Problem, additive: bool, pair: Pair) -> Finding | None:
         apart = [change for change, _ in changes if bool(change.max() > small)]
         if any(bool((change > 0.99 * change.max()).sum() < 3) for change in apart):
             return None
-        said = f"one element of {target.key} moves the gradients of many of {recon.key} alike: they are compared with a mean"
+        evidence = f"one element of {target.key} moves the gradients of many of {recon.key} alike: they are compared with a mean"
         fix = f"Compare element with element: ({recon.key} - {target.key})**2."
-        return Finding("target-unused", said, fix, broken=True, left=OF_MEAN)
+        return Finding("target-unused", evidence, fix, broken=True, left=OF_MEAN)
     if worth:
-        said = f"{target.key} moves the loss and no gradient of {recon.key}: it is added beside the loss, not compared with"
+        evidence = f"{target.key} moves the loss and no gradient of {recon.key}: it is added beside the loss, not compared with"
         fix = misplaced(problem, base, recon.key, target.key)
     else:
-        said = f"{target.key} moves neither the loss nor a gradient of {recon.key}: {recon.key} is compared with something else"
+        evidence = (
+            f"{target.key} moves neither the loss nor a gradient of {recon.key}: {recon.key} is compared with something else"
+        )
         fix = f"Compare with the target: ({recon.key} - {target.key})**2."
-    return Finding("target-unused", said, fix, broken=True, left=BESIDE if worth else ALONE)
+    return Finding("target-unused", evidence, fix, broken=True, left=BESIDE if worth else ALONE)
 
 
 def changed(problem: Problem, values: dict[str, Tensor], key: str, before: Tensor) -> Tensor:
@@ -125,12 +127,14 @@ def misaligned(pair: Pair, at: int, x: Tensor, whole: bool) -> Finding:
     recon, target = (slot.key for slot in pair if slot is not None)
     sample, element = divmod(at, x.numel() // len(x))
     if whole:
-        said = f"sample {sample} of {target} moves gradients of other samples of {recon}, and none of its own"
+        evidence = f"sample {sample} of {target} moves gradients of other samples of {recon}, and none of its own"
         fix = "Compare each sample with its own: no flip, roll or shuffle of the batch."
     else:
-        said = f"element {element} of sample {sample} of {target} moves gradients of other elements of {recon}, and not its own"
+        evidence = (
+            f"element {element} of sample {sample} of {target} moves gradients of other elements of {recon}, and not its own"
+        )
         fix = "Compare each element with its own: no flip, roll, transpose or shuffle on one side alone."
-    return Finding("target-unused", said, fix, broken=True, left=MOVED, other=f"{target} in another order")
+    return Finding("target-unused", evidence, fix, broken=True, left=MOVED, other=f"{target} in another order")
 
 
 def made_over(problem: Problem, rec: Reconstruction, pair: Pair, common: Sequence[Finding]) -> list[Finding]:
@@ -139,9 +143,9 @@ def made_over(problem: Problem, rec: Reconstruction, pair: Pair, common: Sequenc
     if target is None or not rec.centre or not laid_alike(problem, pair) or any(each.code == "broadcast" for each in common):
         return []
     r, x = recon.key, target.key
-    said = f"the gradient of {r} vanishes not at {x} but at {rec.centre}, so {r} is not the mean of {x}"
+    evidence = f"the gradient of {r} vanishes not at {x} but at {rec.centre}, so {r} is not the mean of {x}"
     fix = f"Compare with {x} as it is, and add nothing of {r} alone; or make that of {x} before the loss."
-    return [Finding("target-unused", said, fix, broken=True, other=f"something else than {x}")]
+    return [Finding("target-unused", evidence, fix, broken=True, other=f"something else than {x}")]
 
 
 def misplaced(problem: Problem, base: dict[str, Tensor], r: str, x: str) -> str:
@@ -178,11 +182,11 @@ def shifted(problem: Problem, x: Tensor, r: Tensor | None, index: int) -> list[T
         return [new]
     here = r.reshape(-1)[index] if r is not None else flat.new_tensor(0.5)
     flat[index] = (here + (0.95 if flat[index] < here else 0.05)) / 2
-    found = [new]
+    targets = [new]
     for value in FURTHER:
-        found.append(new.clone())
-        found[-1].reshape(-1)[index] = value
-    return found
+        targets.append(new.clone())
+        targets[-1].reshape(-1)[index] = value
+    return targets
 
 
 def of_the_density(
@@ -190,10 +194,10 @@ def of_the_density(
 ) -> list[Finding]:
     """Return the finding of a loss whose e^-loss has no finite integral over the data: bounded, or no faster than a logarithm."""
     recon, target = pair
-    known = recognised(rec)
-    if known and (rec.match is None or rec.match.link == MADE):  # a constant, standardised, is no constant
+    is_known = recognised(rec)
+    if is_known and (rec.match is None or rec.match.link == MADE):  # a constant, standardised, is no constant
         return []
-    if known and rec.match.candidate and rec.match.candidate.kind().support != REAL:  # type: ignore[union-attr]
+    if is_known and rec.match.candidate and rec.match.candidate.kind().support != REAL:  # type: ignore[union-attr]
         return []  # angles, shares and counts: their sums and integrals do not run to infinity, or were looked into
     base = benign(problem)
     plain = target is not None and not problem.layout.classes and not problem.layout.binary and rec.additive
@@ -218,7 +222,7 @@ def of_the_density(
         if not math.isfinite(growth) or growth > 1 + 1e-6 or (falls and not unmoved):
             continue
         how = "falls without end" if falls else "stays bounded" if abs(growth) < 1e-6 else "grows no faster than a logarithm"
-        said = f"as {target.key} goes to {word} infinity the loss of an element {how}: e^-loss has no finite integral over x"  # type: ignore[union-attr]
+        evidence = f"as {target.key} goes to {word} infinity the loss of an element {how}: e^-loss has no finite integral over x"  # type: ignore[union-attr]
         fix = "No noise has this loss: take one that grows, as |e|, or log(1 + e^2/s^2) weighed 1."
-        return [Finding("no-density", said, fix, known)]
+        return [Finding("no-density", evidence, fix, is_known)]
     return []

@@ -66,8 +66,8 @@ class Watch(TorchFunctionMode):
         if name in ("view", "reshape", "view_as") and args and isinstance(args[0], Tensor):
             args = self.resized(args)
         if self.noise is not None and name in NOISE:
-            drawn = func(*args, **kwargs)
-            return torch.full_like(drawn, self.noise) if name != "normal_" else args[0].fill_(self.noise)
+            draw = func(*args, **kwargs)
+            return torch.full_like(draw, self.noise) if name != "normal_" else args[0].fill_(self.noise)
         if name in MEETING:
             self.meet(name, args, kwargs)
         try:
@@ -87,23 +87,23 @@ class Watch(TorchFunctionMode):
 
     def moved(self, args: Any, kwargs: Any) -> Any:
         """Return ``.to(device)`` and ``.to(float32)`` as what this machine and this audit have."""
-        kept = [args[0]]
+        words = [args[0]]
         for word in args[1:]:
             if isinstance(word, torch.device) or (isinstance(word, str) and word.split(":")[0] in ("cuda", "cpu", "mps")):
                 continue
             if word in FLOATS if isinstance(word, torch.dtype) else False:
                 word = self.dtype
-            kept.append(word)
-        if isinstance(kept[-1], str) and "Float" in kept[-1]:
-            kept[-1] = self.dtype
-        return (*kept, torch.device("cpu")) if len(kept) == 1 and not kwargs else tuple(kept), kwargs
+            words.append(word)
+        if isinstance(words[-1], str) and "Float" in words[-1]:
+            words[-1] = self.dtype
+        return (*words, torch.device("cpu")) if len(words) == 1 and not kwargs else tuple(words), kwargs
 
     def resized(self, args: Any) -> Any:
         """Return a literal size in a view, as the size is now."""
-        given = args[1] if len(args) == 2 and isinstance(args[1], (tuple, list, torch.Size)) else args[1:]
-        if not all(isinstance(size, int) for size in given) or isinstance(given, torch.Size):
+        sizes = args[1] if len(args) == 2 and isinstance(args[1], (tuple, list, torch.Size)) else args[1:]
+        if not all(isinstance(size, int) for size in sizes) or isinstance(sizes, torch.Size):
             return args
-        new = list(given)
+        new = list(sizes)
         for old, now in self.sizes.items():
             if isinstance(old, int) and old in new and old > 1:
                 self.literals.add(old)

@@ -65,8 +65,8 @@ def stilled(problem: Problem) -> tuple[Problem, Finding | None]:
     still = problem.at(noise=0.0)
     if judging.repeated(still)[1]:
         return problem, None
-    said = f"at two seeds it returns {once:.6g} and {other:.6g}"
-    return still, Finding("stochastic", said, "A closed form of the KL has the same mean and no noise.")
+    evidence = f"at two seeds it returns {once:.6g} and {other:.6g}"
+    return still, Finding("stochastic", evidence, "A closed form of the KL has the same mean and no noise.")
 
 
 def judged(
@@ -111,15 +111,15 @@ def judged(
     numbers = dict(rec.match.own) if rec.match else {}
     if b and rec.match and "laplace" in dict(rec.match.parts):
         numbers["scale"] = b / abs(dict(rec.match.parts)["laplace"])
-    shown = (scale.batch[0], scale.dim[0], scale.latent[0])
+    powers = (scale.batch[0], scale.dim[0], scale.latent[0])
     hidden = latent is None or not rec.additive or b is None or not judging.recognised(rec)
     hidden = hidden or (latent is not None and SQUARED in latent.forms)
     row = Row(
         family=read.family,
         tradeoff=None if hidden else read.tradeoff,
-        tradeoff_batch=None if hidden else shown[0],
-        tradeoff_dim=None if hidden else shown[1],
-        tradeoff_latent=None if hidden else shown[2],
+        tradeoff_batch=None if hidden else powers[0],
+        tradeoff_dim=None if hidden else powers[1],
+        tradeoff_latent=None if hidden else powers[2],
         sigma=None if hidden else sigma,
         beta=None if hidden else beta,
         latent_scale=latent.meaning if latent else None,
