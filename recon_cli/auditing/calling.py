@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Normal
 
-from recon_cli.auditing.limiting import Made, alone, from_outside, told, worded
+from recon_cli.auditing.limiting import Made, alone, from_outside, readable, worded
 from recon_cli.auditing.reaching import Reached, Stand, assign
 from recon_cli.auditing.restoring import quiet
-from recon_cli.auditing.roles import Given, Outputs, Plan, Slot
+from recon_cli.auditing.roles import BoundNumber, Outputs, Plan, Slot
 from recon_cli.auditing.watching import Watch, seed
 from recon_cli.errors import ReconError
 from recon_cli.identity.shapes import spell
@@ -180,7 +180,7 @@ class Problem:
             return {key: self.fill(value, values) for key, value in part.items()}
         if isinstance(part, (list, tuple)):
             return type(part)(self.fill(value, values) for value in part)
-        if isinstance(part, Given):
+        if isinstance(part, BoundNumber):
             return self.follow.get(part.name, part.value)
         if isinstance(part, Outputs):
             return Answer(self.fill(part.parts, values), {})
@@ -214,7 +214,7 @@ class Problem:
                 if again:
                     result = call(*arguments, **keywords)
             except BaseException as error:
-                raise told(error) from None
+                raise readable(error) from None
             finally:
                 alone()
         return self.returned(result, has_tensors=bool(values))

@@ -16,7 +16,7 @@ from recon_cli.auditing.families import Match
 from recon_cli.auditing.latents import PRIOR, Latent
 from recon_cli.auditing.matching import latent_keys, pairs, strengths
 from recon_cli.auditing.measuring import Reconstruction, benign, gradients, uniform, value_at
-from recon_cli.auditing.roles import Given, held
+from recon_cli.auditing.roles import BoundNumber, content_of
 from recon_cli.identity.regions import Interval
 
 CODES = (
@@ -140,8 +140,8 @@ def scaling(problem: Problem, index: int) -> Scaling:
         latent = exponents(base, problem.at(sizes=replace(sizes, latent=wider), follow=follow), 2, index) or none
     dims, literal, growths = [], None, []
     for axis in axes(problem):
-        powers, size = stretched(problem, base, axis, index)
-        literal = literal or size
+        powers, reshaped = stretched(problem, base, axis, index)
+        literal = literal or reshaped
         if powers:
             dims.append((abs(powers[0] or 0), problem.sizes.shape[axis], powers))
             growths.append((axis, powers[0]))
@@ -192,7 +192,7 @@ def following(problem: Problem, sizes: dict[int, int], words: str) -> dict[str, 
     """Return numbers on self, or bound to arguments, that are a size by value and by name, as they would be at another."""
     owner, sizes_there = problem.reached.owner, {}
     numbers = dict(vars(owner)) if owner is not None and hasattr(owner, "__dict__") else {}
-    bound = [part for part in (*problem.plan.arguments, *problem.plan.keywords.values()) if isinstance(part, Given)]
+    bound = [part for part in (*problem.plan.arguments, *problem.plan.keywords.values()) if isinstance(part, BoundNumber)]
     for name, value in {**numbers, **{part.name: part.value for part in bound}}.items():
         if type(value) is int and value > 1 and value in sizes and re.search(words, name, re.I) and "batch" not in name:
             sizes_there[name] = sizes[value]
@@ -303,10 +303,10 @@ def knobs(problem: Problem) -> list[float]:
     owner = problem.reached.owner
     values += [*vars(owner).values()] if owner is not None and hasattr(owner, "__dict__") else []
     values += [*owner.parameters()] if isinstance(owner, torch.nn.Module) else []
-    values += [held(cell) for cell in getattr(code, "__closure__", None) or ()]
+    values += [content_of(cell) for cell in getattr(code, "__closure__", None) or ()]
     for inner in [v for v in values if hasattr(v, "__closure__")]:
-        values += [held(cell) for cell in inner.__closure__ or ()]
-    values = [v.value if isinstance(v, Given) else v for v in values]
+        values += [content_of(cell) for cell in inner.__closure__ or ()]
+    values = [v.value if isinstance(v, BoundNumber) else v for v in values]
     plain = [v.item() if isinstance(v, torch.Tensor) and v.numel() == 1 else v for v in values]
     return [float(v) for v in plain if isinstance(v, (int, float)) and not isinstance(v, bool)]
 

@@ -40,11 +40,11 @@ def measure(problem: Problem) -> Latent | None:
         if latent is not None or kl is None:
             return latent
     if kl is not None:
-        return given(problem, base)
+        return passed_in(problem, base)
     return categorical(problem, base, probs.key) if probs is not None else None
 
 
-def given(problem: Problem, base: dict[str, Tensor]) -> Latent | None:
+def passed_in(problem: Problem, base: dict[str, Tensor]) -> Latent | None:
     """Return the term of KLs that are passed in, by the mean of their gradients (balanced weights are detached, 1 on average)."""
     keys = [slot.key for slot in problem.plan.role("kl")]
     _, grads = gradients(problem, base, keys)

@@ -44,7 +44,7 @@ def explained(sentence: str, hint: str) -> Iterator[None]:
         raise ReconError(f"{sentence}: {worded(error)}.", hint) from error
 
 
-def told(error: BaseException) -> BaseException:
+def readable(error: BaseException) -> BaseException:
     """Return what to raise for an exception of somebody's code: itself if it is ordinary and can be read, else a RuntimeError."""
     if from_outside(error):
         return error

@@ -91,7 +91,7 @@ class Detached(Unfit):
 
     def __init__(self, *attempt: Any) -> None:
         super().__init__("no gradient reaches the reconstruction")
-        self.found = attempt
+        self.attempt = attempt
 
 
 def matched(problem: Problem) -> tuple[Problem, str]:
@@ -183,9 +183,9 @@ def laid_out(problem: Problem) -> tuple[Problem, str]:
             stated.append(error)
             continue
         except Exception as error:
-            refused.append((shown(there), bare(error)))
+            refused.append((shapes_passed(there), bare(error)))
             if isinstance(error, Detached):
-                detached.append(error.found)
+                detached.append(error.attempt)
             if fatal(error):
                 break
             continue
@@ -199,7 +199,7 @@ def laid_out(problem: Problem) -> tuple[Problem, str]:
     raise refusal(problem, refused)
 
 
-def shown(problem: Problem) -> str:
+def shapes_passed(problem: Problem) -> str:
     """Return the shapes that are passed."""
     values = benign(problem)
     slots = [slot for slot in problem.plan.slots() if slot.key in values]
@@ -283,7 +283,7 @@ def by_trying(problem: Problem) -> tuple[Problem, str]:
     for roles in itertools.permutations(missing[:5], len(unknown)) if len(unknown) <= 4 else ():
         if "recon" not in have and "recon" not in roles:
             continue
-        there = problem.at(plan=given(problem.plan, dict(zip(unknown, roles, strict=True))))
+        there = problem.at(plan=with_roles(problem.plan, dict(zip(unknown, roles, strict=True))))
         try:
             chosen, odd = laid_out(there)
             (pair, *_) = pairs(chosen.plan)
@@ -337,7 +337,7 @@ def weighs(problem: Problem, key: str, recon: Slot) -> bool:
     return bool((after - before).abs().max() > 1e-9 * before.abs().max())
 
 
-def given(plan: Plan, roles: dict[str, str]) -> Plan:
+def with_roles(plan: Plan, roles: dict[str, str]) -> Plan:
     """Return the plan with roles for arguments that had none."""
     new = replace(plan, unknown=[])
     for key, role in roles.items():

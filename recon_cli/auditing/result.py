@@ -136,7 +136,7 @@ def unmet(audit: Audit, wanted: str) -> list[str]:
             if not math.isclose(row.tradeoff or math.nan, level, rel_tol=1e-6):
                 sentences.append(
                     f"expected a trade-off of {number(level)} (beta = {number(beta)}, sigma = "
-                    f"{number(sigma)}), found {shown(row.tradeoff)}"
+                    f"{number(sigma)}), found {in_words(row.tradeoff)}"
                 )
         for key, value in wish.items():
             if value in ("none", "null"):
@@ -148,7 +148,7 @@ def unmet(audit: Audit, wanted: str) -> list[str]:
             else:
                 good = have[key] is not None and math.isclose(have[key], as_number(key, value), rel_tol=1e-6, abs_tol=1e-12)
             if not good:
-                sentences.append(f"expected {key} = {value}, found {shown(have[key])}")
+                sentences.append(f"expected {key} = {value}, found {in_words(have[key])}")
     return sentences
 
 
@@ -208,6 +208,6 @@ def checked(key: str, value: str) -> str:
     return value
 
 
-def shown(value: Any) -> str:
+def in_words(value: Any) -> str:
     """Return a value in words."""
     return "none" if value is None else number(value) if isinstance(value, float) else str(value)

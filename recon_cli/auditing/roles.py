@@ -22,13 +22,13 @@ class Slot:
 
     key: str
     role: str
-    found: str
+    how: str
     meaning: str | None = None
     group: str = ""
 
 
 @dataclass(frozen=True)
-class Given:
+class BoundNumber:
     """A whole number that was bound to an argument: it may be a size, and change with that."""
 
     name: str
@@ -166,7 +166,7 @@ def fill_keywords(call: Plan, reached: Reached, name: str, bind: Mapping[str, An
 def value_of(name: str, word: str | None, call: Plan, reached: Reached, bind: Mapping[str, Any]) -> Any:
     """Return what the plan passes for an argument: what is bound, as ``word`` tells, else by the source and by the name."""
     if name in bind:
-        return Given(name, bind[name]) if type(bind[name]) is int else bind[name]
+        return BoundNumber(name, bind[name]) if type(bind[name]) is int else bind[name]
     if word in SKIPPED:
         return None
     return leaf(name, call, word, name) if word is not None else value_by_name(name, call, reached)
@@ -418,7 +418,9 @@ def around(call: Plan, reached: Reached, tree: ast.AST, bind: Mapping[str, Any])
     plain = getattr(code, "__code__", None)
     free = set(plain.co_freevars) if plain else set()
     cells = dict(zip(plain.co_freevars, code.__closure__ or (), strict=True)) if plain else {}
-    free -= {name for name, cell in cells.items() if isinstance(held(cell), (int, float, str)) or callable(held(cell))}
+    free -= {
+        name for name, cell in cells.items() if isinstance(content_of(cell), (int, float, str)) or callable(content_of(cell))
+    }
     scope = getattr(reached.code, "__globals__", {})
     assigned = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
     arguments = {a.arg for a in ast.walk(tree) if isinstance(a, ast.arg)}
@@ -428,7 +430,7 @@ def around(call: Plan, reached: Reached, tree: ast.AST, bind: Mapping[str, Any])
             call.free[name] = Slot(name, role, f"by its name, {name}, read from around the function", meaning_of(name))
 
 
-def held(cell: Any) -> Any:
+def content_of(cell: Any) -> Any:
     """Return what is in a closure's cell; None where nothing is."""
     try:
         return cell.cell_contents

@@ -13,8 +13,8 @@ MADE = "(?:recon|reconstruct(?:ed|ion)|rec|hat|pred(?:icted)?|out(?:put)?|dec(?:
 def settled(call: Plan) -> Plan:
     """Settle names that mean one thing beside another: ``y`` is the data beside ``y_pred``, the reconstruction beside ``t``."""
     if not any(slot.role in ("mu", "posterior") for slot in call.slots()):
-        for slot in [s for s in call.slots() if s.role == "scale" and s.found.startswith("by its name")]:
-            change(call, slot, "spread", f"{slot.found}, with no mean of latents beside it")
+        for slot in [s for s in call.slots() if s.role == "scale" and s.how.startswith("by its name")]:
+            change(call, slot, "spread", f"{slot.how}, with no mean of latents beside it")
     beside(call)
     partners(call)
     groups = {slot.group for slot in call.slots() if slot.role in DATA}
@@ -53,10 +53,10 @@ def beside(call: Plan) -> None:
     """Give the latents' scale its role beside a decoder's: of two, it is the one after the latents' mean."""
     slots = call.slots()
     means = [i for i, slot in enumerate(slots) if slot.role == "mu"]
-    scales = [i for i, slot in enumerate(slots) if slot.role == "scale" and slot.found.startswith("by its name")]
+    scales = [i for i, slot in enumerate(slots) if slot.role == "scale" and slot.how.startswith("by its name")]
     if len(means) == 1 and len(scales) == 2 and scales[0] < means[0] < scales[1]:
         slot = slots[scales[0]]
-        change(call, slot, "spread", f"{slot.found}, before the latents' mean and scale")
+        change(call, slot, "spread", f"{slot.how}, before the latents' mean and scale")
 
 
 def partners(call: Plan) -> None:
@@ -68,5 +68,5 @@ def partners(call: Plan) -> None:
             if slot.role in ("target", "unknown") and slot.key in (bare, f"x_{bare}") and recon.key != bare:
                 how = f"by its name, {slot.key} beside {recon.key}"
                 substitute(call, slot.key, Slot(slot.key, "target", how, group=bare))
-                substitute(call, recon.key, Slot(recon.key, "recon", recon.found, group=bare))
+                substitute(call, recon.key, Slot(recon.key, "recon", recon.how, group=bare))
                 call.unknown = [key for key in call.unknown if key != slot.key]

@@ -87,16 +87,16 @@ class Watch(TorchFunctionMode):
 
     def moved(self, args: Any, kwargs: Any) -> Any:
         """Return ``.to(device)`` and ``.to(float32)`` as what this machine and this audit have."""
-        words = [args[0]]
+        new_args = [args[0]]
         for word in args[1:]:
             if isinstance(word, torch.device) or (isinstance(word, str) and word.split(":")[0] in ("cuda", "cpu", "mps")):
                 continue
             if word in FLOATS if isinstance(word, torch.dtype) else False:
                 word = self.dtype
-            words.append(word)
-        if isinstance(words[-1], str) and "Float" in words[-1]:
-            words[-1] = self.dtype
-        return (*words, torch.device("cpu")) if len(words) == 1 and not kwargs else tuple(words), kwargs
+            new_args.append(word)
+        if isinstance(new_args[-1], str) and "Float" in new_args[-1]:
+            new_args[-1] = self.dtype
+        return (*new_args, torch.device("cpu")) if len(new_args) == 1 and not kwargs else tuple(new_args), kwargs
 
     def resized(self, args: Any) -> Any:
         """Return a literal size in a view, as the size is now."""

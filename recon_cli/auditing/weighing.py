@@ -48,7 +48,7 @@ def weigh(problem: Problem, odd: str, data: str | None, scale: Any) -> Audit:
         notes.append(latent.forms)
     result = Audit(
         problem.reached.spelled, tuple(rows), tuple(codes),
-        tuple((slot.key, slot.role, slot.found) for slot in problem.plan.slots()) + (("returned", "loss", problem.picked),),
+        tuple((slot.key, slot.role, slot.how) for slot in problem.plan.slots()) + (("returned", "loss", problem.picked),),
         tuple(notes), formula(problem, terms, latent, next((code.left for code in codes if code.left), "")), "",
     )  # fmt: skip
     result = replace(result, sentence=saying.sentence(result, problem, terms, latent))
