@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Normal
 
+from recon_cli.auditing.callables import Reached, Stand, assign
 from recon_cli.auditing.limiting import Made, alone, from_outside, readable, worded
-from recon_cli.auditing.reaching import Reached, Stand, assign
 from recon_cli.auditing.restoring import quiet
 from recon_cli.auditing.roles import BoundNumber, Outputs, Plan, Slot
 from recon_cli.auditing.watching import Watch, seed

@@ -7,13 +7,13 @@ from typing import Any
 
 import torch
 
+from recon_cli.auditing.callables import batch_number
 from recon_cli.auditing.calling import Problem
 from recon_cli.auditing.formulas import at, number, summed
-from recon_cli.auditing.judging import Finding, Reading, Scaling, broadcasts, knobs, mismatch, overflow, repeated
 from recon_cli.auditing.latents import PRIOR, SQUARED, TURNS, Latent
 from recon_cli.auditing.matching import pairs
 from recon_cli.auditing.measuring import Reconstruction, benign, gradients
-from recon_cli.auditing.reaching import batch_number
+from recon_cli.auditing.verdicts import Finding, Reading, Scaling, broadcasts, knobs, mismatch, overflow, repeated
 from recon_cli.identity.shapes import spell
 
 ONE = 1e-6

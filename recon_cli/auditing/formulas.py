@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from recon_cli.auditing.best_noise import LINK
 from recon_cli.auditing.calling import Problem
-from recon_cli.auditing.chosen import LINK
 from recon_cli.auditing.families import Match
-from recon_cli.auditing.judging import Scaling
 from recon_cli.auditing.latents import SQUARED, Latent
 from recon_cli.auditing.measuring import MADE, Reconstruction
+from recon_cli.auditing.verdicts import Scaling
 
 SUMS = {
     "gaussian": "Σ(x̂−x)²",

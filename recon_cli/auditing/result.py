@@ -8,8 +8,8 @@ from typing import Any
 
 from recon_cli import likelihoods
 from recon_cli.auditing.formulas import number
-from recon_cli.auditing.judging import BROKEN, CODES, SPOILING, Finding, Row
 from recon_cli.auditing.latents import PRIOR
+from recon_cli.auditing.verdicts import BROKEN, CODES, SPOILING, Finding, Row
 from recon_cli.errors import ReconError, unknown
 from recon_cli.identity.parametric import as_number
 from recon_cli.report import Column, Report, Table

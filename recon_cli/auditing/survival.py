@@ -7,8 +7,8 @@ from typing import Any
 
 from recon_cli import likelihoods, sources
 from recon_cli.auditing.calling import Problem
-from recon_cli.auditing.judging import Finding
 from recon_cli.auditing.result import GRAVEST, Audit
+from recon_cli.auditing.verdicts import Finding
 from recon_cli.identity.tensors import as_tensor
 from recon_cli.numerics.spectrum import Blocks, eigenvalues, point
 

@@ -91,4 +91,4 @@ def command(
         raise ReconError("Audit what?", "Give FILE.py:FUNCTION, or --loss mse for no code at all.")
     given = {"shape": dict(shapes) or None, "args": order, "bind": dict(bind), "attributes": dict(attributes)}
     given |= {"function": function, "loss": loss, "timeout": timeout, **settings}
-    options.show(supervisor.run_supervised("recon_cli.auditing.reporting:reported", given, timeout), format)
+    options.show(supervisor.run_supervised("recon_cli.auditing.worker:reported", given, timeout), format)

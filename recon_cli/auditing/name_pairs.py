@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from recon_cli.auditing.naming import DATA
 from recon_cli.auditing.roles import Plan, Slot, change, substitute
+from recon_cli.auditing.vocabulary import DATA
 
 MADE = "(?:recon|reconstruct(?:ed|ion)|rec|hat|pred(?:icted)?|out(?:put)?|dec(?:oded)?)"
 

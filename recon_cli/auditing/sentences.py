@@ -8,14 +8,14 @@ from typing import Any
 
 import torch
 
+from recon_cli.auditing.best_noise import LINK, switch
 from recon_cli.auditing.calling import Problem
-from recon_cli.auditing.chosen import LINK, switch
 from recon_cli.auditing.formulas import INVERSES, Terms, at, number
-from recon_cli.auditing.judging import Row, mismatch
 from recon_cli.auditing.latents import SQUARED, Latent
 from recon_cli.auditing.matching import latent_keys
 from recon_cli.auditing.measuring import MADE, SIMPLEX, benign
 from recon_cli.auditing.result import BENT, Audit
+from recon_cli.auditing.verdicts import Row, mismatch
 
 HALF = "0.5 * (x_hat - x).square().sum() + kl.sum()"
 CONCENTRATED = ("von-mises", "von-mises-fisher")  # whose noise is the slope itself

@@ -28,7 +28,7 @@ from recon_cli.auditing.extracting import (
     untidy,
 )
 from recon_cli.auditing.limiting import explained, from_outside, worded
-from recon_cli.auditing.reading import is_file, tree_of
+from recon_cli.auditing.source_files import is_file, tree_of
 from recon_cli.errors import ReconError
 from recon_cli.runtime.user_code import execute_file, importable_names, importing_from, no_such_name
 

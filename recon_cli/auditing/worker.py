@@ -7,9 +7,9 @@ from typing import Any
 
 from recon_cli import likelihoods
 from recon_cli.auditing import audit
+from recon_cli.auditing.assessment import weigh
 from recon_cli.auditing.conventions import written
 from recon_cli.auditing.families import candidates
-from recon_cli.auditing.weighing import weigh
 from recon_cli.report import Report
 
 __all__ = ["reported", "weigh"]

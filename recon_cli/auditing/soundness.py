@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from recon_cli.auditing.calling import Problem
-from recon_cli.auditing.judging import Finding, Scaling, recognised
 from recon_cli.auditing.matching import latent_keys
 from recon_cli.auditing.measuring import (
     MADE,
@@ -22,6 +21,7 @@ from recon_cli.auditing.measuring import (
     value_at,
 )
 from recon_cli.auditing.roles import Slot
+from recon_cli.auditing.verdicts import Finding, Scaling, recognised
 from recon_cli.identity.regions import REAL
 
 Pair = tuple[Slot, Slot | None]
