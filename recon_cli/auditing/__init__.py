@@ -1,9 +1,10 @@
 """Whose loss is this? Somebody's function, run and measured: which likelihood, which sigma, which beta.
 
-``source_files`` reads files, ``callables`` gets the function, ``limiting`` holds it to a time, ``roles``, ``name_pairs`` and
-``matching`` get its arguments, ``calling`` (under the eyes of ``watching``) its number; ``measuring``, ``families`` and
-``latents`` take derivatives, ``verdicts`` and ``findings`` say what they amount to, ``sentences`` puts it in words,
-``survival`` sets it beside data. ``worker`` is all of it from plain words, for the process in which the command has it done.
+``source_files`` reads files, ``callables`` gets the function, ``limiting`` holds it to a time; ``roles`` (by the
+``structures`` in its source), ``name_pairs`` and ``matching`` get its arguments, ``calling`` (under the eyes of ``watching``)
+its number; ``measuring``, ``families`` and ``latents`` take derivatives, ``verdicts`` and ``findings`` say what they amount to,
+``sentences`` puts it in words, ``survival`` sets it beside data. ``worker`` is all of it from plain words, for the process in
+which the command has it done.
 """
 
 from __future__ import annotations

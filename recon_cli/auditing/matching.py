@@ -16,7 +16,8 @@ from recon_cli.auditing.calling import Layout, Problem, picker
 from recon_cli.auditing.latents import measure
 from recon_cli.auditing.limiting import Made, worded
 from recon_cli.auditing.measuring import additivity, benign, gradients, reconstruction, still
-from recon_cli.auditing.roles import Plan, Slot, named, substitute
+from recon_cli.auditing.roles import Plan, Slot, substitute
+from recon_cli.auditing.structures import named
 from recon_cli.errors import ReconError
 from recon_cli.identity.shapes import spell
 

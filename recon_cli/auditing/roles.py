@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from recon_cli.auditing.callables import Reached, Stand
-from recon_cli.auditing.vocabulary import DATA, FLAGS, LATENT, NUMBERS, RECORDS, ROLES, TENSOR_WORDS, meaning_of, role_of
+from recon_cli.auditing.structures import assignments, keys_of, mentioned, outputs_of, spelled, structure, unpacked
+from recon_cli.auditing.vocabulary import DATA, FLAGS, LATENT, NUMBERS, RECORDS, ROLES, meaning_of, role_of
 from recon_cli.errors import ReconError
 
 
@@ -254,92 +255,6 @@ def substitute(call: Plan, key: str, new: Slot) -> None:
     call.arguments, call.keywords, call.free, call.inner = map(visit, (call.arguments, call.keywords, call.free, call.inner))
 
 
-# What the source says of an argument.
-
-
-def assignments(tree: ast.AST) -> list[tuple[ast.AST, ast.AST]]:
-    """Return every ``target = value`` in a definition."""
-    return [(node.targets[0], node.value) for node in ast.walk(tree) if isinstance(node, ast.Assign)]
-
-
-def unpacked(tree: ast.AST, name: str) -> list[str]:
-    """Return the names that ``a, b = args`` or ``a = args[0]`` give to the elements of ``name``."""
-    names: dict[int, str] = {}
-    for target, value in assignments(tree):
-        whole = value.value if isinstance(value, ast.Subscript) and isinstance(value.slice, ast.Slice) else value
-        if isinstance(whole, ast.Name) and whole.id == name and isinstance(target, (ast.Tuple, ast.List)):
-            names |= {i: spelled(part) for i, part in enumerate(target.elts)}
-        if is_item(value, name) and isinstance(target, ast.Name):
-            names[value.slice.value] = target.id  # type: ignore[attr-defined]
-    for node in ast.walk(tree):
-        if is_item(node, name):
-            names.setdefault(node.slice.value, f"{name}[{node.slice.value}]")  # type: ignore[attr-defined]
-    return [names.get(i, "_") for i in range(max(names) + 1)] if names else []
-
-
-def spelled(part: ast.AST) -> str:
-    """Return a name in an unpacking; of a nested one, its text."""
-    return part.id if isinstance(part, ast.Name) else ast.unparse(part)
-
-
-def is_item(node: ast.AST, name: str) -> bool:
-    """Whether a node is ``name[0]``, with a whole number."""
-    return (
-        isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id == name
-        and isinstance(node.slice, ast.Constant) and type(node.slice.value) is int
-    )  # fmt: skip
-
-
-def keys_of(tree: ast.AST | None, name: str) -> dict[str, bool]:
-    """Return the keys that ``name['key']`` reads, and whether they may be left out (``name.get``)."""
-    keys: dict[str, bool] = {}
-    for node in ast.walk(tree) if tree is not None else ():
-        match node:
-            case ast.Subscript(value=ast.Name(id=who), slice=ast.Constant(value=str(key)), ctx=ast.Load()) if who == name:
-                keys[key] = False
-            case ast.Call(
-                func=ast.Attribute(value=ast.Name(id=who), attr="get" | "pop" as how), args=[ast.Constant(value=str(key)), *rest]
-            ):
-                if who == name:
-                    keys.setdefault(key, bool(rest) or how == "get")
-    return keys
-
-
-def structure(tree: ast.AST | None, name: str) -> Any:
-    """Return what the source takes an argument apart into: a list of names, a dict of keys, an object's attributes; or None."""
-    if tree is None:
-        return None
-    if keys := keys_of(tree, name):
-        return {key: key for key in keys}
-    unpack = [
-        target
-        for target, value in assignments(tree)
-        if isinstance(target, (ast.Tuple, ast.List)) and name in (named(value), named(getattr(value, "value", None)))
-    ]
-    names = unpacked(tree, name)
-    roles = [role_of(inner) for inner in names if "[" not in inner]
-    if unpack and names and not any(isinstance(v, ast.Attribute) and t in unpack for t, v in assignments(tree)):
-        return names
-    if names and any(role in (*DATA, *LATENT, "kl", "posterior") for role in roles) and len(names) > 1:
-        return names
-    import torch
-
-    attributes = {
-        node.attr for node in ast.walk(tree)
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == name
-    }  # fmt: skip
-    foreign = {attr for attr in attributes if not hasattr(torch.Tensor, attr) and attr not in TENSOR_WORDS}
-    roles_there = {attr for attr in attributes if role_of(attr) in ("recon", "target", "mu", "scale", "kl", "posterior")}
-    if foreign & roles_there and role_of(name) != "decoder":
-        return Stand(
-            **{
-                attr: attr
-                for attr in foreign | roles_there - {"mean", "var", "std"} | (roles_there if "logvar" in attributes else set())
-            }
-        )
-    return None
-
-
 def filled(inside: Any, name: str, call: Plan) -> Any:
     """Return the structure with slots for its names."""
     if isinstance(inside, list):
@@ -355,29 +270,9 @@ def filled(inside: Any, name: str, call: Plan) -> Any:
     return Stand(name, **parts)
 
 
-def outputs_of(tree: ast.AST | None, name: str) -> list[str]:
-    """Return the names that ``a, b = model(x)`` gives to what calling an argument returns, a reconstruction among them."""
-    for target, value in assignments(tree) if tree is not None else ():
-        if isinstance(value, ast.Call) and named(value.func) == name and isinstance(target, (ast.Tuple, ast.List)):
-            names = [spelled(part) for part in target.elts]
-            if "recon" in map(role_of, names):
-                return names
-    return []
-
-
-def named(node: Any) -> str:
-    """Return the name that a node is, or nothing."""
-    return node.id if isinstance(node, ast.Name) else ""
-
-
 def role_name(name: str, inner: str, one: bool) -> str:
     """Return an element by the name it is given; by its tuple's, where it is alone in it and its own says nothing."""
     return name if (one and role_of(inner) is None) or "[" in inner else inner
-
-
-def mentioned(tree: ast.AST, name: str) -> bool:
-    """Whether the body reads a name."""
-    return any(isinstance(n, ast.Name) and n.id == name and isinstance(n.ctx, ast.Load) for n in ast.walk(tree))
 
 
 def around(call: Plan, reached: Reached, tree: ast.AST, bind: Mapping[str, Any]) -> None:
