@@ -14,6 +14,7 @@ from recon_cli.auditing.calling import Problem
 from recon_cli.auditing.families import Match
 from recon_cli.auditing.latents import measure
 from recon_cli.auditing.measuring import Reconstruction, benign, gradients
+from recon_cli.auditing.roles import Pair
 
 Field = Callable[[Tensor], Tensor]
 # d/dx̂ of -log p with the noise at its best is pull over mean size: of a Gaussian e/mean(e^2), of a Laplace sign e/mean|e|.
@@ -49,7 +50,7 @@ class Chosen:
 LINK = "noise chosen"
 
 
-def chosen(problem: Problem, pair: Any) -> Chosen | None:
+def chosen(problem: Problem, pair: Pair) -> Chosen | None:
     """Return the likelihood of a reconstruction whose noise is the best of its own residuals; None where it has none."""
     recon, target = pair
     if target is None or problem.layout.classes:

@@ -37,6 +37,7 @@ TOTALS = (
     "elbo",
 )
 
+Values: TypeAlias = Mapping[str, Tensor]  # by the key of a slot
 Pick: TypeAlias = Callable[[Any], Any]  # from what a function returns to its loss
 
 

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from recon_cli.auditing.calling import Problem
+from recon_cli.auditing.calling import Problem, Values
 from recon_cli.auditing.measuring import REFUSALS, gradients, uniform, value_at
 
 SAME = 1e-6
@@ -105,7 +105,7 @@ class Looked:
 
 
 def looked(
-    problem: Problem, base: Any, mu: str, scale: str | None, deviation: Any, reach: Any, number: int = 51
+    problem: Problem, base: Values, mu: str, scale: str | None, deviation: Any, reach: Any, number: int = 51
 ) -> Looked | None:
     """Return the gradients at random means up to ``reach[0]`` and scales in ``reach[1]``; None where they are not finite.
 
@@ -143,7 +143,7 @@ def slopes(deviate: Any, s: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def field(
-    problem: Problem, base: Any, mu: str, scale: str | None, named: str | None, near: Looked, deviation: Any
+    problem: Problem, base: Values, mu: str, scale: str | None, named: str | None, near: Looked, deviation: Any
 ) -> Latent | None:
     """Return the KL that the gradients are, or why they are none; None where they do not run as any KL's near the prior."""
     m, g = near.mean.flatten(), near.by_mean.flatten()
@@ -196,7 +196,7 @@ def field(
     return Latent(None, *why_not(problem, base, mu, scale, named, slope, centre, fits, deviation), named=named)
 
 
-def outside(problem: Problem, base: Any, mu: str, scale: str | None, meaning: str | None, deviation: Any, width: float) -> Any:
+def outside(problem: Problem, base: Values, mu: str, scale: str | None, meaning: str | None, deviation: Any, width: float) -> Any:
     """Return the gradients far out; None where the function does not take that."""
     try:
         return looked(problem, base, mu, scale, deviation, far(meaning or "std", width), 57)
@@ -211,7 +211,13 @@ def off_line(looked_at: Looked, slope: float, at_zero: float) -> float:
 
 
 def held_out(
-    problem: Problem, base: Any, mu: str, scale: str, meaning: str, weights: tuple[float, float, float, float], deviation: Any
+    problem: Problem,
+    base: Values,
+    mu: str,
+    scale: str,
+    meaning: str,
+    weights: tuple[float, float, float, float],
+    deviation: Any,
 ) -> str | None:
     """Whether small and large scales bear a KL out: empty, or in words where it is clamped; None where they do not."""
     slope, at_zero, over, weight = weights
@@ -234,7 +240,15 @@ def held_out(
 
 
 def why_not(
-    problem: Problem, base: Any, mu: str, scale: str, named: str | None, slope: float, centre: float, fits: Any, deviation: Any
+    problem: Problem,
+    base: Values,
+    mu: str,
+    scale: str,
+    named: str | None,
+    slope: float,
+    centre: float,
+    fits: Any,
+    deviation: Any,
 ) -> tuple[str | None, str]:
     """Return what the scale means as far as that can be told, and in words what makes it no KL."""
     meaningful = [fit for fit in sorted(fits, key=lambda each: each[1] != named) if fit[1] in PRIOR]
@@ -257,7 +271,7 @@ def why_not(
     )
 
 
-def parallel(problem: Problem, base: Any, mu: str, scale: str | None, meaning: str, near: Looked, deviation: Any) -> bool:
+def parallel(problem: Problem, base: Values, mu: str, scale: str | None, meaning: str, near: Looked, deviation: Any) -> bool:
     """Whether every latent's gradient points as its KL's does, whatever its weight: free nats and capacities."""
     if scale is None:
         return False
@@ -298,7 +312,7 @@ def pairwise(g_mu: Tensor, m: Tensor) -> str:
     )
 
 
-def cancelled(problem: Problem, base: Any, scale: str) -> bool:
+def cancelled(problem: Problem, base: Values, scale: str) -> bool:
     """Whether the loss is computed from the scale, although its gradient by it is 0."""
     live = {**base, scale: base[scale].clone().requires_grad_()}
     loss = problem(live)
@@ -306,7 +320,13 @@ def cancelled(problem: Problem, base: Any, scale: str) -> bool:
 
 
 def nothing_left(
-    problem: Problem, base: Any, mu: str, scale: str | None, centre: float, prior: tuple[str, float] | None, weight: float
+    problem: Problem,
+    base: Values,
+    mu: str,
+    scale: str | None,
+    centre: float,
+    prior: tuple[str, float] | None,
+    weight: float,
 ) -> bool:
     """Whether the latent term is 0 at its least, as a KL is: against the loss where the reconstruction's own value is 0.
 
@@ -342,7 +362,7 @@ def inverse(deviate: Any, sigma: float) -> float:
     return high
 
 
-def pull_at(problem: Problem, base: Any, scale: str, mu: str, at: float, deviation: Any) -> float:
+def pull_at(problem: Problem, base: Values, scale: str, mu: str, at: float, deviation: Any) -> float:
     """Return the gradient by one scale where the means are 0 and the scales ``at``."""
     still = {**base, mu: torch.zeros_like(base[mu]), scale: torch.full_like(base[scale], at)}
     return averaged(problem, still, [scale], deviation)[1][scale].flatten()[0].item()

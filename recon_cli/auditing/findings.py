@@ -13,6 +13,7 @@ from recon_cli.auditing.formulas import at, number, summed
 from recon_cli.auditing.latents import PRIOR, SQUARED, TURNS, Latent
 from recon_cli.auditing.matching import pairs
 from recon_cli.auditing.measuring import Reconstruction, benign, gradients
+from recon_cli.auditing.roles import Pair
 from recon_cli.auditing.verdicts import Finding, Reading, Scaling, broadcasts, knobs, mismatch, overflow, repeated
 from recon_cli.identity.shapes import spell
 
@@ -285,7 +286,7 @@ def of_the_signs(sign: int, latent: Latent | None, spelled: str) -> tuple[str, l
     return ("loss" if sign > 0 else "log_likelihood"), []
 
 
-def of_the_range(problem: Problem, rec: Reconstruction, pair: Any) -> list[Finding]:
+def of_the_range(problem: Problem, rec: Reconstruction, pair: Pair) -> list[Finding]:
     """Return the finding of a loss that overflows in float32, if it does."""
     evidence = overflow(problem, rec, pair) if rec.additive else ""
     fix = "Use the stable form: logaddexp, softplus, binary_cross_entropy_with_logits."

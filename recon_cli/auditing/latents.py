@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recon_cli.auditing.calling import Problem
+from recon_cli.auditing.calling import Problem, Values
 from recon_cli.auditing.divergence import DEVIATION, PRIOR, SAME, Latent, averaged, field, looked, parallel, unlike
 from recon_cli.auditing.measuring import REFUSALS, benign, gradients, uniform, value_at
 
@@ -119,7 +119,7 @@ def sampled(problem: Problem, base: dict[str, Tensor], mu: str, scale: str, name
     return Latent(best[2], best[1], named=named, notes=("the KL is of one sample z; its prior is not looked into",))
 
 
-def levels(problem: Problem, base: Any, mu: str, scale: str | None, deviation: Any) -> tuple[str, float]:
+def levels(problem: Problem, base: Values, mu: str, scale: str | None, deviation: Any) -> tuple[str, float]:
     """Whether the weight depends on how large the KL is: free nats, a capacity. In words, and the weight far out; else empty."""
     slopes = []
     for size in (0.02, 0.1, 0.3, 1.0, 2.0, 4.0, 8.0):
@@ -217,7 +217,7 @@ def categorical(problem: Problem, base: dict[str, Tensor], key: str) -> Latent |
     return Latent(None, None, "its gradient is no categorical KL's")
 
 
-def bottom(problem: Problem, base: Any, key: str, weight: float) -> float:
+def bottom(problem: Problem, base: Values, key: str, weight: float) -> float:
     """Return the latent term at uniform logits, the reconstruction's own value left out, in units of its weight."""
     still = {**base, key: torch.zeros_like(base[key])}
     for recon in problem.plan.role("recon"):

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recon_cli.auditing.calling import Problem
+from recon_cli.auditing.calling import Problem, Values
 from recon_cli.auditing.families import CLOSE, MATCH, Match, candidates, field_of, ratio, recognise
-from recon_cli.auditing.roles import Slot
+from recon_cli.auditing.roles import Pair, Slot
 from recon_cli.errors import ReconError
 
 POINTS = 96
@@ -129,7 +129,7 @@ class Reconstruction:
     within: str = ""
 
 
-def field(problem: Problem, base: Mapping[str, Tensor], pair: tuple[Slot, Slot | None], x: Tensor, raw: Tensor) -> Tensor | None:
+def field(problem: Problem, base: Values, pair: Pair, x: Tensor, raw: Tensor) -> Tensor | None:
     """Return dL/d reconstruction at each of a list of points (x, raw), laid over the elements; None where it is not finite."""
     recon, target = pair
     B, D = base[recon.key].shape[:2]
@@ -167,7 +167,7 @@ def domains() -> dict[str, tuple[Tensor, Tensor]]:
     }
 
 
-def element_weights(problem: Problem, base: Mapping[str, Tensor], pair: tuple[Slot, Slot | None]) -> tuple[Tensor, float]:
+def element_weights(problem: Problem, base: Values, pair: Pair) -> tuple[Tensor, float]:
     """Return how much each element counts, 1 for the middle one, and the share that counts, by the field at equal points."""
     recon, target = pair
     values = dict(base)
@@ -181,7 +181,7 @@ def element_weights(problem: Problem, base: Mapping[str, Tensor], pair: tuple[Sl
     return grad / grad[counts].median(), counts.double().mean().item()
 
 
-def additivity(problem: Problem, base: Mapping[str, Tensor], key: str, others: list[str]) -> float:
+def additivity(problem: Problem, base: Values, key: str, others: list[str]) -> float:
     """Return by how much gradients change where nothing changed, when half of the elements move; relative to the largest."""
     value = base[key]
     width = value.shape[:2]
@@ -201,7 +201,7 @@ def additivity(problem: Problem, base: Mapping[str, Tensor], key: str, others: l
     return worst
 
 
-def reconstruction(problem: Problem, pair: tuple[Slot, Slot | None], latents: list[str]) -> Reconstruction:
+def reconstruction(problem: Problem, pair: Pair, latents: list[str]) -> Reconstruction:
     """Measure one reconstruction term."""
     recon, target = pair
     base = benign(problem)
@@ -240,7 +240,7 @@ def reconstruction(problem: Problem, pair: tuple[Slot, Slot | None], latents: li
     return Reconstruction(recon, match, slope, True, worst, spread, counted, domain, sign, location, centre, within)
 
 
-def spaced(problem: Problem, base: Any, pair: Any, x: Tensor, raw: Tensor, weights: Tensor | None) -> Tensor | None:
+def spaced(problem: Problem, base: Values, pair: Pair, x: Tensor, raw: Tensor, weights: Tensor | None) -> Tensor | None:
     """Return the field, of elements that weigh differently at the middle one's weight; None where the points are refused."""
     try:
         return field(problem, base, pair, x, raw) if weights is None else weighed(problem, base, pair, x, raw, weights)
@@ -248,7 +248,7 @@ def spaced(problem: Problem, base: Any, pair: Any, x: Tensor, raw: Tensor, weigh
         return None
 
 
-def weighed(problem: Problem, base: Any, pair: Any, x: Tensor, raw: Tensor, weights: Tensor) -> Tensor | None:
+def weighed(problem: Problem, base: Values, pair: Pair, x: Tensor, raw: Tensor, weights: Tensor) -> Tensor | None:
     """Return the field at the middle element's weight, over the elements that have one."""
     order = weights.flatten().nonzero().flatten()
     recon, target = pair
@@ -270,7 +270,7 @@ def weighed(problem: Problem, base: Any, pair: Any, x: Tensor, raw: Tensor, weig
     return whole if bool(whole.isfinite().all()) else None
 
 
-def shifted(problem: Problem, base: Any, pair: Any, used: Any, weights: Tensor | None) -> tuple[Match, str] | None:
+def shifted(problem: Problem, base: Values, pair: Pair, used: Any, weights: Tensor | None) -> tuple[Match, str] | None:
     """Return a Gaussian about what the loss makes of the target (its gradient has one slope everywhere), and in words what."""
     x, raw, measured = used
     later = spaced(problem, base, pair, x, raw + 0.05, weights)
@@ -282,7 +282,7 @@ def shifted(problem: Problem, base: Any, pair: Any, used: Any, weights: Tensor |
         return None
     centre = raw - measured / middle
     match = recognise(centre, raw, measured)
-    return None if match is None else (replace(match, link=MADE), centred(x, centre, pair[1].key))
+    return None if match is None else (replace(match, link=MADE), centred(x, centre, pair[1].key if pair[1] else "x"))
 
 
 def centred(x: Tensor, centre: Tensor, name: str) -> str:
@@ -296,7 +296,7 @@ def centred(x: Tensor, centre: Tensor, name: str) -> str:
     return f"{times}{name}" + (f" {'+' if more > 0 else '-'} {abs(more):.6g}" if abs(more) > 1e-7 else "")
 
 
-def limits(problem: Problem, base: Any, pair: Any, match: Match, weights: Tensor | None) -> str:
+def limits(problem: Problem, base: Values, pair: Pair, match: Match, weights: Tensor | None) -> str:
     """Return in words within what a loss of real numbers is the one that was recognised; empty where as far as was tried."""
     each = match.candidate
     if each is None or match.off > MATCH or problem.layout.binary or each.kind().support.low != -math.inf:
@@ -312,7 +312,7 @@ def limits(problem: Problem, base: Any, pair: Any, match: Match, weights: Tensor
         return float((measured - match.weight * own).abs().max() / measured.abs().max())
 
     if (off(-x, inside) or 0) > CLOSE:
-        return f"{pair[1].key} from 0 up"
+        return f"{pair[1].key if pair[1] else 'x'} from 0 up"
     for size in WIDE:
         worst = off(x, size)
         if worst is None:
@@ -323,7 +323,7 @@ def limits(problem: Problem, base: Any, pair: Any, match: Match, weights: Tensor
     return ""
 
 
-def is_location(problem: Problem, base: Any, pair: Any, weights: Tensor | None) -> bool:
+def is_location(problem: Problem, base: Values, pair: Pair, weights: Tensor | None) -> bool:
     """Whether only the residual counts: moving both sides together moves no gradient."""
     if pair[1] is None:
         return False
@@ -332,7 +332,7 @@ def is_location(problem: Problem, base: Any, pair: Any, weights: Tensor | None) 
     return one is not None and two is not None and bool((one - two).abs().max() <= 1e-9 * one.abs().max())
 
 
-def curvature_at(problem: Problem, base: Any, pair: Any, weights: Tensor) -> float | None:
+def curvature_at(problem: Problem, base: Values, pair: Pair, weights: Tensor) -> float | None:
     """Return d2L/dx2 where the residual vanishes, for the middle element."""
     if pair[1] is None:
         return None
@@ -360,7 +360,7 @@ def bend(match: Match) -> float | None:
     return match.weight * (100 * slopes[1] - slopes[0]) / 99 if abs(slopes[0] - slopes[1]) < 1e-3 * abs(slopes[1]) else None
 
 
-def sign_of(problem: Problem, base: Mapping[str, Tensor], pair: tuple[Slot, Slot | None]) -> int:
+def sign_of(problem: Problem, base: Values, pair: Pair) -> int:
     """Return +1 where the loss grows as a reconstruction leaves its target, -1 where it falls, 0 where neither or not known.
 
     It falls or grows to both sides: of one that is pulled to another target it falls on one and grows on the other.
@@ -378,7 +378,7 @@ def sign_of(problem: Problem, base: Mapping[str, Tensor], pair: tuple[Slot, Slot
     return first if other in (first, 0) else 0
 
 
-def classes(problem: Problem, pair: tuple[Slot, Slot | None], base: Any, latents: list[str]) -> Reconstruction:
+def classes(problem: Problem, pair: Pair, base: Values, latents: list[str]) -> Reconstruction:
     """Measure a prediction of classes against labels: the field of the categorical, of logits or of log-probabilities."""
     recon, target = pair
     worst = additivity(problem, base, recon.key, latents)

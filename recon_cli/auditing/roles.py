@@ -9,7 +9,7 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from recon_cli.auditing.callables import Reached, Stand
 from recon_cli.auditing.structures import assignments, keys_of, mentioned, outputs_of, spelled, structure, unpacked
@@ -26,6 +26,9 @@ class Slot:
     how: str
     meaning: str | None = None
     group: str = ""
+
+
+Pair: TypeAlias = tuple[Slot, Slot | None]  # a reconstruction and its target
 
 
 @dataclass(frozen=True)

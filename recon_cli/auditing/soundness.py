@@ -20,11 +20,10 @@ from recon_cli.auditing.measuring import (
     sign_of,
     value_at,
 )
-from recon_cli.auditing.roles import Slot
+from recon_cli.auditing.roles import Pair
 from recon_cli.auditing.verdicts import Finding, Scaling, recognised
 from recon_cli.identity.regions import REAL
 
-Pair = tuple[Slot, Slot | None]
 # What a reconstruction that misses its target is in.
 ALONE, BESIDE, OF_MEAN, MOVED = "R(x̂)", "R(x̂) + S(x)", "R(x̂, mean x)", "R(x̂, x elsewhere)"
 TRIED = 6  # elements of a target, each moved alone

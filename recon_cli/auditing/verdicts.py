@@ -16,7 +16,7 @@ from recon_cli.auditing.families import Match
 from recon_cli.auditing.latents import PRIOR, Latent
 from recon_cli.auditing.matching import latent_keys, pairs, strengths
 from recon_cli.auditing.measuring import Reconstruction, benign, gradients, uniform, value_at
-from recon_cli.auditing.roles import BoundNumber, content_of
+from recon_cli.auditing.roles import BoundNumber, Pair, content_of
 from recon_cli.identity.regions import Interval
 
 CODES = (
@@ -160,7 +160,7 @@ def axes(problem: Problem) -> list[int]:
     return [len(shape) - 1] if len(shape) != 2 else [0, 1]
 
 
-def stretched(problem: Problem, base: Any, axis: int, index: int) -> tuple[Any, Any]:
+def stretched(problem: Problem, base: tuple[list[float], float], axis: int, index: int) -> tuple[Any, Any]:
     """Return the exponents along one axis, and the literal size that is in the way, if any: it is stretched as well."""
     sizes = problem.sizes
     shape = sizes.shape
@@ -259,7 +259,7 @@ def likelihood_of(match: Match, weight: float) -> tuple[Any, str]:
     return None, candidate.family
 
 
-def own_scale(problem: Problem, rec: Reconstruction, pair: Any) -> tuple[float, float, bool] | None:
+def own_scale(problem: Problem, rec: Reconstruction, pair: Pair) -> tuple[float, float, bool] | None:
     """Return the noise that a loss carries, its weight, and whether the value at a residual of zero is all of the normaliser.
 
     Tried for the natural weights 1, 1/B, 1/D and 1/(BD); None where none of them fits.
@@ -352,7 +352,7 @@ def repeated(problem: Problem) -> tuple[bool, bool, tuple[float, float]]:
     return differ[0] and not differ[1], differ[1], (once, again if differ[0] and not differ[1] else other)
 
 
-def overflow(problem: Problem, rec: Reconstruction, pair: Any) -> str:
+def overflow(problem: Problem, rec: Reconstruction, pair: Pair) -> str:
     """Return where a loss is infinite or NaN in float32, at residuals up to 10, logits up to 100, probabilities of 0 and 1."""
     recon, target = pair
     if target is None or problem.layout.classes:
