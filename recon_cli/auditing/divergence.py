@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -19,6 +19,8 @@ FAR = 1e-2  # and of a gradient at the smallest scales
 NODES = ((0.0, 2 / 3), (math.sqrt(3), 1 / 6), (-math.sqrt(3), 1 / 6))  # Gauss-Hermite: exact for polynomials up to degree 5
 
 PRIOR = {"log_variance": 0.0, "log_std": 0.0, "std": 1.0, "variance": 1.0}  # where the posterior's variance is 1
+Draw: TypeAlias = Callable[[Mapping[str, Tensor], float], Tensor]  # z at a node of the normal, of means and scales by key
+Reach: TypeAlias = tuple[float, tuple[float, float]]  # how far out: of means, and of scales from one to another
 Deviation: TypeAlias = Callable[[Tensor], Tensor]  # from a scale, whatever it means, to a standard deviation
 DEVIATION: dict[str, Deviation] = {
     "log_variance": lambda s: (s / 2).exp(),
@@ -65,7 +67,7 @@ class Latent:
 
 
 def averaged(
-    problem: Problem, values: Mapping[str, Tensor], keys: list[str], deviation: Any = None
+    problem: Problem, values: Mapping[str, Tensor], keys: list[str], deviation: Draw | None = None
 ) -> tuple[float, dict[str, Tensor]]:
     """Return the loss and its gradients; where a sample ``z`` is an argument or drawn inside, the mean over three nodes.
 
@@ -80,6 +82,7 @@ def averaged(
         for key in keys:
             live[key].requires_grad_()
         for slot in draws:
+            assert deviation is not None
             live[slot.key] = deviation(live, node)
         measured = problem.at(noise=node if problem.noise is not None else None)(live)
         grads = (
@@ -96,16 +99,16 @@ def averaged(
 
 @dataclass(frozen=True)
 class Looked:
-    """Means and scales of the latents, and the loss's gradients there."""
+    """Means and scales of the latents (ones where there is no scale), and the loss's gradients there."""
 
     mean: Tensor
-    scale: Tensor | None
+    scale: Tensor
     by_mean: Tensor
     by_scale: Tensor
 
 
 def looked(
-    problem: Problem, base: Values, mu: str, scale: str | None, deviation: Any, reach: Any, number: int = 51
+    problem: Problem, base: Values, mu: str, scale: str | None, deviation: Draw, reach: Reach, number: int = 51
 ) -> Looked | None:
     """Return the gradients at random means up to ``reach[0]`` and scales in ``reach[1]``; None where they are not finite.
 
@@ -123,17 +126,17 @@ def looked(
     by_scale = grads[scale] if scale else torch.zeros_like(values[mu])
     if not (math.isfinite(loss) and bool(grads[mu].isfinite().all()) and bool(by_scale.isfinite().all())):
         return None
-    return Looked(values[mu], values.get(scale) if scale else None, grads[mu], by_scale)
+    return Looked(values[mu], values[scale] if scale else torch.ones_like(values[mu]), grads[mu], by_scale)
 
 
-def far(meaning: str | None, width: float = 1.0) -> Any:
+def far(meaning: str | None, width: float = 1.0) -> Reach:
     """Return how far out to look: of logarithms symmetrically, of deviations and variances over decades."""
     if meaning in ("std", "variance"):
         return SIZES[0], ((1 / SIZES[1]) ** width, SIZES[1] ** width)
     return SIZES[0], (-SIZES[2] * width, SIZES[2] * width)
 
 
-def slopes(deviate: Any, s: Tensor) -> tuple[Tensor, Tensor]:
+def slopes(deviate: Deviation, s: Tensor) -> tuple[Tensor, Tensor]:
     """Return what the variance and what the logarithm of a KL give to the gradient by the scale."""
     leaf = s.detach().clone().requires_grad_()
     sigma = deviate(leaf)
@@ -143,7 +146,7 @@ def slopes(deviate: Any, s: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def field(
-    problem: Problem, base: Values, mu: str, scale: str | None, named: str | None, near: Looked, deviation: Any
+    problem: Problem, base: Values, mu: str, scale: str | None, named: str | None, near: Looked, deviation: Draw
 ) -> Latent | None:
     """Return the KL that the gradients are, or why they are none; None where they do not run as any KL's near the prior."""
     m, g = near.mean.flatten(), near.by_mean.flatten()
@@ -161,7 +164,7 @@ def field(
     if any(off_line(sample, slope, at_zero) > EPS for sample in outer):
         return None
     still = not any(bool(sample.by_scale.abs().max() > 0) for sample in (near, *outer))
-    if scale is None or near.scale is None or still:
+    if scale is None or still:
         if scale is not None and cancelled(problem, base, scale):
             return Latent(None, None, f"{scale} cancels: it is the same at every {scale}", named=named)
         if centre and not nothing_left(problem, base, mu, scale, centre, None, slope):
@@ -196,7 +199,9 @@ def field(
     return Latent(None, *why_not(problem, base, mu, scale, named, slope, centre, fits, deviation), named=named)
 
 
-def outside(problem: Problem, base: Values, mu: str, scale: str | None, meaning: str | None, deviation: Any, width: float) -> Any:
+def outside(
+    problem: Problem, base: Values, mu: str, scale: str | None, meaning: str | None, deviation: Draw, width: float
+) -> Looked | None:
     """Return the gradients far out; None where the function does not take that."""
     try:
         return looked(problem, base, mu, scale, deviation, far(meaning or "std", width), 57)
@@ -217,7 +222,7 @@ def held_out(
     scale: str,
     meaning: str,
     weights: tuple[float, float, float, float],
-    deviation: Any,
+    deviation: Draw,
 ) -> str | None:
     """Whether small and large scales bear a KL out: empty, or in words where it is clamped; None where they do not."""
     slope, at_zero, over, weight = weights
@@ -247,8 +252,8 @@ def why_not(
     named: str | None,
     slope: float,
     centre: float,
-    fits: Any,
-    deviation: Any,
+    fits: list[tuple[float, str, float, float]],
+    deviation: Draw,
 ) -> tuple[str | None, str]:
     """Return what the scale means as far as that can be told, and in words what makes it no KL."""
     meaningful = [fit for fit in sorted(fits, key=lambda each: each[1] != named) if fit[1] in PRIOR]
@@ -271,7 +276,7 @@ def why_not(
     )
 
 
-def parallel(problem: Problem, base: Values, mu: str, scale: str | None, meaning: str, near: Looked, deviation: Any) -> bool:
+def parallel(problem: Problem, base: Values, mu: str, scale: str | None, meaning: str, near: Looked, deviation: Draw) -> bool:
     """Whether every latent's gradient points as its KL's does, whatever its weight: free nats and capacities."""
     if scale is None:
         return False
@@ -353,7 +358,7 @@ def nothing_left(
     return False
 
 
-def inverse(deviate: Any, sigma: float) -> float:
+def inverse(deviate: Deviation, sigma: float) -> float:
     """Return the scale at which a deviation is ``sigma``, by halving."""
     low, high = (-30.0, 30.0) if deviate(torch.tensor(-1.0)) > 0 else (1e-9, 1e6)
     for _ in range(200):
@@ -362,7 +367,7 @@ def inverse(deviate: Any, sigma: float) -> float:
     return high
 
 
-def pull_at(problem: Problem, base: Values, scale: str, mu: str, at: float, deviation: Any) -> float:
+def pull_at(problem: Problem, base: Values, scale: str, mu: str, at: float, deviation: Draw) -> float:
     """Return the gradient by one scale where the means are 0 and the scales ``at``."""
     still = {**base, mu: torch.zeros_like(base[mu]), scale: torch.full_like(base[scale], at)}
     return averaged(problem, still, [scale], deviation)[1][scale].flatten()[0].item()

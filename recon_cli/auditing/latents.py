@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from recon_cli.auditing.calling import Problem, Values
-from recon_cli.auditing.divergence import DEVIATION, PRIOR, SAME, Latent, averaged, field, looked, parallel, unlike
+from recon_cli.auditing.divergence import DEVIATION, PRIOR, SAME, Draw, Latent, averaged, field, looked, parallel, unlike
 from recon_cli.auditing.measuring import REFUSALS, benign, gradients, uniform, value_at
 
 __all__ = ["DEVIATION", "PRIOR", "SQUARED", "Latent", "averaged", "measure"]
@@ -119,7 +118,7 @@ def sampled(problem: Problem, base: dict[str, Tensor], mu: str, scale: str, name
     return Latent(best[2], best[1], named=named, notes=("the KL is of one sample z; its prior is not looked into",))
 
 
-def levels(problem: Problem, base: Values, mu: str, scale: str | None, deviation: Any) -> tuple[str, float]:
+def levels(problem: Problem, base: Values, mu: str, scale: str | None, deviation: Draw) -> tuple[str, float]:
     """Whether the weight depends on how large the KL is: free nats, a capacity. In words, and the weight far out; else empty."""
     slopes = []
     for size in (0.02, 0.1, 0.3, 1.0, 2.0, 4.0, 8.0):

@@ -340,9 +340,10 @@ def curvature_at(problem: Problem, base: Values, pair: Pair, weights: Tensor) ->
     curvatures = []
     for h in (1e-4, 1e-5):
         sides = [spaced(problem, base, pair, x, x + by, weights) for by in (h, -h)]
-        if any(side is None for side in sides):
+        above, below = sides
+        if above is None or below is None:
             return None
-        curvatures.append(((sides[0] - sides[1]) / (2 * h)).median().item())  # type: ignore[operator]
+        curvatures.append(((above - below) / (2 * h)).median().item())
     coarse, fine = curvatures
     return (100 * fine - coarse) / 99 if fine and abs(fine - coarse) < 1e-3 * max(abs(coarse), abs(fine)) else None
 

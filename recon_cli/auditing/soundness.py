@@ -196,17 +196,19 @@ def of_the_density(
     is_known = recognised(rec)
     if is_known and (rec.match is None or rec.match.link == MADE):  # a constant, standardised, is no constant
         return []
-    if is_known and rec.match.candidate and rec.match.candidate.kind().support != REAL:  # type: ignore[union-attr]
+    if is_known and rec.match and rec.match.candidate and rec.match.candidate.kind().support != REAL:
         return []  # angles, shares and counts: their sums and integrals do not run to infinity, or were looked into
     base = benign(problem)
-    plain = target is not None and not problem.layout.classes and not problem.layout.binary and rec.additive
-    if not plain or base[target.key].shape != base[recon.key].shape or not base[target.key].is_floating_point():  # type: ignore[union-attr]
+    if target is None or problem.layout.classes or problem.layout.binary or not rec.additive:
+        return []
+    data = target.key
+    if base[data].shape != base[recon.key].shape or not base[data].is_floating_point():
         return []
     weights, _ = element_weights(problem, base, pair)
     weighed, count = weights.sum().item(), base[recon.key].numel()
 
     def at(x: float, r: float = 0.5) -> float:
-        values = {**base, recon.key: torch.full_like(base[recon.key], r), target.key: torch.full_like(base[target.key], x)}  # type: ignore[union-attr]
+        values = {**base, recon.key: torch.full_like(base[recon.key], r), data: torch.full_like(base[data], x)}
         return value_at(problem, values) / weighed
 
     if not all(map(math.isfinite, (at(0.5, 3.0), at(0.5, -3.0)))):  # predictions that are shares or rates: data of their own kind
@@ -221,7 +223,7 @@ def of_the_density(
         if not math.isfinite(growth) or growth > 1 + 1e-6 or (falls and not unmoved):
             continue
         how = "falls without end" if falls else "stays bounded" if abs(growth) < 1e-6 else "grows no faster than a logarithm"
-        evidence = f"as {target.key} goes to {word} infinity the loss of an element {how}: e^-loss has no finite integral over x"  # type: ignore[union-attr]
+        evidence = f"as {data} goes to {word} infinity the loss of an element {how}: e^-loss has no finite integral over x"
         fix = "No noise has this loss: take one that grows, as |e|, or log(1 + e^2/s^2) weighed 1."
         return [Finding("no-density", evidence, fix, is_known)]
     return []

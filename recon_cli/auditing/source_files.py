@@ -131,6 +131,6 @@ def python_of(source: str, where: str) -> str:
 def blank(lines: list[str], i: int) -> None:
     """Make a line, and those that a backslash ties to it, do nothing."""
     goes_on = lines[i].endswith("\\")
-    lines[i] = re.match(r"\s*", lines[i])[0] + "pass"  # type: ignore[index]
+    lines[i] = lines[i][: len(lines[i]) - len(lines[i].lstrip())] + "pass"
     while goes_on and (i := i + 1) < len(lines):
         goes_on, lines[i] = lines[i].endswith("\\"), ""
