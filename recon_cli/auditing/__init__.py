@@ -1,9 +1,10 @@
 """Whose loss is this? Somebody's function, run and measured: which likelihood, which sigma, which beta.
 
-``reading`` reads files, ``reaching`` gets the function, ``limiting`` holds it to a time, ``roles``, ``settling`` and
-``matching`` get its arguments, ``calling`` (under the eyes of ``watching``) its number; ``measuring``, ``families`` and
-``latents`` take derivatives, ``judging`` and ``findings`` say what they amount to, ``saying`` puts it in words, ``survival``
-sets it beside data. ``reporting`` is all of it from plain words, for the process in which the command has it done.
+``source_files`` reads files, ``callables`` gets the function, ``limiting`` holds it to a time; ``roles`` (by the
+``structures`` in its source), ``name_pairs`` and ``matching`` get its arguments, ``calling`` (under the eyes of ``watching``)
+its number; ``measuring``, ``families`` and ``latents`` take derivatives, ``verdicts`` and ``findings`` say what they amount to,
+``sentences`` puts it in words, ``survival`` sets it beside data. ``worker`` is all of it from plain words, for the process in
+which the command has it done.
 """
 
 from __future__ import annotations
@@ -13,13 +14,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from recon_cli.auditing import roles
+from recon_cli.auditing.callables import Stand, around, assign, batch_number, from_word, live
 from recon_cli.auditing.limiting import Made, failure, limited
-from recon_cli.auditing.reaching import Stand, around, assign, batch_number, from_word, live
-from recon_cli.auditing.settling import settled
+from recon_cli.auditing.name_pairs import settled
 from recon_cli.errors import ReconError
 
 if TYPE_CHECKING:
-    from recon_cli.auditing.reaching import Reached
+    from recon_cli.auditing.callables import Reached
     from recon_cli.auditing.result import Audit
 
 SHAPE, LATENT = (1, 28, 28), 20
@@ -84,11 +85,11 @@ def _audit(
     loss: Any, shape: Any, latent: Any, batch: int | None, args: str | None, total: str | None,
     bind: dict[str, Any], attributes: dict[str, Any], data: str | None, scale: Any,
 ) -> Audit:  # fmt: skip
-    from recon_cli.auditing import given
+    from recon_cli.auditing import user_settings
+    from recon_cli.auditing.assessment import weigh
     from recon_cli.auditing.calling import Problem, Sizes
     from recon_cli.auditing.matching import matched
     from recon_cli.auditing.watching import seed
-    from recon_cli.auditing.weighing import weigh
 
     shapes = {key: tuple(value) for key, value in shape.items()} if isinstance(shape, Mapping) else {}
     own = shapes.pop("", None) or (tuple(shape) if shape and not shapes else None)
@@ -100,7 +101,7 @@ def _audit(
     nested = dotted(bind)
     seed()
     reached = from_word(loss, nested, attributes) if isinstance(loss, str) else live(loss, nested, attributes)
-    given.check(reached, bind, attributes)
+    user_settings.check(reached, bind, attributes)
     for _ in range(3):
         plan = settled(roles.plan(reached, {**reached.names, **nested}, args))
         B = batch or batch_number(reached) or 4
@@ -122,19 +123,19 @@ def _audit(
 
 
 def factory(outer: Reached, inner: Reached) -> Reached:
-    """A function that another one made."""
+    """Return a function that another one made."""
     return replace(
         inner, notes=(*outer.notes, f"made by {outer.spelled}()", *inner.notes), spelled=inner.spelled.rpartition(".")[2]
     )
 
 
 def dotted(bind: Mapping[str, Any]) -> dict[str, Any]:
-    """``args.batch_size=128`` as an object ``args`` that has it."""
-    found: dict[str, Any] = {}
+    """Return ``args.batch_size=128`` as an object ``args`` that has it."""
+    names: dict[str, Any] = {}
     for name, value in bind.items():
         head, _, rest = name.partition(".")
         if rest:
-            assign(found.setdefault(head, Stand(head)), {rest: value})
+            assign(names.setdefault(head, Stand(head)), {rest: value})
         else:
-            found[name] = value
-    return found
+            names[name] = value
+    return names

@@ -6,19 +6,19 @@ import inspect
 import math
 import re
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy
 import torch
 from torch import Tensor, nn
 from torch.distributions import Normal
 
-from recon_cli.auditing.limiting import Made, alone, from_outside, told, worded
-from recon_cli.auditing.reaching import Reached, Stand, assign
+from recon_cli.auditing.callables import Reached, Stand, assign
+from recon_cli.auditing.limiting import Made, alone, from_outside, readable, worded
 from recon_cli.auditing.restoring import quiet
-from recon_cli.auditing.roles import Given, Outputs, Plan, Slot
+from recon_cli.auditing.roles import BoundNumber, Outputs, Plan, Slot
 from recon_cli.auditing.watching import Watch, seed
 from recon_cli.errors import ReconError
 from recon_cli.identity.shapes import spell
@@ -37,6 +37,9 @@ TOTALS = (
     "elbo",
 )
 
+Values: TypeAlias = Mapping[str, Tensor]  # by the key of a slot
+Pick: TypeAlias = Callable[[Any], Any]  # from what a function returns to its loss
+
 
 class Posterior(Normal):
     """A diagonal Gaussian posterior with the attributes that such objects have."""
@@ -52,14 +55,17 @@ class Posterior(Normal):
     log_var = property(lambda self: self.logvar)
 
     def kl(self, other: Any = None) -> Tensor:
-        """KL to the standard normal, or to another, summed over all but the batch."""
+        """Return the KL to the standard normal, or to another, summed over all but the batch."""
         if other is not None:
-            return torch.distributions.kl_divergence(self, other).flatten(1).sum(1)
-        return 0.5 * (self.loc.square() + self.var - 1 - self.logvar).flatten(1).sum(1)
+            between: Tensor = torch.distributions.kl_divergence(self, other)
+            return between.flatten(1).sum(1)
+        mean: Tensor = self.loc
+        return 0.5 * (mean.square() + self.logvar.exp() - 1 - self.logvar).flatten(1).sum(1)
 
     def mode(self) -> Tensor:  # type: ignore[override]
-        """The mean."""
-        return self.loc
+        """Return the mean."""
+        mean: Tensor = self.loc
+        return mean
 
 
 @dataclass(frozen=True)
@@ -107,11 +113,11 @@ class Problem:
     watch: Any = None
 
     def at(self, **changes: Any) -> Problem:
-        """The same at other sizes, or in another layout."""
+        """Return the same at other sizes, or in another layout."""
         return replace(self, **changes)
 
-    def place(self, slot: Slot, value: Tensor) -> Tensor:
-        """A canonical tensor in the shape that the call takes."""
+    def place(self, slot: Slot, value: Tensor) -> Tensor | list[Tensor]:
+        """Return a canonical tensor in the shape that the call takes."""
         B = len(value)
         named = self.shapes.get(slot.key) or self.shapes.get(slot.group)
         if slot.role in ("recon", "target", "spread"):
@@ -133,7 +139,7 @@ class Problem:
         return value
 
     def classed(self, value: Tensor) -> Tensor:
-        """Predictions of classes, canonical (B, E, V), and their labels, (B, E)."""
+        """Return predictions of classes, canonical (B, E, V), and their labels, (B, E)."""
         shape, first = self.sizes.shape, self.layout.classes.startswith("first")
         events = shape[1:] if first else shape[:-1]
         if value.ndim == 2:
@@ -142,7 +148,7 @@ class Problem:
         return moved.reshape(len(value), *shape)
 
     def extra(self, slot: Slot, values: Mapping[str, Tensor]) -> Any:
-        """What is no leaf of the measurement: a mask of everything, full lengths, a posterior object."""
+        """Return what is no leaf of the measurement: a mask of everything, full lengths, a posterior object."""
         B, shape = self.sizes.batch, self.sizes.shape
         if slot.role == "posterior":
             pair = tuple(values[f"{slot.key}.{part}"].reshape(B, *self.sizes.latent) for part in ("mean", "logvar"))
@@ -166,7 +172,7 @@ class Problem:
         )
 
     def fill(self, part: Any, values: Mapping[str, Tensor]) -> Any:
-        """A structure with tensors for its slots."""
+        """Return a structure with tensors for its slots."""
         if isinstance(part, Slot):
             return (
                 self.place(part, values[part.key]) if part.key in values and part.role != "decoder" else self.extra(part, values)
@@ -175,7 +181,7 @@ class Problem:
             return {key: self.fill(value, values) for key, value in part.items()}
         if isinstance(part, (list, tuple)):
             return type(part)(self.fill(value, values) for value in part)
-        if isinstance(part, Given):
+        if isinstance(part, BoundNumber):
             return self.follow.get(part.name, part.value)
         if isinstance(part, Outputs):
             return Answer(self.fill(part.parts, values), {})
@@ -184,7 +190,7 @@ class Problem:
         return part
 
     def raw(self, values: Mapping[str, Tensor], seeded: int | None = 0, again: bool = False) -> Any:
-        """What the function returns. Its own exceptions become a sentence with the shapes that were passed."""
+        """Return what the function returns. Its own exceptions become a sentence with the shapes that were passed."""
         values = {key: value.to(self.dtype) if value.is_floating_point() else value for key, value in values.items()}
         call = self.reached.caller()
         owner = getattr(call, "__self__", None) or (call.args[0] if hasattr(call, "args") and call.args else call)
@@ -204,35 +210,35 @@ class Problem:
         self.watch = Watch(self.dtype, self.literals, self.leaves(values), self.noise)
         with self.watch, quiet():
             try:
-                found = call(*arguments, **keywords)
+                result = call(*arguments, **keywords)
                 alone()
                 if again:
-                    found = call(*arguments, **keywords)
+                    result = call(*arguments, **keywords)
             except BaseException as error:
-                raise told(error) from None
+                raise readable(error) from None
             finally:
                 alone()
-        return self.returned(found, given=bool(values))
+        return self.returned(result, has_tensors=bool(values))
 
-    def returned(self, found: Any, given: bool) -> Any:
-        """What came back, if it may be a loss. A function of no tensors that makes another is that one's factory (``Made``)."""
-        if inspect.isawaitable(found) or inspect.isgenerator(found) or inspect.isasyncgen(found):
-            what = "yields values one by one" if inspect.isgenerator(found) else "is asynchronous"
-            if hasattr(found, "close"):
-                found.close()
+    def returned(self, result: Any, has_tensors: bool) -> Any:
+        """Return what came back, if it may be a loss. A function of no tensors that makes another is that one's factory."""
+        if inspect.isawaitable(result) or inspect.isgenerator(result) or inspect.isasyncgen(result):
+            what = "yields values one by one" if inspect.isgenerator(result) else "is asynchronous"
+            if (close := getattr(result, "close", None)) is not None:
+                close()
             raise ReconError(f"{self.reached.spelled} {what}, and never returns a loss.", "Audit the function that computes it.")
-        if callable(found) and not isinstance(found, (Tensor, type)):
-            if not given:
-                raise Made(found)
+        if callable(result) and not isinstance(result, (Tensor, type)):
+            if not has_tensors:
+                raise Made(result)
             raise ReconError(
-                f"{self.reached.spelled} returns a {type(found).__name__} that is to be called, and no number.",
+                f"{self.reached.spelled} returns a {type(result).__name__} that is to be called, and no number.",
                 "Audit what it returns, or return the loss.",
             )
-        return found
+        return result
 
     def leaves(self, values: Mapping[str, Tensor]) -> Any:
-        """Reconstructions, latents and targets that want gradients, where sums are to be looked at."""
-        groups = [[], [], []]
+        """Return reconstructions, latents and targets that want gradients, where sums are to be looked at."""
+        groups: tuple[list[Tensor], list[Tensor], list[Tensor]] = ([], [], [])
         for key, value in values.items():
             if value.requires_grad:
                 slot = next((s for s in self.plan.slots() if s.key == key), None)
@@ -241,7 +247,7 @@ class Problem:
         return groups if groups[0] else None
 
     def surrounded(self, call: Any, values: Mapping[str, Tensor]) -> Any:
-        """The function with tensors for names that it reads from around it."""
+        """Return the function with tensors for names that it reads from around it."""
         free = {name: self.fill(slot, values) for name, slot in self.plan.free.items()}
         plain = call.func if hasattr(call, "func") else getattr(call, "__func__", call)
         cells = tuple(
@@ -254,12 +260,12 @@ class Problem:
         return lambda *args, **keywords: new(*bound, *args, **keywords)
 
     def __call__(self, values: Mapping[str, Tensor], **how: Any) -> Tensor:
-        """The loss as one number; a vector is summed."""
+        """Return the loss as one number; a vector is summed."""
         return self.chosen(self.raw(values, **how)).sum()
 
-    def chosen(self, found: Any) -> Tensor:
-        """The loss among what came back."""
-        value = self.pick(found)
+    def chosen(self, result: Any) -> Tensor:
+        """Return the loss among what came back."""
+        value = self.pick(result)
         if not isinstance(value, Tensor):
             raise ReconError(
                 f"{self.picked} of {self.reached.spelled} is a {type(value).__name__} without a gradient.",
@@ -275,57 +281,66 @@ class Answer(Stand):
         super().__init__("model", **{key: value for key, value in attributes.items() if key != "_about"})
         self.__dict__["_answer"] = answer
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *_args: Any, **_kwargs: Any) -> Any:
         return self.__dict__["_answer"]
 
 
-def parts_of(found: Any) -> dict[str, Any] | None:
-    """What came back by how to write it (``r[0]``, ``r['loss']``, ``r.loss``), or None for a tensor."""
-    if isinstance(found, Tensor):
+def parts_of(result: Any) -> dict[str, Any] | None:
+    """Return what came back by how to write it (``r[0]``, ``r['loss']``, ``r.loss``), or None for a tensor."""
+    if isinstance(result, Tensor):
         return None
-    if isinstance(found, Mapping):
-        return {f"r[{key!r}]": value for key, value in found.items()}
-    if isinstance(found, tuple) and hasattr(found, "_fields"):
-        return {f"r.{key}": getattr(found, key) for key in found._fields}
-    if isinstance(found, (tuple, list)):
-        return {f"r[{i}]": value for i, value in enumerate(found)}
-    if hasattr(found, "__dict__") and vars(found):
-        return {f"r.{key}": value for key, value in vars(found).items()}
-    return {"r": found}
+    if isinstance(result, Mapping):
+        return {f"r[{key!r}]": value for key, value in result.items()}
+    if isinstance(result, tuple) and (fields := getattr(result, "_fields", None)) is not None:
+        return {f"r.{key}": getattr(result, key) for key in fields}
+    if isinstance(result, (tuple, list)):
+        return {f"r[{i}]": value for i, value in enumerate(result)}
+    if hasattr(result, "__dict__") and vars(result):
+        return {f"r.{key}": value for key, value in vars(result).items()}
+    return {"r": result}
 
 
-def picker(problem: Problem, values: list[dict[str, Tensor]]) -> tuple[Any, str]:
-    """How to take the loss out of what the function returns, and how it was found."""
+def picker(problem: Problem, values: list[dict[str, Tensor]]) -> tuple[Pick, str]:
+    """Return how to take the loss out of what the function returns, and how that was decided."""
     spelled = problem.reached.spelled
-    found = problem.raw(values[0])
+    result = problem.raw(values[0])
     if problem.total:
-        code = problem.total
-
-        def given(result: Any) -> Any:
-            names = {"r": result, "torch": torch, "math": math}
-            names |= (
-                {key: value for key, value in result.items() if str(key).isidentifier()} if isinstance(result, Mapping) else {}
-            )
-            try:
-                return eval(code, names)
-            except BaseException as error:
-                if from_outside(error):
-                    raise
-                shown = ", ".join(parts_of(result) or {"r": result})
-                raise ReconError(f"--total {code!r} fails: {worded(error)}.", f"There are {shown}.") from error
-
-        return given, f"--total {code}"
-    if found is None:
+        return evaluating(problem.total), f"--total {problem.total}"
+    if result is None:
         raise ReconError(f"{spelled} returns nothing.", "Return the loss, or write a wrapper that does.")
-    parts = parts_of(found)
-    if parts is None:
-        if found.ndim and found.numel() > 1:
-            return (lambda result: result), f"the sum of the {spell(tuple(found.shape))} that is returned"
-        return (lambda result: result), "what is returned"
+    parts = parts_of(result)
+    if parts is not None:
+        return part_picker(problem, values, result, parts)
+    if result.ndim and result.numel() > 1:
+        return (lambda result: result), f"the sum of the {spell(tuple(result.shape))} that is returned"
+    return (lambda result: result), "what is returned"
+
+
+def evaluating(code: str) -> Pick:
+    """Return how to take the loss out by an expression of the user's (``--total``). Its faults become a ReconError."""
+
+    def evaluate(result: Any) -> Any:
+        names = {"r": result, "torch": torch, "math": math}
+        if isinstance(result, Mapping):
+            names |= {key: value for key, value in result.items() if str(key).isidentifier()}
+        try:
+            return eval(code, names)
+        except BaseException as error:
+            if from_outside(error):
+                raise
+            parts = ", ".join(parts_of(result) or {"r": result})
+            raise ReconError(f"--total {code!r} fails: {worded(error)}.", f"There are {parts}.") from error
+
+    return evaluate
+
+
+def part_picker(problem: Problem, values: list[dict[str, Tensor]], result: Any, parts: dict[str, Any]) -> tuple[Pick, str]:
+    """Return how to take the loss out of the parts of a result: by its name, or as the sum of the others; and how."""
+    spelled = problem.reached.spelled
     floats = {key: part for key, part in parts.items() if isinstance(part, (Tensor, int, float)) and not isinstance(part, bool)}
     tensors = {key: part for key, part in floats.items() if isinstance(part, Tensor) and part.requires_grad}
     if not floats:
-        kind = type(found).__name__
+        kind = type(result).__name__
         raise ReconError(f"{spelled} returns a {kind} in which no number is.", "Return the loss, or choose it with --total.")
     for name in TOTALS:
         for key in floats:
@@ -360,8 +375,8 @@ def picker(problem: Problem, values: list[dict[str, Tensor]]) -> tuple[Any, str]
     )
 
 
-def taking(key: str) -> Any:
-    """The part called ``key``."""
+def taking(key: str) -> Pick:
+    """Return the part called ``key``."""
     return lambda result: parts_of(result)[key]  # type: ignore[index]
 
 
@@ -378,17 +393,17 @@ def weighted_sum(results: list[dict[str, float]], key: str, others: list[str]) -
 
 
 def by_both(problem: Problem, values: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> list[str]:
-    """The parts whose gradient reaches a reconstruction and a latent."""
+    """Return the parts whose gradient reaches a reconstruction and a latent."""
     fixed = {slot.key for slot in problem.plan.role("target")}
     wanting = {key: value.is_floating_point() and key not in fixed for key, value in values.items()}
     live = {key: value.clone().requires_grad_() if wanting[key] else value for key, value in values.items()}
     parts = parts_of(problem.raw(live)) or {}
     roles = {slot.key: slot.role for slot in problem.plan.slots()}
-    found = []
+    keys = []
     for key in tensors:
         names = [name for name, value in live.items() if value.requires_grad]
         grads = torch.autograd.grad(parts[key].sum(), [live[n] for n in names], allow_unused=True, retain_graph=True)
         reached = {roles.get(name, "mu") for name, grad in zip(names, grads, strict=True) if grad is not None}
         if reached & {"recon", "spread", "decoder"} and reached - {"recon", "spread", "decoder", "target"}:
-            found.append(key)
-    return found
+            keys.append(key)
+    return keys

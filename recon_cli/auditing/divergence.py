@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
-from recon_cli.auditing.calling import Problem
+from recon_cli.auditing.calling import Problem, Values
 from recon_cli.auditing.measuring import REFUSALS, gradients, uniform, value_at
 
 SAME = 1e-6
@@ -19,15 +19,16 @@ FAR = 1e-2  # and of a gradient at the smallest scales
 NODES = ((0.0, 2 / 3), (math.sqrt(3), 1 / 6), (-math.sqrt(3), 1 / 6))  # Gauss-Hermite: exact for polynomials up to degree 5
 
 PRIOR = {"log_variance": 0.0, "log_std": 0.0, "std": 1.0, "variance": 1.0}  # where the posterior's variance is 1
-DEVIATION = {
+Draw: TypeAlias = Callable[[Mapping[str, Tensor], float], Tensor]  # z at a node of the normal, of means and scales by key
+Reach: TypeAlias = tuple[float, tuple[float, float]]  # how far out: of means, and of scales from one to another
+Deviation: TypeAlias = Callable[[Tensor], Tensor]  # from a scale, whatever it means, to a standard deviation
+DEVIATION: dict[str, Deviation] = {
     "log_variance": lambda s: (s / 2).exp(),
     "log_std": torch.exp,
     "std": lambda s: s,
     "variance": torch.sqrt,
 }
-
-
-LINKED = {  # of a scale whose name says nothing: what makes any number a deviation
+LINKED: dict[str, Deviation] = {  # of a scale whose name says nothing: what makes any number a deviation
     "the softplus makes it a standard deviation": torch.nn.functional.softplus,
     "the softplus makes it a variance": lambda s: torch.nn.functional.softplus(s).sqrt(),
     "the sigmoid makes it a standard deviation": torch.sigmoid,
@@ -66,11 +67,11 @@ class Latent:
 
 
 def averaged(
-    problem: Problem, values: Mapping[str, Tensor], keys: list[str], deviation: Any = None
+    problem: Problem, values: Mapping[str, Tensor], keys: list[str], deviation: Draw | None = None
 ) -> tuple[float, dict[str, Tensor]]:
-    """Gradients; where a sample ``z`` is an argument or drawn inside, the mean over three nodes of the normal.
+    """Return the loss and its gradients; where a sample ``z`` is an argument or drawn inside, the mean over three nodes.
 
-    ``deviation`` says how a draw depends on mean and scale, so that their gradients pass through it.
+    The nodes are the normal's; ``deviation`` says how a draw depends on mean and scale, so that their gradients pass through it.
     """
     draws = problem.plan.role("z")
     if problem.noise is None and not (draws and deviation):
@@ -81,14 +82,15 @@ def averaged(
         for key in keys:
             live[key].requires_grad_()
         for slot in draws:
+            assert deviation is not None
             live[slot.key] = deviation(live, node)
-        found = problem.at(noise=node if problem.noise is not None else None)(live)
+        measured = problem.at(noise=node if problem.noise is not None else None)(live)
         grads = (
-            torch.autograd.grad(found, [live[key] for key in keys], allow_unused=True)
-            if found.requires_grad
+            torch.autograd.grad(measured, [live[key] for key in keys], allow_unused=True)
+            if measured.requires_grad
             else [None] * len(keys)
         )
-        loss += share * found.item()
+        loss += share * measured.item()
         for key, grad in zip(keys, grads, strict=True):
             if grad is not None:
                 sums[key] += share * grad
@@ -97,18 +99,18 @@ def averaged(
 
 @dataclass(frozen=True)
 class Looked:
-    """Means and scales of the latents, and the loss's gradients there."""
+    """Means and scales of the latents (ones where there is no scale), and the loss's gradients there."""
 
     mean: Tensor
-    scale: Tensor | None
+    scale: Tensor
     by_mean: Tensor
     by_scale: Tensor
 
 
 def looked(
-    problem: Problem, base: Any, mu: str, scale: str | None, deviation: Any, reach: Any, number: int = 51
+    problem: Problem, base: Values, mu: str, scale: str | None, deviation: Draw, reach: Reach, number: int = 51
 ) -> Looked | None:
-    """The gradients at random means up to ``reach[0]`` and scales in the range ``reach[1]``; None where they are not finite.
+    """Return the gradients at random means up to ``reach[0]`` and scales in ``reach[1]``; None where they are not finite.
 
     Far out both signs of every size, so that small and large are there alike.
     """
@@ -124,18 +126,18 @@ def looked(
     by_scale = grads[scale] if scale else torch.zeros_like(values[mu])
     if not (math.isfinite(loss) and bool(grads[mu].isfinite().all()) and bool(by_scale.isfinite().all())):
         return None
-    return Looked(values[mu], values.get(scale) if scale else None, grads[mu], by_scale)
+    return Looked(values[mu], values[scale] if scale else torch.ones_like(values[mu]), grads[mu], by_scale)
 
 
-def far(meaning: str | None, width: float = 1.0) -> Any:
-    """How far out to look: of logarithms symmetrically, of deviations and variances over decades."""
+def far(meaning: str | None, width: float = 1.0) -> Reach:
+    """Return how far out to look: of logarithms symmetrically, of deviations and variances over decades."""
     if meaning in ("std", "variance"):
         return SIZES[0], ((1 / SIZES[1]) ** width, SIZES[1] ** width)
     return SIZES[0], (-SIZES[2] * width, SIZES[2] * width)
 
 
-def slopes(deviate: Any, s: Tensor) -> tuple[Tensor, Tensor]:
-    """Of a KL, what its variance and what its logarithm give to the gradient by the scale."""
+def slopes(deviate: Deviation, s: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what the variance and what the logarithm of a KL give to the gradient by the scale."""
     leaf = s.detach().clone().requires_grad_()
     sigma = deviate(leaf)
     (first,) = torch.autograd.grad((sigma.square() / 2).sum(), leaf, retain_graph=True)
@@ -144,9 +146,9 @@ def slopes(deviate: Any, s: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def field(
-    problem: Problem, base: Any, mu: str, scale: str | None, named: str | None, near: Looked, deviation: Any
+    problem: Problem, base: Values, mu: str, scale: str | None, named: str | None, near: Looked, deviation: Draw
 ) -> Latent | None:
-    """The KL that the gradients are, or why they are none; None where they do not run as any KL's near the prior."""
+    """Return the KL that the gradients are, or why they are none; None where they do not run as any KL's near the prior."""
     m, g = near.mean.flatten(), near.by_mean.flatten()
     line = torch.stack([m, torch.ones_like(m)], dim=1)
     slope, at_zero = torch.linalg.lstsq(line, g[:, None]).solution.flatten().tolist()
@@ -156,11 +158,12 @@ def field(
     if abs(slope) < 1e-6 * abs(at_zero):
         return Latent(None, None, f"it is linear in the means, of slope {at_zero:.6g}", named=named)
     centre = -at_zero / slope if abs(at_zero) > 1e-9 * abs(slope) else 0.0
-    notes = (f"the prior's mean is {centre:.6g}",) if centre else ()
-    outer = [seen for seen in (outside(problem, base, mu, scale, named, deviation, width) for width in (1.0, 0.5)) if seen][:1]
-    if any(off_line(seen, slope, at_zero) > EPS for seen in outer):
+    notes: tuple[str, ...] = (f"the prior's mean is {centre:.6g}",) if centre else ()
+    samples = [outside(problem, base, mu, scale, named, deviation, width) for width in (1.0, 0.5)]
+    outer = [sample for sample in samples if sample][:1]
+    if any(off_line(sample, slope, at_zero) > EPS for sample in outer):
         return None
-    still = not any(bool(seen.by_scale.abs().max() > 0) for seen in (near, *outer))
+    still = not any(bool(sample.by_scale.abs().max() > 0) for sample in (near, *outer))
     if scale is None or still:
         if scale is not None and cancelled(problem, base, scale):
             return Latent(None, None, f"{scale} cancels: it is the same at every {scale}", named=named)
@@ -185,66 +188,82 @@ def field(
             continue
         clamp = held_out(problem, base, mu, scale, meaning, (slope, at_zero, over, weight), deviation)
         if clamp is None:
-            said = f"it is a KL at scales near the prior's only: far out its gradient by {scale} is another"
-            return Latent(None, meaning if meaning in PRIOR else None, said, named=named)
+            reason = f"it is a KL at scales near the prior's only: far out its gradient by {scale} is another"
+            return Latent(None, meaning if meaning in PRIOR else None, reason, named=named)
         link = meaning if meaning in LINKED else ""
         notes += (clamp,) if clamp else ()
         notes += (f"the prior's variance is {prior:.6g}",) if not plain else ()
         notes += (f"{scale}: {link}",) if link else ()
-        b, told = (slope if plain else weight), (None if link else meaning)
-        return Latent(b, told, named=named, prior=prior, notes=notes, link=link, centre=centre)
+        b, scale_meaning = (slope if plain else weight), (None if link else meaning)
+        return Latent(b, scale_meaning, named=named, prior=prior, notes=notes, link=link, centre=centre)
     return Latent(None, *why_not(problem, base, mu, scale, named, slope, centre, fits, deviation), named=named)
 
 
-def outside(problem: Problem, base: Any, mu: str, scale: str | None, meaning: str | None, deviation: Any, width: float) -> Any:
-    """The gradients far out; None where the function does not take that."""
+def outside(
+    problem: Problem, base: Values, mu: str, scale: str | None, meaning: str | None, deviation: Draw, width: float
+) -> Looked | None:
+    """Return the gradients far out; None where the function does not take that."""
     try:
         return looked(problem, base, mu, scale, deviation, far(meaning or "std", width), 57)
     except REFUSALS:
         return None
 
 
-def off_line(seen: Looked, slope: float, at_zero: float) -> float:
-    """By how much gradients by the means leave a line, relative to it."""
-    line = slope * seen.mean + at_zero
-    return float(((seen.by_mean - line).abs() / (abs(slope) * (seen.mean.abs() + 1e-2))).max())
+def off_line(looked_at: Looked, slope: float, at_zero: float) -> float:
+    """Return by how much gradients by the means leave a line, relative to it."""
+    line = slope * looked_at.mean + at_zero
+    return float(((looked_at.by_mean - line).abs() / (abs(slope) * (looked_at.mean.abs() + 1e-2))).max())
 
 
 def held_out(
-    problem: Problem, base: Any, mu: str, scale: str, meaning: str, found: tuple[float, float, float, float], deviation: Any
+    problem: Problem,
+    base: Values,
+    mu: str,
+    scale: str,
+    meaning: str,
+    weights: tuple[float, float, float, float],
+    deviation: Draw,
 ) -> str | None:
     """Whether small and large scales bear a KL out: empty, or in words where it is clamped; None where they do not."""
-    slope, at_zero, over, weight = found
-    seen = next((s for s in (outside(problem, base, mu, scale, meaning, deviation, w) for w in (1.0, 0.5, 0.25)) if s), None)
-    if seen is None:
+    slope, at_zero, over, weight = weights
+    sample = next((s for s in (outside(problem, base, mu, scale, meaning, deviation, w) for w in (1.0, 0.5, 0.25)) if s), None)
+    if sample is None:
         return "far from the prior it is not finite, so only near it was it looked at"
-    first, second = slopes({**DEVIATION, **LINKED}[meaning], seen.scale)
+    first, second = slopes({**DEVIATION, **LINKED}[meaning], sample.scale)
     expected, size = over * first - weight * second, abs(over) * first.abs() + abs(weight) * second.abs()
-    wrong = (seen.by_scale - expected).abs() > FAR * size
+    wrong = (sample.by_scale - expected).abs() > FAR * size
     if not bool(wrong.any()):
-        return "" if off_line(seen, slope, at_zero) <= EPS else None
-    zero = seen.by_scale == 0
-    inner = seen.scale[~zero]
-    if bool((wrong & ~zero).any()) or not len(inner) or off_line(seen, slope, at_zero) > EPS:
+        return "" if off_line(sample, slope, at_zero) <= EPS else None
+    zero = sample.by_scale == 0
+    inner = sample.scale[~zero]
+    if bool((wrong & ~zero).any()) or not len(inner) or off_line(sample, slope, at_zero) > EPS:
         return None
     low, high = inner.min().item(), inner.max().item()
-    if bool((zero & (seen.scale > low) & (seen.scale < high)).any()):
+    if bool((zero & (sample.scale > low) & (sample.scale < high)).any()):
         return None
     return f"{scale} is clamped: beyond {low:.3g} or {high:.3g} it has no gradient"
 
 
 def why_not(
-    problem: Problem, base: Any, mu: str, scale: str, named: str | None, slope: float, centre: float, fits: Any, deviation: Any
+    problem: Problem,
+    base: Values,
+    mu: str,
+    scale: str,
+    named: str | None,
+    slope: float,
+    centre: float,
+    fits: list[tuple[float, str, float, float]],
+    deviation: Draw,
 ) -> tuple[str | None, str]:
-    """What the scale means as far as that can be told, and in words what makes it no KL."""
-    known = [fit for fit in sorted(fits, key=lambda each: each[1] != named) if fit[1] in PRIOR]
-    if not known:
+    """Return what the scale means as far as that can be told, and in words what makes it no KL."""
+    meaningful = [fit for fit in sorted(fits, key=lambda each: each[1] != named) if fit[1] in PRIOR]
+    if not meaningful:
         at = PRIOR[named or "log_variance"]
         pull = pull_at(problem, base, scale, mu, at, deviation)
         if abs(pull) > SAME * abs(slope):
             return None, f"at the prior ({scale} = {at:g}, {mu} = 0) its gradient by the scale is {pull:.6g}, and a KL's is 0"
         return None, f"its gradient by {scale} is that of a KL for no meaning of {scale}: log variance, log std, std, variance"
-    _, meaning, over, weight = known[0]
+    _, meaning, over, weight = meaningful[0]
     if abs(over - slope) > EPS * abs(slope):
         return meaning, f"its means weigh {slope:.6g} and its variances {over:.6g}; in a KL both weigh the same"
     if weight / over <= 0:
@@ -257,23 +276,26 @@ def why_not(
     )
 
 
-def parallel(problem: Problem, base: Any, mu: str, scale: str | None, meaning: str, near: Looked, deviation: Any) -> bool:
+def parallel(problem: Problem, base: Values, mu: str, scale: str | None, meaning: str, near: Looked, deviation: Draw) -> bool:
     """Whether every latent's gradient points as its KL's does, whatever its weight: free nats and capacities."""
     if scale is None:
         return False
-    seen = [near, *(found for w in (1.0, 0.5) if (found := outside(problem, base, mu, scale, meaning, deviation, w)) is not None)]
-    for each in seen:
+    samples = [
+        near,
+        *(sample for w in (1.0, 0.5) if (sample := outside(problem, base, mu, scale, meaning, deviation, w)) is not None),
+    ]
+    for each in samples:
         first, second = slopes(DEVIATION[meaning], each.scale)
         pull = first - second
         across = (each.by_mean * pull - each.by_scale * each.mean).abs()
         size = (each.by_mean.abs() + each.by_scale.abs()) * (first.abs() + second.abs() + each.mean.abs())
         if bool((across > EPS * size).any()):
             return False
-    return len(seen) > 1
+    return len(samples) > 1
 
 
 def unlike(near: Looked, scale: str | None) -> str:
-    """In words, how gradients by the means are no KL's."""
+    """Return in words how gradients by the means are no KL's."""
     line = near.by_mean / near.mean
     if (line - line.flatten()[0]).abs().max() <= SAME * line.abs().max():
         return "its gradient by a mean is a multiple of the mean near 0 only"
@@ -285,7 +307,7 @@ def unlike(near: Looked, scale: str | None) -> str:
 
 
 def pairwise(g_mu: Tensor, m: Tensor) -> str:
-    """In words, samples or latents that weigh differently; empty where that is not it."""
+    """Return in words which samples or latents weigh differently; empty where that is not it."""
     ratio = g_mu / m
     by_latent = (ratio - ratio[:1]).abs().max() <= SAME * ratio.abs().max()
     return (
@@ -295,7 +317,7 @@ def pairwise(g_mu: Tensor, m: Tensor) -> str:
     )
 
 
-def cancelled(problem: Problem, base: Any, scale: str) -> bool:
+def cancelled(problem: Problem, base: Values, scale: str) -> bool:
     """Whether the loss is computed from the scale, although its gradient by it is 0."""
     live = {**base, scale: base[scale].clone().requires_grad_()}
     loss = problem(live)
@@ -303,7 +325,13 @@ def cancelled(problem: Problem, base: Any, scale: str) -> bool:
 
 
 def nothing_left(
-    problem: Problem, base: Any, mu: str, scale: str | None, centre: float, prior: tuple[str, float] | None, weight: float
+    problem: Problem,
+    base: Values,
+    mu: str,
+    scale: str | None,
+    centre: float,
+    prior: tuple[str, float] | None,
+    weight: float,
 ) -> bool:
     """Whether the latent term is 0 at its least, as a KL is: against the loss where the reconstruction's own value is 0.
 
@@ -330,8 +358,8 @@ def nothing_left(
     return False
 
 
-def inverse(deviate: Any, sigma: float) -> float:
-    """The scale at which a deviation is ``sigma``, by halving."""
+def inverse(deviate: Deviation, sigma: float) -> float:
+    """Return the scale at which a deviation is ``sigma``, by halving."""
     low, high = (-30.0, 30.0) if deviate(torch.tensor(-1.0)) > 0 else (1e-9, 1e6)
     for _ in range(200):
         middle = (low + high) / 2
@@ -339,7 +367,7 @@ def inverse(deviate: Any, sigma: float) -> float:
     return high
 
 
-def pull_at(problem: Problem, base: Any, scale: str, mu: str, at: float, deviation: Any) -> float:
-    """The gradient by one scale where the means are 0 and the scales ``at``."""
+def pull_at(problem: Problem, base: Values, scale: str, mu: str, at: float, deviation: Draw) -> float:
+    """Return the gradient by one scale where the means are 0 and the scales ``at``."""
     still = {**base, mu: torch.zeros_like(base[mu]), scale: torch.full_like(base[scale], at)}
     return averaged(problem, still, [scale], deviation)[1][scale].flatten()[0].item()

@@ -19,7 +19,7 @@ TYPED: dict[str, Any] = {"type_params": []} if sys.version_info >= (3, 12) else 
 
 
 def bound_by(node: ast.AST) -> set[str]:
-    """The names that a top-level statement binds."""
+    """Return the names that a top-level statement binds."""
     if isinstance(node, (*Definition, ast.ClassDef)):
         return {node.name}
     if isinstance(node, (ast.Import, ast.ImportFrom)):
@@ -32,23 +32,23 @@ def bound_by(node: ast.AST) -> set[str]:
 
 
 def top_names(tree: ast.Module) -> list[str]:
-    """Functions and classes, with their methods, at the top level."""
-    found = []
+    """Return the functions and classes, with their methods, at the top level."""
+    names = []
     for node in tree.body:
         if isinstance(node, Definition):
-            found.append(node.name)
+            names.append(node.name)
         elif isinstance(node, ast.ClassDef):
-            found += [
+            names += [
                 f"{node.name}.{inner.name}" for inner in node.body if isinstance(inner, Definition) and inner.name[0] != "_"
             ]
-    return found
+    return names
 
 
 CALM = {"torch", "nn", "math", "np", "numpy", "namedtuple", "TypeVar", "dataclass", "partial", "Path", "getLogger", "logging"}
 
 
 def untidy(tree: ast.Module) -> str:
-    """Why importing a file would do more than define things; empty where it would not."""
+    """Return why importing a file would do more than define things; empty where it would not."""
     for node in tree.body:
         fine = isinstance(node, (*Definition, ast.ClassDef, ast.Import, ast.ImportFrom, ast.Pass))
         fine |= isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
@@ -69,20 +69,21 @@ def calm(value: ast.AST) -> bool:
 
 
 def parsed(tree: ast.Module) -> dict[str, Any]:
-    """The defaults of ``add_argument("--batch-size", default=128)``, by the attribute they become."""
-    found = {}
+    """Return the defaults of ``add_argument("--batch-size", default=128)``, by the attribute they become."""
+    defaults: dict[str, Any] = {}
     for node in ast.walk(tree):
         match node:
             case ast.Call(func=ast.Attribute(attr="add_argument"), args=[*words], keywords=keywords):
-                names = [w.value for w in words if isinstance(w, ast.Constant) and str(w.value).startswith("--")]
+                texts = [word.value for word in words if isinstance(word, ast.Constant) and isinstance(word.value, str)]
+                options = [text for text in texts if text.startswith("--")]
                 default = [k.value.value for k in keywords if k.arg == "default" and isinstance(k.value, ast.Constant)]
-                if names and default:
-                    found[names[0][2:].replace("-", "_")] = default[0]
-    return found
+                if options and default:
+                    defaults[options[0][2:].replace("-", "_")] = default[0]
+    return defaults
 
 
 def extracted(tree: ast.Module, text: str, path: Path, wanted: str, bind: Mapping[str, Any]) -> tuple[dict[str, Any], set[str]]:
-    """A namespace with ``wanted`` and all it names: definitions, imports that succeed, assignments of plain values.
+    """Return a namespace with ``wanted`` and all it names: definitions, imports that succeed, assignments of plain values.
 
     Beside it the names that are not there. Raises ReconError where ``wanted`` itself cannot be defined.
     """
@@ -96,12 +97,12 @@ def extracted(tree: ast.Module, text: str, path: Path, wanted: str, bind: Mappin
         for key in bound_by(node):
             binders.setdefault(key, []).append(node)
     keep: set[int] = set()
-    todo, seen = [wanted], set(bind)
+    todo, visited = [wanted], set(bind)
     while todo:
         key = todo.pop()
-        if key in seen:
+        if key in visited:
             continue
-        seen.add(key)
+        visited.add(key)
         for node in binders.get(key, []):
             keep.add(id(node))
             todo += [n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)]
@@ -151,13 +152,13 @@ def run(node: ast.stmt, text: str, path: Path, names: dict[str, Any]) -> None:
 
 
 def nested_error(word: str, node: Any, tree: ast.Module) -> ReconError:
-    """The error for a closure, with the wrapper to write filled in as far as can be."""
-    given = [a.arg for a in (*node.args.posonlyargs, *node.args.args)]
-    inside = {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)} | set(given)
+    """Return the error for a closure, with the wrapper to write filled in as far as can be."""
+    arguments = [a.arg for a in (*node.args.posonlyargs, *node.args.args)]
+    inside = {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)} | set(arguments)
     top = {name for statement in tree.body for name in bound_by(statement)} | set(dir(builtins))
     free = sorted({n.id for n in ast.walk(node) if isinstance(n, ast.Name)} - inside - top)
     body = ast.unparse(ast.Module(node.body, [])).splitlines()
-    lines = [f"def {node.name}({', '.join(given)}):", *(f"    {name} = ...  # from around it" for name in free)]
+    lines = [f"def {node.name}({', '.join(arguments)}):", *(f"    {name} = ...  # from around it" for name in free)]
     lines += [f"    {line}" for line in body[: max(1, 5 - len(lines))]]
     if len(body) + len(free) + 1 > len(lines):
         lines.append(f"    ...  # the rest of lines {node.lineno} to {node.end_lineno}")

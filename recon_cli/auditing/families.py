@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from recon_cli import likelihoods
+from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.regions import SHARE
 
 MATCH = 1e-6  # the largest difference of two gradient fields, relative to the largest gradient, that is none
@@ -24,14 +25,15 @@ class Candidate:
     """A loss of a likelihood, or its own nll where the loss leaves a gap."""
 
     family: str
-    kind: Any
+    kind: type[Likelihood]
     loss: Any
     own: tuple[str, ...]
 
     def values(self, x: Tensor, prediction: Tensor, numbers: tuple[float, ...]) -> Tensor:
-        """The loss of every element with these numbers of its own."""
-        side = self.loss(**dict(zip(self.own, numbers, strict=True)))
-        return side.values(x, prediction) if hasattr(side, "values") else side(x, prediction)
+        """Return the loss of every element with these numbers of its own."""
+        loss = self.loss(**dict(zip(self.own, numbers, strict=True)))
+        values: Tensor = loss.values(x, prediction) if hasattr(loss, "values") else loss(x, prediction)
+        return values
 
 
 @dataclass(frozen=True)
@@ -54,26 +56,26 @@ class Match:
 
 @functools.cache
 def candidates(event: int = 0) -> tuple[Candidate, ...]:
-    """Every loss that some likelihood claims without a gap, and the nll of those that have one; no numbers of their own first.
+    """Return every loss that some likelihood claims without a gap, and the nll of those with one; those without numbers first.
 
     Those of rounded data come last: at a scale far above their steps they are the unrounded ones to many digits.
     """
-    found: dict[Any, Candidate] = {}
+    by_loss: dict[Any, Candidate] = {}
     probe = torch.full((1, 3) if event else (1,), 1 / 3 if event else 0.4)
     for name in likelihoods.names():
         kind = likelihoods.find(name)
-        side = kind()
-        if kind.event != event or kind.head or (side.design and not side.noise):
+        likelihood = kind()
+        if kind.event != event or kind.head or (likelihood.design and not likelihood.noise):
             continue
-        if bool((side.gap(probe) != 0).any()):
+        if bool((likelihood.gap(probe) != 0).any()):
             for call in (kind().admitted().nll, kind().admitted().nll_raw):
-                if not side.noise:
-                    found[name, call.__name__] = Candidate(name, kind, functools.partial(_nll, call), ())
+                if not likelihood.noise:
+                    by_loss[name, call.__name__] = Candidate(name, kind, functools.partial(_nll, call), ())
             continue
-        for loss in side.losses:
-            own = tuple(key for key in loss.parameters if key not in side.design)
-            found.setdefault(type(loss), Candidate(name, kind, type(loss), own))
-    return tuple(sorted(found.values(), key=lambda each: (len(each.own), bool(each.kind().design))))
+        for loss in likelihood.losses:
+            own = tuple(key for key in loss.parameters if key not in likelihood.design)
+            by_loss.setdefault(type(loss), Candidate(name, kind, type(loss), own))
+    return tuple(sorted(by_loss.values(), key=lambda each: (len(each.own), bool(each.kind().design))))
 
 
 def _nll(call: Any) -> Any:
@@ -98,20 +100,20 @@ LINKS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] 
 
 
 def field_of(candidate: Candidate, numbers: tuple[float, ...], x: Tensor, raw: Tensor, link: str = "") -> Tensor | None:
-    """d loss / d prediction at every point; None where it is not finite."""
+    """Return d loss / d prediction at every point; None where it is not finite."""
     to_mean, to_data = LINKS[link]
     leaf = raw.detach().clone().requires_grad_()
     try:
         with torch._C.DisableTorchFunction():  # nothing to overrule in our own arithmetic, thousands of times
             value = candidate.values(to_data(x), to_mean(leaf), numbers)
-            (found,) = torch.autograd.grad(value.sum(), leaf)
+            (gradient,) = torch.autograd.grad(value.sum(), leaf)
     except (RuntimeError, ValueError):
         return None
-    return found if bool(found.isfinite().all()) else None
+    return gradient if bool(gradient.isfinite().all()) else None
 
 
 def ratio(field: Tensor | None, measured: Tensor) -> tuple[float, float]:
-    """The weight that a field has in another, by least squares, and how far off it is at worst."""
+    """Return the weight that a field has in another, by least squares, and how far off it is at worst."""
     if field is None or not bool(field.abs().max() > 0):
         return 0.0, math.inf
     weight = float((field * measured).sum() / (field * field).sum())
@@ -123,31 +125,31 @@ def ratio(field: Tensor | None, measured: Tensor) -> tuple[float, float]:
 
 
 def recognise(x: Tensor, raw: Tensor, measured: Tensor, event: int = 0) -> Match | None:
-    """The simplest loss whose gradient field is ``measured``, of target ``x`` and prediction ``raw``; None if there is none."""
-    known = candidates(event)
+    """Return the simplest loss whose gradient by the prediction ``raw`` of ``x`` is ``measured``; None if there is none."""
+    losses = candidates(event)
     close: list[Match] = []
     for link in LINKS if not event else [""]:
-        best = [single(each, x, raw, measured, link) for each in known if not each.own]
-        if not link:
-            best += [solved(each, x, raw, measured) for each in known if each.own] if not any(m.off < MATCH for m in best) else []
+        best = [single(each, x, raw, measured, link) for each in losses if not each.own]
+        if not link and not any(m.off < MATCH for m in best):
+            best += [solved(each, x, raw, measured) for each in losses if each.own]
         for match in sorted(best, key=lambda m: len(m.numbers)):
             if match.off < MATCH and match.weight != 0:
                 return match
         close += best
-        if not link and not event and (mixed := mixture(known, x, raw, measured)):
+        if not link and not event and (mixed := mixture(losses, x, raw, measured)):
             return mixed
     nearest = min((each for each in close if not each.numbers), key=lambda m: m.off, default=None)
     return nearest if nearest and nearest.off < CLOSE else None
 
 
 def single(candidate: Candidate, x: Tensor, raw: Tensor, measured: Tensor, link: str, numbers: tuple[float, ...] = ()) -> Match:
-    """One candidate with its numbers as they are."""
+    """Return one candidate with its numbers as they are."""
     weight, off = ratio(field_of(candidate, numbers, x, raw, link), measured)
     return Match(candidate.family, weight, off, candidate, numbers, link)
 
 
 def solved(candidate: Candidate, x: Tensor, raw: Tensor, measured: Tensor) -> Match:
-    """One candidate with the number of its own that fits best: a grid, then golden sections."""
+    """Return one candidate with the number of its own that fits best: a grid, then golden sections."""
     share = dataclasses.fields(candidate.loss)[0].metadata["domain"] == SHARE
     to_number = (lambda t: 1 / (1 + math.exp(-t))) if share else math.exp
 
@@ -185,9 +187,9 @@ def solved(candidate: Candidate, x: Tensor, raw: Tensor, measured: Tensor) -> Ma
     return at((low + high) / 2)
 
 
-def mixture(known: tuple[Candidate, ...], x: Tensor, raw: Tensor, measured: Tensor) -> Match | None:
-    """Two losses without numbers of their own, added with positive weights: elastic net is squared and absolute error."""
-    fields = [(each, found) for each in known if not each.own and (found := field_of(each, (), x, raw)) is not None]
+def mixture(losses: tuple[Candidate, ...], x: Tensor, raw: Tensor, measured: Tensor) -> Match | None:
+    """Return two losses without numbers of their own, added with positive weights: elastic net is squared and absolute error."""
+    fields = [(each, gradient) for each in losses if not each.own and (gradient := field_of(each, (), x, raw)) is not None]
     for i, (first, a) in enumerate(fields):
         for second, b in fields[i + 1 :]:
             basis = torch.stack([a, b], dim=1)

@@ -7,13 +7,14 @@ from typing import Any
 
 import torch
 
+from recon_cli.auditing.callables import batch_number
 from recon_cli.auditing.calling import Problem
 from recon_cli.auditing.formulas import at, number, summed
-from recon_cli.auditing.judging import Finding, Reading, Scaling, broadcasts, knobs, mismatch, overflow, repeated
 from recon_cli.auditing.latents import PRIOR, SQUARED, TURNS, Latent
 from recon_cli.auditing.matching import pairs
 from recon_cli.auditing.measuring import Reconstruction, benign, gradients
-from recon_cli.auditing.reaching import batch_number
+from recon_cli.auditing.roles import Pair
+from recon_cli.auditing.verdicts import Finding, Reading, Scaling, broadcasts, knobs, mismatch, overflow, repeated
 from recon_cli.identity.shapes import spell
 
 ONE = 1e-6
@@ -31,23 +32,23 @@ def is_one(value: float) -> bool:
 
 
 def of_the_call(problem: Problem, latent: Latent | None, odd: str) -> list[Finding]:
-    """What is wrong whatever the reconstruction: of the KL, of gradients, of repeated calls."""
-    found: list[Finding] = []
+    """Return what is wrong whatever the reconstruction: of the KL, of gradients, of repeated calls."""
+    findings: list[Finding] = []
     if latent is not None and latent.wrong:
         dead = " (it never trains)" if latent.dead else ""
         fix = "Add them: reconstruction + KL." if latent.wrong.endswith(TURNS) else kl_line(problem, latent)
-        found.append(Finding("kl-not-kl", f"{latent.wrong}{dead}", fix))
+        findings.append(Finding("kl-not-kl", f"{latent.wrong}{dead}", fix))
     if latent is not None and latent.named and latent.link:
         scale = problem.plan.role("scale")[0].key
-        said = f"{scale} is named {WORDS[latent.named]}, and {latent.link}"
-        found.append(Finding("latent-scale-misread", said, f"Name it raw_{scale}, or pass what it is called.", True))
+        evidence = f"{scale} is named {WORDS[latent.named]}, and {latent.link}"
+        findings.append(Finding("latent-scale-misread", evidence, f"Name it raw_{scale}, or pass what it is called.", True))
     if latent is not None and latent.named and latent.meaning and latent.named != latent.meaning:
         scale = problem.plan.role("scale")[0].key
         says, is_ = WORDS[latent.named], WORDS[latent.meaning]
         rest = PRIOR[latent.meaning]
         mean = next((slot.key for slot in problem.plan.role("mu")), "mu")
         line = KL_LINES[latent.named].replace("mu", mean).format(s=scale)
-        found.append(
+        findings.append(
             Finding(
                 "latent-scale-misread",
                 f"{scale} is named {says} and used as {is_}: the KL is least at {scale} = {rest:g}, not at "
@@ -60,7 +61,7 @@ def of_the_call(problem: Problem, latent: Latent | None, odd: str) -> list[Findi
             )
         )
     for key, measured, claimed in mismatch(problem):
-        found.append(
+        findings.append(
             Finding(
                 "value-gradient-mismatch",
                 f"by {key} the value changes by {measured:.6g} for a step along which autograd says {claimed:.6g}",
@@ -70,13 +71,13 @@ def of_the_call(problem: Problem, latent: Latent | None, odd: str) -> list[Findi
         )
     stateful, stochastic, (once, other) = repeated(problem)
     if stateful:
-        found.append(
+        findings.append(
             Finding(
                 "stateful", f"called twice, it returns {once:.6g}, then {other:.6g}", "Count steps where the training loop does."
             )
         )
     if stochastic:
-        found.append(
+        findings.append(
             Finding(
                 "stochastic",
                 f"at two seeds it returns {once:.6g} and {other:.6g}",
@@ -84,7 +85,7 @@ def of_the_call(problem: Problem, latent: Latent | None, odd: str) -> list[Findi
             )
         )
     if odd:
-        found.append(
+        findings.append(
             Finding(
                 "broadcast",
                 f"reconstruction and target meet in shapes {odd}, which broadcast",
@@ -93,14 +94,14 @@ def of_the_call(problem: Problem, latent: Latent | None, odd: str) -> list[Findi
         )
     elif latent is not None and (shapes := broadcasts(problem)):
         first, second = map(spell, shapes)
-        found.append(
+        findings.append(
             Finding(
                 "broadcast",
                 f"a reconstruction and a KL of shapes {first} and {second} are added: the smaller counts many times",
                 "Reduce both to one number a sample, [B], before adding.",
             )
         )
-    return found
+    return findings
 
 
 CURVES = {"log_variance": "1/2", "log_std": "2", "std": "2", "variance": "1/2"}
@@ -113,7 +114,7 @@ KL_LINES = {
 
 
 def kl_line(problem: Problem, latent: Latent) -> str:
-    """The KL to write, in the names that the function has."""
+    """Return the KL to write, in the names that the function has."""
     mu, scale = (next((slot.key for slot in problem.plan.role(role)), word) for role, word in (("mu", "mu"), ("scale", "logvar")))
     line = KL_LINES[latent.named or latent.meaning or "log_variance"].format(s=scale)
     return f"Write {line.replace('mu', mu)}."
@@ -122,11 +123,11 @@ def kl_line(problem: Problem, latent: Latent) -> str:
 def of_the_weights(
     problem: Problem, rec: Reconstruction, latent: Latent | None, scale: Scaling, read: Reading, own: Any
 ) -> list[Finding]:
-    """What the weights of reconstruction and KL say beside one another; nothing where there is no KL."""
-    found: list[Finding] = []
+    """Return what the weights of reconstruction and KL say beside one another; nothing where there is no KL."""
+    findings: list[Finding] = []
     sizes = problem.sizes
     if not rec.additive:
-        found.append(
+        findings.append(
             Finding(
                 "not-additive",
                 f"moving half of the elements changes the gradients of the others by {rec.worst:.3g} of the largest"
@@ -135,7 +136,7 @@ def of_the_weights(
             )
         )
     if scale.literal is not None:
-        found.append(
+        findings.append(
             Finding(
                 "hard-coded-shape",
                 f"{spelled(scale.literal)} is written into a reshape",
@@ -143,7 +144,7 @@ def of_the_weights(
             )
         )
     if latent is None or not latent.weight or not rec.additive or SQUARED in latent.forms:
-        return found
+        return findings
     b, w = latent.weight, rec.match.weight if rec.match else rec.curvature or 0.0
     (t_b, _, k_b), (t_d, r_d, _), (t_k, _, _) = scale.batch, scale.dim, scale.latent
     batch_literal = configured(problem, b)
@@ -153,7 +154,7 @@ def of_the_weights(
     size, n = ("the length of a sample", scale.length) if scale.length else (f"the {sizes.D:,} elements of a sample", sizes.D)
     if t_d is not None and t_d > ONE and averaged and scale.literal is None:
         other = f"the KL over the {sizes.K} latents" if r_k < -ONE else "the KL is not"
-        found.append(
+        findings.append(
             Finding(
                 "recon-mean",
                 f"the reconstruction is averaged over {size} and {other}: {beside_sums(rec, b, w, n, sizes.batch)}{place}",
@@ -163,7 +164,7 @@ def of_the_weights(
         )
     if t_k is not None and t_k < -ONE:
         other = f"the reconstruction over {size}" if averaged else "the reconstruction is not"
-        found.append(
+        findings.append(
             Finding(
                 "kl-mean-latents",
                 f"the KL is averaged over the {sizes.K} latents and {other}: with "
@@ -173,7 +174,7 @@ def of_the_weights(
         )
     if t_b is not None and abs(t_b) > ONE:
         if t_b > 0 and (k_b or 0) > -ONE and not batch_literal:
-            found.append(
+            findings.append(
                 Finding(
                     "kl-sum-batch",
                     f"the KL is summed over the batch and the reconstruction averaged: at "
@@ -187,7 +188,7 @@ def of_the_weights(
             if batch_literal:
                 why = f"a batch size that is written or configured ({batch_literal:g})"
                 fix = f"Divide by x.shape[0] in place of {batch_literal:g}."
-            found.append(
+            findings.append(
                 Finding(
                     "batch-dependent",
                     f"{why}: at {2 * sizes.batch} samples the trade-off is {2**t_b:g} times that at {sizes.batch}",
@@ -202,22 +203,23 @@ def of_the_weights(
         )
         what = "sigma^2 at beta = 1" if rec.sign * latent.weight > 0 else "the size of beta at sigma = 1"
         if plain or tuned:
-            found.append(
+            findings.append(
                 Finding(
                     "half-missing",
                     f"squared error without its 1/2: {what} is {read.tradeoff:.6g}{place}, with it {read.tradeoff * 2:.6g}",
                     "Write 0.5 * (x_hat - x)**2.",
                 )
             )
-    return found
+    return findings
 
 
 def beside_sums(rec: Reconstruction, b: float, w: float, n: int, size: int) -> str:
-    """How the trade-off compares with that of sums, half the squared error where a half is written."""
+    """Return how the trade-off compares with that of sums, half the squared error where a half is written."""
     half = rec.match is not None and rec.match.family == "gaussian" and any(is_one(2 * abs(w) * n * batch) for batch in (1, size))
     factor = b / abs(w) / (2 if half else 1) if w else math.inf
-    parts = [] if rec.match is None else rec.match.parts or [(rec.match.family, w)]
-    each = [f"{'' if is_one(part / w) else f'{number(part / w)}·'}{summed(rec.match, family)}" for family, part in parts]
+    match = rec.match
+    parts = () if match is None else match.parts or ((match.family, w),)
+    each = [f"{'' if is_one(part / w) else f'{number(part / w)}·'}{summed(match, family)}" for family, part in parts if match]
     what = f"{'0.5·' * half}{' + '.join(each) or 'the summed reconstruction'} + KL"
     if is_one(abs(factor)):
         return f"the trade-off is the one of sums, {what}, at this size and no other,"
@@ -225,7 +227,7 @@ def beside_sums(rec: Reconstruction, b: float, w: float, n: int, size: int) -> s
 
 
 def favour(problem: Problem) -> str:
-    """In words, a sample that is further off and gets more weight for it, as from importance weights of the wrong sign."""
+    """Return in words that a sample further off gets more weight for it, as from importance weights of the wrong sign."""
     recon, target = pairs(problem.plan)[0]
     values = benign(problem)
     if target is None or values[target.key].shape != values[recon.key].shape or values[recon.key].ndim != 2:
@@ -243,12 +245,12 @@ def favour(problem: Problem) -> str:
 
 
 def spelled(literal: Any) -> str:
-    """A literal size as it is written."""
+    """Return a literal size as it is written."""
     return f"{literal:,}" if isinstance(literal, int) else spell(literal)
 
 
 def configured(problem: Problem, b: float) -> float:
-    """The batch size that a KL's weight was divided by, known by name or written beside the data's size; or 0."""
+    """Return the batch size that a KL's weight was divided by, known by name or written beside the data's size; or 0."""
     if number := batch_number(problem.reached):
         return float(number)
     inverse = 1 / abs(b)
@@ -257,7 +259,7 @@ def configured(problem: Problem, b: float) -> float:
 
 
 def of_the_signs(sign: int, latent: Latent | None, spelled: str) -> tuple[str, list[Finding]]:
-    """Loss or log-likelihood, and a sign that does not go with it."""
+    """Return loss or log-likelihood, and a sign that does not go with it."""
     b = latent.weight if latent is not None else None
     named = (
         any(word in spelled.lower() for word in ("elbo", "log_prob", "log_lik", "loglik", "log_p"))
@@ -284,13 +286,13 @@ def of_the_signs(sign: int, latent: Latent | None, spelled: str) -> tuple[str, l
     return ("loss" if sign > 0 else "log_likelihood"), []
 
 
-def of_the_range(problem: Problem, rec: Reconstruction, pair: Any) -> list[Finding]:
-    """Where it overflows."""
-    said = overflow(problem, rec, pair) if rec.additive else ""
+def of_the_range(problem: Problem, rec: Reconstruction, pair: Pair) -> list[Finding]:
+    """Return the finding of a loss that overflows in float32, if it does."""
+    evidence = overflow(problem, rec, pair) if rec.additive else ""
     fix = "Use the stable form: logaddexp, softplus, binary_cross_entropy_with_logits."
     if rec.domain in ("unit", "positive"):
         fix = "Write x * x_hat.where(x > 0, 1).log() for x * x_hat.log(), or torch's own binary_cross_entropy."
-    return [Finding("overflow", said, fix)] if said else []
+    return [Finding("overflow", evidence, fix)] if evidence else []
 
 
 __all__ = ["of_the_call", "of_the_range", "of_the_signs", "of_the_weights"]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from recon_cli.auditing.best_noise import LINK
 from recon_cli.auditing.calling import Problem
-from recon_cli.auditing.chosen import LINK
 from recon_cli.auditing.families import Match
-from recon_cli.auditing.judging import Scaling
 from recon_cli.auditing.latents import SQUARED, Latent
 from recon_cli.auditing.measuring import MADE, Reconstruction
+from recon_cli.auditing.verdicts import Scaling
 
 SUMS = {
     "gaussian": "Σ(x̂−x)²",
@@ -32,22 +32,23 @@ Terms = list[tuple[Any, Reconstruction, Scaling]]
 
 
 def fraction(value: float) -> str:
-    """A weight; one over a whole number as that."""
+    """Return a weight; one over a whole number as that."""
     inverse = 1 / value if value else 0.0
     small = 1 < abs(inverse) < 1e9 and abs(inverse - round(inverse)) < 1e-7 * abs(inverse) and len(f"{value:.6g}") > 5
     return f"1/{round(inverse)}" if small else number(value)
 
 
 def number(value: float) -> str:
-    """Six digits; a whole number whole."""
+    """Return a number in six digits, a whole one whole."""
     if not math.isfinite(value):
         return str(value)
     return f"{round(value):,}" if abs(value - round(value)) < 1e-9 * max(1, abs(value)) and abs(value) < 1e15 else f"{value:.6g}"
 
 
 def coefficient(value: float, powers: dict[str, float | None], sizes: dict[str, int]) -> str:
-    """A weight as a number times powers of the sizes: ``1/(B·D)``."""
-    over, above = [], []
+    """Return a weight as a number times powers of the sizes: ``1/(B·D)``."""
+    over: list[str] = []
+    above: list[str] = []
     for name, exponent in powers.items():
         if exponent:
             value /= sizes[name] ** exponent
@@ -61,7 +62,7 @@ def coefficient(value: float, powers: dict[str, float | None], sizes: dict[str, 
 
 
 def formula(problem: Problem, terms: Terms, latent: Latent | None, unmoved: str = "") -> str:
-    """The objective: every mean spelled out in B, D (of a table T) and K; ``unmoved`` stands for terms without a target."""
+    """Return the objective, every mean in B, D (of a table T) and K; ``unmoved`` stands for terms without a target."""
     sizes = {"B": problem.sizes.batch, "D": problem.sizes.D, "K": problem.sizes.K, "T": 1}
     parts: list[tuple[bool, str]] = []  # whether it is subtracted, and what
     for slot, rec, scale in terms:
@@ -77,8 +78,8 @@ def formula(problem: Problem, terms: Terms, latent: Latent | None, unmoved: str 
         (slot, rec, scale) = terms[0]
         powers = {"B": scale.batch[2], ("T" if scale.length else "D"): scale.dim[2], "K": scale.latent[2]}
         what = next((form for word, form in FORMS.items() if word in latent.forms), "KL")
-        weight = "γ·" if SQUARED in latent.forms else coefficient(abs(latent.weight), powers, sizes)
-        parts.append((latent.weight < 0, f"{weight}{what}"))
+        prefix = "γ·" if SQUARED in latent.forms else coefficient(abs(latent.weight), powers, sizes)
+        parts.append((latent.weight < 0, f"{prefix}{what}"))
     elif latent is not None:
         parts.append((False, "(a term in the latents that is no KL)"))
     if all(less for less, _ in parts):
@@ -89,7 +90,7 @@ def formula(problem: Problem, terms: Terms, latent: Latent | None, unmoved: str 
 
 
 def summed(match: Match, family: str) -> str:
-    """The sum that a weight stands before, of the output r where the mean is made of it."""
+    """Return the sum that a weight stands before, of the output r where the mean is made of it."""
     if match.link == LINK:
         return "Σ(x̂−x)²/(2 σ̂²)" if family == "gaussian" else "Σ|x̂−x|/ŝ"
     link = match.link if match.link in INVERSES else ""
@@ -104,7 +105,7 @@ def summed(match: Match, family: str) -> str:
 
 
 def at(problem: Problem, batch: float | None, dim: float | None, latent: float | None) -> str:
-    """The sizes that a number moves with, as they were measured: `` at B = 4, D = 784``; empty where it moves with none."""
+    """Return the sizes that a number moves with, as measured: `` at B = 4, D = 784``; empty where it moves with none."""
     sizes = {"B": (problem.sizes.batch, batch), "D": (problem.sizes.D, dim), "K": (problem.sizes.K, latent)}
     named = [f"{name} = {size:,}" for name, (size, power) in sizes.items() if power and abs(power) > 1e-6]
     return f" at {', '.join(named)}" if named else ""

@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from recon_cli.auditing.calling import Problem
-from recon_cli.auditing.divergence import DEVIATION, PRIOR, SAME, Latent, averaged, field, looked, parallel, unlike
+from recon_cli.auditing.calling import Problem, Values
+from recon_cli.auditing.divergence import DEVIATION, PRIOR, SAME, Draw, Latent, averaged, field, looked, parallel, unlike
 from recon_cli.auditing.measuring import REFUSALS, benign, gradients, uniform, value_at
 
 __all__ = ["DEVIATION", "PRIOR", "SQUARED", "Latent", "averaged", "measure"]
@@ -21,7 +20,7 @@ TURNS = "the two are not added, one of them counts at a time"
 
 
 def measure(problem: Problem) -> Latent | None:
-    """The latent term of a loss, or None where nothing of it depends on latents."""
+    """Return the latent term of a loss, or None where nothing of it depends on latents."""
     base = benign(problem)
     (kl,) = problem.plan.role("kl")[:1] or (None,)
     (probs,) = problem.plan.role("probs")[:1] or (None,)
@@ -29,23 +28,23 @@ def measure(problem: Problem) -> Latent | None:
     (scale,) = problem.plan.role("scale")[:1] or (None,)
     (posterior,) = problem.plan.role("posterior")[:1] or (None,)
     if posterior is not None and mu is None:
-        found = gaussian(problem, base, f"{posterior.key}.mean", f"{posterior.key}.logvar", None)
-        if problem.layout.posterior == "pair" or found is None:
-            return found
-        if found.weight and (found.link or found.meaning not in (None, "log_variance")):
+        latent = gaussian(problem, base, f"{posterior.key}.mean", f"{posterior.key}.logvar", None)
+        if problem.layout.posterior == "pair" or latent is None:
+            return latent
+        if latent.weight and (latent.link or latent.meaning not in (None, "log_variance")):
             return Latent(None, None, "of the mean and the variance that the posterior has it is no KL")
-        return replace(found, meaning=None)
+        return replace(latent, meaning=None)
     if mu is not None:
-        found = gaussian(problem, base, mu.key, scale.key if scale else None, scale.meaning if scale else None)
-        if found is not None or kl is None:
-            return found
+        latent = gaussian(problem, base, mu.key, scale.key if scale else None, scale.meaning if scale else None)
+        if latent is not None or kl is None:
+            return latent
     if kl is not None:
-        return given(problem, base)
+        return passed_in(problem, base)
     return categorical(problem, base, probs.key) if probs is not None else None
 
 
-def given(problem: Problem, base: dict[str, Tensor]) -> Latent | None:
-    """KL terms that are passed in: the mean of their gradients (balanced weights are detached, and one on average)."""
+def passed_in(problem: Problem, base: dict[str, Tensor]) -> Latent | None:
+    """Return the term of KLs that are passed in, by the mean of their gradients (balanced weights are detached, 1 on average)."""
     keys = [slot.key for slot in problem.plan.role("kl")]
     _, grads = gradients(problem, base, keys)
     slope = sum(grad.mean().item() for grad in grads.values()) / len(keys)  # of one number, the mean of the batch, a share each
@@ -53,9 +52,9 @@ def given(problem: Problem, base: dict[str, Tensor]) -> Latent | None:
 
 
 def gaussian(problem: Problem, base: dict[str, Tensor], mu: str, scale: str | None, named: str | None) -> Latent | None:
-    """A KL between Gaussians: its field over means and scales."""
-    if scale and (drawn := sampled(problem, base, mu, scale, named)) is not None:
-        return drawn
+    """Measure a KL between Gaussians by its field over means and scales."""
+    if scale and (latent_of_draw := sampled(problem, base, mu, scale, named)) is not None:
+        return latent_of_draw
 
     def deviation(live: Mapping[str, Tensor], node: float) -> Tensor:
         return live[mu] + node * (DEVIATION[named or "log_variance"](live[scale]) if scale else 1.0)
@@ -67,12 +66,12 @@ def gaussian(problem: Problem, base: dict[str, Tensor], mu: str, scale: str | No
     if near is None:
         return Latent(None, None, "it is not finite at means and scales near the prior's", named=named)
     unmoved = not bool(near.by_mean.abs().max() > 0)
-    found = None if unmoved else field(problem, base, mu, scale, named, near, deviation)
-    if found is not None and (not found.weight or found.centre):
-        return found
+    latent = None if unmoved else field(problem, base, mu, scale, named, near, deviation)
+    if latent is not None and (not latent.weight or latent.centre):
+        return latent
     forms, offset = levels(problem, base, mu, scale, deviation)  # near its least a KL may be held up, or driven away
-    if found is not None and not forms:
-        return found
+    if latent is not None and not forms:
+        return latent
     if forms and in_turns(problem, base, mu):
         return Latent(None, None, f"the more the means weigh, the less the reconstruction does: {TURNS}", named=named)
     if unmoved and not forms:
@@ -89,7 +88,7 @@ def gaussian(problem: Problem, base: dict[str, Tensor], mu: str, scale: str | No
 
 
 def sampled(problem: Problem, base: dict[str, Tensor], mu: str, scale: str, named: str | None) -> Latent | None:
-    """A KL by one sample z that is passed in, log q(z) - log p(z), whatever the prior p: log q's own gradients at a fixed z.
+    """Measure a KL by one sample z that is passed in, log q(z) - log p(z), whatever p: log q's own gradients at a fixed z.
 
     They are b (z - mu)/v by a mean and b ((z - mu)^2/v - 1)/2 times dv/v by a scale. None where z is not used.
     """
@@ -112,17 +111,21 @@ def sampled(problem: Problem, base: dict[str, Tensor], mu: str, scale: str, name
         off = ((measured - weight * both).abs().max() / measured.abs().max()).item()
         best = min(best, (off, meaning, weight))
     if best[0] > SAME:
-        said = f"its log q(z) is no normal density's: its gradients at a fixed z are off by {best[0]:.3g} of the largest at best"
-        return Latent(None, None, said, named=named)
+        reason = (
+            f"its log q(z) is no normal density's: its gradients at a fixed z are off by {best[0]:.3g} of the largest at best"
+        )
+        return Latent(None, None, reason, named=named)
     return Latent(best[2], best[1], named=named, notes=("the KL is of one sample z; its prior is not looked into",))
 
 
-def levels(problem: Problem, base: Any, mu: str, scale: str | None, deviation: Any) -> tuple[str, float]:
+def levels(problem: Problem, base: Values, mu: str, scale: str | None, deviation: Draw) -> tuple[str, float]:
     """Whether the weight depends on how large the KL is: free nats, a capacity. In words, and the weight far out; else empty."""
-    found = []
+    slopes = []
     for size in (0.02, 0.1, 0.3, 1.0, 2.0, 4.0, 8.0):
         still = {**base, mu: torch.full_like(base[mu], size)}
-        for at in (0.0, 1.0) if scale else ():  # a logarithm's prior, else a deviation's
+        for at in (0.0, 1.0):  # a logarithm's prior, else a deviation's
+            if scale is None:
+                break
             still[scale] = torch.full_like(base[scale], at)
             try:
                 loss, grads = averaged(problem, still, [mu, scale], deviation)
@@ -136,19 +139,19 @@ def levels(problem: Problem, base: Any, mu: str, scale: str | None, deviation: A
             continue
         if not bool(grads[mu].isfinite().all()):
             continue
-        found.append((size, grads[mu].flatten()[0].item() / size))
-    if not found:
+        slopes.append((size, grads[mu].flatten()[0].item() / size))
+    if not slopes:
         return "", 0.0
-    weights = [weight for _, weight in found]
+    weights = [weight for _, weight in slopes]
     far, most = weights[-1], max(map(abs, weights))
     if not most or all(abs(weight - far) <= SAME * most for weight in weights):
         return "", 0.0
     if all(abs(weight) < 1e-12 * most or abs(weight - far) <= SAME * most for weight in weights):
-        last = max(size for size, weight in found if abs(weight) < 1e-12 * most)
-        return f"free nats: the KL costs nothing up to a mean between {last:g} and {after(found, last):g} in every latent", far
+        last = max(size for size, weight in slopes if abs(weight) < 1e-12 * most)
+        return f"free nats: the KL costs nothing up to a mean between {last:g} and {after(slopes, last):g} in every latent", far
     if all(abs(abs(weight) - abs(far)) <= SAME * most for weight in weights):
-        last = max(size for size, weight in found if weight * far < 0)
-        return f"a capacity: the KL is driven up until the means are between {last:g} and {after(found, last):g}", far
+        last = max(size for size, weight in slopes if weight * far < 0)
+        return f"a capacity: the KL is driven up until the means are between {last:g} and {after(slopes, last):g}", far
     if weights[0] * far < 0:
         return f"a capacity: the KL is driven to a size of its own, {SQUARED}", far
     return "", 0.0
@@ -164,13 +167,13 @@ def in_turns(problem: Problem, base: dict[str, Tensor], mu: str) -> bool:
     return any(bool((few[key] - many[key]).abs().max() > SAME * few[key].abs().max()) for key in keys)
 
 
-def after(found: list[tuple[float, float]], size: float) -> float:
-    """The next size tried."""
-    return next(other for other, _ in found if other > size)
+def after(slopes: list[tuple[float, float]], size: float) -> float:
+    """Return the next size tried."""
+    return next(other for other, _ in slopes if other > size)
 
 
 def categorical(problem: Problem, base: dict[str, Tensor], key: str) -> Latent | None:
-    """A KL of categorical latents to uniform ones: of probabilities, or of their logits."""
+    """Measure a KL of categorical latents to uniform ones: of probabilities, or of their logits."""
     q = uniform(base[key].shape, 0.1, 0.9, 61)
     _, grads = averaged(problem, {**base, key: q}, [key])
     g = grads[key]
@@ -198,13 +201,13 @@ def categorical(problem: Problem, base: dict[str, Tensor], key: str) -> Latent |
             level = bottom(problem, base, key, weight) / B
             dropped = -count * math.log(p.shape[-1])
             if level < -1e-6 and abs(level - dropped) > 1e-6:
-                said = f"its minimum is {level:.6g} nats a sample, and a KL is never below 0"
+                reason = f"its minimum is {level:.6g} nats a sample, and a KL is never below 0"
                 joint = (
                     f" (one softmax over all {p.shape[-1]} entries)"
                     if p.shape[1:] != latent[-len(p.shape[1:]) :] or count == 1
                     else ""
                 )
-                return Latent(weight, None, said + joint)
+                return Latent(weight, None, reason + joint)
             if name and len(latent) > 1:
                 return Latent(
                     weight, None, f"one softmax runs over all {p.shape[-1]} entries, not over each latent's {latent[-1]}"
@@ -213,8 +216,8 @@ def categorical(problem: Problem, base: dict[str, Tensor], key: str) -> Latent |
     return Latent(None, None, "its gradient is no categorical KL's")
 
 
-def bottom(problem: Problem, base: Any, key: str, weight: float) -> float:
-    """The latent term at uniform logits, the reconstruction's own value left out, in units of its weight."""
+def bottom(problem: Problem, base: Values, key: str, weight: float) -> float:
+    """Return the latent term at uniform logits, the reconstruction's own value left out, in units of its weight."""
     still = {**base, key: torch.zeros_like(base[key])}
     for recon in problem.plan.role("recon"):
         for target in problem.plan.role("target"):

@@ -44,8 +44,8 @@ def explained(sentence: str, hint: str) -> Iterator[None]:
         raise ReconError(f"{sentence}: {worded(error)}.", hint) from error
 
 
-def told(error: BaseException) -> BaseException:
-    """The exception to raise for one of somebody's code: an ordinary one that can be read is itself, any other a RuntimeError."""
+def readable(error: BaseException) -> BaseException:
+    """Return what to raise for an exception of somebody's code: itself if it is ordinary and can be read, else a RuntimeError."""
     if from_outside(error):
         return error
     if isinstance(error, SystemExit):
@@ -60,19 +60,19 @@ def told(error: BaseException) -> BaseException:
 
 
 def worded(error: BaseException) -> str:
-    """An exception in one line that a terminal can show, without its full stop."""
+    """Return an exception in one line that a terminal can show, without its full stop."""
     try:
-        said = " ".join(str(error).split())
+        words = " ".join(str(error).split())
     except BaseException as worse:
         if from_outside(worse):
             raise
-        said = f"(its message raises {type(worse).__name__})"
-    shown = "".join(letter if letter.isprintable() else "?" for letter in said[:200])
-    return f"{type(error).__name__}: {shown}".rstrip(".: ")
+        words = f"(its message raises {type(worse).__name__})"
+    printable = "".join(letter if letter.isprintable() else "?" for letter in words[:200])
+    return f"{type(error).__name__}: {printable}".rstrip(".: ")
 
 
 def failure(error: BaseException, what: str) -> ReconError:
-    """The ReconError for whatever else came out of an audit: the code's own, or what recon could not do with what it gave."""
+    """Return the ReconError for whatever else comes out of an audit: the code's own, or what recon cannot do with its result."""
     at, place = error.__traceback__, ""
     while at is not None:
         place = f"{at.tb_frame.f_code.co_filename}:{at.tb_lineno}"
@@ -127,12 +127,12 @@ def on(number: int, handler: Callable[..., Any]) -> Iterator[None]:
 
 
 def out_of_time(*_: Any) -> None:
-    """What the alarm does."""
+    """Raise OutOfTime, as the handler of the alarm."""
     raise OutOfTime
 
 
 def interrupting(before: Callable[..., Any]) -> Callable[..., Any]:
-    """What a Ctrl-C does: what it did before, a KeyboardInterrupt of that marked as coming from outside."""
+    """Return the handler of a Ctrl-C: ``before``, a KeyboardInterrupt of which is marked as coming from outside."""
 
     def handle(*signal_and_frame: Any) -> None:
         try:

@@ -16,13 +16,14 @@ from recon_cli.auditing.calling import Layout, Problem, picker
 from recon_cli.auditing.latents import measure
 from recon_cli.auditing.limiting import Made, worded
 from recon_cli.auditing.measuring import additivity, benign, gradients, reconstruction, still
-from recon_cli.auditing.roles import Plan, Slot, named, substitute
+from recon_cli.auditing.roles import Plan, Slot, substitute
+from recon_cli.auditing.structures import named
 from recon_cli.errors import ReconError
 from recon_cli.identity.shapes import spell
 
 
 def layouts(problem: Problem) -> list[Layout]:
-    """Ways to lay out the tensors, the plainest first."""
+    """Return ways to lay out the tensors, the plainest first."""
     plan, shape = problem.plan, problem.sizes.shape
     data = [("image", "image", ""), ("flat", "flat", ""), ("flat", "image", ""), ("image", "flat", "")]
     if len(shape) == 1:
@@ -40,7 +41,7 @@ def layouts(problem: Problem) -> list[Layout]:
 
 
 def trial(problem: Problem) -> tuple[Problem, str]:
-    """A problem whose loss is chosen, and what is odd about calling it so. Raises what the call raises."""
+    """Return a problem whose loss is chosen, and what is odd about calling it so. Raises what the call raises."""
     values = benign(problem)
     live = {key: value.clone().requires_grad_(value.is_floating_point()) for key, value in values.items()}
     many = [live, *({**live, **other} for other in (benign(problem, n) for n in (3, 5, 7, 11, 13)))]
@@ -52,8 +53,8 @@ def trial(problem: Problem) -> tuple[Problem, str]:
         live = {key: value.detach() if key in targets(problem) else value for key, value in live.items()}
         pick, how = picker(problem, [live, *({**live, **benign(problem, n)} for n in (3, 5, 7, 11, 13))])
     chosen = problem.at(pick=pick, picked=how)
-    found = chosen.raw(live)
-    value = chosen.chosen(found)
+    result = chosen.raw(live)
+    value = chosen.chosen(result)
     odd = ""
     if chosen.watch.uneven:
         odd = " and ".join(spell(shape) for shape in chosen.watch.uneven[0])
@@ -78,7 +79,7 @@ def trial(problem: Problem) -> tuple[Problem, str]:
 
 
 def targets(problem: Problem) -> set[str]:
-    """The targets' keys."""
+    """Return the targets' keys."""
     return {slot.key for slot in problem.plan.role("target")}
 
 
@@ -89,13 +90,13 @@ class Unfit(Exception):
 class Detached(Unfit):
     """One whose value moves with the reconstruction and whose gradient does not: meant where nothing else fits."""
 
-    def __init__(self, *found: Any) -> None:
+    def __init__(self, *attempt: Any) -> None:
         super().__init__("no gradient reaches the reconstruction")
-        self.found = found
+        self.attempt = attempt
 
 
 def matched(problem: Problem) -> tuple[Problem, str]:
-    """The problem in the first layout that fits, its unknown arguments matched by trying; and what is odd about it."""
+    """Return the problem in the first layout that fits, its unknown arguments matched by trying; and what is odd about it."""
     if problem.plan.unknown:
         return by_trying(problem)
     chosen, odd = laid_out(problem)
@@ -105,15 +106,15 @@ def matched(problem: Problem) -> tuple[Problem, str]:
     if problem.plan.role("probs") and len(problem.sizes.latent) > 1:  # all classes in one axis, or an axis of their own
         for how in ("joined", "flat"):
             other = chosen.at(layout=replace(chosen.layout, latent=how))
-            found = measure(other)
-            if found is not None and not found.wrong:
+            latent = measure(other)
+            if latent is not None and not latent.wrong:
                 return other, odd
         chosen = chosen.at(layout=replace(chosen.layout, latent="joined"))
     return chosen, odd
 
 
 def smaller(problem: Problem) -> Problem:
-    """The same on a smaller image where a large one is not taken element by element: nothing of it is read off in numbers."""
+    """Return the problem on a smaller image where a large one is not taken element by element: no number is read off it."""
     sizes = problem.sizes
     small = problem.at(sizes=replace(sizes, shape=tuple(min(n, 64) for n in sizes.shape)))
     recon = [slot.key for slot in problem.plan.role("recon")]
@@ -130,7 +131,7 @@ LARGE = 50_000  # elements
 
 
 def classed(problem: Problem) -> Problem | None:
-    """Where elements are not each on their own: the layout in which they are classes of one event each; None if there is none."""
+    """Return the layout in which elements that lean on one another are classes of one event each; None if there is none."""
     (pair, *_) = pairs(problem.plan)
     if pair[0].role == "decoder" or not together(problem, pair[0].key):
         return None
@@ -138,8 +139,8 @@ def classed(problem: Problem) -> Problem | None:
         if layout.classes:
             try:
                 chosen, odd = trial(problem.at(layout=replace(layout, latent=problem.layout.latent, mask=problem.layout.mask)))
-                found = reconstruction(chosen, pair, [])
-                if not odd and found.match is not None and found.additive:
+                measured = reconstruction(chosen, pair, [])
+                if not odd and measured.match is not None and measured.additive:
                     return chosen
             except Exception:
                 continue
@@ -156,16 +157,17 @@ def together(problem: Problem, key: str) -> bool:
     before, after = (gradients(problem, {**base, key: value}, [key])[1][key] for value in (base[key], moved))
     changed = ((after - before).abs() > 1e-9 * before.abs().max()).reshape(-1, *shape)
     others = int(changed.sum()) - int(changed.flatten()[0])
-    lines = (changed[(0, *(0,) * (len(shape) - 1))], changed[(0, slice(None), *(0,) * (len(shape) - 1))])
+    corner = (0,) * (len(shape) - 1)
+    lines = (changed[(0, *corner)], changed[0].flatten(1)[:, 0] if corner else changed[0])
     return others > 0 and any(int(line.sum()) == others + int(changed.flatten()[0]) for line in lines)
 
 
 def laid_out(problem: Problem) -> tuple[Problem, str]:
-    """The first layout that fits. Raises ReconError with what the function said to the plainest."""
+    """Return the first layout that fits. Raises ReconError with what the function said to the plainest."""
     if not [slot for slot in problem.plan.slots() if slot.role in ("recon", "decoder")]:
-        found = ", ".join(f"{slot.key} ({slot.role})" for slot in problem.plan.slots()) or "no arguments"
+        others = ", ".join(f"{slot.key} ({slot.role})" for slot in problem.plan.slots()) or "no arguments"
         raise ReconError(
-            f"No argument of {problem.reached.spelled} could be matched to the reconstruction; found {found}.",
+            f"No argument of {problem.reached.spelled} could be matched to the reconstruction; found {others}.",
             "Name the roles in the order of the arguments: --args recon,target,mu,logvar.",
         )
     refused: list[tuple[str, BaseException]] = []
@@ -182,31 +184,37 @@ def laid_out(problem: Problem) -> tuple[Problem, str]:
             stated.append(error)
             continue
         except Exception as error:
-            refused.append((shown(there), bare(error)))
+            refused.append((shapes_passed(there), bare(error)))
             if isinstance(error, Detached):
-                detached.append(error.found)
+                detached.append(error.attempt)
             if fatal(error):
                 break
             continue
         if not odd:
             return chosen, ""
         doubtful.append((chosen, odd))
-    if found := doubtful + detached:
-        return found[0]
+    if doubtful or detached:
+        return (doubtful + detached)[0]
     if stated:
         raise stated[0]
     raise refusal(problem, refused)
 
 
-def shown(problem: Problem) -> str:
-    """The shapes that are passed."""
+def shapes_passed(problem: Problem) -> str:
+    """Return the shapes that are passed."""
     values = benign(problem)
     slots = [slot for slot in problem.plan.slots() if slot.key in values]
-    return ", ".join(f"{slot.key} {spell(tuple(problem.place(slot, values[slot.key]).shape))}" for slot in slots)
+    placed = {slot.key: problem.place(slot, values[slot.key]) for slot in slots}
+    return ", ".join(
+        f"{key} [{', '.join(spell(tuple(part.shape)) for part in value)}]"
+        if isinstance(value, list)
+        else f"{key} {spell(tuple(value.shape))}"
+        for key, value in placed.items()
+    )
 
 
 def bare(error: Exception) -> Exception:
-    """An exception without the frames it came through, whose tensors would stay."""
+    """Return an exception without the frames it came through, whose tensors would stay."""
     error.__context__ = error.__cause__ = None
     return error.with_traceback(None)
 
@@ -225,9 +233,9 @@ SIZES = re.compile(
 
 
 def refusal(problem: Problem, refused: list[tuple[str, BaseException]]) -> ReconError:
-    """The error for a function that takes none of the layouts: what it said, and what to pass."""
+    """Return the error for a function that takes none of the layouts: what it said, and what to pass."""
     spelled, (shapes, error) = problem.reached.spelled, refused[0]
-    said = worded(error)
+    words = worded(error)
     said_so = next((e for _, e in refused if isinstance(e, NameError)), None)
     if said_so is not None:
         error = said_so
@@ -236,11 +244,11 @@ def refusal(problem: Problem, refused: list[tuple[str, BaseException]]) -> Recon
         options = getattr(problem.reached.code, "__globals__", {}).get("__parsed__", {})
         read = [
             n.attr
-            for n in ast.walk(problem.reached.tree or ast.Module())
+            for n in ast.walk(problem.reached.tree or ast.Module([], []))
             if isinstance(n, ast.Attribute) and named(n.value) == name
         ]
-        if known := " ".join(f"--bind {name}.{attr}={options[attr]}" for attr in dict.fromkeys(read) if attr in options):
-            return ReconError(f"{spelled} reads {name}, which is not there.", f"By the file's own defaults: {known}")
+        if defaults := " ".join(f"--bind {name}.{attr}={options[attr]}" for attr in dict.fromkeys(read) if attr in options):
+            return ReconError(f"{spelled} reads {name}, which is not there.", f"By the file's own defaults: {defaults}")
         return ReconError(
             f"{spelled} reads {name}, which is not there.",
             f"Give it: --bind {name}=VALUE (dots are fine: --bind {name}.batch_size=128).",
@@ -249,17 +257,17 @@ def refusal(problem: Problem, refused: list[tuple[str, BaseException]]) -> Recon
         name = (re.findall(r"no (?:attribute )?'(\w+)'", str(error)) or ["name"])[0]
         if problem.reached.bound:
             return ReconError(
-                f"{spelled} reads self.{name}, which the stand-in does not have ({said}).", f"Give it: --self {name}=VALUE."
+                f"{spelled} reads self.{name}, which the stand-in does not have ({words}).", f"Give it: --self {name}=VALUE."
             )
     if isinstance(error, KeyError):
         return ReconError(
-            f"{spelled} needs a key that is not among what was passed ({said}).",
+            f"{spelled} needs a key that is not among what was passed ({words}).",
             f"Give it: --bind {str(error).strip(chr(39))}=VALUE." if len(str(error)) < 50 else "Give it with --bind.",
         )
     if isinstance(error, Unfit):
         return ReconError(f"{spelled} runs, but {error} ({shapes}).", "Check the roles: --args recon,target,mu,logvar.")
     return ReconError(
-        f"{spelled} raises {said} (passed: {shapes}).",
+        f"{spelled} raises {words} (passed: {shapes}).",
         "Say the shape of one sample with --shape, of the latents with --latent, or the roles with --args."
         if SIZES.search(str(error)) or not str(error).strip()
         else "It speaks of no shape: it raised that itself, called so. Change what it meets with --bind or --args.",
@@ -267,22 +275,22 @@ def refusal(problem: Problem, refused: list[tuple[str, BaseException]]) -> Recon
 
 
 def by_trying(problem: Problem) -> tuple[Problem, str]:
-    """Arguments that no name tells: the assignment of the missing roles under which it runs and is recognised."""
+    """Return the problem with roles for arguments that no name tells: those under which it runs and is recognised."""
     unknown = problem.plan.unknown
     have = {slot.role for slot in problem.plan.slots()}
     missing = [role for role in ("recon", "target", "mu", "scale", "spread", "mask") if role not in have]
     fits: list[tuple[int, Problem, str]] = []
-    said: list[BaseException] = []
+    errors: list[BaseException] = []
     for roles in itertools.permutations(missing[:5], len(unknown)) if len(unknown) <= 4 else ():
         if "recon" not in have and "recon" not in roles:
             continue
-        there = problem.at(plan=given(problem.plan, dict(zip(unknown, roles, strict=True))))
+        there = problem.at(plan=with_roles(problem.plan, dict(zip(unknown, roles, strict=True))))
         try:
             chosen, odd = laid_out(there)
             (pair, *_) = pairs(chosen.plan)
             rec, lat = reconstruction(chosen, pair, latent_keys(chosen)), measure(chosen)
         except Exception as error:
-            said = said or [bare(error)]
+            errors = errors or [bare(error)]
             continue
         latent_roles = [r for r in roles if r in ("mu", "scale")]
         if any(role in ("mask", "spread") and not weighs(chosen, key, pair[0]) for key, role in zip(unknown, roles, strict=True)):
@@ -299,7 +307,7 @@ def by_trying(problem: Problem) -> tuple[Problem, str]:
         if good >= 6 + 2 * bool(latent_roles):
             break
     if not fits:
-        tried = f"; the first try ended with: {said[0]}" if said else ""
+        tried = f"; the first try ended with: {errors[0]}" if errors else ""
         raise ReconError(
             f"These arguments of {problem.reached.spelled} could not be matched: {', '.join(unknown)}{tried}",
             "Name the roles in the order of the arguments (--args recon,target,mu,logvar; skip for none), "
@@ -330,8 +338,8 @@ def weighs(problem: Problem, key: str, recon: Slot) -> bool:
     return bool((after - before).abs().max() > 1e-9 * before.abs().max())
 
 
-def given(plan: Plan, roles: dict[str, str]) -> Plan:
-    """The plan with roles for arguments that had none."""
+def with_roles(plan: Plan, roles: dict[str, str]) -> Plan:
+    """Return the plan with roles for arguments that had none."""
     new = replace(plan, unknown=[])
     for key, role in roles.items():
         substitute(new, key, Slot(key, role, f"by trying: as {role} the call runs and is recognised"))
@@ -339,30 +347,30 @@ def given(plan: Plan, roles: dict[str, str]) -> Plan:
 
 
 def pairs(plan: Plan) -> list[tuple[Slot, Slot | None]]:
-    """Each reconstruction with its target."""
+    """Return each reconstruction with its target."""
     targets = plan.role("target")
-    found: list[tuple[Slot, Slot | None]] = []
+    slots: list[tuple[Slot, Slot | None]] = []
     for recon in [slot for slot in plan.slots() if slot.role in ("recon", "decoder")]:
         own = [t for t in targets if t.group == recon.group] or targets
-        found.append((recon, own[0] if own else None))
-    return found
+        slots.append((recon, own[0] if own else None))
+    return slots
 
 
 def latent_keys(problem: Problem) -> list[str]:
-    """The leaves of the latents' side."""
-    found = [slot.key for slot in problem.plan.slots() if slot.role in ("mu", "scale", "probs", "kl")]
-    return found + [f"{slot.key}.{part}" for slot in problem.plan.role("posterior") for part in ("mean", "logvar")]
+    """Return the leaves of the latents' side."""
+    keys = [slot.key for slot in problem.plan.slots() if slot.role in ("mu", "scale", "probs", "kl")]
+    return keys + [f"{slot.key}.{part}" for slot in problem.plan.role("posterior") for part in ("mean", "logvar")]
 
 
 def middle(value: Tensor) -> float:
-    """The middle of the sizes that are not zero."""
+    """Return the middle of the sizes that are not zero."""
     sizes = value.abs().flatten()
     sizes = sizes[sizes > 0]
     return sizes.median().item() if len(sizes) else math.nan
 
 
 def strengths(problem: Problem) -> tuple[list[float], float]:
-    """How strongly one element of each reconstruction pulls, and one latent, at points that are the same at all sizes."""
+    """Return how strongly one element of each reconstruction pulls, and one latent, at points that are the same at all sizes."""
     values = benign(problem)
     recons = []
     for recon, target in pairs(problem.plan):
@@ -382,6 +390,6 @@ def strengths(problem: Problem) -> tuple[list[float], float]:
     _, grads = gradients(problem, values, [*recons, *latent])
     pull = middle(grads[latent[0]]) if latent else math.nan
     if problem.plan.role("kl") or problem.plan.role("probs") or problem.plan.role("z"):
-        found = measure(problem)
-        pull = abs(found.weight) if found and found.weight else math.nan
+        latent_term = measure(problem)
+        pull = abs(latent_term.weight) if latent_term and latent_term.weight else math.nan
     return [middle(grads[key]) for key in recons], pull

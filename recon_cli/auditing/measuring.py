@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recon_cli.auditing.calling import Problem
+from recon_cli.auditing.calling import Problem, Values
 from recon_cli.auditing.families import CLOSE, MATCH, Match, candidates, field_of, ratio, recognise
-from recon_cli.auditing.roles import Slot
+from recon_cli.auditing.roles import Pair, Slot
 from recon_cli.errors import ReconError
 
 POINTS = 96
@@ -26,17 +26,17 @@ REFUSALS = (RuntimeError, ValueError, LookupError, ArithmeticError, AssertionErr
 
 
 def generator(number: int = 1) -> torch.Generator:
-    """A generator of its own, so that no seed of anybody's moves."""
+    """Return a generator of its own, so that no seed of anybody's moves."""
     return torch.Generator().manual_seed(number)
 
 
 def uniform(shape: Any, low: float, high: float, number: int = 1) -> Tensor:
-    """Points between ``low`` and ``high``."""
+    """Return points between ``low`` and ``high``."""
     return low + (high - low) * torch.rand(shape, generator=generator(number), dtype=torch.float64)
 
 
 def benign(problem: Problem, number: int = 1, spread: float = 0.3) -> dict[str, Tensor]:
-    """Values that any loss takes: reconstructions and targets inside (0, 1), latents near their prior, scales positive."""
+    """Return values that any loss takes: reconstructions and targets inside (0, 1), latents near their prior, scales positive."""
     B, sizes, classes = problem.sizes.batch, problem.sizes, problem.layout.classes
     values: dict[str, Tensor] = {}
     for i, slot in enumerate(problem.plan.slots()):
@@ -72,7 +72,7 @@ def benign(problem: Problem, number: int = 1, spread: float = 0.3) -> dict[str, 
 
 
 def gradients(problem: Problem, values: Mapping[str, Tensor], keys: list[str]) -> tuple[float, dict[str, Tensor]]:
-    """The loss, and its gradient by each of ``keys`` (zeros where it has none); NaN where the function refuses the values."""
+    """Return the loss and its gradient by each of ``keys`` (zeros where it has none); NaN where the values are refused."""
     live = {key: value.detach().clone() for key, value in values.items()}
     for key in keys:
         live[key].requires_grad_()
@@ -82,13 +82,13 @@ def gradients(problem: Problem, values: Mapping[str, Tensor], keys: list[str]) -
         return math.nan, {key: torch.full_like(live[key], math.nan) for key in keys}
     if not loss.requires_grad:
         return loss.item(), {key: torch.zeros_like(live[key]) for key in keys}
-    found = torch.autograd.grad(loss, [live[key] for key in keys], allow_unused=True)
-    zeros = (torch.zeros_like(live[key]) if grad is None else grad for key, grad in zip(keys, found, strict=True))
+    grads = torch.autograd.grad(loss, [live[key] for key in keys], allow_unused=True)
+    zeros = (torch.zeros_like(live[key]) if grad is None else grad for key, grad in zip(keys, grads, strict=True))
     return loss.item(), dict(zip(keys, zeros, strict=True))
 
 
 def value_at(problem: Problem, values: Mapping[str, Tensor], **how: Any) -> float:
-    """The loss as a number; NaN where the function refuses the values."""
+    """Return the loss as a number; NaN where the function refuses the values."""
     try:
         return problem(values, **how).item()
     except (*REFUSALS, ReconError):
@@ -129,11 +129,11 @@ class Reconstruction:
     within: str = ""
 
 
-def field(problem: Problem, base: Mapping[str, Tensor], pair: tuple[Slot, Slot | None], x: Tensor, raw: Tensor) -> Tensor | None:
-    """dL/d reconstruction at each of a list of points (x, raw), laid over the elements; None where it is not finite."""
+def field(problem: Problem, base: Values, pair: Pair, x: Tensor, raw: Tensor) -> Tensor | None:
+    """Return dL/d reconstruction at each of a list of points (x, raw), laid over the elements; None where it is not finite."""
     recon, target = pair
     B, D = base[recon.key].shape[:2]
-    found = []
+    fields = []
     for start in range(0, len(x), B * D):
         part = slice(start, start + B * D)
         reps = math.ceil(B * D / len(x[part]))
@@ -145,17 +145,17 @@ def field(problem: Problem, base: Mapping[str, Tensor], pair: tuple[Slot, Slot |
         grad = grads[recon.key]
         if not math.isfinite(loss) or not bool(grad.isfinite().all()):
             return None
-        found.append(grad.flatten()[: len(x[part])])
-    return torch.cat(found)
+        fields.append(grad.flatten()[: len(x[part])])
+    return torch.cat(fields)
 
 
 def still(problem: Problem) -> float:
-    """A target that is the same everywhere."""
+    """Return a target that is the same everywhere."""
     return 0.0 if problem.layout.binary else 0.3
 
 
 def domains() -> dict[str, tuple[Tensor, Tensor]]:
-    """Points (x, prediction) to try, the widest first: reals, then (0, 1), then what is positive."""
+    """Return points (x, prediction) to try, the widest first: reals, then (0, 1), then what is positive."""
     residual = torch.cat(
         [uniform(POINTS // 2, -3, 3, 5), uniform(POINTS // 4, -0.3, 0.3, 6), uniform(POINTS // 4, -0.02, 0.02, 7)]
     )
@@ -167,8 +167,8 @@ def domains() -> dict[str, tuple[Tensor, Tensor]]:
     }
 
 
-def element_weights(problem: Problem, base: Mapping[str, Tensor], pair: tuple[Slot, Slot | None]) -> tuple[Tensor, float]:
-    """How much each element counts, 1 for the middle one, and the share that counts: the field where all points are the same."""
+def element_weights(problem: Problem, base: Values, pair: Pair) -> tuple[Tensor, float]:
+    """Return how much each element counts, 1 for the middle one, and the share that counts, by the field at equal points."""
     recon, target = pair
     values = dict(base)
     values[recon.key] = torch.full_like(base[recon.key], 0.7)
@@ -181,8 +181,8 @@ def element_weights(problem: Problem, base: Mapping[str, Tensor], pair: tuple[Sl
     return grad / grad[counts].median(), counts.double().mean().item()
 
 
-def additivity(problem: Problem, base: Mapping[str, Tensor], key: str, others: list[str]) -> float:
-    """By how much gradients change where nothing changed, when half of the elements move; relative to the largest."""
+def additivity(problem: Problem, base: Values, key: str, others: list[str]) -> float:
+    """Return by how much gradients change where nothing changed, when half of the elements move; relative to the largest."""
     value = base[key]
     width = value.shape[:2]
     half = torch.rand(width, generator=generator(21)) < 0.5
@@ -201,7 +201,7 @@ def additivity(problem: Problem, base: Mapping[str, Tensor], key: str, others: l
     return worst
 
 
-def reconstruction(problem: Problem, pair: tuple[Slot, Slot | None], latents: list[str]) -> Reconstruction:
+def reconstruction(problem: Problem, pair: Pair, latents: list[str]) -> Reconstruction:
     """Measure one reconstruction term."""
     recon, target = pair
     base = benign(problem)
@@ -222,37 +222,37 @@ def reconstruction(problem: Problem, pair: tuple[Slot, Slot | None], latents: li
         measured = spaced(problem, base, pair, x, raw, weights if not even else None)
         if measured is None or not bool(measured.abs().max() > 0):
             continue
-        found = recognise(x, raw, measured)
-        if (found is None or found.off > MATCH) and (events := recognise_events(x[None], raw[None], measured[None])):
-            found = replace(events, link=SIMPLEX)  # element by element: whether they add up to 1 is not for the loss to say
-        if used is None or (found is not None and (match is None or found.off < match.off)):
-            match, domain, used = found, name, (x, raw, measured)
+        best = recognise(x, raw, measured)
+        if (best is None or best.off > MATCH) and (events := recognise_events(x[None], raw[None], measured[None])):
+            best = replace(events, link=SIMPLEX)  # element by element: whether they add up to 1 is not for the loss to say
+        if used is None or (best is not None and (match is None or best.off < match.off)):
+            match, domain, used = best, name, (x, raw, measured)
         if match is not None and match.off < MATCH:
             break
     slope = curvature_at(problem, base, pair, weights) if match is None or match.parts else bend(match)
     centre = ""
     if used is not None and (match is None or match.off > MATCH) and target is not None:
-        made = shifted(problem, base, pair, used, weights if not even else None)
-        match, centre = made or (match, "")
+        shift = shifted(problem, base, pair, used, weights if not even else None)
+        match, centre = shift or (match, "")
     location = used is not None and is_location(problem, base, pair, weights if not even else None)
     sign = sign_of(problem, base, pair) if match is None else int(math.copysign(1, match.weight))
     within = "" if match is None or centre else limits(problem, base, pair, match, weights if not even else None)
     return Reconstruction(recon, match, slope, True, worst, spread, counted, domain, sign, location, centre, within)
 
 
-def spaced(problem: Problem, base: Any, pair: Any, x: Tensor, raw: Tensor, weights: Tensor | None) -> Tensor | None:
-    """The field; where elements weigh differently, each point at the middle one's weight. None where it does not take them."""
+def spaced(problem: Problem, base: Values, pair: Pair, x: Tensor, raw: Tensor, weights: Tensor | None) -> Tensor | None:
+    """Return the field, of elements that weigh differently at the middle one's weight; None where the points are refused."""
     try:
         return field(problem, base, pair, x, raw) if weights is None else weighed(problem, base, pair, x, raw, weights)
     except ReconError:  # of a likelihood of recon's: outside its domain
         return None
 
 
-def weighed(problem: Problem, base: Any, pair: Any, x: Tensor, raw: Tensor, weights: Tensor) -> Tensor | None:
-    """The field at the middle element's weight, over the elements that have one."""
+def weighed(problem: Problem, base: Values, pair: Pair, x: Tensor, raw: Tensor, weights: Tensor) -> Tensor | None:
+    """Return the field at the middle element's weight, over the elements that have one."""
     order = weights.flatten().nonzero().flatten()
     recon, target = pair
-    found = []
+    fields = []
     for start in range(0, len(x), len(order)):
         part = slice(start, start + len(order))
         at = order[: len(x[part])]
@@ -265,13 +265,13 @@ def weighed(problem: Problem, base: Any, pair: Any, x: Tensor, raw: Tensor, weig
         loss, grads = gradients(problem, values, [recon.key])
         if not math.isfinite(loss):
             return None
-        found.append((grads[recon.key].flatten() / weights.flatten())[at])
-    whole = torch.cat(found)
+        fields.append((grads[recon.key].flatten() / weights.flatten())[at])
+    whole = torch.cat(fields)
     return whole if bool(whole.isfinite().all()) else None
 
 
-def shifted(problem: Problem, base: Any, pair: Any, used: Any, weights: Tensor | None) -> tuple[Match, str] | None:
-    """A Gaussian about something that the loss makes of the target, and in words what: its gradient has one slope everywhere."""
+def shifted(problem: Problem, base: Values, pair: Pair, used: Any, weights: Tensor | None) -> tuple[Match, str] | None:
+    """Return a Gaussian about what the loss makes of the target (its gradient has one slope everywhere), and in words what."""
     x, raw, measured = used
     later = spaced(problem, base, pair, x, raw + 0.05, weights)
     if later is None:
@@ -281,12 +281,12 @@ def shifted(problem: Problem, base: Any, pair: Any, used: Any, weights: Tensor |
     if middle == 0 or (slopes - middle).abs().max() > 1e-6 * abs(middle):
         return None
     centre = raw - measured / middle
-    found = recognise(centre, raw, measured)
-    return found and (replace(found, link=MADE), centred(x, centre, pair[1].key))
+    match = recognise(centre, raw, measured)
+    return None if match is None else (replace(match, link=MADE), centred(x, centre, pair[1].key if pair[1] else "x"))
 
 
 def centred(x: Tensor, centre: Tensor, name: str) -> str:
-    """In words, what a centre is of a target: so many times it and a number more, or one value of it at another of the target."""
+    """Return in words what a centre is of a target: so many times it and a number more, or its value at one of the target."""
     line = torch.stack([x, torch.ones_like(x)], dim=1)
     slope, more = torch.linalg.lstsq(line, centre[:, None]).solution.flatten().tolist()
     if float((line @ torch.tensor([slope, more], dtype=x.dtype) - centre).abs().max()) > 1e-7:
@@ -296,8 +296,8 @@ def centred(x: Tensor, centre: Tensor, name: str) -> str:
     return f"{times}{name}" + (f" {'+' if more > 0 else '-'} {abs(more):.6g}" if abs(more) > 1e-7 else "")
 
 
-def limits(problem: Problem, base: Any, pair: Any, match: Match, weights: Tensor | None) -> str:
-    """In words, within what a loss of real numbers is the one that was recognised; empty where that is further than was tried."""
+def limits(problem: Problem, base: Values, pair: Pair, match: Match, weights: Tensor | None) -> str:
+    """Return in words within what a loss of real numbers is the one that was recognised; empty where as far as was tried."""
     each = match.candidate
     if each is None or match.off > MATCH or problem.layout.binary or each.kind().support.low != -math.inf:
         return ""
@@ -312,7 +312,7 @@ def limits(problem: Problem, base: Any, pair: Any, match: Match, weights: Tensor
         return float((measured - match.weight * own).abs().max() / measured.abs().max())
 
     if (off(-x, inside) or 0) > CLOSE:
-        return f"{pair[1].key} from 0 up"
+        return f"{pair[1].key if pair[1] else 'x'} from 0 up"
     for size in WIDE:
         worst = off(x, size)
         if worst is None:
@@ -323,7 +323,7 @@ def limits(problem: Problem, base: Any, pair: Any, match: Match, weights: Tensor
     return ""
 
 
-def is_location(problem: Problem, base: Any, pair: Any, weights: Tensor | None) -> bool:
+def is_location(problem: Problem, base: Values, pair: Pair, weights: Tensor | None) -> bool:
     """Whether only the residual counts: moving both sides together moves no gradient."""
     if pair[1] is None:
         return False
@@ -332,22 +332,24 @@ def is_location(problem: Problem, base: Any, pair: Any, weights: Tensor | None) 
     return one is not None and two is not None and bool((one - two).abs().max() <= 1e-9 * one.abs().max())
 
 
-def curvature_at(problem: Problem, base: Any, pair: Any, weights: Tensor) -> float | None:
-    """d2L/dx2 where the residual vanishes, for the middle element."""
+def curvature_at(problem: Problem, base: Values, pair: Pair, weights: Tensor) -> float | None:
+    """Return d2L/dx2 where the residual vanishes, for the middle element."""
     if pair[1] is None:
         return None
     x = torch.full((POINTS,), 0.5, dtype=torch.float64)
-    found = []
+    curvatures = []
     for h in (1e-4, 1e-5):
         sides = [spaced(problem, base, pair, x, x + by, weights) for by in (h, -h)]
-        if any(side is None for side in sides):
+        above, below = sides
+        if above is None or below is None:
             return None
-        found.append(((sides[0] - sides[1]) / (2 * h)).median().item())  # type: ignore[operator]
-    return (100 * found[1] - found[0]) / 99 if found[1] and abs(found[1] - found[0]) < 1e-3 * max(map(abs, found)) else None
+        curvatures.append(((above - below) / (2 * h)).median().item())
+    coarse, fine = curvatures
+    return (100 * fine - coarse) / 99 if fine and abs(fine - coarse) < 1e-3 * max(abs(coarse), abs(fine)) else None
 
 
 def bend(match: Match) -> float | None:
-    """d2L/dx2 of a recognised loss where the residual vanishes: its own times its weight; None where it has none."""
+    """Return d2L/dx2 of a recognised loss where the residual vanishes: its own times its weight; None where it has none."""
     x = torch.full((2,), 0.5, dtype=torch.float64)
     if match.candidate is None or match.candidate.kind().support.low != -math.inf:
         return None
@@ -359,8 +361,8 @@ def bend(match: Match) -> float | None:
     return match.weight * (100 * slopes[1] - slopes[0]) / 99 if abs(slopes[0] - slopes[1]) < 1e-3 * abs(slopes[1]) else None
 
 
-def sign_of(problem: Problem, base: Mapping[str, Tensor], pair: tuple[Slot, Slot | None]) -> int:
-    """+1 where the loss grows as a reconstruction leaves its target, -1 where it falls, 0 where neither or not known.
+def sign_of(problem: Problem, base: Values, pair: Pair) -> int:
+    """Return +1 where the loss grows as a reconstruction leaves its target, -1 where it falls, 0 where neither or not known.
 
     It falls or grows to both sides: of one that is pulled to another target it falls on one and grows on the other.
     """
@@ -377,8 +379,8 @@ def sign_of(problem: Problem, base: Mapping[str, Tensor], pair: tuple[Slot, Slot
     return first if other in (first, 0) else 0
 
 
-def classes(problem: Problem, pair: tuple[Slot, Slot | None], base: Any, latents: list[str]) -> Reconstruction:
-    """A prediction of classes against labels: the field of the categorical, of logits or of log-probabilities."""
+def classes(problem: Problem, pair: Pair, base: Values, latents: list[str]) -> Reconstruction:
+    """Measure a prediction of classes against labels: the field of the categorical, of logits or of log-probabilities."""
     recon, target = pair
     worst = additivity(problem, base, recon.key, latents)
     raw = uniform(base[recon.key].shape, -2, 2, 41)
@@ -403,7 +405,7 @@ def classes(problem: Problem, pair: tuple[Slot, Slot | None], base: Any, latents
 
 
 def recognise_events(x: Tensor, raw: Tensor, measured: Tensor) -> Match | None:
-    """As ``recognise``, of vectors."""
+    """Return what ``recognise`` does, of vectors."""
     for each in candidates(1):
         if not each.own:
             weight, off = ratio(field_of(each, (), x, raw), measured)

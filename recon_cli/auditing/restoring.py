@@ -21,15 +21,16 @@ from typing import Any, TypeAlias
 
 import numpy
 import torch
+from torch import _tensor_str
 
 from recon_cli.runtime.torch_state import DefaultState, flushes_denormals, process_settings
 
 LOCK = threading.RLock()  # one audit at a time: seeds, warnings and environment are the whole process's
-Pair: TypeAlias = tuple[Callable[[], Any], Callable[[Any], None]]
+Pair: TypeAlias = tuple[Callable[[], Any], Callable[[Any], object]]
 
 
 def attributes(owner: Any, *names: str) -> Pair:
-    """Attributes of an object: how to read them all, and how to write them back."""
+    """Return how to read attributes of an object, and how to write them back."""
 
     def write(values: list[Any]) -> None:
         for name, value in zip(names, values, strict=True):
@@ -40,7 +41,7 @@ def attributes(owner: Any, *names: str) -> Pair:
 
 
 def contents(owner: Any, name: str) -> Pair:
-    """A list or a dictionary that an object has: the same one again, with what was in it."""
+    """Return how to read and write a list or a dictionary of an object: the same one again, with what was in it."""
 
     def write(before: tuple[Any, Any]) -> None:
         place, values = before
@@ -59,7 +60,7 @@ def contents(owner: Any, name: str) -> Pair:
 
 
 def folder() -> str | None:
-    """Where the process is; None where that folder is gone."""
+    """Return where the process is; None where that folder is gone."""
     try:
         return os.getcwd()
     except OSError:
@@ -67,7 +68,7 @@ def folder() -> str | None:
 
 
 def handlers() -> dict[int, Any]:
-    """What each signal does; nothing off the main thread, where none can be set."""
+    """Return what each signal does; nothing off the main thread, where none can be set."""
     if threading.current_thread() is not threading.main_thread():
         return {}
     return {number: signal.getsignal(number) for number in signal.valid_signals()}
@@ -81,25 +82,25 @@ def handle(before: dict[int, Any]) -> None:
 
 
 def alarm() -> tuple[float, float, float] | None:
-    """When the alarm is due, how often it rings from then on, and what time it is."""
+    """Return when the alarm is due, how often it rings from then on, and what time it is."""
     possible = hasattr(signal, "getitimer") and threading.current_thread() is threading.main_thread()
     return (*signal.getitimer(signal.ITIMER_REAL), time.monotonic()) if possible else None
 
 
 def set_alarm(before: tuple[float, float, float] | None) -> None:
-    """The alarm as it would be now."""
+    """Set the alarm as it would be now."""
     if before is not None:
         left, again, at = before
         signal.setitimer(signal.ITIMER_REAL, max(left - (time.monotonic() - at), 1e-3) if left else 0, again)
 
 
 def blocked() -> Any:
-    """The signals that this thread does not hear."""
+    """Return the signals that this thread does not hear."""
     return signal.pthread_sigmask(signal.SIG_BLOCK, ()) if hasattr(signal, "pthread_sigmask") else None
 
 
 def generators() -> tuple[Any, ...]:
-    """The state of every generator that code draws from; of GPUs where they are in use."""
+    """Return the state of every generator that code draws from; of GPUs where they are in use."""
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
     return random.getstate(), numpy.random.get_state(), torch.get_rng_state(), cuda
 
@@ -119,7 +120,7 @@ def deterministic() -> tuple[bool, bool]:
 
 
 def autocast() -> list[tuple[str, bool, Any]]:
-    """Of each kind of device, whether torch casts by itself, and to what."""
+    """Return for each kind of device whether torch casts by itself, and to what."""
     return [(kind, torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)) for kind in ("cpu", "cuda")]
 
 
@@ -158,7 +159,7 @@ STATE: tuple[Pair, ...] = (
     (numpy.getbufsize, numpy.setbufsize),
     (numpy.get_printoptions, lambda kept: numpy.set_printoptions(**kept)),
     (generators, draw_from),
-    contents(torch._tensor_str.PRINT_OPTS, "__dict__"),
+    contents(_tensor_str.PRINT_OPTS, "__dict__"),
     (torch.get_default_dtype, torch.set_default_dtype),
     (torch.get_num_threads, torch.set_num_threads),
     (deterministic, lambda kept: torch.use_deterministic_algorithms(kept[0], warn_only=kept[1])),
@@ -174,7 +175,7 @@ ALWAYS = (set_alarm, draw_from)
 
 @contextlib.contextmanager
 def undisturbed() -> Iterator[None]:
-    """The process afterwards as it was before, whatever is done meanwhile; and torch as out of the box, but for float64.
+    """Leave the process as it was before, whatever is done meanwhile; and torch as out of the box, but for float64.
 
     Folder, path, environment, builtins, streams, signals and alarm, threads, seeds, how torch and numpy compute, warn and
     print. One at a time. Not what a function does to objects of its own, nor to modules, files and threads that it began.
@@ -195,7 +196,8 @@ class Muted:
     """A stream that swallows what one thread writes, and passes on what the others do; all of it, once that is over."""
 
     def __init__(self, stream: Any) -> None:
-        self.stream, self.thread = stream, threading.get_ident()
+        self.stream = stream
+        self.thread: int | None = threading.get_ident()
 
     @property
     def muted(self) -> bool:
@@ -203,16 +205,16 @@ class Muted:
         return self.thread == threading.get_ident() or self.stream is None
 
     def write(self, text: str) -> int:
-        """How many characters of ``text`` are done with."""
+        """Return how many characters of ``text`` are done with."""
         return len(text) if self.muted else self.stream.write(text)
 
     def writelines(self, lines: Any) -> None:
-        """Line after line."""
+        """Write line after line."""
         for line in lines:
             self.write(line)
 
     def flush(self) -> None:
-        """What was passed on is out."""
+        """Flush what was passed on."""
         if not self.muted:
             self.stream.flush()
 
@@ -227,7 +229,7 @@ class Muted:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """No word from this thread on stdout and stderr; those of other threads come through."""
+    """Keep what this thread writes on stdout and stderr to itself; what other threads write comes through."""
     streams = Muted(sys.stdout), Muted(sys.stderr)
     try:
         with contextlib.redirect_stdout(streams[0]), contextlib.redirect_stderr(streams[1]):

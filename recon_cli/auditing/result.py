@@ -8,8 +8,8 @@ from typing import Any
 
 from recon_cli import likelihoods
 from recon_cli.auditing.formulas import number
-from recon_cli.auditing.judging import BROKEN, CODES, SPOILING, Finding, Row
 from recon_cli.auditing.latents import PRIOR
+from recon_cli.auditing.verdicts import BROKEN, CODES, SPOILING, Finding, Row
 from recon_cli.errors import ReconError, unknown
 from recon_cli.identity.parametric import as_number
 from recon_cli.report import Column, Report, Table
@@ -79,41 +79,41 @@ class Audit:
         return not self.unmet and (self.verdict in PASSING or (bool(self.accepted) and reasons(self) <= set(self.accepted)))
 
     def accepting(self, *codes: str) -> Audit:
-        """The same with these codes no reason to fail. Raises ReconError for a code that is none."""
+        """Return the same with these codes no reason to fail. Raises ReconError for a code that is none."""
         for code in codes:
             if code not in CODES:
                 raise unknown("code", code, CODES)
         return replace(self, accepted=(*self.accepted, *codes))
 
     def expecting(self, wanted: str) -> Audit:
-        """The same, failing unless what it measured is ``wanted``: ``beta=1, sigma=0.2``, to 1e-6 relative."""
+        """Return the same, failing unless what it measured is ``wanted``: ``beta=1, sigma=0.2``, to 1e-6 relative."""
         return replace(self, unmet=(*self.unmet, *unmet(self, wanted)))
 
     def assert_elbo(self, *accept: str, expect: str | None = None) -> None:
-        """For tests: AssertionError, with the sentence and the defects, unless the loss passes."""
-        found = self.accepting(*accept)
-        found = found.expecting(expect) if expect else found
-        if not found.holds or (found.verdict == "beta-elbo" and "beta-elbo" not in accept and not expect):
-            lines = [f"{found.name} is {found.verdict}: {found.sentence}"]
-            lines += [f"  {finding.code}: {finding.evidence}. {finding.fix}" for finding in found.findings]
-            raise AssertionError("\n".join([*lines, *found.unmet]))
+        """Raise an AssertionError, for tests, with the sentence and the defects, unless the loss passes."""
+        audit = self.accepting(*accept)
+        audit = audit.expecting(expect) if expect else audit
+        if not audit.holds or (audit.verdict == "beta-elbo" and "beta-elbo" not in accept and not expect):
+            lines = [f"{audit.name} is {audit.verdict}: {audit.sentence}"]
+            lines += [f"  {finding.code}: {finding.evidence}. {finding.fix}" for finding in audit.findings]
+            raise AssertionError("\n".join([*lines, *audit.unmet]))
 
     def report(self) -> Report:
-        """As ``recon audit`` prints it."""
+        """Return the report that ``recon audit`` prints."""
         return report(self)
 
 
-def reasons(found: Audit) -> set[str]:
-    """The codes for which it fails."""
-    codes = {code for row in found.rows if row.verdict not in PASSING for code in row.defects}
+def reasons(audit: Audit) -> set[str]:
+    """Return the codes for which it fails."""
+    codes = {code for row in audit.rows if row.verdict not in PASSING for code in row.defects}
     moving = {"recon-mean", "kl-mean-latents", "kl-sum-batch", "batch-dependent"}
-    failing = codes & (BROKEN | SPOILING | moving | {"not-additive"} | {f.code for f in found.findings if f.broken})
-    unknown = {row.verdict for row in found.rows if row.verdict == "unrecognised"}
-    return failing | unknown or {row.verdict for row in found.rows if row.verdict not in PASSING}
+    failing = codes & (BROKEN | SPOILING | moving | {"not-additive"} | {f.code for f in audit.findings if f.broken})
+    unknown = {row.verdict for row in audit.rows if row.verdict == "unrecognised"}
+    return failing | unknown or {row.verdict for row in audit.rows if row.verdict not in PASSING}
 
 
-def unmet(found: Audit, wanted: str) -> list[str]:
-    """Expectations that the measurement does not meet. ``beta`` and ``sigma`` together are one: tradeoff = beta sigma^2."""
+def unmet(audit: Audit, wanted: str) -> list[str]:
+    """Return the expectations that the measurement does not meet. ``beta`` with ``sigma`` is one: tradeoff = beta sigma^2."""
     pairs: dict[str, str] = {}
     for part in filter(None, (piece.strip() for piece in wanted.split(","))):
         key, sign, value = (piece.strip() for piece in part.partition("="))
@@ -124,8 +124,8 @@ def unmet(found: Audit, wanted: str) -> list[str]:
         pairs[key] = checked(key, value)
     if not pairs:
         raise ReconError("--expect is empty: it expects nothing.", 'Write --expect "beta=1, sigma=0.2".')
-    said = []
-    for row in found.rows:
+    sentences = []
+    for row in audit.rows:
         have: dict[str, Any] = {column.key: getattr(row, column.key) for column in OBJECTIVE}
         wish: dict[str, Any] = dict(pairs)
         if "scale" in wish:
@@ -134,9 +134,9 @@ def unmet(found: Audit, wanted: str) -> list[str]:
             sigma, beta = as_number("sigma", wish.pop("sigma")), as_number("beta", wish.pop("beta"))
             level = beta * (sigma if row.family == "laplace" else sigma**2)
             if not math.isclose(row.tradeoff or math.nan, level, rel_tol=1e-6):
-                said.append(
+                sentences.append(
                     f"expected a trade-off of {number(level)} (beta = {number(beta)}, sigma = "
-                    f"{number(sigma)}), found {shown(row.tradeoff)}"
+                    f"{number(sigma)}), found {in_words(row.tradeoff)}"
                 )
         for key, value in wish.items():
             if value in ("none", "null"):
@@ -148,50 +148,50 @@ def unmet(found: Audit, wanted: str) -> list[str]:
             else:
                 good = have[key] is not None and math.isclose(have[key], as_number(key, value), rel_tol=1e-6, abs_tol=1e-12)
             if not good:
-                said.append(f"expected {key} = {value}, found {shown(have[key])}")
-    return said
+                sentences.append(f"expected {key} = {value}, found {in_words(have[key])}")
+    return sentences
 
 
-def heading(found: Audit) -> str:
-    """What a trade-off is of the families that there are: sigma^2 is a Gaussian's, a scale a Laplace's; others have neither."""
-    named = {row.family: row for row in found.rows}
+def heading(audit: Audit) -> str:
+    """Return what a trade-off is of these families: sigma^2 is a Gaussian's, a scale a Laplace's; others have neither."""
+    named = {row.family: row for row in audit.rows}
     if set(named) == {"laplace"}:
         return "scale at β = 1, or β at scale 1"
-    if set(named) <= {"gaussian", *BENT} or all(row.tradeoff is None for row in found.rows):
+    if set(named) <= {"gaussian", *BENT} or all(row.tradeoff is None for row in audit.rows):
         return "sigma² at β = 1, or β at sigma = 1"
-    return "β" if all(row.sigma is None for row in found.rows) else "trade-off"
+    return "β" if all(row.sigma is None for row in audit.rows) else "trade-off"
 
 
-def report(found: Audit) -> Report:
-    """Tables, notes and the verdict."""
-    rows = [{column.key: getattr(row, column.key) for column in OBJECTIVE} for row in found.rows]
+def report(audit: Audit) -> Report:
+    """Return tables, notes and the verdict."""
+    rows = [{column.key: getattr(row, column.key) for column in OBJECTIVE} for row in audit.rows]
     for row in rows:
         row["defects"] = list(row["defects"])
     tables = [Table("objective", OBJECTIVE, rows)]
-    tables.append(Table("roles", ROLES, [dict(zip(("argument", "role", "found"), each, strict=True)) for each in found.roles]))
-    if found.findings:
-        said = [
+    tables.append(Table("roles", ROLES, [dict(zip(("argument", "role", "found"), each, strict=True)) for each in audit.roles]))
+    if audit.findings:
+        rows_of_defects = [
             {"code": f.code, "evidence": f.evidence, "fix": f.fix, "likelihood": "defects", "step": i,
              "statement": f"{f.code}: {f.evidence}.", "because": f.fix, "checked": None}
-            for i, f in enumerate(found.findings, 1)
+            for i, f in enumerate(audit.findings, 1)
         ]  # fmt: skip
-        tables.append(Table("defects", DEFECTS, said, layout="steps"))
-    if found.conversions:
+        tables.append(Table("defects", DEFECTS, rows_of_defects, layout="steps"))
+    if audit.conversions:
         tables.append(
-            Table("conversions", CONVERSIONS, [dict(zip(("keep", "write"), each, strict=True)) for each in found.conversions])
+            Table("conversions", CONVERSIONS, [dict(zip(("keep", "write"), each, strict=True)) for each in audit.conversions])
         )
-    codes = f": {', '.join(found.defects)}" if found.defects else ""
-    accepted = f" ({', '.join(found.accepted)} accepted)" if found.accepted else ""
-    verdict = f"{found.verdict}{codes}{accepted}"
-    columns = tuple(replace(column, title=heading(found)) if column.key == "tradeoff" else column for column in OBJECTIVE)
+    codes = f": {', '.join(audit.defects)}" if audit.defects else ""
+    accepted = f" ({', '.join(audit.accepted)} accepted)" if audit.accepted else ""
+    verdict = f"{audit.verdict}{codes}{accepted}"
+    columns = tuple(replace(column, title=heading(audit)) if column.key == "tradeoff" else column for column in OBJECTIVE)
     tables[0] = Table("objective", columns, rows)
-    if found.unmet:
-        verdict += f"; {'; '.join(found.unmet)}"
-    return Report("audit", tables, found.notes, verdict, found.holds, lead=[found.sentence, found.formula])
+    if audit.unmet:
+        verdict += f"; {'; '.join(audit.unmet)}"
+    return Report("audit", tables, audit.notes, verdict, audit.holds, lead=[audit.sentence, audit.formula])
 
 
 def checked(key: str, value: str) -> str:
-    """An expected value, as it can be of that column; ReconError where it never is."""
+    """Return an expected value, as it can be of that column; ReconError where it never is."""
     columns = [column.key for column in OBJECTIVE] + ["scale"]
     if key not in columns:
         raise unknown("column to expect", key, columns)
@@ -208,6 +208,6 @@ def checked(key: str, value: str) -> str:
     return value
 
 
-def shown(value: Any) -> str:
-    """A value in words."""
+def in_words(value: Any) -> str:
+    """Return a value in words."""
     return "none" if value is None else number(value) if isinstance(value, float) else str(value)

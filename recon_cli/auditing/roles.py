@@ -9,10 +9,11 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
-from recon_cli.auditing.naming import DATA, FLAGS, LATENT, NUMBERS, RECORDS, ROLES, TENSOR_WORDS, meaning_of, role_of
-from recon_cli.auditing.reaching import Reached, Stand
+from recon_cli.auditing.callables import Reached, Stand
+from recon_cli.auditing.structures import assignments, keys_of, mentioned, outputs_of, spelled, structure, unpacked
+from recon_cli.auditing.vocabulary import DATA, FLAGS, LATENT, NUMBERS, RECORDS, ROLES, meaning_of, role_of
 from recon_cli.errors import ReconError
 
 
@@ -22,13 +23,16 @@ class Slot:
 
     key: str
     role: str
-    found: str
+    how: str
     meaning: str | None = None
     group: str = ""
 
 
+Pair: TypeAlias = tuple[Slot, Slot | None]  # a reconstruction and its target
+
+
 @dataclass(frozen=True)
-class Given:
+class BoundNumber:
     """A whole number that was bound to an argument: it may be a size, and change with that."""
 
     name: str
@@ -54,16 +58,17 @@ class Plan:
     taken: list[str] = field(default_factory=list)
 
     def slots(self) -> list[Slot]:
-        """Every slot in the order of the call."""
-        found: list[Slot] = []
+        """Return every slot in the order of the call."""
+        slots: list[Slot] = []
 
         def visit(part: Any) -> None:
             if isinstance(part, Slot):
-                found.append(part)
+                slots.append(part)
             elif isinstance(part, Mapping):
-                [visit(value) for value in part.values()]
+                visit([*part.values()])
             elif isinstance(part, (list, tuple)):
-                [visit(value) for value in part]
+                for value in part:
+                    visit(value)
             elif isinstance(part, Outputs):
                 visit(part.parts)
             elif isinstance(part, Stand):
@@ -71,88 +76,123 @@ class Plan:
 
         for part in (self.arguments, self.keywords, self.free, self.inner):
             visit(part)
-        return found
+        return slots
 
     def role(self, role: str) -> list[Slot]:
-        """The slots of one role."""
+        """Return the slots of one role."""
         return [slot for slot in self.slots() if slot.role == role]
 
 
 def plan(reached: Reached, bind: Mapping[str, Any], order: str | None) -> Plan:
     """Match every argument to a role: as told by ``order``, else by name, the unknown ones left for a numerical test."""
-    made = Plan()
+    call = Plan()
     tree = reached.tree
+    parameters = parameters_of(reached)
+    words = roles_in(order)
+    index = 0
+    for parameter in parameters:
+        name = parameter.name
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            index += fill_positional(call, tree, name, words[index:])
+            continue
+        if parameter.kind is parameter.VAR_KEYWORD:
+            fill_keywords(call, reached, name, bind)
+            continue
+        word = words[index] if words[index:] else None
+        index += 1
+        if name not in bind and parameter.default is not parameter.empty:
+            if word in SKIPPED:
+                break
+            if word is None and not wanted(parameter):
+                continue
+        value = value_of(name, word, call, reached, bind)
+        if (
+            parameter.kind is parameter.KEYWORD_ONLY
+            or len(call.arguments) < index - 1
+            and not any(p.kind is p.VAR_POSITIONAL for p in parameters)
+        ):
+            call.keywords[name] = value
+        else:
+            call.arguments.append(value)
+    if words[index:]:
+        raise ReconError(f"--args names {len(words)} roles, and {reached.spelled} takes {index} arguments.", "Name one for each.")
+    if tree is not None:
+        around(call, reached, tree, bind)
+    return call
+
+
+SKIPPED = ("-", "_", "", "skip")  # words of --args for no role
+
+
+def parameters_of(reached: Reached) -> list[inspect.Parameter]:
+    """Return the parameters that a call fills. Raises ReconError where they cannot be read."""
     try:
         parameters = [*inspect.signature(reached.code).parameters.values()]
     except (TypeError, ValueError) as error:
         raise ReconError(
             f"The arguments of {reached.spelled} cannot be read: {error}.", "Wrap it in a function with named ones."
         ) from error
-    parameters = parameters[1:] if reached.bound else parameters
-    told = [word.strip() for word in order.split(",")] if order else []
-    if told:
-        bad = [word for word in told if word not in ROLES and not meaning_of(word) and word not in ("", "-", "_")]
-        if bad:
-            raise ReconError(f"{bad[0]!r} is no role.", f"Roles: {', '.join(ROLES)}; in the order of the arguments.")
-    index = 0
-    for parameter in parameters:
-        name = parameter.name
-        if parameter.kind is parameter.VAR_POSITIONAL:
-            names = unpacked(tree, name) if tree is not None else []
-            if told[index:]:
-                names = [names[i] if i < len(names) else f"{name}[{i}]" for i in range(len(told) - index)]
-            for i, inner in enumerate(names):
-                made.arguments.append(leaf(inner, made, told[index + i] if told[index + i :] else None, f"{name}[{i}]"))
-            index += len(names)
-            continue
-        if parameter.kind is parameter.VAR_KEYWORD:
-            for key, optional in keys_of(tree, name).items():
-                if key in bind:
-                    made.keywords[key] = bind[key]
-                elif role_of(key) in (*DATA, *LATENT):
-                    made.keywords[key] = leaf(key, made, None, f"{name}[{key!r}]")
-                elif not optional:
-                    raise needed(key, reached)
-            made.keywords |= {key: value for key, value in bind.items() if key in keys_of(tree, name)}
-            continue
-        word = told[index] if told[index:] else None
-        index += 1
-        if name in bind:
-            value: Any = Given(name, bind[name]) if type(bind[name]) is int else bind[name]
-        elif word in ("-", "_", "", "skip"):
-            if parameter.default is not parameter.empty:
-                break
-            value = None
-        elif word is None and parameter.default is not parameter.empty and not wanted(parameter):
-            continue
-        elif word is None and (answers := outputs_of(tree, name)):
-            value = Outputs(filled(answers, f"{name}(...)", made))
-        elif word is None and not RECORDS.match(name) and (inside := structure(tree, name)) is not None:
-            value = filled(inside, name, made)
-        elif word is None and name in FLAGS:
-            value = FLAGS[name]
-            made.taken.append(f"{name} = {value!r} was assumed")
-        elif word is None and RECORDS.match(name):
-            value = defaultdict(list)
-        elif word is None and NUMBERS.match(name) and role_of(name) is None:
-            raise needed(name, reached)
-        elif word is None and (set(name) <= {"_"} or (tree is not None and not mentioned(tree, name) and role_of(name) is None)):
-            value = None
-        else:
-            value = leaf(name, made, word, name)
-        if (
-            parameter.kind is parameter.KEYWORD_ONLY
-            or len(made.arguments) < index - 1
-            and not any(p.kind is p.VAR_POSITIONAL for p in parameters)
-        ):
-            made.keywords[name] = value
-        else:
-            made.arguments.append(value)
-    if told[index:]:
-        raise ReconError(f"--args names {len(told)} roles, and {reached.spelled} takes {index} arguments.", "Name one for each.")
-    if tree is not None:
-        around(made, reached, bind)
-    return made
+    return parameters[1:] if reached.bound else parameters
+
+
+def roles_in(order: str | None) -> list[str]:
+    """Return the words of ``--args``. Raises ReconError for one that is no role."""
+    words = [word.strip() for word in order.split(",")] if order else []
+    bad = [word for word in words if word not in ROLES and not meaning_of(word) and word not in ("", "-", "_")]
+    if bad:
+        raise ReconError(f"{bad[0]!r} is no role.", f"Roles: {', '.join(ROLES)}; in the order of the arguments.")
+    return words
+
+
+def fill_positional(call: Plan, tree: ast.AST | None, name: str, words: list[str]) -> int:
+    """Add to the plan what goes into ``*name``, as told or as the source unpacks it; return how many that are."""
+    names = unpacked(tree, name) if tree is not None else []
+    if words:
+        names = [names[i] if i < len(names) else f"{name}[{i}]" for i in range(len(words))]
+    for i, inner in enumerate(names):
+        call.arguments.append(leaf(inner, call, words[i] if words[i:] else None, f"{name}[{i}]"))
+    return len(names)
+
+
+def fill_keywords(call: Plan, reached: Reached, name: str, bind: Mapping[str, Any]) -> None:
+    """Add to the plan what goes into ``**name``: the keys that the source reads. Raises ReconError for one that is missing."""
+    keys = keys_of(reached.tree, name)
+    for key, optional in keys.items():
+        if key in bind:
+            call.keywords[key] = bind[key]
+        elif role_of(key) in (*DATA, *LATENT):
+            call.keywords[key] = leaf(key, call, None, f"{name}[{key!r}]")
+        elif not optional:
+            raise needed(key, reached)
+    call.keywords |= {key: value for key, value in bind.items() if key in keys}
+
+
+def value_of(name: str, word: str | None, call: Plan, reached: Reached, bind: Mapping[str, Any]) -> Any:
+    """Return what the plan passes for an argument: what is bound, as ``word`` tells, else by the source and by the name."""
+    if name in bind:
+        return BoundNumber(name, bind[name]) if type(bind[name]) is int else bind[name]
+    if word in SKIPPED:
+        return None
+    return leaf(name, call, word, name) if word is not None else value_by_name(name, call, reached)
+
+
+def value_by_name(name: str, call: Plan, reached: Reached) -> Any:
+    """Return what the plan passes for an argument of which nothing was told. Raises ReconError for a number to be given."""
+    tree, role = reached.tree, role_of(name)
+    if answers := outputs_of(tree, name):
+        return Outputs(filled(answers, f"{name}(...)", call))
+    if not RECORDS.match(name) and (inside := structure(tree, name)) is not None:
+        return filled(inside, name, call)
+    if name in FLAGS:
+        call.taken.append(f"{name} = {FLAGS[name]!r} was assumed")
+        return FLAGS[name]
+    if RECORDS.match(name):
+        return defaultdict(list)
+    if NUMBERS.match(name) and role is None:
+        raise needed(name, reached)
+    if set(name) <= {"_"} or (tree is not None and not mentioned(tree, name) and role is None):
+        return None
+    return leaf(name, call, None, name)
 
 
 def wanted(parameter: inspect.Parameter) -> bool:
@@ -162,40 +202,44 @@ def wanted(parameter: inspect.Parameter) -> bool:
     return parameter.default is None and role_of(parameter.name) in ("recon", "target", "mu", "scale", "posterior", "kl")
 
 
-def leaf(name: str, made: Plan, told: str | None, key: str) -> Any:
-    """A slot by what was told, or by its name; an unknown one is noted."""
-    if not told and set(name) <= {"_"}:
+def leaf(name: str, call: Plan, word: str | None, key: str) -> Any:
+    """Return a slot by what was told, or by its name; an unknown one is noted."""
+    if not word and set(name) <= {"_"}:
         return None
-    if told in ("-", "_", ""):
+    if word in ("-", "_", ""):
         return None
-    if told:
-        role = "scale" if meaning_of(told) else told
-        return Slot(key, role, "told by --args", meaning_of(name) or (meaning_of(told) if told != "scale" else None))
+    if word:
+        return Slot(
+            key,
+            "scale" if meaning_of(word) else word,
+            "told by --args",
+            meaning_of(name) or (meaning_of(word) if word != "scale" else None),
+        )
     role = role_of(name)
     if role is None:
-        made.unknown.append(key)
+        call.unknown.append(key)
         return Slot(key, "unknown", "not matched")
     return Slot(key, role, f"by its name, {name}", meaning_of(name), stem(name, role))
 
 
 def needed(name: str, reached: Reached) -> ReconError:
-    """The error for a number that only the user knows."""
+    """Return the error for a number that only the user knows."""
     return ReconError(f"{reached.spelled} needs {name}, which has no default.", f"Pass it: --bind {name}=1, say.")
 
 
 def stem(name: str, role: str) -> str:
-    """What pairs ``tnf_in`` with ``tnf_out``."""
+    """Return what pairs ``tnf_in`` with ``tnf_out``."""
     match = re.match(r"(\w+?)_(in|out)$", name)
     return match[1] if match and role in DATA else ""
 
 
-def change(made: Plan, slot: Slot, role: str, found: str) -> None:
+def change(call: Plan, slot: Slot, role: str, how: str) -> None:
     """Give a slot another role, wherever it is."""
-    new = Slot(slot.key, role, found, slot.meaning if role == "scale" else None, slot.group)
-    substitute(made, slot.key, new)
+    new = Slot(slot.key, role, how, slot.meaning if role == "scale" else None, slot.group)
+    substitute(call, slot.key, new)
 
 
-def substitute(made: Plan, key: str, new: Slot) -> None:
+def substitute(call: Plan, key: str, new: Slot) -> None:
     """Put ``new`` in the place of the slot called ``key``."""
 
     def visit(part: Any) -> Any:
@@ -211,139 +255,33 @@ def substitute(made: Plan, key: str, new: Slot) -> None:
             return Stand(**{name: visit(value) for name, value in vars(part).items() if name != "_about"})
         return part
 
-    made.arguments, made.keywords, made.free, made.inner = map(visit, (made.arguments, made.keywords, made.free, made.inner))
+    call.arguments, call.keywords, call.free, call.inner = map(visit, (call.arguments, call.keywords, call.free, call.inner))
 
 
-# What the source says of an argument.
-
-
-def assignments(tree: ast.AST) -> list[tuple[ast.AST, ast.AST]]:
-    """Every ``target = value`` in a definition."""
-    return [(node.targets[0], node.value) for node in ast.walk(tree) if isinstance(node, ast.Assign)]
-
-
-def unpacked(tree: ast.AST, name: str) -> list[str]:
-    """The names that ``a, b = args`` or ``a = args[0]`` give to the elements of ``name``."""
-    found: dict[int, str] = {}
-    for target, value in assignments(tree):
-        whole = value.value if isinstance(value, ast.Subscript) and isinstance(value.slice, ast.Slice) else value
-        if isinstance(whole, ast.Name) and whole.id == name and isinstance(target, (ast.Tuple, ast.List)):
-            found |= {i: spelled(part) for i, part in enumerate(target.elts)}
-        if is_item(value, name) and isinstance(target, ast.Name):
-            found[value.slice.value] = target.id  # type: ignore[attr-defined]
-    for node in ast.walk(tree):
-        if is_item(node, name):
-            found.setdefault(node.slice.value, f"{name}[{node.slice.value}]")  # type: ignore[attr-defined]
-    return [found.get(i, "_") for i in range(max(found) + 1)] if found else []
-
-
-def spelled(part: ast.AST) -> str:
-    """A name in an unpacking; of a nested one, its text."""
-    return part.id if isinstance(part, ast.Name) else ast.unparse(part)
-
-
-def is_item(node: ast.AST, name: str) -> bool:
-    """Whether a node is ``name[0]``, with a whole number."""
-    return (
-        isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id == name
-        and isinstance(node.slice, ast.Constant) and type(node.slice.value) is int
-    )  # fmt: skip
-
-
-def keys_of(tree: ast.AST | None, name: str) -> dict[str, bool]:
-    """The keys that ``name['key']`` reads, and whether they may be left out (``name.get``)."""
-    found: dict[str, bool] = {}
-    for node in ast.walk(tree) if tree is not None else ():
-        match node:
-            case ast.Subscript(value=ast.Name(id=who), slice=ast.Constant(value=str(key)), ctx=ast.Load()) if who == name:
-                found[key] = False
-            case ast.Call(
-                func=ast.Attribute(value=ast.Name(id=who), attr="get" | "pop" as how), args=[ast.Constant(value=key), *rest]
-            ):
-                if who == name:
-                    found.setdefault(key, bool(rest) or how == "get")
-    return found
-
-
-def structure(tree: ast.AST | None, name: str) -> Any:
-    """What the source takes an argument apart into: a list of names, a dict of keys, an object's attributes; or None."""
-    if tree is None:
-        return None
-    if keys := keys_of(tree, name):
-        return {key: key for key in keys}
-    unpack = [
-        target
-        for target, value in assignments(tree)
-        if isinstance(target, (ast.Tuple, ast.List)) and name in (named(value), named(getattr(value, "value", None)))
-    ]
-    names = unpacked(tree, name)
-    roles = [role_of(inner) for inner in names if "[" not in inner]
-    if unpack and names and not any(isinstance(v, ast.Attribute) and t in unpack for t, v in assignments(tree)):
-        return names
-    if names and any(role in (*DATA, *LATENT, "kl", "posterior") for role in roles) and len(names) > 1:
-        return names
-    import torch
-
-    attributes = {
-        node.attr for node in ast.walk(tree)
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == name
-    }  # fmt: skip
-    foreign = {attr for attr in attributes if not hasattr(torch.Tensor, attr) and attr not in TENSOR_WORDS}
-    roles_there = {attr for attr in attributes if role_of(attr) in ("recon", "target", "mu", "scale", "kl", "posterior")}
-    if foreign & roles_there and role_of(name) != "decoder":
-        return Stand(
-            **{
-                attr: attr
-                for attr in foreign | roles_there - {"mean", "var", "std"} | (roles_there if "logvar" in attributes else set())
-            }
-        )
-    return None
-
-
-def filled(inside: Any, name: str, made: Plan) -> Any:
-    """The structure with slots for its names."""
+def filled(inside: Any, name: str, call: Plan) -> Any:
+    """Return the structure with slots for its names."""
     if isinstance(inside, list):
         one = len(inside) == 1
         return tuple(
-            leaf(role_name(name, inner, one), made, None, f"{name}[{i}]") if "," not in inner else
-            tuple(leaf(deep.strip(), made, None, f"{name}[{i}][{j}]") for j, deep in enumerate(inner.strip("()").split(",")))
+            leaf(role_name(name, inner, one), call, None, f"{name}[{i}]") if "," not in inner else
+            tuple(leaf(deep.strip(), call, None, f"{name}[{i}][{j}]") for j, deep in enumerate(inner.strip("()").split(",")))
             for i, inner in enumerate(inside)
         )  # fmt: skip
     if isinstance(inside, dict):
-        return {key: leaf(inner, made, None, f"{name}[{key!r}]") for key, inner in inside.items()}
-    parts = {key: leaf(key, made, None, f"{name}.{key}") for key in vars(inside) if key != "_about"}
+        return {key: leaf(inner, call, None, f"{name}[{key!r}]") for key, inner in inside.items()}
+    parts = {key: leaf(key, call, None, f"{name}.{key}") for key in vars(inside) if key != "_about"}
     return Stand(name, **parts)
 
 
-def outputs_of(tree: ast.AST | None, name: str) -> list[str]:
-    """The names that ``a, b = model(x)`` gives to what an argument answers when it is called, a reconstruction among them."""
-    for target, value in assignments(tree) if tree is not None else ():
-        if isinstance(value, ast.Call) and named(value.func) == name and isinstance(target, (ast.Tuple, ast.List)):
-            names = [spelled(part) for part in target.elts]
-            if "recon" in map(role_of, names):
-                return names
-    return []
-
-
-def named(node: Any) -> str:
-    """The name that a node is, or nothing."""
-    return node.id if isinstance(node, ast.Name) else ""
-
-
 def role_name(name: str, inner: str, one: bool) -> str:
-    """An element by the name it is given; by its tuple's, where it is alone in it and its own says nothing."""
+    """Return an element by the name it is given; by its tuple's, where it is alone in it and its own says nothing."""
     return name if (one and role_of(inner) is None) or "[" in inner else inner
 
 
-def mentioned(tree: ast.AST, name: str) -> bool:
-    """Whether the body reads a name."""
-    return any(isinstance(n, ast.Name) and n.id == name and isinstance(n.ctx, ast.Load) for n in ast.walk(tree))
-
-
-def around(made: Plan, reached: Reached, bind: Mapping[str, Any]) -> None:
-    """Roles that are no arguments: outputs of a model that runs inside, and names read from around the function."""
-    tree, code = reached.tree, inspect.unwrap(reached.code)
-    for target, value in assignments(tree):  # type: ignore[arg-type]
+def around(call: Plan, reached: Reached, tree: ast.AST, bind: Mapping[str, Any]) -> None:
+    """Give roles to what is no argument: outputs of a model that runs inside, and names read from around the function."""
+    code = inspect.unwrap(reached.code)
+    for target, value in assignments(tree):
         if not isinstance(value, ast.Call) or not isinstance(value.func, (ast.Attribute, ast.Name)):
             continue
         called = ast.unparse(value.func)
@@ -361,40 +299,37 @@ def around(made: Plan, reached: Reached, bind: Mapping[str, Any]) -> None:
             else False
         )
         if model and not able:
-            made.inner[attribute] = filled(names, f"self.{attribute}(...)", made)
-    if made.inner:
+            call.inner[attribute] = filled(names, f"self.{attribute}(...)", call)
+    if call.inner:
         calls = [
             node
             for node in ast.walk(tree)
-            if isinstance(node, ast.Call) and (ast.unparse(node.func)[5:] or "forward") in made.inner
-        ]  # type: ignore[arg-type]
-        inside_them = {id(n) for call in calls for n in ast.walk(call)}
-        for slot in [s for s in made.slots() if s.role in ("target", "unknown") and s.key.isidentifier()]:
-            reads = [n for n in ast.walk(tree) if isinstance(n, ast.Name) and n.id == slot.key and isinstance(n.ctx, ast.Load)]  # type: ignore[arg-type]
+            if isinstance(node, ast.Call) and (ast.unparse(node.func)[5:] or "forward") in call.inner
+        ]
+        inside_them = {id(n) for node in calls for n in ast.walk(node)}
+        for slot in [s for s in call.slots() if s.role in ("target", "unknown") and s.key.isidentifier()]:
+            reads = [n for n in ast.walk(tree) if isinstance(n, ast.Name) and n.id == slot.key and isinstance(n.ctx, ast.Load)]
             if all(id(n) in inside_them for n in reads):
-                change(made, slot, "skip", "only the model inside reads it")
-                made.unknown = [key for key in made.unknown if key != slot.key]
-    have = {slot.role for slot in made.slots()}
+                change(call, slot, "skip", "only the model inside reads it")
+                call.unknown = [key for key in call.unknown if key != slot.key]
+    have = {slot.role for slot in call.slots()}
     plain = getattr(code, "__code__", None)
     free = set(plain.co_freevars) if plain else set()
     cells = dict(zip(plain.co_freevars, code.__closure__ or (), strict=True)) if plain else {}
-    free -= {name for name, cell in cells.items() if isinstance(held(cell), (int, float, str)) or callable(held(cell))}
+    free -= {
+        name for name, cell in cells.items() if isinstance(content_of(cell), (int, float, str)) or callable(content_of(cell))
+    }
     scope = getattr(reached.code, "__globals__", {})
     assigned = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
     arguments = {a.arg for a in ast.walk(tree) if isinstance(a, ast.arg)}
     for name in sorted({n.id for n in ast.walk(tree) if isinstance(n, ast.Name)} - assigned - arguments - {*dir(builtins)}):
-        around_it = name in free or (name not in scope and name not in cells)
-        if (
-            around_it
-            and name not in bind
-            and role_of(name) in ("mu", "scale", "recon", "target", "kl")
-            and role_of(name) not in have
-        ):
-            made.free[name] = Slot(name, role_of(name), f"by its name, {name}, read from around the function", meaning_of(name))
+        around_it, role = name in free or (name not in scope and name not in cells), role_of(name)
+        if around_it and name not in bind and role in ("mu", "scale", "recon", "target", "kl") and role not in have:
+            call.free[name] = Slot(name, role, f"by its name, {name}, read from around the function", meaning_of(name))
 
 
-def held(cell: Any) -> Any:
-    """What is in a closure's cell; None where nothing is."""
+def content_of(cell: Any) -> Any:
+    """Return what is in a closure's cell; None where nothing is."""
     try:
         return cell.cell_contents
     except ValueError:

@@ -66,8 +66,8 @@ class Watch(TorchFunctionMode):
         if name in ("view", "reshape", "view_as") and args and isinstance(args[0], Tensor):
             args = self.resized(args)
         if self.noise is not None and name in NOISE:
-            drawn = func(*args, **kwargs)
-            return torch.full_like(drawn, self.noise) if name != "normal_" else args[0].fill_(self.noise)
+            draw = func(*args, **kwargs)
+            return torch.full_like(draw, self.noise) if name != "normal_" else args[0].fill_(self.noise)
         if name in MEETING:
             self.meet(name, args, kwargs)
         try:
@@ -78,7 +78,7 @@ class Watch(TorchFunctionMode):
             return func(*map(self.widened, args), **{key: self.widened(value) for key, value in kwargs.items()})
 
     def widened(self, value: Any) -> Any:
-        """A float tensor in the audit's own type, that autograd takes: a kernel made at import, in a convolution."""
+        """Return a float tensor in the audit's own type, that autograd takes: a kernel made at import, in a convolution."""
         if isinstance(value, (list, tuple)):
             return type(value)(map(self.widened, value)) if type(value) in (list, tuple) else value
         if not isinstance(value, Tensor) or value.dtype not in FLOATS:
@@ -86,24 +86,24 @@ class Watch(TorchFunctionMode):
         return value.to(self.dtype).clone() if value.is_inference() else value.to(self.dtype)
 
     def moved(self, args: Any, kwargs: Any) -> Any:
-        """``.to(device)`` and ``.to(float32)`` as what this machine and this audit have."""
-        kept = [args[0]]
+        """Return ``.to(device)`` and ``.to(float32)`` as what this machine and this audit have."""
+        new_args = [args[0]]
         for word in args[1:]:
             if isinstance(word, torch.device) or (isinstance(word, str) and word.split(":")[0] in ("cuda", "cpu", "mps")):
                 continue
             if word in FLOATS if isinstance(word, torch.dtype) else False:
                 word = self.dtype
-            kept.append(word)
-        if isinstance(kept[-1], str) and "Float" in kept[-1]:
-            kept[-1] = self.dtype
-        return (*kept, torch.device("cpu")) if len(kept) == 1 and not kwargs else tuple(kept), kwargs
+            new_args.append(word)
+        if isinstance(new_args[-1], str) and "Float" in new_args[-1]:
+            new_args[-1] = self.dtype
+        return (*new_args, torch.device("cpu")) if len(new_args) == 1 and not kwargs else tuple(new_args), kwargs
 
     def resized(self, args: Any) -> Any:
-        """A literal size in a view, as the size is now."""
-        given = args[1] if len(args) == 2 and isinstance(args[1], (tuple, list, torch.Size)) else args[1:]
-        if not all(isinstance(size, int) for size in given) or isinstance(given, torch.Size):
+        """Return a literal size in a view, as the size is now."""
+        sizes = args[1] if len(args) == 2 and isinstance(args[1], (tuple, list, torch.Size)) else args[1:]
+        if not all(isinstance(size, int) for size in sizes) or isinstance(sizes, torch.Size):
             return args
-        new = list(given)
+        new = list(sizes)
         for old, now in self.sizes.items():
             if isinstance(old, int) and old in new and old > 1:
                 self.literals.add(old)
@@ -114,7 +114,7 @@ class Watch(TorchFunctionMode):
         return (args[0], *new)
 
     def meet(self, name: str, args: Any, kwargs: Any) -> None:
-        """Two tensors of shapes that differ, in one sum."""
+        """Record two tensors of shapes that differ, in one sum."""
         pair = [part for part in (*args, *kwargs.values()) if isinstance(part, Tensor)][:2]
         if len(pair) < 2 or pair[0].shape == pair[1].shape or not all(p.ndim and p.numel() > 1 for p in pair):
             return
@@ -138,7 +138,7 @@ def depends(value: Tensor, leaves: Any) -> bool:
 
 
 def seed(number: int = 0) -> None:
-    """Every generator that code draws from, at the same place."""
+    """Put every generator that code draws from, at the same place."""
     random.seed(number)
     numpy.random.seed(number)
-    torch.random.default_generator.manual_seed(number)
+    torch.default_generator.manual_seed(number)

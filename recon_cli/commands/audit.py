@@ -92,4 +92,4 @@ def command(
         "attributes": dict(attributes), "bind": dict(bind), "data": data, "scale": scale, "accept": accept, "expect": expect,
         "timeout": timeout,
     }  # fmt: skip
-    options.show(supervisor.run_supervised("recon_cli.auditing.reporting:reported", arguments, timeout), format)
+    options.show(supervisor.run_supervised("recon_cli.auditing.worker:reported", arguments, timeout), format)

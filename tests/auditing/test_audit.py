@@ -18,8 +18,8 @@ from torch import nn
 from torch.nn import functional as F
 
 import recon_cli
-from recon_cli.auditing.judging import CODES
 from recon_cli.auditing.result import GRAVEST
+from recon_cli.auditing.verdicts import CODES
 from recon_cli.cli import main
 from recon_cli.errors import ReconError
 

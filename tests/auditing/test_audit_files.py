@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import recon_cli
-from recon_cli.auditing.reading import python_of, tree_of
+from recon_cli.auditing.source_files import python_of, tree_of
 from recon_cli.errors import ReconError
 from recon_cli.runtime.user_code import import_file
 

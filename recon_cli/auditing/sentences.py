@@ -8,40 +8,40 @@ from typing import Any
 
 import torch
 
+from recon_cli.auditing.best_noise import LINK, switch
 from recon_cli.auditing.calling import Problem
-from recon_cli.auditing.chosen import LINK, switch
 from recon_cli.auditing.formulas import INVERSES, Terms, at, number
-from recon_cli.auditing.judging import Row, mismatch
 from recon_cli.auditing.latents import SQUARED, Latent
 from recon_cli.auditing.matching import latent_keys
 from recon_cli.auditing.measuring import MADE, SIMPLEX, benign
 from recon_cli.auditing.result import BENT, Audit
+from recon_cli.auditing.verdicts import Row, mismatch
 
 HALF = "0.5 * (x_hat - x).square().sum() + kl.sum()"
 CONCENTRATED = ("von-mises", "von-mises-fisher")  # whose noise is the slope itself
 
 
-def sentence(found: Audit, problem: Problem, terms: Terms, latent: Latent | None) -> str:
-    """The first thing to read."""
-    if len(found.rows) > 1:
-        named = "; ".join(f"{row.term}: {one(found, row, problem, latent)}" for row in found.rows)
-        return f"This has {len(found.rows)} reconstruction terms. {named}"
-    said = one(found, found.rows[0], problem, latent)
+def sentence(audit: Audit, problem: Problem, terms: Terms, latent: Latent | None) -> str:
+    """Return the first thing to read."""
+    row, *others = audit.rows
+    if others:
+        named = "; ".join(f"{each.term}: {one(audit, each, problem, latent)}" for each in audit.rows)
+        return f"This has {len(audit.rows)} reconstruction terms. {named}"
+    text = one(audit, row, problem, latent)
     _, rec, scale = terms[0]
-    row = found.rows[0]
     if latent is None and row.verdict == "reconstruction-only" and row.family == "gaussian" and not row.chosen and rec.match:
         averaged = scale.batch[1] == -1
         sigma2 = (1 / problem.sizes.batch if averaged else 1) / (2 * abs(rec.match.weight))
         how = "summed over latents and averaged over the batch" if averaged else "that is a sum too"
         where = at(problem, None if averaged else scale.batch[1], scale.dim[1], None)
-        said += f" Beside a KL {how} it would be sigma = {number(math.sqrt(sigma2))}{where}."
-    return said
+        text += f" Beside a KL {how} it would be sigma = {number(math.sqrt(sigma2))}{where}."
+    return text
 
 
-def one(found: Audit, row: Row, problem: Problem, latent: Latent | None) -> str:
-    """Of one term."""
+def one(audit: Audit, row: Row, problem: Problem, latent: Latent | None) -> str:
+    """Return the sentence of one term."""
     name = title(row)
-    for finding in found.findings:
+    for finding in audit.findings:
         if finding.code == "target-unused" and finding.code in row.defects:
             return f"This compares {row.term} with {finding.other or 'no target'}: {finding.evidence}. {finding.fix}"
     if row.verdict == "not-factorised":
@@ -53,14 +53,14 @@ def one(found: Audit, row: Row, problem: Problem, latent: Latent | None) -> str:
         return f"This is {name}: whether it is one at all was not proved, so no noise and no beta are read off it."
     if row.kl_weight is None:
         return f"This is {name} beside a term in the latents that is no KL: {latent.wrong}."
-    said = f"This is {name}{weighed(row, latent, where(row, problem))}"
+    text = f"This is {name}{weighed(row, latent, where(row, problem))}"
     if latent.forms and SQUARED not in latent.forms:
-        said += f" All that is where the KL counts at its full weight, and it does not everywhere: {latent.forms}."
-    return f"{said} But {latent.wrong}." if latent.wrong else said
+        text += f" All that is where the KL counts at its full weight, and it does not everywhere: {latent.forms}."
+    return f"{text} But {latent.wrong}." if latent.wrong else text
 
 
 def without(problem: Problem) -> str:
-    """What is said of the latents where no KL pulls at them."""
+    """Return what is said of the latents where no KL pulls at them."""
     alone = "alone, its weight is a learning rate, not a noise."
     theirs = "Alone, the reconstruction's weight is a learning rate, not a noise."
     keys = latent_keys(problem)
@@ -77,7 +77,7 @@ def without(problem: Problem) -> str:
 
 
 def weighed(row: Row, latent: Latent, place: str) -> str:
-    """The noise and the beta of a term beside a KL, as the end of a sentence; ``place`` are the sizes that they move with."""
+    """Return the noise and the beta of a term beside a KL, as the end of a sentence; they move with the sizes in ``place``."""
     if SQUARED in latent.forms:
         return " beside the square of the KL's distance from a size of its own, which has no one weight: no beta is read off it."
     grows = growth(row)
@@ -95,31 +95,31 @@ def weighed(row: Row, latent: Latent, place: str) -> str:
         return f" with {word} = {number(row.sigma)}{place} if beta is 1; with {unit}, beta is {beta}{place}.{depends}"
     if row.family == "elastic-net" and row.sigma is not None:
         scale = number(row.parameters.get("scale", math.nan))
-        said = f"; near a residual of 0 it is a Laplace with scale = {scale}{place}, far out a Gaussian with sigma = "
-        said += f"{number(row.sigma)}{place}, if beta is 1."
+        text = f"; near a residual of 0 it is a Laplace with scale = {scale}{place}, far out a Gaussian with sigma = "
+        text += f"{number(row.sigma)}{place}, if beta is 1."
     elif row.family in CONCENTRATED and row.tradeoff:
         kappa, beta = number(1 / row.tradeoff), number(row.tradeoff)
-        said = f" with kappa = {kappa}{place} if beta is 1; with kappa = 1, beta is {beta}{place}."
-        return said + (f" That beta {singular(grows)}." if grows else "")
+        text = f" with kappa = {kappa}{place} if beta is 1; with kappa = 1, beta is {beta}{place}."
+        return text + (f" That beta {singular(grows)}." if grows else "")
     elif row.sigma is None and row.beta is None:
         return f" and a KL of weight {number(row.kl_weight or math.nan)}{place}."
     elif row.sigma is None:
-        said = f" with beta = {number(row.beta or math.nan)}{place}"
+        text = f" with beta = {number(row.beta or math.nan)}{place}"
         exact = ": an exact ELBO." if row.verdict == "elbo" else ", whatever the batch, the image and the latents."
-        return said + (f", which {singular(grows)}." if grows else exact)
+        return text + (f", which {singular(grows)}." if grows else exact)
     else:
         at_zero = "; near a residual of 0 it is a Gaussian with sigma" if row.family in BENT else " with scale"
-        said = f"{at_zero} = {number(row.sigma)}{place} if beta is 1."
-    return said + (f" That {singular(grows)}." if grows else "")
+        text = f"{at_zero} = {number(row.sigma)}{place} if beta is 1."
+    return text + (f" That {singular(grows)}." if grows else "")
 
 
 def where(row: Row, problem: Problem) -> str:
-    """As ``at``, of the trade-off of a row."""
+    """Return the sizes that the trade-off of a row moves with, as ``at`` writes them."""
     return at(problem, row.tradeoff_batch, row.tradeoff_dim, row.tradeoff_latent)
 
 
 def title(row: Row) -> str:
-    """The family with its article and its own numbers."""
+    """Return the family with its article and its own numbers."""
     if row.family is not None and row.family.startswith("the "):
         return row.family
     if row.family is None:
@@ -134,7 +134,7 @@ def title(row: Row) -> str:
 
 
 def growth(row: Row) -> str:
-    """What the trade-off moves with, as a verb phrase in the plural; empty where with nothing."""
+    """Return what the trade-off moves with, as a verb phrase in the plural; empty where with nothing."""
     words: dict[str, list[str]] = {}
     sizes = {
         "the image size": row.tradeoff_dim,
@@ -149,65 +149,65 @@ def growth(row: Row) -> str:
 
 
 def singular(words: str) -> str:
-    """A verb phrase of growth in the singular."""
+    """Return a verb phrase of growth in the singular."""
     return re.sub(r"\b(grow|fall)\b", r"\1s", words)
 
 
-def asides(found: Audit, problem: Problem, terms: Terms) -> list[str]:
-    """What is worth knowing and no defect."""
-    said = []
-    for (slot, rec, scale), row in zip(terms, found.rows, strict=True):
+def asides(audit: Audit, problem: Problem, terms: Terms) -> list[str]:
+    """Return what is worth knowing and no defect."""
+    notes = []
+    for (slot, rec, scale), row in zip(terms, audit.rows, strict=True):
         named = {LINK, SIMPLEX, *INVERSES}  # in the sentence already
         if rec.match and rec.match.link and rec.match.link not in named and "target-unused" not in row.defects:
-            said.append(
+            notes.append(
                 f"The loss is of {rec.match.link} of {slot.key}."
                 if rec.match.link not in (MADE, "log-probabilities")
                 else f"{slot.key}: {rec.match.link}."
             )
         if rec.within:
-            said.append(f"It is {title(row).rstrip(',')} for {rec.within}; beyond, it is another function.")
+            notes.append(f"It is {title(row).rstrip(',')} for {rec.within}; beyond, it is another function.")
         if row.chosen:
-            said.append(
+            notes.append(
                 f"Its gradient is the one of -log p at {row.chosen}"
                 + (f", to within {rec.match.off:.2g}" if rec.match and rec.match.off else "")
                 + f". Where that noise is detached the value says nothing of {slot.key}: log it another way."
             )
         elif rec.match and rec.match.off > 1e-6:
-            said.append(
+            notes.append(
                 f"It is {rec.match.family} to within {rec.match.off:.2g} of its gradient, as with an eps inside a logarithm."
             )
         if rec.additive and 0 < rec.counted < 1:
-            said.append(f"{1 - rec.counted:.0%} of the elements of {slot.key} have no gradient (a mask).")
+            notes.append(f"{1 - rec.counted:.0%} of the elements of {slot.key} have no gradient (a mask).")
         elif rec.additive and abs(rec.weights[0] / rec.weights[1] - 1) > 1e-6:
-            said.append(
+            notes.append(
                 f"The elements weigh differently, from {number(rec.weights[0])} to {number(rec.weights[1])} times the middle one."
             )
         if scale.axes:
-            said.append(f"The trade-off grows with the axes of a sample to different powers ({scale.axes}).")
+            notes.append(f"The trade-off grows with the axes of a sample to different powers ({scale.axes}).")
         if row.own_scale is not None:
             word, lacks = ("sigma", "log(2 pi)/2 = 0.918939") if row.family == "gaussian" else ("scale", "log 2 = 0.693147")
             full = "It is normalised" + ("" if row.constant else f" but for {lacks} for each element, which moves no gradient")
-            said.append(f"{full}; its own {word} is {number(row.own_scale)}.")
-        said += learned(problem, row)
+            notes.append(f"{full}; its own {word} is {number(row.own_scale)}.")
+        notes += learned(problem, row)
         if row.link == SIMPLEX:
-            said.append(
+            notes.append(
                 f"-x log {slot.key} of every element on its own has no integral of 1: it is a categorical's where {slot.key} "
                 "adds up to 1 over the classes before it comes here, which was not looked into."
             )
         if row.family == "bernoulli":
-            said.append("A Bernoulli's data are 0 or 1; --data checks yours.")
+            notes.append("A Bernoulli's data are 0 or 1; --data checks yours.")
         if row.tradeoff_batch and row.tradeoff and row.tradeoff_batch == 1 and row.sigma is None:
-            said.append(
+            notes.append(
                 f"beta is 1 in a batch of {number(problem.sizes.batch / row.tradeoff)}; measured at {problem.sizes.batch}."
             )
-    return said
+    return notes
 
 
 def learned(problem: Problem, row: Row) -> list[str]:
-    """Of a scale that the loss itself trains: its gradient, and where it comes to rest with the residuals as they are."""
+    """Return what is said of a scale that the loss itself trains: its gradient, and where it rests with these residuals."""
     owner = problem.reached.owner
     scales = {name: p for name, p in owner.named_parameters() if p.numel() == 1} if isinstance(owner, torch.nn.Module) else {}
-    said = []
+    notes = []
     for name, parameter in scales.items() if row.own_scale is not None else ():
         values = benign(problem)
         here = parameter.item()
@@ -230,15 +230,15 @@ def learned(problem: Problem, row: Row) -> list[str]:
         sizes = {"mean absolute error": e.mean().item(), "root mean squared error": e.square().mean().sqrt().item()}
         what = next((word for word, size in sizes.items() if abs(math.exp(high) / size - 1) < 1e-4), "")
         rest = f"exp({name}) is the {what}" if what else f"{name} = {number(high)} for residuals of {number(e.mean().item())}"
-        said.append(f"{name} is a scale that the loss trains, if an optimiser has it; it comes to rest where {rest}.")
-    return said
+        notes.append(f"{name} is a scale that the loss trains, if an optimiser has it; it comes to rest where {rest}.")
+    return notes
 
 
-def conversions(found: Audit, problem: Problem) -> tuple[tuple[str, str], ...]:
-    """What to write for today's trade-off with sums, and for the noise that the data choose."""
-    row = found.rows[0]
+def conversions(audit: Audit, problem: Problem) -> tuple[tuple[str, str], ...]:
+    """Return what to write for today's trade-off with sums, and for the noise that the data choose."""
+    row = audit.rows[0]
     place = where(row, problem)
-    if row.tradeoff is None or len(found.rows) > 1 or "target-unused" in row.defects:
+    if row.tradeoff is None or len(audit.rows) > 1 or "target-unused" in row.defects:
         return ()
     beta, today = f"{row.tradeoff:.10g}", f"today's trade-off{place or ', with sums'}"
     if row.beta is not None and row.beta < 0:

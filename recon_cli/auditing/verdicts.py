@@ -16,7 +16,8 @@ from recon_cli.auditing.families import Match
 from recon_cli.auditing.latents import PRIOR, Latent
 from recon_cli.auditing.matching import latent_keys, pairs, strengths
 from recon_cli.auditing.measuring import Reconstruction, benign, gradients, uniform, value_at
-from recon_cli.auditing.roles import Given, held
+from recon_cli.auditing.roles import BoundNumber, Pair, content_of
+from recon_cli.identity.regions import Interval
 
 CODES = (
     "recon-mean", "kl-mean-latents", "kl-sum-batch", "half-missing", "batch-dependent", "bce-on-nonbinary",
@@ -108,15 +109,15 @@ class Reading:
 
 
 def power(new: float, old: float, by: float) -> float | None:
-    """d log value / d log size, whole where it is to six digits."""
+    """Return d log value / d log size, whole where it is to six digits."""
     if not (0 < new < math.inf and 0 < old < math.inf):
         return None
-    found = (math.log(new) - math.log(old)) / math.log(by)
-    return float(round(found)) if abs(found - round(found)) < 1e-6 else found
+    exponent = (math.log(new) - math.log(old)) / math.log(by)
+    return float(round(exponent)) if abs(exponent - round(exponent)) < 1e-6 else exponent
 
 
 def exponents(base: tuple[list[float], float], other: Problem, by: float, index: int) -> Any:
-    """The exponents of one size from two values of it; None where the function refuses the other."""
+    """Return the exponents of one size from two values of it; None where the function refuses the other."""
     try:
         recons, pull = strengths(other)
     except Exception:
@@ -128,7 +129,7 @@ def exponents(base: tuple[list[float], float], other: Problem, by: float, index:
 
 
 def scaling(problem: Problem, index: int) -> Scaling:
-    """Exponents from two sizes each of B, D (every axis of a sample apart) and K."""
+    """Return exponents from two sizes each of B, D (every axis of a sample apart) and K."""
     sizes, base = problem.sizes, strengths(problem)
     none = (None, None, None)
     batch = exponents(base, problem.at(sizes=replace(sizes, batch=2 * sizes.batch)), 2, index) or none
@@ -137,21 +138,21 @@ def scaling(problem: Problem, index: int) -> Scaling:
         wider = (2 * sizes.latent[0], *sizes.latent[1:])
         follow = following(problem, {sizes.K: 2 * sizes.K, sizes.latent[0]: wider[0]}, r"lat|z|embed|hidden|code|n_?k$|^k$")
         latent = exponents(base, problem.at(sizes=replace(sizes, latent=wider), follow=follow), 2, index) or none
-    dims, literal, said = [], None, []
+    dims, literal, growths = [], None, []
     for axis in axes(problem):
-        found, seen = stretched(problem, base, axis, index)
-        literal = literal or seen
-        if found:
-            dims.append((abs(found[0] or 0), problem.sizes.shape[axis], found))
-            said.append((axis, found[0]))
+        powers, reshaped = stretched(problem, base, axis, index)
+        literal = literal or reshaped
+        if powers:
+            dims.append((abs(powers[0] or 0), problem.sizes.shape[axis], powers))
+            growths.append((axis, powers[0]))
     _, length, dim = max(dims, key=lambda d: d[0]) if dims else (0, None, none)
-    differ = len({round(by, 6) for _, by in said if by is not None}) > 1
-    words = ", ".join(f"axis {axis + 1}: {by:g}" for axis, by in said) if differ else ""
+    differ = len({round(by, 6) for _, by in growths if by is not None}) > 1
+    words = ", ".join(f"axis {axis + 1}: {by:g}" for axis, by in growths) if differ else ""
     return Scaling(batch, dim, latent, words, literal, length if differ else None)
 
 
 def axes(problem: Problem) -> list[int]:
-    """The axes of a sample to stretch: of an image one of its own, of a table both, of classes all but theirs."""
+    """Return the axes of a sample to stretch: of an image one of its own, of a table both, of classes all but theirs."""
     shape = problem.sizes.shape
     if problem.layout.classes:
         classed = 0 if problem.layout.classes.startswith("first") else len(shape) - 1
@@ -159,8 +160,8 @@ def axes(problem: Problem) -> list[int]:
     return [len(shape) - 1] if len(shape) != 2 else [0, 1]
 
 
-def stretched(problem: Problem, base: Any, axis: int, index: int) -> tuple[Any, Any]:
-    """The exponents along one axis; where a literal size is in the way, with that literal stretched as well, and the literal."""
+def stretched(problem: Problem, base: tuple[list[float], float], axis: int, index: int) -> tuple[Any, Any]:
+    """Return the exponents along one axis, and the literal size that is in the way, if any: it is stretched as well."""
     sizes = problem.sizes
     shape = sizes.shape
     tried = [2.0] if sizes.D < 50_000 else [0.5, 2.0]
@@ -175,31 +176,31 @@ def stretched(problem: Problem, base: Any, axis: int, index: int) -> tuple[Any, 
             problem, {sizes.D: now.D, shape[axis]: longer[axis]}, r"in|dim|size|data|pix|feat|n[a-z]+|length|horizon|chunk|quer"
         )
         other = problem.at(sizes=now, shapes=shapes, follow=follow)
-        found = exponents(base, other, by, index)
-        if found:
+        powers = exponents(base, other, by, index)
+        if powers:
             other(benign(other))
-            return found, None
+            return powers, None
         mended = other.at(literals=literals)
-        found = exponents(base, mended, by, index)
-        if found:
+        powers = exponents(base, mended, by, index)
+        if powers:
             mended.raw(benign(mended))
-            return found, next(iter(mended.watch.literals), None)
+            return powers, next(iter(mended.watch.literals), None)
     return None, None
 
 
 def following(problem: Problem, sizes: dict[int, int], words: str) -> dict[str, int]:
-    """Numbers on self, or bound to arguments, that are a size by value and by name, as they would be at another."""
-    owner, found = problem.reached.owner, {}
+    """Return numbers on self, or bound to arguments, that are a size by value and by name, as they would be at another."""
+    owner, sizes_there = problem.reached.owner, {}
     numbers = dict(vars(owner)) if owner is not None and hasattr(owner, "__dict__") else {}
-    given = [part for part in (*problem.plan.arguments, *problem.plan.keywords.values()) if isinstance(part, Given)]
-    for name, value in {**numbers, **{part.name: part.value for part in given}}.items():
+    bound = [part for part in (*problem.plan.arguments, *problem.plan.keywords.values()) if isinstance(part, BoundNumber)]
+    for name, value in {**numbers, **{part.name: part.value for part in bound}}.items():
         if type(value) is int and value > 1 and value in sizes and re.search(words, name, re.I) and "batch" not in name:
-            found[name] = sizes[value]
-    return found
+            sizes_there[name] = sizes[value]
+    return sizes_there
 
 
 def reading(rec: Reconstruction, b: float | None) -> Reading:
-    """What a weight on the KL says beside what was measured of the reconstruction."""
+    """Return what a weight on the KL says beside what was measured of the reconstruction."""
     match = rec.match
     if match is None:
         weight = rec.curvature and b and abs(b / rec.curvature)
@@ -209,38 +210,38 @@ def reading(rec: Reconstruction, b: float | None) -> Reading:
     a = abs(match.weight)
     if match.parts:
         return mixed(match, b)
-    side, family = side_of(match, a / b)
+    likelihood, family = likelihood_of(match, a / b)
     kind = match.candidate.kind if match.candidate else None
     noise = {} if kind is None else kind().noise
     if not noise:  # scale-free: beta is b over the loss's own slope
         return Reading(family, b / a, None, b / a, True, abs(b / a - 1) < 1e-6)
-    if side is None:  # a loss of a width of its own, at a weight that no noise of it has
+    if likelihood is None:  # a loss of a width of its own, at a weight that no noise of it has
         tradeoff = b / abs(rec.curvature) if rec.curvature else b / a
         return Reading(family, tradeoff, math.sqrt(tradeoff) if rec.curvature else None, b / a * slope_of(match), True, False)
-    scale = side.noise.get("sigma", side.noise.get("scale"))
-    if "sigma" in side.noise:
-        return Reading(family, side.sigma**2, side.sigma, side.sigma**2, False, True)
+    scale = likelihood.noise.get("sigma", likelihood.noise.get("scale"))
+    if "sigma" in likelihood.noise:
+        return Reading(family, likelihood.sigma**2, likelihood.sigma, likelihood.sigma**2, False, True)
     tradeoff = b / abs(rec.curvature) if rec.curvature and not match.link else b / a
     return Reading(family, tradeoff, math.sqrt(tradeoff) if rec.curvature else scale, tradeoff, False, True)
 
 
 def mixed(match: Match, b: float) -> Reading:
-    """Of a mixture: the reading of the part that leads, the squared error where there is one."""
+    """Return the reading of the part of a mixture that leads, the squared error where there is one."""
     tradeoff = b / (2 * abs(match.weight)) if "gaussian" in dict(match.parts) else b / abs(match.weight)
     free = not {name for name, _ in match.parts} <= {"gaussian", "laplace"}
     return Reading(match.family, tradeoff, None if free else math.sqrt(tradeoff), tradeoff, False, not free)
 
 
 def slope_of(match: Match) -> float:
-    """The slope that a loss has as its likelihood's own."""
+    """Return the slope that a loss has as its likelihood's own."""
     try:
         return float(match.candidate.kind().slope)  # type: ignore[union-attr]
     except Exception:
         return 1.0
 
 
-def side_of(match: Match, weight: float) -> tuple[Any, str]:
-    """The likelihood in the registry whose loss has this weight, and its name: of log-cosh, at 1 one and at 2 another."""
+def likelihood_of(match: Match, weight: float) -> tuple[Any, str]:
+    """Return the likelihood in the registry whose loss has this weight, and its name: of log-cosh, at 1 one and at 2 another."""
     candidate = match.candidate
     if candidate is None:
         return None, match.family
@@ -258,8 +259,8 @@ def side_of(match: Match, weight: float) -> tuple[Any, str]:
     return None, candidate.family
 
 
-def own_scale(problem: Problem, rec: Reconstruction, pair: Any) -> tuple[float, float, bool] | None:
-    """The noise that a loss carries, its weight, and whether the value at a residual of zero is all of the normaliser.
+def own_scale(problem: Problem, rec: Reconstruction, pair: Pair) -> tuple[float, float, bool] | None:
+    """Return the noise that a loss carries, its weight, and whether the value at a residual of zero is all of the normaliser.
 
     Tried for the natural weights 1, 1/B, 1/D and 1/(BD); None where none of them fits.
     """
@@ -290,23 +291,23 @@ def own_scale(problem: Problem, rec: Reconstruction, pair: Any) -> tuple[float, 
 
 
 def knobs(problem: Problem) -> list[float]:
-    """Numbers that the function is given: defaults, bound names, attributes of self."""
+    """Return numbers that the function is given: defaults, bound names, attributes of self."""
     code = problem.reached.code
-    found = [
+    values = [
         *getattr(getattr(code, "__code__", None), "co_consts", ()),
         *(getattr(code, "__defaults__", None) or ()),
         *(getattr(code, "__kwdefaults__", None) or {}).values(),
         *problem.reached.names.values(),
     ]
-    found += [*problem.plan.keywords.values(), *problem.plan.arguments]
+    values += [*problem.plan.keywords.values(), *problem.plan.arguments]
     owner = problem.reached.owner
-    found += [*vars(owner).values()] if owner is not None and hasattr(owner, "__dict__") else []
-    found += [*owner.parameters()] if isinstance(owner, torch.nn.Module) else []
-    found += [held(cell) for cell in getattr(code, "__closure__", None) or ()]
-    for inner in [v for v in found if hasattr(v, "__closure__")]:
-        found += [held(cell) for cell in inner.__closure__ or ()]
-    found = [v.value if isinstance(v, Given) else v for v in found]
-    plain = [v.item() if isinstance(v, torch.Tensor) and v.numel() == 1 else v for v in found]
+    values += [*vars(owner).values()] if owner is not None and hasattr(owner, "__dict__") else []
+    values += [*owner.parameters()] if isinstance(owner, torch.nn.Module) else []
+    values += [content_of(cell) for cell in getattr(code, "__closure__", None) or ()]
+    for inner in [v for v in values if hasattr(v, "__closure__")]:
+        values += [content_of(cell) for cell in inner.__closure__ or ()]
+    values = [v.value if isinstance(v, BoundNumber) else v for v in values]
+    plain = [v.item() if isinstance(v, torch.Tensor) and v.numel() == 1 else v for v in values]
     return [float(v) for v in plain if isinstance(v, (int, float)) and not isinstance(v, bool)]
 
 
@@ -319,7 +320,7 @@ def stated(scale: float, numbers: Sequence[float]) -> bool:
 
 
 def mismatch(problem: Problem) -> list[tuple[str, float, float]]:
-    """Arguments whose gradient is not the slope of the value: (argument, slope by differences, by autograd)."""
+    """Return arguments whose gradient is not the slope of the value: (argument, slope by differences, by autograd)."""
     values = benign(problem, 9)
     for recon, target in pairs(problem.plan):  # no residual near zero, where an absolute value bends
         if target is not None and values[target.key].shape == values[recon.key].shape and values[recon.key].ndim == 2:
@@ -327,7 +328,7 @@ def mismatch(problem: Problem) -> list[tuple[str, float, float]]:
             values[recon.key] = values[target.key] + side * uniform(side.shape, 0.05, 0.15, 72)
     passed = {slot.key for slot in problem.plan.role("kl")} | {slot.key for slot in problem.plan.role("z")}
     wanted = [s.key for s in problem.plan.slots() if s.role in ("recon", "decoder", "spread")] + latent_keys(problem)
-    found = []
+    differences = []
     for key in (k for k in wanted if k not in passed and values[k].is_floating_point()):
         step = uniform(values[key].shape, -1, 1, 71)
         h = 1e-5
@@ -337,8 +338,8 @@ def mismatch(problem: Problem) -> list[tuple[str, float, float]]:
         noise = 1e-15 * max(abs(up), abs(down)) / h * 20
         size = (grads[key] * step).abs().sum().item()
         if math.isfinite(measured) and abs(measured - claimed) > 1e-5 * max(abs(measured), abs(claimed), 1e-3 * size) + noise:
-            found.append((key, measured, claimed))
-    return found
+            differences.append((key, measured, claimed))
+    return differences
 
 
 def repeated(problem: Problem) -> tuple[bool, bool, tuple[float, float]]:
@@ -351,8 +352,8 @@ def repeated(problem: Problem) -> tuple[bool, bool, tuple[float, float]]:
     return differ[0] and not differ[1], differ[1], (once, again if differ[0] and not differ[1] else other)
 
 
-def overflow(problem: Problem, rec: Reconstruction, pair: Any) -> str:
-    """Where a loss is infinite or NaN in float32 at residuals up to 10, logits up to 100, probabilities of 0 and 1; or empty."""
+def overflow(problem: Problem, rec: Reconstruction, pair: Pair) -> str:
+    """Return where a loss is infinite or NaN in float32, at residuals up to 10, logits up to 100, probabilities of 0 and 1."""
     recon, target = pair
     if target is None or problem.layout.classes:
         return ""
@@ -366,7 +367,8 @@ def overflow(problem: Problem, rec: Reconstruction, pair: Any) -> str:
         and rec.match.candidate.loss.link.name == "logit"
     )
     if rec.domain == "unit":
-        ends = rec.match is None or rec.match.candidate is None or getattr(rec.match.candidate.kind().domain, "closed", True)
+        domain = rec.match.candidate.kind().domain if rec.match and rec.match.candidate else None
+        ends = not isinstance(domain, Interval) or domain.closed
         spots = [(0.0, 0.0), (1.0, 1.0)] if ends else []  # where the exact loss is zero
     elif rec.domain == "positive" or (rec.match and rec.match.family not in FAR) or rec.match is None:
         spots = [(1.0, 1.0 + e) for e in (-100.0, -30.0, 30.0, 100.0)] if logits else []
@@ -403,7 +405,7 @@ FAR = (
 
 
 def broadcasts(problem: Problem) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
-    """The shapes of a reconstruction and a latent term that are added although they differ; None if there are none."""
+    """Return the shapes of a reconstruction and a latent term that are added although they differ; None if there are none."""
     values = benign(problem)
     fixed = {slot.key for slot in problem.plan.role("target")}
     wanting = {key: value.is_floating_point() and key not in fixed for key, value in values.items()}
@@ -420,15 +422,15 @@ def recognised(rec: Reconstruction) -> bool:
 
 
 def verdict_of(rec: Reconstruction, reading: Reading, scale: Scaling, latent: Latent | None, codes: Sequence[Finding]) -> str:
-    """The verdict of one row, the gravest first: a pass is for what was recognised alone."""
-    found = {finding.code for finding in codes}
-    if "not-additive" in found:
+    """Return the verdict of one row, the gravest first: a pass is for what was recognised alone."""
+    defects = {finding.code for finding in codes}
+    if "not-additive" in defects:
         return "not-factorised"
-    if found & BROKEN or any(finding.broken for finding in codes):
+    if defects & BROKEN or any(finding.broken for finding in codes):
         return "defective"
-    spoiled = bool(found & SPOILING)
+    spoiled = bool(defects & SPOILING)
     if not recognised(rec):
-        return "defective" if "broadcast" in found else "unrecognised"
+        return "defective" if "broadcast" in defects else "unrecognised"
     if latent is None:
         return "defective" if spoiled else "reconstruction-only"
     if any(abs(part[0] or 0) > 1e-6 for part in (scale.batch, scale.dim, scale.latent)):

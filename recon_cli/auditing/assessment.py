@@ -8,17 +8,17 @@ from typing import Any
 import torch
 
 from recon_cli import likelihoods
-from recon_cli.auditing import findings, judging, saying, standing, survival
+from recon_cli.auditing import findings, sentences, soundness, survival, verdicts
+from recon_cli.auditing.best_noise import Chosen, chosen
 from recon_cli.auditing.calling import Problem
-from recon_cli.auditing.chosen import Chosen, chosen
 from recon_cli.auditing.families import Candidate, Match
 from recon_cli.auditing.formulas import formula
-from recon_cli.auditing.judging import Finding, Reading, Row, Scaling
 from recon_cli.auditing.latents import DEVIATION, SQUARED, Latent, measure
 from recon_cli.auditing.matching import latent_keys, pairs
 from recon_cli.auditing.measuring import Reconstruction, additivity, benign, gradients, reconstruction, sign_of, uniform
 from recon_cli.auditing.result import Audit
 from recon_cli.auditing.roles import Slot
+from recon_cli.auditing.verdicts import Finding, Reading, Row, Scaling
 
 
 def weigh(problem: Problem, odd: str, data: str | None, scale: Any) -> Audit:
@@ -28,8 +28,8 @@ def weigh(problem: Problem, odd: str, data: str | None, scale: Any) -> Audit:
     common = findings.of_the_call(problem, latent, odd) + ([stochastic] if stochastic else [])
     rows, codes, terms = [], [*common], []
     for index, pair in enumerate(pairs(problem.plan)):
-        plain = not standing.spreads(problem, pair)
-        unmoved = standing.astray(problem, pair, common) if plain else None
+        plain = not soundness.spreads(problem)
+        unmoved = soundness.astray(problem, pair, common) if plain else None
         if unmoved is not None:  # whatever its shape, it is no likelihood of the target
             rec = unmoved[1]
         else:
@@ -39,34 +39,34 @@ def weigh(problem: Problem, odd: str, data: str | None, scale: Any) -> Audit:
             rec = best.of(rec)
             common = [f for f in common if not (f.code == "value-gradient-mismatch" and f.about == pair[0].key)]
             codes = [f for f in codes if f in common or f.code != "value-gradient-mismatch"]
-        row, found, scaling = judged(problem, index, pair, rec, latent, common, best, unmoved[0] if unmoved else None)
-        codes += [f for f in found if f not in codes]
+        row, own_findings, scaling = judged(problem, index, pair, rec, latent, common, best, unmoved[0] if unmoved else None)
+        codes += [f for f in own_findings if f not in codes]
         rows.append(row)
         terms.append((pair[0], rec, scaling))
     notes = [*problem.reached.notes, *problem.plan.taken, *(latent.notes if latent else ())]
     if latent and latent.forms:
         notes.append(latent.forms)
-    found = Audit(
+    result = Audit(
         problem.reached.spelled, tuple(rows), tuple(codes),
-        tuple((slot.key, slot.role, slot.found) for slot in problem.plan.slots()) + (("returned", "loss", problem.picked),),
+        tuple((slot.key, slot.role, slot.how) for slot in problem.plan.slots()) + (("returned", "loss", problem.picked),),
         tuple(notes), formula(problem, terms, latent, next((code.left for code in codes if code.left), "")), "",
     )  # fmt: skip
-    found = replace(found, sentence=saying.sentence(found, problem, terms, latent))
-    found = replace(found, conversions=saying.conversions(found, problem))
-    found = replace(found, notes=(*found.notes, *saying.asides(found, problem, terms)))
-    return survival.beside(found, problem, data, scale) if data else found
+    result = replace(result, sentence=sentences.sentence(result, problem, terms, latent))
+    result = replace(result, conversions=sentences.conversions(result, problem))
+    result = replace(result, notes=(*result.notes, *sentences.asides(result, problem, terms)))
+    return survival.beside(result, problem, data, scale) if data else result
 
 
 def stilled(problem: Problem) -> tuple[Problem, Finding | None]:
-    """Where normal draws decide the value, the problem with its draws at nodes, to be averaged."""
-    _, stochastic, (once, other) = judging.repeated(problem)
+    """Return the problem with its normal draws at nodes, to be averaged, where draws decide the value; and that finding."""
+    _, stochastic, (once, other) = verdicts.repeated(problem)
     if not stochastic:
         return problem, None
     still = problem.at(noise=0.0)
-    if judging.repeated(still)[1]:
+    if verdicts.repeated(still)[1]:
         return problem, None
-    said = f"at two seeds it returns {once:.6g} and {other:.6g}"
-    return still, Finding("stochastic", said, "A closed form of the KL has the same mean and no noise.")
+    evidence = f"at two seeds it returns {once:.6g} and {other:.6g}"
+    return still, Finding("stochastic", evidence, "A closed form of the KL has the same mean and no noise.")
 
 
 def judged(
@@ -79,52 +79,52 @@ def judged(
     best: Chosen | None = None,
     unmoved: Finding | None = None,
 ) -> tuple[Row, list[Finding], Scaling]:
-    """The row of one reconstruction, what was found of it alone, and how its weights scale."""
+    """Return the row of one reconstruction, what was found of it alone, and how its weights scale."""
     direction, signs = findings.of_the_signs(rec.sign, latent, problem.reached.spelled + problem.picked)
     b = abs(latent.weight) if latent is not None and latent.weight else None
-    read = judging.reading(rec, b) if rec.additive else Reading(None, None, None, None, False, False)
+    read = verdicts.reading(rec, b) if rec.additive else Reading(None, None, None, None, False, False)
     if pair[0].role == "decoder" and rec.match and rec.match.family == "gaussian":  # the stand-in's, whose sigma is 1
         beta = b and b / (2 * abs(rec.match.weight))
         read = Reading("the decoder's own", beta, None, beta, True, beta is None or abs(beta - 1) < 1e-6)
     if best is not None:
         beta = b and b / abs(best.weight)
         read = Reading(best.family, None, None, beta, True, beta is None or abs(beta - 1) < max(1e-6, best.off))
-    own = judging.own_scale(problem, rec, pair) if rec.additive else None
-    scale = judging.scaling(problem, index)
+    own = verdicts.own_scale(problem, rec, pair) if rec.additive else None
+    scale = verdicts.scaling(problem, index)
     weights = findings.of_the_weights(problem, rec, latent, scale, read, own)
     alone = [unmoved] if unmoved else [*(signs if rec.additive else []), *weights]
     if best is None:  # the best noise of no residual at all is none
         alone += [] if unmoved else findings.of_the_range(problem, rec, pair)
-        alone += standing.of_the_density(problem, rec, pair, b, scale, unmoved)
-        alone += standing.made_over(problem, rec, pair, common)
+        alone += soundness.of_the_density(problem, rec, pair, b, scale, unmoved)
+        alone += soundness.made_over(problem, rec, pair, common)
     if any(f.code == "broadcast" for f in common):
         alone = [f for f in alone if f.code != "recon-mean"]
     if rec.additive and rec.match is None and not rec.location:
         read = replace(read, exact=False)
     codes = [*common, *alone]
     beta, sigma = read.beta, read.sigma
-    knobs = judging.knobs(problem)
-    if own and b and judging.stated(own[0], knobs):
+    knobs = verdicts.knobs(problem)
+    if own and b and verdicts.stated(own[0], knobs):
         beta = b / own[1]
     if any(f.code in ("kl-sign", "recon-sign") for f in signs):  # then no noise makes it 1
         beta, sigma = None if beta is None else -abs(beta), None
     numbers = dict(rec.match.own) if rec.match else {}
     if b and rec.match and "laplace" in dict(rec.match.parts):
         numbers["scale"] = b / abs(dict(rec.match.parts)["laplace"])
-    shown = (scale.batch[0], scale.dim[0], scale.latent[0])
-    hidden = latent is None or not rec.additive or b is None or not judging.recognised(rec)
+    powers = (scale.batch[0], scale.dim[0], scale.latent[0])
+    hidden = latent is None or not rec.additive or b is None or not verdicts.recognised(rec)
     hidden = hidden or (latent is not None and SQUARED in latent.forms)
     row = Row(
         family=read.family,
         tradeoff=None if hidden else read.tradeoff,
-        tradeoff_batch=None if hidden else shown[0],
-        tradeoff_dim=None if hidden else shown[1],
-        tradeoff_latent=None if hidden else shown[2],
+        tradeoff_batch=None if hidden else powers[0],
+        tradeoff_dim=None if hidden else powers[1],
+        tradeoff_latent=None if hidden else powers[2],
         sigma=None if hidden else sigma,
         beta=None if hidden else beta,
         latent_scale=latent.meaning if latent else None,
         direction=direction,
-        verdict=judging.verdict_of(rec, read, scale, latent, codes),
+        verdict=verdicts.verdict_of(rec, read, scale, latent, codes),
         defects=tuple(dict.fromkeys(f.code for f in codes)),
         term=pair[0].key,
         parameters=numbers,
@@ -139,7 +139,7 @@ def judged(
 
 
 def spread(problem: Problem, pair: tuple[Slot, Slot | None]) -> Reconstruction:
-    """A decoder that gives a scale of its own for every element: the mean's gradient times what the scale means."""
+    """Measure a decoder that gives a scale of its own for every element: the mean's gradient times what the scale means."""
     recon, target = pair
     (scale, *_) = problem.plan.role("spread")
     base = benign(problem)
@@ -171,6 +171,6 @@ def spread(problem: Problem, pair: tuple[Slot, Slot | None]) -> Reconstruction:
 
 
 def candidate_of(family: str) -> Any:
-    """The candidate of a likelihood whose decoder gives the noise, which is then none of its own."""
+    """Return the candidate of a likelihood whose decoder gives the noise, which is then none of its own."""
     kind = likelihoods.find("heteroscedastic-gaussian")
     return Candidate(family, kind, type(kind().loss), ())

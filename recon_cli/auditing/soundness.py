@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from recon_cli.auditing.calling import Problem
-from recon_cli.auditing.judging import Finding, Scaling, recognised
 from recon_cli.auditing.matching import latent_keys
 from recon_cli.auditing.measuring import (
     MADE,
@@ -21,10 +20,10 @@ from recon_cli.auditing.measuring import (
     sign_of,
     value_at,
 )
-from recon_cli.auditing.roles import Slot
+from recon_cli.auditing.roles import Pair
+from recon_cli.auditing.verdicts import Finding, Scaling, recognised
 from recon_cli.identity.regions import REAL
 
-Pair = tuple[Slot, Slot | None]
 # What a reconstruction that misses its target is in.
 ALONE, BESIDE, OF_MEAN, MOVED = "R(x̂)", "R(x̂) + S(x)", "R(x̂, mean x)", "R(x̂, x elsewhere)"
 TRIED = 6  # elements of a target, each moved alone
@@ -32,7 +31,7 @@ FURTHER = (0.02, 0.98, -3.0, 4.0)  # and where to
 FAR = (1e6, 1e8)  # residuals between which a loss must grow faster than a logarithm
 
 
-def spreads(problem: Problem, pair: Pair) -> bool:
+def spreads(problem: Problem) -> bool:
     """Whether a decoder's own scale is in the loss: where nothing moves with it, it is an argument that is not read."""
     slots = problem.plan.role("spread")
     if not slots:
@@ -44,20 +43,20 @@ def spreads(problem: Problem, pair: Pair) -> bool:
 
 
 def astray(problem: Problem, pair: Pair, common: Sequence[Finding]) -> tuple[Finding, Reconstruction] | None:
-    """What is wrong where a target is not what a reconstruction is compared with, and that reconstruction, of no family."""
+    """Return the finding of a target that a reconstruction is not compared with, and that reconstruction, of no family."""
     base = benign(problem)
     others = [key for key in latent_keys(problem) if key in base]
     worst = 0.0 if problem.layout.classes else additivity(problem, base, pair[0].key, others)
     additive = worst <= (1e-7 if problem.dtype == torch.float64 else 1e-2)
-    found = unused(problem, additive, pair)
-    if found is None or (found.left == OF_MEAN and any(each.code == "broadcast" for each in common)):
+    finding = unused(problem, additive, pair)
+    if finding is None or (finding.left == OF_MEAN and any(each.code == "broadcast" for each in common)):
         return None  # of shapes that broadcast each target meets many reconstructions: that is said already
     sign = sign_of(problem, base, pair)
-    return found, Reconstruction(pair[0], None, None, additive, worst, (1.0, 1.0), 1.0, "real", sign, False)
+    return finding, Reconstruction(pair[0], None, None, additive, worst, (1.0, 1.0), 1.0, "real", sign, False)
 
 
 def unused(problem: Problem, additive: bool, pair: Pair) -> Finding | None:
-    """A target whose elements pull at nothing, or at all reconstructions alike: something else is what is compared with."""
+    """Return the finding of a target whose elements pull at nothing, or at all reconstructions alike; None of any other."""
     recon, target = pair
     if target is None or sum(slot.role in ("recon", "decoder") for slot in problem.plan.slots()) > 1:
         return None  # of several reconstructions one may be compared with another
@@ -68,7 +67,8 @@ def unused(problem: Problem, additive: bool, pair: Pair) -> Finding | None:
     if not bool(before.isfinite().all()) or not bool(before.abs().max() > 0):
         return None
     elementwise = additive and x.shape == r.shape
-    changes, worth = [], False
+    changes: list[tuple[Tensor, int]] = []
+    worth = False
     small = 1e-9 * before.abs().max()
     for index in spots(x, before if elementwise else None):
         near, *far = shifted(problem, x, r if elementwise else None, index)
@@ -90,20 +90,22 @@ def unused(problem: Problem, additive: bool, pair: Pair) -> Finding | None:
         apart = [change for change, _ in changes if bool(change.max() > small)]
         if any(bool((change > 0.99 * change.max()).sum() < 3) for change in apart):
             return None
-        said = f"one element of {target.key} moves the gradients of many of {recon.key} alike: they are compared with a mean"
+        evidence = f"one element of {target.key} moves the gradients of many of {recon.key} alike: they are compared with a mean"
         fix = f"Compare element with element: ({recon.key} - {target.key})**2."
-        return Finding("target-unused", said, fix, broken=True, left=OF_MEAN)
+        return Finding("target-unused", evidence, fix, broken=True, left=OF_MEAN)
     if worth:
-        said = f"{target.key} moves the loss and no gradient of {recon.key}: it is added beside the loss, not compared with"
+        evidence = f"{target.key} moves the loss and no gradient of {recon.key}: it is added beside the loss, not compared with"
         fix = misplaced(problem, base, recon.key, target.key)
     else:
-        said = f"{target.key} moves neither the loss nor a gradient of {recon.key}: {recon.key} is compared with something else"
+        evidence = (
+            f"{target.key} moves neither the loss nor a gradient of {recon.key}: {recon.key} is compared with something else"
+        )
         fix = f"Compare with the target: ({recon.key} - {target.key})**2."
-    return Finding("target-unused", said, fix, broken=True, left=BESIDE if worth else ALONE)
+    return Finding("target-unused", evidence, fix, broken=True, left=BESIDE if worth else ALONE)
 
 
 def changed(problem: Problem, values: dict[str, Tensor], key: str, before: Tensor) -> Tensor:
-    """By how much the gradients of a reconstruction are others than ``before``."""
+    """Return by how much the gradients of a reconstruction are others than ``before``."""
     return (gradients(problem, values, [key])[1][key] - before).abs()
 
 
@@ -120,31 +122,33 @@ def reordered(change: Tensor, at: int, small: Tensor, alike: bool) -> bool:
 
 
 def misaligned(pair: Pair, at: int, x: Tensor, whole: bool) -> Finding:
-    """A target whose elements are compared with other elements of the reconstruction than their own."""
+    """Return the finding of a target whose elements are compared with other elements of the reconstruction than their own."""
     recon, target = (slot.key for slot in pair if slot is not None)
     sample, element = divmod(at, x.numel() // len(x))
     if whole:
-        said = f"sample {sample} of {target} moves gradients of other samples of {recon}, and none of its own"
+        evidence = f"sample {sample} of {target} moves gradients of other samples of {recon}, and none of its own"
         fix = "Compare each sample with its own: no flip, roll or shuffle of the batch."
     else:
-        said = f"element {element} of sample {sample} of {target} moves gradients of other elements of {recon}, and not its own"
+        evidence = (
+            f"element {element} of sample {sample} of {target} moves gradients of other elements of {recon}, and not its own"
+        )
         fix = "Compare each element with its own: no flip, roll, transpose or shuffle on one side alone."
-    return Finding("target-unused", said, fix, broken=True, left=MOVED, other=f"{target} in another order")
+    return Finding("target-unused", evidence, fix, broken=True, left=MOVED, other=f"{target} in another order")
 
 
 def made_over(problem: Problem, rec: Reconstruction, pair: Pair, common: Sequence[Finding]) -> list[Finding]:
-    """A reconstruction whose gradient vanishes elsewhere than at its target; of patches of one, that may be how they are laid."""
+    """Return the finding of a gradient that vanishes elsewhere than at its target; of patches, that may be how they are laid."""
     recon, target = pair
     if target is None or not rec.centre or not laid_alike(problem, pair) or any(each.code == "broadcast" for each in common):
         return []
     r, x = recon.key, target.key
-    said = f"the gradient of {r} vanishes not at {x} but at {rec.centre}, so {r} is not the mean of {x}"
+    evidence = f"the gradient of {r} vanishes not at {x} but at {rec.centre}, so {r} is not the mean of {x}"
     fix = f"Compare with {x} as it is, and add nothing of {r} alone; or make that of {x} before the loss."
-    return [Finding("target-unused", said, fix, broken=True, other=f"something else than {x}")]
+    return [Finding("target-unused", evidence, fix, broken=True, other=f"something else than {x}")]
 
 
 def misplaced(problem: Problem, base: dict[str, Tensor], r: str, x: str) -> str:
-    """What to write, by what the loss is of a reconstruction alone: its square, its size, itself, or something else."""
+    """Return what to write, by what the loss is of a reconstruction alone: its square, its size, itself, or something else."""
     moved = {**base, r: base[r] - 0.5}
     grad = gradients(problem, moved, [r])[1][r]
     for pull, word in ((moved[r], "square"), (moved[r].sign(), "abs")):
@@ -155,14 +159,14 @@ def misplaced(problem: Problem, base: dict[str, Tensor], r: str, x: str) -> str:
 
 
 def spots(x: Tensor, pull: Tensor | None) -> list[int]:
-    """A few elements of a target, spread evenly over those whose reconstructions have a gradient."""
+    """Return a few elements of a target, spread evenly over those whose reconstructions have a gradient."""
     alive = torch.arange(x.numel()) if pull is None else pull.flatten().nonzero().flatten()
     step = max(1, len(alive) // TRIED)
     return alive[::step][:TRIED].tolist()
 
 
 def shifted(problem: Problem, x: Tensor, r: Tensor | None, index: int) -> list[Tensor]:
-    """A target with one element at other values, first on the other side of its reconstruction, so that signs turn too."""
+    """Return a target with one element at other values, first on the other side of its reconstruction, so that signs turn too."""
     new = x.clone()
     flat = new.reshape(-1)
     if not x.is_floating_point():
@@ -177,32 +181,34 @@ def shifted(problem: Problem, x: Tensor, r: Tensor | None, index: int) -> list[T
         return [new]
     here = r.reshape(-1)[index] if r is not None else flat.new_tensor(0.5)
     flat[index] = (here + (0.95 if flat[index] < here else 0.05)) / 2
-    found = [new]
+    targets = [new]
     for value in FURTHER:
-        found.append(new.clone())
-        found[-1].reshape(-1)[index] = value
-    return found
+        targets.append(new.clone())
+        targets[-1].reshape(-1)[index] = value
+    return targets
 
 
 def of_the_density(
     problem: Problem, rec: Reconstruction, pair: Pair, b: float | None, scale: Scaling, unmoved: Finding | None
 ) -> list[Finding]:
-    """Where e^-loss has no finite integral over the data: the loss stays bounded, or grows no faster than a logarithm."""
+    """Return the finding of a loss whose e^-loss has no finite integral over the data: bounded, or no faster than a logarithm."""
     recon, target = pair
-    known = recognised(rec)
-    if known and (rec.match is None or rec.match.link == MADE):  # a constant, standardised, is no constant
+    is_known = recognised(rec)
+    if is_known and (rec.match is None or rec.match.link == MADE):  # a constant, standardised, is no constant
         return []
-    if known and rec.match.candidate and rec.match.candidate.kind().support != REAL:  # type: ignore[union-attr]
+    if is_known and rec.match and rec.match.candidate and rec.match.candidate.kind().support != REAL:
         return []  # angles, shares and counts: their sums and integrals do not run to infinity, or were looked into
     base = benign(problem)
-    plain = target is not None and not problem.layout.classes and not problem.layout.binary and rec.additive
-    if not plain or base[target.key].shape != base[recon.key].shape or not base[target.key].is_floating_point():  # type: ignore[union-attr]
+    if target is None or problem.layout.classes or problem.layout.binary or not rec.additive:
+        return []
+    data = target.key
+    if base[data].shape != base[recon.key].shape or not base[data].is_floating_point():
         return []
     weights, _ = element_weights(problem, base, pair)
     weighed, count = weights.sum().item(), base[recon.key].numel()
 
     def at(x: float, r: float = 0.5) -> float:
-        values = {**base, recon.key: torch.full_like(base[recon.key], r), target.key: torch.full_like(base[target.key], x)}  # type: ignore[union-attr]
+        values = {**base, recon.key: torch.full_like(base[recon.key], r), data: torch.full_like(base[data], x)}
         return value_at(problem, values) / weighed
 
     if not all(map(math.isfinite, (at(0.5, 3.0), at(0.5, -3.0)))):  # predictions that are shares or rates: data of their own kind
@@ -217,7 +223,7 @@ def of_the_density(
         if not math.isfinite(growth) or growth > 1 + 1e-6 or (falls and not unmoved):
             continue
         how = "falls without end" if falls else "stays bounded" if abs(growth) < 1e-6 else "grows no faster than a logarithm"
-        said = f"as {target.key} goes to {word} infinity the loss of an element {how}: e^-loss has no finite integral over x"  # type: ignore[union-attr]
+        evidence = f"as {data} goes to {word} infinity the loss of an element {how}: e^-loss has no finite integral over x"
         fix = "No noise has this loss: take one that grows, as |e|, or log(1 + e^2/s^2) weighed 1."
-        return [Finding("no-density", said, fix, known)]
+        return [Finding("no-density", evidence, fix, is_known)]
     return []

@@ -28,7 +28,7 @@ from recon_cli.auditing.extracting import (
     untidy,
 )
 from recon_cli.auditing.limiting import explained, from_outside, worded
-from recon_cli.auditing.reading import is_file, tree_of
+from recon_cli.auditing.source_files import is_file, tree_of
 from recon_cli.errors import ReconError
 from recon_cli.runtime.user_code import execute_file, importable_names, importing_from, no_such_name
 
@@ -61,7 +61,7 @@ class Reached:
         whether the owner is a stand-in that was never initialised.
     """
 
-    code: Any
+    code: Callable[..., Any]
     owner: Any = None
     method: str | None = None
     tree: ast.AST | None = None
@@ -76,18 +76,18 @@ class Reached:
         return self.owner is not None
 
     def caller(self) -> Callable[..., Any]:
-        """What to call now, on a fresh copy of the owner."""
+        """Return what to call now, on a fresh copy of the owner."""
         if self.owner is None:
             return self.code
-        owner = copy.deepcopy(self.owner)
+        owner: Callable[..., Any] = copy.deepcopy(self.owner)
         if self.method is None:
             return owner
-        found = getattr(owner, self.method, None)
-        return found if found is not None and not isinstance(owner, Stand) else functools.partial(self.code, owner)
+        method = getattr(owner, self.method, None)
+        return method if method is not None and not isinstance(owner, Stand) else functools.partial(self.code, owner)
 
 
 def live(loss: Any, bind: Mapping[str, Any], attributes: Mapping[str, Any]) -> Reached:
-    """A callable as it is: a function, a method, a module, an object, a class that needs no arguments."""
+    """Reach a callable as it is: a function, a method, a module, an object, a class that needs no arguments."""
     notes: list[str] = []
     if inspect.isclass(loss):
         with explained(f"{loss.__name__} could not be made without arguments", "Give an object of it."):
@@ -95,9 +95,9 @@ def live(loss: Any, bind: Mapping[str, Any], attributes: Mapping[str, Any]) -> R
         notes.append(f"an object of {type(loss).__name__} was made without arguments")
     if isinstance(loss, functools.partial):
         first = zip(parameters_of(loss.func), loss.args, strict=False)
-        given = {**dict(first), **loss.keywords}
-        inner = live(loss.func, {**bind, **given}, attributes)
-        return replace(inner, names={**inner.names, **given})
+        bound = {**dict(first), **loss.keywords}
+        inner = live(loss.func, {**bind, **bound}, attributes)
+        return replace(inner, names={**inner.names, **bound})
     if not callable(loss):
         raise ReconError(f"This is no function but {type(loss).__name__}.", "Give a function, a method or a torch module.")
     spelled = getattr(loss, "__qualname__", type(loss).__name__)
@@ -119,7 +119,7 @@ def live(loss: Any, bind: Mapping[str, Any], attributes: Mapping[str, Any]) -> R
 
 
 def rebuilt(code: Any, bind: Mapping[str, Any]) -> Any:
-    """The same function in a copy of its globals with ``bind`` in them and in its closure, so that nothing leaks."""
+    """Return the same function in a copy of its globals with ``bind`` in them and in its closure, so that nothing leaks."""
     scope = {**code.__globals__, **{key: value for key, value in bind.items() if "." not in key}}
     cells = tuple(
         types.CellType(bind[name]) if name in bind else cell
@@ -127,12 +127,12 @@ def rebuilt(code: Any, bind: Mapping[str, Any]) -> Any:
     )
     new = types.FunctionType(code.__code__, scope, code.__name__, code.__defaults__, cells or None)
     new.__kwdefaults__, new.__qualname__, new.__module__ = code.__kwdefaults__, code.__qualname__, code.__module__
-    new.__wrapped__ = code
+    new.__dict__["__wrapped__"] = code
     return new
 
 
 def source(code: Any) -> ast.AST | None:
-    """The definition of a function, or None where there is no source to read."""
+    """Return the definition of a function, or None where there is no source to read."""
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(inspect.unwrap(code))))
     except (OSError, TypeError, SyntaxError, ValueError, IndentationError):
@@ -158,7 +158,7 @@ def assign(owner: Any, attributes: Mapping[str, Any]) -> None:
 
 @contextlib.contextmanager
 def around(loss: Any) -> Iterator[None]:
-    """What a word for a function may import: from its file's folder, from here, from where its package is."""
+    """Put on the import path what a word for a function may name: its file's folder, this one, its package's."""
     if not isinstance(loss, str):
         yield
         return
@@ -168,13 +168,13 @@ def around(loss: Any) -> Iterator[None]:
         first = Path(place).parent
     else:
         top = place.partition(".")[0]
-        first = next((Path(each) for each in (*here, *sys.path) if top in importable_names(Path(each))), Path())
+        first = next((Path(each) for each in (*map(str, here), *sys.path) if top in importable_names(Path(each))), Path())
     with importing_from(first, *here):
         yield
 
 
 def from_word(word: str, bind: Mapping[str, Any], attributes: Mapping[str, Any]) -> Reached:
-    """``FILE.py:function``, ``FILE.py:Class.method``, ``FILE.ipynb:function`` or ``package.module:name``."""
+    """Reach ``FILE.py:function``, ``FILE.py:Class.method``, ``FILE.ipynb:function`` or ``package.module:name``."""
     place, _, name = word.rpartition(":")
     if not place:
         raise ReconError(f"{word!r} names no function.", "Write FILE.py:function, FILE.py:Class.method or package.module:name.")
@@ -189,26 +189,26 @@ def from_word(word: str, bind: Mapping[str, Any], attributes: Mapping[str, Any])
 def from_names(
     names: Mapping[str, Any], name: str, word: str, bind: Mapping[str, Any], attributes: Mapping[str, Any], notes: tuple[str, ...]
 ) -> Reached:
-    """The function called ``name`` among ``names``; of a class, on a stand-in where it cannot be made."""
+    """Return the function called ``name`` among ``names``; of a class, on a stand-in where it cannot be made."""
     head, *rest = name.split(".")
-    found = names.get(head)
+    target = names.get(head)
     if head not in names:
         raise no_such_name(head, [key for key, value in names.items() if callable(value)], word)
-    if inspect.isclass(found):
-        method = rest[0] if rest else next((m for m in ("forward", "__call__") if m in dir(found)), "__call__")
-        if not hasattr(found, method):
-            raise no_such_name(method, methods_of(found), word)
-        return of_class(found, method, bind, attributes, notes)
+    if inspect.isclass(target):
+        method = rest[0] if rest else next((m for m in ("forward", "__call__") if m in dir(target)), "__call__")
+        if not hasattr(target, method):
+            raise no_such_name(method, methods_of(target), word)
+        return of_class(target, method, bind, attributes, notes)
     for part in rest:
-        if not hasattr(found, part):
-            raise no_such_name(part, dir(found), word)
-        found = getattr(found, part)
-    reached = live(found, bind, attributes)
+        if not hasattr(target, part):
+            raise no_such_name(part, dir(target), word)
+        target = getattr(target, part)
+    reached = live(target, bind, attributes)
     return replace(reached, notes=(*notes, *reached.notes), spelled=name)
 
 
 def of_class(kind: type, method: str, bind: Mapping[str, Any], attributes: Mapping[str, Any], notes: tuple[str, ...]) -> Reached:
-    """A method on an object of its class that was never initialised, with the attributes that are known."""
+    """Reach a method on an object of its class that was never initialised, with the attributes that are known."""
     raw = inspect.getattr_static(kind, method)
     code = getattr(raw, "__func__", raw)
     if isinstance(raw, staticmethod):
@@ -223,24 +223,26 @@ def of_class(kind: type, method: str, bind: Mapping[str, Any], attributes: Mappi
             owner = None
         if owner is not None:
             reached = live(getattr(owner, method), bind, attributes)
-            made = f"an object of {kind.__name__} was made without arguments"
-            return replace(reached, notes=(*notes, made), spelled=f"{kind.__name__}.{method}")
+            note = f"an object of {kind.__name__} was made without arguments"
+            return replace(reached, notes=(*notes, note), spelled=f"{kind.__name__}.{method}")
     owner = stand_in(kind)
-    taken = defaults_of(kind)
-    for key, value in taken.items():
+    defaults = defaults_of(kind)
+    for key, value in defaults.items():
         with contextlib.suppress(ReconError):  # a property says it itself
             assign(owner, {key: value})
     assign(owner, attributes)
-    used = {key: value for key, value in taken.items() if key not in attributes and reads(code, key)}
-    said = [f"self.{key} = {value!r} is the default of {kind.__name__}" for key, value in used.items()]
+    used = {key: value for key, value in defaults.items() if key not in attributes and reads(code, key)}
+    assumptions = [f"self.{key} = {value!r} is the default of {kind.__name__}" for key, value in used.items()]
     if inspect.isfunction(code) and bind:
         code = rebuilt(code, bind)
     spelled = f"{kind.__name__}.{method}"
-    return Reached(code, owner, method, source(code), dict(bind), (*notes, "self is a stand-in", *said), spelled, blank=True)
+    return Reached(
+        code, owner, method, source(code), dict(bind), (*notes, "self is a stand-in", *assumptions), spelled, blank=True
+    )
 
 
 def parameters_of(code: Any) -> dict[str, inspect.Parameter]:
-    """The parameters of something that can be called, none where it does not tell."""
+    """Return the parameters of something that can be called, none where it does not tell."""
     try:
         return {**inspect.signature(code).parameters}
     except (TypeError, ValueError):
@@ -248,7 +250,7 @@ def parameters_of(code: Any) -> dict[str, inspect.Parameter]:
 
 
 def own_arguments(kind: type) -> list[str]:
-    """The arguments that making an object of ``kind`` needs."""
+    """Return the arguments that making an object of ``kind`` needs."""
     parameters = parameters_of(kind).values()
     return [p.name for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
 
@@ -259,8 +261,8 @@ def reads(code: Any, attribute: str) -> bool:
     return tree is None or any(isinstance(node, ast.Attribute) and node.attr == attribute for node in ast.walk(tree))
 
 
-def stand_in(kind: type) -> Any:
-    """An object of a class without its ``__init__``; a module gets what torch needs of one."""
+def stand_in(kind: Any) -> Any:
+    """Return an object of a class without its ``__init__``; a module gets what torch needs of one."""
     with explained(f"No {kind.__name__} can be made", "Give an object of it, or a function."):
         owner = kind.__new__(kind)
     module = sys.modules.get("torch.nn")
@@ -270,43 +272,43 @@ def stand_in(kind: type) -> Any:
 
 
 def defaults_of(kind: type) -> dict[str, Any]:
-    """What ``self.a = a`` in ``__init__`` would set from literal defaults."""
-    found: dict[str, Any] = {}
+    """Return what ``self.a = a`` in ``__init__`` would set from literal defaults."""
+    defaults: dict[str, Any] = {}
     for base in reversed(kind.__mro__):
         init = base.__dict__.get("__init__")
         if inspect.isfunction(init) and not base.__module__.startswith("torch") and (tree := source(init)) is not None:
-            found |= set_by(init, tree)
-    return found
+            defaults |= set_by(init, tree)
+    return defaults
 
 
 def set_by(init: Any, tree: ast.AST) -> dict[str, Any]:
-    """What one ``__init__`` sets from literals."""
-    given = {
+    """Return what one ``__init__`` sets from literals."""
+    literals = {
         p.name: p.default
         for p in inspect.signature(init).parameters.values()
         if p.default is not p.empty and isinstance(p.default, (int, float, str, bool, type(None)))
     }
-    found = {}
+    values: dict[str, Any] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Attribute):
             target, value = node.targets[0], node.value
             if isinstance(target.value, ast.Name) and target.value.id == "self":
-                if isinstance(value, ast.Name) and value.id in given:
-                    found[target.attr] = given[value.id]
+                if isinstance(value, ast.Name) and value.id in literals:
+                    values[target.attr] = literals[value.id]
                 elif isinstance(value, ast.Constant) and value.value is not None:
-                    found[target.attr] = value.value
-    return found
+                    values[target.attr] = value.value
+    return values
 
 
 def methods_of(kind: type) -> list[str]:
-    """The public methods of a class, without those that every object and every torch module has."""
+    """Return the public methods of a class, without those that every object and every torch module has."""
     common = [base for base in kind.__mro__ if (base.__module__, base.__name__) == ("torch.nn.modules.module", "Module")]
     plain = {*dir(object), *(key for base in common for key in vars(base))} - {"forward"}
     return [key for key in dir(kind) if key not in plain and key[0] != "_" and callable(inspect.getattr_static(kind, key))]
 
 
 def from_file(path: Path, name: str, bind: Mapping[str, Any], attributes: Mapping[str, Any]) -> Reached:
-    """Imported where the top level only defines things and its imports succeed, else extracted."""
+    """Reach a function of a file: imported where the top level only defines things and its imports succeed, else extracted."""
     tree, text = tree_of(path)
     word = f"{path}:{name}"
     head = name.split(".")[0]
@@ -342,7 +344,7 @@ def from_file(path: Path, name: str, bind: Mapping[str, Any], attributes: Mappin
 
 
 def batch_number(reached: Reached) -> int | None:
-    """The batch size that the function reads by name: ``args.batch_size``, ``BATCH_SIZE``, ``self.batch_size``."""
+    """Return the batch size that the function reads by name: ``args.batch_size``, ``BATCH_SIZE``, ``self.batch_size``."""
     code = getattr(reached.code, "__code__", None)
     words = {*getattr(code, "co_names", ()), *getattr(code, "co_freevars", ())}
     wanted = [word for word in words if re.fullmatch(r"(batch_?size|bs|n_?batch|batch|mb_?size)", word, re.I)]

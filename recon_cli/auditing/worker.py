@@ -7,9 +7,9 @@ from typing import Any
 
 from recon_cli import likelihoods
 from recon_cli.auditing import audit
+from recon_cli.auditing.assessment import weigh
 from recon_cli.auditing.conventions import written
 from recon_cli.auditing.families import candidates
-from recon_cli.auditing.weighing import weigh
 from recon_cli.report import Report
 
 __all__ = ["reported", "weigh"]
@@ -20,7 +20,7 @@ def reported(
     function: str | None, loss: str | None, reduction: str, kl_weight: float, kl_reduction: str | None,
     accept: Sequence[str], expect: str | None, **settings: Any,
 ) -> Report:  # fmt: skip
-    """What ``recon audit`` says of ``function``, or of ``loss`` with no code at all."""
+    """Return what ``recon audit`` says of ``function``, or of ``loss`` with no code at all."""
     target = function or written(likelihoods.loss(loss or ""), reduction, kl_weight, kl_reduction)
-    found = audit(target, **settings).accepting(*accept)
-    return (found if expect is None else found.expecting(expect)).report()
+    result = audit(target, **settings).accepting(*accept)
+    return (result if expect is None else result.expecting(expect)).report()

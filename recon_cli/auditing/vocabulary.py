@@ -100,12 +100,12 @@ RECORDS = re.compile(r"(storer|logs?|log_dict|metrics|history)$")
 
 
 def meaning_of(name: str) -> str | None:
-    """What a name says of the latents' scale."""
+    """Return what a name says of the latents' scale."""
     return next((meaning for meaning, pattern in SCALES.items() if pattern.match(name)), None)
 
 
 def role_of(name: str) -> str | None:
-    """The role that a name has in the literature, or None."""
+    """Return the role that a name has in the literature, or None."""
     bare = name.strip("_")
     if re.search(r"\w_(weight|weighting|coeff?|coefficient|factor|lambda|alpha|beta|gamma)$", bare, re.I):
         return None

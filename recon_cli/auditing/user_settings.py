@@ -9,11 +9,11 @@ import inspect
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 
-from recon_cli.auditing.reaching import Reached, source
+from recon_cli.auditing.callables import Reached, source
 from recon_cli.errors import ReconError
 from recon_cli.runtime.user_code import nearest_names
 
@@ -31,7 +31,7 @@ class Read:
     seen: set[Any] = field(default_factory=set)
 
     def code(self, code: types.CodeType) -> None:
-        """One code object and those inside it."""
+        """Record what one code object and those inside it read."""
         for step in dis.get_instructions(code):
             if not isinstance(step.argval, str):
                 continue
@@ -49,7 +49,7 @@ class Read:
                 self.words |= {each for each in inner if isinstance(each, str)}
 
     def function(self, function: Any, owner: Any = None) -> None:
-        """A function, and the functions, classes and methods of its owner that it names."""
+        """Record a function, and the functions, classes and methods of its owner that it names."""
         function = inspect.unwrap(getattr(function, "__func__", function))
         if not hasattr(function, "__code__") or function in self.seen:
             return
@@ -66,7 +66,7 @@ class Read:
                 self.method(type(owner), name, owner)
 
     def value(self, value: Any) -> None:
-        """What a name stands for, where it is somebody's own code."""
+        """Record what a name stands for, where it is somebody's own code."""
         kind = value if isinstance(value, (type, types.FunctionType)) else type(value)
         if str(getattr(kind, "__module__", None)).partition(".")[0] in FOREIGN or kind in self.seen:
             return
@@ -78,16 +78,16 @@ class Read:
                 self.method(kind, name, None)
 
     def method(self, kind: type, name: str, owner: Any) -> None:
-        """A method or a property of a class."""
+        """Record a method or a property of a class."""
         for base in kind.__mro__:  # super() reaches those of the bases too
-            found = vars(base).get(name)
-            found = getattr(found, "fget", getattr(found, "__func__", found))
-            if isinstance(found, types.FunctionType) and (found.__module__ or "").partition(".")[0] not in FOREIGN:
-                self.function(found, owner)
+            member = vars(base).get(name)
+            member = getattr(member, "fget", getattr(member, "__func__", member))
+            if isinstance(member, types.FunctionType) and (member.__module__ or "").partition(".")[0] not in FOREIGN:
+                self.function(member, owner)
 
 
 def check(reached: Reached, bind: Mapping[str, Any], attributes: Mapping[str, Any]) -> None:
-    """Raises ReconError for a name in ``bind`` or ``attributes`` that the function never reads, with the nearest that it does."""
+    """Raise ReconError for a name in ``bind`` or ``attributes`` that the function never reads, with the nearest that it does."""
     code = inspect.unwrap(getattr(reached.code, "__func__", reached.code))
     if not (bind or attributes):
         return
@@ -115,28 +115,30 @@ def check(reached: Reached, bind: Mapping[str, Any], attributes: Mapping[str, An
                 f"Did you mean --bind {meant[0]}?" if meant else "Give its arguments, and the names that it reads, with --bind.",
             )
         if hasattr(code, "__code__") and (head := name.partition(".")[0]) not in read.attributes | read.words:
-            kept = {n for n in read.attributes if not hasattr(torch.Tensor, n) and not callable(getattr(reached.owner, n, None))}
-            own = {n.attr for n in ast.walk(reached.tree) if of_self(n)} if reached.tree is not None else kept
-            raise never(reached, "--self", head, kept & own, names)
+            values = {
+                n for n in read.attributes if not hasattr(torch.Tensor, n) and not callable(getattr(reached.owner, n, None))
+            }
+            own = {n.attr for n in ast.walk(reached.tree) if of_self(n)} if reached.tree is not None else values
+            raise never(reached, "--self", head, values & own, names)
 
 
-def of_self(node: ast.AST) -> bool:
+def of_self(node: ast.AST) -> TypeGuard[ast.Attribute]:
     """Whether it is ``self.something``."""
     return isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "self"
 
 
 def settable(code: Any, name: str) -> bool:
     """Whether a name stands for no function, class or module, but for a value, or for nothing yet."""
-    found = getattr(code, "__globals__", {}).get(name)
-    return not callable(found) and not isinstance(found, types.ModuleType)
+    value = getattr(code, "__globals__", {}).get(name)
+    return not callable(value) and not isinstance(value, types.ModuleType)
 
 
-def never(reached: Reached, option: str, name: str, known: set[str], others: set[str]) -> ReconError:
-    """The error for a name that is never read."""
+def never(reached: Reached, option: str, name: str, names: set[str], others: set[str]) -> ReconError:
+    """Return the error for a name that is never read."""
     other = "--self" if option == "--bind" else "--bind"
-    meant = nearest_names(name, known)
+    meant = nearest_names(name, names)
     hint = f"Did you mean {meant[0]}? " if meant else f"Did you mean {other} {name}? " if name in others else ""
     return ReconError(
         f"{reached.spelled} reads no {'self.' * (option == '--self')}{name}, so {option} {name} sets nothing.",
-        f"{hint}It reads {', '.join(sorted(known)) or 'none that could be set'}.",
+        f"{hint}It reads {', '.join(sorted(names)) or 'none that could be set'}.",
     )

@@ -29,25 +29,25 @@ def is_file(path: Path) -> bool:
 
 
 def tree_of(path: Path) -> tuple[ast.Module, str]:
-    """A file's syntax tree, and its text by whose lines that counts. Raises ReconError for whatever cannot be read."""
-    shown = repr(str(path))
+    """Return a file's syntax tree, and its text by whose lines that counts. Raises ReconError for whatever cannot be read."""
+    place = repr(str(path))
     try:
         if path.is_dir():
-            raise ReconError(f"{shown} is a folder.", "Give a file in it: FILE.py:FUNCTION.")
+            raise ReconError(f"{place} is a folder.", "Give a file in it: FILE.py:FUNCTION.")
         if not path.exists():
-            raise ReconError(f"There is no file {shown}.", f"recon looked in {Path.cwd()}.")
+            raise ReconError(f"There is no file {place}.", f"recon looked in {Path.cwd()}.")
         if path.suffix not in (".py", ".ipynb", ".pyw", "") or not path.is_file():
-            raise ReconError(f"{shown} is no Python file.", "Give a .py file, or a notebook.")
+            raise ReconError(f"{place} is no Python file.", "Give a .py file, or a notebook.")
         raw = path.read_bytes()
     except (OSError, ValueError) as error:
-        raise ReconError(f"{shown} cannot be read: {error}.", "Give a Python file or a notebook.") from error
+        raise ReconError(f"{place} cannot be read: {error}.", "Give a Python file or a notebook.") from error
     if path.suffix == ".ipynb":
-        return notebook(raw, shown)
+        return notebook(raw, place)
     return parsed(raw, f"{path}"), text_of(raw)
 
 
 def parsed(source: bytes | str, where: str) -> ast.Module:
-    """The syntax tree of source. Raises ReconError where it is none, with the line."""
+    """Return the syntax tree of source. Raises ReconError where it is none, with the line."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -62,18 +62,18 @@ def parsed(source: bytes | str, where: str) -> ast.Module:
 
 
 def text_of(raw: bytes) -> str:
-    """Source as text, by its byte order mark or its ``coding:``, each line ended by one sign."""
+    """Return source as text, by its byte order mark or its ``coding:``, each line ended by one sign."""
     coding, _ = tokenize.detect_encoding(io.BytesIO(raw).readline)  # ast.parse has found it good
     return raw.decode(coding, "replace").replace("\r\n", "\n").replace("\r", "\n")
 
 
 def notebook(raw: bytes, where: str) -> tuple[ast.Module, str]:
-    """The tree and the text of a notebook's code; a cell that does not parse is left out, where another does."""
+    """Return the tree and the text of a notebook's code; a cell that does not parse is left out, where another does."""
     try:
-        found = json.loads(raw)
+        content = json.loads(raw)
     except (ValueError, RecursionError) as error:
         raise ReconError(f"{where} is no notebook: {error}.", "Save it again as one, or give a .py file.") from error
-    sources = [*cells(found)]
+    sources = [*cells(content)]
     if not sources:
         raise ReconError(f"{where} is no notebook with cells of code in it.", "Give one that has, or a .py file.")
     texts, faults = [], []
@@ -89,9 +89,9 @@ def notebook(raw: bytes, where: str) -> tuple[ast.Module, str]:
     return parsed(text, where), text
 
 
-def cells(found: Any) -> Iterator[str]:
-    """The source of each cell of code in a notebook of any version, what is odd left out."""
-    sheets = found.get("worksheets", [found]) if isinstance(found, dict) else ()
+def cells(content: Any) -> Iterator[str]:
+    """Return the source of each cell of code in a notebook of any version, what is odd left out."""
+    sheets = content.get("worksheets", [content]) if isinstance(content, dict) else ()
     for sheet in sheets if isinstance(sheets, list) else ():
         listed = sheet.get("cells") if isinstance(sheet, dict) else None
         for cell in listed if isinstance(listed, list) else ():
@@ -104,7 +104,7 @@ def cells(found: Any) -> Iterator[str]:
 
 
 def python_of(source: str, where: str) -> str:
-    """A cell without its magics, line by line the same; those of a whole cell of another language are the whole cell."""
+    """Return a cell without its magics, line by line the same; those of a whole cell of another language are the whole cell."""
     lines = source.split("\n")
     first = next((i for i, line in enumerate(lines) if line.strip()), 0)
     if lines[first].startswith("%%"):
@@ -118,10 +118,10 @@ def python_of(source: str, where: str) -> str:
         except ReconError as error:
             fault, at = fault or error, (getattr(error.__cause__, "lineno", None) or 0) - 1
             magics = [i for i, line in enumerate(lines) if MAGIC.match(line)]
-            found = [at] if at in magics and turn < MANY - 2 else magics
-            if not found:
+            magic_lines = [at] if at in magics and turn < MANY - 2 else magics
+            if not magic_lines:
                 raise fault from None
-            for i in found:
+            for i in magic_lines:
                 blank(lines, i)
         else:
             break
@@ -131,6 +131,6 @@ def python_of(source: str, where: str) -> str:
 def blank(lines: list[str], i: int) -> None:
     """Make a line, and those that a backslash ties to it, do nothing."""
     goes_on = lines[i].endswith("\\")
-    lines[i] = re.match(r"\s*", lines[i])[0] + "pass"  # type: ignore[index]
+    lines[i] = lines[i][: len(lines[i]) - len(lines[i].lstrip())] + "pass"
     while goes_on and (i := i + 1) < len(lines):
         goes_on, lines[i] = lines[i].endswith("\\"), ""

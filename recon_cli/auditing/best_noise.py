@@ -14,6 +14,7 @@ from recon_cli.auditing.calling import Problem
 from recon_cli.auditing.families import Match
 from recon_cli.auditing.latents import measure
 from recon_cli.auditing.measuring import Reconstruction, benign, gradients
+from recon_cli.auditing.roles import Pair
 
 Field = Callable[[Tensor], Tensor]
 # d/dx̂ of -log p with the noise at its best is pull over mean size: of a Gaussian e/mean(e^2), of a Laplace sign e/mean|e|.
@@ -41,7 +42,7 @@ class Chosen:
         return f"{'sigma^2 = mean (x̂−x)²' if self.family == 'gaussian' else 'scale = mean |x̂−x|'} of {self.over}"
 
     def of(self, rec: Reconstruction) -> Reconstruction:
-        """The reconstruction as that likelihood."""
+        """Return the reconstruction as that likelihood."""
         match = Match(self.family, self.weight, self.off, link=LINK)
         return replace(rec, match=match, additive=True, sign=int(math.copysign(1, self.weight)), location=True)
 
@@ -49,8 +50,8 @@ class Chosen:
 LINK = "noise chosen"
 
 
-def chosen(problem: Problem, pair: Any) -> Chosen | None:
-    """What a reconstruction whose elements lean on one another is, if that is by the noise that they choose."""
+def chosen(problem: Problem, pair: Pair) -> Chosen | None:
+    """Return the likelihood of a reconstruction whose noise is the best of its own residuals; None where it has none."""
     recon, target = pair
     if target is None or problem.layout.classes:
         return None
@@ -66,24 +67,24 @@ def chosen(problem: Problem, pair: Any) -> Chosen | None:
         fields.append((e, grad))
     for family, (pull, size) in BEST.items():
         for over, axes in OVER.items():
-            found = []
+            weights = []
             for e, grad in fields:
                 each = (grad * size(e).mean(axes, keepdim=True) / pull(e))[e.abs() > 1e-3]
                 middle = each.median().item()
                 if middle and (each - middle).abs().max() <= ALIKE * abs(middle):
-                    found.append(middle)
-            if len(found) < len(BASES):
+                    weights.append(middle)
+            if len(weights) < len(BASES):
                 continue
-            weight = found[0]
-            off = max(abs(one / weight - 1) for one in found)
+            weight = weights[0]
+            off = max(abs(one / weight - 1) for one in weights)
             if off < NEAR:
                 return Chosen(family, over, weight, 0.0 if off < ALIKE else off)
     return None
 
 
 def switch(problem: Problem) -> str:
-    """The argument or attribute that is 0 and keeps a KL from being weighed at all; empty where there is none."""
-    found: list[tuple[str, Problem]] = []
+    """Return the argument or attribute that is 0 and keeps a KL from being weighed at all; empty where there is none."""
+    candidates: list[tuple[str, Problem]] = []
     plan, owner = problem.plan, problem.reached.owner
     try:
         signature = inspect.signature(problem.reached.code)
@@ -91,11 +92,11 @@ def switch(problem: Problem) -> str:
         signature = inspect.Signature()
     for name, parameter in signature.parameters.items():
         if zero(plan.keywords.get(name, parameter.default)):
-            found.append((name, problem.at(plan=replace(plan, keywords={**plan.keywords, name: 1.0}))))
+            candidates.append((name, problem.at(plan=replace(plan, keywords={**plan.keywords, name: 1.0}))))
     for name, value in vars(owner).items() if owner is not None and hasattr(owner, "__dict__") else ():
         if zero(value):
-            found.append((f"self.{name}", problem.at(follow={**problem.follow, name: 1.0})))
-    for name, other in found:
+            candidates.append((f"self.{name}", problem.at(follow={**problem.follow, name: 1.0})))
+    for name, other in candidates:
         try:
             latent = measure(other)
         except Exception:  # the function does not take that: it is no weight
