@@ -43,7 +43,7 @@ def test_a_true_likelihood_of_ones_own_is_proved(name: str) -> None:
 @pytest.mark.parametrize("name", KINDS)
 def test_its_density_is_proved_to_integrate_to_one(name: str) -> None:
     known = words(KINDS[name])
-    odds = Odds(known.mus[0], known.side.domain)
+    odds = Odds(known.mus[0], known.likelihood.domain)
     density = known.read(KINDS[name].density)
     assert normalisation.total(density, known, odds) == 1
     assert normalisation.total(density * 3, known, odds) == 3

@@ -201,4 +201,4 @@ def test_the_loss_on_the_left_of_the_sum_is_less_what_is_dropped() -> None:
     ],
 )
 def test_the_call_says_what_its_letters_are(name: str, said: str) -> None:
-    assert said in torch_call(words(likelihoods.find(name)).side.loss)
+    assert said in torch_call(words(likelihoods.find(name)).likelihood.loss)

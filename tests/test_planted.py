@@ -159,9 +159,12 @@ def compared(kind: type[Likelihood], dtype: str) -> bool | None:
     results = []
     for setting in settings(kind, 3):
         x, mu = (torch.tensor(rows, dtype=torch.float64) for rows in (setting.xs, setting.mus))
-        x, mu = (x if setting.side.event else x[:, 0]), (mu if setting.side.event or setting.side.head else mu[:, 0])
+        x, mu = (
+            (x if setting.likelihood.event else x[:, 0]),
+            (mu if setting.likelihood.event or setting.likelihood.head else mu[:, 0]),
+        )
         try:
-            results.append(compare(x, mu, setting.side, device="cpu", dtype=dtype, engine="eager").holds)
+            results.append(compare(x, mu, setting.likelihood, device="cpu", dtype=dtype, engine="eager").holds)
         except ReconError:
             continue
     return not all(results) if results else None

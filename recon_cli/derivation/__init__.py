@@ -82,7 +82,7 @@ class Derivation:
             {
                 "likelihood": each.kind.name,
                 "parameters": each.values,
-                "loss": each.proof.side.loss.name,
+                "loss": each.proof.likelihood.loss.name,
                 "nll": formula(each.proof.shown.nll),
                 "slope": formula(each.proof.slope),
                 "offset": formula(each.proof.shown.offset),
@@ -148,7 +148,7 @@ IDENTITY = (
 
 
 @in_default_state
-def derive(*sides: Likelihood | type[Likelihood] | str, shape: Sequence[int] | None = None) -> Derivation:
+def derive(*choices: Likelihood | type[Likelihood] | str, shape: Sequence[int] | None = None) -> Derivation:
     """Prove -log p = slope * loss + offset + gap for each likelihood (gaussian, then bernoulli, if none is given).
 
     A class, or its name, is proved in symbols; for an instance, or ``laplace:scale=0.2``, its noise is put in
@@ -160,8 +160,8 @@ def derive(*sides: Likelihood | type[Likelihood] | str, shape: Sequence[int] | N
     5.0
     """
     sizes = None if shape is None else sizes_of(shape)
-    unique = [*dict.fromkeys(map(likelihoods.as_family_or_likelihood, sides or ("gaussian", "bernoulli")))]
-    return Derivation(tuple(derived(unique, sizes)), sizes, likelihoods.interpretations(sides))
+    unique = [*dict.fromkeys(map(likelihoods.as_family_or_likelihood, choices or ("gaussian", "bernoulli")))]
+    return Derivation(tuple(derived(unique, sizes)), sizes, likelihoods.interpretations(choices))
 
 
 def sizes_of(shape: object) -> tuple[int, ...]:
@@ -173,9 +173,9 @@ def sizes_of(shape: object) -> tuple[int, ...]:
     return sizes
 
 
-def derived(sides: Sequence[Likelihood | type[Likelihood]], shape: tuple[int, ...] | None = None) -> Iterator[Derived]:
+def derived(choices: Sequence[Likelihood | type[Likelihood]], shape: tuple[int, ...] | None = None) -> Iterator[Derived]:
     """Yield the derivation of each likelihood, while another process runs its code at the points where it is compared."""
-    kinds = [side if isinstance(side, type) else type(side) for side in sides]
+    kinds = [choice if isinstance(choice, type) else type(choice) for choice in choices]
     jobs = {kind: settings(kind) for kind in dict.fromkeys(kinds)}
     aside, measured = Aside([*jobs.values()]), dict[type[Likelihood], list[Measured]]()
 
@@ -185,8 +185,8 @@ def derived(sides: Sequence[Likelihood | type[Likelihood]], shape: tuple[int, ..
         return measured[kind]
 
     try:
-        for side, kind in zip(sides, kinds, strict=True):
-            values = {} if isinstance(side, type) else {key: float(value) for key, value in side.parameters.items()}
+        for choice, kind in zip(choices, kinds, strict=True):
+            values = {} if isinstance(choice, type) else {key: float(value) for key, value in choice.parameters.items()}
             with budget():
                 proof = prove(kind)
                 case = Case(kind, proof, values, shape, jobs[kind], functools.partial(measure, kind))
@@ -202,25 +202,25 @@ def catalogue() -> Report:
     others: list[dict[str, Any]] = []
     for each in derived([*map(likelihoods.find, likelihoods.names())]):
         kind, proof = each.kind, each.proof
-        side, drops = proof.side, "nothing" if proof.offset == 0 else "constant"
+        likelihood, drops = proof.likelihood, "nothing" if proof.offset == 0 else "constant"
         drops = "b(x)" if proof.offset.free_symbols & {*proof.words.xs} else drops
         rows.append(
             {
                 "likelihood": kind.name,
-                "loss": side.loss.name,
-                "torch": side.loss.torch,
+                "loss": likelihood.loss.name,
+                "torch": likelihood.loss.torch,
                 "slope": formula(proof.slope),
                 "dropped": drops if proof.gap == 0 else "c(μ)",
-                "support": str(side.support),
+                "support": str(likelihood.support),
                 "gap": formula(proof.gap),
-                "link": side.link.name,
+                "link": likelihood.link.name,
                 "proved": each.proved,
                 "offset": formula(proof.shown.offset),
             }
         )
         if proof.gap != 0:
             why = f"it leaves out the gap {formula(proof.gap).unicode}, which depends on μ and moves the gradient"
-            others.append({"loss": side.loss.name, "likelihood": kind.name, "why": why})
+            others.append({"loss": likelihood.loss.name, "likelihood": kind.name, "why": why})
         others += [{"loss": loss.name, "likelihood": kind.name, "why": loss.reason} for loss in kind.impostors]
     refuted = [row["likelihood"] for row in rows if row["proved"] is False]
     proved = sum(row["proved"] is True for row in rows)

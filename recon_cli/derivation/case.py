@@ -68,7 +68,7 @@ class Case:
     @functools.cached_property
     def elements(self) -> int | None:
         """The number of events in a sample of this shape; the components of a vector are one event."""
-        return None if self.shape is None else math.prod(self.shape[: len(self.shape) - self.proof.side.event])
+        return None if self.shape is None else math.prod(self.shape[: len(self.shape) - self.proof.likelihood.event])
 
     @functools.cached_property
     def finding(self) -> Finding:
@@ -82,14 +82,14 @@ class Case:
 
     def mass_around_mean(self, setting: Setting) -> Mass:
         """Return the mass of the density at the first event; of angles over the turn around their mean, where samples lie."""
-        if isinstance(setting.side.support, Circle):
+        if isinstance(setting.likelihood.support, Circle):
             return mass(self.known[setting.size], self.densities[setting.size], setting, 0, around_mean=True)
         return next(whole for each, whole in self.masses if each is setting)
 
     @property
     def sized(self) -> str:
         """A sentence that says for which vectors the identity is proved; empty for numbers."""
-        if not self.proof.side.event:
+        if not self.proof.likelihood.event:
             return ""
         return " Proved for any number of components." if self.proof.any_size else f" Proved for {COMPONENTS} components."
 
@@ -101,7 +101,7 @@ def is_long(shown: Formula) -> bool:
 
 def is_discrete(proof: Proof) -> bool:
     """Return whether x is discrete: whole numbers, levels or classes."""
-    return proof.side.support.whole or isinstance(proof.side.support, Lattice)
+    return proof.likelihood.support.whole or isinstance(proof.likelihood.support, Lattice)
 
 
 def total_name(proof: Proof) -> str:

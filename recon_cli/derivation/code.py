@@ -91,7 +91,7 @@ def measure_one(setting: Setting, has_sample: bool) -> Measured:
     """Return the code's values for one setting, with a sample or without."""
     import torch
 
-    side = setting.side
+    likelihood = setting.likelihood
     results: Measured = {}
 
     def tensor(rows: Sequence[Sequence[float]], vectors: bool) -> Tensor:
@@ -105,52 +105,52 @@ def measure_one(setting: Setting, has_sample: bool) -> Measured:
         except Exception as error:
             results[quantity] = f"{type(error).__name__}: {error}"
 
-    x = tensor(setting.xs, bool(side.event))
-    mu, raw = (tensor(rows, bool(side.event or side.head)) for rows in (setting.mus, setting.raws))
+    x = tensor(setting.xs, bool(likelihood.event))
+    mu, raw = (tensor(rows, bool(likelihood.event or likelihood.head)) for rows in (setting.mus, setting.raws))
 
     def gradient() -> Tensor:
         point = mu.clone().requires_grad_()
-        (slope,) = torch.autograd.grad(side.nll(x, point).sum(), point)
+        (slope,) = torch.autograd.grad(likelihood.nll(x, point).sum(), point)
         return slope.reshape(len(mu), -1)
 
     def loss_values(loss: Loss) -> Tensor:
         return loss(x, mu if loss.link.formula == "r" else raw)
 
     def moments() -> list[list[float]] | None:
-        pair = side.moments(mu)
+        pair = likelihood.moments(mu)
         return None if pair is None else [part.tolist() for part in pair]
 
-    note("nll", lambda: side.nll(x, mu))
+    note("nll", lambda: likelihood.nll(x, mu))
     note("gradient", gradient)
-    note("nll of the raw output", lambda: side.nll_raw(x, raw))
-    note("slope", lambda: float(side.slope))
-    note("offset", lambda: side.offset(x))
-    note("gap", lambda: side.gap(mu))
-    if type(side).normaliser is not Likelihood.normaliser:
-        note("normaliser", lambda: float(side.normaliser))
-    for index, (loss, slope) in enumerate(side.losses.items()):
+    note("nll of the raw output", lambda: likelihood.nll_raw(x, raw))
+    note("slope", lambda: float(likelihood.slope))
+    note("offset", lambda: likelihood.offset(x))
+    note("gap", lambda: likelihood.gap(mu))
+    if type(likelihood).normaliser is not Likelihood.normaliser:
+        note("normaliser", lambda: float(likelihood.normaliser))
+    for index, (loss, slope) in enumerate(likelihood.losses.items()):
         note(f"loss {index}", functools.partial(loss_values, loss))
         note(f"slope {index}", functools.partial(float, slope))
-    note("link", lambda: side.link.inverse(raw).reshape(len(raw), -1))
+    note("link", lambda: likelihood.link.inverse(raw).reshape(len(raw), -1))
     note("moments", moments)
     if has_sample:
-        note("sample", lambda: quantiles(side, mu[0]))
+        note("sample", lambda: quantiles(likelihood, mu[0]))
     return results
 
 
-def quantiles(side: Likelihood, mu: Tensor) -> list[float]:
+def quantiles(likelihood: Likelihood, mu: Tensor) -> list[float]:
     """Return quantiles of a sample for one mean: of vectors on a sphere of their angles to it, of one-hot vectors of classes."""
     import torch
 
-    values = side.sample(mu.expand(DRAWS, *mu.shape).contiguous(), torch.Generator().manual_seed(1))
-    if isinstance(side.support, Simplex):
+    values = likelihood.sample(mu.expand(DRAWS, *mu.shape).contiguous(), torch.Generator().manual_seed(1))
+    if isinstance(likelihood.support, Simplex):
         values = values.argmax(dim=-1)
-    if isinstance(side.support, Sphere):
+    if isinstance(likelihood.support, Sphere):
         across = values.mean(dim=0) - (values.mean(dim=0) @ mu) * mu
         if float(across.norm()) > 5 / math.sqrt(DRAWS):
             raise ArithmeticError("the draws lean to one side of their mean")
         values = (values @ mu).clamp(-1, 1).acos()
-    if isinstance(side.support, Circle):
+    if isinstance(likelihood.support, Circle):
         values = mu + (values - mu + math.pi) % (2 * math.pi) - math.pi
     step = DRAWS // KEPT
     return values.double().flatten().sort().values[step // 2 :: step].tolist()

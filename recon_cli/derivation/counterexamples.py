@@ -83,6 +83,6 @@ def grey_levels(case: Case) -> Step:
     return Step(
         formula("gap c(mu)", " = ", "log integral p dx", " = ", gap, " != ", 0),
         f"On grey levels, x in {relaxed.support}, the same expression is no density: this integral is its missing normaliser, "
-        f"and it depends on μ. There {proof.side.loss.name} drops a gap that moves the gradient; {relaxed.name} closes it.",
+        f"and it depends on μ. There {proof.likelihood.loss.name} drops a gap that moves the gradient; {relaxed.name} closes it.",
         bool(good),
     )

@@ -26,7 +26,7 @@ def mass(known: Words, density: Expr, setting: Setting, event: int, around_mean:
     """
     constants: dict[Symbol, float] = {known.noise[name]: value for name, value in setting.numbers.items()}
     constants |= dict(zip(known.mus, setting.mus[event], strict=True))
-    support, x, function = setting.side.support, known.xs[0], Function(density, constants)
+    support, x, function = setting.likelihood.support, known.xs[0], Function(density, constants)
     if isinstance(support, Simplex):
         rows = {part: np.eye(setting.size)[k] for k, part in enumerate(known.xs)}
         return at_places(function(rows), np.arange(float(setting.size)))

@@ -24,7 +24,7 @@ def total(density: Expr, known: Words, odds: Odds, general: Expr | None = None) 
     A line is split at mu, where densities bend. ``general`` is a density of vectors of any number of components.
     Raises NotImplementedError for a density on a sphere, a circle or a lattice of a form that is not handled.
     """
-    support, x, mu = known.side.support, known.xs[0], known.mus[0]
+    support, x, mu = known.likelihood.support, known.xs[0], known.mus[0]
     density = substitute(density, odds_of_shares(known))
     if isinstance(support, Simplex):
         return classes(density, known, general)
@@ -58,7 +58,7 @@ def far(expression: Expr, symbol: Symbol, end: Expr) -> Expr:
 
 def odds_of_shares(known: Words) -> dict[Symbol, Expr]:
     """Return for each noise parameter q between 0 and 1 the expression 1/(1 + k), k > 0, to replace it by."""
-    fields = [field.name for field in dataclasses.fields(known.side) if field.metadata["domain"] == SHARE]
+    fields = [field.name for field in dataclasses.fields(known.likelihood) if field.metadata["domain"] == SHARE]
     return {known.noise[name]: 1 / (1 + Symbol(f"k_{name}", positive=True)) for name in fields}
 
 
@@ -281,14 +281,14 @@ def equal(left: Expr, right: Expr) -> bool:
 
 def positive(density: Expr, known: Words, odds: Odds) -> bool:
     """Return whether the density is nowhere negative, as far as the signs of its factors tell."""
-    support, x = known.side.support, known.xs[0]
+    support, x = known.likelihood.support, known.xs[0]
     levels = {known.noise["levels"]: Symbol("n", positive=True) + 1} if isinstance(support, Lattice) else {}
     inner = odds.enter(substitute(substitute(density, odds_of_shares(known)), levels))
     if support.whole and not isinstance(support, Simplex):
         if support.high in known.noise.values():
             inner = substitute(inner, {support.high: x + Symbol("m", integer=True, nonnegative=True)})
         inner = substitute(inner, {x: Symbol("x", integer=True, nonnegative=True) + exactly(support.low)})
-    elif x.is_nonnegative and not known.side.event:
+    elif x.is_nonnegative and not known.likelihood.event:
         inner = substitute(inner, {x: Symbol("x", positive=True)})  # at the end itself, a single point, there may be a pole
     return all(is_nonnegative(piece) for piece, _ in branches(inner))
 

@@ -35,7 +35,7 @@ class Setting:
         data, what the decoder gives, and raw outputs: a list of numbers each.
     """
 
-    side: Likelihood
+    likelihood: Likelihood
     size: int
     xs: list[list[float]]
     mus: list[list[float]]
@@ -44,7 +44,7 @@ class Setting:
     @property
     def numbers(self) -> dict[str, float]:
         """The noise by name."""
-        return {name: float(value) for name, value in self.side.parameters.items()}
+        return {name: float(value) for name, value in self.likelihood.parameters.items()}
 
 
 def settings(kind: type[Likelihood], count: int = 8, events: int = 3, seed: int = 20260101) -> list[Setting]:
@@ -54,13 +54,13 @@ def settings(kind: type[Likelihood], count: int = 8, events: int = 3, seed: int 
     """
     draw, drawn = random.Random(seed), []
     for turn in range(count):
-        side = random_likelihood(kind, draw)
-        size = SIZES[turn % len(SIZES)] if side.event else 1
-        mus = [mean(side.domain, size, draw) for _ in range(events)]
-        xs = [datum(side, size, mu, draw) for mu in mus]
-        width = len(side.head) or size
+        likelihood = random_likelihood(kind, draw)
+        size = SIZES[turn % len(SIZES)] if likelihood.event else 1
+        mus = [mean(likelihood.domain, size, draw) for _ in range(events)]
+        xs = [datum(likelihood, size, mu, draw) for mu in mus]
+        width = len(likelihood.head) or size
         raws = [[draw.gauss(0, 2) for _ in range(width)] for _ in range(events)]
-        drawn.append(Setting(side, size, xs, mus, raws))
+        drawn.append(Setting(likelihood, size, xs, mus, raws))
     return drawn
 
 
@@ -106,9 +106,9 @@ def direction(vector: Sequence[float]) -> list[float]:
     return [part / math.hypot(*vector) for part in vector]
 
 
-def datum(side: Likelihood, size: int, mu: Sequence[float], draw: random.Random) -> list[float]:
+def datum(likelihood: Likelihood, size: int, mu: Sequence[float], draw: random.Random) -> list[float]:
     """Return random data for one event: near the mean or far from it, at the ends of the region or anywhere in it."""
-    region = side.support
+    region = likelihood.support
     if isinstance(region, Sphere):
         near = 10 ** draw.uniform(-2, 1.5)
         return direction([part + near * draw.gauss(0, 1) for part in mu])
@@ -125,8 +125,8 @@ def datum(side: Likelihood, size: int, mu: Sequence[float], draw: random.Random)
         return [float(draw.randint(math.ceil(region.low), max(math.ceil(region.low), int(top))))]
     if region.high - region.low < math.inf:
         return [draw.choice((region.low, region.high)) if draw.random() < 0.15 else draw.uniform(region.low, region.high)]
-    unit = draw.choice([abs(float(value)) for value in side.parameters.values()] or [1.0]) if draw.random() < 0.5 else 1.0
-    if side.head and draw.random() < 0.5:
+    unit = draw.choice([abs(float(value)) for value in likelihood.parameters.values()] or [1.0]) if draw.random() < 0.5 else 1.0
+    if likelihood.head and draw.random() < 0.5:
         unit = math.sqrt(abs(mu[-1]))
     far = 10 ** draw.uniform(-2, 1) * unit
     if region.low > -math.inf:

@@ -49,11 +49,11 @@ def reductions(case: Case) -> Step:
     samples = [add(row) for row in rows]
     total = add(samples)
     reduced = {"sum": total, "mean": add(sample / 3 for sample in samples) / 2, "batch-mean": total / 2}
-    unit = "vectors, each of which has one loss" if proof.side.event else "elements"
+    unit = "vectors, each of which has one loss" if proof.likelihood.event else "elements"
     return Step(
         formula(*parts),
         f"The loss in the code, with its exact factor, over B samples of D{f' = {count}' if count else ''} {unit}: "
-        f"SUM of all, MEAN of all ({torch_call(proof.side.loss)}), or BATCHMEAN, summed over the {unit.split(',')[0]} and "
+        f"SUM of all, MEAN of all ({torch_call(proof.likelihood.loss)}), or BATCHMEAN, summed over the {unit.split(',')[0]} and "
         "averaged over the samples.",
         all(same(substitute(factor, {batch: 2, size: 3}) * reduced[name], total) for name, factor in factors.items()),
     )
@@ -107,18 +107,18 @@ def gradients(case: Case) -> Step:
     finding = settle(symbols, min(trials, key=lambda each: each[0]))
     parts = [*derivatives(case), name, " = ", *with_value(proof.slope, case.values)]
     because = "So the gradient of the likelihood is the gradient of the loss, times a constant"
-    if proof.side.loss.convention == 0.5:
+    if proof.likelihood.loss.convention == 0.5:
         parts += [", ", "(d nll/d mu)/(d (loss/2)/d mu)", " = ", *with_value(2 * proof.slope, case.values)]
         because += ": one for the loss as it is, twice that for the loss with the half in front"
-    if len(proof.side.head) > 1:
-        because += f"; so are the derivatives by {spoken(proof.side.head[1:])}"
+    if len(proof.likelihood.head) > 1:
+        because += f"; so are the derivatives by {spoken(proof.likelihood.head[1:])}"
     return finding.step(formula(*parts), f"{because}.")
 
 
 def derivatives(case: Case) -> list[Part]:
     """Return the derivatives by mu of log p, of the loss, and of its mean over a sample, if they are short; else nothing."""
     proof, mu = case.proof, case.proof.mu
-    if proof.side.event or len(proof.words.mus) > 1 or proof.loss.has(sympy.Piecewise):
+    if proof.likelihood.event or len(proof.words.mus) > 1 or proof.loss.has(sympy.Piecewise):
         return []
     cost = attempt(lambda: tidied(sympy.diff(proof.loss, mu), proof), 2)
     log = attempt(lambda: tidied(-proof.slope * sympy.diff(proof.loss, mu), proof), 2)
@@ -154,7 +154,7 @@ def tidied(slope: Expr, proof: Proof) -> Expr:
     shortest = as_expr(min(factored, sympy.factor_terms(slope), *others, key=sympy.count_ops))
     if not proof.odds.bounded:
         return shortest
-    high = proof.side.domain.high
+    high = proof.likelihood.domain.high
     return substitute(shortest, {1 / (proof.mu - high): -1 / (high - proof.mu)})
 
 
@@ -212,14 +212,14 @@ def tradeoff(case: Case) -> Step:
     """Show that weighting the KL by beta is choosing the noise."""
     proof = case.proof
     beta, kl = sympy.symbols("beta KL", positive=True)
-    half = sympy.nsimplify(proof.side.loss.convention)
+    half = sympy.nsimplify(proof.likelihood.loss.convention)
     weighted = half * proof.loss + beta * kl
     shown_loss = formula(half * proof.shown.loss)
     shown_loss = formula(*([] if half == 1 else [half, "*"]), "loss") if is_long(shown_loss) else shown_loss
     cost = formula(shown_loss, " + ", beta, "*", "KL")
     finding = case.finding
     weight = sympy.cancel(half / proof.slope)
-    if not proof.slope.free_symbols & {*proof.side.noise.values()}:
+    if not proof.slope.free_symbols & {*proof.likelihood.noise.values()}:
         share = [] if weight == 1 else [weight, "*("]
         shown = formula(cost, " = ", *share, "-log p(x|mu)", *(() if proof.offset == 0 else (" - ", "offset b(x)")), *([")"] if share else []),  # noqa: E501
                         " + ", beta, "*", "KL")  # fmt: skip
@@ -232,7 +232,7 @@ def tradeoff(case: Case) -> Step:
     true = same(sympy.expand(weight * proof.slope * proof.loss - half * proof.loss), 0) and same(
         sympy.diff(substitute(weighted, {beta: weight}) - elbo, kl), 0
     )
-    loss = f"{proof.side.loss.name}{' with the half' * (half != 1)}"
+    loss = f"{proof.likelihood.loss.name}{' with the half' * (half != 1)}"
     because = f"In a VAE, summed over a sample: {loss} plus β times the KL "
     because += f"is β times the negative ELBO, but for b, of the noise for which {formula(weight).unicode} = β: a weight on the KL is a noise by another name"  # noqa: E501
     return Finding(finding.true and true, finding.how).step(
@@ -244,8 +244,8 @@ def tradeoff(case: Case) -> Step:
 
 def reach(proof: Proof, weight: Expr) -> str:
     """Return the end of a sentence: which parameters of the loss are held, and for which beta there is a noise."""
-    parameters = list(proof.side.loss.parameters)
-    noise = sorted(weight.free_symbols & {*proof.side.noise.values()}, key=str)
+    parameters = list(proof.likelihood.loss.parameters)
+    noise = sorted(weight.free_symbols & {*proof.likelihood.noise.values()}, key=str)
     text = f", {spoken(parameters)} of the loss held" if parameters else ""
     only = noise if len(noise) == 1 else []
     limits = [attempt(functools.partial(sympy.limit, weight, symbol, end), 2) for symbol in only for end in (0, sympy.oo)]

@@ -71,9 +71,9 @@ class Proof:
         return not self.shown.offset.has(sympy.Indexed) and not self.shown.offset.free_symbols & {*self.words.xs, *self.words.mus}
 
     @property
-    def side(self) -> Likelihood:
+    def likelihood(self) -> Likelihood:
         """The likelihood with symbols for its noise."""
-        return self.words.side
+        return self.words.likelihood
 
     @property
     def x(self) -> Symbol:
@@ -127,9 +127,9 @@ def prove(likelihood: type[Likelihood], loss: Loss | None = None) -> Proof:
     If sympy cannot separate them, the slope that the likelihood's code claims is used, and the rest is the offset.
     """
     known = words(likelihood)
-    loss = loss or loss_of(known.side)
+    loss = loss or loss_of(known.likelihood)
     density, cost = known.read(likelihood.density), known.read(loss.formula, loss)
-    odds = Odds(known.mus[0], known.side.domain)
+    odds = Odds(known.mus[0], known.likelihood.domain)
     parts = attempt(lambda: separated(known, density, cost, odds))
     if parts is None or is_mixed(known, parts):
         parts = attempt(lambda: separated_at_claim(known, density, cost)) or parts or at_claim(known, density, cost)
@@ -137,16 +137,18 @@ def prove(likelihood: type[Likelihood], loss: Loss | None = None) -> Proof:
     gap = sympy.Integer(0) if gap != 0 and vanishes_at_points(known, gap) else gap  # if that loses something, ``whole`` shows it
     nll = slope * cost + offset + gap
     shown = Shown(nll, cost, offset)
-    if known.side.event:
+    if known.likelihood.event:
         shown = attempt(lambda: for_any_size(known, likelihood.density, loss, slope)) or shown
     return Proof(known, density, cost, nll, slope, offset, gap, odds, shown, way)
 
 
 def vanishes_at_points(known: Words, gap: Expr) -> bool:
     """Return whether a gap that sympy cannot simplify is zero at random points."""
-    if known.side.event:
+    if known.likelihood.event:
         return False
-    points = (values_at(known, setting, event) for setting in settings(type(known.side), 3) for event in range(len(setting.xs)))
+    points = (
+        values_at(known, setting, event) for setting in settings(type(known.likelihood), 3) for event in range(len(setting.xs))
+    )
     values = [value for point in points if (value := as_expr(gap.xreplace(point)).evalf(20)).is_finite]
     return bool(values) and all(value.is_number and abs(value) < 1e-12 for value in values)
 
@@ -179,7 +181,7 @@ def is_mixed(known: Words, parts: Decomposition) -> bool:
 
 def at_claim(known: Words, density: Expr, cost: Expr) -> Decomposition:
     """Return the slope that the likelihood's code claims, and as offset all of -log density that it leaves."""
-    slope = attempt(lambda: sympy.nsimplify(sympy.sympify(known.side.slope)), 1) or sympy.Integer(1)
+    slope = attempt(lambda: sympy.nsimplify(sympy.sympify(known.likelihood.slope)), 1) or sympy.Integer(1)
     rest = sympy.expand(sympy.expand_log(-sympy.log(density), force=True) - slope * cost)
     return Decomposition(slope, rest, sympy.Integer(0), "claim")
 
@@ -192,8 +194,8 @@ def separated_at_claim(known: Words, density: Expr, cost: Expr) -> Decomposition
         return Decomposition(slope, rest, gap, way)
     place: dict[Symbol, Expr] = {}
     for mu in known.mus:
-        bounded = Odds(mu, known.side.domain).bounded
-        place[mu] = known.side.domain.high / sympy.Integer(2) if bounded else sympy.Integer(1 if mu.is_positive else 0)
+        bounded = Odds(mu, known.likelihood.domain).bounded
+        place[mu] = known.likelihood.domain.high / sympy.Integer(2) if bounded else sympy.Integer(1 if mu.is_positive else 0)
     offset = sympy.simplify(substitute(rest, place))
     return Decomposition(slope, offset, sympy.simplify(rest - offset), way)
 

@@ -85,7 +85,7 @@ class Formulas:
     def units(self, numbers: Sequence[Exact]) -> list[Exact]:
         """Return noise, x and mu, vectors on a sphere divided by their length."""
         n, k = len(self.known.noise), len(self.known.xs)
-        if not isinstance(self.known.side.domain, Sphere):
+        if not isinstance(self.known.likelihood.domain, Sphere):
             return [*numbers]
         parts = [numbers[:n], numbers[n : n + k], numbers[n + k :]]
         return [*parts[0], *(each / mpmath.norm(part) for part in parts[1:] for each in part)]
@@ -125,7 +125,7 @@ class Formulas:
             expression = self.known.components(parse(loss.formula, {**self.known.names, **parameters}))
             self.compiled[loss.formula] = self.function(expression, [*parameters.values(), *self.known.xs, *self.known.mus])
         function, own, noise = self.compiled[loss.formula], len(loss.parameters), len(self.known.noise)
-        if not isinstance(self.known.side.domain, Sphere):
+        if not isinstance(self.known.likelihood.domain, Sphere):
             return function
         return lambda *numbers: function(*numbers[:own], *self.units([*[1] * noise, *numbers[own:]])[noise:])
 
@@ -177,10 +177,10 @@ def comparisons(sizes: dict[int, Formulas], settings: Sequence[Setting], code: S
 
 def at_event(formulas: Formulas, setting: Setting, measured: Measured, i: int) -> Iterator[Deviation]:
     """Yield the deviation of every value of the code at the i-th event of a setting."""
-    side = setting.side
+    likelihood = setting.likelihood
     noise = [mpmath.mpf(value) for value in setting.numbers.values()]
     named = ", ".join(f"{name} = {value:.6g}" for name, value in setting.numbers.items())
-    losses = [*side.losses]
+    losses = [*likelihood.losses]
     n = len(noise)
     x, mu, raw = ([*map(mpmath.mpf, rows[i])] for rows in (setting.xs, setting.mus, setting.raws))
     where = ", ".join(part for part in (f"x = {spell(setting.xs[i])}", f"mu = {spell(setting.mus[i])}", named) if part)
@@ -274,7 +274,7 @@ def moments(mass: Mass, mean: float, variance: float, where: str) -> Iterator[De
 
 def sample(mass: Mass, quantiles: Sequence[float], setting: Setting, where: str) -> Deviation:
     """Return Kolmogorov's distance between a sample and the density; chance exceeds the limit once in a hundred million."""
-    slack = 1e-9 if isinstance(setting.side.support, Lattice) else 0.0
+    slack = 1e-9 if isinstance(setting.likelihood.support, Lattice) else 0.0
     share = np.searchsorted(np.asarray(quantiles), mass.edges + slack, side="right") / len(quantiles)
     distance = float(np.abs(share - mass.below).max())
     most = 3.1 / math.sqrt(DRAWS) + 1 / KEPT

@@ -72,27 +72,27 @@ def expectation() -> Step:
 
 def choice(case: Case) -> Step:
     """State the likelihood that is chosen, and what the decoder gives."""
-    side, kind = case.proof.side, case.kind
-    head = side.head or ("mu",)
-    if side.event:
-        shown = [parse(side.link.formula, case.proof.words.names)]
+    likelihood, kind = case.proof.likelihood, case.kind
+    head = likelihood.head or ("mu",)
+    if likelihood.event:
+        shown = [parse(likelihood.link.formula, case.proof.words.names)]
         raw: list[Part] = [", ", "r", " = ", "decoder(z)"]
     else:
-        decoders = [Symbol(f"decoder_{k}(z)") for k in range(1, len(head) + 1)] if side.head else [Symbol("decoder(z)")]
+        decoders = [Symbol(f"decoder_{k}(z)") for k in range(1, len(head) + 1)] if likelihood.head else [Symbol("decoder(z)")]
         outputs, raw = dict(zip(case.proof.words.raws(), decoders, strict=False)), []
         shown = [substitute(mean, outputs) for mean in case.proof.words.linked()]
-    names = [f"{name}[k]" * bool(side.event) or name for name in head]
+    names = [f"{name}[k]" * bool(likelihood.event) or name for name in head]
     parts: list[Part] = [part for name, mean in zip(names, shown, strict=True) for part in (", ", name, " = ", mean)]
     noise = f", {spoken(case.proof.noise)} held constant" if case.proof.noise else ""
-    regions = side.domain.parts if isinstance(side.domain, Outputs) else [("mu", side.domain)]
+    regions = likelihood.domain.parts if isinstance(likelihood.domain, Outputs) else [("mu", likelihood.domain)]
     where = ", ".join(f"{spoken([name])} over {range_of(region)}" for name, region in regions)
     what = "the mean of a distribution of x" if is_mean(case) else "a parameter of a distribution of x"
-    what = "the mean and the variance of a distribution of x" if side.head == ("mu", "var") else what
+    what = "the mean and the variance of a distribution of x" if likelihood.head == ("mu", "var") else what
     return Step(
         formula("p(x|z)", " = ", "p(x|mu)", *parts, *raw),
         f"A choice: {kind.name}{f' ({kind.source})' if kind.source else ''}, the decoder giving {spoken(head)}{noise}. "
         f"That is {what}, not a number to subtract from x: p(x|z) is a distribution, and its logarithm is taken at x. "
-        f"x ranges over {range_of(side.support)}, {where}.",
+        f"x ranges over {range_of(likelihood.support)}, {where}.",
         None,
         "choice",
     )
@@ -100,7 +100,7 @@ def choice(case: Case) -> Step:
 
 def is_mean(case: Case) -> bool:
     """Return whether mu is the mean of x, by number."""
-    if case.proof.side.head or isinstance(case.proof.side.support, (Sphere, Circle, Simplex, Lattice)):
+    if case.proof.likelihood.head or isinstance(case.proof.likelihood.support, (Sphere, Circle, Simplex, Lattice)):
         return False
     for setting, mass in case.masses:
         mean, spread, tail = mass.mean(), mass.mean(abs(mass.x)), mass.mean(abs(mass.x) * (abs(mass.x) > 1e200))
@@ -111,25 +111,25 @@ def is_mean(case: Case) -> bool:
 
 def link(case: Case) -> Iterator[Step]:
     """Show that the raw output, through the link, reaches the inside of the domain and nothing else; no step if it is obvious."""
-    side, known = case.proof.side, case.proof.words
-    if side.link.formula == "r" and (side.domain == Interval() or isinstance(side.domain, Circle)):
+    likelihood, known = case.proof.likelihood, case.proof.words
+    if likelihood.link.formula == "r" and (likelihood.domain == Interval() or isinstance(likelihood.domain, Circle)):
         return
     at_points = trial.try_at(case.own, case.settings, functools.partial(compare_with_domain, case))
-    outputs = f"outputs {spoken(map(str, known.raws()))} reach" if side.head else "output r reaches"
-    because = f"Through the link, {side.link.name}, the decoder's raw {outputs} the inside of where "
-    because += f"{spoken(side.head or ('mu',))} may lie, and nothing else."
-    if side.event:
-        power = 2 if isinstance(side.domain, Sphere) else 1
+    outputs = f"outputs {spoken(map(str, known.raws()))} reach" if likelihood.head else "output r reaches"
+    because = f"Through the link, {likelihood.link.name}, the decoder's raw {outputs} the inside of where "
+    because += f"{spoken(likelihood.head or ('mu',))} may lie, and nothing else."
+    if likelihood.event:
+        power = 2 if isinstance(likelihood.domain, Sphere) else 1
         means = attempt(known.linked) or []
         added = attempt(lambda: sympy.simplify(add(mean**power for mean in means)))
         finding = settle(lambda: added == 1 and (power == 2 or all(mean.is_positive for mean in means)), at_points)
         statement = formula(f"sum_k mu[k]{'**2' * (power == 2)}", " = ", 1)
         yield finding.step(statement, f"{because} Proved for {COMPONENTS} components.")
         return
-    regions = [region for _, region in side.domain.parts] if isinstance(side.domain, Outputs) else [side.domain]
+    regions = [region for _, region in likelihood.domain.parts] if isinstance(likelihood.domain, Outputs) else [likelihood.domain]
     parts: list[Part] = []
     is_inside = True
-    for name, raw, mean, region in zip(side.head or ("mu",), known.raws(), known.linked(), regions, strict=True):
+    for name, raw, mean, region in zip(likelihood.head or ("mu",), known.raws(), known.linked(), regions, strict=True):
         ends = [attempt(functools.partial(normalisation.far, mean, raw, end)) for end in (-sympy.oo, sympy.oo)]
         parts += [", "] * bool(parts) + [f"{name}(-oo)", " = ", ends[0] or 0, ", ", f"{name}(oo)", " = ", ends[1] or 0]
         wanted = (normalisation.exactly(region.low), normalisation.exactly(region.high))
@@ -148,12 +148,12 @@ def compare_with_domain(case: Case, noise: Vector, x: Vector, mu: Vector, *_: Ve
     """Return two equal numbers if the link of some raw outputs, here mu less x, lies where mu may."""
     raw = [part - (x[k] if k < len(x) else 0) for k, part in enumerate(mu)]
     means = case.own.link(*noise, *raw)
-    side = case.kind(*map(float, noise))
-    if isinstance(side.domain, Sphere):
+    likelihood = case.kind(*map(float, noise))
+    if isinstance(likelihood.domain, Sphere):
         return sum(part**2 for part in means), mpmath.mpf(1)
-    if isinstance(side.domain, Simplex):
+    if isinstance(likelihood.domain, Simplex):
         return sum(means) if all(part >= 0 for part in means) else mpmath.mpf(-1), mpmath.mpf(1)
-    regions = [region for _, region in side.domain.parts] if isinstance(side.domain, Outputs) else [side.domain]
+    regions = [region for _, region in likelihood.domain.parts] if isinstance(likelihood.domain, Outputs) else [likelihood.domain]
     is_inside = all(region.low <= part <= region.high for part, region in zip(means, regions, strict=True))
     return mpmath.mpf(is_inside), mpmath.mpf(1)
 
@@ -161,11 +161,11 @@ def compare_with_domain(case: Case, noise: Vector, x: Vector, mu: Vector, *_: Ve
 def density(case: Case) -> Step:
     """Show that the density integrates, or adds up, to one and is nowhere negative."""
     proof = case.proof
-    general = proof.words.general(case.kind.density) if proof.side.event else None
+    general = proof.words.general(case.kind.density) if proof.likelihood.event else None
     added = attempt(lambda: normalisation.total(proof.density, proof.words, proof.odds, general))
     is_positive = attempt(lambda: normalisation.positive(proof.density, proof.words, proof.odds))
     wrong, counted, digits = check_masses(case, added == 1)
-    free = spoken([*(proof.side.head or ["mu"]), *proof.noise])
+    free = spoken([*(proof.likelihood.head or ["mu"]), *proof.noise])
     because = f"Its density: it integrates to one whatever {free}, and is negative nowhere."
     if is_discrete(proof):
         because = f"The probability of each x: they add up to one whatever {free}, and none is negative."
@@ -173,7 +173,7 @@ def density(case: Case) -> Step:
         return Step(statement_of_total(case, wrong[0]), f"{because} {wrong[1]}", False)
     if added is not None and (wrong or (added != 1 and counted == 0)):
         return Step(statement_of_total(case, added), f"{because} {wrong[1] if wrong else ''}", False)
-    if isinstance(proof.side.support, (Sphere, Circle)) and added == 1:
+    if isinstance(proof.likelihood.support, (Sphere, Circle)) and added == 1:
         because += " By Poisson's integral of the Bessel function (DLMF 10.32)."
     if added == 1 and is_positive:
         return Step(statement_of_total(case, 1), because, True)
@@ -239,21 +239,23 @@ WAYS = {
 def slope(case: Case) -> Step:
     """Show the slope from derivatives, compared with the one that the likelihood's code claims."""
     proof = case.proof
-    claimed = attempt(lambda: sympy.nsimplify(sympy.sympify(proof.side.slope)), 1)
+    claimed = attempt(lambda: sympy.nsimplify(sympy.sympify(proof.likelihood.slope)), 1)
     names: dict[str, list[Part]] = {"nll": [], "claim": [], "sides": ["(d nll/d mu)/(d loss/d mu)", " = "]}
     quotient = names.get(proof.way, ["(d2 nll/dx dmu)/(d2 loss/dx dmu)", " = "])
     good, how = trial.separates(case.own, case.settings, proof.loss, proof.slope)
     for setting in case.settings if good and proof.constant else ():
         value = float(substitute(proof.slope, {proof.noise[name]: number for name, number in setting.numbers.items()}))
-        if not math.isclose(value, float(setting.side.slope), rel_tol=1e-9):
-            good, how = False, f"Its code claims {float(setting.side.slope):.8g} where this is {value:.8g}, at {setting.side}."
+        if not math.isclose(value, float(setting.likelihood.slope), rel_tol=1e-9):
+            claim = f"Its code claims {float(setting.likelihood.slope):.8g}"
+            good, how = False, f"{claim} where this is {value:.8g}, at {setting.likelihood}."
             break
     cost = formula(proof.shown.loss)
     loss: list[Part] = [] if proof.way == "nll" and is_long(cost) else ["loss", " = ", cost, ", "]
+    way = "components" if proof.likelihood.event and proof.way == "sides" else proof.way
     finding = settle(lambda: proof.constant and claimed is not None and same(claimed, proof.slope) and proof.whole, (good, how))
     return finding.step(
         formula(*loss, "slope a", " = ", *quotient, *with_value(proof.slope, case.values)),
-        f"Against {proof.side.loss.name}: {WAYS['components' if proof.side.event and proof.way == 'sides' else proof.way]}",
+        f"Against {proof.likelihood.loss.name}: {WAYS[way]}",
     )
 
 
@@ -262,9 +264,9 @@ def dropped(case: Case) -> Step:
     proof = case.proof
     alone = is_free_of_mu(case, proof.offset)
     tried = trial.is_nll(case.own, case.settings, proof.nll) if alone[0] else alone
-    own = {*proof.noise.values()} - {*proof.side.design.values()}
+    own = {*proof.noise.values()} - {*proof.likelihood.design.values()}
     moved = sorted(str(part) for part in proof.offset.free_symbols & own)
-    several, head = len(moved) > 1, proof.side.head or ("mu",)
+    several, head = len(moved) > 1, proof.likelihood.head or ("mu",)
     keep = f" while {spoken(moved)} {'are' if several else 'is'} held: " if moved else ""
     keep += f"where {'one' if several else 'it'} is learned, b must stay" if moved else ""
     because = "What is left of −log p − a·loss"
@@ -318,7 +320,7 @@ def code(case: Case) -> Step:
     largest = max((each.roundings for each in worst.values() if each.most == MANY), default=0.0)
     within = next((2**n for n in range(4, 13) if largest <= 2**n), MANY)
     names = [name for name in worst if name not in ("moments", "sample")]
-    drawn = ["noise"] * bool(case.proof.noise) + ["x", *(case.proof.side.head or ["mu"])]
+    drawn = ["noise"] * bool(case.proof.noise) + ["x", *(case.proof.likelihood.head or ["mu"])]
     because = f"What compare, calibrate and train run, at {points} random points of {spoken(drawn)}: {', '.join(names)}, "
     because += f"within {within} roundings of float64 (of their terms, or of 1)"
     because += "; mean and variance, to six digits" if "moments" in worst else ""

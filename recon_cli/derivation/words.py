@@ -25,7 +25,7 @@ COMPONENTS = 3  # of a vector, where a proof writes them out
 class Words:
     """The symbols for the data, the decoder's outputs and the noise of one likelihood.
 
-    side
+    likelihood
         the likelihood with symbols for its noise parameters.
     xs, mus
         the components of ``x``; those of ``mu``, or the several numbers that the decoder gives for an element.
@@ -33,7 +33,7 @@ class Words:
         the symbol of each noise parameter by name.
     """
 
-    side: Likelihood
+    likelihood: Likelihood
     xs: tuple[Symbol, ...]
     mus: tuple[Symbol, ...]
     noise: dict[str, Symbol]
@@ -41,7 +41,7 @@ class Words:
     @property
     def names(self) -> dict[str, Expr]:
         """Every word that a formula may use; vectors are indexed and have any number ``K`` of components."""
-        if self.side.event:
+        if self.likelihood.event:
             variables = {name: as_expr(IndexedBase(name)) for name in ("x", "mu", "r")}
         else:
             variables = {"x": self.xs[0], **{symbol.name: symbol for symbol in self.mus}}
@@ -62,11 +62,15 @@ class Words:
         try:
             expression = parse(text, names)
         except (sympy.SympifyError, SyntaxError, TypeError, ValueError) as error:
-            raise ReconError(f"{self.side.name}: {text!r} is no formula that can be read.", "Write it as sympy does.") from error
+            raise ReconError(
+                f"{self.likelihood.name}: {text!r} is no formula that can be read.", "Write it as sympy does."
+            ) from error
         allowed = {part.name for value in names.values() for part in getattr(value, "free_symbols", ())} | {*names}
         if strange := sorted({str(part) for part in expression.free_symbols if not isinstance(part, Indexed)} - allowed):
-            shown = ", ".join(name for name in names if name not in "jkK" or self.side.event)
-            raise ReconError(f"{self.side.name}: {text!r} names {strange[0]}, which is none of {shown}.", "Name its parameters.")
+            shown = ", ".join(name for name in names if name not in "jkK" or self.likelihood.event)
+            raise ReconError(
+                f"{self.likelihood.name}: {text!r} names {strange[0]}, which is none of {shown}.", "Name its parameters."
+            )
         return expression
 
     def read(self, text: str, loss: Loss | None = None) -> Expr:
@@ -75,7 +79,7 @@ class Words:
 
     def components(self, expression: Expr, **vectors: Sequence[Expr]) -> Expr:
         """Write out sums and products over ``K`` components: those of x, mu and the other ``vectors``."""
-        if not self.side.event:
+        if not self.likelihood.event:
             return expression
         parts: dict[str, Sequence[Expr]] = {"x": self.xs, "mu": self.mus, **vectors}
         written_out = substitute(expression, {self.names["K"]: len(self.xs)}).doit()
@@ -87,14 +91,14 @@ class Words:
 
     def raws(self) -> list[Symbol]:
         """Return symbols for the decoder's raw outputs: r, then s, t...; for a vector r_1, r_2..."""
-        if self.side.event:
+        if self.likelihood.event:
             return [Symbol(f"r_{k}", real=True) for k in range(1, len(self.mus) + 1)]
         return [Symbol(name, real=True) for name in "rstuvw"[: len(self.mus)]]
 
     def linked(self) -> list[Expr]:
         """Return each of ``mus`` as an expression in the raw outputs, through the link."""
-        text, raw = self.side.link.formula, self.raws()
-        if not self.side.event:
+        text, raw = self.likelihood.link.formula, self.raws()
+        if not self.likelihood.event:
             return [parse(part, {**self.noise, **{r.name: r for r in raw}}) for part in text.split(", ")]
         if text == "r":
             return [*raw]
@@ -105,12 +109,12 @@ class Words:
 def words(kind: type[Likelihood], size: int = COMPONENTS) -> Words:
     """Return symbols with their signs for everything in a likelihood's formulas, vectors having ``size`` components."""
     noise = {field.name: symbol(field.name, field.metadata["domain"]) for field in dataclasses.fields(kind)}
-    side = kind(**noise)
-    ends = [f"_{k}" for k in range(1, size + 1)] if side.event else [""]
-    mus = [symbol(f"mu{end}", side.domain) for end in ends]
-    if isinstance(side.domain, Outputs):
-        mus = [symbol(name, region) for name, region in side.domain.parts]
-    return Words(side, tuple(symbol(f"x{end}", side.support) for end in ends), tuple(mus), noise)
+    likelihood = kind(**noise)
+    ends = [f"_{k}" for k in range(1, size + 1)] if likelihood.event else [""]
+    mus = [symbol(f"mu{end}", likelihood.domain) for end in ends]
+    if isinstance(likelihood.domain, Outputs):
+        mus = [symbol(name, region) for name, region in likelihood.domain.parts]
+    return Words(likelihood, tuple(symbol(f"x{end}", likelihood.support) for end in ends), tuple(mus), noise)
 
 
 def symbol(name: str, region: Region) -> Symbol:
@@ -120,19 +124,19 @@ def symbol(name: str, region: Region) -> Symbol:
     return Symbol(name, real=True)
 
 
-def loss_of(side: Likelihood) -> Loss:
+def loss_of(likelihood: Likelihood) -> Loss:
     """Return the loss of a likelihood with symbols for its noise; raise ReconError if it is no Loss or lacks its texts."""
     hint = (
         "A loss is a recon_cli.identity.losses.Loss with name, formula and torch, and values(x, prediction) where torch has none."
     )
     try:
-        loss = side.loss
+        loss = likelihood.loss
     except Exception as error:
-        raise ReconError(f"{side.name}'s loss cannot be made with symbols for its noise: {error}.", hint) from error
+        raise ReconError(f"{likelihood.name}'s loss cannot be made with symbols for its noise: {error}.", hint) from error
     if not isinstance(loss, Loss):
-        raise ReconError(f"{side.name}'s loss is no Loss, but a {type(loss).__name__}.", hint)
+        raise ReconError(f"{likelihood.name}'s loss is no Loss, but a {type(loss).__name__}.", hint)
     if missing := [name for name in ("name", "formula", "torch") if not isinstance(getattr(loss, name, None), str)]:
-        raise ReconError(f"{side.name}'s loss {type(loss).__name__} has no {', '.join(missing)}.", hint)
+        raise ReconError(f"{likelihood.name}'s loss {type(loss).__name__} has no {', '.join(missing)}.", hint)
     return loss
 
 
