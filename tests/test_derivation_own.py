@@ -34,7 +34,7 @@ def test_there_are_fifteen() -> None:
 
 @pytest.mark.parametrize("name", [name if name in FEW else pytest.param(name, marks=pytest.mark.slow) for name in KINDS])
 def test_a_true_likelihood_of_ones_own_is_proved(name: str) -> None:
-    (found,) = derive(KINDS[name]).found
+    (found,) = derive(KINDS[name]).results
     assert [step.because for step in found.steps if not step.good] == []
     assert found.proved
     assert any("draws, to their own chance" in step.because for step in found.steps)
@@ -58,7 +58,7 @@ def test_a_question_too_long_is_left_open(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(normalisation, "summed", search)
     monkeypatch.setattr(deadlines, "ONCE", 0.2)
     monkeypatch.setattr(deadlines.attempt, "__defaults__", (0.2,))
-    (found,) = derive(KINDS["Geometric"]).found
+    (found,) = derive(KINDS["Geometric"]).results
     (density,) = [step for step in found.steps if "add up to one" in step.because]
     assert (density.checked, density.by, found.proved, found.holds) == (None, "points", None, True)
     assert "not proved" in density.because
@@ -171,6 +171,6 @@ class LogitNormal(own_likelihoods.LogNormal):
 @pytest.mark.slow
 def test_what_sympy_leaves_of_nothing_is_no_gap(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(normalisation, "between", lambda *_: None)  # which takes long, and finds nothing
-    (found,) = derive(LogitNormal).found
+    (found,) = derive(LogitNormal).results
     assert [step.because for step in found.steps if not step.good] == []
     assert (found.proof.gap, found.proved) == (0, None)

@@ -67,14 +67,14 @@ class Derived:
 class Derivation:
     """The result of :func:`derive`: one :class:`Derived` for each likelihood."""
 
-    found: tuple[Derived, ...]
+    results: tuple[Derived, ...]
     shape: tuple[int, ...] | None = field(default=None)
     notes: tuple[str, ...] = ()
 
     @property
     def holds(self) -> bool:
         """Whether no claim is refuted, and every misprint is."""
-        return all(each.holds for each in self.found)
+        return all(each.holds for each in self.results)
 
     def report(self) -> Report:
         """Return the report that ``recon derive`` prints."""
@@ -83,21 +83,21 @@ class Derivation:
                 "likelihood": each.kind.name,
                 "parameters": each.values,
                 "loss": each.proof.likelihood.loss.name,
-                "nll": formula(each.proof.shown.nll),
+                "nll": formula(each.proof.printed.nll),
                 "slope": formula(each.proof.slope),
-                "offset": formula(each.proof.shown.offset),
+                "offset": formula(each.proof.printed.offset),
                 "gap": formula(each.proof.gap),
                 "exact": each.proof.exact,
                 "slope_value": each.slope_value,
             }
-            for each in self.found
+            for each in self.results
         ]
         steps = [
             {"likelihood": each.kind.name, "parameters": each.values, "step": number, **cells(step)}
-            for each in self.found
+            for each in self.results
             for number, step in enumerate(each.steps, 1)
         ]
-        verdict = summary([step for each in self.found for step in each.steps], self.holds)
+        verdict = summary([step for each in self.results for step in each.steps], self.holds)
         tables = [Table("steps", STEPS, steps, layout="steps"), Table("identity", IDENTITY, identity)]
         return Report("derive", tables, self.notes, verdict, self.holds)
 
@@ -215,7 +215,7 @@ def catalogue() -> Report:
                 "gap": formula(proof.gap),
                 "link": likelihood.link.name,
                 "proved": each.proved,
-                "offset": formula(proof.shown.offset),
+                "offset": formula(proof.printed.offset),
             }
         )
         if proof.gap != 0:

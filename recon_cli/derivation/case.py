@@ -44,7 +44,7 @@ class Case:
     measure: Callable[[], list[Measured]]
 
     @functools.cached_property
-    def known(self) -> dict[int, Words]:
+    def symbols(self) -> dict[int, Words]:
         """The symbols for vectors of each size that is tried."""
         here = {len(self.proof.words.xs): self.proof.words}
         return here | {each.size: words(self.kind, each.size) for each in self.settings if each.size not in here}
@@ -53,12 +53,12 @@ class Case:
     def densities(self) -> dict[int, Expr]:
         """The density for vectors of each size."""
         here = {len(self.proof.words.xs): self.proof.density}
-        return here | {size: known.read(self.kind.density) for size, known in self.known.items() if size not in here}
+        return here | {size: symbols.read(self.kind.density) for size, symbols in self.symbols.items() if size not in here}
 
     @functools.cached_property
     def formulas(self) -> dict[int, Formulas]:
         """The formulas for vectors of each size, as functions of numbers."""
-        return {size: Formulas(known, self.densities[size]) for size, known in self.known.items()}
+        return {size: Formulas(symbols, self.densities[size]) for size, symbols in self.symbols.items()}
 
     @property
     def own(self) -> Formulas:
@@ -78,12 +78,12 @@ class Case:
     @functools.cached_property
     def masses(self) -> list[tuple[Setting, Mass]]:
         """The mass of the density at the first event of each setting."""
-        return [(each, mass(self.known[each.size], self.densities[each.size], each, 0)) for each in self.settings]
+        return [(each, mass(self.symbols[each.size], self.densities[each.size], each, 0)) for each in self.settings]
 
     def mass_around_mean(self, setting: Setting) -> Mass:
         """Return the mass of the density at the first event; of angles over the turn around their mean, where samples lie."""
         if isinstance(setting.likelihood.support, Circle):
-            return mass(self.known[setting.size], self.densities[setting.size], setting, 0, around_mean=True)
+            return mass(self.symbols[setting.size], self.densities[setting.size], setting, 0, around_mean=True)
         return next(whole for each, whole in self.masses if each is setting)
 
     @property

@@ -69,10 +69,10 @@ def grey_levels(case: Case) -> Step:
     """Show that between the allowed values of x the density needs a normaliser that depends on mu."""
     proof = case.proof
     relaxed = likelihoods.find(case.kind.relaxation or "")
-    known = words(relaxed)
-    own = substitute(proof.density, {proof.x: known.xs[0], proof.mu: known.mus[0]})
-    other = known.read(relaxed.density)
-    missing = attempt(lambda: normalisation.total(own, known, proof.odds))
+    symbols = words(relaxed)
+    own = substitute(proof.density, {proof.x: symbols.xs[0], proof.mu: symbols.mus[0]})
+    other = symbols.read(relaxed.density)
+    missing = attempt(lambda: normalisation.total(own, symbols, proof.odds))
     gap = sympy.log(missing) if missing is not None else sympy.log(own / other)
 
     def depends_on_mu(normaliser: Expr) -> bool:

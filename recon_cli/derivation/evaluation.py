@@ -113,7 +113,7 @@ class Evaluation:
         return np.asarray(COMPARISONS[relation.rel_op](self.number(relation.lhs), self.number(relation.rhs)), dtype=bool)
 
     def function(self, part: Any) -> Signed:
-        """Compute a function of some arguments: numpy's, by its logarithm where that is known, or mpmath's."""
+        """Compute a function of some arguments: numpy's, by its logarithm where that has a formula, or mpmath's."""
         arguments = [self.number(each) for each in part.args]
         name = part.func.__name__
         if name in LOGARITHMS:

@@ -18,20 +18,20 @@ from recon_cli.identity.regions import Circle, Lattice, Simplex, Sphere
 AROUND = 33  # directions around a mean, in three dimensions
 
 
-def mass(known: Words, density: Expr, setting: Setting, event: int, around_mean: bool = False) -> Mass:
+def mass(symbols: Words, density: Expr, setting: Setting, event: int, around_mean: bool = False) -> Mass:
     """Return the density at the points of a rule, for the noise of a setting and the mean of one of its events.
 
     Of vectors on a sphere x is the angle to their mean, of one-hot vectors the index of the class.
     On a circle it is integrated over its interval, or where ``around_mean`` over the turn around the mean.
     """
-    constants: dict[Symbol, float] = {known.noise[name]: value for name, value in setting.numbers.items()}
-    constants |= dict(zip(known.mus, setting.mus[event], strict=True))
-    support, x, function = setting.likelihood.support, known.xs[0], Function(density, constants)
+    constants: dict[Symbol, float] = {symbols.noise[name]: value for name, value in setting.numbers.items()}
+    constants |= dict(zip(symbols.mus, setting.mus[event], strict=True))
+    support, x, function = setting.likelihood.support, symbols.xs[0], Function(density, constants)
     if isinstance(support, Simplex):
-        rows = {part: np.eye(setting.size)[k] for k, part in enumerate(known.xs)}
+        rows = {part: np.eye(setting.size)[k] for k, part in enumerate(symbols.xs)}
         return at_places(function(rows), np.arange(float(setting.size)))
     if isinstance(support, Sphere):
-        return on_sphere(known, function, setting.mus[event])
+        return on_sphere(symbols, function, setting.mus[event])
 
     def p(points: Floats) -> Floats:
         return function({x: points})
@@ -57,7 +57,7 @@ def at_places(p: Floats, x: Floats) -> Mass:
     return Mass(x, p, np.ones(len(p)), 0.0, x, np.cumsum(p))
 
 
-def on_sphere(known: Words, density: Function, mu: list[float]) -> Mass:
+def on_sphere(symbols: Words, density: Function, mu: list[float]) -> Mass:
     """Integrate over the unit sphere: over the angle to the mean, averaged over several directions around it."""
     size, draw = len(mu), random.Random(7)
     area = 2 * math.pi ** ((size - 1) / 2) / math.gamma((size - 1) / 2)
@@ -72,7 +72,7 @@ def on_sphere(known: Words, density: Function, mu: list[float]) -> Mass:
     def rings(angle: Floats) -> Floats:
         turned = np.expand_dims(np.array(sides), tuple(range(1, 1 + np.ndim(angle))))
         x = np.cos(angle)[None, ..., None] * middle + np.sin(angle)[None, ..., None] * turned
-        return density({part: x[..., k] for k, part in enumerate(known.xs)})
+        return density({part: x[..., k] for k, part in enumerate(symbols.xs)})
 
     def p(angle: Floats) -> Floats:
         return np.asarray(rings(angle).mean(axis=0) * area * np.sin(angle) ** (size - 2))

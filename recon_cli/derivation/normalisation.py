@@ -18,20 +18,20 @@ BENT = (sympy.Abs, sympy.sign, sympy.Max, sympy.Min, sympy.Heaviside, sympy.Piec
 RISING = (sympy.exp, sympy.log, *ODD)
 
 
-def total(density: Expr, known: Words, odds: Odds, general: Expr | None = None) -> Expr:
+def total(density: Expr, symbols: Words, odds: Odds, general: Expr | None = None) -> Expr:
     """Return the integral, or the sum, of the density over the support of the data.
 
     A line is split at mu, where densities bend. ``general`` is a density of vectors of any number of components.
     Raises NotImplementedError for a density on a sphere, a circle or a lattice of a form that is not handled.
     """
-    support, x, mu = known.likelihood.support, known.xs[0], known.mus[0]
-    density = substitute(density, odds_of_shares(known))
+    support, x, mu = symbols.likelihood.support, symbols.xs[0], symbols.mus[0]
+    density = substitute(density, odds_of_shares(symbols))
     if isinstance(support, Simplex):
-        return classes(density, known, general)
+        return classes(density, symbols, general)
     if isinstance(support, Sphere):
-        return directions(known, general)
+        return directions(symbols, general)
     if isinstance(support, Lattice):
-        return telescope(density, known)
+        return telescope(density, symbols)
     if isinstance(support, Circle):
         turned = substitute(density, {x: mu + AWAY})
         turned = as_expr(sympy.expand_trig(turned)) if density.has(sympy.sin) else turned
@@ -56,10 +56,10 @@ def far(expression: Expr, symbol: Symbol, end: Expr) -> Expr:
     return sympy.limit(expression, symbol, end) if value.has(sympy.nan, sympy.zoo, sympy.AccumBounds) else value
 
 
-def odds_of_shares(known: Words) -> dict[Symbol, Expr]:
+def odds_of_shares(symbols: Words) -> dict[Symbol, Expr]:
     """Return for each noise parameter q between 0 and 1 the expression 1/(1 + k), k > 0, to replace it by."""
-    fields = [field.name for field in dataclasses.fields(known.likelihood) if field.metadata["domain"] == SHARE]
-    return {known.noise[name]: 1 / (1 + Symbol(f"k_{name}", positive=True)) for name in fields}
+    fields = [field.name for field in dataclasses.fields(symbols.likelihood) if field.metadata["domain"] == SHARE]
+    return {symbols.noise[name]: 1 / (1 + Symbol(f"k_{name}", positive=True)) for name in fields}
 
 
 @functools.lru_cache(256)
@@ -206,21 +206,21 @@ def opened(value: Expr) -> Expr:
     return value
 
 
-def classes(density: Expr, known: Words, general: Expr | None) -> Expr:
+def classes(density: Expr, symbols: Words, general: Expr | None) -> Expr:
     """Return the sum over one-hot vectors: of a product for any number of components, of another density for those it has."""
     if isinstance(general, sympy.Product):
         factor = as_expr(general.function)
-        x, mu = (component(name, known.names["k"]) for name in ("x", "mu"))
+        x, mu = (component(name, symbols.names["k"]) for name in ("x", "mu"))
         if same(substitute(factor, {x: 0}), 1) and same(substitute(factor, {x: 1}), mu):
             return sympy.Integer(1)  # p of a class is its share, and the shares add up to one
-    points = [dict(zip(known.xs, row, strict=True)) for row in sympy.eye(len(known.xs)).tolist()]
+    points = [dict(zip(symbols.xs, row, strict=True)) for row in sympy.eye(len(symbols.xs)).tolist()]
     added = add(substitute(density, point) for point in points)
-    return sympy.simplify(substitute(added, {known.mus[-1]: 1 - add(known.mus[:-1])}))
+    return sympy.simplify(substitute(added, {symbols.mus[-1]: 1 - add(symbols.mus[:-1])}))
 
 
-def directions(known: Words, general: Expr | None) -> Expr:
+def directions(symbols: Words, general: Expr | None) -> Expr:
     """Return the integral over the unit sphere, of any number of components, of a density c e^(k t), t = <x, mu>."""
-    height, k, size = Symbol("t", real=True), known.names["k"], known.names["K"]
+    height, k, size = Symbol("t", real=True), symbols.names["k"], symbols.names["K"]
     along = sympy.Sum(component("x", k) * component("mu", k), (k, 1, size))
     if general is None or (ring := substitute(general, {along: height})).has(sympy.Indexed):
         raise NotImplementedError("a density that depends on more than the angle")
@@ -241,12 +241,12 @@ def bessel(ring: Expr, height: Expr, slope: Expr, size: Expr) -> Expr:
     return sympy.simplify(c * (2 * sympy.pi) ** (size / 2) * k ** (1 - size / 2) * sympy.besseli(size / 2 - 1, k))
 
 
-def telescope(density: Expr, known: Words) -> Expr:
+def telescope(density: Expr, symbols: Words) -> Expr:
     """Return 1, the sum over any number of levels of a density whose bins are the differences of one function at their ends.
 
     The first and the last bin reach to infinity. Raises NotImplementedError for another density.
     """
-    x, levels = known.xs[0], known.noise["levels"]
+    x, levels = symbols.xs[0], symbols.noise["levels"]
     middle = dict.fromkeys(density.free_symbols - {x, levels}, sympy.Rational(1, 3))
     bins = branches(density)
 
@@ -279,16 +279,16 @@ def equal(left: Expr, right: Expr) -> bool:
     return bool(sympy.simplify(sympy.powsimp(sympy.expand(sympy.expand(numerator), power_exp=True))) == 0)
 
 
-def positive(density: Expr, known: Words, odds: Odds) -> bool:
+def positive(density: Expr, symbols: Words, odds: Odds) -> bool:
     """Return whether the density is nowhere negative, as far as the signs of its factors tell."""
-    support, x = known.likelihood.support, known.xs[0]
-    levels = {known.noise["levels"]: Symbol("n", positive=True) + 1} if isinstance(support, Lattice) else {}
-    inner = odds.enter(substitute(substitute(density, odds_of_shares(known)), levels))
+    support, x = symbols.likelihood.support, symbols.xs[0]
+    levels = {symbols.noise["levels"]: Symbol("n", positive=True) + 1} if isinstance(support, Lattice) else {}
+    inner = odds.enter(substitute(substitute(density, odds_of_shares(symbols)), levels))
     if support.whole and not isinstance(support, Simplex):
-        if support.high in known.noise.values():
+        if support.high in symbols.noise.values():
             inner = substitute(inner, {support.high: x + Symbol("m", integer=True, nonnegative=True)})
         inner = substitute(inner, {x: Symbol("x", integer=True, nonnegative=True) + exactly(support.low)})
-    elif x.is_nonnegative and not known.likelihood.event:
+    elif x.is_nonnegative and not symbols.likelihood.event:
         inner = substitute(inner, {x: Symbol("x", positive=True)})  # at the end itself, a single point, there may be a pole
     return all(is_nonnegative(piece) for piece, _ in branches(inner))
 

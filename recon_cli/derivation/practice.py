@@ -214,7 +214,7 @@ def tradeoff(case: Case) -> Step:
     beta, kl = sympy.symbols("beta KL", positive=True)
     half = sympy.nsimplify(proof.likelihood.loss.convention)
     weighted = half * proof.loss + beta * kl
-    shown_loss = formula(half * proof.shown.loss)
+    shown_loss = formula(half * proof.printed.loss)
     shown_loss = formula(*([] if half == 1 else [half, "*"]), "loss") if is_long(shown_loss) else shown_loss
     cost = formula(shown_loss, " + ", beta, "*", "KL")
     finding = case.finding

@@ -25,7 +25,7 @@ from recon_cli.identity.losses import Loss
 
 
 @dataclass(frozen=True)
-class Shown:
+class Printed:
     """The identity as it is printed: of vectors, for any number of components; of numbers, as it was proved."""
 
     nll: Expr
@@ -48,7 +48,7 @@ class Proof:
 
     odds
         the change of variable under which it was derived.
-    shown
+    printed
         the identity as it is printed.
     way
         how the slope was derived: "nll", "sides", "mixed" or "claim".
@@ -62,13 +62,16 @@ class Proof:
     offset: Expr
     gap: Expr
     odds: Odds
-    shown: Shown
+    printed: Printed
     way: str
 
     @property
     def any_size(self) -> bool:
         """Whether the identity of vectors is derived for any number of components."""
-        return not self.shown.offset.has(sympy.Indexed) and not self.shown.offset.free_symbols & {*self.words.xs, *self.words.mus}
+        return not self.printed.offset.has(sympy.Indexed) and not self.printed.offset.free_symbols & {
+            *self.words.xs,
+            *self.words.mus,
+        }
 
     @property
     def likelihood(self) -> Likelihood:
@@ -126,37 +129,41 @@ def prove(likelihood: type[Likelihood], loss: Loss | None = None) -> Proof:
 
     If sympy cannot separate them, the slope that the likelihood's code claims is used, and the rest is the offset.
     """
-    known = words(likelihood)
-    loss = loss or loss_of(known.likelihood)
-    density, cost = known.read(likelihood.density), known.read(loss.formula, loss)
-    odds = Odds(known.mus[0], known.likelihood.domain)
-    parts = attempt(lambda: separated(known, density, cost, odds))
-    if parts is None or is_mixed(known, parts):
-        parts = attempt(lambda: separated_at_claim(known, density, cost)) or parts or at_claim(known, density, cost)
+    symbols = words(likelihood)
+    loss = loss or loss_of(symbols.likelihood)
+    density, cost = symbols.read(likelihood.density), symbols.read(loss.formula, loss)
+    odds = Odds(symbols.mus[0], symbols.likelihood.domain)
+    parts = attempt(lambda: separated(symbols, density, cost, odds))
+    if parts is None or is_mixed(symbols, parts):
+        parts = attempt(lambda: separated_at_claim(symbols, density, cost)) or parts or at_claim(symbols, density, cost)
     slope, offset, gap, way = parts
-    gap = sympy.Integer(0) if gap != 0 and vanishes_at_points(known, gap) else gap  # if that loses something, ``whole`` shows it
+    gap = (
+        sympy.Integer(0) if gap != 0 and vanishes_at_points(symbols, gap) else gap
+    )  # if that loses something, ``whole`` shows it
     nll = slope * cost + offset + gap
-    shown = Shown(nll, cost, offset)
-    if known.likelihood.event:
-        shown = attempt(lambda: for_any_size(known, likelihood.density, loss, slope)) or shown
-    return Proof(known, density, cost, nll, slope, offset, gap, odds, shown, way)
+    printed = Printed(nll, cost, offset)
+    if symbols.likelihood.event:
+        printed = attempt(lambda: for_any_size(symbols, likelihood.density, loss, slope)) or printed
+    return Proof(symbols, density, cost, nll, slope, offset, gap, odds, printed, way)
 
 
-def vanishes_at_points(known: Words, gap: Expr) -> bool:
+def vanishes_at_points(symbols: Words, gap: Expr) -> bool:
     """Return whether a gap that sympy cannot simplify is zero at random points."""
-    if known.likelihood.event:
+    if symbols.likelihood.event:
         return False
     points = (
-        values_at(known, setting, event) for setting in settings(type(known.likelihood), 3) for event in range(len(setting.xs))
+        values_at(symbols, setting, event)
+        for setting in settings(type(symbols.likelihood), 3)
+        for event in range(len(setting.xs))
     )
     values = [value for point in points if (value := as_expr(gap.xreplace(point)).evalf(20)).is_finite]
     return bool(values) and all(value.is_number and abs(value) < 1e-12 for value in values)
 
 
-def separated(known: Words, density: Expr, cost: Expr, odds: Odds) -> Decomposition:
+def separated(symbols: Words, density: Expr, cost: Expr, odds: Odds) -> Decomposition:
     """Derive slope, offset and gap from derivatives."""
     inner, price = logarithm(odds.enter(density)), odds.enter(cost)
-    x, mus = known.xs[0], (odds.symbol, *known.mus[1:])
+    x, mus = symbols.xs[0], (odds.symbol, *symbols.mus[1:])
     own = logarithm(density) + cost
     if sympy.expand(own) == 0 or (isinstance(density, sympy.Piecewise) and vanishes(own)):
         return Decomposition(sympy.Integer(1), sympy.Integer(0), sympy.Integer(0), "nll")
@@ -171,41 +178,41 @@ def logarithm(density: Expr) -> Expr:
     return sympy.expand_log(sympy.log(density), force=True)
 
 
-def is_mixed(known: Words, parts: Decomposition) -> bool:
+def is_mixed(symbols: Words, parts: Decomposition) -> bool:
     """Return whether slope, offset or gap is undefined or depends on what it may not."""
     slope, offset, gap, _ = parts
-    xs, mus = {*known.xs}, {*known.mus}
+    xs, mus = {*symbols.xs}, {*symbols.mus}
     odd = any(part.has(sympy.nan, sympy.zoo, sympy.oo, sympy.Derivative, sympy.I) for part in (slope, offset, gap))
     return bool(odd or slope.free_symbols & (xs | mus) or offset.free_symbols & mus or gap.free_symbols & xs)
 
 
-def at_claim(known: Words, density: Expr, cost: Expr) -> Decomposition:
+def at_claim(symbols: Words, density: Expr, cost: Expr) -> Decomposition:
     """Return the slope that the likelihood's code claims, and as offset all of -log density that it leaves."""
-    slope = attempt(lambda: sympy.nsimplify(sympy.sympify(known.likelihood.slope)), 1) or sympy.Integer(1)
+    slope = attempt(lambda: sympy.nsimplify(sympy.sympify(symbols.likelihood.slope)), 1) or sympy.Integer(1)
     rest = sympy.expand(sympy.expand_log(-sympy.log(density), force=True) - slope * cost)
     return Decomposition(slope, rest, sympy.Integer(0), "claim")
 
 
-def separated_at_claim(known: Words, density: Expr, cost: Expr) -> Decomposition:
+def separated_at_claim(symbols: Words, density: Expr, cost: Expr) -> Decomposition:
     """Return the slope that the likelihood's code claims, offset and gap separated by their values at one mu."""
-    slope, rest, gap, way = at_claim(known, density, cost)
+    slope, rest, gap, way = at_claim(symbols, density, cost)
     rest = sympy.simplify(rest)
-    if not rest.free_symbols & {*known.mus}:
+    if not rest.free_symbols & {*symbols.mus}:
         return Decomposition(slope, rest, gap, way)
     place: dict[Symbol, Expr] = {}
-    for mu in known.mus:
-        bounded = Odds(mu, known.likelihood.domain).bounded
-        place[mu] = known.likelihood.domain.high / sympy.Integer(2) if bounded else sympy.Integer(1 if mu.is_positive else 0)
+    for mu in symbols.mus:
+        bounded = Odds(mu, symbols.likelihood.domain).bounded
+        place[mu] = symbols.likelihood.domain.high / sympy.Integer(2) if bounded else sympy.Integer(1 if mu.is_positive else 0)
     offset = sympy.simplify(substitute(rest, place))
     return Decomposition(slope, offset, sympy.simplify(rest - offset), way)
 
 
-def for_any_size(known: Words, density: str, loss: Loss, slope: Expr) -> Shown:
+def for_any_size(symbols: Words, density: str, loss: Loss, slope: Expr) -> Printed:
     """Return the identity for vectors of any number of components, if the offset has no component of x or mu."""
-    cost = known.general(loss.formula, loss)
-    remainder = in_sums(known.general(density)) * sympy.exp(slope * cost)
+    cost = symbols.general(loss.formula, loss)
+    remainder = in_sums(symbols.general(density)) * sympy.exp(slope * cost)
     offset = tidy(sympy.expand(sympy.expand_log(-sympy.log(remainder), force=True)))
-    return Shown(slope * cost + offset, cost, offset)
+    return Printed(slope * cost + offset, cost, offset)
 
 
 def in_sums(expression: Expr) -> Expr:

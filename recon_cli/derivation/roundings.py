@@ -68,12 +68,12 @@ class Formulas:
     Arguments are flat: the noise, the components of x, what the decoder gives (or its raw output).
     """
 
-    def __init__(self, known: Words, density: Expr) -> None:
-        self.known = known
+    def __init__(self, symbols: Words, density: Expr) -> None:
+        self.symbols = symbols
         self.compiled: dict[tuple[object, ...] | str, ExactFunction] = {}
         self.nlls: dict[tuple[Exact, ...], Exact] = {}  # at the points where several statements are tried
-        self.density = self.function(density, [*known.noise.values(), *known.xs, *known.mus])
-        self.link = self.function(known.linked(), [*known.noise.values(), *known.raws()])
+        self.density = self.function(density, [*symbols.noise.values(), *symbols.xs, *symbols.mus])
+        self.link = self.function(symbols.linked(), [*symbols.noise.values(), *symbols.raws()])
 
     def function(self, expression: Expr | list[Expr], names: Sequence[Expr]) -> ExactFunction:
         """Return an expression, or a list of them, as a function of exact numbers for these symbols."""
@@ -84,8 +84,8 @@ class Formulas:
 
     def units(self, numbers: Sequence[Exact]) -> list[Exact]:
         """Return noise, x and mu, vectors on a sphere divided by their length."""
-        n, k = len(self.known.noise), len(self.known.xs)
-        if not isinstance(self.known.likelihood.domain, Sphere):
+        n, k = len(self.symbols.noise), len(self.symbols.xs)
+        if not isinstance(self.symbols.likelihood.domain, Sphere):
             return [*numbers]
         parts = [numbers[:n], numbers[n : n + k], numbers[n + k :]]
         return [*parts[0], *(each / mpmath.norm(part) for part in parts[1:] for each in part)]
@@ -110,7 +110,7 @@ class Formulas:
 
         Where ``skipped``, so many numbers (the noise) come first, which the link needs and the function does not.
         """
-        k, n = len(self.known.xs), len(self.known.noise)
+        k, n = len(self.symbols.xs), len(self.symbols.noise)
 
         def linked(*numbers: Exact) -> Exact:
             rest = numbers[skipped:]
@@ -122,10 +122,10 @@ class Formulas:
         """Return a loss's formula as a function of its own parameters, x and mu."""
         if loss.formula not in self.compiled:
             parameters = {name: sympy.Symbol(f"own_{name}", real=True) for name in loss.parameters}
-            expression = self.known.components(parse(loss.formula, {**self.known.names, **parameters}))
-            self.compiled[loss.formula] = self.function(expression, [*parameters.values(), *self.known.xs, *self.known.mus])
-        function, own, noise = self.compiled[loss.formula], len(loss.parameters), len(self.known.noise)
-        if not isinstance(self.known.likelihood.domain, Sphere):
+            expression = self.symbols.components(parse(loss.formula, {**self.symbols.names, **parameters}))
+            self.compiled[loss.formula] = self.function(expression, [*parameters.values(), *self.symbols.xs, *self.symbols.mus])
+        function, own, noise = self.compiled[loss.formula], len(loss.parameters), len(self.symbols.noise)
+        if not isinstance(self.symbols.likelihood.domain, Sphere):
             return function
         return lambda *numbers: function(*numbers[:own], *self.units([*[1] * noise, *numbers[own:]])[noise:])
 

@@ -111,16 +111,16 @@ def is_mean(case: Case) -> bool:
 
 def link(case: Case) -> Iterator[Step]:
     """Show that the raw output, through the link, reaches the inside of the domain and nothing else; no step if it is obvious."""
-    likelihood, known = case.proof.likelihood, case.proof.words
+    likelihood, symbols = case.proof.likelihood, case.proof.words
     if likelihood.link.formula == "r" and (likelihood.domain == Interval() or isinstance(likelihood.domain, Circle)):
         return
     at_points = trial.try_at(case.own, case.settings, functools.partial(compare_with_domain, case))
-    outputs = f"outputs {spoken(map(str, known.raws()))} reach" if likelihood.head else "output r reaches"
+    outputs = f"outputs {spoken(map(str, symbols.raws()))} reach" if likelihood.head else "output r reaches"
     because = f"Through the link, {likelihood.link.name}, the decoder's raw {outputs} the inside of where "
     because += f"{spoken(likelihood.head or ('mu',))} may lie, and nothing else."
     if likelihood.event:
         power = 2 if isinstance(likelihood.domain, Sphere) else 1
-        means = attempt(known.linked) or []
+        means = attempt(symbols.linked) or []
         added = attempt(lambda: sympy.simplify(add(mean**power for mean in means)))
         finding = settle(lambda: added == 1 and (power == 2 or all(mean.is_positive for mean in means)), at_points)
         statement = formula(f"sum_k mu[k]{'**2' * (power == 2)}", " = ", 1)
@@ -129,7 +129,7 @@ def link(case: Case) -> Iterator[Step]:
     regions = [region for _, region in likelihood.domain.parts] if isinstance(likelihood.domain, Outputs) else [likelihood.domain]
     parts: list[Part] = []
     is_inside = True
-    for name, raw, mean, region in zip(likelihood.head or ("mu",), known.raws(), known.linked(), regions, strict=True):
+    for name, raw, mean, region in zip(likelihood.head or ("mu",), symbols.raws(), symbols.linked(), regions, strict=True):
         ends = [attempt(functools.partial(normalisation.far, mean, raw, end)) for end in (-sympy.oo, sympy.oo)]
         parts += [", "] * bool(parts) + [f"{name}(-oo)", " = ", ends[0] or 0, ", ", f"{name}(oo)", " = ", ends[1] or 0]
         wanted = (normalisation.exactly(region.low), normalisation.exactly(region.high))
@@ -212,7 +212,7 @@ def statement_of_total(case: Case, value: Expr | float) -> Formula:
 def logarithm(case: Case) -> Step:
     """Show that e to the negative of the nll is the density."""
     because = f"The logarithm, and the sign: a cost in nats, to be minimised.{case.sized}"
-    return case.finding.step(formula("-log p(x|mu)", " = ", case.proof.shown.nll), because)
+    return case.finding.step(formula("-log p(x|mu)", " = ", case.proof.printed.nll), because)
 
 
 @functools.cache
@@ -249,7 +249,7 @@ def slope(case: Case) -> Step:
             claim = f"Its code claims {float(setting.likelihood.slope):.8g}"
             good, how = False, f"{claim} where this is {value:.8g}, at {setting.likelihood}."
             break
-    cost = formula(proof.shown.loss)
+    cost = formula(proof.printed.loss)
     loss: list[Part] = [] if proof.way == "nll" and is_long(cost) else ["loss", " = ", cost, ", "]
     way = "components" if proof.likelihood.event and proof.way == "sides" else proof.way
     finding = settle(lambda: proof.constant and claimed is not None and same(claimed, proof.slope) and proof.whole, (good, how))
@@ -277,7 +277,7 @@ def dropped(case: Case) -> Step:
     else:
         because += ": nothing, the loss is the whole of it" if proof.gap == 0 else ": nothing of x alone"
     return settle(lambda: proof.alone and proof.whole, tried).step(
-        formula("offset b(x)", " = ", *with_value(proof.shown.offset, case.values), ", ", "gap c(mu)", " = ", proof.gap),
+        formula("offset b(x)", " = ", *with_value(proof.printed.offset, case.values), ", ", "gap c(mu)", " = ", proof.gap),
         f"{because}.",
     )
 

@@ -91,7 +91,7 @@ def equal(pairs: Iterable[tuple[Exact, Exact, str]]) -> tuple[bool, str]:
 def events(formulas: Formulas, settings: Iterable[Setting]) -> Iterable[tuple[list[Vector], str]]:
     """Yield each event of the settings whose vectors have this size: noise, x, mu, and x and mu of the first event; in words."""
     for setting in settings:
-        if setting.size != len(formulas.known.xs):
+        if setting.size != len(formulas.symbols.xs):
             continue
         noise = [mpmath.mpf(value) for value in setting.numbers.values()]
         named = "".join(f", {name} = {value:.6g}" for name, value in setting.numbers.items())
@@ -124,8 +124,8 @@ def try_at(formulas: Formulas, settings: Iterable[Setting], pair: Callable[..., 
 
 def of_vectors(formulas: Formulas, expression: Expr) -> OfVectors:
     """Return an expression in the words' symbols as a function of vectors: noise, x and mu."""
-    known = formulas.known
-    function = formulas.function(expression, [*known.noise.values(), *known.xs, *known.mus])
+    symbols = formulas.symbols
+    function = formulas.function(expression, [*symbols.noise.values(), *symbols.xs, *symbols.mus])
     return lambda *vectors: function(*formulas.units([number for vector in vectors for number in vector]))
 
 
