@@ -61,7 +61,7 @@ class Case:
         return {size: Formulas(symbols, self.densities[size]) for size, symbols in self.symbols.items()}
 
     @property
-    def own(self) -> Formulas:
+    def proof_formulas(self) -> Formulas:
         """The formulas for vectors of the size that the proof has."""
         return self.formulas[len(self.proof.words.xs)]
 
@@ -73,7 +73,7 @@ class Case:
     @functools.cached_property
     def finding(self) -> Finding:
         """Whether slope * loss + offset + gap is -log of the density."""
-        return settle(lambda: self.proof.whole, trial.is_nll(self.own, self.settings, self.proof.nll))
+        return settle(lambda: self.proof.whole, trial.is_nll(self.proof_formulas, self.settings, self.proof.nll))
 
     @functools.cached_property
     def masses(self) -> list[tuple[Setting, Mass]]:
@@ -94,9 +94,9 @@ class Case:
         return " Proved for any number of components." if self.proof.any_size else f" Proved for {COMPONENTS} components."
 
 
-def is_long(shown: Formula) -> bool:
+def is_long(formula: Formula) -> bool:
     """Return whether a formula is so long that it is written once only, and named elsewhere."""
-    return len(shown.unicode) > LONG
+    return len(formula.unicode) > LONG
 
 
 def is_discrete(proof: Proof) -> bool:

@@ -39,13 +39,13 @@ def misprint(text: str, latex: str, case: Case) -> Step:
     if added is None:
         masses = (mass(proof.words, density, each, 0).whole for each in case.settings)
         value = next((whole for whole in masses if abs(whole - 1) > CLOSE), 1)
-    shown = written(text, proof.words.names)
+    printed = written(text, proof.words.names)
     if latex:
-        shown = Formula(shown.text, shown.unicode, latex)
+        printed = Formula(printed.text, printed.unicode, latex)
     because = "A misprint met in an answer that many have read, put through the same check: it is no density, "
     because += "its integral diverges." if value == sympy.oo else f"its {'sum' if is_discrete(proof) else 'integral'} is not one."
     because += " Printed, the square stands outside of a fraction without parentheses." if latex else ""
-    return Step(formula("p(x|mu)", " = ", shown, ", ", total_name(proof), " = ", value), because, same(value, 1), misprint=True)
+    return Step(formula("p(x|mu)", " = ", printed, ", ", total_name(proof), " = ", value), because, same(value, 1), misprint=True)
 
 
 def impostor(loss: Loss, proof: Proof) -> Step:

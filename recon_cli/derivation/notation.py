@@ -300,5 +300,5 @@ def in_cases(text: str) -> str:
         if level < 0:
             break
     pairs = [part[1:-1].rpartition(", ") for part in parts]
-    shown = "; ".join(f"{in_cases(value)} {'otherwise' if where == 'True' else f'if {where}'}" for value, _, where in pairs)
-    return f"{head}{{{shown}}}{in_cases(rest[start:])}"
+    cases = "; ".join(f"{in_cases(value)} {'otherwise' if where == 'True' else f'if {where}'}" for value, _, where in pairs)
+    return f"{head}{{{cases}}}{in_cases(rest[start:])}"

@@ -52,7 +52,7 @@ def settings(kind: type[Likelihood], count: int = 8, events: int = 3, seed: int 
 
     Raises ReconError if no likelihood of this class can be made of values in the domains of its parameters.
     """
-    draw, drawn = random.Random(seed), []
+    draw, result = random.Random(seed), []
     for turn in range(count):
         likelihood = random_likelihood(kind, draw)
         size = SIZES[turn % len(SIZES)] if likelihood.event else 1
@@ -60,8 +60,8 @@ def settings(kind: type[Likelihood], count: int = 8, events: int = 3, seed: int 
         xs = [datum(likelihood, size, mu, draw) for mu in mus]
         width = len(likelihood.head) or size
         raws = [[draw.gauss(0, 2) for _ in range(width)] for _ in range(events)]
-        drawn.append(Setting(likelihood, size, xs, mus, raws))
-    return drawn
+        result.append(Setting(likelihood, size, xs, mus, raws))
+    return result
 
 
 def random_likelihood(kind: type[Likelihood], draw: random.Random, attempts: int = 20) -> Likelihood:
@@ -136,10 +136,10 @@ def datum(likelihood: Likelihood, size: int, mu: Sequence[float], draw: random.R
     return [mu[0] + draw.choice((-1, 1)) * far]
 
 
-def values_at(words: Words, setting: Setting, event: int) -> dict[Symbol, float]:
-    """Return the numbers of one event by the symbols of ``words``."""
-    numbers = {words.noise[name]: value for name, value in setting.numbers.items()}
-    return numbers | dict(zip((*words.xs, *words.mus), (*setting.xs[event], *setting.mus[event]), strict=True))
+def values_at(symbols: Words, setting: Setting, event: int) -> dict[Symbol, float]:
+    """Return the numbers of one event by their symbols."""
+    numbers = {symbols.noise[name]: value for name, value in setting.numbers.items()}
+    return numbers | dict(zip((*symbols.xs, *symbols.mus), (*setting.xs[event], *setting.mus[event]), strict=True))
 
 
 def own_numbers(loss: Loss) -> dict[str, float]:

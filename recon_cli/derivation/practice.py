@@ -74,21 +74,21 @@ def gradients(case: Case) -> Step:
     proof = case.proof
     t = proof.odds.symbol
     name = "(d nll/d mu)/(d loss/d mu)"
-    cost = trial.of_vectors(case.own, proof.loss)
+    cost = trial.of_vectors(case.proof_formulas, proof.loss)
 
     def nll(*vectors: Vector) -> Exact:
-        return case.own.nll(*(number for vector in vectors for number in vector))
+        return case.proof_formulas.nll(*(number for vector in vectors for number in vector))
 
     def ratios(noise: Vector, x: Vector, mu: Vector, first: Vector, _: Vector) -> Pair:
         here, there = (derivative(nll, noise, at, mu, 0) / derivative(cost, noise, at, mu, 0) for at in (x, first))
         return here, there
 
     if proof.gap != 0:
-        is_constant, _ = trial.try_at(case.own, case.settings, ratios)
+        is_constant, _ = trial.try_at(case.proof_formulas, case.settings, ratios)
         because = "The ratio of the gradients is no constant: no learning rate makes the two equal."
         return Step(formula(name, " != ", "constant"), because, not is_constant)
 
-    slope = trial.of_vectors(case.own, proof.slope)
+    slope = trial.of_vectors(case.proof_formulas, proof.slope)
 
     def gradients_by(k: int, noise: Vector, x: Vector, mu: Vector, *_: Vector) -> Pair:
         of_nll = derivative(nll, noise, x, mu, k)
@@ -96,7 +96,7 @@ def gradients(case: Case) -> Step:
         return of_nll / size, slope(noise, x, mu) * derivative(cost, noise, x, mu, k) / size
 
     components = range(len(proof.words.mus))
-    trials = [trial.try_at(case.own, case.settings, functools.partial(gradients_by, k)) for k in components]
+    trials = [trial.try_at(case.proof_formulas, case.settings, functools.partial(gradients_by, k)) for k in components]
 
     def symbols() -> bool:
         of_nll, of_loss = (sympy.diff(proof.odds.enter(part), t) for part in (proof.nll, proof.loss))
@@ -125,21 +125,9 @@ def derivatives(case: Case) -> list[Part]:
     if cost is None or log is None or cost.count_ops() > READABLE or cost.has(sympy.Derivative, sympy.Integral):
         return []
     size = sympy.Integer(case.elements) if case.elements else Symbol("D", positive=True)
-    shown = [flipped(formula(part)) for part in (log, cost, cost / size)]
-    return [
-        "d log p/d mu",
-        " = ",
-        shown[0],
-        ", ",
-        "d loss/d mu",
-        " = ",
-        shown[1],
-        ", ",
-        "d MEAN(loss)/d mu",
-        " = ",
-        shown[2],
-        ", ",
-    ]
+    formulas = [flipped(formula(part)) for part in (log, cost, cost / size)]
+    names = ("d log p/d mu", "d loss/d mu", "d MEAN(loss)/d mu")
+    return [part for name, derivative in zip(names, formulas, strict=True) for part in (name, " = ", derivative, ", ")]
 
 
 def tidied(slope: Expr, proof: Proof) -> Expr:
@@ -158,10 +146,10 @@ def tidied(slope: Expr, proof: Proof) -> Expr:
     return substitute(shortest, {1 / (proof.mu - high): -1 / (high - proof.mu)})
 
 
-def flipped(shown: Formula) -> Formula:
+def flipped(slope: Formula) -> Formula:
     """Take the minus in front of a formula into its x - mu, if it has one, and no power."""
-    if shown.text[0] != "-" or shown.text.count("x - mu") + shown.text.count("mu - x") != 1 or "**" in shown.text:
-        return shown
+    if slope.text[0] != "-" or slope.text.count("x - mu") + slope.text.count("mu - x") != 1 or "**" in slope.text:
+        return slope
 
     def turned(text: str) -> str:
         pair = re.search(r"(\bx) ([-−]) (\\?mu\b|μ)|(\\?mu\b|μ) ([-−]) (x\b)", text)
@@ -170,8 +158,8 @@ def flipped(shown: Formula) -> Formula:
         ends = [part for part in pair.groups() if part]
         return text[1:].strip().replace(pair[0], f"{ends[2]} {ends[1]} {ends[0]}")
 
-    texts = [*map(turned, (shown.text, shown.unicode, shown.latex))]
-    return Formula(*texts) if all(texts) else shown
+    texts = [*map(turned, (slope.text, slope.unicode, slope.latex))]
+    return Formula(*texts) if all(texts) else slope
 
 
 def descent(case: Case, ratio: Step) -> Step:
@@ -214,32 +202,31 @@ def tradeoff(case: Case) -> Step:
     beta, kl = sympy.symbols("beta KL", positive=True)
     half = sympy.nsimplify(proof.likelihood.loss.convention)
     weighted = half * proof.loss + beta * kl
-    shown_loss = formula(half * proof.printed.loss)
-    shown_loss = formula(*([] if half == 1 else [half, "*"]), "loss") if is_long(shown_loss) else shown_loss
-    cost = formula(shown_loss, " + ", beta, "*", "KL")
+    loss = formula(half * proof.printed.loss)
+    if is_long(loss):
+        loss = formula("loss") if half == 1 else formula(half, "*", "loss")
+    objective = formula(loss, " + ", beta, "*", "KL")
     finding = case.finding
     weight = sympy.cancel(half / proof.slope)
     if not proof.slope.free_symbols & {*proof.likelihood.noise.values()}:
-        share = [] if weight == 1 else [weight, "*("]
-        shown = formula(cost, " = ", *share, "-log p(x|mu)", *(() if proof.offset == 0 else (" - ", "offset b(x)")), *([")"] if share else []),  # noqa: E501
-                        " + ", beta, "*", "KL")  # fmt: skip
+        error: list[Part] = ["-log p(x|mu)", *(() if proof.offset == 0 else (" - ", "offset b(x)"))]
+        error = error if weight == 1 else [weight, "*(", *error, ")"]
+        statement = formula(objective, " = ", *error, " + ", beta, "*", "KL")
         because = "In a VAE, summed over a sample: the slope has no noise in it to absorb a weight, so β = "
         because += f"{formula(weight).unicode} is the negative ELBO{f' times {formula(weight).unicode}' if weight != 1 else ''}"
         because += f"{', but for b' if proof.offset != 0 else ''}, and any other β is another objective."
         true = same(sympy.expand(substitute(weighted, {beta: weight}) - weight * (proof.slope * proof.loss + kl)), 0)
-        return Finding(finding.true and true, finding.how).step(shown, because)
+        return Finding(finding.true and true, finding.how).step(statement, because)
     elbo = weight * (proof.nll - proof.offset + kl)
     true = same(sympy.expand(weight * proof.slope * proof.loss - half * proof.loss), 0) and same(
         sympy.diff(substitute(weighted, {beta: weight}) - elbo, kl), 0
     )
-    loss = f"{proof.likelihood.loss.name}{' with the half' * (half != 1)}"
-    because = f"In a VAE, summed over a sample: {loss} plus β times the KL "
-    because += f"is β times the negative ELBO, but for b, of the noise for which {formula(weight).unicode} = β: a weight on the KL is a noise by another name"  # noqa: E501
-    return Finding(finding.true and true, finding.how).step(
-        formula(cost, " = ", "beta", "*(", "-log p(x|mu)", " - ", "offset b(x)", " + ", "KL", ")",
-                ", ", "beta", " = ", *with_value(weight, case.values)),
-        because + reach(proof, weight),
-    )  # fmt: skip
+    name = f"{proof.likelihood.loss.name}{' with the half' * (half != 1)}"
+    because = f"In a VAE, summed over a sample: {name} plus β times the KL is β times the negative ELBO, but for b, of the noise "
+    because += f"for which {formula(weight).unicode} = β: a weight on the KL is a noise by another name{reach(proof, weight)}"
+    negative_elbo = formula("-log p(x|mu)", " - ", "offset b(x)", " + ", "KL")
+    statement = formula(objective, " = ", "beta", "*(", negative_elbo, ")", ", ", "beta", " = ", *with_value(weight, case.values))
+    return Finding(finding.true and true, finding.how).step(statement, because)
 
 
 def reach(proof: Proof, weight: Expr) -> str:

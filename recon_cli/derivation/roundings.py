@@ -246,8 +246,8 @@ def moments_and_samples(
 ) -> Iterator[Deviation]:
     """Yield the deviation of the code's moments and samples from the density's."""
     for setting, measured in zip(settings, code, strict=True):
-        pair, drawn = measured.get("moments"), measured.get("sample")
-        if isinstance(pair, str) or isinstance(drawn, str) or (pair is None and drawn is None):
+        pair, quantiles = measured.get("moments"), measured.get("sample")
+        if isinstance(pair, str) or isinstance(quantiles, str) or (pair is None and quantiles is None):
             continue
         mass = masses(setting)
         where = f"at mu = {spell(setting.mus[0])}" + "".join(f", {name} = {value:.6g}" for name, value in setting.numbers.items())
@@ -255,8 +255,8 @@ def moments_and_samples(
             continue
         if pair is not None:
             yield from moments(mass, pair[0][0], pair[1][0], where)
-        if drawn is not None:
-            yield sample(mass, drawn, setting, where)
+        if quantiles is not None:
+            yield sample(mass, quantiles, setting, where)
 
 
 def moments(mass: Mass, mean: float, variance: float, where: str) -> Iterator[Deviation]:

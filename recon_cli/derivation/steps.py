@@ -75,14 +75,14 @@ def choice(case: Case) -> Step:
     likelihood, kind = case.proof.likelihood, case.kind
     head = likelihood.head or ("mu",)
     if likelihood.event:
-        shown = [parse(likelihood.link.formula, case.proof.words.names)]
+        means = [parse(likelihood.link.formula, case.proof.words.names)]
         raw: list[Part] = [", ", "r", " = ", "decoder(z)"]
     else:
         decoders = [Symbol(f"decoder_{k}(z)") for k in range(1, len(head) + 1)] if likelihood.head else [Symbol("decoder(z)")]
         outputs, raw = dict(zip(case.proof.words.raws(), decoders, strict=False)), []
-        shown = [substitute(mean, outputs) for mean in case.proof.words.linked()]
+        means = [substitute(mean, outputs) for mean in case.proof.words.linked()]
     names = [f"{name}[k]" * bool(likelihood.event) or name for name in head]
-    parts: list[Part] = [part for name, mean in zip(names, shown, strict=True) for part in (", ", name, " = ", mean)]
+    parts: list[Part] = [part for name, mean in zip(names, means, strict=True) for part in (", ", name, " = ", mean)]
     noise = f", {spoken(case.proof.noise)} held constant" if case.proof.noise else ""
     regions = likelihood.domain.parts if isinstance(likelihood.domain, Outputs) else [("mu", likelihood.domain)]
     where = ", ".join(f"{spoken([name])} over {range_of(region)}" for name, region in regions)
@@ -114,7 +114,7 @@ def link(case: Case) -> Iterator[Step]:
     likelihood, symbols = case.proof.likelihood, case.proof.words
     if likelihood.link.formula == "r" and (likelihood.domain == Interval() or isinstance(likelihood.domain, Circle)):
         return
-    at_points = trial.try_at(case.own, case.settings, functools.partial(compare_with_domain, case))
+    at_points = trial.try_at(case.proof_formulas, case.settings, functools.partial(compare_with_domain, case))
     outputs = f"outputs {spoken(map(str, symbols.raws()))} reach" if likelihood.head else "output r reaches"
     because = f"Through the link, {likelihood.link.name}, the decoder's raw {outputs} the inside of where "
     because += f"{spoken(likelihood.head or ('mu',))} may lie, and nothing else."
@@ -147,7 +147,7 @@ def rises(expression: Expr, symbol: Symbol) -> bool:
 def compare_with_domain(case: Case, noise: Vector, x: Vector, mu: Vector, *_: Vector) -> Pair:
     """Return two equal numbers if the link of some raw outputs, here mu less x, lies where mu may."""
     raw = [part - (x[k] if k < len(x) else 0) for k, part in enumerate(mu)]
-    means = case.own.link(*noise, *raw)
+    means = case.proof_formulas.link(*noise, *raw)
     likelihood = case.kind(*map(float, noise))
     if isinstance(likelihood.domain, Sphere):
         return sum(part**2 for part in means), mpmath.mpf(1)
@@ -205,8 +205,8 @@ def check_masses(case: Case, proved: bool) -> tuple[tuple[float, str] | None, in
 
 def statement_of_total(case: Case, value: Expr | float) -> Formula:
     """Return the density, and that its integral or sum is ``value``, as a formula."""
-    shown = written(case.kind.density, case.proof.words.names)
-    return formula("p(x|mu)", " = ", shown, ", ", total_name(case.proof), " = ", value)
+    density = written(case.kind.density, case.proof.words.names)
+    return formula("p(x|mu)", " = ", density, ", ", total_name(case.proof), " = ", value)
 
 
 def logarithm(case: Case) -> Step:
@@ -242,7 +242,7 @@ def slope(case: Case) -> Step:
     claimed = attempt(lambda: sympy.nsimplify(sympy.sympify(proof.likelihood.slope)), 1)
     names: dict[str, list[Part]] = {"nll": [], "claim": [], "sides": ["(d nll/d mu)/(d loss/d mu)", " = "]}
     quotient = names.get(proof.way, ["(d2 nll/dx dmu)/(d2 loss/dx dmu)", " = "])
-    good, how = trial.separates(case.own, case.settings, proof.loss, proof.slope)
+    good, how = trial.separates(case.proof_formulas, case.settings, proof.loss, proof.slope)
     for setting in case.settings if good and proof.constant else ():
         value = float(substitute(proof.slope, {proof.noise[name]: number for name, number in setting.numbers.items()}))
         if not math.isclose(value, float(setting.likelihood.slope), rel_tol=1e-9):
@@ -263,7 +263,7 @@ def dropped(case: Case) -> Step:
     """Show offset and gap, and that the offset does not depend on mu."""
     proof = case.proof
     alone = is_free_of_mu(case, proof.offset)
-    tried = trial.is_nll(case.own, case.settings, proof.nll) if alone[0] else alone
+    tried = trial.is_nll(case.proof_formulas, case.settings, proof.nll) if alone[0] else alone
     own = {*proof.noise.values()} - {*proof.likelihood.design.values()}
     moved = sorted(str(part) for part in proof.offset.free_symbols & own)
     several, head = len(moved) > 1, proof.likelihood.head or ("mu",)
@@ -284,12 +284,12 @@ def dropped(case: Case) -> Step:
 
 def is_free_of_mu(case: Case, expression: Expr) -> tuple[bool, str]:
     """Return whether an expression has one value for different mu at the points, and a sentence."""
-    value = trial.of_vectors(case.own, expression)
+    value = trial.of_vectors(case.proof_formulas, expression)
 
     def pair(noise: Vector, x: Vector, mu: Vector, _: Vector, mean: Vector) -> Pair:
         return value(noise, x, mu), value(noise, x, mean)
 
-    return trial.try_at(case.own, case.settings, pair)
+    return trial.try_at(case.proof_formulas, case.settings, pair)
 
 
 def gap(case: Case) -> Step:
@@ -320,8 +320,8 @@ def code(case: Case) -> Step:
     largest = max((each.roundings for each in worst.values() if each.most == MANY), default=0.0)
     within = next((2**n for n in range(4, 13) if largest <= 2**n), MANY)
     names = [name for name in worst if name not in ("moments", "sample")]
-    drawn = ["noise"] * bool(case.proof.noise) + ["x", *(case.proof.likelihood.head or ["mu"])]
-    because = f"What compare, calibrate and train run, at {points} random points of {spoken(drawn)}: {', '.join(names)}, "
+    variables = ["noise"] * bool(case.proof.noise) + ["x", *(case.proof.likelihood.head or ["mu"])]
+    because = f"What compare, calibrate and train run, at {points} random points of {spoken(variables)}: {', '.join(names)}, "
     because += f"within {within} roundings of float64 (of their terms, or of 1)"
     because += "; mean and variance, to six digits" if "moments" in worst else ""
     because += f"; {DRAWS:,} draws, to their own chance" if "sample" in worst else ""

@@ -67,9 +67,9 @@ class Words:
             ) from error
         allowed = {part.name for value in names.values() for part in getattr(value, "free_symbols", ())} | {*names}
         if strange := sorted({str(part) for part in expression.free_symbols if not isinstance(part, Indexed)} - allowed):
-            shown = ", ".join(name for name in names if name not in "jkK" or self.likelihood.event)
+            allowed_names = ", ".join(name for name in names if name not in "jkK" or self.likelihood.event)
             raise ReconError(
-                f"{self.likelihood.name}: {text!r} names {strange[0]}, which is none of {shown}.", "Name its parameters."
+                f"{self.likelihood.name}: {text!r} names {strange[0]}, which is none of {allowed_names}.", "Name its parameters."
             )
         return expression
 
