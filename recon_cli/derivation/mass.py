@@ -1,15 +1,15 @@
-"""How much of a density there is, by number, at one noise and one mean: over its support, whatever that is."""
+"""The integral of a density over its support by number, for one noise and one mean."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import random
-from typing import Any
 
 import numpy as np
 from sympy import Expr, Symbol
 
-from recon_cli.derivation.arrays import Prepared
+from recon_cli.derivation.evaluation import Floats, Function
 from recon_cli.derivation.points import Setting, direction
 from recon_cli.derivation.quadrature import Mass, integral, series
 from recon_cli.derivation.words import Words
@@ -18,46 +18,47 @@ from recon_cli.identity.regions import Circle, Lattice, Simplex, Sphere
 AROUND = 33  # directions around a mean, in three dimensions
 
 
-def mass(known: Words, density: Expr, setting: Setting, event: int, turn: bool = False) -> Mass:
-    """The density by number: of vectors on a sphere by the angle to their mean, of classes by which they are.
+def mass(symbols: Words, density: Expr, setting: Setting, event: int, around_mean: bool = False) -> Mass:
+    """Return the density at the points of a rule, for the noise of a setting and the mean of one of its events.
 
-    On a circle over one turn of it; where ``turn``, the one around the mean.
+    Of vectors on a sphere x is the angle to their mean, of one-hot vectors the index of the class.
+    On a circle it is integrated over its interval, or where ``around_mean`` over the turn around the mean.
     """
-    at: dict[Symbol, Any] = {known.noise[name]: value for name, value in setting.numbers.items()}
-    at |= dict(zip(known.mus, setting.mus[event], strict=True))
-    support, x, given = setting.side.support, known.xs[0], Prepared(density, at)
+    constants: dict[Symbol, float] = {symbols.noise[name]: value for name, value in setting.numbers.items()}
+    constants |= dict(zip(symbols.mus, setting.mus[event], strict=True))
+    support, x, function = setting.likelihood.support, symbols.xs[0], Function(density, constants)
     if isinstance(support, Simplex):
-        rows = {part: np.eye(setting.size)[k] for k, part in enumerate(known.xs)}
-        return listed(given(rows), np.arange(float(setting.size)))
+        rows = {part: np.eye(setting.size)[k] for k, part in enumerate(symbols.xs)}
+        return at_places(function(rows), np.arange(float(setting.size)))
     if isinstance(support, Sphere):
-        return ball(known, given, setting.mus[event])
+        return on_sphere(symbols, function, setting.mus[event])
 
-    def p(points: Any) -> Any:
-        return given({x: points})
+    def p(points: Floats) -> Floats:
+        return function({x: points})
 
     if isinstance(support, Lattice):
         levels = np.arange(int(support.levels)) / (int(support.levels) - 1)
-        return listed(np.broadcast_to(p(levels), levels.shape), levels)
+        return at_places(np.broadcast_to(p(levels), levels.shape), levels)
     if support.whole:
         return series(p, int(support.low), float(support.high))
     centre = setting.mus[event][0]
     ends = (float(support.low), float(support.high))
-    if isinstance(support, Circle) and turn:
+    if isinstance(support, Circle) and around_mean:
         ends = (centre - math.pi, centre + math.pi)
-    found = integral(p, *ends, [centre])
-    if abs(found.whole - 1) > 1e-9:  # perhaps there is a narrow peak elsewhere
+    result = integral(p, *ends, [centre])
+    if abs(result.whole - 1) > 1e-9:  # perhaps there is a narrow peak elsewhere
         places = [*(row[0] for row in setting.xs), *setting.numbers.values(), *(row[0] for row in setting.mus)]
-        found = min(found, integral(p, *ends, [centre, *places], True), key=lambda each: abs(each.whole - 1))
-    return found
+        result = min(result, integral(p, *ends, [centre, *places], True), key=lambda each: abs(each.whole - 1))
+    return result
 
 
-def listed(p: Any, x: Any) -> Mass:
-    """A mass at a few places."""
+def at_places(p: Floats, x: Floats) -> Mass:
+    """Return the mass of a density on a few places."""
     return Mass(x, p, np.ones(len(p)), 0.0, x, np.cumsum(p))
 
 
-def ball(known: Words, density: Prepared, mu: list[float]) -> Mass:
-    """Over the unit sphere: rings at each angle to the mean, several directions around it averaged."""
+def on_sphere(symbols: Words, density: Function, mu: list[float]) -> Mass:
+    """Integrate over the unit sphere: over the angle to the mean, averaged over several directions around it."""
     size, draw = len(mu), random.Random(7)
     area = 2 * math.pi ** ((size - 1) / 2) / math.gamma((size - 1) / 2)
     middle = np.array(mu)
@@ -68,22 +69,23 @@ def ball(known: Words, density: Prepared, mu: list[float]) -> Mass:
     else:
         sides = [first, -first] if size == 2 else [first, *(across(middle, draw) for _ in range(3))]
 
-    def rings(angle: Any) -> Any:
+    def rings(angle: Floats) -> Floats:
         turned = np.expand_dims(np.array(sides), tuple(range(1, 1 + np.ndim(angle))))
         x = np.cos(angle)[None, ..., None] * middle + np.sin(angle)[None, ..., None] * turned
-        return density({part: x[..., k] for k, part in enumerate(known.xs)})
+        return density({part: x[..., k] for k, part in enumerate(symbols.xs)})
 
-    def p(angle: Any) -> Any:
-        return rings(angle).mean(axis=0) * area * np.sin(angle) ** (size - 2)
+    def p(angle: Floats) -> Floats:
+        return np.asarray(rings(angle).mean(axis=0) * area * np.sin(angle) ** (size - 2))
 
-    found = integral(p, 0.0, math.pi)
+    result = integral(p, 0.0, math.pi)
     spread = np.ptp(rings(np.linspace(0.1, 3, 7)), axis=0).max()
     lowest = rings(np.linspace(0, math.pi, 65)).min()
-    error = math.inf if size > 3 and spread > 1e-9 else found.error
-    return Mass(found.x, np.where(lowest < 0, -np.abs(found.p), found.p), found.weight, error, found.edges, found.below)
+    error = math.inf if size > 3 and spread > 1e-9 else result.error
+    p_or_negative = np.where(lowest < 0, -np.abs(result.p), result.p)
+    return dataclasses.replace(result, p=p_or_negative, error=error)
 
 
-def across(middle: Any, draw: random.Random) -> Any:
-    """A direction at a right angle to another."""
+def across(middle: Floats, draw: random.Random) -> Floats:
+    """Return a random direction at a right angle to another."""
     raw = np.array([draw.gauss(0, 1) for _ in middle])
     return np.array(direction([float(part) for part in raw - (raw @ middle) * middle]))

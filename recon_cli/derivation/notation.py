@@ -1,17 +1,22 @@
-"""How formulas are spelled: one sympy expression, three spellings of it."""
+"""The three spellings of a formula: for programs, for a terminal and for a paper."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import sympy
+from sympy import Basic, Expr
 from sympy.printing.latex import LatexPrinter
 from sympy.printing.precedence import PRECEDENCE
 from sympy.printing.str import StrPrinter
 
+from recon_cli.derivation.algebra import as_expr, names_of, substitute
+from recon_cli.identity.regions import Region
 from recon_cli.report import Formula
+
+Part: TypeAlias = "Basic | Formula | str | float"  # of a formula; a text is a name, or a sign
 
 # name: (on a terminal, in a paper). Whatever is not here is spelled alike everywhere.
 NAMES = {
@@ -102,78 +107,85 @@ POWERS = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
 class Readable:
     """What both printers share: terms in the order people write them, and ``x - mu`` rather than ``mu - x``."""
 
-    def _as_ordered_terms(self, expression: Any, order: Any = None) -> list[Any]:
-        terms = list(sympy.Add.make_args(expression)) if order == "none" else expression.as_ordered_terms()
+    def _as_ordered_terms(self, expression: Expr, order: str | None = None) -> list[Expr]:
+        terms = sympy.Add.make_args(expression) if order == "none" else map(as_expr, expression.as_ordered_terms())
         return sorted(terms, key=lambda term: term.could_extract_minus_sign())
 
     @staticmethod
-    def data_first(base: Any) -> Any:
-        """``base`` or its negative, the one in which the data count positive."""
-        return -base if base.is_Add and base.coeff(sympy.Symbol("x", real=True)).is_negative else base
+    def data_first(base: Expr) -> Expr:
+        """Return ``base`` or its negative, the one in which the data have a positive sign."""
+        return -base if base.is_Add and as_expr(base.coeff(sympy.Symbol("x", real=True))).is_negative else base
+
+    def even_power(self, expression: sympy.Pow) -> sympy.Pow:
+        """Return a power, the data first in its base where its exponent is even."""
+        base, exponent = map(as_expr, expression.args)
+        if not (exponent.is_integer and exponent.is_even):
+            return expression
+        power: Any = sympy.Pow(self.data_first(base), exponent, evaluate=False)
+        return power
 
 
-class Plain(Readable, StrPrinter):
+class Plain(Readable, StrPrinter):  # type: ignore[misc]  # sympy has no types
     """For programs: sympy's own spelling, which it can read back."""
 
-    def _print_Pow(self, expression: Any, rational: bool = False) -> str:
-        base, power = expression.args
-        if power.is_integer and power.is_even:
-            expression = sympy.Pow(self.data_first(base), power, evaluate=False)
-        return super()._print_Pow(expression, rational)
+    def _print_Pow(self, expression: sympy.Pow, rational: bool = False) -> str:
+        text: str = super()._print_Pow(self.even_power(expression), rational)
+        return text
 
-    def _print_Abs(self, expression: Any) -> str:
-        return f"Abs({self._print(self.data_first(expression.args[0]))})"
+    def _print_Abs(self, expression: sympy.Abs) -> str:
+        return f"Abs({self._print(self.data_first(as_expr(expression.args[0])))})"
 
 
-class Paper(Readable, LatexPrinter):
+class Paper(Readable, LatexPrinter):  # type: ignore[misc]  # sympy has no types
     """For a paper: minus signs in front, no power with a fraction on a fraction in it."""
 
-    def _print_Pow(self, expression: Any) -> str:
-        base, power = expression.args
-        if power.is_integer and power.is_even:
-            expression = sympy.Pow(self.data_first(base), power, evaluate=False)
-        return super()._print_Pow(expression)
+    def _print_Pow(self, expression: sympy.Pow) -> str:
+        text: str = super()._print_Pow(self.even_power(expression))
+        return text
 
-    def _print_Abs(self, expression: Any, exp: Any = None) -> str:
-        return super()._print_Abs(sympy.Abs(self.data_first(expression.args[0]), evaluate=False), exp)
+    def _print_Abs(self, expression: sympy.Abs, exp: str | None = None) -> str:
+        text: str = super()._print_Abs(sympy.Abs(self.data_first(as_expr(expression.args[0])), evaluate=False), exp)
+        return text
 
-    def _print_Mul(self, expression: Any) -> str:
+    def _print_Mul(self, expression: Expr) -> str:
         factors = [*factors_of(expression)] if expression.is_Mul else []  # a power of -1 comes here too
         rest = [factor for factor in factors if factor not in (1, -1)]
-        sign = "- " * (factors.count(-1) % 2)
+        sign = "- " * (factors.count(sympy.Integer(-1)) % 2)
         if len(rest) == 1:
-            return sign + self.parenthesize(rest[0], PRECEDENCE["Mul"])
+            return f"{sign}{self.parenthesize(rest[0], PRECEDENCE['Mul'])}"
         divisors = [factor for factor in rest if factor.is_number and sympy.numer(factor) == 1 and factor.is_rational]
         others = [factor for factor in rest if factor not in divisors]
-        plain = len(divisors) == 1 and not any(factor.is_Add or sympy.denom(factor) != 1 for factor in others)
-        if plain and r"\frac" in (shown := self._print(sympy.Mul(*others, evaluate=False))):
-            return f"{sign}{self._print(divisors[0])} {shown}"
-        return sign + super()._print_Mul(sympy.Mul(*rest, evaluate=False) if rest and len(rest) < len(factors) else expression)
+        has_one_divisor = len(divisors) == 1 and not any(factor.is_Add or sympy.denom(factor) != 1 for factor in others)
+        if has_one_divisor and r"\frac" in (product := self._print(sympy.Mul(*others, evaluate=False))):
+            return f"{sign}{self._print(divisors[0])} {product}"
+        product = sympy.Mul(*rest, evaluate=False) if rest and len(rest) < len(factors) else expression
+        return f"{sign}{super()._print_Mul(product)}"
 
-    def _print_exp(self, expression: Any, exp: Any = None) -> str:
-        power = expression.args[0]
+    def _print_exp(self, expression: sympy.exp, exp: str | None = None) -> str:
+        power = as_expr(expression.args[0])
         if exp is not None or (power.count_ops() < 3 and not power.has(sympy.Piecewise)):
-            return super()._print_ExpBase(expression, exp)
+            text: str = super()._print_ExpBase(expression, exp)
+            return text
         return rf"\exp{{\left({self._print(power)}\right)}}"
 
 
-def factors_of(expression: Any) -> Iterator[Any]:
-    """The factors of a product, of those among them too."""
-    for factor in expression.args:
+def factors_of(product: Expr) -> Iterator[Expr]:
+    """Yield the factors of a product, and for a factor that is a product its own."""
+    for factor in map(as_expr, product.args):
         if factor.is_Mul:
             yield from factors_of(factor)
         else:
             yield factor
 
 
-def formula(*parts: Any) -> Formula:
-    """Expressions and names, side by side, as one formula."""
+def formula(*parts: Part) -> Formula:
+    """Return expressions and names, side by side, as one formula."""
     text, unicode, latex = zip(*(spellings(part) for part in parts), strict=True)
     return Formula("".join(text), "".join(unicode), "".join(latex))
 
 
-def spellings(part: Any) -> tuple[str, str, str]:
-    """One expression, or one name, for programs, for a terminal and for a paper."""
+def spellings(part: Part) -> tuple[str, str, str]:
+    """Return the spellings of one expression or name: for programs, for a terminal and for a paper."""
     if isinstance(part, Formula):
         return part.text, part.unicode, part.latex
     if isinstance(part, str):
@@ -182,19 +194,21 @@ def spellings(part: Any) -> tuple[str, str, str]:
         text = f"{part:.6g}"
         digits, _, power = text.partition("e")
         return text, text.replace("-", "−"), rf"{digits} \times 10^{{{int(power)}}}" if power else text
-    symbols = {symbol: in_paper(symbol.name) for symbol in part.free_symbols if not isinstance(symbol, sympy.Indexed)}
+    symbols = {symbol: in_paper(name) for symbol, name in names_of(part).items()}
     text = Plain().doprint(part)
-    printer = Paper({"symbol_names": symbols, "ln_notation": False, "mul_symbol": r" \, " if wordy(symbols) else None})
+    printer = Paper(
+        {"symbol_names": symbols, "ln_notation": False, "mul_symbol": r" \, " if has_words(symbols.values()) else None}
+    )
     return text, terminal(text), open_line(printer.doprint(part))
 
 
-def wordy(symbols: Mapping[Any, str]) -> bool:
-    """Whether some names are words, which would run into their neighbours."""
-    return any("mathrm" in shown for shown in symbols.values())
+def has_words(names: Iterable[str]) -> bool:
+    """Return whether some names in LaTeX are words, which would run into their neighbours."""
+    return any("mathrm" in name for name in names)
 
 
 def open_line(latex: str) -> str:
-    """Parentheses as high as a line where nothing higher is in them, so that a line may break there, close to their function."""
+    """Replace sized parentheses by plain ones where nothing high is in them, so that a line may break there."""
     before = ""
     while before != latex:
         before, latex = latex, FLAT.sub(r"(\1)", latex)
@@ -204,66 +218,67 @@ def open_line(latex: str) -> str:
 
 
 def in_paper(name: str) -> str:
-    """A name in a paper: letters as they are, words upright."""
+    """Return a name in LaTeX: letters as they are, words upright."""
     if name in NAMES:
         return NAMES[name][1]
     return name if len(name) == 1 else rf"\mathrm{{{name}}}".replace("_", r"\_")
 
 
 def spoken(names: Iterable[str], word: str = "and") -> str:
-    """Names in a sentence, as formulas on a terminal have them; nothing of none."""
+    """Join names for a sentence, as formulas on a terminal spell them; return "" for none."""
     *most, last = [NAMES.get(name, (name,))[0] for name in names] or [""]
     return f"{', '.join(most)} {word} {last}" if most else last
 
 
-def range_of(region: Any) -> str:
-    """Where a value may lie, in a sentence."""
+def range_of(region: Region) -> str:
+    """Return the values of a region, for a sentence."""
     return str(region).replace("inf", "∞").replace(" - ", " − ").replace("...", "…")
 
 
-def with_value(expression: Any, values: Mapping[str, float]) -> list[Any]:
-    """An expression, and its number where the noise has numbers and nothing else is in it."""
+def with_value(expression: Expr, values: Mapping[str, float]) -> list[Part]:
+    """Return an expression as a part of a formula, and " = " its number if the noise parameters determine it."""
     number = in_numbers(expression, values)
     return [expression] if number is None else [expression, " = ", number]
 
 
-def in_numbers(expression: Any, values: Mapping[str, float]) -> float | None:
-    """An expression with the noise put in, or None where something else is in it, or nothing at all."""
-    free = expression.free_symbols
-    if not values or not free or not {part.name for part in free if not isinstance(part, sympy.Indexed)} <= {*values}:
+def in_numbers(expression: Expr, values: Mapping[str, float]) -> float | None:
+    """Return an expression's number, its symbols replaced by ``values``; None if it has other symbols, or none at all."""
+    names = names_of(expression)
+    if not values or not names or expression.has(sympy.Indexed) or not {*names.values()} <= {*values}:
         return None
-    return None if expression.has(sympy.Indexed) else float(expression.subs({part: values[part.name] for part in free}))
+    return float(substitute(expression, {symbol: values[name] for symbol, name in names.items()}))
 
 
-def times(factor: Any, values: Mapping[str, float], name: str) -> list[Any]:
-    """``factor * name``, with numbers put in where there are any, a sum in parentheses."""
+def times(factor: Expr, values: Mapping[str, float], name: str) -> list[Part]:
+    """Return the parts of ``factor * name``: numbers for the symbols that have ``values``, a sum in parentheses."""
     if factor == 1:
         return [name]
-    factor = sympy.factor(factor)
-    others = sorted((part for part in factor.free_symbols if part.name not in values), key=lambda part: part.name)
-    number = in_numbers(factor.subs(dict.fromkeys(others, 1)), values)
+    factor = as_expr(sympy.factor(factor))
+    names = names_of(factor)
+    others = sorted((symbol for symbol, name in names.items() if name not in values), key=lambda symbol: names[symbol])
+    number = in_numbers(substitute(factor, dict.fromkeys(others, 1)), values)
     if number is None:
         return ["(", factor, ")", "*", name] if factor.is_Add else [factor, "*", name]
     return [number, *(extra for part in others for extra in ("*", part)), "*", name]
 
 
-def written(text: str, names: Mapping[str, Any]) -> Formula:
-    """A formula as its author wrote it, nothing rearranged."""
+def written(text: str, names: Mapping[str, Expr]) -> Formula:
+    """Return a formula as its author wrote it, nothing rearranged."""
     parsed = sympy.parse_expr(text, local_dict=dict(names), evaluate=False)
     return Formula(text, terminal(text), spellings(parsed)[2])
 
 
 def terminal(text: str) -> str:
-    """A formula in sympy's spelling as people read it on a terminal: ``(x - mu)**2/2`` to ``(x − μ)²/2``."""
+    """Respell a formula of sympy's as people read it on a terminal: ``(x - mu)**2/2`` as ``(x − μ)²/2``."""
     text = re.sub(r"\b[a-zA-Z]+\b", lambda word: NAMES.get(word[0], (word[0],))[0], text)
     text = re.sub(r"\*\*(?:(\d+)\b(?![.(])|\((-\d+)\))", lambda power: (power[1] or power[2]).translate(POWERS), text)
     text = re.sub(r"\bAbs\(([^()]*)\)", r"|\1|", text)
     text = re.sub(r"(\w)\[(\w)\]", r"\1_\2", text)
     for name, sign in (("Sum", "Σ"), ("Product", "Π")):
-        while found := re.search(rf"\b{name}\(", text):
-            end = text.index(", (", found.end())
+        while match := re.search(rf"\b{name}\(", text):
+            end = text.index(", (", match.end())
             index, _, rest = text[end + 3 :].partition("))")
-            text = f"{text[: found.start()]}{sign}_{index.split(',')[0]} {text[found.end() : end]}{rest}"
+            text = f"{text[: match.start()]}{sign}_{index.split(',')[0]} {text[match.end() : end]}{rest}"
     text = re.sub(r"\bsqrt\((\w+)\)", r"√\1", text).replace("sqrt(", "√(")
     text = re.sub(r"\bfactorial\((\w+)\)", r"\1!", text)
     text = re.sub(r"\bbesseli\(([^,()]*), ", lambda order: f"I_{order[1] if order[1].isalnum() else f'({order[1]})'}(", text)
@@ -272,7 +287,7 @@ def terminal(text: str) -> str:
 
 
 def in_cases(text: str) -> str:
-    """``Piecewise((a, x < 1), (b, True))`` as ``{a if x < 1; b otherwise}``."""
+    """Respell ``Piecewise((a, x < 1), (b, True))`` as ``{a if x < 1; b otherwise}``."""
     head, name, rest = text.partition("Piecewise(")
     if not name:
         return text
@@ -285,5 +300,5 @@ def in_cases(text: str) -> str:
         if level < 0:
             break
     pairs = [part[1:-1].rpartition(", ") for part in parts]
-    shown = "; ".join(f"{in_cases(value)} {'otherwise' if where == 'True' else f'if {where}'}" for value, _, where in pairs)
-    return f"{head}{{{shown}}}{in_cases(rest[start:])}"
+    cases = "; ".join(f"{in_cases(value)} {'otherwise' if where == 'True' else f'if {where}'}" for value, _, where in pairs)
+    return f"{head}{{{cases}}}{in_cases(rest[start:])}"

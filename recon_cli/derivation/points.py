@@ -1,4 +1,4 @@
-"""Where statements are tried: every noise parameter, mean and datum drawn at random over its whole region.
+"""The points at which statements are tried: noise, means and data drawn at random over their whole regions.
 
 The draws are the same every time; nothing here calls a likelihood's formulas or its code.
 """
@@ -10,12 +10,17 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from recon_cli.errors import ReconError
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import Loss
 from recon_cli.identity.regions import Circle, Lattice, Outputs, Region, Simplex, Sphere
+
+if TYPE_CHECKING:
+    from sympy import Symbol
+
+    from recon_cli.derivation.words import Words
 
 SIZES = (2, 3, 4, 5)  # components of a vector, one after the other
 
@@ -30,7 +35,7 @@ class Setting:
         data, what the decoder gives, and raw outputs: a list of numbers each.
     """
 
-    side: Likelihood
+    likelihood: Likelihood
     size: int
     xs: list[list[float]]
     mus: list[list[float]]
@@ -39,36 +44,39 @@ class Setting:
     @property
     def numbers(self) -> dict[str, float]:
         """The noise by name."""
-        return {name: float(value) for name, value in self.side.parameters.items()}
+        return {name: float(value) for name, value in self.likelihood.parameters.items()}
 
 
 def settings(kind: type[Likelihood], count: int = 8, events: int = 3, seed: int = 20260101) -> list[Setting]:
-    """So many noises with so many events each. Raises ReconError where its regions hold no likelihood at all."""
-    draw, found = random.Random(seed), []
+    """Return ``count`` settings of different noise, with as many events each as told.
+
+    Raises ReconError if no likelihood of this class can be made of values in the domains of its parameters.
+    """
+    draw, result = random.Random(seed), []
     for turn in range(count):
-        side = noise(kind, draw)
-        size = SIZES[turn % len(SIZES)] if side.event else 1
-        mus = [mean(side.domain, size, draw) for _ in range(events)]
-        xs = [datum(side, size, mu, draw) for mu in mus]
-        width = len(side.head) or size
+        likelihood = random_likelihood(kind, draw)
+        size = SIZES[turn % len(SIZES)] if likelihood.event else 1
+        mus = [mean(likelihood.domain, size, draw) for _ in range(events)]
+        xs = [datum(likelihood, size, mu, draw) for mu in mus]
+        width = len(likelihood.head) or size
         raws = [[draw.gauss(0, 2) for _ in range(width)] for _ in range(events)]
-        found.append(Setting(side, size, xs, mus, raws))
-    return found
+        result.append(Setting(likelihood, size, xs, mus, raws))
+    return result
 
 
-def noise(kind: type[Likelihood], draw: random.Random) -> Likelihood:
-    """The likelihood with every parameter somewhere in its domain."""
-    fields = dataclasses.fields(kind)
-    for _ in range(20):
-        try:
-            return kind(**{field.name: number(field.metadata["domain"], draw) for field in fields})  # type: ignore[arg-type]
-        except ReconError as error:  # out of the range of numbers all together
-            refused = error
-    raise refused
+def random_likelihood(kind: type[Likelihood], draw: random.Random, attempts: int = 20) -> Likelihood:
+    """Return the likelihood with every parameter somewhere in its domain; raise its own ReconError after so many attempts."""
+    values = {field.name: number(field.metadata["domain"], draw) for field in dataclasses.fields(kind)}
+    try:
+        return kind(**values)
+    except ReconError:  # the values together are out of the range of numbers
+        if attempts == 1:
+            raise
+    return random_likelihood(kind, draw, attempts - 1)
 
 
 def number(region: Region, draw: random.Random) -> float:
-    """A number of a region: small or large alike where it is positive, near the ends too where they are two."""
+    """Return a random number of a region: of any magnitude if it is positive, sometimes near an end if both are finite."""
     low, high = float(region.low), float(region.high)
     if region.whole:
         return float(draw.randint(math.ceil(max(low, -9)), int(min(high, max(low, -9) + draw.choice((3, 9))))))
@@ -82,7 +90,7 @@ def number(region: Region, draw: random.Random) -> float:
 
 
 def mean(region: Region, size: int, draw: random.Random) -> list[float]:
-    """What a decoder may give for one event."""
+    """Return random outputs of a decoder for one event."""
     if isinstance(region, Outputs):
         return [number(part, draw) for _, part in region.parts]
     if isinstance(region, Sphere):
@@ -94,13 +102,13 @@ def mean(region: Region, size: int, draw: random.Random) -> list[float]:
 
 
 def direction(vector: Sequence[float]) -> list[float]:
-    """A vector over its length."""
+    """Return a vector divided by its length."""
     return [part / math.hypot(*vector) for part in vector]
 
 
-def datum(side: Likelihood, size: int, mu: Sequence[float], draw: random.Random) -> list[float]:
-    """One event's data: near the mean and far from it, at the ends of the region, anywhere in it."""
-    region = side.support
+def datum(likelihood: Likelihood, size: int, mu: Sequence[float], draw: random.Random) -> list[float]:
+    """Return random data for one event: near the mean or far from it, at the ends of the region or anywhere in it."""
+    region = likelihood.support
     if isinstance(region, Sphere):
         near = 10 ** draw.uniform(-2, 1.5)
         return direction([part + near * draw.gauss(0, 1) for part in mu])
@@ -117,8 +125,8 @@ def datum(side: Likelihood, size: int, mu: Sequence[float], draw: random.Random)
         return [float(draw.randint(math.ceil(region.low), max(math.ceil(region.low), int(top))))]
     if region.high - region.low < math.inf:
         return [draw.choice((region.low, region.high)) if draw.random() < 0.15 else draw.uniform(region.low, region.high)]
-    unit = draw.choice([abs(float(value)) for value in side.parameters.values()] or [1.0]) if draw.random() < 0.5 else 1.0
-    if side.head and draw.random() < 0.5:
+    unit = draw.choice([abs(float(value)) for value in likelihood.parameters.values()] or [1.0]) if draw.random() < 0.5 else 1.0
+    if likelihood.head and draw.random() < 0.5:
         unit = math.sqrt(abs(mu[-1]))
     far = 10 ** draw.uniform(-2, 1) * unit
     if region.low > -math.inf:
@@ -128,12 +136,12 @@ def datum(side: Likelihood, size: int, mu: Sequence[float], draw: random.Random)
     return [mu[0] + draw.choice((-1, 1)) * far]
 
 
-def of(words: Any, setting: Setting, event: int) -> dict[Any, float]:
-    """The numbers of one event by the symbols of ``words``."""
-    numbers = {words.noise[name]: value for name, value in setting.numbers.items()}
-    return numbers | dict(zip((*words.xs, *words.mus), (*setting.xs[event], *setting.mus[event]), strict=True))
+def values_at(symbols: Words, setting: Setting, event: int) -> dict[Symbol, float]:
+    """Return the numbers of one event by their symbols."""
+    numbers = {symbols.noise[name]: value for name, value in setting.numbers.items()}
+    return numbers | dict(zip((*symbols.xs, *symbols.mus), (*setting.xs[event], *setting.mus[event]), strict=True))
 
 
 def own_numbers(loss: Loss) -> dict[str, float]:
-    """A loss's numbers by name."""
+    """Return the numbers of a loss's parameters by name."""
     return {name: float(value) for name, value in loss.parameters.items()}

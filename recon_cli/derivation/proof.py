@@ -1,4 +1,4 @@
-"""The proof: from a density and a loss, both as text, to slope, offset and gap.
+"""The proof: slope, offset and gap from a density and a loss, both given as text.
 
 Differentiating by x *and* mu kills whatever depends on one of them alone, so
 
@@ -11,30 +11,48 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 import sympy
 from sympy import Expr, Symbol
 
-from recon_cli.derivation.limits import attempt
-from recon_cli.derivation.points import of, settings
+from recon_cli.derivation.algebra import as_expr, branches, replace, substitute
+from recon_cli.derivation.deadlines import attempt
+from recon_cli.derivation.points import settings, values_at
 from recon_cli.derivation.words import AWAY, Odds, Words, halves, loss_of, same, words
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import Loss
 
 
 @dataclass(frozen=True)
-class Shown:
-    """The same of vectors of any length, as people read it; of numbers, as it was proved."""
+class Printed:
+    """The identity as it is printed: of vectors, for any number of components; of numbers, as it was proved."""
 
     nll: Expr
     loss: Expr
     offset: Expr
 
 
+class Decomposition(NamedTuple):
+    """The parts of -log density = slope * loss + offset + gap, and how the slope was derived."""
+
+    slope: Expr
+    offset: Expr
+    gap: Expr
+    way: str
+
+
 @dataclass(frozen=True)
 class Proof:
-    """-log density = slope * loss + offset + gap, as sympy expressions in the words' symbols."""
+    """-log density = slope * loss + offset + gap, as sympy expressions in the symbols of ``words``.
+
+    odds
+        the change of variable under which it was derived.
+    printed
+        the identity as it is printed.
+    way
+        how the slope was derived: "nll", "sides", "mixed" or "claim".
+    """
 
     words: Words
     density: Expr
@@ -44,18 +62,21 @@ class Proof:
     offset: Expr
     gap: Expr
     odds: Odds
-    shown: Shown
+    printed: Printed
     way: str
 
     @property
     def any_size(self) -> bool:
-        """Whether the identity of vectors was found for any number of components."""
-        return not self.shown.offset.has(sympy.Indexed) and not self.shown.offset.free_symbols & {*self.words.xs, *self.words.mus}
+        """Whether the identity of vectors is derived for any number of components."""
+        return not self.printed.offset.has(sympy.Indexed) and not self.printed.offset.free_symbols & {
+            *self.words.xs,
+            *self.words.mus,
+        }
 
     @property
-    def side(self) -> Likelihood:
+    def likelihood(self) -> Likelihood:
         """The likelihood with symbols for its noise."""
-        return self.words.side
+        return self.words.likelihood
 
     @property
     def x(self) -> Symbol:
@@ -73,7 +94,7 @@ class Proof:
         return self.words.noise
 
     def undoes(self, nll: Expr) -> bool:
-        """Whether e^nll undoes the density: the logarithm of their product is zero."""
+        """Return whether ``nll`` is -log density: the logarithm of e^nll times the density is zero."""
         own = logarithm(self.odds.enter(self.density)) + self.odds.enter(nll)
         return level(own, self.x, self.odds.symbol) == 0 or vanishes(own)
 
@@ -89,12 +110,12 @@ class Proof:
 
     @property
     def holds(self) -> bool:
-        """Whether slope, offset and gap put together give back the density, each of what it may depend on."""
+        """Whether slope, offset and gap give back the density and each depends only on what it may."""
         return self.whole and self.constant and self.alone
 
     @functools.cached_property
     def whole(self) -> bool:
-        """Whether they give back the density."""
+        """Whether slope * loss + offset + gap is -log of the density."""
         return self.undoes(self.nll)
 
     @property
@@ -104,147 +125,155 @@ class Proof:
 
 
 def prove(likelihood: type[Likelihood], loss: Loss | None = None) -> Proof:
-    """Derive slope, offset and gap of ``loss`` (the likelihood's own, if not given).
+    """Derive slope, offset and gap of ``loss`` (by default the likelihood's own).
 
-    Where sympy cannot take them apart, the slope that is claimed is tried, and what is left of it shown.
+    If sympy cannot separate them, the slope that the likelihood's code claims is used, and the rest is the offset.
     """
-    known = words(likelihood)
-    loss = loss or loss_of(known.side)
-    density, cost = known.read(likelihood.density), known.read(loss.formula, loss)
-    odds = Odds(known.mus[0], known.side.domain)
-    found = attempt(lambda: apart(known, density, cost, odds))
-    if found is None or mixed(known, *found[:3]):
-        found = attempt(lambda: claimed(known, density, cost)) or found or left(known, density, cost)
-    slope, offset, gap, way = found
-    gap = sympy.Integer(0) if gap != 0 and nothing(known, gap) else gap  # what is lost by that, the whole would show
+    symbols = words(likelihood)
+    loss = loss or loss_of(symbols.likelihood)
+    density, cost = symbols.read(likelihood.density), symbols.read(loss.formula, loss)
+    odds = Odds(symbols.mus[0], symbols.likelihood.domain)
+    parts = attempt(lambda: separated(symbols, density, cost, odds))
+    if parts is None or is_mixed(symbols, parts):
+        parts = attempt(lambda: separated_at_claim(symbols, density, cost)) or parts or at_claim(symbols, density, cost)
+    slope, offset, gap, way = parts
+    gap = (
+        sympy.Integer(0) if gap != 0 and vanishes_at_points(symbols, gap) else gap
+    )  # if that loses something, ``whole`` shows it
     nll = slope * cost + offset + gap
-    shown = Shown(nll, cost, offset)
-    if known.side.event:
-        shown = attempt(lambda: any_size(known, likelihood.density, loss, slope)) or shown
-    return Proof(known, density, cost, nll, slope, offset, gap, odds, shown, way)
+    printed = Printed(nll, cost, offset)
+    if symbols.likelihood.event:
+        printed = attempt(lambda: for_any_size(symbols, likelihood.density, loss, slope)) or printed
+    return Proof(symbols, density, cost, nll, slope, offset, gap, odds, printed, way)
 
 
-def nothing(known: Words, gap: Expr) -> bool:
-    """Whether a gap that sympy leaves is zero wherever it is tried."""
-    if known.side.event:
+def vanishes_at_points(symbols: Words, gap: Expr) -> bool:
+    """Return whether a gap that sympy cannot simplify is zero at random points."""
+    if symbols.likelihood.event:
         return False
-    points = (of(known, setting, event) for setting in settings(type(known.side), 3) for event in range(len(setting.xs)))
-    values = [value for point in points if (value := gap.xreplace(point).evalf(20)).is_finite]
+    points = (
+        values_at(symbols, setting, event)
+        for setting in settings(type(symbols.likelihood), 3)
+        for event in range(len(setting.xs))
+    )
+    values = [value for point in points if (value := as_expr(gap.xreplace(point)).evalf(20)).is_finite]
     return bool(values) and all(value.is_number and abs(value) < 1e-12 for value in values)
 
 
-def apart(known: Words, density: Expr, cost: Expr, odds: Odds) -> tuple[Expr, Expr, Expr, str]:
-    """Slope, offset and gap by derivatives, and which of them."""
+def separated(symbols: Words, density: Expr, cost: Expr, odds: Odds) -> Decomposition:
+    """Derive slope, offset and gap from derivatives."""
     inner, price = logarithm(odds.enter(density)), odds.enter(cost)
-    x, mus = known.xs[0], (odds.symbol, *known.mus[1:])
+    x, mus = symbols.xs[0], (odds.symbol, *symbols.mus[1:])
     own = logarithm(density) + cost
     if sympy.expand(own) == 0 or (isinstance(density, sympy.Piecewise) and vanishes(own)):
-        return sympy.Integer(1), sympy.Integer(0), sympy.Integer(0), "nll"
+        return Decomposition(sympy.Integer(1), sympy.Integer(0), sympy.Integer(0), "nll")
     slope, way = ratio(-inner, price, x, odds.symbol)
     constant, varying = level(inner + slope * price, x, odds.symbol).as_independent(*mus, as_Add=True)
     gap = varying if varying == 0 else -sympy.log(odds.leave(sympy.simplify(sympy.exp(varying))))
-    return odds.leave(slope), tidy(-constant), gap, way
+    return Decomposition(odds.leave(slope), tidy(-constant), gap, way)
 
 
 def logarithm(density: Expr) -> Expr:
-    """The logarithm of a positive expression, opened."""
+    """Return the logarithm of a positive expression, expanded."""
     return sympy.expand_log(sympy.log(density), force=True)
 
 
-def mixed(known: Words, slope: Expr, offset: Expr, gap: Expr) -> bool:
-    """Whether the parts depend on what they may not."""
-    xs, mus = {*known.xs}, {*known.mus}
+def is_mixed(symbols: Words, parts: Decomposition) -> bool:
+    """Return whether slope, offset or gap is undefined or depends on what it may not."""
+    slope, offset, gap, _ = parts
+    xs, mus = {*symbols.xs}, {*symbols.mus}
     odd = any(part.has(sympy.nan, sympy.zoo, sympy.oo, sympy.Derivative, sympy.I) for part in (slope, offset, gap))
     return bool(odd or slope.free_symbols & (xs | mus) or offset.free_symbols & mus or gap.free_symbols & xs)
 
 
-def left(known: Words, density: Expr, cost: Expr) -> tuple[Expr, Expr, Expr, str]:
-    """What is left of -log density less the claimed slope times the loss, as it is."""
-    slope = attempt(lambda: sympy.nsimplify(sympy.sympify(known.side.slope)), 1) or sympy.Integer(1)
+def at_claim(symbols: Words, density: Expr, cost: Expr) -> Decomposition:
+    """Return the slope that the likelihood's code claims, and as offset all of -log density that it leaves."""
+    slope = attempt(lambda: sympy.nsimplify(sympy.sympify(symbols.likelihood.slope)), 1) or sympy.Integer(1)
     rest = sympy.expand(sympy.expand_log(-sympy.log(density), force=True) - slope * cost)
-    return slope, rest, sympy.Integer(0), "claim"
+    return Decomposition(slope, rest, sympy.Integer(0), "claim")
 
 
-def claimed(known: Words, density: Expr, cost: Expr) -> tuple[Expr, Expr, Expr, str]:
-    """The same with what depends on mu apart from what does not."""
-    slope, rest, gap, way = left(known, density, cost)
+def separated_at_claim(symbols: Words, density: Expr, cost: Expr) -> Decomposition:
+    """Return the slope that the likelihood's code claims, offset and gap separated by their values at one mu."""
+    slope, rest, gap, way = at_claim(symbols, density, cost)
     rest = sympy.simplify(rest)
-    if rest.free_symbols & {*known.mus}:
-        place = {mu: 1 if mu.is_positive and not Odds(mu, known.side.domain).bounded else 0 for mu in known.mus}
-        place = {
-            mu: known.side.domain.high / sympy.Integer(2) if Odds(mu, known.side.domain).bounded else at
-            for mu, at in place.items()
-        }
-        offset = sympy.simplify(rest.subs(place))
-        rest, gap = offset, sympy.simplify(rest - offset)
-    return slope, rest, gap, way
+    if not rest.free_symbols & {*symbols.mus}:
+        return Decomposition(slope, rest, gap, way)
+    place: dict[Symbol, Expr] = {}
+    for mu in symbols.mus:
+        bounded = Odds(mu, symbols.likelihood.domain).bounded
+        place[mu] = symbols.likelihood.domain.high / sympy.Integer(2) if bounded else sympy.Integer(1 if mu.is_positive else 0)
+    offset = sympy.simplify(substitute(rest, place))
+    return Decomposition(slope, offset, sympy.simplify(rest - offset), way)
 
 
-def any_size(known: Words, density: str, loss: Loss, slope: Expr) -> Shown:
-    """The identity for vectors of any number of components. What is left has no component of x or mu, or it is none."""
-    whole = known.general(loss.formula, loss)
-    beside = in_sums(known.general(density)) * sympy.exp(slope * whole)
-    rest = tidy(sympy.expand(sympy.expand_log(-sympy.log(beside), force=True)))
-    return Shown(slope * whole + rest, whole, rest)
+def for_any_size(symbols: Words, density: str, loss: Loss, slope: Expr) -> Printed:
+    """Return the identity for vectors of any number of components, if the offset has no component of x or mu."""
+    cost = symbols.general(loss.formula, loss)
+    remainder = in_sums(symbols.general(density)) * sympy.exp(slope * cost)
+    offset = tidy(sympy.expand(sympy.expand_log(-sympy.log(remainder), force=True)))
+    return Printed(slope * cost + offset, cost, offset)
 
 
 def in_sums(expression: Expr) -> Expr:
-    """Products as exponentials of sums of logarithms."""
+    """Rewrite products as exponentials of sums of logarithms."""
 
-    def summed(part: Any) -> Expr:
-        return sympy.exp(sympy.Sum(sympy.expand_log(sympy.log(part.function), force=True), *part.limits))
+    def summed(function: Expr, *limits: object) -> Expr:
+        return sympy.exp(sympy.Sum(sympy.expand_log(sympy.log(function), force=True), *limits))
 
-    return expression.replace(sympy.Product, lambda *args: summed(sympy.Product(*args)))
+    return replace(expression, sympy.Product, summed)
 
 
 @functools.lru_cache(256)
 def vanishes(expression: Expr) -> bool:
-    """Whether an expression is zero on every piece of it."""
-    folded = sympy.piecewise_fold(expression)
-    pieces = [piece for piece, _ in folded.args] if isinstance(folded, sympy.Piecewise) else [folded]
-    return all(same(sympy.expand_log(piece, force=True), 0) for piece in pieces)
+    """Return whether an expression is zero on each of its pieces."""
+    folded = as_expr(sympy.piecewise_fold(expression))
+    return all(same(sympy.expand_log(piece, force=True), 0) for piece, _ in branches(folded))
 
 
 @functools.lru_cache(256)
 def ratio(nll: Expr, cost: Expr, x: Symbol, mu: Symbol) -> tuple[Expr, str]:
-    """The slope: of the derivatives by mu where that is constant (no gap), else of those by x and mu; and of which."""
-    by_mu = [sympy.diff(side, mu) for side in (nll, cost)]
+    """Return the slope and the derivatives of which it is the ratio: by mu ("sides") if that is constant, else by x and mu.
+
+    The ratio of the derivatives by mu is constant where there is no gap.
+    """
+    by_mu = [sympy.diff(part, mu) for part in (nll, cost)]
     if x.is_nonnegative is None:
-        plain = {reduced(half, x, mu) for half in halves(by_mu[0] / by_mu[1], x, mu)}
-        if len(plain) == 1 and not (one := plain.pop()).free_symbols & {x, mu, AWAY}:
-            return one, "sides"
+        slopes = {reduced(half, x, mu) for half in halves(by_mu[0] / by_mu[1], x, mu)}
+        if len(slopes) == 1 and not (slope := slopes.pop()).free_symbols & {x, mu, AWAY}:
+            return slope, "sides"
     return reduced(sympy.diff(by_mu[0], x) / sympy.diff(by_mu[1], x), x, mu), "mixed"
 
 
 def reduced(quotient: Expr, x: Symbol, mu: Symbol) -> Expr:
-    """A quotient made simple: by what is quick, where that leaves it constant."""
-    found = quotient if isinstance(quotient, sympy.Piecewise) else sympy.cancel(quotient)
-    return sympy.simplify(quotient) if found.free_symbols & {x, mu, AWAY} else sympy.factor(found)
+    """Simplify a quotient: by cancelling, if that leaves it constant."""
+    cancelled = quotient if isinstance(quotient, sympy.Piecewise) else as_expr(sympy.cancel(quotient))
+    return as_expr(sympy.simplify(quotient) if cancelled.free_symbols & {x, mu, AWAY} else sympy.factor(cancelled))
 
 
 @functools.lru_cache(256)
 def level(expression: Expr, x: Symbol, mu: Symbol) -> Expr:
-    """A sum with what cancels cancelled; on a line, on both sides of mu, where that leaves neither x nor mu."""
-    found = sympy.expand(expression)
-    if found.has(x) and x.is_nonnegative is None:
+    """Expand a sum so that its terms cancel; on the real line on either side of mu, if that leaves neither x nor mu."""
+    expanded = sympy.expand(expression)
+    if expanded.has(x) and x.is_nonnegative is None:
         both = {sympy.expand(sympy.expand_log(half, force=True)) for half in halves(expression, x, mu)}
         if len(both) > 1 or next(iter(both)).free_symbols & {x, AWAY}:
             both = {sympy.expand(sympy.expand_log(sympy.simplify(half), force=True)) for half in both}
         if len(both) == 1 and not (one := both.pop()).free_symbols & {x, AWAY}:
             return one
-    return found
+    return expanded
 
 
 def tidy(expression: Expr) -> Expr:
-    """Constants as people write them: log(2 pi) whole."""
+    """Write log(2 pi) as one logarithm, as people do."""
     of_two, of_pi = (expression.coeff(sympy.log(number)) for number in (2, sympy.pi))
     if of_two != of_pi:
         return expression
-    return sympy.expand(expression.subs(sympy.log(sympy.pi), sympy.log(2 * sympy.pi) - sympy.log(2)), log=False)
+    return sympy.expand(substitute(expression, {sympy.log(sympy.pi): sympy.log(2 * sympy.pi) - sympy.log(2)}), log=False)
 
 
-def agree(left: Expr, right: Expr, x: Symbol, mu: Expr) -> bool:
-    """Whether two expressions are equal; on a line, on both sides of mu."""
+def agree(left: Expr, right: Expr, x: Symbol, mu: Symbol) -> bool:
+    """Return whether two expressions are equal; on the real line, on either side of mu."""
     if left == right:
         return True
     sides = halves(left - right, x, mu) if x.is_nonnegative is None else [left - right]

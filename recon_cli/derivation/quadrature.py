@@ -9,33 +9,37 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
+from recon_cli.derivation.evaluation import Floats
+
 POINTS, WEIGHTS = np.polynomial.legendre.leggauss(16)
 ENOUGH = 1e-14  # what halving a panel may change
-MOST = 1 << 19  # of a sum
+MOST = 1 << 19  # terms of a sum
+
+Density: TypeAlias = Callable[[Floats], Floats]
 
 
 @dataclass(frozen=True)
 class Mass:
-    """A density by number: its points with their weights, and how much of it lies below some of them.
+    """A density at the points of a rule, and its distribution function.
 
     x, p, weight
-        points of a rule; the density there; sum(weight * p) is its integral.
+        the points; the density there; sum(weight * p) is its integral.
     error
-        what the integral may be off by.
+        a bound on the error of the integral, as far as it can be estimated.
     edges, below
-        points in order, and the mass up to and with each.
+        some points in order, and the mass up to and including each.
     """
 
-    x: Any
-    p: Any
-    weight: Any
+    x: Floats
+    p: Floats
+    weight: Floats
     error: float
-    edges: Any
-    below: Any
+    edges: Floats
+    below: Floats
 
     @property
     def whole(self) -> float:
@@ -47,16 +51,44 @@ class Mass:
         """The smallest value of the density."""
         return float(np.min(self.p))
 
-    def mean(self, of: Any = None) -> float:
-        """The mean of x, or of other values at the points."""
+    def mean(self, values: Floats | None = None) -> float:
+        """Return the mean of x, or of other values at the points."""
         with np.errstate(all="ignore"):
-            return float(np.sum(np.where(self.p == 0, 0.0, self.weight * self.p * (self.x if of is None else of))))
+            return float(np.sum(np.where(self.p == 0, 0.0, self.weight * self.p * (self.x if values is None else values))))
 
 
-def integral(density: Callable[[Any], Any], low: float, high: float, middles: Sequence[float] = (), wide: bool = False) -> Mass:
-    """A density from ``low`` to ``high``, with something of its own at the ``middles`` (a mode, a corner).
+class Panels(NamedTuple):
+    """Some panels of a rule.
 
-    Where ``wide``, at all distances from them, though there be nothing at those before.
+    x, p, weight
+        all their points, the density there, and the points' weights.
+    mass, end, log_distance
+        of each panel: its integral, its upper end, and the logarithm of the distance of its middle from the start.
+    error
+        of the sum of their integrals.
+    """
+
+    x: Floats
+    p: Floats
+    weight: Floats
+    mass: Floats
+    end: Floats
+    log_distance: Floats
+    error: float = 0.0
+
+    @classmethod
+    def joined(cls, parts: Sequence[Panels], error: float = 0.0) -> Panels:
+        """Return all panels of the parts together, their errors and one more added."""
+        x, p, weight, mass, end, log_distance = (
+            np.concatenate(arrays) for arrays in zip(*(part[:6] for part in parts), strict=True)
+        )
+        return cls(x, p, weight, mass, end, log_distance, sum((part.error for part in parts), error))
+
+
+def integral(density: Density, low: float, high: float, middles: Sequence[float] = (), wide: bool = False) -> Mass:
+    """Return a density from ``low`` to ``high``; at the ``middles`` it may have a mode or a corner.
+
+    Where ``wide``, it is evaluated at all distances from them, even beyond those where it is zero.
     """
     stops = sorted({stop for stop in (low, high, *middles) if low <= stop <= high})
     legs: list[tuple[float, int, float]] = []  # from where, which way, how far
@@ -65,37 +97,38 @@ def integral(density: Callable[[Any], Any], low: float, high: float, middles: Se
             legs += [(a, 1, (b - a) / 2), (b, -1, (b - a) / 2)]
         else:
             legs.append((a, 1, math.inf) if b == math.inf else (b, -1, math.inf))
-    parts = [leg(density, *each, wide) for each in legs]
-    x, p, weight, ends, mass = (np.concatenate([part[i] for part in parts]) for i in range(5))
-    order = np.argsort(ends, kind="stable")
-    return Mass(x, p, weight, sum(part[5] for part in parts), ends[order], np.cumsum(mass[order]))
+    all_panels = Panels.joined([leg(density, *each, wide) for each in legs])
+    order = np.argsort(all_panels.end, kind="stable")
+    return Mass(
+        all_panels.x,
+        all_panels.p,
+        all_panels.weight,
+        all_panels.error,
+        all_panels.end[order],
+        np.cumsum(all_panels.mass[order]),
+    )
 
 
-def leg(density: Callable[[Any], Any], start: float, way: int, length: float, wide: bool) -> tuple[Any, ...]:
-    """One leg: points, density, weights; the upper end of each panel and its mass; the error."""
+def leg(density: Density, start: float, way: int, length: float, wide: bool) -> Panels:
+    """Return the panels from ``start`` in one direction (``way`` is 1 or -1) over a length, which may be infinite."""
     top = min(math.log(length), 690.0) if length < math.inf else 690.0
     reach = min(top, 30.0)
     grid = np.linspace(reach - 70, reach, 71)
-    found = panels(density, start, way, grid[:-1], grid[1:])
+    result = panels(density, start, way, grid[:-1], grid[1:])
     for beyond in (np.linspace(reach, top, 1 + max(1, int((top - reach) / 4))), np.linspace(-700, reach - 70, 158)):
         if beyond[-1] > beyond[0]:
-            edge = found[2][found[6] >= reach - 1 if beyond[0] == reach else found[6] <= reach - 69]
-            if wide or np.abs(edge).max(initial=0) > 1e-18:
-                more = panels(density, start, way, beyond[:-1], beyond[1:])
-                found = tuple(
-                    np.concatenate(pair) if i != 5 else sum(pair) for i, pair in enumerate(zip(found, more, strict=True))
-                )
-    x, p, mass, weight, ends, error, at = found
-    outside = (at < -695) | ((at > 685) & (length == math.inf))  # something still, where float64 ends: there may be more
-    if np.abs(mass[outside]).max(initial=0) > ENOUGH:
-        error = math.inf
-    return x, p, weight, ends, mass, error
+            last = result.log_distance >= reach - 1 if beyond[0] == reach else result.log_distance <= reach - 69
+            if wide or np.abs(result.mass[last]).max(initial=0) > 1e-18:
+                result = Panels.joined([result, panels(density, start, way, beyond[:-1], beyond[1:])])
+    # where float64 ends there is something still: there may be more
+    outside = (result.log_distance < -695) | ((result.log_distance > 685) & (length == math.inf))
+    return result._replace(error=math.inf) if np.abs(result.mass[outside]).max(initial=0) > ENOUGH else result
 
 
-def panels(density: Callable[[Any], Any], start: float, way: int, left: Any, right: Any) -> tuple[Any, ...]:
-    """Panels of u, halved until that changes nothing."""
+def panels(density: Density, start: float, way: int, left: Floats, right: Floats) -> Panels:
+    """Return panels of u = log |x - start| between ``left`` and ``right``, halved until halving changes nothing."""
 
-    def rule(a: Any, b: Any) -> tuple[Any, Any, Any, Any]:
+    def rule(a: Floats, b: Floats) -> tuple[Floats, Floats, Floats, Floats]:
         u = (a + b)[:, None] / 2 + (b - a)[:, None] / 2 * POINTS
         size = np.exp(u)
         x = start + way * size
@@ -104,7 +137,7 @@ def panels(density: Callable[[Any], Any], start: float, way: int, left: Any, rig
             p = np.broadcast_to(density(x), x.shape)
             return x, p, weight, np.nansum(weight * p, axis=1)
 
-    done: list[tuple[Any, ...]] = []
+    done: list[Panels] = []
     error, whole = 0.0, rule(left, right)[3]
     for turn in range(48):
         middle = (left + right) / 2
@@ -116,20 +149,22 @@ def panels(density: Callable[[Any], Any], start: float, way: int, left: Any, rig
         error += float(np.sum(off[good & np.isfinite(off)]))
         for (x, p, weight, mass), a, b in ((halves[0], left, middle), (halves[1], middle, right)):
             ends = start + way * np.exp(b if way > 0 else a)
-            done.append((x[good].ravel(), p[good].ravel(), mass[good], weight[good].ravel(), ends[good], (a[good] + b[good]) / 2))
+            x, p, weight = (part[good].ravel() for part in (x, p, weight))
+            done.append(Panels(x, p, weight, mass[good], ends[good], (a[good] + b[good]) / 2))
         left, right = (np.concatenate([a[~good] for a in pair]) for pair in ((left, middle), (middle, right)))
         whole = np.concatenate([half[3][~good] for half in halves])
         if not len(left) or len(left) > 4096:
             error += math.inf if len(left) else 0.0
             break
-    x, p, mass, weight, ends, at = (np.concatenate([part[i] for part in done]) for i in range(6))
-    sound = np.isfinite(p)
-    return x, np.where(sound, p, 0.0), mass, np.where(sound, weight, 0.0), ends, error, at
+    result = Panels.joined(done, error)
+    sound = np.isfinite(result.p)
+    return result._replace(p=np.where(sound, result.p, 0.0), weight=np.where(sound, result.weight, 0.0))
 
 
-def series(density: Callable[[Any], Any], low: int, high: float) -> Mass:
-    """A density over the whole numbers from ``low`` to ``high``, so many as count."""
-    size, parts, start = 256, [], low
+def series(density: Density, low: int, high: float) -> Mass:
+    """Return a density on the whole numbers from ``low`` to ``high``, as far as its values count."""
+    size, start = 256, low
+    parts: list[tuple[Floats, Floats]] = []
     while True:
         x = np.arange(start, min(start + size, high + 1), dtype=float)
         parts.append((x, np.broadcast_to(density(x), x.shape)))

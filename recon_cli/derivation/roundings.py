@@ -1,17 +1,18 @@
-"""The code set against the formulas, at points: how far off it is, in roundings of its own terms."""
+"""The error of the code against the formulas at points, in roundings of its own terms."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import mpmath
 import numpy as np
 import sympy
 from sympy import Expr
 
+from recon_cli.derivation.algebra import parse
 from recon_cli.derivation.code import DRAWS, KEPT, Measured
 from recon_cli.derivation.points import Setting, own_numbers
 from recon_cli.derivation.quadrature import Mass
@@ -21,29 +22,44 @@ from recon_cli.identity.regions import Lattice, Sphere
 
 EPS = 2.0**-52
 MANY = 4096  # roundings: more than careless code takes, far less than an error
-DIGITS = 40
-FEW = 8
+FEW = 8  # roundings below which nothing further is looked at
+DIGITS = 40  # of the exact numbers
 STEP, SMALL = (mpmath.mpf(10) ** -power for power in (12, 6))
+
+Exact: TypeAlias = Any  # a number of mpmath's, which has no types
+ExactFunction: TypeAlias = Callable[..., Exact]  # of exact numbers
 
 
 @dataclass(frozen=True)
-class Off:
-    """How far one number of the code is off, and where.
+class Deviation:
+    """The deviation of one value of the code from its formula.
 
-    roundings
-        of the largest of its terms, or infinite; of moments and samples, in units in which 1 is too many.
+    what
+        the quantity.
+    roundings, most
+        the deviation in roundings of the largest of its terms, or infinite, and how many are allowed; for moments and
+        samples in a unit of which 1 is allowed.
+    where
+        the values and the point, in words.
+    exact
+        the value of the formula.
     """
 
     what: str
     roundings: float
     most: float
     where: str
-    exact: Any = None
+    exact: Exact = None
 
     @property
     def good(self) -> bool:
-        """Whether that is rounding, or chance."""
+        """Whether the deviation is rounding, or chance."""
         return self.roundings <= self.most
+
+    @property
+    def share(self) -> float:
+        """The deviation as a share of what is allowed."""
+        return self.roundings / (self.most or 1e-9)
 
 
 class Formulas:
@@ -52,36 +68,36 @@ class Formulas:
     Arguments are flat: the noise, the components of x, what the decoder gives (or its raw output).
     """
 
-    def __init__(self, known: Words, density: Expr) -> None:
-        self.known = known
-        self.compiled: dict[Any, Callable[..., Any]] = {}
-        self.costs: dict[tuple[Any, ...], Any] = {}  # at the points where several statements are tried
-        self.density = self.function(density, [*known.noise.values(), *known.xs, *known.mus])
-        self.link = self.function(known.linked(), [*known.noise.values(), *known.raws()])
+    def __init__(self, symbols: Words, density: Expr) -> None:
+        self.symbols = symbols
+        self.compiled: dict[tuple[object, ...] | str, ExactFunction] = {}
+        self.nlls: dict[tuple[Exact, ...], Exact] = {}  # at the points where several statements are tried
+        self.density = self.function(density, [*symbols.noise.values(), *symbols.xs, *symbols.mus])
+        self.link = self.function(symbols.linked(), [*symbols.noise.values(), *symbols.raws()])
 
-    def function(self, expression: Any, names: Sequence[Any]) -> Callable[..., Any]:
-        """An expression, or a list of them, of these symbols for mpmath."""
+    def function(self, expression: Expr | list[Expr], names: Sequence[Expr]) -> ExactFunction:
+        """Return an expression, or a list of them, as a function of exact numbers for these symbols."""
         key = (tuple(expression) if isinstance(expression, list) else expression, *names)
         if key not in self.compiled:
             self.compiled[key] = sympy.lambdify(names, expression, modules=[{"erfc": erfc}, "mpmath"])
         return self.compiled[key]
 
-    def units(self, numbers: Sequence[Any]) -> list[Any]:
-        """The numbers, those of vectors on a sphere over their length."""
-        n, k = len(self.known.noise), len(self.known.xs)
-        if not isinstance(self.known.side.domain, Sphere):
+    def units(self, numbers: Sequence[Exact]) -> list[Exact]:
+        """Return noise, x and mu, vectors on a sphere divided by their length."""
+        n, k = len(self.symbols.noise), len(self.symbols.xs)
+        if not isinstance(self.symbols.likelihood.domain, Sphere):
             return [*numbers]
         parts = [numbers[:n], numbers[n : n + k], numbers[n + k :]]
         return [*parts[0], *(each / mpmath.norm(part) for part in parts[1:] for each in part)]
 
-    def nll(self, *numbers: Any) -> Any:
-        """-log density; infinite where that is zero."""
-        if numbers not in self.costs:
-            self.costs[numbers] = self.cost(*numbers)
-        return self.costs[numbers]
+    def nll(self, *numbers: Exact) -> Exact:
+        """Return -log density, infinite where the density is zero; raise Negative where it is negative or not real."""
+        if numbers not in self.nlls:
+            self.nlls[numbers] = self.compute_nll(*numbers)
+        return self.nlls[numbers]
 
-    def cost(self, *numbers: Any) -> Any:
-        """The same, afresh."""
+    def compute_nll(self, *numbers: Exact) -> Exact:
+        """Compute -log density."""
         p = self.density(*self.units(numbers))
         if not mpmath.im(p) and p == 0:
             return mpmath.inf
@@ -89,49 +105,49 @@ class Formulas:
             raise Negative
         return -mpmath.log(p)
 
-    def of_raw(self, function: Callable[..., Any], own: int, noise: int = 0) -> Callable[..., Any]:
-        """A function of ``own`` numbers, x and mu, as one of the raw output for mu; ``noise`` numbers before are the link's only."""  # noqa: E501
-        k, n = len(self.known.xs), len(self.known.noise)
+    def of_raw(self, function: ExactFunction, own: int, skipped: int = 0) -> ExactFunction:
+        """Return a function of ``own`` numbers, x and mu as a function of the raw output in the place of mu.
 
-        def linked(*numbers: Any) -> Any:
-            rest = numbers[noise:]
+        Where ``skipped``, so many numbers (the noise) come first, which the link needs and the function does not.
+        """
+        k, n = len(self.symbols.xs), len(self.symbols.noise)
+
+        def linked(*numbers: Exact) -> Exact:
+            rest = numbers[skipped:]
             return function(*rest[: own + k], *self.link(*numbers[:n], *rest[own + k :]))
 
         return linked
 
-    def loss(self, loss: Loss) -> Callable[..., Any]:
-        """A loss's formula as a function of its own numbers, x and mu."""
+    def loss(self, loss: Loss) -> ExactFunction:
+        """Return a loss's formula as a function of its own parameters, x and mu."""
         if loss.formula not in self.compiled:
-            mine = {name: sympy.Symbol(f"own_{name}", real=True) for name in loss.parameters}
-            whole = self.known.components(sympy.sympify(loss.formula, locals={**self.known.names, **mine}))
-            self.compiled[loss.formula] = self.function(whole, [*mine.values(), *self.known.xs, *self.known.mus])
-        found, own = self.compiled[loss.formula], len(loss.parameters)
-        if not isinstance(self.known.side.domain, Sphere):
-            return found
-        return lambda *numbers: found(
-            *numbers[:own], *self.units([*[1] * len(self.known.noise), *numbers[own:]])[len(self.known.noise) :]
-        )
+            parameters = {name: sympy.Symbol(f"own_{name}", real=True) for name in loss.parameters}
+            expression = self.symbols.components(parse(loss.formula, {**self.symbols.names, **parameters}))
+            self.compiled[loss.formula] = self.function(expression, [*parameters.values(), *self.symbols.xs, *self.symbols.mus])
+        function, own, noise = self.compiled[loss.formula], len(loss.parameters), len(self.symbols.noise)
+        if not isinstance(self.symbols.likelihood.domain, Sphere):
+            return function
+        return lambda *numbers: function(*numbers[:own], *self.units([*[1] * noise, *numbers[own:]])[noise:])
 
 
 class Negative(ArithmeticError):
     """A density below zero."""
 
 
-def erfc(x: Any) -> Any:
-    """mpmath's own has no digits beyond a million."""
-    return (
-        mpmath.erfc(x)
-        if mpmath.im(x) or x < 1000
-        else mpmath.exp(-x * x) / mpmath.sqrt(mpmath.pi) * mpmath.hyperu(0.5, 0.5, x * x)
-    )
+def erfc(x: Exact) -> Exact:
+    """Return the complementary error function, beyond a million too, where mpmath's own has no digits."""
+    if mpmath.im(x) or x < 1000:
+        return mpmath.erfc(x)
+    return mpmath.exp(-x * x) / mpmath.sqrt(mpmath.pi) * mpmath.hyperu(0.5, 0.5, x * x)
 
 
 def roundings(
-    value: float, function: Callable[..., Any], numbers: Sequence[Any], terms: Any = 0, held: int = 0
-) -> tuple[float, Any]:
-    """How many roundings the code's value is off a formula's, and that: roundings of itself, its ``terms`` and 1.
+    value: float, function: ExactFunction, numbers: Sequence[Exact], terms: Exact = 0, noise: int = 0
+) -> tuple[float, Exact]:
+    """Return the deviation of the code's value from a formula's, and the formula's value.
 
-    Where that is many, of what a rounding of each number moves it by too, the first ``held`` (noise) by whole ones.
+    The unit is a rounding of the value, of its ``terms`` and of 1; if the deviation is many of these, also of what a
+    rounding of each of the numbers moves the value by (but for whole numbers among the first, the ``noise``).
     """
     exact = function(*numbers)
     if mpmath.isinf(exact) or not math.isfinite(value):
@@ -139,136 +155,133 @@ def roundings(
     size, away = abs(exact) + terms + 1, abs(mpmath.mpf(value) - exact)
     if away > FEW * EPS * size:
         for i, number in enumerate(numbers):
-            if number and not (i < held and number % 1 == 0):
+            if number and not (i < noise and number % 1 == 0):
                 other = function(*numbers[:i], number * (1 + SMALL), *numbers[i + 1 :])
                 size += abs(other - exact) / SMALL if mpmath.isfinite(other) else 0
     return float(away / (EPS * size)), exact
 
 
-def comparisons(sizes: dict[int, Formulas], settings: Sequence[Setting], code: Sequence[Measured]) -> Iterator[Off]:
-    """Every number of the code against its formula."""
+def comparisons(sizes: dict[int, Formulas], settings: Sequence[Setting], code: Sequence[Measured]) -> Iterator[Deviation]:
+    """Yield the deviation of every value of the code; ``sizes`` has the formulas for vectors of each size."""
     with mpmath.workdps(DIGITS):
-        for setting, found in zip(settings, code, strict=True):
-            formulas = sizes[setting.size]
-            broken = {name: value for name, value in found.items() if isinstance(value, str)}
-            for name, error in broken.items():
-                yield Off(name, math.inf, MANY, f"it raises {error}")
-            if not broken:
-                yield from at_setting(formulas, setting, found)
+        for setting, measured in zip(settings, code, strict=True):
+            errors = {name: value for name, value in measured.items() if isinstance(value, str)}
+            for name, error in errors.items():
+                yield Deviation(name, math.inf, MANY, f"it raises {error}")
+            for i in range(0 if errors else len(setting.xs)):
+                try:
+                    yield from at_event(sizes[setting.size], setting, measured, i)
+                except ZeroDivisionError:  # a pole of a formula at the end of its support
+                    continue
 
 
-def at_setting(formulas: Formulas, setting: Setting, found: Measured) -> Iterator[Off]:
-    """The same for one noise; but where a formula itself has no value, at a pole at the end of its support."""
-    for i in range(len(setting.xs)):
-        try:
-            yield from at_event(formulas, setting, found, i)
-        except ZeroDivisionError:
-            continue
-
-
-def at_event(formulas: Formulas, setting: Setting, found: Measured, i: int) -> Iterator[Off]:
-    """The same for one event."""
-    side = setting.side
+def at_event(formulas: Formulas, setting: Setting, measured: Measured, i: int) -> Iterator[Deviation]:
+    """Yield the deviation of every value of the code at the i-th event of a setting."""
+    likelihood = setting.likelihood
     noise = [mpmath.mpf(value) for value in setting.numbers.values()]
     named = ", ".join(f"{name} = {value:.6g}" for name, value in setting.numbers.items())
-    losses = [*side.losses]
+    losses = [*likelihood.losses]
     n = len(noise)
     x, mu, raw = ([*map(mpmath.mpf, rows[i])] for rows in (setting.xs, setting.mus, setting.raws))
     where = ", ".join(part for part in (f"x = {spell(setting.xs[i])}", f"mu = {spell(setting.mus[i])}", named) if part)
     at_raw = ", ".join(part for part in (f"x = {spell(setting.xs[i])}", f"r = {spell(setting.raws[i])}", named) if part)
     point = [*noise, *x, *mu]
-    parts = [mpmath.mpf(part) for part in (found["slope"] * found["loss 0"][i], found["offset"][i], found["gap"][i])]
+    parts = [mpmath.mpf(part) for part in (measured["slope"] * measured["loss 0"][i], measured["offset"][i], measured["gap"][i])]
     terms = sum(abs(part) for part in parts if mpmath.isfinite(part))
     try:
-        nll = said("nll", found["nll"][i], formulas.nll, point, where, terms, n)
+        nll = deviation("nll", measured["nll"][i], formulas.nll, point, where, terms, n)
         yield nll
         if mpmath.isfinite(nll.exact):
-            yield from gradients(formulas, point, found["gradient"][i], where, n)
+            yield from gradients(formulas, point, measured["gradient"][i], where, n)
             for index, loss in enumerate(losses):
                 if loss.link.formula == "r":
-                    whole = float(
-                        mpmath.mpf(found[f"slope {index}"]) * mpmath.mpf(found[f"loss {index}"][i]) + parts[1] + parts[2]
+                    composed = float(
+                        mpmath.mpf(measured[f"slope {index}"]) * mpmath.mpf(measured[f"loss {index}"][i]) + parts[1] + parts[2]
                     )
-                    yield said(f"slope*{loss.name} + offset + gap", whole, formulas.nll, point, where, terms, n)
+                    yield deviation(f"slope*{loss.name} + offset + gap", composed, formulas.nll, point, where, terms, n)
         linked = formulas.of_raw(formulas.nll, n)
-        yield said("nll of the raw output", found["nll of the raw output"][i], linked, [*noise, *x, *raw], at_raw, 0, n)
+        yield deviation("nll of the raw output", measured["nll of the raw output"][i], linked, [*noise, *x, *raw], at_raw, 0, n)
     except Negative:
-        yield Off("density", math.inf, 0, f"it is negative at {where}")
-    if "normaliser" in found:
-        size = max(1, abs(found["offset"][i]))
-        away = abs(found["normaliser"] - found["offset"][i]) / (EPS * size)
-        yield Off("normaliser", away, MANY, f"{found['normaliser']:.10g}, and the offset {found['offset'][i]:.10g}, at {where}")
-    for k, value in enumerate(found["link"][i]):
-        yield said("link", value, lambda *numbers, k=k: formulas.link(*numbers)[k], [*noise, *raw], at_raw, 0, n)
+        yield Deviation("density", math.inf, 0, f"it is negative at {where}")
+    if "normaliser" in measured:
+        size = max(1, abs(measured["offset"][i]))
+        away = abs(measured["normaliser"] - measured["offset"][i]) / (EPS * size)
+        yield Deviation(
+            "normaliser", away, MANY, f"{measured['normaliser']:.10g}, and the offset {measured['offset'][i]:.10g}, at {where}"
+        )
+    for k, value in enumerate(measured["link"][i]):
+        yield deviation("link", value, lambda *numbers, k=k: formulas.link(*numbers)[k], [*noise, *raw], at_raw, 0, n)
     for index, loss in enumerate(losses):
         own = [mpmath.mpf(value) for value in own_numbers(loss).values()]
         function, numbers, place = formulas.loss(loss), [*own, *x, *mu], where
         if loss.link.formula != "r":
             linked = formulas.of_raw(function, len(own), len(noise))
             function, numbers, place = linked, [*noise, *own, *x, *raw], at_raw
-        yield said(f"loss {loss.name}", found[f"loss {index}"][i], function, numbers, place, 0, n)
+        yield deviation(f"loss {loss.name}", measured[f"loss {index}"][i], function, numbers, place, 0, n)
 
 
-def said(what: str, value: float, function: Callable[..., Any], numbers: Sequence[Any], where: str, terms: Any, held: int) -> Off:
-    """One comparison."""
-    away, exact = roundings(value, function, numbers, terms, held)
-    return Off(what, away, MANY, f"{value:.10g} where the formula gives {mpmath.nstr(exact, 10)}, at {where}", exact)
+def deviation(
+    what: str, value: float, function: ExactFunction, numbers: Sequence[Exact], where: str, terms: Exact, noise: int
+) -> Deviation:
+    """Return the deviation of one value of the code from ``function`` at ``numbers``."""
+    away, exact = roundings(value, function, numbers, terms, noise)
+    return Deviation(what, away, MANY, f"{value:.10g} where the formula gives {mpmath.nstr(exact, 10)}, at {where}", exact)
 
 
-def gradients(formulas: Formulas, point: list[Any], values: list[float], where: str, held: int) -> Iterator[Off]:
-    """The derivative by each number that the decoder gives, against a central difference at many digits."""
+def gradients(formulas: Formulas, point: list[Exact], values: list[float], where: str, noise: int) -> Iterator[Deviation]:
+    """Yield the deviation of the derivative by each of the decoder's outputs from a central difference at many digits."""
     first = len(point) - len(values)
     for k, value in enumerate(values):
 
-        def slope(*numbers: Any, k: int = k) -> Any:
-            step = (1 + abs(numbers[first + k])) * STEP
-            ends = [
-                formulas.nll(*numbers[: first + k], numbers[first + k] + way * step, *numbers[first + k + 1 :]) for way in (1, -1)
-            ]
+        def slope(*numbers: Exact, at: int = first + k) -> Exact:
+            step = (1 + abs(numbers[at])) * STEP
+            ends = [formulas.nll(*numbers[:at], numbers[at] + way * step, *numbers[at + 1 :]) for way in (1, -1)]
             return (ends[0] - ends[1]) / (2 * step)
 
-        yield said("gradient", value, slope, point, where, STEP, held)
+        yield deviation("gradient", value, slope, point, where, STEP, noise)
 
 
-def wholes(masses: Callable[[Setting], Mass], settings: Sequence[Setting], code: Sequence[Measured]) -> Iterator[Off]:
-    """Moments and samples against the density's mass."""
-    for setting, found in zip(settings, code, strict=True):
-        pair, drawn = found.get("moments"), found.get("sample")
-        if isinstance(pair, str) or isinstance(drawn, str) or (pair is None and drawn is None):
+def moments_and_samples(
+    masses: Callable[[Setting], Mass], settings: Sequence[Setting], code: Sequence[Measured]
+) -> Iterator[Deviation]:
+    """Yield the deviation of the code's moments and samples from the density's."""
+    for setting, measured in zip(settings, code, strict=True):
+        pair, quantiles = measured.get("moments"), measured.get("sample")
+        if isinstance(pair, str) or isinstance(quantiles, str) or (pair is None and quantiles is None):
             continue
-        whole = masses(setting)
+        mass = masses(setting)
         where = f"at mu = {spell(setting.mus[0])}" + "".join(f", {name} = {value:.6g}" for name, value in setting.numbers.items())
-        if abs(whole.whole - 1) > 1e-6:  # which is said elsewhere
+        if abs(mass.whole - 1) > 1e-6:  # which is said elsewhere
             continue
         if pair is not None:
-            yield from moments(whole, pair[0][0], pair[1][0], where)
-        if drawn is not None:
-            yield sample(whole, drawn, setting, where)
+            yield from moments(mass, pair[0][0], pair[1][0], where)
+        if quantiles is not None:
+            yield sample(mass, quantiles, setting, where)
 
 
-def moments(whole: Mass, mean: float, variance: float, where: str) -> Iterator[Off]:
-    """Mean and variance against the integrals of x p and of its squared distance; to six digits."""
-    exact = whole.mean()
+def moments(mass: Mass, mean: float, variance: float, where: str) -> Iterator[Deviation]:
+    """Yield the deviation of mean and variance from the density's, a millionth being allowed."""
+    exact = mass.mean()
     with np.errstate(all="ignore"):
-        spread = whole.mean((whole.x - exact) ** 2)
+        spread = mass.mean((mass.x - exact) ** 2)
     unit = 1e-6 * (math.sqrt(abs(spread)) + 1e-6 * abs(exact)) or 1e-300
-    yield Off("moments", abs(mean - exact) / unit, 1, f"a mean of {mean:.6g} where the integral is {exact:.6g}, {where}")
+    yield Deviation("moments", abs(mean - exact) / unit, 1, f"a mean of {mean:.6g} where the integral is {exact:.6g}, {where}")
     size = 1e-6 * abs(spread) or 1e-300
-    yield Off(
+    yield Deviation(
         "moments", abs(variance - spread) / size, 1, f"a variance of {variance:.6g} where the integral is {spread:.6g}, {where}"
     )
 
 
-def sample(whole: Mass, drawn: Sequence[float], setting: Setting, where: str) -> Off:
-    """Kolmogorov's distance between a sample and the density, which chance makes larger once in a hundred million."""
-    slack = 1e-9 if isinstance(setting.side.support, Lattice) else 0.0
-    share = np.searchsorted(np.asarray(drawn), whole.edges + slack, side="right") / len(drawn)
-    far = float(np.abs(share - whole.below).max())
+def sample(mass: Mass, quantiles: Sequence[float], setting: Setting, where: str) -> Deviation:
+    """Return Kolmogorov's distance between a sample and the density; chance exceeds the limit once in a hundred million."""
+    slack = 1e-9 if isinstance(setting.likelihood.support, Lattice) else 0.0
+    share = np.searchsorted(np.asarray(quantiles), mass.edges + slack, side="right") / len(quantiles)
+    distance = float(np.abs(share - mass.below).max())
     most = 3.1 / math.sqrt(DRAWS) + 1 / KEPT
-    return Off("sample", far, most, f"its distribution is {far:.2g} off the density's, {where}")
+    return Deviation("sample", distance, most, f"its distribution is {distance:.2g} off the density's, {where}")
 
 
 def spell(numbers: Sequence[float]) -> str:
-    """A number, or a vector of them."""
+    """Spell a vector, one of a single component as a number."""
     parts = [f"{number:.6g}" for number in numbers]
     return parts[0] if len(parts) == 1 else f"({', '.join(parts)})"

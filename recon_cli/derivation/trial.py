@@ -1,25 +1,30 @@
-"""Whether a statement is true, and how that is known: by symbols, or at so many points to so many digits."""
+"""Whether a statement is true, and how that is known: by symbols, or at a number of points to a number of digits."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeAlias
 
 import mpmath
+from sympy import Expr
 
-from recon_cli.derivation.limits import attempt
+from recon_cli.derivation.deadlines import attempt
 from recon_cli.derivation.points import Setting
-from recon_cli.derivation.roundings import DIGITS, Formulas, Negative, spell
+from recon_cli.derivation.roundings import DIGITS, Exact, Formulas, Negative, spell
 from recon_cli.report import Formula
 
-ALIKE = 20  # digits of two values that count as one, of the forty that are computed
+ALIKE = 20  # digits of two values that count as equal, of the forty that are computed
+
+Vector: TypeAlias = list[Exact]
+Pair: TypeAlias = "tuple[Exact, Exact] | None"
+OfVectors: TypeAlias = Callable[..., Exact]  # a function of vectors: the noise, x and mu
 
 
 @dataclass(frozen=True)
 class Step:
-    """One statement, why it is made, and what is known of it.
+    """One statement, why it is made, and whether it is true.
 
     checked
         whether it is true; None of a choice, and where it is known at points only.
@@ -55,20 +60,20 @@ class Finding:
     how: str = ""
 
     def step(self, statement: Formula, because: str) -> Step:
-        """The statement with what is known of it."""
+        """Return a step: the statement with what is known of it."""
         return Step(statement, f"{because} {self.how}".rstrip(), self.true, "points" if self.how else "symbols")
 
 
-def settle(symbols: Callable[[], Any], tried: tuple[bool, str]) -> Finding:
-    """A statement by symbols, where it is not false at some point already."""
-    good, how = tried
+def settle(symbols: Callable[[], object], trial: tuple[bool, str]) -> Finding:
+    """Decide a statement: false if it is at some point, true if ``symbols`` says so, else known at points only."""
+    good, how = trial
     if not good:
         return Finding(False, how)
     return Finding(True) if attempt(symbols) else Finding(None, f"{how}; not proved.")
 
 
-def equal(pairs: Iterable[tuple[Any, Any, str]]) -> tuple[bool, str]:
-    """Whether each two numbers are one, and the points at which that was tried, or the worst of them."""
+def equal(pairs: Iterable[tuple[Exact, Exact, str]]) -> tuple[bool, str]:
+    """Return whether the numbers of each pair are equal, and a sentence: where that was tried, or where it is false."""
     count, digits = 0, float(DIGITS)
     for left, right, where in pairs:
         if not (mpmath.isfinite(left) and mpmath.isfinite(right)):
@@ -83,10 +88,10 @@ def equal(pairs: Iterable[tuple[Any, Any, str]]) -> tuple[bool, str]:
     return True, f"Checked at {count} points to {min(ALIKE, math.floor(digits))} digits"
 
 
-def events(formulas: Formulas, settings: Iterable[Setting]) -> Iterable[tuple[list[list[Any]], str]]:
-    """For each event of the settings whose vectors have this size: noise, x, mu, those of the first event; in words."""
+def events(formulas: Formulas, settings: Iterable[Setting]) -> Iterable[tuple[list[Vector], str]]:
+    """Yield each event of the settings whose vectors have this size: noise, x, mu, and x and mu of the first event; in words."""
     for setting in settings:
-        if setting.size != len(formulas.known.xs):
+        if setting.size != len(formulas.symbols.xs):
             continue
         noise = [mpmath.mpf(value) for value in setting.numbers.values()]
         named = "".join(f", {name} = {value:.6g}" for name, value in setting.numbers.items())
@@ -95,17 +100,20 @@ def events(formulas: Formulas, settings: Iterable[Setting]) -> Iterable[tuple[li
             yield [noise, x, mu, *rows[0]], f"x = {spell(data)}, mu = {spell(mean)}{named}"
 
 
-def tried(formulas: Formulas, settings: Iterable[Setting], pair: Callable[..., tuple[Any, Any] | None]) -> tuple[bool, str]:
-    """Whether the two numbers that ``pair`` makes of an event are one, at all of them."""
+def try_at(formulas: Formulas, settings: Iterable[Setting], pair: Callable[..., Pair]) -> tuple[bool, str]:
+    """Return whether the two numbers that ``pair`` computes of an event are equal at all events, and a sentence.
 
-    def pairs() -> Iterable[tuple[Any, Any, str]]:
-        for parts, where in events(formulas, settings):
+    ``pair`` gets noise, x, mu, and x and mu of the first event; at an event for which it returns None there is no trial.
+    """
+
+    def pairs() -> Iterable[tuple[Exact, Exact, str]]:
+        for vectors, where in events(formulas, settings):
             try:
-                two = pair(*parts)
+                numbers = pair(*vectors)
             except (Negative, ZeroDivisionError):  # said elsewhere; a removable point
                 continue
-            if two is not None:
-                yield *two, where
+            if numbers is not None:
+                yield *numbers, where
 
     with mpmath.workdps(DIGITS):
         try:
@@ -114,45 +122,48 @@ def tried(formulas: Formulas, settings: Iterable[Setting], pair: Callable[..., t
             return False, f"It cannot be evaluated: {error}."
 
 
-def values(formulas: Formulas, expression: Any) -> Callable[..., Any]:
-    """An expression in the words' symbols as a function of lists: noise, x and mu."""
-    known = formulas.known
-    found = formulas.function(expression, [*known.noise.values(), *known.xs, *known.mus])
-    return lambda *lists: found(*formulas.units([part for each in lists for part in each]))
+def of_vectors(formulas: Formulas, expression: Expr) -> OfVectors:
+    """Return an expression in the words' symbols as a function of vectors: noise, x and mu."""
+    symbols = formulas.symbols
+    function = formulas.function(expression, [*symbols.noise.values(), *symbols.xs, *symbols.mus])
+    return lambda *vectors: function(*formulas.units([number for vector in vectors for number in vector]))
 
 
-def undone(formulas: Formulas, settings: Iterable[Setting], nll: Any) -> tuple[bool, str]:
-    """Whether an expression is -log of the density at the points."""
-    said = values(formulas, nll)
+def is_nll(formulas: Formulas, settings: Iterable[Setting], nll: Expr) -> tuple[bool, str]:
+    """Return whether an expression is -log of the density at the points, and a sentence."""
+    function = of_vectors(formulas, nll)
 
-    def pair(noise: list[Any], x: list[Any], mu: list[Any], *_: Any) -> tuple[Any, Any] | None:
+    def pair(noise: Vector, x: Vector, mu: Vector, *_: Vector) -> Pair:
         exact = formulas.nll(*noise, *x, *mu)
-        return (said(noise, x, mu), exact) if mpmath.isfinite(exact) else None
+        return (function(noise, x, mu), exact) if mpmath.isfinite(exact) else None
 
-    return tried(formulas, settings, pair)
+    return try_at(formulas, settings, pair)
 
 
-def apart(formulas: Formulas, settings: Iterable[Setting], loss: Any, slope: Any) -> tuple[bool, str]:
-    """Whether -log density less slope * loss is one of x plus one of mu, the slope constant: mixed differences are zero."""
-    cost, factor = values(formulas, loss), values(formulas, slope)
+def separates(formulas: Formulas, settings: Iterable[Setting], loss: Expr, slope: Expr) -> tuple[bool, str]:
+    """Return whether -log density less slope * loss is a function of x plus one of mu at the points, and a sentence.
 
-    def pair(noise: list[Any], x: list[Any], mu: list[Any], first: list[Any], mean: list[Any]) -> tuple[Any, Any] | None:
+    Its mixed differences are zero then; and the slope has to be constant.
+    """
+    cost, factor = of_vectors(formulas, loss), of_vectors(formulas, slope)
+
+    def pair(noise: Vector, x: Vector, mu: Vector, first: Vector, mean: Vector) -> Pair:
         one, other = factor(noise, x, mu), factor(noise, first, mean)
         if abs(one - other) > abs(one) * mpmath.mpf(10) ** -ALIKE:
             return one, other
         places = ((x, mu), (first, mean), (x, mean), (first, mu))
-        whole = [formulas.nll(*noise, *a, *b) for a, b in places]
-        if not all(mpmath.isfinite(part) for part in whole):
+        nlls = [formulas.nll(*noise, *a, *b) for a, b in places]
+        if not all(mpmath.isfinite(nll) for nll in nlls):
             return None
-        rest = [part - one * cost(noise, a, b) for part, (a, b) in zip(whole, places, strict=True)]
-        size = max(1, *(abs(part) for part in (*whole, *rest)))
+        rest = [nll - one * cost(noise, a, b) for nll, (a, b) in zip(nlls, places, strict=True)]
+        size = max(1, *(abs(part) for part in (*nlls, *rest)))
         return (rest[0] + rest[1]) / size, (rest[2] + rest[3]) / size
 
-    return tried(formulas, settings, pair)
+    return try_at(formulas, settings, pair)
 
 
-def steep(function: Callable[..., Any], noise: list[Any], x: list[Any], mu: list[Any], k: int) -> Any:
-    """The derivative of a function of lists by the k-th number of mu, by a central difference."""
+def derivative(function: OfVectors, noise: Vector, x: Vector, mu: Vector, k: int) -> Exact:
+    """Return the derivative of a function of vectors by the k-th number of mu, by a central difference."""
     step = (1 + abs(mu[k])) * mpmath.mpf(10) ** -13
     ends = [function(noise, x, [*mu[:k], mu[k] + way * step, *mu[k + 1 :]]) for way in (1, -1)]
     return (ends[0] - ends[1]) / (2 * step)

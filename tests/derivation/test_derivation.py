@@ -33,7 +33,7 @@ each_kind = pytest.mark.parametrize("kind", KINDS, ids=[kind.name for kind in KI
 @functools.cache
 def derived(kind: type[Likelihood]) -> Derived:
     """One likelihood of the registry, as it is, derived once for all tests."""
-    return derive(kind).found[0]
+    return derive(kind).results[0]
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,7 @@ def test_what_is_proved(proofs) -> None:
 
 
 def test_without_arguments_gaussian_then_bernoulli() -> None:
-    assert [each.kind.name for each in derive().found] == ["gaussian", "bernoulli"]
+    assert [each.kind.name for each in derive().results] == ["gaussian", "bernoulli"]
 
 
 def test_the_misprint_is_refuted_because_its_integral_diverges() -> None:
@@ -132,7 +132,7 @@ def test_a_broken_density_is_refuted(density: str, monkeypatch: pytest.MonkeyPat
 def test_a_claimed_slope_that_is_not_the_derived_one_is_refuted(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     kind = likelihoods.find(name)
     monkeypatch.setattr(kind, "slope", property(lambda self: 1))
-    (found,) = derive(kind).found
+    (found,) = derive(kind).results
     assert [step.statement.text for step in found.steps if step.checked is False and "slope a = " in step.statement.text]
 
 
@@ -161,7 +161,7 @@ def test_numbers_are_put_in() -> None:
 
 
 def test_the_reductions_of_a_gaussian() -> None:
-    (found,) = derive(likelihoods.parse("gaussian:sigma=0.5"), shape=(3, 64, 64)).found
+    (found,) = derive(likelihoods.parse("gaussian:sigma=0.5"), shape=(3, 64, 64)).results
     text = next(step.statement.text for step in found.steps if "SUM(loss)" in step.statement.text)
     assert "2*SUM(loss)" in text
     assert f"{2 * 3 * 64 * 64}*B*MEAN(loss)" in text
@@ -169,7 +169,7 @@ def test_the_reductions_of_a_gaussian() -> None:
 
 
 def test_beta_is_sigma_squared_with_the_half() -> None:
-    (found,) = derive(likelihoods.parse("gaussian:sigma=0.5")).found
+    (found,) = derive(likelihoods.parse("gaussian:sigma=0.5")).results
     text = next(step.statement.text for step in found.steps if "beta*KL" in step.statement.text)
     assert "(x - mu)**2/2" in text
     assert text.endswith("beta = sigma**2 = 0.25")
@@ -216,7 +216,7 @@ def test_latex_of_every_step_can_be_set(kind) -> None:
     """Every brace and every left has its other, all is ASCII, and no -1 stands in parentheses as a factor."""
     found = derived(kind)
     told = [(step.statement.latex, step.because) for step in found.steps]
-    shown = [formula(part).latex for part in (found.proof.shown.nll, found.proof.slope, found.proof.gap)]
+    shown = [formula(part).latex for part in (found.proof.printed.nll, found.proof.slope, found.proof.gap)]
     for text in (*shown, *(statement for statement, _ in told), *(latex.words(because) for _, because in told)):
         plain = re.sub(r"\\[{}$]", "", text)
         depths = [*itertools.accumulate((letter == "{") - (letter == "}") for letter in plain)]

@@ -13,7 +13,7 @@ import sympy
 from click.testing import CliRunner
 
 from recon_cli.cli import main
-from recon_cli.derivation import derive, limits, whole
+from recon_cli.derivation import deadlines, derive, normalisation
 from recon_cli.derivation.words import Odds, words
 from recon_cli.errors import ReconError
 from recon_cli.identity.likelihood import Likelihood
@@ -34,7 +34,7 @@ def test_there_are_fifteen() -> None:
 
 @pytest.mark.parametrize("name", [name if name in FEW else pytest.param(name, marks=pytest.mark.slow) for name in KINDS])
 def test_a_true_likelihood_of_ones_own_is_proved(name: str) -> None:
-    (found,) = derive(KINDS[name]).found
+    (found,) = derive(KINDS[name]).results
     assert [step.because for step in found.steps if not step.good] == []
     assert found.proved
     assert any("draws, to their own chance" in step.because for step in found.steps)
@@ -43,11 +43,11 @@ def test_a_true_likelihood_of_ones_own_is_proved(name: str) -> None:
 @pytest.mark.parametrize("name", KINDS)
 def test_its_density_is_proved_to_integrate_to_one(name: str) -> None:
     known = words(KINDS[name])
-    odds = Odds(known.mus[0], known.side.domain)
+    odds = Odds(known.mus[0], known.likelihood.domain)
     density = known.read(KINDS[name].density)
-    assert whole.total(density, known, odds) == 1
-    assert whole.total(density * 3, known, odds) == 3
-    assert whole.positive(density, known, odds)
+    assert normalisation.total(density, known, odds) == 1
+    assert normalisation.total(density * 3, known, odds) == 3
+    assert normalisation.positive(density, known, odds)
 
 
 def test_a_question_too_long_is_left_open(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,10 +55,10 @@ def test_a_question_too_long_is_left_open(monkeypatch: pytest.MonkeyPatch) -> No
         while True:
             time.process_time()
 
-    monkeypatch.setattr(whole, "summed", search)
-    monkeypatch.setattr(limits, "ONCE", 0.2)
-    monkeypatch.setattr(limits.attempt, "__defaults__", (0.2,))
-    (found,) = derive(KINDS["Geometric"]).found
+    monkeypatch.setattr(normalisation, "summed", search)
+    monkeypatch.setattr(deadlines, "ONCE", 0.2)
+    monkeypatch.setattr(deadlines.attempt, "__defaults__", (0.2,))
+    (found,) = derive(KINDS["Geometric"]).results
     (density,) = [step for step in found.steps if "add up to one" in step.because]
     assert (density.checked, density.by, found.proved, found.holds) == (None, "points", None, True)
     assert "not proved" in density.because
@@ -127,7 +127,7 @@ t, k = sympy.symbols("t k", positive=True)
 )
 def test_the_table_of_integrals(density: sympy.Expr, low: Any, high: Any) -> None:
     """Against a sum by number, at k = 3/2."""
-    found = whole.mellin(density, t, sympy.sympify(low), sympy.sympify(high))
+    found = normalisation.mellin(density, t, sympy.sympify(low), sympy.sympify(high))
     assert found is not None
     if found == sympy.oo:
         return
@@ -137,7 +137,7 @@ def test_the_table_of_integrals(density: sympy.Expr, low: Any, high: Any) -> Non
 
 @pytest.mark.parametrize("density", [sympy.exp(-t) * (1 - t), sympy.sin(t), (1 - t) ** -2, sympy.exp(-t - 1 / t), -sympy.exp(t)])
 def test_what_is_in_no_table_is_left_to_sympy(density: sympy.Expr) -> None:
-    assert whole.mellin(density, t, sympy.Integer(0), sympy.oo) is None
+    assert normalisation.mellin(density, t, sympy.Integer(0), sympy.oo) is None
 
 
 class LogitSquare(own_likelihoods.LogSquare):
@@ -170,7 +170,7 @@ class LogitNormal(own_likelihoods.LogNormal):
 
 @pytest.mark.slow
 def test_what_sympy_leaves_of_nothing_is_no_gap(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(whole, "between", lambda *_: None)  # which takes long, and finds nothing
-    (found,) = derive(LogitNormal).found
+    monkeypatch.setattr(normalisation, "between", lambda *_: None)  # which takes long, and finds nothing
+    (found,) = derive(LogitNormal).results
     assert [step.because for step in found.steps if not step.good] == []
     assert (found.proof.gap, found.proved) == (0, None)

@@ -127,7 +127,7 @@ def bent(self: Any, x: torch.Tensor, mu: torch.Tensor) -> torch.Tensor:
 
 def caught(kind: type[Likelihood]) -> list[str]:
     """The statements that derive refutes."""
-    (found,) = derive(kind).found
+    (found,) = derive(kind).results
     assert not found.holds or found.proved is True
     return [step.statement.text[:24] for step in found.steps if not step.good]
 
@@ -142,7 +142,7 @@ def test_a_planted_error_is_refuted(name: str) -> None:
 def test_no_planted_error_passes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """With ``-s``, a row of a table: what derive, its list and compare make of it."""
     kind = PLANTED[name]()
-    (found,) = derive(kind).found
+    (found,) = derive(kind).results
     listed = sys.modules["recon_cli.derivation"]
     with monkeypatch.context() as patched:
         patched.setattr(listed, "derived", lambda kinds: [found])
@@ -159,9 +159,12 @@ def compared(kind: type[Likelihood], dtype: str) -> bool | None:
     results = []
     for setting in settings(kind, 3):
         x, mu = (torch.tensor(rows, dtype=torch.float64) for rows in (setting.xs, setting.mus))
-        x, mu = (x if setting.side.event else x[:, 0]), (mu if setting.side.event or setting.side.head else mu[:, 0])
+        x, mu = (
+            (x if setting.likelihood.event else x[:, 0]),
+            (mu if setting.likelihood.event or setting.likelihood.head else mu[:, 0]),
+        )
         try:
-            results.append(compare(x, mu, setting.side, device="cpu", dtype=dtype, engine="eager").holds)
+            results.append(compare(x, mu, setting.likelihood, device="cpu", dtype=dtype, engine="eager").holds)
         except ReconError:
             continue
     return not all(results) if results else None
@@ -289,7 +292,7 @@ TRUE: dict[str, Any] = {
 
 def sound(kind: type[Likelihood]) -> list[tuple[str, str]]:
     """What derive refutes of a likelihood, but for its code's sample, which there is none of."""
-    (found,) = derive(kind).found
+    (found,) = derive(kind).results
     return [
         (step.statement.text, step.because)
         for step in found.steps

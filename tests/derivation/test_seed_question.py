@@ -17,7 +17,7 @@ def gaussian() -> Derivation:
 
 def texts(found: Derivation) -> str:
     """All statements and reasons, as on a terminal, in one line."""
-    return " ".join(f"{step.statement.unicode} {step.because}" for each in found.found for step in each.steps)
+    return " ".join(f"{step.statement.unicode} {step.because}" for each in found.results for step in each.steps)
 
 
 POINTS = {
@@ -49,16 +49,16 @@ def test_bernoulli_is_equation_11_of_appendix_c_1() -> None:
 
 
 def test_the_misprint_is_set_as_it_was_printed(gaussian: Derivation) -> None:
-    assert r"\frac{x-\mu}{\sigma}^2" in gaussian.found[0].steps[-1].statement.latex
+    assert r"\frac{x-\mu}{\sigma}^2" in gaussian.results[0].steps[-1].statement.latex
 
 
 def test_sum_mean_and_batchmean_of_vectors_count_events() -> None:
-    (found,) = derive("categorical", shape=(28, 28, 256)).found
+    (found,) = derive("categorical", shape=(28, 28, 256)).results
     assert "784*B*MEAN(loss)" in next(step.statement.text for step in found.steps if "MEAN(loss)" in step.statement.text)
 
 
 def test_a_sum_as_a_factor_has_its_parentheses() -> None:
-    (found,) = derive("student-t").found
+    (found,) = derive("student-t").results
     assert "(df + 1)/2*SUM(loss)" in next(step.statement.text for step in found.steps if "SUM(loss)" in step.statement.text)
     assert "β < 2 only" in texts(Derivation((found,)))
 
@@ -69,4 +69,4 @@ def test_numbers_for_the_noise_where_the_offset_has_more_in_it(word: str) -> Non
 
 
 def test_choices_carry_no_tick(gaussian: Derivation) -> None:
-    assert [step.checked for step in gaussian.found[0].steps if step.by == "choice"] == [None]
+    assert [step.checked for step in gaussian.results[0].steps if step.by == "choice"] == [None]

@@ -13,10 +13,10 @@ from click.testing import CliRunner
 
 from recon_cli import formats, likelihoods
 from recon_cli.cli import main
+from recon_cli.derivation.case import Case
 from recon_cli.derivation.notation import formula, written
-from recon_cli.derivation.practice import called, reductions
+from recon_cli.derivation.practice import reductions, torch_call
 from recon_cli.derivation.proof import prove
-from recon_cli.derivation.steps import Case
 from recon_cli.derivation.words import words
 from recon_cli.formats import SIGNS, latex
 from recon_cli.report import Column, Formula, Report, Table
@@ -201,4 +201,4 @@ def test_the_loss_on_the_left_of_the_sum_is_less_what_is_dropped() -> None:
     ],
 )
 def test_the_call_says_what_its_letters_are(name: str, said: str) -> None:
-    assert said in called(words(likelihoods.find(name)).side.loss)
+    assert said in torch_call(words(likelihoods.find(name)).likelihood.loss)

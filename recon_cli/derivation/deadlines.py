@@ -1,4 +1,4 @@
-"""How long sympy may think: a question it cannot answer in time, or at all, is left open.
+"""A time limit for each question to sympy: one that it cannot answer in time, or at all, is left open.
 
 In seconds of this process's own work, so that what is proved does not depend on what else the machine does.
 """
@@ -23,7 +23,7 @@ class TimeUp(BaseException):
 
 @contextmanager
 def budget(seconds: float = ALL) -> Iterator[None]:
-    """So long for all questions asked inside."""
+    """Limit the time of all questions asked inside, together."""
     ends.append(time.process_time() + seconds)
     try:
         yield
@@ -32,7 +32,7 @@ def budget(seconds: float = ALL) -> Iterator[None]:
 
 
 def attempt(question: Callable[[], Answer], seconds: float = ONCE) -> Answer | None:
-    """What sympy answers; None where it fails, as it may on formulas it was not made for, or takes longer."""
+    """Return sympy's answer; None if it fails, as it may on formulas it was not made for, or takes longer."""
     left = min(seconds, ends[-1] - time.process_time()) if ends else seconds
     if left <= 0.05:
         return None
@@ -45,7 +45,7 @@ def attempt(question: Callable[[], Answer], seconds: float = ONCE) -> Answer | N
 
 @contextmanager
 def limited(seconds: float) -> Iterator[None]:
-    """Raise TimeUp inside once that long has passed, in any thread and on any system."""
+    """Raise TimeUp inside once that time has passed, in any thread and on any system."""
     thread, lock, state = threading.get_ident(), threading.Lock(), {"over": False, "sent": False}
     done, end = threading.Event(), time.process_time() + seconds
 
