@@ -46,6 +46,11 @@ class Setting:
         """The noise by name."""
         return {name: float(value) for name, value in self.likelihood.parameters.items()}
 
+    @property
+    def noise_text(self) -> str:
+        """The noise as the end of a list in a sentence: ``, sigma = 0.5``."""
+        return "".join(f", {name} = {value:.6g}" for name, value in self.numbers.items())
+
 
 def settings(kind: type[Likelihood], count: int = 8, events: int = 3, seed: int = 20260101) -> list[Setting]:
     """Return ``count`` settings of different noise, with as many events each as told.

@@ -179,12 +179,11 @@ def at_event(formulas: Formulas, setting: Setting, measured: Measured, i: int) -
     """Yield the deviation of every value of the code at the i-th event of a setting."""
     likelihood = setting.likelihood
     noise = [mpmath.mpf(value) for value in setting.numbers.values()]
-    named = ", ".join(f"{name} = {value:.6g}" for name, value in setting.numbers.items())
     losses = [*likelihood.losses]
     n = len(noise)
     x, mu, raw = ([*map(mpmath.mpf, rows[i])] for rows in (setting.xs, setting.mus, setting.raws))
-    where = ", ".join(part for part in (f"x = {spell(setting.xs[i])}", f"mu = {spell(setting.mus[i])}", named) if part)
-    at_raw = ", ".join(part for part in (f"x = {spell(setting.xs[i])}", f"r = {spell(setting.raws[i])}", named) if part)
+    where = f"x = {spell(setting.xs[i])}, mu = {spell(setting.mus[i])}{setting.noise_text}"
+    at_raw = f"x = {spell(setting.xs[i])}, r = {spell(setting.raws[i])}{setting.noise_text}"
     point = [*noise, *x, *mu]
     parts = [mpmath.mpf(part) for part in (measured["slope"] * measured["loss 0"][i], measured["offset"][i], measured["gap"][i])]
     terms = sum(abs(part) for part in parts if mpmath.isfinite(part))
@@ -250,7 +249,7 @@ def moments_and_samples(
         if isinstance(pair, str) or isinstance(quantiles, str) or (pair is None and quantiles is None):
             continue
         mass = masses(setting)
-        where = f"at mu = {spell(setting.mus[0])}" + "".join(f", {name} = {value:.6g}" for name, value in setting.numbers.items())
+        where = f"at mu = {spell(setting.mus[0])}{setting.noise_text}"
         if abs(mass.whole - 1) > 1e-6:  # which is said elsewhere
             continue
         if pair is not None:

@@ -190,8 +190,7 @@ def check_masses(case: Case, proved: bool) -> tuple[tuple[float, str] | None, in
     """
     counted, digits = 0, 9.0
     for setting, mass in case.masses:
-        named = "".join(f", {name} = {value:.6g}" for name, value in setting.numbers.items())
-        where = f"mu = {spell(setting.mus[0])}{named}"
+        where = f"mu = {spell(setting.mus[0])}{setting.noise_text}"
         if mass.lowest < -1e-12 * float(abs(mass.p).max()):
             return (mass.whole, f"It is negative at some x for {where}."), counted, 0
         away = abs(mass.whole - 1)

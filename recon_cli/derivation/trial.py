@@ -94,10 +94,9 @@ def events(formulas: Formulas, settings: Iterable[Setting]) -> Iterable[tuple[li
         if setting.size != len(formulas.symbols.xs):
             continue
         noise = [mpmath.mpf(value) for value in setting.numbers.values()]
-        named = "".join(f", {name} = {value:.6g}" for name, value in setting.numbers.items())
         rows = [([*map(mpmath.mpf, x)], [*map(mpmath.mpf, mu)]) for x, mu in zip(setting.xs, setting.mus, strict=True)]
         for (x, mu), data, mean in zip(rows, setting.xs, setting.mus, strict=True):
-            yield [noise, x, mu, *rows[0]], f"x = {spell(data)}, mu = {spell(mean)}{named}"
+            yield [noise, x, mu, *rows[0]], f"x = {spell(data)}, mu = {spell(mean)}{setting.noise_text}"
 
 
 def try_at(formulas: Formulas, settings: Iterable[Setting], pair: Callable[..., Pair]) -> tuple[bool, str]:
