@@ -81,7 +81,8 @@ class State:
         self.steps = -(-len(rows) // settings.batch_size)
         self.scheduler = Scheduler(self.optimizer, settings.schedule, settings.lr, settings.epochs, self.steps)
         self.watch = Validation(model, noise, settings)
-        self.precision = torch.autocast(rows.device.type, torch.bfloat16, enabled=settings.bf16)
+        # Without the cache, which the caller's own autocast would keep from step to step, and the first weights in it.
+        self.precision = torch.autocast(rows.device.type, torch.bfloat16, enabled=settings.bf16, cache_enabled=False)
         self.terms: Callable[[Tensor, Tensor], Terms] = self.objective
         self.graph: Callable[..., tuple[Sequence[Tensor], Tensor]] | None = None
         if settings.compile:

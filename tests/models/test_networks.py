@@ -86,6 +86,15 @@ def test_bfloat16_is_near() -> None:
     assert other.result.nll == pytest.approx(one.result.nll, rel=0.02)
 
 
+def test_bfloat16_is_the_same_inside_somebodys_autocast() -> None:
+    """Torch keeps the weights that autocast has made small until the outermost autocast ends: steps would never show."""
+    how: dict[str, Any] = {**HOW, "sigma": 0.3, "epochs": 1, "bf16": True}
+    alone = recon_cli.train("digits", **how)
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = recon_cli.train("digits", **how)
+    assert inside.result.nll == alone.result.nll
+
+
 def test_of_many_rows_the_figures_of_an_epoch_are_of_some() -> None:
     rows = CHANCE.normal(size=(5000, 4)).astype("f4")
     found = recon_cli.train(rows, holdout=0.0, sigma=1.0, **HOW)
