@@ -261,6 +261,15 @@ def test_every_public_thing_is_explained(file: Path) -> None:
             assert overrides or ast.get_docstring(node), f"{file.name}: {node.name} has no docstring"
 
 
+def test_no_two_classes_have_one_name() -> None:
+    places: dict[str, list[str]] = {}
+    for file in FILES:
+        for node in tree_of(file).body:
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(str(file.relative_to(ROOT)))
+    assert {name: files for name, files in places.items() if len(files) > 1} == {}
+
+
 @each_file
 def test_no_file_is_a_whale(file: Path) -> None:
     assert len(file.read_text().splitlines()) <= 450

@@ -15,7 +15,7 @@ from recon_cli.auditing.families import Candidate, Match
 from recon_cli.auditing.formulas import formula
 from recon_cli.auditing.latents import DEVIATION, SQUARED, Latent, measure
 from recon_cli.auditing.matching import latent_keys, pairs
-from recon_cli.auditing.measuring import Reconstruction, additivity, benign, gradients, reconstruction, sign_of, uniform
+from recon_cli.auditing.measuring import ReconstructionTerm, additivity, benign, gradients, reconstruction, sign_of, uniform
 from recon_cli.auditing.result import Audit
 from recon_cli.auditing.roles import Slot
 from recon_cli.auditing.verdicts import Finding, Reading, Row, Scaling
@@ -73,7 +73,7 @@ def judged(
     problem: Problem,
     index: int,
     pair: tuple[Slot, Slot | None],
-    rec: Reconstruction,
+    rec: ReconstructionTerm,
     latent: Latent | None,
     common: list[Finding],
     best: Chosen | None = None,
@@ -138,7 +138,7 @@ def judged(
     return row, alone, scale
 
 
-def spread(problem: Problem, pair: tuple[Slot, Slot | None]) -> Reconstruction:
+def spread(problem: Problem, pair: tuple[Slot, Slot | None]) -> ReconstructionTerm:
     """Measure a decoder that gives a scale of its own for every element: the mean's gradient times what the scale means."""
     recon, target = pair
     (scale, *_) = problem.plan.role("spread")
@@ -167,7 +167,8 @@ def spread(problem: Problem, pair: tuple[Slot, Slot | None]) -> Reconstruction:
             if best is None or off < best.off:
                 best = Match(family, a, off, candidate_of(family))
     match = best if best is not None and best.off < 1e-5 else None
-    return Reconstruction(recon, match, None, worst < 1e-7, worst, (1.0, 1.0), 1.0, "real", sign_of(problem, base, pair), True)
+    sign = sign_of(problem, base, pair)
+    return ReconstructionTerm(recon, match, None, worst < 1e-7, worst, (1.0, 1.0), 1.0, "real", sign, True)
 
 
 def candidate_of(family: str) -> Any:

@@ -13,7 +13,7 @@ from torch import Tensor
 from recon_cli.auditing.calling import Problem
 from recon_cli.auditing.families import Match
 from recon_cli.auditing.latents import measure
-from recon_cli.auditing.measuring import Reconstruction, benign, gradients
+from recon_cli.auditing.measuring import ReconstructionTerm, benign, gradients
 from recon_cli.auditing.roles import Pair
 
 Field = Callable[[Tensor], Tensor]
@@ -41,7 +41,7 @@ class Chosen:
         """The noise as a formula."""
         return f"{'sigma^2 = mean (x̂−x)²' if self.family == 'gaussian' else 'scale = mean |x̂−x|'} of {self.over}"
 
-    def of(self, rec: Reconstruction) -> Reconstruction:
+    def of(self, rec: ReconstructionTerm) -> ReconstructionTerm:
         """Return the reconstruction as that likelihood."""
         match = Match(self.family, self.weight, self.off, link=LINK)
         return replace(rec, match=match, additive=True, sign=int(math.copysign(1, self.weight)), location=True)

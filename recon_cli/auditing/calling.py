@@ -18,7 +18,7 @@ from torch.distributions import Normal
 from recon_cli.auditing.callables import Reached, Stand, assign
 from recon_cli.auditing.limiting import Made, alone, from_outside, readable, worded
 from recon_cli.auditing.restoring import quiet
-from recon_cli.auditing.roles import BoundNumber, Outputs, Plan, Slot
+from recon_cli.auditing.roles import BoundNumber, CallPlan, DecoderOutputs, Slot
 from recon_cli.auditing.watching import Watch, seed
 from recon_cli.errors import ReconError
 from recon_cli.identity.shapes import spell
@@ -99,7 +99,7 @@ class Problem:
     """A function that takes named tensors of canonical shape (B, D), (B, K) and returns its loss as one number."""
 
     reached: Reached
-    plan: Plan
+    plan: CallPlan
     sizes: Sizes
     layout: Layout = field(default_factory=Layout)
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
@@ -183,7 +183,7 @@ class Problem:
             return type(part)(self.fill(value, values) for value in part)
         if isinstance(part, BoundNumber):
             return self.follow.get(part.name, part.value)
-        if isinstance(part, Outputs):
+        if isinstance(part, DecoderOutputs):
             return Answer(self.fill(part.parts, values), {})
         if isinstance(part, Stand):
             return Stand(**{key: self.fill(value, values) for key, value in vars(part).items() if key != "_about"})

@@ -12,7 +12,7 @@ from recon_cli.auditing.calling import Problem
 from recon_cli.auditing.formulas import at, number, summed
 from recon_cli.auditing.latents import PRIOR, SQUARED, TURNS, Latent
 from recon_cli.auditing.matching import pairs
-from recon_cli.auditing.measuring import Reconstruction, benign, gradients
+from recon_cli.auditing.measuring import ReconstructionTerm, benign, gradients
 from recon_cli.auditing.roles import Pair
 from recon_cli.auditing.verdicts import Finding, Reading, Scaling, broadcasts, knobs, mismatch, overflow, repeated
 from recon_cli.identity.shapes import spell
@@ -121,7 +121,7 @@ def kl_line(problem: Problem, latent: Latent) -> str:
 
 
 def of_the_weights(
-    problem: Problem, rec: Reconstruction, latent: Latent | None, scale: Scaling, read: Reading, own: Any
+    problem: Problem, rec: ReconstructionTerm, latent: Latent | None, scale: Scaling, read: Reading, own: Any
 ) -> list[Finding]:
     """Return what the weights of reconstruction and KL say beside one another; nothing where there is no KL."""
     findings: list[Finding] = []
@@ -213,7 +213,7 @@ def of_the_weights(
     return findings
 
 
-def beside_sums(rec: Reconstruction, b: float, w: float, n: int, size: int) -> str:
+def beside_sums(rec: ReconstructionTerm, b: float, w: float, n: int, size: int) -> str:
     """Return how the trade-off compares with that of sums, half the squared error where a half is written."""
     half = rec.match is not None and rec.match.family == "gaussian" and any(is_one(2 * abs(w) * n * batch) for batch in (1, size))
     factor = b / abs(w) / (2 if half else 1) if w else math.inf
@@ -286,7 +286,7 @@ def of_the_signs(sign: int, latent: Latent | None, spelled: str) -> tuple[str, l
     return ("loss" if sign > 0 else "log_likelihood"), []
 
 
-def of_the_range(problem: Problem, rec: Reconstruction, pair: Pair) -> list[Finding]:
+def of_the_range(problem: Problem, rec: ReconstructionTerm, pair: Pair) -> list[Finding]:
     """Return the finding of a loss that overflows in float32, if it does."""
     evidence = overflow(problem, rec, pair) if rec.additive else ""
     fix = "Use the stable form: logaddexp, softplus, binary_cross_entropy_with_logits."

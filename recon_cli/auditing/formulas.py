@@ -9,7 +9,7 @@ from recon_cli.auditing.best_noise import LINK
 from recon_cli.auditing.calling import Problem
 from recon_cli.auditing.families import Match
 from recon_cli.auditing.latents import SQUARED, Latent
-from recon_cli.auditing.measuring import MADE, Reconstruction
+from recon_cli.auditing.measuring import MADE, ReconstructionTerm
 from recon_cli.auditing.verdicts import Scaling
 
 SUMS = {
@@ -28,7 +28,7 @@ INVERSES = {
     "255 r": "255·r", "r**2": "r²", "|r|": "|r|", "relu": "relu(r)", "clamp(r, 0, 1)": "clamp(r, 0, 1)",
 }  # fmt: skip
 FORMS = {"free nats": "clamp(KL, min)", "driven up": "|KL − C|", SQUARED: "(KL − C)²"}  # by a word of what is said of them
-Terms = list[tuple[Any, Reconstruction, Scaling]]
+Terms = list[tuple[Any, ReconstructionTerm, Scaling]]
 
 
 def fraction(value: float) -> str:

@@ -17,7 +17,7 @@ class OutOfTime(BaseException):
     """A function that does not return; no ``except Exception`` of its own catches this."""
 
 
-class Interrupted(KeyboardInterrupt):
+class InterruptedLoss(KeyboardInterrupt):
     """A Ctrl-C of somebody at the keyboard, not a KeyboardInterrupt that the code raised itself."""
 
 
@@ -30,7 +30,7 @@ class Made(Exception):
 
 def from_outside(error: BaseException) -> bool:
     """Whether it is none of the code's own doing: it goes through wherever it comes from."""
-    return isinstance(error, (OutOfTime, Interrupted, ReconError, Made))
+    return isinstance(error, (OutOfTime, InterruptedLoss, ReconError, Made))
 
 
 @contextlib.contextmanager
@@ -138,6 +138,6 @@ def interrupting(before: Callable[..., Any]) -> Callable[..., Any]:
         try:
             before(*signal_and_frame)
         except KeyboardInterrupt as error:
-            raise Interrupted(*error.args) from None
+            raise InterruptedLoss(*error.args) from None
 
     return handle

@@ -16,7 +16,7 @@ from recon_cli.auditing.calling import Layout, Problem, picker
 from recon_cli.auditing.latents import measure
 from recon_cli.auditing.limiting import Made, worded
 from recon_cli.auditing.measuring import additivity, benign, gradients, reconstruction, still
-from recon_cli.auditing.roles import Plan, Slot, substitute
+from recon_cli.auditing.roles import CallPlan, Slot, substitute
 from recon_cli.auditing.structures import named
 from recon_cli.errors import ReconError
 from recon_cli.identity.shapes import spell
@@ -338,7 +338,7 @@ def weighs(problem: Problem, key: str, recon: Slot) -> bool:
     return bool((after - before).abs().max() > 1e-9 * before.abs().max())
 
 
-def with_roles(plan: Plan, roles: dict[str, str]) -> Plan:
+def with_roles(plan: CallPlan, roles: dict[str, str]) -> CallPlan:
     """Return the plan with roles for arguments that had none."""
     new = replace(plan, unknown=[])
     for key, role in roles.items():
@@ -346,7 +346,7 @@ def with_roles(plan: Plan, roles: dict[str, str]) -> Plan:
     return new
 
 
-def pairs(plan: Plan) -> list[tuple[Slot, Slot | None]]:
+def pairs(plan: CallPlan) -> list[tuple[Slot, Slot | None]]:
     """Return each reconstruction with its target."""
     targets = plan.role("target")
     slots: list[tuple[Slot, Slot | None]] = []

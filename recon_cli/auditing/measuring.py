@@ -96,7 +96,7 @@ def value_at(problem: Problem, values: Mapping[str, Tensor], **how: Any) -> floa
 
 
 @dataclass(frozen=True)
-class Reconstruction:
+class ReconstructionTerm:
     """One reconstruction term as measured.
 
     curvature
@@ -201,7 +201,7 @@ def additivity(problem: Problem, base: Values, key: str, others: list[str]) -> f
     return worst
 
 
-def reconstruction(problem: Problem, pair: Pair, latents: list[str]) -> Reconstruction:
+def reconstruction(problem: Problem, pair: Pair, latents: list[str]) -> ReconstructionTerm:
     """Measure one reconstruction term."""
     recon, target = pair
     base = benign(problem)
@@ -214,7 +214,7 @@ def reconstruction(problem: Problem, pair: Pair, latents: list[str]) -> Reconstr
     spread = (weights[alive].min().item(), weights[alive].max().item())
     own = problem.dtype == torch.float64
     if worst > (1e-7 if own else 1e-2):
-        return Reconstruction(recon, None, None, False, worst, spread, counted, "unit", sign_of(problem, base, pair), False)
+        return ReconstructionTerm(recon, None, None, False, worst, spread, counted, "unit", sign_of(problem, base, pair), False)
     even = max(abs(spread[0] - 1), abs(spread[1] - 1)) < 1e-6 and counted == 1
     match, domain, used = None, "unit", None
     for name, (x, raw) in domains().items():
@@ -237,7 +237,7 @@ def reconstruction(problem: Problem, pair: Pair, latents: list[str]) -> Reconstr
     location = used is not None and is_location(problem, base, pair, weights if not even else None)
     sign = sign_of(problem, base, pair) if match is None else int(math.copysign(1, match.weight))
     within = "" if match is None or centre else limits(problem, base, pair, match, weights if not even else None)
-    return Reconstruction(recon, match, slope, True, worst, spread, counted, domain, sign, location, centre, within)
+    return ReconstructionTerm(recon, match, slope, True, worst, spread, counted, domain, sign, location, centre, within)
 
 
 def spaced(problem: Problem, base: Values, pair: Pair, x: Tensor, raw: Tensor, weights: Tensor | None) -> Tensor | None:
@@ -379,7 +379,7 @@ def sign_of(problem: Problem, base: Values, pair: Pair) -> int:
     return first if other in (first, 0) else 0
 
 
-def classes(problem: Problem, pair: Pair, base: Values, latents: list[str]) -> Reconstruction:
+def classes(problem: Problem, pair: Pair, base: Values, latents: list[str]) -> ReconstructionTerm:
     """Measure a prediction of classes against labels: the field of the categorical, of logits or of log-probabilities."""
     recon, target = pair
     worst = additivity(problem, base, recon.key, latents)
@@ -401,7 +401,7 @@ def classes(problem: Problem, pair: Pair, base: Values, latents: list[str]) -> R
         if match is not None:
             break
     sign = 0 if match is None else int(math.copysign(1, match.weight))
-    return Reconstruction(recon, match, None, worst < 1e-7, worst, (1.0, 1.0), 1.0, "classes", sign, False)
+    return ReconstructionTerm(recon, match, None, worst < 1e-7, worst, (1.0, 1.0), 1.0, "classes", sign, False)
 
 
 def recognise_events(x: Tensor, raw: Tensor, measured: Tensor) -> Match | None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 
-from recon_cli.auditing.roles import Plan, Slot, change, substitute
+from recon_cli.auditing.roles import CallPlan, Slot, change, substitute
 from recon_cli.auditing.vocabulary import DATA
 
 MADE = "(?:recon|reconstruct(?:ed|ion)|rec|hat|pred(?:icted)?|out(?:put)?|dec(?:oded)?)"
 
 
-def settled(call: Plan) -> Plan:
+def settled(call: CallPlan) -> CallPlan:
     """Settle names that mean one thing beside another: ``y`` is the data beside ``y_pred``, the reconstruction beside ``t``."""
     if not any(slot.role in ("mu", "posterior") for slot in call.slots()):
         for slot in [s for s in call.slots() if s.role == "scale" and s.how.startswith("by its name")]:
@@ -49,7 +49,7 @@ def settled(call: Plan) -> Plan:
     return call
 
 
-def beside(call: Plan) -> None:
+def beside(call: CallPlan) -> None:
     """Give the latents' scale its role beside a decoder's: of two, it is the one after the latents' mean."""
     slots = call.slots()
     means = [i for i, slot in enumerate(slots) if slot.role == "mu"]
@@ -59,7 +59,7 @@ def beside(call: Plan) -> None:
         change(call, slot, "spread", f"{slot.how}, before the latents' mean and scale")
 
 
-def partners(call: Plan) -> None:
+def partners(call: CallPlan) -> None:
     """Pair several reconstructions each with the argument whose name it bears: ``recon_a`` with ``a``, ``x_hat`` with ``x``."""
     recons = [slot for slot in call.slots() if slot.role == "recon" and not slot.group]
     for recon in recons if len(recons) > 1 else ():

@@ -40,14 +40,14 @@ class BoundNumber:
 
 
 @dataclass(frozen=True)
-class Outputs:
+class DecoderOutputs:
     """What a model that is called inside answers with."""
 
     parts: Any
 
 
 @dataclass
-class Plan:
+class CallPlan:
     """How to call: a structure for every argument, whose leaves are slots; what goes into the function's globals."""
 
     arguments: list[Any] = field(default_factory=list)
@@ -69,7 +69,7 @@ class Plan:
             elif isinstance(part, (list, tuple)):
                 for value in part:
                     visit(value)
-            elif isinstance(part, Outputs):
+            elif isinstance(part, DecoderOutputs):
                 visit(part.parts)
             elif isinstance(part, Stand):
                 visit({key: value for key, value in vars(part).items() if key != "_about"})
@@ -83,9 +83,9 @@ class Plan:
         return [slot for slot in self.slots() if slot.role == role]
 
 
-def plan(reached: Reached, bind: Mapping[str, Any], order: str | None) -> Plan:
+def plan(reached: Reached, bind: Mapping[str, Any], order: str | None) -> CallPlan:
     """Match every argument to a role: as told by ``order``, else by name, the unknown ones left for a numerical test."""
-    call = Plan()
+    call = CallPlan()
     tree = reached.tree
     parameters = parameters_of(reached)
     words = roles_in(order)
@@ -144,7 +144,7 @@ def roles_in(order: str | None) -> list[str]:
     return words
 
 
-def fill_positional(call: Plan, tree: ast.AST | None, name: str, words: list[str]) -> int:
+def fill_positional(call: CallPlan, tree: ast.AST | None, name: str, words: list[str]) -> int:
     """Add to the plan what goes into ``*name``, as told or as the source unpacks it; return how many that are."""
     names = unpacked(tree, name) if tree is not None else []
     if words:
@@ -154,7 +154,7 @@ def fill_positional(call: Plan, tree: ast.AST | None, name: str, words: list[str
     return len(names)
 
 
-def fill_keywords(call: Plan, reached: Reached, name: str, bind: Mapping[str, Any]) -> None:
+def fill_keywords(call: CallPlan, reached: Reached, name: str, bind: Mapping[str, Any]) -> None:
     """Add to the plan what goes into ``**name``: the keys that the source reads. Raises ReconError for one that is missing."""
     keys = keys_of(reached.tree, name)
     for key, optional in keys.items():
@@ -167,7 +167,7 @@ def fill_keywords(call: Plan, reached: Reached, name: str, bind: Mapping[str, An
     call.keywords |= {key: value for key, value in bind.items() if key in keys}
 
 
-def value_of(name: str, word: str | None, call: Plan, reached: Reached, bind: Mapping[str, Any]) -> Any:
+def value_of(name: str, word: str | None, call: CallPlan, reached: Reached, bind: Mapping[str, Any]) -> Any:
     """Return what the plan passes for an argument: what is bound, as ``word`` tells, else by the source and by the name."""
     if name in bind:
         return BoundNumber(name, bind[name]) if type(bind[name]) is int else bind[name]
@@ -176,11 +176,11 @@ def value_of(name: str, word: str | None, call: Plan, reached: Reached, bind: Ma
     return leaf(name, call, word, name) if word is not None else value_by_name(name, call, reached)
 
 
-def value_by_name(name: str, call: Plan, reached: Reached) -> Any:
+def value_by_name(name: str, call: CallPlan, reached: Reached) -> Any:
     """Return what the plan passes for an argument of which nothing was told. Raises ReconError for a number to be given."""
     tree, role = reached.tree, role_of(name)
     if answers := outputs_of(tree, name):
-        return Outputs(filled(answers, f"{name}(...)", call))
+        return DecoderOutputs(filled(answers, f"{name}(...)", call))
     if not RECORDS.match(name) and (inside := structure(tree, name)) is not None:
         return filled(inside, name, call)
     if name in FLAGS:
@@ -202,7 +202,7 @@ def wanted(parameter: inspect.Parameter) -> bool:
     return parameter.default is None and role_of(parameter.name) in ("recon", "target", "mu", "scale", "posterior", "kl")
 
 
-def leaf(name: str, call: Plan, word: str | None, key: str) -> Any:
+def leaf(name: str, call: CallPlan, word: str | None, key: str) -> Any:
     """Return a slot by what was told, or by its name; an unknown one is noted."""
     if not word and set(name) <= {"_"}:
         return None
@@ -233,13 +233,13 @@ def stem(name: str, role: str) -> str:
     return match[1] if match and role in DATA else ""
 
 
-def change(call: Plan, slot: Slot, role: str, how: str) -> None:
+def change(call: CallPlan, slot: Slot, role: str, how: str) -> None:
     """Give a slot another role, wherever it is."""
     new = Slot(slot.key, role, how, slot.meaning if role == "scale" else None, slot.group)
     substitute(call, slot.key, new)
 
 
-def substitute(call: Plan, key: str, new: Slot) -> None:
+def substitute(call: CallPlan, key: str, new: Slot) -> None:
     """Put ``new`` in the place of the slot called ``key``."""
 
     def visit(part: Any) -> Any:
@@ -249,8 +249,8 @@ def substitute(call: Plan, key: str, new: Slot) -> None:
             return {name: visit(value) for name, value in part.items()}
         if isinstance(part, (list, tuple)):
             return type(part)(visit(value) for value in part)
-        if isinstance(part, Outputs):
-            return Outputs(visit(part.parts))
+        if isinstance(part, DecoderOutputs):
+            return DecoderOutputs(visit(part.parts))
         if isinstance(part, Stand):
             return Stand(**{name: visit(value) for name, value in vars(part).items() if name != "_about"})
         return part
@@ -258,7 +258,7 @@ def substitute(call: Plan, key: str, new: Slot) -> None:
     call.arguments, call.keywords, call.free, call.inner = map(visit, (call.arguments, call.keywords, call.free, call.inner))
 
 
-def filled(inside: Any, name: str, call: Plan) -> Any:
+def filled(inside: Any, name: str, call: CallPlan) -> Any:
     """Return the structure with slots for its names."""
     if isinstance(inside, list):
         one = len(inside) == 1
@@ -278,7 +278,7 @@ def role_name(name: str, inner: str, one: bool) -> str:
     return name if (one and role_of(inner) is None) or "[" in inner else inner
 
 
-def around(call: Plan, reached: Reached, tree: ast.AST, bind: Mapping[str, Any]) -> None:
+def around(call: CallPlan, reached: Reached, tree: ast.AST, bind: Mapping[str, Any]) -> None:
     """Give roles to what is no argument: outputs of a model that runs inside, and names read from around the function."""
     code = inspect.unwrap(reached.code)
     for target, value in assignments(tree):

@@ -12,7 +12,7 @@ from recon_cli.auditing.calling import Problem
 from recon_cli.auditing.matching import latent_keys
 from recon_cli.auditing.measuring import (
     MADE,
-    Reconstruction,
+    ReconstructionTerm,
     additivity,
     benign,
     element_weights,
@@ -42,7 +42,7 @@ def spreads(problem: Problem) -> bool:
     return bool((grads[slots[0].key] != 0).any()) or value_at(problem, moved) != value_at(problem, values)
 
 
-def astray(problem: Problem, pair: Pair, common: Sequence[Finding]) -> tuple[Finding, Reconstruction] | None:
+def astray(problem: Problem, pair: Pair, common: Sequence[Finding]) -> tuple[Finding, ReconstructionTerm] | None:
     """Return the finding of a target that a reconstruction is not compared with, and that reconstruction, of no family."""
     base = benign(problem)
     others = [key for key in latent_keys(problem) if key in base]
@@ -52,7 +52,7 @@ def astray(problem: Problem, pair: Pair, common: Sequence[Finding]) -> tuple[Fin
     if finding is None or (finding.left == OF_MEAN and any(each.code == "broadcast" for each in common)):
         return None  # of shapes that broadcast each target meets many reconstructions: that is said already
     sign = sign_of(problem, base, pair)
-    return finding, Reconstruction(pair[0], None, None, additive, worst, (1.0, 1.0), 1.0, "real", sign, False)
+    return finding, ReconstructionTerm(pair[0], None, None, additive, worst, (1.0, 1.0), 1.0, "real", sign, False)
 
 
 def unused(problem: Problem, additive: bool, pair: Pair) -> Finding | None:
@@ -136,7 +136,7 @@ def misaligned(pair: Pair, at: int, x: Tensor, whole: bool) -> Finding:
     return Finding("target-unused", evidence, fix, broken=True, left=MOVED, other=f"{target} in another order")
 
 
-def made_over(problem: Problem, rec: Reconstruction, pair: Pair, common: Sequence[Finding]) -> list[Finding]:
+def made_over(problem: Problem, rec: ReconstructionTerm, pair: Pair, common: Sequence[Finding]) -> list[Finding]:
     """Return the finding of a gradient that vanishes elsewhere than at its target; of patches, that may be how they are laid."""
     recon, target = pair
     if target is None or not rec.centre or not laid_alike(problem, pair) or any(each.code == "broadcast" for each in common):
@@ -189,7 +189,7 @@ def shifted(problem: Problem, x: Tensor, r: Tensor | None, index: int) -> list[T
 
 
 def of_the_density(
-    problem: Problem, rec: Reconstruction, pair: Pair, b: float | None, scale: Scaling, unmoved: Finding | None
+    problem: Problem, rec: ReconstructionTerm, pair: Pair, b: float | None, scale: Scaling, unmoved: Finding | None
 ) -> list[Finding]:
     """Return the finding of a loss whose e^-loss has no finite integral over the data: bounded, or no faster than a logarithm."""
     recon, target = pair

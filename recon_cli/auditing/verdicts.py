@@ -15,7 +15,7 @@ from recon_cli.auditing.calling import Problem
 from recon_cli.auditing.families import Match
 from recon_cli.auditing.latents import PRIOR, Latent
 from recon_cli.auditing.matching import latent_keys, pairs, strengths
-from recon_cli.auditing.measuring import Reconstruction, benign, gradients, uniform, value_at
+from recon_cli.auditing.measuring import ReconstructionTerm, benign, gradients, uniform, value_at
 from recon_cli.auditing.roles import BoundNumber, Pair, content_of
 from recon_cli.identity.regions import Interval
 
@@ -199,7 +199,7 @@ def following(problem: Problem, sizes: dict[int, int], words: str) -> dict[str, 
     return sizes_there
 
 
-def reading(rec: Reconstruction, b: float | None) -> Reading:
+def reading(rec: ReconstructionTerm, b: float | None) -> Reading:
     """Return what a weight on the KL says beside what was measured of the reconstruction."""
     match = rec.match
     if match is None:
@@ -259,7 +259,7 @@ def likelihood_of(match: Match, weight: float) -> tuple[Any, str]:
     return None, candidate.family
 
 
-def own_scale(problem: Problem, rec: Reconstruction, pair: Pair) -> tuple[float, float, bool] | None:
+def own_scale(problem: Problem, rec: ReconstructionTerm, pair: Pair) -> tuple[float, float, bool] | None:
     """Return the noise that a loss carries, its weight, and whether the value at a residual of zero is all of the normaliser.
 
     Tried for the natural weights 1, 1/B, 1/D and 1/(BD); None where none of them fits.
@@ -352,7 +352,7 @@ def repeated(problem: Problem) -> tuple[bool, bool, tuple[float, float]]:
     return differ[0] and not differ[1], differ[1], (once, again if differ[0] and not differ[1] else other)
 
 
-def overflow(problem: Problem, rec: Reconstruction, pair: Pair) -> str:
+def overflow(problem: Problem, rec: ReconstructionTerm, pair: Pair) -> str:
     """Return where a loss is infinite or NaN in float32, at residuals up to 10, logits up to 100, probabilities of 0 and 1."""
     recon, target = pair
     if target is None or problem.layout.classes:
@@ -413,7 +413,7 @@ def broadcasts(problem: Problem) -> tuple[tuple[int, ...], tuple[int, ...]] | No
     return problem.watch.broadcasts[0] if problem.watch.broadcasts else None
 
 
-def recognised(rec: Reconstruction) -> bool:
+def recognised(rec: ReconstructionTerm) -> bool:
     """Whether a reconstruction is a likelihood that is known: one of the registry, or two added that only move with the mean.
 
     Two others added have an integral that depends on the mean, and are none.
@@ -421,7 +421,7 @@ def recognised(rec: Reconstruction) -> bool:
     return rec.match is not None and abs(rec.match.weight) > LEAST and (not rec.match.parts or rec.location)
 
 
-def verdict_of(rec: Reconstruction, reading: Reading, scale: Scaling, latent: Latent | None, codes: Sequence[Finding]) -> str:
+def verdict_of(rec: ReconstructionTerm, reading: Reading, scale: Scaling, latent: Latent | None, codes: Sequence[Finding]) -> str:
     """Return the verdict of one row, the gravest first: a pass is for what was recognised alone."""
     defects = {finding.code for finding in codes}
     if "not-additive" in defects:

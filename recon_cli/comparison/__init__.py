@@ -16,7 +16,7 @@ from recon_cli import likelihoods, sources
 from recon_cli.comparison import against as beside
 from recon_cli.comparison import engines
 from recon_cli.comparison.against import Against
-from recon_cli.comparison.cases import Case, admit
+from recon_cli.comparison.cases import ComparisonCase, admit
 from recon_cli.comparison.claim import Claim
 from recon_cli.comparison.identity import Identity, identity, meaning, table, why, with_best_noise
 from recon_cli.comparison.library_calls import calls
@@ -102,7 +102,7 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Options:
+class CompareOptions:
     """How to measure, whatever the data: as :func:`compare` explains."""
 
     loss: Loss | None
@@ -161,13 +161,13 @@ def compare(
     2.0
     """
     values, means = (numbers if isinstance(numbers, Lazy) else plain(numbers) for numbers in (x, mu))
-    options = Options(likelihoods.as_loss(loss), against, engine, gradients, device, dtype, progress)
+    options = CompareOptions(likelihoods.as_loss(loss), against, engine, gradients, device, dtype, progress)
     comparison = _measured(values, means, noise_models, options, data, clip)
     return replace(comparison, notes=(*_remarks.array_remarks(values, means, data), *comparison.notes))
 
 
 def _measured(
-    x: Tensor | Lazy, mu: Tensor | Lazy, noise_models: Sequence[Likelihood | str], options: Options, data: str, clip: bool
+    x: Tensor | Lazy, mu: Tensor | Lazy, noise_models: Sequence[Likelihood | str], options: CompareOptions, data: str, clip: bool
 ) -> Comparison:
     """Return ``compare`` of what is a tensor or lies in files, without remarks on what the data look like."""
     claimed = [likelihoods.as_likelihood(word) for word in noise_models or ("gaussian",)]
@@ -210,7 +210,7 @@ def compare_sources(
     ``scale`` divides the data and ``recon_scale`` the reconstructions in a file; None is each source's own.
     With ``trust`` the code of a run's own model may be run.
     """
-    options = Options(loss, against, engine, gradients, device, dtype, progress)
+    options = CompareOptions(loss, against, engine, gradients, device, dtype, progress)
     read = partial(sources.pair, data, recon, seed=seed, scale=scale, recon_scale=recon_scale, trust=trust)
     pair = read(binarize=binarize)
     if everything:
@@ -232,7 +232,7 @@ def compare_sources(
     return gaussian + replace(bernoulli, notes=(note, *bernoulli.notes[1 + len(binary.remarks) :]))
 
 
-def _of_pair(pair: sources.Pair, noise_models: Sequence[Likelihood], options: Options, clip: bool = False) -> Comparison:
+def _of_pair(pair: sources.Pair, noise_models: Sequence[Likelihood], options: CompareOptions, clip: bool = False) -> Comparison:
     """Measure likelihoods on data and their reconstructions, the means kept inside the domain where recon made them."""
     comparison = Comparison(notes=(pair.described, *pair.remarks))
     for likelihood in noise_models:
@@ -244,7 +244,7 @@ def _of_pair(pair: sources.Pair, noise_models: Sequence[Likelihood], options: Op
     return comparison
 
 
-def _every(pair: sources.Pair, noise_models: Sequence[Likelihood], options: Options) -> Comparison:
+def _every(pair: sources.Pair, noise_models: Sequence[Likelihood], options: CompareOptions) -> Comparison:
     """Measure each likelihood of the registry, as in ``noise_models`` or at its usual noise; what does not fit is left out."""
     asked = {likelihood.name: likelihood for likelihood in noise_models}
     x = as_tensor(pair.x.spread(SAMPLE) if isinstance(pair.x, Lazy) else pair.x)
@@ -263,7 +263,7 @@ def _every(pair: sources.Pair, noise_models: Sequence[Likelihood], options: Opti
     return comparison
 
 
-def _beside(case: Case, library: str) -> Comparison:
+def _beside(case: ComparisonCase, library: str) -> Comparison:
     """Set the nll of a case beside the calls of a library."""
     case, piece = case.whole()
     likelihood = case.claim.measured
@@ -281,7 +281,7 @@ def _proportion(measured: engines.Measured) -> Proportion | None:
     return proportion(claim.likelihood.nll, of_loss(claim.loss), claim.likelihood, x, mu)
 
 
-def _identity(case: Case, options: Options) -> Comparison:
+def _identity(case: ComparisonCase, options: CompareOptions) -> Comparison:
     """Measure a case, and return its row with the notes."""
     measured = engines.run(case, options.engine, options.gradients, options.progress)
     case, tally, claim = measured.case, measured.tally, measured.case.claim

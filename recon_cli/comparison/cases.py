@@ -42,7 +42,7 @@ class Piece(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Case:
+class ComparisonCase:
     """Data and means, the claim to be measured on them, and where and in which dtype.
 
     ``x`` and ``mu`` are tensors, or lie in files (:class:`Lazy`); ``data`` is what they are called. ``clip`` is whether means
@@ -151,7 +151,7 @@ class Case:
         foreign = 0 if measured is likelihood else int((~likelihood.support.contains(x)).sum())
         return Piece(x, mu, Tally(moved=moved, foreign=foreign), first * (self.events // len(self.mu)))
 
-    def whole(self) -> tuple[Case, Piece]:
+    def whole(self) -> tuple[ComparisonCase, Piece]:
         """Return all of it in memory, as one piece, and the case that it is of: this one, or that of its relaxation."""
         import torch
 
@@ -164,7 +164,7 @@ class Case:
         x, mu = torch.cat([piece.x for piece in pieces]), torch.cat([piece.mu for piece in pieces])
         return self, Piece(x, mu, sum((piece.admitted for piece in pieces), Tally()), 0)
 
-    def relaxed(self) -> Case:
+    def relaxed(self) -> ComparisonCase:
         """Return the case measured with the relaxation of the likelihood that was asked for."""
         relaxation = likelihoods.parse(str(self.claim.likelihood.relaxation)).admitted()
         return replace(self, claim=replace(self.claim, measured=relaxation), data=f"{self.data} (grey levels)")
@@ -193,7 +193,7 @@ def admit(
     dtype: torch.dtype,
     data: str,
     clip: bool,
-) -> Case:
+) -> ComparisonCase:
     """Return the case of ``likelihood`` and ``loss`` (its own, if None). Raises ReconError for shapes that they do not take."""
     likelihood, loss = likelihood.admitted(), loss or likelihood.loss
     shape = tuple(x.shape)
@@ -212,7 +212,7 @@ def admit(
         x, mu = (as_tensor(part[:] if isinstance(part, Lazy) else part).reshape(1, *part.shape) for part in (x, mu))
     if not likelihood.event and not likelihood.head and math.prod(mu.shape[1:]) > PIECE:
         x, mu = _flat(x), _flat(mu)
-    return Case(Claim.of(likelihood, loss), x, mu, device, dtype, data, clip)
+    return ComparisonCase(Claim.of(likelihood, loss), x, mu, device, dtype, data, clip)
 
 
 def _flat(values: Tensor | Lazy) -> Tensor | Lazy:

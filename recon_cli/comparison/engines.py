@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from recon_cli.comparison.cases import GROUP, Case, OutsideSupport, Piece
+from recon_cli.comparison.cases import GROUP, ComparisonCase, OutsideSupport, Piece
 from recon_cli.comparison.tally import Tally, chunks, measure
 from recon_cli.errors import ReconError, unknown
 from recon_cli.runtime import processes
@@ -32,7 +32,7 @@ class Measured:
     ``whole`` is whether all elements were measured: Ctrl-C ends the measurement early, and what was measured remains.
     """
 
-    case: Case
+    case: ComparisonCase
     tally: Tally
     x: Tensor
     mu: Tensor
@@ -40,7 +40,7 @@ class Measured:
     whole: bool = True
 
 
-def run(case: Case, engine: str = "auto", gradients: str = "sample", progress: Progress | None = None) -> Measured:
+def run(case: ComparisonCase, engine: str = "auto", gradients: str = "sample", progress: Progress | None = None) -> Measured:
     """Measure all of a case: with its likelihood, or with the relaxation of that where the data leave its support.
 
     engine
@@ -68,7 +68,7 @@ def compiles(engine: str, numbers: int) -> bool:
     return engine == "compile" or (engine == "auto" and numbers >= PAYS)
 
 
-def _by_engine(case: Case, engine: str, gradients: str, progress: Progress | None) -> Measured:
+def _by_engine(case: ComparisonCase, engine: str, gradients: str, progress: Progress | None) -> Measured:
     """Measure a case compiled where that is asked for or pays, and piece by piece where ``auto`` fails to compile."""
     if not compiles(engine, case.numbers):
         return _measured(case, False, gradients, progress)
@@ -81,7 +81,7 @@ def _by_engine(case: Case, engine: str, gradients: str, progress: Progress | Non
         return replace(measured, notes=(f"Measured piece by piece: the compiler failed here ({error.reason}).", *measured.notes))
 
 
-def _measured(case: Case, compiled: bool, gradients: str, progress: Progress | None) -> Measured:
+def _measured(case: ComparisonCase, compiled: bool, gradients: str, progress: Progress | None) -> Measured:
     """Measure this process's share of the samples in one way, and return everybody's together."""
     import torch
 
@@ -108,7 +108,7 @@ class _Share(NamedTuple):
     whole: bool
 
 
-def _share(case: Case, compiled: bool, everywhere: bool, progress: Progress | None) -> _Share:
+def _share(case: ComparisonCase, compiled: bool, everywhere: bool, progress: Progress | None) -> _Share:
     """Measure this process's share of the samples, piece by piece; Ctrl-C ends it with what was measured."""
     blocks = processes.share(-(-len(case.mu) // case.block))
     first, last = blocks[0] * case.block, min(blocks[1] * case.block, len(case.mu))
@@ -129,7 +129,7 @@ def _share(case: Case, compiled: bool, everywhere: bool, progress: Progress | No
     return _Share(tally, sample.tensors(), True)
 
 
-def _tally(case: Case, piece: Piece, compiled: bool, everywhere: bool, sample: Sample) -> Tally:
+def _tally(case: ComparisonCase, piece: Piece, compiled: bool, everywhere: bool, sample: Sample) -> Tally:
     """Measure a piece, and put the events of it that are sampled into ``sample``."""
     events, points = next(chunks(case.claim.measured, piece.x, piece.mu, piece.mu.numel()))
     sample.add(piece.start, events, points)
@@ -147,7 +147,7 @@ def _tally(case: Case, piece: Piece, compiled: bool, everywhere: bool, sample: S
 class Sample:
     """The events of a case that are sampled, one piece after another, in room that is made once: so memory stays whole."""
 
-    def __init__(self, case: Case) -> None:
+    def __init__(self, case: ComparisonCase) -> None:
         self.case, self.count = case, 0
         self._rooms: list[Tensor] = []
 
@@ -166,7 +166,7 @@ class Sample:
         return [room[: self.count].cpu() for room in self._rooms]
 
 
-def _method(case: Case, compiled: bool, everywhere: bool, tally: Tally) -> tuple[str, ...]:
+def _method(case: ComparisonCase, compiled: bool, everywhere: bool, tally: Tally) -> tuple[str, ...]:
     """Return sentences on how a case was measured: none for the usual way."""
     notes = []
     if compiled:
@@ -179,7 +179,7 @@ def _method(case: Case, compiled: bool, everywhere: bool, tally: Tally) -> tuple
     return tuple(notes)
 
 
-def beyond(case: Case, x: Tensor, mu: Tensor, tally: Tally, first: int = 0) -> ReconError:
+def beyond(case: ComparisonCase, x: Tensor, mu: Tensor, tally: Tally, first: int = 0) -> ReconError:
     """Return the error for values or gradients that are not finite, in samples from ``first`` on."""
     likelihood, loss = case.claim.measured, case.claim.loss
     try:

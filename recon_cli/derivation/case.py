@@ -16,7 +16,7 @@ from recon_cli.derivation.points import Setting
 from recon_cli.derivation.proof import Proof
 from recon_cli.derivation.quadrature import Mass
 from recon_cli.derivation.roundings import Formulas
-from recon_cli.derivation.trial import Finding, settle
+from recon_cli.derivation.trial import Outcome, settle
 from recon_cli.derivation.words import COMPONENTS, Words, words
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.regions import Circle, Lattice
@@ -71,7 +71,7 @@ class Case:
         return None if self.shape is None else math.prod(self.shape[: len(self.shape) - self.proof.likelihood.event])
 
     @functools.cached_property
-    def finding(self) -> Finding:
+    def finding(self) -> Outcome:
         """Whether slope * loss + offset + gap is -log of the density."""
         return settle(lambda: self.proof.whole, trial.is_nll(self.proof_formulas, self.settings, self.proof.nll))
 

@@ -17,7 +17,7 @@ from recon_cli.derivation.deadlines import attempt
 from recon_cli.derivation.notation import Part, formula, spoken, times, with_value
 from recon_cli.derivation.proof import Proof, agree
 from recon_cli.derivation.roundings import Exact
-from recon_cli.derivation.trial import Finding, Pair, Step, Vector, derivative, settle
+from recon_cli.derivation.trial import Outcome, Pair, Step, Vector, derivative, settle
 from recon_cli.derivation.words import same
 from recon_cli.identity.losses import REDUCTIONS, Loss
 from recon_cli.report import Formula
@@ -216,7 +216,7 @@ def tradeoff(case: Case) -> Step:
         because += f"{formula(weight).unicode} is the negative ELBO{f' times {formula(weight).unicode}' if weight != 1 else ''}"
         because += f"{', but for b' if proof.offset != 0 else ''}, and any other β is another objective."
         true = same(sympy.expand(substitute(weighted, {beta: weight}) - weight * (proof.slope * proof.loss + kl)), 0)
-        return Finding(finding.true and true, finding.how).step(statement, because)
+        return Outcome(finding.true and true, finding.how).step(statement, because)
     elbo = weight * (proof.nll - proof.offset + kl)
     true = same(sympy.expand(weight * proof.slope * proof.loss - half * proof.loss), 0) and same(
         sympy.diff(substitute(weighted, {beta: weight}) - elbo, kl), 0
@@ -226,7 +226,7 @@ def tradeoff(case: Case) -> Step:
     because += f"for which {formula(weight).unicode} = β: a weight on the KL is a noise by another name{reach(proof, weight)}"
     negative_elbo = formula("-log p(x|mu)", " - ", "offset b(x)", " + ", "KL")
     statement = formula(objective, " = ", "beta", "*(", negative_elbo, ")", ", ", "beta", " = ", *with_value(weight, case.values))
-    return Finding(finding.true and true, finding.how).step(statement, because)
+    return Outcome(finding.true and true, finding.how).step(statement, because)
 
 
 def reach(proof: Proof, weight: Expr) -> str:

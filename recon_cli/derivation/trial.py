@@ -47,7 +47,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Finding:
+class Outcome:
     """What is known of one statement.
 
     true
@@ -64,12 +64,12 @@ class Finding:
         return Step(statement, f"{because} {self.how}".rstrip(), self.true, "points" if self.how else "symbols")
 
 
-def settle(symbols: Callable[[], object], trial: tuple[bool, str]) -> Finding:
+def settle(symbols: Callable[[], object], trial: tuple[bool, str]) -> Outcome:
     """Decide a statement: false if it is at some point, true if ``symbols`` says so, else known at points only."""
     good, how = trial
     if not good:
-        return Finding(False, how)
-    return Finding(True) if attempt(symbols) else Finding(None, f"{how}; not proved.")
+        return Outcome(False, how)
+    return Outcome(True) if attempt(symbols) else Outcome(None, f"{how}; not proved.")
 
 
 def equal(pairs: Iterable[tuple[Exact, Exact, str]]) -> tuple[bool, str]:

@@ -37,7 +37,7 @@ def plain_compiler(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return sizes
 
 
-def case(side: Likelihood, x: Tensor, mu: Tensor, loss: Loss | None = None) -> cases.Case:
+def case(side: Likelihood, x: Tensor, mu: Tensor, loss: Loss | None = None) -> cases.ComparisonCase:
     return cases.admit(side, loss, x, mu, torch.device("cpu"), x.dtype, "data", False)
 
 
