@@ -30,7 +30,7 @@ class Function:
     def __call__(self, variables: Mapping[Symbol, ArrayLike]) -> Floats:
         """Return the values in float64."""
         with np.errstate(all="ignore"):
-            evaluation = Evaluation({**self.constants, **variables}, self.fixed, {*variables})
+            evaluation = Evaluator({**self.constants, **variables}, self.fixed, {*variables})
             return numbers(evaluation.signed(self.expression))
 
 
@@ -46,7 +46,7 @@ def signed(value: ArrayLike) -> Signed:
     return np.sign(array), np.log(np.abs(array))
 
 
-class Evaluation:
+class Evaluator:
     """The values of the parts of one expression, each computed once."""
 
     def __init__(self, values: Mapping[Symbol, ArrayLike], fixed: dict[Expr, Signed], variables: set[Symbol]) -> None:
