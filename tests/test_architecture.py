@@ -62,7 +62,7 @@ SLOW_TO_START = {
     "recon_cli.formats",
     "recon_cli.runtime.supervisor",
     "recon_cli.calibration.plots",
-    "recon_cli.models._references",
+    "recon_cli.runtime.user_classes",
     "recon_cli.report",
     "torch.utils.tensorboard.SummaryWriter",
 }

@@ -79,9 +79,9 @@ class LikelihoodWord(Word["Likelihood | type[Likelihood] | str"]):
 
         del option
         if self.symbols and (own := re.fullmatch(r"(.+\.py(?::[^:]*)?):?(.*)", word, re.DOTALL)):
-            from recon_cli.models import _references as references
+            from recon_cli.runtime import user_classes
 
-            own_class: Any = references.find(own[1], "derive")[0]
+            own_class: Any = user_classes.find(own[1], "derive")[0]
             family = likelihoods.as_family_or_likelihood(own_class)
             return family.parse(own[2]) if own[2] else family
         likelihood = likelihoods.as_family_or_likelihood(word) if self.symbols else likelihoods.parse(word)

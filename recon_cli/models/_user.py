@@ -16,8 +16,8 @@ from recon_cli.errors import ReconError, from_system
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.shapes import spell
 from recon_cli.models._base import Task
-from recon_cli.models._references import find, named
 from recon_cli.models._vae import Vae
+from recon_cli.runtime.user_classes import find, named
 from recon_cli.runtime.user_code import nearest_names
 
 if TYPE_CHECKING:

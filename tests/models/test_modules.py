@@ -18,8 +18,8 @@ import recon_cli
 from recon_cli import sources
 from recon_cli.cli import main
 from recon_cli.errors import ReconError
-from recon_cli.models._references import find
 from recon_cli.models._user import Own, seeded
+from recon_cli.runtime.user_classes import find
 from recon_cli.training import lockstep, resume
 
 DIGITS = sources.read("digits")
