@@ -16,7 +16,7 @@ ROOT = __name__.rpartition(".")[0]
 
 
 def names(folder: str) -> list[str]:
-    """Return the names that ``folder`` registers, sorted, spelled as on the command line (``student-t``)."""
+    """Return the names that ``folder`` (``likelihoods``, ``auditing/defects``) registers, sorted, as on the command line."""
     paths = [f"{path}/{folder}" for path in importlib.import_module(ROOT).__path__]
     files = (file.name for file in pkgutil.iter_modules(paths))
     return sorted(name.replace("_", "-") for name in files if not name.startswith("_"))
@@ -26,8 +26,8 @@ def load(folder: str, name: str) -> ModuleType:
     """Import the file that registers ``name``. Raises ReconError, naming the nearest, if there is none."""
     registered = names(folder)
     if name not in registered:
-        raise unknown(folder.rstrip("s"), name, registered)
-    return importlib.import_module(f"{ROOT}.{folder}.{name.replace('-', '_')}")
+        raise unknown(folder.rpartition("/")[2].rstrip("s"), name, registered)
+    return importlib.import_module(f"{ROOT}.{folder.replace('/', '.')}.{name.replace('-', '_')}")
 
 
 def only_class(module: ModuleType, base: type) -> type:

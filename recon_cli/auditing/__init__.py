@@ -9,6 +9,7 @@ which the command has it done.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -86,9 +87,10 @@ def _audit(
     bind: dict[str, Any], attributes: dict[str, Any], data: str | None, scale: Any,
 ) -> Audit:  # fmt: skip
     from recon_cli.auditing import user_settings
-    from recon_cli.auditing.assessment import weigh
     from recon_cli.auditing.calling import Problem, Sizes
     from recon_cli.auditing.matching import matched
+    from recon_cli.auditing.measurements import measure
+    from recon_cli.auditing.result import audit_of
     from recon_cli.auditing.watching import seed
 
     shapes = {key: tuple(value) for key, value in shape.items()} if isinstance(shape, Mapping) else {}
@@ -119,7 +121,15 @@ def _audit(
                 ) from error
         break
     chosen, odd = matched(problem)
-    return weigh(chosen, odd, data, scale)
+    return audit_of(measure(chosen, odd, files_of(loss), data, scale))
+
+
+def files_of(loss: Any) -> dict[str, str]:
+    """Return the files whose lines are the loss's own, by the names under which Python runs them, as the user calls them."""
+    place = loss.rpartition(":")[0].replace("\\", "/") if isinstance(loss, str) else ""
+    if not place.endswith(".py"):
+        return {}
+    return {f"<recon {place.rpartition('/')[2]}>": place, os.path.abspath(place): place}
 
 
 def factory(outer: Reached, inner: Reached) -> Reached:

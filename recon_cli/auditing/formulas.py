@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from recon_cli.auditing.best_noise import LINK
-from recon_cli.auditing.calling import Problem
+from recon_cli.auditing.calling import Sizes
 from recon_cli.auditing.families import Match
-from recon_cli.auditing.latents import SQUARED, Latent
-from recon_cli.auditing.measuring import MADE, ReconstructionTerm
-from recon_cli.auditing.verdicts import Scaling
+from recon_cli.auditing.latents import SQUARED
+from recon_cli.auditing.measurements import Measurements
+from recon_cli.auditing.measuring import MADE
+from recon_cli.identity.shapes import spell
 
 SUMS = {
     "gaussian": "Σ(x̂−x)²",
@@ -28,7 +28,6 @@ INVERSES = {
     "255 r": "255·r", "r**2": "r²", "|r|": "|r|", "relu": "relu(r)", "clamp(r, 0, 1)": "clamp(r, 0, 1)",
 }  # fmt: skip
 FORMS = {"free nats": "clamp(KL, min)", "driven up": "|KL − C|", SQUARED: "(KL − C)²"}  # by a word of what is said of them
-Terms = list[tuple[Any, ReconstructionTerm, Scaling]]
 
 
 def fraction(value: float) -> str:
@@ -61,21 +60,23 @@ def coefficient(value: float, powers: dict[str, float | None], sizes: dict[str, 
     return (f"({top}/({below}))·" if len(over) > 1 else f"({top}/{below})·") if over else (f"{top}·" if top else "")
 
 
-def formula(problem: Problem, terms: Terms, latent: Latent | None, unmoved: str = "") -> str:
-    """Return the objective, every mean in B, D (of a table T) and K; ``unmoved`` stands for terms without a target."""
-    sizes = {"B": problem.sizes.batch, "D": problem.sizes.D, "K": problem.sizes.K, "T": 1}
+def formula(measured: Measurements) -> str:
+    """Return the objective, every mean in B, D (of a table T) and K; terms without a target by what they are of."""
+    at_sizes, latent, terms = measured.sizes, measured.latent, measured.terms
+    sizes = {"B": at_sizes.batch, "D": at_sizes.D, "K": at_sizes.K, "T": 1}
     parts: list[tuple[bool, str]] = []  # whether it is subtracted, and what
-    for slot, rec, scale in terms:
+    for term in terms:
+        rec, scale, unmoved = term.rec, term.scaling, term.astray.left if term.astray else ""
         sizes["T"] = scale.length or 1
         powers = {"B": scale.batch[1], ("T" if scale.length else "D"): scale.dim[1], "K": scale.latent[1]}
-        of = f" of {slot.key}" if len(terms) > 1 else ""
+        of = f" of {term.recon}" if len(terms) > 1 else ""
         if unmoved or not rec.match:
             parts.append((rec.sign < 0 and not unmoved, f"{unmoved or 'R(x̂, x)'}{of}"))
             continue
         for family, weight in rec.match.parts or ((rec.match.family, rec.match.weight),):
             parts.append((weight < 0, f"{coefficient(abs(weight), powers, sizes)}{summed(rec.match, family)}{of}"))
     if latent is not None and latent.weight:
-        (slot, rec, scale) = terms[0]
+        scale = terms[0].scaling
         powers = {"B": scale.batch[2], ("T" if scale.length else "D"): scale.dim[2], "K": scale.latent[2]}
         what = next((form for word, form in FORMS.items() if word in latent.forms), "KL")
         prefix = "γ·" if SQUARED in latent.forms else coefficient(abs(latent.weight), powers, sizes)
@@ -104,8 +105,16 @@ def summed(match: Match, family: str) -> str:
     return SUMS.get(family, f"Σ {family} loss")
 
 
-def at(problem: Problem, batch: float | None, dim: float | None, latent: float | None) -> str:
+def at(sizes: Sizes, batch: float | None, dim: float | None, latent: float | None) -> str:
     """Return the sizes that a number moves with, as measured: `` at B = 4, D = 784``; empty where it moves with none."""
-    sizes = {"B": (problem.sizes.batch, batch), "D": (problem.sizes.D, dim), "K": (problem.sizes.K, latent)}
-    named = [f"{name} = {size:,}" for name, (size, power) in sizes.items() if power and abs(power) > 1e-6]
+    powers = {"B": (sizes.batch, batch), "D": (sizes.D, dim), "K": (sizes.K, latent)}
+    named = [f"{name} = {size:,}" for name, (size, power) in powers.items() if power and abs(power) > 1e-6]
     return f" at {', '.join(named)}" if named else ""
+
+
+def at_sizes(measured: Measurements) -> str:
+    """Return at what a loss was measured: the sizes of the call."""
+    sizes, latent = measured.sizes, measured.latent
+    shape = f" ({spell(sizes.shape)})" if len(sizes.shape) > 1 else ""
+    of_latents = f", K = {sizes.K:,}{f' ({spell(sizes.latent)})' if len(sizes.latent) > 1 else ''}" if latent is not None else ""
+    return f"measured at B = {sizes.batch:,}, D = {sizes.D:,}{shape}{of_latents}"

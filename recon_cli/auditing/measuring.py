@@ -19,6 +19,7 @@ from recon_cli.auditing.roles import Pair, Slot
 from recon_cli.errors import ReconError
 
 POINTS = 96
+LEAST = 1e-300  # a weight below which numbers lose their digits
 WIDE = (10.0, 100.0, 1e4, 1e7)  # residuals, beyond those of ``domains``
 SIMPLEX = "only if x̂ adds up to 1"
 MADE = "target made over"
@@ -127,6 +128,14 @@ class ReconstructionTerm:
     location: bool
     centre: str = ""
     within: str = ""
+
+    @property
+    def recognised(self) -> bool:
+        """Whether it is a likelihood that is known: one of the registry, or two added that only move with the mean.
+
+        Two others added have an integral that depends on the mean, and are none.
+        """
+        return self.match is not None and abs(self.match.weight) > LEAST and (not self.match.parts or self.location)
 
 
 def field(problem: Problem, base: Values, pair: Pair, x: Tensor, raw: Tensor) -> Tensor | None:

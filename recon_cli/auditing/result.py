@@ -7,40 +7,32 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from recon_cli import likelihoods
-from recon_cli.auditing.formulas import number
+from recon_cli.auditing import defects
+from recon_cli.auditing.defects._subject import Finding
+from recon_cli.auditing.formulas import at_sizes, formula, number
+from recon_cli.auditing.judgement import GRAVEST, Row, judge
 from recon_cli.auditing.latents import PRIOR
-from recon_cli.auditing.verdicts import BROKEN, CODES, SPOILING, Finding, Row
+from recon_cli.auditing.measurements import Measurements
+from recon_cli.auditing.sentences import BENT, asides, conversions, sentence
+from recon_cli.auditing.survival import remarks
 from recon_cli.errors import ReconError, unknown
 from recon_cli.identity.parametric import as_number
-from recon_cli.report import Column, Report, Table
+from recon_cli.report import Column, Report, Table, columns_of
 
-GRAVEST = ("not-factorised", "defective", "unrecognised", "shape-dependent", "reconstruction-only", "beta-elbo", "elbo")
 PASSING = ("elbo", "beta-elbo", "reconstruction-only")
-OBJECTIVE = (
-    Column("family", "likelihood", "*"),
-    Column("tradeoff", "sigma² at β = 1, or β at sigma = 1"),
-    Column("tradeoff_batch", "grows with B to the power"),
-    Column("tradeoff_dim", "grows with D to the power"),
-    Column("tradeoff_latent", "grows with K to the power"),
-    Column("sigma", "noise (β = 1)"),
-    Column("beta", "β"),
-    Column("latent_scale", "the latents' scale is"),
-    Column("direction", "direction"),
-    Column("verdict", "verdict"),
-    Column("defects", "defects", None),
-    Column("term", "term", None),
-)
+OBJECTIVE = columns_of(Row)
 ROLES = (Column("argument", "argument", "*"), Column("role", "is"), Column("found", "how that was found"))
-DEFECTS = (Column("code", "defect", "*"), Column("evidence", "evidence"), Column("fix", "fix"))
+DEFECTS = (Column("code", "defect", "*"), Column("evidence", "evidence"), Column("fix", "fix"), Column("site", "at"))
 CONVERSIONS = (Column("keep", "to have", "*"), Column("write", "write"))
-WORDED = ("family", "verdict", "direction", "latent_scale", "defects", "term")  # columns of words
+WORDED = ("family", "verdict", "direction", "latent_scale", "defects", "site", "term")  # columns of words
 FAMILIES = ("elastic-net", "the decoder's own")  # beside those of the registry
-BENT = ("huber", "student-t", "hyperbolic-secant", "logistic", "von-mises")  # a square near 0
 
 
 @dataclass(frozen=True)
 class Audit:
     """What a loss is: a row for each reconstruction term, the defects, and the words for them.
+
+    The words are made from the measurements, which are plain data: nothing is called for them.
 
     rows
         as in the JSON contract (``objective``).
@@ -81,8 +73,8 @@ class Audit:
     def accepting(self, *codes: str) -> Audit:
         """Return the same with these codes no reason to fail. Raises ReconError for a code that is none."""
         for code in codes:
-            if code not in CODES:
-                raise unknown("code", code, CODES)
+            if code not in defects.codes():
+                raise unknown("code", code, defects.codes())
         return replace(self, accepted=(*self.accepted, *codes))
 
     def expecting(self, wanted: str) -> Audit:
@@ -103,11 +95,23 @@ class Audit:
         return report(self)
 
 
+def audit_of(measured: Measurements) -> Audit:
+    """Return what measurements amount to, judged and put in words."""
+    rows, findings = judge(measured)
+    latent = measured.latent
+    notes = [*measured.notes, *(latent.notes if latent else ()), *([latent.forms] if latent and latent.forms else [])]
+    notes += asides(measured, rows)
+    notes += remarks(measured.data, rows, measured.sizes.K) if measured.data is not None else []
+    return Audit(
+        measured.name, rows, findings, measured.roles, (at_sizes(measured), *notes), formula(measured),
+        sentence(measured, rows), conversions(measured, rows),
+    )  # fmt: skip
+
+
 def reasons(audit: Audit) -> set[str]:
     """Return the codes for which it fails."""
     codes = {code for row in audit.rows if row.verdict not in PASSING for code in row.defects}
-    moving = {"recon-mean", "kl-mean-latents", "kl-sum-batch", "batch-dependent"}
-    failing = codes & (BROKEN | SPOILING | moving | {"not-additive"} | {f.code for f in audit.findings if f.broken})
+    failing = {code for code in codes if defects.gravity(code) != "noted"}
     unknown = {row.verdict for row in audit.rows if row.verdict == "unrecognised"}
     return failing | unknown or {row.verdict for row in audit.rows if row.verdict not in PASSING}
 
@@ -171,7 +175,7 @@ def report(audit: Audit) -> Report:
     tables.append(Table("roles", ROLES, [dict(zip(("argument", "role", "found"), each, strict=True)) for each in audit.roles]))
     if audit.findings:
         rows_of_defects = [
-            {"code": f.code, "evidence": f.evidence, "fix": f.fix, "likelihood": "defects", "step": i,
+            {"code": f.code, "evidence": f.evidence, "fix": f.fix, "site": f.site or None, "likelihood": "defects", "step": i,
              "statement": f"{f.code}: {f.evidence}.", "because": f.fix, "checked": None}
             for i, f in enumerate(audit.findings, 1)
         ]  # fmt: skip
@@ -199,7 +203,12 @@ def checked(key: str, value: str) -> str:
         return value
     if key == "family":
         return likelihoods.find(value).name if value not in FAMILIES and "+" not in value else value
-    allowed = {"verdict": GRAVEST, "direction": ("loss", "log_likelihood"), "latent_scale": tuple(PRIOR), "defects": CODES}
+    allowed = {
+        "verdict": GRAVEST,
+        "direction": ("loss", "log_likelihood"),
+        "latent_scale": tuple(PRIOR),
+        "defects": defects.codes(),
+    }
     for word in value.split() if key in allowed else ():
         if word not in allowed[key]:
             raise unknown(key.rstrip("s").replace("_", " "), word, allowed[key])

@@ -4,80 +4,77 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Any
+from collections.abc import Sequence
 
-import torch
+from recon_cli.auditing.best_noise import LINK
+from recon_cli.auditing.formulas import INVERSES, at, number
+from recon_cli.auditing.judgement import Row
+from recon_cli.auditing.latents import PRIOR, SQUARED, Latent
+from recon_cli.auditing.measurements import Measurements, Term
+from recon_cli.auditing.measuring import MADE, SIMPLEX
+from recon_cli.auditing.mending import is_name, kl, summed
 
-from recon_cli.auditing.best_noise import LINK, switch
-from recon_cli.auditing.calling import Problem
-from recon_cli.auditing.formulas import INVERSES, Terms, at, number
-from recon_cli.auditing.latents import SQUARED, Latent
-from recon_cli.auditing.matching import latent_keys
-from recon_cli.auditing.measuring import MADE, SIMPLEX, benign
-from recon_cli.auditing.result import BENT, Audit
-from recon_cli.auditing.verdicts import Row, mismatch
-
-HALF = "0.5 * (x_hat - x).square().sum() + kl.sum()"
+BENT = ("huber", "student-t", "hyperbolic-secant", "logistic", "von-mises")  # a square near 0
 CONCENTRATED = ("von-mises", "von-mises-fisher")  # whose noise is the slope itself
 
 
-def sentence(audit: Audit, problem: Problem, terms: Terms, latent: Latent | None) -> str:
+def sentence(measured: Measurements, rows: Sequence[Row]) -> str:
     """Return the first thing to read."""
-    row, *others = audit.rows
-    if others:
-        named = "; ".join(f"{each.term}: {one(audit, each, problem, latent)}" for each in audit.rows)
-        return f"This has {len(audit.rows)} reconstruction terms. {named}"
-    text = one(audit, row, problem, latent)
-    _, rec, scale = terms[0]
-    if latent is None and row.verdict == "reconstruction-only" and row.family == "gaussian" and not row.chosen and rec.match:
-        averaged = scale.batch[1] == -1
-        sigma2 = (1 / problem.sizes.batch if averaged else 1) / (2 * abs(rec.match.weight))
-        how = "summed over latents and averaged over the batch" if averaged else "that is a sum too"
-        where = at(problem, None if averaged else scale.batch[1], scale.dim[1], None)
+    row, term = rows[0], measured.terms[0]
+    if len(rows) > 1:
+        named = "; ".join(f"{row.term}: {one(measured, term, row)}" for term, row in zip(measured.terms, rows, strict=True))
+        return f"This has {len(rows)} reconstruction terms. {named}"
+    text, match = one(measured, term, row), term.rec.match
+    if measured.latent is None and row.verdict == "reconstruction-only" and row.family == "gaussian" and not row.chosen and match:
+        batch = term.scaling.batch[1]
+        sigma2 = (1 / measured.sizes.batch if batch == -1 else 1) / (2 * abs(match.weight))
+        how = "summed over latents and averaged over the batch" if batch == -1 else "that is a sum too"
+        where = at(measured.sizes, None if batch == -1 else batch, term.scaling.dim[1], None)
         text += f" Beside a KL {how} it would be sigma = {number(math.sqrt(sigma2))}{where}."
     return text
 
 
-def one(audit: Audit, row: Row, problem: Problem, latent: Latent | None) -> str:
+def one(measured: Measurements, term: Term, row: Row) -> str:
     """Return the sentence of one term."""
-    name = title(row)
-    for finding in audit.findings:
-        if finding.code == "target-unused" and finding.code in row.defects:
-            return f"This compares {row.term} with {finding.other or 'no target'}: {finding.evidence}. {finding.fix}"
+    latent, astray = measured.latent, term.astray
+    if astray is not None:
+        return f"This compares {row.term} with {astray.other or 'no target'}: {astray.evidence}. {astray.fix}"
     if row.verdict == "not-factorised":
         return "This is no factorised likelihood: what one element costs depends on the others, so there is no noise to read off."
-    name += f" with the noise that its residuals choose, {row.chosen}" if row.chosen else ""
+    name = title(row) + (f" with the noise that its residuals choose, {row.chosen}" if row.chosen else "")
     if latent is None:
-        return f"This is {name}, {without(problem)}"
+        return f"This is {name}, {without(measured)}"
     if row.verdict == "unrecognised":
         return f"This is {name}: whether it is one at all was not proved, so no noise and no beta are read off it."
     if row.kl_weight is None:
         return f"This is {name} beside a term in the latents that is no KL: {latent.wrong}."
-    text = f"This is {name}{weighed(row, latent, where(row, problem))}"
+    text = f"This is {name}{weighed(row, latent, place(row, measured))}"
+    if "bce-on-nonbinary" in row.defects:
+        text = f"{text.replace(': an exact ELBO.', '.')} But {measured.outside['bernoulli']}."
     if latent.forms and SQUARED not in latent.forms:
         text += f" All that is where the KL counts at its full weight, and it does not everywhere: {latent.forms}."
     return f"{text} But {latent.wrong}." if latent.wrong else text
 
 
-def without(problem: Problem) -> str:
+def without(measured: Measurements) -> str:
     """Return what is said of the latents where no KL pulls at them."""
     alone = "alone, its weight is a learning rate, not a noise."
     theirs = "Alone, the reconstruction's weight is a learning rate, not a noise."
-    keys = latent_keys(problem)
-    if still := [key for key, _, claimed in mismatch(problem) if key in keys and claimed == 0]:
+    if measured.still:
         return (
-            f"and what it adds of {' and '.join(still)} has no gradient, so no KL is trained: alone, the "
+            f"and what it adds of {' and '.join(measured.still)} has no gradient, so no KL is trained: alone, the "
             "reconstruction's weight is a learning rate, not a noise."
         )
-    if keys and (name := switch(problem)):
+    if measured.switch:
+        name = measured.switch
         return f"and its KL is switched off: the KL's weight is 0 at {name} = 0, as it is by default. {theirs}"
-    if keys:
-        return f"and {' and '.join(keys)} move nothing: no KL is weighed here. {theirs}"
+    if measured.latents:
+        return f"and {' and '.join(measured.latents)} move nothing: no KL is weighed here. {theirs}"
     return f"and there is no KL here: {alone}"
 
 
-def weighed(row: Row, latent: Latent, place: str) -> str:
-    """Return the noise and the beta of a term beside a KL, as the end of a sentence; they move with the sizes in ``place``."""
+def weighed(row: Row, latent: Latent, where: str) -> str:
+    """Return the noise and the beta of a term beside a KL, as the end of a sentence; they move with the sizes in ``where``."""
     if SQUARED in latent.forms:
         return " beside the square of the KL's distance from a size of its own, which has no one weight: no beta is read off it."
     grows = growth(row)
@@ -85,37 +82,37 @@ def weighed(row: Row, latent: Latent, place: str) -> str:
     if row.beta is not None and row.beta < 0:
         unit = " at sigma = 1" if row.family == "gaussian" else " at scale 1" if row.own_scale or row.family == "laplace" else ""
         whose = "a KL of the wrong sign" if "kl-sign" in row.defects else "a KL, and its own sign is wrong"
-        return f" beside {whose}: beta is {number(row.beta)}{unit}{place}, and no noise makes it 1."
+        return f" beside {whose}: beta is {number(row.beta)}{unit}{where}, and no noise makes it 1."
     if row.chosen:
         end = ": an ELBO at that noise." if row.verdict == "elbo" else "."
-        return f", and beta = {number(row.beta or math.nan)}{place}{end}"
+        return f", and beta = {number(row.beta or math.nan)}{where}{end}"
     if row.family in ("gaussian", "laplace") and row.sigma is not None:
         word, unit = ("sigma", "sigma = 1") if row.family == "gaussian" else ("scale", "scale 1")
         beta = number(row.tradeoff or math.nan)
-        return f" with {word} = {number(row.sigma)}{place} if beta is 1; with {unit}, beta is {beta}{place}.{depends}"
+        return f" with {word} = {number(row.sigma)}{where} if beta is 1; with {unit}, beta is {beta}{where}.{depends}"
     if row.family == "elastic-net" and row.sigma is not None:
         scale = number(row.parameters.get("scale", math.nan))
-        text = f"; near a residual of 0 it is a Laplace with scale = {scale}{place}, far out a Gaussian with sigma = "
-        text += f"{number(row.sigma)}{place}, if beta is 1."
+        text = f"; near a residual of 0 it is a Laplace with scale = {scale}{where}, far out a Gaussian with sigma = "
+        text += f"{number(row.sigma)}{where}, if beta is 1."
     elif row.family in CONCENTRATED and row.tradeoff:
         kappa, beta = number(1 / row.tradeoff), number(row.tradeoff)
-        text = f" with kappa = {kappa}{place} if beta is 1; with kappa = 1, beta is {beta}{place}."
+        text = f" with kappa = {kappa}{where} if beta is 1; with kappa = 1, beta is {beta}{where}."
         return text + (f" That beta {singular(grows)}." if grows else "")
     elif row.sigma is None and row.beta is None:
-        return f" and a KL of weight {number(row.kl_weight or math.nan)}{place}."
+        return f" and a KL of weight {number(row.kl_weight or math.nan)}{where}."
     elif row.sigma is None:
-        text = f" with beta = {number(row.beta or math.nan)}{place}"
+        text = f" with beta = {number(row.beta or math.nan)}{where}"
         exact = ": an exact ELBO." if row.verdict == "elbo" else ", whatever the batch, the image and the latents."
         return text + (f", which {singular(grows)}." if grows else exact)
     else:
         at_zero = "; near a residual of 0 it is a Gaussian with sigma" if row.family in BENT else " with scale"
-        text = f"{at_zero} = {number(row.sigma)}{place} if beta is 1."
+        text = f"{at_zero} = {number(row.sigma)}{where} if beta is 1."
     return text + (f" That {singular(grows)}." if grows else "")
 
 
-def where(row: Row, problem: Problem) -> str:
+def place(row: Row, measured: Measurements) -> str:
     """Return the sizes that the trade-off of a row moves with, as ``at`` writes them."""
-    return at(problem, row.tradeoff_batch, row.tradeoff_dim, row.tradeoff_latent)
+    return at(measured.sizes, row.tradeoff_batch, row.tradeoff_dim, row.tradeoff_latent)
 
 
 def title(row: Row) -> str:
@@ -153,16 +150,17 @@ def singular(words: str) -> str:
     return re.sub(r"\b(grow|fall)\b", r"\1s", words)
 
 
-def asides(audit: Audit, problem: Problem, terms: Terms) -> list[str]:
+def asides(measured: Measurements, rows: Sequence[Row]) -> list[str]:
     """Return what is worth knowing and no defect."""
     notes = []
-    for (slot, rec, scale), row in zip(terms, audit.rows, strict=True):
+    for term, row in zip(measured.terms, rows, strict=True):
+        rec = term.rec
         named = {LINK, SIMPLEX, *INVERSES}  # in the sentence already
         if rec.match and rec.match.link and rec.match.link not in named and "target-unused" not in row.defects:
             notes.append(
-                f"The loss is of {rec.match.link} of {slot.key}."
+                f"The loss is of {rec.match.link} of {term.recon}."
                 if rec.match.link not in (MADE, "log-probabilities")
-                else f"{slot.key}: {rec.match.link}."
+                else f"{term.recon}: {rec.match.link}."
             )
         if rec.within:
             notes.append(f"It is {title(row).rstrip(',')} for {rec.within}; beyond, it is another function.")
@@ -170,96 +168,69 @@ def asides(audit: Audit, problem: Problem, terms: Terms) -> list[str]:
             notes.append(
                 f"Its gradient is the one of -log p at {row.chosen}"
                 + (f", to within {rec.match.off:.2g}" if rec.match and rec.match.off else "")
-                + f". Where that noise is detached the value says nothing of {slot.key}: log it another way."
+                + f". Where that noise is detached the value says nothing of {term.recon}: log it another way."
             )
         elif rec.match and rec.match.off > 1e-6:
             notes.append(
                 f"It is {rec.match.family} to within {rec.match.off:.2g} of its gradient, as with an eps inside a logarithm."
             )
         if rec.additive and 0 < rec.counted < 1:
-            notes.append(f"{1 - rec.counted:.0%} of the elements of {slot.key} have no gradient (a mask).")
+            notes.append(f"{1 - rec.counted:.0%} of the elements of {term.recon} have no gradient (a mask).")
         elif rec.additive and abs(rec.weights[0] / rec.weights[1] - 1) > 1e-6:
             notes.append(
                 f"The elements weigh differently, from {number(rec.weights[0])} to {number(rec.weights[1])} times the middle one."
             )
-        if scale.axes:
-            notes.append(f"The trade-off grows with the axes of a sample to different powers ({scale.axes}).")
+        if term.scaling.axes:
+            notes.append(f"The trade-off grows with the axes of a sample to different powers ({term.scaling.axes}).")
         if row.own_scale is not None:
             word, lacks = ("sigma", "log(2 pi)/2 = 0.918939") if row.family == "gaussian" else ("scale", "log 2 = 0.693147")
             full = "It is normalised" + ("" if row.constant else f" but for {lacks} for each element, which moves no gradient")
             notes.append(f"{full}; its own {word} is {number(row.own_scale)}.")
-        notes += learned(problem, row)
+        for scale in term.learned:
+            how = f"{scale.name} = {number(scale.rest)} for residuals of {number(scale.residual)}"
+            how = f"exp({scale.name}) is the {scale.size}" if scale.size else how
+            notes.append(f"{scale.name} is a scale that the loss trains, if an optimiser has it; it comes to rest where {how}.")
         if row.link == SIMPLEX:
             notes.append(
-                f"-x log {slot.key} of every element on its own has no integral of 1: it is a categorical's where {slot.key} "
+                f"-x log {term.recon} of every element on its own has no integral of 1: it is a categorical's where {term.recon} "
                 "adds up to 1 over the classes before it comes here, which was not looked into."
             )
         if row.family == "bernoulli":
             notes.append("A Bernoulli's data are 0 or 1; --data checks yours.")
         if row.tradeoff_batch and row.tradeoff and row.tradeoff_batch == 1 and row.sigma is None:
             notes.append(
-                f"beta is 1 in a batch of {number(problem.sizes.batch / row.tradeoff)}; measured at {problem.sizes.batch}."
+                f"beta is 1 in a batch of {number(measured.sizes.batch / row.tradeoff)}; measured at {measured.sizes.batch}."
             )
     return notes
 
 
-def learned(problem: Problem, row: Row) -> list[str]:
-    """Return what is said of a scale that the loss itself trains: its gradient, and where it rests with these residuals."""
-    owner = problem.reached.owner
-    scales = {name: p for name, p in owner.named_parameters() if p.numel() == 1} if isinstance(owner, torch.nn.Module) else {}
-    notes = []
-    for name, parameter in scales.items() if row.own_scale is not None else ():
-        values = benign(problem)
-        here = parameter.item()
-
-        def pull(at: float, name: str = name, values: Any = values) -> float:
-            up, down = (
-                problem.at(follow={**problem.follow, name: torch.nn.Parameter(torch.tensor(at + h))})(values).item()
-                for h in (1e-5, -1e-5)
-            )
-            return (up - down) / 2e-5
-
-        low, high = here - 20.0, here + 20.0
-        if not pull(low) < 0 < pull(high):
-            continue
-        for _ in range(50):
-            middle = (low + high) / 2
-            low, high = (middle, high) if pull(middle) < 0 else (low, middle)
-        recon, target = problem.plan.role("recon")[0], problem.plan.role("target")[0]
-        e = (values[recon.key].flatten() - values[target.key].flatten()).abs()
-        sizes = {"mean absolute error": e.mean().item(), "root mean squared error": e.square().mean().sqrt().item()}
-        what = next((word for word, size in sizes.items() if abs(math.exp(high) / size - 1) < 1e-4), "")
-        rest = f"exp({name}) is the {what}" if what else f"{name} = {number(high)} for residuals of {number(e.mean().item())}"
-        notes.append(f"{name} is a scale that the loss trains, if an optimiser has it; it comes to rest where {rest}.")
-    return notes
-
-
-def conversions(audit: Audit, problem: Problem) -> tuple[tuple[str, str], ...]:
-    """Return what to write for today's trade-off with sums, and for the noise that the data choose."""
-    row = audit.rows[0]
-    place = where(row, problem)
-    if row.tradeoff is None or len(audit.rows) > 1 or "target-unused" in row.defects:
+def conversions(measured: Measurements, rows: Sequence[Row]) -> tuple[tuple[str, str], ...]:
+    """Return what to write for today's trade-off with sums, and for the noise that the data choose: whole objectives."""
+    row, term = rows[0], measured.terms[0]
+    if row.tradeoff is None or len(rows) > 1 or term.astray is not None:
         return ()
-    beta, today = f"{row.tradeoff:.10g}", f"today's trade-off{place or ', with sums'}"
+    beta, today = f"{row.tradeoff:.10g}", f"today's trade-off{place(row, measured) or ', with sums'}"
+    latent = measured.latent
+    known = latent is not None and latent.meaning in PRIOR and is_name(measured.mu) and is_name(measured.scale)
+    pull = kl(measured) if known else "kl.sum()"
+    recon, target = term.recon, term.target or "x"
+    recon, target = (recon, target) if is_name(recon) and is_name(target) else ("x_hat", "x")
+    error, unit = f"({recon} - {target})", ("an ELBO with sigma = 1", f"0.5 * ({recon} - {target}).square().sum() + {pull}")
+    if row.family == "gaussian" and row.beta is not None and row.beta < 0:
+        return (unit,)
     if row.beta is not None and row.beta < 0:
-        return (("an ELBO with sigma = 1", HALF),) if row.family == "gaussian" else ()
+        return ()
     if row.family == "gaussian":
+        best = f"mse = {error}.square().mean().detach(); {error}.square().sum() / (2 * mse) + {pull}"
         return (
-            (today, f"0.5 * (x_hat - x).square().sum() + {beta} * kl.sum()"),
-            (
-                "the sigma that the data choose",
-                "mse = (x_hat - x).square().mean().detach(); (x_hat - x).square().sum() / (2 * mse) + kl.sum()",
-            ),
-            ("an ELBO with sigma = 1", HALF),
+            (today, f"0.5 * {error}.square().sum() + {beta} * {pull}"),
+            ("the sigma that the data choose", best),
+            unit,
         )
     if row.family == "laplace":
-        return (
-            (today, f"(x_hat - x).abs().sum() + {beta} * kl.sum()"),
-            (
-                "the scale that the data choose",
-                "mae = (x_hat - x).abs().mean().detach(); (x_hat - x).abs().sum() / mae + kl.sum()",
-            ),
-        )
+        best = f"mae = {error}.abs().mean().detach(); {error}.abs().sum() / mae + {pull}"
+        return ((today, f"{error}.abs().sum() + {beta} * {pull}"), ("the scale that the data choose", best))
     if row.family is None or row.sigma is not None:
         return ()
-    return ((today, f"nll.sum() + {beta} * kl.sum()"), ("an ELBO", "nll.sum() + kl.sum()"))
+    nll = summed(term) or "nll.sum()"
+    return ((today, f"{nll} + {beta} * {pull}"), ("an ELBO", f"{nll} + {pull}"))

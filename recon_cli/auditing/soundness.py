@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -21,7 +21,6 @@ from recon_cli.auditing.measuring import (
     value_at,
 )
 from recon_cli.auditing.roles import Pair
-from recon_cli.auditing.verdicts import Finding, Scaling, recognised
 from recon_cli.identity.regions import REAL
 
 # What a reconstruction that misses its target is in.
@@ -29,6 +28,31 @@ ALONE, BESIDE, OF_MEAN, MOVED = "R(x̂)", "R(x̂) + S(x)", "R(x̂, mean x)", "R(
 TRIED = 6  # elements of a target, each moved alone
 FURTHER = (0.02, 0.98, -3.0, 4.0)  # and where to
 FAR = (1e6, 1e8)  # residuals between which a loss must grow faster than a logarithm
+
+
+@dataclass(frozen=True)
+class Astray:
+    """A reconstruction that is not compared with its target: the evidence, what to write instead.
+
+    left
+        what the term is a function of, as a formula.
+    other
+        what it compares with instead, where that is of the target.
+    """
+
+    evidence: str
+    fix: str
+    left: str = ""
+    other: str = ""
+
+
+@dataclass(frozen=True)
+class Tails:
+    """How an element's loss grows as a target goes to plus and to minus infinity: d loss / d log |x|, of so many elements."""
+
+    data: str
+    slopes: dict[str, float]
+    elements: int
 
 
 def spreads(problem: Problem) -> bool:
@@ -42,20 +66,20 @@ def spreads(problem: Problem) -> bool:
     return bool((grads[slots[0].key] != 0).any()) or value_at(problem, moved) != value_at(problem, values)
 
 
-def astray(problem: Problem, pair: Pair, common: Sequence[Finding]) -> tuple[Finding, ReconstructionTerm] | None:
+def astray(problem: Problem, pair: Pair, broadcast: bool) -> tuple[Astray, ReconstructionTerm] | None:
     """Return the finding of a target that a reconstruction is not compared with, and that reconstruction, of no family."""
     base = benign(problem)
     others = [key for key in latent_keys(problem) if key in base]
     worst = 0.0 if problem.layout.classes else additivity(problem, base, pair[0].key, others)
     additive = worst <= (1e-7 if problem.dtype == torch.float64 else 1e-2)
     finding = unused(problem, additive, pair)
-    if finding is None or (finding.left == OF_MEAN and any(each.code == "broadcast" for each in common)):
+    if finding is None or (finding.left == OF_MEAN and broadcast):
         return None  # of shapes that broadcast each target meets many reconstructions: that is said already
     sign = sign_of(problem, base, pair)
     return finding, ReconstructionTerm(pair[0], None, None, additive, worst, (1.0, 1.0), 1.0, "real", sign, False)
 
 
-def unused(problem: Problem, additive: bool, pair: Pair) -> Finding | None:
+def unused(problem: Problem, additive: bool, pair: Pair) -> Astray | None:
     """Return the finding of a target whose elements pull at nothing, or at all reconstructions alike; None of any other."""
     recon, target = pair
     if target is None or sum(slot.role in ("recon", "decoder") for slot in problem.plan.slots()) > 1:
@@ -92,7 +116,7 @@ def unused(problem: Problem, additive: bool, pair: Pair) -> Finding | None:
             return None
         evidence = f"one element of {target.key} moves the gradients of many of {recon.key} alike: they are compared with a mean"
         fix = f"Compare element with element: ({recon.key} - {target.key})**2."
-        return Finding("target-unused", evidence, fix, broken=True, left=OF_MEAN)
+        return Astray(evidence, fix, left=OF_MEAN)
     if worth:
         evidence = f"{target.key} moves the loss and no gradient of {recon.key}: it is added beside the loss, not compared with"
         fix = misplaced(problem, base, recon.key, target.key)
@@ -101,7 +125,7 @@ def unused(problem: Problem, additive: bool, pair: Pair) -> Finding | None:
             f"{target.key} moves neither the loss nor a gradient of {recon.key}: {recon.key} is compared with something else"
         )
         fix = f"Compare with the target: ({recon.key} - {target.key})**2."
-    return Finding("target-unused", evidence, fix, broken=True, left=BESIDE if worth else ALONE)
+    return Astray(evidence, fix, left=BESIDE if worth else ALONE)
 
 
 def changed(problem: Problem, values: dict[str, Tensor], key: str, before: Tensor) -> Tensor:
@@ -121,7 +145,7 @@ def reordered(change: Tensor, at: int, small: Tensor, alike: bool) -> bool:
     return bool(change.max() > small) and not bool(own.max() > small)
 
 
-def misaligned(pair: Pair, at: int, x: Tensor, whole: bool) -> Finding:
+def misaligned(pair: Pair, at: int, x: Tensor, whole: bool) -> Astray:
     """Return the finding of a target whose elements are compared with other elements of the reconstruction than their own."""
     recon, target = (slot.key for slot in pair if slot is not None)
     sample, element = divmod(at, x.numel() // len(x))
@@ -133,18 +157,18 @@ def misaligned(pair: Pair, at: int, x: Tensor, whole: bool) -> Finding:
             f"element {element} of sample {sample} of {target} moves gradients of other elements of {recon}, and not its own"
         )
         fix = "Compare each element with its own: no flip, roll, transpose or shuffle on one side alone."
-    return Finding("target-unused", evidence, fix, broken=True, left=MOVED, other=f"{target} in another order")
+    return Astray(evidence, fix, left=MOVED, other=f"{target} in another order")
 
 
-def made_over(problem: Problem, rec: ReconstructionTerm, pair: Pair, common: Sequence[Finding]) -> list[Finding]:
-    """Return the finding of a gradient that vanishes elsewhere than at its target; of patches, that may be how they are laid."""
+def made_over(problem: Problem, rec: ReconstructionTerm, pair: Pair) -> Astray | None:
+    """Return that a gradient vanishes elsewhere than at its target; None of patches: that may be how they are laid."""
     recon, target = pair
-    if target is None or not rec.centre or not laid_alike(problem, pair) or any(each.code == "broadcast" for each in common):
-        return []
+    if target is None or not rec.centre or not laid_alike(problem, pair):
+        return None
     r, x = recon.key, target.key
     evidence = f"the gradient of {r} vanishes not at {x} but at {rec.centre}, so {r} is not the mean of {x}"
     fix = f"Compare with {x} as it is, and add nothing of {r} alone; or make that of {x} before the loss."
-    return [Finding("target-unused", evidence, fix, broken=True, other=f"something else than {x}")]
+    return Astray(evidence, fix, other=f"something else than {x}")
 
 
 def misplaced(problem: Problem, base: dict[str, Tensor], r: str, x: str) -> str:
@@ -188,22 +212,19 @@ def shifted(problem: Problem, x: Tensor, r: Tensor | None, index: int) -> list[T
     return targets
 
 
-def of_the_density(
-    problem: Problem, rec: ReconstructionTerm, pair: Pair, b: float | None, scale: Scaling, unmoved: Finding | None
-) -> list[Finding]:
-    """Return the finding of a loss whose e^-loss has no finite integral over the data: bounded, or no faster than a logarithm."""
+def density(problem: Problem, rec: ReconstructionTerm, pair: Pair) -> Tails | None:
+    """Return how the loss grows far out, where e^-loss must have an integral over real data; None where that is known."""
     recon, target = pair
-    is_known = recognised(rec)
-    if is_known and (rec.match is None or rec.match.link == MADE):  # a constant, standardised, is no constant
-        return []
-    if is_known and rec.match and rec.match.candidate and rec.match.candidate.kind().support != REAL:
-        return []  # angles, shares and counts: their sums and integrals do not run to infinity, or were looked into
+    if rec.recognised and (rec.match is None or rec.match.link == MADE):  # a constant, standardised, is no constant
+        return None
+    if rec.recognised and rec.match and rec.match.candidate and rec.match.candidate.kind().support != REAL:
+        return None  # angles, shares and counts: their sums and integrals do not run to infinity, or were looked into
     base = benign(problem)
     if target is None or problem.layout.classes or problem.layout.binary or not rec.additive:
-        return []
+        return None
     data = target.key
     if base[data].shape != base[recon.key].shape or not base[data].is_floating_point():
-        return []
+        return None
     weights, _ = element_weights(problem, base, pair)
     weighed, count = weights.sum().item(), base[recon.key].numel()
 
@@ -212,18 +233,7 @@ def of_the_density(
         return value_at(problem, values) / weighed
 
     if not all(map(math.isfinite, (at(0.5, 3.0), at(0.5, -3.0)))):  # predictions that are shares or rates: data of their own kind
-        return []
-    # The most that the loss may weigh: as it is written, beside its KL, and with a mean undone.
-    moves = b is None or any(abs(part[0] or 0) > 1e-6 for part in (scale.batch, scale.dim, scale.latent))
-    most = max(1.0, 1 / b if b else 1.0) * (count if moves else 1)
-    for side, word in ((1.0, "plus"), (-1.0, "minus")):
-        near, far = (at(side * size) for size in FAR)
-        growth = most * (far - near) / math.log(FAR[1] / FAR[0])
-        falls = growth < -1e-6
-        if not math.isfinite(growth) or growth > 1 + 1e-6 or (falls and not unmoved):
-            continue
-        how = "falls without end" if falls else "stays bounded" if abs(growth) < 1e-6 else "grows no faster than a logarithm"
-        evidence = f"as {data} goes to {word} infinity the loss of an element {how}: e^-loss has no finite integral over x"
-        fix = "No noise has this loss: take one that grows, as |e|, or log(1 + e^2/s^2) weighed 1."
-        return [Finding("no-density", evidence, fix, is_known)]
-    return []
+        return None
+    sides = {"plus": 1.0, "minus": -1.0}
+    slopes = {word: (at(side * FAR[1]) - at(side * FAR[0])) / math.log(FAR[1] / FAR[0]) for word, side in sides.items()}
+    return Tails(data, slopes, count)

@@ -1,47 +1,66 @@
-"""Beside real data: does the likelihood allow them, and how many latents would survive under the sigma that was found?"""
+"""Beside real data: which likelihoods allow them, and how many latents would survive under the sigma that was found?"""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from recon_cli import likelihoods, sources
-from recon_cli.auditing.calling import Problem
-from recon_cli.auditing.result import GRAVEST, Audit
-from recon_cli.auditing.verdicts import Finding
 from recon_cli.identity.tensors import as_tensor
-from recon_cli.numerics.spectrum import Blocks, eigenvalues, point
+from recon_cli.numerics.spectrum import Blocks, Eigenvalues, eigenvalues, point
+
+if TYPE_CHECKING:
+    from recon_cli.auditing.judgement import Row
+    from recon_cli.auditing.measurements import Term
 
 
-def beside(audit: Audit, problem: Problem, data: str, scale: Any) -> Audit:
-    """Return the audit with what the data say of it."""
+@dataclass(frozen=True)
+class Beside:
+    """Data as a loss has to do with them.
+
+    about
+        what was read, in words.
+    outside
+        of families that do not allow some of the values: in words, what has no density; the share of them, and what is allowed.
+    spectrum
+        the eigenvalues of their covariance, where a Gaussian's latents are to be counted.
+    """
+
+    word: str
+    about: tuple[str, ...]
+    outside: dict[str, tuple[str, float, str]] = field(default_factory=dict)
+    spectrum: Eigenvalues | None = None
+
+
+def beside(terms: Sequence[Term], data: str, scale: Any) -> Beside:
+    """Return the data as these reconstructions have to do with them."""
     source = sources.parse(data)
     values, about = sources.samples(source, data, scale)
     x = as_tensor(values)
-    notes, codes, rows = [f"{about}.", *source.remarks], [], []
-    for row in audit.rows:
-        extra: list[Finding] = []
-        name = row.family if row.family in likelihoods.names() else None
-        if name:
-            likelihood = likelihoods.find(name).designed(x)
-            outside = 0.0 if likelihood.event or likelihood.head else (~likelihood.support.contains(x)).double().mean().item()
-            if outside and name == "bernoulli":
-                fix = "Make them 0 or 1, or use the continuous Bernoulli's nll."
-                extra.append(Finding("bce-on-nonbinary", likelihood.no_density(outside), fix, broken=True))
-            elif outside:
-                notes.append(f"{outside:.1%} of the values of {data} are outside what {name} allows, {likelihood.support}.")
-        if row.family == "gaussian" and row.tradeoff:
-            levels = eigenvalues(Blocks(values))
-            alive = point(levels, row.tradeoff, problem.sizes.K).active
+    families = {term.rec.match.family for term in terms if term.rec.match is not None}
+    outside = {}
+    for name in sorted(families & {*likelihoods.names()}):
+        likelihood = likelihoods.find(name).designed(x)
+        share = 0.0 if likelihood.event or likelihood.head else (~likelihood.support.contains(x)).double().mean().item()
+        if share:
+            outside[name] = likelihood.no_density(share), share, str(likelihood.support)
+    spectrum = eigenvalues(Blocks(values)) if "gaussian" in families else None
+    return Beside(data, (f"{about}.", *source.remarks), outside, spectrum)
+
+
+def remarks(data: Beside, rows: Sequence[Row], latents: int) -> list[str]:
+    """Return what the data say of the rows, and is no defect."""
+    notes = [*data.about]
+    for row in rows:
+        if row.family in data.outside and row.family != "bernoulli":
+            _, share, allowed = data.outside[row.family]
+            notes.append(f"{share:.1%} of the values of {data.word} are outside what {row.family} allows, {allowed}.")
+        if row.family == "gaussian" and row.tradeoff and data.spectrum is not None:
+            alive = point(data.spectrum, row.tradeoff, latents).active
             notes.append(
-                f"With sigma^2 = {row.tradeoff:.6g}, {alive} of {problem.sizes.K} latents would survive in "
-                f"a linear VAE on these data: "
-                f"{levels.above(row.tradeoff)} of the covariance's eigenvalues are above it, the "
-                f"largest is {levels.values[0]:.6g}."
+                f"With sigma^2 = {row.tradeoff:.6g}, {alive} of {latents} latents would survive in a linear VAE on these data: "
+                f"{data.spectrum.above(row.tradeoff)} of the covariance's eigenvalues are above it, the largest is "
+                f"{data.spectrum.values[0]:.6g}."
             )
-        graver = min("defective" if extra else row.verdict, row.verdict, key=GRAVEST.index)
-        rows.append(replace(row, verdict=graver, defects=(*row.defects, *(f.code for f in extra))))
-        codes += extra
-    if codes:
-        audit = replace(audit, sentence=f"{audit.sentence.replace(': an exact ELBO.', '.')} But {codes[0].evidence}.")
-    return replace(audit, rows=tuple(rows), findings=(*audit.findings, *codes), notes=(*audit.notes, *notes))
+    return notes

@@ -6,14 +6,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from recon_cli import likelihoods
-from recon_cli.auditing import audit
-from recon_cli.auditing.assessment import weigh
+from recon_cli.auditing import audit, defects
 from recon_cli.auditing.conventions import written
 from recon_cli.auditing.families import candidates
+from recon_cli.auditing.result import audit_of
 from recon_cli.report import Report
 
-__all__ = ["reported", "weigh"]
-KNOWN = [candidates(event) for event in (0, 1)]  # read before anybody's code runs, which could take the files away
+__all__ = ["audit_of", "reported"]
+KNOWN = (
+    [candidates(event) for event in (0, 1)],
+    defects.load_all(),
+)  # read before anybody's code runs, which could take the files away
 
 
 def reported(

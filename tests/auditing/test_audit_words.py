@@ -316,12 +316,17 @@ def parentheses_fixed(y, t):
 
 
 FIXES = [
-    (mse, mse_fixed, "recon-mean", "reduction='sum', divided by the batch size"),
-    (mse_over_d, mse_over_d_fixed, "recon-mean", "reduction='sum'."),
-    (kl_mean, kl_mean_fixed, "kl-mean-latents", ".sum()."),
-    (kl_mean_beside_a_mean, kl_mean_beside_a_mean_fixed, "kl-mean-latents", ".sum(dim=1).mean()"),
+    (mse, mse_fixed, "recon-mean", ": 0.5 * (x_hat - x).square().sum() / len(x)"),
+    (mse_over_d, mse_over_d_fixed, "recon-mean", ": 0.5 * (x_hat - x).square().sum()"),
+    (kl_mean, kl_mean_fixed, "kl-mean-latents", ": 0.5 * (mu**2 + logvar.exp() - logvar - 1).sum()"),
+    (kl_mean_beside_a_mean, kl_mean_beside_a_mean_fixed, "kl-mean-latents", "logvar - 1).sum() / len(x)"),
     (kl_summed, kl_summed_fixed, "kl-sum-batch", "Divide the KL by the batch size"),
-    (one_divided, one_divided_fixed, "batch-dependent", "Divide both terms by x.shape[0]"),
+    (
+        one_divided,
+        one_divided_fixed,
+        "batch-dependent",
+        "Divide the reconstruction as well: 0.5 * (x_hat - x).square().sum() / len(x)",
+    ),
     (wrong_sign, wrong_sign_fixed, "kl-sign", "+ KL in a loss"),
     (recon_sign, kl_mean_fixed, "recon-sign", "Turn the reconstruction's sign"),
     (half, half_fixed, "half-missing", "0.5 * (x_hat - x)**2"),
@@ -362,5 +367,5 @@ def test_what_is_left_of_a_term_is_no_matter_of_its_arguments_names() -> None:
         return (recon**2 - x_mean).sum()
 
     found = audit(f, args="recon,target")
-    assert found.defects[0] == "target-unused"
+    assert "target-unused" in found.defects
     assert "R(x̂) + S(x)" in found.formula

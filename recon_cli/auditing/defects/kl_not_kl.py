@@ -1,0 +1,29 @@
+"""The term in the latents is not the KL of a Gaussian posterior from its prior.
+
+A KL's gradient is (mu - m) by a mean and (variance - 1)/2 by a log variance, everywhere, with one weight for both. Misprints
+of the closed form (a lost 1/2, exp(logvar/2) for exp(logvar), a maximum with the reconstruction in place of a sum) look like
+it near one point and train another posterior.
+
+Write the line that the finding gives, for what the scale is: a log variance, a log standard deviation, a standard deviation
+or a variance (Kingma & Welling 2014, appendix B).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from recon_cli.auditing.defects._subject import Finding, Subject
+from recon_cli.auditing.latents import TURNS
+from recon_cli.auditing.mending import kl
+
+GRAVITY = "wrong"
+
+
+def find(subject: Subject) -> Iterator[Finding]:
+    """Yield it where gradients by means and scales are those of no KL."""
+    latent = subject.measured.latent
+    if latent is None or not latent.wrong:
+        return
+    dead = " (it never trains)" if latent.dead else ""
+    fix = "Add them: reconstruction + KL." if latent.wrong.endswith(TURNS) else f"Write the KL: {kl(subject.measured)}"
+    yield Finding("kl-not-kl", f"{latent.wrong}{dead}", fix, subject.latent_site)

@@ -1,0 +1,22 @@
+"""The reconstruction has the wrong sign: the loss falls as a reconstruction leaves its target.
+
+Minimised, it drives reconstructions away from the data.
+
+Turn the reconstruction's sign: add -log p, or subtract log p.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from recon_cli.auditing.defects._subject import Finding, Subject
+
+GRAVITY = "wrong"
+
+
+def find(subject: Subject) -> Iterator[Finding]:
+    """Yield it where the reconstruction falls and the KL is added, in what is called a loss."""
+    sign, b = subject.signed
+    if sign < 0 < b and subject.term.rec.additive and not subject.unmoved and not subject.named_log_likelihood:
+        evidence = "the loss falls as a reconstruction leaves its target"
+        yield Finding("recon-sign", evidence, "Turn the reconstruction's sign.", subject.reconstruction_site)

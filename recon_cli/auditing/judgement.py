@@ -1,0 +1,211 @@
+"""What the measurements amount to: for every reconstruction a row, its defects and a verdict. Nothing is called here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from recon_cli import likelihoods
+from recon_cli.auditing import defects
+from recon_cli.auditing.defects._subject import Finding, Reading, Subject
+from recon_cli.auditing.families import Match
+from recon_cli.auditing.latents import SQUARED
+from recon_cli.auditing.measurements import Measurements, Term
+from recon_cli.auditing.measuring import ReconstructionTerm
+from recon_cli.report import column
+
+GRAVEST = ("not-factorised", "defective", "unrecognised", "shape-dependent", "reconstruction-only", "beta-elbo", "elbo")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One reconstruction term of the objective, as in the JSON contract; and by which argument it comes.
+
+    own_scale, constant
+        the noise that the loss itself carries, and whether it has all of the normaliser or only log of that noise.
+    chosen
+        in words, the noise that each batch chooses.
+    link
+        what stands between the prediction and the mean, or on what the family hangs.
+    """
+
+    family: str | None = column("likelihood", "*")
+    tradeoff: float | None = column("sigma² at β = 1, or β at sigma = 1")
+    tradeoff_batch: float | None = column("grows with B to the power")
+    tradeoff_dim: float | None = column("grows with D to the power")
+    tradeoff_latent: float | None = column("grows with K to the power")
+    sigma: float | None = column("noise (β = 1)")
+    beta: float | None = column("β")
+    latent_scale: str | None = column("the latents' scale is")
+    direction: str = column("direction")
+    verdict: str = column("verdict")
+    defects: tuple[str, ...] = column("defects", None)
+    batch: int = column("B", None)
+    elements: int = column("D", None)
+    latents: int | None = column("K", None)
+    site: str | None = column("at", None)
+    term: str = column("term", None)
+    parameters: dict[str, float]
+    weight: float | None
+    kl_weight: float | None
+    own_scale: float | None = None
+    constant: bool = False
+    chosen: str = ""
+    link: str = ""
+
+
+def judge(measured: Measurements) -> tuple[tuple[Row, ...], tuple[Finding, ...]]:
+    """Return a row for every reconstruction, and what is wrong with any of them, the gravest first."""
+    rows, findings = [], []
+    for term in measured.terms:
+        subject = Subject(measured, term, reading_of(term, measured.kl_weight))
+        own = [finding for defect in defects.load_all() for finding in defect.find(subject)]
+        own = sorted(own, key=lambda finding: defects.GRAVITIES.index(defects.gravity(finding.code)))
+        rows.append(row_of(subject, own))
+        findings += [finding for finding in own if finding not in findings]
+    return tuple(rows), tuple(findings)
+
+
+def row_of(subject: Subject, findings: Sequence[Finding]) -> Row:
+    """Return the row of one reconstruction with these defects."""
+    measured, term, rec, b = subject.measured, subject.term, subject.term.rec, subject.measured.kl_weight
+    latent, match, reading = measured.latent, subject.term.rec.match, subject.reading
+    beta, sigma = reading.beta, reading.sigma
+    if term.own and b and stated(term.own[0], measured.knobs):
+        beta = b / term.own[1]
+    if {finding.code for finding in findings} & {"kl-sign", "recon-sign"}:  # then no noise makes it 1
+        beta, sigma = None if beta is None else -abs(beta), None
+    numbers = dict(match.own) if match else {}
+    if b and match and "laplace" in dict(match.parts):
+        numbers["scale"] = b / abs(dict(match.parts)["laplace"])
+    hidden = latent is None or b is None or not rec.additive or not subject.recognised or SQUARED in latent.forms
+    powers = (None, None, None) if hidden else term.scaling.tradeoff
+    return Row(
+        family=reading.family,
+        tradeoff=None if hidden else reading.tradeoff,
+        tradeoff_batch=powers[0],
+        tradeoff_dim=powers[1],
+        tradeoff_latent=powers[2],
+        sigma=None if hidden else sigma,
+        beta=None if hidden else beta,
+        latent_scale=latent.meaning if latent else None,
+        direction=subject.direction,
+        verdict=verdict_of(subject, [defects.gravity(finding.code) for finding in findings]),
+        defects=tuple(dict.fromkeys(finding.code for finding in findings)),
+        batch=measured.sizes.batch,
+        elements=measured.sizes.D,
+        latents=measured.sizes.K if latent is not None else None,
+        site=measured.site or None,
+        term=term.recon,
+        parameters=numbers,
+        weight=abs(match.weight) if match else rec.curvature,
+        kl_weight=b,
+        own_scale=term.own[0] if term.own else None,
+        constant=bool(term.own and term.own[2]),
+        chosen=term.best.words if term.best else "",
+        link=match.link if match else "",
+    )
+
+
+def verdict_of(subject: Subject, gravities: Sequence[str]) -> str:
+    """Return the verdict of one row, the gravest first: a pass is for what was recognised alone."""
+    latent = subject.measured.latent
+    if "no-likelihood" in gravities:
+        return "not-factorised"
+    if "wrong" in gravities:
+        return "defective"
+    spoiled = "spoiling" in gravities
+    if not subject.recognised:
+        return "defective" if subject.measured.broadcast else "unrecognised"
+    if latent is None:
+        return "defective" if spoiled else "reconstruction-only"
+    if subject.term.scaling.moves:
+        return "shape-dependent"
+    if spoiled:
+        return "defective"
+    return "elbo" if subject.reading.exact and not latent.forms else "beta-elbo"
+
+
+def stated(scale: float, numbers: Sequence[float]) -> bool:
+    """Whether a scale is one of the numbers that the function was given, as it is or as a logarithm or square of it."""
+    forms = [scale, math.log(scale), 2 * math.log(scale), scale * scale, 1 / scale]
+    return any(
+        abs(form - number) <= 1e-9 * max(1.0, abs(number)) for form in forms for number in numbers if number != 0 or scale == 1
+    )
+
+
+def reading_of(term: Term, b: float | None) -> Reading:
+    """Return the two readings of one reconstruction's weight beside a KL's of weight ``b``, and the likelihood at beta = 1."""
+    rec, best = term.rec, term.best
+    if best is not None:
+        beta = b and b / abs(best.weight)
+        return Reading(best.family, None, None, beta, True, beta is None or abs(beta - 1) < max(1e-6, best.off))
+    if term.by_decoder and rec.match and rec.match.family == "gaussian":  # the stand-in's, whose sigma is 1
+        beta = b and b / (2 * abs(rec.match.weight))
+        return Reading("the decoder's own", beta, None, beta, True, beta is None or abs(beta - 1) < 1e-6)
+    if not rec.additive:
+        return Reading(None, None, None, None, False, False)
+    reading = read(rec, b)
+    return replace(reading, exact=False) if rec.match is None and not rec.location else reading
+
+
+def read(rec: ReconstructionTerm, b: float | None) -> Reading:
+    """Return what a weight on the KL says beside what was measured of the reconstruction."""
+    match = rec.match
+    if match is None:
+        weight = rec.curvature and b and abs(b / rec.curvature)
+        return Reading(None, weight or None, None, None, False, rec.location)
+    if b is None:
+        return Reading(match.family, None, None, None, False, True)
+    a = abs(match.weight)
+    if match.parts:
+        return mixed(match, b)
+    likelihood, family = likelihood_of(match, a / b)
+    kind = match.candidate.kind if match.candidate else None
+    noise = {} if kind is None else kind().noise
+    if not noise:  # scale-free: beta is b over the loss's own slope
+        return Reading(family, b / a, None, b / a, True, abs(b / a - 1) < 1e-6)
+    if likelihood is None:  # a loss of a width of its own, at a weight that no noise of it has
+        tradeoff = b / abs(rec.curvature) if rec.curvature else b / a
+        return Reading(family, tradeoff, math.sqrt(tradeoff) if rec.curvature else None, b / a * slope_of(match), True, False)
+    scale = likelihood.noise.get("sigma", likelihood.noise.get("scale"))
+    if "sigma" in likelihood.noise:
+        return Reading(family, likelihood.sigma**2, likelihood.sigma, likelihood.sigma**2, False, True)
+    tradeoff = b / abs(rec.curvature) if rec.curvature and not match.link else b / a
+    return Reading(family, tradeoff, math.sqrt(tradeoff) if rec.curvature else scale, tradeoff, False, True)
+
+
+def mixed(match: Match, b: float) -> Reading:
+    """Return the reading of the part of a mixture that leads, the squared error where there is one."""
+    tradeoff = b / (2 * abs(match.weight)) if "gaussian" in dict(match.parts) else b / abs(match.weight)
+    free = not {name for name, _ in match.parts} <= {"gaussian", "laplace"}
+    return Reading(match.family, tradeoff, None if free else math.sqrt(tradeoff), tradeoff, False, not free)
+
+
+def slope_of(match: Match) -> float:
+    """Return the slope that a loss has as its likelihood's own."""
+    try:
+        return float(match.candidate.kind().slope)  # type: ignore[union-attr]
+    except Exception:
+        return 1.0
+
+
+def likelihood_of(match: Match, weight: float) -> tuple[Any, str]:
+    """Return the likelihood in the registry whose loss has this weight, and its name: of log-cosh, at 1 one and at 2 another."""
+    candidate = match.candidate
+    if candidate is None:
+        return None, match.family
+    own = match.own
+    kinds = [likelihoods.find(name) for name in likelihoods.names()]
+    for kind in [
+        candidate.kind,
+        *(k for k in kinds if k is not candidate.kind and not k.head and type(k().loss) is candidate.loss),
+    ]:
+        for near in (weight, float(round(weight)) if abs(weight - round(weight)) < 1e-6 else weight):
+            try:
+                return kind.with_slope(near, candidate.loss(**own) if own else None), kind.name
+            except Exception:
+                continue
+    return None, candidate.family

@@ -1,0 +1,178 @@
+"""Everything that is measured of a loss, once, as plain data: what is said of it afterwards calls nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from recon_cli.auditing import lines, probes, soundness, spreads
+from recon_cli.auditing.best_noise import Chosen, chosen, switch
+from recon_cli.auditing.callables import batch_number
+from recon_cli.auditing.calling import Problem, Sizes
+from recon_cli.auditing.latents import Latent
+from recon_cli.auditing.latents import measure as measure_latents
+from recon_cli.auditing.matching import latent_keys, pairs
+from recon_cli.auditing.measuring import ReconstructionTerm, benign, reconstruction
+from recon_cli.auditing.roles import Pair
+from recon_cli.auditing.scaling import Scaling, scalings
+from recon_cli.auditing.soundness import Astray, Tails
+from recon_cli.auditing.survival import Beside, beside
+
+
+@dataclass(frozen=True)
+class Term:
+    """One reconstruction as measured.
+
+    recon, target
+        the arguments.
+    rec, scaling
+        its field, and how its weight moves with the sizes.
+    own
+        the noise that the loss carries: its size, its weight, whether the whole normaliser is there.
+    best
+        the likelihood whose noise each batch chooses, where it is one.
+    astray
+        how it misses its target, where it does.
+    density
+        whether e^-loss has an integral, where that had to be looked into.
+    overflow, favour
+        in words, where float32 does not hold it, and that samples further off weigh more.
+    learned
+        the scales that the loss itself trains.
+    by_decoder
+        whether it is a distribution object's own log-probability.
+    """
+
+    recon: str
+    target: str | None
+    rec: ReconstructionTerm
+    scaling: Scaling
+    own: tuple[float, float, bool] | None = None
+    best: Chosen | None = None
+    astray: Astray | None = None
+    density: Tails | None = None
+    overflow: str = ""
+    favour: str = ""
+    learned: tuple[probes.TrainedScale, ...] = ()
+    by_decoder: bool = False
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """A loss as measured at ``sizes``, with the names that its function has for what was measured.
+
+    mu, scale
+        the arguments that are the mean and the scale of the latents; "mu" and "logvar" where they have no name.
+    differences
+        arguments whose gradient is not the slope of the value: (argument, slope by differences, by autograd).
+    stateful, stochastic
+        two numbers that one call should have given, where it gave two; averaged: the draws' mean was measured.
+    odd, added
+        shapes of a reconstruction and its target, and of a reconstruction and a KL, that broadcast.
+    still
+        latents that move the value and no gradient; switch: the argument whose 0 keeps a KL out.
+    knobs, batch_number
+        numbers that the function is given; the batch size that it states.
+    steps, site
+        the operations and their lines; the line of its definition.
+    data
+        the data that it is set beside, if any.
+    """
+
+    name: str
+    picked: str
+    sizes: Sizes
+    roles: tuple[tuple[str, str, str], ...]
+    terms: tuple[Term, ...]
+    latent: Latent | None
+    latents: tuple[str, ...] = ()
+    mu: str = "mu"
+    scale: str = "logvar"
+    differences: tuple[tuple[str, float, float], ...] = ()
+    stateful: tuple[float, float] | None = None
+    stochastic: tuple[float, float] | None = None
+    averaged: bool = False
+    odd: str = ""
+    added: tuple[tuple[int, ...], tuple[int, ...]] | None = None
+    switch: str = ""
+    knobs: tuple[float, ...] = ()
+    batch_number: int | None = None
+    notes: tuple[str, ...] = ()
+    steps: tuple[lines.Operation, ...] = ()
+    site: str = ""
+    data: Beside | None = None
+
+    @property
+    def kl_weight(self) -> float | None:
+        """The size of the KL's weight; None without a KL."""
+        return abs(self.latent.weight) if self.latent is not None and self.latent.weight else None
+
+    @property
+    def still(self) -> list[str]:
+        """The latents that move the value and no gradient."""
+        return [key for key, _, claimed in self.differences if key in self.latents and claimed == 0]
+
+    @property
+    def outside(self) -> dict[str, str]:
+        """By family, in words, which data it has no density for."""
+        return {} if self.data is None else {family: words for family, (words, _, _) in self.data.outside.items()}
+
+    @property
+    def broadcast(self) -> bool:
+        """Whether tensors of unlike shapes meet."""
+        return bool(self.odd or self.added)
+
+
+def measure(problem: Problem, odd: str, files: Mapping[str, str], data: str | None = None, scale: Any = None) -> Measurements:
+    """Return everything that is measured of a loss; ``odd`` is what is odd about calling it so, ``files`` whose lines are its."""
+    stateful, stochastic, values = probes.repeated(problem)
+    averaged = False
+    if stochastic:  # its normal draws at nodes, to be averaged, where they decide the value
+        still = problem.at(noise=0.0)
+        averaged = not probes.repeated(still)[1]
+        problem = still if averaged else problem
+    latent = measure_latents(problem)
+    latents = latent_keys(problem)
+    added = probes.broadcasts(problem) if latent is not None and not odd else None
+    spread = soundness.spreads(problem)
+    growths = scalings(problem)
+    terms = [term(problem, pair, latents, spread, bool(odd or added), each)
+             for pair, each in zip(pairs(problem.plan), growths, strict=True)]  # fmt: skip
+    reached, plan = problem.reached, problem.plan
+    named = {role: next((slot.key for slot in plan.role(role)), word) for role, word in (("mu", "mu"), ("scale", "logvar"))}
+    return Measurements(
+        name=reached.spelled, picked=problem.picked, sizes=problem.sizes,
+        roles=(*((slot.key, slot.role, slot.how) for slot in plan.slots()), ("returned", "loss", problem.picked)),
+        terms=tuple(terms), latent=latent, latents=tuple(latents), **named,
+        differences=tuple(probes.mismatch(problem)),
+        stateful=values if stateful else None, stochastic=values if stochastic else None, averaged=averaged,
+        odd=odd, added=added, switch=switch(problem) if latent is None and latents else "",
+        knobs=tuple(probes.knobs(problem)), batch_number=batch_number(reached), notes=(*reached.notes, *plan.taken),
+        steps=lines.steps(problem, benign(problem), files), site=lines.defined_at(reached.code, files),
+        data=beside(terms, data, scale) if data else None,
+    )  # fmt: skip
+
+
+def term(problem: Problem, pair: Pair, latents: list[str], spread: bool, broadcast: bool, scaling: Scaling) -> Term:
+    """Return one reconstruction as measured."""
+    recon, target = pair
+    names = recon.key, target.key if target is not None else None
+    missed = None if spread else soundness.astray(problem, pair, broadcast)
+    if missed is not None:  # whatever its shape, it is no likelihood of the target
+        astray, rec = missed
+        return Term(*names, rec, scaling, astray=astray, density=soundness.density(problem, rec, pair))
+    rec = spreads.spread(problem, pair) if spread else reconstruction(problem, pair, latents)
+    best = None if rec.additive else chosen(problem, pair)
+    if best is not None:  # whatever its value, its gradient is that likelihood's
+        return Term(*names, best.of(rec), scaling, best=best)
+    own = probes.own_scale(problem, rec, pair) if rec.additive else None
+    return Term(
+        *names, rec, scaling, own,
+        astray=None if broadcast else soundness.made_over(problem, rec, pair),
+        density=soundness.density(problem, rec, pair),
+        overflow=probes.overflow(problem, rec, pair) if rec.additive else "",
+        favour="" if rec.additive else probes.favour(problem),
+        learned=tuple(probes.learned(problem)) if own else (),
+        by_decoder=recon.role == "decoder",
+    )  # fmt: skip

@@ -1,0 +1,131 @@
+"""How weights move with the sizes: exponents in the batch B, the elements D of a sample and the latents K."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+from recon_cli.auditing.calling import Problem
+from recon_cli.auditing.matching import strengths
+from recon_cli.auditing.roles import BoundNumber
+
+Powers: TypeAlias = tuple[float | None, float | None, float | None]  # of the trade-off, the reconstruction and the KL
+Strengths: TypeAlias = tuple[list[float], float]  # of one element of each reconstruction, and of one latent
+NONE: Powers = (None, None, None)
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Exponents in B, D and K of one reconstruction beside the KL; None where not measured.
+
+    axes
+        which axis of a sample moves the trade-off, where they differ; length is then the size of the one that moves it most.
+    literal
+        the size that is written into a reshape, if one is.
+    """
+
+    batch: Powers = NONE
+    dim: Powers = NONE
+    latent: Powers = NONE
+    axes: str = ""
+    literal: Any = None
+    length: int | None = None
+
+    @property
+    def tradeoff(self) -> Powers:
+        """The exponents of the trade-off, in B, D and K."""
+        return self.batch[0], self.dim[0], self.latent[0]
+
+    @property
+    def moves(self) -> bool:
+        """Whether the trade-off is another one at other sizes."""
+        return any(abs(exponent or 0) > 1e-6 for exponent in self.tradeoff)
+
+
+def power(new: float, old: float, by: float) -> float | None:
+    """Return d log value / d log size, whole where it is to six digits."""
+    if not (0 < new < math.inf and 0 < old < math.inf):
+        return None
+    exponent = (math.log(new) - math.log(old)) / math.log(by)
+    return float(round(exponent)) if abs(exponent - round(exponent)) < 1e-6 else exponent
+
+
+def exponents(base: Strengths, other: Problem, by: float) -> list[Powers] | None:
+    """Return the exponents of one size for every term, from two values of it; None where the function refuses the other."""
+    try:
+        recons, pull = strengths(other)
+    except Exception:
+        return None
+    kl, powers = power(pull, base[1], by), []
+    for new, old in zip(recons, base[0], strict=True):
+        rec = power(new, old, by)
+        powers.append(NONE if rec is None else (None if kl is None else kl - rec, rec, kl))
+    return None if all(each == NONE for each in powers) else powers
+
+
+def scalings(problem: Problem) -> list[Scaling]:
+    """Return the exponents of every term from two sizes each of B, D (every axis of a sample apart) and K."""
+    sizes, base = problem.sizes, strengths(problem)
+    nothing = [NONE] * len(base[0])
+    batch = exponents(base, problem.at(sizes=replace(sizes, batch=2 * sizes.batch)), 2) or nothing
+    latent = nothing
+    if not math.isnan(base[1]):
+        wider = (2 * sizes.latent[0], *sizes.latent[1:])
+        follow = following(problem, {sizes.K: 2 * sizes.K, sizes.latent[0]: wider[0]}, r"lat|z|embed|hidden|code|n_?k$|^k$")
+        latent = exponents(base, problem.at(sizes=replace(sizes, latent=wider), follow=follow), 2) or nothing
+    along = {axis: stretched(problem, base, axis) for axis in axes(problem)}
+    return [Scaling(batch[i], latent=latent[i], **of_a_sample(sizes.shape, along, i)) for i in range(len(nothing))]
+
+
+def of_a_sample(shape: Sequence[int], along: Mapping[int, tuple[list[Powers] | None, Any]], index: int) -> dict[str, Any]:
+    """Return what stretching each axis of a sample says of one term: its exponents in D, and which axis they are of."""
+    powers = {axis: each[index] for axis, (each, _) in along.items() if each is not None and each[index] != NONE}
+    literal = next((literal for _, literal in along.values() if literal), None)
+    if not powers:
+        return {"literal": literal}
+    most = max(powers, key=lambda axis: abs(powers[axis][0] or 0))
+    differ = len({round(by, 6) for by, _, _ in powers.values() if by is not None}) > 1
+    words = ", ".join(f"axis {axis + 1}: {by or 0:g}" for axis, (by, _, _) in powers.items()) if differ else ""
+    return {"dim": powers[most], "axes": words, "literal": literal, "length": shape[most] if differ else None}
+
+
+def axes(problem: Problem) -> list[int]:
+    """Return the axes of a sample to stretch: of an image one of its own, of a table both, of classes all but theirs."""
+    shape = problem.sizes.shape
+    if problem.layout.classes:
+        classed = 0 if problem.layout.classes.startswith("first") else len(shape) - 1
+        return [axis for axis in range(len(shape)) if axis != classed][-1:]
+    return [len(shape) - 1] if len(shape) != 2 else [0, 1]
+
+
+def stretched(problem: Problem, base: Strengths, axis: int) -> tuple[list[Powers] | None, Any]:
+    """Return the exponents along one axis, and the literal size that is in the way, if any: it is stretched as well."""
+    sizes, shape = problem.sizes, problem.sizes.shape
+    for by in [2.0] if sizes.D < 50_000 else [0.5, 2.0]:
+        if shape[axis] * by != int(shape[axis] * by):
+            continue
+        longer = tuple(int(n * by) if i == axis else n for i, n in enumerate(shape))
+        now = replace(sizes, shape=longer)
+        shapes = {key: (*named[:-1], int(named[-1] * by)) for key, named in problem.shapes.items()}
+        numbers = {sizes.D: now.D, shape[axis]: longer[axis]}
+        follow = following(problem, numbers, r"in|dim|size|data|pix|feat|n[a-z]+|length|horizon|chunk|quer")
+        other = problem.at(sizes=now, shapes=shapes, follow=follow)
+        for each in (other, other.at(literals={sizes.D: now.D, shape: longer})):
+            powers = exponents(base, each, by)
+            if powers:
+                return powers, next(iter(each.watch.literals), None) if each is not other else None
+    return None, None
+
+
+def following(problem: Problem, sizes: dict[int, int], words: str) -> dict[str, int]:
+    """Return numbers on self, or bound to arguments, that are a size by value and by name, as they would be at another."""
+    owner, sizes_there = problem.reached.owner, {}
+    numbers = dict(vars(owner)) if owner is not None and hasattr(owner, "__dict__") else {}
+    bound = [part for part in (*problem.plan.arguments, *problem.plan.keywords.values()) if isinstance(part, BoundNumber)]
+    for name, value in {**numbers, **{part.name: part.value for part in bound}}.items():
+        if type(value) is int and value > 1 and value in sizes and re.search(words, name, re.I) and "batch" not in name:
+            sizes_there[name] = sizes[value]
+    return sizes_there
