@@ -117,4 +117,4 @@ def at_sizes(measured: Measurements) -> str:
     sizes, latent = measured.sizes, measured.latent
     shape = f" ({spell(sizes.shape)})" if len(sizes.shape) > 1 else ""
     of_latents = f", K = {sizes.K:,}{f' ({spell(sizes.latent)})' if len(sizes.latent) > 1 else ''}" if latent is not None else ""
-    return f"measured at B = {sizes.batch:,}, D = {sizes.D:,}{shape}{of_latents}"
+    return f"Measured at B = {sizes.batch:,}, D = {sizes.D:,}{shape}{of_latents}."

@@ -22,7 +22,13 @@ from recon_cli.report import Column, Report, Table, columns_of
 PASSING = ("elbo", "beta-elbo", "reconstruction-only")
 OBJECTIVE = columns_of(Row)
 ROLES = (Column("argument", "argument", "*"), Column("role", "is"), Column("found", "how that was found"))
-DEFECTS = (Column("code", "defect", "*"), Column("evidence", "evidence"), Column("fix", "fix"), Column("site", "at"))
+DEFECTS = (
+    Column("code", "defect", "*"),
+    Column("evidence", "evidence"),
+    Column("fix", "fix"),
+    Column("site", "at"),
+    Column("level", "level", None),
+)
 CONVERSIONS = (Column("keep", "to have", "*"), Column("write", "write"))
 WORDED = ("family", "verdict", "direction", "latent_scale", "defects", "site", "term")  # columns of words
 FAMILIES = ("elastic-net", "the decoder's own")  # beside those of the registry
@@ -40,6 +46,8 @@ class Audit:
         each defect with its evidence and its fix.
     roles
         which argument was what, and how that was found.
+    sizes
+        in words, at which B, D and K that was measured.
     accepted
         codes that are no reason to fail.
     """
@@ -51,6 +59,7 @@ class Audit:
     notes: tuple[str, ...]
     formula: str
     sentence: str
+    sizes: str = ""
     conversions: tuple[tuple[str, str], ...] = ()
     accepted: tuple[str, ...] = ()
     unmet: tuple[str, ...] = ()
@@ -103,8 +112,8 @@ def audit_of(measured: Measurements) -> Audit:
     notes += asides(measured, rows)
     notes += remarks(measured.data, rows, measured.sizes.K) if measured.data is not None else []
     return Audit(
-        measured.name, rows, findings, measured.roles, (at_sizes(measured), *notes), formula(measured),
-        sentence(measured, rows), conversions(measured, rows),
+        measured.name, rows, findings, measured.roles, tuple(notes), formula(measured),
+        sentence(measured, rows), at_sizes(measured), conversions(measured, rows),
     )  # fmt: skip
 
 
@@ -175,8 +184,11 @@ def report(audit: Audit) -> Report:
     tables.append(Table("roles", ROLES, [dict(zip(("argument", "role", "found"), each, strict=True)) for each in audit.roles]))
     if audit.findings:
         rows_of_defects = [
-            {"code": f.code, "evidence": f.evidence, "fix": f.fix, "site": f.site or None, "likelihood": "defects", "step": i,
-             "statement": f"{f.code}: {f.evidence}.", "because": f.fix, "checked": None}
+            {
+                "code": f.code, "evidence": f.evidence, "fix": f.fix, "site": f.site or None, "level": level(audit, f.code),
+                "likelihood": "defects", "step": i, "because": f.fix, "checked": None,
+                "statement": f"{f.code}{f' ({f.site})' if f.site else ''}: {f.evidence}.",
+            }
             for i, f in enumerate(audit.findings, 1)
         ]  # fmt: skip
         tables.append(Table("defects", DEFECTS, rows_of_defects, layout="steps"))
@@ -191,7 +203,12 @@ def report(audit: Audit) -> Report:
     tables[0] = Table("objective", columns, rows)
     if audit.unmet:
         verdict += f"; {'; '.join(audit.unmet)}"
-    return Report("audit", tables, audit.notes, verdict, audit.holds, lead=[audit.sentence, audit.formula])
+    return Report("audit", tables, audit.notes, verdict, audit.holds, lead=[audit.sentence, audit.formula, audit.sizes])
+
+
+def level(audit: Audit, code: str) -> str:
+    """Return how a defect counts for a program that reads it: an error fails, a note does not."""
+    return "note" if code in audit.accepted or defects.gravity(code) == "noted" else "error"
 
 
 def checked(key: str, value: str) -> str:

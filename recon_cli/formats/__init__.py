@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from io import StringIO
 from typing import Any, TextIO
 
@@ -75,3 +76,31 @@ def panels(table: Table) -> Iterator[tuple[str, list[Column]]]:
     visible = [column for column in table.columns if column.panel is not None]
     for title in dict.fromkeys(column.panel for column in visible if column.panel != "*"):
         yield title or table.title, [column for column in visible if column.panel in ("*", title)]
+
+
+@dataclass(frozen=True)
+class Remark:
+    """What a program that reads code is told of a line: a code, how grave it is (error, warning, note), and words."""
+
+    code: str
+    level: str
+    text: str
+    file: str = ""
+    line: int = 0
+
+
+def remarks(report: Report) -> list[Remark]:
+    """Return what is wrong by a report: each row with a ``code``, at its ``site``; of a failure without any, the verdict."""
+    rows = [row for table in report.tables for row in table.rows if "code" in row]
+    found = [Remark(row["code"], row["level"], f"{row['evidence']}. {row['fix']}", *place(row["site"])) for row in rows]
+    if not report.holds and not any(remark.level == "error" for remark in found):
+        sites = [row["site"] for table in report.tables for row in table.rows if row.get("site")]
+        text = " ".join([*report.lead[:1], f"({report.verdict})"])
+        found.append(Remark(report.command, "error", text, *place(sites[0] if sites else None)))
+    return found
+
+
+def place(site: str | None) -> tuple[str, int]:
+    """Return the file and the line of ``FILE:LINE``; nothing and 0 where there is none."""
+    file, _, line = (site or "").rpartition(":")
+    return (file.replace("\\", "/"), int(line)) if line.isdigit() else (site or "", 0)

@@ -1,0 +1,29 @@
+"""Annotations for GitHub Actions: what is wrong, at its line of the pull request."""
+
+from __future__ import annotations
+
+from typing import TextIO
+
+from recon_cli.formats import remarks
+from recon_cli.report import Report
+
+LEVELS = {"error": "error", "warning": "warning", "note": "notice"}
+
+
+def write(report: Report, file: TextIO) -> None:
+    """A workflow command a line: ``::error file=vae.py,line=3,title=recon-mean::...``, and the verdict as plain text.
+
+    A report that holds and has nothing to remark is its verdict alone.
+    """
+    for remark in remarks(report):
+        place = {"file": remark.file, "line": remark.line, "title": f"recon {remark.code}"}
+        properties = ",".join(f"{key}={escaped(str(value), ':', ',')}" for key, value in place.items() if value)
+        file.write(f"::{LEVELS[remark.level]} {properties}::{escaped(remark.text)}\n")
+    file.write(f"{'ok' if report.holds else 'FAILED'}: {report.verdict or report.command}\n")
+
+
+def escaped(text: str, *more: str) -> str:
+    """Return text as a workflow command takes it: percent signs, line ends and ``more`` as their numbers."""
+    for sign in ("%", "\r", "\n", *more):
+        text = text.replace(sign, f"%{ord(sign):02X}")
+    return text
