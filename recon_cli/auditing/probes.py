@@ -77,12 +77,12 @@ def mismatch(problem: Problem) -> list[tuple[str, float, float]]:
             values[recon.key] = values[target.key] + side * uniform(side.shape, 0.05, 0.15, 72)
     passed = {slot.key for slot in problem.plan.role("kl")} | {slot.key for slot in problem.plan.role("z")}
     wanted = [s.key for s in problem.plan.slots() if s.role in ("recon", "decoder", "spread")] + latent_keys(problem)
-    differences = []
-    for key in (k for k in wanted if k not in passed and values[k].is_floating_point()):
+    keys = [key for key in wanted if key not in passed and values[key].is_floating_point()]
+    _, grads = gradients(problem, values, keys)
+    differences, h = [], 1e-5
+    for key in keys:
         step = uniform(values[key].shape, -1, 1, 71)
-        h = 1e-5
         up, down = (value_at(problem, {**values, key: values[key] + by * step}) for by in (h, -h))
-        _, grads = gradients(problem, values, [key])
         measured, claimed = (up - down) / (2 * h), (grads[key] * step).sum().item()
         noise = 1e-15 * max(abs(up), abs(down)) / h * 20
         size = (grads[key] * step).abs().sum().item()
@@ -126,16 +126,33 @@ def overflow(problem: Problem, rec: ReconstructionTerm, pair: Pair) -> str:
         spots = [(0.0, side * e) for e in sizes for side in (1.0, -1.0)]
     if not values[target.key].is_floating_point() or values[target.key].shape != shape:
         return ""
-    for x, r in spots:
-        point = {**values, target.key: torch.full(shape, x), recon.key: torch.full(shape, r)}
-        try:
-            loss, grads = gradients(narrow, {k: v.float() if v.is_floating_point() else v for k, v in point.items()}, [recon.key])
-        except Exception:
+    narrowed = {key: value.float() if value.is_floating_point() else value for key, value in values.items()}
+
+    def at(points: list[tuple[float, float]]) -> tuple[float, bool]:
+        """Return the loss with these points laid over the elements, and whether its gradient is finite."""
+        x, r = (
+            torch.tensor(side).repeat(math.ceil(shape.numel() / len(points)))[: shape.numel()]
+            for side in zip(*points, strict=True)
+        )
+        point = {**narrowed, target.key: x.reshape(shape), recon.key: r.reshape(shape)}
+        loss, grads = gradients(narrow, point, [recon.key])
+        return loss, bool(grads[recon.key].isfinite().all())
+
+    def holds(points: list[tuple[float, float]]) -> bool:
+        loss, finite = at(points)
+        return math.isfinite(loss) and finite
+
+    try:
+        if not spots or holds(spots):
             return ""
-        if not math.isfinite(loss):
-            return f"in float32 the loss is {loss} at a reconstruction of {r:g} and a target of {x:g}"
-        if not bool(grads[recon.key].isfinite().all()):
-            return f"in float32 its gradient is not finite at a reconstruction of {r:g} and a target of {x:g}"
+        for x, r in spots:
+            loss, finite = at([(x, r)])
+            if not math.isfinite(loss):
+                return f"in float32 the loss is {loss} at a reconstruction of {r:g} and a target of {x:g}"
+            if not finite:
+                return f"in float32 its gradient is not finite at a reconstruction of {r:g} and a target of {x:g}"
+    except Exception:  # the function does not take float32, or values like these
+        return ""
     return ""
 
 

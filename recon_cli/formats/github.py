@@ -11,7 +11,7 @@ LEVELS = {"error": "error", "warning": "warning", "note": "notice"}
 
 
 def write(report: Report, file: TextIO) -> None:
-    """A workflow command a line: ``::error file=vae.py,line=3,title=recon-mean::...``, and the verdict as plain text.
+    """Write a workflow command a line, ``::error file=vae.py,line=3,title=recon-mean::...``, and the verdict as plain text.
 
     A report that holds and has nothing to remark is its verdict alone.
     """

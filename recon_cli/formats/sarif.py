@@ -12,7 +12,7 @@ SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sar
 
 
 def write(report: Report, file: TextIO) -> None:
-    """One run of one tool: a rule for each code, a result for each remark; none where there is nothing to remark."""
+    """Write one run of one tool: a rule for each code, a result for each remark; none where there is nothing to remark."""
     found = remarks(report)
     rules = [{"id": code} for code in dict.fromkeys(remark.code for remark in found)]
     driver = {"name": "recon", "semanticVersion": version(), "rules": rules}
