@@ -100,6 +100,10 @@ def steps(problem: Problem, values: Values, files: Mapping[str, str]) -> tuple[O
 def defined_at(code: Any, files: Mapping[str, str]) -> str:
     """Return FILE:LINE of a function; empty where it has no source file."""
     plain = getattr(code, "__code__", None)
-    if plain is None or (plain.co_filename not in files and not Path(plain.co_filename).exists()):
+    if (
+        plain is None
+        or plain.co_filename.startswith((OURS, TORCH))
+        or (plain.co_filename not in files and not Path(plain.co_filename).exists())
+    ):
         return ""
     return f"{files.get(plain.co_filename) or shortened(plain.co_filename)}:{plain.co_firstlineno}"

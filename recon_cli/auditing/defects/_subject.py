@@ -119,7 +119,10 @@ class Subject:
         """The batch size that a KL's weight was divided by, known by name or written beside the data's size; or 0."""
         if self.measured.batch_number:
             return float(self.measured.batch_number)
-        inverse = 1 / abs(self.signed[1]) if self.signed[1] else 0.0
+        own = self.term.scaling.batch[2], self.term.scaling.latent[2]
+        inverse = (
+            1 / abs(self.signed[1]) if self.signed[1] and not any(own) else 0.0
+        )  # a weight of sizes of the call is no literal
         ratio = inverse / self.measured.sizes.D
         return round(ratio) if ratio > 1.5 and abs(inverse - round(inverse)) < 1e-6 and abs(ratio - round(ratio)) < 1e-9 else 0.0
 
