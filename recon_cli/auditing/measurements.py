@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -124,8 +124,14 @@ class Measurements:
         return bool(self.odd or self.added)
 
 
-def measure(problem: Problem, odd: str, files: Mapping[str, str], data: str | None = None, scale: Any = None) -> Measurements:
-    """Return everything that is measured of a loss; ``odd`` is what is odd about calling it so, ``files`` whose lines are its."""
+def measure(
+    problem: Problem, odd: str, files: Mapping[str, str], data: str | None = None, scale: Any = None,
+    growths: Sequence[Scaling] | None = None,
+) -> Measurements:  # fmt: skip
+    """Return everything that is measured of a loss; ``odd`` is what is odd about calling it so, ``files`` whose lines are its.
+
+    ``growths`` are its exponents where it cannot be called at other sizes.
+    """
     stateful, stochastic, values = probes.repeated(problem)
     averaged = False
     if stochastic:  # its normal draws at nodes, to be averaged, where they decide the value
@@ -136,7 +142,7 @@ def measure(problem: Problem, odd: str, files: Mapping[str, str], data: str | No
     latents = latent_keys(problem)
     added = probes.broadcasts(problem) if latent is not None and not odd else None
     spread = soundness.spreads(problem)
-    growths = scalings(problem)
+    growths = scalings(problem) if growths is None else growths
     terms = [term(problem, pair, latents, spread, bool(odd or added), each)
              for pair, each in zip(pairs(problem.plan), growths, strict=True)]  # fmt: skip
     reached, plan = problem.reached, problem.plan

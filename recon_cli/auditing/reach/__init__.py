@@ -1,0 +1,1 @@
+"""How a loss is come by: from a function, or out of a live training step."""
