@@ -17,6 +17,7 @@ from recon_cli import registry
 
 if TYPE_CHECKING:
     from recon_cli.auditing import audit
+    from recon_cli.auditing.reach.watch import watch
     from recon_cli.calibration import calibrate
     from recon_cli.comparison import compare
     from recon_cli.derivation import derive
@@ -32,7 +33,7 @@ ENGINES = {
     "train": "training",
 }
 
-__all__ = ["__version__", "audit", "calibrate", "compare", "derive", "train"]
+__all__ = ["__version__", "audit", "calibrate", "compare", "derive", "train", "watch"]
 
 
 def _likelihoods() -> dict[str, str]:
@@ -45,6 +46,8 @@ def __getattr__(name: str) -> Any:
         from recon_cli.report import version
 
         return version()
+    if name == "watch":
+        return import_module(f"{__name__}.auditing.reach.watch").watch
     if name in ENGINES:
         return getattr(import_module(f"{__name__}.{ENGINES[name]}"), name)
     if likelihood := _likelihoods().get(name):
@@ -53,4 +56,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *ENGINES, *_likelihoods(), "__version__"})
+    return sorted({*globals(), *ENGINES, *_likelihoods(), "__version__", "watch"})

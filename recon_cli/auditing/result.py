@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -64,6 +65,16 @@ class Audit:
     accepted: tuple[str, ...] = ()
     unmet: tuple[str, ...] = ()
 
+    @classmethod
+    def unrecognised(cls, name: str, site: str, sentence: str, hint: str | None) -> Audit:
+        """Return the audit of a loss of which it is not known what its tensors are."""
+        nothing: dict[str, Any] = dict.fromkeys(column.key for column in OBJECTIVE)
+        row = Row(
+            **{**nothing, "direction": "loss", "verdict": "unrecognised", "defects": (), "batch": 0, "elements": 0, "term": ""},
+            site=site, parameters={}, weight=None, kl_weight=None,
+        )  # fmt: skip
+        return cls(name, (row,), (), (), (hint,) if hint else (), "", sentence)
+
     @property
     def verdict(self) -> str:
         """The gravest of the rows'."""
@@ -115,6 +126,22 @@ def audit_of(measured: Measurements) -> Audit:
         measured.name, rows, findings, measured.roles, tuple(notes), formula(measured),
         sentence(measured, rows), at_sizes(measured), conversions(measured, rows),
     )  # fmt: skip
+
+
+def joined(audits: Sequence[Audit]) -> Audit:
+    """Return several losses of one step as one audit: all their rows and defects, each sentence with its line."""
+    if len(audits) == 1:
+        return audits[0]
+    return Audit(
+        f"{len(audits)} losses",
+        tuple(row for audit in audits for row in audit.rows),
+        tuple(finding for audit in audits for finding in audit.findings),
+        tuple((f"{audit.rows[0].site}: {argument}", role, how) for audit in audits for argument, role, how in audit.roles),
+        tuple(f"{audit.rows[0].site}: {note}" for audit in audits for note in audit.notes),
+        "\n".join(f"{audit.rows[0].site}: {audit.formula}" for audit in audits if audit.formula),
+        "\n".join(f"{audit.rows[0].site}: {audit.sentence}" for audit in audits),
+        "\n".join(f"{audit.rows[0].site}: {audit.sizes}" for audit in audits if audit.sizes),
+    )
 
 
 def reasons(audit: Audit) -> set[str]:
@@ -203,7 +230,14 @@ def report(audit: Audit) -> Report:
     tables[0] = Table("objective", columns, rows)
     if audit.unmet:
         verdict += f"; {'; '.join(audit.unmet)}"
-    return Report("audit", tables, audit.notes, verdict, audit.holds, lead=[audit.sentence, audit.formula, audit.sizes])
+    return Report(
+        "audit",
+        tables,
+        audit.notes,
+        verdict,
+        audit.holds,
+        lead=[line for part in (audit.sentence, audit.formula, audit.sizes) for line in part.splitlines()],
+    )
 
 
 def level(audit: Audit, code: str) -> str:

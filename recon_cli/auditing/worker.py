@@ -9,6 +9,8 @@ from recon_cli import likelihoods
 from recon_cli.auditing import audit, defects
 from recon_cli.auditing.conventions import written
 from recon_cli.auditing.families import candidates
+from recon_cli.auditing.reach import script
+from recon_cli.auditing.reach.watch import audited
 from recon_cli.auditing.result import audit_of
 from recon_cli.report import Report
 
@@ -20,10 +22,13 @@ KNOWN = (
 
 
 def reported(
-    function: str | None, loss: str | None, reduction: str, kl_weight: float, kl_reduction: str | None,
-    accept: Sequence[str], expect: str | None, **settings: Any,
+    run: Sequence[str] | None, steps: int, function: str | None, loss: str | None, reduction: str, kl_weight: float,
+    kl_reduction: str | None, accept: Sequence[str], expect: str | None, **settings: Any,
 ) -> Report:  # fmt: skip
-    """Return what ``recon audit`` says of ``function``, or of ``loss`` with no code at all."""
+    """Return what ``recon audit`` says of ``function``, of the script in ``run``, or of ``loss`` with no code at all."""
+    if run is not None:
+        result = audited(script.run(run, steps)).accepting(*accept)
+        return (result if expect is None else result.expecting(expect)).report()
     target = function or written(likelihoods.loss(loss or ""), reduction, kl_weight, kl_reduction)
     result = audit(target, **settings).accepting(*accept)
     return (result if expect is None else result.expecting(expect)).report()

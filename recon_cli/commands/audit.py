@@ -10,8 +10,23 @@ from recon_cli.commands import _options as options
 from recon_cli.errors import ReconError
 
 
-@click.command("audit", cls=options.Command)
+class AuditCommand(options.Command):
+    """A command whose ``--run`` takes everything after it: a script and its own arguments."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if "--run" in args:
+            at = args.index("--run")
+            ctx.meta["run"] = args[at + 1 :]
+            args = args[: at + 1]
+        return super().parse_args(ctx, args)
+
+
+@click.command("audit", cls=AuditCommand)
 @click.argument("function", required=False, metavar="[FILE.py:FUNCTION]")
+@click.option(
+    "--run", is_flag=True, metavar="SCRIPT.py [ARGUMENTS...]", help="A training script, to its first step; last of the options."
+)
+@click.option("--steps", type=click.IntRange(1), default=1, show_default=True, help="With --run: which step to look at.")
 @click.option("--loss", type=options.LossWord(keep=True), metavar="NAME", help="No code: mse, l1, bce, huber:delta=0.5, ...")
 @click.option("--reduction", default="mean", show_default=True, metavar="mean|sum|batch-mean", help="Of that loss.")
 @click.option("--kl-weight", type=float, default=1.0, show_default=True, help="Of a KL beside it; 0 for none.")
@@ -47,7 +62,7 @@ from recon_cli.errors import ReconError
 )
 @options.format
 def command(
-    function: str | None, loss: str | None, reduction: str, kl_weight: float, kl_reduction: str | None,
+    function: str | None, run: bool, steps: int, loss: str | None, reduction: str, kl_weight: float, kl_reduction: str | None,
     shapes: tuple[tuple[str, tuple[int, ...]], ...], latent: tuple[int, ...], batch: int | None, order: str | None,
     total: str | None, attributes: tuple[tuple[str, object], ...], bind: tuple[tuple[str, object], ...], data: str | None,
     scale: float | None, accept: tuple[str, ...], expect: str | None, timeout: float, format: str,
@@ -59,6 +74,7 @@ def command(
     with 1 for what is no ELBO, and with 2 where it could not be audited.
 
     \b
+      recon audit --run train.py --epochs 1
       recon audit vae.py:loss_function
       recon audit models.py:VAE.loss_function --self beta=4 --shape 3x64x64 --latent 128
       recon audit --loss mse --reduction mean --kl-weight 1 --shape 3x32x32
@@ -80,14 +96,21 @@ def command(
             f"{' and '.join(of_loss)} {go} with --loss; code has reductions and weights of its own.",
             f"Leave {them} out, or set what the function reads with --bind NAME=VALUE.",
         )
-    if function is None:
+    if function is None and not run:
         options.reject(ctx, "audit --loss", "bind")
         if any(name for name, _ in shapes):
             raise ReconError("audit --loss has no arguments to give shapes.", "Write --shape 1x28x28, of one sample.")
-    if function is None and loss is None:
-        raise ReconError("Audit what?", "Give FILE.py:FUNCTION, or --loss mse for no code at all.")
+    script: list[str] | None = ctx.meta.get("run") if run else None
+    if script is not None:
+        if function is not None or loss is not None:
+            raise ReconError("--run watches a script, which has a loss of its own.", "Give the script alone, after --run.")
+        kept = {"run", "steps", "accept", "expect", "timeout", "format"}
+        options.reject(ctx, "audit --run", *(param.name or "" for param in command.params if param.name not in kept))
+    if function is None and loss is None and script is None:
+        raise ReconError("Audit what?", "Give FILE.py:FUNCTION, --run SCRIPT.py, or --loss mse for no code at all.")
     arguments = {
-        "function": function, "loss": loss, "reduction": reduction, "kl_weight": kl_weight, "kl_reduction": kl_reduction,
+        "run": script, "steps": steps, "function": function, "loss": loss,
+        "reduction": reduction, "kl_weight": kl_weight, "kl_reduction": kl_reduction,
         "shape": dict(shapes) or None, "latent": latent, "batch": batch, "args": order, "total": total,
         "attributes": dict(attributes), "bind": dict(bind), "data": data, "scale": scale, "accept": accept, "expect": expect,
         "timeout": timeout,

@@ -73,7 +73,7 @@ class Recorder(TorchDispatchMode):
     """Records operations on what depends on parameters."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.tape = Tape()
         self.numbers: dict[int, int] = {}
         self.recording = True
@@ -160,16 +160,21 @@ class Watching:
         self.thread = threading.get_ident()
 
     def __enter__(self) -> Watching:
-        self.before = {"backward": Tensor.backward, "all": torch.autograd.backward, "grad": torch.autograd.grad, "compile": torch.compile}
+        self.before = {
+            "backward": Tensor.backward,
+            "all": torch.autograd.backward,
+            "grad": torch.autograd.grad,
+            "compile": torch.compile,
+        }
         Tensor.backward = self.watched(Tensor.backward, lambda args: args[0])  # type: ignore[method-assign]
         torch.autograd.backward = self.watched(torch.autograd.backward, lambda args: args[0])
         torch.autograd.grad = self.watched(torch.autograd.grad, lambda args: args[0])
         torch.compile = uncompiled
-        self.recorder.__enter__()
+        self.recorder.__enter__()  # type: ignore[no-untyped-call]
         return self
 
     def __exit__(self, *error: Any) -> None:
-        self.recorder.__exit__(*error)
+        self.recorder.__exit__(*error)  # type: ignore[no-untyped-call]
         Tensor.backward, torch.autograd.backward = self.before["backward"], self.before["all"]  # type: ignore[method-assign]
         torch.autograd.grad, torch.compile = self.before["grad"], self.before["compile"]
 

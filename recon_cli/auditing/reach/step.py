@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -57,9 +56,13 @@ class Step:
         loss = cut(derived)
         tensors = derived.tape.tensors
         if not loss.leaves:
-            raise ReconError(f"The loss at {derived.site} is made of no network's output and no parameter.", "Derive one that is.")
+            raise ReconError(
+                f"The loss at {derived.site} is made of no network's output and no parameter.", "Derive one that is."
+            )
         numbers = [n for n in (*loss.leaves, *loss.constants) if n not in derived.tape.noise]
-        values = {n: tensors[n].detach().to(torch.float64) if tensors[n].dtype in FLOATS else tensors[n].detach() for n in numbers}
+        values = {
+            n: tensors[n].detach().to(torch.float64) if tensors[n].dtype in FLOATS else tensors[n].detach() for n in numbers
+        }
         step = cls(loss, values)
         seed()
         try:
@@ -73,7 +76,7 @@ class Step:
         rough = 0.05 if recorded.dtype in (torch.float16, torch.bfloat16) or derived.tape.noise else 1e-3
         if not torch.allclose(again.double().sum(), recorded.double().sum(), rtol=rough, atol=1e-6) and not derived.tape.noise:
             raise ReconError(
-                f"Replayed, the loss at {derived.site} is {again.sum().item():.6g}, where the step had {recorded.sum().item():.6g}.",
+                f"Replayed, the loss at {derived.site} is {again.sum().item():.6g}; the step had {recorded.sum().item():.6g}.",
                 "Something in it is changed in place: audit the loss as a function, recon audit FILE.py:FUNCTION.",
             )
         return step
@@ -183,10 +186,14 @@ def audit_step(derived: Derived) -> Audit:
     before = step.gradients({})
     alive = [number for number, grad in before.items() if bool((grad != 0).any())]
     pairs, _ = comparisons(step, before)
-    pairs = distinct(pairs, step)
-    outputs = {pair.output for pair in pairs}
+    scores = {pair.output for pair in pairs if step.values[pair.target].double().std() == 0}
+    pairs = distinct([pair for pair in pairs if pair.output not in scores or step.values[pair.target].double().std() > 0])
+    scores -= {pair.output for pair in pairs}
+    outputs = {pair.output for pair in pairs} | scores
     spreads = [n for n in alive if n not in outputs and any(spread_of(step, before, n, pair) for pair in pairs)]
     rest = [number for number in alive if number not in outputs and number not in spreads]
+    codes = coupled(step, before, rest)
+    rest = [number for number in rest if number not in codes]
     means, scales = latents_of(step, before, rest)
     unexplained = [number for number in rest if number not in (*means, *scales)]
     if not pairs or unexplained or len(spreads) > 1 or len(pairs) > 1 and spreads:
@@ -194,17 +201,46 @@ def audit_step(derived: Derived) -> Audit:
     problem, names = problem_of(step, pairs, spreads, means, scales, derived)
     growths = [static(step, pair, means, problem.sizes) for pair in pairs]
     measured = measure(problem, "", {}, growths=growths)
+    notes = [
+        f"The output {spell(tuple(step.values[n].shape))} is compared with one number: a score, a term of its own."
+        for n in scores
+    ]
+    notes += [
+        f"Outputs {spell(tuple(step.values[n].shape))} are compared with one another: codes, a term of their own."
+        for n in codes[:1]
+    ]
+    measured = replace(measured, notes=(*measured.notes, *notes))
     measured = replace(measured, steps=step.cut.lines(names), site=derived.site, switch="")
     return audit_of(measured)
 
 
-def distinct(pairs: list[Compared], step: Step) -> list[Compared]:
-    """Return one comparison for each output: that with the constant whose values vary."""
-    best: dict[int, Compared] = {}
-    for pair in pairs:
-        if pair.output not in best or step.values[best[pair.output].target].double().std() == 0:
-            best[pair.output] = pair
-    return [*best.values()]
+def distinct(pairs: list[Compared]) -> list[Compared]:
+    """Return one comparison for each output."""
+    return [*{pair.output: pair for pair in reversed(pairs)}.values()][::-1]
+
+
+def coupled(step: Step, before: Mapping[int, Tensor], rest: list[int]) -> list[int]:
+    """Return outputs that are compared with one another and with nothing else, as codes and their quantised neighbours."""
+    codes = []
+    for number in rest:
+        others = [n for n in rest if n != number and step.values[n].numel() == step.values[number].numel()]
+        for other in others:
+            value = step.values[other]
+            half = torch.rand(value.shape, generator=torch.Generator().manual_seed(8)) < 0.5
+            changed = step.moved(before, other, half).get(number)
+            if (
+                changed is not None
+                and not bool((changed.flatten() & ~half.flatten()).any())
+                and is_difference(step, number, other)
+            ):
+                codes += [n for n in (number, other) if n not in codes]
+    return codes
+
+
+def is_difference(step: Step, one: int, other: int) -> bool:
+    """Whether an output's gradient vanishes where it is the other: then they are compared, and neither with a prior."""
+    there = step.gradients({one: step.values[other].reshape(step.values[one].shape)})[one]
+    return float(there.abs().max()) <= 1e-9 * float(step.gradients({})[one].abs().max())
 
 
 def spread_of(step: Step, before: Mapping[int, Tensor], number: int, pair: Compared) -> bool:
@@ -235,16 +271,25 @@ def problem_of(
     B = shapes[means[0]][0] if means else shapes[first.output][0]
     D = math.prod(shapes[first.output]) // B
     K = sum(math.prod(shapes[n]) for n in means) // B if means else 1
-    sample, layout = (D,), Layout()
+    sample: tuple[int, ...] = (D,)
+    layout = Layout()
     if first.classes is not None:
         V = shapes[first.output][first.classes]
         sample = (D // V, V) if first.classes == len(shapes[first.output]) - 1 else (V, D // V)
         layout = Layout(classes=("last" if sample[1] == V else "first") + ("-hot" if first.hot else ""))
     several = len(pairs) > 1
-    slots, where = [], {}
+    slots: list[Slot] = []
+    where: dict[str, list[int]] = {}
     for i, pair in enumerate(pairs, 1):
         end, group = (str(i), str(i)) if several else ("", "")
-        slots.append(Slot(f"recon{end}", "recon", f"an output of the network that is compared with data, {spell(shapes[pair.output])}", group=group))
+        slots.append(
+            Slot(
+                f"recon{end}",
+                "recon",
+                f"an output of the network that is compared with data, {spell(shapes[pair.output])}",
+                group=group,
+            )
+        )
         slots.append(Slot(f"x{end}", "target", f"the data that it is compared with, {spell(shapes[pair.target])}", group=group))
         where |= {f"recon{end}": [pair.output], f"x{end}": [pair.target]}
     for key, role, numbers in (("spread", "spread", spreads), ("mu", "mu", means), ("scale", "scale", scales)):
@@ -264,10 +309,20 @@ def problem_of(
         dtype = tensors["recon" if not several else "recon1"].dtype
         return step.cut.replay({n: v.to(dtype) if v.is_floating_point() else v for n, v in {**others, **values}.items()}).sum()
 
-    named = {} if layout.classes else {slot.key: (math.prod(shapes[where[slot.key][0]]) // B,) for slot in slots if slot.role in ("recon", "target", "spread")}
+    named = (
+        {}
+        if layout.classes
+        else {
+            slot.key: (math.prod(shapes[where[slot.key][0]]) // B,)
+            for slot in slots
+            if slot.role in ("recon", "target", "spread")
+        }
+    )
     plan = CallPlan(keywords={slot.key: slot for slot in slots})
     reached = Reached(loss, spelled=f"the loss at {derived.site}", notes=("cut out of a live training step",))
-    problem = Problem(reached, plan, Sizes(B, sample, (K,)), layout, shapes=named, pick=lambda result: result, picked="what is derived")
+    problem = Problem(
+        reached, plan, Sizes(B, sample, (K,)), layout, shapes=named, pick=lambda result: result, picked="what is derived"
+    )
     return problem, {numbers[0]: key for key, numbers in where.items()}
 
 
@@ -281,19 +336,19 @@ def laid(value: Tensor, shape: tuple[int, ...], layout: Layout, pairs: list[Comp
 
 def static(step: Step, pair: Compared, means: list[int], sizes: Sizes) -> Scaling:
     """Return the exponents in B, D and K, by the sizes that the recorded reductions divide by; None where that is not known."""
-    rec = divisors(step, pair.output, sizes.batch, sizes.D // (sizes.shape[-1 if pair.classes else 0] if pair.classes is not None else 1), sizes)
-    kl = divisors(step, means[0], sizes.batch, sizes.K, sizes) if means else None
+    classes = 1 if pair.classes is None else step.values[pair.output].shape[pair.classes]
+    rec = divisors(step, pair.output, sizes.batch, sizes.D // classes)
+    kl = divisors(step, means[0], sizes.batch, sizes.K) if means else None
     r_b, r_d = rec if rec is not None else (None, None)
     k_b, k_k = kl if kl is not None else (None, None)
     over = None if r_b is None or k_b is None else k_b - r_b
-    length = None
     return Scaling(
         batch=(over, r_b, k_b), dim=NONE if r_d is None else (-r_d if means else None, r_d, 0.0),
-        latent=NONE if k_k is None else (k_k, 0.0, k_k), length=length,
+        latent=NONE if k_k is None else (k_k, 0.0, k_k),
     )  # fmt: skip
 
 
-def divisors(step: Step, output: int, batch: int, own: int, sizes: Sizes) -> tuple[float, float] | None:
+def divisors(step: Step, output: int, batch: int, own: int) -> tuple[float, float] | None:
     """Return the exponents of the batch and of what an output has a sample, by what its term is divided by on its way."""
     by_batch, by_own, number = 0.0, 0.0, output
     tensors = step.cut.tape.tensors

@@ -1,0 +1,73 @@
+"""One added line around a training step: ``with recon_cli.watch() as step: ...``, then ``step.audit()``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from recon_cli.auditing.limiting import failure
+from recon_cli.auditing.reach.recording import Derived, Watching
+from recon_cli.auditing.restoring import undisturbed
+from recon_cli.auditing.result import Audit, joined
+from recon_cli.errors import ReconError
+
+active: list[Watch] = []
+
+
+class Watch:
+    """A training step that is watched: the losses that it derives, each audited at its own sizes, on its own data."""
+
+    def __init__(self) -> None:
+        self.watching = Watching()
+        self.used = False
+
+    def __enter__(self) -> Watch:
+        if active:
+            raise ReconError("A step is being watched already.", "End the outer watch() before another begins.")
+        if self.used:
+            raise ReconError("This watch() is over.", "Begin another one: with recon_cli.watch() as step.")
+        self.used = True
+        active.append(self)
+        self.watching.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        active.remove(self)
+        self.watching.__exit__(*error)
+
+    def audit(self) -> Audit:
+        """Return what each loss is that the step derived, a row each, with its line.
+
+        Raises ReconError where nothing was derived within.
+        """
+        if self in active:
+            raise ReconError("The step is not over.", "Call audit() after the with-block.")
+        if not self.watching.losses:
+            raise ReconError(
+                "No loss was derived within watch().", "Put loss.backward() or torch.autograd.grad(...) inside the with-block."
+            )
+        return audited(self.watching.losses)
+
+
+def watch() -> Watch:
+    """Return a context manager that watches one training step; afterwards ``.audit()`` says what its loss assumes.
+
+    Its code runs as it is. A second step within is not looked at. One at a time, on the thread that runs the step.
+    """
+    return Watch()
+
+
+def audited(losses: Sequence[Derived]) -> Audit:
+    """Return the audits of some losses as one; each that is not recognised says what was seen."""
+    from recon_cli.auditing.reach.step import audit_step
+
+    audits = []
+    with undisturbed():
+        for derived in losses:
+            try:
+                audits.append(audit_step(derived))
+            except ReconError as error:
+                audits.append(Audit.unrecognised(f"the loss at {derived.site}", derived.site, str(error), error.hint))
+            except Exception as error:  # of the user's operations, replayed in float64
+                failed = failure(error, f"the loss at {derived.site}")
+                audits.append(Audit.unrecognised(f"the loss at {derived.site}", derived.site, str(failed), failed.hint))
+    return joined(audits)
