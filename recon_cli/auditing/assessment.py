@@ -91,6 +91,7 @@ def judged(
         read = Reading(best.family, None, None, beta, True, beta is None or abs(beta - 1) < max(1e-6, best.off))
     own = verdicts.own_scale(problem, rec, pair) if rec.additive else None
     scale = verdicts.scaling(problem, index)
+    rec = rec if unmoved or best else soundness.normalised(problem, rec, pair, latent, scale)
     weights = findings.of_the_weights(problem, rec, latent, scale, read, own)
     alone = [unmoved] if unmoved else [*(signs if rec.additive else []), *weights]
     if best is None:  # the best noise of no residual at all is none
@@ -165,7 +166,7 @@ def spread(problem: Problem, pair: tuple[Slot, Slot | None]) -> ReconstructionTe
                 (h - a * push).abs().max().item() / max(1e-300, h.abs().max().item()),
             )
             if best is None or off < best.off:
-                best = Match(family, a, off, candidate_of(family))
+                best = Match(family, a, off, candidate_of(family) if family.startswith("het") else None)
     match = best if best is not None and best.off < 1e-5 else None
     sign = sign_of(problem, base, pair)
     return ReconstructionTerm(recon, match, None, worst < 1e-7, worst, (1.0, 1.0), 1.0, "real", sign, True)

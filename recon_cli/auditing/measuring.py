@@ -14,11 +14,13 @@ import torch
 from torch import Tensor
 
 from recon_cli.auditing.calling import Problem, Values
-from recon_cli.auditing.families import CLOSE, MATCH, Match, candidates, field_of, ratio, recognise
+from recon_cli.auditing.families import CLOSE, LINKS, MATCH, Match, candidates, field_of, ratio, recognise
+from recon_cli.auditing.normalisation import Normalisation
 from recon_cli.auditing.roles import Pair, Slot
 from recon_cli.errors import ReconError
 
 POINTS = 96
+WHOLE = (0.0, 1.0, 2.0, 3.0, 7.0, 12.0)
 WIDE = (10.0, 100.0, 1e4, 1e7)  # residuals, beyond those of ``domains``
 SIMPLEX = "only if x̂ adds up to 1"
 MADE = "target made over"
@@ -113,6 +115,8 @@ class ReconstructionTerm:
         in words, where the gradient vanishes, if that is not where reconstruction and target are the same.
     within
         in words, the residuals or targets within which it is that family, where it is another function beyond.
+    normal
+        of no known family, what e^-loss adds up to over the data.
     """
 
     slot: Slot
@@ -127,6 +131,7 @@ class ReconstructionTerm:
     location: bool
     centre: str = ""
     within: str = ""
+    normal: Normalisation | None = None
 
 
 def field(problem: Problem, base: Values, pair: Pair, x: Tensor, raw: Tensor) -> Tensor | None:
@@ -234,6 +239,8 @@ def reconstruction(problem: Problem, pair: Pair, latents: list[str]) -> Reconstr
     if used is not None and (match is None or match.off > MATCH) and target is not None:
         shift = shifted(problem, base, pair, used, weights if not even else None)
         match, centre = shift or (match, "")
+    if match is not None and not centre and strays(problem, base, pair, match, weights if not even else None):
+        match = None  # x that are whole have a mass of their own: what is another function there alone is another likelihood
     location = used is not None and is_location(problem, base, pair, weights if not even else None)
     sign = sign_of(problem, base, pair) if match is None else int(math.copysign(1, match.weight))
     within = "" if match is None or centre else limits(problem, base, pair, match, weights if not even else None)
@@ -294,6 +301,21 @@ def centred(x: Tensor, centre: Tensor, name: str) -> str:
         return f"{round(centre[at].item(), 9) + 0.0:.3g} where {name} is {x[at].item():.3g}"
     times = "" if abs(slope - 1) < 1e-7 else "-" if abs(slope + 1) < 1e-7 else f"{slope:.6g} "
     return f"{times}{name}" + (f" {'+' if more > 0 else '-'} {abs(more):.6g}" if abs(more) > 1e-7 else "")
+
+
+def strays(problem: Problem, base: Values, pair: Pair, match: Match, weights: Tensor | None) -> bool:
+    """Whether a loss of whole numbers is another than the one that was recognised at some of them: at 0 alone, say."""
+    each = match.candidate
+    if each is None or match.off > CLOSE or match.link not in LINKS or not each.kind().support.whole:
+        return False
+    most = min(12.0, each.kind().support.high)
+    x = torch.tensor(WHOLE, dtype=torch.float64).clamp(max=most).repeat(4)
+    low, high = (0.05, 0.95) if most == 1 else (0.1, 6.0)
+    measured = spaced(problem, base, pair, x, raw := uniform(len(x), low, high, 35), weights)
+    own = field_of(each, match.numbers, x, raw, match.link)
+    if measured is None or own is None:
+        return False
+    return bool((measured - match.weight * own).abs().max() > CLOSE * measured.abs().max())
 
 
 def limits(problem: Problem, base: Values, pair: Pair, match: Match, weights: Tensor | None) -> str:

@@ -164,6 +164,8 @@ def asides(audit: Audit, problem: Problem, terms: Terms) -> list[str]:
                 if rec.match.link not in (MADE, "log-probabilities")
                 else f"{slot.key}: {rec.match.link}."
             )
+        if rec.normal is not None and rec.normal.words:
+            notes.append(rec.normal.words)
         if rec.within:
             notes.append(f"It is {title(row).rstrip(',')} for {rec.within}; beyond, it is another function.")
         if row.chosen:

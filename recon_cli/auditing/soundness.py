@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from recon_cli.auditing.calling import Problem
+from recon_cli.auditing.divergence import Latent
+from recon_cli.auditing.elements import normalisation
 from recon_cli.auditing.matching import latent_keys
 from recon_cli.auditing.measuring import (
     MADE,
@@ -20,6 +23,7 @@ from recon_cli.auditing.measuring import (
     sign_of,
     value_at,
 )
+from recon_cli.auditing.normalisation import COINS, Normalisation
 from recon_cli.auditing.roles import Pair
 from recon_cli.auditing.verdicts import Finding, Scaling, recognised
 from recon_cli.identity.regions import REAL
@@ -188,16 +192,50 @@ def shifted(problem: Problem, x: Tensor, r: Tensor | None, index: int) -> list[T
     return targets
 
 
+def normalised(
+    problem: Problem, rec: ReconstructionTerm, pair: Pair, latent: Latent | None, scale: Scaling
+) -> ReconstructionTerm:
+    """Return the reconstruction with what its e^-loss adds up to over the data, where it is of no family that is known.
+
+    It is weighed as it is beside its KL, and where a KL is beside the point or a size moves its weight, as it is written: a mean
+    undone.
+    """
+    if recognised(rec) or not rec.additive or problem.layout.classes:
+        return rec
+    b = abs(latent.weight) if latent is not None and latent.weight else None
+    written = undone(problem, scale)
+    weights = [written] if b is None else [1 / b] if rec.location and not moving(scale) else [1 / b, written]
+    found = normalisation(problem, pair, rec.location, latent.meaning if latent else None, weights)
+    if found is None:
+        return rec
+    beta = b * found.weight if b is not None and not rec.location and found.kind == "real" else None
+    domain = rec.domain if found.support == COINS else "positive"  # only of shares the ends are data
+    return replace(rec, normal=replace(found, beta=beta), domain=domain)
+
+
+def moving(scale: Scaling) -> bool:
+    """Whether a trade-off moves with a size."""
+    return any(abs(part[0] or 0) > 1e-6 for part in (scale.batch, scale.dim, scale.latent))
+
+
+def undone(problem: Problem, scale: Scaling) -> float:
+    """Return by what a reconstruction's mean is a sum."""
+    sizes = problem.sizes
+    powers = ((sizes.batch, scale.batch[1]), (scale.length or sizes.D, scale.dim[1]), (sizes.K, scale.latent[1]))
+    return float(math.prod(float(size) ** -(power or 0.0) for size, power in powers))
+
+
 def of_the_density(
     problem: Problem, rec: ReconstructionTerm, pair: Pair, b: float | None, scale: Scaling, unmoved: Finding | None
 ) -> list[Finding]:
-    """Return the finding of a loss whose e^-loss has no finite integral over the data: bounded, or no faster than a logarithm."""
-    recon, target = pair
-    is_known = recognised(rec)
-    if is_known and (rec.match is None or rec.match.link == MADE):  # a constant, standardised, is no constant
-        return []
-    if is_known and rec.match and rec.match.candidate and rec.match.candidate.kind().support != REAL:
+    """Return the finding of a loss whose e^-loss has no finite sum over the data, or another for every prediction."""
+    if rec.normal is not None and not unmoved:
+        return of_no_family(rec.normal, pair)
+    if not (unmoved or (recognised(rec) and rec.match and rec.match.link != MADE)):
+        return []  # a constant, standardised, is no constant
+    if rec.match and rec.match.candidate and rec.match.candidate.kind().support != REAL:
         return []  # angles, shares and counts: their sums and integrals do not run to infinity, or were looked into
+    recon, target = pair
     base = benign(problem)
     if target is None or problem.layout.classes or problem.layout.binary or not rec.additive:
         return []
@@ -205,7 +243,7 @@ def of_the_density(
     if base[data].shape != base[recon.key].shape or not base[data].is_floating_point():
         return []
     weights, _ = element_weights(problem, base, pair)
-    weighed, count = weights.sum().item(), base[recon.key].numel()
+    weighed = weights.sum().item()
 
     def at(x: float, r: float = 0.5) -> float:
         values = {**base, recon.key: torch.full_like(base[recon.key], r), data: torch.full_like(base[data], x)}
@@ -214,8 +252,7 @@ def of_the_density(
     if not all(map(math.isfinite, (at(0.5, 3.0), at(0.5, -3.0)))):  # predictions that are shares or rates: data of their own kind
         return []
     # The most that the loss may weigh: as it is written, beside its KL, and with a mean undone.
-    moves = b is None or any(abs(part[0] or 0) > 1e-6 for part in (scale.batch, scale.dim, scale.latent))
-    most = max(1.0, 1 / b if b else 1.0) * (count if moves else 1)
+    most = max(undone(problem, scale), 1 / b if b else 0.0)
     for side, word in ((1.0, "plus"), (-1.0, "minus")):
         near, far = (at(side * size) for size in FAR)
         growth = most * (far - near) / math.log(FAR[1] / FAR[0])
@@ -224,6 +261,32 @@ def of_the_density(
             continue
         how = "falls without end" if falls else "stays bounded" if abs(growth) < 1e-6 else "grows no faster than a logarithm"
         evidence = f"as {data} goes to {word} infinity the loss of an element {how}: e^-loss has no finite integral over x"
-        fix = "No noise has this loss: take one that grows, as |e|, or log(1 + e^2/s^2) weighed 1."
-        return [Finding("no-density", evidence, fix, is_known)]
+        return [Finding("no-density", evidence, GROWING, unmoved is None)]
     return []
+
+
+GROWING = "No noise has this loss: take one that grows, as |e|, or log(1 + e^2/s^2) weighed 1."
+
+
+def of_no_family(normal: Normalisation, pair: Pair) -> list[Finding]:
+    """Return the finding of a loss of no known family whose e^-loss is no density, or not the same one for every prediction."""
+    name = pair[1].key if pair[1] else "x"
+    if normal.kind == "no-density":
+        evidence = f"{normal.why.replace('as x ', f'as {name} ')}: e^-loss has no finite integral over {normal.support}"
+        return [Finding("no-density", evidence, GROWING, True)]
+    if normal.kind == "gap":
+        least, most = (f"{spelled(at, pair)}" for at in normal.extremes)
+        evidence = (
+            f"over {normal.support} e^-loss adds up to {math.exp(min(normal.logs)):.6g} at {least} and to "
+            f"{math.exp(max(normal.logs)):.6g} at {most}: what it lacks to a likelihood, c(mu), moves by {normal.range:.6g} nats"
+        )
+        return [
+            Finding("gap", evidence, "Add log of that sum, as it moves with the prediction, or take a likelihood's loss.", True)
+        ]
+    return []
+
+
+def spelled(at: tuple[float, ...], pair: Pair) -> str:
+    """Return a prediction in words."""
+    names = (pair[0].key, "a scale")
+    return " and ".join(f"{name} = {value:g}" for name, value in zip(names, at, strict=False))

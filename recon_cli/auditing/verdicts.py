@@ -22,7 +22,7 @@ from recon_cli.identity.regions import Interval
 CODES = (
     "recon-mean", "kl-mean-latents", "kl-sum-batch", "half-missing", "batch-dependent", "bce-on-nonbinary",
     "latent-scale-misread", "kl-not-kl", "kl-sign", "recon-sign", "value-gradient-mismatch", "not-additive", "stateful",
-    "stochastic", "overflow", "hard-coded-shape", "broadcast", "target-unused", "no-density",
+    "stochastic", "overflow", "hard-coded-shape", "broadcast", "target-unused", "no-density", "gap",
 )  # fmt: skip
 BROKEN = {"kl-not-kl", "kl-sign", "recon-sign", "value-gradient-mismatch"}
 SPOILING = {"overflow", "broadcast"}
@@ -414,10 +414,12 @@ def broadcasts(problem: Problem) -> tuple[tuple[int, ...], tuple[int, ...]] | No
 
 
 def recognised(rec: ReconstructionTerm) -> bool:
-    """Whether a reconstruction is a likelihood that is known: one of the registry, or two added that only move with the mean.
+    """Whether a reconstruction is a likelihood: one of the registry, two added that only move with the mean, or one of no name.
 
-    Two others added have an integral that depends on the mean, and are none.
+    Two others added, and what is of no name, are one where their integral does not depend on the mean.
     """
+    if rec.normal is not None:
+        return rec.normal.kind == "real"
     return rec.match is not None and abs(rec.match.weight) > LEAST and (not rec.match.parts or rec.location)
 
 
@@ -437,4 +439,5 @@ def verdict_of(rec: ReconstructionTerm, reading: Reading, scale: Scaling, latent
         return "shape-dependent"
     if spoiled:
         return "defective"
-    return "elbo" if reading.exact and not latent.forms else "beta-elbo"
+    exact = reading.exact if rec.normal is None else rec.normal.beta is None or abs(rec.normal.beta - 1) < 1e-6
+    return "elbo" if exact and not latent.forms else "beta-elbo"
