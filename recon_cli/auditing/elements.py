@@ -1,4 +1,4 @@
-"""One element of an additive loss, a function of data and prediction, measured on whole batches for ``normalisation`` to add up."""
+"""One element of an additive loss, a function of data and prediction, measured on whole batches: for ``normalisation`` to sum."""
 
 from __future__ import annotations
 

@@ -52,7 +52,8 @@ def benign(problem: Problem, number: int = 1, spread: float = 0.3) -> dict[str, 
                 labels = torch.randint(0, V, (B, events), generator=generator(n))
                 values[slot.key] = torch.nn.functional.one_hot(labels, V).double() if classes.endswith("hot") else labels
             else:
-                values[slot.key] = uniform((B, events, V), -1, 1, n).log_softmax(-1)
+                logits = uniform((B, events, V), -1, 1, n)
+                values[slot.key] = logits.softmax(-1) if "shares" in classes else logits.log_softmax(-1)
         elif slot.role in ("recon", "target", "decoder"):
             values[slot.key] = uniform((B, D), 0.5 - spread, 0.5 + spread, n)
             if slot.role == "target" and problem.layout.binary:
@@ -195,6 +196,8 @@ def additivity(problem: Problem, base: Values, key: str, others: list[str]) -> f
     moved = dict(base)
     step = uniform(value.shape, 0.02, 0.08, 22)
     moved[key] = value + step * (half if value.ndim == 2 else half.unsqueeze(-1))
+    if "shares" in problem.layout.classes:
+        moved[key] = moved[key] / moved[key].sum(-1, keepdim=True)
     before, after = (gradients(problem, values, [key, *others])[1] for values in (base, moved))
     worst = 0.0
     for name in (key, *others):
@@ -410,6 +413,8 @@ def classes(problem: Problem, pair: Pair, base: Values, latents: list[str]) -> R
     hot = labels if labels.ndim == 3 else torch.nn.functional.one_hot(labels, raw.shape[-1]).double()
     match = None
     for kind, value in (("logits", raw), ("log-probabilities", raw.log_softmax(-1)), ("probabilities", raw.softmax(-1))):
+        if "shares" in problem.layout.classes and kind != "probabilities":
+            continue
         grad = gradients(problem, {**base, recon.key: value}, [recon.key])[1][recon.key]
         if not bool(grad.isfinite().all()) or not bool(grad.abs().max() > 0):
             continue

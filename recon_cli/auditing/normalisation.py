@@ -15,10 +15,11 @@ CONSTANT = 1e-6  # nats by which the logarithm of a sum may differ between predi
 TRUSTED = 1e-4  # the largest error, in nats, at which two sums are told apart
 FEW = 400  # the largest whole number that is summed up to
 COINS, WHOLE = "0 and 1", "0, 1, 2, ..."
-GRIDS = {
-    "the levels 0, 1/255, ..., 1": (0.0, 1.0),
-    "the levels -1, -1 + 2/255, ..., 1": (-1.0, 1.0),
-    "0, 1, ..., 255": (0.0, 255.0),
+LEVELS = (256, 16, 17, 11, 2**5, 2**6, 101)
+GRIDS: dict[str, tuple[float, float, int]] = {
+    **{f"the {n} levels 0, 1/{n - 1}, ..., 1": (0.0, 1.0, n) for n in LEVELS},
+    "the 256 levels -1, -1 + 2/255, ..., 1": (-1.0, 1.0, 256),
+    "0, 1, ..., 255": (0.0, 255.0, 256),
 }
 
 
@@ -126,7 +127,7 @@ def of_pairs(element: Element, binary: bool, domain: str) -> Normalisation:
     """
     coins = summed(element, (0.0, 1.0), COINS)
     if coins.kind == "real" or binary:
-        return coins
+        return coins if coins.kind == "real" else on_levels(element, coins)
     if target := stretched(element):
         return without_sum(element, "unknown", LINE.name, f"it compares the prediction with {target:.6g} x")
     straight = linear(element)
@@ -140,7 +141,7 @@ def of_pairs(element: Element, binary: bool, domain: str) -> Normalisation:
             break
     whole = min(tried, key=lambda found: ("gap", "no-density", "unknown").index(found.kind))
     if shares and coins.kind == "gap":
-        return coins
+        return coins if straight or margin(element) else on_levels(element, coins)
     if whole.kind == "gap" and whole.support == LINE.name:
         return whole
     few = element.among([j for j, mean in enumerate(element.predictions) if -2.5 < mean[0] < 3.5])
@@ -150,7 +151,7 @@ def of_pairs(element: Element, binary: bool, domain: str) -> Normalisation:
     jumps = any(found.why.startswith(JUMPS) for found in tried)
     if counts[0].kind == "gap" and (straight or jumps):
         return counts[0]
-    return next((found for grid in GRIDS if (found := leveled(element, grid)).kind == "real"), whole) if jumps else whole
+    return on_levels(element, whole) if jumps else whole
 
 
 def integrated(element: Element, coordinate: Coordinate) -> Normalisation:
@@ -187,11 +188,19 @@ def summed(element: Element, levels: Sequence[float], support: str) -> Normalisa
     return of_sums(element, support, special.logsumexp(terms, axis=1), 1e-12, "", terms.size)
 
 
+def on_levels(element: Element, otherwise: Normalisation) -> Normalisation:
+    """Return what e^-loss adds up to over the usual grey levels for which that is one number; else something else."""
+    return next((found for grid in GRIDS if (found := leveled(element, grid)).kind == "real"), otherwise)
+
+
 def leveled(element: Element, grid: str) -> Normalisation:
     """Return what e^-loss adds up to over evenly spread grey levels, at a few predictions among them."""
-    low, high = GRIDS[grid]
+    low, high, count = GRIDS[grid]
     few = element.among([j for j, mean in enumerate(element.predictions) if low <= mean[0] <= high][:3])
-    return summed(few, np.linspace(low, high, 256).tolist(), grid)
+    levels = np.linspace(low, high, count).tolist()
+    if not few.predictions or not math.isfinite(few.value(levels[1], 0)):
+        return without_sum(element, "unknown", grid, "it is not finite there")
+    return summed(few, levels, grid)
 
 
 def tallied(element: Element, factorial: bool) -> Normalisation:
