@@ -17,6 +17,7 @@ from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.regions import SHARE
 
 MATCH = 1e-6  # the largest difference of two gradient fields, relative to the largest gradient, that is none
+COUNTS = (*range(2, 33), 50, 63, 64, 99, 100, 127, 128, 200, 250, 255, 256, 500, 512, 1000)  # trials that are tried
 CLOSE = 1e-3  # within which a family is named, and the difference said
 
 
@@ -29,11 +30,23 @@ class Candidate:
     loss: Any
     own: tuple[str, ...]
 
+    @functools.cached_property
+    def counts(self) -> bool:
+        """Whether its numbers are whole and no noise: of a binomial the trials."""
+        return bool(self.own) and not self.kind().noise
+
+    @functools.cached_property
+    def link(self) -> str:
+        """What stands between its prediction and the mean, by name; empty of an nll."""
+        loss = self.loss(**dict.fromkeys(self.own, 2.0)) if self.counts else self.loss
+        return str(getattr(getattr(loss, "link", None), "name", ""))
+
     def values(self, x: Tensor, prediction: Tensor, numbers: tuple[float, ...]) -> Tensor:
-        """Return the loss of every element with these numbers of its own."""
-        loss = self.loss(**dict(zip(self.own, numbers, strict=True)))
+        """Return the loss of every element with these numbers of its own; times its slope, where that is they alone."""
+        own = dict(zip(self.own, numbers, strict=True))
+        loss = self.loss(**own)
         values: Tensor = loss.values(x, prediction) if hasattr(loss, "values") else loss(x, prediction)
-        return values
+        return values * self.kind(**own).slope if self.counts else values
 
 
 @dataclass(frozen=True)
@@ -65,7 +78,7 @@ def candidates(event: int = 0) -> tuple[Candidate, ...]:
     for name in likelihoods.names():
         kind = likelihoods.find(name)
         likelihood = kind()
-        if kind.event != event or kind.head or (likelihood.design and not likelihood.noise):
+        if kind.event != event or kind.head:
             continue
         if bool((likelihood.gap(probe) != 0).any()):
             for call in (kind().admitted().nll, kind().admitted().nll_raw):
@@ -73,7 +86,7 @@ def candidates(event: int = 0) -> tuple[Candidate, ...]:
                     by_loss[name, call.__name__] = Candidate(name, kind, functools.partial(_nll, call), ())
             continue
         for loss in likelihood.losses:
-            own = tuple(key for key in loss.parameters if key not in likelihood.design)
+            own = tuple(key for key in loss.parameters if key not in likelihood.design or not likelihood.noise)
             by_loss.setdefault(type(loss), Candidate(name, kind, type(loss), own))
     return tuple(sorted(by_loss.values(), key=lambda each: (len(each.own), bool(each.kind().design))))
 
@@ -150,6 +163,8 @@ def single(candidate: Candidate, x: Tensor, raw: Tensor, measured: Tensor, link:
 
 def solved(candidate: Candidate, x: Tensor, raw: Tensor, measured: Tensor) -> Match:
     """Return one candidate with the number of its own that fits best: a grid, then golden sections."""
+    if candidate.counts:
+        return min((single(candidate, x, raw, measured, "", (float(n),)) for n in COUNTS), key=lambda match: match.off)
     share = dataclasses.fields(candidate.loss)[0].metadata["domain"] == SHARE
     to_number = (lambda t: 1 / (1 + math.exp(-t))) if share else math.exp
 

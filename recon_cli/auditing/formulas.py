@@ -95,10 +95,10 @@ def summed(match: Match, family: str) -> str:
     if match.link == LINK:
         return "Σ(x̂−x)²/(2 σ̂²)" if family == "gaussian" else "Σ|x̂−x|/ŝ"
     link = match.link if match.link in INVERSES else ""
-    own = getattr(match.candidate.loss, "link", None) if match.candidate else None
+    own = match.candidate.link if match.candidate else ""
     if link and family in LINKED:
         return LINKED[family].format(INVERSES[link])
-    if family == "poisson" and own is not None and own.name == "log":
+    if family == "poisson" and own == "log":
         return "Σ(exp(r)−x r)"
     if match.link == MADE and family == "gaussian":
         return "Σ(x̂−f(x))²"

@@ -125,7 +125,9 @@ def verdict_of(subject: Subject, gravities: Sequence[str]) -> str:
         return "shape-dependent"
     if spoiled:
         return "defective"
-    return "elbo" if subject.reading.exact and not latent.forms else "beta-elbo"
+    normal = subject.term.rec.normal
+    exact = subject.reading.exact if normal is None else normal.beta is None or abs(normal.beta - 1) < 1e-6
+    return "elbo" if exact and not latent.forms else "beta-elbo"
 
 
 def stated(scale: float, numbers: Sequence[float]) -> bool:

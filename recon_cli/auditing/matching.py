@@ -29,7 +29,7 @@ def layouts(problem: Problem) -> list[Layout]:
     if len(shape) == 1:
         data = data[:1]
     if plan.role("target") and not problem.shapes:
-        data += [("image", "image", how) for how in ("last", "first", "last-hot", "first-hot")]
+        data += [("image", "image", how) for how in ("last", "first", "last-hot", "first-hot", "last-shares-hot")]
     latent = ["flat", "one"] + (["joined"] if len(problem.sizes.latent) > 1 else [])
     pads = any("pad" in slot.key for slot in plan.role("mask"))
     mask = (["first", "batch", "image"] if pads else ["image", "batch", "first", "flat"]) if plan.role("mask") else ["image"]

@@ -143,7 +143,7 @@ def measure(
     added = probes.broadcasts(problem) if latent is not None and not odd else None
     spread = soundness.spreads(problem)
     growths = scalings(problem) if growths is None else growths
-    terms = [term(problem, pair, latents, spread, bool(odd or added), each)
+    terms = [term(problem, pair, latent, latents, spread, bool(odd or added), each)
              for pair, each in zip(pairs(problem.plan), growths, strict=True)]  # fmt: skip
     reached, plan = problem.reached, problem.plan
     named = {role: next((slot.key for slot in plan.role(role)), word) for role, word in (("mu", "mu"), ("scale", "logvar"))}
@@ -160,23 +160,27 @@ def measure(
     )  # fmt: skip
 
 
-def term(problem: Problem, pair: Pair, latents: list[str], spread: bool, broadcast: bool, scaling: Scaling) -> Term:
+def term(
+    problem: Problem, pair: Pair, latent: Latent | None, latents: list[str], spread: bool, broadcast: bool, scaling: Scaling
+) -> Term:
     """Return one reconstruction as measured."""
     recon, target = pair
     names = recon.key, target.key if target is not None else None
+    b = abs(latent.weight) if latent is not None and latent.weight else None
     missed = None if spread else soundness.astray(problem, pair, broadcast)
     if missed is not None:  # whatever its shape, it is no likelihood of the target
         astray, rec = missed
-        return Term(*names, rec, scaling, astray=astray, density=soundness.density(problem, rec, pair))
+        return Term(*names, rec, scaling, astray=astray, density=soundness.density(problem, rec, pair, True, b, scaling))
     rec = spreads.spread(problem, pair) if spread else reconstruction(problem, pair, latents)
     best = None if rec.additive else chosen(problem, pair)
     if best is not None:  # whatever its value, its gradient is that likelihood's
         return Term(*names, best.of(rec), scaling, best=best)
     own = probes.own_scale(problem, rec, pair) if rec.additive else None
+    rec = soundness.normalised(problem, rec, pair, latent, scaling)
     return Term(
         *names, rec, scaling, own,
         astray=None if broadcast else soundness.made_over(problem, rec, pair),
-        density=soundness.density(problem, rec, pair),
+        density=soundness.density(problem, rec, pair, False, b, scaling),
         overflow=probes.overflow(problem, rec, pair) if rec.additive else "",
         favour="" if rec.additive else probes.favour(problem),
         learned=tuple(probes.learned(problem)) if own else (),

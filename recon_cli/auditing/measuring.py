@@ -14,12 +14,14 @@ import torch
 from torch import Tensor
 
 from recon_cli.auditing.calling import Problem, Values
-from recon_cli.auditing.families import CLOSE, MATCH, Match, candidates, field_of, ratio, recognise
+from recon_cli.auditing.families import CLOSE, LINKS, MATCH, Match, candidates, field_of, ratio, recognise
+from recon_cli.auditing.normalisation import Normalisation
 from recon_cli.auditing.roles import Pair, Slot
 from recon_cli.errors import ReconError
 
 POINTS = 96
 LEAST = 1e-300  # a weight below which numbers lose their digits
+WHOLE = (0.0, 1.0, 2.0, 3.0, 7.0, 12.0)
 WIDE = (10.0, 100.0, 1e4, 1e7)  # residuals, beyond those of ``domains``
 SIMPLEX = "only if x̂ adds up to 1"
 MADE = "target made over"
@@ -51,7 +53,8 @@ def benign(problem: Problem, number: int = 1, spread: float = 0.3) -> dict[str, 
                 labels = torch.randint(0, V, (B, events), generator=generator(n))
                 values[slot.key] = torch.nn.functional.one_hot(labels, V).double() if classes.endswith("hot") else labels
             else:
-                values[slot.key] = uniform((B, events, V), -1, 1, n).log_softmax(-1)
+                logits = uniform((B, events, V), -1, 1, n)
+                values[slot.key] = logits.softmax(-1) if "shares" in classes else logits.log_softmax(-1)
         elif slot.role in ("recon", "target", "decoder"):
             values[slot.key] = uniform((B, D), 0.5 - spread, 0.5 + spread, n)
             if slot.role == "target" and problem.layout.binary:
@@ -114,6 +117,8 @@ class ReconstructionTerm:
         in words, where the gradient vanishes, if that is not where reconstruction and target are the same.
     within
         in words, the residuals or targets within which it is that family, where it is another function beyond.
+    normal
+        of no known family, what e^-loss adds up to over the data.
     """
 
     slot: Slot
@@ -128,13 +133,16 @@ class ReconstructionTerm:
     location: bool
     centre: str = ""
     within: str = ""
+    normal: Normalisation | None = None
 
     @property
     def recognised(self) -> bool:
-        """Whether it is a likelihood that is known: one of the registry, or two added that only move with the mean.
+        """Whether it is a likelihood: one of the registry, two added that only move with the mean, or one of no name.
 
-        Two others added have an integral that depends on the mean, and are none.
+        Two others added, and what is of no name, are one where their integral does not depend on the mean.
         """
+        if self.normal is not None:
+            return self.normal.kind == "real"
         return self.match is not None and abs(self.match.weight) > LEAST and (not self.match.parts or self.location)
 
 
@@ -199,6 +207,8 @@ def additivity(problem: Problem, base: Values, key: str, others: list[str]) -> f
     moved = dict(base)
     step = uniform(value.shape, 0.02, 0.08, 22)
     moved[key] = value + step * (half if value.ndim == 2 else half.unsqueeze(-1))
+    if "shares" in problem.layout.classes:
+        moved[key] = moved[key] / moved[key].sum(-1, keepdim=True)
     before, after = (gradients(problem, values, [key, *others])[1] for values in (base, moved))
     worst = 0.0
     for name in (key, *others):
@@ -243,6 +253,8 @@ def reconstruction(problem: Problem, pair: Pair, latents: list[str]) -> Reconstr
     if used is not None and (match is None or match.off > MATCH) and target is not None:
         shift = shifted(problem, base, pair, used, weights if not even else None)
         match, centre = shift or (match, "")
+    if match is not None and not centre and strays(problem, base, pair, match, weights if not even else None):
+        match = None  # x that are whole have a mass of their own: what is another function there alone is another likelihood
     location = used is not None and is_location(problem, base, pair, weights if not even else None)
     sign = sign_of(problem, base, pair) if match is None else int(math.copysign(1, match.weight))
     within = "" if match is None or centre else limits(problem, base, pair, match, weights if not even else None)
@@ -303,6 +315,21 @@ def centred(x: Tensor, centre: Tensor, name: str) -> str:
         return f"{round(centre[at].item(), 9) + 0.0:.3g} where {name} is {x[at].item():.3g}"
     times = "" if abs(slope - 1) < 1e-7 else "-" if abs(slope + 1) < 1e-7 else f"{slope:.6g} "
     return f"{times}{name}" + (f" {'+' if more > 0 else '-'} {abs(more):.6g}" if abs(more) > 1e-7 else "")
+
+
+def strays(problem: Problem, base: Values, pair: Pair, match: Match, weights: Tensor | None) -> bool:
+    """Whether a loss of whole numbers is another than the one that was recognised at some of them: at 0 alone, say."""
+    each = match.candidate
+    if each is None or match.off > CLOSE or match.link not in LINKS or not each.kind().support.whole:
+        return False
+    most = min(12.0, each.kind().support.high)
+    x = torch.tensor(WHOLE, dtype=torch.float64).clamp(max=most).repeat(4)
+    low, high = (0.05, 0.95) if most == 1 else (0.1, 6.0)
+    measured = spaced(problem, base, pair, x, raw := uniform(len(x), low, high, 35), weights)
+    own = field_of(each, match.numbers, x, raw, match.link)
+    if measured is None or own is None:
+        return False
+    return bool((measured - match.weight * own).abs().max() > CLOSE * measured.abs().max())
 
 
 def limits(problem: Problem, base: Values, pair: Pair, match: Match, weights: Tensor | None) -> str:
@@ -397,6 +424,8 @@ def classes(problem: Problem, pair: Pair, base: Values, latents: list[str]) -> R
     hot = labels if labels.ndim == 3 else torch.nn.functional.one_hot(labels, raw.shape[-1]).double()
     match = None
     for kind, value in (("logits", raw), ("log-probabilities", raw.log_softmax(-1)), ("probabilities", raw.softmax(-1))):
+        if "shares" in problem.layout.classes and kind != "probabilities":
+            continue
         grad = gradients(problem, {**base, recon.key: value}, [recon.key])[1][recon.key]
         if not bool(grad.isfinite().all()) or not bool(grad.abs().max() > 0):
             continue

@@ -50,8 +50,8 @@ def summed(term: Term) -> str:
     match = term.rec.match
     if match is None or match.parts or match.own or term.target is None or term.rec.domain == "classes" or term.rec.counted < 1:
         return ""
-    own = getattr(match.candidate.loss, "link", None) if match.candidate else None
-    line = SUMS.get((match.family, match.link or (own.name if own is not None and own.name != "identity" else "")), "")
+    own = match.candidate.link if match.candidate else ""
+    line = SUMS.get((match.family, match.link or (own if own != "identity" else "")), "")
     return line.format(r=term.recon, x=term.target)
 
 

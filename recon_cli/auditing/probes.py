@@ -109,12 +109,7 @@ def overflow(problem: Problem, rec: ReconstructionTerm, pair: Pair) -> str:
     narrow = problem.at(dtype=torch.float32)
     values = benign(narrow)
     shape = values[recon.key].shape
-    logits = bool(
-        rec.match
-        and rec.match.candidate
-        and getattr(rec.match.candidate.loss, "link", None)
-        and rec.match.candidate.loss.link.name == "logit"
-    )
+    logits = bool(rec.match and rec.match.candidate and rec.match.candidate.link == "logit")
     if rec.domain == "unit":
         domain = rec.match.candidate.kind().domain if rec.match and rec.match.candidate else None
         ends = not isinstance(domain, Interval) or domain.closed

@@ -162,6 +162,8 @@ def asides(measured: Measurements, rows: Sequence[Row]) -> list[str]:
                 if rec.match.link not in (MADE, "log-probabilities")
                 else f"{term.recon}: {rec.match.link}."
             )
+        if rec.normal is not None and rec.normal.words:
+            notes.append(rec.normal.words)
         if rec.within:
             notes.append(f"It is {title(row).rstrip(',')} for {rec.within}; beyond, it is another function.")
         if row.chosen:

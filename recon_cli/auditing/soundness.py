@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from recon_cli.auditing.calling import Problem
+from recon_cli.auditing.divergence import Latent
+from recon_cli.auditing.elements import normalisation
 from recon_cli.auditing.matching import latent_keys
 from recon_cli.auditing.measuring import (
     MADE,
@@ -20,7 +22,9 @@ from recon_cli.auditing.measuring import (
     sign_of,
     value_at,
 )
+from recon_cli.auditing.normalisation import COINS
 from recon_cli.auditing.roles import Pair
+from recon_cli.auditing.scaling import Scaling
 from recon_cli.identity.regions import REAL
 
 # What a reconstruction that misses its target is in.
@@ -48,11 +52,10 @@ class Astray:
 
 @dataclass(frozen=True)
 class Tails:
-    """How an element's loss grows as a target goes to plus and to minus infinity: d loss / d log |x|, of so many elements."""
+    """How an element's loss grows as a target goes to plus and minus infinity: d loss / d log |x|, at the most it may weigh."""
 
     data: str
-    slopes: dict[str, float]
-    elements: int
+    growths: dict[str, float]
 
 
 def spreads(problem: Problem) -> bool:
@@ -212,13 +215,43 @@ def shifted(problem: Problem, x: Tensor, r: Tensor | None, index: int) -> list[T
     return targets
 
 
-def density(problem: Problem, rec: ReconstructionTerm, pair: Pair) -> Tails | None:
+def normalised(
+    problem: Problem, rec: ReconstructionTerm, pair: Pair, latent: Latent | None, scaling: Scaling
+) -> ReconstructionTerm:
+    """Return the reconstruction with what its e^-loss adds up to over the data, where it is of no family that is known.
+
+    It is weighed as it is beside its KL, and where a KL is beside the point or a size moves its weight, as it is written: a mean
+    undone.
+    """
+    if rec.recognised or not rec.additive or problem.layout.classes:
+        return rec
+    b = abs(latent.weight) if latent is not None and latent.weight else None
+    written = undone(problem, scaling)
+    weights = [written] if b is None else [1 / b] if rec.location and not scaling.moves else [1 / b, written]
+    found = normalisation(problem, pair, rec.location, latent.meaning if latent else None, weights)
+    if found is None:
+        return rec
+    beta = b * found.weight if b is not None and not rec.location and found.kind == "real" else None
+    domain = rec.domain if found.support == COINS else "positive"  # only of shares the ends are data
+    return replace(rec, normal=replace(found, beta=beta), domain=domain)
+
+
+def undone(problem: Problem, scaling: Scaling) -> float:
+    """Return by what a reconstruction's mean is a sum."""
+    sizes = problem.sizes
+    powers = ((sizes.batch, scaling.batch[1]), (scaling.length or sizes.D, scaling.dim[1]), (sizes.K, scaling.latent[1]))
+    return float(math.prod(float(size) ** -(power or 0.0) for size, power in powers))
+
+
+def density(
+    problem: Problem, rec: ReconstructionTerm, pair: Pair, unmoved: bool, b: float | None, scaling: Scaling
+) -> Tails | None:
     """Return how the loss grows far out, where e^-loss must have an integral over real data; None where that is known."""
-    recon, target = pair
-    if rec.recognised and (rec.match is None or rec.match.link == MADE):  # a constant, standardised, is no constant
-        return None
-    if rec.recognised and rec.match and rec.match.candidate and rec.match.candidate.kind().support != REAL:
+    if not (unmoved or (rec.recognised and rec.match and rec.match.link != MADE)):
+        return None  # a constant, standardised, is no constant
+    if rec.match and rec.match.candidate and rec.match.candidate.kind().support != REAL:
         return None  # angles, shares and counts: their sums and integrals do not run to infinity, or were looked into
+    recon, target = pair
     base = benign(problem)
     if target is None or problem.layout.classes or problem.layout.binary or not rec.additive:
         return None
@@ -226,7 +259,7 @@ def density(problem: Problem, rec: ReconstructionTerm, pair: Pair) -> Tails | No
     if base[data].shape != base[recon.key].shape or not base[data].is_floating_point():
         return None
     weights, _ = element_weights(problem, base, pair)
-    weighed, count = weights.sum().item(), base[recon.key].numel()
+    weighed = weights.sum().item()
 
     def at(x: float, r: float = 0.5) -> float:
         values = {**base, recon.key: torch.full_like(base[recon.key], r), data: torch.full_like(base[data], x)}
@@ -234,6 +267,8 @@ def density(problem: Problem, rec: ReconstructionTerm, pair: Pair) -> Tails | No
 
     if not all(map(math.isfinite, (at(0.5, 3.0), at(0.5, -3.0)))):  # predictions that are shares or rates: data of their own kind
         return None
+    # The most that the loss may weigh: as it is written, beside its KL, and with a mean undone.
+    most = max(undone(problem, scaling), 1 / b if b else 0.0)
     sides = {"plus": 1.0, "minus": -1.0}
-    slopes = {word: (at(side * FAR[1]) - at(side * FAR[0])) / math.log(FAR[1] / FAR[0]) for word, side in sides.items()}
-    return Tails(data, slopes, count)
+    growths = {word: most * (at(side * FAR[1]) - at(side * FAR[0])) / math.log(FAR[1] / FAR[0]) for word, side in sides.items()}
+    return Tails(data, growths)

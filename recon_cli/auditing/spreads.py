@@ -41,7 +41,7 @@ def spread(problem: Problem, pair: Pair) -> ReconstructionTerm:
                 (h - a * push).abs().max().item() / max(1e-300, h.abs().max().item()),
             )
             if best is None or off < best.off:
-                best = Match(family, a, off, candidate_of(family))
+                best = Match(family, a, off, candidate_of(family) if family.startswith("het") else None)
     match = best if best is not None and best.off < 1e-5 else None
     sign = sign_of(problem, base, pair)
     return ReconstructionTerm(recon, match, None, worst < 1e-7, worst, (1.0, 1.0), 1.0, "real", sign, True)

@@ -122,9 +122,10 @@ class Watch(TorchFunctionMode):
             return
         first, second = ([depends(part, group) for group in self.leaves] for part in pair)
         shapes = tuple(pair[0].shape), tuple(pair[1].shape)
+        laid = pair[0].ndim == pair[1].ndim and torch.broadcast_shapes(*shapes) in shapes  # a length, a mean kept as an axis of 1
         if name in ADDING and ((first[0] and second[1] and not second[0]) or (second[0] and first[1] and not first[0])):
             self.broadcasts.append(shapes)
-        if len(self.leaves) > 2 and ((first[0] and second[2]) or (second[0] and first[2])):
+        if len(self.leaves) > 2 and not laid and ((first[0] and second[2]) or (second[0] and first[2])):
             self.uneven.append(shapes)
 
 

@@ -83,7 +83,7 @@ def test_a_target_that_pulls_at_nothing(terms: str, kl: str) -> None:
         pytest.param(*("(y.abs() - t).sum()", False), marks=pytest.mark.hostile),
         pytest.param(*("0.5*torch.log((t - y)**2 + 1e-9).sum()", False), marks=pytest.mark.hostile),
         ("(t*(t - y)**2).sum()", True),
-        pytest.param(*("((t - y)**2 + 1e-6).sqrt().sum()", True), marks=pytest.mark.hostile),
+        pytest.param(*("(t**2*(t - y)**2).sum()", True), marks=pytest.mark.hostile),
     ],
 )
 def test_no_likelihood_is_no_pass(terms: str, density: bool) -> None:

@@ -9,30 +9,27 @@ Take one that grows: |e|, sqrt(e^2 + d^2), or log(1 + e^2/s^2) at a weight above
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from recon_cli.auditing.defects._subject import Finding, Subject
 
 GRAVITY = "wrong"
+GROWING = "No noise has this loss: take one that grows, as |e|, or log(1 + e^2/s^2) weighed 1."
 
 
 def find(subject: Subject) -> Iterator[Finding]:
-    """Yield it where the loss grows too slowly as the data go to infinity, at the most that it may weigh."""
-    tails, b, scaling = subject.term.density, subject.measured.kl_weight, subject.term.scaling
-    if tails is None:
+    """Yield it where e^-loss was found to have no sum, or the loss grows too slowly as the data go to infinity."""
+    tails, normal, data = subject.term.density, subject.term.rec.normal, subject.term.target or "x"
+    if normal is not None and normal.kind == "no-density" and not subject.unmoved:
+        evidence = f"{normal.why.replace('as x ', f'as {data} ')}: e^-loss has no finite integral over {normal.support}"
+        yield Finding("no-density", evidence, GROWING, subject.reconstruction_site)
         return
-    # The most that the loss may weigh: as it is written, beside its KL, and with a mean undone.
-    most = max(1.0, 1 / b if b else 1.0) * (tails.elements if b is None or scaling.moves else 1)
-    for word, slope in tails.slopes.items():
-        growth = most * slope
+    for word, growth in tails.growths.items() if tails is not None else ():
         falls = growth < -1e-6
-        if not growth <= 1 + 1e-6 or growth == -float("inf") or (falls and not subject.unmoved):
+        if not math.isfinite(growth) or growth > 1 + 1e-6 or (falls and not subject.unmoved):
             continue
         how = "falls without end" if falls else "stays bounded" if abs(growth) < 1e-6 else "grows no faster than a logarithm"
-        yield Finding(
-            "no-density",
-            f"as {tails.data} goes to {word} infinity the loss of an element {how}: e^-loss has no finite integral over x",
-            "No noise has this loss: take one that grows, as |e|, or log(1 + e^2/s^2) weighed 1.",
-            subject.reconstruction_site,
-        )
+        evidence = f"as {data} goes to {word} infinity the loss of an element {how}: e^-loss has no finite integral over x"
+        yield Finding("no-density", evidence, GROWING, subject.reconstruction_site)
         return

@@ -1,0 +1,162 @@
+"""One element of an additive loss, a function of data and prediction, measured on whole batches: for ``normalisation`` to sum."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from recon_cli.auditing.calling import Problem
+from recon_cli.auditing.divergence import PRIOR
+from recon_cli.auditing.matching import latent_keys
+from recon_cli.auditing.measuring import benign, element_weights, gradients, value_at
+from recon_cli.auditing.normalisation import Normalisation, judge
+from recon_cli.auditing.quadrature import Array, Element
+from recon_cli.auditing.roles import Pair
+
+# Predictions at which e^-loss is added up: means by where they may be, and scales beside them.
+MEANS = {
+    "real": (-5.0, -2.0, -0.7, 0.0, 0.4, 1.0, 2.2, 5.0),
+    "positive": (0.05, 0.2, 0.5, 0.9, 1.0, 1.7, 3.0, 6.0),
+    "unit": (0.02, 0.15, 0.35, 0.5, 0.7, 0.9, 0.98),
+}
+SCALES = ((0.3, 0.25), (0.3, 0.5), (0.3, 0.8), (0.3, 1.3), (0.3, 2.0), (0.8, 0.8))
+SHIFTS = ((0.3, 0.5), (-4.0, 0.2), (0.0, 7.0))  # a residual's two ends, moved together by any number if that is all that counts
+CROWD = 4096  # elements of a batch that is large enough to measure many points in one call
+
+
+@dataclass
+class Batch:
+    """A problem whose every element can be given data and predictions of its own.
+
+    weights
+        how much each element counts, 1 for the middle one.
+    times
+        what its gradients are multiplied by to be those of the problem as it was given.
+    """
+
+    problem: Problem
+    pair: tuple[str, str]
+    scale: str | None
+    base: dict[str, Tensor]
+    weights: Tensor
+    times: float = 1.0
+
+    def slopes(self, predictions: Array, x: Array, at: Array, by: str) -> Array:
+        """Return the gradients of an element by ``by`` at points x, each of a prediction by number; a batch of them to a call."""
+        order = self.weights.flatten().nonzero().flatten()
+        every = np.empty(len(x))
+        for start in range(0, len(x), len(order)):
+            part = slice(start, start + len(order))
+            used = order[: len(x[part])]
+            values = self.filled(torch.from_numpy(x[part]), torch.from_numpy(predictions[at[part]]), used)
+            grad = gradients(self.problem, values, [by])[1][by]
+            every[part] = (grad.flatten() / self.weights.flatten())[used].numpy() * self.times
+        return every
+
+    def filled(self, x: Tensor, predictions: Tensor, used: Tensor) -> dict[str, Tensor]:
+        """Return the values of a call in which some elements have these data and predictions."""
+        values = dict(self.base)
+        rows = [(self.pair[0], predictions[:, 0]), (self.pair[1], x)]
+        if self.scale is not None:
+            rows.append((self.scale, predictions[:, 1]))
+        for key, points in rows:
+            flat = self.base[key].clone().flatten()
+            flat[used] = points
+            values[key] = flat.reshape(self.base[key].shape)
+        return values
+
+    def value(self, prediction: Sequence[float], x: float) -> float:
+        """Return the loss of an element at one point: that of all there, shared out."""
+        rows = [*zip((self.pair[0], self.scale), prediction, strict=False), (self.pair[1], x)]
+        values = {**self.base, **{key: torch.full_like(self.base[key], number) for key, number in rows if key is not None}}
+        return value_at(self.problem, values) / self.weights.sum().item()
+
+
+def resting(problem: Problem, meaning: str | None) -> dict[str, Tensor]:
+    """Return benign values with the latents where a KL is 0."""
+    base = benign(problem)
+    means = {slot.key for slot in problem.plan.slots() if slot.role in ("mu", "kl")}
+    for key in latent_keys(problem):
+        base[key] = torch.full_like(base[key], PRIOR[meaning] if meaning and key not in means and "." not in key else 0.0)
+    return base
+
+
+def batch_of(problem: Problem, pair: Pair, meaning: str | None) -> Batch | None:
+    """Return a problem as a batch of points; None where reconstruction and target are not element by element."""
+    recon, target = pair
+    base = resting(problem, meaning)
+    if target is None or not base[target.key].is_floating_point() or base[target.key].shape != base[recon.key].shape:
+        return None
+    scale = next((slot.key for slot in problem.plan.role("spread")), None)
+    if scale is not None and base[scale].shape != base[recon.key].shape:
+        return None
+    if scale is not None:
+        base[scale] = torch.full_like(base[scale], 0.8)
+    weights = element_weights(problem, base, pair)[0]
+    if not bool(weights.isfinite().all()) or not bool(weights.any()):
+        return None
+    return Batch(problem, (recon.key, target.key), scale, base, weights)
+
+
+def crowded(batch: Batch, pair: Pair, meaning: str | None) -> Batch:
+    """Return the same of more samples, where a call would give few points and the function takes them."""
+    size, sizes = batch.base[batch.pair[0]].numel(), batch.problem.sizes
+    if size >= CROWD / 2:
+        return batch
+    many = batch.problem.at(sizes=replace(sizes, batch=sizes.batch * math.ceil(CROWD / size)))
+    more = batch_of(many, pair, meaning)
+    if more is None:
+        return batch
+    point = np.array([[0.7, 0.8]]), np.array([0.2]), np.zeros(1, dtype=int)
+    ours, theirs = (each.slopes(*point, by=batch.pair[0])[0] for each in (batch, more))
+    return replace(more, times=ours / theirs) if math.isfinite(ours / theirs) and ours else batch
+
+
+def normalisation(
+    problem: Problem, pair: Pair, location: bool, meaning: str | None, weights: Sequence[float]
+) -> Normalisation | None:
+    """Return what e^-loss of an element adds up to over its data; None where that cannot be measured.
+
+    ``weights`` are what the loss is multiplied by in turn until that is one number.
+    """
+    batch = batch_of(problem, pair, meaning)
+    if batch is None:
+        return None
+    many = crowded(batch, pair, meaning)
+    domain: str = "real"
+    predictions: tuple[tuple[float, ...], ...] = SCALES
+    if not batch.scale:
+        domain = next(
+            (name for name, means in MEANS.items() if all(math.isfinite(batch.value((r,), 1.0)) for r in means)), "unit"
+        )
+        predictions = tuple((mean,) for mean in MEANS[domain])
+    rows = np.array(predictions)
+    known: dict[tuple[float, int], float] = {}
+
+    def value(x: float, j: int) -> float:
+        if (x, j) not in known:
+            known[x, j] = batch.value(predictions[j], x)
+        return known[x, j]
+
+    element = Element(
+        predictions,
+        lambda x, at: many.slopes(rows, x, at, batch.pair[1]),
+        lambda x, at: many.slopes(rows, x, at, batch.pair[0]),
+        value,
+    )
+    residual = location and batch.scale is None and all(
+        math.isclose(batch.value((r,), x), batch.value((r + by,), x + by), rel_tol=1e-9, abs_tol=1e-12)
+        for x, r in SHIFTS
+        for by in (6.0, -3.0)
+    )  # fmt: skip
+    if residual:
+        predictions, rows = ((0.0,),), np.zeros((1, 1))
+        element = replace(element, predictions=predictions)
+    found = judge(element, residual, problem.layout.binary, domain, weights)
+    alone = len([slot for slot in problem.plan.slots() if slot.role in ("recon", "decoder")]) == 1
+    return replace(found, absolute=alone)

@@ -1,0 +1,261 @@
+"""Whether e^-loss adds up to one number over all data, whatever the prediction: the identity itself, where no family is known."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import special
+
+from recon_cli.auditing.quadrature import HALF, HALF_FLAT, JUMPS, LINE, UNIT, UNIT_FLAT, Array, Coordinate, Element, Integral
+
+CONSTANT = 1e-6  # nats by which the logarithm of a sum may differ between predictions, and be one
+TRUSTED = 1e-4  # the largest error, in nats, at which two sums are told apart
+FEW = 400  # the largest whole number that is summed up to
+COINS, WHOLE = "0 and 1", "0, 1, 2, ..."
+LEVELS = (256, 16, 17, 11, 2**5, 2**6, 101)
+GRIDS: dict[str, tuple[float, float, int]] = {
+    **{f"the {n} levels 0, 1/{n - 1}, ..., 1": (0.0, 1.0, n) for n in LEVELS},
+    "the 256 levels -1, -1 + 2/255, ..., 1": (-1.0, 1.0, 256),
+    "0, 1, ..., 255": (0.0, 255.0, 256),
+}
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """What e^-loss adds up to over the data.
+
+    kind
+        "real": one number whatever the prediction; "gap": another for each; "no-density": infinite; "unknown": not told.
+    support, base
+        over what, and b(x) in words where it is weighed with e^-b(x).
+    logs, predictions
+        log Z at each of the predictions.
+    error
+        a bound of the error of the logarithms, in nats.
+    weight
+        what the loss was multiplied by: its weight in units of the KL's, or as it is written.
+    beta
+        the KL's weight beside that likelihood's; None where it is not another than 1.
+    why
+        in words, why it is infinite or not told.
+    points
+        at how many pairs of data and prediction the loss was measured.
+    absolute
+        whether the loss has no other terms, so that log Z itself means something and not only its changes.
+    """
+
+    kind: str
+    support: str
+    predictions: tuple[tuple[float, ...], ...]
+    weight: float
+    logs: tuple[float, ...] = ()
+    error: float = math.inf
+    base: str = ""
+    why: str = ""
+    points: int = 0
+    beta: float | None = None
+    absolute: bool = True
+
+    @property
+    def log_z(self) -> float:
+        """Log Z in the middle of what was found."""
+        return (min(self.logs) + max(self.logs)) / 2 if self.logs else math.nan
+
+    @property
+    def range(self) -> float:
+        """By how many nats it moves with the prediction."""
+        return max(self.logs) - min(self.logs) if self.logs else math.nan
+
+    @property
+    def extremes(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """The predictions at which e^-loss adds up to least and to most."""
+        return self.predictions[int(np.argmin(self.logs))], self.predictions[int(np.argmax(self.logs))]
+
+    @property
+    def words(self) -> str:
+        """In words, of which data it is a likelihood, if it is one, or why that is not known."""
+        if self.kind == "unknown":
+            return f"Whether e^-loss has one sum whatever the prediction could not be told: {self.why}."
+        if self.kind != "real":
+            return ""
+        base = f" beside a b(x) of {self.base}" if self.base else ""
+        size = f"to e^{self.log_z + 0.0:.6g}, an offset of {self.log_z + 0.0:.6g} nats," if self.absolute else "to one number"
+        return f"It is a likelihood of no name: over {self.support}{base} e^-loss adds up {size} whatever the prediction."
+
+
+def of_sums(element: Element, support: str, logs: Array, error: float, base: str, points: int) -> Normalisation:
+    """Return what sums at every prediction say: the same, different, or too rough to tell."""
+    found = Normalisation("unknown", support, element.predictions, element.weight, tuple(logs.tolist()), error, base, "", points)
+    if not np.isfinite(logs).all() or error > TRUSTED:
+        return replace(found, why=f"its sum over {support} is known to {error:.2g} nats only")
+    return replace(found, kind="real" if found.range <= max(CONSTANT, 3 * error) else "gap")
+
+
+def without_sum(element: Element, kind: str, support: str, why: str, points: int = 0) -> Normalisation:
+    """Return that there is no sum, and why."""
+    return Normalisation(kind, support, element.predictions, element.weight, why=why, points=points)
+
+
+def judge(element: Element, location: bool, binary: bool, domain: str, weights: Sequence[float]) -> Normalisation:
+    """Return what e^-loss adds up to over the data that it can have, at the first weight at which that is one number.
+
+    location
+        whether only the residual counts: then one prediction stands for all.
+    binary
+        whether it takes no other data than 0 and 1.
+    domain
+        where predictions may be: real, unit or positive.
+    weights
+        what the loss may be multiplied by, the first of them its weight beside the KL.
+    """
+    found = []
+    for weight in weights:
+        one = replace(element, weight=weight)
+        found.append(integrated(one, LINE) if location else of_pairs(one, binary, domain))
+        if found[-1].kind == "real":
+            return found[-1]
+    return found[0]
+
+
+def of_pairs(element: Element, binary: bool, domain: str) -> Normalisation:
+    """Return what a function of x and a prediction adds up to over the one kind of data for which that is one number.
+
+    Where there is none, over the kind that it is made for: 0 and 1 where no prediction fits an x above 1.
+    """
+    coins = summed(element, (0.0, 1.0), COINS)
+    if coins.kind == "real" or binary:
+        return coins if coins.kind == "real" else on_levels(element, coins)
+    if target := stretched(element):
+        return without_sum(element, "unknown", LINE.name, f"it compares the prediction with {target:.6g} x")
+    straight = linear(element)
+    shares = domain == "unit" or margin(element) or (straight and not reached(element, 3.0))
+    tried: list[Normalisation] = []
+    for coordinate in [LINE] * (not straight) + ([UNIT] if shares else [HALF]):
+        tried.append(over(element, coordinate))
+        if tried[-1].kind == "real":
+            return tried[-1]
+        if tried[-1].kind == "gap":
+            break
+    whole = min(tried, key=lambda found: ("gap", "no-density", "unknown").index(found.kind))
+    if shares and coins.kind == "gap":
+        return coins if straight or margin(element) else on_levels(element, coins)
+    if whole.kind == "gap" and whole.support == LINE.name:
+        return whole
+    few = element.among([j for j, mean in enumerate(element.predictions) if -2.5 < mean[0] < 3.5])
+    counts = [tallied(few, factorial) for factorial in (False, True)]
+    if real := next((found for found in counts if found.kind == "real"), None):
+        return real
+    jumps = any(found.why.startswith(JUMPS) for found in tried)
+    if counts[0].kind == "gap" and (straight or jumps):
+        return counts[0]
+    return on_levels(element, whole) if jumps else whole
+
+
+def integrated(element: Element, coordinate: Coordinate) -> Normalisation:
+    """Return what e^-loss integrates to in a coordinate; unknown where the loss's value is not what its gradients run to."""
+    found = Integral(element, coordinate)
+    if found.doubt or (found.infinite and len(element.predictions) == 1 and not slow(element)):
+        return without_sum(element, "unknown", coordinate.name, found.doubt or "its gradients are not its own", found.points)
+    if found.infinite:
+        return without_sum(element, "no-density", coordinate.name, found.infinite, found.points)
+    return of_sums(element, coordinate.name, found.logs, float(found.errors.max()), coordinate.base, found.points)
+
+
+def over(element: Element, coordinate: Coordinate) -> Normalisation:
+    """Return what e^-loss integrates to, or, where that moves, what it does over the measure that is flat in the coordinate."""
+    found = integrated(element, coordinate)
+    flat = {HALF.name: HALF_FLAT, UNIT.name: UNIT_FLAT}.get(coordinate.name)
+    if found.kind in ("unknown", "real") or flat is None:
+        return found
+    other = integrated(element, flat)
+    return other if other.kind == "real" else found
+
+
+def slow(element: Element, near: float = 1e6, far: float = 1e8) -> bool:
+    """Whether the values of a loss grow no faster than a logarithm to one side."""
+    values = element.levels((near, far, -near, -far))
+    return bool((values[:, [0, 2]] - values[:, [1, 3]] <= (1 + 1e-6) * math.log(far / near)).any())
+
+
+def summed(element: Element, levels: Sequence[float], support: str) -> Normalisation:
+    """Return what e^-loss adds up to over a few values of x."""
+    terms = element.levels(levels)
+    if np.isnan(terms).any() or not np.isfinite(terms).any(axis=1).all():
+        return without_sum(element, "unknown", support, f"it is not finite over {support}")
+    return of_sums(element, support, special.logsumexp(terms, axis=1), 1e-12, "", terms.size)
+
+
+def on_levels(element: Element, otherwise: Normalisation) -> Normalisation:
+    """Return what e^-loss adds up to over the usual grey levels for which that is one number; else something else."""
+    return next((found for grid in GRIDS if (found := leveled(element, grid)).kind == "real"), otherwise)
+
+
+def leveled(element: Element, grid: str) -> Normalisation:
+    """Return what e^-loss adds up to over evenly spread grey levels, at a few predictions among them."""
+    low, high, count = GRIDS[grid]
+    few = element.among([j for j, mean in enumerate(element.predictions) if low <= mean[0] <= high][:3])
+    levels = np.linspace(low, high, count).tolist()
+    if not few.predictions or not math.isfinite(few.value(levels[1], 0)):
+        return without_sum(element, "unknown", grid, "it is not finite there")
+    return summed(few, levels, grid)
+
+
+def tallied(element: Element, factorial: bool) -> Normalisation:
+    """Return the sum over whole numbers, until a geometric tail is below all digits; with ``factorial`` weighed with 1/x!."""
+    logs, points = [], 0
+    for j in range(len(element.predictions)):
+        terms: list[float] = []
+        fall = 0.0
+        while len(terms) < 8 or not (fall < -1e-3 and terms[-1] - math.log(-math.expm1(fall)) < max(terms) - 32):
+            n = len(terms)
+            value = -element.weight * element.value(float(n), j) - (math.lgamma(n + 1) if factorial else 0.0)
+            if not math.isfinite(value):
+                return without_sum(element, "unknown", WHOLE, f"it is not finite at x = {n}", points)
+            fall = value - terms[-1] if terms else 0.0
+            terms.append(value)
+            flat = n >= 24 and min(np.diff(terms[-9:])) > -1e-9
+            if n == FEW or flat:
+                why = "as x grows the loss of an element does not" if flat else f"{FEW} terms are too few"
+                return without_sum(element, "no-density" if flat else "unknown", WHOLE, why, points)
+        logs.append(float(special.logsumexp(terms)))
+        points += len(terms)
+    return of_sums(element, WHOLE, np.array(logs), 1e-12, "log x!" if factorial else "", points)
+
+
+def at_each(element: Element, x: float) -> tuple[Array, Array]:
+    """Return d loss / d x and d loss / d mean at one x, of each prediction."""
+    rows = np.arange(len(element.predictions))
+    return element.slope(np.full(len(rows), x), rows), element.pull(np.full(len(rows), x), rows)
+
+
+def stretched(element: Element) -> float:
+    """Return by what x is multiplied where only the prediction less so many times x counts; 0 where that is not so."""
+    slopes, pulls = (np.concatenate(each) for each in zip(*(at_each(element, x) for x in (0.3, 0.85, 2.3)), strict=True))
+    alive = pulls != 0
+    ratios = -slopes[alive] / pulls[alive]
+    if not len(ratios) or not np.isfinite(ratios).all() or np.ptp(ratios) > 1e-9 * np.abs(ratios).max():
+        return 0.0
+    return 0.0 if abs(ratios[0] - 1) < 1e-9 else float(ratios[0])
+
+
+def linear(element: Element) -> bool:
+    """Whether the loss is linear in x at every prediction, as a cross-entropy is."""
+    slopes = np.stack([at_each(element, x)[0] for x in (0.2, 0.9, 0.5)])
+    return bool((np.ptp(slopes, axis=0) <= 1e-9 * np.abs(slopes).max()).all())
+
+
+def reached(element: Element, x: float) -> bool:
+    """Whether some prediction fits an x better than both more and less than it."""
+    pulls = at_each(element, x)[1]
+    return bool((pulls < 0).any() and (pulls > 0).any())
+
+
+def margin(element: Element) -> bool:
+    """Whether the larger the prediction is, the better it fits 1, and the worse 0, without end."""
+    if len(element.predictions[0]) > 1:
+        return False
+    none, one = np.diff(-element.levels((0.0, 1.0)), axis=0).T
+    return bool((one <= 0).all() and (none >= 0).all() and (one < 0).any() and (none > 0).any())
