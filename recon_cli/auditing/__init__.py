@@ -1,7 +1,7 @@
 """Whose loss is this? Somebody's function, run and measured: which likelihood, which sigma, which beta.
 
 ``source_files`` reads files, ``callables`` gets the function, ``limiting`` holds it to a time; ``roles`` (by the
-``structures`` in its source), ``name_pairs`` and ``matching`` get its arguments, ``calling`` (under the eyes of ``watching``)
+``tracing`` what is asked of them), ``name_pairs`` and ``matching`` get its arguments, ``calling`` (under the eyes of ``watching``)
 its number; ``measuring``, ``families`` and ``latents`` take derivatives, ``verdicts`` and ``findings`` say what they amount to,
 ``sentences`` puts it in words, ``survival`` sets it beside data. ``worker`` is all of it from plain words, for the process in
 which the command has it done.
@@ -13,10 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from recon_cli.auditing import roles
 from recon_cli.auditing.callables import Stand, around, assign, batch_number, from_word, live
 from recon_cli.auditing.limiting import Made, failure, limited
-from recon_cli.auditing.name_pairs import settled
 from recon_cli.errors import ReconError
 
 if TYPE_CHECKING:
@@ -85,10 +83,11 @@ def _audit(
     loss: Any, shape: Any, latent: Any, batch: int | None, args: str | None, total: str | None,
     bind: dict[str, Any], attributes: dict[str, Any], data: str | None, scale: Any,
 ) -> Audit:  # fmt: skip
-    from recon_cli.auditing import user_settings
+    from recon_cli.auditing import roles, user_settings
     from recon_cli.auditing.assessment import weigh
     from recon_cli.auditing.calling import Problem, Sizes
     from recon_cli.auditing.matching import matched
+    from recon_cli.auditing.name_pairs import settled
     from recon_cli.auditing.watching import seed
 
     shapes = {key: tuple(value) for key, value in shape.items()} if isinstance(shape, Mapping) else {}

@@ -131,6 +131,13 @@ def rebuilt(code: Any, bind: Mapping[str, Any]) -> Any:
     return new
 
 
+def with_names(call: Any, names: Mapping[str, Any]) -> Any:
+    """Return a function, or a method of an object, with values for names that it reads from around it."""
+    bound = call.args if hasattr(call, "args") else ((call.__self__,) if hasattr(call, "__self__") else ())
+    new = rebuilt(call.func if hasattr(call, "func") else getattr(call, "__func__", call), names)
+    return lambda *args, **keywords: new(*bound, *args, **keywords)
+
+
 def source(code: Any) -> ast.AST | None:
     """Return the definition of a function, or None where there is no source to read."""
     try:

@@ -12,12 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from recon_cli.auditing.call_plans import CallPlan, Slot, substitute
 from recon_cli.auditing.calling import Layout, Problem, picker
 from recon_cli.auditing.latents import measure
 from recon_cli.auditing.limiting import Made, worded
 from recon_cli.auditing.measuring import additivity, benign, gradients, reconstruction, still
-from recon_cli.auditing.roles import CallPlan, Slot, substitute
-from recon_cli.auditing.structures import named
 from recon_cli.errors import ReconError
 from recon_cli.identity.shapes import spell
 
@@ -245,7 +244,7 @@ def refusal(problem: Problem, refused: list[tuple[str, BaseException]]) -> Recon
         read = [
             n.attr
             for n in ast.walk(problem.reached.tree or ast.Module([], []))
-            if isinstance(n, ast.Attribute) and named(n.value) == name
+            if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name) and n.value.id == name
         ]
         if defaults := " ".join(f"--bind {name}.{attr}={options[attr]}" for attr in dict.fromkeys(read) if attr in options):
             return ReconError(f"{spelled} reads {name}, which is not there.", f"By the file's own defaults: {defaults}")
@@ -282,7 +281,7 @@ def by_trying(problem: Problem) -> tuple[Problem, str]:
     fits: list[tuple[int, Problem, str]] = []
     errors: list[BaseException] = []
     for roles in itertools.permutations(missing[:5], len(unknown)) if len(unknown) <= 4 else ():
-        if "recon" not in have and "recon" not in roles:
+        if "recon" not in have and "recon" not in roles or not together_in(problem.plan, dict(zip(unknown, roles, strict=True))):
             continue
         there = problem.at(plan=with_roles(problem.plan, dict(zip(unknown, roles, strict=True))))
         try:
@@ -315,6 +314,13 @@ def by_trying(problem: Problem) -> tuple[Problem, str]:
         )
     _, chosen, odd = max(fits, key=lambda fit: fit[0])
     return chosen, odd
+
+
+def together_in(plan: CallPlan, roles: dict[str, str]) -> bool:
+    """Whether roles go with what meets what: data with data, latents with latents."""
+    having = {slot.key: slot.role for slot in plan.slots()} | roles
+    groups = [{having[key] for key in group} for group in plan.groups]
+    return not any({"mu", "scale"} & group and {"recon", "target"} & group for group in groups)
 
 
 def apart(problem: Problem) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from recon_cli.auditing.roles import CallPlan, Slot, change, substitute
+from recon_cli.auditing.call_plans import CallPlan, Slot, change, substitute
 from recon_cli.auditing.vocabulary import DATA
 
 MADE = "(?:recon|reconstruct(?:ed|ion)|rec|hat|pred(?:icted)?|out(?:put)?|dec(?:oded)?)"
