@@ -1,8 +1,8 @@
 """Whose loss is this? Somebody's function, run and measured: which likelihood, which sigma, which beta.
 
-``source_files`` reads files, ``callables`` gets the function, ``limiting`` holds it to a time; ``roles`` (by the
-``tracing`` what is asked of them), ``name_pairs`` and ``matching`` get its arguments, ``calling`` (under the eyes of ``watching``)
-its number; ``measuring``, ``families`` and ``latents`` take derivatives, ``verdicts`` and ``findings`` say what they amount to,
+``source_files`` reads files, ``callables`` gets the function, ``limiting`` holds it to a time; ``tracing`` asks what it does
+with its arguments, ``roles``, ``name_pairs`` and ``matching`` find what they are, ``calling`` (under the eyes of ``watching``)
+gets its number; ``measuring``, ``families`` and ``latents`` take derivatives, ``verdicts`` and ``findings`` judge,
 ``sentences`` puts it in words, ``survival`` sets it beside data. ``worker`` is all of it from plain words, for the process in
 which the command has it done.
 """

@@ -17,6 +17,7 @@ from torch.distributions import Normal
 from recon_cli.auditing.call_plans import BoundNumber, CallPlan, DecoderOutputs, Slot
 from recon_cli.auditing.callables import Reached, Stand, assign, with_names
 from recon_cli.auditing.limiting import Made, alone, from_outside, readable, worded
+from recon_cli.auditing.questions import Node
 from recon_cli.auditing.restoring import quiet
 from recon_cli.auditing.watching import Watch, seed
 from recon_cli.errors import ReconError
@@ -91,6 +92,7 @@ class Layout:
     posterior: str = "pair"
     classes: str = ""
     binary: bool = False
+    long: bool = False  # a mask of positions
 
 
 @dataclass
@@ -146,6 +148,12 @@ class Problem:
         moved = value.movedim(-1, 1) if first else value
         return moved.reshape(len(value), *shape)
 
+    def labels(self, count: int) -> Tensor:
+        """Return the labels of ``count`` classes that the loss does not leave out."""
+        targets = [self.plan.trace.nodes[slot.key] for slot in self.plan.role("target") if slot.key in self.plan.trace.nodes]
+        out = self.plan.trace.ignored.union(*(node.constants for node in targets))
+        return torch.tensor([label for label in range(count) if label not in out] or [0])
+
     def extra(self, slot: Slot, values: Mapping[str, Tensor]) -> Any:
         """Return what is no leaf of the measurement: a mask of everything, full lengths, a posterior object."""
         B, shape = self.sizes.batch, self.sizes.shape
@@ -161,7 +169,11 @@ class Problem:
             named = self.shapes.get(slot.key)
             size = {"image": (B, *shape), "batch": (B,), "first": (B, *shape[:1]), "flat": (B, self.sizes.D)}[self.layout.mask]
             size = (B, *named) if named else size
-            return torch.zeros(size, dtype=torch.bool) if pads else torch.ones(size)
+            node = self.plan.trace.nodes.get(slot.key, Node(slot.key))
+            if self.layout.long:
+                return torch.arange((B, *shape)[min(node.axes, default=0)])
+            truths = pads or bool(node.uses & {"index", "mask"})
+            return torch.full(size, not pads, dtype=torch.bool) if truths else torch.ones(size)
         if slot.role == "extra":
             return torch.zeros(())
         if slot.role == "compared":

@@ -29,12 +29,16 @@ def layouts(problem: Problem) -> list[Layout]:
         data = data[:1]
     if plan.role("target") and not problem.shapes:
         data += [("image", "image", how) for how in ("last", "first", "last-hot", "first-hot")]
+    if problem.layout.classes:
+        data = [("image", "image", problem.layout.classes)]
     latent = ["flat", "one"] + (["joined"] if len(problem.sizes.latent) > 1 else [])
     pads = any("pad" in slot.key for slot in plan.role("mask"))
     mask = (["first", "batch", "image"] if pads else ["image", "batch", "first", "flat"]) if plan.role("mask") else ["image"]
     kl = ["batch", "scalar", "list"] if plan.role("kl") else ["batch"]
     posterior = ["pair", "object"] if plan.role("posterior") else ["pair"]
     every = [Layout(r, t, z, m, k, p, c) for (r, t, c), z, m, k, p in itertools.product(data, latent, mask, kl, posterior)]
+    if any("index" in problem.plan.trace.nodes[s.key].uses for s in plan.role("mask") if s.key in plan.trace.nodes):
+        every += [replace(layout, long=True) for layout in every if layout.mask == mask[0]]
     coins = [replace(layout, binary=True) for layout in every if not layout.classes and plan.role("target")]
     return sorted([*every, *coins], key=lambda layout: (bool(layout.classes), layout.binary))
 
@@ -96,12 +100,11 @@ class Detached(Unfit):
 
 def matched(problem: Problem) -> tuple[Problem, str]:
     """Return the problem in the first layout that fits, its unknown arguments matched by trying; and what is odd about it."""
+    problem = of_classes(problem)
     if problem.plan.unknown:
         return by_trying(problem)
-    chosen, odd = laid_out(problem)
+    chosen, odd = with_classes(*laid_out(problem))
     chosen = smaller(chosen)
-    if chosen.plan.role("target") and not chosen.layout.classes and (other := classed(chosen)) is not None:
-        return other, ""
     if problem.plan.role("probs") and len(problem.sizes.latent) > 1:  # all classes in one axis, or an axis of their own
         for how in ("joined", "flat"):
             other = chosen.at(layout=replace(chosen.layout, latent=how))
@@ -110,6 +113,33 @@ def matched(problem: Problem) -> tuple[Problem, str]:
                 return other, odd
         chosen = chosen.at(layout=replace(chosen.layout, latent="joined"))
     return chosen, odd
+
+
+def with_classes(problem: Problem, odd: str) -> tuple[Problem, str]:
+    """Return the problem, of classes where its elements lean on one another as they do in an event; and what is odd."""
+    if not problem.plan.role("target") or problem.layout.classes:
+        return problem, odd
+    other = classed(in_rows(problem))
+    return (problem, odd) if other is None else (other, "")
+
+
+def of_classes(problem: Problem) -> Problem:
+    """Return the problem with the shape of its classes, where the shapes given by name say that the target has labels."""
+    for recon, target in pairs(problem.plan) if problem.shapes else ():
+        scores, labels = (problem.shapes.get(slot.key) if slot is not None else None for slot in (recon, target))
+        how = "" if scores is None or labels is None else "last" * (scores[:-1] == labels) or "first" * (scores[1:] == labels)
+        if scores and how:
+            shapes = {key: shape for key, shape in problem.shapes.items() if shape not in (scores, labels)}
+            sizes, layout = replace(problem.sizes, shape=scores), replace(problem.layout, classes=how)
+            return problem.at(sizes=sizes, layout=layout, shapes=shapes)
+    return problem
+
+
+def in_rows(problem: Problem) -> Problem:
+    """Return the problem on samples of one axis, where that is how they are passed."""
+    if (problem.layout.recon, problem.layout.target) != ("flat", "flat"):
+        return problem
+    return problem.at(sizes=replace(problem.sizes, shape=(problem.sizes.D,)))
 
 
 def smaller(problem: Problem) -> Problem:
@@ -265,6 +295,13 @@ def refusal(problem: Problem, refused: list[tuple[str, BaseException]]) -> Recon
         )
     if isinstance(error, Unfit):
         return ReconError(f"{spelled} runs, but {error} ({shapes}).", "Check the roles: --args recon,target,mu,logvar.")
+    own = [n for n in re.findall(r"\d+", str(error)) if int(n) > 3 and n not in re.findall(r"\d+", shapes)]
+    if own and "must match" in str(error):
+        return ReconError(
+            f"{spelled} raises {words} (passed: {shapes}).",
+            f"The code has a size of its own, {own[0]}: give the shape of one sample that goes with it, --shape {own[0]} or "
+            f"--shape 5x{own[0]}, say.",
+        )
     return ReconError(
         f"{spelled} raises {words} (passed: {shapes}).",
         "Say the shape of one sample with --shape, of the latents with --latent, or the roles with --args."
@@ -285,7 +322,7 @@ def by_trying(problem: Problem) -> tuple[Problem, str]:
             continue
         there = problem.at(plan=with_roles(problem.plan, dict(zip(unknown, roles, strict=True))))
         try:
-            chosen, odd = laid_out(there)
+            chosen, odd = with_classes(*laid_out(there))
             (pair, *_) = pairs(chosen.plan)
             rec, lat = reconstruction(chosen, pair, latent_keys(chosen)), measure(chosen)
         except Exception as error:
@@ -306,7 +343,11 @@ def by_trying(problem: Problem) -> tuple[Problem, str]:
         if good >= 6 + 2 * bool(latent_roles):
             break
     if not fits:
-        tried = f"; the first try ended with: {errors[0]}" if errors else ""
+        tried = (
+            f"; the first try ended with: {errors[0] if isinstance(errors[0], ReconError) else worded(errors[0])}"
+            if errors
+            else ""
+        )
         raise ReconError(
             f"These arguments of {problem.reached.spelled} could not be matched: {', '.join(unknown)}{tried}",
             "Name the roles in the order of the arguments (--args recon,target,mu,logvar; skip for none), "

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from torch import Tensor
+
 from recon_cli.auditing.call_plans import BoundNumber, CallPlan, DecoderOutputs, Pair, Slot, change, substitute
 from recon_cli.auditing.callables import Reached, Stand, with_names
 from recon_cli.auditing.questions import Node
@@ -62,6 +64,12 @@ def plan(reached: Reached, bind: Mapping[str, Any], order: str | None) -> CallPl
             call.arguments.append(value)
     if words[index:]:
         raise ReconError(f"--args names {len(words)} roles, and {reached.spelled} takes {index} arguments.", "Name one for each.")
+    if made(trace.result):
+        missing = [
+            p.name
+            for p in parameters
+            if p.name not in bind and p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+        ]
     if missing:
         raise needed(missing, call, reached)
     apart(call)
@@ -199,6 +207,8 @@ def shaped(node: Node, call: CallPlan, word: str | None, missing: list[str], fal
         missing.append(node.key)
         call.wanted[node.key] = next((word for word in node.constants if isinstance(word, str)), None)
         return None
+    if role is None and node.uses & {"index", "mask"} and "labels" not in node.uses:
+        return Slot(node.key, "mask", "it selects elements")
     return leaf(name, call, None, node.key)
 
 
@@ -258,10 +268,26 @@ def needed(missing: list[str], call: CallPlan, reached: Reached) -> ReconError:
         word = call.wanted.get(key)
         option, name = ("--self", key[5:]) if key.startswith("self.") else ("--bind", key)
         options.append(f"{option} {name}={word if word is not None else 1}")
+    if made(call.trace.result):
+        which = f"to make the function {getattr(call.trace.result, '__name__', 'of it')}, which is then audited"
+        options = [f"--bind {key}=VALUE" for key in missing]
+        return ReconError(
+            f"{reached.spelled} needs {spelled_out(missing)} {which}.", f"Give {' '.join(options)}; expressions are fine."
+        )
     which = "which has no default" if len(missing) == 1 else "which have no defaults"
-    names = " and ".join(filter(None, (", ".join(missing[:-1]), missing[-1])))
+    names = spelled_out(missing)
     them = "it" if len(missing) == 1 else "them"
     return ReconError(f"{reached.spelled} needs {names}, {which}.", f"Pass {them}: {' '.join(options)}, say.")
+
+
+def spelled_out(names: list[str]) -> str:
+    """Return names in a row, the last after an "and"."""
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+
+
+def made(result: Any) -> bool:
+    """Whether what was returned is a function."""
+    return callable(result) and not isinstance(result, (Tensor, type))
 
 
 def is_setting(call: CallPlan, key: str) -> bool:

@@ -34,9 +34,11 @@ class Trace(TorchFunctionMode):
     """Records one call: a node for each argument, and which met which.
 
     met
-        pairs of keys that one operation took together, before anything was summed; scaled, those that only multiply sums.
+        pairs of keys that one operation took together, before anything was summed.
+    ignored
+        labels that a loss leaves out.
     reduced
-        whether something was summed over an axis that is counted.
+        keys of what was summed over an axis that is counted.
     result, error
         what the call returned; what it raised.
     """
@@ -46,7 +48,7 @@ class Trace(TorchFunctionMode):
         self.truth, self.told = truth, 0
         self.nodes: dict[str, Node] = {}
         self.met: set[frozenset[str]] = set()
-        self.reduced = False
+        self.reduced: set[str] = set()
         self.ignored: set[int] = set()
         self.most = MOST
         self.result: Any = None
@@ -104,7 +106,8 @@ class Trace(TorchFunctionMode):
             args[position]._use("mask")
         sums = name in ("sum", "mean", "nansum", "nanmean", "norm", "logsumexp") or "reduction" in kwargs
         axes = kwargs.get("dim", kwargs.get("axis", args[1] if len(args) > 1 and name in ("sum", "mean") else None))
-        self.reduced |= sums and axes is not None
+        if sums and axes is not None:
+            self.reduced |= {origin.key for each in inside for origin in each._origins}
         whole = name.endswith("_loss") or "entropy" in name or sums and axes is None
         summed = (whole and kwargs.get("reduction") != "none") or all(each._summed for each in inside)
         self.meet(inside)
