@@ -1,7 +1,7 @@
 """Whose loss is this? Somebody's function, run and measured: which likelihood, which sigma, which beta.
 
 ``source_files`` reads files, ``callables`` gets the function, ``limiting`` holds it to a time; ``tracing`` asks what it does
-with its arguments, ``roles``, ``name_pairs`` and ``matching`` find what they are, ``calling`` (under the eyes of ``watching``)
+with its arguments, ``roles``, ``binding`` and ``matching`` find what they are, ``calling`` (under the eyes of ``watching``)
 gets its number; ``measuring``, ``families`` and ``latents`` take derivatives, ``verdicts`` and ``findings`` judge,
 ``sentences`` puts it in words, ``survival`` sets it beside data. ``worker`` is all of it from plain words, for the process in
 which the command has it done.
@@ -85,9 +85,8 @@ def _audit(
 ) -> Audit:  # fmt: skip
     from recon_cli.auditing import roles, user_settings
     from recon_cli.auditing.assessment import weigh
+    from recon_cli.auditing.binding import matched, settled
     from recon_cli.auditing.calling import Problem, Sizes
-    from recon_cli.auditing.matching import matched
-    from recon_cli.auditing.name_pairs import settled
     from recon_cli.auditing.watching import seed
 
     shapes = {key: tuple(value) for key, value in shape.items()} if isinstance(shape, Mapping) else {}

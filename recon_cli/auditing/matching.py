@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recon_cli.auditing.call_plans import CallPlan, Slot, substitute
+from recon_cli.auditing.call_plans import CallPlan, Slot
 from recon_cli.auditing.calling import Layout, Problem, picker
 from recon_cli.auditing.latents import measure
 from recon_cli.auditing.limiting import Made, worded
@@ -96,23 +96,6 @@ class Detached(Unfit):
     def __init__(self, *attempt: Any) -> None:
         super().__init__("no gradient reaches the reconstruction")
         self.attempt = attempt
-
-
-def matched(problem: Problem) -> tuple[Problem, str]:
-    """Return the problem in the first layout that fits, its unknown arguments matched by trying; and what is odd about it."""
-    problem = of_classes(problem)
-    if problem.plan.unknown:
-        return by_trying(problem)
-    chosen, odd = with_classes(*laid_out(problem))
-    chosen = smaller(chosen)
-    if problem.plan.role("probs") and len(problem.sizes.latent) > 1:  # all classes in one axis, or an axis of their own
-        for how in ("joined", "flat"):
-            other = chosen.at(layout=replace(chosen.layout, latent=how))
-            latent = measure(other)
-            if latent is not None and not latent.wrong:
-                return other, odd
-        chosen = chosen.at(layout=replace(chosen.layout, latent="joined"))
-    return chosen, odd
 
 
 def with_classes(problem: Problem, odd: str) -> tuple[Problem, str]:
@@ -308,89 +291,6 @@ def refusal(problem: Problem, refused: list[tuple[str, BaseException]]) -> Recon
         if SIZES.search(str(error)) or not str(error).strip()
         else "It speaks of no shape: it raised that itself, called so. Change what it meets with --bind or --args.",
     )
-
-
-def by_trying(problem: Problem) -> tuple[Problem, str]:
-    """Return the problem with roles for arguments that no name tells: those under which it runs and is recognised."""
-    unknown = problem.plan.unknown
-    have = {slot.role for slot in problem.plan.slots()}
-    missing = [role for role in ("recon", "target", "mu", "scale", "spread", "mask") if role not in have]
-    fits: list[tuple[int, Problem, str]] = []
-    errors: list[BaseException] = []
-    for roles in itertools.permutations(missing[:5], len(unknown)) if len(unknown) <= 4 else ():
-        if "recon" not in have and "recon" not in roles or not together_in(problem.plan, dict(zip(unknown, roles, strict=True))):
-            continue
-        there = problem.at(plan=with_roles(problem.plan, dict(zip(unknown, roles, strict=True))))
-        try:
-            chosen, odd = with_classes(*laid_out(there))
-            (pair, *_) = pairs(chosen.plan)
-            rec, lat = reconstruction(chosen, pair, latent_keys(chosen)), measure(chosen)
-        except Exception as error:
-            errors = errors or [bare(error)]
-            continue
-        latent_roles = [r for r in roles if r in ("mu", "scale")]
-        if any(role in ("mask", "spread") and not weighs(chosen, key, pair[0]) for key, role in zip(unknown, roles, strict=True)):
-            continue
-        if latent_roles and (lat is None or lat.wrong and not apart(chosen)):
-            continue
-        good = (
-            (rec.match is not None) * 4
-            + (not odd) * 2
-            + bool(lat and not lat.wrong and (lat.meaning or "scale" not in roles)) * (1 + bool(latent_roles))
-            - 10 * bool(latent_roles and lat and lat.wrong)  # where nothing else fits, a KL that is none
-        )
-        fits.append((good, chosen, odd))
-        if good >= 6 + 2 * bool(latent_roles):
-            break
-    if not fits:
-        tried = (
-            f"; the first try ended with: {errors[0] if isinstance(errors[0], ReconError) else worded(errors[0])}"
-            if errors
-            else ""
-        )
-        raise ReconError(
-            f"These arguments of {problem.reached.spelled} could not be matched: {', '.join(unknown)}{tried}",
-            "Name the roles in the order of the arguments (--args recon,target,mu,logvar; skip for none), "
-            "or give values: --bind name=value.",
-        )
-    _, chosen, odd = max(fits, key=lambda fit: fit[0])
-    return chosen, odd
-
-
-def together_in(plan: CallPlan, roles: dict[str, str]) -> bool:
-    """Whether roles go with what meets what: data with data, latents with latents."""
-    having = {slot.key: slot.role for slot in plan.slots()} | roles
-    groups = [{having[key] for key in group} for group in plan.groups]
-    return not any({"mu", "scale"} & group and {"recon", "target"} & group for group in groups)
-
-
-def apart(problem: Problem) -> bool:
-    """Whether means and scales of latents each have gradients of their own, as in a KL, misprinted or not."""
-    keys, values = latent_keys(problem), benign(problem)
-    if len(keys) != 2:
-        return False
-    moved = {**values, keys[1]: values[keys[1]] + 0.1}
-    before, after = (gradients(problem, each, keys[:1])[1][keys[0]] for each in (values, moved))
-    return bool((after - before).abs().max() <= 1e-9 * before.abs().max())
-
-
-def weighs(problem: Problem, key: str, recon: Slot) -> bool:
-    """Whether a mask or a spread moves the reconstruction's gradient, as it must to be one."""
-    values = benign(problem)
-    slot = next(slot for slot in problem.plan.slots() if slot.key == key)
-    now = values[key] if key in values else problem.extra(slot, values)
-    if not now.is_floating_point():
-        return True
-    before, after = (gradients(problem, {**values, key: by * now}, [recon.key])[1][recon.key] for by in (1.0, 0.6))
-    return bool((after - before).abs().max() > 1e-9 * before.abs().max())
-
-
-def with_roles(plan: CallPlan, roles: dict[str, str]) -> CallPlan:
-    """Return the plan with roles for arguments that had none."""
-    new = replace(plan, unknown=[])
-    for key, role in roles.items():
-        substitute(new, key, Slot(key, role, f"by trying: as {role} the call runs and is recognised"))
-    return new
 
 
 def pairs(plan: CallPlan) -> list[tuple[Slot, Slot | None]]:

@@ -20,7 +20,7 @@ from recon_cli.auditing.tracing import Trace, is_tensor_word, traced
 from recon_cli.auditing.vocabulary import DATA, FLAGS, LATENT, NUMBERS, RECORDS, ROLES, TENSOR_WORDS, meaning_of, role_of
 from recon_cli.errors import ReconError
 
-__all__ = ["BoundNumber", "CallPlan", "Pair", "Slot", "plan"]
+__all__ = ["BoundNumber", "CallPlan", "Pair", "Slot", "compared", "plan"]
 
 
 def plan(reached: Reached, bind: Mapping[str, Any], order: str | None) -> CallPlan:
@@ -318,6 +318,14 @@ def models(call: CallPlan) -> None:
             call.unknown = [key for key in call.unknown if key != slot.key]
 
 
+def compared(call: CallPlan, group: set[str]) -> None:
+    """Give arguments that are compared with one another, neither of them data, that role."""
+    for slot in [slot for slot in call.slots() if slot.key in group]:
+        change(call, slot, "compared", f"compared with {' and '.join(sorted(group - {slot.key}))}")
+    call.taken.append(f"{' and '.join(sorted(group))} are compared with one another: a term of its own, of no data")
+    call.unknown = [key for key in call.unknown if key not in group]
+
+
 def apart(call: CallPlan) -> None:
     """Settle roles by what is compared with what: targets, pairs; codes and scores, which are no data."""
     slots = {slot.key: slot for slot in call.slots()}
@@ -332,10 +340,9 @@ def apart(call: CallPlan) -> None:
     slots = {slot.key: slot for slot in call.slots()}
     pairs = [group for group in call.groups if {"recon", "target"} <= {slots[key].role for key in group}]
     for group in call.groups:
-        if pairs and len(group) > 1 and {slots[key].role for key in group} <= {"recon", "unknown", "z"}:
-            for key in group:
-                change(call, slots[key], "compared", f"compared with {' and '.join(sorted(group - {key}))}")
-            call.taken.append(f"{' and '.join(sorted(group))} are compared with one another: a term of its own, of no data")
+        found = {slots[key].role for key in group}
+        if pairs and len(group) > 1 and found <= {"recon", "unknown", "z"} and found != {"unknown"}:
+            compared(call, group)
     for group in pairs if len(pairs) > 1 else ():
         for slot in [slots[key] for key in group if slots[key].role in DATA and not slots[key].group]:
             substitute(call, slot.key, replace(slot, group=min(key for key in group if slots[key].role == "recon")))
