@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from recon_cli.auditing import refusing
 from recon_cli.auditing.callables import Stand, around, assign, batch_number, from_word, live
 from recon_cli.auditing.limiting import Made, failure, limited
 from recon_cli.errors import ReconError
@@ -83,7 +84,7 @@ def _audit(
     loss: Any, shape: Any, latent: Any, batch: int | None, args: str | None, total: str | None,
     bind: dict[str, Any], attributes: dict[str, Any], data: str | None, scale: Any,
 ) -> Audit:  # fmt: skip
-    from recon_cli.auditing import roles, user_settings
+    from recon_cli.auditing import doubts, roles, user_settings
     from recon_cli.auditing.assessment import weigh
     from recon_cli.auditing.binding import matched, settled
     from recon_cli.auditing.calling import Problem, Sizes
@@ -98,9 +99,12 @@ def _audit(
     own = own or SHAPE
     nested = dotted(bind)
     seed()
+    if isinstance(loss, str):
+        refusing.check_word(loss)
     reached = from_word(loss, nested, attributes) if isinstance(loss, str) else live(loss, nested, attributes)
     user_settings.check(reached, bind, attributes)
     for _ in range(3):
+        refusing.check_runnable(reached)
         plan = settled(roles.plan(reached, {**reached.names, **nested}, args))
         B = batch or batch_number(reached) or 4
         sizes = Sizes(B, own, (latent,) if isinstance(latent, int) else tuple(latent))
@@ -116,8 +120,11 @@ def _audit(
                     f"{reached.spelled} raises {type(error).__name__}: {error}.", "Give the function that takes the tensors."
                 ) from error
         break
+    if doubts.is_kl_alone(problem):
+        raise doubts.kl_alone(problem)
     chosen, odd = matched(problem)
-    return weigh(chosen, odd, data, scale)
+    result = weigh(chosen, odd, data, scale)
+    return result if shape or data else doubts.both_ways(problem, chosen, result, data, scale)
 
 
 def factory(outer: Reached, inner: Reached) -> Reached:

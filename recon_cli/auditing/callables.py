@@ -183,8 +183,6 @@ def around(loss: Any) -> Iterator[None]:
 def from_word(word: str, bind: Mapping[str, Any], attributes: Mapping[str, Any]) -> Reached:
     """Reach ``FILE.py:function``, ``FILE.py:Class.method``, ``FILE.ipynb:function`` or ``package.module:name``."""
     place, _, name = word.rpartition(":")
-    if not place:
-        raise ReconError(f"{word!r} names no function.", "Write FILE.py:function, FILE.py:Class.method or package.module:name.")
     path = Path(place)
     if is_file(path):
         return from_file(path, name, bind, attributes)
