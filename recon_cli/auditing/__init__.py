@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from recon_cli.auditing import refusing
 from recon_cli.auditing.callables import Stand, around, assign, batch_number, from_word, live
+from recon_cli.auditing.expressions import resolved
 from recon_cli.auditing.limiting import Made, failure, limited
 from recon_cli.errors import ReconError
 
@@ -35,6 +36,7 @@ def audit(
     total: str | None = None,
     bind: Mapping[str, Any] | None = None,
     attributes: Mapping[str, Any] | None = None,
+    make: str | None = None,
     data: str | None = None,
     scale: float | str | None = None,
     timeout: float | None = None,
@@ -51,7 +53,10 @@ def audit(
     total
         how the parts of a result are added: ``r[0] + r[1]``, ``r['rec'] + 0.1 * r['kl']``.
     bind, attributes
-        values for arguments and for names that the function reads; for attributes of ``self``.
+        values for arguments and for names that the function reads; for attributes of ``self``. A word that calls something,
+        or reads something of torch, is an expression, in which arguments may be named: ``"torch.ones_like(x).bool()"``.
+    make
+        how the object is made whose method it is, an expression: ``"Elbo(nn.BCELoss(reduction='sum'))"``.
     data
         a source whose values are the targets: is the likelihood one of theirs, and how many latents survive?
     timeout
@@ -73,7 +78,8 @@ def audit(
         candidates(event)  # kept, so before anybody's code could change what is found
     try:
         with undisturbed(), limited(timeout), around(loss):
-            return _audit(loss, shape, latent, batch, args, total, dict(bind or {}), dict(attributes or {}), data, scale)
+            settings = dict(bind or {}), dict(attributes or {}), make
+            return _audit(loss, shape, latent, batch, args, total, *settings, data, scale)
     except (ReconError, KeyboardInterrupt):
         raise
     except BaseException as error:
@@ -82,7 +88,7 @@ def audit(
 
 def _audit(
     loss: Any, shape: Any, latent: Any, batch: int | None, args: str | None, total: str | None,
-    bind: dict[str, Any], attributes: dict[str, Any], data: str | None, scale: Any,
+    bind: dict[str, Any], attributes: dict[str, Any], make: str | None, data: str | None, scale: Any,
 ) -> Audit:  # fmt: skip
     from recon_cli.auditing import doubts, roles, user_settings
     from recon_cli.auditing.assessment import weigh
@@ -101,11 +107,15 @@ def _audit(
     seed()
     if isinstance(loss, str):
         refusing.check_word(loss)
-    reached = from_word(loss, nested, attributes) if isinstance(loss, str) else live(loss, nested, attributes)
+        reached = from_word(loss, nested, attributes, make)
+    elif make is not None:
+        raise ReconError("make goes with a word for a method.", "Give the object's own method: audit(Elbo(...).forward).")
+    else:
+        reached = live(loss, resolved(nested, {}, "bind"), resolved(attributes, {}, "--self"))
     user_settings.check(reached, bind, attributes)
     for _ in range(3):
         refusing.check_runnable(reached)
-        plan = settled(roles.plan(reached, {**reached.names, **nested}, args))
+        plan = settled(roles.plan(reached, {**nested, **reached.names}, args))
         B = batch or batch_number(reached) or 4
         sizes = Sizes(B, own, (latent,) if isinstance(latent, int) else tuple(latent))
         problem = Problem(reached, plan, sizes, shapes=shapes, total=total)
@@ -113,7 +123,7 @@ def _audit(
             try:
                 problem.raw({})
             except Made as made:
-                reached = factory(reached, live(made.function, nested, {}))
+                reached = factory(reached, live(made.function, dict(reached.names), {}))
                 continue
             except Exception as error:
                 raise ReconError(

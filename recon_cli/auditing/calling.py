@@ -16,6 +16,7 @@ from torch.distributions import Normal
 
 from recon_cli.auditing.call_plans import BoundNumber, CallPlan, DecoderOutputs, Slot
 from recon_cli.auditing.callables import Reached, Stand, assign, with_names
+from recon_cli.auditing.expressions import Expression
 from recon_cli.auditing.limiting import Made, alone, from_outside, readable, worded
 from recon_cli.auditing.questions import Node
 from recon_cli.auditing.restoring import quiet
@@ -197,6 +198,9 @@ class Problem:
             return type(part)(self.fill(value, values) for value in part)
         if isinstance(part, BoundNumber):
             return self.follow.get(part.name, part.value)
+        if isinstance(part, Expression):
+            slots = [slot for slot in self.plan.slots() if slot.key in part.names]
+            return part.value({slot.key: self.fill(slot, values) for slot in slots})
         if isinstance(part, DecoderOutputs):
             return Answer(self.fill(part.parts, values), self.fill(part.attributes, values))
         if isinstance(part, Stand):

@@ -17,6 +17,7 @@ from recon_cli.auditing.calling import Layout, Problem, picker
 from recon_cli.auditing.latents import measure
 from recon_cli.auditing.limiting import Made, worded
 from recon_cli.auditing.measuring import additivity, benign, gradients, reconstruction, still
+from recon_cli.auditing.roles import is_setting, needed
 from recon_cli.errors import ReconError
 from recon_cli.identity.shapes import spell
 
@@ -267,7 +268,9 @@ def refusal(problem: Problem, refused: list[tuple[str, BaseException]]) -> Recon
         )
     if isinstance(error, AttributeError):
         name = (re.findall(r"no (?:attribute )?'(\w+)'", str(error)) or ["name"])[0]
-        if problem.reached.bound:
+        if settings := [key for key in problem.plan.trace.nodes if is_setting(problem.plan, key)]:
+            return needed(settings, problem.plan, problem.reached)
+        if problem.reached.bound and type(getattr(error, "obj", None)) is type(problem.reached.owner):
             return ReconError(
                 f"{spelled} reads self.{name}, which the stand-in does not have ({words}).", f"Give it: --self {name}=VALUE."
             )

@@ -15,12 +15,13 @@ from torch import Tensor
 
 from recon_cli.auditing.call_plans import BoundNumber, CallPlan, DecoderOutputs, Pair, Slot, change, substitute
 from recon_cli.auditing.callables import Reached, Stand, with_names
+from recon_cli.auditing.expressions import Expression
 from recon_cli.auditing.questions import Node
 from recon_cli.auditing.tracing import Trace, is_tensor_word, traced
 from recon_cli.auditing.vocabulary import DATA, FLAGS, LATENT, NUMBERS, RECORDS, ROLES, TENSOR_WORDS, meaning_of, role_of
 from recon_cli.errors import ReconError
 
-__all__ = ["BoundNumber", "CallPlan", "Pair", "Slot", "compared", "plan"]
+__all__ = ["BoundNumber", "CallPlan", "Pair", "Slot", "compared", "is_setting", "needed", "plan"]
 
 
 def plan(reached: Reached, bind: Mapping[str, Any], order: str | None) -> CallPlan:
@@ -85,30 +86,8 @@ def asked(
 ) -> Trace:
     """Return what the function asks of its arguments, where each that is not given is a stand-in."""
 
-    def value(trace: Trace, name: str) -> Any:
-        plain = bind.get(name, FLAGS.get(name)) if role_of(name) is None else bind.get(name)
-        return plain if plain is not None or name in bind else defaultdict(list) if RECORDS.match(name) else trace.stand_in(name)
-
     def run(trace: Trace) -> Any:
-        arguments, keywords = [], {}
-        for at, parameter in enumerate(parameters):
-            name, word = parameter.name, words[at] if words[at:] else None
-            if parameter.kind is parameter.VAR_POSITIONAL:
-                arguments += [trace.stand_in(f"{name}[{i}]") for i in range(len(words) - at if words else trace.most)]
-            elif parameter.kind is parameter.VAR_KEYWORD:
-                for key, optional in keys_of(reached.tree, name).items():
-                    if key in bind or not optional or role_of(key) in (*DATA, *LATENT):
-                        keywords[key] = value(trace, key)
-            elif word in SKIPPED and name not in bind:
-                if parameter.default is parameter.empty:
-                    keywords[name] = None
-            elif name in bind or parameter.default is parameter.empty or word is not None or wanted(parameter):
-                keywords[name] = value(trace, name)
-        for parameter in parameters if arguments else ():
-            if parameter.kind is parameter.POSITIONAL_OR_KEYWORD and parameter.name in keywords:
-                arguments.insert(parameters.index(parameter), keywords.pop(parameter.name))
-        for parameter in [p for p in parameters if p.kind is p.POSITIONAL_ONLY and p.name in keywords]:
-            arguments.append(keywords.pop(parameter.name))
+        arguments, keywords = passed(trace, reached, parameters, bind, words)
         function = reached.caller()
         owner = getattr(function, "__self__", None) or (function.args[0] if hasattr(function, "args") and function.args else None)
         trace.complete(owner if owner is not None else function if reached.bound else None, call.inner)
@@ -117,6 +96,37 @@ def asked(
         return function(*arguments, **keywords)
 
     return traced(run)
+
+
+def passed(
+    trace: Trace, reached: Reached, parameters: list[inspect.Parameter], bind: Mapping[str, Any], words: list[str]
+) -> tuple[list[Any], dict[str, Any]]:
+    """Return arguments and keywords for a call that is traced."""
+    values: dict[str, Any] = {}
+    several: list[Any] = []
+
+    def value(name: str) -> Any:
+        if name in bind or (role_of(name) is None and name in FLAGS):
+            return bind.get(name, FLAGS.get(name))
+        return defaultdict(list) if RECORDS.match(name) else trace.stand_in(name)
+
+    for at, parameter in enumerate(parameters):
+        name, word = parameter.name, words[at] if words[at:] else None
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            several = [trace.stand_in(f"{name}[{i}]") for i in range(len(words) - at if words else trace.most)]
+        elif parameter.kind is parameter.VAR_KEYWORD:
+            keys = keys_of(reached.tree, name).items()
+            values |= {
+                key: value(key) for key, optional in keys if key in bind or not optional or role_of(key) in (*DATA, *LATENT)
+            }
+        elif word in SKIPPED and name not in bind and parameter.default is parameter.empty:
+            values[name] = None
+        elif name in bind or word not in (*SKIPPED, None) or parameter.default is parameter.empty or wanted(parameter):
+            values[name] = value(name)
+    values |= {name: part.value(values) for name, part in values.items() if isinstance(part, Expression)}
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, *([inspect.Parameter.POSITIONAL_OR_KEYWORD] if several else []))
+    first = [values.pop(p.name) for p in parameters if p.kind in kinds and p.name in values]
+    return [*first, *several], values
 
 
 def parameters_of(reached: Reached) -> list[inspect.Parameter]:
