@@ -1,8 +1,8 @@
 """Whose loss is this? Somebody's function, run and measured: which likelihood, which sigma, which beta.
 
-``source_files`` reads files, ``callables`` gets the function, ``limiting`` holds it to a time; ``roles`` (by the
-``structures`` in its source), ``name_pairs`` and ``matching`` get its arguments, ``calling`` (under the eyes of ``watching``)
-its number; ``measuring``, ``families`` and ``latents`` take derivatives, ``verdicts`` and ``findings`` say what they amount to,
+``source_files`` reads files, ``callables`` gets the function, ``limiting`` holds it to a time; ``tracing`` asks what it does
+with its arguments, ``roles``, ``binding`` and ``matching`` find what they are, ``calling`` (under the eyes of ``watching``)
+gets its number; ``measuring``, ``families`` and ``latents`` take derivatives, ``verdicts`` and ``findings`` judge,
 ``sentences`` puts it in words, ``survival`` sets it beside data. ``worker`` is all of it from plain words, for the process in
 which the command has it done.
 """
@@ -14,10 +14,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from recon_cli.auditing import roles
+from recon_cli.auditing import refusing
 from recon_cli.auditing.callables import Stand, around, assign, batch_number, from_word, live
+from recon_cli.auditing.expressions import resolved
 from recon_cli.auditing.limiting import Made, failure, limited
-from recon_cli.auditing.name_pairs import settled
 from recon_cli.errors import ReconError
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ def audit(
     total: str | None = None,
     bind: Mapping[str, Any] | None = None,
     attributes: Mapping[str, Any] | None = None,
+    make: str | None = None,
     data: str | None = None,
     scale: float | str | None = None,
     timeout: float | None = None,
@@ -53,7 +54,10 @@ def audit(
     total
         how the parts of a result are added: ``r[0] + r[1]``, ``r['rec'] + 0.1 * r['kl']``.
     bind, attributes
-        values for arguments and for names that the function reads; for attributes of ``self``.
+        values for arguments and for names that the function reads; for attributes of ``self``. A word that calls something,
+        or reads something of torch, is an expression, in which arguments may be named: ``"torch.ones_like(x).bool()"``.
+    make
+        how the object is made whose method it is, an expression: ``"Elbo(nn.BCELoss(reduction='sum'))"``.
     data
         a source whose values are the targets: is the likelihood one of theirs, and how many latents survive?
     timeout
@@ -75,7 +79,8 @@ def audit(
         candidates(event)  # kept, so before anybody's code could change what is found
     try:
         with undisturbed(), limited(timeout), around(loss):
-            return _audit(loss, shape, latent, batch, args, total, dict(bind or {}), dict(attributes or {}), data, scale)
+            settings = dict(bind or {}), dict(attributes or {}), make
+            return _audit(loss, shape, latent, batch, args, total, *settings, data, scale)
     except (ReconError, KeyboardInterrupt):
         raise
     except BaseException as error:
@@ -84,11 +89,11 @@ def audit(
 
 def _audit(
     loss: Any, shape: Any, latent: Any, batch: int | None, args: str | None, total: str | None,
-    bind: dict[str, Any], attributes: dict[str, Any], data: str | None, scale: Any,
+    bind: dict[str, Any], attributes: dict[str, Any], make: str | None, data: str | None, scale: Any,
 ) -> Audit:  # fmt: skip
-    from recon_cli.auditing import user_settings
+    from recon_cli.auditing import doubts, roles, user_settings
+    from recon_cli.auditing.binding import matched, settled
     from recon_cli.auditing.calling import Problem, Sizes
-    from recon_cli.auditing.matching import matched
     from recon_cli.auditing.measurements import measure
     from recon_cli.auditing.result import audit_of
     from recon_cli.auditing.watching import seed
@@ -102,10 +107,17 @@ def _audit(
     own = own or SHAPE
     nested = dotted(bind)
     seed()
-    reached = from_word(loss, nested, attributes) if isinstance(loss, str) else live(loss, nested, attributes)
+    if isinstance(loss, str):
+        refusing.check_word(loss)
+        reached = from_word(loss, nested, attributes, make)
+    elif make is not None:
+        raise ReconError("make goes with a word for a method.", "Give the object's own method: audit(Elbo(...).forward).")
+    else:
+        reached = live(loss, resolved(nested, {}, "bind"), resolved(attributes, {}, "--self"))
     user_settings.check(reached, bind, attributes)
     for _ in range(3):
-        plan = settled(roles.plan(reached, {**reached.names, **nested}, args))
+        refusing.check_runnable(reached)
+        plan = settled(roles.plan(reached, {**nested, **reached.names}, args))
         B = batch or batch_number(reached) or 4
         sizes = Sizes(B, own, (latent,) if isinstance(latent, int) else tuple(latent))
         problem = Problem(reached, plan, sizes, shapes=shapes, total=total)
@@ -113,15 +125,18 @@ def _audit(
             try:
                 problem.raw({})
             except Made as made:
-                reached = factory(reached, live(made.function, nested, {}))
+                reached = factory(reached, live(made.function, dict(reached.names), {}))
                 continue
             except Exception as error:
                 raise ReconError(
                     f"{reached.spelled} raises {type(error).__name__}: {error}.", "Give the function that takes the tensors."
                 ) from error
         break
+    if doubts.is_kl_alone(problem):
+        raise doubts.kl_alone(problem)
     chosen, odd = matched(problem)
-    return audit_of(measure(chosen, odd, files_of(loss), data, scale))
+    result = audit_of(measure(chosen, odd, files_of(loss), data, scale))
+    return result if shape or data else doubts.both_ways(problem, chosen, result)
 
 
 def files_of(loss: Any) -> dict[str, str]:

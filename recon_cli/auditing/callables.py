@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from recon_cli.auditing.expressions import Expression, resolved
 from recon_cli.auditing.extracting import (
     Definition,
     bound_by,
@@ -131,6 +132,13 @@ def rebuilt(code: Any, bind: Mapping[str, Any]) -> Any:
     return new
 
 
+def with_names(call: Any, names: Mapping[str, Any]) -> Any:
+    """Return a function, or a method of an object, with values for names that it reads from around it."""
+    bound = call.args if hasattr(call, "args") else ((call.__self__,) if hasattr(call, "__self__") else ())
+    new = rebuilt(call.func if hasattr(call, "func") else getattr(call, "__func__", call), names)
+    return lambda *args, **keywords: new(*bound, *args, **keywords)
+
+
 def source(code: Any) -> ast.AST | None:
     """Return the definition of a function, or None where there is no source to read."""
     try:
@@ -173,23 +181,27 @@ def around(loss: Any) -> Iterator[None]:
         yield
 
 
-def from_word(word: str, bind: Mapping[str, Any], attributes: Mapping[str, Any]) -> Reached:
-    """Reach ``FILE.py:function``, ``FILE.py:Class.method``, ``FILE.ipynb:function`` or ``package.module:name``."""
+def from_word(word: str, bind: Mapping[str, Any], attributes: Mapping[str, Any], make: str | None = None) -> Reached:
+    """Reach ``FILE.py:function``, ``FILE.py:Class.method``, ``FILE.ipynb:function`` or ``package.module:name``.
+
+    make
+        how the object is made whose method it is, an expression.
+    """
     place, _, name = word.rpartition(":")
-    if not place:
-        raise ReconError(f"{word!r} names no function.", "Write FILE.py:function, FILE.py:Class.method or package.module:name.")
     path = Path(place)
     if is_file(path):
-        return from_file(path, name, bind, attributes)
+        return from_file(path, name, bind, attributes, make)
     with explained(f"{place} cannot be imported", "Write FILE.py:function to read a file."):
         module = importlib.import_module(place)
-    return from_names(vars(module), name, word, bind, attributes, ())
+    return from_names(vars(module), name, word, bind, attributes, (), make)
 
 
 def from_names(
-    names: Mapping[str, Any], name: str, word: str, bind: Mapping[str, Any], attributes: Mapping[str, Any], notes: tuple[str, ...]
-) -> Reached:
+    names: Mapping[str, Any], name: str, word: str, bind: Mapping[str, Any], attributes: Mapping[str, Any],
+    notes: tuple[str, ...], make: str | None = None,
+) -> Reached:  # fmt: skip
     """Return the function called ``name`` among ``names``; of a class, on a stand-in where it cannot be made."""
+    bind, attributes = resolved(bind, names, "--bind"), resolved(attributes, names, "--self")
     head, *rest = name.split(".")
     target = names.get(head)
     if head not in names:
@@ -198,7 +210,17 @@ def from_names(
         method = rest[0] if rest else next((m for m in ("forward", "__call__") if m in dir(target)), "__call__")
         if not hasattr(target, method):
             raise no_such_name(method, methods_of(target), word)
+        if make is not None:
+            owner = Expression(make, f"--make {make}").value({key: names[key] for key in names if key[:2] != "__"})
+            if not isinstance(owner, target):
+                raise ReconError(f"--make {make} makes a {type(owner).__name__}, and {name} is of {head}.", f"Make a {head}.")
+            reached = live(getattr(owner, method), bind, attributes)
+            return replace(reached, notes=(*notes, f"self is {make}", *reached.notes), spelled=f"{head}.{method}")
         return of_class(target, method, bind, attributes, notes)
+    if make is not None:
+        raise ReconError(
+            f"--make makes the object of a method, and {name} is none.", "Leave it out, or name FILE.py:Class.method."
+        )
     for part in rest:
         if not hasattr(target, part):
             raise no_such_name(part, dir(target), word)
@@ -307,7 +329,7 @@ def methods_of(kind: type) -> list[str]:
     return [key for key in dir(kind) if key not in plain and key[0] != "_" and callable(inspect.getattr_static(kind, key))]
 
 
-def from_file(path: Path, name: str, bind: Mapping[str, Any], attributes: Mapping[str, Any]) -> Reached:
+def from_file(path: Path, name: str, bind: Mapping[str, Any], attributes: Mapping[str, Any], make: str | None = None) -> Reached:
     """Reach a function of a file: imported where the top level only defines things and its imports succeed, else extracted."""
     tree, text = tree_of(path)
     word = f"{path}:{name}"
@@ -333,14 +355,17 @@ def from_file(path: Path, name: str, bind: Mapping[str, Any], attributes: Mappin
                 raise
             why = f"importing {path.name} raised {worded(error)}"
         else:
+            bind = resolved(bind, names, "--bind")
             names.update({key: value for key, value in bind.items() if not callable(names.get(key))})  # helpers read them too
-            return from_names(names, name, word, bind, attributes, (f"imported from {path.name}",))
+            return from_names(names, name, word, bind, attributes, (f"imported from {path.name}",), make)
     names, missing = extracted(tree, text, path, head, bind)
     note = f"taken out of {path.name} without running it ({why})"
     names["__parsed__"] = parsed(tree)
     if missing:
         note += f"; not there: {', '.join(sorted(missing))}"
-    return from_names(names, name, word, bind, attributes, (note,))
+    bind = resolved(bind, names, "--bind")
+    names.update({key: value for key, value in bind.items() if "." not in key})
+    return from_names(names, name, word, bind, attributes, (note,), make)
 
 
 def batch_number(reached: Reached) -> int | None:

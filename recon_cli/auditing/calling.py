@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import math
 import re
-import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
@@ -15,10 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Normal
 
-from recon_cli.auditing.callables import Reached, Stand, assign
+from recon_cli.auditing.call_plans import BoundNumber, CallPlan, DecoderOutputs, Slot
+from recon_cli.auditing.callables import Reached, Stand, assign, with_names
+from recon_cli.auditing.expressions import Expression
 from recon_cli.auditing.limiting import Made, alone, from_outside, readable, worded
+from recon_cli.auditing.questions import Node
 from recon_cli.auditing.restoring import quiet
-from recon_cli.auditing.roles import BoundNumber, CallPlan, DecoderOutputs, Slot
 from recon_cli.auditing.watching import Watch, seed
 from recon_cli.errors import ReconError
 from recon_cli.identity.shapes import spell
@@ -92,6 +93,7 @@ class Layout:
     posterior: str = "pair"
     classes: str = ""
     binary: bool = False
+    long: bool = False  # a mask of positions
 
 
 @dataclass
@@ -147,6 +149,12 @@ class Problem:
         moved = value.movedim(-1, 1) if first else value
         return moved.reshape(len(value), *shape)
 
+    def labels(self, count: int) -> Tensor:
+        """Return the labels of ``count`` classes that the loss does not leave out."""
+        targets = [self.plan.trace.nodes[slot.key] for slot in self.plan.role("target") if slot.key in self.plan.trace.nodes]
+        out = self.plan.trace.ignored.union(*(node.constants for node in targets))
+        return torch.tensor([label for label in range(count) if label not in out] or [0])
+
     def extra(self, slot: Slot, values: Mapping[str, Tensor]) -> Any:
         """Return what is no leaf of the measurement: a mask of everything, full lengths, a posterior object."""
         B, shape = self.sizes.batch, self.sizes.shape
@@ -162,9 +170,16 @@ class Problem:
             named = self.shapes.get(slot.key)
             size = {"image": (B, *shape), "batch": (B,), "first": (B, *shape[:1]), "flat": (B, self.sizes.D)}[self.layout.mask]
             size = (B, *named) if named else size
-            return torch.zeros(size, dtype=torch.bool) if pads else torch.ones(size)
+            node = self.plan.trace.nodes.get(slot.key, Node(slot.key))
+            if self.layout.long:
+                return torch.arange((B, *shape)[min(node.axes, default=0)])
+            truths = pads or bool(node.uses & {"index", "mask"})
+            return torch.full(size, not pads, dtype=torch.bool) if truths else torch.ones(size)
         if slot.role == "extra":
             return torch.zeros(())
+        if slot.role == "compared":
+            at = [*self.plan.trace.nodes].index(slot.key) if slot.key in self.plan.trace.nodes else 0
+            return torch.linspace(0.2, 0.7 + at / 50, B * self.sizes.K).reshape(B, self.sizes.K)
         if slot.role == "skip":
             return torch.zeros(B, 1)
         raise ReconError(
@@ -183,8 +198,11 @@ class Problem:
             return type(part)(self.fill(value, values) for value in part)
         if isinstance(part, BoundNumber):
             return self.follow.get(part.name, part.value)
+        if isinstance(part, Expression):
+            slots = [slot for slot in self.plan.slots() if slot.key in part.names]
+            return part.value({slot.key: self.fill(slot, values) for slot in slots})
         if isinstance(part, DecoderOutputs):
-            return Answer(self.fill(part.parts, values), {})
+            return Answer(self.fill(part.parts, values), self.fill(part.attributes, values))
         if isinstance(part, Stand):
             return Stand(**{key: self.fill(value, values) for key, value in vars(part).items() if key != "_about"})
         return part
@@ -199,11 +217,12 @@ class Problem:
                 owner.to(self.dtype)
             assign(owner, {name: value for name, value in self.follow.items() if hasattr(owner, name)})
             for name, part in self.plan.inner.items():
-                model = getattr(owner, name, None)
-                answer = self.fill(part, values)
-                object.__setattr__(owner, name, Answer(answer, vars(model) if isinstance(model, Stand) else {}))
+                model, answer = getattr(owner, name, None), self.fill(part, values)
+                if isinstance(model, Stand):
+                    vars(answer).update({key: value for key, value in vars(model).items() if key[0] != "_"})
+                object.__setattr__(owner, name, answer)
         if self.plan.free:
-            call = self.surrounded(call, values)
+            call = with_names(call, {name: self.fill(slot, values) for name, slot in self.plan.free.items()})
         arguments, keywords = self.fill(self.plan.arguments, values), self.fill(self.plan.keywords, values)
         if seeded is not None:
             seed(seeded)
@@ -245,19 +264,6 @@ class Problem:
                 role = slot.role if slot else "mu"
                 groups[0 if role in ("recon", "spread", "decoder") else 2 if role == "target" else 1].append(value)
         return groups if groups[0] else None
-
-    def surrounded(self, call: Any, values: Mapping[str, Tensor]) -> Any:
-        """Return the function with tensors for names that it reads from around it."""
-        free = {name: self.fill(slot, values) for name, slot in self.plan.free.items()}
-        plain = call.func if hasattr(call, "func") else getattr(call, "__func__", call)
-        cells = tuple(
-            types.CellType(free[name]) if name in free else cell
-            for name, cell in zip(plain.__code__.co_freevars, plain.__closure__ or (), strict=True)
-        )
-        new = types.FunctionType(plain.__code__, {**plain.__globals__, **free}, plain.__name__, plain.__defaults__, cells or None)
-        new.__kwdefaults__ = plain.__kwdefaults__
-        bound = call.args if hasattr(call, "args") else ((call.__self__,) if hasattr(call, "__self__") else ())
-        return lambda *args, **keywords: new(*bound, *args, **keywords)
 
     def __call__(self, values: Mapping[str, Tensor], **how: Any) -> Tensor:
         """Return the loss as one number; a vector is summed."""

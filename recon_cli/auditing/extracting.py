@@ -7,7 +7,7 @@ import builtins
 import importlib
 import linecache
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +82,25 @@ def parsed(tree: ast.Module) -> dict[str, Any]:
     return defaults
 
 
+def needed_by(tree: ast.Module, wanted: str, known: Iterable[str] = ()) -> list[ast.stmt]:
+    """Return the top-level statements that bind ``wanted`` and all that it names, in the order of the file."""
+    binders: dict[str, list[ast.stmt]] = {}
+    for node in tree.body:
+        for key in bound_by(node):
+            binders.setdefault(key, []).append(node)
+    keep: set[int] = set()
+    todo, visited = [wanted], set(known)
+    while todo:
+        key = todo.pop()
+        if key in visited:
+            continue
+        visited.add(key)
+        for node in binders.get(key, []):
+            keep.add(id(node))
+            todo += [n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)]
+    return [node for node in tree.body if id(node) in keep]
+
+
 def extracted(tree: ast.Module, text: str, path: Path, wanted: str, bind: Mapping[str, Any]) -> tuple[dict[str, Any], set[str]]:
     """Return a namespace with ``wanted`` and all it names: definitions, imports that succeed, assignments of plain values.
 
@@ -92,25 +111,9 @@ def extracted(tree: ast.Module, text: str, path: Path, wanted: str, bind: Mappin
     names: dict[str, Any] = {"__name__": "_audited", "__builtins__": builtins, "torch": torch, "nn": torch.nn}
     names |= {"F": torch.nn.functional, "math": importlib.import_module("math"), "np": importlib.import_module("numpy")}
     names |= {key: value for key, value in bind.items() if "." not in key}
-    binders: dict[str, list[ast.stmt]] = {}
-    for node in tree.body:
-        for key in bound_by(node):
-            binders.setdefault(key, []).append(node)
-    keep: set[int] = set()
-    todo, visited = [wanted], set(bind)
-    while todo:
-        key = todo.pop()
-        if key in visited:
-            continue
-        visited.add(key)
-        for node in binders.get(key, []):
-            keep.add(id(node))
-            todo += [n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)]
     missing: set[str] = set()
     fault: BaseException | None = None
-    for node in tree.body:
-        if id(node) not in keep:
-            continue
+    for node in needed_by(tree, wanted, bind):
         plain = isinstance(node, (*Definition, ast.ClassDef, ast.Import, ast.ImportFrom, ast.Try))
         if not plain and not (isinstance(node, (ast.Assign, ast.AnnAssign)) and node.value is not None and calm(node.value)):
             missing |= bound_by(node) - set(names)

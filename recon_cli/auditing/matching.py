@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from recon_cli.auditing.call_plans import CallPlan, Slot
 from recon_cli.auditing.calling import Layout, Problem, picker
 from recon_cli.auditing.latents import measure
 from recon_cli.auditing.limiting import Made, worded
 from recon_cli.auditing.measuring import additivity, benign, gradients, reconstruction, still
-from recon_cli.auditing.roles import CallPlan, Slot, substitute
-from recon_cli.auditing.structures import named
+from recon_cli.auditing.roles import is_setting, needed
 from recon_cli.errors import ReconError
 from recon_cli.identity.shapes import spell
 
@@ -30,12 +30,16 @@ def layouts(problem: Problem) -> list[Layout]:
         data = data[:1]
     if plan.role("target") and not problem.shapes:
         data += [("image", "image", how) for how in ("last", "first", "last-hot", "first-hot", "last-shares-hot")]
+    if problem.layout.classes:
+        data = [("image", "image", problem.layout.classes)]
     latent = ["flat", "one"] + (["joined"] if len(problem.sizes.latent) > 1 else [])
     pads = any("pad" in slot.key for slot in plan.role("mask"))
     mask = (["first", "batch", "image"] if pads else ["image", "batch", "first", "flat"]) if plan.role("mask") else ["image"]
     kl = ["batch", "scalar", "list"] if plan.role("kl") else ["batch"]
     posterior = ["pair", "object"] if plan.role("posterior") else ["pair"]
     every = [Layout(r, t, z, m, k, p, c) for (r, t, c), z, m, k, p in itertools.product(data, latent, mask, kl, posterior)]
+    if any("index" in problem.plan.trace.nodes[s.key].uses for s in plan.role("mask") if s.key in plan.trace.nodes):
+        every += [replace(layout, long=True) for layout in every if layout.mask == mask[0]]
     coins = [replace(layout, binary=True) for layout in every if not layout.classes and plan.role("target")]
     return sorted([*every, *coins], key=lambda layout: (bool(layout.classes), layout.binary))
 
@@ -95,22 +99,31 @@ class Detached(Unfit):
         self.attempt = attempt
 
 
-def matched(problem: Problem) -> tuple[Problem, str]:
-    """Return the problem in the first layout that fits, its unknown arguments matched by trying; and what is odd about it."""
-    if problem.plan.unknown:
-        return by_trying(problem)
-    chosen, odd = laid_out(problem)
-    chosen = smaller(chosen)
-    if chosen.plan.role("target") and not chosen.layout.classes and (other := classed(chosen)) is not None:
-        return other, ""
-    if problem.plan.role("probs") and len(problem.sizes.latent) > 1:  # all classes in one axis, or an axis of their own
-        for how in ("joined", "flat"):
-            other = chosen.at(layout=replace(chosen.layout, latent=how))
-            latent = measure(other)
-            if latent is not None and not latent.wrong:
-                return other, odd
-        chosen = chosen.at(layout=replace(chosen.layout, latent="joined"))
-    return chosen, odd
+def with_classes(problem: Problem, odd: str) -> tuple[Problem, str]:
+    """Return the problem, of classes where its elements lean on one another as they do in an event; and what is odd."""
+    if not problem.plan.role("target") or problem.layout.classes:
+        return problem, odd
+    other = classed(in_rows(problem))
+    return (problem, odd) if other is None else (other, "")
+
+
+def of_classes(problem: Problem) -> Problem:
+    """Return the problem with the shape of its classes, where the shapes given by name say that the target has labels."""
+    for recon, target in pairs(problem.plan) if problem.shapes else ():
+        scores, labels = (problem.shapes.get(slot.key) if slot is not None else None for slot in (recon, target))
+        how = "" if scores is None or labels is None else "last" * (scores[:-1] == labels) or "first" * (scores[1:] == labels)
+        if scores and how:
+            shapes = {key: shape for key, shape in problem.shapes.items() if shape not in (scores, labels)}
+            sizes, layout = replace(problem.sizes, shape=scores), replace(problem.layout, classes=how)
+            return problem.at(sizes=sizes, layout=layout, shapes=shapes)
+    return problem
+
+
+def in_rows(problem: Problem) -> Problem:
+    """Return the problem on samples of one axis, where that is how they are passed."""
+    if (problem.layout.recon, problem.layout.target) != ("flat", "flat"):
+        return problem
+    return problem.at(sizes=replace(problem.sizes, shape=(problem.sizes.D,)))
 
 
 def smaller(problem: Problem) -> Problem:
@@ -245,7 +258,7 @@ def refusal(problem: Problem, refused: list[tuple[str, BaseException]]) -> Recon
         read = [
             n.attr
             for n in ast.walk(problem.reached.tree or ast.Module([], []))
-            if isinstance(n, ast.Attribute) and named(n.value) == name
+            if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name) and n.value.id == name
         ]
         if defaults := " ".join(f"--bind {name}.{attr}={options[attr]}" for attr in dict.fromkeys(read) if attr in options):
             return ReconError(f"{spelled} reads {name}, which is not there.", f"By the file's own defaults: {defaults}")
@@ -255,7 +268,9 @@ def refusal(problem: Problem, refused: list[tuple[str, BaseException]]) -> Recon
         )
     if isinstance(error, AttributeError):
         name = (re.findall(r"no (?:attribute )?'(\w+)'", str(error)) or ["name"])[0]
-        if problem.reached.bound:
+        if settings := [key for key in problem.plan.trace.nodes if is_setting(problem.plan, key)]:
+            return needed(settings, problem.plan, problem.reached)
+        if problem.reached.bound and type(getattr(error, "obj", None)) is type(problem.reached.owner):
             return ReconError(
                 f"{spelled} reads self.{name}, which the stand-in does not have ({words}).", f"Give it: --self {name}=VALUE."
             )
@@ -266,84 +281,19 @@ def refusal(problem: Problem, refused: list[tuple[str, BaseException]]) -> Recon
         )
     if isinstance(error, Unfit):
         return ReconError(f"{spelled} runs, but {error} ({shapes}).", "Check the roles: --args recon,target,mu,logvar.")
+    own = [n for n in re.findall(r"\d+", str(error)) if int(n) > 3 and n not in re.findall(r"\d+", shapes)]
+    if own and "must match" in str(error):
+        return ReconError(
+            f"{spelled} raises {words} (passed: {shapes}).",
+            f"The code has a size of its own, {own[0]}: give the shape of one sample that goes with it, --shape {own[0]} or "
+            f"--shape 5x{own[0]}, say.",
+        )
     return ReconError(
         f"{spelled} raises {words} (passed: {shapes}).",
         "Say the shape of one sample with --shape, of the latents with --latent, or the roles with --args."
         if SIZES.search(str(error)) or not str(error).strip()
         else "It speaks of no shape: it raised that itself, called so. Change what it meets with --bind or --args.",
     )
-
-
-def by_trying(problem: Problem) -> tuple[Problem, str]:
-    """Return the problem with roles for arguments that no name tells: those under which it runs and is recognised."""
-    unknown = problem.plan.unknown
-    have = {slot.role for slot in problem.plan.slots()}
-    missing = [role for role in ("recon", "target", "mu", "scale", "spread", "mask") if role not in have]
-    fits: list[tuple[int, Problem, str]] = []
-    errors: list[BaseException] = []
-    for roles in itertools.permutations(missing[:5], len(unknown)) if len(unknown) <= 4 else ():
-        if "recon" not in have and "recon" not in roles:
-            continue
-        there = problem.at(plan=with_roles(problem.plan, dict(zip(unknown, roles, strict=True))))
-        try:
-            chosen, odd = laid_out(there)
-            (pair, *_) = pairs(chosen.plan)
-            rec, lat = reconstruction(chosen, pair, latent_keys(chosen)), measure(chosen)
-        except Exception as error:
-            errors = errors or [bare(error)]
-            continue
-        latent_roles = [r for r in roles if r in ("mu", "scale")]
-        if any(role in ("mask", "spread") and not weighs(chosen, key, pair[0]) for key, role in zip(unknown, roles, strict=True)):
-            continue
-        if latent_roles and (lat is None or lat.wrong and not apart(chosen)):
-            continue
-        good = (
-            (rec.match is not None) * 4
-            + (not odd) * 2
-            + bool(lat and not lat.wrong and (lat.meaning or "scale" not in roles)) * (1 + bool(latent_roles))
-            - 10 * bool(latent_roles and lat and lat.wrong)  # where nothing else fits, a KL that is none
-        )
-        fits.append((good, chosen, odd))
-        if good >= 6 + 2 * bool(latent_roles):
-            break
-    if not fits:
-        tried = f"; the first try ended with: {errors[0]}" if errors else ""
-        raise ReconError(
-            f"These arguments of {problem.reached.spelled} could not be matched: {', '.join(unknown)}{tried}",
-            "Name the roles in the order of the arguments (--args recon,target,mu,logvar; skip for none), "
-            "or give values: --bind name=value.",
-        )
-    _, chosen, odd = max(fits, key=lambda fit: fit[0])
-    return chosen, odd
-
-
-def apart(problem: Problem) -> bool:
-    """Whether means and scales of latents each have gradients of their own, as in a KL, misprinted or not."""
-    keys, values = latent_keys(problem), benign(problem)
-    if len(keys) != 2:
-        return False
-    moved = {**values, keys[1]: values[keys[1]] + 0.1}
-    before, after = (gradients(problem, each, keys[:1])[1][keys[0]] for each in (values, moved))
-    return bool((after - before).abs().max() <= 1e-9 * before.abs().max())
-
-
-def weighs(problem: Problem, key: str, recon: Slot) -> bool:
-    """Whether a mask or a spread moves the reconstruction's gradient, as it must to be one."""
-    values = benign(problem)
-    slot = next(slot for slot in problem.plan.slots() if slot.key == key)
-    now = values[key] if key in values else problem.extra(slot, values)
-    if not now.is_floating_point():
-        return True
-    before, after = (gradients(problem, {**values, key: by * now}, [recon.key])[1][recon.key] for by in (1.0, 0.6))
-    return bool((after - before).abs().max() > 1e-9 * before.abs().max())
-
-
-def with_roles(plan: CallPlan, roles: dict[str, str]) -> CallPlan:
-    """Return the plan with roles for arguments that had none."""
-    new = replace(plan, unknown=[])
-    for key, role in roles.items():
-        substitute(new, key, Slot(key, role, f"by trying: as {role} the call runs and is recognised"))
-    return new
 
 
 def pairs(plan: CallPlan) -> list[tuple[Slot, Slot | None]]:

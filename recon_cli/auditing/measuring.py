@@ -50,7 +50,8 @@ def benign(problem: Problem, number: int = 1, spread: float = 0.3) -> dict[str, 
             V = sizes.shape[0] if classes.startswith("first") else sizes.shape[-1]
             events = D // V
             if slot.role == "target":
-                labels = torch.randint(0, V, (B, events), generator=generator(n))
+                there = problem.labels(V)
+                labels = there[torch.randint(0, len(there), (B, events), generator=generator(n))]
                 values[slot.key] = torch.nn.functional.one_hot(labels, V).double() if classes.endswith("hot") else labels
             else:
                 logits = uniform((B, events, V), -1, 1, n)

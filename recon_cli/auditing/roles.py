@@ -8,95 +8,48 @@ import inspect
 import re
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from dataclasses import replace
+from typing import Any
 
-from recon_cli.auditing.callables import Reached, Stand
-from recon_cli.auditing.structures import assignments, keys_of, mentioned, outputs_of, spelled, structure, unpacked
-from recon_cli.auditing.vocabulary import DATA, FLAGS, LATENT, NUMBERS, RECORDS, ROLES, meaning_of, role_of
+from torch import Tensor
+
+from recon_cli.auditing.call_plans import BoundNumber, CallPlan, DecoderOutputs, Pair, Slot, change, substitute
+from recon_cli.auditing.callables import Reached, Stand, with_names
+from recon_cli.auditing.expressions import Expression
+from recon_cli.auditing.questions import Node
+from recon_cli.auditing.tracing import Trace, is_tensor_word, traced
+from recon_cli.auditing.vocabulary import DATA, FLAGS, LATENT, NUMBERS, RECORDS, ROLES, TENSOR_WORDS, meaning_of, role_of
 from recon_cli.errors import ReconError
 
-
-@dataclass(frozen=True)
-class Slot:
-    """One place that a tensor goes: its key in the call, its role, what its name says of a scale, and how that was found."""
-
-    key: str
-    role: str
-    how: str
-    meaning: str | None = None
-    group: str = ""
-
-
-Pair: TypeAlias = tuple[Slot, Slot | None]  # a reconstruction and its target
-
-
-@dataclass(frozen=True)
-class BoundNumber:
-    """A whole number that was bound to an argument: it may be a size, and change with that."""
-
-    name: str
-    value: int
-
-
-@dataclass(frozen=True)
-class DecoderOutputs:
-    """What a model that is called inside answers with."""
-
-    parts: Any
-
-
-@dataclass
-class CallPlan:
-    """How to call: a structure for every argument, whose leaves are slots; what goes into the function's globals."""
-
-    arguments: list[Any] = field(default_factory=list)
-    keywords: dict[str, Any] = field(default_factory=dict)
-    free: dict[str, Any] = field(default_factory=dict)
-    inner: dict[str, Any] = field(default_factory=dict)
-    unknown: list[str] = field(default_factory=list)
-    taken: list[str] = field(default_factory=list)
-
-    def slots(self) -> list[Slot]:
-        """Return every slot in the order of the call."""
-        slots: list[Slot] = []
-
-        def visit(part: Any) -> None:
-            if isinstance(part, Slot):
-                slots.append(part)
-            elif isinstance(part, Mapping):
-                visit([*part.values()])
-            elif isinstance(part, (list, tuple)):
-                for value in part:
-                    visit(value)
-            elif isinstance(part, DecoderOutputs):
-                visit(part.parts)
-            elif isinstance(part, Stand):
-                visit({key: value for key, value in vars(part).items() if key != "_about"})
-
-        for part in (self.arguments, self.keywords, self.free, self.inner):
-            visit(part)
-        return slots
-
-    def role(self, role: str) -> list[Slot]:
-        """Return the slots of one role."""
-        return [slot for slot in self.slots() if slot.role == role]
+__all__ = ["BoundNumber", "CallPlan", "Pair", "Slot", "compared", "is_setting", "needed", "plan"]
 
 
 def plan(reached: Reached, bind: Mapping[str, Any], order: str | None) -> CallPlan:
-    """Match every argument to a role: as told by ``order``, else by name, the unknown ones left for a numerical test."""
+    """Match every argument to a role: as told by ``order``, else by what the code asks of it and by its name.
+
+    Raises ReconError for what only the user knows, all of it at once. The unknown ones are left for a numerical test.
+    """
     call = CallPlan()
-    tree = reached.tree
-    parameters = parameters_of(reached)
-    words = roles_in(order)
-    index = 0
+    parameters, words = parameters_of(reached), roles_in(order)
+    if reached.tree is not None:
+        around(call, reached, reached.tree, bind)
+    call.trace = trace = asked(call, reached, parameters, bind, words)
+    missing: list[str] = []
+    index, several = 0, any(p.kind is p.VAR_POSITIONAL for p in parameters)
     for parameter in parameters:
         name = parameter.name
         if parameter.kind is parameter.VAR_POSITIONAL:
-            index += fill_positional(call, tree, name, words[index:])
+            parts = [trace.nodes[key] for key in trace.nodes if re.fullmatch(rf"{name}\[\d+\]", key)]
+            count = len(words) - index if words else max((i + 1 for i, part in enumerate(parts) if part.touched), default=0)
+            for i, part in enumerate(parts[:count]):
+                call.arguments.append(shaped(part, call, words[index + i] if words else None, missing))
+            index += count
             continue
         if parameter.kind is parameter.VAR_KEYWORD:
-            fill_keywords(call, reached, name, bind)
+            call.keywords |= {key: bind[key] for key in keys_of(reached.tree, name) if key in bind}
+            for key, optional in keys_of(reached.tree, name).items():
+                if key not in bind and (role_of(key) in (*DATA, *LATENT) or not optional):
+                    call.keywords[key] = shaped(trace.nodes[key], call, None, missing)
             continue
         word = words[index] if words[index:] else None
         index += 1
@@ -105,23 +58,75 @@ def plan(reached: Reached, bind: Mapping[str, Any], order: str | None) -> CallPl
                 break
             if word is None and not wanted(parameter):
                 continue
-        value = value_of(name, word, call, reached, bind)
-        if (
-            parameter.kind is parameter.KEYWORD_ONLY
-            or len(call.arguments) < index - 1
-            and not any(p.kind is p.VAR_POSITIONAL for p in parameters)
-        ):
+        value = value_of(name, word, call, reached, bind, missing)
+        if parameter.kind is parameter.KEYWORD_ONLY or len(call.arguments) < index - 1 and not several:
             call.keywords[name] = value
         else:
             call.arguments.append(value)
     if words[index:]:
         raise ReconError(f"--args names {len(words)} roles, and {reached.spelled} takes {index} arguments.", "Name one for each.")
-    if tree is not None:
-        around(call, reached, tree, bind)
+    if made(trace.result):
+        missing = [
+            p.name
+            for p in parameters
+            if p.name not in bind and p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+        ]
+    if missing:
+        raise needed(missing, call, reached)
+    apart(call)
+    models(call)
     return call
 
 
 SKIPPED = ("-", "_", "", "skip")  # words of --args for no role
+
+
+def asked(
+    call: CallPlan, reached: Reached, parameters: list[inspect.Parameter], bind: Mapping[str, Any], words: list[str]
+) -> Trace:
+    """Return what the function asks of its arguments, where each that is not given is a stand-in."""
+
+    def run(trace: Trace) -> Any:
+        arguments, keywords = passed(trace, reached, parameters, bind, words)
+        function = reached.caller()
+        owner = getattr(function, "__self__", None) or (function.args[0] if hasattr(function, "args") and function.args else None)
+        trace.complete(owner if owner is not None else function if reached.bound else None, call.inner)
+        if call.free:
+            function = with_names(function, {name: trace.stand_in(name) for name in call.free})
+        return function(*arguments, **keywords)
+
+    return traced(run)
+
+
+def passed(
+    trace: Trace, reached: Reached, parameters: list[inspect.Parameter], bind: Mapping[str, Any], words: list[str]
+) -> tuple[list[Any], dict[str, Any]]:
+    """Return arguments and keywords for a call that is traced."""
+    values: dict[str, Any] = {}
+    several: list[Any] = []
+
+    def value(name: str) -> Any:
+        if name in bind or (role_of(name) is None and name in FLAGS):
+            return bind.get(name, FLAGS.get(name))
+        return defaultdict(list) if RECORDS.match(name) else trace.stand_in(name)
+
+    for at, parameter in enumerate(parameters):
+        name, word = parameter.name, words[at] if words[at:] else None
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            several = [trace.stand_in(f"{name}[{i}]") for i in range(len(words) - at if words else trace.most)]
+        elif parameter.kind is parameter.VAR_KEYWORD:
+            keys = keys_of(reached.tree, name).items()
+            values |= {
+                key: value(key) for key, optional in keys if key in bind or not optional or role_of(key) in (*DATA, *LATENT)
+            }
+        elif word in SKIPPED and name not in bind and parameter.default is parameter.empty:
+            values[name] = None
+        elif name in bind or word not in (*SKIPPED, None) or parameter.default is parameter.empty or wanted(parameter):
+            values[name] = value(name)
+    values |= {name: part.value(values) for name, part in values.items() if isinstance(part, Expression)}
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, *([inspect.Parameter.POSITIONAL_OR_KEYWORD] if several else []))
+    first = [values.pop(p.name) for p in parameters if p.kind in kinds and p.name in values]
+    return [*first, *several], values
 
 
 def parameters_of(reached: Reached) -> list[inspect.Parameter]:
@@ -140,59 +145,102 @@ def roles_in(order: str | None) -> list[str]:
     words = [word.strip() for word in order.split(",")] if order else []
     bad = [word for word in words if word not in ROLES and not meaning_of(word) and word not in ("", "-", "_")]
     if bad:
-        raise ReconError(f"{bad[0]!r} is no role.", f"Roles: {', '.join(ROLES)}; in the order of the arguments.")
+        roles = "; ".join(f"{role}: {what}" for role, what in ROLES.items())
+        raise ReconError(f"{bad[0]!r} is no role.", f"In the order of the arguments, separated by commas. {roles}.")
     return words
 
 
-def fill_positional(call: CallPlan, tree: ast.AST | None, name: str, words: list[str]) -> int:
-    """Add to the plan what goes into ``*name``, as told or as the source unpacks it; return how many that are."""
-    names = unpacked(tree, name) if tree is not None else []
-    if words:
-        names = [names[i] if i < len(names) else f"{name}[{i}]" for i in range(len(words))]
-    for i, inner in enumerate(names):
-        call.arguments.append(leaf(inner, call, words[i] if words[i:] else None, f"{name}[{i}]"))
-    return len(names)
+def keys_of(tree: ast.AST | None, name: str) -> dict[str, bool]:
+    """Return the keys that ``name['key']`` reads, and whether they may be left out (``name.get``)."""
+    keys: dict[str, bool] = {}
+    for node in ast.walk(tree) if tree is not None else ():
+        match node:
+            case ast.Subscript(value=ast.Name(id=who), slice=ast.Constant(value=str(key)), ctx=ast.Load()) if who == name:
+                keys[key] = False
+            case ast.Call(
+                func=ast.Attribute(value=ast.Name(id=who), attr="get" | "pop" as how), args=[ast.Constant(value=str(key)), *rest]
+            ):
+                if who == name:
+                    keys.setdefault(key, bool(rest) or how == "get")
+    return keys
 
 
-def fill_keywords(call: CallPlan, reached: Reached, name: str, bind: Mapping[str, Any]) -> None:
-    """Add to the plan what goes into ``**name``: the keys that the source reads. Raises ReconError for one that is missing."""
-    keys = keys_of(reached.tree, name)
-    for key, optional in keys.items():
-        if key in bind:
-            call.keywords[key] = bind[key]
-        elif role_of(key) in (*DATA, *LATENT):
-            call.keywords[key] = leaf(key, call, None, f"{name}[{key!r}]")
-        elif not optional:
-            raise needed(key, reached)
-    call.keywords |= {key: value for key, value in bind.items() if key in keys}
-
-
-def value_of(name: str, word: str | None, call: CallPlan, reached: Reached, bind: Mapping[str, Any]) -> Any:
-    """Return what the plan passes for an argument: what is bound, as ``word`` tells, else by the source and by the name."""
+def value_of(name: str, word: str | None, call: CallPlan, reached: Reached, bind: Mapping[str, Any], missing: list[str]) -> Any:
+    """Return what the plan passes for an argument: what is bound, as ``word`` tells, else by what is asked of it and its name."""
     if name in bind:
         return BoundNumber(name, bind[name]) if type(bind[name]) is int else bind[name]
     if word in SKIPPED:
         return None
-    return leaf(name, call, word, name) if word is not None else value_by_name(name, call, reached)
+    role, node = role_of(name), call.trace.nodes.get(name, Node(name, [name]))
+    if word is None and role is None:
+        if name in FLAGS:
+            call.taken.append(f"{name} = {FLAGS[name]!r} was assumed")
+            return FLAGS[name]
+        if RECORDS.match(name):
+            return defaultdict(list)
+        if call.trace.error is not None and not node.touched and mentioned(reached.tree, name) and NUMBERS.match(name):
+            missing.append(name)
+            return None
+    if call.trace.error is not None and not node.touched and (reached.tree is None or mentioned(reached.tree, name)):
+        return leaf(name, call, word, name)  # the call did not come so far
+    return shaped(node, call, word, missing)
 
 
-def value_by_name(name: str, call: CallPlan, reached: Reached) -> Any:
-    """Return what the plan passes for an argument of which nothing was told. Raises ReconError for a number to be given."""
-    tree, role = reached.tree, role_of(name)
-    if answers := outputs_of(tree, name):
-        return DecoderOutputs(filled(answers, f"{name}(...)", call))
-    if not RECORDS.match(name) and (inside := structure(tree, name)) is not None:
-        return filled(inside, name, call)
-    if name in FLAGS:
-        call.taken.append(f"{name} = {FLAGS[name]!r} was assumed")
-        return FLAGS[name]
-    if RECORDS.match(name):
-        return defaultdict(list)
-    if NUMBERS.match(name) and role is None:
-        raise needed(name, reached)
-    if set(name) <= {"_"} or (tree is not None and not mentioned(tree, name) and role is None):
+def shaped(node: Node, call: CallPlan, word: str | None, missing: list[str], fallback: str = "") -> Any:
+    """Return what the plan passes for a value: a structure of slots as the code takes it apart, None where it asks nothing."""
+    name = node.name or fallback
+    role = role_of(name)
+    if word is not None and not node.is_tuple and not node.is_dictionary:
+        return leaf(name, call, word, node.key)
+    if not node.touched:
+        return None if word is None and role not in (*DATA, *LATENT, "posterior") else leaf(name, call, word, node.key)
+    if ("call", "") in node.parts:
+        answer = node.parts["call", ""]
+        inside = None if not answer.touched else shaped(answer, call, None, missing, name if role == "recon" else "")
+        return DecoderOutputs(inside, attributes_of(node, call, missing))
+    if node.is_tuple:
+        items = {i: part for i, part in node.of("item").items() if isinstance(i, int)}
+        if min(items) < 0:
+            items = {i % (1 - min(0, *items) + max(items)): part for i, part in items.items()}
+        one = sum(part.touched for part in items.values()) == 1
+        none = Node("")
+        return tuple(
+            shaped(items.get(i, none), call, None, missing, name if one or i == 0 and role == "recon" else "")
+            for i in range(max(items) + 1)
+        )  # fmt: skip
+    if node.is_dictionary:
+        parts = node.of("item").items()
+        return {key: shaped(part, call, None, missing, name if role_of(str(key)) is None else key) for key, part in parts}
+    if role not in ("posterior", "decoder") and (attributes := attributes_of(node, call, missing)):
+        return Stand(name, **attributes)
+    if role is None and (node.uses & {"number", "words"} and "tensor" not in node.uses or is_weight(node, name)):
+        missing.append(node.key)
+        call.wanted[node.key] = next((word for word in node.constants if isinstance(word, str)), None)
         return None
-    return leaf(name, call, None, name)
+    if role is None and node.uses & {"index", "mask"} and "labels" not in node.uses:
+        return Slot(node.key, "mask", "it selects elements")
+    return leaf(name, call, None, node.key)
+
+
+def is_weight(node: Node, name: str) -> bool:
+    """Whether a value of no role only multiplies sums, or is called as numbers are."""
+    if NUMBERS.match(name):
+        return "tensor" not in node.uses or "weight" in node.uses
+    return "weight" in node.uses and not node.uses & {"tensor", "factor"}
+
+
+def attributes_of(node: Node, call: CallPlan, missing: list[str]) -> dict[str, Any]:
+    """Return what an object has: attributes that are no tensor's; and all that are read, where one has a role."""
+    parts = {name: part for name, part in node.of("attr").items() if part.touched}
+    own = {name for name in parts if name not in TENSOR_WORDS and (not is_tensor_word(name) or role_of(name))}
+    if "tensor" in node.uses or not own:
+        return {}
+    return {name: shaped(part, call, None, missing, name) for name, part in parts.items()}
+
+
+def mentioned(tree: ast.AST | None, name: str) -> bool:
+    """Whether the body reads a name."""
+    return tree is None or any(isinstance(n, ast.Name) and n.id == name and isinstance(n.ctx, ast.Load) for n in ast.walk(tree))
 
 
 def wanted(parameter: inspect.Parameter) -> bool:
@@ -204,7 +252,7 @@ def wanted(parameter: inspect.Parameter) -> bool:
 
 def leaf(name: str, call: CallPlan, word: str | None, key: str) -> Any:
     """Return a slot by what was told, or by its name; an unknown one is noted."""
-    if not word and set(name) <= {"_"}:
+    if not word and name and set(name) <= {"_"}:
         return None
     if word in ("-", "_", ""):
         return None
@@ -222,9 +270,40 @@ def leaf(name: str, call: CallPlan, word: str | None, key: str) -> Any:
     return Slot(key, role, f"by its name, {name}", meaning_of(name), stem(name, role))
 
 
-def needed(name: str, reached: Reached) -> ReconError:
-    """Return the error for a number that only the user knows."""
-    return ReconError(f"{reached.spelled} needs {name}, which has no default.", f"Pass it: --bind {name}=1, say.")
+def needed(missing: list[str], call: CallPlan, reached: Reached) -> ReconError:
+    """Return the error for numbers, words and attributes that only the user knows."""
+    missing = list(dict.fromkeys([*missing, *(key for key in call.trace.nodes if is_setting(call, key))]))
+    options = []
+    for key in missing:
+        word = call.wanted.get(key)
+        option, name = ("--self", key[5:]) if key.startswith("self.") else ("--bind", key)
+        options.append(f"{option} {name}={word if word is not None else 1}")
+    if made(call.trace.result):
+        which = f"to make the function {getattr(call.trace.result, '__name__', 'of it')}, which is then audited"
+        options = [f"--bind {key}=VALUE" for key in missing]
+        return ReconError(
+            f"{reached.spelled} needs {spelled_out(missing)} {which}.", f"Give {' '.join(options)}; expressions are fine."
+        )
+    which = "which has no default" if len(missing) == 1 else "which have no defaults"
+    names = spelled_out(missing)
+    them = "it" if len(missing) == 1 else "them"
+    return ReconError(f"{reached.spelled} needs {names}, {which}.", f"Pass {them}: {' '.join(options)}, say.")
+
+
+def spelled_out(names: list[str]) -> str:
+    """Return names in a row, the last after an "and"."""
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+
+
+def made(result: Any) -> bool:
+    """Whether what was returned is a function."""
+    return callable(result) and not isinstance(result, (Tensor, type))
+
+
+def is_setting(call: CallPlan, key: str) -> bool:
+    """Whether it is an attribute of self that is read as a value, and that is not there."""
+    node = call.trace.nodes[key]
+    return key.startswith("self.") and node.touched and ("call", "") not in node.parts and key[5:] not in call.inner
 
 
 def stem(name: str, role: str) -> str:
@@ -233,86 +312,69 @@ def stem(name: str, role: str) -> str:
     return match[1] if match and role in DATA else ""
 
 
-def change(call: CallPlan, slot: Slot, role: str, how: str) -> None:
-    """Give a slot another role, wherever it is."""
-    new = Slot(slot.key, role, how, slot.meaning if role == "scale" else None, slot.group)
-    substitute(call, slot.key, new)
+def models(call: CallPlan) -> None:
+    """Give what models on self answer with, and those arguments that only they read, no role."""
+    for key, node in call.trace.nodes.items():
+        name = key[5:]
+        if not key.startswith("self.") or not node.touched or "." in name:
+            continue
+        if ("call", "") in node.parts or node.of("attr") and any(("call", "") in part.parts for part in node.of("attr").values()):
+            call.inner[name] = shaped(node, call, None, [])
+        elif name in call.inner:
+            del call.inner[name]
+    for slot in [s for s in call.slots() if s.role in ("target", "unknown") and s.key in call.trace.nodes]:
+        if not slot.how.startswith("told") and call.trace.nodes[slot.key].uses == {"passed"}:
+            change(call, slot, "skip", "only the model inside reads it")
+            call.unknown = [key for key in call.unknown if key != slot.key]
 
 
-def substitute(call: CallPlan, key: str, new: Slot) -> None:
-    """Put ``new`` in the place of the slot called ``key``."""
-
-    def visit(part: Any) -> Any:
-        if isinstance(part, Slot):
-            return new if part.key == key else part
-        if isinstance(part, dict):
-            return {name: visit(value) for name, value in part.items()}
-        if isinstance(part, (list, tuple)):
-            return type(part)(visit(value) for value in part)
-        if isinstance(part, DecoderOutputs):
-            return DecoderOutputs(visit(part.parts))
-        if isinstance(part, Stand):
-            return Stand(**{name: visit(value) for name, value in vars(part).items() if name != "_about"})
-        return part
-
-    call.arguments, call.keywords, call.free, call.inner = map(visit, (call.arguments, call.keywords, call.free, call.inner))
+def compared(call: CallPlan, group: set[str]) -> None:
+    """Give arguments that are compared with one another, neither of them data, that role."""
+    for slot in [slot for slot in call.slots() if slot.key in group]:
+        change(call, slot, "compared", f"compared with {' and '.join(sorted(group - {slot.key}))}")
+    call.taken.append(f"{' and '.join(sorted(group))} are compared with one another: a term of its own, of no data")
+    call.unknown = [key for key in call.unknown if key not in group]
 
 
-def filled(inside: Any, name: str, call: CallPlan) -> Any:
-    """Return the structure with slots for its names."""
-    if isinstance(inside, list):
-        one = len(inside) == 1
-        return tuple(
-            leaf(role_name(name, inner, one), call, None, f"{name}[{i}]") if "," not in inner else
-            tuple(leaf(deep.strip(), call, None, f"{name}[{i}][{j}]") for j, deep in enumerate(inner.strip("()").split(",")))
-            for i, inner in enumerate(inside)
-        )  # fmt: skip
-    if isinstance(inside, dict):
-        return {key: leaf(inner, call, None, f"{name}[{key!r}]") for key, inner in inside.items()}
-    parts = {key: leaf(key, call, None, f"{name}.{key}") for key in vars(inside) if key != "_about"}
-    return Stand(name, **parts)
-
-
-def role_name(name: str, inner: str, one: bool) -> str:
-    """Return an element by the name it is given; by its tuple's, where it is alone in it and its own says nothing."""
-    return name if (one and role_of(inner) is None) or "[" in inner else inner
+def apart(call: CallPlan) -> None:
+    """Settle roles by what is compared with what: targets, pairs; codes and scores, which are no data."""
+    slots = {slot.key: slot for slot in call.slots()}
+    for pair in call.trace.met:
+        if pair <= slots.keys():
+            joined = [group for group in call.groups if group & pair]
+            call.groups = [group for group in call.groups if not group & pair] + [set(pair).union(*joined)]
+    for group in call.groups:
+        recon, unknown = ([key for key in group if slots[key].role == role] for role in ("recon", "unknown"))
+        if len(group) == 2 and len(recon) == len(unknown) == 1 and len(call.groups) > len(call.role("target")):
+            change(call, slots[unknown[0]], "target", f"compared with {recon[0]}")
+    slots = {slot.key: slot for slot in call.slots()}
+    pairs = [group for group in call.groups if {"recon", "target"} <= {slots[key].role for key in group}]
+    for group in call.groups:
+        found = {slots[key].role for key in group}
+        if pairs and len(group) > 1 and found <= {"recon", "unknown", "z"} and found != {"unknown"}:
+            compared(call, group)
+    for group in pairs if len(pairs) > 1 else ():
+        for slot in [slots[key] for key in group if slots[key].role in DATA and not slots[key].group]:
+            substitute(call, slot.key, replace(slot, group=min(key for key in group if slots[key].role == "recon")))
+    call.unknown = [slot.key for slot in call.slots() if slot.role == "unknown"]
 
 
 def around(call: CallPlan, reached: Reached, tree: ast.AST, bind: Mapping[str, Any]) -> None:
-    """Give roles to what is no argument: outputs of a model that runs inside, and names read from around the function."""
+    """Find what is no argument: models on self whose outputs are named, and names that are read from around the function."""
     code = inspect.unwrap(reached.code)
-    for target, value in assignments(tree):
-        if not isinstance(value, ast.Call) or not isinstance(value.func, (ast.Attribute, ast.Name)):
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Assign) or not isinstance(node.value, ast.Call):
             continue
-        called = ast.unparse(value.func)
-        owner, _, attribute = called.partition(".")
-        attribute = attribute or "forward" * (called == "self")
-        inside = (
-            owner == "self" and "." not in attribute and attribute != reached.method and isinstance(target, (ast.Tuple, ast.List))
-        )
-        names = [spelled(part) for part in target.elts] if isinstance(target, (ast.Tuple, ast.List)) else []
-        flat = [deep.strip("() []") for inner in names for deep in inner.split(",")]
-        model = inside and "recon" in map(role_of, flat) and {"mu", "scale", "posterior"} & {*map(role_of, flat)}
-        able = (
-            callable(vars(reached.owner).get(attribute)) or (method_of(reached.owner, attribute) and not reached.blank)
-            if model
-            else False
-        )
-        if model and not able:
-            call.inner[attribute] = filled(names, f"self.{attribute}(...)", call)
-    if call.inner:
-        calls = [
-            node
-            for node in ast.walk(tree)
-            if isinstance(node, ast.Call) and (ast.unparse(node.func)[5:] or "forward") in call.inner
-        ]
-        inside_them = {id(n) for node in calls for n in ast.walk(node)}
-        for slot in [s for s in call.slots() if s.role in ("target", "unknown") and s.key.isidentifier()]:
-            reads = [n for n in ast.walk(tree) if isinstance(n, ast.Name) and n.id == slot.key and isinstance(n.ctx, ast.Load)]
-            if all(id(n) in inside_them for n in reads):
-                change(call, slot, "skip", "only the model inside reads it")
-                call.unknown = [key for key in call.unknown if key != slot.key]
-    have = {slot.role for slot in call.slots()}
+        target, called = node.targets[0], ast.unparse(node.value.func)
+        attribute = "forward" if called == "self" else called[5:] if called.startswith("self.") else ""
+        roles = {role_of(n.id) for n in ast.walk(target) if isinstance(n, ast.Name)}
+        if not attribute or "." in attribute or attribute == reached.method or not isinstance(target, (ast.Tuple, ast.List)):
+            continue
+        if "recon" in roles and roles & {"mu", "scale", "posterior"}:
+            able = callable(vars(reached.owner).get(attribute)) or method_of(reached.owner, attribute) and not reached.blank
+            if not able:
+                call.inner[attribute] = None
+    have = {role_of(parameter.name) for parameter in parameters_of(reached)}
     plain = getattr(code, "__code__", None)
     free = set(plain.co_freevars) if plain else set()
     cells = dict(zip(plain.co_freevars, code.__closure__ or (), strict=True)) if plain else {}

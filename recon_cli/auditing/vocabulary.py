@@ -5,7 +5,23 @@ from __future__ import annotations
 import re
 
 DATA, LATENT = ("recon", "target", "spread"), ("mu", "scale", "probs")
-ROLES = (*DATA, *LATENT, "posterior", "decoder", "kl", "z", "mask", "length", "extra", "skip")
+ROLES = {  # what --args may say of an argument
+    "recon": "the reconstruction, or its logits",
+    "target": "the data",
+    "spread": "the noise that a decoder gives for every element",
+    "mu": "the latents' mean",
+    "scale": "their log variance, logarithm, deviation or variance, which is found out (or one of logvar, log_std, std, var)",
+    "probs": "probabilities or logits of categorical latents",
+    "posterior": "a pair (mean, log variance), or a distribution",
+    "decoder": "the distribution that a decoder returns",
+    "kl": "a KL that is computed outside",
+    "z": "a sample of the latents",
+    "mask": "which elements count",
+    "length": "how long each sample is",
+    "compared": "one of two that are compared with one another and are no data: codes, scores",
+    "extra": "another term, left at 0",
+    "skip": "nothing that matters: None is passed",
+}
 SCALE_WORDS = {
     "log_variance": r"(log_?var(iance)?|logv|lv|ln_?var|log_?sigma_?x?2|log_?sigma_?sq(uared)?|log_?std2|log_cov)",
     "log_std": r"(log_?sigmas?|log_?std|log_?scale|logs|ln_?sigma|log_?sd|ln_?std)",

@@ -45,14 +45,18 @@ class AuditCommand(options.Command):
 @click.option(
     "--batch", type=click.IntRange(2), metavar="NUMBER", help="Samples.  [default: the batch size that the code names, or 4]"
 )
-@click.option("--args", "order", metavar="ROLE,...", help="Roles in the order of the arguments: recon,target,mu,logvar.")
+@click.option(
+    "--args", "order", metavar="ROLE,...", help="Roles in the order of the arguments: recon,target,mu,logvar (see above)."
+)
 @click.option("--total", metavar="EXPRESSION", help="How parts r are added: \"r[0] + 0.1*r['kl']\".")
 @click.option(
     "--self", "attributes", type=options.NamedValue(), multiple=True, metavar="NAME=VALUE", help="An attribute of self."
 )
 @click.option(
-    "--bind", type=options.NamedValue(), multiple=True, metavar="NAME=VALUE", help="An argument, or a name that the code reads."
-)
+    "--bind", type=options.NamedValue(), multiple=True, metavar="NAME=VALUE",
+    help='An argument, or a name that the code reads: beta=4, "mask=torch.ones_like(x).bool()".',
+)  # fmt: skip
+@click.option("--make", metavar="EXPRESSION", help="The object of a method: \"Elbo(nn.BCELoss(reduction='sum'))\".")
 @click.option("--data", type=options.SourceWord(), metavar="SOURCE", help="Check the targets, predict how many latents survive.")
 @options.scale
 @click.option("--accept", multiple=True, metavar="CODE", help="A defect that is no reason to fail.")
@@ -64,8 +68,8 @@ class AuditCommand(options.Command):
 def command(
     function: str | None, run: bool, steps: int, loss: str | None, reduction: str, kl_weight: float, kl_reduction: str | None,
     shapes: tuple[tuple[str, tuple[int, ...]], ...], latent: tuple[int, ...], batch: int | None, order: str | None,
-    total: str | None, attributes: tuple[tuple[str, object], ...], bind: tuple[tuple[str, object], ...], data: str | None,
-    scale: float | None, accept: tuple[str, ...], expect: str | None, timeout: float, format: str,
+    total: str | None, attributes: tuple[tuple[str, object], ...], bind: tuple[tuple[str, object], ...], make: str | None,
+    data: str | None, scale: float | None, accept: tuple[str, ...], expect: str | None, timeout: float, format: str,
 ) -> None:  # fmt: skip
     """Run somebody's loss and say what it assumes: which likelihood, which sigma, which beta.
 
@@ -79,6 +83,16 @@ def command(
       recon audit models.py:VAE.loss_function --self beta=4 --shape 3x64x64 --latent 128
       recon audit --loss mse --reduction mean --kl-weight 1 --shape 3x32x32
       recon audit vae.py:loss_function --expect "beta=1, sigma=0.2" --accept half-missing
+
+    \b
+    Roles for --args:
+      recon      the reconstruction, or logits       posterior  (mean, log variance), or a distribution
+      target     the data                            decoder    the distribution that a decoder returns
+      spread     a decoder's noise per element       kl         a KL that is computed outside
+      mu         the latents' mean                   mask       which elements count
+      scale      their logvar, log_std, std or var   length     how long each sample is
+      probs      categorical latents                 compared   codes, scores: compared, and no data
+      z          a sample of the latents             extra      another term;  skip: nothing
     """
     from recon_cli.runtime import supervisor
 
@@ -97,7 +111,7 @@ def command(
             f"Leave {them} out, or set what the function reads with --bind NAME=VALUE.",
         )
     if function is None and not run:
-        options.reject(ctx, "audit --loss", "bind")
+        options.reject(ctx, "audit --loss", "bind", "make")
         if any(name for name, _ in shapes):
             raise ReconError("audit --loss has no arguments to give shapes.", "Write --shape 1x28x28, of one sample.")
     script: list[str] | None = ctx.meta.get("run") if run else None
@@ -112,7 +126,7 @@ def command(
         "run": script, "steps": steps, "function": function, "loss": loss,
         "reduction": reduction, "kl_weight": kl_weight, "kl_reduction": kl_reduction,
         "shape": dict(shapes) or None, "latent": latent, "batch": batch, "args": order, "total": total,
-        "attributes": dict(attributes), "bind": dict(bind), "data": data, "scale": scale, "accept": accept, "expect": expect,
-        "timeout": timeout,
+        "attributes": dict(attributes), "bind": dict(bind), "make": make, "data": data, "scale": scale, "accept": accept,
+        "expect": expect, "timeout": timeout,
     }  # fmt: skip
     options.show(supervisor.run_supervised("recon_cli.auditing.worker:reported", arguments, timeout), format)

@@ -1,0 +1,105 @@
+"""A plan of a call: what goes where, as slots in structures, and what is known of each slot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from recon_cli.auditing.callables import Stand
+from recon_cli.auditing.tracing import Trace
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One place that a tensor goes: its key in the call, its role, what its name says of a scale, and how that was found."""
+
+    key: str
+    role: str
+    how: str
+    meaning: str | None = None
+    group: str = ""
+
+
+Pair: TypeAlias = tuple[Slot, Slot | None]  # a reconstruction and its target
+
+
+@dataclass(frozen=True)
+class BoundNumber:
+    """A whole number that was bound to an argument: it may be a size, and change with that."""
+
+    name: str
+    value: int
+
+
+@dataclass(frozen=True)
+class DecoderOutputs:
+    """What a model that is called inside answers with, and what else it has."""
+
+    parts: Any
+    attributes: Any = field(default_factory=dict)
+
+
+@dataclass
+class CallPlan:
+    """How to call: a structure for every argument, whose leaves are slots; what goes into the function's globals."""
+
+    arguments: list[Any] = field(default_factory=list)
+    keywords: dict[str, Any] = field(default_factory=dict)
+    free: dict[str, Any] = field(default_factory=dict)
+    inner: dict[str, Any] = field(default_factory=dict)
+    unknown: list[str] = field(default_factory=list)
+    taken: list[str] = field(default_factory=list)
+    wanted: dict[str, Any] = field(default_factory=dict)
+    groups: list[set[str]] = field(default_factory=list)
+    trace: Trace = field(default_factory=lambda: Trace(True))
+
+    def slots(self) -> list[Slot]:
+        """Return every slot in the order of the call."""
+        slots: list[Slot] = []
+
+        def visit(part: Any) -> None:
+            if isinstance(part, Slot):
+                slots.append(part)
+            elif isinstance(part, Mapping):
+                visit([*part.values()])
+            elif isinstance(part, (list, tuple)):
+                for value in part:
+                    visit(value)
+            elif isinstance(part, DecoderOutputs):
+                visit([part.parts, part.attributes])
+            elif isinstance(part, Stand):
+                visit({key: value for key, value in vars(part).items() if key != "_about"})
+
+        for part in (self.arguments, self.keywords, self.free, self.inner):
+            visit(part)
+        return slots
+
+    def role(self, role: str) -> list[Slot]:
+        """Return the slots of one role."""
+        return [slot for slot in self.slots() if slot.role == role]
+
+
+def change(call: CallPlan, slot: Slot, role: str, how: str) -> None:
+    """Give a slot another role, wherever it is."""
+    new = Slot(slot.key, role, how, slot.meaning if role == "scale" else None, slot.group)
+    substitute(call, slot.key, new)
+
+
+def substitute(call: CallPlan, key: str, new: Slot) -> None:
+    """Put ``new`` in the place of the slot called ``key``."""
+
+    def visit(part: Any) -> Any:
+        if isinstance(part, Slot):
+            return new if part.key == key else part
+        if isinstance(part, dict):
+            return {name: visit(value) for name, value in part.items()}
+        if isinstance(part, (list, tuple)):
+            return type(part)(visit(value) for value in part)
+        if isinstance(part, DecoderOutputs):
+            return DecoderOutputs(visit(part.parts), visit(part.attributes))
+        if isinstance(part, Stand):
+            return Stand(**{name: visit(value) for name, value in vars(part).items() if name != "_about"})
+        return part
+
+    call.arguments, call.keywords, call.free, call.inner = map(visit, (call.arguments, call.keywords, call.free, call.inner))

@@ -1,0 +1,148 @@
+"""What is not run, and why, in a sentence: loops that train, losses of other libraries, files with no function named."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from recon_cli.auditing.callables import Reached, source
+from recon_cli.auditing.extracting import Definition, needed_by, top_names
+from recon_cli.auditing.source_files import is_file, tree_of
+from recon_cli.errors import ReconError
+
+OTHERS = {
+    "jax": "JAX", "flax": "Flax", "optax": "JAX", "haiku": "JAX", "tensorflow": "TensorFlow", "keras": "Keras", "mlx": "MLX",
+    "paddle": "PaddlePaddle", "mxnet": "MXNet", "mindspore": "MindSpore", "tinygrad": "tinygrad", "theano": "Theano",
+    "chainer": "Chainer",
+}  # fmt: skip
+TRAINS = ("backward", "zero_grad")
+
+
+def own_nodes(tree: ast.AST) -> Iterator[ast.AST]:
+    """Yield the nodes of a definition, not of those inside it."""
+    for node in ast.iter_child_nodes(tree):
+        if not isinstance(node, (*Definition, ast.Lambda, ast.ClassDef)):
+            yield node
+            yield from own_nodes(node)
+
+
+def step_of(tree: ast.AST) -> ast.Call | None:
+    """Return the call by which a definition trains: of backward, of an optimizer's step."""
+    for node in own_nodes(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            owner = ast.unparse(node.func.value).lower()
+            if node.func.attr in TRAINS or (node.func.attr == "step" and ("opt" in owner or "scaler" in owner)):
+                return node
+    return None
+
+
+def trains(code: Any, tree: ast.AST | None, depth: int = 3) -> bool:
+    """Whether calling a function would train: it loops about a step, or calls what does."""
+    if tree is None:
+        return False
+    loops = any(isinstance(node, (ast.For, ast.AsyncFor, ast.While)) for node in own_nodes(tree))
+    if loops and step_of(tree) is not None:
+        return True
+    names = getattr(code, "__globals__", {})
+    called = {node.func.id for node in own_nodes(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
+    helpers = [inspect.unwrap(names[name]) for name in sorted(called) if isinstance(names.get(name), types.FunctionType)]
+    return depth > 0 and any(trains(helper, source(helper), depth - 1) for helper in helpers)
+
+
+def check_runnable(reached: Reached) -> None:
+    """Raise ReconError for a function that trains rather than returns a loss, and for one of another library."""
+    code, tree = inspect.unwrap(reached.code), reached.tree
+    globals_ = getattr(code, "__globals__", {})
+    for name in getattr(getattr(code, "__code__", None), "co_names", ()):
+        module = globals_.get(name)
+        root = (getattr(module, "__name__", "") if isinstance(module, types.ModuleType) else "").partition(".")[0]
+        if root in OTHERS:
+            raise other_library(reached.spelled, root, f"it reads {name}")
+    try:
+        parameters = [*inspect.signature(reached.code).parameters.values()][reached.bound :]
+    except (TypeError, ValueError):
+        return
+    alone = not any(p.default is p.empty or p.kind is p.VAR_POSITIONAL for p in parameters)
+    if tree is None or not (trains(code, tree) or alone and works(tree)):
+        return
+    step = step_of(tree)
+    at = f" (line {line_of(code, step)}: {ast.unparse(step)})" if step is not None else ""
+    raise ReconError(
+        f"{reached.spelled} is a training loop{at}, and takes no tensors of a loss: recon does not run it.",
+        "Give the function that takes the tensors and returns the loss; put the lines that compute it in one, if there is none.",
+    )
+
+
+def works(tree: ast.AST) -> bool:
+    """Whether a function without arguments does more than make another one: loops or steps, and has no function inside."""
+    inside = any(isinstance(node, (*Definition, ast.Lambda)) for node in ast.walk(tree) if node is not tree)
+    loops = any(isinstance(node, (ast.For, ast.AsyncFor, ast.While)) for node in own_nodes(tree))
+    return (loops and not inside) or step_of(tree) is not None
+
+
+def line_of(code: Any, node: ast.AST) -> int:
+    """Return the line of a file at which a node of a function is."""
+    first = getattr(getattr(code, "__code__", None), "co_firstlineno", 1)
+    return int(first + getattr(node, "lineno", 1) - 1)
+
+
+def other_library(spelled: str, root: str, because: str) -> ReconError:
+    """Return the error for a loss that is not torch's."""
+    return ReconError(
+        f"{spelled} is written in {OTHERS[root]} ({because}); recon audits functions of torch tensors.",
+        "Write the same lines with torch (jnp.sum is torch.sum, and so on), and audit those.",
+    )
+
+
+def check_word(word: str) -> None:
+    """Raise ReconError for a word that names no function, and for a function, in a file, of another library's arrays."""
+    place, _, name = word.rpartition(":")
+    if not place or place in ("", ".") or word.endswith((".py", ".ipynb")):
+        raise no_function(word)
+    if not is_file(Path(place)):
+        return
+    imports: dict[str, str] = {}
+    for node in needed_by(tree_of(Path(place))[0], name.partition(".")[0]):
+        if isinstance(node, (ast.Import, ast.ImportFrom, ast.Try)):
+            for each in ast.walk(node):
+                modules = [alias.name for alias in each.names] if isinstance(each, ast.Import) else []
+                modules += [each.module or ""] if isinstance(each, ast.ImportFrom) else []
+                imports |= {module.partition(".")[0]: f"line {each.lineno}: {ast.unparse(each)}" for module in modules}  # type: ignore[attr-defined]
+    found = [root for root in imports if root in OTHERS]
+    if found and "torch" not in imports:
+        raise other_library(name, found[0], imports[found[0]])
+
+
+def no_function(word: str) -> ReconError:
+    """Return the error for a file without a function behind it: those that it has, or where its loss is written."""
+    usage = "Write FILE.py:function, FILE.py:Class.method or package.module:name."
+    path = Path(word)
+    if path.suffix not in (".py", ".ipynb") or not path.is_file():
+        return ReconError(f"{word!r} names no function.", usage)
+    tree, _ = tree_of(path)
+    nodes = {node.name: node for node in ast.walk(tree) if isinstance(node, Definition)}
+    names = [name for name in top_names(tree) if auditable(nodes[name.rpartition(".")[2]])]
+    if names:
+        more = f" and {len(names) - 8} more" * (len(names) > 8)
+        return ReconError(f"Which function of {word}?", f"It has {', '.join(f'{word}:{name}' for name in names[:8])}{more}.")
+    steps = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)]
+    for step in [node for node in steps if node.func.attr == "backward"]:  # type: ignore[attr-defined]
+        loss = ast.unparse(step.func.value)  # type: ignore[attr-defined]
+        lines = [n.lineno for n in ast.walk(tree) if isinstance(n, ast.Assign) and ast.unparse(n.targets[0]) == loss]
+        at = f"line{'s' * (len(lines) > 1)} {', '.join(map(str, lines))}" if lines else f"line {step.lineno}"
+        return ReconError(
+            f"{word} has no function: its loss, {loss}, is computed inline at {at}.",
+            f"Put that in a function that takes its tensors, def loss(recon, x, mu, logvar), and audit {word}:loss.",
+        )
+    return ReconError(f"{word!r} names no function, and has none that takes tensors.", usage)
+
+
+def auditable(node: Any) -> bool:
+    """Whether a definition takes something and is no training loop."""
+    arguments = [each.arg for each in (*node.args.posonlyargs, *node.args.args) if each.arg != "self"]
+    returns = any(isinstance(each, ast.Return) and each.value is not None for each in own_nodes(node))
+    return bool(arguments or node.args.vararg) and returns and node.name[0] != "_" and not trains(None, node)

@@ -1,0 +1,418 @@
+"""Tracing: a call with stand-ins that only record what the code asks of them, so that what to pass is known, not guessed.
+
+A stand-in takes every operation of torch and of Python and answers with another one; no shape is ever wrong. What it was
+asked for tells a tensor from a tuple, a dictionary, an object, a model or a number; who met whom, what is compared.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import math
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import FrameType
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+from recon_cli.auditing.limiting import InterruptedLoss, OutOfTime, alone
+from recon_cli.auditing.questions import SIZES, Node, TracedSizes, unpacking
+from recon_cli.auditing.restoring import quiet
+from recon_cli.auditing.vocabulary import role_of
+from recon_cli.auditing.watching import Watch
+
+LABELLED = {"cross_entropy": 1, "nll_loss": 1, "one_hot": 0, "embedding": 0, "gather": 2, "long": 0, "index_select": 2}
+KEPT = {"device": torch.device("cpu"), "dtype": torch.float64, "is_cuda": False, "requires_grad": True, "layout": torch.strided}
+PATIENCE = 40  # truths told in one way, before a loop that waits for the other gets it
+ENTRIES = ("first", "second")  # keys of a dictionary whose keys are only listed
+
+
+class Trace(TorchFunctionMode):
+    """Records one call: a node for each argument, and which met which.
+
+    met
+        pairs of keys that one operation took together, before anything was summed.
+    ignored
+        labels that a loss leaves out.
+    reduced
+        keys of what was summed over an axis that is counted.
+    result, error
+        what the call returned; what it raised.
+    """
+
+    def __init__(self, truth: bool) -> None:
+        super().__init__()
+        self.truth, self.told = truth, 0
+        self.nodes: dict[str, Node] = {}
+        self.met: set[frozenset[str]] = set()
+        self.reduced: set[str] = set()
+        self.ignored: set[int] = set()
+        self.most = MOST
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+    def complete(self, owner: Any, models: Iterable[str]) -> None:
+        """Have an object answer with stand-ins for attributes that it does not have, and for ``models``."""
+        kind = type(owner)
+        if owner is None or not hasattr(owner, "__dict__") or isinstance(owner, type):
+            return
+
+        def missing(own: Any, name: str) -> Any:
+            if name.startswith("__"):
+                raise AttributeError(name)
+            with contextlib.suppress(AttributeError):
+                return super(filling, own).__getattr__(name)  # type: ignore[misc, arg-type]
+            return self.stand_in(f"self.{name}")
+
+        filling = type(kind.__name__, (kind,), {"__getattr__": missing, "__module__": kind.__module__})
+        with contextlib.suppress(TypeError):
+            object.__setattr__(owner, "__class__", filling)
+        for name in models:
+            model, given = self.stand_in(f"self.{name}"), getattr(vars(owner).get(name), "__dict__", {})
+            model.__dict__["_given"] = given
+            object.__setattr__(owner, name, model)
+
+    def stand_in(self, name: str) -> Traced:
+        """Return a stand-in for the argument called ``name``."""
+        node = self.nodes.setdefault(name, Node(name, [name.rpartition(".")[2]]))
+        return stand_in(self, node)
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        del types
+        kwargs = kwargs or {}
+        inside = [*within((args, kwargs))]
+        if not inside:
+            return func(*args, **kwargs)
+        return self.operate(getattr(func, "__name__", ""), args, kwargs, inside)
+
+    def operate(self, name: str, args: Any, kwargs: Mapping[str, Any], inside: Sequence[Traced] | None = None) -> Any:
+        """Record an operation of torch and return its stand-in."""
+        inside = [*within((args, kwargs))] if inside is None else inside
+        for each in inside:
+            each._use("tensor")
+            if len(each._origins) == 1:
+                each._origins[0].uses.add("tensor")
+        if (position := LABELLED.get(name)) is not None:
+            label = kwargs.get("target", kwargs.get("index", args[position] if len(args) > position else None))
+            if isinstance(label, Traced) and label._node is not None:
+                label._node.uses.add("labels")
+        if name in ("cross_entropy", "nll_loss") and isinstance(ignored := kwargs.get("ignore_index"), int):
+            self.ignored.add(ignored)
+        marks = {"masked_fill": 1, "masked_select": 1, "where": 0, "logical_not": 0, "bitwise_not": 0, "bool": 0}
+        if (position := marks.get(name)) is not None and len(args) > position and isinstance(args[position], Traced):
+            args[position]._use("mask")
+        sums = name in ("sum", "mean", "nansum", "nanmean", "norm", "logsumexp") or "reduction" in kwargs
+        axes = kwargs.get("dim", kwargs.get("axis", args[1] if len(args) > 1 and name in ("sum", "mean") else None))
+        if sums and axes is not None:
+            self.reduced |= {origin.key for each in inside for origin in each._origins}
+        whole = name.endswith("_loss") or "entropy" in name or sums and axes is None
+        summed = (whole and kwargs.get("reduction") != "none") or all(each._summed for each in inside)
+        self.meet(inside)
+        if name in ("size", "shape"):
+            return TracedSizes(SIZES) if len(args) < 2 and "dim" not in kwargs else SIZES[0]
+        if name in ("dim", "ndimension"):
+            return len(SIZES)
+        if name in ("numel", "nelement", "__len__"):
+            return math.prod(SIZES)
+        if name in ("item", "tolist"):
+            return 1.0
+        if name[:3] == "is_":
+            return name in ("is_floating_point", "is_contiguous", "is_tensor")
+        if name in ("backward", "__setitem__"):
+            return None
+        return stand_in(self, None, inside, summed, torch_made=True)
+
+    def meet(self, inside: Sequence[Traced]) -> None:
+        """Record who meets whom."""
+        for first, second in itertools.combinations([each for each in inside if not each._summed], 2):
+            for one, other in itertools.product(first._origins, second._origins):
+                if one is not other:
+                    self.met.add(frozenset((one.key, other.key)))
+
+    def next_truth(self) -> bool:
+        """Return a truth, the other one where the code goes on asking."""
+        self.told += 1
+        return self.truth if self.told % PATIENCE else not self.truth
+
+
+def within(value: Any) -> Iterator[Traced]:
+    """Yield the stand-ins in a structure of arguments."""
+    if type(value) in (Traced, Method):
+        yield value
+    elif isinstance(value, (list, tuple)) and not isinstance(value, TracedSizes):
+        for each in value:
+            yield from within(each)
+    elif type(value) is dict:
+        yield from within([*value.values()])
+    elif isinstance(value, slice):
+        yield from within((value.start, value.stop, value.step))
+
+
+class Traced(torch.Tensor):
+    """A stand-in: an argument, or a part of one (``_node``), or what was calculated from some (``_origins``)."""
+
+    _trace: Trace
+    _node: Node | None
+    _summed: bool
+    _torch_made: bool
+    _origins: list[Node]
+    _given: Mapping[str, Any]
+
+    def _use(self, how: str) -> None:
+        """Record a use, and the variables that hold it."""
+        if self._node is not None:
+            self._node.uses.add(how)
+            named(self._node, self)
+
+    def _part(self, kind: str, which: Any) -> Traced:
+        """Return a stand-in for a part."""
+        if self._node is None:
+            return stand_in(self._trace, None, [self], self._summed, self._torch_made)
+        named(self._node, self)
+        return stand_in(self._trace, self._node.part(kind, which))
+
+    def _meets(self, name: str, *others: Any) -> Traced:
+        """Record an operation of Python."""
+        trace, inside = self._trace, [self, *within(others)]
+        torches = any(each._torch_made for each in inside) or any(isinstance(each, torch.Tensor) for each in others)
+        for each in inside:
+            each._use("met" if torches or len(inside) > 1 else "arithmetic")
+            if len(each._origins) == 1 and len(inside) > 1 and not each._torch_made:
+                sums = all(other._summed for other in inside if other is not each)
+                each._origins[0].uses.add("weight" if sums and name in ("mul", "truediv") else "factor")
+        trace.meet(inside)
+        constants = [other for other in others if isinstance(other, (int, float, str)) and not isinstance(other, bool)]
+        if self._node is not None and name in COMPARING:
+            self._node.constants.update(constants)
+            self._node.uses |= {"words"} if any(isinstance(each, str) for each in constants) else set()
+        summed = all(each._summed for each in inside)
+        return stand_in(trace, None, inside, summed, torches)
+
+    def __getattribute__(self, name: str) -> Any:
+        if name[0] == "_":
+            return super().__getattribute__(name)
+        if name in self.__dict__.get("_given", ()):
+            return self._given[name]
+        if name in ("shape", "ndim"):
+            self._use("tensor")
+            return TracedSizes(SIZES) if name == "shape" else len(SIZES)
+        if name in KEPT:
+            return KEPT[name]
+        if name in ("keys", "items", "pop", "get") or (name == "values" and self._node is not None and self._node.is_dictionary):
+            return lambda *args: self._dictionary(name, *args)
+        if hasattr(torch.Tensor, name) or self._node is None:
+            if name in ("T", "mT", "data", "grad", "real"):
+                return self._trace.operate(name, (self,), {})
+            node = self._node.part("attr", name) if self._node is not None else None
+            parents = [self] if node is None else []
+            return stand_in(self._trace, node, parents, self._summed, kind=Method, _owner=self, _method=name)
+        return self._part("attr", name)
+
+    def _dictionary(self, name: str, *args: Any) -> Any:
+        """Return what a method of a dictionary does."""
+        if name in ("get", "pop") and args:
+            optional = len(args) > 1 or name == "get"
+            if optional and not (isinstance(args[0], str) and role_of(args[0])):
+                return args[1] if len(args) > 1 else None
+            return self[args[0]]
+        node = self._node
+        keys = [key for key in node.of("item") if isinstance(key, str)] if node is not None else []
+        parts = {key: self._part("item", key) for key in keys or ENTRIES}
+        return parts.keys() if name == "keys" else parts.items() if name == "items" else parts.values()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        pass
+
+    def __getitem__(self, key: Any) -> Traced:
+        if isinstance(key, str) or (isinstance(key, int) and self._node is not None and not isinstance(key, bool)):
+            return self._part("item", key)
+        if self._node is not None and type(key) is slice and key.step is None and unpacking(sys._getframe(1), ahead=True)[0]:
+            self._node.listed = True
+            return stand_in(self._trace, self._node, _start=key.start or 0)
+        for axis, each in enumerate(key if isinstance(key, tuple) else (key,)):
+            for index in within(each):
+                index._use("index")
+                for origin in index._origins:
+                    origin.axes.add(axis)
+        return self._trace.operate("__getitem__", (self, key), {})  # type: ignore[no-any-return]
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self._trace.operate("__setitem__", (self, key, value), {})
+
+    def __contains__(self, key: Any) -> bool:
+        if self._node is None:
+            return False
+        if isinstance(key, str) and not self._node.is_dictionary and role_of(key) is None:
+            return False
+        return ("item", key) in self._node.parts or role_of(str(key)) is not None
+
+    def __iter__(self) -> Iterator[Traced]:
+        count, rest = unpacking(sys._getframe(1))
+        if self._node is not None:
+            if self._node.is_dictionary:
+                return iter(self._dictionary("keys"))
+            self._node.listed = True
+        start = self.__dict__.get("_start", 0)
+        return iter([self._part("item", start + i) for i in range((count or 2) + rest)])
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Traced:
+        root = re.split(r"[.(\[]", self._node.key.removeprefix("self."))[0] if self._node is not None else ""
+        for each in within((args, kwargs)):
+            each._use("tensor" if role_of(root) in ("posterior", "decoder") else "passed")
+        return self._part("call", "")
+
+    def __len__(self) -> int:
+        return 2 if self._node is not None and (self._node.listed or self._node.is_dictionary) else SIZES[0]
+
+    def __bool__(self) -> bool:
+        if not self._torch_made and len(self._origins) == 1:
+            self._origins[0].uses.add("number")
+        return self._trace.next_truth()
+
+    def __index__(self) -> int:
+        self._counted()
+        return 2
+
+    def __float__(self) -> float:
+        self._counted()
+        return 1.0
+
+    def __int__(self) -> int:
+        return self.__index__()
+
+    def __round__(self, _digits: Any = None) -> Traced:
+        return self._meets("round")
+
+    def _counted(self) -> None:
+        """Record that it is taken for a number."""
+        if self._node is not None:
+            self._node.uses.add("number")
+
+    def __enter__(self) -> Traced:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        return None
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __format__(self, _spec: str) -> str:
+        return "1"
+
+    def __repr__(self, **_: Any) -> str:  # type: ignore[override]
+        return "a stand-in"
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        del types
+        first = next(within((args, kwargs or {})))
+        return first._trace.operate(getattr(func, "__name__", ""), args, kwargs or {})
+
+
+def stand_in(
+    trace: Trace,
+    node: Node | None,
+    parents: Sequence[Traced] = (),
+    summed: bool = False,
+    torch_made: bool = False,
+    kind: type[Traced] = Traced,
+    **more: Any,
+) -> Traced:
+    """Return a stand-in, a tensor as far as ``isinstance`` and C know."""
+    with torch._C.DisableTorchFunction():
+        new: Traced = torch.Tensor._make_subclass(kind, torch.ones(()))
+    origins = [*([node] if node is not None else []), *(origin for each in parents for origin in each._origins)]
+    new.__dict__.update(
+        _trace=trace, _node=node, _summed=summed, _torch_made=torch_made, _origins=list(dict.fromkeys(origins)), **more
+    )
+    return new
+
+
+COMPARING = ("lt", "le", "gt", "ge", "eq", "ne")
+BINARY = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and", "or", "xor")
+
+
+def answering(name: str) -> Callable[..., Traced]:
+    """Return the method for an operator."""
+
+    def method(self: Traced, *others: Any) -> Traced:
+        if name == "invert":
+            self._use("mask")
+        return self._meets(name, *others)
+
+    return method
+
+
+for word in (*BINARY, *COMPARING, "neg", "abs", "invert", "pos"):
+    setattr(Traced, f"__{word}__", answering(word))
+    if word in BINARY:
+        setattr(Traced, f"__r{word}__", answering(word))
+
+
+class Method(Traced):
+    """A method of torch's tensors, until it is known whether it is one: else an attribute of some object."""
+
+    _owner: Traced
+    _method: str
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        owner: Traced = self._owner
+        if owner._node is not None:
+            part = owner._node.parts.get(("attr", self._method))
+            if part is not None and not part.touched:
+                del owner._node.parts["attr", self._method]
+        return self._trace.operate(self._method, (owner, *args), kwargs)
+
+
+LIBRARY = (__file__, torch.__path__[0])  # what is not the audited code's own
+
+
+def named(node: Node, value: Traced) -> None:
+    """Record the variables of the calling code that hold a value."""
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None and frame.f_code.co_filename.startswith(LIBRARY):
+        frame = frame.f_back
+    if frame is not None:
+        names = [name for name, each in [*frame.f_locals.items()] if each is value and name != "self"]
+        node.names += [name for name in names if name not in node.names]
+
+
+def is_tensor_word(name: str) -> bool:
+    """Whether torch's tensors have an attribute of that name."""
+    return hasattr(torch.Tensor, name)
+
+
+TOO_MANY = re.compile(r"too many values to unpack \(expected (\d+)\)")
+MOST = 8  # parts of ``*parts``
+
+
+def traced(call: Callable[[Trace], Any]) -> Trace:
+    """Return what a call does with stand-ins: with every truth true, and with every truth false where that raises."""
+    traces: list[Trace] = []
+    most = MOST
+    for truth in (True, True, False):
+        trace = Trace(truth)
+        trace.most = most
+        try:
+            with Watch(), trace, quiet():
+                trace.result = call(trace)
+        except BaseException as error:
+            if isinstance(error, (OutOfTime, InterruptedLoss)):
+                raise
+            trace.error = error
+            counts = TOO_MANY.search(str(error)) if isinstance(error, ValueError) else None
+            if counts and most == MOST:
+                most = int(counts[1])
+                continue
+        finally:
+            alone()
+        with contextlib.suppress(AttributeError):
+            trace.result.close()  # a coroutine, a generator
+        traces.append(trace)
+        if trace.error is None:
+            break
+    return traces[-1] if traces[-1].error is None else traces[0]
