@@ -170,7 +170,7 @@ def term(
     missed = None if spread else soundness.astray(problem, pair, broadcast)
     if missed is not None:  # whatever its shape, it is no likelihood of the target
         astray, rec = missed
-        return Term(*names, rec, scaling, astray=astray, density=soundness.density(problem, rec, pair, True, b, scaling))
+        return Term(*names, rec, scaling, astray=astray)
     rec = spreads.spread(problem, pair) if spread else reconstruction(problem, pair, latents)
     best = None if rec.additive else chosen(problem, pair)
     if best is not None:  # whatever its value, its gradient is that likelihood's
@@ -180,7 +180,7 @@ def term(
     return Term(
         *names, rec, scaling, own,
         astray=None if broadcast else soundness.made_over(problem, rec, pair),
-        density=soundness.density(problem, rec, pair, False, b, scaling),
+        density=soundness.density(problem, rec, pair, b, scaling),
         overflow=probes.overflow(problem, rec, pair) if rec.additive else "",
         favour="" if rec.additive else probes.favour(problem),
         learned=tuple(probes.learned(problem)) if own else (),

@@ -243,11 +243,9 @@ def undone(problem: Problem, scaling: Scaling) -> float:
     return float(math.prod(float(size) ** -(power or 0.0) for size, power in powers))
 
 
-def density(
-    problem: Problem, rec: ReconstructionTerm, pair: Pair, unmoved: bool, b: float | None, scaling: Scaling
-) -> Tails | None:
+def density(problem: Problem, rec: ReconstructionTerm, pair: Pair, b: float | None, scaling: Scaling) -> Tails | None:
     """Return how the loss grows far out, where e^-loss must have an integral over real data; None where that is known."""
-    if not (unmoved or (rec.recognised and rec.match and rec.match.link != MADE)):
+    if not (rec.recognised and rec.match and rec.match.link != MADE):
         return None  # a constant, standardised, is no constant
     if rec.match and rec.match.candidate and rec.match.candidate.kind().support != REAL:
         return None  # angles, shares and counts: their sums and integrals do not run to infinity, or were looked into

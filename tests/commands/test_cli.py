@@ -631,7 +631,8 @@ def held_out(count: int) -> numpy.ndarray:
 def test_every_format_writes_to_standard_output_alone(format: str) -> None:
     ran = recon(f"compare --sigma 0.5 --format {format}")
     assert (ran.code, ran.err) == (0, "")
-    assert "gaussian" in ran.out
+    assert ran.out
+    assert "gaussian" in ran.out or format in ("github", "sarif")  # of what holds they have nothing to remark
 
 
 def test_a_sigma_a_row_in_the_order_given() -> None:

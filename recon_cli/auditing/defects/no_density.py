@@ -9,7 +9,6 @@ Take one that grows: |e|, sqrt(e^2 + d^2), or log(1 + e^2/s^2) at a weight above
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 from recon_cli.auditing.defects._subject import Finding, Subject
@@ -21,15 +20,15 @@ GROWING = "No noise has this loss: take one that grows, as |e|, or log(1 + e^2/s
 def find(subject: Subject) -> Iterator[Finding]:
     """Yield it where e^-loss was found to have no sum, or the loss grows too slowly as the data go to infinity."""
     tails, normal, data = subject.term.density, subject.term.rec.normal, subject.term.target or "x"
-    if normal is not None and normal.kind == "no-density" and not subject.unmoved:
+    if subject.unmoved:
+        return
+    if normal is not None and normal.kind == "no-density":
         evidence = f"{normal.why.replace('as x ', f'as {data} ')}: e^-loss has no finite integral over {normal.support}"
         yield Finding("no-density", evidence, GROWING, subject.reconstruction_site)
         return
     for word, growth in tails.growths.items() if tails is not None else ():
-        falls = growth < -1e-6
-        if not math.isfinite(growth) or growth > 1 + 1e-6 or (falls and not subject.unmoved):
-            continue
-        how = "falls without end" if falls else "stays bounded" if abs(growth) < 1e-6 else "grows no faster than a logarithm"
-        evidence = f"as {data} goes to {word} infinity the loss of an element {how}: e^-loss has no finite integral over x"
-        yield Finding("no-density", evidence, GROWING, subject.reconstruction_site)
-        return
+        if -1e-6 <= growth <= 1 + 1e-6:
+            how = "stays bounded" if abs(growth) < 1e-6 else "grows no faster than a logarithm"
+            evidence = f"as {data} goes to {word} infinity the loss of an element {how}: e^-loss has no finite integral over x"
+            yield Finding("no-density", evidence, GROWING, subject.reconstruction_site)
+            return
