@@ -61,7 +61,8 @@ class Comparison:
     def __add__(self, other: Comparison) -> Comparison:
         left = (*self.left_out, *other.left_out) if self.left_out is not None and other.left_out is not None else self.left_out
         whole = self.whole and other.whole
-        return Comparison(self.rows + other.rows, self.notes + other.notes, self.calls + other.calls, left, whole)
+        notes = tuple(dict.fromkeys(self.notes + other.notes))
+        return Comparison(self.rows + other.rows, notes, self.calls + other.calls, left, whole)
 
     @property
     def holds(self) -> bool:

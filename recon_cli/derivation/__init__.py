@@ -19,9 +19,9 @@ from recon_cli.derivation.case import Case
 from recon_cli.derivation.code import Aside, Measured
 from recon_cli.derivation.counterexamples import counterexamples
 from recon_cli.derivation.deadlines import budget
-from recon_cli.derivation.notation import formula, in_numbers
+from recon_cli.derivation.notation import formula, in_numbers, spoken
 from recon_cli.derivation.points import settings
-from recon_cli.derivation.practice import practice
+from recon_cli.derivation.practice import parameters_of, practice
 from recon_cli.derivation.proof import Proof, prove
 from recon_cli.derivation.steps import foundation
 from recon_cli.derivation.trial import Step
@@ -58,8 +58,6 @@ class Derived:
     @property
     def slope_value(self) -> float | None:
         """The slope as a number; None if it depends on noise parameters without numbers."""
-        if self.proof.noise and not self.values:
-            return None
         return in_numbers(self.proof.slope, self.values) if self.proof.slope.free_symbols else float(self.proof.slope)
 
 
@@ -123,6 +121,7 @@ def summary(steps: Sequence[Step], holds: bool) -> str:
 LIST = (
     Column("likelihood", "likelihood", "*"),
     Column("torch", "its loss, in torch", "what people write"),
+    Column("where", "where", "what people write"),
     Column("slope", "slope", "what people write"),
     Column("loss", "loss", "what it is"),
     Column("dropped", "drops", "what it is"),
@@ -209,6 +208,7 @@ def catalogue() -> Report:
                 "likelihood": kind.name,
                 "loss": likelihood.loss.name,
                 "torch": likelihood.loss.torch,
+                "where": ", ".join(filter(None, [spoken(parameters_of(likelihood.loss)), likelihood.loss.condition])),
                 "slope": formula(proof.slope),
                 "dropped": drops if proof.gap == 0 else "c(μ)",
                 "support": str(likelihood.support),

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import TextIO
 
-from recon_cli.formats import panels, spell, subject_of
+from recon_cli.formats import panels, spell, subject_of, verdict_of
 from recon_cli.report import Formula, Report, Table
 
 # Commands that are punctuation, which Markdown takes for escapes, the bar, which ends a cell, and what not every page knows.
@@ -58,8 +58,7 @@ def steps(table: Table) -> list[str]:
         if subject_of(row) != subject:
             subject = subject_of(row)
             parts.append(f"### {prose(subject)}")
-        unproved = "chosen" if row.get("by") == "choice" else "not proved"
-        mark = {True: "checked", False: f"**{table.wrong}**", None: unproved}[row["checked"]]
+        mark = verdict_of(row, f"**{table.wrong}**")
         parts.append(f"{row['step']}. {cell(row['statement'])}  \n   {prose(row['because'])} ({mark})")
     return parts
 

@@ -64,6 +64,7 @@ def survey(word: str, scale: float | None = None, progress: Callable[[int, str],
         done += x.numel()
         if progress is not None:
             progress(100 * done // values.size, word)
+    grid = levels(few) if len(few) <= 1 << 16 else None
     row = {
         "source": word,
         "samples": len(values),
@@ -73,13 +74,13 @@ def survey(word: str, scale: float | None = None, progress: Callable[[int, str],
         "most": most,
         "mean": mean,
         "distinct": len(few) if len(few) <= 1 << 16 else None,
-        "levels": levels(few) if len(few) <= 1 << 16 else None,
+        "levels": None if grid is None else int(grid),
     }
     rows = []
     for likelihood, share in zip(candidates, outside, strict=True):
         design = ",".join(f"{key}={float(value):g}" for key, value in likelihood.design.items())
         name = f"{likelihood.name}:{design}" if design else likelihood.name
-        rows.append({"likelihood": name, "allowed": not share, "takes": str(likelihood.support), "outside": share or None})
+        rows.append({"likelihood": name, "allowed": not share, "takes": str(likelihood.support), "outside": share})
     size = math.prod(values.shape[1:])
     picture = None
     if size <= SOME:

@@ -17,7 +17,7 @@ from markdown_it import MarkdownIt
 
 from recon_cli import derive, formats, likelihoods
 from recon_cli.cli import main
-from recon_cli.formats import markdown, panels, spell
+from recon_cli.formats import markdown, panels, spell, verdict_of
 from recon_cli.report import Formula, Report, Table, version
 
 PAGE = MarkdownIt("commonmark").enable(["table", "strikethrough"])
@@ -157,7 +157,7 @@ def tables_of_markdown(report: Report, back: dict[str, Any], written: str) -> No
                 assert cell == markdown.cell(value) if isinstance(value, Formula) else agrees(cell, value, 6), (cell, value)
     for table in report.tables:
         for row in table.rows if table.layout == "steps" else ():
-            assert flat(row["because"]) in flat(words)
+            assert flat(f"{row['because']} ({verdict_of(row, table.wrong)})") in flat(words)
             assert markdown.cell(row["statement"]) in words
 
 
@@ -169,6 +169,9 @@ def tables_of_latex(report: Report, back: dict[str, Any], written: str) -> None:
     ]
     for lines in tabulars:
         assert len({len(line) for line in lines}) == 1
+    for table in report.tables:
+        marks = [verdict_of(row, table.wrong) for row in table.rows if table.layout == "steps"]
+        assert [mark for mark in re.findall(r"\\emph\{\((.*?)\)\}", written) if marks] == marks
     numbers = {word.replace(",", "") for word in re.findall(r"-?\d[\d,]*\.?\d*(?:e[+-]?\d+)?", written)}
     for _, rows in grids(report, back):
         for value in (value for row in rows for value in row if is_number(value) and math.isfinite(value)):
