@@ -119,7 +119,7 @@ class Calibration:
             )
         if any(row.bits_per_dimension is not None for row in self.noise):
             yield (
-                "bits/dim are of 8-bit levels: nll/(D log 2) of a probability; of a density less log2 of a level's width "
+                "bits/dim are of 8-bit levels: nll/(D log 2) of a probability, D the elements of a sample; of a density less log2 of a level's width "
                 "(+ 7.99435 for x/255, + 8 for x/256, 0 for bytes), its value at the level taken for the whole bin: "
                 "a bound on the bits of the levels only where the data were dequantised."
             )
@@ -141,8 +141,12 @@ class Calibration:
             yield "The laplace noise is the one of the same variance, scale = sigma/√2."
         if self.keep:
             yield self.keep
-        if open_sizes := sorted({size for weight in self.weights for size in "BK" if size in weight.literal}):
-            names = {"B": "B is the batch size (--batch-size)", "K": "K the number of latents (--latent)"}
+        if open_sizes := sorted({size for weight in self.weights for size in "BDK" if size in weight.literal}):
+            names = {
+                "B": "B is the batch size (--batch-size)",
+                "D": "D the number of elements of a sample (--shape)",
+                "K": "K the number of latents (--latent)",
+            }
             yield f"{'; '.join(names[size] for size in open_sizes)}."
 
     def _about_the_spectrum(self, eigenvalues: Eigenvalues) -> Iterator[str]:

@@ -15,6 +15,7 @@ from recon_cli.errors import ReconError
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import Loss
 from recon_cli.identity.proportions import of_loss, proportion
+from recon_cli.identity.regions import check
 from recon_cli.identity.tensors import wide
 from recon_cli.report import Column, Report, Table
 from recon_cli.runtime import processes
@@ -246,7 +247,9 @@ def lockstep(
             "Likelihood and loss are trained side by side for as many steps and at the same rates, whatever the rows say.",
             "Leave --patience and --schedule plateau out.",
         )
-    return side_by_side(plan, akin(loss, plan.likelihood, "--against"), progress)
+    loss = akin(loss, plan.likelihood, "--against")
+    check(plan.model.target(plan.train_rows), loss.support, f"the data ({plan.word})", f"{loss.name} allows")
+    return side_by_side(plan, loss, progress)
 
 
 def side_by_side(plan: Plan, loss: Loss, progress: Callable[[int, str], None] | None) -> Lockstep:
@@ -259,6 +262,8 @@ def side_by_side(plan: Plan, loss: Loss, progress: Callable[[int, str], None] | 
         ways |= {"KL unchanged": dataclasses.replace(scaled, beta=settings.beta)} if settings.beta and settings.latent else {}
     ways = {name: dataclasses.replace(one, loss=exactly(loss)) for name, one in ways.items()}
     sides = [dataclasses.replace(plan, settings=one).state() for one in ways.values()]
+    for side in sides:
+        side.asked = settings
     left, second = plan.state(), plan.state()
     twin = Twin(second.model, second.noise, second.rows, settings)
     begun = flat(left)
