@@ -71,7 +71,9 @@ def torch_call(loss: Loss) -> str:
 
 def parameters_of(loss: Loss) -> list[str]:
     """Return what each parameter of a loss is in those of its likelihood, where that is more than its own name."""
-    return [f"{name} = {formula(sympy.nsimplify(value)).unicode}" for name, value in loss.parameters.items() if str(value) != name]
+    return [
+        f"{name} = {formula(sympy.nsimplify(value)).unicode}" for name, value in loss.parameters.items() if str(value) != name
+    ]
 
 
 def gradients(case: Case) -> Step:

@@ -166,7 +166,8 @@ def error(training: Training) -> str:
     sentence = f"RMSE of the {which} rows = {result.rmse:.4g}, in the units of y"
     if training.likelihood.name != "gaussian" or training.whose == "per-element":
         return f"{sentence}."
-    return f"{sentence}; sigma is one for all of them, and at the best one, the RMSE, nll = log sigma + 1.4189 for each number predicted."
+    best = "at the best one, the RMSE, nll = log sigma + 1.4189 for each number predicted"
+    return f"{sentence}; sigma is one for all of them, and {best}."
 
 
 def objective(training: Training) -> str:

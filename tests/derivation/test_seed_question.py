@@ -23,7 +23,7 @@ def texts(found: Derivation) -> str:
 POINTS = {
     "the output is a mean, not a number to subtract": "the mean of a distribution of x, not a number to subtract from x",
     "so far just an idea": "So far it is only an idea: p(x|z) is still to be chosen",
-    "the expectation is over z": "The outer expectation is over the code z; under a Gaussian q of mean m and standard deviation s that is m + s·ε",
+    "the expectation is over z": "over the code z; under a Gaussian q of mean m and standard deviation s that is m + s·ε",
     "an identity of the paper": "An identity (Kingma and Welling 2014, equations 1 and 3)",
     "the paper's Gaussian": "Kingma and Welling 2014, appendix C.2, equation 12",
     "the derivative of log p": "∂log p/∂μ = (x − μ)/σ²",

@@ -86,7 +86,9 @@ def is_number(value: object) -> bool:
 def agrees(cell: str, value: object, digits: int | None = None) -> bool:
     """Whether the cell of a format is the value that JSON has, to so many digits."""
     if is_number(value) and math.isfinite(value):
-        return math.isclose(float(cell.replace(",", "")), value, rel_tol=0.0 if digits is None else 0.5000001 * 10 ** (1 - digits))
+        return math.isclose(
+            float(cell.replace(",", "")), value, rel_tol=0.0 if digits is None else 0.5000001 * 10 ** (1 - digits)
+        )
     wanted = spell(value if not isinstance(value, dict) else {key: plain(item) for key, item in value.items()}, digits)
     return cell == wanted.strip()
 
@@ -132,7 +134,9 @@ def grids(report: Report, back: dict[str, Any]) -> Iterator[tuple[list[str], lis
     """The titles and values of every table that is shown as a grid."""
     for table in report.tables:
         for _, columns in panels(table) if table.layout == "grid" else ():
-            found = [[formula_or(table, i, column.key, row) for column in columns] for i, row in enumerate(back["tables"][table.name])]
+            found = [
+                [formula_or(table, i, column.key, row) for column in columns] for i, row in enumerate(back["tables"][table.name])
+            ]
             yield [column.title for column in columns], found
 
 
@@ -195,7 +199,9 @@ def test_a_command_says_one_thing_in_every_format(name: str, tmp_path: Path, mon
     check(reported(COMMANDS[name], tmp_path, monkeypatch))
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name != "poisson")) for name in likelihoods.names()])
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name != "poisson")) for name in likelihoods.names()]
+)
 def test_a_derivation_says_one_thing_in_every_format(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     check(derive(name).report())
