@@ -142,6 +142,8 @@ def noise(training: Training, sigma: float) -> str:
         "optimal": "the best of each batch in training, and here of the training rows",
         "per-element": "in root mean square, one for each element, learned with the network",
     }[training.whose]
+    if training.settings.exact and training.whose != "fixed":
+        origin = "the best in every round, errors expected over z"
     others = ", ".join(f"{key} = {float(value):.4g}" for key, value in training.likelihood.parameters.items() if key != name)
     if training.whose == "per-element":
         low, high = (float(value) for value in training.likelihood.parameters[name].aminmax())  # type: ignore[union-attr,index]

@@ -60,3 +60,23 @@ def test_every_size_that_a_weight_is_left_open_in_is_introduced(tmp_path: Path) 
     for size, meaning in (("B", "batch size"), ("D", "number of elements"), ("K", "number of latents")):
         assert size in literals
         assert meaning in words
+
+
+def test_a_noise_that_is_solved_for_is_not_said_to_be_learned() -> None:
+    found = train(data=FEW, model="linear", exact=True, latent=2, epochs=3, out=None)
+    said = " ".join(found.notes())
+    assert "the best in every round, errors expected over z" in said
+    assert "learned with the network" not in said
+
+
+def test_a_sweep_names_its_loss() -> None:
+    words = ["--sweep", "sigma=0.5,1", "--epochs", "1", "--hidden", "4", "--format", "markdown"]
+    result = CliRunner().invoke(main, ["train", *words])
+    assert "| squared-error |" in result.stdout
+
+
+def test_what_is_no_density_has_no_bound() -> None:
+    found = train(likelihood="bernoulli", epochs=1, hidden=4, latent=2, out=None)
+    titles = {column.title for table in found.report().tables for column in table.columns}
+    assert "nll + KL" in titles
+    assert not any("ELBO" in title for title in titles)
