@@ -60,7 +60,8 @@ def fit(likelihood: L, x: Tensor, mu: Tensor) -> L:
     """Return ``likelihood`` with the noise that makes ``x`` given ``mu`` most likely, its design as it is.
 
     Of many elements a few, evenly spread, say nearly where; quasi-Newton steps on all of them say exactly where. Of
-    few, or where those steps do not close in, L-BFGS on all of them from the start. Float64 throughout. Raises
+    few, or where those steps do not close in, L-BFGS on all of them from the start. Float64 throughout. (scipy.optimize
+    moves the numbers no better, and would copy them from and to the device at each step.) Raises
     ReconError where the likelihood grows without end, as when some families meet values reconstructed exactly.
     """
     usual = type(likelihood)(**likelihood.design)

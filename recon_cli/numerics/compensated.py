@@ -56,6 +56,8 @@ def halves(number: Any) -> tuple[Any, Any]:
 class Total(float):
     """A sum of floats that remembers what rounding lost of it: the same in any order, to the last bit or nearly always.
 
+    Not math.fsum, which takes all terms at once: this one is added to as chunks come, from processes and devices too.
+
     >>> float(sum([Total(1e16), 1.0, -1e16]))
     1.0
     """

@@ -13,7 +13,8 @@ NAMES = ["Encoder", "Decoder.forward", "reconstruction_loss", "kl-divergence", "
 @pytest.mark.parametrize(
     ("word", "meant"),
     [("encoder", "Encoder"), ("ENCODR", "Encoder"), ("forward", "Decoder.forward"), ("reconstruction-los", "reconstruction_loss"),
-     ("kl_divergence", "kl-divergence"), ("kl", "kl-divergence"), ("los", "loss"), ("loss_f", "loss_fn"), ("xyzzy", None), ("", None)],
+     ("kl_divergence", "kl-divergence"), ("kl", "kl-divergence"), ("los", "loss"), ("loss_f", "loss_fn"), ("xyzzy", None),
+     ("", None)],
 )  # fmt: skip
 def test_a_name_is_found_in_either_case_by_its_beginning_or_its_last_part(word: str, meant: str | None) -> None:
     assert nearest(word, NAMES) == meant

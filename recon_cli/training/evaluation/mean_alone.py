@@ -158,7 +158,8 @@ def constants(likelihood: Likelihood, x: Tensor, few: Tensor) -> Iterator[Tensor
 def meant(likelihood: Likelihood, mean: Tensor) -> Tensor:
     """Return the logit whose x has this mean, which in a family of one natural parameter is the most likely: by halving.
 
-    Not beyond ``EDGE``: a density has no least nll of values that are all 0.
+    Not beyond ``EDGE``: a density has no least nll of values that are all 0. Of every element at once, where it lies, which
+    scipy.optimize's bisections are not.
     """
     low, high = (wide(torch.full_like(mean, end)) for end in (-EDGE, EDGE))
     for _ in range(HALVINGS):
