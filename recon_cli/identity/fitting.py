@@ -14,6 +14,7 @@ from recon_cli.identity.regions import SHARE
 
 if TYPE_CHECKING:
     from recon_cli.identity.likelihood import Likelihood
+    from recon_cli.identity.parametric import Number
 
 L = TypeVar("L", bound="Likelihood")
 BLOCK = 1 << 16  # elements in float64 at a time
@@ -45,6 +46,12 @@ def level(likelihood: Likelihood) -> str | None:
     """Return the name of the number that is the size of the noise: sigma or scale, or the only one there is; None without one."""
     names = [*likelihood.noise]
     return next((name for name in ("sigma", "scale") if name in names), names[0] if len(names) == 1 else None)
+
+
+def resized(likelihood: Likelihood, size: Number) -> Likelihood:
+    """Return the likelihood with another size of its noise; one that has none as it is."""
+    name = level(likelihood)
+    return type(likelihood)(**{**likelihood.parameters, name: size}) if name else likelihood
 
 
 def start(usual: L, x: Tensor, mu: Tensor) -> L:

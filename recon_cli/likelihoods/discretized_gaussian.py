@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 BELOW, ABOVE = f"erfc((mu - x - {H})/(sqrt(2)*scale))", f"erfc((x - {H} - mu)/(sqrt(2)*scale))"
 UNDER, OVER = f"erfc((mu - x + {H})/(sqrt(2)*scale))", f"erfc((x + {H} - mu)/(sqrt(2)*scale))"
 DENSITY = f"Piecewise(({BELOW}/2, {LOW}), ({ABOVE}/2, {HIGH}), (({ABOVE} - {OVER})/2, x > mu), (({BELOW} - {UNDER})/2, True))"
-PLACES, WEIGHTS = (part[4:].tolist() for part in leggauss(8))  # of eight points on [-1, 1], the positive ones
+PLACES, WEIGHTS = (list(map(float, part[4:])) for part in leggauss(8))  # of eight points on [-1, 1], the positive ones
 
 
 @dataclass(frozen=True)
@@ -85,10 +85,6 @@ class DiscretizedGaussian(GreyLevels, Likelihood):
         by_distance = (c * sinhc * level).where(narrow, edge * (-(-2 * reach * width).expm1()).where(closed, 1))
         by_width = -((c * w).cosh() * level / w).where(narrow, edge * (1 + fall))
         return with_derivatives(middle.where(narrow, tail), (by_distance, distance), (by_width, width))
-
-    @property
-    def slope(self) -> float:
-        return 1.0
 
     def sample(self, mu: Tensor, generator: Generator | None = None) -> Tensor:
         """Draw from a Gaussian, and round."""

@@ -17,7 +17,7 @@ from recon_cli.identity.regions import Circle, Lattice
 from recon_cli.identity.tensors import wide
 from recon_cli.models._base import Model, typical
 from recon_cli.training.figures import CHUNK, in_common, loss_beside, passes
-from recon_cli.training.noises import above, apart, resized
+from recon_cli.training.noises import above, apart
 from recon_cli.training.settings import Settings
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def noise(likelihood: Likelihood, whose: str, x: Tensor, few: Tensor, mu: Tensor
     if whose == "per-element":
         best = apart(best, x, mu, floor)
     name = fitting.level(best)
-    return resized(best, above(best.parameters[name], floor)) if floor and name else best
+    return fitting.resized(best, above(best.parameters[name], floor)) if floor and name else best
 
 
 def constants(likelihood: Likelihood, x: Tensor, few: Tensor) -> Iterator[Tensor]:
