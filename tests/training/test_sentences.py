@@ -49,8 +49,8 @@ def test_what_is_beyond_numbers_before_the_first_step_is_no_learning_rate() -> N
 
 def test_the_learning_rate_of_a_hint_is_the_one_that_was_given() -> None:
     with pytest.raises(ReconError) as caught:
-        lockstep("mse", data=FEW, sigma=0.01, optimizer="sgd", lr=3.0, epochs=5, hidden=8, latent=2)
-    assert "lower --lr, which is 3." in caught.value.hint
+        lockstep("mse", sigma=0.05, optimizer="sgd", lr=1.0, epochs=1)
+    assert "lower --lr, which is 1." in caught.value.hint
 
 
 def test_every_size_that_a_weight_is_left_open_in_is_introduced(tmp_path: Path) -> None:
