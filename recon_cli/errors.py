@@ -58,24 +58,37 @@ def listed(names: Iterable[str], near: str = "") -> str:
     return ", ".join(printable(name, 60) for name in first) + more
 
 
-def alike(word: str, names: Iterable[str], most: int) -> list[str]:
+def alike(word: str, names: Iterable[str], most: int = SHOWN) -> list[str]:
     """Return those of ``names`` that are most like ``word``, at most so many: beginning with it, or of nearly the same letters.
 
-    Of more names than can be compared letter by letter, those that share its pairs of letters.
+    In either case, ``_`` as ``-``, and of ``Class.method`` by its last part too. Of more names than can be compared letter by
+    letter, those that share its pairs of letters.
     """
-    from difflib import get_close_matches
+    from difflib import SequenceMatcher
 
-    word, names = word[:200], list(dict.fromkeys(names))
-    lowered = word.lower().replace("_", "-")
-    starts = heapq.nsmallest(most, (name for name in names if lowered and name.lower().startswith((lowered, word.lower()))), len)
+    def folded(name: str) -> str:
+        return name[:200].casefold().replace("_", "-")
+
+    wanted, names = folded(word), list(dict.fromkeys(names))
     if len(names) > 1000:
-        pairs = {word.lower()[i : i + 2] for i in range(len(word) - 1)}
-        names = heapq.nlargest(
-            1000, names, lambda name: sum(pair in name[:200].lower() for pair in pairs) - abs(len(name) - len(word)) / 8
-        )
-    cut = {name[:200]: name for name in names}
-    close = [cut[name] for guess in (word, lowered) for name in get_close_matches(guess, cut, n=most, cutoff=0.6)]
-    return [*dict.fromkeys([*starts, *close])][:most]
+        pairs = {wanted[i : i + 2] for i in range(len(wanted) - 1)}
+        shared = {name: sum(pair in folded(name) for pair in pairs) - abs(len(name) - len(word)) / 8 for name in names}
+        names = heapq.nlargest(1000, names, lambda name: 9.0 * len(wanted) * folded(name).startswith(wanted) + shared[name])
+    matcher = SequenceMatcher()
+    matcher.set_seq2(wanted)
+
+    def likeness(name: str) -> float:
+        key, best = folded(name), 0.0
+        if wanted and key.startswith(wanted):
+            return 1 + 1 / len(key)  # the shortest first
+        for part in {key, key.rpartition(".")[2]}:
+            matcher.set_seq1(part)
+            if min(matcher.real_quick_ratio(), matcher.quick_ratio()) >= 0.6:
+                best = max(best, matcher.ratio())
+        return best
+
+    scores = {name: likeness(name) for name in names}
+    return sorted((name for name in names if scores[name] >= 0.6), key=lambda name: (scores[name], name), reverse=True)[:most]
 
 
 def nearest(word: str, names: Iterable[str]) -> str | None:

@@ -81,11 +81,21 @@ class Table:
     wrong: str = "refuted"
 
     @classmethod
-    def of(cls, name: str, kind: type, rows: Sequence[Any], title: str = "", *, most: int | None = None) -> Table:
+    def of(
+        cls, name: str, kind: type, rows: Sequence[Any], title: str = "", *, layout: str = "grid", most: int | None = None
+    ) -> Table:  # fmt: skip
         """Return the table of ``rows``, objects of the dataclass ``kind``, whose columns its fields declare."""
         columns = columns_of(kind)
         values = [{each.key: getattr(row, each.key) for each in columns} for row in rows]
-        return cls(name, columns, values, title, most=most)
+        return cls(name, columns, values, title, layout, most)
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A likelihood that was not measured, and why."""
+
+    likelihood: str = column("left out", "*")
+    why: str = column("why")
 
 
 @dataclass(frozen=True)

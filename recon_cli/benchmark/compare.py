@@ -10,24 +10,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy
+import torch
+from torch import Tensor
 
 from recon_cli import likelihoods, sources
 from recon_cli.comparison import cases, compare, engines
 from recon_cli.comparison.library_calls import calls, evaluate, takes_raw
 from recon_cli.errors import ReconError, unknown
 from recon_cli.identity.likelihood import Likelihood
+from recon_cli.identity.losses import Loss
 from recon_cli.report import Report, Table, column
 from recon_cli.runtime import devices
 
-if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
-
-    Progress = Callable[[int, str], None]
-
+Progress = Callable[[int, str], None]
 USUAL = ("gaussian", "laplace", "bernoulli", "student-t", "poisson")
 ENGINES = ("both", "eager", "compile")
 MOST = 10**12  # elements, and repeats: more than a machine holds
@@ -125,8 +122,6 @@ def bench(
 
 def sample(likelihood: Likelihood, size: int) -> tuple[Tensor, Tensor]:
     """Return data and means for a likelihood, float32: means evenly in (0.05, 0.95), data drawn from it."""
-    import torch
-
     generator = torch.Generator().manual_seed(0)
     mu = torch.empty(size).uniform_(0.05, 0.95, generator=generator)
     return likelihood.sample(mu, generator).float(), mu
@@ -134,8 +129,6 @@ def sample(likelihood: Likelihood, size: int) -> tuple[Tensor, Tensor]:
 
 def _rows(likelihood: Likelihood, x: Tensor, mu: Tensor, repeats: int, chosen_engines: Sequence[str]) -> list[Timing]:
     """Time each engine, one read of the data, and what people write in torch."""
-    import torch
-
     of_mean = [call for call in calls(likelihood, "torch") if not takes_raw(call)]
     distribution = next((call for call in of_mean if "distributions." in call), None)
     functional = next((call for call in of_mean if "distributions." not in call), None)
@@ -175,8 +168,6 @@ def _rows_from_files(
     likelihood: Likelihood, x: Tensor, mu: Tensor, repeats: int, chosen_engines: Sequence[str]
 ) -> list[FileTiming]:
     """Time ``compare`` of two files, and the sum of both through a memory map."""
-    import torch
-
     cpu = torch.device("cpu")
     with tempfile.TemporaryDirectory() as folder:
         paths = [str(Path(folder) / name) for name in ("x.npy", "mu.npy")]
@@ -215,7 +206,6 @@ def timed(
 
     ``after`` is called with the number of each turn (the first times are turn 0) and its seconds.
     """
-    import torch
 
     def seconds(way: Callable[[], object]) -> float:
         start = time.perf_counter()
@@ -234,8 +224,6 @@ def timed(
 
 def peak(way: Callable[[], object], device: torch.device) -> float | None:
     """Return the MB that are taken at most, beyond what is taken before: of the GPU's memory, or of the process's (Linux)."""
-    import torch
-
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         allocated = torch.cuda.memory_allocated(device)
@@ -258,12 +246,9 @@ def _resident(name: str) -> float:
 
 def written(likelihood: Likelihood, call: str, x: Tensor, mu: Tensor) -> tuple[float, float, float]:
     """Compute what people write to see how likelihood and loss relate: two autograd gradients, and their ratio."""
-    import torch
-    from torch.nn import functional
-
     mean, own = mu.detach().requires_grad_(), likelihood.loss
     has_functional = own.torch.isidentifier() and own.torch != "poisson_nll_loss"  # which takes a logarithm unless told
-    loss = getattr(functional, own.torch)(mean, x, reduction="none", **own.parameters) if has_functional else own(x, mean)
+    loss = Loss.values(own, x, mean) if has_functional else own(x, mean)
     (of_nll,) = torch.autograd.grad(evaluate(likelihood, call, x, mean, False).sum(), mean)
     (of_loss,) = torch.autograd.grad(loss.sum(), mean)
     ratio = of_nll / of_loss
@@ -272,8 +257,6 @@ def written(likelihood: Likelihood, call: str, x: Tensor, mu: Tensor) -> tuple[f
 
 def _device_name(device: torch.device) -> str:
     """Return the GPU's name, or how many threads and cores there are."""
-    import torch
-
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     count = torch.get_num_threads()

@@ -7,21 +7,17 @@ import io
 import logging
 import tempfile
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy
-
-if TYPE_CHECKING:
-    import torch
+import torch
+from torch import nn
+from torch.nn import functional
 
 ROWS, SHAPE, ELEMENTS, HIDDEN, LATENT, BATCH = 10_000, (28, 28), 784, 400, 20, 128
 
 
 def tutorial(images: numpy.ndarray, where: torch.device) -> Callable[[], None]:
     """Return an epoch as in PyTorch's own example of a VAE."""
-    import torch
-    from torch import nn
-    from torch.nn import functional
 
     class Bytes(torch.utils.data.Dataset[torch.Tensor]):
         def __len__(self) -> int:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy
+import torch
 
 from recon_cli.benchmark import rivals
 from recon_cli.benchmark.compare import timed
@@ -15,9 +15,8 @@ from recon_cli.benchmark.rivals import BATCH, ELEMENTS, HIDDEN, LATENT, ROWS
 from recon_cli.errors import ReconError
 from recon_cli.report import Report, Table, column
 from recon_cli.runtime import devices
-
-if TYPE_CHECKING:
-    import torch
+from recon_cli.training.loop import walk
+from recon_cli.training.plan import Plan
 
 
 @dataclass(frozen=True)
@@ -56,8 +55,6 @@ def bench_training(
     """
     if repeats < 1:
         raise ReconError("A benchmark is of at least one epoch.", "Try --repeats 5.")
-    import torch
-
     where = devices.device(device)
     images = numpy.random.default_rng(0).integers(0, 256, (rivals.ROWS, *rivals.SHAPE), dtype=numpy.uint8)
     ways: dict[str, Callable[[], object]] = {"products": products(where), "recon": epoch(images, likelihood, device)}
@@ -91,8 +88,6 @@ def bench_training(
 
 def products(where: torch.device) -> Callable[[], None]:
     """Return an epoch's matrix products: four forward, seven backward (none for the data's own gradient)."""
-    import torch
-
     generator = torch.Generator(where).manual_seed(0)
 
     def normal(*shape: int) -> torch.Tensor:
@@ -114,9 +109,6 @@ def epoch(
     images: numpy.ndarray, likelihood: str, device: str, *, compile: bool = False, bf16: bool = False
 ) -> Callable[[], object]:
     """Return an epoch of ``recon train``, the next one at each call."""
-    from recon_cli.training.loop import walk
-    from recon_cli.training.plan import Plan
-
     plan = Plan.of(
         images, likelihood, device=device, scale=255, holdout=0.0, epochs=1 << 30, batch_size=BATCH, latent=LATENT,
         hidden=HIDDEN, lr=1e-3, compile=compile, bf16=bf16,

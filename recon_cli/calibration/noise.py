@@ -105,6 +105,8 @@ def every_noise(
 
 def fitted_noise(family: type[Likelihood], x: Tensor, mu: Tensor, clip: bool, width: float | None) -> FittedNoise:
     """Return the row of one likelihood, not yet ranked. Raises ReconError for data or means that it does not take."""
+    from recon_cli.identity.fitting import resized
+
     likelihood = family.designed(x)
     elements = x[0].numel()
     x = likelihood.encode(x, mu)
@@ -118,7 +120,7 @@ def fitted_noise(family: type[Likelihood], x: Tensor, mu: Tensor, clip: bool, wi
     check(mu, likelihood.domain, "the reconstruction", f"{likelihood.name}'s mean lies in")
     best = likelihood.fit(x, mu)
     nll = mean_nll(best, x, mu)
-    at_unit = mean_nll(with_unit_scale(likelihood), x, mu) if best.noise else nll
+    at_unit = mean_nll(resized(likelihood, 1.0), x, mu) if best.noise else nll
     return FittedNoise(
         likelihood=likelihood.name,
         kind="probability" if likelihood.discrete else "density",
@@ -130,14 +132,6 @@ def fitted_noise(family: type[Likelihood], x: Tensor, mu: Tensor, clip: bool, wi
         parameters={name: float(value) for name, value in best.parameters.items()},
         clipped=clipped,
     )
-
-
-def with_unit_scale(likelihood: Likelihood) -> Likelihood:
-    """Return the same with its scale 1 (its only number, where it has no scale), all else as it usually is."""
-    from recon_cli.identity.fitting import level
-
-    name = level(likelihood)
-    return type(likelihood)(**{**likelihood.parameters, name: 1.0}) if name else likelihood
 
 
 def mean_nll(likelihood: Likelihood, x: Tensor, mu: Tensor) -> float:

@@ -10,13 +10,25 @@ from recon_cli.calibration.noise import FittedNoise
 from recon_cli.calibration.weights import DIVERGENCES, Convention, Weight, noise_in_words, short_name
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.numerics.spectrum import Eigenvalues, Ppca, RateDistortion, point
-from recon_cli.report import Chart, Column, Report, Table, column
+from recon_cli.report import Chart, Column, LeftOut, Report, Table, column
 
-LEFT_OUT = (Column("likelihood", "left out", "*"), Column("why", "why"))
-COVARIANCE = tuple(
-    Column(key, key.replace("_", " "), None)
-    for key in ("samples", "dimensions", "rank", "total_variance", "largest_eigenvalue", "exact")
-)
+
+@dataclass(frozen=True)
+class Covariance:
+    """What is known of the data's covariance; the rank is None where not every eigenvalue is known."""
+
+    samples: int = column("samples", None)
+    dimensions: int = column("dimensions", None)
+    rank: int | None = column("rank", None)
+    total_variance: float = column("total variance", None)
+    largest_eigenvalue: float = column("largest eigenvalue", None)
+    exact: bool = column("exact", None)
+
+    @classmethod
+    def of(cls, known: Eigenvalues) -> Covariance:
+        """Return the row of a covariance with these eigenvalues."""
+        rank, largest = known.rank if known.exact else None, float(known.values[0])
+        return cls(known.samples, known.dimensions, rank, known.trace, largest, known.exact)
 
 
 @dataclass(frozen=True)
@@ -99,8 +111,9 @@ class Calibration:
         noise = Table.of("noise", FittedNoise, self.noise)
         columns = [each if visible.get(each.key, True) else replace(each, panel=None) for each in noise.columns]
         yield replace(noise, columns=columns)
-        yield Table("left_out", LEFT_OUT, [{"likelihood": name, "why": why} for name, why in self.left_out])
-        yield Table("covariance", COVARIANCE, [_covariance(self.eigenvalues)] if self.eigenvalues is not None else [])
+        yield Table.of("left_out", LeftOut, [LeftOut(*pair) for pair in self.left_out])
+        known = [] if self.eigenvalues is None else [Covariance.of(self.eigenvalues)]
+        yield Table.of("covariance", Covariance, known)
         at_most = f", at most {self.latent:,} latents" if self.latent else ""
         yield Table.of("spectrum", RateDistortion, self.points, f"a linear model at each noise{at_most}, nats per sample")
         yield Table.of("ppca", Ppca, self.ppca, "the best noise for so many latents, nats per sample")
@@ -119,9 +132,9 @@ class Calibration:
             )
         if any(row.bits_per_dimension is not None for row in self.noise):
             yield (
-                "bits/dim are of 8-bit levels: nll/(D log 2) of a probability; of a density less log2 of a level's width "
-                "(+ 7.99435 for x/255, + 8 for x/256, 0 for bytes), its value at the level taken for the whole bin: "
-                "a bound on the bits of the levels only where the data were dequantised."
+                "bits/dim are of 8-bit levels: nll/(D log 2) of a probability, D the elements of a sample; of a density less "
+                "log2 of a level's width (+ 7.99435 for x/255, + 8 for x/256, 0 for bytes), its value at the level taken for "
+                "the whole bin: a bound on the bits of the levels only where the data were dequantised."
             )
         if self.eigenvalues is not None:
             yield from self._about_the_spectrum(self.eigenvalues)
@@ -141,8 +154,12 @@ class Calibration:
             yield "The laplace noise is the one of the same variance, scale = sigma/√2."
         if self.keep:
             yield self.keep
-        if open_sizes := sorted({size for weight in self.weights for size in "BK" if size in weight.literal}):
-            names = {"B": "B is the batch size (--batch-size)", "K": "K the number of latents (--latent)"}
+        if open_sizes := sorted({size for weight in self.weights for size in "BDK" if size in weight.literal}):
+            names = {
+                "B": "B is the batch size (--batch-size)",
+                "D": "D the number of elements of a sample (--shape)",
+                "K": "K the number of latents (--latent)",
+            }
             yield f"{'; '.join(names[size] for size in open_sizes)}."
 
     def _about_the_spectrum(self, eigenvalues: Eigenvalues) -> Iterator[str]:
@@ -196,18 +213,6 @@ class Calibration:
             return None
         values = [float(value) for value in self.eigenvalues.values if value > 0]
         return Chart("eigenvalues of the data's covariance", values, None if self.sigma is None else self.sigma**2, "sigma²")
-
-
-def _covariance(eigenvalues: Eigenvalues) -> dict[str, float | None]:
-    """Return the row of the covariance table; the rank is None where not every eigenvalue is known."""
-    return {
-        "samples": eigenvalues.samples,
-        "dimensions": eigenvalues.dimensions,
-        "rank": eigenvalues.rank if eigenvalues.exact else None,
-        "total_variance": eigenvalues.trace,
-        "largest_eigenvalue": float(eigenvalues.values[0]),
-        "exact": eigenvalues.exact,
-    }
 
 
 def _literals(loss: str, weights: Sequence[Weight]) -> Table:

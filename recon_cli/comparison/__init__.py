@@ -27,7 +27,7 @@ from recon_cli.identity.losses import Loss
 from recon_cli.identity.proportions import Proportion, of_loss, proportion
 from recon_cli.identity.tensors import as_tensor, plain
 from recon_cli.likelihoods._grey_levels import bits_per_dimension, spacing
-from recon_cli.report import Column, Report, Table
+from recon_cli.report import LeftOut, Report, Table
 from recon_cli.runtime import devices
 from recon_cli.runtime.lazy_arrays import Lazy
 from recon_cli.runtime.torch_state import in_default_state
@@ -40,8 +40,6 @@ if TYPE_CHECKING:
     from recon_cli.comparison.engines import Progress
 
 __all__ = ["Against", "Claim", "Comparison", "Identity", "Tally", "compare", "compare_sources", "measure"]
-
-LEFT_OUT = (Column("likelihood", "left out", "*"), Column("why", "why"))
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,8 @@ class Comparison:
     def __add__(self, other: Comparison) -> Comparison:
         left = (*self.left_out, *other.left_out) if self.left_out is not None and other.left_out is not None else self.left_out
         whole = self.whole and other.whole
-        return Comparison(self.rows + other.rows, self.notes + other.notes, self.calls + other.calls, left, whole)
+        notes = tuple(dict.fromkeys(self.notes + other.notes))
+        return Comparison(self.rows + other.rows, notes, self.calls + other.calls, left, whole)
 
     @property
     def holds(self) -> bool:
@@ -97,8 +96,8 @@ class Comparison:
 
     def _left_out(self) -> list[Table]:
         """Return the table of the likelihoods that were left out, where there are any."""
-        rows = [{"likelihood": name, "why": reason} for name, reason in self.left_out or ()]
-        return [Table("left_out", LEFT_OUT, rows)] if rows else []
+        rows = [LeftOut(*pair) for pair in self.left_out or ()]
+        return [Table.of("left_out", LeftOut, rows)] if rows else []
 
 
 @dataclass(frozen=True)

@@ -230,9 +230,9 @@ def _flat(values: Tensor | Lazy) -> Tensor | Lazy:
 def _no_density(claim: Claim, share: float) -> str:
     """Return what follows from a share of the data that is outside the support."""
     name = claim.measured.name
-    gap = "" if math.isnan(claim.slope) else f"; the gap is what {claim.loss.name} leaves out"
+    gap, closes = f"; the gap is what {claim.loss.name} leaves out", ", which closes it"
+    gap, closes = ("", "") if math.isnan(claim.slope) else (gap, closes)
     return (
-        f"{claim.likelihood.no_density(share)}. The row measures {name}{gap}. "
-        f"Either minimise the nll of {name} (recon train --likelihood {name}), which closes it, "
-        f"or make the data 0 or 1: --binarize threshold, or --binarize sample."
+        f"{claim.likelihood.no_density(share)}. The row measures {name}{gap}. Either minimise the nll of {name} (recon train "
+        f"--likelihood {name}){closes}, or make the data 0 or 1: --binarize threshold, or --binarize sample."
     )

@@ -52,10 +52,6 @@ def _library(of_scipy: bool) -> dict[str, Any]:
         from torch.nn import functional
 
         return {"torch": torch, "F": functional, "distributions": distributions, "math": math}
-    try:
-        from scipy import special, stats
-    except ImportError as error:
-        raise ReconError(
-            "scipy is not installed, so there is nothing to compare with.", "Install it: pip install scipy."
-        ) from error
+    from scipy import special, stats
+
     return {"stats": stats, "special": special, "math": math}

@@ -12,22 +12,21 @@ import functools
 import numbers
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from recon_cli import likelihoods
 from recon_cli.derivation.case import Case
 from recon_cli.derivation.code import Aside, Measured
 from recon_cli.derivation.counterexamples import counterexamples
 from recon_cli.derivation.deadlines import budget
-from recon_cli.derivation.notation import formula, in_numbers
+from recon_cli.derivation.notation import formula, in_numbers, spoken
 from recon_cli.derivation.points import settings
-from recon_cli.derivation.practice import practice
+from recon_cli.derivation.practice import parameters_of, practice
 from recon_cli.derivation.proof import Proof, prove
 from recon_cli.derivation.steps import foundation
 from recon_cli.derivation.trial import Step
 from recon_cli.errors import ReconError
 from recon_cli.identity.likelihood import Likelihood
-from recon_cli.report import Column, Report, Table
+from recon_cli.report import Formula, Report, Table, column
 from recon_cli.runtime.torch_state import in_default_state
 
 
@@ -58,8 +57,6 @@ class Derived:
     @property
     def slope_value(self) -> float | None:
         """The slope as a number; None if it depends on noise parameters without numbers."""
-        if self.proof.noise and not self.values:
-            return None
         return in_numbers(self.proof.slope, self.values) if self.proof.slope.free_symbols else float(self.proof.slope)
 
 
@@ -79,32 +76,27 @@ class Derivation:
     def report(self) -> Report:
         """Return the report that ``recon derive`` prints."""
         identity = [
-            {
-                "likelihood": each.kind.name,
-                "parameters": each.values,
-                "loss": each.proof.likelihood.loss.name,
-                "nll": formula(each.proof.printed.nll),
-                "slope": formula(each.proof.slope),
-                "offset": formula(each.proof.printed.offset),
-                "gap": formula(each.proof.gap),
-                "exact": each.proof.exact,
-                "slope_value": each.slope_value,
-            }
+            IdentityRow(
+                likelihood=each.kind.name,
+                loss=each.proof.likelihood.loss.name,
+                nll=formula(each.proof.printed.nll),
+                slope=formula(each.proof.slope),
+                offset=formula(each.proof.printed.offset),
+                gap=formula(each.proof.gap),
+                exact=each.proof.exact,
+                slope_value=each.slope_value,
+                parameters=each.values,
+            )
             for each in self.results
         ]
         steps = [
-            {"likelihood": each.kind.name, "parameters": each.values, "step": number, **cells(step)}
+            StepRow(each.kind.name, number, step.statement, step.because, step.checked, step.by, each.values)
             for each in self.results
             for number, step in enumerate(each.steps, 1)
         ]
         verdict = summary([step for each in self.results for step in each.steps], self.holds)
-        tables = [Table("steps", STEPS, steps, layout="steps"), Table("identity", IDENTITY, identity)]
+        tables = [Table.of("steps", StepRow, steps, layout="steps"), Table.of("identity", IdentityRow, identity)]
         return Report("derive", tables, self.notes, verdict, self.holds)
-
-
-def cells(step: Step) -> dict[str, Any]:
-    """Return the cells of a step in its table."""
-    return {"statement": step.statement, "because": step.because, "checked": step.checked, "by": step.by}
 
 
 def summary(steps: Sequence[Step], holds: bool) -> str:
@@ -120,31 +112,61 @@ def summary(steps: Sequence[Step], holds: bool) -> str:
     return f"{word}: {', '.join(filter(None, parts))}"
 
 
-LIST = (
-    Column("likelihood", "likelihood", "*"),
-    Column("torch", "its loss, in torch", "what people write"),
-    Column("slope", "slope", "what people write"),
-    Column("loss", "loss", "what it is"),
-    Column("dropped", "drops", "what it is"),
-    Column("proved", "proved", "what it is"),
-    Column("support", "x in", "where"),
-    Column("link", "link", "where"),
-    Column("gap", "gap c(μ)", None),
-    Column("offset", "b(x)", None),
-)
-IMPOSTORS = (Column("loss", "loss", None), Column("likelihood", "taken for", None), Column("why", "why not", None))
-STEPS = tuple(Column(key, key) for key in ("likelihood", "step", "statement", "because", "checked", "by", "parameters"))
-IDENTITY = (
-    Column("likelihood", "likelihood", "*"),
-    Column("loss", "loss"),
-    Column("nll", "−log p(x|μ)"),
-    Column("slope", "slope"),
-    Column("offset", "offset"),
-    Column("gap", "gap"),
-    Column("exact", "loss = likelihood"),
-    Column("slope_value", "slope here"),
-    Column("parameters", "noise", None),
-)
+WRITTEN, WHAT, WHERE = "what people write", "what it is", "where"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listed:
+    """A likelihood in ``recon derive --list``; ``where`` is what the letters of its loss in torch are."""
+
+    likelihood: str = column("likelihood", "*")
+    torch: str = column("its loss, in torch", WRITTEN)
+    where: str = column("where", WRITTEN)
+    slope: Formula = column("slope", WRITTEN)
+    loss: str = column("loss", WHAT)
+    dropped: str = column("drops", WHAT)
+    proved: bool | None = column("proved", WHAT)
+    support: str = column("x in", WHERE)
+    link: str = column("link", WHERE)
+    gap: Formula = column("gap c(μ)", None)
+    offset: Formula = column("b(x)", None)
+
+
+@dataclass(frozen=True)
+class Impostor:
+    """A loss that is taken for a likelihood's, and why it is not."""
+
+    loss: str = column("loss", None)
+    likelihood: str = column("taken for", None)
+    why: str = column("why not", None)
+
+
+@dataclass(frozen=True)
+class StepRow:
+    """A numbered step of a derivation: as :class:`Step`."""
+
+    likelihood: str = column("likelihood")
+    step: int = column("step")
+    statement: Formula = column("statement")
+    because: str = column("because")
+    checked: bool | None = column("checked")
+    by: str = column("by")
+    parameters: dict[str, float] = column("parameters")
+
+
+@dataclass(frozen=True, kw_only=True)
+class IdentityRow:
+    """What is proved of a likelihood; ``exact`` is whether its loss leaves out nothing that depends on mu."""
+
+    likelihood: str = column("likelihood", "*")
+    loss: str = column("loss")
+    nll: Formula = column("−log p(x|μ)")
+    slope: Formula = column("slope")
+    offset: Formula = column("offset")
+    gap: Formula = column("gap")
+    exact: bool = column("loss = likelihood")
+    slope_value: float | None = column("slope here")
+    parameters: dict[str, float] = column("noise", None)
 
 
 @in_default_state
@@ -198,35 +220,36 @@ def derived(choices: Sequence[Likelihood | type[Likelihood]], shape: tuple[int, 
 
 def catalogue() -> Report:
     """Derive every likelihood of the registry, and list losses that are none's: the report of ``recon derive --list``."""
-    rows: list[dict[str, Any]] = []
-    others: list[dict[str, Any]] = []
+    rows: list[Listed] = []
+    others: list[Impostor] = []
     for each in derived([*map(likelihoods.find, likelihoods.names())]):
         kind, proof = each.kind, each.proof
         likelihood, drops = proof.likelihood, "nothing" if proof.offset == 0 else "constant"
         drops = "b(x)" if proof.offset.free_symbols & {*proof.words.xs} else drops
         rows.append(
-            {
-                "likelihood": kind.name,
-                "loss": likelihood.loss.name,
-                "torch": likelihood.loss.torch,
-                "slope": formula(proof.slope),
-                "dropped": drops if proof.gap == 0 else "c(μ)",
-                "support": str(likelihood.support),
-                "gap": formula(proof.gap),
-                "link": likelihood.link.name,
-                "proved": each.proved,
-                "offset": formula(proof.printed.offset),
-            }
+            Listed(
+                likelihood=kind.name,
+                torch=likelihood.loss.torch,
+                where=", ".join(filter(None, [spoken(parameters_of(likelihood.loss)), likelihood.loss.condition])),
+                slope=formula(proof.slope),
+                loss=likelihood.loss.name,
+                dropped=drops if proof.gap == 0 else "c(μ)",
+                proved=each.proved,
+                support=str(likelihood.support),
+                link=likelihood.link.name,
+                gap=formula(proof.gap),
+                offset=formula(proof.printed.offset),
+            )
         )
         if proof.gap != 0:
             why = f"it leaves out the gap {formula(proof.gap).unicode}, which depends on μ and moves the gradient"
-            others.append({"loss": likelihood.loss.name, "likelihood": kind.name, "why": why})
-        others += [{"loss": loss.name, "likelihood": kind.name, "why": loss.reason} for loss in kind.impostors]
-    refuted = [row["likelihood"] for row in rows if row["proved"] is False]
-    proved = sum(row["proved"] is True for row in rows)
+            others.append(Impostor(likelihood.loss.name, kind.name, why))
+        others += [Impostor(loss.name, kind.name, loss.reason) for loss in kind.impostors]
+    refuted = [row.likelihood for row in rows if row.proved is False]
+    proved = sum(row.proved is True for row in rows)
     verdict = f"{proved} of {len(rows)} identities proved"
     verdict += f", {len(rows) - proved - len(refuted)} checked at points" if proved + len(refuted) < len(rows) else ""
     verdict = f"refuted: {', '.join(refuted)}; {verdict}" if refuted else f"proved: {verdict.replace(' proved', '', 1)}"
-    tables = [Table("likelihoods", LIST, rows), Table("impostors", IMPOSTORS, others)]
-    notes = [f"{each['loss']} is not {each['likelihood']}'s loss, though taken for it: {each['why']}." for each in others]
+    tables = [Table.of("likelihoods", Listed, rows), Table.of("impostors", Impostor, others)]
+    notes = [f"{each.loss} is not {each.likelihood}'s loss, though taken for it: {each.why}." for each in others]
     return Report("derive", tables, notes, verdict, not refuted)

@@ -152,13 +152,8 @@ def log_cosh(value: Floats) -> Signed:
 
 
 COMPARISONS: dict[str, Callable[..., NDArray[np.bool_]]] = {
-    "<": np.less,
-    "<=": np.less_equal,
-    ">": np.greater,
-    ">=": np.greater_equal,
-    "==": np.equal,
-    "!=": np.not_equal,
-}
+    "<": np.less, "<=": np.less_equal, ">": np.greater, ">=": np.greater_equal, "==": np.equal, "!=": np.not_equal,
+}  # fmt: skip
 LOGARITHMS: dict[str, Callable[..., Signed]] = {
     "gamma": log_gamma,
     "factorial": lambda value: log_gamma(value + 1),
@@ -167,21 +162,9 @@ LOGARITHMS: dict[str, Callable[..., Signed]] = {
     "sech": lambda value: (np.ones(()), -log_cosh(value)[1]),
 }
 FUNCTIONS: dict[str, Callable[..., Floats]] = {
-    "log": np.log,
+    **{name: getattr(np, name) for name in ("log", "sign", "sin", "cos", "tan", "sinh", "tanh", "floor")},
+    **{f"a{name}": getattr(np, f"arc{name}") for name in ("sin", "cos", "tan", "sinh", "cosh", "tanh")},
     "Abs": np.abs,
-    "sign": np.sign,
-    "sin": np.sin,
-    "cos": np.cos,
-    "tan": np.tan,
-    "sinh": np.sinh,
-    "tanh": np.tanh,
-    "asin": np.arcsin,
-    "acos": np.arccos,
-    "atan": np.arctan,
-    "asinh": np.arcsinh,
-    "acosh": np.arccosh,
-    "atanh": np.arctanh,
-    "floor": np.floor,
     "ceiling": np.ceil,
     "Max": lambda *parts: np.maximum.reduce(np.broadcast_arrays(*parts)),
     "Min": lambda *parts: np.minimum.reduce(np.broadcast_arrays(*parts)),

@@ -27,7 +27,7 @@ NAMES = {
     "eta": ("η", r"\eta"),
     "theta": ("θ", r"\theta"),
     "beta": ("β", r"\beta"),
-    "epsilon": ("ε", r"\varepsilon"),
+    "eps": ("ε", r"\varepsilon"),
     "log p(x)": ("log p(x)", r"\log p(x)"),
     "E_q[log p(x|z)]": ("E_q[log p(x|z)]", r"\mathbb{E}_{q(z\mid x)}[\log p(x\mid z)]"),
     "E_q[f(z)]": ("E_q[f(z)]", r"\mathbb{E}_{q(z\mid x)}[f(z)]"),
@@ -195,7 +195,8 @@ def spellings(part: Part) -> tuple[str, str, str]:
         digits, _, power = text.partition("e")
         return text, text.replace("-", "−"), rf"{digits} \times 10^{{{int(power)}}}" if power else text
     symbols = {symbol: in_paper(name) for symbol, name in names_of(part).items()}
-    text = Plain().doprint(part)
+    is_divisor = isinstance(part, sympy.Pow) and as_expr(part.exp).could_extract_minus_sign() and not part.base.is_number
+    text = f"1/{Plain().doprint(1 / as_expr(part))}" if is_divisor else Plain().doprint(part)
     printer = Paper(
         {"symbol_names": symbols, "ln_notation": False, "mul_symbol": r" \, " if has_words(symbols.values()) else None}
     )

@@ -61,12 +61,19 @@ def reductions(case: Case) -> Step:
 
 def torch_call(loss: Loss) -> str:
     """Describe the call in torch that computes the mean of a loss."""
-    own = [f"{name} = {formula(sympy.nsimplify(value)).unicode}" for name, value in loss.parameters.items() if str(value) != name]
+    own = parameters_of(loss)
     if not loss.torch.isidentifier():
         numbers, condition = [f"with its {spoken(own)}"] * bool(own), [loss.condition] * bool(loss.condition)
         return ", ".join([loss.torch, *numbers, *condition, "then .mean()"])
     conditions = [f"given {spoken(own)}"] * bool(own) + [loss.condition] * bool(loss.condition)
     return f"what F.{loss.torch} does{', ' if conditions else ' by default'}{', '.join(conditions)}"
+
+
+def parameters_of(loss: Loss) -> list[str]:
+    """Return what each parameter of a loss is in those of its likelihood, where that is more than its own name."""
+    return [
+        f"{name} = {formula(sympy.nsimplify(value)).unicode}" for name, value in loss.parameters.items() if str(value) != name
+    ]
 
 
 def gradients(case: Case) -> Step:
@@ -105,14 +112,15 @@ def gradients(case: Case) -> Step:
         return proof.whole and first and all(agree(*pair, proof.x, t) for pair in others)
 
     finding = settle(symbols, min(trials, key=lambda each: each[0]))
-    parts = [*derivatives(case), name, " = ", *with_value(proof.slope, case.values)]
+    shown = derivatives(case)
+    parts = [*shown, name, " = ", *with_value(proof.slope, case.values)]
     because = "So the gradient of the likelihood is the gradient of the loss, times a constant"
     if proof.likelihood.loss.convention == 0.5:
         parts += [", ", "(d nll/d mu)/(d (loss/2)/d mu)", " = ", *with_value(2 * proof.slope, case.values)]
         because += ": one for the loss as it is, twice that for the loss with the half in front"
     if len(proof.likelihood.head) > 1:
         because += f"; so are the derivatives by {spoken(proof.likelihood.head[1:])}"
-    return finding.step(formula(*parts), f"{because}.")
+    return finding.step(formula(*parts), f"{because}.{' MEAN is here of one sample, B = 1.' * bool(shown)}")
 
 
 def derivatives(case: Case) -> list[Part]:
@@ -171,8 +179,8 @@ def descent(case: Case, ratio: Step) -> Step:
     scaled = times(rate * a, case.values, "d loss/d theta")
     return Step(
         formula("theta", " - ", "eta", "*", "d nll/d theta", " = ", "theta", " - ", *scaled),
-        "Under SGD the slope is a factor on the learning rate, exactly, momentum included, without weight decay or clipping: "
-        "a step is linear in the gradients.",
+        "Under SGD the slope is a factor on the learning rate η, for every weight θ, exactly, momentum included, without weight "
+        "decay or clipping: a step is linear in the gradients.",
         linear and ratio.checked if ratio.checked is not None else None,
         ratio.by,
     )
@@ -182,16 +190,16 @@ def descent(case: Case, ratio: Step) -> Step:
 def adam() -> Step:
     """Show that Adam's first step, g/(sqrt(g^2) + eps) with its moments corrected, does not depend on the gradient's scale."""
     g = Symbol("g", real=True, nonzero=True)
-    a, eps = sympy.symbols("a epsilon", positive=True)
+    a, eps = sympy.symbols("a eps", positive=True)
 
     def step(gradient: Expr, floor: Expr | float) -> Expr:
         return gradient / (sympy.sqrt(gradient**2) + floor)
 
     return Step(
         formula("step(a*g, a*eps)", " = ", "step(g, eps)", ", ", "step(g, eps)", " = ", step(g, eps)),
-        "Under Adam not: its step (here the first; each later one has the same degree) is scale-free but for the small ε, so "
-        "a does not change the learning rate. Under both, what changes is the weight against the KL, whose gradient is not "
-        "multiplied.",
+        "Under Adam not: its step for a gradient g (here the first; each later one has the same degree) is scale-free but for "
+        "its own small ε, so a does not change the learning rate. Under both, what changes is the weight against the KL, whose "
+        "gradient is not multiplied.",
         same(step(a * g, a * eps), step(g, eps)) and same(step(a * g, 0), step(g, 0)),
     )
 

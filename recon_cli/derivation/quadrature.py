@@ -1,7 +1,8 @@
 """Integrals and sums by number, in float64, with an estimate of their error: Gauss's points on logarithmic scales.
 
 Every end and middle is approached on a logarithmic scale, x = c + e^u, so that no width is too small and no tail too
-long; and a panel is halved until its halves agree, so that corners and jumps may be anywhere.
+long; and a panel is halved until its halves agree, so that corners and jumps may be anywhere. scipy.integrate returns an
+integral only; here the points, their weights and the mass below each are wanted, and all panels are evaluated at once.
 """
 
 from __future__ import annotations

@@ -48,8 +48,9 @@ def definition() -> Step:
     right = sympy.log(likelihood) - sympy.log(q / prior)
     return Step(
         formula("log p(x)", " - ", "KL(q||p(z|x))", " = ", "E_q[log p(x|z)]", " - ", "KL(q||p(z))", " = ", "ELBO"),
-        "An identity (Kingma and Welling 2014, equations 1 and 3), by Bayes' rule inside the expectation. E_q[log p(x|z)] is "
-        "to be maximised; the reconstruction error is its negative. So far it is only an idea: p(x|z) is still to be chosen.",
+        "An identity (Kingma and Welling 2014, equations 1 and 3) for data x, a code z and any encoder q(z|x), by Bayes' rule "
+        "inside the expectation. E_q[log p(x|z)] is to be maximised; the reconstruction error is its negative. So far it is only "
+        "an idea: p(x|z) is still to be chosen.",
         same(sympy.expand_log(left - right), 0),
     )
 
@@ -64,8 +65,9 @@ def expectation() -> Step:
     point = sympy.limit(m + s * eps, s, 0)
     return Step(
         formula("E_q[f(z)]", " = ", "E_eps[f(m + s*eps)]", " ~ ", "sum_l f(m + s*eps_l)/L"),
-        "The outer expectation is over the code z; under a Gaussian q that is m + s·ε (their section 2.4), and samples of ε "
-        "estimate it. In practice L = 1, one sample a step; as s → 0, a deterministic encoder, it is exact: f(m).",
+        "The outer expectation is over the code z; under a Gaussian q of mean m and standard deviation s that is m + s·ε, ε a "
+        "standard normal (their section 2.4), and L samples of ε estimate it. In practice L = 1, one sample a step; as s → 0, a "
+        "deterministic encoder, it is exact: f(m).",
         same(q * s, standard) and same(point, m),
     )
 
@@ -115,7 +117,7 @@ def link(case: Case) -> Iterator[Step]:
     if likelihood.link.formula == "r" and (likelihood.domain == Interval() or isinstance(likelihood.domain, Circle)):
         return
     at_points = trial.try_at(case.proof_formulas, case.settings, functools.partial(compare_with_domain, case))
-    outputs = f"outputs {spoken(map(str, symbols.raws()))} reach" if likelihood.head else "output r reaches"
+    outputs = "outputs reach" if likelihood.head else "output r reaches"
     because = f"Through the link, {likelihood.link.name}, the decoder's raw {outputs} the inside of where "
     because += f"{spoken(likelihood.head or ('mu',))} may lie, and nothing else."
     if likelihood.event:

@@ -71,6 +71,12 @@ def subject_of(row: Mapping[str, Any]) -> str:
     return f"{row['likelihood']}:{numbers}" if numbers else row["likelihood"]
 
 
+def verdict_of(row: Mapping[str, Any], wrong: str) -> str:
+    """Return what became of a step, in words; ``wrong`` is the one for a statement that does not check."""
+    unproved = "chosen" if row.get("by") == "choice" else "not proved"
+    return {True: "checked", False: wrong, None: unproved}[row["checked"]]
+
+
 def panels(table: Table) -> Iterator[tuple[str, list[Column]]]:
     """Yield the narrow tables that a wide one is shown as: (title, columns) each."""
     visible = [column for column in table.columns if column.panel is not None]

@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
-from recon_cli.formats import panels, spell, subject_of
+from recon_cli.formats import panels, spell, subject_of, verdict_of
 from recon_cli.report import Column, Formula, Report, Table
 
 WIDTH = 345.0  # of a line of an article, in points
@@ -94,7 +94,7 @@ def listing(columns: Sequence[Column], opening: Sequence[Column], rows: Sequence
     """Each row as a list under its opening cells, lines broken where they must be; what was not measured is left out."""
     found = []
     for row in rows:
-        head = ", ".join(cell(row.get(column.key)) for column in opening)
+        head = ", ".join(f"{words(column.title)}: {cell(row.get(column.key))}" for column in opening)
         items = [
             rf"\item[{{{words(column.title)}}}] {cell(row[column.key])}"
             for column in columns
@@ -109,8 +109,8 @@ def steps(table: Table) -> list[str]:
     found: list[str] = []
     for subject in dict.fromkeys(map(subject_of, table.rows)):
         items = [
-            rf"\item {{\raggedright {cell(row['statement'])}\par}} {prose(row['because'])}"
-            + (rf" \emph{{({words(table.wrong)})}}" if row["checked"] is False else "")
+            rf"\item {{\raggedright {cell(row['statement'])}\par}} {prose(row['because'])} "
+            rf"\emph{{({words(verdict_of(row, table.wrong))})}}"
             for row in table.rows
             if subject_of(row) == subject
         ]

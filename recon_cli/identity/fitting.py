@@ -14,6 +14,7 @@ from recon_cli.identity.regions import SHARE
 
 if TYPE_CHECKING:
     from recon_cli.identity.likelihood import Likelihood
+    from recon_cli.identity.parametric import Number
 
 L = TypeVar("L", bound="Likelihood")
 BLOCK = 1 << 16  # elements in float64 at a time
@@ -47,6 +48,12 @@ def level(likelihood: Likelihood) -> str | None:
     return next((name for name in ("sigma", "scale") if name in names), names[0] if len(names) == 1 else None)
 
 
+def resized(likelihood: Likelihood, size: Number) -> Likelihood:
+    """Return the likelihood with another size of its noise; one that has none as it is."""
+    name = level(likelihood)
+    return type(likelihood)(**{**likelihood.parameters, name: size}) if name else likelihood
+
+
 def start(usual: L, x: Tensor, mu: Tensor) -> L:
     """Return the likelihood to look from: the mean absolute error for a scale, the rest as it is usually."""
     name = level(usual)
@@ -60,7 +67,8 @@ def fit(likelihood: L, x: Tensor, mu: Tensor) -> L:
     """Return ``likelihood`` with the noise that makes ``x`` given ``mu`` most likely, its design as it is.
 
     Of many elements a few, evenly spread, say nearly where; quasi-Newton steps on all of them say exactly where. Of
-    few, or where those steps do not close in, L-BFGS on all of them from the start. Float64 throughout. Raises
+    few, or where those steps do not close in, L-BFGS on all of them from the start. Float64 throughout. (scipy.optimize
+    moves the numbers no better, and would copy them from and to the device at each step.) Raises
     ReconError where the likelihood grows without end, as when some families meet values reconstructed exactly.
     """
     usual = type(likelihood)(**likelihood.design)

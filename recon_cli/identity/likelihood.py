@@ -179,9 +179,9 @@ class Likelihood(Parametric, ABC):
     # What it claims.
 
     @property
-    @abstractmethod
     def slope(self) -> Number:
-        """``a`` in -log p = a * loss + b + c: the whole difference between the loss and the likelihood."""
+        """``a`` in -log p = a * loss + b + c: the whole difference between the loss and the likelihood. One unless overridden."""
+        return 1.0
 
     @property
     def normaliser(self) -> Number:

@@ -53,7 +53,7 @@ class Loss(Parametric):
     torch
         what people call: the name in ``torch.nn.functional``, or what they write where it has none.
     condition
-        what torch's function must be condition to be this, or where it is not; what letters of theirs stand for; else empty.
+        what torch's function must be given to be this, or where it is not; what letters of theirs stand for; else empty.
     support, domain
         where ``x`` and where ``mu`` may lie.
     link

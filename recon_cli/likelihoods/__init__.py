@@ -80,13 +80,11 @@ def parse(word: str) -> Likelihood:
 
 def as_family_or_likelihood(word: str | type[Likelihood] | Likelihood) -> type[Likelihood] | Likelihood:
     """Return the class that ``laplace`` names, or the object that ``laplace:scale=0.2`` is; what is either already stays."""
-    if isinstance(word, str):
-        return parse(word) if ":" in word else find(word)
-    if isinstance(word, Likelihood):
-        return word
     if isinstance(word, type) and issubclass(word, Likelihood):
         return _stated(word)
-    raise _neither("likelihood", word, "gaussian")
+    if isinstance(word, str) and ":" not in word:
+        return find(word)
+    return as_likelihood(word)
 
 
 def _stated(kind: type[Likelihood]) -> type[Likelihood]:
@@ -115,20 +113,18 @@ def _stated(kind: type[Likelihood]) -> type[Likelihood]:
 
 def as_likelihood(word: str | Likelihood) -> Likelihood:
     """Return a likelihood from its spelling, or as it is; raises ReconError for anything else."""
-    if isinstance(word, str):
-        return parse(word)
-    if isinstance(word, Likelihood):
-        return word
-    raise _neither("likelihood", word, "laplace:scale=0.2")
+    likelihood = parse(word) if isinstance(word, str) else word
+    if not isinstance(likelihood, Likelihood):
+        raise _neither("likelihood", word, "laplace:scale=0.2")
+    return likelihood
 
 
 def as_loss(word: str | Loss | None) -> Loss | None:
     """Return a loss from its spelling, or as it is, or none; raises ReconError for anything else."""
-    if isinstance(word, str):
-        return loss(word)
-    if word is None or isinstance(word, Loss):
-        return word
-    raise _neither("loss", word, "mse")
+    found = loss(word) if isinstance(word, str) else word
+    if not isinstance(found, (Loss, type(None))):
+        raise _neither("loss", word, "mse")
+    return found
 
 
 def _neither(kind: str, word: object, example: str) -> ReconError:

@@ -74,10 +74,6 @@ def by_network(likelihood: Likelihood) -> Likelihood:
         def nll_raw(self, x: Tensor, raw: Tensor) -> Tensor:
             return self.nll(x, self.link.inverse(raw))
 
-        @property
-        def slope(self) -> float:
-            return 1.0
-
         def moments(self, mu: Tensor) -> tuple[Tensor, Tensor] | None:
             return at(mu).moments(mu[..., 0])
 

@@ -32,7 +32,8 @@ def log_integral(d: int, kappa: Number) -> Tensor:
     """Return the logarithm of the integral of exp(kappa (cos - 1)) over the unit sphere of d dimensions, for any kappa > 0.
 
     That is log((2 pi)^(nu + 1) I_nu(kappa) e^-kappa kappa^-nu), nu = d/2 - 1: by Debye's expansion where
-    R = |(nu, kappa)| > 25 (its rest is under 1e-17), by the power series of I_nu where not.
+    R = |(nu, kappa)| > 25 (its rest is under 1e-17), by the power series of I_nu where not. Not scipy.special.ive, which
+    is 0 of 400 dimensions at kappa = 1, and through which torch has no gradient.
     """
     import torch
 
@@ -62,6 +63,7 @@ def log_integral(d: int, kappa: Number) -> Tensor:
 def concentration(d: int, loss: float) -> float:
     """Return the kappa at which the mean of 1 - cos is ``loss``: Newton's steps from Sra's approximation (2012)."""
     import torch
+    from scipy.optimize import root_scalar
 
     if loss <= 0:
         raise ReconError("The directions are reconstructed exactly: the likelihood grows without end.", "Give kappa yourself.")
@@ -71,14 +73,16 @@ def concentration(d: int, loss: float) -> float:
             "Give kappa yourself, or a better reconstruction.",
         )
     cos = 1 - loss
-    kappa = torch.tensor(cos * (d - cos * cos) / (loss * (1 + cos)), dtype=torch.float64)
-    for _ in range(8):
-        with torch.enable_grad():
-            value = log_integral(d, kappa.requires_grad_())
-            (slope,) = torch.autograd.grad(value, kappa, create_graph=True)
-            (curve,) = torch.autograd.grad(slope, kappa)
-        kappa = (kappa - (loss + slope) / curve).detach()
-    return kappa.item()
+
+    @torch.enable_grad()
+    def missed(at: float) -> tuple[float, float]:
+        kappa = torch.tensor(at, dtype=torch.float64, requires_grad=True)
+        (slope,) = torch.autograd.grad(log_integral(d, kappa), kappa, create_graph=True)
+        (curve,) = torch.autograd.grad(slope, kappa)
+        return loss + slope.item(), curve.item()
+
+    usual = cos * (d - cos * cos) / (loss * (1 + cos))
+    return float(root_scalar(missed, x0=usual, fprime=True, method="newton", xtol=1e-14 * usual).root)
 
 
 def draw(d: int, kappa: Number, like: Tensor, generator: Generator | None) -> Tensor:

@@ -55,10 +55,6 @@ class Bernoulli(Likelihood):
     def nll_raw(self, x: Tensor, raw: Tensor) -> Tensor:
         return x * softplus(-raw).where(x > 0, 0) + (1 - x) * softplus(raw).where(x < 1, 0)
 
-    @property
-    def slope(self) -> float:
-        return 1.0
-
     def moments(self, mu: Tensor) -> tuple[Tensor, Tensor]:
         """Return mu and mu (1 - mu)."""
         return mu, mu * (1 - mu)

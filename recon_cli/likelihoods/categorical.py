@@ -86,10 +86,6 @@ class Categorical(Likelihood):
     def nll_raw(self, x: Tensor, raw: Tensor) -> Tensor:
         return _from_logits(x, raw)
 
-    @property
-    def slope(self) -> float:
-        return 1.0
-
     def encode(self, x: Tensor, mu: Tensor) -> Tensor:
         """One-hot vectors of whole-number labels. Raises ReconError for a label that is none of mu's classes."""
         if x.ndim != mu.ndim - 1:

@@ -49,10 +49,6 @@ class ContinuousBernoulli(Likelihood):
     def nll_raw(self, x: Tensor, raw: Tensor) -> Tensor:
         return _nll(x, raw)
 
-    @property
-    def slope(self) -> float:
-        return 1.0
-
     @elementwise
     def gap(self, mu: Tensor) -> Tensor:
         """log((2 mu - 1)/logit mu) = -log 2 + log(tanh(u)/u), u half the logit."""

@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from numpy.polynomial.legendre import leggauss
+
 from recon_cli.identity.elementwise import elementwise
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import Loss
@@ -20,9 +22,7 @@ if TYPE_CHECKING:
 BELOW, ABOVE = f"erfc((mu - x - {H})/(sqrt(2)*scale))", f"erfc((x - {H} - mu)/(sqrt(2)*scale))"
 UNDER, OVER = f"erfc((mu - x + {H})/(sqrt(2)*scale))", f"erfc((x + {H} - mu)/(sqrt(2)*scale))"
 DENSITY = f"Piecewise(({BELOW}/2, {LOW}), ({ABOVE}/2, {HIGH}), (({ABOVE} - {OVER})/2, x > mu), (({BELOW} - {UNDER})/2, True))"
-# Eight points of Gauss and Legendre on [-1, 1], the positive ones.
-PLACES = (0.1834346424956498, 0.5255324099163290, 0.7966664774136267, 0.9602898564975363)
-WEIGHTS = (0.3626837833783620, 0.3137066458778873, 0.2223810344533745, 0.1012285362903763)
+PLACES, WEIGHTS = (list(map(float, part[4:])) for part in leggauss(8))  # of eight points on [-1, 1], the positive ones
 
 
 @dataclass(frozen=True)
@@ -85,10 +85,6 @@ class DiscretizedGaussian(GreyLevels, Likelihood):
         by_distance = (c * sinhc * level).where(narrow, edge * (-(-2 * reach * width).expm1()).where(closed, 1))
         by_width = -((c * w).cosh() * level / w).where(narrow, edge * (1 + fall))
         return with_derivatives(middle.where(narrow, tail), (by_distance, distance), (by_width, width))
-
-    @property
-    def slope(self) -> float:
-        return 1.0
 
     def sample(self, mu: Tensor, generator: Generator | None = None) -> Tensor:
         """Draw from a Gaussian, and round."""

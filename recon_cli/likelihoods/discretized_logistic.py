@@ -77,10 +77,6 @@ class DiscretizedLogistic(GreyLevels, Likelihood):
         pull = fall / (1 + fall) - 2 * (-2 * width).exp() / (-2 * width).expm1()
         return with_derivatives(whole, (by_distance, distance), (-reach - pull.where(closed, 0), width))
 
-    @property
-    def slope(self) -> float:
-        return 1.0
-
     def sample(self, mu: Tensor, generator: Generator | None = None) -> Tensor:
         """Draw from the logistic, and round."""
         return self.rounded(mu + self.scale * mu.new_empty(mu.shape).uniform_(generator=generator).logit())

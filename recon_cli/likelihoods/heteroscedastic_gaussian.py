@@ -145,10 +145,6 @@ class HeteroscedasticGaussian(Likelihood):
     def normaliser(self) -> float:
         return math.log(2 * math.pi) / 2
 
-    @property
-    def slope(self) -> float:
-        return 1.0
-
     def moments(self, mu: Tensor) -> tuple[Tensor, Tensor]:
         """Return them as the decoder gives them."""
         mean, variance = mu.unbind(dim=-1)

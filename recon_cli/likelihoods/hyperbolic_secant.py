@@ -44,10 +44,6 @@ class HyperbolicSecant(Likelihood):
     def normaliser(self) -> Number:
         return log(math.pi * self.scale)
 
-    @property
-    def slope(self) -> Number:
-        return 1.0
-
     @classmethod
     def with_slope(cls, slope: float, loss: Loss | None = None) -> HyperbolicSecant:
         """Return the one of the log-cosh's scale; the slope is 1 at any scale, and logistic noise has slope 2."""

@@ -134,10 +134,6 @@ class NegativeBinomial(Likelihood):
         errors = stirling_error(count) + stirling_error(x.new_zeros(()), self.size) - stirling_error(count, self.size)
         return (errors + (2 * math.pi * count * (1 + self.dispersion * count)).log() / 2).where(x > 0, 0)
 
-    @property
-    def slope(self) -> float:
-        return 1.0
-
     @elementwise
     def offset(self, x: Tensor) -> Tensor:
         """Return log x! - sum over k < x of log(1 + dispersion k): the nll of mu = x less the loss."""

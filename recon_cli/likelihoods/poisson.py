@@ -83,10 +83,6 @@ class Poisson(Likelihood):
         value = _saddle_point(x, clamped.exp(), raw - clamped).where(x > 0, mu)
         return with_derivatives(value, (mu - x, raw))
 
-    @property
-    def slope(self) -> float:
-        return 1.0
-
     @elementwise
     def offset(self, x: Tensor) -> Tensor:
         return (x + 1).lgamma()

@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from torch import nn
 
-from recon_cli.errors import ReconError, from_system
+from recon_cli.errors import ReconError, from_system, nearest
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.shapes import spell
 from recon_cli.models._base import Task
 from recon_cli.models._vae import Vae
 from recon_cli.runtime.user_classes import find, named
-from recon_cli.runtime.user_code import nearest_names
 
 if TYPE_CHECKING:
     from typing import Self
@@ -202,8 +201,8 @@ def codes_of(module: nn.Module, task: Task, options: Options, maker: Callable[..
     who, shape = options.model, task.shape
     for name in ("encode", "decode"):
         if not callable(getattr(module, name, None)):
-            close = nearest_names(name, [key for key in dir(type(module)) if key[0] != "_" and key not in dir(nn.Module)])
-            way_out = f"It has {close[0]}; rename that, or add one. " if close else ""
+            near = nearest(name, [key for key in dir(type(module)) if key[0] != "_" and key not in dir(nn.Module)])
+            way_out = f"It has {near}; rename that, or add one. " if near else ""
             raise ReconError(f"{who} has no method {name}.", f"{way_out}{CONTRACT}")
     module.eval()
     x = task.rows[:PROBES].reshape(-1, *shape).clone()

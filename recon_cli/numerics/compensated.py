@@ -3,42 +3,23 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from recon_cli.identity.parametric import Number
+
+T = TypeVar("T", float, "Tensor")
 
 
-@overload
-def two_sum(a: float, b: float) -> tuple[float, float]:
-    """Of two numbers."""
-
-
-@overload
-def two_sum(a: Tensor, b: Number) -> tuple[Tensor, Tensor]:
-    """Of tensors."""
-
-
-def two_sum(a: Number, b: Number) -> tuple[Number, Number]:
+def two_sum(a: T, b: T | float) -> tuple[T, T]:
     """Return a + b, and what rounding it lost: Knuth (1969)."""
     total = a + b
     other = total - a
     return total, (a - (total - other)) + (b - other)
 
 
-@overload
-def two_product(a: float, b: float) -> tuple[float, float]:
-    """Of two numbers."""
-
-
-@overload
-def two_product(a: Tensor, b: Number) -> tuple[Tensor, Tensor]:
-    """Of tensors."""
-
-
-def two_product(a: Number, b: Number) -> tuple[Number, Number]:
+def two_product(a: T, b: T | float) -> tuple[T, T]:
     """Return a b, and what rounding it lost: Dekker (1971), each number as the sum of two of half its digits."""
     (high, low), (top, rest) = halves(a), halves(b)
     product = a * b
@@ -55,6 +36,8 @@ def halves(number: Any) -> tuple[Any, Any]:
 
 class Total(float):
     """A sum of floats that remembers what rounding lost of it: the same in any order, to the last bit or nearly always.
+
+    Not math.fsum, which takes all terms at once: this one is added to as chunks come, from processes and devices too.
 
     >>> float(sum([Total(1e16), 1.0, -1e16]))
     1.0

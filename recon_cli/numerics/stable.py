@@ -116,8 +116,8 @@ def bend(square: Tensor) -> Tensor:
 def stirling_error(k: Tensor, more: Number | None = None) -> Tensor:
     """Return log Gamma(n + 1) - (n + 1/2) log n + n - log(2 pi)/2 at n = k + more > 0, k = 0, 1, 2, ...: Loader (2000).
 
-    From n = 16 up by the series 1/(12n) - 1/(360n^3) + 1/(1260n^5) - ..., below by what each step down from
-    there adds, (n + 1/2) log(1 + 1/n) - 1 = bend((2n + 1)^-2); by lgamma near zero.
+    scipy.special has it with no gradient. From n = 16 up by the series 1/(12n) - 1/(360n^3) + 1/(1260n^5) - ..., below by what
+    each step down from there adds, (n + 1/2) log(1 + 1/n) - 1 = bend((2n + 1)^-2); by lgamma near zero.
     """
     if more is None:
         n, table = k, torch.tensor(OF_COUNTS, dtype=k.dtype, device=k.device)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import importlib.util
 import os
 import sys
@@ -14,7 +13,7 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import TYPE_CHECKING, Any
 
-from recon_cli.errors import ReconError
+from recon_cli.errors import ReconError, alike, listed, nearest
 
 if TYPE_CHECKING:
     from _typeshed.importlib import PathEntryFinderProtocol
@@ -159,28 +158,15 @@ def forget_folders(roots: Iterable[Path]) -> None:
 
 
 def nearest_names(name: str, names: Iterable[str]) -> list[str]:
-    """Return which of ``names`` was probably meant, in either case, nearest first; of ``Class.method`` by its last part too."""
-    wanted = name.casefold()
-    same = [key for key in names if key.casefold() == wanted]
-    return same or sorted(
-        (key for key in names if similarity(wanted, key) >= 0.6), key=lambda key: (-similarity(wanted, key), key)
-    )
-
-
-def similarity(wanted: str, key: str) -> float:
-    """Return from 0 to 1 how alike two names are, or the one and the other's last part; a beginning is nearly the whole."""
-    if key.casefold().startswith(wanted):
-        return 0.95
-    return max(difflib.SequenceMatcher(None, wanted, part.casefold()).ratio() for part in {key, key.rpartition(".")[2]})
+    """Return which of ``names`` was probably meant, nearest first."""
+    return alike(name, names)
 
 
 def no_such_name(name: str, names: Iterable[str], word: str) -> ReconError:
     """Return the error for a name that is not in a file, a module or a class: with the nearest, and a dozen public ones."""
     public = sorted(key for key in set(names) if not key.startswith("_"))
-    close = nearest_names(name, public)
-    dozen = ", ".join(public if len(public) <= 12 else [*close, *(key for key in public if key not in close)][:12]) or "nothing"
-    more = f" and {len(public) - 12} more" * (len(public) > 12)
+    meant = nearest(name, public)
     return ReconError(
         f"There is no {name!r} in {word.rpartition(':')[0]}.",
-        f"{f'Did you mean {close[0]!r}? ' if close else ''}It has {dozen}{more}.",
+        f"{f'Did you mean {meant!r}? ' if meant else ''}It has {listed(public, name) or 'nothing'}.",
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import numpy
 
@@ -11,29 +12,37 @@ from recon_cli import likelihoods, sources
 from recon_cli.identity.shapes import spell
 from recon_cli.identity.tensors import as_tensor
 from recon_cli.likelihoods._grey_levels import levels
-from recon_cli.report import Column, Report, Table
+from recon_cli.report import Report, Table, column
 from recon_cli.runtime.images import MOST, gallery
 from recon_cli.runtime.lazy_arrays import Array, Lazy, blocks
 from recon_cli.runtime.torch_state import in_default_state
 
 SOME = 1 << 20  # elements looked at for how many values differ
-SOURCE = (
-    Column("source", "source", "*"),
-    Column("samples", "samples", ""),
-    Column("shape", "shape of one", ""),
-    Column("dtype", "type", ""),
-    Column("least", "least", ""),
-    Column("most", "most", ""),
-    Column("mean", "mean", ""),
-    Column("distinct", "different values", ""),
-    Column("levels", "levels k/(n - 1)", ""),
-)
-ALLOWED = (
-    Column("likelihood", "likelihood", "*"),
-    Column("allowed", "ok"),
-    Column("takes", "takes"),
-    Column("outside", "outside", None),
-)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Described:
+    """A source: ``distinct`` and ``levels`` are None where the values are too many, or on none."""
+
+    source: str = column("source", "*")
+    samples: int = column("samples")
+    shape: str = column("shape of one")
+    dtype: str = column("type")
+    least: float = column("least")
+    most: float = column("most")
+    mean: float = column("mean")
+    distinct: int | None = column("different values")
+    levels: int | None = column("levels k/(n - 1)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taken:
+    """Whether a likelihood takes the values of a source, and the share that is outside what it takes."""
+
+    likelihood: str = column("likelihood", "*")
+    allowed: bool = column("ok")
+    takes: str = column("takes")
+    outside: float = column("outside", None)
 
 
 @in_default_state
@@ -64,27 +73,28 @@ def survey(word: str, scale: float | None = None, progress: Callable[[int, str],
         done += x.numel()
         if progress is not None:
             progress(100 * done // values.size, word)
-    row = {
-        "source": word,
-        "samples": len(values),
-        "shape": spell(values.shape[1:]),
-        "dtype": str(values.dtype),
-        "least": least,
-        "most": most,
-        "mean": mean,
-        "distinct": len(few) if len(few) <= 1 << 16 else None,
-        "levels": levels(few) if len(few) <= 1 << 16 else None,
-    }
+    grid = levels(few) if len(few) <= 1 << 16 else None
+    row = Described(
+        source=word,
+        samples=len(values),
+        shape=spell(values.shape[1:]),
+        dtype=str(values.dtype),
+        least=least,
+        most=most,
+        mean=mean,
+        distinct=len(few) if len(few) <= 1 << 16 else None,
+        levels=None if grid is None else int(grid),
+    )
     rows = []
     for likelihood, share in zip(candidates, outside, strict=True):
         design = ",".join(f"{key}={float(value):g}" for key, value in likelihood.design.items())
         name = f"{likelihood.name}:{design}" if design else likelihood.name
-        rows.append({"likelihood": name, "allowed": not share, "takes": str(likelihood.support), "outside": share or None})
+        rows.append(Taken(likelihood=name, allowed=not share, takes=str(likelihood.support), outside=share))
     size = math.prod(values.shape[1:])
     picture = None
     if size <= SOME:
         picture = gallery("the first samples", [("x", values[:MOST].reshape(-1, size))], values.shape[1:] or (1,))
-    tables = [Table("source", SOURCE, [row]), Table("likelihoods", ALLOWED, rows)]
+    tables = [Table.of("source", Described, [row]), Table.of("likelihoods", Taken, rows)]
     verdict = f"{outside.count(0)} of {len(rows)} likelihoods allow these data"
     return Report("data", tables, [f"{about}.", *source.remarks], verdict, True, [picture] if picture else [])
 

@@ -76,7 +76,8 @@ def unpacked(path: str, archive: ZipFile, info: ZipInfo) -> Array:
 def dense(path: str, archive: Mapping[str, Array]) -> tuple[Array, str]:
     """Return a sparse matrix with all its zeros, and its format.
 
-    Raises ReconError for one that is too large, or stored by blocks or diagonals.
+    Raises ReconError for one that is too large, or stored by blocks or diagonals. Not by scipy.sparse, which takes an index
+    of 0.5 for 0, drops numbers behind the index, and has no float16.
     """
     name = archive["format"].item()
     layout = name.decode() if isinstance(name, bytes) else str(name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import struct
@@ -12,6 +11,7 @@ from typing import Any
 import numpy
 
 from recon_cli.errors import ReconError
+from recon_cli.runtime.checksums import parse_json
 from recon_cli.runtime.files import read_file
 from recon_cli.runtime.lazy_arrays import File, Stored, widened
 from recon_cli.sources import _remarks
@@ -73,7 +73,7 @@ def header(file: File) -> tuple[dict[str, Any], int]:
     (length,) = struct.unpack("<Q", file.bytes(0, 8))
     if length > min(HEADER, file.size - 8):
         raise ValueError(f"its header promises {length:,} bytes")
-    tensors = json.loads(file.bytes(8, length), object_pairs_hook=without_repeats)
+    tensors = parse_json(file.bytes(8, length))
     if not isinstance(tensors, dict):
         raise ValueError("its header is no table of tensors")
     tensors.pop("__metadata__", None)
@@ -89,11 +89,3 @@ def header(file: File) -> tuple[dict[str, Any], int]:
     if 8 + length + end != file.size:
         raise ValueError(f"its header promises {8 + length + end:,} bytes, and it has {file.size:,}")
     return tensors, 8 + length
-
-
-def without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return a table of JSON. Raises ValueError where a name stands twice in it."""
-    table = dict(pairs)
-    if len(table) < len(pairs):
-        raise ValueError("its header names something twice")
-    return table

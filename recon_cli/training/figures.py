@@ -111,7 +111,7 @@ def look(model: Model, noise: NoiseRule, rows: Tensor, settings: Settings) -> tu
         loss=value,
         kl=kl if model.has_kl else None,
         negative_elbo=nll + kl if model.has_kl else None,
-        sigma=float(noise_of(one)) if level(likelihood) else None,
+        sigma=float(plain(one.parameters[name])) if (name := level(likelihood)) else None,
         active=int(used) if model.has_latents else None,
         ratio=cross / square if square else None,
         predicted=None if slope is None else float(slope),
@@ -180,12 +180,6 @@ def in_common(likelihood: Likelihood) -> Likelihood:
     """Return the likelihood with one noise for all elements, the root mean square of theirs; itself where it has no other."""
     several = any(getattr(value, "ndim", 0) for value in likelihood.parameters.values())
     return type(likelihood)(**{key: size(value) for key, value in likelihood.parameters.items()}) if several else likelihood
-
-
-def noise_of(likelihood: Likelihood) -> Number:
-    """Return the noise parameter outside any gradient; 1 for a likelihood that has not exactly one."""
-    name = level(likelihood)
-    return plain(likelihood.parameters[name]) if name else 1.0
 
 
 def plain(value: Number) -> Number:

@@ -66,6 +66,8 @@ class State:
         which rows that one takes, in which order.
     trace
         nll, KL and noise of each of its steps; NaN where it has not come to that.
+    asked
+        the settings that somebody gave, of which errors speak; ``settings`` may be made of them.
     closed
         as model and noise have it too: a step is computed of parameters, rows and draws, and nothing is read back.
     """
@@ -73,7 +75,7 @@ class State:
     closed = True
 
     def __init__(self, model: Model, noise: NoiseRule, rows: Tensor, settings: Settings) -> None:
-        self.model, self.noise, self.rows, self.settings = model, noise, rows, settings
+        self.model, self.noise, self.rows, self.settings, self.asked = model, noise, rows, settings, settings
         self.optimizer = optimizer_of(model, noise, settings)
         self.loss = likelihoods.loss(settings.loss) if settings.loss else None
         self.parameters = [part for group in self.optimizer.param_groups for part in group["params"]]
@@ -174,20 +176,48 @@ class State:
     def check(self) -> None:
         """Raise ReconError where a term of this epoch's steps is no number."""
         if not self.trace[: self.at].isfinite().all():
-            raise diverged(self.epoch + 1, self.trace[: self.at].tolist(), self.settings, way_out=self.still)
+            raise self.diverged(self.epoch + 1, self.trace[: self.at].tolist())
 
     def look(self) -> tuple[Epoch, Likelihood]:
         """Return the figures after the epoch that is whole now, and the likelihood with its noise as it is."""
         try:
             figures, likelihood = look(self.model, self.noise, self.some, self.settings)
         except ReconError as error:
-            raise diverged(self.epoch, self.trace.tolist(), self.settings, error, self.still) from error
+            raise self.diverged(self.epoch, self.trace.tolist(), error) from error
         finite = all(map(math.isfinite, (figures.loss, figures.ratio or 0.0)))
         trace = [*self.trace.tolist(), [figures.nll if finite else math.nan, figures.kl or 0.0, 1.0]]
         if not all(math.isfinite(value) for line in trace for value in line):
-            raise diverged(self.epoch, trace, self.settings, way_out=self.still)
+            raise self.diverged(self.epoch, trace)
         validation = self.watch.look(self.epoch, likelihood)
         return Epoch(**vars(figures), epoch=self.epoch, validation=validation), likelihood
+
+    def diverged(self, epoch: int, trace: list[list[float]], error: ReconError | None = None) -> ReconError:
+        """Return the error for a run that left the numbers: where, which term, and the likely cause.
+
+        trace
+            nll, KL and noise of each step of this epoch; NaN where it did not come to that.
+        error
+            why no noise fits best, where that is what stopped it.
+        """
+        bad = (at for at, line in enumerate(trace) if not all(map(math.isfinite, line)))
+        at = next(bad, len(trace) - 1)
+        nll, kl, noise = trace[at]
+        where, is_given = f"Training broke off at epoch {epoch}, step {at + 1}: ", isinstance(self.noise, Fixed)
+        slower = f"lower --lr, which is {self.asked.lr:g}"
+        hint = self.still or f"The steps are probably too long: {slower}."
+        if (epoch, at) == (1, 0) and not self.still:
+            hint = "No step was made yet, so it is not --lr: rescale the data, or take a larger noise, another loss or --seed."
+        if not math.isfinite(kl):
+            return ReconError(f"{where}the KL is {kl:g}.", hint)
+        if error is not None:
+            return ReconError(
+                f"{where}the reconstruction term (nll) has no least value. {error.message}",
+                f"If the reconstruction is perfect, fix the noise, as in --sigma 0.1; if it overflowed, {slower}.",
+            )
+        if noise < SMALL:
+            larger = "take a larger one, as in --sigma 0.1" if is_given else "keep it above a floor, as in --sigma-floor 1e-3"
+            hint = f"Divided by so small a noise, errors overflow float32: {larger}."
+        return ReconError(f"{where}the reconstruction term (nll) is {nll:g}, at a noise of {noise:g}.", hint)
 
 
 def walk(state: State, between: Callable[[], None] = lambda: None) -> Iterator[tuple[Epoch, Likelihood]]:
@@ -204,7 +234,7 @@ def walk(state: State, between: Callable[[], None] = lambda: None) -> Iterator[t
                 raise
             except ReconError as error:
                 trace = state.trace[: state.at + 1].tolist()
-                raise diverged(state.epoch + 1, trace, state.settings, error, state.still) from error
+                raise state.diverged(state.epoch + 1, trace, error) from error
             if state.at % OFTEN == 0:
                 state.check()
             if state.at < state.steps:
@@ -231,33 +261,3 @@ def threads(rows: Tensor, settings: Settings) -> Iterator[None]:
     little = rows.device.type == "cpu" and work < LITTLE
     with process_settings().threads.at(1, each=True) if little else nullcontext():
         yield
-
-
-def diverged(
-    epoch: int, trace: list[list[float]], settings: Settings, error: ReconError | None = None, way_out: str = ""
-) -> ReconError:  # fmt: skip
-    """Return the error for a run that left the numbers: where, which term, and the likely cause.
-
-    trace
-        nll, KL and noise of each step of this epoch; NaN where it did not come to that.
-    error
-        why no noise fits best, where that is what stopped it.
-    way_out
-        what to do, where the data say why.
-    """
-    bad = (at for at, line in enumerate(trace) if not all(map(math.isfinite, line)))
-    at = next(bad, len(trace) - 1)
-    nll, kl, noise = trace[at]
-    where = f"Training broke off at epoch {epoch}, step {at + 1}: "
-    slower = f"lower --lr, which is {settings.lr:g}"
-    if not math.isfinite(kl):
-        return ReconError(f"{where}the KL is {kl:g}.", f"The steps are probably too long: {slower}.")
-    if error is not None:
-        return ReconError(
-            f"{where}the reconstruction term (nll) has no least value. {error.message}",
-            f"If the reconstruction is perfect, fix the noise, as in --sigma 0.1; if it overflowed, {slower}.",
-        )
-    hint = way_out or f"The steps are probably too long: {slower}."
-    if noise < SMALL:
-        hint = "Divided by so small a noise, errors overflow float32: keep it above a floor, as in --sigma-floor 1e-3."
-    return ReconError(f"{where}the reconstruction term (nll) is {nll:g}, at a noise of {noise:g}.", hint)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from recon_cli.errors import ReconError
 from recon_cli.identity import fitting
-from recon_cli.identity.fitting import Free
+from recon_cli.identity.fitting import Free, resized
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.parametric import Number
 from recon_cli.identity.tensors import wide
@@ -97,12 +97,6 @@ def still(likelihood: Likelihood, x: Tensor, floor: float) -> str:
         f"{alike:,} of the {x[0].numel():,} elements are the same in every training row, so the {likelihood.head[1]} that the "
         f"decoder gives them runs to 0, and the likelihood grows without end: keep it above a floor, as in --sigma-floor 0.01."
     )
-
-
-def resized(likelihood: Likelihood, level: Number) -> Likelihood:
-    """Return the likelihood with another size of its noise; one that has none as it is."""
-    name = fitting.level(likelihood)
-    return type(likelihood)(**{**likelihood.parameters, name: level}) if name else likelihood
 
 
 def above(value: Number, floor: float) -> Number:

@@ -165,7 +165,7 @@ class Training:
     def report(self) -> Report:
         """Return what ``recon train`` prints. It holds unless nothing was learned, or the likelihood is none of these data."""
         hidden = [] if self.model.has_latents else [*CODED]
-        hidden += [key for key in ("validation", "bits_per_dimension") if getattr(self.result, key) is None]
+        hidden += [key for key in ("validation", "bits_per_dimension", "sigma") if getattr(self.result, key) is None]
         hidden += [] if self.result.rows_validation else ["rows_validation"]
         supervised = self.model.supervised
         tables = [
@@ -191,6 +191,7 @@ class Training:
         loss = next((word for word in (self.loss.name, *self.loss.aliases) if len(word) <= NARROW), "loss")
         titles = {"loss": loss, "sigma": level(self.likelihood) or "sigma"}
         word = "−ELBO" if self.model.has_kl else "nll"  # what the validation rows have
+        word = "nll + KL" if self.model.has_kl and self.grey else word  # of no density, so no bound either
         columns = []
         for each in table.columns:
             panel = (panels or {}).get(each.panel or "", each.panel)

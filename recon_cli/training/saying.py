@@ -142,6 +142,8 @@ def noise(training: Training, sigma: float) -> str:
         "optimal": "the best of each batch in training, and here of the training rows",
         "per-element": "in root mean square, one for each element, learned with the network",
     }[training.whose]
+    if training.settings.exact and training.whose != "fixed":
+        origin = "the best in every round, errors expected over z"
     others = ", ".join(f"{key} = {float(value):.4g}" for key, value in training.likelihood.parameters.items() if key != name)
     if training.whose == "per-element":
         low, high = (float(value) for value in training.likelihood.parameters[name].aminmax())  # type: ignore[union-attr,index]
@@ -166,7 +168,8 @@ def error(training: Training) -> str:
     sentence = f"RMSE of the {which} rows = {result.rmse:.4g}, in the units of y"
     if training.likelihood.name != "gaussian" or training.whose == "per-element":
         return f"{sentence}."
-    return f"{sentence}; sigma is one for all of them, and at the best one nll = D (log sigma + 1.4189), sigma the RMSE."
+    best = "at the best one, the RMSE, nll = log sigma + 1.4189 for each number predicted"
+    return f"{sentence}; sigma is one for all of them, and {best}."
 
 
 def objective(training: Training) -> str:

@@ -134,7 +134,7 @@ def options_of(name: str, kind: type[Any], text: str) -> dict[str, Value]:
         before, sign, value = (piece.strip() for piece in part.partition("="))
         key = before if sign else key
         if key not in takes:
-            meant = nearest(key or before, takes) or next((one for one in takes if one.lower() == key.lower()), None)
+            meant = nearest(key or before, takes)
             hint = f"Did you mean {meant!r}? " if meant else ""
             raise ReconError(f"The schedule {name} has no parameter {key or before!r}.", f"{hint}It takes {', '.join(takes)}.")
         if sign and key in words:

@@ -189,11 +189,6 @@ def trained(word: str, likelihood: Likelihood, whose: str, sigma: float | str | 
     another kind, too.
     """
     loss = akin(likelihoods.loss(word), likelihood, "--loss")
-    if not (loss.domain.low <= likelihood.domain.low and likelihood.domain.high <= loss.domain.high):
-        raise ReconError(
-            f"{loss.name} takes means in {loss.domain}, and those of {likelihood.name} lie in {likelihood.domain}.",
-            f"Try --loss {likelihood.loss.name}, or another --likelihood.",
-        )
     taught = whose not in ("fixed", "optimal")
     if taught and sigma is not None:
         noise_parameter = fitting.level(likelihood) or "noise"
@@ -205,11 +200,16 @@ def trained(word: str, likelihood: Likelihood, whose: str, sigma: float | str | 
 
 
 def akin(loss: Loss, likelihood: Likelihood, asked: str) -> Loss:
-    """Return the loss, if it is of numbers of the same kind as the likelihood."""
+    """Return the loss, if it is of numbers of the same kind as the likelihood, and takes every mean that this may have."""
     if (loss.event, len(loss.head)) != (likelihood.event, len(likelihood.head)):
         hint = "Fix the noise, as in --sigma 0.5: with one that moves there is no loss."
         hint = f"Try {asked} {likelihood.loss.name}." if likelihood.loss.name in likelihoods.losses() else hint
         raise ReconError(f"{loss.name} and {likelihood.name} are not of the same kind of number.", hint)
+    if not (loss.domain.low <= likelihood.domain.low and likelihood.domain.high <= loss.domain.high):
+        raise ReconError(
+            f"{loss.name} takes means in {loss.domain}, and those of {likelihood.name} lie in {likelihood.domain}.",
+            f"Try {asked} {likelihood.loss.name}, or another --likelihood.",
+        )
     return loss
 
 

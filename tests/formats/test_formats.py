@@ -314,7 +314,7 @@ def pipes(raw: str) -> list[list[list[str]]]:
         if line.startswith("|"):
             inside = re.split(r"(?<!\\)\|", line)
             assert inside[0] == inside[-1] == ""
-            found[-1].append([cell[1:-1].replace(r"\|", "|") for cell in inside[1:-1]])
+            found[-1].append([re.sub(r"\\([!-/:-@[-`{-~])", r"\1", cell[1:-1]) for cell in inside[1:-1]])
         elif found[-1]:
             found.append([])
     return [each for each in found if each]

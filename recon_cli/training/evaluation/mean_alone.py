@@ -17,7 +17,7 @@ from recon_cli.identity.regions import Circle, Lattice
 from recon_cli.identity.tensors import wide
 from recon_cli.models._base import Model, typical
 from recon_cli.training.figures import CHUNK, in_common, loss_beside, passes
-from recon_cli.training.noises import above, apart, resized
+from recon_cli.training.noises import above, apart
 from recon_cli.training.settings import Settings
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def noise(likelihood: Likelihood, whose: str, x: Tensor, few: Tensor, mu: Tensor
     if whose == "per-element":
         best = apart(best, x, mu, floor)
     name = fitting.level(best)
-    return resized(best, above(best.parameters[name], floor)) if floor and name else best
+    return fitting.resized(best, above(best.parameters[name], floor)) if floor and name else best
 
 
 def constants(likelihood: Likelihood, x: Tensor, few: Tensor) -> Iterator[Tensor]:
@@ -158,7 +158,8 @@ def constants(likelihood: Likelihood, x: Tensor, few: Tensor) -> Iterator[Tensor
 def meant(likelihood: Likelihood, mean: Tensor) -> Tensor:
     """Return the logit whose x has this mean, which in a family of one natural parameter is the most likely: by halving.
 
-    Not beyond ``EDGE``: a density has no least nll of values that are all 0.
+    Not beyond ``EDGE``: a density has no least nll of values that are all 0. Of every element at once, where it lies, which
+    scipy.optimize's bisections are not.
     """
     low, high = (wide(torch.full_like(mean, end)) for end in (-EDGE, EDGE))
     for _ in range(HALVINGS):

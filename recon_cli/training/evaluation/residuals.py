@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy
@@ -14,7 +14,7 @@ from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.regions import REAL, Lattice
 from recon_cli.identity.tensors import wide
 from recon_cli.models._base import Model
-from recon_cli.report import Column, Table
+from recon_cli.report import Table, column
 from recon_cli.training.figures import passes
 from recon_cli.training.settings import Settings
 
@@ -28,6 +28,29 @@ ALIKE = 1e-6  # densities of r at two places that are one function
 NEAR = 0.02  # of sigma: as good as right
 NEARLY = 0.1  # of sigma: near enough for the shape to be told from the size
 SHAPE = 0.03  # of a share: as good as the likelihood's
+
+
+MOMENTS = "standardised residuals (x − E[x|z])/sd[x|z]"
+GIVEN_X = "standardised residuals (y − E[y|x])/sd[y|x]"
+SHARES = "share of them within so many standard deviations"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResidualsRow:
+    """Residuals with a column for each share: as :class:`Residuals`."""
+
+    data: str = column("data", "*")
+    elements: int = column("elements", MOMENTS)
+    mean: float = column("mean (0)", MOMENTS)
+    variance: float = column("variance (1)", MOMENTS)
+    within_1: float = column("within 1", SHARES)
+    predicted_1: float = column("predicted of 1", SHARES)
+    within_2: float = column("within 2", SHARES)
+    predicted_2: float = column("predicted of 2", SHARES)
+    within_3: float = column("within 3", SHARES)
+    predicted_3: float = column("predicted of 3", SHARES)
+    error: float = column("standard error of the predicted", SHARES)
+    own_error: float = column("of the observed, if independent", SHARES)
 
 
 @dataclass(frozen=True)
@@ -62,13 +85,17 @@ class Residuals:
 
     def table(self, of_predictions: bool = False) -> Table:
         """Return one row. What predictions leave is of y, given x."""
-        names = ("data", "elements", "mean", "variance", "error", "own_error")
-        row: dict[str, str | float] = {name: getattr(self, name) for name in names}
-        row |= {f"within_{k}": share for k, share in zip(WITHIN, self.within, strict=True)}
-        row |= {f"predicted_{k}": share for k, share in zip(WITHIN, self.predicted, strict=True)}
-        moments = GIVEN_X if of_predictions else MOMENTS
-        columns = [Column(key, title, panel.replace(MOMENTS, moments)) for key, title, panel in COLUMNS]
-        return Table("calibration", columns, [row])
+        shares = {"within": self.within, "predicted": self.predicted}
+        each = {f"{name}_{k}": share for name, every in shares.items() for k, share in zip(WITHIN, every, strict=True)}
+        row = ResidualsRow(
+            data=self.data, elements=self.elements, mean=self.mean, variance=self.variance, error=self.error,
+            own_error=self.own_error, **each,
+        )  # fmt: skip
+        table = Table.of("calibration", ResidualsRow, [row])
+        if not of_predictions:
+            return table
+        panels = {MOMENTS: GIVEN_X}
+        return replace(table, columns=[replace(each, panel=panels.get(str(each.panel), each.panel)) for each in table.columns])
 
     def words(self, likelihood: Likelihood, rows: str) -> str:
         """Return what it says of the noise."""
@@ -96,24 +123,6 @@ class Residuals:
             f"the likelihood predicts {self.predicted[worst]:.0%}: their shape is not that of {likelihood.name}, whatever its "
             f"noise"
         )
-
-
-MOMENTS = "standardised residuals (x − E[x|z])/sd[x|z]"
-GIVEN_X = "standardised residuals (y − E[y|x])/sd[y|x]"
-SHARES = "share of them within so many standard deviations"
-COLUMNS = (
-    ("data", "data", "*"),
-    ("elements", "elements", MOMENTS),
-    ("mean", "mean (0)", MOMENTS),
-    ("variance", "variance (1)", MOMENTS),
-    *(
-        column
-        for k in WITHIN
-        for column in ((f"within_{k}", f"within {k}", SHARES), (f"predicted_{k}", f"predicted of {k}", SHARES))
-    ),
-    ("error", "standard error of the predicted", SHARES),
-    ("own_error", "of the observed, if independent", SHARES),
-)
 
 
 def calibration(model: Model, likelihood: Likelihood, rows: Tensor, settings: Settings, data: str) -> Residuals | None:

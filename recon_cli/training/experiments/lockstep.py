@@ -15,8 +15,9 @@ from recon_cli.errors import ReconError
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import Loss
 from recon_cli.identity.proportions import of_loss, proportion
+from recon_cli.identity.regions import check
 from recon_cli.identity.tensors import wide
-from recon_cli.report import Column, Report, Table
+from recon_cli.report import Column, Report, Table, column
 from recon_cli.runtime import processes
 from recon_cli.runtime.torch_state import in_default_state
 from recon_cli.training.evaluation.mean_alone import Alone, constant
@@ -61,6 +62,28 @@ class Variant:
     name: str
     settings: Settings
     apart: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """One side as a row: whether it made the likelihood's steps, and what it was told, as in :class:`Settings`."""
+
+    side: str = column("side", "*")
+    equal: str | None = column("equal", "trajectory", default=None)
+    apart: float | None = column("apart at the end", "trajectory", default=None)
+    lr: float = column("learning rate", "told")
+    eps: float | None = column("eps", "told")
+    weight_decay: float | None = column("weight decay", "told")
+    kl_weight: float | None = column("KL weight", "told")
+
+    @classmethod
+    def of(cls, name: str, settings: Settings, equal: str | None = None, apart: float | None = None) -> Side:
+        """Return the row of a side under its settings; the weight on the KL, where there are latents."""
+        weight = settings.beta if settings.latent else None
+        return cls(
+            side=name, equal=equal, apart=apart,
+            lr=settings.lr, eps=settings.eps, weight_decay=settings.weight_decay, kl_weight=weight,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -131,31 +154,16 @@ class Lockstep:
         ]
         titles = {variant.name: variant.name for variant in self.variants}
         steps = [("step", "step"), ("objective", "objective"), *titles.items(), ("rounding", "one rounding")]
-        sides: list[dict[str, object]] = [
-            {
-                "side": f"{self.loss.name}, {variant.name}",
-                **self.row(variant.settings),
-                "apart": variant.apart[-1],
-                "equal": self.word(variant),
-            }  # fmt: skip
+        sides = [Side.of(self.left, self.settings)]
+        sides += [
+            Side.of(f"{self.loss.name}, {variant.name}", variant.settings, self.word(variant), variant.apart[-1])
             for variant in self.variants
         ]
-        sides.insert(0, {"side": self.left, **self.row(self.settings)})
-        return Report(
-            "train",
-            [
-                Table("steps", [Column(*pair) for pair in steps], rows, "apart, as a share of the way come", most=12),
-                Table("lockstep", [Column(*one) for one in SIDES], sides),
-            ],
-            [*self.notes()],
-            self.verdict(),
-            self.holds,
-        )
-
-    def row(self, settings: Settings) -> dict[str, float | None]:
-        """Return what a side was told; the weight on the KL, where there are latents."""
-        weight = settings.beta if settings.latent else None
-        return {"lr": settings.lr, "eps": settings.eps, "weight_decay": settings.weight_decay, "kl_weight": weight}
+        tables = [
+            Table("steps", [Column(*pair) for pair in steps], rows, "apart, as a share of the way come", most=12),
+            Table.of("lockstep", Side, sides),
+        ]
+        return Report("train", tables, [*self.notes()], self.verdict(), self.holds)
 
     def notes(self) -> Iterator[str]:
         """Yield what was trained, and what it means."""
@@ -197,17 +205,6 @@ class Lockstep:
         return f"holds: {sides} are one trajectory, {how} over {count} steps"
 
 
-SIDES = (
-    ("side", "side", "*"),
-    ("equal", "equal", "trajectory"),
-    ("apart", "apart at the end", "trajectory"),
-    ("lr", "learning rate", "told"),
-    ("eps", "eps", "told"),
-    ("weight_decay", "weight decay", "told"),
-    ("kl_weight", "KL weight", "told"),
-)
-
-
 @with_options(epochs=EPOCHS)
 @in_default_state
 def lockstep(
@@ -246,7 +243,9 @@ def lockstep(
             "Likelihood and loss are trained side by side for as many steps and at the same rates, whatever the rows say.",
             "Leave --patience and --schedule plateau out.",
         )
-    return side_by_side(plan, akin(loss, plan.likelihood, "--against"), progress)
+    loss = akin(loss, plan.likelihood, "--against")
+    check(plan.model.target(plan.train_rows), loss.support, f"the data ({plan.word})", f"{loss.name} allows")
+    return side_by_side(plan, loss, progress)
 
 
 def side_by_side(plan: Plan, loss: Loss, progress: Callable[[int, str], None] | None) -> Lockstep:
@@ -259,6 +258,8 @@ def side_by_side(plan: Plan, loss: Loss, progress: Callable[[int, str], None] | 
         ways |= {"KL unchanged": dataclasses.replace(scaled, beta=settings.beta)} if settings.beta and settings.latent else {}
     ways = {name: dataclasses.replace(one, loss=exactly(loss)) for name, one in ways.items()}
     sides = [dataclasses.replace(plan, settings=one).state() for one in ways.values()]
+    for side in sides:
+        side.asked = settings
     left, second = plan.state(), plan.state()
     twin = Twin(second.model, second.noise, second.rows, settings)
     begun = flat(left)

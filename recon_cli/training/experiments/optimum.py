@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from recon_cli.models._base import ACTIVE, Model
 from recon_cli.models._vae import divergence
 from recon_cli.models.linear import Linear
 from recon_cli.numerics.spectrum import Blocks, Eigenvalues, eigenvalues, point, ppca
-from recon_cli.report import Column, Table
+from recon_cli.report import Table, column
 from recon_cli.training.figures import Epoch, look
 from recon_cli.training.noises import Fixed
 
@@ -54,6 +53,29 @@ class LinearGaussian:
     distortion: float
 
 
+BEST = "ELBO of the training rows, nats per sample, beside that of PPCA"
+LIVE, RATE = "active latents", "KL, beside the rate of reverse water-filling"
+ERROR, NOISE = "squared error expected of a sample, beside the distortion", "sigma, beside the best"
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimumRow:
+    """A run's optimum and what it found, side by side: as :class:`LinearGaussian`."""
+
+    sigma: float = column("sigma", "*")
+    elbo_predicted: float = column("predicted", BEST)
+    elbo_found: float = column("found", BEST)
+    gap: float = column("gap", BEST)
+    active_predicted: int = column("predicted", LIVE)
+    active_found: int = column("found", LIVE)
+    kl_predicted: float = column("predicted", RATE)
+    kl_found: float = column("found", RATE)
+    distortion_predicted: float = column("predicted", ERROR)
+    distortion_found: float = column("found", ERROR)
+    sigma_predicted: float = column("predicted", NOISE)
+    sigma_found: float = column("found", NOISE)
+
+
 @dataclass(frozen=True)
 class Optimum:
     """What PPCA predicts of the training rows, and what training found.
@@ -70,11 +92,11 @@ class Optimum:
         return self.predicted.elbo - self.found.elbo
 
     @property
-    def row(self) -> dict[str, float]:
+    def row(self) -> OptimumRow:
         """Both, side by side."""
         pair = {"predicted": self.predicted, "found": self.found}
         sides = {f"{name}_{side}": value for side, point in pair.items() for name, value in vars(point).items()}
-        return {**sides, "sigma": self.found.sigma, "gap": self.gap}
+        return OptimumRow(**sides, sigma=self.found.sigma, gap=self.gap)
 
     def reached(self, within: float) -> bool:
         """Whether the ELBO is ``within`` so many nats of the optimum, the rate within 0.05, and as many latents are active."""
@@ -267,22 +289,6 @@ def largest_eigenvalue(rows: Tensor) -> float:
     return float(spectrum(rows).values[0]) if (rows != rows[0]).any() else 0.0
 
 
-BEST = "ELBO of the training rows, nats per sample, beside that of PPCA"
-PANELS = {
-    "elbo": BEST,
-    "active": "active latents",
-    "kl": "KL, beside the rate of reverse water-filling",
-    "distortion": "squared error expected of a sample, beside the distortion",
-    "sigma": "sigma, beside the best",
-}
-
-
 def table(rows: Sequence[Optimum]) -> Table:
     """Return predicted and found, a row for each run."""
-    pairs: dict[str, tuple[Column, ...]] = {
-        name: (Column(f"{name}_predicted", "predicted", panel), Column(f"{name}_found", "found", panel))
-        for name, panel in PANELS.items()
-    }
-    pairs["elbo"] = (*pairs["elbo"], Column("gap", "gap", BEST))
-    columns = [Column("sigma", "sigma", "*"), *itertools.chain.from_iterable(pairs.values())]
-    return Table("optimum", columns, [row.row for row in rows])
+    return Table.of("optimum", OptimumRow, [each.row for each in rows])

@@ -63,10 +63,11 @@ class Sweep:
 
         It holds unless a linear model missed what is predicted of it, or a run is worse than the mean alone.
         """
-        model = self.runs[0].model
+        model, titles = self.runs[0].model, {"loss": self.runs[0].loss.name}
+        hidden = () if model.has_latents else CODED
         columns = [Column(self.name, self.name, "*")] if self.name != "sigma" else []
         columns += [
-            Column(each.key, each.title, None if each.key in CODED and not model.has_latents else each.panel)
+            Column(each.key, titles.get(each.key, each.title), None if each.key in hidden else each.panel)
             for each in columns_of(Figures)
             if each.panel != GRADIENTS
         ]
