@@ -29,6 +29,8 @@ class Row:
         in words, the noise that each batch chooses.
     link
         what stands between the prediction and the mean, or on what the family hangs.
+    recognised
+        whether it is known to be a likelihood, of a name or not.
     """
 
     family: str | None = column("likelihood", "*")
@@ -54,6 +56,7 @@ class Row:
     constant: bool = False
     chosen: str = ""
     link: str = ""
+    recognised: bool = True
 
 
 def judge(measured: Measurements) -> tuple[tuple[Row, ...], tuple[Finding, ...]]:
@@ -75,6 +78,8 @@ def row_of(subject: Subject, findings: Sequence[Finding]) -> Row:
     beta, sigma = reading.beta, reading.sigma
     if term.own and b and stated(term.own[0], measured.knobs):
         beta = b / term.own[1]
+    if rec.normal is not None and rec.normal.kind == "real" and b:  # as it is weighed, it is one
+        beta = rec.normal.beta or 1.0
     if {finding.code for finding in findings} & {"kl-sign", "recon-sign"}:  # then no noise makes it 1
         beta, sigma = None if beta is None else -abs(beta), None
     numbers = dict(match.own) if match else {}
@@ -84,7 +89,7 @@ def row_of(subject: Subject, findings: Sequence[Finding]) -> Row:
     powers = (None, None, None) if hidden else term.scaling.tradeoff
     return Row(
         family=reading.family,
-        tradeoff=None if hidden else reading.tradeoff,
+        tradeoff=None if hidden else beta if rec.normal is not None else reading.tradeoff,
         tradeoff_batch=powers[0],
         tradeoff_dim=powers[1],
         tradeoff_latent=powers[2],
@@ -106,6 +111,7 @@ def row_of(subject: Subject, findings: Sequence[Finding]) -> Row:
         constant=bool(term.own and term.own[2]),
         chosen=term.best.words if term.best else "",
         link=match.link if match else "",
+        recognised=subject.recognised,
     )
 
 

@@ -42,6 +42,10 @@ def one(measured: Measurements, term: Term, row: Row) -> str:
     if row.verdict == "not-factorised":
         return "This is no factorised likelihood: what one element costs depends on the others, so there is no noise to read off."
     name = title(row) + (f" with the noise that its residuals choose, {row.chosen}" if row.chosen else "")
+    normal = term.rec.normal
+    if normal is not None and normal.kind in ("gap", "no-density"):
+        why = "has no finite sum" if normal.kind == "no-density" else "adds up to another number for every prediction"
+        return f"This is no likelihood: over {normal.support} e^-loss {why}, so no noise and no beta are read off it."
     if latent is None:
         return f"This is {name}, {without(measured)}"
     if row.verdict == "unrecognised":
@@ -98,6 +102,9 @@ def weighed(row: Row, latent: Latent, where: str) -> str:
         kappa, beta = number(1 / row.tradeoff), number(row.tradeoff)
         text = f" with kappa = {kappa}{where} if beta is 1; with kappa = 1, beta is {beta}{where}."
         return text + (f" That beta {singular(grows)}." if grows else "")
+    elif row.family is None and row.recognised:
+        ending = ": an exact ELBO." if row.verdict == "elbo" else "."
+        text = f", normalised by the identity itself, with beta = {number(row.beta or math.nan)}{where}{ending}"
     elif row.sigma is None and row.beta is None:
         return f" and a KL of weight {number(row.kl_weight or math.nan)}{where}."
     elif row.sigma is None:
@@ -120,7 +127,7 @@ def title(row: Row) -> str:
     if row.family is not None and row.family.startswith("the "):
         return row.family
     if row.family is None:
-        return "an additive loss of no likelihood that recon knows"
+        return "a likelihood of no name" if row.recognised else "an additive loss of no likelihood that recon knows"
     proper = {"gaussian": "Gaussian", "laplace": "Laplace", "bernoulli": "Bernoulli", "poisson": "Poisson"}
     name = proper.get(row.family, row.family.replace("-", " "))
     own = "" if row.family == "elastic-net" else ", ".join(f"{key} {number(value)}" for key, value in row.parameters.items())
