@@ -49,7 +49,7 @@ def benign(problem: Problem, number: int = 1, spread: float = 0.3) -> dict[str, 
             V = sizes.shape[0] if classes.startswith("first") else sizes.shape[-1]
             events = D // V
             if slot.role == "target":
-                labels = torch.randint(0, V, (B, events), generator=generator(n))
+                labels = torch.randint(int(V > 2), V, (B, events), generator=generator(n))  # 0 is often padding
                 values[slot.key] = torch.nn.functional.one_hot(labels, V).double() if classes.endswith("hot") else labels
             else:
                 logits = uniform((B, events, V), -1, 1, n)
@@ -411,7 +411,7 @@ def classes(problem: Problem, pair: Pair, base: Values, latents: list[str]) -> R
     raw = uniform(base[recon.key].shape, -2, 2, 41)
     labels = base[target.key]  # type: ignore[union-attr]
     hot = labels if labels.ndim == 3 else torch.nn.functional.one_hot(labels, raw.shape[-1]).double()
-    match = None
+    match, share = None, 1.0
     for kind, value in (("logits", raw), ("log-probabilities", raw.log_softmax(-1)), ("probabilities", raw.softmax(-1))):
         if "shares" in problem.layout.classes and kind != "probabilities":
             continue
@@ -423,12 +423,13 @@ def classes(problem: Problem, pair: Pair, base: Values, latents: list[str]) -> R
             if (grad - weight * hot).abs().max() < MATCH * grad.abs().max():
                 match = Match("categorical", -weight.item(), 0.0, None, (), "log-probabilities")
         else:
-            width = raw.shape[-1]
-            match = recognise_events(hot.reshape(-1, width), value.reshape(-1, width), grad.reshape(-1, width))
+            alive = (grad != 0).any(-1)  # the others are padding
+            share = alive.double().mean().item()
+            match = recognise_events(hot[alive], value[alive], grad[alive])
         if match is not None:
             break
     sign = 0 if match is None else int(math.copysign(1, match.weight))
-    return ReconstructionTerm(recon, match, None, worst < 1e-7, worst, (1.0, 1.0), 1.0, "classes", sign, False)
+    return ReconstructionTerm(recon, match, None, worst < 1e-7, worst, (1.0, 1.0), share, "classes", sign, False)
 
 
 def recognise_events(x: Tensor, raw: Tensor, measured: Tensor) -> Match | None:

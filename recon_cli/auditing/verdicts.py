@@ -152,11 +152,11 @@ def scaling(problem: Problem, index: int) -> Scaling:
 
 
 def axes(problem: Problem) -> list[int]:
-    """Return the axes of a sample to stretch: of an image one of its own, of a table both, of classes all but theirs."""
+    """Return the axes of a sample to stretch: of an image one of its own, of a table both, of classes theirs and another."""
     shape = problem.sizes.shape
     if problem.layout.classes:
         classed = 0 if problem.layout.classes.startswith("first") else len(shape) - 1
-        return [axis for axis in range(len(shape)) if axis != classed][-1:]
+        return [*[axis for axis in range(len(shape)) if axis != classed][-1:], classed]
     return [len(shape) - 1] if len(shape) != 2 else [0, 1]
 
 
