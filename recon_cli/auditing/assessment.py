@@ -39,7 +39,7 @@ def weigh(problem: Problem, odd: str, data: str | None, scale: Any) -> Audit:
             rec = best.of(rec)
             common = [f for f in common if not (f.code == "value-gradient-mismatch" and f.about == pair[0].key)]
             codes = [f for f in codes if f in common or f.code != "value-gradient-mismatch"]
-        row, own_findings, scaling = judged(problem, index, pair, rec, latent, common, best, unmoved[0] if unmoved else None)
+        row, own_findings, scaling, rec = judged(problem, index, pair, rec, latent, common, best, unmoved[0] if unmoved else None)
         codes += [f for f in own_findings if f not in codes]
         rows.append(row)
         terms.append((pair[0], rec, scaling))
@@ -78,8 +78,8 @@ def judged(
     common: list[Finding],
     best: Chosen | None = None,
     unmoved: Finding | None = None,
-) -> tuple[Row, list[Finding], Scaling]:
-    """Return the row of one reconstruction, what was found of it alone, and how its weights scale."""
+) -> tuple[Row, list[Finding], Scaling, ReconstructionTerm]:
+    """Return the row of one reconstruction, what was found of it alone, how its weights scale, and it with its e^-loss summed."""
     direction, signs = findings.of_the_signs(rec.sign, latent, problem.reached.spelled + problem.picked)
     b = abs(latent.weight) if latent is not None and latent.weight else None
     read = verdicts.reading(rec, b) if rec.additive else Reading(None, None, None, None, False, False)
@@ -136,7 +136,7 @@ def judged(
         chosen=best.words if best else "",
         link=rec.match.link if rec.match else "",
     )
-    return row, alone, scale
+    return row, alone, scale, rec
 
 
 def spread(problem: Problem, pair: tuple[Slot, Slot | None]) -> ReconstructionTerm:

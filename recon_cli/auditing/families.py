@@ -191,6 +191,8 @@ def solved(candidate: Candidate, x: Tensor, raw: Tensor, measured: Tensor) -> Ma
     left, right = high - golden * (high - low), low + golden * (high - low)
     f_left, f_right = at(left).off, at(right).off
     while high - low > 1e-12 * max(1.0, abs(low)):
+        if high - low < 1e-3 * step and min(f_left, f_right) > 10 * CLOSE:  # so near it would fit, if it did
+            break
         if f_left < f_right:
             high, right, f_right = right, left, f_left
             left = high - golden * (high - low)

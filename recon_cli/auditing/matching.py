@@ -377,6 +377,18 @@ def of_label(problem: Problem, grad: Tensor) -> float:
     return most / (1 - share) if middle(grad.abs().sum(-1)) > (1 + 1e-9) * most else most
 
 
+def labelled(problem: Problem) -> bool:
+    """Whether the axis of classes is one: predictions are pulled at where the label is alone, or by softmax less label."""
+    recon = pairs(problem.plan)[0][0]
+    values = benign(problem)
+    grad = gradients(problem, values, [recon.key])[1][recon.key]
+    at = grad.abs().amax(-1, keepdim=True)
+    others = grad[(grad.abs() < at) & (at > 0)]
+    share = values[recon.key].exp()[(grad.abs() < at) & (at > 0)]
+    ratio = others / share
+    return not bool((others != 0).any()) or bool((ratio - ratio.median()).abs().max() < 1e-6 * ratio.abs().max())
+
+
 def strengths(problem: Problem) -> tuple[list[float], float]:
     """Return how strongly one element of each reconstruction pulls, and one latent, at points that are the same at all sizes."""
     values = benign(problem)

@@ -14,7 +14,7 @@ from recon_cli import likelihoods
 from recon_cli.auditing.calling import Problem
 from recon_cli.auditing.families import Match
 from recon_cli.auditing.latents import PRIOR, Latent
-from recon_cli.auditing.matching import latent_keys, pairs, strengths
+from recon_cli.auditing.matching import labelled, latent_keys, pairs, strengths
 from recon_cli.auditing.measuring import ReconstructionTerm, benign, gradients, uniform, value_at
 from recon_cli.auditing.roles import BoundNumber, Pair, content_of
 from recon_cli.identity.regions import Interval
@@ -156,7 +156,7 @@ def axes(problem: Problem) -> list[int]:
     shape = problem.sizes.shape
     if problem.layout.classes:
         classed = 0 if problem.layout.classes.startswith("first") else len(shape) - 1
-        return [*[axis for axis in range(len(shape)) if axis != classed][-1:], classed]
+        return [*[axis for axis in range(len(shape)) if axis != classed][-1:], *[classed] * labelled(problem)]
     return [len(shape) - 1] if len(shape) != 2 else [0, 1]
 
 
