@@ -125,6 +125,18 @@ def field_of(candidate: Candidate, numbers: tuple[float, ...], x: Tensor, raw: T
     return gradient if bool(gradient.isfinite().all()) else None
 
 
+def fields_of(candidate: Candidate, numbers: list[float], x: Tensor, raw: Tensor) -> Tensor:
+    """Return a row of what ``field_of`` does for each number, NaN where it is none; all at once, where the loss takes tensors."""
+    leaf = raw.expand(len(numbers), -1).clone().requires_grad_()
+    try:
+        with torch._C.DisableTorchFunction():
+            values = candidate.values(x.expand_as(leaf), leaf, (torch.tensor(numbers, dtype=x.dtype).unsqueeze(1),))  # type: ignore[arg-type]
+            return torch.autograd.grad(values.sum(), leaf)[0]
+    except (TypeError, RuntimeError):
+        rows = (field_of(candidate, (number,), x, raw) for number in numbers)
+        return torch.stack([torch.full_like(raw, math.nan) if row is None else row for row in rows])
+
+
 def ratio(field: Tensor | None, measured: Tensor) -> tuple[float, float]:
     """Return the weight that a field has in another, by least squares, and how far off it is at worst."""
     if field is None or not bool(field.abs().max() > 0):
@@ -163,8 +175,17 @@ def single(candidate: Candidate, x: Tensor, raw: Tensor, measured: Tensor, link:
 
 def solved(candidate: Candidate, x: Tensor, raw: Tensor, measured: Tensor) -> Match:
     """Return one candidate with the number of its own that fits best: a grid, then golden sections."""
+    few = slice(None, None, max(1, len(x) // 48))
+
+    def rough(numbers: list[float]) -> tuple[float, int]:
+        fields = fields_of(candidate, numbers, x[few], raw[few])
+        alike = (fields @ measured[few]).abs() / (fields.norm(dim=1) * measured[few].norm())
+        best = int(alike.nan_to_num(-1.0).argmax())
+        return 1 - float(alike[best]), best
+
     if candidate.counts:
-        return min((single(candidate, x, raw, measured, "", (float(n),)) for n in COUNTS), key=lambda match: match.off)
+        counts = [float(n) for n in COUNTS]
+        return single(candidate, x, raw, measured, "", (counts[rough(counts)[1]],))
     share = dataclasses.fields(candidate.loss)[0].metadata["domain"] == SHARE
     to_number = (lambda t: 1 / (1 + math.exp(-t))) if share else math.exp
 
@@ -173,24 +194,18 @@ def solved(candidate: Candidate, x: Tensor, raw: Tensor, measured: Tensor) -> Ma
 
     reach = 5.0 if share else math.log(1e4)
     step = reach / 40
-    few = slice(None, None, max(1, len(x) // 48))
-
-    def rough(t: float) -> float:
-        field = field_of(candidate, (to_number(t),), x[few], raw[few])
-        if field is None or not bool(field.abs().max() > 0):
-            return math.inf
-        part = measured[few]
-        return float(1 - (field * part).sum().abs() / (field.norm() * part.norm()))
-
-    coarse = min(range(-39, 40, 3), key=lambda i: rough(i * step))
-    middle = step * min(range(coarse - 2, coarse + 3), key=lambda i: rough(i * step))
-    if rough(middle) > 0.05:
+    coarse = -39 + 3 * rough([to_number(i * step) for i in range(-39, 40, 3)])[1]
+    far, best = rough([to_number(i * step) for i in range(coarse - 2, coarse + 3)])
+    middle = step * (coarse - 2 + best)
+    if not far <= 0.05:
         return at(middle)
     low, high = middle - step, middle + step
     golden = (math.sqrt(5) - 1) / 2
     left, right = high - golden * (high - low), low + golden * (high - low)
     f_left, f_right = at(left).off, at(right).off
     while high - low > 1e-12 * max(1.0, abs(low)):
+        if high - low < 1e-3 * step and min(f_left, f_right) > 10 * CLOSE:  # so near it would fit, if it did
+            break
         if f_left < f_right:
             high, right, f_right = right, left, f_left
             left = high - golden * (high - low)

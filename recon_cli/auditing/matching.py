@@ -319,13 +319,34 @@ def middle(value: Tensor) -> float:
     return sizes.median().item() if len(sizes) else math.nan
 
 
+def of_label(problem: Problem, grad: Tensor) -> float:
+    """Return how strongly the right one of equally likely classes pulls, however many there are."""
+    most, share = middle(grad.abs().amax(-1)), 1 / grad.shape[-1]
+    if "shares" in problem.layout.classes:
+        return most * share
+    return most / (1 - share) if middle(grad.abs().sum(-1)) > (1 + 1e-9) * most else most
+
+
+def labelled(problem: Problem) -> bool:
+    """Whether the axis of classes is one: predictions are pulled at where the label is alone, or by softmax less label."""
+    recon = pairs(problem.plan)[0][0]
+    values = benign(problem)
+    grad = gradients(problem, values, [recon.key])[1][recon.key]
+    at = grad.abs().amax(-1, keepdim=True)
+    others = grad[(grad.abs() < at) & (at > 0)]
+    share = values[recon.key].exp()[(grad.abs() < at) & (at > 0)]
+    ratio = others / share
+    return not bool((others != 0).any()) or bool((ratio - ratio.median()).abs().max() < 1e-6 * ratio.abs().max())
+
+
 def strengths(problem: Problem) -> tuple[list[float], float]:
     """Return how strongly one element of each reconstruction pulls, and one latent, at points that are the same at all sizes."""
     values = benign(problem)
     recons = []
     for recon, target in pairs(problem.plan):
         if values[recon.key].ndim == 3:
-            values[recon.key] = torch.full_like(values[recon.key], 1 / values[recon.key].shape[-1])
+            share = 1 / values[recon.key].shape[-1]
+            values[recon.key].fill_(share if "shares" in problem.layout.classes else math.log(share))
         if values[recon.key].ndim == 2:
             values[recon.key] = torch.full_like(values[recon.key], 0.7)
             if target is not None and values[target.key].is_floating_point():
@@ -342,4 +363,4 @@ def strengths(problem: Problem) -> tuple[list[float], float]:
     if problem.plan.role("kl") or problem.plan.role("probs") or problem.plan.role("z"):
         latent_term = measure(problem)
         pull = abs(latent_term.weight) if latent_term and latent_term.weight else math.nan
-    return [middle(grads[key]) for key in recons], pull
+    return [of_label(problem, grads[key]) if grads[key].ndim == 3 else middle(grads[key]) for key in recons], pull

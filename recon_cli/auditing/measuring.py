@@ -423,7 +423,7 @@ def classes(problem: Problem, pair: Pair, base: Values, latents: list[str]) -> R
     raw = uniform(base[recon.key].shape, -2, 2, 41)
     labels = base[target.key]  # type: ignore[union-attr]
     hot = labels if labels.ndim == 3 else torch.nn.functional.one_hot(labels, raw.shape[-1]).double()
-    match = None
+    match, share = None, 1.0
     for kind, value in (("logits", raw), ("log-probabilities", raw.log_softmax(-1)), ("probabilities", raw.softmax(-1))):
         if "shares" in problem.layout.classes and kind != "probabilities":
             continue
@@ -435,12 +435,13 @@ def classes(problem: Problem, pair: Pair, base: Values, latents: list[str]) -> R
             if (grad - weight * hot).abs().max() < MATCH * grad.abs().max():
                 match = Match("categorical", -weight.item(), 0.0, None, (), "log-probabilities")
         else:
-            width = raw.shape[-1]
-            match = recognise_events(hot.reshape(-1, width), value.reshape(-1, width), grad.reshape(-1, width))
+            alive = (grad != 0).any(-1)  # the others are padding
+            share = alive.double().mean().item()
+            match = recognise_events(hot[alive], value[alive], grad[alive])
         if match is not None:
             break
     sign = 0 if match is None else int(math.copysign(1, match.weight))
-    return ReconstructionTerm(recon, match, None, worst < 1e-7, worst, (1.0, 1.0), 1.0, "classes", sign, False)
+    return ReconstructionTerm(recon, match, None, worst < 1e-7, worst, (1.0, 1.0), share, "classes", sign, False)
 
 
 def recognise_events(x: Tensor, raw: Tensor, measured: Tensor) -> Match | None:

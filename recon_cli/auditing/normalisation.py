@@ -82,7 +82,8 @@ class Normalisation:
         if self.kind != "real":
             return ""
         base = f" beside a b(x) of {self.base}" if self.base else ""
-        size = f"to e^{self.log_z + 0.0:.6g}, an offset of {self.log_z + 0.0:.6g} nats," if self.absolute else "to one number"
+        offset = f"{round(self.log_z, 9) + 0.0:.6g}"
+        size = f"to e^{offset}, an offset of {offset} nats," if self.absolute else "to one number"
         return f"It is a likelihood of no name: over {self.support}{base} e^-loss adds up {size} whatever the prediction."
 
 
@@ -133,7 +134,10 @@ def of_pairs(element: Element, binary: bool, domain: str) -> Normalisation:
     straight = linear(element)
     shares = domain == "unit" or margin(element) or (straight and not reached(element, 3.0))
     tried: list[Normalisation] = []
-    for coordinate in [LINE] * (not straight) + ([UNIT] if shares else [HALF]):
+    # Where data do not lie, the loss is no number.
+    everywhere = bool(np.isfinite(element.levels((-0.7, -30.0))).all())
+    upward = not shares and bool(np.isfinite(element.levels((0.7, 30.0))).all())
+    for coordinate in [LINE] * (everywhere and not straight) + ([HALF] if upward else [UNIT]):
         tried.append(over(element, coordinate))
         if tried[-1].kind == "real":
             return tried[-1]
@@ -174,7 +178,7 @@ def over(element: Element, coordinate: Coordinate) -> Normalisation:
     return other if other.kind == "real" else found
 
 
-def slow(element: Element, near: float = 1e6, far: float = 1e8) -> bool:
+def slow(element: Element, near: float = 1e50, far: float = 1e51) -> bool:
     """Whether the values of a loss grow no faster than a logarithm to one side."""
     values = element.levels((near, far, -near, -far))
     return bool((values[:, [0, 2]] - values[:, [1, 3]] <= (1 + 1e-6) * math.log(far / near)).any())
@@ -257,5 +261,6 @@ def margin(element: Element) -> bool:
     """Whether the larger the prediction is, the better it fits 1, and the worse 0, without end."""
     if len(element.predictions[0]) > 1:
         return False
-    none, one = np.diff(-element.levels((0.0, 1.0)), axis=0).T
+    with np.errstate(invalid="ignore"):
+        none, one = np.diff(-element.levels((0.0, 1.0)), axis=0).T
     return bool((one <= 0).all() and (none >= 0).all() and (one < 0).any() and (none > 0).any())

@@ -345,7 +345,7 @@ class Integral:
             best = own[int(height[own].max(axis=1).argmax())]
             level = self.start[best] + pieces.running[best, ORDER // 2]
             value = self.element.weight * self.element.value(self.x_at(best, ORDER // 2), j)
-            self.errors[j] = off / total + slack + float(np.abs(pieces.rise[open_]).sum()) + 1e-13 + 4e-16 * abs(level)
+            self.errors[j] = off / total + slack + float(np.abs(pieces.rise[open_]).sum()) + 1e-9 + 4e-16 * abs(level)
             self.logs[j] = self.peak[j] + math.log(total) + level - value
 
     def x_at(self, piece: int, node: int) -> float:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from recon_cli.auditing.calling import Problem
-from recon_cli.auditing.matching import strengths
+from recon_cli.auditing.matching import labelled, strengths
 from recon_cli.auditing.roles import BoundNumber
 
 Powers: TypeAlias = tuple[float | None, float | None, float | None]  # of the trade-off, the reconstruction and the KL
@@ -93,11 +93,11 @@ def of_a_sample(shape: Sequence[int], along: Mapping[int, tuple[list[Powers] | N
 
 
 def axes(problem: Problem) -> list[int]:
-    """Return the axes of a sample to stretch: of an image one of its own, of a table both, of classes all but theirs."""
+    """Return the axes of a sample to stretch: of an image one of its own, of a table both, of classes theirs and another."""
     shape = problem.sizes.shape
     if problem.layout.classes:
         classed = 0 if problem.layout.classes.startswith("first") else len(shape) - 1
-        return [axis for axis in range(len(shape)) if axis != classed][-1:]
+        return [*[axis for axis in range(len(shape)) if axis != classed][-1:], *[classed] * labelled(problem)]
     return [len(shape) - 1] if len(shape) != 2 else [0, 1]
 
 
