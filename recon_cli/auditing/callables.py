@@ -161,7 +161,19 @@ def assign(owner: Any, attributes: Mapping[str, Any]) -> None:
                 setattr(target, at, inner)
             target, at = inner, part
         with explained(f"{at} of {type(target).__name__} cannot be set", "Give an object, or a function, whose can."):
-            setattr(target, at, value)
+            if isinstance(getattr(type(target), at, None), property):
+                replace_attribute(target, at, value)
+            else:
+                setattr(target, at, value)
+
+
+def replace_attribute(owner: Any, name: str, value: Any) -> None:
+    """Set an attribute; a property without a setter too, on an object of a class of its own then."""
+    kind = type(owner)
+    if isinstance(was := getattr(kind, name, None), property) and was.fset is None:
+        owner.__class__ = type(kind.__name__, (kind,), {name: value, "__module__": kind.__module__})
+    else:
+        object.__setattr__(owner, name, value)
 
 
 @contextlib.contextmanager
@@ -358,11 +370,16 @@ def from_file(path: Path, name: str, bind: Mapping[str, Any], attributes: Mappin
             bind = resolved(bind, names, "--bind")
             names.update({key: value for key, value in bind.items() if not callable(names.get(key))})  # helpers read them too
             return from_names(names, name, word, bind, attributes, (f"imported from {path.name}",), make)
-    names, missing = extracted(tree, text, path, head, bind)
+    found = extracted(tree, text, path, head, bind)
+    names = found.names
     note = f"taken out of {path.name} without running it ({why})"
+    if found.missing:
+        note += f"; not there: {', '.join(sorted(found.missing))}"
+    for line, changed in found.left.items():
+        note += f"; line {line}, which may change {changed}, was not run"
+    parser = [name for name, value in names.items() if type(value).__name__ == "Namespace" and name not in bind]
+    note += "".join(f"; {name} is what the file's parser makes of no arguments" for name in parser)
     names["__parsed__"] = parsed(tree)
-    if missing:
-        note += f"; not there: {', '.join(sorted(missing))}"
     bind = resolved(bind, names, "--bind")
     names.update({key: value for key, value in bind.items() if "." not in key})
     return from_names(names, name, word, bind, attributes, (note,), make)

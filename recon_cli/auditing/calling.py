@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.distributions import Normal
 
 from recon_cli.auditing.call_plans import BoundNumber, CallPlan, DecoderOutputs, Slot
-from recon_cli.auditing.callables import Reached, Stand, assign, with_names
+from recon_cli.auditing.callables import Reached, Stand, assign, replace_attribute, with_names
 from recon_cli.auditing.expressions import Expression
 from recon_cli.auditing.limiting import Made, alone, from_outside, readable, worded
 from recon_cli.auditing.questions import Node
@@ -220,7 +220,7 @@ class Problem:
                 model, answer = getattr(owner, name, None), self.fill(part, values)
                 if isinstance(model, Stand):
                     vars(answer).update({key: value for key, value in vars(model).items() if key[0] != "_"})
-                object.__setattr__(owner, name, answer)
+                replace_attribute(owner, name, answer)
         if self.plan.free:
             call = with_names(call, {name: self.fill(slot, values) for name, slot in self.plan.free.items()})
         arguments, keywords = self.fill(self.plan.arguments, values), self.fill(self.plan.keywords, values)

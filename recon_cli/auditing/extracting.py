@@ -8,9 +8,11 @@ import importlib
 import linecache
 import sys
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from recon_cli.auditing.expressions import MODULES
 from recon_cli.auditing.limiting import from_outside, worded
 from recon_cli.errors import ReconError
 
@@ -44,7 +46,18 @@ def top_names(tree: ast.Module) -> list[str]:
     return names
 
 
-CALM = {"torch", "nn", "math", "np", "numpy", "namedtuple", "TypeVar", "dataclass", "partial", "Path", "getLogger", "logging"}
+CALM = {
+    "torch", "nn", "F", "math", "np", "numpy", "namedtuple", "TypeVar", "dataclass", "field", "partial", "Path", "getLogger",
+    "logging", "argparse", "ArgumentParser", "Namespace", "SimpleNamespace", "types", "functools", "collections", "OrderedDict",
+    "defaultdict", "deepcopy", "copy",
+}  # fmt: skip
+PLAIN = {
+    "dict", "list", "tuple", "set", "range", "float", "int", "str", "bool", "len", "min", "max", "sum", "abs", "zip", "enumerate",
+}  # fmt: skip
+NOISY = {
+    "backward", "step", "open", "load", "save", "savefig", "system", "run", "fit", "train", "urlopen", "download", "exit",
+    "input", "makedirs", "mkdir", "write", "show", "DataLoader",
+}  # fmt: skip  # what a function is called that does more than make a value
 
 
 def untidy(tree: ast.Module) -> str:
@@ -52,7 +65,7 @@ def untidy(tree: ast.Module) -> str:
     for node in tree.body:
         fine = isinstance(node, (*Definition, ast.ClassDef, ast.Import, ast.ImportFrom, ast.Pass))
         fine |= isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-        fine |= isinstance(node, ast.If) and ("__name__" in ast.unparse(node.test) or "TYPE_CHECKING" in ast.unparse(node.test))
+        fine |= is_main(node) or (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test))
         fine |= isinstance(node, ast.Try) and all(isinstance(inner, (ast.Import, ast.ImportFrom)) for inner in node.body)
         if isinstance(node, (ast.Assign, ast.AnnAssign)):
             fine = node.value is None or calm(node.value)
@@ -61,11 +74,64 @@ def untidy(tree: ast.Module) -> str:
     return ""
 
 
-def calm(value: ast.AST) -> bool:
-    """Whether an expression only makes a value: constants, and calls of a few libraries that do."""
+def root_of(node: ast.AST) -> str:
+    """Return the name with which ``a.b(c).d`` begins."""
+    while isinstance(node, (ast.Attribute, ast.Call, ast.Subscript)):
+        node = node.func if isinstance(node, ast.Call) else node.value
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def calm(value: ast.AST, own: Mapping[str, ast.AST] | None = None) -> bool:
+    """Whether an expression only makes a value: constants, calls of a few libraries that do, and of the file's own that do."""
+    if isinstance(value, ast.Lambda):
+        return True
     calls = [node.func for node in ast.walk(value) if isinstance(node, ast.Call)]
-    roots = {ast.unparse(call).split(".")[0] for call in calls}
-    return roots <= CALM and not any("load" in ast.unparse(call) for call in calls)
+    roots = {root_of(call) for call in calls}
+    if any("load" in ast.unparse(call) for call in calls):
+        return False
+    return roots <= CALM or (own is not None and all(is_quiet(root, own) for root in roots))
+
+
+def is_quiet(root: str, own: Mapping[str, ast.AST], seen: frozenset[str] = frozenset()) -> bool:
+    """Whether calling what a name begins makes a value and no more, as far as the file tells."""
+    node = own.get(root)
+    if node is None or root in seen:
+        return root in CALM | PLAIN or root in seen or not root
+    if not isinstance(node, (*Definition, ast.ClassDef)):
+        return not isinstance(node, (ast.Import, ast.ImportFrom, ast.Try)) or root in CALM
+    calls = [each.func for each in ast.walk(node) if isinstance(each, ast.Call)]
+    words = {call.attr if isinstance(call, ast.Attribute) else root_of(call) for call in calls}
+    helpers = {root_of(call) for call in calls} & own.keys() - {root}
+    defined = {name for name in helpers if isinstance(own[name], (*Definition, ast.ClassDef))}
+    return not words & NOISY and all(is_quiet(name, own, seen | {root}) for name in defined)
+
+
+def touched_by(node: ast.stmt) -> set[str]:
+    """Return the names whose values a top-level statement changes: ``a.b = 1``, ``a["k"] *= 2``, ``a.f()``."""
+    if isinstance(node, (*Definition, ast.ClassDef, ast.Import, ast.ImportFrom)) or is_main(node):
+        return set()
+    stored = [
+        n for n in ast.walk(node) if isinstance(n, (ast.Attribute, ast.Subscript)) and isinstance(n.ctx, (ast.Store, ast.Del))
+    ]
+    called = [n.value.func for n in ast.walk(node) if isinstance(n, ast.Expr) and isinstance(n.value, ast.Call)]
+    return {root_of(each) for each in (*stored, *(call for call in called if isinstance(call, ast.Attribute)))}
+
+
+def is_main(node: ast.AST) -> bool:
+    """Whether it is what a file does when it is run."""
+    return isinstance(node, ast.If) and "__name__" in ast.unparse(node.test)
+
+
+def runs(node: ast.stmt, own: Mapping[str, ast.AST]) -> bool:
+    """Whether a top-level statement is run: it defines, imports, or makes values."""
+    if isinstance(node, (*Definition, ast.ClassDef, ast.Import, ast.ImportFrom, ast.Try)):
+        return True
+    if isinstance(node, (ast.If, ast.For)) and not is_main(node):
+        head = node.test if isinstance(node, ast.If) else node.iter
+        return calm(head, own) and all(runs(inner, own) for inner in (*node.body, *node.orelse))
+    if isinstance(node, (ast.Assign, ast.AnnAssign, ast.AugAssign)):
+        return node.value is not None and calm(node.value, own)
+    return isinstance(node, (ast.Pass, ast.Assert)) or (isinstance(node, ast.Expr) and calm(node.value, own))
 
 
 def parsed(tree: ast.Module) -> dict[str, Any]:
@@ -86,7 +152,7 @@ def needed_by(tree: ast.Module, wanted: str, known: Iterable[str] = ()) -> list[
     """Return the top-level statements that bind ``wanted`` and all that it names, in the order of the file."""
     binders: dict[str, list[ast.stmt]] = {}
     for node in tree.body:
-        for key in bound_by(node):
+        for key in bound_by(node) | touched_by(node):
             binders.setdefault(key, []).append(node)
     keep: set[int] = set()
     todo, visited = [wanted], set(known)
@@ -101,45 +167,95 @@ def needed_by(tree: ast.Module, wanted: str, known: Iterable[str] = ()) -> list[
     return [node for node in tree.body if id(node) in keep]
 
 
-def extracted(tree: ast.Module, text: str, path: Path, wanted: str, bind: Mapping[str, Any]) -> tuple[dict[str, Any], set[str]]:
-    """Return a namespace with ``wanted`` and all it names: definitions, imports that succeed, assignments of plain values.
+@dataclass
+class Extract:
+    """Names taken out of a file; those that are not there, and the lines that would change some and were not run."""
 
-    Beside it the names that are not there. Raises ReconError where ``wanted`` itself cannot be defined.
+    names: dict[str, Any]
+    missing: set[str] = field(default_factory=set)
+    left: dict[int, str] = field(default_factory=dict)
+
+
+def extracted(tree: ast.Module, text: str, path: Path, wanted: str, bind: Mapping[str, Any]) -> Extract:
+    """Return ``wanted`` and all it names: definitions, imports that succeed, assignments of plain values and what changes them.
+
+    Raises ReconError where ``wanted`` itself cannot be defined.
     """
-    import torch
-
-    names: dict[str, Any] = {"__name__": "_audited", "__builtins__": builtins, "torch": torch, "nn": torch.nn}
-    names |= {"F": torch.nn.functional, "math": importlib.import_module("math"), "np": importlib.import_module("numpy")}
+    own = {key: node for node in tree.body for key in bound_by(node)}
+    names: dict[str, Any] = {"__name__": "_audited", "__builtins__": builtins}
+    names |= {key: importlib.import_module(module) for key, module in MODULES.items() if key not in own}
     names |= {key: value for key, value in bind.items() if "." not in key}
-    missing: set[str] = set()
+    found = Extract(names)
     fault: BaseException | None = None
+    sys.argv[:] = [str(path)]  # for a parser of the file's own
     for node in needed_by(tree, wanted, bind):
-        plain = isinstance(node, (*Definition, ast.ClassDef, ast.Import, ast.ImportFrom, ast.Try))
-        if not plain and not (isinstance(node, (ast.Assign, ast.AnnAssign)) and node.value is not None and calm(node.value)):
-            missing |= bound_by(node) - set(names)
+        if not runs(node, own):
+            found.missing |= bound_by(node) - set(names)
+            if changed := sorted((bound_by(node) | touched_by(node)) & set(names)):
+                found.left[node.lineno] = ", ".join(changed)
             continue
-        tries: list[ast.stmt] = [node]
-        if isinstance(node, ast.ClassDef) and node.name == wanted:  # a base that is not there: its methods will do
-            bare = ast.ClassDef(node.name, [], [], [n for n in node.body if isinstance(n, Definition)], [], **TYPED)
-            tries.append(ast.copy_location(bare, node))
-        for each in tries:
-            try:
-                run(each, text, path, names)
-                break
-            except BaseException as error:
-                if from_outside(error):
-                    raise
-                fault = error if wanted in bound_by(node) else fault
-        else:
-            missing |= bound_by(node) - set(names)
+        try:
+            define(node, text, path, names, wanted)
+        except BaseException as error:
+            if from_outside(error):
+                raise
+            fault = error if wanted in bound_by(node) else fault
+            found.missing |= bound_by(node) - set(names)
+            if changed := sorted((bound_by(node) | touched_by(node)) & set(names)):
+                found.left[node.lineno] = ", ".join(changed)
     if fault is not None and wanted not in names:
-        absent = f", where {' and '.join(sorted(missing - {wanted}))} is not there" if missing - {wanted} else ""
+        absent = found.missing - {wanted}
+        isnt = f", where {' and '.join(sorted(absent))} {'is' if len(absent) == 1 else 'are'} not there" if absent else ""
         name = getattr(fault, "name", None) if isinstance(fault, NameError) else None
         raise ReconError(
-            f"{wanted} of {path.name} cannot be defined alone{absent}: {worded(fault)}.",
+            f"{wanted} of {path.name} cannot be defined alone{isnt}: {worded(fault)}.",
             f"Give it: --bind {name}=VALUE." if name else "Make what it imports importable here, or audit a function without it.",
         )
-    return names, missing - set(bind)
+    found.missing -= set(bind)
+    return found
+
+
+class Absence(type):
+    """The kind of what stands for a class, a default, a base from a package that is not there; all of its parts are such too."""
+
+    def __getattr__(cls, name: str) -> Any:
+        if name[:2] == "__" or "_absent" not in vars(cls):
+            raise AttributeError(name)
+        return absent(name)
+
+
+def absent(name: str) -> Absence:
+    """Return a stand-in, which may be a base, a default, an annotation."""
+
+    def made(_self: Any, *_args: Any, **_keywords: Any) -> None:
+        """Take what the one that is not there takes."""
+
+    return Absence(name, (), {"_absent": True, "__init__": made})
+
+
+def define(node: ast.stmt, text: str, path: Path, names: dict[str, Any], wanted: str) -> None:
+    """Execute a top-level statement; a definition's bases, defaults and annotations that are not there are stand-ins for it."""
+    tries: list[ast.stmt] = [node]
+    if isinstance(node, ast.ClassDef) and node.name == wanted:  # a base that cannot be one: its methods will do
+        bare = ast.ClassDef(node.name, [], [], [n for n in node.body if isinstance(n, Definition)], [], **TYPED)
+        tries.append(ast.copy_location(bare, node))
+    standing: list[str] = []
+    try:
+        while True:
+            try:
+                return run(tries[0], text, path, names)
+            except NameError as error:
+                if not isinstance(node, (*Definition, ast.ClassDef)) or not error.name or error.name in standing:
+                    raise
+                names[error.name] = absent(error.name)
+                standing.append(error.name)
+            except Exception:
+                if len(tries) == 1:
+                    raise
+                del tries[0]
+    finally:
+        for name in standing:  # what the code itself reads of them is asked for
+            names.pop(name, None)
 
 
 def run(node: ast.stmt, text: str, path: Path, names: dict[str, Any]) -> None:
@@ -149,6 +265,8 @@ def run(node: ast.stmt, text: str, path: Path, names: dict[str, Any]) -> None:
             inner.decorator_list = [
                 d for d in inner.decorator_list if ast.unparse(d) in ("staticmethod", "classmethod", "property")
             ]
+        elif isinstance(inner, ast.ClassDef):
+            inner.decorator_list = [d for d in inner.decorator_list if root_of(d) in names]
     label = f"<recon {path.name}>"
     linecache.cache[label] = (len(text), None, text.splitlines(keepends=True), label)
     exec(compile(ast.Module([node], []), label, "exec"), names)

@@ -273,6 +273,8 @@ def leaf(name: str, call: CallPlan, word: str | None, key: str) -> Any:
 def needed(missing: list[str], call: CallPlan, reached: Reached) -> ReconError:
     """Return the error for numbers, words and attributes that only the user knows."""
     missing = list(dict.fromkeys([*missing, *(key for key in call.trace.nodes if is_setting(call, key))]))
+    inside = {key: call.trace.nodes[key].of("attr") if key in call.trace.nodes else {} for key in missing}
+    missing = [place for key in missing for place in ([f"{key}.{part}" for part in inside[key]] or [key])]
     options = []
     for key in missing:
         word = call.wanted.get(key)

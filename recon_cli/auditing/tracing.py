@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
+from recon_cli.auditing.callables import replace_attribute
 from recon_cli.auditing.limiting import InterruptedLoss, OutOfTime, alone
 from recon_cli.auditing.questions import SIZES, Node, TracedSizes, unpacking
 from recon_cli.auditing.restoring import quiet
@@ -73,7 +74,7 @@ class Trace(TorchFunctionMode):
         for name in models:
             model, given = self.stand_in(f"self.{name}"), getattr(vars(owner).get(name), "__dict__", {})
             model.__dict__["_given"] = given
-            object.__setattr__(owner, name, model)
+            replace_attribute(owner, name, model)
 
     def stand_in(self, name: str) -> Traced:
         """Return a stand-in for the argument called ``name``."""
