@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from recon_cli.auditing import refusing
 from recon_cli.auditing.callables import Stand, around, assign, batch_number, from_word, live
 from recon_cli.auditing.expressions import resolved
-from recon_cli.auditing.limiting import Made, failure, limited
+from recon_cli.auditing.limiting import Made, failure, is_bug, limited
 from recon_cli.errors import ReconError
 
 if TYPE_CHECKING:
@@ -84,6 +84,8 @@ def audit(
     except (ReconError, KeyboardInterrupt):
         raise
     except BaseException as error:
+        if is_bug(error):
+            raise
         raise failure(error, loss if isinstance(loss, str) else getattr(loss, "__qualname__", type(loss).__name__)) from error
 
 

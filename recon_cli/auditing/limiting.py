@@ -7,10 +7,13 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from recon_cli.errors import ReconError
 from recon_cli.runtime.supervisor import checked_timeout, timeout_error
+
+OURS = str(Path(__file__).parents[1])
 
 
 class OutOfTime(BaseException):
@@ -69,6 +72,15 @@ def worded(error: BaseException) -> str:
         words = f"(its message raises {type(worse).__name__})"
     printable = "".join(letter if letter.isprintable() else "?" for letter in words[:200])
     return f"{type(error).__name__}: {printable}".rstrip(".: ")
+
+
+def is_bug(error: BaseException) -> bool:
+    """Whether an exception is a mistake in recon's own code: of a kind that no value explains, raised by a line of recon's."""
+    at = error.__traceback__
+    while at is not None and at.tb_next is not None:
+        at = at.tb_next
+    own = at is not None and at.tb_frame.f_code.co_filename.startswith(OURS)
+    return own and isinstance(error, (NameError, ImportError, AttributeError, TypeError, AssertionError))
 
 
 def failure(error: BaseException, what: str) -> ReconError:
