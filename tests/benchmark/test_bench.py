@@ -61,6 +61,11 @@ def test_the_peak_is_what_was_taken() -> None:
     import numpy
     import torch
 
+    held = []
+    for _ in range(2):  # memory that was freed and is kept between what is held: what is taken from there is taken too
+        freed = [numpy.ones(20_000_000, dtype="u1") for _ in range(6)]
+        held.append(numpy.ones(100_000, dtype="u1"))
+        del freed
     found = peak(lambda: numpy.ones(50_000_000, dtype="u1").sum(), torch.device("cpu"))
     assert found is None or 45 < found < 100
 
