@@ -34,7 +34,8 @@ def test_every_column_is_measured() -> None:
 
 
 def test_training_beside_its_products_and_the_tutorial(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(train, "ROWS", 300)
+    for module in (train, train.rivals):
+        monkeypatch.setattr(module, "ROWS", 300)
     if not (there := find_spec("pythae") is not None):  # there, but without what it needs
         (tmp_path / "pythae.py").write_text("import nothing_of_that_name")
         monkeypatch.syspath_prepend(str(tmp_path))
