@@ -177,8 +177,16 @@ def table() -> dict[Any, dict[tuple[str, str], Worst]]:
     return {}
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=["float32", "float64"])
-@pytest.mark.parametrize("kind", KINDS, ids=[kind.name for kind in KINDS])
+# float32 is computed in float64 and rounded, whatever the likelihood: some of them show it, and the laws do on every grid.
+ROUNDED = ("gaussian", "bernoulli", "student-t", "poisson", "categorical", "discretized-logistic", "heteroscedastic-gaussian")
+EVERY = [
+    pytest.param(kind, dtype, marks=() if dtype == torch.float64 or kind.name in ROUNDED else pytest.mark.slow)
+    for kind in KINDS
+    for dtype in DTYPES
+]
+
+
+@pytest.mark.parametrize(("kind", "dtype"), EVERY, ids=[f"{kind.name}-{str(dtype)[6:]}" for kind in KINDS for dtype in DTYPES])
 def test_the_last_bit_on_adversarial_points(kind: type[Likelihood], dtype: torch.dtype, request: pytest.FixtureRequest) -> None:
     found = columns(kind, dtype)
     value, slope = found["ours", "value"], found["ours", "gradient"]

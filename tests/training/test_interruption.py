@@ -268,11 +268,11 @@ def test_a_full_disk_leaves_the_last_checkpoint(here: Path, monkeypatch: pytest.
 def test_a_file_that_may_not_grow_is_a_full_disk_too(here: Path) -> None:
     """The system's own limit, in a process of its own: the metrics break off in the middle of a line."""
 
-    small = {"epochs": 120, "batch_size": 200, "hidden": 2, "latent": 1}
+    small = {"epochs": 100, "batch_size": 200, "hidden": 2, "latent": 1}
 
     def limited() -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (24_000, 24_000))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
         try:
             begin("run", **small)
         except ReconError as error:
