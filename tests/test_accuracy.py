@@ -62,8 +62,8 @@ def truth(exact: Any, dtype: torch.dtype) -> bool:
     return exact == 0 or torch.finfo(dtype).tiny <= abs(exact) <= torch.finfo(dtype).max / 4
 
 
-def columns(kind: type[Likelihood], dtype: torch.dtype) -> dict[tuple[str, str], Worst]:
-    """(who, what) to the worst of it, over every hard point that the dtype holds, mu and raw output."""
+def columns(kind: type[Likelihood], dtype: torch.dtype, others: bool = False) -> dict[tuple[str, str], Worst]:
+    """(who, what) to the worst of it, over every hard point that the dtype holds, mu and raw output; of libraries if asked."""
     found: dict[tuple[str, str], Worst] = {}
     eps, small = torch.finfo(dtype).eps, 1.0 if dtype == torch.float64 else 1e-7
     for side in points.noises(kind):
@@ -78,7 +78,7 @@ def columns(kind: type[Likelihood], dtype: torch.dtype) -> dict[tuple[str, str],
             mean = side.link.inverse(at.double()) if raw else at.double()
             largest = terms(side, x.double(), mean)
             more: dict[Any, Any] = {}  # what a true formula that cancels or magnifies needs, and then everybody gets
-            everyone = {"ours": side.nll_raw if raw else side.nll, **calls(side, raw)}
+            everyone = {"ours": side.nll_raw if raw else side.nll, **(calls(side, raw) if others else {})}
             for who, nll in everyone.items():
                 value, slope = evaluated(nll, x, at)
                 of_value = found.setdefault((who, "value"), Worst())
@@ -205,7 +205,7 @@ def shown() -> str:
     ]
     for kind in KINDS:
         for dtype in DTYPES:
-            found = columns(kind, dtype)
+            found = columns(kind, dtype, others=True)
             cells = [str(found.get(key, Worst())) for key in (
                 ("ours", "value"), ("torch", "value"), ("scipy", "value"), ("ours", "gradient"), ("torch", "gradient"),
             )]  # fmt: skip
