@@ -93,9 +93,7 @@ def go_on(**how: Any) -> Any:
 
 
 @pytest.mark.parametrize("sigma", ["learned", "optimal"])
-def test_killed_at_random_moments_it_ends_in_the_same_bits(
-    sigma: str, here: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_killed_at_random_moments_it_ends_in_the_same_bits(sigma: str, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each from outside, so many files after the child began and a moment later; a checkpoint is written after every step."""
     how = {"sigma": sigma, "epochs": 10, "hidden": 64}
     began = time.perf_counter()
