@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
+settings.register_profile("recon", deadline=None, suppress_health_check=[HealthCheck.too_slow])  # no test fails by a clock
+settings.load_profile("recon")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it, and so would all that we start
 os.environ["COLUMNS"] = "80"

@@ -380,7 +380,7 @@ def ampersands(raw: str) -> list[tuple[int, int]]:
     return found
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], max_examples=50)
+@settings(max_examples=50)
 @given(found=tables(), note=WORDS, verdict=WORDS)
 def test_latex_balances_and_escapes(found: list[Table], note: str, verdict: str) -> None:
     written = text(report(*found, notes=[note], verdict=verdict), "latex")
@@ -483,7 +483,7 @@ def test_a_narrow_page_folds_words_and_never_a_number(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("width", [40, 80, 200])
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=50)
 @given(found=tables(st.none() | st.booleans() | st.integers(-9999, 9999) | st.floats() | st.text("ab -_|[]", max_size=60)))
 def test_any_page_is_plain_and_no_wider_than_asked(found: list[Table], width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", str(width))

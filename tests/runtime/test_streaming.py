@@ -144,7 +144,7 @@ def test_a_total_is_the_same_in_any_order(numbers: list[int], random: Any) -> No
     assert float(sum(mixed[:half], Total()) + sum(mixed[half:], Total())) == due
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(chunk=st.integers(40, 5000), piece=st.integers(100, 5000), threads=st.sampled_from([1, 2]))
 def test_neither_chunks_nor_pieces_nor_threads_show(chunk: int, piece: int, threads: int) -> None:
     side = likelihoods.parse("student-t")
