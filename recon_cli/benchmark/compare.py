@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import gc
 import os
 import statistics
 import tempfile
@@ -256,7 +255,6 @@ def peak(way: Callable[[], object], device: torch.device) -> float | None:
 
 def _return_free_memory() -> None:
     """Give back to the system what was freed and is kept for later: memory taken from there would not be counted."""
-    gc.collect()
     with suppress(OSError, TypeError, AttributeError):  # of glibc alone
         ctypes.CDLL(None).malloc_trim(0)
 
