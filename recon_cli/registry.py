@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from functools import cache
 from types import ModuleType
 
 from recon_cli.errors import unknown
@@ -17,9 +18,14 @@ ROOT = __name__.rpartition(".")[0]
 
 def names(folder: str) -> list[str]:
     """Return the names that ``folder`` (``likelihoods``, ``auditing/defects``) registers, sorted, as on the command line."""
-    paths = [f"{path}/{folder}" for path in importlib.import_module(ROOT).__path__]
+    return [*_listed(tuple(f"{path}/{folder}" for path in importlib.import_module(ROOT).__path__))]
+
+
+@cache
+def _listed(paths: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names in these folders, which are looked through once."""
     files = (file.name for file in pkgutil.iter_modules(paths))
-    return sorted(name.replace("_", "-") for name in files if not name.startswith("_"))
+    return tuple(sorted(name.replace("_", "-") for name in files if not name.startswith("_")))
 
 
 def load(folder: str, name: str) -> ModuleType:

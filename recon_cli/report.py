@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
+from functools import cache
 from typing import Any
 
 from recon_cli.errors import DISTRIBUTION
 
 
+@cache
 def version() -> str:
     """Return recon's version, as it is installed; 0.0.0 of a source tree that is not."""
     from importlib import metadata

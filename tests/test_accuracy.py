@@ -62,8 +62,8 @@ def truth(exact: Any, dtype: torch.dtype) -> bool:
     return exact == 0 or torch.finfo(dtype).tiny <= abs(exact) <= torch.finfo(dtype).max / 4
 
 
-def columns(kind: type[Likelihood], dtype: torch.dtype) -> dict[tuple[str, str], Worst]:
-    """(who, what) to the worst of it, over every hard point that the dtype holds, mu and raw output."""
+def columns(kind: type[Likelihood], dtype: torch.dtype, others: bool = False) -> dict[tuple[str, str], Worst]:
+    """(who, what) to the worst of it, over every hard point that the dtype holds, mu and raw output; of libraries if asked."""
     found: dict[tuple[str, str], Worst] = {}
     eps, small = torch.finfo(dtype).eps, 1.0 if dtype == torch.float64 else 1e-7
     for side in points.noises(kind):
@@ -78,7 +78,7 @@ def columns(kind: type[Likelihood], dtype: torch.dtype) -> dict[tuple[str, str],
             mean = side.link.inverse(at.double()) if raw else at.double()
             largest = terms(side, x.double(), mean)
             more: dict[Any, Any] = {}  # what a true formula that cancels or magnifies needs, and then everybody gets
-            everyone = {"ours": side.nll_raw if raw else side.nll, **calls(side, raw)}
+            everyone = {"ours": side.nll_raw if raw else side.nll, **(calls(side, raw) if others else {})}
             for who, nll in everyone.items():
                 value, slope = evaluated(nll, x, at)
                 of_value = found.setdefault((who, "value"), Worst())
@@ -177,8 +177,16 @@ def table() -> dict[Any, dict[tuple[str, str], Worst]]:
     return {}
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=["float32", "float64"])
-@pytest.mark.parametrize("kind", KINDS, ids=[kind.name for kind in KINDS])
+# float32 is computed in float64 and rounded, whatever the likelihood: some of them show it, and the laws do on every grid.
+ROUNDED = ("gaussian", "bernoulli", "student-t", "poisson", "categorical", "discretized-logistic", "heteroscedastic-gaussian")
+EVERY = [
+    pytest.param(kind, dtype, marks=() if dtype == torch.float64 or kind.name in ROUNDED else pytest.mark.slow)
+    for kind in KINDS
+    for dtype in DTYPES
+]
+
+
+@pytest.mark.parametrize(("kind", "dtype"), EVERY, ids=[f"{kind.name}-{str(dtype)[6:]}" for kind in KINDS for dtype in DTYPES])
 def test_the_last_bit_on_adversarial_points(kind: type[Likelihood], dtype: torch.dtype, request: pytest.FixtureRequest) -> None:
     found = columns(kind, dtype)
     value, slope = found["ours", "value"], found["ours", "gradient"]
@@ -197,7 +205,7 @@ def shown() -> str:
     ]
     for kind in KINDS:
         for dtype in DTYPES:
-            found = columns(kind, dtype)
+            found = columns(kind, dtype, others=True)
             cells = [str(found.get(key, Worst())) for key in (
                 ("ours", "value"), ("torch", "value"), ("scipy", "value"), ("ours", "gradient"), ("torch", "gradient"),
             )]  # fmt: skip

@@ -198,7 +198,7 @@ def total(likelihood: Likelihood, mu: Any) -> Any:
     def p(x: Any) -> Any:
         return exp(-exact(x, mu))
 
-    with mpmath.workdps(40):
+    with mpmath.workdps(24):  # twice what is asked for
         if isinstance(support, Simplex):
             return mpmath.fsum(p([float(i == k) for i in range(SIZE)]) for k in range(SIZE))
         if isinstance(support, Sphere):  # a ring at each height t over mu

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -230,12 +232,19 @@ def peak(way: Callable[[], object], device: torch.device) -> float | None:
         way()
         return (torch.cuda.max_memory_allocated(device) - allocated) / 1e6
     try:
+        _return_free_memory()
         Path("/proc/self/clear_refs").write_text("5")
         resident = _resident("VmRSS")
         way()
         return (_resident("VmHWM") - resident) / 1e6
     except (OSError, KeyError, ValueError):
         return None
+
+
+def _return_free_memory() -> None:
+    """Give back to the system what was freed and is kept for later: memory taken from there would not be counted."""
+    with suppress(OSError, TypeError, AttributeError):  # of glibc alone
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _resident(name: str) -> float:

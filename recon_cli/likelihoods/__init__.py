@@ -131,6 +131,7 @@ def _neither(kind: str, word: object, example: str) -> ReconError:
     return ReconError(f"A {type(word).__name__} is no {kind}, and no name of one.", f"Write {example!r}, say, or give an object.")
 
 
+@functools.cache
 def losses() -> dict[str, type[Loss]]:
     """Return every loss that some likelihood claims, or that is taken for its own, by name and by alias."""
     classes = {type(loss) for name in names() for loss in (*find(name)().losses, *find(name).impostors)}

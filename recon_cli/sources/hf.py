@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+import struct
+from bisect import bisect
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from functools import lru_cache, partial
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from recon_cli.errors import ReconError
-from recon_cli.runtime.files import cause
+from recon_cli.runtime.files import cause, read_file
 from recon_cli.runtime.lazy_arrays import File, Lazy, file_size
+from recon_cli.runtime.limits import afford
 from recon_cli.sources._base import Source
 from recon_cli.sources._files import choose, library, path_and_choice
-from recon_cli.sources.parquet import Rows, columns_of
+from recon_cli.sources.parquet import SMALLER, Rows, columns_of
 
 if TYPE_CHECKING:
-    from datasets import Dataset
-    from pyarrow import Table
+    from pyarrow import RecordBatch, Schema
 
 SPLIT_AND_COLUMN = re.compile(r"([^:\[]*(?:\[[^\]]*\])?):?(.*)", re.DOTALL)  # train[:1000]:image
 NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*){0,2}")
 ENTRIES = 3_000_000  # files of a folder
-MAPPED = 1 << 28  # bytes: a smaller saved folder is read whole; of a mapped file that is cut meanwhile no process can tell
+RECORDS = 3  # an Arrow message of this kind holds rows
+CONTINUED = b"\xff" * 4  # begins every message
 
 
 class Hf(Source):
@@ -30,8 +35,8 @@ class Hf(Source):
 
     A folder is one that ``save_to_disk`` made, or one of images, Parquet, CSV or JSON files (``imagefolder`` and the like);
     ``train[:1000]`` is a part of a split. Columns as for Parquet. The library keeps what it downloads or converts as Arrow
-    files in its own cache (HF_HOME; offline with HF_HUB_OFFLINE=1), mapped to memory: rows are read as they are asked for.
-    No code of a data set is ever run.
+    files in its own cache (HF_HOME; offline with HF_HUB_OFFLINE=1): it says which they are, and rows are read from them by
+    position as they are asked for. No code of a data set is ever run.
     """
 
     takes = "a data set of the hub, or a folder"
@@ -48,24 +53,114 @@ class Hf(Source):
         part = bracket + slice_
         if hasattr(data, "keys"):
             split = choose(f"hf:{name}", split, [*data], "split")
-            data = portion(data[split], split, part) if part else data[split]
+            data = data[split]
         else:
             split, part, column = "", "", column or whole
         where = ":".join(filter(None, ("hf", name, split + part)))
         columns = columns_of(self, where, column, data.features.arrow_schema)
-        table, count = data.select_columns(columns).with_format("arrow"), len(data)
+        begin, end = portion(len(data), split, part) if part else (0, len(data))
+        files = [read_file(each["filename"], partial(ArrowFile, each["filename"])) for each in data.cache_files]
+        starts = [0, *accumulate(file.starts[-1] for file in files)]
+        if starts[-1] != len(data):
+            raise ReconError(f"{where} is more or less than its {len(files)} files.", "Save it anew with save_to_disk.")
 
-        def stream(row: int, step: int) -> tuple[int, Iterator[Table]]:
-            return row, (table[i : i + step] for i in range(row, count, step))
+        def pieces(row: int, step: int) -> Iterator[RecordBatch]:
+            while row < end:
+                file = bisect(starts, row) - 1
+                piece = files[file].rows(row - starts[file], min(step, end - row), columns)
+                row += len(piece)
+                yield piece
 
-        files = [File(each["filename"]) for each in data.cache_files[:64]]  # mapped to memory by the library
-        self.rows = Rows(where, count, stream, columns, True, files)
+        def stream(row: int, step: int) -> tuple[int, Iterator[RecordBatch]]:
+            return row, pieces(begin + row, step)
+
+        self.rows = Rows(where, end - begin, stream, columns, True, [each.file for each in files[:64]])
         self.levels = self.rows.pictures
         self.columns = columns if len(columns) > 1 else ()
         return self.rows
 
     def describe(self) -> str:
         return self.rows.described() if self.rows else ""
+
+
+class ArrowFile:
+    """A file of Arrow's streaming format, whose batches of rows are read by position. ``starts`` are the rows they begin with.
+
+    Raises ValueError for what is none. Mapped to memory, a file that is cut meanwhile would end the process by a signal.
+    """
+
+    def __init__(self, path: str) -> None:
+        from pyarrow import BufferReader
+        from pyarrow.ipc import read_schema
+
+        self.file = File(path)
+        self.places, self.starts, at = list[tuple[int, int]](), [0], 0
+        self.schema: Schema | None = None
+        while at + 8 <= self.file.size and (size := self._metadata_size(at)):
+            kind, rows, body = about_message(self.file.bytes(at + 8, size))
+            if self.schema is None:
+                self.schema = read_schema(BufferReader(self.file.bytes(at, 8 + size)))
+            elif kind != RECORDS:
+                raise ValueError("it holds a dictionary of values, and recon reads the values themselves")
+            else:
+                afford(path, body, hint=SMALLER)
+                self.places.append((at, 8 + size + body))
+                self.starts.append(self.starts[-1] + rows)
+            at += 8 + size + body
+        if at > self.file.size:
+            raise ValueError("it is cut short")
+        self._batch = lru_cache(maxsize=1)(self._read)
+
+    def rows(self, row: int, most: int, columns: Sequence[str]) -> RecordBatch:
+        """Return some columns of the rows from ``row`` on, so many at most, and no more than its batch has."""
+        number = bisect(self.starts, row) - 1
+        return self._batch(number, tuple(columns)).slice(row - self.starts[number], most)
+
+    def _metadata_size(self, at: int) -> int:
+        """Return the bytes that describe the message which begins ``at``: 0 behind the last."""
+        begins, size = struct.unpack("<4si", self.file.bytes(at, 8))
+        if begins != CONTINUED or not 0 <= size <= self.file.size - at - 8:
+            raise ValueError("it is no stream of Arrow's")
+        return int(size)
+
+    def _read(self, number: int, columns: tuple[str, ...]) -> RecordBatch:
+        """Return the columns of a batch, each looked at: an offset that points elsewhere would be read there."""
+        from pyarrow import allocate_buffer
+        from pyarrow.ipc import read_record_batch
+
+        begin, size = self.places[number]
+        content = allocate_buffer(size)
+        self.file.fill(memoryview(content), begin)
+        self.file.unchanged()
+        batch = read_record_batch(content, self.schema).select(list(columns))
+        batch.validate(full=True)
+        if len(batch) != self.starts[number + 1] - self.starts[number]:
+            raise ValueError("its batches hold other numbers of rows than they say")
+        return batch
+
+
+def about_message(metadata: bytes) -> tuple[int, int, int]:
+    """Return what an Arrow message is of, how many rows it has, and how many bytes follow: fields of a flat buffer."""
+
+    def number(kind: str, at: int) -> int:
+        return int(struct.unpack_from("<" + kind, metadata, at)[0]) if at else 0
+
+    def field(table: int, which: int) -> int:
+        """Return where a field of a table lies: 0 where it is left out."""
+        fields = table - number("i", table)
+        offset = number("H", fields + 4 + 2 * which) if 4 + 2 * which < number("H", fields) else 0
+        return offset and table + offset
+
+    try:
+        message = struct.unpack_from("<I", metadata)[0]
+        kind, at = number("B", field(message, 1)), field(message, 2)
+        rows = number("q", field(at + number("I", at), 0)) if kind == RECORDS else 0
+        body = number("q", field(message, 3))
+    except struct.error as error:
+        raise ValueError("it is damaged") from error
+    if min(rows, body) < 0:
+        raise ValueError("it is damaged")
+    return kind, rows, body
 
 
 def loaded(name: str) -> Any:
@@ -88,8 +183,8 @@ def loaded(name: str) -> Any:
     saved = any(os.path.isfile(os.path.join(name, file)) for file in ("state.json", "dataset_dict.json"))
     try:
         if saved:
-            return datasets.load_from_disk(name, keep_in_memory=size_of_files(name) <= MAPPED)
-        return datasets.load_dataset(path, config)
+            return datasets.load_from_disk(name, keep_in_memory=False)
+        return datasets.load_dataset(path, config, keep_in_memory=False)
     except MemoryError:
         raise
     except Exception as error:
@@ -99,11 +194,6 @@ def loaded(name: str) -> Any:
             f"hf:{name} cannot be loaded: {cause(error)}.",
             "Give a folder, or a data set of the hub, USER/NAME or USER/NAME/CONFIG; offline, only what its cache holds.",
         ) from error
-
-
-def size_of_files(folder: str) -> int:
-    """Return the bytes of the Arrow files in a folder that ``save_to_disk`` made."""
-    return sum(os.path.getsize(os.path.join(where, name)) for where, _, names in os.walk(folder) for name in names)
 
 
 def check_files(folder: str) -> None:
@@ -118,12 +208,12 @@ def check_files(folder: str) -> None:
                 file_size(os.path.join(where, name))
 
 
-def portion(data: Dataset, split: str, part: str) -> Dataset:
-    """Return a part of a split, ``[:1000]`` or ``[10%:20%]``."""
+def portion(count: int, split: str, part: str) -> tuple[int, int]:
+    """Return where a part of a split of so many rows begins and ends: ``[:1000]``, ``[10%:20%]``."""
     from datasets import ReadInstruction
 
     try:
-        (piece,) = ReadInstruction.from_spec(f"{split}{part}").to_absolute({split: len(data)})
+        (piece,) = ReadInstruction.from_spec(f"{split}{part}").to_absolute({split: count})
     except (ValueError, AssertionError) as error:
         raise ReconError(f"{part} is no part of a split.", f"Write {split}[:1000], or {split}[10%:20%].") from error
-    return data.select(range(piece.from_ or 0, len(data) if piece.to is None else piece.to))
+    return piece.from_ or 0, count if piece.to is None else piece.to

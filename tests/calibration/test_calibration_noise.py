@@ -110,7 +110,7 @@ def test_a_dispersion_to_ten_digits_is_mpmath_s_root() -> None:
 
 def test_the_data_s_own_likelihood_comes_first() -> None:
     for word in ("laplace:scale=0.3", "gaussian:sigma=0.3", "student-t:df=3,scale=0.2"):
-        found, _ = rows(*drawn(word, 1500))
+        found, _ = rows(*drawn(word, 600))
         (first, *_) = sorted((row for row in found.values() if row.kind == "density"), key=lambda row: row.rank)
         own = found[word.partition(":")[0]]
         assert own.nll <= first.nll + 0.02  # a family that holds it may fit a little better
@@ -145,7 +145,7 @@ def test_what_is_left_out_says_why() -> None:
 def grey(scale: float) -> tuple[numpy.ndarray, numpy.ndarray]:
     """Levels around smooth means, divided by ``scale``; and the means."""
     generator = numpy.random.default_rng(0)
-    mu = generator.uniform(60, 190, (200, 50))
+    mu = generator.uniform(60, 190, (60, 50))
     x = numpy.rint(mu + 12 * generator.standard_normal(mu.shape)).clip(0, 255)
     x[0, :2] = 0, 255
     return x / scale, mu / scale

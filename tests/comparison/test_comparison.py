@@ -160,7 +160,7 @@ def test_the_gradient_ratio_is_measured_not_claimed(pair: sources.Pair, monkeypa
     assert not row.holds
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=6), st.integers(0, 2**31))
 def test_tallies_add(sizes: list[int], seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)

@@ -220,6 +220,7 @@ def strict(raw: str) -> Any:
 # json
 
 
+@settings(max_examples=50)
 @given(found=tables(), notes=st.lists(WORDS, max_size=3), verdict=WORDS)
 def test_json_gives_back_every_cell_exactly(found: list[Table], notes: list[str], verdict: str) -> None:
     expected = {
@@ -273,6 +274,7 @@ def spelled(value: Any) -> Callable[[str], bool]:
     return lambda cell: cell == (value.text if isinstance(value, Formula) else value)
 
 
+@settings(max_examples=50)
 @given(found=tables(PLAIN | st.just(FORMULA)))
 def test_csv_gives_back_every_cell_exactly(found: list[Table]) -> None:
     rows = read(text(report(*found), "csv"))
@@ -320,6 +322,7 @@ def pipes(raw: str) -> list[list[list[str]]]:
     return [each for each in found if each]
 
 
+@settings(max_examples=50)
 @given(found=tables(PLAIN, at_least=1), notes=st.lists(WORDS.filter(lambda note: not note.startswith("|")), max_size=2))
 def test_markdown_rows_have_a_cell_for_every_column(found: list[Table], notes: list[str]) -> None:
     grids = pipes(text(report(*found, notes=notes), "markdown"))
@@ -377,7 +380,7 @@ def ampersands(raw: str) -> list[tuple[int, int]]:
     return found
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=50)
 @given(found=tables(), note=WORDS, verdict=WORDS)
 def test_latex_balances_and_escapes(found: list[Table], note: str, verdict: str) -> None:
     written = text(report(*found, notes=[note], verdict=verdict), "latex")
@@ -386,6 +389,7 @@ def test_latex_balances_and_escapes(found: list[Table], note: str, verdict: str)
     assert all(declared == cells for declared, cells in ampersands(written))
 
 
+@settings(max_examples=50)
 @given(found=tables())
 def test_latex_has_every_column_once_in_tabulars_no_wider_than_a_line_or_in_a_list(found: list[Table]) -> None:
     for each in (each for each in found if len(each.columns) > 1):
@@ -479,7 +483,7 @@ def test_a_narrow_page_folds_words_and_never_a_number(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("width", [40, 80, 200])
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=50)
 @given(found=tables(st.none() | st.booleans() | st.integers(-9999, 9999) | st.floats() | st.text("ab -_|[]", max_size=60)))
 def test_any_page_is_plain_and_no_wider_than_asked(found: list[Table], width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", str(width))

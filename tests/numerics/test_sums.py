@@ -24,7 +24,7 @@ SUMS = ("nll", "loss", "offset", "gap", "nll_square", "loss_square")
 COUNTED = ("elements", "ratio_elements", "ratio_excluded", "infinite")
 EXTREMES = ("drift", "worst", "ratio_min", "ratio_max")
 MEANS = ("nll", "loss_value", "offset", "gap")
-EVENTS = 10_000
+EVENTS = 4000
 each = pytest.mark.parametrize("side", SIDES, ids=str)
 each_size = pytest.mark.parametrize("size", [1, 7, 1000])
 

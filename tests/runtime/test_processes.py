@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy
 import pytest
 
+from recon_cli.cli import main
 from recon_cli.runtime import processes
 
 ONE = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -96,21 +97,19 @@ def test_grey_levels_that_one_process_meets_are_so_for_all(here: Path) -> None:
 
 
 def test_an_error_in_one_ends_all_and_says_whose_it_is(here: Path) -> None:
-    folders = [here / "a", here / "b"]
-    for folder in folders:
-        folder.mkdir()
-        os.chdir(folder)
-        saved("x.npy", 0, 100)
-        saved("mu.npy", 1, 100)
-    (folders[1] / "mu.npy").unlink()
-    port = free_port()
-    words = "-m recon_cli compare --data x.npy --recon mu.npy --device cpu"
-    both = [start(rank, port, words.split(), folder) for rank, folder in enumerate(folders)]
-    said = [one.communicate(timeout=60) for one in both]
-    assert [one.returncode for one in both] == [2, 2]
-    assert [out for out, _ in said] == ["", ""]
-    assert said[0][1].startswith("error: Process 1: There is no file 'mu.npy'.")
-    assert said[1][1] == ""
+    from test_distributed import said, together  # whose children are copies of this process
+
+    saved("x.npy", 0, 100)
+    saved("mu.npy", 1, 100)
+
+    def work() -> None:
+        name = "none.npy" if processes.rank() else "mu.npy"
+        main(f"compare --data x.npy --recon {name} --device cpu".split(), prog_name="recon")
+
+    assert together(2, work) == [2, 2]
+    assert [Path(f"out.{rank}").read_text() for rank in (0, 1)] == ["", ""]
+    assert said()[0].startswith("error: Process 1: There is no file 'none.npy'.")
+    assert said()[1] == ""
 
 
 def test_one_that_dies_is_named_and_nobody_waits(here: Path) -> None:

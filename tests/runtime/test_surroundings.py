@@ -207,15 +207,22 @@ def of_inference(x: torch.Tensor) -> torch.Tensor:
         return x * 1
 
 
+@pytest.fixture(scope="module")
+def of_arrays() -> tuple[str, float, str]:
+    """What compare, calibrate and train say of the numbers themselves."""
+    return repr(recon_cli.compare(X, MU, device="cpu").rows), recon_cli.calibrate(X, MU).noise[0].nll, repr(trained())
+
+
 @pytest.mark.parametrize("make", [*TENSORS.values(), of_inference], ids=[*TENSORS, "inference"])
-def test_a_tensor_of_any_history_is_its_numbers_and_stays_what_it_is(make: Callable[[torch.Tensor], torch.Tensor]) -> None:
+def test_a_tensor_of_any_history_is_its_numbers_and_stays_what_it_is(
+    make: Callable[[torch.Tensor], torch.Tensor], of_arrays: tuple[str, float, str]
+) -> None:
     given, means = make(torch.from_numpy(X)), make(torch.from_numpy(MU))
     before = given.requires_grad, given.grad, given.is_leaf, means._version if not means.is_inference() else 0
-    assert repr(recon_cli.compare(given, means, dtype="float32", device="cpu").rows) == repr(
-        recon_cli.compare(X, MU, device="cpu").rows
-    )
-    assert recon_cli.calibrate(given, means).noise[0].nll == pytest.approx(recon_cli.calibrate(X, MU).noise[0].nll, rel=1e-12)
-    assert repr(trained(given)) == repr(trained())
+    rows, nll, epochs = of_arrays
+    assert repr(recon_cli.compare(given, means, dtype="float32", device="cpu").rows) == rows
+    assert recon_cli.calibrate(given, means).noise[0].nll == pytest.approx(nll, rel=1e-12)
+    assert repr(trained(given)) == epochs
     side = recon_cli.likelihoods.find("gaussian")()
     assert torch.equal(side.nll(given, means).detach().float(), side.nll(torch.from_numpy(X), torch.from_numpy(MU)))
     assert (given.requires_grad, given.grad, given.is_leaf, means._version if not means.is_inference() else 0) == before

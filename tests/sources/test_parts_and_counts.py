@@ -148,13 +148,3 @@ def test_a_huber_of_nearly_no_middle_is_a_number(scale: float, delta: float) -> 
     """Its normaliser is 2 scale/delta there, and no float holds that."""
     nll = likelihoods.parse(f"huber:scale={scale},delta={delta}").nll(0.0, 0.0)
     assert nll.item() == pytest.approx(math.log(2) + math.log(scale) - math.log(delta), rel=1e-14)
-
-
-def test_a_saved_data_set_that_is_cut_meanwhile_is_read_all_the_same() -> None:
-    """Mapped to memory it would end the process by a signal."""
-    datasets = pytest.importorskip("datasets")
-    datasets.Dataset.from_dict({"x": TABLE.tolist()}).save_to_disk("saved")
-    rows = sources.parse("hf:saved").read()
-    for path in Path("saved").glob("*.arrow"):
-        path.write_bytes(b"")
-    assert numpy.array_equal(rows[:], TABLE)

@@ -341,7 +341,7 @@ def test_a_file_that_is_neither_is_not_called_a_pickle(name: str, here: Path) ->
 
 
 @pytest.mark.parametrize("kind", ["npy", "npz", "compressed"])
-@settings(derandomize=True, max_examples=400, deadline=None)
+@settings(derandomize=True, max_examples=200, deadline=None)
 @given(
     changes=st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 255) | st.sampled_from(b"0 }'(,")), max_size=4),
     cut=st.one_of(st.none(), st.integers(0, 2000)),

@@ -42,13 +42,11 @@ ROUNDING = 1e-5
 
 
 @pytest.fixture(scope="module", autouse=True)
-def warm() -> Iterator[None]:
+def warm() -> None:
     """Everything is imported before there are children, once, and no child looks for garbage in it."""
     training.train(FEW, **{**HOW, "epochs": 1})
     gc.collect()
     gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)

@@ -25,7 +25,7 @@ FEW = sources.read("digits")[:150]
 def run(against: str = "mse", **how: Any) -> Lockstep:
     """Side by side for a few steps, the last batch of each epoch smaller than the others."""
     return lockstep(
-        against, **{"data": FEW, "sigma": 0.5, "optimizer": "sgd", "lr": 1e-3, "hidden": 32, "latent": 4, "epochs": 4,
+        against, **{"data": FEW, "sigma": 0.5, "optimizer": "sgd", "lr": 1e-3, "hidden": 32, "latent": 4, "epochs": 2,
                     "batch_size": 33, "device": "cpu", **how},
     )  # fmt: skip
 

@@ -122,7 +122,7 @@ def test_a_plateau_is_of_the_validation_rows_where_there_are_some(validation: fl
 
 @pytest.mark.parametrize("schedule", EVERY)
 def test_it_goes_on_at_the_same_rate(schedule: str, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    how = {**HOW, "schedule": schedule, "lr": 0.02}
+    how = {**HOW, "schedule": schedule, "lr": 0.02, "epochs": 4}
     train("few.npy", out="whole", **how)
     monkeypatch.setattr("test_interruption.HOW", how)
     stopped_at(2 * STEPS if schedule.startswith(("exp", "plateau")) else 5, monkeypatch)  # between two epochs, and in one
@@ -136,13 +136,13 @@ def test_it_goes_on_at_the_same_rate(schedule: str, here: Path, monkeypatch: pyt
      ("cosineannealing", False), ("cosineannealing:T_max=5", True), ("plateau", True)],
 )  # fmt: skip
 def test_more_epochs_where_the_run_has_no_length(schedule: str, endless: bool, here: Path) -> None:
-    train("few.npy", out="run", **{**HOW, "schedule": schedule, "epochs": 2})
+    train("few.npy", out="run", **{**HOW, "schedule": schedule, "epochs": 1})
     if not endless:
-        with pytest.raises(ReconError, match="has --epochs 2, and 4"):
-            resume("run", epochs=4)
+        with pytest.raises(ReconError, match="has --epochs 1, and 3"):
+            resume("run", epochs=3)
         return
-    resume("run", epochs=4)
-    train("few.npy", out="whole", **{**HOW, "schedule": schedule, "epochs": 4})
+    resume("run", epochs=3)
+    train("few.npy", out="whole", **{**HOW, "schedule": schedule, "epochs": 3})
     assert outcome("run") == outcome("whole")
 
 
