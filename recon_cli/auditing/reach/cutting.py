@@ -123,9 +123,13 @@ def cut(tape: Tape, loss: int) -> Cut:
     """Return the loss as a function of the network's outputs."""
     of_weights = weights(tape)
     outputs: set[int] = set()
+    laid: set[int] = set()  # outputs, and what only rearranges them
     for op in tape.operations:
-        if (op.name in WEIGHTED and any(each in of_weights for each in inputs_of(op))) or is_joint(op, outputs, of_weights):
+        if (op.name in WEIGHTED and any(each in of_weights for each in inputs_of(op))) or is_joint(op, laid, of_weights):
             outputs.update(op.made)
+            laid.update(op.made)
+        elif op.name in REARRANGING and all(each in laid for each in inputs_of(op)):
+            laid.update(op.made)
     leaves, path = behind(tape, loss, outputs)
     if not leaves:  # no network: parameters are what is trained
         outputs = of_weights

@@ -114,7 +114,7 @@ class Watching:
 def insist() -> None:
     """Have Finished raised at the next line that runs, wherever: the script has caught it once, and goes on."""
 
-    def again(frame: FrameType, event: str, arg: Any) -> Any:
+    def again(_frame: FrameType, event: str, _arg: Any) -> Any:
         if event == "line":
             sys.settrace(None)
             raise Finished

@@ -6,8 +6,8 @@ gradient is linear in itself. No name is looked at.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -49,6 +49,12 @@ class Step:
     cut: Cut
     values: dict[int, Tensor]
 
+    @property
+    def ignored(self) -> set[int]:
+        """The labels that its losses leave out."""
+        losses = [op for op in self.cut.path if op.name.startswith("nll_loss")]
+        return {part for op in losses for part in op.arguments[4:5] if isinstance(part, int)}
+
     def gradients(self, changed: Mapping[int, Tensor]) -> dict[int, Tensor]:
         """Return the loss's gradient by every output, with some tensors changed."""
         values = {n: v for n, v in {**self.values, **changed}.items() if n not in self.cut.noise or n in changed}
@@ -68,7 +74,7 @@ class Step:
 
     def moved(self, before: Mapping[int, Tensor], number: int, half: Tensor) -> dict[int, Tensor]:
         """Return which gradients are others when half of a tensor's elements are, of outputs that have any."""
-        for value in turned(self.values[number], half):
+        for value in turned(self.values[number], half, self.ignored):
             changes = {n: changed for n, changed in self.differs(before, {number: value}).items() if bool(changed.any())}
             if changes:
                 return changes
@@ -84,11 +90,14 @@ class Step:
         return float(grad.abs().max()) <= 1e-9 * float(self.gradients(fixed)[number].abs().max())
 
 
-def turned(value: Tensor, half: Tensor) -> list[Tensor]:
+def turned(value: Tensor, half: Tensor, ignored: Collection[int] = ()) -> list[Tensor]:
     """Return a tensor with half of its elements at the other end of its range; and, further off, on either side of it."""
     if not value.is_floating_point():
-        there, at = value.unique(return_inverse=True)  # labels that are there, for others may be none
-        return [torch.where(half, there[(at + 1) % len(there)] if len(there) > 1 else value + 1, value)]
+        there = torch.tensor([label for label in value.unique().tolist() if label not in ignored], dtype=value.dtype)
+        if len(there) < 2:  # labels that are there, for others may be none
+            return [torch.where(half, value + 1, value)]
+        at = torch.searchsorted(there, value.contiguous()).clamp(max=len(there) - 1)
+        return [torch.where(half & torch.isin(value, there), there[(at + 1) % len(there)], value)]
     low, high = value.min(), value.max()
     width = (high - low) if high > low else torch.ones((), dtype=value.dtype)
     return [torch.where(half, other, value) for other in (low + high - value, high + 9 * width, low - 9 * width)]
@@ -109,6 +118,8 @@ def parts_of(step: Step) -> Parts:
     pairs, spreads = apart(step, before, pairs)
     outputs = {pair.output for pair in pairs} | {*spreads}
     rest = [number for number in alive if number not in outputs]
+    mixed = entangled(step, before, pairs, rest)
+    rest = [number for number in rest if number not in mixed]
     codes = coupled(step, before, rest)
     rest = [number for number in rest if number not in codes]
     means, scales = latents_of(step, rest)
@@ -118,7 +129,21 @@ def parts_of(step: Step) -> Parts:
         means, scales = latents_of(step, [n for n in rest if n not in scores])
     unknown = [n for n in rest if n not in (*means, *scales, *scores)]
     scores += [n for n in unknown if is_straight(step, n)]
-    return Parts(pairs, spreads, means, scales, scores, codes, [n for n in unknown if n not in scores])
+    return Parts(pairs, spreads, means, scales, scores, codes, [*mixed, *(n for n in unknown if n not in scores)])
+
+
+def with_targets(step: Step) -> Step:
+    """Return the step without, among its noise, what an output is compared with: as a diffusion model's, and data drawn so."""
+    targets = {n for n in step.cut.noise if any(step.vanishes(leaf, n) for leaf in step.cut.leaves)}
+    return Step(replace(step.cut, noise=step.cut.noise - targets), step.values) if targets else step
+
+
+def entangled(step: Step, before: Mapping[int, Tensor], pairs: list[Compared], rest: list[int]) -> list[int]:
+    """Return the outputs, beside those that are compared, that data pull at: they stand in no term of their own."""
+    pulled: set[int] = set()
+    for pair in pairs:
+        pulled |= {*step.moved(before, pair.target, torch.ones_like(step.values[pair.target], dtype=torch.bool))}
+    return [number for number in rest if number in pulled]
 
 
 def wakes(step: Step, number: int) -> bool:
@@ -147,10 +172,11 @@ def comparisons(step: Step, before: Mapping[int, Tensor]) -> list[Compared]:
         value = step.values[number]
         if value.numel() < 2 or value.dtype == torch.bool:
             continue
-        half, noise = halved(value), number in step.cut.noise
-        start = step.gradients({number: value}) if noise else before
-        for output, changed in step.moved(start, number, half).items():
-            if weighs(step, start, number, output) or (noise and not step.vanishes(output, number)):
+        if number in step.cut.noise:
+            continue
+        half = halved(value)
+        for output, changed in step.moved(before, number, half).items():
+            if weighs(step, before, number, output):
                 continue
             pair = paired(output, number, changed, half, value)
             if pair is not None and (output not in pairs or better(step, pair, pairs[output])):

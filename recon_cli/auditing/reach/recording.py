@@ -17,6 +17,7 @@ from torch.utils._pytree import tree_flatten
 from recon_cli.auditing.lines import OURS, TORCH, shortened
 
 RANDOM = {"randn_like", "rand_like", "randint_like", "bernoulli", "normal", "randn", "rand", "multinomial", "normal_functional"}
+NORMAL = {"randn_like", "randn", "normal_"}
 EMPTY = {"zeros_like", "ones_like", "full_like", "empty_like", "new_zeros", "new_ones", "new_full", "new_empty"}
 
 
@@ -62,12 +63,13 @@ class Recorder(TorchDispatchMode):
         super().__init__()  # type: ignore[no-untyped-call]
         self.tape = Tape()
         self.numbers: dict[int, int] = {}
+        self.draws: dict[Any, Tensor] = {}  # what is standard normal, by where it lies: an identity does not outlive its call
         self.alive: list[Tensor] = []  # so that no identity is used twice
         self.recording = True
 
     def forget(self) -> None:
         """Let go of all that was recorded."""
-        self.tape, self.numbers, self.alive = Tape(), {}, []
+        self.tape, self.numbers, self.draws, self.alive = Tape(), {}, {}, []
 
     def number(self, tensor: Tensor) -> int:
         """Return the number of a tensor, a new one if it has none; what is derived by and made by nothing is a parameter."""
@@ -76,6 +78,8 @@ class Recorder(TorchDispatchMode):
             self.numbers[key] = self.new(tensor)
             if tensor.requires_grad and tensor.is_leaf:
                 self.tape.parameters.add(self.numbers[key])
+            elif place(tensor) in self.draws:
+                self.tape.noise.add(self.numbers[key])
         return self.numbers[key]
 
     def new(self, tensor: Tensor) -> int:
@@ -95,9 +99,9 @@ class Recorder(TorchDispatchMode):
         live = [part for part in inputs if self.depends(part)]
         name = str(func).split(".")[1]
         outputs = [part for part in tree_flatten(result)[0] if isinstance(part, Tensor)]
-        if name in RANDOM or (name in ("normal_", "randn") and outputs):
-            if name in ("randn_like", "randn", "normal_"):
-                self.tape.noise.update(self.number(part) for part in outputs)
+        if name in RANDOM or name == "normal_":
+            if name in NORMAL:
+                self.draws.update((place(part), part) for part in outputs)
             return result
         if not live or not outputs or name in EMPTY:
             return result
@@ -136,6 +140,14 @@ class Recorder(TorchDispatchMode):
         if isinstance(part, (list, tuple)):
             return [self.spelled(each) for each in part]
         return part
+
+
+def place(tensor: Tensor) -> Any:
+    """Return where a tensor's numbers lie, and how many they are."""
+    try:
+        return tensor.data_ptr(), tuple(tensor.shape), tensor._version
+    except RuntimeError:  # of a kind that lies nowhere
+        return id(tensor)
 
 
 def site(depth: int) -> str:

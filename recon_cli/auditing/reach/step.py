@@ -1,4 +1,4 @@
-"""The audit of a loss that a live step derived: its tensors are known by structure, and it is the same problem as a function's."""
+"""The audit of a loss that a live step derived: its tensors are known by structure, the problem is that of a function."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from recon_cli.auditing.measurements import measure
 from recon_cli.auditing.reach.cutting import FLOATS, Cut
 from recon_cli.auditing.reach.exponents import growth
 from recon_cli.auditing.reach.losses import Derived
-from recon_cli.auditing.reach.parts import Parts, Step, parts_of
+from recon_cli.auditing.reach.parts import Parts, Step, parts_of, with_targets
 from recon_cli.auditing.result import Audit, audit_of
 from recon_cli.auditing.watching import seed
 from recon_cli.errors import ReconError
@@ -83,7 +83,7 @@ def step_of(derived: Derived) -> tuple[Step, list[str]]:
             f"Replayed, the loss at {derived.site} is {again.sum().item():.6g}; the step had {recorded.item():.6g}.",
             "Something in it is changed in place: audit the loss as a function, recon audit FILE.py:FUNCTION.",
         )
-    return Step(loss, values), notes
+    return with_targets(Step(loss, values)), notes
 
 
 def unrecognised(derived: Derived, step: Step, parts: Parts) -> ReconError:
@@ -152,9 +152,7 @@ def problem_of(step: Step, parts: Parts, derived: Derived) -> tuple[Problem, dic
     own = ("recon", "target", "spread")
     named = {} if layout.classes else {s.key: (math.prod(shapes[where[s.key][0]]) // B,) for s in slots if s.role in own}
     plan = CallPlan(keywords={slot.key: slot for slot in slots})
-    plan.trace.ignored |= {
-        part for op in step.cut.path if op.name.startswith("nll_loss") for part in op.arguments[4:5] if isinstance(part, int)
-    }
+    plan.trace.ignored |= step.ignored
     loss = Replayed(step.cut, step.values, where, B)
     reached = Reached(loss, spelled=f"the loss at {derived.site}", notes=("cut out of a live training step",))
     problem = Problem(
