@@ -70,8 +70,8 @@ class Audit:
         """Return the audit of a loss of which it is not known what its tensors are."""
         nothing: dict[str, Any] = dict.fromkeys(column.key for column in OBJECTIVE)
         row = Row(
-            **{**nothing, "direction": "loss", "verdict": "unrecognised", "defects": (), "batch": 0, "elements": 0, "term": ""},
-            site=site, parameters={}, weight=None, kl_weight=None,
+            **{**nothing, "direction": "loss", "verdict": "unrecognised", "defects": (), "batch": 0, "elements": 0, "term": "",
+               "site": site}, parameters={}, weight=None, kl_weight=None,
         )  # fmt: skip
         return cls(name, (row,), (), (), (hint,) if hint else (), "", sentence)
 

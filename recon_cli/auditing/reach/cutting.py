@@ -7,14 +7,14 @@ the network: there the loss begins. What only rearranges it (chunk, reshape) is 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from recon_cli.auditing.lines import Operation as Line
-from recon_cli.auditing.reach.recording import Derived, Operation, Tape, Value
+from recon_cli.auditing.reach.recording import Operation, Tape, Value
 
 WEIGHTED = {
     "addmm", "mm", "bmm", "baddbmm", "matmul", "linear", "convolution", "_convolution", "mkldnn_convolution", "embedding",
@@ -26,24 +26,40 @@ REARRANGING = {
     "view", "_unsafe_view", "reshape", "split", "split_with_sizes", "chunk", "select", "slice", "transpose", "permute", "t",
     "squeeze", "unsqueeze", "unbind", "alias", "clone", "_to_copy", "lift_fresh", "view_as", "_reshape_alias", "expand",
 }  # fmt: skip
-JOINING = {"add", "sub"}  # of two outputs: a residual connection
+JOINING = {"add", "sub", "add_", "sub_"}  # of two outputs: a residual connection
+ADDING = {"add", "sub", "rsub", "add_", "sub_"}
+SCALING = {"mul", "div", "neg", "mul_", "div_", "neg_"}
+COMPARING = {"mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"}
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 @dataclass
 class Cut:
-    """A loss as a function of the network's outputs (``leaves``): the operations behind them, and the step's other tensors."""
+    """A loss as a function of the network's outputs (``leaves``): the operations behind them, and the step's other tensors.
 
-    tape: Tape
+    constants
+        the other tensors, of data; values has them, the leaves and the parameters, as they were.
+    shapes
+        of every tensor on the way; dtypes, those that they were computed in.
+    loss, recorded
+        its number, and its value in the step.
+    """
+
     loss: int
     leaves: list[int]
     path: list[Operation]
-    constants: list[int] = field(default_factory=list)
+    constants: list[int]
+    parameters: list[int]
+    noise: frozenset[int]
+    values: dict[int, Tensor]
+    shapes: dict[int, tuple[int, ...]]
+    dtypes: frozenset[torch.dtype]
+    recorded: Tensor
 
     def replay(self, values: Mapping[int, Tensor]) -> Tensor:
         """Return the loss with these values for leaves and constants, those of the step for the others, in their dtype."""
         dtype = next((value.dtype for value in values.values() if value.is_floating_point()), torch.float64)
-        known: dict[int, Any] = dict(values)
+        known: dict[int, Any] = {number: value.clone() for number, value in values.items()}  # some are written to
 
         def given(part: Any) -> Any:
             if isinstance(part, Value):
@@ -59,10 +75,12 @@ class Cut:
             keywords = {key: given(part) for key, part in operation.keywords.items()}
             if operation.name in ("_log_softmax", "_softmax"):
                 arguments[2] = False  # half to float: here all are of one kind
+            mode = torch.enable_grad() if operation.derives else torch.no_grad()
             if operation.name == "_to_copy":
                 result = arguments[0].to(keywords.get("dtype") or arguments[0].dtype)
             else:
-                result = operation.function(*arguments, **keywords)
+                with mode:
+                    result = operation.function(*arguments, **keywords)
             made = result if isinstance(result, (list, tuple)) else (result,)
             known.update(zip(operation.made, [part for part in made if isinstance(part, Tensor)], strict=False))
         loss: Tensor = known[self.loss]
@@ -70,9 +88,9 @@ class Cut:
 
     def constant(self, number: int, dtype: Any) -> Tensor:
         """Return a tensor of the step that is none of the leaves; standard normal noise is drawn anew, as the step drew it."""
-        tensor = self.tape.tensors[number].detach()
-        tensor = tensor.to(dtype) if tensor.is_floating_point() else tensor
-        return torch.randn_like(tensor) if number in self.tape.noise else tensor
+        tensor = self.values[number]
+        tensor = tensor.to(dtype) if tensor.is_floating_point() else tensor.clone()
+        return torch.randn_like(tensor) if number in self.noise else tensor
 
     def lines(self, names: Mapping[int, str]) -> tuple[Line, ...]:
         """Return which of the named leaves each operation takes in, and its line."""
@@ -101,27 +119,36 @@ def inputs_of(operation: Operation) -> list[int]:
     return [*numbers((operation.arguments, operation.keywords))]
 
 
-def cut(derived: Derived) -> Cut:
+def cut(tape: Tape, loss: int) -> Cut:
     """Return the loss as a function of the network's outputs."""
-    tape = derived.tape
     of_weights = weights(tape)
-    outputs = {
-        number
-        for operation in tape.operations
-        if operation.name in WEIGHTED and any(each in of_weights for each in inputs_of(operation))
-        for number in operation.made
-    }
-    outputs |= {number for op in tape.operations if is_joint(op, outputs) for number in op.made}
-    leaves, path = behind(tape, derived.loss, outputs)
+    outputs: set[int] = set()
+    laid: set[int] = set()  # outputs, and what only rearranges them
+    for op in tape.operations:
+        if (op.name in WEIGHTED and any(each in of_weights for each in inputs_of(op))) or is_joint(op, laid, of_weights):
+            outputs.update(op.made)
+            laid.update(op.made)
+        elif op.name in REARRANGING and all(each in laid for each in inputs_of(op)):
+            laid.update(op.made)
+    leaves, path = behind(tape, loss, outputs)
     if not leaves:  # no network: parameters are what is trained
         outputs = of_weights
-        leaves, path = behind(tape, derived.loss, outputs)
-    while moved := rearranged(leaves, path):
+        leaves, path = behind(tape, loss, outputs)
+    while moved := rearranged(leaves, path) or rescaled(tape, leaves, path):
         outputs = (outputs - {moved[0]}) | set(moved[1])
-        leaves, path = behind(tape, derived.loss, outputs)
+        leaves, path = behind(tape, loss, outputs)
     inside = {number for operation in path for number in operation.made} | set(leaves)
-    constants = dict.fromkeys(n for op in path for n in inputs_of(op) if n not in inside and n not in tape.parameters)
-    return Cut(tape, derived.loss, leaves, path, [*constants])
+    others = [*dict.fromkeys(n for op in path for n in inputs_of(op) if n not in inside)]
+    tensors = tape.tensors
+    on_the_way = {*leaves, *others, *(n for op in path for n in op.made)}
+    return Cut(
+        loss, leaves, path,
+        constants=[n for n in others if n not in tape.parameters], parameters=[n for n in others if n in tape.parameters],
+        noise=frozenset(tape.noise & set(others)), values={n: tensors[n].detach().clone() for n in (*leaves, *others)},
+        shapes={n: tuple(tensors[n].shape) for n in on_the_way},
+        dtypes=frozenset(tensors[n].dtype for n in on_the_way if tensors[n].is_floating_point()),
+        recorded=tensors[loss].detach().clone(),
+    )  # fmt: skip
 
 
 def weights(tape: Tape) -> set[int]:
@@ -133,10 +160,12 @@ def weights(tape: Tape) -> set[int]:
     return own
 
 
-def is_joint(operation: Operation, outputs: set[int]) -> bool:
-    """Whether an operation adds two outputs of the network, of one shape."""
+def is_joint(operation: Operation, outputs: set[int], of_weights: set[int]) -> bool:
+    """Whether an operation adds two outputs of the network, or a weight to one (a residual connection, a bias)."""
     taken = inputs_of(operation)
-    return operation.name in JOINING and len(taken) == 2 and all(number in outputs for number in taken)
+    if operation.name not in JOINING or len(taken) != 2 or not any(number in outputs for number in taken):
+        return False
+    return all(number in outputs or number in of_weights for number in taken)
 
 
 def behind(tape: Tape, loss: int, outputs: set[int]) -> tuple[list[int], list[Operation]]:
@@ -159,3 +188,32 @@ def rearranged(leaves: list[int], path: list[Operation]) -> tuple[int, list[int]
         if takers and all(taker.name in REARRANGING and len(inputs_of(taker)) == 1 for taker in takers):
             return leaf, [number for taker in takers for number in taker.made]
     return None
+
+
+def rescaled(tape: Tape, leaves: list[int], path: list[Operation]) -> tuple[int, list[int]] | None:
+    """Return a leaf that data are added to, or that is multiplied, before it is compared with data, and what it becomes.
+
+    So the noise that a diffusion model predicts becomes the image that is compared.
+    """
+    made = {number for operation in path for number in operation.made} | set(leaves)
+    for leaf in leaves:
+        number, last = leaf, leaf
+        while True:
+            takers = [operation for operation in path if number in inputs_of(operation)]
+            others = [n for n in inputs_of(takers[0]) if n != number] if len(takers) == 1 else []
+            name = takers[0].name if takers else ""
+            if len(takers) != 1 or any(n in made or n in tape.parameters for n in others):
+                break
+            if name in (*ADDING, *COMPARING) and any(varied(tape.tensors[n]) for n in others):
+                last = number
+            if name not in (*ADDING, *SCALING) or tape.tensors[takers[0].made[0]].shape != tape.tensors[number].shape:
+                break
+            number = takers[0].made[0]
+        if last != leaf:
+            return leaf, [last]
+    return None
+
+
+def varied(tensor: Tensor) -> bool:
+    """Whether a tensor has elements, and they differ."""
+    return tensor.numel() > 1 and bool((tensor != tensor.flatten()[0]).any())

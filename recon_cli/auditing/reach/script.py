@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from recon_cli.auditing.lines import OURS
-from recon_cli.auditing.reach.recording import Derived, Finished, Watching
+from recon_cli.auditing.reach.losses import Derived, Finished, Watching
 from recon_cli.errors import ReconError
 
 OTHERS = {"tensorflow": "TensorFlow", "jax": "JAX", "mlx": "MLX", "paddle": "PaddlePaddle"}

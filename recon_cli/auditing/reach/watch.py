@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from recon_cli.auditing.limiting import failure
-from recon_cli.auditing.reach.recording import Derived, Watching
+from recon_cli.auditing.reach.losses import Derived, Watching
 from recon_cli.auditing.restoring import undisturbed
 from recon_cli.auditing.result import Audit, joined
 from recon_cli.errors import ReconError

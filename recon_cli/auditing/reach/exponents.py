@@ -1,0 +1,166 @@
+"""How the weights of a live step move with its sizes: by what its recorded reductions divide by, and by literals.
+
+A mean over a recorded tensor divides by sizes that are known. A literal that a term is divided by is a size where it equals
+one, and one alone; what cannot be known is None.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from recon_cli.auditing.reach.cutting import Cut, inputs_of
+from recon_cli.auditing.reach.recording import Operation
+from recon_cli.auditing.scaling import NONE, Scaling
+
+REDUCED = {  # losses of torch by the place of their reduction among the arguments
+    "mse_loss": 2, "l1_loss": 2, "smooth_l1_loss": 2, "huber_loss": 2, "binary_cross_entropy": 3,
+    "binary_cross_entropy_with_logits": 4, "nll_loss_forward": 3, "nll_loss2d_forward": 3, "soft_margin_loss": 2,
+}  # fmt: skip
+MEAN = 1
+ORDINARY = 2  # a whole number up to which a literal belongs to a formula, as in 1/2
+
+
+@dataclass
+class Divided:
+    """What a term is divided by: exponents of the batch and of what it has a sample, None where not known; and in words."""
+
+    batch: float | None = 0.0
+    own: float | None = 0.0
+    words: list[str] = field(default_factory=list)
+
+    def by(self, batch: float | None = 0.0, own: float | None = 0.0) -> None:
+        """Divide by powers of the sizes; None where it cannot be known whether."""
+        self.batch = None if batch is None or self.batch is None else self.batch - batch
+        self.own = None if own is None or self.own is None else self.own - own
+
+
+def growth(loss: Cut, output: int, means: Sequence[int], batch: int, elements: int, latents: int) -> tuple[Scaling, list[str]]:
+    """Return the exponents in B, D and K of one reconstruction beside the KL of these means, and what literals were taken for."""
+    rec_way = way(loss, output)
+    ways = [way(loss, mean) for mean in means]
+    if rec_way is None or any(each is None for each in ways):
+        return Scaling(), []
+    both = {op.made for op in rec_way} & {op.made for each in ways for op in each or ()}
+    rec = divided(loss, output, rec_way, both, batch, elements, "elements of a sample")
+    kls = [divided(loss, mean, each or [], both, batch, latents, "latents") for mean, each in zip(means, ways, strict=True)]
+    if not kls:
+        return Scaling(batch=(None, rec.batch, None), dim=(None, rec.own, None)), []
+    kl = kls[0] if all((each.batch, each.own) == (kls[0].batch, kls[0].own) for each in kls) else Divided(None, None)
+    scaling = Scaling(
+        batch=NONE if rec.batch is None or kl.batch is None else (kl.batch - rec.batch, rec.batch, kl.batch),
+        dim=NONE if rec.own is None else (-rec.own + 0.0, rec.own, 0.0),
+        latent=NONE if kl.own is None else (kl.own, 0.0, kl.own),
+    )
+    words = [f"the reconstruction is {each}" for each in rec.words] + [f"the KL is {each}" for each in kl.words]
+    return scaling, [*dict.fromkeys(words), *overall(loss, rec_way, both, batch)]
+
+
+def way(loss: Cut, output: int) -> list[Operation] | None:
+    """Return the operations from an output to the loss, the first that takes each in; None where it does not lead there."""
+    operations, number = [], output
+    while number != loss.loss:
+        taker = next((op for op in loss.path if number in inputs_of(op)), None)
+        if taker is None:
+            return None
+        operations.append(taker)
+        number = taker.made[0]
+    return operations
+
+
+def divided(
+    loss: Cut, output: int, operations: Sequence[Operation], both: set[tuple[int, ...]], batch: int, own: int, what: str
+) -> Divided:  # fmt: skip
+    """Return what a term is divided by on its way; a literal that divides both terms moves no trade-off."""
+    result, number = Divided(), output
+    for taker in operations:
+        for size, of_batch in averaged(taker, loss.shapes[number], batch):
+            if size > 1:
+                result.by(batch=of_batch, own=not of_batch)
+        if taker.made not in both:
+            literal(result, loss, taker, number, batch, own, what)
+        number = taker.made[0]
+    return result
+
+
+def averaged(taker: Operation, shape: tuple[int, ...], batch: int) -> list[tuple[int, bool]]:
+    """Return the sizes that an operation averages over, and whether each is the batch's."""
+    total = math.prod(shape)
+    whole = [(batch, True), (total // batch, False)] if total % batch == 0 else [(total, False)]
+    if taker.name == "mean":
+        axes = taker.arguments[1] if len(taker.arguments) > 1 else taker.keywords.get("dim")
+        if not isinstance(axes, (list, tuple, int)) or axes == []:
+            return whole
+        axes = [axes] if isinstance(axes, int) else axes
+        axes = sorted(axis % len(shape) for axis in axes)
+        first = [(shape[0], True)] if 0 in axes and shape[0] == batch else []
+        others = math.prod(shape[axis] for axis in axes if not (axis == 0 and first))
+        return [*first, (others, False)]
+    place = REDUCED.get(taker.name)
+    if place is None:
+        return []
+    how = taker.arguments[place] if len(taker.arguments) > place else taker.keywords.get("reduction", MEAN)
+    if how != MEAN:
+        return []
+    if taker.name.startswith("nll_loss"):
+        events = total // shape[1 if len(shape) > 1 else 0]
+        return [(batch, True), (events // batch, False)] if events % batch == 0 else [(events, False)]
+    return whole
+
+
+def literal(result: Divided, loss: Cut, taker: Operation, number: int, batch: int, own: int, what: str) -> None:
+    """Divide by the size that a literal equals; by what is not known where it equals several, or is a number of the data."""
+    if taker.name not in ("div", "mul", "div_", "mul_") or len(taker.arguments) < 2:
+        return
+    (other, *more) = [part for part in taker.arguments[:2] if getattr(part, "number", None) != number] or [None]
+    if more or other is None:
+        return
+    if hasattr(other, "number"):
+        if other.number not in loss.constants or loss.values[other.number].numel() != 1:
+            return
+        value, of_data = float(loss.values[other.number]), True
+    elif isinstance(other, (int, float)) and other:
+        value, of_data = abs(float(other)), False
+    else:
+        return
+    by = value if taker.name.startswith("div") else 1 / value if value else 0.0
+    if by <= ORDINARY or not math.isclose(by, round(by), rel_tol=1e-6):
+        if of_data and by > ORDINARY:  # a number that the data decide, as how many of them count
+            result.by(None, None)
+        return
+    sizes = {"batch size": (batch, 1, 0), f"number of {what}": (own, 0, 1), "size of the whole batch": (batch * own, 1, 1)}
+    equal = {name: powers for name, powers in sizes.items() if powers[0] > 1 and powers[0] == round(by)}
+    by_hand = taker.name.startswith("mul") and len(f"{value:.12g}") <= 6  # 0.25 may be a weight as well as 1/4
+    if len({(b, o) for _, b, o in equal.values()}) == 1 and not by_hand:
+        ((name, (_, by_batch, by_own)),) = [*equal.items()][:1]
+        result.by(by_batch, by_own)
+        result.words.append(f"divided by {round(by)}, which is the {name}")
+    elif equal:
+        result.by(
+            None if any(b for _, b, _ in equal.values()) else 0.0, None if any(o for _, _, o in equal.values()) else 0.0
+        )  # fmt: skip
+        result.words.append(f"divided by {round(by)}, which is the {' or the '.join(equal)}, or a weight: not known which")
+    elif of_data:
+        result.by(None, None)
+    elif own % round(by) == 0 and round(by) > 4:  # an axis of it, or a weight
+        result.by(0.0, None)
+
+
+def overall(loss: Cut, operations: Sequence[Operation], both: set[tuple[int, ...]], batch: int) -> list[str]:
+    """Return, in words, the number that both terms are multiplied by: gradient accumulation, loss scaling."""
+    factor, previous = 1.0, None
+    for taker in operations:
+        if taker.made in both and previous is not None and taker.name in ("div", "mul", "div_", "mul_"):
+            others = [part for part in taker.arguments[:2] if getattr(part, "number", None) != previous]
+            for other in others[:1]:
+                tensor = loss.values.get(getattr(other, "number", -1))
+                value = tensor.item() if tensor is not None and tensor.numel() == 1 else other
+                if isinstance(value, (int, float)) and value:
+                    factor = factor / value if taker.name.startswith("div") else factor * value
+        previous = taker.made[0]
+    plain = [1.0, 1 / batch] if batch > 1 else [1.0]
+    if any(math.isclose(abs(factor), number) for number in plain):
+        return []
+    size = f" (1/{batch} is the batch's, perhaps)" if math.isclose(1 / abs(factor) % batch, 0, abs_tol=1e-9) else ""
+    return [f"all of the loss is multiplied by {abs(factor):.6g}{size}: that scales the gradients and no trade-off"]

@@ -1,0 +1,128 @@
+"""The losses that a training step derives, each cut out where it is derived; nothing else of the step is kept."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from recon_cli.auditing.lines import OURS
+from recon_cli.auditing.reach.cutting import Cut, cut
+from recon_cli.auditing.reach.recording import Recorder, site
+
+
+@dataclass(frozen=True)
+class Derived:
+    """A loss that was derived, at a line, cut out of its step; and what is to be said of how."""
+
+    cut: Cut
+    site: str
+    notes: tuple[str, ...] = ()
+
+
+class Finished(BaseException):
+    """One iteration has shown every loss: no ``except Exception`` of the script's own catches this."""
+
+
+class Watching:
+    """Watches what runs within: the losses that it derives, until one iteration has shown each site once.
+
+    ``stop`` ends the code by raising Finished when a site comes again; else it goes on, unwatched.
+    """
+
+    def __init__(self, iteration: int = 1, stop: bool = False) -> None:
+        self.iteration, self.stop = iteration, stop
+        self.losses: list[Derived] = []
+        self.counts: dict[str, int] = {}
+        self.recorder = Recorder()
+        self.before: dict[str, Any] = {}
+        self.over = False
+        self.raised = 0
+        self.compiled = False
+        self.thread = threading.get_ident()
+
+    def __enter__(self) -> Watching:
+        self.before = {
+            "backward": Tensor.backward,
+            "all": torch.autograd.backward,
+            "grad": torch.autograd.grad,
+            "compile": torch.compile,
+        }
+        Tensor.backward = self.watched(Tensor.backward, lambda args: args[0])  # type: ignore[method-assign]
+        torch.autograd.backward = self.watched(torch.autograd.backward, lambda args: args[0])
+        torch.autograd.grad = self.watched(torch.autograd.grad, lambda args: args[0])
+        torch.compile = self.uncompiled
+        self.recorder.__enter__()  # type: ignore[no-untyped-call]
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.recorder.__exit__(*error)  # type: ignore[no-untyped-call]
+        Tensor.backward, torch.autograd.backward = self.before["backward"], self.before["all"]  # type: ignore[method-assign]
+        torch.autograd.grad, torch.compile = self.before["grad"], self.before["compile"]
+        self.recorder.forget()
+
+    def watched(self, call: Callable[..., Any], loss_of: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a call that derives, which is recorded and itself records nothing."""
+
+        def derive(*args: Any, **kwargs: Any) -> Any:
+            if not self.recorder.recording and not (self.over and self.stop):
+                return call(*args, **kwargs)
+            loss = loss_of(args) if args else kwargs.get("tensors", kwargs.get("outputs"))
+            loss = loss[0] if isinstance(loss, (list, tuple)) and loss else loss
+            self.derived(loss, site(2))
+            self.recorder.recording = False
+            try:
+                return call(*args, **kwargs)
+            finally:
+                self.recorder.recording = not self.over
+
+        return derive
+
+    def derived(self, loss: Any, where: str) -> None:
+        """Keep a loss that is derived, at the iteration that is looked at; end when its site has been there before."""
+        self.counts[where] = self.counts.get(where, 0) + 1
+        if self.counts[where] > self.iteration:
+            self.over, self.recorder.recording = True, False
+            self.recorder.forget()
+            if self.stop:
+                self.raised += 1
+                if self.raised > 1:
+                    insist()
+                raise Finished
+        elif self.counts[where] == self.iteration and isinstance(loss, Tensor):
+            with torch.no_grad():
+                self.losses.append(Derived(cut(self.recorder.tape, self.recorder.number(loss)), where, self.notes()))
+        elif self.counts[where] < self.iteration:  # of another iteration: what was recorded is not needed
+            self.recorder.forget()
+
+    def notes(self) -> tuple[str, ...]:
+        """Return what watching changed."""
+        return ("What torch.compile was given ran as it is written.",) if self.compiled else ()
+
+    def uncompiled(self, model: Any = None, **_: Any) -> Any:
+        """Return what torch.compile is given: a step is watched as it is written."""
+        self.compiled = True
+        return (lambda each: each) if model is None else model
+
+
+def insist() -> None:
+    """Have Finished raised at the next line that runs, wherever: the script has caught it once, and goes on."""
+
+    def again(_frame: FrameType, event: str, _arg: Any) -> Any:
+        if event == "line":
+            sys.settrace(None)
+            raise Finished
+        return again
+
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if not frame.f_code.co_filename.startswith((OURS, "<frozen")):
+            frame.f_trace = again
+        frame = frame.f_back
+    sys.settrace(lambda *_: None)

@@ -1,0 +1,280 @@
+"""What each output of the network is in a live step, by structure alone: compared with data, a spread, a latent, a score.
+
+What is compared element by element with a constant is a reconstruction, what stands in a term of its own is a latent; a mean's
+gradient is linear in itself. No name is looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from recon_cli.auditing.reach.cutting import Cut, varied
+from recon_cli.auditing.watching import seed
+
+SMALL = 1e-9
+FAR = 10.0  # beyond free nats and capacities
+
+
+@dataclass(frozen=True)
+class Compared:
+    """An output of the network that is compared with a constant; the axis of its classes, where the constant labels them."""
+
+    output: int
+    target: int
+    classes: int | None = None
+    hot: bool = False
+
+
+@dataclass
+class Parts:
+    """What the outputs are, by number; ``rest`` is what is none of these."""
+
+    pairs: list[Compared]
+    spreads: list[int]
+    means: list[int]
+    scales: list[int]
+    scores: list[int] = field(default_factory=list)
+    codes: list[int] = field(default_factory=list)
+    rest: list[int] = field(default_factory=list)
+
+
+@dataclass
+class Step:
+    """A loss of a step, its tensors in float64 by number."""
+
+    cut: Cut
+    values: dict[int, Tensor]
+
+    @property
+    def ignored(self) -> set[int]:
+        """The labels that its losses leave out."""
+        losses = [op for op in self.cut.path if op.name.startswith("nll_loss")]
+        return {part for op in losses for part in op.arguments[4:5] if isinstance(part, int)}
+
+    def gradients(self, changed: Mapping[int, Tensor]) -> dict[int, Tensor]:
+        """Return the loss's gradient by every output, with some tensors changed."""
+        values = {n: v for n, v in {**self.values, **changed}.items() if n not in self.cut.noise or n in changed}
+        live = {n: values[n].clone().requires_grad_() for n in self.cut.leaves if values[n].is_floating_point()}
+        seed()
+        loss = self.cut.replay({**values, **live}).sum()
+        grads = torch.autograd.grad(loss, [*live.values()], allow_unused=True)
+        return {n: torch.zeros_like(v) if g is None else g for (n, v), g in zip(live.items(), grads, strict=True)}
+
+    def differs(self, before: Mapping[int, Tensor], changed: Mapping[int, Tensor]) -> dict[int, Tensor]:
+        """Return which gradients are others when some tensors are changed; nothing where the change is refused."""
+        try:
+            after = self.gradients(changed)
+        except Exception:
+            return {}
+        return {n: ~((after[n] - before[n]).abs() <= SMALL * before[n].abs().max()) for n in before}
+
+    def moved(self, before: Mapping[int, Tensor], number: int, half: Tensor) -> dict[int, Tensor]:
+        """Return which gradients are others when half of a tensor's elements are, of outputs that have any."""
+        for value in turned(self.values[number], half, self.ignored):
+            changes = {n: changed for n, changed in self.differs(before, {number: value}).items() if bool(changed.any())}
+            if changes:
+                return changes
+        return {}
+
+    def vanishes(self, number: int, other: int) -> bool:
+        """Whether an output's gradient is nothing where the output is the other tensor: then they are compared."""
+        value, there = self.values[number], self.values[other]
+        if there.numel() != value.numel() or not there.is_floating_point():
+            return False
+        fixed = {other: there} if other in self.cut.noise else {}
+        grad = self.gradients({**fixed, number: there.reshape(value.shape)})[number]
+        return float(grad.abs().max()) <= 1e-9 * float(self.gradients(fixed)[number].abs().max())
+
+
+def turned(value: Tensor, half: Tensor, ignored: Collection[int] = ()) -> list[Tensor]:
+    """Return a tensor with half of its elements at the other end of its range; and, further off, on either side of it."""
+    if not value.is_floating_point():
+        there = torch.tensor([label for label in value.unique().tolist() if label not in ignored], dtype=value.dtype)
+        if len(there) < 2:  # labels that are there, for others may be none
+            return [torch.where(half, value + 1, value)]
+        at = torch.searchsorted(there, value.contiguous()).clamp(max=len(there) - 1)
+        return [torch.where(half & torch.isin(value, there), there[(at + 1) % len(there)], value)]
+    low, high = value.min(), value.max()
+    width = (high - low) if high > low else torch.ones((), dtype=value.dtype)
+    return [torch.where(half, other, value) for other in (low + high - value, high + 9 * width, low - 9 * width)]
+
+
+def halved(value: Tensor, number: int = 7) -> Tensor:
+    """Return which half of a tensor's elements is to be changed."""
+    return torch.rand(value.shape, generator=torch.Generator().manual_seed(number)) < 0.5
+
+
+def parts_of(step: Step) -> Parts:
+    """Return what each output of the network is."""
+    before = step.gradients({})
+    alive = [number for number, grad in before.items() if bool((grad != 0).any()) or wakes(step, number)]
+    pairs = comparisons(step, before)
+    weak = {pair.output for pair in pairs if not varied(step.values[pair.target])}  # a prior's zeros, a score's ones
+    pairs = [pair for pair in pairs if varied(step.values[pair.target])]
+    pairs, spreads = apart(step, before, pairs)
+    outputs = {pair.output for pair in pairs} | {*spreads}
+    rest = [number for number in alive if number not in outputs]
+    mixed = entangled(step, before, pairs, rest)
+    rest = [number for number in rest if number not in mixed]
+    codes = coupled(step, before, rest)
+    rest = [number for number in rest if number not in codes]
+    means, scales = latents_of(step, rest)
+    scores = [n for n in rest if n in weak and n not in scales and not (n in means and scales)]
+    means = [n for n in means if n not in scores]
+    if scores and rest and not means:  # without them the others may be latents
+        means, scales = latents_of(step, [n for n in rest if n not in scores])
+    unknown = [n for n in rest if n not in (*means, *scales, *scores)]
+    scores += [n for n in unknown if is_straight(step, n)]
+    return Parts(pairs, spreads, means, scales, scores, codes, [*mixed, *(n for n in unknown if n not in scores)])
+
+
+def with_targets(step: Step) -> Step:
+    """Return the step without, among its noise, what an output is compared with: as a diffusion model's, and data drawn so."""
+    targets = {n for n in step.cut.noise if any(step.vanishes(leaf, n) for leaf in step.cut.leaves)}
+    return Step(replace(step.cut, noise=step.cut.noise - targets), step.values) if targets else step
+
+
+def entangled(step: Step, before: Mapping[int, Tensor], pairs: list[Compared], rest: list[int]) -> list[int]:
+    """Return the outputs, beside those that are compared, that data pull at: they stand in no term of their own."""
+    pulled: set[int] = set()
+    for pair in pairs:
+        pulled |= {*step.moved(before, pair.target, torch.ones_like(step.values[pair.target], dtype=torch.bool))}
+    return [number for number in rest if number in pulled]
+
+
+def wakes(step: Step, number: int) -> bool:
+    """Whether an output has a gradient far from where it is, as a KL has beyond its free nats."""
+    try:
+        return bool((step.gradients({number: far(step.values[number])})[number] != 0).any())
+    except Exception:
+        return False
+
+
+def far(value: Tensor, by: float = FAR, number: int = 9) -> Tensor:
+    """Return values that are normal and wide, for a tensor."""
+    return by * torch.randn(value.shape, generator=torch.Generator().manual_seed(number), dtype=torch.float64)
+
+
+def is_straight(step: Step, number: int) -> bool:
+    """Whether a gradient is the same wherever the output is: a score of which the mean is taken."""
+    grads = [step.gradients({number: far(step.values[number], by)})[number] for by in (1.0, 7.0)]
+    return bool(grads[0].any()) and bool(((grads[0] - grads[1]).abs() <= 1e-9 * grads[0].abs().max()).all())
+
+
+def comparisons(step: Step, before: Mapping[int, Tensor]) -> list[Compared]:
+    """Return outputs that are compared with constants element by element; one for each output."""
+    pairs: dict[int, Compared] = {}
+    for number in step.cut.constants:
+        value = step.values[number]
+        if value.numel() < 2 or value.dtype == torch.bool:
+            continue
+        if number in step.cut.noise:
+            continue
+        half = halved(value)
+        for output, changed in step.moved(before, number, half).items():
+            if weighs(step, before, number, output):
+                continue
+            pair = paired(output, number, changed, half, value)
+            if pair is not None and (output not in pairs or better(step, pair, pairs[output])):
+                pairs[output] = pair
+    return [*pairs.values()]
+
+
+def better(step: Step, pair: Compared, other: Compared) -> bool:
+    """Whether a comparison explains its output more than another does: with data, where the output's gradient vanishes."""
+    marks = [
+        (varied(step.values[each.target]), each.classes is None and step.vanishes(each.output, each.target))
+        for each in (pair, other)
+    ]
+    return marks[0] > marks[1]
+
+
+def weighs(step: Step, before: Mapping[int, Tensor], number: int, output: int) -> bool:
+    """Whether a constant of zeros and ones weighs an output's elements: where it is zero there is no gradient."""
+    value = step.values[number]
+    if not value.is_floating_point():
+        return False
+    gone = step.gradients({number: torch.zeros_like(value)})[output]
+    return not bool(gone.any()) and bool(before[output].any())
+
+
+def paired(output: int, number: int, changed: Tensor, half: Tensor, value: Tensor) -> Compared | None:
+    """Return how an output is compared with a constant, by which of its gradients half of the constant moves."""
+    shape = changed.shape
+    if value.numel() == changed.numel() and value.is_floating_point():
+        if not bool((changed.flatten() & ~half.flatten()).any()):
+            return Compared(output, number)
+        for axis in (changed.ndim - 1, 1):
+            if changed.ndim > 1 and not bool((changed.any(axis) & ~half.reshape(shape).any(axis)).any()):
+                return Compared(output, number, axis, hot=True)
+    for axis in (changed.ndim - 1, 1) if changed.ndim > 1 else ():
+        rest = changed.any(axis)
+        if not value.is_floating_point() and rest.numel() == value.numel() and not bool((rest.flatten() & ~half.flatten()).any()):
+            return Compared(output, number, axis)
+    return None
+
+
+def apart(step: Step, before: Mapping[int, Tensor], pairs: list[Compared]) -> tuple[list[Compared], list[int]]:
+    """Return the comparisons, and the spreads among what looked like one: as large, and coupled with another's output."""
+    spreads = []
+    for pair in pairs:
+        for other in pairs:
+            if other is pair or step.values[other.output].numel() != step.values[pair.output].numel():
+                continue
+            if not step.vanishes(pair.output, other.target) and step.vanishes(other.output, other.target):
+                value = step.values[other.output]
+                if pair.output in step.moved(before, other.output, torch.ones_like(value, dtype=torch.bool)):
+                    spreads.append(pair.output)
+    return [pair for pair in pairs if pair.output not in spreads], [*dict.fromkeys(spreads)]
+
+
+def latents_of(step: Step, rest: list[int]) -> tuple[list[int], list[int]]:
+    """Return the outputs that are means of latents, and their scales (as many, or none), in pairs."""
+    linear = [number for number in rest if is_linear(step, number)]
+    means, scales = [], []
+    left = [number for number in rest if number not in linear]
+    for number in linear:
+        same = [other for other in left if step.values[other].numel() == step.values[number].numel()]
+        means.append(number)
+        if same:
+            nearest = min(same, key=lambda other: abs(other - number))
+            scales.append(nearest)
+            left.remove(nearest)
+    if scales and len(scales) < len(means):  # the others are none
+        with_scale = [m for m in means if any(step.values[s].shape == step.values[m].shape for s in scales)]
+        means = with_scale if len(with_scale) == len(scales) else means
+    return (means, scales) if len(scales) in (0, len(means)) else ([], [])
+
+
+def is_linear(step: Step, number: int) -> bool:
+    """Whether an output's gradient is linear in itself, near or, beyond free nats, far out."""
+    for by in (1.0, FAR * 10):
+        once = far(step.values[number], by)
+        try:
+            one, two, three = (step.gradients({number: k * once})[number] for k in (1, 2, 3))
+        except Exception:
+            continue
+        bend, rise = (three - 2 * two + one).abs().max(), (three - one).abs().max()
+        if bool(bend <= 1e-6 * three.abs().max()) and bool(rise > 1e-9 * three.abs().max()):
+            return True
+    return False
+
+
+def coupled(step: Step, before: Mapping[int, Tensor], rest: list[int]) -> list[int]:
+    """Return outputs that are compared with one another and with nothing else, as codes and their quantised neighbours."""
+    codes: list[int] = []
+    for number in rest:
+        for other in rest:
+            value = step.values[other]
+            if other == number or value.numel() != step.values[number].numel():
+                continue
+            half = halved(value, 8)
+            changed = step.moved(before, other, half).get(number)
+            if changed is None or bool((changed.flatten() & ~half.flatten()).any()) or not step.vanishes(number, other):
+                continue
+            codes += [n for n in (number, other) if n not in codes]
+    return codes
