@@ -12,6 +12,7 @@ import math
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -379,17 +380,18 @@ class Method(Traced):
         return self._trace.operate(self._method, (owner, *args), kwargs)
 
 
-LIBRARY = (__file__, torch.__path__[0])  # what is not the audited code's own
+LIBRARY = (torch.__path__[0], str(Path(__file__).parent))  # what is not the audited code's own
 
 
 def named(node: Node, value: Traced) -> None:
-    """Record the variables of the calling code that hold a value."""
+    """Record the variables of the calling code that hold a value, the outermost first."""
     frame: FrameType | None = sys._getframe(2)
-    while frame is not None and frame.f_code.co_filename.startswith(LIBRARY):
+    names: list[str] = []
+    while frame is not None and frame.f_code is not traced.__code__:
+        if not frame.f_code.co_filename.startswith(LIBRARY):
+            names = [name for name, each in [*frame.f_locals.items()] if each is value and name != "self"] + names
         frame = frame.f_back
-    if frame is not None:
-        names = [name for name, each in [*frame.f_locals.items()] if each is value and name != "self"]
-        node.names += [name for name in names if name not in node.names]
+    node.names += [name for name in dict.fromkeys(names) if name not in node.names]
 
 
 def is_tensor_word(name: str) -> bool:
