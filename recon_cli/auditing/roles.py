@@ -190,6 +190,8 @@ def shaped(node: Node, call: CallPlan, word: str | None, missing: list[str], fal
     """Return what the plan passes for a value: a structure of slots as the code takes it apart, None where it asks nothing."""
     name = fallback if not node.name or (role_of(fallback) and not role_of(node.name)) else node.name
     role = role_of(name)
+    if role in ("posterior", "decoder") and not node.parts and node.uses - {"passed"}:
+        name, role = "", None  # whatever its name, it is added and multiplied
     if word is not None and not node.is_tuple and not node.is_dictionary:
         return leaf(name, call, word, node.key)
     if not node.touched:
