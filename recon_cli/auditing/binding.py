@@ -135,12 +135,14 @@ def by_trying(problem: Problem) -> tuple[Problem, str]:
         fits.append((good, chosen, odd))
         if good >= 6 + 2 * bool(latent_roles):
             break
+    loose = {key for key in unknown if not any(key in group for group in problem.plan.groups)}
+    if not fits and loose and problem.plan.role("recon") and problem.plan.role("target"):
+        for key in loose:
+            compared(problem.plan, {key})
+        return matched(problem)
     if not fits:
-        tried = (
-            f"; the first try ended with: {errors[0] if isinstance(errors[0], ReconError) else worded(errors[0])}"
-            if errors
-            else ""
-        )
+        first = [f"{e}" if isinstance(e, ReconError) else worded(e) for e in errors[:1]]
+        tried = "".join(f"; the first try ended with: {words}" for words in first)
         raise ReconError(
             f"These arguments of {problem.reached.spelled} could not be matched: {', '.join(unknown)}{tried}",
             "Name the roles in the order of the arguments (--args recon,target,mu,logvar; skip for none), "

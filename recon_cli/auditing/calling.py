@@ -168,7 +168,8 @@ class Problem:
         if slot.role == "mask":
             pads = "pad" in slot.key
             named = self.shapes.get(slot.key)
-            size = {"image": (B, *shape), "batch": (B,), "first": (B, *shape[:1]), "flat": (B, self.sizes.D)}[self.layout.mask]
+            sizes = {"image": (B, *shape), "rows": (B, *shape[:-1]), "batch": (B,), "first": (B, *shape[:1])}
+            size = sizes.get(self.layout.mask, (B, self.sizes.D))
             size = (B, *named) if named else size
             node = self.plan.trace.nodes.get(slot.key, Node(slot.key))
             if self.layout.long:

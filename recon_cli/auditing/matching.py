@@ -34,14 +34,18 @@ def layouts(problem: Problem) -> list[Layout]:
         data = [("image", "image", problem.layout.classes)]
     latent = ["flat", "one"] + (["joined"] if len(problem.sizes.latent) > 1 else [])
     pads = any("pad" in slot.key for slot in plan.role("mask"))
-    mask = (["first", "batch", "image"] if pads else ["image", "batch", "first", "flat"]) if plan.role("mask") else ["image"]
+    mask = (
+        (["first", "batch", "image"] if pads else ["image", "batch", "first", "rows", "flat"]) if plan.role("mask") else ["image"]
+    )
     kl = ["batch", "scalar", "list"] if plan.role("kl") else ["batch"]
     posterior = ["pair", "object"] if plan.role("posterior") else ["pair"]
     every = [Layout(r, t, z, m, k, p, c) for (r, t, c), z, m, k, p in itertools.product(data, latent, mask, kl, posterior)]
     if any("index" in problem.plan.trace.nodes[s.key].uses for s in plan.role("mask") if s.key in plan.trace.nodes):
         every += [replace(layout, long=True) for layout in every if layout.mask == mask[0]]
     coins = [replace(layout, binary=True) for layout in every if not layout.classes and plan.role("target")]
-    return sorted([*every, *coins], key=lambda layout: (bool(layout.classes), layout.binary))
+    nodes = [plan.trace.nodes[slot.key] for slot in plan.role("target") if slot.key in plan.trace.nodes]
+    labels = any("labels" in node.uses for node in nodes)
+    return sorted([*every, *coins], key=lambda layout: (bool(layout.classes) != labels, layout.binary))
 
 
 def trial(problem: Problem) -> tuple[Problem, str]:
@@ -111,9 +115,10 @@ def of_classes(problem: Problem) -> Problem:
     """Return the problem with the shape of its classes, where the shapes given by name say that the target has labels."""
     for recon, target in pairs(problem.plan) if problem.shapes else ():
         scores, labels = (problem.shapes.get(slot.key) if slot is not None else None for slot in (recon, target))
+        labels = () if labels == (1,) and len(scores or ()) == 1 else labels  # one event of all classes
         how = "" if scores is None or labels is None else "last" * (scores[:-1] == labels) or "first" * (scores[1:] == labels)
         if scores and how:
-            shapes = {key: shape for key, shape in problem.shapes.items() if shape not in (scores, labels)}
+            shapes = {key: shape for key, shape in problem.shapes.items() if key not in (recon.key, target and target.key)}
             sizes, layout = replace(problem.sizes, shape=scores), replace(problem.layout, classes=how)
             return problem.at(sizes=sizes, layout=layout, shapes=shapes)
     return problem

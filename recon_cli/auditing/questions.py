@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
-from recon_cli.auditing.vocabulary import role_of
+from recon_cli.auditing.vocabulary import LATENT, role_of
 
 SIZES = (4, 5, 6, 7)  # of any tensor, while it is traced
 
@@ -34,6 +34,7 @@ class Node:
     constants: set[Any] = field(default_factory=set)
     axes: set[int] = field(default_factory=set)
     listed: bool = False
+    entry: str = ""  # the key that it is, where it comes of looping over a dictionary
 
     def part(self, kind: str, which: Any) -> Node:
         """Return what is taken out of it, the same each time."""
@@ -54,8 +55,8 @@ class Node:
         """Whether it is taken apart by position: in one go, or at several positions and in no other way."""
         items = self.of("item")
         whole = [which for which in items if isinstance(which, int)]
-        if not whole or len(whole) < len(items) or "tensor" in self.uses:
-            return self.listed and "tensor" not in self.uses and bool(whole)
+        if not whole or "tensor" in self.uses or self.is_dictionary:
+            return False
         return self.listed or len(whole) > 1 or not role_of(self.name) or self.name in ("batch", "data", "outputs", "output")
 
     @property
@@ -65,8 +66,12 @@ class Node:
 
     @property
     def name(self) -> str:
-        """Return the first of its names that has a role, else the first."""
-        return next((name for name in self.names if role_of(name)), self.names[0] if self.names else "")
+        """Return its own name; of what has none, or one that says nothing, the first variable's that says something."""
+        own = self.key.isidentifier()
+        if own and role_of(self.key):
+            return self.key
+        telling = [name for name in self.names if role_of(name) and (not own or role_of(name) in LATENT)]
+        return telling[0] if telling else self.names[0] if self.names else ""
 
 
 class TracedSizes(tuple[int, ...]):

@@ -188,8 +188,10 @@ def value_of(name: str, word: str | None, call: CallPlan, reached: Reached, bind
 
 def shaped(node: Node, call: CallPlan, word: str | None, missing: list[str], fallback: str = "") -> Any:
     """Return what the plan passes for a value: a structure of slots as the code takes it apart, None where it asks nothing."""
-    name = node.name or fallback
+    name = fallback if not node.name or (role_of(fallback) and not role_of(node.name)) else node.name
     role = role_of(name)
+    if role in ("posterior", "decoder") and not node.parts and node.uses - {"passed"}:
+        name, role = "", None  # whatever its name, it is added and multiplied
     if word is not None and not node.is_tuple and not node.is_dictionary:
         return leaf(name, call, word, node.key)
     if not node.touched:
@@ -202,15 +204,20 @@ def shaped(node: Node, call: CallPlan, word: str | None, missing: list[str], fal
         items = {i: part for i, part in node.of("item").items() if isinstance(i, int)}
         if min(items) < 0:
             items = {i % (1 - min(0, *items) + max(items)): part for i, part in items.items()}
-        one = sum(part.touched for part in items.values()) == 1
+        one = sum(part.touched for part in items.values()) == 1 or "looped" in node.uses
         none = Node("")
         return tuple(
             shaped(items.get(i, none), call, None, missing, name if one or i == 0 and role == "recon" else "")
             for i in range(max(items) + 1)
         )  # fmt: skip
     if node.is_dictionary:
-        parts = node.of("item").items()
-        return {key: shaped(part, call, None, missing, name if role_of(str(key)) is None else key) for key, part in parts}
+        parts = [(key, part) for key, part in node.of("item").items() if isinstance(key, str)]
+        alone = role == "recon" and not any(role_of(key) == "recon" for key, _ in parts)  # its image is the reconstruction
+
+        def said(key: str) -> bool:
+            return role_of(key) is not None and not (alone and role_of(key) == "target")
+
+        return {key: shaped(part, call, None, missing, key if said(key) else name) for key, part in parts}
     if role not in ("posterior", "decoder") and (attributes := attributes_of(node, call, missing)):
         return Stand(name, **attributes)
     if role is None and (node.uses & {"number", "words"} and "tensor" not in node.uses or is_weight(node, name)):
@@ -333,8 +340,9 @@ def models(call: CallPlan) -> None:
 def compared(call: CallPlan, group: set[str]) -> None:
     """Give arguments that are compared with one another, neither of them data, that role."""
     for slot in [slot for slot in call.slots() if slot.key in group]:
-        change(call, slot, "compared", f"compared with {' and '.join(sorted(group - {slot.key}))}")
-    call.taken.append(f"{' and '.join(sorted(group))} are compared with one another: a term of its own, of no data")
+        change(call, slot, "compared", f"compared with {' and '.join(sorted(group - {slot.key})) or 'no argument'}")
+    are = "are compared with one another" if len(group) > 1 else "is compared with neither data nor latents"
+    call.taken.append(f"{' and '.join(sorted(group))} {are}: a term of its own, of no data")
     call.unknown = [key for key in call.unknown if key not in group]
 
 
@@ -345,6 +353,11 @@ def apart(call: CallPlan) -> None:
         if pair <= slots.keys():
             joined = [group for group in call.groups if group & pair]
             call.groups = [group for group in call.groups if not group & pair] + [set(pair).union(*joined)]
+    for group in call.groups:
+        drawn = [key for key in group if slots[key].role == "z"]
+        if not call.role("recon") and len(drawn) == 1 and "target" in {slots[key].role for key in group}:
+            change(call, slots[drawn[0]], "recon", "compared with the target")
+    slots = {slot.key: slot for slot in call.slots()}
     for group in call.groups:
         recon, unknown = ([key for key in group if slots[key].role == role] for role in ("recon", "unknown"))
         if len(group) == 2 and len(recon) == len(unknown) == 1 and len(call.groups) > len(call.role("target")):

@@ -12,6 +12,7 @@ import math
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -25,7 +26,7 @@ from recon_cli.auditing.restoring import quiet
 from recon_cli.auditing.vocabulary import role_of
 from recon_cli.auditing.watching import Watch
 
-LABELLED = {"cross_entropy": 1, "nll_loss": 1, "one_hot": 0, "embedding": 0, "gather": 2, "long": 0, "index_select": 2}
+LABELLED = {"cross_entropy": 1, "nll_loss": 1, "one_hot": 0, "embedding": 0, "gather": 2, "long": 0}
 KEPT = {"device": torch.device("cpu"), "dtype": torch.float64, "is_cuda": False, "requires_grad": True, "layout": torch.strided}
 PATIENCE = 40  # truths told in one way, before a loop that waits for the other gets it
 ENTRIES = ("first", "second")  # keys of a dictionary whose keys are only listed
@@ -98,8 +99,11 @@ class Trace(TorchFunctionMode):
                 each._origins[0].uses.add("tensor")
         if (position := LABELLED.get(name)) is not None:
             label = kwargs.get("target", kwargs.get("index", args[position] if len(args) > position else None))
-            if isinstance(label, Traced) and label._node is not None:
-                label._node.uses.add("labels")
+            if isinstance(label, Traced) and len(label._origins) == 1:
+                label._origins[0].uses.add("labels")
+        if name == "index_select" and isinstance(args[-1], Traced) and args[-1]._node is not None:
+            args[-1]._node.uses.add("index")
+            args[-1]._node.axes.add(args[1])
         if name in ("cross_entropy", "nll_loss") and isinstance(ignored := kwargs.get("ignore_index"), int):
             self.ignored.add(ignored)
         marks = {"masked_fill": 1, "masked_select": 1, "where": 0, "logical_not": 0, "bitwise_not": 0, "bool": 0}
@@ -186,9 +190,9 @@ class Traced(torch.Tensor):
                 each._origins[0].uses.add("weight" if sums and name in ("mul", "truediv") else "factor")
         trace.meet(inside)
         constants = [other for other in others if isinstance(other, (int, float, str)) and not isinstance(other, bool)]
-        if self._node is not None and name in COMPARING:
-            self._node.constants.update(constants)
-            self._node.uses |= {"words"} if any(isinstance(each, str) for each in constants) else set()
+        if len(self._origins) == 1 and name in COMPARING:
+            self._origins[0].constants.update(constants)
+            self._origins[0].uses |= {"words"} if any(isinstance(each, str) for each in constants) else set()
         summed = all(each._summed for each in inside)
         return stand_in(trace, None, inside, summed, torches)
 
@@ -228,6 +232,8 @@ class Traced(torch.Tensor):
         pass
 
     def __getitem__(self, key: Any) -> Traced:
+        if isinstance(key, Traced) and key._node is not None and key._node.entry and self._node is not None:
+            return self._part("item", key._node.entry)
         if isinstance(key, str) or (isinstance(key, int) and self._node is not None and not isinstance(key, bool)):
             return self._part("item", key)
         if self._node is not None and type(key) is slice and key.step is None and unpacking(sys._getframe(1), ahead=True)[0]:
@@ -257,7 +263,12 @@ class Traced(torch.Tensor):
                 return iter(self._dictionary("keys"))
             self._node.listed = True
         start = self.__dict__.get("_start", 0)
-        return iter([self._part("item", start + i) for i in range((count or 2) + rest)])
+        parts = [self._part("item", start + i) for i in range((count or len(ENTRIES)) + rest)]
+        if not count and self._node is not None:
+            self._node.uses.add("looped")
+            for part, entry in zip(parts, ENTRIES, strict=True):
+                part._node.entry = entry  # type: ignore[union-attr]
+        return iter(parts)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Traced:
         root = re.split(r"[.(\[]", self._node.key.removeprefix("self."))[0] if self._node is not None else ""
@@ -369,17 +380,18 @@ class Method(Traced):
         return self._trace.operate(self._method, (owner, *args), kwargs)
 
 
-LIBRARY = (__file__, torch.__path__[0])  # what is not the audited code's own
+LIBRARY = (torch.__path__[0], str(Path(__file__).parent))  # what is not the audited code's own
 
 
 def named(node: Node, value: Traced) -> None:
-    """Record the variables of the calling code that hold a value."""
+    """Record the variables of the calling code that hold a value, the outermost first."""
     frame: FrameType | None = sys._getframe(2)
-    while frame is not None and frame.f_code.co_filename.startswith(LIBRARY):
+    names: list[str] = []
+    while frame is not None and frame.f_code is not traced.__code__:
+        if not frame.f_code.co_filename.startswith(LIBRARY):
+            names = [name for name, each in [*frame.f_locals.items()] if each is value and name != "self"] + names
         frame = frame.f_back
-    if frame is not None:
-        names = [name for name, each in [*frame.f_locals.items()] if each is value and name != "self"]
-        node.names += [name for name in names if name not in node.names]
+    node.names += [name for name in dict.fromkeys(names) if name not in node.names]
 
 
 def is_tensor_word(name: str) -> bool:

@@ -64,7 +64,7 @@ NAMED = {
         latent_?loss
     """,
     "extra": r"""
-        \w+_loss  loss_\w+  commit\w*  reg(ular\w*)?  penalty
+        \w+_loss  loss_(?!mask)\w+  commit\w*  reg(ular\w*)?  penalty
     """,
     "z": r"""
         z  zs  z_?samples?  sample_?z  latents?  samples?  encoded  codes?
@@ -131,4 +131,8 @@ def role_of(name: str) -> str | None:
         return "spread"
     if meaning_of(bare):
         return "scale"
-    return next((role for role, pattern in PATTERNS if pattern.match(bare)), None)
+    role = next((role for role, pattern in PATTERNS if pattern.match(bare)), None)
+    if role is None and (numbered := re.fullmatch(r"(\w+)_[A-Da-d0-9]", bare)):
+        role = next((role for role, pattern in PATTERNS if pattern.match(numbered[1])), None)
+        return role if role in DATA else None
+    return role

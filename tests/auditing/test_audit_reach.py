@@ -1,0 +1,350 @@
+"""How a loss is come by and bound: what it asks of its arguments, files whose parts are not there, and what is not run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from recon_cli.auditing import audit
+from recon_cli.errors import ReconError
+
+ROWS = {"shape": (6,), "latent": 3}
+TOKENS = {"shape": (12, 30), "latent": 20}
+KL = "0.5 * (mu**2 + logvar.exp() - logvar - 1).sum()"
+LOSS = f"def f(pred, x, mu, logvar):\n    return ((pred - x) ** 2).sum() + {KL}\n"
+
+
+def kl(m: Any, s: Any) -> Any:
+    """Summed over all."""
+    return 0.5 * (m**2 + s.exp() - s - 1).sum()
+
+
+def square(a: Any, b: Any) -> Any:
+    """Summed over all."""
+    return ((a - b) ** 2).sum()
+
+
+def hostile(cases: list[Any], first: int) -> list[Any]:
+    """The first few in the default run, all with hostile's."""
+    return [pytest.param(*case, marks=[pytest.mark.hostile] * (i >= first)) for i, case in enumerate(cases)]
+
+
+class Out(NamedTuple):
+    """What a model returns."""
+
+    recon: Any
+    mu: Any
+    logvar: Any
+
+
+def helper(stats):
+    mu, logvar = stats
+    return kl(mu, logvar)
+
+
+def by_index(counts, out, weight=1.0):
+    nll = -(out[0].log_softmax(1) * counts).sum(-1).mean()
+    return nll + weight * 0.5 * (out[1] ** 2 + out[2].exp() - out[2] - 1).sum(1).mean()
+
+
+def nested(*parts):
+    decoded, code, x = parts[0], parts[1], parts[2]
+    mu, logvar = code
+    return square(decoded, x) + kl(mu, logvar)
+
+
+def in_a_helper(x, out):
+    rec, stats = out
+    return square(rec, x) + helper(stats)
+
+
+def dictionaries(batch, output):
+    return square(output["rec"]["img"], batch["img"]) + kl(output["latent"]["mu"], output["latent"]["logvar"])
+
+
+def star(x, results):
+    *_, mu, logvar = results
+    return square(results[0], x) + kl(mu, logvar)
+
+
+def sliced(predictions, x):
+    mu, logvar, rec = predictions[:3]
+    return square(rec, x) + kl(mu, logvar)
+
+
+def encodes(x, model):
+    mu, logvar = model.encode(x)
+    z = mu + torch.randn_like(mu) * (0.5 * logvar).exp()
+    return square(model.decode(z), x) + kl(mu, logvar)
+
+
+def answered(x, model):
+    h = model(x)
+    return square(h["x_hat"], x) + kl(h["mu"], h["logvar"])
+
+
+def unread(pred, x, mu, logvar, epoch):
+    return square(pred, x) + kl(mu, logvar)
+
+
+@pytest.mark.parametrize("loss", hostile([
+    (by_index,), (in_a_helper,), (dictionaries,), (nested,), (unread,), (star,), (sliced,), (encodes,),
+    (lambda out, x: square(out.recon, x) + kl(out.mu, out.logvar),),
+    (lambda *args: square(args[0], args[1]) + kl(args[2], args[3]),),
+    (lambda out, x: square(out[0], x) + kl(out[1][0], out[1][1]),),
+    (answered,),
+    (lambda x, out: square(out.sample, x) + out.posterior.kl().sum(),),
+], 5))  # fmt: skip
+def test_what_is_taken_apart_is_passed_so(loss: Callable[..., Any]) -> None:
+    found = audit(loss, **ROWS)
+    assert found.verdict == "elbo"
+    assert found.rows[0].beta == pytest.approx(1 if loss is by_index else 0.5)
+
+
+def looped(outs, goals):
+    return sum(((outs[k] - goals[k]) ** 2).mean() for k in outs.keys()) / len(outs)  # noqa: SIM118
+
+
+def over_keys(outs, targets):
+    return sum(square(outs[k], targets[k]) for k in outs)
+
+
+@pytest.mark.parametrize("loss", [
+    looped, over_keys, lambda outs, targets: sum(square(o, t) for o, t in zip(outs, targets, strict=True)),
+])  # fmt: skip
+def test_what_is_looped_over_is_a_term_each(loss: Callable[..., Any]) -> None:
+    found = audit(loss, **ROWS)
+    assert [row.family for row in found.rows] == ["gaussian", "gaussian"]
+
+
+class Holder:
+    """Has attributes that nobody set."""
+
+    def loss(self, pred, x, mu, logvar, epoch):
+        return square(pred, x) + self.beta * min(1, epoch / self.warmup) * kl(mu, logvar)
+
+
+def asks(pred, x, mu, logvar, epoch, kind):
+    weight = 1.0 if epoch > 10 else 0.1
+    return square(pred, x) + (weight * kl(mu, logvar) if kind == "kl" else 0)
+
+
+def test_numbers_that_are_read_are_asked_for_all_at_once() -> None:
+    with pytest.raises(ReconError, match=r"needs epoch, self.beta and self.warmup.*--bind epoch=1 --self beta=1 --self warmup=1"):
+        audit(Holder().loss)
+    with pytest.raises(ReconError, match=r"needs epoch and kind.*--bind epoch=1 --bind kind=kl"):
+        audit(asks)
+    assert audit(asks, bind={"epoch": 3, "kind": "kl"}, **ROWS).rows[0].tradeoff == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize(("loss", "family"), hostile([
+    (lambda pred, target, mask: (pred[mask] - target[mask]).abs().mean(), "laplace"),
+    (lambda pred, x, idx: square(pred[:, idx], x[:, idx]), "gaussian"),
+    (lambda pred, x, loss_mask: (((pred - x) ** 2) * loss_mask).sum() / loss_mask.sum(), "gaussian"),
+    (lambda pred, x, keep: ((pred - x) ** 2).masked_fill(~keep, 0.0).sum(), "gaussian"),
+    (lambda pred, x, padding_mask: ((pred - x) ** 2)[~padding_mask].sum(), "gaussian"),
+    (lambda pred, x, valid: square(torch.masked_select(pred, valid), torch.masked_select(x, valid)), "gaussian"),
+    (lambda pred, x, mask: torch.where(mask, (pred - x) ** 2, torch.zeros_like(x)).sum(), "gaussian"),
+    (lambda pred, x, mask: ((pred - x) ** 2)[mask == 1].sum(), "gaussian"),
+    (lambda pred, x, index: square(pred.index_select(1, index), x.index_select(1, index)), "gaussian"),
+], 3))  # fmt: skip
+def test_masks_that_index_or_multiply(loss: Callable[..., Any], family: str) -> None:
+    found = audit(loss, **ROWS)
+    assert (found.rows[0].family, found.verdict) == (family, "reconstruction-only")
+
+
+def ignoring(logits, target, mu, logvar, pad=0):
+    nll = F.cross_entropy(logits.reshape(-1, logits.shape[-1]), target.reshape(-1), ignore_index=pad)
+    return nll + 0.5 * (mu**2 + logvar.exp() - logvar - 1).mean()
+
+
+def by_hand(logits, target, mu, logvar, pad=3):
+    losses = F.cross_entropy(logits.flatten(0, 1), target.flatten(), reduction="none")
+    counts = (target.flatten() != pad).double()
+    return (losses * counts).sum() / counts.sum() + 0.5 * (mu**2 + logvar.exp() - logvar - 1).mean()
+
+
+@pytest.mark.parametrize("shape", [(12, 30), {"logits": (12, 30), "target": (12,)}])
+@pytest.mark.parametrize("loss", [ignoring, by_hand])
+def test_labels_that_are_left_out(loss: Callable[..., Any], shape: Any) -> None:
+    row = audit(loss, shape, 20).rows[0]
+    assert row.family == "categorical"
+    assert row.beta == pytest.approx(12 / 20)
+    assert (row.tradeoff_dim, row.tradeoff_latent) == (1, -1)
+
+
+def codes(inner, inner_again, x, fake, pred_true, pred_made):
+    return 50 * F.l1_loss(fake, x) + F.smooth_l1_loss(inner, inner_again) + F.mse_loss(pred_true, pred_made)
+
+
+def scored(x, fake, d_fake):
+    return F.l1_loss(fake, x) + F.binary_cross_entropy_with_logits(d_fake, torch.ones_like(d_fake))
+
+
+@pytest.mark.parametrize(("loss", "others"), [(codes, 4), (scored, 1)])
+def test_what_is_compared_with_no_data_is_a_term_of_its_own(loss: Callable[..., Any], others: int) -> None:
+    found = audit(loss, **ROWS)
+    assert (found.verdict, [row.family for row in found.rows]) == ("reconstruction-only", ["laplace"])
+    assert [role for _, role, _ in found.roles].count("compared") == others
+
+
+def rows(pred, x, mu, logvar):
+    return F.binary_cross_entropy(pred, x, reduction="none").sum(1).mean() + kl(mu, logvar) / len(x)
+
+
+def test_axes_that_are_counted_mean_two_things() -> None:
+    with pytest.raises(ReconError, match="rows of 784: elbo.*images of 1x28x28: shape-dependent.*--shape 784 or --shape 1x28x28"):
+        audit(rows)
+    assert audit(rows, (784,)).verdict == "elbo"
+    assert audit(rows, (1, 28, 28)).verdict == "shape-dependent"
+
+
+def sized(pred, x, mu, logvar):
+    return (torch.arange(6) * (pred - x) ** 2).sum() + kl(mu, logvar)
+
+
+def test_a_size_of_the_code_s_own_is_hinted_at() -> None:
+    with pytest.raises(ReconError, match="a size of its own, 6: .*--shape 6"):
+        audit(sized)
+
+
+@pytest.mark.parametrize(("loss", "said"), [
+    (lambda mu, logvar: kl(mu, logvar), "KL to a standard normal alone.*log variance: summed over the batch, summed.*weight 1"),
+    (lambda mean, std: 0.5 * (mean**2 + std**2 - 2 * std.log() - 1).mean(), "averaged over the batch, averaged over the latents"),
+    (lambda mu, logvar: (mu**2 + logvar).sum(), "is no KL to a standard normal"),
+])  # fmt: skip
+def test_a_kl_alone_is_answered_in_words(loss: Callable[..., Any], said: str) -> None:
+    with pytest.raises(ReconError, match=said):
+        audit(loss)
+
+
+class Elbo(nn.Module):
+    """Takes its reconstruction."""
+
+    def __init__(self, rec: nn.Module, beta: float) -> None:
+        super().__init__()
+        self.rec, self.beta = rec, beta
+
+    def forward(self, pred, x, mu, logvar):
+        return self.rec(pred, x) + self.beta * kl(mu, logvar)
+
+
+def weighted(pred, x, mu, logvar, criterion, mask):
+    return criterion(pred[mask], x[mask]) + kl(mu, logvar)
+
+
+def test_values_may_be_expressions(tmp_path: Path) -> None:
+    bind = {"criterion": "nn.L1Loss(reduction='sum')", "mask": "torch.ones_like(x).bool()"}
+    assert audit(weighted, bind=bind, **ROWS).rows[0].family == "laplace"
+    with pytest.raises(ReconError, match="speaks of y, which is not there"):
+        audit(weighted, bind={**bind, "mask": "torch.ones_like(y)"})
+    with pytest.raises(ReconError, match="cannot be evaluated: AttributeError"):
+        audit(weighted, bind={**bind, "criterion": "nn.L1Los()"})
+    where = __file__ + ":Elbo"
+    assert audit(where, make="Elbo(nn.BCELoss(reduction='sum'), 4)", **ROWS).rows[0].beta == pytest.approx(4)
+    assert audit(where, attributes={"rec": "nn.MSELoss(reduction='sum')", "beta": 2}, **ROWS).rows[0].beta == pytest.approx(1)
+    with pytest.raises(ReconError, match="makes a L1Loss"):
+        audit(where, make="nn.L1Loss()")
+
+
+HEAD = "import argparse, functools\nimport torch\nfrom torch import nn\nprint('hello')\n"
+FILES = {
+    "attribute": ("crit = nn.MSELoss()\ncrit.reduction = 'sum'\n" + LOSS.replace("((pred - x) ** 2)", "crit(pred, x)"), 0.5),
+    "augmented": ("W = 4\nW *= 4\n" + LOSS.replace("+ 0.5", "+ W * 0.5"), 8),
+    "parser": ("p = argparse.ArgumentParser()\np.add_argument('--beta', type=float, default=4)\nargs = p.parse_args()\n"
+               + LOSS.replace("+ 0.5", "+ args.beta * 0.5"), 2),
+    "key": ("W = {}\nW['kl'] = 2\nW.update(rec=1)\n" + LOSS.replace("+ 0.5", "+ W['kl'] * 0.5"), 1),
+    "loop": ("W = 1\nfor _ in range(3):\n    W *= 2\n" + LOSS.replace("+ 0.5", "+ W * 0.5"), 4),
+    "closure": ("def make(w):\n    def g(pred, x, mu, logvar):\n        return ((pred - x) ** 2).sum() + w * " + KL + "\n"
+                "    return g\nf = make(3)\n", 1.5),
+    "partial": (LOSS.replace("def f(pred, x, mu, logvar)", "def g(pred, x, mu, logvar, w)").replace("+ 0.5", "+ w * 0.5")
+                + "f = functools.partial(g, w=6)\n", 3),
+    "lambda": (f"f = lambda pred, x, mu, logvar: ((pred - x) ** 2).sum() + {KL}\n", 0.5),
+    "default": ("from not_there import Mode\n" + LOSS.replace("logvar)", "logvar, mode=Mode.FAST)", 1), 0.5),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", [pytest.param(name, marks=[pytest.mark.hostile] * (i >= 4)) for i, name in enumerate(FILES)])
+def test_statements_that_make_what_is_kept_are_run(case: str, tmp_path: Path) -> None:
+    text, tradeoff = FILES[case]
+    (tmp_path / "loss.py").write_text(HEAD + text)
+    assert audit(f"{tmp_path / 'loss.py'}:f", **ROWS).rows[0].tradeoff == pytest.approx(tradeoff)
+
+
+def test_statements_that_are_not_run_are_said(tmp_path: Path) -> None:
+    (tmp_path / "loss.py").write_text("W = 1\nwhile W < 9:\n    W *= 2\n" + LOSS.replace("+ 0.5", "+ W * 0.5"))
+    assert "line 2, which may change W, was not run" in " ".join(audit(f"{tmp_path / 'loss.py'}:f", **ROWS).notes)
+
+
+def test_a_base_that_is_not_there(tmp_path: Path) -> None:
+    text = f"""from absent import Base, Mode, functional as F
+class Net(Base, Mode.Mixin):
+    size: Mode.Int = Mode.field(3)
+    def __init__(self, mode: Mode = Mode.FAST):
+        self.mode = mode
+    def objective(self, pred, x, mu, logvar):
+        loss = ((pred - x) ** 2).sum() + {KL}
+        self.log("loss", loss)
+        return loss
+def g(pred, x):
+    return F.mse_loss(pred, x)
+"""
+    (tmp_path / "loss.py").write_text(text)
+    assert audit(f"{tmp_path / 'loss.py'}:Net.objective", **ROWS).rows[0].tradeoff == pytest.approx(0.5)
+    with pytest.raises(ReconError, match="g reads F, which is not there"):
+        audit(f"{tmp_path / 'loss.py'}:g")
+
+
+TRAINING = """import torch
+def train(steps=3):
+    w = torch.zeros(4, requires_grad=True)
+    for _ in range(steps):
+        loss = (w ** 2).sum()
+        loss.backward()
+    open("RAN", "w").write("x")
+def main(model, loader, optimizer):
+    for batch in loader:
+        loss = model(batch)
+        optimizer.zero_grad()
+        loss.backward()
+    open("RAN", "w").write("x")
+def start():
+    return train()
+"""
+
+
+@pytest.mark.parametrize("name", ["train", "main", "start"])
+def test_a_training_loop_is_never_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "loop.py").write_text(TRAINING)
+    with pytest.raises(ReconError, match=f"{name} is a training loop.*Give the function that takes the tensors"):
+        audit(f"loop.py:{name}")
+    assert not (tmp_path / "RAN").exists()
+
+
+@pytest.mark.parametrize(("text", "word", "said"), [
+    ("import jax.numpy as jnp\ndef f(recon, x):\n    return jnp.sum((recon - x) ** 2)\n", ":f", r"written in JAX \(line 1"),
+    ("from tensorflow import keras as k\ndef g(a, b):\n    return k.sum(a - b)\ndef f(recon, x):\n    return g(recon, x)\n", ":f",
+     "written in TensorFlow"),
+    ("import torch\nloss = torch.ones(2, requires_grad=True).sum()\nloss.backward()\n", "", "computed inline at line 2"),
+    ("def f(recon, x):\n    return recon - x\n", "", r"Which function of .*loss.py:f"),
+    ("def f(schedule):\n    def g(net, x):\n        return (net(x) - x).sum() * schedule\n    return g\n", ":f",
+     "f needs schedule to make the function g"),
+    ("class A:\n    @property\n    def b(self):\n        return self.cfg.b\n    def f(self, recon, x):\n"
+     "        return self.b * (recon - x).sum()\n", ":A.f", "A.f needs self.cfg.b"),
+])  # fmt: skip
+def test_what_is_not_run_is_a_sentence(text: str, word: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "loss.py").write_text(text)
+    with pytest.raises(ReconError, match=said):
+        audit(f"{tmp_path / 'loss.py'}{word}")
+
+
+def test_a_wrong_role_is_told_them_all() -> None:
+    with pytest.raises(ReconError, match="'nothing' is no role.*recon: the reconstruction.*compared: .*skip: nothing"):
+        audit(lambda a, b: square(a, b), args="nothing,target")
