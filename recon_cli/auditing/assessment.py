@@ -15,7 +15,8 @@ from recon_cli.auditing.families import Candidate, Match
 from recon_cli.auditing.formulas import formula
 from recon_cli.auditing.latents import DEVIATION, SQUARED, Latent, measure
 from recon_cli.auditing.matching import latent_keys, pairs
-from recon_cli.auditing.measuring import ReconstructionTerm, additivity, benign, gradients, reconstruction, sign_of, uniform
+from recon_cli.auditing.measuring import ReconstructionTerm, additivity, reconstruction, sign_of
+from recon_cli.auditing.probes import benign, gradients, uniform
 from recon_cli.auditing.result import Audit
 from recon_cli.auditing.roles import Slot
 from recon_cli.auditing.verdicts import Finding, Reading, Row, Scaling

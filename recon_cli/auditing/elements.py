@@ -13,8 +13,9 @@ from torch import Tensor
 from recon_cli.auditing.calling import Problem
 from recon_cli.auditing.divergence import PRIOR
 from recon_cli.auditing.matching import latent_keys
-from recon_cli.auditing.measuring import benign, element_weights, gradients, value_at
+from recon_cli.auditing.measuring import element_weights
 from recon_cli.auditing.normalisation import Normalisation, judge
+from recon_cli.auditing.probes import benign, gradients, value_at
 from recon_cli.auditing.quadrature import Array, Element
 from recon_cli.auditing.roles import Pair
 

@@ -12,7 +12,8 @@ from recon_cli.auditing.calling import Problem
 from recon_cli.auditing.formulas import at, number, summed
 from recon_cli.auditing.latents import PRIOR, SQUARED, TURNS, Latent
 from recon_cli.auditing.matching import pairs
-from recon_cli.auditing.measuring import ReconstructionTerm, benign, gradients
+from recon_cli.auditing.measuring import ReconstructionTerm
+from recon_cli.auditing.probes import benign, gradients
 from recon_cli.auditing.roles import Pair
 from recon_cli.auditing.verdicts import Finding, Reading, Scaling, broadcasts, knobs, mismatch, overflow, repeated
 from recon_cli.identity.shapes import spell

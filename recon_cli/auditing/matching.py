@@ -15,7 +15,8 @@ from torch import Tensor
 from recon_cli.auditing.calling import Layout, Problem, picker
 from recon_cli.auditing.latents import measure
 from recon_cli.auditing.limiting import Made, worded
-from recon_cli.auditing.measuring import additivity, benign, gradients, reconstruction, still
+from recon_cli.auditing.measuring import additivity, reconstruction, still
+from recon_cli.auditing.probes import benign, gradients
 from recon_cli.auditing.roles import CallPlan, Slot, substitute
 from recon_cli.auditing.structures import named
 from recon_cli.errors import ReconError
@@ -396,7 +397,8 @@ def strengths(problem: Problem) -> tuple[list[float], float]:
     for recon, target in pairs(problem.plan):
         if values[recon.key].ndim == 3:
             share = 1 / values[recon.key].shape[-1]
-            values[recon.key].fill_(share if "shares" in problem.layout.classes else math.log(share))
+            even = share if "shares" in problem.layout.classes else math.log(share)
+            values[recon.key] = torch.full_like(values[recon.key], even)
         if values[recon.key].ndim == 2:
             values[recon.key] = torch.full_like(values[recon.key], 0.7)
             if target is not None and values[target.key].is_floating_point():

@@ -13,7 +13,8 @@ from recon_cli.auditing.calling import Problem
 from recon_cli.auditing.formulas import INVERSES, Terms, at, number
 from recon_cli.auditing.latents import SQUARED, Latent
 from recon_cli.auditing.matching import latent_keys
-from recon_cli.auditing.measuring import MADE, SIMPLEX, benign
+from recon_cli.auditing.measuring import MADE, SIMPLEX
+from recon_cli.auditing.probes import benign
 from recon_cli.auditing.result import BENT, Audit
 from recon_cli.auditing.verdicts import Row, mismatch
 

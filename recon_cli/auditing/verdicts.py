@@ -15,7 +15,8 @@ from recon_cli.auditing.calling import Problem
 from recon_cli.auditing.families import Match
 from recon_cli.auditing.latents import PRIOR, Latent
 from recon_cli.auditing.matching import labelled, latent_keys, pairs, strengths
-from recon_cli.auditing.measuring import ReconstructionTerm, benign, gradients, uniform, value_at
+from recon_cli.auditing.measuring import ReconstructionTerm
+from recon_cli.auditing.probes import benign, gradients, uniform, value_at
 from recon_cli.auditing.roles import BoundNumber, Pair, content_of
 from recon_cli.identity.regions import Interval
 

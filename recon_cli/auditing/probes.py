@@ -1,0 +1,132 @@
+"""Probes: the values that a loss is called with, and what it is worth and its gradients there, each kept once it is measured.
+
+Everything in float64. Reconstructions and targets are leaves of canonical shape (B, D), latents (B, K).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from recon_cli.auditing.calling import Problem
+from recon_cli.errors import ReconError
+
+REFUSALS = (RuntimeError, ValueError, LookupError, ArithmeticError, AssertionError)  # of a function that does not take values
+
+
+def generator(number: int = 1) -> torch.Generator:
+    """Return a generator of its own, so that no seed of anybody's moves."""
+    return torch.Generator().manual_seed(number)
+
+
+def uniform(shape: Any, low: float, high: float, number: int = 1) -> Tensor:
+    """Return points between ``low`` and ``high``."""
+    return low + (high - low) * torch.rand(shape, generator=generator(number), dtype=torch.float64)
+
+
+def sort_of(problem: Problem) -> tuple[Any, ...]:
+    """Return what of a problem decides its values, and by which they are kept."""
+    bent = (tuple(each.items()) for each in (problem.shapes, problem.follow, problem.literals))
+    return (problem.sizes, problem.layout, problem.dtype, problem.noise, problem.picked, *bent, *problem.plan.slots())
+
+
+def benign(problem: Problem, number: int = 1, spread: float = 0.3) -> dict[str, Tensor]:
+    """Return values that any loss takes, the same tensors each time: what is measured at them is kept."""
+    key = ("benign", number, spread, *sort_of(problem))
+    if key not in problem.memo:
+        problem.memo[key] = made_up(problem, number, spread)
+    return dict(problem.memo[key])
+
+
+def made_up(problem: Problem, number: int, spread: float) -> dict[str, Tensor]:
+    """Return reconstructions and targets inside (0, 1), latents near their prior, positive scales."""
+    B, sizes, classes = problem.sizes.batch, problem.sizes, problem.layout.classes
+    values: dict[str, Tensor] = {}
+    for i, slot in enumerate(problem.plan.slots()):
+        named = problem.shapes.get(slot.key) or problem.shapes.get(slot.group)
+        D = math.prod(named) if named else sizes.D
+        n = number + 17 * i
+        if slot.role in ("recon", "target", "decoder", "spread") and classes:
+            V = sizes.shape[0] if classes.startswith("first") else sizes.shape[-1]
+            events = D // V
+            if slot.role == "target":
+                labels = torch.randint(int(V > 2), V, (B, events), generator=generator(n))  # 0 is often padding
+                values[slot.key] = torch.nn.functional.one_hot(labels, V).double() if classes.endswith("hot") else labels
+            else:
+                logits = uniform((B, events, V), -1, 1, n)
+                values[slot.key] = logits.softmax(-1) if "shares" in classes else logits.log_softmax(-1)
+        elif slot.role in ("recon", "target", "decoder"):
+            values[slot.key] = uniform((B, D), 0.5 - spread, 0.5 + spread, n)
+            if slot.role == "target" and problem.layout.binary:
+                values[slot.key] = values[slot.key].round()
+        elif slot.role == "spread":
+            values[slot.key] = uniform((B, D), 0.4, 0.9, n)
+        elif slot.role == "z":
+            values[slot.key] = uniform((B, sizes.K), -0.8, 0.8, n)
+        elif slot.role == "mu":
+            values[slot.key] = uniform((B, sizes.K), -0.9, 0.9, n)
+        elif slot.role in ("scale", "probs"):
+            values[slot.key] = uniform((B, sizes.K), 0.4, 1.2, n)
+        elif slot.role == "kl":
+            values[slot.key] = uniform((B,), 1, 2, n)
+        elif slot.role == "posterior":
+            values[f"{slot.key}.mean"] = uniform((B, sizes.K), -0.9, 0.9, n)
+            values[f"{slot.key}.logvar"] = uniform((B, sizes.K), -0.8, 0.8, n + 1)
+    return values
+
+
+def gradients(problem: Problem, values: Mapping[str, Tensor], keys: list[str]) -> tuple[float, dict[str, Tensor]]:
+    """Return the loss and its gradient by each of ``keys`` (zeros where it has none); NaN where the values are refused."""
+    known = kept(problem, values)
+    if not {*keys} <= known[1].keys():
+        loss, grads = differentiated(problem, values, keys)
+        known[0][:] = [loss]
+        known[1].update(grads)
+    return known[0][0], {key: known[1][key] for key in keys}
+
+
+KEPT = 100  # measurements that are kept
+
+
+def kept(problem: Problem, values: Mapping[str, Tensor]) -> tuple[list[float], dict[str, Tensor]]:
+    """Return what was measured at these very tensors: the loss, if it was, and gradients; to be filled."""
+    memo = problem.memo.setdefault("measured", {})
+    key = (*sort_of(problem), *((name, id(value)) for name, value in values.items()))
+    if key not in memo:
+        if len(memo) >= KEPT:
+            memo.pop(next(iter(memo)))
+        memo[key] = ([], {}, dict(values))  # the tensors too, so that no other takes their place
+    loss, grads, _ = memo[key]
+    return loss, grads
+
+
+def differentiated(problem: Problem, values: Mapping[str, Tensor], keys: list[str]) -> tuple[float, dict[str, Tensor]]:
+    """Return what ``gradients`` does, by a call."""
+    live = {key: value.detach().clone() for key, value in values.items()}
+    for key in keys:
+        live[key].requires_grad_()
+    try:
+        loss = problem(live)
+    except REFUSALS:
+        return math.nan, {key: torch.full_like(live[key], math.nan) for key in keys}
+    if not loss.requires_grad:
+        return loss.item(), {key: torch.zeros_like(live[key]) for key in keys}
+    grads = torch.autograd.grad(loss, [live[key] for key in keys], allow_unused=True)
+    zeros = (torch.zeros_like(live[key]) if grad is None else grad for key, grad in zip(keys, grads, strict=True))
+    return loss.item(), dict(zip(keys, zeros, strict=True))
+
+
+def value_at(problem: Problem, values: Mapping[str, Tensor], **how: Any) -> float:
+    """Return the loss as a number; NaN where the function refuses the values."""
+    known = kept(problem, values)[0] if not how else []
+    if known:
+        return known[0]
+    try:
+        known.append(problem(values, **how).item())
+    except (*REFUSALS, ReconError):
+        known.append(math.nan)
+    return known[0]
