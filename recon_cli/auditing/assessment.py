@@ -10,6 +10,7 @@ import torch
 from recon_cli import likelihoods
 from recon_cli.auditing import findings, sentences, soundness, survival, verdicts
 from recon_cli.auditing.best_noise import Chosen, chosen
+from recon_cli.auditing.blocks import product
 from recon_cli.auditing.calling import Problem
 from recon_cli.auditing.families import Candidate, Match
 from recon_cli.auditing.formulas import formula
@@ -36,6 +37,7 @@ def weigh(problem: Problem, odd: str, data: str | None, scale: Any) -> Audit:
         else:
             rec = reconstruction(problem, pair, latent_keys(problem)) if plain else spread(problem, pair)
         best = None if rec.additive or unmoved else chosen(problem, pair)
+        rec = rec if rec.additive or best or unmoved else product(problem, pair, rec)
         if best is not None:  # whatever its value, its gradient is that likelihood's
             rec = best.of(rec)
             common = [f for f in common if not (f.code == "value-gradient-mismatch" and f.about == pair[0].key)]

@@ -415,4 +415,4 @@ def strengths(problem: Problem) -> tuple[list[float], float]:
     if problem.plan.role("kl") or problem.plan.role("probs") or problem.plan.role("z"):
         latent_term = measure(problem)
         pull = abs(latent_term.weight) if latent_term and latent_term.weight else math.nan
-    return [of_label(problem, grads[key]) if grads[key].ndim == 3 else middle(grads[key]) for key in recons], pull
+    return [of_label(problem, grads[key]) if grads[key].ndim == 3 else grads[key].abs().max().item() for key in recons], pull
