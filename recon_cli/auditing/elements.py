@@ -14,7 +14,7 @@ from recon_cli.auditing.calling import Problem
 from recon_cli.auditing.divergence import PRIOR
 from recon_cli.auditing.matching import latent_keys
 from recon_cli.auditing.measuring import element_weights
-from recon_cli.auditing.normalisation import Normalisation, judge
+from recon_cli.auditing.normalisation import Normalisation, judge, summed
 from recon_cli.auditing.probes import benign, gradients, value_at
 from recon_cli.auditing.quadrature import Array, Element
 from recon_cli.auditing.roles import Pair
@@ -95,6 +95,33 @@ def leans(batch: Batch) -> bool:
     moved = torch.where(half, other, batch.base[data])
     before, after = (pulled(batch.problem, {**batch.base, data: x}, recon) for x in (batch.base[data], moved))
     return bool((after - before)[~half].abs().max() > 1e-9 * before.abs().max())
+
+
+LOGITS = (-3.0, 0.0, 1.0, 4.0)  # of the first class, beside zeros
+CLASSES = 64  # the most that are summed over
+
+
+def over_classes(problem: Problem, pair: Pair, meaning: str | None, weights: Sequence[float]) -> Normalisation | None:
+    """Return what e^-loss of an event adds up to over its classes, at a few logits; None where there are too many of them."""
+    recon, target = pair
+    base = resting(problem, meaning)
+    (rows, events, count), labels = base[recon.key].shape, base[target.key] if target else None
+    if target is None or labels is None or count > CLASSES or "shares" in problem.layout.classes:
+        return None
+
+    def value(x: float, j: int) -> float:
+        logits = torch.zeros_like(base[recon.key])
+        logits[..., 0] = LOGITS[j]
+        label = torch.full((rows, events), int(x), dtype=torch.long)
+        hot = label if labels.ndim == 2 else torch.nn.functional.one_hot(label, count).to(labels.dtype)
+        return value_at(problem, {**base, recon.key: logits, target.key: hot}) / (rows * events)
+
+    def none(x: Array, _at: Array) -> Array:
+        return np.full_like(x, math.nan)
+
+    each = Element(tuple((logit,) for logit in LOGITS), none, none, value)
+    found = [summed(replace(each, weight=weight), range(count), "the classes") for weight in weights]
+    return next((one for one in found if one.kind == "real"), found[0])
 
 
 def resting(problem: Problem, meaning: str | None) -> dict[str, Tensor]:

@@ -136,6 +136,7 @@ def classed(problem: Problem) -> Problem | None:
     (pair, *_) = pairs(problem.plan)
     if pair[0].role == "decoder" or not together(problem, pair[0].key):
         return None
+    of_no_name = None
     for layout in layouts(problem):
         if layout.classes:
             try:
@@ -143,13 +144,26 @@ def classed(problem: Problem) -> Problem | None:
                 measured = reconstruction(chosen, pair, [])
                 if not odd and measured.match is not None and measured.additive:
                     return chosen
+                if not odd and measured.additive and of_logits(chosen, pair[0].key):
+                    of_no_name = of_no_name or chosen
             except Exception:
                 continue
-    return None
+    return of_no_name
+
+
+def of_logits(problem: Problem, key: str) -> bool:
+    """Whether gradients of each event add up to 0, as those of logits do, and not because its length alone does not count."""
+    values = benign(problem)
+    grad = gradients(problem, values, [key])[1][key]
+    most = grad.abs().max()
+    return bool(grad.sum(-1).abs().max() <= 1e-9 * most) and bool((grad * values[key]).sum(-1).abs().max() > 1e-6 * most)
 
 
 def together(problem: Problem, key: str) -> bool:
-    """Whether moving one element changes the gradients of those in line with it, along the first or last axis, and no others."""
+    """Whether moving one element changes the gradients of those in line with it, along the first or last axis, and no others.
+
+    Or those of other samples too: all that is in a batch may have been taken for one event.
+    """
     base, shape = benign(problem), problem.sizes.shape
     if base[key].shape[1] != problem.sizes.D or len(shape) < 1:
         return False
@@ -160,7 +174,7 @@ def together(problem: Problem, key: str) -> bool:
     others = int(changed.sum()) - int(changed.flatten()[0])
     corner = (0,) * (len(shape) - 1)
     lines = (changed[(0, *corner)], changed[0].flatten(1)[:, 0] if corner else changed[0])
-    return others > 0 and any(int(line.sum()) == others + int(changed.flatten()[0]) for line in lines)
+    return bool(changed[1:].any()) or others > 0 and any(int(line.sum()) == others + int(changed.flatten()[0]) for line in lines)
 
 
 def laid_out(problem: Problem) -> tuple[Problem, str]:

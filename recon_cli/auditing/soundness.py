@@ -11,7 +11,7 @@ from torch import Tensor
 
 from recon_cli.auditing.calling import Problem
 from recon_cli.auditing.divergence import Latent
-from recon_cli.auditing.elements import normalisation
+from recon_cli.auditing.elements import normalisation, over_classes
 from recon_cli.auditing.matching import latent_keys
 from recon_cli.auditing.measuring import MADE, ReconstructionTerm, additivity, element_weights, sign_of
 from recon_cli.auditing.normalisation import COINS, Normalisation
@@ -191,12 +191,16 @@ def normalised(
     It is weighed as it is beside its KL, and where a KL is beside the point or a size moves its weight, as it is written: a mean
     undone.
     """
-    if recognised(rec) or not rec.additive or problem.layout.classes:
+    if recognised(rec) or not rec.additive:
         return rec
     b = abs(latent.weight) if latent is not None and latent.weight else None
     written = undone(problem, scale)
     weights = [written] if b is None else [1 / b] if rec.location and not moving(scale) else [1 / b, written]
-    found = normalisation(problem, pair, rec.location, latent.meaning if latent else None, weights)
+    meaning = latent.meaning if latent else None
+    if problem.layout.classes:
+        found = over_classes(problem, pair, meaning, weights)
+    else:
+        found = normalisation(problem, pair, rec.location, meaning, weights)
     if found is None:
         return rec
     beta = b * found.weight if b is not None and not rec.location and found.kind == "real" else None
