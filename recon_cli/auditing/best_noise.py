@@ -13,7 +13,8 @@ from torch import Tensor
 from recon_cli.auditing.calling import Problem
 from recon_cli.auditing.families import Match
 from recon_cli.auditing.latents import measure
-from recon_cli.auditing.measuring import ReconstructionTerm, benign, gradients
+from recon_cli.auditing.measuring import ReconstructionTerm
+from recon_cli.auditing.probes import benign, gradients
 from recon_cli.auditing.roles import Pair
 
 Field = Callable[[Tensor], Tensor]

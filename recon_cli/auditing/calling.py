@@ -113,6 +113,7 @@ class Problem:
     dtype: Any = torch.float64
     noise: float | None = None
     watch: Any = None
+    memo: dict[Any, Any] = field(default_factory=dict)  # of what was measured, at these and all other sizes
 
     def at(self, **changes: Any) -> Problem:
         """Return the same at other sizes, or in another layout."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from recon_cli.auditing.calling import Problem, Values
-from recon_cli.auditing.measuring import REFUSALS, gradients, uniform, value_at
+from recon_cli.auditing.probes import REFUSALS, gradients, uniform, value_at
 
 SAME = 1e-6
 EPS = 1e-4  # what an eps inside a logarithm makes of a weight

@@ -9,7 +9,7 @@ from recon_cli.auditing.calling import Layout, Problem, picker
 from recon_cli.auditing.formulas import number
 from recon_cli.auditing.latents import measure
 from recon_cli.auditing.measurements import measure as measure_loss
-from recon_cli.auditing.measuring import benign, gradients
+from recon_cli.auditing.probes import benign, gradients
 from recon_cli.auditing.result import Audit, audit_of
 from recon_cli.auditing.scaling import power
 from recon_cli.errors import ReconError
@@ -80,6 +80,8 @@ def both_ways(problem: Problem, chosen: Problem, result: Audit) -> Audit:
         second = audit_of(measure_loss(in_rows, odd, {}))
     except Exception:
         return result  # it takes images alone
+    if not (result.holds or second.holds):
+        return result  # it passes as neither
     if [(row.family, row.verdict, row.tradeoff) for row in result.rows] == [
         (r.family, r.verdict, r.tradeoff) for r in second.rows
     ]:

@@ -13,10 +13,12 @@ from torch import Tensor
 from recon_cli.auditing.calling import Problem
 from recon_cli.auditing.divergence import PRIOR
 from recon_cli.auditing.matching import latent_keys
-from recon_cli.auditing.measuring import benign, element_weights, gradients, value_at
-from recon_cli.auditing.normalisation import Normalisation, judge
+from recon_cli.auditing.measuring import element_weights
+from recon_cli.auditing.normalisation import Normalisation, judge, summed
+from recon_cli.auditing.probes import benign, gradients, value_at
 from recon_cli.auditing.quadrature import Array, Element
 from recon_cli.auditing.roles import Pair
+from recon_cli.errors import ReconError
 
 # Predictions at which e^-loss is added up: means by where they may be, and scales beside them.
 MEANS = {
@@ -54,7 +56,7 @@ class Batch:
             part = slice(start, start + len(order))
             used = order[: len(x[part])]
             values = self.filled(torch.from_numpy(x[part]), torch.from_numpy(predictions[at[part]]), used)
-            grad = gradients(self.problem, values, [by])[1][by]
+            grad = pulled(self.problem, values, by)
             every[part] = (grad.flatten() / self.weights.flatten())[used].numpy() * self.times
         return every
 
@@ -75,6 +77,51 @@ class Batch:
         rows = [*zip((self.pair[0], self.scale), prediction, strict=False), (self.pair[1], x)]
         values = {**self.base, **{key: torch.full_like(self.base[key], number) for key, number in rows if key is not None}}
         return value_at(self.problem, values) / self.weights.sum().item()
+
+
+def pulled(problem: Problem, values: dict[str, Tensor], key: str) -> Tensor:
+    """Return the gradients by one of the values; NaN where a likelihood of recon's own refuses them."""
+    try:
+        return gradients(problem, values, [key])[1][key]
+    except ReconError:
+        return torch.full_like(values[key], math.nan)
+
+
+def leans(batch: Batch) -> bool:
+    """Whether data of other elements move an element's gradient, as a mean of them does."""
+    recon, data = batch.pair
+    half = torch.arange(batch.base[data].numel()).reshape(batch.base[data].shape) % 3 == 1
+    other = 1 - batch.base[data] if batch.problem.layout.binary else (batch.base[data] + 0.31) % 1
+    moved = torch.where(half, other, batch.base[data])
+    before, after = (pulled(batch.problem, {**batch.base, data: x}, recon) for x in (batch.base[data], moved))
+    return bool((after - before)[~half].abs().max() > 1e-9 * before.abs().max())
+
+
+LOGITS = (-3.0, 0.0, 1.0, 4.0)  # of the first class, beside zeros
+CLASSES = 64  # the most that are summed over
+
+
+def over_classes(problem: Problem, pair: Pair, meaning: str | None, weights: Sequence[float]) -> Normalisation | None:
+    """Return what e^-loss of an event adds up to over its classes, at a few logits; None where there are too many of them."""
+    recon, target = pair
+    base = resting(problem, meaning)
+    (rows, events, count), labels = base[recon.key].shape, base[target.key] if target else None
+    if target is None or labels is None or count > CLASSES or "shares" in problem.layout.classes:
+        return None
+
+    def value(x: float, j: int) -> float:
+        logits = torch.zeros_like(base[recon.key])
+        logits[..., 0] = LOGITS[j]
+        label = torch.full((rows, events), int(x), dtype=torch.long)
+        hot = label if labels.ndim == 2 else torch.nn.functional.one_hot(label, count).to(labels.dtype)
+        return value_at(problem, {**base, recon.key: logits, target.key: hot}) / (rows * events)
+
+    def none(x: Array, _at: Array) -> Array:
+        return np.full_like(x, math.nan)
+
+    each = Element(tuple((logit,) for logit in LOGITS), none, none, value)
+    found = [summed(replace(each, weight=weight), range(count), "the classes") for weight in weights]
+    return next((one for one in found if one.kind == "real"), found[0])
 
 
 def resting(problem: Problem, meaning: str | None) -> dict[str, Tensor]:
@@ -127,6 +174,9 @@ def normalisation(
     batch = batch_of(problem, pair, meaning)
     if batch is None:
         return None
+    if leans(batch):
+        why = "what an element costs depends on the data of others"
+        return Normalisation("unknown", "the real numbers", (), weights[0], why=why)
     many = crowded(batch, pair, meaning)
     domain: str = "real"
     predictions: tuple[tuple[float, ...], ...] = SCALES

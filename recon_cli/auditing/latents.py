@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from recon_cli.auditing.calling import Problem, Values
 from recon_cli.auditing.divergence import DEVIATION, PRIOR, SAME, Draw, Latent, averaged, field, looked, parallel, unlike
-from recon_cli.auditing.measuring import REFUSALS, benign, gradients, uniform, value_at
+from recon_cli.auditing.probes import REFUSALS, benign, gradients, uniform, value_at
 
 __all__ = ["DEVIATION", "PRIOR", "SQUARED", "Latent", "averaged", "measure"]
 
@@ -120,8 +120,33 @@ def sampled(problem: Problem, base: dict[str, Tensor], mu: str, scale: str, name
 
 def levels(problem: Problem, base: Values, mu: str, scale: str | None, deviation: Draw) -> tuple[str, float]:
     """Whether the weight depends on how large the KL is: free nats, a capacity. In words, and the weight far out; else empty."""
+    ends = weights_at(problem, base, mu, scale, deviation, (0.02, 8.0))
+    if len(ends) == 2 and abs(ends[0][1] - ends[1][1]) <= SAME * abs(ends[1][1]):
+        return "", 0.0
+    slopes = weights_at(problem, base, mu, scale, deviation, (0.02, 0.1, 0.3, 1.0, 2.0, 4.0, 8.0))
+    if not slopes:
+        return "", 0.0
+    weights = [weight for _, weight in slopes]
+    far, most = weights[-1], max(map(abs, weights))
+    if not most or all(abs(weight - far) <= SAME * most for weight in weights):
+        return "", 0.0
+    if all(abs(weight) < 1e-12 * most or abs(weight - far) <= SAME * most for weight in weights):
+        last = max(size for size, weight in slopes if abs(weight) < 1e-12 * most)
+        return f"free nats: the KL costs nothing up to a mean between {last:g} and {after(slopes, last):g} in every latent", far
+    if all(abs(abs(weight) - abs(far)) <= SAME * most for weight in weights):
+        last = max(size for size, weight in slopes if weight * far < 0)
+        return f"a capacity: the KL is driven up until the means are between {last:g} and {after(slopes, last):g}", far
+    if weights[0] * far < 0:
+        return f"a capacity: the KL is driven to a size of its own, {SQUARED}", far
+    return "", 0.0
+
+
+def weights_at(
+    problem: Problem, base: Values, mu: str, scale: str | None, deviation: Draw, sizes: Sequence[float]
+) -> list[tuple[float, float]]:
+    """Return how much a mean weighs where all of them have one size, for each size at which that is finite."""
     slopes = []
-    for size in (0.02, 0.1, 0.3, 1.0, 2.0, 4.0, 8.0):
+    for size in sizes:
         still = {**base, mu: torch.full_like(base[mu], size)}
         for at in (0.0, 1.0):  # a logarithm's prior, else a deviation's
             if scale is None:
@@ -140,21 +165,7 @@ def levels(problem: Problem, base: Values, mu: str, scale: str | None, deviation
         if not bool(grads[mu].isfinite().all()):
             continue
         slopes.append((size, grads[mu].flatten()[0].item() / size))
-    if not slopes:
-        return "", 0.0
-    weights = [weight for _, weight in slopes]
-    far, most = weights[-1], max(map(abs, weights))
-    if not most or all(abs(weight - far) <= SAME * most for weight in weights):
-        return "", 0.0
-    if all(abs(weight) < 1e-12 * most or abs(weight - far) <= SAME * most for weight in weights):
-        last = max(size for size, weight in slopes if abs(weight) < 1e-12 * most)
-        return f"free nats: the KL costs nothing up to a mean between {last:g} and {after(slopes, last):g} in every latent", far
-    if all(abs(abs(weight) - abs(far)) <= SAME * most for weight in weights):
-        last = max(size for size, weight in slopes if weight * far < 0)
-        return f"a capacity: the KL is driven up until the means are between {last:g} and {after(slopes, last):g}", far
-    if weights[0] * far < 0:
-        return f"a capacity: the KL is driven to a size of its own, {SQUARED}", far
-    return "", 0.0
+    return slopes
 
 
 def in_turns(problem: Problem, base: dict[str, Tensor], mu: str) -> bool:

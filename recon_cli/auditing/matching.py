@@ -16,7 +16,8 @@ from recon_cli.auditing.call_plans import CallPlan, Slot
 from recon_cli.auditing.calling import Layout, Problem, picker
 from recon_cli.auditing.latents import measure
 from recon_cli.auditing.limiting import Made, worded
-from recon_cli.auditing.measuring import additivity, benign, gradients, reconstruction, still
+from recon_cli.auditing.measuring import additivity, reconstruction, still
+from recon_cli.auditing.probes import benign, gradients
 from recon_cli.auditing.roles import is_setting, needed
 from recon_cli.errors import ReconError
 from recon_cli.identity.shapes import spell
@@ -153,6 +154,7 @@ def classed(problem: Problem) -> Problem | None:
     (pair, *_) = pairs(problem.plan)
     if pair[0].role == "decoder" or not together(problem, pair[0].key):
         return None
+    of_no_name = None
     for layout in layouts(problem):
         if layout.classes:
             try:
@@ -160,13 +162,26 @@ def classed(problem: Problem) -> Problem | None:
                 measured = reconstruction(chosen, pair, [])
                 if not odd and measured.match is not None and measured.additive:
                     return chosen
+                if not odd and measured.additive and of_logits(chosen, pair[0].key):
+                    of_no_name = of_no_name or chosen
             except Exception:
                 continue
-    return None
+    return of_no_name
+
+
+def of_logits(problem: Problem, key: str) -> bool:
+    """Whether gradients of each event add up to 0, as those of logits do, and not because its length alone does not count."""
+    values = benign(problem)
+    grad = gradients(problem, values, [key])[1][key]
+    most = grad.abs().max()
+    return bool(grad.sum(-1).abs().max() <= 1e-9 * most) and bool((grad * values[key]).sum(-1).abs().max() > 1e-6 * most)
 
 
 def together(problem: Problem, key: str) -> bool:
-    """Whether moving one element changes the gradients of those in line with it, along the first or last axis, and no others."""
+    """Whether moving one element changes the gradients of those in line with it, along the first or last axis, and no others.
+
+    Or those of other samples too: all that is in a batch may have been taken for one event.
+    """
     base, shape = benign(problem), problem.sizes.shape
     if base[key].shape[1] != problem.sizes.D or len(shape) < 1:
         return False
@@ -177,7 +192,7 @@ def together(problem: Problem, key: str) -> bool:
     others = int(changed.sum()) - int(changed.flatten()[0])
     corner = (0,) * (len(shape) - 1)
     lines = (changed[(0, *corner)], changed[0].flatten(1)[:, 0] if corner else changed[0])
-    return others > 0 and any(int(line.sum()) == others + int(changed.flatten()[0]) for line in lines)
+    return bool(changed[1:].any()) or others > 0 and any(int(line.sum()) == others + int(changed.flatten()[0]) for line in lines)
 
 
 def laid_out(problem: Problem) -> tuple[Problem, str]:
@@ -351,7 +366,8 @@ def strengths(problem: Problem) -> tuple[list[float], float]:
     for recon, target in pairs(problem.plan):
         if values[recon.key].ndim == 3:
             share = 1 / values[recon.key].shape[-1]
-            values[recon.key].fill_(share if "shares" in problem.layout.classes else math.log(share))
+            even = share if "shares" in problem.layout.classes else math.log(share)
+            values[recon.key] = torch.full_like(values[recon.key], even)
         if values[recon.key].ndim == 2:
             values[recon.key] = torch.full_like(values[recon.key], 0.7)
             if target is not None and values[target.key].is_floating_point():
@@ -368,4 +384,4 @@ def strengths(problem: Problem) -> tuple[list[float], float]:
     if problem.plan.role("kl") or problem.plan.role("probs") or problem.plan.role("z"):
         latent_term = measure(problem)
         pull = abs(latent_term.weight) if latent_term and latent_term.weight else math.nan
-    return [of_label(problem, grads[key]) if grads[key].ndim == 3 else middle(grads[key]) for key in recons], pull
+    return [of_label(problem, grads[key]) if grads[key].ndim == 3 else grads[key].abs().max().item() for key in recons], pull

@@ -6,14 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from recon_cli.auditing import lines, probes, soundness, spreads
+from recon_cli.auditing import checks, lines, soundness, spreads
 from recon_cli.auditing.best_noise import Chosen, chosen, switch
+from recon_cli.auditing.blocks import product
 from recon_cli.auditing.callables import batch_number
 from recon_cli.auditing.calling import Problem, Sizes
 from recon_cli.auditing.latents import Latent
 from recon_cli.auditing.latents import measure as measure_latents
 from recon_cli.auditing.matching import latent_keys, pairs
-from recon_cli.auditing.measuring import ReconstructionTerm, benign, reconstruction
+from recon_cli.auditing.measuring import ReconstructionTerm, reconstruction
+from recon_cli.auditing.probes import benign
 from recon_cli.auditing.roles import Pair
 from recon_cli.auditing.scaling import Scaling, scalings
 from recon_cli.auditing.soundness import Astray, Tails
@@ -54,7 +56,7 @@ class Term:
     density: Tails | None = None
     overflow: str = ""
     favour: str = ""
-    learned: tuple[probes.TrainedScale, ...] = ()
+    learned: tuple[checks.TrainedScale, ...] = ()
     by_decoder: bool = False
 
 
@@ -132,15 +134,15 @@ def measure(
 
     ``growths`` are its exponents where it cannot be called at other sizes.
     """
-    stateful, stochastic, values = probes.repeated(problem)
+    stateful, stochastic, values = checks.repeated(problem)
     averaged = False
     if stochastic:  # its normal draws at nodes, to be averaged, where they decide the value
         still = problem.at(noise=0.0)
-        averaged = not probes.repeated(still)[1]
+        averaged = not checks.repeated(still)[1]
         problem = still if averaged else problem
     latent = measure_latents(problem)
     latents = latent_keys(problem)
-    added = probes.broadcasts(problem) if latent is not None and not odd else None
+    added = checks.broadcasts(problem) if latent is not None and not odd else None
     spread = soundness.spreads(problem)
     growths = scalings(problem) if growths is None else growths
     terms = [term(problem, pair, latent, latents, spread, bool(odd or added), each)
@@ -151,10 +153,10 @@ def measure(
         name=reached.spelled, picked=problem.picked, sizes=problem.sizes,
         roles=(*((slot.key, slot.role, slot.how) for slot in plan.slots()), ("returned", "loss", problem.picked)),
         terms=tuple(terms), latent=latent, latents=tuple(latents), **named,
-        differences=tuple(probes.mismatch(problem)),
+        differences=tuple(checks.mismatch(problem)),
         stateful=values if stateful else None, stochastic=values if stochastic else None, averaged=averaged,
         odd=odd, added=added, switch=switch(problem) if latent is None and latents else "",
-        knobs=tuple(probes.knobs(problem)), batch_number=batch_number(reached), notes=(*reached.notes, *plan.taken),
+        knobs=tuple(checks.knobs(problem)), batch_number=batch_number(reached), notes=(*reached.notes, *plan.taken),
         steps=lines.steps(problem, benign(problem), files), site=lines.defined_at(reached.code, files),
         data=beside(terms, data, scale) if data else None,
     )  # fmt: skip
@@ -173,16 +175,17 @@ def term(
         return Term(*names, rec, scaling, astray=astray)
     rec = spreads.spread(problem, pair) if spread else reconstruction(problem, pair, latents)
     best = None if rec.additive else chosen(problem, pair)
+    rec = rec if rec.additive or best is not None else product(problem, pair, rec)
     if best is not None:  # whatever its value, its gradient is that likelihood's
         return Term(*names, best.of(rec), scaling, best=best)
-    own = probes.own_scale(problem, rec, pair) if rec.additive else None
+    own = checks.own_scale(problem, rec, pair) if rec.additive else None
     rec = soundness.normalised(problem, rec, pair, latent, scaling)
     return Term(
         *names, rec, scaling, own,
         astray=None if broadcast else soundness.made_over(problem, rec, pair),
         density=soundness.density(problem, rec, pair, b, scaling),
-        overflow=probes.overflow(problem, rec, pair) if rec.additive else "",
-        favour="" if rec.additive else probes.favour(problem),
-        learned=tuple(probes.learned(problem)) if own else (),
+        overflow=checks.overflow(problem, rec, pair) if rec.additive else "",
+        favour="" if rec.additive else checks.favour(problem),
+        learned=tuple(checks.learned(problem)) if own else (),
         by_decoder=recon.role == "decoder",
     )  # fmt: skip

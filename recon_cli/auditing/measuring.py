@@ -1,12 +1,8 @@
-"""Measuring: gradients of the loss over values, residuals and latents; what they amount to is for ``findings``.
-
-Everything in float64. Reconstructions and targets are leaves of canonical shape (B, D), latents (B, K).
-"""
+"""Measuring: gradients of the loss over values, residuals and latents; what they amount to is for ``findings``."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +12,7 @@ from torch import Tensor
 from recon_cli.auditing.calling import Problem, Values
 from recon_cli.auditing.families import CLOSE, LINKS, MATCH, Match, candidates, field_of, ratio, recognise
 from recon_cli.auditing.normalisation import Normalisation
+from recon_cli.auditing.probes import benign, generator, gradients, uniform, value_at
 from recon_cli.auditing.roles import Pair, Slot
 from recon_cli.errors import ReconError
 
@@ -25,79 +22,6 @@ WHOLE = (0.0, 1.0, 2.0, 3.0, 7.0, 12.0)
 WIDE = (10.0, 100.0, 1e4, 1e7)  # residuals, beyond those of ``domains``
 SIMPLEX = "only if x̂ adds up to 1"
 MADE = "target made over"
-REFUSALS = (RuntimeError, ValueError, LookupError, ArithmeticError, AssertionError)  # of a function that does not take values
-
-
-def generator(number: int = 1) -> torch.Generator:
-    """Return a generator of its own, so that no seed of anybody's moves."""
-    return torch.Generator().manual_seed(number)
-
-
-def uniform(shape: Any, low: float, high: float, number: int = 1) -> Tensor:
-    """Return points between ``low`` and ``high``."""
-    return low + (high - low) * torch.rand(shape, generator=generator(number), dtype=torch.float64)
-
-
-def benign(problem: Problem, number: int = 1, spread: float = 0.3) -> dict[str, Tensor]:
-    """Return values that any loss takes: reconstructions and targets inside (0, 1), latents near their prior, scales positive."""
-    B, sizes, classes = problem.sizes.batch, problem.sizes, problem.layout.classes
-    values: dict[str, Tensor] = {}
-    for i, slot in enumerate(problem.plan.slots()):
-        named = problem.shapes.get(slot.key) or problem.shapes.get(slot.group)
-        D = math.prod(named) if named else sizes.D
-        n = number + 17 * i
-        if slot.role in ("recon", "target", "decoder", "spread") and classes:
-            V = sizes.shape[0] if classes.startswith("first") else sizes.shape[-1]
-            events = D // V
-            if slot.role == "target":
-                there = problem.labels(V)
-                labels = there[torch.randint(0, len(there), (B, events), generator=generator(n))]
-                values[slot.key] = torch.nn.functional.one_hot(labels, V).double() if classes.endswith("hot") else labels
-            else:
-                logits = uniform((B, events, V), -1, 1, n)
-                values[slot.key] = logits.softmax(-1) if "shares" in classes else logits.log_softmax(-1)
-        elif slot.role in ("recon", "target", "decoder"):
-            values[slot.key] = uniform((B, D), 0.5 - spread, 0.5 + spread, n)
-            if slot.role == "target" and problem.layout.binary:
-                values[slot.key] = values[slot.key].round()
-        elif slot.role == "spread":
-            values[slot.key] = uniform((B, D), 0.4, 0.9, n)
-        elif slot.role == "z":
-            values[slot.key] = uniform((B, sizes.K), -0.8, 0.8, n)
-        elif slot.role == "mu":
-            values[slot.key] = uniform((B, sizes.K), -0.9, 0.9, n)
-        elif slot.role in ("scale", "probs"):
-            values[slot.key] = uniform((B, sizes.K), 0.4, 1.2, n)
-        elif slot.role == "kl":
-            values[slot.key] = uniform((B,), 1, 2, n)
-        elif slot.role == "posterior":
-            values[f"{slot.key}.mean"] = uniform((B, sizes.K), -0.9, 0.9, n)
-            values[f"{slot.key}.logvar"] = uniform((B, sizes.K), -0.8, 0.8, n + 1)
-    return values
-
-
-def gradients(problem: Problem, values: Mapping[str, Tensor], keys: list[str]) -> tuple[float, dict[str, Tensor]]:
-    """Return the loss and its gradient by each of ``keys`` (zeros where it has none); NaN where the values are refused."""
-    live = {key: value.detach().clone() for key, value in values.items()}
-    for key in keys:
-        live[key].requires_grad_()
-    try:
-        loss = problem(live)
-    except REFUSALS:
-        return math.nan, {key: torch.full_like(live[key], math.nan) for key in keys}
-    if not loss.requires_grad:
-        return loss.item(), {key: torch.zeros_like(live[key]) for key in keys}
-    grads = torch.autograd.grad(loss, [live[key] for key in keys], allow_unused=True)
-    zeros = (torch.zeros_like(live[key]) if grad is None else grad for key, grad in zip(keys, grads, strict=True))
-    return loss.item(), dict(zip(keys, zeros, strict=True))
-
-
-def value_at(problem: Problem, values: Mapping[str, Tensor], **how: Any) -> float:
-    """Return the loss as a number; NaN where the function refuses the values."""
-    try:
-        return problem(values, **how).item()
-    except (*REFUSALS, ReconError):
-        return math.nan
 
 
 @dataclass(frozen=True)
@@ -341,17 +265,26 @@ def limits(problem: Problem, base: Values, pair: Pair, match: Match, weights: Te
     x = uniform(POINTS, 0.02, 0.98, 33)
     inside = 3.0
 
-    def off(x: Tensor, size: float) -> float | None:
-        raw = x + size * uniform(POINTS, -1, 1, 34)
-        measured, own = spaced(problem, base, pair, x, raw, weights), field_of(each, match.numbers, x, raw, match.link)
+    residual = uniform(POINTS, -1, 1, 34)
+    data = [-x, *[x] * len(WIDE)]
+    spots = [x + size * residual for x, size in zip(data, (inside, *WIDE), strict=True)]
+    at_once = spaced(problem, base, pair, torch.cat(data), torch.cat(spots), weights)
+    fields = (
+        at_once.split(POINTS)
+        if at_once is not None
+        else [spaced(problem, base, pair, x, raw, weights) for x, raw in zip(data, spots, strict=True)]
+    )
+
+    def off(i: int) -> float | None:
+        measured, own = fields[i], field_of(each, match.numbers, data[i], spots[i], match.link)
         if measured is None or own is None or not bool(measured.abs().max() > 0):
             return None
         return float((measured - match.weight * own).abs().max() / measured.abs().max())
 
-    if (off(-x, inside) or 0) > CLOSE:
+    if (off(0) or 0) > CLOSE:
         return f"{pair[1].key if pair[1] else 'x'} from 0 up"
-    for size in WIDE:
-        worst = off(x, size)
+    for i, size in enumerate(WIDE, 1):
+        worst = off(i)
         if worst is None:
             return ""
         if worst > CLOSE:

@@ -27,7 +27,7 @@ RUNNING, MIDDLE = (
     np.stack([legendre.legval(at, each) for each in INTEGRALS], axis=-1) @ np.linalg.inv(legendre.legvander(NODES, ORDER - 1))
     for at in (NODES, 0.0)
 )
-JUMPS = "its value jumps"
+JUMPS, FALLS = "its value jumps", "falls without end"
 
 
 @dataclass(frozen=True)
@@ -306,9 +306,7 @@ class Integral:
                 if here > -1e-6 and here >= before - 1e-7:
                     growth = side * float(self.pieces.pull[piece, node])
                     how = "stays bounded" if abs(growth) < 1e-6 else "grows no faster than a logarithm"
-                    how = (
-                        "falls without end" if growth < -1e-6 else how if toward.endswith("infinity") else "does not grow enough"
-                    )
+                    how = FALLS if growth < -1e-6 else how if toward.endswith("infinity") else "does not grow enough"
                     return f"as x goes to {toward} the loss of an element {how}"
         return ""
 
@@ -316,6 +314,11 @@ class Integral:
         """Find the logarithms and bounds of their errors, or the doubt about them."""
         pieces, height = self.pieces, self.height(self.pieces, self.start)
         for first, near, level in self.brinks(self.start, self.cut):
+            if level < -1e3:
+                self.infinite = (
+                    f"as x goes to {'minus' if pieces.low[first] < 0 else 'plus'} infinity the loss of an element {FALLS}"
+                )
+                return
             if -level > self.peak[pieces.whose[near]] - DEEP + 15:
                 self.doubt = f"it is not finite at x = {self.x_at(first, 0):.3g}"
         for j in range(len(self.mean)):
@@ -325,6 +328,9 @@ class Integral:
             if self.doubt:
                 return
             alive = np.flatnonzero(height[own].max(axis=1) > self.peak[j] - DEEP)
+            if not len(alive):
+                self.doubt = "it is not finite"
+                return
             slack = float(pieces.slack[own[alive[0] : alive[-1] + 1]].sum())
             shares = pieces.half[own] * (np.exp(height[own] - self.peak[j]) @ SHARES)
             total, off = float(shares.sum()), float(self.off[j])

@@ -10,26 +10,18 @@ from torch import Tensor
 
 from recon_cli.auditing.calling import Problem
 from recon_cli.auditing.divergence import Latent
-from recon_cli.auditing.elements import normalisation
+from recon_cli.auditing.elements import normalisation, over_classes
 from recon_cli.auditing.matching import latent_keys
-from recon_cli.auditing.measuring import (
-    MADE,
-    ReconstructionTerm,
-    additivity,
-    benign,
-    element_weights,
-    gradients,
-    sign_of,
-    value_at,
-)
+from recon_cli.auditing.measuring import MADE, ReconstructionTerm, additivity, element_weights, sign_of
 from recon_cli.auditing.normalisation import COINS
+from recon_cli.auditing.probes import benign, gradients, value_at
 from recon_cli.auditing.roles import Pair
 from recon_cli.auditing.scaling import Scaling
 from recon_cli.identity.regions import REAL
 
 # What a reconstruction that misses its target is in.
 ALONE, BESIDE, OF_MEAN, MOVED = "R(x̂)", "R(x̂) + S(x)", "R(x̂, mean x)", "R(x̂, x elsewhere)"
-TRIED = 6  # elements of a target, each moved alone
+TRIED = 4  # elements of a target, each moved alone
 FURTHER = (0.02, 0.98, -3.0, 4.0)  # and where to
 FAR = (1e6, 1e8)  # residuals between which a loss must grow faster than a logarithm
 
@@ -186,10 +178,9 @@ def misplaced(problem: Problem, base: dict[str, Tensor], r: str, x: str) -> str:
 
 
 def spots(x: Tensor, pull: Tensor | None) -> list[int]:
-    """Return a few elements of a target, spread evenly over those whose reconstructions have a gradient."""
+    """Return a few elements of a target, spread over those whose reconstructions have a gradient and in line with no axis."""
     alive = torch.arange(x.numel()) if pull is None else pull.flatten().nonzero().flatten()
-    step = max(1, len(alive) // TRIED)
-    return alive[::step][:TRIED].tolist()
+    return [int(alive[int(0.618034 * i % 1 * len(alive))]) for i in range(1, TRIED + 1)] if len(alive) else []
 
 
 def shifted(problem: Problem, x: Tensor, r: Tensor | None, index: int) -> list[Tensor]:
@@ -223,12 +214,16 @@ def normalised(
     It is weighed as it is beside its KL, and where a KL is beside the point or a size moves its weight, as it is written: a mean
     undone.
     """
-    if rec.recognised or not rec.additive or problem.layout.classes:
+    if rec.recognised or not rec.additive:
         return rec
     b = abs(latent.weight) if latent is not None and latent.weight else None
     written = undone(problem, scaling)
     weights = [written] if b is None else [1 / b] if rec.location and not scaling.moves else [1 / b, written]
-    found = normalisation(problem, pair, rec.location, latent.meaning if latent else None, weights)
+    meaning = latent.meaning if latent else None
+    if problem.layout.classes:
+        found = over_classes(problem, pair, meaning, weights)
+    else:
+        found = normalisation(problem, pair, rec.location, meaning, weights)
     if found is None:
         return rec
     beta = b * found.weight if b is not None and not rec.location and found.kind == "real" else None
@@ -247,8 +242,9 @@ def density(problem: Problem, rec: ReconstructionTerm, pair: Pair, b: float | No
     """Return how the loss grows far out, where e^-loss must have an integral over real data; None where that is known."""
     if not (rec.recognised and rec.match and rec.match.link != MADE):
         return None  # a constant, standardised, is no constant
-    if rec.match and rec.match.candidate and rec.match.candidate.kind().support != REAL:
-        return None  # angles, shares and counts: their sums and integrals do not run to infinity, or were looked into
+    known = rec.match.candidate.kind() if rec.match.candidate else None
+    if known is not None and (known.support != REAL or not (rec.within or known.name == "student-t")):
+        return None  # it grows as a line at least; angles, shares and counts do not run to infinity, or were looked into
     recon, target = pair
     base = benign(problem)
     if target is None or problem.layout.classes or problem.layout.binary or not rec.additive:

@@ -85,7 +85,7 @@ def panels(table: Table) -> Iterator[tuple[str, list[Column]]]:
 
 
 @dataclass(frozen=True)
-class Remark:
+class Annotation:
     """What a program that reads code is told of a line: a code, how grave it is (error, warning, note), and words."""
 
     code: str
@@ -95,14 +95,14 @@ class Remark:
     line: int = 0
 
 
-def remarks(report: Report) -> list[Remark]:
+def annotations(report: Report) -> list[Annotation]:
     """Return what is wrong by a report: each row with a ``code``, at its ``site``; of a failure without any, the verdict."""
     rows = [row for table in report.tables for row in table.rows if "code" in row]
-    found = [Remark(row["code"], row["level"], f"{row['evidence']}. {row['fix']}", *place(row["site"])) for row in rows]
-    if not report.holds and not any(remark.level == "error" for remark in found):
+    found = [Annotation(row["code"], row["level"], f"{row['evidence']}. {row['fix']}", *place(row["site"])) for row in rows]
+    if not report.holds and not any(annotation.level == "error" for annotation in found):
         sites = [row["site"] for table in report.tables for row in table.rows if row.get("site")]
         text = " ".join([*report.lead[:1], f"({report.verdict})"])
-        found.append(Remark(report.command, "error", text, *place(sites[0] if sites else None)))
+        found.append(Annotation(report.command, "error", text, *place(sites[0] if sites else None)))
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TextIO
 
-from recon_cli.formats import remarks
+from recon_cli.formats import annotations
 from recon_cli.report import Report
 
 LEVELS = {"error": "error", "warning": "warning", "note": "notice"}
@@ -13,12 +13,12 @@ LEVELS = {"error": "error", "warning": "warning", "note": "notice"}
 def write(report: Report, file: TextIO) -> None:
     """Write a workflow command a line, ``::error file=vae.py,line=3,title=recon-mean::...``, and the verdict as plain text.
 
-    A report that holds and has nothing to remark is its verdict alone.
+    A report that holds and has nothing to annotation is its verdict alone.
     """
-    for remark in remarks(report):
-        place = {"file": remark.file, "line": remark.line, "title": f"recon {remark.code}"}
+    for annotation in annotations(report):
+        place = {"file": annotation.file, "line": annotation.line, "title": f"recon {annotation.code}"}
         properties = ",".join(f"{key}={escaped(str(value), ':', ',')}" for key, value in place.items() if value)
-        file.write(f"::{LEVELS[remark.level]} {properties}::{escaped(remark.text)}\n")
+        file.write(f"::{LEVELS[annotation.level]} {properties}::{escaped(annotation.text)}\n")
     file.write(f"{'ok' if report.holds else 'FAILED'}: {report.verdict or report.command}\n")
 
 

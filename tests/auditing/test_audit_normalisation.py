@@ -291,3 +291,77 @@ def test_every_likelihood_of_recon_is_what_it_is(word: str, with_kl: bool) -> No
     slope = float(likelihood.slope)
     assert row.weight == pytest.approx(1.0 if likelihood.design and not likelihood.noise else slope * (
         0.5 if word == "asymmetric-laplace" else 1.0), rel=1e-6)  # fmt: skip
+
+
+# Misprints of losses: wrong signs, halves, means, exponents, swapped arguments. None passes.
+
+MISPRINTS = {
+    "poisson sign": "x*recon.log() - recon",
+    "poisson half": "recon - 0.5*x*recon.log()",
+    "poisson mean": "recon - x.mean()*recon.log()",
+    "poisson swapped": "x - recon*x.log()",
+    "poisson square": "recon**2 - x*recon.log()",
+    "poisson of log, half": "0.5*recon.exp() - x*recon",
+    "poisson of log, square": "recon.exp() - x**2*recon",
+    "bce sign": "-(x*recon.log() - (1-x)*(1-recon).log())",
+    "bce same": "-(x*recon.log() + (1-x)*recon.log())",
+    "bce swapped": "-(recon*x.log() + (1-recon)*(1-x).log())",
+    "bce half": "-(x*recon.log() + 0.5*(1-x)*(1-recon).log())",
+    "bce one side": "-x*recon.log()",
+    "bce squares": "-(x*recon.log() + (1-x)*(1-recon**2).log())",
+    "bce times": "2*F.binary_cross_entropy_with_logits(recon, x, reduction='none')*recon.sigmoid()",
+    "bce logits sign": "F.softplus(recon) + x*recon",
+    "bce logits 2": "F.softplus(2*recon) - x*recon",
+    "nb wrong": "(x+1)*torch.log1p(recon) - 2*x*recon.log()",
+    "nb swapped": "(recon+2)*torch.log1p(x/2) - recon*x.log()",
+    "nb no rate": "(x+2)*torch.log1p(recon/2)",
+    "is sign": "x/recon + (x/recon).log()",
+    "is half": "x/recon + 0.5*recon.log()",
+    "gamma no log": "x/recon",
+    "gaussian of its mean": "(x-recon)**2/(2*recon)",
+    "gaussian of half log": "(x-recon)**2/(2*recon) + 0.25*recon.log()",
+    "gaussian product": "x**2 - x*recon",
+    "fourth over": "(x-recon)**4/(1+(x-recon)**4)",
+    "root of log": "torch.log1p((x-recon).abs())*0.9",
+    "charbonnier sign": "-((x-recon)**2+0.01).sqrt()",
+    "charbonnier inverse": "((x-recon)**2+0.01)**-0.5",
+    "charbonnier product": "((x-recon)**2+0.01).sqrt()*x.abs()",
+    "gumbel sign": "(x-recon) - torch.exp(-(x-recon))",
+    "gumbel half": "0.5*(x-recon)**2 + torch.exp(-recon)",
+    "logistic half": "(x-recon) + F.softplus(-(x-recon))",
+    "student swapped": "torch.log1p(1/((x-recon)**2+1e-3))",
+    "hinge squared": "F.relu(1-(2*x-1)*recon)**2",
+    "smooth": "F.binary_cross_entropy_with_logits(recon, x*0.8+0.1, reduction='none')",
+    "zip share": "-torch.where(x<1e-8, (0.3+0.7*torch.exp(-recon)).log(), math.log(0.3) + x*recon.log()-recon-torch.lgamma(x+1))",
+    "zip no share": "-torch.where(x<1e-8, torch.log(0.3+0.7*torch.exp(-recon)), x*recon.log()-recon-torch.lgamma(x+1))",
+    "zip hurdle": "-torch.where(x<1e-8, torch.log(0.3+0*recon), math.log(0.7) + x*recon.log()-recon-torch.lgamma(x+1))",
+    "relative": "((x-recon)/recon)**2",
+    "relative to x": "((x-recon)/(x.abs()+1e-3))**2",
+}  # fmt: skip
+# And some that are likelihoods all the same: of rate 1 + r, an inverse gamma, a Laplace of the logarithm.
+OTHERS = {
+    "poisson log1p": "recon - x*torch.log1p(recon)", "is swapped": "recon/x - (recon/x).log() - 1",
+    "log ratio": "(x.log()-recon.log()).abs()*0.5",
+}  # fmt: skip
+
+
+def printed(text: str) -> Any:
+    """A loss as written, beside a KL."""
+    names: dict[str, Any] = {"torch": torch, "F": F, "math": math, "kl": kl}
+    exec(f"def loss(recon, x, mu, logvar): return ({text}).sum() + kl(mu, logvar)", names)
+    return names["loss"]
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.hostile] * (i % 16 > 0)) for i, name in enumerate(MISPRINTS)]
+)
+def test_no_misprint_passes(name: str) -> None:
+    found = audit(printed(MISPRINTS[name]), **SMALL)
+    assert found.verdict in ("defective", "unrecognised")
+    assert not found.holds
+
+
+@pytest.mark.hostile
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_likelihoods_pass(name: str) -> None:
+    assert audit(printed(OTHERS[name]), **SMALL).verdict == "elbo"

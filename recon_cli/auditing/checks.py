@@ -1,0 +1,230 @@
+"""What is measured of a loss beside its fields: repeated calls, values against gradients, float32, the noise it carries."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from scipy import optimize
+
+from recon_cli.auditing.calling import Problem
+from recon_cli.auditing.latents import PRIOR
+from recon_cli.auditing.matching import latent_keys, pairs
+from recon_cli.auditing.measuring import ReconstructionTerm
+from recon_cli.auditing.probes import benign, gradients, uniform, value_at
+from recon_cli.auditing.roles import BoundNumber, Pair, content_of
+from recon_cli.identity.regions import Interval
+
+
+def own_scale(problem: Problem, rec: ReconstructionTerm, pair: Pair) -> tuple[float, float, bool] | None:
+    """Return the noise that a loss carries, its weight, and whether the value at a residual of zero is all of the normaliser.
+
+    Tried for the natural weights 1, 1/B, 1/D and 1/(BD); None where none of them fits.
+    """
+    recon, target = pair
+    if rec.match is None or rec.match.family not in ("gaussian", "laplace") or rec.match.link or target is None:
+        return None
+    values = benign(problem)
+    if values[target.key].shape != values[recon.key].shape:
+        return None
+    values[recon.key] = values[target.key]
+    for key in latent_keys(problem):
+        meaning = next((slot.meaning for slot in problem.plan.slots() if slot.key == key), None)
+        values[key] = torch.full_like(values[key], PRIOR[meaning] if meaning else 0.0)
+    constant = value_at(problem, values)
+    B, D = values[recon.key].shape
+    if not math.isfinite(constant) or abs(constant) < 1e-12:
+        return None
+    gaussian, sign = rec.match.family == "gaussian", math.copysign(1, rec.match.weight)
+    for a in (1.0, 1 / B, 1 / D, 1 / (B * D)):
+        w = abs(rec.match.weight)
+        s = math.sqrt(a / (2 * w)) if gaussian else a / w
+        full = math.log(s) + (math.log(2 * math.pi) / 2 if gaussian else math.log(2))
+        for each in (full, math.log(s)):
+            expected = a * each * B * D
+            if abs(expected) > 1e-9 and abs(sign * constant - expected) < 1e-7 * abs(expected):
+                return s, a, each == full
+    return None
+
+
+def knobs(problem: Problem) -> list[float]:
+    """Return numbers that the function is given: defaults, bound names, attributes of self."""
+    code = problem.reached.code
+    values = [
+        *getattr(getattr(code, "__code__", None), "co_consts", ()),
+        *(getattr(code, "__defaults__", None) or ()),
+        *(getattr(code, "__kwdefaults__", None) or {}).values(),
+        *problem.reached.names.values(),
+    ]
+    values += [*problem.plan.keywords.values(), *problem.plan.arguments]
+    owner = problem.reached.owner
+    values += [*vars(owner).values()] if owner is not None and hasattr(owner, "__dict__") else []
+    values += [*owner.parameters()] if isinstance(owner, torch.nn.Module) else []
+    values += [content_of(cell) for cell in getattr(code, "__closure__", None) or ()]
+    for inner in [v for v in values if hasattr(v, "__closure__")]:
+        values += [content_of(cell) for cell in inner.__closure__ or ()]
+    values = [v.value if isinstance(v, BoundNumber) else v for v in values]
+    plain = [v.item() if isinstance(v, torch.Tensor) and v.numel() == 1 else v for v in values]
+    return [float(v) for v in plain if isinstance(v, (int, float)) and not isinstance(v, bool)]
+
+
+def mismatch(problem: Problem) -> list[tuple[str, float, float]]:
+    """Return arguments whose gradient is not the slope of the value: (argument, slope by differences, by autograd)."""
+    values = benign(problem, 9)
+    for recon, target in pairs(problem.plan):  # no residual near zero, where an absolute value bends
+        if target is not None and values[target.key].shape == values[recon.key].shape and values[recon.key].ndim == 2:
+            side = (values[recon.key] - values[target.key]).sign()
+            values[recon.key] = values[target.key] + side * uniform(side.shape, 0.05, 0.15, 72)
+    passed = {slot.key for slot in problem.plan.role("kl")} | {slot.key for slot in problem.plan.role("z")}
+    wanted = [s.key for s in problem.plan.slots() if s.role in ("recon", "decoder", "spread")] + latent_keys(problem)
+    keys = [key for key in wanted if key not in passed and values[key].is_floating_point()]
+    _, grads = gradients(problem, values, keys)
+    differences, h = [], 1e-5
+    for key in keys:
+        step = uniform(values[key].shape, -1, 1, 71)
+        up, down = (value_at(problem, {**values, key: values[key] + by * step}) for by in (h, -h))
+        measured, claimed = (up - down) / (2 * h), (grads[key] * step).sum().item()
+        noise = 1e-15 * max(abs(up), abs(down)) / h * 20
+        size = (grads[key] * step).abs().sum().item()
+        if math.isfinite(measured) and abs(measured - claimed) > 1e-5 * max(abs(measured), abs(claimed), 1e-3 * size) + noise:
+            differences.append((key, measured, claimed))
+    return differences
+
+
+def repeated(problem: Problem) -> tuple[bool, bool, tuple[float, float]]:
+    """Whether a second call on the same object, and a call at another seed, give another number; and the two numbers."""
+    values = benign(problem, 9)
+    once = value_at(problem, values)
+    again = value_at(problem, values, again=True) if problem.reached.bound else once
+    other = value_at(problem, values, seeded=1)
+    differ = [math.isfinite(once - new) and not math.isclose(once, new, rel_tol=1e-12) for new in (again, other)]
+    return differ[0] and not differ[1], differ[1], (once, again if differ[0] and not differ[1] else other)
+
+
+def overflow(problem: Problem, rec: ReconstructionTerm, pair: Pair) -> str:
+    """Return where a loss is infinite or NaN in float32, at residuals up to 10, logits up to 100, probabilities of 0 and 1."""
+    recon, target = pair
+    if target is None or problem.layout.classes:
+        return ""
+    narrow = problem.at(dtype=torch.float32)
+    values = benign(narrow)
+    shape = values[recon.key].shape
+    logits = bool(rec.match and rec.match.candidate and rec.match.candidate.link == "logit")
+    if rec.domain == "unit":
+        domain = rec.match.candidate.kind().domain if rec.match and rec.match.candidate else None
+        ends = not isinstance(domain, Interval) or domain.closed
+        spots = [(0.0, 0.0), (1.0, 1.0)] if ends else []  # where the exact loss is zero
+    elif rec.domain == "positive" or (rec.match and rec.match.family not in FAR) or rec.match is None:
+        spots = [(1.0, 1.0 + e) for e in (-100.0, -30.0, 30.0, 100.0)] if logits else []
+    else:
+        sizes = (0.25, 0.5, 1.0, 2.0, 5.0, 10.0)
+        spots = [(0.0, side * e) for e in sizes for side in (1.0, -1.0)]
+    if not values[target.key].is_floating_point() or values[target.key].shape != shape:
+        return ""
+    narrowed = {key: value.float() if value.is_floating_point() else value for key, value in values.items()}
+
+    def at(points: list[tuple[float, float]]) -> tuple[float, bool]:
+        """Return the loss with these points laid over the elements, and whether its gradient is finite."""
+        x, r = (
+            torch.tensor(side).repeat(math.ceil(shape.numel() / len(points)))[: shape.numel()]
+            for side in zip(*points, strict=True)
+        )
+        point = {**narrowed, target.key: x.reshape(shape), recon.key: r.reshape(shape)}
+        loss, grads = gradients(narrow, point, [recon.key])
+        return loss, bool(grads[recon.key].isfinite().all())
+
+    def holds(points: list[tuple[float, float]]) -> bool:
+        loss, finite = at(points)
+        return math.isfinite(loss) and finite
+
+    try:
+        if not spots or holds(spots):
+            return ""
+        for x, r in spots:
+            loss, finite = at([(x, r)])
+            if not math.isfinite(loss):
+                return f"in float32 the loss is {loss} at a reconstruction of {r:g} and a target of {x:g}"
+            if not finite:
+                return f"in float32 its gradient is not finite at a reconstruction of {r:g} and a target of {x:g}"
+    except Exception:  # the function does not take float32, or values like these
+        return ""
+    return ""
+
+
+FAR = (
+    "gaussian",
+    "laplace",
+    "huber",
+    "hyperbolic-secant",
+    "logistic",
+    "student-t",
+    "asymmetric-laplace",
+    "generalized-gaussian",
+    "elastic-net",
+    "bernoulli",
+)
+
+
+def broadcasts(problem: Problem) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+    """Return the shapes of a reconstruction and a latent term that are added although they differ; None if there are none."""
+    values = benign(problem)
+    fixed = {slot.key for slot in problem.plan.role("target")}
+    wanting = {key: value.is_floating_point() and key not in fixed for key, value in values.items()}
+    problem.raw({key: value.clone().requires_grad_(wanting[key]) for key, value in values.items()})
+    return problem.watch.broadcasts[0] if problem.watch.broadcasts else None
+
+
+def favour(problem: Problem) -> str:
+    """Return in words that a sample further off gets more weight for it, as from importance weights of the wrong sign."""
+    recon, target = pairs(problem.plan)[0]
+    values = benign(problem)
+    if target is None or values[target.key].shape != values[recon.key].shape or values[recon.key].ndim != 2:
+        return ""
+    residual = torch.full_like(values[recon.key], 0.02)
+    residual[0] = 0.022
+    _, grads = gradients(problem, {**values, recon.key: values[target.key] + residual}, [recon.key])
+    weights = (grads[recon.key] / residual).mean(dim=1)
+    more = (weights[0] / weights[1]).item()
+    return (
+        f"; a sample a tenth further off gets {more:.3g} times the weight: look at the sign of its importance"
+        if more > 1.001
+        else ""
+    )
+
+
+@dataclass(frozen=True)
+class TrainedScale:
+    """A scale that the loss itself trains: its name, where it rests, and of which size of the residuals that is the logarithm."""
+
+    name: str
+    rest: float
+    size: str
+    residual: float
+
+
+def learned(problem: Problem) -> list[TrainedScale]:
+    """Return the scales that the loss itself trains, and where they rest with residuals as they are."""
+    owner = problem.reached.owner
+    scales = {name: p for name, p in owner.named_parameters() if p.numel() == 1} if isinstance(owner, torch.nn.Module) else {}
+    values, rests = benign(problem), []
+    for name, parameter in scales.items():
+        here = parameter.item()
+
+        def pull(at: float, name: str = name) -> float:
+            up, down = (
+                problem.at(follow={**problem.follow, name: torch.nn.Parameter(torch.tensor(at + h))})(values).item()
+                for h in (1e-5, -1e-5)
+            )
+            return (up - down) / 2e-5
+
+        low, high = here - 20.0, here + 20.0
+        if not pull(low) < 0 < pull(high):
+            continue
+        rest = float(optimize.brentq(pull, low, high, xtol=1e-12))
+        recon, target = problem.plan.role("recon")[0], problem.plan.role("target")[0]
+        e = (values[recon.key].flatten() - values[target.key].flatten()).abs()
+        sizes = {"mean absolute error": e.mean().item(), "root mean squared error": e.square().mean().sqrt().item()}
+        what = next((word for word, size in sizes.items() if abs(math.exp(rest) / size - 1) < 1e-4), "")
+        rests.append(TrainedScale(name, rest, what, e.mean().item()))
+    return rests
