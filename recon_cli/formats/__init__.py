@@ -95,7 +95,7 @@ class Annotation:
     line: int = 0
 
 
-def annotations(report: Report) -> list[Annotation]:
+def annotations_of(report: Report) -> list[Annotation]:
     """Return what is wrong by a report: each row with a ``code``, at its ``site``; of a failure without any, the verdict."""
     rows = [row for table in report.tables for row in table.rows if "code" in row]
     found = [Annotation(row["code"], row["level"], f"{row['evidence']}. {row['fix']}", *place(row["site"])) for row in rows]

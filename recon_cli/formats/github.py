@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TextIO
 
-from recon_cli.formats import annotations
+from recon_cli.formats import annotations_of
 from recon_cli.report import Report
 
 LEVELS = {"error": "error", "warning": "warning", "note": "notice"}
@@ -15,7 +15,7 @@ def write(report: Report, file: TextIO) -> None:
 
     A report that holds and has nothing to annotation is its verdict alone.
     """
-    for annotation in annotations(report):
+    for annotation in annotations_of(report):
         place = {"file": annotation.file, "line": annotation.line, "title": f"recon {annotation.code}"}
         properties = ",".join(f"{key}={escaped(str(value), ':', ',')}" for key, value in place.items() if value)
         file.write(f"::{LEVELS[annotation.level]} {properties}::{escaped(annotation.text)}\n")

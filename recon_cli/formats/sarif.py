@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 from typing import Any, TextIO
 
-from recon_cli.formats import Annotation, annotations
+from recon_cli.formats import Annotation, annotations_of
 from recon_cli.report import Report, version
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 
 
 def write(report: Report, file: TextIO) -> None:
-    """Write one run of one tool: a rule for each code, a result for each annotation; none where there is nothing to annotation."""
-    found = annotations(report)
+    """Write one run of one tool: a rule for each code, a result for each annotation; none where there is none."""
+    found = annotations_of(report)
     rules = [{"id": code} for code in dict.fromkeys(annotation.code for annotation in found)]
     driver = {"name": "recon", "semanticVersion": version(), "rules": rules}
     run = {"tool": {"driver": driver}, "results": [result(annotation) for annotation in found]}
