@@ -78,6 +78,7 @@ def plan(reached: Reached, bind: Mapping[str, Any], order: str | None) -> CallPl
     return call
 
 
+CRITERION = "nn.MSELoss(reduction='sum')"  # for one
 SKIPPED = ("-", "_", "", "skip")  # words of --args for no role
 
 
@@ -196,6 +197,10 @@ def shaped(node: Node, call: CallPlan, word: str | None, missing: list[str], fal
         return leaf(name, call, word, node.key)
     if not node.touched:
         return None if word is None and role not in (*DATA, *LATENT, "posterior") else leaf(name, call, word, node.key)
+    if "loss" in node.uses and role not in ("posterior", "decoder"):
+        missing.append(node.key)
+        call.wanted[node.key] = CRITERION
+        return None
     if ("call", "") in node.parts:
         answer = node.parts["call", ""]
         inside = None if not answer.touched else shaped(answer, call, None, missing, name if role == "recon" else "")
@@ -284,9 +289,12 @@ def needed(missing: list[str], call: CallPlan, reached: Reached) -> ReconError:
     missing = [place for key in missing for place in ([f"{key}.{part}" for part in inside[key]] or [key])]
     options = []
     for key in missing:
-        word = call.wanted.get(key)
+        node = call.trace.nodes.get(key, Node(key))
+        word = call.wanted.get(key) or (CRITERION if "loss" in node.uses else 1)
         option, name = ("--self", key[5:]) if key.startswith("self.") else ("--bind", key)
-        options.append(f"{option} {name}={word if word is not None else 1}")
+        if entry := re.fullmatch(r"([\w.]+)\[('\w+')\]", name):
+            name, word = entry[1], f"{{{entry[2]}: {word}}}"
+        options.append(f'{option} "{name}={word}"' if "'" in str(word) else f"{option} {name}={word}")
     if made(call.trace.result):
         which = f"to make the function {getattr(call.trace.result, '__name__', 'of it')}, which is then audited"
         options = [f"--bind {key}=VALUE" for key in missing]
@@ -312,7 +320,8 @@ def made(result: Any) -> bool:
 def is_setting(call: CallPlan, key: str) -> bool:
     """Whether it is an attribute of self that is read as a value, and that is not there."""
     node = call.trace.nodes[key]
-    return key.startswith("self.") and node.touched and ("call", "") not in node.parts and key[5:] not in call.inner
+    called = ("call", "") in node.parts and "loss" not in node.uses
+    return key.startswith("self.") and node.touched and not called and key[5:] not in call.inner
 
 
 def stem(name: str, role: str) -> str:
@@ -325,7 +334,7 @@ def models(call: CallPlan) -> None:
     """Give what models on self answer with, and those arguments that only they read, no role."""
     for key, node in call.trace.nodes.items():
         name = key[5:]
-        if not key.startswith("self.") or not node.touched or "." in name:
+        if not key.startswith("self.") or not node.touched or "." in name or "loss" in node.uses:
             continue
         if ("call", "") in node.parts or node.of("attr") and any(("call", "") in part.parts for part in node.of("attr").values()):
             call.inner[name] = shaped(node, call, None, [])

@@ -28,6 +28,7 @@ from recon_cli.auditing.watching import Watch
 
 LABELLED = {"cross_entropy": 1, "nll_loss": 1, "one_hot": 0, "embedding": 0, "gather": 2, "long": 0}
 KEPT = {"device": torch.device("cpu"), "dtype": torch.float64, "is_cuda": False, "requires_grad": True, "layout": torch.strided}
+NUMBERS = {"reduction", "dim", "delta", "beta", "p", "ignore_index", "label_smoothing"}  # of torch's losses, that are no tensors
 PATIENCE = 40  # truths told in one way, before a loop that waits for the other gets it
 ENTRIES = ("first", "second")  # keys of a dictionary whose keys are only listed
 
@@ -97,24 +98,13 @@ class Trace(TorchFunctionMode):
             each._use("tensor")
             if len(each._origins) == 1:
                 each._origins[0].uses.add("tensor")
-        if (position := LABELLED.get(name)) is not None:
-            label = kwargs.get("target", kwargs.get("index", args[position] if len(args) > position else None))
-            if isinstance(label, Traced) and len(label._origins) == 1:
-                label._origins[0].uses.add("labels")
-        if name == "index_select" and isinstance(args[-1], Traced) and args[-1]._node is not None:
-            args[-1]._node.uses.add("index")
-            args[-1]._node.axes.add(args[1])
-        if name in ("cross_entropy", "nll_loss") and isinstance(ignored := kwargs.get("ignore_index"), int):
-            self.ignored.add(ignored)
-        marks = {"masked_fill": 1, "masked_select": 1, "where": 0, "logical_not": 0, "bitwise_not": 0, "bool": 0}
-        if (position := marks.get(name)) is not None and len(args) > position and isinstance(args[position], Traced):
-            args[position]._use("mask")
+        self.mark(name, args, kwargs)
         sums = name in ("sum", "mean", "nansum", "nanmean", "norm", "logsumexp") or "reduction" in kwargs
         axes = kwargs.get("dim", kwargs.get("axis", args[1] if len(args) > 1 and name in ("sum", "mean") else None))
         if sums and axes is not None:
             self.reduced |= {origin.key for each in inside for origin in each._origins}
         whole = name.endswith("_loss") or "entropy" in name or sums and axes is None
-        summed = (whole and kwargs.get("reduction") != "none") or all(each._summed for each in inside)
+        summed = (whole and str(kwargs.get("reduction")) != "none") or all(each._summed for each in inside)
         self.meet(inside)
         if name in ("size", "shape"):
             return TracedSizes(SIZES) if len(args) < 2 and "dim" not in kwargs else SIZES[0]
@@ -129,6 +119,25 @@ class Trace(TorchFunctionMode):
         if name in ("backward", "__setitem__"):
             return None
         return stand_in(self, None, inside, summed, torch_made=True)
+
+    def mark(self, name: str, args: Any, kwargs: Mapping[str, Any]) -> None:
+        """Record what an operation takes its arguments for: labels, positions, truths, settings."""
+        for key in NUMBERS & kwargs.keys():
+            if isinstance(kwargs[key], Traced) and kwargs[key]._node is not None:
+                kwargs[key]._node.uses = {"words" if key == "reduction" else "number"}
+                kwargs[key]._node.constants |= {"sum"} if key == "reduction" else set()
+        if (position := LABELLED.get(name)) is not None:
+            label = kwargs.get("target", kwargs.get("index", args[position] if len(args) > position else None))
+            if isinstance(label, Traced) and len(label._origins) == 1:
+                label._origins[0].uses.add("labels")
+        if name == "index_select" and isinstance(args[-1], Traced) and args[-1]._node is not None:
+            args[-1]._node.uses.add("index")
+            args[-1]._node.axes.add(args[1])
+        if name in ("cross_entropy", "nll_loss") and isinstance(ignored := kwargs.get("ignore_index"), int):
+            self.ignored.add(ignored)
+        marks = {"masked_fill": 1, "masked_select": 1, "where": 0, "logical_not": 0, "bitwise_not": 0, "bool": 0}
+        if (position := marks.get(name)) is not None and len(args) > position and isinstance(args[position], Traced):
+            args[position]._use("mask")
 
     def meet(self, inside: Sequence[Traced]) -> None:
         """Record who meets whom."""
@@ -193,8 +202,8 @@ class Traced(torch.Tensor):
         if len(self._origins) == 1 and name in COMPARING:
             self._origins[0].constants.update(constants)
             self._origins[0].uses |= {"words"} if any(isinstance(each, str) for each in constants) else set()
-        summed = all(each._summed for each in inside)
-        return stand_in(trace, None, inside, summed, torches)
+        summed = all(each._summed or (name in ("mul", "truediv") and weighs(each, inside)) for each in inside)
+        return stand_in(trace, None, inside, summed and any(each._summed for each in inside), torches)
 
     def __getattribute__(self, name: str) -> Any:
         if name[0] == "_":
@@ -274,6 +283,9 @@ class Traced(torch.Tensor):
         root = re.split(r"[.(\[]", self._node.key.removeprefix("self."))[0] if self._node is not None else ""
         for each in within((args, kwargs)):
             each._use("tensor" if role_of(root) in ("posterior", "decoder") else "passed")
+        roles = {role_of(each._node.name) for each in within((args, kwargs)) if each._node is not None}
+        if {"recon", "target"} <= roles and self._node is not None:
+            self._node.uses.add("loss")
         return self._part("call", "")
 
     def __len__(self) -> int:
@@ -323,6 +335,12 @@ class Traced(torch.Tensor):
         del types
         first = next(within((args, kwargs or {})))
         return first._trace.operate(getattr(func, "__name__", ""), args, kwargs or {})
+
+
+def weighs(each: Traced, inside: Sequence[Traced]) -> bool:
+    """Whether a stand-in is nothing but an argument beside sums of others: a weight."""
+    others = [origin for other in inside if other is not each for origin in other._origins]
+    return not each._torch_made and len(each._origins) == 1 and each._origins[0] not in others
 
 
 def stand_in(

@@ -107,6 +107,7 @@ FLAGS = {
     "optimizer_idx": 0,
     "batch_idx": 0,
     "global_step": 0,
+    "device": "cpu",
 }
 NUMBERS = re.compile(
     r"(beta|gamma|alpha|delta|lambd?a?_?\w*|lmbda|lam|capacity|steps?|epochs?|\w*_(weight|coeff?|coefficient|scale|factor|step|size|epochs?)|w_\w+"

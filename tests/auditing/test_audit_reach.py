@@ -140,6 +140,14 @@ def test_numbers_that_are_read_are_asked_for_all_at_once() -> None:
         audit(Holder().loss)
     with pytest.raises(ReconError, match=r"needs epoch and kind.*--bind epoch=1 --bind kind=kl"):
         audit(asks)
+    with pytest.raises(ReconError, match=r"needs beta, gamma and n, which"):
+        audit(lambda pred, x, mu, logvar, beta, gamma, n: gamma * square(pred, x) / n + beta * kl(mu, logvar))
+    with pytest.raises(ReconError, match=r"needs config\['beta'\].*--bind \"config=\{'beta': 1\}\""):
+        audit(lambda pred, x, mu, logvar, config: square(pred, x) + config["beta"] * kl(mu, logvar))
+    with pytest.raises(ReconError, match=r"needs criterion.*--bind \"criterion=nn.MSELoss"):
+        audit(lambda pred, x, mu, logvar, criterion: criterion(pred, x) + kl(mu, logvar))
+    with pytest.raises(ReconError, match=r"needs reduction.*--bind reduction=sum"):
+        audit(lambda pred, x, reduction: F.mse_loss(pred, x, reduction=reduction))
     assert audit(asks, bind={"epoch": 3, "kind": "kl"}, **ROWS).rows[0].tradeoff == pytest.approx(0.05)
 
 
