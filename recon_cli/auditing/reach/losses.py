@@ -13,8 +13,10 @@ import torch
 from torch import Tensor
 
 from recon_cli.auditing.lines import OURS
-from recon_cli.auditing.reach.cutting import Cut, cut
+from recon_cli.auditing.reach.cutting import Cut, cut, trained
 from recon_cli.auditing.reach.recording import Recorder, site
+
+PATIENCE = 12  # steps of a critic before one of its generator
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,9 @@ class Watching:
         self.recorder = Recorder()
         self.before: dict[str, Any] = {}
         self.over = False
-        self.raised = 0
+        self.raised = self.repeats = 0
+        self.reached: set[int] = set()  # parameters that a loss derived, by identity
+        self.idle: set[int] = set()  # and those that are used, and none did yet
         self.compiled = False
         self.thread = threading.get_ident()
 
@@ -87,7 +91,11 @@ class Watching:
     def derived(self, loss: Any, where: str) -> None:
         """Keep a loss that is derived, at the iteration that is looked at; end when its site has been there before."""
         self.counts[where] = self.counts.get(where, 0) + 1
+        self.pending(loss)
         if self.counts[where] > self.iteration:
+            self.repeats += 1
+            if self.idle and self.repeats < PATIENCE and not self.over:
+                return
             self.over, self.recorder.recording = True, False
             self.recorder.forget()
             if self.stop:
@@ -100,6 +108,15 @@ class Watching:
                 self.losses.append(Derived(cut(self.recorder.tape, self.recorder.number(loss)), where, self.notes()))
         elif self.counts[where] < self.iteration:  # of another iteration: what was recorded is not needed
             self.recorder.forget()
+
+    def pending(self, loss: Any) -> None:
+        """Note which parameters are used that no loss has derived yet: then another is to come, as a generator's."""
+        tape = self.recorder.tape
+        if self.over or not isinstance(loss, Tensor):
+            return
+        used = {id(tape.tensors[number]) for number in tape.parameters}
+        self.reached |= {id(tape.tensors[number]) for number in trained(tape, self.recorder.number(loss))}
+        self.idle = used - self.reached
 
     def notes(self) -> tuple[str, ...]:
         """Return what watching changed."""
