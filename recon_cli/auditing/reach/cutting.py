@@ -137,7 +137,7 @@ def cut(tape: Tape, loss: int) -> Cut:
     leaves, path = behind(tape, loss, outputs)
     shape_of = {number: tuple(tensor.shape) for number, tensor in tape.tensors.items()}
     if not leaves:  # no network: parameters are what is trained
-        outputs = of_weights
+        outputs = set(tape.parameters)
         leaves, path = behind(tape, loss, outputs)
     while moved := rearranged(shape_of, leaves, path) or rescaled(tape, leaves, path):
         outputs = (outputs - {moved[0]}) | set(moved[1])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 import threading
 from collections.abc import Callable
@@ -44,12 +46,14 @@ class Watching:
         self.counts: dict[str, int] = {}
         self.recorder = Recorder()
         self.before: dict[str, Any] = {}
+        self.stance: Any = None
         self.over = False
         self.raised = self.repeats = 0
         self.reached: set[int] = set()  # parameters that a loss derived, by identity
         self.idle: set[int] = set()  # and those that are used, and none did yet
         self.compiled = False
-        self.thread = threading.get_ident()
+        self.thread, self.process = threading.get_ident(), os.getpid()
+        self.elsewhere = False  # whether a loss was derived on another thread
 
     def __enter__(self) -> Watching:
         self.before = {
@@ -62,13 +66,18 @@ class Watching:
         torch.autograd.backward = self.watched(torch.autograd.backward, lambda args: args[0])
         torch.autograd.grad = self.watched(torch.autograd.grad, lambda args: args[0])
         torch.compile = self.uncompiled
+        if "torch._dynamo" in sys.modules:  # something may have been compiled before
+            self.stance = torch.compiler.set_stance("force_eager")
         self.recorder.__enter__()  # type: ignore[no-untyped-call]
         return self
 
     def __exit__(self, *error: Any) -> None:
-        self.recorder.__exit__(*error)  # type: ignore[no-untyped-call]
+        with contextlib.suppress(Exception):  # of a mode that the code itself left open
+            self.recorder.__exit__(*error)  # type: ignore[no-untyped-call]
         Tensor.backward, torch.autograd.backward = self.before["backward"], self.before["all"]  # type: ignore[method-assign]
         torch.autograd.grad, torch.compile = self.before["grad"], self.before["compile"]
+        if self.stance is not None:
+            self.stance.__exit__(*error)
         self.recorder.forget()
 
     def watched(self, call: Callable[..., Any], loss_of: Callable[..., Any]) -> Callable[..., Any]:
@@ -76,6 +85,9 @@ class Watching:
 
         def derive(*args: Any, **kwargs: Any) -> Any:
             if not self.recorder.recording and not (self.over and self.stop):
+                return call(*args, **kwargs)
+            if threading.get_ident() != self.thread or os.getpid() != self.process:
+                self.elsewhere = True
                 return call(*args, **kwargs)
             loss = loss_of(args) if args else kwargs.get("tensors", kwargs.get("outputs"))
             loss = loss[0] if isinstance(loss, (list, tuple)) and loss else loss
