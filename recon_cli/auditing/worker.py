@@ -27,7 +27,7 @@ def reported(
 ) -> Report:  # fmt: skip
     """Return what ``recon audit`` says of ``function``, of the script in ``run``, or of ``loss`` with no code at all."""
     if run is not None:
-        result = audited(script.run(run, steps)).accepting(*accept)
+        result = audited(script.run(run, steps, settings.get("timeout"))).accepting(*accept)
         return (result if expect is None else result.expecting(expect)).report()
     target = function or written(likelihoods.loss(loss or ""), reduction, kl_weight, kl_reduction)
     result = audit(target, **settings).accepting(*accept)

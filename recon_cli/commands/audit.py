@@ -129,4 +129,5 @@ def command(
         "attributes": dict(attributes), "bind": dict(bind), "make": make, "data": data, "scale": scale, "accept": accept,
         "expect": expect, "timeout": timeout,
     }  # fmt: skip
-    options.show(supervisor.run_supervised("recon_cli.auditing.worker:reported", arguments, timeout), format)
+    subject = "The function" if not script else " ".join(script[: 2 if script[0] == "-m" else 1])
+    options.show(supervisor.run_supervised("recon_cli.auditing.worker:reported", arguments, timeout, subject), format)

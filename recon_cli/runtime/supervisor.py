@@ -38,13 +38,17 @@ Arrived: TypeAlias = "queue.SimpleQueue[Message | int | None]"
 CHILD = "import sys; sys.path[:] = sys.argv[1:]; from recon_cli.runtime.supervisor import serve; serve()"
 
 
-def run_supervised(work: str, arguments: Mapping[str, object], timeout: float) -> report.Report:
+def run_supervised(
+    work: str, arguments: Mapping[str, object], timeout: float, subject: str = "The function"
+) -> report.Report:  # fmt: skip
     """Return the report of ``work``, a function as ``package.module:name``, called in a process of its own.
 
     arguments
         keyword arguments, plain values all. The module is imported, with whatever it takes, before the time runs.
     timeout
         seconds for the call; after these, and a moment to end by itself, the process is killed with all that it started.
+    subject
+        what ended or did not return, in the sentence that says so.
 
     Raises ReconError: the one that ``work`` raised, or how the process ended without a report. A bug of ``work``'s is a
     :class:`ChildError`, with its traceback.
@@ -62,10 +66,10 @@ def run_supervised(work: str, arguments: Mapping[str, object], timeout: float) -
     threading.Thread(target=forward_exit_code, args=(child, arrived), daemon=True).start()
     try:
         send_request(child, marshal.dumps((work, dict(arguments), key)))
-        answer = await_answer(arrived, timeout)
+        answer = await_answer(arrived, timeout, subject)
         if isinstance(answer, int):  # it has ended: what it said before may still be under way
             kill(child, mark)
-            answer = last_message(arrived, answer)
+            answer = last_message(arrived, answer, subject)
     finally:
         kill(child, mark)
     if "bug" in answer:
@@ -90,14 +94,14 @@ def checked_timeout(timeout: float) -> float:
     return min(float(timeout), LONGEST)
 
 
-def timeout_error(timeout: float, more: str = "") -> ReconError:
+def timeout_error(timeout: float, more: str = "", subject: str = "The function") -> ReconError:
     """Return the error for code that takes longer."""
     return ReconError(
-        f"The function did not return within {timeout:g} seconds{more}.", "Give it longer with --timeout, or a smaller --shape."
+        f"{subject} did not return within {timeout:g} seconds{more}.", "Give it longer with --timeout, or a smaller --shape."
     )
 
 
-def exit_error(code: int) -> ReconError:
+def exit_error(code: int, subject: str = "The function") -> ReconError:
     """Return the error for a process that is gone without a report."""
     if code < 0:
         try:
@@ -107,7 +111,7 @@ def exit_error(code: int) -> ReconError:
     else:
         how = f"ended its process with code {code}"
     return ReconError(
-        f"The function {how} before there was a verdict.", "Give one that returns its loss, and leaves the process alone."
+        f"{subject} {how} before there was a verdict.", "Give one that returns its loss, and leaves the process alone."
     )
 
 
@@ -121,21 +125,21 @@ def send_request(child: subprocess.Popen[bytes], request: bytes) -> None:
         pass
 
 
-def await_answer(arrived: Arrived, timeout: float) -> Message | int:
+def await_answer(arrived: Arrived, timeout: float, subject: str) -> Message | int:
     """Return the child's last message, or the code that it ended with. Raises ReconError where neither comes in time."""
     deadline = None  # until it is ready: importing torch takes what it takes
     while True:
         try:
             item = arrived.get(timeout=None if deadline is None else max(0.0, deadline - time.monotonic()))
         except queue.Empty:
-            raise timeout_error(timeout, ", nor did it let itself be stopped") from None
+            raise timeout_error(timeout, ", nor did it let itself be stopped", subject) from None
         if isinstance(item, dict) and "ready" in item:
             deadline = time.monotonic() + timeout + GRACE
         elif item is not None:
             return item
 
 
-def last_message(arrived: Arrived, code: int) -> Message:
+def last_message(arrived: Arrived, code: int, subject: str) -> Message:
     """Return what a child that has ended had said before. Raises ReconError where that is nothing."""
     while True:
         try:
@@ -143,7 +147,7 @@ def last_message(arrived: Arrived, code: int) -> Message:
         except queue.Empty:
             item = None
         if item is None:
-            raise exit_error(code)
+            raise exit_error(code, subject)
         if isinstance(item, dict) and "ready" not in item:
             return item
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -107,3 +108,269 @@ def test_of_all_scripts_most_are_right_and_none_is_wrong(monkeypatch: pytest.Mon
     assert len(answers) >= 40
     assert {name: answer for name, answer in answers.items() if answer not in ("right", "unrecognised")} == {}
     assert list(answers.values()).count("right") >= 0.9 * len(answers)
+
+
+STEP = """
+import torch
+enc, dec = torch.nn.Linear(6, 4), torch.nn.Linear(2, 6)
+opt = torch.optim.Adam([*enc.parameters(), *dec.parameters()])
+def step():
+    x = torch.randn(5, 6)
+    mu, logvar = enc(x).chunk(2, 1)
+    out = dec(mu + torch.randn_like(mu) * torch.exp(0.5 * logvar))
+    loss = 0.5 * (out - x).pow(2).sum() + 0.5 * (mu**2 + logvar.exp() - logvar - 1).sum()
+    opt.zero_grad()
+    loss.backward()
+    opt.step()
+"""
+BAD = {  # what a script does, a part of the sentence
+    "import os\nraise ValueError('its own')": "failed by itself, with the ValueError above",
+    "def f(:": "failed by itself, with the SyntaxError above",
+    "name = input('which? ')": "reads from the keyboard",
+    "import sys\nsys.exit(3)": "ended by itself with exit code 3",
+    "import sys\nsys.exit('give me a file')": "saying: give me a file",
+    "import argparse\np = argparse.ArgumentParser()\np.add_argument('--data', required=True)\np.parse_args()": "exit code 2",
+    "print('nothing')": "ended without deriving a loss",
+    "import tensorflow_is_no_module": "failed by itself, with the ModuleNotFoundError above",
+    "raise ModuleNotFoundError('No module', name='tensorflow.keras')": "is a TensorFlow script",
+    "import sys, types\nsys.modules['jax'] = types.ModuleType('jax')": "is a JAX script",
+    "while True: pass": "derived no loss within 0.5 seconds",
+    "import os, sys\nif not os.fork():\n    os._exit(0)\nos.wait()": "ended without deriving a loss",
+    "import torch\nwith torch.inference_mode():\n    torch.zeros(3).sum()": "ended without deriving a loss",
+}
+
+
+@pytest.mark.parametrize("code", BAD)
+def test_a_script_that_derives_nothing_is_told_so_in_a_sentence(code: str, tmp_path: Path, capfd: Any) -> None:
+    file = tmp_path / "bad.py"
+    file.write_text(code)
+    before = torch.Tensor.backward, torch.autograd.grad, torch.autograd.backward, torch.compile, [*sys.path], [*sys.argv]
+    with pytest.raises(ReconError, match=BAD[code]) as raised:
+        script.run([str(file)], timeout=0.5 if "while" in code else None)
+    sys.modules.pop("jax", None)
+    assert str(file) in raised.value.message
+    assert raised.value.message.count(". ") == 0
+    assert raised.value.hint
+    assert ("Error" in capfd.readouterr().err) == ("above" in BAD[code] or "keyboard" in BAD[code])
+    assert before == (
+        torch.Tensor.backward, torch.autograd.grad, torch.autograd.backward, torch.compile, sys.path, sys.argv,
+    )  # fmt: skip
+
+
+def test_a_script_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    for what, sentence in (
+        ([], "names no script"),
+        (["-m"], "names no script"),
+        (["nowhere.py"], "There is no script 'nowhere.py'"),
+        (["-m", "nowhere.train"], "There is no module 'nowhere.train'"),
+    ):
+        with pytest.raises(ReconError, match=sentence):
+            script.run(what)
+
+
+GOOD = {  # what it does around its steps, all to no effect
+    "swallowing every exception": "while True:\n    try:\n        step()\n    except BaseException:\n        pass",
+    "swallowing in a function": "def train():"
+    "\n    for _ in range(10**9):\n        try:\n            step()\n        except:\n            continue\ntrain()",
+    "printing": "print('x' * 1_000_000)\nfor _ in range(3):\n    step()",
+    "changing directory": "import os\nos.chdir('/')\nfor _ in range(3):\n    step()",
+    "failing afterwards": "step()\nraise ValueError('later')",
+    "exiting afterwards": "import sys\nstep()\nsys.exit(4)",
+    "forking": "import os\nif not os.fork():\n    step()\n    step()\n    os._exit(0)\nos.wait()\nstep()\nstep()",
+    "an exception group": "for _ in range(3):\n    try:\n        step()\n    finally:\n        done = True",
+    "another thread": "import threading\nstep()\nt = threading.Thread(target=step)\nt.start()\nt.join()\nstep()",
+}
+
+
+@pytest.mark.parametrize("how", GOOD)
+def test_whatever_a_script_does_around_its_steps(how: str, tmp_path: Path) -> None:
+    file, here = tmp_path / "good.py", Path.cwd()
+    file.write_text(STEP + GOOD[how])
+    losses = script.run([str(file)], timeout=30)
+    assert Path.cwd() == here
+    assert [loss.site.rpartition(":")[2] for loss in losses] == ["11"]
+    if how == "printing":
+        assert [row["verdict"] for row in found(audited(losses))] == ["elbo"]
+
+
+def test_a_site_that_comes_often_before_another() -> None:
+    """A critic's five steps before one of its generator: both are seen, the critic once."""
+    watching = script.Watching(stop=True)
+    critic, generator = nn.Linear(4, 1), nn.Linear(2, 4)
+
+    def train() -> None:
+        for _ in range(3):
+            for _ in range(5):
+                critic(generator(torch.randn(6, 2)).detach()).mean().backward()
+            (critic(generator(torch.randn(6, 2))) - 1).square().mean().backward()
+
+    with pytest.raises(script.Finished), watching:
+        train()
+    assert len(watching.losses) == 2
+
+
+class Vae(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder, self.decoder = nn.Linear(12, 6), nn.Linear(3, 12)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        mean, logvar = self.encoder(x).chunk(2, 1)
+        return self.decoder(mean + torch.randn_like(mean) * (logvar / 2).exp()), mean, logvar
+
+
+def loss_of(x: Tensor, out: Tensor, mean: Tensor, logvar: Tensor) -> Tensor:
+    return 0.5 * (out - x).square().sum() + 0.5 * (mean.square() + logvar.exp() - logvar - 1).sum()
+
+
+def test_one_added_line() -> None:
+    model, x = Vae(), torch.rand(8, 12)
+    with recon_cli.watch() as step:
+        loss_of(x, *model(x)).backward()
+        (7 * loss_of(x, *model(x))).backward()
+    audit = step.audit()
+    assert [row.verdict for row in audit.rows] == ["elbo", "elbo"]
+    assert [row.sigma for row in audit.rows] == pytest.approx([1, 1])
+    assert "multiplied by 7" in " ".join(audit.notes)
+    assert model.encoder.weight.grad is not None
+
+
+def test_a_second_step_is_not_looked_at_and_runs() -> None:
+    model, x = Vae(), torch.rand(8, 12)
+    with recon_cli.watch() as step:
+        for factor in (1, 0):  # the second would have no gradient
+            loss = factor * loss_of(x, *model(x))
+            model.zero_grad()
+            loss.backward()
+    assert [row.verdict for row in step.audit().rows] == ["elbo"]
+    assert not model.encoder.weight.grad.any()
+
+
+def test_what_was_computed_before_is_an_output_all_the_same() -> None:
+    model, x = Vae(), torch.rand(8, 12)
+    parts = model(x)
+    with recon_cli.watch() as step:
+        loss_of(x, *parts).backward()
+    assert [row.verdict for row in step.audit().rows] == ["elbo"]
+    out, mean, logvar = model(x)
+    divergence = 0.5 * (mean.square() + logvar.exp() - logvar - 1).sum()
+    with recon_cli.watch() as step:
+        (0.5 * (out - x).square().sum() + divergence).backward()
+    assert [row.verdict for row in step.audit().rows] == ["unrecognised"]  # not "reconstruction-only"
+    assert "before watch() began" in step.audit().sentence
+
+
+def test_watching_wrongly_is_told_in_a_sentence() -> None:
+    model, x = Vae(), torch.rand(8, 12)
+    with recon_cli.watch() as step:
+        model(x)
+        with pytest.raises(ReconError, match="watched already"), recon_cli.watch():
+            pass
+        with pytest.raises(ReconError, match="not over"):
+            step.audit()
+    with pytest.raises(ReconError, match=r"No loss was derived within watch\(\)\."):
+        step.audit()
+    with pytest.raises(ReconError, match="is over"), step:
+        pass
+    with torch.inference_mode(), pytest.raises(ReconError, match="inference mode"), recon_cli.watch():
+        pass
+
+    def train() -> None:
+        loss_of(x, *model(x)).backward()
+
+    with recon_cli.watch() as step:
+        thread = threading.Thread(target=train)
+        thread.start()
+        thread.join()
+    with pytest.raises(ReconError, match="on the thread that entered it"):
+        step.audit()
+
+
+def test_everything_is_put_back_after_an_exception() -> None:
+    before = torch.Tensor.backward, torch.autograd.grad, torch.autograd.backward, torch.compile
+    with pytest.raises(KeyError), recon_cli.watch():
+        raise KeyError("its own")
+    assert before == (torch.Tensor.backward, torch.autograd.grad, torch.autograd.backward, torch.compile)
+    with recon_cli.watch() as step:  # and another may begin
+        model, x = Vae(), torch.rand(8, 12)
+        loss_of(x, *model(x)).backward()
+    assert step.audit().holds
+
+
+def test_nothing_of_a_step_is_kept() -> None:
+    model, x = Vae(), torch.rand(8, 12)
+    with recon_cli.watch() as step:
+        out = model(x)
+        hidden = out[0].square()
+        loss = loss_of(x, *out)
+        loss.backward()
+    dead = [weakref.ref(each) for each in (model.encoder.weight, out[0], hidden, loss, x)]
+    del model, x, out, hidden, loss
+    gc.collect()
+    assert [each() for each in dead] == [None] * 5
+    assert step.audit().verdict == "elbo"
+
+
+def test_half_precision_is_told() -> None:
+    model, x = Vae(), torch.rand(8, 12)
+    with recon_cli.watch() as step, torch.autocast("cpu", dtype=torch.bfloat16):
+        loss_of(x, *model(x)).backward()
+    assert any("bfloat16" in note for note in step.audit().notes)
+
+
+@pytest.mark.parametrize(
+    ("weigh", "powers", "words"),
+    [
+        (lambda rec, kl: rec.mean() + kl.mean(), (0, 1, -1), ""),
+        (lambda rec, kl: rec.sum() + kl.sum() / 32, (-1, 0, 0), "the KL is divided by 32, which is the batch size"),
+        (lambda rec, kl: rec.sum() / 32 + kl.sum() / 32, (0, 0, 0), ""),
+        (lambda rec, kl: 24 * rec.mean(1).sum() + kl.sum(), (0, 0, 0), "multiplied by 24, which is the number of elements"),
+        (lambda rec, kl: rec.sum() + kl.sum() / 6, (0, 0, None), "divided by 6, which is the number of latents, or a weight"),
+        (lambda rec, kl: rec.sum() + 0.25 * kl.sum(), (0, 0, 0), ""),
+        (lambda rec, kl: (rec.sum() + kl.sum()) / 6, (0, 0, 0), "all of the loss is multiplied by 0.166667"),
+        (lambda rec, kl: rec.sum() / torch.tensor(200.0) + kl.sum() / 32, (0, 1, 0), "200, which the data decide"),
+    ],
+)
+def test_exponents_are_of_recorded_reductions_and_of_literals_that_are_sizes(weigh: Any, powers: Any, words: str) -> None:
+    x, out = torch.rand(32, 24), torch.rand(32, 24, requires_grad=True)
+    mean, logvar = (torch.randn(32, 6, requires_grad=True) for _ in "ab")
+    with recon_cli.watch() as step:
+        weigh(0.5 * (out - x).square(), 0.5 * (mean.square() + logvar.exp() - logvar - 1)).backward()
+    audit = step.audit()
+    (row,) = audit.rows
+    assert (row.tradeoff_batch, row.tradeoff_dim, row.tradeoff_latent) == powers
+    assert words.lower() in " ".join(audit.notes).lower()
+
+
+def command(*words: str, **options: Any) -> Any:
+    return subprocess.run(
+        [sys.executable, "-m", "recon_cli", "audit", *words], capture_output=True, text=True, timeout=120, **options
+    )
+
+
+def test_the_command_runs_a_script_and_leaves_nothing(tmp_path: Path) -> None:
+    run = command("--format", "json", "--run", str(STEPS / "loader_workers.py"), cwd=STEPS)
+    (row,) = json.loads(run.stdout)["tables"]["objective"]
+    assert (run.returncode, row["verdict"], row["site"]) == (1, "shape-dependent", "loader_workers.py:29")
+    assert row["tradeoff"] == pytest.approx(6)
+    assert "Traceback" not in run.stderr
+
+
+@pytest.mark.hostile
+def test_the_command_by_its_exit_codes(tmp_path: Path) -> None:
+    for code, exit_code, sentence in (
+        (STEP + "print('y' * 3_000_000)\nstep()\nstep()", 0, ""),
+        ("import os\nos._exit(5)", 2, "ended its process with code 5"),
+        ("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)", 2, "SIGKILL"),
+        ("while True:\n    try:\n        while True: pass\n    except BaseException: pass", 2, "within 6 seconds"),
+        ("raise ValueError", 2, "failed by itself"),
+        (STEP + "while True:\n    try:\n        step()\n    except BaseException:\n        pass", 0, ""),
+    ):
+        file = tmp_path / "train.py"
+        file.write_text(code)
+        run = command("--timeout", "6", "--run", str(file))
+        assert (run.returncode, sentence in " ".join(run.stderr.split())) == (exit_code, True), (code, run.stderr[-500:])
+        assert "The function" not in run.stderr
+        assert len(run.stdout) < 100_000
+    run = command("--format", "json", "--run", "-m", "tiny.train", "3", cwd=STEPS)
+    assert json.loads(run.stdout)["tables"]["objective"][0]["family"] == "huber"

@@ -6,6 +6,7 @@ the network: there the loss begins. What only rearranges it (chunk, reshape) is 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -37,6 +38,8 @@ FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 class Cut:
     """A loss as a function of the network's outputs (``leaves``): the operations behind them, and the step's other tensors.
 
+    foreign
+        leaves that were computed before the step was watched.
     constants
         the other tensors, of data; values has them, the leaves and the parameters, as they were.
     shapes
@@ -51,6 +54,7 @@ class Cut:
     constants: list[int]
     parameters: list[int]
     noise: frozenset[int]
+    foreign: frozenset[int]
     values: dict[int, Tensor]
     shapes: dict[int, tuple[int, ...]]
     dtypes: frozenset[torch.dtype]
@@ -122,8 +126,8 @@ def inputs_of(operation: Operation) -> list[int]:
 def cut(tape: Tape, loss: int) -> Cut:
     """Return the loss as a function of the network's outputs."""
     of_weights = weights(tape)
-    outputs: set[int] = set()
-    laid: set[int] = set()  # outputs, and what only rearranges them
+    outputs = {*tape.foreign}
+    laid = {*tape.foreign}  # outputs, and what only rearranges them
     for op in tape.operations:
         if (op.name in WEIGHTED and any(each in of_weights for each in inputs_of(op))) or is_joint(op, laid, of_weights):
             outputs.update(op.made)
@@ -131,10 +135,11 @@ def cut(tape: Tape, loss: int) -> Cut:
         elif op.name in REARRANGING and all(each in laid for each in inputs_of(op)):
             laid.update(op.made)
     leaves, path = behind(tape, loss, outputs)
+    shape_of = {number: tuple(tensor.shape) for number, tensor in tape.tensors.items()}
     if not leaves:  # no network: parameters are what is trained
-        outputs = of_weights
+        outputs = set(tape.parameters)
         leaves, path = behind(tape, loss, outputs)
-    while moved := rearranged(leaves, path) or rescaled(tape, leaves, path):
+    while moved := rearranged(shape_of, leaves, path) or rescaled(tape, leaves, path):
         outputs = (outputs - {moved[0]}) | set(moved[1])
         leaves, path = behind(tape, loss, outputs)
     inside = {number for operation in path for number in operation.made} | set(leaves)
@@ -144,11 +149,24 @@ def cut(tape: Tape, loss: int) -> Cut:
     return Cut(
         loss, leaves, path,
         constants=[n for n in others if n not in tape.parameters], parameters=[n for n in others if n in tape.parameters],
-        noise=frozenset(tape.noise & set(others)), values={n: tensors[n].detach().clone() for n in (*leaves, *others)},
-        shapes={n: tuple(tensors[n].shape) for n in on_the_way},
+        noise=frozenset(tape.noise & set(others)), foreign=frozenset(tape.foreign & set(leaves)),
+        values={n: tensors[n].detach().clone() for n in (*leaves, *others)},
+        shapes={n: shape_of[n] for n in on_the_way},
         dtypes=frozenset(tensors[n].dtype for n in on_the_way if tensors[n].is_floating_point()),
         recorded=tensors[loss].detach().clone(),
     )  # fmt: skip
+
+
+def trained(tape: Tape, loss: int) -> set[int]:
+    """Return the parameters that a loss derives."""
+    todo, known = [loss], {loss}
+    while todo:
+        maker = tape.maker.get(todo.pop())
+        if maker is not None and tape.operations[maker].derives and tape.operations[maker].name != "detach":
+            fresh = {*inputs_of(tape.operations[maker])} - known
+            known |= fresh
+            todo += fresh
+    return known & tape.parameters
 
 
 def weights(tape: Tape) -> set[int]:
@@ -181,11 +199,13 @@ def behind(tape: Tape, loss: int, outputs: set[int]) -> tuple[list[int], list[Op
     return sorted(leaves), [tape.operations[index] for index in sorted(indices)]
 
 
-def rearranged(leaves: list[int], path: list[Operation]) -> tuple[int, list[int]] | None:
+def rearranged(shape_of: Mapping[int, Any], leaves: list[int], path: list[Operation]) -> tuple[int, list[int]] | None:
     """Return a leaf that is only rearranged on the way to the loss, and what it becomes; None if there is none."""
     for leaf in leaves:
         takers = [operation for operation in path if leaf in inputs_of(operation)]
         if takers and all(taker.name in REARRANGING and len(inputs_of(taker)) == 1 for taker in takers):
+            if any(math.prod(shape_of[n]) > math.prod(shape_of[leaf]) for taker in takers for n in taker.made):
+                continue  # spread over others
             return leaf, [number for taker in takers for number in taker.made]
     return None
 

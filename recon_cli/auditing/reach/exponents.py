@@ -19,6 +19,7 @@ REDUCED = {  # losses of torch by the place of their reduction among the argumen
     "binary_cross_entropy_with_logits": 4, "nll_loss_forward": 3, "nll_loss2d_forward": 3, "soft_margin_loss": 2,
 }  # fmt: skip
 MEAN = 1
+LARGE = 16  # from here on a literal that equals a size is one
 ORDINARY = 2  # a whole number up to which a literal belongs to a formula, as in 1/2
 
 
@@ -124,26 +125,33 @@ def literal(result: Divided, loss: Cut, taker: Operation, number: int, batch: in
         value, of_data = abs(float(other)), False
     else:
         return
-    by = value if taker.name.startswith("div") else 1 / value if value else 0.0
-    if by <= ORDINARY or not math.isclose(by, round(by), rel_tol=1e-6):
-        if of_data and by > ORDINARY:  # a number that the data decide, as how many of them count
+    divides = taker.name.startswith("div")
+    by = value if divides else 1 / value if value else 0.0
+    sign, number_of = (1, by) if by >= 1 else (-1, 1 / by if by else 0.0)
+    whole = math.isclose(number_of, round(number_of), rel_tol=1e-6)
+    if number_of <= ORDINARY or not whole:
+        if of_data and divides and by > ORDINARY:
             result.by(None, None)
+            result.words.append(f"divided by {by:.6g}, which the data decide")
         return
+    count = round(number_of)
+    did = "divided" if sign > 0 else "multiplied"
     sizes = {"batch size": (batch, 1, 0), f"number of {what}": (own, 0, 1), "size of the whole batch": (batch * own, 1, 1)}
-    equal = {name: powers for name, powers in sizes.items() if powers[0] > 1 and powers[0] == round(by)}
-    by_hand = taker.name.startswith("mul") and len(f"{value:.12g}") <= 6  # 0.25 may be a weight as well as 1/4
-    if len({(b, o) for _, b, o in equal.values()}) == 1 and not by_hand:
+    equal = {name: powers for name, powers in sizes.items() if powers[0] > 1 and powers[0] == count}
+    by_hand = sign > 0 and not divides and len(f"{value:.12g}") <= 6  # 0.25 may be a weight as well as 1/4
+    small = count < LARGE and not (sign > 0 and "batch size" in equal)  # a weight of 5 beside 5 latents
+    if len({(b, o) for _, b, o in equal.values()}) == 1 and not by_hand and not small:
         ((name, (_, by_batch, by_own)),) = [*equal.items()][:1]
-        result.by(by_batch, by_own)
-        result.words.append(f"divided by {round(by)}, which is the {name}")
+        result.by(sign * by_batch, sign * by_own)
+        result.words.append(f"{did} by {count}, which is the {name}")
     elif equal:
-        result.by(
-            None if any(b for _, b, _ in equal.values()) else 0.0, None if any(o for _, _, o in equal.values()) else 0.0
-        )  # fmt: skip
-        result.words.append(f"divided by {round(by)}, which is the {' or the '.join(equal)}, or a weight: not known which")
-    elif of_data:
-        result.by(None, None)
-    elif own % round(by) == 0 and round(by) > 4:  # an axis of it, or a weight
+        batches, owns = (any(powers[i] for powers in equal.values()) for i in (1, 2))
+        result.by(None if batches else 0.0, None if owns else 0.0)
+        result.words.append(f"{did} by {count}, which is the {' or the '.join(equal)}, or a weight: not known which")
+    elif of_data and divides and count <= batch * own:
+        result.by(1, 1)
+        result.words.append(f"divided by {count}, which the data decide: how many elements count")
+    elif count > LARGE and own % count == 0:  # an axis of it, or a weight
         result.by(0.0, None)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 import threading
 from collections.abc import Callable
@@ -13,8 +15,10 @@ import torch
 from torch import Tensor
 
 from recon_cli.auditing.lines import OURS
-from recon_cli.auditing.reach.cutting import Cut, cut
+from recon_cli.auditing.reach.cutting import Cut, cut, trained
 from recon_cli.auditing.reach.recording import Recorder, site
+
+PATIENCE = 12  # steps of a critic before one of its generator
 
 
 @dataclass(frozen=True)
@@ -42,10 +46,14 @@ class Watching:
         self.counts: dict[str, int] = {}
         self.recorder = Recorder()
         self.before: dict[str, Any] = {}
+        self.stance: Any = None
         self.over = False
-        self.raised = 0
+        self.raised = self.repeats = 0
+        self.reached: set[int] = set()  # parameters that a loss derived, by identity
+        self.idle: set[int] = set()  # and those that are used, and none did yet
         self.compiled = False
-        self.thread = threading.get_ident()
+        self.thread, self.process = threading.get_ident(), os.getpid()
+        self.elsewhere = False  # whether a loss was derived on another thread
 
     def __enter__(self) -> Watching:
         self.before = {
@@ -58,13 +66,18 @@ class Watching:
         torch.autograd.backward = self.watched(torch.autograd.backward, lambda args: args[0])
         torch.autograd.grad = self.watched(torch.autograd.grad, lambda args: args[0])
         torch.compile = self.uncompiled
+        if "torch._dynamo" in sys.modules:  # something may have been compiled before
+            self.stance = torch.compiler.set_stance("force_eager")
         self.recorder.__enter__()  # type: ignore[no-untyped-call]
         return self
 
     def __exit__(self, *error: Any) -> None:
-        self.recorder.__exit__(*error)  # type: ignore[no-untyped-call]
+        with contextlib.suppress(Exception):  # of a mode that the code itself left open
+            self.recorder.__exit__(*error)  # type: ignore[no-untyped-call]
         Tensor.backward, torch.autograd.backward = self.before["backward"], self.before["all"]  # type: ignore[method-assign]
         torch.autograd.grad, torch.compile = self.before["grad"], self.before["compile"]
+        if self.stance is not None:
+            self.stance.__exit__(*error)
         self.recorder.forget()
 
     def watched(self, call: Callable[..., Any], loss_of: Callable[..., Any]) -> Callable[..., Any]:
@@ -72,6 +85,9 @@ class Watching:
 
         def derive(*args: Any, **kwargs: Any) -> Any:
             if not self.recorder.recording and not (self.over and self.stop):
+                return call(*args, **kwargs)
+            if threading.get_ident() != self.thread or os.getpid() != self.process:
+                self.elsewhere = True
                 return call(*args, **kwargs)
             loss = loss_of(args) if args else kwargs.get("tensors", kwargs.get("outputs"))
             loss = loss[0] if isinstance(loss, (list, tuple)) and loss else loss
@@ -87,7 +103,11 @@ class Watching:
     def derived(self, loss: Any, where: str) -> None:
         """Keep a loss that is derived, at the iteration that is looked at; end when its site has been there before."""
         self.counts[where] = self.counts.get(where, 0) + 1
+        self.pending(loss)
         if self.counts[where] > self.iteration:
+            self.repeats += 1
+            if self.idle and self.repeats < PATIENCE and not self.over:
+                return
             self.over, self.recorder.recording = True, False
             self.recorder.forget()
             if self.stop:
@@ -100,6 +120,15 @@ class Watching:
                 self.losses.append(Derived(cut(self.recorder.tape, self.recorder.number(loss)), where, self.notes()))
         elif self.counts[where] < self.iteration:  # of another iteration: what was recorded is not needed
             self.recorder.forget()
+
+    def pending(self, loss: Any) -> None:
+        """Note which parameters are used that no loss has derived yet: then another is to come, as a generator's."""
+        tape = self.recorder.tape
+        if self.over or not isinstance(loss, Tensor):
+            return
+        used = {id(tape.tensors[number]) for number in tape.parameters}
+        self.reached |= {id(tape.tensors[number]) for number in trained(tape, self.recorder.number(loss))}
+        self.idle = used - self.reached
 
     def notes(self) -> tuple[str, ...]:
         """Return what watching changed."""

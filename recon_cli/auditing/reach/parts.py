@@ -115,21 +115,23 @@ def parts_of(step: Step) -> Parts:
     pairs = comparisons(step, before)
     weak = {pair.output for pair in pairs if not varied(step.values[pair.target])}  # a prior's zeros, a score's ones
     pairs = [pair for pair in pairs if varied(step.values[pair.target])]
-    pairs, spreads = apart(step, before, pairs)
-    outputs = {pair.output for pair in pairs} | {*spreads}
+    pairs, spreads, unclear = apart(step, before, pairs)
+    outputs = {pair.output for pair in pairs} | {*spreads, *unclear}
     rest = [number for number in alive if number not in outputs]
     mixed = entangled(step, before, pairs, rest)
+    mixed += [n for n in alive if n in step.cut.foreign and step.values[n].numel() == 1]  # a term that came ready
     rest = [number for number in rest if number not in mixed]
     codes = coupled(step, before, rest)
     rest = [number for number in rest if number not in codes]
     means, scales = latents_of(step, rest)
     scores = [n for n in rest if n in weak and n not in scales and not (n in means and scales)]
+    scores += [n for n in means if not scales and n not in scores and not centred(step, n)]
     means = [n for n in means if n not in scores]
     if scores and rest and not means:  # without them the others may be latents
         means, scales = latents_of(step, [n for n in rest if n not in scores])
     unknown = [n for n in rest if n not in (*means, *scales, *scores)]
     scores += [n for n in unknown if is_straight(step, n)]
-    return Parts(pairs, spreads, means, scales, scores, codes, [*mixed, *(n for n in unknown if n not in scores)])
+    return Parts(pairs, spreads, means, scales, scores, codes, [*unclear, *mixed, *(n for n in unknown if n not in scores)])
 
 
 def with_targets(step: Step) -> Step:
@@ -159,6 +161,12 @@ def far(value: Tensor, by: float = FAR, number: int = 9) -> Tensor:
     return by * torch.randn(value.shape, generator=torch.Generator().manual_seed(number), dtype=torch.float64)
 
 
+def centred(step: Step, number: int) -> bool:
+    """Whether an output's gradient is nothing where the output is, as that of a mean whose prior's mean is 0."""
+    grad = step.gradients({number: torch.zeros_like(step.values[number])})[number]
+    return float(grad.abs().max()) <= 1e-9 * float(step.gradients({number: far(step.values[number])})[number].abs().max())
+
+
 def is_straight(step: Step, number: int) -> bool:
     """Whether a gradient is the same wherever the output is: a score of which the mean is taken."""
     grads = [step.gradients({number: far(step.values[number], by)})[number] for by in (1.0, 7.0)]
@@ -176,7 +184,7 @@ def comparisons(step: Step, before: Mapping[int, Tensor]) -> list[Compared]:
             continue
         half = halved(value)
         for output, changed in step.moved(before, number, half).items():
-            if weighs(step, before, number, output):
+            if weighs(step, before, number, output, changed, half):
                 continue
             pair = paired(output, number, changed, half, value)
             if pair is not None and (output not in pairs or better(step, pair, pairs[output])):
@@ -193,10 +201,12 @@ def better(step: Step, pair: Compared, other: Compared) -> bool:
     return marks[0] > marks[1]
 
 
-def weighs(step: Step, before: Mapping[int, Tensor], number: int, output: int) -> bool:
-    """Whether a constant of zeros and ones weighs an output's elements: where it is zero there is no gradient."""
+def weighs(step: Step, before: Mapping[int, Tensor], number: int, output: int, changed: Tensor, half: Tensor) -> bool:
+    """Whether a constant weighs an output's elements (a mask): where it is zero there is no gradient, each for itself."""
     value = step.values[number]
-    if not value.is_floating_point():
+    if not value.is_floating_point() or (
+        changed.numel() == half.numel() and bool((changed.flatten() & ~half.flatten()).any())
+    ):  # of a distribution over classes, an element moves its neighbours
         return False
     gone = step.gradients({number: torch.zeros_like(value)})[output]
     return not bool(gone.any()) and bool(before[output].any())
@@ -218,18 +228,25 @@ def paired(output: int, number: int, changed: Tensor, half: Tensor, value: Tenso
     return None
 
 
-def apart(step: Step, before: Mapping[int, Tensor], pairs: list[Compared]) -> tuple[list[Compared], list[int]]:
-    """Return the comparisons, and the spreads among what looked like one: as large, and coupled with another's output."""
-    spreads = []
+def apart(step: Step, before: Mapping[int, Tensor], pairs: list[Compared]) -> tuple[list[Compared], list[int], list[int]]:
+    """Return the comparisons; among what looked like one the spreads, as large and coupled with a mean; and what is neither.
+
+    Of two outputs that change one another's gradients the mean is the one whose gradient vanishes at its target.
+    """
+    spreads: list[int] = []
+    unclear: list[int] = []
     for pair in pairs:
-        for other in pairs:
-            if other is pair or step.values[other.output].numel() != step.values[pair.output].numel():
-                continue
-            if not step.vanishes(pair.output, other.target) and step.vanishes(other.output, other.target):
-                value = step.values[other.output]
-                if pair.output in step.moved(before, other.output, torch.ones_like(value, dtype=torch.bool)):
-                    spreads.append(pair.output)
-    return [pair for pair in pairs if pair.output not in spreads], [*dict.fromkeys(spreads)]
+        every = torch.ones_like(step.values[pair.output], dtype=torch.bool)
+        others = [each for each in pairs if each is not pair and each.output in step.moved(before, pair.output, every)]
+        for other in others:
+            here, there = step.vanishes(pair.output, pair.target), step.vanishes(other.output, other.target)
+            same = step.values[other.output].numel() == step.values[pair.output].numel()
+            if there and not here and same:
+                spreads.append(pair.output)
+            elif not here or not same:
+                unclear.append(pair.output)
+    spreads = [*dict.fromkeys(spreads)]
+    return [pair for pair in pairs if pair.output not in (*spreads, *unclear)], spreads, [n for n in unclear if n not in spreads]
 
 
 def latents_of(step: Step, rest: list[int]) -> tuple[list[int], list[int]]:

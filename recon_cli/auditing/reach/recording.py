@@ -53,6 +53,7 @@ class Tape:
     tensors: dict[int, Tensor] = field(default_factory=dict)
     parameters: set[int] = field(default_factory=set)
     noise: set[int] = field(default_factory=set)
+    foreign: set[int] = field(default_factory=set)  # what was computed, with a gradient, before recording began
     maker: dict[int, int] = field(default_factory=dict)  # number of a tensor to the index of its operation
 
 
@@ -78,6 +79,8 @@ class Recorder(TorchDispatchMode):
             self.numbers[key] = self.new(tensor)
             if tensor.requires_grad and tensor.is_leaf:
                 self.tape.parameters.add(self.numbers[key])
+            elif tensor.requires_grad:
+                self.tape.foreign.add(self.numbers[key])
             elif place(tensor) in self.draws:
                 self.tape.noise.add(self.numbers[key])
         return self.numbers[key]
@@ -130,8 +133,8 @@ class Recorder(TorchDispatchMode):
         """Whether a tensor is a parameter, or made of one."""
         number = self.numbers.get(id(tensor))
         if number is None:
-            return tensor.requires_grad and tensor.is_leaf
-        return number in self.tape.maker or number in self.tape.parameters
+            return tensor.requires_grad
+        return number in self.tape.maker or number in self.tape.parameters or number in self.tape.foreign
 
     def spelled(self, part: Any) -> Any:
         """Return an argument with tensors by their numbers."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import io
 import os
 import runpy
@@ -11,14 +12,16 @@ import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from recon_cli.auditing.limiting import InterruptedLoss, OutOfTime, limited
 from recon_cli.auditing.lines import OURS
 from recon_cli.auditing.reach.losses import Derived, Finished, Watching
+from recon_cli.auditing.restoring import folder
 from recon_cli.errors import ReconError
 
 OTHERS = {"tensorflow": "TensorFlow", "jax": "JAX", "mlx": "MLX", "paddle": "PaddlePaddle"}
 
 
-def run(words: Sequence[str], iteration: int = 1) -> list[Derived]:
+def run(words: Sequence[str], iteration: int = 1, timeout: float | None = None) -> list[Derived]:
     """Return the losses that a script derives in its ``iteration``-th step: ``SCRIPT.py ARGUMENT ...`` or ``-m MODULE ...``.
 
     It runs unmodified, with its arguments, folder and ``__main__``, and is stopped when every loss has been seen; what it
@@ -32,52 +35,101 @@ def run(words: Sequence[str], iteration: int = 1) -> list[Derived]:
     name = words[0]
     if not module and not Path(name).is_file():
         raise ReconError(f"There is no script {name!r}.", f"recon looked in {Path.cwd()}.")
-    watching = Watching(iteration, stop=True)
+    watching, me = Watching(iteration, stop=True), os.getpid()
     with as_main(words, str(Path.cwd()) if module else os.path.dirname(os.path.abspath(name))):
+        if module and not findable(name):
+            raise ReconError(f"There is no module {name!r} to run.", "Run recon where python -m finds it.")
         try:
-            with watching:
+            with limited(timeout), in_time(name, timeout), watching:
                 if module:
                     runpy.run_module(name, run_name="__main__", alter_sys=True)
                 else:
                     runpy.run_path(name, run_name="__main__")
         except Finished:
             pass
-        except SystemExit as error:
-            if not watching.losses and error.code not in (None, 0):
-                raise ReconError(
-                    f"{name} ended by itself with exit code {error.code} before it derived a loss.",
-                    "Give it the arguments that it needs, after the script's name.",
-                ) from error
-        except KeyboardInterrupt:
+        except InterruptedLoss:
             raise
-        except BaseException as error:
+        except ReconError:
             if not watching.losses:
-                shown(error)
-                raise ReconError(
-                    f"{name} failed by itself, with the {type(error).__name__} above, before it derived a loss.",
-                    "Mend that first: it is the script's own.",
-                ) from error
+                raise
+        except BaseException as error:
+            if not watching.losses and os.getpid() == me:
+                raise ended(name, error) from error
+        finally:
+            sys.settrace(None)
+            if os.getpid() != me:  # a copy that the script made of this process has nothing to say
+                os._exit(0)
     if not watching.losses:
-        other = next((word for key, word in OTHERS.items() if key in sys.modules), None)
-        why = f": it is a {other} script, and recon watches torch" if other else ""
         raise ReconError(
-            f"{name} ended without deriving a loss{why}.",
+            f"{name} ended without deriving a loss{instead()}.",
             "recon watches loss.backward() and torch.autograd.grad: give the script that trains, and arguments for one step.",
         )
     return watching.losses
 
 
 @contextlib.contextmanager
-def as_main(words: Sequence[str], folder: str) -> Iterator[None]:
+def in_time(name: str, timeout: float | None) -> Iterator[None]:
+    """Raise a ReconError that names the script where its time is over."""
+    try:
+        yield
+    except OutOfTime:
+        raise ReconError(
+            f"{name} derived no loss within {timeout:g} seconds.", "Give it longer with --timeout, or less data to begin with."
+        ) from None
+
+
+def findable(module: str) -> bool:
+    """Whether there is a module to run."""
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def instead() -> str:
+    """Return, in words, which other library a script that derives nothing has imported."""
+    other = next((word for key, word in OTHERS.items() if key in sys.modules), None)
+    return f": it is a {other} script, and recon watches torch" if other else ""
+
+
+def ended(name: str, error: BaseException) -> ReconError:
+    """Return the error for a script that ended before it derived a loss; its own traceback goes to stderr."""
+    if isinstance(error, SystemExit):
+        how = "" if error.code in (None, 0) else f" with exit code {error.code}" if isinstance(error.code, int) else ""
+        words = f", saying: {' '.join(error.code.split())}" if isinstance(error.code, str) else ""
+        return ReconError(
+            f"{name} ended by itself{how} before it derived a loss{instead()}{words}.",
+            "Give it the arguments that it needs, after the script's name.",
+        )
+    missing = OTHERS.get((error.name or "").split(".")[0]) if isinstance(error, ModuleNotFoundError) else None
+    if missing:
+        return ReconError(f"{name} is a {missing} script, and recon watches torch.", "Write its loss as a function in torch.")
+    shown(error)
+    if isinstance(error, EOFError):
+        return ReconError(
+            f"{name} reads from the keyboard before it derives a loss, and there is none here.",
+            "Have it take arguments in place of what is typed, or put recon_cli.watch() around its step.",
+        )
+    return ReconError(
+        f"{name} failed by itself, with the {type(error).__name__} above, before it derived a loss.",
+        "Mend that first: it is the script's own.",
+    )
+
+
+@contextlib.contextmanager
+def as_main(words: Sequence[str], own: str) -> Iterator[None]:
     """Have the process look as if the script had been called by itself, without a keyboard; what it prints goes to stderr."""
     before = sys.argv, [*sys.path], sys.stdin
+    place = folder()
     sys.argv, sys.stdin = [*words], io.StringIO()
-    sys.path.insert(0, folder)
+    sys.path.insert(0, own)
     try:
         with contextlib.redirect_stdout(sys.stderr):
             yield
     finally:
         sys.argv, sys.path[:], sys.stdin = before[0], before[1], before[2]
+        if place is not None:
+            os.chdir(place)
 
 
 def shown(error: BaseException) -> None:

@@ -44,14 +44,25 @@ def audit_step(derived: Derived) -> Audit:
     measured = measure(problem, "", {}, growths=growths)
     notes += [f"{each[:1].upper()}{each[1:]}." for each in words]
     notes += [
-        f"The output {spell(step.cut.shapes[n])} is compared with one number, or its mean is taken: a score, a term of its own."
+        f"The output {spell(step.cut.shapes[n])} is compared with one number, or its mean is taken: a score or a penalty, "
+        "a term of its own."
         for n in parts.scores
     ]
     notes += [
         f"Outputs {spell(step.cut.shapes[n])} are compared with one another: codes, a term of their own." for n in parts.codes[:1]
     ]
     measured = replace(measured, notes=(*measured.notes, *notes), steps=step.cut.lines(names), site=derived.site, switch="")
-    return audit_of(measured)
+    audit = audit_of(measured)
+    if doubtful(step, parts, audit):
+        raise unrecognised(derived, step, parts)
+    return audit
+
+
+def doubtful(step: Step, parts: Parts, audit: Audit) -> bool:
+    """Whether what is wrong may be what the tensors were taken for: of several terms, of counts, of several levels of latents."""
+    counts = any(bool((step.values[pair.target].double() % 1 == 0).all()) for pair in parts.pairs if pair.classes is None)
+    density = any(row.family is None and {"no-density", "gap"} & {*row.defects} for row in audit.rows)
+    return (density and (counts or len(parts.pairs) > 1)) or (len(parts.means) > 1 and "kl-not-kl" in audit.defects)
 
 
 def step_of(derived: Derived) -> tuple[Step, list[str]]:
@@ -91,6 +102,12 @@ def unrecognised(derived: Derived, step: Step, parts: Parts) -> ReconError:
     count, rest = len(parts.pairs), [*parts.rest, *parts.spreads]
     shapes = ", ".join(spell(step.cut.shapes[number]) for number in rest)
     seen = f"{count} of the network's outputs compared with data" if count else "no output of the network compared with data"
+    ready = [n for n in rest if n in step.cut.foreign and step.values[n].numel() == 1]
+    if ready:
+        return ReconError(
+            f"The loss at {derived.site} is not recognised: {len(ready)} of its terms were computed before watch() began.",
+            "Put the whole step inside the with-block, from the model's call to loss.backward().",
+        )
     more = f", and {len(rest)} whose part is not recognised ({shapes})" if rest else ""
     return ReconError(
         f"The loss at {derived.site} is not recognised: {seen}{more}.",
@@ -136,15 +153,18 @@ def problem_of(step: Step, parts: Parts, derived: Derived) -> tuple[Problem, dic
         sample = (D // V, V) if last else (V, D // V)
         layout = Layout(classes=("last" if last else "first") + ("-hot" if first.hot else ""))
     several = len(parts.pairs) > 1
+    targets = [pair.target for pair in parts.pairs]
     slots: list[Slot] = []
     where: dict[str, list[int]] = {}
     for i, pair in enumerate(parts.pairs, 1):
-        end, group = (str(i), str(i)) if several else ("", "")
+        group = str(targets.index(pair.target) + 1) if several else ""  # some are compared with the same
+        end = str(i) if several else ""
         how = f"an output of the network that is compared with data, {spell(shapes[pair.output])}"
         slots.append(Slot(f"recon{end}", "recon", how, group=group))
         how = f"the data that it is compared with, {spell(shapes[pair.target])}"
-        slots.append(Slot(f"x{end}", "target", how, group=group))
-        where |= {f"recon{end}": [pair.output], f"x{end}": [pair.target]}
+        if group in ("", end):
+            slots.append(Slot(f"x{end}", "target", how, group=group))
+        where |= {f"recon{end}": [pair.output], f"x{group}": [pair.target]}
     for key, role, numbers in (("spread", "spread", parts.spreads), ("mu", "mu", means), ("scale", "scale", parts.scales)):
         if numbers:
             slots.append(Slot(key, role, f"an output of the network, {' and '.join(spell(shapes[n]) for n in numbers)}"))

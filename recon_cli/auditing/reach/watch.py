@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
+
 from recon_cli.auditing.limiting import failure
 from recon_cli.auditing.reach.losses import Derived, Watching
 from recon_cli.auditing.restoring import undisturbed
@@ -23,6 +25,8 @@ class Watch:
     def __enter__(self) -> Watch:
         if active:
             raise ReconError("A step is being watched already.", "End the outer watch() before another begins.")
+        if torch.is_inference_mode_enabled():
+            raise ReconError("In inference mode nothing is derived.", "Put watch() around a training step, outside of it.")
         if self.used:
             raise ReconError("This watch() is over.", "Begin another one: with recon_cli.watch() as step.")
         self.used = True
@@ -42,8 +46,10 @@ class Watch:
         if self in active:
             raise ReconError("The step is not over.", "Call audit() after the with-block.")
         if not self.watching.losses:
+            where = " on the thread that entered it" if self.watching.elsewhere else ""
             raise ReconError(
-                "No loss was derived within watch().", "Put loss.backward() or torch.autograd.grad(...) inside the with-block."
+                f"No loss was derived within watch(){where}.",
+                "Put the whole step, with loss.backward() or torch.autograd.grad(...), inside the with-block.",
             )
         return audited(self.watching.losses)
 
