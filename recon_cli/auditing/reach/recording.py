@@ -6,13 +6,13 @@ Operations on data alone are not kept: what they make is a constant of the step.
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten
 
 from recon_cli.auditing.lines import OURS, TORCH, shortened
 
@@ -98,10 +98,9 @@ class Recorder(TorchDispatchMode):
         if func._schema.is_mutable:
             self.keep(args[:1])
         result = func(*args, **kwargs)
-        inputs = [part for part in tree_flatten((args, kwargs))[0] if isinstance(part, Tensor)]
-        live = [part for part in inputs if self.depends(part)]
+        live = any(self.depends(part) for part in (*tensors(args), *tensors(kwargs)))
         name = str(func).split(".")[1]
-        outputs = [part for part in tree_flatten(result)[0] if isinstance(part, Tensor)]
+        outputs = [*tensors(result)]
         if name in RANDOM or name == "normal_":
             if name in NORMAL:
                 self.draws.update((place(part), part) for part in outputs)
@@ -119,13 +118,12 @@ class Recorder(TorchDispatchMode):
 
     def is_update(self, args: Any) -> bool:
         """Whether parameters are written to, without a gradient: an optimizer's step, which is no part of a loss."""
-        written = tree_flatten(args[:1])[0]
-        return not torch.is_grad_enabled() and any(isinstance(p, Tensor) and p.is_leaf and p.requires_grad for p in written)
+        return not torch.is_grad_enabled() and any(part.is_leaf and part.requires_grad for part in tensors(args[:1]))
 
     def keep(self, args: Any) -> None:
         """Keep what tensors are before they are written to, where a number has been given to that."""
-        for part in tree_flatten(args)[0]:
-            if isinstance(part, Tensor) and id(part) in self.numbers:
+        for part in tensors(args):
+            if id(part) in self.numbers:
                 self.alive.append(part)
                 self.tape.tensors[self.numbers[id(part)]] = part.detach().clone()
 
@@ -143,6 +141,17 @@ class Recorder(TorchDispatchMode):
         if isinstance(part, (list, tuple)):
             return [self.spelled(each) for each in part]
         return part
+
+
+def tensors(part: Any) -> Iterator[Tensor]:
+    """Yield the tensors in what an operation takes or makes."""
+    if isinstance(part, Tensor):
+        yield part
+    elif isinstance(part, (list, tuple)):
+        for each in part:
+            yield from tensors(each)
+    elif isinstance(part, dict):
+        yield from tensors([*part.values()])
 
 
 def place(tensor: Tensor) -> Any:
