@@ -22,7 +22,7 @@ EMPTY = {"zeros_like", "ones_like", "full_like", "empty_like", "new_zeros", "new
 
 
 @dataclass(frozen=True)
-class Operation:
+class Recorded:
     """One operation: what is called with which arguments (tensors by number), what it made, and where that is written."""
 
     function: Any
@@ -49,7 +49,7 @@ class Value:
 class Tape:
     """What was recorded: operations in their order, tensors by number, which of them are parameters and standard normal noise."""
 
-    operations: list[Operation] = field(default_factory=list)
+    operations: list[Recorded] = field(default_factory=list)
     tensors: dict[int, Tensor] = field(default_factory=dict)
     parameters: set[int] = field(default_factory=set)
     noise: set[int] = field(default_factory=set)
@@ -102,8 +102,9 @@ class Recorder(TorchDispatchMode):
         name = str(func).split(".")[1]
         outputs = [*tensors(result)]
         if name in RANDOM or name == "normal_":
-            if name in NORMAL:
-                self.draws.update((place(part), part) for part in outputs)
+            if name in NORMAL and (name != "normal_" or tuple(args[1:]) in ((), (0, 1)) and not kwargs):
+                for part in outputs:  # what is written to counts that when the call is over
+                    self.draws[place(part, after=name == "normal_")] = part
             return result
         if not live or not outputs or name in EMPTY:
             return result
@@ -113,7 +114,7 @@ class Recorder(TorchDispatchMode):
             self.numbers[id(part)] = self.new(part)
             made.append(self.numbers[id(part)])
             self.tape.maker[made[-1]] = len(self.tape.operations)
-        self.tape.operations.append(Operation(func, *spelled, tuple(made), site(2), torch.is_grad_enabled()))
+        self.tape.operations.append(Recorded(func, *spelled, tuple(made), site(2), torch.is_grad_enabled()))
         return result
 
     def is_update(self, args: Any) -> bool:
@@ -154,10 +155,10 @@ def tensors(part: Any) -> Iterator[Tensor]:
         yield from tensors([*part.values()])
 
 
-def place(tensor: Tensor) -> Any:
-    """Return where a tensor's numbers lie, and how many they are."""
+def place(tensor: Tensor, after: bool = False) -> Any:
+    """Return where a tensor's numbers lie, how many they are, and how often it has been written to."""
     try:
-        return tensor.data_ptr(), tuple(tensor.shape), tensor._version
+        return tensor.data_ptr(), tuple(tensor.shape), tensor._version + after
     except RuntimeError:  # of a kind that lies nowhere
         return id(tensor)
 
