@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recon_cli.auditing.lines import Operation as Line
-from recon_cli.auditing.reach.recording import Operation, Tape, Value
+from recon_cli.auditing.lines import Operation
+from recon_cli.auditing.reach.recording import Recorded, Tape, Value
 
 WEIGHTED = {
     "addmm", "mm", "bmm", "baddbmm", "matmul", "linear", "convolution", "_convolution", "mkldnn_convolution", "embedding",
@@ -28,6 +28,7 @@ REARRANGING = {
     "squeeze", "unsqueeze", "unbind", "alias", "clone", "_to_copy", "lift_fresh", "view_as", "_reshape_alias", "expand",
 }  # fmt: skip
 JOINING = {"add", "sub", "add_", "sub_"}  # of two outputs: a residual connection
+TOGETHER = {"cat", "stack"}
 ADDING = {"add", "sub", "rsub", "add_", "sub_"}
 SCALING = {"mul", "div", "neg", "mul_", "div_", "neg_"}
 COMPARING = {"mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"}
@@ -50,7 +51,7 @@ class Cut:
 
     loss: int
     leaves: list[int]
-    path: list[Operation]
+    path: list[Recorded]
     constants: list[int]
     parameters: list[int]
     noise: frozenset[int]
@@ -96,14 +97,14 @@ class Cut:
         tensor = tensor.to(dtype) if tensor.is_floating_point() else tensor.clone()
         return torch.randn_like(tensor) if number in self.noise else tensor
 
-    def lines(self, names: Mapping[int, str]) -> tuple[Line, ...]:
+    def lines(self, names: Mapping[int, str]) -> tuple[Operation, ...]:
         """Return which of the named leaves each operation takes in, and its line."""
         reads = {number: frozenset({name}) for number, name in names.items()}
         lines = []
         for operation in self.path:
             taken = frozenset().union(*(reads.get(n, frozenset()) for n in numbers((operation.arguments, operation.keywords))))
             reads.update((number, taken) for number in operation.made)
-            lines.append(Line(operation.name, taken, operation.site))
+            lines.append(Operation(operation.name, taken, operation.site))
         return tuple(lines)
 
 
@@ -118,7 +119,7 @@ def numbers(part: Any) -> Iterator[int]:
             yield from numbers(each)
 
 
-def inputs_of(operation: Operation) -> list[int]:
+def inputs_of(operation: Recorded) -> list[int]:
     """Return the numbers of the tensors that an operation takes."""
     return [*numbers((operation.arguments, operation.keywords))]
 
@@ -129,7 +130,9 @@ def cut(tape: Tape, loss: int) -> Cut:
     outputs = {*tape.foreign}
     laid = {*tape.foreign}  # outputs, and what only rearranges them
     for op in tape.operations:
-        if (op.name in WEIGHTED and any(each in of_weights for each in inputs_of(op))) or is_joint(op, laid, of_weights):
+        weighed = op.name in WEIGHTED and any(each in of_weights for each in inputs_of(op))
+        joined = op.name in TOGETHER and all(each in laid for each in inputs_of(op))
+        if weighed or joined or is_joint(op, laid, of_weights):
             outputs.update(op.made)
             laid.update(op.made)
         elif op.name in REARRANGING and all(each in laid for each in inputs_of(op)):
@@ -178,7 +181,7 @@ def weights(tape: Tape) -> set[int]:
     return own
 
 
-def is_joint(operation: Operation, outputs: set[int], of_weights: set[int]) -> bool:
+def is_joint(operation: Recorded, outputs: set[int], of_weights: set[int]) -> bool:
     """Whether an operation adds two outputs of the network, or a weight to one (a residual connection, a bias)."""
     taken = inputs_of(operation)
     if operation.name not in JOINING or len(taken) != 2 or not any(number in outputs for number in taken):
@@ -186,7 +189,7 @@ def is_joint(operation: Operation, outputs: set[int], of_weights: set[int]) -> b
     return all(number in outputs or number in of_weights for number in taken)
 
 
-def behind(tape: Tape, loss: int, outputs: set[int]) -> tuple[list[int], list[Operation]]:
+def behind(tape: Tape, loss: int, outputs: set[int]) -> tuple[list[int], list[Recorded]]:
     """Return the outputs that a loss is made of, and the operations that make it of them, both in order."""
     todo, leaves, indices = [loss], set(), set()
     while todo:
@@ -199,7 +202,7 @@ def behind(tape: Tape, loss: int, outputs: set[int]) -> tuple[list[int], list[Op
     return sorted(leaves), [tape.operations[index] for index in sorted(indices)]
 
 
-def rearranged(shape_of: Mapping[int, Any], leaves: list[int], path: list[Operation]) -> tuple[int, list[int]] | None:
+def rearranged(shape_of: Mapping[int, Any], leaves: list[int], path: list[Recorded]) -> tuple[int, list[int]] | None:
     """Return a leaf that is only rearranged on the way to the loss, and what it becomes; None if there is none."""
     for leaf in leaves:
         takers = [operation for operation in path if leaf in inputs_of(operation)]
@@ -210,7 +213,7 @@ def rearranged(shape_of: Mapping[int, Any], leaves: list[int], path: list[Operat
     return None
 
 
-def rescaled(tape: Tape, leaves: list[int], path: list[Operation]) -> tuple[int, list[int]] | None:
+def rescaled(tape: Tape, leaves: list[int], path: list[Recorded]) -> tuple[int, list[int]] | None:
     """Return a leaf that data are added to, or that is multiplied, before it is compared with data, and what it becomes.
 
     So the noise that a diffusion model predicts becomes the image that is compared.

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from recon_cli.auditing.reach.cutting import Cut, inputs_of
-from recon_cli.auditing.reach.recording import Operation
+from recon_cli.auditing.reach.recording import Recorded
 from recon_cli.auditing.scaling import NONE, Scaling
 
 REDUCED = {  # losses of torch by the place of their reduction among the arguments
@@ -58,7 +58,7 @@ def growth(loss: Cut, output: int, means: Sequence[int], batch: int, elements: i
     return scaling, [*dict.fromkeys(words), *overall(loss, rec_way, both, batch)]
 
 
-def way(loss: Cut, output: int) -> list[Operation] | None:
+def way(loss: Cut, output: int) -> list[Recorded] | None:
     """Return the operations from an output to the loss, the first that takes each in; None where it does not lead there."""
     operations, number = [], output
     while number != loss.loss:
@@ -71,7 +71,7 @@ def way(loss: Cut, output: int) -> list[Operation] | None:
 
 
 def divided(
-    loss: Cut, output: int, operations: Sequence[Operation], both: set[tuple[int, ...]], batch: int, own: int, what: str
+    loss: Cut, output: int, operations: Sequence[Recorded], both: set[tuple[int, ...]], batch: int, own: int, what: str
 ) -> Divided:  # fmt: skip
     """Return what a term is divided by on its way; a literal that divides both terms moves no trade-off."""
     result, number = Divided(), output
@@ -85,7 +85,7 @@ def divided(
     return result
 
 
-def averaged(taker: Operation, shape: tuple[int, ...], batch: int) -> list[tuple[int, bool]]:
+def averaged(taker: Recorded, shape: tuple[int, ...], batch: int) -> list[tuple[int, bool]]:
     """Return the sizes that an operation averages over, and whether each is the batch's."""
     total = math.prod(shape)
     whole = [(batch, True), (total // batch, False)] if total % batch == 0 else [(total, False)]
@@ -110,7 +110,7 @@ def averaged(taker: Operation, shape: tuple[int, ...], batch: int) -> list[tuple
     return whole
 
 
-def literal(result: Divided, loss: Cut, taker: Operation, number: int, batch: int, own: int, what: str) -> None:
+def literal(result: Divided, loss: Cut, taker: Recorded, number: int, batch: int, own: int, what: str) -> None:
     """Divide by the size that a literal equals; by what is not known where it equals several, or is a number of the data."""
     if taker.name not in ("div", "mul", "div_", "mul_") or len(taker.arguments) < 2:
         return
@@ -155,7 +155,7 @@ def literal(result: Divided, loss: Cut, taker: Operation, number: int, batch: in
         result.by(0.0, None)
 
 
-def overall(loss: Cut, operations: Sequence[Operation], both: set[tuple[int, ...]], batch: int) -> list[str]:
+def overall(loss: Cut, operations: Sequence[Recorded], both: set[tuple[int, ...]], batch: int) -> list[str]:
     """Return, in words, the number that both terms are multiplied by: gradient accumulation, loss scaling."""
     factor, previous = 1.0, None
     for taker in operations:

@@ -22,7 +22,7 @@ PATIENCE = 12  # steps of a critic before one of its generator
 
 
 @dataclass(frozen=True)
-class Derived:
+class DerivedLoss:
     """A loss that was derived, at a line, cut out of its step; and what is to be said of how."""
 
     cut: Cut
@@ -42,7 +42,7 @@ class Watching:
 
     def __init__(self, iteration: int = 1, stop: bool = False) -> None:
         self.iteration, self.stop = iteration, stop
-        self.losses: list[Derived] = []
+        self.losses: list[DerivedLoss] = []
         self.counts: dict[str, int] = {}
         self.recorder = Recorder()
         self.before: dict[str, Any] = {}
@@ -117,7 +117,7 @@ class Watching:
                 raise Finished
         elif self.counts[where] == self.iteration and isinstance(loss, Tensor):
             with torch.no_grad():
-                self.losses.append(Derived(cut(self.recorder.tape, self.recorder.number(loss)), where, self.notes()))
+                self.losses.append(DerivedLoss(cut(self.recorder.tape, self.recorder.number(loss)), where, self.notes()))
         elif self.counts[where] < self.iteration:  # of another iteration: what was recorded is not needed
             self.recorder.forget()
 

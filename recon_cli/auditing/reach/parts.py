@@ -39,11 +39,12 @@ class Parts:
     scales: list[int]
     scores: list[int] = field(default_factory=list)
     codes: list[int] = field(default_factory=list)
+    labelled: list[int] = field(default_factory=list)  # compared with labels, beside what is compared with data
     rest: list[int] = field(default_factory=list)
 
 
 @dataclass
-class Step:
+class LiveStep:
     """A loss of a step, its tensors in float64 by number."""
 
     cut: Cut
@@ -108,7 +109,7 @@ def halved(value: Tensor, number: int = 7) -> Tensor:
     return torch.rand(value.shape, generator=torch.Generator().manual_seed(number)) < 0.5
 
 
-def parts_of(step: Step) -> Parts:
+def parts_of(step: LiveStep) -> Parts:
     """Return what each output of the network is."""
     before = step.gradients({})
     alive = [number for number, grad in before.items() if bool((grad != 0).any()) or wakes(step, number)]
@@ -131,16 +132,20 @@ def parts_of(step: Step) -> Parts:
         means, scales = latents_of(step, [n for n in rest if n not in scores])
     unknown = [n for n in rest if n not in (*means, *scales, *scores)]
     scores += [n for n in unknown if is_straight(step, n)]
-    return Parts(pairs, spreads, means, scales, scores, codes, [*unclear, *mixed, *(n for n in unknown if n not in scores)])
+    main = [pair for pair in pairs if pair.classes is None] or pairs[:1]
+    labelled = [pair.output for pair in pairs if pair not in main]
+    return Parts(
+        main, spreads, means, scales, scores, codes, labelled, [*unclear, *mixed, *(n for n in unknown if n not in scores)]
+    )
 
 
-def with_targets(step: Step) -> Step:
+def with_targets(step: LiveStep) -> LiveStep:
     """Return the step without, among its noise, what an output is compared with: as a diffusion model's, and data drawn so."""
     targets = {n for n in step.cut.noise if any(step.vanishes(leaf, n) for leaf in step.cut.leaves)}
-    return Step(replace(step.cut, noise=step.cut.noise - targets), step.values) if targets else step
+    return LiveStep(replace(step.cut, noise=step.cut.noise - targets), step.values) if targets else step
 
 
-def entangled(step: Step, before: Mapping[int, Tensor], pairs: list[Compared], rest: list[int]) -> list[int]:
+def entangled(step: LiveStep, before: Mapping[int, Tensor], pairs: list[Compared], rest: list[int]) -> list[int]:
     """Return the outputs, beside those that are compared, that data pull at: they stand in no term of their own."""
     pulled: set[int] = set()
     for pair in pairs:
@@ -148,7 +153,7 @@ def entangled(step: Step, before: Mapping[int, Tensor], pairs: list[Compared], r
     return [number for number in rest if number in pulled]
 
 
-def wakes(step: Step, number: int) -> bool:
+def wakes(step: LiveStep, number: int) -> bool:
     """Whether an output has a gradient far from where it is, as a KL has beyond its free nats."""
     try:
         return bool((step.gradients({number: far(step.values[number])})[number] != 0).any())
@@ -161,19 +166,19 @@ def far(value: Tensor, by: float = FAR, number: int = 9) -> Tensor:
     return by * torch.randn(value.shape, generator=torch.Generator().manual_seed(number), dtype=torch.float64)
 
 
-def centred(step: Step, number: int) -> bool:
+def centred(step: LiveStep, number: int) -> bool:
     """Whether an output's gradient is nothing where the output is, as that of a mean whose prior's mean is 0."""
     grad = step.gradients({number: torch.zeros_like(step.values[number])})[number]
     return float(grad.abs().max()) <= 1e-9 * float(step.gradients({number: far(step.values[number])})[number].abs().max())
 
 
-def is_straight(step: Step, number: int) -> bool:
+def is_straight(step: LiveStep, number: int) -> bool:
     """Whether a gradient is the same wherever the output is: a score of which the mean is taken."""
     grads = [step.gradients({number: far(step.values[number], by)})[number] for by in (1.0, 7.0)]
     return bool(grads[0].any()) and bool(((grads[0] - grads[1]).abs() <= 1e-9 * grads[0].abs().max()).all())
 
 
-def comparisons(step: Step, before: Mapping[int, Tensor]) -> list[Compared]:
+def comparisons(step: LiveStep, before: Mapping[int, Tensor]) -> list[Compared]:
     """Return outputs that are compared with constants element by element; one for each output."""
     pairs: dict[int, Compared] = {}
     for number in step.cut.constants:
@@ -192,7 +197,7 @@ def comparisons(step: Step, before: Mapping[int, Tensor]) -> list[Compared]:
     return [*pairs.values()]
 
 
-def better(step: Step, pair: Compared, other: Compared) -> bool:
+def better(step: LiveStep, pair: Compared, other: Compared) -> bool:
     """Whether a comparison explains its output more than another does: with data, where the output's gradient vanishes."""
     marks = [
         (varied(step.values[each.target]), each.classes is None and step.vanishes(each.output, each.target))
@@ -201,7 +206,18 @@ def better(step: Step, pair: Compared, other: Compared) -> bool:
     return marks[0] > marks[1]
 
 
-def weighs(step: Step, before: Mapping[int, Tensor], number: int, output: int, changed: Tensor, half: Tensor) -> bool:
+def broadcast(step: LiveStep) -> list[tuple[int, int]]:
+    """Return the outputs that meet constants of more elements, which each of theirs is compared with many of."""
+    before, pairs = step.gradients({}), []
+    for number in step.cut.constants:
+        value = step.values[number]
+        if value.is_floating_point() and varied(value):
+            outputs = step.moved(before, number, torch.ones_like(value, dtype=torch.bool))
+            pairs += [(output, number) for output in outputs if 1 < step.values[output].numel() < value.numel()]
+    return pairs
+
+
+def weighs(step: LiveStep, before: Mapping[int, Tensor], number: int, output: int, changed: Tensor, half: Tensor) -> bool:
     """Whether a constant weighs an output's elements (a mask): where it is zero there is no gradient, each for itself."""
     value = step.values[number]
     if not value.is_floating_point() or (
@@ -228,7 +244,7 @@ def paired(output: int, number: int, changed: Tensor, half: Tensor, value: Tenso
     return None
 
 
-def apart(step: Step, before: Mapping[int, Tensor], pairs: list[Compared]) -> tuple[list[Compared], list[int], list[int]]:
+def apart(step: LiveStep, before: Mapping[int, Tensor], pairs: list[Compared]) -> tuple[list[Compared], list[int], list[int]]:
     """Return the comparisons; among what looked like one the spreads, as large and coupled with a mean; and what is neither.
 
     Of two outputs that change one another's gradients the mean is the one whose gradient vanishes at its target.
@@ -249,7 +265,7 @@ def apart(step: Step, before: Mapping[int, Tensor], pairs: list[Compared]) -> tu
     return [pair for pair in pairs if pair.output not in (*spreads, *unclear)], spreads, [n for n in unclear if n not in spreads]
 
 
-def latents_of(step: Step, rest: list[int]) -> tuple[list[int], list[int]]:
+def latents_of(step: LiveStep, rest: list[int]) -> tuple[list[int], list[int]]:
     """Return the outputs that are means of latents, and their scales (as many, or none), in pairs."""
     linear = [number for number in rest if is_linear(step, number)]
     means, scales = [], []
@@ -267,7 +283,7 @@ def latents_of(step: Step, rest: list[int]) -> tuple[list[int], list[int]]:
     return (means, scales) if len(scales) in (0, len(means)) else ([], [])
 
 
-def is_linear(step: Step, number: int) -> bool:
+def is_linear(step: LiveStep, number: int) -> bool:
     """Whether an output's gradient is linear in itself, near or, beyond free nats, far out."""
     for by in (1.0, FAR * 10):
         once = far(step.values[number], by)
@@ -276,12 +292,12 @@ def is_linear(step: Step, number: int) -> bool:
         except Exception:
             continue
         bend, rise = (three - 2 * two + one).abs().max(), (three - one).abs().max()
-        if bool(bend <= 1e-6 * three.abs().max()) and bool(rise > 1e-9 * three.abs().max()):
+        if bool(bend <= 1e-9 * three.abs().max()) and bool(rise > 1e-9 * three.abs().max()):
             return True
     return False
 
 
-def coupled(step: Step, before: Mapping[int, Tensor], rest: list[int]) -> list[int]:
+def coupled(step: LiveStep, before: Mapping[int, Tensor], rest: list[int]) -> list[int]:
     """Return outputs that are compared with one another and with nothing else, as codes and their quantised neighbours."""
     codes: list[int] = []
     for number in rest:

@@ -6,13 +6,13 @@ Operations on data alone are not kept: what they make is a constant of the step.
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten
 
 from recon_cli.auditing.lines import OURS, TORCH, shortened
 
@@ -22,7 +22,7 @@ EMPTY = {"zeros_like", "ones_like", "full_like", "empty_like", "new_zeros", "new
 
 
 @dataclass(frozen=True)
-class Operation:
+class Recorded:
     """One operation: what is called with which arguments (tensors by number), what it made, and where that is written."""
 
     function: Any
@@ -49,7 +49,7 @@ class Value:
 class Tape:
     """What was recorded: operations in their order, tensors by number, which of them are parameters and standard normal noise."""
 
-    operations: list[Operation] = field(default_factory=list)
+    operations: list[Recorded] = field(default_factory=list)
     tensors: dict[int, Tensor] = field(default_factory=dict)
     parameters: set[int] = field(default_factory=set)
     noise: set[int] = field(default_factory=set)
@@ -98,13 +98,13 @@ class Recorder(TorchDispatchMode):
         if func._schema.is_mutable:
             self.keep(args[:1])
         result = func(*args, **kwargs)
-        inputs = [part for part in tree_flatten((args, kwargs))[0] if isinstance(part, Tensor)]
-        live = [part for part in inputs if self.depends(part)]
+        live = any(self.depends(part) for part in (*tensors(args), *tensors(kwargs)))
         name = str(func).split(".")[1]
-        outputs = [part for part in tree_flatten(result)[0] if isinstance(part, Tensor)]
+        outputs = [*tensors(result)]
         if name in RANDOM or name == "normal_":
-            if name in NORMAL:
-                self.draws.update((place(part), part) for part in outputs)
+            if name in NORMAL and (name != "normal_" or tuple(args[1:]) in ((), (0, 1)) and not kwargs):
+                for part in outputs:  # what is written to counts that when the call is over
+                    self.draws[place(part, after=name == "normal_")] = part
             return result
         if not live or not outputs or name in EMPTY:
             return result
@@ -114,18 +114,17 @@ class Recorder(TorchDispatchMode):
             self.numbers[id(part)] = self.new(part)
             made.append(self.numbers[id(part)])
             self.tape.maker[made[-1]] = len(self.tape.operations)
-        self.tape.operations.append(Operation(func, *spelled, tuple(made), site(2), torch.is_grad_enabled()))
+        self.tape.operations.append(Recorded(func, *spelled, tuple(made), site(2), torch.is_grad_enabled()))
         return result
 
     def is_update(self, args: Any) -> bool:
         """Whether parameters are written to, without a gradient: an optimizer's step, which is no part of a loss."""
-        written = tree_flatten(args[:1])[0]
-        return not torch.is_grad_enabled() and any(isinstance(p, Tensor) and p.is_leaf and p.requires_grad for p in written)
+        return not torch.is_grad_enabled() and any(part.is_leaf and part.requires_grad for part in tensors(args[:1]))
 
     def keep(self, args: Any) -> None:
         """Keep what tensors are before they are written to, where a number has been given to that."""
-        for part in tree_flatten(args)[0]:
-            if isinstance(part, Tensor) and id(part) in self.numbers:
+        for part in tensors(args):
+            if id(part) in self.numbers:
                 self.alive.append(part)
                 self.tape.tensors[self.numbers[id(part)]] = part.detach().clone()
 
@@ -145,10 +144,21 @@ class Recorder(TorchDispatchMode):
         return part
 
 
-def place(tensor: Tensor) -> Any:
-    """Return where a tensor's numbers lie, and how many they are."""
+def tensors(part: Any) -> Iterator[Tensor]:
+    """Yield the tensors in what an operation takes or makes."""
+    if isinstance(part, Tensor):
+        yield part
+    elif isinstance(part, (list, tuple)):
+        for each in part:
+            yield from tensors(each)
+    elif isinstance(part, dict):
+        yield from tensors([*part.values()])
+
+
+def place(tensor: Tensor, after: bool = False) -> Any:
+    """Return where a tensor's numbers lie, how many they are, and how often it has been written to."""
     try:
-        return tensor.data_ptr(), tuple(tensor.shape), tensor._version
+        return tensor.data_ptr(), tuple(tensor.shape), tensor._version + after
     except RuntimeError:  # of a kind that lies nowhere
         return id(tensor)
 

@@ -14,14 +14,14 @@ from pathlib import Path
 
 from recon_cli.auditing.limiting import InterruptedLoss, OutOfTime, limited
 from recon_cli.auditing.lines import OURS
-from recon_cli.auditing.reach.losses import Derived, Finished, Watching
+from recon_cli.auditing.reach.losses import DerivedLoss, Finished, Watching
 from recon_cli.auditing.restoring import folder
 from recon_cli.errors import ReconError
 
 OTHERS = {"tensorflow": "TensorFlow", "jax": "JAX", "mlx": "MLX", "paddle": "PaddlePaddle"}
 
 
-def run(words: Sequence[str], iteration: int = 1, timeout: float | None = None) -> list[Derived]:
+def run(words: Sequence[str], iteration: int = 1, timeout: float | None = None) -> list[DerivedLoss]:
     """Return the losses that a script derives in its ``iteration``-th step: ``SCRIPT.py ARGUMENT ...`` or ``-m MODULE ...``.
 
     It runs unmodified, with its arguments, folder and ``__main__``, and is stopped when every loss has been seen; what it

@@ -15,8 +15,8 @@ from recon_cli.auditing.calling import Layout, Problem, Sizes
 from recon_cli.auditing.measurements import measure
 from recon_cli.auditing.reach.cutting import FLOATS, Cut
 from recon_cli.auditing.reach.exponents import growth
-from recon_cli.auditing.reach.losses import Derived
-from recon_cli.auditing.reach.parts import Parts, Step, parts_of, with_targets
+from recon_cli.auditing.reach.losses import DerivedLoss
+from recon_cli.auditing.reach.parts import LiveStep, Parts, broadcast, parts_of, with_targets
 from recon_cli.auditing.result import Audit, audit_of
 from recon_cli.auditing.watching import seed
 from recon_cli.errors import ReconError
@@ -25,7 +25,7 @@ from recon_cli.identity.shapes import spell
 STEPS = 64  # roundings of its narrowest type by which a loss that is replayed may be another
 
 
-def audit_step(derived: Derived) -> Audit:
+def audit_step(derived: DerivedLoss) -> Audit:
     """Return the audit of one loss of a step, at the step's own sizes, on its own data.
 
     Raises ReconError where it is not recognised what its tensors are, saying what was seen.
@@ -51,6 +51,10 @@ def audit_step(derived: Derived) -> Audit:
     notes += [
         f"Outputs {spell(step.cut.shapes[n])} are compared with one another: codes, a term of their own." for n in parts.codes[:1]
     ]
+    notes += [
+        f"The output {spell(step.cut.shapes[n])} is compared with labels: a classifier's term, of its own."
+        for n in parts.labelled
+    ]
     measured = replace(measured, notes=(*measured.notes, *notes), steps=step.cut.lines(names), site=derived.site, switch="")
     audit = audit_of(measured)
     if doubtful(step, parts, audit):
@@ -58,14 +62,15 @@ def audit_step(derived: Derived) -> Audit:
     return audit
 
 
-def doubtful(step: Step, parts: Parts, audit: Audit) -> bool:
+def doubtful(step: LiveStep, parts: Parts, audit: Audit) -> bool:
     """Whether what is wrong may be what the tensors were taken for: of several terms, of counts, of several levels of latents."""
-    counts = any(bool((step.values[pair.target].double() % 1 == 0).all()) for pair in parts.pairs if pair.classes is None)
+    data = [step.values[pair.target].double() for pair in parts.pairs if pair.classes is None]
+    counts = any(bool((each % 1 == 0).all() and (each.abs() > 1).any()) for each in data)
     density = any(row.family is None and {"no-density", "gap"} & {*row.defects} for row in audit.rows)
     return (density and (counts or len(parts.pairs) > 1)) or (len(parts.means) > 1 and "kl-not-kl" in audit.defects)
 
 
-def step_of(derived: Derived) -> tuple[Step, list[str]]:
+def step_of(derived: DerivedLoss) -> tuple[LiveStep, list[str]]:
     """Return the step behind a loss, and what is to be said of it.
 
     Raises ReconError where nothing of a network is in it, or replayed it is another.
@@ -94,10 +99,10 @@ def step_of(derived: Derived) -> tuple[Step, list[str]]:
             f"Replayed, the loss at {derived.site} is {again.sum().item():.6g}; the step had {recorded.item():.6g}.",
             "Something in it is changed in place: audit the loss as a function, recon audit FILE.py:FUNCTION.",
         )
-    return with_targets(Step(loss, values)), notes
+    return with_targets(LiveStep(loss, values)), notes
 
 
-def unrecognised(derived: Derived, step: Step, parts: Parts) -> ReconError:
+def unrecognised(derived: DerivedLoss, step: LiveStep, parts: Parts) -> ReconError:
     """Return the error for a step whose tensors are not all explained, with what was seen."""
     count, rest = len(parts.pairs), [*parts.rest, *parts.spreads]
     shapes = ", ".join(spell(step.cut.shapes[number]) for number in rest)
@@ -109,6 +114,9 @@ def unrecognised(derived: Derived, step: Step, parts: Parts) -> ReconError:
             "Put the whole step inside the with-block, from the model's call to loss.backward().",
         )
     more = f", and {len(rest)} whose part is not recognised ({shapes})" if rest else ""
+    if not count and not rest and (meeting := broadcast(step)):
+        output, data = (spell(step.cut.shapes[number]) for number in meeting[0])
+        seen = f"an output of the network, {output}, meets data of {data}, so that each of its elements is compared with many"
     return ReconError(
         f"The loss at {derived.site} is not recognised: {seen}{more}.",
         "Audit the loss as a function of its tensors: recon audit FILE.py:FUNCTION.",
@@ -137,7 +145,7 @@ class Replayed:
         return self.cut.replay({n: v.to(dtype) if v.is_floating_point() else v for n, v in values.items()}).sum()
 
 
-def problem_of(step: Step, parts: Parts, derived: Derived) -> tuple[Problem, dict[int, str]]:
+def problem_of(step: LiveStep, parts: Parts, derived: DerivedLoss) -> tuple[Problem, dict[int, str]]:
     """Return the loss as a function of named tensors, at the step's sizes; and the names by number."""
     shapes, means, first = step.cut.shapes, parts.means, parts.pairs[0]
     B = shapes[means[0]][0] if means else shapes[first.output][0] if shapes[first.output] else 1

@@ -7,22 +7,23 @@ from collections.abc import Sequence
 import torch
 
 from recon_cli.auditing.limiting import failure
-from recon_cli.auditing.reach.losses import Derived, Watching
+from recon_cli.auditing.reach.losses import DerivedLoss, Watching
+from recon_cli.auditing.reach.step import audit_step
 from recon_cli.auditing.restoring import undisturbed
 from recon_cli.auditing.result import Audit, joined
 from recon_cli.errors import ReconError
 
-active: list[Watch] = []
+active: list[WatchedStep] = []
 
 
-class Watch:
+class WatchedStep:
     """A training step that is watched: the losses that it derives, each audited at its own sizes, on its own data."""
 
     def __init__(self) -> None:
         self.watching = Watching()
         self.used = False
 
-    def __enter__(self) -> Watch:
+    def __enter__(self) -> WatchedStep:
         if active:
             raise ReconError("A step is being watched already.", "End the outer watch() before another begins.")
         if torch.is_inference_mode_enabled():
@@ -54,18 +55,16 @@ class Watch:
         return audited(self.watching.losses)
 
 
-def watch() -> Watch:
+def watch() -> WatchedStep:
     """Return a context manager that watches one training step; afterwards ``.audit()`` says what its loss assumes.
 
     Its code runs as it is. A second step within is not looked at. One at a time, on the thread that runs the step.
     """
-    return Watch()
+    return WatchedStep()
 
 
-def audited(losses: Sequence[Derived]) -> Audit:
+def audited(losses: Sequence[DerivedLoss]) -> Audit:
     """Return the audits of some losses as one; each that is not recognised says what was seen."""
-    from recon_cli.auditing.reach.step import audit_step
-
     audits = []
     with undisturbed():
         for derived in losses:
