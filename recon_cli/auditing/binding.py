@@ -22,7 +22,6 @@ def settled(call: CallPlan) -> CallPlan:
     if not any(slot.role in ("mu", "posterior") for slot in call.slots()):
         for slot in [s for s in call.slots() if s.role == "scale" and s.how.startswith("by its name")]:
             change(call, slot, "spread", f"{slot.how}, with no mean of latents beside it")
-    beside(call)
     groups = {slot.group for slot in call.slots() if slot.role in DATA}
     for group in groups:
         recon = [s for s in call.slots() if s.role == "recon" and s.group == group]
@@ -53,16 +52,6 @@ def settled(call: CallPlan) -> CallPlan:
                     change(call, slot, "target", f"by its name, {slot.key}")
                     break
     return call
-
-
-def beside(call: CallPlan) -> None:
-    """Give the latents' scale its role beside a decoder's: of two, it is the one after the latents' mean."""
-    slots = call.slots()
-    means = [i for i, slot in enumerate(slots) if slot.role == "mu"]
-    scales = [i for i, slot in enumerate(slots) if slot.role == "scale" and slot.how.startswith("by its name")]
-    if len(means) == 1 and len(scales) == 2 and scales[0] < means[0] < scales[1]:
-        slot = slots[scales[0]]
-        change(call, slot, "spread", f"{slot.how}, before the latents' mean and scale")
 
 
 def matched(problem: Problem) -> tuple[Problem, str]:
