@@ -363,6 +363,9 @@ def apart(call: CallPlan) -> None:
             joined = [group for group in call.groups if group & pair]
             call.groups = [group for group in call.groups if not group & pair] + [set(pair).union(*joined)]
     for group in call.groups:
+        if (found := {slots[key].role for key in group}) & {"recon", "target"} and not found & {"mu", "probs"}:
+            for slot in [slots[key] for key in group if slots[key].role == "scale" and slots[key].how.startswith("by its name")]:
+                change(call, slot, "spread", f"{slot.how}, beside the data")
         drawn = [key for key in group if slots[key].role == "z"]
         if not call.role("recon") and len(drawn) == 1 and "target" in {slots[key].role for key in group}:
             change(call, slots[drawn[0]], "recon", "compared with the target")

@@ -441,7 +441,7 @@ def traced(call: Callable[[Trace], Any]) -> Trace:
                 continue
         finally:
             alone()
-        with contextlib.suppress(AttributeError):
+        if not isinstance(trace.result, torch.Tensor) and hasattr(trace.result, "close"):
             trace.result.close()  # a coroutine, a generator
         traces.append(trace)
         if trace.error is None:
