@@ -18,7 +18,7 @@ from torch.distributions import Normal
 from recon_cli.auditing.callables import Reached, Stand, assign
 from recon_cli.auditing.limiting import Made, alone, from_outside, readable, worded
 from recon_cli.auditing.restoring import quiet
-from recon_cli.auditing.roles import BoundNumber, CallPlan, DecoderOutputs, Slot
+from recon_cli.auditing.roles import BoundNumber, CallPlan, DecoderOutputs, Slot, Stacked
 from recon_cli.auditing.watching import Watch, seed
 from recon_cli.errors import ReconError
 from recon_cli.identity.shapes import spell
@@ -182,6 +182,8 @@ class Problem:
             return {key: self.fill(value, values) for key, value in part.items()}
         if isinstance(part, (list, tuple)):
             return type(part)(self.fill(value, values) for value in part)
+        if isinstance(part, Stacked):
+            return torch.stack([self.fill(each, values) for each in part.parts], dim=-1)
         if isinstance(part, BoundNumber):
             return self.follow.get(part.name, part.value)
         if isinstance(part, DecoderOutputs):

@@ -46,6 +46,13 @@ class DecoderOutputs:
     parts: Any
 
 
+@dataclass(frozen=True)
+class Stacked:
+    """Several slots along a last axis of one argument: a mean and its variance."""
+
+    parts: tuple[Slot, ...]
+
+
 @dataclass
 class CallPlan:
     """How to call: a structure for every argument, whose leaves are slots; what goes into the function's globals."""
@@ -69,7 +76,7 @@ class CallPlan:
             elif isinstance(part, (list, tuple)):
                 for value in part:
                     visit(value)
-            elif isinstance(part, DecoderOutputs):
+            elif isinstance(part, (DecoderOutputs, Stacked)):
                 visit(part.parts)
             elif isinstance(part, Stand):
                 visit({key: value for key, value in vars(part).items() if key != "_about"})
@@ -239,7 +246,7 @@ def change(call: CallPlan, slot: Slot, role: str, how: str) -> None:
     substitute(call, slot.key, new)
 
 
-def substitute(call: CallPlan, key: str, new: Slot) -> None:
+def substitute(call: CallPlan, key: str, new: Slot | Stacked) -> None:
     """Put ``new`` in the place of the slot called ``key``."""
 
     def visit(part: Any) -> Any:
@@ -249,8 +256,8 @@ def substitute(call: CallPlan, key: str, new: Slot) -> None:
             return {name: visit(value) for name, value in part.items()}
         if isinstance(part, (list, tuple)):
             return type(part)(visit(value) for value in part)
-        if isinstance(part, DecoderOutputs):
-            return DecoderOutputs(visit(part.parts))
+        if isinstance(part, (DecoderOutputs, Stacked)):
+            return type(part)(visit(part.parts))
         if isinstance(part, Stand):
             return Stand(**{name: visit(value) for name, value in vars(part).items() if name != "_about"})
         return part

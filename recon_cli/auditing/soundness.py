@@ -273,13 +273,18 @@ def of_no_family(normal: Normalisation, pair: Pair) -> list[Finding]:
     if normal.kind == "gap":
         least, most = (f"{spelled(at, pair)}" for at in normal.extremes)
         evidence = (
-            f"over {normal.support} e^-loss adds up to {math.exp(min(normal.logs)):.6g} at {least} and to "
-            f"{math.exp(max(normal.logs)):.6g} at {most}: what it lacks to a likelihood, c(mu), moves by {normal.range:.6g} nats"
+            f"over {normal.support} e^-loss adds up to {power_of_e(min(normal.logs))} at {least} and to "
+            f"{power_of_e(max(normal.logs))} at {most}: what it lacks to a likelihood, c(mu), moves by {normal.range:.6g} nats"
         )
         return [
             Finding("gap", evidence, "Add log of that sum, as it moves with the prediction, or take a likelihood's loss.", True)
         ]
     return []
+
+
+def power_of_e(log: float) -> str:
+    """Return a number by its logarithm, as a power where it is very large or small."""
+    return f"{math.exp(log):.6g}" if abs(log) < 30 else f"e^{log:.6g}"
 
 
 def spelled(at: tuple[float, ...], pair: Pair) -> str:
