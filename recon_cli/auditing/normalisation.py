@@ -214,7 +214,8 @@ def leveled(element: Element, grid: str) -> Normalisation:
     levels = np.linspace(low, high, count).tolist()
     if not few.predictions or not math.isfinite(few.value(levels[1], 0)):
         return without_sum(element, "unknown", grid, "it is not finite there")
-    return summed(few, levels, grid)
+    found = summed(few.among(range(len(few.predictions[:2]))), levels, grid)
+    return summed(few, levels, grid) if found.kind == "real" else found
 
 
 def tallied(element: Element, factorial: bool) -> Normalisation:
