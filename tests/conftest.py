@@ -19,7 +19,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it, and so would all that we start
 os.environ["COLUMNS"] = "80"
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test asks the network
-collect_ignore = ["losses"]  # what people wrote: some of it must not be imported
+collect_ignore = ["losses", "steps"]  # what people wrote: some of it must not be imported
 os.fsync = lambda handle: None  # nobody switches the machine off meanwhile, and each waits for the disk
 gc.disable()  # until all is collected: a quarter of that time is spent looking through what stays
 
@@ -40,7 +40,7 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """``recon audit`` called in this process does its work here: a process for each would take minutes."""
     from recon_cli.runtime import supervisor
 
-    def work_here(work: str, given: Mapping[str, Any], timeout: float) -> Any:
+    def work_here(work: str, given: Mapping[str, Any], timeout: float, subject: str = "") -> Any:
         module, _, name = work.partition(":")
         return getattr(import_module(module), name)(**given)
 

@@ -40,6 +40,13 @@ class DecoderOutputs:
     attributes: Any = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Stacked:
+    """Several slots along a last axis of one argument: a mean and its variance."""
+
+    parts: tuple[Slot, ...]
+
+
 @dataclass
 class CallPlan:
     """How to call: a structure for every argument, whose leaves are slots; what goes into the function's globals."""
@@ -68,6 +75,8 @@ class CallPlan:
                     visit(value)
             elif isinstance(part, DecoderOutputs):
                 visit([part.parts, part.attributes])
+            elif isinstance(part, Stacked):
+                visit(part.parts)
             elif isinstance(part, Stand):
                 visit({key: value for key, value in vars(part).items() if key != "_about"})
 
@@ -86,7 +95,7 @@ def change(call: CallPlan, slot: Slot, role: str, how: str) -> None:
     substitute(call, slot.key, new)
 
 
-def substitute(call: CallPlan, key: str, new: Slot) -> None:
+def substitute(call: CallPlan, key: str, new: Slot | Stacked) -> None:
     """Put ``new`` in the place of the slot called ``key``."""
 
     def visit(part: Any) -> Any:
@@ -98,6 +107,8 @@ def substitute(call: CallPlan, key: str, new: Slot) -> None:
             return type(part)(visit(value) for value in part)
         if isinstance(part, DecoderOutputs):
             return DecoderOutputs(visit(part.parts), visit(part.attributes))
+        if isinstance(part, Stacked):
+            return Stacked(visit(part.parts))
         if isinstance(part, Stand):
             return Stand(**{name: visit(value) for name, value in vars(part).items() if name != "_about"})
         return part

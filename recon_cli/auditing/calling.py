@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Normal
 
-from recon_cli.auditing.call_plans import BoundNumber, CallPlan, DecoderOutputs, Slot
+from recon_cli.auditing.call_plans import BoundNumber, CallPlan, DecoderOutputs, Slot, Stacked
 from recon_cli.auditing.callables import Reached, Stand, assign, replace_attribute, with_names
 from recon_cli.auditing.expressions import Expression
 from recon_cli.auditing.limiting import Made, alone, from_outside, readable, worded
@@ -198,6 +198,8 @@ class Problem:
             return {key: self.fill(value, values) for key, value in part.items()}
         if isinstance(part, (list, tuple)):
             return type(part)(self.fill(value, values) for value in part)
+        if isinstance(part, Stacked):
+            return torch.stack([self.fill(each, values) for each in part.parts], dim=-1)
         if isinstance(part, BoundNumber):
             return self.follow.get(part.name, part.value)
         if isinstance(part, Expression):

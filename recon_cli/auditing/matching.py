@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import itertools
 import math
 import re
@@ -12,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recon_cli.auditing.call_plans import CallPlan, Slot
+from recon_cli.auditing.call_plans import CallPlan, Slot, Stacked, substitute
 from recon_cli.auditing.calling import Layout, Problem, picker
 from recon_cli.auditing.latents import measure
 from recon_cli.auditing.limiting import Made, worded
@@ -228,9 +229,24 @@ def laid_out(problem: Problem) -> tuple[Problem, str]:
         doubtful.append((chosen, odd))
     if doubtful or detached:
         return (doubtful + detached)[0]
+    if stated and (stacked := with_variances(problem)) is not None:
+        with contextlib.suppress(ReconError):
+            return laid_out(stacked)
     if stated:
         raise stated[0]
     raise refusal(problem, refused)
+
+
+def with_variances(problem: Problem) -> Problem | None:
+    """Return the problem whose reconstruction has a variance beside each mean, along a last axis; None where there is one."""
+    slots = problem.plan.role("recon")
+    if len(slots) != 1 or problem.plan.role("spread"):
+        return None
+    key = slots[0].key
+    variance = Slot(f"{key}[..., 1]", "spread", "by trying: means alone are refused", "variance", slots[0].group)
+    plan = replace(problem.plan)
+    substitute(plan, key, Stacked((slots[0], variance)))
+    return problem.at(plan=plan)
 
 
 def shapes_passed(problem: Problem) -> str:

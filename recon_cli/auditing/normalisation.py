@@ -131,6 +131,8 @@ def of_pairs(element: Element, binary: bool, domain: str) -> Normalisation:
         return coins if coins.kind == "real" else on_levels(element, coins)
     if target := stretched(element):
         return without_sum(element, "unknown", LINE.name, f"it compares the prediction with {target:.6g} x")
+    if still(element.levels((0.3, 0.85, 2.3))):
+        return without_sum(element, "unknown", LINE.name, "it does not move with the prediction")
     straight = linear(element)
     shares = domain == "unit" or margin(element) or (straight and not reached(element, 3.0))
     tried: list[Normalisation] = []
@@ -187,6 +189,8 @@ def slow(element: Element, near: float = 1e50, far: float = 1e51) -> bool:
 def summed(element: Element, levels: Sequence[float], support: str) -> Normalisation:
     """Return what e^-loss adds up to over a few values of x."""
     terms = element.levels(levels)
+    if still(terms):
+        return without_sum(element, "unknown", support, "it does not move with the prediction")
     if np.isnan(terms).any() or not np.isfinite(terms).any(axis=1).all():
         return without_sum(element, "unknown", support, f"it is not finite over {support}")
     return of_sums(element, support, special.logsumexp(terms, axis=1), 1e-12, "", terms.size)
@@ -197,6 +201,12 @@ def on_levels(element: Element, otherwise: Normalisation) -> Normalisation:
     return next((found for grid in GRIDS if (found := leveled(element, grid)).kind == "real"), otherwise)
 
 
+def still(terms: Array) -> bool:
+    """Whether the loss is the same at every prediction, for each of a few x: then no sum of it says anything."""
+    with np.errstate(invalid="ignore"):
+        return bool((np.ptp(terms, axis=0) < CONSTANT).all())
+
+
 def leveled(element: Element, grid: str) -> Normalisation:
     """Return what e^-loss adds up to over evenly spread grey levels, at a few predictions among them."""
     low, high, count = GRIDS[grid]
@@ -204,12 +214,15 @@ def leveled(element: Element, grid: str) -> Normalisation:
     levels = np.linspace(low, high, count).tolist()
     if not few.predictions or not math.isfinite(few.value(levels[1], 0)):
         return without_sum(element, "unknown", grid, "it is not finite there")
-    return summed(few, levels, grid)
+    found = summed(few.among(range(len(few.predictions[:2]))), levels, grid)
+    return summed(few, levels, grid) if found.kind == "real" else found
 
 
 def tallied(element: Element, factorial: bool) -> Normalisation:
     """Return the sum over whole numbers, until a geometric tail is below all digits; with ``factorial`` weighed with 1/x!."""
     logs, points = [], 0
+    if still(element.levels((0.0, 1.0, 2.0))):
+        return without_sum(element, "unknown", WHOLE, "it does not move with the prediction")
     for j in range(len(element.predictions)):
         terms: list[float] = []
         fall = 0.0

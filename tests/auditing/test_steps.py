@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import math
 import subprocess
 import sys
+import threading
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
 
+import recon_cli
 from recon_cli.auditing.reach import script
 from recon_cli.auditing.reach.watch import audited
 from recon_cli.auditing.result import Audit
+from recon_cli.errors import ReconError
 
 STEPS = Path(__file__).parents[1] / "steps"
 SCRIPTS = sorted(file for file in STEPS.rglob("*.py") if file.read_text().startswith("# TRUTH: "))

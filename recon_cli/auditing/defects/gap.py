@@ -27,11 +27,16 @@ def find(subject: Subject) -> Iterator[Finding]:
     least, most = (spelled(at, subject.term.recon) for at in normal.extremes)
     yield Finding(
         "gap",
-        f"over {normal.support} e^-loss adds up to {math.exp(min(normal.logs)):.6g} at {least} and to "
-        f"{math.exp(max(normal.logs)):.6g} at {most}: what it lacks to a likelihood, c(mu), moves by {normal.range:.6g} nats",
+        f"over {normal.support} e^-loss adds up to {power_of_e(min(normal.logs))} at {least} and to "
+        f"{power_of_e(max(normal.logs))} at {most}: what it lacks to a likelihood, c(mu), moves by {normal.range:.6g} nats",
         "Add log of that sum, as it moves with the prediction, or take a likelihood's loss.",
         subject.reconstruction_site,
     )
+
+
+def power_of_e(log: float) -> str:
+    """Return a number by its logarithm, as a power where it is very large or small."""
+    return f"{math.exp(log):.6g}" if abs(log) < 30 else f"e^{log:.6g}"
 
 
 def spelled(at: tuple[float, ...], name: str) -> str:
