@@ -60,6 +60,7 @@ LOADING = {
 # recon's that loads one. These load nothing but the standard library, and much of it.
 SLOW_TO_START = {
     "recon_cli.formats",
+    "recon_cli.auditing.defects",
     "recon_cli.runtime.supervisor",
     "recon_cli.calibration.plots",
     "recon_cli.runtime.user_classes",

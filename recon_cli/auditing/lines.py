@@ -33,7 +33,7 @@ class Operation:
     site: str
 
 
-class Trace(TorchFunctionMode):
+class LineTrace(TorchFunctionMode):
     """Follows tensors through a call: each operation, what it depends on, and its line."""
 
     def __init__(self, leaves: Values, files: Mapping[str, str]) -> None:
@@ -88,7 +88,7 @@ def shortened(file: str) -> str:
 def steps(problem: Problem, values: Values, files: Mapping[str, str]) -> tuple[Operation, ...]:
     """Return the operations of one call, in their order; none where the call is refused."""
     leaves = {key: value.clone() for key, value in values.items()}
-    trace = Trace(leaves, files)
+    trace = LineTrace(leaves, files)
     try:
         with trace:
             problem(leaves)
