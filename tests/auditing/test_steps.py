@@ -391,3 +391,17 @@ def test_elements_that_meet_many_are_no_pair() -> None:
     audit = step.audit()
     assert (audit.verdict, audit.holds) == ("unrecognised", False)
     assert "7x1, meets data of 7x7" in audit.sentence
+
+
+def test_data_that_are_written_to_are_what_they_were_at_each_loss() -> None:
+    net, x, y = nn.Linear(5, 3), torch.rand(7, 5), torch.zeros(7, 3)
+    with recon_cli.watch() as step:
+        y.copy_(torch.rand(7, 3))
+        nn.functional.mse_loss(net(x), y).backward()
+        y.uniform_(3, 4)
+        nn.functional.l1_loss(net(x), y).backward()
+        y.fill_(0)
+    assert [(row.family, row.verdict) for row in step.audit().rows] == [
+        ("gaussian", "reconstruction-only"),
+        ("laplace", "reconstruction-only"),
+    ]

@@ -101,7 +101,8 @@ def turned(value: Tensor, half: Tensor, ignored: Collection[int] = ()) -> list[T
         return [torch.where(half & torch.isin(value, there), there[(at + 1) % len(there)], value)]
     low, high = value.min(), value.max()
     width = (high - low) if high > low else torch.ones((), dtype=value.dtype)
-    return [torch.where(half, other, value) for other in (low + high - value, high + 9 * width, low - 9 * width)]
+    inside = low + high - value if high > low else 1 - value  # of a label, which may not be above 1
+    return [torch.where(half, other, value) for other in (inside, high + 9 * width, low - 9 * width)]
 
 
 def halved(value: Tensor, number: int = 7) -> Tensor:

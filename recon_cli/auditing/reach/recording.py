@@ -107,6 +107,9 @@ class Recorder(TorchDispatchMode):
                     self.draws[place(part, after=name == "normal_")] = part
             return result
         if not live or not outputs or name in EMPTY:
+            if func._schema.is_mutable:  # data that are written to are others from here on
+                for part in tensors(args[:1]):
+                    self.numbers.pop(id(part), None)
             return result
         spelled = self.spelled(args), {key: self.spelled(value) for key, value in kwargs.items()}
         made = []

@@ -117,6 +117,9 @@ def unrecognised(derived: DerivedLoss, step: LiveStep, parts: Parts) -> ReconErr
     if not count and not rest and (meeting := broadcast(step)):
         output, data = (spell(step.cut.shapes[number]) for number in meeting[0])
         seen = f"an output of the network, {output}, meets data of {data}, so that each of its elements is compared with many"
+    elif not count and not rest and parts.scores:
+        output = spell(step.cut.shapes[parts.scores[0]])
+        seen = f"an output of the network, {output}, is a score, set beside one number, and nothing is compared with data"
     return ReconError(
         f"The loss at {derived.site} is not recognised: {seen}{more}.",
         "Audit the loss as a function of its tensors: recon audit FILE.py:FUNCTION.",
