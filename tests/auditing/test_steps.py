@@ -405,3 +405,13 @@ def test_data_that_are_written_to_are_what_they_were_at_each_loss() -> None:
         ("gaussian", "reconstruction-only"),
         ("laplace", "reconstruction-only"),
     ]
+
+
+def test_one_line_that_derives_several_losses() -> None:
+    trunk, heads, x = nn.Linear(5, 4), nn.ModuleList(nn.Linear(4, 3) for _ in range(2)), torch.rand(7, 5)
+    with recon_cli.watch() as step:
+        h = trunk(x)
+        losses = [nn.functional.mse_loss(heads[0](h), torch.rand(7, 3)), nn.functional.l1_loss(heads[1](h), torch.rand(7, 3))]
+        for loss in losses:
+            loss.backward(retain_graph=True)
+    assert [row.family for row in step.audit().rows] == ["gaussian", "laplace"]

@@ -103,8 +103,11 @@ class Watching:
     def derived(self, loss: Any, where: str) -> None:
         """Keep a loss that is derived, at the iteration that is looked at; end when its site has been there before."""
         self.counts[where] = self.counts.get(where, 0) + 1
-        self.pending(loss)
+        fresh = self.pending(loss)
         if self.counts[where] > self.iteration:
+            if fresh and self.iteration == 1:  # one line in a loop over losses: another, of other parameters
+                self.keep(loss, where)
+                return
             self.repeats += 1
             if self.idle and self.repeats < PATIENCE and not self.over:
                 return
@@ -116,19 +119,29 @@ class Watching:
                     insist()
                 raise Finished
         elif self.counts[where] == self.iteration and isinstance(loss, Tensor):
-            with torch.no_grad():
-                self.losses.append(DerivedLoss(cut(self.recorder.tape, self.recorder.number(loss)), where, self.notes()))
+            self.keep(loss, where)
         elif self.counts[where] < self.iteration:  # of another iteration: what was recorded is not needed
             self.recorder.forget()
 
-    def pending(self, loss: Any) -> None:
-        """Note which parameters are used that no loss has derived yet: then another is to come, as a generator's."""
+    def keep(self, loss: Tensor, where: str) -> None:
+        """Keep a loss, cut out of what was recorded."""
+        with torch.no_grad():
+            self.losses.append(DerivedLoss(cut(self.recorder.tape, self.recorder.number(loss)), where, self.notes()))
+
+    def pending(self, loss: Any) -> set[int]:
+        """Return the parameters that a loss is the first to derive.
+
+        Where some are used that none did yet, another loss is to come, as a generator's.
+        """
         tape = self.recorder.tape
         if self.over or not isinstance(loss, Tensor):
-            return
+            return set()
         used = {id(tape.tensors[number]) for number in tape.parameters}
-        self.reached |= {id(tape.tensors[number]) for number in trained(tape, self.recorder.number(loss))}
+        derived = {id(tape.tensors[number]) for number in trained(tape, self.recorder.number(loss))}
+        fresh = derived - self.reached
+        self.reached |= derived
         self.idle = used - self.reached
+        return fresh
 
     def notes(self) -> tuple[str, ...]:
         """Return what watching changed."""
