@@ -221,7 +221,7 @@ def learned(problem: Problem) -> list[TrainedScale]:
         low, high = here - 20.0, here + 20.0
         if not pull(low) < 0 < pull(high):
             continue
-        rest = float(optimize.brentq(pull, low, high, xtol=1e-12))
+        rest = float(optimize.root_scalar(pull, bracket=(low, high), xtol=1e-12).root)
         recon, target = problem.plan.role("recon")[0], problem.plan.role("target")[0]
         e = (values[recon.key].flatten() - values[target.key].flatten()).abs()
         sizes = {"mean absolute error": e.mean().item(), "root mean squared error": e.square().mean().sqrt().item()}

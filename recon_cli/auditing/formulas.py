@@ -76,7 +76,7 @@ def formula(measured: Measurements) -> str:
         for family, weight in rec.match.parts or ((rec.match.family, rec.match.weight),):
             parts.append((weight < 0, f"{coefficient(abs(weight), powers, sizes)}{summed(rec.match, family)}{of}"))
     if latent is not None and latent.weight:
-        scale = terms[0].scaling
+        scale = next(iter(terms)).scaling
         powers = {"B": scale.batch[2], ("T" if scale.length else "D"): scale.dim[2], "K": scale.latent[2]}
         what = next((form for word, form in FORMS.items() if word in latent.forms), "KL")
         prefix = "γ·" if SQUARED in latent.forms else coefficient(abs(latent.weight), powers, sizes)

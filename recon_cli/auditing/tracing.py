@@ -75,7 +75,7 @@ class Trace(TorchFunctionMode):
             object.__setattr__(owner, "__class__", filling)
         for name in models:
             model, given = self.stand_in(f"self.{name}"), getattr(vars(owner).get(name), "__dict__", {})
-            model.__dict__["_given"] = given
+            vars(model)["_given"] = given
             replace_attribute(owner, name, model)
 
     def stand_in(self, name: str) -> Traced:
@@ -228,10 +228,11 @@ class Traced(torch.Tensor):
     def _dictionary(self, name: str, *args: Any) -> Any:
         """Return what a method of a dictionary does."""
         if name in ("get", "pop") and args:
-            optional = len(args) > 1 or name == "get"
-            if optional and not (isinstance(args[0], str) and role_of(args[0])):
-                return args[1] if len(args) > 1 else None
-            return self[args[0]]
+            key, *default = args
+            optional = bool(default) or name == "get"
+            if optional and not (isinstance(key, str) and role_of(key)):
+                return default[0] if default else None
+            return self[key]
         node = self._node
         keys = [key for key in node.of("item") if isinstance(key, str)] if node is not None else []
         parts = {key: self._part("item", key) for key in keys or ENTRIES}
@@ -356,7 +357,7 @@ def stand_in(
     with torch._C.DisableTorchFunction():
         new: Traced = torch.Tensor._make_subclass(kind, torch.ones(()))
     origins = [*([node] if node is not None else []), *(origin for each in parents for origin in each._origins)]
-    new.__dict__.update(
+    vars(new).update(
         _trace=trace, _node=node, _summed=summed, _torch_made=torch_made, _origins=list(dict.fromkeys(origins)), **more
     )
     return new

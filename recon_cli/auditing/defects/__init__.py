@@ -31,6 +31,7 @@ class Defect(Protocol):
 
     def find(self, subject: Subject) -> Iterator[Finding]:
         """Yield what is wrong with one reconstruction, or with what is beside it."""
+        raise NotImplementedError
 
 
 def codes() -> list[str]:
