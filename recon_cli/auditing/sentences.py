@@ -22,7 +22,7 @@ def sentence(measured: Measurements, rows: Sequence[Row]) -> str:
     """Return the first thing to read."""
     row, term = rows[0], measured.terms[0]
     if len(rows) > 1:
-        named = "; ".join(f"{row.term}: {one(measured, term, row)}" for term, row in zip(measured.terms, rows, strict=True))
+        named = " ".join(f"{row.term}: {one(measured, term, row)}" for term, row in zip(measured.terms, rows, strict=True))
         return f"This has {len(rows)} reconstruction terms. {named}"
     text, match = one(measured, term, row), term.rec.match
     if measured.latent is None and row.verdict == "reconstruction-only" and row.family == "gaussian" and not row.chosen and match:

@@ -72,7 +72,9 @@ def subject_of(row: Mapping[str, Any]) -> str:
 
 
 def verdict_of(row: Mapping[str, Any], wrong: str) -> str:
-    """Return what became of a step, in words; ``wrong`` is the one for a statement that does not check."""
+    """Return what became of a step, or how a defect counts, in words; ``wrong`` is a statement's that does not check."""
+    if "level" in row:
+        return {"error": "fails", "warning": "warns", "note": "noted"}[row["level"]]
     unproved = "chosen" if row.get("by") == "choice" else "not proved"
     return {True: "checked", False: wrong, None: unproved}[row["checked"]]
 
@@ -96,8 +98,8 @@ class Annotation:
 
 
 def annotations_of(report: Report) -> list[Annotation]:
-    """Return what is wrong by a report: each row with a ``code``, at its ``site``; of a failure without any, the verdict."""
-    rows = [row for table in report.tables for row in table.rows if "code" in row]
+    """Return what is wrong by a report: each row with a ``level``, at its ``site``; of a failure without any, the verdict."""
+    rows = [row for table in report.tables for row in table.rows if "level" in row]
     found = [Annotation(row["code"], row["level"], f"{row['evidence']}. {row['fix']}", *place(row["site"])) for row in rows]
     if not report.holds and not any(annotation.level == "error" for annotation in found):
         sites = [row["site"] for table in report.tables for row in table.rows if row.get("site")]

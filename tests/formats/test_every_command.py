@@ -33,8 +33,26 @@ COMMANDS = {
     "against": ["train", "--likelihood", "laplace:scale=0.25", "--against", "l1", "--optimizer", "adam", "--epochs", "1"],
     "sweep": ["train", "--model", "linear", "--sweep", "sigma=0.1,0.5", "--epochs", "1", "--latent", "2"],
     "exact": ["train", "--model", "linear", "--exact", "--latent", "4"],
+    "audit": ["audit", "--loss", "mse", "--shape", "3x32x32"],
+    "gap": ["audit", "losses.py:smoothed", "--shape", "6"],
+    "terms": ["audit", "losses.py:two", "--shape", "6"],
+    "explain": ["explain"],
+    "recon-mean": ["explain", "recon-mean"],
     "numbers": ["derive", "student-t:df=3,scale=2", "heteroscedastic-gaussian", "--shape", "4x5x3"],
 }
+LOSSES = """
+import torch.nn.functional as F
+
+
+def smoothed(logits, x, mu, logvar):
+    rec = F.binary_cross_entropy_with_logits(logits, 0.9 * x + 0.05, reduction="sum")
+    return rec - 0.5 * (1 + logvar - mu**2 - logvar.exp()).sum()
+
+
+def two(recon_a, a, recon_b, b, mu, logvar):
+    rec = F.mse_loss(recon_a, a, reduction="sum") + F.l1_loss(recon_b, b, reduction="sum")
+    return rec + 0.5 * (mu**2 + logvar.exp() - logvar - 1).sum()
+"""
 LONG = {"list", "sweep", "exact", "numbers", "mixed", "against"}
 
 
@@ -185,6 +203,7 @@ def tables_of_latex(report: Report, back: dict[str, Any], written: str) -> None:
 def reported(arguments: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch) -> Report:
     """The report of a command, as it goes to a format."""
     kept: list[Report] = []
+    (folder / "losses.py").write_text(LOSSES)
     monkeypatch.chdir(folder)
     monkeypatch.setattr(formats, "write", lambda report, *_: kept.append(report))
     result = CliRunner().invoke(main, arguments)
