@@ -370,12 +370,12 @@ def from_file(path: Path, name: str, bind: Mapping[str, Any], attributes: Mappin
             bind = resolved(bind, names, "--bind")
             names.update({key: value for key, value in bind.items() if not callable(names.get(key))})  # helpers read them too
             return from_names(names, name, word, bind, attributes, (f"imported from {path.name}",), make)
-    found = extracted(tree, text, path, head, bind)
-    names = found.names
+    extract = extracted(tree, text, path, head, bind)
+    names = extract.names
     note = f"taken out of {path.name} without running it ({why})"
-    if found.missing:
-        note += f"; not there: {', '.join(sorted(found.missing))}"
-    for line, changed in found.left.items():
+    if extract.missing:
+        note += f"; not there: {', '.join(sorted(extract.missing))}"
+    for line, changed in extract.left.items():
         note += f"; line {line}, which may change {changed}, was not run"
     parser = [name for name, value in names.items() if type(value).__name__ == "Namespace" and name not in bind]
     note += "".join(f"; {name} is what the file's parser makes of no arguments" for name in parser)

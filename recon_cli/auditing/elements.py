@@ -120,8 +120,8 @@ def over_classes(problem: Problem, pair: Pair, meaning: str | None, weights: Seq
         return np.full_like(x, math.nan)
 
     each = Element(tuple((logit,) for logit in LOGITS), none, none, value)
-    found = [summed(replace(each, weight=weight), range(count), "the classes") for weight in weights]
-    return next((one for one in found if one.kind == "real"), found[0])
+    attempts = [summed(replace(each, weight=weight), range(count), "the classes") for weight in weights]
+    return next((one for one in attempts if one.kind == "real"), attempts[0])
 
 
 def resting(problem: Problem, meaning: str | None) -> dict[str, Tensor]:
@@ -207,6 +207,6 @@ def normalisation(
     if residual:
         predictions, rows = ((0.0,),), np.zeros((1, 1))
         element = replace(element, predictions=predictions)
-    found = judge(element, residual, problem.layout.binary, domain, weights)
+    sums = judge(element, residual, problem.layout.binary, domain, weights)
     alone = len([slot for slot in problem.plan.slots() if slot.role in ("recon", "decoder")]) == 1
-    return replace(found, absolute=alone)
+    return replace(sums, absolute=alone)

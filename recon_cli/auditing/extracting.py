@@ -185,14 +185,14 @@ def extracted(tree: ast.Module, text: str, path: Path, wanted: str, bind: Mappin
     names: dict[str, Any] = {"__name__": "_audited", "__builtins__": builtins}
     names |= {key: importlib.import_module(module) for key, module in MODULES.items() if key not in own}
     names |= {key: value for key, value in bind.items() if "." not in key}
-    found = Extract(names)
+    extract = Extract(names)
     fault: BaseException | None = None
     sys.argv[:] = [str(path)]  # for a parser of the file's own
     for node in needed_by(tree, wanted, bind):
         if not runs(node, own):
-            found.missing |= bound_by(node) - set(names)
+            extract.missing |= bound_by(node) - set(names)
             if changed := sorted((bound_by(node) | touched_by(node)) & set(names)):
-                found.left[node.lineno] = ", ".join(changed)
+                extract.left[node.lineno] = ", ".join(changed)
             continue
         try:
             define(node, text, path, names, wanted)
@@ -200,19 +200,19 @@ def extracted(tree: ast.Module, text: str, path: Path, wanted: str, bind: Mappin
             if from_outside(error):
                 raise
             fault = error if wanted in bound_by(node) else fault
-            found.missing |= bound_by(node) - set(names)
+            extract.missing |= bound_by(node) - set(names)
             if changed := sorted((bound_by(node) | touched_by(node)) & set(names)):
-                found.left[node.lineno] = ", ".join(changed)
+                extract.left[node.lineno] = ", ".join(changed)
     if fault is not None and wanted not in names:
-        absent = found.missing - {wanted}
+        absent = extract.missing - {wanted}
         isnt = f", where {' and '.join(sorted(absent))} {'is' if len(absent) == 1 else 'are'} not there" if absent else ""
         name = getattr(fault, "name", None) if isinstance(fault, NameError) else None
         raise ReconError(
             f"{wanted} of {path.name} cannot be defined alone{isnt}: {worded(fault)}.",
             f"Give it: --bind {name}=VALUE." if name else "Make what it imports importable here, or audit a function without it.",
         )
-    found.missing -= set(bind)
-    return found
+    extract.missing -= set(bind)
+    return extract
 
 
 class Absence(type):

@@ -89,10 +89,10 @@ class Normalisation:
 
 def of_sums(element: Element, support: str, logs: Array, error: float, base: str, points: int) -> Normalisation:
     """Return what sums at every prediction say: the same, different, or too rough to tell."""
-    found = Normalisation("unknown", support, element.predictions, element.weight, tuple(logs.tolist()), error, base, "", points)
+    sums = Normalisation("unknown", support, element.predictions, element.weight, tuple(logs.tolist()), error, base, "", points)
     if not np.isfinite(logs).all() or error > TRUSTED:
-        return replace(found, why=f"its sum over {support} is known to {error:.2g} nats only")
-    return replace(found, kind="real" if found.range <= max(CONSTANT, 3 * error) else "gap")
+        return replace(sums, why=f"its sum over {support} is known to {error:.2g} nats only")
+    return replace(sums, kind="real" if sums.range <= max(CONSTANT, 3 * error) else "gap")
 
 
 def without_sum(element: Element, kind: str, support: str, why: str, points: int = 0) -> Normalisation:
@@ -112,13 +112,13 @@ def judge(element: Element, location: bool, binary: bool, domain: str, weights: 
     weights
         what the loss may be multiplied by, the first of them its weight beside the KL.
     """
-    found = []
+    attempts = []
     for weight in weights:
         one = replace(element, weight=weight)
-        found.append(integrated(one, LINE) if location else of_pairs(one, binary, domain))
-        if found[-1].kind == "real":
-            return found[-1]
-    return found[0]
+        attempts.append(integrated(one, LINE) if location else of_pairs(one, binary, domain))
+        if attempts[-1].kind == "real":
+            return attempts[-1]
+    return attempts[0]
 
 
 def of_pairs(element: Element, binary: bool, domain: str) -> Normalisation:
@@ -145,16 +145,16 @@ def of_pairs(element: Element, binary: bool, domain: str) -> Normalisation:
             return tried[-1]
         if tried[-1].kind == "gap":
             break
-    whole = min(tried, key=lambda found: ("gap", "no-density", "unknown").index(found.kind))
+    whole = min(tried, key=lambda one: ("gap", "no-density", "unknown").index(one.kind))
     if shares and coins.kind == "gap":
         return coins if straight or margin(element) else on_levels(element, coins)
     if whole.kind == "gap" and whole.support == LINE.name:
         return whole
     few = element.among([j for j, mean in enumerate(element.predictions) if -2.5 < mean[0] < 3.5])
     counts = [tallied(few, factorial) for factorial in (False, True)]
-    if real := next((found for found in counts if found.kind == "real"), None):
+    if real := next((one for one in counts if one.kind == "real"), None):
         return real
-    jumps = any(found.why.startswith(JUMPS) for found in tried)
+    jumps = any(one.why.startswith(JUMPS) for one in tried)
     if counts[0].kind == "gap" and (straight or jumps):
         return counts[0]
     return on_levels(element, whole) if jumps else whole
@@ -162,22 +162,24 @@ def of_pairs(element: Element, binary: bool, domain: str) -> Normalisation:
 
 def integrated(element: Element, coordinate: Coordinate) -> Normalisation:
     """Return what e^-loss integrates to in a coordinate; unknown where the loss's value is not what its gradients run to."""
-    found = Integral(element, coordinate)
-    if found.doubt or (found.infinite and len(element.predictions) == 1 and not slow(element)):
-        return without_sum(element, "unknown", coordinate.name, found.doubt or "its gradients are not its own", found.points)
-    if found.infinite:
-        return without_sum(element, "no-density", coordinate.name, found.infinite, found.points)
-    return of_sums(element, coordinate.name, found.logs, float(found.errors.max()), coordinate.base, found.points)
+    integral = Integral(element, coordinate)
+    if integral.doubt or (integral.infinite and len(element.predictions) == 1 and not slow(element)):
+        return without_sum(
+            element, "unknown", coordinate.name, integral.doubt or "its gradients are not its own", integral.points
+        )
+    if integral.infinite:
+        return without_sum(element, "no-density", coordinate.name, integral.infinite, integral.points)
+    return of_sums(element, coordinate.name, integral.logs, float(integral.errors.max()), coordinate.base, integral.points)
 
 
 def over(element: Element, coordinate: Coordinate) -> Normalisation:
     """Return what e^-loss integrates to, or, where that moves, what it does over the measure that is flat in the coordinate."""
-    found = integrated(element, coordinate)
+    integral = integrated(element, coordinate)
     flat = {HALF.name: HALF_FLAT, UNIT.name: UNIT_FLAT}.get(coordinate.name)
-    if found.kind in ("unknown", "real") or flat is None:
-        return found
+    if integral.kind in ("unknown", "real") or flat is None:
+        return integral
     other = integrated(element, flat)
-    return other if other.kind == "real" else found
+    return other if other.kind == "real" else integral
 
 
 def slow(element: Element, near: float = 1e50, far: float = 1e51) -> bool:
@@ -198,7 +200,7 @@ def summed(element: Element, levels: Sequence[float], support: str) -> Normalisa
 
 def on_levels(element: Element, otherwise: Normalisation) -> Normalisation:
     """Return what e^-loss adds up to over the usual grey levels for which that is one number; else something else."""
-    return next((found for grid in GRIDS if (found := leveled(element, grid)).kind == "real"), otherwise)
+    return next((sums for grid in GRIDS if (sums := leveled(element, grid)).kind == "real"), otherwise)
 
 
 def still(terms: Array) -> bool:
@@ -214,8 +216,8 @@ def leveled(element: Element, grid: str) -> Normalisation:
     levels = np.linspace(low, high, count).tolist()
     if not few.predictions or not math.isfinite(few.value(levels[1], 0)):
         return without_sum(element, "unknown", grid, "it is not finite there")
-    found = summed(few.among(range(len(few.predictions[:2]))), levels, grid)
-    return summed(few, levels, grid) if found.kind == "real" else found
+    sums = summed(few.among(range(len(few.predictions[:2]))), levels, grid)
+    return summed(few, levels, grid) if sums.kind == "real" else sums
 
 
 def tallied(element: Element, factorial: bool) -> Normalisation:

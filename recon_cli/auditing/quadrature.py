@@ -268,15 +268,15 @@ class Integral:
 
     def brinks(self, start: Array, cut: Array) -> list[tuple[int, int, float]]:
         """Return the first piece on each side that is cut off, the last before it, and the loss between them."""
-        found = []
+        neighbours = []
         for j in range(len(self.mean)):
             own = self.own(j)
             kept = np.flatnonzero(~cut[own])
             if len(kept) and kept[-1] + 1 < len(own):
-                found.append((own[kept[-1] + 1], own[kept[-1]], start[own[kept[-1] + 1]]))
+                neighbours.append((own[kept[-1] + 1], own[kept[-1]], start[own[kept[-1] + 1]]))
             if len(kept) and kept[0] > 0:
-                found.append((own[kept[0] - 1], own[kept[0]], start[own[kept[0] - 1]]))
-        return found
+                neighbours.append((own[kept[0] - 1], own[kept[0]], start[own[kept[0] - 1]]))
+        return neighbours
 
     def end(self, j: int, side: int) -> tuple[int, int, float, float]:
         """Return the last piece that is not cut off and its last node; how the integrand falls there, and three pieces before."""

@@ -112,9 +112,9 @@ def check_word(word: str) -> None:
                 modules = [alias.name for alias in each.names] if isinstance(each, ast.Import) else []
                 modules += [each.module or ""] if isinstance(each, ast.ImportFrom) else []
                 imports |= {module.partition(".")[0]: f"line {each.lineno}: {ast.unparse(each)}" for module in modules}  # type: ignore[attr-defined]
-    found = [root for root in imports if root in OTHERS]
-    if found and "torch" not in imports:
-        raise other_library(name, found[0], imports[found[0]])
+    libraries = [root for root in imports if root in OTHERS]
+    if libraries and "torch" not in imports:
+        raise other_library(name, libraries[0], imports[libraries[0]])
 
 
 def no_function(word: str) -> ReconError:

@@ -363,7 +363,7 @@ def apart(call: CallPlan) -> None:
             joined = [group for group in call.groups if group & pair]
             call.groups = [group for group in call.groups if not group & pair] + [set(pair).union(*joined)]
     for group in call.groups:
-        if (found := {slots[key].role for key in group}) & {"recon", "target"} and not found & {"mu", "probs"}:
+        if (group_roles := {slots[key].role for key in group}) & {"recon", "target"} and not group_roles & {"mu", "probs"}:
             for slot in [slots[key] for key in group if slots[key].role == "scale" and slots[key].how.startswith("by its name")]:
                 change(call, slot, "spread", f"{slot.how}, beside the data")
         drawn = [key for key in group if slots[key].role == "z"]
@@ -377,8 +377,8 @@ def apart(call: CallPlan) -> None:
     slots = {slot.key: slot for slot in call.slots()}
     pairs = [group for group in call.groups if {"recon", "target"} <= {slots[key].role for key in group}]
     for group in call.groups:
-        found = {slots[key].role for key in group}
-        if pairs and len(group) > 1 and found <= {"recon", "unknown", "z"} and found != {"unknown"}:
+        group_roles = {slots[key].role for key in group}
+        if pairs and len(group) > 1 and group_roles <= {"recon", "unknown", "z"} and group_roles != {"unknown"}:
             compared(call, group)
     for group in pairs if len(pairs) > 1 else ():
         for slot in [slots[key] for key in group if slots[key].role in DATA and not slots[key].group]:

@@ -221,14 +221,14 @@ def normalised(
     weights = [written] if b is None else [1 / b] if rec.location and not scaling.moves else [1 / b, written]
     meaning = latent.meaning if latent else None
     if problem.layout.classes:
-        found = over_classes(problem, pair, meaning, weights)
+        sums = over_classes(problem, pair, meaning, weights)
     else:
-        found = normalisation(problem, pair, rec.location, meaning, weights)
-    if found is None:
+        sums = normalisation(problem, pair, rec.location, meaning, weights)
+    if sums is None:
         return rec
-    beta = b * found.weight if b is not None and not rec.location and found.kind == "real" else None
-    domain = rec.domain if found.support == COINS else "positive"  # only of shares the ends are data
-    return replace(rec, normal=replace(found, beta=beta), domain=domain)
+    beta = b * sums.weight if b is not None and not rec.location and sums.kind == "real" else None
+    domain = rec.domain if sums.support == COINS else "positive"  # only of shares the ends are data
+    return replace(rec, normal=replace(sums, beta=beta), domain=domain)
 
 
 def undone(problem: Problem, scaling: Scaling) -> float:

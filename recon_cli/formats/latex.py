@@ -49,26 +49,26 @@ def write(report: Report, file: TextIO) -> None:
 
 def grids(table: Table) -> list[str]:
     """For each panel one tabular, several where one is wider than a line, or a list where a single column is."""
-    found = []
+    grids = []
     for title, columns in panels(table):
         opening = [column for column in columns if column.panel == "*"] or list(columns[:1])
         blocks = parts(columns, opening, table.rows)
         narrow = all(width(block, table.rows) <= WIDTH for block in blocks)
         drawn = [tabular(block, table.rows) for block in blocks] if narrow else [listing(columns, opening, table.rows)]
         head = rf"\paragraph{{{words(title)}}}\mbox{{}}\par" + "\n\n" if title else ""
-        found.append(head + "\n\n\\medskip\n\n".join(drawn))
-    return found
+        grids.append(head + "\n\n\\medskip\n\n".join(drawn))
+    return grids
 
 
 def parts(columns: Sequence[Column], opening: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> list[list[Column]]:
     """As few runs of ``columns`` as fit a line, each opened by the same ones."""
-    found = [list(opening)]
+    groups = [list(opening)]
     for column in columns:
         if column not in opening:
-            if len(found[-1]) > len(opening) and width([*found[-1], column], rows) > WIDTH:
-                found.append(list(opening))
-            found[-1].append(column)
-    return found
+            if len(groups[-1]) > len(opening) and width([*groups[-1], column], rows) > WIDTH:
+                groups.append(list(opening))
+            groups[-1].append(column)
+    return groups
 
 
 def width(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> float:
@@ -92,7 +92,7 @@ def tabular(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> str
 
 def listing(columns: Sequence[Column], opening: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> str:
     """Each row as a list under its opening cells, lines broken where they must be; what was not measured is left out."""
-    found = []
+    lists = []
     for row in rows:
         head = ", ".join(f"{words(column.title)}: {cell(row.get(column.key))}" for column in opening)
         items = [
@@ -100,13 +100,13 @@ def listing(columns: Sequence[Column], opening: Sequence[Column], rows: Sequence
             for column in columns
             if column not in opening and row.get(column.key) not in (None, "")
         ]
-        found.append("\n".join([rf"\paragraph{{{head}}}", r"\begin{description}\raggedright", *items, r"\end{description}"]))
-    return "\n\n".join(found)
+        lists.append("\n".join([rf"\paragraph{{{head}}}", r"\begin{description}\raggedright", *items, r"\end{description}"]))
+    return "\n\n".join(lists)
 
 
 def steps(table: Table) -> list[str]:
     """Numbered equations, each with its reason, under the heading of what they are about."""
-    found: list[str] = []
+    lists: list[str] = []
     for subject in dict.fromkeys(map(subject_of, table.rows)):
         items = [
             rf"\item {{\raggedright {cell(row['statement'])}\par}} {prose(row['because'])} "
@@ -114,8 +114,8 @@ def steps(table: Table) -> list[str]:
             for row in table.rows
             if subject_of(row) == subject
         ]
-        found.append("\n".join([rf"\paragraph{{{words(subject)}}}", r"\begin{enumerate}", *items, r"\end{enumerate}"]))
-    return found
+        lists.append("\n".join([rf"\paragraph{{{words(subject)}}}", r"\begin{enumerate}", *items, r"\end{enumerate}"]))
+    return lists
 
 
 def cell(value: Any) -> str:
@@ -125,26 +125,26 @@ def cell(value: Any) -> str:
 
 def words(text: str) -> str:
     """Text in ASCII and LaTeX's own commands; a sign that is in no common font by its number."""
-    found: list[str] = []
+    letters: list[str] = []
     for letter in text:
         for part in letter if letter in SPECIAL else unicodedata.normalize("NFD", letter):
-            if part in ACCENTS and found:
-                found[-1] = f"{ACCENTS[part]}{{{found[-1]}}}"
+            if part in ACCENTS and letters:
+                letters[-1] = f"{ACCENTS[part]}{{{letters[-1]}}}"
             else:
-                found.append(SPECIAL.get(part) or (part if " " <= part <= "~" else named(part)))
-    return "".join(found).replace("--", "-{}-") if "--" in text else "".join(found)
+                letters.append(SPECIAL.get(part) or (part if " " <= part <= "~" else named(part)))
+    return "".join(letters).replace("--", "-{}-") if "--" in text else "".join(letters)
 
 
 def prose(text: str) -> str:
     """Return a sentence, the symbols and the short formulas in it set as such."""
-    found, last = [], 0
+    parts, last = [], 0
     for run in RUN.finditer(text):
         inside = re.sub(r"[^ -~]", lambda sign: MATHS.get(sign[0]) or named(sign[0]).strip("$") + " ", run[0])
         for word, command in (("E_q[", r"\mathbb{E}_q["), ("loss", r"\ell"), ("log ", r"\log "), ("|", r"\mid ")):
             inside = inside.replace(word, command)
-        found += [words(text[last : run.start()]), f"${inside.strip()}$"]
+        parts += [words(text[last : run.start()]), f"${inside.strip()}$"]
         last = run.end()
-    return "".join([*found, words(text[last:])])
+    return "".join([*parts, words(text[last:])])
 
 
 def named(letter: str) -> str:

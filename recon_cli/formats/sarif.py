@@ -13,10 +13,10 @@ SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sar
 
 def write(report: Report, file: TextIO) -> None:
     """Write one run of one tool: a rule for each code, a result for each annotation; none where there is none."""
-    found = annotations_of(report)
-    rules = [{"id": code} for code in dict.fromkeys(annotation.code for annotation in found)]
+    remarks = annotations_of(report)
+    rules = [{"id": code} for code in dict.fromkeys(annotation.code for annotation in remarks)]
     driver = {"name": "recon", "semanticVersion": version(), "rules": rules}
-    run = {"tool": {"driver": driver}, "results": [result(annotation) for annotation in found]}
+    run = {"tool": {"driver": driver}, "results": [result(annotation) for annotation in remarks]}
     content = {"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}
     json.dump(content, file, indent=2, ensure_ascii=getattr(file, "encoding", None) == "ascii")
     file.write("\n")
