@@ -1,10 +1,11 @@
-"""Whose loss is this? Somebody's function, run and measured: which likelihood, which sigma, which beta.
+"""Whose loss is this? Somebody's function or training step, run and measured: which likelihood, which sigma, which beta.
 
-``source_files`` reads files, ``callables`` gets the function, ``limiting`` holds it to a time; ``tracing`` asks what it does
-with its arguments, ``roles``, ``binding`` and ``matching`` find what they are, ``calling`` (under the eyes of ``watching``)
-gets its number; ``measuring``, ``families`` and ``latents`` take derivatives, ``verdicts`` and ``findings`` judge,
-``sentences`` puts it in words, ``survival`` sets it beside data. ``worker`` is all of it from plain words, for the process in
-which the command has it done.
+Reach, measure once, judge, say. ``reach`` comes by a loss: a function with what each of its arguments is, or a step's loss cut
+out of it; ``limiting`` holds it to a time. ``calling`` is the one place that calls it (under the eyes of ``watching``);
+``matching``, ``probes``, ``measuring``, ``families``, ``latents`` and ``normalisation`` take its numbers, and ``measurements``
+holds them all, as plain data. ``judgement`` makes rows and verdicts of these with the registry ``defects``, one a file, and
+``sentences``, ``formulas`` and ``mending`` the words: none of them calls anything. ``worker`` is all of it from plain words, for
+the process in which the command has it done.
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from recon_cli.auditing import refusing
-from recon_cli.auditing.callables import Stand, around, assign, batch_number, from_word, live
-from recon_cli.auditing.expressions import resolved
 from recon_cli.auditing.limiting import Made, failure, is_bug, limited
+from recon_cli.auditing.reach import refusing
+from recon_cli.auditing.reach.callables import Stand, around, assign, batch_number, from_word, live
+from recon_cli.auditing.reach.expressions import resolved
 from recon_cli.errors import ReconError
 
 if TYPE_CHECKING:
-    from recon_cli.auditing.callables import Reached
+    from recon_cli.auditing.reach.callables import Reached
     from recon_cli.auditing.result import Audit
 
 SHAPE, LATENT = (1, 28, 28), 20
@@ -93,10 +94,10 @@ def _audit(
     loss: Any, shape: Any, latent: Any, batch: int | None, args: str | None, total: str | None,
     bind: dict[str, Any], attributes: dict[str, Any], make: str | None, data: str | None, scale: Any,
 ) -> Audit:  # fmt: skip
-    from recon_cli.auditing import doubts, roles, user_settings
-    from recon_cli.auditing.binding import matched, settled
     from recon_cli.auditing.calling import Problem, Sizes
     from recon_cli.auditing.measurements import measure
+    from recon_cli.auditing.reach import doubts, roles, user_settings
+    from recon_cli.auditing.reach.binding import matched, settled
     from recon_cli.auditing.result import audit_of
     from recon_cli.auditing.watching import seed
 

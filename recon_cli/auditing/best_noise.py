@@ -15,7 +15,7 @@ from recon_cli.auditing.families import Match
 from recon_cli.auditing.latents import measure
 from recon_cli.auditing.measuring import ReconstructionTerm
 from recon_cli.auditing.probes import benign, gradients
-from recon_cli.auditing.roles import Pair
+from recon_cli.auditing.reach.roles import Pair
 
 Field = Callable[[Tensor], Tensor]
 # d/dx̂ of -log p with the noise at its best is pull over mean size: of a Gaussian e/mean(e^2), of a Laplace sign e/mean|e|.

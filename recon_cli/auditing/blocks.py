@@ -11,7 +11,7 @@ from recon_cli.auditing.calling import Problem
 from recon_cli.auditing.families import MATCH, Match, recognise
 from recon_cli.auditing.measuring import ReconstructionTerm, domains, element_weights, recognise_events, spaced
 from recon_cli.auditing.probes import benign, generator, gradients, uniform
-from recon_cli.auditing.roles import Pair
+from recon_cli.auditing.reach.roles import Pair
 
 SPLITS = 5  # random halves of the columns that are moved to find those that lean on others
 MOST = 12  # blocks

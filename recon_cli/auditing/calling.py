@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Normal
 
-from recon_cli.auditing.call_plans import BoundNumber, CallPlan, DecoderOutputs, Slot, Stacked
-from recon_cli.auditing.callables import Reached, Stand, assign, replace_attribute, with_names
-from recon_cli.auditing.expressions import Expression
 from recon_cli.auditing.limiting import Made, alone, from_outside, readable, worded
-from recon_cli.auditing.questions import Node
+from recon_cli.auditing.reach.call_plans import BoundNumber, CallPlan, DecoderOutputs, Slot, Stacked
+from recon_cli.auditing.reach.callables import Reached, Stand, assign, replace_attribute, with_names
+from recon_cli.auditing.reach.expressions import Expression
+from recon_cli.auditing.reach.questions import Node
 from recon_cli.auditing.restoring import quiet
 from recon_cli.auditing.watching import Watch, seed
 from recon_cli.errors import ReconError

@@ -17,7 +17,7 @@ from recon_cli.auditing.measuring import element_weights
 from recon_cli.auditing.normalisation import Normalisation, judge, summed
 from recon_cli.auditing.probes import benign, gradients, value_at
 from recon_cli.auditing.quadrature import Array, Element
-from recon_cli.auditing.roles import Pair
+from recon_cli.auditing.reach.roles import Pair
 from recon_cli.errors import ReconError
 
 # Predictions at which e^-loss is added up: means by where they may be, and scales beside them.

@@ -13,13 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recon_cli.auditing.call_plans import CallPlan, Slot, Stacked, substitute
 from recon_cli.auditing.calling import Layout, Problem, picker
 from recon_cli.auditing.latents import measure
 from recon_cli.auditing.limiting import Made, worded
 from recon_cli.auditing.measuring import additivity, reconstruction, still
 from recon_cli.auditing.probes import benign, gradients
-from recon_cli.auditing.roles import is_setting, needed
+from recon_cli.auditing.reach.call_plans import CallPlan, Slot, Stacked, substitute
+from recon_cli.auditing.reach.roles import is_setting, needed
 from recon_cli.errors import ReconError
 from recon_cli.identity.shapes import spell
 

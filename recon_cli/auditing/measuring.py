@@ -13,7 +13,7 @@ from recon_cli.auditing.calling import Problem, Values
 from recon_cli.auditing.families import CLOSE, LINKS, MATCH, Match, candidates, field_of, ratio, recognise
 from recon_cli.auditing.normalisation import Normalisation
 from recon_cli.auditing.probes import benign, generator, gradients, uniform, value_at
-from recon_cli.auditing.roles import Pair, Slot
+from recon_cli.auditing.reach.roles import Pair, Slot
 from recon_cli.errors import ReconError
 
 POINTS = 96

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from recon_cli.auditing.calling import Problem
 from recon_cli.auditing.matching import labelled, strengths
-from recon_cli.auditing.roles import BoundNumber
+from recon_cli.auditing.reach.roles import BoundNumber
 
 Powers: TypeAlias = tuple[float | None, float | None, float | None]  # of the trade-off, the reconstruction and the KL
 Strengths: TypeAlias = tuple[list[float], float]  # of one element of each reconstruction, and of one latent

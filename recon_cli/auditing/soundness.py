@@ -15,7 +15,7 @@ from recon_cli.auditing.matching import latent_keys
 from recon_cli.auditing.measuring import MADE, ReconstructionTerm, additivity, element_weights, sign_of
 from recon_cli.auditing.normalisation import COINS
 from recon_cli.auditing.probes import benign, gradients, value_at
-from recon_cli.auditing.roles import Pair
+from recon_cli.auditing.reach.roles import Pair
 from recon_cli.auditing.scaling import Scaling
 from recon_cli.identity.regions import REAL
 

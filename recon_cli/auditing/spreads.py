@@ -12,7 +12,7 @@ from recon_cli.auditing.families import Candidate, Match
 from recon_cli.auditing.latents import DEVIATION
 from recon_cli.auditing.measuring import ReconstructionTerm, additivity, sign_of
 from recon_cli.auditing.probes import benign, gradients, uniform
-from recon_cli.auditing.roles import Pair
+from recon_cli.auditing.reach.roles import Pair
 
 
 def spread(problem: Problem, pair: Pair) -> ReconstructionTerm:

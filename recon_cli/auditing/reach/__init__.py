@@ -1,1 +1,6 @@
-"""How a loss is come by: from a function, or out of a live training step."""
+"""How a loss is come by: out of a file, or out of a live training step.
+
+A function: ``source_files`` reads, ``extracting`` takes it out of a file that must not be run, ``callables`` makes it callable,
+``tracing`` asks with stand-ins what it does with its arguments, ``roles`` and ``binding`` say what each is. A step:
+``recording`` keeps the operations, ``cutting`` finds where the network ends, ``step`` makes the same problem of it.
+"""

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from recon_cli.auditing.call_plans import CallPlan, Slot
-from recon_cli.auditing.callables import Reached
 from recon_cli.auditing.calling import Layout, Problem, Sizes
 from recon_cli.auditing.measurements import measure
+from recon_cli.auditing.reach.call_plans import CallPlan, Slot
+from recon_cli.auditing.reach.callables import Reached
 from recon_cli.auditing.reach.cutting import FLOATS, Cut
 from recon_cli.auditing.reach.exponents import growth
 from recon_cli.auditing.reach.losses import DerivedLoss

@@ -19,11 +19,11 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from recon_cli.auditing.callables import replace_attribute
 from recon_cli.auditing.limiting import InterruptedLoss, OutOfTime, alone
-from recon_cli.auditing.questions import SIZES, Node, TracedSizes, unpacking
+from recon_cli.auditing.reach.callables import replace_attribute
+from recon_cli.auditing.reach.questions import SIZES, Node, TracedSizes, unpacking
+from recon_cli.auditing.reach.vocabulary import role_of
 from recon_cli.auditing.restoring import quiet
-from recon_cli.auditing.vocabulary import role_of
 from recon_cli.auditing.watching import Watch
 
 LABELLED = {"cross_entropy": 1, "nll_loss": 1, "one_hot": 0, "embedding": 0, "gather": 2, "long": 0}
@@ -399,7 +399,7 @@ class Method(Traced):
         return self._trace.operate(self._method, (owner, *args), kwargs)
 
 
-LIBRARY = (torch.__path__[0], str(Path(__file__).parent))  # what is not the audited code's own
+LIBRARY = (torch.__path__[0], str(Path(__file__).parents[1]))  # what is not the audited code's own
 
 
 def named(node: Node, value: Traced) -> None:

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from recon_cli.auditing.callables import Reached, source
-from recon_cli.auditing.extracting import Definition, needed_by, top_names
-from recon_cli.auditing.source_files import is_file, tree_of
+from recon_cli.auditing.reach.callables import Reached, source
+from recon_cli.auditing.reach.extracting import Definition, needed_by, top_names
+from recon_cli.auditing.reach.source_files import is_file, tree_of
 from recon_cli.errors import ReconError
 
 OTHERS = {

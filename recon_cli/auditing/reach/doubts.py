@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from recon_cli.auditing.binding import matched
 from recon_cli.auditing.calling import Layout, Problem, picker
 from recon_cli.auditing.formulas import number
 from recon_cli.auditing.latents import measure
 from recon_cli.auditing.measurements import measure as measure_loss
 from recon_cli.auditing.probes import benign, gradients
+from recon_cli.auditing.reach.binding import matched
 from recon_cli.auditing.result import Audit, audit_of
 from recon_cli.auditing.scaling import power
 from recon_cli.errors import ReconError

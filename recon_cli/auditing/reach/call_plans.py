@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from recon_cli.auditing.callables import Stand
-from recon_cli.auditing.tracing import Trace
+from recon_cli.auditing.reach.callables import Stand
+from recon_cli.auditing.reach.tracing import Trace
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from recon_cli.auditing.expressions import MODULES
 from recon_cli.auditing.limiting import from_outside, worded
+from recon_cli.auditing.reach.expressions import MODULES
 from recon_cli.errors import ReconError
 
 Definition = (ast.FunctionDef, ast.AsyncFunctionDef)

@@ -6,15 +6,15 @@ import itertools
 import re
 from dataclasses import replace
 
-from recon_cli.auditing.call_plans import CallPlan, Slot, change, substitute
 from recon_cli.auditing.calling import Problem
 from recon_cli.auditing.latents import measure
 from recon_cli.auditing.limiting import worded
 from recon_cli.auditing.matching import bare, laid_out, latent_keys, of_classes, pairs, smaller, with_classes
 from recon_cli.auditing.measuring import reconstruction
 from recon_cli.auditing.probes import benign, gradients
-from recon_cli.auditing.roles import compared
-from recon_cli.auditing.vocabulary import DATA
+from recon_cli.auditing.reach.call_plans import CallPlan, Slot, change, substitute
+from recon_cli.auditing.reach.roles import compared
+from recon_cli.auditing.reach.vocabulary import DATA
 from recon_cli.errors import ReconError
 
 

@@ -18,18 +18,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from recon_cli.auditing.expressions import Expression, resolved
-from recon_cli.auditing.extracting import (
-    Definition,
-    bound_by,
-    extracted,
-    nested_error,
-    parsed,
-    top_names,
-    untidy,
-)
 from recon_cli.auditing.limiting import explained, from_outside, worded
-from recon_cli.auditing.source_files import is_file, tree_of
+from recon_cli.auditing.reach.expressions import Expression, resolved
+from recon_cli.auditing.reach.extracting import Definition, bound_by, extracted, nested_error, parsed, top_names, untidy
+from recon_cli.auditing.reach.source_files import is_file, tree_of
 from recon_cli.errors import ReconError
 from recon_cli.runtime.user_code import execute_file, importable_names, importing_from, no_such_name
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
-from recon_cli.auditing.vocabulary import LATENT, role_of
+from recon_cli.auditing.reach.vocabulary import LATENT, role_of
 
 SIZES = (4, 5, 6, 7)  # of any tensor, while it is traced
 

@@ -13,12 +13,12 @@ from typing import Any
 
 from torch import Tensor
 
-from recon_cli.auditing.call_plans import BoundNumber, CallPlan, DecoderOutputs, Pair, Slot, change, substitute
-from recon_cli.auditing.callables import Reached, Stand, with_names
-from recon_cli.auditing.expressions import Expression
-from recon_cli.auditing.questions import Node
-from recon_cli.auditing.tracing import Trace, is_tensor_word, traced
-from recon_cli.auditing.vocabulary import DATA, FLAGS, LATENT, NUMBERS, RECORDS, ROLES, TENSOR_WORDS, meaning_of, role_of
+from recon_cli.auditing.reach.call_plans import BoundNumber, CallPlan, DecoderOutputs, Pair, Slot, change, substitute
+from recon_cli.auditing.reach.callables import Reached, Stand, with_names
+from recon_cli.auditing.reach.expressions import Expression
+from recon_cli.auditing.reach.questions import Node
+from recon_cli.auditing.reach.tracing import Trace, is_tensor_word, traced
+from recon_cli.auditing.reach.vocabulary import DATA, FLAGS, LATENT, NUMBERS, RECORDS, ROLES, TENSOR_WORDS, meaning_of, role_of
 from recon_cli.errors import ReconError
 
 __all__ = ["BoundNumber", "CallPlan", "Pair", "Slot", "compared", "is_setting", "needed", "plan"]

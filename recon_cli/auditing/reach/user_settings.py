@@ -13,7 +13,7 @@ from typing import Any, TypeGuard
 
 import torch
 
-from recon_cli.auditing.callables import Reached, source
+from recon_cli.auditing.reach.callables import Reached, source
 from recon_cli.errors import ReconError
 from recon_cli.runtime.user_code import nearest_names
 
