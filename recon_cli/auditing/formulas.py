@@ -102,7 +102,7 @@ def summed(match: Match, family: str) -> str:
         return "Σ(exp(r)−x r)"
     if match.link == MADE and family == "gaussian":
         return "Σ(x̂−f(x))²"
-    return SUMS.get(family, f"Σ {family} loss")
+    return SUMS.get(family, f"Σ {f'({family})' if ' + ' in family else family} loss")
 
 
 def at(sizes: Sizes, batch: float | None, dim: float | None, latent: float | None, length: int | None = None) -> str:

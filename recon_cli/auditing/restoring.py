@@ -200,7 +200,9 @@ def own_faults() -> Iterator[None]:
     before = [(owner, owner.__dict__.copy()) for owner in owners]
     try:
         yield
-    except (NameError, ImportError, AttributeError, TypeError, AssertionError) as error:
+    except ReconError:
+        raise
+    except Exception as error:
         for owner, kept in before:  # without any builtin, which may be replaced too
             now = owner.__dict__
             for name, value in kept.items():

@@ -26,9 +26,9 @@ def sentence(measured: Measurements, rows: Sequence[Row]) -> str:
     """Return the first thing to read."""
     row, term = rows[0], measured.terms[0]
     if len(rows) > 1:
-        each = [f"{row.term}: {one(measured, term, row)}" for term, row in zip(measured.terms, rows, strict=True)]
+        each = [f"{row.term}: {told(measured, term, row)}" for term, row in zip(measured.terms, rows, strict=True)]
         return " ".join([f"This has {len(rows)} reconstruction terms.", *each])
-    text, match = one(measured, term, row), term.rec.match
+    text, match = told(measured, term, row), term.rec.match
     if measured.latent is None and row.verdict == "reconstruction-only" and row.family == "gaussian" and not row.chosen and match:
         batch = term.scaling.batch[1]
         sigma2 = (1 / measured.sizes.batch if batch == -1 else 1) / (2 * abs(match.weight))
@@ -36,6 +36,11 @@ def sentence(measured: Measurements, rows: Sequence[Row]) -> str:
         where = at(measured.sizes, None if batch == -1 else batch, term.scaling.dim[1], None, term.scaling.length)
         text += f" Beside a KL {how} it would be sigma = {number(math.sqrt(sigma2))}{where}."
     return text
+
+
+def told(measured: Measurements, term: Term, row: Row) -> str:
+    """Return the sentence of one term, without the comma that closes a clause where another mark follows."""
+    return re.sub(r",(?=[,.;:])", "", one(measured, term, row))
 
 
 def one(measured: Measurements, term: Term, row: Row) -> str:
@@ -85,8 +90,8 @@ def weighed(row: Row, latent: Latent, where: str, size: str) -> str:
     """Return the noise and the beta of a term beside a KL, as the end of a sentence; they move with the sizes in ``where``."""
     if SQUARED in latent.forms:
         return " beside the square of the KL's distance from a size of its own, which has no one weight: no beta is read off it."
-    grows = growth(row, size)
-    depends = f" {'Both' if grows else 'Neither'} {grows or 'depends on the batch, the image or the latents'}."
+    grows, sample = growth(row, size), size.replace("the image size", "the image")
+    depends = f" {'Both' if grows else 'Neither'} {grows or f'depends on the batch, {sample} or the latents'}."
     if row.beta is not None and row.beta < 0:
         unit = " at sigma = 1" if row.family == "gaussian" else " at scale 1" if row.own_scale or row.family == "laplace" else ""
         whose = "a KL of the wrong sign" if "kl-sign" in row.defects else "a KL, and its own sign is wrong"
@@ -113,7 +118,7 @@ def weighed(row: Row, latent: Latent, where: str, size: str) -> str:
         return f" and a KL of weight {number(row.kl_weight or math.nan)}{where}."
     elif row.sigma is None:
         text = f" with beta = {number(row.beta or math.nan)}{where}"
-        exact = ": an exact ELBO." if row.verdict == "elbo" else ", whatever the batch, the image and the latents."
+        exact = ": an exact ELBO." if row.verdict == "elbo" else f", whatever the batch, {sample} and the latents."
         return text + (f", which {singular(grows)}." if grows else exact)
     else:
         at_zero = "; near a residual of 0 it is a Gaussian with sigma" if row.family in BENT else " with scale"
@@ -212,7 +217,7 @@ def asides(measured: Measurements, rows: Sequence[Row]) -> list[str]:
             )
         if rec.additive and 0 < rec.counted < 1:
             notes.append(f"{1 - rec.counted:.0%} of the elements of {term.recon} have no gradient (a mask).")
-        elif rec.additive and abs(rec.weights[0] / rec.weights[1] - 1) > 1e-6:
+        elif rec.additive and abs(rec.weights[0] / rec.weights[1] - 1) > 1e-6 and " + " not in (row.family or ""):
             notes.append(
                 f"The elements weigh differently, from {number(rec.weights[0])} to {number(rec.weights[1])} times the middle one."
             )
