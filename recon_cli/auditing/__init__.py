@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any
 
 from recon_cli.auditing.limiting import Made, failure, is_bug, limited
@@ -74,12 +75,12 @@ def audit(
     'gaussian'
     """
     from recon_cli.auditing.families import candidates
-    from recon_cli.auditing.restoring import undisturbed
+    from recon_cli.auditing.restoring import own_faults, undisturbed
 
     for event in (0, 1):
         candidates(event)  # kept, so before anybody's code could change what is found
     try:
-        with undisturbed(), limited(timeout), around(loss):
+        with undisturbed(), own_faults(), limited(timeout), around(loss):
             settings = dict(bind or {}), dict(attributes or {}), make
             return _audit(loss, shape, latent, batch, args, total, *settings, data, scale)
     except (ReconError, KeyboardInterrupt):
@@ -87,7 +88,8 @@ def audit(
     except BaseException as error:
         if is_bug(error):
             raise
-        raise failure(error, loss if isinstance(loss, str) else getattr(loss, "__qualname__", type(loss).__name__)) from error
+        named = type(loss) in (FunctionType, MethodType)  # an object's own attributes may raise
+        raise failure(error, loss if type(loss) is str else loss.__qualname__ if named else type(loss).__name__) from error
 
 
 def _audit(

@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from types import CoroutineType, GeneratorType
 from typing import Any, TypeAlias
 
 import numpy
@@ -196,7 +197,7 @@ class Problem:
             )
         if type(part) is dict:
             return {key: self.fill(value, values) for key, value in part.items()}
-        if isinstance(part, (list, tuple)):
+        if type(part) in (list, tuple):
             return type(part)(self.fill(value, values) for value in part)
         if isinstance(part, Stacked):
             return torch.stack([self.fill(each, values) for each in part.parts], dim=-1)
@@ -247,8 +248,8 @@ class Problem:
         """Return what came back, if it may be a loss. A function of no tensors that makes another is that one's factory."""
         if inspect.isawaitable(result) or inspect.isgenerator(result) or inspect.isasyncgen(result):
             what = "yields values one by one" if inspect.isgenerator(result) else "is asynchronous"
-            if (close := getattr(result, "close", None)) is not None:
-                close()
+            if type(result) in (CoroutineType, GeneratorType):
+                result.close()
             raise ReconError(f"{self.reached.spelled} {what}, and never returns a loss.", "Audit the function that computes it.")
         if callable(result) and not isinstance(result, (Tensor, type)):
             if not has_tensors:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from types import FunctionType
 
 import torch
 from scipy import optimize
@@ -60,12 +61,12 @@ def knobs(problem: Problem) -> list[float]:
     values += [*problem.plan.keywords.values(), *problem.plan.arguments]
     owner = problem.reached.owner
     values += [*vars(owner).values()] if owner is not None and hasattr(owner, "__dict__") else []
-    values += [*owner.parameters()] if isinstance(owner, torch.nn.Module) else []
+    values += [*torch.nn.Module.parameters(owner)] if isinstance(owner, torch.nn.Module) else []
     values += [content_of(cell) for cell in getattr(code, "__closure__", None) or ()]
-    for inner in [v for v in values if hasattr(v, "__closure__")]:
+    for inner in [v for v in values if type(v) is FunctionType]:
         values += [content_of(cell) for cell in inner.__closure__ or ()]
     values = [v.value if isinstance(v, BoundNumber) else v for v in values]
-    plain = [v.item() if isinstance(v, torch.Tensor) and v.numel() == 1 else v for v in values]
+    plain = [v.item() if issubclass(type(v), torch.Tensor) and v.numel() == 1 else v for v in values]
     return [float(v) for v in plain if isinstance(v, (int, float)) and not isinstance(v, bool)]
 
 

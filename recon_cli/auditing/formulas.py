@@ -102,12 +102,15 @@ def summed(match: Match, family: str) -> str:
         return "Σ(exp(r)−x r)"
     if match.link == MADE and family == "gaussian":
         return "Σ(x̂−f(x))²"
-    return SUMS.get(family, f"Σ {family} loss")
+    return SUMS.get(family, f"Σ {f'({family})' if ' + ' in family else family} loss")
 
 
-def at(sizes: Sizes, batch: float | None, dim: float | None, latent: float | None) -> str:
-    """Return the sizes that a number moves with, as measured: `` at B = 4, D = 784``; empty where it moves with none."""
-    powers = {"B": (sizes.batch, batch), "D": (sizes.D, dim), "K": (sizes.K, latent)}
+def at(sizes: Sizes, batch: float | None, dim: float | None, latent: float | None, length: int | None = None) -> str:
+    """Return the sizes that a number moves with, as measured: `` at B = 4, D = 784``; empty where it moves with none.
+
+    Where it moves with one axis of a sample alone that is T, of this length.
+    """
+    powers = {"B": (sizes.batch, batch), ("T" if length else "D"): (length or sizes.D, dim), "K": (sizes.K, latent)}
     named = [f"{name} = {size:,}" for name, (size, power) in powers.items() if power and abs(power) > 1e-6]
     return f" at {', '.join(named)}" if named else ""
 

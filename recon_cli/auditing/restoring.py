@@ -23,6 +23,7 @@ import numpy
 import torch
 from torch import _tensor_str
 
+from recon_cli.errors import ReconError
 from recon_cli.runtime.torch_state import DefaultState, flushes_denormals, process_settings
 
 LOCK = threading.RLock()  # one audit at a time: seeds, warnings and environment are the whole process's
@@ -190,6 +191,25 @@ def undisturbed() -> Iterator[None]:
                 with contextlib.suppress(OSError, ValueError, RuntimeError):
                     if write in ALWAYS or read() != value:
                         write(value)
+
+
+@contextlib.contextmanager
+def own_faults() -> Iterator[None]:
+    """Raise a ReconError instead of what looks like a fault of recon's, where the code has replaced what recon's lines call."""
+    owners = (builtins, os, numpy, torch, torch.Tensor, torch.autograd)
+    before = [(owner, owner.__dict__.copy()) for owner in owners]
+    try:
+        yield
+    except ReconError:
+        raise
+    except Exception as error:
+        for owner, kept in before:  # without any builtin, which may be replaced too
+            now = owner.__dict__
+            for name, value in kept.items():
+                if now.get(name) is not value:
+                    words = f"It puts something else in the place of {owner.__name__}.{name}, which recon calls itself: {error}."
+                    raise ReconError(words, "Audit a function that leaves the modules that it imports as they are.") from error
+        raise
 
 
 class Muted:

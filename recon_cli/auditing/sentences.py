@@ -6,7 +6,10 @@ import math
 import re
 from collections.abc import Sequence
 
+import torch
+
 from recon_cli.auditing.best_noise import LINK
+from recon_cli.auditing.families import LINKS
 from recon_cli.auditing.formulas import INVERSES, at, number
 from recon_cli.auditing.judgement import Row
 from recon_cli.auditing.latents import PRIOR, SQUARED, Latent
@@ -15,6 +18,7 @@ from recon_cli.auditing.measuring import MADE, SIMPLEX
 from recon_cli.auditing.mending import is_name, kl, summed
 
 BENT = ("huber", "student-t", "hyperbolic-secant", "logistic", "von-mises")  # a square near 0
+MEANS = {"logit": (torch.sigmoid, 1.0), "log": (torch.exp, math.inf)}  # of what a family is on, and the most that it is
 CONCENTRATED = ("von-mises", "von-mises-fisher")  # whose noise is the slope itself
 
 
@@ -22,16 +26,21 @@ def sentence(measured: Measurements, rows: Sequence[Row]) -> str:
     """Return the first thing to read."""
     row, term = rows[0], measured.terms[0]
     if len(rows) > 1:
-        named = " ".join(f"{row.term}: {one(measured, term, row)}" for term, row in zip(measured.terms, rows, strict=True))
-        return f"This has {len(rows)} reconstruction terms. {named}"
-    text, match = one(measured, term, row), term.rec.match
+        each = [f"{row.term}: {told(measured, term, row)}" for term, row in zip(measured.terms, rows, strict=True)]
+        return " ".join([f"This has {len(rows)} reconstruction terms.", *each])
+    text, match = told(measured, term, row), term.rec.match
     if measured.latent is None and row.verdict == "reconstruction-only" and row.family == "gaussian" and not row.chosen and match:
         batch = term.scaling.batch[1]
         sigma2 = (1 / measured.sizes.batch if batch == -1 else 1) / (2 * abs(match.weight))
         how = "summed over latents and averaged over the batch" if batch == -1 else "that is a sum too"
-        where = at(measured.sizes, None if batch == -1 else batch, term.scaling.dim[1], None)
+        where = at(measured.sizes, None if batch == -1 else batch, term.scaling.dim[1], None, term.scaling.length)
         text += f" Beside a KL {how} it would be sigma = {number(math.sqrt(sigma2))}{where}."
     return text
+
+
+def told(measured: Measurements, term: Term, row: Row) -> str:
+    """Return the sentence of one term, without the comma that closes a clause where another mark follows."""
+    return re.sub(r",(?=[,.;:])", "", one(measured, term, row))
 
 
 def one(measured: Measurements, term: Term, row: Row) -> str:
@@ -41,7 +50,7 @@ def one(measured: Measurements, term: Term, row: Row) -> str:
         return f"This compares {row.term} with {astray.other or 'no target'}: {astray.evidence}. {astray.fix}"
     if row.verdict == "not-factorised":
         return "This is no factorised likelihood: what one element costs depends on the others, so there is no noise to read off."
-    name = title(row) + (f" with the noise that its residuals choose, {row.chosen}" if row.chosen else "")
+    name = title(row, term) + (f" with the noise that its residuals choose, {row.chosen}" if row.chosen else "")
     normal = term.rec.normal
     if normal is not None and normal.kind in ("gap", "no-density"):
         why = "has no finite sum" if normal.kind == "no-density" else "adds up to another number for every prediction"
@@ -52,7 +61,7 @@ def one(measured: Measurements, term: Term, row: Row) -> str:
         return f"This is {name}: whether it is one at all was not proved, so no noise and no beta are read off it."
     if row.kl_weight is None:
         return f"This is {name} beside a term in the latents that is no KL: {latent.wrong}."
-    text = f"This is {name}{weighed(row, latent, place(row, measured))}"
+    text = f"This is {name}{weighed(row, latent, place(row, term, measured), extent(measured, term))}"
     if "bce-on-nonbinary" in row.defects:
         text = f"{text.replace(': an exact ELBO.', '.')} But {measured.outside['bernoulli']}."
     if latent.forms and SQUARED not in latent.forms:
@@ -77,12 +86,12 @@ def without(measured: Measurements) -> str:
     return f"and there is no KL here: {alone}"
 
 
-def weighed(row: Row, latent: Latent, where: str) -> str:
+def weighed(row: Row, latent: Latent, where: str, size: str) -> str:
     """Return the noise and the beta of a term beside a KL, as the end of a sentence; they move with the sizes in ``where``."""
     if SQUARED in latent.forms:
         return " beside the square of the KL's distance from a size of its own, which has no one weight: no beta is read off it."
-    grows = growth(row)
-    depends = f" {'Both' if grows else 'Neither'} {grows or 'depends on the batch, the image or the latents'}."
+    grows, sample = growth(row, size), size.replace("the image size", "the image")
+    depends = f" {'Both' if grows else 'Neither'} {grows or f'depends on the batch, {sample} or the latents'}."
     if row.beta is not None and row.beta < 0:
         unit = " at sigma = 1" if row.family == "gaussian" else " at scale 1" if row.own_scale or row.family == "laplace" else ""
         whose = "a KL of the wrong sign" if "kl-sign" in row.defects else "a KL, and its own sign is wrong"
@@ -109,7 +118,7 @@ def weighed(row: Row, latent: Latent, where: str) -> str:
         return f" and a KL of weight {number(row.kl_weight or math.nan)}{where}."
     elif row.sigma is None:
         text = f" with beta = {number(row.beta or math.nan)}{where}"
-        exact = ": an exact ELBO." if row.verdict == "elbo" else ", whatever the batch, the image and the latents."
+        exact = ": an exact ELBO." if row.verdict == "elbo" else f", whatever the batch, {sample} and the latents."
         return text + (f", which {singular(grows)}." if grows else exact)
     else:
         at_zero = "; near a residual of 0 it is a Gaussian with sigma" if row.family in BENT else " with scale"
@@ -117,31 +126,54 @@ def weighed(row: Row, latent: Latent, where: str) -> str:
     return text + (f" That {singular(grows)}." if grows else "")
 
 
-def place(row: Row, measured: Measurements) -> str:
+def place(row: Row, term: Term, measured: Measurements) -> str:
     """Return the sizes that the trade-off of a row moves with, as ``at`` writes them."""
-    return at(measured.sizes, row.tradeoff_batch, row.tradeoff_dim, row.tradeoff_latent)
+    return at(measured.sizes, row.tradeoff_batch, row.tradeoff_dim, row.tradeoff_latent, term.scaling.length)
 
 
-def title(row: Row) -> str:
+def extent(measured: Measurements, term: Term) -> str:
+    """Return what the elements D of a sample are the size of: an image, a row; of a table whose rows alone count, its length."""
+    axes = len(measured.sizes.shape)
+    return "the image size" if axes > 2 else "the length of a sample" if term.scaling.length else "the size of a sample"
+
+
+def title(row: Row, term: Term) -> str:
     """Return the family with its article and its own numbers."""
     if row.family is not None and row.family.startswith("the "):
         return row.family
     if row.family is None:
         return "a likelihood of no name" if row.recognised else "an additive loss of no likelihood that recon knows"
     proper = {"gaussian": "Gaussian", "laplace": "Laplace", "bernoulli": "Bernoulli", "poisson": "Poisson"}
-    name = proper.get(row.family, row.family.replace("-", " "))
+    several = [proper.get(part, part.replace("-", " ")) for part in row.family.split(" + ")]
+    named = [f"{'an' if name[0] in 'aeio' else 'a'} {name}" for name in several]
+    if len(named) > 1:
+        return f"a product of {' and '.join(named)}"
     own = "" if row.family == "elastic-net" else ", ".join(f"{key} {number(value)}" for key, value in row.parameters.items())
-    whole = f"{'an' if name[0] in 'aeio' else 'a'} {name}{f' of {own}' if own else ''}"
+    whole = f"{named[0]}{f' of {own}' if own else ''}"
     if row.link in INVERSES:
-        whole += f" whose mean is {INVERSES[row.link]}, r being {row.term},"
+        match = term.rec.match
+        link = match.candidate.link if match is not None and match.candidate is not None else "identity"
+        what, bounds = ("mean", "") if link in ("identity", "") else (link, reach(row.link, link))
+        whole += f" whose {what} is {INVERSES[row.link]}, r being {row.term},{bounds}"
     return f"{whole}, {row.link}," if row.link == SIMPLEX else whole
 
 
-def growth(row: Row) -> str:
+def reach(link: str, own: str) -> str:
+    """Return what the mean never is, of a family on a logit or a logarithm that is itself bounded; empty where it reaches all."""
+    if own not in MEANS:
+        return ""
+    to_mean, most = MEANS[own]
+    ends = to_mean(LINKS[link][0](torch.tensor([-1e4, 0.0, 1e4], dtype=torch.float64)))
+    low, high = float(ends.min()), float(ends.max())
+    never = [f"below {number(low)}"] * (low > 1e-9) + [f"above {number(high)}"] * (high < most - 1e-9)
+    return f" so that its mean is never {' or '.join(never)}," if never else ""
+
+
+def growth(row: Row, size: str) -> str:
     """Return what the trade-off moves with, as a verb phrase in the plural; empty where with nothing."""
     words: dict[str, list[str]] = {}
     sizes = {
-        "the image size": row.tradeoff_dim,
+        size: row.tradeoff_dim,
         "the batch size": row.tradeoff_batch,
         "the number of latents": row.tradeoff_latent,
     }
@@ -172,7 +204,7 @@ def asides(measured: Measurements, rows: Sequence[Row]) -> list[str]:
         if rec.normal is not None and rec.normal.words:
             notes.append(rec.normal.words)
         if rec.within:
-            notes.append(f"It is {title(row).rstrip(',')} for {rec.within}; beyond, it is another function.")
+            notes.append(f"It is {title(row, term).rstrip(',')} for {rec.within}; beyond, it is another function.")
         if row.chosen:
             notes.append(
                 f"Its gradient is the one of -log p at {row.chosen}"
@@ -185,7 +217,7 @@ def asides(measured: Measurements, rows: Sequence[Row]) -> list[str]:
             )
         if rec.additive and 0 < rec.counted < 1:
             notes.append(f"{1 - rec.counted:.0%} of the elements of {term.recon} have no gradient (a mask).")
-        elif rec.additive and abs(rec.weights[0] / rec.weights[1] - 1) > 1e-6:
+        elif rec.additive and abs(rec.weights[0] / rec.weights[1] - 1) > 1e-6 and " + " not in (row.family or ""):
             notes.append(
                 f"The elements weigh differently, from {number(rec.weights[0])} to {number(rec.weights[1])} times the middle one."
             )
@@ -218,7 +250,7 @@ def conversions(measured: Measurements, rows: Sequence[Row]) -> tuple[tuple[str,
     row, term = rows[0], measured.terms[0]
     if row.tradeoff is None or len(rows) > 1 or term.astray is not None:
         return ()
-    beta, today = f"{row.tradeoff:.10g}", f"today's trade-off{place(row, measured) or ', with sums'}"
+    beta, today = f"{row.tradeoff:.10g}", f"today's trade-off{place(row, term, measured) or ', with sums'}"
     latent = measured.latent
     known = latent is not None and latent.meaning in PRIOR and is_name(measured.mu) and is_name(measured.scale)
     pull = kl(measured) if known else "kl.sum()"

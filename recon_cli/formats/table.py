@@ -132,7 +132,7 @@ class Page:
         for column in columns:
             values = [row.get(column.key) for row in rows]
             number = all(isinstance(value, (int, float, type(None))) and not isinstance(value, bool) for value in values)
-            grid.add_column(self.text(column.title), justify="right" if number else "left", no_wrap=number)
+            grid.add_column(self.text(column.title), justify="right" if number else "left", no_wrap=number, overflow="fold")
         for row in rows:
             grid.add_row(*(self.cell(row.get(column.key)) for column in columns))
         return grid

@@ -101,7 +101,7 @@ class Subject:
     @property
     def place(self) -> str:
         """The sizes that the trade-off moves with, in words."""
-        return at(self.measured.sizes, *self.term.scaling.tradeoff)
+        return at(self.measured.sizes, *self.term.scaling.tradeoff, self.term.scaling.length)
 
     @property
     def averaged(self) -> bool:

@@ -9,6 +9,7 @@ Sum over the elements of a sample and average over the batch: the finding gives 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from recon_cli.auditing.defects._subject import ONE, Finding, Subject, is_one
@@ -39,7 +40,12 @@ def beside_sums(subject: Subject) -> str:
     match, w, b = subject.term.rec.match, subject.weight, subject.signed[1]
     n, batch = subject.elements[1], subject.measured.sizes.batch
     half = match is not None and match.family == "gaussian" and any(is_one(2 * abs(w) * n * size) for size in (1, batch))
-    factor = b / abs(w) / (2 if half else 1) if w else None
+    if match is None:  # of no known slope, so by the sizes that it is divided by alone
+        scaling, sizes = subject.term.scaling, subject.measured.sizes
+        powers = zip((batch, n, sizes.K), scaling.tradeoff, strict=True)
+        factor: float | None = math.prod(size ** (power or 0.0) for size, power in powers)
+    else:
+        factor = b / abs(w) / (2 if half else 1) if w else None
     parts = () if match is None else match.parts or ((match.family, w),)
     each = [f"{'' if is_one(part / w) else f'{number(part / w)}·'}{summed(match, family)}" for family, part in parts if match]
     what = f"{'0.5·' * half}{' + '.join(each) or 'the summed reconstruction'} + KL"

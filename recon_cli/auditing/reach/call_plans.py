@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -68,9 +67,9 @@ class CallPlan:
         def visit(part: Any) -> None:
             if isinstance(part, Slot):
                 slots.append(part)
-            elif isinstance(part, Mapping):
+            elif type(part) is dict:
                 visit([*part.values()])
-            elif isinstance(part, (list, tuple)):
+            elif type(part) in (list, tuple):  # the plan's own: what else is a sequence is the user's
                 for value in part:
                     visit(value)
             elif isinstance(part, DecoderOutputs):
@@ -101,9 +100,9 @@ def substitute(call: CallPlan, key: str, new: Slot | Stacked) -> None:
     def visit(part: Any) -> Any:
         if isinstance(part, Slot):
             return new if part.key == key else part
-        if isinstance(part, dict):
+        if type(part) is dict:
             return {name: visit(value) for name, value in part.items()}
-        if isinstance(part, (list, tuple)):
+        if type(part) in (list, tuple):
             return type(part)(visit(value) for value in part)
         if isinstance(part, DecoderOutputs):
             return DecoderOutputs(visit(part.parts), visit(part.attributes))

@@ -196,6 +196,9 @@ def shaped(node: Node, call: CallPlan, word: str | None, missing: list[str], fal
     if word is not None and not node.is_tuple and not node.is_dictionary:
         return leaf(name, call, word, node.key)
     if not node.touched:
+        others = [each for each in call.trace.nodes.values() if each.touched and role_of(each.name) == role]
+        if word is None and role in LATENT and others:
+            return Slot(node.key, "skip", "it is not read")
         return None if word is None and role not in (*DATA, *LATENT, "posterior") else leaf(name, call, word, node.key)
     if "loss" in node.uses and role not in ("posterior", "decoder"):
         missing.append(node.key)

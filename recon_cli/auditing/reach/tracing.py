@@ -13,7 +13,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import FrameType
+from types import CoroutineType, FrameType, GeneratorType
 from typing import Any
 
 import torch
@@ -442,8 +442,8 @@ def traced(call: Callable[[Trace], Any]) -> Trace:
                 continue
         finally:
             alone()
-        if not isinstance(trace.result, torch.Tensor) and hasattr(trace.result, "close"):
-            trace.result.close()  # a coroutine, a generator
+        if type(trace.result) in (CoroutineType, GeneratorType):
+            trace.result.close()
         traces.append(trace)
         if trace.error is None:
             break

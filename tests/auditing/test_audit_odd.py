@@ -1,0 +1,165 @@
+"""Objects that raise, or lie, when they are asked are no fault of recon's; and sentences that were once not true."""
+
+from __future__ import annotations
+
+import collections
+import functools
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from recon_cli.auditing import audit
+from recon_cli.errors import ReconError
+
+
+def elbo(pred: Tensor, x: Tensor, mu: Tensor, logvar: Tensor) -> Tensor:
+    return 0.5 * (pred - x).square().sum() + kl(mu, logvar)
+
+
+def kl(mu: Tensor, logvar: Tensor) -> Tensor:
+    return 0.5 * (mu**2 + logvar.exp() - logvar - 1).sum()
+
+
+class Anything:
+    """Has whatever it is asked for."""
+
+    def __getattr__(self, name: str) -> Any:
+        return self
+
+
+class Nothing:
+    """Raises whatever it is asked for."""
+
+    def __call__(self, pred: Tensor, x: Tensor, mu: Tensor, logvar: Tensor) -> Tensor:
+        return elbo(pred, x, mu, logvar)
+
+    def __getattribute__(self, name: str) -> Any:
+        raise TypeError(name)
+
+
+class Liar:
+    """No tensor, whatever it says."""
+
+    __class__ = Tensor  # type: ignore[assignment]
+
+
+class Endless(list):  # type: ignore[type-arg]
+    """A list that is not to be looped over."""
+
+    def __iter__(self) -> Any:
+        return 3
+
+
+class Module(nn.Module):
+    parameters = None  # type: ignore[assignment]
+
+    def forward(self, pred: Tensor, x: Tensor, mu: Tensor, logvar: Tensor) -> Tensor:
+        return elbo(pred, x, mu, logvar)
+
+
+def configured(pred: Tensor, x: Tensor, mu: Tensor, logvar: Tensor, cfg: Any) -> Tensor:
+    return elbo(pred, x, mu, logvar)
+
+
+Config = collections.namedtuple("Config", "width depth")
+
+
+@pytest.mark.parametrize("cfg", [Anything(), Liar(), Endless([1]), Config(1, 2)], ids=["anything", "liar", "endless", "named"])
+def test_what_a_function_is_given_is_left_as_it_is(cfg: Any) -> None:
+    assert audit(functools.partial(configured, cfg=cfg), (2,), 2).verdict == "elbo"
+
+
+def test_a_module_without_parameters_is_audited() -> None:
+    assert audit(Module(), (2,), 2).verdict == "elbo"
+
+
+def test_what_cannot_be_asked_is_said() -> None:
+    with pytest.raises(ReconError, match="Nothing could not be audited"):
+        audit(Nothing(), (2,), 2)
+    with pytest.raises(ReconError, match="in which no number is"):
+        audit(lambda pred, x, mu, logvar: Anything(), (2,), 2)
+
+
+def test_code_that_replaces_what_recon_calls_is_told_so(tmp_path: Path) -> None:
+    code = (
+        "import torch\n\ndef f(pred, x, mu, logvar):\n    torch.get_default_dtype = None\n    return (pred - x).square().sum()\n"
+    )
+    (tmp_path / "f.py").write_text(code)
+    line = [sys.executable, "-m", "recon_cli", "audit", "f.py:f", "--shape", "2"]
+    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 2
+    assert "in the place of torch.get_default_dtype" in done.stderr
+
+
+def twice(pred: Tensor, x: Tensor, mu: Tensor, logvar: Tensor) -> Tensor:
+    return F.binary_cross_entropy_with_logits(torch.sigmoid(pred), x, reduction="sum") + kl(mu, logvar)
+
+
+def test_a_sigmoid_taken_twice_is_the_logit_and_its_reach_is_said() -> None:
+    said = audit(twice, (6,), 2).sentence
+    assert "whose logit is sigmoid(r), r being pred, so that its mean is never below 0.5 or above 0.731059" in said
+
+
+def pseudo(pred: Tensor, x: Tensor, mu: Tensor, logvar: Tensor) -> Tensor:
+    return ((pred - x).square() + 1e-3).sqrt().mean() + kl(mu, logvar) / len(x)
+
+
+def test_a_mean_of_no_known_slope_is_compared_with_sums_by_its_sizes() -> None:
+    result = audit(pseudo, (36,), 2)
+    (finding,) = [each for each in result.findings if each.code == "recon-mean"]
+    assert "the trade-off is 36 times that of sums" in finding.evidence
+    assert "grows with the size of a sample" in result.sentence
+
+
+def tokens(logits: Tensor, target: Tensor, mu: Tensor, logvar: Tensor) -> Tensor:
+    return F.cross_entropy(logits.flatten(0, 1), target.flatten()) + kl(mu, logvar) / len(target)
+
+
+def test_a_sequence_has_a_length_and_no_image() -> None:
+    said = audit(tokens, (12, 30), 20).sentence
+    assert "12 at T = 12, which grows with the length of a sample" in said
+
+
+def columns(recon: Tensor, x: Tensor, mu: Tensor, logvar: Tensor) -> Tensor:
+    squares = 0.5 * ((x[:, :2] - recon[:, :2]) / 0.3).square().sum()
+    return squares - (x[:, 2:] * F.log_softmax(recon[:, 2:], 1)).sum() + kl(mu, logvar)
+
+
+def test_families_of_several_columns_are_a_product() -> None:
+    result = audit(columns, (5,), 2)
+    assert "a product of a categorical and a Gaussian" in result.sentence
+    assert "Σ (categorical + gaussian) loss" in result.formula
+    assert not [note for note in result.notes if "weigh differently" in note]
+
+
+def unread(pred: Tensor, logvar_x: Tensor, x: Tensor, mu: Tensor, logvar: Tensor) -> Tensor:
+    return elbo(pred, x, mu, logvar)
+
+
+def test_a_scale_that_is_not_read_is_not_the_latents() -> None:
+    result = audit(unread, (6,), 2)
+    assert result.rows[0].latent_scale == "log_variance"
+    assert result.rows[0].tradeoff_dim == 0
+
+
+def two(outs: dict[str, Tensor], goals: dict[str, Tensor]) -> Tensor:
+    return F.mse_loss(outs["first"], goals["first"]) + F.mse_loss(outs["second"], goals["second"])
+
+
+def test_terms_are_said_in_whole_sentences() -> None:
+    assert not re.search(r"\.;", audit(two, (6,)).sentence)
+
+
+def squashed(pred: Tensor, x: Tensor) -> Tensor:
+    return (torch.tanh(pred) - x).abs().sum()
+
+
+def test_a_clause_ends_in_one_mark() -> None:
+    assert "r being pred, and there is no KL here" in audit(squashed, (6,)).sentence
