@@ -61,6 +61,8 @@ LOADING = {
 SLOW_TO_START = {
     "recon_cli.formats",
     "recon_cli.auditing.defects",
+    "recon_cli.auditing.reach.scan",
+    "recon_cli.auditing.reach.survey",
     "recon_cli.runtime.supervisor",
     "recon_cli.calibration.plots",
     "recon_cli.runtime.user_classes",

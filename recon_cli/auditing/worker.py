@@ -10,11 +10,13 @@ from recon_cli.auditing import audit, defects
 from recon_cli.auditing.conventions import written
 from recon_cli.auditing.families import candidates
 from recon_cli.auditing.reach import script
+from recon_cli.auditing.reach.survey import defects_of, loss_of, refused, survey_of
 from recon_cli.auditing.reach.watch import audited
 from recon_cli.auditing.result import audit_of
+from recon_cli.errors import ReconError
 from recon_cli.report import Report
 
-__all__ = ["audit_of", "reported"]
+__all__ = ["audit_of", "reported", "surveyed"]
 KNOWN = (
     [candidates(event) for event in (0, 1)],
     defects.load_all(),
@@ -32,3 +34,18 @@ def reported(
     target = function or written(likelihoods.loss(loss or ""), reduction, kl_weight, kl_reduction)
     result = audit(target, **settings).accepting(*accept)
     return (result if expect is None else result.expecting(expect)).report()
+
+
+def surveyed(sites: Sequence[Sequence[str]], accept: Sequence[str], expect: str | None, **settings: Any) -> Report:
+    """Return a row for each loss of (FILE:LINE, name, FILE.py:FUNCTION): what it is, or why it could not be audited alone."""
+    losses, found = [], []
+    for site, name, word in sites:
+        try:
+            result = audit(word, **settings).accepting(*accept)
+            result = result if expect is None else result.expecting(expect)
+        except ReconError as error:
+            losses.append(refused(site, name, str(error)))
+        else:
+            losses.append(loss_of(site, name, result))
+            found += defects_of(site, name, result)
+    return survey_of(losses, found)

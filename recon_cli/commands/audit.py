@@ -22,7 +22,7 @@ class AuditCommand(options.Command):
 
 
 @click.command("audit", cls=AuditCommand)
-@click.argument("function", required=False, metavar="[FILE.py:FUNCTION]")
+@click.argument("words", nargs=-1, metavar="[FILE.py:FUNCTION | FILE.py | FOLDER]...")
 @click.option(
     "--run", is_flag=True, metavar="SCRIPT.py [ARGUMENTS...]", help="A training script, to its first step; last of the options."
 )
@@ -66,7 +66,7 @@ class AuditCommand(options.Command):
 )
 @options.format
 def command(
-    function: str | None, run: bool, steps: int, loss: str | None, reduction: str, kl_weight: float, kl_reduction: str | None,
+    words: tuple[str, ...], run: bool, steps: int, loss: str | None, reduction: str, kl_weight: float, kl_reduction: str | None,
     shapes: tuple[tuple[str, tuple[int, ...]], ...], latent: tuple[int, ...], batch: int | None, order: str | None,
     total: str | None, attributes: tuple[tuple[str, object], ...], bind: tuple[tuple[str, object], ...], make: str | None,
     data: str | None, scale: float | None, accept: tuple[str, ...], expect: str | None, timeout: float, format: str,
@@ -75,11 +75,13 @@ def command(
 
     It runs the code that it audits, in a process of its own: FILE.py:FUNCTION, FILE.py:CLASS.METHOD, a notebook,
     PACKAGE.MODULE:NAME; a file that does more than define things is not run, the function is taken out of it. Exits
-    with 1 for what is no ELBO, and with 2 where it could not be audited.
+    with 1 for what is no ELBO, and with 2 where it could not be audited. Of files and folders every loss is found and
+    has a line; one that only its training shows is named, for --run, and fails nothing.
 
     \b
       recon audit --run train.py --epochs 1
       recon audit vae.py:loss_function
+      recon audit models/ train.py
       recon audit models.py:VAE.loss_function --self beta=4 --shape 3x64x64 --latent 128
       recon audit --loss mse --reduction mean --kl-weight 1 --shape 3x32x32
       recon audit vae.py:loss_function --expect "beta=1, sigma=0.2" --accept half-missing
@@ -94,14 +96,17 @@ def command(
       probs      categorical latents                 compared   codes, scores: compared, and no data
       z          a sample of the latents             extra      another term;  skip: nothing
     """
+    from recon_cli.auditing.reach.scan import is_place
+    from recon_cli.auditing.reach.survey import survey
     from recon_cli.runtime import supervisor
 
     if not math.isfinite(kl_weight):
         raise ReconError(f"--kl-weight must be a finite number; found {kl_weight}.", "Write --kl-weight 1, say.")
     ctx = click.get_current_context()
-    words = {"reduction": "--reduction", "kl_weight": "--kl-weight", "kl_reduction": "--kl-reduction"}
+    function = words[0] if words else None
+    of_loss_words = {"reduction": "--reduction", "kl_weight": "--kl-weight", "kl_reduction": "--kl-reduction"}
     source = ctx.get_parameter_source
-    of_loss = [word for key, word in words.items() if source(key) is not click.core.ParameterSource.DEFAULT]
+    of_loss = [word for key, word in of_loss_words.items() if source(key) is not click.core.ParameterSource.DEFAULT]
     if function is not None and loss is not None:
         raise ReconError(f"Audit what? {function} has a loss of its own, beside --loss.", "Give one of them.")
     if function is not None and of_loss:
@@ -110,6 +115,12 @@ def command(
             f"{' and '.join(of_loss)} {go} with --loss; code has reductions and weights of its own.",
             f"Leave {them} out, or set what the function reads with --bind NAME=VALUE.",
         )
+    if not run and (len(words) > 1 or any(is_place(word) for word in words)):
+        options.reject(ctx, "audit of files", "order", "total", "attributes", "bind", "make", "steps")
+        if any(name for name, _ in shapes):
+            raise ReconError("Losses of files have no argument in common to shape.", "Write --shape 1x28x28, of one sample.")
+        settings = {"shape": dict(shapes) or None, "latent": latent, "batch": batch, "data": data, "scale": scale}
+        options.show(survey(words, accept, expect, timeout, settings), format)
     if function is None and not run:
         options.reject(ctx, "audit --loss", "bind", "make")
         if any(name for name, _ in shapes):
@@ -121,7 +132,7 @@ def command(
         kept = {"run", "steps", "accept", "expect", "timeout", "format"}
         options.reject(ctx, "audit --run", *(param.name or "" for param in command.params if param.name not in kept))
     if function is None and loss is None and script is None:
-        raise ReconError("Audit what?", "Give FILE.py:FUNCTION, --run SCRIPT.py, or --loss mse for no code at all.")
+        raise ReconError("Audit what?", "Give FILE.py:FUNCTION, files, --run SCRIPT.py, or --loss mse for no code.")
     arguments = {
         "run": script, "steps": steps, "function": function, "loss": loss,
         "reduction": reduction, "kl_weight": kl_weight, "kl_reduction": kl_reduction,
