@@ -248,8 +248,9 @@ class Problem:
         """Return what came back, if it may be a loss. A function of no tensors that makes another is that one's factory."""
         if inspect.isawaitable(result) or inspect.isgenerator(result) or inspect.isasyncgen(result):
             what = "yields values one by one" if inspect.isgenerator(result) else "is asynchronous"
-            if type(result) in (CoroutineType, GeneratorType):
-                result.close()
+            running: Any = result
+            if type(running) in (CoroutineType, GeneratorType):
+                running.close()
             raise ReconError(f"{self.reached.spelled} {what}, and never returns a loss.", "Audit the function that computes it.")
         if callable(result) and not isinstance(result, (Tensor, type)):
             if not has_tensors:

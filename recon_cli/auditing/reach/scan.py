@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from recon_cli.auditing.extracting import Definition
-from recon_cli.auditing.refusing import OTHERS, own_nodes
-from recon_cli.auditing.source_files import tree_of
+from recon_cli.auditing.reach.extracting import Definition
+from recon_cli.auditing.reach.refusing import OTHERS, own_nodes
+from recon_cli.auditing.reach.source_files import tree_of
 from recon_cli.errors import ReconError
 
 Function: TypeAlias = "ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda"
