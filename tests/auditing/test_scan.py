@@ -44,6 +44,9 @@ TEXTS: list[tuple[str, dict[str, bool]]] = [
     ("def window(n):\n    line = torch.exp(-((torch.arange(n) - n // 2) ** 2))\n    return line / line.sum()\n", {}),
     ("def psnr(a, b):\n    return -10 * torch.log10(F.mse_loss(a, b))\n", {}),
     ("def test(model, x):\n    return F.mse_loss(model(x), x)\n", {}),
+    ("bce = nn.BCELoss()\ndef d(real):\n    return bce(real, torch.ones_like(real))\n", {}),
+    ("def feature_distance(a, b):\n    return torch.norm(a - b)\n", {}),
+    ("def sample_loss(recon, x):\n    return F.mse_loss(recon, x)\n", {"sample_loss": True}),
     ("def show(a, b):\n    print(F.mse_loss(a, b))\n", {}),
 ]  # fmt: skip
 

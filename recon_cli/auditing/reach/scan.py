@@ -32,10 +32,12 @@ NETWORK = re.compile(
 )
 LIKE_LOSS = re.compile(r".*(loss|crit|objective|mse|bce|recon_f|kl[ds]?$)", re.I)
 MEASURES = re.compile(
-    r"_*(valid|val_|eval|test|psnr|ssim|accuracy|metric|score|plot|bits_per|sample|log_?p(rob)?$|log_\w*(pdf|density|prob)$)",
+    r"_*(valid|val_|eval|test)|(?!.*loss)_*(psnr|ssim|accuracy|metric|score|plot|bits_per|sample|\w*distance"
+    r"|log_?p(rob)?$|log_\w*(pdf|density|prob)$)",
     re.I,
 )
 GIVEN = {"criterion", "crit", "loss_fn", "loss_func"}  # what losses are called that somebody else has made
+LABELS = {"ones_like", "zeros_like", "full_like", "ones", "zeros", "full"}  # what a score is compared with, which is no data
 SHAPING = {"exp", "log10", "softmax", "sigmoid", "tanh"}  # what a square within is no loss of, but a kernel or a measure
 NOT_TENSORS = {"numpy", "scipy", "sklearn", "pandas", "sympy"}
 TENSORS = {"torch", "pytorch_lightning", "lightning", "torchvision", "pyro", "accelerate", "transformers", "diffusers", *OTHERS}
@@ -201,7 +203,8 @@ class SourceFile:
             return False
         name = called(node)
         if name in CALLS or name in self.objects or (isinstance(node.func, ast.Call) and OBJECTS.search(called(node.func))):
-            return len(node.args) + len(node.keywords) > (name in GIVEN)
+            values = [*node.args, *(keyword.value for keyword in node.keywords)]
+            return len(values) > (name in GIVEN) and not any(called(value) in LABELS for value in values)
         return name in SUMS and any(
             is_power(each, place.differences) or (isinstance(each, ast.Name) and each.id in place.powers)
             for each in plain_parts(node) if each is not node or name in POWERS
