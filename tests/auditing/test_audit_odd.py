@@ -163,3 +163,12 @@ def squashed(pred: Tensor, x: Tensor) -> Tensor:
 
 def test_a_clause_ends_in_one_mark() -> None:
     assert "r being pred, and there is no KL here" in audit(squashed, (6,)).sentence
+
+
+def muddled(recon: Tensor, logvar_x: Tensor, x: Tensor, mu: Tensor, logvar: Tensor) -> Tensor:
+    likelihood = 0.5 * ((recon - x) ** 2 / logvar_x.exp() + logvar_x).sum()
+    return likelihood + kl(x, logvar)
+
+
+def test_the_last_of_two_scales_is_not_read_as_the_decoders() -> None:
+    assert not audit(muddled, (4,), 4).holds

@@ -158,7 +158,18 @@ def facts(loss: Callable[..., Any]) -> tuple[Any, ...]:
     (row, *_) = found.rows
     powers = [None if p is None else round(p, 4) + 0.0 for p in (row.tradeoff_batch, row.tradeoff_dim, row.tradeoff_latent)]
     numbers = [None if n is None else float(f"{n:.6g}") for n in (row.tradeoff, row.sigma, row.beta, *row.parameters.values())]
-    return (found.holds, row.family, *numbers, *powers, row.latent_scale, row.direction, row.verdict, row.defects, row.link)
+    return (
+        found.holds,
+        row.family,
+        *numbers,
+        *powers,
+        row.latent_scale,
+        row.direction,
+        row.verdict,
+        row.defects,
+        row.link,
+        "with_logits" in str(found.conversions),
+    )
 
 
 def unseen(name: str, step: int = 1) -> list[str]:

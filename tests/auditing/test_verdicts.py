@@ -90,7 +90,7 @@ def test_no_likelihood_is_no_pass(terms: str, density: bool) -> None:
     found = audited(terms + KL, "y, t, mu, logvar")
     assert not found.holds
     assert found.verdict in ("unrecognised", "defective")
-    assert ("no-density" in found.defects) != density
+    assert bool({"no-density", "target-unused"} & {*found.defects}) != density  # where x moves no gradient that is said
 
 
 @pytest.mark.parametrize(

@@ -367,7 +367,11 @@ def apart(call: CallPlan) -> None:
             call.groups = [group for group in call.groups if not group & pair] + [set(pair).union(*joined)]
     for group in call.groups:
         if (group_roles := {slots[key].role for key in group}) & {"recon", "target"} and not group_roles & {"mu", "probs"}:
-            for slot in [slots[key] for key in group if slots[key].role == "scale" and slots[key].how.startswith("by its name")]:
+            scales = [slot for slot in slots.values() if slot.role == "scale"]  # the last of several is the latents'
+            left = scales[-1:] if len(scales) > 1 and call.role("mu") and {slot.key for slot in scales} <= group else []
+            for slot in [
+                slot for slot in scales if slot.key in group and slot.how.startswith("by its name") and slot not in left
+            ]:
                 change(call, slot, "spread", f"{slot.how}, beside the data")
         drawn = [key for key in group if slots[key].role == "z"]
         if not call.role("recon") and len(drawn) == 1 and "target" in {slots[key].role for key in group}:
