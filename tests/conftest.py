@@ -17,6 +17,8 @@ settings.register_profile("recon", deadline=None, suppress_health_check=[HealthC
 settings.load_profile("recon")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it, and so would all that we start
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # as nohup's does: a run that is told to stop by it would go on for ever
 os.environ["COLUMNS"] = "80"
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test asks the network
 collect_ignore = ["losses", "steps"]  # what people wrote: some of it must not be imported
