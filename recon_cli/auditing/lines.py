@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-import recon_cli
 from recon_cli.auditing import watching
 from recon_cli.auditing.calling import Problem, Values
+from recon_cli.auditing.limiting import OURS
 
-OURS, TORCH = str(Path(recon_cli.__file__).parent), str(Path(torch.__file__).parent)
+TORCH = str(Path(torch.__file__).parent)
 PASSING = {__file__, watching.__file__}  # modes of recon's, between torch and the code that called it
 REDUCING = frozenset({
     "mean", "sum", "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "binary_cross_entropy",

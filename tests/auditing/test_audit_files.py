@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from recon_cli.auditing.reach.source_files import python_of, tree_of
 
 import recon_cli
+from recon_cli.auditing.reach.source_files import python_of, tree_of
 from recon_cli.errors import ReconError
 from recon_cli.runtime.user_code import import_file
 

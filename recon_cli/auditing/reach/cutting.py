@@ -16,6 +16,7 @@ from torch import Tensor
 
 from recon_cli.auditing.lines import Operation
 from recon_cli.auditing.reach.recording import Recorded, Tape, Value
+from recon_cli.auditing.watching import FLOATS
 
 WEIGHTED = {
     "addmm", "mm", "bmm", "baddbmm", "matmul", "linear", "convolution", "_convolution", "mkldnn_convolution", "embedding",
@@ -32,7 +33,6 @@ TOGETHER = {"cat", "stack"}
 ADDING = {"add", "sub", "rsub", "add_", "sub_"}
 SCALING = {"mul", "div", "neg", "mul_", "div_", "neg_"}
 COMPARING = {"mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"}
-FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 @dataclass

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recon_cli.auditing.lines import OURS
+from recon_cli.auditing.limiting import OURS
 from recon_cli.auditing.reach.cutting import Cut, cut, trained
 from recon_cli.auditing.reach.recording import Recorder, site
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from recon_cli.auditing.probes import generator
 from recon_cli.auditing.reach.cutting import Cut, varied
 from recon_cli.auditing.watching import seed
 
@@ -107,7 +108,7 @@ def turned(value: Tensor, half: Tensor, ignored: Collection[int] = ()) -> list[T
 
 def halved(value: Tensor, number: int = 7) -> Tensor:
     """Return which half of a tensor's elements is to be changed."""
-    return torch.rand(value.shape, generator=torch.Generator().manual_seed(number)) < 0.5
+    return torch.rand(value.shape, generator=generator(number)) < 0.5
 
 
 def parts_of(step: LiveStep) -> Parts:
@@ -164,7 +165,7 @@ def wakes(step: LiveStep, number: int) -> bool:
 
 def far(value: Tensor, by: float = FAR, number: int = 9) -> Tensor:
     """Return values that are normal and wide, for a tensor."""
-    return by * torch.randn(value.shape, generator=torch.Generator().manual_seed(number), dtype=torch.float64)
+    return by * torch.randn(value.shape, generator=generator(number), dtype=torch.float64)
 
 
 def centred(step: LiveStep, number: int) -> bool:

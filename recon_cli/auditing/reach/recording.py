@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from recon_cli.auditing.lines import OURS, TORCH, shortened
+from recon_cli.auditing.limiting import OURS
+from recon_cli.auditing.lines import TORCH, shortened
 
 RANDOM = {"randn_like", "rand_like", "randint_like", "bernoulli", "normal", "randn", "rand", "multinomial", "normal_functional"}
 NORMAL = {"randn_like", "randn", "normal_"}

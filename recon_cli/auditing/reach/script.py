@@ -12,8 +12,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from recon_cli.auditing.limiting import InterruptedLoss, OutOfTime, limited
-from recon_cli.auditing.lines import OURS
+from recon_cli.auditing.limiting import OURS, InterruptedLoss, OutOfTime, limited
 from recon_cli.auditing.reach.losses import DerivedLoss, Finished, Watching
 from recon_cli.auditing.restoring import folder
 from recon_cli.errors import ReconError

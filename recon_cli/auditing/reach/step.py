@@ -13,12 +13,12 @@ from recon_cli.auditing.calling import Layout, Problem, Sizes
 from recon_cli.auditing.measurements import measure
 from recon_cli.auditing.reach.call_plans import CallPlan, Slot
 from recon_cli.auditing.reach.callables import Reached
-from recon_cli.auditing.reach.cutting import FLOATS, Cut
+from recon_cli.auditing.reach.cutting import Cut
 from recon_cli.auditing.reach.exponents import growth
 from recon_cli.auditing.reach.losses import DerivedLoss
 from recon_cli.auditing.reach.parts import LiveStep, Parts, broadcast, parts_of, with_targets
 from recon_cli.auditing.result import Audit, audit_of
-from recon_cli.auditing.watching import seed
+from recon_cli.auditing.watching import FLOATS, seed
 from recon_cli.errors import ReconError
 from recon_cli.identity.shapes import spell
 
