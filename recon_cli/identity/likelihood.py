@@ -111,6 +111,11 @@ class Likelihood(Parametric, ABC):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        for name, kind in (("loss", "Loss"), ("density", "string")):
+            if not hasattr(type(self), name):
+                raise ReconError(
+                    f"{type(self).__name__} has no {name}.", f"Give the class a {name}: a {kind}, or a property that returns one."
+                )
         if not all(isinstance(value, (int, float)) for value in self.parameters.values()):
             return
         try:

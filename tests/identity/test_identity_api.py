@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import inspect
 import pickle
 
@@ -27,6 +28,20 @@ each_family = pytest.mark.parametrize("family", FAMILIES, ids=likelihoods.names(
 def test_fit_and_with_slope_have_one_signature(family: type[Likelihood]) -> None:
     assert [*inspect.signature(family.fit).parameters] == ["x", "mu"]
     assert [*inspect.signature(family.with_slope).parameters] == ["slope", "loss"]
+
+
+@pytest.mark.parametrize("missing", ["loss", "density"])
+def test_a_family_without_one_of_its_three_statements_says_which(missing: str) -> None:
+    statements = {
+        "loss": SquaredError(),
+        "density": "exp(-(x - mu)**2) / sqrt(pi)",
+        "nll": Gaussian.nll,
+        "sample": Gaussian.sample,
+    }
+    del statements[missing]
+    own = dataclasses.dataclass(frozen=True)(type("Own", (Likelihood,), statements))
+    with pytest.raises(ReconError, match=f"Own has no {missing}"):
+        own()
 
 
 def test_a_class_is_fitted_as_its_usual_instance() -> None:
