@@ -128,8 +128,7 @@ def test_killed_at_random_moments_it_ends_in_the_same_bits(sigma: str, here: Pat
             break
     resume("run")
     print(f"{kills} kills, {writing} inside the write of a checkpoint; after {behind} epochs")
-    assert kills == KILLS
-    assert writing
+    assert kills == KILLS  # how many inside a write is chance: the test below kills there for certain
     assert outcome("run") == outcome("whole")
     assert not [*Path("run").glob(".*")]
 
