@@ -7,7 +7,7 @@ format takes the spelling that it can show.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from functools import cache
 from typing import Any
 
@@ -15,14 +15,19 @@ from recon_cli.errors import DISTRIBUTION
 
 
 @cache
-def version() -> str:
-    """Return recon's version, as it is installed; 0.0.0 of a source tree that is not."""
+def installed(name: str) -> str | None:
+    """Return the version of a distribution that is installed; None of one that is not."""
     from importlib import metadata
 
     try:
-        return metadata.version(DISTRIBUTION)
+        return metadata.version(name)
     except metadata.PackageNotFoundError:
-        return "0.0.0"
+        return None
+
+
+def version() -> str:
+    """Return recon's version, as it is installed; 0.0.0 of a source tree that is not."""
+    return installed(DISTRIBUTION) or "0.0.0"
 
 
 @dataclass(frozen=True)
@@ -44,22 +49,32 @@ class Column:
     panel
         wide tables are shown as several narrow ones, one a panel; a column whose panel is ``"*"``
         opens every one of them, and one whose panel is None is written but not shown.
+    brief
+        whether it belongs to the answer: a summary shows the tables that have such columns, and of them only those.
     """
 
     key: str
     title: str
     panel: str | None = ""
+    brief: bool = False
 
 
-def column(title: str, panel: str | None = "", *, default: Any = MISSING) -> Any:
+def column(title: str, panel: str | None = "", *, default: Any = MISSING, brief: bool = False) -> Any:
     """Return a dataclass field that is a column of every table of its class: see :class:`Column`."""
-    return field(default=default, metadata={"title": title, "panel": panel})
+    return field(default=default, metadata={"title": title, "panel": panel, "brief": brief})
 
 
 def columns_of(kind: type) -> list[Column]:
     """Return the columns that a dataclass declares, in the order of its fields, those that open every panel first."""
-    shown = [Column(one.name, one.metadata["title"], one.metadata["panel"]) for one in fields(kind) if "title" in one.metadata]
-    return sorted(shown, key=lambda each: each.panel != "*")
+    every = [(one.name, one.metadata) for one in fields(kind) if "title" in one.metadata]
+    columns = [Column(name, declared["title"], declared["panel"], declared["brief"]) for name, declared in every]
+    return sorted(columns, key=lambda each: each.panel != "*")
+
+
+class Detail(str):
+    """A note that explains, and is no part of the answer: a summary leaves it out. Any other note is always shown."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True)
@@ -67,11 +82,18 @@ class Table:
     """Rows under one name.
 
     layout
-        ``"grid"``, or ``"steps"`` for numbered statements with their reasons.
+        ``"grid"``, ``"steps"`` for numbered statements with their reasons, or ``"code"`` for lines to copy: each row a title
+        and its code, the first two columns.
     most
         on a terminal, at most this many rows, evenly spread (every other format has all of them).
     wrong
         the word for a statement that does not check, among steps.
+    answer
+        whether a summary has all of it; else, of a grid, its ``brief`` columns, and of steps the statements alone.
+    few
+        how many rows a summary has, the first ones; None for all.
+    reasons
+        whether the reasons of steps are shown.
     """
 
     name: str
@@ -81,15 +103,32 @@ class Table:
     layout: str = "grid"
     most: int | None = None
     wrong: str = "refuted"
+    answer: bool = False
+    few: int | None = None
+    reasons: bool = True
 
     @classmethod
     def of(
-        cls, name: str, kind: type, rows: Sequence[Any], title: str = "", *, layout: str = "grid", most: int | None = None
+        cls, name: str, kind: type, rows: Sequence[Any], title: str = "", *, layout: str = "grid", most: int | None = None,
+        few: int | None = None,
     ) -> Table:  # fmt: skip
         """Return the table of ``rows``, objects of the dataclass ``kind``, whose columns its fields declare."""
         columns = columns_of(kind)
         values = [{each.key: getattr(row, each.key) for each in columns} for row in rows]
-        return cls(name, columns, values, title, layout, most)
+        return cls(name, columns, values, title, layout, most, few=few)
+
+    def details(self) -> Table:
+        """Return the same table, none of it part of the answer."""
+        return replace(self, columns=[replace(each, brief=False) for each in self.columns])
+
+    def summary(self) -> Table | None:
+        """Return what belongs to the answer, None where nothing does."""
+        if self.answer:
+            return self
+        if self.layout == "steps":
+            return replace(self, reasons=False)
+        columns = [each for each in self.columns if each.brief or each.panel == "*"]
+        return replace(self, columns=columns, rows=self.rows[: self.few]) if any(each.brief for each in columns) else None
 
 
 @dataclass(frozen=True)
@@ -124,6 +163,8 @@ class Report:
 
     lead
         what is said before the tables; in JSON the first notes.
+    arguments
+        what the command was called with, by option, where a command line made it.
     whole
         whether that is all, and the work was not interrupted.
     """
@@ -137,3 +178,10 @@ class Report:
     whole: bool = True
     charts: Sequence[Chart] = field(default=())
     lead: Sequence[str] = ()
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    def summary(self) -> Report:
+        """Return the answer alone: the verdict, what belongs to it of the tables, and the notes that are no :class:`Detail`."""
+        tables = [brief for table in self.tables if (brief := table.summary())]
+        notes = [note for note in self.notes if not isinstance(note, Detail)]
+        return replace(self, tables=tables, notes=notes, charts=(), pictures=())

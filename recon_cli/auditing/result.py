@@ -30,7 +30,7 @@ DEFECTS = (
     Column("site", "at"),
     Column("level", "level", None),
 )
-CONVERSIONS = (Column("keep", "to have", "*"), Column("write", "write"))
+CONVERSIONS = (Column("keep", "for", "*"), Column("write", "write"))
 WORDED = ("family", "verdict", "direction", "latent_scale", "defects", "site", "term")  # columns of words
 FAMILIES = ("elastic-net", "the decoder's own")  # beside those of the registry
 
@@ -218,16 +218,16 @@ def report(audit: Audit) -> Report:
             }
             for i, f in enumerate(audit.findings, 1)
         ]  # fmt: skip
-        tables.append(Table("defects", DEFECTS, rows_of_defects, layout="steps"))
+        tables.append(Table("defects", DEFECTS, rows_of_defects, layout="steps", answer=True))
     if audit.conversions:
-        tables.append(
-            Table("conversions", CONVERSIONS, [dict(zip(("keep", "write"), each, strict=True)) for each in audit.conversions])
-        )
+        lines = [dict(zip(("keep", "write"), each, strict=True)) for each in audit.conversions]
+        tables.append(Table("conversions", CONVERSIONS, lines, layout="code", answer=True))
     codes = f": {', '.join(audit.defects)}" if audit.defects else ""
     accepted = f" ({', '.join(audit.accepted)} accepted)" if audit.accepted else ""
     verdict = f"{audit.verdict}{codes}{accepted}"
     columns = tuple(replace(column, title=heading(audit)) if column.key == "tradeoff" else column for column in OBJECTIVE)
     tables[0] = Table("objective", columns, rows)
+    tables[0] = tables[0].details() if len(rows) == 1 else tables[0]  # the sentence has its numbers
     if audit.unmet:
         verdict += f"; {'; '.join(audit.unmet)}"
     return Report(

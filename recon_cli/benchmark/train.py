@@ -24,10 +24,10 @@ class EpochTiming:
     """Seconds of an epoch in one way: see :func:`bench_training`."""
 
     way: str = column("an epoch of", "*")
-    seconds: float = column("seconds")
+    seconds: float = column("seconds", brief=True)
     samples_per_second: float = column("samples/s")
-    over_products: float = column("/ products")
-    tutorial_over: float = column("tutorial / it")
+    over_products: float = column("/ products", brief=True)
+    tutorial_over: float = column("tutorial / it", brief=True)
     first: float = column("first time")
 
 

@@ -47,11 +47,11 @@ class FittedNoise:
     likelihood: str = column("likelihood", "*")
     kind: str = column("kind", NATS)
     rank: int = column("rank", None)
-    nll: float = column("nll", NATS)
+    nll: float = column("nll", NATS, brief=True)
     nll_at_unit: float = column("at unit noise", NATS)
     cost: float = column("costs", NATS)
     bits_per_dimension: float | None = column("bits/dim", NATS)
-    parameters: dict[str, float] = column("best noise", CHOSEN)
+    parameters: dict[str, float] = column("best noise", CHOSEN, brief=True)
     clipped: int = 0
 
 

@@ -91,14 +91,14 @@ class Interpretation:
 
     name: str = column("reported", "*")
     nll: float = column("nll", None)
-    variance: str = column("sigma²")
+    variance: str = column("sigma²", brief=True)
     sigma: float = column("sigma", None)
-    constant: str = column("constant")
-    units: str = column("density of")
-    feasible: bool = column("possible")
-    floor: float = column("floor")
-    left: float = column("left")
-    squared_error: float | None = column("error² ≤")
+    constant: str = column("constant", brief=True)
+    units: str = column("density of", brief=True)
+    feasible: bool = column("possible", brief=True)
+    floor: float = column("floor", brief=True)
+    left: float = column("left", brief=True)
+    squared_error: float | None = column("error² ≤", brief=True)
 
 
 @dataclass(frozen=True)

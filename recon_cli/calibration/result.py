@@ -10,7 +10,9 @@ from recon_cli.calibration.noise import FittedNoise
 from recon_cli.calibration.weights import DIVERGENCES, Convention, Weight, noise_in_words, short_name
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.numerics.spectrum import Eigenvalues, Ppca, RateDistortion, point
-from recon_cli.report import Chart, Column, LeftOut, Report, Table, column
+from recon_cli.report import Chart, Column, Detail, LeftOut, Report, Table, column
+
+FEW = 6  # rows of a long table that a summary has
 
 
 @dataclass(frozen=True)
@@ -44,9 +46,9 @@ class ModelPoint:
     """
 
     distortion: float = column("distortion D", "*")
-    rate: float | None = column("rate")
-    bound: float | None = column("Gaussian R(D)")
-    distance: float | None = column("above it")
+    rate: float | None = column("rate", brief=True)
+    bound: float | None = column("Gaussian R(D)", brief=True)
+    distance: float | None = column("above it", brief=True)
     of_draws: bool = False
 
 
@@ -101,7 +103,9 @@ class Calibration:
         """Return what ``recon calibrate`` prints. It does not hold where the noise that was asked for collapses the posterior."""
         tables = [table for table in self._tables() if table.rows]
         chart = self._chart()
-        return Report("calibrate", tables, [*self._notes()], self._verdict(), not self.collapses, charts=[chart] if chart else [])
+        lead = [self._in_code()] if self.convention is None and self.weights else []
+        charts = [chart] if chart else []
+        return Report("calibrate", tables, [*self._notes()], self._verdict(), not self.collapses, charts=charts, lead=lead)
 
     def _tables(self) -> Iterator[Table]:
         visible = {
@@ -110,15 +114,18 @@ class Calibration:
         }
         noise = Table.of("noise", FittedNoise, self.noise)
         columns = [each if visible.get(each.key, True) else replace(each, panel=None) for each in noise.columns]
-        yield replace(noise, columns=columns)
+        yield replace(noise, columns=columns, few=FEW)
         yield Table.of("left_out", LeftOut, [LeftOut(*pair) for pair in self.left_out])
         known = [] if self.eigenvalues is None else [Covariance.of(self.eigenvalues)]
         yield Table.of("covariance", Covariance, known)
         at_most = f", at most {self.latent:,} latents" if self.latent else ""
-        yield Table.of("spectrum", RateDistortion, self.points, f"a linear model at each noise{at_most}, nats per sample")
+        yield Table.of(
+            "spectrum", RateDistortion, self.points, f"a linear model at each noise{at_most}, nats per sample", few=FEW
+        )
         yield Table.of("ppca", Ppca, self.ppca, "the best noise for so many latents, nats per sample")
         model = [self.model] if self.model else []
-        yield Table.of("model", ModelPoint, model, "the reconstruction beside the Gaussian bound, per sample")
+        beside = Table.of("model", ModelPoint, model, "the reconstruction beside the Gaussian bound, per sample")
+        yield beside if self.model and self.model.distance is not None else beside.details()
         yield Table.of("weights", Weight, self.weights)
         for name in dict.fromkeys(weight.loss_name for weight in self.weights):
             yield _literals(name, [weight for weight in self.weights if weight.loss_name == name])
@@ -131,7 +138,7 @@ class Calibration:
                 "not. To compare, dequantise the data (add uniform noise of a level's width), or discretise the density."
             )
         if any(row.bits_per_dimension is not None for row in self.noise):
-            yield (
+            yield Detail(
                 "bits/dim are of 8-bit levels: nll/(D log 2) of a probability, D the elements of a sample; of a density less "
                 "log2 of a level's width (+ 7.99435 for x/255, + 8 for x/256, 0 for bytes), its value at the level taken for "
                 "the whole bin: a bound on the bits of the levels only where the data were dequantised."
@@ -151,7 +158,7 @@ class Calibration:
         elif any(weight.loss_name == "l1" for weight in self.weights) and not any(
             row.likelihood == "laplace" for row in self.noise
         ):
-            yield "The laplace noise is the one of the same variance, scale = sigma/√2."
+            yield Detail("The laplace noise is the one of the same variance, scale = sigma/√2.")
         if self.keep:
             yield self.keep
         if open_sizes := sorted({size for weight in self.weights for size in "BDK" if size in weight.literal}):
@@ -160,7 +167,16 @@ class Calibration:
                 "D": "D the number of elements of a sample (--shape)",
                 "K": "K the number of latents (--latent)",
             }
-            yield f"{'; '.join(names[size] for size in open_sizes)}."
+            yield Detail(f"{'; '.join(names[size] for size in open_sizes)}.")
+
+    def _in_code(self) -> str:
+        """Return the weights of the two commonest conventions, to be written as they are."""
+        first = self.weights[0].loss_name
+        literal = {(row.reduction, row.kl_reduction): row.literal for row in self.weights if row.loss_name == first}
+        return (
+            f"Write {first} summed + {literal['sum', 'sum']} * KL summed, or {first} averaged over everything + "
+            f"{literal['mean', 'mean-batch']} * KL averaged over the batch; recon calibrate -v has every other way."
+        )
 
     def _about_the_spectrum(self, eigenvalues: Eigenvalues) -> Iterator[str]:
         most, flat = float(eigenvalues.values[0]), eigenvalues.dimensions - eigenvalues.rank
@@ -171,7 +187,7 @@ class Calibration:
                 f"has rank {rank:,}, and its other {flat:,} eigenvalues are 0."
             )
         elif eigenvalues.exact and flat:
-            yield f"The covariance has rank {rank:,}: {flat:,} of {dimensions:,} dimensions do not vary on their own."
+            yield Detail(f"The covariance has rank {rank:,}: {flat:,} of {dimensions:,} dimensions do not vary on their own.")
         if not eigenvalues.exact:
             count = len(eigenvalues.values)
             yield (

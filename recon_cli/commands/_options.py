@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import functools
 import re
-import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
 
 from recon_cli import registry
-from recon_cli.errors import ReconError, unknown
+from recon_cli.errors import ReconError
 from recon_cli.identity.parametric import as_number, as_whole
 from recon_cli.runtime import processes
 
@@ -21,12 +19,11 @@ if TYPE_CHECKING:
     from recon_cli.identity.likelihood import Likelihood
     from recon_cli.identity.losses import Loss
     from recon_cli.likelihoods.gaussian import Gaussian
-    from recon_cli.report import Report
 
 Value = TypeVar("Value")
 Item = TypeVar("Item")
 Words = ParamSpec("Words")
-NOTES = "recon_cli.notes"
+NOTES = "recon_cli.notes"  # what words were taken for, until the report is shown
 
 
 class Command(click.Command):
@@ -129,24 +126,6 @@ class SourceWord(Word[str]):
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         return [*super().shell_complete(ctx, param, incomplete), CompletionItem(incomplete, type="file")]
-
-
-class FormatWord(Word[str]):
-    """The name of an output format; checked before any work."""
-
-    name = "format"
-
-    def read(self, word: str, option: str) -> str:
-        del option
-        if word not in self.known_words():
-            raise unknown("format", word, self.known_words())
-        return word
-
-    def get_metavar(self, *_: Any, **__: Any) -> str:
-        return "|".join(self.known_words())
-
-    def known_words(self) -> Iterable[str]:
-        return registry.names("formats")
 
 
 class Numbers(Word[list[float]]):
@@ -259,10 +238,6 @@ gradients = click.option(
     "--gradients", type=click.Choice(["sample", "all"]), default="sample", show_default=True,
     help="Piece by piece: of a million numbers, evenly spread, or of all (values are of all).",
 )  # fmt: skip
-format = click.option(
-    "--format", "format", type=FormatWord(), default="table", show_default=True,
-    help="How to write the result.",
-)  # fmt: skip
 data = click.option(
     "--data", type=SourceWord(), default="digits", show_default=True, metavar="SOURCE",
     help="digits (bundled), mnist, a file (x.npy, x.npz:NAME, x.parquet, ...), a folder of images, hf:NAME, synthetic:...",
@@ -325,18 +300,3 @@ def reject(ctx: click.Context, what: str, *names: str) -> None:
         if name in explicitly_set(ctx):
             word = declared[name].opts[0] if isinstance(declared[name], click.Option) else "name"
             raise ReconError(f"{what} takes no {word}.", f"Leave it out; see {ctx.command_path} --help.")
-
-
-def show(report: Report, format: str) -> NoReturn:
-    """Write a report to standard output (of several processes the first does), and exit: 0 if it holds, 1 if not.
-
-    130 where it was interrupted.
-    """
-    from recon_cli import formats
-
-    if notes := click.get_current_context().meta.get(NOTES):
-        report = replace(report, notes=[*dict.fromkeys((*notes, *report.notes))])
-    if processes.rank() == 0:
-        formats.write(report, format, sys.stdout)
-        sys.stdout.flush()
-    click.get_current_context().exit((0 if report.holds else 1) if report.whole else 130)

@@ -7,6 +7,7 @@ import math
 import click
 
 from recon_cli.commands import _options as options
+from recon_cli.commands import _output as output
 from recon_cli.errors import ReconError
 
 
@@ -64,7 +65,7 @@ class AuditCommand(options.Command):
 @click.option(
     "--timeout", type=options.Seconds(), default=60.0, show_default=True, help="Seconds for the function, then its end."
 )
-@options.format
+@output.format
 def command(
     words: tuple[str, ...], run: bool, steps: int, loss: str | None, reduction: str, kl_weight: float, kl_reduction: str | None,
     shapes: tuple[tuple[str, tuple[int, ...]], ...], latent: tuple[int, ...], batch: int | None, order: str | None,
@@ -120,7 +121,7 @@ def command(
         if any(name for name, _ in shapes):
             raise ReconError("Losses of files have no argument in common to shape.", "Write --shape 1x28x28, of one sample.")
         settings = {"shape": dict(shapes) or None, "latent": latent, "batch": batch, "data": data, "scale": scale}
-        options.show(survey(words, accept, expect, timeout, settings), format)
+        output.show(survey(words, accept, expect, timeout, settings), format)
     if function is None and not run:
         options.reject(ctx, "audit --loss", "bind", "make")
         if any(name for name, _ in shapes):
@@ -141,4 +142,4 @@ def command(
         "expect": expect, "timeout": timeout,
     }  # fmt: skip
     subject = "The function" if not script else " ".join(script[: 2 if script[0] == "-m" else 1])
-    options.show(supervisor.run_supervised("recon_cli.auditing.worker:reported", arguments, timeout, subject), format)
+    output.show(supervisor.run_supervised("recon_cli.auditing.worker:reported", arguments, timeout, subject), format)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from recon_cli.commands import _options as options
+from recon_cli.commands import _output as output
 from recon_cli.runtime import progress
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @click.option("--files", is_flag=True, help="Also from files, beside summing them through a memory map.")
 @options.device
-@options.format
+@output.format
 def command(
     what: str, chosen: tuple[Likelihood, ...], elements: list[float], repeats: int, engine: str, files: bool, device: str,
     format: str,
@@ -50,9 +51,9 @@ def command(
         likelihoods = [str(likelihood) for likelihood in chosen] or ["gaussian"]
         with progress.bar("timing", repeats) as advance:
             report = bench_training(likelihoods[0], repeats=repeats, engine=engine, device=device, progress=advance)
-        options.show(report, format)
+        output.show(report, format)
     from recon_cli.benchmark.compare import USUAL, bench
 
     with progress.bar("timing", len(chosen or USUAL) * len(elements)) as advance:
         report = bench(*chosen, elements=elements, repeats=repeats, engine=engine, device=device, files=files, progress=advance)
-    options.show(report, format)
+    output.show(report, format)

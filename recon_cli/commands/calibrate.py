@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from recon_cli.commands import _options as options
+from recon_cli.commands import _output as output
 from recon_cli.runtime import progress
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 @options.binarize
 @options.trust
 @options.seed
-@options.format
+@output.format
 @click.pass_context
 def command(
     ctx: click.Context, data: str | None, recon: str | None, rate: float | None, latent: int | None,
@@ -66,7 +67,7 @@ def command(
         own = ("reported", "dim", "sigma", "beta", "rounding", "seed", "format")
         others = {name: value for name, value in ctx.params.items() if name not in own}
         judged = calibration.judge(reported, dim=dim, sigma=sigma, beta=beta, rounding=rounding, **others)
-        options.show(judged.report(), format)
+        output.show(judged.report(), format)
     calibration.plottable(plot)
     hint = "It goes with --reported; the shape of a sample is --shape, a weight on the KL --kl-weight."
     calibration.reject({"dim": dim, "beta": beta, "rounding": rounding}, "data", hint)
@@ -78,4 +79,4 @@ def command(
         )  # fmt: skip
     if plot is not None:
         calibration.plot(result, plot)
-    options.show(result.report(), format)
+    output.show(result.report(), format)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from recon_cli.commands import _options as options
+from recon_cli.commands import _output as output
 from recon_cli.runtime import processes, progress
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 @click.option("--dtype", default="auto", show_default=True, metavar="auto|float32|float64|...", help="Of both sides.")
 @options.trust
 @options.seed
-@options.format
+@output.format
 def command(
     chosen: tuple[Likelihood, ...], sigmas: tuple[list[float], ...], loss: Loss | None, everything: bool, against: str | None,
     data: str, recon: str, scale: float | None, recon_scale: float | None, binarize: str | None, engine: str, gradients: str,
@@ -69,4 +70,4 @@ def command(
             gradients=gradients, binarize=binarize, scale=scale, recon_scale=recon_scale, device=device, dtype=dtype, seed=seed,
             trust=trust, progress=advance,
         )  # fmt: skip
-    options.show(comparison.report(), format)
+    output.show(comparison.report(), format)

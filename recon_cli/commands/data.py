@@ -5,13 +5,14 @@ from __future__ import annotations
 import click
 
 from recon_cli.commands import _options as options
+from recon_cli.commands import _output as output
 from recon_cli.runtime import progress
 
 
 @click.command("data", cls=options.Command)
 @click.argument("source", type=options.SourceWord(), default="digits", metavar="[SOURCE]")
 @options.scale
-@options.format
+@output.format
 def command(source: str, scale: float | None, format: str) -> None:
     """Describe a source: shape, range, and which likelihoods its values allow.
 
@@ -24,4 +25,4 @@ def command(source: str, scale: float | None, format: str) -> None:
 
     with progress.bar("reading", 100) as advance:
         report = survey(source, scale, advance)
-    options.show(report, format)
+    output.show(report, format)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from recon_cli.commands import _options as options
+from recon_cli.commands import _output as output
 
 if TYPE_CHECKING:
     from recon_cli.identity.likelihood import Likelihood
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 @options.sigmas
 @click.option("--shape", type=options.Shape(), metavar="1x28x28", help="Of one sample, to put D = its elements in.")
 @click.option("--list", "everything", is_flag=True, help="Every likelihood and its loss on one screen, each proved.")
-@options.format
+@output.format
 def command(
     words: tuple[Likelihood | type[Likelihood], ...], sigmas: tuple[list[float], ...], shape: tuple[int, ...] | None,
     everything: bool, format: str,
@@ -40,5 +41,5 @@ def command(
 
     if everything:
         options.reject(click.get_current_context(), "derive --list", "words", "sigmas", "shape")
-        options.show(catalogue(), format)
-    options.show(derive(*words, *options.gaussians(sigmas), shape=shape).report(), format)
+        output.show(catalogue(), format)
+    output.show(derive(*words, *options.gaussians(sigmas), shape=shape).report(), format)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import click
 
 from recon_cli.commands import _options as options
+from recon_cli.commands import _output as output
 
 
 @click.command("explain", cls=options.Command)
 @click.argument("code", required=False, metavar="[CODE]")
-@options.format
+@output.format
 def command(code: str | None, format: str) -> None:
     """Say what a defect that recon audit finds is, what comes of it and what mends it; without a code, list them all.
 
@@ -22,6 +23,6 @@ def command(code: str | None, format: str) -> None:
 
     if code is not None:
         title, *paragraphs = defects.explanation(code).split("\n\n")
-        options.show(Report("explain", [], [" ".join(text.split()) for text in paragraphs], lead=[f"{code}: {title}"]), format)
+        output.show(Report("explain", [], [" ".join(text.split()) for text in paragraphs], lead=[f"{code}: {title}"]), format)
     rows = [{"code": each, "meaning": defects.explanation(each).split("\n")[0]} for each in defects.codes()]
-    options.show(Report("explain", [Table("defects", [Column("code", "defect", "*"), Column("meaning", "is")], rows)]), format)
+    output.show(Report("explain", [Table("defects", [Column("code", "defect", "*"), Column("meaning", "is")], rows)]), format)

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from recon_cli.commands import _options as options
+from recon_cli.commands import _output as output
 from recon_cli.models._options import Options, is_own, spelled
 from recon_cli.runtime import processes, progress
 
@@ -68,7 +69,7 @@ def setting(*names: str) -> Callable[[Decorated], Decorated]:
 @options.seed
 @options.device
 @click.option("--out", metavar="DIR", show_default="runs/NAME", help="The run folder; never overwritten.")
-@options.format
+@output.format
 @options.in_all_processes
 @click.pass_context
 def command(
@@ -104,11 +105,11 @@ def command(
         steps = {**settings, "epochs": options.explicitly_set(ctx).get("epochs", 5)}
         with progress.bar("side by side", steps["epochs"]) as advance:
             compared = training.lockstep(against, progress=advance, **steps)
-        options.show(compared.report(), format)
+        output.show(compared.report(), format)
     if sweep:
         with progress.bar("sweeping", sweep.count(",") + 1) as advance:
             swept = training.sweep(sweep, progress=advance, **settings)
-        options.show(swept.report(), format)
+        output.show(swept.report(), format)
     folder = resume or out or training.fresh(settings["likelihood"].partition(":")[0])
     try:
         if resume:
@@ -125,4 +126,4 @@ def command(
             if processes.rank() == 0:
                 click.echo(f"\nStopped after {where}, and saved. Go on with: {how} train --resume {folder}{more}", err=True)
         ctx.exit(where.code)
-    options.show(trained.report(), format)
+    output.show(trained.report(), format)

@@ -81,6 +81,11 @@ class Comparison:
             groups.setdefault((row.likelihood, row.loss), []).append(row)
         meanings = [note for group in groups.values() for note in meaning(group)] if self.left_out is None else []
         tables = [table(self.rows, brief=self.left_out is not None), *self._left_out()]
+        meanings += (
+            [f"Left out, because they do not take these data: {', '.join(name for name, _ in self.left_out)}."]
+            if self.left_out
+            else []
+        )
         return Report("compare", tables, [*self.notes, *meanings], self._verdict(), self.holds, whole=self.whole)
 
     def _verdict(self) -> str:

@@ -306,7 +306,10 @@ def report(rows: Sequence[Against], notes: Iterable[str]) -> Report:
         verdict += f"; of {len(loose)} of the {good} the gradient is off by a hundredth of itself or more where it is small, "
         verdict += f"by at most {max(loose):.2g} of a typical one"
     columns, hidden = [Column(key, key) for key in KEYS], [Column(key, key, None) for key in CHANGES]
-    tables = [Table("against", columns, statements, layout="steps", wrong="not the density"), Table("changes", hidden, changes)]
+    tables = [
+        Table("against", columns, statements, layout="steps", wrong="not the density", answer=True),
+        Table("changes", hidden, changes),
+    ]
     return Report("compare", tables, [*notes], verdict, not changed)
 
 

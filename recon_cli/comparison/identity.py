@@ -42,20 +42,20 @@ class Identity:
     loss: str = column("loss", "*")
     data: str = column("data", VALUES)
     elements: int = column("elements", VALUES)
-    nll: float = column("−log p(x|μ)", VALUES)
-    loss_value: float = column("= loss", VALUES)
-    slope: float | None = column("× slope", VALUES)
-    offset: float | None = column("+ offset", VALUES)
-    gap: float | None = column("+ gap", VALUES)
-    worst: float | None = column("worst (roundings)", VALUES)
+    nll: float = column("−log p(x|μ)", VALUES, brief=True)
+    loss_value: float = column("= loss", VALUES, brief=True)
+    slope: float | None = column("× slope", VALUES, brief=True)
+    offset: float | None = column("+ offset", VALUES, brief=True)
+    gap: float | None = column("+ gap", VALUES, brief=True)
+    worst: float | None = column("worst (roundings)", VALUES, brief=True)
     ratio_min: float | None = column("smallest", GRADIENTS)
-    ratio_median: float | None = column("median", GRADIENTS)
+    ratio_median: float | None = column("median", GRADIENTS, brief=True)
     ratio_max: float | None = column("largest", GRADIENTS)
     ratio_elements: int = column("elements", GRADIENTS)
     ratio_excluded: int = column("both zero, left out", GRADIENTS)
     cosine: float | None = column("cosine", GRADIENTS)
     proportional: bool = column("proportional", GRADIENTS)
-    holds: bool = column("loss = likelihood", GRADIENTS)
+    holds: bool = column("loss = likelihood", GRADIENTS, brief=True)
     best: dict[str, float] | None = column("the data would choose", VALUES, default=None)
     cost: float | None = column("which would save", VALUES, default=None)
     bits_per_dimension: float | None = column("bits/dim", VALUES, default=None)
@@ -72,8 +72,16 @@ def table(rows: Sequence[Identity], brief: bool = False) -> Table:
     """Return the identity table; ``brief``: as it fits on one screen."""
     whole = Table.of("identity", Identity, rows)
     if brief:
-        titles = {"holds": "holds"}
-        columns = [replace(each, panel=BRIEF.get(each.key), title=titles.get(each.key, each.title)) for each in whole.columns]
+        titles, short = {"holds": "holds"}, ("slope", "offset")
+        columns = [
+            replace(
+                each,
+                panel=BRIEF.get(each.key),
+                title=titles.get(each.key, each.title),
+                brief=each.brief and each.key not in short,
+            )
+            for each in whole.columns
+        ]
     else:
         has_bits = any(row.bits_per_dimension is not None for row in rows)
         hidden = set() if has_bits else {"bits_per_dimension"}

@@ -120,12 +120,12 @@ class Listed:
     """A likelihood in ``recon derive --list``; ``where`` is what the letters of its loss in torch are."""
 
     likelihood: str = column("likelihood", "*")
-    torch: str = column("its loss, in torch", WRITTEN)
-    where: str = column("where", WRITTEN)
-    slope: Formula = column("slope", WRITTEN)
+    torch: str = column("its loss, in torch", WRITTEN, brief=True)
+    where: str = column("where", WRITTEN, brief=True)
+    slope: Formula = column("slope", WRITTEN, brief=True)
     loss: str = column("loss", WHAT)
     dropped: str = column("drops", WHAT)
-    proved: bool | None = column("proved", WHAT)
+    proved: bool | None = column("proved", WHAT, brief=True)
     support: str = column("x in", WHERE)
     link: str = column("link", WHERE)
     gap: Formula = column("gap c(μ)", None)

@@ -8,6 +8,8 @@ from typing import TextIO
 from recon_cli.formats import spell
 from recon_cli.report import Report
 
+SUFFIX = ".csv"  # of files in this format
+
 
 def write(report: Report, file: TextIO) -> None:
     """One rectangular file: where a report has several tables, a first column names each row's.

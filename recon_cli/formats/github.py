@@ -7,6 +7,8 @@ from typing import TextIO
 from recon_cli.formats import annotations_of
 from recon_cli.report import Report
 
+SUFFIX = ".log"  # of files in this format
+
 LEVELS = {"error": "error", "warning": "warning", "note": "notice"}
 
 

@@ -10,6 +10,8 @@ from typing import Any, TextIO
 from recon_cli.formats import panels, spell, subject_of, verdict_of
 from recon_cli.report import Column, Formula, Report, Table
 
+SUFFIX = ".tex"  # of files in this format
+
 WIDTH = 345.0  # of a line of an article, in points
 LETTER, GUTTER = 5.0, 12.0  # about what a letter takes, and what stands between two columns
 

@@ -9,6 +9,8 @@ from typing import TextIO
 from recon_cli.formats import panels, spell, subject_of, verdict_of
 from recon_cli.report import Formula, Report, Table
 
+SUFFIX = ".md"  # of files in this format
+
 # Commands that are punctuation, which Markdown takes for escapes, the bar, which ends a cell, and what not every page knows.
 NAMED = {r"\|": r"\Vert ", "|": r"\vert ", r"\,": r"\thinspace ", r"\!": r"\negthinspace ", r"\:": r"\medspace ",
          r"\\": r"\cr ", r"\{": r"\lbrace ", r"\}": r"\rbrace ", r"\allowbreak": ""}  # fmt: skip

@@ -8,6 +8,8 @@ from typing import Any, TextIO
 from recon_cli.formats import Annotation, annotations_of
 from recon_cli.report import Report, version
 
+SUFFIX = ".sarif"  # of files in this format
+
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 
 

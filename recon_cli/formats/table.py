@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from textwrap import wrap
 from typing import Any, TextIO, TypeAlias, TypeVar
 
 from rich import box
@@ -16,24 +17,35 @@ from recon_cli.errors import printable
 from recon_cli.formats import ASCII, panels, spell, subject_of
 from recon_cli.report import Chart, Column, Formula, Picture, Report, Table
 
+SUFFIX = ".txt"  # of files in this format
+
 Item = TypeVar("Item")
 Row: TypeAlias = Mapping[str, Any]
 Rows: TypeAlias = Sequence[Row]
 Section: TypeAlias = tuple[str, list[Column]]  # a panel: its title and its columns
 EIGHTHS = " ▁▂▃▄▅▆▇█"
+WIDEST = 88  # columns of prose
 COLOURS = {True: "green", False: "red", None: "dim"}
 
 
 def write(report: Report, file: TextIO) -> None:
-    """As wide as the terminal; colour and pictures only where there is one, plain ASCII where it must be."""
+    """Write the verdict first, then tables as wide as the terminal, prose no wider than is read well.
+
+    Colour and pictures only where there is a terminal, plain ASCII where it must be.
+    """
     console = Console(file=file, highlight=False, soft_wrap=False)
     page = Page(console, unicode=console.encoding.lower().startswith("utf"))
     with console.capture() as screen:
+        if report.verdict:
+            page.prose(f"{'✓' if report.holds else '✗'} {report.verdict}", f"bold {COLOURS[report.holds]}", hang=2)
         for sentence in report.lead:
-            console.print(Padding(page.text(sentence, "bold"), (1, 1, 0, 1)))
+            console.print()
+            page.prose(sentence, "bold")
         for table in report.tables:
             if table.layout == "steps":
                 page.steps(table)
+            elif table.layout == "code":
+                page.code(table)
             else:
                 page.grids(table)
         if console.is_terminal and console.color_system and page.unicode:
@@ -42,12 +54,11 @@ def write(report: Report, file: TextIO) -> None:
         for chart in report.charts:
             page.chart(chart)
         for note in report.notes:
-            console.print(Padding(page.text(note), (0, 1, 1, 1)))
-        if report.verdict:
-            mark = "✓" if report.holds else "✗"
-            verdict = page.text(f"{mark} {report.verdict}", f"bold {COLOURS[report.holds]}")
-            console.print(Padding(verdict, (0, 1, 0, 1)))
-    file.write("".join(line.rstrip() + "\n" for line in screen.get().splitlines()))
+            console.print()
+            page.prose(note)
+    lines = [line.rstrip() for line in screen.get().splitlines()]
+    full = [line for line, before in zip(lines, ["", *lines], strict=False) if line or before]  # no two empty lines in a row
+    file.write("\n".join(full).rstrip("\n") + "\n" * bool(full))
 
 
 class Page:
@@ -61,6 +72,13 @@ class Page:
         """Return text as this console can show it."""
         text = text if text.replace("\n", "").isprintable() else printable(text, len(text))
         return Text(text if self.unicode else text.translate(ASCII), style)
+
+    def prose(self, text: str, style: str = "", hang: int = 0) -> None:
+        """Print a sentence, wrapped at ``WIDEST`` columns; lines after the first begin ``hang`` columns in."""
+        width = min(self.console.width, WIDEST) - 1
+        for paragraph in self.text(text).plain.split("\n"):
+            for line in wrap(paragraph, width, subsequent_indent=" " * hang, break_long_words=False, break_on_hyphens=False):
+                self.console.print(Text(line, style), soft_wrap=True)
 
     def cell(self, value: object) -> Text:
         """Return a value as people read it: six digits, a dash for what was not measured."""
@@ -82,14 +100,16 @@ class Page:
         opening = [column for column in table.columns if column.panel == "*"]
         every = opening + [column for _, columns in sections for column in columns if column not in opening]
         narrow = [(title, self.grid(columns, rows)) for title, columns in sections]
-        if self.fits(whole := self.grid(every, rows)) and (len(rows) > 3 or len(every) <= 8):
+        whole = next((grid for align in (True, False) if self.fits(grid := self.grid(every, rows, align))), None)
+        if whole is not None and (len(rows) > 3 or len(every) <= 8):
             views = [(table.title, whole)]
         elif 0 < len(rows) <= 3 and self.fits(side := self.side(opening, sections, rows)):
-            views = [("", side)]
+            views = [(self.name_of(opening, rows) or table.title, side)]
         elif all(self.fits(grid) for _, grid in narrow):
             views = narrow
         elif len(every) > 8 and 0 < len(rows) <= 8:
-            views = [("", self.side(opening, sections, block)) for block in self.blocks(opening, sections, rows)]
+            runs = self.blocks(opening, sections, rows)
+            views = [(self.name_of(opening, run), self.side(opening, sections, run)) for run in runs]
         else:
             views = [(title, self.grid(part, rows)) for title, columns in sections for part in self.parts(columns, opening, rows)]
         for title, grid in views:
@@ -100,6 +120,11 @@ class Page:
         self.console.print()
         if len(rows) < len(table.rows):
             self.console.print(self.text(f" {len(rows)} of {len(table.rows)} rows; --format csv has them all.\n", "dim"))
+
+    def name_of(self, opening: Sequence[Column], rows: Rows) -> str:
+        """Return what a single row on its side is about; of several each has its own head."""
+        words = [self.cell(row.get(column.key)).plain for row in rows for column in opening if row.get(column.key)]
+        return ", ".join(words) if len(rows) == 1 else ""
 
     def blocks(self, opening: Sequence[Column], sections: Sequence[Section], rows: Rows) -> list[list[Row]]:
         """Return as few runs of ``rows`` as fit the width on their side."""
@@ -126,32 +151,56 @@ class Page:
         """Whether a grid needs no more than the width there is."""
         return self.console.measure(grid, options=self.console.options.update(max_width=1000)).maximum < self.console.width
 
-    def grid(self, columns: Sequence[Column], rows: Rows) -> Grid:
-        """Return columns of numbers set to the right, of words to the left."""
+    def grid(self, columns: Sequence[Column], rows: Rows, align: bool = True) -> Grid:
+        """Return columns of numbers set to the right (with ``align`` their decimal points in one place), of words to the left."""
         grid = Grid(box=box.SIMPLE_HEAD, show_edge=False, header_style="bold")
         for column in columns:
             values = [row.get(column.key) for row in rows]
-            number = all(isinstance(value, (int, float, type(None))) and not isinstance(value, bool) for value in values)
+            number = all(value is None or is_number(value) for value in values)
             grid.add_column(self.text(column.title), justify="right" if number else "left", no_wrap=number, overflow="fold")
-        for row in rows:
-            grid.add_row(*(self.cell(row.get(column.key)) for column in columns))
+        values = [[row.get(column.key) for row in rows] for column in columns]
+        cells = [self.aligned(each, left=False) if align else [*map(self.cell, each)] for each in values]
+        for row in zip(*cells, strict=True):
+            grid.add_row(*row)
         return grid
+
+    def aligned(self, values: Sequence[object], left: bool) -> list[Text]:
+        """Return the cells of values one below the other: numbers with their decimal points in one place, which is near the
+        left for ``left``."""
+        cells = [self.cell(value) for value in values]
+        numbers = [is_number(value) for value in values]
+        heads = [
+            len(cell.plain.partition(".")[0].partition("e")[0]) if number else 0
+            for cell, number in zip(cells, numbers, strict=True)
+        ]
+        before = max(heads, default=0)
+        tails = [len(cell) - head for cell, head, number in zip(cells, heads, numbers, strict=True) if number]
+        after = max(tails, default=0)
+        for cell, head, number in zip(cells, heads, numbers, strict=True):
+            if number:
+                cell.pad_right(after - len(cell) + head)
+                cell.pad_left((before - head) * left)
+        return cells
 
     def side(self, opening: Sequence[Column], sections: Sequence[Section], rows: Rows) -> Grid:
         """Return a column for each row, headed by the opening cells that tell it from the others, a block for each panel."""
-        grid = Grid(box=box.SIMPLE_HEAD, show_edge=False, header_style="bold")
+        grid = Grid(box=box.SIMPLE_HEAD, show_edge=False, header_style="bold", show_header=len(rows) > 1)
         heads = [[self.cell(row.get(column.key)).plain for column in opening] for row in rows]
         shared = [len(rows) > 1 and len(set(words)) == 1 for words in zip(*heads, strict=True)]
         common = [word for word, same in zip(heads[0], shared, strict=True) if same]
         grid.add_column(Text("\n".join(common)))
         for head in heads:
             own = [word for word, same in zip(head, shared, strict=True) if word and not same]
-            grid.add_column(Text("\n".join(own)), justify="right", no_wrap=True)
-        for title, columns in sections:
-            grid.add_row(self.text(title, "italic"))
-            for column in columns:
+            grid.add_column(Text("\n".join(own)), no_wrap=True)
+        columns = [column for _, part in sections for column in part if column not in opening]
+        cells = [self.aligned([row.get(column.key) for column in columns], left=True) for row in rows]
+        by_column = iter(zip(*cells, strict=True))
+        for title, part in sections:
+            if title:
+                grid.add_row(self.text(title, "italic"))
+            for column in part:
                 if column not in opening:
-                    grid.add_row(self.text(f"  {column.title}"), *(self.cell(row.get(column.key)) for row in rows))
+                    grid.add_row(self.text(f"{'  ' * bool(title)}{column.title}"), *next(by_column))
             if title != sections[-1][0]:
                 grid.add_row("")
         return grid
@@ -169,11 +218,20 @@ class Page:
                 mark = {True: "✓", False: "✗", None: " "}[row["checked"]]
                 body = self.cell(row["statement"])
                 body.stylize("bold")
-                body.append_text(self.text(f"\n{row['because']}\n", "dim"))
+                if table.reasons:
+                    body.append_text(self.text(f"\n{row['because']}\n", "" if table.answer else "dim"))
                 if row["checked"] is False:
-                    body.append_text(self.text(f"{table.wrong}\n", "bold red"))
+                    body.append_text(self.text(f"{table.wrong}\n" if table.reasons else f"  {table.wrong}", "bold red"))
                 grid.add_row(str(row["step"]), self.text(mark, COLOURS[row["checked"]]), body)
             self.console.print(grid)
+
+    def code(self, table: Table) -> None:
+        """Print lines to copy, each under its title and never broken."""
+        title, line = (column.key for column in table.columns[:2])
+        for row in table.rows:
+            self.console.print()
+            self.console.print(self.text(f" {row[title]}:", "bold"), soft_wrap=True)
+            self.console.print(self.text(f"   {row[line]}"), soft_wrap=True)
 
     def picture(self, picture: Picture) -> None:
         """Print rows of grey images in half-blocks: two lines of pixels to a line of text."""
@@ -210,6 +268,11 @@ class Page:
         self.console.print(self.text(f" {'':14} └{'─' * len(values)}", "dim"))
         last = f"{len(chart.values):,}"
         self.console.print(self.text(f" {'':14}  1{last:>{max(1, len(values) - 1)}}\n", "dim"))
+
+
+def is_number(value: object) -> bool:
+    """Whether a value is a number, and no truth."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def grey(brightness: float) -> str:

@@ -218,10 +218,10 @@ class RateDistortion:
     """
 
     sigma2: float = column("sigma²", "*")
-    active: int | None = column("active")
-    rate: float | None = column("rate R")
-    distortion: float | None = column("distortion D")
-    log_likelihood: float | None = column("log p(x)")
+    active: int | None = column("active", brief=True)
+    rate: float | None = column("rate R", brief=True)
+    distortion: float | None = column("distortion D", brief=True)
+    log_likelihood: float | None = column("log p(x)", brief=True)
 
 
 @dataclass(frozen=True)

@@ -25,13 +25,13 @@ class Described:
     """A source: ``distinct`` and ``levels`` are None where the values are too many, or on none."""
 
     source: str = column("source", "*")
-    samples: int = column("samples")
-    shape: str = column("shape of one")
-    dtype: str = column("type")
-    least: float = column("least")
-    most: float = column("most")
-    mean: float = column("mean")
-    distinct: int | None = column("different values")
+    samples: int = column("samples", brief=True)
+    shape: str = column("shape of one", brief=True)
+    dtype: str = column("type", brief=True)
+    least: float = column("least", brief=True)
+    most: float = column("most", brief=True)
+    mean: float = column("mean", brief=True)
+    distinct: int | None = column("different values", brief=True)
     levels: int | None = column("levels k/(n - 1)")
 
 

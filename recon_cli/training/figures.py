@@ -54,12 +54,12 @@ class Figures:
         the likelihood's slope, which the ratio should be; None where a gap moves the gradient too, and of a loss not its own.
     """
 
-    nll: float = column("nll", VALUES)
-    loss: float = column("loss", VALUES)
-    kl: float | None = column("KL", VALUES)
-    negative_elbo: float | None = column("−ELBO", VALUES)
-    sigma: float | None = column("sigma", VALUES)
-    active: int | None = column("active", VALUES)
+    nll: float = column("nll", VALUES, brief=True)
+    loss: float = column("loss", VALUES, brief=True)
+    kl: float | None = column("KL", VALUES, brief=True)
+    negative_elbo: float | None = column("−ELBO", VALUES, brief=True)
+    sigma: float | None = column("sigma", VALUES, brief=True)
+    active: int | None = column("active", VALUES, brief=True)
     ratio: float | None = column("measured", GRADIENTS)
     predicted: float | None = column("predicted", GRADIENTS)
     cosine: float | None = column("cosine", GRADIENTS)

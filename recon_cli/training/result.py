@@ -11,7 +11,7 @@ from recon_cli.identity.fitting import level
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import Loss
 from recon_cli.models._base import ACTIVE, Model
-from recon_cli.report import Column, Picture, Report, Table, column
+from recon_cli.report import Picture, Report, Table, column
 from recon_cli.training import saying
 from recon_cli.training.evaluation import bounds, predictions
 from recon_cli.training.evaluation.mean_alone import Alone
@@ -48,17 +48,17 @@ class Result(Figures):
     """
 
     data: str = column("data", "*")
-    bits_per_dimension: float | None = column("bits/dim", VALUES, default=None)
+    bits_per_dimension: float | None = column("bits/dim", VALUES, default=None, brief=True)
     mean_alone: float | None = column("mean alone", None, default=None)
     validation: float | None = column("−ELBO", VALIDATION, default=None)
     epoch: int = column("epochs", COST)
     rows_trained: int = column("rows trained", COST)
     rows_validation: int = column("rows for validation", COST, default=0)
     rows_held_out: int = column("rows held out", COST)
-    seconds: float = column("seconds", COST)
+    seconds: float = column("seconds", COST, brief=True)
     samples_per_second: float = column("samples per second", COST)
-    rmse: float | None = column("RMSE", UNITS, default=None)
-    r2: float | None = column("R²", UNITS, default=None)
+    rmse: float | None = column("RMSE", UNITS, default=None, brief=True)
+    r2: float | None = column("R²", UNITS, default=None, brief=True)
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ class Training:
         hidden += [] if self.result.rows_validation else ["rows_validation"]
         supervised = self.model.supervised
         tables = [
-            self.table(Table.of("epochs", Epoch, self.epochs, most=12), hidden, {VALUES: TRAINING}),
+            self.table(Table.of("epochs", Epoch, self.epochs, most=12).details(), hidden, {VALUES: TRAINING}),
             self.table(without(Table.of("result", Result, [self.result], most=12), () if supervised else ERRORS), hidden),
         ]
         if self.answers:
@@ -196,7 +196,8 @@ class Training:
         for each in table.columns:
             panel = (panels or {}).get(each.panel or "", each.panel)
             panel = None if each.key in hidden or panel is None else panel.replace("−ELBO", word)
-            columns.append(Column(each.key, titles.get(each.key, each.title).replace("−ELBO", word), panel))
+            title = titles.get(each.key, each.title).replace("−ELBO", word)
+            columns.append(dataclasses.replace(each, title=title, panel=panel))
         return dataclasses.replace(table, columns=columns)
 
     def notes(self) -> Iterator[str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from recon_cli.errors import ReconError
 from recon_cli.identity.fitting import level
+from recon_cli.report import Detail
 
 if TYPE_CHECKING:
     from recon_cli.training.result import Training
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 MANY = 20  # epochs after which a run that gets better has had its time
 PLAIN = 1.0  # nats a sample by which a model that ignores z may miss the mean alone, which it is all but
 PARALLEL = 1e-5  # gradients whose cosine is nearer to 1 than this point one way, in float32
-BITS = (
+BITS = Detail(
     "bits/dim are the negative ELBO of 8-bit levels over their number: of a probability as it is; of a density less log2 of a "
     "level's width (+ 7.99435 for x/255, + 8 for x/256), its value at the level taken for the whole bin: that bounds the bits of "
     "the levels only where the data were dequantised."
@@ -31,7 +32,7 @@ def notes(training: Training) -> Iterator[str]:
     yield from training.remarks
     yield from training_rows(training)
     if result.ratio is not None and result.cosine is not None:
-        yield gradients(training, result.ratio, result.cosine)
+        yield Detail(gradients(training, result.ratio, result.cosine))
     if result.sigma is not None:
         yield noise(training, result.sigma)
     if training.answers:

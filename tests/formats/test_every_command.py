@@ -120,7 +120,7 @@ def check(report: Report) -> None:
     """Every format of a report gives back what its JSON has."""
     written = texts(report)
     back = json.loads(written["json"], parse_constant=lambda name: pytest.fail(name))
-    assert list(back) == ["command", "version", "tables", "notes", "verdict"]
+    assert list(back) == ["command", "version", "arguments", "environment", "tables", "notes", "verdict", "holds"]
     assert back["version"] == version()
     assert back["notes"] == [*report.lead, *report.notes]
     rows_of_csv(report, back, written["csv"])

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from recon_cli import __version__, formats
 from recon_cli.errors import ReconError
+from recon_cli.formats.json import environment
 from recon_cli.report import Column, Formula, Picture, Report, Table
 
 LINES = {"github", "sarif"}  # for programs that read lines of code: of a report they write what is wrong, at its line
@@ -121,7 +122,7 @@ def test_a_table_without_rows_is_written(format: str) -> None:
 @pytest.mark.parametrize("format", FORMATS)
 def test_what_was_not_measured_is_never_a_zero(format: str) -> None:
     written = text(report(table([{"name": "a", "nll": None, "missing": None}])), format)
-    assert "0" not in re.sub(r'"version": "[^"]*"', "", written)
+    assert "0" not in re.sub(r'"(version|python|torch|numpy|scipy)": "[^"]*"', "", written)
     assert "None" not in written
     zero = text(report(table([{"name": "a", "nll": 0.0, "missing": 0}])), format)
     assert zero != written
@@ -227,13 +228,17 @@ def test_json_gives_back_every_cell_exactly(found: list[Table], notes: list[str]
     expected = {
         "command": "compare",
         "version": __version__,
+        "arguments": {},
+        "environment": environment(),
         "tables": {
             each.name: [{column.key: spoken(row.get(column.key)) for column in each.columns} for row in each.rows]
             for each in found
         },
         "notes": notes,
         "verdict": verdict,
+        "holds": True,
     }
+    back = strict(text(report(*found, notes=notes, verdict=verdict), "json"))
     back = strict(text(report(*found, notes=notes, verdict=verdict), "json"))
     assert repr(back) == repr(expected)  # repr tells 1 from 1.0 from True, and -0.0 from 0.0
 
@@ -241,7 +246,7 @@ def test_json_gives_back_every_cell_exactly(found: list[Table], notes: list[str]
 def test_json_has_exactly_the_promised_keys() -> None:
     picture = Picture("seen", [("x", [[[0.0, 1.0]]])])
     back = strict(text(report(EVERYTHING, STEPS, pictures=[picture], holds=False), "json"))
-    assert list(back) == ["command", "version", "tables", "notes", "verdict"]
+    assert list(back) == ["command", "version", "arguments", "environment", "tables", "notes", "verdict", "holds"]
     assert list(back["tables"]) == ["found", "steps"]
     assert list(back["tables"]["found"][0]) == ["name", *CELLS]
 

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 class Bound:
     """A lower bound on log p(x) by so many samples of z, a mean over rows in nats, and its standard error."""
 
-    samples: int = column("samples of z")
-    bound: float = column("bound on log p(x), estimated")
-    error: float = column("standard error")
-    bits_per_dimension: float = column("bits/dim")
+    samples: int = column("samples of z", brief=True)
+    bound: float = column("bound on log p(x), estimated", brief=True)
+    error: float = column("standard error", brief=True)
+    bits_per_dimension: float = column("bits/dim", brief=True)
 
 
 def weights(vae: Vae, likelihood: Likelihood, rows: Tensor, samples: int, seed: int) -> Iterator[Tensor]:

@@ -37,10 +37,10 @@ class Prediction:
         the standard deviation (1/N) of y.
     """
 
-    target: str = column("y")
-    rmse: float = column("RMSE")
-    r2: float | None = column("R²")
-    linear: float | None = column("RMSE, linear")
+    target: str = column("y", brief=True)
+    rmse: float = column("RMSE", brief=True)
+    r2: float | None = column("R²", brief=True)
+    linear: float | None = column("RMSE, linear", brief=True)
     spread: float = column("standard deviation")
 
 

@@ -69,12 +69,12 @@ class Side:
     """One side as a row: whether it made the likelihood's steps, and what it was told, as in :class:`Settings`."""
 
     side: str = column("side", "*")
-    equal: str | None = column("equal", "trajectory", default=None)
-    apart: float | None = column("apart at the end", "trajectory", default=None)
-    lr: float = column("learning rate", "told")
+    equal: str | None = column("equal", "trajectory", default=None, brief=True)
+    apart: float | None = column("apart at the end", "trajectory", default=None, brief=True)
+    lr: float = column("learning rate", "told", brief=True)
     eps: float | None = column("eps", "told")
     weight_decay: float | None = column("weight decay", "told")
-    kl_weight: float | None = column("KL weight", "told")
+    kl_weight: float | None = column("KL weight", "told", brief=True)
 
     @classmethod
     def of(cls, name: str, settings: Settings, equal: str | None = None, apart: float | None = None) -> Side:

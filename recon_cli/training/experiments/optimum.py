@@ -63,11 +63,11 @@ class OptimumRow:
     """A run's optimum and what it found, side by side: as :class:`LinearGaussian`."""
 
     sigma: float = column("sigma", "*")
-    elbo_predicted: float = column("predicted", BEST)
-    elbo_found: float = column("found", BEST)
-    gap: float = column("gap", BEST)
-    active_predicted: int = column("predicted", LIVE)
-    active_found: int = column("found", LIVE)
+    elbo_predicted: float = column("predicted", BEST, brief=True)
+    elbo_found: float = column("found", BEST, brief=True)
+    gap: float = column("gap", BEST, brief=True)
+    active_predicted: int = column("predicted", LIVE, brief=True)
+    active_found: int = column("found", LIVE, brief=True)
     kl_predicted: float = column("predicted", RATE)
     kl_found: float = column("found", RATE)
     distortion_predicted: float = column("predicted", ERROR)
