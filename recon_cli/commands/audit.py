@@ -64,12 +64,14 @@ class AuditCommand(options.Command):
 @click.option(
     "--timeout", type=options.Seconds(), default=60.0, show_default=True, help="Seconds for the function, then its end."
 )
+@click.option("-v", "--verbose", is_flag=True, help="Of files: below each line all that is said of one loss.")
 @options.format
 def command(
     words: tuple[str, ...], run: bool, steps: int, loss: str | None, reduction: str, kl_weight: float, kl_reduction: str | None,
     shapes: tuple[tuple[str, tuple[int, ...]], ...], latent: tuple[int, ...], batch: int | None, order: str | None,
     total: str | None, attributes: tuple[tuple[str, object], ...], bind: tuple[tuple[str, object], ...], make: str | None,
-    data: str | None, scale: float | None, accept: tuple[str, ...], expect: str | None, timeout: float, format: str,
+    data: str | None, scale: float | None, accept: tuple[str, ...], expect: str | None, timeout: float, verbose: bool,
+    format: str,
 ) -> None:  # fmt: skip
     """Run somebody's loss and say what it assumes: which likelihood, which sigma, which beta.
 
@@ -120,7 +122,7 @@ def command(
         if any(name for name, _ in shapes):
             raise ReconError("Losses of files have no argument in common to shape.", "Write --shape 1x28x28, of one sample.")
         settings = {"shape": dict(shapes) or None, "latent": latent, "batch": batch, "data": data, "scale": scale}
-        options.show(survey(words, accept, expect, timeout, settings), format)
+        options.show(survey(words, accept, expect, timeout, settings, verbose), format)
     if function is None and not run:
         options.reject(ctx, "audit --loss", "bind", "make")
         if any(name for name, _ in shapes):
@@ -129,7 +131,7 @@ def command(
     if script is not None:
         if function is not None or loss is not None:
             raise ReconError("--run watches a script, which has a loss of its own.", "Give the script alone, after --run.")
-        kept = {"run", "steps", "accept", "expect", "timeout", "format"}
+        kept = {"run", "steps", "accept", "expect", "timeout", "verbose", "format"}
         options.reject(ctx, "audit --run", *(param.name or "" for param in command.params if param.name not in kept))
     if function is None and loss is None and script is None:
         raise ReconError("Audit what?", "Give FILE.py:FUNCTION, files, --run SCRIPT.py, or --loss mse for no code.")
