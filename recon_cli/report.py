@@ -82,18 +82,18 @@ class Table:
     """Rows under one name.
 
     layout
-        ``"grid"``, ``"steps"`` for numbered statements with their reasons, or ``"code"`` for lines to copy: each row a title
-        and its code, the first two columns.
+        ``"grid"``, ``"steps"`` for numbered statements with their reasons, or ``"lines"``: the first column a line each, and
+        below it, never broken, what the second has of it, a string or several.
     most
         on a terminal, at most this many rows, evenly spread (every other format has all of them).
     wrong
         the word for a statement that does not check, among steps.
     answer
-        whether a summary has all of it; else, of a grid, its ``brief`` columns, and of steps the statements alone.
+        whether a summary has all of it; else, of a grid, its ``brief`` columns, and of steps and lines those alone.
     few
         how many rows a summary has, the first ones; None for all.
     reasons
-        whether the reasons of steps are shown.
+        whether the reasons of steps, and what is below lines, are shown.
     """
 
     name: str
@@ -125,7 +125,7 @@ class Table:
         """Return what belongs to the answer, None where nothing does."""
         if self.answer:
             return self
-        if self.layout == "steps":
+        if self.layout != "grid":
             return replace(self, reasons=False)
         columns = [each for each in self.columns if each.brief or each.panel == "*"]
         return replace(self, columns=columns, rows=self.rows[: self.few]) if any(each.brief for each in columns) else None
@@ -161,6 +161,8 @@ class Chart:
 class Report:
     """What a command found: tables, what they mean in words, and whether it holds (the exit code).
 
+    holds
+        None where nothing was judged: neither a pass nor a failure.
     lead
         what is said before the tables; in JSON the first notes.
     arguments
@@ -173,7 +175,7 @@ class Report:
     tables: Sequence[Table]
     notes: Sequence[str] = ()
     verdict: str = ""
-    holds: bool = True
+    holds: bool | None = True
     pictures: Sequence[Picture] = field(default=())
     whole: bool = True
     charts: Sequence[Chart] = field(default=())

@@ -47,6 +47,7 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
         return getattr(import_module(module), name)(**given)
 
     monkeypatch.setattr(supervisor, "run_supervised", work_here)
+    monkeypatch.setattr(supervisor, "run_in_parts", work_here)
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ RANKS = [
     {"models", "formats"},
     {"sources"},
     {"derivation", "comparison", "calibration", "auditing", "training"},
-    {"benchmark"},
+    {"benchmark", "callbacks"},
     {"commands"},
     {"cli"},
     {"__main__", "__init__"},
@@ -44,6 +44,9 @@ HOME = {
     "requests": {"sources"},
     "matplotlib": {"calibration"},
     "tensorboard": {"training"},
+    "lightning": {"callbacks"},
+    "pytorch_lightning": {"callbacks"},
+    "transformers": {"callbacks"},
 }
 # What must not be loaded by importing a part (or one file of it), for start-up's sake; and the files that may all the same.
 NEVER_LOADED = {

@@ -30,7 +30,7 @@ DEFECTS = (
     Column("site", "at"),
     Column("level", "level", None),
 )
-CONVERSIONS = (Column("keep", "for", "*"), Column("write", "write"))
+CONVERSIONS = (Column("keep", "to have", "*"), Column("write", "write"))
 WORDED = ("family", "verdict", "direction", "latent_scale", "defects", "site", "term")  # columns of words
 FAMILIES = ("elastic-net", "the decoder's own")  # beside those of the registry
 
@@ -221,7 +221,7 @@ def report(audit: Audit) -> Report:
         tables.append(Table("defects", DEFECTS, rows_of_defects, layout="steps", answer=True))
     if audit.conversions:
         lines = [dict(zip(("keep", "write"), each, strict=True)) for each in audit.conversions]
-        tables.append(Table("conversions", CONVERSIONS, lines, layout="code", answer=True))
+        tables.append(Table("conversions", CONVERSIONS, lines, layout="lines", answer=True))
     codes = f": {', '.join(audit.defects)}" if audit.defects else ""
     accepted = f" ({', '.join(audit.accepted)} accepted)" if audit.accepted else ""
     verdict = f"{audit.verdict}{codes}{accepted}"

@@ -112,7 +112,7 @@ def show(report: Report, format: str) -> NoReturn:
         if FILE in ctx.meta:
             write_file(report, *ctx.meta[FILE])
         write(report, format, ctx.meta.get(AMOUNT, ""))
-    ctx.exit((0 if report.holds else 1) if report.whole else 130)
+    ctx.exit(int(report.holds is False) if report.whole else 130)
 
 
 def write(report: Report, format: str, amount: str) -> None:

@@ -101,7 +101,7 @@ def annotations_of(report: Report) -> list[Annotation]:
     """Return what is wrong by a report: each row with a ``level``, at its ``site``; of a failure without any, the verdict."""
     rows = [row for table in report.tables for row in table.rows if "level" in row]
     remarks = [Annotation(row["code"], row["level"], f"{row['evidence']}. {row['fix']}", *place(row["site"])) for row in rows]
-    if not report.holds and not any(annotation.level == "error" for annotation in remarks):
+    if report.holds is False and not any(annotation.level == "error" for annotation in remarks):
         sites = [row["site"] for table in report.tables for row in table.rows if row.get("site")]
         text = " ".join([*report.lead[:1], f"({report.verdict})"])
         remarks.append(Annotation(report.command, "error", text, *place(sites[0] if sites else None)))

@@ -21,7 +21,7 @@ def write(report: Report, file: TextIO) -> None:
         place = {"file": annotation.file, "line": annotation.line, "title": f"recon {annotation.code}"}
         properties = ",".join(f"{key}={escaped(str(value), ':', ',')}" for key, value in place.items() if value)
         file.write(f"::{LEVELS[annotation.level]} {properties}::{escaped(annotation.text)}\n")
-    file.write(f"{'ok' if report.holds else 'FAILED'}: {report.verdict or report.command}\n")
+    file.write(f"{'FAILED' if report.holds is False else 'ok'}: {report.verdict or report.command}\n")
 
 
 def escaped(text: str, *more: str) -> str:

@@ -25,6 +25,7 @@ Rows: TypeAlias = Sequence[Row]
 Section: TypeAlias = tuple[str, list[Column]]  # a panel: its title and its columns
 EIGHTHS = " ▁▂▃▄▅▆▇█"
 WIDEST = 88  # columns of prose
+MARKS = {True: "✓", False: "✗", None: "–"}
 COLOURS = {True: "green", False: "red", None: "dim"}
 
 
@@ -37,15 +38,15 @@ def write(report: Report, file: TextIO) -> None:
     page = Page(console, unicode=console.encoding.lower().startswith("utf"))
     with console.capture() as screen:
         if report.verdict:
-            page.prose(f"{'✓' if report.holds else '✗'} {report.verdict}", f"bold {COLOURS[report.holds]}", hang=2)
+            page.prose(f"{MARKS[report.holds]} {report.verdict}", f"bold {COLOURS[report.holds]}", hang=2)
         for sentence in report.lead:
             console.print()
             page.prose(sentence, "bold")
         for table in report.tables:
             if table.layout == "steps":
                 page.steps(table)
-            elif table.layout == "code":
-                page.code(table)
+            elif table.layout == "lines":
+                page.lines(table)
             else:
                 page.grids(table)
         if console.is_terminal and console.color_system and page.unicode:
@@ -158,8 +159,8 @@ class Page:
             values = [row.get(column.key) for row in rows]
             number = all(value is None or is_number(value) for value in values)
             grid.add_column(self.text(column.title), justify="right" if number else "left", no_wrap=number, overflow="fold")
-        values = [[row.get(column.key) for row in rows] for column in columns]
-        cells = [self.aligned(each, left=False) if align else [*map(self.cell, each)] for each in values]
+        every = ([row.get(column.key) for row in rows] for column in columns)
+        cells = [self.aligned(values, left=False) if align else [*map(self.cell, values)] for values in every]
         for row in zip(*cells, strict=True):
             grid.add_row(*row)
         return grid
@@ -215,23 +216,26 @@ class Page:
             grid.add_column()
             grid.add_column()
             for row in (row for row in table.rows if subject_of(row) == subject):
-                mark = {True: "✓", False: "✗", None: " "}[row["checked"]]
                 body = self.cell(row["statement"])
                 body.stylize("bold")
                 if table.reasons:
                     body.append_text(self.text(f"\n{row['because']}\n", "" if table.answer else "dim"))
                 if row["checked"] is False:
                     body.append_text(self.text(f"{table.wrong}\n" if table.reasons else f"  {table.wrong}", "bold red"))
-                grid.add_row(str(row["step"]), self.text(mark, COLOURS[row["checked"]]), body)
+                grid.add_row(str(row["step"]), self.text(MARKS[row["checked"]].strip("–"), COLOURS[row["checked"]]), body)
             self.console.print(grid)
 
-    def code(self, table: Table) -> None:
-        """Print lines to copy, each under its title and never broken."""
-        title, line = (column.key for column in table.columns[:2])
+    def lines(self, table: Table) -> None:
+        """Print a line a row, and below it, indented and never broken, what is to copy or to know of it."""
+        line, below = (column.key for column in table.columns[:2])
+        self.console.print()
         for row in table.rows:
-            self.console.print()
-            self.console.print(self.text(f" {row[title]}:", "bold"), soft_wrap=True)
-            self.console.print(self.text(f"   {row[line]}"), soft_wrap=True)
+            under = [row[below]] if isinstance(row[below], str) else row[below]
+            self.console.print(self.text(row[line], "bold" * table.reasons), soft_wrap=True)
+            for each in under if table.reasons else ():
+                self.console.print(self.text(f"    {each}"), soft_wrap=True)
+            if under and table.reasons:
+                self.console.print()
 
     def picture(self, picture: Picture) -> None:
         """Print rows of grey images in half-blocks: two lines of pixels to a line of text."""

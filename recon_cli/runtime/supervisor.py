@@ -20,8 +20,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing, suppress
 from io import TextIOWrapper
 from typing import IO, Any, TypeAlias
 
@@ -53,6 +53,17 @@ def run_supervised(
     Raises ReconError: the one that ``work`` raised, or how the process ended without a report. A bug of ``work``'s is a
     :class:`ChildError`, with its traceback.
     """
+    with closing(run_in_parts(work, arguments, timeout, subject)) as reports:
+        return next(reports)
+
+
+def run_in_parts(
+    work: str, arguments: Mapping[str, object], timeout: float, subject: str = "The function"
+) -> Generator[report.Report, None, None]:  # fmt: skip
+    """Yield the reports of ``work`` as they come, where it is a generator of some; else its only one, as ``run_supervised`` does.
+
+    Each may take ``timeout`` seconds. The process ends with the last, or when no more are asked for.
+    """
     timeout = checked_timeout(timeout)
     key, mark = os.urandom(32), f"{MARK}={os.urandom(16).hex()}"
     errors = None if is_open(2) else subprocess.DEVNULL
@@ -66,18 +77,16 @@ def run_supervised(
     threading.Thread(target=forward_exit_code, args=(child, arrived), daemon=True).start()
     try:
         send_request(child, marshal.dumps((work, dict(arguments), key)))
-        answer = await_answer(arrived, timeout, subject)
-        if isinstance(answer, int):  # it has ended: what it said before may still be under way
-            kill(child, mark)
-            answer = last_message(arrived, answer, subject)
+        for answer in answers(arrived, timeout, subject):
+            if "bug" in answer:
+                raise ChildError(answer["bug"])
+            if "error" in answer:
+                raise ReconError(*answer["error"])
+            if "report" not in answer:
+                return
+            yield answer["report"]
     finally:
         kill(child, mark)
-    if "bug" in answer:
-        raise ChildError(answer["bug"])
-    if "error" in answer:
-        raise ReconError(*answer["error"])
-    result: report.Report = answer["report"]
-    return result
 
 
 class ChildError(Exception):
@@ -125,31 +134,26 @@ def send_request(child: subprocess.Popen[bytes], request: bytes) -> None:
         pass
 
 
-def await_answer(arrived: Arrived, timeout: float, subject: str) -> Message | int:
-    """Return the child's last message, or the code that it ended with. Raises ReconError where neither comes in time."""
-    deadline = None  # until it is ready: importing torch takes what it takes
+def answers(arrived: Arrived, timeout: float, subject: str) -> Iterator[Message]:
+    """Yield what the child says beside that it is ready. Raises ReconError where it ends, or the time does, without an answer."""
+    deadline: float | None = None  # until it is ready: importing torch takes what it takes
+    code: int | None = None
     while True:
+        left: float | None = GRACE if code is not None else None if deadline is None else max(0.0, deadline - time.monotonic())
         try:
-            item = arrived.get(timeout=None if deadline is None else max(0.0, deadline - time.monotonic()))
+            item = arrived.get(timeout=left)
         except queue.Empty:
-            raise timeout_error(timeout, ", nor did it let itself be stopped", subject) from None
-        if isinstance(item, dict) and "ready" in item:
-            deadline = time.monotonic() + timeout + GRACE
-        elif item is not None:
-            return item
-
-
-def last_message(arrived: Arrived, code: int, subject: str) -> Message:
-    """Return what a child that has ended had said before. Raises ReconError where that is nothing."""
-    while True:
-        try:
-            item = arrived.get(timeout=GRACE)
-        except queue.Empty:
+            if code is None:
+                raise timeout_error(timeout, ", nor did it let itself be stopped", subject) from None
             item = None
-        if item is None:
+        if isinstance(item, dict):
+            if "ready" not in item:
+                yield item
+            deadline = time.monotonic() + timeout + GRACE
+        elif isinstance(item, int):  # it has ended: what it said before may still be under way
+            code = item
+        elif code is not None:
             raise exit_error(code, subject)
-        if isinstance(item, dict) and "ready" not in item:
-            return item
 
 
 def forward_messages(child: subprocess.Popen[bytes], key: bytes, arrived: Arrived) -> None:
@@ -263,7 +267,10 @@ def serve() -> None:
             module, _, name = work.partition(":")
             function = getattr(importlib.import_module(module), name)
             say({"ready": True})
-            outcome = {"report": function(**arguments)}
+            result = function(**arguments)
+            for part in result if isinstance(result, Iterator) else (result,):
+                say({"report": part})
+            outcome: Message = {"end": True}
         except ReconError as error:
             outcome = {"error": [str(error.message), str(error.hint)]}
         except KeyboardInterrupt:  # no keyboard is this session's

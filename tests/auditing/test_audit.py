@@ -125,7 +125,8 @@ def test_a_sentence_comes_first() -> None:
     assert result.exit_code == 1
     flat = " ".join(result.stdout.split())
     assert flat.startswith(
-        "This is a Gaussian with sigma = 39.1918 at D = 3,072 if beta is 1; with sigma = 1, beta is 1,536 at D = 3,072. "
+        "✗ shape-dependent: recon-mean, half-missing This is a Gaussian with sigma = 39.1918 at D = 3,072 if beta is 1; with "
+        "sigma = 1, beta is 1,536 at D = 3,072. "
         "Both grow with the image size."
     )
     assert "L = (1/(B·D))·Σ(x̂−x)² + (1/B)·KL" in flat

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,14 @@ from recon_cli.errors import ReconError
 from recon_cli.report import Chart, Column, Formula, Picture, Report, Table
 from recon_cli.runtime import supervisor
 
-run_supervised = supervisor.run_supervised  # before the suite puts its work in this process
+run_supervised, run_in_parts = supervisor.run_supervised, supervisor.run_in_parts  # before the suite works in this process
 HERE = f"{__name__}:work"
+
+
+@pytest.fixture(autouse=True)
+def in_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts come from a process of their own again."""
+    monkeypatch.setattr(supervisor, "run_in_parts", run_in_parts)
 
 
 def work(what: str) -> Report:
@@ -172,6 +179,20 @@ def test_what_a_child_finds_comes_back(capfd: pytest.CaptureFixture[str]) -> Non
     found = run_supervised(HERE, {"what": what}, 30)
     assert json.dumps(found, default=supervisor.to_json) == json.dumps(work(""), default=supervisor.to_json)
     assert capfd.readouterr() == ("", "loudly\n")
+
+
+def parts() -> Iterator[Report]:
+    """Two reports, and what a child says that is killed before its third."""
+    for name in "ab":
+        yield Report("test", [Table(name, [], [])])
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_what_a_child_finds_in_parts_comes_back_before_its_end() -> None:
+    reports = run_in_parts(f"{__name__}:parts", {}, 30)
+    assert [next(reports).tables[0].name for _ in "ab"] == ["a", "b"]
+    with pytest.raises(ReconError, match="SIGKILL"):
+        next(reports)
 
 
 def test_what_the_code_started_ends_with_it(tmp_path: Path) -> None:

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from click.testing import CliRunner
 
 from recon_cli import formats
-from recon_cli.auditing.reach.scan import losses_in, scanned
-from recon_cli.auditing.reach.survey import survey
+from recon_cli.auditing.reach.scan import Site, losses_in, scanned
+from recon_cli.auditing.reach.survey import audited, refused, survey, survey_of
+from recon_cli.auditing.worker import surveyed
 from recon_cli.cli import main
 from recon_cli.errors import ReconError
+from recon_cli.report import Report
+from recon_cli.runtime import supervisor
 
 TORCH = "import torch\nfrom torch import nn\nimport torch.nn.functional as F\n"
 KL = "-0.5 * torch.sum(1 + logvar - mu**2 - logvar.exp())"
@@ -99,6 +107,16 @@ def test_each_loss_has_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert lines[3] == "vae.py:12 train: not audited: is computed inline: recon audit --run vae.py"
     assert report.verdict == "1 pass, 1 fail, 2 not audited in 1 file"
     assert not report.holds
+    for row in report.tables[0].rows:
+        below = "\n".join(row["details"])
+        assert bool(below) == (row["name"] in ("good", "wrong"))  # all that is to be said is below it
+        assert ("L = Σ(x̂−x)²" in below) == (row["name"] == "good")
+        assert ("recon-mean (vae.py:7): the reconstruction is averaged" in below) == (row["name"] == "wrong")
+    brief, whole = io.StringIO(), io.StringIO()
+    formats.write(report.summary(), "table", brief)
+    formats.write(report, "table", whole)
+    assert brief.getvalue().split() == [word for line in (f"✗ {report.verdict}", *lines) for word in line.split()]
+    assert "recon-mean (vae.py:7): the reconstruction is averaged" in whole.getvalue()
     for format in ("github", "sarif", "json", "csv", "markdown", "latex", "table"):
         formats.write(report, format, file := io.StringIO())
         assert "vae.py" in file.getvalue()
@@ -122,3 +140,98 @@ def test_the_command(words: list[str], code: int, said: str, tmp_path: Path, mon
     Path("empty.py").write_text("import torch\n")
     result = CliRunner().invoke(main, ["audit", *words])
     assert (result.exit_code, said in " ".join(result.output.split())) == (code, True), result.output
+
+
+def test_a_loss_that_ends_the_process_is_tried_again_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others go on in a new one; what has been found stays."""
+    sites, asked = [Site("f.py", i, name, f"f.py:{name}") for i, name in enumerate("abcd")], []
+
+    def child(work: str, request: Any, timeout: float) -> Iterator[Report]:
+        asked.append("".join(name for _, name, _ in request["sites"]))
+        for at, name, _ in request["sites"]:
+            if name == "c":
+                raise ReconError("The function ended its process by SIGSEGV before there was a verdict.", "Leave it alone.")
+            yield survey_of([refused(at, name, "It is so.")], [])
+
+    monkeypatch.setattr(supervisor, "run_in_parts", child)
+    lines = [row["line"] for report in audited(sites, {}, 1) for row in report.tables[0].rows]
+    assert asked == ["abcd", "cd", "d"]
+    assert [line.split(": ")[2][:16] for line in lines] == ["It is so.", "It is so.", "The function end", "It is so."]
+
+
+def test_a_bug_of_recon_s_is_no_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def child(work: str, request: Any, timeout: float) -> Iterator[Report]:
+        yield survey_of([refused(*request["sites"][0][:2], "It is so.")], [])
+        raise supervisor.ChildError("Traceback: its own")
+
+    (tmp_path / "vae.py").write_text(TORCH + "".join(f"def {n}(recon, x):\n    return F.mse_loss(recon, x)\n" for n in "ab"))
+    monkeypatch.setattr(supervisor, "run_in_parts", child)
+    result = CliRunner().invoke(main, ["audit", str(tmp_path / "vae.py")])
+    assert result.exit_code == 70
+    assert all(word in result.output for word in ("vae.py:6 b", "Traceback: its own", "bug of recon's"))
+
+
+def test_a_file_that_changes_what_all_call_is_the_last_of_its_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(torch.nn.functional, "celu", torch.nn.functional.celu)
+    Path("f.py").write_text(
+        TORCH + "def a(recon, x):\n    return F.mse_loss(recon, x)\n"
+        "def b(recon, x):\n    nn.functional.celu = nn.functional.elu\n    return F.mse_loss(recon, x)\n"
+    )
+    settings = {"shape": (6,), "latent": 2, "batch": None, "data": None, "scale": None, "accept": (), "expect": None}
+    reports = [*surveyed([(f"f.py:{i}", name, f"f.py:{name}") for i, name in enumerate("aba")], timeout=60, **settings)]
+    assert [report.tables[0].rows[0]["name"] for report in reports] == ["a", "b"]
+
+
+NOTEBOOK = [
+    "%pip install torch\nimport torch\nimport torch.nn.functional as F",
+    "!nvidia-smi\ndef loss_function(recon, x, mu, logvar):\n"
+    f"    return F.mse_loss(recon, x, reduction='sum') + {KL}\nmodel.summary()",
+    "for x in loader:\n    optimizer.zero_grad()\n    F.l1_loss(model(x), x).backward()\n    optimizer.step()",
+]
+
+
+def test_a_notebook_is_scanned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    cells = [{"cell_type": "code", "source": source, "outputs": []} for source in NOTEBOOK]
+    Path("vae.ipynb").write_text(json.dumps({"cells": [{"cell_type": "markdown", "source": "# VAE"}, *cells], "nbformat": 4}))
+    settings = {"shape": (6,), "latent": 2, "batch": None, "data": None, "scale": None}
+    report = survey(["."], ["half-missing"], None, 60, settings)
+    assert [row["line"] for row in report.tables[0].rows] == [
+        "vae.ipynb:5 loss_function: elbo: half-missing",
+        "vae.ipynb:10 <module>: not audited: is computed inline: put recon_cli.watch() around its step",
+    ]
+
+
+def test_the_hook_takes_the_files_that_changed_and_no_arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hook = (Path(__file__).parents[2] / ".pre-commit-hooks.yaml").read_text()
+    lines = dict(line.strip("- ").split(": ", 1) for line in hook.splitlines() if ": " in line and line[0] != "#")
+    assert (lines["types_or"], "args" in lines) == ("[python, jupyter]", False)
+    program, *words = lines["entry"].split()
+    assert program == "recon"
+    monkeypatch.chdir(tmp_path)
+    Path("setup.py").write_text("print('no loss')\n")
+    for term, code in (("F.mse_loss(recon, x, reduction='sum')", 0), ("F.mse_loss(recon, x)", 1)):
+        Path("vae.py").write_text(f"{TORCH}def f(recon, x, mu, logvar):\n    return {term} + {KL}\n")
+        assert CliRunner().invoke(main, [*words, "setup.py", "vae.py"]).exit_code == code
+
+
+@pytest.mark.slow
+def test_losses_that_end_a_process_hang_or_change_it(tmp_path: Path) -> None:
+    """In processes of their own."""
+    loss = "    return F.mse_loss(recon, x)\n"
+    ends = {
+        "good": "", "exits": "    import os\n    os._exit(3)\n", "crashes": "    import ctypes\n    ctypes.string_at(0)\n",
+        "hangs": "    import signal\n    signal.signal(signal.SIGALRM, signal.SIG_IGN)\n    while True: pass\n",
+        "slow": "    while True: pass\n", "changes": "    nn.functional.celu = None\n", "last": "",
+    }  # fmt: skip
+    (tmp_path / "f.py").write_text(TORCH + "".join(f"def {name}(recon, x):\n{body}{loss}" for name, body in ends.items()))
+    command = [sys.executable, "-m", "recon_cli", "audit", "f.py", "--timeout", "2", "--format", "json"]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=200, check=False)
+    rows = {row["name"]: row["verdict"] or row["why"] for row in json.loads(run.stdout)["tables"]["losses"]}
+    assert [*rows] == [*ends]
+    for name, words in {
+        "good": "reconstruction-only", "exits": "with code 3", "crashes": "SIGSEGV", "hangs": "nor did it let itself be stopped",
+        "slow": "within 2 seconds.", "changes": "reconstruction-only", "last": "reconstruction-only",
+    }.items():  # fmt: skip
+        assert words in rows[name]

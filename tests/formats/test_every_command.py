@@ -151,7 +151,7 @@ def rows_of_csv(report: Report, back: dict[str, Any], written: str) -> None:
 def grids(report: Report, back: dict[str, Any]) -> Iterator[tuple[list[str], list[list[Any]]]]:
     """The titles and values of every table that is shown as a grid."""
     for table in report.tables:
-        for _, columns in panels(table) if table.layout == "grid" else ():
+        for _, columns in panels(table) if table.layout != "steps" else ():
             found = [
                 [formula_or(table, i, column.key, row) for column in columns] for i, row in enumerate(back["tables"][table.name])
             ]

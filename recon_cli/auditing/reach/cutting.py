@@ -7,7 +7,7 @@ the network: there the loss begins. What only rearranges it (chunk, reshape) is 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,6 +47,8 @@ class Cut:
         of every tensor on the way; dtypes, those that they were computed in.
     loss, recorded
         its number, and its value in the step.
+    behind
+        of each leaf, the other leaves that it is made of.
     """
 
     loss: int
@@ -60,6 +62,7 @@ class Cut:
     shapes: dict[int, tuple[int, ...]]
     dtypes: frozenset[torch.dtype]
     recorded: Tensor
+    behind: Mapping[int, frozenset[int]]
 
     def replay(self, values: Mapping[int, Tensor]) -> Tensor:
         """Return the loss with these values for leaves and constants, those of the step for the others, in their dtype."""
@@ -142,7 +145,7 @@ def cut(tape: Tape, loss: int) -> Cut:
     if not leaves:  # no network: parameters are what is trained
         outputs = set(tape.parameters)
         leaves, path = behind(tape, loss, outputs)
-    while moved := rearranged(shape_of, leaves, path) or rescaled(tape, leaves, path):
+    while moved := subtracted(tape, leaves) or rearranged(shape_of, leaves, path) or rescaled(tape, leaves, path):
         outputs = (outputs - {moved[0]}) | set(moved[1])
         leaves, path = behind(tape, loss, outputs)
     inside = {number for operation in path for number in operation.made} | set(leaves)
@@ -156,7 +159,7 @@ def cut(tape: Tape, loss: int) -> Cut:
         values={n: tensors[n].detach().clone() for n in (*leaves, *others)},
         shapes={n: shape_of[n] for n in on_the_way},
         dtypes=frozenset(tensors[n].dtype for n in on_the_way if tensors[n].is_floating_point()),
-        recorded=tensors[loss].detach().clone(),
+        recorded=tensors[loss].detach().clone(), behind=origins(tape, leaves),
     )  # fmt: skip
 
 
@@ -202,6 +205,18 @@ def behind(tape: Tape, loss: int, outputs: set[int]) -> tuple[list[int], list[Re
     return sorted(leaves), [tape.operations[index] for index in sorted(indices)]
 
 
+def origins(tape: Tape, leaves: Collection[int]) -> dict[int, frozenset[int]]:
+    """Return of which of the leaves each of them is made."""
+    made_of: dict[int, frozenset[int]] = {}
+    own = {*leaves}
+    for operation in tape.operations:
+        taken = inputs_of(operation)
+        behind = frozenset().union(*(made_of.get(n, frozenset()) for n in taken), own.intersection(taken))
+        if behind:
+            made_of.update(dict.fromkeys(operation.made, behind))
+    return {leaf: made_of.get(leaf, frozenset()) for leaf in leaves}
+
+
 def rearranged(shape_of: Mapping[int, Any], leaves: list[int], path: list[Recorded]) -> tuple[int, list[int]] | None:
     """Return a leaf that is only rearranged on the way to the loss, and what it becomes; None if there is none."""
     for leaf in leaves:
@@ -210,6 +225,18 @@ def rearranged(shape_of: Mapping[int, Any], leaves: list[int], path: list[Record
             if any(math.prod(shape_of[n]) > math.prod(shape_of[leaf]) for taker in takers for n in taker.made):
                 continue  # spread over others
             return leaf, [number for taker in takers for number in taker.made]
+    return None
+
+
+def subtracted(tape: Tape, leaves: list[int]) -> tuple[int, list[int]] | None:
+    """Return a leaf that is the difference of two outputs, one of which the loss takes in otherwise too: it is the loss's own.
+
+    So are two logarithms of scales, as in the KL of two Gaussians.
+    """
+    for leaf in leaves:
+        maker = tape.operations[tape.maker[leaf]] if leaf in tape.maker else None
+        if maker is not None and maker.name in ("sub", "sub_", "rsub") and any(n in leaves for n in inputs_of(maker)):
+            return leaf, []
     return None
 
 

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from recon_cli.auditing.limiting import OURS
-from recon_cli.auditing.reach.cutting import Cut, cut, trained
-from recon_cli.auditing.reach.recording import Recorder, site
+from recon_cli.auditing.reach.cutting import Cut, behind, cut, trained
+from recon_cli.auditing.reach.recording import Recorder, derivation_site, is_library
 
 PATIENCE = 12  # steps of a critic before one of its generator
 
@@ -91,7 +91,7 @@ class Watching:
                 return call(*args, **kwargs)
             loss = loss_of(args) if args else kwargs.get("tensors", kwargs.get("outputs"))
             loss = loss[0] if isinstance(loss, (list, tuple)) and loss else loss
-            self.derived(loss, site(2))
+            self.derived(loss, *derivation_site(2))
             self.recorder.recording = False
             try:
                 return call(*args, **kwargs)
@@ -100,8 +100,10 @@ class Watching:
 
         return derive
 
-    def derived(self, loss: Any, where: str) -> None:
+    def derived(self, loss: Any, where: str, direct: bool = True) -> None:
         """Keep a loss that is derived, at the iteration that is looked at; end when its site has been there before."""
+        if not direct and isinstance(loss, Tensor):  # a library's trainer derives what is written elsewhere
+            where = self.written(loss) or where
         self.counts[where] = self.counts.get(where, 0) + 1
         fresh = self.pending(loss)
         if self.counts[where] > self.iteration:
@@ -127,6 +129,12 @@ class Watching:
         """Keep a loss, cut out of what was recorded."""
         with torch.no_grad():
             self.losses.append(DerivedLoss(cut(self.recorder.tape, self.recorder.number(loss)), where, self.notes()))
+
+    def written(self, loss: Tensor) -> str:
+        """Return the last line of the user's own at which a loss was computed; empty where there is none."""
+        tape = self.recorder.tape
+        _, operations = behind(tape, self.recorder.number(loss), set())
+        return next((op.site for op in reversed(operations) if op.site and not is_library(op.site)), "")
 
     def pending(self, loss: Any) -> set[int]:
         """Return the parameters that a loss is the first to derive.

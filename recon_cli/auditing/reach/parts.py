@@ -46,10 +46,11 @@ class Parts:
 
 @dataclass
 class LiveStep:
-    """A loss of a step, its tensors in float64 by number."""
+    """A loss of a step, its tensors in float64 by number; ``obscure`` are those of one term each that was not read."""
 
     cut: Cut
     values: dict[int, Tensor]
+    obscure: tuple[frozenset[int], ...] = ()
 
     @property
     def ignored(self) -> set[int]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from types import FrameType
 from typing import Any
 
 import torch
@@ -169,10 +170,35 @@ def place(tensor: Tensor, after: bool = False) -> Any:
 
 def site(depth: int) -> str:
     """Return FILE:LINE of the code outside torch and recon that is running."""
-    frame = sys._getframe(depth)
+    return line_of(next(frames(depth + 1), None))
+
+
+def derivation_site(depth: int) -> tuple[str, bool]:
+    """Return FILE:LINE of the user's code that derives a loss, libraries left out; and whether it calls for that itself.
+
+    It does not where a trainer of some library does: then its line is that which starts the trainer.
+    """
+    running = [*frames(depth + 1)]
+    own = next((each for each in running if not is_library(each.f_code.co_filename)), None)
+    direct = own is None or own is running[0] or any("backward" in name for name in own.f_code.co_names)
+    return line_of(own or running[0] if running else None), direct
+
+
+def frames(depth: int) -> Iterator[FrameType]:
+    """Yield what is running outside torch and recon, from within."""
+    frame: FrameType | None = sys._getframe(depth)
     while frame is not None:
         file = frame.f_code.co_filename
         if not file.startswith((OURS, TORCH)) and not file.startswith("<"):
-            return f"{shortened(file)}:{frame.f_lineno}"
-        frame = frame.f_back  # type: ignore[assignment]
-    return ""
+            yield frame
+        frame = frame.f_back
+
+
+def line_of(frame: FrameType | None) -> str:
+    """Return FILE:LINE of what is running."""
+    return f"{shortened(frame.f_code.co_filename)}:{frame.f_lineno}" if frame is not None else ""
+
+
+def is_library(place: str) -> bool:
+    """Whether a file is of an installed library."""
+    return "site-packages" in place or "dist-packages" in place

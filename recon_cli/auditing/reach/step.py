@@ -16,7 +16,8 @@ from recon_cli.auditing.reach.callables import Reached
 from recon_cli.auditing.reach.cutting import Cut
 from recon_cli.auditing.reach.exponents import growth
 from recon_cli.auditing.reach.losses import DerivedLoss
-from recon_cli.auditing.reach.parts import LiveStep, Parts, broadcast, parts_of, with_targets
+from recon_cli.auditing.reach.parts import LiveStep, Parts, broadcast, is_linear, parts_of, with_targets
+from recon_cli.auditing.reach.priors import with_priors
 from recon_cli.auditing.result import Audit, audit_of
 from recon_cli.auditing.watching import FLOATS, seed
 from recon_cli.errors import ReconError
@@ -31,7 +32,12 @@ def audit_step(derived: DerivedLoss) -> Audit:
     Raises ReconError where it is not recognised what its tensors are, saying what was seen.
     """
     step, notes = step_of(derived)
+    step, said = with_priors(step)
+    notes += said
     parts = parts_of(step)
+    for term in step.obscure:  # codes, the square of whose distances is taken, are clear all the same
+        if not (term <= {*parts.codes} and all(is_linear(step, n) for n in term)):
+            parts.rest += sorted(term - {*parts.rest})
     if not parts.pairs or parts.rest or len(parts.spreads) > 1 or (len(parts.pairs) > 1 and parts.spreads):
         raise unrecognised(derived, step, parts)
     problem, names = problem_of(step, parts, derived)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +13,8 @@ from recon_cli.report import Column, Report, Table
 if TYPE_CHECKING:
     from recon_cli.auditing.result import Audit
 
-LOSSES = (
-    Column("line", "losses"),
-    *(Column(key, key, None) for key in ("site", "name", "verdict", "family", "sigma", "beta", "defects", "why", "holds")),
-)
+KEYS = ("details", "site", "name", "verdict", "family", "sigma", "beta", "defects", "why", "holds")
+LOSSES = (Column("line", "losses"), *(Column(key, key, None) for key in KEYS))
 DEFECTS = tuple(Column(key, key, None) for key in ("code", "evidence", "fix", "site", "level"))
 WORK = "recon_cli.auditing.worker:surveyed"
 
@@ -24,19 +22,17 @@ WORK = "recon_cli.auditing.worker:surveyed"
 def survey(
     words: Sequence[str], accept: Sequence[str], expect: str | None, timeout: float, settings: Mapping[str, Any]
 ) -> Report:
-    """Return what the losses in files and folders are, each file's audited in a process of its own.
+    """Return what the losses in files and folders are, a line each, and in its details all that is to be said of it.
 
-    A loss that ends that process is tried again with one to itself, as are the others of its file. Raises ReconError where
-    nothing could be read.
+    Raises ReconError where nothing could be read.
     """
     sites, read = scanned(words)
     losses: list[Mapping[str, Any]] = [refused(site.at, site.name, site.why) for site in sites if not site.word]
     findings: list[Mapping[str, Any]] = []
-    for file in dict.fromkeys(site.file for site in sites if site.word):
-        own = [site for site in sites if site.file == file and site.word]
-        for part in audited(own, {**settings, "accept": list(accept), "expect": expect, "timeout": timeout}, timeout):
-            losses += part.tables[0].rows
-            findings += [row for table in part.tables[1:] for row in table.rows]
+    request = {**settings, "accept": list(accept), "expect": expect, "timeout": timeout}
+    for part in audited([site for site in sites if site.word], request, timeout):
+        losses += part.tables[0].rows
+        findings += [row for table in part.tables[1:] for row in table.rows]
     order = {(site.at, site.name): number for number, site in enumerate(sites)}
     losses.sort(key=lambda row: order[row["site"], row["name"]])
     report = survey_of(losses, findings)
@@ -44,25 +40,34 @@ def survey(
     return replace(report, verdict=f"{in_words(losses)} in {files}")
 
 
-def audited(sites: Sequence[Site], settings: Mapping[str, Any], timeout: float) -> list[Report]:
-    """Return the reports of some losses: of one process for all, or of one each where that one came to no end."""
+def audited(sites: Sequence[Site], settings: Mapping[str, Any], timeout: float) -> Iterator[Report]:
+    """Yield the report of each loss, all of one process, which imports torch once; of the next one where that has ended.
+
+    A loss that ends its process is tried again with one of its own. Raises ChildError for a bug of recon's, with the loss.
+    """
     from recon_cli.runtime import supervisor
 
-    request = {**settings, "sites": [(site.at, site.name, site.word) for site in sites]}
-    try:
-        return [supervisor.run_supervised(WORK, request, timeout * len(sites), sites[0].name)]
-    except (ReconError, supervisor.ChildError) as error:
-        if len(sites) > 1:
-            return [report for site in sites for report in audited([site], settings, timeout)]
-        fault = isinstance(error, supervisor.ChildError)
-        why = f"recon itself fails on it: {str(error).strip().splitlines()[-1]}." if fault else str(error)
-        return [survey_of([refused(sites[0].at, sites[0].name, why)], [])]
+    left = [*sites]
+    while left:
+        request, alone = {**settings, "sites": [(site.at, site.name, site.word) for site in left]}, True
+        try:
+            for report in supervisor.run_in_parts(WORK, request, timeout):
+                del left[0]
+                alone = False
+                yield report
+        except ReconError as error:
+            if alone:
+                site = left.pop(0)
+                yield survey_of([refused(site.at, site.name, str(error))], [])
+        except supervisor.ChildError as error:
+            raise supervisor.ChildError(f"{left[0].at} {left[0].name}\n\n{error.args[0]}") from None
 
 
 def survey_of(losses: Sequence[Mapping[str, Any]], findings: Sequence[Mapping[str, Any]]) -> Report:
     """Return the report of some rows."""
-    tables = [Table("losses", LOSSES, losses)] + ([Table("defects", DEFECTS, findings)] if findings else [])
-    return Report("audit", tables, verdict=in_words(losses), holds=all(row["holds"] is not False for row in losses))
+    tables = [Table("losses", LOSSES, losses, layout="lines")] + ([Table("defects", DEFECTS, findings)] if findings else [])
+    judged = [row["holds"] for row in losses if row["holds"] is not None]
+    return Report("audit", tables, verdict=in_words(losses), holds=all(judged) if judged or not losses else None)
 
 
 def in_words(losses: Sequence[Mapping[str, Any]]) -> str:
@@ -75,9 +80,10 @@ def in_words(losses: Sequence[Mapping[str, Any]]) -> str:
 
 def refused(site: str, name: str, why: str) -> dict[str, Any]:
     """Return the row of a loss that was not audited: in the first line of why, the reason."""
-    line = f"{site} {name}: not audited: {why.splitlines()[0]}" if name else f"{site} {why.splitlines()[0]}"
+    first, *rest = why.splitlines()
+    line = f"{site} {name}: not audited: {first}" if name else f"{site} {first}"
     row: dict[str, Any] = dict.fromkeys(column.key for column in LOSSES)
-    return {**row, "line": line, "site": site, "name": name, "defects": [], "why": why}
+    return {**row, "line": line, "site": site, "name": name, "defects": [], "why": why, "details": rest}
 
 
 def loss_of(site: str, name: str, audit: Audit) -> dict[str, Any]:
@@ -85,10 +91,14 @@ def loss_of(site: str, name: str, audit: Audit) -> dict[str, Any]:
     codes = ", ".join([*audit.defects, *audit.unmet])
     families = [row.family for row in audit.rows if row.family]
     row = audit.rows[0]
+    details = [*audit.sentence.splitlines(), *audit.formula.splitlines(), *audit.sizes.splitlines()]
+    details += [f"{argument}: {role} ({how})" for argument, role, how in audit.roles]
+    details += [f"{each.code}{f' ({each.site})' if each.site else ''}: {each.evidence}. {each.fix}" for each in audit.findings]
+    details += [line for note in audit.notes for line in note.splitlines()]
     return {
         "line": f"{site} {name}: {audit.verdict}{f': {codes}' if codes else ''}", "site": site, "name": name,
         "verdict": audit.verdict, "family": ", ".join(dict.fromkeys(families)) or None, "sigma": row.sigma, "beta": row.beta,
-        "defects": list(audit.defects), "why": audit.sentence, "holds": audit.holds,
+        "defects": list(audit.defects), "why": audit.sentence, "holds": audit.holds, "details": details,
     }  # fmt: skip
 
 

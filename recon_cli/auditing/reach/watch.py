@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from recon_cli.auditing.limiting import failure
 from recon_cli.auditing.reach.losses import DerivedLoss, Watching
+from recon_cli.auditing.reach.recording import derivation_site
 from recon_cli.auditing.reach.step import audit_step
 from recon_cli.auditing.restoring import undisturbed
 from recon_cli.auditing.result import Audit, joined
@@ -39,6 +41,15 @@ class WatchedStep:
         active.remove(self)
         self.watching.__exit__(*error)
 
+    def look_at(self, loss: Tensor) -> None:
+        """Take a loss for one that is derived here: in a step whose trainer derives later what the step returns.
+
+        Raises ReconError outside of the with-block, and for what is no tensor.
+        """
+        if self not in active or not isinstance(loss, Tensor):
+            raise ReconError("look_at takes a loss, a tensor, within the with-block.", "Call step.look_at(loss) at its end.")
+        self.watching.derived(loss, *derivation_site(2))
+
     def audit(self) -> Audit:
         """Return what each loss is that the step derived, a row each, with its line.
 
@@ -50,7 +61,8 @@ class WatchedStep:
             where = " on the thread that entered it" if self.watching.elsewhere else ""
             raise ReconError(
                 f"No loss was derived within watch(){where}.",
-                "Put the whole step, with loss.backward() or torch.autograd.grad(...), inside the with-block.",
+                "Put the whole step, with loss.backward() or torch.autograd.grad(...), inside the with-block; where a trainer "
+                "derives what the step returns, call step.look_at(loss) in it.",
             )
         return audited(self.watching.losses)
 
