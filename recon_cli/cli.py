@@ -30,6 +30,24 @@ Shell completion (bash; zsh and fish likewise):
 """
 
 
+def in_colour() -> bool | None:
+    """Return whether to write in colour: as the environment (or ``--color``, which sets it) says; None where neither does."""
+    return False if os.environ.get("NO_COLOR") else True if os.environ.get("FORCE_COLOR") else None
+
+
+@contextlib.contextmanager
+def environment_kept() -> Iterator[None]:
+    """Put back what ``--color`` says to every part of recon, and to what it starts, by the environment."""
+    names = ("NO_COLOR", "FORCE_COLOR")
+    before = {name: os.environ[name] for name in names if name in os.environ}
+    try:
+        yield
+    finally:
+        for name in names:
+            os.environ.pop(name, None)
+        os.environ.update(before)
+
+
 class Complaint(click.ClickException):
     """A ReconError as click shows one."""
 
@@ -44,7 +62,7 @@ class Complaint(click.ClickException):
         del file
         if self.silent:  # the first process says it for all
             return
-        colour = False if "NO_COLOR" in os.environ else None
+        colour = in_colour()
         click.echo(click.style("error: ", fg="red", bold=True) + self.message, err=True, color=colour)
         if self.hint:
             click.echo(click.style(" hint: ", fg="cyan", bold=True) + self.hint, err=True, color=colour)
@@ -117,8 +135,7 @@ def remarking(otherwise: Callable[..., None]) -> Callable[..., None]:
     def show(message: Warning | str, category: type[Warning], *rest: object, **named: object) -> None:
         if not issubclass(category, Remark):
             return otherwise(message, category, *rest, **named)
-        colour = False if "NO_COLOR" in os.environ else None
-        return click.echo(click.style("warning: ", fg="yellow", bold=True) + printable(str(message)), err=True, color=colour)
+        return click.echo(click.style("warning: ", fg="yellow", bold=True) + printable(str(message)), err=True, color=in_colour())
 
     return show
 
@@ -162,7 +179,9 @@ class Commands(click.Group):
         """Run a command line and exit: 0 it holds, 1 refuted, 2 the user's mistake, 70 a bug, 130 Ctrl-C, 141 nobody reads on."""
         if not standalone_mode:
             return super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
-        sys.exit(self.outcome(args, prog_name=prog_name, complete_var=complete_var, **extra))
+        with environment_kept():
+            code = self.outcome(args, prog_name=prog_name, complete_var=complete_var, **extra)
+        sys.exit(code)
 
     def outcome(self, args: Sequence[str] | None = None, **extra: Any) -> int:
         """Return the exit code of a command line, and show on stderr why, where that is no verdict."""
@@ -190,6 +209,6 @@ class Commands(click.Group):
 
 
 @click.command(cls=Commands, help=HELP, context_settings={"help_option_names": ["-h", "--help"]}, epilog=COMPLETION)
-@click.version_option(package_name=DISTRIBUTION, prog_name="recon")
+@click.version_option(None, "-V", "--version", package_name=DISTRIBUTION, prog_name="recon")
 def main() -> None:
     """Run a command line."""

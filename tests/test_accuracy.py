@@ -1,6 +1,6 @@
 """How right the last bit is: ours, torch's and scipy's values and gradients beside mpmath at sixty digits.
 
-``python -m pytest tests/test_accuracy.py --update-readme`` writes the table that the README shows.
+``python -m pytest tests/test_accuracy.py --update-readme`` writes the table that the guide shows.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from test_contract import DTYPES, KINDS, flatten, terms
 from recon_cli.comparison import library_calls
 from recon_cli.identity.likelihood import Likelihood
 
-README = Path(__file__).parents[1] / "README.md"
+PAGE = Path(__file__).parents[1] / "recon_cli" / "guide" / "accuracy.md"
 BOUNDS = {torch.float32: (0.51, 0.6), torch.float64: (4.0, 6.0)}  # value and gradient, in eps
 FLOOR = mpmath.mpf(2) ** -1000
 OPEN, CLOSE = "<!-- accuracy -->", "<!-- /accuracy -->"
@@ -198,7 +198,7 @@ def test_the_last_bit_on_adversarial_points(kind: type[Likelihood], dtype: torch
 
 
 def shown() -> str:
-    """The table as the README has it."""
+    """The table as the guide has it."""
     lines = [
         "| likelihood | | value: recon | torch | scipy | gradient: recon | torch | recon's worst value |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
@@ -213,16 +213,16 @@ def shown() -> str:
     return "\n".join(lines)
 
 
-def test_the_readme_shows_a_row_for_every_likelihood(request: pytest.FixtureRequest) -> None:
-    text = README.read_text()
+def test_the_guide_shows_a_row_for_every_likelihood(request: pytest.FixtureRequest) -> None:
+    text = PAGE.read_text()
     if request.config.getoption("--update-readme"):
         before, rest = text.split(OPEN)
         text = f"{before}{OPEN}\n\n{shown()}\n\n{CLOSE}{rest.split(CLOSE)[1]}"
-        README.write_text(text)
+        PAGE.write_text(text)
     rows = text.split(OPEN)[1].split(CLOSE)[0].strip().splitlines()[2:]
     names = [tuple(cell.strip() for cell in row.split("|")[1:3]) for row in rows]
     assert names == [(kind.name, dtype) for kind in KINDS for dtype in ("float32", "float64")], (
-        "The README's table of the last bit has other rows than there are likelihoods: "
+        "The guide's table of the last bit has other rows than there are likelihoods: "
         "python -m pytest tests/test_accuracy.py -n 0 --update-readme"
     )
     for row in rows:

@@ -25,6 +25,7 @@ RANKS = [
     {"sources"},
     {"derivation", "comparison", "calibration", "auditing", "training"},
     {"benchmark", "callbacks"},
+    {"guide"},
     {"commands"},
     {"cli"},
     {"__main__", "__init__"},

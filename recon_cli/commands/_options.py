@@ -29,6 +29,9 @@ NOTES = "recon_cli.notes"  # what words were taken for, until the report is show
 class Command(click.Command):
     """A command that refuses an option given as nothing, which none can be taken for; of one given twice the last counts."""
 
+    def get_short_help_str(self, limit: int = 45) -> str:
+        return super().get_short_help_str(max(limit, 200))  # whole: lists wrap it
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         values, _, order = self.make_parser(ctx).parse_args([*args])
         rest = super().parse_args(ctx, args)

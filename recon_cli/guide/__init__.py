@@ -1,0 +1,1 @@
+"""One topic a file, in Markdown: what ``recon guide TOPIC`` shows and the README links to."""
