@@ -106,9 +106,13 @@ def unknown(kind: str, word: str, names: Iterable[str]) -> ReconError:
     return ReconError(f"There is no {kind} named {printable(repr(word), 60)}.", hint)
 
 
-def not_installed(what: str, library: str, extra: str) -> ReconError:
+class NotInstalledError(ReconError, ImportError):
+    """A library of an optional extra that is not there."""
+
+
+def not_installed(what: str, library: str, extra: str) -> NotInstalledError:
     """Return the error for ``what`` a library of an optional extra would have done, and how to get it."""
-    return ReconError(
+    return NotInstalledError(
         f"{what} the library {library}, which is not installed.", f"Install it: pip install '{DISTRIBUTION}[{extra}]'."
     )
 

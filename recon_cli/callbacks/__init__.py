@@ -7,7 +7,6 @@ import sys
 from recon_cli import formats
 from recon_cli.auditing.reach.watch import WatchedStep, watch
 from recon_cli.auditing.result import Audit
-from recon_cli.errors import ReconError
 
 
 class StepAudit:
@@ -45,8 +44,3 @@ class StepAudit:
         self.audit = step.audit()
         if aloud and not self.quiet:
             formats.write(self.audit.report().summary(), "table", sys.stderr)
-
-
-def missing(library: str) -> ReconError:
-    """Return the error where a trainer's library is not there."""
-    return ReconError(f"The library {library} is not installed.", f"pip install 'recon-loss[{library}]'")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from recon_cli.callbacks import StepAudit, missing
+from recon_cli.callbacks import StepAudit
+from recon_cli.errors import not_installed
 
 try:
     from lightning.pytorch import Callback
@@ -12,7 +13,7 @@ except ImportError:
     try:
         from pytorch_lightning import Callback
     except ImportError as error:
-        raise missing("lightning") from error
+        raise not_installed("A callback of Lightning's takes", "lightning", "lightning") from error
 
 
 class LightningAudit(StepAudit, Callback):  # type: ignore[misc, unused-ignore]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from recon_cli.callbacks import StepAudit, missing
+from recon_cli.callbacks import StepAudit
+from recon_cli.errors import not_installed
 
 try:
     from transformers import TrainerCallback
 except ImportError as error:
-    raise missing("transformers") from error
+    raise not_installed("A callback of the Trainer's takes", "transformers", "transformers") from error
 
 
 class TrainerAudit(StepAudit, TrainerCallback):  # type: ignore[misc, unused-ignore]

@@ -518,7 +518,7 @@ def test_formats_hold_the_contract(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     names = {"nll", "loss", "kl", "negative_elbo", "sigma", "active", "ratio"}
     result = cli("--epochs", "3", "--likelihood", "bernoulli", "--binarize", "sample", "--format", "json")
     found = json.loads(result.stdout)
-    assert list(found) == ["command", "version", "tables", "notes", "verdict"]
+    assert list(found) == ["command", "version", "arguments", "environment", "tables", "notes", "verdict", "holds"]
     assert [row["epoch"] for row in found["tables"]["epochs"]] == [1, 2, 3]
     assert all(names <= set(row) for table in ("epochs", "result") for row in found["tables"][table])
     assert {"seconds", "samples_per_second", "rows_trained", "rows_held_out"} <= set(found["tables"]["result"][0])
@@ -530,7 +530,7 @@ def test_formats_hold_the_contract(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_a_terminal_of_80_columns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    shown = cli("--epochs", "15", "--hidden", "16", "--sigma", "0.25").stdout
+    shown = cli("--epochs", "15", "--hidden", "16", "--sigma", "0.25", "-v").stdout
     assert max(map(len, shown.splitlines())) <= 80
     assert "12 of 15 rows" in shown
     flat = " ".join(shown.split())
@@ -542,7 +542,8 @@ def test_the_command_has_the_engines_defaults() -> None:
     asked = {option.name: None if "UNSET" in str(option.default) else option.default for option in command.params}
     meant = {name: value.default for name, value in inspect.signature(recon_cli.train).parameters.items()}
     meant |= {name: value.default for name, value in inspect.signature(settings.Settings).parameters.items()}
-    assert set(asked) - {"format", "resume", "against", "sweep", "trust"} == set(meant) - {"progress", "settings"}
+    of_answers = {"format", "output", "verbose", "quiet", "color"}
+    assert set(asked) - of_answers - {"resume", "against", "sweep", "trust"} == set(meant) - {"progress", "settings"}
     usual = {name: [meant[name], value] for name, value in models.kind("regression").usual.items()}
     for name in set(meant) - {"progress", "settings", "out", "sigma", "binarize", *usual}:
         assert asked[name] == meant[name], name

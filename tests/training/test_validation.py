@@ -235,7 +235,7 @@ def test_the_figure_is_in_the_tables_and_the_metrics(here: Path) -> None:
 
 
 def test_of_an_autoencoder_it_is_the_nll_in_words_too(here: Path) -> None:
-    words = ["--data", "few.npy", "--model", "ae", "--epochs", "1", "--validation", "0.25"]
+    words = ["--data", "few.npy", "--model", "ae", "--epochs", "1", "--validation", "0.25", "-v"]
     shown = CliRunner().invoke(main, ["train", *words]).stdout
     assert "nll of the validation rows" in shown
     assert "ELBO of the validation rows" not in shown
