@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from recon_cli.auditing.divergence import DEVIATION, PRIOR, SAME
+from recon_cli.auditing.divergence import DEVIATION, PRIOR, SAME, Deviation
 from recon_cli.auditing.probes import generator
 from recon_cli.auditing.reach.cutting import varied
 from recon_cli.auditing.reach.parts import LiveStep
 from recon_cli.identity.shapes import spell
 
-DEVIATIONS = {**DEVIATION, "softplus": softplus, "softplus of the variance": lambda s: softplus(s).sqrt()}
+DEVIATIONS: dict[str, Deviation] = {**DEVIATION, "softplus": softplus, "softplus of the variance": lambda s: softplus(s).sqrt()}
 UNIT = {**PRIOR, **dict.fromkeys(("softplus", "softplus of the variance"), math.log(math.e - 1))}
 MOST = 4  # tensors of two Gaussians
 
