@@ -44,7 +44,7 @@ def audit_step(derived: DerivedLoss) -> Audit:
     sizes, growths, words = problem.sizes, [], []
     for pair in parts.pairs:
         classes = 1 if pair.classes is None else step.values[pair.output].shape[pair.classes]
-        scaling, said = growth(step.cut, pair.output, parts.means, sizes.batch, sizes.D // classes, sizes.K)
+        scaling, said = growth(step, pair.output, parts.means, parts.scales, sizes.batch, sizes.D // classes, sizes.K)
         growths.append(scaling)
         words += [each for each in said if each not in words]
     measured = measure(problem, "", {}, growths=growths)
