@@ -41,7 +41,7 @@ class Divided:
 
 
 @dataclass(frozen=True)
-class Term:
+class Sized:
     """One output on its way to the loss: its sizes, and what they are called."""
 
     output: int
@@ -62,7 +62,7 @@ def growth(
     both = made[0] & set().union(*made[1:])
     by_batch = batch_powers(step, [*ways], batch)
     by_own = element_powers(step, [output], [*means, *scales]) | element_powers(step, means, [output])
-    terms = [Term(output, batch, elements, "elements of a sample")] + [Term(n, batch, latents, "latents") for n in means]
+    terms = [Sized(output, batch, elements, "elements of a sample")] + [Sized(n, batch, latents, "latents") for n in means]
     rec, *kls = [divided(loss, t, ways[t.output], both, Divided(by_batch[t.output], by_own[t.output])) for t in terms]
     if not kls:
         return Scaling(batch=(None, rec.batch, None), dim=(None, rec.own, None)), []
@@ -96,7 +96,7 @@ def is_passed(loss: Cut, output: int, number: int) -> bool:
 
 
 def divided(
-    loss: Cut, term: Term, steps: Sequence[tuple[Recorded, int]], both: set[tuple[int, ...]], measured: Divided
+    loss: Cut, term: Sized, steps: Sequence[tuple[Recorded, int]], both: set[tuple[int, ...]], measured: Divided
 ) -> Divided:  # fmt: skip
     """Return what a term is divided by on its way: as measured, else by what its operations average over; and by literals.
 
@@ -148,7 +148,7 @@ def averaged(taker: Recorded, shape: tuple[int, ...], batch: int) -> list[tuple[
     return whole
 
 
-def literal(result: Divided, loss: Cut, taker: Recorded, number: int, term: Term, share: int) -> None:
+def literal(result: Divided, loss: Cut, taker: Recorded, number: int, term: Sized, share: int) -> None:
     """Divide by the size that a literal equals; by what is not known where it equals several, or is a number of the data.
 
     ``share`` is how many of a sample's elements an average is taken over beside.
