@@ -317,6 +317,23 @@ def test_nothing_of_a_step_is_kept() -> None:
     assert step.audit().verdict == "elbo"
 
 
+def test_data_are_the_step_s_own_but_for_what_is_masked() -> None:
+    out, x = torch.randn(8, 12, requires_grad=True), (torch.rand(8, 12) < 0.5).float()
+    counted = torch.rand(8, 12) < 0.7
+    x[~counted] = -1.0
+    for grey, word in ((0.0, ()), (0.25, ("bce-on-nonbinary",))):
+        x[0, 0], counted[0, 0] = grey, True
+        with recon_cli.watch() as step:
+            (nn.functional.binary_cross_entropy_with_logits(out, x, reduction="none") * counted).sum().backward()
+        audit = step.audit()
+        assert audit.defects == word
+        assert not any("--data" in note for note in audit.notes)
+    rate = torch.randn(8, 12, requires_grad=True)
+    with recon_cli.watch() as step:
+        nn.functional.poisson_nll_loss(rate, torch.full((8, 12), 0.5) + torch.eye(8, 12), reduction="sum").backward()
+    assert "100.0% of the values of the batch are outside what poisson allows" in " ".join(step.audit().notes)
+
+
 def test_half_precision_is_told() -> None:
     model, x = Vae(), torch.rand(8, 12)
     with recon_cli.watch() as step, torch.autocast("cpu", dtype=torch.bfloat16):
