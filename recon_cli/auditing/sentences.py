@@ -236,7 +236,7 @@ def asides(measured: Measurements, rows: Sequence[Row]) -> list[str]:
                 f"-x log {term.recon} of every element on its own has no integral of 1: it is a categorical's where {term.recon} "
                 "adds up to 1 over the classes before it comes here, which was not looked into."
             )
-        if row.family == "bernoulli":
+        if row.family == "bernoulli" and measured.data is None:
             notes.append("A Bernoulli's data are 0 or 1; --data checks yours.")
         if row.tradeoff_batch and row.tradeoff and row.tradeoff_batch == 1 and row.sigma is None:
             notes.append(

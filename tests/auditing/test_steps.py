@@ -317,6 +317,23 @@ def test_nothing_of_a_step_is_kept() -> None:
     assert step.audit().verdict == "elbo"
 
 
+def test_data_are_the_step_s_own_but_for_what_is_masked() -> None:
+    out, x = torch.randn(8, 12, requires_grad=True), (torch.rand(8, 12) < 0.5).float()
+    counted = torch.rand(8, 12) < 0.7
+    x[~counted] = -1.0
+    for grey, word in ((0.0, ()), (0.25, ("bce-on-nonbinary",))):
+        x[0, 0], counted[0, 0] = grey, True
+        with recon_cli.watch() as step:
+            (nn.functional.binary_cross_entropy_with_logits(out, x, reduction="none") * counted).sum().backward()
+        audit = step.audit()
+        assert audit.defects == word
+        assert not any("--data" in note for note in audit.notes)
+    rate = torch.randn(8, 12, requires_grad=True)
+    with recon_cli.watch() as step:
+        nn.functional.poisson_nll_loss(rate, torch.full((8, 12), 0.5) + torch.eye(8, 12), reduction="sum").backward()
+    assert "100.0% of the values of the batch are outside what poisson allows" in " ".join(step.audit().notes)
+
+
 def test_half_precision_is_told() -> None:
     model, x = Vae(), torch.rand(8, 12)
     with recon_cli.watch() as step, torch.autocast("cpu", dtype=torch.bfloat16):
@@ -346,6 +363,27 @@ def test_exponents_are_of_recorded_reductions_and_of_literals_that_are_sizes(wei
     (row,) = audit.rows
     assert (row.tradeoff_batch, row.tradeoff_dim, row.tradeoff_latent) == powers
     assert words.lower() in " ".join(audit.notes).lower()
+
+
+@pytest.mark.parametrize(
+    ("reconstruction", "powers"),
+    [
+        (lambda out, x: (out.square() / 2 - out * x + x.square() / 2).mean(), (0, 1, 0)),  # several ways to the loss
+        (lambda out, x: torch.where((out - x).abs() < 9, (out - x).square(), (out - x).abs()).sum() / 32, (0, 0, 0)),
+        (lambda out, x: out.square().sum() / 32 - 2 * (out * x).sum() / 32, (None, 0, 0)),  # a size on each of them
+        (lambda out, x: (out - x).square().sum(1).mean() + (out - x).square().mean(), (0, None, 0)),
+        (lambda out, x: (out - x).square().view(32, 4, 6).mean(2).sum(1).mean(), (0, None, 0)),  # of an axis, which may grow
+        (lambda out, x: ((out - x).square().mean(1) * (x[:, 0] > 0.5)).sum() / (x[:, 0] > 0.5).sum(), (0, 1, 0)),
+        (lambda out, x: torch.stack([row.square().sum() for row in out - x]).mean(), (0, 0, 0)),
+    ],
+)
+def test_exponents_that_are_measured_on_part_of_the_step(reconstruction: Any, powers: Any) -> None:
+    x, out = torch.rand(32, 24), torch.rand(32, 24, requires_grad=True)
+    mean, logvar = (torch.randn(32, 6, requires_grad=True) for _ in "ab")
+    with recon_cli.watch() as step:
+        (reconstruction(out, x) + 0.5 * (mean.square() + logvar.exp() - logvar - 1).sum(1).mean()).backward()
+    (row,) = step.audit().rows
+    assert (row.family, row.tradeoff_batch, row.tradeoff_dim, row.tradeoff_latent) == ("gaussian", *powers)
 
 
 def command(*words: str, **options: Any) -> Any:

@@ -201,9 +201,9 @@ def test_a_trainer_that_is_not_installed(file: str, libraries: tuple[str, ...], 
     for name in (*libraries, file):
         monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.delitem(sys.modules, f"recon_cli.callbacks.{file}", raising=False)
-    with pytest.raises(ReconError, match=f"The library {file} is not installed") as raised:
+    with pytest.raises(ReconError, match=f"takes the library {file}, which is not installed") as raised:
         __import__(f"recon_cli.callbacks.{file}")
-    assert raised.value.hint == f"pip install 'recon-loss[{file}]'"
+    assert raised.value.hint == f"Install it: pip install 'recon-loss[{file}]'."
 
 
 def test_look_at_is_for_losses_within() -> None:

@@ -1,4 +1,4 @@
-"""How the weights of a live step move with its sizes: by what its recorded reductions divide by, and by literals.
+"""How the weights of a live step move with its sizes: as measured on part of it, by its recorded reductions, by literals.
 
 A mean over a recorded tensor divides by sizes that are known. A literal that a term is divided by is a size where it equals
 one, and one alone; what cannot be known is None.
@@ -11,13 +11,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from recon_cli.auditing.reach.cutting import Cut, inputs_of
+from recon_cli.auditing.reach.parts import LiveStep
 from recon_cli.auditing.reach.recording import Recorded
+from recon_cli.auditing.reach.shrinking import batch_powers, element_powers
 from recon_cli.auditing.scaling import NONE, Scaling
 
 REDUCED = {  # losses of torch by the place of their reduction among the arguments
     "mse_loss": 2, "l1_loss": 2, "smooth_l1_loss": 2, "huber_loss": 2, "binary_cross_entropy": 3,
     "binary_cross_entropy_with_logits": 4, "nll_loss_forward": 3, "nll_loss2d_forward": 3, "soft_margin_loss": 2,
 }  # fmt: skip
+SCALES = ("div", "mul", "div_", "mul_")
 MEAN = 1
 LARGE = 16  # from here on a literal that equals a size is one
 ORDINARY = 2  # a whole number up to which a literal belongs to a formula, as in 1/2
@@ -37,15 +40,30 @@ class Divided:
         self.own = None if own is None or self.own is None else self.own - own
 
 
-def growth(loss: Cut, output: int, means: Sequence[int], batch: int, elements: int, latents: int) -> tuple[Scaling, list[str]]:
+@dataclass(frozen=True)
+class Sized:
+    """One output on its way to the loss: its sizes, and what they are called."""
+
+    output: int
+    batch: int
+    own: int
+    what: str
+
+
+def growth(
+    step: LiveStep, output: int, means: Sequence[int], scales: Sequence[int], batch: int, elements: int, latents: int
+) -> tuple[Scaling, list[str]]:  # fmt: skip
     """Return the exponents in B, D and K of one reconstruction beside the KL of these means, and what literals were taken for."""
-    rec_way = way(loss, output)
-    ways = [way(loss, mean) for mean in means]
-    if rec_way is None or any(each is None for each in ways):
+    loss = step.cut
+    ways = {n: way(loss, n) for n in (output, *means)}
+    if not all(ways.values()):
         return Scaling(), []
-    both = {op.made for op in rec_way} & {op.made for each in ways for op in each or ()}
-    rec = divided(loss, output, rec_way, both, batch, elements, "elements of a sample")
-    kls = [divided(loss, mean, each or [], both, batch, latents, "latents") for mean, each in zip(means, ways, strict=True)]
+    made = [{op.made for op, _ in ways[n]} for n in ways]
+    both = made[0] & set().union(*made[1:])
+    by_batch = batch_powers(step, [*ways], batch)
+    by_own = element_powers(step, [output], [*means, *scales]) | element_powers(step, means, [output])
+    terms = [Sized(output, batch, elements, "elements of a sample")] + [Sized(n, batch, latents, "latents") for n in means]
+    rec, *kls = [divided(loss, t, ways[t.output], both, Divided(by_batch[t.output], by_own[t.output])) for t in terms]
     if not kls:
         return Scaling(batch=(None, rec.batch, None), dim=(None, rec.own, None)), []
     kl = kls[0] if all((each.batch, each.own) == (kls[0].batch, kls[0].own) for each in kls) else Divided(None, None)
@@ -55,33 +73,53 @@ def growth(loss: Cut, output: int, means: Sequence[int], batch: int, elements: i
         latent=NONE if kl.own is None else (kl.own, 0.0, kl.own),
     )
     words = [f"the reconstruction is {each}" for each in rec.words] + [f"the KL is {each}" for each in kl.words]
-    return scaling, [*dict.fromkeys(words), *overall(loss, rec_way, both, batch)]
+    return scaling, [*dict.fromkeys(words), *overall(loss, ways[output], both, batch)]
 
 
-def way(loss: Cut, output: int) -> list[Recorded] | None:
-    """Return the operations from an output to the loss, the first that takes each in; None where it does not lead there."""
-    operations, number = [], output
-    while number != loss.loss:
-        taker = next((op for op in loss.path if number in inputs_of(op)), None)
-        if taker is None:
-            return None
-        operations.append(taker)
-        number = taker.made[0]
-    return operations
+def way(loss: Cut, output: int) -> list[tuple[Recorded, int]]:
+    """Return the operations from an output to the loss, each with what it takes in on the way."""
+    steps, reached = [], {output}
+    for operation in loss.path:
+        if taken := reached.intersection(inputs_of(operation)):
+            reached.update(operation.made)
+            steps += [(operation, number) for number in sorted(taken)]
+    return steps if loss.loss in reached else []
+
+
+def is_passed(loss: Cut, output: int, number: int) -> bool:
+    """Whether every way from an output to the loss leads over a tensor."""
+    reached = {output} - {number}
+    for operation in loss.path:
+        if reached.intersection(inputs_of(operation)):
+            reached.update(made for made in operation.made if made != number)
+    return loss.loss not in reached
 
 
 def divided(
-    loss: Cut, output: int, operations: Sequence[Recorded], both: set[tuple[int, ...]], batch: int, own: int, what: str
+    loss: Cut, term: Sized, steps: Sequence[tuple[Recorded, int]], both: set[tuple[int, ...]], measured: Divided
 ) -> Divided:  # fmt: skip
-    """Return what a term is divided by on its way; a literal that divides both terms moves no trade-off."""
-    result, number = Divided(), output
-    for taker in operations:
-        for size, of_batch in averaged(taker, loss.shapes[number], batch):
-            if size > 1:
-                result.by(batch=of_batch, own=not of_batch)
-        if taker.made not in both:
-            literal(result, loss, taker, number, batch, own, what)
-        number = taker.made[0]
+    """Return what a term is divided by on its way: as measured, else by what its operations average over; and by literals.
+
+    A literal that divides both terms moves no trade-off. One that stands on one of several ways says nothing of the others.
+    """
+    read, share = Divided(), 1
+    literals: list[tuple[Recorded, int]] = []
+    for taker, number in steps:
+        sizes = averaged(taker, loss.shapes[number], term.batch)
+        literals += [(taker, number)] if taker.made not in both and taker.name in SCALES else []
+        if sizes and not is_passed(loss, term.output, number):
+            read.by(None, None)
+        for size, of_batch in sizes:
+            read.by(batch=of_batch and size > 1)
+            share *= 1 if of_batch else size
+    read.by(own=1 if share == term.own > 1 else 0 if share == 1 else None)
+    result = Divided(read.batch if measured.batch is None else measured.batch, read.own if measured.own is None else measured.own)
+    for taker, number in literals:
+        if is_passed(loss, term.output, number):
+            literal(result, loss, taker, number, term, share)
+            continue
+        literal(part := Divided(), loss, taker, number, term, share)
+        result.by(*(None if each != 0 else 0 for each in (part.batch, part.own)))
     return result
 
 
@@ -110,9 +148,13 @@ def averaged(taker: Recorded, shape: tuple[int, ...], batch: int) -> list[tuple[
     return whole
 
 
-def literal(result: Divided, loss: Cut, taker: Recorded, number: int, batch: int, own: int, what: str) -> None:
-    """Divide by the size that a literal equals; by what is not known where it equals several, or is a number of the data."""
-    if taker.name not in ("div", "mul", "div_", "mul_") or len(taker.arguments) < 2:
+def literal(result: Divided, loss: Cut, taker: Recorded, number: int, term: Sized, share: int) -> None:
+    """Divide by the size that a literal equals; by what is not known where it equals several, or is a number of the data.
+
+    ``share`` is how many of a sample's elements an average is taken over beside.
+    """
+    batch, own, what = term.batch, term.own, term.what
+    if len(taker.arguments) < 2:
         return
     (other, *more) = [part for part in taker.arguments[:2] if getattr(part, "number", None) != number] or [None]
     if more or other is None:
@@ -149,24 +191,23 @@ def literal(result: Divided, loss: Cut, taker: Recorded, number: int, batch: int
         result.by(None if batches else 0.0, None if owns else 0.0)
         result.words.append(f"{did} by {count}, which is the {' or the '.join(equal)}, or a weight: not known which")
     elif of_data and divides and count <= batch * own:
-        result.by(1, 1)
+        result.by(1, 1 if share == 1 else 0 if share == own else None)
         result.words.append(f"divided by {count}, which the data decide: how many elements count")
     elif count > LARGE and own % count == 0:  # an axis of it, or a weight
         result.by(0.0, None)
 
 
-def overall(loss: Cut, operations: Sequence[Recorded], both: set[tuple[int, ...]], batch: int) -> list[str]:
+def overall(loss: Cut, steps: Sequence[tuple[Recorded, int]], both: set[tuple[int, ...]], batch: int) -> list[str]:
     """Return, in words, the number that both terms are multiplied by: gradient accumulation, loss scaling."""
-    factor, previous = 1.0, None
-    for taker in operations:
-        if taker.made in both and previous is not None and taker.name in ("div", "mul", "div_", "mul_"):
-            others = [part for part in taker.arguments[:2] if getattr(part, "number", None) != previous]
+    factor = 1.0
+    for taker, number in steps:
+        if taker.made in both and taker.name in SCALES:
+            others = [part for part in taker.arguments[:2] if getattr(part, "number", None) != number]
             for other in others[:1]:
                 tensor = loss.values.get(getattr(other, "number", -1))
                 value = tensor.item() if tensor is not None and tensor.numel() == 1 else other
                 if isinstance(value, (int, float)) and value:
                     factor = factor / value if taker.name.startswith("div") else factor * value
-        previous = taker.made[0]
     plain = [1.0, 1 / batch] if batch > 1 else [1.0]
     if any(math.isclose(abs(factor), number) for number in plain):
         return []

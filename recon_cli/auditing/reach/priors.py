@@ -7,24 +7,20 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from recon_cli.auditing.divergence import DEVIATION, PRIOR, SAME
+from recon_cli.auditing.divergence import DEVIATION, PRIOR, SAME, Deviation
 from recon_cli.auditing.probes import generator
 from recon_cli.auditing.reach.cutting import varied
 from recon_cli.auditing.reach.parts import LiveStep
 from recon_cli.identity.shapes import spell
 
-DEVIATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    **DEVIATION,
-    "softplus": softplus,
-    "softplus of the variance": lambda s: softplus(s).sqrt(),
-}
+DEVIATIONS: dict[str, Deviation] = {**DEVIATION, "softplus": softplus, "softplus of the variance": lambda s: softplus(s).sqrt()}
 UNIT = {**PRIOR, **dict.fromkeys(("softplus", "softplus of the variance"), math.log(math.e - 1))}
 MOST = 4  # tensors of two Gaussians
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from recon_cli import likelihoods
 from recon_cli.auditing.calling import Layout, Problem, Sizes
-from recon_cli.auditing.measurements import measure
+from recon_cli.auditing.measurements import Measurements, measure
 from recon_cli.auditing.reach.call_plans import CallPlan, Slot
 from recon_cli.auditing.reach.callables import Reached
 from recon_cli.auditing.reach.cutting import Cut
@@ -19,6 +20,7 @@ from recon_cli.auditing.reach.losses import DerivedLoss
 from recon_cli.auditing.reach.parts import LiveStep, Parts, broadcast, is_linear, parts_of, with_targets
 from recon_cli.auditing.reach.priors import with_priors
 from recon_cli.auditing.result import Audit, audit_of
+from recon_cli.auditing.survival import Beside
 from recon_cli.auditing.watching import FLOATS, seed
 from recon_cli.errors import ReconError
 from recon_cli.identity.shapes import spell
@@ -44,7 +46,7 @@ def audit_step(derived: DerivedLoss) -> Audit:
     sizes, growths, words = problem.sizes, [], []
     for pair in parts.pairs:
         classes = 1 if pair.classes is None else step.values[pair.output].shape[pair.classes]
-        scaling, said = growth(step.cut, pair.output, parts.means, sizes.batch, sizes.D // classes, sizes.K)
+        scaling, said = growth(step, pair.output, parts.means, parts.scales, sizes.batch, sizes.D // classes, sizes.K)
         growths.append(scaling)
         words += [each for each in said if each not in words]
     measured = measure(problem, "", {}, growths=growths)
@@ -61,11 +63,30 @@ def audit_step(derived: DerivedLoss) -> Audit:
         f"The output {spell(step.cut.shapes[n])} is compared with labels: a classifier's term, of its own."
         for n in parts.labelled
     ]
-    measured = replace(measured, notes=(*measured.notes, *notes), steps=step.cut.lines(names), site=derived.site, switch="")
+    measured = replace(
+        measured, notes=(*measured.notes, *notes), steps=step.cut.lines(names), site=derived.site, switch="",
+        data=beside(step, parts, measured),
+    )  # fmt: skip
     audit = audit_of(measured)
     if doubtful(step, parts, audit):
         raise unrecognised(derived, step, parts)
     return audit
+
+
+def beside(step: LiveStep, parts: Parts, measured: Measurements) -> Beside:
+    """Return the step's own data as its reconstructions have to do with them: those elements that are not masked."""
+    grads, outside = step.gradients({}), {}
+    for pair, term in zip(parts.pairs, measured.terms, strict=True):
+        x, grad = step.values[pair.target], grads[pair.output]
+        family = term.rec.match.family if term.rec.match is not None else ""
+        if family not in likelihoods.names() or x.shape.numel() != grad.numel():
+            continue
+        x = x.flatten()[grad.flatten() != 0]
+        likelihood = likelihoods.find(family).designed(x)
+        share = 0.0 if likelihood.event or likelihood.head else (~likelihood.support.contains(x)).double().mean().item()
+        if share:
+            outside[family] = likelihood.no_density(share), share, str(likelihood.support)
+    return Beside("the batch", (), outside)
 
 
 def doubtful(step: LiveStep, parts: Parts, audit: Audit) -> bool:
