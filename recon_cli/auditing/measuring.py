@@ -46,7 +46,7 @@ class ReconstructionTerm:
         of no known family, what e^-loss adds up to over the data.
     """
 
-    slot: Slot
+    slot: Slot | None
     match: Match | None
     curvature: float | None
     additive: bool
@@ -69,6 +69,9 @@ class ReconstructionTerm:
         if self.normal is not None:
             return self.normal.kind == "real"
         return self.match is not None and abs(self.match.weight) > LEAST and (not self.match.parts or self.location)
+
+
+NOTHING = ReconstructionTerm(None, None, None, True, 0.0, (1.0, 1.0), 1.0, "real", 1, False)  # of a KL alone
 
 
 def field(problem: Problem, base: Values, pair: Pair, x: Tensor, raw: Tensor) -> Tensor | None:
