@@ -137,7 +137,7 @@ def _audit(
                     f"{reached.spelled} raises {type(error).__name__}: {error}.", "Give the function that takes the tensors."
                 ) from error
         break
-    chosen, odd = matched(problem)
+    chosen, odd = matched(problem, given=bool(shape or data))
     result = audit_of(measure(chosen, odd, files_of(loss), data, scale))
     return result if shape or data else doubts.both_ways(problem, chosen, result)
 

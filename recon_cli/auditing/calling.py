@@ -114,6 +114,7 @@ class Problem:
     dtype: Any = torch.float64
     noise: float | None = None
     prior: tuple[float, float] = (0.0, 1.0)  # mean and variance, where they are arguments
+    data: Tensor | None = None  # some of the values that targets have
     watch: Any = None
     memo: dict[Any, Any] = field(default_factory=dict)  # of what was measured, at these and all other sizes
 

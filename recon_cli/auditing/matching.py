@@ -31,7 +31,8 @@ def layouts(problem: Problem) -> list[Layout]:
     if len(shape) == 1 or not pairs(plan):
         data = data[:1]
     if plan.role("target") and not problem.shapes:
-        data += [("image", "image", how) for how in ("last", "first", "last-hot", "first-hot", "last-shares-hot")]
+        ways = ("last", "first", "last-hot", "first-hot", "last-shares-hot", "last-shares", "first-shares")
+        data += [("image", "image", how) for how in ways if shape[0] > 1 or how[0] == "l"]
     if problem.layout.classes:
         data = [("image", "image", problem.layout.classes)]
     latent = ["flat", "one"] + (["joined"] if len(problem.sizes.latent) > 1 else [])
@@ -81,6 +82,9 @@ def trial(problem: Problem) -> tuple[Problem, str]:
         if chosen(moved).item() != chosen(values).item():
             raise Detached(chosen, odd)
         raise Unfit("no gradient reaches the reconstruction")
+    labels = [key for key in targets(problem) if problem.layout.classes and not values[key].is_floating_point()]
+    if labels and chosen({**values, **{key: values[key].roll(1, 0) for key in labels}}).item() == chosen(values).item():
+        raise Unfit("the labels move nothing")
     if problem.layout.kl == "batch" and problem.plan.role("kl") and value.ndim:
         scalar = chosen.at(layout=replace(problem.layout, kl="scalar"))
         if scalar.chosen(scalar.raw(live)).ndim == 0:

@@ -13,13 +13,13 @@ from recon_cli.auditing.calling import Problem, Sizes
 from recon_cli.auditing.latents import Latent
 from recon_cli.auditing.latents import measure as measure_latents
 from recon_cli.auditing.matching import latent_keys, pairs
-from recon_cli.auditing.measuring import NOTHING, ReconstructionTerm, reconstruction
+from recon_cli.auditing.measuring import NOTHING, POINTS, ReconstructionTerm, reconstruction
 from recon_cli.auditing.probes import benign
 from recon_cli.auditing.reach.callables import batch_number
 from recon_cli.auditing.reach.roles import Pair
 from recon_cli.auditing.scaling import Scaling, scalings
 from recon_cli.auditing.soundness import Astray, Tails
-from recon_cli.auditing.survival import Beside, beside
+from recon_cli.auditing.survival import Beside, beside, read
 
 
 @dataclass(frozen=True)
@@ -139,6 +139,8 @@ def measure(
 
     ``growths`` are its exponents where it cannot be called at other sizes.
     """
+    known = read(data, scale) if data else None
+    problem = problem if known is None else problem.at(data=known.some(POINTS))
     stateful, stochastic, values = checks.repeated(problem)
     averaged = False
     if stochastic:  # its normal draws at nodes, to be averaged, where they decide the value
@@ -165,7 +167,7 @@ def measure(
         odd=odd, added=added, switch=switch(problem) if latent is None and latents else "",
         knobs=tuple(checks.knobs(problem)), batch_number=batch_number(reached), notes=(*reached.notes, *plan.taken),
         steps=lines.steps(problem, benign(problem), files), site=lines.defined_at(reached.code, files),
-        data=beside(terms, data, scale) if data else None,
+        data=beside(terms, known) if known is not None else None,
     )  # fmt: skip
 
 

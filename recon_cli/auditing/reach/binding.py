@@ -7,6 +7,7 @@ under which all of the loss is recognised, or the one that is nearest.
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import itertools
 import math
@@ -50,9 +51,23 @@ class Fit:
     exact: bool
 
 
-def matched(problem: Problem) -> tuple[Problem, str]:
-    """Return the problem with a role for every argument, in the first layout that fits; and what is odd about it."""
-    problem = of_classes(problem)
+def matched(problem: Problem, given: bool = True) -> tuple[Problem, str]:
+    """Return the problem with a role for every argument, in the first layout that fits; and what is odd about it.
+
+    Where nobody has ``given`` a shape and it takes no images, of rows.
+    """
+    try:
+        return searched(of_classes(problem))
+    except ReconError:
+        rows = problem.at(sizes=replace(problem.sizes, shape=(problem.sizes.D,)))
+        if not given and len(problem.sizes.shape) > 1:
+            with contextlib.suppress(ReconError):
+                return searched(rows)
+        raise
+
+
+def searched(problem: Problem) -> tuple[Problem, str]:
+    """Return what ``matched`` does, of samples of one shape."""
     plan = problem.plan
     named = {slot.key: slot.role for slot in plan.slots()}
     groups = plan.groups()
