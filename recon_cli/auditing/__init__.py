@@ -99,7 +99,7 @@ def _audit(
     from recon_cli.auditing.calling import Problem, Sizes
     from recon_cli.auditing.measurements import measure
     from recon_cli.auditing.reach import doubts, roles, user_settings
-    from recon_cli.auditing.reach.binding import matched, settled
+    from recon_cli.auditing.reach.binding import matched
     from recon_cli.auditing.result import audit_of
     from recon_cli.auditing.watching import seed
 
@@ -122,7 +122,7 @@ def _audit(
     user_settings.check(reached, bind, attributes)
     for _ in range(3):
         refusing.check_runnable(reached)
-        plan = settled(roles.plan(reached, {**nested, **reached.names}, args))
+        plan = roles.plan(reached, {**nested, **reached.names}, args)
         B = batch or batch_number(reached) or 4
         sizes = Sizes(B, own, (latent,) if isinstance(latent, int) else tuple(latent))
         problem = Problem(reached, plan, sizes, shapes=shapes, total=total)
@@ -137,9 +137,7 @@ def _audit(
                     f"{reached.spelled} raises {type(error).__name__}: {error}.", "Give the function that takes the tensors."
                 ) from error
         break
-    if doubts.is_kl_alone(problem):
-        raise doubts.kl_alone(problem)
-    chosen, odd = matched(problem)
+    chosen, odd = matched(problem, given=bool(shape or data))
     result = audit_of(measure(chosen, odd, files_of(loss), data, scale))
     return result if shape or data else doubts.both_ways(problem, chosen, result)
 

@@ -113,6 +113,8 @@ class Problem:
     literals: dict[Any, Any] = field(default_factory=dict)
     dtype: Any = torch.float64
     noise: float | None = None
+    prior: tuple[float, float] = (0.0, 1.0)  # mean and variance, where they are arguments
+    data: Tensor | None = None  # some of the values that targets have
     watch: Any = None
     memo: dict[Any, Any] = field(default_factory=dict)  # of what was measured, at these and all other sizes
 
@@ -124,6 +126,8 @@ class Problem:
         """Return a canonical tensor in the shape that the call takes."""
         B = len(value)
         named = self.shapes.get(slot.key) or self.shapes.get(slot.group)
+        if slot.role == "unknown":
+            return value.reshape(B, *self.sizes.shape)
         if slot.role in ("recon", "target", "spread"):
             how = self.layout.target if slot.role == "target" else self.layout.recon
             if how == "loss":
@@ -178,6 +182,15 @@ class Problem:
                 return torch.arange((B, *shape)[min(node.axes, default=0)])
             truths = pads or bool(node.uses & {"index", "mask"})
             return torch.full(size, not pads, dtype=torch.bool) if truths else torch.ones(size)
+        if slot.role == "prior":
+            mean, variance = self.prior
+            forms = {
+                "log_variance": math.log(variance),
+                "log_std": math.log(variance) / 2,
+                "std": variance**0.5,
+                "variance": variance,
+            }
+            return torch.full((B, *self.sizes.latent), forms.get(slot.meaning or "", mean), dtype=self.dtype)
         if slot.role == "extra":
             return torch.zeros(())
         if slot.role == "compared":

@@ -83,7 +83,7 @@ def mismatch(problem: Problem) -> list[tuple[str, float, float]]:
     _, grads = gradients(problem, values, keys)
     differences, h = [], 1e-5
     for key in keys:
-        step = uniform(values[key].shape, -1, 1, 71)
+        step = uniform(values[key].shape, -1, 1, 71) * values[key].abs().clamp(max=1)
         up, down = (value_at(problem, {**values, key: values[key] + by * step}) for by in (h, -h))
         measured, claimed = (up - down) / (2 * h), (grads[key] * step).sum().item()
         noise = 1e-15 * max(abs(up), abs(down)) / h * 20

@@ -66,6 +66,8 @@ def formula(measured: Measurements) -> str:
     sizes = {"B": at_sizes.batch, "D": at_sizes.D, "K": at_sizes.K, "T": 1}
     parts: list[tuple[bool, str]] = []  # whether it is subtracted, and what
     for term in terms:
+        if not term.recon:
+            continue
         rec, scale, unmoved = term.rec, term.scaling, term.astray.left if term.astray else ""
         sizes["T"] = scale.length or 1
         powers = {"B": scale.batch[1], ("T" if scale.length else "D"): scale.dim[1], "K": scale.latent[1]}
@@ -120,4 +122,5 @@ def at_sizes(measured: Measurements) -> str:
     sizes, latent = measured.sizes, measured.latent
     shape = f" ({spell(sizes.shape)})" if len(sizes.shape) > 1 else ""
     of_latents = f", K = {sizes.K:,}{f' ({spell(sizes.latent)})' if len(sizes.latent) > 1 else ''}" if latent is not None else ""
-    return f"Measured at B = {sizes.batch:,}, D = {sizes.D:,}{shape}{of_latents}."
+    elements = "" if measured.alone else f", D = {sizes.D:,}{shape}"
+    return f"Measured at B = {sizes.batch:,}{elements}{of_latents}."

@@ -16,7 +16,16 @@ from recon_cli.auditing.measurements import Measurements, Term
 from recon_cli.auditing.measuring import ReconstructionTerm
 from recon_cli.report import column
 
-GRAVEST = ("not-factorised", "defective", "unrecognised", "shape-dependent", "reconstruction-only", "beta-elbo", "elbo")
+GRAVEST = (
+    "not-factorised",
+    "defective",
+    "unrecognised",
+    "shape-dependent",
+    "reconstruction-only",
+    "kl-only",
+    "beta-elbo",
+    "elbo",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +109,7 @@ def row_of(subject: Subject, findings: Sequence[Finding]) -> Row:
         verdict=verdict_of(subject, [defects.gravity(finding.code) for finding in findings]),
         defects=tuple(dict.fromkeys(finding.code for finding in findings)),
         batch=measured.sizes.batch,
-        elements=measured.sizes.D,
+        elements=0 if measured.alone else measured.sizes.D,
         latents=measured.sizes.K if latent is not None else None,
         site=measured.site or None,
         term=term.recon,
@@ -123,6 +132,8 @@ def verdict_of(subject: Subject, gravities: Sequence[str]) -> str:
     if "wrong" in gravities:
         return "defective"
     spoiled = "spoiling" in gravities
+    if subject.measured.alone and latent is not None and not spoiled:
+        return "shape-dependent" if subject.term.scaling.moves else "kl-only"
     if not subject.recognised:
         return "defective" if subject.measured.broadcast else "unrecognised"
     if latent is None:

@@ -20,7 +20,25 @@ TURNS = "the two are not added, one of them counts at a time"
 
 
 def measure(problem: Problem) -> Latent | None:
-    """Return the latent term of a loss, or None where nothing of it depends on latents."""
+    """Return the latent term of a loss, or None where nothing of it depends on latents.
+
+    Where the prior's mean and variance are arguments, it must be the KL to other priors too.
+    """
+    latent = term(problem)
+    if latent is None or latent.wrong or not latent.weight or not problem.plan.role("prior"):
+        return latent
+    mean, variance = OTHER
+    other = term(problem.at(prior=OTHER))
+    if other is not None and not other.wrong and abs(other.centre - mean) < SAME and abs(other.prior - variance) < 1e-4:
+        return replace(latent, notes=(*latent.notes, "the prior's mean and scale are arguments"))
+    return replace(latent, weight=None, wrong=f"to a prior of mean {mean:g} and variance {variance:g} it is no KL")
+
+
+OTHER = (0.4, 1.7)  # mean and variance of a prior
+
+
+def term(problem: Problem) -> Latent | None:
+    """Return what ``measure`` does, at one prior."""
     base = benign(problem)
     (kl,) = problem.plan.role("kl")[:1] or (None,)
     (probs,) = problem.plan.role("probs")[:1] or (None,)

@@ -28,10 +28,11 @@ def layouts(problem: Problem) -> list[Layout]:
     """Return ways to lay out the tensors, the plainest first."""
     plan, shape = problem.plan, problem.sizes.shape
     data = [("image", "image", ""), ("flat", "flat", ""), ("flat", "image", ""), ("image", "flat", "")]
-    if len(shape) == 1:
+    if len(shape) == 1 or not pairs(plan):
         data = data[:1]
     if plan.role("target") and not problem.shapes:
-        data += [("image", "image", how) for how in ("last", "first", "last-hot", "first-hot", "last-shares-hot")]
+        ways = ("last", "first", "last-hot", "first-hot", "last-shares-hot", "last-shares", "first-shares")
+        data += [("image", "image", how) for how in ways if shape[0] > 1 or how[0] == "l"]
     if problem.layout.classes:
         data = [("image", "image", problem.layout.classes)]
     latent = ["flat", "one"] + (["joined"] if len(problem.sizes.latent) > 1 else [])
@@ -68,7 +69,7 @@ def trial(problem: Problem) -> tuple[Problem, str]:
     odd = ""
     if chosen.watch.uneven:
         odd = " and ".join(spell(shape) for shape in chosen.watch.uneven[0])
-    recon = [slot.key for slot in problem.plan.slots() if slot.role in ("recon", "decoder")]
+    recon = [slot.key for slot in problem.plan.slots() if slot.role in ("recon", "decoder")] or latent_keys(problem)
     if not value.requires_grad:
         raise ReconError(
             f"{how} of {problem.reached.spelled} has no gradient.", "Return the tensor itself (no .item(), no detach())."
@@ -81,6 +82,9 @@ def trial(problem: Problem) -> tuple[Problem, str]:
         if chosen(moved).item() != chosen(values).item():
             raise Detached(chosen, odd)
         raise Unfit("no gradient reaches the reconstruction")
+    labels = [key for key in targets(problem) if problem.layout.classes and not values[key].is_floating_point()]
+    if labels and chosen({**values, **{key: values[key].roll(1, 0) for key in labels}}).item() == chosen(values).item():
+        raise Unfit("the labels move nothing")
     if problem.layout.kl == "batch" and problem.plan.role("kl") and value.ndim:
         scalar = chosen.at(layout=replace(problem.layout, kl="scalar"))
         if scalar.chosen(scalar.raw(live)).ndim == 0:
@@ -107,7 +111,7 @@ class Detached(Unfit):
 
 def with_classes(problem: Problem, odd: str) -> tuple[Problem, str]:
     """Return the problem, of classes where its elements lean on one another as they do in an event; and what is odd."""
-    if not problem.plan.role("target") or problem.layout.classes:
+    if not problem.plan.role("target") or problem.layout.classes or not pairs(problem.plan):
         return problem, odd
     other = classed(in_rows(problem))
     return (problem, odd) if other is None else (other, "")
@@ -198,7 +202,7 @@ def together(problem: Problem, key: str) -> bool:
 
 def laid_out(problem: Problem) -> tuple[Problem, str]:
     """Return the first layout that fits. Raises ReconError with what the function said to the plainest."""
-    if not [slot for slot in problem.plan.slots() if slot.role in ("recon", "decoder")]:
+    if not pairs(problem.plan) and not problem.plan.is_kl:
         others = ", ".join(f"{slot.key} ({slot.role})" for slot in problem.plan.slots()) or "no arguments"
         raise ReconError(
             f"No argument of {problem.reached.spelled} could be matched to the reconstruction; found {others}.",
@@ -400,4 +404,6 @@ def strengths(problem: Problem) -> tuple[list[float], float]:
     if problem.plan.role("kl") or problem.plan.role("probs") or problem.plan.role("z"):
         latent_term = measure(problem)
         pull = abs(latent_term.weight) if latent_term and latent_term.weight else math.nan
+    if not recons:  # a KL alone, beside a number that does not move
+        return [1.0], pull
     return [of_label(problem, grads[key]) if grads[key].ndim == 3 else grads[key].abs().max().item() for key in recons], pull

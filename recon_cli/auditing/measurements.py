@@ -13,13 +13,13 @@ from recon_cli.auditing.calling import Problem, Sizes
 from recon_cli.auditing.latents import Latent
 from recon_cli.auditing.latents import measure as measure_latents
 from recon_cli.auditing.matching import latent_keys, pairs
-from recon_cli.auditing.measuring import ReconstructionTerm, reconstruction
+from recon_cli.auditing.measuring import NOTHING, POINTS, ReconstructionTerm, reconstruction
 from recon_cli.auditing.probes import benign
 from recon_cli.auditing.reach.callables import batch_number
 from recon_cli.auditing.reach.roles import Pair
 from recon_cli.auditing.scaling import Scaling, scalings
 from recon_cli.auditing.soundness import Astray, Tails
-from recon_cli.auditing.survival import Beside, beside
+from recon_cli.auditing.survival import Beside, beside, read
 
 
 @dataclass(frozen=True)
@@ -111,6 +111,11 @@ class Measurements:
         return abs(self.latent.weight) if self.latent is not None and self.latent.weight else None
 
     @property
+    def alone(self) -> bool:
+        """Whether it is a KL without a reconstruction."""
+        return not self.terms[0].recon
+
+    @property
     def still(self) -> list[str]:
         """The latents that move the value and no gradient."""
         return [key for key, _, claimed in self.differences if key in self.latents and claimed == 0]
@@ -134,6 +139,8 @@ def measure(
 
     ``growths`` are its exponents where it cannot be called at other sizes.
     """
+    known = read(data, scale) if data else None
+    problem = problem if known is None else problem.at(data=known.some(POINTS))
     stateful, stochastic, values = checks.repeated(problem)
     averaged = False
     if stochastic:  # its normal draws at nodes, to be averaged, where they decide the value
@@ -146,7 +153,9 @@ def measure(
     spread = soundness.spreads(problem)
     growths = scalings(problem) if growths is None else growths
     terms = [term(problem, pair, latent, latents, spread, bool(odd or added), each)
-             for pair, each in zip(pairs(problem.plan), growths, strict=True)]  # fmt: skip
+             for pair, each in zip(pairs(problem.plan), growths, strict=False)]  # fmt: skip
+    if not terms:
+        terms = [Term("", None, NOTHING, Scaling((0.0, *growths[0].batch[1:]), latent=growths[0].latent))]
     reached, plan = problem.reached, problem.plan
     named = {role: next((slot.key for slot in plan.role(role)), word) for role, word in (("mu", "mu"), ("scale", "logvar"))}
     return Measurements(
@@ -158,7 +167,7 @@ def measure(
         odd=odd, added=added, switch=switch(problem) if latent is None and latents else "",
         knobs=tuple(checks.knobs(problem)), batch_number=batch_number(reached), notes=(*reached.notes, *plan.taken),
         steps=lines.steps(problem, benign(problem), files), site=lines.defined_at(reached.code, files),
-        data=beside(terms, data, scale) if data else None,
+        data=beside(terms, known) if known is not None else None,
     )  # fmt: skip
 
 

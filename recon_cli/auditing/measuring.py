@@ -15,6 +15,7 @@ from recon_cli.auditing.normalisation import Normalisation
 from recon_cli.auditing.probes import benign, generator, gradients, uniform, value_at
 from recon_cli.auditing.reach.roles import Pair, Slot
 from recon_cli.errors import ReconError
+from recon_cli.identity.regions import REAL
 
 POINTS = 96
 LEAST = 1e-300  # a weight below which numbers lose their digits
@@ -46,7 +47,7 @@ class ReconstructionTerm:
         of no known family, what e^-loss adds up to over the data.
     """
 
-    slot: Slot
+    slot: Slot | None
     match: Match | None
     curvature: float | None
     additive: bool
@@ -69,6 +70,9 @@ class ReconstructionTerm:
         if self.normal is not None:
             return self.normal.kind == "real"
         return self.match is not None and abs(self.match.weight) > LEAST and (not self.match.parts or self.location)
+
+
+NOTHING = ReconstructionTerm(None, None, None, True, 0.0, (1.0, 1.0), 1.0, "real", 1, False)  # of a KL alone
 
 
 def field(problem: Problem, base: Values, pair: Pair, x: Tensor, raw: Tensor) -> Tensor | None:
@@ -161,7 +165,10 @@ def reconstruction(problem: Problem, pair: Pair, latents: list[str]) -> Reconstr
         return ReconstructionTerm(recon, None, None, False, worst, spread, counted, "unit", sign_of(problem, base, pair), False)
     even = max(abs(spread[0] - 1), abs(spread[1] - 1)) < 1e-6 and counted == 1
     match, domain, used = None, "unit", None
-    for name, (x, raw) in domains().items():
+    points = domains()
+    if problem.data is not None:  # a loss for data that lie nowhere else
+        points["data"] = problem.data, problem.data + uniform(len(problem.data), -1, 1, 11) * problem.data.std()
+    for name, (x, raw) in points.items():
         x = x.clamp(0, 1).round() if problem.layout.binary else x
         measured = spaced(problem, base, pair, x, raw, weights if not even else None)
         if measured is None or not bool(measured.abs().max() > 0):
@@ -178,12 +185,16 @@ def reconstruction(problem: Problem, pair: Pair, latents: list[str]) -> Reconstr
     if used is not None and (match is None or match.off > MATCH) and target is not None:
         shift = shifted(problem, base, pair, used, weights if not even else None)
         match, centre = shift or (match, "")
-    if match is not None and not centre and strays(problem, base, pair, match, weights if not even else None):
-        match = None  # x that are whole have a mass of their own: what is another function there alone is another likelihood
+    within, doubt = "", ""
+    if match is not None and not centre:
+        same, within, doubt = elsewhere(problem, base, pair, match, domain, weights if not even else None)
+        match = match if same else None
     location = used is not None and is_location(problem, base, pair, weights if not even else None)
     sign = sign_of(problem, base, pair) if match is None else int(math.copysign(1, match.weight))
-    within = "" if match is None or centre else limits(problem, base, pair, match, weights if not even else None)
-    return ReconstructionTerm(recon, match, slope, True, worst, spread, counted, domain, sign, location, centre, within)
+    if match is not None and not centre and not within:
+        within = limits(problem, base, pair, match, weights if not even else None)
+    normal = Normalisation("unknown", "the data", (), 1.0, why=doubt) if doubt else None
+    return ReconstructionTerm(recon, match, slope, True, worst, spread, counted, domain, sign, location, centre, within, normal)
 
 
 def spaced(problem: Problem, base: Values, pair: Pair, x: Tensor, raw: Tensor, weights: Tensor | None) -> Tensor | None:
@@ -242,19 +253,40 @@ def centred(x: Tensor, centre: Tensor, name: str) -> str:
     return f"{times}{name}" + (f" {'+' if more > 0 else '-'} {abs(more):.6g}" if abs(more) > 1e-7 else "")
 
 
-def strays(problem: Problem, base: Values, pair: Pair, match: Match, weights: Tensor | None) -> bool:
-    """Whether a loss of whole numbers is another than the one that was recognised at some of them: at 0 alone, say."""
+def elsewhere(
+    problem: Problem, base: Values, pair: Pair, match: Match, domain: str, weights: Tensor | None
+) -> tuple[bool, str, str]:
+    """Whether a loss is what was recognised at whole numbers, 0 and 1 among them, and at the data's own values.
+
+    Else, in words, within which targets it is that family. Of whole data each has a mass of its own: another function there is
+    another likelihood. Where it is another at values that the data have, which those are, in words.
+    """
     each = match.candidate
-    if each is None or match.off > CLOSE or match.link not in LINKS or not each.kind().support.whole:
-        return False
-    most = min(12.0, each.kind().support.high)
-    x = torch.tensor(WHOLE, dtype=torch.float64).clamp(max=most).repeat(4)
-    low, high = (0.05, 0.95) if most == 1 else (0.1, 6.0)
-    measured = spaced(problem, base, pair, x, raw := uniform(len(x), low, high, 35), weights)
-    own = field_of(each, match.numbers, x, raw, match.link)
-    if measured is None or own is None:
-        return False
-    return bool((measured - match.weight * own).abs().max() > CLOSE * measured.abs().max())
+    if each is None or match.off > CLOSE or match.link not in LINKS or pair[1] is None:
+        return True, "", ""
+    support, own = each.kind().support, problem.data
+    x = torch.tensor(WHOLE, dtype=torch.float64).repeat(4)
+    x = torch.cat([x, *([] if own is None else [own])])
+    of_data = torch.arange(len(x)) >= 4 * len(WHOLE)
+    inside = support.contains(x) & ((x == x.round()) & (x >= 0) & (x <= 1) if problem.layout.binary else x == x)
+    x, of_data = x[inside], of_data[inside]
+    low, high = {"unit": (0.05, 0.95), "positive": (0.1, 6.0)}.get(domain, (-3.0, 3.0))
+    raw = uniform(len(x), low, high, 35) + (x if domain == "real" and support == REAL else 0.0)
+    measured = spaced(problem, base, pair, x, raw, weights) if len(x) else None
+    field_there = None if measured is None else field_of(each, match.numbers, x, raw, match.link)
+    if measured is None or field_there is None:
+        return True, "", ""
+    off = (measured - match.weight * field_there).abs() > CLOSE * measured.abs().max()
+    odd, name = x[off].unique(), pair[1].key
+    if not len(odd) or support.whole:
+        return not len(odd), "", ""
+    if bool((there := off & of_data & (measured != 0)).any()):  # where nothing pulls, they are left out
+        values = ", ".join(f"{value:.6g}" for value in x[there].unique()[:4].tolist())
+        return False, "", f"at {name} = {values}, which the data have, it is another function than {match.family}"
+    fine = x[~torch.isin(x, odd)]
+    if len(fine) and bool((fine < odd.min()).all()):
+        return True, f"{name} up to {fine.max().item():.6g}", ""
+    return True, f"{name} other than {', '.join(f'{value:.6g}' for value in odd[:4].tolist())}", ""
 
 
 def limits(problem: Problem, base: Values, pair: Pair, match: Match, weights: Tensor | None) -> str:

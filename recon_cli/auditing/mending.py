@@ -59,7 +59,7 @@ def over_batch(subject: Subject) -> str:
     """Return what divides a sum where either term is averaged over the batch."""
     scaling = subject.term.scaling.batch
     averaged = (scaling[1] or 0) < -1e-6 or (scaling[2] or 0) < -1e-6 or subject.batch_literal
-    return f" / len({subject.term.target or subject.term.recon})" if averaged else ""
+    return f" / len({subject.term.target or subject.term.recon or subject.measured.mu})" if averaged else ""
 
 
 def factor(value: float) -> str:

@@ -31,7 +31,16 @@ def uniform(shape: Any, low: float, high: float, number: int = 1) -> Tensor:
 def sort_of(problem: Problem) -> tuple[Any, ...]:
     """Return what of a problem decides its values, and by which they are kept."""
     bent = (tuple(each.items()) for each in (problem.shapes, problem.follow, problem.literals))
-    return (problem.sizes, problem.layout, problem.dtype, problem.noise, problem.picked, *bent, *problem.plan.slots())
+    return (
+        problem.sizes,
+        problem.layout,
+        problem.dtype,
+        problem.noise,
+        problem.prior,
+        problem.picked,
+        *bent,
+        *problem.plan.slots(),
+    )
 
 
 def benign(problem: Problem, number: int = 1, spread: float = 0.3) -> dict[str, Tensor]:
@@ -68,6 +77,8 @@ def made_up(problem: Problem, number: int, spread: float) -> dict[str, Tensor]:
             values[slot.key] = uniform((B, D), 0.4, 0.9, n)
         elif slot.role == "z":
             values[slot.key] = uniform((B, sizes.K), -0.8, 0.8, n)
+        elif slot.role == "unknown":
+            values[slot.key] = uniform((B, D), 0.2, 0.8, n)
         elif slot.role == "mu":
             values[slot.key] = uniform((B, sizes.K), -0.9, 0.9, n)
         elif slot.role in ("scale", "probs"):

@@ -20,7 +20,7 @@ from recon_cli.errors import ReconError, unknown
 from recon_cli.identity.parametric import as_number
 from recon_cli.report import Column, Report, Table, columns_of
 
-PASSING = ("elbo", "beta-elbo", "reconstruction-only")
+PASSING = ("elbo", "beta-elbo", "reconstruction-only", "kl-only")
 OBJECTIVE = columns_of(Row)
 ROLES = (Column("argument", "argument", "*"), Column("role", "is"), Column("found", "how that was found"))
 DEFECTS = (

@@ -95,6 +95,8 @@ def of_a_sample(shape: Sequence[int], along: Mapping[int, tuple[list[Powers] | N
 def axes(problem: Problem) -> list[int]:
     """Return the axes of a sample to stretch: of an image one of its own, of a table both, of classes theirs and another."""
     shape = problem.sizes.shape
+    if problem.plan.is_kl:
+        return []
     if problem.layout.classes:
         classed = 0 if problem.layout.classes.startswith("first") else len(shape) - 1
         return [*[axis for axis in range(len(shape)) if axis != classed][-1:], *[classed] * labelled(problem)]

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import torch
 
 from recon_cli.auditing.best_noise import LINK
+from recon_cli.auditing.defects._subject import SCALES
 from recon_cli.auditing.families import LINKS
 from recon_cli.auditing.formulas import INVERSES, at, number
 from recon_cli.auditing.judgement import Row
@@ -46,6 +47,8 @@ def told(measured: Measurements, term: Term, row: Row) -> str:
 def one(measured: Measurements, term: Term, row: Row) -> str:
     """Return the sentence of one term."""
     latent, astray = measured.latent, term.astray
+    if measured.alone:
+        return alone(measured, term)
     if astray is not None:
         return f"This compares {row.term} with {astray.other or 'no target'}: {astray.evidence}. {astray.fix}"
     if row.verdict == "not-factorised":
@@ -67,6 +70,29 @@ def one(measured: Measurements, term: Term, row: Row) -> str:
     if latent.forms and SQUARED not in latent.forms:
         text += f" All that is where the KL counts at its full weight, and it does not everywhere: {latent.forms}."
     return f"{text} But {latent.wrong}." if latent.wrong else text
+
+
+def alone(measured: Measurements, term: Term) -> str:
+    """Return the sentence of a KL without a reconstruction."""
+    latent = measured.latent
+    if latent is None or not latent.weight or latent.wrong:
+        return f"This is no KL: {latent.wrong if latent else 'it depends on none of the latents'}."
+    plain = abs(latent.prior - 1) < 1e-4 and not latent.centre
+    whose = "a standard normal" if plain else f"a normal of mean {number(latent.centre)} and variance {number(latent.prior)}"
+    if any(role == "probs" for _, role, _ in measured.roles):
+        whose = "uniform classes"
+    scale = f", whose scale {measured.scale} is {SCALES[latent.meaning]}" if latent.meaning else ""
+    ways = {0.0: "summed over the {}", -1.0: "averaged over the {}"}
+    powers = zip(("batch", "latents"), (term.scaling.batch[2], term.scaling.latent[2]), strict=True)
+    how = ", ".join(
+        ways.get(9.0 if by is None else by, "neither summed nor averaged over the {}").format(axis) for axis, by in powers
+    )
+    sizes, scaling = measured.sizes, term.scaling
+    times = latent.weight * sizes.batch ** -(scaling.batch[2] or 0.0) * sizes.K ** -(scaling.latent[2] or 0.0)
+    what = "the KL" if abs(abs(times) - 1) < 1e-6 else f"{number(abs(times))} times the KL"
+    forms = f" It does not count everywhere: {latent.forms}." if latent.forms else ""
+    whole = f"This is {'minus ' * (times < 0)}{what} to {whose} alone{scale}: {how}."
+    return f"{whole}{forms} There is no reconstruction that it is weighed against."
 
 
 def without(measured: Measurements) -> str:

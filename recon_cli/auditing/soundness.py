@@ -214,7 +214,7 @@ def normalised(
     It is weighed as it is beside its KL, and where a KL is beside the point or a size moves its weight, as it is written: a mean
     undone.
     """
-    if rec.recognised or not rec.additive:
+    if rec.recognised or not rec.additive or rec.normal is not None:
         return rec
     b = abs(latent.weight) if latent is not None and latent.weight else None
     written = undone(problem, scaling)

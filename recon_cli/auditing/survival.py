@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
 
 from recon_cli import likelihoods, sources
+from recon_cli.auditing.probes import generator
 from recon_cli.identity.tensors import as_tensor
 from recon_cli.numerics.spectrum import Blocks, Eigenvalues, eigenvalues, point
+from recon_cli.runtime.lazy_arrays import Values
 
 if TYPE_CHECKING:
     from recon_cli.auditing.judgement import Row
@@ -33,11 +38,31 @@ class Beside:
     spectrum: Eigenvalues | None = None
 
 
-def beside(terms: Sequence[Term], data: str, scale: Any) -> Beside:
-    """Return the data as these reconstructions have to do with them."""
+@dataclass(frozen=True)
+class Data:
+    """What a source holds: the word for it, its values, what is to be said of them."""
+
+    word: str
+    values: Values
+    about: tuple[str, ...]
+
+    def some(self, count: int) -> Tensor:
+        """Return some of the values, the least and the largest among them."""
+        flat = as_tensor(self.values).flatten().double()
+        picked = flat[torch.randint(len(flat), (count - 2,), generator=generator(3))]
+        return torch.cat([flat.aminmax().min[None], flat.aminmax().max[None], picked])
+
+
+def read(data: str, scale: float | None) -> Data:
+    """Return the data of a source."""
     source = sources.parse(data)
     values, about = sources.samples(source, data, scale)
-    x = as_tensor(values)
+    return Data(data, values, (f"{about}.", *source.remarks))
+
+
+def beside(terms: Sequence[Term], data: Data) -> Beside:
+    """Return the data as these reconstructions have to do with them."""
+    x = as_tensor(data.values)
     families = {term.rec.match.family for term in terms if term.rec.match is not None}
     outside = {}
     for name in sorted(families & {*likelihoods.names()}):
@@ -45,8 +70,8 @@ def beside(terms: Sequence[Term], data: str, scale: Any) -> Beside:
         share = 0.0 if likelihood.event or likelihood.head else (~likelihood.support.contains(x)).double().mean().item()
         if share:
             outside[name] = likelihood.no_density(share), share, str(likelihood.support)
-    spectrum = eigenvalues(Blocks(values)) if "gaussian" in families else None
-    return Beside(data, (f"{about}.", *source.remarks), outside, spectrum)
+    spectrum = eigenvalues(Blocks(data.values)) if "gaussian" in families else None
+    return Beside(data.word, data.about, outside, spectrum)
 
 
 def remarks(data: Beside, rows: Sequence[Row], latents: int) -> list[str]:

@@ -121,3 +121,21 @@ def test_padding_is_left_out_and_a_mean_over_tokens_is_one_over_tokens() -> None
     (row,) = found.rows
     assert (row.family, row.tradeoff_dim, row.tradeoff_latent) == ("categorical", 1.0, -1.0)
     assert row.beta == pytest.approx(12 / 20, rel=1e-9)
+
+
+def picked(logp: Tensor, t: Tensor) -> Tensor:
+    return -logp[torch.arange(len(t)), t]
+
+
+@pytest.mark.parametrize("nll", [
+    lambda logits, t: -logits.log_softmax(1).gather(1, t[:, None]),
+    lambda probs, t: -probs.gather(1, t.unsqueeze(1)).log(),
+    lambda logp, t: -torch.take_along_dim(logp, t[:, None], 1),
+    lambda a, b: -a.log_softmax(1)[range(len(b)), b],
+    lambda logits, y: F.one_hot(y, logits.shape[1]) * (logits.logsumexp(1, keepdim=True) - logits),
+    picked,
+])  # fmt: skip
+def test_labels_that_pick_are_those_of_rows_where_no_shape_was_given(nll: Any) -> None:
+    (row,) = audit(lambda r, t, mu, logvar: nll(r, t).sum() + kl(mu, logvar), args="recon,target,mu,logvar").rows
+    assert (row.family, row.verdict, row.beta) == ("categorical", "elbo", pytest.approx(1))
+    assert audit(nll, (10,)).rows[0].family == "categorical"

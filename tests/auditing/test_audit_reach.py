@@ -222,14 +222,64 @@ def test_a_size_of_the_code_s_own_is_hinted_at() -> None:
         audit(sized)
 
 
-@pytest.mark.parametrize(("loss", "said"), [
-    (lambda mu, logvar: kl(mu, logvar), "KL to a standard normal alone.*log variance: summed over the batch, summed.*weight 1"),
-    (lambda mean, std: 0.5 * (mean**2 + std**2 - 2 * std.log() - 1).mean(), "averaged over the batch, averaged over the latents"),
-    (lambda mu, logvar: (mu**2 + logvar).sum(), "is no KL to a standard normal"),
+def between(mu_q, logvar_q, mu_p, logvar_p):
+    return 0.5 * (logvar_p - logvar_q + (logvar_q.exp() + (mu_q - mu_p) ** 2) / logvar_p.exp() - 1).sum()
+
+
+def between_but_for_a_mean(mu_q, logvar_q, mu_p, logvar_p):
+    return 0.5 * (logvar_p - logvar_q + logvar_q.exp() / logvar_p.exp() + (mu_q - mu_p) ** 2 - 1).sum()
+
+
+@pytest.mark.parametrize(("loss", "verdict", "defects", "said"), [
+    (lambda mu, logvar: kl(mu, logvar), "kl-only", (), "the KL to a standard normal alone, whose scale logvar"),
+    (lambda m, s: -0.5 * (1 + s - m**2 - s.exp()).sum(1).mean(), "kl-only", (), "averaged over the batch, summed"),
+    (between, "kl-only", (), "the KL to a standard normal alone"),
+    (between_but_for_a_mean, "defective", ("kl-not-kl",), "to a prior of mean 0.4 and variance 1.7 it is no KL"),
+    (lambda q: torch.distributions.kl_divergence(q, torch.distributions.Normal(0, 1)).sum(), "kl-only", (), "the KL to"),
+    (lambda mean, std: 0.5 * (mean**2 + std**2 - 2 * std.log() - 1).mean(), "shape-dependent", ("kl-mean-latents",),
+     "averaged over the batch, averaged over the latents"),
+    (lambda mu, logvar: 2 * kl(mu, logvar), "defective", ("kl-not-kl",), "2 times the KL"),
+    (lambda mu, logvar: -kl(mu, logvar), "defective", ("kl-sign",), "minus the KL"),
+    (lambda mu, logvar: (mu**2 + logvar).sum(), "defective", ("kl-not-kl",), "no KL"),
 ])  # fmt: skip
-def test_a_kl_alone_is_answered_in_words(loss: Callable[..., Any], said: str) -> None:
-    with pytest.raises(ReconError, match=said):
-        audit(loss)
+def test_is_this_a_kl(loss: Callable[..., Any], verdict: str, defects: tuple[str, ...], said: str) -> None:
+    found = audit(loss)
+    assert (found.verdict, found.defects, found.holds) == (verdict, defects, verdict == "kl-only")
+    assert said in found.sentence
+    assert found.formula.startswith("L = ")
+
+
+def per_sample(a, b, c, d):
+    return (((a - b) ** 2).flatten(1).sum(1) + 0.5 * (c**2 + d.exp() - d - 1).sum(1)).mean()
+
+
+@pytest.mark.parametrize(("loss", "roles", "families"), hostile([
+    (lambda a, b, c, d: square(a, c) + 0.1 * (b - d).abs().sum(), "recon recon target target", ["gaussian", "laplace"]),
+    (lambda a, b, c, d: F.binary_cross_entropy(b, a, reduction="sum") + kl(d, c), "target recon scale mu", ["bernoulli"]),
+    (lambda mean, var, x: 0.5 * (var.log() + (x - mean) ** 2 / var).sum(), "recon spread target", ["heteroscedastic-gaussian"]),
+    (lambda a, b, m: (m * (a - b) ** 2).sum(), "recon target mask", ["gaussian"]),
+    (per_sample, "recon target mu scale", ["gaussian"]),
+    (lambda rec, x, a, b: square(rec, x) + square(a.detach(), b) + 0.25 * square(a, b.detach()), "recon target compared compared",
+     ["gaussian"]),
+    (lambda x, y: F.binary_cross_entropy(x, y), "recon target", ["bernoulli"]),
+    (lambda x, mu: square(x, mu), "target recon", ["gaussian"]),
+    (lambda a, b, c, d, e, f: square(a, b) + (c - d).abs().sum() + kl(e, f), "recon target recon target mu scale",
+     ["gaussian", "laplace"]),
+    (lambda gen, real, d: F.l1_loss(gen, real) - d.mean(), "recon target compared", ["laplace"]),
+], 6))  # fmt: skip
+def test_structure_decides_where_names_do_not(loss: Callable[..., Any], roles: str, families: list[str]) -> None:
+    found = audit(loss)
+    assert [role for _, role, _ in found.roles[:-1]] == roles.split()
+    assert [row.family for row in found.rows] == families
+    assert found.holds
+
+
+@pytest.mark.parametrize("loss", [
+    lambda a, b, c, d: square(a, b) / 2 - 0.5 * (1 + d - c**2 - (0.5 * d).exp()).sum(),
+    lambda recon, x, logvar, mu: square(recon, x) + kl(logvar, mu),
+])  # fmt: skip
+def test_what_is_no_kl_is_no_other_term_and_names_are_not_turned(loss: Callable[..., Any]) -> None:
+    assert audit(loss).defects == ("kl-not-kl",)
 
 
 class Elbo(nn.Module):

@@ -179,3 +179,27 @@ def test_a_likelihood_of_recon_itself_is_the_elbo_that_compare_says_it_is(word: 
     assert found.verdict == "elbo"
     assert not found.defects
     assert found.sentence.startswith(f"This is {said}")
+
+
+@pytest.mark.parametrize(("of", "said"), [
+    (lambda r, x: half(r - x) * 0 + ((r - x) ** 2 * (x != 0)).sum(), "x other than 0;"),
+    (lambda r, x: torch.where(x == 0, 2 * (r - x) ** 2, (r - x) ** 2).sum(), "x other than 0;"),
+    (lambda r, x: torch.where(x > 3, 3 * (r - x) ** 4, (r - x) ** 2).sum(), "x up to 3;"),
+])  # fmt: skip
+def test_zeros_and_whole_numbers_are_looked_at(of: Both, said: str) -> None:
+    found = audited(of)
+    assert found.rows[0].family == "gaussian"
+    assert any(said in note for note in found.notes)
+
+
+def levels(x_hat: Tensor, x: Tensor, mu: Tensor, logvar: Tensor) -> Tensor:
+    """Other for grey levels of 1/16 and 3/16."""
+    bent = torch.where((16 * x == 1) | (16 * x == 3), (x_hat - x).abs(), (x_hat - x) ** 2)
+    return bent.sum() + kl(mu, logvar)
+
+
+def test_the_data_s_own_values_are_looked_at() -> None:
+    assert audit(levels, (64,), LATENT).verdict == "elbo"
+    found = audit(levels, data="digits", latent=LATENT)
+    assert (found.verdict, found.holds) == ("unrecognised", False)
+    assert any("at x = 0.0625, 0.1875, which the data have, it is another function than gaussian" in note for note in found.notes)

@@ -80,6 +80,8 @@ class Subject:
     def direction(self) -> str:
         """Whether it is a loss, or a log-likelihood."""
         sign, b = self.signed
+        if self.measured.alone:
+            return "log_likelihood" if b < 0 else "loss"
         if sign < 0 < b and not self.named_log_likelihood:
             return "loss"
         return "log_likelihood" if sign < 0 else "loss"
@@ -97,6 +99,12 @@ class Subject:
         """The reconstruction's weight for one element."""
         rec = self.term.rec
         return rec.match.weight if rec.match else rec.curvature or 0.0
+
+    @property
+    def times(self) -> float:
+        """How many KLs a KL alone is, its means over the batch and the latents undone."""
+        sizes, scaling = self.measured.sizes, self.term.scaling
+        return float(self.signed[1] * sizes.batch ** -(scaling.batch[2] or 0.0) * sizes.K ** -(scaling.latent[2] or 0.0))
 
     @property
     def place(self) -> str:

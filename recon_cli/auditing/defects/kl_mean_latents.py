@@ -20,6 +20,12 @@ def find(subject: Subject) -> Iterator[Finding]:
     falls, sizes = subject.term.scaling.latent[0], subject.measured.sizes
     if subject.weighed is None or falls is None or falls >= -ONE:
         return
+    if subject.measured.alone:
+        evidence = (
+            f"the KL is averaged over the {sizes.K} latents, and is their sum: at {2 * sizes.K} it weighs {2**falls:g} times"
+        )
+        yield Finding("kl-mean-latents", evidence, f"Sum the KL over the latents: {mended_kl(subject)}", subject.latent_site)
+        return
     other = f"the reconstruction over {subject.elements[0]}" if subject.averaged else "the reconstruction is not"
     yield Finding(
         "kl-mean-latents",

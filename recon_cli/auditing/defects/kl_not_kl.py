@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from recon_cli.auditing.defects._subject import Finding, Subject
+from recon_cli.auditing.defects._subject import Finding, Subject, is_one
+from recon_cli.auditing.formulas import number
 from recon_cli.auditing.latents import TURNS
 from recon_cli.auditing.mending import kl
 
@@ -22,7 +23,12 @@ GRAVITY = "wrong"
 def find(subject: Subject) -> Iterator[Finding]:
     """Yield it where gradients by means and scales are those of no KL."""
     latent = subject.measured.latent
-    if latent is None or not latent.wrong:
+    if latent is None:
+        return
+    if not latent.wrong:
+        if subject.measured.alone and (latent.forms or not is_one(abs(subject.times))):
+            what = latent.forms or f"it is {number(abs(subject.times))} times the KL"
+            yield Finding("kl-not-kl", what, f"Write the KL: {kl(subject.measured)}", subject.latent_site)
         return
     dead = " (it never trains)" if latent.dead else ""
     fix = "Add them: reconstruction + KL." if latent.wrong.endswith(TURNS) else f"Write the KL: {kl(subject.measured)}"

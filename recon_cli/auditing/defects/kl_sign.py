@@ -8,6 +8,7 @@ Turn the KL's sign.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from recon_cli.auditing.defects._subject import Finding, Subject
@@ -19,6 +20,8 @@ def find(subject: Subject) -> Iterator[Finding]:
     """Yield it where the two signs do not go together, and the KL's is the odd one."""
     sign, b = subject.signed
     if not subject.term.rec.additive or subject.unmoved:
+        return
+    if subject.measured.alone and re.search("neg|minus", subject.measured.name, re.I):
         return
     if sign > 0 > b:
         evidence, fix = f"the loss falls as the KL grows: its weight is {b:.6g}", "Turn the KL's sign: + KL in a loss."

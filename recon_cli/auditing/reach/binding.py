@@ -1,10 +1,18 @@
-"""Binding: what each tensor is, in one search: names say what to try first; what runs and is recognised decides."""
+"""Binding: what each tensor is, in one search. Names say what to try first; structure and what is recognised decide.
+
+A hypothesis gives every argument a role. Its cost is how far it is from what names say, from who meets whom, and, where these
+do not settle it, from what derivatives say. The cheapest is taken as it is where names alone leave nothing open; else the first
+under which all of the loss is recognised, or the one that is nearest.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import heapq
 import itertools
-import re
-from dataclasses import replace
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from recon_cli.auditing.calling import Problem
 from recon_cli.auditing.latents import measure
@@ -12,137 +20,234 @@ from recon_cli.auditing.limiting import worded
 from recon_cli.auditing.matching import bare, laid_out, latent_keys, of_classes, pairs, smaller, with_classes
 from recon_cli.auditing.measuring import reconstruction
 from recon_cli.auditing.probes import benign, gradients
-from recon_cli.auditing.reach.call_plans import CallPlan, Slot, change, substitute
-from recon_cli.auditing.reach.roles import compared
-from recon_cli.auditing.reach.vocabulary import DATA
+from recon_cli.auditing.reach.call_plans import OF_KL, CallPlan, Slot, substitute
+from recon_cli.auditing.reach.structure import Structure, structure
+from recon_cli.auditing.reach.vocabulary import DATA, LIKELY, PRIORS, meaning_of
 from recon_cli.errors import ReconError
 
-
-def settled(call: CallPlan) -> CallPlan:
-    """Settle names that mean one thing beside another: ``y`` is the data beside ``y_pred``, the reconstruction beside ``t``."""
-    if not any(slot.role in ("mu", "posterior") for slot in call.slots()):
-        for slot in [s for s in call.slots() if s.role == "scale" and s.how.startswith("by its name")]:
-            change(call, slot, "spread", f"{slot.how}, with no mean of latents beside it")
-    groups = {slot.group for slot in call.slots() if slot.role in DATA}
-    for group in groups:
-        recon = [s for s in call.slots() if s.role == "recon" and s.group == group]
-        target = [s for s in call.slots() if s.role == "target" and s.group == group]
-        if not recon and len(target) == 2:
-            first, second = (slot.key.rpartition(".")[2].lower() for slot in target)
-            as_recon = {"input": 0, "inputs": 0, "y": 0, "output": 0, "x": 1, "t": 1}
-            if {first, second} in (
-                {"input", "target"},
-                {"y", "t"},
-                {"y", "target"},
-                {"input", "y"},
-                {"x", "y"},
-                {"input", "label"},
-            ):
-                chosen = target[min((0, 1), key=lambda i: (as_recon.get((first, second)[i], 1), i))]
-                if {first, second} == {"x", "y"}:
-                    chosen = target[(first, second).index("y")]
-                change(
-                    call,
-                    chosen,
-                    "recon",
-                    f"by its name, {chosen.key} beside {(target[1] if chosen is target[0] else target[0]).key}",
-                )
-        if len(recon) > 1 and not target and not group:
-            for slot in recon:
-                if re.match(r"(out|outputs?|generated)$", slot.key):
-                    change(call, slot, "target", f"by its name, {slot.key}")
-                    break
-    return call
+# What an argument may be, by the role that its name has, and how far from its name that is.
+COSTS: dict[str, dict[str, float]] = {
+    "recon": {"recon": 0, "target": 2, "compared": 1},
+    "target": {"target": 0, "recon": 2},
+    "scale": {"scale": 0, "spread": 1, "prior": 2},
+    "mu": {"mu": 0, "recon": 3, "prior": 2},
+    "z": {"z": 0, "recon": 3, "compared": 1},
+    "unknown": {"recon": 1, "target": 1, "mu": 1, "scale": 1, "spread": 2, "mask": 2, "compared": 2, "prior": 2},
+}
+SURE = {"recon": {"recon", "decoder"}, "mean": {"mu", "posterior"}, "latents": {"mu", "scale", "probs"}}
+LIKE_DATA = {"recon", "target", "spread"}
+STRANGE = 3.0  # the cost of what structure speaks against
+LAST = 4.0  # and of what may be no more than not understood
+MOST, ROWS = 12, 3000  # hypotheses that are tried, and ways to see one group of arguments
 
 
-def matched(problem: Problem) -> tuple[Problem, str]:
-    """Return the problem in the first layout that fits, its unknown arguments matched by trying; and what is odd about it."""
-    problem = of_classes(problem)
-    if problem.plan.unknown:
-        return by_trying(problem)
-    chosen, odd = with_classes(*laid_out(problem))
-    chosen = smaller(chosen)
-    if problem.plan.role("probs") and len(problem.sizes.latent) > 1:  # all classes in one axis, or an axis of their own
-        for how in ("joined", "flat"):
-            other = chosen.at(layout=replace(chosen.layout, latent=how))
-            latent = measure(other)
-            if latent is not None and not latent.wrong:
-                return other, odd
-        chosen = chosen.at(layout=replace(chosen.layout, latent="joined"))
-    return chosen, odd
+@dataclass(frozen=True)
+class Fit:
+    """A way of calling under which the loss runs: how good it is, the problem, and what is odd about it."""
+
+    good: float
+    problem: Problem
+    odd: str
+    exact: bool
 
 
-def by_trying(problem: Problem) -> tuple[Problem, str]:
-    """Return the problem with roles for arguments that no name tells: those under which it runs and is recognised."""
-    for group in [group for group in problem.plan.groups if len(group) == 2 and group <= {*problem.plan.unknown}]:
-        if equals(problem, *sorted(group)):
-            compared(problem.plan, group)
-            if not problem.plan.unknown:
-                return matched(problem)
-    unknown = problem.plan.unknown
-    have = {slot.role for slot in problem.plan.slots()}
-    missing = [role for role in ("recon", "target", "mu", "scale", "spread", "mask") if role not in have]
-    fits: list[tuple[int, Problem, str]] = []
+def matched(problem: Problem, given: bool = True) -> tuple[Problem, str]:
+    """Return the problem with a role for every argument, in the first layout that fits; and what is odd about it.
+
+    Where nobody has ``given`` a shape and it takes no images, of rows.
+    """
+    try:
+        return searched(of_classes(problem))
+    except ReconError:
+        rows = problem.at(sizes=replace(problem.sizes, shape=(problem.sizes.D,)))
+        if not given and len(problem.sizes.shape) > 1:
+            with contextlib.suppress(ReconError):
+                return searched(rows)
+        raise
+
+
+def searched(problem: Problem) -> tuple[Problem, str]:
+    """Return what ``matched`` does, of samples of one shape."""
+    plan = problem.plan
+    named = {slot.key: slot.role for slot in plan.slots()}
+    groups = plan.groups()
+    if cost(named, plan, groups, None) == 0:
+        return laid(problem.at(plan=with_roles(plan, named, groups)))
+    seen = structure(problem)
+    groups = seen.groups if seen else groups
+    fits: list[Fit] = []
     errors: list[BaseException] = []
-    for roles in itertools.permutations(missing[:5], len(unknown)) if len(unknown) <= 4 else ():
-        if "recon" not in have and "recon" not in roles or not together_in(problem.plan, dict(zip(unknown, roles, strict=True))):
+    least = math.inf
+    for by, roles in itertools.islice(hypotheses(plan, groups, seen), MOST):
+        least = min(least, by)
+        new = {key: role for key, role in roles.items() if role != named[key]}
+        if seen and by > least + STRANGE and (fits or "compared" not in new.values()):
             continue
-        there = problem.at(plan=with_roles(problem.plan, dict(zip(unknown, roles, strict=True))))
+        if fits and any(role == "compared" and {key} in groups for key, role in new.items()):
+            continue
+        there = problem.at(plan=with_roles(plan, roles, groups))
         try:
-            chosen, odd = with_classes(*laid_out(there))
-            (pair, *_) = pairs(chosen.plan)
-            rec, lat = reconstruction(chosen, pair, latent_keys(chosen)), measure(chosen)
+            fit = tried(there, new)
         except Exception as error:
             errors = errors or [bare(error)]
             continue
-        latent_roles = [r for r in roles if r in ("mu", "scale")]
-        if any(role in ("mask", "spread") and not weighs(chosen, key, pair[0]) for key, role in zip(unknown, roles, strict=True)):
-            continue
-        if latent_roles and (lat is None or lat.wrong and not apart(chosen)):
-            continue
-        good = (
-            (rec.match is not None) * 4
-            + (not odd) * 2
-            + bool(lat and not lat.wrong and (lat.meaning or "scale" not in roles)) * (1 + bool(latent_roles))
-            - 10 * bool(latent_roles and lat and lat.wrong)  # where nothing else fits, a KL that is none
-        )
-        fits.append((good, chosen, odd))
-        if good >= 6 + 2 * bool(latent_roles):
+        fits += [fit] if fit is not None else []
+        if fit is not None and fit.exact:
             break
-    loose = {key for key in unknown if not any(key in group for group in problem.plan.groups)}
-    if not fits and loose and problem.plan.role("recon") and problem.plan.role("target"):
-        for key in loose:
-            compared(problem.plan, {key})
-        return matched(problem)
-    if not fits:
-        first = [f"{e}" if isinstance(e, ReconError) else worded(e) for e in errors[:1]]
-        tried = "".join(f"; the first try ended with: {words}" for words in first)
-        raise ReconError(
-            f"These arguments of {problem.reached.spelled} could not be matched: {', '.join(unknown)}{tried}",
-            "Name the roles in the order of the arguments (--args recon,target,mu,logvar; skip for none), "
-            "or give values: --bind name=value.",
-        )
-    _, chosen, odd = max(fits, key=lambda fit: fit[0])
-    return chosen, odd
+    if fits:
+        best = max(fits, key=lambda each: each.good)
+        return smaller(best.problem), best.odd
+    raise unmatched(problem, errors)
 
 
-def equals(problem: Problem, one: str, other: str) -> bool:
-    """Whether only the difference of two arguments counts, beside a reconstruction that is known by other names."""
-    rest = {key: "extra" for key in problem.plan.unknown if key not in (one, other)}
-    there = problem.at(plan=with_roles(replace(problem.plan), {one: "mu", other: "scale", **rest}))
-    try:
-        chosen, _ = laid_out(there)
-        grads = gradients(chosen, benign(chosen), [one, other])[1]
-    except Exception:
-        return False
-    return bool((grads[one] + grads[other]).abs().max() <= 1e-9 * grads[one].abs().max())
+def laid(problem: Problem) -> tuple[Problem, str]:
+    """Return the problem in the first layout that fits, its roles being known; and what is odd about it."""
+    chosen, odd = with_classes(*laid_out(problem))
+    chosen = smaller(chosen)
+    if not problem.plan.role("probs") or len(problem.sizes.latent) < 2:
+        return chosen, odd
+    for how in ("joined", "flat"):  # all classes in one axis, or an axis of their own
+        other = chosen.at(layout=replace(chosen.layout, latent=how))
+        latent = measure(other)
+        if latent is not None and not latent.wrong:
+            return other, odd
+    return chosen.at(layout=replace(chosen.layout, latent="joined")), odd
 
 
-def together_in(plan: CallPlan, roles: dict[str, str]) -> bool:
-    """Whether roles go with what meets what: data with data, latents with latents."""
-    having = {slot.key: slot.role for slot in plan.slots()} | roles
-    groups = [{having[key] for key in group} for group in plan.groups]
-    return not any({"mu", "scale"} & group and {"recon", "target"} & group for group in groups)
+def hypotheses(plan: CallPlan, groups: Sequence[set[str]], seen: Structure | None) -> Iterator[tuple[float, dict[str, str]]]:
+    """Yield roles for all arguments and their cost, the cheapest first: those of each group put together."""
+    named = {slot.key: slot.role for slot in plan.slots()}
+    loose = [{key} for key in named if not any(key in group for group in groups)]
+    ways = [sorted(ways_of(sorted(group & named.keys()), plan, seen), key=lambda way: way[0]) for group in [*groups, *loose]]
+    ways = [each for each in ways if each]
+    start = (0,) * len(ways)
+    heap, known = [(sum(each[0][0] for each in ways), start)], {start}
+    for _ in range(ROWS):
+        if not heap:
+            return
+        so_far, at = heapq.heappop(heap)
+        roles = {key: role for each, i in zip(ways, at, strict=True) for key, role in each[i][1].items()}
+        whole = cost(roles, plan, groups, seen)
+        if whole < math.inf:
+            yield whole, roles
+        for axis in range(len(ways)):
+            other = (*at[:axis], at[axis] + 1, *at[axis + 1 :])
+            if other[axis] < len(ways[axis]) and other not in known:
+                known.add(other)
+                heapq.heappush(heap, (so_far - ways[axis][at[axis]][0] + ways[axis][other[axis]][0], other))
+
+
+def ways_of(keys: Sequence[str], plan: CallPlan, seen: Structure | None) -> list[tuple[float, dict[str, str]]]:
+    """Return the ways to see the arguments of one group, each with its cost."""
+    slots = {slot.key: slot for slot in plan.slots()}
+    options = [costs_of(slots[key], plan, seen) for key in keys]
+    while math.prod(map(len, options)) > ROWS:
+        longest = max(options, key=len)
+        del longest[max(longest, key=lambda role: longest[role])]
+    ways = []
+    for roles in itertools.product(*options):
+        each = dict(zip(keys, roles, strict=True))
+        own = sum(option[role] for option, role in zip(options, roles, strict=True))
+        ways.append((own + together(each, slots, seen is not None, named_pair(plan, keys)), each))
+    return [way for way in ways if way[0] < math.inf]
+
+
+def costs_of(slot: Slot, plan: CallPlan, seen: Structure | None) -> dict[str, float]:
+    """Return what each role of an argument costs, by its name and by structure."""
+    if not slot.how.startswith(("by its name", "not matched")) or slot.role not in COSTS:
+        return {slot.role: 0.0}
+    key, node = slot.key, plan.trace.nodes.get(slot.key)
+    costs = dict(COSTS[slot.role])
+    other = {"target": "recon", "recon": "target"}.get(slot.role)
+    if other and LIKELY[other].match(key.rpartition(".")[2]):
+        costs[other] -= 0.5
+    if node is not None and "labels" in node.uses:
+        costs = {role: by + STRANGE * (role != "target") for role, by in costs.items()}
+    if seen is None or not any(key in group for group in seen.groups):
+        return costs
+    if key in seen.unread and slot.role == "unknown":
+        return {"skip": 0.0}
+    alone, flat, bent = {key} in seen.groups, key in seen.flat, key in seen.bent
+    against = {
+        "recon": alone or flat, "target": alone, "mu": flat or bent, "scale": not bent,
+        "spread": alone or not bent, "mask": alone or not flat,
+    }  # fmt: skip
+    unlikely = {"target": 0.25 * (not flat), "compared": LAST * alone}
+    return {role: by + STRANGE * against.get(role, False) + unlikely.get(role, 0.0) for role, by in costs.items()}
+
+
+def together(roles: Mapping[str, str], slots: Mapping[str, Slot], sure: bool, other_pair: bool) -> float:
+    """Return what the roles of arguments that lean on one another cost; infinity where they do not go together."""
+    inside, named = [*roles.values()], [slots[key].role for key in roles]
+    recons = sum(role in SURE["recon"] for role in inside)
+    if recons > 1 or inside.count("target") > 1 or ("compared" in inside and {*inside} != {"compared"}):
+        return math.inf
+    if any(role in ("spread", "mask") and role != was for role, was in zip(inside, named, strict=True)) and not recons:
+        return math.inf
+    total, data = 0.0, bool(LIKE_DATA & {*inside})
+    if "prior" in inside and (data or "mask" in inside or not {"mu", "scale"} & {*inside}):
+        return math.inf
+    if sure and len(inside) > 1 and {"mu", "scale"} & {*inside} and not {"prior", "z"} & {*inside}:
+        total += STRANGE  # by itself neither leans on anything
+    if data and SURE["latents"] & {*inside}:
+        if inside != named and sure:
+            return math.inf
+        total += 2 * (inside != named or not {"mu", "probs"} & {*inside})
+    if len(inside) > 1 and data:
+        if sure and inside != named and not {"recon", "target"} <= {*inside, *("recon" for _ in range(recons))}:
+            return math.inf
+        total += 2 * (not recons) + 2 * ("target" not in inside)
+    if other_pair and data and "target" not in named and named.count("recon") != 1 and len(inside) > 1:
+        total += LAST
+    return total + 5 * ("compared" in inside and not other_pair)
+
+
+def named_pair(plan: CallPlan, keys: Iterable[str]) -> bool:
+    """Whether a reconstruction and a target are known by name, or were told, beside these arguments."""
+    return {"recon", "target"} <= {slot.role for slot in plan.slots() if slot.key not in keys}
+
+
+def cost(roles: Mapping[str, str], plan: CallPlan, groups: Sequence[set[str]], seen: Structure | None) -> float:
+    """Return what a hypothesis costs, 0 where names leave nothing open; infinity where it is none."""
+    every = {*roles.values()}
+    if "unknown" in every or ("scale" in every and not every & SURE["mean"]):
+        return math.inf
+    if not every & SURE["recon"] and not (every & {*SURE["mean"], "probs"} and every <= OF_KL):
+        return math.inf if len(every) else 0.0
+    slots = {slot.key: slot for slot in plan.slots()}
+    new = [key for key, role in roles.items() if role != slots[key].role]
+    whole = [group for group in groups if {"recon", "target"} <= {roles.get(key) for key in group}]
+    for key in new:
+        counts = [*roles.values()].count(roles[key])
+        if roles[key] in ("mu", "scale") and counts > 1:
+            return math.inf
+        bare_role = slots[key].role == "unknown" and roles[key] in ("recon", "target") and not any(key in g for g in whole)
+        if bare_role and groups and len(roles) > 2:
+            return math.inf
+    total = sum(costs_of(slots[key], plan, seen).get(role, math.inf) for key, role in roles.items())
+    for group in groups:
+        inside = {key: roles[key] for key in sorted(group) if key in roles}
+        total += together(inside, slots, seen is not None, named_pair(plan, inside))
+    return total
+
+
+def tried(problem: Problem, new: Mapping[str, str]) -> Fit | None:
+    """Return how well a hypothesis fits; None where what it says of an argument is not so. Raises what the call raises."""
+    chosen, odd = with_classes(*laid_out(problem))
+    recons, latent = pairs(chosen.plan), measure(chosen)
+    latents = [role for role in new.values() if role in ("mu", "scale")]
+    if latents and (latent is None or latent.wrong and not apart(chosen)):
+        return None
+    if any(role in ("mask", "spread") and not weighs(chosen, key, role, recons[0][0]) for key, role in new.items()):
+        return None
+    known = all(reconstruction(chosen, pair, latent_keys(chosen)).match is not None for pair in recons)
+    if not known and sum(new.get(recon.key) == "recon" for recon, _ in recons) > 1:
+        return None  # of one alone it may be a likelihood of no name
+    if not recons and (latent is None or (latents and latent.wrong)):
+        return None
+    good = bool(latent and not latent.wrong and (latent.meaning or "scale" not in new.values()))
+    exact = known and not odd and (good or not latents and bool(recons))
+    return Fit(4 * known + 2 * (not odd) + good * (1 + bool(latents)) - 10 * bool(latents and not good), chosen, odd, exact)
 
 
 def apart(problem: Problem) -> bool:
@@ -155,20 +260,66 @@ def apart(problem: Problem) -> bool:
     return bool((after - before).abs().max() <= 1e-9 * before.abs().max())
 
 
-def weighs(problem: Problem, key: str, recon: Slot) -> bool:
-    """Whether a mask or a spread moves the reconstruction's gradient, as it must to be one."""
+def weighs(problem: Problem, key: str, role: str, recon: Slot) -> bool:
+    """Whether a mask or a spread moves the reconstruction's gradient, as it must to be one; at a mask of 0 there is none."""
     values = benign(problem)
     slot = next(slot for slot in problem.plan.slots() if slot.key == key)
     now = values[key] if key in values else problem.extra(slot, values)
     if not now.is_floating_point():
         return True
-    before, after = (gradients(problem, {**values, key: by * now}, [recon.key])[1][recon.key] for by in (1.0, 0.6))
-    return bool((after - before).abs().max() > 1e-9 * before.abs().max())
+    before, after, none = (gradients(problem, {**values, key: by * now}, [recon.key])[1][recon.key] for by in (1.0, 0.6, 0.0))
+    return bool((after - before).abs().max() > 1e-9 * before.abs().max()) and (role != "mask" or not bool(none.any()))
 
 
-def with_roles(plan: CallPlan, roles: dict[str, str]) -> CallPlan:
-    """Return the plan with roles for arguments that had none."""
-    new = replace(plan, unknown=[])
+def with_roles(plan: CallPlan, roles: Mapping[str, str], groups: Sequence[set[str]]) -> CallPlan:
+    """Return the plan with these roles; of several pairs each in a group of its own, and those of no data said to be so."""
+    new, slots = replace(plan, taken=[*plan.taken]), {slot.key: slot for slot in plan.slots()}
+    paired = [group for group in groups if {"recon", "target"} <= {roles.get(key) for key in group}]
     for key, role in roles.items():
-        substitute(new, key, Slot(key, role, f"by trying: as {role} the call runs and is recognised"))
+        slot = slots[key]
+        group = next((group for group in paired if key in group), None) if len(paired) > 1 and role in DATA else None
+        own = min(each for each in group if roles.get(each) == "recon") if group and not slot.group else slot.group
+        others = sorted(next((each for each in groups if key in each), {key}) - {key})
+        how = slot.how if role == slot.role else why(slot, role, others)
+        meaning = meaning_of(PRIORS.sub("", key)) if role == "prior" else slot.meaning if role in ("scale", slot.role) else None
+        substitute(new, key, Slot(key, role, how, meaning, own))
+    for keys in [[key for key in sorted(group) if roles.get(key) == "compared" != slots[key].role] for group in groups]:
+        if keys:
+            are = "are compared with one another" if len(keys) > 1 else "is compared with neither data nor latents"
+            new.taken.append(f"{' and '.join(keys)} {are}: a term of its own, of no data")
     return new
+
+
+def why(slot: Slot, role: str, others: Sequence[str]) -> str:
+    """Return how a role was found that is not the one of a name."""
+    with_whom = " and ".join(others)
+    if role == "spread" and slot.role == "scale":
+        return f"{slot.how}, beside the data" if others else f"{slot.how}, with no mean of latents beside it"
+    if role == "prior":
+        return "by trying: as the prior's it makes a KL"
+    if role == "compared":
+        return f"compared with {with_whom or 'no argument'}"
+    if slot.role == "unknown":
+        return f"by trying: as {role} the call runs and is recognised"
+    return f"{slot.how}, beside {with_whom}" if others else f"{slot.how}, as nothing else is"
+
+
+def unmatched(problem: Problem, errors: Sequence[BaseException]) -> ReconError:
+    """Return the error for arguments of which no hypothesis runs."""
+    plan, spelled = problem.plan, problem.reached.spelled
+    unknown = [slot.key for slot in plan.role("unknown")]
+    first = [f"{e}" if isinstance(e, ReconError) else worded(e) for e in errors[:1]]
+    if not unknown and errors and isinstance(errors[0], ReconError):
+        return errors[0]
+    if not unknown and not errors:
+        others = ", ".join(f"{slot.key} ({slot.role})" for slot in plan.slots()) or "no arguments"
+        return ReconError(
+            f"No argument of {spelled} could be matched to the reconstruction; found {others}.",
+            "Name the roles in the order of the arguments: --args recon,target,mu,logvar.",
+        )
+    tries = "".join(f"; the first try ended with: {words}" for words in first)
+    return ReconError(
+        f"These arguments of {spelled} could not be matched: {', '.join(unknown)}{tries}",
+        "Name the roles in the order of the arguments (--args recon,target,mu,logvar; skip for none), or give values: "
+        "--bind name=value.",
+    )

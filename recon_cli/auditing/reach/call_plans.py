@@ -8,6 +8,8 @@ from typing import Any, TypeAlias
 from recon_cli.auditing.reach.callables import Stand
 from recon_cli.auditing.reach.tracing import Trace
 
+OF_KL = {"mu", "scale", "prior", "probs", "posterior", "z", "mask", "skip", "extra"}  # all that a KL alone takes
+
 
 @dataclass(frozen=True)
 class Slot:
@@ -54,10 +56,8 @@ class CallPlan:
     keywords: dict[str, Any] = field(default_factory=dict)
     free: dict[str, Any] = field(default_factory=dict)
     inner: dict[str, Any] = field(default_factory=dict)
-    unknown: list[str] = field(default_factory=list)
     taken: list[str] = field(default_factory=list)
     wanted: dict[str, Any] = field(default_factory=dict)
-    groups: list[set[str]] = field(default_factory=list)
     trace: Trace = field(default_factory=lambda: Trace(True))
 
     def slots(self) -> list[Slot]:
@@ -82,6 +82,21 @@ class CallPlan:
         for part in (self.arguments, self.keywords, self.free, self.inner):
             visit(part)
         return slots
+
+    def groups(self) -> list[set[str]]:
+        """Return the keys of slots that met before anything was summed, each with all that it met."""
+        keys, groups = {slot.key for slot in self.slots()}, list[set[str]]()
+        for pair in self.trace.met:
+            if pair <= keys:
+                joined = [group for group in groups if group & pair]
+                groups = [group for group in groups if not group & pair] + [set(pair).union(*joined)]
+        return groups
+
+    @property
+    def is_kl(self) -> bool:
+        """Whether all that the function takes is of the latents."""
+        roles = {slot.role for slot in self.slots()}
+        return bool(roles & {"mu", "posterior", "probs"}) and roles <= OF_KL
 
     def role(self, role: str) -> list[Slot]:
         """Return the slots of one role."""

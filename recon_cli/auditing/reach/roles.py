@@ -8,12 +8,11 @@ import inspect
 import re
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
 
-from recon_cli.auditing.reach.call_plans import BoundNumber, CallPlan, DecoderOutputs, Pair, Slot, change, substitute
+from recon_cli.auditing.reach.call_plans import BoundNumber, CallPlan, DecoderOutputs, Pair, Slot, change
 from recon_cli.auditing.reach.callables import Reached, Stand, with_names
 from recon_cli.auditing.reach.expressions import Expression
 from recon_cli.auditing.reach.questions import Node
@@ -21,7 +20,7 @@ from recon_cli.auditing.reach.tracing import Trace, is_tensor_word, traced
 from recon_cli.auditing.reach.vocabulary import DATA, FLAGS, LATENT, NUMBERS, RECORDS, ROLES, TENSOR_WORDS, meaning_of, role_of
 from recon_cli.errors import ReconError
 
-__all__ = ["BoundNumber", "CallPlan", "Pair", "Slot", "compared", "is_setting", "needed", "plan"]
+__all__ = ["BoundNumber", "CallPlan", "Pair", "Slot", "is_setting", "needed", "plan"]
 
 
 def plan(reached: Reached, bind: Mapping[str, Any], order: str | None) -> CallPlan:
@@ -73,7 +72,6 @@ def plan(reached: Reached, bind: Mapping[str, Any], order: str | None) -> CallPl
         ]
     if missing:
         raise needed(missing, call, reached)
-    apart(call)
     models(call)
     return call
 
@@ -183,7 +181,7 @@ def value_of(name: str, word: str | None, call: CallPlan, reached: Reached, bind
             missing.append(name)
             return None
     if call.trace.error is not None and not node.touched and (reached.tree is None or mentioned(reached.tree, name)):
-        return leaf(name, call, word, name)  # the call did not come so far
+        return leaf(name, word, name)  # the call did not come so far
     return shaped(node, call, word, missing)
 
 
@@ -194,12 +192,12 @@ def shaped(node: Node, call: CallPlan, word: str | None, missing: list[str], fal
     if role in ("posterior", "decoder") and not node.parts and node.uses - {"passed"}:
         name, role = "", None  # whatever its name, it is added and multiplied
     if word is not None and not node.is_tuple and not node.is_dictionary:
-        return leaf(name, call, word, node.key)
+        return leaf(name, word, node.key)
     if not node.touched:
         others = [each for each in call.trace.nodes.values() if each.touched and role_of(each.name) == role]
         if word is None and role in LATENT and others:
             return Slot(node.key, "skip", "it is not read")
-        return None if word is None and role not in (*DATA, *LATENT, "posterior") else leaf(name, call, word, node.key)
+        return None if word is None and role not in (*DATA, *LATENT, "posterior") else leaf(name, word, node.key)
     if "loss" in node.uses and role not in ("posterior", "decoder"):
         missing.append(node.key)
         call.wanted[node.key] = CRITERION
@@ -234,7 +232,7 @@ def shaped(node: Node, call: CallPlan, word: str | None, missing: list[str], fal
         return None
     if role is None and node.uses & {"index", "mask"} and "labels" not in node.uses:
         return Slot(node.key, "mask", "it selects elements")
-    return leaf(name, call, None, node.key)
+    return leaf(name, None, node.key)
 
 
 def is_weight(node: Node, name: str) -> bool:
@@ -265,8 +263,8 @@ def wanted(parameter: inspect.Parameter) -> bool:
     return parameter.default is None and role_of(parameter.name) in ("recon", "target", "mu", "scale", "posterior", "kl")
 
 
-def leaf(name: str, call: CallPlan, word: str | None, key: str) -> Any:
-    """Return a slot by what was told, or by its name; an unknown one is noted."""
+def leaf(name: str, word: str | None, key: str) -> Any:
+    """Return a slot by what was told, or by its name."""
     if not word and name and set(name) <= {"_"}:
         return None
     if word in ("-", "_", ""):
@@ -280,7 +278,6 @@ def leaf(name: str, call: CallPlan, word: str | None, key: str) -> Any:
         )
     role = role_of(name)
     if role is None:
-        call.unknown.append(key)
         return Slot(key, "unknown", "not matched")
     return Slot(key, role, f"by its name, {name}", meaning_of(name), stem(name, role))
 
@@ -346,51 +343,6 @@ def models(call: CallPlan) -> None:
     for slot in [s for s in call.slots() if s.role in ("target", "unknown") and s.key in call.trace.nodes]:
         if not slot.how.startswith("told") and call.trace.nodes[slot.key].uses == {"passed"}:
             change(call, slot, "skip", "only the model inside reads it")
-            call.unknown = [key for key in call.unknown if key != slot.key]
-
-
-def compared(call: CallPlan, group: set[str]) -> None:
-    """Give arguments that are compared with one another, neither of them data, that role."""
-    for slot in [slot for slot in call.slots() if slot.key in group]:
-        change(call, slot, "compared", f"compared with {' and '.join(sorted(group - {slot.key})) or 'no argument'}")
-    are = "are compared with one another" if len(group) > 1 else "is compared with neither data nor latents"
-    call.taken.append(f"{' and '.join(sorted(group))} {are}: a term of its own, of no data")
-    call.unknown = [key for key in call.unknown if key not in group]
-
-
-def apart(call: CallPlan) -> None:
-    """Settle roles by what is compared with what: targets, pairs; codes and scores, which are no data."""
-    slots = {slot.key: slot for slot in call.slots()}
-    for pair in call.trace.met:
-        if pair <= slots.keys():
-            joined = [group for group in call.groups if group & pair]
-            call.groups = [group for group in call.groups if not group & pair] + [set(pair).union(*joined)]
-    for group in call.groups:
-        if (group_roles := {slots[key].role for key in group}) & {"recon", "target"} and not group_roles & {"mu", "probs"}:
-            scales = [slot for slot in slots.values() if slot.role == "scale"]  # the last of several is the latents'
-            left = scales[-1:] if len(scales) > 1 and call.role("mu") and {slot.key for slot in scales} <= group else []
-            for slot in [
-                slot for slot in scales if slot.key in group and slot.how.startswith("by its name") and slot not in left
-            ]:
-                change(call, slot, "spread", f"{slot.how}, beside the data")
-        drawn = [key for key in group if slots[key].role == "z"]
-        if not call.role("recon") and len(drawn) == 1 and "target" in {slots[key].role for key in group}:
-            change(call, slots[drawn[0]], "recon", "compared with the target")
-    slots = {slot.key: slot for slot in call.slots()}
-    for group in call.groups:
-        recon, unknown = ([key for key in group if slots[key].role == role] for role in ("recon", "unknown"))
-        if len(group) == 2 and len(recon) == len(unknown) == 1 and len(call.groups) > len(call.role("target")):
-            change(call, slots[unknown[0]], "target", f"compared with {recon[0]}")
-    slots = {slot.key: slot for slot in call.slots()}
-    pairs = [group for group in call.groups if {"recon", "target"} <= {slots[key].role for key in group}]
-    for group in call.groups:
-        group_roles = {slots[key].role for key in group}
-        if pairs and len(group) > 1 and group_roles <= {"recon", "unknown", "z"} and group_roles != {"unknown"}:
-            compared(call, group)
-    for group in pairs if len(pairs) > 1 else ():
-        for slot in [slots[key] for key in group if slots[key].role in DATA and not slots[key].group]:
-            substitute(call, slot.key, replace(slot, group=min(key for key in group if slots[key].role == "recon")))
-    call.unknown = [slot.key for slot in call.slots() if slot.role == "unknown"]
 
 
 def around(call: CallPlan, reached: Reached, tree: ast.AST, bind: Mapping[str, Any]) -> None:

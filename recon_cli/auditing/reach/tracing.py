@@ -26,7 +26,7 @@ from recon_cli.auditing.reach.vocabulary import role_of
 from recon_cli.auditing.restoring import quiet
 from recon_cli.auditing.watching import Watch
 
-LABELLED = {"cross_entropy": 1, "nll_loss": 1, "one_hot": 0, "embedding": 0, "gather": 2, "long": 0}
+LABELLED = {"cross_entropy": 1, "nll_loss": 1, "one_hot": 0, "embedding": 0, "gather": 2, "take_along_dim": 1, "long": 0}
 KEPT = {"device": torch.device("cpu"), "dtype": torch.float64, "is_cuda": False, "requires_grad": True, "layout": torch.strided}
 NUMBERS = {"reduction", "dim", "delta", "beta", "p", "ignore_index", "label_smoothing"}  # of torch's losses, that are no tensors
 PATIENCE = 40  # truths told in one way, before a loop that waits for the other gets it
@@ -249,9 +249,10 @@ class Traced(torch.Tensor):
         if self._node is not None and type(key) is slice and key.step is None and unpacking(sys._getframe(1), ahead=True)[0]:
             self._node.listed = True
             return stand_in(self._trace, self._node, _start=key.start or 0)
+        beside = [each for each in key if isinstance(each, (range, list, torch.Tensor))] if isinstance(key, tuple) else []
         for axis, each in enumerate(key if isinstance(key, tuple) else (key,)):
             for index in within(each):
-                index._use("index")
+                index._use("labels" if len(beside) > 1 else "index")  # one of each row's, or these of every row
                 for origin in index._origins:
                     origin.axes.add(axis)
         return self._trace.operate("__getitem__", (self, key), {})  # type: ignore[no-any-return]
@@ -305,8 +306,7 @@ class Traced(torch.Tensor):
         self._counted()
         return 1.0
 
-    def __int__(self) -> int:
-        return self.__index__()
+    __int__ = __index__
 
     def __round__(self, _digits: Any = None) -> Traced:
         return self._meets("round")

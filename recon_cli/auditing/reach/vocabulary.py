@@ -17,6 +17,7 @@ ROLES = {  # what --args may say of an argument
     "kl": "a KL that is computed outside",
     "z": "a sample of the latents",
     "mask": "which elements count",
+    "prior": "the prior's mean or scale",
     "length": "how long each sample is",
     "compared": "one of two that are compared with one another and are no data: codes, scores",
     "extra": "another term, left at 0",
@@ -81,6 +82,11 @@ NAMED = {
         real  reals  reality  actions?  tokens?  obs  observations?  batch  signal  true_?\w+  x_?0  pixels  frames?  expected
         ref  reference
     """,
+}
+PRIORS = re.compile(r"_?(p|prior|pz|\d)$", re.I)  # what tells a prior's mean and scale from the posterior's
+LIKELY = {  # which of two of one role is the other, where there is none: f(y, t), f(input, target), f(x, y)
+    "recon": re.compile(r"(y|inputs?|outputs?)$", re.I),
+    "target": re.compile(r"(out|outputs?|generated)$", re.I),
 }
 PATTERNS = [(role, re.compile(f"(?:{'|'.join(words.split())})$", re.I)) for role, words in NAMED.items()]
 TENSOR_WORDS = {

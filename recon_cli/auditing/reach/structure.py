@@ -1,0 +1,75 @@
+"""What derivatives tell of arguments before anything is known of them: whose gradients lean on whom, and how on themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from recon_cli.auditing.calling import Layout, Problem, Sizes, picker
+from recon_cli.auditing.probes import benign, gradients
+
+SAME = 1e-9
+SMALL = ((5,), (5, 1, 1))  # data and latents of one size: every argument may meet every other
+
+
+@dataclass(frozen=True)
+class Structure:
+    """How a loss depends on its arguments.
+
+    groups
+        arguments that lean on one another: a second derivative across each pair, or a chain of them.
+    flat, bent
+        those whose own gradient does not change with them (data, masks, KLs), and those for which it is no line.
+    unread
+        those without a gradient.
+    """
+
+    groups: list[set[str]]
+    flat: frozenset[str]
+    bent: frozenset[str]
+    unread: frozenset[str]
+
+
+def structure(problem: Problem) -> Structure | None:
+    """Return how a loss depends on its arguments; None where it does not take all of them in one size."""
+    for shape in SMALL if not problem.shapes else ():
+        small = problem.at(sizes=Sizes(3, shape, shape), layout=Layout(), memo={})
+        try:
+            values = benign(small)
+            live = [{key: value.clone().requires_grad_(value.is_floating_point()) for key, value in benign(small, n).items()}
+                    for n in (1, 3, 5, 7)]  # fmt: skip
+            pick, how = picker(small, live)
+            if (found := measured(small.at(pick=pick, picked=how), values)) is not None:
+                return found
+        except Exception:  # of the user's code, called as it may not be meant
+            continue
+    return None
+
+
+def measured(problem: Problem, values: Mapping[str, Tensor]) -> Structure | None:
+    """Return what gradients do where each argument in turn goes half of the way, and all of it, to the other end of its range."""
+    keys = [key for key, value in values.items() if value.is_floating_point() and "." not in key]
+    before = gradients(problem, values, keys)[1]
+    if not keys or not all(bool(grad.isfinite().all()) for grad in before.values()):
+        return None
+    groups: list[set[str]] = []
+    flat, bent = set(), set()
+    for key in keys:
+        ends = values[key].min() + values[key].max() - values[key]
+        half, far = (gradients(problem, {**values, key: at}, keys)[1] for at in ((values[key] + ends) / 2, ends))
+        moved = {each for each in keys if each != key and unlike(far[each], before[each])}
+        joined = [group for group in groups if group & {key, *moved}]
+        groups = [group for group in groups if group not in joined] + [{key, *moved}.union(*joined)]
+        if not unlike(far[key], before[key]):
+            flat.add(key)
+        elif unlike(far[key] + before[key], 2 * half[key]):
+            bent.add(key)
+    unread = frozenset(key for key in keys if not bool(before[key].any()) and key in flat and {key} in groups)
+    return Structure(groups, frozenset(flat), frozenset(bent), unread)
+
+
+def unlike(one: Tensor, other: Tensor) -> bool:
+    """Whether two gradients differ by more than rounding."""
+    return not bool((one - other).abs().max() <= SAME * max(float(one.abs().max()), float(other.abs().max())))
