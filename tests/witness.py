@@ -22,6 +22,7 @@ from recon_cli.identity.regions import Circle, Interval, Lattice, Simplex, Spher
 
 mpmath.mp.dps = 60
 LARGEST = mpmath.mpf(10) ** 60  # e to it is beyond any use, and to its negative is 0 in any sum
+SLOW = ("besselk", "besseli", "gamma", "factorial", "loggamma")
 NOTHING = mpmath.mpf(10) ** -35
 SIZE = 3  # components of the vectors here
 
@@ -44,7 +45,7 @@ def function(expression: Any, names: Sequence[Any]) -> Callable[..., Any]:
     expression = expression.replace(
         lambda part: part.is_Pow and part.exp.free_symbols, lambda part: sympy.Function("bounded_power")(part.base, part.exp)
     )
-    own = {"erfc": erfc, "exp": exp, "bounded_power": bounded_power}
+    own = {"erfc": erfc, "exp": exp, "bounded_power": bounded_power, **{name: remembered(name) for name in SLOW}}
     compiled = sympy.lambdify(names, expression, modules=[own, "mpmath"], cse=not expression.has(sympy.erfc))
 
     def exact(*values: Any) -> Any:
@@ -55,6 +56,16 @@ def function(expression: Any, names: Sequence[Any]) -> Callable[..., Any]:
             return compiled(*point[:-1], point[-1] + mpmath.mpf(10) ** (-0.3 * mpmath.mp.dps))
 
     return exact
+
+
+def remembered(name: str) -> Callable[..., Any]:
+    """mpmath's function of a name, each value computed once at each precision: of a noise it is the same at every point."""
+
+    @functools.lru_cache(4096)
+    def value(precision: int, *arguments: Any) -> Any:
+        return getattr(mpmath, name)(*arguments)
+
+    return lambda *arguments: value(mpmath.mp.prec, *arguments)
 
 
 def exp(x: Any) -> Any:
@@ -225,8 +236,9 @@ def over_the_line(p: Callable[[Any], Any], middle: float, high: float) -> Any:
     bounded = high < math.inf
 
     def moved(u: Any) -> Any:
-        x = 1 / (1 + mpmath.exp(-u)) if bounded else mpmath.exp(u)
-        return p(x) * x * (1 - x if bounded else 1)
+        with mpmath.workdps(200 if bounded else 24):  # as near to 1 as that is
+            x = 1 / (1 + mpmath.exp(-u)) if bounded else mpmath.exp(u)
+            return p(x) * x * (1 - x if bounded else 1)
 
     centre = math.log(middle / (1 - middle)) if bounded else math.log(middle)
     breaks = sorted({centre + sign * far for sign in (-1, 1) for far in (0, 1, 5, 20, 100, 400)})
