@@ -58,6 +58,11 @@ def possible(side: Likelihood, x: torch.Tensor, mu: torch.Tensor) -> torch.Tenso
     return ~(((mu == side.domain.low) | (mu == side.domain.high)) & (x != mu))
 
 
+def bent(side: Likelihood) -> bool:
+    """Whether the density may have a cusp at mu."""
+    return side.support.low == -math.inf or "Abs" in side.density
+
+
 def raw_points(side: Likelihood) -> list[Any]:
     """Raw outputs: of both signs, near zero, and far out."""
     if side.event:
@@ -85,9 +90,10 @@ def ordinary(side: Likelihood, dtype: torch.dtype = torch.float64) -> tuple[torc
         some = inside(side.support)
         x = [some[i % len(some)] for i in (1, 2, 0, 1)]
     else:
-        high = side.support.high if type(side.support) is Interval and side.support.whole else 1.0
-        low = 0.0 if type(side.support) is not Interval or side.support.contains(0.0) else 0.5  # an open end is no point of it
-        x = [low, min(high, 1.0), min(high, 1.0), low]
+        line = type(side.support) is Interval
+        high = min(side.support.high, 1.0) if line and side.support.whole else 1.0
+        low, high = (end if not line or side.support.contains(end) else inner for end, inner in ((0.0, 0.4), (high, 0.7)))
+        x = [low, high, high, low]
     mus = [mean(side, where) for where in (0.21, 0.33, 0.58, 0.83)]
     return torch.tensor(x, dtype=dtype), torch.tensor(mus, dtype=dtype)
 

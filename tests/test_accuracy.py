@@ -141,7 +141,7 @@ def one(exact: Any, row: Any) -> Any:
 
 
 def bent(side: Likelihood, row: Any, raw: bool) -> bool:
-    return not side.event and not side.head and side.support.low == -math.inf and row[0] == row[1]
+    return not side.event and not side.head and points.bent(side) and row[0] == row[1]
 
 
 def calls(side: Likelihood, raw: bool) -> dict[str, Any]:

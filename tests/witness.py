@@ -18,10 +18,11 @@ from sympy import IndexedBase
 
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import Loss
-from recon_cli.identity.regions import Circle, Lattice, Simplex, Sphere
+from recon_cli.identity.regions import Circle, Interval, Lattice, Simplex, Sphere
 
 mpmath.mp.dps = 60
 LARGEST = mpmath.mpf(10) ** 60  # e to it is beyond any use, and to its negative is 0 in any sum
+SLOW = ("besselk", "besseli", "gamma", "factorial", "loggamma")
 NOTHING = mpmath.mpf(10) ** -35
 SIZE = 3  # components of the vectors here
 
@@ -44,7 +45,7 @@ def function(expression: Any, names: Sequence[Any]) -> Callable[..., Any]:
     expression = expression.replace(
         lambda part: part.is_Pow and part.exp.free_symbols, lambda part: sympy.Function("bounded_power")(part.base, part.exp)
     )
-    own = {"erfc": erfc, "exp": exp, "bounded_power": bounded_power}
+    own = {"erfc": erfc, "exp": exp, "bounded_power": bounded_power, **{name: remembered(name) for name in SLOW}}
     compiled = sympy.lambdify(names, expression, modules=[own, "mpmath"], cse=not expression.has(sympy.erfc))
 
     def exact(*values: Any) -> Any:
@@ -55,6 +56,16 @@ def function(expression: Any, names: Sequence[Any]) -> Callable[..., Any]:
             return compiled(*point[:-1], point[-1] + mpmath.mpf(10) ** (-0.3 * mpmath.mp.dps))
 
     return exact
+
+
+def remembered(name: str) -> Callable[..., Any]:
+    """mpmath's function of a name, each value computed once at each precision: of a noise it is the same at every point."""
+
+    @functools.lru_cache(4096)
+    def value(precision: int, *arguments: Any) -> Any:
+        return getattr(mpmath, name)(*arguments)
+
+    return lambda *arguments: value(mpmath.mp.prec, *arguments)
 
 
 def exp(x: Any) -> Any:
@@ -210,12 +221,28 @@ def total(likelihood: Likelihood, mu: Any) -> Any:
             return mpmath.fsum(p(mpmath.mpf(k) / int(support.levels - 1)) for k in range(int(support.levels)))
         if support.whole:
             return mpmath.nsum(p, [support.low, support.high])
+        if type(support) is Interval and support.low == 0 and not support.closed:  # of log x, or of logit x: there may be poles
+            return over_the_line(p, float(flat(mu)[0]), support.high)
         noise = [float(value) for value in likelihood.parameters.values()] or [1.0]
         units = [*noise, math.prod(noise)]
         middle = flat(mu)[0]
         breaks = sorted({middle + sign * size * value for sign in (-1, 1) for size in (0, 1, 5, 40, 1e3, 1e6) for value in units})
         low, high = max(support.low, -mpmath.inf), min(support.high, mpmath.inf)
         return mpmath.quad(p, [low, *(point for point in breaks if low < point < high), high])
+
+
+def over_the_line(p: Callable[[Any], Any], middle: float, high: float) -> Any:
+    """The integral of ``p`` from 0 to ``high``, infinite or 1, over the logarithm or the logit of x."""
+    bounded = high < math.inf
+
+    def moved(u: Any) -> Any:
+        with mpmath.workdps(200 if bounded else 24):  # as near to 1 as that is
+            x = 1 / (1 + mpmath.exp(-u)) if bounded else mpmath.exp(u)
+            return p(x) * x * (1 - x if bounded else 1)
+
+    centre = math.log(middle / (1 - middle)) if bounded else math.log(middle)
+    breaks = sorted({centre + sign * far for sign in (-1, 1) for far in (0, 1, 5, 20, 100, 400)})
+    return mpmath.quad(moved, breaks)
 
 
 def off_by(found: Sequence[float], exact: Iterable[Any], eps: float, size: Iterable[Any] | None = None) -> list[float]:

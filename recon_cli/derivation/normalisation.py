@@ -90,13 +90,22 @@ def line(density: Expr, x: Symbol, mu: Symbol) -> Expr:
 
 @functools.lru_cache(256)
 def between(density: Expr, x: Symbol, low: Expr, high: Expr, mu: Symbol) -> Expr:
-    """Return the integral from ``low`` to ``high``; from zero up, of a density of log x, on either side of its mean."""
+    """Return the integral from ``low`` to ``high``; from 0 to 1 that over the odds of x, from zero up.
+
+    From zero up, of a density of log x, on either side of its mean.
+    """
     integral = mellin(density, x, low, high)
+    if integral is None and (low, high) == (0, 1):
+        odds = Symbol("s", positive=True)
+        inner = replace(substitute(density, {x: odds / (1 + odds)}), sympy.log, lambda part: sympy.log(sympy.cancel(part)))
+        inner = replace(inner, lambda part: part.is_Pow and part.base.is_Add, lambda part: sympy.cancel(part.base) ** part.exp)
+        whole = as_expr(sympy.expand_log(inner, force=True)) / (1 + odds) ** 2
+        return between(as_expr(sympy.expand_power_base(whole, force=True)), odds, sympy.Integer(0), sympy.oo, mu)
     if integral is None and low == 0 and high == sympy.oo and density.has(sympy.log(x)):
-        middle = sympy.log(mu) if mu.is_positive else mu
-        logs = [middle + way * AWAY for way in (1, -1)]
+        middle, away = sympy.log(mu) if mu.is_positive else mu, sympy.Dummy("away", positive=True)
+        logs = [middle + way * away for way in (1, -1)]
         moved = [substitute(substitute(density, {sympy.log(x): log}), {x: sympy.exp(log)}) * sympy.exp(log) for log in logs]
-        sides = [mellin(side, AWAY, sympy.Integer(0), sympy.oo) for side in moved]
+        sides = [mellin(side, away, sympy.Integer(0), sympy.oo) for side in moved]
         integral = None if None in sides else add(side for side in sides if side is not None)
     return simplest(sympy.integrate(density, (x, low, high)) if integral is None else integral)
 
@@ -147,7 +156,8 @@ def exponentials(density: Expr, x: Symbol, mu: Symbol) -> Expr | None:
 def mellin(density: Expr, t: Symbol, low: Expr, high: Expr) -> Expr | None:
     """Return the integral of c t^a e^(-k t^n) over t, or of c t^a (p + q t^n)^-b from 0 to infinity; None of anything else.
 
-    Differences of incomplete gamma functions (DLMF 8.2.2), and the beta function (DLMF 5.12.3).
+    Differences of incomplete gamma functions (DLMF 8.2.2), and the beta function (DLMF 5.12.3). From 0 to infinity also of
+    c e^(-k sqrt(p + q t^2)), by Bessel's K (DLMF 10.32.9, t = sqrt(p/q) sinh u).
     """
     logarithm = as_expr(sympy.expand(sympy.expand_log(sympy.log(sympy.together(density)), force=True)))
     constant, rest = logarithm.as_independent(t, as_Add=True)
@@ -163,6 +173,10 @@ def mellin(density: Expr, t: Symbol, low: Expr, high: Expr) -> Expr | None:
     k, (base, n) = as_expr(sympy.factor(-factor)), part.as_base_exp()
     if k == 0 and (a + 1).is_positive and high != sympy.oo:
         return c * (high ** (a + 1) - low ** (a + 1)) / (a + 1)
+    if n == sympy.Rational(1, 2) and a == 0 and k.is_positive and (low, high) == (0, sympy.oo):
+        p, bend = base.as_independent(t, as_Add=True)
+        q = as_expr(sympy.cancel(bend / t**2))
+        return c * sympy.sqrt(p / q) * sympy.besselk(1, k * sympy.sqrt(p)) if p.is_positive and q.is_positive else None
     if base != t or n.has(t):
         return None
     if high == sympy.oo and n.is_positive and k.is_negative and c.is_positive:
@@ -288,6 +302,9 @@ def positive(density: Expr, symbols: Words, odds: Odds) -> bool:
         if support.high in symbols.noise.values():
             inner = substitute(inner, {support.high: x + Symbol("m", integer=True, nonnegative=True)})
         inner = substitute(inner, {x: Symbol("x", integer=True, nonnegative=True) + exactly(support.low)})
+    elif (support.low, support.high) == (0, 1) and not symbols.likelihood.event:
+        odds = Symbol("s", positive=True)
+        inner = as_expr(sympy.factor(sympy.together(substitute(inner, {x: odds / (1 + odds)}), deep=True)))
     elif x.is_nonnegative and not symbols.likelihood.event:
         inner = substitute(inner, {x: Symbol("x", positive=True)})  # at the end itself, a single point, there may be a pole
     return all(is_nonnegative(piece) for piece, _ in branches(inner))
@@ -296,11 +313,12 @@ def positive(density: Expr, symbols: Words, odds: Odds) -> bool:
 def is_nonnegative(expression: Expr) -> bool:
     """Return whether an expression is known to be nowhere negative.
 
-    Bessel's I is positive, and f(a) - f(b) has the sign of a - b where f rises.
+    Bessel's I and K are positive, and f(a) - f(b) has the sign of a - b where f rises.
     """
-    expression = replace(
-        expression, sympy.besseli, lambda order, argument: Symbol("I", positive=True) if argument.is_positive else order
-    )
+    for function in (sympy.besseli, sympy.besselk):
+        expression = replace(
+            expression, function, lambda order, argument: Symbol("B", positive=True) if argument.is_positive else order
+        )
     if expression.is_nonnegative:
         return True
     factors = sympy.Mul.make_args(sympy.factor_terms(expression))

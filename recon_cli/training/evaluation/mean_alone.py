@@ -94,7 +94,7 @@ def constant(likelihood: Likelihood, whose: str, x: Tensor, rows: Tensor, floor:
     every = -(-x.numel() // SOME)
     few = x[::every]  # stand for all, but for the mean
     candidates: list[tuple[float, Callable[[Tensor, Tensor], Tensor], Tensor]] = []
-    if likelihood.link.name == "logit" and not likelihood.discrete:
+    if likelihood.link.name == "logit" and not likelihood.discrete and not likelihood.noise:
         return each(likelihood.nll_raw, rows, meant(likelihood, typical(likelihood, x)))
     for mu in constants(likelihood, x, few):
         try:
@@ -143,7 +143,7 @@ def constants(likelihood: Likelihood, x: Tensor, few: Tensor) -> Iterator[Tensor
         yield torch.atan2(wide(x).sin().mean(dim=0), wide(x).cos().mean(dim=0))
         return
     yield usual
-    if likelihood.link == IDENTITY and not likelihood.event or likelihood.head:
+    if not likelihood.discrete and not likelihood.event or likelihood.head:
         share = float(likelihood.parameters.get("quantile", 0.5))
         middle = wide(few).kthvalue(max(1, math.ceil(share * len(few))), dim=0).values
         if likelihood.head:
