@@ -59,7 +59,7 @@ class Given(Source):
         if hasattr(data, "to_numpy") or hasattr(data, "column_names"):
             names = getattr(data, "columns", None) if not hasattr(data, "column_names") else data.column_names
             if hasattr(data, "features"):
-                return self._items(data)
+                return self._items(data) if hasattr(data, "__len__") else self._streamed(data)
             return as_array(data.to_numpy(), self.word) if names is None else self._table(data, [str(name) for name in names])
         if hasattr(data, "tocsr"):
             self.remarks += (f"{self.word}: it is a sparse matrix of {spell(data.shape)}, and is made dense.",)
@@ -93,13 +93,12 @@ class Given(Source):
 
     def _unmasked(self, data: numpy.ma.MaskedArray) -> Array:
         """Return a masked array with NaN where it is masked."""
-        if not (count := int(numpy.ma.count_masked(data))):
+        if not numpy.ma.count_masked(data):
             return as_array(data.data, self.word)
         seen = as_array(data.compressed(), self.word)
         if self.reading.missing is None and seen.dtype.kind == "f" and (nan := int(numpy.isnan(seen).sum())):
             raise ReconError(f"{self.word} has {nan:,} NaN that are not masked.", "Mask them too, or say missing='nan'.")
         self.partial = True
-        self.remarks += (f"{self.word}: {count:,} of its {data.size:,} values are masked: they are not there.",)
         wide = numpy.result_type(data.dtype, numpy.float32)
         return numpy.where(numpy.ma.getmaskarray(data), numpy.nan, data.data).astype(wide)
 
@@ -123,6 +122,14 @@ class Given(Source):
         """Return a column as numbers, NaN where it has none. Raises ReconError, which names it, for words and dates."""
         values = numpy.asarray(column.to_numpy())
         if values.dtype.kind == "O":
+            if self.reading.missing is None and (gone := [at for at, value in enumerate(values) if is_missing(value)]):
+                place = f"({gone[0]}, {self.columns.index(name)})"
+                what = (
+                    f"{self.word} holds values that are missing ({values[gone[0]]}), at index {place}, and {len(gone) - 1:,} more"
+                )
+                raise ReconError(
+                    f"{what} in {name!r}.", "Say that they are not there, missing='nan'; or x.dropna(), x.fillna(0)."
+                )
             try:
                 values = numpy.array([numpy.nan if is_missing(value) else value for value in values], dtype=numpy.float64)
             except (TypeError, ValueError):

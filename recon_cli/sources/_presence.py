@@ -75,7 +75,7 @@ def fitting(given: Any, shape: tuple[int, ...], what: str, word: str) -> Array:
     if len(shape) > 1 and values.shape == (shape[0], math.prod(shape[1:])):
         return values.reshape(shape)
     raise ReconError(
-        f"The {what} of {word} has shape {spell(values.shape)}, and the data {spell(shape)}.",
+        f"The {what} of {word} {'has' if what == 'mask' else 'have'} shape {spell(values.shape)}, and the data {spell(shape)}.",
         f"Give one of the data's shape; or of {shape[0]:,}, one a sample"
         + (f"; or of {spell(shape[1:])}, alike for all samples." if len(shape) > 1 else "."),
     )
@@ -105,7 +105,7 @@ def weights_of(source: Source, shape: tuple[int, ...], whole: Values, word: str)
         source.remarks += (f"{word}: its weights are of its {shape[0]:,} samples, from {values.min():g} to {values.max():g}.",)
         return full.reshape(-1)
     source.remarks += (f"{word}: its weights are of its values, from {values.min():g} to {values.max():g}.",)
-    return numpy.broadcast_to(full, shape)
+    return numpy.broadcast_to(full, shape).copy()
 
 
 def classes_of(whole: Values, weights: Array) -> Array | None:

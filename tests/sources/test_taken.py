@@ -441,10 +441,7 @@ def test_a_sparse_matrix_that_does_not_fit_is_refused() -> None:
 
 
 NUMBERS = numpy.arange(12.0).reshape(4, 3) % 5
-MASKED = numpy.ma.masked_equal(NUMBERS, 3)
 NONE = {
-    "masked": (MASKED, "2 masked values of 12", "filled"),
-    "list of masked": ([*MASKED], "masked values of 3", "filled"),
     "complex": (NUMBERS + 1j, "type complex128", "x.real"),
     "dates": (NUMBERS.astype("M8[s]"), "type datetime64[s]", "since a date"),
     "spans": (NUMBERS.astype("m8[s]"), "type timedelta64[s]", "seconds"),
