@@ -122,14 +122,6 @@ class Given(Source):
         """Return a column as numbers, NaN where it has none. Raises ReconError, which names it, for words and dates."""
         values = numpy.asarray(column.to_numpy())
         if values.dtype.kind == "O":
-            if self.reading.missing is None and (gone := [at for at, value in enumerate(values) if is_missing(value)]):
-                place = f"({gone[0]}, {self.columns.index(name)})"
-                what = (
-                    f"{self.word} holds values that are missing ({values[gone[0]]}), at index {place}, and {len(gone) - 1:,} more"
-                )
-                raise ReconError(
-                    f"{what} in {name!r}.", "Say that they are not there, missing='nan'; or x.dropna(), x.fillna(0)."
-                )
             try:
                 values = numpy.array([numpy.nan if is_missing(value) else value for value in values], dtype=numpy.float64)
             except (TypeError, ValueError):
@@ -154,6 +146,8 @@ class Given(Source):
 
     def _sequence(self, data: list[Any] | tuple[Any, ...]) -> Values:
         """Return a list of samples as one array; of a pair (x, y), x."""
+        if any(isinstance(part, numpy.ma.MaskedArray) for part in data):
+            return self._unmasked(numpy.ma.stack(data))
         if isinstance(data, tuple) and len(data) == 2 and all(hasattr(part, "shape") and len(part.shape) for part in data):
             first, second = (tuple(part.shape) for part in data)
             if first != second and first[0] == second[0]:
