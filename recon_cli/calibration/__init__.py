@@ -11,7 +11,7 @@ import math
 import numbers
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy
 
@@ -22,21 +22,17 @@ from recon_cli.calibration.reported import PublishedNll, Reported, read, reporte
 from recon_cli.calibration.result import Calibration, ModelPoint
 from recon_cli.calibration.weights import Convention, Weight, implied, trade_off, weights
 from recon_cli.errors import ReconError, not_installed
-from recon_cli.identity.arrays import as_array
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import Loss
 from recon_cli.identity.shapes import shapes_differ
 from recon_cli.likelihoods.gaussian import Gaussian
 from recon_cli.likelihoods.laplace import Laplace
+from recon_cli.numerics.missing import eigenvalues_of_present
 from recon_cli.numerics.spectrum import MOST, Blocks, Eigenvalues, Ppca, RateDistortion, eigenvalues, point, ppca, sweep
 from recon_cli.numerics.spectrum import rate as bound_of
 from recon_cli.runtime.lazy_arrays import Array, Lazy
 from recon_cli.runtime.torch_state import in_default_state
 from recon_cli.sources import _remarks
-
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
-    from torch import Tensor
 
 __all__ = [
     "Calibration", "Choices", "Convention", "Eigenvalues", "FittedNoise", "ModelPoint", "Ppca", "PublishedNll", "RateDistortion",
@@ -54,8 +50,8 @@ def no_progress(percent: int, words: str) -> None:
 
 @in_default_state
 def calibrate(
-    x: ArrayLike | Tensor | None = None,
-    mu: ArrayLike | Tensor | None = None,
+    x: Any = None,
+    mu: Any = None,
     *,
     rate: float | None = None,
     clip: bool = False,
@@ -70,17 +66,24 @@ def calibrate(
     kl_reduction: str | None = None,
     keep: str | None = None,
     seed: int = 0,
+    missing: str | None = None,
+    mask: Any = None,
+    weights: Any = None,
     progress: Progress | None = None,
 ) -> Calibration:
     """Which noise, which weight, and will it collapse?
 
     x, mu
-        data of shape (N, ...), N counting samples, and their reconstruction, in the same shape; either may be left out,
-        and with it what follows from it.
+        data of shape (N, ...), N counting samples, and their reconstruction, in the same shape: arrays of anybody's, tables,
+        data sets, loaders, paths, or words as on the command line (``"pca:16"``); either may be left out, and with it what
+        follows from it.
     rate
         the measured KL of the model that made ``mu``, in nats per sample, averaged over samples.
     clip
         keep means just inside a likelihood's domain.
+    missing, mask, weights
+        ``nan``: NaN in ``x`` is a value that is not there. A mask, 0 where one is not there; a masked array's own is heeded.
+        How much each value, sample or class counts. Sums, fits and the spectrum are of what is there.
     latent, shape, batch_size, sigma, sigma2, loss, reduction, kl_weight, kl_reduction, keep
         see :class:`Choices`.
 
@@ -91,24 +94,34 @@ def calibrate(
     1.239
     """
     choices = Choices(latent, shape, batch_size, sigma, sigma2, loss, reduction, kl_weight, kl_reduction, keep)
-    data, means = (
-        None if values is None else sources.numbers(as_array(values, word), word) for values, word in ((x, "x"), (mu, "mu"))
-    )
+    reading = sources.ReadOptions(missing=missing, mask=mask, weights=weights)
+    if isinstance(x, (str, Path)) or isinstance(mu, (str, Path)):
+        return calibrate_sources(x, mu, choices, rate=rate, seed=seed, reading=reading, progress=progress)
+    given = sources.Given(x, "x", seed, reading)
+    data, means = (None if one.data is None else taken(one) for one in (given, sources.Given(mu, "mu")))
     pair = None
     if means is not None:
         if data is None:
             raise ReconError("There is a reconstruction, and no data.")
         if data.shape != means.shape:
             raise shapes_differ(data.shape, means.shape)
-        pair = sources.Pair(data, means, clip, "", "data")
-    notes = [] if data is None else [*_remarks.array_remarks(data, means, "x")]
-    return _calibration(choices, data, pair, rate, seed, progress or no_progress, notes)
+        pair = sources.Pair(data, means, clip, "", "data", partial=given.partial, weights=given.weights)
+    notes = [] if data is None else [*given.remarks, *_remarks.array_remarks(data, means, "x")]
+    return _calibration(choices, data, pair, rate, seed, progress or no_progress, notes, given)
+
+
+def taken(given: sources.Given) -> Array | Lazy:
+    """Return the numbers of an object as they are, and as finite ones, but for what is not there."""
+    values = given.read()
+    if given.partial or given.reading.partial:
+        return sources.observed(given, values, given.word, 1.0)[0]
+    return values if isinstance(values, Lazy) else sources.numbers(values, given.word)
 
 
 @in_default_state
 def calibrate_sources(
-    data: str | None = None,
-    recon: str | None = None,
+    data: Any = None,
+    recon: Any = None,
     choices: Choices | None = None,
     *,
     scale: float | None = None,
@@ -117,6 +130,7 @@ def calibrate_sources(
     rate: float | None = None,
     seed: int = 0,
     trust: bool = False,
+    reading: sources.ReadOptions | None = None,
     progress: Progress | None = None,
 ) -> Calibration:
     """Return ``calibrate`` on sources named as on the command line.
@@ -134,14 +148,15 @@ def calibrate_sources(
         raise ReconError("--rate is a model's KL, and its reconstruction is missing.", "Give --recon, what it makes of the data.")
     if data is None:
         return _calibration(choices, None, None, None, seed, progress)
-    source = sources.parse(data, seed)
-    x, about = sources.prepared(source, data, scale, binarize)
+    source, word = sources.source_of(data, "data", seed, reading)
+    x, about = sources.prepared(source, word, scale, binarize)
     if recon is None:
-        return _calibration(choices, x, None, None, seed, progress, [f"{about}.", *source.remarks])
+        return _calibration(choices, x, None, None, seed, progress, [f"{about}.", *source.remarks], source)
     pair = sources.pair(
-        data, recon, seed=seed, binarize=binarize, scale=scale, recon_scale=recon_scale, known=(source, x, about), trust=trust
-    )
-    return _calibration(choices, x, pair, rate, seed, progress, [pair.described, *pair.remarks])
+        word, recon, seed=seed, binarize=binarize, scale=scale, recon_scale=recon_scale, known=(source, x, about), trust=trust,
+        reading=reading,
+    )  # fmt: skip
+    return _calibration(choices, x, pair, rate, seed, progress, [pair.described, *pair.remarks], source)
 
 
 def _calibration(
@@ -152,8 +167,9 @@ def _calibration(
     seed: int,
     progress: Progress,
     notes: Sequence[str] = (),
+    source: sources.Source | None = None,
 ) -> Calibration:
-    """Return the calibration of data and of a reconstruction, as far as there are any."""
+    """Return the calibration of data and of a reconstruction, as far as there are any; ``source`` says which values count."""
     if rate is not None and not (isinstance(rate, numbers.Real) and 0 <= rate < math.inf):
         raise ReconError(f"--rate must be a number from 0 up; found {rate!r}.", "It is the KL in nats per sample, averaged.")
     sizes, beta, convention, likelihood = choices.sizes(None if x is None else x.shape[1:]), None, None, None
@@ -162,8 +178,13 @@ def _calibration(
         likelihood, beta = implied(loss, convention, weight, sizes)
     is_asked_for = choices.sigma is not None or likelihood is not None
     keep = choices.kept_trade_off(convention, sizes) if convention is not None else None
-    spectrum = None if x is None else eigenvalues(Blocks(x), most=max(MOST, choices.latent or 0), seed=seed)
-    rows, left_out = every_noise(pair.x, pair.outputs, pair.fitted, progress) if pair is not None else ((), ())
+    partly = source is not None and (source.partial or source.weights is not None)
+    spectrum, come_by = (None, "") if x is None else spectrum_by(x, choices.latent or 0, seed, source if partly else None)
+    notes = (*notes, *[f"The spectrum is {come_by}."] * bool(come_by))
+    rows: tuple[FittedNoise, ...] = ()
+    left_out: tuple[tuple[str, str], ...] = ()
+    if pair is not None:
+        rows, left_out = every_noise(pair.x, pair.outputs, pair.fitted, progress, pair.weights, pair.partial)
     why = ""
     if likelihood is None:
         likelihood, why = shown_noise(choices, rows, spectrum)
@@ -186,9 +207,23 @@ def _calibration(
         convention=convention,
         kl_weight=choices.kl_weight,
         keep=keep,
-        model=model(spectrum, pair, rate) if spectrum is not None and pair is not None else None,
+        model=model(spectrum, pair, rate) if spectrum is not None and pair is not None and not partly else None,
         notes=(*notes, *(remarks(rows, pair) if pair is not None else ()), *[why] * bool(why)),
     )
+
+
+def spectrum_by(x: Array | Lazy, latent: int, seed: int, source: sources.Source | None) -> tuple[Eigenvalues, str]:
+    """Return the eigenvalues of the data, and of those that are not all there, or do not count alike, how, in words."""
+    if source is None:
+        return eigenvalues(Blocks(x), most=max(MOST, latent), seed=seed), ""
+    rows = numpy.asarray(x, dtype=numpy.float64).reshape(len(x), -1)
+    shares, said = source.weights, ""
+    if shares is not None and shares.ndim > 1:
+        flat = shares.reshape(len(x), -1)
+        rows, shares = numpy.where(flat > 0, rows, numpy.nan), None
+        said = "; there every value above weight 0 counts alike" if len(numpy.unique(flat[flat > 0])) > 1 else ""
+    spectrum, words = eigenvalues_of_present(rows, shares, latent)
+    return spectrum, words + said
 
 
 def shown_noise(choices: Choices, rows: Sequence[FittedNoise], spectrum: Eigenvalues | None) -> tuple[Likelihood | None, str]:

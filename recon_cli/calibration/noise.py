@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from recon_cli import likelihoods
 from recon_cli.errors import ReconError
 from recon_cli.identity.likelihood import Likelihood
+from recon_cli.identity.presence import events_there
 from recon_cli.identity.regions import CIRCLE, check, inside
 from recon_cli.identity.shapes import fitting_shapes
 from recon_cli.identity.tensors import as_tensor, wide
@@ -74,7 +75,7 @@ def remarks(rows: Sequence[FittedNoise], pair: Pair) -> Iterator[str]:
 
 
 def every_noise(
-    x: Array | Lazy, outputs: Outputs, clip: bool, progress: Progress
+    x: Array | Lazy, outputs: Outputs, clip: bool, progress: Progress, weights: Array | None = None, partial: bool = False
 ) -> tuple[tuple[FittedNoise, ...], tuple[tuple[str, str], ...]]:
     """Return a row for each likelihood whose support holds ``x``, the likeliest of its kind first; of the others, why not.
 
@@ -84,16 +85,20 @@ def every_noise(
         the reconstruction, given the names of what a decoder is to give for each element (``head``).
     clip
         whether means may be kept just inside a likelihood's domain, because recon made them.
+    weights, partial
+        how much each value or sample counts, and whether NaN in ``x`` is a value that is not there.
     """
     values = as_tensor(x)
-    width = spacing(values)
+    shares = None if weights is None else as_tensor(weights)
+    picked = partial or shares is not None
+    width = spacing(values[~values.isnan()] if partial else values)
     rows, left_out = [], []
     names = likelihoods.names()
     for done, name in enumerate(names):
         progress(done * 100 // len(names), name)
         family = likelihoods.find(name)
         try:
-            rows.append(fitted_noise(family, values, as_tensor(outputs(family.head)), clip, width))
+            rows.append(fitted_noise(family, values, as_tensor(outputs(family.head)), clip, width, picked, shares))
         except ReconError as error:
             left_out.append((name, error.reason))
     ranked = []
@@ -103,12 +108,28 @@ def every_noise(
     return tuple(ranked), tuple(left_out)
 
 
-def fitted_noise(family: type[Likelihood], x: Tensor, mu: Tensor, clip: bool, width: float | None) -> FittedNoise:
-    """Return the row of one likelihood, not yet ranked. Raises ReconError for data or means that it does not take."""
-    from recon_cli.identity.fitting import resized
+def fitted_noise(
+    family: type[Likelihood],
+    x: Tensor,
+    mu: Tensor,
+    clip: bool,
+    width: float | None,
+    picked: bool = False,
+    weights: Tensor | None = None,
+) -> FittedNoise:
+    """Return the row of one likelihood, not yet ranked. Raises ReconError for data or means that it does not take.
 
+    Where events are ``picked``, of those that are there and count; per sample then means as many of them as it has on average.
+    """
+    from recon_cli.identity.fitting import fit, resized
+
+    samples = len(x)
+    if picked:
+        x, mu, weights = events_there(family(), x, mu, weights)
+        if not len(mu):
+            raise ReconError("no value that it takes is there and counts.")
     likelihood = family.designed(x)
-    elements = x[0].numel()
+    elements = x.numel() / samples
     x = likelihood.encode(x, mu)
     fitting_shapes(likelihood, x.shape, mu.shape)
     check(x, likelihood.support, "the data", f"{likelihood.name} allows")
@@ -118,9 +139,9 @@ def fitted_noise(family: type[Likelihood], x: Tensor, mu: Tensor, clip: bool, wi
     if clip:
         mu, clipped = inside(mu, likelihood.domain)
     check(mu, likelihood.domain, "the reconstruction", f"{likelihood.name}'s mean lies in")
-    best = likelihood.fit(x, mu)
-    nll = mean_nll(best, x, mu)
-    at_unit = mean_nll(resized(likelihood, 1.0), x, mu) if best.noise else nll
+    best = likelihood.fit(x, mu) if weights is None else fit(likelihood, x, mu, weights)
+    nll = mean_nll(best, x, mu, samples, weights)
+    at_unit = mean_nll(resized(likelihood, 1.0), x, mu, samples, weights) if best.noise else nll
     return FittedNoise(
         likelihood=likelihood.name,
         kind="probability" if likelihood.discrete else "density",
@@ -134,10 +155,19 @@ def fitted_noise(family: type[Likelihood], x: Tensor, mu: Tensor, clip: bool, wi
     )
 
 
-def mean_nll(likelihood: Likelihood, x: Tensor, mu: Tensor) -> float:
-    """Return -log p(x | mu) in nats: summed over a sample, averaged over samples; in float64, a block at a time."""
-    admitted = likelihood.admitted()
-    return sum(float(wide(admitted.nll(wide(a), wide(b))).sum()) for a, b in blocks(x, mu)) / len(x)
+def mean_nll(likelihood: Likelihood, x: Tensor, mu: Tensor, samples: int = 0, weights: Tensor | None = None) -> float:
+    """Return -log p(x | mu) in nats: summed over a sample, averaged over so many ``samples``; in float64, a block at a time.
+
+    With ``weights``, one an event: their weighted mean, times the events of a sample.
+    """
+    import torch
+
+    admitted, samples = likelihood.admitted(), samples or len(x)
+    parts = (wide(admitted.nll(wide(a), wide(b))) for a, b in blocks(x, mu))
+    if weights is None:
+        return sum(float(part.sum()) for part in parts) / samples
+    nll, shares = torch.cat([part.flatten() for part in parts]), wide(weights)
+    return float((nll * shares).sum() / shares.sum()) * len(nll) / samples
 
 
 def blocks(x: Tensor, mu: Tensor) -> Iterator[tuple[Tensor, Tensor]]:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 Value = TypeVar("Value")
 Item = TypeVar("Item")
 Words = ParamSpec("Words")
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 NOTES = "recon_cli.notes"  # what words were taken for, until the report is shown
 
 
@@ -188,6 +189,18 @@ class Shape(Word[tuple[int, ...]]):
         return tuple(int(size) for size in sizes)
 
 
+class Size(Word["tuple[int, int]"]):
+    """``64x48`` to a height and a width; ``64`` to a square's."""
+
+    name = "size"
+
+    def read(self, word: str, option: str) -> tuple[int, int]:
+        sizes = Shape().read(word, option) if as_whole(word.lower().replace("x", "").replace("×", "")) else ()
+        if len(sizes) not in (1, 2):
+            raise ReconError(f"{option} must be a height and a width; found {word!r}.", f"Try {option} 64x64.")
+        return sizes[0], sizes[-1]
+
+
 class NamedShape(Word[tuple[str, tuple[int, ...]]]):
     """``1x28x28`` for every argument, ``pred=196x768`` for one: a pair of name and sizes."""
 
@@ -253,6 +266,26 @@ binarize = click.option(
     "--binarize", type=click.Choice(["threshold", "sample"]),
     help="Make grey levels 0 or 1: 1 above one half, or with that probability.",
 )  # fmt: skip
+
+READING = (
+    click.option("--offset", type=float, metavar="NUMBER", help="Subtract this before dividing: (x - offset)/scale."),
+    click.option("--size", type=Size(), metavar="HxW", help="Images of this size: the middle cut to its shape, then resized."),
+    click.option("--colour", "--color", type=click.Choice(["grey", "rgb"]), help="Images of these colours."),
+    click.option("--skip-bad", is_flag=True, help="Leave out files that cannot be read; says which."),
+    click.option("--columns", metavar="NAME[,...]", help="Only these columns of a table."),
+    click.option("--drop", metavar="NAME[,...]", help="All columns of a table but these."),
+    click.option("--missing", type=click.Choice(["nan"]), help="NaN is a value that is not there: counts for nothing."),
+    click.option("--mask", type=SourceWord(), metavar="SOURCE", help="0 where a value is not there; of the data's shape."),
+    click.option("--weights", type=SourceWord(), metavar="SOURCE", help="How much each value, sample or class counts."),
+)
+
+
+def reading(command: Decorated) -> Decorated:
+    """Give a command the options of how data are read, which come to it by their names in :class:`ReadOptions`."""
+    for option in reversed(READING):
+        command = option(command)
+    return command
+
 
 trust = click.option(
     "--trust", is_flag=True, default=False,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 @click.option("--rounding", type=float, metavar="NUMBER", help="and how far off the number may be.")
 @click.option("--plot", metavar="FILE", help="Draw spectrum, R(D) and nll: png, svg or pdf.")
 @options.scale
+@options.reading
 @click.option("--recon-scale", type=options.Scale(), metavar="NUMBER|none", help="Divide the reconstructions in a file by this.")
 @options.binarize
 @options.trust
@@ -43,11 +44,11 @@ if TYPE_CHECKING:
 @output.format
 @click.pass_context
 def command(
-    ctx: click.Context, data: str | None, recon: str | None, rate: float | None, latent: int | None,
+    ctx: click.Context, /, data: str | None, recon: str | None, rate: float | None, latent: int | None,
     shape: tuple[int, ...] | None, batch_size: int | None, sigma: float | None, sigma2: list[float] | None, loss: Loss | None,
     reduction: str | None, kl_weight: float | None, kl_reduction: str | None, keep: str | None, reported: str | None,
     dim: int | None, beta: float | None, rounding: float | None, plot: str | None, scale: float | None,
-    recon_scale: float | None, binarize: str | None, trust: bool, seed: int, format: str,
+    recon_scale: float | None, binarize: str | None, trust: bool, seed: int, format: str, **reading: Any,
 ) -> None:  # fmt: skip
     """Which noise, which weight on the KL, and will the posterior collapse?
 
@@ -62,6 +63,7 @@ def command(
       recon calibrate --reported -1200 --dim 784 --beta 0.01 --rounding 0.5
     """
     from recon_cli import calibration
+    from recon_cli.sources import ReadOptions
 
     if reported is not None:
         own = ("reported", "dim", "sigma", "beta", "rounding", "seed", "format")
@@ -75,7 +77,7 @@ def command(
     with progress.bar("calibrating", 100) as advance:
         result = calibration.calibrate_sources(
             data, recon, choices, scale=scale, recon_scale=recon_scale, binarize=binarize, rate=rate, seed=seed, trust=trust,
-            progress=advance,
+            reading=ReadOptions.asked(reading), progress=advance,
         )  # fmt: skip
     if plot is not None:
         calibration.plot(result, plot)

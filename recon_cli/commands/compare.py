@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     help="pca:K, mean, noise:S, a file of your model's output, run:FOLDER (recon train's), or synthetic (the true means).",
 )  # fmt: skip
 @options.scale
+@options.reading
 @click.option(
     "--recon-scale", type=options.Scale(), metavar="NUMBER|none",
     help="Divide the reconstructions in a file by this; unless given, by the same rule.",
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 def command(
     chosen: tuple[Likelihood, ...], sigmas: tuple[list[float], ...], loss: Loss | None, everything: bool, against: str | None,
     data: str, recon: str, scale: float | None, recon_scale: float | None, binarize: str | None, engine: str, gradients: str,
-    device: str, dtype: str, trust: bool, seed: int, format: str,
+    device: str, dtype: str, trust: bool, seed: int, format: str, **reading: Any,
 ) -> None:  # fmt: skip
     """Measure loss and likelihood on real data, values and gradients.
 
@@ -61,6 +62,7 @@ def command(
       torchrun --nproc-per-node=2 -m recon_cli compare --data x.npy --recon xhat.npy
     """
     from recon_cli.comparison import compare_sources
+    from recon_cli.sources import ReadOptions
 
     options.mutually_exclusive(click.get_current_context(), "against", "loss", "engine", "gradients")
 
@@ -68,6 +70,6 @@ def command(
         comparison = compare_sources(
             data, recon, [*chosen, *options.gaussians(sigmas)], loss=loss, everything=everything, against=against, engine=engine,
             gradients=gradients, binarize=binarize, scale=scale, recon_scale=recon_scale, device=device, dtype=dtype, seed=seed,
-            trust=trust, progress=advance,
+            trust=trust, reading=ReadOptions.asked(reading), progress=advance,
         )  # fmt: skip
     output.show(comparison.report(), format)

@@ -10,7 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy
 
 from recon_cli import likelihoods, sources
 from recon_cli.comparison import against as beside
@@ -34,7 +37,6 @@ from recon_cli.runtime.torch_state import in_default_state
 from recon_cli.sources import _remarks
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
     from torch import Tensor
 
     from recon_cli.comparison.engines import Progress
@@ -120,8 +122,8 @@ class CompareOptions:
 
 @in_default_state
 def compare(
-    x: ArrayLike | Tensor | Lazy,
-    mu: ArrayLike | Tensor | Lazy,
+    x: Any,
+    mu: Any,
     *noise_models: Likelihood | str,
     loss: Loss | str | None = None,
     against: str | None = None,
@@ -131,14 +133,18 @@ def compare(
     dtype: str = "auto",
     data: str = "data",
     clip: bool = False,
+    missing: str | None = None,
+    mask: Any = None,
+    weights: Any = None,
     progress: Progress | None = None,
 ) -> Comparison:
     """Measure each likelihood in ``noise_models`` against its own loss, or against ``loss``, on all of ``x`` and ``mu``.
 
-    Arrays or tensors of one shape, the first axis counting samples (or :class:`recon_cli.runtime.lazy_arrays.Lazy`, read piece
-    by piece); for a categorical ``x`` may be labels, for
-    a decoder that gives several numbers an element they are a last axis of ``mu``. A likelihood or a loss is an
-    object, or a word as on the command line; without one, gaussian. ``data`` names them in the result.
+    Arrays of anybody's, tables, data sets or loaders of one shape, the first axis counting samples; or words as on the
+    command line, and paths (:func:`recon_cli.sources.source_of`). What is large and lies in files is read piece by piece.
+    For a categorical ``x`` may be labels, for a decoder that gives several numbers an element they are a last axis of
+    ``mu``. A likelihood or a loss is an object, or a word as on the command line; without one, gaussian. ``data`` names
+    them in the result.
     ``clip`` keeps means that are outside a likelihood's domain just inside it, and says how many.
 
     against
@@ -150,6 +156,10 @@ def compare(
     gradients
         ``sample``: the eager engine measures gradients on an evenly spread sample of a million numbers at least
         (values on all); ``all``: on every element, as the compiled one does.
+
+    missing, mask, weights
+        ``nan``: NaN in ``x`` is a value that is not there. A mask, 0 where one is not there; a masked array's own is heeded.
+        How much each value, sample or class counts. Sums and fits are of what is there; gradients are each element's own.
 
     progress
         called as the measurement goes on, with how many hundredths of a likelihood are done, and with its name.
@@ -164,23 +174,65 @@ def compare(
     >>> compare([[0.0, 1.0]], [[0.5, 0.5]], Gaussian(sigma=0.5), device="cpu").rows[0].slope
     2.0
     """
-    values, means = (numbers if isinstance(numbers, Lazy) else plain(numbers) for numbers in (x, mu))
     options = CompareOptions(likelihoods.as_loss(loss), against, engine, gradients, device, dtype, progress)
-    comparison = _measured(values, means, noise_models, options, data, clip)
-    return replace(comparison, notes=(*_remarks.array_remarks(values, means, data), *comparison.notes))
+    reading = sources.ReadOptions(missing=missing, mask=mask, weights=weights)
+    if isinstance(x, (str, Path)) or isinstance(mu, (str, Path)):
+        words = likelihoods.interpretations(noise_models)
+        named = [likelihoods.as_likelihood(word) for word in noise_models or ("gaussian",)]
+        comparison = _of_pair(sources.pair(x, mu, reading=reading), named, options, clip)
+        return replace(comparison, notes=(*words, *comparison.notes))
+    given, other = sources.Given(x, data, reading=reading), sources.Given(mu, "the reconstruction")
+    values, means = (taken(source) for source in (given, other))
+    if given.partial or given.reading.partial:
+        values = checked(given, values)
+    counts = Presence(given.partial, None if given.weights is None else as_tensor(given.weights))
+    comparison = _measured(values, means, noise_models, options, data, clip, counts)
+    said = (*given.remarks, *other.remarks, *_remarks.array_remarks(values, means, data))
+    return replace(comparison, notes=(*said, *comparison.notes))
+
+
+def taken(given: sources.Given) -> Tensor | Lazy:
+    """Return the numbers of an object, as they are: tensors on their device."""
+    import torch
+
+    values = given.data if isinstance(given.data, torch.Tensor) else given.read()
+    return values if isinstance(values, Lazy) else plain(values)
+
+
+def checked(given: sources.Given, values: Tensor | Lazy) -> Tensor | Lazy:
+    """Return values with NaN where they are not there, by what was said of them."""
+    numbers = values if isinstance(values, Lazy) else values.cpu().numpy()
+    seen = sources.observed(given, numbers, given.word, 1.0)[0]
+    return seen if isinstance(seen, Lazy) else as_tensor(seen)
+
+
+class Presence(NamedTuple):
+    """Whether NaN is a value that is not there, and how much each value or sample counts; None where all count alike."""
+
+    partial: bool = False
+    weights: Tensor | None = None
 
 
 def _measured(
-    x: Tensor | Lazy, mu: Tensor | Lazy, noise_models: Sequence[Likelihood | str], options: CompareOptions, data: str, clip: bool
+    x: Tensor | Lazy,
+    mu: Tensor | Lazy,
+    noise_models: Sequence[Likelihood | str],
+    options: CompareOptions,
+    data: str,
+    clip: bool,
+    presence: Presence | None = None,
 ) -> Comparison:
     """Return ``compare`` of what is a tensor or lies in files, without remarks on what the data look like."""
+    presence = presence or Presence()
+    if options.against and presence.weights is not None:
+        raise ReconError("--against sets each element beside a call, and weights mean nothing to it.", "Leave --weights out.")
     claimed = [likelihoods.as_likelihood(word) for word in noise_models or ("gaussian",)]
     if 0 in x.shape:
         raise ReconError("There is nothing to compare: the data are empty.")
     device, dtype = devices.device(options.device), devices.dtype(options.dtype, x if "float" in str(x.dtype) else mu)
     comparison = Comparison(notes=likelihoods.interpretations(noise_models))
     for likelihood in claimed:
-        case = admit(likelihood, options.loss, x, mu, device, dtype, data, clip)
+        case = admit(likelihood, options.loss, x, mu, device, dtype, data, clip, *presence)
         comparison += _identity(case, options) if options.against is None else _beside(case, options.against)
         if not comparison.whole:
             break
@@ -205,6 +257,7 @@ def compare_sources(
     dtype: str = "auto",
     seed: int = 0,
     trust: bool = False,
+    reading: sources.ReadOptions | None = None,
     progress: Progress | None = None,
 ) -> Comparison:
     """Return ``compare`` on sources named as on the command line.
@@ -212,10 +265,10 @@ def compare_sources(
     Without ``noise_models``: gaussian, and bernoulli on the same data made 0 or 1 (where they allow it). With
     ``everything``: every likelihood of the registry; those that these data are outside of, with the reason.
     ``scale`` divides the data and ``recon_scale`` the reconstructions in a file; None is each source's own.
-    With ``trust`` the code of a run's own model may be run.
+    With ``trust`` the code of a run's own model may be run; ``reading`` is how the data are read.
     """
     options = CompareOptions(loss, against, engine, gradients, device, dtype, progress)
-    read = partial(sources.pair, data, recon, seed=seed, scale=scale, recon_scale=recon_scale, trust=trust)
+    read = partial(sources.pair, data, recon, seed=seed, scale=scale, recon_scale=recon_scale, trust=trust, reading=reading)
     pair = read(binarize=binarize)
     if everything:
         return _every(pair, noise_models, options)
@@ -227,8 +280,9 @@ def compare_sources(
     if isinstance(pair.x, Lazy):
         return gaussian + Comparison(notes=("Of files this large only gaussian is measured, unless you name others.",))
     for name, values in (("the data", pair.x), ("the reconstructions", pair.x if pair.fitted else pair.mu)):
-        if values.min() < 0 or values.max() > 1:
-            span = f"{name} run from {values.min():g} to {values.max():g}"
+        low, high = numpy.nanmin(values), numpy.nanmax(values)
+        if low < 0 or high > 1:
+            span = f"{name} run from {low:g} to {high:g}"
             return gaussian + Comparison(notes=(f"bernoulli is left out: {span}, and it takes shares from 0 to 1.",))
     binary = pair if binarize else read(binarize="threshold")
     bernoulli = _of_pair(binary, [likelihoods.parse("bernoulli")], options, clip=True)
@@ -239,10 +293,11 @@ def compare_sources(
 def _of_pair(pair: sources.Pair, noise_models: Sequence[Likelihood], options: CompareOptions, clip: bool = False) -> Comparison:
     """Measure likelihoods on data and their reconstructions, the means kept inside the domain where recon made them."""
     comparison = Comparison(notes=(pair.described, *pair.remarks))
+    presence = Presence(pair.partial, None if pair.weights is None else as_tensor(pair.weights))
     for likelihood in noise_models:
         outputs = pair.outputs(likelihood.head)
         x, mu = (values if isinstance(values, Lazy) else as_tensor(values) for values in (pair.x, outputs))
-        comparison += _measured(x, mu, [likelihood], options, pair.named, pair.fitted or clip)
+        comparison += _measured(x, mu, [likelihood], options, pair.named, pair.fitted or clip, presence)
         if not comparison.whole:
             break
     return comparison
@@ -297,8 +352,8 @@ def _identity(case: ComparisonCase, options: CompareOptions) -> Comparison:
         row = replace(row, bits_per_dimension=bits_per_dimension(row.nll, width, claim.likelihood.discrete))
     notes = (*case.notes(tally), *measured.notes)
     if row.holds:
-        row = replace(row, sample=tally.elements // len(case.mu))
-        row = with_best_noise(row, claim.likelihood, measured.x, measured.mu)
+        row = replace(row, sample=tally.elements / len(case.mu))
+        row = with_best_noise(row, claim.likelihood, measured.x, measured.mu, measured.weights)
     if row.here:
         name = claim.likelihood.name
         notes += (f"{claim.loss} is {name}'s own loss on these data: as measured at them, and for means nearer to them.",)

@@ -15,6 +15,7 @@ from recon_cli.comparison.tally import CHUNK, PIECE, SAMPLE, Tally, chunks
 from recon_cli.errors import ReconError
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import Loss
+from recon_cli.identity.presence import events_there
 from recon_cli.identity.regions import REAL, check, inside
 from recon_cli.identity.shapes import fitting_shapes, spell
 from recon_cli.identity.tensors import as_tensor
@@ -33,12 +34,16 @@ class OutsideSupport(Exception):
 
 
 class Piece(NamedTuple):
-    """Some samples of a case: data, means, how many were moved or are outside the support, and where they begin, in events."""
+    """Some samples of a case: data, means, how many were moved or are outside the support, and where they begin, in events.
+
+    Of data that are not all there, or do not all count alike: the events that are, and the weight of each.
+    """
 
     x: Tensor
     mu: Tensor
     admitted: Tally
     start: int
+    weights: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,8 @@ class ComparisonCase:
     """Data and means, the claim to be measured on them, and where and in which dtype.
 
     ``x`` and ``mu`` are tensors, or lie in files (:class:`Lazy`); ``data`` is what they are called. ``clip`` is whether means
-    may be moved inside the domain, ``sample`` how many numbers the gradients are sampled at.
+    may be moved inside the domain, ``sample`` how many numbers the gradients are sampled at. ``partial`` is whether NaN in ``x``
+    is a value that is not there, and ``weights`` is how much each value or sample counts.
     """
 
     claim: Claim
@@ -57,6 +63,13 @@ class ComparisonCase:
     data: str
     clip: bool
     sample: int = SAMPLE
+    partial: bool = False
+    weights: Tensor | None = None
+
+    @property
+    def picked(self) -> bool:
+        """Whether the events that count are picked from the samples, each with a weight of its own."""
+        return self.partial or self.weights is not None
 
     @property
     def events(self) -> int:
@@ -74,10 +87,13 @@ class ComparisonCase:
         """How many samples fill a chunk: what is shared out is counted in these, so that sums do not depend on the shares."""
         return max(1, CHUNK // (self.numbers // len(self.mu)))
 
-    def parts(self, x: Tensor, mu: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield a piece's events in chunks that fit the cache, each within a block."""
-        for start in range(0, len(mu), self.block):
-            yield from chunks(self.claim.measured, x[start : start + self.block], mu[start : start + self.block])
+    def parts(self, piece: Piece) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+        """Yield a piece's events, and their weights if any, in chunks that fit the cache, each within a block."""
+        at, step = 0, len(piece.mu) if self.picked else self.block
+        for start in range(0, len(piece.mu), step):
+            for x, mu in chunks(self.claim.measured, piece.x[start : start + step], piece.mu[start : start + step]):
+                yield x, mu, None if piece.weights is None else piece.weights[at : at + len(mu)]
+                at += len(mu)
 
     @property
     def stride(self) -> int:
@@ -126,9 +142,17 @@ class ComparisonCase:
     def _admitted(self, first: int, x: Tensor, mu: Tensor) -> Piece:
         """Encode and check the samples from ``first`` on, and move their means inside the domain where that is allowed."""
         likelihood, measured, loss = self.claim.likelihood, self.claim.measured, self.claim.loss
+        weights, start = None, first * (self.events // len(self.mu))
+        if self.picked:
+            weights = None if self.weights is None else self.weights[first : first + len(x)]
+            x, mu, weights = events_there(likelihood, x, mu, weights)
+            if not len(mu):
+                return Piece(x, mu, Tally(), start, weights)
         x = likelihood.encode(x, mu)
         x, mu = x.to(self.device, self.dtype), mu.to(self.device, self.dtype)
-        name = self.data if len(mu) == len(self.mu) else f"{self.data}, samples {first:,} to {first + len(mu) - 1:,}"
+        name = self.data
+        if len(mu) < len(self.mu) and not self.picked:
+            name += f", samples {first:,} to {first + len(mu) - 1:,}"
         try:
             if measured.support != REAL:  # of real numbers, what is not finite shows in the sums
                 check(x, measured.support, f"the data ({name})", f"{measured.name} allows")
@@ -149,14 +173,14 @@ class ComparisonCase:
             if rule.domain != REAL:
                 check(mu, rule.domain, "the reconstruction", f"{rule.name}'s mean lies in")
         foreign = 0 if measured is likelihood else int((~likelihood.support.contains(x)).sum())
-        return Piece(x, mu, Tally(moved=moved, foreign=foreign), first * (self.events // len(self.mu)))
+        return Piece(x, mu, Tally(moved=moved, foreign=foreign), start, weights)
 
     def whole(self) -> tuple[ComparisonCase, Piece]:
         """Return all of it in memory, as one piece, and the case that it is of: this one, or that of its relaxation."""
         import torch
 
         try:
-            pieces = [*self.pieces()]
+            pieces = [piece for piece in self.pieces() if len(piece.mu)]
         except OutsideSupport:
             return self.relaxed().whole()
         if len(pieces) == 1:
@@ -193,6 +217,8 @@ def admit(
     dtype: torch.dtype,
     data: str,
     clip: bool,
+    partial: bool = False,
+    weights: Tensor | None = None,
 ) -> ComparisonCase:
     """Return the case of ``likelihood`` and ``loss`` (its own, if None). Raises ReconError for shapes that they do not take."""
     likelihood, loss = likelihood.admitted(), loss or likelihood.loss
@@ -210,9 +236,9 @@ def admit(
         )
     if len(mu.shape) - bool(likelihood.head) == likelihood.event:
         x, mu = (as_tensor(part[:] if isinstance(part, Lazy) else part).reshape(1, *part.shape) for part in (x, mu))
-    if not likelihood.event and not likelihood.head and math.prod(mu.shape[1:]) > PIECE:
+    if not likelihood.event and not likelihood.head and math.prod(mu.shape[1:]) > PIECE and not partial and weights is None:
         x, mu = _flat(x), _flat(mu)
-    return ComparisonCase(Claim.of(likelihood, loss), x, mu, device, dtype, data, clip)
+    return ComparisonCase(Claim.of(likelihood, loss), x, mu, device, dtype, data, clip, partial=partial, weights=weights)
 
 
 def _flat(values: Tensor | Lazy) -> Tensor | Lazy:

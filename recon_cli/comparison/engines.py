@@ -38,6 +38,7 @@ class Measured:
     mu: Tensor
     notes: tuple[str, ...] = ()
     whole: bool = True
+    weights: Tensor | None = None
 
 
 def run(case: ComparisonCase, engine: str = "auto", gradients: str = "sample", progress: Progress | None = None) -> Measured:
@@ -70,7 +71,9 @@ def compiles(engine: str, numbers: int) -> bool:
 
 def _by_engine(case: ComparisonCase, engine: str, gradients: str, progress: Progress | None) -> Measured:
     """Measure a case compiled where that is asked for or pays, and piece by piece where ``auto`` fails to compile."""
-    if not compiles(engine, case.numbers):
+    if case.picked and engine == "compile":
+        raise ReconError("--engine compile takes data that are all there and count alike.", "Use --engine eager.")
+    if case.picked or not compiles(engine, case.numbers):
         return _measured(case, False, gradients, progress)
     try:
         return _measured(case, True, gradients, progress)
@@ -94,10 +97,13 @@ def _measured(case: ComparisonCase, compiled: bool, gradients: str, progress: Pr
         raise
     shares = processes.all_gather(share)
     tally = sum((each.tally for each in shares), Tally())
-    x, mu = (torch.cat([each.sample[i] for each in shares if each.sample]).to(case.device) for i in (0, 1))
+    x, mu, *weights = (
+        torch.cat([each.sample[i] for each in shares if each.sample]).to(case.device) for i in range(len(shares[0].sample))
+    )
     if case.stride > 1 or compiled:
         tally = tally.sampled_by(sum((measure(case.claim, *part) for part in chunks(case.claim.measured, x, mu)), Tally()))
-    return Measured(case, tally, x, mu, _method(case, compiled, everywhere, tally), all(each.whole for each in shares))
+    notes, whole = _method(case, compiled, everywhere, tally), all(each.whole for each in shares)
+    return Measured(case, tally, x, mu, notes, whole, weights[0] if weights else None)
 
 
 class _Share(NamedTuple):
@@ -116,6 +122,8 @@ def _share(case: ComparisonCase, compiled: bool, everywhere: bool, progress: Pro
     tally, sample, measured_numbers, size, start = Tally(), Sample(case), 0, 0, time.monotonic()
     try:
         for piece in case.pieces(first, last):
+            if not len(piece.mu):
+                continue
             size = size or piece.mu.numel()
             part = _tally(case, piece, compiled and piece.mu.numel() == size, everywhere, sample)
             tally, measured_numbers = tally + part + piece.admitted, measured_numbers + piece.mu.numel()
@@ -132,12 +140,12 @@ def _share(case: ComparisonCase, compiled: bool, everywhere: bool, progress: Pro
 def _tally(case: ComparisonCase, piece: Piece, compiled: bool, everywhere: bool, sample: Sample) -> Tally:
     """Measure a piece, and put the events of it that are sampled into ``sample``."""
     events, points = next(chunks(case.claim.measured, piece.x, piece.mu, piece.mu.numel()))
-    sample.add(piece.start, events, points)
+    sample.add(piece.start, events, points, *([] if piece.weights is None else [piece.weights]))
     if compiled:
         tally = measure(case.claim, events, points, compiled=True)
     else:
-        parts = case.parts(piece.x, piece.mu)
-        tally = sum((measure(case.claim, x, mu, gradients=everywhere) for x, mu in parts), Tally())
+        parts = (measure(case.claim, x, mu, gradients=everywhere, weights=weights) for x, mu, weights in case.parts(piece))
+        tally = sum(parts, Tally())
     if tally.infinite:
         raise beyond(case, piece.x, piece.mu, tally, piece.start // max(1, case.events // len(case.mu)))
     # Where there is a sample, the ratios are those of its elements: those of all would fill the memory.
@@ -151,18 +159,19 @@ class Sample:
         self.case, self.count = case, 0
         self._rooms: list[Tensor] = []
 
-    def add(self, start: int, x: Tensor, mu: Tensor) -> None:
+    def add(self, start: int, x: Tensor, mu: Tensor, *weights: Tensor) -> None:
         """Add those events of a piece that are sampled; ``start`` is the place of its first event among all."""
         sampled = self.case.sampled(start, len(mu)).to(mu.device)
+        parts = (x, mu, *weights)
         if not self._rooms:
             most = min(self.case.events, (self.case.events // (self.case.stride * GROUP) + 2) * GROUP)
-            self._rooms = [part.new_empty((most, *part.shape[1:])) for part in (x, mu)]
-        for room, part in zip(self._rooms, (x, mu), strict=True):
+            self._rooms = [part.new_empty((most, *part.shape[1:])) for part in parts]
+        for room, part in zip(self._rooms, parts, strict=True):
             room[self.count : self.count + len(sampled)] = part[sampled]
         self.count += len(sampled)
 
     def tensors(self) -> list[Tensor]:
-        """Return data and means of the sample, on the CPU; nothing where there was no piece."""
+        """Return data and means of the sample, and weights if any, on the CPU; nothing where there was no piece."""
         return [room[: self.count].cpu() for room in self._rooms]
 
 

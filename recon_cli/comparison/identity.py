@@ -60,7 +60,7 @@ class Identity:
     cost: float | None = column("which would save", VALUES, default=None)
     bits_per_dimension: float | None = column("bits/dim", VALUES, default=None)
     here: bool = field(default=False, compare=False)
-    sample: int = field(default=1, compare=False)
+    sample: float = field(default=1, compare=False)
     claim: Claim | None = field(default=None, compare=False, repr=False)
 
 
@@ -103,7 +103,7 @@ def identity(
     import torch
 
     eps = torch.finfo(measured_dtype(dtype)).eps
-    n, has_ratios = tally.elements, tally.ratio_elements > 0
+    n, has_ratios = tally.weight, tally.ratio_elements > 0
     own, slope = not math.isnan(claim.slope), None if math.isnan(claim.slope) else claim.slope
     offset, gap, worst = tally.offset / n, tally.gap / n, tally.worst
     median = torch.cat(tally.ratios).median().item() if has_ratios else None
@@ -125,7 +125,7 @@ def identity(
         parameters={key: float(value) for key, value in claim.likelihood.parameters.items()},
         loss=str(claim.loss),
         data=data,
-        elements=n,
+        elements=tally.elements,
         nll=tally.nll / n,
         loss_value=tally.loss / n,
         slope=slope,
@@ -212,7 +212,7 @@ def _as_training(rows: Sequence[Identity], noises: str, convention: float) -> st
     loss, size, slopes = rows[0].loss, rows[0].sample, [row.slope or 0.0 for row in rows]
     mean = ""
     if size > 1:
-        mean = f" (on its mean over the {size:,} elements of a sample, at {_each(slope * size for slope in slopes)} × η)"
+        mean = f" (on its mean over the {size:,.6g} elements of a sample, at {_each(slope * size for slope in slopes)} × η)"
     sentence = (
         f"{rows[0].likelihood} with {noises} is {loss} × {_each(slopes)}: SGD on it (without weight decay or clipping) at "
         f"learning rate η is SGD on the summed {loss} at {_each(slopes)} × η, step for step{mean}. In a VAE it is summed {loss} "
@@ -243,18 +243,22 @@ def nearly(cosine: float | None) -> str:
     return f"{cosine:.6f}" if short >= 5e-7 else f"1 − {short:.1g}" if short else "1 to rounding"
 
 
-def with_best_noise(row: Identity, likelihood: Likelihood, x: Tensor, mu: Tensor) -> Identity:
+def with_best_noise(row: Identity, likelihood: Likelihood, x: Tensor, mu: Tensor, weights: Tensor | None = None) -> Identity:
     """Return a row with the maximum-likelihood noise of these data, and what that of ``likelihood`` costs more."""
+    import torch
+
+    from recon_cli.identity.fitting import fit
+
     if not likelihood.noise:
         return row
     try:
-        best = likelihood.fit(x, mu)
+        best = likelihood.fit(x, mu) if weights is None else fit(likelihood, x, mu, weights)
     except ReconError:
         return row
 
     def mean(likelihood: Likelihood) -> float:
-        nlls = [wide(likelihood.nll(*part)) for part in chunks(likelihood, x, mu)]
-        return sum(float(part.sum()) for part in nlls) / sum(part.numel() for part in nlls)
+        nll = torch.cat([wide(likelihood.nll(*part)).flatten() for part in chunks(likelihood, x, mu)])
+        return float(nll.mean() if weights is None else (nll * weights).sum() / weights.sum())
 
     parameters = {key: float(value) for key, value in best.parameters.items()}
     return replace(row, best=parameters, cost=mean(likelihood) - mean(best))

@@ -51,7 +51,8 @@ class Tally:
     ``worst`` is the claim's largest error in rounding errors of its own terms; ``ratios`` are values of d nll / d loss;
     ``drift`` is the largest |d nll - slope * d loss| beyond the element's own rounding; ``infinite`` counts elements where
     a value or a gradient is not finite, or the loss too small for its dtype. ``moved`` counts means that were moved inside
-    their domain, ``foreign`` data that are outside the support of the likelihood that was asked for.
+    their domain, ``foreign`` data that are outside the support of the likelihood that was asked for. ``weight`` is what the
+    elements of the sums count in all: as many as there are, unless they were weighted.
     """
 
     elements: int = 0
@@ -68,6 +69,7 @@ class Tally:
     infinite: int = 0
     moved: int = 0
     foreign: int = 0
+    weight: float = Total()
     drift: float = field(default=0.0, metadata={"add": max})
     worst: float = field(default=0.0, metadata={"add": max})
     ratio_min: float = field(default=math.inf, metadata={"add": min})
@@ -111,7 +113,15 @@ class Ratios(NamedTuple):
     largest: float
 
 
-def measure(claim: Claim | Likelihood, x: Tensor, mu: Tensor, *, gradients: bool = True, compiled: bool = False) -> Tally:
+def measure(
+    claim: Claim | Likelihood,
+    x: Tensor,
+    mu: Tensor,
+    *,
+    gradients: bool = True,
+    compiled: bool = False,
+    weights: Tensor | None = None,
+) -> Tally:
     """Return both sides of -log p = slope * loss + offset + gap on every element of ``x`` and ``mu``.
 
     The nll is evaluated in float64, and not rounded again; the loss by itself, in the dtype and on the device of the
@@ -126,12 +136,14 @@ def measure(claim: Claim | Likelihood, x: Tensor, mu: Tensor, *, gradients: bool
     compiled
         values and the ratios' range in one pass over the data, by torch's compiler: seconds for the first piece of a
         size, a fraction of the time after. Where that leaves a doubt the elements are measured one chunk after another.
+    weights
+        of the events, by which the sums of values are weighted; gradients are each element's own. Not of what is compiled.
     """
     claim = claim if isinstance(claim, Claim) else Claim.of(claim)
     if (wider := measured_dtype(x.dtype)) != x.dtype:
         bare = claim.measured.admitted()  # rounded to two bytes, data are not on their levels to more digits
         wide_claim = replace(claim, measured=bare, likelihood=bare if claim.likelihood is claim.measured else claim.likelihood)
-        tally = measure(wide_claim, x.to(wider), mu.to(wider), gradients=gradients, compiled=compiled)
+        tally = measure(wide_claim, x.to(wider), mu.to(wider), gradients=gradients, compiled=compiled, weights=weights)
         overflown = ~finite(*evaluate_with_gradients(wide_claim, x, mu))
         return replace(tally, infinite=tally.infinite + int(overflown.sum()))
     if compiled:
@@ -141,16 +153,16 @@ def measure(claim: Claim | Likelihood, x: Tensor, mu: Tensor, *, gradients: bool
         return tally_of(claim, x, mu, values, ratios)
     if not gradients:
         evaluation = evaluate(claim, x, mu)
-        values = Values(*reduce_values(claim, x, evaluation).tolist())
+        values = Values(*reduce_values(claim, x, evaluation, weights).tolist())
         infinite = 0 if values.is_finite else int((~(evaluation.nll.isfinite() & evaluation.loss.isfinite())).sum())
-        return replace(tally_of(claim, x, mu, values), infinite=infinite)
+        return replace(tally_of(claim, x, mu, values, weights=weights), infinite=infinite)
     evaluation, slopes = evaluate_with_gradients(claim, x, mu)
-    values, ratios = unpacked(reduce(claim, x, evaluation, slopes))
+    values, ratios = unpacked(reduce(claim, x, evaluation, slopes, weights))
     of_nll, of_loss = wide(slopes.nll), wide(slopes.loss)
     counted = ~excluded(slopes, claim.slope)
     doubt = doubtful(values, ratios, claim.slope, x.dtype, mu.numel())
     return replace(
-        tally_of(claim, x, mu, values, ratios),
+        tally_of(claim, x, mu, values, ratios, weights),
         sampled=mu.numel(),
         cross=Total((of_nll * of_loss).sum().item()),
         nll_square=Total(of_nll.square().sum().item()),
@@ -161,10 +173,14 @@ def measure(claim: Claim | Likelihood, x: Tensor, mu: Tensor, *, gradients: bool
     )
 
 
-def tally_of(claim: Claim, x: Tensor, mu: Tensor, values: Values, ratios: Ratios | None = None) -> Tally:
+def tally_of(
+    claim: Claim, x: Tensor, mu: Tensor, values: Values, ratios: Ratios | None = None, weights: Tensor | None = None
+) -> Tally:
     """Return the sums as a :class:`Tally` has them, with the number of elements that they are of."""
+    count = x.numel() // math.prod(x.shape[x.ndim - claim.measured.event :])
     tally = Tally(
-        elements=x.numel() // math.prod(x.shape[x.ndim - claim.measured.event :]),
+        elements=count,
+        weight=Total(count if weights is None else wide(weights).sum().item()),
         nll=Total(values.nll),
         loss=Total(values.loss),
         offset=Total(values.offset),
@@ -191,11 +207,11 @@ def doubtful(values: Values, ratios: Ratios, slope: float, dtype: torch.dtype, c
     return not math.isfinite(ratios.largest - ratios.least) or not even
 
 
-def reduce(claim: Claim, x: Tensor, evaluation: Evaluation, gradients: Gradients) -> Tensor:
+def reduce(claim: Claim, x: Tensor, evaluation: Evaluation, gradients: Gradients, weights: Tensor | None = None) -> Tensor:
     """Return the numbers of :class:`Values`, then those of :class:`Ratios`, in one tensor, which :func:`unpacked` reads."""
     import torch
 
-    return torch.cat([reduce_values(claim, x, evaluation), reduce_gradients(claim, gradients)])
+    return torch.cat([reduce_values(claim, x, evaluation, weights), reduce_gradients(claim, gradients)])
 
 
 def unpacked(numbers: Tensor) -> tuple[Values, Ratios]:
@@ -204,8 +220,8 @@ def unpacked(numbers: Tensor) -> tuple[Values, Ratios]:
     return Values(*floats[: len(Values._fields)]), Ratios(*floats[len(Values._fields) :])
 
 
-def reduce_values(claim: Claim, x: Tensor, evaluation: Evaluation) -> Tensor:
-    """Return the numbers of :class:`Values`, in that order.
+def reduce_values(claim: Claim, x: Tensor, evaluation: Evaluation, weights: Tensor | None = None) -> Tensor:
+    """Return the numbers of :class:`Values`, in that order, the sums by the events' ``weights``.
 
     Nothing depends on the data but the numbers, so the compiler takes it whole.
     """
@@ -214,24 +230,28 @@ def reduce_values(claim: Claim, x: Tensor, evaluation: Evaluation) -> Tensor:
     likelihood, nll, loss = claim.likelihood, evaluation.nll, wide(evaluation.loss)
     mean = functools.partial(claim.loss.link.inverse, evaluation.point)
     offset = gap = worst = nll.new_zeros(())
+
+    def total(values: Tensor) -> Tensor:
+        return values.sum() if weights is None else (wide(values) * weights).sum()
+
     if not math.isnan(claim.slope):
         rest, size = torch.add(nll, loss, alpha=-claim.slope), nll.abs().add_(loss.abs(), alpha=claim.slope)
         if type(likelihood).offset is not Likelihood.offset:
             free = wide(likelihood.offset(wide(x)))
-            offset = offset + free.sum()
+            offset = offset + total(free)
             rest, size = rest.sub_(free), size.add_(free.abs())
         else:
             normaliser = float(likelihood.normaliser)
-            offset = offset + nll.numel() * normaliser
+            offset = offset + (nll.numel() if weights is None else weights.sum()) * normaliser
             if type(likelihood).normaliser is not Likelihood.normaliser:
                 rest, size = rest.sub_(normaliser), size.add_(abs(normaliser))
         if type(likelihood).gap is not Likelihood.gap:
             missing = wide(likelihood.gap(wide(mean())))
-            rest, size, gap = rest.sub_(missing), size.add_(missing.abs()), missing.sum()
+            rest, size, gap = rest.sub_(missing), size.add_(missing.abs()), total(missing)
         worst = rest.abs_().div_(size.clamp_(min=torch.finfo(size.dtype).tiny)).amax() / torch.finfo(x.dtype).eps
     if likelihood is not claim.measured:
-        gap = wide(claim.measured.gap(wide(mean()))).sum()
-    return torch.stack([nll.sum(), loss.sum(), offset, gap, worst])
+        gap = total(wide(claim.measured.gap(wide(mean()))))
+    return torch.stack([total(nll), total(loss), offset, gap, worst])
 
 
 def reduce_gradients(claim: Claim, gradients: Gradients) -> Tensor:

@@ -63,8 +63,10 @@ def start(usual: L, x: Tensor, mu: Tensor) -> L:
     return dataclasses.replace(usual, **{name: size}) if size > 0 else usual
 
 
-def fit(likelihood: L, x: Tensor, mu: Tensor) -> L:
+def fit(likelihood: L, x: Tensor, mu: Tensor, weights: Tensor | None = None) -> L:
     """Return ``likelihood`` with the noise that makes ``x`` given ``mu`` most likely, its design as it is.
+
+    With ``weights``, one an event: that of the least weighted mean nll.
 
     Of many elements a few, evenly spread, say nearly where; quasi-Newton steps on all of them say exactly where. Of
     few, or where those steps do not close in, L-BFGS on all of them from the start. Float64 throughout. (scipy.optimize
@@ -80,9 +82,9 @@ def fit(likelihood: L, x: Tensor, mu: Tensor) -> L:
     x, mu = x.reshape(-1, *x.shape[alone:]), mu.reshape(-1, *mu.shape[alone:])
     first = start(usual, x, mu)
     noise = Free(first, torch.float64).to(x.device)
-    if not (len(x) > 4 * SAMPLE and nearby(noise, x, mu)):
+    if weights is not None or not (len(x) > 4 * SAMPLE and nearby(noise, x, mu)):
         noise = Free(first, torch.float64).to(x.device)
-        descend(noise, x, mu)
+        descend(noise, x, mu, weights)
     with torch.no_grad():
         numbers = {name: float(value) for name, value in noise().noise.items()}
     if not all(math.isfinite(value) and value > 0 for value in numbers.values()):
@@ -94,20 +96,23 @@ def fit(likelihood: L, x: Tensor, mu: Tensor) -> L:
 
 
 class Cost(Generic[L]):
-    """The mean nll of events, nats, as a function of the free numbers of ``noise``, a block of events at a time."""
+    """The (weighted) mean nll of events, nats, as a function of the free numbers of ``noise``, a block of events at a time."""
 
-    def __init__(self, noise: Free[L], x: Tensor, mu: Tensor) -> None:
+    def __init__(self, noise: Free[L], x: Tensor, mu: Tensor, weights: Tensor | None = None) -> None:
         rows = max(1, BLOCK // max(1, x[0].numel()))
-        self.noise, self.count, self.free = noise, len(x), [*noise.parameters()]
-        self.blocks = [*zip(x.split(rows), mu.split(rows), strict=True)]
+        self.noise, self.free = noise, [*noise.parameters()]
+        self.count = len(x) if weights is None else weights.sum().item()
+        shares = [None] * -(-len(x) // rows) if weights is None else [*weights.double().flatten().split(rows)]
+        self.blocks = [*zip(x.split(rows), mu.split(rows), shares, strict=True)]
 
     @torch.enable_grad()
     def __call__(self) -> Tensor:
         """Return the value where the numbers are now, its gradient left in theirs. What is NaN stays so, block after block."""
         self.noise.zero_grad()
         total = self.here.new_zeros(())
-        for some, means in self.blocks:
-            mean = self.noise().admitted().nll(some.double(), means.double()).sum() / self.count
+        for some, means, share in self.blocks:
+            nll = self.noise().admitted().nll(some.double(), means.double())
+            mean = (nll if share is None else nll * share).sum() / self.count
             mean.backward()
             total += mean.detach()
             if total.isnan() and all(slope.isnan() for slope in self.slopes):
@@ -141,12 +146,12 @@ class Cost(Generic[L]):
         return (rows + rows.T) / 2
 
 
-def descend(noise: Free[L], x: Tensor, mu: Tensor) -> None:
+def descend(noise: Free[L], x: Tensor, mu: Tensor, weights: Tensor | None = None) -> None:
     """Move the numbers to a minimum by L-BFGS with strong Wolfe steps, then by Newton's.
 
     Because a search by values stops at half their digits.
     """
-    cost = Cost(noise, x, mu)
+    cost = Cost(noise, x, mu, weights)
     search = torch.optim.LBFGS(
         cost.free, max_iter=200, tolerance_grad=1e-13, tolerance_change=1e-16, line_search_fn="strong_wolfe"
     )

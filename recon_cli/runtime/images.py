@@ -23,20 +23,22 @@ WIDE = 4096  # pixels: no picture is wider
 TILE = 64  # pixels: smaller images are enlarged to at least this
 COLOURS = (1, 3, 4)  # channels
 LEAST = 4  # pixels: what is smaller is no image
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM")  # of Pillow's: others call programs, or read vectors
+LUMA = (0.299, 0.587, 0.114)  # ITU-R 601-2, as Pillow makes grey of colours
 
 
 def pixels(file: str | BytesIO) -> tuple[Array, tuple[str, ...]]:
-    """Return a png or jpeg as grey levels (height, width) or colours (height, width, 3), and what that changed, in words.
+    """Return an image as grey levels (height, width) or colours (height, width, 3), and what that changed, in words.
 
-    In 8 bits, which is all that Pillow has for colours; grey levels of 16 bits as they are. Palettes become colours,
-    transparency and all frames but the first are dropped, and a photograph is turned as its EXIF says. Raises what Pillow
-    raises for a file that is damaged or of too many pixels, and ReconError for one that unpacks to far more than it is.
+    In 8 bits, which is all that Pillow has for colours; grey levels of 16 bits, and floats, as they are. Palettes become
+    colours, transparency and all frames but the first are dropped, and a photograph is turned as its EXIF says. Raises
+    what Pillow raises for a file that is damaged or of too many pixels, and ReconError for one that unpacks to far more.
     """
     from PIL import Image
 
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        image = Image.open(file, formats=("PNG", "JPEG"))
+        image = Image.open(file, formats=FORMATS)
     with image:
         name, packed = (file, os.path.getsize(file)) if isinstance(file, str) else ("an image", len(file.getbuffer()))
         afford(name, image.width * image.height * max(len(image.getbands()), 1 + 2 * (image.mode == "P")), packed)
@@ -46,8 +48,10 @@ def pixels(file: str | BytesIO) -> tuple[Array, tuple[str, ...]]:
         changes = [f"cut to the first of {frames:,} frames"] if frames > 1 else []
         if "transparency" in image.info:
             changes.append("without its transparency")
-        if mode.startswith("I"):
-            values = numpy.asarray(image).astype(numpy.uint16)
+        if mode.startswith(("I", "F")):
+            values = numpy.asarray(image)
+            if mode[0] == "I" and values.min() >= 0 and values.max() < 1 << 16:
+                values = values.astype(numpy.uint16)
         else:
             mode_read = "L" if mode in {"1", "L", "LA"} else "RGB"
             deep = "16" in layout
@@ -58,6 +62,34 @@ def pixels(file: str | BytesIO) -> tuple[Array, tuple[str, ...]]:
             values = numpy.asarray(image.convert(mode_read))
         upright = turned(values, orientation(image))
         return upright, (*changes, *["turned as the EXIF says"] * (upright is not values))
+
+
+def fitted(values: Array, size: tuple[int, int] | None, colour: str | None) -> tuple[Array, tuple[str, ...]]:
+    """Return an image resized to ``size`` (height, width), grey or ``rgb``, and what changed.
+
+    Cut to the shape of that size around its middle, then resized by Pillow's bicubic filter, which averages where it shrinks.
+    """
+    from PIL import Image, ImageOps
+
+    changes = []
+    if colour == "grey" and values.ndim == 3:
+        values = numpy.rint(values @ numpy.array(LUMA)).astype(values.dtype)
+        changes.append("made grey")
+    elif colour == "rgb" and values.ndim == 2:
+        values = numpy.repeat(values[:, :, None], 3, axis=2)
+        changes.append("made three equal colours")
+    if size is not None and values.shape[:2] != size:
+        planes = values[:, :, None] if values.ndim == 2 else values
+        resized = [
+            numpy.asarray(ImageOps.fit(Image.fromarray(plane), size[::-1], Image.Resampling.BICUBIC))
+            for plane in numpy.moveaxis(planes.astype(numpy.float32), 2, 0)
+        ]
+        if values.dtype.kind in "iu":
+            limits = numpy.iinfo(values.dtype)
+            resized = [numpy.rint(plane).clip(limits.min, limits.max) for plane in resized]
+        values = numpy.stack(resized, axis=2).reshape(*size, *values.shape[2:]).astype(values.dtype)
+        changes.append(f"resized to {size[0]}x{size[1]}, the middle cut to its shape")
+    return values, tuple(changes)
 
 
 def orientation(image: Image) -> int:
@@ -81,7 +113,9 @@ def turned(values: Array, orientation: int) -> Array:
 def spelled(image: Array) -> str:
     """Return the size and kind of an image in words."""
     height, width = image.shape[:2]
-    return f"{height}x{width} {'colours' if image.ndim == 3 else 'grey levels'}" + " of 16 bits" * (image.dtype.itemsize > 1)
+    return f"{height}x{width} {'colours' if image.ndim == 3 else 'grey levels'}" + {1: "", 2: " of 16 bits"}.get(
+        image.dtype.itemsize, f" in {image.dtype}"
+    )
 
 
 def images(values: Array, shape: tuple[int, ...]) -> Array | None:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy
 from numpy.typing import DTypeLike
@@ -292,6 +292,33 @@ class Mapped(Lazy):
 
     def unchecked(self, start: int, stop: int) -> Array:
         return self.of.unchecked(start, stop) if self.only_checks else self.rows(start, stop)
+
+
+class Sliced(Lazy):
+    """What a library reads from a file, or computes, when it is sliced: an HDF5 data set, zarr's, a sparse matrix row by row.
+
+    of
+        has a shape, a dtype, and ``of[start:stop]``, which gives an array, or a sparse matrix.
+    """
+
+    def __init__(self, of: Any, named: str) -> None:
+        self.of, self.named, self.shape = of, named, tuple(int(size) for size in of.shape)
+        self.dtype = numpy.dtype(of.dtype).newbyteorder("=")
+        self.lock = threading.Lock()
+        fits(named, self.shape)
+        if self.shape and self.shape[0]:
+            afford(named, self.nbytes // len(self), hint="Save it with smaller samples.")
+
+    def rows(self, start: int, stop: int) -> Array:
+        with self.lock:
+            try:
+                part = self.of[start:stop]
+            except (OSError, ValueError, KeyError) as error:
+                raise ReconError(
+                    f"{self.named} cannot be read: {error}.", "It may be damaged, or still being written."
+                ) from error
+        part = part.toarray() if hasattr(part, "toarray") else part
+        return numpy.asarray(part).astype(self.dtype, copy=False).reshape(stop - start, *self.shape[1:])
 
 
 def widened(bits: Lazy, name: str) -> Lazy:

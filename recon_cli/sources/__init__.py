@@ -7,16 +7,20 @@ follows another colon (``x.npz:images``).
 
 from __future__ import annotations
 
-from recon_cli.sources._base import Array, InMemory, Reconstruction, Source, Values
+from recon_cli.sources._base import Array, Reconstruction, Source, Values
+from recon_cli.sources._objects import Given, pairs, source_of
 from recon_cli.sources._pair import Pair, pair, prepared, read, samples
+from recon_cli.sources._reading import ReadKeywords, ReadOptions
 from recon_cli.sources._registry import kind, names, parse
 from recon_cli.sources._split import held_out, scattered, split
 from recon_cli.sources._values import binarized, numbers, observed, scaled
 
 __all__ = [
     "Array",
-    "InMemory",
+    "Given",
     "Pair",
+    "ReadOptions",
+    "ReadKeywords",
     "Reconstruction",
     "Source",
     "Values",
@@ -27,11 +31,13 @@ __all__ = [
     "numbers",
     "observed",
     "pair",
+    "pairs",
     "parse",
     "prepared",
     "read",
     "samples",
     "scaled",
     "scattered",
+    "source_of",
     "split",
 ]

@@ -11,9 +11,10 @@ import numpy
 
 from recon_cli.errors import ReconError
 from recon_cli.runtime.lazy_arrays import Array, Values
+from recon_cli.sources._reading import ReadOptions
 from recon_cli.sources._split import split
 
-__all__ = ["Array", "InMemory", "Reconstruction", "Source", "Values"]
+__all__ = ["Array", "Reconstruction", "Source", "Values"]
 
 
 class Source(ABC):
@@ -37,10 +38,21 @@ class Source(ABC):
         sentences on what was read and may be something else than it was taken for, each with a way out.
     labels
         whether labels are wanted among its columns, as what is predicted.
+    reading
+        how it is to be read; ``heeds`` are those names of it that only some readers know.
+    partial
+        whether NaN among its values is a value that is not there.
+    weights
+        once it was read, how much each of its values counts, where that was asked for: (N, ...), or (N,) where
+        every value of a sample counts alike.
     """
 
     takes: ClassVar[str] = ""
     by_ending: ClassVar[bool] = True
+    heeds: ClassVar[frozenset[str]] = frozenset()
+    reading: ReadOptions = ReadOptions()
+    partial: bool = False
+    weights: Array | None = None
     levels: bool = False
     columns: Sequence[str] = ()
     without: str | None = ""
@@ -71,13 +83,6 @@ class Source(ABC):
     def describe(self) -> str:
         """Return what it is, for people; empty where the path says all."""
         return ""
-
-
-class InMemory(Source):
-    """Arrays that are at hand already: nothing is left to read."""
-
-    def read(self) -> Array:
-        raise ReconError("There is nothing to read.", "Give a source that has a name.")
 
 
 class Reconstruction(Source):

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 AT_ONCE = 1 << 20  # bytes that are unpacked in one go
 
 
-def library(name: str, what: str = "Reading this takes") -> ModuleType:
-    """Return a library of the extra ``datasets``. Raises ReconError, which says how to install it, where it is not there."""
+def library(name: str, what: str = "Reading this takes", extra: str = "datasets") -> ModuleType:
+    """Return a library of an ``extra``. Raises ReconError, which says how to install it, where it is not there."""
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise not_installed(what, name, "datasets") from error
+        raise not_installed(what, name, extra) from error
 
 
 def path_and_choice(word: str) -> tuple[str, str]:

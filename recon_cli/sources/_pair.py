@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy
 
@@ -14,7 +15,8 @@ from recon_cli.identity.shapes import shapes_differ, spell
 from recon_cli.runtime.lazy_arrays import Array, Lazy, Values
 from recon_cli.sources import _remarks
 from recon_cli.sources._base import Reconstruction, Source
-from recon_cli.sources._registry import parse
+from recon_cli.sources._objects import source_of
+from recon_cli.sources._reading import ReadOptions
 from recon_cli.sources._values import binarized, loaded, observed
 
 FITTED = 1 << 32  # bytes: from a larger one no reconstruction is made
@@ -32,6 +34,10 @@ class Pair:
         where it made them: see :class:`Reconstruction`.
     remarks
         what may be taken for something else in either: see :class:`Source`.
+    partial
+        whether NaN in ``x`` is a value that is not there.
+    weights
+        how much each value counts, of x's shape, or each sample, (N,); None where all count alike.
     """
 
     x: Values
@@ -42,6 +48,8 @@ class Pair:
     variance: Callable[[], Array] | None = None
     rate_and_distortion: Callable[[], tuple[float, float] | None] = lambda: None
     remarks: tuple[str, ...] = ()
+    partial: bool = False
+    weights: Array | None = None
 
     def outputs(self, head: Sequence[str]) -> Values:
         """Return what a decoder with the outputs ``head`` would have given: the means; and the variances, where it gives both."""
@@ -50,9 +58,10 @@ class Pair:
         return numpy.stack([self.mu, numpy.broadcast_to(self.variance(), self.mu.shape)], axis=-1)
 
 
-def read(word: str, scale: float | None = None) -> Array:
+def read(word: Any, scale: float | None = None, reading: ReadOptions | None = None) -> Array:
     """Return the samples of a source as finite numbers, shape (N, ...). Raises ReconError for what is wrong with them."""
-    return numpy.asarray(samples(parse(word), word, scale)[0])
+    source, word = source_of(word, reading=reading)
+    return numpy.asarray(samples(source, word, scale)[0])
 
 
 def samples(source: Source, word: str, scale: float | None = None) -> tuple[Values, str]:
@@ -75,8 +84,8 @@ def prepared(source: Source, word: str, scale: float | None, binarize: str | Non
 
 
 def pair(
-    data: str,
-    recon: str,
+    data: Any,
+    recon: Any,
     *,
     seed: int = 0,
     binarize: str | None = None,
@@ -85,15 +94,21 @@ def pair(
     fraction: float = 0.2,
     known: tuple[Source, Values, str] | None = None,
     trust: bool = False,
+    reading: ReadOptions | None = None,
 ) -> Pair:
-    """Return data and reconstructions from two words of the command line.
+    """Return data and reconstructions from two words of the command line, or objects (:func:`source_of`).
 
     A file is taken whole. A :class:`Reconstruction` is fitted on the training split and makes the means
     of the held-out one. ``scale`` divides the data, ``recon_scale`` the reconstructions in a file; with
     None each source has its own. ``known`` are the data's source and what :func:`prepared` gives of it, where they are at hand.
-    With ``trust`` the code of a run's own model may be run.
+    With ``trust`` the code of a run's own model may be run. ``reading`` is how the data are read; images among
+    reconstructions are read alike.
     """
-    source, other = parse(data, seed), parse(recon, seed)
+    reading = reading or ReadOptions()
+    same = isinstance(data, (str, Path)) and isinstance(recon, (str, Path)) and str(data) == str(recon)
+    other, recon = source_of(recon, "the reconstruction", seed)
+    other.reading = reading.bare(other.heeds)
+    source, data = (known[0], str(data)) if known else source_of(data, "data", seed, reading)
     source, whole, about = known or (source, *prepared(source, data, scale, binarize))
     named = Path(data).name + {None: "", "threshold": " > 1/2", "sample": ", sampled"}[binarize]
     if not isinstance(other, Reconstruction):
@@ -101,9 +116,9 @@ def pair(
         if len(mu) != len(whole):
             raise shapes_differ(whole.shape, mu.shape)
         apart = _remarks.unit_remarks(whole, mu, scale is None and recon_scale is None)
-        remarks = (*source.remarks, *(each for each in other.remarks if recon != data), *apart)
+        remarks = (*source.remarks, *(each for each in other.remarks if not same), *apart)
         described = f"{about}; reconstructions from {recon}{done and ', '}{done}."
-        return Pair(whole, mu, False, described, named, remarks=remarks)
+        return Pair(whole, mu, False, described, named, remarks=remarks, partial=source.partial, weights=source.weights)
     if isinstance(whole, Lazy) and whole.nbytes > FITTED:
         raise ReconError(
             f"{data} takes {whole.nbytes / 1e9:.3g} GB, and {recon} is made from data that fit in memory.",
@@ -111,6 +126,16 @@ def pair(
         )
     if recon_scale is not None:
         raise ReconError(f"{recon} is made on the scale of the data, so --recon-scale means nothing.", "Leave it out.")
+    if source.partial:
+        raise ReconError(
+            f"{recon} is made from the data, and some of their values are not there.",
+            "Give the reconstructions of your model: --recon xhat.npy; or train one on what is there: recon train --missing nan.",
+        )
+    if source.weights is not None:
+        raise ReconError(
+            f"{recon} is made of data that all count alike, and these have weights.",
+            "Give the reconstructions of your model: --recon xhat.npy.",
+        )
     other.trust = trust
     train, x = other.divide(numpy.asarray(whole), fraction, data)
     mu = other.reconstruct(x, train, seed)

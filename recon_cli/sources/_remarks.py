@@ -241,7 +241,9 @@ def unit_mismatch(x: Numbers, mu: Numbers) -> tuple[str, str]:
         return "", ""
     count = min(len(a := first(x)), len(b := first(mu)))
     a, b = a[:count].ravel(), b[:count].ravel()
-    if not (numpy.isfinite(a).all() and numpy.isfinite(b).all()):
+    whole = not (absent := numpy.isnan(a)).any()
+    a, b = a[~absent], b[~absent]
+    if not (len(a) and numpy.isfinite(a).all() and numpy.isfinite(b).all()):
         return "", ""
     (low, high), (least, most) = (a.min(), a.max()), (b.min(), b.max())
     if max(abs(low), abs(high), abs(least), abs(most)) > 1e100:
@@ -250,7 +252,7 @@ def unit_mismatch(x: Numbers, mu: Numbers) -> tuple[str, str]:
     common = max(0.0, min(high, most) - max(low, least)) / (max(high, most) - min(low, least) or 1)
     spread, shift = a.std(), abs(a.mean() - b.mean())
     same = mine == theirs
-    elsewhere = shift > (0.5 if same else 0.1) * spread or (len(x.shape) == 2 and column_shift(a, b, x.shape[1]) > 1)
+    elsewhere = shift > (0.5 if same else 0.1) * spread or (whole and len(x.shape) == 2 and column_shift(a, b, x.shape[1]) > 1)
     ranges = common <= (0.4 if same else 0.6) and elsewhere and (not same or mine == 0)
     slope = numpy.mean((a - a.mean()) * (b - b.mean())) / (b.var() or 1)
     explained = slope**2 * b.var() / (spread**2 or 1)

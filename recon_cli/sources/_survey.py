@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy
 
@@ -16,6 +17,10 @@ from recon_cli.report import Report, Table, column
 from recon_cli.runtime.images import MOST, gallery
 from recon_cli.runtime.lazy_arrays import Array, Lazy, blocks
 from recon_cli.runtime.torch_state import in_default_state
+from recon_cli.sources._reading import ReadOptions
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 SOME = 1 << 20  # elements looked at for how many values differ
 
@@ -26,6 +31,7 @@ class Described:
 
     source: str = column("source", "*")
     samples: int = column("samples", brief=True)
+    absent: int = column("values not there", default=0)
     shape: str = column("shape of one", brief=True)
     dtype: str = column("type", brief=True)
     least: float = column("least", brief=True)
@@ -46,8 +52,10 @@ class Taken:
 
 
 @in_default_state
-def survey(word: str, scale: float | None = None, progress: Callable[[int, str], None] | None = None) -> Report:
-    """Describe a source named as on the command line: a row for it, a row for each likelihood, a few samples as a picture.
+def survey(
+    data: Any, scale: float | None = None, progress: Callable[[int, str], None] | None = None, reading: ReadOptions | None = None
+) -> Report:
+    """Describe a source, named or an object: a row for it, a row for each likelihood, a few samples as a picture.
 
     A likelihood with a design (trials, levels) is asked with the one that the data have; ``outside`` is the share of
     values (of vectors, where it takes vectors) that it does not take. ``distinct``, ``levels`` and the design are those
@@ -56,27 +64,38 @@ def survey(word: str, scale: float | None = None, progress: Callable[[int, str],
     """
     import torch
 
-    source = sources.parse(word)
+    source, word = sources.source_of(data, reading=reading)
     values, about = sources.samples(source, word, scale)
     parts: Iterable[Array]
     some, parts = (values.spread(SOME), blocks(values, SOME)) if isinstance(values, Lazy) else (values, pieces(values))
-    few = torch.unique(as_tensor(some).flatten()[:SOME])
-    candidates = [likelihoods.find(name).designed(as_tensor(some)) for name in likelihoods.names()]
-    least, most, mean, outside, done = math.inf, -math.inf, 0.0, [0.0] * len(candidates), 0
+    looked_at = as_tensor(some)
+    few = torch.unique(present(looked_at).flatten()[:SOME])
+    candidates = [likelihoods.find(name).designed(present(looked_at, vectors=True)) for name in likelihoods.names()]
+    least, most, mean, outside, done, there = math.inf, -math.inf, 0.0, [0.0] * len(candidates), 0, 0
     for block in parts:
         x = as_tensor(block)
+        done += x.numel()
+        whole, x = present(x, vectors=True), present(x)
+        there += x.numel()
+        if not x.numel():
+            continue
         least, most = min(least, x.min().item()), max(most, x.max().item())
         part = x.double().sum().item() / values.size
         mean += part if math.isfinite(part) else (x.double() / values.size).sum().item()
-        shares = ((~likelihood.support.contains(x)).double().mean().item() for likelihood in candidates)
-        outside = [total + share * x.numel() / values.size for total, share in zip(outside, shares, strict=True)]
-        done += x.numel()
+        taken = [whole if likelihood.event else x for likelihood in candidates]
+        shares = [
+            (~each.support.contains(part)).double().mean().item() if part.numel() else 0.0
+            for each, part in zip(candidates, taken, strict=True)
+        ]
+        outside = [total + share * block.size / values.size for total, share in zip(outside, shares, strict=True)]
         if progress is not None:
             progress(100 * done // values.size, word)
+    mean *= values.size / max(1, there)
     grid = levels(few) if len(few) <= 1 << 16 else None
     row = Described(
         source=word,
         samples=len(values),
+        absent=values.size - there,
         shape=spell(values.shape[1:]),
         dtype=str(values.dtype),
         least=least,
@@ -93,10 +112,21 @@ def survey(word: str, scale: float | None = None, progress: Callable[[int, str],
     size = math.prod(values.shape[1:])
     picture = None
     if size <= SOME:
-        picture = gallery("the first samples", [("x", values[:MOST].reshape(-1, size))], values.shape[1:] or (1,))
+        picture = gallery(
+            "the first samples", [("x", numpy.nan_to_num(values[:MOST].reshape(-1, size)))], values.shape[1:] or (1,)
+        )
     tables = [Table.of("source", Described, [row]), Table.of("likelihoods", Taken, rows)]
     verdict = f"{outside.count(0)} of {len(rows)} likelihoods allow these data"
     return Report("data", tables, [f"{about}.", *source.remarks], verdict, True, [picture] if picture else [])
+
+
+def present(x: Tensor, vectors: bool = False) -> Tensor:
+    """Return the values that are there, not NaN; or the ``vectors``, along the last axis, that are there whole."""
+    if not x.is_floating_point() or not (absent := x.isnan()).any():
+        return x
+    if vectors and x.ndim > 1:
+        return x[~absent.any(dim=-1)]
+    return x[~absent]
 
 
 def pieces(values: Array) -> list[Array]:

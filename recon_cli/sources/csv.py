@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import importlib
+import io
 import math
 import os
 import re
@@ -11,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import IO
 
 import numpy
 
@@ -21,6 +24,8 @@ from recon_cli.runtime.limits import FIELDS, LINE, afford
 from recon_cli.sources._base import Array, Source
 from recon_cli.sources._files import column_places, is_exclusion, path_and_choice
 
+ENDING = re.compile(r"\.(csv|tsv|tab|txt)(\.(gz|bz2|xz))?$")
+PACKED = {".gz": "gzip", ".bz2": "bz2", ".xz": "lzma"}  # and the modules that unpack them
 NAMELESS = re.compile(r"(Unnamed: [\d.]+)?")  # what pandas and R write above the names of the rows, and pandas again
 
 BLOCK = 1 << 20  # bytes looked at in one go
@@ -30,12 +35,18 @@ MARKS, ENDS = (b",", b";", b"\t"), (b"\n", b"\r")
 class Csv(Source):
     """``x.csv``: one sample a row; ``x.csv:a,b``: only these columns, by name or counted from 0; ``x.csv:-a,-b``: all but these.
 
-    Fields are separated by tabs, semicolons or commas: the first of these in the first line. That line is
+    Also .tsv, .tab and .txt, and any of them packed as .gz, .bz2 or .xz. Fields are separated by tabs, semicolons or commas:
+    the first of these in the first line; where there is none of them, by blanks. That line is
     a header where one of its fields is no number, or they are 0, 1, 2, ... Values are float64, shape (N, columns). A first
     column without a name that counts or names the rows is none of the samples', unless it is asked for.
     """
 
     takes = "a path"
+    heeds = frozenset({"columns", "drop"})
+
+    @classmethod
+    def reads(cls, path: str) -> bool:
+        return ENDING.search(path.lower()) is not None
 
     def read(self) -> Array:
         path, wanted = path_and_choice(self.argument)
@@ -71,10 +82,10 @@ class TextTable:
     @classmethod
     def of(cls, path: str) -> TextTable:
         """Return what the first line that is not blank tells of a file."""
-        with open(path, encoding="utf-8-sig", newline="") as file:
+        with io.TextIOWrapper(opened(path), encoding="utf-8-sig", newline="") as file:
             line = next((line for line in file if not line.isspace()), "")
         bare = re.sub('"[^"]*"', "", line)
-        delimiter = next((mark for mark in "\t;" if mark in bare), ",")
+        delimiter = next((mark for mark in "\t;," if mark in bare), " " if len(bare.split()) > 1 else ",")
         if not line:
             raise ValueError("it holds no rows")
         ends, first = next(rows(path, delimiter))
@@ -173,7 +184,7 @@ class TextTable:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "loadtxt: input contained no data")
                 values: Array = numpy.loadtxt(
-                    self.path, delimiter=self.delimiter, quotechar='"', comments=None, encoding="utf-8-sig",
+                    self.path, delimiter=self.delimiter.strip(" ") or None, quotechar='"', comments=None, encoding="utf-8-sig",
                     skiprows=skip, usecols=columns, ndmin=2,
                 )  # fmt: skip
         except ValueError as error:
@@ -225,6 +236,11 @@ class TextTable:
                 value = number(cells[i])
                 if value is None or not math.isfinite(value):
                     where = f"column {self.names[i]!r}" if self.headed else f"column {i} (the first is 0)"
+                    if self.delimiter != "," and (number(cells[i].replace(",", ".", 1)) is not None) and "," in cells[i]:
+                        return ReconError(
+                            f"{self.path} has {cells[i][:40]!r} in line {line:,}, {where}: a decimal comma.",
+                            f"Write points: pandas.read_csv({self.path!r}, sep={self.delimiter!r}, decimal=',').to_csv('x.csv').",
+                        )
                     way = f"{self.path}:-{self.names[i] if self.headed and ',' not in self.names[i] and self.names[i] else i}"
                     return ReconError(
                         f"{self.path} has {cells[i][:40]!r} in line {line:,}, {where}, where a finite number is expected.",
@@ -236,10 +252,13 @@ class TextTable:
 def check_lengths(path: str) -> None:
     """Raise ReconError for lines, quoted fields or tables that are too long to be read; in one pass over the bytes."""
     line = fields = quoted = 0
-    inside, size = False, os.path.getsize(path)
-    with open(path, "rb") as file:
+    inside, size, done, packed = False, os.path.getsize(path), 0, os.path.splitext(path)[1].lower() in PACKED
+    with opened(path) as file:
         while block := file.read(BLOCK):
-            if file.tell() == len(block):  # as many numbers as in the first block everywhere
+            done += len(block)
+            if packed:
+                afford(path, done, size)
+            elif done == len(block):  # as many numbers as in the first block everywhere
                 afford(path, 8 * (1 + sum(map(block.count, MARKS + ENDS))) * size // len(block))
             # Lines that lie in a block whole are short enough.
             ends = [at for end in ENDS for at in (block.find(end), block.rfind(end)) if at >= 0]
@@ -260,11 +279,19 @@ def check_lengths(path: str) -> None:
 
 def rows(path: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """Yield the rows that are not blank, each with the number of the line that it ends on."""
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file, delimiter=delimiter)
+    with io.TextIOWrapper(opened(path), encoding="utf-8-sig", newline="") as file:
+        lines = (" ".join(line.split()) for line in file) if delimiter == " " else file
+        reader = csv.reader(lines, delimiter=delimiter)
         for cells in reader:
             if cells:
                 yield reader.line_num, cells
+
+
+def opened(path: str) -> IO[bytes]:
+    """Return a file of bytes, unpacked by what its ending says."""
+    module = PACKED.get(os.path.splitext(path)[1].lower())
+    file: IO[bytes] = importlib.import_module(module).open(path, "rb") if module else open(path, "rb")  # noqa: SIM115
+    return file
 
 
 def number(cell: str) -> float | None:

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from pyarrow import RecordBatch, Schema
 
 SPLIT_AND_COLUMN = re.compile(r"([^:\[]*(?:\[[^\]]*\])?):?(.*)", re.DOTALL)  # train[:1000]:image
+BUILDERS = {"json": "json", "jsonl": "json", "ndjson": "json", "arrow": "arrow", "feather": "arrow", "ipc": "arrow"}  # by ending
+FILE = re.compile(rf"\.({'|'.join(BUILDERS)})(\.(gz|bz2|xz|zst))?$")
+SAVED = ("dataset_dict.json", "dataset_info.json")
 NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*){0,2}")
 ENTRIES = 3_000_000  # files of a folder
 RECORDS = 3  # an Arrow message of this kind holds rows
@@ -33,30 +36,42 @@ CONTINUED = b"\xff" * 4  # begins every message
 class Hf(Source):
     """``hf:USER/NAME:SPLIT:COLUMN``, ``hf:USER/NAME/CONFIG:...``, or ``hf:FOLDER:...``; a split is left out where there is one.
 
+    A file of JSON (a list, or a line a sample), Arrow or Feather needs no ``hf:`` in front: ``x.jsonl:COLUMN``.
+
     A folder is one that ``save_to_disk`` made, or one of images, Parquet, CSV or JSON files (``imagefolder`` and the like);
     ``train[:1000]`` is a part of a split. Columns as for Parquet. The library keeps what it downloads or converts as Arrow
     files in its own cache (HF_HOME; offline with HF_HUB_OFFLINE=1): it says which they are, and rows are read from them by
     position as they are asked for. No code of a data set is ever run.
     """
 
-    takes = "a data set of the hub, or a folder"
+    takes = "a data set of the hub, a folder, or a file"
     by_ending = False
+    heeds = frozenset({"columns", "drop", "size", "colour"})
     rows: Rows | None = None
+
+    @classmethod
+    def reads(cls, path: str) -> bool:
+        """Whether it is a file of a kind that the library knows, or a folder that holds such files or that it saved."""
+        if os.path.isdir(path):
+            names = os.listdir(path)
+            return any(FILE.search(name.lower()) or name in SAVED for name in names)
+        return FILE.search(path.lower()) is not None
 
     def read(self) -> Lazy:
         name, rest = path_and_choice(self.argument)
         whole, column = SPLIT_AND_COLUMN.findall(rest)[0]
         if not name:
             raise ReconError("hf reads a data set, and none is named.", "Name it: hf:USER/NAME:SPLIT:COLUMN, or hf:FOLDER.")
+        self.named = f"hf:{name}" if not os.path.isfile(name) else name
         data = loaded(name)
         split, bracket, slice_ = whole.partition("[")
         part = bracket + slice_
         if hasattr(data, "keys"):
-            split = choose(f"hf:{name}", split, [*data], "split")
+            split = choose(self.named, split, [*data], "split")
             data = data[split]
         else:
             split, part, column = "", "", column or whole
-        where = ":".join(filter(None, ("hf", name, split + part)))
+        where = ":".join(filter(None, (self.named, split + part)))
         columns = columns_of(self, where, column, data.features.arrow_schema)
         begin, end = portion(len(data), split, part) if part else (0, len(data))
         files = [read_file(each["filename"], partial(ArrowFile, each["filename"])) for each in data.cache_files]
@@ -74,7 +89,7 @@ class Hf(Source):
         def stream(row: int, step: int) -> tuple[int, Iterator[RecordBatch]]:
             return row, pieces(begin + row, step)
 
-        self.rows = Rows(where, end - begin, stream, columns, True, [each.file for each in files[:64]])
+        self.rows = Rows(where, end - begin, stream, columns, True, [each.file for each in files[:64]], self.reading)
         self.levels = self.rows.pictures
         self.columns = columns if len(columns) > 1 else ()
         return self.rows
@@ -165,8 +180,8 @@ def about_message(metadata: bytes) -> tuple[int, int, int]:
 
 def loaded(name: str) -> Any:
     """Return what the library finds under a name: a data set, or several by split. Raises ReconError where it finds none."""
-    if os.path.isfile(name):
-        raise ReconError(f"hf:{name} is a file, and hf reads a folder or a data set of the hub.", f"Give the file alone: {name}.")
+    if FILE.search(name.lower()) and not os.path.exists(name):
+        raise ReconError(f"There is no file {name!r}.", f"recon looked in {os.getcwd()}.")
     if not os.path.exists(name) and not NAME.fullmatch(name):
         raise ReconError(
             f"hf:{name} cannot be loaded: there is no such folder, and no data set of the hub has that name.",
@@ -174,6 +189,12 @@ def loaded(name: str) -> Any:
         )
     path, config = (name, None) if os.path.exists(name) or name.count("/") < 2 else name.rsplit("/", 1)
     check_files(path)
+    if os.path.isfile(name):
+        if not (ending := FILE.search(name.lower())):
+            raise ReconError(f"hf:{name} is a file that hf does not read.", f"Give the file alone: {name}.")
+        path, options = BUILDERS[ending[1]], {"data_files": name, "split": "train"}
+    else:
+        options = {}
     datasets = library("datasets")
     from datasets.utils.logging import set_verbosity_error
 
@@ -184,12 +205,16 @@ def loaded(name: str) -> Any:
     try:
         if saved:
             return datasets.load_from_disk(name, keep_in_memory=False)
-        return datasets.load_dataset(path, config, keep_in_memory=False)
+        return datasets.load_dataset(path, config, keep_in_memory=False, **options)
     except MemoryError:
         raise
     except Exception as error:
         if type(error).__name__.startswith("DatasetGeneration") and isinstance(error.__cause__, Exception):
             error = error.__cause__  # what went wrong on the way
+        if options:
+            raise ReconError(
+                f"{name} cannot be read: {cause(error)}.", "It may be damaged; rows must have the same fields."
+            ) from error
         raise ReconError(
             f"hf:{name} cannot be loaded: {cause(error)}.",
             "Give a folder, or a data set of the hub, USER/NAME or USER/NAME/CONFIG; offline, only what its cache holds.",

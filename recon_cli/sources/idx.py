@@ -39,7 +39,9 @@ class Idx(Source):
 
     @classmethod
     def reads(cls, path: str) -> bool:
-        return re.search(r"(\.(idx|gz)|\bidx\d+-\w+)$", Path(path).name.lower()) is not None
+        name = Path(path).name.lower()
+        other = re.search(r"\.(csv|tsv|tab|txt|jsonl?|ndjson|tar|arrow|parquet|h5|npy)\.gz$", name)
+        return other is None and re.search(r"(\.(idx|gz)|\bidx\d+-\w+)$", name) is not None
 
     def read(self) -> Values:
         return read_file(self.argument, self._read)

@@ -16,11 +16,12 @@ import numpy
 from recon_cli.errors import ReconError, listed
 from recon_cli.identity.shapes import spell
 from recon_cli.runtime.files import read_file, unreadable
-from recon_cli.runtime.images import pixels, spelled
+from recon_cli.runtime.images import fitted, pixels, spelled
 from recon_cli.runtime.lazy_arrays import Array, File, Lazy
 from recon_cli.runtime.limits import afford
 from recon_cli.sources._base import Source
 from recon_cli.sources._files import choose, column_places, is_exclusion, library, path_and_choice
+from recon_cli.sources._reading import ReadOptions
 
 if TYPE_CHECKING:
     import pyarrow
@@ -40,6 +41,7 @@ class Parquet(Source):
     """
 
     takes = "a path"
+    heeds = frozenset({"columns", "drop", "size", "colour"})
     rows: Rows | None = None
 
     def read(self) -> Lazy:
@@ -64,7 +66,7 @@ class Parquet(Source):
             first = next((i for i in range(len(groups)) if row < starts[i + 1]), 0)
             return starts[first], file.iter_batches(step, range(first, len(groups)), columns)
 
-        return Rows(path, starts[-1], stream, columns, files=[whole])
+        return Rows(path, starts[-1], stream, columns, files=[whole], reading=self.reading)
 
     def describe(self) -> str:
         return self.rows.described() if self.rows else ""
@@ -79,6 +81,8 @@ class Rows(Lazy):
         whether an image may be a path to a file, where it is not bytes.
     files
         that may not change while they are read.
+    reading
+        what size and colours images are to have.
     """
 
     begin: int
@@ -86,8 +90,10 @@ class Rows(Lazy):
     pieces: Iterator[pyarrow.Table | pyarrow.RecordBatch]
 
     def __init__(
-        self, where: str, count: int, stream: Stream, columns: Sequence[str], paths: bool = False, files: Sequence[File] = ()
-    ) -> None:
+        self, where: str, count: int, stream: Stream, columns: Sequence[str], paths: bool = False, files: Sequence[File] = (),
+        reading: ReadOptions | None = None,
+    ) -> None:  # fmt: skip
+        self.reading = reading or ReadOptions()
         self.where, self.stream, self.columns, self.paths, self.files = where, stream, columns, paths, files
         self.named = where
         self.changed, self.images = Counter[str](), 0
@@ -211,6 +217,8 @@ class Rows(Lazy):
         images: Array | None = None
         for i, value in enumerate(array):
             image, changes = self._image(value.as_py(), name, row + i)
+            image, more = fitted(image, self.reading.size, self.reading.colour)
+            changes = (*changes, *more)
             if images is None:
                 images = numpy.empty((len(array), *image.shape), image.dtype)
             first = numpy.broadcast_to(images.dtype.type(), self.shape[1:] or images.shape[1:])

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
 
 class Pt(Source):
-    """``x.pt`` or ``x.pth``: a tensor, or of a dict of tensors ``x.pt:name``. Never unpickles anything else.
+    """``x.pt`` or ``x.pth``: a tensor, or one inside dicts, lists and tuples, ``x.pt:latents.train``, ``x.pt:0``.
+
+    Never unpickles anything else.
 
     A large one is read piece by piece, where its numbers lie in the file one after another as they are. bfloat16 becomes
     float32.
@@ -37,7 +39,7 @@ class Pt(Source):
 
     @classmethod
     def reads(cls, path: str) -> bool:
-        return Path(path).suffix.lower() in {".pt", ".pth"}
+        return Path(path).suffix.lower() in {".pt", ".pth", ".ckpt"}
 
     def read(self) -> Values:
         path, wanted = path_and_choice(self.argument)
@@ -82,7 +84,7 @@ def chosen(source: Pt, path: str, wanted: str, content: object) -> object:
     """Return the tensor ``wanted`` of a dict of them, with the source's remarks on it; what else a file holds as it is."""
     import torch
 
-    if isinstance(content, dict):
+    if isinstance(content, (dict, list, tuple)):
         tensors = {name: value for name, value in leaves(content) if isinstance(value, torch.Tensor)}
         name = choose(path, wanted, list(tensors), "tensor")
         source.remarks = _remarks.beside(path, name, tensors, lambda other: tensors[other].shape)
@@ -92,10 +94,10 @@ def chosen(source: Pt, path: str, wanted: str, content: object) -> object:
     return content
 
 
-def leaves(content: dict[object, object]) -> Iterator[tuple[str, object]]:
-    """Yield what a dict holds, and the dicts in it: ``model.weight``."""
-    for name, value in content.items():
-        if isinstance(value, dict):
+def leaves(content: dict[object, object] | list[object] | tuple[object, ...]) -> Iterator[tuple[str, object]]:
+    """Yield what a dict, list or tuple holds, and those in it: ``model.weight``, ``0.latents``."""
+    for name, value in content.items() if isinstance(content, dict) else enumerate(content):
+        if isinstance(value, (dict, list, tuple)):
             yield from ((f"{name}.{inner}", each) for inner, each in leaves(value))
         else:
             yield str(name), value

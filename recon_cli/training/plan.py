@@ -179,7 +179,7 @@ def samples(data: Data, binarize: str | None, scale: float | None, seed: int, la
         read, about = sources.samples(source, word, scale)
         names, remarks = source.columns, source.remarks
     else:
-        word, source = "data", sources.InMemory()
+        word, source = "data", sources.Given(data, "data")
         source.labels = labels
         read, done = sources.observed(source, as_array(data, word), word, scale)
         remarks = source.remarks

@@ -221,14 +221,15 @@ def test_objects_are_never_unpickled(what: Any, here: Path) -> None:
 
 
 def test_what_is_no_dense_tensor_is_refused(here: Path) -> None:
-    bad = {"[1]": [1], "3": 3, "sparse": torch.eye(3).to_sparse(), "expanded": torch.ones(1).expand(10**12)}
+    bad = {"3": 3, "sparse": torch.eye(3).to_sparse(), "expanded": torch.ones(1).expand(10**12)}
     for what in bad.values():
         torch.save(what, "x.pt")
         assert "x.pt holds a" in refused("x.pt").message
     torch.save(torch.ones(3), "x.pt")
     assert "has no name" in refused("x.pt:a").message
-    torch.save({"a": 1}, "x.pt")
-    assert "x.pt holds 0 tensors: none." in refused("x.pt").message
+    for empty in ({"a": 1}, [1], ({"a": [()]},)):
+        torch.save(empty, "x.pt")
+        assert "x.pt holds 0 tensors: none." in refused("x.pt").message
 
 
 # CSV.

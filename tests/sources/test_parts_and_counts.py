@@ -130,11 +130,13 @@ def test_names_take_no_longer_than_they_are_many() -> None:
 def test_images_that_are_not_read_are_said() -> None:
     image = Image.fromarray(BY.integers(0, 255, (8, 8), dtype=numpy.uint8))
     Path("f/inner").mkdir(parents=True)
-    for name in ("a.png", "b.webp", "c.tiff", "d.tiff", "inner/e.png"):
+    for name in ("a.png", "b.bmp", "c.tiff", "inner/e.png"):
         image.save(f"f/{name}")
+    for name in ("d.heic", "e.heic", "f.psd"):
+        Path("f", name).write_bytes(b"of a kind that Pillow has not")
     found = said("f")
-    assert "1 images" in found
-    assert "f: 2 .tiff, 1 .webp in it are left out" in found
+    assert "3 images" in found
+    assert "f: 2 .heic, 1 .psd in it are left out" in found
     assert "(inner) are left out" in found
 
 

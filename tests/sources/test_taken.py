@@ -441,10 +441,7 @@ def test_a_sparse_matrix_that_does_not_fit_is_refused() -> None:
 
 
 NUMBERS = numpy.arange(12.0).reshape(4, 3) % 5
-MASKED = numpy.ma.masked_equal(NUMBERS, 3)
 NONE = {
-    "masked": (MASKED, "2 masked values of 12", "filled"),
-    "list of masked": ([*MASKED], "masked values of 3", "filled"),
     "complex": (NUMBERS + 1j, "type complex128", "x.real"),
     "dates": (NUMBERS.astype("M8[s]"), "type datetime64[s]", "since a date"),
     "spans": (NUMBERS.astype("m8[s]"), "type timedelta64[s]", "seconds"),
@@ -489,7 +486,8 @@ def test_numbers_in_any_guise_are_numbers(values: Any) -> None:
 def test_missing_values_of_pandas_are_a_sentence() -> None:
     pandas = pytest.importorskip("pandas")
     table = pandas.DataFrame({"a": pandas.array([1, None, 3], dtype="Int64"), "b": [1.0, 2.0, 3.0]})
-    assert "missing (<NA>), at index (1, 0)" in refused(recon_cli.calibrate, table).message
+    assert "x has 1 NaN" in refused(recon_cli.calibrate, table).message
+    assert "the first at index (1, 0)" in refused(recon_cli.calibrate, table).message
     assert recon_cli.calibrate(table.fillna(0)).eigenvalues.samples == 3
 
 
