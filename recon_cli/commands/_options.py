@@ -270,7 +270,7 @@ binarize = click.option(
 READING = (
     click.option("--offset", type=float, metavar="NUMBER", help="Subtract this before dividing: (x - offset)/scale."),
     click.option("--size", type=Size(), metavar="HxW", help="Images of this size: the middle cut to its shape, then resized."),
-    click.option("--colour", "--color", type=click.Choice(["grey", "rgb"]), help="Images of these colours."),
+    click.option("--colour", type=click.Choice(["grey", "rgb"]), help="Images of these colours."),
     click.option("--skip-bad", is_flag=True, help="Leave out files that cannot be read; says which."),
     click.option("--columns", metavar="NAME[,...]", help="Only these columns of a table."),
     click.option("--drop", metavar="NAME[,...]", help="All columns of a table but these."),
