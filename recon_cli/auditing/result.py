@@ -17,6 +17,7 @@ from recon_cli.auditing.measurements import Measurements
 from recon_cli.auditing.sentences import BENT, asides, conversions, sentence
 from recon_cli.auditing.survival import remarks
 from recon_cli.errors import ReconError, unknown
+from recon_cli.formats._presentable import Presentable
 from recon_cli.identity.parametric import as_number
 from recon_cli.report import Column, Report, Table, columns_of
 
@@ -36,7 +37,7 @@ FAMILIES = ("elastic-net", "the decoder's own")  # beside those of the registry
 
 
 @dataclass(frozen=True)
-class Audit:
+class Audit(Presentable):
     """What a loss is: a row for each reconstruction term, the defects, and the words for them.
 
     The words are made from the measurements, which are plain data: nothing is called for them.

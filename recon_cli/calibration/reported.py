@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from recon_cli.errors import ReconError, nearest
+from recon_cli.formats._presentable import Presentable
 from recon_cli.identity.parametric import as_number
 from recon_cli.report import Report, Table, column
 from recon_cli.runtime.files import read_file
@@ -102,7 +103,7 @@ class Interpretation:
 
 
 @dataclass(frozen=True)
-class Reported:
+class Reported(Presentable):
     """Every reading of every claim."""
 
     readings: tuple[Interpretation, ...]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from recon_cli.calibration.noise import FittedNoise
 from recon_cli.calibration.weights import DIVERGENCES, Convention, Weight, noise_in_words, short_name
+from recon_cli.formats._presentable import Presentable
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.numerics.spectrum import Eigenvalues, Ppca, RateDistortion, point
 from recon_cli.report import Chart, Column, Detail, LeftOut, Report, Table, column
@@ -53,7 +54,7 @@ class ModelPoint:
 
 
 @dataclass(frozen=True)
-class Calibration:
+class Calibration(Presentable):
     """Eigenvalues, noises, weights and a model's point; empty, or None, where what it takes was not given.
 
     eigenvalues

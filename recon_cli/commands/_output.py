@@ -6,15 +6,13 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from io import StringIO
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
 from recon_cli import registry
 from recon_cli.commands._options import NOTES, Word
-from recon_cli.errors import ReconError, unknown
+from recon_cli.errors import unknown
 from recon_cli.runtime import processes
 
 if TYPE_CHECKING:
@@ -49,14 +47,10 @@ class OutputFile(Word["tuple[str, str]"]):
     name = "file"
 
     def read(self, word: str, option: str) -> tuple[str, str]:
-        endings = {registry.load("formats", name).SUFFIX: name for name in registry.names("formats")}
-        suffix = Path(word).suffix.lower()
-        if suffix not in endings:
-            ending = f"ends in {suffix}" if suffix else "has no ending"
-            raise ReconError(f"{option} {word} {ending}, which is no format's.", f"Formats end in {', '.join(sorted(endings))}.")
-        if not Path(word).absolute().parent.is_dir():
-            raise ReconError(f"There is no folder {str(Path(word).parent)!r} for {option} {word}.", "Make it first.")
-        return word, endings[suffix]
+        from recon_cli import formats
+
+        del option
+        return word, formats.format_of(word)
 
 
 def keep(ctx: click.Context, param: click.Parameter, value: object) -> None:
@@ -110,7 +104,9 @@ def show(report: Report, format: str) -> NoReturn:
     report = replace(report, notes=notes, arguments={**asked(ctx), **report.arguments})
     if processes.rank() == 0:
         if FILE in ctx.meta:
-            write_file(report, *ctx.meta[FILE])
+            from recon_cli import formats
+
+            formats.write_file(report, *ctx.meta[FILE])
         write(report, format, ctx.meta.get(AMOUNT, ""))
     ctx.exit(int(report.holds is False) if report.whole else 130)
 
@@ -125,21 +121,6 @@ def write(report: Report, format: str, amount: str) -> None:
             report = replace(report, tables=(), notes=(), lead=() if report.verdict else report.lead)
     formats.write(report, format, sys.stdout)
     sys.stdout.flush()
-
-
-def write_file(report: Report, path: str, format: str) -> None:
-    """Write a whole report to a file, whole or not at all. Raises ReconError where it cannot be written."""
-    from recon_cli import formats
-
-    draft = StringIO()
-    formats.write(report, format, draft)
-    part = Path(f"{path}.part")
-    try:
-        part.write_text(draft.getvalue(), encoding="utf-8")
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise ReconError(f"{path} cannot be written: {error.strerror}.", "Name another file with -o.") from None
 
 
 def asked(ctx: click.Context) -> Mapping[str, object]:

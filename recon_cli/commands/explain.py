@@ -1,4 +1,4 @@
-"""``recon explain``: what does a defect's code mean?"""
+"""``recon explain``: what does a word mean?"""
 
 from __future__ import annotations
 
@@ -9,20 +9,18 @@ from recon_cli.commands import _output as output
 
 
 @click.command("explain", cls=options.Command)
-@click.argument("code", required=False, metavar="[CODE]")
+@click.argument("word", required=False, metavar="[WORD]")
 @output.format
-def command(code: str | None, format: str) -> None:
-    """Say what a defect that recon audit finds is, what comes of it and what mends it; without a code, list them all.
+def command(word: str | None, format: str) -> None:
+    """Say what a word means: a defect's code, a likelihood, a loss, a column of a table.
+
+    Without a word, every defect that recon audit finds.
 
     \b
       recon explain recon-mean
-      recon explain
+      recon explain laplace
+      recon explain ratio_median
     """
-    from recon_cli.auditing import defects
-    from recon_cli.report import Column, Report, Table
+    from recon_cli.guide import words
 
-    if code is not None:
-        title, *paragraphs = defects.explanation(code).split("\n\n")
-        output.show(Report("explain", [], [" ".join(text.split()) for text in paragraphs], lead=[f"{code}: {title}"]), format)
-    rows = [{"code": each, "meaning": defects.explanation(each).split("\n")[0]} for each in defects.codes()]
-    output.show(Report("explain", [Table("defects", [Column("code", "defect", "*"), Column("meaning", "is")], rows)]), format)
+    output.show(words.listing("defects") if word is None else words.explanation(word), format)

@@ -25,6 +25,7 @@ from recon_cli.comparison.identity import Identity, identity, meaning, table, wh
 from recon_cli.comparison.library_calls import calls
 from recon_cli.comparison.tally import SAMPLE, Tally, measure
 from recon_cli.errors import ReconError
+from recon_cli.formats._presentable import Presentable
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import Loss
 from recon_cli.identity.proportions import Proportion, of_loss, proportion
@@ -45,7 +46,7 @@ __all__ = ["Against", "Claim", "Comparison", "Identity", "Tally", "compare", "co
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Comparison(Presentable):
     """Rows of the identity table and what they mean; or, set against a library, its ``calls``. Comparisons add.
 
     left_out has, where every likelihood was asked for, those that these data are outside of, each with the reason;

@@ -25,6 +25,7 @@ from recon_cli.derivation.proof import Proof, prove
 from recon_cli.derivation.steps import foundation
 from recon_cli.derivation.trial import Step
 from recon_cli.errors import ReconError
+from recon_cli.formats._presentable import Presentable
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.report import Formula, Report, Table, column
 from recon_cli.runtime.torch_state import in_default_state
@@ -61,7 +62,7 @@ class Derived:
 
 
 @dataclass(frozen=True)
-class Derivation:
+class Derivation(Presentable):
     """The result of :func:`derive`: one :class:`Derived` for each likelihood."""
 
     results: tuple[Derived, ...]

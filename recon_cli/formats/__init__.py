@@ -9,9 +9,11 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from io import StringIO
+from pathlib import Path
 from typing import Any, TextIO
 
 from recon_cli import registry
+from recon_cli.errors import ReconError
 from recon_cli.report import Column, Report, Table
 
 
@@ -33,6 +35,30 @@ def write(report: Report, format: str, file: TextIO) -> None:
     draft = Ascii()
     writer.write(report, draft)
     file.write(draft.getvalue().translate(ASCII).encode(encoding, "replace").decode(encoding))
+
+
+def format_of(path: str) -> str:
+    """Return the format that the ending of a file names. Raises ReconError for any other, and where its folder is not there."""
+    endings = {registry.load("formats", name).SUFFIX: name for name in names()}
+    suffix = Path(path).suffix.lower()
+    if suffix not in endings:
+        ending = f"ends in {suffix}" if suffix else "has no ending"
+        raise ReconError(f"{path} {ending}, which is no format's.", f"Formats end in {', '.join(sorted(endings))}.")
+    if not Path(path).absolute().parent.is_dir():
+        raise ReconError(f"There is no folder {str(Path(path).parent)!r} for {path}.", "Make it first.")
+    return endings[suffix]
+
+
+def write_file(report: Report, path: str, format: str) -> None:
+    """Write a whole report to a file, whole or not at all. Raises ReconError where it cannot be written."""
+    write(report, format, draft := StringIO())
+    part = Path(f"{path}.part")
+    try:
+        part.write_text(draft.getvalue(), encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise ReconError(f"{path} cannot be written: {error.strerror}.", "Name another file.") from None
 
 
 class Ascii(StringIO):

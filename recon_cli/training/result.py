@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from recon_cli.formats._presentable import Presentable
 from recon_cli.identity.fitting import level
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import Loss
@@ -71,7 +72,7 @@ class LatentRow:
 
 
 @dataclass(frozen=True)
-class Training:
+class Training(Presentable):
     """A trained model and what was measured on the way.
 
     likelihood

@@ -160,7 +160,7 @@ def test_explaining_a_code() -> None:
     assert result.exit_code == 0
     assert "grows with the image" in " ".join(result.stdout.split())
     every = CliRunner().invoke(main, ["explain", "--format", "json"])
-    assert [row["code"] for row in json.loads(every.stdout)["tables"]["defects"]] == defects.codes()
+    assert [row["word"] for row in json.loads(every.stdout)["tables"]["words"]] == defects.codes()
     wrong = CliRunner().invoke(main, ["explain", "recn-mean"])
     assert wrong.exit_code == 2
     assert "'recon-mean'" in wrong.stderr

@@ -12,6 +12,7 @@ import torch
 
 from recon_cli import likelihoods
 from recon_cli.errors import ReconError
+from recon_cli.formats._presentable import Presentable
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import Loss
 from recon_cli.identity.proportions import of_loss, proportion
@@ -87,7 +88,7 @@ class Side:
 
 
 @dataclass(frozen=True)
-class Lockstep:
+class Lockstep(Presentable):
     """Two sides of -log p = slope * loss + offset, trained side by side.
 
     here

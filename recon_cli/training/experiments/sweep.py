@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from recon_cli.errors import ReconError, unknown
+from recon_cli.formats._presentable import Presentable
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.parametric import as_number
 from recon_cli.models._options import Options
@@ -31,7 +32,7 @@ SWEPT = ("sigma", *(field.name for field in dataclasses.fields(Options) if field
 
 
 @dataclass(frozen=True)
-class Sweep:
+class Sweep(Presentable):
     """Runs that differ in one setting."""
 
     name: str
