@@ -334,6 +334,13 @@ def test_data_are_the_step_s_own_but_for_what_is_masked() -> None:
     assert "100.0% of the values of the batch are outside what poisson allows" in " ".join(step.audit().notes)
 
 
+def test_a_step_that_overflows_is_told_so() -> None:
+    out, x = torch.full((4, 3), 200.0, requires_grad=True), torch.zeros(4, 3)
+    with recon_cli.watch() as step:
+        (out - x).exp().add((x - out).exp()).log().sum().backward()
+    assert "is inf in the step, and 2400 in float64: float32 overflows" in step.audit().sentence
+
+
 def test_half_precision_is_told() -> None:
     model, x = Vae(), torch.rand(8, 12)
     with recon_cli.watch() as step, torch.autocast("cpu", dtype=torch.bfloat16):

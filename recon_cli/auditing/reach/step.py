@@ -120,6 +120,13 @@ def step_of(derived: DerivedLoss) -> tuple[LiveStep, list[str]]:
             "Audit the loss as a function: recon audit FILE.py:FUNCTION.",
         ) from error
     recorded = loss.recorded.double().sum()
+    if not bool(recorded.isfinite()) and bool(again.sum().isfinite()):
+        name = str(narrow).removeprefix("torch.")
+        there = f"{again.sum().item():.6g} in float64: {name} overflows"
+        raise ReconError(
+            f"The loss at {derived.site} is {recorded.item()} in the step, and {there}.",
+            "Write it so that no exponential is larger than the loss: softplus, logsumexp, or a form with logits.",
+        )
     close = torch.allclose(again.sum(), recorded, rtol=STEPS * torch.finfo(narrow).eps, atol=1e-6)
     if not close and not loss.noise:
         raise ReconError(
