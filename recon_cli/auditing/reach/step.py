@@ -103,6 +103,11 @@ def step_of(derived: DerivedLoss) -> tuple[LiveStep, list[str]]:
     Raises ReconError where nothing of a network is in it, or replayed it is another.
     """
     loss = derived.cut
+    if not loss.leaves and derived.functional:
+        raise ReconError(
+            f"The loss at {derived.site} is derived by torch.func, where no tensor shows what it is made of.",
+            "Audit the function that torch.func.grad is given, or derive the step's loss by loss.backward().",
+        )
     if not loss.leaves:
         raise ReconError(f"The loss at {derived.site} is made of no network's output and no parameter.", "Derive one that is.")
     values = {n: value.to(torch.float64) if value.dtype in FLOATS else value for n, value in loss.values.items()}
@@ -146,6 +151,12 @@ def unrecognised(derived: DerivedLoss, step: LiveStep, parts: Parts) -> ReconErr
         return ReconError(
             f"The loss at {derived.site} is not recognised: {len(ready)} of its terms were computed before watch() began.",
             "Put the whole step inside the with-block, from the model's call to loss.backward().",
+        )
+    if not count and not rest and parts.means:
+        return ReconError(
+            f"The loss at {derived.site} is not recognised: it is a term in latents alone "
+            f"({spell(step.cut.shapes[parts.means[0]])}), derived apart from what is compared with data.",
+            "Derive their sum, (reconstruction + kl).backward(): its gradients are the same, and its trade-off can be read.",
         )
     more = f", and {len(rest)} whose part is not recognised ({shapes})" if rest else ""
     if not count and not rest and (meeting := broadcast(step)):
