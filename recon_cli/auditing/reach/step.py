@@ -15,6 +15,7 @@ from recon_cli.auditing.measurements import Measurements, measure
 from recon_cli.auditing.reach.call_plans import CallPlan, Slot
 from recon_cli.auditing.reach.callables import Reached
 from recon_cli.auditing.reach.cutting import Cut
+from recon_cli.auditing.reach.draws import folded
 from recon_cli.auditing.reach.exponents import growth
 from recon_cli.auditing.reach.losses import DerivedLoss
 from recon_cli.auditing.reach.parts import LiveStep, Parts, broadcast, is_linear, parts_of, with_targets
@@ -37,6 +38,11 @@ def audit_step(derived: DerivedLoss) -> Audit:
     step, said = with_priors(step)
     notes += said
     parts = parts_of(step)
+    if parts.means:
+        step, count = folded(step, parts.pairs, step.cut.shapes[parts.means[0]][0])
+        if count > 1:
+            parts = parts_of(step)
+            notes.append(f"Of each sample {count} draws are compared with the same data: they are taken for one.")
     for term in step.obscure:  # codes, the square of whose distances is taken, are clear all the same
         if not (term <= {*parts.codes} and all(is_linear(step, n) for n in term)):
             parts.rest += sorted(term - {*parts.rest})
@@ -152,7 +158,7 @@ def unrecognised(derived: DerivedLoss, step: LiveStep, parts: Parts) -> ReconErr
             f"The loss at {derived.site} is not recognised: {len(ready)} of its terms were computed before watch() began.",
             "Put the whole step inside the with-block, from the model's call to loss.backward().",
         )
-    if not count and not rest and parts.means:
+    if not count and not rest and parts.scales:
         return ReconError(
             f"The loss at {derived.site} is not recognised: it is a term in latents alone "
             f"({spell(step.cut.shapes[parts.means[0]])}), derived apart from what is compared with data.",
