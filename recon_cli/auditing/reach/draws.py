@@ -34,7 +34,7 @@ def folded(step: LiveStep, pairs: Sequence[Compared], batch: int) -> tuple[LiveS
 
 
 def copies(data: Tensor, batch: int) -> list[tuple[Copying, Tensor, int]]:
-    """Return how data are made of a batch of them: along a first or a second axis, or row by row, batch by batch or each in turn."""
+    """Return how data are made of a batch of them: along a first or a second axis, batch by batch, or row by row."""
     rows, *rest = data.shape or (0,)
     ways: list[tuple[Copying, Tensor, int]] = []
     if rest and rest[0] == batch and rows > 1 and rows != batch:
