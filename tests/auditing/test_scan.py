@@ -55,6 +55,13 @@ TEXTS: list[tuple[str, dict[str, bool]]] = [
     ("bce = nn.BCELoss()\ndef d(real):\n    return bce(real, torch.ones_like(real))\n", {}),
     ("def feature_distance(a, b):\n    return torch.norm(a - b)\n", {}),
     ("def sample_loss(recon, x):\n    return F.mse_loss(recon, x)\n", {"sample_loss": True}),
+    ("def reconstruction_error(a, b):\n    return F.mse_loss(a, b)\n", {"reconstruction_error": True}),
+    ("def act(state):\n    m = Categorical(state)\n    action = m.sample()\n    return action, m.log_prob(action)\n", {}),
+    ("def nearest(x, emb):\n    dist = torch.norm(x - emb, 2, 1)\n    _, index = dist.min(-1)\n    return index\n", {}),
+    ("def nearest(x, emb):\n    return ((x[:, None] - emb) ** 2).sum(2).argmin(1)\n", {}),
+    ("def best(outs, x):\n    return torch.min(torch.stack([F.mse_loss(o, x) for o in outs]))\n", {"best": True}),
+    ("class A(nn.Module):\n    def kl(self, q, p):\n        return kl_divergence(q, p)\n    def forward(self, x):\n"
+     "        return self.decoder(x), self.kl(x, x)\n    def generate(self, x):\n        return self.forward(x)[0]\n", {}),
     ("def show(a, b):\n    print(F.mse_loss(a, b))\n", {}),
 ]  # fmt: skip
 

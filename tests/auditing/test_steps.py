@@ -334,6 +334,30 @@ def test_data_are_the_step_s_own_but_for_what_is_masked() -> None:
     assert "100.0% of the values of the batch are outside what poisson allows" in " ".join(step.audit().notes)
 
 
+def test_a_kl_that_is_derived_apart_is_told_so() -> None:
+    model, x = Vae(), torch.rand(8, 12)
+    with recon_cli.watch() as step:
+        out, mean, logvar = model(x)
+        (out - x).square().sum().backward(retain_graph=True)
+        (mean.square() + logvar.exp() - logvar - 1).sum().backward()
+    assert [row.verdict for row in step.audit().rows] == ["reconstruction-only", "unrecognised"]
+    assert "a term in latents alone (8x3), derived apart" in step.audit().sentence
+
+
+def test_what_torch_func_derives_is_told_so() -> None:
+    x, weight = torch.rand(8, 12), torch.rand(12, 12)
+    with recon_cli.watch() as step:
+        torch.func.grad(lambda weight: (x @ weight - x).square().sum())(weight)
+    assert "is derived by torch.func" in step.audit().sentence
+
+
+def test_a_step_that_overflows_is_told_so() -> None:
+    out, x = torch.full((4, 3), 200.0, requires_grad=True), torch.zeros(4, 3)
+    with recon_cli.watch() as step:
+        (out - x).exp().add((x - out).exp()).log().sum().backward()
+    assert "is inf in the step, and 2400 in float64: float32 overflows" in step.audit().sentence
+
+
 def test_half_precision_is_told() -> None:
     model, x = Vae(), torch.rand(8, 12)
     with recon_cli.watch() as step, torch.autocast("cpu", dtype=torch.bfloat16):

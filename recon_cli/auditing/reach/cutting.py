@@ -22,7 +22,7 @@ WEIGHTED = {
     "addmm", "mm", "bmm", "baddbmm", "matmul", "linear", "convolution", "_convolution", "mkldnn_convolution", "embedding",
     "native_layer_norm", "native_batch_norm", "_native_batch_norm_legit", "native_group_norm", "cudnn_batch_norm",
     "_batch_norm_with_update", "mkldnn_linear", "_embedding_bag", "lstm", "gru", "mkldnn_rnn_layer", "_thnn_fused_lstm_cell",
-    "_fused_rms_norm", "cudnn_convolution", "addmv", "mv", "dot",
+    "_fused_rms_norm", "cudnn_convolution", "addmv", "mv", "dot", "index", "index_select",
 }  # fmt: skip
 REARRANGING = {
     "view", "_unsafe_view", "reshape", "split", "split_with_sizes", "chunk", "select", "slice", "transpose", "permute", "t",

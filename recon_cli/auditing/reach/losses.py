@@ -23,11 +23,12 @@ PATIENCE = 12  # steps of a critic before one of its generator
 
 @dataclass(frozen=True)
 class DerivedLoss:
-    """A loss that was derived, at a line, cut out of its step; and what is to be said of how."""
+    """A loss that was derived, at a line, cut out of its step; what is to be said of how, and whether torch.func did it."""
 
     cut: Cut
     site: str
     notes: tuple[str, ...] = ()
+    functional: bool = False
 
 
 class Finished(BaseException):
@@ -128,7 +129,8 @@ class Watching:
     def keep(self, loss: Tensor, where: str) -> None:
         """Keep a loss, cut out of what was recorded."""
         with torch.no_grad():
-            self.losses.append(DerivedLoss(cut(self.recorder.tape, self.recorder.number(loss)), where, self.notes()))
+            whole = cut(self.recorder.tape, self.recorder.number(loss))
+            self.losses.append(DerivedLoss(whole, where, self.notes(), torch._C._functorch.is_gradtrackingtensor(loss)))
 
     def written(self, loss: Tensor) -> str:
         """Return the last line of the user's own at which a loss was computed; empty where there is none."""

@@ -6,7 +6,8 @@ gradient is linear in itself. No name is looked at.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import itertools
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -133,6 +134,7 @@ def parts_of(step: LiveStep) -> Parts:
     means = [n for n in means if n not in scores]
     if scores and rest and not means:  # without them the others may be latents
         means, scales = latents_of(step, [n for n in rest if n not in scores])
+    scores = [n for n in scores if not meets(step, before, n, rest)]
     unknown = [n for n in rest if n not in (*means, *scales, *scores)]
     scores += [n for n in unknown if is_straight(step, n)]
     main = [pair for pair in pairs if pair.classes is None] or pairs[:1]
@@ -167,6 +169,12 @@ def wakes(step: LiveStep, number: int) -> bool:
 def far(value: Tensor, by: float = FAR, number: int = 9) -> Tensor:
     """Return values that are normal and wide, for a tensor."""
     return by * torch.randn(value.shape, generator=generator(number), dtype=torch.float64)
+
+
+def meets(step: LiveStep, before: Mapping[int, Tensor], number: int, others: Sequence[int]) -> bool:
+    """Whether an output stands in one term with another one, whose gradient is not its own alone."""
+    moved = step.moved(before, number, torch.ones_like(step.values[number], dtype=torch.bool))
+    return any(other in moved for other in others if other != number)
 
 
 def centred(step: LiveStep, number: int) -> bool:
@@ -301,7 +309,10 @@ def is_linear(step: LiveStep, number: int) -> bool:
 
 
 def coupled(step: LiveStep, before: Mapping[int, Tensor], rest: list[int]) -> list[int]:
-    """Return outputs that are compared with one another and with nothing else, as codes and their quantised neighbours."""
+    """Return outputs that are compared with one another and with nothing else, as codes and their quantised neighbours.
+
+    In whatever order of their axes.
+    """
     codes: list[int] = []
     for number in rest:
         for other in rest:
@@ -310,7 +321,24 @@ def coupled(step: LiveStep, before: Mapping[int, Tensor], rest: list[int]) -> li
                 continue
             half = halved(value, 8)
             changed = step.moved(before, other, half).get(number)
-            if changed is None or bool((changed.flatten() & ~half.flatten()).any()) or not step.vanishes(number, other):
-                continue
-            codes += [n for n in (number, other) if n not in codes]
+            if changed is not None and any(meet(step, number, other, changed, half, order) for order in orders(changed.ndim)):
+                codes += [n for n in (number, other) if n not in codes]
     return codes
+
+
+def orders(axes: int) -> Iterator[tuple[int, ...]]:
+    """Yield the orders that axes may be brought to, beginning with their own."""
+    return itertools.permutations(range(axes)) if axes <= 4 else iter([tuple(range(axes))])
+
+
+def meet(step: LiveStep, number: int, other: int, changed: Tensor, half: Tensor, order: tuple[int, ...]) -> bool:
+    """Whether an output, its axes in that order, is compared with another one element by element: alike, it has no gradient.
+
+    They are made alike where they are positive, which an activation on the way leaves as it is.
+    """
+    if bool((changed.permute(order).flatten() & ~half.flatten()).any()):
+        return False
+    alike = step.values[other].abs() + 1
+    inside = alike.reshape([changed.shape[axis] for axis in order]).permute([order.index(i) for i in range(len(order))])
+    there = step.gradients({number: inside, other: alike})[number]
+    return float(there.abs().max()) <= SMALL * float(step.gradients({number: 2 * inside, other: alike})[number].abs().max())

@@ -5,6 +5,7 @@ Operations on data alone are not kept: what they make is a constant of the step.
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from recon_cli.auditing.limiting import OURS
 from recon_cli.auditing.lines import TORCH, shortened
+from recon_cli.auditing.restoring import folder
 
 RANDOM = {"randn_like", "rand_like", "randint_like", "bernoulli", "normal", "randn", "rand", "multinomial", "normal_functional"}
 NORMAL = {"randn_like", "randn", "normal_"}
@@ -95,21 +97,21 @@ class Recorder(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if not self.recording or (func._schema.is_mutable and self.is_update(args)):
+        name, mutable = described(func)
+        if not self.recording or (mutable and self.is_update(args)):
             return func(*args, **kwargs)
-        if func._schema.is_mutable:
+        if mutable:
             self.keep(args[:1])
         result = func(*args, **kwargs)
-        live = any(self.depends(part) for part in (*tensors(args), *tensors(kwargs)))
-        name = str(func).split(".")[1]
-        outputs = [*tensors(result)]
+        live = any(self.depends(part) for part in tensors(args)) or bool(kwargs and any(map(self.depends, tensors(kwargs))))
         if name in RANDOM or name == "normal_":
             if name in NORMAL and (name != "normal_" or tuple(args[1:]) in ((), (0, 1)) and not kwargs):
-                for part in outputs:  # what is written to counts that when the call is over
+                for part in tensors(result):  # what is written to counts that when the call is over
                     self.draws[place(part, after=name == "normal_")] = part
             return result
-        if not live or not outputs or name in EMPTY:
-            if func._schema.is_mutable:  # data that are written to are others from here on
+        outputs = [*tensors(result)] if live and name not in EMPTY else []
+        if not outputs:
+            if mutable:  # data that are written to are others from here on
                 for part in tensors(args[:1]):
                     self.numbers.pop(id(part), None)
             return result
@@ -147,6 +149,12 @@ class Recorder(TorchDispatchMode):
         if isinstance(part, (list, tuple)):
             return [self.spelled(each) for each in part]
         return part
+
+
+@functools.cache
+def described(function: Any) -> tuple[str, bool]:
+    """Return the name of an operation of torch, without its overload, and whether it writes to what it is given."""
+    return str(function).split(".")[1], function._schema.is_mutable
 
 
 def tensors(part: Any) -> Iterator[Tensor]:
@@ -196,7 +204,13 @@ def frames(depth: int) -> Iterator[FrameType]:
 
 def line_of(frame: FrameType | None) -> str:
     """Return FILE:LINE of what is running."""
-    return f"{shortened(frame.f_code.co_filename)}:{frame.f_lineno}" if frame is not None else ""
+    return f"{near(frame.f_code.co_filename, folder())}:{frame.f_lineno}" if frame is not None else ""
+
+
+@functools.lru_cache(maxsize=256)
+def near(file: str, _folder: str | None) -> str:
+    """Return a file as it is seen from the folder that the process is in."""
+    return shortened(file)
 
 
 def is_library(place: str) -> bool:

@@ -11,20 +11,30 @@ from pathlib import Path
 from typing import TypeAlias
 
 from recon_cli.auditing.reach.extracting import Definition
+from recon_cli.auditing.reach.patterns import (
+    CALLS,
+    OBJECTS,
+    POWERS,
+    SHAPING,
+    assignments,
+    called,
+    called_grad,
+    is_difference,
+    is_kl,
+    is_module,
+    is_power,
+    is_ranking,
+    makes_loss,
+    plain_parts,
+)
 from recon_cli.auditing.reach.refusing import OTHERS, own_nodes
 from recon_cli.auditing.reach.source_files import tree_of
 from recon_cli.errors import ReconError
 
 Function: TypeAlias = "ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda"
 
-CALLS = {
-    "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits",
-    "cross_entropy", "nll_loss", "poisson_nll_loss", "gaussian_nll_loss", "log_prob", "kl_divergence",
-}  # fmt: skip
 OF_KL = {"kl_divergence", "kl_div"}
-OBJECTS = re.compile(r"(MSE|L1|SmoothL1|Huber|BCE|BCEWithLogits|CrossEntropy|NLL|PoissonNLL|GaussianNLL)Loss$")
 SUMS = {"sum", "mean", "nansum", "nanmean", "norm", "vector_norm", "reduce_mean", "reduce_sum"}
-POWERS = {"pow", "square", "abs", "absolute", "norm", "vector_norm", "pairwise_distance"}
 NETWORK = re.compile(
     r"(.*_)?(enc|dec|encoders?|decoders?|encode|decode|model|net|network|vae|ae|autoencoder|generator|discriminator|netg|netd"
     r"|backbone|unet|reparam\w*|generate)\d*$",
@@ -33,12 +43,11 @@ NETWORK = re.compile(
 LIKE_LOSS = re.compile(r".*(loss|crit|objective|mse|bce|recon_f|kl[ds]?$)", re.I)
 MEASURES = re.compile(
     r"_*(valid|val_|eval|test)|(?!.*loss)_*(psnr|ssim|accuracy|metric|score|plot|bits_per|sample|\w*distance"
-    r"|log_?p(rob)?$|log_\w*(pdf|density|prob)$)",
+    r"|(generate|reconstruct|predict)($|_)|(select|choose)_action|log_?p(rob)?$|log_\w*(pdf|density|prob)$)",
     re.I,
 )
 GIVEN = {"criterion", "crit", "loss_fn", "loss_func"}  # what losses are called that somebody else has made
 LABELS = {"ones_like", "zeros_like", "full_like", "ones", "zeros", "full"}  # what a score is compared with, which is no data
-SHAPING = {"exp", "log10", "softmax", "sigmoid", "tanh"}  # what a square within is no loss of, but a kernel or a measure
 NOT_TENSORS = {"numpy", "scipy", "sklearn", "pandas", "sympy"}
 TENSORS = {"torch", "pytorch_lightning", "lightning", "torchvision", "pyro", "accelerate", "transformers", "diffusers", *OTHERS}
 LEFT_OUT = {"__pycache__", "node_modules", "site-packages"}
@@ -116,9 +125,11 @@ class Place:
     of_kl_alone: bool = False
     differences: frozenset[str] = frozenset()
     powers: frozenset[str] = frozenset()
+    drawn: frozenset[str] = frozenset()
+    ranked: frozenset[int] = frozenset()
 
     def note_names(self) -> None:
-        """Find its names for differences, and those in which a square or an absolute value of one is."""
+        """Find its names for differences, for their squares and absolute values, for draws; and what is ranked."""
         assigned = [
             (target.id, each.value) for each in own_nodes(self.node) if isinstance(each, ast.Assign)
             for target in each.targets if isinstance(target, ast.Name)
@@ -132,6 +143,11 @@ class Place:
         }:  # fmt: skip
             powers |= more
         self.powers = frozenset(powers)
+        self.drawn = frozenset(name for name, value in assigned if called(value) == "sample")
+        ranking = [each for each in own_nodes(self.node) if is_ranking(each)]
+        names = {each.id for call in ranking for each in ast.walk(call) if isinstance(each, ast.Name)}
+        ranking += [value for name, value in assigned if name in names and not isinstance(value, ast.Name)]
+        self.ranked = frozenset(id(each) for value in ranking for each in ast.walk(value))
 
     @property
     def short(self) -> str:
@@ -184,7 +200,7 @@ class SourceFile:
         self.places = [*places_of(tree), Place(tree, "<module>", "")]
         for place in self.places:
             place.note_names()
-            found = [node for node in self.nodes(place) if self.is_loss(node, place)]
+            found = [node for node in self.nodes(place) if id(node) not in place.ranked and self.is_loss(node, place)]
             place.compares = min(found, key=lambda node: getattr(node, "lineno", 0), default=None)
             place.of_kl_alone = bool(found) and all(is_kl(node) or called(node) in OF_KL for node in found)
 
@@ -204,6 +220,8 @@ class SourceFile:
         name = called(node)
         if name in CALLS or name in self.objects or (isinstance(node.func, ast.Call) and OBJECTS.search(called(node.func))):
             values = [*node.args, *(keyword.value for keyword in node.keywords)]
+            if name == "log_prob" and any(isinstance(value, ast.Name) and value.id in place.drawn for value in values):
+                return False  # of its own draw, as a policy's
             return len(values) > (name in GIVEN) and not any(called(value) in LABELS for value in values)
         return name in SUMS and any(
             is_power(each, place.differences) or (isinstance(each, ast.Name) and each.id in place.powers)
@@ -225,7 +243,7 @@ class SourceFile:
         hindered = {id(place): self.hindrance(place) for place in losses}
         parts = [
             inner for place in self.places for inner in callees[id(place)]
-            if inner.short != place.short and (hindered.get(id(place)) == "" or (inner.of_kl_alone and place.compares))
+            if inner.short != place.short and (hindered.get(id(place)) == "" or inner.of_kl_alone)
         ]  # fmt: skip
         sites = []
         for place in self.places:
@@ -315,110 +333,6 @@ def places_of(tree: ast.AST, prefix: str = "", owner: str = "", outer: ast.AST |
             yield Place(node.value, prefix + node.targets[0].id, owner, outer)
         else:
             yield from places_of(node, prefix, owner, outer)
-
-
-def called_grad(calls: Sequence[ast.Call]) -> bool:
-    """Whether one of some calls is of ``torch.autograd.grad``."""
-    return any(ast.unparse(node.func).endswith("autograd.grad") for node in calls)
-
-
-def plain_parts(node: ast.AST) -> Iterator[ast.AST]:
-    """Yield an expression and those in it, but for what is inside a function that makes no loss of a square."""
-    yield node
-    for inner in ast.iter_child_nodes(node):
-        if not (called(inner) in SHAPING or isinstance(inner, ast.Lambda)):
-            yield from plain_parts(inner)
-
-
-def called(node: ast.AST) -> str:
-    """Return the last name of what is called; empty where that has none, or nothing is called."""
-    function = node.func if isinstance(node, ast.Call) else None
-    return function.attr if isinstance(function, ast.Attribute) else function.id if isinstance(function, ast.Name) else ""
-
-
-def assignments(tree: ast.AST) -> Iterator[tuple[ast.AST, ast.AST]]:
-    """Yield what is assigned anywhere in a tree: (target, value), of several side by side each with its own."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.AnnAssign) and node.value is not None:
-            yield node.target, node.value
-        for target in node.targets if isinstance(node, ast.Assign) else ():
-            if isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple):  # type: ignore[attr-defined]
-                yield from zip(target.elts, node.value.elts, strict=False)  # type: ignore[attr-defined]
-            else:
-                yield target, node.value  # type: ignore[attr-defined]
-
-
-def makes_loss(value: ast.AST) -> bool:
-    """Whether a value is a loss of torch: an object, or a function by another name."""
-    name = value.attr if isinstance(value, ast.Attribute) else value.id if isinstance(value, ast.Name) else ""
-    return bool(OBJECTS.search(called(value))) or name in CALLS
-
-
-def is_module(value: ast.AST) -> bool:
-    """Whether a value is made by calling a class, which is no loss's."""
-    name = called(value)
-    return name[:1].isupper() and not name.endswith(("Loss", "Criterion", "Parameter", "ELBO", "Elbo"))
-
-
-def is_difference(node: ast.AST) -> bool:
-    """Whether an expression is a difference of two values, neither a plain number nor the average of the other."""
-    if isinstance(node, ast.Call) and called(node) in ("sub", "subtract"):
-        return True
-    if not (isinstance(node, ast.BinOp) and isinstance(node.op, ast.Sub)):
-        return False
-    left, right = ast.unparse(node.left), ast.unparse(node.right)
-    plain = isinstance(node.left, ast.Constant) or isinstance(node.right, ast.Constant)
-    return not plain and not right.startswith((f"{left}.mean(", f"torch.mean({left}", f"{left}.min("))
-
-
-def is_power(node: ast.AST, differences: frozenset[str]) -> bool:
-    """Whether an expression is the square, the absolute value or the norm of a difference, or of a name that has one."""
-    inner: list[ast.AST] = []
-    if isinstance(node, ast.BinOp) and is_square(node):
-        inner = [node.left]
-    elif isinstance(node, ast.Call) and called(node) in POWERS:
-        inner = [*node.args[:1], *([node.func.value] if isinstance(node.func, ast.Attribute) else [])]
-    found = [each for part in inner for each in peeled(part)]
-    return any(is_difference(each) or (isinstance(each, ast.Name) and each.id in differences) for each in found)
-
-
-def peeled(node: ast.AST) -> Iterator[ast.AST]:
-    """Yield an expression and what is in it below factors and calls of its own methods: ``((x - y) / s).flatten(1)``."""
-    yield node
-    if isinstance(node, ast.BinOp) and isinstance(node.op, (ast.Mult, ast.Div)):
-        yield from peeled(node.left)
-        yield from peeled(node.right)
-    elif isinstance(node, ast.Call):
-        for each in (*node.args[:1], *([node.func.value] if isinstance(node.func, ast.Attribute) else [])):
-            yield from peeled(each)
-    elif isinstance(node, ast.UnaryOp):
-        yield from peeled(node.operand)
-
-
-def is_kl(node: ast.AST) -> bool:
-    """Whether an expression is the KL of two Gaussians: a sum with a number, a square, and a scale beside its exp or log."""
-    if not (isinstance(node, ast.BinOp) and isinstance(node.op, (ast.Add, ast.Sub))):
-        return False
-    terms = [*summands(node)]
-    inside = [each for term in terms for each in ast.walk(term)]
-    calls = {called(each) for each in inside}
-    squares = bool(calls & {"pow", "square"}) or any(isinstance(each, ast.BinOp) and is_square(each) for each in inside)
-    scales = "exp" in calls or bool(calls & {"log", "log2"})
-    return len(terms) >= 4 and squares and scales and any(isinstance(term, ast.Constant) for term in terms)
-
-
-def is_square(node: ast.BinOp) -> bool:
-    """Whether a product or a power is a square."""
-    return isinstance(node.op, ast.Pow) or (isinstance(node.op, ast.Mult) and ast.dump(node.left) == ast.dump(node.right))
-
-
-def summands(node: ast.AST) -> Iterator[ast.AST]:
-    """Yield the terms of a sum."""
-    if isinstance(node, ast.BinOp) and isinstance(node.op, (ast.Add, ast.Sub)):
-        yield from summands(node.left)
-        yield from summands(node.right)
-    else:
-        yield node
 
 
 def scanned(words: Sequence[str]) -> tuple[list[Site], int]:

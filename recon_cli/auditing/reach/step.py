@@ -15,6 +15,7 @@ from recon_cli.auditing.measurements import Measurements, measure
 from recon_cli.auditing.reach.call_plans import CallPlan, Slot
 from recon_cli.auditing.reach.callables import Reached
 from recon_cli.auditing.reach.cutting import Cut
+from recon_cli.auditing.reach.draws import folded
 from recon_cli.auditing.reach.exponents import growth
 from recon_cli.auditing.reach.losses import DerivedLoss
 from recon_cli.auditing.reach.parts import LiveStep, Parts, broadcast, is_linear, parts_of, with_targets
@@ -37,6 +38,11 @@ def audit_step(derived: DerivedLoss) -> Audit:
     step, said = with_priors(step)
     notes += said
     parts = parts_of(step)
+    if parts.means:
+        step, count = folded(step, parts.pairs, step.cut.shapes[parts.means[0]][0])
+        if count > 1:
+            parts = parts_of(step)
+            notes.append(f"Of each sample {count} draws are compared with the same data: they are taken for one.")
     for term in step.obscure:  # codes, the square of whose distances is taken, are clear all the same
         if not (term <= {*parts.codes} and all(is_linear(step, n) for n in term)):
             parts.rest += sorted(term - {*parts.rest})
@@ -103,6 +109,11 @@ def step_of(derived: DerivedLoss) -> tuple[LiveStep, list[str]]:
     Raises ReconError where nothing of a network is in it, or replayed it is another.
     """
     loss = derived.cut
+    if not loss.leaves and derived.functional:
+        raise ReconError(
+            f"The loss at {derived.site} is derived by torch.func, where no tensor shows what it is made of.",
+            "Audit the function that torch.func.grad is given, or derive the step's loss by loss.backward().",
+        )
     if not loss.leaves:
         raise ReconError(f"The loss at {derived.site} is made of no network's output and no parameter.", "Derive one that is.")
     values = {n: value.to(torch.float64) if value.dtype in FLOATS else value for n, value in loss.values.items()}
@@ -120,6 +131,13 @@ def step_of(derived: DerivedLoss) -> tuple[LiveStep, list[str]]:
             "Audit the loss as a function: recon audit FILE.py:FUNCTION.",
         ) from error
     recorded = loss.recorded.double().sum()
+    if not bool(recorded.isfinite()) and bool(again.sum().isfinite()):
+        name = str(narrow).removeprefix("torch.")
+        there = f"{again.sum().item():.6g} in float64: {name} overflows"
+        raise ReconError(
+            f"The loss at {derived.site} is {recorded.item()} in the step, and {there}.",
+            "Write it so that no exponential is larger than the loss: softplus, logsumexp, or a form with logits.",
+        )
     close = torch.allclose(again.sum(), recorded, rtol=STEPS * torch.finfo(narrow).eps, atol=1e-6)
     if not close and not loss.noise:
         raise ReconError(
@@ -139,6 +157,12 @@ def unrecognised(derived: DerivedLoss, step: LiveStep, parts: Parts) -> ReconErr
         return ReconError(
             f"The loss at {derived.site} is not recognised: {len(ready)} of its terms were computed before watch() began.",
             "Put the whole step inside the with-block, from the model's call to loss.backward().",
+        )
+    if not count and not rest and parts.scales:
+        return ReconError(
+            f"The loss at {derived.site} is not recognised: it is a term in latents alone "
+            f"({spell(step.cut.shapes[parts.means[0]])}), derived apart from what is compared with data.",
+            "Derive their sum, (reconstruction + kl).backward(): its gradients are the same, and its trade-off can be read.",
         )
     more = f", and {len(rest)} whose part is not recognised ({shapes})" if rest else ""
     if not count and not rest and (meeting := broadcast(step)):
