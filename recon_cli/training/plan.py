@@ -20,6 +20,7 @@ from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import Loss
 from recon_cli.identity.regions import REAL, check
 from recon_cli.likelihoods._by_decoder import floored
+from recon_cli.likelihoods._grey_levels import elsewhere
 from recon_cli.models import _references as references
 from recon_cli.models._base import Model, Task
 from recon_cli.models._options import number, of_type, outside
@@ -133,6 +134,9 @@ class Plan:
             columns = labels(columns, values.shape[1])
             events = events[:, None, targets] if parsed.event else events[:, targets]
             described += f"; {listed([columns[place] for place in targets])} from {others(columns, targets)}"
+        if (on := elsewhere(parsed, events)) is not None:
+            values, events = on.to_unit(torch.from_numpy(values)).numpy(), on.to_unit(events)
+            remarks += (f"{word}: its levels, {on}, are taken to [0, 1] for {parsed.name}: all numbers are in units of that.",)
         if weights is not None:
             check_whole(parsed, weights)
             chosen = torch.from_numpy(weights.reshape(values.shape))
