@@ -15,7 +15,7 @@ from recon_cli.identity.presence import events_there
 from recon_cli.identity.regions import CIRCLE, check, inside
 from recon_cli.identity.shapes import fitting_shapes
 from recon_cli.identity.tensors import as_tensor, wide
-from recon_cli.likelihoods._grey_levels import bits_per_dimension, spacing
+from recon_cli.likelihoods._grey_levels import bits_per_dimension, elsewhere, spacing
 from recon_cli.report import column
 
 if TYPE_CHECKING:
@@ -43,6 +43,8 @@ class FittedNoise:
         None where the data are not 8-bit. Of a density: of the bin of each level, to first order in its width.
     clipped
         how many means were moved inside the domain.
+    taken_to_unit
+        the levels of the data where they are not those in [0, 1] that the likelihood is of, and were brought there.
     """
 
     likelihood: str = column("likelihood", "*")
@@ -54,6 +56,7 @@ class FittedNoise:
     bits_per_dimension: float | None = column("bits/dim", NATS)
     parameters: dict[str, float] = column("best noise", CHOSEN, brief=True)
     clipped: int = 0
+    taken_to_unit: str = ""
 
 
 def remarks(rows: Sequence[FittedNoise], pair: Pair) -> Iterator[str]:
@@ -66,6 +69,8 @@ def remarks(rows: Sequence[FittedNoise], pair: Pair) -> Iterator[str]:
             "numbers."
         )
     for row in rows:
+        if row.taken_to_unit:
+            yield f"{row.likelihood}: its levels, {row.taken_to_unit}, are taken to [0, 1], and its scale is in units of that."
         if row.clipped:
             domain, count = likelihoods.find(row.likelihood)().domain, math.prod(pair.mu.shape)
             yield (
@@ -128,6 +133,8 @@ def fitted_noise(
         x, mu, weights = events_there(family(), x, mu, weights)
         if not len(mu):
             raise ReconError("no value that it takes is there and counts.")
+    if (on := elsewhere(family(), x)) is not None:
+        x, mu = on.to_unit(x), on.to_unit(mu)
     likelihood = family.designed(x)
     elements = x.numel() / samples
     x = likelihood.encode(x, mu)
@@ -152,6 +159,7 @@ def fitted_noise(
         bits_per_dimension=None if width is None else bits_per_dimension(nll / elements, width, likelihood.discrete),
         parameters={name: float(value) for name, value in best.parameters.items()},
         clipped=clipped,
+        taken_to_unit="" if on is None else str(on),
     )
 
 

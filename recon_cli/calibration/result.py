@@ -141,8 +141,8 @@ class Calibration(Presentable):
         if any(row.bits_per_dimension is not None for row in self.noise):
             yield Detail(
                 "bits/dim are of 8-bit levels: nll/(D log 2) of a probability, D the elements of a sample; of a density less "
-                "log2 of a level's width (+ 7.99435 for x/255, + 8 for x/256, 0 for bytes), its value at the level taken for "
-                "the whole bin: a bound on the bits of the levels only where the data were dequantised."
+                "log2 of a level's width (+ 7.99435 for x/255, + 8 for x/256, + 6.99435 for x/127.5 - 1, 0 for bytes), its value "
+                "at the level taken for the whole bin: a bound on the bits of the levels only where the data were dequantised."
             )
         if self.eigenvalues is not None:
             yield from self._about_the_spectrum(self.eigenvalues)

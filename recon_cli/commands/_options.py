@@ -268,12 +268,14 @@ binarize = click.option(
 )  # fmt: skip
 
 READING = (
-    click.option("--offset", type=float, metavar="NUMBER", help="Subtract this before dividing: (x - offset)/scale."),
+    click.option(
+        "--offset", type=float, default=0.0, metavar="NUMBER", help="Subtract this before dividing: (x - offset)/scale."
+    ),
     click.option("--size", type=Size(), metavar="HxW", help="Images of this size: the middle cut to its shape, then resized."),
     click.option("--colour", type=click.Choice(["grey", "rgb"]), help="Images of these colours."),
-    click.option("--skip-bad", is_flag=True, help="Leave out files that cannot be read; says which."),
-    click.option("--columns", metavar="NAME[,...]", help="Only these columns of a table."),
-    click.option("--drop", metavar="NAME[,...]", help="All columns of a table but these."),
+    click.option("--skip-bad", is_flag=True, default=False, help="Leave out files that cannot be read; says which."),
+    click.option("--columns", default="", metavar="NAME[,...]", help="Only these columns of a table."),
+    click.option("--drop", default="", metavar="NAME[,...]", help="All columns of a table but these."),
     click.option("--missing", type=click.Choice(["nan"]), help="NaN is a value that is not there: counts for nothing."),
     click.option("--mask", type=SourceWord(), metavar="SOURCE", help="0 where a value is not there; of the data's shape."),
     click.option("--weights", type=SourceWord(), metavar="SOURCE", help="How much each value, sample or class counts."),

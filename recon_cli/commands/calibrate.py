@@ -67,7 +67,7 @@ def command(
 
     if reported is not None:
         own = ("reported", "dim", "sigma", "beta", "rounding", "seed", "format")
-        others = {name: value for name, value in ctx.params.items() if name not in own}
+        others = {name: value for name, value in options.explicitly_set(ctx).items() if name not in own}
         judged = calibration.judge(reported, dim=dim, sigma=sigma, beta=beta, rounding=rounding, **others)
         output.show(judged.report(), format)
     calibration.plottable(plot)

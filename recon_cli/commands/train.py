@@ -51,6 +51,7 @@ def setting(*names: str) -> Callable[[Decorated], Decorated]:
 @setting("loss")
 @options.data
 @options.scale
+@options.reading
 @options.binarize
 @setting(
     "holdout", "validation", "patience", "epochs", "batch_size", "model", "target", "latent", "hidden", "lr", "schedule",
@@ -98,7 +99,9 @@ def command(
       torchrun --nproc-per-node=2 -m recon_cli train --out runs/two
     """
     from recon_cli import training
+    from recon_cli.sources import ReadOptions
 
+    settings = {name: value for name, value in settings.items() if value is not None or name not in ReadOptions.names()}
     options.mutually_exclusive(ctx, "against", "resume", "out", "sigma_floor", "checkpoint_every", "patience", "tensorboard")
     options.mutually_exclusive(ctx, "sweep", "resume", "out", "against", "tensorboard")
     if against:

@@ -19,6 +19,7 @@ from recon_cli.identity.presence import events_there
 from recon_cli.identity.regions import REAL, check, inside
 from recon_cli.identity.shapes import fitting_shapes, spell
 from recon_cli.identity.tensors import as_tensor
+from recon_cli.likelihoods._grey_levels import Grid
 from recon_cli.runtime.lazy_arrays import Lazy, prefetch
 from recon_cli.sources._split import scattered
 
@@ -52,7 +53,8 @@ class ComparisonCase:
 
     ``x`` and ``mu`` are tensors, or lie in files (:class:`Lazy`); ``data`` is what they are called. ``clip`` is whether means
     may be moved inside the domain, ``sample`` how many numbers the gradients are sampled at. ``partial`` is whether NaN in ``x``
-    is a value that is not there, and ``weights`` is how much each value or sample counts.
+    is a value that is not there, and ``weights`` is how much each value or sample counts. ``on`` are the levels of the data where
+    they are brought to [0, 1] for a likelihood of levels there.
     """
 
     claim: Claim
@@ -65,6 +67,7 @@ class ComparisonCase:
     sample: int = SAMPLE
     partial: bool = False
     weights: Tensor | None = None
+    on: Grid | None = None
 
     @property
     def picked(self) -> bool:
@@ -148,6 +151,8 @@ class ComparisonCase:
             x, mu, weights = events_there(likelihood, x, mu, weights)
             if not len(mu):
                 return Piece(x, mu, Tally(), start, weights)
+        if self.on is not None:
+            x, mu = self.on.to_unit(x), self.on.to_unit(mu)
         x = likelihood.encode(x, mu)
         x, mu = x.to(self.device, self.dtype), mu.to(self.device, self.dtype)
         name = self.data
@@ -197,6 +202,8 @@ class ComparisonCase:
         """Return sentences on how the data were admitted."""
         measured, loss = self.claim.measured, self.claim.loss
         notes = []
+        if self.on is not None:
+            notes.append(f"{measured.name}: its levels, {self.on}, are taken to [0, 1], and its scale is in units of that.")
         if measured is not self.claim.likelihood:
             notes.append(_no_density(self.claim, tally.foreign / tally.elements))
         if tally.moved:
@@ -219,6 +226,7 @@ def admit(
     clip: bool,
     partial: bool = False,
     weights: Tensor | None = None,
+    on: Grid | None = None,
 ) -> ComparisonCase:
     """Return the case of ``likelihood`` and ``loss`` (its own, if None). Raises ReconError for shapes that they do not take."""
     likelihood, loss = likelihood.admitted(), loss or likelihood.loss
@@ -238,7 +246,7 @@ def admit(
         x, mu = (as_tensor(part[:] if isinstance(part, Lazy) else part).reshape(1, *part.shape) for part in (x, mu))
     if not likelihood.event and not likelihood.head and math.prod(mu.shape[1:]) > PIECE and not partial and weights is None:
         x, mu = _flat(x), _flat(mu)
-    return ComparisonCase(Claim.of(likelihood, loss), x, mu, device, dtype, data, clip, partial=partial, weights=weights)
+    return ComparisonCase(Claim.of(likelihood, loss), x, mu, device, dtype, data, clip, partial=partial, weights=weights, on=on)
 
 
 def _flat(values: Tensor | Lazy) -> Tensor | Lazy:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from recon_cli.identity.parametric import Parametric, computed, parameter
 from recon_cli.identity.regions import Interval, Lattice, Region
@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from recon_cli.identity.likelihood import Likelihood
+
+RANGES = ((0.0, 1.0), (-1.0, 1.0), (-0.5, 0.5), (0.0, 255.0), (-128.0, 127.0))  # that 8-bit data are brought into
+FEW = 16  # different values: fewer lie on a grid by chance
 LOW, HIGH, H = "x < 1/(4*(levels - 1))", "x > 1 - 1/(4*(levels - 1))", "1/(2*(levels - 1))"
 A, B = "(x - mu + 0.5/(levels - 1))/scale", "(x - mu - 0.5/(levels - 1))/scale"  # as in code
 
@@ -72,8 +76,74 @@ def levels(x: Tensor) -> float | None:
     return next((float(n) for n in candidates if Lattice(levels=n).contains(some).all()), None)
 
 
+class Grid(NamedTuple):
+    """Evenly spaced values, from ``low`` to ``high``, ``step`` apart."""
+
+    low: float
+    high: float
+    step: float
+
+    @property
+    def levels(self) -> int:
+        """How many there are."""
+        return round((self.high - self.low) / self.step) + 1
+
+    def __str__(self) -> str:
+        return f"{self.levels:,} from {self.low:.6g} to {self.high:.6g}"
+
+    def to_unit(self, values: Tensor) -> Tensor:
+        """Return values, or means, with the grid taken to [0, 1]; what lies on it to the nearest level's own float."""
+        scaled = (values.double() - self.low) / (self.high - self.low)
+        steps = self.levels - 1
+        level = (scaled * steps).round() / steps
+        near = (scaled - level).abs() <= 1e-3 / steps
+        dtype = values.dtype if values.is_floating_point() else scaled.dtype
+        return level.where(near, scaled).to(dtype)
+
+
+def grid(x: Tensor) -> Grid | None:
+    """Return the evenly spaced values that data lie on: those of a usual range, [0, 1], [-1, 1], bytes, or from least to most.
+
+    None where there are more than 65,536 of them, the data have fewer than ``FEW``, or there are none.
+    Of a usual range all levels are meant,
+    whether the data have them or not: 256 of x/255 and x/127.5 - 1; of x/256, 0 to 255/256.
+    """
+    import torch
+
+    some = x.flatten()[: 1 << 20]
+    values = torch.unique(some[~some.isnan()] if some.is_floating_point() else some).double()
+    if not FEW <= len(values) <= 1 << 16 or len(torch.unique(some[:4096])) > 4000 or not values.isfinite().all():
+        return None
+    least, most = values[0].item(), values[-1].item()
+    rounding = 4 * (torch.finfo(x.dtype).eps if x.is_floating_point() else 0.0) * max(abs(least), abs(most), most - least)
+
+    def on(low: float, step: float) -> bool:
+        places = (values - low) / step
+        return bool(((places - places.round()).abs() <= rounding / step + 1e-9).all()) and rounding < step / 8
+
+    for low, high in RANGES:
+        for count in (255, 256) if low <= least and most <= high and most - least > (high - low) / 2 else ():
+            step = (high - low) / count
+            if on(low, step) and (count == 255 or bool((((values - low) / step).round() % 2).any())):
+                return Grid(low, low + 255 * step, step)
+    step = (values[1:] - values[:-1]).min().item()
+    count = round((most - least) / step)
+    return Grid(least, most, (most - least) / count) if count < 1 << 16 and on(least, (most - least) / count) else None
+
+
+def elsewhere(likelihood: Likelihood, x: Tensor) -> Grid | None:
+    """Return the grid that data lie on where ``likelihood`` is of as many levels in [0, 1], and they are of others; else None."""
+    if not isinstance(likelihood.support, Lattice) or not x.numel() or likelihood.support.contains(x[~x.isnan()]).all():
+        return None
+    on = grid(x)
+    return on if on is not None and on.levels == likelihood.support.levels else None
+
+
 def spacing(x: Tensor) -> float | None:
-    """Return the distance between neighbouring levels of 8-bit data: 1 (bytes), 1/255 or 1/256 of them; None for other data."""
+    """Return the distance between neighbouring levels of 8-bit data: 1 of bytes, 1/255 or 1/256 of them, 2/255 of [-1, 1], ...
+
+    None for other data.
+    """
     import torch
 
     if x.dtype == torch.uint8:
@@ -82,9 +152,8 @@ def spacing(x: Tensor) -> float | None:
         return None
     if levels(x) == 256:
         return 1 / 255
-    some = torch.unique(x.flatten()[: 1 << 20]).double() * 256
-    whole = some.min() >= 0 and some.max() <= 255 and len(some) > 2 and not (some % 1).any()
-    return 1 / 256 if whole and (some % 2).any() else None
+    on = grid(x)
+    return on.step if on is not None and 128 < on.levels <= 256 else None
 
 
 def bits_per_dimension(nll: float, width: float, discrete: bool) -> float:

@@ -48,6 +48,7 @@ class Autoencoder(Vae):
         mean = wide(rows).mean(dim=0)
         scale = (wide(rows) - mean).square().mean().sqrt()
         scale = scale.where(scale > 0, 1)
+        self.register_buffer("mean", mean.float())
         shift = likelihood.link.forward(typical(likelihood, self.target(rows))).flatten()
         spread = scale if likelihood.link == IDENTITY else scale.new_ones(())
         if self.several:  # the mean in the units of the data, what else there is on its own
@@ -55,7 +56,6 @@ class Autoencoder(Vae):
             spread[:, 0] = scale
             spread = spread.flatten()
         self.encoder, self.decoder = self.networks(shape, self.numbers, latents, hidden, generator, deterministic)
-        self.register_buffer("mean", mean.float())
         self.register_buffer("scale", scale.float())
         self.register_buffer("shift", shift.where(shift.isfinite(), 0).float())
         self.register_buffer("spread", spread.float())
@@ -104,7 +104,7 @@ class Autoencoder(Vae):
         return len(self.mean)
 
     def encode(self, rows: Tensor) -> tuple[Tensor, Tensor | None]:
-        code: Tensor = self.encoder(self.approached((rows - self.mean).div_(self.scale)))
+        code: Tensor = self.encoder(self.approached((self.own(rows) - self.mean).div_(self.scale)))
         if self.deterministic:
             return code, None
         mean, log_variance = code.chunk(2, dim=1)

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
 from torch import nn
@@ -48,6 +48,13 @@ class Task:
     shape: tuple[int, ...]
     targets: tuple[int, ...] = ()
     module: Any = None
+
+
+class Counts(NamedTuple):
+    """What each event of some rows counts, of the nll's shape, 0 where it is not there; and each sample, (B,), as its KL does."""
+
+    events: Tensor
+    samples: Tensor
 
 
 class Model(nn.Module, ABC):
@@ -133,9 +140,20 @@ class Model(nn.Module, ABC):
     def decoder_parameters(self) -> Sequence[nn.Parameter]:
         """Return the parameters at which the gradients of nll and loss are measured."""
 
+    def own(self, rows: Tensor) -> Tensor:
+        """Return the elements of ``rows``, (B, D): behind them a row may have what each of them counts, and it itself."""
+        return rows[:, : self.elements]
+
+    def counts(self, rows: Tensor) -> Counts | None:
+        """Return what the events of ``rows`` count, and the samples; None where all count alike."""
+        if rows.shape[1] == self.elements:
+            return None
+        weights = self.target(rows[:, self.elements : 2 * self.elements])
+        return Counts(weights[..., 0] if self.has_events else weights, rows[:, -1])
+
     def target(self, rows: Tensor) -> Tensor:
         """Return what the likelihood is of, from ``rows`` (B, D): the same, or (B, D/K, K) where its events are vectors of K."""
-        return rows
+        return self.own(rows)
 
     def reconstruct(self, rows: Tensor) -> Tensor:
         """Return mu of what it is trained on, (B, D): what people look at."""

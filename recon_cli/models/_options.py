@@ -238,6 +238,15 @@ class Asked(Keywords, total=False):
     device: str
     binarize: str | None
     scale: float | None
+    offset: float
+    size: tuple[int, int] | None
+    colour: str | None
+    skip_bad: bool
+    columns: str
+    drop: str
+    missing: str | None
+    mask: Any
+    weights: Any
     out: Any
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from recon_cli.errors import ReconError, nearest
-from recon_cli.models._options import NOTHING, WORD, Domain, choice, domains, either, number, whole
+from recon_cli.models._options import NOTHING, TRUTH, WORD, Domain, choice, domains, either, number, whole
 from recon_cli.report import version as own_version
 from recon_cli.runtime.checksums import KEY, digest
 
@@ -23,7 +24,12 @@ FIELDS: dict[str, Domain] = {
     "likelihood": WORD, "sigma": either(NOTHING, POSITIVE, WORD), "noise": choice("fixed", "learned", "optimal", "per-element"),
     **dict(domains()), "device": WORD,
 }  # fmt: skip
-SOMETIMES: dict[str, Domain] = {"model_sha256": either(NOTHING, WORD)}  # of a user's own model
+# Of a user's own model; and how its data were read, where that was not as usual.
+SOMETIMES: dict[str, Domain] = {
+    "model_sha256": either(NOTHING, WORD), "offset": number("a number", math.isfinite), "size": SIZES,
+    "colour": choice("grey", "rgb"),
+    "skip_bad": TRUTH, "columns": WORD, "drop": WORD, "missing": choice("nan"), "mask": WORD, "weights": WORD,
+}  # fmt: skip
 
 
 def of_this_version(folder: str, config: object) -> None:

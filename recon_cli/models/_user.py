@@ -112,7 +112,7 @@ class Own(Vae):
         return {"model_sha256": self.checksum}
 
     def encode(self, rows: Tensor) -> tuple[Tensor, Tensor | None]:
-        codes = self.module.encode(rows.reshape(len(rows), *self.shape))
+        codes = self.module.encode(self.own(rows).reshape(len(rows), *self.shape))
         mean, log_variance = (codes, None) if isinstance(codes, torch.Tensor) else codes
         return mean, None if self.deterministic else log_variance
 

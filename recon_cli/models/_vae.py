@@ -72,6 +72,7 @@ class Vae(Model):
         return raw.float(), divergence(mean.float(), log_variance.float())
 
     def target(self, rows: Tensor) -> Tensor:
+        rows = self.own(rows)
         return rows.reshape(len(rows), -1, *self.event) if self.event else rows
 
     def outputs(self, rows: Tensor) -> Tensor:

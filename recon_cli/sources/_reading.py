@@ -82,10 +82,14 @@ class ReadOptions:
             )
 
     @classmethod
+    def names(cls) -> list[str]:
+        """Return the names of all of them."""
+        return [field.name for field in dataclasses.fields(cls)]
+
+    @classmethod
     def asked(cls, keywords: Mapping[str, Any]) -> Self:
         """Return the one of those of ``keywords`` that are about reading, where they are given."""
-        names = [field.name for field in dataclasses.fields(cls)]
-        return cls(**{name: keywords[name] for name in names if keywords.get(name) is not None})
+        return cls(**{name: keywords[name] for name in cls.names() if keywords.get(name) is not None})
 
     @property
     def partial(self) -> bool:
@@ -96,6 +100,17 @@ class ReadOptions:
     def choice(self) -> str:
         """What the columns that are asked for are behind a path and a colon; empty where none are."""
         return self.columns or ",".join(f"-{name.strip()}" for name in self.drop.split(",") if name.strip())
+
+    @property
+    def words(self) -> dict[str, Any]:
+        """What a run's config.json says of it: what is asked for, by name; of an array that it is one."""
+        values = ((field, getattr(self, field.name)) for field in dataclasses.fields(self))
+        plain = (str, int, float, bool, tuple)
+        return {
+            field.name: value if isinstance(value, plain) else str(value) if hasattr(value, "__fspath__") else "an array"
+            for field, value in values
+            if not (isinstance(value, plain) and value == field.default) and value is not None
+        }
 
     def check(self, source: object, heeds: frozenset[str]) -> None:
         """Raise ReconError for what the reader of a source does not heed; ``heeds`` are the names that it does."""

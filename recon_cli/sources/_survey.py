@@ -12,7 +12,7 @@ import numpy
 from recon_cli import likelihoods, sources
 from recon_cli.identity.shapes import spell
 from recon_cli.identity.tensors import as_tensor
-from recon_cli.likelihoods._grey_levels import levels
+from recon_cli.likelihoods._grey_levels import elsewhere, levels
 from recon_cli.report import Report, Table, column
 from recon_cli.runtime.images import MOST, gallery
 from recon_cli.runtime.lazy_arrays import Array, Lazy, blocks
@@ -31,7 +31,7 @@ class Described:
 
     source: str = column("source", "*")
     samples: int = column("samples", brief=True)
-    absent: int = column("values not there", default=0)
+    absent: int = column("values not there", None, default=0)
     shape: str = column("shape of one", brief=True)
     dtype: str = column("type", brief=True)
     least: float = column("least", brief=True)
@@ -70,7 +70,10 @@ def survey(
     some, parts = (values.spread(SOME), blocks(values, SOME)) if isinstance(values, Lazy) else (values, pieces(values))
     looked_at = as_tensor(some)
     few = torch.unique(present(looked_at).flatten()[:SOME])
-    candidates = [likelihoods.find(name).designed(present(looked_at, vectors=True)) for name in likelihoods.names()]
+    classes = [likelihoods.find(name) for name in likelihoods.names()]
+    grids = [elsewhere(kind(), looked_at) for kind in classes]
+    seen = present(looked_at, vectors=True)
+    candidates = [kind.designed(seen if on is None else on.to_unit(seen)) for kind, on in zip(classes, grids, strict=True)]
     least, most, mean, outside, done, there = math.inf, -math.inf, 0.0, [0.0] * len(candidates), 0, 0
     for block in parts:
         x = as_tensor(block)
@@ -82,7 +85,7 @@ def survey(
         least, most = min(least, x.min().item()), max(most, x.max().item())
         part = x.double().sum().item() / values.size
         mean += part if math.isfinite(part) else (x.double() / values.size).sum().item()
-        taken = [whole if likelihood.event else x for likelihood in candidates]
+        taken = [whole if each.event else x if on is None else on.to_unit(x) for each, on in zip(candidates, grids, strict=True)]
         shares = [
             (~each.support.contains(part)).double().mean().item() if part.numel() else 0.0
             for each, part in zip(candidates, taken, strict=True)

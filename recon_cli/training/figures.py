@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
@@ -15,7 +15,7 @@ from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import Loss
 from recon_cli.identity.parametric import Number, size
 from recon_cli.identity.tensors import wide
-from recon_cli.models._base import Model
+from recon_cli.models._base import Counts, Model
 from recon_cli.report import column
 from recon_cli.training.noises import NoiseRule
 from recon_cli.training.settings import Settings
@@ -89,15 +89,18 @@ def look(model: Model, noise: NoiseRule, rows: Tensor, settings: Settings) -> tu
     with torch.no_grad():
         pieces, draws = zip(*with_draws(model, rows, settings.seed), strict=True)
         raws, kls = zip(*map(model, pieces, draws), strict=True)
-        likelihood = settled(noise(model.target(rows), model.link.inverse(torch.cat(raws))))
+        counts = [*map(model.counts, pieces)]
+        weights = [None if each is None else each.events for each in counts]
+        whole = torch.cat([each for each in weights if each is not None]) if weights[0] is not None else None
+        likelihood = settled(noise(model.target(rows), model.link.inverse(torch.cat(raws)), whole))
         one = in_common(likelihood)
         loss = loss_beside(one, settings)
-        pairs = [*zip(map(model.target, pieces), raws, strict=True)]
+        pairs = [*zip(map(model.target, pieces), raws, weights, strict=True)]
         sums = [
-            torch.stack([likelihood.total(*pair) for pair in pairs]).sum(),
-            torch.stack([wide(measured(loss, likelihood, *pair)).sum() for pair in pairs]).sum(),
+            torch.stack([total(likelihood, *pair) for pair in pairs]).sum(),
+            torch.stack([weighed(wide(measured(loss, likelihood, x, raw)), share).sum() for x, raw, share in pairs]).sum(),
         ]
-        each = mean(kls, len(rows))
+        each = mean([counted(*pair) for pair in zip(kls, counts, strict=True)], len(rows))
         active = model.in_use(pieces, each).sum()
     few = settings.batch_size
     g, h = gradients(model, likelihood, loss, pieces[0][:few], draws[0][:few])
@@ -127,16 +130,41 @@ def with_draws(model: Model, rows: Tensor, seed: int) -> Iterator[tuple[Tensor, 
         yield piece, torch.randn(len(piece), model.latents, generator=generator, device=rows.device)
 
 
-def passes(model: Model, rows: Tensor, settings: Settings) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Yield of ``rows`` in pieces, at the draws that ``look`` takes: what the likelihood is of, raw output, KL of each latent."""
+class Pass(NamedTuple):
+    """Of some rows: what the likelihood is of, raw output, each latent's KL by what its sample counts; what events count."""
+
+    x: Tensor
+    raw: Tensor
+    kl: Tensor
+    weights: Tensor | None
+
+
+def passes(model: Model, rows: Tensor, settings: Settings) -> Iterator[Pass]:
+    """Yield what a model makes of ``rows`` in pieces, at the draws that ``look`` takes."""
     for piece, eps in with_draws(model, rows, settings.seed):
-        yield model.target(piece), *model(piece, eps)
+        (raw, kl), counts = model(piece, eps), model.counts(piece)
+        yield Pass(model.target(piece), raw, counted(kl, counts), None if counts is None else counts.events)
+
+
+def weighed(values: Tensor, weights: Tensor | None) -> Tensor:
+    """Return values of events by what they count."""
+    return values if weights is None else values * weights
+
+
+def counted(kl: Tensor, counts: Counts | None) -> Tensor:
+    """Return the KL of each latent by what its sample counts."""
+    return kl if counts is None else kl * counts.samples[:, None]
+
+
+def total(likelihood: Likelihood, x: Tensor, raw: Tensor, weights: Tensor | None) -> Tensor:
+    """Return the sum of the nll over events, by what they count, in float64."""
+    return likelihood.total(x, raw) if weights is None else weighed(likelihood.nll_raw(wide(x), wide(raw)), weights).sum()
 
 
 def rates(model: Model, rows: Tensor, settings: Settings) -> tuple[float, ...]:
     """Return the mean KL of each latent over ``rows``, in nats."""
     with torch.no_grad():
-        return tuple(mean([kl for _, _, kl in passes(model, rows, settings)], len(rows)).tolist())
+        return tuple(mean([one.kl for one in passes(model, rows, settings)], len(rows)).tolist())
 
 
 def mean(kls: Sequence[Tensor], count: int) -> Tensor:
@@ -146,8 +174,9 @@ def mean(kls: Sequence[Tensor], count: int) -> Tensor:
 
 def gradients(model: Model, likelihood: Likelihood, loss: Loss, x: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
     """Return those of the summed nll and of the summed loss, at the decoder's parameters laid end to end, in float64."""
-    raw, x = model(x, eps)[0], model.target(x)
-    sides = likelihood.nll_raw(x, raw).sum(), measured(loss, likelihood, x, raw).sum()
+    raw, counts, x = model(x, eps)[0], model.counts(x), model.target(x)
+    weights = None if counts is None else counts.events
+    sides = weighed(likelihood.nll_raw(x, raw), weights).sum(), weighed(measured(loss, likelihood, x, raw), weights).sum()
     parts = model.decoder_parameters()
     slopes = [torch.autograd.grad(side, parts, retain_graph=True) for side in sides]
     of_nll, of_loss = (torch.cat([wide(part).flatten() for part in side]) for side in slopes)

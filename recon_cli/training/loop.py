@@ -17,7 +17,7 @@ from recon_cli.identity.tensors import wide
 from recon_cli.models._base import Model
 from recon_cli.runtime.devices import Uncompiled, compiled
 from recon_cli.runtime.torch_state import process_settings
-from recon_cli.training.figures import Epoch, look, measured
+from recon_cli.training.figures import Epoch, look, measured, total
 from recon_cli.training.graph import Graph
 from recon_cli.training.noises import Fixed, NoiseRule, still
 from recon_cli.training.schedules import Scheduler
@@ -145,11 +145,14 @@ class State:
         """Return the terms of a batch."""
         with self.precision:
             raw, rates = self.model(x, eps)
+        counts = self.model.counts(x)
+        rates = rates if counts is None else rates * counts.samples[:, None]
         kl, free = rates.sum() / len(x), self.settings.free_bits
         paid = self.whole(rates.sum(dim=0) / len(x)).clamp(min=free).sum() if free else kl
         events = self.model.target(x)
-        likelihood = self.likelihood(events, self.model.link.inverse(raw)).admitted()
-        nll = (self.term(likelihood, events, raw) / len(x)).to(raw.dtype)
+        weights = None if counts is None else counts.events
+        likelihood = self.likelihood(events, self.model.link.inverse(raw), weights).admitted()
+        nll = (self.term(likelihood, events, raw, weights) / len(x)).to(raw.dtype)
         size = getattr(likelihood, self.noise.level) if self.noise.level else 1.0
         noise = torch.as_tensor(size, dtype=nll.dtype, device=x.device).detach()
         return Terms(nll, kl, paid, noise.min() if noise.ndim else noise)
@@ -158,20 +161,21 @@ class State:
         """Return a mean over the rows at hand as that over the batch: they are all of it."""
         return mean
 
-    def likelihood(self, x: Tensor, mu: Tensor) -> Likelihood:
+    def likelihood(self, x: Tensor, mu: Tensor, weights: Tensor | None) -> Likelihood:
         """Return the likelihood with its noise for the batch."""
-        likelihood: Likelihood = self.noise(x, mu)
+        likelihood: Likelihood = self.noise(x, mu, weights)
         return likelihood
 
     def agreed(self, *wishes: bool) -> tuple[bool, ...]:
         """Return what is to be done between two steps, of what this process wishes."""
         return wishes
 
-    def term(self, likelihood: Likelihood, x: Tensor, raw: Tensor) -> Tensor:
-        """Return what is minimised, summed over the batch; a loss as the nll is: in float64."""
+    def term(self, likelihood: Likelihood, x: Tensor, raw: Tensor, weights: Tensor | None) -> Tensor:
+        """Return what is minimised, summed over the batch as events count; a loss as the nll is: in float64."""
         if self.loss is None:
-            return likelihood.total(x, raw)
-        return measured(self.loss, likelihood, wide(x), wide(raw)).sum()
+            return total(likelihood, x, raw, weights)
+        value = measured(self.loss, likelihood, wide(x), wide(raw))
+        return (value if weights is None else value * weights).sum()
 
     def check(self) -> None:
         """Raise ReconError where a term of this epoch's steps is no number."""

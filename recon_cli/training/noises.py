@@ -31,8 +31,8 @@ class NoiseRule(nn.Module, ABC):
         self.floor, self.level = floor, fitting.level(likelihood)
 
     @abstractmethod
-    def forward(self, x: Tensor, mu: Tensor) -> Likelihood:
-        """Return the likelihood of ``x`` given ``mu``, both (B, D)."""
+    def forward(self, x: Tensor, mu: Tensor, weights: Tensor | None = None) -> Likelihood:
+        """Return the likelihood of ``x`` given ``mu``, both (B, D); ``weights`` is what each event counts, if not all alike."""
 
 
 class Fixed(NoiseRule):
@@ -42,9 +42,9 @@ class Fixed(NoiseRule):
         super().__init__(likelihood)
         self.likelihood = likelihood
 
-    def forward(self, x: Tensor, mu: Tensor) -> Likelihood:
+    def forward(self, x: Tensor, mu: Tensor, weights: Tensor | None = None) -> Likelihood:
         """Return the likelihood that was given."""
-        del x, mu
+        del x, mu, weights
         return self.likelihood
 
 
@@ -61,9 +61,9 @@ class Learned(NoiseRule):
             start = resized(start, above(start.parameters[self.level] - floor, floor))
         self.noise = Free(start)
 
-    def forward(self, x: Tensor, mu: Tensor) -> Likelihood:
+    def forward(self, x: Tensor, mu: Tensor, weights: Tensor | None = None) -> Likelihood:
         """Return the likelihood as it is now, differentiable."""
-        del x, mu
+        del x, mu, weights
         likelihood: Likelihood = self.noise()
         level: Number = getattr(likelihood, self.level) if self.level else 1.0
         if isinstance(level, Tensor) and level.ndim:
@@ -83,10 +83,17 @@ class Optimal(NoiseRule):
         super().__init__(likelihood, floor)
         self.likelihood = likelihood
 
-    def forward(self, x: Tensor, mu: Tensor) -> Likelihood:
+    def forward(self, x: Tensor, mu: Tensor, weights: Tensor | None = None) -> Likelihood:
         """Return the likelihood that fits ``x`` given ``mu`` best. Raises ReconError where none does (mu = x)."""
-        best = self.likelihood.fit(x, mu.detach())
+        best = best_noise(self.likelihood, x, mu.detach(), weights)
         return resized(best, above(best.parameters[self.level], self.floor)) if self.level and self.floor else best
+
+
+def best_noise(likelihood: Likelihood, x: Tensor, mu: Tensor, weights: Tensor | None) -> Likelihood:
+    """Return the likelihood with the noise that fits best, where events count as ``weights`` say."""
+    if weights is None:
+        return likelihood.fit(x, mu)
+    return fitting.fit(likelihood, x, mu, weights)
 
 
 def still(likelihood: Likelihood, x: Tensor, floor: float) -> str:
@@ -120,7 +127,7 @@ def apart(best: Likelihood, rows: Tensor, mean: Tensor, floor: float) -> Likelih
     return resized(best, level * (error / error.mean()).sqrt().clamp(min=1e-3))
 
 
-def start(likelihood: Likelihood, whose: str, rows: Tensor, floor: float = 0.0) -> NoiseRule:
+def start(likelihood: Likelihood, whose: str, rows: Tensor, floor: float = 0.0, weights: Tensor | None = None) -> NoiseRule:
     """Return the noise as training begins; a learned one begins at the best for the mean of the rows (of one number).
 
     Raises ReconError where the rows are all alike: the better the model, the smaller the noise, without end; and for a
@@ -139,7 +146,7 @@ def start(likelihood: Likelihood, whose: str, rows: Tensor, floor: float = 0.0) 
         best = fitting.start(type(likelihood)(**likelihood.design), rows, mean)
         return Learned(apart(best, rows, mean, floor) if whose == "per-element" else best, floor)
     try:
-        best = likelihood.fit(rows, mean)
+        best = best_noise(likelihood, rows, mean, weights)
     except ReconError as error:
         if (rows != rows[0]).any():
             raise

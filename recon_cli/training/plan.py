@@ -16,12 +16,11 @@ import torch
 
 from recon_cli import likelihoods, models, sources
 from recon_cli.errors import ReconError, unknown
-from recon_cli.identity.arrays import as_array
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import Loss
-from recon_cli.identity.regions import check
-from recon_cli.identity.shapes import spell
+from recon_cli.identity.regions import REAL, check
 from recon_cli.likelihoods._by_decoder import floored
+from recon_cli.likelihoods._grey_levels import elsewhere
 from recon_cli.models import _references as references
 from recon_cli.models._base import Model, Task
 from recon_cli.models._options import number, of_type, outside
@@ -45,13 +44,18 @@ Data: TypeAlias = "str | Path | ArrayLike | Tensor"
 
 
 class Samples(NamedTuple):
-    """The data of a run: what to call them, what they are, their values in float32, shape (N, ...); names of columns; remarks."""
+    """The data of a run: what to call them, what they are, their values in float32, shape (N, ...); names of columns; remarks.
+
+    And what each value counts, and each sample, 0 where it is not there; None where all count alike.
+    """
 
     word: str
     described: str
     values: sources.Array
     columns: Sequence[str]
     remarks: tuple[str, ...]
+    weights: sources.Array | None = None
+    shares: sources.Array | None = None
 
 
 @dataclass(frozen=True)
@@ -93,20 +97,25 @@ class Plan:
     @classmethod
     def of(
         cls, data: Data = "digits", likelihood: str | Likelihood = "gaussian", sigma: float | str | None = None,
-        device: str = "auto", binarize: str | None = None, scale: float | None = None, **keywords: Unpack[Keywords],
+        device: str = "auto", binarize: str | None = None, scale: float | None = None,
+        reading: sources.ReadOptions | None = None, **keywords: Unpack[Keywords],
     ) -> Plan:  # fmt: skip
         """Return the plan of a run, everything read and checked, nothing written. As for ``train``."""
         sensible(likelihood, device, binarize, scale)
         module = keywords.get("model", "mlp")
         keywords["model"] = references.spelled(module)
         kind = models.kind(keywords["model"])
-        if isinstance(data, tuple) and kind.supervised:
-            data, keywords["target"] = joined(data, keywords.get("target"))
+        reading = reading or sources.ReadOptions()
+        both = data if isinstance(data, tuple) else sources.pairs(data) if kind.supervised else None
+        if kind.supervised and both is not None:
+            data, keywords["target"] = joined(both, keywords.get("target"))
         settings = Settings.asked(**keywords)
         parsed, whose = noise(likelihood, sigma)
         parsed = parsed.admitted()
         if parsed.head and settings.sigma_floor:
             parsed = floored(parsed, settings.sigma_floor)
+        if settings.exact and reading.partial:
+            raise ReconError("--exact takes data that are all there and count alike.", "Leave --exact out.")
         loss = None
         if settings.loss:
             loss, whose = trained(settings.loss, parsed, whose, sigma)
@@ -115,7 +124,9 @@ class Plan:
         if settings.exact and whose == "per-element":
             raise ReconError("--exact is of one noise for all elements, and --sigma is per-element.", "Leave --exact out.")
         where = devices.device(device)
-        word, described, values, columns, remarks = samples(data, binarize, scale, settings.seed, kind.supervised)
+        word, described, values, columns, remarks, weights, shares = samples(
+            data, binarize, scale, settings.seed, kind.supervised, reading
+        )
         targets: tuple[int, ...] = ()
         events = torch.from_numpy(values)
         if kind.supervised:
@@ -123,19 +134,34 @@ class Plan:
             columns = labels(columns, values.shape[1])
             events = events[:, None, targets] if parsed.event else events[:, targets]
             described += f"; {listed([columns[place] for place in targets])} from {others(columns, targets)}"
+        if (on := elsewhere(parsed, events)) is not None:
+            values, events = on.to_unit(torch.from_numpy(values)).numpy(), on.to_unit(events)
+            remarks += (f"{word}: its levels, {on}, are taken to [0, 1] for {parsed.name}: all numbers are in units of that.",)
+        if weights is not None:
+            check_whole(parsed, weights)
+            chosen = torch.from_numpy(weights.reshape(values.shape))
+            chosen = chosen[:, targets] if kind.supervised else chosen
+            events = events.reshape(chosen.shape)[chosen > 0] if not parsed.event else events
         grey = beyond(parsed, events, word)
         if loss is not None:
             check(events, loss.support, f"the data ({word})", f"{loss.name} allows")
-        rest, last = sources.split(values.reshape(len(values), -1), settings.holdout, word)
+        lines, count = values.reshape(len(values), -1), math.prod(values.shape[1:])
+        if weights is not None and shares is not None:
+            lines = numpy.concatenate([lines, weights.reshape(len(values), -1), shares[:, None]], axis=1).astype(numpy.float32)
+        rest, last = sources.split(lines, settings.holdout, word)
         parts = (*sources.split(rest, settings.validation, f"the training part of {word}"), last)
         train_rows, validation_rows, held_out = (torch.from_numpy(part).to(where) for part in parts)
         shape = values.shape[1:] or (1,)
-        model = kind.begin(Task(train_rows, parsed, shape, targets, module), settings)
+        if weights is not None:
+            middle = filling(train_rows, count, parsed)
+            for part in (train_rows, validation_rows, held_out):
+                part[:, :count] = part[:, :count].where(~part[:, :count].isnan(), middle)
+        model = kind.begin(Task(train_rows[:, :count], parsed, shape, targets, module), settings)
         settings = dataclasses.replace(settings, latent=model.latents)
-        fingerprint = f"{len(values)}:{zlib.crc32(numpy.ascontiguousarray(values).data):08x}"
+        fingerprint = f"{len(values)}:{zlib.crc32(numpy.ascontiguousarray(values if weights is None else lines).data):08x}"
         config = {
             "version": version(), "data": word, "shape": shape, "rows": fingerprint,
-            "binarize": binarize, "scale": scale,
+            "binarize": binarize, "scale": scale, **reading.words,
             "likelihood": likelihood if isinstance(likelihood, str) else exactly(parsed), "sigma": sigma, "noise": whose,
             **vars(settings), **model.provenance(),
             "device": where.type if processes.is_distributed() else str(where),
@@ -150,7 +176,8 @@ class Plan:
         """Return the state before the first step, of a copy of the model."""
         rows, settings = self.train_rows, self.settings
         model = copy.deepcopy(self.model).to(rows.device)
-        noise_rule = start(self.likelihood, self.whose, model.target(rows), settings.sigma_floor).to(rows.device)
+        weights = None if (counts := model.counts(rows)) is None else counts.events
+        noise_rule = start(self.likelihood, self.whose, model.target(rows), settings.sigma_floor, weights).to(rows.device)
         state = (SharedState if processes.is_distributed() else State)(model, noise_rule, rows, settings)
         state.watch = Validation(model, noise_rule, settings, self.validation_rows)
         return state
@@ -170,28 +197,69 @@ def sensible(likelihood: object, device: object, binarize: object, scale: object
             raise outside("scale", scale, positive)
 
 
-def samples(data: Data, binarize: str | None, scale: float | None, seed: int, labels: bool = False) -> Samples:
+def check_whole(likelihood: Likelihood, weights: sources.Array) -> None:
+    """Raise ReconError where a likelihood of vectors would have some numbers of a vector count otherwise than the others."""
+    each = weights.reshape(-1, weights.shape[-1]) if weights.ndim > 1 else weights[:, None]
+    if likelihood.event and (each != each[:, :1]).any():
+        raise ReconError(
+            f"{likelihood.name} takes vectors, and here some of their numbers are not there, or count otherwise than the others.",
+            "Leave those samples out, or give weights of samples.",
+        )
+
+
+def filling(rows: Tensor, count: int, likelihood: Likelihood) -> Tensor:
+    """Return what stands where a value of a column is not there: what the encoder sees, and the nll counts for nothing.
+
+    The mean of those of ``rows`` that are there; the nearest of them, where the likelihood takes not all real numbers.
+    """
+    x, weights = rows[:, :count].double(), rows[:, count : 2 * count].double()
+    there = weights > 0
+    values = x.where(there, 0)
+    mean = (weights * values).sum(dim=0) / weights.sum(dim=0).clamp(min=1e-300)
+    if likelihood.support != REAL:
+        far = (values - mean).abs().where(there, math.inf)
+        mean = values.gather(0, far.argmin(dim=0, keepdim=True))[0]
+    return mean.float()
+
+
+def samples(
+    data: Data,
+    binarize: str | None,
+    scale: float | None,
+    seed: int,
+    labels: bool = False,
+    reading: sources.ReadOptions | None = None,
+) -> Samples:
     """Return the data of a run, read, divided and made 0 or 1 as asked for. Raises ReconError for what float32 cannot hold."""
-    names: Sequence[str] = ()
-    if isinstance(data, (str, Path)):
-        word, source = str(data), sources.parse(str(data), seed)
-        source.labels = labels
-        read, about = sources.samples(source, word, scale)
-        names, remarks = source.columns, source.remarks
-    else:
-        word, source = "data", sources.Given(data, "data")
-        source.labels = labels
-        read, done = sources.observed(source, as_array(data, word), word, scale)
-        remarks = source.remarks
-        about = f"{word}: {len(read):,} samples of shape {spell(read.shape[1:])}{done and ', '}{done}"
+    source, word = sources.source_of(data, "data", seed, reading)
+    source.labels = labels
+    read, about = sources.samples(source, word, scale)
+    if not isinstance(data, (str, Path)):
+        about = about.removesuffix(", taken as they are")
     values = numpy.asarray(sources.binarized(numpy.asarray(read), binarize, seed, word))
     how = {None: "", "threshold": ", made 0 or 1 at one half", "sample": ", made 0 or 1 by chance"}[binarize]
     with numpy.errstate(over="ignore"):
         single = values.astype(numpy.float32, copy=not values.flags.writeable)
-    if not numpy.isfinite(single).all():
-        most = max(values.max(), -values.min())
+    if numpy.isinf(single).any():
+        most = numpy.nanmax(abs(values))
         raise ReconError(f"{word} has values up to {most:g}, beyond the range of float32.", "Rescale the data.")
-    return Samples(word, about + how, single, names, remarks)
+    weights, shares, remarks = None, None, source.remarks
+    if source.partial or source.weights is not None:
+        weights, shares = weights_of(source, single)
+        remarks += (f"{word}: the encoder sees the mean of its column where a value is not there; the nll counts what is there.",)
+    return Samples(word, about + how, single, source.columns, remarks, weights, shares)
+
+
+def weights_of(source: sources.Source, values: sources.Array) -> tuple[sources.Array, sources.Array]:
+    """Return what each value counts, of their shape, and each sample, (N,): on average 1, of those that are there.
+
+    Weights of samples are also what their KL counts; those of values are not.
+    """
+    there, given = (~numpy.isnan(values)).astype(numpy.float64), source.weights
+    shares = given / given.mean() if given is not None and given.ndim == 1 else numpy.ones(len(values))
+    if given is not None and given.shape == values.shape and given.ndim > 1:
+        return there * given * (there.sum() / (there * given).sum()), shares
+    return there * shares.reshape(-1, *(1,) * (values.ndim - 1)), shares
 
 
 def beyond(likelihood: Likelihood, x: Tensor, word: str) -> float:

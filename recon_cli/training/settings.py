@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
@@ -19,6 +19,7 @@ from recon_cli.identity.losses import Loss
 from recon_cli.identity.parametric import size
 from recon_cli.likelihoods._by_decoder import by_network
 from recon_cli.models._options import Domain, Keywords, Options, outside, spelled
+from recon_cli.sources import ReadKeywords, ReadOptions
 from recon_cli.training.schedules import Schedule
 
 if TYPE_CHECKING:
@@ -111,15 +112,26 @@ class Settings(Options):
         return self.optimizer_class(parameters, **options)
 
 
+class Everything(Keywords, ReadKeywords, total=False):
+    """What a run may be asked: its numbers, and how its data are read."""
+
+
+def split_options(settings: Mapping[str, Any]) -> tuple[ReadOptions, Keywords]:
+    """Return how the data are read, and the numbers of a run, of what was asked."""
+    read = {name: value for name, value in settings.items() if name in ReadOptions.names()}
+    numbers: Any = {name: value for name, value in settings.items() if name not in read}
+    return ReadOptions.asked(read), numbers
+
+
 def with_options(**usual: float) -> Callable[[Function], Function]:
     """Return a decorator that spells out ``**settings`` in a function's signature: every option by its name, type and default.
 
     ``usual`` are the defaults that are others here.
     """
-    defaults = {field.name: field.default for field in dataclasses.fields(Options)} | usual
+    defaults = {field.name: field.default for each in (Options, ReadOptions) for field in dataclasses.fields(each)} | usual
     options = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=defaults[name], annotation=kind)
-        for name, kind in get_type_hints(Keywords).items()
+        for name, kind in get_type_hints(Everything).items()
     ]
 
     def decorate(function: Function) -> Function:

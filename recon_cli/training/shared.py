@@ -112,11 +112,12 @@ class SharedState(State):
         distributed.all_reduce(total)
         return here - here.detach() + total / processes.count()
 
-    def likelihood(self, x: Tensor, mu: Tensor) -> Likelihood:
+    def likelihood(self, x: Tensor, mu: Tensor, weights: Tensor | None) -> Likelihood:
         """Return the likelihood with the noise that fits the whole batch best, where it is to; constant in the gradient."""
         if isinstance(self.noise, Optimal):
             x, mu = self.gathered(x), self.gathered(mu.detach())
-        return super().likelihood(x, mu)
+            weights = None if weights is None else self.gathered(weights)
+        return super().likelihood(x, mu, weights)
 
     def gathered(self, part: Tensor) -> Tensor:
         """Return the rows of all processes, in order."""

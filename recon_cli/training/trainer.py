@@ -16,6 +16,7 @@ from recon_cli.models._base import Model
 from recon_cli.models._options import is_own, spelled
 from recon_cli.runtime import processes
 from recon_cli.runtime.torch_state import in_default_state
+from recon_cli.sources import ReadOptions
 from recon_cli.sources.run import settings_of
 from recon_cli.training.checkpoints import CHECKPOINT, Keeper, unpack
 from recon_cli.training.evaluation import boards, pictures, predictions
@@ -30,13 +31,13 @@ from recon_cli.training.plan import Data, Plan
 from recon_cli.training.result import Result, Training
 from recon_cli.training.runs import RunFolder, begun
 from recon_cli.training.schedules import Schedule
-from recon_cli.training.settings import Settings, with_options
+from recon_cli.training.settings import Everything, Settings, split_options, with_options
 
 if TYPE_CHECKING:
     from torch import Tensor
     from typing_extensions import Unpack
 
-    from recon_cli.models._options import Asked, Keywords
+    from recon_cli.models._options import Asked
 
 Progress = Callable[[int, str], None]
 
@@ -53,13 +54,13 @@ def train(
     scale: float | None = None,
     out: str | Path | None = None,
     progress: Progress | None = None,
-    **settings: Unpack[Keywords],
+    **settings: Unpack[Everything],
 ) -> Training:
     """Train a small VAE (or autoencoder) and measure, each epoch, both sides of the identity.
 
     data
-        a source as on the command line, or an array or tensor of shape (N, ...), N counting samples; of a regression
-        also a pair of them, (x, y).
+        a source as on the command line, or an array, a table, a data set, a loader or generator of batches of shape (N, ...),
+        N counting samples; of a regression also a pair of them, (x, y), or a data set of such pairs.
     likelihood, sigma
         ``gaussian``, ``laplace:scale=0.2`` or a Likelihood object, and its noise: a number, ``learned``
         (its logarithm, with the network), ``optimal`` (the best for each batch), ``per-element`` (learned, one for each
@@ -73,7 +74,8 @@ def train(
     progress
         called after each epoch with its number and what to say.
     settings
-        the numbers of the run, by their names in :class:`~recon_cli.models._options.Options`, which has their defaults.
+        the numbers of the run, by their names in :class:`~recon_cli.models._options.Options`, which has their defaults; and how
+        the data are read, by their names in :class:`~recon_cli.sources.ReadOptions`: ``missing="nan"``, a ``mask``, ``weights``.
 
     In float32, and the same for the same seed on the same machine; the caller's random state stays as
     it is. Ctrl-C, SIGTERM and SIGHUP finish the step and write it down (:class:`Interrupted`). Raises ReconError for a
@@ -83,7 +85,8 @@ def train(
     >>> train(sigma=0.5, epochs=1, device="cpu").result.predicted
     2.0
     """
-    plan = Plan.of(data, likelihood, sigma, device, binarize, scale, **settings)
+    reading, numbers = split_options(settings)
+    plan = Plan.of(data, likelihood, sigma, device, binarize, scale, reading, **numbers)
     for remark in plan.remarks if processes.rank() == 0 else ():
         warnings.warn(remark, Remark, stacklevel=2)
     if plan.settings.tensorboard:
@@ -112,12 +115,13 @@ def resume(
     """
     config = settings_of(str(folder))
     was: dict[str, Any] = {name: config[name] for name in ("data", "likelihood", "sigma", "device", "binarize", "scale")}
+    read = {name: config.get(name) for name in ReadOptions.names()}
     settings: dict[str, Any] = {field.name: config[field.name] for field in dataclasses.fields(Settings)}
     model = asked.get("model", settings["model"])
     wanted: dict[str, object] = {**({"data": str(data)} if isinstance(data, (str, Path)) else {}), **asked}
     for name, value in wanted.items():
         value = references.spelled(value) if name == "model" else value
-        mine = {**was, **settings, "out": str(folder)}[name]
+        mine = {**was, **read, **settings, "out": str(folder)}[name]
         if name == "epochs" and isinstance(value, int) and value > mine and Schedule.parse(settings["schedule"]).endless:
             settings["epochs"] = value
         elif not alike(mine, value) and (name, value) != ("device", "auto"):
@@ -129,7 +133,7 @@ def resume(
         references.check_trust(model, config.get("model_sha256"), trust or "model" in asked, str(folder))
     source = was.pop("data")
     keywords: dict[str, Any] = {**was, **settings, "model": model}
-    plan = Plan.of(source if data is None or isinstance(data, (str, Path)) else data, **keywords)
+    plan = Plan.of(source if data is None or isinstance(data, (str, Path)) else data, reading=reading_of(config), **keywords)
     references.check_unchanged(settings["model"], config.get("model_sha256"), plan.config.get("model_sha256"))
     if plan.config["rows"] != config["rows"]:
         raise ReconError(
@@ -144,6 +148,16 @@ def resume(
         return carry_out(plan, run, progress)
 
 
+def reading_of(config: dict[str, Any]) -> ReadOptions:
+    """Return how a run's data were read. Raises ReconError where that took an array, which no file holds."""
+    for name in ("mask", "weights"):
+        if config.get(name) == "an array":
+            raise ReconError(
+                f"The run has {name} that were an array, and no file holds them.", "Give them as a file, and train again."
+            )
+    return ReadOptions.asked({**config, **({"size": tuple(config["size"])} if "size" in config else {})})
+
+
 def epochs_of(folder: str, asked: int | None) -> int:
     """Return how many epochs a run will have when it has been gone on with, of which ``asked`` were asked for."""
     return asked or int(settings_of(folder)["epochs"])
@@ -152,7 +166,7 @@ def epochs_of(folder: str, asked: int | None) -> int:
 def alike(mine: object, asked: object) -> bool:
     """Return whether two values of an option are the same one: numbers as numbers, words as words."""
     try:
-        return float(str(mine)) == float(str(asked))
+        return str(mine) == str(asked) or float(str(mine)) == float(str(asked))
     except ValueError:
         return str(mine) == str(asked)
 
@@ -206,7 +220,7 @@ def measure(
     chosen = state.watch.epoch if state.watch.best else None
     answers = predictions.answers(model, likelihood, train_rows, rows, plan.columns)
     rmse, r2 = predictions.overall(answers)
-    events = model.target(train_rows)
+    events, whole = model.target(train_rows), train_rows.shape[1] == model.elements
     width = None if plan.grey or likelihood.event or not model.has_kl else spacing(events.cpu())
     figures = look(model, Fixed(likelihood), rows, settings)[0]
     bits = None
@@ -239,17 +253,17 @@ def measure(
         best=best(model, likelihood, train_rows, settings),
         bounds=tuple(zip(sizes, means, strict=True)),
         bound_errors=errors,
-        optimum=optimum(model, likelihood, train_rows, plan.whose, settings.beta),
-        pca=pca(model, train_rows),
+        optimum=optimum(model, likelihood, train_rows, plan.whose, settings.beta) if whole else None,
+        pca=pca(model, train_rows) if whole else None,
         grey=plan.grey,
-        eigenvalue=largest_eigenvalue(train_rows) if collapsed else None,
+        eigenvalue=largest_eigenvalue(train_rows) if collapsed and whole else None,
         folder=run.path,
         alone=beside,
         still=state.still,
         network=plan.config["sigma"] == "network",
         picture=pictures.picture(model, rows, plan.shape, which),
         answers=answers,
-        line=predictions.line(model, likelihood, plan.whose, train_rows),
+        line=predictions.line(model, likelihood, plan.whose, train_rows) if whole else None,
         remarks=plan.remarks,
     )  # fmt: skip
     generated = pictures.generated(model, rows, plan.shape, settings.seed) if run.path else {}

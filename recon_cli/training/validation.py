@@ -12,7 +12,7 @@ from recon_cli.errors import ReconError
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.tensors import wide
 from recon_cli.models._base import Model
-from recon_cli.training.figures import passes
+from recon_cli.training.figures import passes, total
 from recon_cli.training.noises import NoiseRule
 from recon_cli.training.settings import Settings
 
@@ -46,7 +46,7 @@ class Validation:
             return None
         with torch.no_grad():
             pieces = passes(self.model, self.rows, self.settings)
-            sums = [torch.stack([likelihood.total(x, raw), wide(kl).sum()]) for x, raw, kl in pieces]
+            sums = [torch.stack([total(likelihood, x, raw, weights), wide(kl).sum()]) for x, raw, kl, weights in pieces]
             nll, kl = (torch.stack(sums).sum(dim=0) / len(self.rows)).tolist()
         figure: float = nll + kl if self.settings.beta else nll
         if not math.isfinite(figure):

@@ -418,8 +418,28 @@ def test_eight_bit_data_have_bits_per_dimension(scale: float, more: float) -> No
     if scale == 255:
         (row,) = recon_cli.compare(x, mu, "discretized-gaussian:scale=0.2", device="cpu").rows
         assert row.bits_per_dimension == pytest.approx(row.nll / math.log(2), rel=1e-12)
-    (row,) = recon_cli.compare(x + 0.001, mu, "gaussian", device="cpu").rows
+    (row,) = recon_cli.compare(numpy.sqrt(x + 1.0), mu, "gaussian", device="cpu").rows
     assert row.bits_per_dimension is None
+
+
+@pytest.mark.parametrize(("low", "high"), [(-1.0, 1.0), (-0.5, 0.5), (0.0, 255.0), (-2.117904, 2.2489083)])
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_levels_of_any_grid_have_bits_and_masses(low: float, high: float, dtype: str) -> None:
+    """8-bit images in [-1, 1], in bytes or standardised: as in [0, 1], by the normal distribution function."""
+    by = numpy.random.default_rng(1)
+    base = by.uniform(0.1, 0.9, (200, 20))
+    levels_ = numpy.clip(numpy.rint(255 * (base + 0.04 * by.normal(size=base.shape))), 0, 255)
+    levels_[0, :2] = 0, 255
+    x, mu = ((low + (high - low) * part).astype(dtype) for part in (levels_ / 255, base))
+    sigma = 0.04 * (high - low)
+    (row,) = recon_cli.compare(x, mu, f"gaussian:sigma={sigma}", device="cpu").rows
+    assert row.bits_per_dimension == pytest.approx(row.nll / math.log(2) + math.log2(255 / (high - low)), rel=1e-6)
+    found = recon_cli.compare(x, mu, "discretized-gaussian:scale=0.04", device="cpu", dtype="float64")
+    below = numpy.where(levels_ == 0, -numpy.inf, (levels_ - 0.5) / 255 - base) / 0.04
+    above = numpy.where(levels_ == 255, numpy.inf, (levels_ + 0.5) / 255 - base) / 0.04
+    mass = torch.special.ndtr(torch.from_numpy(above)) - torch.special.ndtr(torch.from_numpy(below))
+    assert found.rows[0].bits_per_dimension == pytest.approx(-mass.log2().mean().item(), rel=1e-5)
+    assert "are taken to [0, 1]" in " ".join(found.notes)
 
 
 @pytest.mark.parametrize(

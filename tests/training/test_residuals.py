@@ -132,6 +132,9 @@ class Same(torch.nn.Module):
     def target(self, x: torch.Tensor) -> torch.Tensor:
         return x
 
+    def counts(self, x: torch.Tensor) -> None:
+        return None
+
 
 def measured(side: Likelihood, factor: float = 1.0) -> Residuals:
     """Draws of a likelihood whose noise is ``factor`` times as large, judged by it."""

@@ -15,7 +15,7 @@ from recon_cli.likelihoods._grey_levels import bits_per_dimension
 from recon_cli.models._base import Model
 from recon_cli.models._vae import Vae
 from recon_cli.report import Table, column
-from recon_cli.training.figures import CHUNK
+from recon_cli.training.figures import CHUNK, weighed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -49,7 +49,10 @@ def weights(vae: Vae, likelihood: Likelihood, rows: Tensor, samples: int, seed: 
                 z = mean.unsqueeze(1) + (log_variance / 2).exp().unsqueeze(1) * eps
                 raw = vae.decode(z.flatten(0, 1))
                 events = vae.target(x.repeat_interleave(count, dim=0))
-                nll = wide(likelihood.nll_raw(events, raw)).flatten(1).sum(dim=1).reshape(len(x), count)
+                nll = wide(likelihood.nll_raw(events, raw))
+                counts = vae.counts(x)
+                share = None if counts is None else counts.events.repeat_interleave(count, dim=0)
+                nll = weighed(nll, share).flatten(1).sum(dim=1).reshape(len(x), count)
                 prior = (wide(z).square() - wide(eps).square()).sum(dim=2) / 2  # -log p(z) + log q(z | x), but for log s
                 parts.append(wide(log_variance).sum(dim=1, keepdim=True) / 2 - prior - nll)
             yield torch.cat(parts, dim=1)

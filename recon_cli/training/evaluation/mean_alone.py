@@ -16,8 +16,8 @@ from recon_cli.identity.losses import IDENTITY
 from recon_cli.identity.regions import Circle, Lattice
 from recon_cli.identity.tensors import wide
 from recon_cli.models._base import Model, typical
-from recon_cli.training.figures import CHUNK, in_common, loss_beside, passes
-from recon_cli.training.noises import above, apart
+from recon_cli.training.figures import CHUNK, in_common, loss_beside, passes, weighed
+from recon_cli.training.noises import above, apart, best_noise
 from recon_cli.training.settings import Settings
 
 if TYPE_CHECKING:
@@ -64,7 +64,9 @@ def alone(
     """
     with torch.no_grad():
         mine = costs(model, trained, rows, settings)
-        theirs = constant(likelihood, whose, model.target(train_rows), model.target(rows), settings.sigma_floor)
+        counts = [None if each is None else each.events for each in map(model.counts, (train_rows, rows))]
+        sides = model.target(train_rows), model.target(rows)
+        theirs = constant(likelihood, whose, *sides, settings.sigma_floor, *counts)
         spreads = [(part.std(correction=0) / math.sqrt(len(rows))).item() for part in (mine - theirs, theirs)]
         return Alone(theirs.mean().item(), mine.mean().item(), min(filter(math.isfinite, spreads), default=0.0))
 
@@ -74,54 +76,68 @@ def costs(model: Model, likelihood: Likelihood, rows: Tensor, settings: Settings
 
     That is beta times it, beyond the nats that were free. Where a loss was trained on, its slope is in beta too.
     """
-    terms = [(nlls(likelihood, x, raw), wide(kl)) for x, raw, kl in passes(model, rows, settings)]
+    terms = [(nlls(likelihood, x, raw, weights), wide(kl)) for x, raw, kl, weights in passes(model, rows, settings)]
     nll, kl = (torch.cat(parts) for parts in zip(*terms, strict=True))
     loss = loss_beside(likelihood, settings)
     slope = float(likelihood.slope_of(loss) or 1.0) if settings.loss and in_common(likelihood) is likelihood else 1.0
     return nll + slope * settings.beta * (kl.sum(dim=1) - kl.mean(dim=0).clamp(max=settings.free_bits).sum())
 
 
-def nlls(likelihood: Likelihood, x: Tensor, raw: Tensor) -> Tensor:
+def nlls(likelihood: Likelihood, x: Tensor, raw: Tensor, weights: Tensor | None) -> Tensor:
     """Return the nll of each row, (N,), from the raw output."""
-    return likelihood.nll_raw(wide(x), wide(raw)).flatten(1).sum(dim=1)
+    return weighed(likelihood.nll_raw(wide(x), wide(raw)), weights).flatten(1).sum(dim=1)
 
 
-def constant(likelihood: Likelihood, whose: str, x: Tensor, rows: Tensor, floor: float = 0.0) -> Tensor:
+def constant(
+    likelihood: Likelihood,
+    whose: str,
+    x: Tensor,
+    rows: Tensor,
+    floor: float = 0.0,
+    x_weights: Tensor | None = None,
+    weights: Tensor | None = None,
+) -> Tensor:
     """Return the nll of each of ``rows``, (N, ...), at the constant best for ``x``, (M, ...), with the noise best for both.
 
     Of several the best on ``x`` that is finite on ``rows``: a mean of 0 says that no other count can come.
     """
     every = -(-x.numel() // SOME)
     few = x[::every]  # stand for all, but for the mean
+    few_weights = None if x_weights is None else x_weights[::every]
     candidates: list[tuple[float, Callable[[Tensor, Tensor], Tensor], Tensor]] = []
     if likelihood.link.name == "logit" and not likelihood.discrete and not likelihood.noise:
-        return each(likelihood.nll_raw, rows, meant(likelihood, typical(likelihood, x)))
+        return each(likelihood.nll_raw, rows, meant(likelihood, typical(likelihood, x)), weights)
     for mu in constants(likelihood, x, few):
         try:
-            best = noise(likelihood, whose, x, few, mu, floor)
-            candidates.append((each(best.nll, few, mu).mean().item(), best.nll, mu))
+            best = noise(likelihood, whose, x, few, mu, floor, few_weights)
+            candidates.append((each(best.nll, few, mu, few_weights).mean().item(), best.nll, mu))
         except ReconError:  # no noise is best
             continue
     finite = [one for one in candidates if not math.isnan(one[0])]
     for _, nll, mu in sorted(finite, key=lambda one: one[0]):
-        if (theirs := each(nll, rows, mu)).isfinite().all():
+        if (theirs := each(nll, rows, mu, weights)).isfinite().all():
             return theirs
     return wide(rows.new_full((len(rows),), math.inf))
 
 
-def each(nll: Callable[[Tensor, Tensor], Tensor], x: Tensor, mu: Tensor) -> Tensor:
-    """Return the nll of each row of ``x``, (N,), at the one ``mu`` (or raw output)."""
-    pieces = torch.split(x, max(1, CHUNK // x[0].numel()))
-    return torch.cat([nll(wide(part), wide(mu).expand(len(part), *mu.shape)).flatten(1).sum(dim=1) for part in pieces])
+def each(nll: Callable[[Tensor, Tensor], Tensor], x: Tensor, mu: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Return the nll of each row of ``x``, (N,), at the one ``mu`` (or raw output), by what its events count."""
+    size = max(1, CHUNK // x[0].numel())
+    pieces = x.split(size)
+    shares = [None] * len(pieces) if weights is None else weights.split(size)
+    nlls = (nll(wide(part), wide(mu).expand(len(part), *mu.shape)) for part in pieces)
+    return torch.cat([weighed(one, share).flatten(1).sum(dim=1) for one, share in zip(nlls, shares, strict=True)])
 
 
-def noise(likelihood: Likelihood, whose: str, x: Tensor, few: Tensor, mu: Tensor, floor: float) -> Likelihood:
+def noise(
+    likelihood: Likelihood, whose: str, x: Tensor, few: Tensor, mu: Tensor, floor: float, weights: Tensor | None
+) -> Likelihood:  # fmt: skip
     """Return the likelihood with the noise that is best for a constant. Raises ReconError where none is."""
     if whose == "fixed":
         return likelihood
     means = mu.expand(len(few), *mu.shape)
     try:
-        best = likelihood.fit(few, means)
+        best = best_noise(likelihood, few, means, weights)
     except ReconError:
         if len(likelihood.noise) < 2:
             raise

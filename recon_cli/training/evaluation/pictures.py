@@ -21,7 +21,7 @@ def picture(model: Model, rows: Tensor, shape: tuple[int, ...], which: str) -> P
     """Return the first of ``rows`` above mu at the mean of their q(z | x); None where they are no images of ``shape``."""
     if model.supervised:
         return None
-    first = rows[:MOST]
+    first = model.own(rows[:MOST])
     with torch.no_grad():
         pair = [part.cpu().numpy() for part in (first, model.reconstruct(first))]
     return gallery(f"{which} samples, and their reconstructions", [*zip(("x", "μ"), pair, strict=True)], shape)
@@ -51,7 +51,7 @@ def generated(model: Model, rows: Tensor, shape: tuple[int, ...], seed: int) -> 
         lines_of = {"traversal.png": (f"one latent from {span}", [f"z{int(latent)}" for latent in busiest], moved)}
         if log_variance is not None:
             lines_of["samples.png"] = ("draws of the prior", [f"{line + 1}" for line in range(LINES)], prior)
-        real = ("x", rows[:MOST].cpu().numpy())  # whose black and white the others have
+        real = ("x", model.own(rows[:MOST]).cpu().numpy())  # whose black and white the others have
         galleries = {
             name: gallery(title, [real, *zip(labels, [model.mu(z).cpu().numpy() for z in lines], strict=True)], shape)
             for name, (title, labels, lines) in lines_of.items()

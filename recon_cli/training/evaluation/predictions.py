@@ -55,9 +55,15 @@ def answers(
         return ()
     with torch.no_grad():
         y, mu = wide(model.target(rows)), wide(model.reconstruct(rows))
-        line = least_squares(model, train_rows, rows)
-    middles = (mu, y.mean(dim=0), y if line is None else line)
-    errors = zip(*((y - middle).square().mean(dim=0).tolist() for middle in middles), strict=True)
+        counts = model.counts(rows)
+        line = least_squares(model, train_rows, rows) if counts is None else None
+    weights = torch.ones_like(y) if counts is None else wide(counts.events)
+
+    def mean(values: Tensor) -> Tensor:
+        return (weights * values).sum(dim=0) / weights.sum(dim=0)
+
+    middles = (mu, mean(y), y if line is None else line)
+    errors = zip(*(mean((y - middle).square()).tolist() for middle in middles), strict=True)
     return tuple(
         Prediction(
             names[int(at)],

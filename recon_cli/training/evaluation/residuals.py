@@ -137,7 +137,7 @@ def calibration(model: Model, likelihood: Likelihood, rows: Tensor, settings: Se
     samples: list[Tensor] = []
     exact: tuple[float, ...] | None = None
     with torch.no_grad():
-        for x, raw, _ in passes(model, rows[::every].contiguous(), settings):
+        for x, raw, _, weights in passes(model, rows[::every].contiguous(), settings):
             mu = model.link.inverse(wide(raw))
             mine = standardised(likelihood, wide(x), mu)
             if mine is None:
@@ -145,7 +145,7 @@ def calibration(model: Model, likelihood: Likelihood, rows: Tensor, settings: Se
             exact = exact or shares(likelihood, mu)
             if exact is None:
                 samples.append(standardised(likelihood, wide(likelihood.sample(mu, generator)), mu))  # type: ignore[arg-type]
-            real.append(mine)
+            real.append(mine if weights is None else mine[weights > 0])
         r = torch.cat(real).flatten()
         predicted = exact or inside(torch.cat(samples).flatten())
     error = 0.0 if exact else max(math.sqrt(share * (1 - share) / r.numel()) for share in predicted)

@@ -26,13 +26,12 @@ from recon_cli.training.figures import loss_beside, passes
 from recon_cli.training.loop import State, threads
 from recon_cli.training.plan import Data, Plan
 from recon_cli.training.saying import short
-from recon_cli.training.settings import Settings, akin, exactly, with_options
+from recon_cli.training.settings import Everything, Settings, akin, exactly, split_options, with_options
 
 if TYPE_CHECKING:
     from torch import Tensor
     from typing_extensions import Unpack
 
-    from recon_cli.models._options import Keywords
 
 EPOCHS = 5
 SOME = 1024  # rows that tell whether two losses are one
@@ -44,11 +43,11 @@ class Twin(State):
 
     closed = False
 
-    def term(self, likelihood: Likelihood, x: Tensor, raw: Tensor) -> Tensor:
+    def term(self, likelihood: Likelihood, x: Tensor, raw: Tensor, weights: Tensor | None) -> Tensor:
         """Return the same value, its gradient slightly tilted."""
         chance = torch.Generator(raw.device).manual_seed(self.epoch << 32 | self.at)
         way = torch.randint(0, 2, raw.shape, generator=chance, device=raw.device) * 2 - 1
-        return super().term(likelihood, x, raw + (raw - raw.detach()) * (way * torch.finfo(raw.dtype).eps))
+        return super().term(likelihood, x, raw + (raw - raw.detach()) * (way * torch.finfo(raw.dtype).eps), weights)
 
 
 @dataclass(frozen=True)
@@ -218,7 +217,7 @@ def lockstep(
     binarize: str | None = None,
     scale: float | None = None,
     progress: Callable[[int, str], None] | None = None,
-    **settings: Unpack[Keywords],
+    **settings: Unpack[Everything],
 ) -> Lockstep:
     """Train on a likelihood and on a loss, side by side, and measure after each step how far apart they are.
 
@@ -232,7 +231,8 @@ def lockstep(
         raise ReconError("--against sets steps side by side in one process, and here are several.", "Start it without torchrun.")
     loss = likelihoods.loss(against) if isinstance(against, str) else against
     settings.setdefault("epochs", EPOCHS)
-    plan = Plan.of(data, likelihood, sigma, device, binarize, scale, **settings)
+    reading, numbers = split_options(settings)
+    plan = Plan.of(data, likelihood, sigma, device, binarize, scale, reading, **numbers)
     if plan.whose != "fixed":
         raise ReconError(
             f"The noise of {plan.likelihood.name} is {plan.whose}, so its slope changes from step to step, and no loss keeps up "
@@ -243,6 +243,10 @@ def lockstep(
         raise ReconError(
             "Likelihood and loss are trained side by side for as many steps and at the same rates, whatever the rows say.",
             "Leave --patience and --schedule plateau out.",
+        )
+    if plan.train_rows.shape[1] > plan.model.elements:
+        raise ReconError(
+            "--against sets steps side by side on data that are there and count alike.", "Leave masks and weights out."
         )
     loss = akin(loss, plan.likelihood, "--against")
     check(plan.model.target(plan.train_rows), loss.support, f"the data ({plan.word})", f"{loss.name} allows")
@@ -308,7 +312,7 @@ def slope_between(plan: Plan, loss: Loss) -> tuple[float, bool]:
         return float(right) / float(left), False
     if not (likelihood.head or loss.reason or (mine and mine.reason)):
         with torch.no_grad():
-            x, raw, _ = next(passes(plan.state().model, plan.train_rows[:SOME], plan.settings))
+            x, raw, *_ = next(passes(plan.state().model, plan.train_rows[:SOME], plan.settings))
         objective = likelihood.nll if mine is None else of_loss(mine)
         mu = likelihood.link.inverse(raw).reshape(x.shape)
         if measured := proportion(objective, of_loss(loss), likelihood, x, mu):

@@ -19,13 +19,12 @@ from recon_cli.training.figures import GRADIENTS, Figures
 from recon_cli.training.plan import Data, Plan
 from recon_cli.training.result import CODED, ERRORS, Result, Training
 from recon_cli.training.saying import remedy
-from recon_cli.training.settings import with_options
+from recon_cli.training.settings import Everything, split_options, with_options
 from recon_cli.training.trainer import train
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from recon_cli.models._options import Keywords
 
 EXACTLY, NEARLY = 1e-6, 0.05  # nats per sample: what a linear model may miss with L-BFGS, and with samples of z
 SWEPT = ("sigma", *(field.name for field in dataclasses.fields(Options) if field.type in ("float", "int", "float | None")))
@@ -119,7 +118,7 @@ def sweep(
     binarize: str | None = None,
     scale: float | None = None,
     progress: Callable[[int, str], None] | None = None,
-    **settings: Unpack[Keywords],
+    **settings: Unpack[Everything],
 ) -> Sweep:
     """Return a run for each value of ``NAME=VALUE,VALUE,...``; the rest as for :func:`train`. Nothing is written.
 
@@ -130,10 +129,18 @@ def sweep(
     given: dict[str, Any] = {"sigma": sigma, **settings}
     if given.get(name) not in (None, 1.0 if name == "beta" else usual.get(name)):
         raise ReconError(f"--{name} is given, and swept too.", "Leave one of them out.")
-    common = {"data": data, "likelihood": likelihood, "device": device, "binarize": binarize, "scale": scale, **given}
+    common = {
+        "data": data,
+        "likelihood": likelihood,
+        "device": device,
+        "binarize": binarize,
+        "scale": scale,
+        **given,
+    }
     each = [{**common, name: value} for value in values]
     for keywords in each:
-        Plan.of(**keywords)
+        reading, numbers = split_options(keywords)
+        Plan.of(reading=reading, **numbers)
     runs = []
     for value, keywords in zip(values, each, strict=True):
         runs.append(train(**keywords))
