@@ -15,6 +15,7 @@ from recon_cli.identity.regions import SHARE, Circle, Lattice, Simplex, Sphere
 
 ODD = (sympy.erf, sympy.tanh, sympy.atan, sympy.sinh)
 BENT = (sympy.Abs, sympy.sign, sympy.Max, sympy.Min, sympy.Heaviside, sympy.Piecewise)
+ODDS = Symbol("s", positive=True)  # of an x between 0 and 1
 RISING = (sympy.exp, sympy.log, *ODD)
 
 
@@ -89,6 +90,18 @@ def line(density: Expr, x: Symbol, mu: Symbol) -> Expr:
 
 
 @functools.lru_cache(256)
+def over_odds(density: Expr, x: Symbol) -> Expr:
+    """Return a density of x between 0 and 1 as one of its odds s > 0, x = s/(1 + s): where x is near 1, 1 - x = 1/(1 + s) is known."""
+
+    def opened_log(part: Expr) -> Expr:
+        return as_expr(sympy.expand_log(sympy.log(sympy.cancel(part)), force=True) if part.has(ODDS) else sympy.log(part))
+
+    inner = replace(substitute(density, {x: ODDS / (1 + ODDS)}), sympy.log, opened_log)
+    inner = replace(inner, lambda part: part.is_Pow and part.base.is_Add, lambda part: sympy.cancel(part.base) ** part.exp)
+    return as_expr(sympy.expand_power_base(inner / (1 + ODDS) ** 2, force=True))
+
+
+@functools.lru_cache(256)
 def between(density: Expr, x: Symbol, low: Expr, high: Expr, mu: Symbol) -> Expr:
     """Return the integral from ``low`` to ``high``; from 0 to 1 that over the odds of x, from zero up.
 
@@ -96,11 +109,7 @@ def between(density: Expr, x: Symbol, low: Expr, high: Expr, mu: Symbol) -> Expr
     """
     integral = mellin(density, x, low, high)
     if integral is None and (low, high) == (0, 1):
-        odds = Symbol("s", positive=True)
-        inner = replace(substitute(density, {x: odds / (1 + odds)}), sympy.log, lambda part: sympy.log(sympy.cancel(part)))
-        inner = replace(inner, lambda part: part.is_Pow and part.base.is_Add, lambda part: sympy.cancel(part.base) ** part.exp)
-        whole = as_expr(sympy.expand_log(inner, force=True)) / (1 + odds) ** 2
-        return between(as_expr(sympy.expand_power_base(whole, force=True)), odds, sympy.Integer(0), sympy.oo, mu)
+        return between(over_odds(density, x), ODDS, sympy.Integer(0), sympy.oo, mu)
     if integral is None and low == 0 and high == sympy.oo and density.has(sympy.log(x)):
         middle, away = sympy.log(mu) if mu.is_positive else mu, sympy.Dummy("away", positive=True)
         logs = [middle + way * away for way in (1, -1)]
@@ -303,8 +312,7 @@ def positive(density: Expr, symbols: Words, odds: Odds) -> bool:
             inner = substitute(inner, {support.high: x + Symbol("m", integer=True, nonnegative=True)})
         inner = substitute(inner, {x: Symbol("x", integer=True, nonnegative=True) + exactly(support.low)})
     elif (support.low, support.high) == (0, 1) and not symbols.likelihood.event:
-        odds = Symbol("s", positive=True)
-        inner = as_expr(sympy.factor(sympy.together(substitute(inner, {x: odds / (1 + odds)}), deep=True)))
+        inner = replace(over_odds(inner, x), sympy.gamma, lambda part: sympy.gamma(sympy.factor(part)))
     elif x.is_nonnegative and not symbols.likelihood.event:
         inner = substitute(inner, {x: Symbol("x", positive=True)})  # at the end itself, a single point, there may be a pole
     return all(is_nonnegative(piece) for piece, _ in branches(inner))
