@@ -37,11 +37,25 @@ def total(density: Expr, symbols: Words, odds: Odds, general: Expr | None = None
         turned = substitute(density, {x: mu + AWAY})
         turned = as_expr(sympy.expand_trig(turned)) if density.has(sympy.sin) else turned
         return bessel(turned, sympy.cos(AWAY), -sympy.sin(AWAY), sympy.Integer(2))
+    if support.whole and isinstance(density, sympy.Piecewise):
+        return odds.leave(pieced(odds.enter(density), x, exactly(support.low), exactly(support.high)))
     if support.whole:
         return odds.leave(summed(odds.enter(density), x, exactly(support.low), exactly(support.high)))
     if support.low == -math.inf and support.high == math.inf:
         return line(density, x, mu)
     return odds.leave(between(odds.enter(density), x, exactly(support.low), exactly(support.high), odds.symbol))
+
+
+def pieced(density: Expr, x: Symbol, low: Expr, high: Expr) -> Expr:
+    """Return the sum over whole numbers of a density that is another at single ones: that of the one, less and more these.
+
+    Raises NotImplementedError for other pieces.
+    """
+    *single, (usual, _) = branches(density)
+    if not all(isinstance(condition, sympy.Eq) and condition.lhs == x and condition.rhs.is_Integer for _, condition in single):
+        raise NotImplementedError("pieces of more than a number")
+    moved = add(substitute(own, {x: where.rhs}) - substitute(usual, {x: where.rhs}) for own, where in single)  # type: ignore[attr-defined]
+    return as_expr(sympy.simplify((summed(usual, x, low, high) + moved).rewrite(sympy.exp)))
 
 
 def exactly(end: Expr | float) -> Expr:
@@ -91,7 +105,7 @@ def line(density: Expr, x: Symbol, mu: Symbol) -> Expr:
 
 @functools.lru_cache(256)
 def over_odds(density: Expr, x: Symbol) -> Expr:
-    """Return a density of x between 0 and 1 as one of its odds s > 0, x = s/(1 + s): where x is near 1, 1 - x = 1/(1 + s) is known."""
+    """Return a density of x between 0 and 1 as one of its odds s > 0, x = s/(1 + s), for which 1 - x is not rounded near 1."""
 
     def opened_log(part: Expr) -> Expr:
         return as_expr(sympy.expand_log(sympy.log(sympy.cancel(part)), force=True) if part.has(ODDS) else sympy.log(part))

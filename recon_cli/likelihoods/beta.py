@@ -33,7 +33,7 @@ class ReverseDivergence(Loss):
         """Torch has none (its kl_div is not symmetric in the classes); as people write it, it cancels where x is near mu."""
         from recon_cli.numerics.stable import with_derivatives
 
-        value = divergence(x, prediction, 1 - prediction)
+        value = divergence(x, prediction, 1 - prediction, prediction - x)
         return with_derivatives(value, (-logit_error(x, prediction), prediction))
 
 
@@ -51,7 +51,7 @@ class ReverseDivergenceOfLogit(ReverseDivergence):
         from recon_cli.numerics.stable import with_derivatives
 
         mu, rest = prediction.sigmoid(), (-prediction).sigmoid()
-        return with_derivatives(divergence(x, mu, rest), (mu * rest * (prediction - logit(x)), prediction))
+        return with_derivatives(divergence(x, mu, rest, excess(x, mu, rest)), (mu * rest * (prediction - logit(x)), prediction))
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Beta(Likelihood):
     def nll(self, x: Tensor, mu: Tensor) -> Tensor:
         from recon_cli.numerics.stable import with_derivatives
 
-        value, pull, by_precision = self._nll(x, mu, 1 - mu, -logit_error(x, mu))
+        value, pull, by_precision = self._nll(x, mu, 1 - mu, mu - x, -logit_error(x, mu))
         return with_derivatives(value, (self.precision * pull, mu), (by_precision, self.precision))
 
     @elementwise
@@ -93,14 +93,17 @@ class Beta(Likelihood):
         from recon_cli.numerics.stable import with_derivatives
 
         mu, rest = raw.sigmoid(), (-raw).sigmoid()
-        value, pull, by_precision = self._nll(x, mu, rest, raw - logit(x))
+        value, pull, by_precision = self._nll(x, mu, rest, excess(x, mu, rest), raw - logit(x))
         return with_derivatives(value, (self.precision * (mu * rest) * pull, raw), (by_precision, self.precision))
 
-    def _nll(self, x: Tensor, mu: Tensor, rest: Tensor, above: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the nll, its derivative by mu over the precision, and that by the precision; ``above`` is logit mu - logit x."""
+    def _nll(self, x: Tensor, mu: Tensor, rest: Tensor, over: Tensor, above: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the nll, its derivative by mu over the precision, and that by the precision.
+
+        ``rest`` is 1 - mu, ``over`` mu - x, ``above`` logit mu - logit x.
+        """
         from recon_cli.numerics.stable import digamma_less_log
 
-        off = divergence(x, mu, rest)
+        off = divergence(x, mu, rest, over)
         value = self.precision * off + (x.log() + (-x).log1p()) + self._gap(mu, rest)
         one, two = (digamma_less_log(self.precision * share) for share in (mu, rest))
         both = digamma_less_log(mu.new_ones(()) * self.precision)
@@ -146,9 +149,13 @@ class Beta(Likelihood):
         return (one / (one + two)).clamp(limits.tiny, 1 - limits.eps / 2)
 
 
-def divergence(x: Tensor, mu: Tensor, rest: Tensor) -> Tensor:
-    """Return mu log(mu/x) + rest log(rest/(1 - x)), rest = 1 - mu, without cancelling where x is near mu."""
+def divergence(x: Tensor, mu: Tensor, rest: Tensor, over: Tensor) -> Tensor:
+    """Return mu log(mu/x) + rest log(rest/(1 - x)), rest = 1 - mu and over = mu - x, without cancelling where x is near mu."""
     from recon_cli.numerics.stable import deviance
 
-    over = mu - x
     return deviance(mu, x, over) + deviance(rest, 1 - x, -over)
+
+
+def excess(x: Tensor, mu: Tensor, rest: Tensor) -> Tensor:
+    """Return mu - x of a mean that was rounded: by what is left of one, where that is the smaller."""
+    return (mu - x).where(mu < rest, (1 - x) - rest)

@@ -62,7 +62,7 @@ class LogitLaplace(Likelihood):
     raw_loss = AbsoluteLogitErrorOfLogit()
     density = "exp(-Abs(log(x/(1 - x)) - log(mu/(1 - mu)))/scale)/(2*scale*x*(1 - x))"
     calls = (
-        "-distributions.TransformedDistribution(distributions.Laplace(mu.logit(), scale), distributions.SigmoidTransform()).log_prob(x)",
+        "-distributions.TransformedDistribution(distributions.Laplace(r, scale), distributions.SigmoidTransform()).log_prob(x)",
     )
     support = SHARE
     domain = SHARE
