@@ -134,7 +134,8 @@ def events(side: Likelihood, places: list[Any], raw: bool, dtype: torch.dtype) -
 def one(exact: Any, row: Any) -> Any:
     """A truth, or None where the density itself is beyond the witness's digits."""
     try:
-        found = exact(*row)
+        with mpmath.workdps(700 if 0 < min(map(abs, witness.flat(row[1]))) < 1e-100 else mpmath.mp.dps):
+            found = exact(*row)
         return None if found == 0 and 0 < min(map(abs, witness.flat(row[1]))) < 1e-100 else found
     except (ZeroDivisionError, ValueError, OverflowError):
         return None

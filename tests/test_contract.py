@@ -325,7 +325,8 @@ def draws(side: Likelihood, count: int, seed: int = 0, where: float = 0.3) -> tu
 @each
 @pytest.mark.parametrize("where", [0.3, 0.5, 0.97])
 def test_samples_follow_the_density(side: Likelihood, where: float) -> None:
-    x, mu = draws(side, 20_000, where=where)
+    bounded = type(side.support) is Interval and not side.support.closed and side.support.high < math.inf
+    x, mu = draws(side, 20_000, where=min(where, 1.07 - where) if bounded else where)  # numbers are dense near 0, not near 1
     assert side.support.contains(x).all()
 
     def density(events: Any) -> numpy.ndarray:
@@ -398,7 +399,9 @@ def test_with_slope_finds_the_noise_of_a_weight(side: Likelihood) -> None:
     )
     assert float(again.slope) == pytest.approx(float(side.slope), rel=1e-15), says
     for name, value in side.parameters.items():
-        assert again.parameters[name] == pytest.approx(value, rel=1e-15), says
+        other = dataclasses.replace(side, **{name: value * 0.9}) if name not in side.design else None
+        if other is None or (other.slope, other.loss) != (side.slope, side.loss):  # else no weight and no loss tells it
+            assert again.parameters[name] == pytest.approx(value, rel=1e-15), says
 
 
 @each_kind
@@ -531,7 +534,8 @@ def test_a_loss_is_its_formula_value_and_gradient(loss: Loss, dtype: torch.dtype
     if owner.event or owner.head or isinstance(owner.support, Lattice):
         x, mu = points.ordinary(owner, dtype)
     else:
-        x = torch.tensor([0.0, 1.0, 0.0, 1.0, 0.0, 1.0, 0.25 if loss.support.contains(0.25) else 1.0], dtype=dtype)
+        low, high = (end if loss.support.contains(end) else inner for end, inner in ((0.0, 0.125), (1.0, 0.875)))
+        x = torch.tensor([low, high] * 3 + [0.25 if loss.support.contains(0.25) else 1.0], dtype=dtype)
         mu = torch.tensor([0.25, 0.75, 0.9, 0.01, 0.999, 0.999, 0.5], dtype=dtype)
     point = loss.link.forward(mu.to(device)).detach().requires_grad_()
     x = x.to(device)

@@ -164,7 +164,8 @@ def leeway(likelihood: Likelihood, raw: bool, x: Any, at: Any) -> tuple[Any, lis
     """What errors at a point may be measured against where a true formula cancels or magnifies: (nll, gradients).
 
     The largest term of the formula, or half of what its derivative by the logarithm of a noise is: z = (x - mu)/scale
-    is rounded once at least, as if the scale were, and exp(-z) magnifies that.
+    is rounded once at least, as if the scale were, and exp(-z) magnifies that. Where a density is a sum of chances, as
+    that of more zeros, so is its derivative by the logarithm of mu.
     """
     values = [*likelihood.parameters.values()]
     step = mpmath.mpf(10) ** (-mpmath.mp.dps // 3)
@@ -172,7 +173,10 @@ def leeway(likelihood: Likelihood, raw: bool, x: Any, at: Any) -> tuple[Any, lis
     def moved(exact: Callable[..., Any]) -> list[Any]:
         turned = ([value * (1 + step * (i == k)) for i, value in enumerate(map(mpmath.mpf, values))] for k in range(len(values)))
         here = exact(values, x, at)
-        return [abs(exact(noise, x, at) - here) / step / 2 for noise in turned]
+        summed = (
+            [abs(exact(values, x, mpmath.mpf(at) * (1 + step)) - here) / step / 2] if "Eq(x, 0)" in likelihood.density else []
+        )
+        return [*(abs(exact(noise, x, at) - here) / step / 2 for noise in turned), *summed]
 
     whole, slopes = compiled(type(likelihood), raw)
     parts, slope_parts = terms(type(likelihood), raw)

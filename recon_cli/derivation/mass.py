@@ -10,10 +10,11 @@ import numpy as np
 from sympy import Expr, Symbol
 
 from recon_cli.derivation.evaluation import Floats, Function
+from recon_cli.derivation.normalisation import ODDS, over_odds
 from recon_cli.derivation.points import Setting, direction
 from recon_cli.derivation.quadrature import Mass, integral, series
 from recon_cli.derivation.words import Words
-from recon_cli.identity.regions import Circle, Lattice, Simplex, Sphere
+from recon_cli.identity.regions import Circle, Interval, Lattice, Simplex, Sphere
 
 AROUND = 33  # directions around a mean, in three dimensions
 
@@ -42,6 +43,11 @@ def mass(symbols: Words, density: Expr, setting: Setting, event: int, around_mea
     if support.whole:
         return series(p, int(support.low), float(support.high))
     centre = setting.mus[event][0]
+    if isinstance(support, Interval) and (support.low, support.high, support.closed) == (0, 1, False):
+        over = Function(over_odds(density, x), constants)
+        result = integral(lambda points: over({ODDS: points}), 0.0, math.inf, [centre / (1 - centre)])
+        x_of = [places / (1 + places) for places in (result.x, result.edges)]
+        return dataclasses.replace(result, x=x_of[0], edges=x_of[1])
     ends = (float(support.low), float(support.high))
     if isinstance(support, Circle) and around_mean:
         ends = (centre - math.pi, centre + math.pi)

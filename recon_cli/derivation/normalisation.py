@@ -15,6 +15,7 @@ from recon_cli.identity.regions import SHARE, Circle, Lattice, Simplex, Sphere
 
 ODD = (sympy.erf, sympy.tanh, sympy.atan, sympy.sinh)
 BENT = (sympy.Abs, sympy.sign, sympy.Max, sympy.Min, sympy.Heaviside, sympy.Piecewise)
+ODDS = Symbol("s", positive=True)  # of an x between 0 and 1
 RISING = (sympy.exp, sympy.log, *ODD)
 
 
@@ -36,11 +37,25 @@ def total(density: Expr, symbols: Words, odds: Odds, general: Expr | None = None
         turned = substitute(density, {x: mu + AWAY})
         turned = as_expr(sympy.expand_trig(turned)) if density.has(sympy.sin) else turned
         return bessel(turned, sympy.cos(AWAY), -sympy.sin(AWAY), sympy.Integer(2))
+    if support.whole and isinstance(density, sympy.Piecewise):
+        return odds.leave(pieced(odds.enter(density), x, exactly(support.low), exactly(support.high)))
     if support.whole:
         return odds.leave(summed(odds.enter(density), x, exactly(support.low), exactly(support.high)))
     if support.low == -math.inf and support.high == math.inf:
         return line(density, x, mu)
     return odds.leave(between(odds.enter(density), x, exactly(support.low), exactly(support.high), odds.symbol))
+
+
+def pieced(density: Expr, x: Symbol, low: Expr, high: Expr) -> Expr:
+    """Return the sum over whole numbers of a density that is another at single ones: that of the one, less and more these.
+
+    Raises NotImplementedError for other pieces.
+    """
+    *single, (usual, _) = branches(density)
+    if not all(isinstance(condition, sympy.Eq) and condition.lhs == x and condition.rhs.is_Integer for _, condition in single):
+        raise NotImplementedError("pieces of more than a number")
+    moved = add(substitute(own, {x: where.rhs}) - substitute(usual, {x: where.rhs}) for own, where in single)  # type: ignore[attr-defined]
+    return as_expr(sympy.simplify((summed(usual, x, low, high) + moved).rewrite(sympy.exp)))
 
 
 def exactly(end: Expr | float) -> Expr:
@@ -89,6 +104,18 @@ def line(density: Expr, x: Symbol, mu: Symbol) -> Expr:
 
 
 @functools.lru_cache(256)
+def over_odds(density: Expr, x: Symbol) -> Expr:
+    """Return a density of x between 0 and 1 as one of its odds s > 0, x = s/(1 + s), for which 1 - x is not rounded near 1."""
+
+    def opened_log(part: Expr) -> Expr:
+        return as_expr(sympy.expand_log(sympy.log(sympy.cancel(part)), force=True) if part.has(ODDS) else sympy.log(part))
+
+    inner = replace(substitute(density, {x: ODDS / (1 + ODDS)}), sympy.log, opened_log)
+    inner = replace(inner, lambda part: part.is_Pow and part.base.is_Add, lambda part: sympy.cancel(part.base) ** part.exp)
+    return as_expr(sympy.expand_power_base(inner / (1 + ODDS) ** 2, force=True))
+
+
+@functools.lru_cache(256)
 def between(density: Expr, x: Symbol, low: Expr, high: Expr, mu: Symbol) -> Expr:
     """Return the integral from ``low`` to ``high``; from 0 to 1 that over the odds of x, from zero up.
 
@@ -96,11 +123,7 @@ def between(density: Expr, x: Symbol, low: Expr, high: Expr, mu: Symbol) -> Expr
     """
     integral = mellin(density, x, low, high)
     if integral is None and (low, high) == (0, 1):
-        odds = Symbol("s", positive=True)
-        inner = replace(substitute(density, {x: odds / (1 + odds)}), sympy.log, lambda part: sympy.log(sympy.cancel(part)))
-        inner = replace(inner, lambda part: part.is_Pow and part.base.is_Add, lambda part: sympy.cancel(part.base) ** part.exp)
-        whole = as_expr(sympy.expand_log(inner, force=True)) / (1 + odds) ** 2
-        return between(as_expr(sympy.expand_power_base(whole, force=True)), odds, sympy.Integer(0), sympy.oo, mu)
+        return between(over_odds(density, x), ODDS, sympy.Integer(0), sympy.oo, mu)
     if integral is None and low == 0 and high == sympy.oo and density.has(sympy.log(x)):
         middle, away = sympy.log(mu) if mu.is_positive else mu, sympy.Dummy("away", positive=True)
         logs = [middle + way * away for way in (1, -1)]
@@ -303,8 +326,7 @@ def positive(density: Expr, symbols: Words, odds: Odds) -> bool:
             inner = substitute(inner, {support.high: x + Symbol("m", integer=True, nonnegative=True)})
         inner = substitute(inner, {x: Symbol("x", integer=True, nonnegative=True) + exactly(support.low)})
     elif (support.low, support.high) == (0, 1) and not symbols.likelihood.event:
-        odds = Symbol("s", positive=True)
-        inner = as_expr(sympy.factor(sympy.together(substitute(inner, {x: odds / (1 + odds)}), deep=True)))
+        inner = replace(over_odds(inner, x), sympy.gamma, lambda part: sympy.gamma(sympy.factor(part)))
     elif x.is_nonnegative and not symbols.likelihood.event:
         inner = substitute(inner, {x: Symbol("x", positive=True)})  # at the end itself, a single point, there may be a pole
     return all(is_nonnegative(piece) for piece, _ in branches(inner))

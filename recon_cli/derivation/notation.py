@@ -289,6 +289,7 @@ def terminal(text: str) -> str:
 
 def in_cases(text: str) -> str:
     """Respell ``Piecewise((a, x < 1), (b, True))`` as ``{a if x < 1; b otherwise}``."""
+    text = re.sub(r"\bEq\((\w+), (\w+)\)", r"\1 = \2", text)
     head, name, rest = text.partition("Piecewise(")
     if not name:
         return text

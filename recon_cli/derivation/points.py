@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from recon_cli.errors import ReconError
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import Loss
-from recon_cli.identity.regions import Circle, Lattice, Outputs, Region, Simplex, Sphere
+from recon_cli.identity.regions import Circle, Interval, Lattice, Outputs, Region, Simplex, Sphere
 
 if TYPE_CHECKING:
     from sympy import Symbol
@@ -129,7 +129,9 @@ def datum(likelihood: Likelihood, size: int, mu: Sequence[float], draw: random.R
         top = min(region.high, max(region.low, 0) + draw.choice((2, 12, 3 * abs(mu[0]) + 3)))
         return [float(draw.randint(math.ceil(region.low), max(math.ceil(region.low), int(top))))]
     if region.high - region.low < math.inf:
-        return [draw.choice((region.low, region.high)) if draw.random() < 0.15 else draw.uniform(region.low, region.high)]
+        closed = bool(region.contains(region.high)) if isinstance(region, Interval) else True
+        at_end = draw.random() < 0.15 and closed
+        return [draw.choice((region.low, region.high)) if at_end else draw.uniform(region.low, region.high)]
     unit = draw.choice([abs(float(value)) for value in likelihood.parameters.values()] or [1.0]) if draw.random() < 0.5 else 1.0
     if likelihood.head and draw.random() < 0.5:
         unit = math.sqrt(abs(mu[-1]))

@@ -169,6 +169,10 @@ def separated(symbols: Words, density: Expr, cost: Expr, odds: Odds) -> Decompos
         return Decomposition(sympy.Integer(1), sympy.Integer(0), sympy.Integer(0), "nll")
     slope, way = ratio(-inner, price, x, odds.symbol)
     constant, varying = level(inner + slope * price, x, odds.symbol).as_independent(*mus, as_Add=True)
+    if varying != 0 and varying.has(x):  # terms in x that are together once there are no odds
+        rest = sympy.expand(-logarithm(density) - odds.leave(slope) * cost)
+        of_x, of_mu = rest.as_independent(x, as_Add=True)[::-1]
+        return Decomposition(odds.leave(slope), tidy(of_x), of_mu, way)
     gap = varying if varying == 0 else -sympy.log(odds.leave(sympy.simplify(sympy.exp(varying))))
     return Decomposition(odds.leave(slope), tidy(-constant), gap, way)
 

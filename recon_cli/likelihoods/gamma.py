@@ -133,6 +133,7 @@ def itakura_saito_of_log(x: Tensor, raw: Tensor) -> Tensor:
     from recon_cli.numerics.stable import deviance, with_derivatives
 
     ratio = x * (-raw).exp()
-    small = (ratio - 1).abs() < 0.5
-    near = deviance(1.0, ratio.where(small, 1))
+    over = ((x - 1) * (-raw).exp() + (-raw).expm1()).where(raw.abs() < 0.5, ratio - 1)
+    small = over.abs() < 0.9
+    near = deviance(1.0, ratio.where(small, 1), -over.where(small, 0))
     return with_derivatives(near.where(small, ratio - 1 + (raw - x.log())), (1 - ratio, raw))

@@ -11,6 +11,7 @@ from recon_cli.identity.losses import LOGIT, Loss
 from recon_cli.identity.parametric import Number, class_or_instance, parameter
 from recon_cli.identity.regions import SHARE
 from recon_cli.identity.tensors import wide
+from recon_cli.likelihoods._shares import logit, logit_error
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -61,7 +62,7 @@ class LogitLaplace(Likelihood):
     raw_loss = AbsoluteLogitErrorOfLogit()
     density = "exp(-Abs(log(x/(1 - x)) - log(mu/(1 - mu)))/scale)/(2*scale*x*(1 - x))"
     calls = (
-        "-distributions.TransformedDistribution(distributions.Laplace(mu.logit(), scale), distributions.SigmoidTransform()).log_prob(x)",
+        "-distributions.TransformedDistribution(distributions.Laplace(r, scale), distributions.SigmoidTransform()).log_prob(x)",
     )
     support = SHARE
     domain = SHARE
@@ -105,22 +106,3 @@ class LogitLaplace(Likelihood):
         up, down = (mu.new_empty(mu.shape).exponential_(generator=generator) for _ in range(2))
         limits = torch.finfo(mu.dtype)
         return (mu.logit() + self.scale * (up - down)).sigmoid().clamp(limits.tiny, 1 - limits.eps / 2)
-
-
-def logit(x: Tensor) -> Tensor:
-    """Return log(x/(1 - x)): torch's own takes the logarithm of a quotient that rounds to one in the middle."""
-    off = (2 * x - 1) / (1 - x)
-    small = off.abs() < 0.5
-    return off.where(small, 0).log1p().where(small, x.log() - (-x).log1p())
-
-
-def logit_error(x: Tensor, mu: Tensor) -> Tensor:
-    """Return logit x - logit mu without cancelling where they are near; its derivative by mu is -1/(mu (1 - mu))."""
-    from recon_cli.numerics.stable import with_derivatives
-
-    off = (x - mu) / mu / (1 - x)
-    small = off.abs() < 0.5
-    ratio = (x / mu) * ((1 - mu) / (1 - x))
-    normal = (ratio > 1e-300) & (ratio < 1e300)
-    far = ratio.where(normal, 1).log().where(normal, logit(x) - logit(mu))
-    return with_derivatives(off.where(small, 0).log1p().where(small, far), (-1 / mu / (1 - mu), mu))

@@ -105,10 +105,10 @@ def deviance(k: Number, mu: Tensor, over: Tensor | None = None) -> Tensor:
     return (over * v + 2 * k * v * bend(v * v)).where(near, k * (k / mu).log() - over)
 
 
-def bend(square: Tensor) -> Tensor:
+def bend(square: Tensor, terms: int = 16) -> Tensor:
     """Return atanh(v)/v - 1 = v^2/3 + v^4/5 + ... of v^2 = ``square``: Gauss's continued fraction, to 1e-17 up to 0.3."""
     below = torch.zeros_like(square)
-    for n in range(16, 0, -1):
+    for n in range(terms, 0, -1):
         below = n * n * square / (2 * n + 1 - below)
     return below / (1 - below)
 
@@ -131,10 +131,30 @@ def stirling_error(k: Tensor, more: Number | None = None) -> Tensor:
     return errors.where(k < 16, _stirling_series(n.clamp(min=16)))
 
 
+def stirling_error_of(n: Tensor) -> Tensor:
+    """Return Stirling's error of any n > 0, which :func:`stirling_error` has of whole numbers, a number more: by eight steps up.
+
+    Its derivative, digamma(n) + 1/(2n) - log n, is that of torch's digamma.
+    """
+    at = n.detach()
+    small, large = at.clamp(max=1), at.clamp(min=8)
+    near = (1 + small).lgamma() + small - small * small.log() - (2 * math.pi * small).log() / 2
+    steps = at.clamp(1, 8).unsqueeze(-1) + torch.arange(8, dtype=n.dtype, device=n.device)
+    middle = bend((2 * steps + 1) ** -2, 12).sum(dim=-1) + _stirling_series(at.clamp(1, 8) + 8)
+    value = near.where(at < 1, middle.where(at < 8, _stirling_series(large)))
+    return with_derivatives(value, (digamma_less_log(n) + 1 / (2 * n), n))
+
+
+def digamma_less_log(n: Tensor) -> Tensor:
+    """Return digamma(n) - log n, which vanishes as -1/(2n)."""
+    large = n.clamp(min=1e5)
+    return (n.digamma() - n.log()).where(n < 1e5, -(1 / (2 * large) + 1 / (12 * large * large)))
+
+
 def _stirling_series(n: Tensor) -> Tensor:
     square = 1 / (n * n)
     series = torch.zeros_like(square)
-    for part in (1 / 156, 691 / 360360, 1 / 1188, 1 / 1680, 1 / 1260, 1 / 360, 1 / 12):
+    for part in (3617 / 122400, 1 / 156, 691 / 360360, 1 / 1188, 1 / 1680, 1 / 1260, 1 / 360, 1 / 12):
         series = part - square * series
     return series / n
 

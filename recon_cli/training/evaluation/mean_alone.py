@@ -12,7 +12,6 @@ import torch
 from recon_cli.errors import ReconError
 from recon_cli.identity import fitting
 from recon_cli.identity.likelihood import Likelihood
-from recon_cli.identity.losses import IDENTITY
 from recon_cli.identity.regions import Circle, Lattice
 from recon_cli.identity.tensors import wide
 from recon_cli.models._base import Model, typical
