@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
+import pkgutil
 import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 Value = TypeVar("Value")
 Item = TypeVar("Item")
 Words = ParamSpec("Words")
+NO_OPTIMIZERS = {"lr_scheduler", "optimizer", "swa_utils", "lbfgs", "muon", "sparse_adam"}  # of the files of torch.optim
 NOTES = "recon_cli.notes"  # what words were taken for, until the report is shown
 
 
@@ -129,6 +132,26 @@ class SourceWord(Word[str]):
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         return [*super().shell_complete(ctx, param, incomplete), CompletionItem(incomplete, type="file")]
+
+
+class Completed(Word[str]):
+    """A word that is checked where it is used, and that the shell completes."""
+
+    name = "text"
+
+    def __init__(self, words: Callable[[], Iterable[str]]) -> None:
+        self.known_words = words  # type: ignore[method-assign]
+
+    def read(self, word: str, option: str) -> str:
+        del option
+        return word
+
+
+def optimizers() -> list[str]:
+    """Return the names of torch's optimizers, by its files: importing it would keep the shell waiting."""
+    folder = importlib.util.find_spec("torch")
+    files = pkgutil.iter_modules([f"{place}/optim" for place in (folder.submodule_search_locations or ())] if folder else [])
+    return sorted(file.name for file in files if file.name[0] != "_" and file.name not in NO_OPTIMIZERS)
 
 
 class Numbers(Word[list[float]]):
