@@ -832,7 +832,8 @@ SHELLS = {
         ["-f", "-c"],
         "autoload -U compinit && compinit -D\nsource <(_RECON_COMPLETE=zsh_source recon)\n"
         "compadd() { for one in $completions; do print -- $one; done }\n"
-        "_describe() { for one in $completions_with_descriptions; do print -- ${one%%:*}; done }\nwords=(recon derive la); CURRENT=3\n_recon_completion",
+        "_describe() { for one in $completions_with_descriptions; do print -- ${one%%:*}; done }\n"
+        "words=(recon derive la); CURRENT=3\n_recon_completion",
     ),
     "fish": (["--no-config", "-c"], '_RECON_COMPLETE=fish_source recon | source\ncomplete -C "recon derive la"'),
 }
