@@ -13,6 +13,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from recon_cli import registry
+from recon_cli.commands import _project
 from recon_cli.errors import ReconError
 from recon_cli.identity.parametric import as_number, as_whole
 from recon_cli.runtime import processes
@@ -34,6 +35,16 @@ class Command(click.Command):
 
     def get_short_help_str(self, limit: int = 45) -> str:
         return super().get_short_help_str(max(limit, 200))  # whole: lists wrap it
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        given, notes = _project.defaults(self)
+        ctx = super().make_context(
+            info_name, args, parent, default_map={**given, **(extra.pop("default_map", None) or {})}, **extra
+        )
+        ctx.meta.setdefault(NOTES, []).extend(notes)
+        return ctx
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         values, _, order = self.make_parser(ctx).parse_args([*args])
