@@ -395,7 +395,7 @@ def test_counts_are_compared_out_of_the_box(tmp_path: Path) -> None:
         assert code == 0
         assert found[0]["holds"]
         assert (
-            f"{below} of {found[0]['elements']} reconstructed means were kept inside {words[1]}'s [0, inf), a thousandth"
+            f"{below} of {found[0]['elements']} reconstructed means were kept inside {words[1]}'s [0, inf), 0.001"
             in str(whole["notes"])
         )
 
