@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import sys
+import textwrap
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +26,7 @@ HELP = """A reconstruction loss is a likelihood in disguise.
 MSE is a Gaussian with constant sigma, BCE a Bernoulli, L1 a Laplace. recon proves that line,
 measures it on data, and shows what it changes.
 """
+WIDEST = 88  # columns of prose
 COMPLETION = """\b
 Shell completion (bash; zsh and fish likewise):
   eval "$(_RECON_COMPLETE=bash_source recon)"
@@ -33,6 +36,15 @@ Shell completion (bash; zsh and fish likewise):
 def in_colour() -> bool | None:
     """Return whether to write in colour: as the environment (or ``--color``, which sets it) says; None where neither does."""
     return False if os.environ.get("NO_COLOR") else True if os.environ.get("FORCE_COLOR") else None
+
+
+def remark(title: str, colour: str, text: str) -> None:
+    """Write a sentence to standard error: a line in a pipe, on a terminal wrapped by words below its title."""
+    if sys.stderr.isatty():
+        width = min(shutil.get_terminal_size().columns, WIDEST) - len(title) - 1
+        lines = textwrap.wrap(text, max(width, 20), break_long_words=False, break_on_hyphens=False)
+        text = ("\n" + " " * len(title)).join(lines)
+    click.echo(click.style(title, fg=colour, bold=True) + text, err=True, color=in_colour())
 
 
 @contextlib.contextmanager
@@ -62,10 +74,9 @@ class Complaint(click.ClickException):
         del file
         if self.silent:  # the first process says it for all
             return
-        colour = in_colour()
-        click.echo(click.style("error: ", fg="red", bold=True) + self.message, err=True, color=colour)
+        remark("error: ", "red", self.message)
         if self.hint:
-            click.echo(click.style(" hint: ", fg="cyan", bold=True) + self.hint, err=True, color=colour)
+            remark(" hint: ", "cyan", self.hint)
 
 
 class Interruption(click.ClickException):
@@ -135,7 +146,7 @@ def remarking(otherwise: Callable[..., None]) -> Callable[..., None]:
     def show(message: Warning | str, category: type[Warning], *rest: object, **named: object) -> None:
         if not issubclass(category, Remark):
             return otherwise(message, category, *rest, **named)
-        return click.echo(click.style("warning: ", fg="yellow", bold=True) + printable(str(message)), err=True, color=in_colour())
+        return remark("warning: ", "yellow", printable(str(message)))
 
     return show
 

@@ -30,7 +30,7 @@ SHOWN = [(page, match["command"], match["output"]) for page, text in TEXTS.items
 FILES = re.compile(r"```python\n# (?P<name>\w+\.py)\n(?P<content>.*?)```", re.DOTALL)
 NUMBER = re.compile(r"-?\d[\d,]*\.?\d*(?:e[+-]?\d+)?")
 ANEW = "python -m pytest tests/test_readme.py tests/test_accuracy.py -n 0 --update-readme"
-UNSTEADY = re.compile(r"worst|second")  # rounding errors and seconds are of the machine
+UNSTEADY = re.compile(r"largest error|second")  # rounding errors and seconds are of the machine
 
 
 def printed(page: Path, command: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:

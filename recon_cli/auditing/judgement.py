@@ -44,9 +44,9 @@ class Row:
 
     family: str | None = column("likelihood", "*")
     tradeoff: float | None = column("sigma² at β = 1, or β at sigma = 1")
-    tradeoff_batch: float | None = column("grows with B to the power")
-    tradeoff_dim: float | None = column("grows with D to the power")
-    tradeoff_latent: float | None = column("grows with K to the power")
+    tradeoff_batch: float | None = column("exponent in B, the batch size")
+    tradeoff_dim: float | None = column("exponent in D, the elements")
+    tradeoff_latent: float | None = column("exponent in K, the latents")
     sigma: float | None = column("noise (β = 1)", brief=True)
     beta: float | None = column("β", brief=True)
     latent_scale: str | None = column("the latents' scale is")

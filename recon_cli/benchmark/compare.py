@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy
 import torch
@@ -41,6 +42,8 @@ class Timing:
     engine: str = column("engine", "*")
     read: float = column("read", "seconds")
     recon: float = column("recon", "seconds", brief=True)
+    recon_least: float = column("recon, least", "seconds")
+    recon_most: float = column("recon, most", "seconds")
     distribution: float | None = column("distribution", "seconds")
     functional: float | None = column("functional", "seconds")
     first: float = column("first time", "seconds")
@@ -54,6 +57,14 @@ class Timing:
     functional_call: str | None = column("functional", None)
 
 
+class Spread(NamedTuple):
+    """Seconds of one way, over its turns."""
+
+    median: float
+    least: float
+    most: float
+
+
 @dataclass(frozen=True)
 class FileTiming:
     """Seconds of one likelihood from two files, beside summing both through a memory map."""
@@ -63,6 +74,8 @@ class FileTiming:
     engine: str = column("engine", "*")
     sum: float = column("sum through a map, s")
     compare: float = column("compare, s", brief=True)
+    compare_least: float = column("compare, least")
+    compare_most: float = column("compare, most")
     over_sum: float = column("compare / sum", brief=True)
     gigabytes: float = column("GB/s", brief=True)
     memory: float | None = column("peak, MB", brief=True)
@@ -101,6 +114,7 @@ def bench(
         )
     if engine not in ENGINES:
         raise unknown("engine", engine, ENGINES)
+    busy = load()
     where, rows, file_rows, done = devices.device(device), list[Timing](), list[FileTiming](), 0
     chosen_engines = ENGINES[1:] if engine == "both" else (engine,)
     for word in noise_models or USUAL:
@@ -117,7 +131,7 @@ def bench(
             done += 1
             if progress is not None:
                 progress(done, f"{likelihood.name}, {size:,} elements")
-    notes = [f"On {_device_name(where)}, float32. Medians of {repeats}, each side taken in turn."]
+    notes = [f"On {_device_name(where)}, float32. Medians of {repeats}, each side taken in turn.", *busy]
     tables = [Table.of("bench", Timing, rows), *([Table.of("files", FileTiming, file_rows)] if files else [])]
     return Report("bench", tables, notes)
 
@@ -142,21 +156,24 @@ def _rows(likelihood: Likelihood, x: Tensor, mu: Tensor, repeats: int, chosen_en
     written_as = {"distribution": distribution, "functional": functional}
     ways |= {name: partial(written, likelihood, call, x, mu) for name, call in written_as.items() if call is not None}
     first, seconds = timed(ways, repeats, x.device)
+    usual = {name: spread.median for name, spread in seconds.items()}
     memory = {name: peak(way, x.device) for name, way in ways.items()}
     return [
         Timing(
             likelihood=str(likelihood),
             elements=len(x),
             engine=engine,
-            read=seconds["read"],
-            recon=seconds[engine],
-            distribution=seconds.get("distribution"),
-            functional=seconds.get("functional"),
+            read=usual["read"],
+            recon=usual[engine],
+            recon_least=seconds[engine].least,
+            recon_most=seconds[engine].most,
+            distribution=usual.get("distribution"),
+            functional=usual.get("functional"),
             first=first[engine],
-            over_read=seconds[engine] / seconds["read"],
-            under_distribution=seconds["distribution"] / seconds[engine] if distribution is not None else None,
-            under_functional=seconds["functional"] / seconds[engine] if functional is not None else None,
-            gigabytes=8 * len(x) / seconds[engine] / 1e9,
+            over_read=usual[engine] / usual["read"],
+            under_distribution=usual["distribution"] / usual[engine] if distribution is not None else None,
+            under_functional=usual["functional"] / usual[engine] if functional is not None else None,
+            gigabytes=8 * len(x) / usual[engine] / 1e9,
             memory=memory[engine],
             memory_written=memory.get("distribution", memory.get("functional")),
             distribution_call=distribution,
@@ -188,10 +205,12 @@ def _rows_from_files(
                 likelihood=str(likelihood),
                 elements=len(x),
                 engine=engine,
-                sum=seconds["sum"],
-                compare=seconds[engine],
-                over_sum=seconds[engine] / seconds["sum"],
-                gigabytes=8 * len(x) / seconds[engine] / 1e9,
+                sum=seconds["sum"].median,
+                compare=seconds[engine].median,
+                compare_least=seconds[engine].least,
+                compare_most=seconds[engine].most,
+                over_sum=seconds[engine].median / seconds["sum"].median,
+                gigabytes=8 * len(x) / seconds[engine].median / 1e9,
                 memory=peak(ways[engine], cpu),
             )
             for engine in chosen_engines
@@ -203,8 +222,8 @@ def timed(
     repeats: int,
     device: torch.device,
     after: Callable[[int, dict[str, float]], None] | None = None,
-) -> tuple[dict[str, float], dict[str, float]]:
-    """Return seconds of each way: its first time, and the median of ``repeats`` more, each taken in turn.
+) -> tuple[dict[str, float], dict[str, Spread]]:
+    """Return seconds of each way: its first time, and median, least and most of ``repeats`` more, each taken in turn.
 
     ``after`` is called with the number of each turn (the first times are turn 0) and its seconds.
     """
@@ -221,7 +240,19 @@ def timed(
         turns.append({name: seconds(way) for name, way in ways.items()})
         if after:
             after(turn, turns[-1])
-    return turns[0], {name: statistics.median(turn[name] for turn in turns[1:]) for name in ways}
+    later = {name: [turn[name] for turn in turns[1:]] for name in ways}
+    return turns[0], {name: Spread(statistics.median(each), min(each), max(each)) for name, each in later.items()}
+
+
+def load() -> list[str]:
+    """Return a note on how busy the machine is already, where that is more than a quarter of it; none where it does not tell."""
+    if not hasattr(os, "getloadavg"):
+        return []
+    waiting, cores = os.getloadavg()[0], os.cpu_count() or 1
+    if waiting < cores / 4:
+        return []
+    busy = f"The machine was busy before this began, a load of {waiting:.1f} on {cores} cores"
+    return [f"{busy}: ratios of one run hold, seconds do not."]
 
 
 def peak(way: Callable[[], object], device: torch.device) -> float | None:

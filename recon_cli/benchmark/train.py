@@ -10,7 +10,7 @@ import numpy
 import torch
 
 from recon_cli.benchmark import rivals
-from recon_cli.benchmark.compare import timed
+from recon_cli.benchmark.compare import load, timed
 from recon_cli.benchmark.rivals import BATCH, ELEMENTS, HIDDEN, LATENT, ROWS
 from recon_cli.errors import ReconError
 from recon_cli.report import Report, Table, column
@@ -25,6 +25,8 @@ class EpochTiming:
 
     way: str = column("an epoch of", "*")
     seconds: float = column("seconds", brief=True)
+    least: float = column("least")
+    most: float = column("most")
     samples_per_second: float = column("samples/s")
     over_products: float = column("/ products", brief=True)
     tutorial_over: float = column("tutorial / it", brief=True)
@@ -65,11 +67,15 @@ def bench_training(
     with contextlib.suppress(ImportError):  # not there, or without what it needs
         ways["pythae"] = rivals.pythae(images, where)
     after = None if progress is None else lambda turn, seconds: progress(turn, f"{seconds['recon']:.2f} s")
-    first, usual = timed(ways, repeats, where, after)
+    busy = load()
+    first, seconds = timed(ways, repeats, where, after)
+    usual = {name: spread.median for name, spread in seconds.items()}
     rows = [
         EpochTiming(
             way=name,
             seconds=usual[name],
+            least=seconds[name].least,
+            most=seconds[name].most,
             samples_per_second=ROWS / usual[name],
             over_products=usual[name] / usual["products"],
             tutorial_over=usual["tutorial"] / usual[name],
@@ -81,7 +87,8 @@ def bench_training(
     notes = [
         f"{ROWS:,} images of 28x28, a VAE of {ELEMENTS}-{HIDDEN}-{LATENT}, batches of {BATCH}, on {where}{threads}. Medians of "
         f"{repeats}, each in turn, after a first time that is not counted (it compiles). recon: {likelihood}, its epoch's "
-        f"figures included; tutorial: BCE on the same bytes."
+        f"figures included; tutorial: BCE on the same bytes.",
+        *busy,
     ]
     return Report("bench", [Table.of("train", EpochTiming, rows)], notes)
 

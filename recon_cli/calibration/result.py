@@ -123,7 +123,7 @@ class Calibration(Presentable):
         yield Table.of(
             "spectrum", RateDistortion, self.points, f"a linear model at each noise{at_most}, nats per sample", few=FEW
         )
-        yield Table.of("ppca", Ppca, self.ppca, "the best noise for so many latents, nats per sample")
+        yield Table.of("ppca", Ppca, self.ppca, "the best noise for each number of latents, nats per sample")
         model = [self.model] if self.model else []
         beside = Table.of("model", ModelPoint, model, "the reconstruction beside the Gaussian bound, per sample")
         yield beside if self.model and self.model.distance is not None else beside.details()
@@ -155,7 +155,7 @@ class Calibration(Presentable):
             else:
                 variance = f" (sigma^2 = {self.sigma**2:.6g})" if self.sigma is not None else ""
                 noise = noise_in_words(self.likelihood)
-                yield f"{in_code}{self.likelihood.name} with {noise}{variance} and an honest KL, beta = 1."
+                yield f"{in_code}{self.likelihood.name} with {noise}{variance} beside a KL of weight 1 (beta = 1)."
         elif any(weight.loss_name == "l1" for weight in self.weights) and not any(
             row.likelihood == "laplace" for row in self.noise
         ):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
+import pkgutil
 import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
@@ -11,6 +13,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from recon_cli import registry
+from recon_cli.commands import _project
 from recon_cli.errors import ReconError
 from recon_cli.identity.parametric import as_number, as_whole
 from recon_cli.runtime import processes
@@ -24,6 +27,7 @@ Value = TypeVar("Value")
 Item = TypeVar("Item")
 Words = ParamSpec("Words")
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+NO_OPTIMIZERS = {"lr_scheduler", "optimizer", "swa_utils", "lbfgs", "muon", "sparse_adam"}  # of the files of torch.optim
 NOTES = "recon_cli.notes"  # what words were taken for, until the report is shown
 
 
@@ -32,6 +36,16 @@ class Command(click.Command):
 
     def get_short_help_str(self, limit: int = 45) -> str:
         return super().get_short_help_str(max(limit, 200))  # whole: lists wrap it
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        given, notes = _project.defaults(self)
+        ctx = super().make_context(
+            info_name, args, parent, default_map={**given, **(extra.pop("default_map", None) or {})}, **extra
+        )
+        ctx.meta.setdefault(NOTES, []).extend(notes)
+        return ctx
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         values, _, order = self.make_parser(ctx).parse_args([*args])
@@ -130,6 +144,26 @@ class SourceWord(Word[str]):
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         return [*super().shell_complete(ctx, param, incomplete), CompletionItem(incomplete, type="file")]
+
+
+class Completed(Word[str]):
+    """A word that is checked where it is used, and that the shell completes."""
+
+    name = "text"
+
+    def __init__(self, words: Callable[[], Iterable[str]]) -> None:
+        self.known_words = words  # type: ignore[method-assign]
+
+    def read(self, word: str, option: str) -> str:
+        del option
+        return word
+
+
+def optimizers() -> list[str]:
+    """Return the names of torch's optimizers, by its files: importing it would keep the shell waiting."""
+    folder = importlib.util.find_spec("torch")
+    files = pkgutil.iter_modules([f"{place}/optim" for place in (folder.submodule_search_locations or ())] if folder else [])
+    return sorted(file.name for file in files if file.name[0] != "_" and file.name not in NO_OPTIMIZERS)
 
 
 class Numbers(Word[list[float]]):

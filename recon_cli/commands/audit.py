@@ -44,7 +44,12 @@ class AuditCommand(options.Command):
     "--latent", type=options.Shape(), default="20", show_default=True, metavar="NUMBER", help="Latents; 20x10 of 10 classes."
 )
 @click.option(
-    "--batch", type=click.IntRange(2), metavar="NUMBER", help="Samples.  [default: the batch size that the code names, or 4]"
+    "--batch-size",
+    "--batch",
+    "batch",
+    type=click.IntRange(2),
+    metavar="NUMBER",
+    help="Samples.  [default: the batch size that the code names, or 4]",
 )
 @click.option(
     "--args", "order", metavar="ROLE,...", help="Roles in the order of the arguments: recon,target,mu,logvar (see above)."

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import click
 
+from recon_cli import registry
 from recon_cli.commands import _options as options
 from recon_cli.commands import _output as output
 
 
+def known() -> list[str]:
+    """Return the words that load no engine: likelihoods and defects."""
+    return [*registry.names("likelihoods"), *registry.names("auditing/defects")]
+
+
 @click.command("explain", cls=options.Command)
-@click.argument("word", required=False, metavar="[WORD]")
+@click.argument("word", type=options.Completed(known), required=False, metavar="[WORD]")
 @output.format
 def command(word: str | None, format: str) -> None:
     """Say what a word means: a defect's code, a likelihood, a loss, a column of a table.

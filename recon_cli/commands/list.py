@@ -7,9 +7,11 @@ import click
 from recon_cli.commands import _options as options
 from recon_cli.commands import _output as output
 
+KINDS = ("likelihoods", "losses", "sources", "formats", "defects", "models")
+
 
 @click.command("list", cls=options.Command)
-@click.argument("kind", required=False, metavar="[KIND]")
+@click.argument("kind", type=options.Completed(lambda: KINDS), required=False, metavar="[KIND]")
 @output.format
 def command(kind: str | None, format: str) -> None:
     """List what there is of a kind: likelihoods, losses, sources, formats, defects, models.

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
+from recon_cli import registry
 from recon_cli.commands import _options as options
 from recon_cli.commands import _output as output
 from recon_cli.models._options import Options, is_own, spelled
@@ -16,7 +17,11 @@ from recon_cli.runtime import processes, progress
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 KINDS = {"int": click.INT, "float": click.FLOAT, "str": click.STRING}
-TYPES = {"loss": options.LossWord(keep=True)}
+TYPES: dict[str, options.Word[Any]] = {
+    "loss": options.LossWord(keep=True),
+    "optimizer": options.Completed(options.optimizers),
+    "model": options.Completed(lambda: registry.names("models")),
+}
 
 
 def setting(*names: str) -> Callable[[Decorated], Decorated]:

@@ -98,7 +98,9 @@ class Comparison(Presentable):
             each = f"{'the' if count == 1 else 'each'} loss is the likelihood up to its slope and a constant in mu"
             verdict = f"{'holds' if count == 1 else f'all {count} hold'}: {each}"
         else:
-            verdict = f"{holding} of {count} hold, the others as they must not: " if self.holds else "refuted: "
+            verdict = (
+                f"{holding} of {count} hold, the other{'s' * (count - holding > 1)} known not to: " if self.holds else "refuted: "
+            )
             verdict += "; ".join(why(row) for row in self.rows if not row.holds)
         return verdict if self.whole else f"partial, interrupted: {verdict}"
 

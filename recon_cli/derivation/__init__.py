@@ -108,7 +108,7 @@ def summary(steps: Sequence[Step], holds: bool) -> str:
     wrong = sum(step.checked is False for step in steps)
     undecided = any(step.checked is None and step.by == "points" for step in steps)
     parts = [f"{proved} statements proved", f"{points} checked at points" * bool(points)]
-    parts += [f"{choices} chosen" * bool(choices), f"{wrong} refuted{' (misprinted, as it must be)' * holds}" * bool(wrong)]
+    parts += [f"{choices} chosen" * bool(choices), f"{wrong} refuted{', a well-known misprint' * holds}" * bool(wrong)]
     word = ("checked" if undecided else "proved") if holds else "refuted"
     return f"{word}: {', '.join(filter(None, parts))}"
 

@@ -34,7 +34,7 @@ class Region(ABC):
     whole: bool = False
 
     unit: ClassVar[str] = "values"
-    inset: ClassVar[str] = "a thousandth from its ends"
+    inset: ClassVar[str] = "0.001 from its ends"
     way_out: ClassVar[str] = "Scale the values, or choose a likelihood for real numbers (gaussian, laplace)."
 
     @abstractmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from recon_cli.benchmark import train
-from recon_cli.benchmark.compare import USUAL, bench, peak, written
+from recon_cli.benchmark.compare import USUAL, bench, load, peak, written
 from recon_cli.cli import main
 from recon_cli.errors import ReconError
 from recon_cli.likelihoods.gaussian import Gaussian
@@ -98,3 +99,16 @@ def test_what_cannot_be_timed_is_a_sentence(words: list[str]) -> None:
 def test_likelihoods_of_vectors_are_refused() -> None:
     with pytest.raises(ReconError, match="takes vectors"):
         bench("von-mises-fisher")
+
+
+def test_a_busy_machine_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "getloadavg", lambda: (3.0, 0.0, 0.0), raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    assert "a load of 3.0 on 2 cores" in load()[0]
+    monkeypatch.setattr(os, "getloadavg", lambda: (0.2, 9.0, 9.0))
+    assert load() == []
+
+
+def test_the_least_and_the_most_are_around_the_median() -> None:
+    (row,) = bench("gaussian", elements=[1000], repeats=3, engine="eager", device="cpu").tables[0].rows
+    assert row["recon_least"] <= row["recon"] <= row["recon_most"]

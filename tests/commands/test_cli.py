@@ -810,24 +810,53 @@ def completed(words: str, incomplete: str) -> list[str]:
         ("compare --format", "ma", ["markdown"]),
         ("compare --data", "dig", ["digits", "dig"]),
         ("compare", "--bin", ["--binarize"]),
+        ("train --optimizer", "adam", ["adam", "adamax", "adamw"]),
+        ("train --model", "li", ["linear"]),
+        ("explain", "recon", ["recon-mean", "recon-sign"]),
+        ("list", "mo", ["models"]),
+        ("guide", "calib", ["calibrate"]),
     ],
 )
 def test_words_complete(words: str, incomplete: str, offered: list[str]) -> None:
     assert completed(words, incomplete) == offered
 
 
+SHELLS = {
+    "bash": (
+        ["--norc", "-c"],
+        "source <(_RECON_COMPLETE=bash_source recon)\nCOMP_WORDS=(recon derive la); COMP_CWORD=2\n_recon_completion recon\n"
+        'printf "%s\\n" "${COMPREPLY[@]}"',
+    ),
+    # zsh completes only while a line is edited, so what would take its offers prints them
+    "zsh": (
+        ["-f", "-c"],
+        "autoload -U compinit && compinit -D\nsource <(_RECON_COMPLETE=zsh_source recon)\n"
+        "compadd() { for one in $completions; do print -- $one; done }\n"
+        "_describe() { for one in $completions_with_descriptions; do print -- ${one%%:*}; done }\n"
+        "words=(recon derive la); CURRENT=3\n_recon_completion",
+    ),
+    "fish": (["--no-config", "-c"], '_RECON_COMPLETE=fish_source recon | source\ncomplete -C "recon derive la"'),
+}
+
+
 @posix
-def test_the_completion_script_completes_in_bash() -> None:
-    bash = shutil.which("bash")
-    if bash is None or not SCRIPT.exists():
-        pytest.skip("needs bash and the installed script")
-    lines = [
-        "source <(_RECON_COMPLETE=bash_source recon)",
-        "COMP_WORDS=(recon derive la); COMP_CWORD=2",
-        "_recon_completion recon",
-        'echo "offered: ${COMPREPLY[*]}"',
-    ]
+@pytest.mark.parametrize("shell", SHELLS)
+def test_the_completion_script_completes_in_its_shell(shell: str, tmp_path: Path) -> None:
+    program = shutil.which(shell)
+    if program is None or not SCRIPT.exists():
+        pytest.skip(f"needs {shell} and the installed script")
+    flags, script = SHELLS[shell]
     path = f"{SCRIPT.parent}{os.pathsep}{os.environ['PATH']}"
-    command = [bash, "--norc", "-c", "\n".join(lines)]
-    done = subprocess.run(command, capture_output=True, encoding="utf-8", env=environment({"PATH": path}), check=True)
-    assert done.stdout == "offered: laplace\n"
+    there = environment({"PATH": path, "HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path), "XDG_DATA_HOME": str(tmp_path)})
+    done = subprocess.run(
+        [program, *flags, script],
+        capture_output=True,
+        encoding="utf-8",
+        env=there,
+        check=True,
+        timeout=60,
+        stdin=subprocess.DEVNULL,
+    )
+    offered = {line.partition("\t")[0] for line in done.stdout.split("\n") if line}
+    assert "laplace" in offered
+    assert all(word.startswith("la") for word in offered)

@@ -92,7 +92,7 @@ def test_the_whole_result_goes_to_a_file_too(format: str, tmp_path: Path, monkey
     assert done.stdout == run("compare", "--sigma", "0.5").stdout
     written = Path(f"answer{suffix}").read_text(encoding="utf-8")
     whole = run("compare", "--sigma", "0.5", "-v", "--format", format).stdout
-    differs = "worst"  # nothing else may: rounding errors are the machine's
+    differs = "largest error"  # nothing else may: rounding errors are the machine's
     assert [line for line in written.splitlines() if differs not in line and "output" not in line] == [
         line for line in whole.splitlines() if differs not in line and "output" not in line
     ]

@@ -394,9 +394,8 @@ def test_counts_are_compared_out_of_the_box(tmp_path: Path) -> None:
         code, found, whole = rows("--data", str(tmp_path / "counts.npy"), *words)
         assert code == 0
         assert found[0]["holds"]
-        assert (
-            f"{below} of {found[0]['elements']} reconstructed means were kept inside {words[1]}'s [0, inf), a thousandth"
-            in str(whole["notes"])
+        assert f"{below} of {found[0]['elements']} reconstructed means were kept inside {words[1]}'s [0, inf), 0.001" in str(
+            whole["notes"]
         )
 
 

@@ -260,7 +260,8 @@ def test_a_wrong_divisor_of_a_reduction_is_refuted(monkeypatch: pytest.MonkeyPat
 
 
 def test_the_list_is_made_of_the_derivations(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys.modules["recon_cli.derivation"], "derived", lambda kinds: map(derived, kinds))
+    ready = {kind: derived(kind) for kind in KINDS}
+    monkeypatch.setattr(sys.modules["recon_cli.derivation"], "derived", lambda kinds: map(ready.__getitem__, kinds))
     result = CliRunner().invoke(main, ["derive", "--list", "--format", "json"])
     assert result.exit_code == 0
     rows = json.loads(result.stdout)["tables"]["likelihoods"]

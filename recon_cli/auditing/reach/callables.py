@@ -85,7 +85,7 @@ def live(loss: Any, bind: Mapping[str, Any], attributes: Mapping[str, Any]) -> R
     if inspect.isclass(loss):
         with explained(f"{loss.__name__} could not be made without arguments", "Give an object of it."):
             loss = loss()
-        notes.append(f"an object of {type(loss).__name__} was made without arguments")
+        notes.append(f"{type(loss).__name__}() was called without arguments")
     if isinstance(loss, functools.partial):
         first = zip(parameters_of(loss.func), loss.args, strict=False)
         bound = {**dict(first), **loss.keywords}
@@ -249,7 +249,7 @@ def of_class(kind: type, method: str, bind: Mapping[str, Any], attributes: Mappi
             owner = None
         if owner is not None:
             reached = live(getattr(owner, method), bind, attributes)
-            note = f"an object of {kind.__name__} was made without arguments"
+            note = f"{kind.__name__}() was called without arguments"
             return replace(reached, notes=(*notes, note), spelled=f"{kind.__name__}.{method}")
     owner = stand_in(kind)
     defaults = defaults_of(kind)

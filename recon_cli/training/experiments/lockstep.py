@@ -71,10 +71,10 @@ class Side:
     side: str = column("side", "*")
     equal: str | None = column("equal", "trajectory", default=None, brief=True)
     apart: float | None = column("apart at the end", "trajectory", default=None, brief=True)
-    lr: float = column("learning rate", "told", brief=True)
-    eps: float | None = column("eps", "told")
-    weight_decay: float | None = column("weight decay", "told")
-    kl_weight: float | None = column("KL weight", "told", brief=True)
+    lr: float = column("learning rate", "settings", brief=True)
+    eps: float | None = column("eps", "settings")
+    weight_decay: float | None = column("weight decay", "settings")
+    kl_weight: float | None = column("KL weight", "settings", brief=True)
 
     @classmethod
     def of(cls, name: str, settings: Settings, equal: str | None = None, apart: float | None = None) -> Side:
@@ -160,7 +160,13 @@ class Lockstep(Presentable):
             for variant in self.variants
         ]
         tables = [
-            Table("steps", [Column(*pair) for pair in steps], rows, "apart, as a share of the way come", most=12),
+            Table(
+                "steps",
+                [Column(*pair) for pair in steps],
+                rows,
+                "distance between the two, divided by the distance trained",
+                most=12,
+            ),
             Table.of("lockstep", Side, sides),
         ]
         return Report("train", tables, [*self.notes()], self.verdict(), self.holds)
