@@ -84,12 +84,12 @@ class LiveStep:
                 return changes
         return {}
 
-    def vanishes(self, number: int, other: int) -> bool:
+    def vanishes(self, number: int, other: int, sign: float = 1.0) -> bool:
         """Whether an output's gradient is nothing where the output is the other tensor: then they are compared."""
-        value, there = self.values[number], self.values[other]
+        value, there = self.values[number], sign * self.values[other]
         if there.numel() != value.numel() or not there.is_floating_point():
             return False
-        fixed = {other: there} if other in self.cut.noise else {}
+        fixed = {other: self.values[other]} if other in self.cut.noise else {}
         grad = self.gradients({**fixed, number: there.reshape(value.shape)})[number]
         return float(grad.abs().max()) <= 1e-9 * float(self.gradients(fixed)[number].abs().max())
 
