@@ -88,7 +88,9 @@ def same(truth: Any, value: Any) -> bool:
 
 def judged(file: Path) -> str:
     """``right``, ``unrecognised``, or what is wrong."""
-    rows, truth = found(audited(script.run(words(file)))), truths(file)
+    audit, truth = audited(script.run(words(file))), truths(file)
+    assert "fault of recon's" not in audit.sentence
+    rows = found(audit)
     wrong = [f"{len(rows)} rows, not {len(truth)}"] if len(rows) != len(truth) else []
     unknown = 0
     for row, true in zip(rows, truth, strict=False):

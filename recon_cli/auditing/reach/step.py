@@ -39,12 +39,12 @@ def audit_step(derived: DerivedLoss) -> Audit:
     step, said = with_priors(step)
     notes += said
     parts = parts_of(step)
-    before = step
     if parts.means:
-        step, count = folded(step, parts.pairs, step.cut.shapes[parts.means[0]][0])
+        whole, count = folded(step, parts.pairs, step.cut.shapes[parts.means[0]][0])
+        step, parts = (whole, parts_of(whole)) if count > 1 else (step, parts)
         notes += [f"Of each sample {count} draws are compared with the same data: they are taken for one."] * (count > 1)
-    step = upright(step, parts.pairs)
-    parts = parts if step is before else parts_of(step)
+    turned = upright(step, parts.pairs)
+    step, parts = (turned, parts_of(turned)) if turned is not step else (step, parts)
     for term in step.obscure:  # codes, the square of whose distances is taken, are clear all the same
         if not (term <= {*parts.codes} and all(is_linear(step, n) for n in term)):
             parts.rest += sorted(term - {*parts.rest})
