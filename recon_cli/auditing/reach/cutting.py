@@ -222,9 +222,11 @@ def rearranged(shape_of: Mapping[int, Any], leaves: list[int], path: list[Record
     for leaf in leaves:
         takers = [operation for operation in path if leaf in inputs_of(operation)]
         if takers and all(taker.name in REARRANGING and len(inputs_of(taker)) == 1 for taker in takers):
-            if any(math.prod(shape_of[n]) > math.prod(shape_of[leaf]) for taker in takers for n in taker.made):
-                continue  # spread over others
-            return leaf, [number for taker in takers for number in taker.made]
+            made = [number for taker in takers for number in taker.made]
+            alike = len({f"{taker.name} {taker.arguments}" for taker in takers}) < len(takers)
+            if alike or sum(math.prod(shape_of[n]) for n in made) > math.prod(shape_of[leaf]):
+                continue  # spread over others, or taken several times: each alone would be a part of it
+            return leaf, made
     return None
 
 

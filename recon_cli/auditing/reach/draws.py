@@ -1,6 +1,6 @@
-"""Several draws of the latents for each sample: outputs that are compared with the same data over and over count as one.
+"""Data as they are compared: draws of the latents that meet the same data over and over count as one; and signs.
 
-Their average is one reconstruction; each alone would weigh a part of it.
+The average of some draws is one reconstruction; each alone would weigh a part of it.
 """
 
 from __future__ import annotations
@@ -31,6 +31,14 @@ def folded(step: LiveStep, pairs: Sequence[Compared], batch: int) -> tuple[LiveS
             step, most = with_copies(with_copies(step, pair.output, copying, part), pair.target, copying, part), max(most, count)
             break
     return step, most
+
+
+def upright(step: LiveStep, pairs: Sequence[Compared]) -> LiveStep:
+    """Return a step whose data are what its outputs come to rest at, where what is added to these has the other sign."""
+    for pair in pairs:
+        if pair.classes is None and not step.vanishes(pair.output, pair.target) and step.vanishes(pair.output, pair.target, -1.0):
+            step = with_copies(step, pair.target, (ATEN.neg.default, ()), -step.values[pair.target])
+    return step
 
 
 def copies(data: Tensor, batch: int) -> list[tuple[Copying, Tensor, int]]:

@@ -106,7 +106,8 @@ def divided(
     literals: list[tuple[Recorded, int]] = []
     for taker, number in steps:
         sizes = averaged(taker, loss.shapes[number], term.batch)
-        literals += [(taker, number)] if taker.made not in both and taker.name in SCALES else []
+        own = taker.made not in both and taker.name in SCALES
+        literals += [(taker, number)] if own or "alpha" in taker.keywords else []
         if sizes and not is_passed(loss, term.output, number):
             read.by(None, None)
         for size, of_batch in sizes:
@@ -156,9 +157,13 @@ def literal(result: Divided, loss: Cut, taker: Recorded, number: int, term: Size
     batch, own, what = term.batch, term.own, term.what
     if len(taker.arguments) < 2:
         return
-    (other, *more) = [part for part in taker.arguments[:2] if getattr(part, "number", None) != number] or [None]
-    if more or other is None:
+    if "alpha" in taker.keywords:  # of what is added
+        others = [taker.keywords["alpha"]] if getattr(taker.arguments[1], "number", None) == number else []
+    else:
+        others = [part for part in taker.arguments[:2] if getattr(part, "number", None) != number]
+    if len(others) != 1 or others[0] is None:
         return
+    other = others[0]
     if hasattr(other, "number"):
         if other.number not in loss.constants or loss.values[other.number].numel() != 1:
             return

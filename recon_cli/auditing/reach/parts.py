@@ -84,12 +84,12 @@ class LiveStep:
                 return changes
         return {}
 
-    def vanishes(self, number: int, other: int) -> bool:
+    def vanishes(self, number: int, other: int, sign: float = 1.0) -> bool:
         """Whether an output's gradient is nothing where the output is the other tensor: then they are compared."""
-        value, there = self.values[number], self.values[other]
+        value, there = self.values[number], sign * self.values[other]
         if there.numel() != value.numel() or not there.is_floating_point():
             return False
-        fixed = {other: there} if other in self.cut.noise else {}
+        fixed = {other: self.values[other]} if other in self.cut.noise else {}
         grad = self.gradients({**fixed, number: there.reshape(value.shape)})[number]
         return float(grad.abs().max()) <= 1e-9 * float(self.gradients(fixed)[number].abs().max())
 
@@ -125,6 +125,7 @@ def parts_of(step: LiveStep) -> Parts:
     rest = [number for number in alive if number not in outputs]
     mixed = entangled(step, before, pairs, rest)
     mixed += [n for n in alive if n in step.cut.foreign and step.values[n].numel() == 1]  # a term that came ready
+    stopped = [n for n in step.cut.leaves if n not in alive and step.values[n].is_floating_point() and counts(step, n)]
     rest = [number for number in rest if number not in mixed]
     codes = coupled(step, before, rest)
     rest = [number for number in rest if number not in codes]
@@ -140,8 +141,9 @@ def parts_of(step: LiveStep) -> Parts:
     main = [pair for pair in pairs if pair.classes is None] or pairs[:1]
     labelled = [pair.output for pair in pairs if pair not in main]
     return Parts(
-        main, spreads, means, scales, scores, codes, labelled, [*unclear, *mixed, *(n for n in unknown if n not in scores)]
-    )
+        main, spreads, means, scales, scores, codes, labelled,
+        [*unclear, *mixed, *stopped, *(n for n in unknown if n not in scores)],
+    )  # fmt: skip
 
 
 def with_targets(step: LiveStep) -> LiveStep:
@@ -164,6 +166,16 @@ def wakes(step: LiveStep, number: int) -> bool:
         return bool((step.gradients({number: far(step.values[number])})[number] != 0).any())
     except Exception:
         return False
+
+
+def counts(step: LiveStep, number: int) -> bool:
+    """Whether an output moves the loss's value, which may be without a gradient: it is detached, or has one of its own making."""
+    fixed = {n: value for n, value in step.values.items() if n in (*step.cut.leaves, *step.cut.constants)}
+    try:
+        here, there = (step.cut.replay({**fixed, number: by * step.values[number] + 1 - by}).sum() for by in (1.0, 0.5))
+    except Exception:
+        return False
+    return bool((here - there).abs() > SMALL * here.abs())
 
 
 def far(value: Tensor, by: float = FAR, number: int = 9) -> Tensor:
@@ -246,13 +258,24 @@ def paired(output: int, number: int, changed: Tensor, half: Tensor, value: Tenso
         if not bool((changed.flatten() & ~half.flatten()).any()):
             return Compared(output, number)
         for axis in (changed.ndim - 1, 1):
-            if changed.ndim > 1 and not bool((changed.any(axis) & ~half.reshape(shape).any(axis)).any()):
+            if (
+                changed.ndim > 1
+                and are_events(value.reshape(shape), axis)
+                and not bool((changed.any(axis) & ~half.reshape(shape).any(axis)).any())
+            ):
                 return Compared(output, number, axis, hot=True)
     for axis in (changed.ndim - 1, 1) if changed.ndim > 1 else ():
         rest = changed.any(axis)
         if not value.is_floating_point() and rest.numel() == value.numel() and not bool((rest.flatten() & ~half.flatten()).any()):
             return Compared(output, number, axis)
     return None
+
+
+def are_events(value: Tensor, axis: int) -> bool:
+    """Whether vectors along an axis are what a likelihood of vectors has for data: shares or counts of classes, or directions."""
+    shares = bool((value >= 0).all()) and bool((value.sum(axis) - 1).abs().max() < 1e-5)
+    counted = bool((value >= 0).all()) and bool((value % 1 == 0).all())
+    return shares or counted or bool((value.norm(dim=axis) - 1).abs().max() < 1e-5)
 
 
 def apart(step: LiveStep, before: Mapping[int, Tensor], pairs: list[Compared]) -> tuple[list[Compared], list[int], list[int]]:

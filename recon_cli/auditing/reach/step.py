@@ -15,9 +15,10 @@ from recon_cli.auditing.measurements import Measurements, measure
 from recon_cli.auditing.reach.call_plans import CallPlan, Slot
 from recon_cli.auditing.reach.callables import Reached
 from recon_cli.auditing.reach.cutting import Cut
-from recon_cli.auditing.reach.draws import folded
+from recon_cli.auditing.reach.draws import folded, upright
 from recon_cli.auditing.reach.exponents import growth
 from recon_cli.auditing.reach.losses import DerivedLoss
+from recon_cli.auditing.reach.misreadings import misreading
 from recon_cli.auditing.reach.parts import LiveStep, Parts, broadcast, is_linear, parts_of, with_targets
 from recon_cli.auditing.reach.priors import with_priors
 from recon_cli.auditing.result import Audit, audit_of
@@ -39,10 +40,11 @@ def audit_step(derived: DerivedLoss) -> Audit:
     notes += said
     parts = parts_of(step)
     if parts.means:
-        step, count = folded(step, parts.pairs, step.cut.shapes[parts.means[0]][0])
-        if count > 1:
-            parts = parts_of(step)
-            notes.append(f"Of each sample {count} draws are compared with the same data: they are taken for one.")
+        whole, count = folded(step, parts.pairs, step.cut.shapes[parts.means[0]][0])
+        step, parts = (whole, parts_of(whole)) if count > 1 else (step, parts)
+        notes += [f"Of each sample {count} draws are compared with the same data: they are taken for one."] * (count > 1)
+    turned = upright(step, parts.pairs)
+    step, parts = (turned, parts_of(turned)) if turned is not step else (step, parts)
     for term in step.obscure:  # codes, the square of whose distances is taken, are clear all the same
         if not (term <= {*parts.codes} and all(is_linear(step, n) for n in term)):
             parts.rest += sorted(term - {*parts.rest})
@@ -74,8 +76,8 @@ def audit_step(derived: DerivedLoss) -> Audit:
         data=beside(step, parts, measured),
     )  # fmt: skip
     audit = audit_of(measured)
-    if doubtful(step, parts, audit):
-        raise unrecognised(derived, step, parts)
+    if why := misreading(step, parts, measured, audit):
+        raise unrecognised(derived, step, parts, why)
     return audit
 
 
@@ -93,14 +95,6 @@ def beside(step: LiveStep, parts: Parts, measured: Measurements) -> Beside:
         if share:
             outside[family] = likelihood.no_density(share), share, str(likelihood.support)
     return Beside("the batch", (), outside)
-
-
-def doubtful(step: LiveStep, parts: Parts, audit: Audit) -> bool:
-    """Whether what is wrong may be what the tensors were taken for: of several terms, of counts, of several levels of latents."""
-    data = [step.values[pair.target].double() for pair in parts.pairs if pair.classes is None]
-    counts = any(bool((each % 1 == 0).all() and (each.abs() > 1).any()) for each in data)
-    density = any(row.family is None and {"no-density", "gap"} & {*row.defects} for row in audit.rows)
-    return (density and (counts or len(parts.pairs) > 1)) or (len(parts.means) > 1 and "kl-not-kl" in audit.defects)
 
 
 def step_of(derived: DerivedLoss) -> tuple[LiveStep, list[str]]:
@@ -147,8 +141,8 @@ def step_of(derived: DerivedLoss) -> tuple[LiveStep, list[str]]:
     return with_targets(LiveStep(loss, values)), notes
 
 
-def unrecognised(derived: DerivedLoss, step: LiveStep, parts: Parts) -> ReconError:
-    """Return the error for a step whose tensors are not all explained, with what was seen."""
+def unrecognised(derived: DerivedLoss, step: LiveStep, parts: Parts, why: str = "") -> ReconError:
+    """Return the error for a step whose tensors are not all explained, with what was seen, or why."""
     count, rest = len(parts.pairs), [*parts.rest, *parts.spreads]
     shapes = ", ".join(spell(step.cut.shapes[number]) for number in rest)
     seen = f"{count} of the network's outputs compared with data" if count else "no output of the network compared with data"
@@ -164,7 +158,7 @@ def unrecognised(derived: DerivedLoss, step: LiveStep, parts: Parts) -> ReconErr
             f"({spell(step.cut.shapes[parts.means[0]])}), derived apart from what is compared with data.",
             "Derive their sum, (reconstruction + kl).backward(): its gradients are the same, and its trade-off can be read.",
         )
-    more = f", and {len(rest)} whose part is not recognised ({shapes})" if rest else ""
+    more = f", and {len(rest)} whose part is not recognised ({shapes})" if rest else f"; {why}" if why else ""
     if not count and not rest and (meeting := broadcast(step)):
         output, data = (spell(step.cut.shapes[number]) for number in meeting[0])
         seen = f"an output of the network, {output}, meets data of {data}, so that each of its elements is compared with many"
