@@ -42,7 +42,7 @@ def sentence(measured: Measurements, rows: Sequence[Row]) -> str:
 def told(measured: Measurements, term: Term, row: Row) -> str:
     """Return the sentence of one term, without the comma that closes a clause where another mark follows."""
     given = "" if row.link or measured.alone or term.astray else outputs(term)
-    more = f" It takes {row.term} for {given}." if given else ""
+    more = f" It takes {row.term} for {given}." if given and given[:4] not in row.term.lower() else ""
     return re.sub(r",(?=[,.;:])", "", one(measured, term, row)) + more
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from recon_cli.auditing.limiting import explained, from_outside, worded
+from recon_cli.auditing.reach import jax_bridge
 from recon_cli.auditing.reach.expressions import Expression, resolved
 from recon_cli.auditing.reach.extracting import Definition, bound_by, extracted, nested_error, parsed, top_names, untidy
 from recon_cli.auditing.reach.source_files import is_file, tree_of
@@ -94,6 +95,11 @@ def live(loss: Any, bind: Mapping[str, Any], attributes: Mapping[str, Any]) -> R
     if not callable(loss):
         raise ReconError(f"This is no function but {type(loss).__name__}.", "Give a function, a method or a torch module.")
     spelled = getattr(loss, "__qualname__", type(loss).__name__)
+    if jax_bridge.library_of(loss) and jax_bridge.installed():
+        inner = inspect.unwrap(loss)
+        loss = jax_bridge.bridged(rebuilt(inner, bind) if bind and inspect.isfunction(inner) else loss)
+        notes.append("a function of JAX arrays, called through a bridge")
+        bind = {**jax_bridge.keys_of(parameters_of(loss)), **bind}
     if inspect.ismethod(loss):
         owner, method, code = loss.__self__, loss.__name__, loss.__func__
     elif inspect.isfunction(loss) or inspect.isbuiltin(loss):
@@ -250,7 +256,7 @@ def of_class(kind: type, method: str, bind: Mapping[str, Any], attributes: Mappi
         if owner is not None:
             reached = live(getattr(owner, method), bind, attributes)
             note = f"an object of {kind.__name__} was made without arguments"
-            return replace(reached, notes=(*notes, note), spelled=f"{kind.__name__}.{method}")
+            return replace(reached, notes=(*notes, note, *reached.notes), spelled=f"{kind.__name__}.{method}")
     owner = stand_in(kind)
     defaults = defaults_of(kind)
     for key, value in defaults.items():

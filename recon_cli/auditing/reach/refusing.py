@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from recon_cli.auditing.reach import jax_bridge
 from recon_cli.auditing.reach.callables import Reached, source
 from recon_cli.auditing.reach.extracting import Definition, needed_by, top_names
 from recon_cli.auditing.reach.source_files import is_file, tree_of
@@ -60,7 +61,7 @@ def check_runnable(reached: Reached) -> None:
     for name in getattr(getattr(code, "__code__", None), "co_names", ()):
         module = globals_.get(name)
         root = (getattr(module, "__name__", "") if isinstance(module, types.ModuleType) else "").partition(".")[0]
-        if root in OTHERS:
+        if root in OTHERS and not jax_bridge.is_bridged(reached.code):
             raise other_library(reached.spelled, root, f"it reads {name}")
     try:
         parameters = [*inspect.signature(reached.code).parameters.values()][reached.bound :]
@@ -112,7 +113,8 @@ def check_word(word: str) -> None:
                 modules = [alias.name for alias in each.names] if isinstance(each, ast.Import) else []
                 modules += [each.module or ""] if isinstance(each, ast.ImportFrom) else []
                 imports |= {module.partition(".")[0]: f"line {each.lineno}: {ast.unparse(each)}" for module in modules}  # type: ignore[attr-defined]
-    libraries = [root for root in imports if root in OTHERS]
+    bridge = jax_bridge.LIBRARIES if jax_bridge.installed() else ()
+    libraries = [root for root in imports if root in OTHERS and root not in bridge]
     if libraries and "torch" not in imports:
         raise other_library(name, libraries[0], imports[libraries[0]])
 
