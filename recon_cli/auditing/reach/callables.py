@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 from recon_cli.auditing.limiting import explained, from_outside, worded
-from recon_cli.auditing.reach import jax_bridge
 from recon_cli.auditing.reach.expressions import Expression, resolved
 from recon_cli.auditing.reach.extracting import Definition, bound_by, extracted, nested_error, parsed, top_names, untidy
 from recon_cli.auditing.reach.source_files import is_file, tree_of
@@ -82,6 +81,8 @@ class Reached:
 
 def live(loss: Any, bind: Mapping[str, Any], attributes: Mapping[str, Any]) -> Reached:
     """Reach a callable as it is: a function, a method, a module, an object, a class that needs no arguments."""
+    from recon_cli.auditing.reach import jax_bridge
+
     notes: list[str] = []
     if inspect.isclass(loss):
         with explained(f"{loss.__name__} could not be made without arguments", "Give an object of it."):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
-import importlib.util
+import importlib.metadata
 import inspect
 import re
 import types
@@ -21,8 +21,8 @@ LIBRARIES = ("jax", "flax", "optax", "haiku", "distrax")  # whose functions take
 
 
 def installed() -> bool:
-    """Whether there is a JAX to call."""
-    return importlib.util.find_spec("jax") is not None
+    """Whether there is a JAX to call, and no file of that name."""
+    return any(True for _ in importlib.metadata.distributions(name="jax"))
 
 
 def library_of(function: object, depth: int = 3) -> str:

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from recon_cli.auditing.reach import jax_bridge
 from recon_cli.auditing.reach.callables import Reached, source
 from recon_cli.auditing.reach.extracting import Definition, needed_by, top_names
 from recon_cli.auditing.reach.source_files import is_file, tree_of
@@ -56,6 +55,8 @@ def trains(code: Any, tree: ast.AST | None, depth: int = 3) -> bool:
 
 def check_runnable(reached: Reached) -> None:
     """Raise ReconError for a function that trains rather than returns a loss, and for one of another library."""
+    from recon_cli.auditing.reach import jax_bridge
+
     code, tree = inspect.unwrap(reached.code), reached.tree
     globals_ = getattr(code, "__globals__", {})
     for name in getattr(getattr(code, "__code__", None), "co_names", ()):
@@ -106,6 +107,8 @@ def check_word(word: str) -> None:
         raise no_function(word)
     if not is_file(Path(place)):
         return
+    from recon_cli.auditing.reach import jax_bridge
+
     imports: dict[str, str] = {}
     for node in needed_by(tree_of(Path(place))[0], name.partition(".")[0]):
         if isinstance(node, (ast.Import, ast.ImportFrom, ast.Try)):
