@@ -159,7 +159,9 @@ class Problem:
         """Return the labels of ``count`` classes that the loss does not leave out."""
         targets = [self.plan.trace.nodes[slot.key] for slot in self.plan.role("target") if slot.key in self.plan.trace.nodes]
         out = self.plan.trace.ignored.union(*(node.constants for node in targets))
-        return torch.tensor([label for label in range(count) if label not in out] or [0])
+        every = torch.arange(count)
+        left = every[~torch.isin(every, torch.tensor([label for label in out if isinstance(label, int)], dtype=torch.long))]
+        return left if len(left) else every[:1]
 
     def extra(self, slot: Slot, values: Mapping[str, Tensor]) -> Any:
         """Return what is no leaf of the measurement: a mask of everything, full lengths, a posterior object."""

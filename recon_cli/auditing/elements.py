@@ -29,6 +29,7 @@ MEANS = {
 SCALES = ((0.3, 0.25), (0.3, 0.5), (0.3, 0.8), (0.3, 1.3), (0.3, 2.0), (0.8, 0.8))
 SHIFTS = ((0.3, 0.5), (-4.0, 0.2), (0.0, 7.0))  # a residual's two ends, moved together by any number if that is all that counts
 CROWD = 4096  # elements of a batch that is large enough to measure many points in one call
+MUCH = 16 * CROWD  # and of one that costs more than it gives
 
 
 @dataclass
@@ -76,7 +77,7 @@ class Batch:
         """Return the loss of an element at one point: that of all there, shared out."""
         rows = [*zip((self.pair[0], self.scale), prediction, strict=False), (self.pair[1], x)]
         values = {**self.base, **{key: torch.full_like(self.base[key], number) for key, number in rows if key is not None}}
-        return value_at(self.problem, values) / self.weights.sum().item()
+        return value_at(self.problem, values) / self.weights.sum().item() * self.times
 
 
 def pulled(problem: Problem, values: dict[str, Tensor], key: str) -> Tensor:
@@ -150,18 +151,26 @@ def batch_of(problem: Problem, pair: Pair, meaning: str | None) -> Batch | None:
     return Batch(problem, (recon.key, target.key), scale, base, weights)
 
 
-def crowded(batch: Batch, pair: Pair, meaning: str | None) -> Batch:
-    """Return the same of more samples, where a call would give few points and the function takes them."""
+def resized(batch: Batch, pair: Pair, meaning: str | None) -> Batch:
+    """Return the same of more samples, where a call would give few points; of smaller ones, where it gives far too many.
+
+    Its gradients are those of the problem as it was given; the same where the function does not take that.
+    """
     size, sizes = batch.base[batch.pair[0]].numel(), batch.problem.sizes
-    if size >= CROWD / 2:
+    if CROWD / 2 <= size <= MUCH or (size > MUCH and batch.problem.shapes):
         return batch
-    many = batch.problem.at(sizes=replace(sizes, batch=sizes.batch * math.ceil(CROWD / size)))
-    more = batch_of(many, pair, meaning)
-    if more is None:
+    most = CROWD // 4 if len(sizes.shape) == 1 else 32
+    other = replace(sizes, batch=min(4, sizes.batch), shape=tuple(min(n, most) for n in sizes.shape))
+    other = other if size > MUCH else replace(sizes, batch=sizes.batch * math.ceil(CROWD / size))
+    try:
+        new = batch_of(batch.problem.at(sizes=other), pair, meaning)
+    except Exception:  # of the user's function, which has a size of its own
+        return batch
+    if new is None:
         return batch
     point = np.array([[0.7, 0.8]]), np.array([0.2]), np.zeros(1, dtype=int)
-    ours, theirs = (each.slopes(*point, by=batch.pair[0])[0] for each in (batch, more))
-    return replace(more, times=ours / theirs) if math.isfinite(ours / theirs) and ours else batch
+    ours, theirs = (each.slopes(*point, by=batch.pair[0])[0] for each in (batch, new))
+    return replace(new, times=ours / theirs) if math.isfinite(ours / theirs) and ours else batch
 
 
 def normalisation(
@@ -174,10 +183,11 @@ def normalisation(
     batch = batch_of(problem, pair, meaning)
     if batch is None:
         return None
+    many = resized(batch, pair, meaning)
+    batch = many if many.weights.numel() < batch.weights.numel() else batch
     if leans(batch):
         why = "what an element costs depends on the data of others"
         return Normalisation("unknown", "the real numbers", (), weights[0], why=why)
-    many = crowded(batch, pair, meaning)
     domain: str = "real"
     predictions: tuple[tuple[float, ...], ...] = SCALES
     if not batch.scale:

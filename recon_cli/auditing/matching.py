@@ -113,7 +113,7 @@ def with_classes(problem: Problem, odd: str) -> tuple[Problem, str]:
     """Return the problem, of classes where its elements lean on one another as they do in an event; and what is odd."""
     if not problem.plan.role("target") or problem.layout.classes or not pairs(problem.plan):
         return problem, odd
-    other = classed(in_rows(problem))
+    other = None if classed(in_rows(smaller(problem))) is None else classed(in_rows(problem))
     return (problem, odd) if other is None else (other, "")
 
 

@@ -44,6 +44,8 @@ class Term:
         the scales that the loss itself trains.
     by_decoder
         whether it is a distribution object's own log-probability.
+    classes
+        where its classes are, first or last, and whether labels are hot; empty without any.
     """
 
     recon: str
@@ -58,6 +60,7 @@ class Term:
     favour: str = ""
     learned: tuple[checks.TrainedScale, ...] = ()
     by_decoder: bool = False
+    classes: str = ""
 
 
 @dataclass(frozen=True)
@@ -197,4 +200,5 @@ def term(
         favour="" if rec.additive else checks.favour(problem),
         learned=tuple(checks.learned(problem)) if own else (),
         by_decoder=recon.role == "decoder",
+        classes=problem.layout.classes,
     )  # fmt: skip

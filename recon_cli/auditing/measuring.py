@@ -12,7 +12,7 @@ from torch import Tensor
 from recon_cli.auditing.calling import Problem, Values
 from recon_cli.auditing.families import CLOSE, LINKS, MATCH, Match, candidates, field_of, ratio, recognise
 from recon_cli.auditing.normalisation import Normalisation
-from recon_cli.auditing.probes import benign, generator, gradients, uniform, value_at
+from recon_cli.auditing.probes import benign, generator, gradients, sort_of, uniform, value_at
 from recon_cli.auditing.reach.roles import Pair, Slot
 from recon_cli.errors import ReconError
 from recon_cli.identity.regions import REAL
@@ -45,6 +45,8 @@ class ReconstructionTerm:
         in words, the residuals or targets within which it is that family, where it is another function beyond.
     normal
         of no known family, what e^-loss adds up to over the data.
+    spread
+        the argument that is a scale of every element, and what that means.
     """
 
     slot: Slot | None
@@ -60,6 +62,7 @@ class ReconstructionTerm:
     centre: str = ""
     within: str = ""
     normal: Normalisation | None = None
+    spread: tuple[str, str] | None = None
 
     @property
     def recognised(self) -> bool:
@@ -150,6 +153,15 @@ def additivity(problem: Problem, base: Values, key: str, others: list[str]) -> f
 
 
 def reconstruction(problem: Problem, pair: Pair, latents: list[str]) -> ReconstructionTerm:
+    """Return one reconstruction term as measured, once for each way of calling."""
+    key = ("reconstruction", pair, *latents, problem.data is None, *sort_of(problem))
+    if key not in problem.memo:
+        problem.memo[key] = of_pair(problem, pair, latents)
+    term: ReconstructionTerm = problem.memo[key]
+    return term
+
+
+def of_pair(problem: Problem, pair: Pair, latents: list[str]) -> ReconstructionTerm:
     """Measure one reconstruction term."""
     recon, target = pair
     base = benign(problem)

@@ -10,6 +10,7 @@ from recon_cli.auditing.latents import PRIOR
 
 if TYPE_CHECKING:
     from recon_cli.auditing.defects._subject import Subject
+    from recon_cli.auditing.families import Match
     from recon_cli.auditing.measurements import Measurements, Term
 
 KL_LINES = {  # of a mean mu and a scale s from the standard normal, summed over all: Kingma & Welling 2014, appendix B
@@ -18,13 +19,42 @@ KL_LINES = {  # of a mean mu and a scale s from the standard normal, summed over
     "std": "0.5 * ({mu}**2 + {s}**2 - 2 * {s}.log() - 1).sum()",
     "variance": "0.5 * ({mu}**2 + {s} - {s}.log() - 1).sum()",
 }
-SUMS = {  # by the family, and by what stands between a prediction and the mean
-    ("gaussian", ""): "({r} - {x}).square().sum()",
-    ("laplace", ""): "({r} - {x}).abs().sum()",
-    ("bernoulli", ""): "torch.nn.functional.binary_cross_entropy({r}, {x}, reduction='sum')",
-    ("bernoulli", "logit"): "torch.nn.functional.binary_cross_entropy_with_logits({r}, {x}, reduction='sum')",
-    ("poisson", ""): "torch.nn.functional.poisson_nll_loss({r}, {x}, log_input=False, reduction='sum')",
-    ("poisson", "log"): "torch.nn.functional.poisson_nll_loss({r}, {x}, reduction='sum')",
+LINES = {  # of every loss of the registry by its class; of an nll, by its likelihood and method
+    "SquaredError": "({r} - {x}).square().sum()",
+    "AbsoluteError": "({r} - {x}).abs().sum()",
+    "BinaryCrossEntropy": "torch.nn.functional.binary_cross_entropy({r}, {x}, reduction='sum')",
+    "BinaryCrossEntropyWithLogits": "torch.nn.functional.binary_cross_entropy_with_logits({r}, {x}, reduction='sum')",
+    "PoissonLoss": "torch.nn.functional.poisson_nll_loss({r}, {x}, log_input=False, reduction='sum')",
+    "PoissonLossOfLog": "torch.nn.functional.poisson_nll_loss({r}, {x}, reduction='sum')",
+    "HuberLoss": "torch.nn.functional.huber_loss({r}, {x}, delta={delta}, reduction='sum')",
+    "SmoothL1": "torch.nn.functional.smooth_l1_loss({r}, {x}, beta={beta}, reduction='sum')",
+    "LogCosh": "(({r} - {x}) / {scale}).cosh().log().sum()",
+    "Lorentzian": "(({r} - {x}) / {width}).square().log1p().sum()",
+    "PowerError": "({r} - {x}).abs().pow({power}).sum()",
+    "Pinball": "torch.maximum({quantile} * ({x} - {r}), ({quantile} - 1) * ({x} - {r})).sum()",
+    "AngularCosine": "(1 - ({r} - {x}).cos()).sum()",
+    "CosineLoss": "(1 - torch.nn.functional.cosine_similarity({r}, {x}, dim={axis})).sum()",
+    "BinaryCrossEntropyOfShares": "-({x} * ({r} / {count}).log() + ({count} - {x}) * (1 - {r} / {count}).log()).sum()",
+    "BinaryCrossEntropyOfSharesWithLogits": "({count} * torch.nn.functional.softplus({r}) - {x} * {r}).sum()",
+    "NegativeBinomialLoss": "(({x} + 1 / {dispersion}) * ({dispersion} * {r}).log1p() - {x} * {r}.log()).sum()",
+    "NegativeBinomialLossOfLog": "(({x} + 1 / {dispersion}) * ({dispersion} * {r}.exp()).log1p() - {x} * {r}).sum()",
+    "DiscretizedLogisticLoss": "-((({x} + {half} - {r}) / {scale}).sigmoid().where({x} < 1, 1) "
+                               "- (({x} - {half} - {r}) / {scale}).sigmoid().where({x} > 0, 0)).log().sum()",
+    "DiscretizedGaussianLoss": "-(torch.special.ndtr(({x} + {half} - {r}) / {scale}).where({x} < 1, 1) "
+                               "- torch.special.ndtr(({x} - {half} - {r}) / {scale}).where({x} > 0, 0)).log().sum()",
+    "continuous-bernoulli nll": "-torch.distributions.ContinuousBernoulli({r}).log_prob({x}).sum()",
+    "continuous-bernoulli nll_raw": "-torch.distributions.ContinuousBernoulli(logits={r}).log_prob({x}).sum()",
+}  # fmt: skip
+MADE_OF = {  # what a mean is made of an output r by, and what is done to the data
+    "(x + 1)/2": "(({r} + 1) / 2)", "sigmoid": "{r}.sigmoid()", "tanh": "{r}.tanh()", "exp": "{r}.exp()", "|r|": "{r}.abs()",
+    "softplus": "torch.nn.functional.softplus({r})", "(r + 1)/2": "(({r} + 1) / 2)", "255 r": "(255 * {r})",
+    "r**2": "{r}.square()", "relu": "{r}.relu()", "clamp(r, 0, 1)": "{r}.clamp(0, 1)",
+}  # fmt: skip
+DEVIATIONS = {  # of a decoder's scale s by its meaning: the standard deviation, and its logarithm
+    "log_variance": ("({s} / 2).exp()", "{s} / 2"),
+    "log_std": ("{s}.exp()", "{s}"),
+    "std": ("{s}", "{s}.log()"),
+    "variance": ("{s}.sqrt()", "{s}.log() / 2"),
 }
 
 
@@ -45,14 +75,45 @@ def kl(measured: Measurements) -> str:
     return kl_of(meaning or "log_variance", measured.mu, measured.scale)
 
 
+def ends(term: Term) -> tuple[str, str]:
+    """Return a mean and the data as they are written: what is made of the reconstruction, where something is."""
+    link, target = term.rec.match.link if term.rec.match else "", term.target or "x"
+    recon = MADE_OF.get(link, "{r}").format(r=term.recon)
+    return recon, MADE_OF[link].format(r=target) if link == "(x + 1)/2" else target
+
+
 def summed(term: Term) -> str:
     """Return the reconstruction as the sum over everything, without its weight; empty where it is not one line of torch."""
-    match = term.rec.match
-    if match is None or match.parts or match.own or term.target is None or term.rec.domain == "classes" or term.rec.counted < 1:
+    match, rec = term.rec.match, term.rec
+    r, x = ends(term)
+    if match is None or match.parts or rec.counted < 1 or term.target is None:
         return ""
-    own = match.candidate.link if match.candidate else ""
-    line = SUMS.get((match.family, match.link or (own if own != "identity" else "")), "")
-    return line.format(r=term.recon, x=term.target)
+    if term.by_decoder:
+        return f"-{term.recon}.log_prob({x}).sum()"
+    if rec.spread:
+        std, log = (part.format(s=rec.spread[0]) for part in DEVIATIONS[rec.spread[1]])
+        error = f"(({r} - {x}) / {std})"
+        return f"({f'{error}.abs()' if match.family == 'laplace' else f'0.5 * {error}.square()'} + {log}).sum()"
+    name = loss_of(match)
+    axis = 1 if term.classes.startswith("first") else -1
+    if match.family == "categorical":
+        made = {"CrossEntropy": f".log_softmax({axis})", "CategoricalCrossEntropy": ".log()"}.get(name, "")
+        hot = not term.classes or term.classes.endswith("hot")
+        return f"-({x} * {r}{made}).sum()" if hot else f"-{r}{made}.gather({axis}, {x}.unsqueeze({axis})).sum()"
+    if name not in LINES or (match.link and match.link not in MADE_OF):
+        return ""
+    own = {key: number(value).replace(",", "") for key, value in match.own.items()}
+    levels = getattr(match.candidate.kind(), "levels", None) if match.candidate else None
+    half = f"1 / {2 * (round(levels) - 1)}" if levels else ""
+    return LINES[name].format(r=r, x=x, half=half, axis=axis, **own)
+
+
+def loss_of(match: Match) -> str:
+    """Return the class of a loss by name; of an nll its likelihood and method; empty of none."""
+    if match.candidate is None:
+        return ""
+    loss = match.candidate.loss
+    return f"{match.family} {loss.args[0].__name__}" if hasattr(loss, "args") else str(loss.__name__)
 
 
 def over_batch(subject: Subject) -> str:

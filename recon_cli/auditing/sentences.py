@@ -16,7 +16,7 @@ from recon_cli.auditing.judgement import Row
 from recon_cli.auditing.latents import PRIOR, SQUARED, Latent
 from recon_cli.auditing.measurements import Measurements, Term
 from recon_cli.auditing.measuring import MADE, SIMPLEX
-from recon_cli.auditing.mending import is_name, kl, summed
+from recon_cli.auditing.mending import ends, is_name, kl, summed
 
 BENT = ("huber", "student-t", "hyperbolic-secant", "logistic", "von-mises")  # a square near 0
 MEANS = {"logit": (torch.sigmoid, 1.0), "log": (torch.exp, math.inf)}  # of what a family is on, and the most that it is
@@ -41,7 +41,9 @@ def sentence(measured: Measurements, rows: Sequence[Row]) -> str:
 
 def told(measured: Measurements, term: Term, row: Row) -> str:
     """Return the sentence of one term, without the comma that closes a clause where another mark follows."""
-    return re.sub(r",(?=[,.;:])", "", one(measured, term, row))
+    given = "" if row.link or measured.alone or term.astray else outputs(term)
+    more = f" It takes {row.term} for {given}." if given and given[:4] not in row.term.lower() else ""
+    return re.sub(r",(?=[,.;:])", "", one(measured, term, row)) + more
 
 
 def one(measured: Measurements, term: Term, row: Row) -> str:
@@ -108,7 +110,8 @@ def without(measured: Measurements) -> str:
         name = measured.switch
         return f"and its KL is switched off: the KL's weight is 0 at {name} = 0, as it is by default. {theirs}"
     if measured.latents:
-        return f"and {' and '.join(measured.latents)} move nothing: no KL is weighed here. {theirs}"
+        move = "move" if len(measured.latents) > 1 else "moves"
+        return f"and {' and '.join(measured.latents)} {move} nothing: no KL is weighed here. {theirs}"
     return f"and there is no KL here: {alone}"
 
 
@@ -182,6 +185,15 @@ def title(row: Row, term: Term) -> str:
         what, bounds = ("mean", "") if link in ("identity", "") else (link, reach(row.link, link))
         whole += f" whose {what} is {INVERSES[row.link]}, r being {row.term},{bounds}"
     return f"{whole}, {row.link}," if row.link == SIMPLEX else whole
+
+
+def outputs(term: Term) -> str:
+    """Return in words what a reconstruction is, where it is no mean or may be taken for another thing; else empty."""
+    match = term.rec.match
+    link = match.candidate.link if match is not None and match.candidate is not None else ""
+    known = {"logit": "logits", "softmax": "logits", "log": "logarithms"}
+    shares = match is not None and match.family in ("bernoulli", "categorical")
+    return known.get(link, "probabilities" if link == "identity" and shares else "")
 
 
 def reach(link: str, own: str) -> str:
@@ -279,25 +291,27 @@ def conversions(measured: Measurements, rows: Sequence[Row]) -> tuple[tuple[str,
     beta, today = f"{row.tradeoff:.10g}", f"today's trade-off{place(row, term, measured) or ', with sums'}"
     latent = measured.latent
     known = latent is not None and latent.meaning in PRIOR and is_name(measured.mu) and is_name(measured.scale)
-    pull = kl(measured) if known else "kl.sum()"
-    recon, target = term.recon, term.target or "x"
-    recon, target = (recon, target) if is_name(recon) and is_name(target) else ("x_hat", "x")
+    passed = next((key for key, role, _ in measured.roles if role == "kl"), "kl")
+    pull = kl(measured) if known else f"{passed}.sum()"
+    recon, target = ends(term) if is_name(term.recon) and is_name(term.target or "x") else ("x_hat", "x")
     error, unit = f"({recon} - {target})", ("an ELBO with sigma = 1", f"0.5 * ({recon} - {target}).square().sum() + {pull}")
     if row.family == "gaussian" and row.beta is not None and row.beta < 0:
         return (unit,)
     if row.beta is not None and row.beta < 0:
         return ()
-    if row.family == "gaussian":
+    if row.family == "gaussian" and not term.rec.spread:
         best = f"mse = {error}.square().mean().detach(); {error}.square().sum() / (2 * mse) + {pull}"
         return (
             (today, f"0.5 * {error}.square().sum() + {beta} * {pull}"),
             ("the sigma that the data choose", best),
             unit,
         )
-    if row.family == "laplace":
+    if row.family == "laplace" and not term.rec.spread:
         best = f"mae = {error}.abs().mean().detach(); {error}.abs().sum() / mae + {pull}"
         return ((today, f"{error}.abs().sum() + {beta} * {pull}"), ("the scale that the data choose", best))
     if row.family is None or row.sigma is not None:
         return ()
-    nll = summed(term) or "nll.sum()"
+    nll = summed(term)
+    if not nll:
+        return ()
     return ((today, f"{nll} + {beta} * {pull}"), ("an ELBO", f"{nll} + {pull}"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -27,7 +28,8 @@ def spread(problem: Problem, pair: Pair) -> ReconstructionTerm:
     g, h, s = grads[recon.key], grads[scale.key], values[scale.key]
     e = values[recon.key] - base[target.key] if target is not None else values[recon.key]
     best: Match | None = None
-    for deviation in DEVIATION.values():
+    means = ""
+    for meaning, deviation in DEVIATION.items():
         leaf = s.detach().clone().requires_grad_()
         sigma = deviation(leaf)
         for family, nll in (
@@ -42,10 +44,12 @@ def spread(problem: Problem, pair: Pair) -> ReconstructionTerm:
                 (h - a * push).abs().max().item() / max(1e-300, h.abs().max().item()),
             )
             if best is None or off < best.off:
+                means = meaning
                 best = Match(family, a, off, candidate_of(family) if family.startswith("het") else None)
     match = best if best is not None and best.off < 1e-5 else None
     sign = sign_of(problem, base, pair)
-    return ReconstructionTerm(recon, match, None, worst < 1e-7, worst, (1.0, 1.0), 1.0, "real", sign, True)
+    term = ReconstructionTerm(recon, match, None, worst < 1e-7, worst, (1.0, 1.0), 1.0, "real", sign, True)
+    return replace(term, spread=(scale.key, means))
 
 
 def candidate_of(family: str) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +13,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from recon_cli import audit
+from recon_cli.auditing.families import Match, candidates
+from recon_cli.auditing.measurements import Term
+from recon_cli.auditing.measuring import NOTHING
+from recon_cli.auditing.mending import summed
+from recon_cli.auditing.scaling import Scaling
 
 SMALL: dict[str, Any] = {"shape": (12,), "latent": 3}  # B = 4, D = 12, K = 3
 
@@ -369,3 +375,52 @@ def test_what_is_left_of_a_term_is_no_matter_of_its_arguments_names() -> None:
     found = audit(f, args="recon,target")
     assert "target-unused" in found.defects
     assert "R(x̂) + S(x)" in found.formula
+
+
+def test_every_family_has_a_line_of_torch_that_is_its_loss() -> None:
+    numbers = {"count": 7.0, "quantile": 0.3, "power": 3.0}
+    for each in (*candidates(0), *candidates(1)):
+        match = Match(each.family, 1.0, 0.0, each, tuple(numbers.get(name, 0.6) for name in each.own))
+        rows = [0.1 + 0.8 * torch.rand(2, 5, generator=torch.Generator().manual_seed(n)).double() for n in (1, 2)]
+        rows = [row.softmax(-1) if each.family == "categorical" else row * match.own.get("count", 1.0) for row in rows]
+        x = torch.tensor([[0.0, 1, 0, 0, 0], [0, 0, 0, 0, 1]]).double()
+        line = summed(Term("y", "t", replace(NOTHING, match=match), Scaling()))
+        one, two = (eval(line, {"torch": torch, "y": row, "t": x}).item() for row in rows)
+        wanted = [each.values(x, row, match.numbers).sum().item() for row in rows]
+        assert one - two == pytest.approx(wanted[0] - wanted[1], rel=1e-6), line
+
+
+CLASSES: dict[str, Any] = {"shape": (4, 5), "latent": 3}
+
+
+@pytest.mark.parametrize(("loss", "how", "line"), [
+    (lambda y, t, mu, logvar: F.cross_entropy(y.flatten(0, 1), t.flatten()) + kl(mu, logvar).sum(), CLASSES,
+     "-y.log_softmax(-1).gather(-1, t.unsqueeze(-1)).sum()"),
+    (lambda y, t, mu, logvar: F.cross_entropy(y, t, reduction="sum") + 3 * kl(mu, logvar).sum(), {**CLASSES, "shape": (5, 4)},
+     "-y.log_softmax(1).gather(1, t.unsqueeze(1)).sum()"),
+    (lambda y, s_x, t, mu, logvar: F.gaussian_nll_loss(y, t, s_x, reduction="sum") + 2 * kl(mu, logvar).sum(),
+     {**SMALL, "args": "recon,spread,target,mu,logvar"}, "(0.5 * ((y - t) / s_x.sqrt()).square() + s_x.log() / 2).sum()"),
+    (lambda y, t, mu, logvar: F.binary_cross_entropy(y.sigmoid(), t) + kl(mu, logvar).sum(), SMALL,
+     "torch.nn.functional.binary_cross_entropy_with_logits(y, t, reduction='sum')"),
+    (lambda y, t, mu, logvar: F.mse_loss(y.tanh(), t) + kl(mu, logvar).sum(), SMALL, "(y.tanh() - t).square().sum()"),
+    (lambda y, t, mu, logvar: F.poisson_nll_loss(F.softplus(y), t, log_input=False) + kl(mu, logvar).sum(), SMALL,
+     "torch.nn.functional.poisson_nll_loss(torch.nn.functional.softplus(y), t, log_input=False, reduction='sum')"),
+])  # fmt: skip
+def test_the_lines_to_write_are_the_function_s_own(loss: Any, how: dict[str, Any], line: str) -> None:
+    found = audit(loss, **how)
+    written = dict(found.conversions)
+    best = next(text for keep, text in written.items() if keep.startswith("an ELBO"))
+    assert line in best
+    names = [name for name, *_ in found.roles[:-1]]
+    scope: dict[str, Any] = {"torch": torch}
+    exec(f"def again({', '.join(names)}):\n    return {best}", scope)
+    again = audit(scope["again"], **how)
+    assert (again.rows[0].family, again.verdict) == (found.rows[0].family, "elbo")
+
+
+def test_verbs_agree_and_logits_are_told_from_probabilities() -> None:
+    assert "mu moves nothing" in said(lambda x_hat, x, mu: (x_hat - x).square().sum())
+    assert "mu and logvar move nothing" in said(lambda x_hat, x, mu, logvar: (x_hat - x).square().sum() + 0 * mu.sum())
+    assert "It takes x_hat for logits." in said(lambda x_hat, x: F.binary_cross_entropy_with_logits(x_hat, x))
+    assert "It takes x_hat for probabilities." in said(lambda x_hat, x: F.binary_cross_entropy(x_hat, x))
+    assert "It takes x_hat for logarithms." in said(lambda x_hat, x: F.poisson_nll_loss(x_hat, x))

@@ -17,6 +17,9 @@ GRAVITY = "wrong"
 def find(subject: Subject) -> Iterator[Finding]:
     """Yield it where the reconstruction falls and the KL is added, in what is called a loss."""
     sign, b = subject.signed
+    normal = subject.term.rec.normal
+    if normal is not None and normal.kind == "real":
+        return  # it may fall near its target, and is a likelihood all the same
     if sign < 0 < b and subject.term.rec.additive and not subject.unmoved and not subject.named_log_likelihood:
         evidence = "the loss falls as a reconstruction leaves its target"
         yield Finding("recon-sign", evidence, "Turn the reconstruction's sign.", subject.reconstruction_site)

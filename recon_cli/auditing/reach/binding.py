@@ -43,12 +43,13 @@ MOST, ROWS = 12, 3000  # hypotheses that are tried, and ways to see one group of
 
 @dataclass(frozen=True)
 class Fit:
-    """A way of calling under which the loss runs: how good it is, the problem, and what is odd about it."""
+    """A way of calling under which the loss runs: how good it is, the problem, what is odd, what it cost."""
 
     good: float
     problem: Problem
     odd: str
     exact: bool
+    cost: float
 
 
 def matched(problem: Problem, given: bool = True) -> tuple[Problem, str]:
@@ -80,6 +81,8 @@ def searched(problem: Problem) -> tuple[Problem, str]:
     least = math.inf
     for by, roles in itertools.islice(hypotheses(plan, groups, seen), MOST):
         least = min(least, by)
+        if seen and fits and by > fits[0].cost + 1:
+            break  # what is much less likely is not needed
         new = {key: role for key, role in roles.items() if role != named[key]}
         if seen and by > least + STRANGE and (fits or "compared" not in new.values()):
             continue
@@ -87,7 +90,7 @@ def searched(problem: Problem) -> tuple[Problem, str]:
             continue
         there = problem.at(plan=with_roles(plan, roles, groups))
         try:
-            fit = tried(there, new)
+            fit = tried(there, new, by)
         except Exception as error:
             errors = errors or [bare(error)]
             continue
@@ -231,7 +234,7 @@ def cost(roles: Mapping[str, str], plan: CallPlan, groups: Sequence[set[str]], s
     return total
 
 
-def tried(problem: Problem, new: Mapping[str, str]) -> Fit | None:
+def tried(problem: Problem, new: Mapping[str, str], by: float) -> Fit | None:
     """Return how well a hypothesis fits; None where what it says of an argument is not so. Raises what the call raises."""
     chosen, odd = with_classes(*laid_out(problem))
     recons, latent = pairs(chosen.plan), measure(chosen)
@@ -247,7 +250,8 @@ def tried(problem: Problem, new: Mapping[str, str]) -> Fit | None:
         return None
     good = bool(latent and not latent.wrong and (latent.meaning or "scale" not in new.values()))
     exact = known and not odd and (good or not latents and bool(recons))
-    return Fit(4 * known + 2 * (not odd) + good * (1 + bool(latents)) - 10 * bool(latents and not good), chosen, odd, exact)
+    worth = 4 * known + 2 * (not odd) + good * (1 + bool(latents)) - 10 * bool(latents and not good)
+    return Fit(worth, chosen, odd, exact, by)
 
 
 def apart(problem: Problem) -> bool:
@@ -301,7 +305,7 @@ def why(slot: Slot, role: str, others: Sequence[str]) -> str:
         return f"compared with {with_whom or 'no argument'}"
     if slot.role == "unknown":
         return f"by trying: as {role} the call runs and is recognised"
-    return f"{slot.how}, beside {with_whom}" if others else f"{slot.how}, as nothing else is"
+    return f"{slot.how} beside {with_whom}" if others else f"{slot.how}, as nothing else is"
 
 
 def unmatched(problem: Problem, errors: Sequence[BaseException]) -> ReconError:

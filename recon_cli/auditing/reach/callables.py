@@ -81,6 +81,8 @@ class Reached:
 
 def live(loss: Any, bind: Mapping[str, Any], attributes: Mapping[str, Any]) -> Reached:
     """Reach a callable as it is: a function, a method, a module, an object, a class that needs no arguments."""
+    from recon_cli.auditing.reach import jax_bridge
+
     notes: list[str] = []
     if inspect.isclass(loss):
         with explained(f"{loss.__name__} could not be made without arguments", "Give an object of it."):
@@ -94,6 +96,11 @@ def live(loss: Any, bind: Mapping[str, Any], attributes: Mapping[str, Any]) -> R
     if not callable(loss):
         raise ReconError(f"This is no function but {type(loss).__name__}.", "Give a function, a method or a torch module.")
     spelled = getattr(loss, "__qualname__", type(loss).__name__)
+    if jax_bridge.library_of(loss) and jax_bridge.installed():
+        inner = inspect.unwrap(loss)
+        loss = jax_bridge.bridged(rebuilt(inner, bind) if bind and inspect.isfunction(inner) else loss)
+        notes.append("a function of JAX arrays, called through a bridge")
+        bind = {**jax_bridge.keys_of(parameters_of(loss)), **bind}
     if inspect.ismethod(loss):
         owner, method, code = loss.__self__, loss.__name__, loss.__func__
     elif inspect.isfunction(loss) or inspect.isbuiltin(loss):
@@ -250,7 +257,7 @@ def of_class(kind: type, method: str, bind: Mapping[str, Any], attributes: Mappi
         if owner is not None:
             reached = live(getattr(owner, method), bind, attributes)
             note = f"{kind.__name__}() was called without arguments"
-            return replace(reached, notes=(*notes, note), spelled=f"{kind.__name__}.{method}")
+            return replace(reached, notes=(*notes, note, *reached.notes), spelled=f"{kind.__name__}.{method}")
     owner = stand_in(kind)
     defaults = defaults_of(kind)
     for key, value in defaults.items():

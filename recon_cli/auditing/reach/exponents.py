@@ -190,7 +190,7 @@ def literal(result: Divided, loss: Cut, taker: Recorded, number: int, term: Size
     if len({(b, o) for _, b, o in equal.values()}) == 1 and not by_hand and not small:
         ((name, (_, by_batch, by_own)),) = [*equal.items()][:1]
         result.by(sign * by_batch, sign * by_own)
-        result.words.append(f"{did} by {count}, which is the {name}")
+        result.words.append(f"{did} by {count}, which is the {name} here")
     elif equal:
         batches, owns = (any(powers[i] for powers in equal.values()) for i in (1, 2))
         result.by(None if batches else 0.0, None if owns else 0.0)

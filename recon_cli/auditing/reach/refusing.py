@@ -55,12 +55,14 @@ def trains(code: Any, tree: ast.AST | None, depth: int = 3) -> bool:
 
 def check_runnable(reached: Reached) -> None:
     """Raise ReconError for a function that trains rather than returns a loss, and for one of another library."""
+    from recon_cli.auditing.reach import jax_bridge
+
     code, tree = inspect.unwrap(reached.code), reached.tree
     globals_ = getattr(code, "__globals__", {})
     for name in getattr(getattr(code, "__code__", None), "co_names", ()):
         module = globals_.get(name)
         root = (getattr(module, "__name__", "") if isinstance(module, types.ModuleType) else "").partition(".")[0]
-        if root in OTHERS:
+        if root in OTHERS and not jax_bridge.is_bridged(reached.code):
             raise other_library(reached.spelled, root, f"it reads {name}")
     try:
         parameters = [*inspect.signature(reached.code).parameters.values()][reached.bound :]
@@ -105,6 +107,8 @@ def check_word(word: str) -> None:
         raise no_function(word)
     if not is_file(Path(place)):
         return
+    from recon_cli.auditing.reach import jax_bridge
+
     imports: dict[str, str] = {}
     for node in needed_by(tree_of(Path(place))[0], name.partition(".")[0]):
         if isinstance(node, (ast.Import, ast.ImportFrom, ast.Try)):
@@ -112,7 +116,8 @@ def check_word(word: str) -> None:
                 modules = [alias.name for alias in each.names] if isinstance(each, ast.Import) else []
                 modules += [each.module or ""] if isinstance(each, ast.ImportFrom) else []
                 imports |= {module.partition(".")[0]: f"line {each.lineno}: {ast.unparse(each)}" for module in modules}  # type: ignore[attr-defined]
-    libraries = [root for root in imports if root in OTHERS]
+    bridge = jax_bridge.LIBRARIES if jax_bridge.installed() else ()
+    libraries = [root for root in imports if root in OTHERS and root not in bridge]
     if libraries and "torch" not in imports:
         raise other_library(name, libraries[0], imports[libraries[0]])
 

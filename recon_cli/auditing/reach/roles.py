@@ -367,7 +367,7 @@ def around(call: CallPlan, reached: Reached, tree: ast.AST, bind: Mapping[str, A
     free -= {
         name for name, cell in cells.items() if isinstance(content_of(cell), (int, float, str)) or callable(content_of(cell))
     }
-    scope = getattr(reached.code, "__globals__", {})
+    scope = {**getattr(code, "__globals__", {}), **getattr(reached.code, "__globals__", {})}
     assigned = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
     arguments = {a.arg for a in ast.walk(tree) if isinstance(a, ast.arg)}
     for name in sorted({n.id for n in ast.walk(tree) if isinstance(n, ast.Name)} - assigned - arguments - {*dir(builtins)}):
