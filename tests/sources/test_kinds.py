@@ -263,7 +263,7 @@ WRONG: dict[str, tuple[Callable[[], Any], str, str]] = {
     "an empty folder": (lambda: Path("f").mkdir(), "f", "cannot tell what the folder"),
     "a zip of text": (lambda: zipfile.ZipFile("x.zip", "w").writestr("a.md", "text"), "x.zip", r"holds \.md"),
     "mixed sizes": (lambda: [pictures("f", "png"), Image.new("RGB", (5, 5)).save("f/z.png")], "f", "z.png is 5x5.*--size"),
-    "grey among colours": (lambda: [pictures("f", "png"), Image.new("L", (12, 12)).save("f/z.png")], "f", "grey levels.*--colour"),
+    "grey among colours": (lambda: [pictures("f", "png"), Image.new("L", (12, 12)).save("f/z.png")], "f", "grey.*--colour"),
     "a corrupt image": (lambda: [pictures("f", "png"), Path("f/z.png").write_bytes(b"\x89PNG")], "f", "z.png cannot.*--skip-bad"),
     "arrays of several shapes": (
         lambda: [Path("f").mkdir(), numpy.save("f/a.npy", X), numpy.save("f/b.npy", X[:3])], "f", "Cut or pad"),
