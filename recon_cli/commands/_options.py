@@ -323,6 +323,10 @@ def reading(command: Decorated) -> Decorated:
     return command
 
 
+evaluate = click.option(
+    "--evaluate", metavar="FILE.py:Class",
+    help="A model already trained, not trained here: its weights are those of --weights W.safetensors.",
+)  # fmt: skip
 trust = click.option(
     "--trust", is_flag=True, default=False,
     help="Run the code that a run's folder names for its model: only if you wrote or read it.",
@@ -334,6 +338,18 @@ def gaussians(sigmas: Iterable[Iterable[float]]) -> list[Gaussian]:
     from recon_cli.likelihoods.gaussian import Gaussian
 
     return [Gaussian(sigma=value) for group in sigmas for value in group]
+
+
+def of_trained(ctx: click.Context, report: Report, model: str, weights: str | None, chosen: Sequence[Likelihood] = ()) -> Report:
+    """Return a report with what ``recon train --evaluate`` says of the same model on the same data; under a likelihood chosen."""
+    from recon_cli.sources import ReadOptions
+    from recon_cli.training import evaluate as measure
+
+    names = {"binarize", "scale", "seed", "device", *ReadOptions.names()} - {"weights"}
+    asked = {name: value for name, value in explicitly_set(ctx).items() if name in names}
+    asked |= {"likelihood": chosen[0]} if len(chosen) == 1 else {}
+    other = measure(ctx.params["data"] or "digits", model=model, state=weights, **asked).report()
+    return replace(report, tables=[*report.tables, *other.tables], notes=[*report.notes, *other.notes[1:], f"{other.verdict}."])
 
 
 def in_all_processes(work: Callable[Words, Item]) -> Callable[Words, Item]:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 @click.option("--plot", metavar="FILE", help="Draw spectrum, R(D) and nll: png, svg or pdf.")
 @options.scale
 @options.reading
+@options.evaluate
 @click.option("--recon-scale", type=options.Scale(), metavar="NUMBER|none", help="Divide the reconstructions in a file by this.")
 @options.binarize
 @options.trust
@@ -48,7 +49,7 @@ def command(
     shape: tuple[int, ...] | None, batch_size: int | None, sigma: float | None, sigma2: list[float] | None, loss: Loss | None,
     reduction: str | None, kl_weight: float | None, kl_reduction: str | None, keep: str | None, reported: str | None,
     dim: int | None, beta: float | None, rounding: float | None, plot: str | None, scale: float | None,
-    recon_scale: float | None, binarize: str | None, trust: bool, seed: int, format: str, **reading: Any,
+    recon_scale: float | None, binarize: str | None, trust: bool, seed: int, format: str, evaluate: str | None, **reading: Any,
 ) -> None:  # fmt: skip
     """Which noise, which weight on the KL, and will the posterior collapse?
 
@@ -73,6 +74,9 @@ def command(
     calibration.plottable(plot)
     hint = "It goes with --reported; the shape of a sample is --shape, a weight on the KL --kl-weight."
     calibration.reject({"dim": dim, "beta": beta, "rounding": rounding}, "data", hint)
+    state = reading.pop("weights") if evaluate else None
+    if evaluate:
+        data, recon = data or "digits", f"model:{evaluate}:{state or ''}"
     choices = calibration.Choices(latent, shape, batch_size, sigma, sigma2, loss, reduction, kl_weight, kl_reduction, keep)
     with progress.bar("calibrating", 100) as advance:
         result = calibration.calibrate_sources(
@@ -81,4 +85,5 @@ def command(
         )  # fmt: skip
     if plot is not None:
         calibration.plot(result, plot)
-    output.show(result.report(), format)
+    report = result.report()
+    output.show(options.of_trained(ctx, report, evaluate, state) if evaluate else report, format)

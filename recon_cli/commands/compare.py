@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @options.scale
 @options.reading
+@options.evaluate
 @click.option(
     "--recon-scale", type=options.Scale(), metavar="NUMBER|none",
     help="Divide the reconstructions in a file by this; unless given, by the same rule.",
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 def command(
     chosen: tuple[Likelihood, ...], sigmas: tuple[list[float], ...], loss: Loss | None, everything: bool, against: str | None,
     data: str, recon: str, scale: float | None, recon_scale: float | None, binarize: str | None, engine: str, gradients: str,
-    device: str, dtype: str, trust: bool, seed: int, format: str, **reading: Any,
+    device: str, dtype: str, trust: bool, seed: int, format: str, evaluate: str | None, **reading: Any,
 ) -> None:  # fmt: skip
     """Measure loss and likelihood on real data, values and gradients.
 
@@ -66,10 +67,15 @@ def command(
 
     options.mutually_exclusive(click.get_current_context(), "against", "loss", "engine", "gradients")
 
+    state = reading.pop("weights") if evaluate else None
+    recon = f"model:{evaluate}:{state or ''}" if evaluate else recon
     with processes.connected(), progress.bar("measuring", 100) as advance:
         comparison = compare_sources(
             data, recon, [*chosen, *options.gaussians(sigmas)], loss=loss, everything=everything, against=against, engine=engine,
             gradients=gradients, binarize=binarize, scale=scale, recon_scale=recon_scale, device=device, dtype=dtype, seed=seed,
             trust=trust, reading=ReadOptions.asked(reading), progress=advance,
         )  # fmt: skip
-    output.show(comparison.report(), format)
+    report = comparison.report()
+    if evaluate:
+        report = options.of_trained(click.get_current_context(), report, evaluate, state, [*chosen, *options.gaussians(sigmas)])
+    output.show(report, format)

@@ -70,6 +70,7 @@ def setting(*names: str) -> Callable[[Decorated], Decorated]:
 @setting("compile", "bf16", "iwae")
 @click.option("--sweep", metavar="NAME=VALUE,...", help="A run for each value, as in sigma=0.05,0.1; linear models are judged.")
 @click.option("--resume", metavar="RUN", help="Go on with a run that was interrupted: its folder. Only --epochs may be more.")
+@options.evaluate
 @options.trust
 @setting("tensorboard")
 @options.seed
@@ -79,8 +80,8 @@ def setting(*names: str) -> Callable[[Decorated], Decorated]:
 @options.in_all_processes
 @click.pass_context
 def command(
-    ctx: click.Context, /, against: Any, sweep: str | None, resume: str | None, trust: bool, format: str, out: str | None,
-    **settings: Any,
+    ctx: click.Context, /, against: Any, sweep: str | None, resume: str | None, evaluate: str | None, trust: bool, format: str,
+    out: str | None, **settings: Any,
 ) -> None:  # fmt: skip
     """Train a small VAE under a likelihood and watch both sides.
 
@@ -109,6 +110,13 @@ def command(
     settings = {name: value for name, value in settings.items() if value is not None or name not in ReadOptions.names()}
     options.mutually_exclusive(ctx, "against", "resume", "out", "sigma_floor", "checkpoint_every", "patience", "tensorboard")
     options.mutually_exclusive(ctx, "sweep", "resume", "out", "against", "tensorboard")
+    if evaluate:
+        numbers = options.explicitly_set(ctx, but=("evaluate", "format", "weights", "trust"))
+        options.reject(
+            ctx, "--evaluate trains nothing, and", "out", "resume", "sweep", "against", "epochs", "lr", "model", "exact"
+        )
+        evaluated = training.evaluate(model=evaluate, state=settings.get("weights"), **numbers)
+        options.show(evaluated.report(), format)
     if against:
         steps = {**settings, "epochs": options.explicitly_set(ctx).get("epochs", 5)}
         with progress.bar("side by side", steps["epochs"]) as advance:

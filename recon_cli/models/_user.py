@@ -150,6 +150,12 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
         yield
 
 
+def own_sizes(word: str) -> dict[str, Any]:
+    """Return the sizes that a class gives itself where it is told none: what its trained weights have, as a rule."""
+    takes = attempt(word, inspect.signature, find(word)[0]).parameters
+    return {name: takes[name].default for name in ("latent", "hidden") if name in takes and isinstance(takes[name].default, int)}
+
+
 def sizes(latents: int, hidden: int, shape: tuple[int, ...]) -> dict[str, Any]:
     """Return what the class of a user's module may ask for, by name."""
     return {"latent": latents, "hidden": hidden, "shape": shape}

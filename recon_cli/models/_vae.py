@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from recon_cli.models._options import Options
 
+DRAWS = 16  # of each sample's code
 VARIES = 0.01  # of the widest latent's variance: a latent of an autoencoder that varies more is in use
 
 
@@ -95,6 +96,22 @@ def draw(mean: Tensor, log_variance: Tensor, generator: Generator) -> Tensor:
     """Return one sample of z for each row, reparameterised: mean + s * eps."""
     eps = torch.randn(mean.shape, generator=generator, device=mean.device)
     return mean + (log_variance / 2).exp() * eps
+
+
+def rate_and_distortion(vae: Vae, pieces: Iterable[Tensor], seed: int) -> tuple[float, float]:
+    """Return KL(q(z | x) || p(z)) and the squared error of mu(z), z drawn from q(z | x), means over rows that come in pieces."""
+    rate = error = count = 0.0
+    generator: Generator | None = None
+    with torch.no_grad():
+        for rows in pieces:
+            generator = generator or torch.Generator(rows.device).manual_seed(seed)
+            mean, log_variance = vae.encode(rows)
+            assert log_variance is not None
+            count += len(rows)
+            rate += wide(divergence(mean, log_variance)).sum().item()
+            for _ in range(DRAWS):
+                error += wide(vae.mu(draw(mean, log_variance, generator)) - rows).square().sum().item()
+    return rate / count, error / DRAWS / count
 
 
 def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:

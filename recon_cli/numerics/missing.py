@@ -20,14 +20,16 @@ def eigenvalues_of_present(x: Array, weights: Array | None = None, latent: int =
 
     Where all is there, of the covariance that is weighted by ``weights``, (N,). Else of the most likely covariance of
     min(D - 1, 32) factors (``latent``, if more) and one noise: W W' + s2 I by EM, each value that is not there integrated
-    out (Tipping and Bishop, 1999, section 3.3; Ilin and Raiko, 2010, section 2.4). Raises ReconError for a column that is
-    never there, and for values without variance.
+    out (Tipping and Bishop, 1999, section 3.3; Ilin and Raiko, 2010, section 2.4). Elements that are
+    never there are left out. Raises ReconError for values without variance.
     """
+    gone = numpy.isnan(x).all(axis=0)
+    if gone.all():
+        raise ReconError("No value of the data is there.", "A spectrum takes samples.")
+    x, without = x[:, ~gone], f"; {int(gone.sum()):,} elements that are there in no sample are left out" * bool(gone.any())
     count, dimensions = x.shape
     share = numpy.ones(count) if weights is None else weights * (count / weights.sum())
     there = ~numpy.isnan(x)
-    if (gone := (~there).all(axis=0)).any():
-        raise ReconError(f"Element {int(gone.argmax()):,} (the first is 0) is there in no sample.", "Leave it out of the data.")
     weighted = (share[:, None] * there).sum(axis=0)
     mean = (share[:, None] * numpy.where(there, x, 0)).sum(axis=0) / weighted
     apart = numpy.where(there, x - mean, 0.0)
@@ -39,12 +41,12 @@ def eigenvalues_of_present(x: Array, weights: Array | None = None, latent: int =
         values = spectrum_of(start)
         floor = max(count, dimensions) * numpy.finfo(float).eps * values[0]
         known = numpy.where(values > floor, values, 0)
-        return Eigenvalues(known, dimensions, count, float(numpy.trace(start))), "that of the weighted covariance"
+        return Eigenvalues(known, dimensions, count, float(numpy.trace(start))), f"that of the weighted covariance{without}"
     factors = max(1, min(dimensions - 1, max(FACTORS, latent)))
     loadings, noise, rounds = fitted(x, there, mean, start, share, factors)
     own = spectrum_of(loadings.T @ loadings) + noise
     values = numpy.concatenate([own, numpy.full(dimensions - factors, noise)])
-    words = f"that of the most likely covariance of {factors:,} factors and one noise, by EM in {rounds:,} rounds"
+    words = f"that of the most likely covariance of {factors:,} factors and one noise, by EM in {rounds:,} rounds{without}"
     return Eigenvalues(values, dimensions, count, math.fsum(values)), words
 
 

@@ -69,11 +69,14 @@ def survey(
     parts: Iterable[Array]
     some, parts = (values.spread(SOME), blocks(values, SOME)) if isinstance(values, Lazy) else (values, pieces(values))
     looked_at = as_tensor(some)
-    few = torch.unique(present(looked_at).flatten()[:SOME])
     classes = [likelihoods.find(name) for name in likelihoods.names()]
+    few = torch.unique(present(looked_at).flatten()[:SOME])
     grids = [elsewhere(kind(), looked_at) for kind in classes]
-    seen = present(looked_at, vectors=True)
-    candidates = [kind.designed(seen if on is None else on.to_unit(seen)) for kind, on in zip(classes, grids, strict=True)]
+    single, vectors = present(looked_at), present(looked_at, vectors=True)
+    seen = [vectors if kind.event and vectors.numel() else single for kind in classes]
+    candidates = [
+        kind.designed(part if on is None else on.to_unit(part)) for kind, part, on in zip(classes, seen, grids, strict=True)
+    ]
     least, most, mean, outside, done, there = math.inf, -math.inf, 0.0, [0.0] * len(candidates), 0, 0
     for block in parts:
         x = as_tensor(block)

@@ -24,10 +24,10 @@ class H5ad(Source):
 
     def read(self) -> Values:
         path, wanted = path_and_choice(self.argument)
-        library("anndata", extra="anndata")
         return read_file(path, lambda: self._open(path, wanted))
 
     def _open(self, path: str, wanted: str) -> Values:
+        library("anndata", extra="anndata")
         import anndata
 
         data = anndata.read_h5ad(path, backed="r")

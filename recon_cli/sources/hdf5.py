@@ -35,10 +35,10 @@ class Hdf5(Source):
 
     def read(self) -> Values:
         path, wanted = path_and_choice(self.argument)
-        library("h5py", extra="hdf5")
         return read_file(path, lambda: self._open(path, wanted))
 
     def _open(self, path: str, wanted: str) -> Values:
+        library("h5py", extra="hdf5")
         import h5py
 
         arrays = datasets(h5py.File(path, "r"))

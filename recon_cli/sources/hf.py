@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import struct
 from bisect import bisect
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import lru_cache, partial
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from recon_cli.errors import ReconError
 from recon_cli.runtime.files import cause, read_file
@@ -29,6 +32,7 @@ FILE = re.compile(rf"\.({'|'.join(BUILDERS)})(\.(gz|bz2|xz|zst))?$")
 SAVED = ("dataset_dict.json", "dataset_info.json")
 NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*){0,2}")
 ENTRIES = 3_000_000  # files of a folder
+PATIENCE = 4  # seconds for the hub to answer
 RECORDS = 3  # an Arrow message of this kind holds rows
 CONTINUED = b"\xff" * 4  # begins every message
 
@@ -201,11 +205,14 @@ def loaded(name: str) -> Any:
     set_verbosity_error()
     datasets.disable_progress_bars()
     library("huggingface_hub.utils").disable_progress_bars()
+    library("huggingface_hub.utils.logging").set_verbosity_error()
+    offline = not (os.path.exists(name) or reachable(library("huggingface_hub.constants").ENDPOINT))
     saved = any(os.path.isfile(os.path.join(name, file)) for file in ("state.json", "dataset_dict.json"))
     try:
         if saved:
             return datasets.load_from_disk(name, keep_in_memory=False)
-        return datasets.load_dataset(path, config, keep_in_memory=False, **options)
+        with without_hub() if offline else nullcontext():
+            return datasets.load_dataset(path, config, keep_in_memory=False, **options)
     except MemoryError:
         raise
     except Exception as error:
@@ -215,10 +222,41 @@ def loaded(name: str) -> Any:
             raise ReconError(
                 f"{name} cannot be read: {cause(error)}.", "It may be damaged; rows must have the same fields."
             ) from error
+        if offline:
+            raise ReconError(
+                f"hf:{name} cannot be loaded: the hub cannot be reached, and the cache holds no such data set.",
+                "Look at the network; or give a folder or a file, FOLDER/x.parquet, which need none.",
+            ) from error
         raise ReconError(
             f"hf:{name} cannot be loaded: {cause(error)}.",
             "Give a folder, or a data set of the hub, USER/NAME or USER/NAME/CONFIG; offline, only what its cache holds.",
         ) from error
+
+
+def reachable(address: str) -> bool:
+    """Whether somebody answers at an address; where a proxy stands between, that is left to those who know it."""
+    parts = urlsplit(address)
+    if getproxies() or not parts.hostname:
+        return True
+    try:
+        socket.create_connection((parts.hostname, parts.port or (80 if parts.scheme == "http" else 443)), PATIENCE).close()
+    except OSError:
+        return False
+    return True
+
+
+@contextmanager
+def without_hub() -> Iterator[None]:
+    """Have the library look into its cache alone: it asks a hub that does not answer for half a minute."""
+    settings = [(library("datasets.config"), "HF_HUB_OFFLINE"), (library("huggingface_hub.constants"), "HF_HUB_OFFLINE")]
+    before = [getattr(module, name) for module, name in settings]
+    for module, name in settings:
+        setattr(module, name, True)
+    try:
+        yield
+    finally:
+        for (module, name), value in zip(settings, before, strict=True):
+            setattr(module, name, value)
 
 
 def check_files(folder: str) -> None:

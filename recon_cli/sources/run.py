@@ -14,7 +14,6 @@ import numpy
 from recon_cli import likelihoods, models
 from recon_cli.errors import ReconError, unknown
 from recon_cli.identity.shapes import spell
-from recon_cli.identity.tensors import wide
 from recon_cli.models import _references as references
 from recon_cli.models import _saved as saved
 from recon_cli.models._options import is_own
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
 
 
 CHUNK = 1 << 20  # elements that go through the network at once
-DRAWS = 16  # of each sample's code
 FILES = ("config.json", "model.safetensors")
 
 
@@ -184,21 +182,11 @@ class Run(Reconstruction):
         None of a regression, which codes nothing, and of a deterministic autoencoder, whose code without noise costs no
         finite number of nats.
         """
-        import torch
-
-        from recon_cli.models._vae import Vae, divergence, draw
+        from recon_cli.models._vae import Vae, rate_and_distortion
 
         if not isinstance(self.model, Vae) or not self.model.has_kl:
             return None
-        generator, rate, error = torch.Generator().manual_seed(seed), 0.0, 0.0
-        with torch.no_grad():
-            for rows in self._rows(x):
-                mean, log_variance = self.model.encode(rows)
-                assert log_variance is not None
-                rate += wide(divergence(mean, log_variance)).sum().item()
-                for _ in range(DRAWS):
-                    error += wide(self.model.mu(draw(mean, log_variance, generator)) - rows).square().sum().item()
-        return rate / len(x), error / DRAWS / len(x)
+        return rate_and_distortion(self.model, self._rows(x), seed)
 
     def describe(self) -> str:
         data = " ".join([self.config["data"], *self._options()])

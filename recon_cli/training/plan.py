@@ -244,6 +244,9 @@ def samples(
         most = numpy.nanmax(abs(values))
         raise ReconError(f"{word} has values up to {most:g}, beyond the range of float32.", "Rescale the data.")
     weights, shares, remarks = None, None, source.remarks
+    if source.weights is not None and source.weights.ndim == 1:
+        chosen = source.weights > 0  # a sample that weighs nothing is not there
+        source.weights, single = source.weights[chosen], single[chosen]
     if source.partial or source.weights is not None:
         weights, shares = weights_of(source, single)
         remarks += (f"{word}: the encoder sees the mean of its column where a value is not there; the nll counts what is there.",)
@@ -258,6 +261,7 @@ def weights_of(source: sources.Source, values: sources.Array) -> tuple[sources.A
     there, given = (~numpy.isnan(values)).astype(numpy.float64), source.weights
     shares = given / given.mean() if given is not None and given.ndim == 1 else numpy.ones(len(values))
     if given is not None and given.shape == values.shape and given.ndim > 1:
+        there *= given > 0
         return there * given * (there.sum() / (there * given).sum()), shares
     return there * shares.reshape(-1, *(1,) * (values.ndim - 1)), shares
 

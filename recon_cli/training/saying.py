@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from recon_cli.errors import ReconError
 from recon_cli.identity.fitting import level
 from recon_cli.report import Detail
+from recon_cli.training.evaluation.predictions import coverage
 
 if TYPE_CHECKING:
     from recon_cli.training.result import Training
@@ -44,8 +45,11 @@ def notes(training: Training) -> Iterator[str]:
         )
     if training.settings.loss:
         yield objective(training)
-    if training.calibration:
-        yield training.calibration.words(training.likelihood, "held-out" if result.rows_held_out else "training")
+    which = "held-out" if result.rows_held_out else "training"
+    if any(row.below is not None for row in training.answers):
+        yield from coverage(training.answers, training.likelihood, which)
+    elif training.calibration:
+        yield training.calibration.words(training.likelihood, which)
     if result.bits_per_dimension is not None:
         yield BITS
     if training.network:

@@ -428,7 +428,7 @@ def test_levels_of_any_grid_have_bits_and_masses(low: float, high: float, dtype:
     by = numpy.random.default_rng(1)
     base = by.uniform(0.1, 0.9, (200, 20))
     levels_ = numpy.clip(numpy.rint(255 * (base + 0.04 * by.normal(size=base.shape))), 0, 255)
-    levels_[0, :2] = 0, 255
+    levels_[0, :2], base[0, :2] = (0, 255), (0.02, 0.97)
     x, mu = ((low + (high - low) * part).astype(dtype) for part in (levels_ / 255, base))
     sigma = 0.04 * (high - low)
     (row,) = recon_cli.compare(x, mu, f"gaussian:sigma={sigma}", device="cpu").rows

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 WIDE = 2048  # columns
+SURE = 2.0  # standard errors
 ROUNDING = 1e-13  # of the variance: what rows in float32 leave of no error at all
 
 
@@ -35,6 +36,9 @@ class Prediction:
         the rmse of least squares: linear in x, fitted to the training rows; None of more columns than 2,048.
     spread
         the standard deviation (1/N) of y.
+    below, below_error
+        of a likelihood whose mu is a quantile, the share of y below its prediction, and the standard error of that share where
+        it is the quantile's (a half of a y that is met exactly counts); None of others.
     """
 
     target: str = column("y", brief=True)
@@ -42,6 +46,8 @@ class Prediction:
     r2: float | None = column("R²", brief=True)
     linear: float | None = column("RMSE, linear", brief=True)
     spread: float = column("standard deviation")
+    below: float | None = column("share below", default=None)
+    below_error: float | None = column("its standard error", default=None)
 
 
 def answers(
@@ -64,6 +70,9 @@ def answers(
 
     middles = (mu, mean(y), y if line is None else line)
     errors = zip(*(mean((y - middle).square()).tolist() for middle in middles), strict=True)
+    quantile = likelihood.parameters.get("quantile")
+    below = mean((y < mu).double() + (y == mu).double() / 2).tolist()
+    count = (weights.sum(dim=0).square() / weights.square().sum(dim=0)).tolist()  # Kish's effective number
     return tuple(
         Prediction(
             names[int(at)],
@@ -71,9 +80,28 @@ def answers(
             1 - off / all_ if all_ else None,
             None if line is None else math.sqrt(least),
             math.sqrt(all_),
+            None if quantile is None else share,
+            None if quantile is None else math.sqrt(float(quantile) * (1 - float(quantile)) / rows_),
         )
-        for at, (off, all_, least) in zip(model.y_columns.tolist(), errors, strict=True)
+        for at, (off, all_, least), share, rows_ in zip(model.y_columns.tolist(), errors, below, count, strict=True)
     )
+
+
+def coverage(answers: Sequence[Prediction], likelihood: Likelihood, rows: str) -> Iterator[str]:
+    """Yield for each column of y whether as many lie below its prediction as the quantile says: what it is judged by."""
+    quantile = likelihood.parameters.get("quantile")
+    for row in answers if quantile is not None else ():
+        share, error = row.below or 0.0, row.below_error or 0.0
+        off = abs(share - float(quantile or 0.0)) / error if error else 0.0
+        right = (
+            "as it is right"
+            if off <= SURE
+            else f"{off:.1f} standard errors off: the prediction is no {float(quantile or 0.0):g} quantile"
+        )
+        yield (
+            f"{share:.4f} of the {rows} {row.target} lie below the prediction (standard error {error:.4f}), and "
+            f"{float(quantile or 0.0):g} where it is right: {right}."
+        )
 
 
 def least_squares(model: Regression, train_rows: Tensor, rows: Tensor) -> Tensor | None:
@@ -133,4 +161,8 @@ def overall(rows: Sequence[Prediction]) -> tuple[float | None, float | None]:
 
 def table(rows: Sequence[Prediction]) -> Table:
     """Return a row for each column of y."""
-    return Table.of("targets", Prediction, rows, "in the units of y")
+    table = Table.of("targets", Prediction, rows, "in the units of y")
+    if any(row.below is not None for row in rows):
+        return table
+    columns = [replace(each, panel=None) if each.key.startswith("below") else each for each in table.columns]
+    return replace(table, columns=columns)
