@@ -53,7 +53,11 @@ class Hyperbolic(Likelihood):
     aliases = ("pseudo-huber",)
     loss = computed(lambda self: PseudoHuber(delta=self.delta * self.scale))
     density = "exp(-delta**2*sqrt(1 + ((x - mu)/(scale*delta))**2))/(2*scale*delta*besselk(1, delta**2))"
-    calls = ("-stats.genhyperbolic.logpdf(x, 1, delta**2, 0, mu, scale*delta)",)
+    calls = (
+        "delta*(torch.sqrt(delta**2 + ((x - mu)/scale)**2) - delta) + math.log(2*scale*delta)"
+        " + torch.special.scaled_modified_bessel_k1(torch.tensor(delta**2, dtype=torch.float64)).log()",
+        "-stats.genhyperbolic.logpdf(x, 1, delta**2, 0, mu, scale*delta)",
+    )
 
     @elementwise
     def nll(self, x: Tensor, mu: Tensor) -> Tensor:

@@ -10,13 +10,11 @@ from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import LOG, Loss
 from recon_cli.identity.parametric import computed, parameter
 from recon_cli.identity.regions import COUNT, SHARE, Interval
+from recon_cli.likelihoods._counts import poisson_of_log, poisson_of_mean
 from recon_cli.likelihoods._zeros import inflated, mixed_moments, thinned
-from recon_cli.likelihoods.poisson import Poisson
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
-
-COUNTED = Poisson().admitted()
 
 
 @dataclass(frozen=True)
@@ -37,7 +35,7 @@ class ZeroInflatedPoissonNLL(Loss):
     @elementwise
     def values(self, x: Tensor, prediction: Tensor) -> Tensor:
         """Torch has none."""
-        return inflated(x, COUNTED.nll(x, prediction), prediction, self.zeros)
+        return inflated(x, poisson_of_mean(x, prediction), prediction, self.zeros)
 
 
 class ZeroInflatedPoissonNLLOfLog(ZeroInflatedPoissonNLL):
@@ -51,7 +49,7 @@ class ZeroInflatedPoissonNLLOfLog(ZeroInflatedPoissonNLL):
     @elementwise
     def values(self, x: Tensor, prediction: Tensor) -> Tensor:
         """Torch has none."""
-        return inflated(x, COUNTED.nll_raw(x, prediction), prediction.exp(), self.zeros)
+        return inflated(x, poisson_of_log(x, prediction), prediction.exp(), self.zeros)
 
 
 @dataclass(frozen=True)
@@ -71,17 +69,21 @@ class ZeroInflatedPoisson(Likelihood):
     loss = computed(lambda self: ZeroInflatedPoissonNLL(self.zeros))
     raw_loss = computed(lambda self: ZeroInflatedPoissonNLLOfLog(self.zeros))
     density = "Piecewise((zeros + (1 - zeros)*exp(-mu), Eq(x, 0)), ((1 - zeros)*exp(-mu)*mu**x/factorial(x), True))"
+    calls = (
+        "-torch.where(x == 0, torch.log(zeros + (1 - zeros)*torch.exp(-mu)), math.log1p(-zeros)"
+        " + distributions.Poisson(mu).log_prob(x))",
+    )
     support = COUNT
     domain = Interval(0)
     link = LOG
 
     @elementwise
     def nll(self, x: Tensor, mu: Tensor) -> Tensor:
-        return inflated(x, COUNTED.nll(x, mu), mu, self.zeros)
+        return inflated(x, poisson_of_mean(x, mu), mu, self.zeros)
 
     @elementwise
     def nll_raw(self, x: Tensor, raw: Tensor) -> Tensor:
-        return inflated(x, COUNTED.nll_raw(x, raw), raw.exp(), self.zeros)
+        return inflated(x, poisson_of_log(x, raw), raw.exp(), self.zeros)
 
     def moments(self, mu: Tensor) -> tuple[Tensor, Tensor]:
         """Return (1 - zeros) mu and (1 - zeros) mu (1 + zeros mu)."""
@@ -89,4 +91,6 @@ class ZeroInflatedPoisson(Likelihood):
 
     def sample(self, mu: Tensor, generator: Generator | None = None) -> Tensor:
         """Draw from Poisson, and set a share to zero."""
-        return thinned(COUNTED.sample(mu, generator), self.zeros, generator)
+        import torch
+
+        return thinned(torch.poisson(mu, generator=generator), self.zeros, generator)
