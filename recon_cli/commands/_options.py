@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -65,7 +64,7 @@ class Word(click.ParamType, Generic[Value]):  # type: ignore[type-arg]  # click'
 class LikelihoodWord(Word["Likelihood | type[Likelihood] | str"]):
     """``laplace:scale=0.2`` to a Likelihood.
 
-    With ``symbols`` a bare ``laplace`` is the class, no noise chosen, and ``FILE.py:Class`` one of one's own; with ``keep``
+    ``FILE.py:Class`` is one of one's own. With ``symbols`` a bare ``laplace`` is the class, no noise chosen; with ``keep``
     the word stays a word, once it is checked.
     """
 
@@ -78,12 +77,6 @@ class LikelihoodWord(Word["Likelihood | type[Likelihood] | str"]):
         from recon_cli import likelihoods
 
         del option
-        if self.symbols and (own := re.fullmatch(r"(.+\.py(?::[^:]*)?):?(.*)", word, re.DOTALL)):
-            from recon_cli.runtime import user_classes
-
-            own_class: Any = user_classes.find(own[1], "derive")[0]
-            family = likelihoods.as_family_or_likelihood(own_class)
-            return family.parse(own[2]) if own[2] else family
         likelihood = likelihoods.as_family_or_likelihood(word) if self.symbols else likelihoods.parse(word)
         keep_notes(likelihoods.interpretations([word]))
         return word if self.keep else likelihood

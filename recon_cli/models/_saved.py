@@ -23,7 +23,7 @@ FIELDS: dict[str, Domain] = {
     "likelihood": WORD, "sigma": either(NOTHING, POSITIVE, WORD), "noise": choice("fixed", "learned", "optimal", "per-element"),
     **dict(domains()), "device": WORD,
 }  # fmt: skip
-SOMETIMES: dict[str, Domain] = {"model_sha256": either(NOTHING, WORD)}  # of a user's own model
+SOMETIMES: dict[str, Domain] = {f"{of}_sha256": either(NOTHING, WORD) for of in ("model", "likelihood")}  # of a user's own code
 
 
 def of_this_version(folder: str, config: object) -> None:
