@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import re
 from collections.abc import Iterable
+from typing import Any
 
 from recon_cli import registry
 from recon_cli.errors import ReconError, nearest, unknown
@@ -73,7 +74,8 @@ def _own(word: str, checksum: str) -> type[Likelihood]:
     from recon_cli.runtime.user_classes import find
 
     del checksum
-    kind = as_family_or_likelihood(find(word, "recon")[0])
+    value: Any = find(word, "recon")[0]
+    kind = as_family_or_likelihood(value)
     if not isinstance(kind, type):
         raise _neither("likelihood", kind, "laplace:scale=0.2")
     kind.word = word

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from recon_cli.identity.elementwise import elementwise
 from recon_cli.identity.likelihood import Likelihood
@@ -43,7 +43,7 @@ class ZeroInflatedNegativeBinomialNLL(Loss):
     zeros: float = parameter(0.5, "the share that is zero whatever the mean", SHARE)
 
     name = "zero-inflated-negative-binomial-nll"
-    aliases = ("zinb-nll",)
+    aliases: ClassVar[tuple[str, ...]] = ("zinb-nll",)
     formula = (
         "Piecewise((-log(zeros + (1 - zeros)*(1/(1 + dispersion*mu))**(1/dispersion)), Eq(x, 0)), "
         "((x + 1/dispersion)*log(1 + dispersion*mu) - x*log(dispersion*mu) + log(gamma(1/dispersion)*factorial(x)) "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from recon_cli.identity.elementwise import elementwise
 from recon_cli.identity.likelihood import Likelihood
@@ -24,7 +24,7 @@ class ZeroInflatedPoissonNLL(Loss):
     zeros: float = parameter(0.5, "the share that is zero whatever the mean", SHARE)
 
     name = "zero-inflated-poisson-nll"
-    aliases = ("zip-nll",)
+    aliases: ClassVar[tuple[str, ...]] = ("zip-nll",)
     formula = (
         "Piecewise((-log(zeros + (1 - zeros)*exp(-mu)), Eq(x, 0)), (mu - x*log(mu) + log(factorial(x)) - log(1 - zeros), True))"
     )
@@ -60,7 +60,7 @@ class ZeroInflatedPoisson(Likelihood):
     decoder's raw output is the logarithm of mu: Lambert (1992).
 
     >>> ZeroInflatedPoisson(zeros=0.4).nll([0.0, 2.0], [3.0, 3.0])
-    tensor([0.8442, 2.0067], dtype=torch.float64)
+    tensor([0.8443, 2.0067], dtype=torch.float64)
     """
 
     zeros: float = parameter(0.5, "the share that is zero whatever the mean", SHARE)
