@@ -109,7 +109,7 @@ class LogNormal(Likelihood):
 
     def moments(self, mu: Tensor) -> tuple[Tensor, Tensor]:
         """Return mu e^(sigma^2/2) and its square times e^(sigma^2) - 1."""
-        spread = wide(mu.new_full((), self.sigma**2))
+        spread = wide(mu.new_ones(()) * self.sigma).square()
         mean = (mu * (spread / 2).exp()).to(mu.dtype)
         return mean, mean * mean * spread.expm1()
 
