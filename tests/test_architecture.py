@@ -58,6 +58,7 @@ NEVER_LOADED = {
 }
 LOADING = {
     "identity/fitting.py": "torch",  # imported where something is fitted
+    "identity/modules.py": "torch",  # imported where a module is made
     "likelihoods/_by_decoder.py": "torch",  # imported where something is trained
 }
 # Inside a function, a file imports what would slow start-up down: a library that the file does not load otherwise, or a file of

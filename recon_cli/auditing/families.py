@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from recon_cli import likelihoods
+from recon_cli.errors import ReconError
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.regions import SHARE
 
@@ -23,17 +25,24 @@ CLOSE = 1e-3  # within which a family is named, and the difference said
 
 @dataclass(frozen=True)
 class Candidate:
-    """A loss of a likelihood, or its own nll where the loss leaves a gap."""
+    """A loss of a likelihood, or its own nll where the loss leaves a gap (``whole``)."""
 
     family: str
     kind: type[Likelihood]
     loss: Any
     own: tuple[str, ...]
+    whole: bool = False
 
     @functools.cached_property
     def counts(self) -> bool:
         """Whether its numbers are whole and no noise: of a binomial the trials."""
         return bool(self.own) and not self.kind().noise
+
+    @functools.cached_property
+    def shares(self) -> tuple[bool, ...]:
+        """Whether each of its numbers lies between 0 and 1."""
+        fields = {field.name: field for field in dataclasses.fields(self.kind if self.whole else self.loss)}
+        return tuple(fields[name].metadata["domain"] == SHARE for name in self.own)
 
     @functools.cached_property
     def link(self) -> str:
@@ -71,7 +80,8 @@ class Match:
 def candidates(event: int = 0) -> tuple[Candidate, ...]:
     """Return every loss that some likelihood claims without a gap, and the nll of those with one; those without numbers first.
 
-    Those of rounded data come last: at a scale far above their steps they are the unrounded ones to many digits.
+    Those of rounded data come last: at a scale far above their steps they are the unrounded ones to many digits. Of two that
+    are alike that with a noise comes first: any weight on the loss is one of its noises.
     """
     by_loss: dict[Any, Candidate] = {}
     probe = torch.full((1, 3) if event else (1,), 1 / 3 if event else 0.4)
@@ -81,18 +91,17 @@ def candidates(event: int = 0) -> tuple[Candidate, ...]:
         if kind.event != event or kind.head:
             continue
         if bool((likelihood.gap(probe) != 0).any()):
-            for call in (kind().admitted().nll, kind().admitted().nll_raw):
-                if not likelihood.noise:
-                    by_loss[name, call.__name__] = Candidate(name, kind, functools.partial(_nll, call), ())
+            for call in ("nll", "nll_raw"):
+                by_loss[name, call] = Candidate(name, kind, functools.partial(_nll, kind, call), (*likelihood.noise,), True)
             continue
         for loss in likelihood.losses:
             own = tuple(key for key in loss.parameters if key not in likelihood.design or not likelihood.noise)
             by_loss.setdefault(type(loss), Candidate(name, kind, type(loss), own))
-    return tuple(sorted(by_loss.values(), key=lambda each: (len(each.own), bool(each.kind().design))))
+    return tuple(sorted(by_loss.values(), key=lambda each: (len(each.own), bool(each.kind().design), not each.kind().noise)))
 
 
-def _nll(call: Any) -> Any:
-    return call
+def _nll(kind: type[Likelihood], call: str, **noise: float) -> Any:
+    return getattr(kind(**noise).admitted(), call)
 
 
 # What people do to an output before the loss: the mean of x as a function of it, and what they do to the target.
@@ -120,7 +129,7 @@ def field_of(candidate: Candidate, numbers: tuple[float, ...], x: Tensor, raw: T
         with torch._C.DisableTorchFunction():  # nothing to overrule in our own arithmetic, thousands of times
             value = candidate.values(to_data(x), to_mean(leaf), numbers)
             (gradient,) = torch.autograd.grad(value.sum(), leaf)
-    except (RuntimeError, ValueError):
+    except (RuntimeError, ValueError, ReconError):
         return None
     return gradient if bool(gradient.isfinite().all()) else None
 
@@ -132,7 +141,7 @@ def fields_of(candidate: Candidate, numbers: list[float], x: Tensor, raw: Tensor
         with torch._C.DisableTorchFunction():
             values = candidate.values(x.expand_as(leaf), leaf, (torch.tensor(numbers, dtype=x.dtype).unsqueeze(1),))  # type: ignore[arg-type]
             return torch.autograd.grad(values.sum(), leaf)[0]
-    except (TypeError, RuntimeError):
+    except (TypeError, RuntimeError, ValueError):
         rows = (field_of(candidate, (number,), x, raw) for number in numbers)
         return torch.stack([torch.full_like(raw, math.nan) if row is None else row for row in rows])
 
@@ -174,7 +183,9 @@ def single(candidate: Candidate, x: Tensor, raw: Tensor, measured: Tensor, link:
 
 
 def solved(candidate: Candidate, x: Tensor, raw: Tensor, measured: Tensor) -> Match:
-    """Return one candidate with the number of its own that fits best: a grid, then golden sections."""
+    """Return one candidate with the number of its own that fits best: a grid, then golden sections; several at once."""
+    if len(candidate.own) > 1:
+        return solved_together(candidate, x, raw, measured)
     few = slice(None, None, max(1, len(x) // 48))
 
     def rough(numbers: list[float]) -> tuple[float, int]:
@@ -186,8 +197,8 @@ def solved(candidate: Candidate, x: Tensor, raw: Tensor, measured: Tensor) -> Ma
     if candidate.counts:
         counts = [float(n) for n in COUNTS]
         return single(candidate, x, raw, measured, "", (counts[rough(counts)[1]],))
-    share = dataclasses.fields(candidate.loss)[0].metadata["domain"] == SHARE
-    to_number = (lambda t: 1 / (1 + math.exp(-t))) if share else math.exp
+    (share,) = candidate.shares
+    to_number = as_share if share else math.exp
 
     def at(t: float) -> Match:
         return single(candidate, x, raw, measured, "", (to_number(t),))
@@ -215,6 +226,34 @@ def solved(candidate: Candidate, x: Tensor, raw: Tensor, measured: Tensor) -> Ma
             right = low + golden * (high - low)
             f_right = at(right).off
     return at((low + high) / 2)
+
+
+def as_share(t: float) -> float:
+    """Return the number between 0 and 1 of which this is the logit."""
+    return 1 / (1 + math.exp(-t))
+
+
+def solved_together(candidate: Candidate, x: Tensor, raw: Tensor, measured: Tensor) -> Match:
+    """Return one candidate with the numbers of its own that fit best: the best of a coarse grid, then least squares."""
+    from scipy.optimize import least_squares
+
+    nothing = Match(candidate.family, 0.0, math.inf, candidate)
+    if not bool(candidate.kind().support.contains(x).all()):
+        return nothing
+    places = [(-1.5, 0.0, 1.5) if share else (-3.0, -1.0, 1.0) for share in candidate.shares]
+
+    def numbers(point: Iterable[float]) -> tuple[float, ...]:
+        return tuple((as_share if share else math.exp)(t) for t, share in zip(point, candidate.shares, strict=True))
+
+    def missed(point: Iterable[float]) -> Any:
+        field = field_of(candidate, numbers(point), x, raw)
+        weight = 0.0 if field is None else ratio(field, measured)[0]
+        off = measured if field is None else measured - weight * field
+        return (off / measured.abs().max()).numpy()
+
+    start = min(itertools.product(*places), key=lambda point: float(abs(missed(point)).max()))
+    best = least_squares(missed, start, jac="3-point", bounds=(-12, 12), xtol=1e-15, ftol=1e-15, gtol=1e-15, max_nfev=60)
+    return single(candidate, x, raw, measured, "", numbers(best.x.tolist()))
 
 
 def mixture(losses: tuple[Candidate, ...], x: Tensor, raw: Tensor, measured: Tensor) -> Match | None:

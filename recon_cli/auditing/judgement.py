@@ -184,7 +184,8 @@ def read(rec: ReconstructionTerm, b: float | None) -> Reading:
     likelihood, family = likelihood_of(match, a / b)
     kind = match.candidate.kind if match.candidate else None
     noise = {} if kind is None else kind().noise
-    if not noise:  # scale-free: beta is b over the loss's own slope
+    whole = match.candidate is not None and match.candidate.whole
+    if not noise or whole:  # scale-free, or an nll with its noise in it: beta is b over the loss's own slope
         return Reading(family, b / a, None, b / a, True, abs(b / a - 1) < 1e-6)
     if likelihood is None:  # a loss of a width of its own, at a weight that no noise of it has
         tradeoff = b / abs(rec.curvature) if rec.curvature else b / a

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Sequence
 
 import torch
 
+from recon_cli import likelihoods
 from recon_cli.auditing.best_noise import LINK
 from recon_cli.auditing.defects._subject import SCALES
 from recon_cli.auditing.families import LINKS
@@ -17,10 +19,24 @@ from recon_cli.auditing.latents import PRIOR, SQUARED, Latent
 from recon_cli.auditing.measurements import Measurements, Term
 from recon_cli.auditing.measuring import MADE, SIMPLEX
 from recon_cli.auditing.mending import ends, is_name, kl, summed
+from recon_cli.errors import ReconError
+from recon_cli.identity.likelihood import Likelihood
 
 BENT = ("huber", "student-t", "hyperbolic-secant", "logistic", "von-mises")  # a square near 0
 MEANS = {"logit": (torch.sigmoid, 1.0), "log": (torch.exp, math.inf)}  # of what a family is on, and the most that it is
-CONCENTRATED = ("von-mises", "von-mises-fisher")  # whose noise is the slope itself
+
+
+@functools.cache
+def steep(family: str | None) -> str | None:
+    """Return the name of a family's noise where its slope is that noise itself: a concentration, a shape."""
+    kind = likelihoods.find(family) if family in likelihoods.names() else None
+    if kind is None or kind.gap is not Likelihood.gap or len(kind().noise) != 1:
+        return None
+    (name,) = kind().noise
+    try:
+        return name if kind.with_slope(2.0).noise[name] == 2 else None
+    except ReconError:
+        return None
 
 
 def sentence(measured: Measurements, rows: Sequence[Row]) -> str:
@@ -136,9 +152,9 @@ def weighed(row: Row, latent: Latent, where: str, size: str) -> str:
         scale = number(row.parameters.get("scale", math.nan))
         text = f"; near a residual of 0 it is a Laplace with scale = {scale}{where}, far out a Gaussian with sigma = "
         text += f"{number(row.sigma)}{where}, if beta is 1."
-    elif row.family in CONCENTRATED and row.tradeoff:
-        kappa, beta = number(1 / row.tradeoff), number(row.tradeoff)
-        text = f" with kappa = {kappa}{where} if beta is 1; with kappa = 1, beta is {beta}{where}."
+    elif row.tradeoff and (name := steep(row.family)):
+        strength, beta = number(1 / row.tradeoff), number(row.tradeoff)
+        text = f" with {name} = {strength}{where} if beta is 1; with {name} = 1, beta is {beta}{where}."
         return text + (f" That beta {singular(grows)}." if grows else "")
     elif row.family is None and row.recognised:
         ending = ": an exact ELBO." if row.verdict == "elbo" else "."

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import importlib.util
 import pkgutil
-import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
@@ -80,7 +79,7 @@ class Word(click.ParamType, Generic[Value]):  # type: ignore[type-arg]  # click'
 class LikelihoodWord(Word["Likelihood | type[Likelihood] | str"]):
     """``laplace:scale=0.2`` to a Likelihood.
 
-    With ``symbols`` a bare ``laplace`` is the class, no noise chosen, and ``FILE.py:Class`` one of one's own; with ``keep``
+    ``FILE.py:Class`` is one of one's own. With ``symbols`` a bare ``laplace`` is the class, no noise chosen; with ``keep``
     the word stays a word, once it is checked.
     """
 
@@ -93,12 +92,6 @@ class LikelihoodWord(Word["Likelihood | type[Likelihood] | str"]):
         from recon_cli import likelihoods
 
         del option
-        if self.symbols and (own := re.fullmatch(r"(.+\.py(?::[^:]*)?):?(.*)", word, re.DOTALL)):
-            from recon_cli.runtime import user_classes
-
-            own_class: Any = user_classes.find(own[1], "derive")[0]
-            family = likelihoods.as_family_or_likelihood(own_class)
-            return family.parse(own[2]) if own[2] else family
         likelihood = likelihoods.as_family_or_likelihood(word) if self.symbols else likelihoods.parse(word)
         keep_notes(likelihoods.interpretations([word]))
         return word if self.keep else likelihood
@@ -338,18 +331,6 @@ def gaussians(sigmas: Iterable[Iterable[float]]) -> list[Gaussian]:
     from recon_cli.likelihoods.gaussian import Gaussian
 
     return [Gaussian(sigma=value) for group in sigmas for value in group]
-
-
-def of_trained(ctx: click.Context, report: Report, model: str, weights: str | None, chosen: Sequence[Likelihood] = ()) -> Report:
-    """Return a report with what ``recon train --evaluate`` says of the same model on the same data; under a likelihood chosen."""
-    from recon_cli.sources import ReadOptions
-    from recon_cli.training import evaluate as measure
-
-    names = {"binarize", "scale", "seed", "device", *ReadOptions.names()} - {"weights"}
-    asked = {name: value for name, value in explicitly_set(ctx).items() if name in names}
-    asked |= {"likelihood": chosen[0]} if len(chosen) == 1 else {}
-    other = measure(ctx.params["data"] or "digits", model=model, state=weights, **asked).report()
-    return replace(report, tables=[*report.tables, *other.tables], notes=[*report.notes, *other.notes[1:], f"{other.verdict}."])
 
 
 def in_all_processes(work: Callable[Words, Item]) -> Callable[Words, Item]:

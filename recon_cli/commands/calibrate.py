@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from recon_cli.commands import _evaluated
 from recon_cli.commands import _options as options
 from recon_cli.commands import _output as output
 from recon_cli.runtime import progress
@@ -86,4 +87,4 @@ def command(
     if plot is not None:
         calibration.plot(result, plot)
     report = result.report()
-    output.show(options.of_trained(ctx, report, evaluate, state) if evaluate else report, format)
+    output.show(_evaluated.of_trained(ctx, report, evaluate, state) if evaluate else report, format)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from recon_cli.commands import _evaluated
 from recon_cli.commands import _options as options
 from recon_cli.commands import _output as output
 from recon_cli.runtime import processes, progress
@@ -77,5 +78,7 @@ def command(
         )  # fmt: skip
     report = comparison.report()
     if evaluate:
-        report = options.of_trained(click.get_current_context(), report, evaluate, state, [*chosen, *options.gaussians(sigmas)])
+        report = _evaluated.of_trained(
+            click.get_current_context(), report, evaluate, state, [*chosen, *options.gaussians(sigmas)]
+        )
     output.show(report, format)

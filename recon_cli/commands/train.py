@@ -116,7 +116,7 @@ def command(
             ctx, "--evaluate trains nothing, and", "out", "resume", "sweep", "against", "epochs", "lr", "model", "exact"
         )
         evaluated = training.evaluate(model=evaluate, state=settings.get("weights"), **numbers)
-        options.show(evaluated.report(), format)
+        output.show(evaluated.report(), format)
     if against:
         steps = {**settings, "epochs": options.explicitly_set(ctx).get("epochs", 5)}
         with progress.bar("side by side", steps["epochs"]) as advance:

@@ -74,6 +74,17 @@ class Derivation(Presentable):
         """Whether no claim is refuted, and every misprint is."""
         return all(each.holds for each in self.results)
 
+    def assert_holds(self) -> None:
+        """Raise an AssertionError, for tests, with every step that is refuted, unless all likelihoods hold.
+
+        ``recon_cli.derive(Mine).assert_holds()`` puts a likelihood of one's own under the laws: its density is one, its code
+        gives it, slope, offset and gap are those of its loss, draws follow it.
+        """
+        wrong = [(each, step) for each in self.results for step in each.steps if not step.good]
+        if not self.holds:
+            lines = [f"{each.kind.name}: {step.statement.text}: {step.because}" for each, step in wrong]
+            raise AssertionError("\n".join(lines))
+
     def report(self) -> Report:
         """Return the report that ``recon derive`` prints."""
         identity = [

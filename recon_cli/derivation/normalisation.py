@@ -54,7 +54,7 @@ def pieced(density: Expr, x: Symbol, low: Expr, high: Expr) -> Expr:
     *single, (usual, _) = branches(density)
     if not all(isinstance(condition, sympy.Eq) and condition.lhs == x and condition.rhs.is_Integer for _, condition in single):
         raise NotImplementedError("pieces of more than a number")
-    moved = add(substitute(own, {x: where.rhs}) - substitute(usual, {x: where.rhs}) for own, where in single)  # type: ignore[attr-defined]
+    moved = add(substitute(own, {x: where.rhs}) - substitute(usual, {x: where.rhs}) for own, where in single)
     return as_expr(sympy.simplify((summed(usual, x, low, high) + moved).rewrite(sympy.exp)))
 
 

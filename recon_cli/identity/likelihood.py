@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from torch import Generator, Tensor
 
+    from recon_cli.identity.modules import LossModule
+
 
 def log(value: Number) -> Number:
     """Return the natural logarithm of a noise parameter: a number, or a tensor that is being learned."""
@@ -44,6 +46,8 @@ class Likelihood(Parametric, ABC):
     vectors (``event``) there is one nll a vector, and where the decoder gives several numbers for an
     element (``head``), ``mu`` has them along a last axis of its own.
 
+    word
+        what the command line calls a class of somebody's own: ``FILE.py:Class``.
     aliases
         what else people call it; the words for its losses are taken for it too.
     special
@@ -82,6 +86,7 @@ class Likelihood(Parametric, ABC):
     """
 
     name: ClassVar[str]
+    word: ClassVar[str] = ""
     aliases: ClassVar[tuple[str, ...]] = ()
     special: ClassVar[dict[str, str]] = {}
     loss: ClassVar[Loss]
@@ -231,6 +236,12 @@ class Likelihood(Parametric, ABC):
         from recon_cli.identity.fitting import fit
 
         return fit(self, x, mu)
+
+    def module(self, reduction: str = "mean", *, raw: bool = False, learned: bool = True) -> LossModule:
+        """Return the nll as a loss of torch's, ``loss(input, target)``, its noise a parameter: :class:`LossModule`."""
+        from recon_cli.identity.modules import LossModule
+
+        return LossModule(self, reduction, raw=raw, learned=learned)
 
     @classmethod
     def with_slope(cls, slope: float, loss: Loss | None = None) -> Self:

@@ -6,11 +6,15 @@ import dataclasses
 import functools
 import re
 from collections.abc import Iterable
+from typing import Any
 
 from recon_cli import registry
 from recon_cli.errors import ReconError, nearest, unknown
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import Loss
+
+OWN = re.compile(r"((?:.+\.py|\w+(?:\.\w+)+):[A-Za-z_]\w*(?:\.\w+)*)(?::(.*))?", re.DOTALL)
+GROUP = "recon.likelihoods"  # of entry points: a package's own likelihoods, by their names
 
 
 def names() -> list[str]:
@@ -19,16 +23,71 @@ def names() -> list[str]:
 
 
 def find(name: str) -> type[Likelihood]:
-    """Return the class called ``name`` (``student-t``) or as people call it (``mse``). Raises ReconError naming the nearest."""
+    """Return the class called ``name`` (``student-t``) or as people call it (``mse``), or the one of ``FILE.py:Class``.
+
+    A name that an installed package has for one of its own (entry points of the group ``recon.likelihoods``) too. Raises
+    ReconError naming the nearest.
+    """
+    if is_own(name):
+        return _own(*_looked_up(name))
     spelled = name.strip().lower().replace("_", "-")
     if spelled not in names():
         if written := next((_special()[form] for form in forms(name) if form in _special()), None):
             raise ReconError(f"{name!r} is a likelihood at particular parameters.", f"Write {written}; any others after a comma.")
         spelled = next((meant for form in forms(name) if (meant := _called().get(form))), spelled)
+        if spelled not in names() and (place := _installed().get(spelled)):
+            return _own(*_looked_up(place))
         if spelled not in names() and (near := nearest(forms(name)[0], _called())):  # by what people call it as well
             every = ", ".join(names())
             raise ReconError(f"There is no likelihood named {name!r}.", f"Did you mean {_called()[near]!r}? Known: {every}.")
     return registry.only_class(registry.load("likelihoods", spelled), Likelihood)
+
+
+def is_own(word: str) -> bool:
+    """Return whether a word names a class of somebody's own: ``FILE.py:Class`` or ``package.module:Class``, and its numbers."""
+    return OWN.fullmatch(word) is not None or word.endswith(".py")
+
+
+def parts(word: str) -> tuple[str, str]:
+    """Return the name of the class in a word, and its parameters."""
+    match = OWN.fullmatch(word)
+    name, _, parameters = (match[1], "", match[2] or "") if match else word.partition(":")
+    return name, parameters
+
+
+def provenance(likelihood: Likelihood) -> dict[str, str]:
+    """Return what a run keeps of the file of somebody's own likelihood, so as to know whether it has changed: its SHA-256."""
+    return {"likelihood_sha256": _looked_up(likelihood.word)[1]} if likelihood.word else {}
+
+
+def _looked_up(word: str) -> tuple[str, str]:
+    from recon_cli.runtime.user_classes import looked_up
+
+    path, checksum = looked_up(word, "recon")
+    place, _, name = word.rpartition(":")
+    return (f"{path.resolve()}:{name}" if place.endswith(".py") else word), checksum
+
+
+@functools.cache
+def _own(word: str, checksum: str) -> type[Likelihood]:
+    """Return the class of a word, the same object as long as its file is as it was; raise ReconError if it is no likelihood."""
+    from recon_cli.runtime.user_classes import find
+
+    del checksum
+    value: Any = find(word, "recon")[0]
+    kind = as_family_or_likelihood(value)
+    if not isinstance(kind, type):
+        raise _neither("likelihood", kind, "laplace:scale=0.2")
+    kind.word = word
+    return kind
+
+
+@functools.cache
+def _installed() -> dict[str, str]:
+    """Return the names of likelihoods that installed packages have, and where: the entry points of ``recon.likelihoods``."""
+    from importlib.metadata import entry_points
+
+    return {entry.name: entry.value for entry in entry_points(group=GROUP)}
 
 
 def forms(word: str) -> list[str]:
@@ -66,15 +125,15 @@ def interpretations(words: Iterable[object]) -> tuple[str, ...]:
     """Return what words were taken for, a sentence each, where they are no names of the registry; of objects nothing."""
     sentences = []
     for word in words:
-        name = word.partition(":")[0] if isinstance(word, str) else ""
-        if name and (meant := find(name).name) != name.strip().lower().replace("_", "-"):
+        name = parts(word)[0] if isinstance(word, str) and not is_own(word) else ""
+        if name and name not in _installed() and (meant := find(name).name) != name.strip().lower().replace("_", "-"):
             sentences.append(f"{name} was taken for {meant}.")
     return tuple(dict.fromkeys(sentences))
 
 
 def parse(word: str) -> Likelihood:
     """Return the likelihood of the command line's spelling, ``laplace:scale=0.2``."""
-    name, _, parameters = word.partition(":")
+    name, parameters = parts(word)
     return find(name).parse(parameters)
 
 
@@ -82,8 +141,8 @@ def as_family_or_likelihood(word: str | type[Likelihood] | Likelihood) -> type[L
     """Return the class that ``laplace`` names, or the object that ``laplace:scale=0.2`` is; what is either already stays."""
     if isinstance(word, type) and issubclass(word, Likelihood):
         return _stated(word)
-    if isinstance(word, str) and ":" not in word:
-        return find(word)
+    if isinstance(word, str) and not parts(word)[1]:
+        return find(parts(word)[0])
     return as_likelihood(word)
 
 

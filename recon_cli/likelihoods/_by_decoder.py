@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -82,6 +83,12 @@ def by_network(likelihood: Likelihood) -> Likelihood:
 
     ByNetwork.name = likelihood.name + SUFFIX
     return ByNetwork()
+
+
+def spread_out(likelihood: Likelihood, x: Sequence[int], mu: Sequence[int]) -> Likelihood:
+    """Return ``likelihood`` by its network where ``mu`` has a last axis of two more than ``x``, of shapes; else as it is."""
+    several = tuple(mu) == (*x, 2) and not likelihood.head and not likelihood.event
+    return by_network(likelihood) if several and level(likelihood) in ("sigma", "scale") else likelihood
 
 
 def floored(likelihood: Likelihood, floor: float) -> Likelihood:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from recon_cli.identity.elementwise import elementwise
 from recon_cli.identity.likelihood import Likelihood, positive
@@ -22,7 +22,7 @@ class ReverseDivergence(Loss):
     """mu log(mu/x) + (1 - mu) log((1 - mu)/(1 - x)): of a coin of chance mu from one of chance x."""
 
     name = "reverse-divergence"
-    aliases = ("reverse-bce",)
+    aliases: ClassVar[tuple[str, ...]] = ("reverse-bce",)
     formula = "mu*log(mu) + (1 - mu)*log(1 - mu) - mu*log(x) - (1 - mu)*log(1 - x)"
     torch = "mu*log(mu/x) + (1 - mu)*log((1 - mu)/(1 - x))"
     support = SHARE
@@ -63,7 +63,7 @@ class Beta(Likelihood):
     equation 4. B depends on mu, so no loss that is a function of x and mu together is the whole of it.
 
     >>> Beta(precision=10.0).nll(0.25, 0.5)
-    tensor(0.2490, dtype=torch.float64)
+    tensor(0.2502, dtype=torch.float64)
     """
 
     precision: float = parameter(2.0, "how many observations the spread is that of: mu (1 - mu)/variance, less 1")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from recon_cli.identity.elementwise import elementwise
 from recon_cli.identity.likelihood import Likelihood, log, positive
@@ -21,7 +21,7 @@ class ItakuraSaito(Loss):
     """x/mu - log(x/mu) - 1: half of the Gamma deviance; Itakura and Saito (1968)."""
 
     name = "itakura-saito"
-    aliases = ("is", "gamma-deviance")
+    aliases: ClassVar[tuple[str, ...]] = ("is", "gamma-deviance")
     formula = "x/mu - log(x/mu) - 1"
     torch = "x/mu - log(x/mu) - 1"
     support = POSITIVE

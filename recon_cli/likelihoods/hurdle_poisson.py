@@ -11,13 +11,11 @@ from recon_cli.identity.likelihood import Likelihood, log
 from recon_cli.identity.losses import LOG, Loss
 from recon_cli.identity.parametric import class_or_instance, parameter
 from recon_cli.identity.regions import COUNT, POSITIVE, SHARE
+from recon_cli.likelihoods._counts import poisson_of_log, poisson_of_mean
 from recon_cli.likelihoods._zeros import log_of_rest, mixed_moments, thinned, truncated
-from recon_cli.likelihoods.poisson import Poisson
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
-
-COUNTED = Poisson().admitted()
 
 
 class ZeroTruncatedPoisson(Loss):
@@ -66,6 +64,10 @@ class HurdlePoisson(Likelihood):
     loss = ZeroTruncatedPoisson()
     raw_loss = ZeroTruncatedPoissonOfLog()
     density = "Piecewise((zeros, Eq(x, 0)), ((1 - zeros)*exp(-mu/2)*mu**x/(2*factorial(x)*sinh(mu/2)), True))"
+    calls = (
+        "-torch.where(x == 0, math.log(zeros), math.log1p(-zeros) - torch.log(-torch.expm1(-mu))"
+        " + distributions.Poisson(mu).log_prob(x))",
+    )
     support = COUNT
     domain = POSITIVE
     link = LOG
@@ -73,11 +75,11 @@ class HurdlePoisson(Likelihood):
 
     @elementwise
     def nll(self, x: Tensor, mu: Tensor) -> Tensor:
-        return truncated_at(x, mu, mu.log(), COUNTED.nll(x, mu), (x + 1).lgamma(), mu) + self._hurdle(x)
+        return truncated_at(x, mu, mu.log(), poisson_of_mean(x, mu), (x + 1).lgamma(), mu) + self._hurdle(x)
 
     @elementwise
     def nll_raw(self, x: Tensor, raw: Tensor) -> Tensor:
-        return truncated_at(x, raw.exp(), raw, COUNTED.nll_raw(x, raw), (x + 1).lgamma(), raw) + self._hurdle(x)
+        return truncated_at(x, raw.exp(), raw, poisson_of_log(x, raw), (x + 1).lgamma(), raw) + self._hurdle(x)
 
     def _hurdle(self, x: Tensor) -> Tensor:
         """Return -log of the chance of a zero, or of none."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from recon_cli.identity.elementwise import elementwise
 from recon_cli.identity.likelihood import Likelihood, log, positive
@@ -21,7 +21,7 @@ class SquaredLogError(Loss):
     """(log x - log mu)^2."""
 
     name = "squared-log-error"
-    aliases = ("log-mse", "sle")
+    aliases: ClassVar[tuple[str, ...]] = ("log-mse", "sle")
     formula = "(log(x) - log(mu))**2"
     torch = "mse_loss(log(mu), log(x))"
     condition = "which is not MSLE, of log(1 + x)"
@@ -109,7 +109,7 @@ class LogNormal(Likelihood):
 
     def moments(self, mu: Tensor) -> tuple[Tensor, Tensor]:
         """Return mu e^(sigma^2/2) and its square times e^(sigma^2) - 1."""
-        spread = wide(mu.new_full((), self.sigma**2))
+        spread = wide(mu.new_ones(()) * self.sigma).square()
         mean = (mu * (spread / 2).exp()).to(mu.dtype)
         return mean, mean * mean * spread.expm1()
 

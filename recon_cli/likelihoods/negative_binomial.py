@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,12 +12,16 @@ from recon_cli.identity.losses import LOG, Loss
 from recon_cli.identity.parametric import Number, class_or_instance, computed, parameter
 from recon_cli.identity.regions import COUNT, Interval
 from recon_cli.identity.tensors import standard_gamma
+from recon_cli.likelihoods._counts import (
+    SENSIBLE,
+    negative_binomial_of_log,
+    negative_binomial_of_mean,
+    negative_binomial_rest,
+    trials,
+)
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
-
-
-SENSIBLE = Interval(1e-100, 1e100)  # beyond, 1/dispersion times a large mean leaves the range of numbers
 
 
 @dataclass(frozen=True)
@@ -86,53 +89,13 @@ class NegativeBinomial(Likelihood):
     domain = Interval(0)
     link = LOG
 
-    @property
-    def size(self) -> Number:
-        """n = 1/dispersion, finite however small that is."""
-        return 1 / (self.dispersion + 1e-300)
-
     @elementwise
     def nll(self, x: Tensor, mu: Tensor) -> Tensor:
-        from recon_cli.numerics.stable import lowest
-
-        low = lowest(mu)
-        clamped = mu.clamp(low, 1 / low).where(x > 0, mu.clamp(max=1 / low))
-        beyond = (mu / clamped).log().where(mu != clamped, 0)
-        some = mu.where(x > 0, 1)
-        slope = ((some - x) / some).where(x > 0, 1) * (self.size / (self.size + mu))
-        return self._nll(x, clamped, beyond, slope, mu)
+        return negative_binomial_of_mean(x, mu, self.dispersion)
 
     @elementwise
     def nll_raw(self, x: Tensor, raw: Tensor) -> Tensor:
-        from recon_cli.numerics.stable import lowest
-
-        end = -math.log(lowest(raw))
-        clamped = raw.clamp(-end, end).where(x > 0, raw.clamp(max=end))
-        mu = clamped.exp()
-        return self._nll(x, mu, raw - clamped, (mu - x) / (1 + self.dispersion * mu), raw)
-
-    def _nll(self, x: Tensor, mu: Tensor, beyond: Tensor, slope: Tensor, point: Tensor) -> Tensor:
-        """Return the nll of a mean e^beyond times ``mu``, its slope by ``point`` given.
-
-        The deviances of failures and of counts, and the rest.
-        """
-        from recon_cli.numerics.stable import deviance, with_derivatives
-
-        n, over = self.size, (mu - x) / (1 + self.dispersion * mu)
-        share = (x + n) / (n + mu)
-        failures = n * (deviance(1, share, self.dispersion * over) + beyond.clamp(min=0))
-        count = x.where(x > 0, 1)
-        counted = (deviance(count, share * mu, -over) - count * beyond.clamp(max=0)).where(x > 0, over)
-        parts = with_derivatives(failures + counted, (slope, point), (-failures / self.dispersion, self.dispersion))
-        return parts + self._remainder(x)
-
-    def _remainder(self, x: Tensor) -> Tensor:
-        """Return the nll of mu = x: Stirling's errors, log(2 pi x (1 + dispersion x))/2; 0 where x = 0."""
-        from recon_cli.numerics.stable import stirling_error
-
-        count = x.where(x > 0, 1)
-        errors = stirling_error(count) + stirling_error(x.new_zeros(()), self.size) - stirling_error(count, self.size)
-        return (errors + (2 * math.pi * count * (1 + self.dispersion * count)).log() / 2).where(x > 0, 0)
+        return negative_binomial_of_log(x, raw, self.dispersion)
 
     @elementwise
     def offset(self, x: Tensor) -> Tensor:
@@ -140,7 +103,9 @@ class NegativeBinomial(Likelihood):
         from recon_cli.numerics.stable import log1p_over
 
         count = x.where(x > 0, 1)
-        return self._remainder(x) - x * (log_per(count, self.dispersion) + log1p_over(self.dispersion * count))
+        return negative_binomial_rest(x, self.dispersion) - x * (
+            log_per(count, self.dispersion) + log1p_over(self.dispersion * count)
+        )
 
     @class_or_instance
     def fit(self, x: Tensor, mu: Tensor) -> NegativeBinomial:
@@ -161,7 +126,7 @@ class NegativeBinomial(Likelihood):
         """Draw from Poisson, of a mean that is a Gamma draw."""
         import torch
 
-        gamma = standard_gamma(mu.new_ones(mu.shape) * self.size, generator)
+        gamma = standard_gamma(mu.new_ones(mu.shape) * trials(self.dispersion), generator)
         return torch.poisson(gamma * (self.dispersion * mu), generator=generator)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ from recon_cli.identity.elementwise import elementwise
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import LOG, Loss
 from recon_cli.identity.regions import COUNT, Interval
+from recon_cli.likelihoods._counts import poisson_of_log, poisson_of_mean
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -68,20 +68,11 @@ class Poisson(Likelihood):
 
     @elementwise
     def nll(self, x: Tensor, mu: Tensor) -> Tensor:
-        from recon_cli.numerics.stable import lowest, with_derivatives
-
-        some = mu.where(x > 0, 1)
-        clamped = some.detach().clamp(min=lowest(mu))
-        value = _saddle_point(x, clamped, (some / clamped).log()).where(x > 0, mu)
-        return with_derivatives(value, (((some - x) / some).where(x > 0, 1), mu))
+        return poisson_of_mean(x, mu)
 
     @elementwise
     def nll_raw(self, x: Tensor, raw: Tensor) -> Tensor:
-        from recon_cli.numerics.stable import lowest, with_derivatives
-
-        mu, clamped = raw.exp(), raw.detach().clamp(min=math.log(lowest(raw)))
-        value = _saddle_point(x, clamped.exp(), raw - clamped).where(x > 0, mu)
-        return with_derivatives(value, (mu - x, raw))
+        return poisson_of_log(x, raw)
 
     @elementwise
     def offset(self, x: Tensor) -> Tensor:
@@ -96,11 +87,3 @@ class Poisson(Likelihood):
         import torch
 
         return torch.poisson(mu, generator=generator)
-
-
-def _saddle_point(x: Tensor, mu: Tensor, below: Tensor) -> Tensor:
-    """Return the nll where x > 0: deviance, Stirling's error, log(2 pi x)/2; of a mean e^below times ``mu``."""
-    from recon_cli.numerics.stable import deviance, stirling_error
-
-    count = x.where(x > 0, 1)
-    return deviance(count, mu) - x * below + stirling_error(count) + (2 * math.pi * count).log() / 2

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from recon_cli.identity.elementwise import elementwise
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import LOG, Loss
 from recon_cli.identity.parametric import Number, computed, parameter
 from recon_cli.identity.regions import COUNT, SHARE, Interval
+from recon_cli.identity.tensors import standard_gamma
+from recon_cli.likelihoods._counts import SENSIBLE, negative_binomial_of_log, negative_binomial_of_mean, trials
 from recon_cli.likelihoods._zeros import inflated, mixed_moments, thinned
-from recon_cli.likelihoods.negative_binomial import SENSIBLE, NegativeBinomial
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -23,36 +24,26 @@ COUNTED = (
 )
 
 
-class Mixed:
-    """Something of a negative binomial's dispersion and a share of zeros: the negative binomial, and the nll of the mixture."""
+def of_mean(x: Tensor, mu: Tensor, dispersion: Number, zeros: Number) -> Tensor:
+    """Return the nll of counts ``x`` of mean ``mu``."""
+    return inflated(x, negative_binomial_of_mean(x, mu, dispersion), (dispersion * mu).log1p() / dispersion, zeros)
 
-    dispersion: Number
-    zeros: Number
-    counted: NegativeBinomial
 
-    def __post_init__(self) -> None:
-        super().__post_init__()  # type: ignore[misc]  # of the other base
-        object.__setattr__(self, "counted", NegativeBinomial(self.dispersion).admitted())  # made here: no graph makes objects
-
-    def of_mean(self, x: Tensor, mu: Tensor) -> Tensor:
-        """Return the nll of counts ``x`` of mean ``mu``."""
-        return inflated(x, self.counted.nll(x, mu), (self.dispersion * mu).log1p() / self.dispersion, self.zeros)
-
-    def of_log(self, x: Tensor, raw: Tensor) -> Tensor:
-        """Return the nll of counts ``x`` of mean e^raw."""
-        none = (self.dispersion * raw.clamp(max=700).exp()).log1p() / self.dispersion
-        return inflated(x, self.counted.nll_raw(x, raw), none, self.zeros)
+def of_log(x: Tensor, raw: Tensor, dispersion: Number, zeros: Number) -> Tensor:
+    """Return the nll of counts ``x`` of mean e^raw."""
+    none = (dispersion * raw.clamp(max=700).exp()).log1p() / dispersion
+    return inflated(x, negative_binomial_of_log(x, raw, dispersion), none, zeros)
 
 
 @dataclass(frozen=True)
-class ZeroInflatedNegativeBinomialNLL(Mixed, Loss):
+class ZeroInflatedNegativeBinomialNLL(Loss):
     """-log p itself: where x is 0 no term is left that depends on x and mu together and on nothing else."""
 
     dispersion: float = parameter(1.0, "what makes the variance mu + dispersion mu^2 of the rest", SENSIBLE)
     zeros: float = parameter(0.5, "the share that is zero whatever the mean", SHARE)
 
     name = "zero-inflated-negative-binomial-nll"
-    aliases = ("zinb-nll",)
+    aliases: ClassVar[tuple[str, ...]] = ("zinb-nll",)
     formula = (
         "Piecewise((-log(zeros + (1 - zeros)*(1/(1 + dispersion*mu))**(1/dispersion)), Eq(x, 0)), "
         "((x + 1/dispersion)*log(1 + dispersion*mu) - x*log(dispersion*mu) + log(gamma(1/dispersion)*factorial(x)) "
@@ -65,7 +56,7 @@ class ZeroInflatedNegativeBinomialNLL(Mixed, Loss):
     @elementwise
     def values(self, x: Tensor, prediction: Tensor) -> Tensor:
         """Torch has none."""
-        return self.of_mean(x, prediction)
+        return of_mean(x, prediction, self.dispersion, self.zeros)
 
 
 class ZeroInflatedNegativeBinomialNLLOfLog(ZeroInflatedNegativeBinomialNLL):
@@ -78,11 +69,11 @@ class ZeroInflatedNegativeBinomialNLLOfLog(ZeroInflatedNegativeBinomialNLL):
     @elementwise
     def values(self, x: Tensor, prediction: Tensor) -> Tensor:
         """Torch has none."""
-        return self.of_log(x, prediction)
+        return of_log(x, prediction, self.dispersion, self.zeros)
 
 
 @dataclass(frozen=True)
-class ZeroInflatedNegativeBinomial(Mixed, Likelihood):
+class ZeroInflatedNegativeBinomial(Likelihood):
     """-log p(x | mu) = -log(zeros + (1 - zeros) p(0)) at x = 0, -log p(x) - log(1 - zeros) above, p the negative binomial's.
 
     For x = 0, 1, 2, ... A share ``zeros`` is 0 whatever mu, the rest has mean mu and variance mu + dispersion mu^2; the
@@ -99,17 +90,21 @@ class ZeroInflatedNegativeBinomial(Mixed, Likelihood):
     loss = computed(lambda self: ZeroInflatedNegativeBinomialNLL(self.dispersion, self.zeros))
     raw_loss = computed(lambda self: ZeroInflatedNegativeBinomialNLLOfLog(self.dispersion, self.zeros))
     density = f"Piecewise((zeros + (1 - zeros)*(1/(1 + dispersion*mu))**(1/dispersion), Eq(x, 0)), ((1 - zeros)*{COUNTED}, True))"
+    calls = (
+        "-torch.where(x == 0, torch.log(zeros + (1 - zeros)*(1 + dispersion*mu)**(-1/dispersion)), math.log1p(-zeros)"
+        " + distributions.NegativeBinomial(1/dispersion, logits=(dispersion*mu).log()).log_prob(x))",
+    )
     support = COUNT
     domain = Interval(0)
     link = LOG
 
     @elementwise
     def nll(self, x: Tensor, mu: Tensor) -> Tensor:
-        return self.of_mean(x, mu)
+        return of_mean(x, mu, self.dispersion, self.zeros)
 
     @elementwise
     def nll_raw(self, x: Tensor, raw: Tensor) -> Tensor:
-        return self.of_log(x, raw)
+        return of_log(x, raw, self.dispersion, self.zeros)
 
     def moments(self, mu: Tensor) -> tuple[Tensor, Tensor]:
         """Return (1 - zeros) mu and (1 - zeros) mu (1 + (dispersion + zeros) mu)."""
@@ -117,4 +112,7 @@ class ZeroInflatedNegativeBinomial(Mixed, Likelihood):
 
     def sample(self, mu: Tensor, generator: Generator | None = None) -> Tensor:
         """Draw from the negative binomial, and set a share to zero."""
-        return thinned(self.counted.sample(mu, generator), self.zeros, generator)
+        import torch
+
+        gamma = standard_gamma(mu.new_ones(mu.shape) * trials(self.dispersion), generator)
+        return thinned(torch.poisson(gamma * (self.dispersion * mu), generator=generator), self.zeros, generator)

@@ -17,21 +17,21 @@ def spelled(model: Any) -> str:
     return f"{kind.__module__}:{kind.__qualname__}"
 
 
-def check_trust(word: str, checksum: str | None, trust: bool, folder: str) -> None:
-    """Raise ReconError, before a line of it is run, where the file of a run's model has changed, or nobody says that it may run.
+def check_trust(word: str, checksum: str | None, trust: bool, folder: str, of: str = "model") -> None:
+    """Raise ReconError, before a line of it is run, where the file of a run's code has changed, or nobody says that it may run.
 
     A path that the user gave in this call is trusted; one that comes out of the folder alone is somebody's word.
     """
     if checksum is None:
         raise ReconError(
-            f"The model of the run in {folder}, {word}, was given from Python as an object: no file says how to make it again.",
-            "Give it again: resume(folder, model=...); train with --model FILE.py:Class to use a run by its folder.",
+            f"The {of} of the run in {folder}, {word}, was given from Python as an object: no file says how to make it again.",
+            f"Give it again: resume(folder, {of}=...); train with --{of} FILE.py:Class to use a run by its folder.",
         )
-    path, now = looked_up(word)
+    path, now = looked_up(word, f"--{of}")
     check_unchanged(word, checksum, now)
     if not trust:
         raise ReconError(
-            f"The run in {folder} brings code for its model, {path}, and nobody has said that it may run.",
+            f"The run in {folder} brings code for its {of}, {path}, and nobody has said that it may run.",
             "If you wrote it, or have read it, add --trust (in Python trust=True).",
         )
 

@@ -24,9 +24,10 @@ FIELDS: dict[str, Domain] = {
     "likelihood": WORD, "sigma": either(NOTHING, POSITIVE, WORD), "noise": choice("fixed", "learned", "optimal", "per-element"),
     **dict(domains()), "device": WORD,
 }  # fmt: skip
-# Of a user's own model; and how its data were read, where that was not as usual.
+# Of a user's own code; and how its data were read, where that was not as usual.
 SOMETIMES: dict[str, Domain] = {
-    "model_sha256": either(NOTHING, WORD), "offset": number("a number", math.isfinite), "size": SIZES,
+    "model_sha256": either(NOTHING, WORD), "likelihood_sha256": either(NOTHING, WORD),
+    "offset": number("a number", math.isfinite), "size": SIZES,
     "colour": choice("grey", "rgb"),
     "skip_bad": TRUTH, "columns": WORD, "drop": WORD, "missing": choice("nan"), "mask": WORD, "weights": WORD,
 }  # fmt: skip

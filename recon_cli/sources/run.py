@@ -100,6 +100,10 @@ class Run(Reconstruction):
         if about.get("run") != saved.identity(config):
             raise ValueError("it is the model of another run than that of config.json")
         word = about["likelihood"]
+        for own in (word, config["likelihood"]):
+            if likelihoods.is_own(own):
+                name, checksum = likelihoods.parts(own)[0], config.get("likelihood_sha256")
+                references.check_trust(name, checksum, self.trust, self.folder, "likelihood")
         if word.endswith(_by_decoder.SUFFIX):  # whose name is none of the registry's
             likelihood = _by_decoder.by_network(likelihoods.parse(config["likelihood"]))
         else:

@@ -163,7 +163,7 @@ class Plan:
             "version": version(), "data": word, "shape": shape, "rows": fingerprint,
             "binarize": binarize, "scale": scale, **reading.words,
             "likelihood": likelihood if isinstance(likelihood, str) else exactly(parsed), "sigma": sigma, "noise": whose,
-            **vars(settings), **model.provenance(),
+            **vars(settings), **model.provenance(), **likelihoods.provenance(parsed),
             "device": where.type if processes.is_distributed() else str(where),
         }  # fmt: skip
         shareable(settings, len(train_rows), config)

@@ -228,7 +228,8 @@ def akin(loss: Loss, likelihood: Likelihood, asked: str) -> Loss:
 def exactly(side: Likelihood | Loss) -> str:
     """Return a likelihood or loss as on the command line, with all digits: ``laplace:scale=0.2``."""
     values = ",".join(f"{key}={size(value)!r}" for key, value in side.parameters.items())
-    return f"{side.name}:{values}" if values else side.name
+    name = getattr(side, "word", "") or side.name
+    return f"{name}:{values}" if values else name
 
 
 def level(sigma: float | str) -> float:

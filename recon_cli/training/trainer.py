@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from recon_cli import likelihoods
 from recon_cli.errors import ReconError, Remark
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.likelihoods._grey_levels import bits_per_dimension, spacing
@@ -131,6 +132,9 @@ def resume(
             )
     if isinstance(model, str) and is_own(model):
         references.check_trust(model, config.get("model_sha256"), trust or "model" in asked, str(folder))
+    if likelihoods.is_own(was["likelihood"]):
+        own = likelihoods.parts(was["likelihood"])[0]
+        references.check_trust(own, config.get("likelihood_sha256"), trust or "likelihood" in asked, str(folder), "likelihood")
     source = was.pop("data")
     keywords: dict[str, Any] = {**was, **settings, "model": model}
     plan = Plan.of(source if data is None or isinstance(data, (str, Path)) else data, reading=reading_of(config), **keywords)

@@ -804,7 +804,7 @@ def completed(words: str, incomplete: str) -> list[str]:
     ("words", "incomplete", "offered"),
     [
         ("", "de", ["derive"]),
-        ("derive", "ga", ["gaussian"]),
+        ("derive", "gau", ["gaussian"]),
         ("compare --likelihood", "cont", ["continuous-bernoulli"]),
         ("compare --loss", "ms", ["mse"]),
         ("compare --format", "ma", ["markdown"]),

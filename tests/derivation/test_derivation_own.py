@@ -74,7 +74,7 @@ def test_a_file_of_ones_own_on_the_command_line(tmp_path: Path) -> None:
         (f"{MINE}:uniform", "is no likelihood"),
         (f"{MINE}", "names no class"),
         (f"{MINE}:", "names no class"),
-        (f"{tmp_path}/none.py:Gamma", "of which derive takes Gamma, cannot be read"),
+        (f"{tmp_path}/none.py:Gamma", "of which recon takes Gamma, cannot be read"),
     ]:
         run = CliRunner().invoke(main, ["derive", word])
         assert isinstance(run.exception, (ReconError, SystemExit)), run.exception

@@ -1,0 +1,52 @@
+"""Reconstructions with a spread of their own: mu and a sigma or a scale for each element, under any family that has one."""
+
+from __future__ import annotations
+
+import numpy
+import pytest
+import scipy.stats
+import torch
+
+import recon_cli
+from recon_cli import likelihoods
+from recon_cli.identity.fitting import level
+from recon_cli.likelihoods._by_decoder import by_network
+
+SPREAD = [name for name in likelihoods.names() if level(likelihoods.find(name)()) in ("sigma", "scale")]
+
+
+def data(count: int = 40) -> tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]:
+    draws = numpy.random.default_rng(3)
+    mu, size = draws.uniform(0.2, 0.8, (count, 3)), draws.uniform(0.1, 0.9, (count, 3))
+    return numpy.round(draws.uniform(0.1, 0.9, mu.shape) * 255) / 255, mu, size
+
+
+@pytest.mark.parametrize("name", SPREAD)
+def test_each_element_has_the_level_that_the_decoder_gives(name: str) -> None:
+    x, mu, size = data()
+    kind = likelihoods.find(name)
+    (row,) = recon_cli.compare(x, numpy.stack([mu, size], axis=-1), name, device="cpu").rows
+    every = [
+        kind(**{**kind().parameters, level(kind()): float(one)}).nll(float(a), float(m)).item()
+        for a, m, one in zip(x.flat, mu.flat, size.flat, strict=True)
+    ]
+    assert row.nll == pytest.approx(numpy.mean(every), rel=1e-12)
+    assert row.holds
+    likelihood = by_network(kind())
+    mean = torch.from_numpy(numpy.stack([mu, size], axis=-1))
+    assert likelihood.sample(mean).shape == x.shape
+    moments = likelihood.moments(mean)
+    assert moments is None or all(part.shape == x.shape for part in moments)
+
+
+def test_it_is_scipys() -> None:
+    x, mu, size = data()
+    (row,) = recon_cli.compare(x, numpy.stack([mu, size], axis=-1), "log-normal", device="cpu").rows
+    assert row.nll == pytest.approx(-scipy.stats.lognorm.logpdf(x, size, scale=mu).mean(), rel=1e-12)
+
+
+def test_it_is_said_which_is_which() -> None:
+    x, mu, size = data()
+    found = recon_cli.compare(x, numpy.stack([mu, size], axis=-1), "laplace", "gaussian", device="cpu")
+    assert "The last axis of the reconstructions is mu and scale." in found.notes
+    assert "The last axis of the reconstructions is mu and sigma." in found.notes

@@ -1,0 +1,99 @@
+"""Questions that people ask in public, as small data with the right value beside them: scipy knows the truth."""
+
+from __future__ import annotations
+
+import math
+
+import numpy
+import pytest
+import scipy.stats
+import torch
+
+import recon_cli
+from recon_cli import likelihoods
+from recon_cli.errors import ReconError
+
+
+def positive() -> dict[str, numpy.ndarray]:
+    """Positive data and shares with a noise in proportion to what they are, and their true means."""
+    draws = numpy.random.default_rng(8)
+    mu = numpy.exp(draws.normal(size=(500, 16)))
+    gamma = mu * draws.gamma(3.0, 1 / 3.0, size=mu.shape)
+    log_normal = mu * numpy.exp(0.3 * draws.normal(size=mu.shape))
+    share = draws.uniform(0.1, 0.9, size=(500, 16))
+    return {"mu": mu, "gamma": gamma, "log-normal": log_normal, "share": share, "beta": draws.beta(10 * share, 10 * (1 - share))}
+
+
+@pytest.mark.parametrize(
+    ("name", "mean", "word", "nats"),
+    [
+        ("gamma", "mu", "gamma:shape=3", 0.731940),
+        ("log-normal", "mu", "log-normal:sigma=0.3", 0.214003),
+        ("beta", "share", "beta:precision=10", -0.702628),
+    ],
+)
+def test_positive_data_cost_what_they_do(name: str, mean: str, word: str, nats: float) -> None:
+    data = positive()
+    (row,) = recon_cli.compare(data[name], data[mean], word, device="cpu").rows
+    assert row.nll == pytest.approx(nats, abs=1e-6)
+    kind = likelihoods.find(name)
+    best = kind.fit(torch.from_numpy(data[name]), torch.from_numpy(data[mean]))
+    (wanted,) = likelihoods.parse(word).parameters.values()
+    assert [*best.parameters.values()] == pytest.approx([wanted], rel=0.05)
+
+
+def test_the_noise_of_the_right_family_fits_best() -> None:
+    data = positive()
+    for name, mean in (("gamma", "mu"), ("log-normal", "mu"), ("beta", "share")):
+        rows = recon_cli.calibrate(data[name][:40], data[mean][:40]).noise
+        assert min((row for row in rows if row.kind == "density"), key=lambda row: row.nll).likelihood == name
+
+
+def test_counts_with_extra_zeros() -> None:
+    side = likelihoods.parse("zero-inflated-negative-binomial:dispersion=0.5,zeros=0.4")
+    x = torch.arange(200.0, dtype=torch.float64)
+    mu = torch.full_like(x, 3.0)
+    assert side.nll(x, mu)[0].item() == pytest.approx(0.701179, abs=1e-6)
+    assert likelihoods.parse("negative-binomial:dispersion=0.5").nll(0.0, 3.0).item() == pytest.approx(1.832581, abs=1e-6)
+    assert (-side.nll(x, mu)).exp().sum().item() == pytest.approx(1.0, abs=1e-12)
+    exact = numpy.log(0.6) + scipy.stats.nbinom.logpmf(numpy.arange(1, 200), 2, 2 / 5)
+    numpy.testing.assert_allclose(side.nll(x, mu)[1:].numpy(), -exact, rtol=1e-12)
+
+
+@pytest.mark.parametrize("zeros", [1e-6, 0.3, 0.999])
+@pytest.mark.parametrize("mean", [1e-3, 0.7, 3.0, 60.0])
+def test_a_hurdle_is_poisson_without_its_zeros(zeros: float, mean: float) -> None:
+    x = numpy.arange(1, 200)
+    exact = math.log1p(-zeros) + scipy.stats.poisson.logpmf(x, mean) - numpy.log(-numpy.expm1(-mean))
+    side = likelihoods.parse(f"hurdle-poisson:zeros={zeros}")
+    found = side.nll(torch.from_numpy(x).double(), torch.full((199,), mean, dtype=torch.float64))
+    numpy.testing.assert_allclose(found.numpy(), -exact, rtol=1e-11)
+    assert side.nll(0.0, mean).item() == pytest.approx(-math.log(zeros), rel=1e-14)
+
+
+def test_no_share_of_zeros_fits_counts_without_any() -> None:
+    with pytest.raises(ReconError, match="none of them are 0"):
+        likelihoods.find("hurdle-poisson").fit(torch.ones(5), torch.ones(5))
+
+
+@pytest.mark.parametrize(
+    ("word", "x", "mu", "what"),
+    [
+        ("gamma", [[0.0, 1.0]], [[1.0, 1.0]], "1 of 2 values of the data (data) are outside what gamma allows, (0, inf)"),
+        (
+            "log-normal",
+            [[-1.0, 1.0]],
+            [[1.0, 1.0]],
+            "1 of 2 values of the data (data) are outside what log-normal allows, (0, inf)",
+        ),
+        ("gamma", [[2.0, 1.0]], [[0.0, 1.0]], "gamma's mean lies in"),
+        ("beta", [[1.0, 0.5]], [[0.5, 0.5]], "outside what beta allows, (0, 1)"),
+        ("logit-laplace", [[0.0, 0.5]], [[0.5, 0.5]], "outside what logit-laplace allows, (0, 1)"),
+        ("zero-inflated-poisson", [[0.5, 1.0]], [[0.5, 0.5]], "outside what zero-inflated-poisson allows, the whole numbers"),
+        ("hurdle-poisson", [[0.0, 1.0]], [[0.0, 0.5]], "hurdle-poisson's mean lies in, (0, inf)"),
+    ],
+)
+def test_what_a_family_does_not_allow_is_said(word: str, x: list[list[float]], mu: list[list[float]], what: str) -> None:
+    with pytest.raises(ReconError) as caught:
+        recon_cli.compare(x, mu, word, device="cpu")
+    assert what in caught.value.message
