@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from recon_cli.commands import _options as options
+
 if TYPE_CHECKING:
     from recon_cli.identity.likelihood import Likelihood
     from recon_cli.report import Report
