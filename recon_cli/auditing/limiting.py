@@ -75,12 +75,12 @@ def worded(error: BaseException) -> str:
 
 
 def is_bug(error: BaseException) -> bool:
-    """Whether an exception is a mistake in recon's own code: of a kind that no value explains, raised by a line of recon's."""
+    """Whether an exception is a mistake in recon's own code: raised by a line of recon's, but for what torch says of tensors."""
     at = error.__traceback__
     while at is not None and at.tb_next is not None:
         at = at.tb_next
     own = at is not None and at.tb_frame.f_code.co_filename.startswith(OURS)
-    return own and isinstance(error, (NameError, ImportError, AttributeError, TypeError, AssertionError))
+    return own and isinstance(error, Exception) and not isinstance(error, (RuntimeError, ReconError, MemoryError))
 
 
 def failure(error: BaseException, what: str) -> ReconError:
