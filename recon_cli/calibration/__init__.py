@@ -188,6 +188,7 @@ def _calibration(
         keep=keep,
         model=model(spectrum, pair, rate) if spectrum is not None and pair is not None else None,
         notes=(*notes, *(remarks(rows, pair) if pair is not None else ()), *[why] * bool(why)),
+        sizes=sizes,
     )
 
 
