@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 @click.option("--dtype", default="auto", show_default=True, metavar="auto|float32|float64|...", help="Of both sides.")
 @options.trust
 @options.seed
+@output.plot
 @output.format
 def command(
     chosen: tuple[Likelihood, ...], sigmas: tuple[list[float], ...], loss: Loss | None, everything: bool, against: str | None,
@@ -63,6 +64,8 @@ def command(
     from recon_cli.comparison import compare_sources
 
     options.mutually_exclusive(click.get_current_context(), "against", "loss", "engine", "gradients")
+    if against:
+        output.without_plot("--against")
 
     with processes.connected(), progress.bar("measuring", 100) as advance:
         comparison = compare_sources(

@@ -69,6 +69,7 @@ def setting(*names: str) -> Callable[[Decorated], Decorated]:
 @options.seed
 @options.device
 @click.option("--out", metavar="DIR", show_default="runs/NAME", help="The run folder; never overwritten.")
+@output.plot
 @output.format
 @options.in_all_processes
 @click.pass_context
@@ -101,6 +102,8 @@ def command(
 
     options.mutually_exclusive(ctx, "against", "resume", "out", "sigma_floor", "checkpoint_every", "patience", "tensorboard")
     options.mutually_exclusive(ctx, "sweep", "resume", "out", "against", "tensorboard")
+    if sweep:
+        output.without_plot("--sweep")
     if against:
         steps = {**settings, "epochs": options.explicitly_set(ctx).get("epochs", 5)}
         with progress.bar("side by side", steps["epochs"]) as advance:

@@ -19,6 +19,7 @@ from recon_cli.derivation.code import Aside, Measured
 from recon_cli.derivation.counterexamples import counterexamples
 from recon_cli.derivation.deadlines import budget
 from recon_cli.derivation.movable import Density, movable
+from recon_cli.derivation.movable import charts as drawn
 from recon_cli.derivation.notation import formula, in_numbers, spoken
 from recon_cli.derivation.points import settings
 from recon_cli.derivation.practice import parameters_of, practice
@@ -104,7 +105,8 @@ class Derivation:
         verdict = summary([step for each in self.results for step in each.steps], self.holds)
         tables = [Table.of("steps", StepRow, steps, layout="steps"), Table.of("identity", IdentityRow, identity)]
         moved = [density for each in self.results[:MOVED] if (density := each.movable)]
-        return Report("derive", tables, self.notes, verdict, self.holds, exhibits=moved)
+        charts = [chart for density in moved for chart in drawn(density)]
+        return Report("derive", tables, self.notes, verdict, self.holds, charts=charts, exhibits=moved)
 
 
 def summary(steps: Sequence[Step], holds: bool) -> str:

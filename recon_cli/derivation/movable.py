@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import TypeAlias
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
 
 import sympy
 from sympy import Expr, Symbol
@@ -15,7 +15,7 @@ from recon_cli.derivation.notation import formula, written
 from recon_cli.derivation.proof import Proof
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.regions import Interval, Region
-from recon_cli.report import Adjustable, Formula
+from recon_cli.report import Adjustable, Chart, Formula, Series
 
 Tree: TypeAlias = "float | str | bool | tuple[object, ...]"  # a number, a name, or (function, part, ...)
 
@@ -25,6 +25,18 @@ FUNCTIONS = (
     sympy.log, sympy.Abs, sympy.sign, sympy.sin, sympy.cos, sympy.tan, sympy.sinh, sympy.cosh, sympy.tanh, sympy.gamma,
     sympy.loggamma, sympy.factorial, sympy.binomial, sympy.Heaviside,
 )  # fmt: skip
+COMPUTED: Mapping[str, Callable[..., float]] = {
+    "+": lambda *parts: math.fsum(parts),
+    "*": lambda *parts: 0.0 if 0 in parts else math.prod(parts),
+    "^": lambda base, power: float(base**power),
+    "Abs": abs,
+    "sign": lambda x: float((x > 0) - (x < 0)),
+    "loggamma": math.lgamma,
+    "factorial": lambda x: math.gamma(x + 1),
+    "binomial": lambda n, k: math.exp(math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)),
+    "Heaviside": lambda x: 0.5 + 0.5 * ((x > 0) - (x < 0)),
+}
+PLACES = 161  # of a curve
 WIDE = 4.0  # units of the noise to either side, where a region has no end
 COUNTS = 12.0  # shown of counts that have no end
 
@@ -159,6 +171,76 @@ def number(name: str, title: str, region: Region, scale: float, at: float, besid
         top = low + (COUNTS if counted else 2 * WIDE * scale)
         return Number(name, title, low + 0.35 * (top - low), low + 0.02 * (top - low), top)
     return Number(name, title, at * WIDE * scale / 2, -WIDE * scale, WIDE * scale)
+
+
+def charts(density: Density) -> Iterator[Chart]:
+    """Yield the density over x, with its misprints, and -log p beside the loss over mu, all else where it is."""
+    here = {each.name: each.value for each in (density.x, density.mu, *density.noise)}
+    texts, p = dict(density.texts), "P" if density.discrete else "p"
+    at = f"μ = {density.mu.value:.4g}" + "".join(f", {each.title} = {each.value:.4g}" for each in density.noise)
+
+    def over(function: Tree, number: Number, xs: Sequence[float]) -> list[float | None]:
+        return [finite(value(function, {**here, number.name: x})) for x in xs]
+
+    xs, kind = grid(density.x), "bars" if density.discrete else "line"
+    wrong = [Series("misprinted", over(each.density, density.x, xs), "dashes") for each in density.misprints]
+    top = 1.6 * max(y for y in over(density.density, density.x, xs) if y is not None)
+    wrong = [replace(each, values=[y if y is not None and y <= top else None for y in each.values]) for each in wrong]
+    own = Series(f"{p}(x|μ)", over(density.density, density.x, xs), kind)
+    yield Chart(f"{density.likelihood}: {p}(x|μ), {at}", xs, [own, *wrong], "x", f"{p}(x|μ)")
+    means = grid(density.mu)
+    loss, slopes = over(density.loss, density.mu, means), over(density.slope, density.mu, means)
+    scaled = [None if a is None or y is None else a * y for a, y in zip(slopes, loss, strict=True)]
+    yield Chart(
+        f"−log {p}(x|μ) and {density.loss_name} at x = {density.x.value:.4g}",
+        means,
+        [
+            Series(f"−log {p}(x|μ)", over(density.nll, density.mu, means)),
+            Series(f"{texts['slope']} × loss", scaled, "dashes"),
+            Series(f"loss {texts['loss']}", loss),
+        ],
+        "μ",
+        "nats",
+    )
+
+
+def grid(number: Number) -> list[float]:
+    """Return the places at which a number is drawn."""
+    if number.step:
+        return [number.low + at for at in range(round(number.high - number.low) + 1)]
+    return [number.low + (number.high - number.low) * at / (PLACES - 1) for at in range(PLACES)]
+
+
+def finite(number: float) -> float | None:
+    """Return a number, None where it is none."""
+    return number if math.isfinite(number) else None
+
+
+def value(part: Tree, names: Mapping[str, float]) -> float:
+    """Return what a tree is worth, as the page computes it; NaN where it is not defined."""
+    try:
+        return _value(part, names)
+    except (ArithmeticError, ValueError):
+        return math.nan
+
+
+def _value(part: Any, names: Mapping[str, float]) -> float:
+    if isinstance(part, str):
+        return names[part]
+    if not isinstance(part, tuple):
+        return float(part)
+    name, *parts = part
+    if name == "cases":
+        known = (branch for branch, condition in parts if condition is True or _holds(condition, names))
+        return _value(next(known), names)
+    numbers = [_value(each, names) for each in parts]
+    return COMPUTED[name](*numbers) if name in COMPUTED else float(getattr(math, name)(*numbers))
+
+
+def _holds(condition: Any, names: Mapping[str, float]) -> bool:
+    sign, left, right = condition
+    a, b = _value(left, names), _value(right, names)
+    return {"<": a < b, "<=": a <= b, ">": a > b, ">=": a >= b}[sign]
 
 
 def tree(expression: Expr) -> Tree:

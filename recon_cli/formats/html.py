@@ -6,7 +6,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO, TypeAlias
 
@@ -33,6 +33,8 @@ def write(report: Report, file: TextIO) -> None:
 
     In ASCII, so that no encoding can spoil it; its scripts and styles are named by their digests, so that nothing else runs.
     """
+    if any(isinstance(each, Adjustable) for each in report.exhibits):
+        report = replace(report, charts=())  # they are drawn as they are moved
     data = {
         **content(report),
         "charts": [as_data(chart) for chart in report.charts],
@@ -73,16 +75,15 @@ def body(report: Report) -> Iterator[str]:
     yield from (f'<p class="lead">{sentence(line)}</p>' for line in report.lead)
     yield "</header>"
     drawings = [*exhibits(report)]
-    charts = [] if any(isinstance(each, Adjustable) for each in report.exhibits) else report.charts
-    if charts or drawings:
+    if report.charts or drawings:
         yield '<noscript><p class="note">Charts and sliders take JavaScript; every number is in the tables below.</p></noscript>'
     yield from drawings
     brief = [part for each in report.tables if (part := each.summary() if each.layout == "grid" else each)]
     if shown_first := [line for table in brief or report.tables for line in block(table)]:
         yield f'<section class="answer" aria-label="the answer">{chr(10).join(shown_first)}</section>'
-    if charts or report.pictures:
+    if report.charts or report.pictures:
         yield '<section class="grid" aria-label="charts and pictures">'
-        yield from (figure(at, chart.title, chart.note) for at, chart in enumerate(charts))
+        yield from (figure(at, chart.title, chart.note) for at, chart in enumerate(report.charts))
         yield from map(picture, report.pictures)
         yield "</section>"
     if notes := [note for note in report.notes if not isinstance(note, Detail)]:
