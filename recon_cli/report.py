@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, replace
 from functools import cache
-from typing import Any
+from typing import Any, TypeAlias
 
 from recon_cli.errors import DISTRIBUTION
 
@@ -139,22 +139,98 @@ class LeftOut:
     why: str = column("why")
 
 
+Pixel: TypeAlias = "float | tuple[float, float, float]"  # brightness, or red, green and blue; in [0, 1]
+Image: TypeAlias = "Sequence[Sequence[Pixel]]"  # lines of pixels
+
+
 @dataclass(frozen=True)
 class Picture:
-    """Grey images side by side: ``rows[i][j]`` is an image, a list of lines of brightness in [0, 1]."""
+    """Images of one size side by side, in rows that are labelled."""
 
     title: str
-    rows: Sequence[tuple[str, Sequence[Sequence[Sequence[float]]]]]
+    rows: Sequence[tuple[str, Sequence[Image]]]
+
+
+@dataclass(frozen=True)
+class Series:
+    """Numbers over the x of a :class:`Chart`, one for each, None where there is none; or the points of a cloud.
+
+    kind
+        ``"line"``, ``"dashes"``, ``"bars"`` or ``"points"``.
+    side
+        whether on the scale at the right, of other units.
+    """
+
+    name: str
+    values: Sequence[float | None]
+    kind: str = "line"
+    side: bool = False
 
 
 @dataclass(frozen=True)
 class Chart:
-    """Positive numbers, the largest first, as bars on a logarithmic scale, and a level that some of them reach."""
+    """Numbers to be drawn.
+
+    x
+        in order; titles name the axes, ``y_title`` the one at the left, ``side_title`` the one at the right.
+    scales
+        of x and of y: ``"linear"``, ``"log"``, or ``"signed-log"``, whose numbers are sign(v) log10(1 + |v|) already.
+    level, named
+        a number of y that is marked, and what it is called.
+    note
+        what there is to see, in a sentence.
+    ranked
+        whether it is positive numbers, the largest first, which a terminal can show too.
+    """
 
     title: str
-    values: Sequence[float]
+    x: Sequence[float]
+    series: Sequence[Series]
+    x_title: str = ""
+    y_title: str = ""
+    side_title: str = ""
+    scales: tuple[str, str] = ("linear", "linear")
     level: float | None = None
     named: str = ""
+    note: str = ""
+    ranked: bool = False
+
+
+@dataclass(frozen=True)
+class Adjustable:
+    """What a page computes anew for other values than those that were asked for: its subclasses have the numbers that takes.
+
+    Their fields are plain numbers, words and tuples of them; the page's own file for each is ``formats/_page/CLASS.js``.
+    """
+
+
+@dataclass(frozen=True)
+class Block:
+    """One term of a sum: what it is of, its weight, in words over what it is averaged or summed, and whether it is subtracted."""
+
+    name: str
+    arguments: str
+    weight: str
+    over: str
+    minus: bool = False
+
+
+@dataclass(frozen=True)
+class Diagram:
+    """A sum of weighted terms, and what it amounts to, a line each."""
+
+    title: str
+    blocks: Sequence[Block]
+    total: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Excerpt:
+    """Lines of a file: (number, text); with remarks, each at a line: (number, code, sentence)."""
+
+    file: str
+    lines: Sequence[tuple[int, str]]
+    remarks: Sequence[tuple[int, str, str]]
 
 
 @dataclass(frozen=True)
@@ -169,6 +245,8 @@ class Report:
         what the command was called with, by option, where a command line made it.
     whole
         whether that is all, and the work was not interrupted.
+    charts, pictures, exhibits
+        what a page shows beside, as far as a format can; never part of JSON.
     """
 
     command: str
@@ -181,9 +259,10 @@ class Report:
     charts: Sequence[Chart] = field(default=())
     lead: Sequence[str] = ()
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    exhibits: Sequence[Adjustable | Diagram | Excerpt] = ()
 
     def summary(self) -> Report:
         """Return the answer alone: the verdict, what belongs to it of the tables, and the notes that are no :class:`Detail`."""
         tables = [brief for table in self.tables if (brief := table.summary())]
         notes = [note for note in self.notes if not isinstance(note, Detail)]
-        return replace(self, tables=tables, notes=notes, charts=(), pictures=())
+        return replace(self, tables=tables, notes=notes, charts=(), pictures=(), exhibits=())

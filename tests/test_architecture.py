@@ -43,7 +43,7 @@ HOME = {
     "datasets": {"sources"},
     "pooch": {"sources"},
     "requests": {"sources"},
-    "matplotlib": {"calibration"},
+    "matplotlib": {"calibration", "runtime"},
     "tensorboard": {"training"},
     "lightning": {"callbacks"},
     "pytorch_lightning": {"callbacks"},

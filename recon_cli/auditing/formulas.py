@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from recon_cli.auditing.best_noise import LINK
 from recon_cli.auditing.calling import Sizes
@@ -11,6 +13,7 @@ from recon_cli.auditing.latents import SQUARED
 from recon_cli.auditing.measurements import Measurements
 from recon_cli.auditing.measuring import MADE
 from recon_cli.identity.shapes import spell
+from recon_cli.report import Block, Diagram
 
 SUMS = {
     "gaussian": "Σ(x̂−x)²",
@@ -27,6 +30,7 @@ INVERSES = {
     "exp": "exp(r)", "sigmoid": "sigmoid(r)", "tanh": "tanh(r)", "softplus": "softplus(r)", "(r + 1)/2": "(r+1)/2",
     "255 r": "255·r", "r**2": "r²", "|r|": "|r|", "relu": "relu(r)", "clamp(r, 0, 1)": "clamp(r, 0, 1)",
 }  # fmt: skip
+PLACES = {"B": "the batch", "D": "a sample's elements", "T": "an axis of a sample", "K": "the latents"}
 FORMS = {"free nats": "clamp(KL, min)", "driven up": "|KL − C|", SQUARED: "(KL − C)²"}  # by a word of what is said of them
 
 
@@ -60,36 +64,85 @@ def coefficient(value: float, powers: dict[str, float | None], sizes: dict[str, 
     return (f"({top}/({below}))·" if len(over) > 1 else f"({top}/{below})·") if over else (f"{top}·" if top else "")
 
 
-def formula(measured: Measurements) -> str:
-    """Return the objective, every mean in B, D (of a table T) and K; terms without a target by what they are of."""
+@dataclass(frozen=True)
+class Part:
+    """One term of an objective: whether it is subtracted, its weight, what it is, and of which arguments.
+
+    powers
+        of the sizes in the weight, by name; empty where they are not known.
+    """
+
+    minus: bool
+    weight: str
+    what: str
+    arguments: tuple[str, ...]
+    powers: Mapping[str, float | None]
+
+
+def parts_of(measured: Measurements) -> Iterator[Part]:
+    """Yield the terms of an objective, every mean in B, D (of a table T) and K."""
     at_sizes, latent, terms = measured.sizes, measured.latent, measured.terms
     sizes = {"B": at_sizes.batch, "D": at_sizes.D, "K": at_sizes.K, "T": 1}
-    parts: list[tuple[bool, str]] = []  # whether it is subtracted, and what
     for term in terms:
         if not term.recon:
             continue
         rec, scale, unmoved = term.rec, term.scaling, term.astray.left if term.astray else ""
         sizes["T"] = scale.length or 1
         powers = {"B": scale.batch[1], ("T" if scale.length else "D"): scale.dim[1], "K": scale.latent[1]}
-        of = f" of {term.recon}" if len(terms) > 1 else ""
+        arguments = (term.recon, term.target) if term.target else (term.recon,)
         if unmoved or not rec.match:
-            parts.append((rec.sign < 0 and not unmoved, f"{unmoved or 'R(x̂, x)'}{of}"))
+            yield Part(rec.sign < 0 and not unmoved, "", unmoved or "R(x̂, x)", arguments, {})
             continue
         for family, weight in rec.match.parts or ((rec.match.family, rec.match.weight),):
-            parts.append((weight < 0, f"{coefficient(abs(weight), powers, sizes)}{summed(rec.match, family)}{of}"))
+            yield Part(weight < 0, coefficient(abs(weight), powers, sizes), summed(rec.match, family), arguments, powers)
+    names = (measured.mu, measured.scale)
     if latent is not None and latent.weight:
         scale = next(iter(terms)).scaling
         powers = {"B": scale.batch[2], ("T" if scale.length else "D"): scale.dim[2], "K": scale.latent[2]}
         what = next((form for word, form in FORMS.items() if word in latent.forms), "KL")
         prefix = "γ·" if SQUARED in latent.forms else coefficient(abs(latent.weight), powers, sizes)
-        parts.append((latent.weight < 0, f"{prefix}{what}"))
+        yield Part(latent.weight < 0, prefix, what, names, powers)
     elif latent is not None:
-        parts.append((False, "(a term in the latents that is no KL)"))
+        yield Part(False, "", "(a term in the latents that is no KL)", names, {})
+
+
+def formula(measured: Measurements) -> str:
+    """Return the objective; terms without a target by what they are of."""
+    several = len(measured.terms) > 1
+    latent = (measured.mu, measured.scale)
+    parts = [
+        (part.minus, f"{part.weight}{part.what}{f' of {part.arguments[0]}' if several and part.arguments != latent else ''}")
+        for part in parts_of(measured)
+    ]
     if all(less for less, _ in parts):
         inside = " + ".join(part for _, part in parts)
         return f"L = −({inside})" if len(parts) > 1 else f"L = −{inside}"
     first = "−" * parts[0][0] + parts[0][1]
     return f"L = {first}" + "".join(f" {'−' if less else '+'} {part}" for less, part in parts[1:])
+
+
+def diagram(measured: Measurements, total: Sequence[str]) -> Diagram:
+    """Return the objective as a drawing of its terms: the weight of each, and what it is averaged and summed over."""
+    blocks = [
+        Block(part.what, ", ".join(part.arguments), bare(part.weight), extent(part.powers), part.minus)
+        for part in parts_of(measured)
+    ]
+    return Diagram("The loss: its terms, their weights, what each is averaged over", blocks, total)
+
+
+def bare(weight: str) -> str:
+    """Return a weight as it stands alone: without its times and the parentheses around all of it."""
+    weight = weight.removesuffix("·") or "1"
+    return weight[1:-1] if weight.startswith("(") and weight.endswith(")") else weight
+
+
+def extent(powers: Mapping[str, float | None]) -> str:
+    """Return in words which sizes a term is averaged over, and which it is summed over."""
+    mean = [PLACES[name] for name, power in powers.items() if power is not None and abs(power + 1) < 1e-6]
+    odd = [f"{name}^{number(power)}" for name, power in powers.items() if power and abs(power + 1) >= 1e-6]
+    rest = ", summed over the rest" if powers.get("B") is not None and len(mean) < 2 else ""
+    words = [f"averaged over {' and '.join(mean)}{rest}"] if mean else ["summed over everything"] if powers else []
+    return ", ".join([*words, *([f"times {' '.join(odd)}"] if odd else [])])
 
 
 def summed(match: Match, family: str) -> str:

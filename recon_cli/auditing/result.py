@@ -10,7 +10,8 @@ from typing import Any
 from recon_cli import likelihoods
 from recon_cli.auditing import defects
 from recon_cli.auditing.defects._subject import Finding
-from recon_cli.auditing.formulas import at_sizes, formula, number
+from recon_cli.auditing.excerpts import excerpts
+from recon_cli.auditing.formulas import at_sizes, diagram, formula, number
 from recon_cli.auditing.judgement import GRAVEST, Row, judge
 from recon_cli.auditing.latents import PRIOR
 from recon_cli.auditing.measurements import Measurements
@@ -19,7 +20,7 @@ from recon_cli.auditing.survival import remarks
 from recon_cli.errors import ReconError, unknown
 from recon_cli.formats._presentable import Presentable
 from recon_cli.identity.parametric import as_number
-from recon_cli.report import Column, Report, Table, columns_of
+from recon_cli.report import Column, Diagram, Report, Table, columns_of
 
 PASSING = ("elbo", "beta-elbo", "reconstruction-only", "kl-only")
 OBJECTIVE = columns_of(Row)
@@ -52,6 +53,8 @@ class Audit(Presentable):
         in words, at which B, D and K that was measured.
     accepted
         codes that are no reason to fail.
+    diagrams
+        the loss as a drawing.
     """
 
     name: str
@@ -65,6 +68,7 @@ class Audit(Presentable):
     conversions: tuple[tuple[str, str], ...] = ()
     accepted: tuple[str, ...] = ()
     unmet: tuple[str, ...] = ()
+    diagrams: tuple[Diagram, ...] = ()
 
     @classmethod
     def unrecognised(cls, name: str, site: str, sentence: str, hint: str | None) -> Audit:
@@ -126,6 +130,7 @@ def audit_of(measured: Measurements) -> Audit:
     return Audit(
         measured.name, rows, findings, measured.roles, tuple(notes), formula(measured),
         sentence(measured, rows), at_sizes(measured), conversions(measured, rows),
+        diagrams=(diagram(measured, amounts_to(rows[0])),),
     )  # fmt: skip
 
 
@@ -142,7 +147,18 @@ def joined(audits: Sequence[Audit]) -> Audit:
         "\n".join(f"{audit.rows[0].site}: {audit.formula}" for audit in audits if audit.formula),
         "\n".join(f"{audit.rows[0].site}: {audit.sentence}" for audit in audits),
         "\n".join(f"{audit.rows[0].site}: {audit.sizes}" for audit in audits if audit.sizes),
+        diagrams=tuple(replace(each, title=f"{audit.rows[0].site}: {each.title}") for audit in audits for each in audit.diagrams),
     )
+
+
+def amounts_to(row: Row) -> list[str]:
+    """Return in a few short lines what a loss is, by a row of it."""
+    family = row.family or "unrecognised"
+    if row.sigma is None:
+        return [family, *([f"beta = {number(row.beta)}"] if row.beta is not None else [])]
+    name = "scale" if family == "laplace" else "sigma"
+    lines = [family, f"{name} = {number(row.sigma)} if beta is 1"]
+    return [*lines, f"beta = {number(row.tradeoff)} if {name} is 1"] if row.tradeoff is not None else lines
 
 
 def reasons(audit: Audit) -> set[str]:
@@ -238,6 +254,7 @@ def report(audit: Audit) -> Report:
         verdict,
         audit.holds,
         lead=[line for part in (audit.sentence, audit.formula, audit.sizes) for line in part.splitlines()],
+        exhibits=[*audit.diagrams, *excerpts(audit.findings, [row.site for row in audit.rows])],
     )
 
 

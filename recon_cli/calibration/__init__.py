@@ -6,7 +6,6 @@ from them; ``weights`` translates between conventions; ``reported`` judges publi
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import numbers
 from collections.abc import Mapping, Sequence
@@ -21,7 +20,7 @@ from recon_cli.calibration.noise import FittedNoise, Progress, every_noise, rema
 from recon_cli.calibration.reported import PublishedNll, Reported, read, reported
 from recon_cli.calibration.result import Calibration, ModelPoint
 from recon_cli.calibration.weights import Convention, Weight, implied, trade_off, weights
-from recon_cli.errors import ReconError, not_installed
+from recon_cli.errors import ReconError
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import Loss
 from recon_cli.identity.shapes import shapes_differ
@@ -31,16 +30,16 @@ from recon_cli.numerics.missing import eigenvalues_of_present
 from recon_cli.numerics.spectrum import MOST, Blocks, Eigenvalues, Ppca, RateDistortion, eigenvalues, point, ppca, sweep
 from recon_cli.numerics.spectrum import rate as bound_of
 from recon_cli.runtime.lazy_arrays import Array, Lazy
+from recon_cli.runtime.plotting import plottable
 from recon_cli.runtime.torch_state import in_default_state
 from recon_cli.sources import _remarks
 
 __all__ = [
     "Calibration", "Choices", "Convention", "Eigenvalues", "FittedNoise", "ModelPoint", "Ppca", "PublishedNll", "RateDistortion",
-    "Reported", "Weight", "calibrate", "calibrate_sources", "eigenvalues", "point", "ppca", "reported", "weights",
+    "Reported", "Weight", "calibrate", "calibrate_sources", "eigenvalues", "plottable", "point", "ppca", "reported", "weights",
 ]  # fmt: skip
 
 USUAL = 16  # latents, where none are named
-PICTURES = (".png", ".svg", ".pdf")
 
 
 def no_progress(percent: int, words: str) -> None:
@@ -209,6 +208,7 @@ def _calibration(
         keep=keep,
         model=model(spectrum, pair, rate) if spectrum is not None and pair is not None and not partly else None,
         notes=(*notes, *(remarks(rows, pair) if pair is not None else ()), *[why] * bool(why)),
+        sizes=sizes,
     )
 
 
@@ -298,21 +298,6 @@ def plot(calibration: Calibration, path: str | Path) -> None:
 
     plottable(path)
     plots.save(calibration, Path(path))
-
-
-def plottable(path: str | Path | None) -> None:
-    """Raise ReconError, before any work, where matplotlib is missing or ``path`` is no picture that it could write."""
-    if path is None:
-        return
-    if importlib.util.find_spec("matplotlib") is None:
-        raise not_installed("--plot draws with", "matplotlib", "plot")
-    path = Path(path)
-    if path.suffix.lower() not in PICTURES:
-        raise ReconError(f"recon cannot draw {path.name!r}.", f"End its name in {', '.join(PICTURES)}.")
-    if path.is_dir():
-        raise ReconError(f"{str(path)!r} is a folder.", "Name a file in it.")
-    if not path.resolve().parent.is_dir():
-        raise ReconError(f"There is no folder {str(path.parent)!r} to draw into.", "Make it first.")
 
 
 def judge(

@@ -4,28 +4,22 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy
 
 from recon_cli.errors import ReconError
 from recon_cli.numerics.spectrum import Eigenvalues, point, rate
+from recon_cli.runtime.plotting import GREY, INK, drawing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from recon_cli.calibration.result import Calibration
 
-INK, WATER, MARK, GREY = "#1b1b1b", "#4c86b5", "#c8442d", "#9a9a9a"
+WATER, MARK = "#4c86b5", "#c8442d"
 USUAL = 16  # latents, where none are named
 SMALL = 1e-6  # of the largest eigenvalue: what is below is not drawn
-STYLE: dict[Any, object] = {  # matplotlib types the keys as a union of all its settings
-    "font.size": 9, "font.family": "sans-serif", "axes.labelsize": 9, "axes.titlesize": 9.5, "axes.titleweight": "bold",
-    "axes.titlelocation": "left", "axes.titlepad": 9, "axes.edgecolor": "#555555", "axes.labelcolor": INK, "axes.linewidth": 0.7,
-    "axes.spines.top": False, "axes.spines.right": False, "xtick.color": "#555555", "ytick.color": "#555555",
-    "xtick.labelsize": 8, "ytick.labelsize": 8, "xtick.major.width": 0.7, "ytick.major.width": 0.7, "xtick.minor.width": 0.4,
-    "ytick.minor.width": 0.4, "lines.linewidth": 1.6, "svg.fonttype": "path", "svg.hashsalt": "recon", "pdf.fonttype": 42,
-}  # fmt: skip
 
 
 def save(calibration: Calibration, path: Path) -> None:
@@ -33,22 +27,10 @@ def save(calibration: Calibration, path: Path) -> None:
     eigenvalues = calibration.eigenvalues
     if eigenvalues is None:
         raise ReconError("--plot draws what data say, and there are none.", "Give --data.")
-    import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(10.2, 3.3), layout=ConstrainedLayoutEngine(wspace=0.06))
-        FigureCanvasAgg(figure)
-        left, middle, right = figure.subplots(1, 3)
+    with drawing(path, 3) as (left, middle, right):
         spectrum(left, calibration, eigenvalues)
         trade_off(middle, calibration, eigenvalues)
         likelihood(right, calibration, eigenvalues)
-        try:
-            figure.savefig(path, dpi=200, metadata={"Date": None} if path.suffix.lower() == ".svg" else None)
-        except OSError as error:
-            raise ReconError(f"{path} cannot be written: {error.strerror}.", "Choose another file.") from error
 
 
 def spectrum(axes: Axes, calibration: Calibration, eigenvalues: Eigenvalues) -> None:

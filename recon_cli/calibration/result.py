@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from recon_cli.calibration.noise import FittedNoise
-from recon_cli.calibration.weights import DIVERGENCES, Convention, Weight, noise_in_words, short_name
+from recon_cli.calibration.weights import CONVENTIONS, DIVERGENCES, Convention, Weight, noise_in_words, short_name, trade_off
 from recon_cli.formats._presentable import Presentable
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.numerics.spectrum import Eigenvalues, Ppca, RateDistortion, point
-from recon_cli.report import Chart, Column, Detail, LeftOut, Report, Table, column
+from recon_cli.report import Adjustable, Chart, Column, Detail, LeftOut, Report, Series, Table, column
 
 FEW = 6  # rows of a long table that a summary has
 
@@ -54,6 +54,35 @@ class ModelPoint:
 
 
 @dataclass(frozen=True)
+class TradeOff(Adjustable):
+    """What a page takes to show the trade-off at other noises, weights and numbers of latents.
+
+    eigenvalues, dimensions, trace
+        of the covariance, the first empty without data; ``error`` the mean squared error of a reconstruction's sample, and
+        ``model`` its distortion and rate, None where there is none.
+    noise
+        sigma of a gaussian, the scale of a laplace, of another family its 1/slope.
+    sizes
+        B, D and K, None where not known.
+    conventions
+        (reduction, reduction of the KL, number, power of B, of D, of K): what the weight is for 1/slope = 1.
+    """
+
+    eigenvalues: tuple[float, ...]
+    dimensions: int
+    trace: float
+    latent: int | None
+    family: str
+    loss: str
+    noise: float
+    beta: float
+    error: float | None
+    model: tuple[float, float] | None
+    sizes: Mapping[str, int | None]
+    conventions: tuple[tuple[str, str, float, int, int, int], ...]
+
+
+@dataclass(frozen=True)
 class Calibration(Presentable):
     """Eigenvalues, noises, weights and a model's point; empty, or None, where what it takes was not given.
 
@@ -63,6 +92,8 @@ class Calibration(Presentable):
         the likelihood whose weights are shown, and whether it was asked for (or fitted).
     beta
         where that has no noise in its slope, the weight on the KL beside its nll.
+    sizes
+        B, D and K, as far as they are known.
     """
 
     eigenvalues: Eigenvalues | None = None
@@ -80,6 +111,7 @@ class Calibration(Presentable):
     keep: str | None = None
     model: ModelPoint | None = None
     notes: tuple[str, ...] = ()
+    sizes: Mapping[str, int | None] = field(default_factory=dict)
 
     @property
     def sigma(self) -> float | None:
@@ -106,7 +138,11 @@ class Calibration(Presentable):
         chart = self._chart()
         lead = [self._in_code()] if self.convention is None and self.weights else []
         charts = [chart] if chart else []
-        return Report("calibrate", tables, [*self._notes()], self._verdict(), not self.collapses, charts=charts, lead=lead)
+        exhibits = [moved] if (moved := self._trade_off()) else []
+        return Report(
+            "calibrate", tables, [*self._notes()], self._verdict(), not self.collapses,
+            charts=charts, lead=lead, exhibits=exhibits,
+        )  # fmt: skip
 
     def _tables(self) -> Iterator[Table]:
         visible = {
@@ -229,7 +265,41 @@ class Calibration(Presentable):
         if self.eigenvalues is None or self.eigenvalues.rank < 2:
             return None
         values = [float(value) for value in self.eigenvalues.values if value > 0]
-        return Chart("eigenvalues of the data's covariance", values, None if self.sigma is None else self.sigma**2, "sigma²")
+        bars = [Series("eigenvalue", values, "bars")]
+        level = None if self.sigma is None else self.sigma**2
+        title = "eigenvalues of the data's covariance"
+        at, scales = range(1, len(values) + 1), ("linear", "log")
+        return Chart(title, at, bars, "latent", scales=scales, level=level, named="sigma²", ranked=True)
+
+    def _trade_off(self) -> TradeOff | None:
+        """Return what a page with sliders computes from; None where no noise is known."""
+        if self.likelihood is None:
+            return None
+        known, name, at = self.eigenvalues, self.likelihood.name, trade_off(self.likelihood)
+        fitted = next((row for row in self.noise if row.likelihood == "gaussian"), None)
+        own = [convention for convention in CONVENTIONS if not (convention.reduction.startswith("half-") and self._is_halved)]
+        model = self.model
+        return TradeOff(
+            eigenvalues=tuple(map(float, known.values)) if known is not None else (),
+            dimensions=known.dimensions if known is not None else self.sizes.get("D") or 0,
+            trace=known.trace if known is not None else 0.0,
+            latent=self.latent,
+            family=name,
+            loss=short_name(self.likelihood.loss),
+            noise=float(self.likelihood.parameters["sigma"]) if name == "gaussian" else at if self.beta is None else 1.0,
+            beta=1.0 if self.beta is None else self.beta,
+            error=None if fitted is None or known is None else known.dimensions * fitted.parameters["sigma"] ** 2,
+            model=(model.distortion, model.rate) if model is not None and model.rate is not None else None,
+            sizes=self.sizes,
+            conventions=tuple(
+                (each.reduction, each.divergence, each.ratio.number, each.ratio.B, each.ratio.D, each.ratio.K) for each in own
+            ),
+        )
+
+    @property
+    def _is_halved(self) -> bool:
+        """Whether the loss that people write has its half already, so that no convention halves it once more."""
+        return self.likelihood is not None and self.likelihood.loss.convention == 1
 
 
 def _literals(loss: str, weights: Sequence[Weight]) -> Table:

@@ -12,14 +12,14 @@ import click
 
 from recon_cli import registry
 from recon_cli.commands._options import NOTES, Word
-from recon_cli.errors import unknown
-from recon_cli.runtime import processes
+from recon_cli.errors import ReconError, unknown
+from recon_cli.runtime import plotting, processes
 
 if TYPE_CHECKING:
     from recon_cli.report import Report
 
 Function = TypeVar("Function", bound=Callable[..., None])
-AMOUNT, FILE = "recon_cli.amount", "recon_cli.file"  # of the context's meta
+AMOUNT, FILE, PLOT = "recon_cli.amount", "recon_cli.file", "recon_cli.plot"  # of the context's meta
 COLOURS = {"always": "FORCE_COLOR", "never": "NO_COLOR"}  # what rich and click go by
 
 
@@ -69,6 +69,25 @@ def colour(ctx: click.Context, param: click.Parameter, value: str) -> None:
         os.environ[COLOURS[value]] = "1"
 
 
+def keep_plot(ctx: click.Context, param: click.Parameter, path: str | None) -> None:
+    """Keep where to draw to until the report is there, once it is known that it can be drawn."""
+    del param
+    plotting.plottable(path)
+    if path is not None:
+        ctx.meta[PLOT] = path
+
+
+plot = click.option(
+    "--plot", metavar="FILE", callback=keep_plot, expose_value=False, help="Draw what there is to see: png, svg or pdf."
+)
+
+
+def without_plot(option: str) -> None:
+    """Raise ReconError where --plot was given beside an option with which there is nothing to draw."""
+    if PLOT in click.get_current_context().meta:
+        raise ReconError(f"--plot has nothing to draw with {option}.", "Leave one of them out.")
+
+
 def format(function: Function) -> Function:
     """Give a command the options that all have for their answer; ``--format`` alone is an argument of the function."""
     each = (
@@ -103,6 +122,7 @@ def show(report: Report, format: str) -> NoReturn:
     notes = [*dict.fromkeys((*ctx.meta.get(NOTES, ()), *report.notes))]
     report = replace(report, notes=notes, arguments={**asked(ctx), **report.arguments})
     if processes.rank() == 0:
+        plotting.save(report.charts, ctx.meta.get(PLOT))
         if FILE in ctx.meta:
             from recon_cli import formats
 

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 @click.option("--dtype", default="auto", show_default=True, metavar="auto|float32|float64|...", help="Of both sides.")
 @options.trust
 @options.seed
+@output.plot
 @output.format
 def command(
     chosen: tuple[Likelihood, ...], sigmas: tuple[list[float], ...], loss: Loss | None, everything: bool, against: str | None,
@@ -67,6 +68,8 @@ def command(
     from recon_cli.sources import ReadOptions
 
     options.mutually_exclusive(click.get_current_context(), "against", "loss", "engine", "gradients")
+    if against:
+        output.without_plot("--against")
 
     state = reading.pop("weights") if evaluate else None
     recon = f"model:{evaluate}:{state or ''}" if evaluate else recon

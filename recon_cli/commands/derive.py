@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 @options.sigmas
 @click.option("--shape", type=options.Shape(), metavar="1x28x28", help="Of one sample, to put D = its elements in.")
 @click.option("--list", "everything", is_flag=True, help="Every likelihood and its loss on one screen, each proved.")
+@output.plot
 @output.format
 def command(
     words: tuple[Likelihood | type[Likelihood], ...], sigmas: tuple[list[float], ...], shape: tuple[int, ...] | None,
@@ -34,12 +35,14 @@ def command(
       recon derive
       recon derive --sigma 0.5 --shape 1x28x28
       recon derive laplace:scale=0.2 --format latex
+      recon derive laplace -o laplace.html
       recon derive mine.py:Gamma
       recon derive --list
     """
     from recon_cli.derivation import catalogue, derive
 
     if everything:
+        output.without_plot("--list")
         options.reject(click.get_current_context(), "derive --list", "words", "sigmas", "shape")
         output.show(catalogue(), format)
     output.show(derive(*words, *options.gaussians(sigmas), shape=shape).report(), format)

@@ -76,6 +76,7 @@ def setting(*names: str) -> Callable[[Decorated], Decorated]:
 @options.seed
 @options.device
 @click.option("--out", metavar="DIR", show_default="runs/NAME", help="The run folder; never overwritten.")
+@output.plot
 @output.format
 @options.in_all_processes
 @click.pass_context
@@ -110,6 +111,8 @@ def command(
     settings = {name: value for name, value in settings.items() if value is not None or name not in ReadOptions.names()}
     options.mutually_exclusive(ctx, "against", "resume", "out", "sigma_floor", "checkpoint_every", "patience", "tensorboard")
     options.mutually_exclusive(ctx, "sweep", "resume", "out", "against", "tensorboard")
+    if sweep:
+        output.without_plot("--sweep")
     if evaluate:
         numbers = options.explicitly_set(ctx, but=("evaluate", "format", "weights", "trust"))
         options.reject(

@@ -17,7 +17,7 @@ import numpy
 
 from recon_cli import likelihoods, sources
 from recon_cli.comparison import against as beside
-from recon_cli.comparison import engines
+from recon_cli.comparison import drawn, engines
 from recon_cli.comparison.against import Against
 from recon_cli.comparison.cases import ComparisonCase, admit
 from recon_cli.comparison.claim import Claim
@@ -90,7 +90,8 @@ class Comparison(Presentable):
             if self.left_out
             else []
         )
-        return Report("compare", tables, [*self.notes, *meanings], self._verdict(), self.holds, whole=self.whole)
+        notes, charts = [*self.notes, *meanings], [*drawn.charts(self.rows)]
+        return Report("compare", tables, notes, self._verdict(), self.holds, whole=self.whole, charts=charts)
 
     def _verdict(self) -> str:
         """Return in a sentence how many rows hold, and why the others do not."""
@@ -357,6 +358,7 @@ def _identity(case: ComparisonCase, options: CompareOptions) -> Comparison:
     if tally.loss_square and not tally.ratio_elements:
         raise engines.beyond(case, measured.x, measured.mu, replace(tally, infinite=tally.elements))
     row = identity(claim, tally, case.dtype, case.data, partial(_proportion, measured))
+    row = replace(row, sampled=drawn.sampled(claim, tally, measured.x, measured.mu))
     is_bytes = str(case.x.dtype).endswith("uint8")
     if (width := spacing(measured.x.byte() if is_bytes else measured.x)) and not claim.likelihood.event:
         row = replace(row, bits_per_dimension=bits_per_dimension(row.nll, width, claim.likelihood.discrete))

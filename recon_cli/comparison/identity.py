@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from recon_cli import likelihoods
 from recon_cli.comparison.claim import PROPORTIONAL, Claim
+from recon_cli.comparison.drawn import Sampled
 from recon_cli.comparison.tally import Tally, chunks, measured_dtype
 from recon_cli.errors import ReconError
 from recon_cli.identity.likelihood import Likelihood
@@ -34,7 +35,7 @@ class Identity:
     None means not measured: a loss that is not the likelihood's own has no slope, offset or gap, unless on these data
     it is one (``here``): then they are measured. ``best`` is the noise that the data would choose, None where there is
     none; ``cost`` what the given one costs more. ``bits_per_dimension`` is the nll of 8-bit data in bits, None of other data.
-    ``sample`` is how many elements a sample has.
+    ``sample`` is how many elements a sample has; ``sampled`` a few of them, to be drawn.
     """
 
     likelihood: str = column("likelihood", "*")
@@ -62,6 +63,7 @@ class Identity:
     here: bool = field(default=False, compare=False)
     sample: float = field(default=1, compare=False)
     claim: Claim | None = field(default=None, compare=False, repr=False)
+    sampled: Sampled | None = field(default=None, compare=False, repr=False)
 
 
 # The panels of the columns that fit on one screen: the others are written, but not shown.

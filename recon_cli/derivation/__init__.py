@@ -18,6 +18,8 @@ from recon_cli.derivation.case import Case
 from recon_cli.derivation.code import Aside, Measured
 from recon_cli.derivation.counterexamples import counterexamples
 from recon_cli.derivation.deadlines import budget
+from recon_cli.derivation.movable import Density, movable
+from recon_cli.derivation.movable import charts as drawn
 from recon_cli.derivation.notation import formula, in_numbers, spoken
 from recon_cli.derivation.points import settings
 from recon_cli.derivation.practice import parameters_of, practice
@@ -54,6 +56,12 @@ class Derived:
         """Whether it holds and is proved; None where a step is known at points only."""
         is_open = any(step.checked is None and step.by != "choice" for step in self.steps)
         return self.holds and (None if is_open else True)
+
+    @property
+    def movable(self) -> Density | None:
+        """What a page needs to move its data, mean and noise."""
+        misprints = [step.statement for step in self.steps if step.misprint]
+        return movable(self.kind, self.proof, self.values, misprints)
 
     @property
     def slope_value(self) -> float | None:
@@ -108,7 +116,9 @@ class Derivation(Presentable):
         ]
         verdict = summary([step for each in self.results for step in each.steps], self.holds)
         tables = [Table.of("steps", StepRow, steps, layout="steps"), Table.of("identity", IdentityRow, identity)]
-        return Report("derive", tables, self.notes, verdict, self.holds)
+        moved = [density for each in self.results[:MOVED] if (density := each.movable)]
+        charts = [chart for density in moved for chart in drawn(density)]
+        return Report("derive", tables, self.notes, verdict, self.holds, charts=charts, exhibits=moved)
 
 
 def summary(steps: Sequence[Step], holds: bool) -> str:
@@ -124,6 +134,7 @@ def summary(steps: Sequence[Step], holds: bool) -> str:
     return f"{word}: {', '.join(filter(None, parts))}"
 
 
+MOVED = 4  # likelihoods that a page lets its reader move
 WRITTEN, WHAT, WHERE = "what people write", "what it is", "where"
 
 

@@ -18,7 +18,7 @@ def fragment(report: Report) -> str:
     brief = report.summary()
     parts = [f'<p style="color:{colour}"><b>{mark} {escape(report.verdict)}</b></p>'] if report.verdict else []
     parts += [f"<p><b>{escape(sentence)}</b></p>" for sentence in report.lead]
-    parts += body(brief) + [chart(each) for each in report.charts]
+    parts += body(brief) + [chart(each) for each in report.charts if each.ranked]
     if (brief.tables, brief.notes) != (report.tables, report.notes):
         parts.append(f"<details><summary>everything</summary>{''.join(body(report))}</details>")
     return f"<div>{''.join(parts)}</div>"
@@ -66,12 +66,12 @@ def cell(value: object) -> str:
 
 def chart(drawn: Chart) -> str:
     """Return bars on a logarithmic scale, those that do not reach the level in grey, as a picture of lines."""
-    level = drawn.level or 0.0
-    low = math.log(max(min([*drawn.values, *[level] * (level > 0)]), 1e-4 * drawn.values[0]))
-    high = math.log(max(drawn.values[0], level))
-    width = WIDE / len(drawn.values)
+    level, values = drawn.level or 0.0, [value for value in drawn.series[0].values if value is not None]
+    low = math.log(max(min([*values, *[level] * (level > 0)]), 1e-4 * values[0]))
+    high = math.log(max(values[0], level))
+    width = WIDE / len(values)
     bars = []
-    for at, value in enumerate(drawn.values):
+    for at, value in enumerate(values):
         tall = 1 + (HIGH - 1) * max(0.0, math.log(value) - low) / (high - low or 1)
         colour = "#2563a8" if value > level else "#9aa5b1"
         bars.append(

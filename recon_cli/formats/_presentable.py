@@ -12,6 +12,7 @@ from recon_cli import formats
 from recon_cli.errors import ReconError, unknown
 from recon_cli.formats import _notebook
 from recon_cli.report import Formula, Report
+from recon_cli.runtime import plotting
 
 if TYPE_CHECKING:
     import pandas
@@ -50,6 +51,14 @@ class Presentable(ABC):
         keys = [each.key for each in chosen.columns]
         rows = [[str(cell) if isinstance(cell, Formula) else cell for cell in map(row.get, keys)] for row in chosen.rows]
         return pandas.DataFrame(rows, columns=keys)
+
+    def plot(self, path: str | Path) -> None:
+        """Draw the charts of the report to a .png, .svg or .pdf file, as ``--plot`` does.
+
+        Raises ReconError where there is nothing to draw, without matplotlib, and for a file that cannot be written.
+        """
+        plotting.plottable(path)
+        plotting.save(self.report().charts, path)
 
     def save(self, path: str | Path) -> None:
         """Write the whole report to a file, in the format that its ending names: .json, .csv, .md, .tex, and so on.

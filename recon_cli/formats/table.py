@@ -15,7 +15,7 @@ from rich.text import Text
 
 from recon_cli.errors import printable
 from recon_cli.formats import ASCII, panels, spell, subject_of
-from recon_cli.report import Chart, Column, Formula, Picture, Report, Table
+from recon_cli.report import Chart, Column, Formula, Picture, Pixel, Report, Table
 
 SUFFIX = ".txt"  # of files in this format
 
@@ -25,6 +25,7 @@ Rows: TypeAlias = Sequence[Row]
 Section: TypeAlias = tuple[str, list[Column]]  # a panel: its title and its columns
 EIGHTHS = " ▁▂▃▄▅▆▇█"
 WIDEST = 88  # columns of prose
+LARGEST = 64  # pixels: a wider image is no good in half-blocks
 MARKS = {True: "✓", False: "✗", None: "–"}
 COLOURS = {True: "green", False: "red", None: "dim"}
 
@@ -51,9 +52,11 @@ def write(report: Report, file: TextIO) -> None:
                 page.grids(table)
         if console.is_terminal and console.color_system and page.unicode:
             for picture in report.pictures:
-                page.picture(picture)
+                if len(picture.rows[0][1][0][0]) <= LARGEST:
+                    page.picture(picture)
         for chart in report.charts:
-            page.chart(chart)
+            if chart.ranked:
+                page.chart(chart)
         for note in report.notes:
             console.print()
             page.prose(note)
@@ -238,7 +241,7 @@ class Page:
                 self.console.print()
 
     def picture(self, picture: Picture) -> None:
-        """Print rows of grey images in half-blocks: two lines of pixels to a line of text."""
+        """Print rows of images in half-blocks: two lines of pixels to a line of text."""
         self.console.print(self.text(f" {picture.title}", "bold"))
         wide = max(len(label) for label, _ in picture.rows)
         for label, images in picture.rows:
@@ -247,16 +250,20 @@ class Page:
             for top in range(0, len(fitting[0]), 2):
                 line = Text().append(f" {label if top == 0 else '':{wide}} ", "dim")
                 for image in fitting:
-                    pair = (image[top], image[top + 1] if top + 1 < len(image) else [0.0] * len(image[top]))
-                    for upper, lower in zip(*pair, strict=True):
-                        line.append("▀", f"{grey(upper)} on {grey(lower)}")
+                    below: Sequence[Pixel] = image[top + 1] if top + 1 < len(image) else [0.0] * len(image[top])
+                    for upper, lower in zip(image[top], below, strict=True):
+                        line.append("▀", f"{colour(upper)} on {colour(lower)}")
                     line.append(" ")
                 self.console.print(line, no_wrap=True, crop=True)
             self.console.print()
 
     def chart(self, chart: Chart, width: int = 64, height: int = 8) -> None:
-        """Print a column for each of at most ``width`` numbers, evenly spread, in eighths of a line; below the level in grey."""
-        values = [*evenly(chart.values, width)]
+        """Print a column for each of at most ``width`` ranked numbers, evenly spread, in eighths of a line.
+
+        On a logarithmic scale; below the level in grey.
+        """
+        every = [value for value in chart.series[0].values if value is not None]
+        values = [*evenly(every, width)]
         level = chart.level or 0.0
         low, high = math.log(max(min(values + [level] * (level > 0)), 1e-4 * values[0])), math.log(max(values[0], level))
         heights = [1 + (8 * height - 1) * max(0.0, math.log(value) - low) / (high - low or 1) for value in values]
@@ -270,7 +277,7 @@ class Page:
                 bars.append_text(self.text(EIGHTHS[min(8, max(0, round(tall) - 8 * line))], "" if value > level else "dim"))
             self.console.print(bars, no_wrap=True, crop=True)
         self.console.print(self.text(f" {'':14} └{'─' * len(values)}", "dim"))
-        last = f"{len(chart.values):,}"
+        last = f"{len(every):,}"
         self.console.print(self.text(f" {'':14}  1{last:>{max(1, len(values) - 1)}}\n", "dim"))
 
 
@@ -279,10 +286,10 @@ def is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def grey(brightness: float) -> str:
-    """Return a brightness in [0, 1] as a colour."""
-    level = round(255 * min(1.0, max(0.0, brightness)))
-    return f"#{level:02x}{level:02x}{level:02x}"
+def colour(pixel: Pixel) -> str:
+    """Return a pixel as a colour."""
+    parts = pixel if isinstance(pixel, Sequence) else (pixel,) * 3
+    return "#" + "".join(f"{round(255 * min(1.0, max(0.0, part))):02x}" for part in parts)
 
 
 def evenly(items: Sequence[Item], most: int | None) -> Sequence[Item]:

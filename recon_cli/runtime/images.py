@@ -119,15 +119,17 @@ def spelled(image: Array) -> str:
 
 
 def images(values: Array, shape: tuple[int, ...]) -> Array | None:
-    """Return (N, height, width) from samples of ``shape``, flat squares included; None for what is no image.
+    """Return (N, height, width) or, in colour, (N, height, width, 3) from samples of ``shape``, flat squares included.
 
-    Colours, first or last, are averaged.
+    None for what is no image. Colours come first or last; a single channel is grey, and transparency is dropped.
     """
     shape = unflattened(shape)
     values = values.reshape(len(values), *shape)
     if len(shape) == 3 and (shape[0] in COLOURS or shape[2] in COLOURS):
-        values = values.mean(axis=1 if shape[0] in COLOURS else 3)
-    return values if values.ndim == 3 and min(values.shape[1:]) >= LEAST else None
+        values = values if shape[2] in COLOURS and shape[0] not in COLOURS else numpy.moveaxis(values, 1, 3)
+        values = values[..., 0] if values.shape[3] == 1 else values[..., :3]
+    is_image = values.ndim == 3 or (values.ndim == 4 and values.shape[3] == 3)
+    return values if is_image and min(values.shape[1:3]) >= LEAST else None
 
 
 def gallery(title: str, rows: Sequence[tuple[str, Array]], shape: tuple[int, ...]) -> Picture | None:
@@ -149,11 +151,11 @@ def png(picture: Picture) -> bytes:
     from PIL import Image
 
     tiles = numpy.array([row for _, row in picture.rows])
-    rows, count, height, width = tiles.shape
+    rows, count, height, width = tiles.shape[:4]
     scale = max(1, TILE // max(height, width))
-    grid = numpy.full((rows, height + 1, count, width + 1), 0.25)
-    grid[:, :height, :, :width] = tiles.transpose(0, 2, 1, 3)
-    flat = grid.reshape(rows * (height + 1), count * (width + 1))[:-1, :-1]
+    grid = numpy.full((rows, height + 1, count, width + 1, *tiles.shape[4:]), 0.25)
+    grid[:, :height, :, :width] = tiles.swapaxes(1, 2)
+    flat = grid.reshape(rows * (height + 1), count * (width + 1), *tiles.shape[4:])[:-1, :-1]
     levels = numpy.rint(flat * 255).astype(numpy.uint8).repeat(scale, axis=0).repeat(scale, axis=1)
     file = BytesIO()
     Image.fromarray(levels).save(file, format="PNG")

@@ -12,8 +12,8 @@ from recon_cli.identity.fitting import level
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import Loss
 from recon_cli.models._base import ACTIVE, Model
-from recon_cli.report import Picture, Report, Table, column
-from recon_cli.training import saying
+from recon_cli.report import Chart, Picture, Report, Table, column
+from recon_cli.training import drawn, saying
 from recon_cli.training.evaluation import bounds, predictions
 from recon_cli.training.evaluation.mean_alone import Alone
 from recon_cli.training.evaluation.predictions import Line, Prediction
@@ -24,7 +24,6 @@ from recon_cli.training.figures import VALIDATION, VALUES, Epoch, Figures, loss_
 from recon_cli.training.settings import Settings
 
 NARROW = 16  # characters: a longer title makes a table too wide
-SMALL = 64  # pixels: a wider image is no good in half-blocks
 CODED = ("kl", "negative_elbo", "active")  # figures that only latents have
 ERRORS = ("rmse", "r2")  # and those that only predictions have
 TRAINING = "on the training rows, nats per sample"
@@ -112,6 +111,8 @@ class Training(Presentable):
         whether the noise was asked of the network.
     folder
         where the run was written, None if it was not.
+    pictures
+        by the names of their files; none where samples are no images.
     remarks
         what the data may be instead of what they were taken for.
     """
@@ -140,7 +141,7 @@ class Training(Presentable):
     alone: Alone | None = None
     still: str = ""
     network: bool = False
-    picture: Picture | None = field(default=None, repr=False)
+    pictures: Mapping[str, Picture] = field(default_factory=dict, repr=False)
     remarks: tuple[str, ...] = ()
 
     @property
@@ -184,8 +185,15 @@ class Training(Presentable):
             tables.append(bounds.table(self.bounds, self.bound_errors, self.model.elements, self.width, discrete))
         if self.optimum:
             tables.append(optimum.table([self.optimum]))
-        pictures = [self.picture] if self.picture and len(self.picture.rows[0][1][0][0]) <= SMALL else []
-        return Report("train", tables, list(self.notes()), self.verdict(), self.holds, pictures)
+        return Report(
+            "train", tables, list(self.notes()), self.verdict(), self.holds, [*self.pictures.values()], charts=[*self.charts()]
+        )
+
+    def charts(self) -> Iterator[Chart]:
+        """Yield what is drawn of it."""
+        yield from drawn.curves(self.epochs, level(self.likelihood) or "sigma")
+        if any(self.latents):
+            yield drawn.latents(self.latents)
 
     def table(self, table: Table, hidden: Sequence[str], panels: Mapping[str, str | None] | None = None) -> Table:
         """Return a table of figures by the names that they have here, those that nothing has hidden, under other ``panels``."""

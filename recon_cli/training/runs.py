@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from recon_cli.errors import ReconError
-from recon_cli.formats.json import plain
+from recon_cli.formats._content import plain
 from recon_cli.models import _saved as saved
 from recon_cli.report import version
 from recon_cli.runtime import checksums, processes
@@ -26,7 +26,6 @@ from recon_cli.training.locks import LOCK, Lock
 from recon_cli.training.settings import exactly
 
 if TYPE_CHECKING:
-    from recon_cli.report import Picture
     from recon_cli.training.result import Training
 
 METRICS, CONFIG = "metrics.jsonl", "config.json"
@@ -157,7 +156,7 @@ class RunFolder:
         """Write what the run was asked to do, with its checksum."""
         self.put(CONFIG, checksums.json_file(plain(config)))
 
-    def finish(self, training: Training, generated: Mapping[str, Picture]) -> None:
+    def finish(self, training: Training) -> None:
         """Write everything that there is at the end: the result, the model, and the pictures if there are any."""
         if self.path is None:
             return
@@ -171,9 +170,7 @@ class RunFolder:
                 tensors[f"likelihood.{name}"] = value.cpu()
         about = {"likelihood": likelihood, "run": self.identity, "version": version()}
         self.put("model.safetensors", checksums.tensor_file(save(tensors), about))
-        if training.picture is not None:
-            self.put("reconstructions.png", png(training.picture))
-        for name, picture in generated.items():
+        for name, picture in training.pictures.items():
             self.put(name, png(picture))
 
     @processes.on_first_process

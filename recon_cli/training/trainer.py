@@ -265,14 +265,13 @@ def measure(
         alone=beside,
         still=state.still,
         network=plan.config["sigma"] == "network",
-        picture=pictures.picture(model, rows, plan.shape, which),
+        pictures=pictures.pictures(model, rows, plan.shape, which, settings.seed),
         answers=answers,
         line=predictions.line(model, likelihood, plan.whose, train_rows) if whole else None,
         remarks=plan.remarks,
     )  # fmt: skip
-    generated = pictures.generated(model, rows, plan.shape, settings.seed) if run.path else {}
-    run.finish(training, generated)
-    board.finish(figures, which, {"reconstructions.png": training.picture, **generated}, len(history))
+    run.finish(training)
+    board.finish(figures, which, training.pictures, len(history))
     return training
 
 

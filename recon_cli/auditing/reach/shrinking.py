@@ -101,10 +101,10 @@ def resized(operation: Recorded, loss: Cut, size: int) -> Recorded:
                 continue
         raise ValueError("no shape goes with it")
 
-    return replace(operation, function=Named(operation.function, call))
+    return replace(operation, function=NamedCall(operation.function, call))
 
 
-class Named:
+class NamedCall:
     """A function under the name of an operation of torch."""
 
     def __init__(self, operation: Any, call: Callable[..., Any]) -> None:

@@ -60,14 +60,13 @@ class Board:
         if self.writer is not None:
             self.writer.flush()
 
-    def finish(self, result: Figures, where: str, pictures: Mapping[str, Picture | None], epoch: int) -> None:
+    def finish(self, result: Figures, where: str, pictures: Mapping[str, Picture], epoch: int) -> None:
         """Write the result under ``where``, the pictures, and no more."""
         if self.writer is None:
             return
         names = ("nll", "loss", "kl", "negative_elbo", "active")
         self.scalars({f"{where}/{name}": getattr(result, name) for name in names}, epoch)
         for name, picture in pictures.items():
-            if picture is not None:
-                grey = numpy.array(pixels(io.BytesIO(png(picture)))[0])
-                self.writer.add_image(name, grey, epoch, dataformats="HW" if grey.ndim == 2 else "HWC")
+            image = numpy.array(pixels(io.BytesIO(png(picture)))[0])
+            self.writer.add_image(name, image, epoch, dataformats="HW" if image.ndim == 2 else "HWC")
         self.writer.close()

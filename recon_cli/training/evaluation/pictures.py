@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 LINES = 4
 
 
+def pictures(model: Model, rows: Tensor, shape: tuple[int, ...], which: str, seed: int) -> dict[str, Picture]:
+    """Return every picture that there is, by the name of its file: of ``rows``, and of what the model generates."""
+    own = picture(model, rows, shape, which)
+    return {**({"reconstructions.png": own} if own else {}), **generated(model, rows, shape, seed)}
+
+
 def picture(model: Model, rows: Tensor, shape: tuple[int, ...], which: str) -> Picture | None:
     """Return the first of ``rows`` above mu at the mean of their q(z | x); None where they are no images of ``shape``."""
     if model.supervised:

@@ -21,6 +21,7 @@ from recon_cli.identity.tensors import wide
 from recon_cli.report import Column, Report, Table, column
 from recon_cli.runtime import processes
 from recon_cli.runtime.torch_state import in_default_state
+from recon_cli.training import drawn
 from recon_cli.training.evaluation.mean_alone import Alone, constant
 from recon_cli.training.figures import loss_beside, passes
 from recon_cli.training.loop import State, threads
@@ -169,7 +170,9 @@ class Lockstep(Presentable):
             ),
             Table.of("lockstep", Side, sides),
         ]
-        return Report("train", tables, [*self.notes()], self.verdict(), self.holds)
+        apart = {variant.name: variant.apart for variant in self.variants}
+        charts = [*drawn.trajectories(apart, self.rounding, self.objective)]
+        return Report("train", tables, [*self.notes()], self.verdict(), self.holds, charts=charts)
 
     def notes(self) -> Iterator[str]:
         """Yield what was trained, and what it means."""
