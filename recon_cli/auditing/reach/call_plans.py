@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from recon_cli.auditing.reach.callables import Stand
+from recon_cli.auditing.reach.objects import Stand
 from recon_cli.auditing.reach.tracing import Trace
 
 OF_KL = {"mu", "scale", "prior", "probs", "posterior", "z", "mask", "skip", "extra"}  # all that a KL alone takes
