@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.distributions import Normal
 
 from recon_cli.auditing.limiting import Made, alone, readable
-from recon_cli.auditing.reach.call_plans import BoundNumber, CallPlan, DecoderOutputs, Slot, Stacked
+from recon_cli.auditing.reach.call_plans import BoundNumber, CallPlan, DecoderOutputs, Slot, Stacked, mapped
 from recon_cli.auditing.reach.callables import Reached, with_names
 from recon_cli.auditing.reach.expressions import Expression
 from recon_cli.auditing.reach.objects import Stand, assign, replace_attribute
@@ -187,16 +187,15 @@ class Problem:
             f"{slot.key} of {self.reached.spelled} could not be matched.", "Name the roles: --args recon,target,mu,logvar."
         )
 
-    def fill(self, part: Any, values: Mapping[str, Tensor]) -> Any:
+    def fill(self, part: object, values: Values) -> Any:
         """Return a structure with tensors for its slots."""
+        return mapped(part, lambda each: self.filled(each, values))
+
+    def filled(self, part: object, values: Values) -> object:
+        """Return what is passed for one part of a plan; NotImplemented of what only holds others."""
         if isinstance(part, Slot):
-            return (
-                self.place(part, values[part.key]) if part.key in values and part.role != "decoder" else self.extra(part, values)
-            )
-        if type(part) is dict:
-            return {key: self.fill(value, values) for key, value in part.items()}
-        if type(part) in (list, tuple):
-            return type(part)(self.fill(value, values) for value in part)
+            known = part.key in values and part.role != "decoder"
+            return self.place(part, values[part.key]) if known else self.extra(part, values)
         if isinstance(part, Stacked):
             return torch.stack([self.fill(each, values) for each in part.parts], dim=-1)
         if isinstance(part, BoundNumber):
@@ -206,9 +205,7 @@ class Problem:
             return part.value({slot.key: self.fill(slot, values) for slot in slots})
         if isinstance(part, DecoderOutputs):
             return Answer(self.fill(part.parts, values), self.fill(part.attributes, values))
-        if isinstance(part, Stand):
-            return Stand(**{key: self.fill(value, values) for key, value in vars(part).items() if key != "_about"})
-        return part
+        return NotImplemented
 
     def raw(self, values: Mapping[str, Tensor], seeded: int | None = 0, again: bool = False) -> Any:
         """Return what the function returns. Its own exceptions become a sentence with the shapes that were passed."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -117,7 +118,10 @@ def of_pair(problem: Problem, pair: Pair, latents: list[str]) -> ReconstructionT
             match, domain, used = best, name, (x, raw, measured)
         if match is not None and match.off < MATCH:
             break
-    slope = curvature_at(problem, base, pair, weights) if match is None or match.parts else bend(match)
+    if match is not None and not match.parts:
+        slope = bend(match)
+    else:
+        slope = None if target is None else curvature(lambda x, raw: spaced(problem, base, pair, x, raw, weights))
     centre = ""
     if used is not None and (match is None or match.off > MATCH) and target is not None:
         shift = shifted(problem, base, pair, used, weights if not even else None)
@@ -241,33 +245,26 @@ def is_location(problem: Problem, base: Values, pair: Pair, weights: Tensor | No
     return one is not None and two is not None and bool((one - two).abs().max() <= 1e-9 * one.abs().max())
 
 
-def curvature_at(problem: Problem, base: Values, pair: Pair, weights: Tensor) -> float | None:
-    """Return d2L/dx2 where the residual vanishes, for the middle element."""
-    if pair[1] is None:
-        return None
+def curvature(slopes: Callable[[Tensor, Tensor], Tensor | None]) -> float | None:
+    """Return d2L/dx2 where the residual vanishes, of a gradient of points (x, prediction); None where it has none."""
     x = torch.full((POINTS,), 0.5, dtype=torch.float64)
-    curvatures = []
+    steep = []
     for h in (1e-4, 1e-5):
-        sides = [spaced(problem, base, pair, x, x + by, weights) for by in (h, -h)]
-        above, below = sides
+        above, below = slopes(x, x + h), slopes(x, x - h)
         if above is None or below is None:
             return None
-        curvatures.append(((above - below) / (2 * h)).median().item())
-    coarse, fine = curvatures
+        steep.append(((above - below) / (2 * h)).median().item())
+    coarse, fine = steep
     return (100 * fine - coarse) / 99 if fine and abs(fine - coarse) < 1e-3 * max(abs(coarse), abs(fine)) else None
 
 
 def bend(match: Match) -> float | None:
     """Return d2L/dx2 of a recognised loss where the residual vanishes: its own times its weight; None where it has none."""
-    x = torch.full((2,), 0.5, dtype=torch.float64)
-    if match.candidate is None or match.candidate.kind().support.low != -math.inf:
+    each = match.candidate
+    if each is None or each.kind().support.low != -math.inf:
         return None
-    h = torch.tensor([1e-4, 1e-5], dtype=torch.float64)
-    up, down = (field_of(match.candidate, match.numbers, x, x + by) for by in (h, -h))
-    if up is None or down is None:
-        return None
-    slopes = ((up - down) / (2 * h)).tolist()
-    return match.weight * (100 * slopes[1] - slopes[0]) / 99 if abs(slopes[0] - slopes[1]) < 1e-3 * abs(slopes[1]) else None
+    own = curvature(lambda x, raw: field_of(each, match.numbers, x, raw))
+    return None if own is None else match.weight * own
 
 
 def sign_of(problem: Problem, base: Values, pair: Pair) -> int:

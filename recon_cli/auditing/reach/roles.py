@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from recon_cli.auditing.reach.call_plans import BoundNumber, CallPlan, DecoderOutputs, Pair, Slot, change
+from recon_cli.auditing.reach.call_plans import BoundNumber, CallPlan, DecoderOutputs, Pair, Slot, substitute
 from recon_cli.auditing.reach.callables import Reached, with_names
 from recon_cli.auditing.reach.expressions import Expression
 from recon_cli.auditing.reach.objects import Stand
@@ -332,4 +332,4 @@ def models(call: CallPlan) -> None:
             del call.inner[name]
     for slot in [s for s in call.slots() if s.role in ("target", "unknown") and s.key in call.trace.nodes]:
         if not slot.how.startswith("told") and call.trace.nodes[slot.key].uses == {"passed"}:
-            change(call, slot, "skip", "only the model inside reads it")
+            substitute(call, slot.key, Slot(slot.key, "skip", "only the model inside reads it", group=slot.group))
