@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from recon_cli.auditing.limiting import Made, failure, is_bug, limited
 from recon_cli.auditing.reach import refusing
-from recon_cli.auditing.reach.callables import Stand, around, assign, batch_number, from_word, live
+from recon_cli.auditing.reach.callables import around, batch_number, from_word, live
 from recon_cli.auditing.reach.expressions import resolved
+from recon_cli.auditing.reach.objects import Stand, assign
 from recon_cli.errors import ReconError
 
 if TYPE_CHECKING:

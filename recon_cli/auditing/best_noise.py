@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ from recon_cli.auditing.families import Match
 from recon_cli.auditing.latents import measure
 from recon_cli.auditing.measuring import ReconstructionTerm
 from recon_cli.auditing.probes import benign, gradients
+from recon_cli.auditing.reach.callables import parameters_of
 from recon_cli.auditing.reach.roles import Pair
 
 Field = Callable[[Tensor], Tensor]
@@ -87,11 +87,7 @@ def switch(problem: Problem) -> str:
     """Return the argument or attribute that is 0 and keeps a KL from being weighed at all; empty where there is none."""
     candidates: list[tuple[str, Problem]] = []
     plan, owner = problem.plan, problem.reached.owner
-    try:
-        signature = inspect.signature(problem.reached.code)
-    except (TypeError, ValueError):
-        signature = inspect.Signature()
-    for name, parameter in signature.parameters.items():
+    for name, parameter in parameters_of(problem.reached.code).items():
         if zero(plan.keywords.get(name, parameter.default)):
             candidates.append((name, problem.at(plan=replace(plan, keywords={**plan.keywords, name: 1.0}))))
     for name, value in vars(owner).items() if owner is not None and hasattr(owner, "__dict__") else ():

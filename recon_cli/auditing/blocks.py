@@ -9,7 +9,8 @@ from torch import Tensor
 
 from recon_cli.auditing.calling import Problem
 from recon_cli.auditing.families import MATCH, Match, recognise
-from recon_cli.auditing.measuring import ReconstructionTerm, domains, element_weights, recognise_events, spaced
+from recon_cli.auditing.fields import domains, element_weights, spaced
+from recon_cli.auditing.measuring import ReconstructionTerm, recognise_events
 from recon_cli.auditing.probes import benign, generator, gradients, uniform
 from recon_cli.auditing.reach.roles import Pair
 

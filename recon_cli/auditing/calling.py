@@ -4,43 +4,26 @@ from __future__ import annotations
 
 import inspect
 import math
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import CoroutineType, GeneratorType
 from typing import Any, TypeAlias
 
-import numpy
 import torch
 from torch import Tensor, nn
 from torch.distributions import Normal
 
-from recon_cli.auditing.limiting import Made, alone, from_outside, readable, worded
-from recon_cli.auditing.reach.call_plans import BoundNumber, CallPlan, DecoderOutputs, Slot, Stacked
-from recon_cli.auditing.reach.callables import Reached, Stand, assign, replace_attribute, with_names
+from recon_cli.auditing.limiting import Made, alone, readable
+from recon_cli.auditing.reach.call_plans import BoundNumber, CallPlan, DecoderOutputs, Slot, Stacked, mapped
+from recon_cli.auditing.reach.callables import Reached, with_names
 from recon_cli.auditing.reach.expressions import Expression
+from recon_cli.auditing.reach.objects import Stand, assign, replace_attribute
 from recon_cli.auditing.reach.questions import Node
 from recon_cli.auditing.restoring import quiet
 from recon_cli.auditing.watching import Watch, seed
 from recon_cli.errors import ReconError
-from recon_cli.identity.shapes import spell
-
-TOTALS = (
-    "loss",
-    "total_loss",
-    "total",
-    "loss_total",
-    "objective",
-    "overall_loss",
-    "full_loss",
-    "train_loss",
-    "neg_elbo",
-    "nelbo",
-    "elbo",
-)
 
 Values: TypeAlias = Mapping[str, Tensor]  # by the key of a slot
-Pick: TypeAlias = Callable[[Any], Any]  # from what a function returns to its loss
 
 
 class Posterior(Normal):
@@ -204,16 +187,15 @@ class Problem:
             f"{slot.key} of {self.reached.spelled} could not be matched.", "Name the roles: --args recon,target,mu,logvar."
         )
 
-    def fill(self, part: Any, values: Mapping[str, Tensor]) -> Any:
+    def fill(self, part: object, values: Values) -> Any:
         """Return a structure with tensors for its slots."""
+        return mapped(part, lambda each: self.filled(each, values))
+
+    def filled(self, part: object, values: Values) -> object:
+        """Return what is passed for one part of a plan; NotImplemented of what only holds others."""
         if isinstance(part, Slot):
-            return (
-                self.place(part, values[part.key]) if part.key in values and part.role != "decoder" else self.extra(part, values)
-            )
-        if type(part) is dict:
-            return {key: self.fill(value, values) for key, value in part.items()}
-        if type(part) in (list, tuple):
-            return type(part)(self.fill(value, values) for value in part)
+            known = part.key in values and part.role != "decoder"
+            return self.place(part, values[part.key]) if known else self.extra(part, values)
         if isinstance(part, Stacked):
             return torch.stack([self.fill(each, values) for each in part.parts], dim=-1)
         if isinstance(part, BoundNumber):
@@ -223,9 +205,7 @@ class Problem:
             return part.value({slot.key: self.fill(slot, values) for slot in slots})
         if isinstance(part, DecoderOutputs):
             return Answer(self.fill(part.parts, values), self.fill(part.attributes, values))
-        if isinstance(part, Stand):
-            return Stand(**{key: self.fill(value, values) for key, value in vars(part).items() if key != "_about"})
-        return part
+        return NotImplemented
 
     def raw(self, values: Mapping[str, Tensor], seeded: int | None = 0, again: bool = False) -> Any:
         """Return what the function returns. Its own exceptions become a sentence with the shapes that were passed."""
@@ -310,127 +290,3 @@ class Answer(Stand):
 
     def __call__(self, *_args: Any, **_kwargs: Any) -> Any:
         return self.__dict__["_answer"]
-
-
-def parts_of(result: Any) -> dict[str, Any] | None:
-    """Return what came back by how to write it (``r[0]``, ``r['loss']``, ``r.loss``), or None for a tensor."""
-    if isinstance(result, Tensor):
-        return None
-    if isinstance(result, Mapping):
-        return {f"r[{key!r}]": value for key, value in result.items()}
-    if isinstance(result, tuple) and (fields := getattr(result, "_fields", None)) is not None:
-        return {f"r.{key}": getattr(result, key) for key in fields}
-    if isinstance(result, (tuple, list)):
-        return {f"r[{i}]": value for i, value in enumerate(result)}
-    if hasattr(result, "__dict__") and vars(result):
-        return {f"r.{key}": value for key, value in vars(result).items()}
-    return {"r": result}
-
-
-def picker(problem: Problem, values: list[dict[str, Tensor]]) -> tuple[Pick, str]:
-    """Return how to take the loss out of what the function returns, and how that was decided."""
-    spelled = problem.reached.spelled
-    result = problem.raw(values[0])
-    if problem.total:
-        return evaluating(problem.total), f"--total {problem.total}"
-    if result is None:
-        raise ReconError(f"{spelled} returns nothing.", "Return the loss, or write a wrapper that does.")
-    parts = parts_of(result)
-    if parts is not None:
-        return part_picker(problem, values, result, parts)
-    if result.ndim and result.numel() > 1:
-        return (lambda result: result), f"the sum of the {spell(tuple(result.shape))} that is returned"
-    return (lambda result: result), "what is returned"
-
-
-def evaluating(code: str) -> Pick:
-    """Return how to take the loss out by an expression of the user's (``--total``). Its faults become a ReconError."""
-
-    def evaluate(result: Any) -> Any:
-        names = {"r": result, "torch": torch, "math": math}
-        if isinstance(result, Mapping):
-            names |= {key: value for key, value in result.items() if str(key).isidentifier()}
-        try:
-            return eval(code, names)
-        except BaseException as error:
-            if from_outside(error):
-                raise
-            parts = ", ".join(parts_of(result) or {"r": result})
-            raise ReconError(f"--total {code!r} fails: {worded(error)}.", f"There are {parts}.") from error
-
-    return evaluate
-
-
-def part_picker(problem: Problem, values: list[dict[str, Tensor]], result: Any, parts: dict[str, Any]) -> tuple[Pick, str]:
-    """Return how to take the loss out of the parts of a result: by its name, or as the sum of the others; and how."""
-    spelled = problem.reached.spelled
-    floats = {key: part for key, part in parts.items() if isinstance(part, (Tensor, int, float)) and not isinstance(part, bool)}
-    tensors = {key: part for key, part in floats.items() if isinstance(part, Tensor) and part.requires_grad}
-    if not floats:
-        kind = type(result).__name__
-        raise ReconError(f"{spelled} returns a {kind} in which no number is.", "Return the loss, or choose it with --total.")
-    for name in TOTALS:
-        for key in floats:
-            if re.fullmatch(rf"r(\[['\"]|\.){name}(['\"]\])?", key, re.I):
-                return taking(key), f"{key}, by its name"
-    if not tensors:
-        kinds = " and ".join(sorted({type(part).__name__ for part in floats.values()}))
-        raise ReconError(
-            f"What {spelled} returns ({kinds}) has no gradient.", "Return tensors (no .item(), no float(), no detach())."
-        )
-    if len(tensors) == 1 and len(floats) == 1:
-        (key,) = tensors
-        return taking(key), f"{key}, the only number returned"
-    results = [
-        {key: float(torch.as_tensor(part).sum()) for key, part in (parts_of(problem.raw(v)) or {}).items() if key in floats}
-        for v in values
-    ]
-    both = by_both(problem, values[0], tensors)
-    for key in [*both, *tensors]:  # rec = total - kl is a weighted sum as well
-        others = [other for other in floats if other != key]
-        if len(others) >= 2 and weighted_sum(results, key, others):
-            return taking(key), f"{key}, a weighted sum of the other {len(others)}"
-    if len(both) == 1:
-        return taking(both[0]), f"{both[0]}, the only part that depends on reconstruction and latents"
-    if len(tensors) == 1:
-        (key,) = tensors
-        return taking(key), f"{key}, the only part with a gradient"
-    terms = " + ".join(tensors)
-    raise ReconError(
-        f"{spelled} returns {len(parts)} parts ({', '.join(parts)}), and none of them is a total of the others.",
-        f'Say how they are added where the loss is used: --total "{terms}", say.',
-    )
-
-
-def taking(key: str) -> Pick:
-    """Return the part called ``key``."""
-    return lambda result: parts_of(result)[key]  # type: ignore[index]
-
-
-def weighted_sum(results: list[dict[str, float]], key: str, others: list[str]) -> bool:
-    """Whether one part is the others with fixed weights, over several calls."""
-    rows = numpy.array([[row[other] for other in others] for row in results])
-    wanted = numpy.array([row[key] for row in results])
-    keep = [i for i in range(rows.shape[1]) if numpy.ptp(rows[:, i]) > 0]
-    if len(keep) < 2:
-        return False
-    rows = rows[:, keep]
-    weights = numpy.linalg.lstsq(rows, wanted, rcond=None)[0]
-    return bool(numpy.abs(rows @ weights - wanted).max() <= 1e-9 * max(1e-300, numpy.abs(wanted).max()) and (weights != 0).all())
-
-
-def by_both(problem: Problem, values: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> list[str]:
-    """Return the parts whose gradient reaches a reconstruction and a latent."""
-    fixed = {slot.key for slot in problem.plan.role("target")}
-    wanting = {key: value.is_floating_point() and key not in fixed for key, value in values.items()}
-    live = {key: value.clone().requires_grad_() if wanting[key] else value for key, value in values.items()}
-    parts = parts_of(problem.raw(live)) or {}
-    roles = {slot.key: slot.role for slot in problem.plan.slots()}
-    keys = []
-    for key in tensors:
-        names = [name for name, value in live.items() if value.requires_grad]
-        grads = torch.autograd.grad(parts[key].sum(), [live[n] for n in names], allow_unused=True, retain_graph=True)
-        reached = {roles.get(name, "mu") for name, grad in zip(names, grads, strict=True) if grad is not None}
-        if reached & {"recon", "spread", "decoder"} and reached - {"recon", "spread", "decoder", "target"}:
-            keys.append(key)
-    return keys

@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 
 from recon_cli.auditing.calling import Problem
+from recon_cli.auditing.coordinates import Array
 from recon_cli.auditing.divergence import PRIOR
+from recon_cli.auditing.fields import element_weights
 from recon_cli.auditing.matching import latent_keys
-from recon_cli.auditing.measuring import element_weights
 from recon_cli.auditing.normalisation import Normalisation, judge, summed
 from recon_cli.auditing.probes import benign, gradients, value_at
-from recon_cli.auditing.quadrature import Array, Element
+from recon_cli.auditing.quadrature import Element
 from recon_cli.auditing.reach.roles import Pair
 from recon_cli.errors import ReconError
 

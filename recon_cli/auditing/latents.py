@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from recon_cli.auditing.calling import Problem, Values
-from recon_cli.auditing.divergence import DEVIATION, PRIOR, SAME, Draw, Latent, averaged, field, looked, parallel, unlike
+from recon_cli.auditing.divergence import DEVIATION, PRIOR, SAME, Latent, field, parallel, unlike
+from recon_cli.auditing.latent_fields import Draw, averaged, looked
 from recon_cli.auditing.probes import REFUSALS, benign, gradients, uniform, value_at
 
 __all__ = ["DEVIATION", "PRIOR", "SQUARED", "Latent", "averaged", "measure"]

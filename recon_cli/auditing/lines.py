@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
+from torch.utils import _pytree as pytree
 
 from recon_cli.auditing import watching
 from recon_cli.auditing.calling import Problem, Values
@@ -45,12 +46,12 @@ class LineTrace(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        inputs = [*tensors((args, (kwargs or {}).values()))]
+        inputs = tensors(args, kwargs)
         reads = frozenset().union(*(self.reads.get(id(part), frozenset()) for part in inputs))
         if not reads:
             return result
         name = getattr(func, "__name__", "")
-        for part in tensors((result, args[:1] if name.endswith("_") else ())):
+        for part in tensors(result, args[:1] if name.endswith("_") else ()):
             self.reads[id(part)] = self.reads.get(id(part), frozenset()) | reads
             self.alive.append(part)
         if site := self.site():
@@ -68,13 +69,9 @@ class LineTrace(TorchFunctionMode):
         return ""
 
 
-def tensors(parts: Iterable[Any]) -> Iterable[Tensor]:
-    """Yield the tensors in nested sequences."""
-    for part in parts:
-        if isinstance(part, Tensor):
-            yield part
-        elif isinstance(part, (list, tuple, type({}.values()))):
-            yield from tensors(part)
+def tensors(*parts: object) -> list[Tensor]:
+    """Return the tensors in nested sequences and dictionaries."""
+    return [leaf for leaf in pytree.tree_leaves(parts) if isinstance(leaf, Tensor)]
 
 
 def shortened(file: str) -> str:

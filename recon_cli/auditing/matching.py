@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import itertools
-import math
-import re
 from dataclasses import replace
-from typing import Any
 
 import torch
-from torch import Tensor
 
-from recon_cli.auditing.calling import Layout, Problem, picker
-from recon_cli.auditing.latents import measure
-from recon_cli.auditing.limiting import Made, worded
-from recon_cli.auditing.measuring import additivity, reconstruction, still
+from recon_cli.auditing.calling import Layout, Problem
+from recon_cli.auditing.fields import additivity
+from recon_cli.auditing.limiting import Made
+from recon_cli.auditing.measuring import reconstruction
+from recon_cli.auditing.picking import picker
 from recon_cli.auditing.probes import benign, gradients
 from recon_cli.auditing.reach.call_plans import CallPlan, Slot, Stacked, substitute
-from recon_cli.auditing.reach.roles import is_setting, needed
+from recon_cli.auditing.refusals import Detached, Unfit, fatal, refusal
 from recon_cli.errors import ReconError
 from recon_cli.identity.shapes import spell
 
@@ -95,18 +91,6 @@ def trial(problem: Problem) -> tuple[Problem, str]:
 def targets(problem: Problem) -> set[str]:
     """Return the targets' keys."""
     return {slot.key for slot in problem.plan.role("target")}
-
-
-class Unfit(Exception):
-    """A way of calling that runs but cannot be meant."""
-
-
-class Detached(Unfit):
-    """One whose value moves with the reconstruction and whose gradient does not: meant where nothing else fits."""
-
-    def __init__(self, *attempt: Any) -> None:
-        super().__init__("no gradient reaches the reconstruction")
-        self.attempt = attempt
 
 
 def with_classes(problem: Problem, odd: str) -> tuple[Problem, str]:
@@ -272,70 +256,6 @@ def bare(error: Exception) -> Exception:
     return error.with_traceback(None)
 
 
-def fatal(error: BaseException) -> bool:
-    """Whether no other shape would help."""
-    return isinstance(error, (NameError, KeyError, AttributeError, ImportError, TypeError)) and not re.search(
-        r"unpack|tuple|subscript", str(error)
-    )
-
-
-SIZES = re.compile(
-    r"siz|shape|dim|broadcast|channel|length|unpack|bound|range|numel|element|ndarray|batch|width|height|mat[12]|\d-?d\b|\binput\b",
-    re.I,
-)
-
-
-def refusal(problem: Problem, refused: list[tuple[str, BaseException]]) -> ReconError:
-    """Return the error for a function that takes none of the layouts: what it said, and what to pass."""
-    spelled, (shapes, error) = problem.reached.spelled, refused[0]
-    words = worded(error)
-    said_so = next((e for _, e in refused if isinstance(e, NameError)), None)
-    if said_so is not None:
-        error = said_so
-    if isinstance(error, NameError):
-        name = getattr(error, "name", None) or (re.findall(r"'(\w+)'", str(error)) or ["name"])[0]
-        options = getattr(problem.reached.code, "__globals__", {}).get("__parsed__", {})
-        read = [
-            n.attr
-            for n in ast.walk(problem.reached.tree or ast.Module([], []))
-            if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name) and n.value.id == name
-        ]
-        if defaults := " ".join(f"--bind {name}.{attr}={options[attr]}" for attr in dict.fromkeys(read) if attr in options):
-            return ReconError(f"{spelled} reads {name}, which is not there.", f"By the file's own defaults: {defaults}")
-        return ReconError(
-            f"{spelled} reads {name}, which is not there.",
-            f"Give it: --bind {name}=VALUE (dots are fine: --bind {name}.batch_size=128).",
-        )
-    if isinstance(error, AttributeError):
-        name = (re.findall(r"no (?:attribute )?'(\w+)'", str(error)) or ["name"])[0]
-        if settings := [key for key in problem.plan.trace.nodes if is_setting(problem.plan, key)]:
-            return needed(settings, problem.plan, problem.reached)
-        if problem.reached.bound and type(getattr(error, "obj", None)) is type(problem.reached.owner):
-            return ReconError(
-                f"{spelled} reads self.{name}, which the stand-in does not have ({words}).", f"Give it: --self {name}=VALUE."
-            )
-    if isinstance(error, KeyError):
-        return ReconError(
-            f"{spelled} needs a key that is not among what was passed ({words}).",
-            f"Give it: --bind {str(error).strip(chr(39))}=VALUE." if len(str(error)) < 50 else "Give it with --bind.",
-        )
-    if isinstance(error, Unfit):
-        return ReconError(f"{spelled} runs, but {error} ({shapes}).", "Check the roles: --args recon,target,mu,logvar.")
-    own = [n for n in re.findall(r"\d+", str(error)) if int(n) > 3 and n not in re.findall(r"\d+", shapes)]
-    if own and "must match" in str(error):
-        return ReconError(
-            f"{spelled} raises {words} (passed: {shapes}).",
-            f"The code has a size of its own, {own[0]}: give the shape of one sample that goes with it, --shape {own[0]} or "
-            f"--shape 5x{own[0]}, say.",
-        )
-    return ReconError(
-        f"{spelled} raises {words} (passed: {shapes}).",
-        "Say the shape of one sample with --shape, of the latents with --latent, or the roles with --args."
-        if SIZES.search(str(error)) or not str(error).strip()
-        else "It speaks of no shape: it raised that itself, called so. Change what it meets with --bind or --args.",
-    )
-
-
 def pairs(plan: CallPlan) -> list[tuple[Slot, Slot | None]]:
     """Return each reconstruction with its target."""
     targets = plan.role("target")
@@ -350,60 +270,3 @@ def latent_keys(problem: Problem) -> list[str]:
     """Return the leaves of the latents' side."""
     keys = [slot.key for slot in problem.plan.slots() if slot.role in ("mu", "scale", "probs", "kl")]
     return keys + [f"{slot.key}.{part}" for slot in problem.plan.role("posterior") for part in ("mean", "logvar")]
-
-
-def middle(value: Tensor) -> float:
-    """Return the middle of the sizes that are not zero."""
-    sizes = value.abs().flatten()
-    sizes = sizes[sizes > 0]
-    return sizes.median().item() if len(sizes) else math.nan
-
-
-def of_label(problem: Problem, grad: Tensor) -> float:
-    """Return how strongly the right one of equally likely classes pulls, however many there are."""
-    most, share = middle(grad.abs().amax(-1)), 1 / grad.shape[-1]
-    if "shares" in problem.layout.classes:
-        return most * share
-    return most / (1 - share) if middle(grad.abs().sum(-1)) > (1 + 1e-9) * most else most
-
-
-def labelled(problem: Problem) -> bool:
-    """Whether the axis of classes is one: predictions are pulled at where the label is alone, or by softmax less label."""
-    recon = pairs(problem.plan)[0][0]
-    values = benign(problem)
-    grad = gradients(problem, values, [recon.key])[1][recon.key]
-    at = grad.abs().amax(-1, keepdim=True)
-    others = grad[(grad.abs() < at) & (at > 0)]
-    share = values[recon.key].exp()[(grad.abs() < at) & (at > 0)]
-    ratio = others / share
-    return not bool((others != 0).any()) or bool((ratio - ratio.median()).abs().max() < 1e-6 * ratio.abs().max())
-
-
-def strengths(problem: Problem) -> tuple[list[float], float]:
-    """Return how strongly one element of each reconstruction pulls, and one latent, at points that are the same at all sizes."""
-    values = benign(problem)
-    recons = []
-    for recon, target in pairs(problem.plan):
-        if values[recon.key].ndim == 3:
-            share = 1 / values[recon.key].shape[-1]
-            even = share if "shares" in problem.layout.classes else math.log(share)
-            values[recon.key] = torch.full_like(values[recon.key], even)
-        if values[recon.key].ndim == 2:
-            values[recon.key] = torch.full_like(values[recon.key], 0.7)
-            if target is not None and values[target.key].is_floating_point():
-                values[target.key] = torch.full_like(values[target.key], still(problem))
-        recons.append(recon.key)
-    for slot in problem.plan.role("spread"):
-        values[slot.key] = torch.full_like(values[slot.key], 0.7)
-    latent = latent_keys(problem)
-    for key in latent:
-        if values[key].ndim == 2 and not problem.plan.role("probs"):
-            values[key] = torch.full_like(values[key], 8.0 if key == latent[0] else 0.8)  # far out, beyond free nats
-    _, grads = gradients(problem, values, [*recons, *latent])
-    pull = middle(grads[latent[0]]) if latent else math.nan
-    if problem.plan.role("kl") or problem.plan.role("probs") or problem.plan.role("z"):
-        latent_term = measure(problem)
-        pull = abs(latent_term.weight) if latent_term and latent_term.weight else math.nan
-    if not recons:  # a KL alone, beside a number that does not move
-        return [1.0], pull
-    return [of_label(problem, grads[key]) if grads[key].ndim == 3 else grads[key].abs().max().item() for key in recons], pull

@@ -10,10 +10,11 @@ from recon_cli.auditing import checks, lines, soundness, spreads
 from recon_cli.auditing.best_noise import Chosen, chosen, switch
 from recon_cli.auditing.blocks import product
 from recon_cli.auditing.calling import Problem, Sizes
+from recon_cli.auditing.fields import POINTS
 from recon_cli.auditing.latents import Latent
 from recon_cli.auditing.latents import measure as measure_latents
 from recon_cli.auditing.matching import latent_keys, pairs
-from recon_cli.auditing.measuring import NOTHING, POINTS, ReconstructionTerm, reconstruction
+from recon_cli.auditing.measuring import NOTHING, ReconstructionTerm, reconstruction
 from recon_cli.auditing.probes import benign
 from recon_cli.auditing.reach.callables import batch_number
 from recon_cli.auditing.reach.roles import Pair

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,13 +12,12 @@ from torch import Tensor
 
 from recon_cli.auditing.calling import Problem, Values
 from recon_cli.auditing.families import CLOSE, LINKS, MATCH, Match, candidates, field_of, ratio, recognise
+from recon_cli.auditing.fields import POINTS, additivity, domains, element_weights, spaced
 from recon_cli.auditing.normalisation import Normalisation
-from recon_cli.auditing.probes import benign, generator, gradients, sort_of, uniform, value_at
+from recon_cli.auditing.probes import benign, gradients, sort_of, uniform, value_at
 from recon_cli.auditing.reach.roles import Pair, Slot
-from recon_cli.errors import ReconError
 from recon_cli.identity.regions import REAL
 
-POINTS = 96
 LEAST = 1e-300  # a weight below which numbers lose their digits
 WHOLE = (0.0, 1.0, 2.0, 3.0, 7.0, 12.0)
 WIDE = (10.0, 100.0, 1e4, 1e7)  # residuals, beyond those of ``domains``
@@ -78,80 +78,6 @@ class ReconstructionTerm:
 NOTHING = ReconstructionTerm(None, None, None, True, 0.0, (1.0, 1.0), 1.0, "real", 1, False)  # of a KL alone
 
 
-def field(problem: Problem, base: Values, pair: Pair, x: Tensor, raw: Tensor) -> Tensor | None:
-    """Return dL/d reconstruction at each of a list of points (x, raw), laid over the elements; None where it is not finite."""
-    recon, target = pair
-    B, D = base[recon.key].shape[:2]
-    fields = []
-    for start in range(0, len(x), B * D):
-        part = slice(start, start + B * D)
-        reps = math.ceil(B * D / len(x[part]))
-        values = dict(base)
-        values[recon.key] = raw[part].repeat(reps)[: B * D].reshape(B, D)
-        if target is not None and base[target.key].is_floating_point():
-            values[target.key] = x[part].repeat(reps)[: B * D].reshape(B, D)
-        loss, grads = gradients(problem, values, [recon.key])
-        grad = grads[recon.key]
-        if not math.isfinite(loss) or not bool(grad.isfinite().all()):
-            return None
-        fields.append(grad.flatten()[: len(x[part])])
-    return torch.cat(fields)
-
-
-def still(problem: Problem) -> float:
-    """Return a target that is the same everywhere."""
-    return 0.0 if problem.layout.binary else 0.3
-
-
-def domains() -> dict[str, tuple[Tensor, Tensor]]:
-    """Return points (x, prediction) to try, the widest first: reals, then (0, 1), then what is positive."""
-    residual = torch.cat(
-        [uniform(POINTS // 2, -3, 3, 5), uniform(POINTS // 4, -0.3, 0.3, 6), uniform(POINTS // 4, -0.02, 0.02, 7)]
-    )
-    x = uniform(POINTS, 0.02, 0.98, 4)
-    return {
-        "real": (x, x + residual),
-        "unit": (uniform(POINTS, 0.03, 0.97, 8), uniform(POINTS, 0.03, 0.97, 9)),
-        "positive": (uniform(POINTS, 0.1, 6, 10), uniform(POINTS, 0.1, 6, 11)),
-    }
-
-
-def element_weights(problem: Problem, base: Values, pair: Pair) -> tuple[Tensor, float]:
-    """Return how much each element counts, 1 for the middle one, and the share that counts, by the field at equal points."""
-    recon, target = pair
-    values = dict(base)
-    values[recon.key] = torch.full_like(base[recon.key], 0.7)
-    if target is not None and base[target.key].is_floating_point():
-        values[target.key] = torch.full_like(base[target.key], still(problem))
-    grad = gradients(problem, values, [recon.key])[1][recon.key]
-    counts = grad.abs() > 1e-12 * grad.abs().max()
-    if not bool(counts.any()):
-        return torch.ones_like(grad), 0.0
-    return grad / grad[counts].median(), counts.double().mean().item()
-
-
-def additivity(problem: Problem, base: Values, key: str, others: list[str]) -> float:
-    """Return by how much gradients change where nothing changed, when half of the elements move; relative to the largest."""
-    value = base[key]
-    width = value.shape[:2]
-    half = torch.rand(width, generator=generator(21)) < 0.5
-    half.view(-1)[0], half.view(-1)[-1] = True, False
-    moved = dict(base)
-    step = uniform(value.shape, 0.02, 0.08, 22)
-    moved[key] = value + step * (half if value.ndim == 2 else half.unsqueeze(-1))
-    if "shares" in problem.layout.classes:
-        moved[key] = moved[key] / moved[key].sum(-1, keepdim=True)
-    before, after = (gradients(problem, values, [key, *others])[1] for values in (base, moved))
-    worst = 0.0
-    for name in (key, *others):
-        size = before[name].abs().max().item()
-        change = (after[name] - before[name]).abs()
-        change = change[~half] if name == key else change
-        if size and change.numel():
-            worst = max(worst, change.max().item() / size)
-    return worst
-
-
 def reconstruction(problem: Problem, pair: Pair, latents: list[str]) -> ReconstructionTerm:
     """Return one reconstruction term as measured, once for each way of calling."""
     key = ("reconstruction", pair, *latents, problem.data is None, *sort_of(problem))
@@ -192,7 +118,10 @@ def of_pair(problem: Problem, pair: Pair, latents: list[str]) -> ReconstructionT
             match, domain, used = best, name, (x, raw, measured)
         if match is not None and match.off < MATCH:
             break
-    slope = curvature_at(problem, base, pair, weights) if match is None or match.parts else bend(match)
+    if match is not None and not match.parts:
+        slope = bend(match)
+    else:
+        slope = None if target is None else curvature(lambda x, raw: spaced(problem, base, pair, x, raw, weights))
     centre = ""
     if used is not None and (match is None or match.off > MATCH) and target is not None:
         shift = shifted(problem, base, pair, used, weights if not even else None)
@@ -207,36 +136,6 @@ def of_pair(problem: Problem, pair: Pair, latents: list[str]) -> ReconstructionT
         within = limits(problem, base, pair, match, weights if not even else None)
     normal = Normalisation("unknown", "the data", (), 1.0, why=doubt) if doubt else None
     return ReconstructionTerm(recon, match, slope, True, worst, spread, counted, domain, sign, location, centre, within, normal)
-
-
-def spaced(problem: Problem, base: Values, pair: Pair, x: Tensor, raw: Tensor, weights: Tensor | None) -> Tensor | None:
-    """Return the field, of elements that weigh differently at the middle one's weight; None where the points are refused."""
-    try:
-        return field(problem, base, pair, x, raw) if weights is None else weighed(problem, base, pair, x, raw, weights)
-    except ReconError:  # of a likelihood of recon's: outside its domain
-        return None
-
-
-def weighed(problem: Problem, base: Values, pair: Pair, x: Tensor, raw: Tensor, weights: Tensor) -> Tensor | None:
-    """Return the field at the middle element's weight, over the elements that have one."""
-    order = weights.flatten().nonzero().flatten()
-    recon, target = pair
-    fields = []
-    for start in range(0, len(x), len(order)):
-        part = slice(start, start + len(order))
-        at = order[: len(x[part])]
-        values = dict(base)
-        for slot, points in ((recon, raw), (target, x)):
-            if slot is not None and base[slot.key].is_floating_point():
-                full = base[slot.key].clone().flatten()
-                full[at] = points[part]
-                values[slot.key] = full.reshape(base[slot.key].shape)
-        loss, grads = gradients(problem, values, [recon.key])
-        if not math.isfinite(loss):
-            return None
-        fields.append((grads[recon.key].flatten() / weights.flatten())[at])
-    whole = torch.cat(fields)
-    return whole if bool(whole.isfinite().all()) else None
 
 
 def shifted(problem: Problem, base: Values, pair: Pair, used: Any, weights: Tensor | None) -> tuple[Match, str] | None:
@@ -346,33 +245,26 @@ def is_location(problem: Problem, base: Values, pair: Pair, weights: Tensor | No
     return one is not None and two is not None and bool((one - two).abs().max() <= 1e-9 * one.abs().max())
 
 
-def curvature_at(problem: Problem, base: Values, pair: Pair, weights: Tensor) -> float | None:
-    """Return d2L/dx2 where the residual vanishes, for the middle element."""
-    if pair[1] is None:
-        return None
+def curvature(slopes: Callable[[Tensor, Tensor], Tensor | None]) -> float | None:
+    """Return d2L/dx2 where the residual vanishes, of a gradient of points (x, prediction); None where it has none."""
     x = torch.full((POINTS,), 0.5, dtype=torch.float64)
-    curvatures = []
+    steep = []
     for h in (1e-4, 1e-5):
-        sides = [spaced(problem, base, pair, x, x + by, weights) for by in (h, -h)]
-        above, below = sides
+        above, below = slopes(x, x + h), slopes(x, x - h)
         if above is None or below is None:
             return None
-        curvatures.append(((above - below) / (2 * h)).median().item())
-    coarse, fine = curvatures
+        steep.append(((above - below) / (2 * h)).median().item())
+    coarse, fine = steep
     return (100 * fine - coarse) / 99 if fine and abs(fine - coarse) < 1e-3 * max(abs(coarse), abs(fine)) else None
 
 
 def bend(match: Match) -> float | None:
     """Return d2L/dx2 of a recognised loss where the residual vanishes: its own times its weight; None where it has none."""
-    x = torch.full((2,), 0.5, dtype=torch.float64)
-    if match.candidate is None or match.candidate.kind().support.low != -math.inf:
+    each = match.candidate
+    if each is None or each.kind().support.low != -math.inf:
         return None
-    h = torch.tensor([1e-4, 1e-5], dtype=torch.float64)
-    up, down = (field_of(match.candidate, match.numbers, x, x + by) for by in (h, -h))
-    if up is None or down is None:
-        return None
-    slopes = ((up - down) / (2 * h)).tolist()
-    return match.weight * (100 * slopes[1] - slopes[0]) / 99 if abs(slopes[0] - slopes[1]) < 1e-3 * abs(slopes[1]) else None
+    own = curvature(lambda x, raw: field_of(each, match.numbers, x, raw))
+    return None if own is None else match.weight * own
 
 
 def sign_of(problem: Problem, base: Values, pair: Pair) -> int:

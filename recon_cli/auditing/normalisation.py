@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import special
 
-from recon_cli.auditing.quadrature import HALF, HALF_FLAT, JUMPS, LINE, UNIT, UNIT_FLAT, Array, Coordinate, Element, Integral
+from recon_cli.auditing.coordinates import HALF, HALF_FLAT, LINE, UNIT, UNIT_FLAT, Array, Coordinate
+from recon_cli.auditing.quadrature import JUMPS, Element, Integral
 
 CONSTANT = 1e-6  # nats by which the logarithm of a sum may differ between predictions, and be one
 TRUSTED = 1e-4  # the largest error, in nats, at which two sums are told apart

@@ -8,8 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
+import torch
+from torch import Tensor
+
 from recon_cli.auditing.calling import Problem
-from recon_cli.auditing.matching import labelled, strengths
+from recon_cli.auditing.fields import still
+from recon_cli.auditing.latents import measure
+from recon_cli.auditing.matching import latent_keys, pairs
+from recon_cli.auditing.probes import benign, gradients
 from recon_cli.auditing.reach.roles import BoundNumber
 
 Powers: TypeAlias = tuple[float | None, float | None, float | None]  # of the trade-off, the reconstruction and the KL
@@ -131,3 +137,60 @@ def following(problem: Problem, sizes: dict[int, int], words: str) -> dict[str, 
         if type(value) is int and value > 1 and value in sizes and re.search(words, name, re.I) and "batch" not in name:
             sizes_there[name] = sizes[value]
     return sizes_there
+
+
+def middle(value: Tensor) -> float:
+    """Return the middle of the sizes that are not zero."""
+    sizes = value.abs().flatten()
+    sizes = sizes[sizes > 0]
+    return sizes.median().item() if len(sizes) else math.nan
+
+
+def of_label(problem: Problem, grad: Tensor) -> float:
+    """Return how strongly the right one of equally likely classes pulls, however many there are."""
+    most, share = middle(grad.abs().amax(-1)), 1 / grad.shape[-1]
+    if "shares" in problem.layout.classes:
+        return most * share
+    return most / (1 - share) if middle(grad.abs().sum(-1)) > (1 + 1e-9) * most else most
+
+
+def labelled(problem: Problem) -> bool:
+    """Whether the axis of classes is one: predictions are pulled at where the label is alone, or by softmax less label."""
+    recon = pairs(problem.plan)[0][0]
+    values = benign(problem)
+    grad = gradients(problem, values, [recon.key])[1][recon.key]
+    at = grad.abs().amax(-1, keepdim=True)
+    others = grad[(grad.abs() < at) & (at > 0)]
+    share = values[recon.key].exp()[(grad.abs() < at) & (at > 0)]
+    ratio = others / share
+    return not bool((others != 0).any()) or bool((ratio - ratio.median()).abs().max() < 1e-6 * ratio.abs().max())
+
+
+def strengths(problem: Problem) -> tuple[list[float], float]:
+    """Return how strongly one element of each reconstruction pulls, and one latent, at points that are the same at all sizes."""
+    values = benign(problem)
+    recons = []
+    for recon, target in pairs(problem.plan):
+        if values[recon.key].ndim == 3:
+            share = 1 / values[recon.key].shape[-1]
+            even = share if "shares" in problem.layout.classes else math.log(share)
+            values[recon.key] = torch.full_like(values[recon.key], even)
+        if values[recon.key].ndim == 2:
+            values[recon.key] = torch.full_like(values[recon.key], 0.7)
+            if target is not None and values[target.key].is_floating_point():
+                values[target.key] = torch.full_like(values[target.key], still(problem))
+        recons.append(recon.key)
+    for slot in problem.plan.role("spread"):
+        values[slot.key] = torch.full_like(values[slot.key], 0.7)
+    latent = latent_keys(problem)
+    for key in latent:
+        if values[key].ndim == 2 and not problem.plan.role("probs"):
+            values[key] = torch.full_like(values[key], 8.0 if key == latent[0] else 0.8)  # far out, beyond free nats
+    _, grads = gradients(problem, values, [*recons, *latent])
+    pull = middle(grads[latent[0]]) if latent else math.nan
+    if problem.plan.role("kl") or problem.plan.role("probs") or problem.plan.role("z"):
+        latent_term = measure(problem)
+        pull = abs(latent_term.weight) if latent_term and latent_term.weight else math.nan
+    if not recons:  # a KL alone, beside a number that does not move
+        return [1.0], pull
+    return [of_label(problem, grads[key]) if grads[key].ndim == 3 else grads[key].abs().max().item() for key in recons], pull

@@ -10,8 +10,9 @@ import torch
 from recon_cli import likelihoods
 from recon_cli.auditing.calling import Problem
 from recon_cli.auditing.families import Candidate, Match
+from recon_cli.auditing.fields import additivity
 from recon_cli.auditing.latents import DEVIATION
-from recon_cli.auditing.measuring import ReconstructionTerm, additivity, sign_of
+from recon_cli.auditing.measuring import ReconstructionTerm, sign_of
 from recon_cli.auditing.probes import benign, gradients, uniform
 from recon_cli.auditing.reach.roles import Pair
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from recon_cli.auditing.reach.callables import Stand
+from recon_cli.auditing.reach.objects import Stand
 from recon_cli.auditing.reach.tracing import Trace
 
 OF_KL = {"mu", "scale", "prior", "probs", "posterior", "z", "mask", "skip", "extra"}  # all that a KL alone takes
@@ -63,24 +64,8 @@ class CallPlan:
     def slots(self) -> list[Slot]:
         """Return every slot in the order of the call."""
         slots: list[Slot] = []
-
-        def visit(part: Any) -> None:
-            if isinstance(part, Slot):
-                slots.append(part)
-            elif type(part) is dict:
-                visit([*part.values()])
-            elif type(part) in (list, tuple):  # the plan's own: what else is a sequence is the user's
-                for value in part:
-                    visit(value)
-            elif isinstance(part, DecoderOutputs):
-                visit([part.parts, part.attributes])
-            elif isinstance(part, Stacked):
-                visit(part.parts)
-            elif isinstance(part, Stand):
-                visit({key: value for key, value in vars(part).items() if key != "_about"})
-
         for part in (self.arguments, self.keywords, self.free, self.inner):
-            visit(part)
+            mapped(part, lambda each: slots.append(each) if isinstance(each, Slot) else NotImplemented)
         return slots
 
     def groups(self) -> list[set[str]]:
@@ -103,28 +88,28 @@ class CallPlan:
         return [slot for slot in self.slots() if slot.role == role]
 
 
-def change(call: CallPlan, slot: Slot, role: str, how: str) -> None:
-    """Give a slot another role, wherever it is."""
-    new = Slot(slot.key, role, how, slot.meaning if role == "scale" else None, slot.group)
-    substitute(call, slot.key, new)
+def mapped(part: Any, of: Callable[[object], object]) -> Any:
+    """Return a structure of a plan with what ``of`` makes of each part of it, where that is not NotImplemented."""
+    if (made := of(part)) is not NotImplemented:
+        return made
+    if type(part) is dict:
+        return {name: mapped(value, of) for name, value in part.items()}
+    if type(part) in (list, tuple):
+        return type(part)(mapped(value, of) for value in part)
+    if isinstance(part, DecoderOutputs):
+        return DecoderOutputs(mapped(part.parts, of), mapped(part.attributes, of))
+    if isinstance(part, Stacked):
+        return Stacked(mapped(part.parts, of))
+    if isinstance(part, Stand):
+        return Stand(**{name: mapped(value, of) for name, value in vars(part).items() if name != "_about"})
+    return part
 
 
 def substitute(call: CallPlan, key: str, new: Slot | Stacked) -> None:
     """Put ``new`` in the place of the slot called ``key``."""
 
-    def visit(part: Any) -> Any:
-        if isinstance(part, Slot):
-            return new if part.key == key else part
-        if type(part) is dict:
-            return {name: visit(value) for name, value in part.items()}
-        if type(part) in (list, tuple):
-            return type(part)(visit(value) for value in part)
-        if isinstance(part, DecoderOutputs):
-            return DecoderOutputs(visit(part.parts), visit(part.attributes))
-        if isinstance(part, Stacked):
-            return Stacked(visit(part.parts))
-        if isinstance(part, Stand):
-            return Stand(**{name: visit(value) for name, value in vars(part).items() if name != "_about"})
-        return part
+    def of(part: object) -> object:
+        return (new if part.key == key else part) if isinstance(part, Slot) else NotImplemented
 
-    call.arguments, call.keywords, call.free, call.inner = map(visit, (call.arguments, call.keywords, call.free, call.inner))
+    parts = (call.arguments, call.keywords, call.free, call.inner)
+    call.arguments, call.keywords, call.free, call.inner = (mapped(part, of) for part in parts)

@@ -11,7 +11,6 @@ import inspect
 import os
 import re
 import sys
-import textwrap
 import types
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -21,19 +20,10 @@ from typing import Any
 from recon_cli.auditing.limiting import explained, from_outside, worded
 from recon_cli.auditing.reach.expressions import Expression, resolved
 from recon_cli.auditing.reach.extracting import Definition, bound_by, extracted, nested_error, parsed, top_names, untidy
+from recon_cli.auditing.reach.objects import Stand, assign, defaults_of, methods_of, source, stand_in
 from recon_cli.auditing.reach.source_files import is_file, tree_of
 from recon_cli.errors import ReconError
 from recon_cli.runtime.user_code import execute_file, importable_names, importing_from, no_such_name
-
-
-class Stand:
-    """Stands in for ``self``, or for a namespace such as parsed arguments: has what it was given, and methods of a class."""
-
-    def __init__(self, about: str = "self", **values: Any) -> None:
-        self.__dict__.update(values, _about=about)
-
-    def __getattr__(self, name: str) -> Any:
-        raise AttributeError(f"{self.__dict__.get('_about', 'self')} has no {name!r}")
 
 
 @dataclass(frozen=True)
@@ -136,43 +126,6 @@ def with_names(call: Any, names: Mapping[str, Any]) -> Any:
     bound = call.args if hasattr(call, "args") else ((call.__self__,) if hasattr(call, "__self__") else ())
     new = rebuilt(call.func if hasattr(call, "func") else getattr(call, "__func__", call), names)
     return lambda *args, **keywords: new(*bound, *args, **keywords)
-
-
-def source(code: Any) -> ast.AST | None:
-    """Return the definition of a function, or None where there is no source to read."""
-    try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(inspect.unwrap(code))))
-    except (OSError, TypeError, SyntaxError, ValueError, IndentationError):
-        return None
-    return next((node for node in ast.walk(tree) if isinstance(node, (*Definition, ast.Lambda))), None)
-
-
-def assign(owner: Any, attributes: Mapping[str, Any]) -> None:
-    """Set attributes, dotted ones on stand-ins made on the way."""
-    for name, value in attributes.items():
-        at, *rest = name.split(".")
-        target = owner
-        for part in rest:
-            inner = vars(target).get(at) if hasattr(target, "__dict__") else None
-            inner = getattr(target, at, None) if inner is None else inner
-            if inner is None:
-                inner = Stand(at)
-                setattr(target, at, inner)
-            target, at = inner, part
-        with explained(f"{at} of {type(target).__name__} cannot be set", "Give an object, or a function, whose can."):
-            if isinstance(getattr(type(target), at, None), property):
-                replace_attribute(target, at, value)
-            else:
-                setattr(target, at, value)
-
-
-def replace_attribute(owner: Any, name: str, value: Any) -> None:
-    """Set an attribute; a property without a setter too, on an object of a class of its own then."""
-    kind = type(owner)
-    if isinstance(was := getattr(kind, name, None), property) and was.fset is None:
-        owner.__class__ = type(kind.__name__, (kind,), {name: value, "__module__": kind.__module__})
-    else:
-        object.__setattr__(owner, name, value)
 
 
 @contextlib.contextmanager
@@ -292,52 +245,6 @@ def reads(code: Any, attribute: str) -> bool:
     """Whether a function's source mentions an attribute of self."""
     tree = source(code)
     return tree is None or any(isinstance(node, ast.Attribute) and node.attr == attribute for node in ast.walk(tree))
-
-
-def stand_in(kind: Any) -> Any:
-    """Return an object of a class without its ``__init__``; a module gets what torch needs of one."""
-    with explained(f"No {kind.__name__} can be made", "Give an object of it, or a function."):
-        owner = kind.__new__(kind)
-    module = sys.modules.get("torch.nn")
-    if module is not None and isinstance(owner, module.Module):
-        module.Module.__init__(owner)
-    return owner
-
-
-def defaults_of(kind: type) -> dict[str, Any]:
-    """Return what ``self.a = a`` in ``__init__`` would set from literal defaults."""
-    defaults: dict[str, Any] = {}
-    for base in reversed(kind.__mro__):
-        init = base.__dict__.get("__init__")
-        if inspect.isfunction(init) and not base.__module__.startswith("torch") and (tree := source(init)) is not None:
-            defaults |= set_by(init, tree)
-    return defaults
-
-
-def set_by(init: Any, tree: ast.AST) -> dict[str, Any]:
-    """Return what one ``__init__`` sets from literals."""
-    literals = {
-        p.name: p.default
-        for p in inspect.signature(init).parameters.values()
-        if p.default is not p.empty and isinstance(p.default, (int, float, str, bool, type(None)))
-    }
-    values: dict[str, Any] = {}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Attribute):
-            target, value = node.targets[0], node.value
-            if isinstance(target.value, ast.Name) and target.value.id == "self":
-                if isinstance(value, ast.Name) and value.id in literals:
-                    values[target.attr] = literals[value.id]
-                elif isinstance(value, ast.Constant) and value.value is not None:
-                    values[target.attr] = value.value
-    return values
-
-
-def methods_of(kind: type) -> list[str]:
-    """Return the public methods of a class, without those that every object and every torch module has."""
-    common = [base for base in kind.__mro__ if (base.__module__, base.__name__) == ("torch.nn.modules.module", "Module")]
-    plain = {*dir(object), *(key for base in common for key in vars(base))} - {"forward"}
-    return [key for key in dir(kind) if key not in plain and key[0] != "_" and callable(inspect.getattr_static(kind, key))]
 
 
 def from_file(path: Path, name: str, bind: Mapping[str, Any], attributes: Mapping[str, Any], make: str | None = None) -> Reached:

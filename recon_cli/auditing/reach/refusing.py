@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from recon_cli.auditing.reach.callables import Reached, source
+from recon_cli.auditing.reach.callables import Reached
 from recon_cli.auditing.reach.extracting import Definition, needed_by, top_names
+from recon_cli.auditing.reach.objects import source
 from recon_cli.auditing.reach.source_files import is_file, tree_of
 from recon_cli.errors import ReconError
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import builtins
 import inspect
 import re
 from collections import defaultdict
@@ -12,10 +11,12 @@ from typing import Any
 
 from torch import Tensor
 
-from recon_cli.auditing.reach.call_plans import BoundNumber, CallPlan, DecoderOutputs, Pair, Slot, change
-from recon_cli.auditing.reach.callables import Reached, Stand, with_names
+from recon_cli.auditing.reach.call_plans import BoundNumber, CallPlan, DecoderOutputs, Pair, Slot, substitute
+from recon_cli.auditing.reach.callables import Reached, with_names
 from recon_cli.auditing.reach.expressions import Expression
+from recon_cli.auditing.reach.objects import Stand
 from recon_cli.auditing.reach.questions import Node
+from recon_cli.auditing.reach.surroundings import around, parameters_of
 from recon_cli.auditing.reach.tracing import Trace, is_tensor_word, traced
 from recon_cli.auditing.reach.vocabulary import DATA, FLAGS, LATENT, NUMBERS, RECORDS, ROLES, TENSOR_WORDS, meaning_of, role_of
 from recon_cli.errors import ReconError
@@ -126,17 +127,6 @@ def passed(
     kinds = (inspect.Parameter.POSITIONAL_ONLY, *([inspect.Parameter.POSITIONAL_OR_KEYWORD] if several else []))
     first = [values.pop(p.name) for p in parameters if p.kind in kinds and p.name in values]
     return [*first, *several], values
-
-
-def parameters_of(reached: Reached) -> list[inspect.Parameter]:
-    """Return the parameters that a call fills. Raises ReconError where they cannot be read."""
-    try:
-        parameters = [*inspect.signature(reached.code).parameters.values()]
-    except (TypeError, ValueError) as error:
-        raise ReconError(
-            f"The arguments of {reached.spelled} cannot be read: {error}.", "Wrap it in a function with named ones."
-        ) from error
-    return parameters[1:] if reached.bound else parameters
 
 
 def roles_in(order: str | None) -> list[str]:
@@ -342,48 +332,4 @@ def models(call: CallPlan) -> None:
             del call.inner[name]
     for slot in [s for s in call.slots() if s.role in ("target", "unknown") and s.key in call.trace.nodes]:
         if not slot.how.startswith("told") and call.trace.nodes[slot.key].uses == {"passed"}:
-            change(call, slot, "skip", "only the model inside reads it")
-
-
-def around(call: CallPlan, reached: Reached, tree: ast.AST, bind: Mapping[str, Any]) -> None:
-    """Find what is no argument: models on self whose outputs are named, and names that are read from around the function."""
-    code = inspect.unwrap(reached.code)
-    for node in ast.walk(tree):
-        if not isinstance(node, ast.Assign) or not isinstance(node.value, ast.Call):
-            continue
-        target, called = node.targets[0], ast.unparse(node.value.func)
-        attribute = "forward" if called == "self" else called[5:] if called.startswith("self.") else ""
-        roles = {role_of(n.id) for n in ast.walk(target) if isinstance(n, ast.Name)}
-        if not attribute or "." in attribute or attribute == reached.method or not isinstance(target, (ast.Tuple, ast.List)):
-            continue
-        if "recon" in roles and roles & {"mu", "scale", "posterior"}:
-            able = callable(vars(reached.owner).get(attribute)) or method_of(reached.owner, attribute) and not reached.blank
-            if not able:
-                call.inner[attribute] = None
-    have = {role_of(parameter.name) for parameter in parameters_of(reached)}
-    plain = getattr(code, "__code__", None)
-    free = set(plain.co_freevars) if plain else set()
-    cells = dict(zip(plain.co_freevars, code.__closure__ or (), strict=True)) if plain else {}
-    free -= {
-        name for name, cell in cells.items() if isinstance(content_of(cell), (int, float, str)) or callable(content_of(cell))
-    }
-    scope = {**getattr(code, "__globals__", {}), **getattr(reached.code, "__globals__", {})}
-    assigned = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
-    arguments = {a.arg for a in ast.walk(tree) if isinstance(a, ast.arg)}
-    for name in sorted({n.id for n in ast.walk(tree) if isinstance(n, ast.Name)} - assigned - arguments - {*dir(builtins)}):
-        around_it, role = name in free or (name not in scope and name not in cells), role_of(name)
-        if around_it and name not in bind and role in ("mu", "scale", "recon", "target", "kl") and role not in have:
-            call.free[name] = Slot(name, role, f"by its name, {name}, read from around the function", meaning_of(name))
-
-
-def content_of(cell: Any) -> Any:
-    """Return what is in a closure's cell; None where nothing is."""
-    try:
-        return cell.cell_contents
-    except ValueError:
-        return None
-
-
-def method_of(owner: Any, name: str) -> bool:
-    """Whether an object can do ``name`` already: a method of its own class, or a submodule."""
-    return hasattr(type(owner), name) or name in getattr(owner, "_modules", {})
+            substitute(call, slot.key, Slot(slot.key, "skip", "only the model inside reads it", group=slot.group))

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from recon_cli.auditing.calling import Layout, Problem, Sizes, picker
+from recon_cli.auditing.calling import Layout, Problem, Sizes
+from recon_cli.auditing.picking import picker
 from recon_cli.auditing.probes import benign, gradients
 
 SAME = 1e-9

@@ -20,7 +20,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from recon_cli.auditing.limiting import InterruptedLoss, OutOfTime, alone
-from recon_cli.auditing.reach.callables import replace_attribute
+from recon_cli.auditing.reach.objects import replace_attribute
 from recon_cli.auditing.reach.questions import SIZES, Node, TracedSizes, unpacking
 from recon_cli.auditing.reach.vocabulary import role_of
 from recon_cli.auditing.restoring import quiet

@@ -13,7 +13,8 @@ from typing import Any, TypeGuard
 
 import torch
 
-from recon_cli.auditing.reach.callables import Reached, source
+from recon_cli.auditing.reach.callables import Reached
+from recon_cli.auditing.reach.objects import source
 from recon_cli.errors import ReconError
 from recon_cli.runtime.user_code import nearest_names
 

@@ -1,0 +1,88 @@
+"""What a function said to every way of calling it, and what to pass instead."""
+
+from __future__ import annotations
+
+import ast
+import re
+from typing import Any
+
+from recon_cli.auditing.calling import Problem
+from recon_cli.auditing.limiting import worded
+from recon_cli.auditing.reach.roles import is_setting, needed
+from recon_cli.errors import ReconError
+
+
+def fatal(error: BaseException) -> bool:
+    """Whether no other shape would help."""
+    return isinstance(error, (NameError, KeyError, AttributeError, ImportError, TypeError)) and not re.search(
+        r"unpack|tuple|subscript", str(error)
+    )
+
+
+SIZES = re.compile(
+    r"siz|shape|dim|broadcast|channel|length|unpack|bound|range|numel|element|ndarray|batch|width|height|mat[12]|\d-?d\b|\binput\b",
+    re.I,
+)
+
+
+def refusal(problem: Problem, refused: list[tuple[str, BaseException]]) -> ReconError:
+    """Return the error for a function that takes none of the layouts: what it said, and what to pass."""
+    spelled, (shapes, error) = problem.reached.spelled, refused[0]
+    words = worded(error)
+    said_so = next((e for _, e in refused if isinstance(e, NameError)), None)
+    if said_so is not None:
+        error = said_so
+    if isinstance(error, NameError):
+        name = getattr(error, "name", None) or (re.findall(r"'(\w+)'", str(error)) or ["name"])[0]
+        options = getattr(problem.reached.code, "__globals__", {}).get("__parsed__", {})
+        read = [
+            n.attr
+            for n in ast.walk(problem.reached.tree or ast.Module([], []))
+            if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name) and n.value.id == name
+        ]
+        if defaults := " ".join(f"--bind {name}.{attr}={options[attr]}" for attr in dict.fromkeys(read) if attr in options):
+            return ReconError(f"{spelled} reads {name}, which is not there.", f"By the file's own defaults: {defaults}")
+        return ReconError(
+            f"{spelled} reads {name}, which is not there.",
+            f"Give it: --bind {name}=VALUE (dots are fine: --bind {name}.batch_size=128).",
+        )
+    if isinstance(error, AttributeError):
+        name = (re.findall(r"no (?:attribute )?'(\w+)'", str(error)) or ["name"])[0]
+        if settings := [key for key in problem.plan.trace.nodes if is_setting(problem.plan, key)]:
+            return needed(settings, problem.plan, problem.reached)
+        if problem.reached.bound and type(getattr(error, "obj", None)) is type(problem.reached.owner):
+            return ReconError(
+                f"{spelled} reads self.{name}, which the stand-in does not have ({words}).", f"Give it: --self {name}=VALUE."
+            )
+    if isinstance(error, KeyError):
+        return ReconError(
+            f"{spelled} needs a key that is not among what was passed ({words}).",
+            f"Give it: --bind {str(error).strip(chr(39))}=VALUE." if len(str(error)) < 50 else "Give it with --bind.",
+        )
+    if isinstance(error, Unfit):
+        return ReconError(f"{spelled} runs, but {error} ({shapes}).", "Check the roles: --args recon,target,mu,logvar.")
+    own = [n for n in re.findall(r"\d+", str(error)) if int(n) > 3 and n not in re.findall(r"\d+", shapes)]
+    if own and "must match" in str(error):
+        return ReconError(
+            f"{spelled} raises {words} (passed: {shapes}).",
+            f"The code has a size of its own, {own[0]}: give the shape of one sample that goes with it, --shape {own[0]} or "
+            f"--shape 5x{own[0]}, say.",
+        )
+    return ReconError(
+        f"{spelled} raises {words} (passed: {shapes}).",
+        "Say the shape of one sample with --shape, of the latents with --latent, or the roles with --args."
+        if SIZES.search(str(error)) or not str(error).strip()
+        else "It speaks of no shape: it raised that itself, called so. Change what it meets with --bind or --args.",
+    )
+
+
+class Unfit(Exception):
+    """A way of calling that runs but cannot be meant."""
+
+
+class Detached(Unfit):
+    """One whose value moves with the reconstruction and whose gradient does not: meant where nothing else fits."""
+
+    def __init__(self, *attempt: Any) -> None:
+        super().__init__("no gradient reaches the reconstruction")
+        self.attempt = attempt
