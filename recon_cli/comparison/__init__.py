@@ -28,6 +28,7 @@ from recon_cli.errors import ReconError
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import Loss
 from recon_cli.identity.proportions import Proportion, of_loss, proportion
+from recon_cli.identity.regions import Lattice
 from recon_cli.identity.tensors import as_tensor, plain
 from recon_cli.likelihoods._grey_levels import bits_per_dimension, elsewhere, spacing
 from recon_cli.report import LeftOut, Report, Table
@@ -226,9 +227,10 @@ def _measured(
         raise ReconError("There is nothing to compare: the data are empty.")
     device, dtype = devices.device(options.device), devices.dtype(options.dtype, x if "float" in str(x.dtype) else mu)
     comparison = Comparison(notes=likelihoods.interpretations(noise_models))
-    some = as_tensor(x.spread(SAMPLE)) if isinstance(x, Lazy) else x
     for likelihood in claimed:
-        on = elsewhere(likelihood, some)
+        on = None
+        if isinstance(likelihood.support, Lattice):
+            on = elsewhere(likelihood, as_tensor(x.spread(SAMPLE)) if isinstance(x, Lazy) else x)
         case = admit(likelihood, options.loss, x, mu, device, dtype, data, clip, *presence, on)
         comparison += _identity(case, options) if options.against is None else _beside(case, options.against)
         if not comparison.whole:

@@ -542,7 +542,7 @@ def test_the_command_has_the_engines_defaults() -> None:
     asked = {option.name: None if "UNSET" in str(option.default) else option.default for option in command.params}
     meant = {name: value.default for name, value in inspect.signature(recon_cli.train).parameters.items()}
     meant |= {name: value.default for name, value in inspect.signature(settings.Settings).parameters.items()}
-    assert set(asked) - {"format", "resume", "against", "sweep", "trust"} == set(meant) - {"progress", "settings"}
+    assert set(asked) - {"format", "resume", "against", "sweep", "trust", "evaluate"} == set(meant) - {"progress", "settings"}
     usual = {name: [meant[name], value] for name, value in models.kind("regression").usual.items()}
     for name in set(meant) - {"progress", "settings", "out", "sigma", "binarize", *usual}:
         assert asked[name] == meant[name], name
