@@ -29,6 +29,7 @@ from recon_cli.formats._presentable import Presentable
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import Loss
 from recon_cli.identity.proportions import Proportion, of_loss, proportion
+from recon_cli.identity.regions import Lattice
 from recon_cli.identity.tensors import as_tensor, plain
 from recon_cli.likelihoods._by_decoder import spread_out
 from recon_cli.likelihoods._grey_levels import bits_per_dimension, elsewhere, spacing
@@ -236,13 +237,14 @@ def _measured(
         raise ReconError("There is nothing to compare: the data are empty.")
     device, dtype = devices.device(options.device), devices.dtype(options.dtype, x if "float" in str(x.dtype) else mu)
     comparison = Comparison(notes=likelihoods.interpretations(noise_models))
-    some = as_tensor(x.spread(SAMPLE)) if isinstance(x, Lazy) else x
     for one in claimed:
         likelihood = spread_out(one, x.shape, mu.shape)
         if likelihood is not one:
             numbers = " and ".join(likelihood.head)
             comparison = replace(comparison, notes=(*comparison.notes, f"The last axis of the reconstructions is {numbers}."))
-        on = elsewhere(likelihood, some)
+        on = None
+        if isinstance(likelihood.support, Lattice):
+            on = elsewhere(likelihood, as_tensor(x.spread(SAMPLE)) if isinstance(x, Lazy) else x)
         case = admit(likelihood, options.loss, x, mu, device, dtype, data, clip, *presence, on)
         comparison += _identity(case, options) if options.against is None else _beside(case, options.against)
         if not comparison.whole:

@@ -26,6 +26,7 @@ from recon_cli.sources._files import column_places, is_exclusion, path_and_choic
 
 ENDING = re.compile(r"\.(csv|tsv|tab|txt)(\.(gz|bz2|xz))?$")
 PACKED = {".gz": "gzip", ".bz2": "bz2", ".xz": "lzma"}  # and the modules that unpack them
+NOTHING = {"", "nan", "na", "n/a", "null", "none", "nat", "<na>"}  # what stands for a value that is not there
 NAMELESS = re.compile(r"(Unnamed: [\d.]+)?")  # what pandas and R write above the names of the rows, and pandas again
 
 BLOCK = 1 << 20  # bytes looked at in one go
@@ -54,7 +55,13 @@ class Csv(Source):
 
     def _checked(self, path: str, wanted: str) -> Array:
         check_lengths(path)
-        return self._table(TextTable.of(path), wanted)
+        try:
+            return self._table(TextTable.of(path), wanted)
+        except UnicodeDecodeError as error:
+            way = f"iconv -f latin1 -t utf-8 {path} > utf8.csv, or from utf-16."
+            raise ReconError(
+                f"{path} is no text in UTF-8: byte {error.start:,} is {error.object[error.start]:#04x}.", way
+            ) from error
 
     def _table(self, table: TextTable, wanted: str) -> Array:
         table.check(bool(wanted))
@@ -67,7 +74,8 @@ class Csv(Source):
         else:
             self.remarks, self.without = table.remarks(), None
         self.columns = tuple(table.names[at] for at in columns) if table.headed else ()
-        return table.read(columns if len(columns) < len(table.names) or wanted else None)
+        missing = self.reading.missing is not None
+        return table.read(columns if len(columns) < len(table.names) or wanted else None, missing)
 
 
 @dataclass(frozen=True)
@@ -177,24 +185,27 @@ class TextTable:
         which = listed([str(at) for at in empty])
         return [f"{self.path}: column {which} has no name, and is taken as a feature; {self.path}:-{empty[0]} leaves it out."]
 
-    def read(self, columns: list[int] | None) -> Array:
-        """Return the numbers of the columns, or of all. Raises ReconError for the first cell that is no finite number."""
+    def read(self, columns: list[int] | None, missing: bool = False) -> Array:
+        """Return the numbers of the columns, or of all; where some are ``missing``, an empty cell (nan, NA, null) is NaN.
+
+        Raises ReconError for the first cell that is no finite number.
+        """
         skip = self.ends if self.headed else 0
         try:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "loadtxt: input contained no data")
                 values: Array = numpy.loadtxt(
                     self.path, delimiter=self.delimiter.strip(" ") or None, quotechar='"', comments=None, encoding="utf-8-sig",
-                    skiprows=skip, usecols=columns, ndmin=2,
+                    skiprows=skip, usecols=columns, ndmin=2, converters=number_or_nan if missing else None,
                 )  # fmt: skip
         except ValueError as error:
-            raise self.mistake(columns, skip) or error from None
+            raise self.mistake(columns, skip, missing) or error from None
         if not len(values):
             raise ReconError(
                 f"{self.path} has no row below its first, {self.delimiter.join(self.first)[:60]!r}, which is no row of numbers.",
                 "Give one row of numbers for each sample; decimals have a point.",
             )
-        if not numpy.isfinite(values).all():
+        if not (numpy.isfinite(values) | (numpy.isnan(values) & missing)).all():
             raise self.mistake(columns, skip) or ValueError("it holds numbers that are not finite")
         return values
 
@@ -225,7 +236,7 @@ class TextTable:
             "Every row must have a number in every column.",
         )
 
-    def mistake(self, columns: list[int] | None, skip: int) -> ReconError | None:
+    def mistake(self, columns: list[int] | None, skip: int, missing: bool = False) -> ReconError | None:
         """Return the error for the first field below line ``skip`` that is missing or no finite number; None if there is none."""
         for line, cells in rows(self.path, self.delimiter):
             if line <= skip:
@@ -234,17 +245,22 @@ class TextTable:
                 return self.uneven(line, cells)
             for i in range(len(cells)) if columns is None else columns:
                 value = number(cells[i])
-                if value is None or not math.isfinite(value):
+                if (value is None or not math.isfinite(value)) and not (missing and cells[i].strip().lower() in NOTHING):
                     where = f"column {self.names[i]!r}" if self.headed else f"column {i} (the first is 0)"
-                    if self.delimiter != "," and (number(cells[i].replace(",", ".", 1)) is not None) and "," in cells[i]:
+                    if (
+                        self.delimiter != ","
+                        and "," in cells[i]
+                        and number(cells[i].replace(".", "").replace(",", ".")) is not None
+                    ):
                         return ReconError(
                             f"{self.path} has {cells[i][:40]!r} in line {line:,}, {where}: a decimal comma.",
                             f"Write points: pandas.read_csv({self.path!r}, sep={self.delimiter!r}, decimal=',').to_csv('x.csv').",
                         )
                     way = f"{self.path}:-{self.names[i] if self.headed and ',' not in self.names[i] and self.names[i] else i}"
+                    gone = cells[i].strip().lower() in NOTHING
                     return ReconError(
                         f"{self.path} has {cells[i][:40]!r} in line {line:,}, {where}, where a finite number is expected.",
-                        f"Mend or drop that row, or leave the column out: {way}.",
+                        f"Mend or drop that row, or leave the column out: {way}{'; --missing nan takes it as not there' * gone}.",
                     )
         return None
 
@@ -292,6 +308,11 @@ def opened(path: str) -> IO[bytes]:
     module = PACKED.get(os.path.splitext(path)[1].lower())
     file: IO[bytes] = importlib.import_module(module).open(path, "rb") if module else open(path, "rb")  # noqa: SIM115
     return file
+
+
+def number_or_nan(cell: str) -> float:
+    """Return a field as a number, NaN for what stands for none. Raises ValueError for words."""
+    return math.nan if cell.strip().lower() in NOTHING else float(cell)
 
 
 def number(cell: str) -> float | None:

@@ -8,6 +8,7 @@ import tarfile
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -48,7 +49,8 @@ class Images(Source):
     @classmethod
     def reads(cls, path: str) -> bool:
         packed = path.lower().endswith(PACKED) and os.path.isfile(path)
-        return packed or bool(files(path)) or any(True for _ in each_within(path, ENDINGS + ARRAYS))
+        images = packed or files(path) or any(True for _ in each_within(path, ENDINGS))
+        return bool(images) or len([*islice(each_within(path, ARRAYS), 2)]) > 1  # one is no sample among others
 
     def read(self) -> Array:
         self.changed: Counter[str] = Counter()

@@ -10,20 +10,18 @@ import numpy
 from recon_cli.errors import ReconError
 from recon_cli.identity.arrays import as_array
 from recon_cli.likelihoods import parse
-from recon_cli.models._base import Task
 from recon_cli.models._options import Options
-from recon_cli.models._user import Own, own_sizes
 from recon_cli.runtime.lazy_arrays import Array
 from recon_cli.sources._files import path_and_choice
+from recon_cli.sources._trained import Trained
 from recon_cli.sources._weights import put
-from recon_cli.sources.run import Run
 
 if TYPE_CHECKING:
     from recon_cli.identity.likelihood import Likelihood
     from recon_cli.models._base import Model
 
 
-class TrainedModel(Run):
+class TrainedModel(Trained):
     """``model:FILE.py:Class:WEIGHTS``: what a module of your own makes of the data, at the mean of q(z | x), without training.
 
     The class has ``encode`` and ``decode``, as for ``recon train --model``; the weights are a .safetensors file, or what
@@ -31,6 +29,7 @@ class TrainedModel(Run):
     """
 
     takes = "FILE.py:Class:WEIGHTS"
+    by_ending = False
 
     @cached_property
     def named(self) -> tuple[str, str]:
@@ -47,12 +46,11 @@ class TrainedModel(Run):
         return self.named[0]
 
     @cached_property
-    def kind(self) -> type[Model]:
-        return Own
-
-    @cached_property
     def network(self) -> tuple[Model, Likelihood]:
         import torch
+
+        from recon_cli.models._base import Task
+        from recon_cli.models._user import Own, own_sizes
 
         word, weights = self.named
         options, likelihood = Options(model=word, beta=1.0, **own_sizes(word)), parse("gaussian")
@@ -67,9 +65,6 @@ class TrainedModel(Run):
         del fraction, word
         self.samples = as_array(values, "the data")
         return self.samples, self.samples
-
-    def target(self, x: Array) -> Array:
-        return x
 
     def describe(self) -> str:
         word, weights = self.named

@@ -194,7 +194,9 @@ class Rows(Lazy):
         if types.is_dictionary(kind):
             array = array.dictionary_decode()
             kind = array.type
-        if array.null_count:
+        if array.null_count and self.reading.missing is not None and is_number(kind):
+            array = array.cast("float64")  # whose nulls are NaN
+        elif array.null_count:
             at = int(numpy.argmax(array.is_null().to_numpy(zero_copy_only=False)))
             raise self._refused(name, row + at // each, "empty (null) there, and every sample must have a value")
         if is_image(kind):
@@ -209,6 +211,8 @@ class Rows(Lazy):
             inner = self._plain(array.flatten(), name, row, each * max(size, 1))
             return inner.reshape(len(array), size, *inner.shape[1:])
         numbers: Array = array.to_numpy(zero_copy_only=False)
+        if self.reading.missing is not None and numbers.dtype.kind in "iub":  # in another piece some may be missing
+            numbers = numbers.astype(numpy.float64)
         return numbers
 
     def _images(self, array: pyarrow.Array, name: str, row: int) -> Array:

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy
 
 from recon_cli import likelihoods, models
 from recon_cli.errors import ReconError, unknown
@@ -19,23 +16,20 @@ from recon_cli.models import _saved as saved
 from recon_cli.models._options import is_own
 from recon_cli.runtime import checksums
 from recon_cli.runtime.files import read_file, unreadable
-from recon_cli.runtime.lazy_arrays import Array, blocks
-from recon_cli.sources._base import Reconstruction
+from recon_cli.runtime.lazy_arrays import Array
 from recon_cli.sources._files import path_and_choice
 from recon_cli.sources._split import split
+from recon_cli.sources._trained import Trained
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from recon_cli.identity.likelihood import Likelihood
     from recon_cli.models._base import Model
 
 
-CHUNK = 1 << 20  # elements that go through the network at once
 FILES = ("config.json", "model.safetensors")
 
 
-class Run(Reconstruction):
+class Run(Trained):
     """``run:FOLDER``: of the samples that the run held out, what its model makes of them, at the mean of q(z | x).
 
     Of all samples with ``run:FOLDER:all``, where the run held none out, and of data other than those it was trained on.
@@ -67,16 +61,6 @@ class Run(Reconstruction):
         return models.kind(self.config["model"])
 
     @cached_property
-    def likelihood(self) -> Likelihood:
-        """The likelihood that it was trained under, with its noise as training left it."""
-        return self.network[1]
-
-    @cached_property
-    def model(self) -> Model:
-        """The trained network."""
-        return self.network[0]
-
-    @cached_property
     def network(self) -> tuple[Model, Likelihood]:
         """The trained network and its likelihood, from the file that holds both."""
         path = os.path.join(self.folder, FILES[1])
@@ -89,6 +73,10 @@ class Run(Reconstruction):
             raise ReconError(f"{path} cannot be used: {error.message}", error.hint) from error
         except Exception as error:
             raise unreadable(path, error) from error
+
+    @property
+    def is_supervised(self) -> bool:
+        return self.kind.supervised
 
     def _load(self, content: bytes) -> tuple[Model, Likelihood]:
         from safetensors.torch import load
@@ -135,62 +123,6 @@ class Run(Reconstruction):
         """Return how the data were read, as on the command line."""
         named = ((name, self.config.get(name)) for name in ("scale", "binarize"))
         return [f"{dashes}{name} {value}" for name, value in named if value is not None]
-
-    def _rows(self, x: Array) -> Iterator[Tensor]:
-        """Yield ``x`` as the network takes it, some samples at a time."""
-        import torch
-
-        return (torch.from_numpy(rows.astype(numpy.float32)) for rows in blocks(x.reshape(len(x), -1), CHUNK))
-
-    def _outputs(self, x: Array) -> Array:
-        """Return what the model gives for ``x``, (N, D, ...)."""
-        import torch
-
-        with torch.no_grad():
-            outputs: Array = torch.cat([self.model.outputs(rows) for rows in self._rows(x)]).numpy()
-        if not numpy.isfinite(outputs).all():
-            raise ReconError(
-                f"The model of {self.folder} makes values of these samples that are not finite.",
-                "Train it again, or scale the data.",
-            )
-        return outputs
-
-    def target(self, x: Array) -> Array:
-        import torch
-
-        if not self.kind.supervised:
-            return x
-        y: Array = self.model.target(torch.from_numpy(x)).numpy()
-        return y.reshape(len(x), *y.shape[2:]) if self.model.has_events else y
-
-    def reconstruct(self, x: Array, train: Array, seed: int) -> Array:
-        del train, seed
-        outputs = self._outputs(x)
-        return (outputs[..., 0] if self.model.several else outputs).reshape(self.target(x).shape)
-
-    def variance(self, x: Array, train: Array, seed: int) -> Array:
-        import torch
-
-        shape = self.target(x).shape
-        if self.model.several and self.likelihood.head[1] == "var":
-            return self._outputs(x)[..., 1].reshape(shape)
-        sigma = self.likelihood.parameters.get("sigma")
-        if isinstance(sigma, torch.Tensor) and sigma.ndim:  # a Gaussian's, of each element
-            each: Array = sigma.square().numpy().reshape(shape[1:])
-            return each
-        return super().variance(x, train, seed)
-
-    def rate_and_distortion(self, x: Array, seed: int) -> tuple[float, float] | None:
-        """Return KL(q(z | x) || p(z)) and the squared error of mu(z) with z from q(z | x), means over the samples.
-
-        None of a regression, which codes nothing, and of a deterministic autoencoder, whose code without noise costs no
-        finite number of nats.
-        """
-        from recon_cli.models._vae import Vae, rate_and_distortion
-
-        if not isinstance(self.model, Vae) or not self.model.has_kl:
-            return None
-        return rate_and_distortion(self.model, self._rows(x), seed)
 
     def describe(self) -> str:
         data = " ".join([self.config["data"], *self._options()])

@@ -13,10 +13,10 @@ from recon_cli.training.figures import Epoch, Figures
 from recon_cli.training.result import Result, Training
 from recon_cli.training.runs import fresh
 from recon_cli.training.settings import Settings
-from recon_cli.training.trained import TrainedElsewhere, evaluate
+from recon_cli.training.trained import Evaluated, evaluate
 from recon_cli.training.trainer import epochs_of, resume, train
 
 __all__ = [
-    "Epoch", "TrainedElsewhere", "Figures", "Interrupted", "Lockstep", "Result", "Settings", "Sweep", "Training", "Vae",
+    "Epoch", "Evaluated", "Figures", "Interrupted", "Lockstep", "Result", "Settings", "Sweep", "Training", "Vae",
     "epochs_of", "evaluate", "fresh", "lockstep", "resume", "sweep", "train",
 ]  # fmt: skip

@@ -59,7 +59,7 @@ class TrainedFigures(Figures):
 
 
 @dataclass(frozen=True)
-class TrainedElsewhere:
+class Evaluated:
     """A trained model on some data; ``likelihood`` with its noise: as given, or the best for these data (``whose`` optimal)."""
 
     likelihood: Likelihood
@@ -133,7 +133,7 @@ def evaluate(
     scale: float | None = None,
     state: str | Path | None = None,
     **settings: Unpack[Everything],
-) -> TrainedElsewhere:
+) -> Evaluated:
     """Measure a model that was trained elsewhere, without training it: ELBO, IWAE, bits per dimension, latents, R(D).
 
     data, likelihood, sigma, scale and the settings are as for :func:`train`; all the data are taken, unless a ``holdout`` is
@@ -157,7 +157,7 @@ def evaluate(
     return measured(plan)
 
 
-def measured(plan: Plan) -> TrainedElsewhere:
+def measured(plan: Plan) -> Evaluated:
     """Return what the model of a plan is to its data: those held out, or all of them."""
     settings, model, rows = plan.settings, plan.model, plan.held_out if len(plan.held_out) else plan.train_rows
     free = plan.whose != "fixed" and bool(plan.likelihood.noise)
@@ -184,7 +184,7 @@ def measured(plan: Plan) -> TrainedElsewhere:
         bound=bound,
         distance=None if bound is None or point is None else point[0] - bound,
     )
-    return TrainedElsewhere(
+    return Evaluated(
         likelihood,
         "optimal" if free else "fixed",
         f"{plan.described}; the model is {model.word if isinstance(model, Own) else model.noun}, as it is",

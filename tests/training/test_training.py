@@ -543,8 +543,8 @@ def test_the_command_has_the_engines_defaults() -> None:
     asked = {option.name: None if "UNSET" in str(option.default) else option.default for option in command.params}
     meant = {name: value.default for name, value in inspect.signature(recon_cli.train).parameters.items()}
     meant |= {name: value.default for name, value in inspect.signature(settings.Settings).parameters.items()}
-    of_answers = {"format", "output", "verbose", "quiet", "color"}
-    assert set(asked) - of_answers - {"resume", "against", "sweep", "trust"} == set(meant) - {"progress", "settings"}
+    of_answers = {"format", "output", "verbose", "quiet", "color", "plot"}
+    assert set(asked) - of_answers - {"resume", "against", "sweep", "trust", "evaluate"} == set(meant) - {"progress", "settings"}
     usual = {name: [meant[name], value] for name, value in models.kind("regression").usual.items()}
     for name in set(meant) - {"progress", "settings", "out", "sigma", "binarize", *usual}:
         assert asked[name] == meant[name], name
