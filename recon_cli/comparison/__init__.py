@@ -30,7 +30,7 @@ from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import Loss
 from recon_cli.identity.proportions import Proportion, of_loss, proportion
 from recon_cli.identity.regions import Lattice
-from recon_cli.identity.tensors import as_tensor, plain
+from recon_cli.identity.tensors import as_tensor, plain, wide
 from recon_cli.likelihoods._by_decoder import spread_out
 from recon_cli.likelihoods._grey_levels import bits_per_dimension, elsewhere, spacing
 from recon_cli.report import LeftOut, Report, Table
@@ -353,6 +353,20 @@ def _proportion(measured: engines.Measured) -> Proportion | None:
     return proportion(claim.likelihood.nll, of_loss(claim.loss), claim.likelihood, x, mu)
 
 
+def _soft(likelihood: Likelihood, x: Tensor, nll: float, events: int) -> tuple[str, ...]:
+    """Return what soft labels mean: the cross-entropy is a divergence and their own entropy, below which nothing is."""
+    if likelihood.mixtures is None or bool(likelihood.support.contains(x).all()):
+        return ()
+    shares = wide(x)
+    entropy = -(shares * shares.where(shares > 0, 1).log()).sum().item() / x[..., 0].numel()
+    about = "" if x[..., 0].numel() == events else "about "
+    return (
+        f"The labels are soft, shares of classes: the nll is the mean over labels drawn from them, their own entropy H(q) = "
+        f"{about}{entropy:.6g} nats and the divergence KL(q || p) = {about}{nll - entropy:.6g}. No probabilities cost less "
+        "than H(q).",
+    )
+
+
 def _identity(case: ComparisonCase, options: CompareOptions) -> Comparison:
     """Measure a case, and return its row with the notes."""
     measured = engines.run(case, options.engine, options.gradients, options.progress)
@@ -364,7 +378,7 @@ def _identity(case: ComparisonCase, options: CompareOptions) -> Comparison:
     is_bytes = str(case.x.dtype).endswith("uint8")
     if (width := spacing(measured.x.byte() if is_bytes else measured.x)) and not claim.likelihood.event:
         row = replace(row, bits_per_dimension=bits_per_dimension(row.nll, width, claim.likelihood.discrete))
-    notes = (*case.notes(tally), *measured.notes)
+    notes = (*case.notes(tally), *measured.notes, *_soft(claim.measured, measured.x, row.nll, tally.elements))
     if row.holds:
         row = replace(row, sample=tally.elements / len(case.mu))
         row = with_best_noise(row, claim.likelihood, measured.x, measured.mu, measured.weights)

@@ -160,7 +160,7 @@ class ComparisonCase:
             name += f", samples {first:,} to {first + len(mu) - 1:,}"
         try:
             if measured.support != REAL:  # of real numbers, what is not finite shows in the sums
-                check(x, measured.support, f"the data ({name})", f"{measured.name} allows")
+                check(x, measured.mixtures or measured.support, f"the data ({name})", f"{measured.name} allows")
         except ReconError:
             relaxed = measured.relaxation and likelihoods.parse(measured.relaxation)
             if relaxed and measured is likelihood and relaxed.support.contains(x).all():
@@ -168,7 +168,7 @@ class ComparisonCase:
             raise
         moved = 0
         for rule in (measured, loss):
-            if rule is loss and loss.support != measured.support:
+            if rule is loss and loss.support != measured.support and not measured.mixtures:
                 check(x, loss.support, f"the data ({name})", f"{loss.name} allows")
             if rule is loss and loss.domain == measured.domain:
                 break

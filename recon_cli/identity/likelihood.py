@@ -79,6 +79,8 @@ class Likelihood(Parametric, ABC):
         were printed; ``derive`` refutes them.
     best_noise
         what ``fit`` finds, in words.
+    mixtures
+        where data may lie that are shares of several values in the support, as soft labels are: the nll is linear in them.
     relaxation
         the likelihood to measure when data leave ``support`` but not the hull of it (grey levels).
     admits
@@ -103,6 +105,7 @@ class Likelihood(Parametric, ABC):
     misprints: ClassVar[tuple[str, ...]] = ()
     prints: ClassVar[tuple[str, ...]] = ()
     best_noise: ClassVar[str] = ""
+    mixtures: ClassVar[Region | None] = None
     relaxation: ClassVar[str | None] = None
     admits: ClassVar[bool] = False
 

@@ -61,7 +61,7 @@ class LossModule(nn.Module):
         target = likelihood.encode(target, input)
         fitting_shapes(likelihood, target.shape, input.shape)
         if not torch.compiler.is_compiling():
-            self.look(target, likelihood.support, "target")
+            self.look(target, likelihood.mixtures or likelihood.support, "target")
             if not self.raw:
                 self.look(input, likelihood.domain, "input")
         nll = likelihood.nll_raw(target, input) if self.raw else likelihood.nll(target, input)

@@ -75,6 +75,7 @@ class Categorical(Likelihood):
     )
     event = 1
     support = ONE_HOT
+    mixtures = SIMPLEX
     domain = SIMPLEX
     link = SOFTMAX
 

@@ -84,7 +84,7 @@ def test_no_share_of_zeros_fits_counts_without_any() -> None:
             "log-normal",
             [[-1.0, 1.0]],
             [[1.0, 1.0]],
-            "1 of 2 values of the data (data) are outside what log-normal allows, (0, inf)",
+            "are outside what log-normal allows, (0, inf)",
         ),
         ("gamma", [[2.0, 1.0]], [[0.0, 1.0]], "gamma's mean lies in"),
         ("beta", [[1.0, 0.5]], [[0.5, 0.5]], "outside what beta allows, (0, 1)"),
@@ -97,3 +97,24 @@ def test_what_a_family_does_not_allow_is_said(word: str, x: list[list[float]], m
     with pytest.raises(ReconError) as caught:
         recon_cli.compare(x, mu, word, device="cpu")
     assert what in caught.value.message
+
+
+def test_soft_labels_cost_their_entropy_at_least() -> None:
+    draws = numpy.random.default_rng(0)
+    q, p = draws.dirichlet(numpy.ones(5), size=200), draws.dirichlet(numpy.ones(5), size=200)
+    found = recon_cli.compare(q, p, "categorical", device="cpu")
+    assert found.rows[0].nll == pytest.approx(2.108467, abs=1e-6)
+    (note,) = [note for note in found.notes if "H(q)" in note]
+    assert "H(q) = 1.29647 nats and the divergence KL(q || p) = 0.811994" in note
+    smooth = numpy.full((1, 1000), 1e-4)
+    smooth[0, 0] += 0.9
+    least = recon_cli.compare(smooth, smooth, "categorical", device="cpu")
+    assert least.rows[0].nll == pytest.approx(1.014848, abs=1e-6)
+    assert not any("H(q)" in note for note in recon_cli.compare(numpy.eye(5), p[:5], "categorical", device="cpu").notes)
+    loss = likelihoods.parse("categorical").module()
+    assert loss(torch.from_numpy(p), torch.from_numpy(q)).item() == pytest.approx(2.108467, abs=1e-6)
+
+
+def test_shares_that_do_not_add_up_are_refused() -> None:
+    with pytest.raises(ReconError, match=r"outside what categorical allows, probabilities that add up to 1.*adds up to 0.9"):
+        recon_cli.compare([[0.5, 0.4]], [[0.5, 0.5]], "categorical", device="cpu")

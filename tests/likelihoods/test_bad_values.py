@@ -49,8 +49,8 @@ CLASSES = [
     ([0, 1], changed(SHARES, (1, 2), 0.7), "categorical", "1 of 2 vectors | probabilities that add up to 1"),
     ([0, 1], changed(SHARES, (1, 2), 0.7), "categorical", "of 3 classes | (1,) runs from 0.1 to 0.7 and adds up to 0.9."),
     ([0, 1], [[0.25, 0.25, 0.5], [-0.25, 0.25, 1]], "categorical", "(1,) runs from -0.25 to 1 and adds up to 1."),
-    ([[1, 1, 0], [0, 0, 1]], SHARES, "categorical", "one-hot vectors | (0,) runs from 0 to 1 and adds up to 2."),
-    ([[1, 0, 0], [0.5, 0.5, 0]], SHARES, "categorical", "(1,) runs from 0 to 0.5 and adds up to 1."),
+    ([[1, 1, 0], [0, 0, 1]], SHARES, "categorical", "probabilities that add up to 1 | (0,) runs from 0 to 1 and adds up to 2."),
+    ([[1, 0, 0], [0.5, 0.25, 0]], SHARES, "categorical", "(1,) runs from 0 to 0.5 and adds up to 0.75."),
     ([[0, 0, 0], [0, 0, 1]], SHARES, "categorical", "runs from 0 to 0 and adds up to 0."),
     ([[0, 2, -1], [0, 0, 1]], SHARES, "categorical", "runs from -1 to 2 and adds up to 1."),
     ([[0, 0, 1], [0, 0, 1]], [[0.5, 0.5], [0.5, 0.5]], "categorical", "x has shape 2x3 and its reconstruction 2x2"),
@@ -77,7 +77,7 @@ HEADS = [
     (HALF, changed(PAIRS, (0, 1, 1), -1), HEADED, "mu in the real numbers, var in (0, inf) | (0, 1), has mu = 2, var = -1."),
     (HALF, HALF, HEADED, "x has shape 2x2 and what the decoder gives 2x2 | takes 2 numbers for each element, mu and var."),
     (HALF, [[[1, 1, 1]] * 2] * 2, HEADED, "what the decoder gives 2x2x3 | mu and var."),
-    (HALF, PAIRS, "gaussian", "x has shape 2x2 and its reconstruction 2x2x2; they must be equal"),
+    (HALF, PAIRS, "poisson", "x has shape 2x2 and its reconstruction 2x2x2; they must be equal"),
 ]  # fmt: skip
 ENDS = [
     ([[1, 0], [1, 0]], changed([[0.5] * 2] * 2, (0, 0), 0), "bernoulli", "gives 1 of 4 elements no chance"),
