@@ -14,7 +14,7 @@ from recon_cli.runtime import progress
 @options.scale
 @output.format
 def command(source: str, scale: float | None, format: str) -> None:
-    """Describe a source: shape, range, and which likelihoods its values allow.
+    """Describe a data source: its shape, its range, and the likelihoods that its values allow.
 
     \b
       recon data x.npy
