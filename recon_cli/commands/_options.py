@@ -265,33 +265,35 @@ def keep_notes(notes: Iterable[str]) -> None:
 
 likelihood = click.option(
     "--likelihood", "chosen", type=LikelihoodWord(), multiple=True, metavar="NAME[:PARAM=VALUE]",
-    help="A noise model, as in laplace:scale=0.2; repeatable.",
+    help="Likelihood, as in laplace:scale=0.2; repeat the option for several.",
 )  # fmt: skip
 sigmas = click.option(
     "--sigma", "sigmas", type=Numbers(), multiple=True, metavar="NUMBER[,...]",
-    help="Short for --likelihood gaussian:sigma=NUMBER; a list, or repeated, for several.",
+    help="Short for --likelihood gaussian:sigma=NUMBER; commas separate several.",
 )  # fmt: skip
-seed = click.option("--seed", type=Seed(), default=0, show_default=True, metavar="NUMBER", help="Of every random draw.")
-device = click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:N]|mps", help="Where to compute.")
+seed = click.option("--seed", type=Seed(), default=0, show_default=True, metavar="NUMBER", help="Seed of every random draw.")
+device = click.option(
+    "--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:N]|mps", help="Device to compute on."
+)
 engine = click.option(
     "--engine", type=click.Choice(["auto", "eager", "compile"]), default="auto", show_default=True,
-    help="Piece by piece, or compiled into one pass: pays from half a billion numbers.",
+    help="Compute piece by piece (eager), or compiled into one pass; compiling pays from half a billion numbers on.",
 )  # fmt: skip
 gradients = click.option(
     "--gradients", type=click.Choice(["sample", "all"]), default="sample", show_default=True,
-    help="Piece by piece: of a million numbers, evenly spread, or of all (values are of all).",
+    help="Elements whose gradients the eager engine takes: a million, evenly spread, or all. Values are taken of all.",
 )  # fmt: skip
 data = click.option(
     "--data", type=SourceWord(), default="digits", show_default=True, metavar="SOURCE",
-    help="digits (bundled), mnist, a file (x.npy, x.npz:NAME, x.parquet, ...), a folder of images, hf:NAME, synthetic:...",
+    help="Data: digits (bundled), mnist, a file (x.npy, x.npz:NAME, x.parquet, ...), a folder of images, hf:NAME, synthetic:...",
 )  # fmt: skip
 scale = click.option(
     "--scale", type=Scale(), default=None, metavar="NUMBER|none",
-    help="Divide the data by this; unless given, 8-bit images and IDX by 255, all else by nothing.",
+    help="Divide the data by this. By default 8-bit images and IDX files are divided by 255, everything else by 1.",
 )  # fmt: skip
 binarize = click.option(
     "--binarize", type=click.Choice(["threshold", "sample"]),
-    help="Make grey levels 0 or 1: 1 above one half, or with that probability.",
+    help="Turn grey levels into 0 or 1: 1 above one half (threshold), or 1 with that probability (sample).",
 )  # fmt: skip
 
 READING = (
@@ -322,7 +324,7 @@ evaluate = click.option(
 )  # fmt: skip
 trust = click.option(
     "--trust", is_flag=True, default=False,
-    help="Run the code that a run's folder names for its model: only if you wrote or read it.",
+    help="Allow the code that a run's folder names for its model to run. Use it only if you wrote or read that code.",
 )  # fmt: skip
 
 

@@ -92,7 +92,7 @@ def format(function: Function) -> Function:
     """Give a command the options that all have for their answer; ``--format`` alone is an argument of the function."""
     each = (
         click.option(
-            "--format", "format", type=FormatWord(), default="table", show_default=True, help="How to write the result."
+            "--format", "format", type=FormatWord(), default="table", show_default=True, help="Format of the result."
         ),
         click.option(
             "-o", "--output", type=OutputFile(), callback=keep, expose_value=False, metavar="FILE",
@@ -104,7 +104,7 @@ def format(function: Function) -> Function:
         click.option("-q", "--quiet", is_flag=True, callback=keep, expose_value=False, help="Show the verdict alone."),
         click.option(
             "--color", type=click.Choice(["auto", "always", "never"]), default="auto", callback=colour, expose_value=False,
-            is_eager=True, help="Whether to write in colour; auto: on a terminal.",
+            is_eager=True, help="Write in colour; auto does so on a terminal.",
         ),
     )  # fmt: skip
     for option in reversed(each):

@@ -25,23 +25,38 @@ class AuditCommand(options.Command):
 @click.command("audit", cls=AuditCommand)
 @click.argument("words", nargs=-1, metavar="[FILE.py:FUNCTION | FILE.py | FOLDER]...")
 @click.option(
-    "--run", is_flag=True, metavar="SCRIPT.py [ARGUMENTS...]", help="A training script, to its first step; last of the options."
+    "--run",
+    is_flag=True,
+    metavar="SCRIPT.py [ARGUMENTS...]",
+    help="Run a training script up to its first step. Everything after SCRIPT.py is passed to the script.",
 )
-@click.option("--steps", type=click.IntRange(1), default=1, show_default=True, help="With --run: which step to look at.")
-@click.option("--loss", type=options.LossWord(keep=True), metavar="NAME", help="No code: mse, l1, bce, huber:delta=0.5, ...")
-@click.option("--reduction", default="mean", show_default=True, metavar="mean|sum|batch-mean", help="Of that loss.")
-@click.option("--kl-weight", type=float, default=1.0, show_default=True, help="Of a KL beside it; 0 for none.")
-@click.option("--kl-reduction", metavar="sum|batch-mean|mean", help="Of the KL.  [default: sum beside a sum, else batch-mean]")
+@click.option("--steps", type=click.IntRange(1), default=1, show_default=True, help="Training step to audit, with --run.")
+@click.option(
+    "--loss",
+    type=options.LossWord(keep=True),
+    metavar="NAME",
+    help="Loss to audit instead of code: mse, l1, bce, huber:delta=0.5, ...",
+)
+@click.option("--reduction", default="mean", show_default=True, metavar="mean|sum|batch-mean", help="Reduction of that loss.")
+@click.option("--kl-weight", type=float, default=1.0, show_default=True, help="Weight of the KL beside that loss; 0 for no KL.")
+@click.option(
+    "--kl-reduction", metavar="sum|batch-mean|mean", help="Reduction of that KL.  [default: sum beside a sum, else batch-mean]"
+)
 @click.option(
     "--shape",
     "shapes",
     type=options.NamedShape(),
     multiple=True,
     metavar="[NAME=]1x28x28",
-    help="Of one sample; of one argument.  [default: the data's, else 1x28x28]",
+    help="Shape of one sample, or of one argument.  [default: the data's, else 1x28x28]",
 )
 @click.option(
-    "--latent", type=options.Shape(), default="20", show_default=True, metavar="NUMBER", help="Latents; 20x10 of 10 classes."
+    "--latent",
+    type=options.Shape(),
+    default="20",
+    show_default=True,
+    metavar="NUMBER",
+    help="Number of latents, K; 20x10 is 20 latents of 10 classes.",
 )
 @click.option(
     "--batch-size",
@@ -49,26 +64,40 @@ class AuditCommand(options.Command):
     "batch",
     type=click.IntRange(2),
     metavar="NUMBER",
-    help="Samples.  [default: the batch size that the code names, or 4]",
+    help="Number of samples, B.  [default: the batch size that the code names, or 4]",
 )
 @click.option(
-    "--args", "order", metavar="ROLE,...", help="Roles in the order of the arguments: recon,target,mu,logvar (see above)."
+    "--args", "order", metavar="ROLE,...", help="Roles of the function's arguments, in order: recon,target,mu,logvar (see above)."
 )
-@click.option("--total", metavar="EXPRESSION", help="How parts r are added: \"r[0] + 0.1*r['kl']\".")
+@click.option("--total", metavar="EXPRESSION", help="How to add up what the function returns, r: \"r[0] + 0.1*r['kl']\".")
 @click.option(
-    "--self", "attributes", type=options.NamedValue(), multiple=True, metavar="NAME=VALUE", help="An attribute of self."
+    "--self",
+    "attributes",
+    type=options.NamedValue(),
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Value of an attribute of self; repeat the option for several.",
 )
 @click.option(
     "--bind", type=options.NamedValue(), multiple=True, metavar="NAME=VALUE",
-    help='An argument, or a name that the code reads: beta=4, "mask=torch.ones_like(x).bool()".',
+    help='Value of an argument, or of a name that the code reads: beta=4, "mask=torch.ones_like(x).bool()".',
 )  # fmt: skip
-@click.option("--make", metavar="EXPRESSION", help="The object of a method: \"Elbo(nn.BCELoss(reduction='sum'))\".")
-@click.option("--data", type=options.SourceWord(), metavar="SOURCE", help="Check the targets, predict how many latents survive.")
-@options.scale
-@click.option("--accept", multiple=True, metavar="CODE", help="A defect that is no reason to fail.")
-@click.option("--expect", metavar='"beta=1, sigma=0.2"', help="Fail unless that is what it measures.")
 @click.option(
-    "--timeout", type=options.Seconds(), default=60.0, show_default=True, help="Seconds for the function, then its end."
+    "--make", metavar="EXPRESSION", help="Expression that makes the object of a method: \"Elbo(nn.BCELoss(reduction='sum'))\"."
+)
+@click.option(
+    "--data",
+    type=options.SourceWord(),
+    metavar="SOURCE",
+    help="Data to check the targets with and to predict how many latents stay active.",
+)
+@options.scale
+@click.option(
+    "--accept", multiple=True, metavar="CODE", help="Defect that does not fail the audit; repeat the option for several."
+)
+@click.option("--expect", metavar='"beta=1, sigma=0.2"', help="Fail unless the audit measures these values.")
+@click.option(
+    "--timeout", type=options.Seconds(), default=60.0, show_default=True, help="Seconds after which recon stops the code."
 )
 @output.format
 def command(
@@ -77,12 +106,16 @@ def command(
     total: str | None, attributes: tuple[tuple[str, object], ...], bind: tuple[tuple[str, object], ...], make: str | None,
     data: str | None, scale: float | None, accept: tuple[str, ...], expect: str | None, timeout: float, format: str,
 ) -> None:  # fmt: skip
-    """Run somebody's loss and say what it assumes: which likelihood, which sigma, which beta.
+    """Run your loss and read off its likelihood, its sigma and its beta.
 
-    It runs the code that it audits, in a process of its own: FILE.py:FUNCTION, FILE.py:CLASS.METHOD, a notebook,
-    PACKAGE.MODULE:NAME; a file that does more than define things is not run, the function is taken out of it. Exits
-    with 1 for what is no ELBO, and with 2 where it could not be audited. Of files and folders every loss is found and
-    has a line; one that only its training shows is named, for --run, and fails nothing.
+    Give a training script with --run, or a function: FILE.py:FUNCTION, FILE.py:CLASS.METHOD, PACKAGE.MODULE:NAME, or
+    one of a notebook. The code runs in a separate process. If a file does more than define things, recon takes the
+    function out of it and does not run the rest.
+
+    Give files or folders, and recon finds every loss in them and prints a line for each. It names the losses that
+    only --run can audit; they do not fail the audit.
+
+    The exit code is 1 if the loss is no ELBO, and 2 if recon could not audit it.
 
     \b
       recon audit --run train.py --epochs 1
@@ -99,7 +132,7 @@ def command(
       spread     a decoder's noise per element       kl         a KL that is computed outside
       mu         the latents' mean                   mask       which elements count
       scale      their logvar, log_std, std or var   length     how long each sample is
-      probs      categorical latents                 compared   codes, scores: compared, and no data
+      probs      categorical latents                 compared   codes or scores: compared, but no data
       z          a sample of the latents             extra      another term;  skip: nothing
     """
     from recon_cli.auditing.reach.scan import is_place

@@ -19,24 +19,24 @@ if TYPE_CHECKING:
 @options.likelihood
 @click.option(
     "--elements", type=options.Numbers(), default="1048576,16777216", show_default=True, metavar="NUMBER[,...]",
-    help="How many, a row each.",
+    help="Numbers of elements to time, each on a row.",
 )  # fmt: skip
-@click.option("--repeats", type=int, default=5, show_default=True, help="Of which the median is shown.")
+@click.option("--repeats", type=int, default=5, show_default=True, help="Number of repeats; the result is their median.")
 @click.option(
     "--engine", type=click.Choice(["both", "eager", "compile"]), default="both", show_default=True,
-    help="Piece by piece, compiled into one pass, or both, a row each.",
+    help="Compute piece by piece (eager), compiled into one pass, or both.",
 )  # fmt: skip
-@click.option("--files", is_flag=True, help="Also from files, beside summing them through a memory map.")
+@click.option("--files", is_flag=True, help="Also time reading from files, beside a sum over a memory map of them.")
 @options.device
 @output.format
 def command(
     what: str, chosen: tuple[Likelihood, ...], elements: list[float], repeats: int, engine: str, files: bool, device: str,
     format: str,
 ) -> None:  # fmt: skip
-    """Time the measurement beside what people write, and beside one read of the data; memory too.
+    """Time recon beside the usual torch code, and measure the memory of both.
 
-    Both sides in one run, in turn, medians; ratios are what to compare between machines. bench train times an
-    epoch of recon train beside its matrix products alone and beside the usual tutorial's loop.
+    recon runs both sides in turn and prints medians. Compare the ratios between machines, not the seconds. bench train
+    times an epoch of recon train beside its matrix products alone and beside the usual tutorial's loop.
 
     \b
       recon bench

@@ -16,26 +16,48 @@ if TYPE_CHECKING:
 
 
 @click.command("calibrate", cls=options.Command)
-@click.option("--data", type=options.SourceWord(), metavar="SOURCE", help="As in recon compare: digits, a file, images.")
-@click.option("--recon", type=options.SourceWord(), metavar="SOURCE", help="Its reconstruction: your model's output, pca:K, ...")
 @click.option(
-    "--rate", type=float, metavar="NATS", help="The KL of the model behind it, per sample: its distance to Gaussian R(D)."
+    "--data",
+    type=options.SourceWord(),
+    metavar="SOURCE",
+    help="Data: digits (bundled), a file or a folder of images, as in recon compare.",
 )
-@click.option("--latent", type=int, metavar="NUMBER", help="Latents, K.")
-@click.option("--shape", type=options.Shape(), metavar="1x28x28", help="Of one sample; read off the data where there are any.")
-@click.option("--batch-size", type=int, metavar="NUMBER", help="Samples in a batch, B, where a weight depends on it.")
-@click.option("--sigma", type=float, metavar="NUMBER", help="The noise whose weights are wanted, unless the fitted one.")
-@click.option("--sigma2", type=options.Numbers(), metavar="NUMBER[,...]", help="The noises to look at, sigma squared.")
-@click.option("--loss", type=options.LossWord(), metavar="NAME", help="The way back: the loss in your code (mse, l1, bce, ...),")
-@click.option("--reduction", metavar="NAME", help="how it is reduced: sum, mean, batch-mean, mean-elements, half-sum, ...,")
-@click.option("--kl-weight", type=float, metavar="NUMBER", help="what the KL is multiplied with,")
-@click.option("--kl-reduction", metavar="NAME", help="and how that is reduced: sum, mean-batch, mean-latents, mean.")
-@click.option("--keep", metavar="NAME[,NAME]", help="What the weight becomes under other reductions, as in sum,mean-batch.")
-@click.option("--reported", metavar="NLL|FILE.csv", help="Is that published number possible? With")
-@click.option("--dim", type=int, metavar="NUMBER", help="the elements of a sample,")
-@click.option("--beta", type=float, metavar="NUMBER", help="the noise, if not as --sigma,")
-@click.option("--rounding", type=float, metavar="NUMBER", help="and how far off the number may be.")
-@click.option("--plot", metavar="FILE", help="Draw spectrum, R(D) and nll: png, svg or pdf.")
+@click.option(
+    "--recon",
+    type=options.SourceWord(),
+    metavar="SOURCE",
+    help="Reconstruction of the data: a file of your model's output, pca:K, run:FOLDER, ...",
+)
+@click.option(
+    "--rate",
+    type=float,
+    metavar="NATS",
+    help="KL of the model behind --recon, per sample: gives its distance to the Gaussian R(D).",
+)
+@click.option("--latent", type=int, metavar="NUMBER", help="Number of latents, K.")
+@click.option("--shape", type=options.Shape(), metavar="1x28x28", help="Shape of one sample; not needed with --data.")
+@click.option(
+    "--batch-size", type=int, metavar="NUMBER", help="Number of samples in a batch, B; needed if a weight depends on it."
+)
+@click.option("--sigma", type=float, metavar="NUMBER", help="Sigma whose weights to print, instead of the fitted one.")
+@click.option("--sigma2", type=options.Numbers(), metavar="NUMBER[,...]", help="Values of sigma squared to tabulate.")
+@click.option(
+    "--loss",
+    type=options.LossWord(),
+    metavar="NAME",
+    help="Loss in your code (mse, l1, bce, ...), to convert its KL weight to a sigma.",
+)
+@click.option("--reduction", metavar="NAME", help="Reduction of that loss: sum, mean, batch-mean, mean-elements, half-sum, ...")
+@click.option("--kl-weight", type=float, metavar="NUMBER", help="Weight of the KL beside that loss.")
+@click.option("--kl-reduction", metavar="NAME", help="Reduction of that KL: sum, mean-batch, mean-latents, mean.")
+@click.option("--keep", metavar="NAME[,NAME]", help="Convert the weight to other reductions, as in sum,mean-batch.")
+@click.option("--reported", metavar="NLL|FILE.csv", help="Check whether a published nll (or a CSV of many) is possible.")
+@click.option("--dim", type=int, metavar="NUMBER", help="Number of elements of a sample, with --reported.")
+@click.option("--beta", type=float, metavar="NUMBER", help="Noise of the published number, with --reported, instead of --sigma.")
+@click.option(
+    "--rounding", type=float, metavar="NUMBER", help="Rounding of the published number, with --reported: how far off it may be."
+)
+@click.option("--plot", metavar="FILE", help="Draw the spectrum, R(D) and the nll into a png, svg or pdf file.")
 @options.scale
 @options.reading
 @options.evaluate
@@ -52,11 +74,11 @@ def command(
     dim: int | None, beta: float | None, rounding: float | None, plot: str | None, scale: float | None,
     recon_scale: float | None, binarize: str | None, trust: bool, seed: int, format: str, evaluate: str | None, **reading: Any,
 ) -> None:  # fmt: skip
-    """Which noise, which weight on the KL, and will the posterior collapse?
+    """Find the sigma for your data and the weight on the KL; predict posterior collapse.
 
-    From data: the noise that each likelihood would choose, the latents that survive at each sigma, and the weight to
-    write in everyone's convention; from a weight: the noise it assumes. Exits with 1 where the sigma or the weight
-    that was asked for is predicted to collapse, and for a reported number that is impossible.
+    From data: the noise that fits each likelihood best, the latents that stay active at each sigma, and the weight to
+    write under every reduction. From the weight in your code (--loss): the noise that it assumes. The exit code is 1
+    if the given sigma or weight is predicted to collapse, or if a reported number is impossible.
 
     \b
       recon calibrate

@@ -19,29 +19,31 @@ if TYPE_CHECKING:
 @click.command("compare", cls=options.Command)
 @options.likelihood
 @options.sigmas
-@click.option("--loss", type=options.LossWord(), metavar="NAME", help="Set against this loss instead of the likelihood's own.")
-@click.option("--all", "everything", is_flag=True, help="Every likelihood; of those that the data rule out, why.")
+@click.option("--loss", type=options.LossWord(), metavar="NAME", help="Compare the likelihood with this loss instead of its own.")
+@click.option("--all", "everything", is_flag=True, help="Compare every likelihood; for those that the data rule out, print why.")
 @click.option(
     "--against", type=click.Choice(["torch", "scipy"]),
-    help="Each nll beside the library calls that people write for it: how far apart, and why.",
+    help="Compare each nll with the usual torch or scipy calls: how far apart they are, and why.",
 )  # fmt: skip
 @options.data
 @click.option(
     "--recon", type=options.SourceWord(), default="pca", show_default="pca:16", metavar="SOURCE",
-    help="pca:K, mean, noise:S, a file of your model's output, run:FOLDER (recon train's), or synthetic (the true means).",
+    help="Reconstruction: pca:K, mean, noise:S, a file of your model's output, run:FOLDER, or synthetic (the true means).",
 )  # fmt: skip
 @options.scale
 @options.reading
 @options.evaluate
 @click.option(
     "--recon-scale", type=options.Scale(), metavar="NUMBER|none",
-    help="Divide the reconstructions in a file by this; unless given, by the same rule.",
+    help="Divide the reconstructions in a file by this. The default follows the same rule as --scale.",
 )  # fmt: skip
 @options.binarize
 @options.engine
 @options.gradients
 @options.device
-@click.option("--dtype", default="auto", show_default=True, metavar="auto|float32|float64|...", help="Of both sides.")
+@click.option(
+    "--dtype", default="auto", show_default=True, metavar="auto|float32|float64|...", help="Number format of both sides."
+)
 @options.trust
 @options.seed
 @output.plot
@@ -51,10 +53,10 @@ def command(
     data: str, recon: str, scale: float | None, recon_scale: float | None, binarize: str | None, engine: str, gradients: str,
     device: str, dtype: str, trust: bool, seed: int, format: str, evaluate: str | None, **reading: Any,
 ) -> None:  # fmt: skip
-    """Measure loss and likelihood on real data, values and gradients.
+    """Measure on your data whether a loss is a likelihood: values and gradients.
 
-    Without arguments: gaussian against squared error on the bundled digits, and bernoulli against
-    binary cross-entropy on the same made 0 or 1. Exits with 1 where a loss is not the likelihood.
+    Without arguments it compares gaussian with squared error on the bundled digits, and bernoulli with
+    binary cross-entropy on the same digits made 0 or 1. The exit code is 1 if a loss is not the likelihood.
 
     \b
       recon compare --sigma 0.5

@@ -18,9 +18,9 @@ def known() -> list[str]:
 @click.argument("word", type=options.Completed(known), required=False, metavar="[WORD]")
 @output.format
 def command(word: str | None, format: str) -> None:
-    """Say what a word means: a defect's code, a likelihood, a loss, a column of a table.
+    """Explain a word: a defect, a likelihood, a loss, or a column of a table.
 
-    Without a word, every defect that recon audit finds.
+    Without a word it lists every defect that recon audit finds.
 
     \b
       recon explain recon-mean

@@ -35,7 +35,7 @@ class Topic(options.Word[str]):
 @click.command("guide", cls=options.Command)
 @click.argument("topic", type=Topic(), required=False)
 def command(topic: str | None) -> None:
-    """Show a topic of the guide; without one, list them.
+    """Show a page of the guide; without a topic, list the pages.
 
     \b
       recon guide

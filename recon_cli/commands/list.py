@@ -14,7 +14,7 @@ KINDS = ("likelihoods", "losses", "sources", "formats", "defects", "models")
 @click.argument("kind", type=options.Completed(lambda: KINDS), required=False, metavar="[KIND]")
 @output.format
 def command(kind: str | None, format: str) -> None:
-    """List what there is of a kind: likelihoods, losses, sources, formats, defects, models.
+    """List all likelihoods, losses, sources, formats, defects or models.
 
     \b
       recon list

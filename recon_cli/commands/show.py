@@ -12,7 +12,7 @@ from recon_cli.commands import _output as output
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...")
 @output.format
 def command(runs: tuple[str, ...], format: str) -> None:
-    """Show what a run of recon train has come to; of several, side by side, and in which options they differ.
+    """Show the result of a run of recon train; show several runs side by side, with the options that differ.
 
     \b
       recon show runs/gaussian

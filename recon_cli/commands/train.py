@@ -47,11 +47,11 @@ def setting(*names: str) -> Callable[[Decorated], Decorated]:
 @click.command("train", cls=options.Command)
 @click.option(
     "--likelihood", type=options.LikelihoodWord(keep=True), default="gaussian", show_default=True, metavar="NAME[:PARAM=VALUE]",
-    help="The noise model; a parameter given here is fixed.",
+    help="Likelihood of the data; a parameter given here is fixed.",
 )  # fmt: skip
 @click.option(
     "--sigma", metavar="NUMBER|learned|optimal|per-element|network", show_default="learned",
-    help="Its noise: fixed, trained with the network, the best for each batch, an element's own, or the decoder's.",
+    help="Noise of the likelihood: a number, trained, the best for each batch, one per element, or an output of the decoder.",
 )  # fmt: skip
 @setting("loss")
 @options.data
@@ -65,18 +65,36 @@ def setting(*names: str) -> Callable[[Decorated], Decorated]:
 )  # fmt: skip
 @click.option(
     "--against", type=options.LossWord(), metavar="LOSS",
-    help="Train on this loss too, side by side: the same steps? Exits with 1 if not.",
+    help="Train on this loss too, in lockstep, and measure whether both take the same steps.",
 )  # fmt: skip
 @setting("compile", "bf16", "iwae")
+<<<<<<< HEAD
 @click.option("--sweep", metavar="NAME=VALUE,...", help="A run for each value, as in sigma=0.05,0.1; linear models are judged.")
 @click.option("--resume", metavar="RUN", help="Go on with a run that was interrupted: its folder. Only --epochs may be more.")
 @options.evaluate
+=======
+@click.option(
+    "--sweep",
+    metavar="NAME=VALUE,...",
+    help="Train once for each value, as in sigma=0.05,0.1; a linear model is compared with PPCA.",
+)
+@click.option("--resume", metavar="RUN", help="Folder of an interrupted run to continue; only --epochs may change, to more.")
+>>>>>>> eng21
 @options.trust
 @setting("tensorboard")
 @options.seed
 @options.device
+<<<<<<< HEAD
 @click.option("--out", metavar="DIR", show_default="runs/NAME", help="The run folder; never overwritten.")
 @output.plot
+=======
+@click.option(
+    "--out",
+    metavar="DIR",
+    show_default="runs/NAME",
+    help="Folder to write the run into; a folder that holds a run is never overwritten.",
+)
+>>>>>>> eng21
 @output.format
 @options.in_all_processes
 @click.pass_context
@@ -84,16 +102,17 @@ def command(
     ctx: click.Context, /, against: Any, sweep: str | None, resume: str | None, evaluate: str | None, trust: bool, format: str,
     out: str | None, **settings: Any,
 ) -> None:  # fmt: skip
-    """Train a small VAE under a likelihood and watch both sides.
+    """Train a small VAE, autoencoder or regression under a likelihood.
 
-    Each epoch: nll, matching loss, KL, negative ELBO, noise, active latents, and the ratio of the two
-    losses' gradients at the decoder, measured beside predicted. Exits with 1 if the posterior collapses, or
-    the mean of the training rows alone does better.
-    Ctrl-C (and SIGTERM) finishes the step and saves; --resume RUN goes on to the same bits.
+    Each epoch measures nll, matching loss, KL, negative ELBO, noise and active latents, and the ratio of the two
+    losses' gradients at the decoder beside the predicted ratio. The exit code is 1 if the posterior collapses, if
+    the mean of the training rows alone does better, or if --against finds different steps.
+    Ctrl-C and SIGTERM finish the step and save; --resume RUN continues to the same bits.
 
-    --model FILE.py:Class (or package.module:Class) is a torch module of your own. It has encode(x) -> (mean, log_variance),
-    (B, K) each, of x in the samples' own shape, and decode(z) -> the raw output (logits, not probabilities), of any shape with
-    as many numbers as x has; its __init__ is told those of latent, hidden and shape that it takes.
+    --model FILE.py:Class (or package.module:Class) names a torch module of your own. It needs two methods:
+    encode(x) -> (mean, log_variance), each of shape (B, K), where x has the samples' own shape; and
+    decode(z) -> the raw output (logits, not probabilities), with as many numbers as x. recon passes latent,
+    hidden and shape to its __init__ if it accepts them.
 
     \b
       recon train

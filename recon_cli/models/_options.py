@@ -130,52 +130,65 @@ class Options:
     """
 
     holdout: float = option(
-        0.2, "Of the samples, kept back.", number(FRACTION, lambda value: 0 <= value < 1, "0.2; 0 keeps nothing back"),
+        0.2, "Fraction of the samples held out for the test.",
+        number(FRACTION, lambda value: 0 <= value < 1, "0.2; 0 keeps nothing back"),
         metavar="FRACTION",
     )  # fmt: skip
-    epochs: int = option(100, "Passes over the training samples.", whole(1, "100"))
-    batch_size: int = option(128, "Samples in a step.", whole(1, "128"), usual="128; of a regression 16")
-    latent: int = option(24, "Latents.", whole(0, "24", WIDEST), usual="24; a regression has none")
+    epochs: int = option(100, "Number of passes over the training samples.", whole(1, "100"))
+    batch_size: int = option(128, "Number of samples in a step.", whole(1, "128"), usual="128; of a regression 16")
+    latent: int = option(24, "Number of latents, K.", whole(0, "24", WIDEST), usual="24; a regression has none")
     hidden: int = option(
-        256, "Width of the hidden layers; 0 is linear regression.", whole(0, "256", WIDEST), usual="256; of a regression 64"
+        256, "Width of the hidden layers; 0 makes a regression linear.", whole(0, "256", WIDEST), usual="256; of a regression 64"
     )
     lr: float = option(
-        0.002, "Learning rate.", number("a positive number", lambda value: value > 0, "0.002"),
+        0.002, "Learning rate of the optimizer.", number("a positive number", lambda value: value > 0, "0.002"),
         usual="0.002; of a regression 0.005",
     )  # fmt: skip
-    optimizer: str = option("adam", "One of torch's: adam, adamw, sgd, ...", metavar="NAME")
+    optimizer: str = option("adam", "Optimizer of torch: adam, adamw, sgd, ...", metavar="NAME")
     beta: float = option(
-        None, "Weight on the KL; 0 is a deterministic autoencoder.", FROM_0._replace(example="1"), usual="1",
+        None, "Weight on the KL; 0 trains a deterministic autoencoder.", FROM_0._replace(example="1"), usual="1",
         flags=("--beta", "--kl-weight"),
     )  # fmt: skip
-    seed: int = option(0, "Of every random draw.", whole(0, "0"), metavar="NUMBER")
-    model: str = option("mlp", "The networks on both sides; or x to y.", metavar="mlp|linear|conv|ae|regression|FILE.py:Class")
-    target: str | None = option(None, "What a regression predicts: names, or from 0.", metavar="COLUMN[,...]", usual="the last")
-    loss: str | None = option(
-        None, "Train on this instead, as in beta-nll:beta=0.5.", metavar="LOSS", usual="the likelihood's nll"
+    seed: int = option(0, "Seed of every random draw.", whole(0, "0"), metavar="NUMBER")
+    model: str = option(
+        "mlp",
+        "Architecture of the encoder and decoder, or of a regression.",
+        metavar="mlp|linear|conv|ae|regression|FILE.py:Class",
     )
-    exact: bool = option(False, "Linear, Gaussian: no sampling, L-BFGS to the last digit.", TRUTH)
+    target: str | None = option(
+        None, "Columns that a regression predicts: names, or numbers from 0.", metavar="COLUMN[,...]", usual="the last"
+    )
+    loss: str | None = option(
+        None, "Loss to train on instead, as in beta-nll:beta=0.5.", metavar="LOSS", usual="the likelihood's nll"
+    )
+    exact: bool = option(False, "Train a linear Gaussian model by L-BFGS, without sampling, to the last digit.", TRUTH)
     validation: float = option(
-        0.0, "Of the rest, looked at, not trained on.",
+        0.0, "Fraction of the training samples used for validation, not for training.",
         number(FRACTION, lambda value: 0 <= value < 1, "0.1; 0 takes nothing away"), metavar="FRACTION",
     )  # fmt: skip
-    patience: int = option(0, "Stop where those were no better for so many.", whole(0, "10"), metavar="EPOCHS")
+    patience: int = option(
+        0, "Stop after so many epochs without a better validation result; 0 never stops.", whole(0, "10"), metavar="EPOCHS"
+    )
     schedule: str = option(
-        "constant", "Of the learning rate; or one of torch's, as in exponential:gamma=0.97.",
+        "constant", "Schedule of the learning rate: one of these three, or one of torch's, as in exponential:gamma=0.97.",
         metavar="constant|linear|cosine|NAME[:PARAM=VALUE,...]",
     )  # fmt: skip
-    momentum: float | None = option(None, "The optimizer's own, where it has one; so are the next three.", FROM_0)
-    nesterov: bool = option(False, "Nesterov's momentum.", TRUTH)
-    weight_decay: float | None = option(None, "On the network, never on the noise.", FROM_0)
-    eps: float | None = option(None, "Added to the root of Adam's second moment.", FROM_0)
-    sigma_floor: float = option(0.0, "A noise that is not given stays above it.", FROM_0)
-    checkpoint_every: float = option(30.0, "Between two checkpoints; 0 is after every step.", FROM_0, metavar="SECONDS")
-    compile: bool = option(False, "The step through torch's compiler; takes a while to begin with.", TRUTH)
-    bf16: bool = option(False, "Matrix products in bfloat16, the likelihood as ever.", TRUTH)
-    iwae: int = option(0, "Bounds on log p(x) with up to K samples of z.", whole(0, "64"), metavar="K")
-    tensorboard: bool = option(False, "Event files in the run folder, too.", TRUTH)
-    kl_warmup: int = option(0, "Over which that weight rises from 0.", whole(0, "10"), metavar="EPOCHS")
-    free_bits: float = option(0.0, "Of KL a latent, for nothing.", FROM_0, metavar="NATS")
+    momentum: float | None = option(None, "Momentum, if the optimizer has one.", FROM_0)
+    nesterov: bool = option(False, "Use Nesterov's momentum.", TRUTH)
+    weight_decay: float | None = option(None, "Weight decay of the network's weights; the noise has none.", FROM_0)
+    eps: float | None = option(None, "The optimizer's eps; Adam adds it to the root of the second moment.", FROM_0)
+    sigma_floor: float = option(0.0, "Lower bound of a sigma (or scale) that is trained or fitted.", FROM_0)
+    checkpoint_every: float = option(
+        30.0, "Seconds between two checkpoints; 0 writes one after every step.", FROM_0, metavar="SECONDS"
+    )
+    compile: bool = option(False, "Compile the training step with torch.compile; the first step takes longer.", TRUTH)
+    bf16: bool = option(False, "Compute matrix products in bfloat16; the likelihood stays in float64.", TRUTH)
+    iwae: int = option(
+        0, "Importance-weighted bounds (IWAE) on log p(x) with up to K samples of z; 0 for none.", whole(0, "64"), metavar="K"
+    )
+    tensorboard: bool = option(False, "Write TensorBoard event files into the run folder too.", TRUTH)
+    kl_warmup: int = option(0, "Epochs over which the weight on the KL rises from 0.", whole(0, "10"), metavar="EPOCHS")
+    free_bits: float = option(0.0, "KL in nats that each latent may have at no cost.", FROM_0, metavar="NATS")
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
