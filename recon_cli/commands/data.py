@@ -16,13 +16,8 @@ from recon_cli.runtime import progress
 @options.scale
 @options.reading
 @output.format
-<<<<<<< HEAD
 def command(source: str, scale: float | None, format: str, **reading: Any) -> None:
-    """Describe a source: shape, range, and which likelihoods its values allow.
-=======
-def command(source: str, scale: float | None, format: str) -> None:
     """Describe a data source: its shape, its range, and the likelihoods that its values allow.
->>>>>>> eng21
 
     \b
       recon data x.npy

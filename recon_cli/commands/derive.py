@@ -18,16 +18,11 @@ if TYPE_CHECKING:
     "words", nargs=-1, metavar="[LIKELIHOOD|FILE.py:Class[:PARAM=VALUE]]...", type=options.LikelihoodWord(symbols=True)
 )
 @options.sigmas
-<<<<<<< HEAD
-@click.option("--shape", type=options.Shape(), metavar="1x28x28", help="Of one sample, to put D = its elements in.")
-@click.option("--list", "everything", is_flag=True, help="Every likelihood and its loss on one screen, each proved.")
-@output.plot
-=======
 @click.option(
     "--shape", type=options.Shape(), metavar="1x28x28", help="Shape of one sample; substitutes its number of elements for D."
 )
 @click.option("--list", "everything", is_flag=True, help="List every likelihood and its loss in one table, each proved.")
->>>>>>> eng21
+@output.plot
 @output.format
 def command(
     words: tuple[Likelihood | type[Likelihood], ...], sigmas: tuple[list[float], ...], shape: tuple[int, ...] | None,

@@ -68,33 +68,24 @@ def setting(*names: str) -> Callable[[Decorated], Decorated]:
     help="Train on this loss too, in lockstep, and measure whether both take the same steps.",
 )  # fmt: skip
 @setting("compile", "bf16", "iwae")
-<<<<<<< HEAD
-@click.option("--sweep", metavar="NAME=VALUE,...", help="A run for each value, as in sigma=0.05,0.1; linear models are judged.")
-@click.option("--resume", metavar="RUN", help="Go on with a run that was interrupted: its folder. Only --epochs may be more.")
-@options.evaluate
-=======
 @click.option(
     "--sweep",
     metavar="NAME=VALUE,...",
     help="Train once for each value, as in sigma=0.05,0.1; a linear model is compared with PPCA.",
 )
 @click.option("--resume", metavar="RUN", help="Folder of an interrupted run to continue; only --epochs may change, to more.")
->>>>>>> eng21
+@options.evaluate
 @options.trust
 @setting("tensorboard")
 @options.seed
 @options.device
-<<<<<<< HEAD
-@click.option("--out", metavar="DIR", show_default="runs/NAME", help="The run folder; never overwritten.")
-@output.plot
-=======
 @click.option(
     "--out",
     metavar="DIR",
     show_default="runs/NAME",
     help="Folder to write the run into; a folder that holds a run is never overwritten.",
 )
->>>>>>> eng21
+@output.plot
 @output.format
 @options.in_all_processes
 @click.pass_context
