@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from recon_cli.auditing.defects._subject import ONE, Finding, Subject, is_one
-from recon_cli.auditing.mending import names
+from recon_cli.auditing.mending import ends
 
 GRAVITY = "noted"
 
@@ -29,7 +29,7 @@ def find(subject: Subject) -> Iterator[Finding]:
     )
     if plain or tuned:
         what = "sigma^2 at beta = 1" if subject.term.rec.sign * (latent.weight or 0) > 0 else "the size of beta at sigma = 1"
-        recon, target = names(subject)
+        recon, target = ends(subject.term)
         yield Finding(
             "half-missing",
             f"squared error without its 1/2: {what} is {tradeoff:.6g}{subject.place}, with it {tradeoff * 2:.6g}",

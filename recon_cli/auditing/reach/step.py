@@ -216,11 +216,11 @@ def problem_of(step: LiveStep, parts: Parts, derived: DerivedLoss) -> tuple[Prob
         group = str(targets.index(pair.target) + 1) if several else ""  # some are compared with the same
         end = str(i) if several else ""
         how = f"an output of the network that is compared with data, {spell(shapes[pair.output])}"
-        slots.append(Slot(f"recon{end}", "recon", how, group=group))
+        slots.append(Slot(f"output{end}", "recon", how, group=group))
         how = f"the data that it is compared with, {spell(shapes[pair.target])}"
         if group in ("", end):
             slots.append(Slot(f"x{end}", "target", how, group=group))
-        where |= {f"recon{end}": [pair.output], f"x{group}": [pair.target]}
+        where |= {f"output{end}": [pair.output], f"x{group}": [pair.target]}
     for key, role, numbers in (("spread", "spread", parts.spreads), ("mu", "mu", means), ("scale", "scale", parts.scales)):
         if numbers:
             slots.append(Slot(key, role, f"an output of the network, {' and '.join(spell(shapes[n]) for n in numbers)}"))
