@@ -29,7 +29,7 @@ CONSOLE = re.compile(r"```console\n\$ (?P<command>recon [^\n]*)\n(?P<output>.*?)
 SHOWN = [(page, match["command"], match["output"]) for page, text in TEXTS.items() for match in CONSOLE.finditer(text)]
 FILES = re.compile(r"```python\n# (?P<name>\w+\.py)\n(?P<content>.*?)```", re.DOTALL)
 NUMBER = re.compile(r"-?\d[\d,]*\.?\d*(?:e[+-]?\d+)?")
-ANEW = "python -m pytest tests/test_readme.py tests/test_accuracy.py -n 0 --update-readme"
+ANEW = "python -m pytest tests/test_readme.py tests/test_notebooks.py tests/test_accuracy.py -n 0 --update-readme"
 UNSTEADY = re.compile(r"largest error|second")  # rounding errors and seconds are of the machine
 
 
