@@ -24,7 +24,13 @@ HELP = """A reconstruction loss is a likelihood in disguise.
     -log p(x | mu)  =  a * loss(x, mu)  +  b(x)  +  c(mu)
 
 MSE is a Gaussian with constant sigma, BCE a Bernoulli, L1 a Laplace. recon proves that line,
-measures it on data, and shows what it changes.
+measures it on your data, reads sigma and beta off your loss, and predicts posterior collapse.
+
+\b
+Start with one of these:
+  recon audit --run train.py     which sigma and beta does my loss assume?
+  recon calibrate --data x.npy   which sigma should I use?
+  recon guide                    the pages of the guide
 """
 WIDEST = 88  # columns of prose
 COMPLETION = """\b

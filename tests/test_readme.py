@@ -17,6 +17,7 @@ from click.testing import CliRunner
 from rich.console import Console
 from rich.text import Text
 
+import recon_cli
 from recon_cli import errors, likelihoods, registry
 from recon_cli.cli import main
 
@@ -168,6 +169,13 @@ def test_the_two_commands_of_the_first_screen() -> None:
     assert any(command == "recon compare --sigma 0.5" for _, command, _ in SHOWN)
     ci = PROJECT / ".ci" / "run"
     assert "pip install '.[test]' && python -m pytest -n auto" in ci.read_text()
+
+
+def test_the_citation_is_of_this_version() -> None:
+    (version,) = re.findall(r"version = \{(.*?)\}", TEXTS[PROJECT / "recon_cli" / "guide" / "identity.md"])
+    assert version == recon_cli.__version__
+    assert "To cite, see" in " ".join(TEXT.split())
+    assert "identity.md#how-to-cite-recon" in TEXT
 
 
 def test_what_pip_is_to_install_is_this_project_and_an_extra_that_it_has() -> None:

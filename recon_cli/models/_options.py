@@ -1,4 +1,4 @@
-"""What a run can be told: each option declared once, with its default, its domain and its help.
+"""The options of a run: each declared once, with its default, its domain and its help.
 
 The command line, the Python signatures, the checks and what may stand in a ``config.json`` are read off these fields. Nothing
 here loads torch, so that ``recon train --help`` does not.
