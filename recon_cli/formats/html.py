@@ -217,13 +217,20 @@ def steps(table: Table) -> Iterator[str]:
 
 
 def lines(table: Table) -> str:
-    """Return a line a row, and below it what is to copy."""
+    """Return a line a row, and below it what is to copy, or, to be opened, what is to know of it."""
     line, below = (column.key for column in table.columns[:2])
     parts = []
     for row in table.rows:
-        under = [row[below]] if isinstance(row[below], str) else row[below]
-        parts.append(f"<dt>{sentence(row[line])}</dt>")
-        parts += [f'<dd><code class="copy">{text(each)}</code></dd>' for each in under]
+        head, under = sentence(row[line]), row[below]
+        if "holds" in row:
+            head = f'<span class="mark {WORDS[row["holds"]]}">{MARKS[row["holds"]]}</span> {head}'
+        if isinstance(under, str):
+            parts.append(f'<dt>{head}</dt><dd><code class="copy">{text(under)}</code></dd>')
+        elif under:
+            items = "".join(f"<li>{sentence(each)}</li>" for each in under)
+            parts.append(f"<dt><details><summary>{head}</summary><ul>{items}</ul></details></dt>")
+        else:
+            parts.append(f"<dt>{head}</dt>")
     return f"<dl>{''.join(parts)}</dl>"
 
 
