@@ -43,8 +43,8 @@ def _sign(x: float) -> float:
 
 
 COMPUTED: Mapping[str, Callable[..., float]] = {  # math has the others by their names
-    "+": lambda *parts: math.fsum(parts), "*": _product, "^": lambda base, power: float(base**power), "Abs": math.fabs, "sign": _sign,
-    "loggamma": math.lgamma, "factorial": lambda x: math.gamma(x + 1), "binomial": _binomial,
+    "+": lambda *parts: math.fsum(parts), "*": _product, "^": lambda base, power: float(base**power), "Abs": math.fabs,
+    "sign": _sign, "loggamma": math.lgamma, "factorial": lambda x: math.gamma(x + 1), "binomial": _binomial,
     "Heaviside": lambda x: (1 + _sign(x)) / 2,
 }  # fmt: skip
 PLACES = 161  # of a curve
