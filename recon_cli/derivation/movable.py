@@ -13,6 +13,7 @@ from sympy.core.relational import Relational
 
 from recon_cli.derivation.notation import formula, written
 from recon_cli.derivation.proof import Proof
+from recon_cli.errors import ReconError
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.regions import Interval, Region
 from recon_cli.report import Adjustable, Chart, Formula, Series
@@ -128,9 +129,9 @@ def movable(kind: type[Likelihood], proof: Proof, values: dict[str, float], misp
             Misprint(written(text, words.names).unicode, tree(words.read(text)), said.unicode.rpartition(" = ")[2])
             for text, said in zip(kind.misprints, misprints, strict=False)
         )
-    except (Unwritable, TypeError):
+        likelihood = kind(**(values if {*values} == {*words.noise} else {**kind().parameters, **values}))
+    except (Unwritable, TypeError, ReconError):  # a formula that a page cannot compute, or noise without a usual value
         return None
-    likelihood = kind(**{**kind().parameters, **values})
     noise = {key: float(value) for key, value in likelihood.parameters.items()}
     scale = next((noise[name] for name in ("sigma", "scale") if name in noise), 1.0)
     shown = {"nll": nll, "loss": proof.loss, "slope": proof.slope, "offset": proof.offset, "gap": gap}
