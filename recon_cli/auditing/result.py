@@ -247,6 +247,8 @@ def report(audit: Audit) -> Report:
     tables[0] = tables[0].details() if len(rows) == 1 else tables[0]  # the sentence has its numbers
     if audit.unmet:
         verdict += f"; {'; '.join(audit.unmet)}"
+    remarks = [(finding.site, finding.code, f"{finding.evidence}.") for finding in audit.findings]
+    remarks = remarks or [(row.site or "", "the loss", "") for row in audit.rows]
     return Report(
         "audit",
         tables,
@@ -254,7 +256,7 @@ def report(audit: Audit) -> Report:
         verdict,
         audit.holds,
         lead=[line for part in (audit.sentence, audit.formula, audit.sizes) for line in part.splitlines()],
-        exhibits=[*audit.diagrams, *excerpts(audit.findings, [row.site for row in audit.rows])],
+        exhibits=[*audit.diagrams, *excerpts(remarks)],
     )
 
 

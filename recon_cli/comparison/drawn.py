@@ -22,6 +22,7 @@ RATIOS = 1 << 16  # at most so many are counted, evenly spread
 POINTS = 500  # elements that are shown one by one
 MOST = 4  # rows that are drawn
 APART = 100.0  # times as large as the median: from there on ratios are shown by their size
+HUGE = 1e30  # and from here on too
 LINEAR, SIGNED = "linear", "signed-log"
 
 
@@ -66,11 +67,15 @@ def histogram(parts: Sequence[Tensor]) -> Histogram | None:
         return None
     step = max(1, total // RATIOS)
     values = torch.cat([wide(part.flatten()[::step]) for part in parts if part.numel()])
+    values = values[values.isfinite()]  # a loss without a gradient beside a likelihood with one has none
+    if not len(values):
+        return None
     low, high, middle = values.min().item(), values.max().item(), values.median().item()
-    scale = SIGNED if max(abs(low), abs(high)) > APART * max(abs(middle), 1e-300) else LINEAR
+    largest = max(abs(low), abs(high))
+    scale = SIGNED if largest > APART * max(abs(middle), 1e-300) or largest > HUGE else LINEAR
     if scale == SIGNED:
         values = values.sign() * values.abs().log1p() / math.log(10)
-        low, high = values.min().item(), values.max().item()
+        low, high, middle = values.min().item(), values.max().item(), values.median().item()
     if high - low <= 1e-3 * max(abs(low), abs(high), 1e-300):
         low, high = (0.0, 2 * middle) if middle > 0 else (2 * middle, 0.0)
     width = (high - low) / BINS or 1.0

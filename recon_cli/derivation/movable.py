@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import sympy
-from sympy import Expr, Symbol
+from sympy import Basic, Expr, Symbol
 from sympy.core.relational import Relational
 
 from recon_cli.derivation.notation import formula, written
 from recon_cli.derivation.proof import Proof
+from recon_cli.errors import ReconError
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.regions import Interval, Region
 from recon_cli.report import Adjustable, Chart, Formula, Series
@@ -25,17 +26,28 @@ FUNCTIONS = (
     sympy.log, sympy.Abs, sympy.sign, sympy.sin, sympy.cos, sympy.tan, sympy.sinh, sympy.cosh, sympy.tanh, sympy.gamma,
     sympy.loggamma, sympy.factorial, sympy.binomial, sympy.Heaviside,
 )  # fmt: skip
-COMPUTED: Mapping[str, Callable[..., float]] = {
-    "+": lambda *parts: math.fsum(parts),
-    "*": lambda *parts: 0.0 if 0 in parts else math.prod(parts),
-    "^": lambda base, power: float(base**power),
-    "Abs": abs,
-    "sign": lambda x: float((x > 0) - (x < 0)),
-    "loggamma": math.lgamma,
-    "factorial": lambda x: math.gamma(x + 1),
-    "binomial": lambda n, k: math.exp(math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)),
-    "Heaviside": lambda x: 0.5 + 0.5 * ((x > 0) - (x < 0)),
-}
+
+
+def _product(*parts: float) -> float:
+    """Return a product in which 0 times anything is 0, as x log mu has it."""
+    return 0.0 if 0 in parts else math.prod(parts)
+
+
+def _binomial(n: float, k: float) -> float:
+    """Return n over k."""
+    return math.exp(math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1))
+
+
+def _sign(x: float) -> float:
+    """Return -1, 0 or 1."""
+    return float((x > 0) - (x < 0))
+
+
+COMPUTED: Mapping[str, Callable[..., float]] = {  # math has the others by their names
+    "+": lambda *parts: math.fsum(parts), "*": _product, "^": lambda base, power: float(base**power), "Abs": math.fabs,
+    "sign": _sign, "loggamma": math.lgamma, "factorial": lambda x: math.gamma(x + 1), "binomial": _binomial,
+    "Heaviside": lambda x: (1 + _sign(x)) / 2,
+}  # fmt: skip
 PLACES = 161  # of a curve
 WIDE = 4.0  # units of the noise to either side, where a region has no end
 COUNTS = 12.0  # shown of counts that have no end
@@ -117,9 +129,9 @@ def movable(kind: type[Likelihood], proof: Proof, values: dict[str, float], misp
             Misprint(written(text, words.names).unicode, tree(words.read(text)), said.unicode.rpartition(" = ")[2])
             for text, said in zip(kind.misprints, misprints, strict=False)
         )
-    except (Unwritable, TypeError):
+        likelihood = kind(**(values if {*values} == {*words.noise} else {**kind().parameters, **values}))
+    except (Unwritable, TypeError, ReconError):  # a formula that a page cannot compute, or noise without a usual value
         return None
-    likelihood = kind(**{**kind().parameters, **values})
     noise = {key: float(value) for key, value in likelihood.parameters.items()}
     scale = next((noise[name] for name in ("sigma", "scale") if name in noise), 1.0)
     shown = {"nll": nll, "loss": proof.loss, "slope": proof.slope, "offset": proof.offset, "gap": gap}
@@ -243,21 +255,21 @@ def _holds(condition: Any, names: Mapping[str, float]) -> bool:
     return {"<": a < b, "<=": a <= b, ">": a > b, ">=": a >= b}[sign]
 
 
-def tree(expression: Expr) -> Tree:
+def tree(expression: Basic) -> Tree:
     """Return an expression as a tree. Raises Unwritable for what the page has no function for."""
     if expression in (sympy.true, sympy.false):
         return bool(expression)
     if isinstance(expression, Symbol):
         return str(expression.name)
     if expression.is_number and not expression.free_symbols:
-        value = complex(expression)
-        if value.imag or not math.isfinite(value.real):
+        number = complex(sympy.N(expression, 30))
+        if number.imag or not math.isfinite(number.real):
             raise Unwritable(str(expression))
-        return value.real
+        return number.real
     if isinstance(expression, sympy.exp):
         return ("exp", tree(expression.args[0]))
     if isinstance(expression, sympy.Piecewise):
-        return ("cases", *((tree(part.expr), tree(part.cond)) for part in expression.args))
+        return ("cases", *((tree(part.args[0]), tree(part.args[1])) for part in expression.args))
     if isinstance(expression, Relational) and type(expression) in RELATIONS:
         return (RELATIONS[type(expression)], *map(tree, expression.args))
     for kind, sign in ARITHMETIC.items():

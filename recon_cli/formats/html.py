@@ -25,7 +25,7 @@ MARKS = {True: "✓", False: "✗", None: "–"}
 WORDS = {True: "yes", False: "no", None: "open"}  # class names
 TITLES = {True: "checked", False: "false", None: ""}
 MOST = 1000  # rows of a table; a longer one is shown evenly spread, and whole in the data
-FEW = 3  # rows of a wide table that are set side by side, a line for each column
+FEW = 3  # rows of a wide table that are set side by side, a line for each column; files whose code comes before the answer
 
 
 def write(report: Report, file: TextIO) -> None:
@@ -42,7 +42,7 @@ def write(report: Report, file: TextIO) -> None:
     }
     is_drawn = bool(data["charts"] or data["exhibits"])
     kinds = list(dict.fromkeys(each["kind"].lower() for each in data["exhibits"]))
-    scripts = [part("uPlot.iife.min.js")] * is_drawn
+    scripts = [f"/*\n{part('uPlot.LICENSE')}*/\n{part('uPlot.iife.min.js')}"] * is_drawn  # its licence goes where it goes
     scripts += ["\n".join(part(f"{name}.js") for name in ("arithmetic", "charts", *kinds, "page"))]
     styles = [part("uPlot.min.css")] * is_drawn + [part("page.css")]
     title = f"recon {report.command}" + f": {report.verdict}" * bool(report.verdict)
@@ -75,12 +75,15 @@ def body(report: Report) -> Iterator[str]:
     yield from (f'<p class="lead">{sentence(line)}</p>' for line in report.lead)
     yield "</header>"
     drawings = [*exhibits(report)]
+    code = [excerpt(each) for each in report.exhibits if isinstance(each, Excerpt)]
     if report.charts or drawings:
         yield '<noscript><p class="note">Charts and sliders take JavaScript; every number is in the tables below.</p></noscript>'
     yield from drawings
+    yield from code if len(code) <= FEW else ()
     brief = [part for each in report.tables if (part := each.summary() if each.layout == "grid" else each)]
     if shown_first := [line for table in brief or report.tables for line in block(table)]:
         yield f'<section class="answer" aria-label="the answer">{chr(10).join(shown_first)}</section>'
+    yield from code if len(code) > FEW else ()
     if report.charts or report.pictures:
         yield '<section class="grid" aria-label="charts and pictures">'
         yield from (figure(at, chart.title, chart.note) for at, chart in enumerate(report.charts))
@@ -96,14 +99,12 @@ def body(report: Report) -> Iterator[str]:
 
 
 def exhibits(report: Report) -> Iterator[str]:
-    """Yield what is beside the tables: a place for what the page computes, diagrams and lines of code."""
+    """Yield diagrams, and a place for each thing that the page computes."""
     count = 0
     for each in report.exhibits:
         if isinstance(each, Diagram):
             yield f'<figure class="card diagram"><figcaption>{text(each.title)}</figcaption>{_diagrams.svg(each)}</figure>'
-        elif isinstance(each, Excerpt):
-            yield excerpt(each)
-        else:
+        elif isinstance(each, Adjustable):
             yield f'<section class="exhibit" data-exhibit="{count}"></section>'
             count += 1
 
@@ -217,13 +218,20 @@ def steps(table: Table) -> Iterator[str]:
 
 
 def lines(table: Table) -> str:
-    """Return a line a row, and below it what is to copy."""
+    """Return a line a row, and below it what is to copy, or, to be opened, what is to know of it."""
     line, below = (column.key for column in table.columns[:2])
     parts = []
     for row in table.rows:
-        under = [row[below]] if isinstance(row[below], str) else row[below]
-        parts.append(f"<dt>{sentence(row[line])}</dt>")
-        parts += [f'<dd><code class="copy">{text(each)}</code></dd>' for each in under]
+        head, under = sentence(row[line]), row[below]
+        if "holds" in row:
+            head = f'<span class="mark {WORDS[row["holds"]]}">{MARKS[row["holds"]]}</span> {head}'
+        if isinstance(under, str):
+            parts.append(f'<dt>{head}</dt><dd><code class="copy">{text(under)}</code></dd>')
+        elif under:
+            items = "".join(f"<li>{sentence(each)}</li>" for each in under)
+            parts.append(f"<dt><details><summary>{head}</summary><ul>{items}</ul></details></dt>")
+        else:
+            parts.append(f"<dt>{head}</dt>")
     return f"<dl>{''.join(parts)}</dl>"
 
 

@@ -191,9 +191,13 @@ class Training(Presentable):
 
     def charts(self) -> Iterator[Chart]:
         """Yield what is drawn of it."""
-        yield from drawn.curves(self.epochs, level(self.likelihood) or "sigma")
+        yield from self.curves()
         if any(self.latents):
             yield drawn.latents(self.latents)
+
+    def curves(self) -> Iterator[Chart]:
+        """Yield its figures over the epochs."""
+        yield from drawn.curves(self.epochs, level(self.likelihood) or "sigma")
 
     def table(self, table: Table, hidden: Sequence[str], panels: Mapping[str, str | None] | None = None) -> Table:
         """Return a table of figures by the names that they have here, those that nothing has hidden, under other ``panels``."""

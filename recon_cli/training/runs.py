@@ -20,6 +20,7 @@ from recon_cli.formats._content import plain
 from recon_cli.models import _saved as saved
 from recon_cli.report import version
 from recon_cli.runtime import checksums, processes
+from recon_cli.runtime.curves import sketch
 from recon_cli.runtime.images import png
 from recon_cli.training.figures import Epoch
 from recon_cli.training.locks import LOCK, Lock
@@ -170,6 +171,8 @@ class RunFolder:
                 tensors[f"likelihood.{name}"] = value.cpu()
         about = {"likelihood": likelihood, "run": self.identity, "version": version()}
         self.put("model.safetensors", checksums.tensor_file(save(tensors), about))
+        if len(training.epochs) > 1:
+            self.put("curves.png", sketch([*training.curves()]))
         for name, picture in training.pictures.items():
             self.put(name, png(picture))
 

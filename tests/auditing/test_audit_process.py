@@ -18,7 +18,7 @@ import pytest
 
 import recon_cli
 from recon_cli.errors import ReconError
-from recon_cli.report import Chart, Column, Formula, Picture, Report, Table
+from recon_cli.report import Block, Chart, Column, Diagram, Excerpt, Formula, Picture, Report, Series, Table
 from recon_cli.runtime import supervisor
 
 run_supervised, run_in_parts = supervisor.run_supervised, supervisor.run_in_parts  # before the suite works in this process
@@ -145,7 +145,9 @@ def test_a_report_comes_back_as_it_was() -> None:
     columns = [Column("a", "A", None), Column("b", "B", "*")]
     whole = Report(
         "audit", [Table("t", columns, [{"a": 0.1 + 0.2, "b": formula}, {"a": float("-inf"), "b": None}], most=3)], ["é"], "elbo",
-        False, [Picture("p", [["a", [[[0.5]]]]])], True, [Chart("c", [3.0, 1.0], 0.5, "l")], ["first"],
+        False, [Picture("p", [["a", [[[0.5]]]]])], True,
+        [Chart("c", [1.0, 2.0], [Series("s", [3.0, None])], scales=["linear", "log"], level=0.5)], ["first"],
+        exhibits=[Diagram("d", [Block("KL", "mu", "1/B", "summed")], ["elbo"]), Excerpt("f.py", [[1, "x"]], [[1, "gap", "so"]])],
     )  # fmt: skip
     key = b"k" * 32
     read, write = os.pipe()

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 import recon_cli
 from recon_cli import comparison, likelihoods, sources
 from recon_cli.cli import main
-from recon_cli.comparison import Tally, compare, compare_sources, measure
+from recon_cli.comparison import Tally, compare, compare_sources, drawn, measure
 from recon_cli.errors import ReconError
 from recon_cli.identity import losses
 from recon_cli.identity.regions import Interval
@@ -449,3 +449,17 @@ def test_the_mean_over_a_sample_is_told_where_a_sample_has_several_numbers(numbe
     notes = " ".join(compare(x, x + 0.1, "gaussian:sigma=0.5").report().notes)
     assert said in notes
     assert "the 1 elements" not in notes
+
+
+@pytest.mark.parametrize(
+    ("ratios", "count"),
+    [([2.0] * 5, 5), ([math.inf, 1.0, 1.0], 2), ([math.inf], None), ([], None), ([1e308, 1e308], 2), ([-3e3, 1.0, 2.0, 4e3], 4),
+     ([0.0, 0.0], 2), ([1e-310], 1), ([-2.0, -2.0], 2), ([-1e308, 1e308], 2)],
+    ids=str,
+)  # fmt: skip
+def test_the_histogram_of_ratios_counts_what_is_finite(ratios: list[float], count: int | None) -> None:
+    found = drawn.histogram([torch.tensor(ratios, dtype=torch.float64)])
+    assert (None if found is None else sum(found.counts)) == count
+    if found is not None:
+        assert all(math.isfinite(middle) for middle in found.middles)
+        assert sorted(set(found.middles)) == [*found.middles]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from dataclasses import dataclass
 
 import pytest
 import sympy
@@ -12,6 +14,7 @@ from recon_cli import likelihoods
 from recon_cli.derivation.movable import Density, Unwritable, charts, movable, tree, value
 from recon_cli.derivation.notation import formula
 from recon_cli.derivation.proof import prove
+from recon_cli.likelihoods.gaussian import Gaussian
 
 X = sympy.Symbol("x", real=True)
 
@@ -49,6 +52,20 @@ def test_the_misprint_is_beside_the_density() -> None:
 def test_vectors_and_functions_that_a_page_has_not_are_left_out(name: str) -> None:
     kind = likelihoods.find(name)
     assert movable(kind, prove(kind), {}, []) is None
+
+
+def test_noise_without_a_usual_value_takes_one_to_be_moved() -> None:
+    @dataclass(frozen=True)
+    class Bare(Gaussian):
+        """A Gaussian whose sigma nobody assumes."""
+
+        sigma: float = dataclasses.field(default=dataclasses.MISSING, metadata=Gaussian.__dataclass_fields__["sigma"].metadata)
+
+    proof = prove(Gaussian)
+    assert movable(Bare, proof, {}, []) is None
+    density = movable(Bare, proof, {"sigma": 0.5}, [])
+    assert density is not None
+    assert [(each.name, each.value) for each in density.noise] == [("sigma", 0.5)]
 
 
 def test_a_tree_is_plain_numbers_and_names() -> None:

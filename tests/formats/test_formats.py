@@ -608,6 +608,16 @@ def test_pictures_and_colour_are_for_terminals_alone(monkeypatch: pytest.MonkeyP
         assert not {"▀", "\x1b"} & set(text(found, format))
 
 
+def test_pictures_are_in_colour_and_wide_ones_are_left_to_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLORTERM", "truecolor")
+    red_over_grey = Picture("p", [("x", [[[(1.0, 0.0, 0.0)], [(0.2, 0.2, 0.2)]]])])
+    assert "38;2;255;0;0;48;2;51;51;51m▀" in text(report(EVERYTHING, pictures=[red_over_grey]), "table")
+    wide = Picture("p", [("x", [[[0.5] * 65] * 2])])
+    assert "▀" not in text(report(EVERYTHING, pictures=[wide]), "table")
+
+
 def test_no_color_means_none_even_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm-256color")

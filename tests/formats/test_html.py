@@ -140,6 +140,14 @@ def test_a_long_table_is_thinned_on_the_page_and_whole_in_its_data() -> None:
     assert len(json.loads(elements.texts("script")[0])["tables"]["long"]) == 2500
 
 
+def test_what_is_not_ours_comes_with_its_licence_and_only_where_it_is_used() -> None:
+    drawn, bare = page(hostile()), page(Report("data", []))
+    notice = "Copyright (c) 2022 Leon Sorokin"
+    assert drawn.index(notice) < drawn.index("Permission is hereby granted") < drawn.index("var uPlot=")
+    assert notice not in bare
+    assert "var uPlot=" not in bare
+
+
 def luminance(colour: str) -> float:
     parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
     linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]

@@ -365,6 +365,7 @@ def test_run_folder(run: Run, tmp_path: Path) -> None:
     assert left(folder) == [
         "checkpoint.safetensors",
         "config.json",
+        "curves.png",
         "metrics.jsonl",
         "model.safetensors",
         "reconstructions.png",
@@ -413,6 +414,23 @@ def test_samples_and_a_traversal(run: Run, tmp_path: Path) -> None:
         z[0, divergence(mean, log_variance).mean(0).argmax()] = 3.0
         witness = found.model.mu(z).reshape(8, 8).cpu().numpy().clip(0, 1)
     assert numpy.abs(pixels[:8, 99:107] - witness).max() < 1 / 255
+
+
+def test_a_run_has_its_curves(run: Run, tmp_path: Path) -> None:
+    found = run(out=tmp_path / "run", epochs=3)
+    with Image.open(tmp_path / "run" / "curves.png") as png:
+        assert png.size == (2 * 460, 320)
+        inks = numpy.unique(numpy.asarray(png.convert("RGB"), dtype=int).reshape(-1, 3), axis=0)
+    for ink in ((31, 99, 176), (184, 80, 15), (22, 119, 74)):  # nll, KL and -ELBO; sigma and active latents
+        assert abs(inks - ink).sum(axis=1).min() < 30
+    assert [series.name for chart in found.curves() for series in chart.series] == [
+        "nll",
+        "KL",
+        "−ELBO",
+        "sigma",
+        "active latents",
+    ]
+    assert [*found.curves()][0].series[0].values == [epoch.nll for epoch in found.epochs]
 
 
 def test_tables_of_numbers_have_no_picture(run: Run, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from recon_cli.auditing.excerpts import excerpts
 from recon_cli.auditing.reach.scan import Site, scanned
 from recon_cli.errors import ReconError
 from recon_cli.report import Column, Report, Table
@@ -37,7 +38,8 @@ def survey(
     losses.sort(key=lambda row: order[row["site"], row["name"]])
     report = survey_of(losses, findings)
     files = f"{read} file{'s' * (read != 1)}"
-    return replace(report, verdict=f"{in_words(losses)} in {files}")
+    remarks = [(row["site"], str(row["code"]), f"{row['evidence']}.") for row in findings]
+    return replace(report, verdict=f"{in_words(losses)} in {files}", exhibits=[*excerpts(remarks)])
 
 
 def audited(sites: Sequence[Site], settings: Mapping[str, Any], timeout: float) -> Iterator[Report]:

@@ -55,6 +55,13 @@ function ticks(scale) {
   return (_, values) => values.map((value) => (value == null ? "" : spell(back(value), scale === "signed-log" ? 2 : 4)));
 }
 
+/* The range of a scale; of a logarithmic one from a round number, from which uPlot counts its ticks. */
+function rounded([low, high], scale) {
+  if (scale !== "log") return [low, high];
+  const decade = 10 ** Math.floor(Math.log10(low) + 1e-9);
+  return [Number((Math.max(1, Math.floor(low / decade + 1e-9)) * decade).toPrecision(12)), high];
+}
+
 /* Which ticks of a logarithmic axis have a number: 1, 2 and 5 of a decade where there are few of them, else 1. */
 function decades(_, values) {
   const known = values.filter((value) => value != null), many = Math.log10(known[known.length - 1] / known[0]) > 2.2;
@@ -76,8 +83,8 @@ function chart(place, label, options) {
     const isSided = given.series.some((each) => each.side);
     const names = given.titles ?? ["", "", ""];
     const scales = {
-      x: { time: false, distr: xScale === "log" ? 3 : 1, ...(ranges.x && { range: () => ranges.x }) },
-      y: { distr: yScale === "log" ? 3 : 1, ...(ranges.y && { range: () => ranges.y }) },
+      x: { time: false, distr: xScale === "log" ? 3 : 1, ...(ranges.x && { range: () => rounded(ranges.x, xScale) }) },
+      y: { distr: yScale === "log" ? 3 : 1, ...(ranges.y && { range: () => rounded(ranges.y, yScale) }) },
       ...(isSided && { side: { ...(ranges.side && { range: () => ranges.side }) } }),
     };
     const axes = [
@@ -122,8 +129,8 @@ function chart(place, label, options) {
   const self = {
     build,
     update() {
-      const given = options();
-      if (given.ranges) for (const [key, range] of Object.entries(given.ranges)) if (plot.scales[key]) plot.scales[key].range = () => range;
+      const given = options(), [x, y] = given.scales ?? [];
+      for (const [key, range] of Object.entries(given.ranges ?? {})) plot.scales[key].range = () => rounded(range, { x, y }[key]);
       plot.setData([given.x, ...given.series.map((each) => each.values)]);
     },
     fit() { if (place.clientWidth && Math.max(220, place.clientWidth) !== width) build(); },
@@ -158,7 +165,13 @@ function levelLine(u, context, y, name, words) {
   if (words) {
     context.font = `${12 * ratio()}px system-ui`;
     context.textAlign = "right";
-    context.fillText(words, u.bbox.left + u.bbox.width - 6 * ratio(), at + (at - u.bbox.top < 20 * ratio() ? 16 : -6) * ratio());
+    const wide = context.measureText(words).width, right = u.bbox.left + u.bbox.width - 6 * ratio(), foot = at + (at - u.bbox.top < 20 * ratio() ? 16 : -6) * ratio();
+    context.fillStyle = colour("card");
+    context.globalAlpha = 0.85;
+    context.fillRect(right - wide - 4 * ratio(), foot - 12 * ratio(), wide + 8 * ratio(), 15 * ratio());
+    context.globalAlpha = 1;
+    context.fillStyle = colour(name);
+    context.fillText(words, right, foot);
   }
 }
 

@@ -45,7 +45,7 @@ EXHIBITS.TradeOff = (place, given, report) => {
     return { active, rate: (logs[active] - active * Math.log(level)) / 2, distortion: active * level + left };
   };
 
-  const grid = element("div", { class: "grid" });
+  const grid = element("div", { class: "grid three" });
   const charts = [];
   const here = () => ({ sigma: noise?.value ?? 1, beta: beta.value, count: latents.value, level: beta.value * (noise?.value ?? 1) ** 2 });
   if (hasData && isGaussian) {
@@ -110,7 +110,7 @@ EXHIBITS.TradeOff = (place, given, report) => {
   const head = element("tr", {}, element("th", { scope: "col" }, given.loss), ...divergences.map((name) => element("th", { scope: "col", class: "n" }, name === "sum" ? "KL sum" : name)));
   const open = element("p", { class: "note" });
   const weights = element("figure", { class: "card" }, element("figcaption", {}, "The weight to write on the KL, in every convention"), element("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "weights" }, element("table", {}, element("thead", {}, head), element("tbody", {}, ...rows))), open);
-  (grid.isConnected ? grid : place).append(weights);
+  place.append(weights);
 
   function spelled({ number: value, open: powers }) {
     const power = (size) => (Math.abs(powers[size]) === 1 ? size : `${size}^${Math.abs(powers[size])}`);
