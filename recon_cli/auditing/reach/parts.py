@@ -287,7 +287,8 @@ def apart(step: LiveStep, before: Mapping[int, Tensor], pairs: list[Compared]) -
     unclear: list[int] = []
     for pair in pairs:
         every = torch.ones_like(step.values[pair.output], dtype=torch.bool)
-        others = [each for each in pairs if each is not pair and each.output in step.moved(before, pair.output, every)]
+        moved = step.moved(before, pair.output, every)
+        others = [each for each in pairs if each is not pair and each.output in moved]
         for other in others:
             here, there = step.vanishes(pair.output, pair.target), step.vanishes(other.output, other.target)
             same = step.values[other.output].numel() == step.values[pair.output].numel()
@@ -337,14 +338,12 @@ def coupled(step: LiveStep, before: Mapping[int, Tensor], rest: list[int]) -> li
     In whatever order of their axes.
     """
     codes: list[int] = []
-    for number in rest:
-        for other in rest:
-            value = step.values[other]
-            if other == number or value.numel() != step.values[number].numel():
+    for other in rest:
+        half = halved(step.values[other], 8)
+        for number, changed in step.moved(before, other, half).items():
+            if number not in rest or number == other or changed.numel() != half.numel():
                 continue
-            half = halved(value, 8)
-            changed = step.moved(before, other, half).get(number)
-            if changed is not None and any(meet(step, number, other, changed, half, order) for order in orders(changed.ndim)):
+            if any(meet(step, number, other, changed, half, order) for order in orders(changed.ndim)):
                 codes += [n for n in (number, other) if n not in codes]
     return codes
 

@@ -17,7 +17,7 @@ from torch.nn.functional import softplus
 from recon_cli.auditing.divergence import DEVIATION, PRIOR, SAME
 from recon_cli.auditing.latent_fields import Deviation
 from recon_cli.auditing.probes import generator
-from recon_cli.auditing.reach.cutting import varied
+from recon_cli.auditing.reach.cutting import inputs_of, varied
 from recon_cli.auditing.reach.parts import LiveStep
 from recon_cli.identity.shapes import spell
 
@@ -102,17 +102,30 @@ def read(step: LiveStep, group: set[int]) -> tuple[Gaussians, str] | None:
         value = values[number]
         values[number] = value * (1 + 0.3 * torch.rand(value.shape, generator=generator(number), dtype=value.dtype))
     measured = step.gradients({**values, **{n: step.values[n] for n in step.cut.noise}})
+    noise = [n for n in step.cut.noise if spreads_by(step, n, group)]
     for order in itertools.permutations(sorted(group)):
         mean, scale, width, *centre = order
         pair = Gaussians(mean, scale, centre[0] if centre else None, width)
         size = values[scale].numel()
         if values[mean].numel() != size or any(size % values[n].numel() for n in order) or not is_posterior(step, group, pair):
             continue
-        draws = [None, *(step.values[n] for n in step.cut.noise if step.values[n].shape == values[mean].shape)]
+        draws = [None, *(step.values[n] for n in noise if step.values[n].shape == values[mean].shape)]
         for kind, prior_kind, draw in itertools.product(DEVIATIONS, DEVIATIONS, draws):
             if is_gradient_of(pair, (kind, prior_kind), draw, {n: values[n] for n in order}, measured):
                 return pair, prior_kind
     return None
+
+
+def spreads_by(step: LiveStep, noise: int, group: set[int]) -> bool:
+    """Whether noise is multiplied by what is made of some outputs."""
+    made_of = {number: {number} for number in group}
+    for operation in step.cut.path:
+        taken = inputs_of(operation)
+        behind = set().union(*(made_of.get(number, set()) for number in taken))
+        if behind and noise in taken:
+            return True
+        made_of.update(dict.fromkeys(operation.made, behind))
+    return False
 
 
 def is_gradient_of(

@@ -39,7 +39,7 @@ class Recorded:
     @property
     def name(self) -> str:
         """The operation's name in torch, without its overload."""
-        return str(self.function).split(".")[1]
+        return name_of(getattr(self.function, "operation", self.function))
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,13 @@ class Recorder(TorchDispatchMode):
 @functools.cache
 def described(function: Any) -> tuple[str, bool]:
     """Return the name of an operation of torch, without its overload, and whether it writes to what it is given."""
-    return str(function).split(".")[1], function._schema.is_mutable
+    return name_of(function), function._schema.is_mutable
+
+
+@functools.lru_cache(maxsize=4096)
+def name_of(function: Any) -> str:
+    """Return the name of an operation of torch, without its overload."""
+    return str(function).split(".")[1]
 
 
 def tensors(part: Any) -> Iterator[Tensor]:
