@@ -197,7 +197,7 @@ def test_columns_are_predicted_by_name_where_y_is_there() -> None:
     a = BY.normal(size=200)
     table = pandas.DataFrame({"a": a, "price": 2 * a + 0.1 * BY.normal(size=200)})
     table.loc[5:40, "price"] = numpy.nan
-    found = recon_cli.train(table, model="regression", target="price", missing="nan", hidden=0, epochs=60, device="cpu")
+    found = recon_cli.train(table, model="regression", target="price", missing="nan", hidden=0, epochs=30, device="cpu")
     assert found.answers[0].target == "price"
     assert found.answers[0].rmse == pytest.approx(0.1, abs=0.05)
 
