@@ -96,12 +96,13 @@ def calibrate(
     reading = sources.ReadOptions(missing=missing, mask=mask, weights=weights)
     if isinstance(x, (str, Path)) or isinstance(mu, (str, Path)):
         return calibrate_sources(x, mu, choices, rate=rate, seed=seed, reading=reading, progress=progress)
-    given = sources.Given(x, "x", seed, reading)
-    data, means = (None if one.data is None else taken(one) for one in (given, sources.Given(mu, "mu")))
+    given, other = sources.Given(x, "x", seed, reading), sources.Given(mu, "mu")
+    data, means = (None if one.data is None else taken(one) for one in (given, other))
     pair = None
     if means is not None:
         if data is None:
             raise ReconError("There is a reconstruction, and no data.")
+        sources.in_order(given, other)
         if data.shape != means.shape:
             raise shapes_differ(data.shape, means.shape)
         pair = sources.Pair(data, means, clip, "", "data", partial=given.partial, weights=given.weights)

@@ -189,6 +189,7 @@ def compare(
         return replace(comparison, notes=(*words, *comparison.notes))
     given, other = sources.Given(x, data, reading=reading), sources.Given(mu, "the reconstruction")
     values, means = (taken(source) for source in (given, other))
+    sources.in_order(given, other)
     if given.partial or given.reading.partial:
         values = checked(given, values)
     counts = Presence(given.partial, None if given.weights is None else as_tensor(given.weights))

@@ -8,7 +8,7 @@ follows another colon (``x.npz:images``).
 from __future__ import annotations
 
 from recon_cli.sources._base import Array, Reconstruction, Source, Values
-from recon_cli.sources._objects import Given, pairs, source_of
+from recon_cli.sources._objects import Given, in_order, pairs, source_of
 from recon_cli.sources._pair import Pair, pair, prepared, read, samples
 from recon_cli.sources._reading import ReadKeywords, ReadOptions
 from recon_cli.sources._registry import kind, names, parse
@@ -26,6 +26,7 @@ __all__ = [
     "Values",
     "binarized",
     "held_out",
+    "in_order",
     "kind",
     "names",
     "numbers",

@@ -38,8 +38,10 @@ class Given(Source):
 
     Of pairs (x, y) x is taken, and that is said. The names of a table's columns are kept. What is larger than memory allows
     stays where it is and is read by slices; batches are written to a temporary file as they come. A masked array's mask says
-    what is not there.
+    what is not there. ``shuffled`` is whether a loader gave them in another order than they lie in.
     """
+
+    shuffled: bool = False
 
     def __init__(self, data: Any, word: str = "data", seed: int = 0, reading: ReadOptions | None = None) -> None:
         super().__init__("", seed)
@@ -197,7 +199,8 @@ class Given(Source):
 
     def _streamed(self, data: Iterable[Any]) -> Values:
         """Return what a loader or generator gives batch by batch; an iterable data set, sample by sample."""
-        if type(getattr(data, "sampler", None)).__name__ == "RandomSampler":
+        self.shuffled = type(getattr(data, "sampler", None)).__name__ == "RandomSampler"
+        if self.shuffled:
             self.remarks += (
                 f"{self.word}: its loader shuffles: samples come in another order than they lie in, and each time in another.",
             )
@@ -261,6 +264,16 @@ def stacks(samples: Iterator[Array], word: str) -> Iterator[Array]:
             )
         afford(word, len(group) * group[0].nbytes)
         yield numpy.stack(group)
+
+
+def in_order(data: Source, recon: Source) -> None:
+    """Raise ReconError where data or their reconstructions come out of a loader that shuffles: they are not each other's."""
+    for source in (data, recon):
+        if isinstance(source, Given) and source.shuffled:
+            raise ReconError(
+                f"{source.word} comes from a loader that shuffles, so its samples are not those of the other side, one by one.",
+                "Give DataLoader(..., shuffle=False).",
+            )
 
 
 def is_missing(value: object) -> bool:

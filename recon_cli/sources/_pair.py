@@ -15,7 +15,7 @@ from recon_cli.identity.shapes import shapes_differ, spell
 from recon_cli.runtime.lazy_arrays import Array, Lazy, Values
 from recon_cli.sources import _remarks
 from recon_cli.sources._base import Reconstruction, Source
-from recon_cli.sources._objects import source_of
+from recon_cli.sources._objects import in_order, source_of
 from recon_cli.sources._reading import ReadOptions
 from recon_cli.sources._values import binarized, loaded, observed
 
@@ -113,6 +113,7 @@ def pair(
     named = Path(data).name + {None: "", "threshold": " > 1/2", "sample": ", sampled"}[binarize]
     if not isinstance(other, Reconstruction):
         mu, done = observed(other, other.beside(source), recon, recon_scale, source.levels)
+        in_order(source, other)
         if len(mu) != len(whole):
             raise shapes_differ(whole.shape, mu.shape)
         apart = _remarks.unit_remarks(whole, mu, scale is None and recon_scale is None)

@@ -97,6 +97,9 @@ def survey(
         if progress is not None:
             progress(100 * done // values.size, word)
     mean *= values.size / max(1, there)
+    if source.weights is not None:
+        mean = weighted_mean(numpy.asarray(values), source.weights)
+        source.remarks += (f"{word}: the mean is weighted; all else is of the values as they are.",)
     grid = levels(few) if len(few) <= 1 << 16 else None
     row = Described(
         source=word,
@@ -124,6 +127,13 @@ def survey(
     tables = [Table.of("source", Described, [row]), Table.of("likelihoods", Taken, rows)]
     verdict = f"{outside.count(0)} of {len(rows)} likelihoods allow these data"
     return Report("data", tables, [f"{about}.", *source.remarks], verdict, True, [picture] if picture else [])
+
+
+def weighted_mean(values: Array, weights: Array) -> float:
+    """Return the mean of the values that are there, as they, or their samples, count."""
+    weights = weights.reshape(len(values), *(1,) * (values.ndim - 1)) if weights.ndim == 1 else weights
+    there = numpy.where(numpy.isnan(values), 0.0, numpy.broadcast_to(weights, values.shape))
+    return float((there * numpy.nan_to_num(values.astype(numpy.float64))).sum() / there.sum())
 
 
 def present(x: Tensor, vectors: bool = False) -> Tensor:

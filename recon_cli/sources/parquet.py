@@ -227,7 +227,8 @@ class Rows(Lazy):
                 images = numpy.empty((len(array), *image.shape), image.dtype)
             first = numpy.broadcast_to(images.dtype.type(), self.shape[1:] or images.shape[1:])
             if image.shape != first.shape or image.dtype != images.dtype:
-                raise self._refused(name, row + i, f"{spelled(image)}, and the first {spelled(first)}")
+                way = "--size HEIGHTxWIDTH and --colour grey|rgb make them alike."
+                raise self._refused(name, row + i, f"{spelled(image)}, and the first {spelled(first)}", way)
             images[i] = image
             self.changed.update(changes)
             self.images += 1
@@ -247,10 +248,12 @@ class Rows(Lazy):
         except Exception as error:
             raise unreadable(f"Row {row:,} of {name} in {self.where} (the first is 0)", error) from error
 
-    def _refused(self, name: str, row: int, what: str) -> ReconError:
+    def _refused(
+        self, name: str, row: int, what: str, way: str = "Mend or drop those rows, or choose another column."
+    ) -> ReconError:
         return ReconError(
             f"{name} in {self.where} is, in row {row:,} (the first is 0), {what}.",
-            "Mend or drop those rows, or choose another column.",
+            way,
         )
 
 

@@ -34,13 +34,12 @@ from recon_cli.training.targets import joined, labels, listed, others, targets_o
 from recon_cli.training.validation import Validation
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
     from torch import Tensor
     from typing_extensions import Unpack
 
     from recon_cli.models._options import Keywords
 
-Data: TypeAlias = "str | Path | ArrayLike | Tensor"
+Data: TypeAlias = Any  # a word, a path, or whatever recon_cli.sources.source_of takes
 
 
 class Samples(NamedTuple):

@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import lzma
+import math
 import pickle
 import re
 import struct
@@ -24,6 +25,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
 
+import recon_cli
 from recon_cli import sources
 from recon_cli.errors import ReconError
 from recon_cli.sources import ReadOptions
@@ -398,6 +400,15 @@ def test_what_is_taken_or_left_out_is_said() -> None:
         source, word = sources.source_of(given)
         sources.samples(source, word)
         assert said in " ".join(source.remarks)
+
+
+def test_a_loader_that_shuffles_has_no_reconstruction_beside_it() -> None:
+    given = DataLoader(Pairs(), shuffle=True, batch_size=5)
+    for function in (recon_cli.compare, recon_cli.calibrate):
+        with pytest.raises(ReconError, match="a loader that shuffles"):
+            function(given, X)
+    (row,) = recon_cli.compare(DataLoader(Pairs(), batch_size=5), (row[None] for row in X), device="cpu").rows
+    assert row.nll == pytest.approx(math.log(2 * math.pi) / 2)
 
 
 def test_names_of_columns_are_kept() -> None:

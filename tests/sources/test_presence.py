@@ -155,6 +155,16 @@ def test_every_command_says_how_many(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert resumed.exit_code in (0, 1), resumed.output
 
 
+def test_the_mean_of_a_source_is_weighted(tmp_path: Path) -> None:
+    numpy.save(tmp_path / "x.npy", X)
+    numpy.save(tmp_path / "w.npy", SAMPLES)
+    words = ["data", str(tmp_path / "x.npy"), "--missing", "nan", "--weights", str(tmp_path / "w.npy"), "--format", "json"]
+    (row,) = json.loads(CliRunner().invoke(main, words).stdout)["tables"]["source"]
+    weights = THERE * SAMPLES[:, None]
+    assert row["mean"] == pytest.approx((weights * TRUE).sum() / weights.sum(), rel=1e-6)
+    assert row["absent"] == (~THERE).sum()
+
+
 RUN: dict[str, Any] = {"epochs": 4, "device": "cpu", "latent": 2, "hidden": 8, "seed": 1}
 
 
@@ -197,7 +207,7 @@ def test_columns_are_predicted_by_name_where_y_is_there() -> None:
     a = BY.normal(size=200)
     table = pandas.DataFrame({"a": a, "price": 2 * a + 0.1 * BY.normal(size=200)})
     table.loc[5:40, "price"] = numpy.nan
-    found = recon_cli.train(table, model="regression", target="price", missing="nan", hidden=0, epochs=60, device="cpu")
+    found = recon_cli.train(table, model="regression", target="price", missing="nan", hidden=0, epochs=30, device="cpu")
     assert found.answers[0].target == "price"
     assert found.answers[0].rmse == pytest.approx(0.1, abs=0.05)
 

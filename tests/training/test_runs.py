@@ -79,7 +79,7 @@ def test_all_samples_where_it_is_said_none_were_held_out_or_the_data_are_others(
 def test_pieces_of_any_size_give_the_same(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trained()
     whole = sources.pair("digits", "run:run").mu
-    monkeypatch.setattr("recon_cli.sources.run.CHUNK", 64 * 13)
+    monkeypatch.setattr("recon_cli.sources._trained.CHUNK", 64 * 13)
     assert numpy.allclose(sources.pair("digits", "run:run").mu, whole, rtol=0, atol=1e-6)
 
 
