@@ -69,6 +69,7 @@ def calibrate(
     kl_weight: float | None = None,
     kl_reduction: str | None = None,
     keep: str | None = None,
+    likelihood: Sequence[str] = (),
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Calibration:
@@ -81,7 +82,7 @@ def calibrate(
         the measured KL of the model that made ``mu``, in nats per sample, averaged over samples.
     clip
         keep means just inside a likelihood's domain.
-    latent, shape, batch_size, sigma, sigma2, loss, reduction, kl_weight, kl_reduction, keep
+    latent, shape, batch_size, sigma, sigma2, loss, reduction, kl_weight, kl_reduction, keep, likelihood
         see :class:`Choices`.
 
     Raises ReconError for data without variance, more latents than dimensions, noises that are not positive, and
@@ -90,7 +91,7 @@ def calibrate(
     >>> round(calibrate(shape=(3, 64, 64), loss="mse", reduction="mean", kl_weight=0.00025, kl_reduction="mean-batch").sigma, 3)
     1.239
     """
-    choices = Choices(latent, shape, batch_size, sigma, sigma2, loss, reduction, kl_weight, kl_reduction, keep)
+    choices = Choices(latent, shape, batch_size, sigma, sigma2, loss, reduction, kl_weight, kl_reduction, keep, likelihood)
     data, means = (
         None if values is None else sources.numbers(as_array(values, word), word) for values, word in ((x, "x"), (mu, "mu"))
     )
@@ -163,7 +164,8 @@ def _calibration(
     is_asked_for = choices.sigma is not None or likelihood is not None
     keep = choices.kept_trade_off(convention, sizes) if convention is not None else None
     spectrum = None if x is None else eigenvalues(Blocks(x), most=max(MOST, choices.latent or 0), seed=seed)
-    rows, left_out = every_noise(pair.x, pair.outputs, pair.fitted, progress) if pair is not None else ((), ())
+    fitted = None if pair is None else every_noise(pair.x, pair.outputs, pair.fitted, progress, choices.likelihood)
+    rows, left_out = fitted or ((), ())
     why = ""
     if likelihood is None:
         likelihood, why = shown_noise(choices, rows, spectrum)

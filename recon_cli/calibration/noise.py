@@ -74,7 +74,7 @@ def remarks(rows: Sequence[FittedNoise], pair: Pair) -> Iterator[str]:
 
 
 def every_noise(
-    x: Array | Lazy, outputs: Outputs, clip: bool, progress: Progress
+    x: Array | Lazy, outputs: Outputs, clip: bool, progress: Progress, asked: Sequence[str] = ()
 ) -> tuple[tuple[FittedNoise, ...], tuple[tuple[str, str], ...]]:
     """Return a row for each likelihood whose support holds ``x``, the likeliest of its kind first; of the others, why not.
 
@@ -84,11 +84,13 @@ def every_noise(
         the reconstruction, given the names of what a decoder is to give for each element (``head``).
     clip
         whether means may be kept just inside a likelihood's domain, because recon made them.
+    asked
+        the names of those that are fitted; all of the registry without any.
     """
     values = as_tensor(x)
     width = spacing(values)
     rows, left_out = [], []
-    names = likelihoods.names()
+    names = [likelihoods.parts(word)[0] for word in asked] or likelihoods.names()
     for done, name in enumerate(names):
         progress(done * 100 // len(names), name)
         family = likelihoods.find(name)
@@ -122,7 +124,7 @@ def fitted_noise(family: type[Likelihood], x: Tensor, mu: Tensor, clip: bool, wi
     nll = mean_nll(best, x, mu)
     at_unit = mean_nll(resized(likelihood, 1.0), x, mu) if best.noise else nll
     return FittedNoise(
-        likelihood=likelihood.name,
+        likelihood=likelihood.word or likelihood.name,
         kind="probability" if likelihood.discrete else "density",
         rank=0,
         nll=nll,

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 @click.option("--kl-weight", type=float, metavar="NUMBER", help="what the KL is multiplied with,")
 @click.option("--kl-reduction", metavar="NAME", help="and how that is reduced: sum, mean-batch, mean-latents, mean.")
 @click.option("--keep", metavar="NAME[,NAME]", help="What the weight becomes under other reductions, as in sum,mean-batch.")
+@click.option(
+    "--likelihood", type=options.LikelihoodWord(keep=True), multiple=True, metavar="NAME|FILE.py:Class",
+    help="Fit this one, and no other but those given; all of them otherwise.",
+)  # fmt: skip
 @click.option("--reported", metavar="NLL|FILE.csv", help="Is that published number possible? With")
 @click.option("--dim", type=int, metavar="NUMBER", help="the elements of a sample,")
 @click.option("--beta", type=float, metavar="NUMBER", help="the noise, if not as --sigma,")
@@ -43,10 +47,11 @@ if TYPE_CHECKING:
 @click.pass_context
 def command(
     ctx: click.Context, data: str | None, recon: str | None, rate: float | None, latent: int | None,
-    shape: tuple[int, ...] | None, batch_size: int | None, sigma: float | None, sigma2: list[float] | None, loss: Loss | None,
-    reduction: str | None, kl_weight: float | None, kl_reduction: str | None, keep: str | None, reported: str | None,
-    dim: int | None, beta: float | None, rounding: float | None, plot: str | None, scale: float | None,
-    recon_scale: float | None, binarize: str | None, trust: bool, seed: int, format: str,
+    shape: tuple[int, ...] | None, batch_size: int | None, sigma: float | None, sigma2: list[float] | None,
+    loss: Loss | None, reduction: str | None, kl_weight: float | None, kl_reduction: str | None, keep: str | None,
+    likelihood: tuple[str, ...], reported: str | None, dim: int | None, beta: float | None, rounding: float | None,
+    plot: str | None, scale: float | None, recon_scale: float | None, binarize: str | None, trust: bool, seed: int,
+    format: str,
 ) -> None:  # fmt: skip
     """Which noise, which weight on the KL, and will the posterior collapse?
 
@@ -64,13 +69,15 @@ def command(
 
     if reported is not None:
         own = ("reported", "dim", "sigma", "beta", "rounding", "seed", "format")
-        others = {name: value for name, value in ctx.params.items() if name not in own}
+        others = {name: None if value == () else value for name, value in ctx.params.items() if name not in own}
         judged = calibration.judge(reported, dim=dim, sigma=sigma, beta=beta, rounding=rounding, **others)
         options.show(judged.report(), format)
     calibration.plottable(plot)
     hint = "It goes with --reported; the shape of a sample is --shape, a weight on the KL --kl-weight."
     calibration.reject({"dim": dim, "beta": beta, "rounding": rounding}, "data", hint)
-    choices = calibration.Choices(latent, shape, batch_size, sigma, sigma2, loss, reduction, kl_weight, kl_reduction, keep)
+    choices = calibration.Choices(
+        latent, shape, batch_size, sigma, sigma2, loss, reduction, kl_weight, kl_reduction, keep, likelihood
+    )
     with progress.bar("calibrating", 100) as advance:
         result = calibration.calibrate_sources(
             data, recon, choices, scale=scale, recon_scale=recon_scale, binarize=binarize, rate=rate, seed=seed, trust=trust,
