@@ -26,7 +26,6 @@ from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import Loss
 from recon_cli.identity.proportions import Proportion, of_loss, proportion
 from recon_cli.identity.tensors import as_tensor, plain, wide
-from recon_cli.likelihoods._by_decoder import spread_out
 from recon_cli.likelihoods._grey_levels import bits_per_dimension, spacing
 from recon_cli.report import LeftOut, Report, Table
 from recon_cli.runtime import devices
@@ -170,6 +169,8 @@ def _measured(
     x: Tensor | Lazy, mu: Tensor | Lazy, noise_models: Sequence[Likelihood | str], options: CompareOptions, data: str, clip: bool
 ) -> Comparison:
     """Return ``compare`` of what is a tensor or lies in files, without remarks on what the data look like."""
+    from recon_cli.likelihoods._by_decoder import spread_out
+
     claimed = [likelihoods.as_likelihood(word) for word in noise_models or ("gaussian",)]
     if 0 in x.shape:
         raise ReconError("There is nothing to compare: the data are empty.")
