@@ -64,6 +64,7 @@ def calibrate(
     kl_weight: float | None = None,
     kl_reduction: str | None = None,
     keep: str | None = None,
+    likelihood: Sequence[str] = (),
     seed: int = 0,
     missing: str | None = None,
     mask: Any = None,
@@ -83,7 +84,7 @@ def calibrate(
     missing, mask, weights
         ``nan``: NaN in ``x`` is a value that is not there. A mask, 0 where one is not there; a masked array's own is heeded.
         How much each value, sample or class counts. Sums, fits and the spectrum are of what is there.
-    latent, shape, batch_size, sigma, sigma2, loss, reduction, kl_weight, kl_reduction, keep
+    latent, shape, batch_size, sigma, sigma2, loss, reduction, kl_weight, kl_reduction, keep, likelihood
         see :class:`Choices`.
 
     Raises ReconError for data without variance, more latents than dimensions, noises that are not positive, and
@@ -92,7 +93,7 @@ def calibrate(
     >>> round(calibrate(shape=(3, 64, 64), loss="mse", reduction="mean", kl_weight=0.00025, kl_reduction="mean-batch").sigma, 3)
     1.239
     """
-    choices = Choices(latent, shape, batch_size, sigma, sigma2, loss, reduction, kl_weight, kl_reduction, keep)
+    choices = Choices(latent, shape, batch_size, sigma, sigma2, loss, reduction, kl_weight, kl_reduction, keep, likelihood)
     reading = sources.ReadOptions(missing=missing, mask=mask, weights=weights)
     if isinstance(x, (str, Path)) or isinstance(mu, (str, Path)):
         return calibrate_sources(x, mu, choices, rate=rate, seed=seed, reading=reading, progress=progress)
@@ -184,7 +185,7 @@ def _calibration(
     rows: tuple[FittedNoise, ...] = ()
     left_out: tuple[tuple[str, str], ...] = ()
     if pair is not None:
-        rows, left_out = every_noise(pair.x, pair.outputs, pair.fitted, progress, pair.weights, pair.partial)
+        rows, left_out = every_noise(pair.x, pair.outputs, pair.fitted, progress, pair.weights, pair.partial, choices.likelihood)
     why = ""
     if likelihood is None:
         likelihood, why = shown_noise(choices, rows, spectrum)

@@ -30,6 +30,8 @@ class Choices:
         a trade-off as it stands in somebody's code, to be read as a noise: all four or none.
     keep
         other reductions, as in ``sum`` or ``mean,mean-batch``: what the weight becomes there.
+    likelihood
+        the likelihoods that are fitted, by name, one's own among them (``FILE.py:Class``); all of the registry without any.
     """
 
     latent: int | None = None
@@ -42,6 +44,7 @@ class Choices:
     kl_weight: float | None = None
     kl_reduction: str | None = None
     keep: str | None = None
+    likelihood: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         for name in ("sigma", "sigma2"):

@@ -80,7 +80,13 @@ def remarks(rows: Sequence[FittedNoise], pair: Pair) -> Iterator[str]:
 
 
 def every_noise(
-    x: Array | Lazy, outputs: Outputs, clip: bool, progress: Progress, weights: Array | None = None, partial: bool = False
+    x: Array | Lazy,
+    outputs: Outputs,
+    clip: bool,
+    progress: Progress,
+    weights: Array | None = None,
+    partial: bool = False,
+    asked: Sequence[str] = (),
 ) -> tuple[tuple[FittedNoise, ...], tuple[tuple[str, str], ...]]:
     """Return a row for each likelihood whose support holds ``x``, the likeliest of its kind first; of the others, why not.
 
@@ -92,13 +98,15 @@ def every_noise(
         whether means may be kept just inside a likelihood's domain, because recon made them.
     weights, partial
         how much each value or sample counts, and whether NaN in ``x`` is a value that is not there.
+    asked
+        the names of those that are fitted; all of the registry without any.
     """
     values = as_tensor(x)
     shares = None if weights is None else as_tensor(weights)
     picked = partial or shares is not None
     width = spacing(values[~values.isnan()] if partial else values)
     rows, left_out = [], []
-    names = likelihoods.names()
+    names = [likelihoods.parts(word)[0] for word in asked] or likelihoods.names()
     for done, name in enumerate(names):
         progress(done * 100 // len(names), name)
         family = likelihoods.find(name)
@@ -150,7 +158,7 @@ def fitted_noise(
     nll = mean_nll(best, x, mu, samples, weights)
     at_unit = mean_nll(resized(likelihood, 1.0), x, mu, samples, weights) if best.noise else nll
     return FittedNoise(
-        likelihood=likelihood.name,
+        likelihood=likelihood.word or likelihood.name,
         kind="probability" if likelihood.discrete else "density",
         rank=0,
         nll=nll,

@@ -51,6 +51,10 @@ if TYPE_CHECKING:
 @click.option("--kl-weight", type=float, metavar="NUMBER", help="Weight of the KL beside that loss.")
 @click.option("--kl-reduction", metavar="NAME", help="Reduction of that KL: sum, mean-batch, mean-latents, mean.")
 @click.option("--keep", metavar="NAME[,NAME]", help="Convert the weight to other reductions, as in sum,mean-batch.")
+@click.option(
+    "--likelihood", type=options.LikelihoodWord(keep=True), multiple=True, metavar="NAME|FILE.py:Class",
+    help="Fit only this likelihood; repeatable. Without it, all of them.",
+)  # fmt: skip
 @click.option("--reported", metavar="NLL|FILE.csv", help="Check whether a published nll (or a CSV of many) is possible.")
 @click.option("--dim", type=int, metavar="NUMBER", help="Number of elements of a sample, with --reported.")
 @click.option("--beta", type=float, metavar="NUMBER", help="Noise of the published number, with --reported, instead of --sigma.")
@@ -70,7 +74,7 @@ if TYPE_CHECKING:
 def command(
     ctx: click.Context, /, data: str | None, recon: str | None, rate: float | None, latent: int | None,
     shape: tuple[int, ...] | None, batch_size: int | None, sigma: float | None, sigma2: list[float] | None, loss: Loss | None,
-    reduction: str | None, kl_weight: float | None, kl_reduction: str | None, keep: str | None, reported: str | None,
+    reduction: str | None, kl_weight: float | None, kl_reduction: str | None, keep: str | None, likelihood: tuple[str, ...], reported: str | None,
     dim: int | None, beta: float | None, rounding: float | None, plot: str | None, scale: float | None,
     recon_scale: float | None, binarize: str | None, trust: bool, seed: int, format: str, evaluate: str | None, **reading: Any,
 ) -> None:  # fmt: skip
@@ -100,7 +104,9 @@ def command(
     state = reading.pop("weights") if evaluate else None
     if evaluate:
         data, recon = data or "digits", f"model:{evaluate}:{state or ''}"
-    choices = calibration.Choices(latent, shape, batch_size, sigma, sigma2, loss, reduction, kl_weight, kl_reduction, keep)
+    choices = calibration.Choices(
+        latent, shape, batch_size, sigma, sigma2, loss, reduction, kl_weight, kl_reduction, keep, likelihood
+    )
     with progress.bar("calibrating", 100) as advance:
         result = calibration.calibrate_sources(
             data, recon, choices, scale=scale, recon_scale=recon_scale, binarize=binarize, rate=rate, seed=seed, trust=trust,

@@ -31,7 +31,6 @@ from recon_cli.identity.losses import Loss
 from recon_cli.identity.proportions import Proportion, of_loss, proportion
 from recon_cli.identity.regions import Lattice
 from recon_cli.identity.tensors import as_tensor, plain, wide
-from recon_cli.likelihoods._by_decoder import spread_out
 from recon_cli.likelihoods._grey_levels import bits_per_dimension, elsewhere, spacing
 from recon_cli.report import LeftOut, Report, Table
 from recon_cli.runtime import devices
@@ -230,6 +229,8 @@ def _measured(
     presence: Presence | None = None,
 ) -> Comparison:
     """Return ``compare`` of what is a tensor or lies in files, without remarks on what the data look like."""
+    from recon_cli.likelihoods._by_decoder import spread_out
+
     presence = presence or Presence()
     if options.against and presence.weights is not None:
         raise ReconError("--against sets each element beside a call, and weights mean nothing to it.", "Leave --weights out.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 from pathlib import Path
 
 import numpy
@@ -95,3 +96,10 @@ def test_the_laws_are_one_line_of_a_test() -> None:
 
     with pytest.raises(AssertionError, match=r"integra|add up"):
         recon_cli.derive(Wrong).assert_holds()
+
+
+def test_calibrate_fits_those_that_are_named(arrays: list[str]) -> None:
+    code, text = run("calibrate", *arrays, "--likelihood", MINE, "--likelihood", "gamma:shape=2", "--format", "json")
+    assert (code, json.loads(text)["tables"]["noise"][0]["likelihood"]) in [(0, MINE), (0, "gamma")]
+    assert {row["likelihood"] for row in json.loads(text)["tables"]["noise"]} <= {MINE, "gamma"}
+    assert run("calibrate", *arrays, "--likelihood", "gama")[0] == 2
