@@ -73,7 +73,7 @@ def candidates(event: int = 0) -> tuple[Candidate, ...]:
 
     Those of rounded data come last: at a scale far above their steps they are the unrounded ones to many digits.
     """
-    by_loss: dict[Any, Candidate] = {}
+    by_loss: dict[object, Candidate] = {}
     probe = torch.full((1, 3) if event else (1,), 1 / 3 if event else 0.4)
     for name in likelihoods.names():
         kind = likelihoods.find(name)
@@ -91,7 +91,7 @@ def candidates(event: int = 0) -> tuple[Candidate, ...]:
     return tuple(sorted(by_loss.values(), key=lambda each: (len(each.own), bool(each.kind().design))))
 
 
-def _nll(call: Any) -> Any:
+def _nll(call: object) -> object:
     return call
 
 
