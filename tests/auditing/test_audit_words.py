@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from recon_cli import audit
+from recon_cli import audit, watch
 from recon_cli.auditing.families import Match, candidates
 from recon_cli.auditing.measurements import Term
 from recon_cli.auditing.measuring import NOTHING
@@ -424,3 +424,20 @@ def test_verbs_agree_and_logits_are_told_from_probabilities() -> None:
     assert "It takes x_hat for logits." in said(lambda x_hat, x: F.binary_cross_entropy_with_logits(x_hat, x))
     assert "It takes x_hat for probabilities." in said(lambda x_hat, x: F.binary_cross_entropy(x_hat, x))
     assert "It takes x_hat for logarithms." in said(lambda x_hat, x: F.poisson_nll_loss(x_hat, x))
+
+
+def test_a_number_that_equals_the_batch_size_is_said_to_be_it_here() -> None:
+    encoder, decoder, x = nn.Linear(6, 6), nn.Linear(3, 6), torch.rand(32, 6)
+    with watch() as step:
+        mu, logvar = encoder(x).chunk(2, dim=-1)
+        recon = decoder(mu + torch.randn_like(mu) * (0.5 * logvar).exp())
+        (0.5 * (recon - x).square().sum() + kl(mu, logvar).sum() / 32).backward()
+    assert any("divided by 32, which is the batch size here" in note for note in step.audit().notes)
+
+
+def test_a_density_that_falls_near_its_target_has_no_wrong_sign() -> None:
+    def two_wells(x_hat, x, mu, logvar):
+        return (50 * ((x_hat - x) ** 2 - 0.04) ** 2).sum() + kl(mu, logvar).sum()
+
+    found = audit(two_wells, **SMALL)
+    assert (found.verdict, found.defects) == ("elbo", ())
