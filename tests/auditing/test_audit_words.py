@@ -393,7 +393,7 @@ def test_every_family_has_a_line_of_torch_that_is_its_loss() -> None:
 CLASSES: dict[str, Any] = {"shape": (4, 5), "latent": 3}
 
 
-@pytest.mark.parametrize(("loss", "how", "line"), [
+LINES = [
     (lambda y, t, mu, logvar: F.cross_entropy(y.flatten(0, 1), t.flatten()) + kl(mu, logvar).sum(), CLASSES,
      "-y.log_softmax(-1).gather(-1, t.unsqueeze(-1)).sum()"),
     (lambda y, t, mu, logvar: F.cross_entropy(y, t, reduction="sum") + 3 * kl(mu, logvar).sum(), {**CLASSES, "shape": (5, 4)},
@@ -405,7 +405,12 @@ CLASSES: dict[str, Any] = {"shape": (4, 5), "latent": 3}
     (lambda y, t, mu, logvar: F.mse_loss(y.tanh(), t) + kl(mu, logvar).sum(), SMALL, "(y.tanh() - t).square().sum()"),
     (lambda y, t, mu, logvar: F.poisson_nll_loss(F.softplus(y), t, log_input=False) + kl(mu, logvar).sum(), SMALL,
      "torch.nn.functional.poisson_nll_loss(torch.nn.functional.softplus(y), t, log_input=False, reduction='sum')"),
-])  # fmt: skip
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("loss", "how", "line"), [pytest.param(*case, marks=[pytest.mark.hostile] * (i % 2)) for i, case in enumerate(LINES)]
+)
 def test_the_lines_to_write_are_the_function_s_own(loss: Any, how: dict[str, Any], line: str) -> None:
     found = audit(loss, **how)
     written = dict(found.conversions)
