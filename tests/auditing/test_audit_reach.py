@@ -95,7 +95,7 @@ def unread(pred, x, mu, logvar, epoch):
 
 
 @pytest.mark.parametrize("loss", hostile([
-    (by_index,), (in_a_helper,), (dictionaries,), (nested,), (unread,), (star,), (sliced,), (encodes,),
+    (by_index,), (in_a_helper,), (dictionaries,), (nested,), (encodes,), (unread,), (star,), (sliced,),
     (lambda out, x: square(out.recon, x) + kl(out.mu, out.logvar),),
     (lambda *args: square(args[0], args[1]) + kl(args[2], args[3]),),
     (lambda out, x: square(out[0], x) + kl(out[1][0], out[1][1]),),
