@@ -38,8 +38,8 @@ def audit(
     batch: int | None = None,
     args: str | None = None,
     total: str | None = None,
-    bind: Mapping[str, Any] | None = None,
-    attributes: Mapping[str, Any] | None = None,
+    bind: Mapping[str, object] | None = None,
+    attributes: Mapping[str, object] | None = None,
     make: str | None = None,
     data: str | None = None,
     scale: float | str | None = None,
@@ -94,8 +94,8 @@ def audit(
 
 
 def _audit(
-    loss: Any, shape: Any, latent: Any, batch: int | None, args: str | None, total: str | None,
-    bind: dict[str, Any], attributes: dict[str, Any], make: str | None, data: str | None, scale: Any,
+    loss: object, shape: Any, latent: Any, batch: int | None, args: str | None, total: str | None,
+    bind: dict[str, object], attributes: dict[str, object], make: str | None, data: str | None, scale: Any,
 ) -> Audit:  # fmt: skip
     from recon_cli.auditing.calling import Problem, Sizes
     from recon_cli.auditing.measurements import measure
@@ -143,7 +143,7 @@ def _audit(
     return result if shape or data else doubts.both_ways(problem, chosen, result)
 
 
-def files_of(loss: Any) -> dict[str, str]:
+def files_of(loss: object) -> dict[str, str]:
     """Return the files whose lines are the loss's own, by the names under which Python runs them, as the user calls them."""
     place = loss.rpartition(":")[0].replace("\\", "/") if isinstance(loss, str) else ""
     if not place.endswith(".py"):
@@ -158,9 +158,9 @@ def factory(outer: Reached, inner: Reached) -> Reached:
     )
 
 
-def dotted(bind: Mapping[str, Any]) -> dict[str, Any]:
+def dotted(bind: Mapping[str, object]) -> dict[str, object]:
     """Return ``args.batch_size=128`` as an object ``args`` that has it."""
-    names: dict[str, Any] = {}
+    names: dict[str, object] = {}
     for name, value in bind.items():
         head, _, rest = name.partition(".")
         if rest:

@@ -93,13 +93,13 @@ class Problem:
     pick: Any = None
     picked: str = ""
     follow: Mapping[str, int] = field(default_factory=dict)
-    literals: dict[Any, Any] = field(default_factory=dict)
+    literals: dict[object, object] = field(default_factory=dict)
     dtype: Any = torch.float64
     noise: float | None = None
     prior: tuple[float, float] = (0.0, 1.0)  # mean and variance, where they are arguments
     data: Tensor | None = None  # some of the values that targets have
     watch: Any = None
-    memo: dict[Any, Any] = field(default_factory=dict)  # of what was measured, at these and all other sizes
+    memo: dict[object, Any] = field(default_factory=dict)  # of what was measured, at these and all other sizes
 
     def at(self, **changes: Any) -> Problem:
         """Return the same at other sizes, or in another layout."""
@@ -239,7 +239,7 @@ class Problem:
                 alone()
         return self.returned(result, has_tensors=bool(values))
 
-    def returned(self, result: Any, has_tensors: bool) -> Any:
+    def returned(self, result: Any, has_tensors: bool) -> object:
         """Return what came back, if it may be a loss. A function of no tensors that makes another is that one's factory."""
         if inspect.isawaitable(result) or inspect.isgenerator(result) or inspect.isasyncgen(result):
             what = "yields values one by one" if inspect.isgenerator(result) else "is asynchronous"
@@ -256,7 +256,7 @@ class Problem:
             )
         return result
 
-    def leaves(self, values: Mapping[str, Tensor]) -> Any:
+    def leaves(self, values: Mapping[str, Tensor]) -> object:
         """Return reconstructions, latents and targets that want gradients, where sums are to be looked at."""
         groups: tuple[list[Tensor], list[Tensor], list[Tensor]] = ([], [], [])
         for key, value in values.items():
@@ -270,7 +270,7 @@ class Problem:
         """Return the loss as one number; a vector is summed."""
         return self.chosen(self.raw(values, **how)).sum()
 
-    def chosen(self, result: Any) -> Tensor:
+    def chosen(self, result: object) -> Tensor:
         """Return the loss among what came back."""
         value = self.pick(result)
         if not isinstance(value, Tensor):
@@ -284,7 +284,7 @@ class Problem:
 class Answer(Stand):
     """A model that answers with what it was given, whatever it is asked."""
 
-    def __init__(self, answer: Any, attributes: Mapping[str, Any]) -> None:
+    def __init__(self, answer: object, attributes: Mapping[str, object]) -> None:
         super().__init__("model", **{key: value for key, value in attributes.items() if key != "_about"})
         self.__dict__["_answer"] = answer
 

@@ -83,7 +83,7 @@ def candidates(event: int = 0) -> tuple[Candidate, ...]:
     Those of rounded data come last: at a scale far above their steps they are the unrounded ones to many digits. Of two that
     are alike that with a noise comes first: any weight on the loss is one of its noises.
     """
-    by_loss: dict[Any, Candidate] = {}
+    by_loss: dict[object, Candidate] = {}
     probe = torch.full((1, 3) if event else (1,), 1 / 3 if event else 0.4)
     for name in likelihoods.names():
         kind = likelihoods.find(name)
@@ -100,7 +100,7 @@ def candidates(event: int = 0) -> tuple[Candidate, ...]:
     return tuple(sorted(by_loss.values(), key=lambda each: (len(each.own), bool(each.kind().design), not each.kind().noise)))
 
 
-def _nll(kind: type[Likelihood], call: str, **noise: float) -> Any:
+def _nll(kind: type[Likelihood], call: str, **noise: float) -> object:
     return getattr(kind(**noise).admitted(), call)
 
 

@@ -8,7 +8,6 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 from recon_cli.errors import ReconError
 from recon_cli.runtime.supervisor import checked_timeout, timeout_error
@@ -27,7 +26,7 @@ class InterruptedLoss(KeyboardInterrupt):
 class Made(Exception):
     """A factory: what it returned is the function to audit."""
 
-    def __init__(self, function: Any) -> None:
+    def __init__(self, function: object) -> None:
         self.function = function
 
 
@@ -129,7 +128,7 @@ def limited(timeout: float | None) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def on(number: int, handler: Callable[..., Any]) -> Iterator[None]:
+def on(number: int, handler: Callable[..., object]) -> Iterator[None]:
     """Have a signal handled so."""
     before = signal.signal(number, handler)
     try:
@@ -138,15 +137,15 @@ def on(number: int, handler: Callable[..., Any]) -> Iterator[None]:
         signal.signal(number, signal.SIG_DFL if before is None else before)
 
 
-def out_of_time(*_: Any) -> None:
+def out_of_time(*_: object) -> None:
     """Raise OutOfTime, as the handler of the alarm."""
     raise OutOfTime
 
 
-def interrupting(before: Callable[..., Any]) -> Callable[..., Any]:
+def interrupting(before: Callable[..., object]) -> Callable[..., object]:
     """Return the handler of a Ctrl-C: ``before``, a KeyboardInterrupt of which is marked as coming from outside."""
 
-    def handle(*signal_and_frame: Any) -> None:
+    def handle(*signal_and_frame: object) -> None:
         try:
             before(*signal_and_frame)
         except KeyboardInterrupt as error:

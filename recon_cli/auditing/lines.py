@@ -40,7 +40,7 @@ class LineTrace(TorchFunctionMode):
     def __init__(self, leaves: Values, files: Mapping[str, str]) -> None:
         super().__init__()
         self.files = files
-        self.alive: list[Any] = [*leaves.values()]  # so that no identity is used twice
+        self.alive: list[object] = [*leaves.values()]  # so that no identity is used twice
         self.reads = {id(value): frozenset({key}) for key, value in leaves.items()}
         self.steps: list[Operation] = []
 
@@ -94,7 +94,7 @@ def steps(problem: Problem, values: Values, files: Mapping[str, str]) -> tuple[O
     return tuple(trace.steps)
 
 
-def defined_at(code: Any, files: Mapping[str, str]) -> str:
+def defined_at(code: object, files: Mapping[str, str]) -> str:
     """Return FILE:LINE of a function; empty where it has no source file."""
     plain = getattr(code, "__code__", None)
     if (

@@ -31,10 +31,10 @@ TOTALS = (
 )
 
 
-Pick: TypeAlias = Callable[[Any], Any]  # from what a function returns to its loss
+Pick: TypeAlias = Callable[[object], object]  # from what a function returns to its loss
 
 
-def parts_of(result: Any) -> dict[str, Any] | None:
+def parts_of(result: object) -> dict[str, Any] | None:
     """Return what came back by how to write it (``r[0]``, ``r['loss']``, ``r.loss``), or None for a tensor."""
     if isinstance(result, Tensor):
         return None
@@ -68,7 +68,7 @@ def picker(problem: Problem, values: list[dict[str, Tensor]]) -> tuple[Pick, str
 def evaluating(code: str) -> Pick:
     """Return how to take the loss out by an expression of the user's (``--total``). Its faults become a ReconError."""
 
-    def evaluate(result: Any) -> Any:
+    def evaluate(result: object) -> object:
         names = {"r": result, "torch": torch, "math": math}
         if isinstance(result, Mapping):
             names |= {key: value for key, value in result.items() if str(key).isidentifier()}
@@ -83,7 +83,7 @@ def evaluating(code: str) -> Pick:
     return evaluate
 
 
-def part_picker(problem: Problem, values: list[dict[str, Tensor]], result: Any, parts: dict[str, Any]) -> tuple[Pick, str]:
+def part_picker(problem: Problem, values: list[dict[str, Tensor]], result: object, parts: dict[str, object]) -> tuple[Pick, str]:
     """Return how to take the loss out of the parts of a result: by its name, or as the sum of the others; and how."""
     spelled = problem.reached.spelled
     floats = {key: part for key, part in parts.items() if isinstance(part, (Tensor, int, float)) and not isinstance(part, bool)}

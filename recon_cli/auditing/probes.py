@@ -28,7 +28,7 @@ def uniform(shape: Any, low: float, high: float, number: int = 1) -> Tensor:
     return low + (high - low) * torch.rand(shape, generator=generator(number), dtype=torch.float64)
 
 
-def sort_of(problem: Problem) -> tuple[Any, ...]:
+def sort_of(problem: Problem) -> tuple[object, ...]:
     """Return what of a problem decides its values, and by which they are kept."""
     bent = (tuple(each.items()) for each in (problem.shapes, problem.follow, problem.literals))
     return (
@@ -132,7 +132,7 @@ def differentiated(problem: Problem, values: Mapping[str, Tensor], keys: list[st
     return loss.item(), dict(zip(keys, zeros, strict=True))
 
 
-def value_at(problem: Problem, values: Mapping[str, Tensor], **how: Any) -> float:
+def value_at(problem: Problem, values: Mapping[str, Tensor], **how: object) -> float:
     """Return the loss as a number; NaN where the function refuses the values."""
     known = kept(problem, values)[0] if not how else []
     if known:

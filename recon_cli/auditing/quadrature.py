@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.polynomial import legendre
@@ -81,7 +80,7 @@ class Pieces:
     done: Array
     slack: Array
 
-    def parts(self, keep: Any) -> Pieces:
+    def parts(self, keep: object) -> Pieces:
         """Return some of them."""
         return Pieces(*(part[keep] for part in vars(self).values()))
 

@@ -27,13 +27,13 @@ from recon_cli.errors import ReconError
 from recon_cli.runtime.torch_state import DefaultState, flushes_denormals, process_settings
 
 LOCK = threading.RLock()  # one audit at a time: seeds, warnings and environment are the whole process's
-Pair: TypeAlias = tuple[Callable[[], Any], Callable[[Any], object]]
+Pair: TypeAlias = tuple[Callable[[], object], Callable[[Any], object]]
 
 
-def attributes(owner: Any, *names: str) -> Pair:
+def attributes(owner: object, *names: str) -> Pair:
     """Return how to read attributes of an object, and how to write them back."""
 
-    def write(values: list[Any]) -> None:
+    def write(values: list[object]) -> None:
         for name, value in zip(names, values, strict=True):
             if getattr(owner, name) is not value:
                 setattr(owner, name, value)
@@ -41,7 +41,7 @@ def attributes(owner: Any, *names: str) -> Pair:
     return lambda: [getattr(owner, name) for name in names], write
 
 
-def contents(owner: Any, name: str) -> Pair:
+def contents(owner: object, name: str) -> Pair:
     """Return how to read and write a list or a dictionary of an object: the same one again, with what was in it."""
 
     def write(before: tuple[Any, Any]) -> None:
@@ -68,7 +68,7 @@ def folder() -> str | None:
         return None
 
 
-def handlers() -> dict[int, Any]:
+def handlers() -> dict[int, object]:
     """Return what each signal does; nothing off the main thread, where none can be set."""
     if threading.current_thread() is not threading.main_thread():
         return {}
@@ -95,12 +95,12 @@ def set_alarm(before: tuple[float, float, float] | None) -> None:
         signal.setitimer(signal.ITIMER_REAL, max(left - (time.monotonic() - at), 1e-3) if left else 0, again)
 
 
-def blocked() -> Any:
+def blocked() -> object:
     """Return the signals that this thread does not hear."""
     return signal.pthread_sigmask(signal.SIG_BLOCK, ()) if hasattr(signal, "pthread_sigmask") else None
 
 
-def generators() -> tuple[Any, ...]:
+def generators() -> tuple[object, ...]:
     """Return the state of every generator that code draws from; of GPUs where they are in use."""
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
     return random.getstate(), numpy.random.get_state(), torch.get_rng_state(), cuda
@@ -120,7 +120,7 @@ def deterministic() -> tuple[bool, bool]:
     return torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
 
 
-def autocast() -> list[tuple[str, bool, Any]]:
+def autocast() -> list[tuple[str, bool, object]]:
     """Return for each kind of device whether torch casts by itself, and to what."""
     return [(kind, torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)) for kind in ("cpu", "cuda")]
 
@@ -239,11 +239,11 @@ class Muted:
             self.stream.flush()
 
     @property
-    def buffer(self) -> Any:
+    def buffer(self) -> object:
         """Where bytes go."""
         return io.BytesIO() if self.muted else self.stream.buffer
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         return getattr(self.stream, name)
 
 

@@ -86,7 +86,7 @@ def scalings(problem: Problem) -> list[Scaling]:
     return [Scaling(batch[i], latent=latent[i], **of_a_sample(sizes.shape, along, i)) for i in range(len(nothing))]
 
 
-def of_a_sample(shape: Sequence[int], along: Mapping[int, tuple[list[Powers] | None, Any]], index: int) -> dict[str, Any]:
+def of_a_sample(shape: Sequence[int], along: Mapping[int, tuple[list[Powers] | None, object]], index: int) -> dict[str, Any]:
     """Return what stretching each axis of a sample says of one term: its exponents in D, and which axis they are of."""
     powers = {axis: each[index] for axis, (each, _) in along.items() if each is not None and each[index] != NONE}
     literal = next((literal for _, literal in along.values() if literal), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -30,6 +31,7 @@ def spread(problem: Problem, pair: Pair) -> ReconstructionTerm:
     e = values[recon.key] - base[target.key] if target is not None else values[recon.key]
     best: Match | None = None
     means = ""
+    largest = g.abs().max().item() or math.inf  # of a mean that is detached nothing is read off
     for meaning, deviation in DEVIATION.items():
         leaf = s.detach().clone().requires_grad_()
         sigma = deviation(leaf)
@@ -41,13 +43,13 @@ def spread(problem: Problem, pair: Pair) -> ReconstructionTerm:
             (push,) = torch.autograd.grad(nll.sum(), leaf, retain_graph=True)
             a = ((g * pull).sum() / (pull * pull).sum()).item()
             off = max(
-                (g - a * pull).abs().max().item() / g.abs().max().item(),
+                (g - a * pull).abs().max().item() / largest,
                 (h - a * push).abs().max().item() / max(1e-300, h.abs().max().item()),
             )
             if best is None or off < best.off:
                 means = meaning
                 best = Match(family, a, off, candidate_of(family) if family.startswith("het") else None)
-    match = best if best is not None and best.off < 1e-5 else None
+    match = best if best is not None and best.off < 1e-5 and largest < math.inf else None
     sign = sign_of(problem, base, pair)
     term = ReconstructionTerm(recon, match, None, worst < 1e-7, worst, (1.0, 1.0), 1.0, "real", sign, True)
     return replace(term, spread=(scale.key, means))

@@ -41,11 +41,11 @@ class Watch(TorchFunctionMode):
     """
 
     def __init__(
-        self, dtype: Any = torch.float64, sizes: dict[Any, Any] | None = None, leaves: Any = None, noise: Any = None
+        self, dtype: Any = torch.float64, sizes: dict[object, Any] | None = None, leaves: Any = None, noise: Any = None
     ) -> None:
         super().__init__()
         self.dtype, self.sizes, self.leaves, self.noise = dtype, sizes or {}, leaves, noise
-        self.literals: set[Any] = set()
+        self.literals: set[object] = set()
         self.broadcasts: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
         self.uneven: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
 
@@ -77,7 +77,7 @@ class Watch(TorchFunctionMode):
                 raise
             return func(*map(self.widened, args), **{key: self.widened(value) for key, value in kwargs.items()})
 
-    def widened(self, value: Any) -> Any:
+    def widened(self, value: object) -> object:
         """Return a float tensor in the audit's own type, that autograd takes: a kernel made at import, in a convolution."""
         if isinstance(value, (list, tuple)):
             return type(value)(map(self.widened, value)) if type(value) in (list, tuple) else value
@@ -98,7 +98,7 @@ class Watch(TorchFunctionMode):
             new_args[-1] = self.dtype
         return (*new_args, torch.device("cpu")) if len(new_args) == 1 and not kwargs else tuple(new_args), kwargs
 
-    def resized(self, args: Any) -> Any:
+    def resized(self, args: Any) -> object:
         """Return a literal size in a view, as the size is now."""
         sizes = args[1] if len(args) == 2 and isinstance(args[1], (tuple, list, torch.Size)) else args[1:]
         if not all(isinstance(size, int) for size in sizes) or isinstance(sizes, torch.Size):

@@ -134,6 +134,7 @@ def command(
       scale      their logvar, log_std, std or var   length     how long each sample is
       probs      categorical latents                 compared   codes or scores: compared, but no data
       z          a sample of the latents             extra      another term;  skip: nothing
+      prior      the prior's mean or scale
     """
     from recon_cli.auditing.reach.scan import is_place
     from recon_cli.auditing.reach.survey import survey

@@ -74,7 +74,8 @@ if TYPE_CHECKING:
 def command(
     ctx: click.Context, /, data: str | None, recon: str | None, rate: float | None, latent: int | None,
     shape: tuple[int, ...] | None, batch_size: int | None, sigma: float | None, sigma2: list[float] | None, loss: Loss | None,
-    reduction: str | None, kl_weight: float | None, kl_reduction: str | None, keep: str | None, likelihood: tuple[str, ...], reported: str | None,
+    reduction: str | None, kl_weight: float | None, kl_reduction: str | None, keep: str | None,
+    likelihood: tuple[str, ...], reported: str | None,
     dim: int | None, beta: float | None, rounding: float | None, plot: str | None, scale: float | None,
     recon_scale: float | None, binarize: str | None, trust: bool, seed: int, format: str, evaluate: str | None, **reading: Any,
 ) -> None:  # fmt: skip

@@ -95,7 +95,7 @@ def unread(pred, x, mu, logvar, epoch):
 
 
 @pytest.mark.parametrize("loss", hostile([
-    (by_index,), (in_a_helper,), (dictionaries,), (nested,), (unread,), (star,), (sliced,), (encodes,),
+    (by_index,), (in_a_helper,), (dictionaries,), (nested,), (encodes,), (unread,), (star,), (sliced,),
     (lambda out, x: square(out.recon, x) + kl(out.mu, out.logvar),),
     (lambda *args: square(args[0], args[1]) + kl(args[2], args[3]),),
     (lambda out, x: square(out[0], x) + kl(out[1][0], out[1][1]),),
@@ -409,3 +409,13 @@ def test_what_is_not_run_is_a_sentence(text: str, word: str, said: str, tmp_path
 def test_a_wrong_role_is_told_them_all() -> None:
     with pytest.raises(ReconError, match="'nothing' is no role.*recon: the reconstruction.*compared: .*skip: nothing"):
         audit(lambda a, b: square(a, b), args="nothing,target")
+
+
+def detached(recon, logvar_x, x, mu, logvar):
+    return 0.5 * ((recon.detach() - x) ** 2 / logvar_x.exp() + logvar_x).sum() + kl(mu, logvar)
+
+
+def test_names_that_tell_are_not_turned_where_the_loss_is_wrong() -> None:
+    found = audit(detached, **ROWS)
+    assert [role for _, role, _ in found.roles][:3] == ["recon", "spread", "target"]
+    assert "value-gradient-mismatch" in found.defects

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from recon_cli import audit
+from recon_cli import audit, watch
 from recon_cli.auditing.families import Match, candidates
 from recon_cli.auditing.measurements import Term
 from recon_cli.auditing.measuring import NOTHING
@@ -393,7 +393,7 @@ def test_every_family_has_a_line_of_torch_that_is_its_loss() -> None:
 CLASSES: dict[str, Any] = {"shape": (4, 5), "latent": 3}
 
 
-@pytest.mark.parametrize(("loss", "how", "line"), [
+LINES = [
     (lambda y, t, mu, logvar: F.cross_entropy(y.flatten(0, 1), t.flatten()) + kl(mu, logvar).sum(), CLASSES,
      "-y.log_softmax(-1).gather(-1, t.unsqueeze(-1)).sum()"),
     (lambda y, t, mu, logvar: F.cross_entropy(y, t, reduction="sum") + 3 * kl(mu, logvar).sum(), {**CLASSES, "shape": (5, 4)},
@@ -405,7 +405,12 @@ CLASSES: dict[str, Any] = {"shape": (4, 5), "latent": 3}
     (lambda y, t, mu, logvar: F.mse_loss(y.tanh(), t) + kl(mu, logvar).sum(), SMALL, "(y.tanh() - t).square().sum()"),
     (lambda y, t, mu, logvar: F.poisson_nll_loss(F.softplus(y), t, log_input=False) + kl(mu, logvar).sum(), SMALL,
      "torch.nn.functional.poisson_nll_loss(torch.nn.functional.softplus(y), t, log_input=False, reduction='sum')"),
-])  # fmt: skip
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("loss", "how", "line"), [pytest.param(*case, marks=[pytest.mark.hostile] * (i % 2)) for i, case in enumerate(LINES)]
+)
 def test_the_lines_to_write_are_the_function_s_own(loss: Any, how: dict[str, Any], line: str) -> None:
     found = audit(loss, **how)
     written = dict(found.conversions)
@@ -424,3 +429,20 @@ def test_verbs_agree_and_logits_are_told_from_probabilities() -> None:
     assert "It takes x_hat for logits." in said(lambda x_hat, x: F.binary_cross_entropy_with_logits(x_hat, x))
     assert "It takes x_hat for probabilities." in said(lambda x_hat, x: F.binary_cross_entropy(x_hat, x))
     assert "It takes x_hat for logarithms." in said(lambda x_hat, x: F.poisson_nll_loss(x_hat, x))
+
+
+def test_a_number_that_equals_the_batch_size_is_said_to_be_it_here() -> None:
+    encoder, decoder, x = nn.Linear(6, 6), nn.Linear(3, 6), torch.rand(32, 6)
+    with watch() as step:
+        mu, logvar = encoder(x).chunk(2, dim=-1)
+        recon = decoder(mu + torch.randn_like(mu) * (0.5 * logvar).exp())
+        (0.5 * (recon - x).square().sum() + kl(mu, logvar).sum() / 32).backward()
+    assert any("divided by 32, which is the batch size here" in note for note in step.audit().notes)
+
+
+def test_a_density_that_falls_near_its_target_has_no_wrong_sign() -> None:
+    def two_wells(x_hat, x, mu, logvar):
+        return (50 * ((x_hat - x) ** 2 - 0.04) ** 2).sum() + kl(mu, logvar).sum()
+
+    found = audit(two_wells, **SMALL)
+    assert (found.verdict, found.defects) == ("elbo", ())

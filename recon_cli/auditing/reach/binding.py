@@ -123,8 +123,9 @@ def hypotheses(plan: CallPlan, groups: Sequence[set[str]], seen: Structure | Non
     loose = [{key} for key in named if not any(key in group for group in groups)]
     ways = [sorted(ways_of(sorted(group & named.keys()), plan, seen), key=lambda way: way[0]) for group in [*groups, *loose]]
     ways = [each for each in ways if each]
-    start = (0,) * len(ways)
-    heap, known = [(sum(each[0][0] for each in ways), start)], {start}
+    start: tuple[int, ...] = (0,) * len(ways)
+    heap: list[tuple[float, tuple[int, ...]]] = [(sum(each[0][0] for each in ways), start)]
+    known: set[tuple[int, ...]] = {start}
     for _ in range(ROWS):
         if not heap:
             return
@@ -220,6 +221,9 @@ def cost(roles: Mapping[str, str], plan: CallPlan, groups: Sequence[set[str]], s
     slots = {slot.key: slot for slot in plan.slots()}
     new = [key for key, role in roles.items() if role != slots[key].role]
     whole = [group for group in groups if {"recon", "target"} <= {roles.get(key) for key in group}]
+    turned = {(slots[key].role, roles[key]) for key in new}
+    if {("recon", "target"), ("target", "recon")} <= turned:
+        return math.inf  # names that tell are not turned
     for key in new:
         counts = [*roles.values()].count(roles[key])
         if roles[key] in ("mu", "scale") and counts > 1:
@@ -272,6 +276,8 @@ def weighs(problem: Problem, key: str, role: str, recon: Slot) -> bool:
     if not now.is_floating_point():
         return True
     before, after, none = (gradients(problem, {**values, key: by * now}, [recon.key])[1][recon.key] for by in (1.0, 0.6, 0.0))
+    if not bool(before.any()):
+        return role == "spread"  # of a reconstruction that is detached
     return bool((after - before).abs().max() > 1e-9 * before.abs().max()) and (role != "mask" or not bool(none.any()))
 
 

@@ -38,8 +38,8 @@ class BoundNumber:
 class DecoderOutputs:
     """What a model that is called inside answers with, and what else it has."""
 
-    parts: Any
-    attributes: Any = field(default_factory=dict)
+    parts: object
+    attributes: object = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -53,12 +53,12 @@ class Stacked:
 class CallPlan:
     """How to call: a structure for every argument, whose leaves are slots; what goes into the function's globals."""
 
-    arguments: list[Any] = field(default_factory=list)
-    keywords: dict[str, Any] = field(default_factory=dict)
-    free: dict[str, Any] = field(default_factory=dict)
-    inner: dict[str, Any] = field(default_factory=dict)
+    arguments: list[object] = field(default_factory=list)
+    keywords: dict[str, object] = field(default_factory=dict)
+    free: dict[str, object] = field(default_factory=dict)
+    inner: dict[str, object] = field(default_factory=dict)
     taken: list[str] = field(default_factory=list)
-    wanted: dict[str, Any] = field(default_factory=dict)
+    wanted: dict[str, object] = field(default_factory=dict)
     trace: Trace = field(default_factory=lambda: Trace(True))
 
     def slots(self) -> list[Slot]:

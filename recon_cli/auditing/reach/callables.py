@@ -44,11 +44,11 @@ class Reached:
         whether the owner is a stand-in that was never initialised.
     """
 
-    code: Callable[..., Any]
+    code: Callable[..., object]
     owner: Any = None
     method: str | None = None
     tree: ast.AST | None = None
-    names: dict[str, Any] = field(default_factory=dict)
+    names: dict[str, object] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     spelled: str = "loss"
     blank: bool = False
@@ -58,18 +58,18 @@ class Reached:
         """Whether the first parameter is the owner."""
         return self.owner is not None
 
-    def caller(self) -> Callable[..., Any]:
+    def caller(self) -> Callable[..., object]:
         """Return what to call now, on a fresh copy of the owner."""
         if self.owner is None:
             return self.code
-        owner: Callable[..., Any] = copy.deepcopy(self.owner)
+        owner: Callable[..., object] = copy.deepcopy(self.owner)
         if self.method is None:
             return owner
         method = getattr(owner, self.method, None)
         return method if method is not None and not isinstance(owner, Stand) else functools.partial(self.code, owner)
 
 
-def live(loss: Any, bind: Mapping[str, Any], attributes: Mapping[str, Any]) -> Reached:
+def live(loss: object, bind: Mapping[str, object], attributes: Mapping[str, object]) -> Reached:
     """Reach a callable as it is: a function, a method, a module, an object, a class that needs no arguments."""
     from recon_cli.auditing.reach import jax_bridge
 
@@ -108,7 +108,7 @@ def live(loss: Any, bind: Mapping[str, Any], attributes: Mapping[str, Any]) -> R
     return Reached(code, owner, method, source(code), dict(bind), tuple(notes), spelled)
 
 
-def rebuilt(code: Any, bind: Mapping[str, Any]) -> Any:
+def rebuilt(code: Any, bind: Mapping[str, object]) -> Any:
     """Return the same function in a copy of its globals with ``bind`` in them and in its closure, so that nothing leaks."""
     scope = {**code.__globals__, **{key: value for key, value in bind.items() if "." not in key}}
     cells = tuple(
@@ -121,7 +121,7 @@ def rebuilt(code: Any, bind: Mapping[str, Any]) -> Any:
     return new
 
 
-def with_names(call: Any, names: Mapping[str, Any]) -> Any:
+def with_names(call: Any, names: Mapping[str, object]) -> Callable[..., object]:
     """Return a function, or a method of an object, with values for names that it reads from around it."""
     bound = call.args if hasattr(call, "args") else ((call.__self__,) if hasattr(call, "__self__") else ())
     new = rebuilt(call.func if hasattr(call, "func") else getattr(call, "__func__", call), names)
@@ -129,7 +129,7 @@ def with_names(call: Any, names: Mapping[str, Any]) -> Any:
 
 
 @contextlib.contextmanager
-def around(loss: Any) -> Iterator[None]:
+def around(loss: object) -> Iterator[None]:
     """Put on the import path what a word for a function may name: its file's folder, this one, its package's."""
     if not isinstance(loss, str):
         yield
@@ -145,7 +145,7 @@ def around(loss: Any) -> Iterator[None]:
         yield
 
 
-def from_word(word: str, bind: Mapping[str, Any], attributes: Mapping[str, Any], make: str | None = None) -> Reached:
+def from_word(word: str, bind: Mapping[str, object], attributes: Mapping[str, object], make: str | None = None) -> Reached:
     """Reach ``FILE.py:function``, ``FILE.py:Class.method``, ``FILE.ipynb:function`` or ``package.module:name``.
 
     make
@@ -161,7 +161,7 @@ def from_word(word: str, bind: Mapping[str, Any], attributes: Mapping[str, Any],
 
 
 def from_names(
-    names: Mapping[str, Any], name: str, word: str, bind: Mapping[str, Any], attributes: Mapping[str, Any],
+    names: Mapping[str, object], name: str, word: str, bind: Mapping[str, object], attributes: Mapping[str, object],
     notes: tuple[str, ...], make: str | None = None,
 ) -> Reached:  # fmt: skip
     """Return the function called ``name`` among ``names``; of a class, on a stand-in where it cannot be made."""
@@ -193,7 +193,9 @@ def from_names(
     return replace(reached, notes=(*notes, *reached.notes), spelled=name)
 
 
-def of_class(kind: type, method: str, bind: Mapping[str, Any], attributes: Mapping[str, Any], notes: tuple[str, ...]) -> Reached:
+def of_class(
+    kind: type, method: str, bind: Mapping[str, object], attributes: Mapping[str, object], notes: tuple[str, ...]
+) -> Reached:
     """Reach a method on an object of its class that was never initialised, with the attributes that are known."""
     raw = inspect.getattr_static(kind, method)
     code = getattr(raw, "__func__", raw)
@@ -241,13 +243,15 @@ def own_arguments(kind: type) -> list[str]:
     return [p.name for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
 
 
-def reads(code: Any, attribute: str) -> bool:
+def reads(code: object, attribute: str) -> bool:
     """Whether a function's source mentions an attribute of self."""
     tree = source(code)
     return tree is None or any(isinstance(node, ast.Attribute) and node.attr == attribute for node in ast.walk(tree))
 
 
-def from_file(path: Path, name: str, bind: Mapping[str, Any], attributes: Mapping[str, Any], make: str | None = None) -> Reached:
+def from_file(
+    path: Path, name: str, bind: Mapping[str, object], attributes: Mapping[str, object], make: str | None = None
+) -> Reached:
     """Reach a function of a file: imported where the top level only defines things and its imports succeed, else extracted."""
     tree, text = tree_of(path)
     word = f"{path}:{name}"

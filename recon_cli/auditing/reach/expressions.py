@@ -8,7 +8,6 @@ import importlib
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from recon_cli.auditing.limiting import explained
 from recon_cli.errors import ReconError
@@ -32,7 +31,7 @@ class Expression:
         arguments = {n.arg for n in ast.walk(tree) if isinstance(n, ast.arg)}
         return {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)} - inner - arguments - {*dir(builtins)}
 
-    def value(self, names: Mapping[str, Any]) -> Any:
+    def value(self, names: Mapping[str, object]) -> object:
         """Return its value among names. Raises ReconError where it has none."""
         scope = {key: importlib.import_module(module) for key, module in MODULES.items()} | dict(names)
         if absent := sorted(self.names - scope.keys()):
@@ -51,11 +50,11 @@ def is_expression(text: str) -> bool:
     return rooted or any(isinstance(n, ast.Call) for n in nodes)
 
 
-def resolved(values: Mapping[str, Any], names: Mapping[str, Any], option: str) -> dict[str, Any]:
+def resolved(values: Mapping[str, object], names: Mapping[str, object], option: str) -> dict[str, object]:
     """Return values with expressions evaluated, as far as ``names``, of a file, go; the others are left for the call."""
     kinds = (type, types.FunctionType, types.ModuleType, types.BuiltinFunctionType)
     known = {key: value for key, value in names.items() if isinstance(value, kinds)}
-    new: dict[str, Any] = {}
+    new: dict[str, object] = {}
     for key, value in values.items():
         if isinstance(value, str) and is_expression(value):
             value = Expression(value, f"{option} {key}={value}")

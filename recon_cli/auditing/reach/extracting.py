@@ -134,9 +134,9 @@ def runs(node: ast.stmt, own: Mapping[str, ast.AST]) -> bool:
     return isinstance(node, (ast.Pass, ast.Assert)) or (isinstance(node, ast.Expr) and calm(node.value, own))
 
 
-def parsed(tree: ast.Module) -> dict[str, Any]:
+def parsed(tree: ast.Module) -> dict[str, object]:
     """Return the defaults of ``add_argument("--batch-size", default=128)``, by the attribute they become."""
-    defaults: dict[str, Any] = {}
+    defaults: dict[str, object] = {}
     for node in ast.walk(tree):
         match node:
             case ast.Call(func=ast.Attribute(attr="add_argument"), args=[*words], keywords=keywords):
@@ -171,18 +171,18 @@ def needed_by(tree: ast.Module, wanted: str, known: Iterable[str] = ()) -> list[
 class Extract:
     """Names taken out of a file; those that are not there, and the lines that would change some and were not run."""
 
-    names: dict[str, Any]
+    names: dict[str, object]
     missing: set[str] = field(default_factory=set)
     left: dict[int, str] = field(default_factory=dict)
 
 
-def extracted(tree: ast.Module, text: str, path: Path, wanted: str, bind: Mapping[str, Any]) -> Extract:
+def extracted(tree: ast.Module, text: str, path: Path, wanted: str, bind: Mapping[str, object]) -> Extract:
     """Return ``wanted`` and all it names: definitions, imports that succeed, assignments of plain values and what changes them.
 
     Raises ReconError where ``wanted`` itself cannot be defined.
     """
     own = {key: node for node in tree.body for key in bound_by(node)}
-    names: dict[str, Any] = {"__name__": "_audited", "__builtins__": builtins}
+    names: dict[str, object] = {"__name__": "_audited", "__builtins__": builtins}
     names |= {key: importlib.import_module(module) for key, module in MODULES.items() if key not in own}
     names |= {key: value for key, value in bind.items() if "." not in key}
     extract = Extract(names)
@@ -218,7 +218,7 @@ def extracted(tree: ast.Module, text: str, path: Path, wanted: str, bind: Mappin
 class Absence(type):
     """The kind of what stands for a class, a default, a base from a package that is not there; all of its parts are such too."""
 
-    def __getattr__(cls, name: str) -> Any:
+    def __getattr__(cls, name: str) -> object:
         if name[:2] == "__" or "_absent" not in vars(cls):
             raise AttributeError(name)
         return absent(name)
@@ -227,13 +227,13 @@ class Absence(type):
 def absent(name: str) -> Absence:
     """Return a stand-in, which may be a base, a default, an annotation."""
 
-    def made(_self: Any, *_args: Any, **_keywords: Any) -> None:
+    def made(_self: object, *_args: object, **_keywords: object) -> None:
         """Take what the one that is not there takes."""
 
     return Absence(name, (), {"_absent": True, "__init__": made})
 
 
-def define(node: ast.stmt, text: str, path: Path, names: dict[str, Any], wanted: str) -> None:
+def define(node: ast.stmt, text: str, path: Path, names: dict[str, object], wanted: str) -> None:
     """Execute a top-level statement; a definition's bases, defaults and annotations that are not there are stand-ins for it."""
     tries: list[ast.stmt] = [node]
     if isinstance(node, ast.ClassDef) and node.name == wanted:  # a base that cannot be one: its methods will do
@@ -258,7 +258,7 @@ def define(node: ast.stmt, text: str, path: Path, names: dict[str, Any], wanted:
             names.pop(name, None)
 
 
-def run(node: ast.stmt, text: str, path: Path, names: dict[str, Any]) -> None:
+def run(node: ast.stmt, text: str, path: Path, names: dict[str, object]) -> None:
     """Execute one top-level statement, no decorators; its source stays readable, by its own lines."""
     for inner in ast.walk(node):
         if isinstance(inner, Definition):

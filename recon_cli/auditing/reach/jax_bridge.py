@@ -27,7 +27,7 @@ def installed() -> bool:
 
 def library_of(function: object, depth: int = 3) -> str:
     """Return the library whose modules, functions or classes a function reads, or a function that it names; empty for none."""
-    code: Any = inspect.unwrap(function) if callable(function) else function
+    code: object = inspect.unwrap(function) if callable(function) else function
     scope: Mapping[str, object] = getattr(code, "__globals__", {})
     for name in getattr(getattr(code, "__code__", None), "co_names", ()):
         if root := root_of(value := scope.get(name)):
@@ -64,7 +64,7 @@ def bridged(function: Callable[..., object]) -> Callable[..., object]:
         if has_torch_function(tensors):
             return handle_torch_function(bridge, tensors, *args, **keywords)
         floats = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
-        shape: list[Any] = []
+        shape: list[object] = []
 
         def called(*values: object) -> list[object]:
             """Return the arrays that come back of these in the places of float tensors, and keep how they are laid."""
@@ -113,7 +113,7 @@ def traceable(function: Callable[..., object], known: dict[object, Callable[...,
         known[plain] = types.FunctionType(plain.__code__, scope, plain.__name__, plain.__defaults__, plain.__closure__)
         known[plain].__kwdefaults__ = plain.__kwdefaults__
         for name in plain.__code__.co_names:
-            value: Any = inspect.unwrap(scope[name]) if callable(scope.get(name)) else scope.get(name)
+            value: object = inspect.unwrap(scope[name]) if callable(scope.get(name)) else scope.get(name)
             if root_of(value):
                 scope[name] = Named(value, name)
             elif isinstance(value, types.FunctionType):

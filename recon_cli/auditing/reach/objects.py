@@ -16,10 +16,10 @@ from recon_cli.auditing.reach.extracting import Definition
 class Stand:
     """Stands in for ``self``, or for a namespace such as parsed arguments: has what it was given, and methods of a class."""
 
-    def __init__(self, about: str = "self", **values: Any) -> None:
+    def __init__(self, about: str = "self", **values: object) -> None:
         self.__dict__.update(values, _about=about)
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         raise AttributeError(f"{self.__dict__.get('_about', 'self')} has no {name!r}")
 
 
@@ -32,7 +32,7 @@ def source(code: Any) -> ast.AST | None:
     return next((node for node in ast.walk(tree) if isinstance(node, (*Definition, ast.Lambda))), None)
 
 
-def assign(owner: Any, attributes: Mapping[str, Any]) -> None:
+def assign(owner: object, attributes: Mapping[str, object]) -> None:
     """Set attributes, dotted ones on stand-ins made on the way."""
     for name, value in attributes.items():
         at, *rest = name.split(".")
@@ -51,7 +51,7 @@ def assign(owner: Any, attributes: Mapping[str, Any]) -> None:
                 setattr(target, at, value)
 
 
-def replace_attribute(owner: Any, name: str, value: Any) -> None:
+def replace_attribute(owner: object, name: str, value: object) -> None:
     """Set an attribute; a property without a setter too, on an object of a class of its own then."""
     kind = type(owner)
     if isinstance(was := getattr(kind, name, None), property) and was.fset is None:
@@ -70,9 +70,9 @@ def stand_in(kind: Any) -> Any:
     return owner
 
 
-def defaults_of(kind: type) -> dict[str, Any]:
+def defaults_of(kind: type) -> dict[str, object]:
     """Return what ``self.a = a`` in ``__init__`` would set from literal defaults."""
-    defaults: dict[str, Any] = {}
+    defaults: dict[str, object] = {}
     for base in reversed(kind.__mro__):
         init = base.__dict__.get("__init__")
         if inspect.isfunction(init) and not base.__module__.startswith("torch") and (tree := source(init)) is not None:
@@ -80,14 +80,14 @@ def defaults_of(kind: type) -> dict[str, Any]:
     return defaults
 
 
-def set_by(init: Any, tree: ast.AST) -> dict[str, Any]:
+def set_by(init: Any, tree: ast.AST) -> dict[str, object]:
     """Return what one ``__init__`` sets from literals."""
     literals = {
         p.name: p.default
         for p in inspect.signature(init).parameters.values()
         if p.default is not p.empty and isinstance(p.default, (int, float, str, bool, type(None)))
     }
-    values: dict[str, Any] = {}
+    values: dict[str, object] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Attribute):
             target, value = node.targets[0], node.value

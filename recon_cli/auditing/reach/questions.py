@@ -30,13 +30,13 @@ class Node:
     key: str
     names: list[str] = field(default_factory=list)
     uses: set[str] = field(default_factory=set)
-    parts: dict[tuple[str, Any], Node] = field(default_factory=dict)
-    constants: set[Any] = field(default_factory=set)
+    parts: dict[tuple[str, object], Node] = field(default_factory=dict)
+    constants: set[object] = field(default_factory=set)
     axes: set[int] = field(default_factory=set)
     listed: bool = False
     entry: str = ""  # the key that it is, where it comes of looping over a dictionary
 
-    def part(self, kind: str, which: Any) -> Node:
+    def part(self, kind: str, which: object) -> Node:
         """Return what is taken out of it, the same each time."""
         spelled = {"item": f"{self.key}[{which!r}]", "attr": f"{self.key}.{which}", "call": f"{self.key}(...)"}[kind]
         return self.parts.setdefault((kind, which), Node(spelled))

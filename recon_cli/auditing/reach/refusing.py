@@ -41,7 +41,7 @@ def step_of(tree: ast.AST) -> ast.Call | None:
     return None
 
 
-def trains(code: Any, tree: ast.AST | None, depth: int = 3) -> bool:
+def trains(code: object, tree: ast.AST | None, depth: int = 3) -> bool:
     """Whether calling a function would train: it loops about a step, or calls what does."""
     if tree is None:
         return False
@@ -87,7 +87,7 @@ def works(tree: ast.AST) -> bool:
     return (loops and not inside) or step_of(tree) is not None
 
 
-def line_of(code: Any, node: ast.AST) -> int:
+def line_of(code: object, node: ast.AST) -> int:
     """Return the line of a file at which a node of a function is."""
     first = getattr(getattr(code, "__code__", None), "co_firstlineno", 1)
     return int(first + getattr(node, "lineno", 1) - 1)

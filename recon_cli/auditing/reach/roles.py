@@ -24,7 +24,7 @@ from recon_cli.errors import ReconError
 __all__ = ["BoundNumber", "CallPlan", "Pair", "Slot", "is_setting", "needed", "plan"]
 
 
-def plan(reached: Reached, bind: Mapping[str, Any], order: str | None) -> CallPlan:
+def plan(reached: Reached, bind: Mapping[str, object], order: str | None) -> CallPlan:
     """Match every argument to a role: as told by ``order``, else by what the code asks of it and by its name.
 
     Raises ReconError for what only the user knows, all of it at once. The unknown ones are left for a numerical test.
@@ -82,11 +82,11 @@ SKIPPED = ("-", "_", "", "skip")  # words of --args for no role
 
 
 def asked(
-    call: CallPlan, reached: Reached, parameters: list[inspect.Parameter], bind: Mapping[str, Any], words: list[str]
+    call: CallPlan, reached: Reached, parameters: list[inspect.Parameter], bind: Mapping[str, object], words: list[str]
 ) -> Trace:
     """Return what the function asks of its arguments, where each that is not given is a stand-in."""
 
-    def run(trace: Trace) -> Any:
+    def run(trace: Trace) -> object:
         arguments, keywords = passed(trace, reached, parameters, bind, words)
         function = reached.caller()
         owner = getattr(function, "__self__", None) or (function.args[0] if hasattr(function, "args") and function.args else None)
@@ -99,13 +99,13 @@ def asked(
 
 
 def passed(
-    trace: Trace, reached: Reached, parameters: list[inspect.Parameter], bind: Mapping[str, Any], words: list[str]
-) -> tuple[list[Any], dict[str, Any]]:
+    trace: Trace, reached: Reached, parameters: list[inspect.Parameter], bind: Mapping[str, object], words: list[str]
+) -> tuple[list[object], dict[str, object]]:
     """Return arguments and keywords for a call that is traced."""
-    values: dict[str, Any] = {}
-    several: list[Any] = []
+    values: dict[str, object] = {}
+    several: list[object] = []
 
-    def value(name: str) -> Any:
+    def value(name: str) -> object:
         if name in bind or (role_of(name) is None and name in FLAGS):
             return bind.get(name, FLAGS.get(name))
         return defaultdict(list) if RECORDS.match(name) else trace.stand_in(name)
@@ -154,7 +154,9 @@ def keys_of(tree: ast.AST | None, name: str) -> dict[str, bool]:
     return keys
 
 
-def value_of(name: str, word: str | None, call: CallPlan, reached: Reached, bind: Mapping[str, Any], missing: list[str]) -> Any:
+def value_of(
+    name: str, word: str | None, call: CallPlan, reached: Reached, bind: Mapping[str, Any], missing: list[str]
+) -> object:
     """Return what the plan passes for an argument: what is bound, as ``word`` tells, else by what is asked of it and its name."""
     if name in bind:
         return BoundNumber(name, bind[name]) if type(bind[name]) is int else bind[name]
@@ -175,7 +177,7 @@ def value_of(name: str, word: str | None, call: CallPlan, reached: Reached, bind
     return shaped(node, call, word, missing)
 
 
-def shaped(node: Node, call: CallPlan, word: str | None, missing: list[str], fallback: str = "") -> Any:
+def shaped(node: Node, call: CallPlan, word: str | None, missing: list[str], fallback: str = "") -> object:
     """Return what the plan passes for a value: a structure of slots as the code takes it apart, None where it asks nothing."""
     name = fallback if not node.name or (role_of(fallback) and not role_of(node.name)) else node.name
     role = role_of(name)
@@ -232,7 +234,7 @@ def is_weight(node: Node, name: str) -> bool:
     return "weight" in node.uses and not node.uses & {"tensor", "factor"}
 
 
-def attributes_of(node: Node, call: CallPlan, missing: list[str]) -> dict[str, Any]:
+def attributes_of(node: Node, call: CallPlan, missing: list[str]) -> dict[str, object]:
     """Return what an object has: attributes that are no tensor's; and all that are read, where one has a role."""
     parts = {name: part for name, part in node.of("attr").items() if part.touched}
     own = {name for name in parts if name not in TENSOR_WORDS and (not is_tensor_word(name) or role_of(name))}
@@ -253,7 +255,7 @@ def wanted(parameter: inspect.Parameter) -> bool:
     return parameter.default is None and role_of(parameter.name) in ("recon", "target", "mu", "scale", "posterior", "kl")
 
 
-def leaf(name: str, word: str | None, key: str) -> Any:
+def leaf(name: str, word: str | None, key: str) -> object:
     """Return a slot by what was told, or by its name."""
     if not word and name and set(name) <= {"_"}:
         return None
@@ -302,7 +304,7 @@ def spelled_out(names: list[str]) -> str:
     return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
-def made(result: Any) -> bool:
+def made(result: object) -> bool:
     """Whether what was returned is a function."""
     return callable(result) and not isinstance(result, (Tensor, type))
 

@@ -51,7 +51,7 @@ def structure(problem: Problem) -> Structure | None:
 
 def measured(problem: Problem, values: Mapping[str, Tensor]) -> Structure | None:
     """Return what gradients do where each argument in turn goes half of the way, and all of it, to the other end of its range."""
-    keys = [key for key, value in values.items() if value.is_floating_point() and "." not in key]
+    keys = [slot.key for slot in problem.plan.slots() if slot.key in values and values[slot.key].is_floating_point()]
     before = gradients(problem, values, keys)[1]
     if not keys or not all(bool(grad.isfinite().all()) for grad in before.values()):
         return None

@@ -14,7 +14,7 @@ from recon_cli.auditing.reach.vocabulary import meaning_of, role_of
 from recon_cli.errors import ReconError
 
 
-def around(call: CallPlan, reached: Reached, tree: ast.AST, bind: Mapping[str, Any]) -> None:
+def around(call: CallPlan, reached: Reached, tree: ast.AST, bind: Mapping[str, object]) -> None:
     """Find what is no argument: models on self whose outputs are named, and names that are read from around the function."""
     code = inspect.unwrap(reached.code)
     for node in ast.walk(tree):
@@ -45,7 +45,7 @@ def around(call: CallPlan, reached: Reached, tree: ast.AST, bind: Mapping[str, A
             call.free[name] = Slot(name, role, f"by its name, {name}, read from around the function", meaning_of(name))
 
 
-def content_of(cell: Any) -> Any:
+def content_of(cell: Any) -> object:
     """Return what is in a closure's cell; None where nothing is."""
     try:
         return cell.cell_contents
@@ -53,7 +53,7 @@ def content_of(cell: Any) -> Any:
         return None
 
 
-def method_of(owner: Any, name: str) -> bool:
+def method_of(owner: object, name: str) -> bool:
     """Whether an object can do ``name`` already: a method of its own class, or a submodule."""
     return hasattr(type(owner), name) or name in getattr(owner, "_modules", {})
 
