@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from recon_cli.auditing.formulas import number
 from recon_cli.auditing.latents import PRIOR
+from recon_cli.auditing.spelling import call_of, line_of, of_output
 
 if TYPE_CHECKING:
     from recon_cli.auditing.defects._subject import Subject
-    from recon_cli.auditing.families import Match
+    from recon_cli.auditing.families import Candidate, Match
     from recon_cli.auditing.measurements import Measurements, Term
 
 KL_LINES = {  # of a mean mu and a scale s from the standard normal, summed over all: Kingma & Welling 2014, appendix B
@@ -19,7 +20,7 @@ KL_LINES = {  # of a mean mu and a scale s from the standard normal, summed over
     "std": "0.5 * ({mu}**2 + {s}**2 - 2 * {s}.log() - 1).sum()",
     "variance": "0.5 * ({mu}**2 + {s} - {s}.log() - 1).sum()",
 }
-LINES = {  # of every loss of the registry by its class; of an nll, by its likelihood and method
+LINES = {  # of losses by their classes; of an nll, by its likelihood and method; of others, what the registry says of them
     "SquaredError": "({r} - {x}).square().sum()",
     "AbsoluteError": "({r} - {x}).abs().sum()",
     "BinaryCrossEntropy": "torch.nn.functional.binary_cross_entropy({r}, {x}, reduction='sum')",
@@ -100,12 +101,21 @@ def summed(term: Term) -> str:
         made = {"CrossEntropy": f".log_softmax({axis})", "CategoricalCrossEntropy": ".log()"}.get(name, "")
         hot = not term.classes or term.classes.endswith("hot")
         return f"-({x} * {r}{made}).sum()" if hot else f"-{r}{made}.gather({axis}, {x}.unsqueeze({axis})).sum()"
-    if name not in LINES or (match.link and match.link not in MADE_OF):
+    if match.link and match.link not in MADE_OF:
         return ""
+    if name not in LINES:
+        return "" if match.candidate is None else line_of(formula_of(match.candidate), r, x, match.own)
     own = {key: number(value).replace(",", "") for key, value in match.own.items()}
     levels = getattr(match.candidate.kind(), "levels", None) if match.candidate else None
     half = f"1 / {2 * (round(levels) - 1)}" if levels else ""
     return LINES[name].format(r=r, x=x, half=half, axis=axis, **own)
+
+
+def formula_of(candidate: Candidate) -> str:
+    """Return what people write for a loss, or for an nll that stands for one, as the registry has it."""
+    if hasattr(candidate.loss, "args"):
+        return call_of(candidate.kind, candidate.loss.args[1])
+    return of_output(candidate.loss.torch, candidate.loss.link.name)
 
 
 def loss_of(match: Match) -> str:
@@ -113,7 +123,7 @@ def loss_of(match: Match) -> str:
     if match.candidate is None:
         return ""
     loss = match.candidate.loss
-    return f"{match.family} {loss.args[0].__name__}" if hasattr(loss, "args") else str(loss.__name__)
+    return f"{match.family} {loss.args[1]}" if hasattr(loss, "args") else str(loss.__name__)
 
 
 def over_batch(subject: Subject) -> str:

@@ -49,7 +49,10 @@ class ZeroInflatedNegativeBinomialNLL(Loss):
         "((x + 1/dispersion)*log(1 + dispersion*mu) - x*log(dispersion*mu) + log(gamma(1/dispersion)*factorial(x)) "
         "- log(gamma(x + 1/dispersion)) - log(1 - zeros), True))"
     )
-    torch = "where(x == 0, -log(zeros + (1 - zeros)*nb0), nb - log1p(-zeros)), nb0, nb the negative binomial's"
+    torch = (
+        "where(x == 0, -log(zeros + (1 - zeros)*exp(-log1p(dispersion*mu)/dispersion)), (x + 1/dispersion)*log1p(dispersion*mu)"
+        " - x*log(dispersion*mu) + lgamma(1/dispersion) + lgamma(x + 1) - lgamma(x + 1/dispersion) - log1p(-zeros))"
+    )
     support = COUNT
     domain = Interval(0)
 
