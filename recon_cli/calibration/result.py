@@ -169,6 +169,8 @@ class Calibration(Presentable):
 
     def _notes(self) -> Iterator[str]:
         yield from self.notes
+        if any(row.nll < 0 and row.kind == "density" for row in self.noise):
+            yield "An nll below 0 is no mistake: it is minus the logarithm of a density, which may exceed one."
         if {row.kind for row in self.noise} == {"density", "probability"}:
             yield (
                 "Densities and probabilities are ranked apart: a density's nll changes with the units of x, a probability's does "

@@ -187,10 +187,12 @@ def meaning(rows: Sequence[Identity]) -> list[str]:
     rule = claim.likelihood.best_noise
     best = ", ".join(f"{key} = {value:.6g}" for key, value in row.best.items()) + f", {rule}" * bool(rule)
     costs = [row.cost or 0.0 for row in rows]
+    below = next((words for row in rows if row.claim and (words := row.claim.likelihood.below_zero(row.nll, row.sample))), "")
     return [
         f"{sentence}.",
         f"The data would choose {best}; {noises} costs {_each(costs, 4)} nats per element more "
         f"({_each((cost * row.sample for cost in costs), 4)} a sample).",
+        *[below] * bool(below),
     ]
 
 

@@ -278,6 +278,23 @@ class Likelihood(Parametric, ABC):
             f"does not integrate to one; {self.relaxation} is the same, normalised"
         )
 
+    def below_zero(self, nll: float, elements: float) -> str:
+        """Return the sentence, the same in every command, on an nll below 0 of so many elements; empty for any other.
+
+        The least that a density of real numbers around its mean can cost is its nll at the mean, -log of its height: for a
+        Gaussian D/2 log(2 pi sigma^2).
+        """
+        if not nll < 0 or self.discrete:
+            return ""
+        sentence = "An nll below 0 is no mistake: it is minus the logarithm of a density, which may exceed one"
+        plain = not self.event and not self.head and all(isinstance(value, (int, float)) for value in self.parameters.values())
+        if not plain or self.support is not REAL or self.domain is not REAL:
+            return f"{sentence}."
+        least = float(self.nll(0.0, 0.0))
+        named = "D/2 log(2 pi sigma^2)" if self.name == "gaussian" else "D times the nll at x = mu"
+        floor = f"{named} = {elements * least:.6g} nats a sample, {least / math.log(2):.4g} bits per dimension"
+        return f"{sentence}. The least that {self} allows is {floor}."
+
     @property
     def losses(self) -> dict[Loss, Number]:
         """Every loss that it claims for its own, of mu and of the raw output, and its slope."""

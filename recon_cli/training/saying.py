@@ -36,6 +36,8 @@ def notes(training: Training) -> Iterator[str]:
         yield Detail(gradients(training, result.ratio, result.cosine))
     if result.sigma is not None:
         yield noise(training, result.sigma)
+    if below := training.likelihood.below_zero(result.nll, training.model.elements):
+        yield below
     if training.answers:
         yield error(training)
     if training.line:
