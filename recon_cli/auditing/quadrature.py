@@ -26,6 +26,8 @@ RUNNING, MIDDLE = (
     np.stack([legendre.legval(at, each) for each in INTEGRALS], axis=-1) @ np.linalg.inv(legendre.legvander(NODES, ORDER - 1))
     for at in (NODES, 0.0)
 )
+# From values at the nodes to the last two Legendre coefficients, which die away where the values are smooth.
+LAST = np.linalg.inv(legendre.legvander(NODES, ORDER - 1))[-2:]
 JUMPS, FALLS = "its value jumps", "falls without end"
 
 
@@ -215,6 +217,8 @@ class Integral:
             counts = heights.max(axis=1) > -DEEP
             rough = counts & ((off > 1e-11) | (np.ptp(heights, axis=1) > 12))
             rough |= np.maximum(apart / np.where(counts, 1e-10, 1e-7), halfway / 1e-6) > 1 + np.abs(parents.rise)
+            bent = parents.half * np.abs(parents.pull @ LAST.T).max(axis=1)  # both rules may miss a bend by the same
+            rough |= counts & (bent > 1e-6 * (1 + np.abs(parents.rise)))
             rough |= (np.abs(parents.rise) >= STEEP) & (self.brim(parents, starts) > top - DEEP)
             rough |= ~np.isfinite(off + apart)
         self.off += np.bincount(parents.whose, np.where(counts & ~rough, off, 0.0), len(peak))

@@ -495,11 +495,20 @@ def test_ctrl_c_in_the_midst_of_reading_is_130(tmp_path: Path) -> None:
     )  # fmt: skip
     try:
         await_open(large, run)
-        run.send_signal(signal.SIGINT)
-        out, err = run.communicate(timeout=30)
+        out, err = interrupted(run)
     finally:
         run.kill()
-    assert (run.returncode, out, err.strip()) == (130, "", "Interrupted.")
+    assert run.returncode in (130, -signal.SIGINT)  # the same to a shell: Python ends so where an import was interrupted
+    assert (out, err.strip()) == ("", "Interrupted.")
+
+
+def interrupted(run: subprocess.Popen[str]) -> tuple[str, str]:
+    """What a process has written that is told to end, again where a library that it was loading has kept that to itself."""
+    for _ in range(10):
+        run.send_signal(signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return run.communicate(timeout=3)
+    return run.communicate(timeout=1)
 
 
 def await_open(file: Path, reader: subprocess.Popen[str]) -> None:
