@@ -26,8 +26,9 @@ RUNNING, MIDDLE = (
     np.stack([legendre.legval(at, each) for each in INTEGRALS], axis=-1) @ np.linalg.inv(legendre.legvander(NODES, ORDER - 1))
     for at in (NODES, 0.0)
 )
-# From values at the nodes to the last two Legendre coefficients, which die away where the values are smooth.
-LAST = np.linalg.inv(legendre.legvander(NODES, ORDER - 1))[-2:]
+# From values at the nodes to both ends of a piece; and the share of its half between an end and a node, where a bend can hide.
+ENDS = legendre.legvander(np.array([-1.0, 1.0]), ORDER - 1) @ np.linalg.inv(legendre.legvander(NODES, ORDER - 1))
+SLIVER = float(1 - NODES[-1])
 JUMPS, FALLS = "its value jumps", "falls without end"
 
 
@@ -195,6 +196,9 @@ class Integral:
         """Halve every piece that is not done; return whether there was none, or this was often enough."""
         pieces = self.pieces
         start, cut, peak = self.levels()
+        with np.errstate(all="ignore"):
+            in_sight = self.coordinate.log_measure(pieces.low + pieces.half) - start > peak[pieces.whose] - DEEP
+        pieces.done &= ~(self.seams() & in_sight)
         ahead = ~pieces.done & ~cut & (pieces.half > 2.0**-ROUNDS)
         for brink, near, level in self.brinks(start, cut):
             ahead[brink] |= -level > peak[pieces.whose[near]] - DEEP and pieces.half[brink] > 1e-4
@@ -217,14 +221,22 @@ class Integral:
             counts = heights.max(axis=1) > -DEEP
             rough = counts & ((off > 1e-11) | (np.ptp(heights, axis=1) > 12))
             rough |= np.maximum(apart / np.where(counts, 1e-10, 1e-7), halfway / 1e-6) > 1 + np.abs(parents.rise)
-            bent = parents.half * np.abs(parents.pull @ LAST.T).max(axis=1)  # both rules may miss a bend by the same
-            rough |= counts & (bent > 1e-6 * (1 + np.abs(parents.rise)))
             rough |= (np.abs(parents.rise) >= STEEP) & (self.brim(parents, starts) > top - DEEP)
             rough |= ~np.isfinite(off + apart)
         self.off += np.bincount(parents.whose, np.where(counts & ~rough, off, 0.0), len(peak))
         both.done, both.slack = np.tile(~rough, 2), np.tile(apart / 2, 2)
         self.pieces = pieces.parts(~ahead).beside(both)
         return False
+
+    def seams(self) -> Array:
+        """Return which pieces have a bend so near an end that no node sees it: its gradient there is not its neighbour's."""
+        pieces = self.pieces
+        with np.errstate(all="ignore"):
+            low, high = (pieces.pull @ ENDS.T).T
+            step = np.abs(high[:-1] - low[1:])
+            step *= (pieces.whose[:-1] == pieces.whose[1:]) & (step > 1e-2 * np.maximum(np.abs(high[:-1]), np.abs(low[1:])))
+            beside = np.maximum(np.append(step, 0), np.insert(step, 0, 0))
+            return np.asarray(beside * pieces.half * SLIVER > 1e-7 * (1 + np.abs(pieces.rise)))
 
     def brinks(self, start: Array, cut: Array) -> list[tuple[int, int, float]]:
         """Return the first piece on each side that is cut off, the last before it, and the loss between them."""
