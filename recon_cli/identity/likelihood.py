@@ -290,7 +290,7 @@ class Likelihood(Parametric, ABC):
         plain = not self.event and not self.head and all(isinstance(value, (int, float)) for value in self.parameters.values())
         if not plain or self.support is not REAL or self.domain is not REAL:
             return f"{sentence}."
-        least = float(self.nll(0.0, 0.0))
+        least = float(self.normaliser)  # the loss is zero there
         named = "D/2 log(2 pi sigma^2)" if self.name == "gaussian" else "D times the nll at x = mu"
         floor = f"{named} = {elements * least:.6g} nats a sample, {least / math.log(2):.4g} bits per dimension"
         return f"{sentence}. The least that {self} allows is {floor}."

@@ -172,3 +172,17 @@ def muddled(recon: Tensor, logvar_x: Tensor, x: Tensor, mu: Tensor, logvar: Tens
 
 def test_the_last_of_two_scales_is_not_read_as_the_decoders() -> None:
     assert not audit(muddled, (4,), 4).holds
+
+
+def test_a_bend_within_the_step_is_no_detached_gradient() -> None:
+    """Of so many residuals behind tanh one is within the step of the difference, and an absolute value bends there."""
+
+    def loss(recon: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        return ((recon.tanh() - x) ** 2 + 100 * (recon.tanh() - x).abs()).mean()
+
+    for shape in ((3, 64, 64), (3, 96, 96)):
+        assert "value-gradient-mismatch" not in audit(loss, shape=shape).defects
+    detached = audit(
+        lambda recon, x: ((recon.tanh() - x) ** 2 + 100 * (recon.tanh().detach() - x).abs()).mean(), shape=(3, 64, 64)
+    )
+    assert "value-gradient-mismatch" in detached.defects
