@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command("compare", cls=options.Command)
+@click.argument("runs", nargs=-1, metavar="[RUN...]")
 @options.likelihood
 @options.sigmas
 @click.option("--loss", type=options.LossWord(), metavar="NAME", help="Compare the likelihood with this loss instead of its own.")
@@ -49,9 +50,10 @@ if TYPE_CHECKING:
 @output.plot
 @output.format
 def command(
-    chosen: tuple[Likelihood, ...], sigmas: tuple[list[float], ...], loss: Loss | None, everything: bool, against: str | None,
-    data: str, recon: str, scale: float | None, recon_scale: float | None, binarize: str | None, engine: str, gradients: str,
-    device: str, dtype: str, trust: bool, seed: int, format: str, evaluate: str | None, **reading: Any,
+    runs: tuple[str, ...], chosen: tuple[Likelihood, ...], sigmas: tuple[list[float], ...], loss: Loss | None,
+    everything: bool, against: str | None, data: str, recon: str, scale: float | None, recon_scale: float | None,
+    binarize: str | None, engine: str, gradients: str, device: str, dtype: str, trust: bool, seed: int, format: str,
+    evaluate: str | None, **reading: Any,
 ) -> None:  # fmt: skip
     """Measure on your data whether a loss is a likelihood: values and gradients.
 
@@ -63,9 +65,17 @@ def command(
       recon compare --data x.npy --recon xhat.npy --likelihood laplace:scale=0.1
       recon compare --likelihood gaussian --loss l1
       recon compare --all
+      recon compare runs/gaussian runs/laplace
       recon compare --likelihood bernoulli --binarize threshold --against torch
       torchrun --nproc-per-node=2 -m recon_cli compare --data x.npy --recon xhat.npy
     """
+    if runs:
+        from recon_cli.training.shown import show
+
+        options.reject(
+            click.get_current_context(), "compare RUN RUN", "chosen", "sigmas", "data", "recon", "against", "everything"
+        )
+        output.show(show(runs).report(), format)
     from recon_cli.comparison import compare_sources
     from recon_cli.sources import ReadOptions
 

@@ -277,9 +277,9 @@ def compare_sources(
 ) -> Comparison:
     """Return ``compare`` on sources named as on the command line.
 
-    Without ``noise_models``: gaussian, and bernoulli on the same data made 0 or 1 (where they allow it). With
-    ``everything``: every likelihood of the registry; those that these data are outside of, with the reason.
-    ``scale`` divides the data and ``recon_scale`` the reconstructions in a file; None is each source's own.
+    Without ``noise_models``: that of the run whose reconstructions they are; else gaussian, and bernoulli on the same data made
+    0 or 1 (where they allow it). With ``everything``: every likelihood of the registry; those that these data are outside of,
+    with the reason. ``scale`` divides the data and ``recon_scale`` the reconstructions in a file; None is each source's own.
     With ``trust`` the code of a run's own model may be run; ``reading`` is how the data are read.
     """
     options = CompareOptions(loss, against, engine, gradients, device, dtype, progress)
@@ -287,6 +287,9 @@ def compare_sources(
     pair = read(binarize=binarize)
     if everything:
         return _every(pair, noise_models, options)
+    if not noise_models and pair.likelihood is not None:
+        note = f"{pair.likelihood} is what the run was trained under; --likelihood names another."
+        return _of_pair(pair, [pair.likelihood], options) + Comparison(notes=(note,))
     if noise_models:
         return _of_pair(pair, noise_models, options)
     gaussian = _of_pair(pair, [likelihoods.parse("gaussian")], options)

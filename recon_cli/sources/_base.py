@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy
 
@@ -13,6 +13,9 @@ from recon_cli.errors import ReconError
 from recon_cli.runtime.lazy_arrays import Array, Values
 from recon_cli.sources._reading import ReadOptions
 from recon_cli.sources._split import split
+
+if TYPE_CHECKING:
+    from recon_cli.identity.likelihood import Likelihood
 
 __all__ = ["Array", "Reconstruction", "Source", "Values"]
 
@@ -97,6 +100,11 @@ class Reconstruction(Source):
     @abstractmethod
     def reconstruct(self, x: Array, train: Array, seed: int) -> Array:
         """Return the means of the ``target`` of ``x``, in its shape, after looking at ``train``, other samples of its kind."""
+
+    @property
+    def trained_under(self) -> Likelihood | None:
+        """The likelihood that it was trained under, with the noise that training left; None, unless overridden."""
+        return None
 
     def target(self, x: Array) -> Array:
         """Return what of the samples it makes the means of: the samples themselves, unless overridden."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy
 
@@ -18,6 +18,9 @@ from recon_cli.sources._base import Reconstruction, Source
 from recon_cli.sources._objects import in_order, source_of
 from recon_cli.sources._reading import ReadOptions
 from recon_cli.sources._values import binarized, loaded, observed
+
+if TYPE_CHECKING:
+    from recon_cli.identity.likelihood import Likelihood
 
 FITTED = 1 << 32  # bytes: from a larger one no reconstruction is made
 
@@ -38,6 +41,8 @@ class Pair:
         whether NaN in ``x`` is a value that is not there.
     weights
         how much each value counts, of x's shape, or each sample, (N,); None where all count alike.
+    likelihood
+        that the model of a run was trained under, with the noise that training left; None of any other reconstruction.
     """
 
     x: Values
@@ -50,6 +55,7 @@ class Pair:
     remarks: tuple[str, ...] = ()
     partial: bool = False
     weights: Array | None = None
+    likelihood: Likelihood | None = None
 
     def outputs(self, head: Sequence[str]) -> Values:
         """Return what a decoder with the outputs ``head`` would have given: the means; and the variances, where it gives both."""
@@ -143,4 +149,4 @@ def pair(
     which = f"{len(x):,} held out" if len(x) < len(whole) else "all of them"
     described = f"{about}; {which}, reconstructed by {other.describe()}."
     variance, costs = partial(other.variance, x, train, seed), partial(other.rate_and_distortion, x, seed)
-    return Pair(other.target(x), mu, True, described, named, variance, costs, source.remarks)
+    return Pair(other.target(x), mu, True, described, named, variance, costs, source.remarks, likelihood=other.trained_under)

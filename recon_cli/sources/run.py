@@ -75,6 +75,12 @@ class Run(Trained):
             raise unreadable(path, error) from error
 
     @property
+    def trained_under(self) -> Likelihood | None:
+        """The run's likelihood; None where every element has a noise of its own, which no other data have."""
+        likelihood = self.likelihood
+        return likelihood if all(isinstance(value, (int, float)) for value in likelihood.parameters.values()) else None
+
+    @property
     def is_supervised(self) -> bool:
         return self.kind.supervised
 

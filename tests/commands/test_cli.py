@@ -363,7 +363,7 @@ def test_values_outside_a_likelihood_are_counted_and_located(words: str, said: s
 
 @pytest.mark.parametrize(
     "words", ["compare --seed -1", "compare --seed 1.5", "compare --seed 99999999999999999999", "compare --binarize half",
-              "compare --bogus", "compare extra", "compare --sigma", "derive --shape", "--bogus"],
+              "compare --bogus", "calibrate extra", "compare --sigma", "derive --shape", "--bogus"],
 )  # fmt: skip
 def test_a_usage_error_reads_like_every_other_mistake(words: str) -> None:
     sentence, hint = complaint(recon(words))

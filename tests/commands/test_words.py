@@ -89,6 +89,16 @@ def test_runs_are_ranked_only_on_the_same_rows(folders: dict[str, str]) -> None:
     assert "They differ in holdout: 0.2, 0.5." in " ".join(unlike.stdout.split())
 
 
+def test_compare_takes_runs_and_a_run_s_own_noise(folders: dict[str, str]) -> None:
+    both = run("compare", folders["gaussian"], folders["laplace"])
+    assert both.stdout == run("show", folders["gaussian"], folders["laplace"]).stdout
+    assert "takes no --sigma" in run("compare", folders["gaussian"], "--sigma", "1").stderr
+    (row,) = json.loads(run("compare", "--recon", f"run:{folders['laplace']}", "--format", "json").stdout)["tables"]["identity"]
+    result = json.loads((Path(folders["laplace"]) / "result.json").read_text())
+    assert row["likelihood"] == "laplace"
+    assert row["parameters"]["scale"] == pytest.approx(result["sigma"])
+
+
 def test_a_run_that_has_not_ended_says_so(folders: dict[str, str], tmp_path: Path) -> None:
     for name in ("config.json", "metrics.jsonl"):
         (tmp_path / name).write_bytes((Path(folders["gaussian"]) / name).read_bytes())
