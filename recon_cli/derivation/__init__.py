@@ -29,7 +29,7 @@ from recon_cli.derivation.trial import Step
 from recon_cli.errors import ReconError
 from recon_cli.formats._presentable import Presentable
 from recon_cli.identity.likelihood import Likelihood
-from recon_cli.report import Formula, Report, Table, column
+from recon_cli.report import Detail, Formula, Report, Table, column
 from recon_cli.runtime.torch_state import in_default_state
 
 
@@ -143,12 +143,12 @@ class Listed:
     """A likelihood in ``recon derive --list``; ``where`` is what the letters of its loss in torch are."""
 
     likelihood: str = column("likelihood", "*")
-    torch: str = column("its loss, in torch", WRITTEN, brief=True)
-    where: str = column("where", WRITTEN, brief=True)
-    slope: Formula = column("slope", WRITTEN, brief=True)
-    loss: str = column("loss", WHAT)
+    torch: str = column("its loss, in torch", WRITTEN)
+    where: str = column("where", WRITTEN)
+    slope: Formula = column("slope", WRITTEN)
+    loss: str = column("loss", WHAT, brief=True)
     dropped: str = column("drops", WHAT)
-    proved: bool | None = column("proved", WHAT, brief=True)
+    proved: bool | None = column("proved", WHAT)
     support: str = column("x in", WHERE)
     link: str = column("link", WHERE)
     gap: Formula = column("gap c(μ)", None)
@@ -274,5 +274,5 @@ def catalogue() -> Report:
     verdict += f", {len(rows) - proved - len(refuted)} checked at points" if proved + len(refuted) < len(rows) else ""
     verdict = f"refuted: {', '.join(refuted)}; {verdict}" if refuted else f"proved: {verdict.replace(' proved', '', 1)}"
     tables = [Table.of("likelihoods", Listed, rows), Table.of("impostors", Impostor, others)]
-    notes = [f"{each.loss} is not {each.likelihood}'s loss, though taken for it: {each.why}." for each in others]
+    notes = [Detail(f"{each.loss} is not {each.likelihood}'s loss, though taken for it: {each.why}.") for each in others]
     return Report("derive", tables, notes, verdict, not refuted)
