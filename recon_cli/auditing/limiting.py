@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -79,7 +80,8 @@ def is_bug(error: BaseException) -> bool:
     while at is not None and at.tb_next is not None:
         at = at.tb_next
     own = at is not None and at.tb_frame.f_code.co_filename.startswith(OURS)
-    return own and isinstance(error, Exception) and not isinstance(error, (RuntimeError, ReconError, MemoryError))
+    whole = __name__ in sys.modules  # code that throws recon's modules away has what comes of it
+    return own and whole and isinstance(error, Exception) and not isinstance(error, (RuntimeError, ReconError, MemoryError))
 
 
 def failure(error: BaseException, what: str) -> ReconError:
