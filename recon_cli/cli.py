@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import os
 import shutil
 import sys
 import textwrap
+import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -42,6 +44,24 @@ Shell completion (bash; zsh and fish likewise):
 def in_colour() -> bool | None:
     """Return whether to write in colour: as the environment (or ``--color``, which sets it) says; None where neither does."""
     return False if os.environ.get("NO_COLOR") else True if os.environ.get("FORCE_COLOR") else None
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Have Ctrl-C heard where it comes inside a finalizer too, whose exceptions Python ignores: it is raised again behind it."""
+    before = sys.unraisablehook
+
+    def hook(what: sys.UnraisableHookArgs) -> None:
+        if issubclass(what.exc_type, KeyboardInterrupt):
+            threading.Timer(0.01, _thread.interrupt_main).start()  # not at once: it would come inside this function
+        else:
+            before(what)
+
+    sys.unraisablehook = hook
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
 
 
 def remark(title: str, colour: str, text: str) -> None:
@@ -196,7 +216,7 @@ class Commands(click.Group):
         """Run a command line and exit: 0 it holds, 1 refuted, 2 the user's mistake, 70 a bug, 130 Ctrl-C, 141 nobody reads on."""
         if not standalone_mode:
             return super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
-        with environment_kept():
+        with environment_kept(), interruptible():
             code = self.outcome(args, prog_name=prog_name, complete_var=complete_var, **extra)
         sys.exit(code)
 

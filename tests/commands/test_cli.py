@@ -502,6 +502,23 @@ def test_ctrl_c_in_the_midst_of_reading_is_130(tmp_path: Path) -> None:
     assert (out, err.strip()) == ("", "Interrupted.")
 
 
+def test_ctrl_c_inside_a_finalizer_is_heard() -> None:
+    program = """
+import signal, weakref
+from recon_cli import cli
+class Thing: pass
+def command(*_):
+    thing = Thing()
+    weakref.finalize(thing, signal.raise_signal, signal.SIGINT)
+    del thing
+    for _ in range(10**9): pass
+cli.Commands.invoke = command
+cli.main(["data"])
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, encoding="utf-8", env=environment({}), timeout=60)
+    assert (done.returncode, done.stdout, done.stderr.strip()) == (130, "", "Interrupted.")
+
+
 def interrupted(run: subprocess.Popen[str]) -> tuple[str, str]:
     """What a process has written that is told to end, again where a library that it was loading has kept that to itself."""
     for _ in range(10):
