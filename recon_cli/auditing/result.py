@@ -237,7 +237,7 @@ def report(audit: Audit) -> Report:
         ]  # fmt: skip
         tables.append(Table("defects", DEFECTS, rows_of_defects, layout="steps", answer=True))
     if audit.conversions:
-        lines = [dict(zip(("keep", "write"), each, strict=True)) for each in audit.conversions]
+        lines = [{"keep": keep, "write": write} for keep, write in audit.conversions]
         tables.append(Table("conversions", CONVERSIONS, lines, layout="lines", answer=True))
     codes = f": {', '.join(audit.defects)}" if audit.defects else ""
     accepted = f" ({', '.join(audit.accepted)} accepted)" if audit.accepted else ""

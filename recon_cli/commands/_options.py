@@ -222,7 +222,7 @@ class Size(Word["tuple[int, int]"]):
     name = "size"
 
     def read(self, word: str, option: str) -> tuple[int, int]:
-        sizes = Shape().read(word, option) if as_whole(word.lower().replace("x", "").replace("×", "")) else ()
+        sizes = [*Shape().read(word, option)] if as_whole(word.lower().replace("x", "").replace("×", "")) else []
         if len(sizes) not in (1, 2):
             raise ReconError(f"{option} must be a height and a width; found {word!r}.", f"Try {option} 64x64.")
         return sizes[0], sizes[-1]

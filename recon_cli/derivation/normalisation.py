@@ -52,9 +52,10 @@ def pieced(density: Expr, x: Symbol, low: Expr, high: Expr) -> Expr:
     Raises NotImplementedError for other pieces.
     """
     *single, (usual, _) = branches(density)
-    if not all(isinstance(condition, sympy.Eq) and condition.lhs == x and condition.rhs.is_Integer for _, condition in single):
+    equal: list[tuple[sympy.Expr, sympy.Eq]] = [(own, where) for own, where in single if isinstance(where, sympy.Eq)]
+    if len(equal) < len(single) or not all(where.lhs == x and where.rhs.is_Integer for _, where in equal):
         raise NotImplementedError("pieces of more than a number")
-    moved = add(substitute(own, {x: where.rhs}) - substitute(usual, {x: where.rhs}) for own, where in single)
+    moved = add(substitute(own, {x: where.rhs}) - substitute(usual, {x: where.rhs}) for own, where in equal)
     return as_expr(sympy.simplify((summed(usual, x, low, high) + moved).rewrite(sympy.exp)))
 
 

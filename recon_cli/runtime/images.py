@@ -81,7 +81,7 @@ def fitted(values: Array, size: tuple[int, int] | None, colour: str | None) -> t
     if size is not None and values.shape[:2] != size:
         planes = values[:, :, None] if values.ndim == 2 else values
         resized = [
-            numpy.asarray(ImageOps.fit(Image.fromarray(plane), size[::-1], Image.Resampling.BICUBIC))
+            numpy.asarray(ImageOps.fit(Image.fromarray(plane), (size[1], size[0]), Image.Resampling.BICUBIC))
             for plane in numpy.moveaxis(planes.astype(numpy.float32), 2, 0)
         ]
         if values.dtype.kind in "iu":

@@ -163,9 +163,10 @@ class Given(Source):
     def _first(self, item: Any) -> Any:
         """Return x of a pair (x, y), or of a row with names; what is left out is said."""
         if isinstance(item, (tuple, list)) and item and not all(isinstance(part, (int, float)) for part in item):
-            if len(item) > 1:
-                self._say(f"{self.word}: of its pairs (x, y) x is taken, and the {len(item) - 1} behind it left out.")
-            return item[0]
+            first, *others = item
+            if others:
+                self._say(f"{self.word}: of its pairs (x, y) x is taken, and the {len(others)} behind it left out.")
+            return first
         if isinstance(item, Mapping):
             several = [
                 name

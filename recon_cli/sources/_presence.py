@@ -74,9 +74,10 @@ def fitting(given: Any, shape: tuple[int, ...], what: str, word: str) -> Array:
         return values.reshape(1, *values.shape)
     if len(shape) > 1 and values.shape == (shape[0], math.prod(shape[1:])):
         return values.reshape(shape)
+    samples = next(iter(shape), 0)
     raise ReconError(
         f"The {what} of {word} {'has' if what == 'mask' else 'have'} shape {spell(values.shape)}, and the data {spell(shape)}.",
-        f"Give one of the data's shape; or of {shape[0]:,}, one a sample"
+        f"Give one of the data's shape; or of {samples:,}, one a sample"
         + (f"; or of {spell(shape[1:])}, alike for all samples." if len(shape) > 1 else "."),
     )
 

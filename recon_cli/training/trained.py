@@ -150,7 +150,8 @@ def evaluate(
     numbers: Any = own_sizes(source) if isinstance(source, str) else {}
     numbers |= {name: value for name, value in asked.items() if value is not None}
     numbers |= {"epochs": 1, "validation": 0.0, "patience": 0}
-    plan = Plan.of(data, likelihood, sigma, device, binarize, scale, reading, **{"holdout": 0.0, "iwae": IWAE, **numbers})
+    usual: Any = {"holdout": 0.0, "iwae": IWAE, **numbers}
+    plan = Plan.of(data, likelihood, sigma, device, binarize, scale, reading, **usual)
     assert isinstance(plan.model, Own)
     if state is not None:
         put(plan.model.module, str(state), plan.model.word)

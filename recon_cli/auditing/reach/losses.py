@@ -130,7 +130,8 @@ class Watching:
         """Keep a loss, cut out of what was recorded."""
         with torch.no_grad():
             whole = cut(self.recorder.tape, self.recorder.number(loss))
-            self.losses.append(DerivedLoss(whole, where, self.notes(), torch._C._functorch.is_gradtrackingtensor(loss)))
+            of_functorch = getattr(torch._C, "_functorch")  # noqa: B009  (which torch's types leave out)
+            self.losses.append(DerivedLoss(whole, where, self.notes(), of_functorch.is_gradtrackingtensor(loss)))
 
     def written(self, loss: Tensor) -> str:
         """Return the last line of the user's own at which a loss was computed; empty where there is none."""
