@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import math
-from html import escape
 
-from recon_cli.formats import panels, spell, subject_of
-from recon_cli.report import Chart, Formula, Report, Table
+from recon_cli.formats._blocks import MARKS, block, sentence
+from recon_cli.formats._markup import text
+from recon_cli.report import Chart, Report
 
-MARKS = {True: ("✓", "#1d7f4e"), False: ("✗", "#b3362b"), None: ("–", "inherit")}
+COLOURS = {True: "#1d7f4e", False: "#b3362b", None: "inherit"}
 WIDE, HIGH = 480, 120  # pixels of a chart
 
 
 def fragment(report: Report) -> str:
     """Return the HTML of a report, a part of a page: no script, no style sheet, nothing from elsewhere."""
-    mark, colour = MARKS[report.holds]
-    brief = report.summary()
-    parts = [f'<p style="color:{colour}"><b>{mark} {escape(report.verdict)}</b></p>'] if report.verdict else []
-    parts += [f"<p><b>{escape(sentence)}</b></p>" for sentence in report.lead]
+    verdict, brief = f"{MARKS[report.holds]} {text(report.verdict)}", report.summary()
+    parts = [f'<p style="color:{COLOURS[report.holds]}"><b>{verdict}</b></p>'] if report.verdict else []
+    parts += [f"<p><b>{sentence(line)}</b></p>" for line in report.lead]
     parts += body(brief) + [chart(each) for each in report.charts if each.ranked]
     if (brief.tables, brief.notes) != (report.tables, report.notes):
         parts.append(f"<details><summary>everything</summary>{''.join(body(report))}</details>")
@@ -26,42 +25,7 @@ def fragment(report: Report) -> str:
 
 def body(report: Report) -> list[str]:
     """Return the tables and notes."""
-    return [block for table in report.tables for block in blocks(table)] + [f"<p>{escape(note)}</p>" for note in report.notes]
-
-
-def blocks(table: Table) -> list[str]:
-    """Return the parts of a table."""
-    if table.layout == "steps":
-        return [steps(table, subject) for subject in dict.fromkeys(map(subject_of, table.rows))]
-    parts = []
-    for title, columns in panels(table):
-        if not table.rows:
-            continue
-        head = "".join(f"<th>{escape(column.title)}</th>" for column in columns)
-        rows = ("".join(f"<td>{cell(row.get(column.key))}</td>" for column in columns) for row in table.rows)
-        caption = f"<caption>{escape(title)}</caption>" if title else ""
-        parts.append(f"<table>{caption}<tr>{head}</tr>{''.join(f'<tr>{row}</tr>' for row in rows)}</table>")
-    return parts
-
-
-def steps(table: Table, subject: str) -> str:
-    """Return numbered statements about one subject."""
-    items = []
-    for row in (row for row in table.rows if subject_of(row) == subject):
-        mark, colour = MARKS[row["checked"]]
-        wrong = f" <b>{escape(table.wrong)}</b>" if row["checked"] is False else ""
-        reason = f"<br>{escape(row['because'])}" if table.reasons else ""
-        items.append(f'<li><span style="color:{colour}">{mark}</span> {cell(row["statement"])}{wrong}{reason}</li>')
-    return f"<p><b>{escape(subject)}</b></p><ol>{''.join(items)}</ol>"
-
-
-def cell(value: object) -> str:
-    """Return a value as people read it: six digits, a dash for what was not measured."""
-    if isinstance(value, Formula):
-        return f"<i>{escape(value.unicode)}</i>"
-    if isinstance(value, (list, tuple)):
-        return "<br>".join(map(cell, value))
-    return "–" if value is None else escape(spell(value, 6))
+    return [part for table in report.tables for part in block(table)] + [f"<p>{sentence(note)}</p>" for note in report.notes]
 
 
 def chart(drawn: Chart) -> str:
@@ -79,7 +43,7 @@ def chart(drawn: Chart) -> str:
         )
     line = HIGH - 1 - (HIGH - 1) * max(0.0, math.log(level) - low) / (high - low or 1) if level else 0.0
     mark = f'<line x1="0" x2="{WIDE}" y1="{line:.2f}" y2="{line:.2f}" stroke="#d9722c"/>' if level else ""
-    name = f"{escape(drawn.title)}{f', {escape(drawn.named)} = {level:.3g}' if level else ''}"
+    name = f"{text(drawn.title)}{f', {text(drawn.named)} = {level:.3g}' if level else ''}"
     return (
         f'<figure><svg role="img" aria-label="{name}" width="{WIDE}" height="{HIGH}" viewBox="0 0 {WIDE} {HIGH}">'
         f"{''.join(bars)}{mark}</svg><figcaption>{name}</figcaption></figure>"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from textwrap import wrap
-from typing import Any, TextIO, TypeAlias, TypeVar
+from typing import Any, TextIO, TypeAlias
 
 from rich import box
 from rich.console import Console
@@ -14,12 +14,11 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from recon_cli.errors import printable
-from recon_cli.formats import ASCII, panels, spell, subject_of
+from recon_cli.formats import ASCII, evenly, panels, spell, subject_of
 from recon_cli.report import Chart, Column, Formula, Picture, Pixel, Report, Table
 
 SUFFIX = ".txt"  # of files in this format
 
-Item = TypeVar("Item")
 Row: TypeAlias = Mapping[str, Any]
 Rows: TypeAlias = Sequence[Row]
 Section: TypeAlias = tuple[str, list[Column]]  # a panel: its title and its columns
@@ -290,10 +289,3 @@ def colour(pixel: Pixel) -> str:
     """Return a pixel as a colour."""
     parts = pixel if isinstance(pixel, Sequence) else (pixel,) * 3
     return "#" + "".join(f"{round(255 * min(1.0, max(0.0, part))):02x}" for part in parts)
-
-
-def evenly(items: Sequence[Item], most: int | None) -> Sequence[Item]:
-    """Return at most ``most`` of the items, evenly spread, the first and the last among them."""
-    if most is None or len(items) <= most:
-        return items
-    return [items[round(i * (len(items) - 1) / max(1, most - 1))] for i in range(most)]

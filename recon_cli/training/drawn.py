@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from recon_cli.formats import evenly
 from recon_cli.models._base import ACTIVE
 from recon_cli.report import Chart, Series
 
@@ -47,7 +48,7 @@ def latents(kl: Sequence[float]) -> Chart:
 
 def trajectories(sides: Mapping[str, Sequence[float]], rounding: Sequence[float], objective: Sequence[float]) -> Iterator[Chart]:
     """Yield how far each side is from the likelihood's after every step, beside one rounding; and the likelihood's objective."""
-    steps = evenly(range(len(objective)))
+    steps = evenly(range(len(objective)), MOST)
     at = [step + 1 for step in steps]
     apart = [Series(name, [values[step] or None for step in steps]) for name, values in sides.items()]
     apart.append(Series("one rounding", [rounding[step] or None for step in steps], "dashes"))
@@ -59,10 +60,3 @@ def trajectories(sides: Mapping[str, Sequence[float]], rounding: Sequence[float]
     yield Chart(
         "The likelihood's objective", at, [Series("objective", [objective[step] for step in steps])], "step", "nats per sample"
     )
-
-
-def evenly(items: Sequence[int]) -> list[int]:
-    """Return at most ``MOST`` of the items, evenly spread, the first and the last among them."""
-    if len(items) <= MOST:
-        return [*items]
-    return [items[round(i * (len(items) - 1) / (MOST - 1))] for i in range(MOST)]
