@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import math
 import re
 import warnings
@@ -9,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from recon_cli.errors import ReconError
 from recon_cli.identity.likelihood import Likelihood
+from recon_cli.runtime.torch_state import ProcessSetting
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,10 +41,19 @@ def evaluate(likelihood: Likelihood, call: str, x: Tensor, point: Tensor, of_raw
     of_scipy = not re.search(LIBRARIES["torch"], call)
     if of_scipy:
         words = {name: value.detach().cpu().numpy() for name, value in words.items()}
-    with warnings.catch_warnings():
+    checked = contextlib.nullcontext() if of_scipy else argument_checks().at(True)
+    with warnings.catch_warnings(), checked:
         warnings.simplefilter("ignore")
         returned = eval(call, _library(of_scipy), {**likelihood.parameters, **words})
     return torch.as_tensor(returned).to(x.device, x.dtype)
+
+
+@functools.cache
+def argument_checks() -> ProcessSetting[bool]:
+    """Return whether torch's distributions check their arguments: on out of the box, turned off for good by torch's compiler."""
+    from torch.distributions import Distribution
+
+    return ProcessSetting(lambda: Distribution._validate_args, Distribution.set_default_validate_args)
 
 
 def _library(of_scipy: bool) -> dict[str, Any]:

@@ -127,6 +127,16 @@ def test_what_nothing_accounts_for_has_no_name() -> None:
     assert not found.holds
 
 
+def test_a_refusal_is_told_whatever_the_process_has_set() -> None:
+    before = torch.distributions.Distribution._validate_args
+    torch.distributions.Distribution.set_default_validate_args(False)  # as torch's compiler leaves it
+    try:
+        test_what_a_library_refuses_is_told()
+        assert torch.distributions.Distribution._validate_args is False
+    finally:
+        torch.distributions.Distribution.set_default_validate_args(before)
+
+
 def test_what_a_library_refuses_is_told() -> None:
     side = likelihoods.parse("bernoulli")
     found = beside.against(side, "-distributions.Bernoulli(probs=2 + mu).log_prob(x)", tensors(1.0), tensors(0.5), "data")
