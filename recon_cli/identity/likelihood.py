@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, ClassVar
 from recon_cli.errors import ReconError
 from recon_cli.identity.elementwise import elementwise
 from recon_cli.identity.losses import IDENTITY, Link, Loss
-from recon_cli.identity.parametric import Number, Parametric, class_or_instance
+from recon_cli.identity.parametric import Number, Parametric, class_or_instance, computed
 from recon_cli.identity.regions import POSITIVE, REAL, Lattice, Region
 from recon_cli.identity.tensors import Values, wide
 
@@ -52,15 +52,10 @@ class Likelihood(Parametric, ABC):
         what else people call it; the words for its losses are taken for it too.
     special
         what people call it at particular parameters, and those: never taken for it at others.
-    loss
-        the matching loss, of ``x`` and ``mu``; :func:`computed` where it has numbers of its own.
     raw_loss
-        the same of the decoder's raw output, where people write it so (BCE with logits).
+        the loss of the decoder's raw output, where people write it so (BCE with logits).
     impostors
         losses often taken for this likelihood's that are not; each says why (``Loss.reason``).
-    density
-        p(x | mu) as text in ``x``, ``mu`` and the fields. Read by ``derive`` and the tests, never by nll.
-        Vectors are ``x[k]``, k from 1 to ``K``.
     calls
         what people write for the nll instead, in torch (``F``, ``distributions``) or scipy (``stats``), as
         expressions in ``x``, ``mu``, ``r`` (the raw output) and the fields; ``compare --against`` runs them.
@@ -91,10 +86,8 @@ class Likelihood(Parametric, ABC):
     word: ClassVar[str] = ""
     aliases: ClassVar[tuple[str, ...]] = ()
     special: ClassVar[dict[str, str]] = {}
-    loss: ClassVar[Loss]
     raw_loss: ClassVar[Loss | None] = None
     impostors: ClassVar[tuple[Loss, ...]] = ()
-    density: ClassVar[str]
     calls: ClassVar[tuple[str, ...]] = ()
     event: ClassVar[int] = 0
     head: ClassVar[tuple[str, ...]] = ()
@@ -119,11 +112,6 @@ class Likelihood(Parametric, ABC):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, kind in (("loss", "Loss"), ("density", "string")):
-            if not hasattr(type(self), name):
-                raise ReconError(
-                    f"{type(self).__name__} has no {name}.", f"Give the class a {name}: a {kind}, or a property that returns one."
-                )
         if not all(isinstance(value, (int, float)) for value in self.parameters.values()):
             return
         try:
@@ -136,6 +124,19 @@ class Likelihood(Parametric, ABC):
             )
 
     # What the likelihood is.
+
+    @computed
+    @abstractmethod
+    def density(self) -> str:
+        """p(x | mu) as text in ``x``, ``mu`` and the fields. Read by ``derive`` and the tests, never by nll.
+
+        Vectors are ``x[k]``, k from 1 to ``K``.
+        """
+
+    @computed
+    @abstractmethod
+    def loss(self) -> Loss:
+        """The matching loss, of ``x`` and ``mu``: a class attribute, or a property where it has numbers of its own."""
 
     @abstractmethod
     def nll(self, x: Values, mu: Values) -> Tensor:

@@ -148,7 +148,7 @@ def as_family_or_likelihood(word: str | type[Likelihood] | Likelihood) -> type[L
 
 def _stated(kind: type[Likelihood]) -> type[Likelihood]:
     """Return a class of somebody's own, if it says all that a likelihood has to say. Raises ReconError where it does not."""
-    missing = [*sorted(kind.__abstractmethods__), *(name for name in ("density", "loss") if not hasattr(kind, name))]
+    missing = sorted(kind.__abstractmethods__)
     if missing:
         raise ReconError(
             f"{kind.__qualname__} has no {', '.join(missing)}.",

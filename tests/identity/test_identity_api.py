@@ -30,7 +30,7 @@ def test_fit_and_with_slope_have_one_signature(family: type[Likelihood]) -> None
     assert [*inspect.signature(family.with_slope).parameters] == ["slope", "loss"]
 
 
-@pytest.mark.parametrize("missing", ["loss", "density"])
+@pytest.mark.parametrize("missing", ["density", "loss", "nll", "sample"])
 def test_a_family_without_one_of_its_three_statements_says_which(missing: str) -> None:
     statements = {
         "loss": SquaredError(),
@@ -40,8 +40,11 @@ def test_a_family_without_one_of_its_three_statements_says_which(missing: str) -
     }
     del statements[missing]
     own = dataclasses.dataclass(frozen=True)(type("Own", (Likelihood,), statements))
-    with pytest.raises(ReconError, match=f"Own has no {missing}"):
+    assert own.__abstractmethods__ == {missing}
+    with pytest.raises(TypeError, match=f"abstract method '?{missing}'?"):
         own()
+    with pytest.raises(ReconError, match=f"Own has no {missing}"):
+        likelihoods.as_family_or_likelihood(own)
 
 
 def test_a_class_is_fitted_as_its_usual_instance() -> None:
