@@ -128,7 +128,7 @@ class Likelihood(Parametric, ABC):
     @computed
     @abstractmethod
     def density(self) -> str:
-        """p(x | mu) as text in ``x``, ``mu`` and the fields. Read by ``derive`` and the tests, never by nll.
+        """Return p(x | mu) as text in ``x``, ``mu`` and the fields. Read by ``derive`` and the tests, never by nll.
 
         Vectors are ``x[k]``, k from 1 to ``K``.
         """
@@ -136,7 +136,7 @@ class Likelihood(Parametric, ABC):
     @computed
     @abstractmethod
     def loss(self) -> Loss:
-        """The matching loss, of ``x`` and ``mu``: a class attribute, or a property where it has numbers of its own."""
+        """Return the matching loss, of ``x`` and ``mu``: a class attribute, or a property where it has numbers of its own."""
 
     @abstractmethod
     def nll(self, x: Values, mu: Values) -> Tensor:
