@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from recon_cli.errors import ReconError, unknown
-from recon_cli.identity.losses import REDUCTIONS, Loss
+from recon_cli.identity.losses import REDUCTIONS, Loss, as_reduction
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,11 +23,12 @@ def written(
     if loss.event or loss.head:
         raise ReconError(f"{loss.name} is of vectors or of several numbers an element.", "Write it as a function and audit that.")
     reductions = {each.name: each for each in REDUCTIONS}
-    usual = "sum" if reduction == "sum" else "batch-mean"
-    for word in (reduction, kl_reduction or usual):
+    reduction = as_reduction(reduction)
+    kl_reduction = as_reduction(kl_reduction or ("sum" if reduction == "sum" else "batch-mean"))
+    for word in (reduction, kl_reduction):
         if word not in reductions:
             raise unknown("reduction", word, reductions)
-    of_loss, of_kl = reductions[reduction], reductions[kl_reduction or usual]
+    of_loss, of_kl = reductions[reduction], reductions[kl_reduction]
 
     def reconstruction(recon: Tensor, x: Tensor) -> Tensor:
         return of_loss(loss.values(x, recon))

@@ -226,11 +226,14 @@ def report(audit: Audit) -> Report:
         row["defects"] = list(row["defects"])
     tables = [Table("objective", OBJECTIVE, rows)]
     tables.append(Table("roles", ROLES, [dict(zip(("argument", "role", "found"), each, strict=True)) for each in audit.roles]))
+    noted = [code for code in audit.defects if code not in audit.accepted and level(audit, code) == "note"]
+    grave = [code for code in audit.defects if code not in noted]
     if audit.findings:
+        headline = "defects" if grave else "notes"
         rows_of_defects = [
             {
                 "code": f.code, "evidence": f.evidence, "fix": f.fix, "site": f.site or None, "level": level(audit, f.code),
-                "likelihood": "defects", "step": i, "because": f.fix, "checked": None,
+                "likelihood": headline, "step": i, "because": f.fix, "checked": None,
                 "statement": f"{f.code}{f' ({f.site})' if f.site else ''}: {f.evidence}.",
             }
             for i, f in enumerate(audit.findings, 1)
@@ -239,9 +242,9 @@ def report(audit: Audit) -> Report:
     if audit.conversions:
         lines = [{"keep": keep, "write": write} for keep, write in audit.conversions]
         tables.append(Table("conversions", CONVERSIONS, lines, layout="lines", answer=True))
-    codes = f": {', '.join(audit.defects)}" if audit.defects else ""
-    accepted = f" ({', '.join(audit.accepted)} accepted)" if audit.accepted else ""
-    verdict = f"{audit.verdict}{codes}{accepted}"
+    parts = ((", ".join(noted), "noted"), (", ".join(audit.accepted), "accepted"))
+    asides = "".join(f" ({codes} {word})" for codes, word in parts if codes)
+    verdict = f"{audit.verdict}{': ' * bool(grave)}{', '.join(grave)}{asides}"
     columns = tuple(replace(column, title=heading(audit)) if column.key == "tradeoff" else column for column in OBJECTIVE)
     tables[0] = Table("objective", columns, rows)
     tables[0] = tables[0].details() if len(rows) == 1 else tables[0]  # the sentence has its numbers

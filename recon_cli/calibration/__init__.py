@@ -90,7 +90,7 @@ def calibrate(
     Raises ReconError for data without variance, more latents than dimensions, noises that are not positive, and
     conventions that there are not.
 
-    >>> round(calibrate(shape=(3, 64, 64), loss="mse", reduction="mean", kl_weight=0.00025, kl_reduction="mean-batch").sigma, 3)
+    >>> round(calibrate(shape=(3, 64, 64), loss="mse", reduction="mean", kl_weight=0.00025, kl_reduction="batch-mean").sigma, 3)
     1.239
     """
     choices = Choices(latent, shape, batch_size, sigma, sigma2, loss, reduction, kl_weight, kl_reduction, keep, likelihood)

@@ -29,7 +29,7 @@ class Choices:
     loss, reduction, kl_weight, kl_reduction
         a trade-off as it stands in somebody's code, to be read as a noise: all four or none.
     keep
-        other reductions, as in ``sum`` or ``mean,mean-batch``: what the weight becomes there.
+        other reductions, as in ``sum`` or ``mean,batch-mean``: what the weight becomes there.
     likelihood
         the likelihoods that are fitted, by name, one's own among them (``FILE.py:Class``); all of the registry without any.
     """
@@ -59,7 +59,7 @@ class Choices:
         if self.reads_back and missing:
             raise ReconError(
                 f"What a weight means depends on the whole loss; missing: {', '.join(missing)}.",
-                "Write --loss mse --reduction mean --kl-weight 0.00025 --kl-reduction mean-batch, say.",
+                "Write --loss mse --reduction mean --kl-weight 0.00025 --kl-reduction batch-mean, say.",
             )
         if self.reads_back and self.sigma is not None:
             raise ReconError("The noise is given twice: by --sigma and by --kl-weight.", "Leave one of them out.")

@@ -214,7 +214,7 @@ class Calibration(Presentable):
         literal = {(row.reduction, row.kl_reduction): row.literal for row in self.weights if row.loss_name == first}
         return (
             f"Write {first} summed + {literal['sum', 'sum']} * KL summed, or {first} averaged over everything + "
-            f"{literal['mean', 'mean-batch']} * KL averaged over the batch; recon calibrate -v has every other way."
+            f"{literal['mean', 'batch-mean']} * KL averaged over the batch; recon calibrate -v has every other way."
         )
 
     def _about_the_spectrum(self, eigenvalues: Eigenvalues) -> Iterator[str]:

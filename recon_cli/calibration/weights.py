@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from recon_cli import likelihoods
 from recon_cli.errors import ReconError, unknown
 from recon_cli.identity.likelihood import Likelihood
-from recon_cli.identity.losses import REDUCTIONS, Loss
+from recon_cli.identity.losses import REDUCTIONS, Loss, as_reduction
 from recon_cli.report import column
 
 Sizes = Mapping[str, "int | None"]
@@ -82,9 +82,8 @@ RECONSTRUCTIONS = {
     for name, divisor, _ in (*((each.name, each.divisor, each.meaning) for each in REDUCTIONS), MEAN_ELEMENTS)
 }
 DIVERGENCES = {
-    name: Monomial.over(divisor) for name, divisor in (("sum", "1"), ("mean-batch", "B"), ("mean-latents", "K"), ("mean", "B*K"))
+    name: Monomial.over(divisor) for name, divisor in (("sum", "1"), ("batch-mean", "B"), ("mean-latents", "K"), ("mean", "B*K"))
 }
-ALIASES = {"batchmean": "batch-mean", "mean-batch": "batch-mean", "half-mean-batch": "half-batch-mean"}
 SYMBOLS = {"gaussian": (2.0, "sigma^2"), "laplace": (1.0, "scale")}  # 1/slope, as people write it
 
 
@@ -98,16 +97,13 @@ class Convention:
     @classmethod
     def parse(cls, reduction: str, divergence: str) -> Convention:
         """Return the convention of the command line's words. Raises ReconError, with the list, for one that there is not."""
-        reduction, divergence = (word.lower().replace("_", "-") for word in (reduction, divergence))
-        reduction = ALIASES.get(reduction, reduction)
-        if divergence in ("batch-mean", "batchmean"):
-            divergence = "mean-batch"
-        for what, word, words in (
+        reduction, divergence = as_reduction(reduction), as_reduction(divergence)
+        for what, word, known in (
             ("reduction of the loss", reduction, RECONSTRUCTIONS),
             ("reduction of the KL", divergence, DIVERGENCES),
         ):
-            if word not in words:
-                raise unknown(what, word, words)
+            if word not in known:
+                raise unknown(what, word, known)
         return cls(reduction, divergence)
 
     @property

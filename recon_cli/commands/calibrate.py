@@ -49,8 +49,8 @@ if TYPE_CHECKING:
 )
 @click.option("--reduction", metavar="NAME", help="Reduction of that loss: sum, mean, batch-mean, mean-elements, half-sum, ...")
 @click.option("--kl-weight", type=float, metavar="NUMBER", help="Weight of the KL beside that loss.")
-@click.option("--kl-reduction", metavar="NAME", help="Reduction of that KL: sum, mean-batch, mean-latents, mean.")
-@click.option("--keep", metavar="NAME[,NAME]", help="Convert the weight to other reductions, as in sum,mean-batch.")
+@click.option("--kl-reduction", metavar="NAME", help="Reduction of that KL: sum, batch-mean, mean-latents, mean.")
+@click.option("--keep", metavar="NAME[,NAME]", help="Convert the weight to other reductions, as in sum,batch-mean.")
 @click.option(
     "--likelihood", type=options.LikelihoodWord(keep=True), multiple=True, metavar="NAME|FILE.py:Class",
     help="Fit only this likelihood; repeatable. Without it, all of them.",
@@ -88,7 +88,7 @@ def command(
     \b
       recon calibrate
       recon calibrate --data x.npy --recon xhat.npy --latent 16 --plot calibration.png
-      recon calibrate --loss mse --reduction mean --kl-weight 0.00025 --kl-reduction mean-batch --shape 3x64x64
+      recon calibrate --loss mse --reduction mean --kl-weight 0.00025 --kl-reduction batch-mean --shape 3x64x64
       recon calibrate --reported -1200 --dim 784 --beta 0.01 --rounding 0.5
     """
     from recon_cli import calibration

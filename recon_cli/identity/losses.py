@@ -8,6 +8,7 @@ lose their digits); the three reductions of torch and of the VAE literature are 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
@@ -234,3 +235,9 @@ REDUCTIONS = (
     Reduction("mean", "B*D", "averaged over everything, torch's default"),
     Reduction("batch-mean", "B", "summed over a sample's elements, averaged over the batch"),
 )
+
+
+def as_reduction(word: str) -> str:
+    """Return the name of a reduction in this vocabulary: torch's ``batchmean`` and others' ``mean_batch`` are ``batch-mean``."""
+    name = word.strip().lower().replace("_", "-")
+    return re.sub("mean-batch|batchmean", "batch-mean", name)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from recon_cli.errors import ReconError, unknown
 from recon_cli.identity.fitting import Free
-from recon_cli.identity.losses import REDUCTIONS
+from recon_cli.identity.losses import REDUCTIONS, as_reduction
 from recon_cli.identity.regions import Region
 from recon_cli.identity.shapes import fitting_shapes
 
@@ -43,7 +43,7 @@ class LossModule(nn.Module):
 
     def __init__(self, likelihood: Likelihood, reduction: str = "mean", *, raw: bool = False, learned: bool = True) -> None:
         super().__init__()
-        if reduction not in WAYS:
+        if (reduction := as_reduction(reduction)) not in WAYS:
             raise unknown("reduction", reduction, WAYS)
         self.reduction, self.raw = reduction, raw
         self.family = likelihood

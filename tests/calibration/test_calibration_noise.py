@@ -246,7 +246,7 @@ def test_data_are_read_once(pair: tuple[str, str], monkeypatch: pytest.MonkeyPat
 
 
 def test_the_way_back_from_antixk_s_weight() -> None:
-    words = "--loss mse --reduction mean --kl-weight 0.00025 --kl-reduction mean-batch --shape 3x64x64"
+    words = "--loss mse --reduction mean --kl-weight 0.00025 --kl-reduction batch-mean --shape 3x64x64"
     result = invoked(*words.split(), "--keep", "sum")
     assert result.exit_code == 0
     assert "sigma = 1.23935" in result.stdout

@@ -31,7 +31,7 @@ WRITTEN = {
 WRITTEN |= {f"half-{name}": lambda loss, how=how: 0.5 * how(loss) for name, how in WRITTEN.items()}
 WRITTEN_KL = {
     "sum": lambda kl: kl.sum(),
-    "mean-batch": lambda kl: kl.sum(dim=1).mean(),
+    "batch-mean": lambda kl: kl.sum(dim=1).mean(),
     "mean-latents": lambda kl: kl.mean(dim=1).sum(),
     "mean": lambda kl: kl.mean(),
 }
@@ -103,7 +103,7 @@ def test_a_loss_without_a_scale_has_a_beta() -> None:
     [
         ("sum", "sum", 1 / 2),
         ("half-sum", "sum", 1),
-        ("mean", "mean-batch", D / 2),
+        ("mean", "batch-mean", D / 2),
         ("mean", "mean", D / (2 * K)),
         ("mean", "sum", B * D / 2),
     ],
@@ -116,12 +116,12 @@ def test_the_known_reductions_at_weight_one(reduction: str, divergence: str, var
 @pytest.mark.parametrize(
     ("loss", "reduction", "divergence", "weight", "sizes", "value"),
     [  # public losses, and what each was found to assume: sigma^2, or Laplace's scale
-        ("mse", "mean", "mean-batch", 0.00025, {"D": 3 * 64 * 64}, 1.536),
-        ("mse", "mean", "mean-batch", 1.0, {"D": 3 * 64 * 64}, 6144),
+        ("mse", "mean", "batch-mean", 0.00025, {"D": 3 * 64 * 64}, 1.536),
+        ("mse", "mean", "batch-mean", 1.0, {"D": 3 * 64 * 64}, 6144),
         ("mse", "mean", "mean", 0.1, {"D": 3 * 128 * 128, "K": 512}, 4.8),
         ("mse", "sum", "sum", 1.0, {}, 0.5),
-        ("mse", "half-batch-mean", "mean-batch", 4.0, {}, 4.0),
-        ("l1", "mean", "mean-batch", 10.0, {"D": 100 * 14}, 14000),
+        ("mse", "half-batch-mean", "batch-mean", 4.0, {}, 4.0),
+        ("l1", "mean", "batch-mean", 10.0, {"D": 100 * 14}, 14000),
         ("mse", "mean-elements", "sum", 1 / 1000, {"D": 784}, 0.392),
     ],
 )
@@ -131,7 +131,7 @@ def test_public_losses(loss: str, reduction: str, divergence: str, weight: float
 
 
 def test_keeping_a_trade_off() -> None:
-    before, after = Convention.parse("mean", "mean-batch"), Convention.parse("sum", "sum")
+    before, after = Convention.parse("mean", "batch-mean"), Convention.parse("sum", "sum")
     formula, number = converted_weight(before, after, 0.00025, {"D": 12288})
     assert (formula, number) == ("0.00025 D", pytest.approx(3.072))
     assert converted_weight(after, before, 3.072, {"D": None})[1] is None
@@ -152,8 +152,8 @@ def test_formulas_compute_what_they_say() -> None:
 
 def test_a_size_that_is_not_known_stays_in_the_formula() -> None:
     rows = {row.convention: row for row in weights(likelihoods.parse("gaussian:sigma=1"), {"D": 4})}
-    assert rows["mse sum + KL mean-batch"].kl_weight is None
-    assert rows["mse sum + KL mean-batch"].literal == "2 B"
+    assert rows["mse sum + KL batch-mean"].kl_weight is None
+    assert rows["mse sum + KL batch-mean"].literal == "2 B"
     assert rows["mse mean + KL mean"].literal == "0.5 K"
     assert rows["mse mean + KL mean"].formula == "2 sigma^2 K/D"
     assert Monomial(0.5, -1, 2, -1).spell("sigma^2") == "0.5 sigma^2 D^2/(B K)"
@@ -164,7 +164,7 @@ def test_a_size_that_is_not_known_stays_in_the_formula() -> None:
     [
         ({"reduction": "avg"}, "no reduction of the loss named 'avg'", "half-sum"),
         ({"kl_reduction": "average"}, "no reduction of the KL named 'average'", "mean-latents"),
-        ({"kl_reduction": None}, "missing: --kl-reduction", "mean-batch"),
+        ({"kl_reduction": None}, "missing: --kl-reduction", "batch-mean"),
         ({"kl_weight": 0.0}, "must be a positive number; found 0.0", ""),
         ({"kl_weight": 1e306}, "is beyond the range of numbers: between sums it is inf", "units"),
         ({"kl_weight": 1e306, "loss": "bce"}, "is beyond the range of numbers: between sums it is inf", "units"),
@@ -180,7 +180,7 @@ def test_a_size_that_is_not_known_stays_in_the_formula() -> None:
     ],
 )
 def test_bad_weights_are_sentences(settings: dict, said: str, hint: str) -> None:
-    good = {"loss": "mse", "reduction": "mean", "kl_weight": 0.00025, "kl_reduction": "mean-batch", "shape": (3, 64, 64)}
+    good = {"loss": "mse", "reduction": "mean", "kl_weight": 0.00025, "kl_reduction": "batch-mean", "shape": (3, 64, 64)}
     with pytest.raises(ReconError) as caught:
         calibrate(**{**good, **settings})
     assert said in caught.value.message
@@ -194,7 +194,7 @@ def test_the_way_back_on_data_predicts_the_latents() -> None:
     assert found.predicted.active == 12
     assert found.report().holds
     mean = calibrate_sources(
-        "digits", choices=Choices(kl_weight=1.0, **{**code, "reduction": "mean", "kl_reduction": "mean-batch"})
+        "digits", choices=Choices(kl_weight=1.0, **{**code, "reduction": "mean", "kl_reduction": "batch-mean"})
     )
     assert mean.sigma**2 == pytest.approx(32)
     assert mean.collapses

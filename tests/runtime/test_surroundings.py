@@ -134,7 +134,7 @@ ENGINES: dict[str, Callable[[], Any]] = {
         "gaussian:sigma=0.3", "continuous-bernoulli", "huber", "student-t",
     )],
     "calibrate": lambda: str(recon_cli.calibrate(
-        X, MU, latent=2, loss="mse", reduction="mean", kl_weight=0.1, kl_reduction="mean-batch"
+        X, MU, latent=2, loss="mse", reduction="mean", kl_weight=0.1, kl_reduction="batch-mean"
     ).report().tables),
     "audit": lambda: table(recon_cli.audit(half, shape=(5,), latent=3).report()),
     "train": trained,
