@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, replace
 from functools import cache
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from recon_cli.errors import DISTRIBUTION
+
+Item = TypeVar("Item")
 
 
 @cache
@@ -77,6 +79,13 @@ class Detail(str):
     __slots__ = ()
 
 
+def evenly(items: Sequence[Item], most: int | None) -> Sequence[Item]:
+    """Return at most ``most`` of the items, evenly spread, the first and the last among them."""
+    if most is None or len(items) <= most:
+        return items
+    return [items[round(i * (len(items) - 1) / max(1, most - 1))] for i in range(most)]
+
+
 @dataclass(frozen=True)
 class Table:
     """Rows under one name.
@@ -91,7 +100,7 @@ class Table:
     answer
         whether a summary has all of it; else, of a grid, its ``brief`` columns, and of steps and lines those alone.
     few
-        how many rows a summary has, the first ones; None for all.
+        how many rows a summary has, the first ones, or where ``spread`` evenly spread ones; None for all.
     reasons
         whether the reasons of steps, and what is below lines, are shown.
     """
@@ -105,17 +114,18 @@ class Table:
     wrong: str = "refuted"
     answer: bool = False
     few: int | None = None
+    spread: bool = False
     reasons: bool = True
 
     @classmethod
     def of(
         cls, name: str, kind: type, rows: Sequence[Any], title: str = "", *, layout: str = "grid", most: int | None = None,
-        few: int | None = None,
+        few: int | None = None, spread: bool = False,
     ) -> Table:  # fmt: skip
         """Return the table of ``rows``, objects of the dataclass ``kind``, whose columns its fields declare."""
         columns = columns_of(kind)
         values = [{each.key: getattr(row, each.key) for each in columns} for row in rows]
-        return cls(name, columns, values, title, layout, most, few=few)
+        return cls(name, columns, values, title, layout, most, few=few, spread=spread)
 
     def details(self) -> Table:
         """Return the same table, none of it part of the answer."""
@@ -128,7 +138,8 @@ class Table:
         if self.layout != "grid":
             return replace(self, reasons=False)
         columns = [each for each in self.columns if each.brief or each.panel == "*"]
-        return replace(self, columns=columns, rows=self.rows[: self.few]) if any(each.brief for each in columns) else None
+        rows = evenly(self.rows, self.few) if self.spread else self.rows[: self.few]
+        return replace(self, columns=columns, rows=rows) if any(each.brief for each in columns) else None
 
 
 @dataclass(frozen=True)

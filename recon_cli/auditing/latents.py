@@ -156,7 +156,7 @@ def levels(problem: Problem, base: Values, mu: str, scale: str | None, deviation
         last = max(size for size, weight in slopes if weight * far < 0)
         return f"a capacity: the KL is driven up until the means are between {last:g} and {after(slopes, last):g}", far
     if weights[0] * far < 0:
-        return f"a capacity: the KL is driven to a size of its own, {SQUARED}", far
+        return f"a capacity: the KL is driven to a target value, {SQUARED}", far
     return "", 0.0
 
 

@@ -79,7 +79,7 @@ class Normalisation:
     def words(self) -> str:
         """In words, of which data it is a likelihood, if it is one, or why that is not known."""
         if self.kind == "unknown":
-            return f"Whether e^-loss has one sum whatever the prediction could not be told: {self.why}."
+            return f"Whether the integral of e^-loss is the same for every prediction is not known: {self.why}."
         if self.kind != "real":
             return ""
         base = f" beside a b(x) of {self.base}" if self.base else ""

@@ -312,7 +312,7 @@ class Integral:
                 if tail < -DEEP or self.cut[self.own(j)[::side][-1]]:
                     continue
                 if here >= 0 or abs(here - before) > 0.05 * abs(here):
-                    self.doubt = "its tails are not told"
+                    self.doubt = "the mass in its tails cannot be bounded"
                     return
                 rest = (
                     math.exp(tail + here * abs((pieces.high if side > 0 else pieces.low)[piece] - pieces.u[piece, node])) / -here

@@ -65,7 +65,7 @@ def refusal(problem: Problem, refused: list[tuple[str, BaseException]]) -> Recon
     if own and "must match" in str(error):
         return ReconError(
             f"{spelled} raises {words} (passed: {shapes}).",
-            f"The code has a size of its own, {own[0]}: give the shape of one sample that goes with it, --shape {own[0]} or "
+            f"The code has a fixed size, {own[0]}: give the shape of one sample that goes with it, --shape {own[0]} or "
             f"--shape 5x{own[0]}, say.",
         )
     return ReconError(

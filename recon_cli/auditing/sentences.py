@@ -134,7 +134,7 @@ def without(measured: Measurements) -> str:
 def weighed(row: Row, latent: Latent, where: str, size: str) -> str:
     """Return the noise and the beta of a term beside a KL, as the end of a sentence; they move with the sizes in ``where``."""
     if SQUARED in latent.forms:
-        return " beside the square of the KL's distance from a size of its own, which has no one weight: no beta is read off it."
+        return " beside the square of the KL's distance from a target value, which has no one weight: no beta is read off it."
     grows, sample = growth(row, size), size.replace("the image size", "the image")
     depends = f" {'Both' if grows else 'Neither'} {grows or f'depends on the batch, {sample} or the latents'}."
     if row.beta is not None and row.beta < 0:

@@ -234,7 +234,7 @@ def shown_noise(choices: Choices, rows: Sequence[FittedNoise], spectrum: Eigenva
         return Gaussian(sigma=choices.sigma), ""
     fitted = next((row for row in rows if row.likelihood == "gaussian"), None)
     if fitted is not None:
-        why = "The weights are those of the noise that fits the reconstruction; --sigma says otherwise."
+        why = "The weights are for the noise that fits the reconstruction; set another with --sigma."
         return Gaussian(**fitted.parameters), why
     if spectrum is None:
         return None, ""
@@ -244,8 +244,8 @@ def shown_noise(choices: Choices, rows: Sequence[FittedNoise], spectrum: Eigenva
         return None, f"{latent:,} latents leave no noise, so no weight follows: name one with --sigma."
     named = "" if choices.latent else ", as --latent names none"
     return Gaussian(sigma=math.sqrt(best)), (
-        f"The weights are those of sigma = {math.sqrt(best):.6g}, the best for a linear model of {latent:,} latents{named}; "
-        "--sigma says otherwise, and --recon fits the noise to a reconstruction."
+        f"The weights are those of sigma = {math.sqrt(best):.6g}, the best for a linear model of {latent:,} latents{named}. "
+        "Set another with --sigma; --recon fits the noise to a reconstruction."
     )
 
 

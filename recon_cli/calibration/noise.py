@@ -16,7 +16,7 @@ from recon_cli.identity.regions import CIRCLE, check, inside
 from recon_cli.identity.shapes import fitting_shapes
 from recon_cli.identity.tensors import as_tensor, wide
 from recon_cli.likelihoods._grey_levels import bits_per_dimension, elsewhere, spacing
-from recon_cli.report import column
+from recon_cli.report import Detail, column
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     Outputs = Callable[[Sequence[str]], Array | Lazy]
 
+FEW = 5  # rows that the answer has
 BLOCK = 1 << 18  # elements in float64 at a time
 NATS, CHOSEN = "nats per sample, the likeliest first", "the noise that each would choose"
 Progress = Callable[[int, str], None]
@@ -68,12 +69,15 @@ def remarks(rows: Sequence[FittedNoise], pair: Pair) -> Iterator[str]:
             "or else the mean squared residual over the samples that the reconstruction was made from. No other row has as many "
             "numbers."
         )
-    for row in rows:
+    for place, row in enumerate(rows):
+        note = str if place < FEW else Detail
         if row.taken_to_unit:
-            yield f"{row.likelihood}: its levels, {row.taken_to_unit}, are taken to [0, 1], and its scale is in units of that."
+            yield note(
+                f"{row.likelihood}: its levels, {row.taken_to_unit}, are taken to [0, 1], its scale in units of that."
+            )
         if row.clipped:
             domain, count = likelihoods.find(row.likelihood)().domain, math.prod(pair.mu.shape)
-            yield (
+            yield note(
                 f"{row.likelihood}: {row.clipped:,} of {count:,} reconstructed means were kept inside {domain}, so its nll is of "
                 "these means, not of the reconstruction's."
             )
@@ -88,7 +92,9 @@ def every_noise(
     partial: bool = False,
     asked: Sequence[str] = (),
 ) -> tuple[tuple[FittedNoise, ...], tuple[tuple[str, str], ...]]:
-    """Return a row for each likelihood whose support holds ``x``, the likeliest of its kind first; of the others, why not.
+    """Return a row for each likelihood whose support holds ``x``, the likeliest of its kind first, and of the others, why not.
+
+    Those whose means had to be moved come after those of the means as they are.
 
     x
         (N, ...), N counting samples.
@@ -116,7 +122,7 @@ def every_noise(
             left_out.append((name, error.reason))
     ranked = []
     for kind in ("density", "probability"):
-        group = sorted((row for row in rows if row.kind == kind), key=lambda row: row.nll)
+        group = sorted((row for row in rows if row.kind == kind), key=lambda row: (bool(row.clipped), row.nll))
         ranked += [dataclasses.replace(row, rank=place) for place, row in enumerate(group, 1)]
     return tuple(ranked), tuple(left_out)
 

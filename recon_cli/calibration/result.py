@@ -6,14 +6,12 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from recon_cli.calibration.noise import FittedNoise
+from recon_cli.calibration.noise import FEW, FittedNoise
 from recon_cli.calibration.weights import CONVENTIONS, DIVERGENCES, Convention, Weight, noise_in_words, short_name, trade_off
 from recon_cli.formats._presentable import Presentable
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.numerics.spectrum import Eigenvalues, Ppca, RateDistortion, point
 from recon_cli.report import Adjustable, Chart, Column, Detail, LeftOut, Report, Series, Table, column
-
-FEW = 6  # rows of a long table that a summary has
 
 
 @dataclass(frozen=True)
@@ -157,7 +155,12 @@ class Calibration(Presentable):
         yield Table.of("covariance", Covariance, known)
         at_most = f", at most {self.latent:,} latents" if self.latent else ""
         yield Table.of(
-            "spectrum", RateDistortion, self.points, f"a linear model at each noise{at_most}, nats per sample", few=FEW
+            "spectrum",
+            RateDistortion,
+            self.points,
+            f"a linear model at each noise{at_most}, nats per sample",
+            few=FEW,
+            spread=True,
         )
         yield Table.of("ppca", Ppca, self.ppca, "the best noise for each number of latents, nats per sample")
         model = [self.model] if self.model else []
@@ -172,7 +175,7 @@ class Calibration(Presentable):
         if any(row.nll < 0 and row.kind == "density" for row in self.noise):
             yield "An nll below 0 is no mistake: it is minus the logarithm of a density, which may exceed one."
         if {row.kind for row in self.noise} == {"density", "probability"}:
-            yield (
+            yield Detail(
                 "Densities and probabilities are ranked apart: a density's nll changes with the units of x, a probability's does "
                 "not. To compare, dequantise the data (add uniform noise of a level's width), or discretise the density."
             )
@@ -214,7 +217,7 @@ class Calibration(Presentable):
         literal = {(row.reduction, row.kl_reduction): row.literal for row in self.weights if row.loss_name == first}
         return (
             f"Write {first} summed + {literal['sum', 'sum']} * KL summed, or {first} averaged over everything + "
-            f"{literal['mean', 'batch-mean']} * KL averaged over the batch; recon calibrate -v has every other way."
+            f"{literal['mean', 'batch-mean']} * KL averaged over the batch; recon calibrate -v has the other reductions."
         )
 
     def _about_the_spectrum(self, eigenvalues: Eigenvalues) -> Iterator[str]:

@@ -148,7 +148,7 @@ def command(
     source = ctx.get_parameter_source
     of_loss = [word for key, word in of_loss_words.items() if source(key) is not click.core.ParameterSource.DEFAULT]
     if function is not None and loss is not None:
-        raise ReconError(f"Audit what? {function} has a loss of its own, beside --loss.", "Give one of them.")
+        raise ReconError(f"There are two losses to audit: {function}, and --loss.", "Give one of them.")
     if function is not None and of_loss:
         go, them = ("goes", "it") if len(of_loss) == 1 else ("go", "them")
         raise ReconError(
@@ -172,7 +172,9 @@ def command(
         kept = {"run", "steps", "accept", "expect", "timeout", "format"}
         options.reject(ctx, "audit --run", *(param.name or "" for param in command.params if param.name not in kept))
     if function is None and loss is None and script is None:
-        raise ReconError("Audit what?", "Give FILE.py:FUNCTION, files, --run SCRIPT.py, or --loss mse for no code.")
+        raise ReconError(
+            "There is nothing to audit.", "Give FILE.py:FUNCTION, files, --run SCRIPT.py, or --loss mse."
+        )
     arguments = {
         "run": script, "steps": steps, "function": function, "loss": loss,
         "reduction": reduction, "kl_weight": kl_weight, "kl_reduction": kl_reduction,

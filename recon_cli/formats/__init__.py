@@ -6,17 +6,15 @@ Here is what they share: how a value is spelled.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
-from typing import Any, TextIO, TypeVar
+from typing import Any, TextIO
 
 from recon_cli import registry
 from recon_cli.errors import ReconError
 from recon_cli.report import Column, Report, Table
-
-Item = TypeVar("Item")
 
 
 def names() -> list[str]:
@@ -91,13 +89,6 @@ def spell(value: object, digits: int | None = None) -> str:
     if isinstance(value, Mapping):
         return ",".join(f"{key}={spell(item, digits)}" for key, item in value.items())
     return str(value)
-
-
-def evenly(items: Sequence[Item], most: int | None) -> Sequence[Item]:
-    """Return at most ``most`` of the items, evenly spread, the first and the last among them."""
-    if most is None or len(items) <= most:
-        return items
-    return [items[round(i * (len(items) - 1) / max(1, most - 1))] for i in range(most)]
 
 
 def subject_of(row: Mapping[str, Any]) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from recon_cli.formats import evenly, panels, spell, subject_of
+from recon_cli.formats import panels, spell, subject_of
 from recon_cli.formats._markup import text
-from recon_cli.report import Column, Formula, Table
+from recon_cli.report import Column, Formula, Table, evenly
 
 Columns: TypeAlias = Sequence[Column]
 Groups: TypeAlias = Sequence[tuple[str, Columns]]  # under the title of a panel

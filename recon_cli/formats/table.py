@@ -14,8 +14,8 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from recon_cli.errors import printable
-from recon_cli.formats import ASCII, evenly, panels, spell, subject_of
-from recon_cli.report import Chart, Column, Formula, Picture, Pixel, Report, Table
+from recon_cli.formats import ASCII, panels, spell, subject_of
+from recon_cli.report import Chart, Column, Formula, Picture, Pixel, Report, Table, evenly
 
 SUFFIX = ".txt"  # of files in this format
 

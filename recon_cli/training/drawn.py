@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from recon_cli.formats import evenly
 from recon_cli.models._base import ACTIVE
-from recon_cli.report import Chart, Series
+from recon_cli.report import Chart, Series, evenly
 
 if TYPE_CHECKING:
     from recon_cli.training.figures import Epoch
@@ -55,7 +54,7 @@ def trajectories(sides: Mapping[str, Sequence[float]], rounding: Sequence[float]
     same = [name for name, values in sides.items() if not any(values)]
     note = f"{', '.join(same)}: the same to the last bit, which has no place on this scale." if same else ""
     yield Chart(
-        "How far apart, as a share of the way come", at, apart, "step", "share of the way", scales=("linear", "log"), note=note,
+        "Relative distance of the two networks", at, apart, "step", "relative distance", scales=("linear", "log"), note=note,
     )  # fmt: skip
     yield Chart(
         "The likelihood's objective", at, [Series("objective", [objective[step] for step in steps])], "step", "nats per sample"

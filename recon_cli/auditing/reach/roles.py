@@ -265,7 +265,7 @@ def leaf(name: str, word: str | None, key: str) -> object:
         return Slot(
             key,
             "scale" if meaning_of(word) else word,
-            "told by --args",
+            "given by --args",
             meaning_of(name) or (meaning_of(word) if word != "scale" else None),
         )
     role = role_of(name)
@@ -333,5 +333,5 @@ def models(call: CallPlan) -> None:
         elif name in call.inner:
             del call.inner[name]
     for slot in [s for s in call.slots() if s.role in ("target", "unknown") and s.key in call.trace.nodes]:
-        if not slot.how.startswith("told") and call.trace.nodes[slot.key].uses == {"passed"}:
+        if not slot.how.startswith("given") and call.trace.nodes[slot.key].uses == {"passed"}:
             substitute(call, slot.key, Slot(slot.key, "skip", "only the model inside reads it", group=slot.group))

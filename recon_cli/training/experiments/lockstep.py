@@ -56,7 +56,7 @@ class Variant:
     """One way to train on the loss, beside the likelihood.
 
     apart
-        after each step, the distance between the two networks as a share of the way that the likelihood's has come; exactly
+        after each step, the distance between the two networks divided by how far the likelihood's has moved; exactly
         0 where every weight is the same to the last bit.
     """
 
@@ -71,7 +71,7 @@ class Side:
 
     side: str = column("side", "*")
     equal: str | None = column("equal", "trajectory", default=None, brief=True)
-    apart: float | None = column("apart at the end", "trajectory", default=None, brief=True)
+    apart: float | None = column("relative distance", "trajectory", default=None, brief=True)
     lr: float = column("learning rate", "settings", brief=True)
     eps: float | None = column("eps", "settings")
     weight_decay: float | None = column("weight decay", "settings")
@@ -165,7 +165,7 @@ class Lockstep(Presentable):
                 "steps",
                 [Column(*pair) for pair in steps],
                 rows,
-                "distance between the two, divided by the distance trained",
+                "relative distance of the two networks",
                 most=12,
             ),
             Table.of("lockstep", Side, sides),
@@ -179,6 +179,7 @@ class Lockstep(Presentable):
         beta, weight = self.settings.beta, self.variants[0].settings.beta
         count, half, name = len(self.objective), self.loss.convention, self.loss.name
         yield f"{self.described}; the same network, batches and draws on every side, {count} steps of {self.settings.optimizer}."
+        yield "Relative distance: the difference of all weights, divided by how far training has moved the likelihood's."
         yield from self.remarks
         mine, theirs, halved = (f" + {part:.6g} KL" * self.has_kl for part in (beta, weight, half * weight))
         convention = f"; with the literature's half it is {half:g} × {name}{halved}" if half != 1 else ""
@@ -194,7 +195,7 @@ class Lockstep(Presentable):
             how = {"bitwise": "changes nothing", "to rounding": "changes no more than rounding", "no": "is another model"}
             word = self.word(variant)
             effect = "differs by eps only" if word == "no" and self.is_off_by_eps(variant) else how[word]
-            yield f"{variant.name}: {effect}, {variant.apart[-1]:.3g} of the way apart at the end."
+            yield f"{variant.name}: {effect}; relative distance {variant.apart[-1]:.3g} after the last step."
 
         best = max(self.mean_alone, self.objective[0])
         if not self.settings.loss and Alone(best, self.objective[-1], math.inf).worse:
@@ -209,7 +210,7 @@ class Lockstep(Presentable):
         first, count = self.variants[0], len(self.objective)
         sides = f"{self.left} and {self.loss.name}, scaled, under {self.settings.optimizer}"
         if not self.holds:
-            return f"refuted: {sides} part: {first.apart[-1]:.3g} of the way after {count} steps"
+            return f"refuted: {sides} part: relative distance {first.apart[-1]:.3g} after {count} steps"
         how = {"bitwise": "every weight equal to the last bit", "to rounding": "equal to rounding"}[self.word(first)]
         return f"holds: {sides} are one trajectory, {how} over {count} steps"
 
