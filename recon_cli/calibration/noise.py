@@ -72,9 +72,7 @@ def remarks(rows: Sequence[FittedNoise], pair: Pair) -> Iterator[str]:
     for place, row in enumerate(rows):
         note = str if place < FEW else Detail
         if row.taken_to_unit:
-            yield note(
-                f"{row.likelihood}: its levels, {row.taken_to_unit}, are taken to [0, 1], its scale in units of that."
-            )
+            yield note(f"{row.likelihood}: its levels, {row.taken_to_unit}, are taken to [0, 1], its scale in units of that.")
         if row.clipped:
             domain, count = likelihoods.find(row.likelihood)().domain, math.prod(pair.mu.shape)
             yield note(

@@ -172,9 +172,7 @@ def command(
         kept = {"run", "steps", "accept", "expect", "timeout", "format"}
         options.reject(ctx, "audit --run", *(param.name or "" for param in command.params if param.name not in kept))
     if function is None and loss is None and script is None:
-        raise ReconError(
-            "There is nothing to audit.", "Give FILE.py:FUNCTION, files, --run SCRIPT.py, or --loss mse."
-        )
+        raise ReconError("There is nothing to audit.", "Give FILE.py:FUNCTION, files, --run SCRIPT.py, or --loss mse.")
     arguments = {
         "run": script, "steps": steps, "function": function, "loss": loss,
         "reduction": reduction, "kl_weight": kl_weight, "kl_reduction": kl_reduction,

@@ -69,7 +69,7 @@ class Figures:
         """The least that there is to say."""
         if self.negative_elbo is None:
             return f"nll {self.nll:.2f}"
-        return f"ELBO {-self.negative_elbo:.2f}, {self.active} latents active"
+        return f"−ELBO {self.negative_elbo:.2f}, {self.active} latents active"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -55,6 +55,7 @@ def train(
     scale: float | None = None,
     out: str | Path | None = None,
     progress: Progress | None = None,
+    on_epoch: Callable[[Epoch], object] | None = None,
     **settings: Unpack[Everything],
 ) -> Training:
     """Train a small VAE (or autoencoder) and measure, each epoch, both sides of the identity.
@@ -74,6 +75,9 @@ def train(
         ``model.safetensors``, ``reconstructions.png``, and with ``tensorboard`` its event files. None writes nothing.
     progress
         called after each epoch with its number and what to say.
+    on_epoch
+        called after each epoch with its :class:`~recon_cli.training.figures.Epoch`, once that is in the run folder: numbers,
+        also as ``vars(epoch)``, for a logger of your own. What it raises ends the run, which can be resumed.
     settings
         the numbers of the run, by their names in :class:`~recon_cli.models._options.Options`, which has their defaults; and how
         the data are read, by their names in :class:`~recon_cli.sources.ReadOptions`: ``missing="nan"``, a ``mask``, ``weights``.
@@ -94,13 +98,13 @@ def train(
         boards.available(out)
     with RunFolder(out, begun(out, plan.config), plan.config) as run:
         run.put_config(plan.config)
-        return carry_out(plan, run, progress)
+        return carry_out(plan, run, progress, on_epoch)
 
 
 @in_default_state
 def resume(
-    folder: str | Path, *, data: Data | None = None, progress: Progress | None = None, trust: bool = False,
-    **asked: Unpack[Asked],
+    folder: str | Path, *, data: Data | None = None, progress: Progress | None = None,
+    on_epoch: Callable[[Epoch], object] | None = None, trust: bool = False, **asked: Unpack[Asked],
 ) -> Training:  # fmt: skip
     """Go on with the run in ``folder`` from its last checkpoint, to the same bits as if it had never stopped (on a CPU).
 
@@ -149,7 +153,7 @@ def resume(
     with RunFolder(folder, again=True, config=config) as run:
         if settings["epochs"] != config["epochs"]:
             run.put_config({**config, "epochs": settings["epochs"]})
-        return carry_out(plan, run, progress)
+        return carry_out(plan, run, progress, on_epoch)
 
 
 def reading_of(config: dict[str, Any]) -> ReadOptions:
@@ -175,14 +179,16 @@ def alike(mine: object, asked: object) -> bool:
         return str(mine) == str(asked)
 
 
-def carry_out(plan: Plan, run: RunFolder, progress: Progress | None) -> Training:
+def carry_out(
+    plan: Plan, run: RunFolder, progress: Progress | None, on_epoch: Callable[[Epoch], object] | None
+) -> Training:  # fmt: skip
     """Train from where ``run`` is, and measure the result."""
     with threads(plan.train_rows, plan.settings):
-        return measure(plan, run, *descend(plan, run, progress))
+        return measure(plan, run, *descend(plan, run, progress, on_epoch))
 
 
 def descend(
-    plan: Plan, run: RunFolder, progress: Progress | None
+    plan: Plan, run: RunFolder, progress: Progress | None, on_epoch: Callable[[Epoch], object] | None
 ) -> tuple[State, Likelihood, list[Epoch], float, boards.Board]:  # fmt: skip
     """Train from where ``run`` is to the last epoch, and go back to the best where early stopping keeps it.
 
@@ -207,6 +213,8 @@ def descend(
             board.epoch(epoch, state.scheduler.rate)
             if progress is not None:
                 progress(epoch.epoch, epoch.words)
+            if on_epoch is not None:
+                on_epoch(epoch)
     seconds = keeper.seconds
     if not settings.exact:
         keeper.save()

@@ -38,8 +38,9 @@ from recon_cli.likelihoods.laplace import Laplace
 from recon_cli.models._vae import divergence, draw
 from recon_cli.models.mlp import Mlp
 from recon_cli.runtime.images import images
-from recon_cli.training import Training, runs, saying, settings
+from recon_cli.training import Training, resume, runs, saying, settings
 from recon_cli.training.experiments.optimum import largest_eigenvalue
+from recon_cli.training.figures import Epoch
 from recon_cli.training.loop import optimizer_of
 from recon_cli.training.noises import Learned, Optimal, start
 
@@ -269,6 +270,22 @@ def test_progress_is_told_of_every_epoch(run: Run) -> None:
     told: list[int] = []
     run(progress=lambda done, words: told.append(done), epochs=3)
     assert told == [1, 2, 3]
+
+
+def test_on_epoch_is_given_the_numbers_of_every_epoch(run: Run, tmp_path: Path) -> None:
+    epochs: list[Epoch] = []
+    written: list[int] = []
+
+    def keep(epoch: Epoch) -> None:
+        epochs.append(epoch)
+        written.append(len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()))
+
+    found = run(out=tmp_path / "run", on_epoch=keep, epochs=2)
+    assert tuple(epochs) == found.epochs
+    assert written == [1, 2]
+    with pytest.raises(ZeroDivisionError):
+        run(out=tmp_path / "other", on_epoch=lambda epoch: 1 / 0, epochs=2)
+    assert resume(tmp_path / "other").epochs == found.epochs
 
 
 def test_nothing_held_out(run: Run) -> None:
@@ -562,9 +579,10 @@ def test_the_command_has_the_engines_defaults() -> None:
     meant = {name: value.default for name, value in inspect.signature(recon_cli.train).parameters.items()}
     meant |= {name: value.default for name, value in inspect.signature(settings.Settings).parameters.items()}
     of_answers = {"format", "output", "verbose", "quiet", "color", "plot"}
-    assert set(asked) - of_answers - {"resume", "against", "sweep", "trust", "evaluate"} == set(meant) - {"progress", "settings"}
+    of_python = {"progress", "on_epoch", "settings"}
+    assert set(asked) - of_answers - {"resume", "against", "sweep", "trust", "evaluate"} == set(meant) - of_python
     usual = {name: [meant[name], value] for name, value in models.kind("regression").usual.items()}
-    for name in set(meant) - {"progress", "settings", "out", "sigma", "binarize", *usual}:
+    for name in set(meant) - of_python - {"out", "sigma", "binarize", *usual}:
         assert asked[name] == meant[name], name
     shown = {option.name: str(option.show_default) for option in command.params if isinstance(option, click.Option)}
     for name, values in usual.items():
