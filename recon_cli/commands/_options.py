@@ -15,7 +15,7 @@ from recon_cli import registry
 from recon_cli.commands import _project
 from recon_cli.errors import ReconError
 from recon_cli.identity.parametric import as_number, as_whole
-from recon_cli.runtime import processes
+from recon_cli.runtime import processes, progress
 
 if TYPE_CHECKING:
     from recon_cli.identity.likelihood import Likelihood
@@ -45,6 +45,10 @@ class Command(click.Command):
         )
         ctx.meta.setdefault(NOTES, []).extend(notes)
         return ctx
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with progress.working(f"recon {ctx.info_name}"):
+            return super().invoke(ctx)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         values, _, order = self.make_parser(ctx).parse_args([*args])

@@ -13,7 +13,7 @@ import click
 from recon_cli import registry
 from recon_cli.commands._options import NOTES, Word
 from recon_cli.errors import ReconError, unknown
-from recon_cli.runtime import plotting, processes
+from recon_cli.runtime import plotting, processes, progress
 
 if TYPE_CHECKING:
     from recon_cli.report import Report
@@ -119,6 +119,7 @@ def show(report: Report, format: str) -> NoReturn:
     it was interrupted. Raises ReconError for a file that cannot be written.
     """
     ctx = click.get_current_context()
+    progress.quiet()
     notes = [*dict.fromkeys((*ctx.meta.get(NOTES, ()), *report.notes))]
     report = replace(report, notes=notes, arguments={**asked(ctx), **report.arguments})
     if processes.rank() == 0:

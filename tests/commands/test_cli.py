@@ -784,13 +784,13 @@ def test_an_ascii_pipe_takes_every_format(words: str, format: str) -> None:
         assert "bernoulli" in {row["likelihood"] for row in csv.DictReader(io.StringIO(ran.out))}
 
 
-def on_a_terminal(words: str, **env: str) -> str:
-    """What a terminal of 80 columns shows of a run."""
+def on_a_terminal(words: str, code: str = "", **env: str) -> str:
+    """What a terminal of 80 columns shows of a run, of recon or of ``code``."""
     import pty
 
     mine, theirs = pty.openpty()
     whole = environment({"TERM": "xterm-256color", "COLUMNS": "80", **env})
-    command = [sys.executable, "-m", "recon_cli", *shlex.split(words)]
+    command = [sys.executable, *(["-c", code] if code else ["-m", "recon_cli"]), *shlex.split(words)]
     shown = b""
     with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=whole):
         os.close(theirs)
@@ -810,6 +810,39 @@ def test_a_mistake_has_colour_on_a_terminal_unless_no_color_says_no() -> None:
     assert not COLOUR.search(plain)
     for shown in (coloured, plain):
         assert "no command named 'nonsense'" in shown
+
+
+SLOW = """
+import time
+import click
+from recon_cli.commands._options import Command
+from recon_cli.runtime import progress
+
+progress.PATIENCE = 0.01
+
+@click.command(cls=Command)
+def think():
+    with progress.bar("counting", 2) as advance:
+        advance(1, "by one")
+    while progress.spinners and not progress.spinners[0].display:
+        time.sleep(0.01)
+    progress.quiet()
+    click.echo("the answer")
+
+think(prog_name="think")
+"""
+
+
+@posix
+def test_a_command_that_says_nothing_yet_is_seen_to_work_on_a_terminal_and_nowhere_else() -> None:
+    shown = on_a_terminal("", SLOW)
+    before, _, after = shown.partition("the answer")
+    assert "recon think" in before
+    assert before.rindex("recon think") > before.rindex("counting")  # it waits while a bar is there, and no longer
+    assert before.rindex("\x1b[?25h") > before.rindex("\x1b[?25l")  # the cursor is back
+    assert "recon think" not in after
+    piped = subprocess.run([sys.executable, "-c", SLOW], capture_output=True, encoding="utf-8", env=environment({}), check=True)
+    assert (piped.stdout, piped.stderr) == ("the answer\n", "")
 
 
 # Completion.
