@@ -34,8 +34,8 @@ ACCENTS = {"\u0300": r"\`", "\u0301": r"\'", "\u0302": r"\^", "\u0303": r"\~", "
 SMALL = "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau upsilon phi chi psi omega"
 CAPITAL = "Gamma Delta Theta Lambda Xi Upsilon Phi Psi Omega"
 
-LONE = r"(?<![\w.*(/'-])(?<!\d )[xzqmsrLBDKbc](?![\w'’*(/-])(?!\.\w)"  # no word, no unit of time, no name of a file
-ATOM = rf"(?:a·loss|−log p\b(?!\()|E_q\[log p\(x\|z\)\]|(?:log )?p\((?:x\|)?[xzμ]\)|f\(m\)|[α-ω]|{LONE})[²³]?"
+LONE = r"(?<![\w.*(/'-])(?<!\d )[xzqmsrgLBDKbc](?![\w'’*(/-])(?!\.\w)"  # no word, no unit of time, no name of a file
+ATOM = rf"(?:a·loss|−log p\b(?!\()|E_q\[log p\(x\|z\)\]|q\(z\|x\)|(?:log )?p\((?:x\|)?[xzμ]\)|f\(m\)|[α-ω]|{LONE})[²³]?"
 RUN = re.compile(rf"{ATOM}(?:(?: [=+→−] |·)(?:{ATOM}|\d+(?:\.\d+)?\b(?!/)))*")
 MATHS = {"·": r"\,", "→": r"\to ", "−": "-", "²": "^2", "³": "^3", "ε": r"\varepsilon "}
 
