@@ -157,21 +157,26 @@ class Page:
     def grid(self, columns: Sequence[Column], rows: Rows, align: bool = True) -> Grid:
         """Return columns of numbers set to the right (with ``align`` their decimal points in one place), of words to the left."""
         grid = Grid(box=box.SIMPLE_HEAD, show_edge=False, header_style="bold")
+        cells: list[list[Text]] = []
         for column in columns:
             values = [row.get(column.key) for row in rows]
             number = all(value is None or is_number(value) for value in values)
-            grid.add_column(self.text(column.title), justify="right" if number else "left", no_wrap=number, overflow="fold")
-        every = ([row.get(column.key) for row in rows] for column in columns)
-        cells = [self.aligned(values, left=False) if align else [*map(self.cell, values)] for values in every]
+            title = self.text(column.title)
+            each = self.aligned(values) if align and number else [*map(self.cell, values)]
+            if number:
+                wide = max(map(len, [title, *each]))
+                for cell in [title, *each]:
+                    cell.pad_left(wide - len(cell))
+            grid.add_column(title, no_wrap=number, overflow="fold")
+            cells.append(each)
         for row in zip(*cells, strict=True):
             grid.add_row(*row)
         return grid
 
-    def aligned(self, values: Sequence[object], left: bool) -> list[Text]:
-        """Return the cells of values one below the other: numbers with their decimal points in one place, which is near the
-        left for ``left``."""
+    def aligned(self, values: Sequence[object]) -> list[Text]:
+        """Return the cells of values one below the other, numbers with their decimal points in one place."""
         cells = [self.cell(value) for value in values]
-        numbers = [is_number(value) for value in values]
+        numbers = [value is None or is_number(value) for value in values]
         heads = [
             len(cell.plain.partition(".")[0].partition("e")[0]) if number else 0
             for cell, number in zip(cells, numbers, strict=True)
@@ -182,7 +187,7 @@ class Page:
         for cell, head, number in zip(cells, heads, numbers, strict=True):
             if number:
                 cell.pad_right(after - len(cell) + head)
-                cell.pad_left((before - head) * left)
+                cell.pad_left(before - head)
         return cells
 
     def side(self, opening: Sequence[Column], sections: Sequence[Section], rows: Rows) -> Grid:
@@ -196,7 +201,7 @@ class Page:
             own = [word for word, same in zip(head, shared, strict=True) if word and not same]
             grid.add_column(Text("\n".join(own)), no_wrap=True)
         columns = [column for _, part in sections for column in part if column not in opening]
-        cells = [self.aligned([row.get(column.key) for column in columns], left=True) for row in rows]
+        cells = [self.aligned([row.get(column.key) for column in columns]) for row in rows]
         by_column = iter(zip(*cells, strict=True))
         for title, part in sections:
             if title:
