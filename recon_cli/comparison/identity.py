@@ -155,11 +155,21 @@ def why(row: Identity) -> str:
     ratio = f"d nll / d loss runs from {row.ratio_min:.4g} to {row.ratio_max:.4g}"
     if row.gap:
         return f"{pair} differ by a gap that depends on mu ({row.gap:.4g} nats per element): not proportional, {ratio}"
+    if not row.proportional and is_factor(row):
+        return f"{pair}: d nll / d loss is {row.ratio_median:.9g} everywhere, and the slope that is claimed is {row.slope:.9g}"
     if not row.proportional:
         return f"{pair} are not proportional: {ratio}"
     if row.slope is None:
         return f"{pair} are proportional at these means ({row.ratio_median:.4g}) and not at others: neither is the other's loss"
     return f"{pair} differ by {row.worst:.3g} rounding errors"
+
+
+def is_factor(row: Identity) -> bool:
+    """Return whether all gradients have one ratio, to four digits or more, and it is not the slope that is claimed."""
+    if row.slope is None or row.ratio_min is None or row.ratio_max is None or row.ratio_median is None:
+        return False
+    spread, off = row.ratio_max - row.ratio_min, abs(row.slope - row.ratio_median)
+    return spread < min(1e-4 * abs(row.ratio_median), 1e-2 * off)
 
 
 def meaning(rows: Sequence[Identity]) -> list[str]:
@@ -230,6 +240,8 @@ def _as_training(rows: Sequence[Identity], noises: str, convention: float) -> st
 
 def worth(row: Identity) -> str:
     """Return what one unit of a loss's gradient is of the likelihood's, where the row does not hold, and what follows."""
+    if is_factor(row):
+        return f"{row.ratio_median:.9g} of the likelihood's everywhere, where {row.slope:.9g} is claimed"
     if not row.proportional:
         low, high = (f"{end:.4g}" for end in (row.ratio_min, row.ratio_max))
         if low == high:

@@ -116,6 +116,17 @@ def test_a_loss_that_is_not_its_own_is_not_proportional(pair: sources.Pair, devi
     assert "refuted" in verdict
 
 
+@pytest.mark.parametrize("claimed", [4.0, 2.002, 1.0])
+def test_a_slope_wrong_by_a_factor_is_set_beside_the_one_that_is_measured(claimed: float, pair: sources.Pair) -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Own(Gaussian):
+        slope = claimed
+
+    verdict, notes = (found := compare(pair.x, pair.mu, Own(0.5)).report()).verdict, " ".join(found.notes)
+    assert f"d nll / d loss is 2 everywhere, and the slope that is claimed is {claimed:g}" in verdict
+    assert f"2 of the likelihood's everywhere, where {claimed:g} is claimed" in notes
+
+
 HALF_LOG_2PI = 0.9189385332046727  # mpmath.log(2*mpmath.pi)/2
 MUTANTS = {
     "a lost half": (Gaussian, "nll", lambda self, x, mu: ((x - mu) / self.sigma) ** 2 + math.log(self.sigma) + HALF_LOG_2PI),
