@@ -18,7 +18,7 @@ def known() -> list[str]:
 @click.argument("word", type=options.Completed(known), required=False, metavar="[WORD]")
 @output.format
 def command(word: str | None, format: str) -> None:
-    """Explain a word: a defect, a likelihood, a loss, or a column of a table.
+    """Explain a word: a defect, a likelihood, a loss, a column of a table, or a term.
 
     Without a word it lists every defect that recon audit finds.
 
@@ -26,6 +26,7 @@ def command(word: str | None, format: str) -> None:
       recon explain recon-mean
       recon explain laplace
       recon explain ratio_median
+      recon explain "posterior collapse"
     """
     from recon_cli.guide import words
 

@@ -198,8 +198,8 @@ def adam() -> Step:
     return Step(
         formula("step(a*g, a*eps)", " = ", "step(g, eps)", ", ", "step(g, eps)", " = ", step(g, eps)),
         "Under Adam not: its step for a gradient g (here the first; each later one has the same degree) is scale-free but for "
-        "its own small ε, so the slope does not change the learning rate. Under both, what changes is the weight on the KL, whose "
-        "gradient is not multiplied.",
+        "its own small ε, so the slope does not change the learning rate. Under both, what changes is the weight on the KL, "
+        "whose gradient is not multiplied.",
         same(step(a * g, a * eps), step(g, eps)) and same(step(a * g, 0), step(g, 0)),
     )
 

@@ -1,4 +1,4 @@
-"""What a word of recon's means: a likelihood, a loss, a defect, a column of a table. ``recon explain`` and ``recon list``."""
+"""What a word means: a term, a likelihood, a loss, a defect, a column of a table. ``recon explain`` and ``recon list``."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import inspect
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
 from recon_cli import likelihoods, registry
 from recon_cli.auditing import defects
@@ -29,6 +31,7 @@ ROWS = {
     "train": ("recon_cli.training.figures:Epoch", "recon_cli.training.result:Result"),
     "data": ("recon_cli.sources._survey:Described", "recon_cli.sources._survey:Taken"),
 }
+GLOSSARY = Path(__file__).with_name("glossary.md")
 # An entry of a docstring: names, and below them, further in, what they mean.
 ENTRY = re.compile(r"^(?P<names>\w+(?:, \w+)*)\n(?P<meaning>(?:    .*\n?)+)", re.MULTILINE)
 
@@ -104,12 +107,15 @@ def explanation(word: str) -> Report:
 
 def known() -> list[str]:
     """Return every word that can be explained."""
-    every = [*likelihoods.names(), *likelihoods.losses(), *defects.codes(), *(key for key, _, _ in columns())]
+    every = [*likelihoods.names(), *likelihoods.losses(), *defects.codes(), *(key for key, _, _ in columns()), *terms()]
     return [*dict.fromkeys(every)]
 
 
 def senses(word: str) -> Iterator[str]:
-    """Yield paragraphs on a word: of a defect, a likelihood, a loss, columns."""
+    """Yield paragraphs on a word: of the glossary, of a defect, a likelihood, a loss, columns."""
+    for name, meaning in terms().items():
+        if word == name or (len(name) > 1 and folded(word) == folded(name)):
+            yield f"{name}: {meaning}."
     if word in defects.codes():
         title, *paragraphs = defects.explanation(word).split("\n\n")
         yield f"{word}: {title}"
@@ -157,6 +163,18 @@ def of_loss(kind: type[Loss]) -> Iterator[str]:
     yield f"Also called {', '.join(kind.aliases)}." if kind.aliases else ""
 
 
+def folded(word: str) -> str:
+    """Return a term without the differences of spelling: ``posterior-collapse`` is ``Posterior collapse``."""
+    return re.sub("[-_ ]+", " ", word).casefold()
+
+
+@cache
+def terms() -> dict[str, str]:
+    """Return the terms of the glossary, each by all of its names, with what they mean."""
+    rows = re.findall(r"^\| (?!term |---)(.+?) \| (.+?) \|$", GLOSSARY.read_text(encoding="utf-8"), re.MULTILINE)
+    return {name: meaning.replace("`", "") for names, meaning in rows for name in names.split(", ")}
+
+
 def columns() -> Iterator[tuple[str, str, str]]:
     """Yield the columns of the tables of every command: the key, the command, what it means."""
     for command, places in ROWS.items():
@@ -165,7 +183,7 @@ def columns() -> Iterator[tuple[str, str, str]]:
             kind = getattr(importlib.import_module(module), name)
             meanings = {key: meaning for base in reversed(kind.__mro__[:-1]) for key, meaning in entries(base)}
             for each in columns_of(kind):
-                unit = f" ({each.panel})" if each.panel and each.panel != "*" else ""
+                unit = f"; {each.panel}" if each.panel and each.panel != "*" else ""
                 yield each.key, command, meanings.get(each.key, f"{each.title}{unit}").rstrip(".") + "."
 
 
