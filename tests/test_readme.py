@@ -153,6 +153,15 @@ def test_the_python_of_the_guide_runs() -> None:
     assert names["Gaussian"].with_slope(50.0).sigma == pytest.approx(0.1)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("page", ["README.md", "recon_cli/guide/python.md"])
+def test_the_python_of_a_page_is_typed(page: str, tmp_path: Path) -> None:
+    api = pytest.importorskip("mypy.api")
+    (file := tmp_path / "page.py").write_text(example(page), encoding="utf-8")
+    said, _, code = api.run(["--strict", "--cache-dir", str(tmp_path), str(file)])
+    assert code == 0, said
+
+
 def test_the_example_likelihood_is_the_real_one() -> None:
     real = (PROJECT / "recon_cli" / "likelihoods" / "laplace.py").read_text()
     bare = re.sub(r": (?:Tensor|float)(?=[,)])|: (?:Generator|Loss) \| None(?= = )| -> \w+", "", real)
