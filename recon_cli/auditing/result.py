@@ -91,6 +91,17 @@ class Audit(Presentable):
         return tuple(dict.fromkeys(finding.code for finding in self.findings))
 
     @property
+    def has_notes_alone(self) -> bool:
+        """Whether nothing was found that speaks against the loss."""
+        return all(defects.gravity(code) == "noted" for code in self.defects)
+
+    @property
+    def words(self) -> str:
+        """The verdict and the codes of what was found, in a line."""
+        codes = ", ".join(self.defects)
+        return self.verdict + (codes and (f" ({codes} noted)" if self.has_notes_alone else f": {codes}"))
+
+    @property
     def holds(self) -> bool:
         """Whether it passes: an ELBO, a beta-ELBO or no KL, or every reason to fail accepted; and every expectation met."""
         return not self.unmet and (self.verdict in PASSING or (bool(self.accepted) and reasons(self) <= set(self.accepted)))
@@ -226,10 +237,8 @@ def report(audit: Audit) -> Report:
         row["defects"] = list(row["defects"])
     tables = [Table("objective", OBJECTIVE, rows)]
     tables.append(Table("roles", ROLES, [dict(zip(("argument", "role", "found"), each, strict=True)) for each in audit.roles]))
-    noted = [code for code in audit.defects if code not in audit.accepted and level(audit, code) == "note"]
-    grave = [code for code in audit.defects if code not in noted]
     if audit.findings:
-        headline = "defects" if grave else "notes"
+        headline = "notes" if audit.has_notes_alone else "defects"
         rows_of_defects = [
             {
                 "code": f.code, "evidence": f.evidence, "fix": f.fix, "site": f.site or None, "level": level(audit, f.code),
@@ -242,9 +251,8 @@ def report(audit: Audit) -> Report:
     if audit.conversions:
         lines = [{"keep": keep, "write": write} for keep, write in audit.conversions]
         tables.append(Table("conversions", CONVERSIONS, lines, layout="lines", answer=True))
-    parts = ((", ".join(noted), "noted"), (", ".join(audit.accepted), "accepted"))
-    asides = "".join(f" ({codes} {word})" for codes, word in parts if codes)
-    verdict = f"{audit.verdict}{': ' * bool(grave)}{', '.join(grave)}{asides}"
+    accepted = f" ({', '.join(audit.accepted)} accepted)" if audit.accepted else ""
+    verdict = f"{audit.words}{accepted}"
     columns = tuple(replace(column, title=heading(audit)) if column.key == "tradeoff" else column for column in OBJECTIVE)
     tables[0] = Table("objective", columns, rows)
     tables[0] = tables[0].details() if len(rows) == 1 else tables[0]  # the sentence has its numbers

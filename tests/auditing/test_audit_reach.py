@@ -219,7 +219,7 @@ def sized(pred, x, mu, logvar):
 
 
 def test_a_size_of_the_code_s_own_is_hinted_at() -> None:
-    with pytest.raises(ReconError, match="a size of its own, 6: .*--shape 6"):
+    with pytest.raises(ReconError, match="a fixed size, 6: .*--shape 6"):
         audit(sized)
 
 

@@ -139,7 +139,7 @@ def test_each_loss_has_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         (["nowhere.py"], 2, "There is no file 'nowhere.py'"),
         (["empty.py", "--total", "r[0]"], 2, "audit of files takes no --total"),
         (["empty.py", "--shape", "x=3"], 2, "no argument in common"),
-        (["empty.py", "--loss", "mse"], 2, "Audit what?"),
+        (["empty.py", "--loss", "mse"], 2, "to audit"),
     ],
 )
 def test_the_command(words: list[str], code: int, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,7 +205,7 @@ def test_a_notebook_is_scanned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     settings = {"shape": (6,), "latent": 2, "batch": None, "data": None, "scale": None}
     report = survey(["."], ["half-missing"], None, 60, settings)
     assert [row["line"] for row in report.tables[0].rows] == [
-        "vae.ipynb:5 loss_function: elbo: half-missing",
+        "vae.ipynb:5 loss_function: elbo (half-missing noted)",
         "vae.ipynb:10 <module>: not audited: is computed inline: put recon_cli.watch() around its step",
     ]
 

@@ -90,7 +90,6 @@ def refused(site: str, name: str, why: str) -> dict[str, Any]:
 
 def loss_of(site: str, name: str, audit: Audit) -> dict[str, Any]:
     """Return the row of a loss that was audited."""
-    codes = ", ".join([*audit.defects, *audit.unmet])
     families = [row.family for row in audit.rows if row.family]
     row = audit.rows[0]
     details = [*audit.sentence.splitlines(), *audit.formula.splitlines(), *audit.sizes.splitlines()]
@@ -98,7 +97,7 @@ def loss_of(site: str, name: str, audit: Audit) -> dict[str, Any]:
     details += [f"{each.code}{f' ({each.site})' if each.site else ''}: {each.evidence}. {each.fix}" for each in audit.findings]
     details += [line for note in audit.notes for line in note.splitlines()]
     return {
-        "line": f"{site} {name}: {audit.verdict}{f': {codes}' if codes else ''}", "site": site, "name": name,
+        "line": f"{site} {name}: {'; '.join([audit.words, *audit.unmet])}", "site": site, "name": name,
         "verdict": audit.verdict, "family": ", ".join(dict.fromkeys(families)) or None, "sigma": row.sigma, "beta": row.beta,
         "defects": list(audit.defects), "why": audit.sentence, "holds": audit.holds, "details": details,
     }  # fmt: skip
