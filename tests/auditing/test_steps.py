@@ -6,6 +6,7 @@ import contextlib
 import gc
 import json
 import math
+import re
 import subprocess
 import sys
 import threading
@@ -489,3 +490,30 @@ def test_one_line_that_derives_several_losses() -> None:
         for loss in losses:
             loss.backward(retain_graph=True)
     assert [row.family for row in step.audit().rows] == ["gaussian", "laplace"]
+
+
+def test_lines_of_code_are_in_the_names_of_the_step_s_own_code() -> None:
+    network, data = nn.Linear(12, 16), torch.rand(8, 12)
+    decoder = nn.Linear(4, 12)
+    kept = locals()
+    with recon_cli.watch() as step:
+        z_mean, z_logvar = network(data)[:, :8].chunk(2, dim=1)
+        reconstruction = decoder(z_mean + (0.5 * z_logvar).exp() * torch.randn(8, 4)).sigmoid()
+        kl = -0.5 * (1 + z_logvar - z_mean**2 - z_logvar.exp()).sum()
+        (((reconstruction - data) ** 2).sum() + kl).backward()
+    audit = step.audit()
+    assert {"network", "data"} <= {*kept}
+    assert audit.findings[0].fix == "Write its half: 0.5 * (reconstruction - data)**2"
+    for _, code in audit.conversions:
+        assert "(reconstruction - data)" in code
+        assert "(z_mean**2 + z_logvar.exp() - z_logvar - 1)" in code
+        assert not {"output", "mu", "scale", "x"} & {*re.findall(r"\w+", code)}
+
+
+def test_a_name_that_the_code_has_for_something_else_is_not_taken() -> None:
+    model, mu = Vae(), torch.rand(8, 12)  # mu is the data here
+    with recon_cli.watch() as step:
+        loss_of(mu, *model(mu)).backward()
+    code = step.audit().conversions[0][1]
+    assert "- mu)" in code
+    assert "mu_**2" in code

@@ -6,8 +6,8 @@ import contextlib
 import os
 import sys
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
@@ -16,19 +16,24 @@ from torch import Tensor
 
 from recon_cli.auditing.limiting import OURS
 from recon_cli.auditing.reach.cutting import Cut, behind, cut, trained
-from recon_cli.auditing.reach.recording import Recorder, derivation_site, is_library
+from recon_cli.auditing.reach.recording import Recorder, derivation_site, frames, is_library, variables
 
 PATIENCE = 12  # steps of a critic before one of its generator
 
 
 @dataclass(frozen=True)
 class DerivedLoss:
-    """A loss that was derived, at a line, cut out of its step; what is to be said of how, and whether torch.func did it."""
+    """A loss that was derived, at a line, cut out of its step; what is to be said of how, and whether torch.func did it.
+
+    names
+        what the code that derives it calls the step's tensors, by their numbers.
+    """
 
     cut: Cut
     site: str
     notes: tuple[str, ...] = ()
     functional: bool = False
+    names: Mapping[int, str] = field(default_factory=dict)
 
 
 class Finished(BaseException):
@@ -131,7 +136,18 @@ class Watching:
         with torch.no_grad():
             whole = cut(self.recorder.tape, self.recorder.number(loss))
             of_functorch = getattr(torch._C, "_functorch")  # noqa: B009  (which torch's types leave out)
-            self.losses.append(DerivedLoss(whole, where, self.notes(), of_functorch.is_gradtrackingtensor(loss)))
+            functional = of_functorch.is_gradtrackingtensor(loss)
+            self.losses.append(DerivedLoss(whole, where, self.notes(), functional, self.names()))
+
+    def names(self) -> dict[int, str]:
+        """Return what the user's code that is running calls tensors of the step, the innermost name of each."""
+        names: dict[int, str] = {}
+        for frame in frames(1):
+            if not is_library(frame.f_code.co_filename):
+                for name, identity in variables(frame):
+                    if identity in self.recorder.numbers:
+                        names.setdefault(self.recorder.numbers[identity], name)
+        return names
 
     def written(self, loss: Tensor) -> str:
         """Return the last line of the user's own at which a loss was computed; empty where there is none."""

@@ -6,6 +6,7 @@ Operations on data alone are not kept: what they make is a constant of the step.
 from __future__ import annotations
 
 import functools
+import inspect
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -206,6 +207,19 @@ def frames(depth: int) -> Iterator[FrameType]:
         if not file.startswith((OURS, TORCH)) and not file.startswith("<"):
             yield frame
         frame = frame.f_back
+
+
+def variables(frame: FrameType) -> list[tuple[str, int]]:
+    """Return the name and the identity of every tensor that running code has a name for.
+
+    Before Python 3.13 a function's variables are copied to a dictionary that the frame keeps: it is emptied, so that nothing
+    lives longer for having been looked at, unless the code itself has it, from ``locals()``.
+    """
+    copy = frame.f_locals
+    named = [(name, id(value)) for name, value in copy.items() if isinstance(value, Tensor) and name.isidentifier()]
+    if type(copy) is dict and frame.f_code.co_flags & inspect.CO_OPTIMIZED and sys.getrefcount(copy) <= 3:
+        copy.clear()
+    return named
 
 
 def line_of(frame: FrameType | None) -> str:

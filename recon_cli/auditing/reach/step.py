@@ -14,7 +14,7 @@ from recon_cli.auditing.calling import Layout, Problem, Sizes
 from recon_cli.auditing.measurements import Measurements, measure
 from recon_cli.auditing.reach.call_plans import CallPlan, Slot
 from recon_cli.auditing.reach.callables import Reached
-from recon_cli.auditing.reach.cutting import Cut
+from recon_cli.auditing.reach.cutting import Cut, inputs_of
 from recon_cli.auditing.reach.draws import folded, upright
 from recon_cli.auditing.reach.exponents import growth
 from recon_cli.auditing.reach.losses import DerivedLoss
@@ -75,10 +75,30 @@ def audit_step(derived: DerivedLoss) -> Audit:
         measured, notes=(*measured.notes, *notes), steps=step.cut.lines(names), site=derived.site, switch="",
         data=beside(step, parts, measured),
     )  # fmt: skip
-    audit = audit_of(measured)
+    audit = in_own_words(audit_of(measured), step.cut, derived.names, names)
     if why := misreading(step, parts, measured, audit):
         raise unrecognised(derived, step, parts, why)
     return audit
+
+
+def in_own_words(audit: Audit, loss: Cut, own: Mapping[int, str], names: Mapping[int, str]) -> Audit:
+    """Return an audit whose lines of code say ``recon`` where the step's code has that for ``output.sigmoid()``."""
+    said: dict[str, str] = {}
+    for operation in loss.path:
+        taken, made = inputs_of(operation), operation.made
+        if len(taken) == len(made) == 1 and taken[0] in names and made[0] in own:
+            raw, mean = names[taken[0]], own[made[0]]
+            said |= {f"{raw}.{operation.name}()": mean, f"F.{operation.name}({raw})": mean}
+            if operation.name == "sigmoid":
+                said[f"binary_cross_entropy_with_logits({raw}"] = f"binary_cross_entropy({mean}"
+
+    def in_words(code: str) -> str:
+        for expression, name in said.items():
+            code = code.replace(expression, name)
+        return code
+
+    findings = tuple(replace(each, fix=in_words(each.fix)) for each in audit.findings)
+    return replace(audit, findings=findings, conversions=tuple((keep, in_words(code)) for keep, code in audit.conversions))
 
 
 def beside(step: LiveStep, parts: Parts, measured: Measurements) -> Beside:
@@ -193,6 +213,21 @@ class Replayed:
         return self.cut.replay({n: v.to(dtype) if v.is_floating_point() else v for n, v in values.items()}).sum()
 
 
+@dataclass
+class Names:
+    """What the tensors of a step are called: as in the code that derives its loss, else by a word of ours that it has not."""
+
+    own: Mapping[int, str]
+
+    def of(self, numbers: list[int], usual: str) -> str:
+        """Return the name of a tensor, the ``usual`` one where the code has none, or where there are several."""
+        if len(numbers) == 1 and numbers[0] in self.own:
+            return self.own[numbers[0]]
+        while usual in self.own.values():
+            usual += "_"
+        return usual
+
+
 def problem_of(step: LiveStep, parts: Parts, derived: DerivedLoss) -> tuple[Problem, dict[int, str]]:
     """Return the loss as a function of named tensors, at the step's sizes; and the names by number."""
     shapes, means, first = step.cut.shapes, parts.means, parts.pairs[0]
@@ -208,6 +243,7 @@ def problem_of(step: LiveStep, parts: Parts, derived: DerivedLoss) -> tuple[Prob
         last = first.classes == len(shapes[first.output]) - 1
         sample = (D // V, V) if last else (V, D // V)
         layout = Layout(classes=("last" if last else "first") + ("-hot" if first.hot else ""))
+    names = Names(derived.names)
     several = len(parts.pairs) > 1
     targets = [pair.target for pair in parts.pairs]
     slots: list[Slot] = []
@@ -216,13 +252,15 @@ def problem_of(step: LiveStep, parts: Parts, derived: DerivedLoss) -> tuple[Prob
         group = str(targets.index(pair.target) + 1) if several else ""  # some are compared with the same
         end = str(i) if several else ""
         how = f"an output of the network that is compared with data, {spell(shapes[pair.output])}"
-        slots.append(Slot(f"output{end}", "recon", how, group=group))
+        output, x = names.of([pair.output], f"output{end}"), names.of([pair.target], f"x{group}")
+        slots.append(Slot(output, "recon", how, group=group))
         how = f"the data that it is compared with, {spell(shapes[pair.target])}"
         if group in ("", end):
-            slots.append(Slot(f"x{end}", "target", how, group=group))
-        where |= {f"output{end}": [pair.output], f"x{group}": [pair.target]}
-    for key, role, numbers in (("spread", "spread", parts.spreads), ("mu", "mu", means), ("scale", "scale", parts.scales)):
+            slots.append(Slot(x, "target", how, group=group))
+        where |= {output: [pair.output], x: [pair.target]}
+    for usual, role, numbers in (("spread", "spread", parts.spreads), ("mu", "mu", means), ("scale", "scale", parts.scales)):
         if numbers:
+            key = names.of(numbers, usual)
             slots.append(Slot(key, role, f"an output of the network, {' and '.join(spell(shapes[n]) for n in numbers)}"))
             where[key] = numbers
     own = ("recon", "target", "spread")
