@@ -94,7 +94,7 @@ function chart(place, label, options) {
     if (isSided) axes.push(axis({ scale: "side", side: 1, label: names[2] || undefined, size: 58, grid: { show: false }, values: ticks("linear") }));
     const back = (scale, value) => (value != null && scale === "signed-log" ? Math.sign(value) * (10 ** Math.abs(value) - 1) : value);
     const series = [
-      { label: names[0] || "x", value: (_, value) => spell(back(xScale, value), 4) },
+      { label: (names[0] || "x").split(",")[0], value: (_, value) => spell(back(xScale, value), 4) },
       ...given.series.map((each, at) => {
         const stroke = colour(each.colour ?? PALETTE[at % PALETTE.length]);
         return { label: each.name, stroke, scale: each.side ? "side" : "y", points: { show: given.x.length < 3 }, value: (_, value) => spell(value, 5), ...SHAPES[each.kind ?? "line"](stroke) };
