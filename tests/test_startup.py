@@ -34,8 +34,13 @@ def test_help_imports_nothing_heavy(words: tuple[str, ...]) -> None:
     assert not loaded_after(run(*words)) & HEAVY
 
 
-def test_derive_imports_no_torch() -> None:
-    loaded = loaded_after(run("derive", "laplace"))
+def test_what_is_in_the_table_of_proofs_is_shown_without_torch_and_sympy() -> None:
+    for words in (("derive",), ("derive", "laplace"), ("derive", "--list")):
+        assert not loaded_after(run(*words)) & {"torch", "sympy", "mpmath", "scipy"}
+
+
+def test_a_proof_imports_no_torch() -> None:
+    loaded = loaded_after(run("derive", "laplace:scale=0.2"))
     assert "torch" not in loaded
     assert "sympy" in loaded
 
