@@ -44,10 +44,10 @@ def command(
       recon derive --list
       recon derive --list --prove
     """
-    from recon_cli.derivation.table import catalogue, derivation
+    from recon_cli.derivation.table import catalogue, report
 
     if everything:
         output.without_plot("--list")
         options.reject(click.get_current_context(), "derive --list", "words", "sigmas", "shape")
         output.show(catalogue(prove), format)
-    output.show(derivation([*words, *options.gaussians(sigmas)], shape, prove), format)
+    output.show(report([*words, *options.gaussians(sigmas)], shape, prove), format)

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from recon_cli import likelihoods
+from recon_cli import derivation, likelihoods
 from recon_cli.derivation import movable, records
 from recon_cli.derivation.records import Record
 from recon_cli.identity import losses
@@ -24,7 +24,12 @@ from recon_cli.runtime.checksums import digest
 
 ROOT = Path(likelihoods.__file__).parents[1]
 PLACE = Path(__file__).with_name("proofs.json")
-ENGINE = ("derivation/*.py", "identity/*.py", "numerics/*.py", "likelihoods/_*.py")  # what every proof rests on
+ENGINE = (
+    "derivation/*.py",
+    "identity/*.py",
+    "numerics/*.py",
+    "likelihoods/_*.py",
+)  # what every proof rests on; not this file, which shows it
 WITH = ("sympy", "mpmath", "torch")  # libraries that prove and check
 DEFAULT = ("gaussian", "bernoulli")
 CLASSES = (
@@ -33,18 +38,14 @@ CLASSES = (
 )  # fmt: skip
 
 
-def derivation(
-    choices: Sequence[Likelihood | type[Likelihood]], shape: Sequence[int] | None = None, anew: bool = False
-) -> Report:
+def report(choices: Sequence[Likelihood | type[Likelihood]], shape: Sequence[int] | None = None, anew: bool = False) -> Report:
     """Return the report of ``recon derive``: of the table where all is in it, else (and where ``anew``) proved now."""
     kinds = [choice if isinstance(choice, type) else None for choice in choices] or [*map(likelihoods.find, DEFAULT)]
     entries = [stored(kind) if kind else None for kind in kinds]
     before = [entry for entry in entries if entry]
     if len(before) == len(kinds) and shape is None and not anew:
         return records.report_of(before, [origin()])
-    from recon_cli.derivation import derive
-
-    result = derive(*choices, shape=shape)
+    result = derivation.derive(*choices, shape=shape)
     now = [each.record for each in result.results]
     return records.report_of(now, [*result.notes, *beside(now, entries)] if anew else result.notes)
 
@@ -150,7 +151,7 @@ def state(kind: type[Likelihood]) -> str:
 @functools.cache
 def engine() -> str:
     """Return a checksum of the files that every proof rests on."""
-    files = sorted(file for pattern in ENGINE for file in ROOT.glob(pattern))
+    files = sorted(file for pattern in ENGINE for file in ROOT.glob(pattern) if file != Path(__file__))
     return digest(*(file.name.encode() + file.read_bytes() for file in files))
 
 

@@ -92,7 +92,7 @@ def test_the_table_is_shown_and_proved_anew_on_demand(monkeypatch: pytest.Monkey
 
     other = dataclasses.replace(table.stored(Laplace), holds=False)
     monkeypatch.setattr(table, "stored", lambda kind: other)
-    report = table.derivation([Laplace], anew=True)
+    report = table.report([Laplace], anew=True)
     assert report.holds
     assert "otherwise than in the table of proofs" in " ".join(report.notes)
 
