@@ -40,6 +40,7 @@ CLASSES = (
 
 def report(choices: Sequence[Likelihood | type[Likelihood]], shape: Sequence[int] | None = None, anew: bool = False) -> Report:
     """Return the report of ``recon derive``: of the table where all is in it, else (and where ``anew``) proved now."""
+    choices = [*dict.fromkeys(choices)]
     kinds = [choice if isinstance(choice, type) else None for choice in choices] or [*map(likelihoods.find, DEFAULT)]
     entries = [stored(kind) if kind else None for kind in kinds]
     before = [entry for entry in entries if entry]

@@ -81,7 +81,7 @@ def test_without_a_table_all_is_proved(content: str | None, tmp_path: Path, monk
 def test_the_table_is_shown_and_proved_anew_on_demand(monkeypatch: pytest.MonkeyPatch) -> None:
     if table.stored(Laplace) is None:  # held by test_derivation.py
         pytest.skip("the table is of other code")
-    shown, anew = (CliRunner().invoke(main, ["derive", "laplace", *more, "--format", "json"]) for more in ([], ["--prove"]))
+    shown, anew = (CliRunner().invoke(main, ["derive", "laplace", "l1", *more, "--format", "json"]) for more in ([], ["--prove"]))
     assert shown.exit_code == anew.exit_code == 0
     shown, anew = json.loads(shown.stdout), json.loads(anew.stdout)
     assert FROM_TABLE in " ".join(shown["notes"])
