@@ -6,8 +6,13 @@ import statistics
 import subprocess
 import sys
 import time
+from pathlib import Path
 
+import numpy
 import pytest
+
+from recon_cli.derivation import table
+from recon_cli.likelihoods.laplace import Laplace
 
 
 def loaded_after(statement: str) -> set[str]:
@@ -34,10 +39,29 @@ def test_help_imports_nothing_heavy(words: tuple[str, ...]) -> None:
     assert not loaded_after(run(*words)) & HEAVY
 
 
-def test_derive_imports_no_torch() -> None:
-    loaded = loaded_after(run("derive", "laplace"))
+def test_what_is_in_the_table_of_proofs_is_shown_without_torch_and_sympy() -> None:
+    if table.stored(Laplace) is None:
+        pytest.skip("the table is of other code, as test_derivation.py says")
+    for words in (("derive",), ("derive", "laplace"), ("derive", "--list")):
+        assert not loaded_after(run(*words)) & {"torch", "sympy", "mpmath", "scipy"}
+
+
+def test_a_proof_imports_no_torch() -> None:
+    loaded = loaded_after(run("derive", "laplace:scale=0.2"))
     assert "torch" not in loaded
     assert "sympy" in loaded
+
+
+@pytest.mark.parametrize("kind", ["float32", "float64", "uint8", "bool", "int64"])
+def test_data_are_described_without_torch(kind: str, tmp_path: Path) -> None:
+    numpy.save(tmp_path / "x.npy", (numpy.arange(96).reshape(8, 12) % 7).astype(kind))
+    assert not loaded_after(run("data", str(tmp_path / "x.npy"))) & {"torch", "sympy", "scipy"}
+    assert not loaded_after(run("data")) & {"torch", "sympy", "scipy"}
+
+
+def test_what_is_not_there_is_refused_without_torch(tmp_path: Path) -> None:
+    for words in (("audit", "MISSING.py"), ("data", "MISSING.npy"), ("compare", "--data", "MISSING.npy"), ("audit", "x.py:f")):
+        assert not loaded_after(run(*words)) & {"torch", "sympy", "scipy"}, words
 
 
 def test_compare_imports_no_sympy_of_its_own() -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, overload
 
 from recon_cli.errors import ReconError
+from recon_cli.identity.alike import double, epsilon, is_floating
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,7 +40,7 @@ class Region(ABC):
 
     @abstractmethod
     def contains(self, values: Tensor) -> Tensor:
-        """Return whether each event lies inside, as a mask."""
+        """Return whether each event lies inside, as a mask; of an array of numpy's too, without torch."""
 
     def beyond(self, values: Tensor) -> Tensor:
         """Return where events are past an end: there a formula has no meaning. At an open end it has its limit."""
@@ -136,10 +137,11 @@ class Lattice(Region):
 
     def contains(self, values: Tensor) -> Tensor:
         inside = _between(self, values)
-        if not values.is_floating_point():
+        if not is_floating(values):
             return inside
-        level = values.double() * (self.levels - 1)
-        return inside & ((level - level.round()).abs() <= slack(values, 4) * level.clamp(min=1))
+        level = double(values) * (self.levels - 1)
+        near: Tensor = abs(level - level.round()) <= slack(values, 4) * level.clip(min=1)
+        return inside & near
 
     def __str__(self) -> str:
         if isinstance(self.levels, (int, float)):
@@ -176,8 +178,8 @@ class Sphere(Region):
     way_out: ClassVar[str] = "Divide each vector by its length."
 
     def contains(self, values: Tensor) -> Tensor:
-        size: Tensor = values.double().norm(dim=-1)
-        return ((size - 1).abs() <= slack(values, 16)) & (values.shape[-1] > 1)
+        size: Tensor = (double(values) ** 2).sum(-1) ** 0.5
+        return (abs(size - 1) <= slack(values, 16)) & (values.shape[-1] > 1)
 
     def beyond(self, values: Tensor) -> Tensor:
         """Return false throughout: a vector of another length stands for its direction."""
@@ -217,8 +219,8 @@ class Simplex(Region):
     way_out: ClassVar[str] = "Give a vector for each event: one-hot for the data (or whole-number labels), softmax for the means."
 
     def contains(self, values: Tensor) -> Tensor:
-        off = (values.double().sum(dim=-1) - 1).abs()
-        return _between(self, values).all(dim=-1) & (off <= (0 if self.whole else slack(values, 64, 64)))
+        off: Tensor = abs(double(values).sum(-1) - 1)
+        return _between(self, values).all(-1) & (off <= (0 if self.whole else slack(values, 64, 64)))
 
     def beyond(self, values: Tensor) -> Tensor:
         return ~self.contains(values) & ~values.isnan().any(dim=-1)
@@ -301,9 +303,7 @@ def slack(values: Tensor, roundings: int, least: int = 4) -> float:
 
     Data in float64 have mostly been float32 before, and are then no nearer to a level or to length one.
     """
-    import torch
-
-    return max(roundings * torch.finfo(values.dtype).eps, least * 2.0**-23) if values.is_floating_point() else 0.0
+    return max(roundings * epsilon(values), least * 2.0**-23) if is_floating(values) else 0.0
 
 
 def check(values: Tensor, allowed: Region, what: str, rule: str) -> None:

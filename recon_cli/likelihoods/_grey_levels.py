@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
+from recon_cli.identity.alike import absent, as_type_of, choose, distinct, double, epsilon, is_floating
 from recon_cli.identity.parametric import Parametric, computed, parameter
 from recon_cli.identity.regions import Interval, Lattice, Region
 from recon_cli.numerics.compensated import two_product, two_sum
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from recon_cli.identity.alike import Numbers
     from recon_cli.identity.likelihood import Likelihood
 
 RANGES = ((0.0, 1.0), (-1.0, 1.0), (-0.5, 0.5), (0.0, 255.0), (-128.0, 127.0))  # that 8-bit data are brought into
@@ -64,16 +66,15 @@ class GreyLevels(Parametric):
         return (x.clamp(0, 1) * (self.levels - 1)).round() / (self.levels - 1)
 
 
-def levels(x: Tensor) -> float | None:
+def levels(x: Numbers) -> float | None:
     """Return the fewest levels k/(levels - 1) in [0, 1] that values lie on, up to 256 or of 10, 12 or 16 bits; None for none."""
-    import torch
-
-    some = torch.unique(x.flatten()[: 1 << 20])
-    if some.min() < 0 or some.max() > 1:
+    some = distinct(x.flatten()[: 1 << 20])
+    if some[0] < 0 or some[-1] > 1:
         return None
-    most = 0.5 / torch.finfo(x.dtype).eps if x.is_floating_point() else math.inf  # beyond, rounding alone is a quarter of a level
-    candidates = (n for n in (*range(2, 257), 1024, 4096, 65536) if n <= most)
-    return next((float(n) for n in candidates if Lattice(levels=n).contains(some).all()), None)
+    most = 0.5 / epsilon(x) if is_floating(x) else math.inf  # beyond, rounding alone is a quarter of a level
+    candidates = (Lattice(levels=n) for n in (*range(2, 257), 1024, 4096, 65536) if n <= most)
+    few = some[:: max(1, len(some) // 64)]  # which most candidates do not have
+    return next((float(each.levels) for each in candidates if all(each.contains(part).all() for part in (few, some))), None)
 
 
 class Grid(NamedTuple):
@@ -91,35 +92,34 @@ class Grid(NamedTuple):
     def __str__(self) -> str:
         return f"{self.levels:,} from {self.low:.6g} to {self.high:.6g}"
 
-    def to_unit(self, values: Tensor) -> Tensor:
+    def to_unit(self, values: Numbers) -> Numbers:
         """Return values, or means, with the grid taken to [0, 1]; what lies on it to the nearest level's own float."""
-        scaled = (values.double() - self.low) / (self.high - self.low)
+        scaled = (double(values) - self.low) / (self.high - self.low)
         steps = self.levels - 1
         level = (scaled * steps).round() / steps
-        near = (scaled - level).abs() <= 1e-3 / steps
-        dtype = values.dtype if values.is_floating_point() else scaled.dtype
-        return level.where(near, scaled).to(dtype)
+        near = abs(scaled - level) <= 1e-3 / steps
+        return as_type_of(choose(near, level, scaled), values)
 
 
-def grid(x: Tensor) -> Grid | None:
+def grid(x: Numbers) -> Grid | None:
     """Return the evenly spaced values that data lie on: those of a usual range, [0, 1], [-1, 1], bytes, or from least to most.
 
     None where there are more than 65,536 of them, the data have fewer than ``FEW``, or there are none.
     Of a usual range all levels are meant,
     whether the data have them or not: 256 of x/255 and x/127.5 - 1; of x/256, 0 to 255/256.
     """
-    import torch
-
     some = x.flatten()[: 1 << 20]
-    values = torch.unique(some[~some.isnan()] if some.is_floating_point() else some).double()
-    if not FEW <= len(values) <= 1 << 16 or len(torch.unique(some[:4096])) > 4000 or not values.isfinite().all():
+    if len(distinct(some[:4096])) > 4000:
+        return None
+    values = double(distinct(some[~absent(some)]))
+    if not FEW <= len(values) <= 1 << 16 or not (abs(values) < math.inf).all():
         return None
     least, most = values[0].item(), values[-1].item()
-    rounding = 4 * (torch.finfo(x.dtype).eps if x.is_floating_point() else 0.0) * max(abs(least), abs(most), most - least)
+    rounding = 4 * epsilon(x) * max(abs(least), abs(most), most - least)
 
     def on(low: float, step: float) -> bool:
         places = (values - low) / step
-        return bool(((places - places.round()).abs() <= rounding / step + 1e-9).all()) and rounding < step / 8
+        return bool((abs(places - places.round()) <= rounding / step + 1e-9).all()) and rounding < step / 8
 
     for low, high in RANGES:
         for count in (255, 256) if low <= least and most <= high and most - least > (high - low) / 2 else ():
@@ -131,9 +131,9 @@ def grid(x: Tensor) -> Grid | None:
     return Grid(least, most, (most - least) / count) if count < 1 << 16 and on(least, (most - least) / count) else None
 
 
-def elsewhere(likelihood: Likelihood, x: Tensor) -> Grid | None:
+def elsewhere(likelihood: Likelihood, x: Numbers) -> Grid | None:
     """Return the grid that data lie on where ``likelihood`` is of as many levels in [0, 1], and they are of others; else None."""
-    if not isinstance(likelihood.support, Lattice) or not x.numel() or likelihood.support.contains(x[~x.isnan()]).all():
+    if not isinstance(likelihood.support, Lattice) or 0 in x.shape or likelihood.support.contains(x[~absent(x)]).all():
         return None
     on = grid(x)
     return on if on is not None and on.levels == likelihood.support.levels else None

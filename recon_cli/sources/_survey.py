@@ -5,22 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy
 
 from recon_cli import likelihoods, sources
+from recon_cli.identity.alike import Numbers, absent, distinct
+from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.shapes import spell
-from recon_cli.identity.tensors import as_tensor
-from recon_cli.likelihoods._grey_levels import elsewhere, levels
+from recon_cli.likelihoods._grey_levels import Grid, elsewhere, levels
 from recon_cli.report import Report, Table, column
 from recon_cli.runtime.images import MOST, gallery
 from recon_cli.runtime.lazy_arrays import Array, Lazy, blocks
 from recon_cli.runtime.torch_state import in_default_state
 from recon_cli.sources._reading import ReadOptions
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 SOME = 1 << 20  # elements looked at for how many values differ
 
@@ -51,6 +49,37 @@ class Taken:
     outside: float = column("outside", None)
 
 
+class Questioned:
+    """A likelihood that is asked which values it takes, of the design that some of the data have.
+
+    some, single, vectors
+        of the data: as they are, those that are there, and the vectors along the last axis that are there whole.
+    """
+
+    def __init__(self, kind: type[Likelihood], some: Array, single: Array, vectors: Array) -> None:
+        self.on: Grid | None = elsewhere(kind(), some)
+        seen: Numbers = vectors if kind.event and vectors.size else single
+        self.likelihood = kind.designed(seen if self.on is None else self.on.to_unit(seen))
+        self.outside = 0.0
+
+    @property
+    def question(self) -> object:
+        """What decides which values it takes."""
+        return self.likelihood.support, self.on, bool(self.likelihood.event)
+
+    def outside_of(self, whole: Array, single: Array) -> float:
+        """Return the share of the values, or of the ``whole`` vectors, that it does not take."""
+        part: Numbers = whole if self.likelihood.event else single if self.on is None else self.on.to_unit(single)
+        return float((~self.likelihood.support.contains(part)).mean()) if part.size else 0.0
+
+    @property
+    def row(self) -> Taken:
+        """Its row of the report."""
+        design = ",".join(f"{key}={float(value):g}" for key, value in self.likelihood.design.items())
+        name = f"{self.likelihood.name}:{design}" if design else self.likelihood.name
+        return Taken(likelihood=name, allowed=not self.outside, takes=str(self.likelihood.support), outside=self.outside)
+
+
 @in_default_state
 def survey(
     data: Any, scale: float | None = None, progress: Callable[[int, str], None] | None = None, reading: ReadOptions | None = None
@@ -62,38 +91,28 @@ def survey(
     of a million evenly spread values where the data lie in a large file, else ``distinct`` and ``levels`` of the first
     million; None where they are too many, or none.
     """
-    import torch
-
     source, word = sources.source_of(data, reading=reading)
     values, about = sources.samples(source, word, scale)
     parts: Iterable[Array]
     some, parts = (values.spread(SOME), blocks(values, SOME)) if isinstance(values, Lazy) else (values, pieces(values))
-    looked_at = as_tensor(some)
-    classes = [likelihoods.find(name) for name in likelihoods.names()]
-    few = torch.unique(present(looked_at).flatten()[:SOME])
-    grids = [elsewhere(kind(), looked_at) for kind in classes]
-    single, vectors = present(looked_at), present(looked_at, vectors=True)
-    seen = [vectors if kind.event and vectors.numel() else single for kind in classes]
-    candidates = [
-        kind.designed(part if on is None else on.to_unit(part)) for kind, part, on in zip(classes, seen, grids, strict=True)
-    ]
-    least, most, mean, outside, done, there = math.inf, -math.inf, 0.0, [0.0] * len(candidates), 0, 0
+    single, vectors = present(some), present(some, vectors=True)
+    few = distinct(single.flatten()[:SOME])
+    asked = [Questioned(likelihoods.find(name), some, single, vectors) for name in likelihoods.names()]
+    least, most, mean, done, there = math.inf, -math.inf, 0.0, 0, 0
     for block in parts:
-        x = as_tensor(block)
-        done += x.numel()
-        whole, x = present(x, vectors=True), present(x)
-        there += x.numel()
-        if not x.numel():
+        done += block.size
+        whole, x = present(block, vectors=True), present(block)
+        there += x.size
+        if not x.size:
             continue
         least, most = min(least, x.min().item()), max(most, x.max().item())
-        part = x.double().sum().item() / values.size
-        mean += part if math.isfinite(part) else (x.double() / values.size).sum().item()
-        taken = [whole if each.event else x if on is None else on.to_unit(x) for each, on in zip(candidates, grids, strict=True)]
-        shares = [
-            (~each.support.contains(part)).double().mean().item() if part.numel() else 0.0
-            for each, part in zip(candidates, taken, strict=True)
-        ]
-        outside = [total + share * block.size / values.size for total, share in zip(outside, shares, strict=True)]
+        part = x.sum(dtype=numpy.float64).item() / values.size
+        mean += part if math.isfinite(part) else (x / numpy.float64(values.size)).sum().item()
+        shares = dict[object, float]()  # the same question is put once
+        for each in asked:
+            if each.question not in shares:
+                shares[each.question] = each.outside_of(whole, x)
+            each.outside += shares[each.question] * block.size / values.size
         if progress is not None:
             progress(100 * done // values.size, word)
     mean *= values.size / max(1, there)
@@ -113,11 +132,7 @@ def survey(
         distinct=len(few) if len(few) <= 1 << 16 else None,
         levels=None if grid is None else int(grid),
     )
-    rows = []
-    for likelihood, share in zip(candidates, outside, strict=True):
-        design = ",".join(f"{key}={float(value):g}" for key, value in likelihood.design.items())
-        name = f"{likelihood.name}:{design}" if design else likelihood.name
-        rows.append(Taken(likelihood=name, allowed=not share, takes=str(likelihood.support), outside=share))
+    rows = [each.row for each in asked]
     size = math.prod(values.shape[1:])
     picture = None
     if size <= SOME:
@@ -125,7 +140,7 @@ def survey(
             "the first samples", [("x", numpy.nan_to_num(values[:MOST].reshape(-1, size)))], values.shape[1:] or (1,)
         )
     tables = [Table.of("source", Described, [row]), Table.of("likelihoods", Taken, rows)]
-    verdict = f"{outside.count(0)} of {len(rows)} likelihoods allow these data"
+    verdict = f"{sum(row.allowed for row in rows)} of {len(rows)} likelihoods allow these data"
     return Report("data", tables, [f"{about}.", *source.remarks], verdict, True, [picture] if picture else [])
 
 
@@ -136,13 +151,13 @@ def weighted_mean(values: Array, weights: Array) -> float:
     return float((there * numpy.nan_to_num(values.astype(numpy.float64))).sum() / there.sum())
 
 
-def present(x: Tensor, vectors: bool = False) -> Tensor:
+def present(x: Array, vectors: bool = False) -> Array:
     """Return the values that are there, not NaN; or the ``vectors``, along the last axis, that are there whole."""
-    if not x.is_floating_point() or not (absent := x.isnan()).any():
+    gone: Array = absent(x)
+    if not gone.any():
         return x
-    if vectors and x.ndim > 1:
-        return x[~absent.any(dim=-1)]
-    return x[~absent]
+    there: Array = x[~gone.any(axis=-1)] if vectors and x.ndim > 1 else x[~gone]
+    return there
 
 
 def pieces(values: Array) -> list[Array]:

@@ -432,7 +432,7 @@ def broken(error: BaseException) -> Callable[..., Any]:
     return raising
 
 
-@pytest.fixture(params=["compare", "derive laplace"])
+@pytest.fixture(params=["compare", "derive laplace --prove"])
 def breaking(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], Ran]:
     """Run a command whose engine raises."""
 

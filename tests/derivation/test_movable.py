@@ -11,9 +11,10 @@ import sympy
 import torch
 
 from recon_cli import likelihoods
-from recon_cli.derivation.movable import Density, Unwritable, charts, movable, tree, value
+from recon_cli.derivation.movable import Density, charts, value
 from recon_cli.derivation.notation import formula
 from recon_cli.derivation.proof import prove
+from recon_cli.derivation.trees import Unwritable, movable, tree
 from recon_cli.likelihoods.gaussian import Gaussian
 
 X = sympy.Symbol("x", real=True)

@@ -18,8 +18,8 @@ from recon_cli.calibration import calibrate
 from recon_cli.calibration.noise import FittedNoise
 from recon_cli.calibration.weights import CONVENTIONS, weights
 from recon_cli.comparison import compare_sources
-from recon_cli.derivation.movable import movable
 from recon_cli.derivation.proof import prove
+from recon_cli.derivation.trees import movable
 from recon_cli.likelihoods.gaussian import Gaussian
 from recon_cli.likelihoods.laplace import Laplace
 from recon_cli.numerics.spectrum import Eigenvalues, point
