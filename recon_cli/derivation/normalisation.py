@@ -32,11 +32,13 @@ def total(density: Expr, symbols: Words, odds: Odds, general: Expr | None = None
     if isinstance(support, Sphere):
         return directions(symbols, general)
     if isinstance(support, Lattice):
-        return telescope(density, symbols)
+        return telescope(density, symbols, sympy.Integer(1))
     if isinstance(support, Circle):
         turned = substitute(density, {x: mu + AWAY})
         turned = as_expr(sympy.expand_trig(turned)) if density.has(sympy.sin) else turned
         return bessel(turned, sympy.cos(AWAY), -sympy.sin(AWAY), sympy.Integer(2))
+    if support.whole and isinstance(density, sympy.Piecewise) and density.has(sympy.Lt, sympy.Gt):
+        return telescope(density, symbols, exactly(support.high))
     if support.whole and isinstance(density, sympy.Piecewise):
         return odds.leave(pieced(odds.enter(density), x, exactly(support.low), exactly(support.high)))
     if support.whole:
@@ -279,24 +281,25 @@ def bessel(ring: Expr, height: Expr, slope: Expr, size: Expr) -> Expr:
     return sympy.simplify(c * (2 * sympy.pi) ** (size / 2) * k ** (1 - size / 2) * sympy.besseli(size / 2 - 1, k))
 
 
-def telescope(density: Expr, symbols: Words) -> Expr:
+def telescope(density: Expr, symbols: Words, last: Expr) -> Expr:
     """Return 1, the sum over any number of levels of a density whose bins are the differences of one function at their ends.
 
-    The first and the last bin reach to infinity. Raises NotImplementedError for another density.
+    The levels are evenly spread, from 0 to ``last``; the first and the last bin reach to infinity. Raises NotImplementedError
+    for another density.
     """
     x, levels = symbols.xs[0], symbols.noise["levels"]
     middle = dict.fromkeys(density.free_symbols - {x, levels}, sympy.Rational(1, 3))
     bins = branches(density)
 
-    def bin_of(level: int) -> int:
-        """Return the index of the piece that holds at a level, of five."""
-        return [condition.subs({**middle, x: level, levels: 5}) for _, condition in bins].index(sympy.true)
+    def bin_of(way: int) -> int:
+        """Return the index of the piece that holds at an end, of five levels."""
+        return [condition.subs({**middle, x: way * last}).subs(levels, 5) for _, condition in bins].index(sympy.true)
 
     if not isinstance(density, sympy.Piecewise):
         raise NotImplementedError("no pieces")
     low, high = bin_of(0), bin_of(1)
     below = bins[low][0]
-    less = substitute(below, {x: x - 1 / (levels - 1)})
+    less = substitute(below, {x: x - last / (levels - 1)})
     inner = [piece for i, (piece, _) in enumerate(bins) if i not in (low, high)]
     good = all(equal(piece, below - less) for piece in inner) and equal(bins[high][0], 1 - less)
     if not good or not inner:

@@ -63,7 +63,7 @@ class Region(ABC):
         """Return what to do about ``values`` that are not inside."""
         most = values.max().item()
         if self.whole and self.high != math.inf and COUNT.contains(values).all():
-            return f"Counts up to {most:g} take as many trials: binomial:count={most:g}, say."
+            return f"Up to {most:g} they are successes in as many trials, binomial:count={most:g}, or ordinal:levels={most + 1:g}, say."
         if self.whole and self.high != 1:
             return "Counts are whole numbers, not negative: round them, or choose a likelihood for real numbers (gaussian)."
         if self.low == 0 and self.high == math.inf:
