@@ -11,7 +11,7 @@ from sympy import Expr, Symbol
 
 from recon_cli.derivation.algebra import add, as_expr, branches, component, replace, substitute
 from recon_cli.derivation.words import AWAY, Odds, Words, halves, same
-from recon_cli.identity.regions import SHARE, Circle, Lattice, Simplex, Sphere
+from recon_cli.identity.regions import SHARE, Circle, Lattice, Simplex, Sphere, Tally
 
 ODD = (sympy.erf, sympy.tanh, sympy.atan, sympy.sinh)
 BENT = (sympy.Abs, sympy.sign, sympy.Max, sympy.Min, sympy.Heaviside, sympy.Piecewise)
@@ -29,6 +29,8 @@ def total(density: Expr, symbols: Words, odds: Odds, general: Expr | None = None
     density = substitute(density, odds_of_shares(symbols))
     if isinstance(support, Simplex):
         return classes(density, symbols, general)
+    if isinstance(support, Tally):
+        return multinomial(density, symbols)
     if isinstance(support, Sphere):
         return directions(symbols, general)
     if isinstance(support, Lattice):
@@ -258,6 +260,19 @@ def classes(density: Expr, symbols: Words, general: Expr | None) -> Expr:
     return sympy.simplify(substitute(added, {symbols.mus[-1]: 1 - add(symbols.mus[:-1])}))
 
 
+def multinomial(density: Expr, symbols: Words) -> Expr:
+    """Return the sum over all counts of one total n of c n! times the product of p_k^x_k/x_k!: c, where the p_k add up to one.
+
+    By the multinomial theorem (DLMF 26.4.9). Raises NotImplementedError for another density.
+    """
+    of_one = add(symbols.xs)
+    terms = sympy.Mul(sympy.factorial(of_one), *(p**x / sympy.factorial(x) for x, p in zip(symbols.xs, symbols.mus, strict=True)))
+    constant = as_expr(sympy.powsimp(sympy.simplify(density / terms)))
+    if constant.free_symbols:
+        raise NotImplementedError("not of the multinomial theorem's form")
+    return constant
+
+
 def directions(symbols: Words, general: Expr | None) -> Expr:
     """Return the integral over the unit sphere, of any number of components, of a density c e^(k t), t = <x, mu>."""
     height, k, size = Symbol("t", real=True), symbols.names["k"], symbols.names["K"]
@@ -325,7 +340,7 @@ def positive(density: Expr, symbols: Words, odds: Odds) -> bool:
     support, x = symbols.likelihood.support, symbols.xs[0]
     levels = {symbols.noise["levels"]: Symbol("n", positive=True) + 1} if isinstance(support, Lattice) else {}
     inner = odds.enter(substitute(substitute(density, odds_of_shares(symbols)), levels))
-    if support.whole and not isinstance(support, Simplex):
+    if support.whole and not isinstance(support, (Simplex, Tally)):
         if support.high in symbols.noise.values():
             inner = substitute(inner, {support.high: x + Symbol("m", integer=True, nonnegative=True)})
         inner = substitute(inner, {x: Symbol("x", integer=True, nonnegative=True) + exactly(support.low)})
@@ -333,6 +348,8 @@ def positive(density: Expr, symbols: Words, odds: Odds) -> bool:
         inner = replace(over_odds(inner, x), sympy.gamma, lambda part: sympy.gamma(sympy.factor(part)))
     elif x.is_nonnegative and not symbols.likelihood.event:
         inner = substitute(inner, {x: Symbol("x", positive=True)})  # at the end itself, a single point, there may be a pole
+    if isinstance(support, Tally):
+        inner = substitute(inner, {part: Symbol(part.name, integer=True, nonnegative=True) for part in symbols.xs})
     return all(is_nonnegative(piece) for piece, _ in branches(inner))
 
 

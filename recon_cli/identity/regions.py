@@ -1,4 +1,4 @@
-"""Where a value may lie: an interval of numbers, the circle, and for vectors the sphere and the simplex."""
+"""Where a value may lie: an interval of numbers, the circle, and for vectors the sphere, the simplex and counts."""
 
 from __future__ import annotations
 
@@ -239,6 +239,31 @@ class Simplex(Region):
 
 
 @dataclass(frozen=True)
+class Tally(Region):
+    """How often each of several kinds was counted: whole numbers, not negative, along the last axis, of any total."""
+
+    low: float = 0.0
+    whole: bool = True
+
+    unit: ClassVar[str] = "vectors"
+    way_out: ClassVar[str] = "Give whole numbers, not negative: weighted counts, tf-idf say, have no chance under a likelihood of counts."
+
+    def contains(self, values: Tensor) -> Tensor:
+        return _between(self, values).all(dim=-1)
+
+    def hint(self, values: Tensor) -> str:
+        return self.way_out
+
+    def fault(self, values: Tensor, outside: Tensor) -> str:
+        first = first_of(outside)
+        run = f"along the last axis, of {values.shape[-1]} kinds, the first at index {first}"
+        return f"{run} runs from {values[first].min():g} to {values[first].max():g} and adds up to {values[first].sum():g}."
+
+    def __str__(self) -> str:
+        return "vectors of counts"
+
+
+@dataclass(frozen=True)
 class Outputs(Region):
     """What a decoder gives for one element, along the last axis, each number in a region of its own."""
 
@@ -280,6 +305,7 @@ CIRCLE = Circle()
 SPHERE = Sphere()
 SIMPLEX = Simplex()
 ONE_HOT = Simplex(whole=True)
+TALLY = Tally()
 
 
 @overload
