@@ -170,7 +170,8 @@ def density(case: Case) -> Step:
     free = spoken([*(proof.likelihood.head or ["mu"]), *proof.noise])
     because = f"Its density: it integrates to one whatever {free}, and is negative nowhere."
     if is_discrete(proof):
-        because = f"The probability of each x{' of one total' * isinstance(proof.likelihood.support, Tally)}: they add up to one whatever {free}, and none is negative."
+        which = " of one total" * isinstance(proof.likelihood.support, Tally)
+        because = f"The probability of each x{which}: they add up to one whatever {free}, and none is negative."
     if wrong and added in (None, 1):
         return Step(statement_of_total(case, wrong[0]), f"{because} {wrong[1]}", False)
     if added is not None and (wrong or (added != 1 and counted == 0)):

@@ -63,7 +63,7 @@ class Region(ABC):
         """Return what to do about ``values`` that are not inside."""
         most = values.max().item()
         if self.whole and self.high != math.inf and COUNT.contains(values).all():
-            return f"Up to {most:g} they are successes in as many trials, binomial:count={most:g}, or ordinal:levels={most + 1:g}, say."
+            return f"Up to {most:g} take as many trials, binomial:count={most:g}, or one level more, ordinal:levels={most + 1:g}."
         if self.whole and self.high != 1:
             return "Counts are whole numbers, not negative: round them, or choose a likelihood for real numbers (gaussian)."
         if self.low == 0 and self.high == math.inf:
@@ -246,12 +246,13 @@ class Tally(Region):
     whole: bool = True
 
     unit: ClassVar[str] = "vectors"
-    way_out: ClassVar[str] = "Give whole numbers, not negative: weighted counts, tf-idf say, have no chance under a likelihood of counts."
+    way_out: ClassVar[str] = "Give whole numbers, not negative: weighted counts, as of tf-idf, are no counts."
 
     def contains(self, values: Tensor) -> Tensor:
         return _between(self, values).all(dim=-1)
 
     def hint(self, values: Tensor) -> str:
+        del values
         return self.way_out
 
     def fault(self, values: Tensor, outside: Tensor) -> str:

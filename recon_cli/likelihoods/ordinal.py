@@ -22,7 +22,7 @@ A, B = "(x + 0.5 - mu)/scale", "(x - 0.5 - mu)/scale"  # as in code
 
 
 @dataclass(frozen=True)
-class Levels(Parametric):
+class OrderedLevels(Parametric):
     """Noise on the whole numbers 0, ..., levels - 1, each of which stands for all within 1/2, the end ones for all beyond."""
 
     scale: float = parameter(1.0, "the size of the noise before it is rounded, in levels")
@@ -36,7 +36,7 @@ class Levels(Parametric):
 
 
 @dataclass(frozen=True)
-class CumulativeLogit(Levels, Loss):
+class CumulativeLogit(OrderedLevels, Loss):
     """-log(F(a) - F(b)), a and b the thresholds beside x, from mu, in units of scale; F the sigmoid, the end levels open."""
 
     name = "cumulative-logit"
@@ -52,7 +52,7 @@ class CumulativeLogit(Levels, Loss):
 
 
 @dataclass(frozen=True)
-class Ordinal(Levels, Likelihood):
+class Ordinal(OrderedLevels, Likelihood):
     """-log p(x | mu) = -log(F((x + 1/2 - mu)/scale) - F((x - 1/2 - mu)/scale)), F(t) = 1/(1 + e^-t), x = 0, ..., levels - 1.
 
     The cumulative logit, P(x <= k) = F((k + 1/2 - mu)/scale), its thresholds halfway between the levels: those of a rating
