@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from recon_cli.identity.likelihood import Likelihood
-from recon_cli.identity.regions import SHARE, Circle, Interval, Lattice, Outputs, Simplex, Sphere, Tally
+from recon_cli.identity.regions import SHARE, Circle, CountVector, Interval, Lattice, Outputs, Simplex, Sphere
 
 DIRECTIONS = [
     (1.0, 0.0, 0.0),
@@ -30,7 +30,7 @@ def inside(region: Interval) -> list[Any]:
         return DIRECTIONS
     if isinstance(region, Simplex):
         return [(1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)] if region.whole else SHARES
-    if isinstance(region, Tally):
+    if isinstance(region, CountVector):
         return TALLIES
     if isinstance(region, Outputs):
         return [(mean, var) for mean in (-3.0, 0.0, 0.1, 2.5, 1e6) for var in (1e-12, 1e-6, 0.04, 1.0, 2.5, 1e9)]
@@ -89,7 +89,7 @@ def mean(side: Likelihood, where: float) -> Any:
 
 def ordinary(side: Likelihood, dtype: torch.dtype = torch.float64) -> tuple[torch.Tensor, torch.Tensor]:
     """Four plain events, and what the decoder gave for them."""
-    if isinstance(side.support, (Simplex, Sphere, Tally)):
+    if isinstance(side.support, (Simplex, Sphere, CountVector)):
         some = inside(side.support)
         x = [some[i % len(some)] for i in (1, 2, 0, 1)]
     else:

@@ -26,7 +26,7 @@ from recon_cli import likelihoods
 from recon_cli.errors import ReconError
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import REDUCTIONS, Loss
-from recon_cli.identity.regions import SHARE, Circle, Interval, Lattice, Simplex, Sphere, Tally
+from recon_cli.identity.regions import SHARE, Circle, CountVector, Interval, Lattice, Simplex, Sphere
 from recon_cli.likelihoods.gaussian import Gaussian
 
 NOISES = (0.5, 0.3, 2.7)  # away from 1, where a forgotten sigma does not show
@@ -38,7 +38,7 @@ KINDS = [likelihoods.find(name) for name in likelihoods.names()]
 
 def values(domain: Interval, name: str, kind: type[Likelihood]) -> tuple[float, ...]:
     """Three values of a parameter."""
-    if isinstance(kind().support, Tally):
+    if isinstance(kind().support, CountVector):
         return FEW
     return DESIGNS if domain.whole else SHARES if domain == SHARE else NOISES
 
@@ -497,7 +497,7 @@ def test_the_noise_can_be_learned(kind: type[Likelihood]) -> None:
 
 def somewhere(region: Interval) -> st.SearchStrategy[Any]:
     """Any point of a region, up to a thousand away."""
-    if isinstance(region, (Simplex, Sphere, Lattice, Tally)):
+    if isinstance(region, (Simplex, Sphere, Lattice, CountVector)):
         return st.sampled_from(points.inside(region))
     if region.whole:
         return st.integers(0, int(min(region.high, 1e6))).map(float)

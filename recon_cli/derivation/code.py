@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from recon_cli.derivation.points import Setting, compositions, setting_total
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import Loss
-from recon_cli.identity.regions import Circle, Simplex, Sphere, Tally
+from recon_cli.identity.regions import Circle, CountVector, Simplex, Sphere
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -147,7 +147,7 @@ def quantiles(likelihood: Likelihood, mu: Tensor) -> list[float]:
     values = likelihood.sample(mu.expand(DRAWS, *mu.shape).contiguous(), torch.Generator().manual_seed(1))
     if isinstance(likelihood.support, Simplex):
         values = values.argmax(dim=-1)
-    if isinstance(likelihood.support, Tally):
+    if isinstance(likelihood.support, CountVector):
         places = {row: i for i, row in enumerate(compositions(setting_total(likelihood), len(mu)))}
         values = torch.tensor([places[tuple(row)] for row in values.tolist()])
     if isinstance(likelihood.support, Sphere):

@@ -14,7 +14,7 @@ from recon_cli.derivation.normalisation import ODDS, over_odds
 from recon_cli.derivation.points import Setting, compositions, direction, setting_total
 from recon_cli.derivation.quadrature import Mass, integral, series
 from recon_cli.derivation.words import Words
-from recon_cli.identity.regions import Circle, Interval, Lattice, Simplex, Sphere, Tally
+from recon_cli.identity.regions import Circle, CountVector, Interval, Lattice, Simplex, Sphere
 
 AROUND = 33  # directions around a mean, in three dimensions
 
@@ -32,7 +32,7 @@ def mass(symbols: Words, density: Expr, setting: Setting, event: int, around_mea
     if isinstance(support, Simplex):
         rows = {part: np.eye(setting.size)[k] for k, part in enumerate(symbols.xs)}
         return at_places(function(rows), np.arange(float(setting.size)))
-    if isinstance(support, Tally):
+    if isinstance(support, CountVector):
         every = np.array(compositions(setting_total(setting.likelihood), setting.size))
         rows = {part: every[:, k] for k, part in enumerate(symbols.xs)}
         return at_places(function(rows), np.arange(float(len(every))))

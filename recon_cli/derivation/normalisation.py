@@ -11,7 +11,7 @@ from sympy import Expr, Symbol
 
 from recon_cli.derivation.algebra import add, as_expr, branches, component, replace, substitute
 from recon_cli.derivation.words import AWAY, Odds, Words, halves, same
-from recon_cli.identity.regions import SHARE, Circle, Lattice, Simplex, Sphere, Tally
+from recon_cli.identity.regions import SHARE, Circle, CountVector, Lattice, Simplex, Sphere
 
 ODD = (sympy.erf, sympy.tanh, sympy.atan, sympy.sinh)
 BENT = (sympy.Abs, sympy.sign, sympy.Max, sympy.Min, sympy.Heaviside, sympy.Piecewise)
@@ -29,7 +29,7 @@ def total(density: Expr, symbols: Words, odds: Odds, general: Expr | None = None
     density = substitute(density, odds_of_shares(symbols))
     if isinstance(support, Simplex):
         return classes(density, symbols, general)
-    if isinstance(support, Tally):
+    if isinstance(support, CountVector):
         return multinomial(density, symbols)
     if isinstance(support, Sphere):
         return directions(symbols, general)
@@ -340,7 +340,7 @@ def positive(density: Expr, symbols: Words, odds: Odds) -> bool:
     support, x = symbols.likelihood.support, symbols.xs[0]
     levels = {symbols.noise["levels"]: Symbol("n", positive=True) + 1} if isinstance(support, Lattice) else {}
     inner = odds.enter(substitute(substitute(density, odds_of_shares(symbols)), levels))
-    if support.whole and not isinstance(support, (Simplex, Tally)):
+    if support.whole and not isinstance(support, (Simplex, CountVector)):
         if support.high in symbols.noise.values():
             inner = substitute(inner, {support.high: x + Symbol("m", integer=True, nonnegative=True)})
         inner = substitute(inner, {x: Symbol("x", integer=True, nonnegative=True) + exactly(support.low)})
@@ -348,7 +348,7 @@ def positive(density: Expr, symbols: Words, odds: Odds) -> bool:
         inner = replace(over_odds(inner, x), sympy.gamma, lambda part: sympy.gamma(sympy.factor(part)))
     elif x.is_nonnegative and not symbols.likelihood.event:
         inner = substitute(inner, {x: Symbol("x", positive=True)})  # at the end itself, a single point, there may be a pole
-    if isinstance(support, Tally):
+    if isinstance(support, CountVector):
         inner = substitute(inner, {part: Symbol(part.name, integer=True, nonnegative=True) for part in symbols.xs})
     return all(is_nonnegative(piece) for piece, _ in branches(inner))
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from recon_cli.errors import ReconError
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import Loss
-from recon_cli.identity.regions import Circle, Interval, Lattice, Outputs, Region, Simplex, Sphere, Tally
+from recon_cli.identity.regions import Circle, CountVector, Interval, Lattice, Outputs, Region, Simplex, Sphere
 
 if TYPE_CHECKING:
     from sympy import Symbol
@@ -120,7 +120,7 @@ def datum(likelihood: Likelihood, size: int, mu: Sequence[float], draw: random.R
     if isinstance(region, Simplex):
         chosen = draw.randrange(size)
         return [float(k == chosen) for k in range(size)]
-    if isinstance(region, Tally):
+    if isinstance(region, CountVector):
         return list(draw.choice(compositions(setting_total(likelihood), size)))
     if isinstance(region, Circle):
         return [mu[0] + draw.uniform(-math.pi, math.pi)]

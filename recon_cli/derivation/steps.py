@@ -19,7 +19,7 @@ from recon_cli.derivation.notation import Part, formula, range_of, spoken, with_
 from recon_cli.derivation.roundings import MANY, Deviation, comparisons, moments_and_samples, spell
 from recon_cli.derivation.trial import Pair, Step, Vector, settle
 from recon_cli.derivation.words import COMPONENTS, same
-from recon_cli.identity.regions import Circle, Interval, Lattice, Outputs, Simplex, Sphere, Tally
+from recon_cli.identity.regions import Circle, CountVector, Interval, Lattice, Outputs, Simplex, Sphere
 from recon_cli.report import Formula
 
 
@@ -170,7 +170,7 @@ def density(case: Case) -> Step:
     free = spoken([*(proof.likelihood.head or ["mu"]), *proof.noise])
     because = f"Its density: it integrates to one whatever {free}, and is negative nowhere."
     if is_discrete(proof):
-        which = " of one total" * isinstance(proof.likelihood.support, Tally)
+        which = " of one total" * isinstance(proof.likelihood.support, CountVector)
         because = f"The probability of each x{which}: they add up to one whatever {free}, and none is negative."
     if wrong and added in (None, 1):
         return Step(statement_of_total(case, wrong[0]), f"{because} {wrong[1]}", False)

@@ -239,7 +239,7 @@ class Simplex(Region):
 
 
 @dataclass(frozen=True)
-class Tally(Region):
+class CountVector(Region):
     """How often each of several kinds was counted: whole numbers, not negative, along the last axis, of any total."""
 
     low: float = 0.0
@@ -306,7 +306,7 @@ CIRCLE = Circle()
 SPHERE = Sphere()
 SIMPLEX = Simplex()
 ONE_HOT = Simplex(whole=True)
-TALLY = Tally()
+COUNT_VECTORS = CountVector()
 
 
 @overload

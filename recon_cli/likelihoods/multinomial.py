@@ -10,7 +10,7 @@ from recon_cli.identity.elementwise import elementwise
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import Loss
 from recon_cli.identity.parametric import parameter
-from recon_cli.identity.regions import SIMPLEX, TALLY, Interval
+from recon_cli.identity.regions import COUNT_VECTORS, SIMPLEX, Interval
 from recon_cli.likelihoods._softmax import SOFTMAX, cross_entropy_of_logits
 from recon_cli.numerics.compensated import two_product
 
@@ -26,7 +26,7 @@ class CrossEntropyOfCounts(Loss):
     formula = "-Sum(x[k]*log(mu[k]), (k, 1, K))"
     torch = "-(x*log(mu)).sum(dim=-1)"
     event = 1
-    support = TALLY
+    support = COUNT_VECTORS
     domain = SIMPLEX
 
     def values(self, x: Tensor, prediction: Tensor) -> Tensor:
@@ -71,7 +71,7 @@ class Multinomial(Likelihood):
         "-(x*special.log_softmax(r, axis=-1)).sum(-1)",
     )
     event = 1
-    support = TALLY
+    support = COUNT_VECTORS
     domain = SIMPLEX
     link = SOFTMAX
     source = "Liang and others 2018 (multinomial VAE), equation 2"
