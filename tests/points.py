@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from recon_cli.identity.likelihood import Likelihood
-from recon_cli.identity.regions import ONE_HOT, SHARE, Circle, Interval, Lattice, Outputs, Simplex, Sphere
+from recon_cli.identity.regions import SHARE, Circle, CountVector, Interval, Lattice, Outputs, Simplex, Sphere
 
 DIRECTIONS = [
     (1.0, 0.0, 0.0),
@@ -20,6 +20,7 @@ DIRECTIONS = [
     (0.6, 0.8, 1e-9),
     (-1.0, 0.0, 0.0),
 ]
+TALLIES = [(1.0, 0.0, 0.0), (2.0, 0.0, 1.0), (0.0, 0.0, 0.0), (5.0, 17.0, 16.0), (0.0, 1e6, 0.0), (2.0**24, 1e9, 1.0)]
 SHARES = [(0.2, 0.3, 0.5), (0.5, 0.5, 1e-30), (1e-9, 1e-6, 1 - 1e-6 - 1e-9), (0.0, 0.25, 0.75), (1 - 2**-20, 2**-21, 2**-21)]
 
 
@@ -29,6 +30,8 @@ def inside(region: Interval) -> list[Any]:
         return DIRECTIONS
     if isinstance(region, Simplex):
         return [(1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)] if region.whole else SHARES
+    if isinstance(region, CountVector):
+        return TALLIES
     if isinstance(region, Outputs):
         return [(mean, var) for mean in (-3.0, 0.0, 0.1, 2.5, 1e6) for var in (1e-12, 1e-6, 0.04, 1.0, 2.5, 1e9)]
     if isinstance(region, Circle):
@@ -52,7 +55,7 @@ def inside(region: Interval) -> list[Any]:
 def possible(side: Likelihood, x: torch.Tensor, mu: torch.Tensor) -> torch.Tensor:
     """Whether the density at each x is positive: not where a mean at an end rules it out."""
     if isinstance(side.domain, Simplex):
-        return (x * mu).sum(dim=-1) > 0
+        return ~((x > 0) & (mu == 0)).any(dim=-1)
     if side.head or side.event:
         return torch.ones(len(x), dtype=torch.bool)
     return ~(((mu == side.domain.low) | (mu == side.domain.high)) & (x != mu))
@@ -86,7 +89,7 @@ def mean(side: Likelihood, where: float) -> Any:
 
 def ordinary(side: Likelihood, dtype: torch.dtype = torch.float64) -> tuple[torch.Tensor, torch.Tensor]:
     """Four plain events, and what the decoder gave for them."""
-    if isinstance(side.support, (Simplex, Sphere)):
+    if isinstance(side.support, (Simplex, Sphere, CountVector)):
         some = inside(side.support)
         x = [some[i % len(some)] for i in (1, 2, 0, 1)]
     else:
@@ -147,7 +150,7 @@ def pairs(side: Likelihood) -> list[tuple[Any, Any]]:
         turns = [0.0, 1e-12, 1e-8, 1e-3, 0.5, 1.5707, 3.0, 3.14159265]
         return [((1.0, 0.0, 0.0), (math.cos(turn), math.sin(turn), 0.0)) for turn in turns]
     if isinstance(domain, Simplex):
-        kinds = inside(ONE_HOT)
+        kinds = inside(side.support)
         shares = [(chance, (1 - chance) / 2, (1 - chance) / 2) for chance in CHANCES]
         return [(x, mu) for x in kinds for mu in shares]
     if side.head:

@@ -18,7 +18,7 @@ from sympy import IndexedBase
 
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import Loss
-from recon_cli.identity.regions import Circle, Interval, Lattice, Simplex, Sphere
+from recon_cli.identity.regions import Circle, CountVector, Interval, Lattice, Simplex, Sphere
 
 mpmath.mp.dps = 60
 LARGEST = mpmath.mpf(10) ** 60  # e to it is beyond any use, and to its negative is 0 in any sum
@@ -238,6 +238,10 @@ def total(likelihood: Likelihood, mu: Any) -> Any:
     with mpmath.workdps(24):  # twice what is asked for
         if isinstance(support, Simplex):
             return mpmath.fsum(p([float(i == k) for i in range(SIZE)]) for k in range(SIZE))
+        if isinstance(support, CountVector):
+            total = int(likelihood.parameters["count"])
+            every = ((a, b, total - a - b) for a in range(total + 1) for b in range(total - a + 1))
+            return mpmath.fsum(p([*map(float, counts)]) for counts in every)
         if isinstance(support, Sphere):  # a ring at each height t over mu
             pole = [0.0] * (SIZE - 1) + [1.0]
             return 2 * mpmath.pi * mpmath.quad(lambda t: exp(-exact([mpmath.sqrt(1 - t * t), 0, t], pole)), [-1, 0, 1])

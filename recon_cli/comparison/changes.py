@@ -59,6 +59,12 @@ def dropped(ref: Reference) -> Tensor:
     return ref.nll - wide(ref.likelihood.offset(ref.x))
 
 
+def arrangements_dropped(ref: Reference) -> Tensor:
+    """Return the nll without b(x) where there is one: not where all are of one kind."""
+    offset = wide(ref.likelihood.offset(ref.x))
+    return acting(ref.nll - offset, offset != 0)
+
+
 def half_dropped(ref: Reference) -> Tensor:
     """Return the nll without log(2 pi)/2."""
     return ref.nll - math.log(2 * math.pi) / 2
@@ -210,6 +216,8 @@ CHANGES = (
     Change("constant dropped", r"gaussian_nll_loss", half_dropped, "log(2 pi)/2, which moves no gradient, is left out"),
     Change("constant dropped", r"poisson_nll_loss", dropped,
            "log x!, which moves no gradient, is left out: the value is no -log p"),
+    Change("constant dropped", r"x\*(F|special)\.log_softmax", arrangements_dropped,
+           "log n! and log x!, which move no gradient, are left out: the value is no -log p"),
     Change("constant dropped", r"huber_loss|cosine_similarity", dropped,
            "the logarithm of the normaliser, which moves no gradient of mu's but would move a learned noise's, is left out: "
            "the value is no -log p"),

@@ -12,10 +12,10 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from recon_cli.derivation.points import Setting
+from recon_cli.derivation.points import Setting, compositions, setting_total
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import Loss
-from recon_cli.identity.regions import Circle, Simplex, Sphere
+from recon_cli.identity.regions import Circle, CountVector, Simplex, Sphere
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -139,12 +139,17 @@ def measure_one(setting: Setting, has_sample: bool) -> Measured:
 
 
 def quantiles(likelihood: Likelihood, mu: Tensor) -> list[float]:
-    """Return quantiles of a sample for one mean: of vectors on a sphere of their angles to it, of one-hot vectors of classes."""
+    """Return quantiles of a sample for one mean: of vectors on a sphere of their angles to it, of one-hot vectors of
+    classes, of counts of their places among all of one total.
+    """
     import torch
 
     values = likelihood.sample(mu.expand(DRAWS, *mu.shape).contiguous(), torch.Generator().manual_seed(1))
     if isinstance(likelihood.support, Simplex):
         values = values.argmax(dim=-1)
+    if isinstance(likelihood.support, CountVector):
+        places = {row: i for i, row in enumerate(compositions(setting_total(likelihood), len(mu)))}
+        values = torch.tensor([places[tuple(row)] for row in values.tolist()])
     if isinstance(likelihood.support, Sphere):
         across = values.mean(dim=0) - (values.mean(dim=0) @ mu) * mu
         if float(across.norm()) > 5 / math.sqrt(DRAWS):

@@ -11,10 +11,10 @@ from sympy import Expr, Symbol
 
 from recon_cli.derivation.evaluation import Floats, Function
 from recon_cli.derivation.normalisation import ODDS, over_odds
-from recon_cli.derivation.points import Setting, direction
+from recon_cli.derivation.points import Setting, compositions, direction, setting_total
 from recon_cli.derivation.quadrature import Mass, integral, series
 from recon_cli.derivation.words import Words
-from recon_cli.identity.regions import Circle, Interval, Lattice, Simplex, Sphere
+from recon_cli.identity.regions import Circle, CountVector, Interval, Lattice, Simplex, Sphere
 
 AROUND = 33  # directions around a mean, in three dimensions
 
@@ -22,7 +22,8 @@ AROUND = 33  # directions around a mean, in three dimensions
 def mass(symbols: Words, density: Expr, setting: Setting, event: int, around_mean: bool = False) -> Mass:
     """Return the density at the points of a rule, for the noise of a setting and the mean of one of its events.
 
-    Of vectors on a sphere x is the angle to their mean, of one-hot vectors the index of the class.
+    Of vectors on a sphere x is the angle to their mean, of one-hot vectors the index of the class, of counts their place
+    among all of one total.
     On a circle it is integrated over its interval, or where ``around_mean`` over the turn around the mean.
     """
     constants: dict[Symbol, float] = {symbols.noise[name]: value for name, value in setting.numbers.items()}
@@ -31,6 +32,10 @@ def mass(symbols: Words, density: Expr, setting: Setting, event: int, around_mea
     if isinstance(support, Simplex):
         rows = {part: np.eye(setting.size)[k] for k, part in enumerate(symbols.xs)}
         return at_places(function(rows), np.arange(float(setting.size)))
+    if isinstance(support, CountVector):
+        every = np.array(compositions(setting_total(setting.likelihood), setting.size))
+        rows = {part: every[:, k] for k, part in enumerate(symbols.xs)}
+        return at_places(function(rows), np.arange(float(len(every))))
     if isinstance(support, Sphere):
         return on_sphere(symbols, function, setting.mus[event])
 

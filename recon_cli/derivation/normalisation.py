@@ -11,7 +11,7 @@ from sympy import Expr, Symbol
 
 from recon_cli.derivation.algebra import add, as_expr, branches, component, replace, substitute
 from recon_cli.derivation.words import AWAY, Odds, Words, halves, same
-from recon_cli.identity.regions import SHARE, Circle, Lattice, Simplex, Sphere
+from recon_cli.identity.regions import SHARE, Circle, CountVector, Lattice, Simplex, Sphere
 
 ODD = (sympy.erf, sympy.tanh, sympy.atan, sympy.sinh)
 BENT = (sympy.Abs, sympy.sign, sympy.Max, sympy.Min, sympy.Heaviside, sympy.Piecewise)
@@ -29,14 +29,18 @@ def total(density: Expr, symbols: Words, odds: Odds, general: Expr | None = None
     density = substitute(density, odds_of_shares(symbols))
     if isinstance(support, Simplex):
         return classes(density, symbols, general)
+    if isinstance(support, CountVector):
+        return multinomial(density, symbols)
     if isinstance(support, Sphere):
         return directions(symbols, general)
     if isinstance(support, Lattice):
-        return telescope(density, symbols)
+        return telescope(density, symbols, sympy.Integer(1))
     if isinstance(support, Circle):
         turned = substitute(density, {x: mu + AWAY})
         turned = as_expr(sympy.expand_trig(turned)) if density.has(sympy.sin) else turned
         return bessel(turned, sympy.cos(AWAY), -sympy.sin(AWAY), sympy.Integer(2))
+    if support.whole and isinstance(density, sympy.Piecewise) and density.has(sympy.Lt, sympy.Gt):
+        return telescope(density, symbols, exactly(support.high))
     if support.whole and isinstance(density, sympy.Piecewise):
         return odds.leave(pieced(odds.enter(density), x, exactly(support.low), exactly(support.high)))
     if support.whole:
@@ -256,6 +260,19 @@ def classes(density: Expr, symbols: Words, general: Expr | None) -> Expr:
     return sympy.simplify(substitute(added, {symbols.mus[-1]: 1 - add(symbols.mus[:-1])}))
 
 
+def multinomial(density: Expr, symbols: Words) -> Expr:
+    """Return the sum over all counts of one total n of c n! times the product of p_k^x_k/x_k!: c, where the p_k add up to one.
+
+    By the multinomial theorem (DLMF 26.4.9). Raises NotImplementedError for another density.
+    """
+    of_one = add(symbols.xs)
+    terms = sympy.Mul(sympy.factorial(of_one), *(p**x / sympy.factorial(x) for x, p in zip(symbols.xs, symbols.mus, strict=True)))
+    constant = as_expr(sympy.powsimp(sympy.simplify(density / terms)))
+    if constant.free_symbols:
+        raise NotImplementedError("not of the multinomial theorem's form")
+    return constant
+
+
 def directions(symbols: Words, general: Expr | None) -> Expr:
     """Return the integral over the unit sphere, of any number of components, of a density c e^(k t), t = <x, mu>."""
     height, k, size = Symbol("t", real=True), symbols.names["k"], symbols.names["K"]
@@ -279,24 +296,25 @@ def bessel(ring: Expr, height: Expr, slope: Expr, size: Expr) -> Expr:
     return sympy.simplify(c * (2 * sympy.pi) ** (size / 2) * k ** (1 - size / 2) * sympy.besseli(size / 2 - 1, k))
 
 
-def telescope(density: Expr, symbols: Words) -> Expr:
+def telescope(density: Expr, symbols: Words, last: Expr) -> Expr:
     """Return 1, the sum over any number of levels of a density whose bins are the differences of one function at their ends.
 
-    The first and the last bin reach to infinity. Raises NotImplementedError for another density.
+    The levels are evenly spread, from 0 to ``last``; the first and the last bin reach to infinity. Raises NotImplementedError
+    for another density.
     """
     x, levels = symbols.xs[0], symbols.noise["levels"]
     middle = dict.fromkeys(density.free_symbols - {x, levels}, sympy.Rational(1, 3))
     bins = branches(density)
 
-    def bin_of(level: int) -> int:
-        """Return the index of the piece that holds at a level, of five."""
-        return [condition.subs({**middle, x: level, levels: 5}) for _, condition in bins].index(sympy.true)
+    def bin_of(way: int) -> int:
+        """Return the index of the piece that holds at an end, of five levels."""
+        return [condition.subs({**middle, x: way * last}).subs(levels, 5) for _, condition in bins].index(sympy.true)
 
     if not isinstance(density, sympy.Piecewise):
         raise NotImplementedError("no pieces")
     low, high = bin_of(0), bin_of(1)
     below = bins[low][0]
-    less = substitute(below, {x: x - 1 / (levels - 1)})
+    less = substitute(below, {x: x - last / (levels - 1)})
     inner = [piece for i, (piece, _) in enumerate(bins) if i not in (low, high)]
     good = all(equal(piece, below - less) for piece in inner) and equal(bins[high][0], 1 - less)
     if not good or not inner:
@@ -322,7 +340,7 @@ def positive(density: Expr, symbols: Words, odds: Odds) -> bool:
     support, x = symbols.likelihood.support, symbols.xs[0]
     levels = {symbols.noise["levels"]: Symbol("n", positive=True) + 1} if isinstance(support, Lattice) else {}
     inner = odds.enter(substitute(substitute(density, odds_of_shares(symbols)), levels))
-    if support.whole and not isinstance(support, Simplex):
+    if support.whole and not isinstance(support, (Simplex, CountVector)):
         if support.high in symbols.noise.values():
             inner = substitute(inner, {support.high: x + Symbol("m", integer=True, nonnegative=True)})
         inner = substitute(inner, {x: Symbol("x", integer=True, nonnegative=True) + exactly(support.low)})
@@ -330,6 +348,8 @@ def positive(density: Expr, symbols: Words, odds: Odds) -> bool:
         inner = replace(over_odds(inner, x), sympy.gamma, lambda part: sympy.gamma(sympy.factor(part)))
     elif x.is_nonnegative and not symbols.likelihood.event:
         inner = substitute(inner, {x: Symbol("x", positive=True)})  # at the end itself, a single point, there may be a pole
+    if isinstance(support, CountVector):
+        inner = substitute(inner, {part: Symbol(part.name, integer=True, nonnegative=True) for part in symbols.xs})
     return all(is_nonnegative(piece) for piece, _ in branches(inner))
 
 

@@ -282,6 +282,7 @@ def terminal(text: str) -> str:
             text = f"{text[: match.start()]}{sign}_{index.split(',')[0]} {text[match.end() : end]}{rest}"
     text = re.sub(r"\bsqrt\((\w+)\)", r"√\1", text).replace("sqrt(", "√(")
     text = re.sub(r"\bfactorial\((\w+)\)", r"\1!", text)
+    text = re.sub(r"\bfactorial(\([^()]*\))", r"\1!", text)
     text = re.sub(r"\bbesseli\(([^,()]*), ", lambda order: f"I_{order[1] if order[1].isalnum() else f'({order[1]})'}(", text)
     text = in_cases(re.sub(r"\bgamma\(", "Γ(", text)).replace("<=", "≤").replace(">=", "≥")
     return text.replace("**", "^").replace("*", "·").replace("-", "−")

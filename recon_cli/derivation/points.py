@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from recon_cli.errors import ReconError
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import Loss
-from recon_cli.identity.regions import Circle, Interval, Lattice, Outputs, Region, Simplex, Sphere
+from recon_cli.identity.regions import Circle, CountVector, Interval, Lattice, Outputs, Region, Simplex, Sphere
 
 if TYPE_CHECKING:
     from sympy import Symbol
@@ -120,6 +120,8 @@ def datum(likelihood: Likelihood, size: int, mu: Sequence[float], draw: random.R
     if isinstance(region, Simplex):
         chosen = draw.randrange(size)
         return [float(k == chosen) for k in range(size)]
+    if isinstance(region, CountVector):
+        return list(draw.choice(compositions(setting_total(likelihood), size)))
     if isinstance(region, Circle):
         return [mu[0] + draw.uniform(-math.pi, math.pi)]
     if isinstance(region, Lattice):
@@ -141,6 +143,18 @@ def datum(likelihood: Likelihood, size: int, mu: Sequence[float], draw: random.R
     if region.high < math.inf:
         return [region.high - far]
     return [mu[0] + draw.choice((-1, 1)) * far]
+
+
+def setting_total(likelihood: Likelihood) -> int:
+    """Return the total of the counts of a likelihood of counts of several kinds."""
+    return int(float(next(iter(likelihood.design.values()))))
+
+
+def compositions(total: int, size: int) -> list[tuple[float, ...]]:
+    """Return every vector of ``size`` counts that add up to ``total``, in the order of their components."""
+    if size == 1:
+        return [(float(total),)]
+    return [(float(first), *rest) for first in range(total + 1) for rest in compositions(total - first, size - 1)]
 
 
 def values_at(symbols: Words, setting: Setting, event: int) -> dict[Symbol, float]:

@@ -68,10 +68,8 @@ class Proof:
     @property
     def any_size(self) -> bool:
         """Whether the identity of vectors is derived for any number of components."""
-        return not self.printed.offset.has(sympy.Indexed) and not self.printed.offset.free_symbols & {
-            *self.words.xs,
-            *self.words.mus,
-        }
+        means = [part for part in self.printed.offset.atoms(sympy.Indexed) if str(part.base) != "x"]
+        return not means and not self.printed.offset.free_symbols & {*self.words.xs, *self.words.mus}
 
     @property
     def likelihood(self) -> Likelihood:
@@ -90,8 +88,9 @@ class Proof:
 
     @property
     def noise(self) -> dict[str, Symbol]:
-        """The parameters' symbols by name."""
-        return self.words.noise
+        """The symbols by name of the parameters that the density depends on."""
+        own = self.density.free_symbols
+        return {name: symbol for name, symbol in self.words.noise.items() if symbol in own}
 
     def undoes(self, nll: Expr) -> bool:
         """Return whether ``nll`` is -log density: the logarithm of e^nll times the density is zero."""
@@ -215,8 +214,15 @@ def for_any_size(symbols: Words, density: str, loss: Loss, slope: Expr) -> Print
     """Return the identity for vectors of any number of components, if the offset has no component of x or mu."""
     cost = symbols.general(loss.formula, loss)
     remainder = in_sums(symbols.general(density)) * sympy.exp(slope * cost)
-    offset = tidy(sympy.expand(sympy.expand_log(-sympy.log(remainder), force=True)))
+    offset = replace(tidy(sympy.expand(sympy.expand_log(-sympy.log(remainder), force=True))), sympy.Sum, signed_sum)
     return Printed(slope * cost + offset, cost, offset)
+
+
+def signed_sum(function: Expr, *limits: object) -> Expr:
+    """Return a sum, the sign of its terms before it."""
+    if function.could_extract_minus_sign():
+        return as_expr(-sympy.Sum(-function, *limits))
+    return as_expr(sympy.Sum(function, *limits))
 
 
 def in_sums(expression: Expr) -> Expr:

@@ -19,7 +19,7 @@ from recon_cli.derivation.notation import Part, formula, range_of, spoken, with_
 from recon_cli.derivation.roundings import MANY, Deviation, comparisons, moments_and_samples, spell
 from recon_cli.derivation.trial import Pair, Step, Vector, settle
 from recon_cli.derivation.words import COMPONENTS, same
-from recon_cli.identity.regions import Circle, Interval, Lattice, Outputs, Simplex, Sphere
+from recon_cli.identity.regions import Circle, CountVector, Interval, Lattice, Outputs, Simplex, Sphere
 from recon_cli.report import Formula
 
 
@@ -170,7 +170,8 @@ def density(case: Case) -> Step:
     free = spoken([*(proof.likelihood.head or ["mu"]), *proof.noise])
     because = f"Its density: it integrates to one whatever {free}, and is negative nowhere."
     if is_discrete(proof):
-        because = f"The probability of each x: they add up to one whatever {free}, and none is negative."
+        which = " of one total" * isinstance(proof.likelihood.support, CountVector)
+        because = f"The probability of each x{which}: they add up to one whatever {free}, and none is negative."
     if wrong and added in (None, 1):
         return Step(statement_of_total(case, wrong[0]), f"{because} {wrong[1]}", False)
     if added is not None and (wrong or (added != 1 and counted == 0)):
@@ -245,7 +246,7 @@ def slope(case: Case) -> Step:
     quotient = names.get(proof.way, ["(d2 nll/dx dmu)/(d2 loss/dx dmu)", " = "])
     good, how = trial.separates(case.proof_formulas, case.settings, proof.loss, proof.slope)
     for setting in case.settings if good and proof.constant else ():
-        value = float(substitute(proof.slope, {proof.noise[name]: number for name, number in setting.numbers.items()}))
+        value = float(substitute(proof.slope, {proof.words.noise[name]: number for name, number in setting.numbers.items()}))
         if not math.isclose(value, float(setting.likelihood.slope), rel_tol=1e-9):
             claim = f"Its code claims {float(setting.likelihood.slope):.8g}"
             good, how = False, f"{claim} where this is {value:.8g}, at {setting.likelihood}."

@@ -20,7 +20,7 @@ from recon_cli.errors import ReconError
 from recon_cli.identity.elementwise import elementwise
 from recon_cli.identity.losses import IDENTITY, Link, Loss
 from recon_cli.identity.parametric import Number, Parametric, class_or_instance, computed
-from recon_cli.identity.regions import POSITIVE, REAL, Lattice, Region
+from recon_cli.identity.regions import POSITIVE, REAL, Interval, Lattice, Region
 from recon_cli.identity.tensors import Values, wide
 
 if TYPE_CHECKING:
@@ -177,15 +177,19 @@ class Likelihood(Parametric, ABC):
     def moments(self, mu: Tensor) -> tuple[Tensor, Tensor] | None:
         """Return mean and variance of x for every element of ``mu``; None where x has none (angles, vectors, tails too heavy).
 
-        Sums over the levels, of grey levels; each likelihood's own elsewhere.
+        Sums over the levels, where there is an end of them; each likelihood's own elsewhere.
         """
-        if not isinstance(self.support, Lattice):
+        if isinstance(self.support, Lattice):
+            levels = [k / (int(self.support.levels) - 1) for k in range(int(self.support.levels))]
+        elif isinstance(self.support, Interval) and self.support.whole and self.support.high < math.inf:
+            levels = [float(k) for k in range(int(self.support.low), int(self.support.high) + 1)]
+        else:
             return None
-        steps = int(self.support.levels) - 1
-        near = mu.clamp(0, 1)
+        width = (levels[-1] - levels[0]) / (len(levels) - 1)  # from the nearest level: a small variance is no difference then
+        near = levels[0] + ((mu.clamp(levels[0], levels[-1]) - levels[0]) / width).round() * width
         first = second = mu.new_zeros(mu.shape)
-        for k in range(steps + 1):
-            x = mu.new_full(mu.shape, k / steps)
+        for level in levels:
+            x = mu.new_full(mu.shape, level)
             off, share = x - near, (-self.nll(x, mu)).exp()
             first, second = first + share * off, second + share * off * off
         return near + first, second - first * first

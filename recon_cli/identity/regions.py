@@ -1,4 +1,4 @@
-"""Where a value may lie: an interval of numbers, the circle, and for vectors the sphere and the simplex."""
+"""Where a value may lie: an interval of numbers, the circle, and for vectors the sphere, the simplex and counts."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Region(ABC):
         """Return what to do about ``values`` that are not inside."""
         most = values.max().item()
         if self.whole and self.high != math.inf and COUNT.contains(values).all():
-            return f"Counts up to {most:g} take as many trials: binomial:count={most:g}, say."
+            return f"Up to {most:g} take as many trials, binomial:count={most:g}, or one level more, ordinal:levels={most + 1:g}."
         if self.whole and self.high != 1:
             return "Counts are whole numbers, not negative: round them, or choose a likelihood for real numbers (gaussian)."
         if self.low == 0 and self.high == math.inf:
@@ -241,6 +241,32 @@ class Simplex(Region):
 
 
 @dataclass(frozen=True)
+class CountVector(Region):
+    """How often each of several kinds was counted: whole numbers, not negative, along the last axis, of any total."""
+
+    low: float = 0.0
+    whole: bool = True
+
+    unit: ClassVar[str] = "vectors"
+    way_out: ClassVar[str] = "Give whole numbers, not negative: weighted counts, as of tf-idf, are no counts."
+
+    def contains(self, values: Tensor) -> Tensor:
+        return _between(self, values).all(dim=-1)
+
+    def hint(self, values: Tensor) -> str:
+        del values
+        return self.way_out
+
+    def fault(self, values: Tensor, outside: Tensor) -> str:
+        first = first_of(outside)
+        run = f"along the last axis, of {values.shape[-1]} kinds, the first at index {first}"
+        return f"{run} runs from {values[first].min():g} to {values[first].max():g} and adds up to {values[first].sum():g}."
+
+    def __str__(self) -> str:
+        return "vectors of counts"
+
+
+@dataclass(frozen=True)
 class Outputs(Region):
     """What a decoder gives for one element, along the last axis, each number in a region of its own."""
 
@@ -282,6 +308,7 @@ CIRCLE = Circle()
 SPHERE = Sphere()
 SIMPLEX = Simplex()
 ONE_HOT = Simplex(whole=True)
+COUNT_VECTORS = CountVector()
 
 
 @overload

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from recon_cli.identity.alike import absent, as_type_of, choose, distinct, double, epsilon, is_floating
-from recon_cli.identity.parametric import Parametric, computed, parameter
+from recon_cli.identity.parametric import Number, Parametric, computed, parameter
 from recon_cli.identity.regions import Interval, Lattice, Region
 from recon_cli.numerics.compensated import two_product, two_sum
 
@@ -40,21 +40,11 @@ class GreyLevels(Parametric):
         Distances are positive where mu is out of the bin, negative in it or, of an end bin, beyond it. Neither half
         a bin nor x - mu need be floats: both are kept as sums of two, or the edges of bins much wider than scale would blur.
         """
-        import torch
-
         steps = self.levels - 1
-        low, high = x < 0.25 / steps, x > 1 - 0.25 / steps
         half = 0.5 / steps
         whole, missed = two_product(half, steps)
-        gap, below = two_sum(x, -mu)
-        sign = torch.where(low | ~high & (gap < 0), -1.0, 1.0)
-        edge, more = two_sum(sign * gap, -half)
-        edge, more = two_sum(edge, more + sign * below - (0.5 - whole - missed) / steps)
-        near = edge / self.scale
-        product, lost = two_product(near, self.scale)
-        rest = ((edge - product - lost + more) / self.scale).detach()
-        width = (x.new_full((), half) / self.scale).clamp(max=1e300)
-        return sign * gap / self.scale, width, near, rest.where(rest.abs() <= near.abs(), 0), ~(low | high)
+        ends = (x < 0.25 / steps, x > 1 - 0.25 / steps)
+        return bin_edges(x, mu, self.scale, half, (0.5 - whole - missed) / steps, *ends)
 
     @classmethod
     def designed(cls, x: Tensor) -> Self:
@@ -64,6 +54,21 @@ class GreyLevels(Parametric):
     def rounded(self, x: Tensor) -> Tensor:
         """Return the nearest level."""
         return (x.clamp(0, 1) * (self.levels - 1)).round() / (self.levels - 1)
+
+
+def bin_edges(x: Tensor, mu: Tensor, scale: Number, half: float, lost: float, low: Tensor, high: Tensor) -> tuple[Tensor, ...]:
+    """Return :meth:`GreyLevels.edges` of bins of half-width ``half + lost`` about x, ``low`` and ``high`` of which are open."""
+    import torch
+
+    gap, below = two_sum(x, -mu)
+    sign = torch.where(low | ~high & (gap < 0), -1.0, 1.0)
+    edge, more = two_sum(sign * gap, -half)
+    edge, more = two_sum(edge, more + sign * below - lost)
+    near = edge / scale
+    product, off = two_product(near, scale)
+    rest = ((edge - product - off + more) / scale).detach()
+    width = (x.new_full((), half) / scale).clamp(max=1e300)
+    return sign * gap / scale, width, near, rest.where(rest.abs() <= near.abs(), 0), ~(low | high)
 
 
 def levels(x: Numbers) -> float | None:

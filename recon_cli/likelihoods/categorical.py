@@ -8,17 +8,13 @@ from typing import TYPE_CHECKING
 from recon_cli.errors import ReconError
 from recon_cli.identity.elementwise import elementwise
 from recon_cli.identity.likelihood import Likelihood
-from recon_cli.identity.losses import Link, Loss
+from recon_cli.identity.losses import Loss
 from recon_cli.identity.regions import ONE_HOT, SIMPLEX
 from recon_cli.identity.shapes import spell
-from recon_cli.numerics.compensated import two_sum
+from recon_cli.likelihoods._softmax import SOFTMAX, cross_entropy_of_logits
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
-
-SOFTMAX = Link(
-    "softmax", "exp(r[k])/Sum(exp(r[j]), (j, 1, K))", lambda mu: mu.log(), lambda raw: raw.softmax(dim=-1)
-)  # fmt: skip
 
 
 class CategoricalCrossEntropy(Loss):
@@ -45,7 +41,7 @@ class CrossEntropy(CategoricalCrossEntropy):
 
     def values(self, x: Tensor, prediction: Tensor) -> Tensor:
         """Torch's own takes the logarithm of a sum that 1 dominates: dead beyond 17 in float32."""
-        return _from_logits(x, prediction)
+        return cross_entropy_of_logits(x, prediction)
 
 
 @dataclass(frozen=True)
@@ -85,7 +81,7 @@ class Categorical(Likelihood):
 
     @elementwise
     def nll_raw(self, x: Tensor, raw: Tensor) -> Tensor:
-        return _from_logits(x, raw)
+        return cross_entropy_of_logits(x, raw)
 
     def encode(self, x: Tensor, mu: Tensor) -> Tensor:
         """One-hot vectors of whole-number labels. Raises ReconError for a label that is none of mu's classes."""
@@ -112,22 +108,3 @@ class Categorical(Likelihood):
 
         labels = torch.multinomial(mu.reshape(-1, mu.shape[-1]), 1, generator=generator).reshape(mu.shape[:-1])
         return self.encode(labels, mu)
-
-
-def _from_logits(x: Tensor, raw: Tensor) -> Tensor:
-    """log sum_k e^(r_k - m) + sum_k x_k (m - r_k), m the largest logit, whose own 1 is left to log1p.
-
-    The gradient is softmax(r) - x, by the other classes' shares where that is a share less 1.
-    """
-    import torch
-
-    from recon_cli.numerics.stable import with_derivatives
-
-    most, at = raw.max(dim=-1, keepdim=True)
-    others = torch.arange(raw.shape[-1], device=raw.device) != at
-    below, lost = two_sum(raw, -most)
-    weight = below.exp() * (1 + lost.where(lost.isfinite(), 0))
-    tail = weight.where(others, 0).sum(dim=-1)
-    whole, rest = weight.sum(dim=-1, keepdim=True), weight.where(x != 1, 0).sum(dim=-1, keepdim=True)
-    slope = (weight / whole - x).where(x != 1, -rest / whole)
-    return with_derivatives(tail.log1p() - (below.where(x > 0, 0) * x).sum(dim=-1), (slope, raw))

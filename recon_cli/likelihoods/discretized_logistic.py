@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import Loss
 from recon_cli.identity.parametric import computed
 from recon_cli.likelihoods._grey_levels import HIGH, LOW, A, B, GreyLevels, H
+from recon_cli.likelihoods._logistic_bins import logistic_bin, logistic_bin_by_sigmoids
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -32,12 +32,7 @@ class DiscretizedLogisticLoss(GreyLevels, Loss):
     @elementwise
     def values(self, x: Tensor, prediction: Tensor) -> Tensor:
         """sigmoid(a) sigmoid(-b) (1 - e^(b - a)): a difference of sigmoids has no digits where they are near each other."""
-        from torch.nn.functional import logsigmoid
-
-        distance, width, near, rest, closed = self.edges(x, prediction)
-        far = (2 * distance - near).where(closed & (distance < math.inf), math.inf)
-        moved = rest * (near.sigmoid() + (-far).sigmoid())
-        return moved - logsigmoid(-near) - logsigmoid(far) - log_complement(2 * width).where(closed, 0)
+        return logistic_bin_by_sigmoids(*self.edges(x, prediction))
 
 
 @dataclass(frozen=True)
@@ -65,25 +60,8 @@ class DiscretizedLogistic(GreyLevels, Likelihood):
     @elementwise
     def nll(self, x: Tensor, mu: Tensor) -> Tensor:
         """softplus(near) + softplus(-far) - log(1 - e^(near - far)), the edges as seen from mu: no term is negative."""
-        from recon_cli.numerics.stable import with_derivatives
-
-        distance, width, near, rest, closed = self.edges(x, mu)
-        outside, twice = near > 0, 2 * distance.where(closed, 0)
-        fade = (-near.where(outside, -near)).exp() * (1 + (-rest).where(outside, rest))  # e^-|near|
-        fall = (fade * (-(2 * width).where(outside, twice)).exp()).where(closed, 0)  # e^-far
-        whole = near.clamp(min=0) + fade.log1p() + fall.log1p() - log_complement(2 * width).where(closed, 0)
-        reach = (1 / (1 + fade)).where(outside, fade / (1 + fade))
-        by_distance = reach / (1 + fall) * (-(-twice).expm1()).where(closed, 1)
-        pull = fall / (1 + fall) - 2 * (-2 * width).exp() / (-2 * width).expm1()
-        return with_derivatives(whole, (by_distance, distance), (-reach - pull.where(closed, 0), width))
+        return logistic_bin(*self.edges(x, mu))
 
     def sample(self, mu: Tensor, generator: Generator | None = None) -> Tensor:
         """Draw from the logistic, and round."""
         return self.rounded(mu + self.scale * mu.new_empty(mu.shape).uniform_(generator=generator).logit())
-
-
-def log_complement(t: Tensor) -> Tensor:
-    """log(1 - e^-t) for t > 0."""
-    small = t < 0.7
-    near, far = t.where(small, 1), t.where(~small, 1)
-    return (-(-near).expm1()).log().where(small, (-(-far).exp()).log1p())

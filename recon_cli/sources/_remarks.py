@@ -240,6 +240,8 @@ def unit_mismatch(x: Numbers, mu: Numbers) -> tuple[str, str]:
     if tuple(mu.shape[1:]) != tuple(x.shape[1:]) or not (len(x.shape) and len(mu.shape)) or math.prod(x.shape) < FEW:
         return "", ""
     count = min(len(a := first(x)), len(b := first(mu)))
+    if b.ndim > 1 and (b >= 0).all() and (abs(b.sum(axis=-1) - 1) < 1e-3).all() and not (a < 0).any() and not (a % 1).any():
+        return "", ""  # counts, and the shares of their total
     a, b = a[:count].ravel(), b[:count].ravel()
     whole = not (absent := numpy.isnan(a)).any()
     a, b = a[~absent], b[~absent]

@@ -1,0 +1,127 @@
+"""Counts of several kinds whose total is known, as words of a text or what one user clicked: cross-entropy with counts."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from recon_cli.identity.elementwise import elementwise
+from recon_cli.identity.likelihood import Likelihood
+from recon_cli.identity.losses import Loss
+from recon_cli.identity.parametric import parameter
+from recon_cli.identity.regions import COUNT_VECTORS, SIMPLEX, Interval
+from recon_cli.likelihoods._softmax import SOFTMAX, cross_entropy_of_logits
+from recon_cli.numerics.compensated import two_product
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+
+class CrossEntropyOfCounts(Loss):
+    """-sum_k x_k log mu_k, of counts x and probabilities mu."""
+
+    name = "cross-entropy-of-counts"
+    aliases: ClassVar[tuple[str, ...]] = ("multinomial-nll",)
+    formula = "-Sum(x[k]*log(mu[k]), (k, 1, K))"
+    torch = "-(x*log(mu)).sum(dim=-1)"
+    event = 1
+    support = COUNT_VECTORS
+    domain = SIMPLEX
+
+    def values(self, x: Tensor, prediction: Tensor) -> Tensor:
+        """Of the logarithm of the probability."""
+        return -(x * prediction.where(x > 0, 1).log()).sum(dim=-1)
+
+
+class CrossEntropyOfCountsWithLogits(CrossEntropyOfCounts):
+    """The same of logits."""
+
+    name = "cross-entropy-of-counts-with-logits"
+    aliases = ()
+    torch = "-(x*log_softmax(r, dim=-1)).sum(dim=-1)"
+    link = SOFTMAX
+
+    def values(self, x: Tensor, prediction: Tensor) -> Tensor:
+        """Torch's logarithm of a softmax is of a sum that 1 dominates: dead beyond 17 in float32."""
+        return cross_entropy_of_logits(x, prediction)
+
+
+@dataclass(frozen=True)
+class Multinomial(Likelihood):
+    """-log p(x | mu) = -sum_k x_k log mu_k - log n! + sum_k log x_k!, n = sum_k x_k, for counts x and probabilities mu.
+
+    x and mu have shape (..., K), the nll (...): one vector of counts an event, as the words of a text are. Each vector brings its
+    own total n, which is known and not modelled; at n = 1 this is the categorical. The decoder's raw output is the logits, mu
+    their softmax: Liang and others (2018), equation 2. ``count`` is the total of what is drawn, and of nothing else. Computed as
+    sum_k x_k log(x_k/(n mu_k)) and Stirling's errors, which do not cancel at large counts (Loader 2000).
+
+    >>> Multinomial().nll([2.0, 0.0, 1.0], [0.5, 0.25, 0.25])
+    tensor(1.6740, dtype=torch.float64)
+    """
+
+    count: float = parameter(1.0, "the total of what is drawn; data bring their own", Interval(1, whole=True))
+
+    loss = CrossEntropyOfCounts()
+    raw_loss = CrossEntropyOfCountsWithLogits()
+    density = "factorial(Sum(x[k], (k, 1, K)))*Product(mu[k]**x[k]/factorial(x[k]), (k, 1, K))"
+    calls = (
+        "-(x*F.log_softmax(r, -1)).sum(-1)",
+        "-stats.multinomial.logpmf(x, x.sum(-1), mu)",
+        "-(x*special.log_softmax(r, axis=-1)).sum(-1)",
+    )
+    event = 1
+    support = COUNT_VECTORS
+    domain = SIMPLEX
+    link = SOFTMAX
+    source = "Liang and others 2018 (multinomial VAE), equation 2"
+
+    @elementwise
+    def nll(self, x: Tensor, mu: Tensor) -> Tensor:
+        from recon_cli.numerics.stable import with_derivatives
+
+        total = x.sum(dim=-1, keepdim=True)
+        some, count = mu.where(x > 0, 1), x.where(x > 0, 1)
+        mean, lost = two_product(some.detach(), total)
+        over = (mean - count + lost) / count  # of the mean over the count
+        near = over.abs() < 0.5
+        ratio = over.where(near, 0).log1p().where(near, some.log() + (total / count).log())
+        deviance = with_derivatives(-(x * ratio.where(x > 0, 0)).sum(dim=-1), ((-x / some).where(x > 0, 0), mu))
+        return deviance + self._rest(x)
+
+    @elementwise
+    def nll_raw(self, x: Tensor, raw: Tensor) -> Tensor:
+        return cross_entropy_of_logits(x, raw) + self.offset(x)
+
+    def _rest(self, x: Tensor) -> Tensor:
+        """Return the nll of the likeliest mu, x/n: Stirling's errors and log(2 pi x)/2, of each kind less of all."""
+        from recon_cli.numerics.stable import stirling_error
+
+        total = x.sum(dim=-1)
+        each, whole = ((stirling_error(n) + (2 * math.pi * n.where(n > 0, 1)).log() / 2).where(n > 0, 0) for n in (x, total))
+        return each.sum(dim=-1) - whole
+
+    @elementwise
+    def offset(self, x: Tensor) -> Tensor:
+        """Return sum_k log x_k! - log n!: the nll of mu = x/n less the loss there."""
+        total = x.sum(dim=-1, keepdim=True)
+        some = x > 0
+        entropy = (x * (total / x.where(some, 1)).log()).where(some, 0).sum(dim=-1)
+        return (self._rest(x) - entropy).where((x < total).any(dim=-1), 0)
+
+    @classmethod
+    def designed(cls, x: Tensor) -> Multinomial:
+        """Return the one that draws as many as the largest total of the vectors."""
+        return cls(count=max(1.0, float(x.double().sum(dim=-1).max()) // 1) if x.ndim else 1.0)
+
+    def sample(self, mu: Tensor, generator: Generator | None = None) -> Tensor:
+        """Draw ``count`` times, one kind after another: each binomial of what is left."""
+        import torch
+
+        left, share = mu.new_full(mu.shape[:-1], self.count), mu.new_ones(mu.shape[:-1])
+        counts = []
+        for part in mu[..., :-1].unbind(dim=-1):
+            chance = (part / share.clamp(min=torch.finfo(mu.dtype).tiny)).clamp(0, 1)
+            counts.append(torch.binomial(left, chance, generator=generator))
+            left, share = left - counts[-1], share - part
+        return torch.stack([*counts, left], dim=-1)

@@ -1,0 +1,51 @@
+"""Counts of several kinds and levels in an order, beside scipy: each vector of its own total, ratings as bins of a logistic."""
+
+from __future__ import annotations
+
+import numpy
+import pytest
+import scipy.stats
+import torch
+
+import recon_cli
+from recon_cli.errors import ReconError
+from recon_cli.likelihoods.categorical import Categorical
+from recon_cli.likelihoods.multinomial import Multinomial
+from recon_cli.likelihoods.ordinal import Ordinal
+
+DRAWS = numpy.random.default_rng(5)
+SHARES = DRAWS.dirichlet(numpy.full(20, 0.3), 200)
+TOTALS = DRAWS.integers(0, 60, 200)
+COUNTS = numpy.stack([DRAWS.multinomial(total, share) for total, share in zip(TOTALS, SHARES, strict=True)])
+
+
+def test_each_vector_brings_its_own_total() -> None:
+    found = recon_cli.compare(COUNTS, SHARES, "multinomial", device="cpu")
+    (row,) = found.rows
+    assert row.holds
+    assert row.nll == pytest.approx(-scipy.stats.multinomial.logpmf(COUNTS, TOTALS, SHARES).mean(), rel=1e-12)
+    assert row.offset < 0
+    assert "different units" not in " ".join(found.notes)  # counts beside shares of their total are as they should be
+
+
+def test_of_one_it_is_the_categorical_and_large_counts_keep_their_digits() -> None:
+    hot, shares = torch.eye(3, dtype=torch.float64), torch.tensor(SHARES[:3, :3] / SHARES[:3, :3].sum(axis=1, keepdims=True))
+    torch.testing.assert_close(Multinomial().nll(hot, shares), Categorical().nll(hot, shares), rtol=1e-15, atol=0)
+    x, mu = torch.tensor([[3e12, 2e12, 5e12 + 7.0]], dtype=torch.float64), torch.tensor([[0.3, 0.2, 0.5]], dtype=torch.float64)
+    assert Multinomial().nll(x, mu).item() == pytest.approx(30.018204326674827, rel=1e-14)  # by mpmath; its terms are 1e14
+
+
+@pytest.mark.parametrize("x", [COUNTS + 0.5, -COUNTS, COUNTS / 10])
+def test_what_is_no_count_is_refused(x: numpy.ndarray) -> None:
+    with pytest.raises(ReconError, match="vectors of counts"):
+        recon_cli.compare(x, SHARES, "multinomial", device="cpu")
+
+
+def test_ratings_are_bins_of_a_logistic_and_the_end_ones_are_open() -> None:
+    x, mu = numpy.arange(5.0), numpy.array([-1.0, 0.7, 2.2, 3.9, 9.0])
+    cdf = scipy.stats.logistic(mu, 0.5).cdf
+    chances = numpy.where(x < 4, cdf(x + 0.5), 1) - numpy.where(x > 0, cdf(x - 0.5), 0)
+    assert Ordinal(scale=0.5).nll(x, mu).numpy() == pytest.approx(-numpy.log(chances), rel=1e-12)
+    with pytest.raises(ReconError, match="the whole numbers from 0 to 4") as caught:
+        recon_cli.compare(x + 1, mu, "ordinal", device="cpu")
+    assert "ordinal:levels=6" in caught.value.hint
