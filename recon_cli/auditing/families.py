@@ -76,6 +76,35 @@ class Match:
         return dict(zip(self.candidate.own, self.numbers, strict=True)) if self.candidate else {}
 
 
+@dataclass(frozen=True)
+class DecoderScale:
+    """What a decoder's scale is of an argument ``key``: a ``quantity`` that is ``times`` a function of it and ``more``.
+
+    link
+        that function, as of a reconstruction r; None where it is none that has a name, of which ``samples`` are known.
+    clamped
+        whether beyond some argument nothing moves it.
+    """
+
+    key: str
+    quantity: str
+    link: str | None = ""
+    times: float = 1.0
+    more: float = 0.0
+    samples: tuple[tuple[float, float], ...] = ()
+    clamped: bool = False
+
+    @property
+    def times_variance(self) -> float:
+        """By what the variance (a Laplace's squared scale) is multiplied, where the rest is a function that has a name."""
+        return {"std": self.times**2, "variance": self.times, "precision": 1 / self.times}.get(self.quantity, 1.0)
+
+    @property
+    def plain(self) -> bool:
+        """Whether the argument itself is that quantity."""
+        return self.link == "" and self.times == 1 and self.more == 0 and not self.clamped
+
+
 @functools.cache
 def candidates(event: int = 0) -> tuple[Candidate, ...]:
     """Return every loss that some likelihood claims without a gap, and the nll of those with one; those without numbers first.
@@ -118,6 +147,11 @@ LINKS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] 
     "|r|": (torch.abs, lambda x: x),
     "relu": (torch.relu, lambda x: x),
     "clamp(r, 0, 1)": (lambda r: r.clamp(0, 1), lambda x: x),
+}
+# What people make a decoder's scale of.
+MADE: dict[str, Callable[[Tensor], Tensor]] = {
+    **{link: LINKS[link][0] for link in ("", "exp", "softplus", "sigmoid", "tanh", "r**2", "|r|", "relu")},
+    "elu(r) + 1": lambda r: torch.nn.functional.elu(r) + 1,
 }
 
 

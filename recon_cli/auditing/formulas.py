@@ -94,7 +94,8 @@ def parts_of(measured: Measurements) -> Iterator[Part]:
             yield Part(rec.sign < 0 and not unmoved, "", unmoved or "R(x̂, x)", arguments, {})
             continue
         for family, weight in rec.match.parts or ((rec.match.family, rec.match.weight),):
-            yield Part(weight < 0, coefficient(abs(weight), powers, sizes), summed(rec.match, family), arguments, powers)
+            what = "NLL" if rec.spread else summed(rec.match, family)
+            yield Part(weight < 0, coefficient(abs(weight), powers, sizes), what, arguments, powers)
     names = (measured.mu, measured.scale)
     if latent is not None and latent.weight:
         scale = next(iter(terms)).scaling

@@ -186,7 +186,7 @@ def term(
     if missed is not None:  # whatever its shape, it is no likelihood of the target
         astray, rec = missed
         return Term(*names, rec, scaling, astray=astray)
-    rec = spreads.spread(problem, pair) if spread else reconstruction(problem, pair, latents)
+    rec = spreads.spread(problem, pair, latent.meaning if latent else None) if spread else reconstruction(problem, pair, latents)
     best = None if rec.additive else chosen(problem, pair)
     rec = rec if rec.additive or best is not None else product(problem, pair, rec)
     if best is not None:  # whatever its value, its gradient is that likelihood's

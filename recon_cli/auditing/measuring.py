@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from recon_cli.auditing.calling import Problem, Values
-from recon_cli.auditing.families import CLOSE, LINKS, MATCH, Match, candidates, field_of, ratio, recognise
+from recon_cli.auditing.families import CLOSE, LINKS, MATCH, DecoderScale, Match, candidates, field_of, ratio, recognise
 from recon_cli.auditing.fields import POINTS, additivity, domains, element_weights, spaced
 from recon_cli.auditing.normalisation import Normalisation
 from recon_cli.auditing.probes import benign, gradients, sort_of, uniform, value_at
@@ -46,7 +46,7 @@ class ReconstructionTerm:
     normal
         of no known family, what e^-loss adds up to over the data.
     spread
-        the argument that is a scale of every element, and what that means.
+        what an argument is that is a scale of every element.
     """
 
     slot: Slot | None
@@ -62,7 +62,7 @@ class ReconstructionTerm:
     centre: str = ""
     within: str = ""
     normal: Normalisation | None = None
-    spread: tuple[str, str] | None = None
+    spread: DecoderScale | None = None
 
     @property
     def recognised(self) -> bool:

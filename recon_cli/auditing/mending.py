@@ -11,7 +11,7 @@ from recon_cli.auditing.spelling import call_of, line_of, of_output
 
 if TYPE_CHECKING:
     from recon_cli.auditing.defects._subject import Subject
-    from recon_cli.auditing.families import Candidate, Match
+    from recon_cli.auditing.families import Candidate, DecoderScale, Match
     from recon_cli.auditing.measurements import Measurements, Term
 
 KL_LINES = {  # of a mean mu and a scale s from the standard normal, summed over all: Kingma & Welling 2014, appendix B
@@ -56,6 +56,7 @@ DEVIATIONS = {  # of a decoder's scale s by its meaning: the standard deviation,
     "log_std": ("{s}.exp()", "{s}"),
     "std": ("{s}", "{s}.log()"),
     "variance": ("{s}.sqrt()", "{s}.log() / 2"),
+    "precision": ("{s}.rsqrt()", "-{s}.log() / 2"),
 }
 
 
@@ -83,6 +84,17 @@ def ends(term: Term) -> tuple[str, str]:
     return recon, MADE_OF[link].format(r=target) if link == "(x + 1)/2" else target
 
 
+def scale_of(spread: DecoderScale) -> str | None:
+    """Return a decoder's scale as it is made of its argument, a line of torch; None where that has no name."""
+    if spread.link is None:
+        return None
+    line = "(torch.nn.functional.elu({r}) + 1)" if spread.link not in {"", *MADE_OF} else MADE_OF.get(spread.link, "{r}")
+    times = "" if spread.times == 1 else f"{spread.times:.9g} * "
+    more = f" {'+' if spread.more > 0 else '-'} {abs(spread.more):.9g}" if spread.more else ""
+    text = f"{times}{line.format(r=spread.key)}{more}"
+    return f"({text})" if times or more else text
+
+
 def summed(term: Term) -> str:
     """Return the reconstruction as the sum over everything, without its weight; empty where it is not one line of torch."""
     match, rec = term.rec.match, term.rec
@@ -92,7 +104,9 @@ def summed(term: Term) -> str:
     if term.by_decoder:
         return f"-{term.recon}.log_prob({x}).sum()"
     if rec.spread:
-        std, log = (part.format(s=rec.spread[0]) for part in DEVIATIONS[rec.spread[1]])
+        if (scale := scale_of(rec.spread)) is None:
+            return ""
+        std, log = (part.format(s=scale) for part in DEVIATIONS[rec.spread.quantity])
         error = f"(({r} - {x}) / {std})"
         return f"({f'{error}.abs()' if match.family == 'laplace' else f'0.5 * {error}.square()'} + {log}).sum()"
     name = loss_of(match)

@@ -28,7 +28,7 @@ class Scaling:
     """Exponents in B, D and K of one reconstruction beside the KL; None where not measured.
 
     axes
-        which axis of a sample moves the trade-off, where they differ; length is then the size of the one that moves it most.
+        which axis of a sample moves the trade-off, where they differ; length is then the size of those that move it most.
     literal
         the size that is written into a reshape, if one is.
     """
@@ -94,19 +94,24 @@ def of_a_sample(shape: Sequence[int], along: Mapping[int, tuple[list[Powers] | N
         return {"literal": literal}
     most = max(powers, key=lambda axis: abs(powers[axis][0] or 0))
     differ = len({round(by, 6) for by, _, _ in powers.values() if by is not None}) > 1
+    length = math.prod(shape[axis] for axis, each in powers.items() if each == powers[most])
     words = ", ".join(f"axis {axis + 1}: {by or 0:g}" for axis, (by, _, _) in powers.items()) if differ else ""
-    return {"dim": powers[most], "axes": words, "literal": literal, "length": shape[most] if differ else None}
+    return {"dim": powers[most], "axes": words, "literal": literal, "length": length if differ else None}
 
 
 def axes(problem: Problem) -> list[int]:
-    """Return the axes of a sample to stretch: of an image one of its own, of a table both, of classes theirs and another."""
+    """Return the axes of a sample to stretch: of an image one of its own, of a table both, of classes theirs and another.
+
+    All of them where the code counts the axes of what is compared.
+    """
     shape = problem.sizes.shape
     if problem.plan.is_kl:
         return []
     if problem.layout.classes:
         classed = 0 if problem.layout.classes.startswith("first") else len(shape) - 1
         return [*[axis for axis in range(len(shape)) if axis != classed][-1:], *[classed] * labelled(problem)]
-    return [len(shape) - 1] if len(shape) != 2 else [0, 1]
+    counted = problem.plan.trace.reduced & {slot.key for pair in pairs(problem.plan) for slot in pair if slot is not None}
+    return [*range(len(shape))] if counted or len(shape) == 2 else [len(shape) - 1]
 
 
 def stretched(problem: Problem, base: Strengths, axis: int) -> tuple[list[Powers] | None, Any]:

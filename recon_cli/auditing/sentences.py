@@ -12,7 +12,7 @@ import torch
 from recon_cli import likelihoods
 from recon_cli.auditing.best_noise import LINK
 from recon_cli.auditing.defects._subject import SCALES
-from recon_cli.auditing.families import LINKS
+from recon_cli.auditing.families import LINKS, DecoderScale
 from recon_cli.auditing.formulas import INVERSES, at, number
 from recon_cli.auditing.judgement import Row
 from recon_cli.auditing.latents import PRIOR, SQUARED, Latent
@@ -200,7 +200,22 @@ def title(row: Row, term: Term) -> str:
         link = match.candidate.link if match is not None and match.candidate is not None else "identity"
         what, bounds = ("mean", "") if link in ("identity", "") else (link, reach(row.link, link))
         whole += f" whose {what} is {INVERSES[row.link]}, r being {row.term},{bounds}"
+    if term.rec.spread is not None and not term.rec.spread.plain:
+        whole += f" {scaled(term.rec.spread, row.family)},"
     return f"{whole}, {row.link}," if row.link == SIMPLEX else whole
+
+
+def scaled(spread: DecoderScale, family: str) -> str:
+    """Return in words what a decoder's scale is of its argument."""
+    words = {"std": "scale" if family == "laplace" else "standard deviation", "log_std": "log standard deviation"}
+    what = f"whose {words.get(spread.quantity, spread.quantity.replace('_', ' '))} is"
+    if spread.link is None:
+        at = ", ".join(f"{number(sigma)} at {spread.key} = {s:.3g}" for s, sigma in spread.samples)
+        return f"{what} a function of {spread.key} ({at})"
+    made = spread.key if not spread.link else re.sub(r"(?<![a-z])r(?![a-z])", spread.key, INVERSES.get(spread.link, spread.link))
+    times = "" if spread.times == 1 else f"{number(spread.times)} * "
+    more = f" {'+' if spread.more > 0 else '-'} {number(abs(spread.more))}" if spread.more else ""
+    return f"{what} {times}{made}{more}{', clamped' if spread.clamped else ''}"
 
 
 def outputs(term: Term) -> str:

@@ -1,61 +1,135 @@
-"""A decoder that gives a scale of its own for every element: its field over mean and scale."""
+"""A decoder that gives a scale of its own for every element: what the scale means, read off its gradients.
+
+Of a loss rho(e/sigma) + log sigma of the residual e = r - x, at a weight a, with sigma any function of an argument s:
+
+    d loss/ds = (log sigma)'(s) (a - e d loss/dr)
+
+So two residuals at one s give a, which must be the same at every s; and with rho known the gradient by r gives sigma(s).
+"""
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import torch
+from torch import Tensor
 
 from recon_cli import likelihoods
 from recon_cli.auditing.calling import Problem
-from recon_cli.auditing.families import Candidate, Match
+from recon_cli.auditing.elements import Batch, batch_of
+from recon_cli.auditing.families import CLOSE, MADE, Candidate, DecoderScale, Match
 from recon_cli.auditing.fields import additivity
-from recon_cli.auditing.latents import DEVIATION
 from recon_cli.auditing.measuring import ReconstructionTerm, sign_of
-from recon_cli.auditing.probes import benign, gradients, uniform
+from recon_cli.auditing.probes import benign, gradients
 from recon_cli.auditing.reach.roles import Pair
+from recon_cli.errors import ReconError
+
+RESIDUALS = (-0.7, 0.35, 1.1)
+REACHES = ((-6.0, 6.0), (0.02, 6.0))  # of the scales that are tried: any number, or positive ones alone
+NEAR, EVERY = (0.35, 0.95), 50  # where a loss must be one to all digits but an eps's, and how many are tried
+EXACT = 1e-5
+# What a scale may be once it is made positive: how a deviation is it.
+QUANTITIES: dict[str, Callable[[Tensor], Tensor]] = {
+    "log_variance": lambda sigma: 2 * sigma.log(),
+    "log_std": torch.log,
+    "std": lambda sigma: sigma,
+    "variance": torch.square,
+    "precision": lambda sigma: sigma.pow(-2),
+}
 
 
-def spread(problem: Problem, pair: Pair) -> ReconstructionTerm:
-    """Measure a decoder that gives a scale of its own for every element: the mean's gradient times what the scale means."""
-    recon, target = pair
+def spread(problem: Problem, pair: Pair, meaning: str | None) -> ReconstructionTerm:
+    """Measure a decoder that gives a scale of its own for every element; ``meaning`` is that of the latents' scale."""
     (scale, *_) = problem.plan.role("spread")
-    base = benign(problem)
-    worst = additivity(problem, base, recon.key, [])
-    values = dict(base)
-    values[recon.key] = base[target.key] + uniform(base[recon.key].shape, 0.1, 0.9, 81) if target is not None else base[recon.key]
-    _, grads = gradients(problem, values, [recon.key, scale.key])
-    g, h, s = grads[recon.key], grads[scale.key], values[scale.key]
-    e = values[recon.key] - base[target.key] if target is not None else values[recon.key]
-    best: Match | None = None
-    means = ""
-    largest = g.abs().max().item() or math.inf  # of a mean that is detached nothing is read off
-    for meaning, deviation in DEVIATION.items():
-        leaf = s.detach().clone().requires_grad_()
-        sigma = deviation(leaf)
-        for family, nll in (
-            ("heteroscedastic-gaussian", (e / sigma).square() / 2 + sigma.log()),
-            ("laplace", (e / sigma).abs() + sigma.log()),
-        ):
-            pull = (e / sigma.square() if family.startswith("het") else e.sign() / sigma).detach()
-            (push,) = torch.autograd.grad(nll.sum(), leaf, retain_graph=True)
-            a = ((g * pull).sum() / (pull * pull).sum()).item()
-            off = max(
-                (g - a * pull).abs().max().item() / largest,
-                (h - a * push).abs().max().item() / max(1e-300, h.abs().max().item()),
-            )
-            if best is None or off < best.off:
-                means = meaning
-                best = Match(family, a, off, candidate_of(family) if family.startswith("het") else None)
-    match = best if best is not None and best.off < 1e-5 and largest < math.inf else None
-    sign = sign_of(problem, base, pair)
-    term = ReconstructionTerm(recon, match, None, worst < 1e-7, worst, (1.0, 1.0), 1.0, "real", sign, True)
-    return replace(term, spread=(scale.key, means))
+    worst = additivity(problem, benign(problem), pair[0].key, [])
+    sign = sign_of(problem, benign(problem), pair)
+    term = ReconstructionTerm(pair[0], None, None, worst < 1e-7, worst, (1.0, 1.0), 1.0, "real", sign, True)
+    batch = batch_of(problem, pair, meaning)
+    fields = next((each for reach in REACHES if (each := field(batch, reach)) is not None), None) if batch else None
+    read = None if fields is None else reading(scale.key, *fields)
+    return term if read is None or halved(problem, *read) else replace(term, match=read[0], spread=read[1])
 
 
-def candidate_of(family: str) -> Any:
-    """Return the candidate of a likelihood whose decoder gives the noise, which is then none of its own."""
-    kind = likelihoods.find("heteroscedastic-gaussian")
-    return Candidate(family, kind, type(kind().loss), ())
+def halved(problem: Problem, match: Match, spread: DecoderScale) -> bool:
+    """Whether the residual's part is a plain sum's or mean's, of the scale as it is written, and the logarithm is not.
+
+    Then it is the logarithm of another scale than that which the code has: half of it is missing, or it is there twice.
+    """
+    sizes = (problem.sizes.batch, *problem.sizes.shape)
+    plain = {math.prod(some) for count in range(len(sizes) + 1) for some in itertools.combinations(sizes, count)}
+    times = spread.times_variance if match.family.startswith("het") else spread.times_variance**0.5
+    sums, residuals = ([abs(abs(weight) * n - 1) < EXACT for n in plain] for weight in (match.weight, match.weight / times))
+    return any(residuals) and not any(sums)
+
+
+def field(batch: Batch, reach: tuple[float, float]) -> tuple[Tensor, Tensor, Tensor] | None:
+    """Return scales, and by rows of them the gradients by reconstruction and scale at each residual; None where there are few."""
+    s = torch.cat([torch.linspace(*NEAR, EVERY // 2), torch.linspace(*reach, EVERY // 2)]).double()
+    e = torch.tensor(RESIDUALS, dtype=torch.float64)
+    order = batch.weights.flatten().nonzero().flatten()
+    x = torch.linspace(0.1, 0.9, EVERY, dtype=torch.float64)[:, None].expand(-1, len(e))
+    points = torch.stack([(x + e).flatten(), s[:, None].expand(-1, len(e)).flatten()], dim=1)
+    rows = []
+    for some, those in zip(points.split(len(order)), x.flatten().split(len(order)), strict=True):
+        used = order[: len(some)]
+        try:
+            loss, grads = gradients(batch.problem, batch.filled(those, some, used), [batch.pair[0], str(batch.scale)])
+        except ReconError:  # of a likelihood of recon's own, that takes no such scales
+            return None
+        if not math.isfinite(loss):
+            return None
+        rows.append(torch.stack([(grad.flatten() / batch.weights.flatten())[used] for grad in grads.values()]))
+    g, h = torch.cat(rows, dim=1).reshape(2, EVERY, len(e))
+    fine = g.isfinite().all(1) & h.isfinite().all(1) & (g != 0).any(1)
+    return (s[fine], g[fine], h[fine]) if int(fine.sum()) > EVERY * 0.6 else None
+
+
+def reading(key: str, s: Tensor, g: Tensor, h: Tensor) -> tuple[Match, DecoderScale] | None:
+    """Return what a field over residuals and scales is, and what its scale means; None where it is no density's."""
+    e = torch.tensor(RESIDUALS, dtype=torch.float64).expand_as(g)
+    basis = torch.stack([torch.ones_like(e), -e * g], dim=2)
+    first, rise = torch.linalg.lstsq(basis, h.unsqueeze(2)).solution.squeeze(2).T
+    off = (h - (basis @ torch.stack([first, rise], dim=1).unsqueeze(2)).squeeze(2)).abs().amax(1)
+    moves = h.abs().amax(1) > 1e-9 * h.abs().max()  # beyond, a scale that is clamped has no gradient
+    near = (s >= NEAR[0]) & (s <= NEAR[1])
+    if not bool((moves & near).any()) or bool((off > EXACT * h.abs().amax(1))[moves & near].any()):
+        return None
+    weights = first / rise
+    weight = weights[moves & near].median()
+    strays = (weights / weight - 1).abs()
+    worst = float(strays[moves & near].max())
+    if worst > EXACT or bool((strays > CLOSE)[moves].any()):
+        return None
+    for family, ratio in (("heteroscedastic-gaussian", g / e), ("laplace", g * e.sign())):
+        steep = ratio.mean(1)
+        if bool(((ratio - steep[:, None]).abs() <= EXACT * steep[:, None].abs()).all()) and bool((weight / steep > 0).all()):
+            sigma = (weight / steep).sqrt() if family.startswith("het") else weight / steep
+            candidate = None
+            if family.startswith("het"):
+                kind = likelihoods.find(family)
+                candidate = Candidate(family, kind, type(kind().loss), ())
+            return Match(family, float(weight), worst, candidate), made_of(key, s, sigma, moves)
+    return None
+
+
+def made_of(key: str, s: Tensor, sigma: Tensor, moves: Tensor) -> DecoderScale:
+    """Return what a deviation is of an argument: the plainest of the functions that people make positive numbers by."""
+    fits = []
+    for which in (torch.ones_like(moves), moves):  # a clamp's ends aside, where all of it fits nothing
+        for name, of in QUANTITIES.items():
+            wanted = of(sigma[which])
+            for link, function in MADE.items():
+                line = torch.stack([function(s[which]), torch.ones_like(wanted)], dim=1)
+                slope, more = torch.linalg.lstsq(line, wanted[:, None])[0].flatten().tolist()
+                slope = float(round(slope)) if abs(slope - round(slope)) < 1e-6 else slope
+                more = more if abs(more) > 1e-12 else 0.0
+                off = float(((slope * line[:, 0] + more - wanted) / (wanted.abs() + 1e-9)).abs().max())
+                if off < 1e-6 and slope:
+                    fits.append(DecoderScale(key, name, link, slope, more, clamped=which is moves))
+        if fits:
+            return min(fits, key=lambda each: (each.more != 0, each.times != 1, each.link != "", each.quantity == "precision"))
+    at = [int((s - spot).abs().argmin()) for spot in (-1.0, 0.0, 1.0)]
+    return DecoderScale(key, "std", None, samples=tuple((float(s[i]), float(sigma[i])) for i in at))

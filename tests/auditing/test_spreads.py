@@ -1,0 +1,82 @@
+"""A decoder that gives a noise of its own: whatever makes that positive is read off and said."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import distributions as D
+from torch.nn import GaussianNLLLoss
+from torch.nn import functional as F
+
+from recon_cli import audit
+
+SMALL: dict[str, Any] = {"shape": (5,), "latent": 3, "args": "recon,spread,target"}
+
+
+def nll(recon: torch.Tensor, x: torch.Tensor, var: torch.Tensor) -> torch.Tensor:
+    return (0.5 * (x - recon) ** 2 / var + 0.5 * var.log()).sum()
+
+
+# fmt: off
+@pytest.mark.parametrize(("loss", "words"), [
+    (lambda r, s, x: GaussianNLLLoss(reduction="sum")(r, x, F.softplus(s) + 1e-6), "variance is softplus(s) + 1e-06"),
+    (lambda r, s, x: -D.Normal(r, 0.1 + 0.9 * F.softplus(s)).log_prob(x).sum(), "standard deviation is 0.9 * softplus(s) + 0.1"),
+    (lambda r, s, x: nll(r, x, F.elu(s) + 1), "variance is elu(s) + 1"),
+    (lambda r, s, x: nll(r, x, 0.01 + s.sigmoid()), "variance is sigmoid(s) + 0.01"),
+    (lambda r, s, x: nll(r, x, (3 * s.tanh()).exp()), "log variance is 3 * tanh(s)"),
+    (lambda r, s, x: nll(r, x, s**2 + 1e-6), "variance is s² + 1e-06"),
+    (lambda r, s, x: nll(r, x, 1 / (1 + s**2)), "precision is s² + 1"),
+    (lambda r, s, x: nll(r, x, s.clamp(-3, 2).exp()), "log variance is s, clamped"),
+    (lambda r, s, x: nll(r, x, 0.5 * s.exp()), "variance is 0.5 * exp(s)"),
+    (lambda r, s, x: nll(r, x, F.softplus(0.5 * s)), "standard deviation is a function of s (0.688532 at s = -1, "),
+    (lambda r, s, x: -D.Laplace(r, F.softplus(s) + 1e-3).log_prob(x).sum(), "scale is softplus(s) + 0.001"),
+])  # fmt: skip
+def test_what_makes_a_noise_positive_is_said(loss: Callable[..., Any], words: str) -> None:
+    result = audit(loss, **SMALL)
+    assert result.rows[0].family == ("laplace" if "whose scale" in result.sentence else "heteroscedastic-gaussian")
+    assert f"whose {words}" in result.sentence
+    assert result.rows[0].weight == pytest.approx(1, rel=1e-6)
+
+
+@pytest.mark.parametrize("loss", [
+    lambda r, s, x: (0.5 * (x - r) ** 2 / F.softplus(s)).sum(),
+    lambda r, s, x: (0.5 * (x - r) ** 2 / F.softplus(s) + 0.5 * s).sum(),
+    lambda r, s, x: (0.5 * (x - r) ** 2 / F.softplus(s) - 0.5 * F.softplus(s).log()).sum(),
+    lambda r, s, x: (0.5 * (x - r) ** 2 / F.softplus(s) + F.softplus(s).log()).sum(),
+    lambda r, s, x: (0.5 * (x - r) ** 2 / F.softplus(s) ** 2 + 0.5 * F.softplus(s).log()).mean(),
+    lambda r, s, x: ((x - r).abs() / F.softplus(s) + 2 * F.softplus(s).log()).sum(),
+])
+def test_a_noise_whose_logarithm_is_another_is_a_gap(loss: Callable[..., Any]) -> None:
+    result = audit(loss, **SMALL)
+    assert (result.verdict, result.defects) == ("defective", ("gap",))
+
+
+def test_the_scale_is_written_as_it_is_made() -> None:
+    spread = 0.1 + 0.9 * F.softplus(torch.tensor(0.3))
+
+    def loss(r: torch.Tensor, s: torch.Tensor, x: torch.Tensor, mu: torch.Tensor, logvar: torch.Tensor) -> torch.Tensor:
+        kl = 0.5 * (mu.square() + logvar.exp() - logvar - 1).sum()
+        return -D.Normal(r, 0.1 + 0.9 * F.softplus(s)).log_prob(x).sum() + 2 * kl
+
+    result = audit(loss, shape=(5,), latent=3, args="recon,spread,target,mu,logvar")
+    assert result.rows[0].beta == pytest.approx(2)
+    written = dict(result.conversions)["an ELBO"]
+    assert "(0.9 * torch.nn.functional.softplus(s) + 0.1)" in written
+    at = {"torch": torch, "r": torch.tensor(0.2), "x": torch.tensor(0.5), "s": torch.tensor(0.3)}
+    value = eval(written.partition(" + 0.5 * (mu")[0], at)
+    assert value.item() == pytest.approx((0.5 * (0.3 / spread) ** 2 + spread.log()).item(), rel=1e-5)
+
+
+@pytest.mark.parametrize(("axes", "length"), [((-1,), 3 * 4), ((1,), 4 * 5), ((1, 2), 5), ((1, 2, 3), None)])
+def test_a_mean_over_any_axis_of_an_image_is_one(axes: tuple[int, ...], length: int | None) -> None:
+    def loss(recon: torch.Tensor, x: torch.Tensor, mu: torch.Tensor, logvar: torch.Tensor) -> torch.Tensor:
+        kl = 0.5 * (mu.square() + logvar.exp() - logvar - 1).sum(-1).mean()
+        return 0.5 * (recon - x).square().sum(axes).mean() + kl
+
+    result = audit(loss, shape=(3, 4, 5), latent=3)
+    assert result.rows[0].tradeoff == pytest.approx(length or 1)
+    assert result.verdict == ("elbo" if length is None else "shape-dependent")
+    assert (f"T = {length}" in result.sentence) == (length is not None)
