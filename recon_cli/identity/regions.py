@@ -251,7 +251,8 @@ class CountVector(Region):
     way_out: ClassVar[str] = "Give whole numbers, not negative: weighted counts, as of tf-idf, are no counts."
 
     def contains(self, values: Tensor) -> Tensor:
-        return _between(self, values).all(dim=-1)
+        each: Tensor = _between(self, values).all(-1)
+        return each
 
     def hint(self, values: Tensor) -> str:
         del values

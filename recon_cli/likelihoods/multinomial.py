@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from recon_cli.identity.alike import double
 from recon_cli.identity.elementwise import elementwise
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import Loss
@@ -112,7 +113,7 @@ class Multinomial(Likelihood):
     @classmethod
     def designed(cls, x: Tensor) -> Multinomial:
         """Return the one that draws as many as the largest total of the vectors."""
-        return cls(count=max(1.0, float(x.double().sum(dim=-1).max()) // 1) if x.ndim else 1.0)
+        return cls(count=max(1.0, float(double(x).sum(-1).max()) // 1) if x.ndim else 1.0)
 
     def sample(self, mu: Tensor, generator: Generator | None = None) -> Tensor:
         """Draw ``count`` times, one kind after another: each binomial of what is left."""
