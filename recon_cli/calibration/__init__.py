@@ -223,7 +223,7 @@ def spectrum_by(x: Array | Lazy, latent: int, seed: int, source: sources.Source 
     if shares is not None and shares.ndim > 1:
         flat = shares.reshape(len(x), -1)
         rows, shares = numpy.where(flat > 0, rows, numpy.nan), None
-        said = "; there every value above weight 0 counts alike" if len(numpy.unique(flat[flat > 0])) > 1 else ""
+        said = "; it takes every weight above 0 for 1" if len(numpy.unique(flat[flat > 0])) > 1 else ""
     spectrum, words = eigenvalues_of_present(rows, shares, latent)
     return spectrum, words + said
 

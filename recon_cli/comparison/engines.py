@@ -72,7 +72,7 @@ def compiles(engine: str, numbers: int) -> bool:
 def _by_engine(case: ComparisonCase, engine: str, gradients: str, progress: Progress | None) -> Measured:
     """Measure a case compiled where that is asked for or pays, and piece by piece where ``auto`` fails to compile."""
     if case.picked and engine == "compile":
-        raise ReconError("--engine compile takes data that are all there and count alike.", "Use --engine eager.")
+        raise ReconError("--engine compile takes no masks, missing values or weights.", "Use --engine eager.")
     if case.picked or not compiles(engine, case.numbers):
         return _measured(case, False, gradients, progress)
     try:

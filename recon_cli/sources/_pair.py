@@ -140,7 +140,7 @@ def pair(
         )
     if source.weights is not None:
         raise ReconError(
-            f"{recon} is made of data that all count alike, and these have weights.",
+            f"{recon} cannot be made of weighted data.",
             "Give the reconstructions of your model: --recon xhat.npy.",
         )
     other.trust = trust

@@ -114,7 +114,7 @@ class Plan:
         if parsed.head and settings.sigma_floor:
             parsed = floored(parsed, settings.sigma_floor)
         if settings.exact and reading.partial:
-            raise ReconError("--exact takes data that are all there and count alike.", "Leave --exact out.")
+            raise ReconError("--exact takes no masks, missing values or weights.", "Leave --exact out.")
         loss = None
         if settings.loss:
             loss, whose = trained(settings.loss, parsed, whose, sigma)

@@ -67,7 +67,7 @@ def notes(training: Training) -> Iterator[str]:
     if training.worse and not (training.collapsed and training.alone and training.alone.cost < training.alone.nll + PLAIN):
         yield remedy(training)
     if training.folder:
-        yield f"Written to {training.folder}."
+        yield f"Written to {training.folder}. recon show {training.folder} shows it again."
 
 
 def training_rows(training: Training) -> Iterator[str]:

@@ -255,9 +255,7 @@ def lockstep(
             "Leave --patience and --schedule plateau out.",
         )
     if plan.train_rows.shape[1] > plan.model.elements:
-        raise ReconError(
-            "--against sets steps side by side on data that are there and count alike.", "Leave masks and weights out."
-        )
+        raise ReconError("--against takes no masks, missing values or weights.", "Leave masks and weights out.")
     loss = akin(loss, plan.likelihood, "--against")
     check(plan.model.target(plan.train_rows), loss.support, f"the data ({plan.word})", f"{loss.name} allows")
     return side_by_side(plan, loss, progress)
