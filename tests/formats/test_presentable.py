@@ -45,7 +45,9 @@ def test_every_result_shows_itself(name: str, results: dict[str, Presentable], t
 
 def test_print_is_what_the_command_prints() -> None:
     shown = CliRunner().invoke(main, ["derive", "laplace"], env={"COLUMNS": "80"}).stdout
-    assert str(recon_cli.derive("laplace")) == shown.rstrip("\n")
+    proved, _, where = shown.partition("\n\nProved by recon's tests")  # the command shows the table of proofs
+    assert where
+    assert str(recon_cli.derive("laplace")) == proved.rstrip("\n")
 
 
 def test_what_is_shown_in_a_notebook_cannot_break_out() -> None:
