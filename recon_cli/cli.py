@@ -18,7 +18,7 @@ import click
 
 from recon_cli import registry
 from recon_cli.errors import DISTRIBUTION, ReconError, Remark, from_system, printable, unknown
-from recon_cli.runtime import processes
+from recon_cli.runtime import garbage, processes
 
 HELP = """A reconstruction loss is a likelihood in disguise.
 
@@ -216,7 +216,7 @@ class Commands(click.Group):
         """Run a command line and exit: 0 it holds, 1 refuted, 2 the user's mistake, 70 a bug, 130 Ctrl-C, 141 nobody reads on."""
         if not standalone_mode:
             return super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
-        with environment_kept(), interruptible():
+        with environment_kept(), interruptible(), garbage.seldom_searched():
             code = self.outcome(args, prog_name=prog_name, complete_var=complete_var, **extra)
         sys.exit(code)
 

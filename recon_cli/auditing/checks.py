@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from types import FunctionType
 
 import torch
-from scipy import optimize
 
 from recon_cli.auditing.calling import Problem
 from recon_cli.auditing.latents import PRIOR
@@ -226,7 +225,9 @@ def learned(problem: Problem) -> list[TrainedScale]:
         low, high = here - 20.0, here + 20.0
         if not pull(low) < 0 < pull(high):
             continue
-        rest = float(optimize.root_scalar(pull, bracket=(low, high), xtol=1e-12).root)
+        from scipy.optimize import root_scalar
+
+        rest = float(root_scalar(pull, bracket=(low, high), xtol=1e-12).root)
         recon, target = problem.plan.role("recon")[0], problem.plan.role("target")[0]
         e = (values[recon.key].flatten() - values[target.key].flatten()).abs()
         sizes = {"mean absolute error": e.mean().item(), "root mean squared error": e.square().mean().sqrt().item()}

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
-from scipy import special
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
 
@@ -42,6 +41,12 @@ def log_cosh(u: Array) -> Array:
     return np.logaddexp(u, -u) - math.log(2)
 
 
+def expit(u: Array) -> Array:
+    """Return 1/(1 + e^-u)."""
+    with np.errstate(over="ignore"):
+        return np.asarray(1 / (1 + np.exp(-u)))
+
+
 def log_cubed(u: Array) -> Array:
     """Return log of d sinh(u)^3 / du."""
     with np.errstate(all="ignore"):
@@ -58,7 +63,7 @@ LINE = Coordinate("the real numbers", lambda u: np.sinh(u) ** 3, log_cubed, (*-F
 HALF = Coordinate("x > 0", np.exp, lambda u: u, (*-2 * FAR[::-1], *2 * NEAR, *2 * FAR))
 
 
-UNIT = Coordinate("x from 0 to 1", special.expit, lambda u: -2 * log_cosh(u / 2) - math.log(4), (*np.arange(-16.0, 17.0),))
+UNIT = Coordinate("x from 0 to 1", expit, lambda u: -2 * log_cosh(u / 2) - math.log(4), (*np.arange(-16.0, 17.0),))
 
 
 HALF_FLAT, UNIT_FLAT = replace(HALF, base="log x"), replace(UNIT, base="log x + log(1 - x)")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import special
+import torch
 
 from recon_cli.auditing.coordinates import HALF, HALF_FLAT, LINE, UNIT, UNIT_FLAT, Array, Coordinate
 from recon_cli.auditing.quadrature import JUMPS, Element, Integral
@@ -196,7 +196,7 @@ def summed(element: Element, levels: Sequence[float], support: str) -> Normalisa
         return without_sum(element, "unknown", support, "it does not move with the prediction")
     if np.isnan(terms).any() or not np.isfinite(terms).any(axis=1).all():
         return without_sum(element, "unknown", support, f"it is not finite over {support}")
-    return of_sums(element, support, special.logsumexp(terms, axis=1), 1e-12, "", terms.size)
+    return of_sums(element, support, torch.from_numpy(terms).logsumexp(1).numpy(), 1e-12, "", terms.size)
 
 
 def on_levels(element: Element, otherwise: Normalisation) -> Normalisation:
@@ -240,7 +240,7 @@ def tallied(element: Element, factorial: bool) -> Normalisation:
             if n == FEW or flat:
                 why = "as x grows the loss of an element does not" if flat else f"{FEW} terms are too few"
                 return without_sum(element, "no-density" if flat else "unknown", WHOLE, why, points)
-        logs.append(float(special.logsumexp(terms)))
+        logs.append(torch.tensor(terms, dtype=torch.float64).logsumexp(0).item())
         points += len(terms)
     return of_sums(element, WHOLE, np.array(logs), 1e-12, "log x!" if factorial else "", points)
 

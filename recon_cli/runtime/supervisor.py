@@ -27,6 +27,7 @@ from typing import IO, Any, TypeAlias
 
 from recon_cli import report
 from recon_cli.errors import ReconError
+from recon_cli.runtime import garbage
 
 GRACE = 0.4  # seconds for a child that stops itself in time to say so
 LONGEST = 1e8  # seconds: what timers of every system take
@@ -265,7 +266,8 @@ def serve() -> None:
     try:
         try:
             module, _, name = work.partition(":")
-            function = getattr(importlib.import_module(module), name)
+            with garbage.seldom_searched():
+                function = getattr(importlib.import_module(module), name)
             say({"ready": True})
             result = function(**arguments)
             for part in result if isinstance(result, Iterator) else (result,):

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, TypeVar
 
 import numpy
 
+from recon_cli.runtime import garbage
+
 if TYPE_CHECKING:
     import torch
     from torch.overrides import TorchFunctionMode
@@ -109,6 +111,7 @@ class DefaultState:
         self.dtype, self.stack = dtype, contextlib.ExitStack()
 
     def __enter__(self) -> DefaultState:
+        garbage.search_as_usual()  # all is imported that the work takes
         self.stack.enter_context(numpy.errstate(all="ignore"))
         if hasattr(sys.modules.get("torch"), "autograd"):  # else there is no state to be in
             for context in default_contexts(self.dtype):
