@@ -23,7 +23,7 @@ from recon_cli.auditing.limiting import InterruptedLoss, OutOfTime, alone
 from recon_cli.auditing.reach.objects import replace_attribute
 from recon_cli.auditing.reach.questions import SIZES, Node, TracedSizes, unpacking
 from recon_cli.auditing.reach.vocabulary import role_of
-from recon_cli.auditing.restoring import quiet
+from recon_cli.auditing.restoring import lent, quiet
 from recon_cli.auditing.watching import Watch
 
 LABELLED = {"cross_entropy": 1, "nll_loss": 1, "one_hot": 0, "embedding": 0, "gather": 2, "take_along_dim": 1, "long": 0}
@@ -428,7 +428,7 @@ def traced(call: Callable[[Trace], Any]) -> Trace:
         trace = Trace(truth)
         trace.most = most
         try:
-            with Watch(), trace, quiet():
+            with lent(), Watch(), trace, quiet():
                 trace.result = call(trace)
         except BaseException as error:
             if isinstance(error, (OutOfTime, InterruptedLoss)):
