@@ -76,12 +76,12 @@ def audit(
     'gaussian'
     """
     from recon_cli.auditing.families import candidates
-    from recon_cli.auditing.restoring import own_faults, undisturbed
+    from recon_cli.auditing.restoring import undisturbed
 
     for event in (0, 1):
         candidates(event)  # kept, so before anybody's code could change what is found
     try:
-        with undisturbed(), own_faults(), limited(timeout), around(loss):
+        with undisturbed(), limited(timeout), around(loss):
             settings = dict(bind or {}), dict(attributes or {}), make
             return _audit(loss, shape, latent, batch, args, total, *settings, data, scale)
     except (ReconError, KeyboardInterrupt):
@@ -101,6 +101,7 @@ def _audit(
     from recon_cli.auditing.measurements import measure
     from recon_cli.auditing.reach import doubts, roles, user_settings
     from recon_cli.auditing.reach.binding import matched
+    from recon_cli.auditing.restoring import lent
     from recon_cli.auditing.result import audit_of
     from recon_cli.auditing.watching import seed
 
@@ -115,7 +116,8 @@ def _audit(
     seed()
     if isinstance(loss, str):
         refusing.check_word(loss)
-        reached = from_word(loss, nested, attributes, make)
+        with lent():
+            reached = from_word(loss, nested, attributes, make)
     elif make is not None:
         raise ReconError("make goes with a word for a method.", "Give the object's own method: audit(Elbo(...).forward).")
     else:

@@ -87,8 +87,13 @@ def switch(problem: Problem) -> str:
     """Return the argument or attribute that is 0 and keeps a KL from being weighed at all; empty where there is none."""
     candidates: list[tuple[str, Problem]] = []
     plan, owner = problem.plan, problem.reached.owner
-    for name, parameter in parameters_of(problem.reached.code).items():
-        if zero(plan.keywords.get(name, parameter.default)):
+    parameters = parameters_of(problem.reached.code)
+    for (i, name), value in zip(enumerate([*parameters][problem.reached.bound :]), plan.arguments, strict=False):
+        if zero(value):
+            arguments: list[object] = [*plan.arguments[:i], 1.0, *plan.arguments[i + 1 :]]
+            candidates.append((name, problem.at(plan=replace(plan, arguments=arguments))))
+    for name, value in {**{name: each.default for name, each in parameters.items()}, **plan.keywords}.items():
+        if zero(value):
             candidates.append((name, problem.at(plan=replace(plan, keywords={**plan.keywords, name: 1.0}))))
     for name, value in vars(owner).items() if owner is not None and hasattr(owner, "__dict__") else ():
         if zero(value):

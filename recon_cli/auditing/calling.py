@@ -19,7 +19,7 @@ from recon_cli.auditing.reach.callables import Reached, with_names
 from recon_cli.auditing.reach.expressions import Expression
 from recon_cli.auditing.reach.objects import Stand, assign, replace_attribute
 from recon_cli.auditing.reach.questions import Node
-from recon_cli.auditing.restoring import quiet
+from recon_cli.auditing.restoring import lent, quiet
 from recon_cli.auditing.watching import Watch, seed
 from recon_cli.errors import ReconError
 
@@ -227,7 +227,7 @@ class Problem:
         if seeded is not None:
             seed(seeded)
         self.watch = Watch(self.dtype, self.literals, self.leaves(values), self.noise)
-        with self.watch, quiet():
+        with lent(), self.watch, quiet():
             try:
                 result = call(*arguments, **keywords)
                 alone()

@@ -21,6 +21,7 @@ from recon_cli.auditing.reach.roles import Pair
 from recon_cli.auditing.scaling import Scaling, scalings
 from recon_cli.auditing.soundness import Astray, Tails
 from recon_cli.auditing.survival import Beside, beside, read
+from recon_cli.errors import ReconError
 
 
 @dataclass(frozen=True)
@@ -161,6 +162,9 @@ def measure(
     if not terms:
         terms = [Term("", None, NOTHING, Scaling((0.0, *growths[0].batch[1:]), latent=growths[0].latent))]
     reached, plan = problem.reached, problem.plan
+    off = switch(problem) if latent is None and latents else ""
+    if f"{off} = 0 was assumed" in plan.taken:
+        raise ReconError(f"{reached.spelled} weighs its KL by {off}, which is not known.", f"Pass it: --bind {off}=1000, say.")
     named = {role: next((slot.key for slot in plan.role(role)), word) for role, word in (("mu", "mu"), ("scale", "logvar"))}
     return Measurements(
         name=reached.spelled, picked=problem.picked, sizes=problem.sizes,
@@ -168,7 +172,7 @@ def measure(
         terms=tuple(terms), latent=latent, latents=tuple(latents), **named,
         differences=tuple(checks.mismatch(problem)),
         stateful=values if stateful else None, stochastic=values if stochastic else None, averaged=averaged,
-        odd=odd, added=added, switch=switch(problem) if latent is None and latents else "",
+        odd=odd, added=added, switch=off,
         knobs=tuple(checks.knobs(problem)), batch_number=batch_number(reached), notes=(*reached.notes, *plan.taken),
         steps=lines.steps(problem, benign(problem), files), site=lines.defined_at(reached.code, files),
         data=beside(terms, known) if known is not None else None,

@@ -68,9 +68,10 @@ def refusal(problem: Problem, refused: list[tuple[str, BaseException]]) -> Recon
             f"The code has a fixed size, {own[0]}: give the shape of one sample that goes with it, --shape {own[0]} or "
             f"--shape 5x{own[0]}, say.",
         )
+    classes = " (20x10: of classes each)" * bool(problem.plan.role("probs"))
     return ReconError(
         f"{spelled} raises {words} (passed: {shapes}).",
-        "Say the shape of one sample with --shape, of the latents with --latent, or the roles with --args."
+        f"Say the shape of one sample with --shape, of the latents with --latent{classes}, or the roles with --args."
         if SIZES.search(str(error)) or not str(error).strip()
         else "It speaks of no shape: it raised that itself, called so. Change what it meets with --bind or --args.",
     )

@@ -8,6 +8,7 @@ import gc
 import io
 import locale
 import logging
+import math
 import os
 import random
 import signal
@@ -23,7 +24,6 @@ import numpy
 import torch
 from torch import _tensor_str
 
-from recon_cli.errors import ReconError
 from recon_cli.runtime.torch_state import DefaultState, flushes_denormals, process_settings
 
 LOCK = threading.RLock()  # one audit at a time: seeds, warnings and environment are the whole process's
@@ -181,7 +181,7 @@ def undisturbed() -> Iterator[None]:
     Folder, path, environment, builtins, streams, signals and alarm, threads, seeds, how torch and numpy compute, warn and
     print. One at a time. Not what a function does to objects of its own, nor to modules, files and threads that it began.
     """
-    with LOCK, DefaultState("float64"), warnings.catch_warnings():
+    with LOCK, DefaultState("float64"), warnings.catch_warnings(), Library():
         before = [read() for read, _ in STATE]
         warnings.simplefilter("ignore")
         try:
@@ -193,23 +193,65 @@ def undisturbed() -> Iterator[None]:
                         write(value)
 
 
-@contextlib.contextmanager
-def own_faults() -> Iterator[None]:
-    """Raise a ReconError instead of what looks like a fault of recon's, where the code has replaced what recon's lines call."""
-    owners = (builtins, os, numpy, torch, torch.Tensor, torch.autograd)
-    before = [(owner, owner.__dict__.copy()) for owner in owners]
-    try:
-        yield
-    except ReconError:
-        raise
-    except Exception as error:
-        for owner, kept in before:  # without any builtin, which may be replaced too
-            now = owner.__dict__
-            for name, value in kept.items():
-                if now.get(name) is not value:
-                    words = f"It puts something else in the place of {owner.__name__}.{name}, which recon calls itself: {error}."
-                    raise ReconError(words, "Audit a function that leaves the modules that it imports as they are.") from error
-        raise
+OWNERS = (
+    builtins, os, math, random, numpy, torch, torch.Tensor, torch.autograd, torch.special, torch.distributions, torch.nn,
+    torch.nn.Module, torch.nn.functional,
+)  # fmt: skip
+ABSENT = object()
+put, take = setattr, delattr  # which code may replace too
+borrowed: list[Library] = []
+
+
+class Library:
+    """What recon calls itself of Python, numpy and torch: it stays as it is, whatever somebody's code puts in its place.
+
+    That is there while that code runs, and only then: within ``lent``.
+    """
+
+    def __init__(self) -> None:
+        self.kept = [(owner, owner.__dict__, owner.__dict__.copy()) for owner in OWNERS]
+        self.theirs: dict[tuple[Any, str], object] = {}
+
+    def __enter__(self) -> None:
+        borrowed.append(self)
+
+    def __exit__(self, *_error: object) -> None:
+        self.notice()
+        borrowed.remove(self)
+
+    def notice(self) -> None:
+        """Put back what is another thing than it was, and keep the other for the code that put it there."""
+        for owner, now, kept in self.kept:
+            changed = {name: now.get(name, ABSENT) for name, value in kept.items() if now.get(name, ABSENT) is not value}
+            if isinstance(owner, type):  # what it inherits is hidden by what is new
+                changed |= {name: value for name, value in now.items() if name not in kept}
+            for name, other in changed.items():
+                self.theirs[owner, name] = other
+                place(owner, name, kept.get(name, ABSENT))
+
+    @contextlib.contextmanager
+    def lent(self) -> Iterator[None]:
+        """Have everything as the code has made it."""
+        for (owner, name), other in self.theirs.items():
+            place(owner, name, other)
+        self.theirs = {}
+        try:
+            yield
+        finally:
+            self.notice()
+
+
+def place(owner: Any, name: str, value: object) -> None:
+    """Give an owner a name; take it away where it has none."""
+    if value is not ABSENT:
+        put(owner, name, value)
+    elif name in owner.__dict__:
+        take(owner, name)
+
+
+def lent() -> contextlib.AbstractContextManager[None]:
+    """Return the context in which somebody's code runs."""
+    return borrowed[-1].lent() if borrowed else contextlib.nullcontext()
 
 
 class Muted:

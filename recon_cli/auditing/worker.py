@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-import math
-import os
-import random
 from collections.abc import Iterator, Sequence
 from typing import Any
-
-import numpy
-import torch
-from torch.nn import functional
 
 from recon_cli import likelihoods
 from recon_cli.auditing import audit, defects
@@ -23,19 +16,6 @@ from recon_cli.auditing.result import audit_of
 from recon_cli.errors import ReconError
 from recon_cli.report import Report
 
-SHARED = (
-    torch,
-    torch.Tensor,
-    torch.nn,
-    torch.nn.Module,
-    functional,
-    torch.distributions,
-    torch.autograd,
-    numpy,
-    math,
-    random,
-    os,
-)
 __all__ = ["audit_of", "reported", "surveyed"]
 KNOWN = (
     [candidates(event) for event in (0, 1)],
@@ -59,11 +39,7 @@ def reported(
 def surveyed(
     sites: Sequence[Sequence[str]], accept: Sequence[str], expect: str | None, **settings: Any
 ) -> Iterator[Report]:  # fmt: skip
-    """Yield the row of each loss of (FILE:LINE, name, FILE.py:FUNCTION): what it is, or why it could not be audited alone.
-
-    It ends after a loss whose file has put something else in the place of what all call: the others need a new process.
-    """
-    before = shared_functions()
+    """Yield the row of each loss of (FILE:LINE, name, FILE.py:FUNCTION): what it is, or why it could not be audited alone."""
     for site, name, word in sites:
         try:
             result = audit(word, **settings).accepting(*accept)
@@ -72,10 +48,3 @@ def surveyed(
             yield survey_of([refused(site, name, str(error))], [])
         else:
             yield survey_of([loss_of(site, name, result)], defects_of(site, name, result))
-        if shared_functions() != before:
-            return
-
-
-def shared_functions() -> list[dict[str, int]]:
-    """Return which functions and classes are in the modules and classes that losses call."""
-    return [{key: id(value) for key, value in vars(owner).items() if callable(value)} for owner in SHARED]

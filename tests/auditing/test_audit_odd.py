@@ -5,8 +5,6 @@ from __future__ import annotations
 import collections
 import functools
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -87,15 +85,38 @@ def test_what_cannot_be_asked_is_said() -> None:
         audit(lambda pred, x, mu, logvar: Anything(), (2,), 2)
 
 
-def test_code_that_replaces_what_recon_calls_is_told_so(tmp_path: Path) -> None:
-    code = (
-        "import torch\n\ndef f(pred, x, mu, logvar):\n    torch.get_default_dtype = None\n    return (pred - x).square().sum()\n"
-    )
-    (tmp_path / "f.py").write_text(code)
-    line = [sys.executable, "-m", "recon_cli", "audit", "f.py:f", "--shape", "2"]
-    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, timeout=100)
-    assert done.returncode == 2
-    assert "in the place of torch.get_default_dtype" in done.stderr
+REPLACED = {
+    "in the call": "\n\ndef f(pred, x):\n    F.mse_loss = F.l1_loss\n    torch.square = torch.abs\n    return F.mse_loss(pred, x)\n",
+    "at import": "F.mse_loss = F.l1_loss\n\ndef f(pred, x):\n    return F.mse_loss(pred, x)\n",
+    "of a class": "torch.Tensor.square = torch.Tensor.abs\n\ndef f(pred, x):\n    return (pred - x).square().mean()\n",
+    "by name": "setattr(F, 'mse_loss', F.l1_loss)\nprint()\n\ndef f(pred, x):\n    return F.mse_loss(pred, x)\n",
+    "by a function": "def g():\n    F.mse_loss = F.l1_loss\n\ng()\n\ndef f(pred, x):\n    return F.mse_loss(pred, x)\n",
+    "by its dictionary": "vars(F)['mse_loss'] = F.l1_loss\nprint()\n\ndef f(pred, x):\n    return F.mse_loss(pred, x)\n",
+}
+UNKNOWN = (
+    "from absent import mine\nF.mse_loss = mine\nprint()\n",
+    "from unittest import mock\nmock.patch.object(F, 'mse_loss', F.l1_loss).start()\n",
+    "from unittest.mock import patch\npatch('torch.nn.functional.mse_loss', F.l1_loss).start()\n",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("how", REPLACED)
+def test_what_code_puts_in_the_place_of_torchs_is_what_is_measured(how: str, tmp_path: Path) -> None:
+    before = F.mse_loss, torch.square
+    file = tmp_path / "f.py"
+    file.write_text(f"import torch\nimport torch.nn.functional as F\n{REPLACED[how]}")
+    for _ in range(2):
+        assert audit(f"{file}:f", (2,)).rows[0].family == "laplace"
+        assert (F.mse_loss, torch.square) == before
+        assert "square" not in vars(torch.Tensor)
+
+
+@pytest.mark.parametrize("lines", UNKNOWN)
+def test_what_cannot_be_put_in_the_place_of_torchs_is_no_pass(lines: str, tmp_path: Path) -> None:
+    file = tmp_path / "f.py"
+    file.write_text(f"import torch\nimport torch.nn.functional as F\n{lines}\ndef f(pred, x):\n    return F.mse_loss(pred, x)\n")
+    with pytest.raises(ReconError, match=r"Line 4 of f.py may put something else in the place of \w+.mse_loss, which f calls"):
+        audit(f"{file}:f", (2,))
 
 
 def twice(pred: Tensor, x: Tensor, mu: Tensor, logvar: Tensor) -> Tensor:

@@ -214,7 +214,7 @@ def of_class(
             note = f"{kind.__name__}() was called without arguments"
             return replace(reached, notes=(*notes, note, *reached.notes), spelled=f"{kind.__name__}.{method}")
     owner = stand_in(kind)
-    defaults = defaults_of(kind)
+    defaults = {"training": True, **defaults_of(kind)}
     for key, value in defaults.items():
         with contextlib.suppress(ReconError):  # a property says it itself
             assign(owner, {key: value})

@@ -53,6 +53,7 @@ CALM = {
 }  # fmt: skip
 PLAIN = {
     "dict", "list", "tuple", "set", "range", "float", "int", "str", "bool", "len", "min", "max", "sum", "abs", "zip", "enumerate",
+    "setattr", "delattr", "vars",
 }  # fmt: skip
 NOISY = {
     "backward", "step", "open", "load", "save", "savefig", "system", "run", "fit", "train", "urlopen", "download", "exit",
@@ -77,7 +78,8 @@ def untidy(tree: ast.Module) -> str:
 def root_of(node: ast.AST) -> str:
     """Return the name with which ``a.b(c).d`` begins."""
     while isinstance(node, (ast.Attribute, ast.Call, ast.Subscript)):
-        node = node.func if isinstance(node, ast.Call) else node.value
+        inside = isinstance(node, ast.Call) and node.args and isinstance(node.func, ast.Name) and node.func.id == "vars"
+        node = node.args[0] if inside else node.func if isinstance(node, ast.Call) else node.value  # type: ignore[union-attr]
     return node.id if isinstance(node, ast.Name) else ""
 
 
@@ -106,15 +108,38 @@ def is_quiet(root: str, own: Mapping[str, ast.AST], seen: frozenset[str] = froze
     return not words & NOISY and all(is_quiet(name, own, seen | {root}) for name in defined)
 
 
-def touched_by(node: ast.stmt) -> set[str]:
-    """Return the names whose values a top-level statement changes: ``a.b = 1``, ``a["k"] *= 2``, ``a.f()``."""
+def changes(node: ast.stmt, own: Mapping[str, ast.AST]) -> dict[str, set[str]]:
+    """Return what values a top-level statement changes, by the names they begin with, and which attributes of each it sets.
+
+    ``a.b = 1``, ``a["k"] *= 2``, ``a.f()``, ``setattr(a, "b", 1)``, ``patch(a, "b")``, and what a function of the file does so.
+    """
+    changed: dict[str, set[str]] = {}
     if isinstance(node, (*Definition, ast.ClassDef, ast.Import, ast.ImportFrom)) or is_main(node):
-        return set()
-    stored = [
-        n for n in ast.walk(node) if isinstance(n, (ast.Attribute, ast.Subscript)) and isinstance(n.ctx, (ast.Store, ast.Del))
-    ]
-    called = [n.value.func for n in ast.walk(node) if isinstance(n, ast.Expr) and isinstance(n.value, ast.Call)]
-    return {root_of(each) for each in (*stored, *(call for call in called if isinstance(call, ast.Attribute)))}
+        return changed
+    for n in ast.walk(node):
+        if isinstance(n, (ast.Attribute, ast.Subscript)) and isinstance(n.ctx, (ast.Store, ast.Del)):
+            attributes = {n.attr} if isinstance(n, ast.Attribute) else words_in(n.slice)
+            changed.setdefault(root_of(n), set()).update(attributes)
+        elif isinstance(n, ast.Expr) and isinstance(n.value, ast.Call) and isinstance(n.value.func, ast.Attribute):
+            changed.setdefault(root_of(n.value.func), set())
+        if isinstance(n, ast.Call):
+            for argument in n.args:
+                if isinstance(argument, ast.Name) and (argument.id in MODULES or root_of(n) in ("setattr", "delattr")):
+                    changed.setdefault(argument.id, set()).update(words_in(n))
+            for path in words_in(n):
+                if path.startswith("torch.") and path.rpartition(".")[2].isidentifier():
+                    for name in ("torch", *MODULES):
+                        changed.setdefault(name, set()).add(path.rpartition(".")[2])
+            inner = own.get(n.func.id) if isinstance(n.func, ast.Name) else None
+            for each in inner.body if isinstance(inner, ast.FunctionDef) and inner is not node else ():
+                for name, attributes in changes(each, {}).items():
+                    changed.setdefault(name, set()).update(attributes)
+    return changed
+
+
+def words_in(node: ast.AST) -> set[str]:
+    """Return the words among the constants of an expression."""
+    return {n.value for n in ast.walk(node) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
 
 
 def is_main(node: ast.AST) -> bool:
@@ -148,11 +173,17 @@ def parsed(tree: ast.Module) -> dict[str, object]:
     return defaults
 
 
+def owners(tree: ast.Module) -> dict[str, ast.AST]:
+    """Return the top-level statement that binds each name."""
+    return {key: node for node in tree.body for key in bound_by(node)}
+
+
 def needed_by(tree: ast.Module, wanted: str, known: Iterable[str] = ()) -> list[ast.stmt]:
     """Return the top-level statements that bind ``wanted`` and all that it names, in the order of the file."""
     binders: dict[str, list[ast.stmt]] = {}
+    own = owners(tree)
     for node in tree.body:
-        for key in bound_by(node) | touched_by(node):
+        for key in bound_by(node) | {*changes(node, own)}:
             binders.setdefault(key, []).append(node)
     keep: set[int] = set()
     todo, visited = [wanted], set(known)
@@ -181,18 +212,33 @@ def extracted(tree: ast.Module, text: str, path: Path, wanted: str, bind: Mappin
 
     Raises ReconError where ``wanted`` itself cannot be defined.
     """
-    own = {key: node for node in tree.body for key in bound_by(node)}
+    own = owners(tree)
     names: dict[str, object] = {"__name__": "_audited", "__builtins__": builtins}
     names |= {key: importlib.import_module(module) for key, module in MODULES.items() if key not in own}
     names |= {key: value for key, value in bind.items() if "." not in key}
     extract = Extract(names)
     fault: BaseException | None = None
     sys.argv[:] = [str(path)]  # for a parser of the file's own
-    for node in needed_by(tree, wanted, bind):
+    kept = needed_by(tree, wanted, bind)
+    read = {n.attr for node in kept for n in ast.walk(node) if isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Load)}
+
+    def leave(node: ast.stmt) -> None:
+        """Note what a statement that was not run would have bound and changed. Raises ReconError for what torch's calls are."""
+        extract.missing |= bound_by(node) - set(names)
+        changed = changes(node, own)
+        for name, attributes in changed.items():
+            if name in MODULES and (replaced := sorted(attributes & read)):
+                raise ReconError(
+                    f"Line {node.lineno} of {path.name} may put something else in the place of {name}.{replaced[0]}, which "
+                    f"{wanted} calls, and could not be run.",
+                    "Make what it needs importable here, or audit a function that calls the other one by its name.",
+                )
+        if known := sorted((bound_by(node) | {*changed}) & set(names)):
+            extract.left[node.lineno] = ", ".join(known)
+
+    for node in kept:
         if not runs(node, own):
-            extract.missing |= bound_by(node) - set(names)
-            if changed := sorted((bound_by(node) | touched_by(node)) & set(names)):
-                extract.left[node.lineno] = ", ".join(changed)
+            leave(node)
             continue
         try:
             define(node, text, path, names, wanted)
@@ -200,9 +246,7 @@ def extracted(tree: ast.Module, text: str, path: Path, wanted: str, bind: Mappin
             if from_outside(error):
                 raise
             fault = error if wanted in bound_by(node) else fault
-            extract.missing |= bound_by(node) - set(names)
-            if changed := sorted((bound_by(node) | touched_by(node)) & set(names)):
-                extract.left[node.lineno] = ", ".join(changed)
+            leave(node)
     if fault is not None and wanted not in names:
         absent = extract.missing - {wanted}
         isnt = f", where {' and '.join(sorted(absent))} {'is' if len(absent) == 1 else 'are'} not there" if absent else ""

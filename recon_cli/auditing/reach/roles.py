@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import inspect
 import re
 from collections import defaultdict
 from collections.abc import Mapping
@@ -11,13 +10,13 @@ from typing import Any
 
 from torch import Tensor
 
+from recon_cli.auditing.reach.asking import SKIPPED, asked, handed_on, keys_of, read, wanted
 from recon_cli.auditing.reach.call_plans import BoundNumber, CallPlan, DecoderOutputs, Pair, Slot, substitute
-from recon_cli.auditing.reach.callables import Reached, with_names
-from recon_cli.auditing.reach.expressions import Expression
+from recon_cli.auditing.reach.callables import Reached
 from recon_cli.auditing.reach.objects import Stand
 from recon_cli.auditing.reach.questions import Node
 from recon_cli.auditing.reach.surroundings import around, parameters_of
-from recon_cli.auditing.reach.tracing import Trace, is_tensor_word, traced
+from recon_cli.auditing.reach.tracing import is_tensor_word
 from recon_cli.auditing.reach.vocabulary import DATA, FLAGS, LATENT, NUMBERS, RECORDS, ROLES, TENSOR_WORDS, meaning_of, role_of
 from recon_cli.errors import ReconError
 
@@ -33,7 +32,9 @@ def plan(reached: Reached, bind: Mapping[str, object], order: str | None) -> Cal
     parameters, words = parameters_of(reached), roles_in(order)
     if reached.tree is not None:
         around(call, reached, reached.tree, bind)
-    call.trace = trace = asked(call, reached, parameters, bind, words)
+    keys = {key: how for p in parameters if p.kind is p.VAR_KEYWORD for key, how in keys_of(reached.tree, p.name).items()}
+    keys |= dict.fromkeys(handed_on(reached.tree, parameters, bind), True)
+    call.trace = trace = asked(call, reached, parameters, bind, words, keys)
     missing: list[str] = []
     index, several = 0, any(p.kind is p.VAR_POSITIONAL for p in parameters)
     for parameter in parameters:
@@ -46,10 +47,7 @@ def plan(reached: Reached, bind: Mapping[str, object], order: str | None) -> Cal
             index += count
             continue
         if parameter.kind is parameter.VAR_KEYWORD:
-            call.keywords |= {key: bind[key] for key in keys_of(reached.tree, name) if key in bind}
-            for key, optional in keys_of(reached.tree, name).items():
-                if key not in bind and (role_of(key) in (*DATA, *LATENT) or not optional):
-                    call.keywords[key] = shaped(trace.nodes[key], call, None, missing)
+            call.keywords |= {key: value_of(key, None, call, reached, bind, missing) for key in read(keys, bind)}
             continue
         word = words[index] if words[index:] else None
         index += 1
@@ -78,55 +76,6 @@ def plan(reached: Reached, bind: Mapping[str, object], order: str | None) -> Cal
 
 
 CRITERION = "nn.MSELoss(reduction='sum')"  # for one
-SKIPPED = ("-", "_", "", "skip")  # words of --args for no role
-
-
-def asked(
-    call: CallPlan, reached: Reached, parameters: list[inspect.Parameter], bind: Mapping[str, object], words: list[str]
-) -> Trace:
-    """Return what the function asks of its arguments, where each that is not given is a stand-in."""
-
-    def run(trace: Trace) -> object:
-        arguments, keywords = passed(trace, reached, parameters, bind, words)
-        function = reached.caller()
-        owner = getattr(function, "__self__", None) or (function.args[0] if hasattr(function, "args") and function.args else None)
-        trace.complete(owner if owner is not None else function if reached.bound else None, call.inner)
-        if call.free:
-            function = with_names(function, {name: trace.stand_in(name) for name in call.free})
-        return function(*arguments, **keywords)
-
-    return traced(run)
-
-
-def passed(
-    trace: Trace, reached: Reached, parameters: list[inspect.Parameter], bind: Mapping[str, object], words: list[str]
-) -> tuple[list[object], dict[str, object]]:
-    """Return arguments and keywords for a call that is traced."""
-    values: dict[str, object] = {}
-    several: list[object] = []
-
-    def value(name: str) -> object:
-        if name in bind or (role_of(name) is None and name in FLAGS):
-            return bind.get(name, FLAGS.get(name))
-        return defaultdict(list) if RECORDS.match(name) else trace.stand_in(name)
-
-    for at, parameter in enumerate(parameters):
-        name, word = parameter.name, words[at] if words[at:] else None
-        if parameter.kind is parameter.VAR_POSITIONAL:
-            several = [trace.stand_in(f"{name}[{i}]") for i in range(len(words) - at if words else trace.most)]
-        elif parameter.kind is parameter.VAR_KEYWORD:
-            keys = keys_of(reached.tree, name).items()
-            values |= {
-                key: value(key) for key, optional in keys if key in bind or not optional or role_of(key) in (*DATA, *LATENT)
-            }
-        elif word in SKIPPED and name not in bind and parameter.default is parameter.empty:
-            values[name] = None
-        elif name in bind or word not in (*SKIPPED, None) or parameter.default is parameter.empty or wanted(parameter):
-            values[name] = value(name)
-    values |= {name: part.value(values) for name, part in values.items() if isinstance(part, Expression)}
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, *([inspect.Parameter.POSITIONAL_OR_KEYWORD] if several else []))
-    first = [values.pop(p.name) for p in parameters if p.kind in kinds and p.name in values]
-    return [*first, *several], values
 
 
 def roles_in(order: str | None) -> list[str]:
@@ -137,21 +86,6 @@ def roles_in(order: str | None) -> list[str]:
         roles = "; ".join(f"{role}: {what}" for role, what in ROLES.items())
         raise ReconError(f"{bad[0]!r} is no role.", f"In the order of the arguments, separated by commas. {roles}.")
     return words
-
-
-def keys_of(tree: ast.AST | None, name: str) -> dict[str, bool]:
-    """Return the keys that ``name['key']`` reads, and whether they may be left out (``name.get``)."""
-    keys: dict[str, bool] = {}
-    for node in ast.walk(tree) if tree is not None else ():
-        match node:
-            case ast.Subscript(value=ast.Name(id=who), slice=ast.Constant(value=str(key)), ctx=ast.Load()) if who == name:
-                keys[key] = False
-            case ast.Call(
-                func=ast.Attribute(value=ast.Name(id=who), attr="get" | "pop" as how), args=[ast.Constant(value=str(key)), *rest]
-            ):
-                if who == name:
-                    keys.setdefault(key, bool(rest) or how == "get")
-    return keys
 
 
 def value_of(
@@ -218,20 +152,28 @@ def shaped(node: Node, call: CallPlan, word: str | None, missing: list[str], fal
         return {key: shaped(part, call, None, missing, key if said(key) else name) for key, part in parts}
     if role not in ("posterior", "decoder") and (attributes := attributes_of(node, call, missing)):
         return Stand(name, **attributes)
-    if role is None and (node.uses & {"number", "words"} and "tensor" not in node.uses or is_weight(node, name)):
+    if role in (None, "scale", "mask") and is_number(node, name, role):
         missing.append(node.key)
         call.wanted[node.key] = next((word for word in node.constants if isinstance(word, str)), None)
         return None
+    if role is None and "softmax" in node.uses and not of_data(node, call):
+        return Slot(node.key, "probs", "a softmax of it is taken")
     if role is None and node.uses & {"index", "mask"} and "labels" not in node.uses:
         return Slot(node.key, "mask", "it selects elements")
     return leaf(name, None, node.key)
 
 
-def is_weight(node: Node, name: str) -> bool:
-    """Whether a value of no role only multiplies sums, or is called as numbers are."""
-    if NUMBERS.match(name):
-        return "tensor" not in node.uses or "weight" in node.uses
-    return "weight" in node.uses and not node.uses & {"tensor", "factor"}
+def of_data(node: Node, call: CallPlan) -> bool:
+    """Whether a value meets what a name says are data, or nothing else does."""
+    others = [each for each in call.trace.nodes.values() if role_of(each.name) in DATA and each is not node]
+    return len(others) < 2 or any({node.key, each.key} in call.trace.met for each in others)
+
+
+def is_number(node: Node, name: str, role: str | None) -> bool:
+    """Whether a value is a number or a word: it only multiplies sums, is called as numbers are, or is taken for one."""
+    if role is None and (node.uses & {"number", "words"} or NUMBERS.match(name)) and "tensor" not in node.uses:
+        return True
+    return "weight" in node.uses and (not node.uses & {"tensor", "factor"} or role is None and NUMBERS.match(name) is not None)
 
 
 def attributes_of(node: Node, call: CallPlan, missing: list[str]) -> dict[str, object]:
@@ -244,15 +186,13 @@ def attributes_of(node: Node, call: CallPlan, missing: list[str]) -> dict[str, o
 
 
 def mentioned(tree: ast.AST | None, name: str) -> bool:
-    """Whether the body reads a name."""
-    return tree is None or any(isinstance(n, ast.Name) and n.id == name and isinstance(n.ctx, ast.Load) for n in ast.walk(tree))
-
-
-def wanted(parameter: inspect.Parameter) -> bool:
-    """Whether an argument with a default is one that the audit fills: a tensor that may be left out."""
-    if parameter.default is None and "pad" in parameter.name:
-        return True
-    return parameter.default is None and role_of(parameter.name) in ("recon", "target", "mu", "scale", "posterior", "kl")
+    """Whether the body reads a name, or a key."""
+    nodes = ast.walk(tree) if tree is not None else ()
+    return tree is None or any(
+        (isinstance(n, ast.Name) and n.id == name and isinstance(n.ctx, ast.Load))
+        or (isinstance(n, ast.Constant) and n.value == name)
+        for n in nodes
+    )
 
 
 def leaf(name: str, word: str | None, key: str) -> object:
@@ -279,24 +219,30 @@ def needed(missing: list[str], call: CallPlan, reached: Reached) -> ReconError:
     missing = list(dict.fromkeys([*missing, *(key for key in call.trace.nodes if is_setting(call, key))]))
     inside = {key: call.trace.nodes[key].of("attr") if key in call.trace.nodes else {} for key in missing}
     missing = [place for key in missing for place in ([f"{key}.{part}" for part in inside[key]] or [key])]
-    options = []
+    options: dict[str, object] = {}  # a word, or a dictionary of words by keys
     for key in missing:
         node = call.trace.nodes.get(key, Node(key))
-        word = call.wanted.get(key) or (CRITERION if "loss" in node.uses else 1)
-        option, name = ("--self", key[5:]) if key.startswith("self.") else ("--bind", key)
-        if entry := re.fullmatch(r"([\w.]+)\[('\w+')\]", name):
-            name, word = entry[1], f"{{{entry[2]}: {word}}}"
-        options.append(f'{option} "{name}={word}"' if "'" in str(word) else f"{option} {name}={word}")
+        word = call.wanted.get(key) or (CRITERION if "loss" in node.uses else "WORD" if "words" in node.uses else 1)
+        root, *keys = re.split(r"\['|'\]\['|'\]", key.removesuffix("']"))
+        option = f"--self {root[5:]}" if root.startswith("self.") else f"--bind {root}"
+        if not keys or not isinstance(place := options.setdefault(option, {}), dict):
+            options[option] = word
+            continue
+        for each in keys[:-1]:
+            place = place.setdefault(each, {})
+        place[keys[-1]] = word
+    spelled = {option: value if isinstance(value, str) else repr(value) for option, value in options.items()}
+    passed = " ".join(
+        f'{option[:7]}"{option[7:]}={value}"' if "'" in value else f"{option}={value}" for option, value in spelled.items()
+    )
     if made(call.trace.result):
         which = f"to make the function {getattr(call.trace.result, '__name__', 'of it')}, which is then audited"
-        options = [f"--bind {key}=VALUE" for key in missing]
-        return ReconError(
-            f"{reached.spelled} needs {spelled_out(missing)} {which}.", f"Give {' '.join(options)}; expressions are fine."
-        )
+        passed = " ".join(f"--bind {key}=VALUE" for key in missing)
+        return ReconError(f"{reached.spelled} needs {spelled_out(missing)} {which}.", f"Give {passed}; expressions are fine.")
     which = "which has no default" if len(missing) == 1 else "which have no defaults"
     names = spelled_out(missing)
     them = "it" if len(missing) == 1 else "them"
-    return ReconError(f"{reached.spelled} needs {names}, {which}.", f"Pass {them}: {' '.join(options)}, say.")
+    return ReconError(f"{reached.spelled} needs {names}, {which}.", f"Pass {them}: {passed}, say.")
 
 
 def spelled_out(names: list[str]) -> str:

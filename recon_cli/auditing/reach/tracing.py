@@ -23,12 +23,13 @@ from recon_cli.auditing.limiting import InterruptedLoss, OutOfTime, alone
 from recon_cli.auditing.reach.objects import replace_attribute
 from recon_cli.auditing.reach.questions import SIZES, Node, TracedSizes, unpacking
 from recon_cli.auditing.reach.vocabulary import role_of
-from recon_cli.auditing.restoring import quiet
+from recon_cli.auditing.restoring import lent, quiet
 from recon_cli.auditing.watching import Watch
 
 LABELLED = {"cross_entropy": 1, "nll_loss": 1, "one_hot": 0, "embedding": 0, "gather": 2, "take_along_dim": 1, "long": 0}
 KEPT = {"device": torch.device("cpu"), "dtype": torch.float64, "is_cuda": False, "requires_grad": True, "layout": torch.strided}
 NUMBERS = {"reduction", "dim", "delta", "beta", "p", "ignore_index", "label_smoothing"}  # of torch's losses, that are no tensors
+FILLING = {"full", "full_like", "fill_", "masked_fill", "masked_fill_", "clamp", "clamp_min", "clamp_max", "__setitem__"}
 PATIENCE = 40  # truths told in one way, before a loop that waits for the other gets it
 ENTRIES = ("first", "second")  # keys of a dictionary whose keys are only listed
 
@@ -94,7 +95,7 @@ class Trace(TorchFunctionMode):
     def operate(self, name: str, args: Any, kwargs: Mapping[str, Any], inside: Sequence[Traced] | None = None) -> Any:
         """Record an operation of torch and return its stand-in."""
         inside = [*within((args, kwargs))] if inside is None else inside
-        for each in inside:
+        for each in within(args[:1]) if name in FILLING else inside:
             each._use("tensor")
             if len(each._origins) == 1:
                 each._origins[0].uses.add("tensor")
@@ -130,6 +131,8 @@ class Trace(TorchFunctionMode):
             label = kwargs.get("target", kwargs.get("index", args[position] if len(args) > position else None))
             if isinstance(label, Traced) and len(label._origins) == 1:
                 label._origins[0].uses.add("labels")
+        if name in ("softmax", "log_softmax") and isinstance(args[0], Traced):
+            args[0]._use("softmax")
         if name == "index_select" and isinstance(args[-1], Traced) and args[-1]._node is not None:
             args[-1]._node.uses.add("index")
             args[-1]._node.axes.add(args[1])
@@ -299,22 +302,17 @@ class Traced(torch.Tensor):
         return self._trace.next_truth()
 
     def __index__(self) -> int:
-        self._counted()
+        self._use("number")
         return 2
 
     def __float__(self) -> float:
-        self._counted()
+        self._use("number")
         return 1.0
 
     __int__ = __index__
 
     def __round__(self, _digits: Any = None) -> Traced:
         return self._meets("round")
-
-    def _counted(self) -> None:
-        """Record that it is taken for a number."""
-        if self._node is not None:
-            self._node.uses.add("number")
 
     def __enter__(self) -> Traced:
         return self
@@ -430,12 +428,14 @@ def traced(call: Callable[[Trace], Any]) -> Trace:
         trace = Trace(truth)
         trace.most = most
         try:
-            with Watch(), trace, quiet():
+            with lent(), Watch(), trace, quiet():
                 trace.result = call(trace)
         except BaseException as error:
             if isinstance(error, (OutOfTime, InterruptedLoss)):
                 raise
             trace.error = error
+            for key in within(error.args) if isinstance(error, KeyError) else ():
+                key._use("words")
             counts = TOO_MANY.search(str(error)) if isinstance(error, ValueError) else None
             if counts and most == MOST:
                 most = int(counts[1])

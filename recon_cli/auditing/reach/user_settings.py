@@ -30,10 +30,12 @@ class Read:
     attributes: set[str] = field(default_factory=set)
     words: set[str] = field(default_factory=set)
     seen: set[Any] = field(default_factory=set)
+    hands_on: bool = False  # whether keywords are handed on, as they are, to what is called inside
 
     def code(self, code: types.CodeType) -> None:
         """Record what one code object and those inside it read."""
         for step in dis.get_instructions(code):
+            self.hands_on |= step.opname == "DICT_MERGE"
             if not isinstance(step.argval, str):
                 continue
             if step.opname in ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF", "LOAD_CLASSDEREF"):
@@ -54,8 +56,11 @@ class Read:
         function = inspect.unwrap(getattr(function, "__func__", function))
         if not hasattr(function, "__code__") or function in self.seen:
             return
+        outer = not self.seen
         self.seen.add(function)
         self.code(function.__code__)
+        if self.hands_on and not outer:
+            self.words |= {*inspect.signature(function).parameters}
         cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=False)
         around = {**function.__globals__, **{name: cell.cell_contents for name, cell in cells if cell != EMPTY}}
         for name in self.names & around.keys():

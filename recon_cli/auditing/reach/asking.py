@@ -1,0 +1,126 @@
+"""Asking: a function is called with stand-ins for what nobody gave, to learn what it asks of each; and what its keywords are."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+
+from recon_cli.auditing.reach.call_plans import CallPlan
+from recon_cli.auditing.reach.callables import Reached, with_names
+from recon_cli.auditing.reach.expressions import Expression
+from recon_cli.auditing.reach.tracing import Trace, traced
+from recon_cli.auditing.reach.vocabulary import DATA, FLAGS, LATENT, RECORDS, role_of
+
+SKIPPED = ("-", "_", "", "skip")  # words of --args for no role
+
+
+def asked(
+    call: CallPlan, reached: Reached, parameters: list[inspect.Parameter], bind: Mapping[str, object], words: list[str],
+    keys: dict[str, bool],
+) -> Trace:  # fmt: skip
+    """Return what the function asks of its arguments, where each that is not given is a stand-in.
+
+    ``keys`` are those that it reads of its keywords, and whether they may be left out: those that are missed in the call are
+    put to them.
+    """
+
+    def run(trace: Trace) -> object:
+        arguments, keywords = passed(trace, parameters, bind, words, keys)
+        function = reached.caller()
+        owner = getattr(function, "__self__", None) or (function.args[0] if hasattr(function, "args") and function.args else None)
+        trace.complete(owner if owner is not None else function if reached.bound else None, call.inner)
+        if call.free:
+            function = with_names(function, {name: trace.stand_in(name) for name in call.free})
+        return function(*arguments, **keywords)
+
+    trace = traced(run)
+    while any(p.kind is p.VAR_KEYWORD for p in parameters) and (new := absent(trace.error) - keys.keys()):
+        before = str(trace.error)
+        keys |= dict.fromkeys(sorted(new), False)
+        trace = traced(run)
+        if str(trace.error) == before:  # it is not there that they were looked for
+            for key in new:
+                del keys[key]
+            break
+    return trace
+
+
+def absent(error: BaseException | None) -> set[str]:
+    """Return the keys, or the arguments of a function that was called inside, that an error says are not there."""
+    if isinstance(error, KeyError):
+        return {key for key in error.args if isinstance(key, str)}
+    missing = (
+        re.search(r"missing \d+ required [\w-]+(?: [\w-]+)* arguments?: (.*)", str(error))
+        if isinstance(error, TypeError)
+        else None
+    )
+    return {*re.findall(r"'(\w+)'", missing[1])} if missing else set()
+
+
+def read(keys: Mapping[str, bool], bind: Mapping[str, object]) -> list[str]:
+    """Return the keys that are passed: those that are given, that have a role, or that cannot be left out."""
+    return [key for key, optional in keys.items() if key in bind or not optional or role_of(key) in (*DATA, *LATENT)]
+
+
+def passed(
+    trace: Trace, parameters: list[inspect.Parameter], bind: Mapping[str, object], words: list[str], keys: Mapping[str, bool]
+) -> tuple[list[object], dict[str, object]]:
+    """Return arguments and keywords for a call that is traced."""
+    values: dict[str, object] = {}
+    several: list[object] = []
+
+    def value(name: str) -> object:
+        if name in bind or (role_of(name) is None and name in FLAGS):
+            return bind.get(name, FLAGS.get(name))
+        return defaultdict(list) if RECORDS.match(name) else trace.stand_in(name)
+
+    for at, parameter in enumerate(parameters):
+        name, word = parameter.name, words[at] if words[at:] else None
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            several = [trace.stand_in(f"{name}[{i}]") for i in range(len(words) - at if words else trace.most)]
+        elif parameter.kind is parameter.VAR_KEYWORD:
+            values |= {key: value(key) for key in read(keys, bind)}
+        elif word in SKIPPED and name not in bind and parameter.default is parameter.empty:
+            values[name] = None
+        elif name in bind or word not in (*SKIPPED, None) or parameter.default is parameter.empty or wanted(parameter):
+            values[name] = value(name)
+    values |= {name: part.value(values) for name, part in values.items() if isinstance(part, Expression)}
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, *([inspect.Parameter.POSITIONAL_OR_KEYWORD] if several else []))
+    first = [values.pop(p.name) for p in parameters if p.kind in kinds and p.name in values]
+    return [*first, *several], values
+
+
+def keys_of(tree: ast.AST | None, name: str) -> dict[str, bool]:
+    """Return the keys that ``name['key']`` reads, and whether they may be left out (``name.get``)."""
+    keys: dict[str, bool] = {}
+    for node in ast.walk(tree) if tree is not None else ():
+        match node:
+            case ast.Subscript(value=ast.Name(id=who), slice=ast.Constant(value=str(key)), ctx=ast.Load()) if who == name:
+                keys[key] = False
+            case ast.Call(
+                func=ast.Attribute(value=ast.Name(id=who), attr="get" | "pop" as how), args=[ast.Constant(value=str(key)), *rest]
+            ):
+                if who == name:
+                    keys.setdefault(key, bool(rest) or how == "get")
+    return keys
+
+
+def handed_on(tree: ast.AST | None, parameters: list[inspect.Parameter], given: Iterable[str]) -> list[str]:
+    """Return what is given and neither an argument nor a name that is read, where all keywords are handed on to others."""
+    every = {p.name for p in parameters if p.kind is p.VAR_KEYWORD}
+    nodes = [*ast.walk(tree)] if tree is not None else []
+    passes = [n.value for n in nodes if isinstance(n, ast.keyword) and n.arg is None]
+    if not any(isinstance(value, ast.Name) and value.id in every for value in passes):
+        return []
+    names = {p.name for p in parameters} | {n.id for n in nodes if isinstance(n, ast.Name)}
+    return [name for name in given if name not in names]
+
+
+def wanted(parameter: inspect.Parameter) -> bool:
+    """Whether an argument with a default is one that the audit fills: a tensor that may be left out."""
+    if parameter.default is None and "pad" in parameter.name:
+        return True
+    return parameter.default is None and role_of(parameter.name) in ("recon", "target", "mu", "scale", "posterior", "kl")
