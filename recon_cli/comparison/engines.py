@@ -6,7 +6,9 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
+from recon_cli.comparison import kernels
 from recon_cli.comparison.cases import GROUP, ComparisonCase, OutsideSupport, Piece
+from recon_cli.comparison.kernels import Found
 from recon_cli.comparison.tally import Tally, chunks, measure
 from recon_cli.errors import ReconError, unknown
 from recon_cli.runtime import processes
@@ -18,11 +20,14 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from recon_cli.comparison.tally import Reduction
+
     Progress = Callable[[int, str], None]
 
 ENGINES = ("auto", "eager", "compile")
 GRADIENTS = ("sample", "all")
 PAYS = 1 << 29  # numbers: below, the seconds of compiling are more than it saves
+PAYS_WHEN_KEPT = 1 << 22  # numbers: below, loading a kernel that was compiled before saves nothing
 
 
 @dataclass(frozen=True)
@@ -64,34 +69,50 @@ def run(case: ComparisonCase, engine: str = "auto", gradients: str = "sample", p
         return _by_engine(case.relaxed(), engine, gradients, progress)
 
 
-def compiles(engine: str, numbers: int) -> bool:
-    """Return whether an engine compiles a measurement of so many numbers."""
-    return engine == "compile" or (engine == "auto" and numbers >= PAYS)
+def compiles(engine: str, case: ComparisonCase) -> bool:
+    """Return whether an engine compiles a measurement: ``auto`` does where that pays, with a kernel that was kept much sooner."""
+    if engine != "auto":
+        return engine == "compile"
+    kept = case.numbers >= PAYS_WHEN_KEPT and case.device.type == "cpu" and kernels.is_kept(kernels.Kind.of(case))
+    return case.numbers >= PAYS or all(processes.all_gather(kept))
 
 
 def _by_engine(case: ComparisonCase, engine: str, gradients: str, progress: Progress | None) -> Measured:
     """Measure a case compiled where that is asked for or pays, and piece by piece where ``auto`` fails to compile."""
     if case.picked and engine == "compile":
         raise ReconError("--engine compile takes data that are all there and count alike.", "Use --engine eager.")
-    if case.picked or not compiles(engine, case.numbers):
-        return _measured(case, False, gradients, progress)
+    if case.picked or not compiles(engine, case):
+        return _measured(case, None, gradients, progress)
     try:
-        return _measured(case, True, gradients, progress)
+        return _measured(case, _found(case, progress), gradients, progress)
     except Uncompiled as error:
         if engine == "compile":
             raise ReconError(error.message, "Use --engine eager; the numbers are the same.") from error
-        measured = _measured(case, False, gradients, progress)
+        measured = _measured(case, None, gradients, progress)
         return replace(measured, notes=(f"Measured piece by piece: the compiler failed here ({error.reason}).", *measured.notes))
 
 
-def _measured(case: ComparisonCase, compiled: bool, gradients: str, progress: Progress | None) -> Measured:
+def _found(case: ComparisonCase, progress: Progress | None) -> Found:
+    """Return how to reduce pieces, compiled in every process. Raises Uncompiled in all of them where one cannot."""
+    try:
+        found, failed = kernels.find(case, lambda words: progress(0, f"{case.claim.measured.name}, {words}") if progress else None), None
+    except Uncompiled as error:
+        found, failed = None, error
+    outcomes = processes.all_gather((found.notes if found else (), failed.reason if failed else ""))
+    if reason := next((reason for _, reason in outcomes if reason), ""):
+        raise failed or Uncompiled(RuntimeError(reason))
+    return found._replace(notes=tuple(dict.fromkeys(note for notes, _ in outcomes for note in notes)))
+
+
+def _measured(case: ComparisonCase, found: Found | None, gradients: str, progress: Progress | None) -> Measured:
     """Measure this process's share of the samples in one way, and return everybody's together."""
     import torch
 
+    compiled = found is not None
     case = replace(case, sample=case.sample // 8) if compiled else case  # the range of the ratios it takes from all
     everywhere = compiled or gradients == "all" or case.stride == 1
     try:
-        share = _share(case, compiled, everywhere, progress)
+        share = _share(case, found, everywhere, progress)
     except OutsideSupport as error:  # here, and so for every process
         processes.all_gather(error)
         raise
@@ -102,7 +123,7 @@ def _measured(case: ComparisonCase, compiled: bool, gradients: str, progress: Pr
     )
     if case.stride > 1 or compiled:
         tally = tally.sampled_by(sum((measure(case.claim, *part) for part in chunks(case.claim.measured, x, mu)), Tally()))
-    notes, whole = _method(case, compiled, everywhere, tally), all(each.whole for each in shares)
+    notes, whole = (*(found.notes if found else ()), *_method(case, compiled, everywhere, tally)), all(each.whole for each in shares)
     return Measured(case, tally, x, mu, notes, whole, weights[0] if weights else None)
 
 
@@ -114,7 +135,7 @@ class _Share(NamedTuple):
     whole: bool
 
 
-def _share(case: ComparisonCase, compiled: bool, everywhere: bool, progress: Progress | None) -> _Share:
+def _share(case: ComparisonCase, found: Found | None, everywhere: bool, progress: Progress | None) -> _Share:
     """Measure this process's share of the samples, piece by piece; Ctrl-C ends it with what was measured."""
     blocks = processes.share(-(-len(case.mu) // case.block))
     first, last = blocks[0] * case.block, min(blocks[1] * case.block, len(case.mu))
@@ -125,7 +146,8 @@ def _share(case: ComparisonCase, compiled: bool, everywhere: bool, progress: Pro
             if not len(piece.mu):
                 continue
             size = size or piece.mu.numel()
-            part = _tally(case, piece, compiled and piece.mu.numel() == size, everywhere, sample)
+            fits = found is not None and (piece.mu.numel() == size or (found.any_size and len(piece.mu) > 1))
+            part = _tally(case, piece, found.reduction if found and fits else None, everywhere, sample)
             tally, measured_numbers = tally + part + piece.admitted, measured_numbers + piece.mu.numel()
             if progress:
                 rate = measured_numbers * piece.mu.element_size() * 2 / (time.monotonic() - start) / 1e9
@@ -137,12 +159,12 @@ def _share(case: ComparisonCase, compiled: bool, everywhere: bool, progress: Pro
     return _Share(tally, sample.tensors(), True)
 
 
-def _tally(case: ComparisonCase, piece: Piece, compiled: bool, everywhere: bool, sample: Sample) -> Tally:
+def _tally(case: ComparisonCase, piece: Piece, reduction: Reduction | None, everywhere: bool, sample: Sample) -> Tally:
     """Measure a piece, and put the events of it that are sampled into ``sample``."""
     events, points = next(chunks(case.claim.measured, piece.x, piece.mu, piece.mu.numel()))
     sample.add(piece.start, events, points, *([] if piece.weights is None else [piece.weights]))
-    if compiled:
-        tally = measure(case.claim, events, points, compiled=True)
+    if reduction is not None:
+        tally = measure(case.claim, events, points, reduction=reduction)
     else:
         parts = (measure(case.claim, x, mu, gradients=everywhere, weights=weights) for x, mu, weights in case.parts(piece))
         tally = sum(parts, Tally())
