@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
 
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import IDENTITY, Loss
+from recon_cli.identity.parametric import Number
 from recon_cli.identity.regions import Outputs
 from recon_cli.identity.tensors import wide
 
@@ -55,13 +56,13 @@ class Claim:
         """The numbers that :meth:`with_numbers` takes others for: the slope, and those of the parts."""
         return (self.slope, *(getattr(part, name) for part in self.parts for name in replaceable(part)))
 
-    def with_numbers(self, numbers: Sequence[float]) -> Claim:
+    def with_numbers(self, numbers: Sequence[Number]) -> Claim:
         """Return the same claim at other numbers, which may be tensors: then one expression is that of every noise."""
         slope, *others = numbers
         left = iter(others)
         likelihood, loss = with_fields(self.likelihood, left).admitted(), with_fields(self.loss, left)
         measured = likelihood if self.measured is self.likelihood else with_fields(self.measured, left).admitted()
-        return Claim(likelihood, loss, measured, slope if self.own else self.slope)
+        return Claim(likelihood, loss, measured, cast(float, slope) if self.own else self.slope)
 
     def nll(self, x: Tensor, point: Tensor) -> Tensor:
         """Return -log p(x) of each event at ``point``, which is what the loss takes: mu, or a raw output."""
@@ -71,13 +72,13 @@ class Claim:
 
 
 def replaceable(part: Likelihood | Loss) -> list[str]:
-    """Return which fields of a likelihood, or of a loss, may be tensors: no whole numbers, and none that torch's functional takes."""
+    """Return which fields of a likelihood, or of a loss, may be tensors: no whole numbers, none that torch's functional takes."""
     if isinstance(part, Loss) and type(part).values is Loss.values:
         return []
     return [field.name for field in fields(part) if not field.metadata["domain"].whole]
 
 
-def with_fields(part: Part, numbers: Iterator[float]) -> Part:
+def with_fields(part: Part, numbers: Iterator[Number]) -> Part:
     """Return a likelihood, or a loss, with the next of ``numbers`` in its replaceable fields."""
     return replace(part, **{name: next(numbers) for name in replaceable(part)})
 

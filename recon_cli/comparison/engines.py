@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from recon_cli.comparison import kernels
 from recon_cli.comparison.cases import GROUP, ComparisonCase, OutsideSupport, Piece
-from recon_cli.comparison.kernels import Found
+from recon_cli.comparison.kernels import Found, Kind
 from recon_cli.comparison.tally import Tally, chunks, measure
+from recon_cli.comparison.warming import make_in_background
 from recon_cli.errors import ReconError, unknown
 from recon_cli.runtime import processes
 from recon_cli.runtime.devices import Uncompiled
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 ENGINES = ("auto", "eager", "compile")
 GRADIENTS = ("sample", "all")
 PAYS = 1 << 29  # numbers: below, the seconds of compiling are more than it saves
+PAYS_NEXT_TIME = 1 << 25  # numbers: from here on a kernel is made in the background
 PAYS_WHEN_KEPT = 1 << 22  # numbers: below, loading a kernel that was compiled before saves nothing
 
 
@@ -73,7 +75,7 @@ def compiles(engine: str, case: ComparisonCase) -> bool:
     """Return whether an engine compiles a measurement: ``auto`` does where that pays, with a kernel that was kept much sooner."""
     if engine != "auto":
         return engine == "compile"
-    kept = case.numbers >= PAYS_WHEN_KEPT and case.device.type == "cpu" and kernels.is_kept(kernels.Kind.of(case))
+    kept = case.numbers >= PAYS_WHEN_KEPT and case.device.type == "cpu" and kernels.is_kept(Kind.of(case))
     return case.numbers >= PAYS or all(processes.all_gather(kept))
 
 
@@ -82,33 +84,41 @@ def _by_engine(case: ComparisonCase, engine: str, gradients: str, progress: Prog
     if case.picked and engine == "compile":
         raise ReconError("--engine compile takes data that are all there and count alike.", "Use --engine eager.")
     if case.picked or not compiles(engine, case):
-        return _measured(case, None, gradients, progress)
+        measured = _measured(case, Found(), gradients, progress)
+        if engine != "auto" or case.picked or case.device.type != "cpu" or case.numbers < PAYS_NEXT_TIME or not measured.whole:
+            return measured
+        return replace(measured, notes=(*measured.notes, *make_in_background(Kind.of(case))))
     try:
         return _measured(case, _found(case, progress), gradients, progress)
     except Uncompiled as error:
         if engine == "compile":
             raise ReconError(error.message, "Use --engine eager; the numbers are the same.") from error
-        measured = _measured(case, None, gradients, progress)
+        measured = _measured(case, Found(), gradients, progress)
         return replace(measured, notes=(f"Measured piece by piece: the compiler failed here ({error.reason}).", *measured.notes))
 
 
 def _found(case: ComparisonCase, progress: Progress | None) -> Found:
     """Return how to reduce pieces, compiled in every process. Raises Uncompiled in all of them where one cannot."""
+
+    def say(words: str) -> None:
+        if progress:
+            progress(0, f"{case.claim.measured.name}, {words}")
+
     try:
-        found, failed = kernels.find(case, lambda words: progress(0, f"{case.claim.measured.name}, {words}") if progress else None), None
+        found, reason = kernels.find(case, say), ""
     except Uncompiled as error:
-        found, failed = None, error
-    outcomes = processes.all_gather((found.notes if found else (), failed.reason if failed else ""))
-    if reason := next((reason for _, reason in outcomes if reason), ""):
-        raise failed or Uncompiled(RuntimeError(reason))
-    return found._replace(notes=tuple(dict.fromkeys(note for notes, _ in outcomes for note in notes)))
+        found, reason = Found(), error.reason
+    outcomes = processes.all_gather((reason, found.notes))
+    if failed := [reason for reason, _ in outcomes if reason]:
+        raise Uncompiled(RuntimeError(failed[0]))
+    return found._replace(notes=tuple(dict.fromkeys(note for _, notes in outcomes for note in notes)))
 
 
-def _measured(case: ComparisonCase, found: Found | None, gradients: str, progress: Progress | None) -> Measured:
+def _measured(case: ComparisonCase, found: Found, gradients: str, progress: Progress | None) -> Measured:
     """Measure this process's share of the samples in one way, and return everybody's together."""
     import torch
 
-    compiled = found is not None
+    compiled = found.reduction is not None
     case = replace(case, sample=case.sample // 8) if compiled else case  # the range of the ratios it takes from all
     everywhere = compiled or gradients == "all" or case.stride == 1
     try:
@@ -123,7 +133,7 @@ def _measured(case: ComparisonCase, found: Found | None, gradients: str, progres
     )
     if case.stride > 1 or compiled:
         tally = tally.sampled_by(sum((measure(case.claim, *part) for part in chunks(case.claim.measured, x, mu)), Tally()))
-    notes, whole = (*(found.notes if found else ()), *_method(case, compiled, everywhere, tally)), all(each.whole for each in shares)
+    notes, whole = (*found.notes, *_method(case, compiled, everywhere, tally)), all(each.whole for each in shares)
     return Measured(case, tally, x, mu, notes, whole, weights[0] if weights else None)
 
 
@@ -135,7 +145,7 @@ class _Share(NamedTuple):
     whole: bool
 
 
-def _share(case: ComparisonCase, found: Found | None, everywhere: bool, progress: Progress | None) -> _Share:
+def _share(case: ComparisonCase, found: Found, everywhere: bool, progress: Progress | None) -> _Share:
     """Measure this process's share of the samples, piece by piece; Ctrl-C ends it with what was measured."""
     blocks = processes.share(-(-len(case.mu) // case.block))
     first, last = blocks[0] * case.block, min(blocks[1] * case.block, len(case.mu))
@@ -146,8 +156,8 @@ def _share(case: ComparisonCase, found: Found | None, everywhere: bool, progress
             if not len(piece.mu):
                 continue
             size = size or piece.mu.numel()
-            fits = found is not None and (piece.mu.numel() == size or (found.any_size and len(piece.mu) > 1))
-            part = _tally(case, piece, found.reduction if found and fits else None, everywhere, sample)
+            fits = piece.mu.numel() == size or (found.any_size and len(piece.mu) > 1)
+            part = _tally(case, piece, found.reduction if fits else None, everywhere, sample)
             tally, measured_numbers = tally + part + piece.admitted, measured_numbers + piece.mu.numel()
             if progress:
                 rate = measured_numbers * piece.mu.element_size() * 2 / (time.monotonic() - start) / 1e9

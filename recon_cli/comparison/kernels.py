@@ -6,12 +6,13 @@ library (:mod:`recon_cli.runtime.kernels`), for any number of events; elsewhere 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import os
 import tempfile
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -26,6 +27,7 @@ from recon_cli.runtime.kernels import Kernel, UnusableKernel
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
+    from torch.fx import GraphModule
 
     from recon_cli.comparison.cases import ComparisonCase
     from recon_cli.comparison.tally import Reduction
@@ -36,7 +38,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Kind:
-    """What a kernel is made for: a claim, at any noise, on numbers of a dtype, ``event`` the shape of one event's data.
+    """What a kernel is made for: a claim, at any noise, on any number of events, of shape ``event``, numbers of a dtype.
 
     A claim with a class of somebody's own is traced at its own numbers, and its kernel is not kept: nobody knows what else
     such a class depends on.
@@ -64,10 +66,7 @@ class Kind:
         """Everything that the kernel depends on, in words: also what recon, torch and the processor are."""
         claim = self.claim
         fixed = [
-            [name, value]
-            for part in claim.parts
-            for name, value in part.parameters.items()
-            if name not in replaceable(part)
+            [name, value] for part in claim.parts for name, value in part.parameters.items() if name not in replaceable(part)
         ]
         return {
             "likelihood": claim.likelihood.name, "loss": claim.loss.name, "dtype": str(self.dtype)[6:],
@@ -85,9 +84,9 @@ class Kind:
 
 
 class Found(NamedTuple):
-    """How to reduce pieces: with what, whether of any size, and what there is to say of it."""
+    """How to reduce pieces: with what (None: as they are), whether of any size, and what there is to say of it."""
 
-    reduction: Reduction
+    reduction: Reduction | None = None
     any_size: bool = False
     notes: tuple[str, ...] = ()
 
@@ -124,17 +123,15 @@ def made_or_loaded(kind: Kind, say: Say) -> tuple[Kernel, tuple[str, ...]]:
     if not kind.is_known:
         say("making a kernel")
         return load_fresh(make(kind)), ()
-    try:
+    with contextlib.suppress(UnusableKernel):
         if kernel := kernels.load(description):
             return kernel, ()
-    except UnusableKernel:
-        pass
     with kernels.alone():
         try:
-            if kernel := kernels.load(description):
+            if kernel := kernels.load(description):  # another process has made it meanwhile
                 return kernel, ()
         except UnusableKernel as error:
-            notes.append(f"The kernel kept for {name} could not be loaded ({error}): it was made anew.")
+            notes.append(f"The kernel kept for {name} could not be loaded ({error}), and was made anew.")
         say("making a kernel, which is kept")
         library = make(kind)
         try:
@@ -176,6 +173,7 @@ def make(kind: Kind) -> bytes:
             warnings.simplefilter("ignore")
             path = Path(room, kernels.LIBRARY)
             graph = make_fx(at_numbers, tracing_mode="symbolic")(*inputs)
+            check_any_size(graph)
             dynamic = (events, events, *[None] * (len(inputs) - 2))
             module = torch.export.export(graph, inputs, dynamic_shapes=dynamic).module()
             options = {"aot_inductor.output_path": str(path), "cpp.dynamic_threads": True, **vector_options()}
@@ -183,6 +181,14 @@ def make(kind: Kind) -> bytes:
             return path.read_bytes()
     except Exception as error:
         raise Uncompiled(error) from error
+
+
+def check_any_size(graph: GraphModule) -> None:
+    """Raise ValueError where what was traced is of one number of events only, or has asked how many there are."""
+    size, shapes = next(iter(graph.graph.nodes)).meta["val"].shape[0], graph.shape_env
+    asked = {symbol for guard in (shapes.guards if shapes else ()) for symbol in guard.expr.free_symbols}
+    if isinstance(size, int) or size.node.expr in asked or not size.node.expr.is_symbol:
+        raise ValueError("what it computes depends on how many events there are")
 
 
 @functools.cache

@@ -246,7 +246,7 @@ def reduce_values(claim: Claim, x: Tensor, evaluation: Evaluation, weights: Tens
             normaliser = likelihood.normaliser
             offset = offset + (nll.numel() if weights is None else weights.sum()) * normaliser
             if type(likelihood).normaliser is not Likelihood.normaliser:
-                rest, size = rest.sub_(normaliser), size.add_(abs(normaliser))
+                rest, size = rest.sub_(normaliser), size.add_(abs(normaliser))  # type: ignore[arg-type]
         if type(likelihood).gap is not Likelihood.gap:
             missing = wide(likelihood.gap(wide(mean())))
             rest, size, gap = rest.sub_(missing), size.add_(missing.abs()), total(missing)

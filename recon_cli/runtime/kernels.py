@@ -17,6 +17,7 @@ import shutil
 import stat
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 LIBRARY, ABOUT = "kernel.so", "kernel.json"
 MOST = 100  # kernels, of 1.5 MB each: of more, those longest unused are taken away
+DAY = 86400  # seconds
 OWNED = hasattr(os, "geteuid")  # whether files have an owner here; where they have none, nothing is kept
 Description = Mapping[str, object]
 
@@ -153,9 +155,28 @@ def keep(description: Description, library: bytes) -> None:
         raise UnusableKernel(cause(error)) from error
 
 
+def first_today(description: Description) -> bool:
+    """Return whether nobody has asked this of a kernel for a day: what cannot be made is not tried again and again."""
+    mark = folder() / f".{name_of(description)}.tried"
+    try:
+        if time.time() - mark.stat().st_mtime < DAY:
+            return False
+    except OSError:
+        pass
+    try:
+        mark.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        mark.touch()
+    except OSError:
+        return False
+    return OWNED
+
+
 @contextlib.contextmanager
 def alone() -> Iterator[None]:
-    """Make kernels one at a time: another process waits here, and then finds what this one made. Where no lock can be had, at once."""
+    """Make kernels one at a time: another process waits here, and then finds what this one made.
+
+    Where no lock can be had, several at once, and the last one's is kept.
+    """
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError, ImportError):
             import fcntl
