@@ -14,6 +14,7 @@ from recon_cli.comparison.warming import make_in_background
 from recon_cli.errors import ReconError, unknown
 from recon_cli.runtime import processes
 from recon_cli.runtime.devices import Uncompiled
+from recon_cli.runtime.threads import shared_out
 from recon_cli.sources._values import numbers
 
 if TYPE_CHECKING:
@@ -22,8 +23,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from recon_cli.comparison.tally import Reduction
+    from recon_cli.runtime.threads import Spread
 
     Progress = Callable[[int, str], None]
+    Part = tuple[Tensor, Tensor, Tensor | None]
 
 ENGINES = ("auto", "eager", "compile")
 GRADIENTS = ("sample", "all")
@@ -121,18 +124,20 @@ def _measured(case: ComparisonCase, found: Found, gradients: str, progress: Prog
     compiled = found.reduction is not None
     case = replace(case, sample=case.sample // 8) if compiled else case  # the range of the ratios it takes from all
     everywhere = compiled or gradients == "all" or case.stride == 1
-    try:
-        share = _share(case, found, everywhere, progress)
-    except OutsideSupport as error:  # here, and so for every process
-        processes.all_gather(error)
-        raise
-    shares = processes.all_gather(share)
-    tally = sum((each.tally for each in shares), Tally())
-    x, mu, *weights = (
-        torch.cat([each.sample[i] for each in shares if each.sample]).to(case.device) for i in range(len(shares[0].sample))
-    )
-    if case.stride > 1 or compiled:
-        tally = tally.sampled_by(sum((measure(case.claim, *part) for part in chunks(case.claim.measured, x, mu)), Tally()))
+    with shared_out(case.device.type == "cpu") as spread:
+        try:
+            share = _share(case, found, everywhere, progress, spread)
+        except OutsideSupport as error:  # here, and so for every process
+            processes.all_gather(error)
+            raise
+        shares = processes.all_gather(share)
+        tally = sum((each.tally for each in shares), Tally())
+        x, mu, *weights = (
+            torch.cat([each.sample[i] for each in shares if each.sample]).to(case.device) for i in range(len(shares[0].sample))
+        )
+        if case.stride > 1 or compiled:
+            parts = [*chunks(case.claim.measured, x, mu)]
+            tally = tally.sampled_by(sum(spread(lambda part: measure(case.claim, *part), parts), Tally()))
     notes, whole = (*found.notes, *_method(case, compiled, everywhere, tally)), all(each.whole for each in shares)
     return Measured(case, tally, x, mu, notes, whole, weights[0] if weights else None)
 
@@ -145,7 +150,7 @@ class _Share(NamedTuple):
     whole: bool
 
 
-def _share(case: ComparisonCase, found: Found, everywhere: bool, progress: Progress | None) -> _Share:
+def _share(case: ComparisonCase, found: Found, everywhere: bool, progress: Progress | None, spread: Spread) -> _Share:
     """Measure this process's share of the samples, piece by piece; Ctrl-C ends it with what was measured."""
     blocks = processes.share(-(-len(case.mu) // case.block))
     first, last = blocks[0] * case.block, min(blocks[1] * case.block, len(case.mu))
@@ -157,7 +162,7 @@ def _share(case: ComparisonCase, found: Found, everywhere: bool, progress: Progr
                 continue
             size = size or piece.mu.numel()
             fits = piece.mu.numel() == size or (found.any_size and len(piece.mu) > 1)
-            part = _tally(case, piece, found.reduction if fits else None, everywhere, sample)
+            part = _tally(case, piece, found.reduction if fits else None, everywhere, sample, spread)
             tally, measured_numbers = tally + part + piece.admitted, measured_numbers + piece.mu.numel()
             if progress:
                 rate = measured_numbers * piece.mu.element_size() * 2 / (time.monotonic() - start) / 1e9
@@ -169,15 +174,21 @@ def _share(case: ComparisonCase, found: Found, everywhere: bool, progress: Progr
     return _Share(tally, sample.tensors(), True)
 
 
-def _tally(case: ComparisonCase, piece: Piece, reduction: Reduction | None, everywhere: bool, sample: Sample) -> Tally:
+def _tally(
+    case: ComparisonCase, piece: Piece, reduction: Reduction | None, everywhere: bool, sample: Sample, spread: Spread
+) -> Tally:
     """Measure a piece, and put the events of it that are sampled into ``sample``."""
     events, points = next(chunks(case.claim.measured, piece.x, piece.mu, piece.mu.numel()))
     sample.add(piece.start, events, points, *([] if piece.weights is None else [piece.weights]))
     if reduction is not None:
         tally = measure(case.claim, events, points, reduction=reduction)
     else:
-        parts = (measure(case.claim, x, mu, gradients=everywhere, weights=weights) for x, mu, weights in case.parts(piece))
-        tally = sum(parts, Tally())
+
+        def measured(part: Part) -> Tally:
+            x, mu, weights = part
+            return measure(case.claim, x, mu, gradients=everywhere, weights=weights)
+
+        tally = sum(spread(measured, [*case.parts(piece)]), Tally())
     if tally.infinite:
         raise beyond(case, piece.x, piece.mu, tally, piece.start // max(1, case.events // len(case.mu)))
     # Where there is a sample, the ratios are those of its elements: those of all would fill the memory.
@@ -193,13 +204,15 @@ class Sample:
 
     def add(self, start: int, x: Tensor, mu: Tensor, *weights: Tensor) -> None:
         """Add those events of a piece that are sampled; ``start`` is the place of its first event among all."""
+        import torch
+
         sampled = self.case.sampled(start, len(mu)).to(mu.device)
         parts = (x, mu, *weights)
         if not self._rooms:
             most = min(self.case.events, (self.case.events // (self.case.stride * GROUP) + 2) * GROUP)
             self._rooms = [part.new_empty((most, *part.shape[1:])) for part in parts]
         for room, part in zip(self._rooms, parts, strict=True):
-            room[self.count : self.count + len(sampled)] = part[sampled]
+            torch.index_select(part, 0, sampled, out=room[self.count : self.count + len(sampled)])
         self.count += len(sampled)
 
     def tensors(self) -> list[Tensor]:

@@ -7,7 +7,7 @@ import math
 import operator
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from recon_cli.comparison.claim import (
     PROPORTIONAL,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     Reduction = Callable[[Claim, Tensor, Tensor], Tensor]  # :func:`reduced`, or what it was compiled to
 
 PIECE = 1 << 21  # numbers: what is read, or compiled, at a time
-CHUNK = 1 << 17  # numbers: every temporary of a chunk stays in a CPU's cache
+CHUNK = 1 << 16  # numbers: the temporaries of a chunk stay in a core's own cache
 SAMPLE = 1 << 20  # numbers, at least, that a sample has
 
 
@@ -78,10 +78,7 @@ class Tally:
     ratios: tuple[Tensor, ...] = ()
 
     def __add__(self, other: Tally) -> Tally:
-        return Tally(**{
-            part.name: part.metadata.get("add", operator.add)(getattr(self, part.name), getattr(other, part.name))
-            for part in fields(self)
-        })  # fmt: skip
+        return Tally(*(add(getattr(self, name), getattr(other, name)) for name, add in additions()))
 
     def sampled_by(self, sample: Tally) -> Tally:
         """Return the same with the sums over gradients of a sample; its range of ratios too, where none was measured here."""
@@ -89,6 +86,12 @@ class Tally:
         if not self.ratio_elements + self.ratio_excluded:
             names += ["ratio_elements", "ratio_excluded", "ratio_min", "ratio_max"]
         return replace(self, **{name: getattr(sample, name) for name in names})
+
+
+@functools.cache
+def additions() -> list[tuple[str, Callable[[Any, Any], Any]]]:
+    """Return the names of a tally's fields, each with how two of them add."""
+    return [(part.name, part.metadata.get("add", operator.add)) for part in fields(Tally)]
 
 
 class Values(NamedTuple):
@@ -235,9 +238,10 @@ def reduce_values(claim: Claim, x: Tensor, evaluation: Evaluation, weights: Tens
     def total(values: Tensor) -> Tensor:
         return values.sum() if weights is None else (wide(values) * weights).sum()
 
-    if claim.own:
-        of_loss = loss * claim.slope
-        rest, size = nll - of_loss, nll.abs() + of_loss.abs()
+    of_nll, of_loss = total(nll), total(loss)
+    if claim.own:  # in place, where a tensor is nobody else's: what is new goes through memory, and takes twice as long
+        scaled = loss * claim.slope if loss is evaluation.loss else loss.mul_(claim.slope)
+        rest, size, least = nll - scaled, scaled.abs_().add_(nll.abs()), 0.0
         if type(likelihood).offset is not Likelihood.offset:
             free = wide(likelihood.offset(wide(x)))
             offset = offset + total(free)
@@ -247,13 +251,15 @@ def reduce_values(claim: Claim, x: Tensor, evaluation: Evaluation, weights: Tens
             offset = offset + (nll.numel() if weights is None else weights.sum()) * normaliser
             if type(likelihood).normaliser is not Likelihood.normaliser:
                 rest, size = rest.sub_(normaliser), size.add_(abs(normaliser))  # type: ignore[arg-type]
+                least = abs(normaliser) if isinstance(normaliser, float) else 0.0
         if type(likelihood).gap is not Likelihood.gap:
             missing = wide(likelihood.gap(wide(mean())))
             rest, size, gap = rest.sub_(missing), size.add_(missing.abs()), total(missing)
-        worst = rest.abs_().div_(size.clamp_(min=torch.finfo(size.dtype).tiny)).amax() / torch.finfo(x.dtype).eps
+        tiny = torch.finfo(size.dtype).tiny
+        worst = rest.div_(size if least > tiny else size.clamp_(min=tiny)).abs_().amax() / torch.finfo(x.dtype).eps
     if likelihood is not claim.measured:
         gap = total(wide(claim.measured.gap(wide(mean()))))
-    return torch.stack([total(nll), total(loss), offset, gap, worst])
+    return torch.stack([of_nll, of_loss, offset, gap, worst])
 
 
 def reduce_gradients(claim: Claim, gradients: Gradients) -> Tensor:
