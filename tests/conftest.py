@@ -50,6 +50,12 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervisor, "run_in_parts", work_here)
 
 
+@pytest.fixture(autouse=True)
+def no_kept_kernels(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Kernels that somebody has kept on this machine are not taken: each test has a folder of its own."""
+    monkeypatch.setattr("recon_cli.runtime.kernels.folder", lambda: tmp_path / "kernels")
+
+
 @pytest.fixture
 def mnist() -> Path:
     """The folder of real MNIST images, or a skip."""

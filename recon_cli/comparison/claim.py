@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
 
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import IDENTITY, Loss
+from recon_cli.identity.parametric import Number
 from recon_cli.identity.regions import Outputs
 from recon_cli.identity.tensors import wide
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+Part = TypeVar("Part", Likelihood, Loss)
 PROPORTIONAL = 64.0  # gradients are proportional if their ratio varies by fewer units of rounding than this
 
 
@@ -39,11 +41,46 @@ class Claim:
         slope = likelihood.slope_of(loss)
         return cls(likelihood, loss, measured or likelihood, math.nan if slope is None else float(slope))
 
+    @property
+    def own(self) -> bool:
+        """Whether the loss is the likelihood's own, so that there is a slope."""
+        return not (isinstance(self.slope, float) and math.isnan(self.slope))
+
+    @property
+    def parts(self) -> tuple[Likelihood | Loss, ...]:
+        """Likelihood and loss, and what is measured where that is another."""
+        return (self.likelihood, self.loss, *([] if self.measured is self.likelihood else [self.measured]))
+
+    @property
+    def numbers(self) -> tuple[float, ...]:
+        """The numbers that :meth:`with_numbers` takes others for: the slope, and those of the parts."""
+        return (self.slope, *(getattr(part, name) for part in self.parts for name in replaceable(part)))
+
+    def with_numbers(self, numbers: Sequence[Number]) -> Claim:
+        """Return the same claim at other numbers, which may be tensors: then one expression is that of every noise."""
+        slope, *others = numbers
+        left = iter(others)
+        likelihood, loss = with_fields(self.likelihood, left).admitted(), with_fields(self.loss, left)
+        measured = likelihood if self.measured is self.likelihood else with_fields(self.measured, left).admitted()
+        return Claim(likelihood, loss, measured, cast(float, slope) if self.own else self.slope)
+
     def nll(self, x: Tensor, point: Tensor) -> Tensor:
         """Return -log p(x) of each event at ``point``, which is what the loss takes: mu, or a raw output."""
         if self.loss.link == self.measured.link:
             return self.measured.nll_raw(x, point)
         return self.measured.nll(x, self.loss.link.inverse(point))
+
+
+def replaceable(part: Likelihood | Loss) -> list[str]:
+    """Return which fields of a likelihood, or of a loss, may be tensors: no whole numbers, none that torch's functional takes."""
+    if isinstance(part, Loss) and type(part).values is Loss.values:
+        return []
+    return [field.name for field in fields(part) if not field.metadata["domain"].whole]
+
+
+def with_fields(part: Part, numbers: Iterator[Number]) -> Part:
+    """Return a likelihood, or a loss, with the next of ``numbers`` in its replaceable fields."""
+    return replace(part, **{name: next(numbers) for name in replaceable(part)})
 
 
 class Evaluation(NamedTuple):
@@ -96,15 +133,18 @@ def evaluate_with_gradients(claim: Claim, x: Tensor, mu: Tensor) -> tuple[Evalua
     return Evaluation(point, nll, loss), Gradients(of_nll.to(x.dtype), of_loss.to(x.dtype))
 
 
-def excluded(gradients: Gradients, slope: float) -> Tensor:
+def excluded(gradients: Gradients, claim: Claim) -> Tensor:
     """Return where both gradients are zero, or below the smallest normal number, where a gradient has lost its digits."""
     import torch
 
-    if math.isnan(slope):
+    if not claim.own:
         return (gradients.nll == 0) & (gradients.loss == 0)
-    limits = torch.finfo(gradients.loss.dtype)
-    small = limits.tiny * max(1.0, 1 / slope)
-    return (gradients.loss.abs() < small) & (gradients.nll.abs() < min(2 * slope * small, limits.max))
+    limits, slope = torch.finfo(gradients.loss.dtype), claim.slope
+    if isinstance(slope, float):
+        small = limits.tiny * max(1.0, 1 / slope)
+        return (gradients.loss.abs() < small) & (gradients.nll.abs() < min(2 * slope * small, limits.max))
+    least = limits.tiny * (1 / slope).clamp(min=1)
+    return (gradients.loss.abs() < least) & (gradients.nll.abs() < (2 * slope * least).clamp(max=limits.max))
 
 
 def finite(evaluation: Evaluation, gradients: Gradients) -> Tensor:

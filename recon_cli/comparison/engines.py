@@ -6,11 +6,15 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
+from recon_cli.comparison import kernels
 from recon_cli.comparison.cases import GROUP, ComparisonCase, OutsideSupport, Piece
+from recon_cli.comparison.kernels import Found, Kind
 from recon_cli.comparison.tally import Tally, chunks, measure
+from recon_cli.comparison.warming import make_in_background
 from recon_cli.errors import ReconError, unknown
 from recon_cli.runtime import processes
 from recon_cli.runtime.devices import Uncompiled
+from recon_cli.runtime.threads import shared_out
 from recon_cli.sources._values import numbers
 
 if TYPE_CHECKING:
@@ -18,11 +22,17 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from recon_cli.comparison.tally import Reduction
+    from recon_cli.runtime.threads import Spread
+
     Progress = Callable[[int, str], None]
+    Part = tuple[Tensor, Tensor, Tensor | None]
 
 ENGINES = ("auto", "eager", "compile")
 GRADIENTS = ("sample", "all")
 PAYS = 1 << 29  # numbers: below, the seconds of compiling are more than it saves
+PAYS_NEXT_TIME = 1 << 25  # numbers: from here on a kernel is made in the background
+PAYS_WHEN_KEPT = 1 << 22  # numbers: below, loading a kernel that was compiled before saves nothing
 
 
 @dataclass(frozen=True)
@@ -64,45 +74,71 @@ def run(case: ComparisonCase, engine: str = "auto", gradients: str = "sample", p
         return _by_engine(case.relaxed(), engine, gradients, progress)
 
 
-def compiles(engine: str, numbers: int) -> bool:
-    """Return whether an engine compiles a measurement of so many numbers."""
-    return engine == "compile" or (engine == "auto" and numbers >= PAYS)
+def compiles(engine: str, case: ComparisonCase) -> bool:
+    """Return whether an engine compiles a measurement: ``auto`` does where that pays, with a kernel that was kept much sooner."""
+    if engine != "auto":
+        return engine == "compile"
+    kept = case.numbers >= PAYS_WHEN_KEPT and case.device.type == "cpu" and kernels.is_kept(Kind.of(case))
+    return case.numbers >= PAYS or all(processes.all_gather(kept))
 
 
 def _by_engine(case: ComparisonCase, engine: str, gradients: str, progress: Progress | None) -> Measured:
     """Measure a case compiled where that is asked for or pays, and piece by piece where ``auto`` fails to compile."""
     if case.picked and engine == "compile":
         raise ReconError("--engine compile takes no masks, missing values or weights.", "Use --engine eager.")
-    if case.picked or not compiles(engine, case.numbers):
-        return _measured(case, False, gradients, progress)
+    if case.picked or not compiles(engine, case):
+        measured = _measured(case, Found(), gradients, progress)
+        if engine != "auto" or case.picked or case.device.type != "cpu" or case.numbers < PAYS_NEXT_TIME or not measured.whole:
+            return measured
+        return replace(measured, notes=(*measured.notes, *make_in_background(Kind.of(case))))
     try:
-        return _measured(case, True, gradients, progress)
+        return _measured(case, _found(case, progress), gradients, progress)
     except Uncompiled as error:
         if engine == "compile":
             raise ReconError(error.message, "Use --engine eager; the numbers are the same.") from error
-        measured = _measured(case, False, gradients, progress)
+        measured = _measured(case, Found(), gradients, progress)
         return replace(measured, notes=(f"Measured piece by piece: the compiler failed here ({error.reason}).", *measured.notes))
 
 
-def _measured(case: ComparisonCase, compiled: bool, gradients: str, progress: Progress | None) -> Measured:
+def _found(case: ComparisonCase, progress: Progress | None) -> Found:
+    """Return how to reduce pieces, compiled in every process. Raises Uncompiled in all of them where one cannot."""
+
+    def say(words: str) -> None:
+        if progress:
+            progress(0, f"{case.claim.measured.name}, {words}")
+
+    try:
+        found, reason = kernels.find(case, say), ""
+    except Uncompiled as error:
+        found, reason = Found(), error.reason
+    outcomes = processes.all_gather((reason, found.notes))
+    if failed := [reason for reason, _ in outcomes if reason]:
+        raise Uncompiled(RuntimeError(failed[0]))
+    return found._replace(notes=tuple(dict.fromkeys(note for _, notes in outcomes for note in notes)))
+
+
+def _measured(case: ComparisonCase, found: Found, gradients: str, progress: Progress | None) -> Measured:
     """Measure this process's share of the samples in one way, and return everybody's together."""
     import torch
 
+    compiled = found.reduction is not None
     case = replace(case, sample=case.sample // 8) if compiled else case  # the range of the ratios it takes from all
     everywhere = compiled or gradients == "all" or case.stride == 1
-    try:
-        share = _share(case, compiled, everywhere, progress)
-    except OutsideSupport as error:  # here, and so for every process
-        processes.all_gather(error)
-        raise
-    shares = processes.all_gather(share)
-    tally = sum((each.tally for each in shares), Tally())
-    x, mu, *weights = (
-        torch.cat([each.sample[i] for each in shares if each.sample]).to(case.device) for i in range(len(shares[0].sample))
-    )
-    if case.stride > 1 or compiled:
-        tally = tally.sampled_by(sum((measure(case.claim, *part) for part in chunks(case.claim.measured, x, mu)), Tally()))
-    notes, whole = _method(case, compiled, everywhere, tally), all(each.whole for each in shares)
+    with shared_out(case.device.type == "cpu") as spread:
+        try:
+            share = _share(case, found, everywhere, progress, spread)
+        except OutsideSupport as error:  # here, and so for every process
+            processes.all_gather(error)
+            raise
+        shares = processes.all_gather(share)
+        tally = sum((each.tally for each in shares), Tally())
+        x, mu, *weights = (
+            torch.cat([each.sample[i] for each in shares if each.sample]).to(case.device) for i in range(len(shares[0].sample))
+        )
+        if case.stride > 1 or compiled:
+            parts = [*chunks(case.claim.measured, x, mu)]
+            tally = tally.sampled_by(sum(spread(lambda part: measure(case.claim, *part), parts), Tally()))
+    notes, whole = (*found.notes, *_method(case, compiled, everywhere, tally)), all(each.whole for each in shares)
     return Measured(case, tally, x, mu, notes, whole, weights[0] if weights else None)
 
 
@@ -114,7 +150,7 @@ class _Share(NamedTuple):
     whole: bool
 
 
-def _share(case: ComparisonCase, compiled: bool, everywhere: bool, progress: Progress | None) -> _Share:
+def _share(case: ComparisonCase, found: Found, everywhere: bool, progress: Progress | None, spread: Spread) -> _Share:
     """Measure this process's share of the samples, piece by piece; Ctrl-C ends it with what was measured."""
     blocks = processes.share(-(-len(case.mu) // case.block))
     first, last = blocks[0] * case.block, min(blocks[1] * case.block, len(case.mu))
@@ -125,7 +161,8 @@ def _share(case: ComparisonCase, compiled: bool, everywhere: bool, progress: Pro
             if not len(piece.mu):
                 continue
             size = size or piece.mu.numel()
-            part = _tally(case, piece, compiled and piece.mu.numel() == size, everywhere, sample)
+            fits = piece.mu.numel() == size or (found.any_size and len(piece.mu) > 1)
+            part = _tally(case, piece, found.reduction if fits else None, everywhere, sample, spread)
             tally, measured_numbers = tally + part + piece.admitted, measured_numbers + piece.mu.numel()
             if progress:
                 rate = measured_numbers * piece.mu.element_size() * 2 / (time.monotonic() - start) / 1e9
@@ -137,15 +174,21 @@ def _share(case: ComparisonCase, compiled: bool, everywhere: bool, progress: Pro
     return _Share(tally, sample.tensors(), True)
 
 
-def _tally(case: ComparisonCase, piece: Piece, compiled: bool, everywhere: bool, sample: Sample) -> Tally:
+def _tally(
+    case: ComparisonCase, piece: Piece, reduction: Reduction | None, everywhere: bool, sample: Sample, spread: Spread
+) -> Tally:
     """Measure a piece, and put the events of it that are sampled into ``sample``."""
     events, points = next(chunks(case.claim.measured, piece.x, piece.mu, piece.mu.numel()))
     sample.add(piece.start, events, points, *([] if piece.weights is None else [piece.weights]))
-    if compiled:
-        tally = measure(case.claim, events, points, compiled=True)
+    if reduction is not None:
+        tally = measure(case.claim, events, points, reduction=reduction)
     else:
-        parts = (measure(case.claim, x, mu, gradients=everywhere, weights=weights) for x, mu, weights in case.parts(piece))
-        tally = sum(parts, Tally())
+
+        def measured(part: Part) -> Tally:
+            x, mu, weights = part
+            return measure(case.claim, x, mu, gradients=everywhere, weights=weights)
+
+        tally = sum(spread(measured, [*case.parts(piece)]), Tally())
     if tally.infinite:
         raise beyond(case, piece.x, piece.mu, tally, piece.start // max(1, case.events // len(case.mu)))
     # Where there is a sample, the ratios are those of its elements: those of all would fill the memory.
@@ -161,13 +204,15 @@ class Sample:
 
     def add(self, start: int, x: Tensor, mu: Tensor, *weights: Tensor) -> None:
         """Add those events of a piece that are sampled; ``start`` is the place of its first event among all."""
+        import torch
+
         sampled = self.case.sampled(start, len(mu)).to(mu.device)
         parts = (x, mu, *weights)
         if not self._rooms:
             most = min(self.case.events, (self.case.events // (self.case.stride * GROUP) + 2) * GROUP)
             self._rooms = [part.new_empty((most, *part.shape[1:])) for part in parts]
         for room, part in zip(self._rooms, parts, strict=True):
-            room[self.count : self.count + len(sampled)] = part[sampled]
+            torch.index_select(part, 0, sampled, out=room[self.count : self.count + len(sampled)])
         self.count += len(sampled)
 
     def tensors(self) -> list[Tensor]:

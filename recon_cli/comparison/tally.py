@@ -7,7 +7,7 @@ import math
 import operator
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from recon_cli.comparison.claim import (
     PROPORTIONAL,
@@ -24,14 +24,15 @@ from recon_cli.comparison.claim import (
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.tensors import wide
 from recon_cli.numerics.compensated import Total
-from recon_cli.runtime.devices import compiled
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    Reduction = Callable[[Claim, Tensor, Tensor], Tensor]  # :func:`reduced`, or what it was compiled to
+
 PIECE = 1 << 21  # numbers: what is read, or compiled, at a time
-CHUNK = 1 << 17  # numbers: every temporary of a chunk stays in a CPU's cache
+CHUNK = 1 << 16  # numbers: the temporaries of a chunk stay in a core's own cache
 SAMPLE = 1 << 20  # numbers, at least, that a sample has
 
 
@@ -77,10 +78,7 @@ class Tally:
     ratios: tuple[Tensor, ...] = ()
 
     def __add__(self, other: Tally) -> Tally:
-        return Tally(**{
-            part.name: part.metadata.get("add", operator.add)(getattr(self, part.name), getattr(other, part.name))
-            for part in fields(self)
-        })  # fmt: skip
+        return Tally(*(add(getattr(self, name), getattr(other, name)) for name, add in additions()))
 
     def sampled_by(self, sample: Tally) -> Tally:
         """Return the same with the sums over gradients of a sample; its range of ratios too, where none was measured here."""
@@ -88,6 +86,12 @@ class Tally:
         if not self.ratio_elements + self.ratio_excluded:
             names += ["ratio_elements", "ratio_excluded", "ratio_min", "ratio_max"]
         return replace(self, **{name: getattr(sample, name) for name in names})
+
+
+@functools.cache
+def additions() -> list[tuple[str, Callable[[Any, Any], Any]]]:
+    """Return the names of a tally's fields, each with how two of them add."""
+    return [(part.name, part.metadata.get("add", operator.add)) for part in fields(Tally)]
 
 
 class Values(NamedTuple):
@@ -119,7 +123,7 @@ def measure(
     mu: Tensor,
     *,
     gradients: bool = True,
-    compiled: bool = False,
+    reduction: Reduction | None = None,
     weights: Tensor | None = None,
 ) -> Tally:
     """Return both sides of -log p = slope * loss + offset + gap on every element of ``x`` and ``mu``.
@@ -133,9 +137,9 @@ def measure(
         a likelihood, whose claim about its own loss is put to the test; or any claim.
     gradients
         whether to measure them; else only the values.
-    compiled
-        values and the ratios' range in one pass over the data, by torch's compiler: seconds for the first piece of a
-        size, a fraction of the time after. Where that leaves a doubt the elements are measured one chunk after another.
+    reduction
+        :func:`reduced`, compiled: values and the ratios' range in one pass over the data. Where that leaves a doubt the
+        elements are measured one chunk after another.
     weights
         of the events, by which the sums of values are weighted; gradients are each element's own. Not of what is compiled.
     """
@@ -143,11 +147,11 @@ def measure(
     if (wider := measured_dtype(x.dtype)) != x.dtype:
         bare = claim.measured.admitted()  # rounded to two bytes, data are not on their levels to more digits
         wide_claim = replace(claim, measured=bare, likelihood=bare if claim.likelihood is claim.measured else claim.likelihood)
-        tally = measure(wide_claim, x.to(wider), mu.to(wider), gradients=gradients, compiled=compiled, weights=weights)
+        tally = measure(wide_claim, x.to(wider), mu.to(wider), gradients=gradients, reduction=reduction, weights=weights)
         overflown = ~finite(*evaluate_with_gradients(wide_claim, x, mu))
         return replace(tally, infinite=tally.infinite + int(overflown.sum()))
-    if compiled:
-        values, ratios = unpacked(_compiled()(claim, x, mu))
+    if reduction is not None:
+        values, ratios = unpacked(reduction(claim, x, mu))
         if doubtful(values, ratios, claim.slope, x.dtype, mu.numel()):
             return sum((measure(claim, *part) for part in chunks(claim.measured, x, mu)), Tally())
         return tally_of(claim, x, mu, values, ratios)
@@ -159,7 +163,7 @@ def measure(
     evaluation, slopes = evaluate_with_gradients(claim, x, mu)
     values, ratios = unpacked(reduce(claim, x, evaluation, slopes, weights))
     of_nll, of_loss = wide(slopes.nll), wide(slopes.loss)
-    counted = ~excluded(slopes, claim.slope)
+    counted = ~excluded(slopes, claim)
     doubt = doubtful(values, ratios, claim.slope, x.dtype, mu.numel())
     return replace(
         tally_of(claim, x, mu, values, ratios, weights),
@@ -234,33 +238,36 @@ def reduce_values(claim: Claim, x: Tensor, evaluation: Evaluation, weights: Tens
     def total(values: Tensor) -> Tensor:
         return values.sum() if weights is None else (wide(values) * weights).sum()
 
-    if not math.isnan(claim.slope):
-        rest, size = torch.add(nll, loss, alpha=-claim.slope), nll.abs().add_(loss.abs(), alpha=claim.slope)
+    of_nll, of_loss = total(nll), total(loss)
+    if claim.own:  # in place, where a tensor is nobody else's: what is new goes through memory, and takes twice as long
+        scaled = loss * claim.slope if loss is evaluation.loss else loss.mul_(claim.slope)
+        rest, size, least = nll - scaled, scaled.abs_().add_(nll.abs()), 0.0
         if type(likelihood).offset is not Likelihood.offset:
             free = wide(likelihood.offset(wide(x)))
             offset = offset + total(free)
             rest, size = rest.sub_(free), size.add_(free.abs())
         else:
-            normaliser = float(likelihood.normaliser)
+            normaliser = likelihood.normaliser
             offset = offset + (nll.numel() if weights is None else weights.sum()) * normaliser
             if type(likelihood).normaliser is not Likelihood.normaliser:
-                rest, size = rest.sub_(normaliser), size.add_(abs(normaliser))
+                rest, size = rest.sub_(normaliser), size.add_(abs(normaliser))  # type: ignore[arg-type]
+                least = abs(normaliser) if isinstance(normaliser, float) else 0.0
         if type(likelihood).gap is not Likelihood.gap:
             missing = wide(likelihood.gap(wide(mean())))
             rest, size, gap = rest.sub_(missing), size.add_(missing.abs()), total(missing)
-        worst = rest.abs_().div_(size.clamp_(min=torch.finfo(size.dtype).tiny)).amax() / torch.finfo(x.dtype).eps
+        tiny = torch.finfo(size.dtype).tiny
+        worst = rest.div_(size if least > tiny else size.clamp_(min=tiny)).abs_().amax() / torch.finfo(x.dtype).eps
     if likelihood is not claim.measured:
         gap = total(wide(claim.measured.gap(wide(mean()))))
-    return torch.stack([total(nll), total(loss), offset, gap, worst])
+    return torch.stack([of_nll, of_loss, offset, gap, worst])
 
 
 def reduce_gradients(claim: Claim, gradients: Gradients) -> Tensor:
     """Return the numbers of :class:`Ratios`, in that order."""
     import torch
 
-    without = excluded(gradients, claim.slope)
-    limits = torch.finfo(gradients.loss.dtype)
-    if math.isnan(claim.slope) or limits.tiny < claim.slope < limits.max:
+    without = excluded(gradients, claim)
+    if has_quotient(claim, gradients.loss.dtype):
         ratio = gradients.nll / gradients.loss
     else:
         ratio = wide(gradients.nll) / wide(gradients.loss)
@@ -270,14 +277,17 @@ def reduce_gradients(claim: Claim, gradients: Gradients) -> Tensor:
     ])  # fmt: skip
 
 
+def has_quotient(claim: Claim, dtype: torch.dtype) -> bool:
+    """Return whether the ratio of a claim's gradients, its slope, is a number of ``dtype`` to all its digits."""
+    import torch
+
+    limits, slope = torch.finfo(dtype), claim.slope
+    return not isinstance(slope, float) or math.isnan(slope) or limits.tiny < slope < limits.max
+
+
 def reduced(claim: Claim, x: Tensor, mu: Tensor) -> Tensor:
     """Return values and gradients of ``x`` and ``mu``, reduced: what the compiler takes whole."""
     return reduce(claim, x, *evaluate_with_gradients(claim, x, mu))
-
-
-@functools.cache
-def _compiled() -> Callable[[Claim, Tensor, Tensor], Tensor]:
-    return compiled(reduced)
 
 
 def chunks(likelihood: Likelihood, x: Tensor, mu: Tensor, most: int = 0) -> Iterator[tuple[Tensor, Tensor]]:

@@ -48,8 +48,11 @@ class Gaussian(Likelihood):
 
     @elementwise
     def nll(self, x: Tensor, mu: Tensor) -> Tensor:
+        import torch
+
         z = (x - mu) * (1 / self.sigma)
-        return z * z * 0.5 + self.normaliser
+        normaliser = torch.as_tensor(self.normaliser, dtype=z.dtype, device=z.device)
+        return torch.addcmul(normaliser, z, z, value=0.5)
 
     def total(self, x: Tensor, raw: Tensor) -> Tensor:
         """By the sum of squared errors, which is all that one sigma for all elements needs of them."""

@@ -63,13 +63,20 @@ class Uncompiled(ReconError):
         super().__init__(f"The compiler failed here: {reason}", "Leave it out (--compile); the numbers are the same.", reason)
 
 
+def vector_options() -> dict[str, str | int | bool | Callable[..., Any]]:
+    """Return options for torch's compiler: on a CPU vectors of half the width there are.
+
+    A conversion from float32 to float64 then stays in the registers, instead of going through memory.
+    """
+    import torch
+
+    return {"cpp.simdlen": 256} if torch.backends.cpu.get_cpu_capability() == "AVX512" else {}
+
+
 def compiled(function: Callable[Arguments, Result], whole: bool = True) -> Callable[Arguments, Result]:
     """Return ``function`` through torch's compiler, once for every size; ``whole``: as one graph, or not at all.
 
     It raises :class:`Uncompiled` where the compiler fails.
-
-    On a CPU with half-width vectors: a conversion from float32 to float64 then stays in the registers, instead of going
-    through memory.
     """
     import torch
     from torch._dynamo.exc import TorchDynamoException
@@ -77,11 +84,8 @@ def compiled(function: Callable[Arguments, Result], whole: bool = True) -> Calla
     # One compilation for each object, noise and size: as many as are asked for, not the eight that are usual.
     config = torch._dynamo.config
     limit = "recompile_limit" if hasattr(config, "recompile_limit") else "cache_size_limit"  # until torch 2.6
-    options: dict[str, str | int | bool | Callable[..., Any]] | None = (
-        {"cpp.simdlen": 256} if torch.backends.cpu.get_cpu_capability() == "AVX512" else {}
-    )
     inner: Callable[Arguments, Result]
-    inner = config.patch({limit: MANY})(torch.compile(function, fullgraph=whole, dynamic=False, options=options))
+    inner = config.patch({limit: MANY})(torch.compile(function, fullgraph=whole, dynamic=False, options=vector_options()))
 
     def outer(*values: Arguments.args, **named: Arguments.kwargs) -> Result:
         try:

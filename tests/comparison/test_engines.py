@@ -12,7 +12,8 @@ from torch import Tensor
 import recon_cli
 from recon_cli import likelihoods
 from recon_cli.cli import main
-from recon_cli.comparison import cases, engines, tally
+from recon_cli.comparison import cases, engines, kernels, tally
+from recon_cli.comparison.kernels import Found
 from recon_cli.comparison.tally import Tally
 from recon_cli.errors import ReconError
 from recon_cli.identity.likelihood import Likelihood
@@ -31,7 +32,7 @@ def plain_compiler(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         sizes.append(len(mu))
         return tally.reduced(claim, x, mu)
 
-    monkeypatch.setattr(tally, "_compiled", lambda: look)
+    monkeypatch.setattr(kernels, "find", lambda case, say: Found(look))
     monkeypatch.setattr(cases, "PIECE", 400)
     monkeypatch.setattr(cases, "CHUNK", 40)
     return sizes
@@ -93,7 +94,7 @@ def test_a_compiler_that_fails_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*words: object) -> None:
         raise Uncompiled(RuntimeError("no working C++ compiler\nand more"))
 
-    monkeypatch.setattr(tally, "_compiled", lambda: broken)
+    monkeypatch.setattr(kernels, "make", broken)
     monkeypatch.setattr(engines, "PAYS", 1)
     found = recon_cli.compare([[0.0, 1.0]], [[0.5, 0.25]], "gaussian", device="cpu")
     assert found.holds
@@ -112,7 +113,7 @@ def test_where_the_compiler_fails_it_is_said_beside_what_else_there_is_to_say(mo
     def broken(*words: object) -> None:
         raise Uncompiled(RuntimeError("no working C++ compiler"))
 
-    monkeypatch.setattr(tally, "_compiled", lambda: broken)
+    monkeypatch.setattr(kernels, "make", broken)
     monkeypatch.setattr(engines, "PAYS", 1)
     x, mu = torch.rand(9600), torch.rand(9600)
     failed, gradients = engines.run(dataclasses.replace(case(Gaussian(), x, mu), sample=3000)).notes

@@ -1,0 +1,196 @@
+"""Values and gradients reduced in one pass over the data: by a kernel that is made once for a claim at any noise, and kept.
+
+On a CPU the expression is traced, with the numbers of likelihood and loss as one more input, and compiled ahead of time into a
+library (:mod:`recon_cli.runtime.kernels`), for any number of events; elsewhere torch's compiler does it within the process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import math
+import os
+import tempfile
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import recon_cli
+from recon_cli.comparison.claim import Claim, replaceable
+from recon_cli.comparison.tally import PIECE, has_quotient, measured_dtype, reduced
+from recon_cli.runtime import checksums, kernels
+from recon_cli.runtime.devices import Uncompiled, compiled, vector_options
+from recon_cli.runtime.kernels import Kernel, UnusableKernel
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+    from torch.fx import GraphModule
+
+    from recon_cli.comparison.cases import ComparisonCase
+    from recon_cli.comparison.tally import Reduction
+
+SOURCES = ("identity", "likelihoods", "numerics", "comparison/claim.py", "comparison/tally.py", "comparison/kernels.py")
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a kernel is made for: a claim, at any noise, on any number of events, of shape ``event``, numbers of a dtype.
+
+    A claim with a class of somebody's own is traced at its own numbers, and its kernel is not kept: nobody knows what else
+    such a class depends on.
+    """
+
+    claim: Claim
+    dtype: torch.dtype
+    event: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, case: ComparisonCase) -> Kind:
+        """Return what a case takes."""
+        measured, shape = case.claim.measured, tuple(case.mu.shape)
+        shape = shape[: len(shape) - bool(measured.head)]
+        return cls(case.claim, measured_dtype(case.dtype), shape[len(shape) - measured.event :])
+
+    @property
+    def is_known(self) -> bool:
+        """Whether all of it is recon's own, and the ratio of its gradients a number of its dtype."""
+        own = all(type(part).__module__.startswith("recon_cli.") for part in self.claim.parts)
+        return own and has_quotient(self.claim, self.dtype)
+
+    @property
+    def description(self) -> dict[str, object]:
+        """Everything that the kernel depends on, in words: also what recon, torch and the processor are."""
+        claim = self.claim
+        fixed = [
+            [name, value] for part in claim.parts for name, value in part.parameters.items() if name not in replaceable(part)
+        ]
+        return {
+            "likelihood": claim.likelihood.name, "loss": claim.loss.name, "dtype": str(self.dtype)[6:],
+            "measured": [part.name for part in claim.parts[2:]], "own": claim.own, "event": list(self.event), "fixed": fixed,
+            "source": source(), **kernels.surroundings(),
+        }  # fmt: skip
+
+    def examples(self) -> tuple[Tensor, Tensor]:
+        """Return data and means of such a kind, zeros: a piece of them, by whose size the compiler chooses how to go about it."""
+        import torch
+
+        head = len(self.claim.measured.head)
+        shape = (PIECE // max(1, math.prod(self.event) * (head or 1)), *self.event)
+        return torch.zeros(shape, dtype=self.dtype), torch.zeros((*shape, head) if head else shape, dtype=self.dtype)
+
+
+class Found(NamedTuple):
+    """How to reduce pieces: with what (None: as they are), whether of any size, and what there is to say of it."""
+
+    reduction: Reduction | None = None
+    any_size: bool = False
+    notes: tuple[str, ...] = ()
+
+
+@functools.cache
+def source() -> str:
+    """Return the SHA-256 of all of recon's code that an expression may come from."""
+    root = Path(recon_cli.__file__).parent
+    files = [file for name in SOURCES for file in (sorted((root / name).glob("*.py")) if "." not in name else [root / name])]
+    return checksums.digest(*(file.read_bytes() for file in files))
+
+
+def is_kept(kind: Kind) -> bool:
+    """Return whether a kernel of such a kind was kept, be it unfit by now."""
+    return kind.is_known and os.path.lexists(kernels.folder() / kernels.name_of(kind.description))
+
+
+def find(case: ComparisonCase, say: Say) -> Found:
+    """Return how to reduce a case's pieces: by the kernel that is kept, or that is made now. Raises Uncompiled."""
+    if case.device.type != "cpu":
+        return Found(_compiled())
+    kind = Kind.of(case)
+    kernel, notes = made_or_loaded(kind, say)
+
+    def reduction(claim: Claim, x: Tensor, mu: Tensor) -> Tensor:
+        return kernel(x, mu, numbers_of(claim)) if kind.is_known else kernel(x, mu)
+
+    return Found(reduction, True, notes)
+
+
+def made_or_loaded(kind: Kind, say: Say) -> tuple[Kernel, tuple[str, ...]]:
+    """Return the kernel of a kind, loaded or made and kept; and, in sentences, why it was not loaded or is not kept."""
+    name, description, notes = str(kind.claim.measured.name), kind.description, list[str]()
+    if not kind.is_known:
+        say("making a kernel")
+        return load_fresh(make(kind)), ()
+    with contextlib.suppress(UnusableKernel):
+        if kernel := kernels.load(description):
+            return kernel, ()
+    with kernels.alone():
+        try:
+            if kernel := kernels.load(description):  # another process has made it meanwhile
+                return kernel, ()
+        except UnusableKernel as error:
+            notes.append(f"The kernel kept for {name} could not be loaded ({error}), and was made anew.")
+        say("making a kernel, which is kept")
+        library = make(kind)
+        try:
+            kernels.keep(description, library)
+        except UnusableKernel as error:
+            notes.append(f"The kernel made for {name} could not be kept in {kernels.folder()} ({error}).")
+    return load_fresh(library), tuple(notes)
+
+
+def load_fresh(library: bytes) -> Kernel:
+    """Return a kernel that was just made, from a file that is gone again."""
+    with tempfile.TemporaryDirectory() as room:
+        path = Path(room, kernels.LIBRARY)
+        path.write_bytes(library)
+        return Kernel(path)
+
+
+def numbers_of(claim: Claim) -> Tensor:
+    """Return the numbers of a claim as its kernel takes them."""
+    import torch
+
+    return torch.tensor(claim.numbers, dtype=torch.float64)
+
+
+def make(kind: Kind) -> bytes:
+    """Return the library that torch's compiler makes of :func:`tally.reduced` for a kind. Raises Uncompiled where it fails."""
+    import torch
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    claim = kind.claim
+
+    def at_numbers(x: Tensor, mu: Tensor, *numbers: Tensor) -> Tensor:
+        return reduced(claim.with_numbers(numbers[0].unbind()) if numbers else claim, x, mu)
+
+    inputs = (*kind.examples(), *([numbers_of(claim)] if kind.is_known else []))
+    events = {0: torch.export.Dim("events")}
+    try:
+        with tempfile.TemporaryDirectory() as room, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            path = Path(room, kernels.LIBRARY)
+            graph = make_fx(at_numbers, tracing_mode="symbolic")(*inputs)
+            check_any_size(graph)
+            dynamic = (events, events, *[None] * (len(inputs) - 2))
+            module = torch.export.export(graph, inputs, dynamic_shapes=dynamic).module()
+            options = {"aot_inductor.output_path": str(path), "cpp.dynamic_threads": True, **vector_options()}
+            torch._inductor.aot_compile(module, inputs, options=options)
+            return path.read_bytes()
+    except Exception as error:
+        raise Uncompiled(error) from error
+
+
+def check_any_size(graph: GraphModule) -> None:
+    """Raise ValueError where what was traced is of one number of events only, or has asked how many there are."""
+    size, shapes = next(iter(graph.graph.nodes)).meta["val"].shape[0], graph.shape_env
+    asked = {symbol for guard in (shapes.guards if shapes else ()) for symbol in guard.expr.free_symbols}
+    if isinstance(size, int) or size.node.expr in asked or not size.node.expr.is_symbol:
+        raise ValueError("what it computes depends on how many events there are")
+
+
+@functools.cache
+def _compiled() -> Reduction:
+    return compiled(reduced)

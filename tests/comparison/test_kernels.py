@@ -1,0 +1,292 @@
+"""A kernel is made once for a family, whatever its noise; what it measures is what is measured without."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy
+import points
+import pytest
+import torch
+from click.testing import CliRunner
+from torch import Tensor
+
+import recon_cli
+from recon_cli import likelihoods
+from recon_cli.cli import main
+from recon_cli.comparison import cases, engines, kernels, tally, warming
+from recon_cli.comparison.claim import Claim
+from recon_cli.comparison.kernels import Kind
+from recon_cli.identity.likelihood import Likelihood
+from recon_cli.likelihoods.gaussian import Gaussian
+from recon_cli.runtime import kernels as kept
+from recon_cli.runtime.devices import Uncompiled
+
+PROJECT = Path(recon_cli.__file__).parents[1]
+SIDES = [likelihoods.parse(name) for name in likelihoods.names()]
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[Claim]:
+    """A compiler that takes no time: its library is the number of a claim, and a kernel evaluates that claim. What it made."""
+    claims: list[Claim] = []
+
+    def make(kind: Kind) -> bytes:
+        claims.append(kind.claim)
+        time.sleep(0.05)
+        return str(len(claims) - 1).encode()
+
+    def kernel(path: Path) -> Callable[..., Tensor]:
+        claim = claims[int(path.read_bytes())]
+        return lambda x, mu, *numbers: tally.reduced(claim.with_numbers(numbers[0].unbind()) if numbers else claim, x, mu)
+
+    monkeypatch.setattr(kernels, "make", make)
+    monkeypatch.setattr(kept, "Kernel", kernel)
+    monkeypatch.setattr(kernels, "Kernel", kernel)
+    monkeypatch.setattr(engines, "PAYS_WHEN_KEPT", 100)
+    return claims
+
+
+def pair(count: int = 1000) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return torch.rand(count, generator=generator), torch.rand(count, generator=generator)
+
+
+def compare(likelihood: Likelihood | str = "gaussian:sigma=0.5", engine: str = "auto", **words: object) -> recon_cli.Comparison:
+    return recon_cli.compare(*pair(), likelihood, engine=engine, device="cpu", **words)
+
+
+def compiled(comparison: recon_cli.Comparison) -> bool:
+    return any("by the compiler" in note for note in comparison.notes)
+
+
+@pytest.mark.parametrize("side", SIDES, ids=str)
+def test_at_numbers_that_are_tensors_the_expression_is_the_same(side: Likelihood) -> None:
+    """In every family: so one kernel does for all noises, and is given them."""
+    means = torch.tensor([points.mean(side, where) for where in (0.21, 0.33, 0.58, 0.83)], dtype=torch.float64)
+    mu = means.repeat(16, *(1,) * (means.ndim - 1))
+    x = side.sample(mu, torch.Generator().manual_seed(7))
+    claim = Claim.of(side.admitted())
+    other = Claim.of(type(side)().admitted()).with_numbers(kernels.numbers_of(claim).unbind())
+    torch.testing.assert_close(tally.reduced(other, x, mu), tally.reduced(claim, x, mu), rtol=1e-12, atol=1e-12)
+
+
+def test_a_kernel_of_one_noise_is_that_of_every_noise(made: list[Claim]) -> None:
+    assert not compiled(compare())
+    first = compare(engine="compile")
+    for word in ("gaussian:sigma=0.5", "gaussian:sigma=0.03", "gaussian:sigma=7"):
+        found, due = compare(word), compare(word, "eager")
+        assert compiled(found)
+        assert not compiled(due)
+        assert found.rows[0].nll == pytest.approx(due.rows[0].nll, rel=1e-14)
+        assert found.rows[0].ratio_max == due.rows[0].ratio_max
+    assert compiled(first)
+    assert len(made) == 1
+
+
+def test_another_likelihood_loss_or_dtype_is_another_kernel_and_another_noise_is_not() -> None:
+    def name(word: str, loss: str | None = None, dtype: torch.dtype = torch.float32, event: tuple[int, ...] = ()) -> str:
+        claim = Claim.of(likelihoods.parse(word).admitted(), likelihoods.as_loss(loss))
+        return kept.name_of(Kind(claim, dtype, event).description)
+
+    several = [
+        name("gaussian"), name("laplace"), name("gaussian", "l1"), name("gaussian", dtype=torch.float64), name("huber"),
+        name("huber:delta=2"), name("binomial:count=3"), name("binomial:count=4"), name("categorical", event=(10,)),
+        name("categorical", event=(11,)),
+    ]  # fmt: skip
+    assert len({*several}) == len(several)  # a number that torch's functional takes as a number, or a whole one, is fixed
+    for one, other in (("gaussian", "gaussian:sigma=9"), ("student-t", "student-t:df=3,scale=2")):
+        assert name(one) == name(other)
+
+
+def test_a_kernel_of_another_recon_or_torch_is_made_anew(made: list[Claim], monkeypatch: pytest.MonkeyPatch) -> None:
+    compare(engine="compile")
+    for name, value in (("source", lambda: "other"), ("surroundings", lambda: {"torch": "9.9"})):
+        with monkeypatch.context() as patch:
+            patch.setattr(kernels if name == "source" else kept, name, value)
+            assert not compiled(compare())
+            notes = compare(engine="compile").notes
+            assert compiled(compare())
+            assert not any("could not be loaded" in note for note in notes)
+    assert len(made) == 3
+
+
+def test_a_kernel_that_is_harmed_is_told_and_made_anew(made: list[Claim]) -> None:
+    compare(engine="compile")
+    (library,) = kept.folder().glob("*/kernel.so")
+    library.write_bytes(b"1")
+    notes = compare().notes
+    assert "The kernel kept for gaussian could not be loaded (its checksum is another than when recon wrote it)" in notes[0]
+    assert "by the compiler" in notes[1]
+    assert not any("could not be loaded" in note for note in compare().notes)
+    assert len(made) == 2
+
+
+def test_where_none_can_be_kept_it_is_used_and_told(made: list[Claim], monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*words: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(kept.os, "rename", full)
+    notes = compare(engine="compile").notes
+    assert "could not be kept" in notes[0]
+    assert "No space left on device" in notes[0]
+    assert "by the compiler" in notes[1]
+    result = CliRunner().invoke(main, ["warm", "gaussian"])
+    assert result.exit_code == 2
+    assert "No space left on device" in result.stderr
+    assert "RECON_CACHE" in result.stderr
+
+
+def test_of_several_processes_at_once_one_makes_it(made: list[Claim]) -> None:
+    kind = Kind(Claim.of(Gaussian().admitted()), torch.float32)
+    threads = [threading.Thread(target=kernels.made_or_loaded, args=(kind, str)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert len(made) == 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Mine(Gaussian):
+    """-log p(x | mu) = somebody's own."""
+
+    def nll(self, x: Tensor, mu: Tensor) -> Tensor:
+        return super().nll(x, mu) * 1.0
+
+
+def test_one_of_a_class_of_ones_own_is_not_kept(made: list[Claim]) -> None:
+    assert compiled(compare(Mine(0.5), "compile"))
+    assert not compiled(compare(Mine(0.5)))
+    assert not kept.folder().exists()
+
+
+def test_without_a_compiler_it_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(kind: Kind) -> bytes:
+        raise Uncompiled(RuntimeError("no working C++ compiler\nand more"))
+
+    monkeypatch.setattr(kernels, "make", none)
+    result = CliRunner().invoke(main, ["warm", "gaussian"])
+    assert result.exit_code == 2
+    assert "no working C++ compiler" in result.stderr
+    assert "install g++" in result.stderr
+    monkeypatch.setattr(engines, "PAYS", 1)
+    found = compare()
+    assert found.holds
+    assert "Measured piece by piece: the compiler failed here (no working C++ compiler)." in found.notes
+
+
+def test_kernels_made_ahead(made: list[Claim]) -> None:
+    words = ["warm", "gaussian:sigma=3", "categorical", "heteroscedastic-gaussian", "--format", "json"]
+    for state in ("made", "was there"):
+        result = CliRunner().invoke(main, words)
+        assert result.exit_code == 0, result.output
+        rows = json.loads(result.stdout)["tables"]["kernels"]
+        assert [(row["likelihood"], row["state"]) for row in rows] == [(claim.likelihood.name, state) for claim in made]
+    assert compiled(compare("gaussian:sigma=0.1"))
+    labels, chances = torch.arange(100) % 10, torch.full((100, 10), 0.1)
+    assert compiled(recon_cli.compare(labels, chances, "categorical", device="cpu"))
+    assert not compiled(recon_cli.compare(labels % 5, chances[:, :5] * 2, "categorical", device="cpu"))
+    assert len(made) == 3
+
+
+@pytest.mark.parametrize(
+    "words", [["gaussian", "--loss", "categorical-cross-entropy"], ["no-such"], ["categorical", "--length", "0"]]
+)
+def test_what_cannot_be_made_is_a_sentence(made: list[Claim], words: list[str]) -> None:
+    result = CliRunner().invoke(main, ["warm", *words])
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert made == []
+
+
+def test_a_large_comparison_has_one_made_for_the_next(made: list[Claim], monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[list[str]] = []
+
+    class Child:
+        pid = 1 << 30
+
+        def __init__(self, words: list[str], **named: object) -> None:
+            started.append(words[3:])
+
+    monkeypatch.setattr(engines, "PAYS_NEXT_TIME", 1000)
+    monkeypatch.setattr(warming.subprocess, "Popen", Child)
+    monkeypatch.setattr(warming.shutil, "which", lambda name: name)
+    told = compare(loss="l1").notes
+    assert any(
+        "recon warm gaussian --dtype float32 --loss absolute-error makes a kernel, in the background" in note for note in told
+    )
+    compare(loss="l1")  # no second one on the same day
+    compare(engine="eager")
+    fixed = Kind(Claim.of(likelihoods.parse("huber").admitted()), torch.float32)
+    assert warming.make_in_background(fixed) == ()  # of a number that has no place in words
+    compare(engine="compile")
+    compare()  # which has one
+    assert started == [["warm", "gaussian", "--dtype", "float32", "--loss", "absolute-error"]]
+    monkeypatch.setattr(warming.shutil, "which", lambda name: None)
+    compare("laplace")
+    assert len(started) == 1
+
+
+@pytest.mark.inductor
+def test_the_real_one_is_made_once_and_loaded_without_the_compiler(tmp_path: Path) -> None:
+    for name, values in zip(("x", "mu"), pair(1 << 22), strict=True):
+        numpy.save(tmp_path / f"{name}.npy", values.numpy())
+    code = """
+import sys, recon_cli
+comparison = recon_cli.compare("x.npy", "mu.npy", "gaussian:sigma=SIGMA", engine="ENGINE", device="cpu")
+compiled = any("by the compiler" in note for note in comparison.notes)
+print(comparison.rows[0].nll, comparison.holds, compiled, "torch._inductor" in sys.modules)
+"""
+
+    def run(engine: str, sigma: float) -> subprocess.Popen[str]:
+        words = [sys.executable, "-c", code.replace("ENGINE", engine).replace("SIGMA", str(sigma))]
+        environment = {**os.environ, "RECON_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(PROJECT)}
+        return subprocess.Popen(words, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True)
+
+    first = [run("compile", 0.5), run("compile", 0.5)]  # at once
+    outputs = [process.communicate(timeout=300)[0].split() for process in first]
+    assert sorted(output[3] for output in outputs) == ["False", "True"]  # one made it, the other waited
+    for sigma in (0.5, 0.07):
+        found, due = (run(engine, sigma).communicate(timeout=60)[0].split() for engine in ("auto", "eager"))
+        assert found[1:] == ["True", "True", "False"]
+        assert due[1:] == ["True", "False", "False"]
+        assert float(found[0]) == pytest.approx(float(due[0]), rel=1e-14)
+
+
+@pytest.mark.inductor
+@pytest.mark.parametrize("name", ["laplace", "student-t", "poisson", "categorical", "heteroscedastic-gaussian"])
+def test_the_real_one_measures_the_same(name: str) -> None:
+    side = likelihoods.parse(name)
+    means = torch.tensor([points.mean(side, where) for where in (0.21, 0.33, 0.58, 0.83)], dtype=torch.float64)
+    mu = means.repeat(5000, *(1,) * (means.ndim - 1))
+    x = side.sample(mu, torch.Generator().manual_seed(7))
+    for dtype, close in ((torch.float64, 1e-12), (torch.float32, 1e-6)):
+        case = cases.admit(side, None, x.to(dtype), mu.to(dtype), torch.device("cpu"), dtype, "data", False)
+        reduction = kernels.find(case, str).reduction
+        assert reduction is not None
+        for count in (2, 3, 1001, len(x)):
+            data = case.x[:count], case.mu[:count]
+            found, due = reduction(case.claim, *data), tally.reduced(case.claim, *data).detach()
+            assert found[:4].tolist() == pytest.approx(due[:4].tolist(), rel=close, abs=1e-12)
+            assert found[5:].tolist() == pytest.approx(due[5:].tolist(), rel=close)
+
+
+@pytest.mark.inductor
+def test_a_real_one_depends_on_no_number_of_events() -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Counting(Gaussian):
+        def nll(self, x: Tensor, mu: Tensor) -> Tensor:
+            return super().nll(x, mu) + math.log(float(len(x)))
+
+    with pytest.raises(Uncompiled, match="depends on how many events there are"):
+        kernels.make(Kind(Claim.of(Counting().admitted()), torch.float32))
