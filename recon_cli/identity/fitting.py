@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from recon_cli.errors import ReconError
+from recon_cli.identity.likelihood import level_name
 from recon_cli.identity.regions import SHARE
 
 if TYPE_CHECKING:
@@ -42,21 +43,15 @@ class Free(nn.Module, Generic[L]):
         return self.family(**noise, **self.design)
 
 
-def level(likelihood: Likelihood) -> str | None:
-    """Return the name of the number that is the size of the noise: sigma or scale, or the only one there is; None without one."""
-    names = [*likelihood.noise]
-    return next((name for name in ("sigma", "scale") if name in names), names[0] if len(names) == 1 else None)
-
-
 def resized(likelihood: Likelihood, size: Number) -> Likelihood:
     """Return the likelihood with another size of its noise; one that has none as it is."""
-    name = level(likelihood)
+    name = level_name(likelihood)
     return type(likelihood)(**{**likelihood.parameters, name: size}) if name else likelihood
 
 
 def start(usual: L, x: Tensor, mu: Tensor) -> L:
     """Return the likelihood to look from: the mean absolute error for a scale, the rest as it is usually."""
-    name = level(usual)
+    name = level_name(usual)
     if name not in ("sigma", "scale"):
         return usual
     size = (x.double() - mu.double()).abs().mean().item()

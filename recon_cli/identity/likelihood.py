@@ -153,6 +153,22 @@ class Likelihood(Parametric, ABC):
         object.__setattr__(same, "admits", True)
         return same
 
+    @property
+    def part(self) -> Likelihood:
+        """What this is a mixture of: itself, unless it is one."""
+        return self
+
+    def centre(self, mu: Tensor) -> Tensor:
+        """Return one number for each element of what the decoder gives, near which data lie: the mean, or first of several."""
+        return mu[..., 0] if self.head else mu
+
+    def usual_outputs(self, mean: Tensor, spread: Tensor) -> Tensor:
+        """Return what a decoder gives that knows nothing, from mean and standard deviation of each element, above 0."""
+        from recon_cli.identity.regions import inside
+
+        del spread
+        return inside(mean, self.domain)[0]
+
     def encode(self, x: Tensor, mu: Tensor) -> Tensor:
         """Return the data in the form that nll takes: as they are, unless overridden (labels become one-hot vectors)."""
         del mu
@@ -308,6 +324,12 @@ class Likelihood(Parametric, ABC):
         """Return the slope of ``loss`` where that is one of its own in any form (pinball of the median is half of l1)."""
         every = (slope * times for own, slope in self.losses.items() if (times := own.per(loss)) is not None)
         return next(every, None)
+
+
+def level_name(likelihood: Likelihood) -> str | None:
+    """Return the name of the number that is the size of the noise: sigma or scale, or the only one there is; None without one."""
+    names = [*likelihood.noise]
+    return next((name for name in ("sigma", "scale") if name in names), names[0] if len(names) == 1 else None)
 
 
 def number_of(loss: Loss | None, name: str, usual: float) -> float:
