@@ -158,6 +158,11 @@ class Likelihood(Parametric, ABC):
         """What this is a mixture of: itself, unless it is one."""
         return self
 
+    @property
+    def locations(self) -> int:
+        """How many of the numbers that the decoder gives for an element are in the units of x: the first so many."""
+        return 1
+
     def centre(self, mu: Tensor) -> Tensor:
         """Return one number for each element of what the decoder gives, near which data lie: the mean, or first of several."""
         return mu[..., 0] if self.head else mu

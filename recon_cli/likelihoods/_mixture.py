@@ -13,6 +13,7 @@ from recon_cli.identity.likelihood import Likelihood, level_name
 from recon_cli.identity.losses import Link, Loss, raw_names
 from recon_cli.identity.parametric import Parametric, computed, parameter
 from recon_cli.identity.regions import POSITIVE, Interval, Outputs, Region
+from recon_cli.identity.tensors import wide
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -65,7 +66,7 @@ class Components(Parametric):
     def at(self, scales: Tensor) -> Likelihood:
         """Return a component of these scales; without looking at its numbers again, which a compiler could not."""
         part = copy.copy(self.part)
-        object.__setattr__(part, self.size, scales)
+        object.__setattr__(part, self.size, wide(scales))
         return part
 
     def _parts(self) -> tuple[tuple[str, Region], ...]:
@@ -139,6 +140,10 @@ class Mixture(Components, Likelihood):
         locations, scales, logits = self.split(raw)
         return mixed(self.each(x, self.part.link.inverse(locations), scales.exp()), logits, logits, 1.0)
 
+    @property
+    def locations(self) -> int:
+        return self.count
+
     def shares(self, mu: Tensor) -> Tensor:
         """Return the share of each component, (..., K)."""
         weights = self.split(mu)[2]
@@ -162,9 +167,9 @@ class Mixture(Components, Likelihood):
         import torch
 
         turn = torch.linspace(-1, 1, self.count, dtype=mean.dtype, device=mean.device) if self.count > 1 else mean.new_zeros(1)
-        wide = spread.unsqueeze(-1)
-        scales = wide * (1 - turn.square().mean()).clamp(min=0.25).sqrt()
-        locations = self.part.domain.keep(mean.unsqueeze(-1) + wide * turn)
+        width = spread.unsqueeze(-1)
+        scales = width * (1 - turn.square().mean()).clamp(min=0.25).sqrt()
+        locations = self.part.domain.keep(mean.unsqueeze(-1) + width * turn)
         return torch.cat([locations, scales.expand(locations.shape), torch.ones_like(locations)], dim=-1)
 
     def sample(self, mu: Tensor, generator: Generator | None = None) -> Tensor:

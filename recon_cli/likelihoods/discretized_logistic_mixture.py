@@ -49,7 +49,7 @@ class DiscretizedLogisticMixture(Mixture):
     aliases = ("discretised-logistic-mixture", "mixture-of-logistics", "mol", "dmol")
     loss = computed(lambda self: DiscretizedLogisticMixtureNLL(self.components, self.levels))
     calls = (
-        "-(torch.log_softmax(weight.log(), -1) + torch.log(torch.sigmoid((x[..., None] - mu + 0.5/(levels - 1))/scale)"
+        "-((weight/weight.sum(-1, keepdim=True)).log() + torch.log(torch.sigmoid((x[..., None] - mu + 0.5/(levels - 1))/scale)"
         ".where(x[..., None] < 1, 1) - torch.sigmoid((x[..., None] - mu - 0.5/(levels - 1))/scale)"
         ".where(x[..., None] > 0, 0))).logsumexp(-1)",
     )

@@ -34,6 +34,4 @@ class GaussianMixture(Mixture):
     component = family("gaussian")
     aliases = ("mog", "gmm", "mixture-of-gaussians", "mixture-density")
     loss = computed(lambda self: GaussianMixtureNLL(self.components))
-    calls = (
-        "-distributions.MixtureSameFamily(distributions.Categorical(probs=weight), distributions.Normal(mu, sigma)).log_prob(x)",
-    )
+    calls = ("-distributions.MixtureSameFamily(distributions.Categorical(weight), distributions.Normal(mu, sigma)).log_prob(x)",)

@@ -34,6 +34,4 @@ class LaplaceMixture(Mixture):
     component = family("laplace")
     aliases = ("mixture-of-laplaces",)
     loss = computed(lambda self: LaplaceMixtureNLL(self.components))
-    calls = (
-        "-distributions.MixtureSameFamily(distributions.Categorical(probs=weight), distributions.Laplace(mu, scale)).log_prob(x)",
-    )
+    calls = ("-distributions.MixtureSameFamily(distributions.Categorical(weight), distributions.Laplace(mu, scale)).log_prob(x)",)
