@@ -29,7 +29,7 @@ from recon_cli.formats._presentable import Presentable
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import Loss
 from recon_cli.identity.proportions import Proportion, of_loss, proportion
-from recon_cli.identity.regions import Lattice
+from recon_cli.identity.regions import Lattice, listed
 from recon_cli.identity.tensors import as_tensor, plain, wide
 from recon_cli.likelihoods._grey_levels import bits_per_dimension, elsewhere, spacing
 from recon_cli.report import LeftOut, Report, Table
@@ -242,7 +242,7 @@ def _measured(
     for one in claimed:
         likelihood = spread_out(one, x.shape, mu.shape)
         if likelihood is not one:
-            numbers = " and ".join(likelihood.head)
+            numbers = listed(likelihood.head)
             comparison = replace(comparison, notes=(*comparison.notes, f"The last axis of the reconstructions is {numbers}."))
         on = None
         if isinstance(likelihood.support, Lattice):

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from recon_cli.errors import ReconError
-from recon_cli.identity.likelihood import level_name
 from recon_cli.identity.regions import SHARE
 
 if TYPE_CHECKING:
@@ -45,13 +44,13 @@ class Free(nn.Module, Generic[L]):
 
 def resized(likelihood: Likelihood, size: Number) -> Likelihood:
     """Return the likelihood with another size of its noise; one that has none as it is."""
-    name = level_name(likelihood)
+    name = likelihood.level_name
     return type(likelihood)(**{**likelihood.parameters, name: size}) if name else likelihood
 
 
 def start(usual: L, x: Tensor, mu: Tensor) -> L:
     """Return the likelihood to look from: the mean absolute error for a scale, the rest as it is usually."""
-    name = level_name(usual)
+    name = usual.level_name
     if name not in ("sigma", "scale"):
         return usual
     size = (x.double() - mu.double()).abs().mean().item()

@@ -20,7 +20,7 @@ from recon_cli.errors import ReconError
 from recon_cli.identity.elementwise import elementwise
 from recon_cli.identity.losses import IDENTITY, Link, Loss
 from recon_cli.identity.parametric import Number, Parametric, class_or_instance
-from recon_cli.identity.regions import POSITIVE, REAL, Interval, Lattice, Region
+from recon_cli.identity.regions import POSITIVE, REAL, Interval, Lattice, Region, inside
 from recon_cli.identity.tensors import Values, wide
 
 if TYPE_CHECKING:
@@ -169,8 +169,6 @@ class Likelihood(Parametric, ABC):
 
     def usual_outputs(self, mean: Tensor, spread: Tensor) -> Tensor:
         """Return what a decoder gives that knows nothing, from mean and standard deviation of each element, above 0."""
-        from recon_cli.identity.regions import inside
-
         del spread
         return inside(mean, self.domain)[0]
 
@@ -241,6 +239,12 @@ class Likelihood(Parametric, ABC):
     def design(self) -> dict[str, Number]:
         """The parameters that are no noise but known beforehand, and never fitted: whole numbers (trials, levels)."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.metadata["domain"].whole}
+
+    @property
+    def level_name(self) -> str | None:
+        """What the size of the noise is called: sigma or scale, or the only number that there is; None without one."""
+        names = [*self.noise]
+        return next((name for name in ("sigma", "scale") if name in names), names[0] if len(names) == 1 else None)
 
     @property
     def noise(self) -> dict[str, Number]:
@@ -329,12 +333,6 @@ class Likelihood(Parametric, ABC):
         """Return the slope of ``loss`` where that is one of its own in any form (pinball of the median is half of l1)."""
         every = (slope * times for own, slope in self.losses.items() if (times := own.per(loss)) is not None)
         return next(every, None)
-
-
-def level_name(likelihood: Likelihood) -> str | None:
-    """Return the name of the number that is the size of the noise: sigma or scale, or the only one there is; None without one."""
-    names = [*likelihood.noise]
-    return next((name for name in ("sigma", "scale") if name in names), names[0] if len(names) == 1 else None)
 
 
 def number_of(loss: Loss | None, name: str, usual: float) -> float:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from recon_cli.identity.elementwise import elementwise
-from recon_cli.identity.likelihood import Likelihood, level_name
+from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import Link, Loss
 from recon_cli.identity.regions import POSITIVE, Outputs
 
@@ -30,7 +30,7 @@ def by_network(likelihood: Likelihood) -> Likelihood:
     >>> by_network(Laplace()).nll([1.0], [[0.5, 0.2]])
     tensor([1.5837], dtype=torch.float64)
     """
-    size = level_name(likelihood) or ""
+    size = likelihood.level_name or ""
     outputs = Outputs(parts=(("mu", likelihood.domain), (size, POSITIVE)))
 
     def forward(mu: Tensor) -> Tensor:
@@ -90,7 +90,7 @@ def by_network(likelihood: Likelihood) -> Likelihood:
 def spread_out(likelihood: Likelihood, x: Sequence[int], mu: Sequence[int]) -> Likelihood:
     """Return ``likelihood`` by its network where ``mu`` has a last axis of two more than ``x``, of shapes; else as it is."""
     several = tuple(mu) == (*x, 2) and not likelihood.head and not likelihood.event
-    return by_network(likelihood) if several and level_name(likelihood) in ("sigma", "scale") else likelihood
+    return by_network(likelihood) if several and likelihood.level_name in ("sigma", "scale") else likelihood
 
 
 def floored(likelihood: Likelihood, floor: float) -> Likelihood:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from recon_cli import registry
 from recon_cli.identity.elementwise import elementwise
-from recon_cli.identity.likelihood import Likelihood, level_name
+from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import Link, Loss, raw_names
 from recon_cli.identity.parametric import Parametric, computed, parameter
 from recon_cli.identity.regions import POSITIVE, Interval, Outputs, Region
@@ -43,7 +43,7 @@ class Components(Parametric):
         super().__post_init__()
         part = self.component(**{name: value for name, value in self.parameters.items() if name != self.sized_by}).admitted()
         object.__setattr__(self, "_part", part)
-        object.__setattr__(self, "_size", str(level_name(part)))
+        object.__setattr__(self, "_size", str(part.level_name))
         object.__setattr__(self, "_domain", Outputs(parts=self._parts()))
 
     @property

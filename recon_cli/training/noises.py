@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from recon_cli.errors import ReconError
 from recon_cli.identity import fitting
 from recon_cli.identity.fitting import Free, resized
-from recon_cli.identity.likelihood import Likelihood, level_name
+from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.parametric import Number
 from recon_cli.identity.tensors import wide
 from recon_cli.models._base import typical
@@ -28,7 +28,7 @@ class NoiseRule(nn.Module, ABC):
 
     def __init__(self, likelihood: Likelihood, floor: float = 0.0) -> None:
         super().__init__()
-        self.floor, self.level = floor, level_name(likelihood)
+        self.floor, self.level = floor, likelihood.level_name
 
     @abstractmethod
     def forward(self, x: Tensor, mu: Tensor, weights: Tensor | None = None) -> Likelihood:
@@ -123,7 +123,7 @@ def apart(best: Likelihood, rows: Tensor, mean: Tensor, floor: float) -> Likelih
             "Keep it above a floor, as in --sigma-floor 0.01, or take one noise for all: --sigma learned.",
         )
     error = (wide(rows) - wide(mean)).square().mean(dim=0)
-    level = best.parameters[level_name(best) or ""]
+    level = best.parameters[best.level_name or ""]
     return resized(best, level * (error / error.mean()).sqrt().clamp(min=1e-3))
 
 
@@ -133,7 +133,7 @@ def start(likelihood: Likelihood, whose: str, rows: Tensor, floor: float = 0.0, 
     Raises ReconError where the rows are all alike: the better the model, the smaller the noise, without end; and for a
     ``floor`` of a noise that is given, or is no sigma and no scale.
     """
-    if floor and not likelihood.head and (whose == "fixed" or level_name(likelihood) not in ("sigma", "scale")):
+    if floor and not likelihood.head and (whose == "fixed" or likelihood.level_name not in ("sigma", "scale")):
         why = "is given" if likelihood.noise and whose == "fixed" else "is no sigma and no scale"
         raise ReconError(
             f"A floor keeps a sigma from running to 0, and the noise of {likelihood.name} {why}.", "Leave --sigma-floor out."

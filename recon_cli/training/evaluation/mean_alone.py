@@ -11,7 +11,7 @@ import torch
 
 from recon_cli.errors import ReconError
 from recon_cli.identity import fitting
-from recon_cli.identity.likelihood import Likelihood, level_name
+from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.regions import Circle, Lattice
 from recon_cli.identity.tensors import wide
 from recon_cli.models._base import Model, typical
@@ -143,7 +143,7 @@ def noise(
         best = fitting.start(type(likelihood)(**likelihood.design), few, means)
     if whose == "per-element":
         best = apart(best, x, mu, floor)
-    name = level_name(best)
+    name = best.level_name
     return fitting.resized(best, above(best.parameters[name], floor)) if floor and name else best
 
 
