@@ -229,7 +229,7 @@ def _measured(
     presence: Presence | None = None,
 ) -> Comparison:
     """Return ``compare`` of what is a tensor or lies in files, without remarks on what the data look like."""
-    from recon_cli.likelihoods._by_decoder import spread_out
+    from recon_cli.likelihoods._by_decoder import sized, spread_out
 
     presence = presence or Presence()
     if options.against and presence.weights is not None:
@@ -240,9 +240,9 @@ def _measured(
     device, dtype = devices.device(options.device), devices.dtype(options.dtype, x if "float" in str(x.dtype) else mu)
     comparison = Comparison(notes=likelihoods.interpretations(noise_models))
     for one in claimed:
-        likelihood = spread_out(one, x.shape, mu.shape)
+        likelihood = sized(spread_out(one, x.shape, mu.shape), x.shape, mu.shape)
         if likelihood is not one:
-            numbers = listed(likelihood.head)
+            numbers = f"{listed(likelihood.head)}: {likelihood}" if likelihood.sized_by else listed(likelihood.head)
             comparison = replace(comparison, notes=(*comparison.notes, f"The last axis of the reconstructions is {numbers}."))
         on = None
         if isinstance(likelihood.support, Lattice):

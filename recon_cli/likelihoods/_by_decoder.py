@@ -93,6 +93,17 @@ def spread_out(likelihood: Likelihood, x: Sequence[int], mu: Sequence[int]) -> L
     return by_network(likelihood) if several and likelihood.level_name in ("sigma", "scale") else likelihood
 
 
+def sized(likelihood: Likelihood, x: Sequence[int], mu: Sequence[int]) -> Likelihood:
+    """Return ``likelihood`` of as many components as ``mu``, (..., n) beside x's (...), has numbers for; as it is if it says."""
+    usual = (
+        likelihood.sized_by and likelihood.parameters[likelihood.sized_by] == type(likelihood)().parameters[likelihood.sized_by]
+    )
+    if not usual or tuple(mu[:-1]) != tuple(x) or mu[-1] == len(likelihood.head):
+        return likelihood
+    count, left = divmod(mu[-1] * int(likelihood.parameters[likelihood.sized_by]), len(likelihood.head))
+    return likelihood if left or not count else dataclasses.replace(likelihood, **{likelihood.sized_by: float(count)})
+
+
 def floored(likelihood: Likelihood, floor: float) -> Likelihood:
     """Return ``likelihood``, whose decoder gives the level, with that (the root of a variance) above ``floor``.
 

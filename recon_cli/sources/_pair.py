@@ -59,7 +59,7 @@ class Pair:
 
     def outputs(self, head: Sequence[str]) -> Values:
         """Return what a decoder with the outputs ``head`` would have given: the means; and the variances, where it gives both."""
-        if not head or self.variance is None:
+        if len(head) != 2 or self.variance is None:
             return self.mu
         return numpy.stack([self.mu, numpy.broadcast_to(self.variance(), self.mu.shape)], axis=-1)
 
