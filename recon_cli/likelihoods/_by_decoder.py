@@ -94,14 +94,12 @@ def spread_out(likelihood: Likelihood, x: Sequence[int], mu: Sequence[int]) -> L
 
 
 def sized(likelihood: Likelihood, x: Sequence[int], mu: Sequence[int]) -> Likelihood:
-    """Return ``likelihood`` of as many components as ``mu``, (..., n) beside x's (...), has numbers for; as it is if it says."""
-    usual = (
-        likelihood.sized_by and likelihood.parameters[likelihood.sized_by] == type(likelihood)().parameters[likelihood.sized_by]
-    )
-    if not usual or tuple(mu[:-1]) != tuple(x) or mu[-1] == len(likelihood.head):
+    """Return ``likelihood`` of as many components as ``mu``, (..., n) beside x's (...), has numbers for, unless it says."""
+    by = likelihood.sized_by
+    if not by or likelihood.parameters[by] != type(likelihood)().parameters[by] or tuple(mu[:-1]) != tuple(x):
         return likelihood
-    count, left = divmod(mu[-1] * int(likelihood.parameters[likelihood.sized_by]), len(likelihood.head))
-    return likelihood if left or not count else dataclasses.replace(likelihood, **{likelihood.sized_by: float(count)})
+    count, left = divmod(mu[-1] * int(likelihood.parameters[by]), len(likelihood.head))
+    return likelihood if left or not count else dataclasses.replace(likelihood, **{by: float(count)})
 
 
 def floored(likelihood: Likelihood, floor: float) -> Likelihood:
