@@ -163,6 +163,11 @@ class Likelihood(Parametric, ABC):
         """How many of the numbers that the decoder gives for an element are in the units of x: the first so many."""
         return 1
 
+    @property
+    def spreads(self) -> slice:
+        """Which of the numbers that the decoder gives are the size of the noise: the second of two."""
+        return slice(1, 2)
+
     def centre(self, mu: Tensor) -> Tensor:
         """Return one number for each element of what the decoder gives, near which data lie: the mean, or first of several."""
         return mu[..., 0] if self.head else mu

@@ -113,20 +113,22 @@ def floored(likelihood: Likelihood, floor: float) -> Likelihood:
     tensor([0.5000, 0.0100])
     """
     family: Any = type(likelihood)
-    least = floor * floor if likelihood.head[1] == "var" else floor
+    least, at = floor * floor if likelihood.head[1] == "var" else floor, likelihood.spreads
 
     def forward(mu: Tensor) -> Tensor:
-        free = (mu[..., 1] - least).clamp(min=least * SLIGHTLY).log()
-        return torch.cat([likelihood.link.forward(mu)[..., :1], free[..., None]], dim=-1)
+        raw = likelihood.link.forward(mu).clone()
+        raw[..., at] = (mu[..., at] - least).clamp(min=least * SLIGHTLY).log()
+        return raw
 
     def inverse(raw: Tensor) -> Tensor:
-        return torch.cat([likelihood.link.inverse(raw)[..., :1], (raw[..., 1:].exp() + least)], dim=-1)
+        mu = likelihood.link.inverse(raw)
+        return torch.cat([mu[..., : at.start], raw[..., at].exp() + least, mu[..., at.stop :]], dim=-1)
 
     class Floored(family):  # type: ignore[misc]  # a base that is known at run time only
         """The family of ``likelihood``, its level above the floor."""
 
         raw_loss = None
-        link = Link(f"log ({likelihood.head[1]} - {least:g})", "", forward, inverse)
+        link = Link(f"log ({likelihood.head[at.start]} - {least:g})", "", forward, inverse)
 
         @elementwise
         def nll_raw(self, x: Tensor, raw: Tensor) -> Tensor:

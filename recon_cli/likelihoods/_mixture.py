@@ -144,6 +144,10 @@ class Mixture(Components, Likelihood):
     def locations(self) -> int:
         return self.count
 
+    @property
+    def spreads(self) -> slice:
+        return slice(self.count, 2 * self.count)
+
     def shares(self, mu: Tensor) -> Tensor:
         """Return the share of each component, (..., K)."""
         weights = self.split(mu)[2]

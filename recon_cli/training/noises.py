@@ -100,8 +100,9 @@ def still(likelihood: Likelihood, x: Tensor, floor: float) -> str:
     """Return what to do about elements of ``x`` that never change, where the decoder gives each a noise; empty without any."""
     if not likelihood.head or floor or likelihood.discrete or not (alike := int((x == x[0]).all(dim=0).sum())):
         return ""
+    name = likelihood.head[likelihood.spreads.start]
     return (
-        f"{alike:,} of the {x[0].numel():,} elements are the same in every training row, so the {likelihood.head[1]} that the "
+        f"{alike:,} of the {x[0].numel():,} elements are the same in every training row, so the {name} that the "
         f"decoder gives them runs to 0, and the likelihood grows without end: keep it above a floor, as in --sigma-floor 0.01."
     )
 
