@@ -32,6 +32,8 @@ def inside(region: Interval) -> list[Any]:
         return [(1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)] if region.whole else SHARES
     if isinstance(region, CountVector):
         return TALLIES
+    if isinstance(region, Outputs) and len(region.parts) % 3 == 0:
+        return [mixture(region, turn) for turn in range(8)]
     if isinstance(region, Outputs):
         return [(mean, var) for mean in (-3.0, 0.0, 0.1, 2.5, 1e6) for var in (1e-12, 1e-6, 0.04, 1.0, 2.5, 1e9)]
     if isinstance(region, Circle):
@@ -52,6 +54,13 @@ def inside(region: Interval) -> list[Any]:
     return [-1e6, -3.0, -0.7, 0.0, 1e-20, 0.1, 0.5, 1.0, 2.5, 1e6]
 
 
+def mixture(region: Outputs, turn: int) -> tuple[float, ...]:
+    """Locations, scales and weights of a mixture: near and far, narrow and wide, of even shares and of none but one."""
+    count = len(region.parts) // 3
+    choices = ((-3.0, 0.1, 0.0, 2.5, 0.7, 1e6), (1e-6, 0.04, 1.0, 2.5, 0.3, 1e9), (1.0, 1e-9, 3.0, 0.5, 1.0, 1e6, 2.0))
+    return tuple(choice[(turn + (2 + i) * k) % len(choice)] for i, choice in enumerate(choices) for k in range(count))
+
+
 def possible(side: Likelihood, x: torch.Tensor, mu: torch.Tensor) -> torch.Tensor:
     """Whether the density at each x is positive: not where a mean at an end rules it out."""
     if isinstance(side.domain, Simplex):
@@ -70,6 +79,11 @@ def raw_points(side: Likelihood) -> list[Any]:
     """Raw outputs: of both signs, near zero, and far out."""
     if side.event:
         return [(0.3, -0.2, 1.0), (0.0, 0.0, 1e-9), (30.0, -30.0, 1.9), (-7.3, 0.4, 0.4), (1e-9, 2.0, 40.0), (250.0, 0.5, -300.0)]
+    if side.sized_by:
+        count = len(side.head) // 3
+        choices = ((-2.0, 0.3, 30.0, 0.0, -0.4), (-8.0, 0.0, 2.1, -1.0), (0.0, -30.0, 1e-9, 30.0, 2.0))
+        turns = range(10)
+        return [tuple(c[(t + (1 + i) * k) % len(c)] for i, c in enumerate(choices) for k in range(count)) for t in turns]
     if side.head:
         return [(mean, level) for mean in (-2.0, 0.0, 0.3, 30.0) for level in (-30.0, -1.0, 0.0, 1e-9, 2.1, 30.0)]
     return [-30.0, -7.3, -2.0, -0.4, 0.0, 1e-9, 0.3, 1.9, 2.1, 8.0, 30.0]
@@ -81,6 +95,13 @@ def mean(side: Likelihood, where: float) -> Any:
         return (2 / 3, 2 / 3, 1 / 3) if where > 0.4 else (0.6, 0.0, -0.8)
     if isinstance(side.domain, Simplex):
         return (where, (1 - where) / 3, 1 - where - (1 - where) / 3)
+    if side.sized_by:
+        count = len(side.head) // 3
+        return (
+            *(where + 0.8 * k for k in range(count)),
+            *(0.7 / (1 + k) for k in range(count)),
+            *(1.0 + k for k in range(count)),
+        )
     if side.head:
         return (where, 0.7)
     bounded = type(side.domain) is Interval and math.isfinite(side.domain.high)
@@ -108,7 +129,11 @@ KAPPAS = [1e-10, 0.3, 1.0, 6.28, 24.9, 25.1, 1e3, 1e5]
 DEGREES = [0.3, 1.0, 2.0, 31.0, 65.0, 1e4, 1e15]
 DISPERSIONS = [1e-12, 1e-4, 0.3, 1.0, 40.0, 1e6]
 GROUND = {"power": POWERS, "kappa": KAPPAS, "df": DEGREES, "dispersion": DISPERSIONS, "delta": [1e-3, 0.5, 1.0, 1.345, 8.0]}
-DESIGN = {"levels": [2.0, 17.0, 256.0, 65536.0], "count": [1.0, 2.0, 15.0, 16.0, 33.0, 1e4, 2.0**24 + 1]}
+DESIGN = {
+    "components": [2.0, 3.0],
+    "levels": [2.0, 17.0, 256.0, 65536.0],
+    "count": [1.0, 2.0, 15.0, 16.0, 33.0, 1e4, 2.0**24 + 1],
+}
 COUNTS = [0.0, 1.0, 2.0, 14.0, 15.0, 16.0, 17.0, 100.0, 2.0**24 + 1, 1e9]
 MEANS = [1e-310, 1e-30, 1e-10, 1e-8, 0.5, 1.0, 2.0, 14.5, 15.0, 16.0, 99.0, 2.0**24 + 1, 1e9 + 7, 3e9]
 CHANCES = [
@@ -153,6 +178,9 @@ def pairs(side: Likelihood) -> list[tuple[Any, Any]]:
         kinds = inside(side.support)
         shares = [(chance, (1 - chance) / 2, (1 - chance) / 2) for chance in CHANCES]
         return [(x, mu) for x in kinds for mu in shares]
+    if side.sized_by:
+        xs = inside(side.support)[:5] if isinstance(side.support, Lattice) else [-0.7, 0.0, 1.0, 2.5]
+        return [(x, (*(x + at for at in mu[: len(mu) // 3]), *mu[len(mu) // 3 :])) for x in xs for mu in inside(side.domain)]
     if side.head:
         return [(x, (x + e, var)) for x in (0.0, 1.0) for e in RESIDUALS[:12] for var in (1e-38, 1e-8, 1e-6, 0.04, 1.0, 1e8)]
     if isinstance(domain, Circle):
@@ -175,6 +203,9 @@ def raw_pairs(side: Likelihood) -> list[tuple[Any, Any]]:
     far = [0.0, 1e-12, -1e-5, 0.5, -2.0, 8.0, -17.3, 20.0, 37.5, -88.0, 100.0]
     if side.event:
         return [(x, (0.3, r, -r / 3)) for x in inside(side.support)[:3] for r in far]
+    if side.sized_by:
+        xs = inside(side.support)[:5] if isinstance(side.support, Lattice) else [-0.7, 0.0, 1.0, 2.5]
+        return [(x, raw) for x in xs for raw in raw_points(side)]
     if side.head:
         return [(x, (x + e, level)) for x in (0.0, 1.0) for e in RESIDUALS[:11] for level in (*far, -60.0)]
     low = -200.0 if side.domain.high < math.inf else -60.0

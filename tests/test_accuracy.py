@@ -115,6 +115,8 @@ def unit(side: Likelihood, row: Any, raw: bool) -> Any:
     x, mu = (max(abs(part) for part in witness.flat(value)) for value in row)
     if raw:
         return max(x, mpmath.mpf(1)) if side.support.whole else mpmath.mpf(1)
+    if side.sized_by:
+        return max(1 / mpmath.mpf(part) for part in row[1][len(row[1]) // 3 :])
     if side.head:
         return 1 / mpmath.mpf(row[1][1])
     return x / mu if side.support.whole and mu and side.domain.low == 0 else mpmath.mpf(0)

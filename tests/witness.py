@@ -17,7 +17,7 @@ import sympy
 from sympy import IndexedBase
 
 from recon_cli.identity.likelihood import Likelihood
-from recon_cli.identity.losses import Loss
+from recon_cli.identity.losses import Loss, raw_names
 from recon_cli.identity.regions import Circle, CountVector, Interval, Lattice, Simplex, Sphere
 
 mpmath.mp.dps = 60
@@ -135,7 +135,7 @@ def linked(of: Likelihood | Loss, raw: Sequence[Any]) -> list[Any]:
     """What the decoder gives, by the link, from symbols of its raw output."""
     if not of.event:
         numbers = {name: exactly(value) for name, value in of.parameters.items()}
-        names = dict(zip("rs", raw, strict=False)) | numbers
+        names = dict(zip(raw_names(len(raw)), raw, strict=True)) | numbers
         return [sympy.sympify(text, locals=names) for text in of.link.formula.split(", ")]
     if of.link.formula == "r":
         return [*raw]
@@ -149,11 +149,17 @@ def exactly(value: Any) -> Any:
     return value if isinstance(value, sympy.Symbol) else sympy.Rational(*float(value).as_integer_ratio())
 
 
+def sized(likelihood: Likelihood, raw: bool) -> tuple[type[Likelihood], bool, float]:
+    """What a formula is made of: the family, of which output, and of how many components."""
+    return type(likelihood), raw, likelihood.parameters[likelihood.sized_by] if likelihood.sized_by else 0.0
+
+
 @functools.lru_cache
-def symbolic(kind: type[Likelihood], raw: bool) -> tuple[Any, list[Any], list[Any]]:
+def symbolic(kind: type[Likelihood], raw: bool, size: float) -> tuple[Any, list[Any], list[Any]]:
     """-log density, its derivatives by each number of mu (or of the raw output), and the names of noise, x and those."""
-    noise = {field.name: sympy.Symbol(field.name, positive=True) for field in dataclasses.fields(kind)}
-    side = kind(**noise)
+    fields = [field.name for field in dataclasses.fields(kind) if field.name != kind.sized_by]
+    noise = {name: sympy.Symbol(name, positive=True) for name in fields}
+    side = kind(**noise, **({kind.sized_by: size} if kind.sized_by else {}))
     xs, mus = symbols(side, raw)
     density = formula(side.density, side, raw)
     if isinstance(density, sympy.Piecewise):
@@ -164,21 +170,21 @@ def symbolic(kind: type[Likelihood], raw: bool) -> tuple[Any, list[Any], list[An
 
 
 @functools.lru_cache
-def compiled(kind: type[Likelihood], raw: bool) -> tuple[Callable[..., Any], list[Callable[..., Any]]]:
+def compiled(kind: type[Likelihood], raw: bool, size: float) -> tuple[Callable[..., Any], list[Callable[..., Any]]]:
     """What is symbolic as functions of noise, x and mu (or the raw output)."""
-    log, slopes, names = symbolic(kind, raw)
+    log, slopes, names = symbolic(kind, raw, size)
     return function(log, names), [function(slope, names) for slope in slopes]
 
 
 def nll(likelihood: Likelihood, raw: bool = False) -> Callable[[Any, Any], Any]:
     """-log density of (x, mu), or of (x, raw output), at sixty digits."""
-    exact, noise = compiled(type(likelihood), raw)[0], [*likelihood.parameters.values()]
+    exact, noise = compiled(*sized(likelihood, raw))[0], [*likelihood.factors.values()]
     return lambda x, mu: exact(noise, x, mu)
 
 
 def gradient(likelihood: Likelihood, raw: bool = False) -> Callable[[Any, Any], list[Any]]:
     """d nll/d mu, or d nll/d raw output, of (x, mu) at sixty digits: one number for each that the decoder gives."""
-    parts, noise = compiled(type(likelihood), raw)[1], [*likelihood.parameters.values()]
+    parts, noise = compiled(*sized(likelihood, raw))[1], [*likelihood.factors.values()]
     return lambda x, mu: [part(noise, x, mu) for part in parts]
 
 
@@ -189,7 +195,7 @@ def leeway(likelihood: Likelihood, raw: bool, x: Any, at: Any) -> tuple[Any, lis
     is rounded once at least, as if the scale were, and exp(-z) magnifies that. Where a density is a sum of chances, as
     that of more zeros, so is its derivative by the logarithm of mu.
     """
-    values = [*likelihood.parameters.values()]
+    values = [*likelihood.factors.values()]
     step = mpmath.mpf(10) ** (-mpmath.mp.dps // 3)
 
     def moved(exact: Callable[..., Any]) -> list[Any]:
@@ -198,10 +204,17 @@ def leeway(likelihood: Likelihood, raw: bool, x: Any, at: Any) -> tuple[Any, lis
         summed = (
             [abs(exact(values, x, mpmath.mpf(at) * (1 + step)) - here) / step / 2] if "Eq(x, 0)" in likelihood.density else []
         )
+        if likelihood.sized_by:  # so are scales and weights, where the decoder gives them
+            places = range(len(at) // 3, len(at))
+            ways = (
+                [mpmath.mpf(a) * (1 + step * (i == k and not raw)) + step * (i == k and raw) for i, a in enumerate(at)]
+                for k in places
+            )
+            summed = [abs(exact(values, x, way) - here) / step / 2 for way in ways]
         return [*(abs(exact(noise, x, at) - here) / step / 2 for noise in turned), *summed]
 
-    whole, slopes = compiled(type(likelihood), raw)
-    parts, slope_parts = terms(type(likelihood), raw)
+    whole, slopes = compiled(*sized(likelihood, raw))
+    parts, slope_parts = terms(*sized(likelihood, raw))
     sizes = [
         max((size for size in (*moved(exact), *(abs(part(values, x, at)) for part in each)) if mpmath.isfinite(size)), default=0)
         for exact, each in ((whole, parts), *zip(slopes, slope_parts, strict=True))
@@ -210,9 +223,9 @@ def leeway(likelihood: Likelihood, raw: bool, x: Any, at: Any) -> tuple[Any, lis
 
 
 @functools.lru_cache
-def terms(kind: type[Likelihood], raw: bool) -> tuple[list[Callable[..., Any]], list[list[Callable[..., Any]]]]:
+def terms(kind: type[Likelihood], raw: bool, size: float) -> tuple[list[Callable[..., Any]], list[list[Callable[..., Any]]]]:
     """The terms of -log density, and those of each of its derivatives, as :func:`compiled` has their sums."""
-    log, slopes, names = symbolic(kind, raw)
+    log, slopes, names = symbolic(kind, raw, size)
     whole, *each = ([function(part, names) for part in sympy.Add.make_args(sympy.expand(of))] for of in (log, *slopes))
     return whole, each
 
@@ -255,8 +268,9 @@ def total(likelihood: Likelihood, mu: Any) -> Any:
             return over_the_line(p, float(flat(mu)[0]), support.high)
         noise = [float(value) for value in likelihood.parameters.values()] or [1.0]
         units = [*noise, math.prod(noise)]
-        middle = flat(mu)[0]
-        breaks = sorted({middle + sign * size * value for sign in (-1, 1) for size in (0, 1, 5, 40, 1e3, 1e6) for value in units})
+        middles = flat(mu)[: len(flat(mu)) // 3 if likelihood.sized_by else 1]
+        ways = [sign * size * value for sign in (-1, 1) for size in (0, 1, 5, 40, 1e3, 1e6) for value in units]
+        breaks = sorted({middle + way for middle in middles for way in ways})
         low, high = max(support.low, -mpmath.inf), min(support.high, mpmath.inf)
         return mpmath.quad(p, [low, *(point for point in breaks if low < point < high), high])
 

@@ -123,7 +123,24 @@ def over_classes(problem: Problem, pair: Pair, meaning: str | None, weights: Seq
 
     each = Element(tuple((logit,) for logit in LOGITS), none, none, value)
     attempts = [summed(replace(each, weight=weight), range(count), "the classes") for weight in weights]
-    return next((one for one in attempts if one.kind == "real"), attempts[0])
+    chosen = next((one for one in attempts if one.kind == "real"), attempts[0])
+    if chosen.kind != "real" and labels.ndim == 2 and takes_fractions(problem, pair, base):
+        return several(recon.key, target.key, count, weights[0])
+    return chosen
+
+
+def takes_fractions(problem: Problem, pair: Pair, base: dict[str, Tensor]) -> bool:
+    """Whether a target that could be labels need not be: between whole numbers too the loss is a number, and another one."""
+    key = pair[1].key if pair[1] else ""
+    values = [value_at(problem, {**base, key: base[key] + more}) for more in (0.0, 0.25, 0.5)]
+    return all(math.isfinite(value) for value in values) and len({*values}) == len(values)
+
+
+def several(recon: str, target: str, count: int, weight: float) -> Normalisation:
+    """Return that nothing is told of a reconstruction that has ``count`` numbers for each of the target's."""
+    why = f"{recon} has {count} numbers for each of {target}, as a mixture's decoder gives them, and one alone is moved here; "
+    why += "recon compare --likelihood gaussian-mixture takes them together"
+    return Normalisation("unknown", "the real numbers", (), weight, why=why)
 
 
 def resting(problem: Problem, meaning: str | None) -> dict[str, Tensor]:
@@ -181,6 +198,9 @@ def normalisation(
 
     ``weights`` are what the loss is multiplied by in turn until that is one number.
     """
+    recon, target = (0 if slot is None else benign(problem)[slot.key].numel() for slot in pair)
+    if pair[1] and recon > target and recon % target == 0 and not problem.layout.long:
+        return several(pair[0].key, pair[1].key, recon // target, weights[0])
     batch = batch_of(problem, pair, meaning)
     if batch is None:
         return None

@@ -62,7 +62,7 @@ class FittedNoise:
 
 def remarks(rows: Sequence[FittedNoise], pair: Pair) -> Iterator[str]:
     """Yield what the rows rest on beside the data: variances that no row fitted to them, and means that were moved."""
-    with_variance = [row.likelihood for row in rows if likelihoods.find(row.likelihood).head]
+    with_variance = [row.likelihood for row in rows if likelihoods.find(row.likelihood)().head]
     if with_variance and pair.variance is not None:
         yield (
             f"{' and '.join(with_variance)}: the variances come with the reconstruction, one for each element: the model's own, "
@@ -115,7 +115,7 @@ def every_noise(
         progress(done * 100 // len(names), name)
         family = likelihoods.find(name)
         try:
-            rows.append(fitted_noise(family, values, as_tensor(outputs(family.head)), clip, width, picked, shares))
+            rows.append(fitted_noise(family, values, as_tensor(outputs(family().head)), clip, width, picked, shares))
         except ReconError as error:
             left_out.append((name, error.reason))
     ranked = []

@@ -29,7 +29,7 @@ from recon_cli.formats._presentable import Presentable
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import Loss
 from recon_cli.identity.proportions import Proportion, of_loss, proportion
-from recon_cli.identity.regions import Lattice
+from recon_cli.identity.regions import Lattice, listed
 from recon_cli.identity.tensors import as_tensor, plain, wide
 from recon_cli.likelihoods._grey_levels import bits_per_dimension, elsewhere, spacing
 from recon_cli.report import LeftOut, Report, Table
@@ -229,7 +229,7 @@ def _measured(
     presence: Presence | None = None,
 ) -> Comparison:
     """Return ``compare`` of what is a tensor or lies in files, without remarks on what the data look like."""
-    from recon_cli.likelihoods._by_decoder import spread_out
+    from recon_cli.likelihoods._by_decoder import sized, spread_out
 
     presence = presence or Presence()
     if options.against and presence.weights is not None:
@@ -240,9 +240,9 @@ def _measured(
     device, dtype = devices.device(options.device), devices.dtype(options.dtype, x if "float" in str(x.dtype) else mu)
     comparison = Comparison(notes=likelihoods.interpretations(noise_models))
     for one in claimed:
-        likelihood = spread_out(one, x.shape, mu.shape)
+        likelihood = sized(spread_out(one, x.shape, mu.shape), x.shape, mu.shape)
         if likelihood is not one:
-            numbers = " and ".join(likelihood.head)
+            numbers = f"{listed(likelihood.head)}: {likelihood}" if likelihood.sized_by else listed(likelihood.head)
             comparison = replace(comparison, notes=(*comparison.notes, f"The last axis of the reconstructions is {numbers}."))
         on = None
         if isinstance(likelihood.support, Lattice):

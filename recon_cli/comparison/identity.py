@@ -14,6 +14,7 @@ from recon_cli.comparison.tally import Tally, chunks, measured_dtype
 from recon_cli.errors import ReconError
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.proportions import Proportion
+from recon_cli.identity.regions import MANY
 from recon_cli.identity.tensors import wide
 from recon_cli.report import Table, column
 
@@ -215,8 +216,9 @@ def _without_noise(row: Identity) -> str:
     """Return what a row means whose likelihood has no noise of its own."""
     cost = row.loss if row.slope == 1 else f"{row.loss} × {row.slope:g}"
     none = "has no noise to choose"
-    if row.likelihood in likelihoods.names() and len(head := likelihoods.find(row.likelihood).head) > 1:
-        none = f"has no noise of its own to choose, for its {head[1]} comes with the mean"
+    if row.likelihood in likelihoods.names() and len(head := likelihoods.find(row.likelihood)().head) > 1:
+        rest = "all of it" if len(head) > MANY else f"its {head[1]}"
+        none = f"has no noise of its own to choose, for {rest} comes with the mean"
     but = " but for a term in x alone" if row.offset else ""
     return f"{row.likelihood} {none}: {cost} is its nll{but}, and β on the KL means what it says."
 

@@ -46,14 +46,15 @@ class Case:
     @functools.cached_property
     def symbols(self) -> dict[int, Words]:
         """The symbols for vectors of each size that is tried."""
-        here = {len(self.proof.words.xs): self.proof.words}
+        here = {self.proof.words.size: self.proof.words}
         return here | {each.size: words(self.kind, each.size) for each in self.settings if each.size not in here}
 
     @functools.cached_property
     def densities(self) -> dict[int, Expr]:
         """The density for vectors of each size."""
-        here = {len(self.proof.words.xs): self.proof.density}
-        return here | {size: symbols.read(self.kind.density) for size, symbols in self.symbols.items() if size not in here}
+        here = {self.proof.words.size: self.proof.density}
+        others = {size: symbols for size, symbols in self.symbols.items() if size not in here}
+        return here | {size: symbols.read(symbols.likelihood.density) for size, symbols in others.items()}
 
     @functools.cached_property
     def formulas(self) -> dict[int, Formulas]:
@@ -63,7 +64,7 @@ class Case:
     @property
     def proof_formulas(self) -> Formulas:
         """The formulas for vectors of the size that the proof has."""
-        return self.formulas[len(self.proof.words.xs)]
+        return self.formulas[self.proof.words.size]
 
     @functools.cached_property
     def elements(self) -> int | None:
@@ -88,7 +89,9 @@ class Case:
 
     @property
     def sized(self) -> str:
-        """A sentence that says for which vectors the identity is proved; empty for numbers."""
+        """A sentence that says for which vectors, or mixtures, the identity is proved; empty for numbers."""
+        if self.kind.sized_by:
+            return f" Proved for {self.proof.words.size} components."
         if not self.proof.likelihood.event:
             return ""
         return " Proved for any number of components." if self.proof.any_size else f" Proved for {COMPONENTS} components."

@@ -56,7 +56,7 @@ def mass(symbols: Words, density: Expr, setting: Setting, event: int, around_mea
     ends = (float(support.low), float(support.high))
     if isinstance(support, Circle) and around_mean:
         ends = (centre - math.pi, centre + math.pi)
-    result = integral(p, *ends, [centre])
+    result = integral(p, *ends, [centre, *setting.mus[event][1 : setting.size]] if setting.likelihood.sized_by else [centre])
     if abs(result.whole - 1) > 1e-9:  # perhaps there is a narrow peak elsewhere
         places = [*(row[0] for row in setting.xs), *setting.numbers.values(), *(row[0] for row in setting.mus)]
         result = min(result, integral(p, *ends, [centre, *places], True), key=lambda each: abs(each.whole - 1))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+from collections.abc import Iterator
 
 import sympy
 from sympy import Expr, Symbol
@@ -27,6 +28,8 @@ def total(density: Expr, symbols: Words, odds: Odds, general: Expr | None = None
     """
     support, x, mu = symbols.likelihood.support, symbols.xs[0], symbols.mus[0]
     density = substitute(density, odds_of_shares(symbols))
+    if symbols.likelihood.sized_by:
+        return sympy.simplify(add(weight * total(part, alone, odds) for weight, part, alone in components(density, symbols)))
     if isinstance(support, Simplex):
         return classes(density, symbols, general)
     if isinstance(support, CountVector):
@@ -48,6 +51,16 @@ def total(density: Expr, symbols: Words, odds: Odds, general: Expr | None = None
     if support.low == -math.inf and support.high == math.inf:
         return line(density, x, mu)
     return odds.leave(between(odds.enter(density), x, exactly(support.low), exactly(support.high), odds.symbol))
+
+
+def components(density: Expr, symbols: Words) -> Iterator[tuple[Expr, Expr, Words]]:
+    """Yield the terms of a mixture's density: what x is not in, the density of one component, and its words."""
+    x = symbols.xs[0]
+    outer, inner = density.as_independent(x, as_Add=False)
+    for term in sympy.Add.make_args(inner):
+        weight, part = as_expr(term).as_independent(x, as_Add=False)
+        (location,) = part.free_symbols & {*symbols.mus[: symbols.size]}
+        yield outer * weight, part, dataclasses.replace(symbols, likelihood=symbols.likelihood.part, mus=(location,))
 
 
 def pieced(density: Expr, x: Symbol, low: Expr, high: Expr) -> Expr:
@@ -338,6 +351,9 @@ def equal(left: Expr, right: Expr) -> bool:
 def positive(density: Expr, symbols: Words, odds: Odds) -> bool:
     """Return whether the density is nowhere negative, as far as the signs of its factors tell."""
     support, x = symbols.likelihood.support, symbols.xs[0]
+    if symbols.likelihood.sized_by:
+        parts = components(density, symbols)
+        return all(weight.is_positive and positive(part, alone, odds) for weight, part, alone in parts)
     levels = {symbols.noise["levels"]: Symbol("n", positive=True) + 1} if isinstance(support, Lattice) else {}
     inner = odds.enter(substitute(substitute(density, odds_of_shares(symbols)), levels))
     if support.whole and not isinstance(support, (Simplex, CountVector)):

@@ -18,6 +18,9 @@ from recon_cli.report import Formula
 
 Part: TypeAlias = "Basic | Formula | str | float"  # of a formula; a text is a name, or a sign
 
+NUMBERED = r"\b(mu|sigma|scale|weight|r)(\d+)\b"
+BELOW = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
+
 # name: (on a terminal, in a paper). Whatever is not here is spelled alike everywhere.
 NAMES = {
     "mu": ("μ", r"\mu"),
@@ -46,7 +49,7 @@ NAMES = {
     "sum p": ("Σ p", r"\sum_x p"),
     "log integral p dx": ("log ∫ p dx", r"\log\int p\,dx"),
     "decoder(z)": ("decoder(z)", r"\mathrm{decoder}(z)"),
-    **{f"decoder_{k}(z)": (f"decoder_{k}(z)", rf"\mathrm{{decoder}}_{k}(z)") for k in range(1, 7)},
+    **{f"decoder_{k}(z)": (f"decoder_{k}(z)", rf"\mathrm{{decoder}}_{k}(z)") for k in range(1, 31)},
     "d nll/d theta": ("∂nll/∂θ", r"\partial_\theta\,\mathrm{nll}"),
     "d loss/d theta": ("∂loss/∂θ", r"\partial_\theta\,\ell"),
     "(d nll/d mu)/(d loss/d mu)": ("(∂nll/∂μ)/(∂loss/∂μ)", r"\frac{\partial_\mu\,\mathrm{nll}}{\partial_\mu\,\ell}"),
@@ -189,6 +192,9 @@ def spellings(part: Part) -> tuple[str, str, str]:
     if isinstance(part, Formula):
         return part.text, part.unicode, part.latex
     if isinstance(part, str):
+        if numbered := re.fullmatch(rf"({NUMBERED})(?:\((-?)oo\))?", part):
+            at = [f"({minus * bool(numbered[4])}{end})" * ("oo" in part) for minus, end in (("−", "∞"), ("-", r"\infty"))]
+            return part, terminal(numbered[1]) + at[0], in_paper(numbered[1]) + at[1]
         return (part, *NAMES.get(part, (part, rf"\text{{{part}}}")))
     if isinstance(part, (int, float)):
         text = f"{part:.6g}"
@@ -222,12 +228,14 @@ def in_paper(name: str) -> str:
     """Return a name in LaTeX: letters as they are, words upright."""
     if name in NAMES:
         return NAMES[name][1]
+    if numbered := re.fullmatch(NUMBERED, name):
+        return rf"{in_paper(numbered[1])}_{{{numbered[2]}}}"
     return name if len(name) == 1 else rf"\mathrm{{{name}}}".replace("_", r"\_")
 
 
 def spoken(names: Iterable[str], word: str = "and") -> str:
     """Join names for a sentence, as formulas on a terminal spell them; return "" for none."""
-    *most, last = [NAMES.get(name, (name,))[0] for name in names] or [""]
+    *most, last = [NAMES.get(name, (terminal(name),))[0] for name in names] or [""]
     return f"{', '.join(most)} {word} {last}" if most else last
 
 
@@ -272,6 +280,7 @@ def written(text: str, names: Mapping[str, Expr]) -> Formula:
 def terminal(text: str) -> str:
     """Respell a formula of sympy's as people read it on a terminal: ``(x - mu)**2/2`` as ``(x − μ)²/2``."""
     text = re.sub(r"\b[a-zA-Z]+\b", lambda word: NAMES.get(word[0], (word[0],))[0], text)
+    text = re.sub(NUMBERED, lambda word: NAMES.get(word[1], (word[1],))[0] + word[2].translate(BELOW), text)
     text = re.sub(r"\*\*(?:(\d+)\b(?![.(])|\((-\d+)\))", lambda power: (power[1] or power[2]).translate(POWERS), text)
     text = re.sub(r"\bAbs\(([^()]*)\)", r"|\1|", text)
     text = re.sub(r"(\w)\[(\w)\]", r"\1_\2", text)

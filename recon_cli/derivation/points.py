@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from recon_cli.derivation.words import Words
 
 SIZES = (2, 3, 4, 5)  # components of a vector, one after the other
+PARTS = (2, 2, 1, 3)  # of a mixture
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Setting:
     """One likelihood with numbers for its noise, and events to try it on.
 
     size
-        how many components a vector has; 1 of numbers.
+        how many components a vector has, or a mixture; 1 of numbers.
     xs, mus, raws
         data, what the decoder gives, and raw outputs: a list of numbers each.
     """
@@ -44,7 +45,7 @@ class Setting:
     @property
     def numbers(self) -> dict[str, float]:
         """The noise by name."""
-        return {name: float(value) for name, value in self.likelihood.parameters.items()}
+        return {name: float(value) for name, value in self.likelihood.factors.items()}
 
     @property
     def noise_text(self) -> str:
@@ -59,8 +60,12 @@ def settings(kind: type[Likelihood], count: int = 8, events: int = 3, seed: int 
     """
     draw, result = random.Random(seed), []
     for turn in range(count):
-        likelihood = random_likelihood(kind, draw)
-        size = SIZES[turn % len(SIZES)] if likelihood.event else 1
+        likelihood, size = random_likelihood(kind, draw), 1
+        if likelihood.event:
+            size = SIZES[turn % len(SIZES)]
+        if kind.sized_by:
+            size = PARTS[turn % len(PARTS)]
+            likelihood = dataclasses.replace(likelihood, **{kind.sized_by: float(size)})
         mus = [mean(likelihood.domain, size, draw) for _ in range(events)]
         xs = [datum(likelihood, size, mu, draw) for mu in mus]
         width = len(likelihood.head) or size
@@ -134,7 +139,7 @@ def datum(likelihood: Likelihood, size: int, mu: Sequence[float], draw: random.R
         closed = bool(region.contains(region.high)) if isinstance(region, Interval) else True
         at_end = draw.random() < 0.15 and closed
         return [draw.choice((region.low, region.high)) if at_end else draw.uniform(region.low, region.high)]
-    unit = draw.choice([abs(float(value)) for value in likelihood.parameters.values()] or [1.0]) if draw.random() < 0.5 else 1.0
+    unit = draw.choice([abs(float(value)) for value in likelihood.factors.values()] or [1.0]) if draw.random() < 0.5 else 1.0
     if likelihood.head and draw.random() < 0.5:
         unit = math.sqrt(abs(mu[-1]))
     far = 10 ** draw.uniform(-2, 1) * unit
@@ -165,4 +170,4 @@ def values_at(symbols: Words, setting: Setting, event: int) -> dict[Symbol, floa
 
 def own_numbers(loss: Loss) -> dict[str, float]:
     """Return the numbers of a loss's parameters by name."""
-    return {name: float(value) for name, value in loss.parameters.items()}
+    return {name: float(value) for name, value in loss.factors.items()}

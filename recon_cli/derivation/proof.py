@@ -123,14 +123,14 @@ class Proof:
         return not self.offset.free_symbols & {*self.words.mus} and not self.gap.free_symbols & {*self.words.xs}
 
 
-def prove(likelihood: type[Likelihood], loss: Loss | None = None) -> Proof:
-    """Derive slope, offset and gap of ``loss`` (by default the likelihood's own).
+def prove(likelihood: type[Likelihood], loss: Loss | None = None, size: int | None = None) -> Proof:
+    """Derive slope, offset and gap of ``loss`` (by default the likelihood's own); of so many components, where there are some.
 
     If sympy cannot separate them, the slope that the likelihood's code claims is used, and the rest is the offset.
     """
-    symbols = words(likelihood)
+    symbols = words(likelihood, size)
     loss = loss or loss_of(symbols.likelihood)
-    density, cost = symbols.read(likelihood.density), symbols.read(loss.formula, loss)
+    density, cost = symbols.read(symbols.likelihood.density), symbols.read(loss.formula, loss)
     odds = Odds(symbols.mus[0], symbols.likelihood.domain)
     parts = attempt(lambda: separated(symbols, density, cost, odds))
     if parts is None or is_mixed(symbols, parts):
@@ -142,7 +142,7 @@ def prove(likelihood: type[Likelihood], loss: Loss | None = None) -> Proof:
     nll = slope * cost + offset + gap
     printed = Printed(nll, cost, offset)
     if symbols.likelihood.event:
-        printed = attempt(lambda: for_any_size(symbols, likelihood.density, loss, slope)) or printed
+        printed = attempt(lambda: for_any_size(symbols, symbols.likelihood.density, loss, slope)) or printed
     return Proof(symbols, density, cost, nll, slope, offset, gap, odds, printed, way)
 
 

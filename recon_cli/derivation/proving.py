@@ -186,7 +186,7 @@ def derived(choices: Sequence[Likelihood | type[Likelihood]], shape: tuple[int, 
         for choice, kind in zip(choices, kinds, strict=True):
             values = {} if isinstance(choice, type) else {key: float(value) for key, value in choice.parameters.items()}
             with budget():
-                proof = prove(kind)
+                proof = prove(kind, size=int(values[kind.sized_by]) if kind.sized_by and values else None)
                 case = Case(kind, proof, values, shape, jobs[kind], functools.partial(measure, kind))
                 steps = (*foundation(case), *practice(case), *counterexamples(case))
             yield Derived(kind, proof, steps, values)

@@ -121,10 +121,10 @@ class Formulas:
     def loss(self, loss: Loss) -> ExactFunction:
         """Return a loss's formula as a function of its own parameters, x and mu."""
         if loss.formula not in self.compiled:
-            parameters = {name: sympy.Symbol(f"own_{name}", real=True) for name in loss.parameters}
+            parameters = {name: sympy.Symbol(f"own_{name}", real=True) for name in loss.factors}
             expression = self.symbols.components(parse(loss.formula, {**self.symbols.names, **parameters}))
             self.compiled[loss.formula] = self.function(expression, [*parameters.values(), *self.symbols.xs, *self.symbols.mus])
-        function, own, noise = self.compiled[loss.formula], len(loss.parameters), len(self.symbols.noise)
+        function, own, noise = self.compiled[loss.formula], len(loss.factors), len(self.symbols.noise)
         if not isinstance(self.symbols.likelihood.domain, Sphere):
             return function
         return lambda *numbers: function(*numbers[:own], *self.units([*[1] * noise, *numbers[own:]])[noise:])

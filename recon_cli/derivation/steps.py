@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from collections.abc import Iterator
@@ -150,7 +151,8 @@ def compare_with_domain(case: Case, noise: Vector, x: Vector, mu: Vector, *_: Ve
     """Return two equal numbers if the link of some raw outputs, here mu less x, lies where mu may."""
     raw = [part - (x[k] if k < len(x) else 0) for k, part in enumerate(mu)]
     means = case.proof_formulas.link(*noise, *raw)
-    likelihood = case.kind(*map(float, noise))
+    numbers = dict(zip(case.proof.words.noise, map(float, noise), strict=True))
+    likelihood = dataclasses.replace(case.proof.likelihood, **numbers)
     if isinstance(likelihood.domain, Sphere):
         return sum(part**2 for part in means), mpmath.mpf(1)
     if isinstance(likelihood.domain, Simplex):
@@ -163,7 +165,7 @@ def compare_with_domain(case: Case, noise: Vector, x: Vector, mu: Vector, *_: Ve
 def density(case: Case) -> Step:
     """Show that the density integrates, or adds up, to one and is nowhere negative."""
     proof = case.proof
-    general = proof.words.general(case.kind.density) if proof.likelihood.event else None
+    general = proof.words.general(proof.likelihood.density) if proof.likelihood.event else None
     added = attempt(lambda: normalisation.total(proof.density, proof.words, proof.odds, general))
     is_positive = attempt(lambda: normalisation.positive(proof.density, proof.words, proof.odds))
     wrong, counted, digits = check_masses(case, added == 1)
@@ -207,7 +209,7 @@ def check_masses(case: Case, proved: bool) -> tuple[tuple[float, str] | None, in
 
 def statement_of_total(case: Case, value: Expr | float) -> Formula:
     """Return the density, and that its integral or sum is ``value``, as a formula."""
-    density = written(case.kind.density, case.proof.words.names)
+    density = written(case.proof.likelihood.density, case.proof.words.names)
     return formula("p(x|mu)", " = ", density, ", ", total_name(case.proof), " = ", value)
 
 

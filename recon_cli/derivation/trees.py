@@ -60,7 +60,7 @@ def movable(kind: type[Likelihood], proof: Proof, values: dict[str, float], misp
         **trees,
         texts=(
             *((name, formula(part).unicode) for name, part in shown.items()),
-            ("density", written(kind.density, words.names).unicode),
+            ("density", written(words.likelihood.density, words.names).unicode),
         ),
         x=number("x", "x (data)", likelihood.support, scale, 0.75),
         mu=number("mu", "μ (decoder)", likelihood.domain, scale, -0.25, beside=likelihood.support),

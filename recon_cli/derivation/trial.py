@@ -89,9 +89,9 @@ def equal(pairs: Iterable[tuple[Exact, Exact, str]]) -> tuple[bool, str]:
 
 
 def events(formulas: Formulas, settings: Iterable[Setting]) -> Iterable[tuple[list[Vector], str]]:
-    """Yield each event of the settings whose vectors have this size: noise, x, mu, and x and mu of the first event; in words."""
+    """Yield each event of the settings of this size: noise, x, mu, and x and mu of the first event; in words."""
     for setting in settings:
-        if setting.size != len(formulas.symbols.xs):
+        if setting.size != formulas.symbols.size:
             continue
         noise = [mpmath.mpf(value) for value in setting.numbers.values()]
         rows = [([*map(mpmath.mpf, x)], [*map(mpmath.mpf, mu)]) for x, mu in zip(setting.xs, setting.mus, strict=True)]

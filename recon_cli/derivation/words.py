@@ -15,10 +15,11 @@ from sympy import Expr, Indexed, IndexedBase, Symbol
 from recon_cli.derivation.algebra import as_expr, parse, replace, substitute
 from recon_cli.errors import ReconError
 from recon_cli.identity.likelihood import Likelihood
-from recon_cli.identity.losses import Loss
+from recon_cli.identity.losses import Loss, raw_names
 from recon_cli.identity.regions import Interval, Outputs, Region
 
 COMPONENTS = 3  # of a vector, where a proof writes them out
+PARTS = 2  # of a mixture
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,11 @@ class Words:
     noise: dict[str, Symbol]
 
     @property
+    def size(self) -> int:
+        """How many components a vector has, or a mixture; 1 of anything else."""
+        return int(getattr(self.likelihood, self.likelihood.sized_by)) if self.likelihood.sized_by else len(self.xs)
+
+    @property
     def names(self) -> dict[str, Expr]:
         """Every word that a formula may use; vectors are indexed and have any number ``K`` of components."""
         if self.likelihood.event:
@@ -57,7 +63,7 @@ class Words:
         ``loss`` is the loss whose parameters the formula may name, ``functions`` further names.
         Raises ReconError if the text is no formula, or names something else.
         """
-        numbers = {name: sympy.nsimplify(value) for name, value in loss.parameters.items()} if loss else {}
+        numbers = {name: sympy.nsimplify(value) for name, value in loss.factors.items()} if loss else {}
         names = {**self.names, **numbers, **functions}
         try:
             expression = parse(text, names)
@@ -93,7 +99,7 @@ class Words:
         """Return symbols for the decoder's raw outputs: r, then s, t...; for a vector r_1, r_2..."""
         if self.likelihood.event:
             return [Symbol(f"r_{k}", real=True) for k in range(1, len(self.mus) + 1)]
-        return [Symbol(name, real=True) for name in "rstuvw"[: len(self.mus)]]
+        return [Symbol(name, real=True) for name in raw_names(len(self.mus))]
 
     def linked(self) -> list[Expr]:
         """Return each of ``mus`` as an expression in the raw outputs, through the link."""
@@ -106,10 +112,15 @@ class Words:
         return [self.components(substitute(component, {self.names["k"]: k}), r=raw) for k in range(1, len(raw) + 1)]
 
 
-def words(kind: type[Likelihood], size: int = COMPONENTS) -> Words:
-    """Return symbols with their signs for everything in a likelihood's formulas, vectors having ``size`` components."""
-    noise = {field.name: symbol(field.name, field.metadata["domain"]) for field in dataclasses.fields(kind)}
-    likelihood = kind(**noise)
+def words(kind: type[Likelihood], size: int | None = None) -> Words:
+    """Return symbols with their signs for everything in a likelihood's formulas, vectors and mixtures having ``size`` components.
+
+    By default vectors have three, and mixtures two.
+    """
+    fields = {field.name: field.metadata["domain"] for field in dataclasses.fields(kind)}
+    noise = {name: symbol(name, domain) for name, domain in fields.items() if name != kind.sized_by}
+    likelihood = kind(**noise, **({kind.sized_by: float(size or PARTS)} if kind.sized_by else {}))
+    size = size or COMPONENTS
     ends = [f"_{k}" for k in range(1, size + 1)] if likelihood.event else [""]
     mus = [symbol(f"mu{end}", likelihood.domain) for end in ends]
     if isinstance(likelihood.domain, Outputs):

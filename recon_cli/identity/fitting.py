@@ -42,21 +42,15 @@ class Free(nn.Module, Generic[L]):
         return self.family(**noise, **self.design)
 
 
-def level(likelihood: Likelihood) -> str | None:
-    """Return the name of the number that is the size of the noise: sigma or scale, or the only one there is; None without one."""
-    names = [*likelihood.noise]
-    return next((name for name in ("sigma", "scale") if name in names), names[0] if len(names) == 1 else None)
-
-
 def resized(likelihood: Likelihood, size: Number) -> Likelihood:
     """Return the likelihood with another size of its noise; one that has none as it is."""
-    name = level(likelihood)
+    name = likelihood.level_name
     return type(likelihood)(**{**likelihood.parameters, name: size}) if name else likelihood
 
 
 def start(usual: L, x: Tensor, mu: Tensor) -> L:
     """Return the likelihood to look from: the mean absolute error for a scale, the rest as it is usually."""
-    name = level(usual)
+    name = usual.level_name
     if name not in ("sigma", "scale"):
         return usual
     size = (x.double() - mu.double()).abs().mean().item()

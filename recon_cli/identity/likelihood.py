@@ -20,7 +20,7 @@ from recon_cli.errors import ReconError
 from recon_cli.identity.elementwise import elementwise
 from recon_cli.identity.losses import IDENTITY, Link, Loss
 from recon_cli.identity.parametric import Number, Parametric, class_or_instance, computed
-from recon_cli.identity.regions import POSITIVE, REAL, Interval, Lattice, Region
+from recon_cli.identity.regions import POSITIVE, REAL, Interval, Lattice, Region, inside
 from recon_cli.identity.tensors import Values, wide
 
 if TYPE_CHECKING:
@@ -154,6 +154,30 @@ class Likelihood(Parametric, ABC):
         object.__setattr__(same, "admits", True)
         return same
 
+    @property
+    def part(self) -> Likelihood:
+        """What this is a mixture of: itself, unless it is one."""
+        return self
+
+    @property
+    def locations(self) -> int:
+        """How many of the numbers that the decoder gives for an element are in the units of x: the first so many."""
+        return 1
+
+    @property
+    def spreads(self) -> slice:
+        """Which of the numbers that the decoder gives are the size of the noise: the second of two."""
+        return slice(1, 2)
+
+    def centre(self, mu: Tensor) -> Tensor:
+        """Return one number for each element of what the decoder gives, near which data lie: the mean, or first of several."""
+        return mu[..., 0] if self.head else mu
+
+    def usual_outputs(self, mean: Tensor, spread: Tensor) -> Tensor:
+        """Return what a decoder gives that knows nothing, from mean and standard deviation of each element, above 0."""
+        del spread
+        return inside(mean, self.domain)[0]
+
     def encode(self, x: Tensor, mu: Tensor) -> Tensor:
         """Return the data in the form that nll takes: as they are, unless overridden (labels become one-hot vectors)."""
         del mu
@@ -221,6 +245,12 @@ class Likelihood(Parametric, ABC):
     def design(self) -> dict[str, Number]:
         """The parameters that are no noise but known beforehand, and never fitted: whole numbers (trials, levels)."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.metadata["domain"].whole}
+
+    @property
+    def level_name(self) -> str | None:
+        """What the size of the noise is called: sigma or scale, or the only number that there is; None without one."""
+        names = [*self.noise]
+        return next((name for name in ("sigma", "scale") if name in names), names[0] if len(names) == 1 else None)
 
     @property
     def noise(self) -> dict[str, Number]:

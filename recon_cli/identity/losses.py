@@ -34,6 +34,11 @@ class Link:
     inverse: Callable[[Tensor], Tensor] = field(repr=False, compare=False)
 
 
+def raw_names(count: int) -> list[str]:
+    """Return what the raw outputs are called in a link's formula, where there are several numbers for an element: r, s, t..."""
+    return [*"rstuvw"[:count]] if count <= 6 else [f"r{k}" for k in range(1, count + 1)]
+
+
 def _same(value: Tensor) -> Tensor:
     return value
 

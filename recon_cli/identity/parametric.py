@@ -52,10 +52,12 @@ def parameter(default: float, meaning: str, domain: Interval = POSITIVE) -> Any:
 class Parametric:
     """Something whose fields, each a :func:`parameter`, are numbers: checked, spelled and read back.
 
-    A field may also hold a tensor that is being learned, or a symbol: those are not checked.
+    A field may also hold a tensor that is being learned, or a symbol: those are not checked. ``sized_by`` is the field that
+    says how many numbers a decoder gives for an element, where one does.
     """
 
     name: ClassVar[str]
+    sized_by: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -76,6 +78,11 @@ class Parametric:
     def parameters(self) -> dict[str, Number]:
         """The numbers by name."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
+    @property
+    def factors(self) -> dict[str, Number]:
+        """The numbers that formulas name: all but the one that says how long they are."""
+        return {name: value for name, value in self.parameters.items() if name != self.sized_by}
 
     @classmethod
     def parse(cls, text: str) -> Self:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 import operator
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, overload
 
@@ -292,11 +294,23 @@ class Outputs(Region):
 
     def fault(self, values: Tensor, outside: Tensor) -> str:
         first = first_of(outside)
-        numbers = ", ".join(f"{name} = {values[first][i].item():g}" for i, (name, _) in enumerate(self.parts))
-        return f"the first, at index {first}, has {numbers}."
+        numbers = [f"{name} = {values[first][i].item():g}" for i, (name, region) in enumerate(self.parts)
+                   if len(self.parts) <= MANY or not bool(region.contains(values[first][i]))]  # fmt: skip
+        return f"the first, at index {first}, has {', '.join(numbers)}."
 
     def __str__(self) -> str:
-        return ", ".join(f"{name} in {region}" for name, region in self.parts)
+        groups = [(region, [name for name, _ in parts]) for region, parts in itertools.groupby(self.parts, lambda part: part[1])]
+        return ", ".join(f"{listed(names)} in {region}" for region, names in groups)
+
+
+MANY = 3  # names, of which more are not all written
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return names side by side, for a sentence: all of a few; of many the first and the last."""
+    if len(names) > MANY:
+        return f"{names[0]}, ..., {names[-1]}"
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
 REAL = Interval()

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from recon_cli.errors import ReconError
+from recon_cli.identity.regions import listed
 
 if TYPE_CHECKING:
     from recon_cli.identity.likelihood import Likelihood
@@ -21,7 +22,7 @@ def fitting_shapes(of: Loss | Likelihood, x: tuple[int, ...], mu: tuple[int, ...
     if of.head:
         raise ReconError(
             f"x has shape {spell(x)} and what the decoder gives {spell(mu)}; {of.name} takes {len(of.head)} numbers "
-            f"for each element, {' and '.join(of.head)}.",
+            f"for each element, {listed(of.head)}.",
             f"Stack them along a last axis: {spell((*x, len(of.head)))}.",
         )
     raise shapes_differ(x, mu)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from recon_cli.identity.elementwise import elementwise
-from recon_cli.identity.fitting import level
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import Link, Loss
 from recon_cli.identity.regions import POSITIVE, Outputs
@@ -31,7 +30,7 @@ def by_network(likelihood: Likelihood) -> Likelihood:
     >>> by_network(Laplace()).nll([1.0], [[0.5, 0.2]])
     tensor([1.5837], dtype=torch.float64)
     """
-    size = level(likelihood) or ""
+    size = likelihood.level_name or ""
     outputs = Outputs(parts=(("mu", likelihood.domain), (size, POSITIVE)))
 
     def forward(mu: Tensor) -> Tensor:
@@ -75,6 +74,9 @@ def by_network(likelihood: Likelihood) -> Likelihood:
         def nll_raw(self, x: Tensor, raw: Tensor) -> Tensor:
             return self.nll(x, self.link.inverse(raw))
 
+        def usual_outputs(self, mean: Tensor, spread: Tensor) -> Tensor:
+            return torch.stack([mean, spread], dim=-1)
+
         def moments(self, mu: Tensor) -> tuple[Tensor, Tensor] | None:
             return at(mu).moments(mu[..., 0])
 
@@ -88,7 +90,16 @@ def by_network(likelihood: Likelihood) -> Likelihood:
 def spread_out(likelihood: Likelihood, x: Sequence[int], mu: Sequence[int]) -> Likelihood:
     """Return ``likelihood`` by its network where ``mu`` has a last axis of two more than ``x``, of shapes; else as it is."""
     several = tuple(mu) == (*x, 2) and not likelihood.head and not likelihood.event
-    return by_network(likelihood) if several and level(likelihood) in ("sigma", "scale") else likelihood
+    return by_network(likelihood) if several and likelihood.level_name in ("sigma", "scale") else likelihood
+
+
+def sized(likelihood: Likelihood, x: Sequence[int], mu: Sequence[int]) -> Likelihood:
+    """Return ``likelihood`` of as many components as ``mu``, (..., n) beside x's (...), has numbers for, unless it says."""
+    by = likelihood.sized_by
+    if not by or likelihood.parameters[by] != type(likelihood)().parameters[by] or tuple(mu[:-1]) != tuple(x):
+        return likelihood
+    count, left = divmod(mu[-1] * int(likelihood.parameters[by]), len(likelihood.head))
+    return likelihood if left or not count else dataclasses.replace(likelihood, **{by: float(count)})
 
 
 def floored(likelihood: Likelihood, floor: float) -> Likelihood:
@@ -102,20 +113,22 @@ def floored(likelihood: Likelihood, floor: float) -> Likelihood:
     tensor([0.5000, 0.0100])
     """
     family: Any = type(likelihood)
-    least = floor * floor if likelihood.head[1] == "var" else floor
+    least, at = floor * floor if likelihood.head[1] == "var" else floor, likelihood.spreads
 
     def forward(mu: Tensor) -> Tensor:
-        free = (mu[..., 1] - least).clamp(min=least * SLIGHTLY).log()
-        return torch.cat([likelihood.link.forward(mu)[..., :1], free[..., None]], dim=-1)
+        raw = likelihood.link.forward(mu).clone()
+        raw[..., at] = (mu[..., at] - least).clamp(min=least * SLIGHTLY).log()
+        return raw
 
     def inverse(raw: Tensor) -> Tensor:
-        return torch.cat([likelihood.link.inverse(raw)[..., :1], (raw[..., 1:].exp() + least)], dim=-1)
+        mu = likelihood.link.inverse(raw)
+        return torch.cat([mu[..., : at.start], raw[..., at].exp() + least, mu[..., at.stop :]], dim=-1)
 
     class Floored(family):  # type: ignore[misc]  # a base that is known at run time only
         """The family of ``likelihood``, its level above the floor."""
 
         raw_loss = None
-        link = Link(f"log ({likelihood.head[1]} - {least:g})", "", forward, inverse)
+        link = Link(f"log ({likelihood.head[at.start]} - {least:g})", "", forward, inverse)
 
         @elementwise
         def nll_raw(self, x: Tensor, raw: Tensor) -> Tensor:

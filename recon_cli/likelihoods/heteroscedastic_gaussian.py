@@ -145,6 +145,12 @@ class HeteroscedasticGaussian(Likelihood):
     def normaliser(self) -> float:
         return math.log(2 * math.pi) / 2
 
+    def usual_outputs(self, mean: Tensor, spread: Tensor) -> Tensor:
+        """Return mean and variance."""
+        import torch
+
+        return torch.stack([mean, spread.square()], dim=-1)
+
     def moments(self, mu: Tensor) -> tuple[Tensor, Tensor]:
         """Return them as the decoder gives them."""
         mean, variance = mu.unbind(dim=-1)

@@ -53,7 +53,7 @@ class Autoencoder(Vae):
         spread = scale if likelihood.link == IDENTITY else scale.new_ones(())
         if self.several:  # the mean in the units of the data, what else there is on its own
             spread = scale.new_ones(elements, self.numbers)
-            spread[:, 0] = scale
+            spread[:, : likelihood.locations] = scale
             spread = spread.flatten()
         self.encoder, self.decoder = self.networks(shape, self.numbers, latents, hidden, generator, deterministic)
         self.register_buffer("scale", scale.float())

@@ -8,12 +8,10 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-import torch
 from torch import nn
 
 from recon_cli.errors import ReconError
 from recon_cli.identity.likelihood import Likelihood
-from recon_cli.identity.regions import inside
 from recon_cli.identity.shapes import spell
 from recon_cli.identity.tensors import wide
 
@@ -89,6 +87,7 @@ class Model(nn.Module, ABC):
         super().__init__()
         self.link, self.numbers = likelihood.link, max(1, len(likelihood.head))
         self.several, self.has_events = self.numbers > 1, bool(likelihood.event)
+        self.centre = likelihood.centre
 
     @classmethod
     @abstractmethod
@@ -161,7 +160,7 @@ class Model(nn.Module, ABC):
 
     def means(self, outputs: Tensor) -> Tensor:
         """Return the means among what the likelihood takes, as rows."""
-        return (outputs[..., 0] if self.several else outputs).flatten(1)
+        return self.centre(outputs).flatten(1)
 
     def in_use(self, pieces: Sequence[Tensor], kl: Tensor) -> Tensor:
         """Return which latents are in use, (K,), on rows that come in ``pieces``, over which the mean KL of each is ``kl``."""
@@ -205,8 +204,5 @@ def typical(likelihood: Likelihood, x: Tensor) -> Tensor:
     And variances, or their roots, where it gives a noise too.
     """
     mean = wide(x).mean(dim=0)
-    if likelihood.head:
-        level = (wide(x) - mean).square().mean(dim=0)
-        level = level if likelihood.head[1] == "var" else level.sqrt()
-        return torch.stack([mean, level.clamp(min=1e-3 * level.mean().item() or 1.0)], dim=-1)
-    return inside(mean, likelihood.domain)[0]
+    variance = (wide(x) - mean).square().mean(dim=0)
+    return likelihood.usual_outputs(mean, variance.clamp(min=1e-3 * variance.mean().item() or 1.0).sqrt())

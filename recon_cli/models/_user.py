@@ -14,6 +14,7 @@ from torch import nn
 
 from recon_cli.errors import ReconError, from_system, nearest
 from recon_cli.identity.likelihood import Likelihood
+from recon_cli.identity.regions import listed
 from recon_cli.identity.shapes import spell
 from recon_cli.models._base import Task
 from recon_cli.models._vae import Vae
@@ -275,7 +276,7 @@ def decoded(model: Own, codes: Tensor, who: str, likelihood: Likelihood, shape: 
     """Return what ``decode`` gives for ``codes``. Raises ReconError for another size, or values that are not finite."""
     raw: object = attempt(f"{who}.decode", model.module.decode, codes)
     takes = math.prod(shape) * max(1, len(likelihood.head))
-    many = f" ({' and '.join(likelihood.head)} of each element, along a last axis)" if model.several else ""
+    many = f" ({listed(likelihood.head)} of each element, along a last axis)" if model.several else ""
     if not isinstance(raw, torch.Tensor) or not raw.is_floating_point():
         raise ReconError(f"{who}.decode gives a {type(raw).__name__}, and must give a tensor of floats.", CONTRACT)
     if raw.numel() != len(codes) * takes or (raw.ndim and len(raw) != len(codes)):

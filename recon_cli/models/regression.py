@@ -59,7 +59,7 @@ class Regression(Model):
         shift = likelihood.link.forward(typical(likelihood, y)).reshape(len(targets), self.numbers)
         spread = torch.ones_like(shift)
         if self.several or likelihood.link == IDENTITY:
-            spread[:, 0] = scale[self.y_columns]
+            spread[:, : likelihood.locations] = scale[self.y_columns].unsqueeze(-1)
         self.decoder = nn.ModuleList(network(len(others), hidden, len(targets), generator) for _ in range(self.numbers))
         self.register_buffer("mean", level[self.x_columns].float())
         self.register_buffer("scale", scale[self.x_columns].float())

@@ -110,6 +110,11 @@ class Reconstruction(Source):
         """Return what of the samples it makes the means of: the samples themselves, unless overridden."""
         return x
 
+    def several(self, x: Array) -> Array | None:
+        """Return what a decoder of several numbers for each element gives, along a last axis; None of any other."""
+        del x
+        return None
+
     def variance(self, x: Array, train: Array, seed: int) -> Array:
         """Return the variance of each element of ``x``: the mean squared residual over ``train``, unless overridden."""
         del x

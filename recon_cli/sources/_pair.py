@@ -31,6 +31,8 @@ class Pair:
 
     fitted
         whether recon made the means, so that it may keep them inside a likelihood's domain.
+    several
+        where its model gives several numbers for each element: all of them, along a last axis.
     variance
         where it made them, of each element: the model's own, or the mean squared residual over what it looked at.
     rate_and_distortion
@@ -51,6 +53,7 @@ class Pair:
     described: str
     named: str
     variance: Callable[[], Array] | None = None
+    several: Callable[[], Array | None] = lambda: None
     rate_and_distortion: Callable[[], tuple[float, float] | None] = lambda: None
     remarks: tuple[str, ...] = ()
     partial: bool = False
@@ -58,8 +61,13 @@ class Pair:
     likelihood: Likelihood | None = None
 
     def outputs(self, head: Sequence[str]) -> Values:
-        """Return what a decoder with the outputs ``head`` would have given: the means; and the variances, where it gives both."""
-        if not head or self.variance is None:
+        """Return what a decoder with the outputs ``head`` would have given: the means; or all that the model of a run gives.
+
+        And the variances, where recon made the means of another.
+        """
+        if self.likelihood is not None and head and self.likelihood.head == tuple(head) and (own := self.several()) is not None:
+            return own
+        if tuple(head) != ("mu", "var") or self.variance is None:
             return self.mu
         return numpy.stack([self.mu, numpy.broadcast_to(self.variance(), self.mu.shape)], axis=-1)
 
@@ -149,4 +157,7 @@ def pair(
     which = f"{len(x):,} held out" if len(x) < len(whole) else "all of them"
     described = f"{about}; {which}, reconstructed by {other.describe()}."
     variance, costs = partial(other.variance, x, train, seed), partial(other.rate_and_distortion, x, seed)
-    return Pair(other.target(x), mu, True, described, named, variance, costs, source.remarks, likelihood=other.trained_under)
+    return Pair(
+        other.target(x), mu, True, described, named, variance, partial(other.several, x), costs, source.remarks,
+        likelihood=other.trained_under,
+    )  # fmt: skip

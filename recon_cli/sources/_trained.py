@@ -77,16 +77,23 @@ class Trained(Reconstruction):
         return y.reshape(len(x), *y.shape[2:]) if self.model.has_events else y
 
     def reconstruct(self, x: Array, train: Array, seed: int) -> Array:
+        import torch
+
         del train, seed
         outputs = self._outputs(x)
-        return (outputs[..., 0] if self.model.several else outputs).reshape(self.target(x).shape)
+        means: Array = self.model.centre(torch.from_numpy(outputs)).numpy()
+        return means.reshape(self.target(x).shape)
+
+    def several(self, x: Array) -> Array | None:
+        return self._outputs(x).reshape(*self.target(x).shape, -1) if self.model.several else None
 
     def variance(self, x: Array, train: Array, seed: int) -> Array:
         import torch
 
         shape = self.target(x).shape
-        if self.model.several and self.likelihood.head[1] == "var":
-            return self._outputs(x)[..., 1].reshape(shape)
+        if self.model.several and (moments := self.likelihood.moments(torch.from_numpy(self._outputs(x)))) is not None:
+            own: Array = moments[1].numpy()
+            return own.reshape(shape)
         sigma = self.likelihood.parameters.get("sigma")
         if isinstance(sigma, torch.Tensor) and sigma.ndim:  # a Gaussian's, of each element
             each: Array = sigma.square().numpy().reshape(shape[1:])

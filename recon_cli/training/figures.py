@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 
 from recon_cli import likelihoods
-from recon_cli.identity.fitting import level
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import Loss
 from recon_cli.identity.parametric import Number, size
@@ -114,7 +113,7 @@ def look(model: Model, noise: NoiseRule, rows: Tensor, settings: Settings) -> tu
         loss=value,
         kl=kl if model.has_kl else None,
         negative_elbo=nll + kl if model.has_kl else None,
-        sigma=float(plain(one.parameters[name])) if (name := level(likelihood)) else None,
+        sigma=float(plain(one.parameters[name])) if (name := likelihood.level_name) else None,
         active=int(used) if model.has_latents else None,
         ratio=cross / square if square else None,
         predicted=None if slope is None else float(slope),

@@ -28,7 +28,7 @@ class NoiseRule(nn.Module, ABC):
 
     def __init__(self, likelihood: Likelihood, floor: float = 0.0) -> None:
         super().__init__()
-        self.floor, self.level = floor, fitting.level(likelihood)
+        self.floor, self.level = floor, likelihood.level_name
 
     @abstractmethod
     def forward(self, x: Tensor, mu: Tensor, weights: Tensor | None = None) -> Likelihood:
@@ -100,8 +100,9 @@ def still(likelihood: Likelihood, x: Tensor, floor: float) -> str:
     """Return what to do about elements of ``x`` that never change, where the decoder gives each a noise; empty without any."""
     if not likelihood.head or floor or likelihood.discrete or not (alike := int((x == x[0]).all(dim=0).sum())):
         return ""
+    name = likelihood.head[likelihood.spreads.start]
     return (
-        f"{alike:,} of the {x[0].numel():,} elements are the same in every training row, so the {likelihood.head[1]} that the "
+        f"{alike:,} of the {x[0].numel():,} elements are the same in every training row, so the {name} that the "
         f"decoder gives them runs to 0, and the likelihood grows without end: keep it above a floor, as in --sigma-floor 0.01."
     )
 
@@ -123,7 +124,7 @@ def apart(best: Likelihood, rows: Tensor, mean: Tensor, floor: float) -> Likelih
             "Keep it above a floor, as in --sigma-floor 0.01, or take one noise for all: --sigma learned.",
         )
     error = (wide(rows) - wide(mean)).square().mean(dim=0)
-    level = best.parameters[fitting.level(best) or ""]
+    level = best.parameters[best.level_name or ""]
     return resized(best, level * (error / error.mean()).sqrt().clamp(min=1e-3))
 
 
@@ -133,7 +134,7 @@ def start(likelihood: Likelihood, whose: str, rows: Tensor, floor: float = 0.0, 
     Raises ReconError where the rows are all alike: the better the model, the smaller the noise, without end; and for a
     ``floor`` of a noise that is given, or is no sigma and no scale.
     """
-    if floor and not likelihood.head and (whose == "fixed" or fitting.level(likelihood) not in ("sigma", "scale")):
+    if floor and not likelihood.head and (whose == "fixed" or likelihood.level_name not in ("sigma", "scale")):
         why = "is given" if likelihood.noise and whose == "fixed" else "is no sigma and no scale"
         raise ReconError(
             f"A floor keeps a sigma from running to 0, and the noise of {likelihood.name} {why}.", "Leave --sigma-floor out."

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from recon_cli.formats._presentable import Presentable
-from recon_cli.identity.fitting import level
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import Loss
 from recon_cli.models._base import ACTIVE, Model
@@ -197,12 +196,12 @@ class Training(Presentable):
 
     def curves(self) -> Iterator[Chart]:
         """Yield its figures over the epochs."""
-        yield from drawn.curves(self.epochs, level(self.likelihood) or "sigma")
+        yield from drawn.curves(self.epochs, self.likelihood.level_name or "sigma")
 
     def table(self, table: Table, hidden: Sequence[str], panels: Mapping[str, str | None] | None = None) -> Table:
         """Return a table of figures by the names that they have here, those that nothing has hidden, under other ``panels``."""
         loss = next((word for word in (self.loss.name, *self.loss.aliases) if len(word) <= NARROW), "loss")
-        titles = {"loss": loss, "sigma": level(self.likelihood) or "sigma"}
+        titles = {"loss": loss, "sigma": self.likelihood.level_name or "sigma"}
         word = "−ELBO" if self.model.has_kl else "nll"  # what the validation rows have
         word = "nll + KL" if self.model.has_kl and self.grey else word  # of no density, so no bound either
         columns = []

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from recon_cli.errors import ReconError
-from recon_cli.identity.fitting import level
+from recon_cli.identity.regions import listed
 from recon_cli.report import Detail
 from recon_cli.training.evaluation.predictions import coverage
 
@@ -56,7 +56,7 @@ def notes(training: Training) -> Iterator[str]:
         yield BITS
     if training.network:
         yield (
-            f"--sigma network: for each element of each sample the decoder gives {' and '.join(training.likelihood.head)}, which "
+            f"--sigma network: for each element of each sample the decoder gives {listed(training.likelihood.head)}, which "
             f"is the likelihood {training.likelihood.name}."
         )
     if training.still:
@@ -142,7 +142,7 @@ def gradients(training: Training, ratio: float, cosine: float) -> str:
 
 def noise(training: Training, sigma: float) -> str:
     """Return the noise, where it comes from, and the one that the data would choose."""
-    name = level(training.likelihood)
+    name = training.likelihood.level_name
     origin = {
         "fixed": "given",
         "learned": "learned with the network",
@@ -255,7 +255,7 @@ def verdict(training: Training) -> str:
     """Return the verdict in one line."""
     result, latents = training.result, training.model.latents
     if training.collapsed:
-        noise = "" if result.sigma is None else f" at {level(training.likelihood)} = {result.sigma:.4g}"
+        noise = "" if result.sigma is None else f" at {training.likelihood.level_name} = {result.sigma:.4g}"
         if result.kl is None:
             return f"defective: 0 of {latents} latents vary{noise}, so the model ignores x"
         return f"defective by posterior collapse: 0 of {latents} latents active{noise}, so the model ignores z"

@@ -13,7 +13,6 @@ import torch
 
 from recon_cli import likelihoods, models
 from recon_cli.errors import ReconError, nearest, unknown
-from recon_cli.identity import fitting
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import Loss
 from recon_cli.identity.parametric import size
@@ -162,7 +161,7 @@ def noise(likelihood: str | Likelihood, sigma: float | str | None) -> tuple[Like
     (Laplace(scale=0.2), 'fixed')
     """
     parsed = likelihoods.parse(likelihood) if isinstance(likelihood, str) else likelihood
-    names = [fitting.level(parsed) or ""] if sigma == "network" and parsed.noise else [*parsed.noise]
+    names = [parsed.level_name or ""] if sigma == "network" and parsed.noise else [*parsed.noise]
     if isinstance(likelihood, str):
         spelled_out = likelihood.partition(":")[2].replace(" ", "").split(",")
         explicit = any(part.partition("=")[0] in names for part in spelled_out)
@@ -182,7 +181,7 @@ def noise(likelihood: str | Likelihood, sigma: float | str | None) -> tuple[Like
             f"The noise is given twice: --likelihood {parsed} and --sigma {sigma}.",
             f"Leave one of them out, as in --likelihood {parsed.name} --sigma {sigma}.",
         )
-    if sigma in ("per-element", "network") and fitting.level(parsed) not in ("sigma", "scale"):
+    if sigma in ("per-element", "network") and parsed.level_name not in ("sigma", "scale"):
         raise ReconError(
             f"--sigma {sigma} is for a sigma or a scale, and {parsed.name} has {' and '.join(names)}.",
             "Take --sigma learned, one number for all elements, or --likelihood heteroscedastic-gaussian.",
@@ -191,7 +190,7 @@ def noise(likelihood: str | Likelihood, sigma: float | str | None) -> tuple[Like
         return likelihoods.parse("heteroscedastic-gaussian") if parsed.name == "gaussian" else by_network(parsed), "fixed"
     if sigma in NOISES:
         return parsed, str(sigma)
-    return type(parsed)(**{**parsed.parameters, fitting.level(parsed) or names[0]: level(sigma)}), "fixed"
+    return type(parsed)(**{**parsed.parameters, parsed.level_name or names[0]: level(sigma)}), "fixed"
 
 
 def trained(word: str, likelihood: Likelihood, whose: str, sigma: float | str | None) -> tuple[Loss, str]:
@@ -203,7 +202,7 @@ def trained(word: str, likelihood: Likelihood, whose: str, sigma: float | str | 
     loss = akin(likelihoods.loss(word), likelihood, "--loss")
     taught = whose not in ("fixed", "optimal")
     if taught and sigma is not None:
-        noise_parameter = fitting.level(likelihood) or "noise"
+        noise_parameter = likelihood.level_name or "noise"
         raise ReconError(
             f"{loss.name} has no {noise_parameter} in it, so training on it gives a learned one no gradient.",
             "Take --sigma optimal, the best for each batch, or fix it, as in --sigma 0.5.",

@@ -263,7 +263,9 @@ def test_a_scale_of_a_student_t_that_the_decoder_gives_is_a_likelihood() -> None
 
 # Every likelihood of recon's own is what it is, of weight 1.
 
-WORDS = (*likelihoods.names(), "binomial:count=5", "laplace:scale=0.2", "von-mises-fisher:kappa=4", "student-t:df=3,scale=0.4",
+MIXTURES = tuple(name for name in likelihoods.names() if likelihoods.find(name).sized_by)
+WORDS = (*(name for name in likelihoods.names() if name not in MIXTURES),
+         "binomial:count=5", "laplace:scale=0.2", "von-mises-fisher:kappa=4", "student-t:df=3,scale=0.4",
          "huber:delta=0.5,scale=0.3", "generalized-gaussian:power=3,scale=0.4", "negative-binomial:dispersion=3")  # fmt: skip
 QUICK = ("gaussian", "heteroscedastic-gaussian", "categorical", "von-mises-fisher", "poisson", "laplace:scale=0.2")
 PLAIN = {
@@ -271,6 +273,7 @@ PLAIN = {
     "asymmetric-laplace": "laplace",
     "binomial": "bernoulli",
     "generalized-gaussian": "gaussian",
+    "multinomial": "categorical",  # what they have in common is the loss
 }  # at their usual numbers
 
 
@@ -293,6 +296,18 @@ def test_every_likelihood_of_recon_is_what_it_is(word: str, with_kl: bool) -> No
     slope = float(likelihood.slope)
     assert row.weight == pytest.approx(1.0 if (likelihood.design and not likelihood.noise) or word == "beta" else slope * (
         0.5 if word == "asymmetric-laplace" else 1.0), rel=1e-6)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MIXTURES)
+def test_a_mixture_s_nll_is_no_family_s_and_it_is_said_why(name: str) -> None:
+    likelihood = likelihoods.find(name)()
+
+    def loss(recon: Tensor, x: Tensor) -> Tensor:
+        return likelihood.admitted().nll_raw(x, recon).sum()
+
+    found = audit(loss, shape={"recon": (6, 9), "x": (6,)}, latent=3)
+    assert found.verdict == "unrecognised"
+    assert "recon has 9 numbers for each of x, as a mixture's decoder gives them" in str(found.report().notes)
 
 
 # Misprints of losses: wrong signs, halves, means, exponents, swapped arguments. None passes.

@@ -9,10 +9,9 @@ import torch
 
 import recon_cli
 from recon_cli import likelihoods
-from recon_cli.identity.fitting import level
 from recon_cli.likelihoods._by_decoder import by_network
 
-SPREAD = [name for name in likelihoods.names() if level(likelihoods.find(name)()) in ("sigma", "scale")]
+SPREAD = [name for name in likelihoods.names() if likelihoods.find(name)().level_name in ("sigma", "scale")]
 
 
 def data(count: int = 40) -> tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]:
@@ -28,7 +27,7 @@ def test_each_element_has_the_level_that_the_decoder_gives(name: str) -> None:
     x = numpy.round(4 * x) if kind().support.whole else x
     (row,) = recon_cli.compare(x, numpy.stack([mu, size], axis=-1), name, device="cpu").rows
     every = [
-        kind(**{**kind().parameters, level(kind()): float(one)}).nll(float(a), float(m)).item()
+        kind(**{**kind().parameters, kind().level_name: float(one)}).nll(float(a), float(m)).item()
         for a, m, one in zip(x.flat, mu.flat, size.flat, strict=True)
     ]
     assert row.nll == pytest.approx(numpy.mean(every), rel=1e-12)

@@ -57,7 +57,8 @@ def test_slope_offset_and_gap_are_proved_for_every_likelihood(kind, proofs) -> N
 def test_the_proof_and_the_code_claim_the_same(kind, proofs) -> None:
     found = proofs[kind.name]
     side = kind(**{name: 5.0 if symbol.name in kind().design else 0.3 for name, symbol in found.words.noise.items()})
-    exact = {found.words.noise[name]: witness.exactly(value) for name, value in side.parameters.items()}
+    side = dataclasses.replace(side, **{kind.sized_by: float(found.words.size)}) if kind.sized_by else side
+    exact = {found.words.noise[name]: witness.exactly(value) for name, value in side.factors.items()}
     assert float(found.slope.subs(exact)) == pytest.approx(float(side.slope), rel=1e-15)
     x, mu = points.ordinary(side)
     offset, gap, nll = (part.tolist() for part in (side.offset(x), side.gap(mu), side.nll(x, mu)))

@@ -95,7 +95,7 @@ def drawn(kind: type[Likelihood], draws: random.Random) -> Likelihood:
         if field.metadata["domain"] == SHARE:
             noise[field.name] = draws.uniform(1e-6, 1 - 1e-6)
         if field.name in points.DESIGN:
-            noise[field.name] = draws.choice([2.0, 17.0, 256.0])
+            noise[field.name] = draws.choice([2.0, 3.0] if field.name == kind.sized_by else [2.0, 17.0, 256.0])
     return kind(**noise)
 
 

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from recon_cli import likelihoods
-from recon_cli.identity.fitting import level
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import SquaredError
 from recon_cli.identity.regions import REAL
@@ -288,7 +287,7 @@ def test_a_fine_lattice_has_the_density_and_the_width_of_a_bin(kind: Any, contin
 
 # Units.
 
-SCALED = [name for name in likelihoods.names() if level(likelihoods.find(name)()) in ("sigma", "scale")]
+SCALED = [name for name in likelihoods.names() if likelihoods.find(name)().level_name in ("sigma", "scale")]
 MOVED = [name for name in SCALED if likelihoods.find(name)().support == REAL]
 
 
@@ -296,7 +295,7 @@ MOVED = [name for name in SCALED if likelihoods.find(name)().support == REAL]
 def test_other_units_add_the_logarithm_of_the_unit(name: str) -> None:
     x, mu = errors()
     plain = likelihoods.find(name)()
-    unit = level(plain)
+    unit = plain.level_name
     for factor in (1 / 255, 256.0):
         moved = dataclasses.replace(plain, **{unit: factor * float(plain.parameters[unit])})
         found = moved.nll(factor * x, factor * mu)

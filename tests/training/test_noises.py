@@ -18,7 +18,6 @@ import recon_cli
 from recon_cli import likelihoods, sources
 from recon_cli.cli import main
 from recon_cli.errors import ReconError
-from recon_cli.identity.fitting import level
 from recon_cli.identity.parametric import size
 from recon_cli.training import lockstep, resume
 from recon_cli.training.figures import in_common
@@ -43,12 +42,12 @@ def test_a_tensor_of_levels_is_each_of_them_values_and_gradients(name: str) -> N
     x = (torch.rand(40, 5, generator=chance, dtype=torch.float64) * 16).round() / 16
     mu = torch.rand(40, 5, generator=chance, dtype=torch.float64, requires_grad=True)
     each = torch.tensor([0.02, 0.1, 0.3, 1.0, 4.0], dtype=torch.float64, requires_grad=True)
-    whole = type(claim)(**{**claim.parameters, level(claim): each})
+    whole = type(claim)(**{**claim.parameters, claim.level_name: each})
     values = whole.nll(x, mu)
     by_mu, by_level = torch.autograd.grad(values.sum(), (mu, each))
     for at in range(5):
         one, mine = each[at].detach().clone().requires_grad_(), mu[:, at].detach().clone().requires_grad_()
-        alone = type(claim)(**{**claim.parameters, level(claim): one}).nll(x[:, at], mine)
+        alone = type(claim)(**{**claim.parameters, claim.level_name: one}).nll(x[:, at], mine)
         witness = torch.autograd.grad(alone.sum(), (mine, one))
         torch.testing.assert_close(values[:, at], alone, rtol=1e-12, atol=1e-12)
         torch.testing.assert_close(by_mu[:, at], witness[0], rtol=1e-12, atol=1e-12)
@@ -96,7 +95,7 @@ def test_known_noises_are_found() -> None:
 def test_every_family_with_a_sigma_or_a_scale(name: str) -> None:
     digits = sources.read("digits")[:300]
     found = recon_cli.train(digits, likelihood=name, epochs=3, **{**HOW, "sigma_floor": 0.01})
-    each = found.likelihood.parameters[level(found.likelihood)]
+    each = found.likelihood.parameters[found.likelihood.level_name]
     assert each.shape == (64,)
     assert each.min() >= 0.01
     for seen in (*found.epochs, found.result):
@@ -105,7 +104,7 @@ def test_every_family_with_a_sigma_or_a_scale(name: str) -> None:
     assert found.epochs[-1].nll < found.epochs[0].nll
     assert str(found.likelihood).startswith(f"{found.likelihood.name}:")
     assert found.report().verdict
-    (note,) = [note for note in found.report().notes if note.startswith(f"{level(found.likelihood)} = ")]
+    (note,) = [note for note in found.report().notes if note.startswith(f"{found.likelihood.level_name} = ")]
     assert ("; one for all of them is " in note) == (len(found.likelihood.parameters) > 1)
 
 
@@ -177,7 +176,7 @@ def test_any_family_by_the_network(name: str, tmp_path: Path, monkeypatch: pytes
     (mine,) = torch.autograd.grad(claim.nll_raw(x, raw).sum(), raw)
     size = raw[..., 1].detach().exp().requires_grad_()
     mu = raw[..., 0].detach().requires_grad_()
-    alone = type(inner)(**{**inner.parameters, level(inner): size}).nll(x, mu)
+    alone = type(inner)(**{**inner.parameters, inner.level_name: size}).nll(x, mu)
     torch.testing.assert_close(claim.nll_raw(x, raw), alone, rtol=1e-12, atol=1e-12)
     by_mu, by_size = torch.autograd.grad(alone.sum(), (mu, size))
     torch.testing.assert_close(mine, torch.stack([by_mu, by_size * size], dim=-1).detach(), rtol=1e-9, atol=1e-9)

@@ -107,6 +107,21 @@ def test_every_kind_of_decoder_is_compared_with_its_own_likelihood(name: str, ho
     assert row.worst < 4
 
 
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [
+        ("laplace", {"sigma": "network"}),
+        ("gaussian-mixture:components=2", {}),
+        ("laplace-mixture:components=2", {"sigma_floor": 0.1}),
+    ],
+)
+def test_what_a_decoder_gives_is_compared_whole(name: str, how: dict[str, Any], here: Path) -> None:
+    """Not the means with a variance in the place of a scale: the nll is that of the held-out rows, to what float32 keeps."""
+    found = trained(name, beta=0, **how)
+    (row,) = compare_sources("digits", "run:run", device="cpu").rows
+    assert row.nll * 64 == pytest.approx(found.result.nll, rel=1e-3)
+
+
 def test_a_mean_and_a_variance_of_each_element_are_the_models_own(here: Path) -> None:
     found = trained("heteroscedastic-gaussian")
     pair = sources.pair("digits", "run:run")

@@ -143,7 +143,7 @@ def noise(
         best = fitting.start(type(likelihood)(**likelihood.design), few, means)
     if whose == "per-element":
         best = apart(best, x, mu, floor)
-    name = fitting.level(best)
+    name = best.level_name
     return fitting.resized(best, above(best.parameters[name], floor)) if floor and name else best
 
 
@@ -162,8 +162,8 @@ def constants(likelihood: Likelihood, x: Tensor, few: Tensor) -> Iterator[Tensor
         share = float(likelihood.parameters.get("quantile", 0.5))
         middle = wide(few).kthvalue(max(1, math.ceil(share * len(few))), dim=0).values
         if likelihood.head:
-            level = (wide(few) - middle).abs().mean(dim=0).clamp(min=usual[..., 1].min().item())
-            middle = torch.stack([middle, level.square() if likelihood.head[1] == "var" else level], dim=-1)
+            away = (wide(few) - middle).abs().mean(dim=0)
+            middle = likelihood.usual_outputs(middle, away.clamp(min=1e-3 * away.mean().item() or 1.0))
         yield middle
     elif likelihood.discrete and not isinstance(likelihood.support, Lattice):
         middle = usual.flatten(0, -2).mean(dim=0) if likelihood.event else usual.mean()

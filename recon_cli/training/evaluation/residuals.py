@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy
 import torch
 
-from recon_cli.identity.fitting import level
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.regions import REAL, Lattice
 from recon_cli.identity.tensors import wide
@@ -99,7 +98,7 @@ class Residuals:
 
     def words(self, likelihood: Likelihood, rows: str) -> str:
         """Return what it says of the noise."""
-        factor, name = self.factor, level(likelihood) if not likelihood.head else None
+        factor, name = self.factor, likelihood.level_name if not likelihood.head else None
         whose = name or "the spread that the model gives each element"
         square = f"the standardised residuals have a mean square of {factor * factor:.3g}, and 1 where it is right"
         near = max(NEAR, math.sqrt(2 / max(1, self.elements)))  # two standard errors of a Gaussian's
