@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from recon_cli.auditing.formulas import number
 from recon_cli.auditing.latents import PRIOR
 from recon_cli.auditing.spelling import call_of, line_of, of_output
+from recon_cli.identity.likelihood import Likelihood
 
 if TYPE_CHECKING:
     from recon_cli.auditing.defects._subject import Subject
@@ -117,19 +119,27 @@ def summed(term: Term) -> str:
         return f"-({x} * {r}{made}).sum()" if hot else f"-{r}{made}.gather({axis}, {x}.unsqueeze({axis})).sum()"
     if match.link and match.link not in MADE_OF:
         return ""
+    if (candidate := match.candidate) is None:
+        return ""
     if name not in LINES:
-        return "" if match.candidate is None else line_of(formula_of(match.candidate), r, x, match.own)
-    own = {key: number(value).replace(",", "") for key, value in match.own.items()}
-    levels = getattr(match.candidate.kind(), "levels", None) if match.candidate else None
+        own = {key: float(f"{value:.9g}") for key, value in {**candidate.kind().design, **match.own}.items()}
+        lines = (line_of(text, r, x, own) for text in formulas_of(candidate))
+        return next(filter(None, lines), "")
+    spelled = {key: number(value).replace(",", "") for key, value in match.own.items()}
+    levels = getattr(candidate.kind(), "levels", None)
     half = f"1 / {2 * (round(levels) - 1)}" if levels else ""
-    return LINES[name].format(r=r, x=x, half=half, axis=axis, **own)
+    return LINES[name].format(r=r, x=x, half=half, axis=axis, **spelled)
 
 
-def formula_of(candidate: Candidate) -> str:
-    """Return what people write for a loss, or for an nll that stands for one, as the registry has it."""
+def formulas_of(candidate: Candidate) -> Iterator[str]:
+    """Yield what people write for a loss, or for an nll that stands for one or is nothing else, as the registry has it."""
     if hasattr(candidate.loss, "args"):
-        return call_of(candidate.kind, candidate.loss.args[1])
-    return of_output(candidate.loss.torch, candidate.loss.link.name)
+        yield call_of(candidate.kind, candidate.loss.args[1])
+        return
+    yield of_output(candidate.loss.torch, candidate.loss.link.name)
+    usual = candidate.kind()
+    if usual.slope == 1 and usual.normaliser == 0 and candidate.kind.offset is Likelihood.offset:
+        yield call_of(candidate.kind, "nll_raw" if candidate.loss is type(usual.raw_loss) else "nll")
 
 
 def loss_of(match: Match) -> str:

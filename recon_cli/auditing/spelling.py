@@ -13,7 +13,7 @@ from torch.nn import functional
 from recon_cli.identity.likelihood import Likelihood
 
 MEANS = ("mu", "r")
-PLACES = {"distributions": "torch.distributions", "F": "torch.nn.functional"}
+PLACES = {"torch": "torch", "distributions": "torch.distributions", "F": "torch.nn.functional"}
 
 
 def line_of(text: str, recon: str, target: str, own: Mapping[str, float]) -> str:
@@ -41,7 +41,7 @@ def call_of(kind: type[Likelihood], method: str) -> str:
 def of_output(text: str, link: str) -> str:
     """Return a formula of the mean as one of the raw output; empty under a link that is no one function of torch's."""
     means = {"logit": "sigmoid(r)", "log": "exp(r)", "identity": "mu"}
-    return re.sub(r"\bmu\b", means[link], text) if link in means else ""
+    return re.sub(r"\bmu\b", means.get(link, "mu"), text) if link in means or not re.search(r"\bmu\b", text) else ""
 
 
 class Spelling(ast.NodeTransformer):
@@ -54,7 +54,8 @@ class Spelling(ast.NodeTransformer):
     def visit_Name(self, node: ast.Name) -> ast.AST:
         """Return what a name stands for."""
         if node.id in self.own:
-            return ast.Constant(self.own[node.id])
+            value = self.own[node.id]
+            return ast.Constant(int(value) if value.is_integer() else value)
         return ast.parse(self.names[node.id], mode="eval").body
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
