@@ -77,8 +77,9 @@ def levels(x: Tensor) -> float | None:
     if some.min() < 0 or some.max() > 1:
         return None
     most = 0.5 / torch.finfo(x.dtype).eps if x.is_floating_point() else math.inf  # beyond, rounding alone is a quarter of a level
-    candidates = (n for n in (*range(2, 257), 1024, 4096, 65536) if n <= most)
-    return next((float(n) for n in candidates if Lattice(levels=n).contains(some).all()), None)
+    candidates = (Lattice(levels=float(n)) for n in (*range(2, 257), 1024, 4096, 65536) if n <= most)
+    few = some[:: max(1, len(some) // FEW)]  # which most candidates do not hold: all values are asked for the others
+    return next((on.levels for on in candidates if on.contains(few).all() and on.contains(some).all()), None)
 
 
 class Grid(NamedTuple):
