@@ -9,6 +9,8 @@ import torch
 
 import recon_cli
 from recon_cli.errors import ReconError
+from recon_cli.identity.regions import Lattice
+from recon_cli.likelihoods._grey_levels import levels
 from recon_cli.likelihoods.categorical import Categorical
 from recon_cli.likelihoods.multinomial import Multinomial
 from recon_cli.likelihoods.ordinal import Ordinal
@@ -49,3 +51,16 @@ def test_ratings_are_bins_of_a_logistic_and_the_end_ones_are_open() -> None:
     with pytest.raises(ReconError, match="the whole numbers from 0 to 4") as caught:
         recon_cli.compare(x + 1, mu, "ordinal", device="cpu")
     assert "ordinal:levels=6" in caught.value.hint
+
+
+def test_all_values_are_looked_at_for_few_numbers_of_levels_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a million different values no number of levels is tried on more than some: it took 12 seconds."""
+    asked: list[int] = []
+    contains = Lattice.contains
+    monkeypatch.setattr(Lattice, "contains", lambda self, values: asked.append(values.numel()) or contains(self, values))
+    assert levels(torch.linspace(0, 1, 100_000, dtype=torch.float64) ** 2) is None
+    assert sum(asked) < 100_000
+    assert levels(torch.arange(17) / 16) == 17
+    x = torch.arange(256.0) / 255
+    x[77] += 1e-3  # one of many, and not among the few
+    assert levels(x) is None
