@@ -64,14 +64,24 @@ def beside(terms: Sequence[Term], data: Data) -> Beside:
     """Return the data as these reconstructions have to do with them."""
     x = as_tensor(data.values)
     families = {term.rec.match.family for term in terms if term.rec.match is not None}
+    are_vectors = any(term.classes == "last-hot" for term in terms)
     outside = {}
     for name in sorted(families & {*likelihoods.names()}):
         likelihood = likelihoods.find(name).designed(x)
-        share = 0.0 if likelihood.event or likelihood.head else (~likelihood.support.contains(x)).double().mean().item()
-        if share:
-            outside[name] = likelihood.no_density(share), share, str(likelihood.support)
+        if likelihood.head or (likelihood.event and not are_vectors):
+            continue
+        if share := (~(likelihood.mixtures or likelihood.support).contains(x)).double().mean().item():
+            others = vectors_of(x) if likelihood.event else ""
+            outside[name] = likelihood.no_density(share), share, f"{likelihood.support}{others}"
     spectrum = eigenvalues(Blocks(data.values)) if "gaussian" in families else None
     return Beside(data.word, data.about, outside, spectrum)
+
+
+def vectors_of(x: Tensor) -> str:
+    """Return which likelihoods of vectors allow these, in words; nothing where none does."""
+    kinds = (likelihoods.find(name) for name in likelihoods.names())
+    names = [kind.name for kind in kinds if kind.event and not kind.head and kind.designed(x).support.contains(x).all()]
+    return f"; {' and '.join(names)} allows them" if names else ""
 
 
 def remarks(data: Beside, rows: Sequence[Row], latents: int) -> list[str]:
@@ -80,7 +90,8 @@ def remarks(data: Beside, rows: Sequence[Row], latents: int) -> list[str]:
     for row in rows:
         if row.family in data.outside and row.family != "bernoulli":
             _, share, allowed = data.outside[row.family]
-            notes.append(f"{share:.1%} of the values of {data.word} are outside what {row.family} allows, {allowed}.")
+            unit = likelihoods.find(row.family)().support.unit
+            notes.append(f"{share:.1%} of the {unit} of {data.word} are outside what {row.family} allows, {allowed}.")
         if row.family == "gaussian" and row.tradeoff and data.spectrum is not None:
             alive = point(data.spectrum, row.tradeoff, latents).active
             notes.append(

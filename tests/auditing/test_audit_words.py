@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 import torch
 from torch import Tensor, nn
@@ -447,3 +449,17 @@ def test_a_density_that_falls_near_its_target_has_no_wrong_sign() -> None:
 
     found = audit(two_wells, **SMALL)
     assert (found.verdict, found.defects) == ("elbo", ())
+
+
+def test_counts_under_a_categorical_s_loss_are_said_to_be_a_multinomials(tmp_path: Path) -> None:
+    rows = numpy.random.default_rng(0).multinomial(20, [0.2, 0.3, 0.5], size=40)
+    numpy.save(tmp_path / "counts.npy", rows.astype("float32"))
+    numpy.save(tmp_path / "labels.npy", numpy.eye(3, dtype="float32")[rows.argmax(axis=1)])
+    numpy.save(tmp_path / "soft.npy", rows / 20.0)
+
+    def loss(y: Tensor, t: Tensor, mu: Tensor, logvar: Tensor) -> Tensor:
+        return -(t * y.log_softmax(-1)).sum() + kl(mu, logvar).sum()
+
+    notes = {name: " ".join(audit(loss, data=str(tmp_path / name)).notes) for name in ("counts.npy", "labels.npy", "soft.npy")}
+    assert "counts.npy are outside what categorical allows, one-hot vectors; multinomial allows them." in notes["counts.npy"]
+    assert "outside" not in notes["labels.npy"] + notes["soft.npy"]
