@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from recon_cli.comparison.tally import Reduction
-    from recon_cli.runtime.threads import Spread
+    from recon_cli.runtime.threads import WorkSpread
 
     Progress = Callable[[int, str], None]
     Part = tuple[Tensor, Tensor, Tensor | None]
@@ -150,7 +150,7 @@ class _Share(NamedTuple):
     whole: bool
 
 
-def _share(case: ComparisonCase, found: Found, everywhere: bool, progress: Progress | None, spread: Spread) -> _Share:
+def _share(case: ComparisonCase, found: Found, everywhere: bool, progress: Progress | None, spread: WorkSpread) -> _Share:
     """Measure this process's share of the samples, piece by piece; Ctrl-C ends it with what was measured."""
     blocks = processes.share(-(-len(case.mu) // case.block))
     first, last = blocks[0] * case.block, min(blocks[1] * case.block, len(case.mu))
@@ -175,7 +175,7 @@ def _share(case: ComparisonCase, found: Found, everywhere: bool, progress: Progr
 
 
 def _tally(
-    case: ComparisonCase, piece: Piece, reduction: Reduction | None, everywhere: bool, sample: Sample, spread: Spread
+    case: ComparisonCase, piece: Piece, reduction: Reduction | None, everywhere: bool, sample: Sample, spread: WorkSpread
 ) -> Tally:
     """Measure a piece, and put the events of it that are sampled into ``sample``."""
     events, points = next(chunks(case.claim.measured, piece.x, piece.mu, piece.mu.numel()))

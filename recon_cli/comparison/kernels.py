@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import recon_cli
 from recon_cli.comparison.claim import Claim, replaceable
-from recon_cli.comparison.tally import PIECE, has_quotient, measured_dtype, reduced
+from recon_cli.comparison.tally import PIECE, Ratios, Values, has_quotient, measured_dtype, reduced
 from recon_cli.runtime import checksums, kernels
 from recon_cli.runtime.devices import Uncompiled, compiled, vector_options
 from recon_cli.runtime.kernels import Kernel, UnusableKernel
@@ -106,13 +106,19 @@ def is_kept(kind: Kind) -> bool:
 
 def find(case: ComparisonCase, say: Say) -> Found:
     """Return how to reduce a case's pieces: by the kernel that is kept, or that is made now. Raises Uncompiled."""
+    from recon_cli.numerics.tables import FEW
+
     if case.device.type != "cpu":
         return Found(_compiled())
     kind = Kind.of(case)
     kernel, notes = made_or_loaded(kind, say)
+    others = others_of(kind)
 
     def reduction(claim: Claim, x: Tensor, mu: Tensor) -> Tensor:
-        return kernel(x, mu, numbers_of(claim)) if kind.is_known else kernel(x, mu)
+        del claim  # that of the case
+        if others.tables and not (x.amin() >= 0 and x.amax() < FEW):
+            return x.new_full((len(Values._fields) + len(Ratios._fields),), math.nan)  # a doubt: so without the kernel
+        return kernel(x, mu, *others.numbers, *others.tables)
 
     return Found(reduction, True, notes)
 
@@ -149,11 +155,23 @@ def load_fresh(library: bytes) -> Kernel:
         return Kernel(path)
 
 
-def numbers_of(claim: Claim) -> Tensor:
-    """Return the numbers of a claim as its kernel takes them."""
+class Others(NamedTuple):
+    """What a kernel takes beside data and means: the numbers of its claim, where any will do, and tables of counts."""
+
+    numbers: list[Tensor]
+    tables: list[Tensor]
+
+
+def others_of(kind: Kind) -> Others:
+    """Return what a kernel of this kind takes beside data and means, at the claim's own numbers."""
     import torch
 
-    return torch.tensor(claim.numbers, dtype=torch.float64)
+    from recon_cli.numerics.tables import tables
+
+    x, mu = (part[:1] for part in kind.examples())
+    with tables() as known:
+        reduced(kind.claim, x, mu + 0.5)
+    return Others([torch.tensor(kind.claim.numbers, dtype=torch.float64)] if kind.is_known else [], known.made)
 
 
 def make(kind: Kind) -> bytes:
@@ -161,12 +179,16 @@ def make(kind: Kind) -> bytes:
     import torch
     from torch.fx.experimental.proxy_tensor import make_fx
 
-    claim = kind.claim
+    from recon_cli.numerics.tables import tables
 
-    def at_numbers(x: Tensor, mu: Tensor, *numbers: Tensor) -> Tensor:
-        return reduced(claim.with_numbers(numbers[0].unbind()) if numbers else claim, x, mu)
+    others = others_of(kind)
 
-    inputs = (*kind.examples(), *([numbers_of(claim)] if kind.is_known else []))
+    def at_numbers(x: Tensor, mu: Tensor, *rest: Tensor) -> Tensor:
+        claim = kind.claim.with_numbers(rest[0].unbind()) if kind.is_known else kind.claim
+        with tables(rest[len(others.numbers) :]):
+            return reduced(claim, x, mu)
+
+    inputs = (*kind.examples(), *others.numbers, *others.tables)
     events = {0: torch.export.Dim("events")}
     try:
         with tempfile.TemporaryDirectory() as room, warnings.catch_warnings():

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 PIECE = 1 << 21  # numbers: what is read, or compiled, at a time
 CHUNK = 1 << 16  # numbers: the temporaries of a chunk stay in a core's own cache
+NEAR = 1e-3  # of the slope: a ratio so near to it is of finite gradients, whatever digits of them are lost
 SAMPLE = 1 << 20  # numbers, at least, that a sample has
 
 
@@ -143,6 +144,8 @@ def measure(
     weights
         of the events, by which the sums of values are weighted; gradients are each element's own. Not of what is compiled.
     """
+    import torch
+
     claim = claim if isinstance(claim, Claim) else Claim.of(claim)
     if (wider := measured_dtype(x.dtype)) != x.dtype:
         bare = claim.measured.admitted()  # rounded to two bytes, data are not on their levels to more digits
@@ -152,7 +155,7 @@ def measure(
         return replace(tally, infinite=tally.infinite + int(overflown.sum()))
     if reduction is not None:
         values, ratios = unpacked(reduction(claim, x, mu))
-        if doubtful(values, ratios, claim.slope, x.dtype, mu.numel()):
+        if doubtful(values, ratios, claim.slope, NEAR, mu.numel()):
             return sum((measure(claim, *part) for part in chunks(claim.measured, x, mu)), Tally())
         return tally_of(claim, x, mu, values, ratios)
     if not gradients:
@@ -164,7 +167,7 @@ def measure(
     values, ratios = unpacked(reduce(claim, x, evaluation, slopes, weights))
     of_nll, of_loss = wide(slopes.nll), wide(slopes.loss)
     counted = ~excluded(slopes, claim)
-    doubt = doubtful(values, ratios, claim.slope, x.dtype, mu.numel())
+    doubt = doubtful(values, ratios, claim.slope, PROPORTIONAL * torch.finfo(x.dtype).eps, mu.numel())
     return replace(
         tally_of(claim, x, mu, values, ratios, weights),
         sampled=mu.numel(),
@@ -199,15 +202,13 @@ def tally_of(
     )
 
 
-def doubtful(values: Values, ratios: Ratios, slope: float, dtype: torch.dtype, count: int) -> bool:
-    """Return whether something may not be finite, or the ratio is not the slope to a few roundings: then look at each element."""
-    import torch
-
+def doubtful(values: Values, ratios: Ratios, slope: float, near: float, count: int) -> bool:
+    """Return whether something may not be finite, or a ratio is not within ``near`` of the slope: then look at each element."""
     if not values.is_finite or not values.worst <= PROPORTIONAL:
         return True
     if ratios.excluded == count:
         return False
-    even = max(ratios.largest - slope, slope - ratios.least) <= PROPORTIONAL * torch.finfo(dtype).eps * abs(slope)
+    even = max(ratios.largest - slope, slope - ratios.least) <= near * abs(slope)
     return not math.isfinite(ratios.largest - ratios.least) or not even
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from recon_cli.identity.parametric import Number
@@ -21,7 +22,7 @@ def poisson_of_mean(x: Tensor, mu: Tensor) -> Tensor:
     some = mu.where(x > 0, 1)
     clamped = some.detach().clamp(min=lowest(mu))
     value = _saddle_point(x, clamped, (some / clamped).log()).where(x > 0, mu)
-    return with_derivatives(value, (((some - x) / some).where(x > 0, 1), mu))
+    return with_derivatives(value, (lambda: ((some - x) / some).where(x > 0, 1), mu))
 
 
 def poisson_of_log(x: Tensor, raw: Tensor) -> Tensor:
@@ -30,15 +31,30 @@ def poisson_of_log(x: Tensor, raw: Tensor) -> Tensor:
 
     mu, clamped = raw.exp(), raw.detach().clamp(min=math.log(lowest(raw)))
     value = _saddle_point(x, clamped.exp(), raw - clamped).where(x > 0, mu)
-    return with_derivatives(value, (mu - x, raw))
+    return with_derivatives(value, (lambda: mu - x, raw))
 
 
 def _saddle_point(x: Tensor, mu: Tensor, below: Tensor) -> Tensor:
     """Return the nll where x > 0: deviance, Stirling's error, log(2 pi x)/2; of a mean e^below times ``mu``."""
-    from recon_cli.numerics.stable import deviance, stirling_error
+    from recon_cli.numerics.stable import deviance
+    from recon_cli.numerics.tables import looked_up
+
+    return deviance(x.where(x > 0, 1), mu) - x * below + looked_up(_poisson_rest, x)
+
+
+def _poisson_rest(x: Tensor) -> Tensor:
+    """Return the nll of mu = x > 0: Stirling's error, log(2 pi x)/2."""
+    from recon_cli.numerics.stable import stirling_error
 
     count = x.where(x > 0, 1)
-    return deviance(count, mu) - x * below + stirling_error(count) + (2 * math.pi * count).log() / 2
+    return stirling_error(count) + (2 * math.pi * count).log() / 2
+
+
+def log_factorial(x: Tensor) -> Tensor:
+    """Return log x!."""
+    from recon_cli.numerics.tables import looked_up
+
+    return looked_up(lambda x: (x + 1).lgamma(), x)
 
 
 def trials(dispersion: Number) -> Number:
@@ -54,7 +70,10 @@ def negative_binomial_of_mean(x: Tensor, mu: Tensor, dispersion: Number) -> Tens
     clamped = mu.clamp(low, 1 / low).where(x > 0, mu.clamp(max=1 / low))
     beyond = (mu / clamped).log().where(mu != clamped, 0)
     some, n = mu.where(x > 0, 1), trials(dispersion)
-    slope = ((some - x) / some).where(x > 0, 1) * (n / (n + mu))
+
+    def slope() -> Tensor:
+        return ((some - x) / some).where(x > 0, 1) * (n / (n + mu))
+
     return _negative_binomial(x, clamped, beyond, slope, mu, dispersion)
 
 
@@ -65,23 +84,26 @@ def negative_binomial_of_log(x: Tensor, raw: Tensor, dispersion: Number) -> Tens
     end = -math.log(lowest(raw))
     clamped = raw.clamp(-end, end).where(x > 0, raw.clamp(max=end))
     mu = clamped.exp()
-    return _negative_binomial(x, mu, raw - clamped, (mu - x) / (1 + dispersion * mu), raw, dispersion)
+    return _negative_binomial(x, mu, raw - clamped, lambda: (mu - x) / (1 + dispersion * mu), raw, dispersion)
 
 
-def _negative_binomial(x: Tensor, mu: Tensor, beyond: Tensor, slope: Tensor, point: Tensor, dispersion: Number) -> Tensor:
+def _negative_binomial(
+    x: Tensor, mu: Tensor, beyond: Tensor, slope: Callable[[], Tensor], point: Tensor, dispersion: Number
+) -> Tensor:
     """Return the nll of a mean e^beyond times ``mu``, its slope by ``point`` given.
 
     The deviances of failures and of counts, and the rest.
     """
     from recon_cli.numerics.stable import deviance, with_derivatives
+    from recon_cli.numerics.tables import looked_up
 
     n, over = trials(dispersion), (mu - x) / (1 + dispersion * mu)
     share = (x + n) / (n + mu)
     failures = n * (deviance(1, share, dispersion * over) + beyond.clamp(min=0))
     count = x.where(x > 0, 1)
     counted = (deviance(count, share * mu, -over) - count * beyond.clamp(max=0)).where(x > 0, over)
-    parts = with_derivatives(failures + counted, (slope, point), (-failures / dispersion, dispersion))
-    return parts + negative_binomial_rest(x, dispersion)
+    parts = with_derivatives(failures + counted, (slope, point), (lambda: -failures / dispersion, dispersion))
+    return parts + looked_up(lambda x: negative_binomial_rest(x, dispersion), x, dispersion)
 
 
 def negative_binomial_rest(x: Tensor, dispersion: Number) -> Tensor:

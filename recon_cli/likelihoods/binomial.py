@@ -92,19 +92,24 @@ class Binomial(Likelihood):
     @elementwise
     def nll(self, x: Tensor, mu: Tensor) -> Tensor:
         from recon_cli.numerics.stable import deviance, lowest, with_derivatives
+        from recon_cli.numerics.tables import looked_up
 
         n, inner = self.count, (x > 0) & (x < self.count)
         on, off = mu.where(x > 0, 1), (n - mu).where(x < n, 1)
         clamped = on.detach().clamp(min=lowest(mu))
         saddle = deviance(x, clamped) + deviance(n - x, off.detach(), clamped - x) - x * (on / clamped).log()
         ends = every(off.where(x == 0, on), mu.where(x == 0, n - mu), n)
-        slope = (mu - x).where(inner, 1 - 2 * x / n) / on * (n / off)
-        return with_derivatives((saddle + self._remainder(x)).where(inner, ends), (slope, mu))
+
+        def slope() -> Tensor:
+            return (mu - x).where(inner, 1 - 2 * x / n) / on * (n / off)
+
+        return with_derivatives((saddle + looked_up(self._remainder, x, n)).where(inner, ends), (slope, mu))
 
     @elementwise
     def nll_raw(self, x: Tensor, raw: Tensor) -> Tensor:
         """Beyond logits whose exponentials leave the range it is continued, as a line or an exponential."""
         from recon_cli.numerics.stable import deviance, lowest, with_derivatives
+        from recon_cli.numerics.tables import looked_up
 
         n, inner, end = self.count, (x > 0) & (x < self.count), -math.log(lowest(raw))
         clamped = raw.clamp(-end, end)
@@ -115,7 +120,7 @@ class Binomial(Likelihood):
         outer = beyond.where(x == 0, -beyond)
         ends = every(n * off.where(x == 0, on), n * on.where(x == 0, off), n) * outer.clamp(max=0).exp() + n * outer.clamp(min=0)
         slope = (n - x) * on * beyond.clamp(max=0).exp() - x * off * (-beyond).clamp(max=0).exp()
-        return with_derivatives((saddle + self._remainder(x)).where(inner, ends), (slope, raw))
+        return with_derivatives((saddle + looked_up(self._remainder, x, n)).where(inner, ends), (slope, raw))
 
     @property
     def slope(self) -> Number:
@@ -124,10 +129,17 @@ class Binomial(Likelihood):
     @elementwise
     def offset(self, x: Tensor) -> Tensor:
         """Return -log C(count, x): the nll of mu = x less the loss."""
-        n, inner = self.count, (x > 0) & (x < self.count)
-        count = x.where(inner, 1)
-        entropy = count / n * every(count, n - count, n) + (n - count) / n * every(n - count, count, n)
-        return (self._remainder(x) - entropy).where(inner, 0)
+        from recon_cli.numerics.tables import looked_up
+
+        n = self.count
+
+        def of(x: Tensor) -> Tensor:
+            inner = (x > 0) & (x < n)
+            count = x.where(inner, 1)
+            entropy = count / n * every(count, n - count, n) + (n - count) / n * every(n - count, count, n)
+            return (self._remainder(x) - entropy).where(inner, 0)
+
+        return looked_up(of, x, n)
 
     def _remainder(self, x: Tensor) -> Tensor:
         """Return the nll of mu = x where 0 < x < count: Stirling's errors, log(2 pi x (1 - x/count))/2."""

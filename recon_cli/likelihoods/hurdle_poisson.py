@@ -11,7 +11,7 @@ from recon_cli.identity.likelihood import Likelihood, log
 from recon_cli.identity.losses import LOG, Loss
 from recon_cli.identity.parametric import class_or_instance, parameter
 from recon_cli.identity.regions import COUNT, POSITIVE, SHARE
-from recon_cli.likelihoods._counts import poisson_of_log, poisson_of_mean
+from recon_cli.likelihoods._counts import log_factorial, poisson_of_log, poisson_of_mean
 from recon_cli.likelihoods._zeros import log_of_rest, mixed_moments, thinned, truncated
 
 if TYPE_CHECKING:
@@ -75,11 +75,11 @@ class HurdlePoisson(Likelihood):
 
     @elementwise
     def nll(self, x: Tensor, mu: Tensor) -> Tensor:
-        return truncated_at(x, mu, mu.log(), poisson_of_mean(x, mu), (x + 1).lgamma(), mu) + self._hurdle(x)
+        return truncated_at(x, mu, mu.log(), poisson_of_mean(x, mu), log_factorial(x), mu) + self._hurdle(x)
 
     @elementwise
     def nll_raw(self, x: Tensor, raw: Tensor) -> Tensor:
-        return truncated_at(x, raw.exp(), raw, poisson_of_log(x, raw), (x + 1).lgamma(), raw) + self._hurdle(x)
+        return truncated_at(x, raw.exp(), raw, poisson_of_log(x, raw), log_factorial(x), raw) + self._hurdle(x)
 
     def _hurdle(self, x: Tensor) -> Tensor:
         """Return -log of the chance of a zero, or of none."""
@@ -87,7 +87,7 @@ class HurdlePoisson(Likelihood):
 
     @elementwise
     def offset(self, x: Tensor) -> Tensor:
-        return self._hurdle(x) + (x + 1).lgamma().where(x > 0, 0)
+        return self._hurdle(x) + log_factorial(x)
 
     @class_or_instance
     def fit(self, x: Tensor, mu: Tensor) -> HurdlePoisson:

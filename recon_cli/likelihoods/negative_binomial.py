@@ -101,11 +101,14 @@ class NegativeBinomial(Likelihood):
     def offset(self, x: Tensor) -> Tensor:
         """Return log x! - sum over k < x of log(1 + dispersion k): the nll of mu = x less the loss."""
         from recon_cli.numerics.stable import log1p_over
+        from recon_cli.numerics.tables import looked_up
 
-        count = x.where(x > 0, 1)
-        return negative_binomial_rest(x, self.dispersion) - x * (
-            log_per(count, self.dispersion) + log1p_over(self.dispersion * count)
-        )
+        def of(x: Tensor) -> Tensor:
+            count = x.where(x > 0, 1)
+            cost = log_per(count, self.dispersion) + log1p_over(self.dispersion * count)
+            return negative_binomial_rest(x, self.dispersion) - x * cost
+
+        return looked_up(of, x, self.dispersion)
 
     @class_or_instance
     def fit(self, x: Tensor, mu: Tensor) -> NegativeBinomial:

@@ -9,7 +9,7 @@ from recon_cli.identity.elementwise import elementwise
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import LOG, Loss
 from recon_cli.identity.regions import COUNT, Interval
-from recon_cli.likelihoods._counts import poisson_of_log, poisson_of_mean
+from recon_cli.likelihoods._counts import log_factorial, poisson_of_log, poisson_of_mean
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -76,7 +76,7 @@ class Poisson(Likelihood):
 
     @elementwise
     def offset(self, x: Tensor) -> Tensor:
-        return (x + 1).lgamma()
+        return log_factorial(x)
 
     def moments(self, mu: Tensor) -> tuple[Tensor, Tensor]:
         """Return mu, twice."""

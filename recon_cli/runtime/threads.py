@@ -14,7 +14,7 @@ Result = TypeVar("Result")
 WARM = 1 << 24  # bytes, that are asked for once and not touched
 
 
-class Spread(Protocol):
+class WorkSpread(Protocol):
     """Returns the ``work`` of each of ``items``, in order."""
 
     def __call__(self, work: Callable[[Item], Result], items: Sequence[Item], /) -> list[Result]:
@@ -22,7 +22,7 @@ class Spread(Protocol):
 
 
 @contextlib.contextmanager
-def shared_out(among_threads: bool = True) -> Iterator[Spread]:
+def shared_out(among_threads: bool = True) -> Iterator[WorkSpread]:
     """Yield a function of ``work`` and ``items`` that returns the work of each, in order: by as many threads as torch uses.
 
     among_threads

@@ -47,7 +47,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[Claim]:
 
     def kernel(path: Path) -> Callable[..., Tensor]:
         claim = claims[int(path.read_bytes())]
-        return lambda x, mu, *numbers: tally.reduced(claim.with_numbers(numbers[0].unbind()) if numbers else claim, x, mu)
+        return lambda x, mu, *rest: tally.reduced(claim.with_numbers(rest[0].unbind()) if rest else claim, x, mu)
 
     monkeypatch.setattr(kernels, "make", make)
     monkeypatch.setattr(kept, "Kernel", kernel)
@@ -76,7 +76,7 @@ def test_at_numbers_that_are_tensors_the_expression_is_the_same(side: Likelihood
     mu = means.repeat(16, *(1,) * (means.ndim - 1))
     x = side.sample(mu, torch.Generator().manual_seed(7))
     claim = Claim.of(side.admitted())
-    other = Claim.of(type(side)().admitted()).with_numbers(kernels.numbers_of(claim).unbind())
+    other = Claim.of(type(side)().admitted()).with_numbers(torch.tensor(claim.numbers, dtype=torch.float64).unbind())
     torch.testing.assert_close(tally.reduced(other, x, mu), tally.reduced(claim, x, mu), rtol=1e-12, atol=1e-12)
 
 
