@@ -107,7 +107,8 @@ class Components(Parametric):
 
     def split(self, mu: Tensor) -> tuple[Tensor, ...]:
         """Return locations, scales and weights, (..., K) each."""
-        return mu.split(self.count, dim=-1)
+        parts: tuple[Tensor, ...] = mu.split(self.count, dim=-1)
+        return parts
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,8 @@ def log_integral(d: int, kappa: Number) -> Tensor:
     kappa = kappa if isinstance(kappa, torch.Tensor) else torch.tensor(kappa, dtype=torch.float64)
     kappa = (kappa.cpu() if kappa.device.type == "mps" else kappa).double()
     if kappa.ndim and d == 2:  # one for each element, to a rounding or two of the integral
-        return (2 * math.pi * torch.special.i0e(kappa)).log()
+        integral: Tensor = 2 * math.pi * torch.special.i0e(kappa)
+        return integral.log()
     nu = kappa.new_tensor(d / 2 - 1)
     near = torch.hypot(nu, kappa) < 25
     far = kappa.where(~near, 25)

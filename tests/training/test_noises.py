@@ -239,7 +239,10 @@ def test_a_noise_that_moves_with_the_sample_is_found() -> None:
         (["--sigma", "per-element", "--model", "linear", "--exact"], "--exact is of one noise for all elements"),
         (["--sigma", "per-element", "--against", "mse"], "The noise of gaussian is per-element"),
         (["--sigma", "per-elemnt"], "learned, optimal, per-element or network; found"),
-        (["--sigma", "network", "--likelihood", "von-mises"], "network is for a sigma or a scale, and von-mises has kappa"),
+        (
+            ["--sigma", "network", "--likelihood", "zero-inflated-poisson"],
+            "of one number above 0, and zero-inflated-poisson has zeros",
+        ),
         (["--sigma", "network", "--likelihood", "student-t:scale=1"], "given twice"),
         (["--sigma", "network", "--likelihood", "bernoulli"], "bernoulli has no noise parameter"),
         (["--sigma", "network", "--likelihood", "gaussian:sigma=1"], "given twice"),
