@@ -1,4 +1,4 @@
-"""A noise that the decoder gives: any family with a sigma or a scale, that number a second output for every element."""
+"""A noise that the decoder gives: any family whose noise has a size, or is one number, that a second output for every element."""
 
 from __future__ import annotations
 
@@ -12,17 +12,20 @@ import torch
 from recon_cli.identity.elementwise import elementwise
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import Link, Loss
-from recon_cli.identity.regions import POSITIVE, Outputs
+from recon_cli.identity.regions import POSITIVE, Outputs, inside
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
 SUFFIX = "-by-network"
+PRECISE = ("shape", "precision", "kappa")  # levels that grow without end as the noise vanishes
 SLIGHTLY = 1e-3  # above the floor: where a level below it begins
 
 
 def by_network(likelihood: Likelihood) -> Likelihood:
-    """Return ``likelihood`` with a level (sigma or scale) for each element of each sample; its other numbers as they are.
+    """Return ``likelihood`` with a level of its own for each element of each sample; its other numbers as they are.
+
+    The level is what :func:`level_by_network` names: sigma or scale, or the only number that the noise has.
 
     What the decoder gives is mu and the level along a last axis, (..., 2); its raw output that of mu, and the level's logarithm.
 
@@ -75,7 +78,12 @@ def by_network(likelihood: Likelihood) -> Likelihood:
             return self.nll(x, self.link.inverse(raw))
 
         def usual_outputs(self, mean: Tensor, spread: Tensor) -> Tensor:
-            return torch.stack([mean, spread], dim=-1)
+            mean = inside(mean, likelihood.domain)[0]
+            level = spread if size in ("sigma", "scale") else torch.ones_like(spread)
+            if size in PRECISE:
+                moments = likelihood.moments(mean)
+                level = ((level if moments is None else moments[1]) / spread.square()).clamp(0.01, 1e4)
+            return torch.stack([mean, level], dim=-1)
 
         def moments(self, mu: Tensor) -> tuple[Tensor, Tensor] | None:
             return at(mu).moments(mu[..., 0])
@@ -87,10 +95,18 @@ def by_network(likelihood: Likelihood) -> Likelihood:
     return ByNetwork()
 
 
+def level_by_network(likelihood: Likelihood) -> str | None:
+    """Return the name of the number that a decoder may give for each element: above 0, and not of vectors; None without one."""
+    name = likelihood.level_name
+    if name is None or likelihood.head or likelihood.event:
+        return None
+    (field,) = (field for field in dataclasses.fields(likelihood) if field.name == name)
+    return name if field.metadata["domain"].low >= 0 and field.metadata["domain"].high > 1 else None
+
+
 def spread_out(likelihood: Likelihood, x: Sequence[int], mu: Sequence[int]) -> Likelihood:
     """Return ``likelihood`` by its network where ``mu`` has a last axis of two more than ``x``, of shapes; else as it is."""
-    several = tuple(mu) == (*x, 2) and not likelihood.head and not likelihood.event
-    return by_network(likelihood) if several and likelihood.level_name in ("sigma", "scale") else likelihood
+    return by_network(likelihood) if tuple(mu) == (*x, 2) and level_by_network(likelihood) else likelihood
 
 
 def sized(likelihood: Likelihood, x: Sequence[int], mu: Sequence[int]) -> Likelihood:
@@ -105,7 +121,8 @@ def sized(likelihood: Likelihood, x: Sequence[int], mu: Sequence[int]) -> Likeli
 def floored(likelihood: Likelihood, floor: float) -> Likelihood:
     """Return ``likelihood``, whose decoder gives the level, with that (the root of a variance) above ``floor``.
 
-    It is the floor and an exponential, so that a gradient can always raise it again.
+    It is the floor and an exponential, so that a gradient can always raise it again. A level that grows as the noise vanishes
+    is kept below 1/floor^2, by its inverse: a variance in units of a noise of level 1.
 
     >>> from recon_cli.likelihoods.heteroscedastic_gaussian import HeteroscedasticGaussian
     >>> import torch
@@ -113,22 +130,24 @@ def floored(likelihood: Likelihood, floor: float) -> Likelihood:
     tensor([0.5000, 0.0100])
     """
     family: Any = type(likelihood)
-    least, at = floor * floor if likelihood.head[1] == "var" else floor, likelihood.spreads
+    at = likelihood.spreads
+    name = likelihood.head[at.start]
+    least, way = floor * floor if name in ("var", *PRECISE) else floor, -1 if name in PRECISE else 1
 
     def forward(mu: Tensor) -> Tensor:
         raw = likelihood.link.forward(mu).clone()
-        raw[..., at] = (mu[..., at] - least).clamp(min=least * SLIGHTLY).log()
+        raw[..., at] = way * (mu[..., at] ** way - least).clamp(min=least * SLIGHTLY).log()
         return raw
 
     def inverse(raw: Tensor) -> Tensor:
         mu = likelihood.link.inverse(raw)
-        return torch.cat([mu[..., : at.start], raw[..., at].exp() + least, mu[..., at.stop :]], dim=-1)
+        return torch.cat([mu[..., : at.start], ((way * raw[..., at]).exp() + least) ** way, mu[..., at.stop :]], dim=-1)
 
     class Floored(family):  # type: ignore[misc]  # a base that is known at run time only
         """The family of ``likelihood``, its level above the floor."""
 
         raw_loss = None
-        link = Link(f"log ({likelihood.head[at.start]} - {least:g})", "", forward, inverse)
+        link = Link(f"log ({name} - {least:g})" if way > 0 else f"log of {name} below {1 / least:g}", "", forward, inverse)
 
         @elementwise
         def nll_raw(self, x: Tensor, raw: Tensor) -> Tensor:

@@ -39,6 +39,9 @@ def log_integral(d: int, kappa: Number) -> Tensor:
 
     kappa = kappa if isinstance(kappa, torch.Tensor) else torch.tensor(kappa, dtype=torch.float64)
     kappa = (kappa.cpu() if kappa.device.type == "mps" else kappa).double()
+    if kappa.ndim and d == 2:  # one for each element, to a rounding or two of the integral
+        integral: Tensor = 2 * math.pi * torch.special.i0e(kappa)
+        return integral.log()
     nu = kappa.new_tensor(d / 2 - 1)
     near = torch.hypot(nu, kappa) < 25
     far = kappa.where(~near, 25)
@@ -89,12 +92,13 @@ def draw(d: int, kappa: Number, like: Tensor, generator: Generator | None) -> Te
     """Draw 1 - cos of the angle between a draw and mu, for each entry of ``like``: Wood (1994), rejected until it is right."""
     import torch
 
-    strength, half = float(kappa), (d - 1) / 2
-    b = half / (strength + math.hypot(strength, half))
-    edge = 2 * b / (1 + b)
-    distances = torch.zeros_like(like).flatten()
+    half, distances = (d - 1) / 2, torch.zeros_like(like).flatten()
+    every = torch.as_tensor(kappa, dtype=like.dtype, device=like.device).detach().expand(like.shape).flatten()
     left = torch.arange(len(distances), device=distances.device)
     while len(left):
+        strength = every[left]
+        b = half / (strength + strength.hypot(strength.new_tensor(half)))
+        edge = 2 * b / (1 + b)
         one, two = (standard_gamma(distances.new_full(left.shape, half), generator) for _ in range(2))
         off = 2 * b * one / (two + b * one)
         level = strength * (edge - off) + 2 * half * ((edge + off - edge * off) / (edge * (2 - edge))).log()

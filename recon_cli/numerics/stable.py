@@ -130,6 +130,8 @@ def stirling_error(k: Tensor, more: Number | None = None) -> Tensor:
     scipy.special has it with no gradient. From n = 16 up by the series 1/(12n) - 1/(360n^3) + 1/(1260n^5) - ..., below by what
     each step down from there adds, (n + 1/2) log(1 + 1/n) - 1 = bend((2n + 1)^-2); by lgamma near zero.
     """
+    if isinstance(more, Tensor) and more.ndim:  # a noise of its own for each element
+        return stirling_error_of(k + more)
     if more is None:
         n, table = k, torch.tensor(OF_COUNTS, dtype=k.dtype, device=k.device)
     else:

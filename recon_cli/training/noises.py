@@ -12,6 +12,7 @@ from recon_cli.identity.fitting import Free, resized
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.parametric import Number
 from recon_cli.identity.tensors import wide
+from recon_cli.likelihoods._by_decoder import PRECISE
 from recon_cli.models._base import typical
 
 
@@ -102,8 +103,9 @@ def still(likelihood: Likelihood, x: Tensor, floor: float) -> str:
         return ""
     name = likelihood.head[likelihood.spreads.start]
     return (
-        f"{alike:,} of the {x[0].numel():,} elements are the same in every training row, so the {name} that the "
-        f"decoder gives them runs to 0, and the likelihood grows without end: keep it above a floor, as in --sigma-floor 0.01."
+        f"{alike:,} of the {x[0].numel():,} elements are the same in every training row, so the {name} that the decoder gives "
+        f"them runs to {'infinity' if name in PRECISE else '0'}, and the likelihood grows without end: keep the noise above a "
+        f"floor, as in --sigma-floor 0.01."
     )
 
 

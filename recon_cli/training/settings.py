@@ -16,7 +16,7 @@ from recon_cli.errors import ReconError, nearest, unknown
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import Loss
 from recon_cli.identity.parametric import size
-from recon_cli.likelihoods._by_decoder import by_network
+from recon_cli.likelihoods._by_decoder import by_network, level_by_network
 from recon_cli.models._options import Domain, Keywords, Options, outside, spelled
 from recon_cli.sources import ReadKeywords, ReadOptions
 from recon_cli.training.schedules import Schedule
@@ -181,9 +181,11 @@ def noise(likelihood: str | Likelihood, sigma: float | str | None) -> tuple[Like
             f"The noise is given twice: --likelihood {parsed} and --sigma {sigma}.",
             f"Leave one of them out, as in --likelihood {parsed.name} --sigma {sigma}.",
         )
-    if sigma in ("per-element", "network") and parsed.level_name not in ("sigma", "scale"):
+    kinds = {"per-element": "a sigma or a scale", "network": "a sigma, a scale, or a noise of one number above 0"}
+    fits = parsed.level_name in ("sigma", "scale") if sigma == "per-element" else level_by_network(parsed)
+    if sigma in kinds and not fits:
         raise ReconError(
-            f"--sigma {sigma} is for a sigma or a scale, and {parsed.name} has {' and '.join(names)}.",
+            f"--sigma {sigma} is for {kinds[str(sigma)]}, and {parsed.name} has {' and '.join(parsed.noise)}.",
             "Take --sigma learned, one number for all elements, or --likelihood heteroscedastic-gaussian.",
         )
     if sigma == "network":

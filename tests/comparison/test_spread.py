@@ -9,9 +9,9 @@ import torch
 
 import recon_cli
 from recon_cli import likelihoods
-from recon_cli.likelihoods._by_decoder import by_network
+from recon_cli.likelihoods._by_decoder import by_network, level_by_network
 
-SPREAD = [name for name in likelihoods.names() if likelihoods.find(name)().level_name in ("sigma", "scale")]
+SPREAD = [name for name in likelihoods.names() if level_by_network(likelihoods.find(name)())]
 
 
 def data(count: int = 40) -> tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]:
