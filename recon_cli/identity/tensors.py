@@ -65,8 +65,11 @@ def wide(value: Tensor) -> Tensor:
 
 
 def at_least_one(values: Tensor, condition: Tensor) -> Tensor:
-    """Return values, none below 0, and where the condition holds 1 if they are less: torch's where takes seven times as long."""
-    return values.maximum(condition.to(values.dtype))
+    """Return values, and where the condition holds 1 if they are less: torch's where takes seven times as long.
+
+    What is below 0 stays so, and its logarithm NaN.
+    """
+    return values.maximum(condition.to(values.dtype).mul_(2).sub_(1))
 
 
 def asks_gradient(value: Tensor) -> bool:
