@@ -40,7 +40,7 @@ def _saddle_point(x: Tensor, mu: Tensor, below: Tensor) -> Tensor:
     from recon_cli.numerics.stable import deviance
     from recon_cli.numerics.tables import looked_up
 
-    return deviance(at_least_one(x, x <= 0), mu) - x * below + looked_up(_poisson_rest, x)
+    return deviance(at_least_one(x, x <= 0), mu).addcmul(x, below, value=-1) + looked_up(_poisson_rest, x)
 
 
 def _poisson_rest(x: Tensor) -> Tensor:

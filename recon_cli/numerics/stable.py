@@ -115,7 +115,7 @@ def deviance(k: Number, mu: Tensor, over: Tensor | None = None) -> Tensor:
     v = over / (k + mu)
     near = v.abs() < 0.5
     v = v.clamp(-0.5, 0.5)
-    return (over * v + 2 * k * v * bend(v * v)).where(near, k * (k / mu).log() - over)
+    return torch.addcmul(over * v, k * v, bend(v * v), value=2).where(near, k * (k / mu).log() - over)
 
 
 def bend(square: Tensor) -> Tensor:
