@@ -9,7 +9,7 @@ from recon_cli.identity.elementwise import elementwise
 from recon_cli.identity.likelihood import Likelihood, log, positive
 from recon_cli.identity.losses import AbsoluteError, Loss
 from recon_cli.identity.parametric import Number, class_or_instance, parameter
-from recon_cli.identity.tensors import plus, wide
+from recon_cli.identity.tensors import wide
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -41,7 +41,7 @@ class Laplace(Likelihood):
 
     @elementwise
     def nll(self, x: Tensor, mu: Tensor) -> Tensor:
-        return plus(((x - mu) / self.scale).abs(), self.normaliser)
+        return ((x - mu) / self.scale).abs() + self.normaliser
 
     @property
     def normaliser(self) -> Number:
