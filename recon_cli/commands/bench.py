@@ -27,11 +27,12 @@ if TYPE_CHECKING:
     help="Compute piece by piece (eager), compiled into one pass, or both.",
 )  # fmt: skip
 @click.option("--files", is_flag=True, help="Also time reading from files, beside a sum over a memory map of them.")
+@click.option("--sparse", is_flag=True, help="Time reading sparse files instead, of any size: does the cost of an element grow?")
 @options.device
 @output.format
 def command(
-    what: str, chosen: tuple[Likelihood, ...], elements: list[float], repeats: int, engine: str, files: bool, device: str,
-    format: str,
+    what: str, chosen: tuple[Likelihood, ...], elements: list[float], repeats: int, engine: str, files: bool, sparse: bool,
+    device: str, format: str,
 ) -> None:  # fmt: skip
     """Time recon beside the usual torch code, and measure the memory of both.
 
@@ -42,15 +43,23 @@ def command(
       recon bench
       recon bench --likelihood laplace --elements 1e6,1e7,1e8 --files
       recon bench --engine eager --format json
+      recon bench --sparse --elements 1048576,67108864,1073741824 --repeats 3
       recon bench train
     """
     if what == "train":
         from recon_cli.benchmark.train import bench_training
 
-        options.reject(click.get_current_context(), "bench train", "elements", "files")
+        options.reject(click.get_current_context(), "bench train", "elements", "files", "sparse")
         likelihoods = [str(likelihood) for likelihood in chosen] or ["gaussian"]
         with progress.bar("timing", repeats) as advance:
             report = bench_training(likelihoods[0], repeats=repeats, engine=engine, device=device, progress=advance)
+        output.show(report, format)
+    if sparse:
+        from recon_cli.benchmark.sparse import bench_sparse
+
+        options.reject(click.get_current_context(), "bench --sparse", "files", "device")
+        with progress.bar("timing", max(1, len(chosen)) * len(elements)) as advance:
+            report = bench_sparse(*chosen, elements=elements, repeats=repeats, engine=engine, progress=advance)
         output.show(report, format)
     from recon_cli.benchmark.compare import USUAL, bench
 

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 PIECE = 1 << 21  # numbers: what is read, or compiled, at a time
 CHUNK = 1 << 16  # numbers: the temporaries of a chunk stay in a core's own cache
-NEAR = 1e-3  # of the slope: a ratio so near to it is of finite gradients, whatever digits of them are lost
 SAMPLE = 1 << 20  # numbers, at least, that a sample has
 
 
@@ -111,11 +110,15 @@ class Values(NamedTuple):
 
 
 class Ratios(NamedTuple):
-    """The range of d nll / d loss over some numbers, and how many have neither gradient."""
+    """The range of d nll / d loss over some numbers, how many have neither gradient, and how many events are not finite.
+
+    That is, a value or a gradient of theirs is not, or the loss is too small for its dtype.
+    """
 
     excluded: float
     least: float
     largest: float
+    infinite: float
 
 
 def measure(
@@ -144,8 +147,6 @@ def measure(
     weights
         of the events, by which the sums of values are weighted; gradients are each element's own. Not of what is compiled.
     """
-    import torch
-
     claim = claim if isinstance(claim, Claim) else Claim.of(claim)
     if (wider := measured_dtype(x.dtype)) != x.dtype:
         bare = claim.measured.admitted()  # rounded to two bytes, data are not on their levels to more digits
@@ -155,7 +156,9 @@ def measure(
         return replace(tally, infinite=tally.infinite + int(overflown.sum()))
     if reduction is not None:
         values, ratios = unpacked(reduction(claim, x, mu))
-        if doubtful(values, ratios, claim.slope, NEAR, mu.numel()):
+        if not (values.is_finite and values.worst <= PROPORTIONAL) or (
+            ratios.infinite and doubtful(values, ratios, claim.slope, x.dtype, mu.numel())
+        ):
             return sum((measure(claim, *part) for part in chunks(claim.measured, x, mu)), Tally())
         return tally_of(claim, x, mu, values, ratios)
     if not gradients:
@@ -167,14 +170,14 @@ def measure(
     values, ratios = unpacked(reduce(claim, x, evaluation, slopes, weights))
     of_nll, of_loss = wide(slopes.nll), wide(slopes.loss)
     counted = ~excluded(slopes, claim)
-    doubt = doubtful(values, ratios, claim.slope, PROPORTIONAL * torch.finfo(x.dtype).eps, mu.numel())
+    doubt = doubtful(values, ratios, claim.slope, x.dtype, mu.numel())
     return replace(
         tally_of(claim, x, mu, values, ratios, weights),
         sampled=mu.numel(),
         cross=Total((of_nll * of_loss).sum().item()),
         nll_square=Total(of_nll.square().sum().item()),
         loss_square=Total(of_loss.square().sum().item()),
-        infinite=int((~finite(evaluation, slopes) | underflown(evaluation, slopes, claim.slope)).sum()) if doubt else 0,
+        infinite=int(ratios.infinite) if doubt else 0,
         drift=drift(of_nll, of_loss, claim.slope, x.dtype) if doubt else 0.0,
         ratios=((of_nll[counted] / of_loss[counted]).cpu(),),
     )
@@ -202,13 +205,15 @@ def tally_of(
     )
 
 
-def doubtful(values: Values, ratios: Ratios, slope: float, near: float, count: int) -> bool:
-    """Return whether something may not be finite, or a ratio is not within ``near`` of the slope: then look at each element."""
+def doubtful(values: Values, ratios: Ratios, slope: float, dtype: torch.dtype, count: int) -> bool:
+    """Return whether something may not be finite, or the ratio is not the slope to a few roundings: then look at each element."""
+    import torch
+
     if not values.is_finite or not values.worst <= PROPORTIONAL:
         return True
     if ratios.excluded == count:
         return False
-    even = max(ratios.largest - slope, slope - ratios.least) <= near * abs(slope)
+    even = max(ratios.largest - slope, slope - ratios.least) <= PROPORTIONAL * torch.finfo(dtype).eps * abs(slope)
     return not math.isfinite(ratios.largest - ratios.least) or not even
 
 
@@ -216,7 +221,7 @@ def reduce(claim: Claim, x: Tensor, evaluation: Evaluation, gradients: Gradients
     """Return the numbers of :class:`Values`, then those of :class:`Ratios`, in one tensor, which :func:`unpacked` reads."""
     import torch
 
-    return torch.cat([reduce_values(claim, x, evaluation, weights), reduce_gradients(claim, gradients)])
+    return torch.cat([reduce_values(claim, x, evaluation, weights), reduce_gradients(claim, evaluation, gradients)])
 
 
 def unpacked(numbers: Tensor) -> tuple[Values, Ratios]:
@@ -263,7 +268,7 @@ def reduce_values(claim: Claim, x: Tensor, evaluation: Evaluation, weights: Tens
     return torch.stack([of_nll, of_loss, offset, gap, worst])
 
 
-def reduce_gradients(claim: Claim, gradients: Gradients) -> Tensor:
+def reduce_gradients(claim: Claim, evaluation: Evaluation, gradients: Gradients) -> Tensor:
     """Return the numbers of :class:`Ratios`, in that order."""
     import torch
 
@@ -275,6 +280,7 @@ def reduce_gradients(claim: Claim, gradients: Gradients) -> Tensor:
     return torch.stack([
         wide(torch.where(without, 1.0, 0.0).sum()),  # in float32, exact up to 2^24
         wide(torch.where(without, math.inf, ratio).amin()), wide(torch.where(without, -math.inf, ratio).amax()),
+        wide(torch.where(finite(evaluation, gradients) & ~underflown(evaluation, gradients, claim.slope), 0.0, 1.0).sum()),
     ])  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, ClassVar
 from recon_cli.identity.parametric import Number, Parametric, parameter
 from recon_cli.identity.regions import REAL, UNIT, Region
 from recon_cli.identity.shapes import fitting_shapes
+from recon_cli.identity.tensors import at_least_one
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -136,6 +137,14 @@ class AbsoluteError(Loss):
     torch = "l1_loss"
 
 
+def likely(x: Tensor, mu: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mu for the logarithm of mu and for that of 1 - mu, neither infinite where it counts for nothing.
+
+    1 where x = 0, and 0 where x = 1: 0 log 0 = 0, in the gradient too.
+    """
+    return at_least_one(mu, x <= 0), mu.minimum((x < 1).to(mu.dtype).mul_(2))
+
+
 class BinaryCrossEntropy(Loss):
     """-x log mu - (1 - x) log(1 - mu)."""
 
@@ -149,7 +158,7 @@ class BinaryCrossEntropy(Loss):
 
     def values(self, x: Tensor, prediction: Tensor) -> Tensor:
         """Torch's own clamps the logarithm at -100 and the gradient's p(1 - p) at 1e-12."""
-        on, off = prediction.where(x > 0, 1), prediction.where(x < 1, 0)  # 0 log 0 = 0, in the gradient too
+        on, off = likely(x, prediction)
         return -(x * on.log() + (1 - x) * (-off).log1p())
 
 

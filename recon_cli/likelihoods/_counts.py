@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from recon_cli.identity.parametric import Number
 from recon_cli.identity.regions import Interval
+from recon_cli.identity.tensors import at_least_one
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,7 +20,7 @@ def poisson_of_mean(x: Tensor, mu: Tensor) -> Tensor:
     """Return mu - x log mu + log x!."""
     from recon_cli.numerics.stable import lowest, with_derivatives
 
-    some = mu.where(x > 0, 1)
+    some = at_least_one(mu, x <= 0)
     clamped = some.detach().clamp(min=lowest(mu))
     value = _saddle_point(x, clamped, (some / clamped).log()).where(x > 0, mu)
     return with_derivatives(value, (lambda: ((some - x) / some).where(x > 0, 1), mu))
@@ -39,7 +40,7 @@ def _saddle_point(x: Tensor, mu: Tensor, below: Tensor) -> Tensor:
     from recon_cli.numerics.stable import deviance
     from recon_cli.numerics.tables import looked_up
 
-    return deviance(x.where(x > 0, 1), mu) - x * below + looked_up(_poisson_rest, x)
+    return deviance(at_least_one(x, x <= 0), mu).addcmul(x, below, value=-1) + looked_up(_poisson_rest, x)
 
 
 def _poisson_rest(x: Tensor) -> Tensor:
@@ -100,7 +101,7 @@ def _negative_binomial(
     n, over = trials(dispersion), (mu - x) / (1 + dispersion * mu)
     share = (x + n) / (n + mu)
     failures = n * (deviance(1, share, dispersion * over) + beyond.clamp(min=0))
-    count = x.where(x > 0, 1)
+    count = at_least_one(x, x <= 0)
     counted = (deviance(count, share * mu, -over) - count * beyond.clamp(max=0)).where(x > 0, over)
     parts = with_derivatives(failures + counted, (slope, point), (lambda: -failures / dispersion, dispersion))
     return parts + looked_up(lambda x: negative_binomial_rest(x, dispersion), x, dispersion)

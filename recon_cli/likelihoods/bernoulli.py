@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from recon_cli.identity.elementwise import elementwise
 from recon_cli.identity.likelihood import Likelihood
-from recon_cli.identity.losses import LOGIT, BinaryCrossEntropy, BinaryCrossEntropyWithLogits
+from recon_cli.identity.losses import LOGIT, BinaryCrossEntropy, BinaryCrossEntropyWithLogits, likely
 from recon_cli.identity.regions import BINARY, UNIT
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Bernoulli(Likelihood):
 
     @elementwise
     def nll(self, x: Tensor, mu: Tensor) -> Tensor:
-        on, off = mu.where(x > 0, 1), mu.where(x < 1, 0)  # 0 log 0 = 0, in the gradient too
+        on, off = likely(x, mu)
         return -(x * on.log() + (1 - x) * (-off).log1p())
 
     @elementwise

@@ -11,7 +11,7 @@ from recon_cli.identity.likelihood import Likelihood, log, positive
 from recon_cli.identity.losses import Loss, SquaredError
 from recon_cli.identity.parametric import Number, class_or_instance, parameter
 from recon_cli.identity.shapes import fitting_shapes
-from recon_cli.identity.tensors import wide
+from recon_cli.identity.tensors import plus, times, wide
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -48,11 +48,8 @@ class Gaussian(Likelihood):
 
     @elementwise
     def nll(self, x: Tensor, mu: Tensor) -> Tensor:
-        import torch
-
-        z = (x - mu) * (1 / self.sigma)
-        normaliser = torch.as_tensor(self.normaliser, dtype=z.dtype, device=z.device)
-        return torch.addcmul(normaliser, z, z, value=0.5)
+        z = times(x - mu, 1 / self.sigma)
+        return plus(times(z * z, 0.5), self.normaliser)
 
     def total(self, x: Tensor, raw: Tensor) -> Tensor:
         """By the sum of squared errors, which is all that one sigma for all elements needs of them."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -24,6 +24,8 @@ OF_BEND = (  # the polynomial through (atanh(v)/v - 1)/v^2 at Chebyshev's points
     0.051140187214177436, 0.0012241579074912738, 0.18101508726124563, -0.349037300901528, 0.7331342851935804,
     -0.7723739926944294, 0.4876531601316802,
 )  # fmt: skip
+
+OF_STIRLING = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360, 1 / 156, -3617 / 122400)
 
 
 class WithGradient(torch.autograd.Function):
@@ -112,16 +114,21 @@ def deviance(k: Number, mu: Tensor, over: Tensor | None = None) -> Tensor:
     over = k - mu if over is None else over
     v = over / (k + mu)
     near = v.abs() < 0.5
-    v = v.where(near, 0)
-    return (over * v + 2 * k * v * bend(v * v)).where(near, k * (k / mu).log() - over)
+    v = v.clamp(-0.5, 0.5)
+    return torch.addcmul(over * v, k * v, bend(v * v), value=2).where(near, k * (k / mu).log() - over)
 
 
 def bend(square: Tensor) -> Tensor:
     """Return atanh(v)/v - 1 = v^2/3 + v^4/5 + ... of v^2 = ``square``: to 1e-17 up to 0.31, by a polynomial."""
-    series = torch.full_like(square, OF_BEND[-1])
-    for part in OF_BEND[-2::-1]:  # in place where nobody looks back: what is new goes through memory
-        series = series * square + part if square.requires_grad else series.mul_(square).add_(part)
-    return series * square
+    return square * polynomial(square, OF_BEND)
+
+
+def polynomial(x: Tensor, coefficients: Sequence[float]) -> Tensor:
+    """Return the polynomial in ``x`` of these ``coefficients``, that of 1 first, by Horner's rule."""
+    value = torch.full_like(x, coefficients[-1])
+    for part in coefficients[-2::-1]:  # in place where nobody looks back: what is new goes through memory
+        value = value * x + part if x.requires_grad else value.mul_(x).add_(part)
+    return value
 
 
 def stirling_error(k: Tensor, more: Number | None = None) -> Tensor:
@@ -165,11 +172,7 @@ def digamma_less_log(n: Tensor) -> Tensor:
 
 
 def _stirling_series(n: Tensor) -> Tensor:
-    square = 1 / (n * n)
-    series = torch.zeros_like(square)
-    for part in (3617 / 122400, 1 / 156, 691 / 360360, 1 / 1188, 1 / 1680, 1 / 1260, 1 / 360, 1 / 12):
-        series = part - square * series
-    return series / n
+    return polynomial(1 / (n * n), OF_STIRLING) / n
 
 
 def log1p_over(t: Tensor) -> Tensor:

@@ -59,9 +59,12 @@ def looked_up(function: Function, x: Tensor, *numbers: Number) -> Tensor:
         return function(x)
     try:
         low, high = map(float, x.aminmax()) if x.numel() > 1 else (0.0, float(FEW))
-        if not (low >= 0 and high < min(FEW, x.numel() // 2) and bool((x == x.floor()).all())):
+        if not (low >= 0 and high < min(FEW, x.numel() // 2)):
+            return function(x)
+        whole = x.long()
+        if not torch.equal(whole.to(x.dtype), x):
             return function(x)
     except RuntimeError:  # under vmap, and of tensors without values
         return function(x)
     table = function(torch.arange(int(high) + 1, dtype=x.dtype))
-    return table.index_select(0, x.long().reshape(-1)).reshape(x.shape)
+    return table.index_select(0, whole.reshape(-1)).reshape(x.shape)

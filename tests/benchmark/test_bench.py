@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from recon_cli.benchmark import train
 from recon_cli.benchmark.compare import USUAL, bench, load, peak, written
+from recon_cli.benchmark.sparse import sparse_file
 from recon_cli.cli import main
 from recon_cli.errors import ReconError
 from recon_cli.likelihoods.gaussian import Gaussian
@@ -112,3 +113,32 @@ def test_a_busy_machine_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_least_and_the_most_are_around_the_median() -> None:
     (row,) = bench("gaussian", elements=[1000], repeats=3, engine="eager", device="cpu").tables[0].rows
     assert row["recon_least"] <= row["recon"] <= row["recon_most"]
+
+
+def test_sparse_files_take_no_room_and_are_compared() -> None:
+    words = ["bench", "--sparse", "--elements", "1000,5000000", "--repeats", "1", "--engine", "eager", "--format", "json"]
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 0, result.output
+    rows = json.loads(result.stdout)["tables"]["sparse"]
+    assert [row["elements"] for row in rows] == [1000, 5_000_000]
+    for row in rows:
+        assert row["each"] == pytest.approx(1e9 * row["seconds"] / row["elements"])
+        assert row["gigabytes"] == pytest.approx(8 / row["each"])
+
+
+def test_a_sparse_file_is_no_larger_than_its_header(tmp_path: Path) -> None:
+    import numpy
+
+    path = sparse_file(tmp_path / "x.npy", 10_000_000)
+    assert os.path.getsize(path) == 128 + 40_000_000
+    assert not hasattr(os.stat(path), "st_blocks") or os.stat(path).st_blocks * 512 < 100_000
+    assert numpy.load(path, mmap_mode="r").shape == (10_000_000,)
+    with pytest.raises(ReconError, match="cannot be made"):
+        sparse_file(tmp_path / "not there" / "x.npy", 10)
+
+
+@pytest.mark.parametrize("words", [["--files"], ["--device", "cpu"], ["--elements", "0"], ["--likelihood", "log-normal"]])
+def test_what_sparse_files_are_not_for_is_a_sentence(words: list[str]) -> None:
+    result = CliRunner().invoke(main, ["bench", "--sparse", *words])
+    assert result.exit_code == 2
+    assert result.stdout == ""
