@@ -35,7 +35,7 @@ Progress = Callable[[int, str], None]
 ENDS = (0.0, 1.0)  # of grey levels
 
 
-class Summary:
+class ManyEvents:
     """Of many events what several likelihoods ask: their residuals in cells, and what of them lies outside a region."""
 
     def __init__(self, x: Tensor, mu: Tensor) -> None:
@@ -99,9 +99,9 @@ def remarks(rows: Sequence[FittedNoise], pair: Pair) -> Iterator[str]:
         )
     if in_cells := [row.likelihood for row in rows if row.in_cells]:
         yield Detail(
-            f"{', '.join(in_cells)}: of x - mu alone, so that the residuals of the {math.prod(pair.mu.shape):,} values were summed "
-            f"up in cells 1/{1 << DIGITS} as wide as they are far from zero, with their number, mean and variance: nll and noise "
-            "to about nine digits. The other rows are of every value."
+            f"{', '.join(in_cells)}: of x - mu alone, so the residuals of the {math.prod(pair.mu.shape):,} values were summed up in "
+            f"cells 1/{1 << DIGITS} as wide as they are far from zero, with their number, mean and variance: nll and noise to about "
+            "nine digits. The other rows are of every value."
         )
     for row in rows:
         if row.taken_to_unit:
@@ -140,7 +140,7 @@ def every_noise(
     shares = None if weights is None else as_tensor(weights)
     picked = partial or shares is not None
     width = spacing(values[~values.isnan()] if partial else values)
-    summary = None if picked or values.numel() < MANY else Summary(values, as_tensor(outputs(())))
+    summary = None if picked or values.numel() < MANY else ManyEvents(values, as_tensor(outputs(())))
     rows, left_out = [], []
     names = [likelihoods.parts(word)[0] for word in asked] or likelihoods.names()
     for done, name in enumerate(names):
@@ -165,7 +165,7 @@ def fitted_noise(
     width: float | None,
     picked: bool = False,
     weights: Tensor | None = None,
-    summary: Summary | None = None,
+    summary: ManyEvents | None = None,
 ) -> FittedNoise:
     """Return the row of one likelihood, not yet ranked. Raises ReconError for data or means that it does not take.
 
