@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,8 @@ from recon_cli import likelihoods
 from recon_cli.errors import ReconError
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.presence import events_there
-from recon_cli.identity.regions import CIRCLE, check, inside
+from recon_cli.identity.regions import CIRCLE, Lattice, Region, Violation, check, inside, violation
+from recon_cli.identity.residuals import DIGITS, Residuals, residuals
 from recon_cli.identity.shapes import fitting_shapes
 from recon_cli.identity.tensors import as_tensor, wide
 from recon_cli.likelihoods._grey_levels import bits_per_dimension, elsewhere, spacing
@@ -28,8 +30,32 @@ if TYPE_CHECKING:
 
 FEW = 5  # rows that the answer has
 BLOCK = 1 << 18  # elements in float64 at a time
+MANY = 1 << 20  # elements: of so many, residuals are summed up in cells
 NATS, CHOSEN = "nats per sample, the likeliest first", "the noise that each would choose"
 Progress = Callable[[int, str], None]
+ENDS = (0.0, 1.0)  # of grey levels
+
+
+class ManyEvents:
+    """Of many events what several likelihoods ask: their residuals in cells, and what of them lies outside a region."""
+
+    def __init__(self, x: Tensor, mu: Tensor) -> None:
+        self.x, self.mu = x, mu
+        self.known: dict[tuple[int, Region], Violation | None] = {}
+
+    @functools.cached_property
+    def residuals(self) -> Residuals | None:
+        """The residuals in cells, those of the end levels apart; None where they are beyond float32."""
+        return residuals(self.x, self.mu, ENDS) if self.x.shape == self.mu.shape else None
+
+    def violation(self, values: Tensor, allowed: Region) -> Violation | None:
+        """Return what of the data, or of the means, lies outside a region: looked at once."""
+        if values is not self.x and values is not self.mu:
+            return violation(values, allowed)
+        key = (id(values), allowed)
+        if key not in self.known:
+            self.known[key] = violation(values, allowed)
+        return self.known[key]
 
 
 @dataclass(frozen=True)
@@ -44,6 +70,8 @@ class FittedNoise:
         None where the data are not 8-bit. Of a density: of the bin of each level, to first order in its width.
     clipped
         how many means were moved inside the domain.
+    in_cells
+        whether its residuals were summed up in cells, not taken one by one.
     taken_to_unit
         the levels of the data where they are not those in [0, 1] that the likelihood is of, and were brought there.
     """
@@ -57,6 +85,7 @@ class FittedNoise:
     bits_per_dimension: float | None = column("bits/dim", NATS)
     parameters: dict[str, float] = column("best noise", CHOSEN, brief=True)
     clipped: int = 0
+    in_cells: bool = False
     taken_to_unit: str = ""
 
 
@@ -68,6 +97,12 @@ def remarks(rows: Sequence[FittedNoise], pair: Pair) -> Iterator[str]:
             f"{' and '.join(with_variance)}: the variances come with the reconstruction, one for each element: the model's own, "
             "or else the mean squared residual over the samples that the reconstruction was made from. No other row has as many "
             "numbers."
+        )
+    if in_cells := [row.likelihood for row in rows if row.in_cells]:
+        yield Detail(
+            f"{', '.join(in_cells)}: of x - mu alone, so the residuals of the {math.prod(pair.mu.shape):,} values were summed up in "
+            f"cells 1/{1 << DIGITS} as wide as they are far from zero, with their number, mean and variance: nll and noise to about "
+            "nine digits. The other rows are of every value."
         )
     for place, row in enumerate(rows):
         note = str if place < FEW else Detail
@@ -109,13 +144,14 @@ def every_noise(
     shares = None if weights is None else as_tensor(weights)
     picked = partial or shares is not None
     width = spacing(values[~values.isnan()] if partial else values)
+    summary = None if picked or values.numel() < MANY else ManyEvents(values, as_tensor(outputs(())))
     rows, left_out = [], []
     names = [likelihoods.parts(word)[0] for word in asked] or likelihoods.names()
     for done, name in enumerate(names):
         progress(done * 100 // len(names), name)
         family = likelihoods.find(name)
         try:
-            rows.append(fitted_noise(family, values, as_tensor(outputs(family().head)), clip, width, picked, shares))
+            rows.append(fitted_noise(family, values, as_tensor(outputs(family().head)), clip, width, picked, shares, summary))
         except ReconError as error:
             left_out.append((name, error.reason))
     ranked = []
@@ -133,10 +169,12 @@ def fitted_noise(
     width: float | None,
     picked: bool = False,
     weights: Tensor | None = None,
+    summary: ManyEvents | None = None,
 ) -> FittedNoise:
     """Return the row of one likelihood, not yet ranked. Raises ReconError for data or means that it does not take.
 
     Where events are ``picked``, of those that are there and count; per sample then means as many of them as it has on average.
+    ``summary`` gives few events for all, to a likelihood of their residuals alone: see :mod:`recon_cli.identity.residuals`.
     """
     from recon_cli.identity.fitting import fit, resized
 
@@ -151,16 +189,22 @@ def fitted_noise(
     elements = x.numel() / samples
     x = likelihood.encode(x, mu)
     fitting_shapes(likelihood, x.shape, mu.shape)
-    check(x, likelihood.support, "the data", f"{likelihood.name} allows")
+    look = violation if summary is None else summary.violation
+    check(x, likelihood.support, "the data", f"{likelihood.name} allows", look)
     if likelihood.support == CIRCLE and (turns := (x.max().item() - x.min().item()) / (2 * math.pi)) > 1:
         raise ReconError(f"the data span {turns:.3g} turns, and a density of angles counts one.", "Take them modulo 2 pi.")
     clipped = 0
     if clip:
         mu, clipped = inside(mu, likelihood.domain)
-    check(mu, likelihood.domain, "the reconstruction", f"{likelihood.name}'s mean lies in")
+    check(mu, likelihood.domain, "the reconstruction", f"{likelihood.name}'s mean lies in", look)
+    events = 0
+    if on is None and likelihood.of_residual is not None and summary is not None and summary.residuals is not None:
+        inner = 1 / (likelihood.support.levels - 1) if isinstance(likelihood.support, Lattice) else 0.0
+        x, mu, weights = summary.residuals.condensed(likelihood.of_residual, inner)
+        events = summary.residuals.events
     best = likelihood.fit(x, mu) if weights is None else fit(likelihood, x, mu, weights)
-    nll = mean_nll(best, x, mu, samples, weights)
-    at_unit = mean_nll(resized(likelihood, 1.0), x, mu, samples, weights) if best.noise else nll
+    nll = mean_nll(best, x, mu, samples, weights, events)
+    at_unit = mean_nll(resized(likelihood, 1.0), x, mu, samples, weights, events) if best.noise else nll
     return FittedNoise(
         likelihood=likelihood.word or likelihood.name,
         kind="probability" if likelihood.discrete else "density",
@@ -171,14 +215,17 @@ def fitted_noise(
         bits_per_dimension=None if width is None else bits_per_dimension(nll / elements, width, likelihood.discrete),
         parameters={name: float(value) for name, value in best.parameters.items()},
         clipped=clipped,
+        in_cells=bool(events),
         taken_to_unit="" if on is None else str(on),
     )
 
 
-def mean_nll(likelihood: Likelihood, x: Tensor, mu: Tensor, samples: int = 0, weights: Tensor | None = None) -> float:
+def mean_nll(
+    likelihood: Likelihood, x: Tensor, mu: Tensor, samples: int = 0, weights: Tensor | None = None, events: int = 0
+) -> float:  # fmt: skip
     """Return -log p(x | mu) in nats: summed over a sample, averaged over so many ``samples``; in float64, a block at a time.
 
-    With ``weights``, one an event: their weighted mean, times the events of a sample.
+    With ``weights``, one an event: their weighted mean, times the ``events`` of a sample.
     """
     import torch
 
@@ -187,7 +234,7 @@ def mean_nll(likelihood: Likelihood, x: Tensor, mu: Tensor, samples: int = 0, we
     if weights is None:
         return sum(float(part.sum()) for part in parts) / samples
     nll, shares = torch.cat([part.flatten() for part in parts]), wide(weights)
-    return float((nll * shares).sum() / shares.sum()) * len(nll) / samples
+    return float((nll * shares).sum() / shares.sum()) * (events or len(nll)) / samples
 
 
 def blocks(x: Tensor, mu: Tensor) -> Iterator[tuple[Tensor, Tensor]]:

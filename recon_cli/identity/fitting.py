@@ -21,6 +21,7 @@ BLOCK = 1 << 16  # elements in float64 at a time
 SAMPLE = 1 << 16  # events that stand for all at first
 GOLDEN = (math.sqrt(5) - 1) / 2
 CLOSE = 1e-9  # as the logarithm of a parameter: the step from there is good to rounding
+ENDLESS = 1e30  # times what they begin with, or a part: numbers that go so far would go on
 FLAT = 1e-9  # nats an event: less curvature is rounding's, or that of a likelihood which grows without end
 
 
@@ -48,12 +49,15 @@ def resized(likelihood: Likelihood, size: Number) -> Likelihood:
     return type(likelihood)(**{**likelihood.parameters, name: size}) if name else likelihood
 
 
-def start(usual: L, x: Tensor, mu: Tensor) -> L:
+def start(usual: L, x: Tensor, mu: Tensor, weights: Tensor | None = None) -> L:
     """Return the likelihood to look from: the mean absolute error for a scale, the rest as it is usually."""
     name = usual.level_name
     if name not in ("sigma", "scale"):
         return usual
-    size = (x.double() - mu.double()).abs().mean().item()
+    if weights is None:
+        size = (x.double() - mu.double()).abs().mean().item()
+    else:
+        size = (((x.double() - mu.double()).abs() * weights.double()).sum() / weights.double().sum()).item()
     return dataclasses.replace(usual, **{name: size}) if size > 0 else usual
 
 
@@ -74,14 +78,20 @@ def fit(likelihood: L, x: Tensor, mu: Tensor, weights: Tensor | None = None) -> 
         x, mu = x.cpu(), mu.cpu()
     alone = x.ndim - usual.event
     x, mu = x.reshape(-1, *x.shape[alone:]), mu.reshape(-1, *mu.shape[alone:])
-    first = start(usual, x, mu)
+    if weights is not None:
+        shares = weights.double().flatten() / weights.double().sum()
+        known = usual.at_mean_loss(lambda: (usual.loss(x.double(), mu.double()) * shares).sum().item())
+        if known is not None:
+            return known
+    first = start(usual, x, mu, weights)
     noise = Free(first, torch.float64).to(x.device)
     if weights is not None or not (len(x) > 4 * SAMPLE and nearby(noise, x, mu)):
         noise = Free(first, torch.float64).to(x.device)
         descend(noise, x, mu, weights)
     with torch.no_grad():
         numbers = {name: float(value) for name, value in noise().noise.items()}
-    if not all(math.isfinite(value) and value > 0 for value in numbers.values()):
+    began = {name: float(value) for name, value in first.noise.items()}
+    if not all(began[name] / ENDLESS < value < began[name] * ENDLESS for name, value in numbers.items()):
         raise ReconError(
             f"No noise of {usual.name} makes these data most likely: the likelihood grows without end.",
             "Some values may be reconstructed exactly; give the noise yourself.",

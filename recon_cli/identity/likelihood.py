@@ -24,6 +24,7 @@ from recon_cli.identity.regions import POSITIVE, REAL, Interval, Lattice, Region
 from recon_cli.identity.tensors import Values, wide
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Self
 
     from torch import Generator, Tensor
@@ -80,6 +81,8 @@ class Likelihood(Parametric, ABC):
         the likelihood to measure when data leave ``support`` but not the hull of it (grey levels).
     admits
         whether nll takes data and means unchecked: see ``admitted``.
+    of_residual
+        None, or the data apart from which -log p depends on x - mu alone: no data of a Gaussian, the end levels of grey levels.
     """
 
     name: ClassVar[str]
@@ -101,6 +104,7 @@ class Likelihood(Parametric, ABC):
     mixtures: ClassVar[Region | None] = None
     relaxation: ClassVar[str | None] = None
     admits: ClassVar[bool] = False
+    of_residual: ClassVar[tuple[float, ...] | None] = None
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -274,6 +278,11 @@ class Likelihood(Parametric, ABC):
         from recon_cli.identity.fitting import fit
 
         return fit(self, x, mu)
+
+    def at_mean_loss(self, loss: Callable[[], float]) -> Self | None:
+        """Return the same likelihood with the noise that fits data of this mean loss; None where that says too little."""
+        del loss
+        return None
 
     def module(self, reduction: str = "mean", *, raw: bool = False, learned: bool = True) -> LossModule:
         """Return the nll as a loss of torch's, ``loss(input, target)``, its noise a parameter: :class:`LossModule`."""

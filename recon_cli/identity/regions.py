@@ -7,15 +7,17 @@ import itertools
 import math
 import operator
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, overload
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, overload
 
 from recon_cli.errors import ReconError
-from recon_cli.identity.alike import double, epsilon, is_floating
+from recon_cli.identity.alike import Numbers, double, epsilon, is_floating
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+SOME = 1 << 17  # numbers looked at at a time
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,9 @@ class Region(ABC):
         return f"{run}, the first at index {first} is {values[first].item():g}."
 
     def holds(self, values: Tensor) -> bool:
-        """Return whether every event lies inside."""
-        return bool(self.contains(values).all())
+        """Return whether every event lies inside; of an array of numpy's too."""
+        parts = pieces(values) if self.unit == "values" or values.ndim > 1 else [values]
+        return all(bool(self.contains(part).all()) for part in parts)
 
     def keep(self, values: Tensor) -> Tensor:
         """Return the values moved inside; as they are, where a region has no inside to move them to."""
@@ -65,7 +68,7 @@ class Region(ABC):
     def hint(self, values: Tensor) -> str:
         """Return what to do about ``values`` that are not inside."""
         most = values.max().item()
-        if self.whole and self.high != math.inf and COUNT.contains(values).all():
+        if self.whole and self.high != math.inf and COUNT.holds(values):
             return f"Up to {most:g} take as many trials, binomial:count={most:g}, or one level more, ordinal:levels={most + 1:g}."
         if self.whole and self.high != 1:
             return "Counts are whole numbers, not negative: round them, or choose a likelihood for real numbers (gaussian)."
@@ -198,7 +201,10 @@ class Sphere(Region):
         return (values / size).where(size > 0, first)
 
     def fault(self, values: Tensor, outside: Tensor) -> str:
-        size = values.double().norm(dim=-1)
+        import torch
+
+        size = torch.cat([part.double().norm(dim=-1) for part in pieces(values.reshape(-1, values.shape[-1]))])
+        size = size.reshape(values.shape[:-1])
         first = first_of(outside)
         if values.shape[-1] < 2:
             return "the last axis is the vector, and it has a single component."
@@ -233,7 +239,9 @@ class Simplex(Region):
         return shares / shares.sum(dim=-1, keepdim=True)
 
     def fault(self, values: Tensor, outside: Tensor) -> str:
-        total = values.double().sum(dim=-1)
+        import torch
+
+        total = values.sum(dim=-1, dtype=torch.float64)
         first = first_of(outside)
         run = f"along the last axis, of {values.shape[-1]} classes, the first at index {first}"
         return f"{run} runs from {values[first].min():g} to {values[first].max():g} and adds up to {total[first]:.9g}."
@@ -348,26 +356,57 @@ def slack(values: Tensor, roundings: int, least: int = 4) -> float:
     return max(roundings * epsilon(values), least * 2.0**-23) if is_floating(values) else 0.0
 
 
-def check(values: Tensor, allowed: Region, what: str, rule: str) -> None:
-    """Raise ReconError unless every value is ``allowed``, saying how many are not and where the first is."""
-    if not allowed.holds(values):
-        outside = ~allowed.contains(values)
+def pieces(values: Numbers) -> Iterator[Numbers]:
+    """Yield values some rows at a time, so that what is computed of them stays small."""
+    rows = max(1, SOME * len(values) // max(1, math.prod(values.shape))) if values.ndim else 1
+    return (values[at : at + rows] for at in range(0, len(values), rows)) if values.ndim else iter([values])
+
+
+class Violation(NamedTuple):
+    """How many of all events lie outside a region, where the first is and what to do about it, in words."""
+
+    outside: int
+    events: int
+    fault: str
+    hint: str
+
+
+def violation(values: Tensor, allowed: Region) -> Violation | None:
+    """Return what of the values lies outside a region; None where nothing does."""
+    if allowed.holds(values):
+        return None
+    import torch
+
+    whole = values.ndim == 0 or (allowed.unit != "values" and values.ndim == 1)
+    outside = ~allowed.contains(values) if whole else torch.cat([~allowed.contains(part) for part in pieces(values)])
+    return Violation(int(outside.count_nonzero()), outside.numel(), allowed.fault(values, outside), allowed.hint(values))
+
+
+def check(values: Tensor, allowed: Region, what: str, rule: str, look: Callable[..., Violation | None] = violation) -> None:
+    """Raise ReconError unless every value is ``allowed``, saying how many are not and where the first is.
+
+    ``look`` finds that out, where the same is asked of the same values again.
+    """
+    if (wrong := look(values, allowed)) is not None:
         raise ReconError(
-            f"{int(outside.sum()):,} of {outside.numel():,} {allowed.unit} of {what} are outside what {rule}, {allowed}: "
-            f"{allowed.fault(values, outside)}",
-            allowed.hint(values),
+            f"{wrong.outside:,} of {wrong.events:,} {allowed.unit} of {what} are outside what {rule}, {allowed}: {wrong.fault}",
+            wrong.hint,
         )
 
 
 def inside(mu: Tensor, domain: Region) -> tuple[Tensor, int]:
     """Return means moved inside a bounded domain, and how many numbers moved."""
     moved = domain.keep(mu)
-    return moved, int((moved != mu).sum())
+    return moved, 0 if moved is mu else sum(int((a != b).count_nonzero()) for a, b in zip(pieces(moved), pieces(mu), strict=True))
 
 
 def first_of(mask: Tensor) -> tuple[int, ...]:
     """Return the index of the first true entry."""
-    return tuple(mask.nonzero()[0].tolist())
+    place, index = int(mask.flatten().byte().argmax()), []
+    for size in reversed(mask.shape):
+        place, here = divmod(place, size)
+        index.append(here)
+    return tuple(reversed(index))
 
 
 def plain(value: object) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from recon_cli.identity.alike import absent, as_type_of, choose, distinct, double, epsilon, is_floating
 from recon_cli.identity.parametric import Number, Parametric, computed, parameter
-from recon_cli.identity.regions import Interval, Lattice, Region
+from recon_cli.identity.regions import Interval, Lattice, Region, pieces
 from recon_cli.numerics.compensated import two_product, two_sum
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ class GreyLevels(Parametric):
     levels: float = parameter(256.0, "how many values x can have", Interval(2, whole=True))
 
     support: ClassVar[Region] = computed(lambda self: Lattice(levels=self.levels))
+    of_residual: ClassVar[tuple[float, ...] | None] = (0.0, 1.0)
 
     def edges(self, x: Tensor, mu: Tensor) -> tuple[Tensor, ...]:
         """Return mu's distance from x, half a bin, mu's distance from the bin (a sum of two), in units of scale; if it is closed.
@@ -138,7 +139,9 @@ def grid(x: Numbers) -> Grid | None:
 
 def elsewhere(likelihood: Likelihood, x: Numbers) -> Grid | None:
     """Return the grid that data lie on where ``likelihood`` is of as many levels in [0, 1], and they are of others; else None."""
-    if not isinstance(likelihood.support, Lattice) or 0 in x.shape or likelihood.support.contains(x[~absent(x)]).all():
+    if not isinstance(likelihood.support, Lattice) or 0 in x.shape:
+        return None
+    if all(likelihood.support.holds(part[~absent(part)]) for part in pieces(x)):
         return None
     on = grid(x)
     return on if on is not None and on.levels == likelihood.support.levels else None

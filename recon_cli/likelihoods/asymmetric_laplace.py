@@ -53,6 +53,7 @@ class AsymmetricLaplace(Likelihood):
 
     aliases = ("quantile", "pinball")
     loss = computed(lambda self: Pinball(quantile=self.quantile))
+    of_residual = ()
     density = "quantile*(1 - quantile)/scale*exp(-Piecewise((quantile*(x - mu), x >= mu), ((quantile - 1)*(x - mu), True))/scale)"
     calls = (
         "torch.maximum(quantile*(x - mu)/scale, (quantile - 1)*(x - mu)/scale) - math.log(quantile*(1 - quantile)/scale)",

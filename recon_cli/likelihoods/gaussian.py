@@ -14,6 +14,8 @@ from recon_cli.identity.shapes import fitting_shapes
 from recon_cli.identity.tensors import plus, times, wide
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Generator, Tensor
 
 
@@ -34,6 +36,7 @@ class Gaussian(Likelihood):
 
     loss = SquaredError()
     aliases = ("normal", "gauss")
+    of_residual = ()
     density = "exp(-((x - mu)/sigma)**2/2)/(sigma*sqrt(2*pi))"
     calls = (
         "-distributions.Normal(mu, sigma).log_prob(x)",
@@ -65,6 +68,10 @@ class Gaussian(Likelihood):
     @property
     def slope(self) -> Number:
         return 0.5 / self.sigma / self.sigma
+
+    def at_mean_loss(self, loss: Callable[[], float]) -> Gaussian:
+        """Return the one whose sigma^2 is the mean squared error."""
+        return replace(self, sigma=math.sqrt(loss()))
 
     @class_or_instance
     def fit(self, x: Tensor, mu: Tensor) -> Gaussian:

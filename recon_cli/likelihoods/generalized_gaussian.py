@@ -56,6 +56,7 @@ class GeneralizedGaussian(Likelihood):
 
     aliases = ("generalised-gaussian", "generalized-normal", "generalised-normal")
     loss = computed(lambda self: PowerError(power=self.power))
+    of_residual = ()
     density = "power/(2*scale*gamma(1/power))*exp(-(Abs(x - mu)/scale)**power)"
     calls = (
         "(torch.abs(x - mu)/scale)**power + math.log(2*scale) + math.lgamma(1 + 1/power)",

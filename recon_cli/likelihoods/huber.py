@@ -59,6 +59,7 @@ class Huber(Likelihood):
 
     aliases = ("smooth-l1",)
     loss = computed(lambda self: HuberLoss(delta=self.delta * self.scale))
+    of_residual = ()
     density = (
         "exp(-Piecewise((((x - mu)/scale)**2/2, Abs(x - mu) <= delta*scale), (delta*(Abs(x - mu)/scale - delta/2), True)))"
         "/(scale*(sqrt(2*pi)*erf(delta/sqrt(2)) + 2*exp(-delta**2/2)/delta))"

@@ -52,6 +52,7 @@ class Hyperbolic(Likelihood):
 
     aliases = ("pseudo-huber",)
     loss = computed(lambda self: PseudoHuber(delta=self.delta * self.scale))
+    of_residual = ()
     density = "exp(-delta**2*sqrt(1 + ((x - mu)/(scale*delta))**2))/(2*scale*delta*besselk(1, delta**2))"
     calls = (
         "delta*(torch.sqrt(delta**2 + ((x - mu)/scale)**2) - delta) + math.log(2*scale*delta)"

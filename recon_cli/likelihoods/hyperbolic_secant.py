@@ -30,6 +30,7 @@ class HyperbolicSecant(Likelihood):
 
     aliases = ("sech",)
     loss = computed(lambda self: LogCosh(scale=self.scale))
+    of_residual = ()
     density = "1/(pi*scale*cosh((x - mu)/scale))"
     calls = (
         "torch.log(torch.cosh((x - mu)/scale)) + math.log(math.pi*scale)",

@@ -12,6 +12,8 @@ from recon_cli.identity.parametric import Number, class_or_instance, parameter
 from recon_cli.identity.tensors import wide
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Generator, Tensor
 
 
@@ -32,6 +34,7 @@ class Laplace(Likelihood):
 
     loss = AbsoluteError()
     aliases = ("laplacian", "double-exponential")
+    of_residual = ()
     density = "exp(-Abs(x - mu)/scale)/(2*scale)"
     calls = (
         "-distributions.Laplace(mu, scale).log_prob(x)",
@@ -50,6 +53,10 @@ class Laplace(Likelihood):
     @property
     def slope(self) -> Number:
         return 1 / self.scale
+
+    def at_mean_loss(self, loss: Callable[[], float]) -> Laplace:
+        """Return the one whose scale is the mean absolute error."""
+        return replace(self, scale=loss())
 
     @class_or_instance
     def fit(self, x: Tensor, mu: Tensor) -> Laplace:

@@ -30,6 +30,7 @@ class Logistic(Likelihood):
 
     aliases = ("sech-squared",)
     loss = computed(lambda self: LogCosh(scale=2 * self.scale))
+    of_residual = ()
     density = "1/(4*scale*cosh((x - mu)/(2*scale))**2)"
     calls = (
         "(x - mu)/scale + 2*F.softplus(-(x - mu)/scale) + math.log(scale)",

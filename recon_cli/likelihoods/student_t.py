@@ -33,6 +33,7 @@ class StudentT(Likelihood):
     aliases = ("t", "student", "students-t")
     special = {"cauchy": "df=1"}
     loss = computed(lambda self: Lorentzian(width=self.scale * self.df**0.5))
+    of_residual = ()
     density = "gamma((df + 1)/2)/(gamma(df/2)*sqrt(pi*df)*scale)*(1 + ((x - mu)/scale)**2/df)**(-(df + 1)/2)"
     calls = (
         "-distributions.StudentT(df, mu, scale).log_prob(x)",

@@ -15,6 +15,8 @@ from recon_cli.likelihoods._sphere import concentration, draw, log_integral
 from recon_cli.numerics.compensated import two_sum
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Generator, Tensor
 
 
@@ -49,6 +51,7 @@ class VonMises(Likelihood):
 
     loss = AngularCosine()
     aliases = ("circular-normal",)
+    of_residual = ()
     density = "exp(kappa*cos(x - mu))/(2*pi*besseli(0, kappa))"
     calls = ("-distributions.VonMises(mu, kappa).log_prob(x)", "-stats.vonmises.logpdf(x, kappa, mu)")
     support = CIRCLE
@@ -67,10 +70,14 @@ class VonMises(Likelihood):
     def slope(self) -> Number:
         return self.kappa
 
+    def at_mean_loss(self, loss: Callable[[], float]) -> VonMises:
+        """Return the one whose mean of 1 - cos is that of the data. Raises ReconError where that is 0, or 1 and more."""
+        return replace(self, kappa=concentration(2, loss()))
+
     @class_or_instance
     def fit(self, x: Tensor, mu: Tensor) -> VonMises:
         """Return the one whose mean of 1 - cos is that of the data. Raises ReconError where that is 0, or 1 and more."""
-        return replace(self, kappa=concentration(2, self.loss(wide(x), wide(mu)).mean().item()))
+        return self.at_mean_loss(lambda: self.loss(wide(x), wide(mu)).mean().item())
 
     @classmethod
     def with_slope(cls, slope: float, loss: Loss | None = None) -> VonMises:

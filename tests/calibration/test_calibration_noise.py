@@ -10,6 +10,7 @@ import math
 import os
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -477,3 +478,23 @@ def test_the_water_is_below_its_level_where_only_the_largest_eigenvalues_are_kno
     water, _, words = drawn(Eigenvalues(numpy.array([9.0, 0.5]), 2, 90, 9.5), 1.0)
     assert water == pytest.approx([1, 0.5])
     assert words.endswith(" 1 active")
+
+
+@pytest.mark.slow
+def test_seconds_in_cells_and_one_by_one(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Prints, in one run, what the fits of the families of residuals take of the processor in cells, and one by one."""
+    draw = numpy.random.default_rng(0)
+    mu = draw.random((1000, 784), dtype=numpy.float32)
+    x = (mu + 0.1 * draw.standard_t(5, mu.shape)).astype(numpy.float32)
+    names = [kind.name for kind in map(likelihoods.find, likelihoods.names()) if kind().of_residual == ()]
+    seconds = []
+    for many in (0, 1 << 40):
+        monkeypatch.setattr("recon_cli.calibration.noise.MANY", many)
+        start = time.process_time()
+        every_noise(x, lambda head: mu, False, lambda done, words: None, asked=names)
+        seconds.append(time.process_time() - start)
+    with capsys.disabled():
+        print(
+            f"\n[{len(names)} noises of {x.size:,} values: in cells {seconds[0]:.1f} s, one by one {seconds[1]:.1f} s]", end=" "
+        )
+    assert min(seconds) > 0
