@@ -135,16 +135,17 @@ def family_of(word: str) -> type[Likelihood] | None:
 
 def of_likelihood(kind: type[Likelihood], word: str) -> Iterator[str]:
     """Yield what a likelihood is: its density, its loss, its noise, where it may be used."""
-    usual = kind()
+    usual = kind(**{kind.sized_by: 2.0}) if kind.sized_by else kind()
     also = [*kind.aliases, *kind.special]
     taken = f" ({word} was taken for {kind.name})" if word != kind.name else ""
     yield f"{kind.name}: {first_line(inspect.getmodule(kind))}{taken}"
-    yield f"Density p(x | mu) = {kind.density}, x in {usual.support}, mu in {usual.domain}, link {usual.link.name}."
+    yield f"Density p(x | mu) = {usual.density}, x in {usual.support}, mu in {usual.domain}, link {usual.link.name}."
     noise = [f"{name} ({field.metadata['meaning']})" for name, field in kind.__dataclass_fields__.items() if field.metadata]
     yield f"Parameters: {', '.join(noise)}." if noise else "It has no parameters of its own."
     yield f"Its loss is {usual.loss.name}, {usual.loss.formula}; in torch {usual.loss.torch or 'written by hand'}."
     yield from (f"{other.name} is taken for its loss and is not: {other.reason}." for other in kind.impostors)
-    yield f"The best noise for given data is {kind.best_noise}." if kind.best_noise else "Its best noise is found numerically."
+    if usual.noise:
+        yield f"The best noise for given data is {kind.best_noise}." if kind.best_noise else "Its best noise is found numerically."
     yield f"Also called {', '.join(also)}." if also else ""
     yield f"recon derive {kind.name} proves it; recon compare --likelihood {kind.name} measures it."
 
