@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy
+
 from recon_cli import likelihoods
 from recon_cli.errors import ReconError
 from recon_cli.identity.likelihood import Likelihood
@@ -17,16 +19,18 @@ from recon_cli.identity.shapes import fitting_shapes
 from recon_cli.identity.tensors import as_tensor, wide
 from recon_cli.likelihoods._grey_levels import bits_per_dimension, elsewhere, spacing
 from recon_cli.report import column
+from recon_cli.runtime.lazy_arrays import Lazy
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from recon_cli.runtime.lazy_arrays import Array, Lazy
+    from recon_cli.runtime.lazy_arrays import Array
     from recon_cli.sources._pair import Pair
 
     Outputs = Callable[[Sequence[str]], Array | Lazy]
 
 BLOCK = 1 << 18  # elements in float64 at a time
+COLUMNS = 64  # of which a covariance is looked at, at most
 NATS, CHOSEN = "nats per sample, the likeliest first", "the noise that each would choose"
 Progress = Callable[[int, str], None]
 
@@ -68,6 +72,7 @@ def remarks(rows: Sequence[FittedNoise], pair: Pair) -> Iterator[str]:
             "or else the mean squared residual over the samples that the reconstruction was made from. No other row has as many "
             "numbers."
         )
+    yield from together(rows, pair)
     for row in rows:
         if row.taken_to_unit:
             yield f"{row.likelihood}: its levels, {row.taken_to_unit}, are taken to [0, 1], and its scale is in units of that."
@@ -77,6 +82,38 @@ def remarks(rows: Sequence[FittedNoise], pair: Pair) -> Iterator[str]:
                 f"{row.likelihood}: {row.clipped:,} of {count:,} reconstructed means were kept inside {domain}, so its nll is of "
                 "these means, not of the reconstruction's."
             )
+
+
+def together(rows: Sequence[FittedNoise], pair: Pair) -> Iterator[str]:
+    """Yield what a Gaussian with one full covariance of the columns would cost, where residuals of a few columns go together.
+
+    Its best is the mean of e e^T, at which -log p is (log det(2 pi S) + D)/2 nats a sample.
+    """
+    x, mu = pair.x, pair.mu
+    if (
+        isinstance(x, Lazy)
+        or isinstance(mu, Lazy)
+        or x.ndim != 2
+        or x.shape != mu.shape
+        or pair.partial
+        or pair.weights is not None
+    ):
+        return
+    count, columns = x.shape
+    one = next((row.nll for row in rows if row.likelihood == "gaussian"), None)
+    if one is None or not 2 <= columns <= COLUMNS or count < 10 * columns:
+        return
+    errors = numpy.asarray(x, dtype=numpy.float64) - mu
+    moments = errors.T @ errors / count
+    sign, size = numpy.linalg.slogdet(2 * math.pi * moments)
+    each = 0.5 * (numpy.log(2 * math.pi * numpy.diagonal(moments)).sum() + columns)
+    whole = 0.5 * (size + columns)
+    numbers = columns * (columns + 1) / 2
+    if sign > 0 and each - whole > 2 * numbers / count:  # what so many numbers fit of nothing, twice
+        yield (
+            f"The residuals of the {columns} columns go together: a Gaussian with their full covariance ({numbers:.0f} numbers) "
+            f"costs {whole:.6g} nats a sample at its best, a sigma for each column {each:.6g}, one sigma {one:.6g}."
+        )
 
 
 def every_noise(

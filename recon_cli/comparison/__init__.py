@@ -285,8 +285,10 @@ def compare_sources(
     With ``trust`` the code of a run's own model may be run; ``reading`` is how the data are read.
     """
     options = CompareOptions(loss, against, engine, gradients, device, dtype, progress)
-    scales = {"scale": scale, "recon_scale": recon_scale, "recon_offset": recon_offset}
-    read = partial(sources.pair, data, recon, seed=seed, **scales, trust=trust, reading=reading)
+    read = partial(
+        sources.pair, data, recon, seed=seed, scale=scale, recon_scale=recon_scale, recon_offset=recon_offset, trust=trust,
+        reading=reading,
+    )  # fmt: skip
     pair = read(binarize=binarize)
     if everything:
         return _every(pair, noise_models, options)
