@@ -33,7 +33,7 @@ def inside(region: Interval) -> list[Any]:
     if isinstance(region, CountVector):
         return TALLIES
     if isinstance(region, Outputs) and len(region.parts) % 3 == 0:
-        return [mixture(region, turn) for turn in range(8)]
+        return [mixture(region, turn) for turn in range(6)]
     if isinstance(region, Outputs):
         return [(mean, var) for mean in (-3.0, 0.0, 0.1, 2.5, 1e6) for var in (1e-12, 1e-6, 0.04, 1.0, 2.5, 1e9)]
     if isinstance(region, Circle):
@@ -82,7 +82,7 @@ def raw_points(side: Likelihood) -> list[Any]:
     if side.sized_by:
         count = len(side.head) // 3
         choices = ((-2.0, 0.3, 30.0, 0.0, -0.4), (-8.0, 0.0, 2.1, -1.0), (0.0, -30.0, 1e-9, 30.0, 2.0))
-        turns = range(10)
+        turns = range(7)
         return [tuple(c[(t + (1 + i) * k) % len(c)] for i, c in enumerate(choices) for k in range(count)) for t in turns]
     if side.head:
         return [(mean, level) for mean in (-2.0, 0.0, 0.3, 30.0) for level in (-30.0, -1.0, 0.0, 1e-9, 2.1, 30.0)]

@@ -533,13 +533,17 @@ def test_nll_is_finite_wherever_density_is_positive(data: st.DataObject) -> None
     assert torch.isfinite(point.grad).all() or x == mu or not torch.isfinite(value)  # |x - mu|^power has a cusp there
 
 
-LOSSES = [kind() for kind in dict.fromkeys(likelihoods.losses().values())]
+LOSSES = [kind(**{kind.sized_by: 2.0} if kind.sized_by else {}) for kind in dict.fromkeys(likelihoods.losses().values())]
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: loss.name)
 @each_dtype
 def test_a_loss_is_its_formula_value_and_gradient(loss: Loss, dtype: torch.dtype, device: str) -> None:
-    owner = next(kind() for kind in KINDS if loss.name in {own.name for own in (*kind().losses, *kind.impostors)})
+    owner = next(
+        kind(**{kind.sized_by: 2.0} if kind.sized_by else {})
+        for kind in KINDS
+        if loss.name in {own.name for own in (*kind().losses, *kind.impostors)}
+    )
     if owner.event or owner.head or isinstance(owner.support, Lattice):
         x, mu = points.ordinary(owner, dtype)
     else:

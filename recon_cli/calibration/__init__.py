@@ -127,6 +127,7 @@ def calibrate_sources(
     *,
     scale: float | None = None,
     recon_scale: float | None = None,
+    recon_offset: float = 0.0,
     binarize: str | None = None,
     rate: float | None = None,
     seed: int = 0,
@@ -154,8 +155,8 @@ def calibrate_sources(
     if recon is None:
         return _calibration(choices, x, None, None, seed, progress, [f"{about}.", *source.remarks], source)
     pair = sources.pair(
-        word, recon, seed=seed, binarize=binarize, scale=scale, recon_scale=recon_scale, known=(source, x, about), trust=trust,
-        reading=reading,
+        word, recon, seed=seed, binarize=binarize, scale=scale, recon_scale=recon_scale, recon_offset=recon_offset,
+        known=(source, x, about), trust=trust, reading=reading,
     )  # fmt: skip
     return _calibration(choices, x, pair, rate, seed, progress, [pair.described, *pair.remarks], source)
 

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy
+
 from recon_cli import likelihoods
 from recon_cli.errors import ReconError
 from recon_cli.identity.likelihood import Likelihood
@@ -19,11 +21,12 @@ from recon_cli.identity.shapes import fitting_shapes
 from recon_cli.identity.tensors import as_tensor, wide
 from recon_cli.likelihoods._grey_levels import bits_per_dimension, elsewhere, spacing
 from recon_cli.report import Detail, column
+from recon_cli.runtime.lazy_arrays import Lazy
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from recon_cli.runtime.lazy_arrays import Array, Lazy
+    from recon_cli.runtime.lazy_arrays import Array
     from recon_cli.sources._pair import Pair
 
     Outputs = Callable[[Sequence[str]], Array | Lazy]
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
 FEW = 5  # rows that the answer has
 BLOCK = 1 << 18  # elements in float64 at a time
 MANY = 1 << 20  # elements: of so many, residuals are summed up in cells
+COLUMNS = 64  # of which a covariance is looked at, at most
 NATS, CHOSEN = "nats per sample, the likeliest first", "the noise that each would choose"
 Progress = Callable[[int, str], None]
 ENDS = (0.0, 1.0)  # of grey levels
@@ -98,11 +102,12 @@ def remarks(rows: Sequence[FittedNoise], pair: Pair) -> Iterator[str]:
             "or else the mean squared residual over the samples that the reconstruction was made from. No other row has as many "
             "numbers."
         )
+    yield from together(rows, pair)
     if in_cells := [row.likelihood for row in rows if row.in_cells]:
         yield Detail(
-            f"{', '.join(in_cells)}: of x - mu alone, so the residuals of the {math.prod(pair.mu.shape):,} values were summed up in "
-            f"cells 1/{1 << DIGITS} as wide as they are far from zero, with their number, mean and variance: nll and noise to about "
-            "nine digits. The other rows are of every value."
+            f"{', '.join(in_cells)}: of x - mu alone, so the residuals of the {math.prod(pair.mu.shape):,} values were summed up "
+            f"in cells 1/{1 << DIGITS} as wide as they are far from zero, with their number, mean and variance: nll and noise to "
+            "about nine digits. The other rows are of every value."
         )
     for place, row in enumerate(rows):
         note = str if place < FEW else Detail
@@ -114,6 +119,38 @@ def remarks(rows: Sequence[FittedNoise], pair: Pair) -> Iterator[str]:
                 f"{row.likelihood}: {row.clipped:,} of {count:,} reconstructed means were kept inside {domain}, so its nll is of "
                 "these means, not of the reconstruction's."
             )
+
+
+def together(rows: Sequence[FittedNoise], pair: Pair) -> Iterator[str]:
+    """Yield what a Gaussian with one full covariance of the columns would cost, where residuals of a few columns go together.
+
+    Its best is the mean of e e^T, at which -log p is (log det(2 pi S) + D)/2 nats a sample.
+    """
+    x, mu = pair.x, pair.mu
+    if (
+        isinstance(x, Lazy)
+        or isinstance(mu, Lazy)
+        or x.ndim != 2
+        or x.shape != mu.shape
+        or pair.partial
+        or pair.weights is not None
+    ):
+        return
+    count, columns = x.shape
+    one = next((row.nll for row in rows if row.likelihood == "gaussian"), None)
+    if one is None or not 2 <= columns <= COLUMNS or count < 10 * columns:
+        return
+    errors = numpy.asarray(x, dtype=numpy.float64) - mu
+    moments = errors.T @ errors / count
+    sign, size = numpy.linalg.slogdet(2 * math.pi * moments)
+    each = 0.5 * (numpy.log(2 * math.pi * numpy.diagonal(moments)).sum() + columns)
+    whole = 0.5 * (size + columns)
+    numbers = columns * (columns + 1) / 2
+    if sign > 0 and each - whole > 2 * numbers / count:  # what so many numbers fit of nothing, twice
+        yield (
+            f"The residuals of the {columns} columns go together: a Gaussian with their full covariance ({numbers:.0f} numbers) "
+            f"costs {whole:.6g} nats a sample at its best, a sigma for each column {each:.6g}, one sigma {one:.6g}."
+        )
 
 
 def every_noise(

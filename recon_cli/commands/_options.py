@@ -301,6 +301,10 @@ binarize = click.option(
     help="Turn grey levels into 0 or 1: 1 above one half (threshold), or 1 with that probability (sample).",
 )  # fmt: skip
 
+recon_offset = click.option(
+    "--recon-offset", type=float, default=0.0, metavar="NUMBER", help="Subtract this from the reconstructions in a file first."
+)  # fmt: skip
+
 READING = (
     click.option(
         "--offset", type=float, default=0.0, metavar="NUMBER", help="Subtract this before dividing: (x - offset)/scale."

@@ -66,6 +66,7 @@ if TYPE_CHECKING:
 @options.reading
 @options.evaluate
 @click.option("--recon-scale", type=options.Scale(), metavar="NUMBER|none", help="Divide the reconstructions in a file by this.")
+@options.recon_offset
 @options.binarize
 @options.trust
 @options.seed
@@ -77,7 +78,8 @@ def command(
     reduction: str | None, kl_weight: float | None, kl_reduction: str | None, keep: str | None,
     likelihood: tuple[str, ...], reported: str | None,
     dim: int | None, beta: float | None, rounding: float | None, plot: str | None, scale: float | None,
-    recon_scale: float | None, binarize: str | None, trust: bool, seed: int, format: str, evaluate: str | None, **reading: Any,
+    recon_scale: float | None, recon_offset: float, binarize: str | None, trust: bool, seed: int, format: str,
+    evaluate: str | None, **reading: Any,
 ) -> None:  # fmt: skip
     """Find the sigma for your data and the weight on the KL; predict posterior collapse.
 
@@ -110,8 +112,8 @@ def command(
     )
     with progress.bar("calibrating", 100) as advance:
         result = calibration.calibrate_sources(
-            data, recon, choices, scale=scale, recon_scale=recon_scale, binarize=binarize, rate=rate, seed=seed, trust=trust,
-            reading=ReadOptions.asked(reading), progress=advance,
+            data, recon, choices, scale=scale, recon_scale=recon_scale, recon_offset=recon_offset, binarize=binarize, rate=rate,
+            seed=seed, trust=trust, reading=ReadOptions.asked(reading), progress=advance,
         )  # fmt: skip
     if plot is not None:
         calibration.plot(result, plot)

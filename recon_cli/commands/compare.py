@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     "--recon-scale", type=options.Scale(), metavar="NUMBER|none",
     help="Divide the reconstructions in a file by this. The default follows the same rule as --scale.",
 )  # fmt: skip
+@options.recon_offset
 @options.binarize
 @options.engine
 @options.gradients
@@ -52,8 +53,8 @@ if TYPE_CHECKING:
 def command(
     runs: tuple[str, ...], chosen: tuple[Likelihood, ...], sigmas: tuple[list[float], ...], loss: Loss | None,
     everything: bool, against: str | None, data: str, recon: str, scale: float | None, recon_scale: float | None,
-    binarize: str | None, engine: str, gradients: str, device: str, dtype: str, trust: bool, seed: int, format: str,
-    evaluate: str | None, **reading: Any,
+    recon_offset: float, binarize: str | None, engine: str, gradients: str, device: str, dtype: str, trust: bool, seed: int,
+    format: str, evaluate: str | None, **reading: Any,
 ) -> None:  # fmt: skip
     """Measure on your data whether a loss is a likelihood: values and gradients.
 
@@ -88,8 +89,8 @@ def command(
     with processes.connected(), progress.bar("measuring", 100) as advance:
         comparison = compare_sources(
             data, recon, [*chosen, *options.gaussians(sigmas)], loss=loss, everything=everything, against=against, engine=engine,
-            gradients=gradients, binarize=binarize, scale=scale, recon_scale=recon_scale, device=device, dtype=dtype, seed=seed,
-            trust=trust, reading=ReadOptions.asked(reading), progress=advance,
+            gradients=gradients, binarize=binarize, scale=scale, recon_scale=recon_scale, recon_offset=recon_offset,
+            device=device, dtype=dtype, seed=seed, trust=trust, reading=ReadOptions.asked(reading), progress=advance,
         )  # fmt: skip
     report = comparison.report()
     if evaluate:

@@ -268,6 +268,7 @@ def compare_sources(
     binarize: str | None = None,
     scale: float | None = None,
     recon_scale: float | None = None,
+    recon_offset: float = 0.0,
     device: str = "auto",
     dtype: str = "auto",
     seed: int = 0,
@@ -279,11 +280,15 @@ def compare_sources(
 
     Without ``noise_models``: that of the run whose reconstructions they are; else gaussian, and bernoulli on the same data made
     0 or 1 (where they allow it). With ``everything``: every likelihood of the registry; those that these data are outside of,
-    with the reason. ``scale`` divides the data and ``recon_scale`` the reconstructions in a file; None is each source's own.
+    with the reason. ``scale`` divides the data and ``recon_scale`` the reconstructions in a file, less
+    ``recon_offset``; None is each source's own.
     With ``trust`` the code of a run's own model may be run; ``reading`` is how the data are read.
     """
     options = CompareOptions(loss, against, engine, gradients, device, dtype, progress)
-    read = partial(sources.pair, data, recon, seed=seed, scale=scale, recon_scale=recon_scale, trust=trust, reading=reading)
+    read = partial(
+        sources.pair, data, recon, seed=seed, scale=scale, recon_scale=recon_scale, recon_offset=recon_offset, trust=trust,
+        reading=reading,
+    )  # fmt: skip
     pair = read(binarize=binarize)
     if everything:
         return _every(pair, noise_models, options)

@@ -24,6 +24,7 @@ from recon_cli.derivation.trial import Step
 from recon_cli.errors import ReconError
 from recon_cli.formats._presentable import Presentable
 from recon_cli.identity.likelihood import Likelihood
+from recon_cli.likelihoods._columns import Product
 from recon_cli.report import Report
 from recon_cli.runtime.torch_state import in_default_state
 
@@ -159,6 +160,14 @@ def derive(*choices: Likelihood | type[Likelihood] | str, shape: Sequence[int] |
     """
     sizes = None if shape is None else sizes_of(shape)
     unique = [*dict.fromkeys(map(likelihoods.as_family_or_likelihood, choices or ("gaussian", "bernoulli")))]
+    for choice in unique:
+        kind = choice if isinstance(choice, type) else type(choice)
+        if issubclass(kind, Product):
+            names = " ".join(dict.fromkeys(group.family.name for group in kind.groups))
+            raise ReconError(
+                f"{kind.name} is a product of families over columns, proved where each of them is: a logarithm makes it a sum.",
+                f"Write recon derive {names}.",
+            )
     return Derivation(tuple(derived(unique, sizes)), sizes, likelihoods.interpretations(choices))
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 from recon_cli import likelihoods, registry
 from recon_cli.auditing import defects
@@ -36,6 +37,9 @@ GLOSSARY = Path(__file__).with_name("glossary.md")
 ENTRY = re.compile(r"^(?P<names>\w+(?:, \w+)*)\n(?P<meaning>(?:    .*\n?)+)", re.MULTILINE)
 
 
+Numbered = TypeVar("Numbered", Likelihood, Loss)
+
+
 @dataclass(frozen=True)
 class Entry:
     """A word and what it is, in a few others."""
@@ -43,6 +47,11 @@ class Entry:
     word: str = column("word", "*", brief=True)
     kind: str = column("is a", None)
     meaning: str = column("is", brief=True)
+
+
+def of_two(kind: type[Numbered]) -> Numbered:
+    """Return a likelihood, or a loss, at its usual numbers; of a mixture that of two components, whose formula is short."""
+    return kind(**{kind.sized_by: 2.0}) if kind.sized_by else kind()
 
 
 def of_likelihoods() -> Iterator[Entry]:
@@ -57,7 +66,7 @@ def of_losses() -> Iterator[Entry]:
     for name, kind in likelihoods.losses().items():
         if name == kind.name:
             called = f" ({', '.join(kind.aliases)})" if kind.aliases else ""
-            yield Entry(name, "loss", f"{kind.formula}{called}")
+            yield Entry(name, "loss", f"{of_two(kind).formula}{called}")
 
 
 def of_defects() -> Iterator[Entry]:
@@ -141,23 +150,25 @@ def family_of(word: str) -> type[Likelihood] | None:
 
 def of_likelihood(kind: type[Likelihood], word: str) -> Iterator[str]:
     """Yield what a likelihood is: its density, its loss, its noise, where it may be used."""
-    usual = kind()
+    usual = of_two(kind)
     also = [*kind.aliases, *kind.special]
     taken = f" ({word} was taken for {kind.name})" if word != kind.name else ""
     yield f"{kind.name}: {first_line(inspect.getmodule(kind))}{taken}"
-    yield f"Density p(x | mu) = {kind.density}, x in {usual.support}, mu in {usual.domain}, link {usual.link.name}."
+    yield f"Density p(x | mu) = {usual.density}, x in {usual.support}, mu in {usual.domain}, link {usual.link.name}."
     noise = [f"{name} ({field.metadata['meaning']})" for name, field in kind.__dataclass_fields__.items() if field.metadata]
     yield f"Parameters: {', '.join(noise)}." if noise else "It has no parameters of its own."
     yield f"Its loss is {usual.loss.name}, {usual.loss.formula}; in torch {usual.loss.torch or 'written by hand'}."
     yield from (f"{other.name} is taken for its loss and is not: {other.reason}." for other in kind.impostors)
-    yield f"The best noise for given data is {kind.best_noise}." if kind.best_noise else "Its best noise is found numerically."
+    if usual.noise:
+        best = kind.best_noise
+        yield f"The best noise for given data is {best}." if best else "Its best noise is found numerically."
     yield f"Also called {', '.join(also)}." if also else ""
     yield f"recon derive {kind.name} proves it; recon compare --likelihood {kind.name} measures it."
 
 
 def of_loss(kind: type[Loss]) -> Iterator[str]:
     """Yield what a loss is, and whose."""
-    yield f"{kind.name}: {kind.formula}; in torch {kind().torch or 'written by hand'}."
+    yield f"{kind.name}: {of_two(kind).formula}; in torch {kind().torch or 'written by hand'}."
     owners = [name for name in likelihoods.names() if kind in map(type, likelihoods.find(name)().losses)]
     yield f"It is the loss of {' and '.join(owners)}." if owners else f"It is no likelihood's loss: {kind().reason}."
     yield f"Also called {', '.join(kind.aliases)}." if kind.aliases else ""

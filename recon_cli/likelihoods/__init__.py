@@ -12,6 +12,7 @@ from recon_cli import registry
 from recon_cli.errors import ReconError, nearest, unknown
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import Loss
+from recon_cli.likelihoods._columns import is_product, product
 
 OWN = re.compile(r"((?:.+\.py|\w+(?:\.\w+)+):[A-Za-z_]\w*(?:\.\w+)*)(?::(.*))?", re.DOTALL)
 GROUP = "recon.likelihoods"  # of entry points: a package's own likelihoods, by their names
@@ -31,6 +32,8 @@ def find(name: str) -> type[Likelihood]:
     if is_own(name):
         return _own(*_looked_up(name))
     spelled = name.strip().lower().replace("_", "-")
+    if is_product(spelled):
+        return product(spelled, find)
     if spelled not in names():
         if written := next((_special()[form] for form in forms(name) if form in _special()), None):
             raise ReconError(f"{name!r} is a likelihood at particular parameters.", f"Write {written}; any others after a comma.")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -105,6 +106,7 @@ def pair(
     binarize: str | None = None,
     scale: float | None = None,
     recon_scale: float | None = None,
+    recon_offset: float = 0.0,
     fraction: float = 0.2,
     known: tuple[Source, Values, str] | None = None,
     trust: bool = False,
@@ -113,15 +115,18 @@ def pair(
     """Return data and reconstructions from two words of the command line, or objects (:func:`source_of`).
 
     A file is taken whole. A :class:`Reconstruction` is fitted on the training split and makes the means
-    of the held-out one. ``scale`` divides the data, ``recon_scale`` the reconstructions in a file; with
-    None each source has its own. ``known`` are the data's source and what :func:`prepared` gives of it, where they are at hand.
+    of the held-out one. ``scale`` divides the data, ``recon_scale`` the reconstructions in a file, less
+    ``recon_offset``; with None each source has its own.
+    ``known`` are the data's source and what :func:`prepared` gives of it, where they are at hand.
     With ``trust`` the code of a run's own model may be run. ``reading`` is how the data are read; images among
     reconstructions are read alike.
     """
     reading = reading or ReadOptions()
     same = isinstance(data, (str, Path)) and isinstance(recon, (str, Path)) and str(data) == str(recon)
     other, recon = source_of(recon, "the reconstruction", seed)
-    other.reading = reading.bare(other.heeds)
+    if not math.isfinite(recon_offset):
+        raise ReconError(f"--recon-offset must be a finite number; found {recon_offset!r}.", "Try --recon-offset -1.")
+    other.reading = replace(reading.bare(other.heeds), offset=recon_offset)
     source, data = (known[0], str(data)) if known else source_of(data, "data", seed, reading)
     source, whole, about = known or (source, *prepared(source, data, scale, binarize))
     named = Path(data).name + {None: "", "threshold": " > 1/2", "sample": ", sampled"}[binarize]
@@ -130,7 +135,7 @@ def pair(
         in_order(source, other)
         if len(mu) != len(whole):
             raise shapes_differ(whole.shape, mu.shape)
-        apart = _remarks.unit_remarks(whole, mu, scale is None and recon_scale is None)
+        apart = _remarks.unit_remarks(whole, mu, scale is None and recon_scale is None and not recon_offset)
         remarks = (*source.remarks, *(each for each in other.remarks if not same), *apart)
         described = f"{about}; reconstructions from {recon}{done and ', '}{done}."
         return Pair(whole, mu, False, described, named, remarks=remarks, partial=source.partial, weights=source.weights)
@@ -139,8 +144,9 @@ def pair(
             f"{data} takes {whole.nbytes / 1e9:.3g} GB, and {recon} is made from data that fit in memory.",
             "Give the reconstructions of your model: --recon xhat.npy.",
         )
-    if recon_scale is not None:
-        raise ReconError(f"{recon} is made on the scale of the data, so --recon-scale means nothing.", "Leave it out.")
+    if recon_scale is not None or recon_offset:
+        option = "--recon-offset" if recon_scale is None else "--recon-scale"
+        raise ReconError(f"{recon} is made on the scale of the data, so {option} means nothing.", "Leave it out.")
     if source.partial:
         raise ReconError(
             f"{recon} is made from the data, and some of their values are not there.",

@@ -43,6 +43,7 @@ def fresh(name: str) -> Path:
         raise ReconError(
             "Started anew (torchrun --max-restarts), a run must find its folder again, and it was given none.", "Add --out DIR."
         )
+    name = name.replace("*", "x")  # of a product of families: no letter of a pattern
     path, count = Path("runs") / name, 1
     while os.path.lexists(path):
         count += 1

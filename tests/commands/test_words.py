@@ -62,7 +62,9 @@ def test_a_word_is_explained(word: str, said: str) -> None:
 
 def test_every_known_word_can_be_explained() -> None:
     for word in words.known():
-        assert words.explanation(word).lead, word
+        report = words.explanation(word)
+        assert report.lead, word
+        assert "property object" not in f"{report.lead}{report.notes}", word
 
 
 def test_a_word_that_is_none_is_refused_with_the_nearest() -> None:

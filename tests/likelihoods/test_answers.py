@@ -118,3 +118,34 @@ def test_soft_labels_cost_their_entropy_at_least() -> None:
 def test_shares_that_do_not_add_up_are_refused() -> None:
     with pytest.raises(ReconError, match=r"outside what categorical allows, probabilities that add up to 1.*adds up to 0.9"):
         recon_cli.compare([[0.5, 0.4]], [[0.5, 0.5]], "categorical", device="cpu")
+
+
+def test_residuals_that_go_together_are_told_what_a_full_covariance_costs() -> None:
+    """Three columns of correlations 0.9, 0.5 and 0.3; and none where the columns have nothing to do with one another."""
+    draws = numpy.random.default_rng(12)
+    covariance = numpy.array([[1, 0.9, 0.5], [0.9, 1, 0.3], [0.5, 0.3, 1]])
+    mu = draws.normal(size=(4000, 3))
+    x = mu + draws.multivariate_normal(numpy.zeros(3), covariance, size=4000)
+    moments = (x - mu).T @ (x - mu) / 4000
+    best = -scipy.stats.multivariate_normal.logpdf(x - mu, numpy.zeros(3), moments).mean()
+    each = -scipy.stats.norm.logpdf(x - mu, 0, numpy.sqrt(numpy.diagonal(moments))).sum(axis=1).mean()
+    (said,) = [note for note in recon_cli.calibrate(x, mu).report().notes if "go together" in note]
+    assert f"full covariance (6 numbers) costs {best:.6g} nats a sample at its best, a sigma for each column {each:.6g}" in said
+    apart = mu + draws.normal(size=mu.shape)
+    assert not [note for note in recon_cli.calibrate(apart, mu).report().notes if "go together" in note]
+
+
+def test_a_mixture_whose_components_the_decoder_gives() -> None:
+    """Of two components, as many as the last axis has numbers for; one Gaussian about the mean costs 1.6 nats more."""
+    draws = numpy.random.default_rng(12)
+    means = draws.normal(size=(4000, 1)) + numpy.array([[-1.0, 1.0]])
+    y = numpy.where(draws.random(4000) < 0.7, means[:, 0], means[:, 1]) + 0.1 * draws.normal(size=4000)
+    true = -numpy.log(0.7 * scipy.stats.norm.pdf(y, means[:, 0], 0.1) + 0.3 * scipy.stats.norm.pdf(y, means[:, 1], 0.1)).mean()
+    outputs = numpy.concatenate([means, numpy.full_like(means, 0.1), numpy.full_like(means, 1) * [0.7, 0.3]], axis=1)
+    found = recon_cli.compare(y[:, None], outputs[:, None], "gaussian-mixture", device="cpu")
+    (row,) = found.rows
+    assert row.holds
+    assert row.nll == pytest.approx(true, rel=1e-12)
+    assert any("gaussian-mixture:components=2" in note for note in found.notes)
+    with pytest.raises(ReconError, match="takes 12 numbers for each element"):
+        recon_cli.compare(y[:, None], outputs[:, None], "gaussian-mixture:components=4", device="cpu")

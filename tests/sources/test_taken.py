@@ -581,3 +581,20 @@ def test_a_sentence_is_one_printable_line_of_bounded_length() -> None:
     assert (error.message + error.hint).isprintable()
     assert len(error.message) <= errors.LONG
     assert printable("größe × μ") == "größe × μ"
+
+
+def test_reconstructions_on_another_grid_are_brought_to_the_data_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A decoder of [-1, 1] beside data of [0, 1]: less -1, over 2."""
+    monkeypatch.chdir(tmp_path)
+    x = numpy.round(numpy.random.default_rng(0).random((50, 8)) * 255) / 255
+    numpy.save("x.npy", x)
+    numpy.save("mu.npy", (x + 0.01) * 2 - 1)
+    moved = sources.pair("x.npy", "mu.npy", recon_scale=2, recon_offset=-1)
+    assert numpy.allclose(moved.mu, x + 0.01, atol=1e-12)
+    assert "less -1, divided by 2" in moved.described
+    for how, said in (
+        ({"recon_offset": float("nan")}, "finite number"),
+        ({"recon_offset": 1.0, "recon": "mean"}, "means nothing"),
+    ):
+        with pytest.raises(ReconError, match=said):
+            sources.pair("x.npy", how.pop("recon", "mu.npy"), **how)
