@@ -338,7 +338,7 @@ class Integral:
         pieces = self.pieces
         for j in {0, len(self.mean) - 1}:
             own = self.own(j)[~self.cut[self.own(j)]]
-            own = own[self.height(self.pieces, self.start)[own].max(axis=1) > self.peak[j] - DEEP]
+            own = own[pieces.done[own] | (self.height(pieces, self.start)[own].max(axis=1) > self.peak[j] - DEEP)]
             spots = [own[int(np.abs(pieces.low[own] - u).argmin())] for u in (0.5, -3.0, -1.3, -0.4, 0.9, 1.3, 3.0) if len(own)]
             runs = [(i, want) for i in spots if abs(want := self.start[i] + pieces.running[i, 4]) < 1e4]
             values = [self.element.weight * self.element.value(self.x_at(i, 4), j) for i, _ in runs]
