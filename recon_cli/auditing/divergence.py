@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,6 +30,38 @@ LINKED: dict[str, Deviation] = {  # of a scale whose name says nothing: what mak
     "the softplus makes it a variance": lambda s: torch.nn.functional.softplus(s).sqrt(),
     "the sigmoid makes it a standard deviation": torch.sigmoid,
 }
+
+
+@dataclass(frozen=True)
+class Gaussians:
+    """A posterior and a prior, by what their tensors are called: ``mean`` is the difference of both where ``centre`` is None."""
+
+    mean: Any
+    scale: Any
+    centre: Any
+    width: Any
+
+    def divergence(self, tensors: Mapping[Any, Tensor], posterior: Tensor, prior: Tensor, draw: Tensor | None = None) -> Tensor:
+        """Return the KL of these deviations, summed: in closed form, or at a draw of standard normal noise."""
+        away = tensors[self.mean] - (0.0 if self.centre is None else tensors[self.centre])
+        spread = (posterior**2 + away**2) if draw is None else (away + posterior * draw) ** 2
+        return (prior.log() - posterior.log() + spread / prior**2 / 2).sum()
+
+    def fit(
+        self, posterior: Deviation, prior: Deviation, values: Mapping[Any, Tensor], measured: Mapping[Any, Tensor],
+        draw: Tensor | None = None,
+    ) -> bool:  # fmt: skip
+        """Whether gradients that were measured are one multiple of those of this divergence."""
+        live = {key: value.detach().clone().requires_grad_() for key, value in values.items()}
+        try:
+            kl = self.divergence(live, posterior(live[self.scale]), prior(live[self.width]), draw)
+            grads = torch.autograd.grad(kl, [*live.values()])
+        except RuntimeError:  # of shapes that do not go together
+            return False
+        theirs = torch.cat([grad.flatten() for grad in grads])
+        ours = torch.cat([measured[key].flatten() for key in live])
+        weight = (ours @ theirs) / (theirs @ theirs)
+        return bool((ours - weight * theirs).abs().max() <= SAME * ours.abs().max())  # False for what is no number
 
 
 @dataclass(frozen=True)

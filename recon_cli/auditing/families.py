@@ -158,14 +158,14 @@ MADE: dict[str, Callable[[Tensor], Tensor]] = {
 def field_of(candidate: Candidate, numbers: tuple[float, ...], x: Tensor, raw: Tensor, link: str = "") -> Tensor | None:
     """Return d loss / d prediction at every point; None where it is not finite."""
     to_mean, to_data = LINKS[link]
-    leaf = raw.detach().clone().requires_grad_()
     try:
         with torch._C.DisableTorchFunction():  # nothing to overrule in our own arithmetic, thousands of times
+            leaf = raw.detach().clone().requires_grad_()
             value = candidate.values(to_data(x), to_mean(leaf), numbers)
             (gradient,) = torch.autograd.grad(value.sum(), leaf)
+            return gradient if bool(gradient.isfinite().all()) else None
     except (RuntimeError, ValueError, ReconError):
         return None
-    return gradient if bool(gradient.isfinite().all()) else None
 
 
 def fields_of(candidate: Candidate, numbers: list[float], x: Tensor, raw: Tensor) -> Tensor:
@@ -182,14 +182,15 @@ def fields_of(candidate: Candidate, numbers: list[float], x: Tensor, raw: Tensor
 
 def ratio(field: Tensor | None, measured: Tensor) -> tuple[float, float]:
     """Return the weight that a field has in another, by least squares, and how far off it is at worst."""
-    if field is None or not bool(field.abs().max() > 0):
-        return 0.0, math.inf
-    weight = float((field * measured).sum() / (field * field).sum())
-    off = float((measured - weight * field).abs().max() / measured.abs().max())
-    if off < CLOSE:  # where an eps inside a logarithm tilts it, the middle of the ratios is nearer
-        solid = field.abs() > 0.05 * field.abs().max()
-        weight = float((measured[solid] / field[solid]).median())
-    return weight, off
+    with torch._C.DisableTorchFunction():
+        if field is None or not bool(field.abs().max() > 0):
+            return 0.0, math.inf
+        weight = float((field * measured).sum() / (field * field).sum())
+        off = float((measured - weight * field).abs().max() / measured.abs().max())
+        if off < CLOSE:  # where an eps inside a logarithm tilts it, the middle of the ratios is nearer
+            solid = field.abs() > 0.05 * field.abs().max()
+            weight = float((measured[solid] / field[solid]).median())
+        return weight, off
 
 
 def recognise(x: Tensor, raw: Tensor, measured: Tensor, event: int = 0) -> Match | None:

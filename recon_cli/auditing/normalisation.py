@@ -116,10 +116,28 @@ def judge(element: Element, location: bool, binary: bool, domain: str, weights: 
     attempts = []
     for weight in weights:
         one = replace(element, weight=weight)
-        attempts.append(integrated(one, LINE) if location else of_pairs(one, binary, domain))
+        attempts.append(of_residual(one) if location else of_pairs(one, binary, domain))
         if attempts[-1].kind == "real":
             return attempts[-1]
     return attempts[0]
+
+
+def of_residual(element: Element) -> Normalisation:
+    """Return what a function of the residual integrates to; of one with too many waves to follow, whether it stays bounded."""
+    sums = integrated(element, LINE)
+    if sums.kind != "unknown" or not bounded(element):
+        return sums
+    return without_sum(
+        element, "no-density", LINE.name, "as x goes to plus infinity the loss of an element stays bounded", sums.points
+    )
+
+
+def bounded(element: Element) -> bool:
+    """Whether a loss is nowhere far out above what it is nearby."""
+    inner = [element.value(0.61 * n, 0) for n in range(-12, 13)]
+    far = [side * 1.37**n for n in range(14, 44, 3) for side in (1.0, -1.0)]
+    width = max(inner) - min(inner)
+    return all(abs(element.value(x, 0) - inner[12]) <= 1.1 * width for x in far)
 
 
 def of_pairs(element: Element, binary: bool, domain: str) -> Normalisation:

@@ -25,7 +25,8 @@ def generator(number: int = 1) -> torch.Generator:
 
 def uniform(shape: Any, low: float, high: float, number: int = 1) -> Tensor:
     """Return points between ``low`` and ``high``."""
-    return low + (high - low) * torch.rand(shape, generator=generator(number), dtype=torch.float64)
+    with torch._C.DisableTorchFunction():
+        return low + (high - low) * torch.rand(shape, generator=generator(number), dtype=torch.float64)
 
 
 def sort_of(problem: Problem) -> tuple[object, ...]:
@@ -118,18 +119,17 @@ def kept(problem: Problem, values: Mapping[str, Tensor]) -> tuple[list[float], d
 
 def differentiated(problem: Problem, values: Mapping[str, Tensor], keys: list[str]) -> tuple[float, dict[str, Tensor]]:
     """Return what ``gradients`` does, by a call."""
-    live = {key: value.detach().clone() for key, value in values.items()}
-    for key in keys:
-        live[key].requires_grad_()
+    with torch._C.DisableTorchFunction():
+        live = {key: value.detach().clone().requires_grad_(key in keys) for key, value in values.items()}
     try:
         loss = problem(live)
     except REFUSALS:
         return math.nan, {key: torch.full_like(live[key], math.nan) for key in keys}
-    if not loss.requires_grad:
-        return loss.item(), {key: torch.zeros_like(live[key]) for key in keys}
-    grads = torch.autograd.grad(loss, [live[key] for key in keys], allow_unused=True)
-    zeros = (torch.zeros_like(live[key]) if grad is None else grad for key, grad in zip(keys, grads, strict=True))
-    return loss.item(), dict(zip(keys, zeros, strict=True))
+    leaves = [live[key] for key in keys]
+    grads = torch.autograd.grad(loss, leaves, allow_unused=True) if loss.requires_grad else [None] * len(keys)
+    with torch._C.DisableTorchFunction():
+        zeros = (torch.zeros_like(leaf) if grad is None else grad for leaf, grad in zip(leaves, grads, strict=True))
+        return loss.item(), dict(zip(keys, zeros, strict=True))
 
 
 def value_at(problem: Problem, values: Mapping[str, Tensor], **how: object) -> float:

@@ -200,6 +200,8 @@ class Integral:
             in_sight = self.coordinate.log_measure(pieces.low + pieces.half) - start > peak[pieces.whose] - DEEP
         pieces.done &= ~(self.seams() & in_sight)
         ahead = ~pieces.done & ~cut & (pieces.half > 2.0**-ROUNDS)
+        if len(pieces.low) > PIECES * len(peak) / 3 and (ahead & in_sight).any():
+            ahead &= in_sight  # of waves that go on for ever those are followed that count
         for brink, near, level in self.brinks(start, cut):
             ahead[brink] |= -level > peak[pieces.whose[near]] - DEEP and pieces.half[brink] > 1e-4
         if not ahead.any():
@@ -303,7 +305,8 @@ class Integral:
             if not len(alive):
                 self.doubt = "it is not finite"
                 return
-            slack = float(pieces.slack[own[alive[0] : alive[-1] + 1]].sum())
+            alive_range = own[alive[0] : alive[-1] + 1]
+            slack = float(pieces.slack[alive_range].sum())
             shares = pieces.half[own] * (np.exp(height[own] - self.peak[j]) @ SHARES)
             total, off = float(shares.sum()), float(self.off[j])
             for side in (-1, 1):
@@ -318,7 +321,7 @@ class Integral:
                     math.exp(tail + here * abs((pieces.high if side > 0 else pieces.low)[piece] - pieces.u[piece, node])) / -here
                 )
                 total, off = total + rest, off + rest * (abs(1 - before / here) + 1e-9)
-            open_ = own[~pieces.done[own]]
+            open_ = alive_range[~pieces.done[alive_range]]
             off += float((2 * pieces.half[open_] * np.exp(height[open_].max(axis=1) - self.peak[j])).sum())
             best = own[int(height[own].max(axis=1).argmax())]
             level = self.start[best] + pieces.running[best, ORDER // 2]
@@ -335,6 +338,7 @@ class Integral:
         pieces = self.pieces
         for j in {0, len(self.mean) - 1}:
             own = self.own(j)[~self.cut[self.own(j)]]
+            own = own[pieces.done[own] | (self.height(pieces, self.start)[own].max(axis=1) > self.peak[j] - DEEP)]
             spots = [own[int(np.abs(pieces.low[own] - u).argmin())] for u in (0.5, -3.0, -1.3, -0.4, 0.9, 1.3, 3.0) if len(own)]
             runs = [(i, want) for i in spots if abs(want := self.start[i] + pieces.running[i, 4]) < 1e4]
             values = [self.element.weight * self.element.value(self.x_at(i, 4), j) for i, _ in runs]

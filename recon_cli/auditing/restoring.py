@@ -209,7 +209,7 @@ class Library:
     """
 
     def __init__(self) -> None:
-        self.kept = [(owner, owner.__dict__, owner.__dict__.copy()) for owner in OWNERS]
+        self.kept = [(owner, owner.__dict__, {**owner.__dict__}, [*owner.__dict__.values()]) for owner in OWNERS]
         self.theirs: dict[tuple[Any, str], object] = {}
 
     def __enter__(self) -> None:
@@ -221,7 +221,9 @@ class Library:
 
     def notice(self) -> None:
         """Put back what is another thing than it was, and keep the other for the code that put it there."""
-        for owner, now, kept in self.kept:
+        for owner, now, kept, values in self.kept:
+            if alike([*now.values()][: len(kept)], values) and (len(now) == len(kept) or not isinstance(owner, type)):
+                continue  # what a library adds late is nobody's
             changed = {name: now.get(name, ABSENT) for name, value in kept.items() if now.get(name, ABSENT) is not value}
             if isinstance(owner, type):  # what it inherits is hidden by what is new
                 changed |= {name: value for name, value in now.items() if name not in kept}
@@ -239,6 +241,14 @@ class Library:
             yield
         finally:
             self.notice()
+
+
+def alike(values: list[object], others: list[object]) -> bool:
+    """Whether two lists hold the same, as far as what somebody put there tells."""
+    try:
+        return values == others
+    except Exception:
+        return False
 
 
 def place(owner: Any, name: str, value: object) -> None:

@@ -116,9 +116,9 @@ class Watch(TorchFunctionMode):
     def meet(self, name: str, args: Any, kwargs: Any) -> None:
         """Record two tensors of shapes that differ, in one sum."""
         pair = [part for part in (*args, *kwargs.values()) if isinstance(part, Tensor)][:2]
-        if len(pair) < 2 or pair[0].shape == pair[1].shape or not all(p.ndim and p.numel() > 1 for p in pair):
-            return
-        if self.leaves is None:
+        with torch._C.DisableTorchFunction():
+            alike = len(pair) < 2 or pair[0].shape == pair[1].shape or not all(p.ndim and p.numel() > 1 for p in pair)
+        if alike or self.leaves is None:
             return
         first, second = ([depends(part, group) for group in self.leaves] for part in pair)
         shapes = tuple(pair[0].shape), tuple(pair[1].shape)

@@ -388,3 +388,24 @@ def test_a_bend_that_two_rules_miss_alike_is_no_gap() -> None:
     """At tanh(1) the rule on a piece and on its halves err by the same: 2.6e-5 nats, which were called a gap."""
     found = audit(lambda recon, x: ((recon.tanh() - x) ** 2 + (recon.tanh() - x).abs()).sum())
     assert (found.verdict, found.defects) == ("reconstruction-only", ())
+
+
+@pytest.mark.parametrize(("loss", "log_z"), [
+    (lambda e: e**2 + 10 * (1 - (2 * math.pi * e).cos()), -1.484564),
+    pytest.param(lambda e: e.abs() + (4 * e.abs()).sin() / 2, 0.632949, marks=pytest.mark.slow),
+])  # fmt: skip
+def test_waves_on_a_loss_that_grows_are_followed_as_far_as_they_count(loss: Any, log_z: float) -> None:
+    found = audit(lambda recon, x: loss(recon - x).sum(), (5,))
+    assert found.verdict == "reconstruction-only"
+    assert f"e^{log_z:.5g}"[:8] in " ".join(found.notes)
+
+
+@pytest.mark.parametrize(
+    "loss", [torch.sinc, lambda e: (5 * e).cos(), lambda e: (3 * e).sin().square(), lambda e: -torch.sinc(e)]
+)
+def test_a_wave_alone_has_no_density_whatever_its_sign(loss: Any) -> None:
+    def objective(recon: torch.Tensor, x: torch.Tensor, mu: torch.Tensor, logvar: torch.Tensor) -> torch.Tensor:
+        return loss(recon - x).sum() + 0.5 * (mu.square() + logvar.exp() - logvar - 1).sum()
+
+    found = audit(objective, (5,), 3)
+    assert (found.verdict, found.defects) == ("defective", ("no-density",))

@@ -86,7 +86,7 @@ def test_what_cannot_be_asked_is_said() -> None:
 
 
 REPLACED = {
-    "in the call": "\n\ndef f(pred, x):\n    F.mse_loss = F.l1_loss\n    torch.square = torch.abs\n    return F.mse_loss(pred, x)\n",
+    "in the call": "\n\ndef f(pred, x):\n    F.mse_loss = F.l1_loss\n    torch.exp = torch.abs\n    return F.mse_loss(pred, x)\n",
     "at import": "F.mse_loss = F.l1_loss\n\ndef f(pred, x):\n    return F.mse_loss(pred, x)\n",
     "of a class": "torch.Tensor.square = torch.Tensor.abs\n\ndef f(pred, x):\n    return (pred - x).square().mean()\n",
     "by name": "setattr(F, 'mse_loss', F.l1_loss)\nprint()\n\ndef f(pred, x):\n    return F.mse_loss(pred, x)\n",
@@ -102,12 +102,12 @@ UNKNOWN = (
 
 @pytest.mark.parametrize("how", REPLACED)
 def test_what_code_puts_in_the_place_of_torchs_is_what_is_measured(how: str, tmp_path: Path) -> None:
-    before = F.mse_loss, torch.square
+    before = F.mse_loss, torch.exp
     file = tmp_path / "f.py"
     file.write_text(f"import torch\nimport torch.nn.functional as F\n{REPLACED[how]}")
     for _ in range(2):
         assert audit(f"{file}:f", (2,)).rows[0].family == "laplace"
-        assert (F.mse_loss, torch.square) == before
+        assert (F.mse_loss, torch.exp) == before
         assert "square" not in vars(torch.Tensor)
 
 

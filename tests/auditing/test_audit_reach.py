@@ -419,3 +419,32 @@ def test_names_that_tell_are_not_turned_where_the_loss_is_wrong() -> None:
     found = audit(detached, **ROWS)
     assert [role for _, role, _ in found.roles][:3] == ["recon", "spread", "target"]
     assert "value-gradient-mismatch" in found.defects
+
+
+@pytest.mark.parametrize(("loss", "roles", "meaning"), [
+    (lambda a, b, c, d: ((d / b).log() + (b**2 + (a - c)**2) / (2 * d**2) - 0.5).sum(), "mu scale prior prior", "std"),
+    (lambda a, b, c, d: ((d / c).log() + (c**2 + (a - b)**2) / (2 * d**2) - 0.5).sum(), "mu prior scale prior", "std"),
+    (lambda a, b, c, d: (0.5 * ((d / b).log() + (b + (a - c)**2) / d - 1)).sum(), "mu scale prior prior", "variance"),
+    (lambda a, b, c, d: (0.5 * (d - b + (b.exp() + (a - c)**2) / d.exp() - 1)).sum(), "mu scale prior prior", "log_variance"),
+    (lambda a, b, c, d: (d.log() - b + ((2 * b).exp() + (a - c)**2) / (2 * d**2) - 0.5).sum(), "mu scale prior prior", "log_std"),
+])  # fmt: skip
+def test_a_nameless_kl_of_two_gaussians_is_read_off_its_gradients(loss: Callable[..., Any], roles: str, meaning: str) -> None:
+    found = audit(loss, shape=(5,), latent=3)
+    assert [role for _, role, _ in found.roles[:-1]] == roles.split()
+    assert (found.verdict, found.rows[0].latent_scale) == ("kl-only", meaning)
+
+    def beside(recon: Any, x: Any, a: Any, b: Any, c: Any, d: Any) -> Any:
+        return 0.5 * (recon - x).square().sum() + 2 * loss(a, b, c, d)
+
+    found = audit(beside, shape=(5,), latent=3)
+    assert (found.rows[0].family, found.rows[0].beta) == ("gaussian", pytest.approx(2))
+
+
+@pytest.mark.parametrize("loss", [
+    lambda a, b, c, d: ((d / b).log() + (b**2 + (a - c)**2) / (2 * b**2) - 0.5).sum(),
+    lambda a, b, c, d: ((b / d).log() + (b**2 + (a - c)**2) / (2 * d**2) - 0.5).sum(),
+    lambda a, b, c, d: ((d / b).log() + (b**2 + (a + c)**2) / (2 * d**2) - 0.5).sum(),
+])  # fmt: skip
+def test_what_is_no_kl_of_two_gaussians_is_asked_about(loss: Callable[..., Any]) -> None:
+    with pytest.raises(ReconError, match="could not be matched: a, b, c, d"):
+        audit(loss, shape=(5,), latent=3)

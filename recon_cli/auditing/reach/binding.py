@@ -88,7 +88,7 @@ def searched(problem: Problem) -> tuple[Problem, str]:
             continue
         if fits and any(role == "compared" and {key} in groups for key, role in new.items()):
             continue
-        there = problem.at(plan=with_roles(plan, roles, groups))
+        there = problem.at(plan=with_roles(plan, roles, groups, seen))
         try:
             fit = tried(there, new, by)
         except Exception as error:
@@ -171,6 +171,8 @@ def costs_of(slot: Slot, plan: CallPlan, seen: Structure | None) -> dict[str, fl
         return costs
     if key in seen.unread and slot.role == "unknown":
         return {"skip": 0.0}
+    if key in seen.divergences and slot.role == "unknown":
+        return {seen.divergences[key][0]: 0.0}
     alone, flat, bent = {key} in seen.groups, key in seen.flat, key in seen.bent
     against = {
         "recon": alone or flat, "target": alone, "mu": flat or bent, "scale": not bent,
@@ -281,7 +283,7 @@ def weighs(problem: Problem, key: str, role: str, recon: Slot) -> bool:
     return bool((after - before).abs().max() > 1e-9 * before.abs().max()) and (role != "mask" or not bool(none.any()))
 
 
-def with_roles(plan: CallPlan, roles: Mapping[str, str], groups: Sequence[set[str]]) -> CallPlan:
+def with_roles(plan: CallPlan, roles: Mapping[str, str], groups: Sequence[set[str]], seen: Structure | None = None) -> CallPlan:
     """Return the plan with these roles; of several pairs each in a group of its own, and those of no data said to be so."""
     new, slots = replace(plan, taken=[*plan.taken]), {slot.key: slot for slot in plan.slots()}
     paired = [group for group in groups if {"recon", "target"} <= {roles.get(key) for key in group}]
@@ -291,7 +293,9 @@ def with_roles(plan: CallPlan, roles: Mapping[str, str], groups: Sequence[set[st
         own = min(each for each in group if roles.get(each) == "recon") if group and not slot.group else slot.group
         others = sorted(next((each for each in groups if key in each), {key}) - {key})
         how = slot.how if role == slot.role else why(slot, role, others)
-        meaning = meaning_of(PRIORS.sub("", key)) if role == "prior" else slot.meaning if role in ("scale", slot.role) else None
+        told = seen.divergences.get(key, ("", None))[1] if seen else None
+        told = told or meaning_of(PRIORS.sub("", key))
+        meaning = told if role == "prior" else slot.meaning if role in ("scale", slot.role) else None
         substitute(new, key, Slot(key, role, how, meaning, own))
     for keys in [[key for key in sorted(group) if roles.get(key) == "compared" != slots[key].role] for group in groups]:
         if keys:

@@ -60,13 +60,13 @@ class CallPlan:
     taken: list[str] = field(default_factory=list)
     wanted: dict[str, object] = field(default_factory=dict)
     trace: Trace = field(default_factory=lambda: Trace(True))
+    kept: list[Slot] = field(default_factory=list, init=False)
 
     def slots(self) -> list[Slot]:
-        """Return every slot in the order of the call."""
-        slots: list[Slot] = []
-        for part in (self.arguments, self.keywords, self.free, self.inner):
-            mapped(part, lambda each: slots.append(each) if isinstance(each, Slot) else NotImplemented)
-        return slots
+        """Return every slot in the order of the call; once there is any, the same until one is substituted."""
+        for part in () if self.kept else (self.arguments, self.keywords, self.free, self.inner):
+            mapped(part, lambda each: self.kept.append(each) if isinstance(each, Slot) else NotImplemented)
+        return self.kept
 
     def groups(self) -> list[set[str]]:
         """Return the keys of slots that met before anything was summed, each with all that it met."""
@@ -111,5 +111,6 @@ def substitute(call: CallPlan, key: str, new: Slot | Stacked) -> None:
     def of(part: object) -> object:
         return (new if part.key == key else part) if isinstance(part, Slot) else NotImplemented
 
+    call.kept = []
     parts = (call.arguments, call.keywords, call.free, call.inner)
     call.arguments, call.keywords, call.free, call.inner = (mapped(part, of) for part in parts)

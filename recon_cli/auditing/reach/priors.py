@@ -8,13 +8,13 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from recon_cli.auditing.divergence import DEVIATION, PRIOR, SAME
+from recon_cli.auditing.divergence import DEVIATION, PRIOR, Gaussians
 from recon_cli.auditing.latent_fields import Deviation
 from recon_cli.auditing.probes import generator
 from recon_cli.auditing.reach.cutting import inputs_of, varied
@@ -24,23 +24,6 @@ from recon_cli.identity.shapes import spell
 DEVIATIONS: dict[str, Deviation] = {**DEVIATION, "softplus": softplus, "softplus of the variance": lambda s: softplus(s).sqrt()}
 UNIT = {**PRIOR, **dict.fromkeys(("softplus", "softplus of the variance"), math.log(math.e - 1))}
 MOST = 4  # tensors of two Gaussians
-
-
-@dataclass(frozen=True)
-class Gaussians:
-    """A posterior and a learned prior, by number: ``mean`` is the difference of the two means where ``centre`` is None."""
-
-    mean: int
-    scale: int
-    centre: int | None
-    width: int
-
-    def divergence(self, tensors: dict[int, Tensor], kinds: tuple[str, str], draw: Tensor | None) -> Tensor:
-        """Return the KL between them, summed: in closed form, or at a draw of standard normal noise."""
-        posterior, prior = (DEVIATIONS[kind](tensors[n]) for kind, n in zip(kinds, (self.scale, self.width), strict=True))
-        away = tensors[self.mean] - (0.0 if self.centre is None else tensors[self.centre])
-        spread = (posterior**2 + away**2) if draw is None else (away + posterior * draw) ** 2
-        return (prior.log() - posterior.log() + spread / prior**2 / 2).sum()
 
 
 def with_priors(step: LiveStep) -> tuple[LiveStep, list[str]]:
@@ -111,7 +94,7 @@ def read(step: LiveStep, group: set[int]) -> tuple[Gaussians, str] | None:
             continue
         draws = [None, *(step.values[n] for n in noise if step.values[n].shape == values[mean].shape)]
         for kind, prior_kind, draw in itertools.product(DEVIATIONS, DEVIATIONS, draws):
-            if is_gradient_of(pair, (kind, prior_kind), draw, {n: values[n] for n in order}, measured):
+            if pair.fit(DEVIATIONS[kind], DEVIATIONS[prior_kind], {n: values[n] for n in order}, measured, draw):
                 return pair, prior_kind
     return None
 
@@ -126,21 +109,6 @@ def spreads_by(step: LiveStep, noise: int, group: set[int]) -> bool:
             return True
         made_of.update(dict.fromkeys(operation.made, behind))
     return False
-
-
-def is_gradient_of(
-    pair: Gaussians, kinds: tuple[str, str], draw: Tensor | None, values: dict[int, Tensor], measured: dict[int, Tensor]
-) -> bool:  # fmt: skip
-    """Whether what was measured is one multiple of the gradient of this divergence."""
-    live = {n: value.clone().requires_grad_() for n, value in values.items()}
-    try:
-        grads = torch.autograd.grad(pair.divergence(live, kinds, draw), [*live.values()])
-    except RuntimeError:  # of shapes that do not go together
-        return False
-    theirs = torch.cat([grad.flatten() for grad in grads])
-    ours = torch.cat([measured[n].flatten() for n in live])
-    weight = (ours @ theirs) / (theirs @ theirs)
-    return bool((ours - weight * theirs).abs().max() <= SAME * ours.abs().max())  # False for what is no number
 
 
 def is_posterior(step: LiveStep, group: set[int], pair: Gaussians) -> bool:

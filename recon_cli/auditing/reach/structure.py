@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import itertools
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
 from recon_cli.auditing.calling import Layout, Problem, Sizes
+from recon_cli.auditing.divergence import DEVIATION, Gaussians
 from recon_cli.auditing.picking import picker
 from recon_cli.auditing.probes import benign, gradients
 
@@ -25,12 +27,15 @@ class Structure:
         those whose own gradient does not change with them (data, masks, KLs), and those for which it is no line.
     unread
         those without a gradient.
+    divergences
+        of those that stand in a KL of two Gaussians: the role of each, and the meaning of a scale.
     """
 
     groups: list[set[str]]
     flat: frozenset[str]
     bent: frozenset[str]
     unread: frozenset[str]
+    divergences: Mapping[str, tuple[str, str | None]] = field(default_factory=dict)
 
 
 def structure(problem: Problem) -> Structure | None:
@@ -68,7 +73,25 @@ def measured(problem: Problem, values: Mapping[str, Tensor]) -> Structure | None
         elif unlike(far[key] + before[key], 2 * half[key]):
             bent.add(key)
     unread = frozenset(key for key in keys if not bool(before[key].any()) and key in flat and {key} in groups)
-    return Structure(groups, frozenset(flat), frozenset(bent), unread)
+    divergences: dict[str, tuple[str, str | None]] = {}
+    for group in groups:
+        divergences |= divergence([key for key in keys if key in group], bent, values, before)
+    return Structure(groups, frozenset(flat), frozenset(bent), unread, divergences)
+
+
+def divergence(
+    keys: Sequence[str], bent: Collection[str], values: Mapping[str, Tensor], measured: Mapping[str, Tensor]
+) -> dict[str, tuple[str, str | None]]:
+    """Return what each of some arguments is, where gradients are those of a KL of two Gaussians that they describe."""
+    means, scales = [key for key in keys if key not in bent], [key for key in keys if key in bent]
+    if len(scales) != 2 or len(means) not in (1, 2):
+        return {}
+    for (scale, width), (meaning, other) in itertools.product((scales, scales[::-1]), itertools.product(DEVIATION, DEVIATION)):
+        pair = Gaussians(means[0], scale, means[1] if means[1:] else None, width)
+        if pair.fit(DEVIATION[meaning], DEVIATION[other], {key: values[key] for key in keys}, measured):
+            prior = {means[1]: ("prior", None)} if means[1:] else {}
+            return {means[0]: ("mu", None), scale: ("scale", meaning), width: ("prior", other), **prior}
+    return {}
 
 
 def unlike(one: Tensor, other: Tensor) -> bool:
