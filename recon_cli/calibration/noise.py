@@ -16,7 +16,7 @@ from recon_cli.errors import ReconError
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.presence import events_there
 from recon_cli.identity.regions import CIRCLE, Lattice, Region, Violation, check, inside, violation
-from recon_cli.identity.residuals import DIGITS, Residuals, residuals
+from recon_cli.identity.residuals import DIGITS, ResidualSums, residuals
 from recon_cli.identity.shapes import fitting_shapes
 from recon_cli.identity.tensors import as_tensor, wide
 from recon_cli.likelihoods._grey_levels import bits_per_dimension, elsewhere, spacing
@@ -48,7 +48,7 @@ class ManyEvents:
         self.known: dict[tuple[int, Region], Violation | None] = {}
 
     @functools.cached_property
-    def residuals(self) -> Residuals | None:
+    def residuals(self) -> ResidualSums | None:
         """The residuals in cells, those of the end levels apart; None where they are beyond float32."""
         return residuals(self.x, self.mu, ENDS) if self.x.shape == self.mu.shape else None
 
@@ -105,9 +105,9 @@ def remarks(rows: Sequence[FittedNoise], pair: Pair) -> Iterator[str]:
     yield from together(rows, pair)
     if in_cells := [row.likelihood for row in rows if row.in_cells]:
         yield Detail(
-            f"{', '.join(in_cells)}: of x - mu alone, so the residuals of the {math.prod(pair.mu.shape):,} values were summed up "
-            f"in cells 1/{1 << DIGITS} as wide as they are far from zero, with their number, mean and variance: nll and noise to "
-            "about nine digits. The other rows are of every value."
+            f"{', '.join(in_cells)}: these depend on x - mu alone, so the residuals of the {math.prod(pair.mu.shape):,} values were "
+            f"summed up in cells 1/{1 << DIGITS} as wide as they are far from zero, with their number, mean and variance: nll and "
+            "noise to about nine digits. The other rows are of every value."
         )
     for place, row in enumerate(rows):
         note = str if place < FEW else Detail

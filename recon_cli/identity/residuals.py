@@ -16,7 +16,7 @@ BLOCK = 1 << 19  # events at a time
 
 
 @dataclass(frozen=True)
-class Residuals:
+class ResidualSums:
     """How many residuals x - mu there are in each cell, their sum and their sum of squares.
 
     sums
@@ -56,7 +56,7 @@ class Residuals:
         return torch.cat(xs), torch.cat(means), torch.cat(counts)
 
 
-def residuals(x: Tensor, mu: Tensor, ends: Sequence[float] = ()) -> Residuals | None:
+def residuals(x: Tensor, mu: Tensor, ends: Sequence[float] = ()) -> ResidualSums | None:
     """Return the residuals of events in cells, those of data at the ``ends`` apart; None where one is not finite in float32."""
     import torch
 
@@ -80,4 +80,4 @@ def residuals(x: Tensor, mu: Tensor, ends: Sequence[float] = ()) -> Residuals | 
     cells = sums.view(3, 1 + len(ends), 2, CELLS // 2)
     if not bool(sums.isfinite().all()) or bool(cells[0, :, :, largest + 1 :].any()):
         return None
-    return Residuals(sums.view(3, 1 + len(ends), CELLS), tuple(ends), mu.numel())
+    return ResidualSums(sums.view(3, 1 + len(ends), CELLS), tuple(ends), mu.numel())
