@@ -221,7 +221,7 @@ def for_any_size(symbols: Words, density: str, loss: Loss, slope: Expr) -> Print
 def signed_sum(function: Expr, *limits: object) -> Expr:
     """Return a sum, the sign of its terms before it."""
     if function.could_extract_minus_sign():
-        return as_expr(-sympy.Sum(-function, *limits))
+        return as_expr(sympy.Mul(-1, as_expr(sympy.Sum(-function, *limits))))
     return as_expr(sympy.Sum(function, *limits))
 
 
