@@ -105,8 +105,8 @@ def remarks(rows: Sequence[FittedNoise], pair: Pair) -> Iterator[str]:
     yield from together(rows, pair)
     if in_cells := [row.likelihood for row in rows if row.in_cells]:
         yield Detail(
-            f"{', '.join(in_cells)}: these depend on x - mu alone, so the {math.prod(pair.mu.shape):,} residuals were summed up in "
-            f"cells 1/{1 << DIGITS} as wide as they are far from zero, with their number, mean and variance: nll and noise to "
+            f"{', '.join(in_cells)}: these depend on x - mu alone, so the {math.prod(pair.mu.shape):,} residuals were summed up "
+            f"in cells 1/{1 << DIGITS} as wide as they are far from zero, with their number, mean and variance: nll and noise to "
             "about nine digits. The other rows are of every value."
         )
     for place, row in enumerate(rows):
