@@ -140,7 +140,7 @@ def excluded(gradients: Gradients, claim: Claim) -> Tensor:
     if not claim.own:
         return (gradients.nll == 0) & (gradients.loss == 0)
     limits, slope = torch.finfo(gradients.loss.dtype), claim.slope
-    if isinstance(slope, float):
+    if isinstance(slope, (int, float)):
         small = limits.tiny * max(1.0, 1 / slope)
         return (gradients.loss.abs() < small) & (gradients.nll.abs() < min(2 * slope * small, limits.max))
     least = limits.tiny * (1 / slope).clamp(min=1)

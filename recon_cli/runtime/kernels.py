@@ -48,7 +48,7 @@ class Kernel:
     def __init__(self, path: Path) -> None:
         import torch
 
-        self.run = torch._C._aoti.AOTIModelContainerRunnerCpu(str(path), 1).run
+        self.run = getattr(torch._C, "_aoti").AOTIModelContainerRunnerCpu(str(path), 1).run  # noqa: B009  (which torch's types leave out)
         self.set_threads = getattr(ctypes.CDLL(str(path)), "omp_set_num_threads", None)  # of the OpenMP that it is linked to
 
     def __call__(self, *tensors: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ class WorkSpread(Protocol):
 
     def __call__(self, work: Callable[[Item], Result], items: Sequence[Item], /) -> list[Result]:
         """Return it."""
+        raise NotImplementedError
 
 
 @contextlib.contextmanager
