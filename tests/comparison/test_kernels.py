@@ -310,6 +310,6 @@ def test_a_ratio_that_is_uneven_for_a_reason_is_taken_from_the_kernel(monkeypatc
         slopes.loss[3] = math.inf
         return tally.reduce(claim, x, evaluation, slopes)
 
-    with pytest.raises(pytest.fail.Exception, match="looked at again"), monkeypatch.context() as patch:
-        patch.setattr(tally, "chunks", lambda *words: pytest.fail("the elements were looked at again"))
-        tally.measure(claims[0], x, mu, reduction=steep)
+    again: list[int] = []
+    monkeypatch.setattr(tally, "chunks", lambda *words: again)
+    assert tally.measure(claims[0], x, mu, reduction=steep).elements == 0
