@@ -47,6 +47,12 @@ class Claim:
         return not (isinstance(self.slope, float) and math.isnan(self.slope))
 
     @property
+    def uneven(self) -> bool:
+        """Whether the gradients' ratio is no one number: the loss is not the likelihood's own, or leaves out a gap."""
+        has_gap = type(self.likelihood).gap is not Likelihood.gap
+        return not self.own or has_gap or self.measured is not self.likelihood
+
+    @property
     def parts(self) -> tuple[Likelihood | Loss, ...]:
         """Likelihood and loss, and what is measured where that is another."""
         return (self.likelihood, self.loss, *([] if self.measured is self.likelihood else [self.measured]))

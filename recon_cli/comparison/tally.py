@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     Reduction = Callable[[Claim, Tensor, Tensor], Tensor]  # :func:`reduced`, or what it was compiled to
 
 PIECE = 1 << 21  # numbers: what is read, or compiled, at a time
+NEAR = 1e-3  # of the slope: a ratio so near to it is of finite gradients, whatever digits of them are lost
 CHUNK = 1 << 16  # numbers: the temporaries of a chunk stay in a core's own cache
 SAMPLE = 1 << 20  # numbers, at least, that a sample has
 
@@ -110,15 +111,15 @@ class Values(NamedTuple):
 
 
 class Ratios(NamedTuple):
-    """The range of d nll / d loss over some numbers, how many have neither gradient, and how many events are not finite.
+    """The range of d nll / d loss over some numbers, and how many have neither gradient.
 
-    That is, a value or a gradient of theirs is not, or the loss is too small for its dtype.
+    ``finite`` is 1, and NaN where a gradient is not finite: of a claim whose ratio is no one number, else of no meaning.
     """
 
     excluded: float
     least: float
     largest: float
-    infinite: float
+    finite: float
 
 
 def measure(
@@ -156,9 +157,8 @@ def measure(
         return replace(tally, infinite=tally.infinite + int(overflown.sum()))
     if reduction is not None:
         values, ratios = unpacked(reduction(claim, x, mu))
-        if not (values.is_finite and values.worst <= PROPORTIONAL) or (
-            ratios.infinite and doubtful(values, ratios, claim.slope, x.dtype, mu.numel())
-        ):
+        settled = ratios.finite == 1 if claim.uneven else near(ratios, claim.slope, NEAR, mu.numel())
+        if not (values.is_finite and values.worst <= PROPORTIONAL and settled):
             return sum((measure(claim, *part) for part in chunks(claim.measured, x, mu)), Tally())
         return tally_of(claim, x, mu, values, ratios)
     if not gradients:
@@ -177,7 +177,7 @@ def measure(
         cross=Total((of_nll * of_loss).sum().item()),
         nll_square=Total(of_nll.square().sum().item()),
         loss_square=Total(of_loss.square().sum().item()),
-        infinite=int(ratios.infinite) if doubt else 0,
+        infinite=int((~finite(evaluation, slopes) | underflown(evaluation, slopes, claim.slope)).sum()) if doubt else 0,
         drift=drift(of_nll, of_loss, claim.slope, x.dtype) if doubt else 0.0,
         ratios=((of_nll[counted] / of_loss[counted]).cpu(),),
     )
@@ -209,19 +209,21 @@ def doubtful(values: Values, ratios: Ratios, slope: float, dtype: torch.dtype, c
     """Return whether something may not be finite, or the ratio is not the slope to a few roundings: then look at each element."""
     import torch
 
-    if not values.is_finite or not values.worst <= PROPORTIONAL:
-        return True
-    if ratios.excluded == count:
-        return False
-    even = max(ratios.largest - slope, slope - ratios.least) <= PROPORTIONAL * torch.finfo(dtype).eps * abs(slope)
-    return not math.isfinite(ratios.largest - ratios.least) or not even
+    fine = values.is_finite and values.worst <= PROPORTIONAL
+    return not (fine and near(ratios, slope, PROPORTIONAL * torch.finfo(dtype).eps, count))
+
+
+def near(ratios: Ratios, slope: float, share: float, count: int) -> bool:
+    """Return whether each of ``count`` ratios there is lies within a ``share`` of the slope."""
+    off = max(ratios.largest - slope, slope - ratios.least)
+    return ratios.excluded == count or (math.isfinite(ratios.largest - ratios.least) and off <= share * abs(slope))
 
 
 def reduce(claim: Claim, x: Tensor, evaluation: Evaluation, gradients: Gradients, weights: Tensor | None = None) -> Tensor:
     """Return the numbers of :class:`Values`, then those of :class:`Ratios`, in one tensor, which :func:`unpacked` reads."""
     import torch
 
-    return torch.cat([reduce_values(claim, x, evaluation, weights), reduce_gradients(claim, evaluation, gradients)])
+    return torch.cat([reduce_values(claim, x, evaluation, weights), reduce_gradients(claim, gradients)])
 
 
 def unpacked(numbers: Tensor) -> tuple[Values, Ratios]:
@@ -268,7 +270,7 @@ def reduce_values(claim: Claim, x: Tensor, evaluation: Evaluation, weights: Tens
     return torch.stack([of_nll, of_loss, offset, gap, worst])
 
 
-def reduce_gradients(claim: Claim, evaluation: Evaluation, gradients: Gradients) -> Tensor:
+def reduce_gradients(claim: Claim, gradients: Gradients) -> Tensor:
     """Return the numbers of :class:`Ratios`, in that order."""
     import torch
 
@@ -280,7 +282,7 @@ def reduce_gradients(claim: Claim, evaluation: Evaluation, gradients: Gradients)
     return torch.stack([
         wide(torch.where(without, 1.0, 0.0).sum()),  # in float32, exact up to 2^24
         wide(torch.where(without, math.inf, ratio).amin()), wide(torch.where(without, -math.inf, ratio).amax()),
-        wide(torch.where(finite(evaluation, gradients) & ~underflown(evaluation, gradients, claim.slope), 0.0, 1.0).sum()),
+        wide(((gradients.nll - gradients.loss) * 0).sum() + 1 if claim.uneven else gradients.nll.new_ones(())),
     ])  # fmt: skip
 
 

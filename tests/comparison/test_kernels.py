@@ -290,3 +290,26 @@ def test_a_real_one_depends_on_no_number_of_events() -> None:
 
     with pytest.raises(Uncompiled, match="depends on how many events there are"):
         kernels.make(Kind(Claim.of(Counting().admitted()), torch.float32))
+
+
+def test_a_ratio_that_is_uneven_for_a_reason_is_taken_from_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a gradient that is not finite is found, behind ratios that are."""
+    x, mu = pair(100)
+    side = Gaussian().admitted()
+    claims = [Claim.of(side, likelihoods.as_loss("l1")), Claim.of(likelihoods.parse("continuous-bernoulli").admitted())]
+    due = [tally.measure(claim, x, mu) for claim in claims]
+    with monkeypatch.context() as patch:
+        patch.setattr(tally, "chunks", lambda *words: pytest.fail("the elements were looked at again"))
+        for claim, wanted in zip(claims, due, strict=True):
+            found = tally.measure(claim, x, mu, reduction=tally.reduced)
+            assert (found.ratio_min, found.ratio_max, found.infinite) == (wanted.ratio_min, wanted.ratio_max, 0)
+            assert found.nll == pytest.approx(wanted.nll, rel=1e-14)
+
+    def steep(claim: Claim, x: Tensor, mu: Tensor) -> Tensor:
+        evaluation, slopes = tally.evaluate_with_gradients(claim, x, mu)
+        slopes.loss[3] = math.inf
+        return tally.reduce(claim, x, evaluation, slopes)
+
+    again: list[int] = []
+    monkeypatch.setattr(tally, "chunks", lambda *words: again)
+    assert tally.measure(claims[0], x, mu, reduction=steep).elements == 0
