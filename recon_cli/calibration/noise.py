@@ -104,10 +104,11 @@ def remarks(rows: Sequence[FittedNoise], pair: Pair) -> Iterator[str]:
         )
     yield from together(rows, pair)
     if in_cells := [row.likelihood for row in rows if row.in_cells]:
+        many = f"{math.prod(pair.mu.shape):,}"
         yield Detail(
-            f"{', '.join(in_cells)}: these depend on x - mu alone, so the {math.prod(pair.mu.shape):,} residuals were summed up "
-            f"in cells 1/{1 << DIGITS} as wide as they are far from zero, with their number, mean and variance: nll and noise to "
-            "about nine digits. The other rows are of every value."
+            f"{', '.join(in_cells)}: these depend on x - mu alone, so the residuals of the {many} values were summed up in cells "
+            f"1/{1 << DIGITS} as wide as they are far from zero, with number, mean and variance: nll and noise to nine digits. "
+            "The other rows are of every value."
         )
     for place, row in enumerate(rows):
         note = str if place < FEW else Detail

@@ -69,5 +69,5 @@ def near(x: Tensor) -> Tensor:
     An encoder extrapolates, and e to the log variance that it gives for a row far from all others is beyond any number.
     """
     x = x.clamp(-BEYOND, BEYOND)
-    length = x.square().mean(dim=1, keepdim=True).sqrt() / FAR
-    return x * ((1 + length.clamp(min=1).log()) / length.clamp(min=1))
+    length = (torch.linalg.vector_norm(x, dim=1, keepdim=True) / (FAR * math.sqrt(x.shape[1]))).clamp(min=1)
+    return x * ((1 + length.log()) / length)
