@@ -830,7 +830,7 @@ def completed(words: str, incomplete: str) -> list[str]:
     ("words", "incomplete", "offered"),
     [
         ("", "de", ["derive"]),
-        ("derive", "gau", ["gaussian"]),
+        ("derive", "gau", ["gaussian", "gaussian-mixture"]),
         ("compare --likelihood", "cont", ["continuous-bernoulli"]),
         ("compare --loss", "ms", ["mse"]),
         ("compare --format", "ma", ["markdown"]),
