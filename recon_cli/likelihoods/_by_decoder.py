@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from recon_cli.errors import ReconError
 from recon_cli.identity.elementwise import elementwise
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import Link, Loss
-from recon_cli.identity.regions import POSITIVE, Outputs, inside
+from recon_cli.identity.regions import POSITIVE, SHARE, Outputs, inside
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -25,33 +26,44 @@ SLIGHTLY = 1e-3  # above the floor: where a level below it begins
 def by_network(likelihood: Likelihood) -> Likelihood:
     """Return ``likelihood`` with a level of its own for each element of each sample; its other numbers as they are.
 
-    The level is what :func:`level_by_network` names: sigma or scale, or the only number that the noise has.
+    The levels are what :func:`levels_by_network` names: sigma or scale, or all numbers of a noise that has no such.
 
-    What the decoder gives is mu and the level along a last axis, (..., 2); its raw output that of mu, and the level's logarithm.
+    What the decoder gives is mu and the levels along a last axis, (..., 2) of one; its raw output that of mu, and each level's
+    logarithm (of a share the logit).
 
     >>> from recon_cli.likelihoods.laplace import Laplace
     >>> by_network(Laplace()).nll([1.0], [[0.5, 0.2]])
     tensor([1.5837], dtype=torch.float64)
     """
-    size = likelihood.level_name or ""
-    outputs = Outputs(parts=(("mu", likelihood.domain), (size, POSITIVE)))
+    names = levels_by_network(likelihood)
+    shares = {field.name for field in dataclasses.fields(likelihood) if field.metadata["domain"] == SHARE}
+    outputs = Outputs(parts=(("mu", likelihood.domain), *((name, SHARE if name in shares else POSITIVE) for name in names)))
 
     def forward(mu: Tensor) -> Tensor:
-        return torch.stack([likelihood.link.forward(mu[..., 0]), mu[..., 1].log()], dim=-1)
+        levels = (mu[..., i].logit() if name in shares else mu[..., i].log() for i, name in enumerate(names, 1))
+        return torch.stack([likelihood.link.forward(mu[..., 0]), *levels], dim=-1)
 
     def inverse(raw: Tensor) -> Tensor:
-        return torch.stack([likelihood.link.inverse(raw[..., 0]), raw[..., 1].exp()], dim=-1)
+        levels = (raw[..., i].sigmoid() if name in shares else raw[..., i].exp() for i, name in enumerate(names, 1))
+        return torch.stack([likelihood.link.inverse(raw[..., 0]), *levels], dim=-1)
 
     def at(mu: Tensor) -> Likelihood:
-        return dataclasses.replace(likelihood, **{size: mu[..., 1]})
+        return dataclasses.replace(likelihood, **{name: mu[..., i] for i, name in enumerate(names, 1)})
+
+    def usual(name: str, mean: Tensor, spread: Tensor) -> Tensor:
+        if name in ("sigma", "scale"):
+            return spread
+        moments = likelihood.moments(mean) if name in PRECISE else None
+        level = torch.full_like(spread, 0.5 if name in shares else 1.0) if moments is None else moments[1]
+        return (level / spread.square()).clamp(0.01, 1e4) if name in PRECISE else level
 
     class Nll(Loss):
         """-log p itself: with a noise that moves there is no other loss."""
 
         name = f"{likelihood.name}-nll"
-        formula = torch = f"-log p(x | mu, {size})"
+        formula = torch = f"-log p(x | mu, {', '.join(names)})"
         support = likelihood.support
-        head = ("mu", size)
+        head = ("mu", *names)
         domain = outputs
 
         @elementwise
@@ -67,7 +79,7 @@ def by_network(likelihood: Likelihood) -> Likelihood:
         head = Nll.head
         support = likelihood.support
         domain = outputs
-        link = Link(f"log {size}", "", forward, inverse)
+        link = Link(f"log {' and '.join(names)}", "", forward, inverse)
 
         @elementwise
         def nll(self, x: Tensor, mu: Tensor) -> Tensor:
@@ -79,11 +91,7 @@ def by_network(likelihood: Likelihood) -> Likelihood:
 
         def usual_outputs(self, mean: Tensor, spread: Tensor) -> Tensor:
             mean = inside(mean, likelihood.domain)[0]
-            level = spread if size in ("sigma", "scale") else torch.ones_like(spread)
-            if size in PRECISE:
-                moments = likelihood.moments(mean)
-                level = ((level if moments is None else moments[1]) / spread.square()).clamp(0.01, 1e4)
-            return torch.stack([mean, level], dim=-1)
+            return torch.stack([mean, *(usual(name, mean, spread) for name in names)], dim=-1)
 
         def moments(self, mu: Tensor) -> tuple[Tensor, Tensor] | None:
             return at(mu).moments(mu[..., 0])
@@ -95,18 +103,20 @@ def by_network(likelihood: Likelihood) -> Likelihood:
     return ByNetwork()
 
 
-def level_by_network(likelihood: Likelihood) -> str | None:
-    """Return the name of the number that a decoder may give for each element: above 0, and not of vectors; None without one."""
-    name = likelihood.level_name
-    if name is None or likelihood.head or likelihood.event:
-        return None
-    (field,) = (field for field in dataclasses.fields(likelihood) if field.name == name)
-    return name if field.metadata["domain"].low >= 0 and field.metadata["domain"].high > 1 else None
+def levels_by_network(likelihood: Likelihood) -> tuple[str, ...]:
+    """Return the names of the numbers that a decoder may give for each element: sigma or scale, or all of the noise.
+
+    None of vectors, and where the decoder gives several numbers already.
+    """
+    if likelihood.head or likelihood.event:
+        return ()
+    return (likelihood.level_name,) if likelihood.level_name in ("sigma", "scale") else tuple(likelihood.noise)
 
 
 def spread_out(likelihood: Likelihood, x: Sequence[int], mu: Sequence[int]) -> Likelihood:
-    """Return ``likelihood`` by its network where ``mu`` has a last axis of two more than ``x``, of shapes; else as it is."""
-    return by_network(likelihood) if tuple(mu) == (*x, 2) and level_by_network(likelihood) else likelihood
+    """Return ``likelihood`` by its network where ``mu``, of shapes, has a last axis for its levels beside x's; else as it is."""
+    names = levels_by_network(likelihood)
+    return by_network(likelihood) if names and tuple(mu) == (*x, 1 + len(names)) else likelihood
 
 
 def sized(likelihood: Likelihood, x: Sequence[int], mu: Sequence[int]) -> Likelihood:
@@ -132,6 +142,8 @@ def floored(likelihood: Likelihood, floor: float) -> Likelihood:
     family: Any = type(likelihood)
     at = likelihood.spreads
     name = likelihood.head[at.start]
+    if isinstance(likelihood.domain, Outputs) and likelihood.domain.parts[at.start][1] == SHARE:
+        raise ReconError(f"A floor keeps a noise from running to 0, and {name} is a share.", "Leave --sigma-floor out.")
     least, way = floor * floor if name in ("var", *PRECISE) else floor, -1 if name in PRECISE else 1
 
     def forward(mu: Tensor) -> Tensor:

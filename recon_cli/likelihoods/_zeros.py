@@ -71,4 +71,4 @@ def mixed_moments(mean: Tensor, square: Tensor, zeros: Number) -> tuple[Tensor, 
 
 def thinned(counts: Tensor, zeros: Number, generator: Generator | None) -> Tensor:
     """Return counts, a share ``zeros`` of them replaced by 0."""
-    return counts * (counts.new_full(counts.shape, 1 - float(zeros)).bernoulli(generator=generator))
+    return counts * (counts.new_ones(counts.shape) * (1 - zeros)).bernoulli(generator=generator)

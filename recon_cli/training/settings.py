@@ -16,7 +16,7 @@ from recon_cli.errors import ReconError, nearest, unknown
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import Loss
 from recon_cli.identity.parametric import size
-from recon_cli.likelihoods._by_decoder import by_network, level_by_network
+from recon_cli.likelihoods._by_decoder import by_network, levels_by_network
 from recon_cli.models._options import Domain, Keywords, Options, outside, spelled
 from recon_cli.sources import ReadKeywords, ReadOptions
 from recon_cli.training.schedules import Schedule
@@ -161,7 +161,7 @@ def noise(likelihood: str | Likelihood, sigma: float | str | None) -> tuple[Like
     (Laplace(scale=0.2), 'fixed')
     """
     parsed = likelihoods.parse(likelihood) if isinstance(likelihood, str) else likelihood
-    names = [parsed.level_name or ""] if sigma == "network" and parsed.noise else [*parsed.noise]
+    names = [*levels_by_network(parsed)] if sigma == "network" and parsed.noise else [*parsed.noise]
     if isinstance(likelihood, str):
         spelled_out = likelihood.partition(":")[2].replace(" ", "").split(",")
         explicit = any(part.partition("=")[0] in names for part in spelled_out)
@@ -171,7 +171,7 @@ def noise(likelihood: str | Likelihood, sigma: float | str | None) -> tuple[Like
         return parsed, "learned" if names and isinstance(likelihood, str) and not explicit else "fixed"
     if sigma == "network" and parsed.head:
         return parsed, "fixed"
-    if not names:
+    if not parsed.noise:
         raise ReconError(
             f"{parsed.name} has no noise parameter, so --sigma {sigma} means nothing to it.",
             "Leave --sigma out, or choose a likelihood with a noise: gaussian, laplace.",
@@ -181,8 +181,8 @@ def noise(likelihood: str | Likelihood, sigma: float | str | None) -> tuple[Like
             f"The noise is given twice: --likelihood {parsed} and --sigma {sigma}.",
             f"Leave one of them out, as in --likelihood {parsed.name} --sigma {sigma}.",
         )
-    kinds = {"per-element": "a sigma or a scale", "network": "a sigma, a scale, or a noise of one number above 0"}
-    fits = parsed.level_name in ("sigma", "scale") if sigma == "per-element" else level_by_network(parsed)
+    kinds = {"per-element": "a sigma or a scale", "network": "a noise of single numbers, not of vectors"}
+    fits = parsed.level_name in ("sigma", "scale") if sigma == "per-element" else bool(names)
     if sigma in kinds and not fits:
         raise ReconError(
             f"--sigma {sigma} is for {kinds[str(sigma)]}, and {parsed.name} has {' and '.join(parsed.noise)}.",

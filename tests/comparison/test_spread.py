@@ -9,9 +9,9 @@ import torch
 
 import recon_cli
 from recon_cli import likelihoods
-from recon_cli.likelihoods._by_decoder import by_network, level_by_network
+from recon_cli.likelihoods._by_decoder import by_network, levels_by_network
 
-SPREAD = [name for name in likelihoods.names() if level_by_network(likelihoods.find(name)())]
+SPREAD = [name for name in likelihoods.names() if levels_by_network(likelihoods.find(name)())]
 
 
 def data(count: int = 40) -> tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]:
@@ -21,22 +21,28 @@ def data(count: int = 40) -> tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]:
 
 
 @pytest.mark.parametrize("name", SPREAD)
-def test_each_element_has_the_level_that_the_decoder_gives(name: str) -> None:
+def test_each_element_has_the_levels_that_the_decoder_gives(name: str) -> None:
     x, mu, size = data()
     kind = likelihoods.find(name)
+    names = levels_by_network(kind())
     x = numpy.round(4 * x) if kind().support.whole else x
-    (row,) = recon_cli.compare(x, numpy.stack([mu, size], axis=-1), name, device="cpu").rows
+    mean = numpy.stack([mu, *(size / (1 + i) for i in range(len(names)))], axis=-1)
+    (row,) = recon_cli.compare(x, mean, name, device="cpu").rows
     every = [
-        kind(**{**kind().parameters, kind().level_name: float(one)}).nll(float(a), float(m)).item()
-        for a, m, one in zip(x.flat, mu.flat, size.flat, strict=True)
+        kind(**{**kind().parameters, **dict(zip(names, map(float, levels), strict=True))}).nll(float(a), float(m)).item()
+        for a, (m, *levels) in zip(x.flat, mean.reshape(-1, 1 + len(names)), strict=True)
     ]
     assert row.nll == pytest.approx(numpy.mean(every), rel=1e-12)
     assert row.holds
     likelihood = by_network(kind())
-    mean = torch.from_numpy(numpy.stack([mu, size], axis=-1))
-    assert likelihood.sample(mean).shape == x.shape
-    moments = likelihood.moments(mean)
+    outputs = torch.from_numpy(mean)
+    assert likelihood.sample(outputs).shape == x.shape
+    moments = likelihood.moments(outputs)
     assert moments is None or all(part.shape == x.shape for part in moments)
+    raw = likelihood.link.forward(outputs)
+    torch.testing.assert_close(likelihood.link.inverse(raw), outputs, rtol=1e-12, atol=0)
+    usual = likelihood.usual_outputs(outputs[..., 0], 0.2 + 0 * outputs[..., 0])
+    assert likelihood.domain.contains(usual).all()
 
 
 def test_it_is_scipys() -> None:
