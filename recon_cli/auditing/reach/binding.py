@@ -295,7 +295,7 @@ def with_roles(plan: CallPlan, roles: Mapping[str, str], groups: Sequence[set[st
         how = slot.how if role == slot.role else why(slot, role, others)
         told = seen.divergences.get(key, ("", None))[1] if seen else None
         told = told or meaning_of(PRIORS.sub("", key))
-        meaning = told if role == "prior" else slot.meaning if role in ("scale", slot.role) else None
+        meaning = slot.meaning if role in ("scale", slot.role) else told if role == "prior" else None
         substitute(new, key, Slot(key, role, how, meaning, own))
     for keys in [[key for key in sorted(group) if roles.get(key) == "compared" != slots[key].role] for group in groups]:
         if keys:

@@ -17,6 +17,8 @@ from types import CoroutineType, FrameType, GeneratorType
 from typing import Any
 
 import torch
+from torch.distributions import Distribution
+from torch.distributions.kl import register_kl
 from torch.overrides import TorchFunctionMode
 
 from recon_cli.auditing.limiting import InterruptedLoss, OutOfTime, alone
@@ -409,6 +411,18 @@ def named(node: Node, value: Traced) -> None:
             names = [name for name, each in [*frame.f_locals.items()] if each is value and name != "self"] + names
         frame = frame.f_back
     node.names += [name for name in dict.fromkeys(names) if name not in node.names]
+
+
+def kl_of(one: Any, other: Any) -> Any:
+    """Return the stand-in of a KL between distributions of which some are stand-ins, and record what they are."""
+    for each, use in ((one, "posterior"), (other, "prior")):
+        for stand in within(each):
+            stand._use(use)
+    return stand_in(next(within((one, other)))._trace, None, [*within((one, other))], torch_made=True)
+
+
+for kinds in ((Traced, Traced), (Traced, Distribution), (Distribution, Traced)):
+    register_kl(*kinds)(kl_of)
 
 
 def is_tensor_word(name: str) -> bool:

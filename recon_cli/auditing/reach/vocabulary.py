@@ -84,6 +84,7 @@ NAMED = {
     """,
 }
 PRIORS = re.compile(r"_?(p|prior|pz|\d)$", re.I)  # what tells a prior's mean and scale from the posterior's
+PRIOR_WORDS = re.compile(r"(p|p_?z|prior\w*|p_?dist)$", re.I)  # of a distribution of the latents that is no posterior
 LIKELY = {  # which of two of one role is the other, where there is none: f(y, t), f(input, target), f(x, y)
     "recon": re.compile(r"(y|inputs?|outputs?)$", re.I),
     "target": re.compile(r"(out|outputs?|generated)$", re.I),
