@@ -55,8 +55,11 @@ def term(problem: Problem) -> Latent | None:
     known = {key: latent for key, latent in terms.items() if latent is not None}
     several = len(known) > 1
     for key, latent in known.items():
-        if latent.wrong:
-            return replace(latent, wrong=f"of {key}, {latent.wrong}") if several else latent
+        wrong = latent.wrong
+        if several and latent.meaning and latent.named not in (None, latent.meaning):
+            wrong = f"its scale is named a {latent.named} and used as a {latent.meaning}".replace("_", " ")
+        if wrong:
+            return replace(latent, weight=None, wrong=f"of {key}, {wrong}") if several else latent
     weights = {key: latent.weight for key, latent in known.items() if latent.weight}
     first = next(iter(known.values()), None)
     if first is not None and several and max(weights.values()) - min(weights.values()) > EPS * abs(max(weights.values())):

@@ -16,7 +16,6 @@ from recon_cli.auditing.reach.callables import Reached
 from recon_cli.auditing.reach.objects import Stand
 from recon_cli.auditing.reach.questions import Node
 from recon_cli.auditing.reach.surroundings import around, parameters_of
-from recon_cli.auditing.reach.tracing import is_tensor_word
 from recon_cli.auditing.reach.vocabulary import (
     DATA,
     FLAGS,
@@ -199,7 +198,7 @@ def is_number(node: Node, name: str, role: str | None) -> bool:
 def attributes_of(node: Node, call: CallPlan, missing: list[str]) -> dict[str, object]:
     """Return what an object has: attributes that are no tensor's; and all that are read, where one has a role."""
     parts = {name: part for name, part in node.of("attr").items() if part.touched}
-    own = {name for name in parts if name not in TENSOR_WORDS and (not is_tensor_word(name) or role_of(name))}
+    own = {name for name in parts if name not in TENSOR_WORDS and (not hasattr(Tensor, name) or role_of(name))}
     if "tensor" in node.uses or not own:
         return {}
     return {name: shaped(part, call, None, missing, name) for name, part in parts.items()}

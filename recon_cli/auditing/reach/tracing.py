@@ -195,6 +195,8 @@ class Traced(torch.Tensor):
 
     def _meets(self, name: str, *others: Any) -> Traced:
         """Record an operation of Python."""
+        if name == "invert":
+            self._use("mask")
         trace, inside = self._trace, [self, *within(others)]
         torches = any(each._torch_made for each in inside) or any(isinstance(each, torch.Tensor) for each in others)
         for each in inside:
@@ -313,9 +315,6 @@ class Traced(torch.Tensor):
 
     __int__ = __index__
 
-    def __round__(self, _digits: Any = None) -> Traced:
-        return self._meets("round")
-
     def __enter__(self) -> Traced:
         return self
 
@@ -345,14 +344,9 @@ def weighs(each: Traced, inside: Sequence[Traced]) -> bool:
 
 
 def stand_in(
-    trace: Trace,
-    node: Node | None,
-    parents: Sequence[Traced] = (),
-    summed: bool = False,
-    torch_made: bool = False,
-    kind: type[Traced] = Traced,
-    **more: Any,
-) -> Traced:
+    trace: Trace, node: Node | None, parents: Sequence[Traced] = (), summed: bool = False, torch_made: bool = False,
+    kind: type[Traced] = Traced, **more: Any,
+) -> Traced:  # fmt: skip
     """Return a stand-in, a tensor as far as ``isinstance`` and C know."""
     with torch._C.DisableTorchFunction():
         new: Traced = torch.Tensor._make_subclass(kind, torch.ones(()))
@@ -369,16 +363,10 @@ BINARY = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "a
 
 def answering(name: str) -> Callable[..., Traced]:
     """Return the method for an operator."""
-
-    def method(self: Traced, *others: Any) -> Traced:
-        if name == "invert":
-            self._use("mask")
-        return self._meets(name, *others)
-
-    return method
+    return lambda self, *others: self._meets(name, *others)
 
 
-for word in (*BINARY, *COMPARING, "neg", "abs", "invert", "pos"):
+for word in (*BINARY, *COMPARING, "neg", "abs", "invert", "pos", "round"):
     setattr(Traced, f"__{word}__", answering(word))
     if word in BINARY:
         setattr(Traced, f"__r{word}__", answering(word))
@@ -423,11 +411,6 @@ def kl_of(one: Any, other: Any) -> Any:
 
 for kinds in ((Traced, Traced), (Traced, Distribution), (Distribution, Traced)):
     register_kl(*kinds)(kl_of)
-
-
-def is_tensor_word(name: str) -> bool:
-    """Whether torch's tensors have an attribute of that name."""
-    return hasattr(torch.Tensor, name)
 
 
 TOO_MANY = re.compile(r"too many values to unpack \(expected (\d+)\)")
