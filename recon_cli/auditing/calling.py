@@ -169,6 +169,9 @@ class Problem:
             return torch.full(size, not pads, dtype=torch.bool) if truths else torch.ones(size)
         if slot.role == "prior":
             mean, variance = self.prior
+            if slot.meaning == "distribution":
+                level = torch.full((B, *self.sizes.latent), math.log(variance), dtype=self.dtype)
+                return Posterior(torch.full_like(level, mean), level)
             forms = {
                 "log_variance": math.log(variance),
                 "log_std": math.log(variance) / 2,

@@ -286,11 +286,14 @@ def nothing_left(
 
     A prior of its own shows in that alone: without it, wrong weights look the same.
     """
-    still = {**base, mu: torch.full_like(base[mu], centre)}
+    posteriors = [slot.key for slot in problem.plan.role("posterior")]
+    means = {mu, *(slot.key for slot in problem.plan.role("mu")), *(f"{key}.mean" for key in posteriors)} & base.keys()
+    still = {**base, **{key: torch.full_like(base[key], centre) for key in means}}
     if scale is not None and prior is not None:
         meaning, variance = prior
         spot = inverse({**DEVIATION, **LINKED}[meaning], math.sqrt(variance))
-        still[scale] = torch.full_like(base[scale], spot)
+        scales = {scale, *(slot.key for slot in problem.plan.role("scale")), *(f"{key}.logvar" for key in posteriors)}
+        still |= {key: torch.full_like(base[key], spot) for key in scales & base.keys()}
     for how in ("as it is", "sure", "nothing"):
         there = dict(still)
         for recon in problem.plan.role("recon"):

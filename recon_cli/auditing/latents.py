@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from recon_cli.auditing.calling import Problem, Values
-from recon_cli.auditing.divergence import DEVIATION, PRIOR, SAME, Latent, field, parallel, unlike
+from recon_cli.auditing.divergence import DEVIATION, EPS, PRIOR, SAME, Latent, field, parallel, unlike
 from recon_cli.auditing.latent_fields import Draw, averaged, looked
 from recon_cli.auditing.probes import REFUSALS, benign, gradients, uniform, value_at
 
@@ -26,7 +27,7 @@ def measure(problem: Problem) -> Latent | None:
     Where the prior's mean and variance are arguments, it must be the KL to other priors too.
     """
     latent = term(problem)
-    if latent is None or latent.wrong or not latent.weight or not problem.plan.role("prior"):
+    if latent is None or latent.wrong or not latent.weight or not problem.plan.role("prior") or problem.plan.role("z"):
         return latent
     mean, variance = OTHER
     other = term(problem.at(prior=OTHER))
@@ -40,26 +41,41 @@ OTHER = (0.4, 1.7)  # mean and variance of a prior
 
 def term(problem: Problem) -> Latent | None:
     """Return what ``measure`` does, at one prior."""
-    base = benign(problem)
-    (kl,) = problem.plan.role("kl")[:1] or (None,)
-    (probs,) = problem.plan.role("probs")[:1] or (None,)
-    (mu,) = problem.plan.role("mu")[:1] or (None,)
-    (scale,) = problem.plan.role("scale")[:1] or (None,)
-    (posterior,) = problem.plan.role("posterior")[:1] or (None,)
-    if posterior is not None and mu is None:
-        latent = gaussian(problem, base, f"{posterior.key}.mean", f"{posterior.key}.logvar", None)
-        if problem.layout.posterior == "pair" or latent is None:
-            return latent
-        if latent.weight and (latent.link or latent.meaning not in (None, "log_variance")):
-            return Latent(None, None, "of the mean and the variance that the posterior has it is no KL")
-        return replace(latent, meaning=None)
-    if mu is not None:
-        latent = gaussian(problem, base, mu.key, scale.key if scale else None, scale.meaning if scale else None)
-        if latent is not None or kl is None:
-            return latent
-    if kl is not None:
-        return passed_in(problem, base)
-    return categorical(problem, base, probs.key) if probs is not None else None
+    base, plan = benign(problem), problem.plan
+    terms: dict[str, Latent | None] = {}
+    means = plan.role("mu")
+    for mu, scale in itertools.zip_longest(means, plan.role("scale")[: len(means)]):
+        terms[mu.key] = gaussian(problem, base, mu.key, scale.key if scale else None, scale.meaning if scale else None)
+    for posterior in plan.role("posterior"):
+        terms[posterior.key] = of_posterior(problem, base, posterior.key)
+    for probs in plan.role("probs"):
+        terms[probs.key] = categorical(problem, base, probs.key)
+    if plan.role("kl") and not any(terms.values()):
+        terms["kl"] = passed_in(problem, base)
+    known = {key: latent for key, latent in terms.items() if latent is not None}
+    several = len(known) > 1
+    for key, latent in known.items():
+        wrong = latent.wrong
+        if several and latent.meaning and latent.named not in (None, latent.meaning):
+            wrong = f"its scale is named a {latent.named} and used as a {latent.meaning}".replace("_", " ")
+        if wrong:
+            return replace(latent, weight=None, wrong=f"of {key}, {wrong}") if several else latent
+    weights = {key: latent.weight for key, latent in known.items() if latent.weight}
+    first = next(iter(known.values()), None)
+    if first is not None and several and max(weights.values()) - min(weights.values()) > EPS * abs(max(weights.values())):
+        each = ", ".join(f"{key} {weight:.6g}" for key, weight in weights.items())
+        return Latent(None, first.meaning, f"the latents weigh differently: {each}", named=first.named)
+    return first
+
+
+def of_posterior(problem: Problem, base: dict[str, Tensor], key: str) -> Latent | None:
+    """Measure the KL of a posterior that is an argument: a pair, or an object, whose mean and variance are its own."""
+    latent = gaussian(problem, base, f"{key}.mean", f"{key}.logvar", None)
+    if problem.layout.posterior == "pair" or latent is None:
+        return latent
+    if latent.weight and (latent.link or latent.meaning not in (None, "log_variance")):
+        return Latent(None, None, "of the mean and the variance that the posterior has it is no KL")
+    return replace(latent, meaning=None)
 
 
 def passed_in(problem: Problem, base: dict[str, Tensor]) -> Latent | None:

@@ -71,6 +71,8 @@ class Measurements:
 
     mu, scale
         the arguments that are the mean and the scale of the latents; "mu" and "logvar" where they have no name.
+    divergence
+        of posteriors that are distributions, the line of torch that is their KL.
     differences
         arguments whose gradient is not the slope of the value: (argument, slope by differences, by autograd).
     stateful, stochastic
@@ -96,6 +98,7 @@ class Measurements:
     latents: tuple[str, ...] = ()
     mu: str = "mu"
     scale: str = "logvar"
+    divergence: str = ""
     differences: tuple[tuple[str, float, float], ...] = ()
     stateful: tuple[float, float] | None = None
     stochastic: tuple[float, float] | None = None
@@ -166,7 +169,11 @@ def measure(
     if f"{off} = 0 was assumed" in plan.taken:
         raise ReconError(f"{reached.spelled} weighs its KL by {off}, which is not known.", f"Pass it: --bind {off}=1000, say.")
     named = {role: next((slot.key for slot in plan.role(role)), word) for role, word in (("mu", "mu"), ("scale", "logvar"))}
+    posteriors = [slot.key for slot in plan.role("posterior")]
+    if posteriors and problem.layout.posterior == "pair":
+        named = {"mu": f"{posteriors[0]}[0]", "scale": f"{posteriors[0]}[1]"}
     return Measurements(
+        divergence=divergences(problem, posteriors if problem.layout.posterior == "object" else []),
         name=reached.spelled, picked=problem.picked, sizes=problem.sizes,
         roles=(*((slot.key, slot.role, slot.how) for slot in plan.slots()), ("returned", "loss", problem.picked)),
         terms=tuple(terms), latent=latent, latents=tuple(latents), **named,
@@ -177,6 +184,18 @@ def measure(
         steps=lines.steps(problem, benign(problem), files), site=lines.defined_at(reached.code, files),
         data=beside(terms, known) if known is not None else None,
     )  # fmt: skip
+
+
+def divergences(problem: Problem, keys: Sequence[str]) -> str:
+    """Return the line of torch for the KLs of posteriors that are distributions: their own where the code asks for that."""
+    todo, asking = [*problem.plan.trace.nodes.values()], set[str]()
+    while todo:
+        node = todo.pop()
+        asking |= {node.key} if ("attr", "kl") in node.parts else set()
+        todo += node.parts.values()
+    prior = "torch.distributions.Normal(0.0, 1.0)"
+    each = [f"{key}.kl().sum()" if key in asking else f"torch.distributions.kl_divergence({key}, {prior}).sum()" for key in keys]
+    return f"({' + '.join(each)})" if len(each) > 1 else "".join(each)
 
 
 def term(

@@ -323,7 +323,7 @@ def conversions(measured: Measurements, rows: Sequence[Row]) -> tuple[tuple[str,
     latent = measured.latent
     known = latent is not None and latent.meaning in PRIOR and is_name(measured.mu) and is_name(measured.scale)
     passed = next((key for key, role, _ in measured.roles if role == "kl"), "kl")
-    pull = kl(measured) if known else f"{passed}.sum()"
+    pull = kl(measured) if known or measured.divergence else f"{passed}.sum()"
     recon, target = ends(term) if is_name(term.recon) and is_name(term.target or "x") else ("x_hat", "x")
     error, unit = f"({recon} - {target})", ("an ELBO with sigma = 1", f"0.5 * ({recon} - {target}).square().sum() + {pull}")
     if row.family == "gaussian" and row.beta is not None and row.beta < 0:

@@ -448,3 +448,56 @@ def test_a_nameless_kl_of_two_gaussians_is_read_off_its_gradients(loss: Callable
 def test_what_is_no_kl_of_two_gaussians_is_asked_about(loss: Callable[..., Any]) -> None:
     with pytest.raises(ReconError, match="could not be matched: a, b, c, d"):
         audit(loss, shape=(5,), latent=3)
+
+
+def whole(recon: Any, x: Any) -> Any:
+    return 0.5 * (recon - x).square().sum()
+
+
+def normal(*_: Any) -> torch.distributions.Normal:
+    return torch.distributions.Normal(0.0, 1.0)
+
+
+between = torch.distributions.kl_divergence
+
+
+def of_pair(recon: Any, x: Any, posterior: Any) -> Any:
+    mean, level = posterior
+    return whole(recon, x) + 0.5 * (mean.square() + level.exp() - level - 1).sum()
+
+
+@pytest.mark.parametrize(("loss", "line"), [
+    (lambda recon, x, posterior: whole(recon, x) + posterior.kl().sum(), "posterior.kl().sum()"),
+    (lambda recon, x, q_z, p_z: whole(recon, x) + between(q_z, p_z).sum(), "torch.distributions.kl_divergence(q_z, "),
+    (lambda recon, x, dist: whole(recon, x) + between(dist, normal()).sum(), "torch.distributions.kl_divergence(dist, "),
+    (lambda out, x: whole(out.recon, x) + between(out.posterior, out.prior).sum(),
+     "torch.distributions.kl_divergence(out.posterior, "),
+    (lambda px, x, qz, pz, z: -px.log_prob(x).sum() - pz.log_prob(z).sum() + qz.log_prob(z).sum(), ""),
+    (lambda recon, x, qs, ps: whole(recon, x) + sum(between(q, p).sum() for q, p in zip(qs, ps, strict=True)),
+     "(torch.distributions.kl_divergence(qs[0], torch.distributions.Normal(0.0, 1.0)).sum() + "),
+    (of_pair, "0.5 * (posterior[0]**2 + posterior[1].exp() - posterior[1] - 1).sum()"),
+])  # fmt: skip
+def test_distributions_are_arguments_and_their_kl_is_written_by_their_names(loss: Callable[..., Any], line: str) -> None:
+    found = audit(loss, shape=(5,), latent=3)
+    assert (found.verdict, found.rows[0].tradeoff) == ("elbo", pytest.approx(1))
+    assert all(line in write for _, write in found.conversions)
+
+
+def kl_of(mu: Any, logvar: Any) -> Any:
+    return 0.5 * (mu.square() + logvar.exp() - logvar - 1).sum()
+
+
+@pytest.mark.parametrize(("loss", "wrong"), [
+    (lambda recon, x, mu1, logvar1, mu2, logvar2: whole(recon, x) + kl_of(mu1, logvar1) + kl_of(mu2, logvar2), ""),
+    (lambda recon, x, mu1, logvar1, mu2, logvar2: whole(recon, x) + kl_of(mu1, logvar1) + 3 * kl_of(mu2, logvar2),
+     "the latents weigh differently: mu1 1, mu2 3"),
+    (lambda recon, x, mu1, logvar1, mu2, logvar2: whole(recon, x) + kl_of(mu1, logvar1) + mu2.pow(4).sum(), "of mu2, "),
+    (lambda recon, x, mu_1, logvar_1, mu_2, logvar_2: whole(recon, x) + kl_of(mu_1, logvar_1) + kl_of(mu_2, 2 * logvar_2),
+     "of mu_2, its scale is named a log variance and used as a log std"),
+    (lambda recon, x, q, q_z: whole(recon, x) + between(q, normal()).sum() + 2 * between(q_z, normal()).sum(),
+     "weigh differently: q 1, q_z 2"),
+])  # fmt: skip
+def test_every_set_of_latents_has_its_kl_of_one_weight(loss: Callable[..., Any], wrong: str) -> None:
+    found = audit(loss, shape=(5,), latent=3)
+    assert found.verdict == ("defective" if wrong else "elbo")
+    assert wrong in " ".join(finding.evidence for finding in found.findings)

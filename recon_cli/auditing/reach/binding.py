@@ -171,7 +171,7 @@ def costs_of(slot: Slot, plan: CallPlan, seen: Structure | None) -> dict[str, fl
         return costs
     if key in seen.unread and slot.role == "unknown":
         return {"skip": 0.0}
-    if key in seen.divergences and slot.role == "unknown":
+    if key in seen.divergences and slot.role in ("unknown", "mu", "scale"):
         return {seen.divergences[key][0]: 0.0}
     alone, flat, bent = {key} in seen.groups, key in seen.flat, key in seen.bent
     against = {
@@ -234,6 +234,7 @@ def cost(roles: Mapping[str, str], plan: CallPlan, groups: Sequence[set[str]], s
         if bare_role and groups and len(roles) > 2:
             return math.inf
     total = sum(costs_of(slots[key], plan, seen).get(role, math.inf) for key, role in roles.items())
+    total += seen is None and [*roles.values()].count("mu") > 1  # of two means one may be the prior's
     for group in groups:
         inside = {key: roles[key] for key in sorted(group) if key in roles}
         total += together(inside, slots, seen is not None, named_pair(plan, inside))
@@ -295,7 +296,7 @@ def with_roles(plan: CallPlan, roles: Mapping[str, str], groups: Sequence[set[st
         how = slot.how if role == slot.role else why(slot, role, others)
         told = seen.divergences.get(key, ("", None))[1] if seen else None
         told = told or meaning_of(PRIORS.sub("", key))
-        meaning = told if role == "prior" else slot.meaning if role in ("scale", slot.role) else None
+        meaning = slot.meaning if role in ("scale", slot.role) else told if role == "prior" else None
         substitute(new, key, Slot(key, role, how, meaning, own))
     for keys in [[key for key in sorted(group) if roles.get(key) == "compared" != slots[key].role] for group in groups]:
         if keys:

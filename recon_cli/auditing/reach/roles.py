@@ -16,8 +16,18 @@ from recon_cli.auditing.reach.callables import Reached
 from recon_cli.auditing.reach.objects import Stand
 from recon_cli.auditing.reach.questions import Node
 from recon_cli.auditing.reach.surroundings import around, parameters_of
-from recon_cli.auditing.reach.tracing import is_tensor_word
-from recon_cli.auditing.reach.vocabulary import DATA, FLAGS, LATENT, NUMBERS, RECORDS, ROLES, TENSOR_WORDS, meaning_of, role_of
+from recon_cli.auditing.reach.vocabulary import (
+    DATA,
+    FLAGS,
+    LATENT,
+    NUMBERS,
+    PRIOR_WORDS,
+    RECORDS,
+    ROLES,
+    TENSOR_WORDS,
+    meaning_of,
+    role_of,
+)
 from recon_cli.errors import ReconError
 
 __all__ = ["BoundNumber", "CallPlan", "Pair", "Slot", "is_setting", "needed", "plan"]
@@ -156,11 +166,20 @@ def shaped(node: Node, call: CallPlan, word: str | None, missing: list[str], fal
         missing.append(node.key)
         call.wanted[node.key] = next((word for word in node.constants if isinstance(word, str)), None)
         return None
+    return by_use(node, name, role, call) or leaf(name, None, node.key)
+
+
+def by_use(node: Node, name: str, role: str | None, call: CallPlan) -> Slot | None:
+    """Return the slot of a value whose role is what is done with it, whatever its name; None of any other."""
+    if "posterior" in node.uses:
+        return Slot(node.key, "posterior", "it is a distribution")
+    if "prior" in node.uses or (role is None and ("attr", "log_prob") in node.parts and PRIOR_WORDS.match(name)):
+        return Slot(node.key, "prior", "it is a distribution", "distribution")
     if role is None and "softmax" in node.uses and not of_data(node, call):
         return Slot(node.key, "probs", "a softmax of it is taken")
     if role is None and node.uses & {"index", "mask"} and "labels" not in node.uses:
         return Slot(node.key, "mask", "it selects elements")
-    return leaf(name, None, node.key)
+    return None
 
 
 def of_data(node: Node, call: CallPlan) -> bool:
@@ -179,7 +198,7 @@ def is_number(node: Node, name: str, role: str | None) -> bool:
 def attributes_of(node: Node, call: CallPlan, missing: list[str]) -> dict[str, object]:
     """Return what an object has: attributes that are no tensor's; and all that are read, where one has a role."""
     parts = {name: part for name, part in node.of("attr").items() if part.touched}
-    own = {name for name in parts if name not in TENSOR_WORDS and (not is_tensor_word(name) or role_of(name))}
+    own = {name for name in parts if name not in TENSOR_WORDS and (not hasattr(Tensor, name) or role_of(name))}
     if "tensor" in node.uses or not own:
         return {}
     return {name: shaped(part, call, None, missing, name) for name, part in parts.items()}

@@ -17,6 +17,8 @@ from types import CoroutineType, FrameType, GeneratorType
 from typing import Any
 
 import torch
+from torch.distributions import Distribution
+from torch.distributions.kl import register_kl
 from torch.overrides import TorchFunctionMode
 
 from recon_cli.auditing.limiting import InterruptedLoss, OutOfTime, alone
@@ -193,6 +195,8 @@ class Traced(torch.Tensor):
 
     def _meets(self, name: str, *others: Any) -> Traced:
         """Record an operation of Python."""
+        if name == "invert":
+            self._use("mask")
         trace, inside = self._trace, [self, *within(others)]
         torches = any(each._torch_made for each in inside) or any(isinstance(each, torch.Tensor) for each in others)
         for each in inside:
@@ -311,9 +315,6 @@ class Traced(torch.Tensor):
 
     __int__ = __index__
 
-    def __round__(self, _digits: Any = None) -> Traced:
-        return self._meets("round")
-
     def __enter__(self) -> Traced:
         return self
 
@@ -343,14 +344,9 @@ def weighs(each: Traced, inside: Sequence[Traced]) -> bool:
 
 
 def stand_in(
-    trace: Trace,
-    node: Node | None,
-    parents: Sequence[Traced] = (),
-    summed: bool = False,
-    torch_made: bool = False,
-    kind: type[Traced] = Traced,
-    **more: Any,
-) -> Traced:
+    trace: Trace, node: Node | None, parents: Sequence[Traced] = (), summed: bool = False, torch_made: bool = False,
+    kind: type[Traced] = Traced, **more: Any,
+) -> Traced:  # fmt: skip
     """Return a stand-in, a tensor as far as ``isinstance`` and C know."""
     with torch._C.DisableTorchFunction():
         new: Traced = torch.Tensor._make_subclass(kind, torch.ones(()))
@@ -367,16 +363,10 @@ BINARY = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "a
 
 def answering(name: str) -> Callable[..., Traced]:
     """Return the method for an operator."""
-
-    def method(self: Traced, *others: Any) -> Traced:
-        if name == "invert":
-            self._use("mask")
-        return self._meets(name, *others)
-
-    return method
+    return lambda self, *others: self._meets(name, *others)
 
 
-for word in (*BINARY, *COMPARING, "neg", "abs", "invert", "pos"):
+for word in (*BINARY, *COMPARING, "neg", "abs", "invert", "pos", "round"):
     setattr(Traced, f"__{word}__", answering(word))
     if word in BINARY:
         setattr(Traced, f"__r{word}__", answering(word))
@@ -411,9 +401,16 @@ def named(node: Node, value: Traced) -> None:
     node.names += [name for name in dict.fromkeys(names) if name not in node.names]
 
 
-def is_tensor_word(name: str) -> bool:
-    """Whether torch's tensors have an attribute of that name."""
-    return hasattr(torch.Tensor, name)
+def kl_of(one: Any, other: Any) -> Any:
+    """Return the stand-in of a KL between distributions of which some are stand-ins, and record what they are."""
+    for each, use in ((one, "posterior"), (other, "prior")):
+        for stand in within(each):
+            stand._use(use)
+    return stand_in(next(within((one, other)))._trace, None, [*within((one, other))], torch_made=True)
+
+
+for kinds in ((Traced, Traced), (Traced, Distribution), (Distribution, Traced)):
+    register_kl(*kinds)(kl_of)
 
 
 TOO_MANY = re.compile(r"too many values to unpack \(expected (\d+)\)")

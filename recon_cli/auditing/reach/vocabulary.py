@@ -84,6 +84,7 @@ NAMED = {
     """,
 }
 PRIORS = re.compile(r"_?(p|prior|pz|\d)$", re.I)  # what tells a prior's mean and scale from the posterior's
+PRIOR_WORDS = re.compile(r"(p|p_?z|prior\w*|p_?dist)$", re.I)  # of a distribution of the latents that is no posterior
 LIKELY = {  # which of two of one role is the other, where there is none: f(y, t), f(input, target), f(x, y)
     "recon": re.compile(r"(y|inputs?|outputs?)$", re.I),
     "target": re.compile(r"(out|outputs?|generated)$", re.I),
@@ -139,7 +140,7 @@ def role_of(name: str) -> str | None:
     if meaning_of(bare):
         return "scale"
     role = next((role for role, pattern in PATTERNS if pattern.match(bare)), None)
-    if role is None and (numbered := re.fullmatch(r"(\w+)_[A-Da-d0-9]", bare)):
-        role = next((role for role, pattern in PATTERNS if pattern.match(numbered[1])), None)
-        return role if role in DATA else None
+    if role is None and (numbered := re.fullmatch(r"(\w+)_[A-Da-d0-9]|([A-Za-z_]+?)\d", bare)):
+        of_one = role_of(numbered[1] or numbered[2])
+        return of_one if of_one in (LATENT if numbered[2] else (*DATA, *LATENT)) else None
     return role
