@@ -18,6 +18,8 @@ from recon_cli import likelihoods, sources
 from recon_cli.cli import main
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.regions import Lattice
+from recon_cli.likelihoods.beta import Beta
+from recon_cli.likelihoods.gamma import Gamma
 from recon_cli.likelihoods.gaussian import Gaussian
 from recon_cli.training.evaluation.residuals import Residuals, calibration, inside, shares, standardised
 from recon_cli.training.settings import Settings
@@ -177,13 +179,21 @@ def test_a_mean_that_is_off_counts_too() -> None:
     found = Residuals("x", 10, 3.0, 16.0, (0.1, 0.2, 0.3), (0.1, 0.2, 0.3), 0.0)
     assert found.factor == 5
     assert "sigma is 5 times too small" in found.words(Gaussian(), "training")
-    assert Residuals("x", 10, 0.0, 1.01, (), (), 0.0).words(Gaussian(), "training").startswith("Calibrated: sigma is right")
+    assert Residuals("x", 1000, 0.0, 1.01, (), (), 0.0).words(Gaussian(), "training").startswith("Calibrated: sigma is right")
 
 
 def test_what_few_elements_cannot_tell_is_not_said() -> None:
     few, many = (Residuals("x", n, 0.0, 1.1, (), (), 0.0).words(Gaussian(), "training") for n in (97, 97_000))
     assert "Calibrated: sigma is right for the training rows to 14%" in few
     assert "sigma is 1.05 times too small" in many
+    none = Residuals("x", 19, 0.0, 1.56, (), (), 0.0).words(Gaussian(), "training")
+    assert none.startswith("Whether sigma is right cannot be told of 19 values")
+
+
+def test_a_number_that_is_no_scale_is_not_said_to_be_off_by_the_deviation_s_factor() -> None:
+    for likelihood, name in ((Gamma(shape=20.0), "shape"), (Beta(precision=20.0), "precision")):
+        said = Residuals("x", 10_000, 0.0, 5.0, (), (), 0.0).words(likelihood, "held-out")
+        assert said.startswith(f"The standard deviation at this {name} is 2.24 times too small")
 
 
 def test_optimal_noise_is_calibrated_on_its_own_rows() -> None:

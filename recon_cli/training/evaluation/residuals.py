@@ -26,6 +26,7 @@ PANELS, NODES = 12, 16  # of Gauss and Legendre's rule on either side of mu
 ALIKE = 1e-6  # densities of r at two places that are one function
 NEAR = 0.02  # of sigma: as good as right
 NEARLY = 0.1  # of sigma: near enough for the shape to be told from the size
+FEW = 0.2  # of sigma: so few values that nothing is told by them
 SHAPE = 0.03  # of a share: as good as the likelihood's
 
 
@@ -100,13 +101,19 @@ class Residuals:
         """Return what it says of the noise."""
         factor, name = self.factor, likelihood.level_name if not likelihood.head else None
         whose = name or "the spread that the model gives each element"
+        if name and not (
+            name in ("sigma", "scale") and likelihood.support is REAL
+        ):  # which the deviation is not in proportion to
+            whose = f"the standard deviation at this {name}"
         square = f"the standardised residuals have a mean square of {factor * factor:.3g}, and 1 where it is right"
         near = max(NEAR, math.sqrt(2 / max(1, self.elements)))  # two standard errors of a Gaussian's
         times = f"{factor:.3g} times too small" if factor > 1 else f"{1 / factor if factor else math.inf:.3g} times too large"
-        begun = whose[0].upper() * (name is None) + whose[name is None :]
+        begun = whose if whose == name else whose[0].upper() + whose[1:]
         if abs(factor - 1) <= NEARLY and (shape := self.shape(likelihood)):
             size = "" if abs(factor - 1) <= near else f", {times} by it"
             return f"{begun} has the second moment nearly right for the {rows} rows{size} ({square}), {shape}."
+        if abs(factor - 1) <= near and near > FEW:
+            return f"Whether {whose} is right cannot be told of {self.elements:,} values: {square}, within two standard errors."
         if abs(factor - 1) <= near:
             return f"Calibrated: {whose} is right for the {rows} rows to {near:.0%} ({square})."
         return f"{begun} is {times} for the {rows} rows: {square}."
