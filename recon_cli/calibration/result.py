@@ -130,6 +130,13 @@ class Calibration(Presentable):
         """Whether at the noise that was asked for no latent is predicted to live."""
         return self.is_asked_for and self.predicted is not None and self.predicted.active == 0
 
+    @property
+    def _holds(self) -> bool | None:
+        """Whether the noise that was asked for leaves a latent alive; None where one that was fitted leaves none."""
+        if not self.is_asked_for and self.predicted is not None and self.predicted.active == 0:
+            return None
+        return not self.collapses
+
     def report(self) -> Report:
         """Return what ``recon calibrate`` prints. It does not hold where the noise that was asked for collapses the posterior."""
         tables = [table for table in self._tables() if table.rows]
@@ -138,7 +145,7 @@ class Calibration(Presentable):
         charts = [chart] if chart else []
         exhibits = [moved] if (moved := self._trade_off()) else []
         return Report(
-            "calibrate", tables, [*self._notes()], self._verdict(), not self.collapses,
+            "calibrate", tables, [*self._notes()], self._verdict(), self._holds,
             charts=charts, lead=lead, exhibits=exhibits,
         )  # fmt: skip
 
@@ -258,10 +265,11 @@ class Calibration(Presentable):
         predicted = self.predicted
         if self.eigenvalues is None or self.sigma is None or predicted is None or predicted.active is None:
             return next((weight.noise for weight in self.weights), "")
-        if self.collapses:
+        if predicted.active == 0:
+            fitted = "" if self.is_asked_for else ", of the noise that fits the reconstruction,"
             return (
-                f"predicted total posterior collapse: sigma^2 = {self.sigma**2:.6g} is not below the largest eigenvalue, "
-                f"{float(self.eigenvalues.values[0]):.6g}"
+                f"predicted total posterior collapse: sigma^2 = {self.sigma**2:.6g}{fitted} is not below the largest "
+                f"eigenvalue, {float(self.eigenvalues.values[0]):.6g}"
             )
         of = f" of {self.latent:,}" if self.latent else ""
         return f"at sigma = {self.sigma:.6g} predicted active: {predicted.active:,}{of} latents"

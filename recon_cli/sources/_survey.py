@@ -141,7 +141,11 @@ def survey(
         )
     tables = [Table.of("source", Described, [row]), Table.of("likelihoods", Taken, rows)]
     verdict = f"{sum(row.allowed for row in rows)} of {len(rows)} likelihoods allow these data"
-    return Report("data", tables, [f"{about}.", *source.remarks], verdict, True, [picture] if picture else [])
+    names = [row.likelihood.partition(":")[0] for row in rows if row.allowed]
+    return Report(
+        "data", tables, [f"{about}.", *source.remarks], verdict, True, [picture] if picture else [],
+        lead=[f"{', '.join(names)}."] * bool(names),
+    )  # fmt: skip
 
 
 def weighted_mean(values: Array, weights: Array) -> float:
