@@ -325,7 +325,10 @@ def conversions(measured: Measurements, rows: Sequence[Row]) -> tuple[tuple[str,
     passed = next((key for key, role, _ in measured.roles if role == "kl"), "kl")
     pull = kl(measured) if known or measured.divergence else f"{passed}.sum()"
     recon, target = ends(term) if is_name(term.recon) and is_name(term.target or "x") else ("x_hat", "x")
-    error, unit = f"({recon} - {target})", ("an ELBO with sigma = 1", f"0.5 * ({recon} - {target}).square().sum() + {pull}")
+    error, unit = (
+        f"({recon} - {target})",
+        ("a negative ELBO with sigma = 1", f"0.5 * ({recon} - {target}).square().sum() + {pull}"),
+    )
     if row.family == "gaussian" and row.beta is not None and row.beta < 0:
         return (unit,)
     if row.beta is not None and row.beta < 0:
@@ -345,4 +348,4 @@ def conversions(measured: Measurements, rows: Sequence[Row]) -> tuple[tuple[str,
     nll = summed(term)
     if not nll:
         return ()
-    return ((today, f"{nll} + {beta} * {pull}"), ("an ELBO", f"{nll} + {pull}"))
+    return ((today, f"{nll} + {beta} * {pull}"), ("a negative ELBO", f"{nll} + {pull}"))

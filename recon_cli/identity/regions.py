@@ -73,7 +73,9 @@ class Region(ABC):
         if self.whole and self.high != 1:
             return "Counts are whole numbers, not negative: round them, or choose a likelihood for real numbers (gaussian)."
         if self.low == 0 and self.high == math.inf:
-            return "Give exp or softplus of the decoder's output, or choose a likelihood for real numbers (gaussian)."
+            return (
+                "Of means, give exp or softplus of the decoder's output; of data, recon data says which likelihoods allow them."
+            )
         return self.way_out
 
 

@@ -190,6 +190,11 @@ def as_loss(word: str | Loss | None) -> Loss | None:
 
 
 def _neither(kind: str, word: object, example: str) -> ReconError:
+    if isinstance(word, type) and kind == "likelihood":
+        return ReconError(
+            f"{word.__qualname__} is no subclass of recon_cli.identity.likelihood.Likelihood.",
+            "recon guide likelihoods shows how to write one.",
+        )
     return ReconError(f"A {type(word).__name__} is no {kind}, and no name of one.", f"Write {example!r}, say, or give an object.")
 
 

@@ -122,10 +122,11 @@ def numbers(values: Array, word: str, first: int = 0, partial: bool = False) -> 
         if values.dtype.kind == "f" and not numpy.isfinite(values.sum()) and not (finite := allowed(values, partial)).all():
             bad = tuple(int(i) for i in numpy.argwhere(~finite)[0])
             among = f" among samples {first:,} to {first + len(values) - 1:,}" * bool(first)
+            gone = "; or say that NaN is not there: --missing nan" * bool(numpy.isnan(values).any() and not partial)
             raise ReconError(
                 f"{word} has {numpy.isnan(values).sum():,} NaN and {numpy.isinf(values).sum():,} infinite values{among}, "
                 f"the first at index {(bad[0] + first, *bad[1:])}.",
-                "Every value must be finite: mend the file or drop those samples; or say that NaN is not there: --missing nan.",
+                f"Every value must be finite: mend the file or drop those samples{gone}.",
             )
     return values
 

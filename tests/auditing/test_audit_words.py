@@ -417,7 +417,7 @@ LINES = [
 def test_the_lines_to_write_are_the_function_s_own(loss: Any, how: dict[str, Any], line: str) -> None:
     found = audit(loss, **how)
     written = dict(found.conversions)
-    best = next(text for keep, text in written.items() if keep.startswith("an ELBO"))
+    best = next(text for keep, text in written.items() if keep.startswith("a negative ELBO"))
     assert line in best
     names = [name for name, *_ in found.roles[:-1]]
     scope: dict[str, Any] = {"torch": torch}

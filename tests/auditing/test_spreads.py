@@ -63,7 +63,7 @@ def test_the_scale_is_written_as_it_is_made() -> None:
 
     result = audit(loss, shape=(5,), latent=3, args="recon,spread,target,mu,logvar")
     assert result.rows[0].beta == pytest.approx(2)
-    written = dict(result.conversions)["an ELBO"]
+    written = dict(result.conversions)["a negative ELBO"]
     assert "(0.9 * torch.nn.functional.softplus(s) + 0.1)" in written
     at = {"torch": torch, "r": torch.tensor(0.2), "x": torch.tensor(0.5), "s": torch.tensor(0.3)}
     value = eval(written.partition(" + 0.5 * (mu")[0], at)

@@ -101,9 +101,7 @@ class Residuals:
         """Return what it says of the noise."""
         factor, name = self.factor, likelihood.level_name if not likelihood.head else None
         whose = name or "the spread that the model gives each element"
-        if name and not (
-            name in ("sigma", "scale") and likelihood.support is REAL
-        ):  # no scale
+        if name and not (name in ("sigma", "scale") and likelihood.support is REAL):  # no scale
             whose = f"the standard deviation at this {name}"
         square = f"the standardised residuals have a mean square of {factor * factor:.3g}, and 1 where it is right"
         near = max(NEAR, math.sqrt(2 / max(1, self.elements)))  # two standard errors of a Gaussian's
