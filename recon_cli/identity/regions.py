@@ -243,7 +243,8 @@ class Simplex(Region):
     def fault(self, values: Tensor, outside: Tensor) -> str:
         import torch
 
-        total = values.sum(dim=-1, dtype=torch.float64)
+        total = torch.cat([part.double().sum(-1) for part in pieces(values.reshape(-1, values.shape[-1]))])
+        total = total.reshape(values.shape[:-1])
         first = first_of(outside)
         run = f"along the last axis, of {values.shape[-1]} classes, the first at index {first}"
         return f"{run} runs from {values[first].min():g} to {values[first].max():g} and adds up to {total[first]:.9g}."

@@ -52,7 +52,7 @@ def test_the_word_is_read_back_and_is_one_class() -> None:
     ("word", "what"),
     [
         (f"{own_likelihoods.__file__}:Raleigh", "There is no 'Raleigh'"),
-        (f"{own_likelihoods.__file__}:Own", "is no likelihood"),
+        (f"{own_likelihoods.__file__}:Own", "is no subclass of"),
         (f"{own_likelihoods.__file__}:uniform", "is no likelihood"),
         (own_likelihoods.__file__, "names no class"),
         ("nowhere.py:Gamma", "cannot be read"),
