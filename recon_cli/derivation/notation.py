@@ -234,8 +234,8 @@ def in_paper(name: str) -> str:
 
 
 def spoken(names: Iterable[str], word: str = "and") -> str:
-    """Join names for a sentence, as formulas on a terminal spell them, and equations as they are; return "" for none."""
-    *most, last = [name if "=" in name else NAMES.get(name, (terminal(name),))[0] for name in names] or [""]
+    """Join names for a sentence, as formulas on a terminal spell them; return "" for none."""
+    *most, last = [NAMES.get(name, (terminal(name) if re.fullmatch(NUMBERED, name) else name,))[0] for name in names] or [""]
     return f"{', '.join(most)} {word} {last}" if most else last
 
 

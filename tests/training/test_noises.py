@@ -190,7 +190,7 @@ def test_any_family_by_the_network(name: str, tmp_path: Path, monkeypatch: pytes
 @pytest.mark.parametrize(
     ("name", "draw", "levels"),
     [
-        ("gamma", lambda g, level: g.gamma(level, 3 / level), (2.0, 40.0)),
+        pytest.param("gamma", lambda g, level: g.gamma(level, 3 / level), (2.0, 40.0), marks=pytest.mark.slow),
         ("zero-inflated-poisson", lambda g, level: g.poisson(8, level.shape) * (g.random(level.shape) > level), (0.1, 0.7)),
         pytest.param(
             *("negative-binomial", lambda g, level: g.negative_binomial(1 / level, 1 / (1 + 8 * level)), (0.1, 2.0)),
