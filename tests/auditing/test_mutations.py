@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import copy
 import math
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -30,6 +31,10 @@ BASES = {
     "student": "2 * torch.log1p((recon - x) ** 2 / 3).sum() + 0.5 * (mu ** 2 + logvar.exp() - logvar - 1).sum()",
     "log cosh": "torch.log(torch.cosh(recon - x)).sum() + 0.5 * (mu ** 2 + logvar.exp() - logvar - 1).sum()",
     "spread": "0.5 * (((recon - x) ** 2) / logvar_x.exp() + logvar_x).sum() + 0.5 * (mu ** 2 + logvar.exp() - logvar - 1).sum()",
+    "softplus": "0.5 * (((recon - x) ** 2) / F.softplus(logvar_x) + F.softplus(logvar_x).log()).sum()"
+                " + 0.5 * (mu ** 2 + logvar.exp() - logvar - 1).sum()",
+    "laplace spread": "((recon - x).abs() / logvar_x.exp() + logvar_x).sum() + 0.5 * (mu ** 2 + logvar.exp() - logvar - 1).sum()",
+    "charbonnier": "((recon - x) ** 2 + 0.01).sqrt().sum() + 0.5 * (mu ** 2 + logvar.exp() - logvar - 1).sum()",
 }  # fmt: skip
 SMALL: dict[str, Any] = {"shape": (5,), "latent": 3}
 SCALES = ("logvar", "log_std", "std")
@@ -169,6 +174,7 @@ def facts(loss: Callable[..., Any]) -> tuple[Any, ...]:
         row.defects,
         row.link,
         "with_logits" in str(found.conversions),
+        "".join(re.findall("whose (?:log |standard )?(?:variance|deviation|scale|precision) is [^,]*", found.sentence)),
     )
 
 

@@ -124,8 +124,9 @@ RECORDS = re.compile(r"(storer|logs?|log_dict|metrics|history)$")
 
 
 def meaning_of(name: str) -> str | None:
-    """Return what a name says of the latents' scale."""
-    return next((meaning for meaning, pattern in SCALES.items() if pattern.match(name)), None)
+    """Return what a name says of the latents' scale, whatever its number."""
+    plain = re.sub(r"(?<=[a-z])_?\d$", "", name, flags=re.I)
+    return next((meaning for each in (name, plain) for meaning, pattern in SCALES.items() if pattern.match(each)), None)
 
 
 def role_of(name: str) -> str | None:
