@@ -314,6 +314,12 @@ def asides(measured: Measurements, rows: Sequence[Row]) -> list[str]:
     return notes
 
 
+def is_plain(latent: Latent) -> bool:
+    """Return whether a KL is to the standard normal, at its weight everywhere: what a line of code for it says."""
+    is_standard = abs(latent.prior - 1) < 1e-4 and abs(latent.centre) < 1e-6
+    return is_standard and not latent.forms and not any("arguments" in note for note in latent.notes)
+
+
 def conversions(measured: Measurements, rows: Sequence[Row]) -> tuple[tuple[str, str], ...]:
     """Return what to write for today's trade-off with sums, and for the noise that the data choose: whole objectives."""
     row, term = rows[0], measured.terms[0]
@@ -324,26 +330,26 @@ def conversions(measured: Measurements, rows: Sequence[Row]) -> tuple[tuple[str,
     known = latent is not None and latent.meaning in PRIOR and is_name(measured.mu) and is_name(measured.scale)
     passed = next((key for key, role, _ in measured.roles if role == "kl"), "kl")
     pull = kl(measured) if known or measured.divergence else f"{passed}.sum()"
+    if latent is not None and not is_plain(latent):
+        pull, today = f"{passed}.sum()", f"{today}, {passed} your own"
+    masks = [key for key, role, _ in measured.roles if role == "mask"]
     recon, target = ends(term) if is_name(term.recon) and is_name(term.target or "x") else ("x_hat", "x")
-    error, unit = (
-        f"({recon} - {target})",
-        ("a negative ELBO with sigma = 1", f"0.5 * ({recon} - {target}).square().sum() + {pull}"),
-    )
+    error = f"({recon} - {target})"
+    square, size = (f"({masks[0]} * {error}.{power}())" if masks else f"{error}.{power}()" for power in ("square", "abs"))
+    unit = "a negative ELBO with sigma = 1", f"0.5 * {square}.sum() + {pull}"
     if row.family == "gaussian" and row.beta is not None and row.beta < 0:
         return (unit,)
     if row.beta is not None and row.beta < 0:
         return ()
     if row.family == "gaussian" and not term.rec.spread:
         best = f"mse = {error}.square().mean().detach(); {error}.square().sum() / (2 * mse) + {pull}"
-        return (
-            (today, f"0.5 * {error}.square().sum() + {beta} * {pull}"),
-            ("the sigma that the data choose", best),
-            unit,
-        )
+        chosen = [] if masks else [("the sigma that the data choose", best)]
+        return ((today, f"0.5 * {square}.sum() + {beta} * {pull}"), *chosen, unit)
     if row.family == "laplace" and not term.rec.spread:
         best = f"mae = {error}.abs().mean().detach(); {error}.abs().sum() / mae + {pull}"
-        return ((today, f"{error}.abs().sum() + {beta} * {pull}"), ("the scale that the data choose", best))
-    if row.family is None or row.sigma is not None:
+        chosen = [] if masks else [("the scale that the data choose", best)]
+        return ((today, f"{size}.sum() + {beta} * {pull}"), *chosen)
+    if row.family is None or row.sigma is not None or masks:
         return ()
     nll = summed(term)
     if not nll:

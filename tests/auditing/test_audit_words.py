@@ -463,3 +463,17 @@ def test_counts_under_a_categorical_s_loss_are_said_to_be_a_multinomials(tmp_pat
     notes = {name: " ".join(audit(loss, data=str(tmp_path / name)).notes) for name in ("counts.npy", "labels.npy", "soft.npy")}
     assert "counts.npy are outside what categorical allows, one-hot vectors; multinomial allows them." in notes["counts.npy"]
     assert "outside" not in notes["labels.npy"] + notes["soft.npy"]
+
+
+def test_lines_keep_a_mask_and_leave_a_kl_that_is_not_to_the_standard_normal_to_its_author() -> None:
+    def masked(y: Tensor, t: Tensor, mask: Tensor, mu: Tensor, logvar: Tensor) -> Tensor:
+        return (mask * (y - t) ** 2).sum() + kl(mu, logvar).sum()
+
+    def wide(y: Tensor, t: Tensor, mu: Tensor, logvar: Tensor) -> Tensor:
+        return ((y - t) ** 2).sum() + 0.5 * ((mu**2 + logvar.exp()) / 4 - logvar - 1 + math.log(4)).sum()
+
+    lines = dict(audit(masked, shape=(6,), latent=3).conversions)
+    assert lines["today's trade-off, with sums"].startswith("0.5 * (mask * (y - t).square()).sum() + 0.5 * 0.5 * (mu**2")
+    assert not any("data choose" in name for name in lines)
+    lines = dict(audit(wide, shape=(6,), latent=3).conversions)
+    assert lines["today's trade-off, with sums, kl your own"] == "0.5 * (y - t).square().sum() + 0.5 * kl.sum()"
