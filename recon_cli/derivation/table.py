@@ -164,7 +164,7 @@ def in_memory(kind: type) -> str:
 
 def spelled(value: object) -> str:
     """Return what a member of a class is: of a function its module and name, else itself."""
-    inner = next((each for name in ("fget", "func", "method", "__func__") if (each := getattr(value, name, None))), value)
+    inner: Any = next((each for name in ("fget", "func", "method", "__func__") if (each := getattr(value, name, None))), value)
     if hasattr(inner, "__qualname__"):
         return f"{inner.__module__}.{inner.__qualname__}"
     text = repr(inner)

@@ -69,5 +69,6 @@ def near(x: Tensor) -> Tensor:
     An encoder extrapolates, and e to the log variance that it gives for a row far from all others is beyond any number.
     """
     x = x.clamp(-BEYOND, BEYOND)
-    length = (torch.linalg.vector_norm(x, dim=1, keepdim=True) / (FAR * math.sqrt(x.shape[1]))).clamp(min=1)
+    size: torch.Tensor = torch.linalg.vector_norm(x, dim=1, keepdim=True)
+    length = (size / (FAR * math.sqrt(x.shape[1]))).clamp(min=1)
     return x * ((1 + length.log()) / length)
