@@ -305,8 +305,8 @@ class Integral:
             if not len(alive):
                 self.doubt = "it is not finite"
                 return
-            alive_range = own[alive[0] : alive[-1] + 1]
-            slack = float(pieces.slack[alive_range].sum())
+            alive = own[alive[0] : alive[-1] + 1]
+            slack = float(pieces.slack[alive].sum())
             shares = pieces.half[own] * (np.exp(height[own] - self.peak[j]) @ SHARES)
             total, off = float(shares.sum()), float(self.off[j])
             for side in (-1, 1):
@@ -321,7 +321,7 @@ class Integral:
                     math.exp(tail + here * abs((pieces.high if side > 0 else pieces.low)[piece] - pieces.u[piece, node])) / -here
                 )
                 total, off = total + rest, off + rest * (abs(1 - before / here) + 1e-9)
-            open_ = alive_range[~pieces.done[alive_range]]
+            open_ = alive[~pieces.done[alive]]
             off += float((2 * pieces.half[open_] * np.exp(height[open_].max(axis=1) - self.peak[j])).sum())
             best = own[int(height[own].max(axis=1).argmax())]
             level = self.start[best] + pieces.running[best, ORDER // 2]
