@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -99,8 +100,8 @@ def leans(batch: Batch) -> bool:
     return bool((after - before)[~half].abs().max() > 1e-9 * before.abs().max())
 
 
-LOGITS = (-3.0, 0.0, 1.0, 4.0)  # of the first class, beside zeros
-CLASSES = 64  # the most that are summed over
+LOGITS = (-3.0, 0.0, 1.0)  # of the first class, beside zeros; and one at which it has about half of the mass
+CLASSES = 1024  # the most that are summed over
 
 
 def over_classes(problem: Problem, pair: Pair, meaning: str | None, weights: Sequence[float]) -> Normalisation | None:
@@ -111,9 +112,12 @@ def over_classes(problem: Problem, pair: Pair, meaning: str | None, weights: Seq
     if target is None or labels is None or count > CLASSES or "shares" in problem.layout.classes:
         return None
 
+    firsts = (*LOGITS, max(4.0, float(round(math.log(count)))))
+
+    @functools.cache
     def value(x: float, j: int) -> float:
         logits = torch.zeros_like(base[recon.key])
-        logits[..., 0] = LOGITS[j]
+        logits[..., 0] = firsts[j]
         label = torch.full((rows, events), int(x), dtype=torch.long)
         hot = label if labels.ndim == 2 else torch.nn.functional.one_hot(label, count).to(labels.dtype)
         return value_at(problem, {**base, recon.key: logits, target.key: hot}) / (rows * events)
@@ -121,7 +125,7 @@ def over_classes(problem: Problem, pair: Pair, meaning: str | None, weights: Seq
     def none(x: Array, _at: Array) -> Array:
         return np.full_like(x, math.nan)
 
-    each = Element(tuple((logit,) for logit in LOGITS), none, none, value)
+    each = Element(tuple((logit,) for logit in firsts), none, none, value)
     attempts = [summed(replace(each, weight=weight), range(count), "the classes") for weight in weights]
     chosen = next((one for one in attempts if one.kind == "real"), attempts[0])
     if chosen.kind != "real" and labels.ndim == 2 and takes_fractions(problem, pair, base):

@@ -307,6 +307,13 @@ def classes(problem: Problem, pair: Pair, base: Values, latents: list[str]) -> R
             alive = (grad != 0).any(-1)  # the others are padding
             share = alive.double().mean().item()
             match = recognise_events(hot[alive], value[alive], grad[alive])
+            if (
+                kind == "probabilities"
+                and match is not None
+                and match.candidate is not None
+                and match.candidate.link == "softmax"
+            ):
+                match = None  # it was none of logits; and small shares taken for logits are all but equal ones
         if match is not None:
             break
     sign = 0 if match is None else int(math.copysign(1, match.weight))
@@ -314,10 +321,17 @@ def classes(problem: Problem, pair: Pair, base: Values, latents: list[str]) -> R
 
 
 def recognise_events(x: Tensor, raw: Tensor, measured: Tensor) -> Match | None:
-    """Return what ``recognise`` does, of vectors."""
+    """Return what ``recognise`` does, of vectors.
+
+    An eps inside a logarithm tilts the gradient by every class a little of its own size; smoothed labels add as much to each,
+    which is far below the largest gradient where there are many classes, and far above what those far off have.
+    """
     for each in candidates(1):
         if not each.own:
-            weight, off = ratio(field_of(each, (), x, raw), measured)
-            if off < CLOSE:
-                return Match(each.family, weight, off, each)
+            own = field_of(each, (), x, raw)
+            weight, off = ratio(own, measured)
+            if off < CLOSE and own is not None:
+                apart = (measured - weight * own).abs().amax(0)
+                if bool((apart <= CLOSE * measured.abs().amax(0) + MATCH**2 * measured.abs().max()).all()):
+                    return Match(each.family, weight, off, each)
     return None

@@ -96,6 +96,23 @@ def test_cross_entropies_of_classes(of: Any, verdict: str, defects: tuple[str, .
     assert (found.verdict, found.defects) == (verdict, defects)
 
 
+@pytest.mark.parametrize("classes", [150, pytest.param(1000, marks=pytest.mark.slow)])
+def test_smoothed_labels_of_many_classes_are_no_eps_inside_a_logarithm(classes: int) -> None:
+    def loss(logits: Tensor, target: Tensor, mu: Tensor, logvar: Tensor) -> Tensor:
+        return F.cross_entropy(logits, target, reduction="sum", label_smoothing=0.05) + kl(mu, logvar)
+
+    found = audit(loss, (classes,), 3)
+    assert (found.verdict, found.defects) == ("defective", ("gap",))
+
+
+def test_an_eps_inside_a_logarithm_of_many_classes_is_forgiven() -> None:
+    def loss(logits: Tensor, target: Tensor, mu: Tensor, logvar: Tensor) -> Tensor:
+        return -(logits.softmax(-1) + 1e-9).log().gather(-1, target[..., None]).sum() + kl(mu, logvar)
+
+    (row,) = audit(loss, (1000,), 3).rows
+    assert row.family == "categorical"
+
+
 @pytest.mark.parametrize(("reduced", "beta", "power"), [
     (lambda nll: nll.mean(), 0.2 * 50, 1.0),
     (lambda nll: nll.sum(-1).mean(), 0.2, 0.0),
