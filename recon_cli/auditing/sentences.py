@@ -330,7 +330,7 @@ def conversions(measured: Measurements, rows: Sequence[Row]) -> tuple[tuple[str,
     known = latent is not None and latent.meaning in PRIOR and is_name(measured.mu) and is_name(measured.scale)
     passed = next((key for key, role, _ in measured.roles if role == "kl"), "kl")
     pull = kl(measured) if known or measured.divergence else f"{passed}.sum()"
-    if latent is not None and not is_plain(latent):
+    if latent is not None and not measured.divergence and not is_plain(latent):
         pull, today = f"{passed}.sum()", f"{today}, {passed} your own"
     masks = [key for key, role, _ in measured.roles if role == "mask"]
     recon, target = ends(term) if is_name(term.recon) and is_name(term.target or "x") else ("x_hat", "x")
