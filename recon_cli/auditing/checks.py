@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from types import FunctionType
 
 import torch
@@ -195,42 +194,3 @@ def favour(problem: Problem) -> str:
         if more > 1.001
         else ""
     )
-
-
-@dataclass(frozen=True)
-class TrainedScale:
-    """A scale that the loss itself trains: its name, where it rests, and of which size of the residuals that is the logarithm."""
-
-    name: str
-    rest: float
-    size: str
-    residual: float
-
-
-def learned(problem: Problem) -> list[TrainedScale]:
-    """Return the scales that the loss itself trains, and where they rest with residuals as they are."""
-    owner = problem.reached.owner
-    scales = {name: p for name, p in owner.named_parameters() if p.numel() == 1} if isinstance(owner, torch.nn.Module) else {}
-    values, rests = benign(problem), []
-    for name, parameter in scales.items():
-        here = parameter.item()
-
-        def pull(at: float, name: str = name) -> float:
-            up, down = (
-                problem.at(follow={**problem.follow, name: torch.nn.Parameter(torch.tensor(at + h))})(values).item()
-                for h in (1e-5, -1e-5)
-            )
-            return (up - down) / 2e-5
-
-        low, high = here - 20.0, here + 20.0
-        if not pull(low) < 0 < pull(high):
-            continue
-        from scipy.optimize import root_scalar
-
-        rest = float(root_scalar(pull, bracket=(low, high), xtol=1e-12).root)
-        recon, target = problem.plan.role("recon")[0], problem.plan.role("target")[0]
-        e = (values[recon.key].flatten() - values[target.key].flatten()).abs()
-        sizes = {"mean absolute error": e.mean().item(), "root mean squared error": e.square().mean().sqrt().item()}
-        what = next((word for word, size in sizes.items() if abs(math.exp(rest) / size - 1) < 1e-4), "")
-        rests.append(TrainedScale(name, rest, what, e.mean().item()))
-    return rests

@@ -21,6 +21,7 @@ from recon_cli.auditing.reach.roles import Pair
 from recon_cli.auditing.scaling import Scaling, scalings
 from recon_cli.auditing.soundness import Astray, Tails
 from recon_cli.auditing.survival import Beside, beside, read
+from recon_cli.auditing.trained_scales import TrainedScale, trained_scales
 from recon_cli.errors import ReconError
 
 
@@ -60,7 +61,7 @@ class Term:
     density: Tails | None = None
     overflow: str = ""
     favour: str = ""
-    learned: tuple[checks.TrainedScale, ...] = ()
+    learned: tuple[TrainedScale, ...] = ()
     by_decoder: bool = False
     classes: str = ""
 
@@ -222,7 +223,7 @@ def term(
         density=soundness.density(problem, rec, pair, b, scaling),
         overflow=checks.overflow(problem, rec, pair) if rec.additive else "",
         favour="" if rec.additive else checks.favour(problem),
-        learned=tuple(checks.learned(problem)) if own else (),
+        learned=trained_scales(problem, rec, pair, latent.meaning if latent else None, scaling),
         by_decoder=recon.role == "decoder",
         classes=problem.layout.classes,
     )  # fmt: skip
