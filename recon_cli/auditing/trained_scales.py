@@ -13,7 +13,7 @@ from torch import Tensor
 
 from recon_cli.auditing.calling import Problem
 from recon_cli.auditing.elements import resting
-from recon_cli.auditing.families import LINKS
+from recon_cli.auditing.families import LINKS, MADE
 from recon_cli.auditing.measuring import ReconstructionTerm
 from recon_cli.auditing.probes import benign, gradients
 from recon_cli.auditing.reach.roles import Pair
@@ -52,6 +52,9 @@ class TrainedScale:
         of the scale in the loss: 2 of a Gaussian's.
     grows
         whether without its logarithm the parameter goes up.
+    named
+        whether the scale whose likelihood the error and the logarithm make is a plain function of the parameter: then what it is
+        weighed with, a literal size say, is that of both.
     rest, size, residual
         where it rests, and of which size of the residuals that is the logarithm; NaN where it does not.
     """
@@ -60,6 +63,7 @@ class TrainedScale:
     logs: float | None
     power: int
     grows: bool
+    named: bool = False
     rest: float = math.nan
     size: str = ""
     residual: float = math.nan
@@ -98,7 +102,7 @@ def judged(problem: Problem, scale_at: Callable[[Problem], TrainedScale | None])
         return scale
     if not miscounted(scale.logs, (there.sizes.batch, *there.sizes.shape)):
         return replace(scale, logs=1.0)
-    return scale_at(problem)
+    return replace(scale, logs=1.0) if (scale := scale_at(problem)) is not None and scale.named else scale
 
 
 def parameters(problem: Problem) -> Iterator[tuple[str, Tensor, Placed]]:
@@ -176,7 +180,21 @@ def measured(
     powers = (problem.sizes.batch, scaling.batch[1]), (scaling.length or problem.sizes.D, scaling.dim[1])
     own = math.prod(float(size) ** (exponent or 0.0) for size, exponent in powers)
     known = left == 0 or all(exponent is not None for _, exponent in powers)
-    return TrainedScale(name, weight / own if known else None, power, bool(logs.mean() * rec.sign < 0))
+    implied = (abs(weight) / (power * abs(rec.match.weight))) ** (1 / power) if rec.match.weight else math.nan
+    return TrainedScale(
+        name, weight / own if known else None, power, bool(logs.mean() * rec.sign < 0), named=is_named(implied, here, power)
+    )
+
+
+def is_named(scale: float, parameter: Tensor, power: int) -> bool:
+    """Whether a scale, or a half or twice its square, is what people make of a parameter: it, its exponential, 1 over these."""
+    p = parameter.flatten()[:1]
+    plain = [function(p).item() for function in MADE.values()]
+    made = [value**exponent for value in plain if value > 0 for exponent in (1, -1, 0.5, -0.5)]
+    factors = (0.5**0.5, 1.0, 2**0.5) if power == 2 else (0.5, 1.0, 2.0)
+    return bool((parameter == p).all()) and any(
+        math.isclose(scale, factor * value, rel_tol=1e-5) for factor in factors for value in made
+    )
 
 
 def miscounted(logs: float, sizes: tuple[int, ...]) -> bool:
