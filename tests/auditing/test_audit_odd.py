@@ -207,3 +207,10 @@ def test_a_bend_within_the_step_is_no_detached_gradient() -> None:
         lambda recon, x: ((recon.tanh() - x) ** 2 + 100 * (recon.tanh().detach() - x).abs()).mean(), shape=(3, 64, 64)
     )
     assert "value-gradient-mismatch" in detached.defects
+
+
+@pytest.mark.parametrize("reduced", [torch.mean, torch.sum])
+def test_a_gradient_that_is_a_rounding_is_none(reduced: Any) -> None:
+    """The cosine along an axis of one element is 1, its gradient 1e-17; along the axis of a vector it is a likelihood's."""
+    found = audit(lambda a, b: reduced(1 - torch.nn.functional.cosine_similarity(a, b, dim=1)), (1, 6, 6))
+    assert (found.verdict, found.defects, found.rows[0].family) == ("reconstruction-only", (), "von-mises-fisher")
