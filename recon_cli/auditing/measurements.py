@@ -70,6 +70,8 @@ class Term:
 class Measurements:
     """A loss as measured at ``sizes``, with the names that its function has for what was measured.
 
+    besides
+        without a KL, other arguments than data that a term of the loss is of.
     mu, scale
         the arguments that are the mean and the scale of the latents; "mu" and "logvar" where they have no name.
     divergence
@@ -97,6 +99,7 @@ class Measurements:
     terms: tuple[Term, ...]
     latent: Latent | None
     latents: tuple[str, ...] = ()
+    besides: tuple[str, ...] = ()
     mu: str = "mu"
     scale: str = "logvar"
     divergence: str = ""
@@ -178,7 +181,7 @@ def measure(
         name=reached.spelled, picked=problem.picked, sizes=problem.sizes,
         roles=(*((slot.key, slot.role, slot.how) for slot in plan.slots()), ("returned", "loss", problem.picked)),
         terms=tuple(terms), latent=latent, latents=tuple(latents), **named,
-        differences=tuple(checks.mismatch(problem)),
+        differences=tuple(checks.mismatch(problem)), besides=checks.besides(problem) if latent is None else (),
         stateful=values if stateful else None, stochastic=values if stochastic else None, averaged=averaged,
         odd=odd, added=added, switch=off,
         knobs=tuple(checks.knobs(problem)), batch_number=batch_number(reached), notes=(*reached.notes, *plan.taken),

@@ -128,6 +128,8 @@ def without(measured: Measurements) -> str:
     if measured.latents:
         move = "move" if len(measured.latents) > 1 else "moves"
         return f"and {' and '.join(measured.latents)} {move} nothing: no KL is weighed here. {theirs}"
+    if measured.besides:
+        return f"and the term in {' and '.join(measured.besides)} is no KL that recon knows: {alone}"
     return f"and there is no KL here: {alone}"
 
 
