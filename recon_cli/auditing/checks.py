@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from types import FunctionType
 
 import torch
@@ -12,7 +11,7 @@ from recon_cli.auditing.calling import Problem
 from recon_cli.auditing.latents import PRIOR
 from recon_cli.auditing.matching import latent_keys, pairs
 from recon_cli.auditing.measuring import ReconstructionTerm
-from recon_cli.auditing.probes import benign, gradients, uniform, value_at
+from recon_cli.auditing.probes import REFUSALS, benign, gradients, uniform, value_at
 from recon_cli.auditing.reach.roles import BoundNumber, Pair
 from recon_cli.auditing.reach.surroundings import content_of
 from recon_cli.identity.regions import Interval
@@ -86,7 +85,8 @@ def mismatch(problem: Problem) -> list[tuple[str, float, float]]:
         step = uniform(values[key].shape, -1, 1, 71) * values[key].abs().clamp(max=1)
         up, down = (value_at(problem, {**values, key: values[key] + by * step}) for by in (h, -h))
         measured, claimed = (up - down) / (2 * h), (grads[key] * step).sum().item()
-        noise = 1e-15 * max(abs(up), abs(down)) / h * 20
+        rounded = torch.finfo(torch.float64).eps * step.numel()  # of gradients that are 0, as of a constant by way of its parts
+        noise = 1e-15 * max(abs(up), abs(down)) / h * 20 + rounded
         size = (grads[key] * step).abs().sum().item()
         apart = abs(measured - claimed)
         if math.isfinite(measured) and apart > 1e-5 * max(abs(measured), abs(claimed), 1e-3 * size) + noise:
@@ -197,40 +197,12 @@ def favour(problem: Problem) -> str:
     )
 
 
-@dataclass(frozen=True)
-class TrainedScale:
-    """A scale that the loss itself trains: its name, where it rests, and of which size of the residuals that is the logarithm."""
-
-    name: str
-    rest: float
-    size: str
-    residual: float
-
-
-def learned(problem: Problem) -> list[TrainedScale]:
-    """Return the scales that the loss itself trains, and where they rest with residuals as they are."""
-    owner = problem.reached.owner
-    scales = {name: p for name, p in owner.named_parameters() if p.numel() == 1} if isinstance(owner, torch.nn.Module) else {}
-    values, rests = benign(problem), []
-    for name, parameter in scales.items():
-        here = parameter.item()
-
-        def pull(at: float, name: str = name) -> float:
-            up, down = (
-                problem.at(follow={**problem.follow, name: torch.nn.Parameter(torch.tensor(at + h))})(values).item()
-                for h in (1e-5, -1e-5)
-            )
-            return (up - down) / 2e-5
-
-        low, high = here - 20.0, here + 20.0
-        if not pull(low) < 0 < pull(high):
-            continue
-        from scipy.optimize import root_scalar
-
-        rest = float(root_scalar(pull, bracket=(low, high), xtol=1e-12).root)
-        recon, target = problem.plan.role("recon")[0], problem.plan.role("target")[0]
-        e = (values[recon.key].flatten() - values[target.key].flatten()).abs()
-        sizes = {"mean absolute error": e.mean().item(), "root mean squared error": e.square().mean().sqrt().item()}
-        what = next((word for word, size in sizes.items() if abs(math.exp(rest) / size - 1) < 1e-4), "")
-        rests.append(TrainedScale(name, rest, what, e.mean().item()))
-    return rests
+def besides(problem: Problem) -> tuple[str, ...]:
+    """Return the arguments that are no data and no KL's, and that a term of the loss is of: those it is known that, and z."""
+    drawn, values = [slot.key for slot in problem.plan.role("z")], benign(problem)
+    try:
+        _, grads = gradients(problem, values, drawn) if drawn else (0.0, {})
+    except REFUSALS:
+        grads = {}
+    pulling = [key for key, grad in grads.items() if bool((grad != 0).any())]
+    return (*pulling, *(slot.key for slot in problem.plan.role("compared")))

@@ -105,14 +105,16 @@ def parts_of(measured: Measurements) -> Iterator[Part]:
         yield Part(latent.weight < 0, prefix, what, names, powers)
     elif latent is not None:
         yield Part(False, "", "(a term in the latents that is no KL)", names, {})
+    elif measured.besides:
+        yield Part(False, "", f"S({', '.join(measured.besides)})", measured.besides, {})
 
 
 def formula(measured: Measurements) -> str:
     """Return the objective; terms without a target by what they are of."""
     several = len(measured.terms) > 1
-    latent = (measured.mu, measured.scale)
+    named = (measured.mu, measured.scale), measured.besides
     parts = [
-        (part.minus, f"{part.weight}{part.what}{f' of {part.arguments[0]}' if several and part.arguments != latent else ''}")
+        (part.minus, f"{part.weight}{part.what}{f' of {part.arguments[0]}' if several and part.arguments not in named else ''}")
         for part in parts_of(measured)
     ]
     if all(less for less, _ in parts):

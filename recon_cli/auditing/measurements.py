@@ -21,6 +21,7 @@ from recon_cli.auditing.reach.roles import Pair
 from recon_cli.auditing.scaling import Scaling, scalings
 from recon_cli.auditing.soundness import Astray, Tails
 from recon_cli.auditing.survival import Beside, beside, read
+from recon_cli.auditing.trained_scales import TrainedScale, trained_scales
 from recon_cli.errors import ReconError
 
 
@@ -60,7 +61,7 @@ class Term:
     density: Tails | None = None
     overflow: str = ""
     favour: str = ""
-    learned: tuple[checks.TrainedScale, ...] = ()
+    learned: tuple[TrainedScale, ...] = ()
     by_decoder: bool = False
     classes: str = ""
 
@@ -69,6 +70,8 @@ class Term:
 class Measurements:
     """A loss as measured at ``sizes``, with the names that its function has for what was measured.
 
+    besides
+        without a KL, other arguments than data that a term of the loss is of.
     mu, scale
         the arguments that are the mean and the scale of the latents; "mu" and "logvar" where they have no name.
     divergence
@@ -96,6 +99,7 @@ class Measurements:
     terms: tuple[Term, ...]
     latent: Latent | None
     latents: tuple[str, ...] = ()
+    besides: tuple[str, ...] = ()
     mu: str = "mu"
     scale: str = "logvar"
     divergence: str = ""
@@ -177,7 +181,7 @@ def measure(
         name=reached.spelled, picked=problem.picked, sizes=problem.sizes,
         roles=(*((slot.key, slot.role, slot.how) for slot in plan.slots()), ("returned", "loss", problem.picked)),
         terms=tuple(terms), latent=latent, latents=tuple(latents), **named,
-        differences=tuple(checks.mismatch(problem)),
+        differences=tuple(checks.mismatch(problem)), besides=checks.besides(problem) if latent is None else (),
         stateful=values if stateful else None, stochastic=values if stochastic else None, averaged=averaged,
         odd=odd, added=added, switch=off,
         knobs=tuple(checks.knobs(problem)), batch_number=batch_number(reached), notes=(*reached.notes, *plan.taken),
@@ -222,7 +226,7 @@ def term(
         density=soundness.density(problem, rec, pair, b, scaling),
         overflow=checks.overflow(problem, rec, pair) if rec.additive else "",
         favour="" if rec.additive else checks.favour(problem),
-        learned=tuple(checks.learned(problem)) if own else (),
+        learned=trained_scales(problem, rec, pair, latent.meaning if latent else None, scaling),
         by_decoder=recon.role == "decoder",
         classes=problem.layout.classes,
     )  # fmt: skip

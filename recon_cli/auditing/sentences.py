@@ -128,6 +128,8 @@ def without(measured: Measurements) -> str:
     if measured.latents:
         move = "move" if len(measured.latents) > 1 else "moves"
         return f"and {' and '.join(measured.latents)} {move} nothing: no KL is weighed here. {theirs}"
+    if measured.besides:
+        return f"and the term in {' and '.join(measured.besides)} is no KL that recon knows: {alone}"
     return f"and there is no KL here: {alone}"
 
 
@@ -296,7 +298,7 @@ def asides(measured: Measurements, rows: Sequence[Row]) -> list[str]:
             word, lacks = ("sigma", "log(2 pi)/2 = 0.918939") if row.family == "gaussian" else ("scale", "log 2 = 0.693147")
             full = "It is normalised" + ("" if row.constant else f" but for {lacks} for each element, which moves no gradient")
             notes.append(f"{full}; its own {word} is {number(row.own_scale)}.")
-        for scale in term.learned:
+        for scale in [each for each in term.learned if not math.isnan(each.rest)]:
             how = f"{scale.name} = {number(scale.rest)} for residuals of {number(scale.residual)}"
             how = f"exp({scale.name}) is the {scale.size}" if scale.size else how
             notes.append(f"{scale.name} is a scale that the loss trains, if an optimiser has it; it comes to rest where {how}.")

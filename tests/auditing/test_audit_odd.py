@@ -207,3 +207,33 @@ def test_a_bend_within_the_step_is_no_detached_gradient() -> None:
         lambda recon, x: ((recon.tanh() - x) ** 2 + 100 * (recon.tanh().detach() - x).abs()).mean(), shape=(3, 64, 64)
     )
     assert "value-gradient-mismatch" in detached.defects
+
+
+@pytest.mark.parametrize("reduced", [torch.mean, torch.sum])
+def test_a_gradient_that_is_a_rounding_is_none(reduced: Any) -> None:
+    """The cosine along an axis of one element is 1, its gradient 1e-17; along the axis of a vector it is a likelihood's."""
+    found = audit(lambda a, b: reduced(1 - torch.nn.functional.cosine_similarity(a, b, dim=1)), (1, 6, 6))
+    assert (found.verdict, found.defects, found.rows[0].family) == ("reconstruction-only", (), "von-mises-fisher")
+
+
+def divergent(q: Tensor) -> Tensor:
+    return (q * (q.clamp_min(1e-20).log() + torch.tensor(q.shape[-1]).log())).sum()
+
+
+@pytest.mark.parametrize(("loss", "term"), [
+    (lambda x_hat, x, z: F.mse_loss(x_hat, x) + 1e-3 * z.pow(2).sum(1).mean(), "S(z)"),
+    (lambda x_hat, x, z: F.mse_loss(x_hat, x) + torch.exp(-torch.cdist(z, z) ** 2).mean(), "S(z)"),
+    (lambda logits_x, x, q_logits: F.binary_cross_entropy_with_logits(logits_x, x) + divergent(q_logits.softmax(-1)),
+     "S(q_logits)"),
+])  # fmt: skip
+def test_a_term_of_no_data_is_named_where_it_is_no_kl(loss: Any, term: str) -> None:
+    found = audit(loss, (6,), 3)
+    assert term in found.formula
+    assert "no KL here" not in found.sentence
+    assert "is no KL that recon knows" in found.sentence
+
+
+def test_what_moves_nothing_is_no_term() -> None:
+    found = audit(lambda x_hat, x, z: F.mse_loss(x_hat, x), (6,), 3)
+    assert "S(" not in found.formula
+    assert "no KL here" in found.sentence

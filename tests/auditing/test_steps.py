@@ -30,6 +30,7 @@ SCRIPTS = sorted(file for file in STEPS.rglob("*.py") if file.read_text().starts
 # of every kind one, in a second or two; the others under -m hostile
 QUICK = (
     "learned_log_sigma",
+    "trained_sigma_without_log",
     "decoder_log_variance",
     "monte_carlo_kl",
     "text_vae",

@@ -23,6 +23,7 @@ from recon_cli.auditing.reach.parts import LiveStep, Parts, broadcast, is_linear
 from recon_cli.auditing.reach.priors import with_priors
 from recon_cli.auditing.result import Audit, audit_of
 from recon_cli.auditing.survival import Beside
+from recon_cli.auditing.trained_scales import Replay
 from recon_cli.auditing.watching import FLOATS, seed
 from recon_cli.errors import ReconError
 from recon_cli.identity.shapes import spell
@@ -192,7 +193,7 @@ def unrecognised(derived: DerivedLoss, step: LiveStep, parts: Parts, why: str = 
 
 
 @dataclass
-class Replayed:
+class Replayed(Replay):
     """The loss of a step as a function of named tensors: ``where`` says which of the step's each is, side by side."""
 
     cut: Cut
@@ -200,10 +201,15 @@ class Replayed:
     where: Mapping[str, list[int]]
     batch: int
 
+    @property
+    def trained(self) -> dict[int, Tensor]:
+        """The parameters that the loss takes in, by number."""
+        return {n: self.cut.values[n] for n in self.cut.parameters if self.cut.values[n].is_floating_point()}
+
     def __call__(self, **tensors: Tensor) -> Tensor:
         """Return the loss with these tensors, in the dtype that they have."""
         fixed = {n: v for n, v in self.values.items() if n not in self.cut.noise and n not in self.cut.parameters}
-        values = dict(fixed)
+        values = {**fixed, **self.moved}
         for key, numbers in self.where.items():
             shapes = [self.cut.shapes[n] for n in numbers]
             widths = [math.prod(shape) // self.batch for shape in shapes]
@@ -267,7 +273,7 @@ def problem_of(step: LiveStep, parts: Parts, derived: DerivedLoss) -> tuple[Prob
     named = {} if layout.classes else {s.key: (math.prod(shapes[where[s.key][0]]) // B,) for s in slots if s.role in own}
     plan = CallPlan(keywords={slot.key: slot for slot in slots})
     plan.trace.ignored |= step.ignored
-    loss = Replayed(step.cut, step.values, where, B)
+    loss = Replayed(step.cut, step.values, where, B, names=derived.names)
     reached = Reached(loss, spelled=f"the loss at {derived.site}", notes=("cut out of a live training step",))
     problem = Problem(
         reached, plan, Sizes(B, sample, (K,)), layout, shapes=named, pick=lambda result: result, picked="what is derived"

@@ -1,0 +1,36 @@
+"""A scale that is trained divides the error, and the loss has not its logarithm once for every element.
+
+-log p of a Gaussian is e^2 / (2 sigma^2) + log sigma for each element, of a Laplace |e| / s + log s. Where sigma is trained, the
+logarithm is what holds it: without it the loss falls as sigma grows, so sigma goes to infinity and the error counts for
+nothing. Counted once instead of once for each element, it lets sigma rest far above the size of the errors.
+
+Add the logarithm within the sum over elements, beside the error, or keep the scale fixed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from recon_cli.auditing.defects._subject import Finding, Subject
+
+GRAVITY = "wrong"
+
+
+def find(subject: Subject) -> Iterator[Finding]:
+    """Yield it for each trained scale whose logarithm is there more or less often than once an element."""
+    for scale in subject.term.learned:
+        if scale.logs is None or scale.logs == 1:
+            continue
+        way = "grows" if scale.grows else "falls"
+        if scale.logs <= 0:
+            how = "has the wrong sign in the loss" if scale.logs else "is not in the loss"
+            evidence = f"{scale.name} weighs the error, and log of that scale {how}: it falls without end as {scale.name} {way}"
+        else:
+            times = math.exp(-math.log(scale.logs) / scale.power)
+            evidence = (
+                f"{scale.name} weighs the error, and log of that scale is in the loss {scale.logs:.3g} times for each element: "
+                f"trained, the scale comes to rest at {times:.4g} times the size of the errors"
+            )
+        fix = f"Add log of the scale for every element, within the sum over them; or do not train {scale.name}."
+        yield Finding("log-scale-missing", evidence, fix, subject.reconstruction_site)

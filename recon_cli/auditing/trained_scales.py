@@ -1,0 +1,233 @@
+"""The scales that a loss trains itself: whether log of each is in the loss, once for every element that it divides."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from recon_cli.auditing.calling import Problem
+from recon_cli.auditing.elements import resting
+from recon_cli.auditing.families import LINKS, MADE
+from recon_cli.auditing.measuring import ReconstructionTerm
+from recon_cli.auditing.probes import benign, gradients
+from recon_cli.auditing.reach.roles import Pair
+from recon_cli.auditing.scaling import Scaling
+
+Placed: TypeAlias = Callable[[Problem, Tensor], Problem]  # a problem, with another value of a parameter
+POWERS = {"gaussian": 2, "laplace": 1}  # of a residual in its loss, and of 1/scale
+STEP = 1e-4
+ODD = 37  # a batch whose size is no weight that anybody writes
+FEW = 8  # what is no more is taken for a weight, not for a number of elements
+
+
+@dataclass
+class Replay:
+    """A loss with parameters that are none of its arguments, by number; ``names`` where they have one, ``moved`` others in place.
+
+    A function of named tensors, which is what a live step's loss is cut out as.
+    """
+
+    names: Mapping[int, str] = field(default_factory=dict, kw_only=True)
+    moved: Mapping[int, Tensor] = field(default_factory=dict, kw_only=True)
+
+    @property
+    def trained(self) -> dict[int, Tensor]:
+        """The parameters that its step trains, by number."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class TrainedScale:
+    """A scale that the loss itself trains.
+
+    logs
+        how many times log of the scale is in the loss for each element, where the likelihood has it once; None if not known.
+    power
+        of the scale in the loss: 2 of a Gaussian's.
+    grows
+        whether without its logarithm the parameter goes up.
+    named
+        whether the scale whose likelihood the error and the logarithm make is a plain function of the parameter: then what it is
+        weighed with, a literal size say, is that of both.
+    rest, size, residual
+        where it rests, and of which size of the residuals that is the logarithm; NaN where it does not.
+    """
+
+    name: str
+    logs: float | None
+    power: int
+    grows: bool
+    named: bool = False
+    rest: float = math.nan
+    size: str = ""
+    residual: float = math.nan
+
+
+def trained_scales(
+    problem: Problem, rec: ReconstructionTerm, pair: Pair, meaning: str | None, scaling: Scaling
+) -> tuple[TrainedScale, ...]:
+    """Return the parameters that divide every residual, with how often the loss has their logarithm."""
+    power = POWERS.get(rec.match.family) if rec.match is not None and rec.match.link in LINKS else None
+    if power is None or pair[1] is None or not rec.additive:
+        return ()
+    scales = []
+    for name, here, at in parameters(problem):
+
+        def scale_at(there: Problem, name: str = name, here: Tensor = here, at: Placed = at) -> TrainedScale | None:
+            return measured(there, lambda new: at(there, new), name, here, rec, pair, meaning, scaling)
+
+        scale = judged(problem, scale_at) if fits(here, problem) else None
+        if scale is not None:
+            scales.append(resting_place(problem, scale, pair, here, at))
+    return tuple(scales)
+
+
+def judged(problem: Problem, scale_at: Callable[[Problem], TrainedScale | None]) -> TrainedScale | None:
+    """Return a scale whose logarithm counts 1 where another number is a weight of the whole likelihood, at the problem's sizes.
+
+    Which it is shows at a batch of its own, where the function takes that.
+    """
+    odd = problem.at(sizes=replace(problem.sizes, batch=ODD))
+    try:
+        scale, there = scale_at(odd), odd
+    except Exception:  # of the user's function, which has sizes of its own
+        scale, there = scale_at(problem), problem
+    if scale is None or scale.logs is None or scale.logs <= 0:
+        return scale
+    if not miscounted(scale.logs, (there.sizes.batch, *there.sizes.shape)):
+        return replace(scale, logs=1.0)
+    return replace(scale, logs=1.0) if (scale := scale_at(problem)) is not None and scale.named else scale
+
+
+def parameters(problem: Problem) -> Iterator[tuple[str, Tensor, Placed]]:
+    """Yield what is trained beside the arguments: its name, its value, and how a problem is that with another value."""
+    owner, code = problem.reached.owner, problem.reached.code
+    if isinstance(owner, torch.nn.Module):
+        for name, parameter in owner.named_parameters():
+            if parameter.requires_grad and "." not in name:
+                yield name, parameter.detach().double(), functools.partial(on_self, name)
+    if isinstance(code, Replay):
+        for number, value in code.trained.items():
+            yield code.names.get(number, "a parameter"), value.detach().double(), functools.partial(in_replay, number)
+
+
+def on_self(name: str, problem: Problem, value: Tensor) -> Problem:
+    """Return a problem whose object has another value of a parameter."""
+    follow: dict[str, Any] = {**problem.follow, name: value if value.requires_grad else torch.nn.Parameter(value)}
+    return problem.at(follow=follow, memo={})
+
+
+def in_replay(number: int, problem: Problem, value: Tensor) -> Problem:
+    """Return the problem of a cut-out loss with another value of a parameter."""
+    code: Any = replace(problem.reached.code, moved={number: value})  # type: ignore[type-var]
+    return problem.at(reached=replace(problem.reached, code=code), memo={})
+
+
+def fits(parameter: Tensor, problem: Problem) -> bool:
+    """Whether a parameter can be a scale of a sample's elements: one number, one of each, or one of each along some axis."""
+    sample = problem.sizes.shape
+    return parameter.ndim <= len(sample) + 1 and all(
+        n in (1, whole) for n, whole in zip(reversed(parameter.shape), reversed((1, *sample)), strict=False)
+    )
+
+
+def measured(
+    problem: Problem, at: Callable[[Tensor], Problem], name: str, here: Tensor, rec: ReconstructionTerm, pair: Pair,
+    meaning: str | None, scaling: Scaling,
+) -> TrainedScale | None:  # fmt: skip
+    """Return a parameter as a scale; None where it does not weigh each residual's pull whatever the residual is.
+
+    With L = w(p) |e|^k + c(p) for each element, d log w / d p is that of the pulls; what is left of d L / d p is c'(p), and a
+    likelihood of weight A has c' = -A (d log w / d p) / k for each element.
+    """
+    assert rec.match is not None
+    assert pair[1] is not None
+    power, (to_mean, to_data) = POWERS[rec.match.family], LINKS[rec.match.link]
+    values, recon = resting(problem, meaning), pair[0].key
+    x, r = values[pair[1].key], values[recon]
+    if x.shape != r.shape:
+        return None
+    leaf = torch.nn.Parameter(here.clone())
+    loss = at(leaf)(values)
+    if not loss.requires_grad or torch.autograd.grad(loss, leaf, allow_unused=True)[0] is None:
+        return None  # detached: a noise that something else chooses
+    by_two = {}
+    for share in (1.0, 0.6):
+        point = {**values, recon: x + share * (r - x)}
+        up, down, now = (gradients(at(here + by * STEP), point, [recon]) for by in (1, -1, 0))
+        alive = now[1][recon] != 0
+        logs = (up[1][recon] / down[1][recon])[alive].log() / (2 * STEP)
+        by_two[share] = logs, (up[0] - down[0]) / (2 * STEP), now[1][recon][alive], point[recon][alive], alive
+    logs, slope, pull, mean, alive = by_two[1.0]
+    other = by_two[0.6][0]
+    if not len(logs) or not bool(logs.isfinite().all()) or not bool(logs.abs().max() > 1e-6) or other.shape != logs.shape:
+        return None
+    if bool((logs - other).abs().max() > 1e-4 * logs.abs().max()):
+        return None
+    spot = mean.clone().requires_grad_()
+    error = to_mean(spot) - to_data(x[alive])
+    (bent,) = torch.autograd.grad(error.sum(), spot)
+    errors = (logs * pull / bent * error.detach()).sum().item() / power
+    left = slope - errors
+    left = 0.0 if abs(left) < 1e-5 * max(abs(errors), 1e-12) else left
+    weight = -left * power / logs.sum().item() * rec.sign
+    powers = (problem.sizes.batch, scaling.batch[1]), (scaling.length or problem.sizes.D, scaling.dim[1])
+    own = math.prod(float(size) ** (exponent or 0.0) for size, exponent in powers)
+    known = left == 0 or all(exponent is not None for _, exponent in powers)
+    implied = (abs(weight) / (power * abs(rec.match.weight))) ** (1 / power) if rec.match.weight else math.nan
+    return TrainedScale(
+        name, weight / own if known else None, power, bool(logs.mean() * rec.sign < 0), named=is_named(implied, here, power)
+    )
+
+
+def is_named(scale: float, parameter: Tensor, power: int) -> bool:
+    """Whether a scale, or a half or twice its square, is what people make of a parameter: it, its exponential, 1 over these."""
+    p = parameter.flatten()[:1]
+    plain = [function(p).item() for function in MADE.values()]
+    made = [value**exponent for value in plain if value > 0 for exponent in (1, -1, 0.5, -0.5)]
+    factors = (0.5**0.5, 1.0, 2**0.5) if power == 2 else (0.5, 1.0, 2.0)
+    return bool((parameter == p).all()) and any(
+        math.isclose(scale, factor * value, rel_tol=1e-5) for factor in factors for value in made
+    )
+
+
+def miscounted(logs: float, sizes: tuple[int, ...]) -> bool:
+    """Whether a logarithm is there as often too seldom or too often as a batch or a sample has elements along some axes."""
+    counts = {1}
+    for size in sizes:
+        counts |= {count * size for count in counts}
+    return any(
+        abs(math.log(logs * times / factor)) < 1e-3
+        for count in counts
+        if count > FEW
+        for times in (count, 1 / count)
+        for factor in (0.5, 1.0, 2.0)
+    )
+
+
+def resting_place(problem: Problem, scale: TrainedScale, pair: Pair, here: Tensor, at: Placed) -> TrainedScale:
+    """Return a scale with where it rests at residuals as they are, if it is one number whose logarithm counts."""
+    if here.numel() > 1 or scale.logs != 1 or pair[1] is None:
+        return scale
+    values = benign(problem)
+
+    def pull(to: float) -> float:
+        up, down = (at(problem, torch.full_like(here, to + h))(values).item() for h in (1e-5, -1e-5))
+        return (up - down) / 2e-5
+
+    low, high = here.item() - 20.0, here.item() + 20.0
+    if not pull(low) < 0 < pull(high):
+        return scale
+    from scipy.optimize import root_scalar
+
+    rest = float(root_scalar(pull, bracket=(low, high), xtol=1e-12).root)
+    e = (values[pair[0].key].flatten() - values[pair[1].key].flatten()).abs()
+    sizes = {"mean absolute error": e.mean().item(), "root mean squared error": e.square().mean().sqrt().item()}
+    what = next((word for word, size in sizes.items() if abs(math.exp(rest) / size - 1) < 1e-4), "")
+    return replace(scale, rest=rest, size=what, residual=e.mean().item())
