@@ -142,7 +142,9 @@ def likely(x: Tensor, mu: Tensor) -> tuple[Tensor, Tensor]:
 
     1 where x = 0, and 0 where x = 1: 0 log 0 = 0, in the gradient too.
     """
-    return at_least_one(mu, x <= 0), mu.minimum((x < 1).to(mu.dtype).mul_(2))
+    import torch
+
+    return at_least_one(mu, x <= 0), mu.minimum((x < 1).to(mu.dtype).mul_(torch.finfo(mu.dtype).max))
 
 
 class BinaryCrossEntropy(Loss):

@@ -77,9 +77,12 @@ def plus(values: Tensor, number: float | Tensor) -> Tensor:
 def at_least_one(values: Tensor, condition: Tensor) -> Tensor:
     """Return values, and where the condition holds 1 if they are less: torch's where takes seven times as long.
 
-    What is below 0 stays so, and its logarithm NaN.
+    What is below 0 stays so, gradient and all.
     """
-    return values.maximum(condition.to(values.dtype).mul_(2).sub_(1))
+    import torch
+
+    held = condition.to(values.dtype)
+    return values.maximum((held - 1).mul_(torch.finfo(values.dtype).max).add_(held))
 
 
 def asks_gradient(value: Tensor) -> bool:

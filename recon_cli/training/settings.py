@@ -183,7 +183,7 @@ def noise(likelihood: str | Likelihood, sigma: float | str | None) -> tuple[Like
         )
     kinds = {"per-element": "a sigma or a scale", "network": "a noise of single numbers, not of vectors"}
     fits = parsed.level_name in ("sigma", "scale") if sigma == "per-element" else bool(names)
-    if sigma in kinds and not fits:
+    if str(sigma) in kinds and not fits:
         raise ReconError(
             f"--sigma {sigma} is for {kinds[str(sigma)]}, and {parsed.name} has {' and '.join(parsed.noise)}.",
             "Take --sigma learned, one number for all elements, or --likelihood heteroscedastic-gaussian.",
