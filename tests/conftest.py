@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import signal
 from collections.abc import Mapping
 from importlib import import_module
@@ -51,9 +52,12 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def no_kept_kernels(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Kernels that somebody has kept on this machine are not taken: each test has a folder of its own."""
-    monkeypatch.setattr("recon_cli.runtime.kernels.folder", lambda: tmp_path / "kernels")
+def no_kept_kernels(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:  # fmt: skip
+    """Kernels that somebody has kept on this machine are not taken: each test has a folder of its own, made when it is used."""
+    own = re.sub(r"\W", "_", request.node.nodeid)[-120:]
+    monkeypatch.setattr("recon_cli.runtime.kernels.folder", lambda: tmp_path_factory.getbasetemp() / "kernels" / own)
 
 
 @pytest.fixture

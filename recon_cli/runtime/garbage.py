@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 SELDOM = (50_000, 20, 50)  # new objects before a search, and how many searches before an older generation's
 usual: list[tuple[int, int, int]] = []  # thresholds to come back to, while there is a command that is being loaded
+frozen: list[bool] = []  # whether what is loaded was set aside: Python counts it one by one when it is asked
 
 
 @contextlib.contextmanager
@@ -24,7 +25,8 @@ def seldom_searched() -> Iterator[None]:
 def search_as_usual() -> None:
     """Search as often as before, if that was changed; and never again through what there is by then: modules stay."""
     if usual:
-        if not gc.get_freeze_count():
+        if not frozen:
             gc.freeze()
+            frozen.append(True)
         gc.set_threshold(*usual[0])
         usual.clear()
