@@ -318,8 +318,7 @@ def asides(measured: Measurements, rows: Sequence[Row]) -> list[str]:
 
 def is_plain(latent: Latent) -> bool:
     """Return whether a KL is to the standard normal, at its weight everywhere: what a line of code for it says."""
-    is_standard = abs(latent.prior - 1) < 1e-4 and abs(latent.centre) < 1e-6
-    return is_standard and not latent.forms and not any("arguments" in note for note in latent.notes)
+    return abs(latent.prior - 1) < 1e-4 and abs(latent.centre) < 1e-6 and not latent.forms
 
 
 def conversions(measured: Measurements, rows: Sequence[Row]) -> tuple[tuple[str, str], ...]:
@@ -332,7 +331,8 @@ def conversions(measured: Measurements, rows: Sequence[Row]) -> tuple[tuple[str,
     known = latent is not None and latent.meaning in PRIOR and is_name(measured.mu) and is_name(measured.scale)
     passed = next((key for key, role, _ in measured.roles if role == "kl"), "kl")
     pull = kl(measured) if known or measured.divergence else f"{passed}.sum()"
-    if latent is not None and not measured.divergence and not is_plain(latent):
+    has_prior = any(role == "prior" for _, role, _ in measured.roles)
+    if latent is not None and not measured.divergence and (has_prior or not is_plain(latent)):
         pull, today = f"{passed}.sum()", f"{today}, {passed} your own"
     masks = [key for key, role, _ in measured.roles if role == "mask"]
     recon, target = ends(term) if is_name(term.recon) and is_name(term.target or "x") else ("x_hat", "x")

@@ -81,7 +81,7 @@ def vectors_of(x: Tensor) -> str:
     """Return which likelihoods of vectors allow these, in words; nothing where none does."""
     kinds = (likelihoods.find(name) for name in likelihoods.names())
     names = [kind.name for kind in kinds if kind.event and not kind.head and kind.designed(x).support.contains(x).all()]
-    return f"; {' and '.join(names)} allows them" if names else ""
+    return f"; {' and '.join(names)} allow{'s' * (len(names) == 1)} them" if names else ""
 
 
 def remarks(data: Beside, rows: Sequence[Row], latents: int) -> list[str]:

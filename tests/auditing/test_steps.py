@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 import recon_cli
 from recon_cli.auditing.reach import script
+from recon_cli.auditing.reach.step import respelled
 from recon_cli.auditing.reach.watch import audited
 from recon_cli.auditing.result import Audit
 from recon_cli.errors import ReconError
@@ -509,6 +510,13 @@ def test_lines_of_code_are_in_the_names_of_the_step_s_own_code() -> None:
         assert "(reconstruction - data)" in code
         assert "(z_mean**2 + z_logvar.exp() - z_logvar - 1)" in code
         assert not {"output", "mu", "scale", "x"} & {*re.findall(r"\w+", code)}
+
+
+def test_an_expression_is_respelled_where_it_stands_whole() -> None:
+    said = {"out.sigmoid()": "recon", "binary_cross_entropy_with_logits(out": "binary_cross_entropy(recon"}
+    assert respelled("out.sigmoid() - layout.sigmoid()", said) == "recon - layout.sigmoid()"
+    for name, wanted in (("out", "binary_cross_entropy(recon, x)"), ("output", "binary_cross_entropy_with_logits(output, x)")):
+        assert respelled(f"binary_cross_entropy_with_logits({name}, x)", said) == wanted
 
 
 def test_a_name_that_the_code_has_for_something_else_is_not_taken() -> None:

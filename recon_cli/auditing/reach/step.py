@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -93,13 +94,15 @@ def in_own_words(audit: Audit, loss: Cut, own: Mapping[int, str], names: Mapping
             if operation.name == "sigmoid":
                 said[f"binary_cross_entropy_with_logits({raw}"] = f"binary_cross_entropy({mean}"
 
-    def in_words(code: str) -> str:
-        for expression, name in said.items():
-            code = code.replace(expression, name)
-        return code
+    findings = tuple(replace(each, fix=respelled(each.fix, said)) for each in audit.findings)
+    return replace(audit, findings=findings, conversions=tuple((keep, respelled(code, said)) for keep, code in audit.conversions))
 
-    findings = tuple(replace(each, fix=in_words(each.fix)) for each in audit.findings)
-    return replace(audit, findings=findings, conversions=tuple((keep, in_words(code)) for keep, code in audit.conversions))
+
+def respelled(code: str, said: Mapping[str, str]) -> str:
+    """Return a line of code with names in place of expressions that stand whole: ``out.exp()`` is not in ``layout.exp()``."""
+    for expression, name in said.items():
+        code = re.sub(rf"(?<!\w){re.escape(expression)}(?!\w)", name, code)
+    return code
 
 
 def beside(step: LiveStep, parts: Parts, measured: Measurements) -> Beside:
