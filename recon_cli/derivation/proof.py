@@ -166,6 +166,8 @@ def separated(symbols: Words, density: Expr, cost: Expr, odds: Odds) -> Decompos
     own = logarithm(density) + cost
     if sympy.expand(own) == 0 or (isinstance(density, sympy.Piecewise) and vanishes(own)):
         return Decomposition(sympy.Integer(1), sympy.Integer(0), sympy.Integer(0), "nll")
+    if density.has(sympy.Eq):
+        raise NotImplementedError("an atom has no derivative by x")
     slope, way = ratio(-inner, price, x, odds.symbol)
     constant, varying = level(inner + slope * price, x, odds.symbol).as_independent(*mus, as_Add=True)
     if varying != 0 and varying.has(x):  # terms in x that are together once there are no odds

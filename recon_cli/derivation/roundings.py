@@ -24,6 +24,7 @@ EPS = 2.0**-52
 MANY = 4096  # roundings: more than careless code takes, far less than an error
 FEW = 8  # roundings below which nothing further is looked at
 DIGITS = 40  # of the exact numbers
+BESSEL = {name: mpmath.memoize(getattr(mpmath, name)) for name in ("besseli", "besselk")}  # dear, and mostly of the noise alone
 STEP, SMALL = (mpmath.mpf(10) ** -power for power in (12, 6))
 
 Exact: TypeAlias = Any  # a number of mpmath's, which has no types
@@ -79,7 +80,7 @@ class Formulas:
         """Return an expression, or a list of them, as a function of exact numbers for these symbols."""
         key = (tuple(expression) if isinstance(expression, list) else expression, *names)
         if key not in self.compiled:
-            self.compiled[key] = sympy.lambdify(names, expression, modules=[{"erfc": erfc}, "mpmath"])
+            self.compiled[key] = sympy.lambdify(names, expression, modules=[{"erfc": erfc, **BESSEL}, "mpmath"])
         return self.compiled[key]
 
     def units(self, numbers: Sequence[Exact]) -> list[Exact]:
