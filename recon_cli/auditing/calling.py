@@ -107,7 +107,7 @@ class Problem:
 
     def place(self, slot: Slot, value: Tensor) -> Tensor | list[Tensor]:
         """Return a canonical tensor in the shape that the call takes."""
-        B = len(value)
+        B = len(value) if value.ndim else 1
         named = self.shapes.get(slot.key) or self.shapes.get(slot.group)
         if slot.role == "unknown":
             return value.reshape(B, *self.sizes.shape)

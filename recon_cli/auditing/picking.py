@@ -13,6 +13,7 @@ from torch import Tensor
 
 from recon_cli.auditing.calling import Problem
 from recon_cli.auditing.limiting import from_outside, worded
+from recon_cli.auditing.reach.totals import total_in_file
 from recon_cli.errors import ReconError
 from recon_cli.identity.shapes import spell
 
@@ -103,20 +104,23 @@ def part_picker(problem: Problem, values: list[dict[str, Tensor]], result: objec
     if len(tensors) == 1 and len(floats) == 1:
         (key,) = tensors
         return taking(key), f"{key}, the only number returned"
+    many = [{**v, **of_other_terms(problem, values[0], i)} for i, v in enumerate(values)]
     results = [
         {key: float(torch.as_tensor(part).sum()) for key, part in (parts_of(problem.raw(v)) or {}).items() if key in floats}
-        for v in values
+        for v in many
     ]
     both = by_both(problem, values[0], tensors)
-    for key in [*both, *tensors]:  # rec = total - kl is a weighted sum as well
-        others = [other for other in floats if other != key]
-        if len(others) >= 2 and weighted_sum(results, key, others):
-            return taking(key), f"{key}, a weighted sum of the other {len(others)}"
+    weights = {key: weights_of(results, key, [other for other in floats if other != key]) for key in [*both, *tensors]}
+    sums = [key for key in weights if weights[key]]
+    for key in sorted(sums, key=lambda key: key not in both and min(weights[key]) < 0):  # rec = total - kl is one as well
+        return taking(key), f"{key}, a weighted sum of the other {len(floats) - 1}"
     if len(both) == 1:
         return taking(both[0]), f"{both[0]}, the only part that depends on reconstruction and latents"
     if len(tensors) == 1:
         (key,) = tensors
         return taking(key), f"{key}, the only part with a gradient"
+    if (total := total_in_file(problem.reached)) is not None:
+        return evaluating(total[0]), f"{total[0]}, as line {total[1]} adds them"
     terms = " + ".join(tensors)
     raise ReconError(
         f"{spelled} returns {len(parts)} parts ({', '.join(parts)}), and none of them is a total of the others.",
@@ -124,21 +128,28 @@ def part_picker(problem: Problem, values: list[dict[str, Tensor]], result: objec
     )
 
 
+def of_other_terms(problem: Problem, values: Mapping[str, Tensor], number: int) -> dict[str, Tensor]:
+    """Return what no probe changes and other terms are made of (a codebook's loss, codes that are compared), for one call."""
+    numbers = {s.key: torch.tensor(0.5 + number**2 + i) for i, s in enumerate(problem.plan.role("extra"))}
+    codes = {s.key: problem.extra(s, values) for s in problem.plan.role("compared")}
+    return numbers | {key: code * (1 + number / (8 + i)) for i, (key, code) in enumerate(codes.items())}
+
+
 def taking(key: str) -> Pick:
     """Return the part called ``key``."""
     return lambda result: parts_of(result)[key]  # type: ignore[index]
 
 
-def weighted_sum(results: list[dict[str, float]], key: str, others: list[str]) -> bool:
-    """Whether one part is the others with fixed weights, over several calls."""
+def weights_of(results: list[dict[str, float]], key: str, others: list[str]) -> list[float]:
+    """Return with which fixed weights one part is the sum of two or more others, over several calls; none where it is not."""
     rows = numpy.array([[row[other] for other in others] for row in results])
     wanted = numpy.array([row[key] for row in results])
     keep = [i for i in range(rows.shape[1]) if numpy.ptp(rows[:, i]) > 0]
     if len(keep) < 2:
-        return False
-    rows = rows[:, keep]
-    weights = numpy.linalg.lstsq(rows, wanted, rcond=None)[0]
-    return bool(numpy.abs(rows @ weights - wanted).max() <= 1e-9 * max(1e-300, numpy.abs(wanted).max()) and (weights != 0).all())
+        return []
+    weights = numpy.linalg.lstsq(rows[:, keep], wanted, rcond=None)[0]
+    near = numpy.abs(rows[:, keep] @ weights - wanted).max() <= 1e-9 * max(1e-300, numpy.abs(wanted).max())
+    return [*map(float, weights)] if near and (weights != 0).all() else []
 
 
 def by_both(problem: Problem, values: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> list[str]:

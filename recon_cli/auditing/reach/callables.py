@@ -18,9 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from recon_cli.auditing.limiting import explained, from_outside, worded
+from recon_cli.auditing.reach.defining import extracted
 from recon_cli.auditing.reach.expressions import Expression, resolved
-from recon_cli.auditing.reach.extracting import Definition, bound_by, extracted, nested_error, parsed, top_names, untidy
-from recon_cli.auditing.reach.objects import Stand, assign, defaults_of, methods_of, source, stand_in
+from recon_cli.auditing.reach.extracting import Definition, bound_by, nested_error, parsed, top_names, untidy
+from recon_cli.auditing.reach.initial import Initial
+from recon_cli.auditing.reach.objects import Stand, assign, methods_of, source, stand_in
 from recon_cli.auditing.reach.source_files import is_file, tree_of
 from recon_cli.errors import ReconError
 from recon_cli.runtime.user_code import execute_file, importable_names, importing_from, no_such_name
@@ -214,18 +216,23 @@ def of_class(
             note = f"{kind.__name__}() was called without arguments"
             return replace(reached, notes=(*notes, note, *reached.notes), spelled=f"{kind.__name__}.{method}")
     owner = stand_in(kind)
-    defaults = {"training": True, **defaults_of(kind)}
-    for key, value in defaults.items():
+    initial = Initial(kind, attributes)
+    for key, value in {"training": True, "device": "cpu", **initial.attributes}.items():
         with contextlib.suppress(ReconError):  # a property says it itself
             assign(owner, {key: value})
     assign(owner, attributes)
-    used = {key: value for key, value in defaults.items() if key not in attributes and reads(code, key)}
-    assumptions = [f"self.{key} = {value!r} is the default of {kind.__name__}" for key, value in used.items()]
     if inspect.isfunction(code) and bind:
         code = rebuilt(code, bind)
     spelled = f"{kind.__name__}.{method}"
     return Reached(
-        code, owner, method, source(code), dict(bind), (*notes, "self is a stand-in", *assumptions), spelled, blank=True
+        code,
+        owner,
+        method,
+        source(code),
+        dict(bind),
+        (*notes, "self is a stand-in", *initial.said(code, attributes)),
+        spelled,
+        blank=True,
     )
 
 
@@ -241,12 +248,6 @@ def own_arguments(kind: type) -> list[str]:
     """Return the arguments that making an object of ``kind`` needs."""
     parameters = parameters_of(kind).values()
     return [p.name for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
-
-
-def reads(code: object, attribute: str) -> bool:
-    """Whether a function's source mentions an attribute of self."""
-    tree = source(code)
-    return tree is None or any(isinstance(node, ast.Attribute) and node.attr == attribute for node in ast.walk(tree))
 
 
 def from_file(
@@ -283,6 +284,9 @@ def from_file(
     extract = extracted(tree, text, path, head, bind)
     names = extract.names
     note = f"taken out of {path.name} without running it ({why})"
+    if extract.beside:
+        count = len(extract.beside)
+        note += f", with what it imports from {count} {'files' if count > 1 else 'file'} beside it"
     if extract.missing:
         note += f"; not there: {', '.join(sorted(extract.missing))}"
     for line, changed in extract.left.items():

@@ -1,23 +1,16 @@
-"""Taking a function out of a file: read, not run, unless all that the file does is define things."""
+"""What a file's top level binds, changes and needs, and whether running it does more than define things: read, not run."""
 
 from __future__ import annotations
 
 import ast
 import builtins
-import importlib
-import linecache
-import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from recon_cli.auditing.limiting import from_outside, worded
 from recon_cli.auditing.reach.expressions import MODULES
 from recon_cli.errors import ReconError
 
 Definition = (ast.FunctionDef, ast.AsyncFunctionDef)
-TYPED: dict[str, Any] = {"type_params": []} if sys.version_info >= (3, 12) else {}
 
 
 def bound_by(node: ast.AST) -> set[str]:
@@ -196,124 +189,6 @@ def needed_by(tree: ast.Module, wanted: str, known: Iterable[str] = ()) -> list[
             keep.add(id(node))
             todo += [n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)]
     return [node for node in tree.body if id(node) in keep]
-
-
-@dataclass
-class Extract:
-    """Names taken out of a file; those that are not there, and the lines that would change some and were not run."""
-
-    names: dict[str, object]
-    missing: set[str] = field(default_factory=set)
-    left: dict[int, str] = field(default_factory=dict)
-
-
-def extracted(tree: ast.Module, text: str, path: Path, wanted: str, bind: Mapping[str, object]) -> Extract:
-    """Return ``wanted`` and all it names: definitions, imports that succeed, assignments of plain values and what changes them.
-
-    Raises ReconError where ``wanted`` itself cannot be defined.
-    """
-    own = owners(tree)
-    names: dict[str, object] = {"__name__": "_audited", "__builtins__": builtins}
-    names |= {key: importlib.import_module(module) for key, module in MODULES.items() if key not in own}
-    names |= {key: value for key, value in bind.items() if "." not in key}
-    extract = Extract(names)
-    fault: BaseException | None = None
-    sys.argv[:] = [str(path)]  # for a parser of the file's own
-    kept = needed_by(tree, wanted, bind)
-    read = {n.attr for node in kept for n in ast.walk(node) if isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Load)}
-
-    def leave(node: ast.stmt) -> None:
-        """Note what a statement that was not run would have bound and changed. Raises ReconError for what torch's calls are."""
-        extract.missing |= bound_by(node) - set(names)
-        changed = changes(node, own)
-        for name, attributes in changed.items():
-            if name in MODULES and (replaced := sorted(attributes & read)):
-                raise ReconError(
-                    f"Line {node.lineno} of {path.name} may put something else in the place of {name}.{replaced[0]}, which "
-                    f"{wanted} calls, and could not be run.",
-                    "Make what it needs importable here, or audit a function that calls the other one by its name.",
-                )
-        if known := sorted((bound_by(node) | {*changed}) & set(names)):
-            extract.left[node.lineno] = ", ".join(known)
-
-    for node in kept:
-        if not runs(node, own):
-            leave(node)
-            continue
-        try:
-            define(node, text, path, names, wanted)
-        except BaseException as error:
-            if from_outside(error):
-                raise
-            fault = error if wanted in bound_by(node) else fault
-            leave(node)
-    if fault is not None and wanted not in names:
-        absent = extract.missing - {wanted}
-        isnt = f", where {' and '.join(sorted(absent))} {'is' if len(absent) == 1 else 'are'} not there" if absent else ""
-        name = getattr(fault, "name", None) if isinstance(fault, NameError) else None
-        raise ReconError(
-            f"{wanted} of {path.name} cannot be defined alone{isnt}: {worded(fault)}.",
-            f"Give it: --bind {name}=VALUE." if name else "Make what it imports importable here, or audit a function without it.",
-        )
-    extract.missing -= set(bind)
-    return extract
-
-
-class Absence(type):
-    """The kind of what stands for a class, a default, a base from a package that is not there; all of its parts are such too."""
-
-    def __getattr__(cls, name: str) -> object:
-        if name[:2] == "__" or "_absent" not in vars(cls):
-            raise AttributeError(name)
-        return absent(name)
-
-
-def absent(name: str) -> Absence:
-    """Return a stand-in, which may be a base, a default, an annotation."""
-
-    def made(_self: object, *_args: object, **_keywords: object) -> None:
-        """Take what the one that is not there takes."""
-
-    return Absence(name, (), {"_absent": True, "__init__": made})
-
-
-def define(node: ast.stmt, text: str, path: Path, names: dict[str, object], wanted: str) -> None:
-    """Execute a top-level statement; a definition's bases, defaults and annotations that are not there are stand-ins for it."""
-    tries: list[ast.stmt] = [node]
-    if isinstance(node, ast.ClassDef) and node.name == wanted:  # a base that cannot be one: its methods will do
-        bare = ast.ClassDef(node.name, [], [], [n for n in node.body if isinstance(n, Definition)], [], **TYPED)
-        tries.append(ast.copy_location(bare, node))
-    standing: list[str] = []
-    try:
-        while True:
-            try:
-                return run(tries[0], text, path, names)
-            except NameError as error:
-                if not isinstance(node, (*Definition, ast.ClassDef)) or not error.name or error.name in standing:
-                    raise
-                names[error.name] = absent(error.name)
-                standing.append(error.name)
-            except Exception:
-                if len(tries) == 1:
-                    raise
-                del tries[0]
-    finally:
-        for name in standing:  # what the code itself reads of them is asked for
-            names.pop(name, None)
-
-
-def run(node: ast.stmt, text: str, path: Path, names: dict[str, object]) -> None:
-    """Execute one top-level statement, no decorators; its source stays readable, by its own lines."""
-    for inner in ast.walk(node):
-        if isinstance(inner, Definition):
-            inner.decorator_list = [
-                d for d in inner.decorator_list if ast.unparse(d) in ("staticmethod", "classmethod", "property")
-            ]
-        elif isinstance(inner, ast.ClassDef):
-            inner.decorator_list = [d for d in inner.decorator_list if root_of(d) in names]
-    label = f"<recon {path.name}>"
-    linecache.cache[label] = (len(text), None, text.splitlines(keepends=True), label)
-    exec(compile(ast.Module([node], []), label, "exec"), names)
 
 
 def nested_error(word: str, node: Any, tree: ast.Module) -> ReconError:

@@ -70,35 +70,6 @@ def stand_in(kind: Any) -> Any:
     return owner
 
 
-def defaults_of(kind: type) -> dict[str, object]:
-    """Return what ``self.a = a`` in ``__init__`` would set from literal defaults."""
-    defaults: dict[str, object] = {}
-    for base in reversed(kind.__mro__):
-        init = base.__dict__.get("__init__")
-        if inspect.isfunction(init) and not base.__module__.startswith("torch") and (tree := source(init)) is not None:
-            defaults |= set_by(init, tree)
-    return defaults
-
-
-def set_by(init: Any, tree: ast.AST) -> dict[str, object]:
-    """Return what one ``__init__`` sets from literals."""
-    literals = {
-        p.name: p.default
-        for p in inspect.signature(init).parameters.values()
-        if p.default is not p.empty and isinstance(p.default, (int, float, str, bool, type(None)))
-    }
-    values: dict[str, object] = {}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Attribute):
-            target, value = node.targets[0], node.value
-            if isinstance(target.value, ast.Name) and target.value.id == "self":
-                if isinstance(value, ast.Name) and value.id in literals:
-                    values[target.attr] = literals[value.id]
-                elif isinstance(value, ast.Constant) and value.value is not None:
-                    values[target.attr] = value.value
-    return values
-
-
 def methods_of(kind: type) -> list[str]:
     """Return the public methods of a class, without those that every object and every torch module has."""
     common = [base for base in kind.__mro__ if (base.__module__, base.__name__) == ("torch.nn.modules.module", "Module")]

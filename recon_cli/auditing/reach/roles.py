@@ -239,9 +239,15 @@ def needed(missing: list[str], call: CallPlan, reached: Reached) -> ReconError:
     inside = {key: call.trace.nodes[key].of("attr") if key in call.trace.nodes else {} for key in missing}
     missing = [place for key in missing for place in ([f"{key}.{part}" for part in inside[key]] or [key])]
     options: dict[str, object] = {}  # a word, or a dictionary of words by keys
+    several: list[str] = []
     for key in missing:
         node = call.trace.nodes.get(key, Node(key))
         word = call.wanted.get(key) or (CRITERION if "loss" in node.uses else "WORD" if "words" in node.uses else 1)
+        if choices := compared(reached.tree, key):
+            word, several = (
+                choices[0],
+                [*several, f"{key} may be {', '.join(choices[:-1])} or {choices[-1]}"] if choices[1:] else several,
+            )
         root, *keys = re.split(r"\['|'\]\['|'\]", key.removesuffix("']"))
         option = f"--self {root[5:]}" if root.startswith("self.") else f"--bind {root}"
         if not keys or not isinstance(place := options.setdefault(option, {}), dict):
@@ -261,7 +267,16 @@ def needed(missing: list[str], call: CallPlan, reached: Reached) -> ReconError:
     which = "which has no default" if len(missing) == 1 else "which have no defaults"
     names = spelled_out(missing)
     them = "it" if len(missing) == 1 else "them"
-    return ReconError(f"{reached.spelled} needs {names}, {which}.", f"Pass {them}: {passed}, say.")
+    return ReconError(f"{reached.spelled} needs {names}, {which}.", f"Pass {them}: {'; '.join([f'{passed}, say', *several])}.")
+
+
+def compared(tree: ast.AST | None, key: str) -> list[str]:
+    """Return the words that a function compares a value with, in their order."""
+    words: list[str] = []
+    for node in ast.walk(tree) if tree is not None else ():
+        if isinstance(node, ast.Compare) and ast.unparse(node.left) == key and isinstance(node.ops[0], (ast.Eq, ast.In)):
+            words += [n.value for n in ast.walk(node.comparators[0]) if isinstance(n, ast.Constant) and isinstance(n.value, str)]
+    return list(dict.fromkeys(words))
 
 
 def spelled_out(names: list[str]) -> str:
