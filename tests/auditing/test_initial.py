@@ -185,3 +185,17 @@ class Loss:
     with pytest.raises(ReconError) as error:
         audit(written(tmp_path, HEAD + text) + ":Loss.loss")
     assert error.value.hint == "Pass it: --self opt.kind=l2, say; self.opt.kind may be l2, l1 or mae."
+
+
+def test_an_argument_that_only_seems_to_be_optional_is_given(tmp_path: Path) -> None:
+    text = """
+def loss(recon, x, mu, logvar, z=None, weights=None):
+    batch, width = z.shape
+    log_q = -0.5 * (logvar + (z - mu) ** 2 / logvar.exp()).sum()
+    log_p = -0.5 * (z**2).sum()
+    error = (recon - x).square() if weights is None else weights * (recon - x).square()
+    return 0.5 * error.sum() + log_q - log_p
+"""
+    result = audit(written(tmp_path, HEAD + text) + ":loss")
+    assert result.rows[0].verdict == "elbo"
+    assert "weights" not in str(result)

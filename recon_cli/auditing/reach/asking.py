@@ -28,7 +28,7 @@ def asked(
     """
 
     def run(trace: Trace) -> object:
-        arguments, keywords = passed(trace, parameters, bind, words, keys)
+        arguments, keywords = passed(trace, parameters, bind, words, keys, reached.tree)
         function = reached.caller()
         owner = getattr(function, "__self__", None) or (function.args[0] if hasattr(function, "args") and function.args else None)
         trace.complete(owner if owner is not None else function if reached.bound else None, call.inner)
@@ -66,7 +66,12 @@ def read(keys: Mapping[str, bool], bind: Mapping[str, object]) -> list[str]:
 
 
 def passed(
-    trace: Trace, parameters: list[inspect.Parameter], bind: Mapping[str, object], words: list[str], keys: Mapping[str, bool]
+    trace: Trace,
+    parameters: list[inspect.Parameter],
+    bind: Mapping[str, object],
+    words: list[str],
+    keys: Mapping[str, bool],
+    tree: ast.AST | None,
 ) -> tuple[list[object], dict[str, object]]:
     """Return arguments and keywords for a call that is traced."""
     values: dict[str, object] = {}
@@ -85,7 +90,7 @@ def passed(
             values |= {key: value(key) for key in read(keys, bind)}
         elif word in SKIPPED and name not in bind and parameter.default is parameter.empty:
             values[name] = None
-        elif name in bind or word not in (*SKIPPED, None) or parameter.default is parameter.empty or wanted(parameter):
+        elif name in bind or word not in (*SKIPPED, None) or parameter.default is parameter.empty or wanted(parameter, tree):
             values[name] = value(name)
     values |= {name: part.value(values) for name, part in values.items() if isinstance(part, Expression)}
     kinds = (inspect.Parameter.POSITIONAL_ONLY, *([inspect.Parameter.POSITIONAL_OR_KEYWORD] if several else []))
@@ -119,8 +124,24 @@ def handed_on(tree: ast.AST | None, parameters: list[inspect.Parameter], given: 
     return [name for name in given if name not in names]
 
 
-def wanted(parameter: inspect.Parameter) -> bool:
-    """Whether an argument with a default is one that the audit fills: a tensor that may be left out."""
-    if parameter.default is None and "pad" in parameter.name:
-        return True
-    return parameter.default is None and role_of(parameter.name) in ("recon", "target", "mu", "scale", "posterior", "kl")
+def wanted(parameter: inspect.Parameter, tree: ast.AST | None) -> bool:
+    """Whether an argument with a default is one that the audit fills: a tensor that may be left out, or that only seems to be."""
+    if parameter.default is not None:
+        return False
+    role = role_of(parameter.name)
+    data = role in ("recon", "target", "mu", "scale", "posterior", "kl")
+    return "pad" in parameter.name or data or role is not None and takes_apart(tree, parameter.name)
+
+
+def takes_apart(tree: ast.AST | None, name: str) -> bool:
+    """Whether code reads a part of what a name holds, and nowhere asks whether it is there."""
+    nodes = [*ast.walk(tree)] if tree is not None else []
+    parts = any(isinstance(n, (ast.Attribute, ast.Subscript)) and is_name(n.value, name) for n in nodes)
+    asks = any(isinstance(n, ast.Compare) and is_name(n.left, name) for n in nodes)
+    tests = [n.test for n in nodes if isinstance(n, (ast.If, ast.IfExp, ast.Assert))]
+    return parts and not asks and not any(is_name(n, name) for test in tests for n in ast.walk(test))
+
+
+def is_name(node: ast.AST, name: str) -> bool:
+    """Whether a node is that name alone."""
+    return isinstance(node, ast.Name) and node.id == name

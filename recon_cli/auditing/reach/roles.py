@@ -64,7 +64,7 @@ def plan(reached: Reached, bind: Mapping[str, object], order: str | None) -> Cal
         if name not in bind and parameter.default is not parameter.empty:
             if word in SKIPPED:
                 break
-            if word is None and not wanted(parameter):
+            if word is None and not wanted(parameter, reached.tree):
                 continue
         value = value_of(name, word, call, reached, bind, missing)
         if parameter.kind is parameter.KEYWORD_ONLY or len(call.arguments) < index - 1 and not several:

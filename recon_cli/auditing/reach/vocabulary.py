@@ -68,7 +68,7 @@ NAMED = {
         \w+_loss  loss_(?!mask)\w+  commit\w*  reg(ular\w*)?  penalty
     """,
     "z": r"""
-        z  zs  z_?samples?  sample_?z  latents?  samples?  encoded  codes?
+        z  zs  z_?samples?  sampled?_?z  latents?  (latent_)?samples?  sampled_latents?  encoded  codes?
     """,
     "mask": r"""
         masks?  \w+_mask  is_?pad\w*  pads?  padding\w*  weights?  sample_weights?  w  valid
