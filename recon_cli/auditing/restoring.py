@@ -301,10 +301,15 @@ class Muted:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep what this thread writes on stdout and stderr to itself; what other threads write comes through."""
+    """Keep what this thread writes on stdout and stderr to itself; what other threads write comes through.
+
+    What torch.compile was given runs as it is written.
+    """
     streams = Muted(sys.stdout), Muted(sys.stderr)
+    compiled = "torch._dynamo" in sys.modules
+    eager = torch.compiler.set_stance("force_eager") if compiled else contextlib.nullcontext()
     try:
-        with contextlib.redirect_stdout(streams[0]), contextlib.redirect_stderr(streams[1]):
+        with contextlib.redirect_stdout(streams[0]), contextlib.redirect_stderr(streams[1]), eager:
             yield
     finally:
         for stream in streams:

@@ -199,3 +199,24 @@ def loss(recon, x, mu, logvar, z=None, weights=None):
     result = audit(written(tmp_path, HEAD + text) + ":loss")
     assert result.rows[0].verdict == "elbo"
     assert "weights" not in str(result)
+
+
+def test_what_is_compiled_runs_as_it_is_written(tmp_path: Path) -> None:
+    text = "@torch.jit.script\ndef loss(recon, x):\n    return ((recon - x) ** 2).sum()\n"
+    result = audit(written(tmp_path, HEAD + text) + ":loss")
+    assert result.rows[0].family == "gaussian"
+    assert "compiled: it ran as it is written" in str(result)
+
+
+@pytest.mark.slow
+def test_the_compiler_says_nothing_of_a_helper(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    text = """
+@torch.compile
+def square(recon, x):
+    return ((recon - x) ** 2).sum()
+
+def loss(recon, x):
+    return 3 * square(recon, x)
+"""
+    assert audit(written(tmp_path, HEAD + text) + ":loss").rows[0].family == "gaussian"
+    assert not capfd.readouterr().err

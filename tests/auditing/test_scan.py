@@ -62,6 +62,10 @@ TEXTS: list[tuple[str, dict[str, bool]]] = [
     ("class A(nn.Module):\n    def kl(self, q, p):\n        return kl_divergence(q, p)\n    def forward(self, x):\n"
      "        return self.decoder(x), self.kl(x, x)\n    def generate(self, x):\n        return self.forward(x)[0]\n", {}),
     ("def show(a, b):\n    print(F.mse_loss(a, b))\n", {}),
+    ("def mean_flat(t):\n    return t.flatten(1).mean(1)\ndef f(a, b):\n    return mean_flat((a - b) ** 2)\n", {"f": True}),
+    ("def kl(a, b, s, t):\n    return -0.5 + t - s + 0.5 * (s.exp() ** 2 + (a - b) ** 2) / t.exp() ** 2\n", {"kl": True}),
+    ("def mixture_nll(x, p):\n    return -torch.logsumexp(p - F.softplus(x), dim=-1).mean()\n", {"mixture_nll": True}),
+    ("def running_loss(values):\n    return values[-1]\n", {}),
 ]  # fmt: skip
 
 

@@ -76,6 +76,9 @@ def live(loss: object, bind: Mapping[str, object], attributes: Mapping[str, obje
     from recon_cli.auditing.reach import jax_bridge
 
     notes: list[str] = []
+    if (written := getattr(loss, "_torchdynamo_inline", None)) is not None and not inspect.isclass(loss):
+        loss = written  # what torch.compile or torch.jit.script was given
+        notes.append("compiled: it ran as it is written")
     if inspect.isclass(loss):
         with explained(f"{loss.__name__} could not be made without arguments", "Give an object of it."):
             loss = loss()

@@ -103,7 +103,12 @@ def is_kl(node: ast.AST) -> bool:
     calls = {called(each) for each in inside}
     squares = bool(calls & {"pow", "square"}) or any(isinstance(each, ast.BinOp) and is_square(each) for each in inside)
     scales = "exp" in calls or bool(calls & {"log", "log2"})
-    return len(terms) >= 4 and squares and scales and any(isinstance(term, ast.Constant) for term in terms)
+    return len(terms) >= 4 and squares and scales and any(is_number(term) for term in terms)
+
+
+def is_number(node: ast.AST) -> bool:
+    """Whether an expression is a number as it is written, with its sign."""
+    return isinstance(node, ast.Constant) or (isinstance(node, ast.UnaryOp) and is_number(node.operand))
 
 
 def is_square(node: ast.BinOp) -> bool:

@@ -35,6 +35,8 @@ Function: TypeAlias = "ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda"
 
 OF_KL = {"kl_divergence", "kl_div"}
 SUMS = {"sum", "mean", "nansum", "nanmean", "norm", "vector_norm", "reduce_mean", "reduce_sum"}
+OWN_SUMS = re.compile(r"_*(sum|mean)_\w+|\w+_(sum|mean)$")  # a file's own: mean_flat, batch_sum
+NAMED = re.compile(r"(.*_)?(loss|nll|neg_?log_?likelihood|log_?lik(elihood)?|elbo)$", re.I)  # what a loss is called
 NETWORK = re.compile(
     r"(.*_)?(enc|dec|encoders?|decoders?|encode|decode|model|net|network|vae|ae|autoencoder|generator|discriminator|netg|netd"
     r"|backbone|unet|reparam\w*|generate)\d*$",
@@ -201,6 +203,7 @@ class SourceFile:
         for place in self.places:
             place.note_names()
             found = [node for node in self.nodes(place) if id(node) not in place.ranked and self.is_loss(node, place)]
+            found = found or self.reductions(place)
             place.compares = min(found, key=lambda node: getattr(node, "lineno", 0), default=None)
             place.of_kl_alone = bool(found) and all(is_kl(node) or called(node) in OF_KL for node in found)
 
@@ -210,6 +213,12 @@ class SourceFile:
             yield from ast.walk(place.node.body)
             return
         yield from own_nodes(place.node)
+
+    def reductions(self, place: Place) -> list[ast.AST]:
+        """Return the sums of a function that compares in no way that is known, and is called a loss."""
+        if not NAMED.match(place.short):
+            return []
+        return [node for node in self.nodes(place) if called(node) in (*SUMS, "logsumexp") and id(node) not in place.ranked]
 
     def is_loss(self, node: ast.AST, place: Place) -> bool:
         """Whether an expression compares tensors as a reconstruction's loss does, or is a KL."""
@@ -223,7 +232,7 @@ class SourceFile:
             if name == "log_prob" and any(isinstance(value, ast.Name) and value.id in place.drawn for value in values):
                 return False  # of its own draw, as a policy's
             return len(values) > (name in GIVEN) and not any(called(value) in LABELS for value in values)
-        return name in SUMS and any(
+        return (name in SUMS or OWN_SUMS.match(name) is not None) and any(
             is_power(each, place.differences) or (isinstance(each, ast.Name) and each.id in place.powers)
             for each in plain_parts(node) if each is not node or name in POWERS
         )  # fmt: skip
