@@ -111,7 +111,6 @@ def _audit(
         from recon_cli import sources
 
         own = own or sources.read(data, scale).shape[1:] or (1,)
-    own = own or SHAPE
     nested = dotted(bind)
     seed()
     if isinstance(loss, str):
@@ -127,7 +126,8 @@ def _audit(
         refusing.check_runnable(reached)
         plan = roles.plan(reached, {**nested, **reached.names}, args)
         B = batch or batch_number(reached) or 4
-        sizes = Sizes(B, own, (latent,) if isinstance(latent, int) else tuple(latent))
+        of_data = [shapes[slot.key] for role in ("recon", "target") for slot in plan.role(role) if slot.key in shapes]
+        sizes = Sizes(B, own or next(iter(of_data), SHAPE), (latent,) if isinstance(latent, int) else tuple(latent))
         problem = Problem(reached, plan, sizes, shapes=shapes, total=total)
         if not plan.slots() and not (plan.keywords or plan.arguments):
             try:

@@ -113,3 +113,13 @@ def test_what_a_softmax_is_taken_of_beside_the_data_are_classes() -> None:
     found = audit(loss, shape=(5,), latent=(3, 4))
     assert [role for _, role, _ in found.roles][:3] == ["recon", "target", "probs"]
     assert found.verdict == "elbo"
+
+
+def test_numbers_stand_beside_the_shape_that_is_given_by_name() -> None:
+    """As a masked autoencoder's patches are: the size that all is measured at is theirs."""
+
+    def loss(imgs, pred):
+        return ((pred - imgs.reshape(len(imgs), 4, 12)) ** 2).mean(dim=-1).mean()
+
+    (row,) = audit(loss, {"imgs": (3, 4, 4), "pred": (4, 12)}, args="target,recon").rows
+    assert (row.elements, row.batch) == (48, 4)
