@@ -6,6 +6,7 @@ import math
 from types import FunctionType
 
 import torch
+from torch import Tensor
 
 from recon_cli.auditing.calling import Problem
 from recon_cli.auditing.latents import PRIOR
@@ -70,7 +71,10 @@ def knobs(problem: Problem) -> list[float]:
 
 
 def mismatch(problem: Problem) -> list[tuple[str, float, float]]:
-    """Return arguments whose gradient is not the slope of the value: (argument, slope by differences, by autograd)."""
+    """Return arguments whose gradient is not the slope of the value: (argument, slope by differences, by autograd).
+
+    All of them are moved at once first, each its own way; one by one where that tells.
+    """
     values = benign(problem, 9)
     for recon, target in pairs(problem.plan):  # no residual near zero, where an absolute value bends
         if target is not None and values[target.key].shape == values[recon.key].shape and values[recon.key].ndim == 2:
@@ -79,21 +83,35 @@ def mismatch(problem: Problem) -> list[tuple[str, float, float]]:
     passed = {slot.key for slot in problem.plan.role("kl")} | {slot.key for slot in problem.plan.role("z")}
     wanted = [s.key for s in problem.plan.slots() if s.role in ("recon", "decoder", "spread")] + latent_keys(problem)
     keys = [key for key in wanted if key not in passed and values[key].is_floating_point()]
-    _, grads = gradients(problem, values, keys)
-    differences, h = [], 1e-5
-    for key in keys:
-        step = uniform(values[key].shape, -1, 1, 71) * values[key].abs().clamp(max=1)
-        up, down = (value_at(problem, {**values, key: values[key] + by * step}) for by in (h, -h))
-        measured, claimed = (up - down) / (2 * h), (grads[key] * step).sum().item()
-        rounded = torch.finfo(torch.float64).eps * step.numel()  # of gradients that are 0, as of a constant by way of its parts
+    loss, grads = gradients(problem, values, keys)
+    h = 1e-5
+
+    def step(key: str, number: int) -> Tensor:
+        return uniform(values[key].shape, -1, 1, number) * values[key].abs().clamp(max=1)
+
+    def off(steps: dict[str, Tensor], least: float = 0.0) -> tuple[float, float] | None:
+        """Return the slopes along some steps, by differences and by autograd, if they differ."""
+        ends = [{**values, **{key: values[key] + by * each for key, each in steps.items()}} for by in (h, -h)]
+        up, down = (value_at(problem, end) for end in ends)
+        measured, claimed = (up - down) / (2 * h), sum((grads[key] * each).sum().item() for key, each in steps.items())
+        count = sum(each.numel() for each in steps.values())
+        rounded = torch.finfo(torch.float64).eps * count  # of gradients that are 0, as of a constant by way of its parts
         noise = 1e-15 * max(abs(up), abs(down)) / h * 20 + rounded
-        size = (grads[key] * step).abs().sum().item()
+        bound = least or max(abs(measured), abs(claimed), 1e-3 * max(size(key, each) for key, each in steps.items()))
         apart = abs(measured - claimed)
-        if math.isfinite(measured) and apart > 1e-5 * max(abs(measured), abs(claimed), 1e-3 * size) + noise:
-            bend = abs(up + down - 2 * value_at(problem, values)) / h  # an absolute value that turned within the step
-            if bend < apart:
-                differences.append((key, measured, claimed))
-    return differences
+        if not math.isfinite(measured) or apart <= 1e-5 * bound + noise:
+            return None
+        bend = abs(up + down - 2 * loss) / h  # an absolute value that turned within the step
+        return (measured, claimed) if bend < apart or least else None
+
+    def size(key: str, each: Tensor) -> float:
+        return float((grads[key] * each).abs().sum())
+
+    every = {key: step(key, 73 + i) for i, key in enumerate(keys)}
+    sizes = [by for key, each in every.items() if (by := size(key, each)) > 0]
+    if len(keys) > 1 and sizes and off(every, least=1e-3 * min(sizes)) is None:
+        return []
+    return [(key, *slopes) for key in keys if (slopes := off({key: step(key, 71)})) is not None]
 
 
 def repeated(problem: Problem) -> tuple[bool, bool, tuple[float, float]]:
@@ -168,15 +186,6 @@ FAR = (
     "elastic-net",
     "bernoulli",
 )
-
-
-def broadcasts(problem: Problem) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
-    """Return the shapes of a reconstruction and a latent term that are added although they differ; None if there are none."""
-    values = benign(problem)
-    fixed = {slot.key for slot in problem.plan.role("target")}
-    wanting = {key: value.is_floating_point() and key not in fixed for key, value in values.items()}
-    problem.raw({key: value.clone().requires_grad_(wanting[key]) for key, value in values.items()})
-    return problem.watch.broadcasts[0] if problem.watch.broadcasts else None
 
 
 def favour(problem: Problem) -> str:

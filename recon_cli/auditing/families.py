@@ -198,7 +198,12 @@ def recognise(x: Tensor, raw: Tensor, measured: Tensor, event: int = 0) -> Match
     losses = candidates(event)
     close: list[Match] = []
     for link in LINKS if not event else [""]:
-        best = [single(each, x, raw, measured, link) for each in losses if not each.own]
+        best: list[Match] = []
+        for each in losses:
+            if not each.own:
+                best.append(single(each, x, raw, measured, link))
+                if best[-1].off < MATCH and best[-1].weight != 0:
+                    return best[-1]
         if not link and not any(m.off < MATCH for m in best):
             best += [solved(each, x, raw, measured) for each in losses if each.own]
         for match in sorted(best, key=lambda m: len(m.numbers)):

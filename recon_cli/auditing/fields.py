@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -95,6 +96,18 @@ def spaced(problem: Problem, base: Values, pair: Pair, x: Tensor, raw: Tensor, w
         return field(problem, base, pair, x, raw) if weights is None else weighed(problem, base, pair, x, raw, weights)
     except ReconError:  # of a likelihood of recon's: outside its domain
         return None
+
+
+def at_sets(
+    problem: Problem, base: Values, pair: Pair, weights: Tensor | None, sets: Sequence[tuple[Tensor, Tensor]]
+) -> Sequence[Tensor | None]:  # fmt: skip
+    """Return the field at several sets of points: of as few calls as they fill, set by set where one of them is refused."""
+    x, raw = (torch.cat(each) for each in zip(*sets, strict=True))
+    whole = spaced(problem, base, pair, x, raw, weights)
+    if whole is not None:
+        parts: Sequence[Tensor] = whole.split([len(x) for x, _ in sets])
+        return parts
+    return [spaced(problem, base, pair, *points, weights) for points in sets]
 
 
 def weighed(problem: Problem, base: Values, pair: Pair, x: Tensor, raw: Tensor, weights: Tensor) -> Tensor | None:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -16,7 +16,9 @@ from torch.utils import _pytree as pytree
 from recon_cli.auditing import watching
 from recon_cli.auditing.calling import Problem, Values
 from recon_cli.auditing.limiting import OURS
+from recon_cli.auditing.probes import benign
 
+Shapes: TypeAlias = tuple[tuple[int, ...], tuple[int, ...]]
 TORCH = str(Path(torch.__file__).parent)
 PASSING = {__file__, watching.__file__}  # modes of recon's, between torch and the code that called it
 REDUCING = frozenset({
@@ -82,16 +84,21 @@ def shortened(file: str) -> str:
         return file
 
 
-def steps(problem: Problem, values: Values, files: Mapping[str, str]) -> tuple[Operation, ...]:
-    """Return the operations of one call, in their order; none where the call is refused."""
-    leaves = {key: value.clone() for key, value in values.items()}
+def followed(problem: Problem, files: Mapping[str, str]) -> tuple[tuple[Operation, ...], Shapes | None]:
+    """Return the operations of one call in their order, none where it is refused; and shapes that are added although they differ.
+
+    These are of a reconstruction and a latent term; None where there are none.
+    """
+    fixed = {slot.key for slot in problem.plan.role("target")}
+    values = benign(problem).items()
+    leaves = {key: value.clone().requires_grad_(value.is_floating_point() and key not in fixed) for key, value in values}
     trace = LineTrace(leaves, files)
     try:
         with trace:
             problem(leaves)
     except Exception:  # of the user's code: without lines the audit says the same
-        return ()
-    return tuple(trace.steps)
+        trace.steps.clear()
+    return tuple(trace.steps), next(iter(problem.watch.broadcasts), None)
 
 
 def defined_at(code: object, files: Mapping[str, str]) -> str:

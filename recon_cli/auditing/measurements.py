@@ -15,7 +15,6 @@ from recon_cli.auditing.latents import Latent
 from recon_cli.auditing.latents import measure as measure_latents
 from recon_cli.auditing.matching import latent_keys, pairs
 from recon_cli.auditing.measuring import NOTHING, ReconstructionTerm, reconstruction
-from recon_cli.auditing.probes import benign
 from recon_cli.auditing.reach.callables import batch_number
 from recon_cli.auditing.reach.roles import Pair
 from recon_cli.auditing.scaling import Scaling, scalings
@@ -161,7 +160,8 @@ def measure(
         problem = still if averaged else problem
     latent = measure_latents(problem)
     latents = latent_keys(problem)
-    added = checks.broadcasts(problem) if latent is not None and not odd else None
+    steps, broadcast = lines.followed(problem, files)
+    added = broadcast if latent is not None and not odd else None
     spread = soundness.spreads(problem)
     growths = scalings(problem) if growths is None else growths
     terms = [term(problem, pair, latent, latents, spread, bool(odd or added), each)
@@ -185,7 +185,7 @@ def measure(
         stateful=values if stateful else None, stochastic=values if stochastic else None, averaged=averaged,
         odd=odd, added=added, switch=off,
         knobs=tuple(checks.knobs(problem)), batch_number=batch_number(reached), notes=(*reached.notes, *plan.taken),
-        steps=lines.steps(problem, benign(problem), files), site=lines.defined_at(reached.code, files),
+        steps=steps, site=lines.defined_at(reached.code, files),
         data=beside(terms, known) if known is not None else None,
     )  # fmt: skip
 

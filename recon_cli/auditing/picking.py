@@ -49,10 +49,9 @@ def parts_of(result: object) -> dict[str, Any] | None:
     return {"r": result}
 
 
-def picker(problem: Problem, values: list[dict[str, Tensor]]) -> tuple[Pick, str]:
-    """Return how to take the loss out of what the function returns, and how that was decided."""
+def picker(problem: Problem, result: Any, values: list[dict[str, Tensor]]) -> tuple[Pick, str]:
+    """Return how to take the loss out of what the function returned for the first of ``values``, and how that was decided."""
     spelled = problem.reached.spelled
-    result = problem.raw(values[0])
     if problem.total:
         return evaluating(problem.total), f"--total {problem.total}"
     if result is None:
@@ -103,10 +102,8 @@ def part_picker(problem: Problem, values: list[dict[str, Tensor]], result: objec
     if len(tensors) == 1 and len(floats) == 1:
         (key,) = tensors
         return taking(key), f"{key}, the only number returned"
-    results = [
-        {key: float(torch.as_tensor(part).sum()) for key, part in (parts_of(problem.raw(v)) or {}).items() if key in floats}
-        for v in values
-    ]
+    every = [parts, *(parts_of(problem.raw(v)) or {} for v in values[1:])]
+    results = [{key: float(torch.as_tensor(part).sum()) for key, part in each.items() if key in floats} for each in every]
     both = by_both(problem, values[0], tensors)
     for key in [*both, *tensors]:  # rec = total - kl is a weighted sum as well
         others = [other for other in floats if other != key]

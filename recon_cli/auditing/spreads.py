@@ -45,12 +45,13 @@ def spread(problem: Problem, pair: Pair, meaning: str | None) -> ReconstructionT
     """Measure a decoder that gives a scale of its own for every element; ``meaning`` is that of the latents' scale."""
     (scale, *_) = problem.plan.role("spread")
     worst = additivity(problem, benign(problem), pair[0].key, [])
-    sign = sign_of(problem, benign(problem), pair)
-    term = ReconstructionTerm(pair[0], None, None, worst < 1e-7, worst, (1.0, 1.0), 1.0, "real", sign, True)
     batch = batch_of(problem, pair, meaning)
     fields = next((each for reach in REACHES if (each := field(batch, reach)) is not None), None) if batch else None
     read = None if fields is None else reading(scale.key, *fields)
-    return term if read is None or halved(problem, *read) else replace(term, match=read[0], spread=read[1])
+    known = read if read is not None and not halved(problem, *read) else (None, None)
+    sign = sign_of(problem, benign(problem), pair) if known[0] is None else int(math.copysign(1, known[0].weight))
+    term = ReconstructionTerm(pair[0], known[0], None, worst < 1e-7, worst, (1.0, 1.0), 1.0, "real", sign, True)
+    return replace(term, spread=known[1])
 
 
 def halved(problem: Problem, match: Match, spread: DecoderScale) -> bool:
