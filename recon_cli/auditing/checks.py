@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from types import FunctionType
 
 import torch
 from torch import Tensor
 
-from recon_cli.auditing.calling import Problem
+from recon_cli.auditing.calling import Problem, Values
 from recon_cli.auditing.latents import PRIOR
 from recon_cli.auditing.matching import latent_keys, pairs
 from recon_cli.auditing.measuring import ReconstructionTerm
@@ -73,45 +74,47 @@ def knobs(problem: Problem) -> list[float]:
 def mismatch(problem: Problem) -> list[tuple[str, float, float]]:
     """Return arguments whose gradient is not the slope of the value: (argument, slope by differences, by autograd).
 
-    All of them are moved at once first, each its own way; one by one where that tells.
+    All of them are moved at once first, each its own way, from where the gradients are known; one by one where that tells.
     """
+    passed = {slot.key for slot in problem.plan.role("kl")} | {slot.key for slot in problem.plan.role("z")}
+    wanted = [s.key for s in problem.plan.slots() if s.role in ("recon", "decoder", "spread")] + latent_keys(problem)
+    values = benign(problem)
+    keys = [key for key in wanted if key not in passed and values[key].is_floating_point()]
+    grads = gradients(problem, values, keys)[1] if keys else {}
+    steps = {key: step_of(values[key], 73 + i) for i, key in enumerate(keys)}
+    sizes = [size for key, step in steps.items() if (size := float((grads[key] * step).abs().sum())) > 0]
+    if sizes and apart(problem, values, steps, 1e-3 * min(sizes)) is None:
+        return []
     values = benign(problem, 9)
     for recon, target in pairs(problem.plan):  # no residual near zero, where an absolute value bends
         if target is not None and values[target.key].shape == values[recon.key].shape and values[recon.key].ndim == 2:
             side = (values[recon.key] - values[target.key]).sign()
             values[recon.key] = values[target.key] + side * uniform(side.shape, 0.05, 0.15, 72)
-    passed = {slot.key for slot in problem.plan.role("kl")} | {slot.key for slot in problem.plan.role("z")}
-    wanted = [s.key for s in problem.plan.slots() if s.role in ("recon", "decoder", "spread")] + latent_keys(problem)
-    keys = [key for key in wanted if key not in passed and values[key].is_floating_point()]
-    loss, grads = gradients(problem, values, keys)
-    h = 1e-5
+    each = ((key, apart(problem, values, {key: step_of(values[key], 71)})) for key in keys)
+    return [(key, *slopes) for key, slopes in each if slopes is not None]
 
-    def step(key: str, number: int) -> Tensor:
-        return uniform(values[key].shape, -1, 1, number) * values[key].abs().clamp(max=1)
 
-    def off(steps: dict[str, Tensor], least: float = 0.0) -> tuple[float, float] | None:
-        """Return the slopes along some steps, by differences and by autograd, if they differ."""
-        ends = [{**values, **{key: values[key] + by * each for key, each in steps.items()}} for by in (h, -h)]
-        up, down = (value_at(problem, end) for end in ends)
-        measured, claimed = (up - down) / (2 * h), sum((grads[key] * each).sum().item() for key, each in steps.items())
-        count = sum(each.numel() for each in steps.values())
-        rounded = torch.finfo(torch.float64).eps * count  # of gradients that are 0, as of a constant by way of its parts
-        noise = 1e-15 * max(abs(up), abs(down)) / h * 20 + rounded
-        bound = least or max(abs(measured), abs(claimed), 1e-3 * max(size(key, each) for key, each in steps.items()))
-        apart = abs(measured - claimed)
-        if not math.isfinite(measured) or apart <= 1e-5 * bound + noise:
-            return None
-        bend = abs(up + down - 2 * loss) / h  # an absolute value that turned within the step
-        return (measured, claimed) if bend < apart or least else None
+def step_of(value: Tensor, number: int) -> Tensor:
+    """Return a random step from values, no longer than they are."""
+    return uniform(value.shape, -1, 1, number) * value.abs().clamp(max=1)
 
-    def size(key: str, each: Tensor) -> float:
-        return float((grads[key] * each).abs().sum())
 
-    every = {key: step(key, 73 + i) for i, key in enumerate(keys)}
-    sizes = [by for key, each in every.items() if (by := size(key, each)) > 0]
-    if len(keys) > 1 and sizes and off(every, least=1e-3 * min(sizes)) is None:
-        return []
-    return [(key, *slopes) for key in keys if (slopes := off({key: step(key, 71)})) is not None]
+def apart(problem: Problem, values: Values, steps: Mapping[str, Tensor], least: float = 0.0) -> tuple[float, float] | None:
+    """Return the slopes of a loss along some steps, by differences and by autograd, where they differ, for ``least`` by that."""
+    loss, grads = gradients(problem, values, [*steps])
+    h, products = 1e-5, [grads[key] * step for key, step in steps.items()]
+    ends = [{**values, **{key: values[key] + by * step for key, step in steps.items()}} for by in (h, -h)]
+    up, down = (value_at(problem, end) for end in ends)
+    measured, claimed = (up - down) / (2 * h), sum(float(each.sum()) for each in products)
+    count = sum(each.numel() for each in products)
+    rounded = torch.finfo(torch.float64).eps * count  # of gradients that are 0, as of a constant by way of its parts
+    noise = 1e-15 * max(abs(up), abs(down)) / h * 20 + rounded
+    bound = least or max(abs(measured), abs(claimed), 1e-3 * sum(float(each.abs().sum()) for each in products))
+    off = abs(measured - claimed)
+    if not math.isfinite(measured) or off <= 1e-5 * bound + noise:
+        return None if math.isfinite(measured) or not least else (measured, claimed)
+    bend = abs(up + down - 2 * loss) / h  # an absolute value that turned within the step
+    return (measured, claimed) if bend < off or least else None
 
 
 def repeated(problem: Problem) -> tuple[bool, bool, tuple[float, float]]:

@@ -226,7 +226,7 @@ def solved(candidate: Candidate, x: Tensor, raw: Tensor, measured: Tensor) -> Ma
     """Return one candidate with the number of its own that fits best: a grid, then golden sections; several at once."""
     if len(candidate.own) > 1:
         return solved_together(candidate, x, raw, measured)
-    few = slice(None, None, max(1, len(x) // 48))
+    few = slice(None, None, max(1, len(x) // 42))
 
     def rough(numbers: list[float]) -> tuple[float, int]:
         fields = fields_of(candidate, numbers, x[few], raw[few])

@@ -13,7 +13,7 @@ from recon_cli.auditing.probes import generator, gradients, uniform
 from recon_cli.auditing.reach.roles import Pair
 from recon_cli.errors import ReconError
 
-POINTS = 96
+POINTS = 84
 
 
 def field(problem: Problem, base: Values, pair: Pair, x: Tensor, raw: Tensor) -> Tensor | None:

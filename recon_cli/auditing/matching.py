@@ -13,7 +13,7 @@ from recon_cli.auditing.fields import additivity
 from recon_cli.auditing.limiting import Made
 from recon_cli.auditing.measuring import reconstruction
 from recon_cli.auditing.picking import picker
-from recon_cli.auditing.probes import benign, derived, gradients, kept
+from recon_cli.auditing.probes import benign, gradients, keep
 from recon_cli.auditing.reach.call_plans import CallPlan, Slot, Stacked, substitute
 from recon_cli.auditing.refusals import Detached, Unfit, fatal, refusal
 from recon_cli.errors import ReconError
@@ -71,12 +71,10 @@ def trial(problem: Problem) -> tuple[Problem, str]:
         raise ReconError(
             f"{how} of {problem.reached.spelled} has no gradient.", "Return the tensor itself (no .item(), no detach())."
         )
-    grads = derived(value.sum(), {key: leaf for key, leaf in live.items() if leaf.requires_grad and key not in targets(problem)})
+    leaves = {key: leaf for key, leaf in live.items() if leaf.requires_grad and key not in targets(problem)}
+    grads = keep(chosen, values, value.sum(), leaves)
     if not bool(value.isfinite().all()):
         raise Unfit(f"the loss is {value.detach().flatten()[0].item()}")
-    known = kept(chosen, values)
-    known[0][:] = [value.sum().item()]
-    known[1].update(grads)
     steepest = max((most for key in recon if (most := grads[key].abs().max().item()) > 0), default=0.0)
     if (
         1e-300 < steepest < torch.finfo(torch.float64).eps

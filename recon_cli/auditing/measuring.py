@@ -22,7 +22,7 @@ from recon_cli.identity.regions import REAL
 LEAST = 1e-300  # a weight below which numbers lose their digits
 WHOLE = (0.0, 1.0, 2.0, 3.0, 7.0, 12.0)
 INSIDE, WIDE = 3.0, (10.0, 100.0, 1e4, 1e7)  # residuals of ``domains``, and beyond
-FEW = 16  # points where one that is off would do
+FEW = 11  # points where one that is off would do
 Fields: TypeAlias = Callable[[Sequence[tuple[Tensor, Tensor]]], Sequence[Tensor | None]]  # at sets of x and of predictions
 SIMPLEX = "only if x̂ adds up to 1"
 MADE = "target made over"

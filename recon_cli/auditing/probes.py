@@ -101,9 +101,18 @@ def gradients(problem: Problem, values: Mapping[str, Tensor], keys: list[str]) -
     if not {*keys} <= known[1].keys():
         fixed = {slot.key for slot in problem.plan.role("target")}
         others = [key for key in values if key not in fixed and values[key].is_floating_point()]
-        loss, grads = differentiated(problem, values, [*dict.fromkeys([*keys, *([] if fixed & {*keys} else others)])])
-        known[0][:] = [loss]
-        known[1].update(grads)
+        wanted = [*dict.fromkeys([*keys, *([] if fixed & {*keys} else others)])]
+        with torch._C.DisableTorchFunction():
+            live = {key: value.detach().clone().requires_grad_(key in wanted) for key, value in values.items()}
+        leaves = {key: live[key] for key in wanted}
+        try:
+            loss = problem(live)
+        except REFUSALS:
+            known[0][:] = [math.nan]
+            known[1].update((key, torch.full_like(leaf, math.nan)) for key, leaf in leaves.items())
+        else:
+            known[0][:] = [loss.item()]
+            known[1].update(derived(loss, leaves))
     return known[0][0], {key: known[1][key] for key in keys}
 
 
@@ -127,15 +136,12 @@ def digest(value: Tensor) -> int:
     return hash(value.detach().numpy().tobytes())
 
 
-def differentiated(problem: Problem, values: Mapping[str, Tensor], keys: list[str]) -> tuple[float, dict[str, Tensor]]:
-    """Return what ``gradients`` does, by a call."""
-    with torch._C.DisableTorchFunction():
-        live = {key: value.detach().clone().requires_grad_(key in keys) for key, value in values.items()}
-    try:
-        loss = problem(live)
-    except REFUSALS:
-        return math.nan, {key: torch.full_like(live[key], math.nan) for key in keys}
-    return loss.item(), derived(loss, {key: live[key] for key in keys})
+def keep(problem: Problem, values: Mapping[str, Tensor], loss: Tensor, leaves: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the gradients of a loss by some leaves, of a call that was made at these values; both are kept."""
+    known = kept(problem, values)
+    known[0][:] = [loss.item()]
+    known[1].update(derived(loss, leaves))
+    return known[1]
 
 
 def derived(loss: Tensor, leaves: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -29,7 +29,7 @@ from recon_cli.errors import ReconError
 
 RESIDUALS = (-0.7, 0.35, 1.1)
 REACHES = ((-6.0, 6.0), (0.02, 6.0))  # of the scales that are tried: any number, or positive ones alone
-NEAR, EVERY = (0.35, 0.95), 50  # where a loss must be one to all digits but an eps's, and how many are tried
+NEAR, EVERY = (0.35, 0.95), 28  # where a loss must be one to all digits but an eps's, and how many are tried
 EXACT = 1e-5
 # What a scale may be once it is made positive: how a deviation is it.
 QUANTITIES: dict[str, Callable[[Tensor], Tensor]] = {

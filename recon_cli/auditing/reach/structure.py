@@ -11,7 +11,7 @@ from torch import Tensor
 from recon_cli.auditing.calling import Layout, Problem, Sizes
 from recon_cli.auditing.divergence import DEVIATION, Gaussians
 from recon_cli.auditing.picking import picker
-from recon_cli.auditing.probes import benign, gradients
+from recon_cli.auditing.probes import benign, gradients, keep
 
 SAME = 1e-9
 SMALL = ((5,), (5, 1, 1))  # data and latents of one size: every argument may meet every other
@@ -46,9 +46,12 @@ def structure(problem: Problem) -> Structure | None:
             values = benign(small)
             live = [{key: value.clone().requires_grad_(value.is_floating_point()) for key, value in benign(small, n).items()}
                     for n in (1, 3, 5, 7)]  # fmt: skip
-            pick, how = picker(small, small.raw(live[0]), live)
-            if (found := measured(small.at(pick=pick, picked=how), values)) is not None:
-                return found
+            result = small.raw(live[0])
+            pick, how = picker(small, result, live)
+            chosen = small.at(pick=pick, picked=how)
+            keep(chosen, values, chosen.chosen(result).sum(), {key: leaf for key, leaf in live[0].items() if leaf.requires_grad})
+            if (seen := measured(chosen, values)) is not None:
+                return seen
         except Exception:  # of the user's code, called as it may not be meant
             continue
     return None
