@@ -21,11 +21,10 @@ from recon_cli import likelihoods
 from recon_cli.auditing.calling import Problem
 from recon_cli.auditing.elements import Batch, batch_of
 from recon_cli.auditing.families import CLOSE, MADE, Candidate, DecoderScale, Match
-from recon_cli.auditing.fields import additivity
+from recon_cli.auditing.fields import additivity, laid
 from recon_cli.auditing.measuring import ReconstructionTerm, sign_of
-from recon_cli.auditing.probes import benign, gradients
+from recon_cli.auditing.probes import benign
 from recon_cli.auditing.reach.roles import Pair
-from recon_cli.errors import ReconError
 
 RESIDUALS = (-0.7, 0.35, 1.1)
 REACHES = ((-6.0, 6.0), (0.02, 6.0))  # of the scales that are tried: any number, or positive ones alone
@@ -70,20 +69,13 @@ def field(batch: Batch, reach: tuple[float, float]) -> tuple[Tensor, Tensor, Ten
     """Return scales, and by rows of them the gradients by reconstruction and scale at each residual; None where there are few."""
     s = torch.cat([torch.linspace(*NEAR, EVERY // 2), torch.linspace(*reach, EVERY // 2)]).double()
     e = torch.tensor(RESIDUALS, dtype=torch.float64)
-    order = batch.weights.flatten().nonzero().flatten()
     x = torch.linspace(0.1, 0.9, EVERY, dtype=torch.float64)[:, None].expand(-1, len(e))
-    points = torch.stack([(x + e).flatten(), s[:, None].expand(-1, len(e)).flatten()], dim=1)
-    rows = []
-    for some, those in zip(points.split(len(order)), x.flatten().split(len(order)), strict=True):
-        used = order[: len(some)]
-        try:
-            loss, grads = gradients(batch.problem, batch.filled(those, some, used), [batch.pair[0], str(batch.scale)])
-        except ReconError:  # of a likelihood of recon's own, that takes no such scales
-            return None
-        if not math.isfinite(loss):
-            return None
-        rows.append(torch.stack([(grad.flatten() / batch.weights.flatten())[used] for grad in grads.values()]))
-    g, h = torch.cat(rows, dim=1).reshape(2, EVERY, len(e))
+    scales, (recon, data), scale = s[:, None].expand(-1, len(e)), batch.pair, str(batch.scale)
+    points = {recon: (x + e).flatten(), scale: scales.flatten(), data: x.flatten()}
+    finite, grads = laid(batch.problem, batch.base, points, [recon, scale], batch.weights)
+    if not finite:
+        return None
+    g, h = (grads[key].reshape(EVERY, len(e)) for key in (recon, scale))
     fine = g.isfinite().all(1) & h.isfinite().all(1) & (g != 0).any(1)
     return (s[fine], g[fine], h[fine]) if int(fine.sum()) > EVERY * 0.6 else None
 
