@@ -55,7 +55,7 @@ class Batch:
         rows = torch.from_numpy(predictions[at])
         points = {self.pair[0]: rows[:, 0], self.pair[1]: torch.from_numpy(x)}
         points |= {self.scale: rows[:, 1]} if self.scale is not None else {}
-        return laid(self.problem, self.base, points, [by], self.weights)[1][by].numpy() * self.times
+        return laid(self.problem, self.base, points, [by], self.weights, every=True)[1][by].numpy() * self.times
 
     def value(self, prediction: Sequence[float], x: float) -> float:
         """Return the loss of an element at one point: that of all there, shared out."""

@@ -17,12 +17,14 @@ POINTS = 84
 
 
 def laid(
-    problem: Problem, base: Values, points: Mapping[str, Tensor], by: Sequence[str], weights: Tensor | None = None
-) -> tuple[bool, dict[str, Tensor]]:
+    problem: Problem, base: Values, points: Mapping[str, Tensor], by: Sequence[str], weights: Tensor | None = None,
+    every: bool = False,
+) -> tuple[bool, dict[str, Tensor]]:  # fmt: skip
     """Return whether the loss is finite, and its gradients by some arguments at each of a list of points.
 
     These are laid over the elements of a batch that count, in as few calls as they fill, and the gradients are those of the
-    middle element's weight: NaN where a likelihood of recon's own refuses them.
+    middle element's weight: NaN where a likelihood of recon's own refuses them. Where a loss is not finite, no further call
+    is made, unless ``every`` point is wanted.
     """
     shape = base[by[0]].shape
     each = torch.ones(shape.numel(), dtype=torch.float64) if weights is None else weights.flatten()
@@ -38,6 +40,8 @@ def laid(
         finite = finite and math.isfinite(loss)
         for key in by:
             rows[key].append((grads[key].flatten() / each)[order[:count]])
+        if not (finite or every):
+            break
     return finite, {key: torch.cat(some) for key, some in rows.items()}
 
 

@@ -131,14 +131,26 @@ def of_pair(problem: Problem, pair: Pair, latents: list[str]) -> ReconstructionT
         match, centre = shift or (match, "")
     within, doubt = "", ""
     at = functools.partial(at_sets, problem, base, pair, own_weights)
-    if match is not None and not centre:
+    alone = not has_scale(problem)  # else ``auditing.spreads`` looks at it
+    if match is not None and not centre and alone:
         same, within, doubt = elsewhere(problem, match, domain, pair, at)
         within = within or (limits(problem, match, pair, at) if same else "")
         match = match if same else None
-    location = used is not None and target is not None and is_location(at)
+    location = alone and used is not None and target is not None and is_location(at)
     sign = sign_of(problem, base, pair) if match is None else int(math.copysign(1, match.weight))
     normal = Normalisation("unknown", "the data", (), 1.0, why=doubt) if doubt else None
     return ReconstructionTerm(recon, match, slope, True, worst, spread, counted, domain, sign, location, centre, within, normal)
+
+
+def has_scale(problem: Problem) -> bool:
+    """Whether a decoder's own scale is in the loss: where nothing moves with it, it is an argument that is not read."""
+    slots = problem.plan.role("spread")
+    if not slots:
+        return False
+    values = benign(problem)
+    _, grads = gradients(problem, values, [slots[0].key])
+    moved = {**values, slots[0].key: 1.3 * values[slots[0].key]}
+    return bool((grads[slots[0].key] != 0).any()) or value_at(problem, moved) != value_at(problem, values)
 
 
 def shifted(problem: Problem, base: Values, pair: Pair, used: Any, weights: Tensor | None) -> tuple[Match, str] | None:
@@ -221,11 +233,11 @@ def limits(problem: Problem, match: Match, pair: Pair, at: Fields) -> str:
 
 
 def off(match: Match, x: Tensor, raw: Tensor, measured: Tensor | None) -> float | None:
-    """Return by how much a field is off what was recognised, relative to the largest; None where there is none."""
+    """Return by how much a field is off what was recognised, relative to the larger of both; None where there is none."""
     own = None if match.candidate is None else field_of(match.candidate, match.numbers, x, raw, match.link)
-    if measured is None or own is None or not bool(measured.abs().max() > 0):
+    if measured is None or own is None or not (size := max(float(each.abs().max()) for each in (measured, match.weight * own))):
         return None
-    return float((measured - match.weight * own).abs().max() / measured.abs().max())
+    return float((measured - match.weight * own).abs().max() / size)
 
 
 def is_location(at: Fields) -> bool:

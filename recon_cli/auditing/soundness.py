@@ -52,17 +52,6 @@ class Tails:
     growths: dict[str, float]
 
 
-def spreads(problem: Problem) -> bool:
-    """Whether a decoder's own scale is in the loss: where nothing moves with it, it is an argument that is not read."""
-    slots = problem.plan.role("spread")
-    if not slots:
-        return False
-    values = benign(problem)
-    _, grads = gradients(problem, values, [slots[0].key])
-    moved = {**values, slots[0].key: 1.3 * values[slots[0].key]}
-    return bool((grads[slots[0].key] != 0).any()) or value_at(problem, moved) != value_at(problem, values)
-
-
 def astray(problem: Problem, pair: Pair, broadcast: bool) -> tuple[Astray, ReconstructionTerm] | None:
     """Return the finding of a target that a reconstruction is not compared with, and that reconstruction, of no family."""
     base = benign(problem)

@@ -28,7 +28,8 @@ from recon_cli.auditing.reach.roles import Pair
 
 RESIDUALS = (-0.7, 0.35, 1.1)
 REACHES = ((-6.0, 6.0), (0.02, 6.0))  # of the scales that are tried: any number, or positive ones alone
-NEAR, EVERY = (0.35, 0.95), 28  # where a loss must be one to all digits but an eps's, and how many are tried
+NEAR = (0.35, 0.95)  # where a loss must be one to all digits but an eps's
+CLOSELY, WIDELY, LEAST = 9, 25, 6  # how many are tried there and in all of a reach, of which so many must do
 EXACT = 1e-5
 # What a scale may be once it is made positive: how a deviation is it.
 QUANTITIES: dict[str, Callable[[Tensor], Tensor]] = {
@@ -67,17 +68,17 @@ def halved(problem: Problem, match: Match, spread: DecoderScale) -> bool:
 
 def field(batch: Batch, reach: tuple[float, float]) -> tuple[Tensor, Tensor, Tensor] | None:
     """Return scales, and by rows of them the gradients by reconstruction and scale at each residual; None where there are few."""
-    s = torch.cat([torch.linspace(*NEAR, EVERY // 2), torch.linspace(*reach, EVERY // 2)]).double()
+    s = torch.cat([torch.linspace(*NEAR, CLOSELY), torch.linspace(*reach, WIDELY)]).double()
     e = torch.tensor(RESIDUALS, dtype=torch.float64)
-    x = torch.linspace(0.1, 0.9, EVERY, dtype=torch.float64)[:, None].expand(-1, len(e))
+    x = torch.linspace(0.1, 0.9, len(s), dtype=torch.float64)[:, None].expand(-1, len(e))
     scales, (recon, data), scale = s[:, None].expand(-1, len(e)), batch.pair, str(batch.scale)
     points = {recon: (x + e).flatten(), scale: scales.flatten(), data: x.flatten()}
     finite, grads = laid(batch.problem, batch.base, points, [recon, scale], batch.weights)
     if not finite:
         return None
-    g, h = (grads[key].reshape(EVERY, len(e)) for key in (recon, scale))
+    g, h = (grads[key].reshape(len(s), len(e)) for key in (recon, scale))
     fine = g.isfinite().all(1) & h.isfinite().all(1) & (g != 0).any(1)
-    return (s[fine], g[fine], h[fine]) if int(fine.sum()) > EVERY * 0.6 else None
+    return (s[fine], g[fine], h[fine]) if int(fine.sum()) >= CLOSELY + LEAST else None
 
 
 def reading(key: str, s: Tensor, g: Tensor, h: Tensor) -> tuple[Match, DecoderScale] | None:
