@@ -100,7 +100,7 @@ def switch(problem: Problem) -> str:
             candidates.append((f"self.{name}", problem.at(follow={**problem.follow, name: 1.0})))
     for name, other in candidates:
         try:
-            latent = measure(other)
+            latent = measure(other.at(memo={}))
         except Exception:  # the function does not take that: it is no weight
             continue
         if latent is not None and latent.weight:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from types import FunctionType
 
 import torch
+from torch import Tensor
 
-from recon_cli.auditing.calling import Problem
+from recon_cli.auditing.calling import Problem, Values
 from recon_cli.auditing.latents import PRIOR
 from recon_cli.auditing.matching import latent_keys, pairs
 from recon_cli.auditing.measuring import ReconstructionTerm
@@ -70,30 +72,49 @@ def knobs(problem: Problem) -> list[float]:
 
 
 def mismatch(problem: Problem) -> list[tuple[str, float, float]]:
-    """Return arguments whose gradient is not the slope of the value: (argument, slope by differences, by autograd)."""
+    """Return arguments whose gradient is not the slope of the value: (argument, slope by differences, by autograd).
+
+    All of them are moved at once first, each its own way, from where the gradients are known; one by one where that tells.
+    """
+    passed = {slot.key for slot in problem.plan.role("kl")} | {slot.key for slot in problem.plan.role("z")}
+    wanted = [s.key for s in problem.plan.slots() if s.role in ("recon", "decoder", "spread")] + latent_keys(problem)
+    values = benign(problem)
+    keys = [key for key in wanted if key not in passed and values[key].is_floating_point()]
+    grads = gradients(problem, values, keys)[1] if keys else {}
+    steps = {key: step_of(values[key], 73 + i) for i, key in enumerate(keys)}
+    sizes = [size for key, step in steps.items() if (size := float((grads[key] * step).abs().sum())) > 0]
+    if sizes and apart(problem, values, steps, 1e-3 * min(sizes)) is None:
+        return []
     values = benign(problem, 9)
     for recon, target in pairs(problem.plan):  # no residual near zero, where an absolute value bends
         if target is not None and values[target.key].shape == values[recon.key].shape and values[recon.key].ndim == 2:
             side = (values[recon.key] - values[target.key]).sign()
             values[recon.key] = values[target.key] + side * uniform(side.shape, 0.05, 0.15, 72)
-    passed = {slot.key for slot in problem.plan.role("kl")} | {slot.key for slot in problem.plan.role("z")}
-    wanted = [s.key for s in problem.plan.slots() if s.role in ("recon", "decoder", "spread")] + latent_keys(problem)
-    keys = [key for key in wanted if key not in passed and values[key].is_floating_point()]
-    _, grads = gradients(problem, values, keys)
-    differences, h = [], 1e-5
-    for key in keys:
-        step = uniform(values[key].shape, -1, 1, 71) * values[key].abs().clamp(max=1)
-        up, down = (value_at(problem, {**values, key: values[key] + by * step}) for by in (h, -h))
-        measured, claimed = (up - down) / (2 * h), (grads[key] * step).sum().item()
-        rounded = torch.finfo(torch.float64).eps * step.numel()  # of gradients that are 0, as of a constant by way of its parts
-        noise = 1e-15 * max(abs(up), abs(down)) / h * 20 + rounded
-        size = (grads[key] * step).abs().sum().item()
-        apart = abs(measured - claimed)
-        if math.isfinite(measured) and apart > 1e-5 * max(abs(measured), abs(claimed), 1e-3 * size) + noise:
-            bend = abs(up + down - 2 * value_at(problem, values)) / h  # an absolute value that turned within the step
-            if bend < apart:
-                differences.append((key, measured, claimed))
-    return differences
+    each = ((key, apart(problem, values, {key: step_of(values[key], 71)})) for key in keys)
+    return [(key, *slopes) for key, slopes in each if slopes is not None]
+
+
+def step_of(value: Tensor, number: int) -> Tensor:
+    """Return a random step from values, no longer than they are."""
+    return uniform(value.shape, -1, 1, number) * value.abs().clamp(max=1)
+
+
+def apart(problem: Problem, values: Values, steps: Mapping[str, Tensor], least: float = 0.0) -> tuple[float, float] | None:
+    """Return the slopes of a loss along some steps, by differences and by autograd, where they differ, for ``least`` by that."""
+    loss, grads = gradients(problem, values, [*steps])
+    h, products = 1e-5, [grads[key] * step for key, step in steps.items()]
+    ends = [{**values, **{key: values[key] + by * step for key, step in steps.items()}} for by in (h, -h)]
+    up, down = (value_at(problem, end) for end in ends)
+    measured, claimed = (up - down) / (2 * h), sum(float(each.sum()) for each in products)
+    count = sum(each.numel() for each in products)
+    rounded = torch.finfo(torch.float64).eps * count  # of gradients that are 0, as of a constant by way of its parts
+    noise = 1e-15 * max(abs(up), abs(down)) / h * 20 + rounded
+    bound = least or max(abs(measured), abs(claimed), 1e-3 * sum(float(each.abs().sum()) for each in products))
+    off = abs(measured - claimed)
+    if not math.isfinite(measured) or off <= 1e-5 * bound + noise:
+        return None if math.isfinite(measured) or not least else (measured, claimed)
+    bend = abs(up + down - 2 * loss) / h  # an absolute value that turned within the step
+    return (measured, claimed) if bend < off or least else None
 
 
 def repeated(problem: Problem) -> tuple[bool, bool, tuple[float, float]]:
@@ -168,15 +189,6 @@ FAR = (
     "elastic-net",
     "bernoulli",
 )
-
-
-def broadcasts(problem: Problem) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
-    """Return the shapes of a reconstruction and a latent term that are added although they differ; None if there are none."""
-    values = benign(problem)
-    fixed = {slot.key for slot in problem.plan.role("target")}
-    wanting = {key: value.is_floating_point() and key not in fixed for key, value in values.items()}
-    problem.raw({key: value.clone().requires_grad_(wanting[key]) for key, value in values.items()})
-    return problem.watch.broadcasts[0] if problem.watch.broadcasts else None
 
 
 def favour(problem: Problem) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -108,8 +109,8 @@ def field(
         return Latent(None, None, f"it is linear in the means, of slope {at_zero:.6g}", named=named)
     centre = -at_zero / slope if abs(at_zero) > 1e-9 * abs(slope) else 0.0
     notes: tuple[str, ...] = (f"the prior's mean is {centre:.6g}",) if centre else ()
-    samples = [outside(problem, base, mu, scale, named, deviation, width) for width in (1.0, 0.5)]
-    outer = [sample for sample in samples if sample][:1]
+    samples = (outside(problem, base, mu, scale, named, deviation, width) for width in (1.0, 0.5))
+    outer = [*itertools.islice(filter(None, samples), 1)]
     if any(off_line(sample, slope, at_zero) > EPS for sample in outer):
         return None
     still = not any(bool(sample.by_scale.abs().max() > 0) for sample in (near, *outer))

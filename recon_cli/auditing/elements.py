@@ -14,13 +14,12 @@ from torch import Tensor
 from recon_cli.auditing.calling import Problem
 from recon_cli.auditing.coordinates import Array
 from recon_cli.auditing.divergence import PRIOR
-from recon_cli.auditing.fields import element_weights
+from recon_cli.auditing.fields import element_weights, laid, pulled
 from recon_cli.auditing.matching import latent_keys
 from recon_cli.auditing.normalisation import Normalisation, judge, summed
-from recon_cli.auditing.probes import benign, gradients, value_at
+from recon_cli.auditing.probes import benign, value_at
 from recon_cli.auditing.quadrature import Element
 from recon_cli.auditing.reach.roles import Pair
-from recon_cli.errors import ReconError
 
 # Predictions at which e^-loss is added up: means by where they may be, and scales beside them.
 MEANS = {
@@ -53,27 +52,10 @@ class Batch:
 
     def slopes(self, predictions: Array, x: Array, at: Array, by: str) -> Array:
         """Return the gradients of an element by ``by`` at points x, each of a prediction by number; a batch of them to a call."""
-        order = self.weights.flatten().nonzero().flatten()
-        every = np.empty(len(x))
-        for start in range(0, len(x), len(order)):
-            part = slice(start, start + len(order))
-            used = order[: len(x[part])]
-            values = self.filled(torch.from_numpy(x[part]), torch.from_numpy(predictions[at[part]]), used)
-            grad = pulled(self.problem, values, by)
-            every[part] = (grad.flatten() / self.weights.flatten())[used].numpy() * self.times
-        return every
-
-    def filled(self, x: Tensor, predictions: Tensor, used: Tensor) -> dict[str, Tensor]:
-        """Return the values of a call in which some elements have these data and predictions."""
-        values = dict(self.base)
-        rows = [(self.pair[0], predictions[:, 0]), (self.pair[1], x)]
-        if self.scale is not None:
-            rows.append((self.scale, predictions[:, 1]))
-        for key, points in rows:
-            flat = self.base[key].clone().flatten()
-            flat[used] = points
-            values[key] = flat.reshape(self.base[key].shape)
-        return values
+        rows = torch.from_numpy(predictions[at])
+        points = {self.pair[0]: rows[:, 0], self.pair[1]: torch.from_numpy(x)}
+        points |= {self.scale: rows[:, 1]} if self.scale is not None else {}
+        return laid(self.problem, self.base, points, [by], self.weights, every=True)[1][by].numpy() * self.times
 
     def value(self, prediction: Sequence[float], x: float) -> float:
         """Return the loss of an element at one point: that of all there, shared out."""
@@ -82,21 +64,13 @@ class Batch:
         return value_at(self.problem, values) / self.weights.sum().item() * self.times
 
 
-def pulled(problem: Problem, values: dict[str, Tensor], key: str) -> Tensor:
-    """Return the gradients by one of the values; NaN where a likelihood of recon's own refuses them."""
-    try:
-        return gradients(problem, values, [key])[1][key]
-    except ReconError:
-        return torch.full_like(values[key], math.nan)
-
-
 def leans(batch: Batch) -> bool:
     """Whether data of other elements move an element's gradient, as a mean of them does."""
     recon, data = batch.pair
     half = torch.arange(batch.base[data].numel()).reshape(batch.base[data].shape) % 3 == 1
     other = 1 - batch.base[data] if batch.problem.layout.binary else (batch.base[data] + 0.31) % 1
     moved = torch.where(half, other, batch.base[data])
-    before, after = (pulled(batch.problem, {**batch.base, data: x}, recon) for x in (batch.base[data], moved))
+    before, after = (pulled(batch.problem, {**batch.base, data: x}, [recon])[1][recon] for x in (batch.base[data], moved))
     return bool((after - before)[~half].abs().max() > 1e-9 * before.abs().max())
 
 

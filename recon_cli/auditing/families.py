@@ -198,7 +198,12 @@ def recognise(x: Tensor, raw: Tensor, measured: Tensor, event: int = 0) -> Match
     losses = candidates(event)
     close: list[Match] = []
     for link in LINKS if not event else [""]:
-        best = [single(each, x, raw, measured, link) for each in losses if not each.own]
+        best: list[Match] = []
+        for each in losses:
+            if not each.own:
+                best.append(single(each, x, raw, measured, link))
+                if best[-1].off < MATCH and best[-1].weight != 0:
+                    return best[-1]
         if not link and not any(m.off < MATCH for m in best):
             best += [solved(each, x, raw, measured) for each in losses if each.own]
         for match in sorted(best, key=lambda m: len(m.numbers)):
@@ -221,7 +226,7 @@ def solved(candidate: Candidate, x: Tensor, raw: Tensor, measured: Tensor) -> Ma
     """Return one candidate with the number of its own that fits best: a grid, then golden sections; several at once."""
     if len(candidate.own) > 1:
         return solved_together(candidate, x, raw, measured)
-    few = slice(None, None, max(1, len(x) // 48))
+    few = slice(None, None, max(1, len(x) // 42))
 
     def rough(numbers: list[float]) -> tuple[float, int]:
         fields = fields_of(candidate, numbers, x[few], raw[few])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -12,27 +13,64 @@ from recon_cli.auditing.probes import generator, gradients, uniform
 from recon_cli.auditing.reach.roles import Pair
 from recon_cli.errors import ReconError
 
-POINTS = 96
+POINTS = 84
 
 
-def field(problem: Problem, base: Values, pair: Pair, x: Tensor, raw: Tensor) -> Tensor | None:
-    """Return dL/d reconstruction at each of a list of points (x, raw), laid over the elements; None where it is not finite."""
+def laid(
+    problem: Problem, base: Values, points: Mapping[str, Tensor], by: Sequence[str], weights: Tensor | None = None,
+    every: bool = False,
+) -> tuple[bool, dict[str, Tensor]]:  # fmt: skip
+    """Return whether the loss is finite, and its gradients by some arguments at each of a list of points.
+
+    These are laid over the elements of a batch that count, in as few calls as they fill, and the gradients are those of the
+    middle element's weight: NaN where a likelihood of recon's own refuses them. Where a loss is not finite, no further call
+    is made, unless ``every`` point is wanted.
+    """
+    shape = base[by[0]].shape
+    each = torch.ones(shape.numel(), dtype=torch.float64) if weights is None else weights.flatten()
+    order, finite = each.nonzero().flatten(), True
+    rows: dict[str, list[Tensor]] = {key: [] for key in by}
+    for parts in zip(*(some.split(len(order)) for some in points.values()), strict=True):
+        values, count = dict(base), len(parts[0])
+        for key, part in zip(points, parts, strict=True):
+            flat = base[key if base[key].shape == shape else by[0]].clone().flatten()
+            flat[order] = part.repeat(math.ceil(len(order) / count))[: len(order)]
+            values[key] = flat.reshape(shape)
+        loss, grads = pulled(problem, values, by)
+        finite = finite and math.isfinite(loss)
+        for key in by:
+            rows[key].append((grads[key].flatten() / each)[order[:count]])
+        if not (finite or every):
+            break
+    return finite, {key: torch.cat(some) for key, some in rows.items()}
+
+
+def pulled(problem: Problem, values: Values, by: Sequence[str]) -> tuple[float, dict[str, Tensor]]:
+    """Return what ``gradients`` does; NaN where a likelihood of recon's own refuses the values."""
+    try:
+        return gradients(problem, values, [*by])
+    except ReconError:
+        return math.nan, {key: torch.full_like(values[key], math.nan) for key in by}
+
+
+def spaced(problem: Problem, base: Values, pair: Pair, x: Tensor, raw: Tensor, weights: Tensor | None) -> Tensor | None:
+    """Return dL/d reconstruction at each of a list of points (x, raw); None where it is not finite."""
     recon, target = pair
-    B, D = base[recon.key].shape[:2]
-    fields = []
-    for start in range(0, len(x), B * D):
-        part = slice(start, start + B * D)
-        reps = math.ceil(B * D / len(x[part]))
-        values = dict(base)
-        values[recon.key] = raw[part].repeat(reps)[: B * D].reshape(B, D)
-        if target is not None and base[target.key].is_floating_point():
-            values[target.key] = x[part].repeat(reps)[: B * D].reshape(B, D)
-        loss, grads = gradients(problem, values, [recon.key])
-        grad = grads[recon.key]
-        if not math.isfinite(loss) or not bool(grad.isfinite().all()):
-            return None
-        fields.append(grad.flatten()[: len(x[part])])
-    return torch.cat(fields)
+    points = {recon.key: raw} | ({target.key: x} if target is not None and base[target.key].is_floating_point() else {})
+    finite, grads = laid(problem, base, points, [recon.key], weights)
+    return grads[recon.key] if finite and bool(grads[recon.key].isfinite().all()) else None
+
+
+def at_sets(
+    problem: Problem, base: Values, pair: Pair, weights: Tensor | None, sets: Sequence[tuple[Tensor, Tensor]]
+) -> Sequence[Tensor | None]:  # fmt: skip
+    """Return the field at several sets of points: of as few calls as they fill, set by set where one of them is refused."""
+    x, raw = (torch.cat(each) for each in zip(*sets, strict=True))
+    whole = spaced(problem, base, pair, x, raw, weights)
+    if whole is not None:
+        parts: Sequence[Tensor] = whole.split([len(x) for x, _ in sets])
+        return parts
+    return [spaced(problem, base, pair, *points, weights) for points in sets]
 
 
 def still(problem: Problem) -> float:
@@ -87,33 +125,3 @@ def additivity(problem: Problem, base: Values, key: str, others: list[str]) -> f
         if size and change.numel():
             worst = max(worst, change.max().item() / size)
     return worst
-
-
-def spaced(problem: Problem, base: Values, pair: Pair, x: Tensor, raw: Tensor, weights: Tensor | None) -> Tensor | None:
-    """Return the field, of elements that weigh differently at the middle one's weight; None where the points are refused."""
-    try:
-        return field(problem, base, pair, x, raw) if weights is None else weighed(problem, base, pair, x, raw, weights)
-    except ReconError:  # of a likelihood of recon's: outside its domain
-        return None
-
-
-def weighed(problem: Problem, base: Values, pair: Pair, x: Tensor, raw: Tensor, weights: Tensor) -> Tensor | None:
-    """Return the field at the middle element's weight, over the elements that have one."""
-    order = weights.flatten().nonzero().flatten()
-    recon, target = pair
-    fields = []
-    for start in range(0, len(x), len(order)):
-        part = slice(start, start + len(order))
-        at = order[: len(x[part])]
-        values = dict(base)
-        for slot, points in ((recon, raw), (target, x)):
-            if slot is not None and base[slot.key].is_floating_point():
-                full = base[slot.key].clone().flatten()
-                full[at] = points[part]
-                values[slot.key] = full.reshape(base[slot.key].shape)
-        loss, grads = gradients(problem, values, [recon.key])
-        if not math.isfinite(loss):
-            return None
-        fields.append((grads[recon.key].flatten() / weights.flatten())[at])
-    whole = torch.cat(fields)
-    return whole if bool(whole.isfinite().all()) else None

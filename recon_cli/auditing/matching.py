@@ -13,7 +13,7 @@ from recon_cli.auditing.fields import additivity
 from recon_cli.auditing.limiting import Made
 from recon_cli.auditing.measuring import reconstruction
 from recon_cli.auditing.picking import picker
-from recon_cli.auditing.probes import benign, gradients
+from recon_cli.auditing.probes import benign, gradients, keep
 from recon_cli.auditing.reach.call_plans import CallPlan, Slot, Stacked, substitute
 from recon_cli.auditing.refusals import Detached, Unfit, fatal, refusal
 from recon_cli.errors import ReconError
@@ -51,29 +51,31 @@ def trial(problem: Problem) -> tuple[Problem, str]:
     """Return a problem whose loss is chosen, and what is odd about calling it so. Raises what the call raises."""
     values = benign(problem)
     live = {key: value.clone().requires_grad_(value.is_floating_point()) for key, value in values.items()}
-    many = [live, *({**live, **other} for other in (benign(problem, n) for n in (3, 5, 7, 11, 13)))]
+    others = [benign(problem, n) for n in (3, 5, 7, 11, 13)]
     try:
-        pick, how = picker(problem, many)
+        result = problem.raw(live)
+        uneven = problem.watch.uneven
+        pick, how = picker(problem, result, [live, *({**live, **other} for other in others)])
     except (RuntimeError, ReconError) as error:  # a likelihood of counts has no gradient by them
         if isinstance(error, RuntimeError) and "requires_grad" not in str(error) and "not differentiable" not in str(error):
             raise
         live = {key: value.detach() if key in targets(problem) else value for key, value in live.items()}
-        pick, how = picker(problem, [live, *({**live, **benign(problem, n)} for n in (3, 5, 7, 11, 13))])
+        result = problem.raw(live)
+        uneven = problem.watch.uneven
+        pick, how = picker(problem, result, [live, *({**live, **other} for other in others)])
     chosen = problem.at(pick=pick, picked=how)
-    result = chosen.raw(live)
     value = chosen.chosen(result)
-    odd = ""
-    if chosen.watch.uneven:
-        odd = " and ".join(spell(shape) for shape in chosen.watch.uneven[0])
+    odd = " and ".join(spell(shape) for shape in uneven[0]) if uneven else ""
     recon = [slot.key for slot in problem.plan.slots() if slot.role in ("recon", "decoder")] or latent_keys(problem)
     if not value.requires_grad:
         raise ReconError(
             f"{how} of {problem.reached.spelled} has no gradient.", "Return the tensor itself (no .item(), no detach())."
         )
-    grads = torch.autograd.grad(value.sum(), [live[key] for key in recon], allow_unused=True)
+    leaves = {key: leaf for key, leaf in live.items() if leaf.requires_grad and key not in targets(problem)}
+    grads = keep(chosen, values, value.sum(), leaves)
     if not bool(value.isfinite().all()):
         raise Unfit(f"the loss is {value.detach().flatten()[0].item()}")
-    steepest = max((most for grad in grads if grad is not None and (most := grad.abs().max().item()) > 0), default=0.0)
+    steepest = max((most for key in recon if (most := grads[key].abs().max().item()) > 0), default=0.0)
     if (
         1e-300 < steepest < torch.finfo(torch.float64).eps
     ):  # a rounding, as of a cosine along an axis of one: then nothing moves it
@@ -178,7 +180,7 @@ def together(problem: Problem, key: str) -> bool:
     Or those of other samples too: all that is in a batch may have been taken for one event.
     """
     base, shape = benign(problem), problem.sizes.shape
-    if base[key].shape[1] != problem.sizes.D or len(shape) < 1:
+    if base[key].shape[1] != problem.sizes.D or len(shape) < 1 or additivity(problem, base, key, []) <= 1e-9:
         return False
     moved = base[key].clone()
     moved[0, 0] += 0.1

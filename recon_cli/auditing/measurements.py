@@ -14,9 +14,9 @@ from recon_cli.auditing.fields import POINTS
 from recon_cli.auditing.latents import Latent
 from recon_cli.auditing.latents import measure as measure_latents
 from recon_cli.auditing.matching import latent_keys, pairs
-from recon_cli.auditing.measuring import NOTHING, ReconstructionTerm, reconstruction
-from recon_cli.auditing.probes import benign
+from recon_cli.auditing.measuring import NOTHING, ReconstructionTerm, has_scale, reconstruction
 from recon_cli.auditing.reach.callables import batch_number
+from recon_cli.auditing.reach.recording import Operation
 from recon_cli.auditing.reach.roles import Pair
 from recon_cli.auditing.scaling import Scaling, scalings
 from recon_cli.auditing.soundness import Astray, Tails
@@ -113,7 +113,7 @@ class Measurements:
     knobs: tuple[float, ...] = ()
     batch_number: int | None = None
     notes: tuple[str, ...] = ()
-    steps: tuple[lines.Operation, ...] = ()
+    steps: tuple[Operation, ...] = ()
     site: str = ""
     data: Beside | None = None
 
@@ -161,8 +161,9 @@ def measure(
         problem = still if averaged else problem
     latent = measure_latents(problem)
     latents = latent_keys(problem)
-    added = checks.broadcasts(problem) if latent is not None and not odd else None
-    spread = soundness.spreads(problem)
+    steps, broadcast = lines.followed(problem, files)
+    added = broadcast if latent is not None and not odd else None
+    spread = has_scale(problem)
     growths = scalings(problem) if growths is None else growths
     terms = [term(problem, pair, latent, latents, spread, bool(odd or added), each)
              for pair, each in zip(pairs(problem.plan), growths, strict=False)]  # fmt: skip
@@ -185,7 +186,7 @@ def measure(
         stateful=values if stateful else None, stochastic=values if stochastic else None, averaged=averaged,
         odd=odd, added=added, switch=off,
         knobs=tuple(checks.knobs(problem)), batch_number=batch_number(reached), notes=(*reached.notes, *plan.taken),
-        steps=lines.steps(problem, benign(problem), files), site=lines.defined_at(reached.code, files),
+        steps=steps, site=lines.defined_at(reached.code, files),
         data=beside(terms, known) if known is not None else None,
     )  # fmt: skip
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
 from recon_cli.auditing.calling import Problem, Values
 from recon_cli.auditing.families import CLOSE, LINKS, MATCH, DecoderScale, Match, candidates, field_of, ratio, recognise
-from recon_cli.auditing.fields import POINTS, additivity, domains, element_weights, spaced
+from recon_cli.auditing.fields import POINTS, additivity, at_sets, domains, element_weights, spaced
 from recon_cli.auditing.normalisation import Normalisation
 from recon_cli.auditing.probes import benign, gradients, sort_of, uniform, value_at
 from recon_cli.auditing.reach.roles import Pair, Slot
@@ -20,7 +21,9 @@ from recon_cli.identity.regions import REAL
 
 LEAST = 1e-300  # a weight below which numbers lose their digits
 WHOLE = (0.0, 1.0, 2.0, 3.0, 7.0, 12.0)
-WIDE = (10.0, 100.0, 1e4, 1e7)  # residuals, beyond those of ``domains``
+INSIDE, WIDE = 3.0, (10.0, 100.0, 1e4, 1e7)  # residuals of ``domains``, and beyond
+FEW = 11  # points where one that is off would do
+Fields: TypeAlias = Callable[[Sequence[tuple[Tensor, Tensor]]], Sequence[Tensor | None]]  # at sets of x and of predictions
 SIMPLEX = "only if x̂ adds up to 1"
 MADE = "target made over"
 
@@ -101,14 +104,14 @@ def of_pair(problem: Problem, pair: Pair, latents: list[str]) -> ReconstructionT
     own = problem.dtype == torch.float64
     if worst > (1e-7 if own else 1e-2):
         return ReconstructionTerm(recon, None, None, False, worst, spread, counted, "unit", sign_of(problem, base, pair), False)
-    even = max(abs(spread[0] - 1), abs(spread[1] - 1)) < 1e-6 and counted == 1
+    own_weights = None if max(abs(spread[0] - 1), abs(spread[1] - 1)) < 1e-6 and counted == 1 else weights
     match, domain, used = None, "unit", None
     points = domains()
     if problem.data is not None:  # a loss for data that lie nowhere else
         points["data"] = problem.data, problem.data + uniform(len(problem.data), -1, 1, 11) * problem.data.std()
     for name, (x, raw) in points.items():
         x = x.clamp(0, 1).round() if problem.layout.binary else x
-        measured = spaced(problem, base, pair, x, raw, weights if not even else None)
+        measured = spaced(problem, base, pair, x, raw, own_weights)
         if measured is None or not bool(measured.abs().max() > 0):
             continue
         best = recognise(x, raw, measured)
@@ -124,18 +127,30 @@ def of_pair(problem: Problem, pair: Pair, latents: list[str]) -> ReconstructionT
         slope = None if target is None else curvature(lambda x, raw: spaced(problem, base, pair, x, raw, weights))
     centre = ""
     if used is not None and (match is None or match.off > MATCH) and target is not None:
-        shift = shifted(problem, base, pair, used, weights if not even else None)
+        shift = shifted(problem, base, pair, used, own_weights)
         match, centre = shift or (match, "")
     within, doubt = "", ""
-    if match is not None and not centre:
-        same, within, doubt = elsewhere(problem, base, pair, match, domain, weights if not even else None)
+    at = functools.partial(at_sets, problem, base, pair, own_weights)
+    alone = not has_scale(problem)  # else ``auditing.spreads`` looks at it
+    if match is not None and not centre and alone:
+        same, within, doubt = elsewhere(problem, match, domain, pair, at)
+        within = within or (limits(problem, match, pair, at) if same else "")
         match = match if same else None
-    location = used is not None and is_location(problem, base, pair, weights if not even else None)
+    location = alone and used is not None and target is not None and is_location(at)
     sign = sign_of(problem, base, pair) if match is None else int(math.copysign(1, match.weight))
-    if match is not None and not centre and not within:
-        within = limits(problem, base, pair, match, weights if not even else None)
     normal = Normalisation("unknown", "the data", (), 1.0, why=doubt) if doubt else None
     return ReconstructionTerm(recon, match, slope, True, worst, spread, counted, domain, sign, location, centre, within, normal)
+
+
+def has_scale(problem: Problem) -> bool:
+    """Whether a decoder's own scale is in the loss: where nothing moves with it, it is an argument that is not read."""
+    slots = problem.plan.role("spread")
+    if not slots:
+        return False
+    values = benign(problem)
+    _, grads = gradients(problem, values, [slots[0].key])
+    moved = {**values, slots[0].key: 1.3 * values[slots[0].key]}
+    return bool((grads[slots[0].key] != 0).any()) or value_at(problem, moved) != value_at(problem, values)
 
 
 def shifted(problem: Problem, base: Values, pair: Pair, used: Any, weights: Tensor | None) -> tuple[Match, str] | None:
@@ -164,9 +179,7 @@ def centred(x: Tensor, centre: Tensor, name: str) -> str:
     return f"{times}{name}" + (f" {'+' if more > 0 else '-'} {abs(more):.6g}" if abs(more) > 1e-7 else "")
 
 
-def elsewhere(
-    problem: Problem, base: Values, pair: Pair, match: Match, domain: str, weights: Tensor | None
-) -> tuple[bool, str, str]:
+def elsewhere(problem: Problem, match: Match, domain: str, pair: Pair, at: Fields) -> tuple[bool, str, str]:
     """Whether a loss is what was recognised at whole numbers, 0 and 1 among them, and at the data's own values.
 
     Else, in words, within which targets it is that family. Of whole data each has a mass of its own: another function there is
@@ -183,7 +196,7 @@ def elsewhere(
     x, of_data = x[inside], of_data[inside]
     low, high = {"unit": (0.05, 0.95), "positive": (0.1, 6.0)}.get(domain, (-3.0, 3.0))
     raw = uniform(len(x), low, high, 35) + (x if domain == "real" and support == REAL else 0.0)
-    measured = spaced(problem, base, pair, x, raw, weights) if len(x) else None
+    (measured,) = at([(x, raw)]) if len(x) else [None]
     field_there = None if measured is None else field_of(each, match.numbers, x, raw, match.link)
     if measured is None or field_there is None:
         return True, "", ""
@@ -200,48 +213,37 @@ def elsewhere(
     return True, f"{name} other than {', '.join(f'{value:.6g}' for value in odd[:4].tolist())}", ""
 
 
-def limits(problem: Problem, base: Values, pair: Pair, match: Match, weights: Tensor | None) -> str:
+def limits(problem: Problem, match: Match, pair: Pair, at: Fields) -> str:
     """Return in words within what a loss of real numbers is the one that was recognised; empty where as far as was tried."""
     each = match.candidate
     if each is None or match.off > MATCH or problem.layout.binary or each.kind().support.low != -math.inf:
         return ""
-    x = uniform(POINTS, 0.02, 0.98, 33)
-    inside = 3.0
-
-    residual = uniform(POINTS, -1, 1, 34)
-    data = [-x, *[x] * len(WIDE)]
-    spots = [x + size * residual for x, size in zip(data, (inside, *WIDE), strict=True)]
-    at_once = spaced(problem, base, pair, torch.cat(data), torch.cat(spots), weights)
-    fields = (
-        at_once.split(POINTS)
-        if at_once is not None
-        else [spaced(problem, base, pair, x, raw, weights) for x, raw in zip(data, spots, strict=True)]
-    )
-
-    def off(i: int) -> float | None:
-        measured, own = fields[i], field_of(each, match.numbers, data[i], spots[i], match.link)
-        if measured is None or own is None or not bool(measured.abs().max() > 0):
-            return None
-        return float((measured - match.weight * own).abs().max() / measured.abs().max())
-
-    if (off(0) or 0) > CLOSE:
+    x, residual = uniform(FEW, 0.02, 0.98, 33), uniform(FEW, -1, 1, 34)
+    residual[0], residual[-1] = -1.0, 1.0
+    points = [(side * x, side * x + size * residual) for side, size in ((-1, INSIDE), *((1, size) for size in WIDE))]
+    strays = [off(match, *spots, field) for spots, field in zip(points, at(points), strict=True)]
+    if (strays[0] or 0) > CLOSE:
         return f"{pair[1].key if pair[1] else 'x'} from 0 up"
-    for i, size in enumerate(WIDE, 1):
-        worst = off(i)
+    for inside, worst in zip((INSIDE, *WIDE), strays[1:], strict=False):
         if worst is None:
             return ""
         if worst > CLOSE:
             return f"residuals up to {inside:g}"
-        inside = size
     return ""
 
 
-def is_location(problem: Problem, base: Values, pair: Pair, weights: Tensor | None) -> bool:
+def off(match: Match, x: Tensor, raw: Tensor, measured: Tensor | None) -> float | None:
+    """Return by how much a field is off what was recognised, relative to the larger of both; None where there is none."""
+    own = None if match.candidate is None else field_of(match.candidate, match.numbers, x, raw, match.link)
+    if measured is None or own is None or not (size := max(float(each.abs().max()) for each in (measured, match.weight * own))):
+        return None
+    return float((measured - match.weight * own).abs().max() / size)
+
+
+def is_location(at: Fields) -> bool:
     """Whether only the residual counts: moving both sides together moves no gradient."""
-    if pair[1] is None:
-        return False
-    x, raw = uniform(POINTS, 0.2, 0.6, 31), uniform(POINTS, 0.2, 0.6, 32)
-    one, two = (spaced(problem, base, pair, x + by, raw + by, weights) for by in (0.0, 0.25))
+    x, raw = uniform(FEW, 0.2, 0.6, 31), uniform(FEW, 0.2, 0.6, 32)
+    one, two = at([(x, raw), (x + 0.25, raw + 0.25)])
     return one is not None and two is not None and bool((one - two).abs().max() <= 1e-9 * one.abs().max())
 
 

@@ -50,10 +50,9 @@ def parts_of(result: object) -> dict[str, Any] | None:
     return {"r": result}
 
 
-def picker(problem: Problem, values: list[dict[str, Tensor]]) -> tuple[Pick, str]:
-    """Return how to take the loss out of what the function returns, and how that was decided."""
+def picker(problem: Problem, result: Any, values: list[dict[str, Tensor]]) -> tuple[Pick, str]:
+    """Return how to take the loss out of what the function returned for the first of ``values``, and how that was decided."""
     spelled = problem.reached.spelled
-    result = problem.raw(values[0])
     if problem.total:
         return evaluating(problem.total), f"--total {problem.total}"
     if result is None:
@@ -104,11 +103,9 @@ def part_picker(problem: Problem, values: list[dict[str, Tensor]], result: objec
     if len(tensors) == 1 and len(floats) == 1:
         (key,) = tensors
         return taking(key), f"{key}, the only number returned"
-    many = [{**v, **of_other_terms(problem, values[0], i)} for i, v in enumerate(values)]
-    results = [
-        {key: float(torch.as_tensor(part).sum()) for key, part in (parts_of(problem.raw(v)) or {}).items() if key in floats}
-        for v in many
-    ]
+    others = [{**v, **of_other_terms(problem, v, i)} for i, v in enumerate(values[1:], 1)]
+    every = [parts, *(parts_of(problem.raw(v)) or {} for v in others)]
+    results = [{key: float(torch.as_tensor(part).sum()) for key, part in each.items() if key in floats} for each in every]
     both = by_both(problem, values[0], tensors)
     weights = {key: weights_of(results, key, [other for other in floats if other != key]) for key in [*both, *tensors]}
     sums = [key for key in weights if weights[key]]

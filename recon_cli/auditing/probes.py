@@ -93,12 +93,26 @@ def made_up(problem: Problem, number: int, spread: float) -> dict[str, Tensor]:
 
 
 def gradients(problem: Problem, values: Mapping[str, Tensor], keys: list[str]) -> tuple[float, dict[str, Tensor]]:
-    """Return the loss and its gradient by each of ``keys`` (zeros where it has none); NaN where the values are refused."""
+    """Return the loss and its gradient by each of ``keys`` (zeros where it has none); NaN where the values are refused.
+
+    One call gives the gradients by all that is no target, so that nothing is asked twice of the same values.
+    """
     known = kept(problem, values)
     if not {*keys} <= known[1].keys():
-        loss, grads = differentiated(problem, values, keys)
-        known[0][:] = [loss]
-        known[1].update(grads)
+        fixed = {slot.key for slot in problem.plan.role("target")}
+        others = [key for key in values if key not in fixed and values[key].is_floating_point()]
+        wanted = [*dict.fromkeys([*keys, *([] if fixed & {*keys} else others)])]
+        with torch._C.DisableTorchFunction():
+            live = {key: value.detach().clone().requires_grad_(key in wanted) for key, value in values.items()}
+        leaves = {key: live[key] for key in wanted}
+        try:
+            loss = problem(live)
+        except REFUSALS:
+            known[0][:] = [math.nan]
+            known[1].update((key, torch.full_like(leaf, math.nan)) for key, leaf in leaves.items())
+        else:
+            known[0][:] = [loss.item()]
+            known[1].update(derived(loss, leaves))
     return known[0][0], {key: known[1][key] for key in keys}
 
 
@@ -106,30 +120,37 @@ KEPT = 100  # measurements that are kept
 
 
 def kept(problem: Problem, values: Mapping[str, Tensor]) -> tuple[list[float], dict[str, Tensor]]:
-    """Return what was measured at these very tensors: the loss, if it was, and gradients; to be filled."""
+    """Return what was measured at these numbers: the loss, if it was, and gradients; to be filled."""
     memo = problem.memo.setdefault("measured", {})
-    key = (*sort_of(problem), *((name, id(value)) for name, value in values.items()))
+    key = (*sort_of(problem), *((name, value.shape, digest(value)) for name, value in values.items()))
     if key not in memo:
         if len(memo) >= KEPT:
             memo.pop(next(iter(memo)))
-        memo[key] = ([], {}, dict(values))  # the tensors too, so that no other takes their place
-    loss, grads, _ = memo[key]
+        memo[key] = ([], {})
+    loss, grads = memo[key]
     return loss, grads
 
 
-def differentiated(problem: Problem, values: Mapping[str, Tensor], keys: list[str]) -> tuple[float, dict[str, Tensor]]:
-    """Return what ``gradients`` does, by a call."""
+def digest(value: Tensor) -> int:
+    """Return what tells the numbers of a tensor from others."""
+    return hash(value.detach().numpy().tobytes())
+
+
+def keep(problem: Problem, values: Mapping[str, Tensor], loss: Tensor, leaves: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the gradients of a loss by some leaves, of a call that was made at these values; both are kept."""
+    known = kept(problem, values)
+    known[0][:] = [loss.item()]
+    known[1].update(derived(loss, leaves))
+    return known[1]
+
+
+def derived(loss: Tensor, leaves: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the gradients of a loss by each of some leaves, zeros where it has none."""
+    grads = torch.autograd.grad(loss, [*leaves.values()], allow_unused=True) if loss.requires_grad else [None] * len(leaves)
     with torch._C.DisableTorchFunction():
-        live = {key: value.detach().clone().requires_grad_(key in keys) for key, value in values.items()}
-    try:
-        loss = problem(live)
-    except REFUSALS:
-        return math.nan, {key: torch.full_like(live[key], math.nan) for key in keys}
-    leaves = [live[key] for key in keys]
-    grads = torch.autograd.grad(loss, leaves, allow_unused=True) if loss.requires_grad else [None] * len(keys)
-    with torch._C.DisableTorchFunction():
-        zeros = (torch.zeros_like(leaf) if grad is None else grad for leaf, grad in zip(leaves, grads, strict=True))
-        return loss.item(), dict(zip(keys, zeros, strict=True))
+        return {
+            key: torch.zeros_like(leaf) if grad is None else grad for (key, leaf), grad in zip(leaves.items(), grads, strict=True)
+        }
 
 
 def value_at(problem: Problem, values: Mapping[str, Tensor], **how: object) -> float:

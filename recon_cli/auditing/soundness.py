@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -51,17 +52,6 @@ class Tails:
     growths: dict[str, float]
 
 
-def spreads(problem: Problem) -> bool:
-    """Whether a decoder's own scale is in the loss: where nothing moves with it, it is an argument that is not read."""
-    slots = problem.plan.role("spread")
-    if not slots:
-        return False
-    values = benign(problem)
-    _, grads = gradients(problem, values, [slots[0].key])
-    moved = {**values, slots[0].key: 1.3 * values[slots[0].key]}
-    return bool((grads[slots[0].key] != 0).any()) or value_at(problem, moved) != value_at(problem, values)
-
-
 def astray(problem: Problem, pair: Pair, broadcast: bool) -> tuple[Astray, ReconstructionTerm] | None:
     """Return the finding of a target that a reconstruction is not compared with, and that reconstruction, of no family."""
     base = benign(problem)
@@ -90,7 +80,10 @@ def unused(problem: Problem, additive: bool, pair: Pair) -> Astray | None:
     changes: list[tuple[Tensor, int]] = []
     worth = False
     small = 1e-9 * before.abs().max()
-    for index in spots(x, before if elementwise else None):
+    at = spots(x, before if elementwise else None)
+    if each_its_own(problem, pair, at, elementwise, before, small):
+        return None
+    for index in at:
         near, *far = shifted(problem, x, r if elementwise else None, index)
         change = changed(problem, {**base, target.key: near}, recon.key, before)
         if not bool(change.isfinite().all()):
@@ -122,6 +115,28 @@ def unused(problem: Problem, additive: bool, pair: Pair) -> Astray | None:
         )
         fix = f"Compare with the target: ({recon.key} - {target.key})**2."
     return Astray(evidence, fix, left=BESIDE if worth else ALONE)
+
+
+def each_its_own(
+    problem: Problem, pair: Pair, at: Sequence[int], elementwise: bool, before: Tensor, small: Tensor
+) -> bool:  # fmt: skip
+    """Whether elements of a target, moved all at once, move gradients of their own and no others: one call for what is sound."""
+    recon, target = pair
+    assert target is not None
+    base, elements = benign(problem), {*at}
+    r, moved = base[recon.key] if elementwise else None, base[target.key]
+    for index in elements:
+        moved, *_ = shifted(problem, moved, r, index)
+    change = changed(problem, {**base, target.key: moved}, recon.key, before)
+    if not bool(change.isfinite().all()) or not bool(change.max() > small):
+        return False
+    if not elementwise or moved.numel() < 3 or problem.layout.classes:
+        return True
+    places, count = {*(change > small).flatten().nonzero().flatten().tolist()}, change.numel()
+    if not laid_alike(problem, pair):
+        rows = [{index * len(change) // count for index in some} for some in (places, elements)]
+        return len(elements) >= len(places) and rows[0] == rows[1]
+    return places <= elements and len(elements) < count
 
 
 def changed(problem: Problem, values: dict[str, Tensor], key: str, before: Tensor) -> Tensor:

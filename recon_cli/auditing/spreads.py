@@ -21,15 +21,15 @@ from recon_cli import likelihoods
 from recon_cli.auditing.calling import Problem
 from recon_cli.auditing.elements import Batch, batch_of
 from recon_cli.auditing.families import CLOSE, MADE, Candidate, DecoderScale, Match
-from recon_cli.auditing.fields import additivity
+from recon_cli.auditing.fields import additivity, laid
 from recon_cli.auditing.measuring import ReconstructionTerm, sign_of
-from recon_cli.auditing.probes import benign, gradients
+from recon_cli.auditing.probes import benign
 from recon_cli.auditing.reach.roles import Pair
-from recon_cli.errors import ReconError
 
 RESIDUALS = (-0.7, 0.35, 1.1)
 REACHES = ((-6.0, 6.0), (0.02, 6.0))  # of the scales that are tried: any number, or positive ones alone
-NEAR, EVERY = (0.35, 0.95), 50  # where a loss must be one to all digits but an eps's, and how many are tried
+NEAR = (0.35, 0.95)  # where a loss must be one to all digits but an eps's
+CLOSELY, WIDELY, LEAST = 9, 25, 6  # how many are tried there and in all of a reach, of which so many must do
 EXACT = 1e-5
 # What a scale may be once it is made positive: how a deviation is it.
 QUANTITIES: dict[str, Callable[[Tensor], Tensor]] = {
@@ -45,12 +45,13 @@ def spread(problem: Problem, pair: Pair, meaning: str | None) -> ReconstructionT
     """Measure a decoder that gives a scale of its own for every element; ``meaning`` is that of the latents' scale."""
     (scale, *_) = problem.plan.role("spread")
     worst = additivity(problem, benign(problem), pair[0].key, [])
-    sign = sign_of(problem, benign(problem), pair)
-    term = ReconstructionTerm(pair[0], None, None, worst < 1e-7, worst, (1.0, 1.0), 1.0, "real", sign, True)
     batch = batch_of(problem, pair, meaning)
     fields = next((each for reach in REACHES if (each := field(batch, reach)) is not None), None) if batch else None
     read = None if fields is None else reading(scale.key, *fields)
-    return term if read is None or halved(problem, *read) else replace(term, match=read[0], spread=read[1])
+    known = read if read is not None and not halved(problem, *read) else (None, None)
+    sign = sign_of(problem, benign(problem), pair) if known[0] is None else int(math.copysign(1, known[0].weight))
+    term = ReconstructionTerm(pair[0], known[0], None, worst < 1e-7, worst, (1.0, 1.0), 1.0, "real", sign, True)
+    return replace(term, spread=known[1])
 
 
 def halved(problem: Problem, match: Match, spread: DecoderScale) -> bool:
@@ -67,24 +68,17 @@ def halved(problem: Problem, match: Match, spread: DecoderScale) -> bool:
 
 def field(batch: Batch, reach: tuple[float, float]) -> tuple[Tensor, Tensor, Tensor] | None:
     """Return scales, and by rows of them the gradients by reconstruction and scale at each residual; None where there are few."""
-    s = torch.cat([torch.linspace(*NEAR, EVERY // 2), torch.linspace(*reach, EVERY // 2)]).double()
+    s = torch.cat([torch.linspace(*NEAR, CLOSELY), torch.linspace(*reach, WIDELY)]).double()
     e = torch.tensor(RESIDUALS, dtype=torch.float64)
-    order = batch.weights.flatten().nonzero().flatten()
-    x = torch.linspace(0.1, 0.9, EVERY, dtype=torch.float64)[:, None].expand(-1, len(e))
-    points = torch.stack([(x + e).flatten(), s[:, None].expand(-1, len(e)).flatten()], dim=1)
-    rows = []
-    for some, those in zip(points.split(len(order)), x.flatten().split(len(order)), strict=True):
-        used = order[: len(some)]
-        try:
-            loss, grads = gradients(batch.problem, batch.filled(those, some, used), [batch.pair[0], str(batch.scale)])
-        except ReconError:  # of a likelihood of recon's own, that takes no such scales
-            return None
-        if not math.isfinite(loss):
-            return None
-        rows.append(torch.stack([(grad.flatten() / batch.weights.flatten())[used] for grad in grads.values()]))
-    g, h = torch.cat(rows, dim=1).reshape(2, EVERY, len(e))
+    x = torch.linspace(0.1, 0.9, len(s), dtype=torch.float64)[:, None].expand(-1, len(e))
+    scales, (recon, data), scale = s[:, None].expand(-1, len(e)), batch.pair, str(batch.scale)
+    points = {recon: (x + e).flatten(), scale: scales.flatten(), data: x.flatten()}
+    finite, grads = laid(batch.problem, batch.base, points, [recon, scale], batch.weights)
+    if not finite:
+        return None
+    g, h = (grads[key].reshape(len(s), len(e)) for key in (recon, scale))
     fine = g.isfinite().all(1) & h.isfinite().all(1) & (g != 0).any(1)
-    return (s[fine], g[fine], h[fine]) if int(fine.sum()) > EVERY * 0.6 else None
+    return (s[fine], g[fine], h[fine]) if int(fine.sum()) >= CLOSELY + LEAST else None
 
 
 def reading(key: str, s: Tensor, g: Tensor, h: Tensor) -> tuple[Match, DecoderScale] | None:

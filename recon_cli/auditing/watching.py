@@ -10,6 +10,7 @@ import numpy
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import _disable_current_modes
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 ADDING = {"add", "sub", "rsub", "__add__", "__radd__", "__sub__", "__rsub__", "__iadd__", "add_", "subtract"}
@@ -133,7 +134,7 @@ def depends(value: Tensor, leaves: Any) -> bool:
     """Whether ``value`` has a gradient by any of ``leaves``."""
     if not value.requires_grad or not leaves:
         return False
-    with torch._C.DisableTorchFunction():
+    with torch._C.DisableTorchFunction(), _disable_current_modes():
         grads = torch.autograd.grad(value.sum(), list(leaves), retain_graph=True, allow_unused=True)
     return any(grad is not None for grad in grads)
 

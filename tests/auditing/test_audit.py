@@ -98,6 +98,24 @@ def test_nothing_is_left_changed() -> None:
     assert (module.calls, module.shift.dtype) == (0, torch.float32)
 
 
+@pytest.mark.parametrize("how", [{}, {"shape": (7,), "latent": 3}], ids=["images", "rows"])
+@pytest.mark.parametrize("parameters", ["recon, x, mu, logvar", "a, b, c, d"], ids=["named", "nameless"])
+@pytest.mark.parametrize("of", [
+    "({0} - {1}).square().sum()",
+    "({4}.log() + (({0} - {1}) / {4}).square() / 2).sum()",
+], ids=["squares", "a network's noise"])  # fmt: skip
+def test_a_loss_is_called_forty_times_at_most(of: str, parameters: str, how: dict[str, Any]) -> None:
+    names = [*parameters.split(", "), "std" if "recon" in parameters else "e"]
+    kl = "0.5 * ({2}**2 + {3}.exp() - {3} - 1).sum()".format(*names)
+    calls: list[int] = []
+    code = (
+        f"def loss({', '.join(names if '{4}' in of else names[:4])}):\n    calls.append(1)\n    return {of.format(*names)} + {kl}"
+    )
+    exec(code, scope := {"calls": calls})
+    assert recon_cli.audit(scope["loss"], **how).verdict == "elbo"
+    assert len(calls) <= 40
+
+
 def test_bound_names_do_not_leak(tmp_path: Path) -> None:
     with pytest.raises(ReconError, match="reads SCALE"):
         recon_cli.audit(needs_a_name)

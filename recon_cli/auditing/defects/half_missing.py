@@ -34,5 +34,5 @@ def find(subject: Subject) -> Iterator[Finding]:
             "half-missing",
             f"squared error without its 1/2: {what} is {tradeoff:.6g}{subject.place}, with it {tradeoff * 2:.6g}",
             f"Write its half: 0.5 * ({recon} - {target})**2",
-            subject.site(subject.term.recon, of=("mse_loss", "square", "pow", "__pow__")),
+            subject.site(subject.term.recon, of=("mse_loss", "pow")),
         )

@@ -25,5 +25,5 @@ def find(subject: Subject) -> Iterator[Finding]:
         "hard-coded-shape",
         f"{spelled} is written into a reshape",
         "Write x.flatten(1), or reshape by x.shape.",
-        subject.site(*filter(None, (subject.term.recon, subject.term.target)), of=("view", "reshape")),
+        subject.site(*filter(None, (subject.term.recon, subject.term.target)), of=("view", "_unsafe_view", "_reshape_alias")),
     )

@@ -25,5 +25,5 @@ def find(subject: Subject) -> Iterator[Finding]:
                 "value-gradient-mismatch",
                 f"by {key} the value changes by {measured:.6g} for a step along which autograd says {claimed:.6g}",
                 "Look for .detach(), .data, .item() or no_grad() on the way from there to the loss.",
-                subject.site(key, of=("detach", "item", "data")),
+                subject.site(key, of=("detach", "_local_scalar_dense")),
             )

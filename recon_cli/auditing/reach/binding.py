@@ -14,6 +14,8 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from torch import Tensor
+
 from recon_cli.auditing.calling import Problem
 from recon_cli.auditing.latents import measure
 from recon_cli.auditing.limiting import worded
@@ -278,10 +280,14 @@ def weighs(problem: Problem, key: str, role: str, recon: Slot) -> bool:
     now = values[key] if key in values else problem.extra(slot, values)
     if not now.is_floating_point():
         return True
-    before, after, none = (gradients(problem, {**values, key: by * now}, [recon.key])[1][recon.key] for by in (1.0, 0.6, 0.0))
+
+    def pull(share: float) -> Tensor:
+        return gradients(problem, {**values, key: share * now}, [recon.key])[1][recon.key]
+
+    before = pull(1.0)
     if not bool(before.any()):
         return role == "spread"  # of a reconstruction that is detached
-    return bool((after - before).abs().max() > 1e-9 * before.abs().max()) and (role != "mask" or not bool(none.any()))
+    return bool((pull(0.6) - before).abs().max() > 1e-9 * before.abs().max()) and (role != "mask" or not bool(pull(0.0).any()))
 
 
 def with_roles(plan: CallPlan, roles: Mapping[str, str], groups: Sequence[set[str]], seen: Structure | None = None) -> CallPlan:

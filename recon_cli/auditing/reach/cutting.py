@@ -7,15 +7,14 @@ the network: there the loss begins. What only rearranges it (chunk, reshape) is 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from recon_cli.auditing.lines import Operation
-from recon_cli.auditing.reach.recording import Recorded, Tape, Value
+from recon_cli.auditing.reach.recording import Operation, Recorded, Tape, Value, operations
 from recon_cli.auditing.watching import FLOATS
 
 WEIGHTED = {
@@ -102,29 +101,7 @@ class Cut:
 
     def lines(self, names: Mapping[int, str]) -> tuple[Operation, ...]:
         """Return which of the named leaves each operation takes in, and its line."""
-        reads = {number: frozenset({name}) for number, name in names.items()}
-        lines = []
-        for operation in self.path:
-            taken = frozenset().union(*(reads.get(n, frozenset()) for n in numbers((operation.arguments, operation.keywords))))
-            reads.update((number, taken) for number in operation.made)
-            lines.append(Operation(operation.name, taken, operation.site))
-        return tuple(lines)
-
-
-def numbers(part: Any) -> Iterator[int]:
-    """Yield the numbers of the tensors in an argument."""
-    if isinstance(part, Value):
-        yield part.number
-    elif isinstance(part, dict):
-        yield from numbers(list(part.values()))
-    elif isinstance(part, (list, tuple)):
-        for each in part:
-            yield from numbers(each)
-
-
-def inputs_of(operation: Recorded) -> list[int]:
-    """Return the numbers of the tensors that an operation takes."""
-    return [*numbers((operation.arguments, operation.keywords))]
+        return tuple(operations(self.path, names))
 
 
 def cut(tape: Tape, loss: int) -> Cut:
@@ -133,12 +110,12 @@ def cut(tape: Tape, loss: int) -> Cut:
     outputs = {*tape.foreign}
     laid = {*tape.foreign}  # outputs, and what only rearranges them
     for op in tape.operations:
-        weighed = op.name in WEIGHTED and any(each in of_weights for each in inputs_of(op))
-        joined = op.name in TOGETHER and all(each in laid for each in inputs_of(op))
+        weighed = op.name in WEIGHTED and any(each in of_weights for each in op.inputs)
+        joined = op.name in TOGETHER and all(each in laid for each in op.inputs)
         if weighed or joined or is_joint(op, laid, of_weights):
             outputs.update(op.made)
             laid.update(op.made)
-        elif op.name in REARRANGING and all(each in laid for each in inputs_of(op)):
+        elif op.name in REARRANGING and all(each in laid for each in op.inputs):
             laid.update(op.made)
     leaves, path = behind(tape, loss, outputs)
     shape_of = {number: tuple(tensor.shape) for number, tensor in tape.tensors.items()}
@@ -149,7 +126,7 @@ def cut(tape: Tape, loss: int) -> Cut:
         outputs = (outputs - {moved[0]}) | set(moved[1])
         leaves, path = behind(tape, loss, outputs)
     inside = {number for operation in path for number in operation.made} | set(leaves)
-    others = [*dict.fromkeys(n for op in path for n in inputs_of(op) if n not in inside)]
+    others = [*dict.fromkeys(n for op in path for n in op.inputs if n not in inside)]
     tensors = tape.tensors
     on_the_way = {*leaves, *others, *(n for op in path for n in op.made)}
     return Cut(
@@ -169,7 +146,7 @@ def trained(tape: Tape, loss: int) -> set[int]:
     while todo:
         maker = tape.maker.get(todo.pop())
         if maker is not None and tape.operations[maker].derives and tape.operations[maker].name != "detach":
-            fresh = {*inputs_of(tape.operations[maker])} - known
+            fresh = {*tape.operations[maker].inputs} - known
             known |= fresh
             todo += fresh
     return known & tape.parameters
@@ -179,14 +156,14 @@ def weights(tape: Tape) -> set[int]:
     """Return parameters, and what is made of parameters alone."""
     own = set(tape.parameters)
     for operation in tape.operations:
-        if all(number in own for number in inputs_of(operation)):
+        if all(number in own for number in operation.inputs):
             own.update(operation.made)
     return own
 
 
 def is_joint(operation: Recorded, outputs: set[int], of_weights: set[int]) -> bool:
     """Whether an operation adds two outputs of the network, or a weight to one (a residual connection, a bias)."""
-    taken = inputs_of(operation)
+    taken = operation.inputs
     if operation.name not in JOINING or len(taken) != 2 or not any(number in outputs for number in taken):
         return False
     return all(number in outputs or number in of_weights for number in taken)
@@ -201,7 +178,7 @@ def behind(tape: Tape, loss: int, outputs: set[int]) -> tuple[list[int], list[Re
             leaves.add(number)
         elif number in tape.maker and tape.maker[number] not in indices:
             indices.add(tape.maker[number])
-            todo += inputs_of(tape.operations[tape.maker[number]])
+            todo += tape.operations[tape.maker[number]].inputs
     return sorted(leaves), [tape.operations[index] for index in sorted(indices)]
 
 
@@ -210,7 +187,7 @@ def origins(tape: Tape, leaves: Collection[int]) -> dict[int, frozenset[int]]:
     made_of: dict[int, frozenset[int]] = {}
     own = {*leaves}
     for operation in tape.operations:
-        taken = inputs_of(operation)
+        taken = operation.inputs
         behind = frozenset().union(*(made_of.get(n, frozenset()) for n in taken), own.intersection(taken))
         if behind:
             made_of.update(dict.fromkeys(operation.made, behind))
@@ -220,8 +197,8 @@ def origins(tape: Tape, leaves: Collection[int]) -> dict[int, frozenset[int]]:
 def rearranged(shape_of: Mapping[int, Any], leaves: list[int], path: list[Recorded]) -> tuple[int, list[int]] | None:
     """Return a leaf that is only rearranged on the way to the loss, and what it becomes; None if there is none."""
     for leaf in leaves:
-        takers = [operation for operation in path if leaf in inputs_of(operation)]
-        if takers and all(taker.name in REARRANGING and len(inputs_of(taker)) == 1 for taker in takers):
+        takers = [operation for operation in path if leaf in operation.inputs]
+        if takers and all(taker.name in REARRANGING and len(taker.inputs) == 1 for taker in takers):
             made = [number for taker in takers for number in taker.made]
             alike = len({f"{taker.name} {taker.arguments}" for taker in takers}) < len(takers)
             if alike or sum(math.prod(shape_of[n]) for n in made) > math.prod(shape_of[leaf]):
@@ -237,7 +214,7 @@ def subtracted(tape: Tape, leaves: list[int]) -> tuple[int, list[int]] | None:
     """
     for leaf in leaves:
         maker = tape.operations[tape.maker[leaf]] if leaf in tape.maker else None
-        if maker is not None and maker.name in ("sub", "sub_", "rsub") and any(n in leaves for n in inputs_of(maker)):
+        if maker is not None and maker.name in ("sub", "sub_", "rsub") and any(n in leaves for n in maker.inputs):
             return leaf, []
     return None
 
@@ -251,8 +228,8 @@ def rescaled(tape: Tape, leaves: list[int], path: list[Recorded]) -> tuple[int, 
     for leaf in leaves:
         number, last = leaf, leaf
         while True:
-            takers = [operation for operation in path if number in inputs_of(operation)]
-            others = [n for n in inputs_of(takers[0]) if n != number] if len(takers) == 1 else []
+            takers = [operation for operation in path if number in operation.inputs]
+            others = [n for n in takers[0].inputs if n != number] if len(takers) == 1 else []
             name = takers[0].name if takers else ""
             if len(takers) != 1 or any(n in made or n in tape.parameters for n in others):
                 break

@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from recon_cli.auditing.reach.cutting import Cut, inputs_of
+from recon_cli.auditing.reach.cutting import Cut
 from recon_cli.auditing.reach.parts import LiveStep
 from recon_cli.auditing.reach.recording import Recorded
 from recon_cli.auditing.reach.shrinking import batch_powers, element_powers
@@ -80,7 +80,7 @@ def way(loss: Cut, output: int) -> list[tuple[Recorded, int]]:
     """Return the operations from an output to the loss, each with what it takes in on the way."""
     steps, reached = [], {output}
     for operation in loss.path:
-        if taken := reached.intersection(inputs_of(operation)):
+        if taken := reached.intersection(operation.inputs):
             reached.update(operation.made)
             steps += [(operation, number) for number in sorted(taken)]
     return steps if loss.loss in reached else []
@@ -90,7 +90,7 @@ def is_passed(loss: Cut, output: int, number: int) -> bool:
     """Whether every way from an output to the loss leads over a tensor."""
     reached = {output} - {number}
     for operation in loss.path:
-        if reached.intersection(inputs_of(operation)):
+        if reached.intersection(operation.inputs):
             reached.update(made for made in operation.made if made != number)
     return loss.loss not in reached
 

@@ -17,8 +17,9 @@ from torch.nn.functional import softplus
 from recon_cli.auditing.divergence import DEVIATION, PRIOR, Gaussians
 from recon_cli.auditing.latent_fields import Deviation
 from recon_cli.auditing.probes import generator
-from recon_cli.auditing.reach.cutting import inputs_of, varied
+from recon_cli.auditing.reach.cutting import varied
 from recon_cli.auditing.reach.parts import LiveStep
+from recon_cli.auditing.reach.recording import operations
 from recon_cli.identity.shapes import spell
 
 DEVIATIONS: dict[str, Deviation] = {**DEVIATION, "softplus": softplus, "softplus of the variance": lambda s: softplus(s).sqrt()}
@@ -101,14 +102,8 @@ def read(step: LiveStep, group: set[int]) -> tuple[Gaussians, str] | None:
 
 def spreads_by(step: LiveStep, noise: int, group: set[int]) -> bool:
     """Whether noise is multiplied by what is made of some outputs."""
-    made_of = {number: {number} for number in group}
-    for operation in step.cut.path:
-        taken = inputs_of(operation)
-        behind = set().union(*(made_of.get(number, set()) for number in taken))
-        if behind and noise in taken:
-            return True
-        made_of.update(dict.fromkeys(operation.made, behind))
-    return False
+    steps = zip(step.cut.path, operations(step.cut.path, dict.fromkeys(group, "")), strict=True)
+    return any(taken.reads and noise in recorded.inputs for recorded, taken in steps)
 
 
 def is_posterior(step: LiveStep, group: set[int], pair: Gaussians) -> bool:

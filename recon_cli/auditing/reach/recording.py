@@ -8,20 +8,25 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from types import FrameType
+from pathlib import Path
+from types import FrameType, MappingProxyType
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from recon_cli.auditing import watching
 from recon_cli.auditing.limiting import OURS
-from recon_cli.auditing.lines import TORCH, shortened
 from recon_cli.auditing.restoring import folder
+from recon_cli.runtime import torch_state
 
+TORCH = str(Path(torch.__file__).parent)
+PASSING = {__file__, watching.__file__, torch_state.__file__}  # modes of recon's, between torch and the code that called it
 RANDOM = {"randn_like", "rand_like", "randint_like", "bernoulli", "normal", "randn", "rand", "multinomial", "normal_functional"}
+NUMBER = "_local_scalar_dense"  # what ``item`` is to torch
 NORMAL = {"randn_like", "randn", "normal_"}
 EMPTY = {"zeros_like", "ones_like", "full_like", "empty_like", "new_zeros", "new_ones", "new_full", "new_empty"}
 
@@ -41,6 +46,20 @@ class Recorded:
     def name(self) -> str:
         """The operation's name in torch, without its overload."""
         return name_of(getattr(self.function, "operation", self.function))
+
+    @functools.cached_property
+    def inputs(self) -> list[int]:
+        """The numbers of the tensors that it takes."""
+        return [*numbers((self.arguments, self.keywords))]
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One operation: its name in torch, the named tensors whose values it takes in, where it is written."""
+
+    name: str
+    reads: frozenset[str]
+    site: str
 
 
 @dataclass(frozen=True)
@@ -63,10 +82,11 @@ class Tape:
 
 
 class Recorder(TorchDispatchMode):
-    """Records operations on what depends on parameters."""
+    """Records operations on what depends on parameters; of a function, with ``files`` as ``site`` takes them."""
 
-    def __init__(self) -> None:
+    def __init__(self, files: Mapping[str, str] | None = None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self.files = files
         self.tape = Tape()
         self.numbers: dict[int, int] = {}
         self.draws: dict[Any, Tensor] = {}  # what is standard normal, by where it lies: an identity does not outlive its call
@@ -111,7 +131,7 @@ class Recorder(TorchDispatchMode):
                     self.draws[place(part, after=name == "normal_")] = part
             return result
         outputs = [*tensors(result)] if live and name not in EMPTY else []
-        if not outputs:
+        if not outputs and not (live and name == NUMBER):
             if mutable:  # data that are written to are others from here on
                 for part in tensors(args[:1]):
                     self.numbers.pop(id(part), None)
@@ -122,7 +142,7 @@ class Recorder(TorchDispatchMode):
             self.numbers[id(part)] = self.new(part)
             made.append(self.numbers[id(part)])
             self.tape.maker[made[-1]] = len(self.tape.operations)
-        self.tape.operations.append(Recorded(func, *spelled, tuple(made), site(2), torch.is_grad_enabled()))
+        self.tape.operations.append(Recorded(func, *spelled, tuple(made), site(self.files), torch.is_grad_enabled()))
         return result
 
     def is_update(self, args: Any) -> bool:
@@ -150,6 +170,17 @@ class Recorder(TorchDispatchMode):
         if isinstance(part, (list, tuple)):
             return [self.spelled(each) for each in part]
         return part
+
+
+def numbers(part: Any) -> Iterator[int]:
+    """Yield the numbers of the tensors in an argument."""
+    if isinstance(part, Value):
+        yield part.number
+    elif isinstance(part, dict):
+        yield from numbers(list(part.values()))
+    elif isinstance(part, (list, tuple)):
+        for each in part:
+            yield from numbers(each)
 
 
 @functools.cache
@@ -183,9 +214,27 @@ def place(tensor: Tensor, after: bool = False) -> Any:
         return id(tensor)
 
 
-def site(depth: int) -> str:
-    """Return FILE:LINE of the code outside torch and recon that is running."""
-    return line_of(next(frames(depth + 1), None))
+def site(files: Mapping[str, str] | None = None) -> str:
+    """Return FILE:LINE of the code that called torch, empty where recon did.
+
+    ``files`` are names for files by those that Python runs them by; without it what has no file is passed over.
+    """
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if file not in PASSING and not file.startswith(TORCH) and not (files is None and file.startswith("<")):
+            return "" if file.startswith(OURS) else line_of(frame, files or {})
+        frame = frame.f_back
+    return ""
+
+
+def operations(recorded: Iterable[Recorded], names: Mapping[int, str]) -> Iterator[Operation]:
+    """Yield each operation with which of some tensors it takes in, as they are or by way of others."""
+    reads = {number: frozenset({name}) for number, name in names.items()}
+    for each in recorded:
+        taken = frozenset().union(*(reads.get(number, frozenset()) for number in each.inputs))
+        reads.update((number, reads.get(number, frozenset()) | taken) for number in each.made)
+        yield Operation(each.name, taken, each.site)
 
 
 def derivation_site(depth: int) -> tuple[str, bool]:
@@ -222,15 +271,24 @@ def variables(frame: FrameType) -> list[tuple[str, int]]:
     return named
 
 
-def line_of(frame: FrameType | None) -> str:
+def line_of(frame: FrameType | None, files: Mapping[str, str] = MappingProxyType({})) -> str:
     """Return FILE:LINE of what is running."""
-    return f"{near(frame.f_code.co_filename, folder())}:{frame.f_lineno}" if frame is not None else ""
+    file = "" if frame is None else frame.f_code.co_filename
+    return f"{files.get(file) or near(file, folder())}:{frame.f_lineno}" if frame is not None else ""
 
 
 @functools.lru_cache(maxsize=256)
 def near(file: str, _folder: str | None) -> str:
     """Return a file as it is seen from the folder that the process is in."""
     return shortened(file)
+
+
+def shortened(file: str) -> str:
+    """Return a file as it is seen from the working directory, where it is below that."""
+    try:
+        return str(Path(file).relative_to(Path.cwd()))
+    except (OSError, ValueError):
+        return file
 
 
 def is_library(place: str) -> bool:

@@ -15,7 +15,7 @@ from recon_cli.auditing.calling import Layout, Problem, Sizes
 from recon_cli.auditing.measurements import Measurements, measure
 from recon_cli.auditing.reach.call_plans import CallPlan, Slot
 from recon_cli.auditing.reach.callables import Reached
-from recon_cli.auditing.reach.cutting import Cut, inputs_of
+from recon_cli.auditing.reach.cutting import Cut
 from recon_cli.auditing.reach.draws import folded, upright
 from recon_cli.auditing.reach.exponents import growth
 from recon_cli.auditing.reach.losses import DerivedLoss
@@ -87,7 +87,7 @@ def in_own_words(audit: Audit, loss: Cut, own: Mapping[int, str], names: Mapping
     """Return an audit whose lines of code say ``recon`` where the step's code has that for ``output.sigmoid()``."""
     said: dict[str, str] = {}
     for operation in loss.path:
-        taken, made = inputs_of(operation), operation.made
+        taken, made = operation.inputs, operation.made
         if len(taken) == len(made) == 1 and taken[0] in names and made[0] in own:
             raw, mean = names[taken[0]], own[made[0]]
             said |= {f"{raw}.{operation.name}()": mean, f"F.{operation.name}({raw})": mean}

@@ -11,7 +11,7 @@ from torch import Tensor
 from recon_cli.auditing.calling import Layout, Problem, Sizes
 from recon_cli.auditing.divergence import DEVIATION, Gaussians
 from recon_cli.auditing.picking import picker
-from recon_cli.auditing.probes import benign, gradients
+from recon_cli.auditing.probes import benign, gradients, keep
 
 SAME = 1e-9
 SMALL = ((5,), (5, 1, 1))  # data and latents of one size: every argument may meet every other
@@ -46,9 +46,12 @@ def structure(problem: Problem) -> Structure | None:
             values = benign(small)
             live = [{key: value.clone().requires_grad_(value.is_floating_point()) for key, value in benign(small, n).items()}
                     for n in (1, 3, 5, 7)]  # fmt: skip
-            pick, how = picker(small, live)
-            if (found := measured(small.at(pick=pick, picked=how), values)) is not None:
-                return found
+            result = small.raw(live[0])
+            pick, how = picker(small, result, live)
+            chosen = small.at(pick=pick, picked=how)
+            keep(chosen, values, chosen.chosen(result).sum(), {key: leaf for key, leaf in live[0].items() if leaf.requires_grad})
+            if (seen := measured(chosen, values)) is not None:
+                return seen
         except Exception:  # of the user's code, called as it may not be meant
             continue
     return None
@@ -60,18 +63,19 @@ def measured(problem: Problem, values: Mapping[str, Tensor]) -> Structure | None
     before = gradients(problem, values, keys)[1]
     if not keys or not all(bool(grad.isfinite().all()) for grad in before.values()):
         return None
+    ends = {key: values[key].min() + values[key].max() - values[key] for key in keys}
+    far = {key: gradients(problem, {**values, key: ends[key]}, keys)[1] for key in keys}
     groups: list[set[str]] = []
-    flat, bent = set(), set()
     for key in keys:
-        ends = values[key].min() + values[key].max() - values[key]
-        half, far = (gradients(problem, {**values, key: at}, keys)[1] for at in ((values[key] + ends) / 2, ends))
-        moved = {each for each in keys if each != key and unlike(far[each], before[each])}
+        moved = {each for each in keys if each != key and unlike(far[key][each], before[each])}
         joined = [group for group in groups if group & {key, *moved}]
         groups = [group for group in groups if group not in joined] + [{key, *moved}.union(*joined)]
-        if not unlike(far[key], before[key]):
-            flat.add(key)
-        elif unlike(far[key] + before[key], 2 * half[key]):
-            bent.add(key)
+    flat = {key for key in keys if not unlike(far[key][key], before[key])}
+    bent: set[str] = set()
+    for some in itertools.zip_longest(*(sorted(group - flat) for group in groups)):  # one of each group: they move no other
+        halfway = {key: (values[key] + ends[key]) / 2 for key in some if key is not None}
+        half = gradients(problem, {**values, **halfway}, keys)[1] if halfway else {}
+        bent |= {key for key in halfway if unlike(far[key][key] + before[key], 2 * half[key])}
     unread = frozenset(key for key in keys if not bool(before[key].any()) and key in flat and {key} in groups)
     divergences: dict[str, tuple[str, str | None]] = {}
     for group in groups:
