@@ -121,7 +121,8 @@ class Problem:
                 return value.reshape(B, *named)
             return value if how == "flat" or value.shape[1] != self.sizes.D else value.reshape(B, *self.sizes.shape)
         if slot.role in ("mu", "scale", "probs"):
-            shaped = value.reshape(B, *self.sizes.latent) if self.layout.latent != "joined" else value
+            own = named if named and slot.role == "probs" else self.sizes.latent
+            shaped = value.reshape(B, *own) if self.layout.latent != "joined" else value
             return shaped.unsqueeze(1) if self.layout.latent == "one" else shaped
         if slot.role == "kl":
             if self.layout.kl == "list":

@@ -96,23 +96,25 @@ def parts_of(measured: Measurements) -> Iterator[Part]:
         for family, weight in rec.match.parts or ((rec.match.family, rec.match.weight),):
             what = "NLL" if rec.spread else summed(rec.match, family)
             yield Part(weight < 0, coefficient(abs(weight), powers, sizes), what, arguments, powers)
-    names = (measured.mu, measured.scale)
+    names = measured.latents if latent is not None and latent.line else (measured.mu, measured.scale)
     if latent is not None and latent.weight:
         scale = next(iter(terms)).scaling
         powers = {"B": scale.batch[2], ("T" if scale.length else "D"): scale.dim[2], "K": scale.latent[2]}
         what = next((form for word, form in FORMS.items() if word in latent.forms), "KL")
         prefix = "γ·" if SQUARED in latent.forms else coefficient(abs(latent.weight), powers, sizes)
         yield Part(latent.weight < 0, prefix, what, names, powers)
+    elif measured.mixed:
+        yield Part(False, "", f"S({', '.join(measured.latents)})", names, {})
     elif latent is not None:
         yield Part(False, "", "(a term in the latents that is no KL)", names, {})
-    elif measured.besides:
-        yield Part(False, "", f"S({', '.join(measured.besides)})", measured.besides, {})
+    for rest in measured.besides:
+        yield Part(False, "", f"S({', '.join(rest.arguments)})", rest.arguments, {})
 
 
 def formula(measured: Measurements) -> str:
     """Return the objective; terms without a target by what they are of."""
     several = len(measured.terms) > 1
-    named = (measured.mu, measured.scale), measured.besides
+    named = (measured.mu, measured.scale), measured.latents, *(rest.arguments for rest in measured.besides)
     parts = [
         (part.minus, f"{part.weight}{part.what}{f' of {part.arguments[0]}' if several and part.arguments not in named else ''}")
         for part in parts_of(measured)
