@@ -6,9 +6,11 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
+
 from recon_cli.auditing.best_noise import LINK
 from recon_cli.auditing.calling import Sizes
-from recon_cli.auditing.families import Match
+from recon_cli.auditing.families import LINKS, Match
 from recon_cli.auditing.latents import SQUARED
 from recon_cli.auditing.measurements import Measurements
 from recon_cli.auditing.measuring import MADE
@@ -30,8 +32,19 @@ INVERSES = {
     "exp": "exp(r)", "sigmoid": "sigmoid(r)", "tanh": "tanh(r)", "softplus": "softplus(r)", "(r + 1)/2": "(r+1)/2",
     "255 r": "255·r", "r**2": "r²", "|r|": "|r|", "relu": "relu(r)", "clamp(r, 0, 1)": "clamp(r, 0, 1)",
 }  # fmt: skip
+MEANS = {"logit": (torch.sigmoid, 1.0), "log": (torch.exp, math.inf)}  # of what a family is on, and the most that it is
 PLACES = {"B": "the batch", "D": "a sample's elements", "T": "an axis of a sample", "K": "the latents"}
 FORMS = {"free nats": "clamp(KL, min)", "driven up": "|KL − C|", SQUARED: "(KL − C)²"}  # by a word of what is said of them
+
+
+def bounds(link: str, own: str) -> list[str]:
+    """Return what the mean never is, in words, of a family on a logit or a logarithm ``own`` that is made by a bounded link."""
+    if own not in MEANS or link not in INVERSES:
+        return []
+    to_mean, most = MEANS[own]
+    ends = to_mean(LINKS[link][0](torch.tensor([-1e4, 0.0, 1e4], dtype=torch.float64)))
+    low, high = float(ends.min()), float(ends.max())
+    return [f"below {number(low)}"] * (low > 1e-9) + [f"above {number(high)}"] * (high < most - 1e-9)
 
 
 def fraction(value: float) -> str:

@@ -19,6 +19,7 @@ from recon_cli.auditing.probes import benign
 from recon_cli.auditing.reach.callables import batch_number
 from recon_cli.auditing.reach.roles import Pair
 from recon_cli.auditing.remainders import Remainder, remainders
+from recon_cli.auditing.sampling import Missampled, missampled
 from recon_cli.auditing.scaling import Scaling, scalings
 from recon_cli.auditing.soundness import Astray, Tails
 from recon_cli.auditing.survival import Beside, beside, read
@@ -81,6 +82,8 @@ class Measurements:
         arguments whose gradient is not the slope of the value: (argument, slope by differences, by autograd).
     stateful, stochastic
         two numbers that one call should have given, where it gave two; averaged: the draws' mean was measured.
+    missampled
+        how z, which a decoder is given, is no draw of the posterior that the KL weighs.
     odd, added
         shapes of a reconstruction and its target, and of a reconstruction and a KL, that broadcast.
     still
@@ -108,6 +111,7 @@ class Measurements:
     stateful: tuple[float, float] | None = None
     stochastic: tuple[float, float] | None = None
     averaged: bool = False
+    missampled: Missampled | None = None
     odd: str = ""
     added: tuple[tuple[int, ...], tuple[int, ...]] | None = None
     switch: str = ""
@@ -197,7 +201,7 @@ def measure(
         terms=tuple(terms), latent=latent, latents=tuple(latents), **named,
         differences=tuple(checks.mismatch(problem)), besides=remainders(problem, latent),
         stateful=values if stateful else None, stochastic=values if stochastic else None, averaged=averaged,
-        odd=odd, added=added, switch=off,
+        odd=odd, added=added, switch=off, missampled=missampled(problem, latent),
         knobs=tuple(checks.knobs(problem)), batch_number=batch_number(reached), notes=(*reached.notes, *plan.taken),
         steps=lines.steps(problem, benign(problem), files), site=lines.defined_at(reached.code, files),
         data=beside(terms, known) if known is not None else None,

@@ -7,13 +7,11 @@ import math
 import re
 from collections.abc import Sequence
 
-import torch
-
 from recon_cli import likelihoods
 from recon_cli.auditing.best_noise import LINK
 from recon_cli.auditing.defects._subject import SCALES
-from recon_cli.auditing.families import LINKS, DecoderScale
-from recon_cli.auditing.formulas import INVERSES, at, number
+from recon_cli.auditing.families import DecoderScale
+from recon_cli.auditing.formulas import INVERSES, at, bounds, number
 from recon_cli.auditing.judgement import Row
 from recon_cli.auditing.latents import PRIOR, SQUARED, Latent
 from recon_cli.auditing.measurements import Measurements, Term
@@ -24,7 +22,6 @@ from recon_cli.identity.likelihood import Likelihood
 
 UNKNOWN = "Not recognised is"
 BENT = ("huber", "student-t", "hyperbolic-secant", "logistic", "von-mises")  # a square near 0
-MEANS = {"logit": (torch.sigmoid, 1.0), "log": (torch.exp, math.inf)}  # of what a family is on, and the most that it is
 
 
 @functools.cache
@@ -237,12 +234,7 @@ def outputs(term: Term) -> str:
 
 def reach(link: str, own: str) -> str:
     """Return what the mean never is, of a family on a logit or a logarithm that is itself bounded; empty where it reaches all."""
-    if own not in MEANS:
-        return ""
-    to_mean, most = MEANS[own]
-    ends = to_mean(LINKS[link][0](torch.tensor([-1e4, 0.0, 1e4], dtype=torch.float64)))
-    low, high = float(ends.min()), float(ends.max())
-    never = [f"below {number(low)}"] * (low > 1e-9) + [f"above {number(high)}"] * (high < most - 1e-9)
+    never = bounds(link, own)
     return f" so that its mean is never {' or '.join(never)}," if never else ""
 
 

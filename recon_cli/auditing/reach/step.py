@@ -6,16 +6,19 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from recon_cli import likelihoods
 from recon_cli.auditing.calling import Layout, Problem, Sizes
+from recon_cli.auditing.divergence import Latent
 from recon_cli.auditing.measurements import Measurements, measure
 from recon_cli.auditing.reach.call_plans import CallPlan, Slot
 from recon_cli.auditing.reach.callables import Reached
 from recon_cli.auditing.reach.cutting import Cut, inputs_of
+from recon_cli.auditing.reach.drawing import is_cut_off, missampled
 from recon_cli.auditing.reach.draws import folded, upright
 from recon_cli.auditing.reach.exponents import growth
 from recon_cli.auditing.reach.losses import DerivedLoss
@@ -24,6 +27,7 @@ from recon_cli.auditing.reach.parts import LiveStep, Parts, broadcast, is_linear
 from recon_cli.auditing.reach.priors import with_priors
 from recon_cli.auditing.remainders import CROSSES, crosses
 from recon_cli.auditing.result import Audit, audit_of
+from recon_cli.auditing.sampling import undrawn
 from recon_cli.auditing.survival import Beside
 from recon_cli.auditing.trained_scales import Replay
 from recon_cli.auditing.watching import FLOATS, seed
@@ -80,10 +84,34 @@ def audit_step(derived: DerivedLoss) -> Audit:
         measured, notes=(*measured.notes, *notes), steps=step.cut.lines(names), site=derived.site, switch="",
         data=beside(step, parts, measured),
     )  # fmt: skip
+    measured = replace(measured, **posterior(derived, parts, measured.latent))
     audit = in_own_words(audit_of(measured), step.cut, derived.names, names)
     if why := misreading(step, parts, measured, audit):
         raise unrecognised(derived, step, parts, why)
     return audit
+
+
+STRAIGHT = "Draw it with a gradient: torch.nn.functional.gumbel_softmax, or z = draw + p - p.detach() (straight-through)"
+NOT_DRAWN = "it is the sum of their squares, and nothing is drawn about them: there is no posterior, and no KL"
+
+
+def posterior(derived: DerivedLoss, parts: Parts, latent: Latent | None) -> dict[str, Any]:
+    """Return how what the decoder is given is no draw of the posterior in the loss, as part of what was measured."""
+    if derived.drawing is None or latent is None or not latent.weight:
+        return {}
+    outputs, names = [pair.output for pair in parts.pairs], derived.names
+    for i, mean in enumerate(parts.means):
+        scale = parts.scales[i] if parts.scales else None
+        named = names.get(mean, "mu"), names.get(scale, "scale") if scale is not None else ""
+        wrong = missampled(derived.drawing, outputs, mean, scale, latent, named)
+        if wrong is not None and scale is None:
+            return {"latent": replace(latent, weight=None, unexplained=NOT_DRAWN)}
+        if wrong is not None:
+            return {"missampled": wrong}
+    for n in parts.probs:
+        if is_cut_off(derived.drawing, outputs, n):
+            return {"missampled": undrawn((names.get(n, "logits"), ""), STRAIGHT)}
+    return {}
 
 
 def in_own_words(audit: Audit, loss: Cut, own: Mapping[int, str], names: Mapping[int, str]) -> Audit:
