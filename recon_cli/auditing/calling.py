@@ -99,6 +99,7 @@ class Problem:
     prior: tuple[float, float] = (0.0, 1.0)  # mean and variance, where they are arguments
     data: Tensor | None = None  # some of the values that targets have
     watch: Any = None
+    asked: list[Tensor] = field(default_factory=list)  # what models inside were given, at the last call
     memo: dict[object, Any] = field(default_factory=dict)  # of what was measured, at these and all other sizes
 
     def at(self, **changes: Any) -> Problem:
@@ -121,7 +122,8 @@ class Problem:
                 return value.reshape(B, *named)
             return value if how == "flat" or value.shape[1] != self.sizes.D else value.reshape(B, *self.sizes.shape)
         if slot.role in ("mu", "scale", "probs"):
-            shaped = value.reshape(B, *self.sizes.latent) if self.layout.latent != "joined" else value
+            own = named if named and slot.role == "probs" else self.sizes.latent
+            shaped = value.reshape(B, *own) if self.layout.latent != "joined" else value
             return shaped.unsqueeze(1) if self.layout.latent == "one" else shaped
         if slot.role == "kl":
             if self.layout.kl == "list":
@@ -207,7 +209,7 @@ class Problem:
             slots = [slot for slot in self.plan.slots() if slot.key in part.names]
             return part.value({slot.key: self.fill(slot, values) for slot in slots})
         if isinstance(part, DecoderOutputs):
-            return Answer(self.fill(part.parts, values), self.fill(part.attributes, values))
+            return Answer(self.fill(part.parts, values), self.fill(part.attributes, values), self.asked)
         return NotImplemented
 
     def raw(self, values: Mapping[str, Tensor], seeded: int | None = 0, again: bool = False) -> Any:
@@ -215,6 +217,7 @@ class Problem:
         with torch._C.DisableTorchFunction():  # nothing to overrule in our own arithmetic
             values = {key: value.to(self.dtype) if value.is_floating_point() else value for key, value in values.items()}
             leaves = self.leaves(values)
+        self.asked.clear()
         call = self.reached.caller()
         owner = getattr(call, "__self__", None) or (call.args[0] if hasattr(call, "args") and call.args else call)
         if owner is not None and self.reached.bound:
@@ -289,9 +292,10 @@ class Problem:
 class Answer(Stand):
     """A model that answers with what it was given, whatever it is asked."""
 
-    def __init__(self, answer: object, attributes: Mapping[str, object]) -> None:
+    def __init__(self, answer: object, attributes: Mapping[str, object], asked: list[Tensor]) -> None:
         super().__init__("model", **{key: value for key, value in attributes.items() if key != "_about"})
-        self.__dict__["_answer"] = answer
+        self.__dict__["_answer"], self.__dict__["_asked"] = answer, asked
 
-    def __call__(self, *_args: Any, **_kwargs: Any) -> Any:
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        self.__dict__["_asked"] += [each for each in (*args, *kwargs.values()) if isinstance(each, Tensor)]
         return self.__dict__["_answer"]

@@ -13,7 +13,7 @@ from recon_cli.auditing.calling import Problem, Values
 from recon_cli.auditing.latents import PRIOR
 from recon_cli.auditing.matching import latent_keys, pairs
 from recon_cli.auditing.measuring import ReconstructionTerm
-from recon_cli.auditing.probes import REFUSALS, benign, gradients, uniform, value_at
+from recon_cli.auditing.probes import benign, gradients, uniform, value_at
 from recon_cli.auditing.reach.roles import BoundNumber, Pair
 from recon_cli.auditing.reach.surroundings import content_of
 from recon_cli.identity.regions import Interval
@@ -207,14 +207,3 @@ def favour(problem: Problem) -> str:
         if more > 1.001
         else ""
     )
-
-
-def besides(problem: Problem) -> tuple[str, ...]:
-    """Return the arguments that are no data and no KL's, and that a term of the loss is of: those it is known that, and z."""
-    drawn, values = [slot.key for slot in problem.plan.role("z")], benign(problem)
-    try:
-        _, grads = gradients(problem, values, drawn) if drawn else (0.0, {})
-    except REFUSALS:
-        grads = {}
-    pulling = [key for key, grad in grads.items() if bool((grad != 0).any())]
-    return (*pulling, *(slot.key for slot in problem.plan.role("compared")))

@@ -81,6 +81,10 @@ class Latent:
         in words, what the scale goes through before it is a deviation; empty where that is its meaning alone.
     prior, centre
         the variance and the mean of the prior.
+    line, to
+        of latents that are classes or bits, their KL as a line of torch, and in words what it is to.
+    unexplained
+        in words, what is known of a term in the latents that is not recognised, and is no KL of a sample.
     """
 
     weight: float | None
@@ -93,6 +97,9 @@ class Latent:
     dead: bool = False
     link: str = ""
     centre: float = 0.0
+    line: str = ""
+    to: str = ""
+    unexplained: str = ""
 
 
 def field(

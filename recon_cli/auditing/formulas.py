@@ -6,9 +6,11 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
+
 from recon_cli.auditing.best_noise import LINK
 from recon_cli.auditing.calling import Sizes
-from recon_cli.auditing.families import Match
+from recon_cli.auditing.families import LINKS, Match
 from recon_cli.auditing.latents import SQUARED
 from recon_cli.auditing.measurements import Measurements
 from recon_cli.auditing.measuring import MADE
@@ -30,8 +32,19 @@ INVERSES = {
     "exp": "exp(r)", "sigmoid": "sigmoid(r)", "tanh": "tanh(r)", "softplus": "softplus(r)", "(r + 1)/2": "(r+1)/2",
     "255 r": "255·r", "r**2": "r²", "|r|": "|r|", "relu": "relu(r)", "clamp(r, 0, 1)": "clamp(r, 0, 1)",
 }  # fmt: skip
+MEANS = {"logit": (torch.sigmoid, 1.0), "log": (torch.exp, math.inf)}  # of what a family is on, and the most that it is
 PLACES = {"B": "the batch", "D": "a sample's elements", "T": "an axis of a sample", "K": "the latents"}
 FORMS = {"free nats": "clamp(KL, min)", "driven up": "|KL − C|", SQUARED: "(KL − C)²"}  # by a word of what is said of them
+
+
+def bounds(link: str, own: str) -> list[str]:
+    """Return what the mean never is, in words, of a family on a logit or a logarithm ``own`` that is made by a bounded link."""
+    if own not in MEANS or link not in INVERSES:
+        return []
+    to_mean, most = MEANS[own]
+    ends = to_mean(LINKS[link][0](torch.tensor([-1e4, 0.0, 1e4], dtype=torch.float64)))
+    low, high = float(ends.min()), float(ends.max())
+    return [f"below {number(low)}"] * (low > 1e-9) + [f"above {number(high)}"] * (high < most - 1e-9)
 
 
 def fraction(value: float) -> str:
@@ -96,23 +109,25 @@ def parts_of(measured: Measurements) -> Iterator[Part]:
         for family, weight in rec.match.parts or ((rec.match.family, rec.match.weight),):
             what = "NLL" if rec.spread else summed(rec.match, family)
             yield Part(weight < 0, coefficient(abs(weight), powers, sizes), what, arguments, powers)
-    names = (measured.mu, measured.scale)
+    names = measured.latents if latent is not None and latent.line else (measured.mu, measured.scale)
     if latent is not None and latent.weight:
         scale = next(iter(terms)).scaling
         powers = {"B": scale.batch[2], ("T" if scale.length else "D"): scale.dim[2], "K": scale.latent[2]}
         what = next((form for word, form in FORMS.items() if word in latent.forms), "KL")
         prefix = "γ·" if SQUARED in latent.forms else coefficient(abs(latent.weight), powers, sizes)
         yield Part(latent.weight < 0, prefix, what, names, powers)
+    elif measured.mixed:
+        yield Part(False, "", f"S({', '.join(measured.latents)})", names, {})
     elif latent is not None:
         yield Part(False, "", "(a term in the latents that is no KL)", names, {})
-    elif measured.besides:
-        yield Part(False, "", f"S({', '.join(measured.besides)})", measured.besides, {})
+    for rest in measured.besides:
+        yield Part(False, "", f"S({', '.join(rest.arguments)})", rest.arguments, {})
 
 
 def formula(measured: Measurements) -> str:
     """Return the objective; terms without a target by what they are of."""
     several = len(measured.terms) > 1
-    named = (measured.mu, measured.scale), measured.besides
+    named = (measured.mu, measured.scale), measured.latents, *(rest.arguments for rest in measured.besides)
     parts = [
         (part.minus, f"{part.weight}{part.what}{f' of {part.arguments[0]}' if several and part.arguments not in named else ''}")
         for part in parts_of(measured)

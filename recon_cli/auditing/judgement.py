@@ -131,6 +131,8 @@ def verdict_of(subject: Subject, gravities: Sequence[str]) -> str:
         return "not-factorised"
     if "wrong" in gravities:
         return "defective"
+    if subject.measured.unexplained:
+        return "unrecognised"
     spoiled = "spoiling" in gravities
     if subject.measured.alone and latent is not None and not spoiled:
         return "shape-dependent" if subject.term.scaling.moves else "kl-only"

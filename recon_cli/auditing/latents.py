@@ -11,9 +11,12 @@ import torch
 from torch import Tensor
 
 from recon_cli.auditing.calling import Problem, Values
+from recon_cli.auditing.discrete import discrete
 from recon_cli.auditing.divergence import DEVIATION, EPS, PRIOR, SAME, Latent, field, parallel, unlike
 from recon_cli.auditing.latent_fields import Draw, averaged, looked
-from recon_cli.auditing.probes import REFUSALS, benign, gradients, uniform, value_at
+from recon_cli.auditing.matching import latent_keys
+from recon_cli.auditing.probes import REFUSALS, benign, gradients
+from recon_cli.auditing.remainders import CROSSES, crosses
 
 __all__ = ["DEVIATION", "PRIOR", "SQUARED", "Latent", "averaged", "measure"]
 
@@ -27,6 +30,8 @@ def measure(problem: Problem) -> Latent | None:
     Where the prior's mean and variance are arguments, it must be the KL to other priors too.
     """
     latent = term(problem)
+    if latent is not None and latent.wrong and not latent.wrong.endswith(TURNS) and mixes(problem):
+        return replace(latent, weight=None, wrong="", forms="", unexplained=CROSSES)
     if latent is None or latent.wrong or not latent.weight or not problem.plan.role("prior") or problem.plan.role("z"):
         return latent
     mean, variance = OTHER
@@ -34,6 +39,16 @@ def measure(problem: Problem) -> Latent | None:
     if other is not None and not other.wrong and abs(other.centre - mean) < SAME and abs(other.prior - variance) < 1e-4:
         return replace(latent, notes=(*latent.notes, "the prior's mean and scale are arguments"))
     return replace(latent, weight=None, wrong=f"to a prior of mean {mean:g} and variance {variance:g} it is no KL")
+
+
+def mixes(problem: Problem) -> bool:
+    """Whether moving some samples' latents changes the gradients of the others'."""
+    base, drawn = benign(problem), [slot.key for slot in problem.plan.role("z")]
+    values = {key: base[key] for key in (*latent_keys(problem), *drawn) if key in base and base[key].ndim == 2}
+    try:
+        return crosses(lambda changed: averaged(problem, {**base, **changed}, [*changed])[1], values)
+    except REFUSALS:
+        return False
 
 
 OTHER = (0.4, 1.7)  # mean and variance of a prior
@@ -49,7 +64,7 @@ def term(problem: Problem) -> Latent | None:
     for posterior in plan.role("posterior"):
         terms[posterior.key] = of_posterior(problem, base, posterior.key)
     for probs in plan.role("probs"):
-        terms[probs.key] = categorical(problem, base, probs.key)
+        terms[probs.key] = discrete(problem, base, probs.key)
     if plan.role("kl") and not any(terms.values()):
         terms["kl"] = passed_in(problem, base)
     known = {key: latent for key, latent in terms.items() if latent is not None}
@@ -62,8 +77,13 @@ def term(problem: Problem) -> Latent | None:
             return replace(latent, weight=None, wrong=f"of {key}, {wrong}") if several else latent
     weights = {key: latent.weight for key, latent in known.items() if latent.weight}
     first = next(iter(known.values()), None)
+    if first is not None and several:
+        notes = tuple(dict.fromkeys(note for latent in known.values() for note in latent.notes))
+        first = replace(first, notes=notes, forms=next((each.forms for each in known.values() if each.forms), ""))
     if first is not None and several and max(weights.values()) - min(weights.values()) > EPS * abs(max(weights.values())):
         each = ", ".join(f"{key} {weight:.6g}" for key, weight in weights.items())
+        if any(latent.line for latent in known.values()):
+            return replace(first, weight=None, unexplained=f"the KL of each weighs differently ({each}), so there is no one beta")
         return Latent(None, first.meaning, f"the latents weigh differently: {each}", named=first.named)
     return first
 
@@ -87,13 +107,27 @@ def passed_in(problem: Problem, base: dict[str, Tensor]) -> Latent | None:
 
 
 def gaussian(problem: Problem, base: dict[str, Tensor], mu: str, scale: str | None, named: str | None) -> Latent | None:
-    """Measure a KL between Gaussians by its field over means and scales."""
-    if scale and (latent_of_draw := sampled(problem, base, mu, scale, named)) is not None:
-        return latent_of_draw
+    """Measure a KL between Gaussians by its field over means and scales, or by one sample z that is passed in.
+
+    What is added of z alone is another term, where the KL is whole without it.
+    """
+    drawn = sampled(problem, base, mu, scale, named) if scale else None
+    if drawn is not None and not drawn.wrong:
+        return drawn
 
     def deviation(live: Mapping[str, Tensor], node: float) -> Tensor:
+        if drawn is not None:
+            return live[problem.plan.role("z")[0].key]
         return live[mu] + node * (DEVIATION[named or "log_variance"](live[scale]) if scale else 1.0)
 
+    closed = in_closed_form(problem, base, mu, scale, named, deviation)
+    return drawn if drawn is not None and (closed is None or closed.wrong) else closed
+
+
+def in_closed_form(
+    problem: Problem, base: dict[str, Tensor], mu: str, scale: str | None, named: str | None, deviation: Draw
+) -> Latent | None:
+    """Measure a KL between Gaussians by its field over means and scales."""
     try:
         near = looked(problem, base, mu, scale, deviation, (1.2, (0.3, 1.9)))
     except REFUSALS:
@@ -216,58 +250,3 @@ def in_turns(problem: Problem, base: dict[str, Tensor], mu: str) -> bool:
 def after(slopes: list[tuple[float, float]], size: float) -> float:
     """Return the next size tried."""
     return next(other for other, _ in slopes if other > size)
-
-
-def categorical(problem: Problem, base: dict[str, Tensor], key: str) -> Latent | None:
-    """Measure a KL of categorical latents to uniform ones: of probabilities, or of their logits."""
-    q = uniform(base[key].shape, 0.1, 0.9, 61)
-    _, grads = averaged(problem, {**base, key: q}, [key])
-    g = grads[key]
-    if not bool(g.isfinite().all()) or not bool(g.abs().max() > 0):
-        return None
-    basis = torch.stack([q.log().flatten(), torch.ones(q.numel(), dtype=torch.float64)], dim=1)
-    weight, constant = torch.linalg.lstsq(basis, g.flatten()[:, None]).solution.flatten().tolist()
-    off = (g.flatten() - basis @ torch.tensor([weight, constant], dtype=torch.float64)).abs().max() / g.abs().max()
-    if off < SAME:
-        return Latent(
-            weight, notes=(f"the latents are categorical, of probabilities, {math.exp(constant / weight - 1):.6g} classes",)
-        )
-    B, latent = len(q), problem.sizes.latent
-    logits = 2 * q
-    for name, shape in (("", (B, *latent)), ("joined", (B, -1))):
-        if name and len(latent) == 1 and latent[0] > 1 or not name and len(latent) == 1:
-            shape = (B, -1)
-        leaf = logits.clone().requires_grad_()
-        p = leaf.reshape(shape).softmax(-1)
-        (reference,) = torch.autograd.grad((p * p.log()).sum(), leaf)
-        _, grads = averaged(problem, {**base, key: logits}, [key])
-        weight = ((reference * grads[key]).sum() / (reference * reference).sum()).item()
-        if (grads[key] - weight * reference).abs().max() < 1e-5 * grads[key].abs().max():
-            count = math.prod(p.shape[1:-1])
-            level = bottom(problem, base, key, weight) / B
-            dropped = -count * math.log(p.shape[-1])
-            if level < -1e-6 and abs(level - dropped) > 1e-6:
-                reason = f"its minimum is {level:.6g} nats a sample, and a KL is never below 0"
-                joint = (
-                    f" (one softmax over all {p.shape[-1]} entries)"
-                    if p.shape[1:] != latent[-len(p.shape[1:]) :] or count == 1
-                    else ""
-                )
-                return Latent(weight, None, reason + joint)
-            if name and len(latent) > 1:
-                return Latent(
-                    weight, None, f"one softmax runs over all {p.shape[-1]} entries, not over each latent's {latent[-1]}"
-                )
-            return Latent(weight, notes=(f"the latents are categorical, of logits, {p.shape[-1]} classes",))
-    return Latent(None, None, "its gradient is no categorical KL's")
-
-
-def bottom(problem: Problem, base: Values, key: str, weight: float) -> float:
-    """Return the latent term at uniform logits, the reconstruction's own value left out, in units of its weight."""
-    still = {**base, key: torch.zeros_like(base[key])}
-    for recon in problem.plan.role("recon"):
-        for target in problem.plan.role("target"):
-            if target.group == recon.group and base[target.key].shape == base[recon.key].shape:
-                sure = base[target.key].round()
-                still[target.key], still[recon.key] = sure, sure * (1 - 2e-13) + 1e-13
-    return value_at(problem, still) / weight

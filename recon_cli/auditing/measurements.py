@@ -18,6 +18,8 @@ from recon_cli.auditing.measuring import NOTHING, ReconstructionTerm, has_scale,
 from recon_cli.auditing.reach.callables import batch_number
 from recon_cli.auditing.reach.recording import Operation
 from recon_cli.auditing.reach.roles import Pair
+from recon_cli.auditing.remainders import Remainder, remainders
+from recon_cli.auditing.sampling import Missampled, missampled
 from recon_cli.auditing.scaling import Scaling, scalings
 from recon_cli.auditing.soundness import Astray, Tails
 from recon_cli.auditing.survival import Beside, beside, read
@@ -71,7 +73,7 @@ class Measurements:
     """A loss as measured at ``sizes``, with the names that its function has for what was measured.
 
     besides
-        without a KL, other arguments than data that a term of the loss is of.
+        terms that are of other arguments than the data and the KL's.
     mu, scale
         the arguments that are the mean and the scale of the latents; "mu" and "logvar" where they have no name.
     divergence
@@ -80,6 +82,8 @@ class Measurements:
         arguments whose gradient is not the slope of the value: (argument, slope by differences, by autograd).
     stateful, stochastic
         two numbers that one call should have given, where it gave two; averaged: the draws' mean was measured.
+    missampled
+        how z, which a decoder is given, is no draw of the posterior that the KL weighs.
     odd, added
         shapes of a reconstruction and its target, and of a reconstruction and a KL, that broadcast.
     still
@@ -99,7 +103,7 @@ class Measurements:
     terms: tuple[Term, ...]
     latent: Latent | None
     latents: tuple[str, ...] = ()
-    besides: tuple[str, ...] = ()
+    besides: tuple[Remainder, ...] = ()
     mu: str = "mu"
     scale: str = "logvar"
     divergence: str = ""
@@ -107,6 +111,7 @@ class Measurements:
     stateful: tuple[float, float] | None = None
     stochastic: tuple[float, float] | None = None
     averaged: bool = False
+    missampled: Missampled | None = None
     odd: str = ""
     added: tuple[tuple[int, ...], tuple[int, ...]] | None = None
     switch: str = ""
@@ -126,6 +131,19 @@ class Measurements:
     def alone(self) -> bool:
         """Whether it is a KL without a reconstruction."""
         return not self.terms[0].recon
+
+    @property
+    def unexplained(self) -> str:
+        """In words, what of the loss is not recognised beside its reconstructions; empty where nothing."""
+        known = self.latent.unexplained if self.latent is not None else ""
+        of_latents = [f"the term in {' and '.join(self.latents)}: {known}"] if known else []
+        rest = [f"the term in {' and '.join(each.arguments)}: {each.words}" for each in self.besides if not each.explained]
+        return "; ".join([*of_latents, *rest])
+
+    @property
+    def mixed(self) -> bool:
+        """Whether what the loss has of its latents is not recognised."""
+        return self.latent is not None and bool(self.latent.unexplained)
 
     @property
     def still(self) -> list[str]:
@@ -182,9 +200,9 @@ def measure(
         name=reached.spelled, picked=problem.picked, sizes=problem.sizes,
         roles=(*((slot.key, slot.role, slot.how) for slot in plan.slots()), ("returned", "loss", problem.picked)),
         terms=tuple(terms), latent=latent, latents=tuple(latents), **named,
-        differences=tuple(checks.mismatch(problem)), besides=checks.besides(problem) if latent is None else (),
+        differences=tuple(checks.mismatch(problem)), besides=remainders(problem, latent),
         stateful=values if stateful else None, stochastic=values if stochastic else None, averaged=averaged,
-        odd=odd, added=added, switch=off,
+        odd=odd, added=added, switch=off, missampled=missampled(problem, latent),
         knobs=tuple(checks.knobs(problem)), batch_number=batch_number(reached), notes=(*reached.notes, *plan.taken),
         steps=steps, site=lines.defined_at(reached.code, files),
         data=beside(terms, known) if known is not None else None,

@@ -316,10 +316,31 @@ def classes(problem: Problem, pair: Pair, base: Values, latents: list[str]) -> R
                 and match.candidate.link == "softmax"
             ):
                 match = None  # it was none of logits; and small shares taken for logits are all but equal ones
+            if match is None and kind == "logits":
+                match = squashed(hot[alive], value[alive], grad[alive])
         if match is not None:
             break
     sign = 0 if match is None else int(math.copysign(1, match.weight))
     return ReconstructionTerm(recon, match, None, worst < 1e-7, worst, (1.0, 1.0), share, "classes", sign, False)
+
+
+SQUASHING: dict[str, Callable[[Tensor], Tensor]] = {
+    "softmax": lambda raw: raw.softmax(-1),
+    "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
+}
+
+
+def squashed(hot: Tensor, raw: Tensor, measured: Tensor) -> Match | None:
+    """Return the cross-entropy of logits that a softmax, a sigmoid or a tanh has made already; None of any other."""
+    each = next(each for each in candidates(1) if each.family == "categorical" and each.link == "softmax")
+    for link, function in SQUASHING.items():
+        leaf = raw.clone().requires_grad_()
+        (own,) = torch.autograd.grad(-(hot * function(leaf).log_softmax(-1)).sum(), leaf)
+        weight, off = ratio(own, measured)
+        if off < MATCH:
+            return Match(each.family, weight, off, each, link=link)
+    return None
 
 
 def recognise_events(x: Tensor, raw: Tensor, measured: Tensor) -> Match | None:

@@ -75,8 +75,8 @@ def kl_of(meaning: str, mu: str, scale: str) -> str:
 def kl(measured: Measurements) -> str:
     """Return the KL to write for what the scale is named, or measured to be; a log variance where neither says."""
     latent = measured.latent
-    if measured.divergence:
-        return measured.divergence
+    if measured.divergence or latent is not None and latent.line:
+        return measured.divergence or latent.line  # type: ignore[union-attr]
     meaning = (latent.named or latent.meaning) if latent is not None else None
     return kl_of(meaning or "log_variance", measured.mu, measured.scale)
 

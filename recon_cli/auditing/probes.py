@@ -82,7 +82,9 @@ def made_up(problem: Problem, number: int, spread: float) -> dict[str, Tensor]:
             values[slot.key] = uniform((B, D), 0.2, 0.8, n)
         elif slot.role == "mu":
             values[slot.key] = uniform((B, sizes.K), -0.9, 0.9, n)
-        elif slot.role in ("scale", "probs"):
+        elif slot.role == "probs":  # shares, which are logits too
+            values[slot.key] = uniform((B, *(named or sizes.latent)), -1, 1, n).softmax(-1).flatten(1)
+        elif slot.role == "scale":
             values[slot.key] = uniform((B, sizes.K), 0.4, 1.2, n)
         elif slot.role == "kl":
             values[slot.key] = uniform((B,), 1, 2, n)

@@ -7,13 +7,11 @@ import math
 import re
 from collections.abc import Sequence
 
-import torch
-
 from recon_cli import likelihoods
 from recon_cli.auditing.best_noise import LINK
 from recon_cli.auditing.defects._subject import SCALES
-from recon_cli.auditing.families import LINKS, DecoderScale
-from recon_cli.auditing.formulas import INVERSES, at, number
+from recon_cli.auditing.families import DecoderScale
+from recon_cli.auditing.formulas import INVERSES, at, bounds, number
 from recon_cli.auditing.judgement import Row
 from recon_cli.auditing.latents import PRIOR, SQUARED, Latent
 from recon_cli.auditing.measurements import Measurements, Term
@@ -22,8 +20,8 @@ from recon_cli.auditing.mending import ends, is_name, kl, summed
 from recon_cli.errors import ReconError
 from recon_cli.identity.likelihood import Likelihood
 
+UNKNOWN = "Not recognised is"
 BENT = ("huber", "student-t", "hyperbolic-secant", "logistic", "von-mises")  # a square near 0
-MEANS = {"logit": (torch.sigmoid, 1.0), "log": (torch.exp, math.inf)}  # of what a family is on, and the most that it is
 
 
 @functools.cache
@@ -78,7 +76,9 @@ def one(measured: Measurements, term: Term, row: Row) -> str:
         return f"This is no likelihood: over {normal.support} e^-loss {why}, so no noise and no beta are read off it."
     if latent is None:
         return f"This is {name}, {without(measured)}"
-    if row.verdict == "unrecognised":
+    if measured.mixed:
+        return f"This is {name} beside a term that is not recognised. {UNKNOWN} {measured.unexplained}."
+    if row.verdict == "unrecognised" and not measured.unexplained:
         return f"This is {name}: whether it is one at all was not proved, so no noise and no beta are read off it."
     if row.kl_weight is None:
         return f"This is {name} beside a term in the latents that is no KL: {latent.wrong}."
@@ -87,7 +87,8 @@ def one(measured: Measurements, term: Term, row: Row) -> str:
         text = f"{text.replace(': an exact ELBO.', '.')} But {measured.outside['bernoulli']}."
     if latent.forms and SQUARED not in latent.forms:
         text += f" All that is where the KL counts at its full weight, and it does not everywhere: {latent.forms}."
-    return f"{text} But {latent.wrong}." if latent.wrong else text
+    text = f"{text} But {latent.wrong}." if latent.wrong else text
+    return f"{text.replace(': an exact ELBO.', '.')} {UNKNOWN} {measured.unexplained}." if measured.unexplained else text
 
 
 def alone(measured: Measurements, term: Term) -> str:
@@ -97,8 +98,7 @@ def alone(measured: Measurements, term: Term) -> str:
         return f"This is no KL: {latent.wrong if latent else 'it depends on none of the latents'}."
     plain = abs(latent.prior - 1) < 1e-4 and not latent.centre
     whose = "a standard normal" if plain else f"a normal of mean {number(latent.centre)} and variance {number(latent.prior)}"
-    if any(role == "probs" for _, role, _ in measured.roles):
-        whose = "uniform classes"
+    whose = latent.to or whose
     scale = f", whose scale {measured.scale} is {SCALES[latent.meaning]}" if latent.meaning else ""
     ways = {0.0: "summed over the {}", -1.0: "averaged over the {}"}
     powers = zip(("batch", "latents"), (term.scaling.batch[2], term.scaling.latent[2]), strict=True)
@@ -128,8 +128,11 @@ def without(measured: Measurements) -> str:
     if measured.latents:
         move = "move" if len(measured.latents) > 1 else "moves"
         return f"and {' and '.join(measured.latents)} {move} nothing: no KL is weighed here. {theirs}"
+    if measured.unexplained:
+        return f"and there is no KL that recon knows in what it adds. {UNKNOWN} {measured.unexplained}."
     if measured.besides:
-        return f"and the term in {' and '.join(measured.besides)} is no KL that recon knows: {alone}"
+        terms = " and ".join(f"the term in {' and '.join(each.arguments)} ({each.words})" for each in measured.besides)
+        return f"and {terms} is no KL: {alone}"
     return f"and there is no KL here: {alone}"
 
 
@@ -231,12 +234,7 @@ def outputs(term: Term) -> str:
 
 def reach(link: str, own: str) -> str:
     """Return what the mean never is, of a family on a logit or a logarithm that is itself bounded; empty where it reaches all."""
-    if own not in MEANS:
-        return ""
-    to_mean, most = MEANS[own]
-    ends = to_mean(LINKS[link][0](torch.tensor([-1e4, 0.0, 1e4], dtype=torch.float64)))
-    low, high = float(ends.min()), float(ends.max())
-    never = [f"below {number(low)}"] * (low > 1e-9) + [f"above {number(high)}"] * (high < most - 1e-9)
+    never = bounds(link, own)
     return f" so that its mean is never {' or '.join(never)}," if never else ""
 
 
@@ -318,21 +316,25 @@ def asides(measured: Measurements, rows: Sequence[Row]) -> list[str]:
 
 def is_plain(latent: Latent) -> bool:
     """Return whether a KL is to the standard normal, at its weight everywhere: what a line of code for it says."""
-    return abs(latent.prior - 1) < 1e-4 and abs(latent.centre) < 1e-6 and not latent.forms
+    return abs(latent.prior - 1) < 1e-4 and abs(latent.centre) < 1e-6 and not latent.forms and not latent.to
 
 
 def conversions(measured: Measurements, rows: Sequence[Row]) -> tuple[tuple[str, str], ...]:
     """Return what to write for today's trade-off with sums, and for the noise that the data choose: whole objectives."""
     row, term = rows[0], measured.terms[0]
-    if row.tradeoff is None or len(rows) > 1 or term.astray is not None:
+    if row.tradeoff is None or len(rows) > 1 or term.astray is not None or measured.unexplained:
         return ()
     beta, today = f"{row.tradeoff:.10g}", f"today's trade-off{place(row, term, measured) or ', with sums'}"
     latent = measured.latent
     known = latent is not None and latent.meaning in PRIOR and is_name(measured.mu) and is_name(measured.scale)
     passed = next((key for key, role, _ in measured.roles if role == "kl"), "kl")
-    pull = kl(measured) if known or measured.divergence else f"{passed}.sum()"
+    pull = kl(measured) if known or measured.divergence or (latent and latent.line) else f"{passed}.sum()"
     has_prior = any(role == "prior" for _, role, _ in measured.roles)
-    if latent is not None and not measured.divergence and (has_prior or not is_plain(latent)):
+    if (
+        latent is not None
+        and not (measured.divergence or latent.to.startswith("uniform"))
+        and (has_prior or not is_plain(latent))
+    ):
         pull, today = f"{passed}.sum()", f"{today}, {passed} your own"
     masks = [key for key, role, _ in measured.roles if role == "mask"]
     recon, target = ends(term) if is_name(term.recon) and is_name(term.target or "x") else ("x_hat", "x")

@@ -68,6 +68,8 @@ class Watch(TorchFunctionMode):
             args = self.resized(args)
         if self.noise is not None and name in NOISE:
             draw = func(*args, **kwargs)
+            if name == "normal" and isinstance(args[0], Tensor):  # of a mean and a deviation, without a gradient by them
+                return (args[0] + self.noise * args[1]).detach() if len(args) > 1 else torch.full_like(draw, self.noise)
             return torch.full_like(draw, self.noise) if name != "normal_" else args[0].fill_(self.noise)
         if name in MEETING:
             self.meet(name, args, kwargs)

@@ -120,6 +120,17 @@ def no_density(recon, x, mu, logvar):
     return rec + kl(mu, logvar).sum()
 
 
+def double_link(recon, x):
+    squashed = recon.sigmoid()
+    return F.binary_cross_entropy_with_logits(squashed, x, reduction="sum")  # here
+
+
+def draw_not_posterior(model, x):
+    mu, logvar = model.encode(x)
+    z = mu + logvar.exp() * torch.randn_like(mu)
+    return 0.5 * (model.decode(z) - x).square().sum() + kl(mu, logvar).sum()
+
+
 EXAMPLES = {
     "stateful": Annealed,
     **{
@@ -127,7 +138,7 @@ EXAMPLES = {
         for f in (
             not_additive, recon_mean, kl_mean_latents, kl_sum_batch, batch_dependent, half_missing, kl_not_kl,
             latent_scale_misread, kl_sign, recon_sign, value_gradient_mismatch, stochastic, overflow, hard_coded_shape,
-            broadcast, target_unused, no_density,
+            broadcast, target_unused, no_density, double_link, draw_not_posterior,
         )
     },
 }  # fmt: skip

@@ -25,16 +25,17 @@ from recon_cli.auditing.probes import benign, gradients
 from recon_cli.auditing.reach.call_plans import OF_KL, CallPlan, Slot, substitute
 from recon_cli.auditing.reach.structure import Structure, structure
 from recon_cli.auditing.reach.vocabulary import DATA, LIKELY, PRIORS, meaning_of
+from recon_cli.auditing.remainders import CROSSES
 from recon_cli.errors import ReconError
 
 # What an argument may be, by the role that its name has, and how far from its name that is.
 COSTS: dict[str, dict[str, float]] = {
-    "recon": {"recon": 0, "target": 2, "compared": 1},
+    "recon": {"recon": 0, "target": 2, "compared": 1, "probs": 1},
     "target": {"target": 0, "recon": 2},
     "scale": {"scale": 0, "spread": 1, "prior": 2},
     "mu": {"mu": 0, "recon": 3, "prior": 2},
-    "z": {"z": 0, "recon": 3, "compared": 1},
-    "unknown": {"recon": 1, "target": 1, "mu": 1, "scale": 1, "spread": 2, "mask": 2, "compared": 2, "prior": 2},
+    "z": {"z": 0, "recon": 3, "compared": 1, "probs": 1},
+    "unknown": {"recon": 1, "target": 1, "mu": 1, "scale": 1, "probs": 1, "spread": 2, "mask": 2, "compared": 2, "prior": 2},
 }
 SURE = {"recon": {"recon", "decoder"}, "mean": {"mu", "posterior"}, "latents": {"mu", "scale", "probs"}}
 LIKE_DATA = {"recon", "target", "spread"}
@@ -177,7 +178,7 @@ def costs_of(slot: Slot, plan: CallPlan, seen: Structure | None) -> dict[str, fl
         return {seen.divergences[key][0]: 0.0}
     alone, flat, bent = {key} in seen.groups, key in seen.flat, key in seen.bent
     against = {
-        "recon": alone or flat, "target": alone, "mu": flat or bent, "scale": not bent,
+        "recon": alone or flat, "target": alone, "mu": flat or bent, "scale": not bent, "probs": not alone or not bent,
         "spread": alone or not bent, "mask": alone or not flat,
     }  # fmt: skip
     unlikely = {"target": 0.25 * (not flat), "compared": LAST * alone}
@@ -211,8 +212,9 @@ def together(roles: Mapping[str, str], slots: Mapping[str, Slot], sure: bool, ot
 
 
 def named_pair(plan: CallPlan, keys: Iterable[str]) -> bool:
-    """Whether a reconstruction and a target are known by name, or were told, beside these arguments."""
-    return {"recon", "target"} <= {slot.role for slot in plan.slots() if slot.key not in keys}
+    """Whether a reconstruction and a target are known by name, or were told, beside these arguments; or two that may be."""
+    others = [slot.role for slot in plan.slots() if slot.key not in keys]
+    return {"recon", "target"} <= {*others} or others.count("target") == 2
 
 
 def cost(roles: Mapping[str, str], plan: CallPlan, groups: Sequence[set[str]], seen: Structure | None) -> float:
@@ -237,6 +239,7 @@ def cost(roles: Mapping[str, str], plan: CallPlan, groups: Sequence[set[str]], s
             return math.inf
     total = sum(costs_of(slots[key], plan, seen).get(role, math.inf) for key, role in roles.items())
     total += seen is None and [*roles.values()].count("mu") > 1  # of two means one may be the prior's
+    total += bool(whole) and any(role == "recon" and not any(key in group for group in whole) for key, role in roles.items())
     for group in groups:
         inside = {key: roles[key] for key in sorted(group) if key in roles}
         total += together(inside, slots, seen is not None, named_pair(plan, inside))
@@ -247,9 +250,11 @@ def tried(problem: Problem, new: Mapping[str, str], by: float) -> Fit | None:
     """Return how well a hypothesis fits; None where what it says of an argument is not so. Raises what the call raises."""
     chosen, odd = with_classes(*laid_out(problem))
     recons, latent = pairs(chosen.plan), measure(chosen)
-    latents = [role for role in new.values() if role in ("mu", "scale")]
+    latents = [role for role in new.values() if role in ("mu", "scale", "probs")]
     if latents and (latent is None or latent.wrong and not apart(chosen)):
         return None
+    if "mu" in new.values() and not chosen.plan.role("scale"):
+        return None  # a square about some number is no posterior's, where no name says so
     if any(role in ("mask", "spread") and not weighs(chosen, key, role, recons[0][0]) for key, role in new.items()):
         return None
     known = all(reconstruction(chosen, pair, latent_keys(chosen)).match is not None for pair in recons)
@@ -257,7 +262,8 @@ def tried(problem: Problem, new: Mapping[str, str], by: float) -> Fit | None:
         return None  # of one alone it may be a likelihood of no name
     if not recons and (latent is None or (latents and latent.wrong)):
         return None
-    good = bool(latent and not latent.wrong and (latent.meaning or "scale" not in new.values()))
+    whole = latent is not None and (latent.weight or latent.unexplained not in ("", CROSSES)) and not latent.wrong
+    good = bool(whole and latent and (latent.meaning or "scale" not in new.values()))
     exact = known and not odd and (good or not latents and bool(recons))
     worth = 4 * known + 2 * (not odd) + good * (1 + bool(latents)) - 10 * bool(latents and not good)
     return Fit(worth, chosen, odd, exact, by)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from recon_cli.auditing.limiting import OURS
 from recon_cli.auditing.reach.cutting import Cut, behind, cut, trained
+from recon_cli.auditing.reach.drawing import Drawing, drawing
 from recon_cli.auditing.reach.recording import Recorder, derivation_site, frames, is_library, variables
 
 PATIENCE = 12  # steps of a critic before one of its generator
@@ -27,6 +28,8 @@ class DerivedLoss:
 
     names
         what the code that derives it calls the step's tensors, by their numbers.
+    drawing
+        what the step makes of the outputs in it before weights take that in again.
     """
 
     cut: Cut
@@ -34,6 +37,7 @@ class DerivedLoss:
     notes: tuple[str, ...] = ()
     functional: bool = False
     names: Mapping[int, str] = field(default_factory=dict)
+    drawing: Drawing | None = None
 
 
 class Finished(BaseException):
@@ -137,7 +141,8 @@ class Watching:
             whole = cut(self.recorder.tape, self.recorder.number(loss))
             of_functorch = getattr(torch._C, "_functorch")  # noqa: B009  (which torch's types leave out)
             functional = of_functorch.is_gradtrackingtensor(loss)
-            self.losses.append(DerivedLoss(whole, where, self.notes(), functional, self.names()))
+            drawn = drawing(self.recorder.tape, whole) if len(whole.leaves) > 1 else None
+            self.losses.append(DerivedLoss(whole, where, self.notes(), functional, self.names(), drawn))
 
     def names(self) -> dict[int, str]:
         """Return what the user's code that is running calls tensors of the step, the innermost name of each."""

@@ -6,6 +6,7 @@ gradient is linear in itself. No name is looked at.
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,8 +14,10 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from recon_cli.auditing.discrete import fitted, readings
 from recon_cli.auditing.probes import generator
 from recon_cli.auditing.reach.cutting import Cut, varied
+from recon_cli.auditing.remainders import is_score
 from recon_cli.auditing.watching import seed
 
 SMALL = 1e-9
@@ -33,7 +36,7 @@ class Compared:
 
 @dataclass
 class Parts:
-    """What the outputs are, by number; ``rest`` is what is none of these."""
+    """What the outputs are, by number; probs are logits of classes or bits, ``rest`` is what is none of these."""
 
     pairs: list[Compared]
     spreads: list[int]
@@ -42,6 +45,7 @@ class Parts:
     scores: list[int] = field(default_factory=list)
     codes: list[int] = field(default_factory=list)
     labelled: list[int] = field(default_factory=list)  # compared with labels, beside what is compared with data
+    probs: list[int] = field(default_factory=list)
     rest: list[int] = field(default_factory=list)
 
 
@@ -67,6 +71,10 @@ class LiveStep:
         loss = self.cut.replay({**values, **live}).sum()
         grads = torch.autograd.grad(loss, [*live.values()], allow_unused=True)
         return {n: torch.zeros_like(v) if g is None else g for (n, v), g in zip(live.items(), grads, strict=True)}
+
+    def pull(self, number: int, value: Tensor) -> Tensor:
+        """Return the loss's gradient by one output where that has another value."""
+        return self.gradients({number: value})[number]
 
     def differs(self, before: Mapping[int, Tensor], changed: Mapping[int, Tensor]) -> dict[int, Tensor]:
         """Return which gradients are others when some tensors are changed; nothing where the change is refused."""
@@ -128,7 +136,8 @@ def parts_of(step: LiveStep) -> Parts:
     stopped = [n for n in step.cut.leaves if n not in alive and step.values[n].is_floating_point() and counts(step, n)]
     rest = [number for number in rest if number not in mixed]
     codes = coupled(step, before, rest)
-    rest = [number for number in rest if number not in codes]
+    probs = [number for number in rest if number not in codes and is_discrete(step, number)]
+    rest = [number for number in rest if number not in (*codes, *probs)]
     means, scales = latents_of(step, rest)
     scores = [n for n in rest if n in weak and n not in scales and not (n in means and scales)]
     scores += [n for n in means if not scales and n not in scores and not centred(step, n)]
@@ -138,11 +147,12 @@ def parts_of(step: LiveStep) -> Parts:
     scores = [n for n in scores if not meets(step, before, n, rest)]
     unknown = [n for n in rest if n not in (*means, *scales, *scores)]
     scores += [n for n in unknown if is_straight(step, n)]
+    scores = [n for n in scores if is_score(functools.partial(step.pull, n), step.values[n].shape)]
     main = [pair for pair in pairs if pair.classes is None] or pairs[:1]
     labelled = [pair.output for pair in pairs if pair not in main]
     return Parts(
         main, spreads, means, scales, scores, codes, labelled,
-        [*unclear, *mixed, *stopped, *(n for n in unknown if n not in scores)],
+        probs, [*unclear, *mixed, *stopped, *(n for n in rest if n not in (*means, *scales, *scores))],
     )  # fmt: skip
 
 
@@ -316,6 +326,20 @@ def latents_of(step: LiveStep, rest: list[int]) -> tuple[list[int], list[int]]:
         with_scale = [m for m in means if any(step.values[s].shape == step.values[m].shape for s in scales)]
         means = with_scale if len(with_scale) == len(scales) else means
     return (means, scales) if len(scales) in (0, len(means)) else ([], [])
+
+
+def is_discrete(step: LiveStep, number: int) -> bool:
+    """Whether an output is the logits of classes or bits, of which the loss has the KL to some prior."""
+    value = step.values[number]
+    for reading in readings(len(value), tuple(value.shape[1:])) if value.ndim > 1 else ():
+        if reading.form == "logits":
+            try:
+                pull = step.pull(number, reading.value.reshape(value.shape))
+            except Exception:  # of the user's operations, at other values
+                continue
+            if bool(pull.any()) and fitted(reading, pull.reshape(len(value), -1)) is not None:
+                return True
+    return False
 
 
 def is_linear(step: LiveStep, number: int) -> bool:

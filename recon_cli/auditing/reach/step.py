@@ -6,23 +6,28 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from recon_cli import likelihoods
 from recon_cli.auditing.calling import Layout, Problem, Sizes
+from recon_cli.auditing.divergence import Latent
 from recon_cli.auditing.measurements import Measurements, measure
 from recon_cli.auditing.reach.call_plans import CallPlan, Slot
 from recon_cli.auditing.reach.callables import Reached
 from recon_cli.auditing.reach.cutting import Cut
+from recon_cli.auditing.reach.drawing import is_cut_off, missampled
 from recon_cli.auditing.reach.draws import folded, upright
 from recon_cli.auditing.reach.exponents import growth
 from recon_cli.auditing.reach.losses import DerivedLoss
 from recon_cli.auditing.reach.misreadings import misreading
 from recon_cli.auditing.reach.parts import LiveStep, Parts, broadcast, is_linear, parts_of, with_targets
 from recon_cli.auditing.reach.priors import with_priors
+from recon_cli.auditing.remainders import CROSSES, crosses
 from recon_cli.auditing.result import Audit, audit_of
+from recon_cli.auditing.sampling import undrawn
 from recon_cli.auditing.survival import Beside
 from recon_cli.auditing.trained_scales import Replay
 from recon_cli.auditing.watching import FLOATS, seed
@@ -56,7 +61,9 @@ def audit_step(derived: DerivedLoss) -> Audit:
     sizes, growths, words = problem.sizes, [], []
     for pair in parts.pairs:
         classes = 1 if pair.classes is None else step.values[pair.output].shape[pair.classes]
-        scaling, said = growth(step, pair.output, parts.means, parts.scales, sizes.batch, sizes.D // classes, sizes.K)
+        scaling, said = growth(
+            step, pair.output, [*parts.means, *parts.probs], parts.scales, sizes.batch, sizes.D // classes, sizes.K
+        )
         growths.append(scaling)
         words += [each for each in said if each not in words]
     measured = measure(problem, "", {}, growths=growths)
@@ -77,10 +84,34 @@ def audit_step(derived: DerivedLoss) -> Audit:
         measured, notes=(*measured.notes, *notes), steps=step.cut.lines(names), site=derived.site, switch="",
         data=beside(step, parts, measured),
     )  # fmt: skip
+    measured = replace(measured, **posterior(derived, parts, measured.latent))
     audit = in_own_words(audit_of(measured), step.cut, derived.names, names)
     if why := misreading(step, parts, measured, audit):
         raise unrecognised(derived, step, parts, why)
     return audit
+
+
+STRAIGHT = "Draw it with a gradient: torch.nn.functional.gumbel_softmax, or z = draw + p - p.detach() (straight-through)"
+NOT_DRAWN = "it is the sum of their squares, and nothing is drawn about them: there is no posterior, and no KL"
+
+
+def posterior(derived: DerivedLoss, parts: Parts, latent: Latent | None) -> dict[str, Any]:
+    """Return how what the decoder is given is no draw of the posterior in the loss, as part of what was measured."""
+    if derived.drawing is None or latent is None or not latent.weight:
+        return {}
+    outputs, names = [pair.output for pair in parts.pairs], derived.names
+    for i, mean in enumerate(parts.means):
+        scale = parts.scales[i] if parts.scales else None
+        named = names.get(mean, "mu"), names.get(scale, "scale") if scale is not None else ""
+        wrong = missampled(derived.drawing, outputs, mean, scale, latent, named)
+        if wrong is not None and scale is None:
+            return {"latent": replace(latent, weight=None, unexplained=NOT_DRAWN)}
+        if wrong is not None:
+            return {"missampled": wrong}
+    for n in parts.probs:
+        if is_cut_off(derived.drawing, outputs, n):
+            return {"missampled": undrawn((names.get(n, "logits"), ""), STRAIGHT)}
+    return {}
 
 
 def in_own_words(audit: Audit, loss: Cut, own: Mapping[int, str], names: Mapping[int, str]) -> Audit:
@@ -182,7 +213,9 @@ def unrecognised(derived: DerivedLoss, step: LiveStep, parts: Parts, why: str = 
             f"({spell(step.cut.shapes[parts.means[0]])}), derived apart from what is compared with data.",
             "Derive their sum, (reconstruction + kl).backward(): its gradients are the same, and its trade-off can be read.",
         )
-    more = f", and {len(rest)} whose part is not recognised ({shapes})" if rest else f"; {why}" if why else ""
+    more = (
+        f", and {len(rest)} whose part is not recognised ({shapes}){together(step, parts)}" if rest else f"; {why}" if why else ""
+    )
     if not count and not rest and (meeting := broadcast(step)):
         output, data = (spell(step.cut.shapes[number]) for number in meeting[0])
         seen = f"an output of the network, {output}, meets data of {data}, so that each of its elements is compared with many"
@@ -193,6 +226,25 @@ def unrecognised(derived: DerivedLoss, step: LiveStep, parts: Parts, why: str = 
         f"The loss at {derived.site} is not recognised: {seen}{more}.",
         "Audit the loss as a function of its tensors: recon audit FILE.py:FUNCTION.",
     )
+
+
+def together(step: LiveStep, parts: Parts) -> str:
+    """Return in words that a term takes samples together, which no KL of a sample does; empty where it is not known to."""
+    batch = step.values[parts.pairs[0].output].shape[:1] if parts.pairs else torch.Size()
+    shapes = [step.cut.shapes[n] for n in parts.rest]
+    if batch and any(shape[:2] in ((*batch, *batch), (1, *batch), (*batch, 1)) and len(shape) > 2 for shape in shapes):
+        return ": samples of the batch are taken in pairs, so it is no KL of a sample"
+    whole = {
+        n: step.values[n] for n in parts.rest if step.cut.shapes[n][:1] == tuple(batch) and step.values[n].is_floating_point()
+    }
+
+    def gradient(changed: dict[int, Tensor]) -> dict[int, Tensor]:
+        return {n: grad for n, grad in step.gradients(changed).items() if n in whole}
+
+    try:
+        return f": {CROSSES}" if whole and crosses(gradient, whole) else ""
+    except Exception:  # of the user's operations, at other values
+        return ""
 
 
 @dataclass
@@ -241,10 +293,10 @@ def problem_of(step: LiveStep, parts: Parts, derived: DerivedLoss) -> tuple[Prob
     """Return the loss as a function of named tensors, at the step's sizes; and the names by number."""
     shapes, means, first = step.cut.shapes, parts.means, parts.pairs[0]
     B = shapes[means[0]][0] if means else shapes[first.output][0] if shapes[first.output] else 1
-    if any(math.prod(shapes[n]) % B for n in (*means, *parts.scales, *(pair.output for pair in parts.pairs))):
+    if any(math.prod(shapes[n]) % B for n in (*means, *parts.scales, *parts.probs, *(pair.output for pair in parts.pairs))):
         raise unrecognised(derived, step, parts)
     D = math.prod(shapes[first.output]) // B
-    K = sum(math.prod(shapes[n]) for n in means) // B if means else 1
+    K = sum(math.prod(shapes[n]) for n in means or parts.probs) // B if means or parts.probs else 1
     sample: tuple[int, ...] = (D,)
     layout = Layout()
     if first.classes is not None:
@@ -273,7 +325,11 @@ def problem_of(step: LiveStep, parts: Parts, derived: DerivedLoss) -> tuple[Prob
             slots.append(Slot(key, role, f"an output of the network, {' and '.join(spell(shapes[n]) for n in numbers)}"))
             where[key] = numbers
     own = ("recon", "target", "spread")
-    named = {} if layout.classes else {s.key: (math.prod(shapes[where[s.key][0]]) // B,) for s in slots if s.role in own}
+    named: dict[str, tuple[int, ...]] = {}
+    named |= {} if layout.classes else {s.key: (math.prod(shapes[where[s.key][0]]) // B,) for s in slots if s.role in own}
+    for n in parts.probs:
+        slots.append(Slot(key := names.of([n], "logits"), "probs", f"an output of the network, {spell(shapes[n])}"))
+        where[key], named[key] = [n], shapes[n][1:]
     plan = CallPlan(keywords={slot.key: slot for slot in slots})
     plan.trace.ignored |= step.ignored
     loss = Replayed(step.cut, step.values, where, B, names=derived.names)

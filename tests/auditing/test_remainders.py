@@ -1,0 +1,212 @@
+"""Terms beside a reconstruction: the KL of classes and bits is recognised exactly, and what is no KL is no pass."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.distributions import Bernoulli, Categorical, Normal, OneHotCategorical, kl_divergence
+
+import recon_cli
+from recon_cli import audit
+
+LOG2 = math.log(2)
+
+
+def squares(y: Tensor, x: Tensor) -> Tensor:
+    return 0.5 * (y - x).square().sum()
+
+
+def normal_kl(mu: Tensor, logvar: Tensor) -> Tensor:
+    return 0.5 * (mu**2 + logvar.exp() - logvar - 1).sum()
+
+
+def of_shares(q: Tensor, eps: float = 1e-20) -> Tensor:
+    return (q * (q.clamp_min(eps).log() + math.log(q.shape[-1]))).sum()
+
+
+def of_logits(logits: Tensor, axis: int = -1) -> Tensor:
+    log_q = logits.log_softmax(axis)
+    return (log_q.exp() * (log_q + math.log(logits.shape[axis]))).sum()
+
+
+def grouped(logits: Tensor) -> Tensor:
+    return of_logits(logits.view(-1, 2, 3))
+
+
+def between(kind: Any, **q: Tensor) -> Tensor:
+    (value,) = q.values()
+    return kl_divergence(kind(**q), kind(logits=torch.zeros_like(value))).sum()
+
+
+def of_bits(q: Tensor) -> Tensor:
+    return (q * (2 * q).log() + (1 - q) * (2 - 2 * q).log()).sum()
+
+
+def to_prior(q: Tensor) -> Tensor:
+    p = torch.arange(1.0, q.shape[-1] + 1) / sum(range(1, q.shape[-1] + 1))
+    return (q * (q.log() - p.log())).sum()
+
+
+# a KL of classes or of bits beside a Gaussian of sigma 1: the latents' shape, the weight, a word of a note
+DISCRETE: dict[str, tuple[Callable[..., Tensor], tuple[int, ...], float, str]] = {
+    "shares": (lambda y, x, q: squares(y, x) + of_shares(q), (6,), 1, "6 classes"),
+    "softmax of logits": (lambda y, x, logits: squares(y, x) + of_logits(logits), (2, 3), 1, "2 of them, of logits, 3 classes"),
+    "bits": (lambda y, x, q: squares(y, x) + of_bits(q), (6,), 1, "bits"),
+    "a stated prior": (lambda y, x, q: squares(y, x) + to_prior(q), (4,), 1, "stated: 0.1, 0.2, 0.3, 0.4"),
+    "weighed": (lambda y, x, logits: squares(y, x) + 3 * of_logits(logits), (2, 3), 3, "3 classes"),
+    "a large eps": (lambda y, x, qy: squares(y, x) + of_shares(qy, 1e-6), (6,), 1, "6 classes"),
+    "viewed inside": (lambda y, x, z_logits: squares(y, x) + grouped(z_logits), (6,), 1, "2 of them, of logits, 3 classes"),
+    "classes first": (lambda y, x, logits: squares(y, x) + of_logits(logits, 1), (3, 2, 2), 1, "4 of them, of logits, 3 classes"),
+    "Categorical": (lambda y, x, logits: squares(y, x) + between(Categorical, logits=logits), (6,), 1, "6 classes"),
+    "Categorical of shares": (lambda y, x, q: squares(y, x) + between(Categorical, probs=q), (6,), 1, "6 classes"),
+    "OneHotCategorical": (lambda y, x, logits: squares(y, x) + between(OneHotCategorical, logits=logits), (6,), 1, "6 classes"),
+    "Bernoulli": (lambda y, x, logits: squares(y, x) + between(Bernoulli, logits=logits), (6,), 1, "bits"),
+    "logarithms": (lambda y, x, log_q: squares(y, x) + (log_q.exp() * (log_q + math.log(6))).sum(), (6,), 1, "log-probabilities"),
+    "F.kl_div": (
+        lambda y, x, log_q: squares(y, x)
+        + F.kl_div(torch.full_like(log_q, -math.log(6)), log_q, reduction="sum", log_target=True), (6,), 1, "6 classes",
+    ),
+    "no log of how many": (lambda y, x, q: squares(y, x) + (q * q.log()).sum(), (6,), 1, "left out, which moves no gradient"),
+    "beside normal latents": (
+        lambda y, x, mu, logvar, qy: squares(y, x) + normal_kl(mu, logvar) + of_shares(qy), (6,), 1, "categorical"
+    ),
+    "to bits of 0.3": (
+        lambda y, x, logits: squares(y, x) + kl_divergence(Bernoulli(logits=logits), Bernoulli(torch.tensor(0.3))).sum(),
+        (6,), 1, "stated: 0.3",
+    ),
+    "of base 2": (lambda y, x, q: squares(y, x) + of_shares(q) / LOG2, (6,), 1 / LOG2, "6 classes"),
+}  # fmt: skip
+USUAL = ("shares", "softmax of logits", "bits", "a stated prior")
+
+
+def some(names: Any, usual: tuple[str, ...]) -> list[Any]:
+    return [pytest.param(name, marks=[] if name in usual else [pytest.mark.hostile]) for name in names]
+
+
+@pytest.mark.parametrize("name", some(DISCRETE, USUAL))
+def test_a_kl_of_classes_or_bits_is_one(name: str) -> None:
+    loss, latent, weight, note = DISCRETE[name]
+    found = audit(loss, (5,), latent)
+    (row,) = found.rows
+    assert found.verdict in ("elbo", "beta-elbo")
+    assert row.beta == pytest.approx(weight, rel=1e-4)
+    assert (row.tradeoff_batch, row.tradeoff_dim) == (0, 0)
+    assert any(note in each for each in found.notes), found.notes
+
+
+def kernel(a: Tensor, b: Tensor) -> Tensor:
+    return torch.exp(-(a[:, None] - b[None]).square().sum(-1) / a.shape[1])
+
+
+def rational(a: Tensor, b: Tensor) -> Tensor:
+    return 8 / (8 + (a[:, None] - b[None]).square().sum(-1))
+
+
+def discrepancy(z: Tensor, p: Tensor, k: Callable[..., Tensor] = kernel) -> Tensor:
+    return k(p, p).mean() + k(z, z).mean() - 2 * k(p, z).mean()
+
+
+def drawn(z: Tensor, k: Callable[..., Tensor] = kernel) -> Tensor:
+    return discrepancy(z, torch.randn_like(z), k)
+
+
+def total_correlation(mu: Tensor, logvar: Tensor, z: Tensor) -> Tensor:
+    log_q = Normal(mu[None], (logvar / 2).exp()[None]).log_prob(z[:, None])
+    return (log_q.sum(2).logsumexp(1) - log_q.logsumexp(1).sum(1)).mean()
+
+
+def covariance(mu: Tensor) -> Tensor:
+    cov = (mu - mu.mean(0)).T @ (mu - mu.mean(0)) / len(mu)
+    return (cov - torch.eye(len(cov))).square().sum()
+
+
+# what is no KL of a sample, and words of what is known of it
+OTHERS: dict[str, tuple[Callable[..., Tensor], str]] = {
+    "MMD": (lambda y, x, z: squares(y, x) + 10 * drawn(z), "(an MMD)"),
+    "total correlation": (
+        lambda y, x, mu, logvar, z: squares(y, x) + normal_kl(mu, logvar) + 5 * total_correlation(mu, logvar, z),
+        "depends on the other samples",
+    ),
+    "DIP": (lambda y, x, mu, logvar: squares(y, x) + normal_kl(mu, logvar) + covariance(mu), "depends on the other samples"),
+    "absolute values": (lambda y, x, z: squares(y, x) + z.abs().sum(), "absolute values"),
+    "MMD of another kernel": (lambda y, x, z: squares(y, x) + drawn(z, rational), "(an MMD)"),
+    "MMD of two arguments": (lambda y, x, z, z_prior: squares(y, x) + discrepancy(z, z_prior), "(an MMD)"),
+    "KL and MMD": (lambda y, x, mu, logvar, z: squares(y, x) + normal_kl(mu, logvar) + drawn(z), "(an MMD)"),
+    "only pushed apart": (lambda y, x, z: squares(y, x) + kernel(z, z).mean(), "depends on the other samples"),
+    "DIP of the aggregate": (
+        lambda y, x, mu, logvar: squares(y, x) + normal_kl(mu, logvar) + (logvar.exp().mean(0) - 1).square().sum(),
+        "depends on the other samples",
+    ),
+    "squares of codes": (lambda y, x, z: squares(y, x) + 0.01 * z.square().sum(), "entropy"),
+    "sparse": (lambda y, x, h: squares(y, x) + (0.05 / h.mean(0)).log().sum(), "depends on the other samples"),
+    "the other KL": (lambda y, x, q: squares(y, x) - q.log().mean(-1).sum(), "each sample's own"),
+    "entropy of the batch": (lambda y, x, q: squares(y, x) + (q.mean(0) * q.mean(0).log()).sum(), "the other samples"),
+    "two weights": (
+        lambda y, x, mu, logvar, qy: squares(y, x) + normal_kl(mu, logvar) + 30 * of_shares(qy), "(mu 1, qy 30)"
+    ),
+    "contrast": (
+        lambda y, x, z_a, z_b: squares(y, x) + F.cross_entropy(z_a @ z_b.T, torch.arange(len(z_a))), "the other samples"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", some(OTHERS, ("MMD", "total correlation", "DIP", "absolute values")))
+def test_what_is_no_kl_is_no_pass(name: str) -> None:
+    loss, words = OTHERS[name]
+    found = audit(loss, (5,), 3)
+    assert (found.verdict, found.holds) == ("unrecognised", False)
+    assert "Not recognised is the term in" in found.sentence
+    assert words in found.sentence
+    assert "kl-not-kl" not in found.defects
+
+
+@pytest.mark.parametrize("loss", [
+    lambda y, x, z_e, z_q: F.mse_loss(y, x) + F.mse_loss(z_q, z_e.detach()) + 0.25 * F.mse_loss(z_e, z_q.detach()),
+    lambda y, x, d_fake: F.l1_loss(y, x) + 0.1 * F.binary_cross_entropy_with_logits(d_fake, torch.ones_like(d_fake)),
+    lambda y, x, d_fake: F.l1_loss(y, x) - 0.1 * d_fake.mean(),
+    lambda y, x, d_fake: F.l1_loss(y, x) + (d_fake - 1).square().mean(),
+])  # fmt: skip
+def test_codes_that_are_compared_and_scores_are_terms_of_their_own(loss: Any) -> None:
+    found = audit(loss, (5,), 3)
+    assert (found.verdict, found.holds, found.defects) == ("reconstruction-only", True, ())
+
+
+def test_a_kl_of_classes_of_the_wrong_sign() -> None:
+    assert audit(lambda y, x, q: squares(y, x) - of_shares(q), (5,), 6).defects == ("kl-sign",)
+
+
+def live(kind: str) -> None:
+    """A step of an autoencoder with latents of some kind."""
+    encoder, decoder, x = torch.nn.Linear(6, 6), torch.nn.Linear(6, 6), torch.rand(5, 6)
+    raw = encoder(x)
+    if kind == "classes":
+        z, more = F.gumbel_softmax(raw.view(5, 2, 3), tau=0.7), of_logits(raw.view(5, 2, 3))
+    elif kind == "bits":
+        p = raw.sigmoid()
+        z, more = torch.bernoulli(p.detach()) + p - p.detach(), of_bits(p)
+    elif kind == "MMD":
+        z, more = raw, drawn(raw)
+    else:
+        z, more = raw, raw.abs().sum()
+    (squares(decoder(z.view(5, 6)), x) + more).backward()
+
+
+@pytest.mark.parametrize(("kind", "verdict", "words"), [
+    ("classes", "elbo", "2 of them, of logits, 3 classes"),
+    ("bits", "elbo", "bits"),
+    ("MMD", "unrecognised", "no KL of a sample"),
+    ("absolute values", "unrecognised", "not recognised"),
+])  # fmt: skip
+def test_the_same_in_a_live_step(kind: str, verdict: str, words: str) -> None:
+    torch.manual_seed(0)
+    with recon_cli.watch() as step:
+        live(kind)
+    found = step.audit()
+    assert found.verdict == verdict
+    assert any(words in each for each in (found.sentence, *found.notes))
