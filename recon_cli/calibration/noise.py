@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy
 
 from recon_cli import likelihoods
+from recon_cli.calibration.many import ManyEvents
 from recon_cli.errors import ReconError
+from recon_cli.identity.joint import COARSE
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.presence import events_there
-from recon_cli.identity.regions import CIRCLE, Lattice, Region, Violation, check, inside, violation
-from recon_cli.identity.residuals import DIGITS, ResidualSums, residuals
+from recon_cli.identity.regions import CIRCLE, check, inside, violation
+from recon_cli.identity.residuals import DIGITS
 from recon_cli.identity.shapes import fitting_shapes
 from recon_cli.identity.tensors import as_tensor, wide
 from recon_cli.likelihoods._grey_levels import bits_per_dimension, elsewhere, spacing
 from recon_cli.report import Detail, column
 from recon_cli.runtime.lazy_arrays import Lazy
+from recon_cli.runtime.threads import shared_out
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,34 +37,11 @@ if TYPE_CHECKING:
     Outputs = Callable[[Sequence[str]], Array | Lazy]
 
 FEW = 5  # rows that the answer has
-BLOCK = 1 << 18  # elements in float64 at a time
-MANY = 1 << 20  # elements: of so many, residuals are summed up in cells
+BLOCK = 1 << 15  # elements in float64 at a time: what is computed of them stays in the core's cache
+MANY = 1 << 20  # elements: so many are summed up in cells
 COLUMNS = 64  # of which a covariance is looked at, at most
 NATS, CHOSEN = "nats per sample, the likeliest first", "the noise that each would choose"
 Progress = Callable[[int, str], None]
-ENDS = (0.0, 1.0)  # of grey levels
-
-
-class ManyEvents:
-    """Of many events what several likelihoods ask: their residuals in cells, and what of them lies outside a region."""
-
-    def __init__(self, x: Tensor, mu: Tensor) -> None:
-        self.x, self.mu = x, mu
-        self.known: dict[tuple[int, Region], Violation | None] = {}
-
-    @functools.cached_property
-    def residuals(self) -> ResidualSums | None:
-        """The residuals in cells, those of the end levels apart; None where they are beyond float32."""
-        return residuals(self.x, self.mu, ENDS) if self.x.shape == self.mu.shape else None
-
-    def violation(self, values: Tensor, allowed: Region) -> Violation | None:
-        """Return what of the data, or of the means, lies outside a region: looked at once."""
-        if values is not self.x and values is not self.mu:
-            return violation(values, allowed)
-        key = (id(values), allowed)
-        if key not in self.known:
-            self.known[key] = violation(values, allowed)
-        return self.known[key]
 
 
 @dataclass(frozen=True)
@@ -75,7 +57,7 @@ class FittedNoise:
     clipped
         how many means were moved inside the domain.
     in_cells
-        whether its residuals were summed up in cells, not taken one by one.
+        what was summed up in cells, ``residuals``, ``means`` or ``both`` data and means; empty of events one by one.
     taken_to_unit
         the levels of the data where they are not those in [0, 1] that the likelihood is of, and were brought there.
     """
@@ -89,7 +71,7 @@ class FittedNoise:
     bits_per_dimension: float | None = column("bits/dim", NATS)
     parameters: dict[str, float] = column("best noise", CHOSEN, brief=True)
     clipped: int = 0
-    in_cells: bool = False
+    in_cells: str = ""
     taken_to_unit: str = ""
 
 
@@ -103,12 +85,22 @@ def remarks(rows: Sequence[FittedNoise], pair: Pair) -> Iterator[str]:
             "numbers."
         )
     yield from together(rows, pair)
-    if in_cells := [row.likelihood for row in rows if row.in_cells]:
-        many = f"{math.prod(pair.mu.shape):,}"
+    many, cells = f"{math.prod(pair.mu.shape):,}", "were summed up in cells"
+    wide = f"1/{1 << DIGITS} as wide as they are far from"
+    if of_residuals := [row.likelihood for row in rows if row.in_cells == "residuals"]:
         yield Detail(
-            f"{', '.join(in_cells)}: these depend on x - mu alone, so the residuals of the {many} values were summed up in cells "
-            f"1/{1 << DIGITS} as wide as they are far from zero, with number, mean and variance: nll and noise to nine digits. "
-            "The other rows are of every value."
+            f"{', '.join(of_residuals)}: these depend on x - mu alone, so the residuals of the {many} values {cells} {wide} "
+            "zero, with number, mean and variance: nll and noise to nine digits."
+        )
+    if of_means := [row.likelihood for row in rows if row.in_cells == "means"]:
+        yield Detail(
+            f"{', '.join(of_means)}: the data have few different values, so the means of each, {many} in all, {cells} {wide} "
+            "the end of their domain, with number, mean and variance: the nll of a value to 1e-7, as wider cells show."
+        )
+    if of_both := [row.likelihood for row in rows if row.in_cells == "both"]:
+        yield Detail(
+            f"{', '.join(of_both)}: the {many} pairs of data and mean {cells} 1/{1 << COARSE} as wide as both are far from the "
+            "end of where they may lie, with number, means and covariance: the nll of a value to 1e-7, as wider cells show."
         )
     for place, row in enumerate(rows):
         note = str if place < FEW else Detail
@@ -181,22 +173,31 @@ def every_noise(
     values = as_tensor(x)
     shares = None if weights is None else as_tensor(weights)
     picked = partial or shares is not None
-    width = spacing(values[~values.isnan()] if partial else values)
     summary = None if picked or values.numel() < MANY else ManyEvents(values, as_tensor(outputs(())))
-    rows, left_out = [], []
+    width = spacing(summary.sample if summary else values[~values.isnan()] if partial else values)
     names = [likelihoods.parts(word)[0] for word in asked] or likelihoods.names()
-    for done, name in enumerate(names):
-        progress(done * 100 // len(names), name)
+    one_at_a_time, done = Lock(), itertools.count()
+
+    def fitted(name: str) -> FittedNoise | tuple[str, str]:
         family = likelihoods.find(name)
+        with one_at_a_time:
+            progress(next(done) * 100 // len(names), name)
         try:
-            rows.append(fitted_noise(family, values, as_tensor(outputs(family().head)), clip, width, picked, shares, summary))
+            with one_at_a_time:
+                mu = as_tensor(outputs(family().head))
+            return fitted_noise(family, values, mu, clip, width, picked, shares, summary)
         except ReconError as error:
-            left_out.append((name, error.reason))
+            return name, error.reason
+
+    with shared_out() as share:  # in a thread a family, in the order of their names
+        results = share(fitted, names)
+    rows = [result for result in results if isinstance(result, FittedNoise)]
+    left_out = tuple(result for result in results if not isinstance(result, FittedNoise))
     ranked = []
     for kind in ("density", "probability"):
         group = sorted((row for row in rows if row.kind == kind), key=lambda row: (bool(row.clipped), row.nll))
         ranked += [dataclasses.replace(row, rank=place) for place, row in enumerate(group, 1)]
-    return tuple(ranked), tuple(left_out)
+    return tuple(ranked), left_out
 
 
 def fitted_noise(
@@ -212,37 +213,43 @@ def fitted_noise(
     """Return the row of one likelihood, not yet ranked. Raises ReconError for data or means that it does not take.
 
     Where events are ``picked``, of those that are there and count; per sample then means as many of them as it has on average.
-    ``summary`` gives few events for all, to a likelihood of their residuals alone: see :mod:`recon_cli.identity.residuals`.
+    ``summary`` gives few events that stand for all, where it can: see :mod:`recon_cli.calibration.many`.
     """
     from recon_cli.identity.fitting import fit, resized
 
-    samples = len(x)
+    given, samples = (x, mu), len(x)
     if picked:
         x, mu, weights = events_there(family(), x, mu, weights)
         if not len(mu):
             raise ReconError("no value that it takes is there and counts.")
-    if (on := elsewhere(family(), x)) is not None:
-        x, mu = on.to_unit(x), on.to_unit(mu)
-    likelihood = family.designed(x)
+    sample = x if summary is None or family.event else summary.sample
+    if (on := elsewhere(family(), sample)) is not None:
+        x, mu, summary = on.to_unit(x), on.to_unit(mu), None
+        sample = x
+    likelihood = family.designed(sample)
     elements = x.numel() / samples
     x = likelihood.encode(x, mu)
     fitting_shapes(likelihood, x.shape, mu.shape)
     look = violation if summary is None else summary.violation
     check(x, likelihood.support, "the data", f"{likelihood.name} allows", look)
-    if likelihood.support == CIRCLE and (turns := (x.max().item() - x.min().item()) / (2 * math.pi)) > 1:
+    if likelihood.support == CIRCLE and (turns := (sample.max().item() - sample.min().item()) / (2 * math.pi)) > 1:
         raise ReconError(f"the data span {turns:.3g} turns, and a density of angles counts one.", "Take them modulo 2 pi.")
-    clipped = 0
-    if clip:
+    place = f"{likelihood.name}'s mean lies in"
+    if not clip:
+        check(mu, likelihood.domain, "the reconstruction", place, look)
+    few = None if summary is None else summary.condensed(likelihood, clip)
+    clipped, events = 0, 0
+    if few is not None:
+        (x, mu, weights), clipped, events = few.events, few.moved, mu.numel()
+    elif clip:
         mu, clipped = inside(mu, likelihood.domain)
-    check(mu, likelihood.domain, "the reconstruction", f"{likelihood.name}'s mean lies in", look)
-    events = 0
-    if on is None and likelihood.of_residual is not None and summary is not None and summary.residuals is not None:
-        inner = 1 / (likelihood.support.levels - 1) if isinstance(likelihood.support, Lattice) else 0.0
-        x, mu, weights = summary.residuals.condensed(likelihood.of_residual, inner)
-        events = summary.residuals.events
+        check(mu, likelihood.domain, "the reconstruction", place, look)
     best = likelihood.fit(x, mu) if weights is None else fit(likelihood, x, mu, weights)
-    nll = mean_nll(best, x, mu, samples, weights, events)
-    at_unit = mean_nll(resized(likelihood, 1.0), x, mu, samples, weights, events) if best.noise else nll
+    noises = [best, resized(likelihood, 1.0)] if best.noise else [best]
+    if few is not None and not all(few.is_near(functools.partial(each_event, one)) for one in noises):
+        return fitted_noise(family, *given, clip, width)
+    nll, *rest = (mean_nll(one, x, mu, weights, samples, events) for one in noises)
+    at_unit = rest[0] if rest else nll
     return FittedNoise(
         likelihood=likelihood.word or likelihood.name,
         kind="probability" if likelihood.discrete else "density",
@@ -253,17 +260,17 @@ def fitted_noise(
         bits_per_dimension=None if width is None else bits_per_dimension(nll / elements, width, likelihood.discrete),
         parameters={name: float(value) for name, value in best.parameters.items()},
         clipped=clipped,
-        in_cells=bool(events),
+        in_cells="" if few is None else few.cells,
         taken_to_unit="" if on is None else str(on),
     )
 
 
 def mean_nll(
-    likelihood: Likelihood, x: Tensor, mu: Tensor, samples: int = 0, weights: Tensor | None = None, events: int = 0
+    likelihood: Likelihood, x: Tensor, mu: Tensor, weights: Tensor | None = None, samples: int = 0, events: int = 0
 ) -> float:  # fmt: skip
     """Return -log p(x | mu) in nats: summed over a sample, averaged over so many ``samples``; in float64, a block at a time.
 
-    With ``weights``, one an event: their weighted mean, times the ``events`` of a sample.
+    With ``weights``, one an event: their weighted mean, times so many ``events`` in all; without either, that mean.
     """
     import torch
 
@@ -273,6 +280,11 @@ def mean_nll(
         return sum(float(part.sum()) for part in parts) / samples
     nll, shares = torch.cat([part.flatten() for part in parts]), wide(weights)
     return float((nll * shares).sum() / shares.sum()) * (events or len(nll)) / samples
+
+
+def each_event(likelihood: Likelihood, events: tuple[Tensor, Tensor, Tensor]) -> float:
+    """Return -log p of an event in nats, on average: of data, means and how many events each stands for."""
+    return mean_nll(likelihood, *events, 1, 1)
 
 
 def blocks(x: Tensor, mu: Tensor) -> Iterator[tuple[Tensor, Tensor]]:

@@ -42,6 +42,16 @@ def distinct(values: Numbers) -> Numbers:
     return _library(values).unique(values)
 
 
+def least(vectors: Numbers) -> Numbers:
+    """Return the least number of each vector along the last axis; NaN where one is."""
+    return vectors.min(-1) if is_array(vectors) else vectors.amin(-1)
+
+
+def most(vectors: Numbers) -> Numbers:
+    """Return the largest number of each vector along the last axis; NaN where one is."""
+    return vectors.max(-1) if is_array(vectors) else vectors.amax(-1)
+
+
 def choose(mask: Numbers, values: Numbers, others: Numbers) -> Numbers:
     """Return the ``values`` where the mask is true, the ``others`` elsewhere."""
     return _library(values).where(mask, values, others)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import math
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -85,7 +86,7 @@ def fit(likelihood: L, x: Tensor, mu: Tensor, weights: Tensor | None = None) -> 
             return known
     first = start(usual, x, mu, weights)
     noise = Free(first, torch.float64).to(x.device)
-    if weights is not None or not (len(x) > 4 * SAMPLE and nearby(noise, x, mu)):
+    if not (len(x) > 4 * SAMPLE and nearby(noise, x, mu, weights)):
         noise = Free(first, torch.float64).to(x.device)
         descend(noise, x, mu, weights)
     with torch.no_grad():
@@ -150,16 +151,22 @@ class Cost(Generic[L]):
         return (rows + rows.T) / 2
 
 
+class Search(torch.optim.LBFGS):
+    """L-BFGS without torch's compiler, which every optimiser imports in order to hide from it: that takes a second and more."""
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add parameters, as an optimiser does."""
+        inspect.unwrap(torch.optim.Optimizer.add_param_group)(self, param_group)
+
+
 def descend(noise: Free[L], x: Tensor, mu: Tensor, weights: Tensor | None = None) -> None:
     """Move the numbers to a minimum by L-BFGS with strong Wolfe steps, then by Newton's.
 
     Because a search by values stops at half their digits.
     """
     cost = Cost(noise, x, mu, weights)
-    search = torch.optim.LBFGS(
-        cost.free, max_iter=200, tolerance_grad=1e-13, tolerance_change=1e-16, line_search_fn="strong_wolfe"
-    )
-    search.step(cost)
+    search = Search(cost.free, max_iter=200, tolerance_grad=1e-13, tolerance_change=1e-16, line_search_fn="strong_wolfe")
+    search.step(cost)  # type: ignore[no-untyped-call]
     polish(cost)
 
 
@@ -178,7 +185,7 @@ def polish(cost: Cost[L], step: float = 1e-4) -> None:
     cost.slope(here)
 
 
-def nearby(noise: Free[L], x: Tensor, mu: Tensor, reach: float = 0.25) -> bool:
+def nearby(noise: Free[L], x: Tensor, mu: Tensor, weights: Tensor | None = None, reach: float = 0.25) -> bool:
     """Return whether the minimum over all events was found, to rounding, from that over a sample of them.
 
     The sample is a Weyl sequence's, multiples of the golden ratio modulo one: as even as a stride, in step with no
@@ -188,9 +195,10 @@ def nearby(noise: Free[L], x: Tensor, mu: Tensor, reach: float = 0.25) -> bool:
     """
     spread = torch.arange(SAMPLE, dtype=torch.float64, device="cpu") * GOLDEN % 1 * len(x)
     places = spread.long().sort().values.to(x.device)
-    descend(noise, x[places], mu[places])
-    sample = Cost(noise, x[places], mu[places])
-    here, hessian, cost = sample.here, sample.hessian(1e-4), Cost(noise, x, mu)
+    few = x[places], mu[places], None if weights is None else weights[places]
+    descend(noise, *few)
+    sample = Cost(noise, *few)
+    here, hessian, cost = sample.here, sample.hessian(1e-4), Cost(noise, x, mu, weights)
     if not (here.isfinite().all() and hessian.isfinite().all()):
         return False
     slope = cost.slope(here)

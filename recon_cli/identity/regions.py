@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, overload
 
 from recon_cli.errors import ReconError
-from recon_cli.identity.alike import Numbers, double, epsilon, is_floating
+from recon_cli.identity.alike import Numbers, double, epsilon, is_floating, least, most
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, dtype
 
 SOME = 1 << 17  # numbers looked at at a time
 
@@ -53,8 +53,7 @@ class Region(ABC):
     def fault(self, values: Tensor, outside: Tensor) -> str:
         """Return what ``values`` are instead, for an error; ``outside`` is a mask of the events that lie outside."""
         first = first_of(outside)
-        run = f"they run from {values.min().item():g} to {values.max().item():g}"
-        return f"{run}, the first at index {first} is {values[first].item():g}."
+        return run_of(values.min().item(), values.max().item(), first, values[first].item())
 
     def holds(self, values: Tensor) -> bool:
         """Return whether every event lies inside; of an array of numpy's too."""
@@ -67,9 +66,10 @@ class Region(ABC):
 
     def hint(self, values: Tensor) -> str:
         """Return what to do about ``values`` that are not inside."""
-        most = values.max().item()
+        largest = values.max().item()
         if self.whole and self.high != math.inf and COUNT.holds(values):
-            return f"Up to {most:g} take as many trials, binomial:count={most:g}, or one level more, ordinal:levels={most + 1:g}."
+            trials = f"Up to {largest:g} take as many trials, binomial:count={largest:g}"
+            return f"{trials}, or one level more, ordinal:levels={largest + 1:g}."
         if self.whole and self.high != 1:
             return "Counts are whole numbers, not negative: round them, or choose a likelihood for real numbers (gaussian)."
         if self.low == 0 and self.high == math.inf:
@@ -96,10 +96,7 @@ class Interval(Region):
     def contains(self, values: Tensor) -> Tensor: ...
 
     def contains(self, values: float | Tensor) -> bool | Tensor:
-        inside = _between(self, values)
-        if not self.closed:
-            inside = inside & (values > self.low) & (values < self.high)
-        return inside
+        return _between(self, values) if self.closed else (values > self.low) & (values < self.high)
 
     def holds(self, values: Tensor) -> bool:
         if self.whole or not values.numel():
@@ -205,8 +202,7 @@ class Sphere(Region):
     def fault(self, values: Tensor, outside: Tensor) -> str:
         import torch
 
-        size = torch.cat([part.double().norm(dim=-1) for part in pieces(values.reshape(-1, values.shape[-1]))])
-        size = size.reshape(values.shape[:-1])
+        size = by_pieces(lambda part: part.double().norm(dim=-1), values, 1, torch.float64)
         first = first_of(outside)
         if values.shape[-1] < 2:
             return "the last axis is the vector, and it has a single component."
@@ -230,7 +226,7 @@ class Simplex(Region):
 
     def contains(self, values: Tensor) -> Tensor:
         off: Tensor = abs(double(values).sum(-1) - 1)
-        return _between(self, values).all(-1) & (off <= (0 if self.whole else slack(values, 64, 64)))
+        return _all_between(self, values) & (off <= (0 if self.whole else slack(values, 64, 64)))
 
     def beyond(self, values: Tensor) -> Tensor:
         return ~self.contains(values) & ~values.isnan().any(dim=-1)
@@ -241,13 +237,9 @@ class Simplex(Region):
         return shares / shares.sum(dim=-1, keepdim=True)
 
     def fault(self, values: Tensor, outside: Tensor) -> str:
-        import torch
-
-        total = torch.cat([part.double().sum(-1) for part in pieces(values.reshape(-1, values.shape[-1]))])
-        total = total.reshape(values.shape[:-1])
         first = first_of(outside)
-        run = f"along the last axis, of {values.shape[-1]} classes, the first at index {first}"
-        return f"{run} runs from {values[first].min():g} to {values[first].max():g} and adds up to {total[first]:.9g}."
+        run, vector = f"along the last axis, of {values.shape[-1]} classes, the first at index {first}", values[first]
+        return f"{run} runs from {vector.min():g} to {vector.max():g} and adds up to {vector.double().sum():.9g}."
 
     def __str__(self) -> str:
         return "one-hot vectors" if self.whole else "probabilities that add up to 1"
@@ -264,8 +256,7 @@ class CountVector(Region):
     way_out: ClassVar[str] = "Give whole numbers, not negative: weighted counts, as of tf-idf, are no counts."
 
     def contains(self, values: Tensor) -> Tensor:
-        each: Tensor = _between(self, values).all(-1)
-        return each
+        return _all_between(self, values)
 
     def hint(self, values: Tensor) -> str:
         del values
@@ -347,8 +338,19 @@ def _between(region: Region, values: Tensor) -> Tensor: ...
 
 def _between(region: Region, values: float | Tensor) -> bool | Tensor:
     """Return whether each number lies between the ends of ``region``, is finite and, in a region of whole numbers, whole."""
-    inside = (values >= region.low) & (values <= region.high) & (values > -math.inf) & (values < math.inf)
-    return inside & (values % 1 == 0) if region.whole else inside
+    above = values > region.low if region.low == -math.inf else values >= region.low
+    inside = above & (values < region.high if region.high == math.inf else values <= region.high)
+    if not region.whole:
+        return inside
+    return inside & (values % 1 == 0 if isinstance(values, (int, float)) else values.round() == values)
+
+
+def _all_between(region: Region, vectors: Tensor) -> Tensor:
+    """Return whether that holds for every number of each vector: by the least and the largest, and the furthest from whole."""
+    if not vectors.shape[-1]:
+        return _between(region, vectors).all(-1)
+    inside: Tensor = (least(vectors) >= region.low) & (most(vectors) <= region.high) & (most(vectors) < math.inf)
+    return inside & (most(abs(vectors.round() - vectors)) == 0) if region.whole else inside
 
 
 def slack(values: Tensor, roundings: int, least: int = 4) -> float:
@@ -363,6 +365,21 @@ def pieces(values: Numbers) -> Iterator[Numbers]:
     """Yield values some rows at a time, so that what is computed of them stays small."""
     rows = max(1, SOME * len(values) // max(1, math.prod(values.shape))) if values.ndim else 1
     return (values[at : at + rows] for at in range(0, len(values), rows)) if values.ndim else iter([values])
+
+
+def by_pieces(function: Callable[[Tensor], Tensor], values: Tensor, event: int, kind: dtype) -> Tensor:
+    """Return what ``function`` gives of values, some rows at a time, where ``event`` trailing axes are one.
+
+    Written into one result: small ones kept between large ones that are freed would leave holes that nothing fits into.
+    """
+    if values.ndim == event:
+        return function(values)
+    result = values.new_empty(values.shape[: values.ndim - event], dtype=kind)
+    at = 0
+    for part in pieces(values):
+        result[at : at + len(part)] = function(part)
+        at += len(part)
+    return result
 
 
 class Violation(NamedTuple):
@@ -380,9 +397,13 @@ def violation(values: Tensor, allowed: Region) -> Violation | None:
         return None
     import torch
 
-    whole = values.ndim == 0 or (allowed.unit != "values" and values.ndim == 1)
-    outside = ~allowed.contains(values) if whole else torch.cat([~allowed.contains(part) for part in pieces(values)])
+    outside = by_pieces(lambda part: ~allowed.contains(part), values, allowed.unit != "values", torch.bool)
     return Violation(int(outside.count_nonzero()), outside.numel(), allowed.fault(values, outside), allowed.hint(values))
+
+
+def run_of(low: float, high: float, first: tuple[int, ...], value: float) -> str:
+    """Return in words what values are that lie outside, for an error."""
+    return f"they run from {low:g} to {high:g}, the first at index {first} is {value:g}."
 
 
 def check(values: Tensor, allowed: Region, what: str, rule: str, look: Callable[..., Violation | None] = violation) -> None:

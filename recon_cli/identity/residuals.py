@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,7 @@ if TYPE_CHECKING:
 
 DIGITS = 6  # binary, of a residual: a cell is 1/64 as wide as it is far from zero
 CELLS = 1 << (9 + DIGITS)  # signs, exponents and leading digits of float32
-BLOCK = 1 << 19  # events at a time
+BLOCK = 1 << 17  # events at a time: what is computed of them stays in the core's cache
 
 
 @dataclass(frozen=True)
@@ -60,24 +59,24 @@ def residuals(x: Tensor, mu: Tensor, ends: Sequence[float] = ()) -> ResidualSums
     """Return the residuals of events in cells, those of data at the ``ends`` apart; None where one is not finite in float32."""
     import torch
 
-    width = (1 + len(ends)) * CELLS
-
-    def summed(pair: tuple[Tensor, Tensor]) -> Tensor:
-        some, means = pair
+    sums = torch.zeros(3, (1 + len(ends)) * CELLS, dtype=torch.float64, device=mu.device)
+    ones = torch.ones(BLOCK, dtype=torch.float64, device=mu.device)
+    for some, means in zip(x.flatten().split(BLOCK), mu.flatten().split(BLOCK), strict=True):
         residual = some.double() - means.double()
-        cell = (residual.float().view(torch.int32) >> (23 - DIGITS)).bitwise_and_(CELLS - 1)
+        cell = leading(residual, DIGITS)
         for group, end in enumerate(ends, 1):
-            cell += (some == end) * (group * CELLS)
-        powers = (None, residual, residual.square())
-        return torch.stack([torch.bincount(cell, power, minlength=width).double() for power in powers])
-
-    sums = torch.zeros(3, width, dtype=torch.float64, device=mu.device)
-    pairs = zip(x.flatten().split(BLOCK), mu.flatten().split(BLOCK), strict=True)
-    with ThreadPoolExecutor(torch.get_num_threads()) as workers:  # torch counts with one
-        for part in workers.map(summed, pairs):
-            sums += part
+            cell.add_(some == end, alpha=group * CELLS)
+        for kind, power in zip(sums, (ones[: len(cell)], residual, residual.square()), strict=True):
+            kind.index_add_(0, cell, power)
     largest = (0xFF << DIGITS) - 1  # of a finite number's cell, but for its sign
     cells = sums.view(3, 1 + len(ends), 2, CELLS // 2)
     if not bool(sums.isfinite().all()) or bool(cells[0, :, :, largest + 1 :].any()):
         return None
     return ResidualSums(sums.view(3, 1 + len(ends), CELLS), tuple(ends), mu.numel())
+
+
+def leading(values: Tensor, digits: int) -> Tensor:
+    """Return sign, exponent and so many digits of numbers in float32, as a whole number."""
+    import torch
+
+    return (values.float().view(torch.int32) >> (23 - digits)).bitwise_and_((1 << (9 + digits)) - 1)

@@ -11,7 +11,7 @@ from recon_cli.identity.elementwise import elementwise
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import Loss
 from recon_cli.identity.parametric import parameter
-from recon_cli.identity.regions import COUNT_VECTORS, SIMPLEX, Interval
+from recon_cli.identity.regions import COUNT_VECTORS, SIMPLEX, Interval, pieces
 from recon_cli.likelihoods._softmax import SOFTMAX, cross_entropy_of_logits
 from recon_cli.numerics.compensated import two_product
 
@@ -113,7 +113,8 @@ class Multinomial(Likelihood):
     @classmethod
     def designed(cls, x: Tensor) -> Multinomial:
         """Return the one that draws as many as the largest total of the vectors."""
-        return cls(count=max(1.0, float(double(x).sum(-1).max()) // 1) if x.ndim else 1.0)
+        parts = pieces(x) if x.ndim > 1 else [x] if x.ndim else []
+        return cls(count=max([1.0, *(float(double(part).sum(-1).max()) // 1 for part in parts)]))
 
     def sample(self, mu: Tensor, generator: Generator | None = None) -> Tensor:
         """Draw ``count`` times, one kind after another: each binomial of what is left."""

@@ -83,12 +83,15 @@ class State:
         self.steps = -(-len(rows) // settings.batch_size)
         self.scheduler = Scheduler(self.optimizer, settings.schedule, settings.lr, settings.epochs, self.steps)
         self.watch = Validation(model, noise, settings)
-        # Without the cache, which the caller's own autocast would keep from step to step, and the first weights in it.
-        self.precision = torch.autocast(rows.device.type, torch.bfloat16, enabled=settings.bf16, cache_enabled=False)
+        # Without autocast's cache, which would keep the first weights; and none at all where there is nothing to cast, for with it
+        # torch's compiler keeps nothing of what it makes.
+        device = rows.device.type
+        self.precision = torch.autocast(device, torch.bfloat16, cache_enabled=False) if settings.bf16 else nullcontext()
         self.terms: Callable[[Tensor, Tensor], Terms] = self.objective
         self.graph: Callable[..., tuple[Sequence[Tensor], Tensor]] | None = None
         if settings.compile:
-            self.terms = compiled(self.objective, whole=False)
+            quick = compiled(self.objective, whole=False)
+            self.terms = lambda x, eps: (quick if self.is_usual else self.objective)(x, eps)
             if self.closed and model.closed and noise.closed:
                 self.graph = compiled(Graph(model, noise, self.objective).gradient)
         every = max(1, len(rows) // SHOWN)
@@ -114,7 +117,7 @@ class State:
 
     def descend(self, x: Tensor, eps: Tensor) -> Tensor:
         """Leave a batch's gradient in the parameters, and return its nll, KL and noise."""
-        if self.graph is not None:
+        if self.graph is not None and self.is_usual:
             try:
                 with torch.no_grad():
                     slopes, figures = self.graph(self.parameters, x, eps, x.new_full((), self.weight))
@@ -128,6 +131,11 @@ class State:
             part.grad = None
         (nll + self.weight * paid).backward()
         return torch.stack([nll.detach(), kl.detach(), noise])
+
+    @property
+    def is_usual(self) -> bool:
+        """Whether the batch that comes is as long as most; a shorter last one, once an epoch, is not worth a graph of its own."""
+        return self.at + 1 < max(2, self.steps) or len(self.rows) % self.settings.batch_size == 0
 
     def batch(self) -> tuple[Tensor, Tensor]:
         """Return rows and draws of the step that comes."""
