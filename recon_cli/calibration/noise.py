@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 FEW = 5  # rows that the answer has
 BLOCK = 1 << 18  # elements in float64 at a time
 MANY = 1 << 20  # elements: of so many, residuals are summed up in cells
+SHOWN = 4  # columns whose covariance is written out unasked
+SINGULAR = 1e8  # from a ratio of eigenvalues on a covariance has half the digits that its inverse is of
 COLUMNS = 64  # of which a covariance is looked at, at most
 NATS, CHOSEN = "nats per sample, the likeliest first", "the noise that each would choose"
 Progress = Callable[[int, str], None]
@@ -152,6 +154,11 @@ def together(rows: Sequence[FittedNoise], pair: Pair) -> Iterator[str]:
             f"The residuals of the {columns} columns go together: a Gaussian with their full covariance ({numbers:.0f} numbers) "
             f"costs {whole:.6g} nats a sample at its best, a sigma for each column {each:.6g}, one sigma {one:.6g}."
         )
+        rows_of_it = "; ".join(" ".join(f"{value:.6g}" for value in row) for row in moments)
+        least, most = numpy.linalg.eigvalsh(moments)[[0, -1]]
+        nearly = f"Nearly singular: its eigenvalues run from {least:.3g} to {most:.3g}. " if most > SINGULAR * least else ""
+        note = str if columns <= SHOWN else Detail
+        yield note(f'{nearly}To take it: --likelihood "multivariate-gaussian:covariance={rows_of_it}".')
 
 
 def every_noise(
@@ -189,6 +196,8 @@ def every_noise(
         progress(done * 100 // len(names), name)
         family = likelihoods.find(name)
         try:
+            if not asked and (why := family.unasked(values)):
+                raise ReconError(why)
             rows.append(fitted_noise(family, values, as_tensor(outputs(family().head)), clip, width, picked, shares, summary))
         except ReconError as error:
             left_out.append((name, error.reason))
@@ -214,7 +223,7 @@ def fitted_noise(
     Where events are ``picked``, of those that are there and count; per sample then means as many of them as it has on average.
     ``summary`` gives few events for all, to a likelihood of their residuals alone: see :mod:`recon_cli.identity.residuals`.
     """
-    from recon_cli.identity.fitting import fit, resized
+    from recon_cli.identity.fitting import resized
 
     samples = len(x)
     if picked:
@@ -240,7 +249,7 @@ def fitted_noise(
         inner = 1 / (likelihood.support.levels - 1) if isinstance(likelihood.support, Lattice) else 0.0
         x, mu, weights = summary.residuals.condensed(likelihood.of_residual, inner)
         events = summary.residuals.events
-    best = likelihood.fit(x, mu) if weights is None else fit(likelihood, x, mu, weights)
+    best = likelihood.fit(x, mu) if weights is None else likelihood.weighted_fit(x, mu, weights)
     nll = mean_nll(best, x, mu, samples, weights, events)
     at_unit = mean_nll(resized(likelihood, 1.0), x, mu, samples, weights, events) if best.noise else nll
     return FittedNoise(
