@@ -10,6 +10,7 @@ import torch
 
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.regions import SHARE, Circle, CountVector, Interval, Lattice, Outputs, Simplex, Sphere
+from recon_cli.identity.vectors import RealVector, VectorOutputs
 
 DIRECTIONS = [
     (1.0, 0.0, 0.0),
@@ -21,6 +22,7 @@ DIRECTIONS = [
     (-1.0, 0.0, 0.0),
 ]
 TALLIES = [(1.0, 0.0, 0.0), (2.0, 0.0, 1.0), (0.0, 0.0, 0.0), (5.0, 17.0, 16.0), (0.0, 1e6, 0.0), (2.0**24, 1e9, 1.0)]
+VECTORS = [(0.0, 0.0, 0.0), (1.0, -0.5, 2.5), (1e-20, 0.3, -0.7), (1e6, 0.1, -3.0)]
 SHARES = [(0.2, 0.3, 0.5), (0.5, 0.5, 1e-30), (1e-9, 1e-6, 1 - 1e-6 - 1e-9), (0.0, 0.25, 0.75), (1 - 2**-20, 2**-21, 2**-21)]
 
 
@@ -54,6 +56,34 @@ def inside(region: Interval) -> list[Any]:
     return [-1e6, -3.0, -0.7, 0.0, 1e-20, 0.1, 0.5, 1.0, 2.5, 1e6]
 
 
+def data(side: Likelihood) -> list[Any]:
+    """Points of the support: vectors as long as this likelihood takes them."""
+    if isinstance(side.support, RealVector):
+        return [vector[: side.length or 3] for vector in VECTORS]
+    return inside(side.support)
+
+
+def outputs(side: Likelihood) -> list[Any]:
+    """What a decoder may give: of vectors for each component."""
+    if isinstance(side.domain, VectorOutputs):
+        return [given(side, turn) for turn in range(5)]
+    return data(side) if isinstance(side.domain, RealVector) else inside(side.domain)
+
+
+def given(side: Likelihood, turn: int) -> tuple[Any, ...]:
+    """A mean, and of a covariance what the decoder gives, for each component: large and small, near to singular and not."""
+    means, sizes = (0.3, -2.0, 1e6, 0.0, -0.7), (0.7, 1e-3, 1e4, 1.0, 30.0)
+    factors = (0.5, -3.0, 1e3, 0.0, 1e-9, -1.2, 40.0)
+    rows = []
+    for k in range(side.length or 3):
+        parts = side.domain.of(k)
+        row = [factors[(turn * 3 + i * 2 + k * 5) % len(factors)] for i in range(len(parts))]
+        for i, (name, region) in enumerate(parts):
+            row[i] = sizes[(turn + k * 2) % len(sizes)] if region.low == 0 else means[(turn + k) % 5] if name == "mu" else row[i]
+        rows.append(tuple(row))
+    return tuple(rows)
+
+
 def mixture(region: Outputs, turn: int) -> tuple[float, ...]:
     """Locations, scales and weights of a mixture: near and far, narrow and wide, of even shares and of none but one."""
     count = len(region.parts) // 3
@@ -77,6 +107,8 @@ def bent(side: Likelihood) -> bool:
 
 def raw_points(side: Likelihood) -> list[Any]:
     """Raw outputs: of both signs, near zero, and far out."""
+    if isinstance(side.domain, VectorOutputs):
+        return side.link.forward(torch.tensor(outputs(side), dtype=torch.float64)).tolist()
     if side.event:
         return [(0.3, -0.2, 1.0), (0.0, 0.0, 1e-9), (30.0, -30.0, 1.9), (-7.3, 0.4, 0.4), (1e-9, 2.0, 40.0), (250.0, 0.5, -300.0)]
     if side.sized_by:
@@ -91,6 +123,14 @@ def raw_points(side: Likelihood) -> list[Any]:
 
 def mean(side: Likelihood, where: float) -> Any:
     """What the decoder gives for one event: a mean at a share of the way, of this likelihood's shape."""
+    if isinstance(side.domain, RealVector):
+        return (where, 0.2, -where)[: side.length or 3]
+    if isinstance(side.domain, VectorOutputs):
+        mean, other = torch.tensor([where, 0.2, -where])[: side.length or 3], torch.tensor([0.5, -0.4, 0.3])
+        plain = side.usual_outputs(mean.double(), torch.full_like(mean, 0.7).double())
+        mixed = torch.arange(plain.shape[-1]) > 1 if side.sized_by == "rank" else torch.ones_like(plain[..., 1:]).tril(-1).bool()
+        mixed = mixed.expand(plain.shape) if side.sized_by == "rank" else torch.cat([mixed[..., :1] & False, mixed], dim=-1)
+        return plain.where(~mixed, other[: len(mean), None].double()).tolist()
     if isinstance(side.domain, Sphere):
         return (2 / 3, 2 / 3, 1 / 3) if where > 0.4 else (0.6, 0.0, -0.8)
     if isinstance(side.domain, Simplex):
@@ -110,8 +150,8 @@ def mean(side: Likelihood, where: float) -> Any:
 
 def ordinary(side: Likelihood, dtype: torch.dtype = torch.float64) -> tuple[torch.Tensor, torch.Tensor]:
     """Four plain events, and what the decoder gave for them."""
-    if isinstance(side.support, (Simplex, Sphere, CountVector)):
-        some = inside(side.support)
+    if isinstance(side.support, (Simplex, Sphere, CountVector, RealVector)):
+        some = data(side)
         x = [some[i % len(some)] for i in (1, 2, 0, 1)]
     else:
         line = type(side.support) is Interval
@@ -131,6 +171,8 @@ DISPERSIONS = [1e-12, 1e-4, 0.3, 1.0, 40.0, 1e6]
 GROUND = {"power": POWERS, "kappa": KAPPAS, "df": DEGREES, "dispersion": DISPERSIONS, "delta": [1e-3, 0.5, 1.0, 1.345, 8.0]}
 DESIGN = {
     "components": [2.0, 3.0],
+    "rank": [1.0, 2.0],
+    "size": [2.0, 3.0],
     "levels": [2.0, 17.0, 256.0, 65536.0],
     "count": [1.0, 2.0, 15.0, 16.0, 33.0, 1e4, 2.0**24 + 1],
 }
@@ -171,6 +213,8 @@ def noises(kind: type[Likelihood]) -> list[Likelihood]:
 def pairs(side: Likelihood) -> list[tuple[Any, Any]]:
     """Data and means at which something may go wrong, for one noise."""
     domain, scale = side.domain, float(side.parameters.get("sigma", side.parameters.get("scale", 1.0)))
+    if isinstance(side.support, RealVector):
+        return [(x, mu) for x in data(side) for mu in outputs(side)] + near(side)
     if isinstance(domain, Sphere):
         turns = [0.0, 1e-12, 1e-8, 1e-3, 0.5, 1.5707, 3.0, 3.14159265]
         return [((1.0, 0.0, 0.0), (math.cos(turn), math.sin(turn), 0.0)) for turn in turns]
@@ -198,9 +242,22 @@ def pairs(side: Likelihood) -> list[tuple[Any, Any]]:
     return [(x, x + e * unit) for x in (0.0, 1.0, -0.7) for e in RESIDUALS for unit in {1.0, min(max(scale, 1e-15), 1e15)}]
 
 
+def near(side: Likelihood) -> list[tuple[Any, Any]]:
+    """Vectors near to what the decoder gave, and in its own directions."""
+    found = []
+    for mu in outputs(side):
+        centre = [row[0] if isinstance(row, tuple) else row for row in mu]
+        found += [(tuple(c + e * (1 - k % 2 / 3) for k, c in enumerate(centre)), mu) for e in (0.0, 1e-8, 0.3, -17.5, 1e5)]
+    return found
+
+
 def raw_pairs(side: Likelihood) -> list[tuple[Any, Any]]:
     """Data and raw outputs, where the decoder's output is not the mean itself."""
     far = [0.0, 1e-12, -1e-5, 0.5, -2.0, 8.0, -17.3, 20.0, 37.5, -88.0, 100.0]
+    if isinstance(side.domain, VectorOutputs):
+        return [(x, raw) for x in data(side) for raw in raw_points(side)] + [
+            (x, side.link.forward(torch.tensor(mu, dtype=torch.float64)).tolist()) for x, mu in near(side)
+        ]
     if side.event:
         return [(x, (0.3, r, -r / 3)) for x in inside(side.support)[:3] for r in far]
     if side.sized_by:

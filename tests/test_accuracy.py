@@ -115,6 +115,9 @@ def unit(side: Likelihood, row: Any, raw: bool) -> Any:
     x, mu = (max(abs(part) for part in witness.flat(value)) for value in row)
     if raw:
         return max(x, mpmath.mpf(1)) if side.support.whole else mpmath.mpf(1)
+    if side.head and side.event:
+        rows = range(len(row[1]))
+        return max(1, *(1 / mpmath.mpf(row[1][k][i]) for k in rows for i, (_, at) in enumerate(side.domain.of(k)) if at.low == 0))
     if side.sized_by:
         return max(1 / mpmath.mpf(part) for part in row[1][len(row[1]) // 3 :])
     if side.head:
@@ -171,8 +174,8 @@ def evaluated(nll: Any, x: torch.Tensor, at: torch.Tensor) -> tuple[list[float],
     return value.tolist(), slope
 
 
-def spelled(value: Any) -> str:
-    return f"({', '.join(f'{part:.4g}' for part in value)})" if isinstance(value, list) else f"{value:.6g}"
+def spelled(value: Any, digits: int = 6) -> str:
+    return f"({', '.join(spelled(part, 4) for part in value)})" if isinstance(value, list) else f"{value:.{digits}g}"
 
 
 @pytest.fixture(scope="module")

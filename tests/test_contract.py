@@ -27,6 +27,7 @@ from recon_cli.errors import ReconError
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import REDUCTIONS, Loss
 from recon_cli.identity.regions import SHARE, Circle, CountVector, Interval, Lattice, Simplex, Sphere
+from recon_cli.identity.vectors import RealVector
 from recon_cli.likelihoods.gaussian import Gaussian
 
 NOISES = (0.5, 0.3, 2.7)  # away from 1, where a forgotten sigma does not show
@@ -38,6 +39,8 @@ KINDS = [likelihoods.find(name) for name in likelihoods.names()]
 
 def values(domain: Interval, name: str, kind: type[Likelihood]) -> tuple[float, ...]:
     """Three values of a parameter."""
+    if name == "rank":
+        return (2.0, 1.0, 2.0)
     if isinstance(kind().support, CountVector) or name == kind.sized_by:
         return FEW
     return DESIGNS if domain.whole else SHARES if domain == SHARE else NOISES
@@ -67,7 +70,7 @@ each_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=["float32", "float64"]
 
 def grid(side: Likelihood, dtype: torch.dtype, device: str) -> tuple[torch.Tensor, torch.Tensor]:
     """Every x with every mu at which the nll is finite, exact in the dtype."""
-    pairs = itertools.product(points.inside(side.support), points.inside(side.domain))
+    pairs = itertools.product(points.data(side), points.outputs(side))
     x, mu = (torch.tensor(part, dtype=torch.float64).to(dtype) for part in zip(*pairs, strict=True))
     inner = side.support.contains(x) & side.domain.contains(mu) & points.possible(side, x, mu)
     return x[inner].to(device), mu[inner].to(device)
@@ -196,7 +199,7 @@ def nll(side: Likelihood):
 
 def flatten(parts: Any) -> list[Any]:
     """Numbers, or lists of numbers, end to end."""
-    return [number for part in parts for number in (part if isinstance(part, list) else [part])]
+    return [number for part in parts for number in (flatten(part) if isinstance(part, list) else [part])]
 
 
 @each_dtype
@@ -270,7 +273,7 @@ def test_the_density_adds_up_to_one(side: Likelihood, where: float) -> None:
 @each_dtype
 @each
 def test_the_raw_output_gives_the_nll_of_its_mean(side: Likelihood, dtype: torch.dtype, device: str) -> None:
-    some = points.inside(side.support)
+    some = points.data(side)
     pairs = itertools.product(some[:2] + some[-1:], points.raw_points(side))
     x, raw = (torch.tensor(part, dtype=dtype, device=device) for part in zip(*pairs, strict=True))
     raw = raw.requires_grad_()
@@ -344,6 +347,12 @@ def test_samples_follow_the_density(side: Likelihood, where: float) -> None:
         found, due = zip(*zip(counts[often], expected[often] * len(x), strict=True), *rest, strict=True)
         chance = scipy.stats.chisquare(found, numpy.array(due) * len(x) / sum(due)).pvalue if len(found) > 1 else 1.0
         assert expected.sum() > 0.999
+    elif isinstance(side.support, RealVector):  # in units of the density's own width: independent, and each standard normal
+        bends = torch.func.hessian(lambda x: side.nll(x, mu[0]))(side.centre(mu[0]))
+        white = (x - side.centre(mu)) @ torch.linalg.cholesky(bends)
+        chance = min(scipy.stats.kstest(part.numpy(), "norm").pvalue for part in white.T)
+        pairs = [white[:, i] * white[:, k] for k in range(white.shape[1]) for i in range(k)]
+        chance = min([chance, *(scipy.stats.ttest_1samp(pair.numpy(), 0).pvalue for pair in pairs)])
     elif isinstance(side.support, Sphere):  # by the height over mu: in three dimensions that is uniform where kappa is 0
         heights = numpy.linspace(-1, 1, 4001)
         pole = mu[0] / mu[0].norm()
@@ -522,9 +531,10 @@ def test_nll_is_finite_wherever_density_is_positive(data: st.DataObject) -> None
             for name, domain in domains.items()
         }
     )
-    x = data.draw(somewhere(side.support))
-    outputs = st.sampled_from(points.inside(side.domain)) if side.sized_by else None
-    mu = data.draw(outputs or st.tuples(st.floats(-1e3, 1e3), st.floats(1e-12, 1e12)) if side.head else somewhere(side.domain))
+    vectors = isinstance(side.support, RealVector)
+    x = data.draw(st.sampled_from(points.data(side)) if vectors else somewhere(side.support))
+    outputs = st.sampled_from(points.outputs(side)) if side.sized_by or vectors else None
+    mu = data.draw(outputs or (st.tuples(st.floats(-1e3, 1e3), st.floats(1e-12, 1e12)) if side.head else somewhere(side.domain)))
     events = torch.tensor([x], dtype=torch.float64)
     point = torch.tensor([mu], dtype=torch.float64, requires_grad=True)
     value = side.nll(events, point)

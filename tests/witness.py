@@ -19,6 +19,7 @@ from sympy import IndexedBase
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import Loss, raw_names
 from recon_cli.identity.regions import Circle, CountVector, Interval, Lattice, Simplex, Sphere
+from recon_cli.identity.vectors import RealVector
 
 mpmath.mp.dps = 60
 LARGEST = mpmath.mpf(10) ** 60  # e to it is beyond any use, and to its negative is 0 in any sum
@@ -27,17 +28,25 @@ NOTHING = mpmath.mpf(10) ** -35
 SIZE = 3  # components of the vectors here
 
 
+def length(of: Likelihood | Loss) -> int:
+    """How many components the vectors here have."""
+    return int(of.parameters["size"]) if of.sized_by == "size" else SIZE
+
+
 def symbols(of: Likelihood | Loss, raw: bool = False) -> tuple[list[Any], list[Any]]:
-    """Symbols for the components of x, and of mu (or of the raw output)."""
+    """Symbols for the components of x, and of mu (or of the raw output); where there are several for each, one after another."""
     if of.event:
-        return tuple([sympy.Symbol(f"{name}{k}", real=True) for k in range(SIZE)] for name in ("x", "r" if raw else "mu"))
+        names = (raw_names(len(of.head)) if raw else of.head) or (("r",) if raw else ("mu",))
+        xs = [sympy.Symbol(f"x{k}", real=True) for k in range(length(of))]
+        return xs, [sympy.Symbol(f"{name}_{k}", real=True) for k in range(length(of)) for name in names]
     names = of.head or ("mu",)
     return [sympy.Symbol("x", real=True)], [sympy.Symbol(f"r{i}" if raw else name, real=True) for i, name in enumerate(names)]
 
 
 def flat(*values: Any) -> list[Any]:
     """Numbers and lists of them, end to end, exactly."""
-    return [mpmath.mpf(part) for value in values for part in (value if isinstance(value, (list, tuple)) else [value])]
+    parts = (flat(*value) if isinstance(value, (list, tuple)) else [mpmath.mpf(value)] for value in values)
+    return [number for numbers in parts for number in numbers]
 
 
 def function(expression: Any, names: Sequence[Any]) -> Callable[..., Any]:
@@ -117,11 +126,12 @@ def formula(text: str, of: Likelihood | Loss, raw: bool = False) -> Any:
     if isinstance(of.domain, Sphere):
         xs, mus = ([part / sympy.sqrt(sum(each**2 for each in vector)) for part in vector] for vector in (xs, mus))
     words = {name: exactly(value) for name, value in of.parameters.items()}
-    words |= dict(zip("jk", sympy.symbols("j k", integer=True), strict=True)) | {"K": sympy.Integer(SIZE)}
+    words |= dict(zip("jk", sympy.symbols("j k", integer=True), strict=True)) | {"K": sympy.Integer(length(of))}
     if not of.event:
         return sympy.sympify(text, locals={**words, "x": xs[0], **dict(zip(of.head or ("mu",), mus, strict=True))})
-    whole = sympy.sympify(text, locals={**words, "x": IndexedBase("x"), "mu": IndexedBase("mu")}).doit()
-    return components(whole, x=xs, mu=mus)
+    names = of.head or ("mu",)
+    whole = sympy.sympify(text, locals={**words, **{name: IndexedBase(name) for name in ("x", *names)}}).doit()
+    return components(whole, x=xs, **{name: mus[i :: len(names)] for i, name in enumerate(names)})
 
 
 def components(expression: Any, **vectors: Sequence[Any]) -> Any:
@@ -140,8 +150,11 @@ def linked(of: Likelihood | Loss, raw: Sequence[Any]) -> list[Any]:
     if of.link.formula == "r":
         return [*raw]
     j, k, size = sympy.symbols("j k K", integer=True, positive=True)
-    whole = sympy.sympify(of.link.formula, locals={"j": j, "k": k, "K": size, "r": IndexedBase("r")})
-    return [components(whole.subs({k: i + 1, size: SIZE}).doit(), r=raw) for i in range(SIZE)]
+    names = raw_names(len(of.head)) or ["r"]
+    bases = {name: IndexedBase(name) for name in names}
+    texts = [sympy.sympify(text, locals={"j": j, "k": k, "K": size, **bases}) for text in of.link.formula.split("; ")]
+    given = {name: raw[i :: len(names)] for i, name in enumerate(names)}
+    return [components(text.subs({k: i + 1, size: SIZE}).doit(), **given) for i in range(length(of)) for text in texts]
 
 
 def exactly(value: Any) -> Any:
@@ -204,7 +217,11 @@ def leeway(likelihood: Likelihood, raw: bool, x: Any, at: Any) -> tuple[Any, lis
         summed = (
             [abs(exact(values, x, mpmath.mpf(at) * (1 + step)) - here) / step / 2] if "Eq(x, 0)" in likelihood.density else []
         )
-        if likelihood.sized_by:  # so are scales and weights, where the decoder gives them
+        if likelihood.head and likelihood.event:  # so is every number of a covariance
+            every = flat(at)
+            ways = ([a * (1 + step * (i == k)) for i, a in enumerate(every)] for k in range(len(every)))
+            summed = [abs(exact(values, x, way) - here) / step / 2 for way in ways]
+        elif likelihood.sized_by:  # so are scales and weights, where the decoder gives them
             places = range(len(at) // 3, len(at))
             ways = (
                 [mpmath.mpf(a) * (1 + step * (i == k and not raw)) + step * (i == k and raw) for i, a in enumerate(at)]
@@ -226,7 +243,9 @@ def leeway(likelihood: Likelihood, raw: bool, x: Any, at: Any) -> tuple[Any, lis
 def terms(kind: type[Likelihood], raw: bool, size: float) -> tuple[list[Callable[..., Any]], list[list[Callable[..., Any]]]]:
     """The terms of -log density, and those of each of its derivatives, as :func:`compiled` has their sums."""
     log, slopes, names = symbolic(kind, raw, size)
-    whole, *each = ([function(part, names) for part in sympy.Add.make_args(sympy.expand(of))] for of in (log, *slopes))
+    several = bool(kind.event and kind().head)  # a covariance's, which has thousands of them once it is expanded
+    sums = (of if several else sympy.expand(of) for of in (log, *slopes))
+    whole, *each = ([function(part, names) for part in sympy.Add.make_args(of)] for of in sums)
     return whole, each
 
 
@@ -255,6 +274,8 @@ def total(likelihood: Likelihood, mu: Any) -> Any:
             total = int(likelihood.parameters["count"])
             every = ((a, b, total - a - b) for a in range(total + 1) for b in range(total - a + 1))
             return mpmath.fsum(p([*map(float, counts)]) for counts in every)
+        if isinstance(support, RealVector):
+            return paraboloid(exact, flat(mu)[:: len(likelihood.head) or 1], mu)
         if isinstance(support, Sphere):  # a ring at each height t over mu
             pole = [0.0] * (SIZE - 1) + [1.0]
             return 2 * mpmath.pi * mpmath.quad(lambda t: exp(-exact([mpmath.sqrt(1 - t * t), 0, t], pole)), [-1, 0, 1])
@@ -273,6 +294,20 @@ def total(likelihood: Likelihood, mu: Any) -> Any:
         breaks = sorted({middle + way for middle in middles for way in ways})
         low, high = max(support.low, -mpmath.inf), min(support.high, mpmath.inf)
         return mpmath.quad(p, [low, *(point for point in breaks if low < point < high), high])
+
+
+def paraboloid(exact: Callable[..., Any], centre: list[Any], mu: Any) -> Any:
+    """The integral over all vectors of e^-nll, a polynomial of degree two: by its second differences, which are exact."""
+    size = len(centre)
+
+    def at(*ways: int) -> Any:
+        return exact([c + sum((1 if way >= 0 else -1) for way in ways if abs(way) == k + 1) for k, c in enumerate(centre)], mu)
+
+    here = at()
+    bends = [[at(i, j) - at(i) - at(j) + here for j in range(1, size + 1)] for i in range(1, size + 1)]
+    assert all(abs(at(i, i, i) - 3 * at(i, i) + 3 * at(i) - here) < 1e-20 * (1 + abs(at(i, i))) for i in range(1, size + 1))
+    assert all(abs(at(i) - at(-i)) < 1e-20 * (1 + abs(at(i))) for i in range(1, size + 1))
+    return mpmath.exp(-here) * mpmath.sqrt((2 * mpmath.pi) ** size / mpmath.det(mpmath.matrix(bends)))
 
 
 def over_the_line(p: Callable[[Any], Any], middle: float, high: float) -> Any:

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 FEW = 5  # rows that the answer has
 BLOCK = 1 << 15  # elements in float64 at a time: what is computed of them stays in the core's cache
 MANY = 1 << 20  # elements: so many are summed up in cells
+SHOWN = 4  # columns whose covariance is written out unasked
+SINGULAR = 1e8  # from a ratio of eigenvalues on a covariance has half the digits that its inverse is of
 COLUMNS = 64  # of which a covariance is looked at, at most
 NATS, CHOSEN = "nats per sample, the likeliest first", "the noise that each would choose"
 Progress = Callable[[int, str], None]
@@ -144,6 +146,11 @@ def together(rows: Sequence[FittedNoise], pair: Pair) -> Iterator[str]:
             f"The residuals of the {columns} columns go together: a Gaussian with their full covariance ({numbers:.0f} numbers) "
             f"costs {whole:.6g} nats a sample at its best, a sigma for each column {each:.6g}, one sigma {one:.6g}."
         )
+        rows_of_it = "; ".join(" ".join(f"{value:.6g}" for value in row) for row in moments)
+        least, most = numpy.linalg.eigvalsh(moments)[[0, -1]]
+        nearly = f"Nearly singular: its eigenvalues run from {least:.3g} to {most:.3g}. " if most > SINGULAR * least else ""
+        note = str if columns <= SHOWN else Detail
+        yield note(f'{nearly}To take it: --likelihood "multivariate-gaussian:covariance={rows_of_it}".')
 
 
 def every_noise(
@@ -183,6 +190,8 @@ def every_noise(
         with one_at_a_time:
             progress(next(done) * 100 // len(names), name)
         try:
+            if not asked and (why := family.unasked(values)):
+                raise ReconError(why)
             with one_at_a_time:
                 mu = as_tensor(outputs(family().head))
             return fitted_noise(family, values, mu, clip, width, picked, shares, summary)
@@ -215,7 +224,7 @@ def fitted_noise(
     Where events are ``picked``, of those that are there and count; per sample then means as many of them as it has on average.
     ``summary`` gives few events that stand for all, where it can: see :mod:`recon_cli.calibration.many`.
     """
-    from recon_cli.identity.fitting import fit, resized
+    from recon_cli.identity.fitting import resized
 
     given, samples = (x, mu), len(x)
     if picked:
@@ -244,7 +253,7 @@ def fitted_noise(
     elif clip:
         mu, clipped = inside(mu, likelihood.domain)
         check(mu, likelihood.domain, "the reconstruction", place, look)
-    best = likelihood.fit(x, mu) if weights is None else fit(likelihood, x, mu, weights)
+    best = likelihood.fit(x, mu) if weights is None else likelihood.weighted_fit(x, mu, weights)
     noises = [best, resized(likelihood, 1.0)] if best.noise else [best]
     if few is not None and not all(few.is_near(functools.partial(each_event, one)) for one in noises):
         return fitted_noise(family, *given, clip, width)

@@ -265,12 +265,10 @@ def with_best_noise(row: Identity, likelihood: Likelihood, x: Tensor, mu: Tensor
     """Return a row with the maximum-likelihood noise of these data, and what that of ``likelihood`` costs more."""
     import torch
 
-    from recon_cli.identity.fitting import fit
-
     if not likelihood.noise:
         return row
     try:
-        best = likelihood.fit(x, mu) if weights is None else fit(likelihood, x, mu, weights)
+        best = likelihood.refit(x, mu, weights)
     except ReconError:
         return row
 

@@ -36,11 +36,11 @@ def evaluate(likelihood: Likelihood, call: str, x: Tensor, point: Tensor, of_raw
     import torch
 
     words: dict[str, Any] = {"x": x, "r" if of_raw else "mu": point}
-    if likelihood.head and not of_raw:
-        words |= {name: point[..., i] for i, name in enumerate(likelihood.head)}
-    if likelihood.sized_by and not of_raw:  # mu1, mu2, ... as mu
-        names = [*dict.fromkeys(name.rstrip("0123456789") for name in likelihood.head)]
-        words |= dict(zip(names, point.split(point.shape[-1] // len(names), dim=-1), strict=True))
+    for i, name in enumerate(() if of_raw else likelihood.head):
+        words[name] = point[..., i]
+        if name[-1] == "1" and likelihood.sized_by:  # mu1, mu2, ... as mu
+            group = name.rstrip("1")
+            words[group] = point[..., i : i + sum(each.rstrip("0123456789") == group for each in likelihood.head)]
     of_scipy = not re.search(LIBRARIES["torch"], call)
     if of_scipy:
         words = {name: value.detach().cpu().numpy() for name, value in words.items()}

@@ -17,7 +17,7 @@ from recon_cli.derivation.proof import Proof
 from recon_cli.derivation.quadrature import Mass
 from recon_cli.derivation.roundings import Formulas
 from recon_cli.derivation.trial import Outcome, settle
-from recon_cli.derivation.words import COMPONENTS, Words, words
+from recon_cli.derivation.words import Words, words
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.regions import Circle, Lattice
 from recon_cli.report import Formula
@@ -90,11 +90,15 @@ class Case:
     @property
     def sized(self) -> str:
         """A sentence that says for which vectors, or mixtures, the identity is proved; empty for numbers."""
-        if self.kind.sized_by:
+        if self.kind.sized_by and not self.proof.likelihood.event:
             return f" Proved for {self.proof.words.size} components."
         if not self.proof.likelihood.event:
             return ""
-        return " Proved for any number of components." if self.proof.any_size else f" Proved for {COMPONENTS} components."
+        here, written = self.proof.words, self.proof.likelihood.length is not None
+        size = f", {here.likelihood.sized_by} {here.size}" if here.likelihood.sized_by and not written else ""
+        if self.proof.any_size and not written:
+            return f" Proved for any number of components{size}."
+        return f" Proved for {len(here.xs)} components{size}."
 
 
 def is_long(formula: Formula) -> bool:

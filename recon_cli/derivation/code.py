@@ -16,6 +16,7 @@ from recon_cli.derivation.points import Setting, compositions, setting_total
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import Loss
 from recon_cli.identity.regions import Circle, CountVector, Simplex, Sphere
+from recon_cli.identity.vectors import RealVector
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -107,6 +108,8 @@ def measure_one(setting: Setting, has_sample: bool) -> Measured:
 
     x = tensor(setting.xs, bool(likelihood.event))
     mu, raw = (tensor(rows, bool(likelihood.event or likelihood.head)) for rows in (setting.mus, setting.raws))
+    if likelihood.event and likelihood.head:
+        mu, raw = (rows.reshape(*x.shape, len(likelihood.head)) for rows in (mu, raw))
 
     def gradient() -> Tensor:
         point = mu.clone().requires_grad_()
@@ -140,7 +143,7 @@ def measure_one(setting: Setting, has_sample: bool) -> Measured:
 
 def quantiles(likelihood: Likelihood, mu: Tensor) -> list[float]:
     """Return quantiles of a sample for one mean: of vectors on a sphere of their angles to it, of one-hot vectors of
-    classes, of counts of their places among all of one total.
+    classes, of counts of their places among all of one total; of others of the root of twice what their nll is above the least.
     """
     import torch
 
@@ -155,6 +158,10 @@ def quantiles(likelihood: Likelihood, mu: Tensor) -> list[float]:
         if float(across.norm()) > 5 / math.sqrt(DRAWS):
             raise ArithmeticError("the draws lean to one side of their mean")
         values = (values @ mu).clamp(-1, 1).acos()
+    if isinstance(likelihood.support, RealVector):
+        centre = likelihood.centre(mu)
+        above = likelihood.nll(values, mu.expand(DRAWS, *mu.shape)) - likelihood.nll(centre, mu)
+        values = (2 * above.clamp(min=0)).sqrt()
     if isinstance(likelihood.support, Circle):
         values = mu + (values - mu + math.pi) % (2 * math.pi) - math.pi
     step = DRAWS // KEPT

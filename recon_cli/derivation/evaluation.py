@@ -27,6 +27,12 @@ class Function:
         self.expression, self.constants = sympy.sympify(expression), dict(constants)
         self.fixed: dict[Expr, Signed] = {}
 
+    def logarithm(self, variables: Mapping[Symbol, ArrayLike]) -> Floats:
+        """Return the logarithms of the values, NaN of what is negative."""
+        with np.errstate(all="ignore"):
+            sign, size = Evaluator({**self.constants, **variables}, self.fixed, {*variables}).signed(self.expression)
+            return np.where(sign < 0, math.nan, size)
+
     def __call__(self, variables: Mapping[Symbol, ArrayLike]) -> Floats:
         """Return the values in float64."""
         with np.errstate(all="ignore"):

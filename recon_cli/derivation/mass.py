@@ -15,6 +15,7 @@ from recon_cli.derivation.points import Setting, compositions, direction, settin
 from recon_cli.derivation.quadrature import Mass, integral, series
 from recon_cli.derivation.words import Words
 from recon_cli.identity.regions import Circle, CountVector, Interval, Lattice, Simplex, Sphere
+from recon_cli.identity.vectors import RealVector
 
 AROUND = 33  # directions around a mean, in three dimensions
 
@@ -38,6 +39,8 @@ def mass(symbols: Words, density: Expr, setting: Setting, event: int, around_mea
         return at_places(function(rows), np.arange(float(len(every))))
     if isinstance(support, Sphere):
         return on_sphere(symbols, function, setting.mus[event])
+    if isinstance(support, RealVector):
+        return around(symbols, function, setting.mus[event][:: symbols.several])
 
     def p(points: Floats) -> Floats:
         return function({x: points})
@@ -94,6 +97,41 @@ def on_sphere(symbols: Words, density: Function, mu: list[float]) -> Mass:
     error = math.inf if size > 3 and spread > 1e-9 else result.error
     p_or_negative = np.where(lowest < 0, -np.abs(result.p), result.p)
     return dataclasses.replace(result, p=p_or_negative, error=error)
+
+
+def around(symbols: Words, density: Function, mu: list[float]) -> Mass:
+    """Integrate over all vectors: over the length of x - mu in units of the density's own width, over several directions.
+
+    Those units are the inverse root of the second derivatives of -log p at mu, by differences.
+    """
+    size, middle, draw = len(mu), np.array(mu), random.Random(7)
+
+    def log_p(away: Floats) -> Floats:
+        return density.logarithm({part: middle[k] + away[..., k] for k, part in enumerate(symbols.xs)})
+
+    here, steps = log_p(np.zeros((1, size)))[0], np.ones(size)
+    for _ in range(3):  # until each step costs about half a nat
+        fall = np.maximum(here - (log_p(np.diag(steps)) + log_p(-np.diag(steps))) / 2, 1e-280)
+        steps = steps * np.sqrt(0.5 / fall)
+    axes = np.diag(steps)
+    pairs = axes[:, None] + axes[None, :], axes[:, None] - axes[None, :]
+    bends = (log_p(pairs[1]) - log_p(pairs[0]) + log_p(-pairs[1]) - log_p(-pairs[0])) / 4  # of -log p, along two steps
+    try:
+        root = np.linalg.inv(np.linalg.cholesky((bends + bends.T) / 2)).T
+    except np.linalg.LinAlgError:
+        nothing = np.zeros(1)
+        return Mass(nothing, nothing, nothing, math.inf, nothing, nothing)
+    unit = steps[:, None] * root
+    sides = np.array([direction([draw.gauss(0, 1) for _ in mu]) for _ in range(8)]) if size > 1 else np.array([[1.0], [-1.0]])
+    log_area = math.log(2) + size / 2 * math.log(math.pi) - math.lgamma(size / 2) + np.linalg.slogdet(unit)[1]
+
+    def rings(length: Floats) -> Floats:
+        places = np.expand_dims(length, (0, -1)) * np.expand_dims(sides @ unit.T, tuple(range(1, 1 + np.ndim(length))))
+        return np.asarray(np.exp(log_p(places) + log_area))
+
+    result = integral(lambda length: np.asarray(rings(length).mean(axis=0) * length ** (size - 1)), 0.0, math.inf, [1.0])
+    spread = np.ptp(rings(np.linspace(0.1, 3, 7)), axis=0).max()
+    return dataclasses.replace(result, error=math.inf if spread > 1e-6 else result.error + spread)
 
 
 def across(middle: Floats, draw: random.Random) -> Floats:

@@ -13,6 +13,7 @@ from sympy import Expr, Symbol
 from recon_cli.derivation.algebra import add, as_expr, branches, component, replace, substitute
 from recon_cli.derivation.words import AWAY, Odds, Words, halves, same
 from recon_cli.identity.regions import SHARE, Circle, CountVector, Lattice, Simplex, Sphere
+from recon_cli.identity.vectors import RealVector
 
 ODD = (sympy.erf, sympy.tanh, sympy.atan, sympy.sinh)
 BENT = (sympy.Abs, sympy.sign, sympy.Max, sympy.Min, sympy.Heaviside, sympy.Piecewise)
@@ -28,6 +29,8 @@ def total(density: Expr, symbols: Words, odds: Odds, general: Expr | None = None
     """
     support, x, mu = symbols.likelihood.support, symbols.xs[0], symbols.mus[0]
     density = substitute(density, odds_of_shares(symbols))
+    if isinstance(support, RealVector):
+        return paraboloid(density, symbols)
     if symbols.likelihood.sized_by:
         return sympy.simplify(add(weight * total(part, alone, odds) for weight, part, alone in components(density, symbols)))
     if isinstance(support, Simplex):
@@ -51,6 +54,34 @@ def total(density: Expr, symbols: Words, odds: Odds, general: Expr | None = None
     if support.low == -math.inf and support.high == math.inf:
         return line(density, x, mu)
     return odds.leave(between(odds.enter(density), x, exactly(support.low), exactly(support.high), odds.symbol))
+
+
+def paraboloid(density: Expr, symbols: Words) -> Expr:
+    """Return the integral over all vectors of a density whose logarithm is a polynomial of degree two: one component at a time.
+
+    Of e^(-a x^2 + b x + c), a > 0, it is sqrt(pi/a) e^(b^2/(4 a) + c). Raises NotImplementedError for another density.
+    """
+    several = symbols.several
+    rest = as_expr(sympy.expand_log(sympy.log(density), force=True))
+    away = [Symbol(f"e_{k}", real=True) for k in range(1, len(symbols.xs) + 1)]
+    rest = substitute(rest, {x: e + symbols.mus[several * k] for k, (x, e) in enumerate(zip(symbols.xs, away, strict=True))})
+    constant, moving = as_expr(sympy.expand(rest)).as_independent(*away, as_Add=True)
+    form = sympy.Poly(sympy.together(moving), *away)
+    if form.total_degree() > 2:
+        raise NotImplementedError("no paraboloid")
+    hessian = sympy.Matrix([[as_expr(sympy.cancel(-sympy.diff(form.as_expr(), a, b))) for a in away] for b in away])
+    if any(form.coeff_monomial(e) != 0 for e in away):
+        raise NotImplementedError("its top is not at mu")
+    determinant: Expr = sympy.Integer(1)
+    for k in reversed(range(len(away))):  # what is left once a component is integrated out: Schur's complement
+        pivot = as_expr(sympy.factor(hessian[k, k]))
+        if not pivot.is_positive:
+            raise NotImplementedError("not known to be positive definite")
+        determinant = determinant * pivot
+        hessian = sympy.Matrix(k, k, lambda i, j, at=k, p=pivot, h=hessian: sympy.cancel(h[i, j] - h[i, at] * h[at, j] / p))
+    size = sympy.Integer(len(away))
+    squared = sympy.simplify(sympy.exp(2 * constant) * (2 * sympy.pi) ** size / determinant)
+    return sympy.Integer(1) if squared == 1 else sympy.sqrt(squared)
 
 
 def components(density: Expr, symbols: Words) -> Iterator[tuple[Expr, Expr, Words]]:
@@ -351,6 +382,8 @@ def equal(left: Expr, right: Expr) -> bool:
 def positive(density: Expr, symbols: Words, odds: Odds) -> bool:
     """Return whether the density is nowhere negative, as far as the signs of its factors tell."""
     support, x = symbols.likelihood.support, symbols.xs[0]
+    if isinstance(support, RealVector):
+        return bool(sympy.exp(sympy.expand_log(sympy.log(density), force=True)).is_positive)
     if symbols.likelihood.sized_by:
         parts = components(density, symbols)
         return all(weight.is_positive and positive(part, alone, odds) for weight, part, alone in parts)

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 from recon_cli.errors import ReconError
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import Loss
-from recon_cli.identity.regions import Circle, CountVector, Interval, Lattice, Outputs, Region, Simplex, Sphere
+from recon_cli.identity.regions import REAL, Circle, CountVector, Interval, Lattice, Outputs, Region, Simplex, Sphere
+from recon_cli.identity.vectors import RealVector, VectorOutputs
 
 if TYPE_CHECKING:
     from sympy import Symbol
@@ -60,16 +61,16 @@ def settings(kind: type[Likelihood], count: int = 8, events: int = 3, seed: int 
     """
     draw, result = random.Random(seed), []
     for turn in range(count):
-        likelihood, size = random_likelihood(kind, draw), 1
+        likelihood, size, length = random_likelihood(kind, draw), 1, 1
         if likelihood.event:
-            size = SIZES[turn % len(SIZES)]
+            size = length = likelihood.length or SIZES[turn % len(SIZES)]
         if kind.sized_by:
             size = PARTS[turn % len(PARTS)]
             likelihood = dataclasses.replace(likelihood, **{kind.sized_by: float(size)})
-        mus = [mean(likelihood.domain, size, draw) for _ in range(events)]
-        xs = [datum(likelihood, size, mu, draw) for mu in mus]
-        width = len(likelihood.head) or size
-        raws = [[draw.gauss(0, 2) for _ in range(width)] for _ in range(events)]
+            length = likelihood.length or size + 1
+        mus = [mean(likelihood.domain, length, draw) for _ in range(events)]
+        xs = [datum(likelihood, length, mu, draw) for mu in mus]
+        raws = [[draw.gauss(0, 2) for _ in mu] for mu in mus]
         result.append(Setting(likelihood, size, xs, mus, raws))
     return result
 
@@ -100,7 +101,11 @@ def number(region: Region, draw: random.Random) -> float:
 
 
 def mean(region: Region, size: int, draw: random.Random) -> list[float]:
-    """Return random outputs of a decoder for one event."""
+    """Return random outputs of a decoder for one event: of a vector those of each component, one after another."""
+    if isinstance(region, VectorOutputs):
+        return [number(part, draw) for k in range(size) for _, part in region.of(k)]
+    if isinstance(region, RealVector):
+        return [number(REAL, draw) for _ in range(size)]
     if isinstance(region, Outputs):
         return [number(part, draw) for _, part in region.parts]
     if isinstance(region, Sphere):
@@ -119,6 +124,9 @@ def direction(vector: Sequence[float]) -> list[float]:
 def datum(likelihood: Likelihood, size: int, mu: Sequence[float], draw: random.Random) -> list[float]:
     """Return random data for one event: near the mean or far from it, at the ends of the region or anywhere in it."""
     region = likelihood.support
+    if isinstance(region, RealVector):
+        unit = draw.choice([1.0, *(abs(number) for number in (*mu, *map(float, likelihood.factors.values())))])
+        return [at + draw.choice((-1, 1)) * 10 ** draw.uniform(-2, 1) * unit for at in mu[:: len(mu) // size]]
     if isinstance(region, Sphere):
         near = 10 ** draw.uniform(-2, 1.5)
         return direction([part + near * draw.gauss(0, 1) for part in mu])

@@ -20,7 +20,8 @@ from recon_cli.derivation.notation import Part, formula, range_of, spoken, with_
 from recon_cli.derivation.roundings import MANY, Deviation, comparisons, moments_and_samples, spell
 from recon_cli.derivation.trial import Pair, Step, Vector, settle
 from recon_cli.derivation.words import COMPONENTS, same
-from recon_cli.identity.regions import Circle, CountVector, Interval, Lattice, Outputs, Simplex, Sphere
+from recon_cli.identity.regions import Circle, CountVector, Interval, Lattice, Outputs, Region, Simplex, Sphere
+from recon_cli.identity.vectors import RealVector, VectorOutputs
 from recon_cli.report import Formula
 
 
@@ -78,7 +79,7 @@ def choice(case: Case) -> Step:
     likelihood, kind = case.proof.likelihood, case.kind
     head = likelihood.head or ("mu",)
     if likelihood.event:
-        means = [parse(likelihood.link.formula, case.proof.words.names)]
+        means = [parse(text, case.proof.words.names) for text in likelihood.link.formula.split("; ")]
         raw: list[Part] = [", ", "r", " = ", "decoder(z)"]
     else:
         decoders = [Symbol(f"decoder_{k}(z)") for k in range(1, len(head) + 1)] if likelihood.head else [Symbol("decoder(z)")]
@@ -103,7 +104,7 @@ def choice(case: Case) -> Step:
 
 def is_mean(case: Case) -> bool:
     """Return whether mu is the mean of x, by number."""
-    if case.proof.likelihood.head or isinstance(case.proof.likelihood.support, (Sphere, Circle, Simplex, Lattice)):
+    if case.proof.likelihood.head or case.proof.likelihood.event or isinstance(case.proof.likelihood.support, (Circle, Lattice)):
         return False
     for setting, mass in case.masses:
         mean, spread, tail = mass.mean(), mass.mean(abs(mass.x)), mass.mean(abs(mass.x) * (abs(mass.x) > 1e200))
@@ -115,13 +116,14 @@ def is_mean(case: Case) -> bool:
 def link(case: Case) -> Iterator[Step]:
     """Show that the raw output, through the link, reaches the inside of the domain and nothing else; no step if it is obvious."""
     likelihood, symbols = case.proof.likelihood, case.proof.words
-    if likelihood.link.formula == "r" and (likelihood.domain == Interval() or isinstance(likelihood.domain, Circle)):
+    everything = likelihood.domain == Interval() or isinstance(likelihood.domain, (Circle, RealVector))
+    if likelihood.link.formula == "r" and everything:
         return
     at_points = trial.try_at(case.proof_formulas, case.settings, functools.partial(compare_with_domain, case))
     outputs = "outputs reach" if likelihood.head else "output r reaches"
     because = f"Through the link, {likelihood.link.name}, the decoder's raw {outputs} the inside of where "
     because += f"{spoken(likelihood.head or ('mu',))} may lie, and nothing else."
-    if likelihood.event:
+    if likelihood.event and not likelihood.head:
         power = 2 if isinstance(likelihood.domain, Sphere) else 1
         means = attempt(symbols.linked) or []
         added = attempt(lambda: sympy.simplify(add(mean**power for mean in means)))
@@ -129,10 +131,11 @@ def link(case: Case) -> Iterator[Step]:
         statement = formula(f"sum_k mu[k]{'**2' * (power == 2)}", " = ", 1)
         yield finding.step(statement, f"{because} Proved for {COMPONENTS} components.")
         return
-    regions = [region for _, region in likelihood.domain.parts] if isinstance(likelihood.domain, Outputs) else [likelihood.domain]
     parts: list[Part] = []
     is_inside = True
-    for name, raw, mean, region in zip(likelihood.head or ("mu",), symbols.raws(), symbols.linked(), regions, strict=True):
+    for (name, region), raw, mean in zip(outputs_of(case), symbols.raws(), symbols.linked(), strict=True):
+        if likelihood.event and mean == raw:
+            continue
         ends = [attempt(functools.partial(normalisation.far, mean, raw, end)) for end in (-sympy.oo, sympy.oo)]
         parts += [", "] * bool(parts) + [f"{name}(-oo)", " = ", ends[0] or 0, ", ", f"{name}(oo)", " = ", ends[1] or 0]
         wanted = (normalisation.exactly(region.low), normalisation.exactly(region.high))
@@ -157,9 +160,17 @@ def compare_with_domain(case: Case, noise: Vector, x: Vector, mu: Vector, *_: Ve
         return sum(part**2 for part in means), mpmath.mpf(1)
     if isinstance(likelihood.domain, Simplex):
         return sum(means) if all(part >= 0 for part in means) else mpmath.mpf(-1), mpmath.mpf(1)
-    regions = [region for _, region in likelihood.domain.parts] if isinstance(likelihood.domain, Outputs) else [likelihood.domain]
-    is_inside = all(region.low <= part <= region.high for part, region in zip(means, regions, strict=True))
+    pairs = zip(means, outputs_of(case), strict=True)
+    is_inside = all(region.low <= part <= region.high for part, (_, region) in pairs)
     return mpmath.mpf(is_inside), mpmath.mpf(1)
+
+
+def outputs_of(case: Case) -> list[tuple[str, Region]]:
+    """Return names and regions of all that the decoder gives for an event: of a vector, for each component."""
+    domain, count = case.proof.likelihood.domain, len(case.proof.words.xs)
+    if isinstance(domain, VectorOutputs):
+        return [(f"{name}_{k + 1}", region) for k in range(count) for name, region in domain.of(k)]
+    return [*domain.parts] if isinstance(domain, Outputs) else [("mu", domain)]
 
 
 def density(case: Case) -> Step:

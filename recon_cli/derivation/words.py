@@ -17,6 +17,7 @@ from recon_cli.errors import ReconError
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import Loss, raw_names
 from recon_cli.identity.regions import Interval, Outputs, Region
+from recon_cli.identity.vectors import VectorOutputs
 
 COMPONENTS = 3  # of a vector, where a proof writes them out
 PARTS = 2  # of a mixture
@@ -41,14 +42,20 @@ class Words:
 
     @property
     def size(self) -> int:
-        """How many components a vector has, or a mixture; 1 of anything else."""
+        """How many components a vector has, or how many numbers it is ``sized_by``; 1 of anything else."""
         return int(getattr(self.likelihood, self.likelihood.sized_by)) if self.likelihood.sized_by else len(self.xs)
+
+    @property
+    def several(self) -> int:
+        """How many numbers the decoder gives for each component of a vector."""
+        return len(self.mus) // len(self.xs) if self.likelihood.event else 1
 
     @property
     def names(self) -> dict[str, Expr]:
         """Every word that a formula may use; vectors are indexed and have any number ``K`` of components."""
         if self.likelihood.event:
-            variables = {name: as_expr(IndexedBase(name)) for name in ("x", "mu", "r")}
+            own = (*self.likelihood.head, *raw_names(self.several)) if self.likelihood.head else ("mu", "r")
+            variables = {name: as_expr(IndexedBase(name)) for name in ("x", *own)}
         else:
             variables = {"x": self.xs[0], **{symbol.name: symbol for symbol in self.mus}}
         return {
@@ -84,10 +91,11 @@ class Words:
         return self.components(self.general(text, loss))
 
     def components(self, expression: Expr, **vectors: Sequence[Expr]) -> Expr:
-        """Write out sums and products over ``K`` components: those of x, mu and the other ``vectors``."""
+        """Write out sums and products over ``K`` components: those of x, of what the decoder gives and the other ``vectors``."""
         if not self.likelihood.event:
             return expression
-        parts: dict[str, Sequence[Expr]] = {"x": self.xs, "mu": self.mus, **vectors}
+        given = {name: self.mus[i :: self.several] for i, name in enumerate(self.likelihood.head or ("mu",))}
+        parts: dict[str, Sequence[Expr]] = {"x": self.xs, **given, **vectors}
         written_out = substitute(expression, {self.names["K"]: len(self.xs)}).doit()
         return replace(
             written_out,
@@ -98,7 +106,8 @@ class Words:
     def raws(self) -> list[Symbol]:
         """Return symbols for the decoder's raw outputs: r, then s, t...; for a vector r_1, r_2..."""
         if self.likelihood.event:
-            return [Symbol(f"r_{k}", real=True) for k in range(1, len(self.mus) + 1)]
+            names = raw_names(self.several)
+            return [Symbol(f"{name}_{k}", real=True) for k in range(1, len(self.xs) + 1) for name in names]
         return [Symbol(name, real=True) for name in raw_names(len(self.mus))]
 
     def linked(self) -> list[Expr]:
@@ -108,22 +117,29 @@ class Words:
             return [parse(part, {**self.noise, **{r.name: r for r in raw}}) for part in text.split(", ")]
         if text == "r":
             return [*raw]
-        component = parse(text, self.names)
-        return [self.components(substitute(component, {self.names["k"]: k}), r=raw) for k in range(1, len(raw) + 1)]
+        own = {name: raw[i :: self.several] for i, name in enumerate(raw_names(self.several))}
+        numbers = [parse(part, self.names) for part in text.split("; ")]
+        places = range(1, len(self.xs) + 1)
+        return [self.components(substitute(number, {self.names["k"]: k}), **own) for k in places for number in numbers]
 
 
 def words(kind: type[Likelihood], size: int | None = None) -> Words:
     """Return symbols with their signs for everything in a likelihood's formulas, vectors and mixtures having ``size`` components.
 
-    By default vectors have three, and mixtures two.
+    By default vectors have three, and mixtures two. Of vectors that are ``sized_by`` something else, one more than that.
     """
     fields = {field.name: field.metadata["domain"] for field in dataclasses.fields(kind)}
     noise = {name: symbol(name, domain) for name, domain in fields.items() if name != kind.sized_by}
-    likelihood = kind(**noise, **({kind.sized_by: float(size or PARTS)} if kind.sized_by else {}))
-    size = size or COMPONENTS
+    parts = size or (int(getattr(kind(), kind.sized_by)) if kind.event else PARTS) if kind.sized_by else 0
+    likelihood = kind(**noise, **({kind.sized_by: float(parts)} if kind.sized_by else {}))
+    if likelihood.event and kind.sized_by:
+        size = likelihood.length or int(getattr(likelihood, kind.sized_by)) + 1
+    size = likelihood.length or size or COMPONENTS
     ends = [f"_{k}" for k in range(1, size + 1)] if likelihood.event else [""]
     mus = [symbol(f"mu{end}", likelihood.domain) for end in ends]
-    if isinstance(likelihood.domain, Outputs):
+    if isinstance(likelihood.domain, VectorOutputs):
+        mus = [symbol(f"{name}_{k + 1}", region) for k in range(size) for name, region in likelihood.domain.of(k)]
+    elif isinstance(likelihood.domain, Outputs):
         mus = [symbol(name, region) for name, region in likelihood.domain.parts]
     return Words(likelihood, tuple(symbol(f"x{end}", likelihood.support) for end in ends), tuple(mus), noise)
 

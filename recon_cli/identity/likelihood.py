@@ -173,6 +173,16 @@ class Likelihood(Parametric, ABC):
         """Which of the numbers that the decoder gives are the size of the noise: the second of two."""
         return slice(1, 2)
 
+    @property
+    def length(self) -> int | None:
+        """How many components a vector has, where the likelihood's numbers say that."""
+        return None
+
+    def of_vectors(self, length: int) -> Likelihood:
+        """Return the likelihood of vectors of this length: as it is, unless its numbers say how long they are."""
+        del length
+        return self
+
     def centre(self, mu: Tensor) -> Tensor:
         """Return one number for each element of what the decoder gives, near which data lie: the mean, or first of several."""
         return mu[..., 0] if self.head else mu
@@ -267,6 +277,12 @@ class Likelihood(Parametric, ABC):
         del x
         return cls()
 
+    @classmethod
+    def unasked(cls, x: Tensor) -> str:
+        """Return why calibrate does not fit it to these data unless it is named; nothing where it does."""
+        del x
+        return ""
+
     @class_or_instance
     def fit(self, x: Tensor, mu: Tensor) -> Likelihood:
         """Return the same likelihood with the maximum-likelihood noise given data and their means, its design as it is.
@@ -278,6 +294,16 @@ class Likelihood(Parametric, ABC):
         from recon_cli.identity.fitting import fit
 
         return fit(self, x, mu)
+
+    def weighted_fit(self, x: Tensor, mu: Tensor, weights: Tensor) -> Likelihood:
+        """Return what ``fit`` does where each event counts as much as its weight."""
+        from recon_cli.identity.fitting import fit
+
+        return fit(self, x, mu, weights)
+
+    def refit(self, x: Tensor, mu: Tensor, weights: Tensor | None = None) -> Likelihood:
+        """Return the same likelihood with its parameters as they fit best, and whatever else it has as it is: a covariance."""
+        return self.fit(x, mu) if weights is None else self.weighted_fit(x, mu, weights)
 
     def at_mean_loss(self, loss: Callable[[], float]) -> Self | None:
         """Return the same likelihood with the noise that fits data of this mean loss; None where that says too little."""

@@ -100,8 +100,14 @@ class Parametric:
 
     def __str__(self) -> str:
         """As on the command line: ``laplace:scale=0.2``."""
-        values = ",".join(f"{key}={size(value):g}" for key, value in self.parameters.items())
-        return f"{self.name}:{values}" if values else self.name
+        return self.spelled()
+
+    def spelled(self, exact: bool = False) -> str:
+        """Return it as on the command line; where ``exact`` with all digits, and the place of a class of somebody's own."""
+        numbers = {key: size(value) for key, value in self.parameters.items()}
+        values = ",".join(f"{key}={value!r}" if exact else f"{key}={value:g}" for key, value in numbers.items())
+        name = (getattr(self, "word", "") if exact else "") or self.name
+        return f"{name}:{values}" if values else name
 
 
 def size(value: Number) -> float:

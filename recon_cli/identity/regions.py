@@ -26,6 +26,8 @@ class Region(ABC):
 
     whole
         whether only whole numbers do.
+    axes
+        how many axes at the end are one event.
     unit
         what an event is called.
     inset
@@ -38,6 +40,7 @@ class Region(ABC):
     high: float = math.inf
     whole: bool = False
 
+    axes: ClassVar[int] = 0
     unit: ClassVar[str] = "values"
     inset: ClassVar[str] = "0.001 from its ends"
     way_out: ClassVar[str] = "Scale the values, or choose a likelihood for real numbers (gaussian, laplace)."
@@ -57,7 +60,7 @@ class Region(ABC):
 
     def holds(self, values: Tensor) -> bool:
         """Return whether every event lies inside; of an array of numpy's too."""
-        parts = pieces(values) if self.unit == "values" or values.ndim > 1 else [values]
+        parts = pieces(values) if values.ndim > self.axes else [values]
         return all(bool(self.contains(part).all()) for part in parts)
 
     def keep(self, values: Tensor) -> Tensor:
@@ -177,6 +180,7 @@ class Sphere(Region):
     low: float = -1.0
     high: float = 1.0
 
+    axes: ClassVar[int] = 1
     unit: ClassVar[str] = "vectors"
     inset: ClassVar[str] = "each divided by its length"
     way_out: ClassVar[str] = "Divide each vector by its length."
@@ -220,6 +224,7 @@ class Simplex(Region):
     low: float = 0.0
     high: float = 1.0
 
+    axes: ClassVar[int] = 1
     unit: ClassVar[str] = "vectors"
     inset: ClassVar[str] = "none below a thousandth, divided by their sum"
     way_out: ClassVar[str] = "Give a vector for each event: one-hot for the data (or whole-number labels), softmax for the means."
@@ -252,6 +257,7 @@ class CountVector(Region):
     low: float = 0.0
     whole: bool = True
 
+    axes: ClassVar[int] = 1
     unit: ClassVar[str] = "vectors"
     way_out: ClassVar[str] = "Give whole numbers, not negative: weighted counts, as of tf-idf, are no counts."
 
@@ -277,6 +283,7 @@ class Outputs(Region):
 
     parts: tuple[tuple[str, Region], ...] = ()
 
+    axes: ClassVar[int] = 1
     unit: ClassVar[str] = "elements"
     way_out: ClassVar[str] = "Give every one of these numbers for each element, along a last axis."
 
@@ -397,7 +404,7 @@ def violation(values: Tensor, allowed: Region) -> Violation | None:
         return None
     import torch
 
-    outside = by_pieces(lambda part: ~allowed.contains(part), values, allowed.unit != "values", torch.bool)
+    outside = by_pieces(lambda part: ~allowed.contains(part), values, allowed.axes, torch.bool)
     return Violation(int(outside.count_nonzero()), outside.numel(), allowed.fault(values, outside), allowed.hint(values))
 
 

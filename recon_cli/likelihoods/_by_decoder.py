@@ -122,6 +122,10 @@ def spread_out(likelihood: Likelihood, x: Sequence[int], mu: Sequence[int]) -> L
 def sized(likelihood: Likelihood, x: Sequence[int], mu: Sequence[int]) -> Likelihood:
     """Return ``likelihood`` of as many components as ``mu``, (..., n) beside x's (...), has numbers for, unless it says."""
     by = likelihood.sized_by
+    if by and likelihood.event and tuple(mu[:-1]) == tuple(x) and likelihood == type(likelihood)():
+        own = len(likelihood.head) - likelihood.parameters[by]  # numbers that there are of any
+        count = mu[-1] - own
+        return dataclasses.replace(likelihood, **{by: float(count)}) if count >= 1 else likelihood
     if not by or likelihood.parameters[by] != type(likelihood)().parameters[by] or tuple(mu[:-1]) != tuple(x):
         return likelihood
     count, left = divmod(mu[-1] * int(likelihood.parameters[by]), len(likelihood.head))
@@ -141,6 +145,10 @@ def floored(likelihood: Likelihood, floor: float) -> Likelihood:
     """
     family: Any = type(likelihood)
     at = likelihood.spreads
+    if at.start == at.stop:
+        raise ReconError(
+            f"A floor keeps a size from running to 0, and the noise of {likelihood.name} is a matrix.", "Leave --sigma-floor out."
+        )
     name = likelihood.head[at.start]
     if isinstance(likelihood.domain, Outputs) and likelihood.domain.parts[at.start][1] == SHARE:
         raise ReconError(f"A floor keeps a noise from running to 0, and {name} is a share.", "Leave --sigma-floor out.")

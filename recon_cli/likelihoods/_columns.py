@@ -47,6 +47,7 @@ class Columns(Region):
 
     groups: tuple[tuple[Group, Region], ...] = ()
 
+    axes: ClassVar[int] = 1
     unit: ClassVar[str] = "rows"
     inset: ClassVar[str] = "each column in its own way"
 
@@ -224,6 +225,11 @@ def product(word: str, find: Callable[[str], type[Likelihood]]) -> type[Likeliho
             raise ReconError(
                 f"{family.name} takes several numbers for each column, and in a product each has one.",
                 "Take it for a table of its own, or the same family with one noise.",
+            )
+        if hasattr(family, "matrix"):
+            raise ReconError(
+                f"{family.name} has a covariance, which is none of a product's numbers.",
+                "Take it for a table of its own, or gaussian for these columns.",
             )
         if int(count or 1) < (2 if family.event else 1):
             raise ReconError(f"{name}*{count or 1} is no group of columns.", f"Say how many, as in {name}*3.")

@@ -34,7 +34,7 @@ class Vae(Model):
         super().__init__(likelihood)
         self.latents, self.deterministic = latents, deterministic
         self.event = (length,) if likelihood.event else ()
-        self.tail = self.event or ((self.numbers,) if self.several else ())
+        self.tail = (*self.event, *((self.numbers,) if self.several else ()))
 
     @classmethod
     def check(cls, options: Options) -> None:

@@ -122,7 +122,8 @@ class Regression(Model):
         x = (rows.index_select(1, self.x_columns) - self.mean) / self.scale
         x = near(x) if self.hidden else x
         raw = self.shift.addcmul(self.spread, torch.stack([part(x) for part in self.decoder], dim=-1))
-        return raw if self.several else raw.squeeze(-1).unsqueeze(1) if self.has_events else raw.squeeze(-1)
+        raw = raw if self.several else raw.squeeze(-1)
+        return raw.unsqueeze(1) if self.has_events else raw
 
     def outputs(self, rows: Tensor) -> Tensor:
         return self.link.inverse(self.predict(rows))

@@ -92,9 +92,7 @@ class Optimal(NoiseRule):
 
 def best_noise(likelihood: Likelihood, x: Tensor, mu: Tensor, weights: Tensor | None) -> Likelihood:
     """Return the likelihood with the noise that fits best, where events count as ``weights`` say."""
-    if weights is None:
-        return likelihood.fit(x, mu)
-    return fitting.fit(likelihood, x, mu, weights)
+    return likelihood.refit(x, mu, weights)
 
 
 def still(likelihood: Likelihood, x: Tensor, floor: float) -> str:

@@ -28,7 +28,7 @@ from recon_cli.report import version
 from recon_cli.runtime import devices, processes
 from recon_cli.training.loop import State
 from recon_cli.training.noises import start
-from recon_cli.training.settings import Settings, exactly, noise, trained
+from recon_cli.training.settings import Settings, noise, trained
 from recon_cli.training.shared import SharedState, shareable
 from recon_cli.training.targets import joined, labels, listed, others, targets_of
 from recon_cli.training.validation import Validation
@@ -133,6 +133,8 @@ class Plan:
             columns = labels(columns, values.shape[1])
             events = events[:, None, targets] if parsed.event else events[:, targets]
             described += f"; {listed([columns[place] for place in targets])} from {others(columns, targets)}"
+        if parsed.event:
+            parsed = parsed.of_vectors(events.shape[-1])
         if (on := elsewhere(parsed, events)) is not None:
             values, events = on.to_unit(torch.from_numpy(values)).numpy(), on.to_unit(events)
             remarks += (f"{word}: its levels, {on}, are taken to [0, 1] for {parsed.name}: all numbers are in units of that.",)
@@ -161,7 +163,8 @@ class Plan:
         config = {
             "version": version(), "data": word, "shape": shape, "rows": fingerprint,
             "binarize": binarize, "scale": scale, **reading.words,
-            "likelihood": likelihood if isinstance(likelihood, str) else exactly(parsed), "sigma": sigma, "noise": whose,
+            "likelihood": likelihood if isinstance(likelihood, str) else parsed.spelled(exact=True),
+            "sigma": sigma, "noise": whose,
             **vars(settings), **model.provenance(), **likelihoods.provenance(parsed),
             "device": where.type if processes.is_distributed() else str(where),
         }  # fmt: skip

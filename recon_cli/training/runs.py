@@ -24,7 +24,6 @@ from recon_cli.runtime.curves import sketch
 from recon_cli.runtime.images import png
 from recon_cli.training.figures import Epoch
 from recon_cli.training.locks import LOCK, Lock
-from recon_cli.training.settings import exactly
 
 if TYPE_CHECKING:
     from recon_cli.training.result import Training
@@ -164,7 +163,7 @@ class RunFolder:
             return
         from safetensors.torch import save
 
-        likelihood = exactly(training.likelihood)
+        likelihood = training.likelihood.spelled(exact=True)
         self.put("result.json", checksums.json_text(plain({"likelihood": likelihood, **vars(training.result)})))
         tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in training.model.state_dict().items()}
         for name, value in training.likelihood.parameters.items():

@@ -15,7 +15,6 @@ from recon_cli import likelihoods, models
 from recon_cli.errors import ReconError, nearest, unknown
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import Loss
-from recon_cli.identity.parametric import size
 from recon_cli.likelihoods._by_decoder import by_network, levels_by_network
 from recon_cli.models._options import Domain, Keywords, Options, outside, spelled
 from recon_cli.sources import ReadKeywords, ReadOptions
@@ -181,8 +180,8 @@ def noise(likelihood: str | Likelihood, sigma: float | str | None) -> tuple[Like
             f"The noise is given twice: --likelihood {parsed} and --sigma {sigma}.",
             f"Leave one of them out, as in --likelihood {parsed.name} --sigma {sigma}.",
         )
-    kinds = {"per-element": "a sigma or a scale", "network": "a noise of single numbers, not of vectors"}
-    fits = parsed.level_name in ("sigma", "scale") if sigma == "per-element" else bool(names)
+    kinds = {"per-element": "a sigma or a scale of single numbers", "network": "a noise of single numbers, not of vectors"}
+    fits = parsed.level_name in ("sigma", "scale") and not parsed.event if sigma == "per-element" else bool(names)
     if str(sigma) in kinds and not fits:
         raise ReconError(
             f"--sigma {sigma} is for {kinds[str(sigma)]}, and {parsed.name} has {' and '.join(parsed.noise)}.",
@@ -224,13 +223,6 @@ def akin(loss: Loss, likelihood: Likelihood, asked: str) -> Loss:
             f"Try {asked} {likelihood.loss.name}, or another --likelihood.",
         )
     return loss
-
-
-def exactly(side: Likelihood | Loss) -> str:
-    """Return a likelihood or loss as on the command line, with all digits: ``laplace:scale=0.2``."""
-    values = ",".join(f"{key}={size(value)!r}" for key, value in side.parameters.items())
-    name = getattr(side, "word", "") or side.name
-    return f"{name}:{values}" if values else name
 
 
 def level(sigma: float | str) -> float:

@@ -27,7 +27,7 @@ from recon_cli.training.figures import loss_beside, passes
 from recon_cli.training.loop import State, threads
 from recon_cli.training.plan import Data, Plan
 from recon_cli.training.saying import short
-from recon_cli.training.settings import Everything, Settings, akin, exactly, split_options, with_options
+from recon_cli.training.settings import Everything, Settings, akin, split_options, with_options
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -269,7 +269,7 @@ def side_by_side(plan: Plan, loss: Loss, progress: Callable[[int, str], None] | 
     if abs(slope - 1) > 1e-9:
         ways["unscaled"] = dataclasses.replace(settings, beta=scaled.beta)
         ways |= {"KL unchanged": dataclasses.replace(scaled, beta=settings.beta)} if settings.beta and settings.latent else {}
-    ways = {name: dataclasses.replace(one, loss=exactly(loss)) for name, one in ways.items()}
+    ways = {name: dataclasses.replace(one, loss=loss.spelled(exact=True)) for name, one in ways.items()}
     sides = [dataclasses.replace(plan, settings=one).state() for one in ways.values()]
     for side in sides:
         side.asked = settings
