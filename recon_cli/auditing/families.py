@@ -17,6 +17,7 @@ from recon_cli import likelihoods
 from recon_cli.errors import ReconError
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.regions import SHARE
+from recon_cli.identity.vectors import REAL_VECTORS
 
 MATCH = 1e-6  # the largest difference of two gradient fields, relative to the largest gradient, that is none
 COUNTS = (*range(2, 33), 50, 63, 64, 99, 100, 127, 128, 200, 250, 255, 256, 500, 512, 1000)  # trials that are tried
@@ -117,7 +118,7 @@ def candidates(event: int = 0) -> tuple[Candidate, ...]:
     for name in likelihoods.names():
         kind = likelihoods.find(name)
         likelihood = kind()
-        if kind.event != event or kind.head:
+        if kind.event != event or kind.head or likelihood.domain == REAL_VECTORS:  # without its covariance it is elements
             continue
         if bool((likelihood.gap(probe) != 0).any()):
             for call in ("nll", "nll_raw"):

@@ -108,6 +108,7 @@ def parts_of(measured: Measurements) -> Iterator[Part]:
             continue
         for family, weight in rec.match.parts or ((rec.match.family, rec.match.weight),):
             what = "NLL" if rec.spread else summed(rec.match, family)
+            what = f"Σ w·{what.removeprefix('Σ').strip()}" if term.uneven else what
             yield Part(weight < 0, coefficient(abs(weight), powers, sizes), what, arguments, powers)
     names = measured.latents if latent is not None and latent.line else (measured.mu, measured.scale)
     if latent is not None and latent.weight:

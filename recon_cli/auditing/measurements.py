@@ -67,6 +67,12 @@ class Term:
     by_decoder: bool = False
     classes: str = ""
 
+    @property
+    def uneven(self) -> bool:
+        """Whether its elements have weights of their own, all of them some."""
+        low, high = self.rec.weights
+        return self.rec.additive and self.rec.counted == 1 and abs(low / high - 1) > 1e-6
+
 
 @dataclass(frozen=True)
 class Measurements:

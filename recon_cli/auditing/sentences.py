@@ -57,6 +57,9 @@ def told(measured: Measurements, term: Term, row: Row) -> str:
     """Return the sentence of one term, without the comma that closes a clause where another mark follows."""
     given = "" if row.link or measured.alone or term.astray else outputs(term)
     more = f" It takes {row.term} for {given}." if given and given[:4] not in row.term.lower() else ""
+    if term.uneven and " + " not in (row.family or "") and not (measured.alone or term.astray):
+        low, high = map(number, term.rec.weights)
+        more += f" Its elements have weights w of their own, from {low} to {high} times the middle one, for which that is."
     return re.sub(r",(?=[,.;:])", "", one(measured, term, row)) + more
 
 
@@ -286,10 +289,6 @@ def asides(measured: Measurements, rows: Sequence[Row]) -> list[str]:
             )
         if rec.additive and 0 < rec.counted < 1:
             notes.append(f"{1 - rec.counted:.0%} of the elements of {term.recon} have no gradient (a mask).")
-        elif rec.additive and abs(rec.weights[0] / rec.weights[1] - 1) > 1e-6 and " + " not in (row.family or ""):
-            notes.append(
-                f"The elements weigh differently, from {number(rec.weights[0])} to {number(rec.weights[1])} times the middle one."
-            )
         if term.scaling.axes:
             notes.append(f"The trade-off grows with the axes of a sample to different powers ({term.scaling.axes}).")
         if row.own_scale is not None:
@@ -322,7 +321,7 @@ def is_plain(latent: Latent) -> bool:
 def conversions(measured: Measurements, rows: Sequence[Row]) -> tuple[tuple[str, str], ...]:
     """Return what to write for today's trade-off with sums, and for the noise that the data choose: whole objectives."""
     row, term = rows[0], measured.terms[0]
-    if row.tradeoff is None or len(rows) > 1 or term.astray is not None or measured.unexplained:
+    if row.tradeoff is None or len(rows) > 1 or term.astray is not None or measured.unexplained or term.uneven:
         return ()
     beta, today = f"{row.tradeoff:.10g}", f"today's trade-off{place(row, term, measured) or ', with sums'}"
     latent = measured.latent

@@ -237,3 +237,17 @@ def test_what_moves_nothing_is_no_term() -> None:
     found = audit(lambda x_hat, x, z: F.mse_loss(x_hat, x), (6,), 3)
     assert "S(" not in found.formula
     assert "no KL here" in found.sentence
+
+
+def test_weights_of_elements_are_in_the_sentence_and_in_the_formula() -> None:
+    """As sigmas of channels are: no line stands for it that has lost them."""
+
+    def loss(recon, x, mu, logvar):
+        w = torch.tensor([2.0, 1.0, 0.5], dtype=recon.dtype).reshape(3, 1, 1)
+        return 0.5 * (w * (recon - x) ** 2).sum() - 0.5 * (1 + logvar - mu**2 - logvar.exp()).sum()
+
+    result = audit(loss, shape=(3, 2, 2))
+    assert result.verdict == "elbo"
+    assert "weights w of their own, from 0.5 to 2 times the middle one" in result.sentence
+    assert "L = 0.5·Σ w·(x̂−x)² + KL" in str(result)
+    assert "trade-off" not in str(result)

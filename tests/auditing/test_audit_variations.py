@@ -459,7 +459,7 @@ def test_no_gaussian_near_zero_where_nothing_bends() -> None:
 @pytest.mark.parametrize(
     ("how", "words"),
     [
-        ({"shape": {"x": (3,)}}, "size of tensor"),
+        ({"shape": {"x": (3,), "x_hat": (4,)}}, "broadcast a dimension of length 3"),
         ({"bind": {"weight": math.nan}}, "runs, but the loss is nan"),
     ],
 )
