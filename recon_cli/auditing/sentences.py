@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import torch
 
 from recon_cli import likelihoods
-from recon_cli.auditing.best_noise import LINK
 from recon_cli.auditing.defects._subject import SCALES
+from recon_cli.auditing.dependent import LINK
 from recon_cli.auditing.families import LINKS, DecoderScale
 from recon_cli.auditing.formulas import INVERSES, at, number
 from recon_cli.auditing.judgement import Row
