@@ -316,14 +316,16 @@ def refined(
 def mixture(losses: tuple[Candidate, ...], x: Tensor, raw: Tensor, measured: Tensor) -> Match | None:
     """Return two losses without numbers of their own, added with positive weights: elastic net is squared and absolute error."""
     fields = [(each, gradient) for each in losses if not each.own and (gradient := field_of(each, (), x, raw)) is not None]
-    for i, (first, a) in enumerate(fields):
-        for second, b in fields[i + 1 :]:
-            basis = torch.stack([a, b], dim=1)
-            weights = torch.linalg.lstsq(basis, measured.unsqueeze(1)).solution.squeeze(1)
-            off = float((basis @ weights - measured).abs().max() / measured.abs().max())
-            if off < 1e-9 and bool((weights * weights.sum().sign() > 1e-12 * weights.abs().max()).all()):
-                parts = sorted(zip((first.family, second.family), weights.tolist(), strict=True), key=lambda p: p[0])
-                name = "elastic-net" if [p[0] for p in parts] == ["gaussian", "laplace"] else " + ".join(p[0] for p in parts)
-                lead = dict(parts).get("gaussian", parts[0][1])
-                return Match(name, lead, off, None, (), "", tuple(parts))
+    if len(fields) < 2:
+        return None
+    every, (one, other) = torch.stack([gradient for _, gradient in fields]), torch.triu_indices(len(fields), len(fields), 1)
+    basis = torch.stack([every[one], every[other]], dim=2)
+    weights = torch.linalg.lstsq(basis, measured.expand(len(one), -1).unsqueeze(2)).solution
+    off = (basis @ weights - measured.unsqueeze(1)).abs().amax((1, 2)) / measured.abs().max()
+    positive = (weights * weights.sum(1, keepdim=True).sign() > 1e-12 * weights.abs().amax(1, keepdim=True)).all(1).squeeze(1)
+    for i in ((off < 1e-9) & positive).nonzero().flatten().tolist():
+        families = [fields[which[i]][0].family for which in (one, other)]
+        parts = sorted(zip(families, weights[i].flatten().tolist(), strict=True), key=lambda p: p[0])
+        name = "elastic-net" if [p[0] for p in parts] == ["gaussian", "laplace"] else " + ".join(p[0] for p in parts)
+        return Match(name, dict(parts).get("gaussian", parts[0][1]), float(off[i]), None, (), "", tuple(parts))
     return None
