@@ -14,8 +14,8 @@ from recon_cli.auditing.latents import PRIOR
 from recon_cli.auditing.matching import latent_keys, pairs
 from recon_cli.auditing.measuring import ReconstructionTerm
 from recon_cli.auditing.probes import benign, gradients, uniform, value_at
+from recon_cli.auditing.reach.asking import content_of
 from recon_cli.auditing.reach.roles import BoundNumber, Pair
-from recon_cli.auditing.reach.surroundings import content_of
 from recon_cli.identity.regions import Interval
 
 

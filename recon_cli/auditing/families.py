@@ -156,29 +156,52 @@ MADE: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-def field_of(candidate: Candidate, numbers: tuple[float, ...], x: Tensor, raw: Tensor, link: str = "") -> Tensor | None:
-    """Return d loss / d prediction at every point; None where it is not finite."""
+class Points:
+    """Points (x, prediction), alike where their numbers are: most are the same in every audit."""
+
+    def __init__(self, x: Tensor, raw: Tensor) -> None:
+        self.x, self.raw = x, raw
+        self.key = tuple((each.shape, each.dtype, each.numpy().tobytes()) for each in (x, raw))
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Points) and self.key == other.key
+
+
+def derived(candidate: Candidate, numbers: tuple[float, ...], points: Points, link: str = "") -> Tensor | None:
+    """Return what ``field_of`` does, each time anew."""
     to_mean, to_data = LINKS[link]
     try:
         with torch._C.DisableTorchFunction():  # nothing to overrule in our own arithmetic, thousands of times
-            leaf = raw.detach().clone().requires_grad_()
-            value = candidate.values(to_data(x), to_mean(leaf), numbers)
+            leaf = points.raw.detach().clone().requires_grad_()
+            value = candidate.values(to_data(points.x), to_mean(leaf), numbers)
             (gradient,) = torch.autograd.grad(value.sum(), leaf)
             return gradient if bool(gradient.isfinite().all()) else None
     except (RuntimeError, ValueError, ReconError):
         return None
 
 
-def fields_of(candidate: Candidate, numbers: list[float], x: Tensor, raw: Tensor) -> Tensor:
+kept = functools.lru_cache(4096)(derived)  # from one audit to the next
+
+
+def field_of(candidate: Candidate, numbers: tuple[float, ...], x: Tensor, raw: Tensor, link: str = "") -> Tensor | None:
+    """Return d loss / d prediction at every point; None where it is not finite."""
+    return (derived if numbers else kept)(candidate, numbers, Points(x, raw), link)
+
+
+@functools.lru_cache(1024)
+def fields_of(candidate: Candidate, numbers: tuple[float, ...], points: Points) -> Tensor:
     """Return a row of what ``field_of`` does for each number, NaN where it is none; all at once, where the loss takes tensors."""
-    leaf = raw.expand(len(numbers), -1).clone().requires_grad_()
+    leaf = points.raw.expand(len(numbers), -1).clone().requires_grad_()
     try:
         with torch._C.DisableTorchFunction():
-            values = candidate.values(x.expand_as(leaf), leaf, (torch.tensor(numbers, dtype=x.dtype).unsqueeze(1),))  # type: ignore[arg-type]
+            values = candidate.values(points.x.expand_as(leaf), leaf, (torch.tensor(numbers, dtype=leaf.dtype).unsqueeze(1),))  # type: ignore[arg-type]
             return torch.autograd.grad(values.sum(), leaf)[0]
     except (TypeError, RuntimeError, ValueError):
-        rows = (field_of(candidate, (number,), x, raw) for number in numbers)
-        return torch.stack([torch.full_like(raw, math.nan) if row is None else row for row in rows])
+        rows = (derived(candidate, (number,), points) for number in numbers)
+        return torch.stack([torch.full_like(points.raw, math.nan) if row is None else row for row in rows])
 
 
 def ratio(field: Tensor | None, measured: Tensor) -> tuple[float, float]:
@@ -224,13 +247,13 @@ def single(candidate: Candidate, x: Tensor, raw: Tensor, measured: Tensor, link:
 
 
 def solved(candidate: Candidate, x: Tensor, raw: Tensor, measured: Tensor) -> Match:
-    """Return one candidate with the number of its own that fits best: a grid, then golden sections; several at once."""
+    """Return one candidate with the number of its own that fits best: a grid, then least squares; several at once."""
     if len(candidate.own) > 1:
         return solved_together(candidate, x, raw, measured)
     few = slice(None, None, max(1, len(x) // 42))
 
-    def rough(numbers: list[float]) -> tuple[float, int]:
-        fields = fields_of(candidate, numbers, x[few], raw[few])
+    def rough(numbers: Iterable[float]) -> tuple[float, int]:
+        fields = fields_of(candidate, tuple(numbers), Points(x[few], raw[few]))
         alike = (fields @ measured[few]).abs() / (fields.norm(dim=1) * measured[few].norm())
         best = int(alike.nan_to_num(-1.0).argmax())
         return 1 - float(alike[best]), best
@@ -249,24 +272,7 @@ def solved(candidate: Candidate, x: Tensor, raw: Tensor, measured: Tensor) -> Ma
     coarse = -39 + 3 * rough([to_number(i * step) for i in range(-39, 40, 3)])[1]
     far, best = rough([to_number(i * step) for i in range(coarse - 2, coarse + 3)])
     middle = step * (coarse - 2 + best)
-    if not far <= 0.05:
-        return at(middle)
-    low, high = middle - step, middle + step
-    golden = (math.sqrt(5) - 1) / 2
-    left, right = high - golden * (high - low), low + golden * (high - low)
-    f_left, f_right = at(left).off, at(right).off
-    while high - low > 1e-12 * max(1.0, abs(low)):
-        if high - low < 1e-3 * step and min(f_left, f_right) > 10 * CLOSE:  # so near it would fit, if it did
-            break
-        if f_left < f_right:
-            high, right, f_right = right, left, f_left
-            left = high - golden * (high - low)
-            f_left = at(left).off
-        else:
-            low, left, f_left = left, right, f_right
-            right = low + golden * (high - low)
-            f_right = at(right).off
-    return at((low + high) / 2)
+    return refined(candidate, x, raw, measured, [middle], (middle - step, middle + step)) if far <= 0.05 else at(middle)
 
 
 def as_share(t: float) -> float:
@@ -274,40 +280,53 @@ def as_share(t: float) -> float:
     return 1 / (1 + math.exp(-t))
 
 
+def numbers_at(candidate: Candidate, point: Iterable[float]) -> tuple[float, ...]:
+    """Return numbers of a candidate's own by their logits, where they lie between 0 and 1, or their logarithms."""
+    return tuple((as_share if share else math.exp)(t) for t, share in zip(point, candidate.shares, strict=True))
+
+
 def solved_together(candidate: Candidate, x: Tensor, raw: Tensor, measured: Tensor) -> Match:
     """Return one candidate with the numbers of its own that fit best: the best of a coarse grid, then least squares."""
+    if not bool(candidate.kind().support.contains(x).all()):
+        return Match(candidate.family, 0.0, math.inf, candidate)
+    places = [(-1.5, 0.0, 1.5) if share else (-3.0, -1.0, 1.0) for share in candidate.shares]
+    tried = [single(candidate, x, raw, measured, "", numbers_at(candidate, point)) for point in itertools.product(*places)]
+    start = [*itertools.product(*places)][min(range(len(tried)), key=lambda i: tried[i].off)]
+    return refined(candidate, x, raw, measured, start, (-12.0, 12.0))
+
+
+def refined(
+    candidate: Candidate, x: Tensor, raw: Tensor, measured: Tensor, start: Iterable[float], bounds: tuple[float, float]
+) -> Match:  # fmt: skip
+    """Return one candidate with the numbers of its own that fit best by least squares, from some on."""
     from scipy.optimize import least_squares
 
-    nothing = Match(candidate.family, 0.0, math.inf, candidate)
-    if not bool(candidate.kind().support.contains(x).all()):
-        return nothing
-    places = [(-1.5, 0.0, 1.5) if share else (-3.0, -1.0, 1.0) for share in candidate.shares]
-
-    def numbers(point: Iterable[float]) -> tuple[float, ...]:
-        return tuple((as_share if share else math.exp)(t) for t, share in zip(point, candidate.shares, strict=True))
+    def inside(point: Iterable[float]) -> tuple[float, ...]:
+        return numbers_at(candidate, [min(max(t, bounds[0]), bounds[1]) for t in point])
 
     def missed(point: Iterable[float]) -> Any:
-        field = field_of(candidate, numbers(point), x, raw)
+        field = field_of(candidate, inside(point), x, raw)
         weight = 0.0 if field is None else ratio(field, measured)[0]
         off = measured if field is None else measured - weight * field
-        return (off / measured.abs().max()).numpy()
+        return (off / measured.abs().max()).nan_to_num(1.0, 1.0, -1.0).numpy()
 
-    start = min(itertools.product(*places), key=lambda point: float(abs(missed(point)).max()))
-    best = least_squares(missed, start, jac="3-point", bounds=(-12, 12), xtol=1e-15, ftol=1e-15, gtol=1e-15, max_nfev=60)
-    return single(candidate, x, raw, measured, "", numbers(best.x.tolist()))
+    best = least_squares(missed, [*start], method="lm", xtol=1e-15, ftol=1e-15, gtol=1e-15, max_nfev=60)
+    return single(candidate, x, raw, measured, "", inside(best.x.tolist()))
 
 
 def mixture(losses: tuple[Candidate, ...], x: Tensor, raw: Tensor, measured: Tensor) -> Match | None:
     """Return two losses without numbers of their own, added with positive weights: elastic net is squared and absolute error."""
     fields = [(each, gradient) for each in losses if not each.own and (gradient := field_of(each, (), x, raw)) is not None]
-    for i, (first, a) in enumerate(fields):
-        for second, b in fields[i + 1 :]:
-            basis = torch.stack([a, b], dim=1)
-            weights = torch.linalg.lstsq(basis, measured.unsqueeze(1)).solution.squeeze(1)
-            off = float((basis @ weights - measured).abs().max() / measured.abs().max())
-            if off < 1e-9 and bool((weights * weights.sum().sign() > 1e-12 * weights.abs().max()).all()):
-                parts = sorted(zip((first.family, second.family), weights.tolist(), strict=True), key=lambda p: p[0])
-                name = "elastic-net" if [p[0] for p in parts] == ["gaussian", "laplace"] else " + ".join(p[0] for p in parts)
-                lead = dict(parts).get("gaussian", parts[0][1])
-                return Match(name, lead, off, None, (), "", tuple(parts))
+    if len(fields) < 2:
+        return None
+    every, (one, other) = torch.stack([gradient for _, gradient in fields]), torch.triu_indices(len(fields), len(fields), 1)
+    basis = torch.stack([every[one], every[other]], dim=2)
+    weights = torch.linalg.lstsq(basis, measured.expand(len(one), -1).unsqueeze(2)).solution
+    off = (basis @ weights - measured.unsqueeze(1)).abs().amax((1, 2)) / measured.abs().max()
+    positive = (weights * weights.sum(1, keepdim=True).sign() > 1e-12 * weights.abs().amax(1, keepdim=True)).all(1).squeeze(1)
+    for i in ((off < 1e-9) & positive).nonzero().flatten().tolist():
+        families = [fields[which[i]][0].family for which in (one, other)]
+        parts = sorted(zip(families, weights[i].flatten().tolist(), strict=True), key=lambda p: p[0])
+        name = "elastic-net" if [p[0] for p in parts] == ["gaussian", "laplace"] else " + ".join(p[0] for p in parts)
+        return Match(name, dict(parts).get("gaussian", parts[0][1]), float(off[i]), None, (), "", tuple(parts))
     return None

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from recon_cli.auditing import checks, lines, soundness, spreads
-from recon_cli.auditing.best_noise import Chosen, chosen, switch
-from recon_cli.auditing.blocks import product
 from recon_cli.auditing.calling import Problem, Sizes
+from recon_cli.auditing.dependent import Chosen, chosen, product, switch
 from recon_cli.auditing.fields import POINTS
 from recon_cli.auditing.latents import Latent
 from recon_cli.auditing.latents import measure as measure_latents

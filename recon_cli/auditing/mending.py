@@ -6,9 +6,8 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from recon_cli.auditing.formulas import number
+from recon_cli.auditing.formulas import call_of, line_of, number, of_output
 from recon_cli.auditing.latents import PRIOR
-from recon_cli.auditing.spelling import call_of, line_of, of_output
 from recon_cli.identity.likelihood import Likelihood
 
 if TYPE_CHECKING:

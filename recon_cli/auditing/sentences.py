@@ -8,8 +8,8 @@ import re
 from collections.abc import Sequence
 
 from recon_cli import likelihoods
-from recon_cli.auditing.best_noise import LINK
 from recon_cli.auditing.defects._subject import SCALES
+from recon_cli.auditing.dependent import LINK
 from recon_cli.auditing.families import DecoderScale
 from recon_cli.auditing.formulas import INVERSES, at, bounds, number
 from recon_cli.auditing.judgement import Row

@@ -10,12 +10,11 @@ from typing import Any
 
 from torch import Tensor
 
-from recon_cli.auditing.reach.asking import SKIPPED, asked, handed_on, keys_of, read, wanted
+from recon_cli.auditing.reach.asking import SKIPPED, around, asked, handed_on, keys_of, parameters_of, read, wanted
 from recon_cli.auditing.reach.call_plans import BoundNumber, CallPlan, DecoderOutputs, Pair, Slot, substitute
 from recon_cli.auditing.reach.callables import Reached
 from recon_cli.auditing.reach.objects import Stand
 from recon_cli.auditing.reach.questions import Node
-from recon_cli.auditing.reach.surroundings import around, parameters_of
 from recon_cli.auditing.reach.vocabulary import (
     DATA,
     FLAGS,

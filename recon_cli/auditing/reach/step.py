@@ -19,12 +19,11 @@ from recon_cli.auditing.reach.call_plans import CallPlan, Slot
 from recon_cli.auditing.reach.callables import Reached
 from recon_cli.auditing.reach.cutting import Cut
 from recon_cli.auditing.reach.drawing import is_cut_off, missampled
-from recon_cli.auditing.reach.draws import folded, upright
 from recon_cli.auditing.reach.exponents import growth
 from recon_cli.auditing.reach.losses import DerivedLoss
 from recon_cli.auditing.reach.misreadings import misreading
 from recon_cli.auditing.reach.parts import LiveStep, Parts, broadcast, is_linear, parts_of, with_targets
-from recon_cli.auditing.reach.priors import with_priors
+from recon_cli.auditing.reach.plain import folded, upright, with_priors
 from recon_cli.auditing.remainders import CROSSES, crosses
 from recon_cli.auditing.result import Audit, audit_of
 from recon_cli.auditing.sampling import undrawn
