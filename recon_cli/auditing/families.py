@@ -60,7 +60,11 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Match:
-    """What a field is: ``weight`` times a loss of the prediction behind ``link``, to within ``off``."""
+    """What a field is: ``weight`` times a loss of the prediction behind ``link``, to within ``off``.
+
+    given
+        numbers of the family that the loss states, where its scale is a decoder's own.
+    """
 
     family: str
     weight: float
@@ -69,6 +73,7 @@ class Match:
     numbers: tuple[float, ...] = ()
     link: str = ""
     parts: tuple[tuple[str, float], ...] = ()
+    given: tuple[tuple[str, float], ...] = ()
 
     @property
     def own(self) -> dict[str, float]:
@@ -305,3 +310,22 @@ def mixture(losses: tuple[Candidate, ...], x: Tensor, raw: Tensor, measured: Ten
                 lead = dict(parts).get("gaussian", parts[0][1])
                 return Match(name, lead, off, None, (), "", tuple(parts))
     return None
+
+
+def likelihood_of(match: Match, weight: float) -> tuple[Any, str]:
+    """Return the likelihood in the registry whose loss has this weight, and its name: of log-cosh, at 1 one and at 2 another."""
+    candidate = match.candidate
+    if candidate is None:
+        return None, match.family
+    own = match.own
+    kinds = [likelihoods.find(name) for name in likelihoods.names()]
+    for kind in [
+        candidate.kind,
+        *(k for k in kinds if k is not candidate.kind and not k.head and type(k().loss) is candidate.loss),
+    ]:
+        for near in (weight, float(round(weight)) if abs(weight - round(weight)) < 1e-6 else weight):
+            try:
+                return kind.with_slope(near, candidate.loss(**own) if own else None), kind.name
+            except Exception:
+                continue
+    return None, candidate.family

@@ -108,7 +108,7 @@ def summed(term: Term) -> str:
     if term.by_decoder:
         return f"-{term.recon}.log_prob({x}).sum()"
     if rec.spread:
-        if (scale := scale_of(rec.spread)) is None:
+        if (scale := scale_of(rec.spread)) is None or match.given or match.family not in ("laplace", "heteroscedastic-gaussian"):
             return ""
         std, log = (part.format(s=scale) for part in DEVIATIONS[rec.spread.quantity])
         error = f"(({r} - {x}) / {std})"

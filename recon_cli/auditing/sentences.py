@@ -20,6 +20,10 @@ from recon_cli.auditing.mending import ends, is_name, kl, summed
 from recon_cli.errors import ReconError
 from recon_cli.identity.likelihood import Likelihood
 
+SCALE_WORDS = {  # of a family whose scale is no standard deviation
+    "std": "scale", "log_std": "log scale", "log_variance": "log squared scale", "variance": "squared scale",
+    "precision": "inverse squared scale",
+}  # fmt: skip
 UNKNOWN = "Not recognised is"
 BENT = ("huber", "student-t", "hyperbolic-secant", "logistic", "von-mises")  # a square near 0
 
@@ -212,7 +216,8 @@ def title(row: Row, term: Term) -> str:
 
 def scaled(spread: DecoderScale, family: str) -> str:
     """Return in words what a decoder's scale is of its argument."""
-    words = {"std": "scale" if family == "laplace" else "standard deviation", "log_std": "log standard deviation"}
+    normal = family in ("heteroscedastic-gaussian", "gaussian")
+    words = {"std": "standard deviation", "log_std": "log standard deviation"} if normal else SCALE_WORDS
     what = f"whose {words.get(spread.quantity, spread.quantity.replace('_', ' '))} is"
     if spread.link is None:
         at = ", ".join(f"{number(sigma)} at {spread.key} = {s:.3g}" for s, sigma in spread.samples)
