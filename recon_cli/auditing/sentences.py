@@ -71,6 +71,11 @@ def one(measured: Measurements, term: Term, row: Row) -> str:
         return alone(measured, term)
     if astray is not None:
         return f"This compares {row.term} with {astray.other or 'no target'}: {astray.evidence}. {astray.fix}"
+    if row.verdict == "not-factorised" and term.rec.norm:
+        return (
+            f"This is the Euclidean norm of {term.rec.norm}: a density of that as a whole, in its norm, and no likelihood of "
+            "independent elements, so there is no noise of an element to read off."
+        )
     if row.verdict == "not-factorised":
         return "This is no factorised likelihood: what one element costs depends on the others, so there is no noise to read off."
     name = title(row, term) + (f" with the noise that its residuals choose, {row.chosen}" if row.chosen else "")
