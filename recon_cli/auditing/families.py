@@ -148,6 +148,8 @@ LINKS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] 
     "softplus": (torch.nn.functional.softplus, lambda x: x),
     "(r + 1)/2": (lambda r: (r + 1) / 2, lambda x: x),
     "255 r": (lambda r: 255 * r, lambda x: x),
+    "255 sigmoid(r)": (lambda r: 255 * r.sigmoid(), lambda x: x),
+    "127.5 (tanh(r) + 1)": (lambda r: 127.5 * (r.tanh() + 1), lambda x: x),
     "r**2": (torch.square, lambda x: x),
     "|r|": (torch.abs, lambda x: x),
     "relu": (torch.relu, lambda x: x),

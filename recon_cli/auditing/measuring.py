@@ -19,6 +19,7 @@ from recon_cli.auditing.probes import benign, gradients, sort_of, uniform, value
 from recon_cli.auditing.reach.roles import Pair, Slot
 from recon_cli.identity.regions import REAL
 
+LARGE = 100.0  # beyond any data that are scaled
 LEAST = 1e-300  # a weight below which numbers lose their digits
 WHOLE = (0.0, 1.0, 2.0, 3.0, 7.0, 12.0)
 WIDE = (10.0, 100.0, 1e4, 1e7)  # residuals, beyond those of ``domains``
@@ -111,6 +112,8 @@ def of_pair(problem: Problem, pair: Pair, latents: list[str]) -> ReconstructionT
     points = domains()
     if problem.data is not None:  # a loss for data that lie nowhere else
         points["data"] = problem.data, problem.data + uniform(len(problem.data), -1, 1, 11) * problem.data.std()
+        if bool(problem.data.abs().max() > LARGE):  # of grey levels an output is made larger than it is
+            points = {"raw": (problem.data, uniform(len(problem.data), -2.5, 2.5, 12)), **points}
     for name, (x, raw) in points.items():
         x = x.clamp(0, 1).round() if problem.layout.binary else x
         measured = spaced(problem, base, pair, x, raw, weights if not even else None)
@@ -120,7 +123,7 @@ def of_pair(problem: Problem, pair: Pair, latents: list[str]) -> ReconstructionT
         if (best is None or best.off > MATCH) and (events := recognise_events(x[None], raw[None], measured[None])):
             best = replace(events, link=SIMPLEX)  # element by element: whether they add up to 1 is not for the loss to say
         if used is None or (best is not None and (match is None or best.off < match.off)):
-            match, domain, used = best, name, (x, raw, measured)
+            match, domain, used = best, "real" if name == "raw" else name, (x, raw, measured)
         if match is not None and match.off < MATCH:
             break
     if match is not None and not match.parts:
