@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import math
+import operator
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import CoroutineType, GeneratorType
@@ -223,7 +225,10 @@ class Problem:
         if owner is not None and self.reached.bound:
             if isinstance(owner, nn.Module):
                 owner.to(self.dtype)
-            assign(owner, {name: value for name, value in self.follow.items() if hasattr(owner, name)})
+            for key, number in self.follow.items():
+                with contextlib.suppress(AttributeError):  # of a name that is no attribute, or that of a module inside
+                    operator.attrgetter(key)(owner)
+                    assign(owner, {key: number})
             for name, part in self.plan.inner.items():
                 model, answer = getattr(owner, name, None), self.fill(part, values)
                 if isinstance(model, Stand):

@@ -61,7 +61,11 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Match:
-    """What a field is: ``weight`` times a loss of the prediction behind ``link``, to within ``off``."""
+    """What a field is: ``weight`` times a loss of the prediction behind ``link``, to within ``off``.
+
+    given
+        numbers of the family that the loss states, where its scale is a decoder's own.
+    """
 
     family: str
     weight: float
@@ -70,6 +74,7 @@ class Match:
     numbers: tuple[float, ...] = ()
     link: str = ""
     parts: tuple[tuple[str, float], ...] = ()
+    given: tuple[tuple[str, float], ...] = ()
 
     @property
     def own(self) -> dict[str, float]:
@@ -144,6 +149,8 @@ LINKS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] 
     "softplus": (torch.nn.functional.softplus, lambda x: x),
     "(r + 1)/2": (lambda r: (r + 1) / 2, lambda x: x),
     "255 r": (lambda r: 255 * r, lambda x: x),
+    "255 sigmoid(r)": (lambda r: 255 * r.sigmoid(), lambda x: x),
+    "127.5 (tanh(r) + 1)": (lambda r: 127.5 * (r.tanh() + 1), lambda x: x),
     "r**2": (torch.square, lambda x: x),
     "|r|": (torch.abs, lambda x: x),
     "relu": (torch.relu, lambda x: x),
@@ -330,3 +337,22 @@ def mixture(losses: tuple[Candidate, ...], x: Tensor, raw: Tensor, measured: Ten
         name = "elastic-net" if [p[0] for p in parts] == ["gaussian", "laplace"] else " + ".join(p[0] for p in parts)
         return Match(name, dict(parts).get("gaussian", parts[0][1]), float(off[i]), None, (), "", tuple(parts))
     return None
+
+
+def likelihood_of(match: Match, weight: float) -> tuple[Any, str]:
+    """Return the likelihood in the registry whose loss has this weight, and its name: of log-cosh, at 1 one and at 2 another."""
+    candidate = match.candidate
+    if candidate is None:
+        return None, match.family
+    own = match.own
+    kinds = [likelihoods.find(name) for name in likelihoods.names()]
+    for kind in [
+        candidate.kind,
+        *(k for k in kinds if k is not candidate.kind and not k.head and type(k().loss) is candidate.loss),
+    ]:
+        for near in (weight, float(round(weight)) if abs(weight - round(weight)) < 1e-6 else weight):
+            try:
+                return kind.with_slope(near, candidate.loss(**own) if own else None), kind.name
+            except Exception:
+                continue
+    return None, candidate.family

@@ -34,7 +34,8 @@ SUMS = {
 LINKED = {"gaussian": "Σ({0}−x)²", "laplace": "Σ|{0}−x|", "poisson": "Σ({0}−x log {0})"}  # of what is made of the output r
 INVERSES = {
     "exp": "exp(r)", "sigmoid": "sigmoid(r)", "tanh": "tanh(r)", "softplus": "softplus(r)", "(r + 1)/2": "(r+1)/2",
-    "255 r": "255·r", "r**2": "r²", "|r|": "|r|", "relu": "relu(r)", "clamp(r, 0, 1)": "clamp(r, 0, 1)",
+    "255 r": "255·r", "255 sigmoid(r)": "255·sigmoid(r)",
+    "127.5 (tanh(r) + 1)": "127.5·(tanh(r)+1)", "r**2": "r²", "|r|": "|r|", "relu": "relu(r)", "clamp(r, 0, 1)": "clamp(r, 0, 1)",
 }  # fmt: skip
 ENDS = {"logit": (torch.sigmoid, 1.0), "log": (torch.exp, math.inf)}  # of what a family is on, and the most that it is
 MEANS = ("mu", "r")
@@ -110,7 +111,8 @@ def parts_of(measured: Measurements) -> Iterator[Part]:
         powers = {"B": scale.batch[1], ("T" if scale.length else "D"): scale.dim[1], "K": scale.latent[1]}
         arguments = (term.recon, term.target) if term.target else (term.recon,)
         if unmoved or not rec.match:
-            yield Part(rec.sign < 0 and not unmoved, "", unmoved or "R(x̂, x)", arguments, {})
+            what = unmoved or ("Σ‖x̂−x‖" if rec.norm else "R(x̂, x)")
+            yield Part(rec.sign < 0 and not unmoved, "", what, arguments, {})
             continue
         for family, weight in rec.match.parts or ((rec.match.family, rec.match.weight),):
             what = "NLL" if rec.spread else summed(rec.match, family)

@@ -5,12 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
-from recon_cli import likelihoods
 from recon_cli.auditing import defects
 from recon_cli.auditing.defects._subject import Finding, Reading, Subject
-from recon_cli.auditing.families import Match
+from recon_cli.auditing.families import Match, likelihood_of
 from recon_cli.auditing.latents import SQUARED
 from recon_cli.auditing.measurements import Measurements, Term
 from recon_cli.auditing.measuring import ReconstructionTerm
@@ -91,7 +89,7 @@ def row_of(subject: Subject, findings: Sequence[Finding]) -> Row:
         beta = rec.normal.beta or 1.0
     if {finding.code for finding in findings} & {"kl-sign", "recon-sign"}:  # then no noise makes it 1
         beta, sigma = None if beta is None else -abs(beta), None
-    numbers = dict(match.own) if match else {}
+    numbers = {**match.own, **dict(match.given)} if match else {}
     if b and match and "laplace" in dict(match.parts):
         numbers["scale"] = b / abs(dict(match.parts)["laplace"])
     hidden = latent is None or b is None or not rec.additive or not subject.recognised or SQUARED in latent.forms
@@ -212,22 +210,3 @@ def slope_of(match: Match) -> float:
         return float(match.candidate.kind().slope)  # type: ignore[union-attr]
     except Exception:
         return 1.0
-
-
-def likelihood_of(match: Match, weight: float) -> tuple[Any, str]:
-    """Return the likelihood in the registry whose loss has this weight, and its name: of log-cosh, at 1 one and at 2 another."""
-    candidate = match.candidate
-    if candidate is None:
-        return None, match.family
-    own = match.own
-    kinds = [likelihoods.find(name) for name in likelihoods.names()]
-    for kind in [
-        candidate.kind,
-        *(k for k in kinds if k is not candidate.kind and not k.head and type(k().loss) is candidate.loss),
-    ]:
-        for near in (weight, float(round(weight)) if abs(weight - round(weight)) < 1e-6 else weight):
-            try:
-                return kind.with_slope(near, candidate.loss(**own) if own else None), kind.name
-            except Exception:
-                continue
-    return None, candidate.family

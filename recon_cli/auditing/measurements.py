@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from recon_cli.auditing import checks, lines, soundness, spreads
@@ -238,8 +238,10 @@ def term(
         astray, rec = missed
         return Term(*names, rec, scaling, astray=astray)
     rec = spreads.spread(problem, pair, latent.meaning if latent else None) if spread else reconstruction(problem, pair, latents)
-    best = None if rec.additive else chosen(problem, pair)
-    rec = rec if rec.additive or best is not None else product(problem, pair, rec)
+    if rec.additive and rec.match is not None and rec.match.family == "laplace" and scaling.rooted:
+        rec = replace(rec, match=None, additive=False, norm="an axis of a sample, which here has one element")
+    best = None if rec.additive or rec.norm else chosen(problem, pair)
+    rec = rec if rec.additive or rec.norm or best is not None else product(problem, pair, rec)
     if best is not None:  # whatever its value, its gradient is that likelihood's
         return Term(*names, best.of(rec), scaling, best=best)
     own = checks.own_scale(problem, rec, pair) if rec.additive else None

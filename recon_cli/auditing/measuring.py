@@ -15,10 +15,12 @@ from recon_cli.auditing.calling import Problem, Values
 from recon_cli.auditing.families import CLOSE, LINKS, MATCH, DecoderScale, Match, candidates, field_of, ratio, recognise
 from recon_cli.auditing.fields import POINTS, additivity, at_sets, domains, element_weights, spaced
 from recon_cli.auditing.normalisation import Normalisation
+from recon_cli.auditing.norms import norm
 from recon_cli.auditing.probes import benign, gradients, sort_of, uniform, value_at
 from recon_cli.auditing.reach.roles import Pair, Slot
 from recon_cli.identity.regions import REAL
 
+LARGE = 100.0  # beyond any data that are scaled
 LEAST = 1e-300  # a weight below which numbers lose their digits
 WHOLE = (0.0, 1.0, 2.0, 3.0, 7.0, 12.0)
 INSIDE, WIDE = 3.0, (10.0, 100.0, 1e4, 1e7)  # residuals of ``domains``, and beyond
@@ -50,6 +52,8 @@ class ReconstructionTerm:
         of no known family, what e^-loss adds up to over the data.
     spread
         what an argument is that is a scale of every element.
+    norm
+        in words, what it is the norm of, and no sum over elements: each sample, the whole batch.
     """
 
     slot: Slot | None
@@ -66,6 +70,7 @@ class ReconstructionTerm:
     within: str = ""
     normal: Normalisation | None = None
     spread: DecoderScale | None = None
+    norm: str = ""
 
     @property
     def recognised(self) -> bool:
@@ -103,12 +108,15 @@ def of_pair(problem: Problem, pair: Pair, latents: list[str]) -> ReconstructionT
     spread = (weights[alive].min().item(), weights[alive].max().item())
     own = problem.dtype == torch.float64
     if worst > (1e-7 if own else 1e-2):
-        return ReconstructionTerm(recon, None, None, False, worst, spread, counted, "unit", sign_of(problem, base, pair), False)
+        sign = sign_of(problem, base, pair)
+        return ReconstructionTerm(recon, None, None, False, worst, spread, counted, "unit", sign, False, norm=norm(problem, pair))
     own_weights = None if max(abs(spread[0] - 1), abs(spread[1] - 1)) < 1e-6 and counted == 1 else weights
     match, domain, used = None, "unit", None
     points = domains()
     if problem.data is not None:  # a loss for data that lie nowhere else
         points["data"] = problem.data, problem.data + uniform(len(problem.data), -1, 1, 11) * problem.data.std()
+        if bool(problem.data.abs().max() > LARGE):  # of grey levels an output is made larger than it is
+            points = {"raw": (problem.data, uniform(len(problem.data), -2.5, 2.5, 12)), **points}
     for name, (x, raw) in points.items():
         x = x.clamp(0, 1).round() if problem.layout.binary else x
         measured = spaced(problem, base, pair, x, raw, own_weights)
@@ -118,7 +126,7 @@ def of_pair(problem: Problem, pair: Pair, latents: list[str]) -> ReconstructionT
         if (best is None or best.off > MATCH) and (events := recognise_events(x[None], raw[None], measured[None])):
             best = replace(events, link=SIMPLEX)  # element by element: whether they add up to 1 is not for the loss to say
         if used is None or (best is not None and (match is None or best.off < match.off)):
-            match, domain, used = best, name, (x, raw, measured)
+            match, domain, used = best, "real" if name == "raw" else name, (x, raw, measured)
         if match is not None and match.off < MATCH:
             break
     if match is not None and not match.parts:

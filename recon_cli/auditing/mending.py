@@ -50,6 +50,7 @@ LINES = {  # of losses by their classes; of an nll, by its likelihood and method
 MADE_OF = {  # what a mean is made of an output r by, and what is done to the data
     "(x + 1)/2": "(({r} + 1) / 2)", "sigmoid": "{r}.sigmoid()", "tanh": "{r}.tanh()", "exp": "{r}.exp()", "|r|": "{r}.abs()",
     "softplus": "torch.nn.functional.softplus({r})", "(r + 1)/2": "(({r} + 1) / 2)", "255 r": "(255 * {r})",
+    "255 sigmoid(r)": "(255 * {r}.sigmoid())", "127.5 (tanh(r) + 1)": "(127.5 * ({r}.tanh() + 1))",
     "r**2": "{r}.square()", "relu": "{r}.relu()", "clamp(r, 0, 1)": "{r}.clamp(0, 1)",
 }  # fmt: skip
 DEVIATIONS = {  # of a decoder's scale s by its meaning: the standard deviation, and its logarithm
@@ -107,7 +108,7 @@ def summed(term: Term) -> str:
     if term.by_decoder:
         return f"-{term.recon}.log_prob({x}).sum()"
     if rec.spread:
-        if (scale := scale_of(rec.spread)) is None:
+        if (scale := scale_of(rec.spread)) is None or match.given or match.family not in ("laplace", "heteroscedastic-gaussian"):
             return ""
         std, log = (part.format(s=scale) for part in DEVIATIONS[rec.spread.quantity])
         error = f"(({r} - {x}) / {std})"

@@ -31,6 +31,8 @@ class Scaling:
         which axis of a sample moves the trade-off, where they differ; length is then the size of those that move it most.
     literal
         the size that is written into a reshape, if one is.
+    rooted
+        whether a pull falls with the root of an axis, as by a norm along it.
     """
 
     batch: Powers = NONE
@@ -39,6 +41,7 @@ class Scaling:
     axes: str = ""
     literal: Any = None
     length: int | None = None
+    rooted: bool = False
 
     @property
     def tradeoff(self) -> Powers:
@@ -96,7 +99,8 @@ def of_a_sample(shape: Sequence[int], along: Mapping[int, tuple[list[Powers] | N
     differ = len({round(by, 6) for by, _, _ in powers.values() if by is not None}) > 1
     length = math.prod(shape[axis] for axis, each in powers.items() if each == powers[most])
     words = ", ".join(f"axis {axis + 1}: {by or 0:g}" for axis, (by, _, _) in powers.items()) if differ else ""
-    return {"dim": powers[most], "axes": words, "literal": literal, "length": length if differ else None}
+    rooted = any(by is not None and abs(by % 1 - 0.5) < 1e-6 for _, by, _ in powers.values())
+    return {"dim": powers[most], "axes": words, "literal": literal, "length": length if differ else None, "rooted": rooted}
 
 
 def axes(problem: Problem) -> list[int]:

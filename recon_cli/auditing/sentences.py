@@ -6,6 +6,7 @@ import functools
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 from recon_cli import likelihoods
 from recon_cli.auditing.defects._subject import SCALES
@@ -20,6 +21,10 @@ from recon_cli.auditing.mending import ends, is_name, kl, summed
 from recon_cli.errors import ReconError
 from recon_cli.identity.likelihood import Likelihood
 
+SCALE_WORDS = {  # of a family whose scale is no standard deviation
+    "std": "scale", "log_std": "log scale", "log_variance": "log squared scale", "variance": "squared scale",
+    "precision": "inverse squared scale",
+}  # fmt: skip
 UNKNOWN = "Not recognised is"
 BENT = ("huber", "student-t", "hyperbolic-secant", "logistic", "von-mises")  # a square near 0
 
@@ -35,6 +40,9 @@ def steep(family: str | None) -> str | None:
         return name if kind.with_slope(2.0).noise[name] == 2 else None
     except ReconError:
         return None
+
+
+NAMELESS = ("heteroscedastic-gaussian", "gaussian", "laplace")  # whose plain scale is said where the arguments are
 
 
 def sentence(measured: Measurements, rows: Sequence[Row]) -> str:
@@ -70,6 +78,11 @@ def one(measured: Measurements, term: Term, row: Row) -> str:
         return alone(measured, term)
     if astray is not None:
         return f"This compares {row.term} with {astray.other or 'no target'}: {astray.evidence}. {astray.fix}"
+    if row.verdict == "not-factorised" and term.rec.norm:
+        return (
+            f"This is the Euclidean norm of {term.rec.norm}: a density of that as a whole, in its norm, and no likelihood of "
+            "independent elements, so there is no noise of an element to read off."
+        )
     if row.verdict == "not-factorised":
         return "This is no factorised likelihood: what one element costs depends on the others, so there is no noise to read off."
     name = title(row, term) + (f" with the noise that its residuals choose, {row.chosen}" if row.chosen else "")
@@ -208,14 +221,16 @@ def title(row: Row, term: Term) -> str:
         link = match.candidate.link if match is not None and match.candidate is not None else "identity"
         what, bounds = ("mean", "") if link in ("identity", "") else (link, reach(row.link, link))
         whole += f" whose {what} is {INVERSES[row.link]}, r being {row.term},{bounds}"
-    if term.rec.spread is not None and not term.rec.spread.plain:
+    if term.rec.spread is not None and not (term.rec.spread.plain and row.family in NAMELESS):
         whole += f" {scaled(term.rec.spread, row.family)},"
     return f"{whole}, {row.link}," if row.link == SIMPLEX else whole
 
 
 def scaled(spread: DecoderScale, family: str) -> str:
     """Return in words what a decoder's scale is of its argument."""
-    words = {"std": "scale" if family == "laplace" else "standard deviation", "log_std": "log standard deviation"}
+    normal = family in ("heteroscedastic-gaussian", "gaussian")
+    words = {"std": "standard deviation", "log_std": "log standard deviation"} if normal else SCALE_WORDS
+    spread = replace(spread, quantity="std", link="exp") if spread.plain and spread.quantity == "log_std" else spread
     what = f"whose {words.get(spread.quantity, spread.quantity.replace('_', ' '))} is"
     if spread.link is None:
         at = ", ".join(f"{number(sigma)} at {spread.key} = {s:.3g}" for s, sigma in spread.samples)

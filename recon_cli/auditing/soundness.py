@@ -24,7 +24,7 @@ from recon_cli.identity.regions import REAL
 # What a reconstruction that misses its target is in.
 ALONE, BESIDE, OF_MEAN, MOVED = "R(x̂)", "R(x̂) + S(x)", "R(x̂, mean x)", "R(x̂, x elsewhere)"
 TRIED = 4  # elements of a target, each moved alone
-FURTHER = (0.02, 0.98, -3.0, 4.0)  # and where to
+FURTHER = (0.02, 0.98, -3.0, 4.0, -1e3, 1e3)  # and where to, beyond grey levels too
 FAR = (1e6, 1e8)  # residuals between which a loss must grow faster than a logarithm
 
 

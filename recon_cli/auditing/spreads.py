@@ -20,17 +20,20 @@ from torch import Tensor
 from recon_cli import likelihoods
 from recon_cli.auditing.calling import Problem
 from recon_cli.auditing.elements import Batch, batch_of
-from recon_cli.auditing.families import CLOSE, MADE, Candidate, DecoderScale, Match
-from recon_cli.auditing.fields import additivity, laid
+from recon_cli.auditing.families import CLOSE, MADE, MATCH, Candidate, DecoderScale, Match, likelihood_of, recognise
+from recon_cli.auditing.fields import additivity, domains, laid
 from recon_cli.auditing.measuring import ReconstructionTerm, sign_of
 from recon_cli.auditing.probes import benign
 from recon_cli.auditing.reach.roles import Pair
+from recon_cli.errors import ReconError
+from recon_cli.identity.regions import REAL
 
 RESIDUALS = (-0.7, 0.35, 1.1)
 REACHES = ((-6.0, 6.0), (0.02, 6.0))  # of the scales that are tried: any number, or positive ones alone
 NEAR = (0.35, 0.95)  # where a loss must be one to all digits but an eps's
 CLOSELY, WIDELY, LEAST = 9, 25, 6  # how many are tried there and in all of a reach, of which so many must do
 EXACT = 1e-5
+ONE, HALVINGS = 0.6, 80  # a scale at which the family is looked at; steps to each other one
 # What a scale may be once it is made positive: how a deviation is it.
 QUANTITIES: dict[str, Callable[[Tensor], Tensor]] = {
     "log_variance": lambda sigma: 2 * sigma.log(),
@@ -47,7 +50,7 @@ def spread(problem: Problem, pair: Pair, meaning: str | None) -> ReconstructionT
     worst = additivity(problem, benign(problem), pair[0].key, [])
     batch = batch_of(problem, pair, meaning)
     fields = next((each for reach in REACHES if (each := field(batch, reach)) is not None), None) if batch else None
-    read = None if fields is None else reading(scale.key, *fields)
+    read = None if fields is None or batch is None else reading(batch, scale.key, *fields)
     known = read if read is not None and not halved(problem, *read) else (None, None)
     sign = sign_of(problem, benign(problem), pair) if known[0] is None else int(math.copysign(1, known[0].weight))
     term = ReconstructionTerm(pair[0], known[0], None, worst < 1e-7, worst, (1.0, 1.0), 1.0, "real", sign, True)
@@ -61,6 +64,8 @@ def halved(problem: Problem, match: Match, spread: DecoderScale) -> bool:
     """
     sizes = (problem.sizes.batch, *problem.sizes.shape)
     plain = {math.prod(some) for count in range(len(sizes) + 1) for some in itertools.combinations(sizes, count)}
+    if match.given:
+        return False  # of these the residual's part alone says how much it weighs
     times = spread.times_variance if match.family.startswith("het") else spread.times_variance**0.5
     sums, residuals = ([abs(abs(weight) * n - 1) < EXACT for n in plain] for weight in (match.weight, match.weight / times))
     return any(residuals) and not any(sums)
@@ -71,17 +76,60 @@ def field(batch: Batch, reach: tuple[float, float]) -> tuple[Tensor, Tensor, Ten
     s = torch.cat([torch.linspace(*NEAR, CLOSELY), torch.linspace(*reach, WIDELY)]).double()
     e = torch.tensor(RESIDUALS, dtype=torch.float64)
     x = torch.linspace(0.1, 0.9, len(s), dtype=torch.float64)[:, None].expand(-1, len(e))
-    scales, (recon, data), scale = s[:, None].expand(-1, len(e)), batch.pair, str(batch.scale)
-    points = {recon: (x + e).flatten(), scale: scales.flatten(), data: x.flatten()}
-    finite, grads = laid(batch.problem, batch.base, points, [recon, scale], batch.weights)
-    if not finite:
+    both = slopes_at(batch, x.flatten(), (x + e).flatten(), s[:, None].expand(-1, len(e)).flatten())
+    if both is None:
         return None
-    g, h = (grads[key].reshape(len(s), len(e)) for key in (recon, scale))
+    g, h = both.reshape(2, len(s), len(e))
     fine = g.isfinite().all(1) & h.isfinite().all(1) & (g != 0).any(1)
     return (s[fine], g[fine], h[fine]) if int(fine.sum()) >= CLOSELY + LEAST else None
 
 
-def reading(key: str, s: Tensor, g: Tensor, h: Tensor) -> tuple[Match, DecoderScale] | None:
+def slopes_at(batch: Batch, x: Tensor, r: Tensor, s: Tensor) -> Tensor | None:
+    """Return the gradients by reconstruction and by scale at some points; None where the loss is no number there."""
+    (recon, data), scale = batch.pair, str(batch.scale)
+    try:
+        finite, grads = laid(batch.problem, batch.base, {recon: r, scale: s, data: x}, [recon, scale], batch.weights)
+    except ReconError:  # of a likelihood of recon's own, that takes no such scales
+        return None
+    return torch.stack([grads[recon].flatten(), grads[scale].flatten()]) if finite else None
+
+
+def of_registry(
+    batch: Batch, s: Tensor, g: Tensor, weight: float
+) -> tuple[str, Tensor, tuple[tuple[str, float], ...]] | None:  # fmt: skip
+    """Return the location-scale family that a field is, its scale at each ``s``, and its other numbers; None where it is none.
+
+    At one scale it is a loss of the residual, and ``weight`` says which noise; at the others only the scale is another.
+    """
+    x, r = domains()["real"]
+    still = slopes_at(batch, x, r, torch.full_like(x, ONE))
+    match = None if still is None else recognise(x, r, still[0])
+    if match is None or match.off > MATCH or match.link or match.candidate is None:
+        return None
+    likelihood, family = likelihood_of(match, match.weight / weight)
+    name = next((name for name in ("scale", "sigma") if likelihood is not None and name in likelihood.noise), None)
+    if name is None or likelihood.support != REAL:
+        return None
+    unit, e = replace(likelihood, **{name: 1.0}), torch.tensor(RESIDUALS, dtype=torch.float64).expand_as(g)
+
+    def steep(sigma: Tensor) -> Tensor:
+        z = (e / sigma[:, None]).requires_grad_()
+        (slope,) = torch.autograd.grad(unit.nll(torch.zeros_like(z), z).sum(), z)
+        return weight * slope / sigma[:, None]
+
+    low, high = torch.full_like(s, -18.0), torch.full_like(s, 18.0)
+    for _ in range(HALVINGS):  # of every family the pull falls as the scale grows
+        middle = (low + high) / 2
+        wide = steep(middle.exp())[:, -1].abs() > g[:, -1].abs()
+        low, high = middle.where(wide, low), high.where(wide, middle)
+    sigma = ((low + high) / 2).exp()
+    off = (steep(sigma) - g).abs().amax(1)
+    if bool((off > EXACT * g.abs().amax(1)).any()):
+        return None
+    return family, sigma, tuple((key, value) for key, value in likelihood.noise.items() if key != name)
+
+
+def reading(batch: Batch, key: str, s: Tensor, g: Tensor, h: Tensor) -> tuple[Match, DecoderScale] | None:
     """Return what a field over residuals and scales is, and what its scale means; None where it is no density's."""
     e = torch.tensor(RESIDUALS, dtype=torch.float64).expand_as(g)
     basis = torch.stack([torch.ones_like(e), -e * g], dim=2)
@@ -106,7 +154,11 @@ def reading(key: str, s: Tensor, g: Tensor, h: Tensor) -> tuple[Match, DecoderSc
                 kind = likelihoods.find(family)
                 candidate = Candidate(family, kind, type(kind().loss), ())
             return Match(family, float(weight), worst, candidate), made_of(key, s, sigma, moves)
-    return None
+    other = of_registry(batch, s, g, float(weight))
+    if other is None:
+        return None
+    family, sigma, given = other
+    return Match(family, float(weight), worst, given=given), made_of(key, s, sigma, moves)
 
 
 def made_of(key: str, s: Tensor, sigma: Tensor, moves: Tensor) -> DecoderScale:
@@ -119,7 +171,7 @@ def made_of(key: str, s: Tensor, sigma: Tensor, moves: Tensor) -> DecoderScale:
                 line = torch.stack([function(s[which]), torch.ones_like(wanted)], dim=1)
                 slope, more = torch.linalg.lstsq(line, wanted[:, None])[0].flatten().tolist()
                 slope = float(round(slope)) if abs(slope - round(slope)) < 1e-6 else slope
-                more = more if abs(more) > 1e-12 else 0.0
+                more = more if abs(more) > 1e-8 else 0.0
                 off = float(((slope * line[:, 0] + more - wanted) / (wanted.abs() + 1e-9)).abs().max())
                 if off < 1e-6 and slope:
                     fits.append(DecoderScale(key, name, link, slope, more, clamped=which is moves))

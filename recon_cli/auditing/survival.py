@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from recon_cli.auditing.measurements import Term
 
 
+GREY, UNIT = 255, 2.0  # the largest grey level; a range up to which data are as people scale them
+
+
 @dataclass(frozen=True)
 class Beside:
     """Data as a loss has to do with them.
@@ -30,12 +33,15 @@ class Beside:
         of families that do not allow some of the values: in words, what has no density; the share of them, and what is allowed.
     spectrum
         the eigenvalues of their covariance, where a Gaussian's latents are to be counted.
+    ends
+        the least and the largest of them.
     """
 
     word: str
     about: tuple[str, ...]
     outside: dict[str, tuple[str, float, str]] = field(default_factory=dict)
     spectrum: Eigenvalues | None = None
+    ends: tuple[float, float] = (0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -74,7 +80,7 @@ def beside(terms: Sequence[Term], data: Data) -> Beside:
             others = vectors_of(x) if likelihood.event else ""
             outside[name] = likelihood.no_density(share), share, f"{likelihood.support}{others}"
     spectrum = eigenvalues(Blocks(data.values)) if "gaussian" in families else None
-    return Beside(data.word, data.about, outside, spectrum)
+    return Beside(data.word, data.about, outside, spectrum, (float(x.min()), float(x.max())))
 
 
 def vectors_of(x: Tensor) -> str:
@@ -86,8 +92,14 @@ def vectors_of(x: Tensor) -> str:
 
 def remarks(data: Beside, rows: Sequence[Row], latents: int) -> list[str]:
     """Return what the data say of the rows, and is no defect."""
-    notes = [*data.about]
+    notes, (low, high) = [*data.about], data.ends
     for row in rows:
+        if row.sigma and row.family in ("gaussian", "laplace") and high - low > UNIT:
+            name, grey = "sigma" if row.family == "gaussian" else "the scale", low >= 0 and GREY / 2 < high <= GREY
+            width, of = (
+                (GREY, f"grey levels, of 0 to {GREY}") if grey else (high - low, f"units of the data, of {low:g} to {high:g}")
+            )
+            notes.append(f"There {name} = {row.sigma:.6g} is in {of}: in units of that range it is {row.sigma / width:.6g}.")
         if row.family in data.outside and row.family != "bernoulli":
             _, share, allowed = data.outside[row.family]
             unit = likelihoods.find(row.family)().support.unit

@@ -20,7 +20,7 @@ from recon_cli.auditing.reach.roles import Pair
 from recon_cli.auditing.scaling import Scaling
 
 Placed: TypeAlias = Callable[[Problem, Tensor], Problem]  # a problem, with another value of a parameter
-POWERS = {"gaussian": 2, "laplace": 1}  # of a residual in its loss, and of 1/scale
+POWERS = {"gaussian": 2, "laplace": 1}  # of a residual in its loss, and of 1/scale; of others it is none
 STEP = 1e-4
 ODD = 37  # a batch whose size is no weight that anybody writes
 FEW = 8  # what is no more is taken for a weight, not for a number of elements
@@ -49,7 +49,7 @@ class TrainedScale:
     logs
         how many times log of the scale is in the loss for each element, where the likelihood has it once; None if not known.
     power
-        of the scale in the loss: 2 of a Gaussian's.
+        of the scale in the loss: 2 of a Gaussian's, 0 where it is in it by no power.
     grows
         whether without its logarithm the parameter goes up.
     named
@@ -73,14 +73,14 @@ def trained_scales(
     problem: Problem, rec: ReconstructionTerm, pair: Pair, meaning: str | None, scaling: Scaling
 ) -> tuple[TrainedScale, ...]:
     """Return the parameters that divide every residual, with how often the loss has their logarithm."""
-    power = POWERS.get(rec.match.family) if rec.match is not None and rec.match.link in LINKS else None
-    if power is None or pair[1] is None or not rec.additive:
+    power = POWERS.get(rec.match.family, 0) if rec.match is not None and rec.match.link in LINKS else 0
+    if not (power or rec.location) or pair[1] is None or not rec.additive or problem.layout.classes:
         return ()
     scales = []
     for name, here, at in parameters(problem):
 
         def scale_at(there: Problem, name: str = name, here: Tensor = here, at: Placed = at) -> TrainedScale | None:
-            return measured(there, lambda new: at(there, new), name, here, rec, pair, meaning, scaling)
+            return measured(there, lambda new: at(there, new), name, here, power, rec, pair, meaning, scaling)
 
         scale = judged(problem, scale_at) if fits(here, problem) else None
         if scale is not None:
@@ -110,7 +110,7 @@ def parameters(problem: Problem) -> Iterator[tuple[str, Tensor, Placed]]:
     owner, code = problem.reached.owner, problem.reached.code
     if isinstance(owner, torch.nn.Module):
         for name, parameter in owner.named_parameters():
-            if parameter.requires_grad and "." not in name:
+            if parameter.requires_grad:
                 yield name, parameter.detach().double(), functools.partial(on_self, name)
     if isinstance(code, Replay):
         for number, value in code.trained.items():
@@ -138,17 +138,16 @@ def fits(parameter: Tensor, problem: Problem) -> bool:
 
 
 def measured(
-    problem: Problem, at: Callable[[Tensor], Problem], name: str, here: Tensor, rec: ReconstructionTerm, pair: Pair,
+    problem: Problem, at: Callable[[Tensor], Problem], name: str, here: Tensor, power: int, rec: ReconstructionTerm, pair: Pair,
     meaning: str | None, scaling: Scaling,
 ) -> TrainedScale | None:  # fmt: skip
-    """Return a parameter as a scale; None where it does not weigh each residual's pull whatever the residual is.
+    """Return a parameter as a scale; None where it does not weigh each residual as a scale does, whatever the residual is.
 
-    With L = w(p) |e|^k + c(p) for each element, d log w / d p is that of the pulls; what is left of d L / d p is c'(p), and a
-    likelihood of weight A has c' = -A (d log w / d p) / k for each element.
+    With L = rho(e/s(p)) + c(p) for each element and the pull P = dL/de, dP/dp = -(log s)' (P + e dP/de), and of dL/dp the
+    residuals' part is -(log s)' e P. What is left is c'(p): of a likelihood of weight A, A (log s)'.
     """
-    assert rec.match is not None
     assert pair[1] is not None
-    power, (to_mean, to_data) = POWERS[rec.match.family], LINKS[rec.match.link]
+    to_mean, to_data = LINKS[rec.match.link] if rec.match is not None and rec.match.link in LINKS else LINKS[""]
     values, recon = resting(problem, meaning), pair[0].key
     x, r = values[pair[1].key], values[recon]
     if x.shape != r.shape:
@@ -157,33 +156,44 @@ def measured(
     loss = at(leaf)(values)
     if not loss.requires_grad or torch.autograd.grad(loss, leaf, allow_unused=True)[0] is None:
         return None  # detached: a noise that something else chooses
-    by_two = {}
+    data, rises = to_data(x), []
+
+    def pulled(by: float, point: Tensor) -> tuple[float, Tensor, Tensor]:
+        loss, grads = gradients(at(here + by), {**values, recon: point}, [recon])
+        spot = point.clone().requires_grad_()
+        mean = to_mean(spot)
+        (bent,) = torch.autograd.grad(mean.sum(), spot)
+        return loss, grads[recon] / bent, mean.detach() - data
+
     for share in (1.0, 0.6):
-        point = {**values, recon: x + share * (r - x)}
-        up, down, now = (gradients(at(here + by * STEP), point, [recon]) for by in (1, -1, 0))
-        alive = now[1][recon] != 0
-        logs = (up[1][recon] / down[1][recon])[alive].log() / (2 * STEP)
-        by_two[share] = logs, (up[0] - down[0]) / (2 * STEP), now[1][recon][alive], point[recon][alive], alive
-    logs, slope, pull, mean, alive = by_two[1.0]
-    other = by_two[0.6][0]
-    if not len(logs) or not bool(logs.isfinite().all()) or not bool(logs.abs().max() > 1e-6) or other.shape != logs.shape:
+        point = x + share * (r - x)
+        up, down, now = (pulled(by * STEP, point) for by in (1, -1, 0))
+        further, nearer = (pulled(0.0, point + by * STEP * (r - x)) for by in (1, -1))
+        alive, pull, error = now[1] != 0, now[1], now[2]
+        by_parameter = (up[1] - down[1]) / (2 * STEP)
+        bend = pull + error * (further[1] - nearer[1]) / (further[2] - nearer[2])
+        solid = alive & (bend.abs() > 0.05 * bend.abs().max())
+        rise = -by_parameter / bend
+        if not bool(solid.any()) or not bool(rise[solid].isfinite().all()) or not bool(rise[solid].abs().max() > 1e-6):
+            return None
+        rises.append((rise, solid, (up[0] - down[0]) / (2 * STEP), pull * error, by_parameter, bend, alive))
+    (rise, solid, slope, work, by_parameter, bend, alive), (other, also, *_) = rises
+    if bool((rise - other)[solid & also].abs().max() > 1e-4 * rise[solid].abs().max()):
         return None
-    if bool((logs - other).abs().max() > 1e-4 * logs.abs().max()):
+    even = rise.where(solid, rise[solid].median())
+    if bool((by_parameter + even * bend)[alive].abs().max() > 1e-4 * by_parameter.abs().max()):
         return None
-    spot = mean.clone().requires_grad_()
-    error = to_mean(spot) - to_data(x[alive])
-    (bent,) = torch.autograd.grad(error.sum(), spot)
-    errors = (logs * pull / bent * error.detach()).sum().item() / power
+    errors = -(even * work)[alive].sum().item()
     left = slope - errors
     left = 0.0 if abs(left) < 1e-5 * max(abs(errors), 1e-12) else left
-    weight = -left * power / logs.sum().item() * rec.sign
+    weight = left / even[alive].sum().item() * rec.sign
     powers = (problem.sizes.batch, scaling.batch[1]), (scaling.length or problem.sizes.D, scaling.dim[1])
     own = math.prod(float(size) ** (exponent or 0.0) for size, exponent in powers)
     known = left == 0 or all(exponent is not None for _, exponent in powers)
-    implied = (abs(weight) / (power * abs(rec.match.weight))) ** (1 / power) if rec.match.weight else math.nan
-    return TrainedScale(
-        name, weight / own if known else None, power, bool(logs.mean() * rec.sign < 0), named=is_named(implied, here, power)
-    )
+    size = abs(rec.match.weight) if rec.match is not None else 0.0
+    implied = (abs(weight) / (power * size)) ** (1 / power) if power and size else math.nan
+    falls = bool(even[alive].mean() * rec.sign > 0)
+    return TrainedScale(name, weight / own if known else None, power, falls, named=bool(power) and is_named(implied, here, power))
 
 
 def is_named(scale: float, parameter: Tensor, power: int) -> bool:

@@ -54,6 +54,55 @@ def test_a_noise_whose_logarithm_is_another_is_a_gap(loss: Callable[..., Any]) -
     assert (result.verdict, result.defects) == ("defective", ("gap",))
 
 
+def logistic(r: torch.Tensor, s: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    z = (x - r) / s
+    return (z + s.log() + 2 * F.softplus(-z)).sum()
+
+
+# a location-scale family whose scale a network gives, and what is said of it
+FAMILIES: dict[str, tuple[Callable[..., Any], str]] = {
+    "student-t": (lambda r, s, x: -D.StudentT(4.0, r, s.exp()).log_prob(x).sum(), "a student t of df 4 whose scale is exp(s)"),
+    "logistic": (lambda r, s, x: logistic(r, F.softplus(s) + 0.1, x), "a logistic whose scale is softplus(s) + 0.1"),
+    "cauchy": (lambda r, s, x: -D.Cauchy(r, F.softplus(s)).log_prob(x).sum(), "a student t of df 1 whose scale is softplus(s)"),
+    "generalized-gaussian": (
+        lambda r, s, x: (((x - r).abs() / s.exp()) ** 1.5 + s).sum(), "a generalized gaussian of power 1.5 whose scale is exp(s)"
+    ),
+    "hyperbolic-secant": (
+        lambda r, s, x: (((x - r) / s.sigmoid()).cosh().log() + s.sigmoid().log()).sum(),
+        "a hyperbolic secant whose scale is sigmoid(s)",
+    ),
+    "huber": (
+        lambda r, s, x: (F.huber_loss((x - r) / s.exp(), 0 * x, reduction="none", delta=0.5) + s).sum(),
+        "a huber of delta 0.5 whose scale is exp(s)",
+    ),
+    "asymmetric-laplace": (
+        lambda r, s, x: (torch.maximum(0.3 * (x - r), -0.7 * (x - r)) / s.exp() + s).sum(),
+        "an asymmetric laplace of quantile 0.3 whose scale is exp(s)",
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in ("student-t", "logistic") else [pytest.mark.hostile]) for name in FAMILIES]
+)
+def test_any_family_of_the_residual_over_a_scale_is_named(name: str) -> None:
+    loss, words = FAMILIES[name]
+    result = audit(loss, **SMALL)
+    assert result.rows[0].family == {"cauchy": "student-t"}.get(name, name)
+    assert words in result.sentence
+    assert result.rows[0].weight == pytest.approx(1, rel=1e-6)
+    assert result.holds
+
+
+def test_its_beta_is_that_of_its_own_scale() -> None:
+    def loss(r: torch.Tensor, s: torch.Tensor, x: torch.Tensor, mu: torch.Tensor, logvar: torch.Tensor) -> torch.Tensor:
+        kl = 0.5 * (mu.square() + logvar.exp() - logvar - 1).sum()
+        return logistic(r, s.exp(), x) + 3 * kl
+
+    result = audit(loss, shape=(5,), latent=3, args="recon,spread,target,mu,logvar")
+    assert (result.verdict, result.rows[0].beta) == ("beta-elbo", pytest.approx(3))
+
+
 def test_the_scale_is_written_as_it_is_made() -> None:
     spread = 0.1 + 0.9 * F.softplus(torch.tensor(0.3))
 

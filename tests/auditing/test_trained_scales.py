@@ -71,3 +71,53 @@ def test_a_scale_for_each_element_along_an_axis_is_one_too() -> None:
 ])  # fmt: skip
 def test_what_is_trained_and_no_scale_is_left_alone(of: Any) -> None:
     assert not found(of, 1, start=0.4)[1]
+
+
+class Inside(nn.Module):
+    """A loss whose scale is a parameter of a module inside."""
+
+    def __init__(self, of: Any) -> None:
+        super().__init__()
+        self.of, self.decoder = of, nn.Module()
+        self.decoder.log_sigma = nn.Parameter(torch.tensor(0.4))
+
+    def forward(self, x_hat: Tensor, x: Tensor, mu: Tensor, logvar: Tensor) -> Tensor:
+        return self.of(x_hat - x, self.decoder.log_sigma) + 0.5 * (mu**2 + logvar.exp() - logvar - 1).sum()
+
+
+def logistic(e: Tensor, p: Tensor) -> Tensor:
+    z = e / p.exp()
+    return z + 2 * nn.functional.softplus(-z)
+
+
+def student(e: Tensor, p: Tensor) -> Tensor:
+    return 2.5 * ((e / p.exp()) ** 2 / 4).log1p()
+
+
+# a loss of e/exp(p), whatever its family, with what it has of log of that scale
+SCALED: dict[str, tuple[Any, bool]] = {
+    "logistic": (lambda e, p: logistic(e, p).sum(), True),
+    "logistic, whole": (lambda e, p: (logistic(e, p) + p).sum(), False),
+    "student": (lambda e, p: student(e, p).sum(), True),
+    "gaussian": (lambda e, p: (0.5 * (e / p.exp()) ** 2).sum(), True),
+    "gaussian, whole": (lambda e, p: (0.5 * (e / p.exp()) ** 2 + p).sum(), False),
+    "logistic, once a batch": (lambda e, p: logistic(e, p).sum() + p, True),
+    "student, whole": (lambda e, p: (student(e, p) + p).sum(), False),
+    "StudentT": (lambda e, p: -torch.distributions.StudentT(4.0, 0.0, p.exp()).log_prob(e).sum(), False),
+    "huber": (lambda e, p: nn.functional.huber_loss(e / p.exp(), 0 * e, reduction="sum"), True),
+    "huber, whole": (lambda e, p: nn.functional.huber_loss(e / p.exp(), 0 * e, reduction="sum") + 12 * len(e) * p, False),
+    "a power": (lambda e, p: ((e.abs() / p.exp()) ** 1.5).sum(), True),
+    "a quantile": (lambda e, p: (torch.maximum(0.3 * e, -0.7 * e) / p.exp()).sum(), True),
+    "of no name": (lambda e, p: (e / p.exp() + (-e / p.exp()).exp()).sum(), True),
+    "of no name, whole": (lambda e, p: (e / p.exp() + (-e / p.exp()).exp() + p).sum(), False),
+}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if i < 3 else [pytest.mark.hostile]) for i, name in enumerate(SCALED)]
+)
+def test_a_scale_of_any_family_and_of_a_module_inside_needs_its_logarithm(name: str) -> None:
+    of, wrong = SCALED[name]
+    result = audit(Inside(of), (2, 6), 3)
+    assert (result.verdict, CODE in result.defects) == (("defective", True) if wrong else ("elbo", False))
+    assert all("decoder.log_sigma" in finding.evidence for finding in result.findings if finding.code == CODE)

@@ -1,6 +1,7 @@
 """A scale that is trained divides the error, and the loss has not its logarithm once for every element.
 
--log p of a Gaussian is e^2 / (2 sigma^2) + log sigma for each element, of a Laplace |e| / s + log s. Where sigma is trained, the
+-log p of a Gaussian is e^2 / (2 sigma^2) + log sigma for each element, of a Laplace |e| / s + log s, and so of every likelihood
+of e/s (a logistic's, Student's t): log s, once for each element. Where sigma is trained, the
 logarithm is what holds it: without it the loss falls as sigma grows, so sigma goes to infinity and the error counts for
 nothing. Counted once instead of once for each element, it lets sigma rest far above the size of the errors.
 
@@ -27,10 +28,11 @@ def find(subject: Subject) -> Iterator[Finding]:
             how = "has the wrong sign in the loss" if scale.logs else "is not in the loss"
             evidence = f"{scale.name} weighs the error, and log of that scale {how}: it falls without end as {scale.name} {way}"
         else:
-            times = math.exp(-math.log(scale.logs) / scale.power)
+            times = math.exp(-math.log(scale.logs) / scale.power) if scale.power else math.nan
+            rest = f"at {times:.4g} times the size of the errors" if scale.power else "elsewhere than at the size of the errors"
             evidence = (
                 f"{scale.name} weighs the error, and log of that scale is in the loss {scale.logs:.3g} times for each element: "
-                f"trained, the scale comes to rest at {times:.4g} times the size of the errors"
+                f"trained, the scale comes to rest {rest}"
             )
         fix = f"Add log of the scale for every element, within the sum over them; or do not train {scale.name}."
         yield Finding("log-scale-missing", evidence, fix, subject.reconstruction_site)

@@ -2,7 +2,7 @@
 
 A likelihood of independent elements is a sum over them: -log p(x | mu) = sum_i -log p(x_i | mu_i). Structural similarity
 (SSIM), a correlation, a norm of the whole image or a loss on features is no such sum, so there is no noise to read off it,
-and no sigma and no beta.
+and no sigma and no beta. (e^-norm has an integral that no mean moves: a norm is a density, but of a sample as a whole.)
 
 Use it beside a likelihood, not in place of one. (A noise that is the best of each batch's own residuals couples elements too,
 and is recognised as what it is.)
@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from recon_cli.auditing.defects._subject import Finding, Subject
+from recon_cli.auditing.mending import names
 
 GRAVITY = "no-likelihood"
 
@@ -21,6 +22,12 @@ def find(subject: Subject) -> Iterator[Finding]:
     """Yield it where moving some elements changes the gradients of others."""
     rec = subject.term.rec
     if rec.additive or subject.unmoved:
+        return
+    if rec.norm:
+        recon, target = names(subject)
+        evidence = f"it is the norm of {rec.norm}: the pull on an element is its residual over that norm, which all of them share"
+        fix = f"Sum over the elements: 0.5 * ({recon} - {target}).square().sum(), or ({recon} - {target}).abs().sum()"
+        yield Finding("not-additive", evidence, fix, subject.reconstruction_site)
         return
     yield Finding(
         "not-additive",

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from recon_cli.auditing.discrete import fitted, readings
+from recon_cli.auditing.norms import is_along
 from recon_cli.auditing.probes import generator
 from recon_cli.auditing.reach.cutting import Cut, varied
 from recon_cli.auditing.remainders import is_score
@@ -225,6 +226,8 @@ def comparisons(step: LiveStep, before: Mapping[int, Tensor]) -> list[Compared]:
             if weighs(step, before, number, output, changed, half):
                 continue
             pair = paired(output, number, changed, half, value)
+            if pair is None and value.is_floating_point() and is_along(before[output], step.values[output], value):
+                pair = Compared(output, number)
             if pair is not None and (output not in pairs or better(step, pair, pairs[output])):
                 pairs[output] = pair
     return [*pairs.values()]

@@ -14,7 +14,10 @@ from torch import Tensor
 from recon_cli import likelihoods
 from recon_cli.auditing.calling import Layout, Problem, Sizes
 from recon_cli.auditing.divergence import Latent
+from recon_cli.auditing.fields import POINTS
 from recon_cli.auditing.measurements import Measurements, measure
+from recon_cli.auditing.measuring import LARGE
+from recon_cli.auditing.probes import generator
 from recon_cli.auditing.reach.call_plans import CallPlan, Slot
 from recon_cli.auditing.reach.callables import Reached
 from recon_cli.auditing.reach.cutting import Cut
@@ -148,7 +151,9 @@ def beside(step: LiveStep, parts: Parts, measured: Measurements) -> Beside:
         share = 0.0 if likelihood.event or likelihood.head else (~likelihood.support.contains(x)).double().mean().item()
         if share:
             outside[family] = likelihood.no_density(share), share, str(likelihood.support)
-    return Beside("the batch", (), outside)
+    data = [step.values[pair.target] for pair in parts.pairs if step.values[pair.target].is_floating_point()]
+    ends = (min(float(each.min()) for each in data), max(float(each.max()) for each in data)) if data else (0.0, 1.0)
+    return Beside("the batch", (), outside, ends=ends)
 
 
 def step_of(derived: DerivedLoss) -> tuple[LiveStep, list[str]]:
@@ -336,4 +341,7 @@ def problem_of(step: LiveStep, parts: Parts, derived: DerivedLoss) -> tuple[Prob
     problem = Problem(
         reached, plan, Sizes(B, sample, (K,)), layout, shapes=named, pick=lambda result: result, picked="what is derived"
     )
+    data = torch.cat([step.values[n].flatten() for n in targets if step.values[n].is_floating_point()] or [torch.empty(0)])
+    if len(data) and bool(data.abs().max() > LARGE):
+        problem = problem.at(data=data[torch.randint(0, len(data), (POINTS,), generator=generator(3))])
     return problem, {numbers[0]: key for key, numbers in where.items()}

@@ -1,0 +1,67 @@
+"""A norm of what is left between a sample and its reconstruction: one number for all of it, and no sum over its elements.
+
+e^-||e||/b has an integral that no mean moves, so it is a density, of the sample as a whole: far from each sample its pull is the
+same, however many elements it has. Its elements are not independent, so none of them has a noise.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from recon_cli.auditing.calling import Problem, Values
+from recon_cli.auditing.probes import benign, gradients, uniform
+from recon_cli.auditing.reach.call_plans import Slot
+
+NEAR = 1e-4  # what an eps within a root makes of it
+
+
+def norm(problem: Problem, pair: tuple[Slot, Slot | None]) -> str:
+    """Return what a reconstruction is compared by the norm of, in words: "each sample"; empty where it is not by one."""
+    recon, target = pair
+    base = benign(problem)
+    if target is None or base[target.key].shape != base[recon.key].shape or not base[target.key].is_floating_point():
+        return ""
+    x = base[target.key]
+    residual = uniform(x.shape, 0.15, 0.2, 91) * (0.5 - x).sign()  # far above an eps, and no share leaves (0, 1)
+    weights: list[Tensor] = []
+    alike = torch.empty(0)
+    for by in (1.0, 0.4):
+        at = x + by * residual * uniform(x.shape, 0.7, 1.3, 93 + len(weights))
+        e, g = at - x, gradients(problem, {**base, recon.key: at}, [recon.key])[1][recon.key]
+        if not bool(g.isfinite().all()) or not bool(g.abs().max() > 0):
+            return ""
+        ratio = (g / e).flatten()
+        group = (ratio - ratio[0]).abs() <= NEAR * ratio[0].abs()
+        if len(weights) and not torch.equal(group, alike):
+            return ""
+        alike = group
+        weights.append(ratio[0] * e.flatten()[group].norm())
+    count, D = int(alike.sum()), x[0].numel()
+    if count < 2 or x.numel() % count or abs(weights[0] - weights[1]) > NEAR * abs(weights[0]) or falls(problem, base, pair):
+        return ""
+    if count == x.numel():
+        return "the whole batch" if len(x) > 1 else "each sample"
+    return "each sample" if count == D else f"each {count:,} elements of a sample" if D % count == 0 else ""
+
+
+def falls(problem: Problem, base: Values, pair: tuple[Slot, Slot | None]) -> bool:
+    """Whether a pull falls as all residuals grow, as that of a noise which a batch chooses, and of no norm."""
+    recon, target = pair
+    x, r = base[target.key], base[recon.key]  # type: ignore[union-attr]
+    near, far = (
+        gradients(problem, {**base, recon.key: x + by * (r - x)}, [recon.key])[1][recon.key].flatten()[0].item()
+        for by in (1.0, 3.0)
+    )
+    return abs(near - far) > NEAR * abs(near)
+
+
+def is_along(gradient: Tensor, output: Tensor, data: Tensor) -> bool:
+    """Whether gradients are multiples of what is left, one for the batch, for each sample or along an axis, as a norm's are."""
+    if output.numel() != data.numel() or output.ndim < 2:
+        return False
+    ratio = gradient / (output - data.reshape(output.shape))
+    if not bool(ratio.isfinite().all()) or not bool(ratio.any()):
+        return False
+    ways = (ratio.flatten(1), ratio.movedim(1, -1))
+    return any(bool(((each - each[..., :1]).abs() <= NEAR * each[..., :1].abs()).all()) for each in ways)

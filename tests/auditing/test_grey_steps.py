@@ -1,0 +1,43 @@
+"""Squared error on grey levels in a live step: the Gaussian, its sigma in grey levels and in units of their range."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import recon_cli
+from recon_cli.auditing.result import Audit
+
+# a loss of the raw output on 0 to 255, its family, and the mean that it is of
+LOSSES: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], str, str]] = {
+    "255 sigmoid": (lambda o, x: 0.5 * (255 * o.sigmoid() - x).square().sum(), "gaussian", "255·sigmoid(r)"),
+    "tanh": (lambda o, x: 0.5 * (127.5 * (o.tanh() + 1) - x).square().sum(), "gaussian", "127.5·(tanh(r)+1)"),
+    "absolute": (lambda o, x: F.l1_loss(255 * o.sigmoid(), x, reduction="sum"), "laplace", "255·sigmoid(r)"),
+    "raw": (lambda o, x: 0.5 * (o - x).square().sum(), "gaussian", ""),
+    "255 times": (lambda o, x: 0.5 * (255 * o - x).square().sum(), "gaussian", "255·r"),
+}
+
+
+def audited(of: Callable[[Tensor, Tensor], Tensor]) -> Audit:
+    torch.manual_seed(0)
+    with recon_cli.watch() as step:
+        encoder, decoder, x = nn.Linear(6, 8), nn.Linear(4, 6), torch.randint(0, 256, (5, 6)).float()
+        mu, logvar = encoder(x / 255).chunk(2, 1)
+        out = decoder(mu + torch.randn_like(mu) * (logvar / 2).exp())
+        (of(out, x) + 0.5 * (mu**2 + logvar.exp() - logvar - 1).sum()).backward()
+    return step.audit()
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if i < 1 else [pytest.mark.hostile]) for i, name in enumerate(LOSSES)]
+)
+def test_grey_levels_in_a_step(name: str) -> None:
+    of, family, mean = LOSSES[name]
+    found = audited(of)
+    assert (found.verdict, found.rows[0].family, found.rows[0].sigma) == ("elbo", family, pytest.approx(1))
+    assert f"whose mean is {mean}" in found.sentence or not mean
+    assert any("= 1 is in grey levels, of 0 to 255: in units of that range it is 0.00392157" in note for note in found.notes)
