@@ -28,11 +28,14 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @click.option("--files", is_flag=True, help="Also time reading from files, beside a sum over a memory map of them.")
 @click.option("--sparse", is_flag=True, help="Time reading sparse files instead, of any size: does the cost of an element grow?")
+@click.option(
+    "--model", type=click.Choice(["mlp", "conv"]), default="mlp", show_default=True, help="Model that bench train trains."
+)
 @options.device
 @output.format
 def command(
     what: str, chosen: tuple[Likelihood, ...], elements: list[float], repeats: int, engine: str, files: bool, sparse: bool,
-    device: str, format: str,
+    model: str, device: str, format: str,
 ) -> None:  # fmt: skip
     """Time recon beside the usual torch code, and measure the memory of both.
 
@@ -45,6 +48,7 @@ def command(
       recon bench --engine eager --format json
       recon bench --sparse --elements 1048576,67108864,1073741824 --repeats 3
       recon bench train
+      recon bench train --model conv
     """
     if what == "train":
         from recon_cli.benchmark.train import bench_training
@@ -52,7 +56,7 @@ def command(
         options.reject(click.get_current_context(), "bench train", "elements", "files", "sparse")
         likelihoods = [str(likelihood) for likelihood in chosen] or ["gaussian"]
         with progress.bar("timing", repeats) as advance:
-            report = bench_training(likelihoods[0], repeats=repeats, engine=engine, device=device, progress=advance)
+            report = bench_training(likelihoods[0], repeats=repeats, engine=engine, device=device, model=model, progress=advance)
         output.show(report, format)
     if sparse:
         from recon_cli.benchmark.sparse import bench_sparse

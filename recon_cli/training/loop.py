@@ -83,8 +83,8 @@ class State:
         self.steps = -(-len(rows) // settings.batch_size)
         self.scheduler = Scheduler(self.optimizer, settings.schedule, settings.lr, settings.epochs, self.steps)
         self.watch = Validation(model, noise, settings)
-        # Without autocast's cache, which would keep the first weights; and none at all where there is nothing to cast, for with it
-        # torch's compiler keeps nothing of what it makes.
+        # Without autocast's cache, which would keep the first weights; and without autocast where there is nothing to cast: with
+        # it torch's compiler keeps nothing of what it makes.
         device = rows.device.type
         self.precision = torch.autocast(device, torch.bfloat16, cache_enabled=False) if settings.bf16 else nullcontext()
         self.terms: Callable[[Tensor, Tensor], Terms] = self.objective
