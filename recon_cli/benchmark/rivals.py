@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import math
 import tempfile
 from collections.abc import Callable
 
@@ -14,34 +15,23 @@ from torch import nn
 from torch.nn import functional
 
 ROWS, SHAPE, ELEMENTS, HIDDEN, LATENT, BATCH = 10_000, (28, 28), 784, 400, 20, 128
+PICTURES, COLOUR, MAPS = 1024, (64, 64, 3), 50  # of convolutions; as many maps as recon's own takes for 400 hidden units
 
 
-def tutorial(images: numpy.ndarray, where: torch.device) -> Callable[[], None]:
-    """Return an epoch as in PyTorch's own example of a VAE."""
+def tutorial(images: numpy.ndarray, where: torch.device, model: str = "mlp") -> Callable[[], None]:
+    """Return an epoch as in PyTorch's own example of a VAE; of ``conv``, with the layers that recon's has."""
 
     class Bytes(torch.utils.data.Dataset[torch.Tensor]):
         def __len__(self) -> int:
             return len(images)
 
         def __getitem__(self, at: int) -> torch.Tensor:
-            return torch.from_numpy(images[at]).unsqueeze(0).float().div(255)
-
-    class Usual(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.fc1, self.fc21, self.fc22 = nn.Linear(ELEMENTS, HIDDEN), nn.Linear(HIDDEN, LATENT), nn.Linear(HIDDEN, LATENT)
-            self.fc3, self.fc4 = nn.Linear(LATENT, HIDDEN), nn.Linear(HIDDEN, ELEMENTS)
-
-        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-            h = functional.relu(self.fc1(x.view(-1, ELEMENTS)))
-            mean, log_variance = self.fc21(h), self.fc22(h)
-            std = torch.exp(0.5 * log_variance)
-            z = mean + torch.randn_like(std) * std
-            return torch.sigmoid(self.fc4(functional.relu(self.fc3(z)))), mean, log_variance
+            image = torch.from_numpy(images[at])
+            return (image.unsqueeze(0) if image.ndim == 2 else image.permute(2, 0, 1)).float().div(255)
 
     with torch.random.fork_rng(devices=[]):
-        model = Usual().to(where)
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+        vae = (Usual() if model == "mlp" else Convolutions(model == "conv")).to(where)
+    optimizer = torch.optim.Adam(vae.parameters(), lr=1e-3)
 
     def train_epoch() -> None:
         total = 0.0
@@ -49,14 +39,60 @@ def tutorial(images: numpy.ndarray, where: torch.device) -> Callable[[], None]:
             for x in torch.utils.data.DataLoader(Bytes(), batch_size=BATCH, shuffle=True):
                 data = x.to(where)
                 optimizer.zero_grad()
-                reconstruction, mean, log_variance = model(data)
-                loss = functional.binary_cross_entropy(reconstruction, data.view(-1, ELEMENTS), reduction="sum")
+                reconstruction, mean, log_variance = vae(data)
+                loss = functional.binary_cross_entropy(reconstruction, data.view_as(reconstruction), reduction="sum")
                 loss = loss - 0.5 * torch.sum(1 + log_variance - mean.pow(2) - log_variance.exp())
                 loss.backward()
                 total += loss.item()
                 optimizer.step()
 
     return train_epoch
+
+
+class Usual(nn.Module):
+    """The VAE of that example."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc1, self.fc21, self.fc22 = nn.Linear(ELEMENTS, HIDDEN), nn.Linear(HIDDEN, LATENT), nn.Linear(HIDDEN, LATENT)
+        self.fc3, self.fc4 = nn.Linear(LATENT, HIDDEN), nn.Linear(HIDDEN, ELEMENTS)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return reconstruction, mean and log variance."""
+        h = functional.relu(self.fc1(x.view(-1, ELEMENTS)))
+        mean, log_variance = self.fc21(h), self.fc22(h)
+        std = torch.exp(0.5 * log_variance)
+        z = mean + torch.randn_like(std) * std
+        return torch.sigmoid(self.fc4(functional.relu(self.fc3(z)))), mean, log_variance
+
+
+class Convolutions(nn.Module):
+    """Convolutions of stride 2, and back by ``upsampled`` images or by transposed convolutions."""
+
+    def __init__(self, upsampled: bool) -> None:
+        super().__init__()
+        height, width, channels = COLOUR
+        self.small = (2 * MAPS, height // 4, width // 4)
+        inner = math.prod(self.small)
+        self.encoder = nn.Sequential(
+            nn.Conv2d(channels, MAPS, 3, 2, 1), nn.SiLU(), nn.Conv2d(MAPS, 2 * MAPS, 3, 2, 1), nn.SiLU(), nn.Flatten()
+        )
+        self.mean, self.log_variance, self.first = nn.Linear(inner, LATENT), nn.Linear(inner, LATENT), nn.Linear(LATENT, inner)
+
+        def doubled(before: int, after: int) -> list[nn.Module]:
+            if upsampled:
+                return [nn.Upsample(scale_factor=2), nn.Conv2d(before, after, 3, 1, 1)]
+            return [nn.ConvTranspose2d(before, after, 3, 2, 1, output_padding=1)]
+
+        self.decoder = nn.Sequential(*doubled(2 * MAPS, MAPS), nn.SiLU(), *doubled(MAPS, channels), nn.Sigmoid())
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return reconstruction, mean and log variance."""
+        h = self.encoder(x)
+        mean, log_variance = self.mean(h), self.log_variance(h)
+        std = torch.exp(0.5 * log_variance)
+        z = mean + torch.randn_like(std) * std
+        return self.decoder(functional.silu(self.first(z)).view(-1, *self.small)), mean, log_variance
 
 
 def pythae(images: numpy.ndarray, where: torch.device) -> Callable[[], None]:

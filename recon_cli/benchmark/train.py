@@ -11,7 +11,7 @@ import torch
 
 from recon_cli.benchmark import rivals
 from recon_cli.benchmark.compare import load, timed
-from recon_cli.benchmark.rivals import BATCH, ELEMENTS, HIDDEN, LATENT, ROWS
+from recon_cli.benchmark.rivals import BATCH, COLOUR, ELEMENTS, HIDDEN, LATENT, PICTURES, ROWS
 from recon_cli.errors import ReconError
 from recon_cli.report import Report, Table, column
 from recon_cli.runtime import devices
@@ -28,7 +28,7 @@ class EpochTiming:
     least: float = column("least")
     most: float = column("most")
     samples_per_second: float = column("samples/s")
-    over_products: float = column("/ products", brief=True)
+    over_products: float | None = column("/ products", brief=True)
     tutorial_over: float = column("tutorial / it", brief=True)
     first: float = column("first time")
 
@@ -39,17 +39,20 @@ def bench_training(
     repeats: int = 5,
     engine: str = "both",
     device: str = "auto",
+    model: str = "mlp",
     progress: Callable[[int, str], None] | None = None,
 ) -> Report:
     """Return seconds for an epoch of 10,000 images of 28x28, a VAE of 784-400-20 in batches of 128: medians of ``repeats``.
 
+    With the ``model`` conv, of 1,024 images of 64x64 in colours.
+
     products
-        the eleven matrix products of each step, forward and backward, and nothing else.
+        the eleven matrix products of each step, forward and backward, and nothing else; not of convolutions.
     recon
         steps and the figures of the epoch; ``compiled`` with ``--compile``, bf16 with ``--bf16``.
     tutorial
         the loop that everybody starts from: a DataLoader over bytes converted one at a time, BCE, torch's Adam, ``.item()``
-        each step.
+        each step; of conv, with recon's layers, and once more with transposed convolutions.
     pythae
         its own trainer, on the same sizes and floats in memory, where it is installed (pip install 'recon-loss[rivals]').
 
@@ -58,14 +61,19 @@ def bench_training(
     if repeats < 1:
         raise ReconError("A benchmark is of at least one epoch.", "Try --repeats 5.")
     where = devices.device(device)
-    images = numpy.random.default_rng(0).integers(0, 256, (rivals.ROWS, *rivals.SHAPE), dtype=numpy.uint8)
-    ways: dict[str, Callable[[], object]] = {"products": products(where), "recon": epoch(images, likelihood, device)}
+    mlp = model == "mlp"
+    count, shape = (ROWS, rivals.SHAPE) if mlp else (PICTURES, COLOUR)
+    images = numpy.random.default_rng(0).integers(0, 256, (count, *shape), dtype=numpy.uint8)
+    ways: dict[str, Callable[[], object]] = {"products": products(where)} if mlp else {}
+    ways["recon"] = epoch(images, likelihood, device, model)
     if engine in ("both", "compile"):
-        ways["recon, compiled"] = epoch(images, likelihood, device, compile=True)
-    ways["recon, bf16"] = epoch(images, likelihood, device, bf16=True)
-    ways["tutorial"] = rivals.tutorial(images, where)
+        ways["recon, compiled"] = epoch(images, likelihood, device, model, compile=True)
+    ways["recon, bf16"] = epoch(images, likelihood, device, model, bf16=True)
+    ways["tutorial"] = rivals.tutorial(images, where, model)
+    if not mlp:
+        ways["tutorial, transposed"] = rivals.tutorial(images, where, "transposed")
     with contextlib.suppress(ImportError):  # not there, or without what it needs
-        ways["pythae"] = rivals.pythae(images, where)
+        ways |= {"pythae": rivals.pythae(images, where)} if mlp else {}
     after = None if progress is None else lambda turn, seconds: progress(turn, f"{seconds['recon']:.2f} s")
     busy = load()
     first, seconds = timed(ways, repeats, where, after)
@@ -76,8 +84,8 @@ def bench_training(
             seconds=usual[name],
             least=seconds[name].least,
             most=seconds[name].most,
-            samples_per_second=ROWS / usual[name],
-            over_products=usual[name] / usual["products"],
+            samples_per_second=count / usual[name],
+            over_products=usual[name] / usual["products"] if mlp else None,
             tutorial_over=usual["tutorial"] / usual[name],
             first=first[name],
         )
@@ -85,7 +93,8 @@ def bench_training(
     ]
     threads = f", {torch.get_num_threads()} threads" if where.type == "cpu" else ""
     notes = [
-        f"{ROWS:,} images of 28x28, a VAE of {ELEMENTS}-{HIDDEN}-{LATENT}, batches of {BATCH}, on {where}{threads}. Medians of "
+        f"{count:,} images of {'x'.join(map(str, shape))}, a VAE of {f'{ELEMENTS}-' if mlp else 'convolutions, '}"
+        f"{HIDDEN}-{LATENT}, batches of {BATCH}, on {where}{threads}. Medians of "
         f"{repeats}, each in turn, after a first time that is not counted (it compiles). recon: {likelihood}, its epoch's "
         f"figures included; tutorial: BCE on the same bytes.",
         *busy,
@@ -113,12 +122,12 @@ def products(where: torch.device) -> Callable[[], None]:
 
 
 def epoch(
-    images: numpy.ndarray, likelihood: str, device: str, *, compile: bool = False, bf16: bool = False
+    images: numpy.ndarray, likelihood: str, device: str, model: str = "mlp", *, compile: bool = False, bf16: bool = False
 ) -> Callable[[], object]:
     """Return an epoch of ``recon train``, the next one at each call."""
     plan = Plan.of(
         images, likelihood, device=device, scale=255, holdout=0.0, epochs=1 << 30, batch_size=BATCH, latent=LATENT,
-        hidden=HIDDEN, lr=1e-3, compile=compile, bf16=bf16,
+        hidden=HIDDEN, lr=1e-3, model=model, compile=compile, bf16=bf16,
     )  # fmt: skip
     steps = walk(plan.state())
     return lambda: next(steps)

@@ -26,13 +26,17 @@ if TYPE_CHECKING:
     "--engine", type=click.Choice(["both", "eager", "compile"]), default="both", show_default=True,
     help="Compute piece by piece (eager), compiled into one pass, or both.",
 )  # fmt: skip
+@click.option("--all", "everything", is_flag=True, help="Time every likelihood there is.")
 @click.option("--files", is_flag=True, help="Also time reading from files, beside a sum over a memory map of them.")
 @click.option("--sparse", is_flag=True, help="Time reading sparse files instead, of any size: does the cost of an element grow?")
+@click.option(
+    "--model", type=click.Choice(["mlp", "conv"]), default="mlp", show_default=True, help="Model that bench train trains."
+)
 @options.device
 @output.format
 def command(
-    what: str, chosen: tuple[Likelihood, ...], elements: list[float], repeats: int, engine: str, files: bool, sparse: bool,
-    device: str, format: str,
+    what: str, chosen: tuple[Likelihood, ...], elements: list[float], repeats: int, engine: str, everything: bool,
+    files: bool, sparse: bool, model: str, device: str, format: str,
 ) -> None:  # fmt: skip
     """Time recon beside the usual torch code, and measure the memory of both.
 
@@ -42,17 +46,18 @@ def command(
     \b
       recon bench
       recon bench --likelihood laplace --elements 1e6,1e7,1e8 --files
-      recon bench --engine eager --format json
+      recon bench --all --engine eager --format json
       recon bench --sparse --elements 1048576,67108864,1073741824 --repeats 3
       recon bench train
+      recon bench train --model conv
     """
     if what == "train":
         from recon_cli.benchmark.train import bench_training
 
-        options.reject(click.get_current_context(), "bench train", "elements", "files", "sparse")
-        likelihoods = [str(likelihood) for likelihood in chosen] or ["gaussian"]
+        options.reject(click.get_current_context(), "bench train", "elements", "everything", "files", "sparse")
+        names = [str(likelihood) for likelihood in chosen] or ["gaussian"]
         with progress.bar("timing", repeats) as advance:
-            report = bench_training(likelihoods[0], repeats=repeats, engine=engine, device=device, progress=advance)
+            report = bench_training(names[0], repeats=repeats, engine=engine, device=device, model=model, progress=advance)
         output.show(report, format)
     if sparse:
         from recon_cli.benchmark.sparse import bench_sparse
@@ -61,8 +66,10 @@ def command(
         with progress.bar("timing", max(1, len(chosen)) * len(elements)) as advance:
             report = bench_sparse(*chosen, elements=elements, repeats=repeats, engine=engine, progress=advance)
         output.show(report, format)
+    from recon_cli import likelihoods
     from recon_cli.benchmark.compare import USUAL, bench
 
-    with progress.bar("timing", len(chosen or USUAL) * len(elements)) as advance:
-        report = bench(*chosen, elements=elements, repeats=repeats, engine=engine, device=device, files=files, progress=advance)
+    timed = likelihoods.names() if everything else chosen or USUAL
+    with progress.bar("timing", len(timed) * len(elements)) as advance:
+        report = bench(*timed, elements=elements, repeats=repeats, engine=engine, device=device, files=files, progress=advance)
     output.show(report, format)

@@ -69,9 +69,23 @@ def times(values: Tensor, number: float | Tensor) -> Tensor:
     return values.mul_(number) if isinstance(number, (int, float)) else values * number
 
 
-def plus(values: Tensor, number: float | Tensor) -> Tensor:
-    """Return values that nobody else has, and a number more: as :func:`times`."""
-    return values.add_(number) if isinstance(number, (int, float)) else values + number
+def line(values: Tensor, slope: float, intercept: float | Tensor) -> Tensor:
+    """Return slope * values + intercept; in one pass, where the intercept is a plain number."""
+    import torch
+
+    return torch.rsub(values, intercept, alpha=-slope) if isinstance(intercept, (int, float)) else slope * values + intercept
+
+
+def none_below(values: Tensor, low: float) -> bool:
+    """Return whether no value is below ``low``; false where that cannot be asked: of tensors without values, in a graph."""
+    import torch
+
+    if torch.compiler.is_compiling():
+        return False
+    try:
+        return values.numel() > 0 and bool(values.detach().amin() >= low)
+    except RuntimeError:  # under vmap, and of tensors without values
+        return False
 
 
 def at_least_one(values: Tensor, condition: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from recon_cli.identity.parametric import Number
 from recon_cli.identity.regions import Interval
-from recon_cli.identity.tensors import at_least_one
+from recon_cli.identity.tensors import at_least_one, none_below
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,8 +21,11 @@ def poisson_of_mean(x: Tensor, mu: Tensor) -> Tensor:
     from recon_cli.numerics.stable import lowest, with_derivatives
 
     some = at_least_one(mu, x <= 0)
-    clamped = some.detach().clamp(min=lowest(mu))
-    value = _saddle_point(x, clamped, (some / clamped).log()).where(x > 0, mu)
+    clamped, below = some.detach(), None
+    if not none_below(some, lowest(mu)):
+        clamped = clamped.clamp(min=lowest(mu))
+        below = (some / clamped).log()
+    value = _saddle_point(x, clamped, below).where(x > 0, mu)
     return with_derivatives(value, (lambda: ((some - x) / some).where(x > 0, 1), mu))
 
 
@@ -35,12 +38,13 @@ def poisson_of_log(x: Tensor, raw: Tensor) -> Tensor:
     return with_derivatives(value, (lambda: mu - x, raw))
 
 
-def _saddle_point(x: Tensor, mu: Tensor, below: Tensor) -> Tensor:
-    """Return the nll where x > 0: deviance, Stirling's error, log(2 pi x)/2; of a mean e^below times ``mu``."""
+def _saddle_point(x: Tensor, mu: Tensor, below: Tensor | None) -> Tensor:
+    """Return the nll where x > 0: deviance, Stirling's error, log(2 pi x)/2; of a mean e^below times ``mu``, or that itself."""
     from recon_cli.numerics.stable import deviance
     from recon_cli.numerics.tables import looked_up
 
-    return deviance(at_least_one(x, x <= 0), mu).addcmul(x, below, value=-1) + looked_up(_poisson_rest, x)
+    away = deviance(at_least_one(x, x <= 0), mu)
+    return (away if below is None else away.addcmul(x, below, value=-1)) + looked_up(_poisson_rest, x)
 
 
 def _poisson_rest(x: Tensor) -> Tensor:

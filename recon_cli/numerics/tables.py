@@ -58,7 +58,7 @@ def looked_up(function: Function, x: Tensor, *numbers: Number) -> Tensor:
     if x.device.type != "cpu" or any(getattr(number, "ndim", 0) for number in numbers):
         return function(x)
     try:
-        low, high = map(float, x.aminmax()) if x.numel() > 1 else (0.0, float(FEW))
+        low, high = (float(x.amin()), float(x.amax())) if x.numel() > 1 else (0.0, float(FEW))
         if not (low >= 0 and high < min(FEW, x.numel() // 2)):
             return function(x)
         whole = x.long()

@@ -16,6 +16,7 @@ from recon_cli.benchmark.sparse import sparse_file
 from recon_cli.cli import main
 from recon_cli.errors import ReconError
 from recon_cli.likelihoods.gaussian import Gaussian
+from recon_cli.runtime.devices import Uncompiled
 
 
 def test_every_column_is_measured() -> None:
@@ -55,6 +56,14 @@ def test_training_beside_its_products_and_the_tutorial(monkeypatch: pytest.Monke
         assert row["tutorial_over"] == pytest.approx(ways["tutorial"]["seconds"] / row["seconds"])
 
 
+def test_convolutions_beside_two_tutorials(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (train, train.rivals):
+        monkeypatch.setattr(module, "PICTURES", 8)
+    rows = train.bench_training(repeats=1, engine="eager", device="cpu", model="conv").tables[0].rows
+    assert [row["way"] for row in rows] == ["recon", "recon, bf16", "tutorial", "tutorial, transposed"]
+    assert all(row["seconds"] > 0 and row["over_products"] is None for row in rows)
+
+
 def test_a_benchmark_of_training_is_of_one_epoch_at_least() -> None:
     with pytest.raises(ReconError, match="at least one epoch"):
         train.bench_training(repeats=0)
@@ -87,9 +96,7 @@ def test_progress_is_told() -> None:
     assert told == [1]
 
 
-@pytest.mark.parametrize(
-    "words", [["--elements", "0"], ["--repeats", "0"], ["--likelihood", "categorical"], ["--device", "cuda:9"]]
-)
+@pytest.mark.parametrize("words", [["--elements", "0"], ["--repeats", "0"], ["--device", "cuda:9"]])
 def test_what_cannot_be_timed_is_a_sentence(words: list[str]) -> None:
     result = CliRunner().invoke(main, ["bench", *words])
     assert result.exit_code == 2
@@ -97,9 +104,34 @@ def test_what_cannot_be_timed_is_a_sentence(words: list[str]) -> None:
     assert "hint" in result.stderr
 
 
-def test_likelihoods_of_vectors_are_refused() -> None:
-    with pytest.raises(ReconError, match="takes vectors"):
-        bench("von-mises-fisher")
+def test_every_likelihood_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of vectors, and those whose decoder gives several numbers for an element, too."""
+    names = [
+        "categorical",
+        "heteroscedastic-gaussian",
+        "von-mises-fisher",
+        "discretized-logistic-mixture",
+        "zero-inflated-poisson",
+    ]
+    monkeypatch.setattr("recon_cli.likelihoods.names", lambda: names)
+    result = CliRunner().invoke(
+        main, ["bench", "--all", "--elements", "4000", "--repeats", "1", "--engine", "eager", "--format", "json"]
+    )
+    assert result.exit_code == 0, result.output
+    rows = json.loads(result.stdout)["tables"]["bench"]
+    assert [row["likelihood"].partition(":")[0] for row in rows] == names
+    assert all(0 < row["elements"] <= 4000 and row["recon"] > 0 for row in rows)
+    assert all(row["under_distribution"] > 0 for row in rows[:2])
+
+
+def test_what_the_compiler_cannot_take_is_timed_without_it_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*asked: object) -> None:
+        raise Uncompiled(RuntimeError("no"))
+
+    monkeypatch.setattr("recon_cli.comparison.kernels.find", fails)
+    report = bench("gaussian", elements=[1000], repeats=1, device="cpu")
+    assert [row["engine"] for row in report.tables[0].rows] == ["eager"]
+    assert any("gaussian is timed without the compiler" in str(note) for note in report.notes)
 
 
 def test_a_busy_machine_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

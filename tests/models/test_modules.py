@@ -330,3 +330,24 @@ def test_compiled_it_is_the_same_but_for_rounding(here: Path) -> None:
 
     plain, compiled = (recon_cli.train(DIGITS, model=Bare, compile=how, **HOW) for how in (False, True))
     assert compiled.result.nll == pytest.approx(plain.result.nll, rel=1e-4)
+
+
+@pytest.mark.parametrize("size", [(8, 10), (7, 9), (8, 9)])
+def test_a_convolution_of_a_doubled_image(size: tuple[int, int]) -> None:
+    """As torch's own of the image taken to twice the size by nearest, odd sizes too: values and gradients."""
+    from recon_cli.models.conv import of_doubled
+
+    generator = torch.Generator().manual_seed(0)
+    layer = torch.nn.Conv2d(3, 2, 3, padding=1).double()
+    with torch.no_grad():
+        for part in layer.parameters():
+            part.normal_(generator=generator)
+    x = torch.randn(2, 3, (size[0] + 1) // 2, (size[1] + 1) // 2, dtype=torch.float64, generator=generator, requires_grad=True)
+    usual = layer(torch.nn.functional.interpolate(x, size=size))
+    ours = of_doubled(layer, x, size)
+    torch.testing.assert_close(ours, usual, rtol=1e-12, atol=1e-12)
+    for parts in ((x,), tuple(layer.parameters())):
+        for a, b in zip(
+            *(torch.autograd.grad(value.square().sum(), parts, retain_graph=True) for value in (ours, usual)), strict=True
+        ):
+            torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-11)
