@@ -15,7 +15,7 @@ from recon_cli import likelihoods
 from recon_cli.errors import ReconError
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.presence import events_there
-from recon_cli.identity.regions import CIRCLE, Lattice, Region, Violation, check, inside, violation
+from recon_cli.identity.regions import CIRCLE, Interval, Lattice, Region, Violation, check, inside, violation
 from recon_cli.identity.residuals import DIGITS, ResidualSums, residuals
 from recon_cli.identity.shapes import fitting_shapes
 from recon_cli.identity.tensors import as_tensor, wide
@@ -202,7 +202,8 @@ def every_noise(
         except ReconError as error:
             left_out.append((name, error.reason))
     ranked = []
-    for kind in ("density", "probability"):
+    counted = any(row.kind == "probability" and isinstance(likelihoods.find(row.likelihood)().support, Interval) for row in rows)
+    for kind in ("mixed", *(("probability", "density") if counted else ("density", "probability"))):
         group = sorted((row for row in rows if row.kind == kind), key=lambda row: (bool(row.clipped), row.nll))
         ranked += [dataclasses.replace(row, rank=place) for place, row in enumerate(group, 1)]
     return tuple(ranked), tuple(left_out)
@@ -244,6 +245,7 @@ def fitted_noise(
     if clip:
         mu, clipped = inside(mu, likelihood.domain)
     check(mu, likelihood.domain, "the reconstruction", f"{likelihood.name}'s mean lies in", look)
+    has_atoms = any(bool((x == value).any()) for value in likelihood.atoms)
     events = 0
     if on is None and likelihood.of_residual is not None and summary is not None and summary.residuals is not None:
         inner = 1 / (likelihood.support.levels - 1) if isinstance(likelihood.support, Lattice) else 0.0
@@ -254,7 +256,7 @@ def fitted_noise(
     at_unit = mean_nll(resized(likelihood, 1.0), x, mu, samples, weights, events) if best.noise else nll
     return FittedNoise(
         likelihood=likelihood.word or likelihood.name,
-        kind="probability" if likelihood.discrete else "density",
+        kind="probability" if likelihood.discrete else "mixed" if has_atoms else "density",
         rank=0,
         nll=nll,
         nll_at_unit=at_unit,

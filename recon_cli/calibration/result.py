@@ -181,7 +181,12 @@ class Calibration(Presentable):
         yield from self.notes
         if any(row.nll < 0 and row.kind == "density" for row in self.noise):
             yield "An nll below 0 is no mistake: it is minus the logarithm of a density, which may exceed one."
-        if {row.kind for row in self.noise} == {"density", "probability"}:
+        if mixed := [row.likelihood for row in self.noise if row.kind == "mixed"]:
+            yield (
+                f"{' and '.join(mixed)}: ranked apart, its nll being of a probability where x is 0 and of a density above; a "
+                "density alone gives a value that comes again and again no chance of its own."
+            )
+        if {"density", "probability"} <= {row.kind for row in self.noise}:
             yield Detail(
                 "Densities and probabilities are ranked apart: a density's nll changes with the units of x, a probability's does "
                 "not. To compare, dequantise the data (add uniform noise of a level's width), or discretise the density."

@@ -334,6 +334,8 @@ def _every(pair: sources.Pair, noise_models: Sequence[Likelihood], options: Comp
     for name in likelihoods.names():
         likelihood = asked.get(name) or likelihoods.find(name).designed(x)
         try:
+            if name not in asked and (reason := likelihood.unasked(x)):
+                raise ReconError(reason)
             if likelihood.relaxation and not likelihood.support.holds(x):
                 expression = f"{likelihood.relaxation}'s, without the normaliser"
                 raise ReconError(f"neither 0 nor 1 in places; there its expression is {expression}")
