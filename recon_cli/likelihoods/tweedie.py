@@ -121,7 +121,7 @@ class Tweedie(Likelihood):
 
     @classmethod
     def unasked(cls, x: Tensor) -> str:
-        """Return why it is left out where nobody asks for it: of data that are never 0, and of so many that its series take long."""
+        """Return why it is left out where nobody asks for it: of data never 0, and of so many that its series take long."""
         if not bool((x == 0).any()):
             return "no value is 0: gamma is of amounts that never are"
         return f"its series of {x.numel():,} values take long: it is looked at where it is named" if x.numel() > MANY else ""

@@ -109,6 +109,7 @@ class Plan:
         if kind.supervised and both is not None:
             data, keywords["target"] = joined(both, keywords.get("target"))
         settings = Settings.asked(**keywords)
+        likelihood = as_totals_have_it(likelihood, reading)
         parsed, whose = noise(likelihood, sigma)
         parsed = parsed.admitted()
         if parsed.head and settings.sigma_floor:
@@ -133,8 +134,7 @@ class Plan:
             columns = labels(columns, values.shape[1])
             events = events[:, None, targets] if parsed.event else events[:, targets]
             described += f"; {listed([columns[place] for place in targets])} from {others(columns, targets)}"
-        if parsed.event:
-            parsed = parsed.of_vectors(events.shape[-1])
+        parsed = parsed.of_vectors(events.shape[-1])
         if (on := elsewhere(parsed, events)) is not None:
             values, events = on.to_unit(torch.from_numpy(values)).numpy(), on.to_unit(events)
             remarks += (f"{word}: its levels, {on}, are taken to [0, 1] for {parsed.name}: all numbers are in units of that.",)
@@ -183,6 +183,13 @@ class Plan:
         state = (SharedState if processes.is_distributed() else State)(model, noise_rule, rows, settings)
         state.watch = Validation(model, noise_rule, settings, self.validation_rows)
         return state
+
+
+def as_totals_have_it(likelihood: str | Likelihood, reading: sources.ReadOptions) -> str | Likelihood:
+    """Return the likelihood, or where values have totals of their own what it is then: of the usual one the multinomial."""
+    if reading.totals is None:
+        return likelihood
+    return likelihoods.with_totals([] if likelihood == "gaussian" else [likelihood])[0].name
 
 
 def sensible(likelihood: object, device: object, binarize: object, scale: object) -> None:
