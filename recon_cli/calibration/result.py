@@ -269,7 +269,7 @@ class Calibration(Presentable):
     def _verdict(self) -> str:
         predicted = self.predicted
         if self.eigenvalues is None or self.sigma is None or predicted is None or predicted.active is None:
-            return next((weight.noise for weight in self.weights), "")
+            return next((weight.noise for weight in self.weights), self._collapse())
         if predicted.active == 0:
             fitted = "" if self.is_asked_for else ", of the noise that fits the reconstruction,"
             return (
@@ -278,6 +278,13 @@ class Calibration(Presentable):
             )
         of = f" of {self.latent:,}" if self.latent else ""
         return f"at sigma = {self.sigma:.6g} predicted active: {predicted.active:,}{of} latents"
+
+    def _collapse(self) -> str:
+        """Return from which noise on no latent of a linear model lives, where no noise is known; nothing without data."""
+        if self.eigenvalues is None:
+            return ""
+        largest = float(self.eigenvalues.values[0])
+        return f"no noise is named: at sigma = {math.sqrt(largest):.4g} and above, predicted total posterior collapse"
 
     def _chart(self) -> Chart | None:
         if self.eigenvalues is None or self.eigenvalues.rank < 2:
