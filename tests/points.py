@@ -60,14 +60,14 @@ def data(side: Likelihood) -> list[Any]:
     """Points of the support: vectors as long as this likelihood takes them."""
     if isinstance(side.support, RealVector):
         return [vector[: side.length or 3] for vector in VECTORS]
-    return inside(side.support)
+    return AMOUNTS if side.atoms else inside(side.support)
 
 
 def outputs(side: Likelihood) -> list[Any]:
     """What a decoder may give: of vectors for each component."""
     if isinstance(side.domain, VectorOutputs):
         return [given(side, turn) for turn in range(5)]
-    return data(side) if isinstance(side.domain, RealVector) else inside(side.domain)
+    return data(side) if isinstance(side.domain, RealVector) else AMOUNTS[1:] if side.atoms else inside(side.domain)
 
 
 def given(side: Likelihood, turn: int) -> tuple[Any, ...]:
@@ -82,6 +82,9 @@ def given(side: Likelihood, turn: int) -> tuple[Any, ...]:
             row[i] = sizes[(turn + k * 2) % len(sizes)] if region.low == 0 else means[(turn + k) % 5] if name == "mu" else row[i]
         rows.append(tuple(row))
     return tuple(rows)
+
+
+AMOUNTS = [0.0, 1e-6, 0.1, 0.5, 1.0, 2.0, 17.5, 990.0]
 
 
 def mixture(region: Outputs, turn: int) -> tuple[float, ...]:
@@ -116,6 +119,8 @@ def raw_points(side: Likelihood) -> list[Any]:
         choices = ((-2.0, 0.3, 30.0, 0.0, -0.4), (-8.0, 0.0, 2.1, -1.0), (0.0, -30.0, 1e-9, 30.0, 2.0))
         turns = range(7)
         return [tuple(c[(t + (1 + i) * k) % len(c)] for i, c in enumerate(choices) for k in range(count)) for t in turns]
+    if side.atoms:
+        return [-7.3, -2.0, -0.4, 0.0, 1e-9, 0.3, 1.9, 8.0]
     if side.head:
         return [(mean, level) for mean in (-2.0, 0.0, 0.3, 30.0) for level in (-30.0, -1.0, 0.0, 1e-9, 2.1, 30.0)]
     return [-30.0, -7.3, -2.0, -0.4, 0.0, 1e-9, 0.3, 1.9, 2.1, 8.0, 30.0]
@@ -200,6 +205,8 @@ CHANCES = [
 def noises(kind: type[Likelihood]) -> list[Likelihood]:
     """Each parameter at every one of its hard values, the others moving along."""
     fields = dataclasses.fields(kind)
+    if kind.atoms:
+        return [kind(power=power, dispersion=size) for power, size in ((1.5, 0.3), (1.05, 2.0), (1.9, 40.0), (1.999, 0.1))]
     choices = [
         DESIGN.get(field.name)
         or GROUND.get(field.name)
@@ -234,6 +241,8 @@ def pairs(side: Likelihood) -> list[tuple[Any, Any]]:
         last = side.support.levels - 1
         levels = sorted({0.0, 1.0, last // 2, last})
         return [(k / last, k / last + e * scale) for k in levels for e in [*RESIDUALS[:11], 0.5 / last / scale]]
+    if side.atoms:
+        return [(x, mu) for x in AMOUNTS for mu in (*AMOUNTS[1:], x + 0.5, x * (1 + 1e-9) + 1e-9)]
     if domain.low == 0 and domain.high == math.inf:
         return [(x, mu) for x in COUNTS for mu in (*MEANS, x + 0.5)]
     if domain.low == 0:
@@ -267,4 +276,6 @@ def raw_pairs(side: Likelihood) -> list[tuple[Any, Any]]:
         return [(x, (x + e, level)) for x in (0.0, 1.0) for e in RESIDUALS[:11] for level in (*far, -60.0)]
     low = -200.0 if side.domain.high < math.inf else -60.0
     xs = COUNTS if side.support.whole and side.support.high == math.inf else inside(side.support)
+    if side.atoms:
+        return [(x, r) for x in AMOUNTS for r in (*far[:8], 3.0)]
     return [(x, r) for x in (xs if side.support.whole else [0.0, 0.3, 0.5, 1.0]) for r in (*far, 3.0, low)]

@@ -16,7 +16,6 @@ from torch import Tensor
 from recon_cli import likelihoods
 from recon_cli.errors import ReconError
 from recon_cli.identity.likelihood import Likelihood
-from recon_cli.identity.regions import SHARE
 from recon_cli.identity.vectors import REAL_VECTORS
 
 MATCH = 1e-6  # the largest difference of two gradient fields, relative to the largest gradient, that is none
@@ -40,10 +39,10 @@ class Candidate:
         return bool(self.own) and not self.kind().noise
 
     @functools.cached_property
-    def shares(self) -> tuple[bool, ...]:
-        """Whether each of its numbers lies between 0 and 1."""
+    def bounds(self) -> tuple[tuple[float, float] | None, ...]:
+        """Between which two numbers each of its own lies; None of one that is positive."""
         fields = {field.name: field for field in dataclasses.fields(self.kind if self.whole else self.loss)}
-        return tuple(fields[name].metadata["domain"] == SHARE for name in self.own)
+        return tuple(fields[name].metadata["domain"].bounds for name in self.own)
 
     @functools.cached_property
     def link(self) -> str:
@@ -268,13 +267,13 @@ def solved(candidate: Candidate, x: Tensor, raw: Tensor, measured: Tensor) -> Ma
     if candidate.counts:
         counts = [float(n) for n in COUNTS]
         return single(candidate, x, raw, measured, "", (counts[rough(counts)[1]],))
-    (share,) = candidate.shares
-    to_number = as_share if share else math.exp
+    (ends,) = candidate.bounds
+    to_number = functools.partial(between, ends) if ends else math.exp
 
     def at(t: float) -> Match:
         return single(candidate, x, raw, measured, "", (to_number(t),))
 
-    reach = 5.0 if share else math.log(1e4)
+    reach = 5.0 if ends else math.log(1e4)
     step = reach / 40
     coarse = -39 + 3 * rough([to_number(i * step) for i in range(-39, 40, 3)])[1]
     far, best = rough([to_number(i * step) for i in range(coarse - 2, coarse + 3)])
@@ -282,21 +281,21 @@ def solved(candidate: Candidate, x: Tensor, raw: Tensor, measured: Tensor) -> Ma
     return refined(candidate, x, raw, measured, [middle], (middle - step, middle + step)) if far <= 0.05 else at(middle)
 
 
-def as_share(t: float) -> float:
-    """Return the number between 0 and 1 of which this is the logit."""
-    return 1 / (1 + math.exp(-t))
+def between(ends: tuple[float, float], t: float) -> float:
+    """Return the number between two others of which this is the logit."""
+    return ends[0] + (ends[1] - ends[0]) / (1 + math.exp(-t))
 
 
 def numbers_at(candidate: Candidate, point: Iterable[float]) -> tuple[float, ...]:
-    """Return numbers of a candidate's own by their logits, where they lie between 0 and 1, or their logarithms."""
-    return tuple((as_share if share else math.exp)(t) for t, share in zip(point, candidate.shares, strict=True))
+    """Return numbers of a candidate's own by their logits, where they lie between two ends, or their logarithms."""
+    return tuple(between(ends, t) if ends else math.exp(t) for t, ends in zip(point, candidate.bounds, strict=True))
 
 
 def solved_together(candidate: Candidate, x: Tensor, raw: Tensor, measured: Tensor) -> Match:
     """Return one candidate with the numbers of its own that fit best: the best of a coarse grid, then least squares."""
     if not bool(candidate.kind().support.contains(x).all()):
         return Match(candidate.family, 0.0, math.inf, candidate)
-    places = [(-1.5, 0.0, 1.5) if share else (-3.0, -1.0, 1.0) for share in candidate.shares]
+    places = [(-1.5, 0.0, 1.5) if ends else (-3.0, -1.0, 1.0) for ends in candidate.bounds]
     tried = [single(candidate, x, raw, measured, "", numbers_at(candidate, point)) for point in itertools.product(*places)]
     start = [*itertools.product(*places)][min(range(len(tried)), key=lambda i: tried[i].off)]
     return refined(candidate, x, raw, measured, start, (-12.0, 12.0))

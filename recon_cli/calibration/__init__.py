@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy
 
-from recon_cli import sources
+from recon_cli import likelihoods, sources
 from recon_cli.calibration.choices import Choices
 from recon_cli.calibration.noise import FittedNoise, Progress, every_noise, remarks
 from recon_cli.calibration.reported import PublishedNll, Reported, read, reported
@@ -69,6 +69,7 @@ def calibrate(
     missing: str | None = None,
     mask: Any = None,
     weights: Any = None,
+    totals: Any = None,
     progress: Progress | None = None,
 ) -> Calibration:
     """Which noise, which weight, and will it collapse?
@@ -84,6 +85,8 @@ def calibrate(
     missing, mask, weights
         ``nan``: NaN in ``x`` is a value that is not there. A mask, 0 where one is not there; a masked array's own is heeded.
         How much each value, sample or class counts. Sums, fits and the spectrum are of what is there.
+    totals
+        out of how many each value of ``x`` counts, for a binomial, ``mu`` being the share.
     latent, shape, batch_size, sigma, sigma2, loss, reduction, kl_weight, kl_reduction, keep, likelihood
         see :class:`Choices`.
 
@@ -94,7 +97,7 @@ def calibrate(
     1.239
     """
     choices = Choices(latent, shape, batch_size, sigma, sigma2, loss, reduction, kl_weight, kl_reduction, keep, likelihood)
-    reading = sources.ReadOptions(missing=missing, mask=mask, weights=weights)
+    reading = sources.ReadOptions(missing=missing, mask=mask, weights=weights, totals=totals)
     if isinstance(x, (str, Path)) or isinstance(mu, (str, Path)):
         return calibrate_sources(x, mu, choices, rate=rate, seed=seed, reading=reading, progress=progress)
     given, other = sources.Given(x, "x", seed, reading), sources.Given(mu, "mu")
@@ -104,6 +107,8 @@ def calibrate(
         if data is None:
             raise ReconError("There is a reconstruction, and no data.")
         sources.in_order(given, other)
+        if totals is not None:
+            means = sources.shares(means, data, other.word)
         if data.shape != means.shape:
             raise shapes_differ(data.shape, means.shape)
         pair = sources.Pair(data, means, clip, "", "data", partial=given.partial, weights=given.weights)
@@ -114,7 +119,7 @@ def calibrate(
 def taken(given: sources.Given) -> Array | Lazy:
     """Return the numbers of an object as they are, and as finite ones, but for what is not there."""
     values = given.read()
-    if given.partial or given.reading.partial:
+    if given.partial or given.reading.partial or given.reading.totals is not None:
         return sources.observed(given, values, given.word, 1.0)[0]
     return values if isinstance(values, Lazy) else sources.numbers(values, given.word)
 
@@ -181,12 +186,16 @@ def _calibration(
     is_asked_for = choices.sigma is not None or likelihood is not None
     keep = choices.kept_trade_off(convention, sizes) if convention is not None else None
     partly = source is not None and (source.partial or source.weights is not None)
-    spectrum, come_by = (None, "") if x is None else spectrum_by(x, choices.latent or 0, seed, source if partly else None)
+    has_totals = source is not None and source.reading.totals is not None
+    spectrum, come_by = None, ""
+    if x is not None and not has_totals:
+        spectrum, come_by = spectrum_by(x, choices.latent or 0, seed, source if partly else None)
     notes = (*notes, *[f"The spectrum is {come_by}."] * bool(come_by))
     rows: tuple[FittedNoise, ...] = ()
     left_out: tuple[tuple[str, str], ...] = ()
     if pair is not None:
-        rows, left_out = every_noise(pair.x, pair.outputs, pair.fitted, progress, pair.weights, pair.partial, choices.likelihood)
+        asked = [one.name for one in likelihoods.with_totals(choices.likelihood)] if has_totals else choices.likelihood
+        rows, left_out = every_noise(pair.x, pair.outputs, pair.fitted, progress, pair.weights, pair.partial, asked)
     why = ""
     if likelihood is None:
         likelihood, why = shown_noise(choices, rows, spectrum)

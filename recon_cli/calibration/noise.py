@@ -19,7 +19,7 @@ from recon_cli.errors import ReconError
 from recon_cli.identity.joint import COARSE
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.presence import events_there
-from recon_cli.identity.regions import CIRCLE, check, inside, violation
+from recon_cli.identity.regions import CIRCLE, Interval, check, inside, violation
 from recon_cli.identity.residuals import DIGITS
 from recon_cli.identity.shapes import fitting_shapes
 from recon_cli.identity.tensors import as_tensor, wide
@@ -203,7 +203,8 @@ def every_noise(
     rows = [result for result in results if isinstance(result, FittedNoise)]
     left_out = tuple(result for result in results if not isinstance(result, FittedNoise))
     ranked = []
-    for kind in ("density", "probability"):
+    counted = any(row.kind == "probability" and isinstance(likelihoods.find(row.likelihood)().support, Interval) for row in rows)
+    for kind in ("mixed", *(("probability", "density") if counted else ("density", "probability"))):
         group = sorted((row for row in rows if row.kind == kind), key=lambda row: (bool(row.clipped), row.nll))
         ranked += [dataclasses.replace(row, rank=place) for place, row in enumerate(group, 1)]
     return tuple(ranked), left_out
@@ -253,6 +254,7 @@ def fitted_noise(
     elif clip:
         mu, clipped = inside(mu, likelihood.domain)
         check(mu, likelihood.domain, "the reconstruction", place, look)
+    has_atoms = any(bool((given[0] == value).any()) for value in likelihood.atoms)
     best = likelihood.fit(x, mu) if weights is None else likelihood.weighted_fit(x, mu, weights)
     noises = [best, resized(likelihood, 1.0)] if best.noise else [best]
     if few is not None and not all(few.is_near(functools.partial(each_event, one)) for one in noises):
@@ -261,7 +263,7 @@ def fitted_noise(
     at_unit = rest[0] if rest else nll
     return FittedNoise(
         likelihood=likelihood.word or likelihood.name,
-        kind="probability" if likelihood.discrete else "density",
+        kind="probability" if likelihood.discrete else "mixed" if has_atoms else "density",
         rank=0,
         nll=nll,
         nll_at_unit=at_unit,

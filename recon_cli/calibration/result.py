@@ -181,7 +181,12 @@ class Calibration(Presentable):
         yield from self.notes
         if any(row.nll < 0 and row.kind == "density" for row in self.noise):
             yield "An nll below 0 is no mistake: it is minus the logarithm of a density, which may exceed one."
-        if {row.kind for row in self.noise} == {"density", "probability"}:
+        if mixed := [row.likelihood for row in self.noise if row.kind == "mixed"]:
+            yield (
+                f"{' and '.join(mixed)}: ranked apart, its nll being of a probability where x is 0 and of a density above; a "
+                "density alone gives a value that comes again and again no chance of its own."
+            )
+        if {"density", "probability"} <= {row.kind for row in self.noise}:
             yield Detail(
                 "Densities and probabilities are ranked apart: a density's nll changes with the units of x, a probability's does "
                 "not. To compare, dequantise the data (add uniform noise of a level's width), or discretise the density."
@@ -264,7 +269,7 @@ class Calibration(Presentable):
     def _verdict(self) -> str:
         predicted = self.predicted
         if self.eigenvalues is None or self.sigma is None or predicted is None or predicted.active is None:
-            return next((weight.noise for weight in self.weights), "")
+            return next((weight.noise for weight in self.weights), self._collapse())
         if predicted.active == 0:
             fitted = "" if self.is_asked_for else ", of the noise that fits the reconstruction,"
             return (
@@ -273,6 +278,13 @@ class Calibration(Presentable):
             )
         of = f" of {self.latent:,}" if self.latent else ""
         return f"at sigma = {self.sigma:.6g} predicted active: {predicted.active:,}{of} latents"
+
+    def _collapse(self) -> str:
+        """Return from which noise on no latent of a linear model lives, where no noise is known; nothing without data."""
+        if self.eigenvalues is None:
+            return ""
+        largest = float(self.eigenvalues.values[0])
+        return f"no noise is named: at sigma = {math.sqrt(largest):.4g} and above, predicted total posterior collapse"
 
     def _chart(self) -> Chart | None:
         if self.eigenvalues is None or self.eigenvalues.rank < 2:

@@ -317,6 +317,7 @@ READING = (
     click.option("--missing", type=click.Choice(["nan"]), help="NaN is a value that is not there: counts for nothing."),
     click.option("--mask", type=SourceWord(), metavar="SOURCE", help="0 where a value is not there; of the data's shape."),
     click.option("--weights", type=SourceWord(), metavar="SOURCE", help="How much each value, sample or class counts."),
+    click.option("--totals", type=SourceWord(), metavar="SOURCE", help="Out of how many each value counts: a binomial's."),
 )
 
 

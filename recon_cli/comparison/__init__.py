@@ -141,6 +141,7 @@ def compare(
     missing: str | None = None,
     mask: Any = None,
     weights: Any = None,
+    totals: Any = None,
     progress: Progress | None = None,
 ) -> Comparison:
     """Measure each likelihood in ``noise_models`` against its own loss, or against ``loss``, on all of ``x`` and ``mu``.
@@ -166,6 +167,10 @@ def compare(
         ``nan``: NaN in ``x`` is a value that is not there. A mask, 0 where one is not there; a masked array's own is heeded.
         How much each value, sample or class counts. Sums and fits are of what is there; gradients are each element's own.
 
+    totals
+        out of how many each value of ``x`` counts, of its shape, one a sample, or alike for all samples: a binomial of as many
+        trials each, ``mu`` being the share. Computed as the multinomial of (x, n - x), which it is.
+
     progress
         called as the measurement goes on, with how many hundredths of a likelihood are done, and with its name.
 
@@ -180,7 +185,8 @@ def compare(
     2.0
     """
     options = CompareOptions(likelihoods.as_loss(loss), against, engine, gradients, device, dtype, progress)
-    reading = sources.ReadOptions(missing=missing, mask=mask, weights=weights)
+    reading = sources.ReadOptions(missing=missing, mask=mask, weights=weights, totals=totals)
+    noise_models = tuple(likelihoods.with_totals(noise_models)) if totals is not None else noise_models
     if isinstance(x, (str, Path)) or isinstance(mu, (str, Path)):
         words = likelihoods.interpretations(noise_models)
         named = [likelihoods.as_likelihood(word) for word in noise_models or ("gaussian",)]
@@ -189,8 +195,11 @@ def compare(
     given, other = sources.Given(x, data, reading=reading), sources.Given(mu, "the reconstruction")
     values, means = (taken(source) for source in (given, other))
     sources.in_order(given, other)
-    if given.partial or given.reading.partial:
+    if given.partial or given.reading.partial or totals is not None:
         values = checked(given, values)
+    if totals is not None:
+        pairs = sources.shares(means if isinstance(means, Lazy) else means.cpu().numpy(), values, other.word)
+        means = pairs if isinstance(pairs, Lazy) else as_tensor(pairs)
     counts = Presence(given.partial, None if given.weights is None else as_tensor(given.weights))
     comparison = _measured(values, means, noise_models, options, data, clip, counts)
     said = (*given.remarks, *other.remarks, *_remarks.array_remarks(values, means, data))
@@ -290,6 +299,10 @@ def compare_sources(
         reading=reading,
     )  # fmt: skip
     pair = read(binarize=binarize)
+    if reading is not None and reading.totals is not None:
+        if everything:
+            raise ReconError("--all is of every family, and totals are a binomial's.", "Leave --all out.")
+        return _of_pair(pair, likelihoods.with_totals(noise_models), options)
     if everything:
         return _every(pair, noise_models, options)
     if not noise_models and pair.likelihood is not None:
@@ -334,6 +347,8 @@ def _every(pair: sources.Pair, noise_models: Sequence[Likelihood], options: Comp
     for name in likelihoods.names():
         likelihood = asked.get(name) or likelihoods.find(name).designed(x)
         try:
+            if name not in asked and (reason := likelihood.unasked(x)):
+                raise ReconError(reason)
             if likelihood.relaxation and not likelihood.support.holds(x):
                 expression = f"{likelihood.relaxation}'s, without the normaliser"
                 raise ReconError(f"neither 0 nor 1 in places; there its expression is {expression}")

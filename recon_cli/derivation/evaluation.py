@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
@@ -157,6 +158,47 @@ def log_cosh(value: Floats) -> Signed:
     return np.ones(()), size + np.log1p(np.exp(-2 * size)) - math.log(2)
 
 
+def log_wright(shape: Floats, zero: Floats, argument: Floats) -> Signed:
+    """Return sign and logarithm of Wright's series, sum_n t^n/(n! Gamma(a n)): of many terms evenly spaced ones stand for all."""
+    from scipy.special import gammaln
+
+    del zero
+    a, log_t = np.broadcast_arrays(np.asarray(shape, dtype=float), np.log(np.asarray(argument, dtype=float)))
+    middle = np.exp(np.clip((log_t - a * np.log(a)) / (1 + a), -50, 40))
+    width = np.sqrt(np.maximum(middle, 1.0) / (1 + a))
+    step = np.where(width > 8, width / 8, 1.0)
+    first = np.maximum(np.where(width > 8, middle - 12 * width, np.floor(middle - 12 * width)), 1.0)
+    n = first[..., None] + step[..., None] * np.arange(256)
+    logs = n * log_t[..., None] - gammaln(n + 1) - gammaln(a[..., None] * n)
+    most = logs.max(axis=-1)
+    return np.ones(()), most + np.log(np.exp(logs - most[..., None]).sum(axis=-1)) + np.log(step)
+
+
+def wright_bessel(shape: Any, zero: Any, argument: Any) -> Any:
+    """Return Wright's series at the digits of mpmath: all terms that count, or where they are many one of several.
+
+    Of many, evenly spaced terms stand for all, by the trapezoidal rule: four to a standard deviation, whose error is e^-315.
+    """
+    del zero
+    return _wright(mpmath.mp.prec, mpmath.mpf(shape), mpmath.mpf(argument))
+
+
+@functools.lru_cache(4096)
+def _wright(precision: int, a: Any, t: Any) -> Any:
+    with mpmath.workprec(precision + 20):
+        middle = (t / a**a) ** (1 / (1 + a))
+        width = mpmath.sqrt(max(middle, 1) / (1 + a))
+        reach = mpmath.sqrt(2 * precision) * width + 2 * precision
+        step = width / 4 if width > 40 and middle > 50 * width else mpmath.mpf(1)
+        first = middle - reach if step != 1 else mpmath.floor(middle - reach)
+        count = int(2 * reach / step) + 2
+        places = (first + k * step for k in range(count))
+        log_t = mpmath.log(t)
+        logs = [n * log_t - mpmath.loggamma(n + 1) - mpmath.loggamma(a * n) for n in places if n >= 1]
+        most = max(logs)
+        return step * mpmath.exp(most) * mpmath.fsum(mpmath.exp(log - most) for log in logs)
+
+
 COMPARISONS: dict[str, Callable[..., NDArray[np.bool_]]] = {
     "<": np.less, "<=": np.less_equal, ">": np.greater, ">=": np.greater_equal, "==": np.equal, "!=": np.not_equal,
 }  # fmt: skip
@@ -164,6 +206,7 @@ LOGARITHMS: dict[str, Callable[..., Signed]] = {
     "gamma": log_gamma,
     "factorial": lambda value: log_gamma(value + 1),
     "binomial": log_binomial,
+    "wright_bessel": log_wright,
     "cosh": log_cosh,
     "sech": lambda value: (np.ones(()), -log_cosh(value)[1]),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import random
+from collections.abc import Sequence
 
 import numpy as np
 from sympy import Expr, Symbol
@@ -56,6 +57,8 @@ def mass(symbols: Words, density: Expr, setting: Setting, event: int, around_mea
         result = integral(lambda points: over({ODDS: points}), 0.0, math.inf, [centre / (1 - centre)])
         x_of = [places / (1 + places) for places in (result.x, result.edges)]
         return dataclasses.replace(result, x=x_of[0], edges=x_of[1])
+    if setting.likelihood.atoms:
+        return beside_atoms(setting.likelihood.atoms, p, centre)
     ends = (float(support.low), float(support.high))
     if isinstance(support, Circle) and around_mean:
         ends = (centre - math.pi, centre + math.pi)
@@ -64,6 +67,20 @@ def mass(symbols: Words, density: Expr, setting: Setting, event: int, around_mea
         places = [*(row[0] for row in setting.xs), *setting.numbers.values(), *(row[0] for row in setting.mus)]
         result = min(result, integral(p, *ends, [centre, *places], True), key=lambda each: abs(each.whole - 1))
     return result
+
+
+def beside_atoms(atoms: Sequence[float], p: Function, centre: float) -> Mass:
+    """Return the mass of a density of positive numbers beside that of values, none above them, with a chance of their own."""
+    chances = np.array([float(p(np.array([atom]))[0]) for atom in atoms])
+    above = integral(p, 0.0, math.inf, [centre])
+    return Mass(
+        np.concatenate([np.array(atoms), above.x]),
+        np.concatenate([chances, above.p]),
+        np.concatenate([np.ones(len(chances)), above.weight]),
+        above.error,
+        np.concatenate([np.array(atoms), above.edges]),
+        np.concatenate([np.cumsum(chances), chances.sum() + above.below]),
+    )
 
 
 def at_places(p: Floats, x: Floats) -> Mass:

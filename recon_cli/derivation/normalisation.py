@@ -12,11 +12,12 @@ from sympy import Expr, Symbol
 
 from recon_cli.derivation.algebra import add, as_expr, branches, component, replace, substitute
 from recon_cli.derivation.words import AWAY, Odds, Words, halves, same
-from recon_cli.identity.regions import SHARE, Circle, CountVector, Lattice, Simplex, Sphere
+from recon_cli.identity.regions import Circle, CountVector, Lattice, Simplex, Sphere
 from recon_cli.identity.vectors import RealVector
 
 ODD = (sympy.erf, sympy.tanh, sympy.atan, sympy.sinh)
 BENT = (sympy.Abs, sympy.sign, sympy.Max, sympy.Min, sympy.Heaviside, sympy.Piecewise)
+WRIGHT = sympy.Function("wright_bessel")
 ODDS = Symbol("s", positive=True)  # of an x between 0 and 1
 RISING = (sympy.exp, sympy.log, *ODD)
 
@@ -51,6 +52,8 @@ def total(density: Expr, symbols: Words, odds: Odds, general: Expr | None = None
         return odds.leave(pieced(odds.enter(density), x, exactly(support.low), exactly(support.high)))
     if support.whole:
         return odds.leave(summed(odds.enter(density), x, exactly(support.low), exactly(support.high)))
+    if symbols.likelihood.atoms:
+        return compound(density, x)
     if support.low == -math.inf and support.high == math.inf:
         return line(density, x, mu)
     return odds.leave(between(odds.enter(density), x, exactly(support.low), exactly(support.high), odds.symbol))
@@ -82,6 +85,32 @@ def paraboloid(density: Expr, symbols: Words) -> Expr:
     size = sympy.Integer(len(away))
     squared = sympy.simplify(sympy.exp(2 * constant) * (2 * sympy.pi) ** size / determinant)
     return sympy.Integer(1) if squared == 1 else sympy.sqrt(squared)
+
+
+def compound(density: Expr, x: Symbol) -> Expr:
+    """Return what a density of x > 0 that has a chance of its own at 0 adds up to: of a sum of Gamma densities, by how many.
+
+    The density is of Wright's series, sum_n t^n/(n! Gamma(a n)), each term of which is integrated by itself (all are positive).
+    Raises NotImplementedError for another density.
+    """
+    (at_zero, _), (above, _) = branches(density)
+    (series,) = above.atoms(WRIGHT) or (None,)
+    if series is None:
+        raise NotImplementedError("no series of Wright's")
+    shape, zero, argument = map(as_expr, series.args)
+    n = Symbol("n", integer=True, positive=True)
+    if zero != 0:
+        raise NotImplementedError("another series of Wright's")
+    term = substitute(above, {series: argument**n / sympy.gamma(shape * n)})
+    integral = mellin(as_expr(sympy.expand_power_base(term, force=True)), x, sympy.Integer(0), sympy.oo)
+    if integral is None:
+        raise NotImplementedError("terms of another form")
+    logs = as_expr(sympy.expand(sympy.expand_log(sympy.log(sympy.gammasimp(integral)), force=True)))
+    rate, constant = as_expr(sympy.simplify(logs.coeff(n))), as_expr(sympy.simplify(logs - n * logs.coeff(n)))
+    if constant.has(n):
+        raise NotImplementedError("terms of another form")
+    # sum_n q^n/n! from n = 1 on
+    return sympy.simplify(at_zero + sympy.exp(constant) * (sympy.exp(sympy.simplify(sympy.exp(rate))) - 1))
 
 
 def components(density: Expr, symbols: Words) -> Iterator[tuple[Expr, Expr, Words]]:
@@ -121,9 +150,15 @@ def far(expression: Expr, symbol: Symbol, end: Expr) -> Expr:
 
 
 def odds_of_shares(symbols: Words) -> dict[Symbol, Expr]:
-    """Return for each noise parameter q between 0 and 1 the expression 1/(1 + k), k > 0, to replace it by."""
-    fields = [field.name for field in dataclasses.fields(symbols.likelihood) if field.metadata["domain"] == SHARE]
-    return {symbols.noise[name]: 1 / (1 + Symbol(f"k_{name}", positive=True)) for name in fields}
+    """Return for each noise parameter q between two numbers, as 0 and 1, the expression 1/(1 + k), k > 0, to replace it by."""
+    ends = {field.name: field.metadata["domain"].bounds for field in dataclasses.fields(symbols.likelihood)}
+    return {
+        symbols.noise[name]: sympy.together(
+            exactly(pair[0]) + exactly(pair[1] - pair[0]) / (1 + Symbol(f"k_{name}", positive=True))
+        )
+        for name, pair in ends.items()
+        if pair
+    }
 
 
 @functools.lru_cache(256)
@@ -407,6 +442,7 @@ def is_nonnegative(expression: Expr) -> bool:
 
     Bessel's I and K are positive, and f(a) - f(b) has the sign of a - b where f rises.
     """
+    expression = replace(expression, WRIGHT, lambda *_: Symbol("W", positive=True))
     for function in (sympy.besseli, sympy.besselk):
         expression = replace(
             expression, function, lambda order, argument: Symbol("B", positive=True) if argument.is_positive else order

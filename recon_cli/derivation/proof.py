@@ -132,7 +132,8 @@ def prove(likelihood: type[Likelihood], loss: Loss | None = None, size: int | No
     loss = loss or loss_of(symbols.likelihood)
     density, cost = symbols.read(symbols.likelihood.density), symbols.read(loss.formula, loss)
     odds = Odds(symbols.mus[0], symbols.likelihood.domain)
-    parts = attempt(lambda: separated(symbols, density, cost, odds))
+    of_pieces = isinstance(density, sympy.Piecewise) and symbols.likelihood.atoms
+    parts = attempt(lambda: by_piece(symbols, density, cost) if of_pieces else separated(symbols, density, cost, odds))
     if parts is None or is_mixed(symbols, parts):
         parts = attempt(lambda: separated_at_claim(symbols, density, cost)) or parts or at_claim(symbols, density, cost)
     slope, offset, gap, way = parts
@@ -176,6 +177,26 @@ def separated(symbols: Words, density: Expr, cost: Expr, odds: Odds) -> Decompos
         return Decomposition(odds.leave(slope), tidy(of_x), of_mu, way)
     gap = varying if varying == 0 else -sympy.log(odds.leave(sympy.simplify(sympy.exp(varying))))
     return Decomposition(odds.leave(slope), tidy(-constant), gap, way)
+
+
+def by_piece(symbols: Words, density: Expr, cost: Expr) -> Decomposition:
+    """Derive the slope where there is a density, and the offset of each piece: of values with a chance of their own too."""
+    mu, pieces = symbols.mus[0], branches(density)
+    logs = [logarithm(piece) for piece, _ in pieces]
+    slope = as_expr(sympy.simplify(-sympy.diff(logs[-1], mu) / sympy.diff(cost, mu)))
+    offsets = []
+    for log, (_, where) in zip(logs, pieces, strict=True):
+        rest = as_expr(sympy.expand(there(-log - slope * cost, where)))
+        offsets.append((sympy.simplify(rest) if rest.has(mu) else rest, where))
+    return Decomposition(slope, as_expr(sympy.Piecewise(*offsets)), sympy.Integer(0), "mixed")
+
+
+def there(expression: Expr, where: object) -> Expr:
+    """Return an expression where a symbol has the one value that a condition leaves it: a positive power of 0 is 0."""
+    if not isinstance(where, sympy.Eq):
+        return expression
+    placed = substitute(expression, {where.lhs: where.rhs})
+    return replace(placed, lambda part: part.is_Pow and part.base == 0 and part.exp != -1, lambda _: sympy.Integer(0))
 
 
 def logarithm(density: Expr) -> Expr:
@@ -240,7 +261,7 @@ def in_sums(expression: Expr) -> Expr:
 def vanishes(expression: Expr) -> bool:
     """Return whether an expression is zero on each of its pieces."""
     folded = as_expr(sympy.piecewise_fold(expression))
-    return all(same(sympy.expand_log(piece, force=True), 0) for piece, _ in branches(folded))
+    return all(same(sympy.expand_log(there(piece, where), force=True), 0) for piece, where in branches(folded))
 
 
 @functools.lru_cache(256)

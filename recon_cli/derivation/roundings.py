@@ -14,6 +14,7 @@ from sympy import Expr
 
 from recon_cli.derivation.algebra import parse
 from recon_cli.derivation.code import DRAWS, KEPT, Measured
+from recon_cli.derivation.evaluation import wright_bessel
 from recon_cli.derivation.points import Setting, own_numbers
 from recon_cli.derivation.quadrature import Mass
 from recon_cli.derivation.words import Words
@@ -21,6 +22,7 @@ from recon_cli.identity.losses import Loss
 from recon_cli.identity.regions import Lattice, Sphere
 
 EPS = 2.0**-52
+OWN = {"wright_bessel": wright_bessel}
 MANY = 4096  # roundings: more than careless code takes, far less than an error
 FEW = 8  # roundings below which nothing further is looked at
 DIGITS = 40  # of the exact numbers
@@ -80,7 +82,7 @@ class Formulas:
         """Return an expression, or a list of them, as a function of exact numbers for these symbols."""
         key = (tuple(expression) if isinstance(expression, list) else expression, *names)
         if key not in self.compiled:
-            self.compiled[key] = sympy.lambdify(names, expression, modules=[{"erfc": erfc, **BESSEL}, "mpmath"])
+            self.compiled[key] = sympy.lambdify(names, expression, modules=[{**OWN, "erfc": erfc, **BESSEL}, "mpmath"])
         return self.compiled[key]
 
     def units(self, numbers: Sequence[Exact]) -> list[Exact]:

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from recon_cli.errors import ReconError
-from recon_cli.identity.regions import SHARE
 
 if TYPE_CHECKING:
     from recon_cli.identity.likelihood import Likelihood
@@ -27,21 +26,32 @@ FLAT = 1e-9  # nats an event: less curvature is rounding's, or that of a likelih
 
 
 class Free(nn.Module, Generic[L]):
-    """The numbers of a likelihood without bounds: the logarithm of a positive one, the logit of a share; tensors of them too."""
+    """The numbers of a likelihood without bounds: logarithms of positive ones, logits of those between two; tensors too."""
 
     def __init__(self, start: L, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         self.family = type(start)
         self.design = start.design
-        self.shares = {field.name for field in dataclasses.fields(start) if field.metadata["domain"] == SHARE}
+        domains = {field.name: field.metadata["domain"].bounds for field in dataclasses.fields(start)}
+        self.bounds: dict[str, tuple[float, float]] = {name: ends for name, ends in domains.items() if ends}
         values = {name: torch.as_tensor(value, dtype=torch.float64, device="cpu") for name, value in start.noise.items()}
-        free = {name: value.logit() if name in self.shares else value.log() for name, value in values.items()}
+        free = {name: self.share(name, value).logit() if name in self.bounds else value.log() for name, value in values.items()}
         self.free = nn.ParameterDict({name: nn.Parameter(value.to(dtype)) for name, value in free.items()})
 
     def forward(self) -> L:
         """Return the likelihood as it is now, differentiable in the free parameters."""
-        noise = {name: t.sigmoid() if name in self.shares else t.exp() for name, t in self.free.items()}
+        noise = {name: self.within(name, t) if name in self.bounds else t.exp() for name, t in self.free.items()}
         return self.family(**noise, **self.design)
+
+    def share(self, name: str, value: Tensor) -> Tensor:
+        """Return how far a number is on its way between its bounds."""
+        low, high = self.bounds[name]
+        return value if (low, high) == (0, 1) else (value - low) / (high - low)
+
+    def within(self, name: str, t: Tensor) -> Tensor:
+        """Return the number between its bounds of a logit."""
+        low, high = self.bounds[name]
+        return t.sigmoid() if (low, high) == (0, 1) else low + (high - low) * t.sigmoid()
 
 
 def resized(likelihood: Likelihood, size: Number) -> Likelihood:
@@ -86,7 +96,8 @@ def fit(likelihood: L, x: Tensor, mu: Tensor, weights: Tensor | None = None) -> 
             return known
     first = start(usual, x, mu, weights)
     noise = Free(first, torch.float64).to(x.device)
-    if not (len(x) > 4 * SAMPLE and nearby(noise, x, mu, weights)):
+    sample = SAMPLE // 32 if usual.costly else SAMPLE
+    if not (len(x) > 4 * sample and nearby(noise, x, mu, weights, sample=sample)):
         noise = Free(first, torch.float64).to(x.device)
         descend(noise, x, mu, weights)
     with torch.no_grad():
@@ -165,7 +176,8 @@ def descend(noise: Free[L], x: Tensor, mu: Tensor, weights: Tensor | None = None
     Because a search by values stops at half their digits.
     """
     cost = Cost(noise, x, mu, weights)
-    search = Search(cost.free, max_iter=200, tolerance_grad=1e-13, tolerance_change=1e-16, line_search_fn="strong_wolfe")
+    close = (1e-7, 1e-10) if noise.family.costly else (1e-13, 1e-16)  # Newton's steps are few
+    search = Search(cost.free, max_iter=200, tolerance_grad=close[0], tolerance_change=close[1], line_search_fn="strong_wolfe")
     search.step(cost)  # type: ignore[no-untyped-call]
     polish(cost)
 
@@ -185,7 +197,9 @@ def polish(cost: Cost[L], step: float = 1e-4) -> None:
     cost.slope(here)
 
 
-def nearby(noise: Free[L], x: Tensor, mu: Tensor, weights: Tensor | None = None, reach: float = 0.25) -> bool:
+def nearby(
+    noise: Free[L], x: Tensor, mu: Tensor, weights: Tensor | None = None, reach: float = 0.25, sample: int = SAMPLE
+) -> bool:  # fmt: skip
     """Return whether the minimum over all events was found, to rounding, from that over a sample of them.
 
     The sample is a Weyl sequence's, multiples of the golden ratio modulo one: as even as a stride, in step with no
@@ -193,12 +207,12 @@ def nearby(noise: Free[L], x: Tensor, mu: Tensor, weights: Tensor | None = None,
     rank-one formula: Nocedal and Wright, Numerical Optimization, 6.24). Each step must be shorter than half the last,
     the first than ``reach``, and the curvature positive throughout: else there is no minimum near.
     """
-    spread = torch.arange(SAMPLE, dtype=torch.float64, device="cpu") * GOLDEN % 1 * len(x)
+    spread = torch.arange(sample, dtype=torch.float64, device="cpu") * GOLDEN % 1 * len(x)
     places = spread.long().sort().values.to(x.device)
     few = x[places], mu[places], None if weights is None else weights[places]
     descend(noise, *few)
-    sample = Cost(noise, *few)
-    here, hessian, cost = sample.here, sample.hessian(1e-4), Cost(noise, x, mu, weights)
+    least = Cost(noise, *few)
+    here, hessian, cost = least.here, least.hessian(1e-4), Cost(noise, x, mu, weights)
     if not (here.isfinite().all() and hessian.isfinite().all()):
         return False
     slope = cost.slope(here)

@@ -79,6 +79,10 @@ class Likelihood(Parametric, ABC):
         where data may lie that are shares of several values in the support, as soft labels are: the nll is linear in them.
     relaxation
         the likelihood to measure when data leave ``support`` but not the hull of it (grey levels).
+    atoms
+        values of x that have a chance of their own, which nll is of there, where the rest is a density.
+    costly
+        whether an nll takes so long that a fit looks at few events first.
     admits
         whether nll takes data and means unchecked: see ``admitted``.
     of_residual
@@ -103,6 +107,8 @@ class Likelihood(Parametric, ABC):
     best_noise: ClassVar[str] = ""
     mixtures: ClassVar[Region | None] = None
     relaxation: ClassVar[str | None] = None
+    atoms: ClassVar[tuple[float, ...]] = ()
+    costly: ClassVar[bool] = False
     admits: ClassVar[bool] = False
     of_residual: ClassVar[tuple[float, ...] | None] = None
 
@@ -279,7 +285,7 @@ class Likelihood(Parametric, ABC):
 
     @classmethod
     def unasked(cls, x: Tensor) -> str:
-        """Return why calibrate does not fit it to these data unless it is named; nothing where it does."""
+        """Return why calibrate and compare leave it out of these data unless it is named; nothing where they do not."""
         del x
         return ""
 

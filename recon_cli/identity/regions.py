@@ -119,6 +119,12 @@ class Interval(Region):
         margin = width * max(1e-3, 4 * torch.finfo(values.dtype).eps) if math.isfinite(width) else 1e-3
         return values.clamp(self.low + margin, self.high - margin)
 
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        """Both ends, where they are finite and open: between them lies what a logit is of, stretched; None of any other."""
+        finite = math.isfinite(self.low) and math.isfinite(self.high)
+        return (self.low, self.high) if finite and not self.closed and not self.whole else None
+
     def __str__(self) -> str:
         if self.whole:
             if self.high == 1 and self.low == 0:

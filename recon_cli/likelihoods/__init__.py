@@ -189,6 +189,19 @@ def as_loss(word: str | Loss | None) -> Loss | None:
     return found
 
 
+def with_totals(words: Iterable[str | Likelihood]) -> list[Likelihood]:
+    """Return what is meant where every value has a total of its own: for binomial, and for nothing, the multinomial of pairs.
+
+    Raises ReconError for another likelihood.
+    """
+    meant = []
+    for one in map(as_likelihood, [*words] or ["multinomial"]):
+        if one.name not in ("binomial", "multinomial"):
+            raise ReconError(f"Totals are a binomial's, and {one.name} has none.", "Leave --totals out, or take binomial.")
+        meant.append(as_likelihood("multinomial"))
+    return meant
+
+
 def _neither(kind: str, word: object, example: str) -> ReconError:
     if isinstance(word, type) and kind == "likelihood":
         return ReconError(

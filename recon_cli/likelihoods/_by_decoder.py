@@ -104,13 +104,13 @@ def by_network(likelihood: Likelihood) -> Likelihood:
 
 
 def levels_by_network(likelihood: Likelihood) -> tuple[str, ...]:
-    """Return the names of the numbers that a decoder may give for each element: sigma or scale, or all of the noise.
+    """Return the names of the numbers that a decoder may give for each element: that of the size, or all of the noise.
 
     None of vectors, and where the decoder gives several numbers already.
     """
     if likelihood.head or likelihood.event:
         return ()
-    return (likelihood.level_name,) if likelihood.level_name in ("sigma", "scale") else tuple(likelihood.noise)
+    return (likelihood.level_name,) if likelihood.level_name else tuple(likelihood.noise)
 
 
 def spread_out(likelihood: Likelihood, x: Sequence[int], mu: Sequence[int]) -> Likelihood:

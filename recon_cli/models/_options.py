@@ -260,6 +260,7 @@ class Asked(Keywords, total=False):
     missing: str | None
     mask: Any
     weights: Any
+    totals: Any
     out: Any
 
 

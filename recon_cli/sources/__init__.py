@@ -13,6 +13,7 @@ from recon_cli.sources._pair import Pair, pair, prepared, read, samples
 from recon_cli.sources._reading import ReadKeywords, ReadOptions
 from recon_cli.sources._registry import kind, names, parse
 from recon_cli.sources._split import held_out, scattered, split
+from recon_cli.sources._totals import shares
 from recon_cli.sources._values import binarized, numbers, observed, scaled
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "samples",
     "scaled",
     "scattered",
+    "shares",
     "source_of",
     "split",
 ]

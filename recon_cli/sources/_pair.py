@@ -18,6 +18,7 @@ from recon_cli.sources import _remarks
 from recon_cli.sources._base import Reconstruction, Source
 from recon_cli.sources._objects import in_order, source_of
 from recon_cli.sources._reading import ReadOptions
+from recon_cli.sources._totals import shares
 from recon_cli.sources._values import binarized, loaded, observed
 
 if TYPE_CHECKING:
@@ -133,6 +134,8 @@ def pair(
     if not isinstance(other, Reconstruction):
         mu, done = observed(other, other.beside(source), recon, recon_scale, source.levels)
         in_order(source, other)
+        if reading.totals is not None:
+            mu = shares(mu, whole, str(recon))
         if len(mu) != len(whole):
             raise shapes_differ(whole.shape, mu.shape)
         apart = _remarks.unit_remarks(whole, mu, scale is None and recon_scale is None and not recon_offset)
@@ -156,6 +159,11 @@ def pair(
         raise ReconError(
             f"{recon} cannot be made of weighted data.",
             "Give the reconstructions of your model: --recon xhat.npy.",
+        )
+    if reading.totals is not None and not other.trained_under:
+        raise ReconError(
+            f"{recon} is made from the data, and of counts out of totals it makes no shares.",
+            "Give the reconstructions of your model, shares between 0 and 1: --recon p.npy.",
         )
     other.trust = trust
     train, x = other.divide(numpy.asarray(whole), fraction, data)

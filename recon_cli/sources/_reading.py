@@ -34,6 +34,7 @@ class ReadKeywords(TypedDict, total=False):
     missing: str | None
     mask: Any
     weights: Any
+    totals: Any
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ class ReadOptions:
         a source, or an array: 0 (or False) where a value is not there.
     weights
         a source, an array, or ``a=1,b=2``: how much each element, sample or class counts.
+    totals
+        a source, or an array: out of how many each value counts, for a binomial.
     """
 
     offset: float = 0.0
@@ -65,6 +68,7 @@ class ReadOptions:
     missing: str | None = None
     mask: Any = None
     weights: Any = None
+    totals: Any = None
 
     def __post_init__(self) -> None:
         for name, words in (("colour", COLOURS), ("missing", MISSING)):

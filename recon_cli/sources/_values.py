@@ -14,6 +14,7 @@ from recon_cli.runtime.lazy_arrays import Array, Lazy, Mapped, Values
 from recon_cli.sources import _remarks
 from recon_cli.sources._base import Source
 from recon_cli.sources._presence import weighed
+from recon_cli.sources._totals import paired
 
 WHOLE = 1 << 25  # bytes: a smaller file is read at once
 # Types that torch has too, in the machine's own byte order; any other number becomes a float64.
@@ -27,6 +28,8 @@ def observed(source: Source, values: Values, word: str, scale: float | None, lev
     ``partial`` and has ``weights``.
     """
     values = loaded(values)
+    if source.reading.totals is not None and scale is None:
+        scale = 1.0  # counts are no grey levels
     numeric = values.dtype.kind in "fiu" and values.shape and 0 not in values.shape
     levels = source.levels or bool(numeric and values.dtype == numpy.uint8 and (levels or _remarks.looks_grey(values)))
     offset = source.reading.offset
@@ -40,6 +43,9 @@ def observed(source: Source, values: Values, word: str, scale: float | None, lev
     values, done = scaled(values, word, scale, levels, offset, source.partial)
     if source.reading.partial or source.partial:
         values = weighed(source, values, whole, word)
+    if source.reading.totals is not None:
+        values = paired(source.reading.totals, values, word)
+        source.remarks += (f"{word}: each value x with its total n is the pair (x, n - x), a multinomial's of two kinds.",)
     return values, done
 
 

@@ -18,7 +18,7 @@ from recon_cli import likelihoods, models, sources
 from recon_cli.errors import ReconError, unknown
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import Loss
-from recon_cli.identity.regions import REAL, check
+from recon_cli.identity.regions import COUNT, REAL, Interval, check
 from recon_cli.likelihoods._by_decoder import floored
 from recon_cli.likelihoods._grey_levels import elsewhere
 from recon_cli.models import _references as references
@@ -30,7 +30,7 @@ from recon_cli.training.loop import State
 from recon_cli.training.noises import start
 from recon_cli.training.settings import Settings, noise, trained
 from recon_cli.training.shared import SharedState, shareable
-from recon_cli.training.targets import joined, labels, listed, others, targets_of
+from recon_cli.training.targets import Labelled, joined, labels, listed, one_hot, others, targets_of
 from recon_cli.training.validation import Validation
 
 if TYPE_CHECKING:
@@ -109,6 +109,7 @@ class Plan:
         if kind.supervised and both is not None:
             data, keywords["target"] = joined(both, keywords.get("target"))
         settings = Settings.asked(**keywords)
+        likelihood = as_totals_have_it(likelihood, reading)
         parsed, whose = noise(likelihood, sigma)
         parsed = parsed.admitted()
         if parsed.head and settings.sigma_floor:
@@ -127,14 +128,15 @@ class Plan:
             data, binarize, scale, settings.seed, kind.supervised, reading
         )
         targets: tuple[int, ...] = ()
-        events = torch.from_numpy(values)
         if kind.supervised:
             targets = targets_of(settings.target, columns, values, word)
-            columns = labels(columns, values.shape[1])
-            events = events[:, None, targets] if parsed.event else events[:, targets]
-            described += f"; {listed([columns[place] for place in targets])} from {others(columns, targets)}"
-        if parsed.event:
-            parsed = parsed.of_vectors(events.shape[-1])
+            named, columns = [labels(columns, values.shape[1])[at] for at in targets], labels(columns, values.shape[1])
+            described += f"; {listed(named)} from {others(columns, targets)}"
+        given = Labelled(values, targets, (*columns,), "")
+        (values, targets, columns, about), events = with_events(parsed, given, word, weights is None)
+        parsed, end = as_data_have_it(parsed, likelihood, events, word)
+        remarks += tuple(filter(None, (about, end)))
+        parsed = parsed.of_vectors(events.shape[-1])
         if (on := elsewhere(parsed, events)) is not None:
             values, events = on.to_unit(torch.from_numpy(values)).numpy(), on.to_unit(events)
             remarks += (f"{word}: its levels, {on}, are taken to [0, 1] for {parsed.name}: all numbers are in units of that.",)
@@ -183,6 +185,35 @@ class Plan:
         state = (SharedState if processes.is_distributed() else State)(model, noise_rule, rows, settings)
         state.watch = Validation(model, noise_rule, settings, self.validation_rows)
         return state
+
+
+def as_totals_have_it(likelihood: str | Likelihood, reading: sources.ReadOptions) -> str | Likelihood:
+    """Return the likelihood, or where values have totals of their own what it is then: of the usual one the multinomial."""
+    if reading.totals is None:
+        return likelihood
+    return likelihoods.with_totals([] if likelihood == "gaussian" else [likelihood])[0].name
+
+
+def with_events(parsed: Likelihood, given: Labelled, word: str, whole: bool) -> tuple[Labelled, Tensor]:
+    """Return samples, their labels as one-hot vectors where the likelihood is of classes, and what of them it is of."""
+    given = one_hot(parsed, given.values, given.targets, given.columns, word) if whole else given
+    events = torch.from_numpy(given.values)
+    if given.targets:
+        events = events[:, None, given.targets] if parsed.event else events[:, given.targets]
+    return given, events
+
+
+def as_data_have_it(parsed: Likelihood, asked: str | Likelihood, x: Tensor, word: str) -> tuple[Likelihood, str]:
+    """Return the likelihood of whole numbers up to an end that nobody named with the end that the data have, and so in words."""
+    region = parsed.support
+    named = not isinstance(asked, str) or any(f"{name}=" in asked for name in parsed.design)
+    if named or not (parsed.design and isinstance(region, Interval) and region.whole) or not COUNT.holds(x):
+        return parsed, ""
+    own = dataclasses.replace(parsed, **type(parsed).designed(x).design).admitted()
+    return (
+        own,
+        f"{word}: {own.name} is of {own.support}, as the data are; another end is named as in {own}." if own != parsed else "",
+    )
 
 
 def sensible(likelihood: object, device: object, binarize: object, scale: object) -> None:

@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy
 from numpy.typing import ArrayLike
 
 from recon_cli.errors import ReconError, unknown
 from recon_cli.identity.arrays import as_array
+from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.parametric import as_whole
+from recon_cli.identity.regions import ONE_HOT
 from recon_cli.identity.shapes import spell
 from recon_cli.runtime.lazy_arrays import Array
+
+MOST = 1 << 28  # numbers of one-hot vectors
+
+
+class Labelled(NamedTuple):
+    """Samples, which of their columns are targets, the columns' names, and what was made of labels, in words."""
+
+    values: Array
+    targets: tuple[int, ...]
+    columns: tuple[str, ...]
+    about: str
 
 
 def joined(data: tuple[ArrayLike, ...], asked: str | None) -> tuple[Array, str]:
@@ -51,6 +65,34 @@ def targets_of(asked: str | None, names: Sequence[str], values: Array, word: str
             f"All {len(values):,} rows of {word} have the same x.", "Give rows that differ in what is predicted from."
         )
     return tuple(places)
+
+
+def one_hot(likelihood: Likelihood, values: Array, targets: tuple[int, ...], columns: Sequence[str], word: str) -> Labelled:
+    """Return samples with one-hot vectors where a likelihood of classes meets whole-number labels: of the targets, or of all.
+
+    What it was is said. Raises ReconError for more classes than there can be outputs for.
+    """
+    labels = values[:, targets[0]] if len(targets) == 1 else values if not targets else None
+    same = Labelled(values, targets, (*columns,), "")
+    if likelihood.support != ONE_HOT or labels is None or not ((labels >= 0) & (labels % 1 == 0)).all():
+        return same
+    if not targets and labels.ndim > 1 and bool(ONE_HOT.contains(labels).all()):
+        return same
+    classes = int(labels.max()) + 1
+    if classes < 2 or classes * labels.size > MOST:
+        raise ReconError(
+            f"{word} has labels up to {classes - 1:,}, and there would be {classes * labels.size:,} numbers of classes.",
+            "Give labels 0, 1, 2, ..., of at least two classes.",
+        )
+    hot = (labels[..., None] == numpy.arange(classes)).astype(numpy.float32)
+    about = f"{word}: its labels 0 to {classes - 1} are one-hot vectors of {classes} classes."
+    if not targets:
+        return Labelled(hot[:, 0] if labels.shape[1:] == (1,) else hot, (), (), about)
+    rest = [at for at in range(values.shape[1]) if at not in targets]
+    names = [columns[at] for at in rest] + [f"{columns[targets[0]]}={k}" for k in range(classes)] if columns else []
+    return Labelled(
+        numpy.concatenate([values[:, rest], hot], axis=1), tuple(range(len(rest), len(rest) + classes)), (*names,), about
+    )
 
 
 def place(one: str, names: Sequence[str], count: int, word: str) -> int:

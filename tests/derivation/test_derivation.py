@@ -56,11 +56,14 @@ def test_slope_offset_and_gap_are_proved_for_every_likelihood(kind, proofs) -> N
 @each_kind
 def test_the_proof_and_the_code_claim_the_same(kind, proofs) -> None:
     found = proofs[kind.name]
-    side = kind(**{name: 5.0 if symbol.name in kind().design else 0.3 for name, symbol in found.words.noise.items()})
+    lows = {field.name: (field.metadata["domain"].bounds or (0.0, 1.0))[0] for field in dataclasses.fields(kind)}
+    side = kind(**{name: 5.0 if symbol.name in kind().design else lows[name] + 0.3 for name, symbol in found.words.noise.items()})
     side = dataclasses.replace(side, **{kind.sized_by: float(found.words.size)}) if kind.sized_by else side
     exact = {found.words.noise[name]: witness.exactly(value) for name, value in side.factors.items()}
     assert float(found.slope.subs(exact)) == pytest.approx(float(side.slope), rel=1e-15)
     x, mu = points.ordinary(side)
+    if kind.event and kind.sized_by:
+        x, mu = x[:, : len(found.words.xs)], mu[:, : len(found.words.xs)]
     offset, gap, nll = (part.tolist() for part in (side.offset(x), side.gap(mu), side.nll(x, mu)))
     for i, (data, mean) in enumerate(zip(x.tolist(), mu.tolist(), strict=True)):
         numbers = [*map(witness.exactly, map(float, witness.flat(data, mean)))]
