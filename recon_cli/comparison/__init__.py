@@ -198,7 +198,8 @@ def compare(
     if given.partial or given.reading.partial or totals is not None:
         values = checked(given, values)
     if totals is not None:
-        pairs = sources.shares(means if isinstance(means, Lazy) else means.cpu().numpy(), values, other.word)
+        given_pairs = values if isinstance(values, Lazy) else values.cpu().numpy()
+        pairs = sources.shares(means if isinstance(means, Lazy) else means.cpu().numpy(), given_pairs, other.word)
         means = pairs if isinstance(pairs, Lazy) else as_tensor(pairs)
     counts = Presence(given.partial, None if given.weights is None else as_tensor(given.weights))
     comparison = _measured(values, means, noise_models, options, data, clip, counts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from sympy import Expr, Symbol
@@ -69,7 +69,7 @@ def mass(symbols: Words, density: Expr, setting: Setting, event: int, around_mea
     return result
 
 
-def beside_atoms(atoms: Sequence[float], p: Function, centre: float) -> Mass:
+def beside_atoms(atoms: Sequence[float], p: Callable[[Floats], Floats], centre: float) -> Mass:
     """Return the mass of a density of positive numbers beside that of values, none above them, with a chance of their own."""
     chances = np.array([float(p(np.array([atom]))[0]) for atom in atoms])
     above = integral(p, 0.0, math.inf, [centre])

@@ -18,9 +18,10 @@ def whitened(e: Tensor, lower: Tensor) -> Tensor:
     import torch
 
     if lower.ndim == 2 and e.ndim > 1:
-        rows = e.reshape(-1, e.shape[-1])
-        return torch.linalg.solve_triangular(lower.mT, rows, upper=True, left=False).reshape(e.shape)
-    return torch.linalg.solve_triangular(lower, e.unsqueeze(-1), upper=False).squeeze(-1)
+        rows: Tensor = torch.linalg.solve_triangular(lower.mT, e.reshape(-1, e.shape[-1]), upper=True, left=False)
+        return rows.reshape(e.shape)
+    column: Tensor = torch.linalg.solve_triangular(lower, e.unsqueeze(-1), upper=False)
+    return column.squeeze(-1)
 
 
 def factored_cost(e: Tensor, level: Tensor, unit: Tensor, factors: Tensor) -> Tensor:

@@ -282,7 +282,7 @@ def matrix_of(matrix: bytes) -> Array:
 @functools.lru_cache(64)
 def lower_of(matrix: bytes) -> Array:
     """Return the root of C, lower triangular, (D, D)."""
-    return numpy.linalg.cholesky(matrix_of(matrix))
+    return numpy.linalg.cholesky(matrix_of(matrix)).astype(numpy.float64)
 
 
 def root_like(matrix: bytes, example: Tensor) -> Tensor:

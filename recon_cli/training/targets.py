@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy
+import torch
 from numpy.typing import ArrayLike
 
 from recon_cli.errors import ReconError, unknown
@@ -76,7 +77,7 @@ def one_hot(likelihood: Likelihood, values: Array, targets: tuple[int, ...], col
     same = Labelled(values, targets, (*columns,), "")
     if likelihood.support != ONE_HOT or labels is None or not ((labels >= 0) & (labels % 1 == 0)).all():
         return same
-    if not targets and labels.ndim > 1 and bool(ONE_HOT.contains(labels).all()):
+    if not targets and labels.ndim > 1 and ONE_HOT.holds(torch.from_numpy(labels)):
         return same
     classes = int(labels.max()) + 1
     if classes < 2 or classes * labels.size > MOST:
