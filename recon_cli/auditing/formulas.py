@@ -111,7 +111,7 @@ def parts_of(measured: Measurements) -> Iterator[Part]:
         powers = {"B": scale.batch[1], ("T" if scale.length else "D"): scale.dim[1], "K": scale.latent[1]}
         arguments = (term.recon, term.target) if term.target else (term.recon,)
         if unmoved or not rec.match:
-            what = unmoved or ("Σ‖x̂−x‖" if rec.norm else "R(x̂, x)")
+            what = unmoved or ("Σ‖x̂−x‖" if rec.norm else "Σ (x̂−x)ᵀP(x̂−x)/2" if rec.quadratic else "R(x̂, x)")
             yield Part(rec.sign < 0 and not unmoved, "", what, arguments, {})
             continue
         for family, weight in rec.match.parts or ((rec.match.family, rec.match.weight),):

@@ -83,6 +83,11 @@ def one(measured: Measurements, term: Term, row: Row) -> str:
             f"This is the Euclidean norm of {term.rec.norm}: a density of that as a whole, in its norm, and no likelihood of "
             "independent elements, so there is no noise of an element to read off."
         )
+    if row.verdict == "not-factorised" and term.rec.quadratic:
+        return (
+            "This is a positive definite quadratic form of each sample's residuals: a Gaussian of vectors with a full "
+            "covariance, the inverse of its matrix. It is a likelihood, of a sample as a whole; no element has a sigma of its own."
+        )
     if row.verdict == "not-factorised":
         return "This is no factorised likelihood: what one element costs depends on the others, so there is no noise to read off."
     name = title(row, term) + (f" with the noise that its residuals choose, {row.chosen}" if row.chosen else "")

@@ -251,3 +251,16 @@ def test_weights_of_elements_are_in_the_sentence_and_in_the_formula() -> None:
     assert "weights w of their own, from 0.5 to 2 times the middle one" in result.sentence
     assert "L = 0.5·Σ w·(x̂−x)² + KL" in str(result)
     assert "trade-off" not in str(result)
+
+
+@pytest.mark.parametrize(("entries", "is_gaussian"), [((2.0, 0.5, 0.2), True), ((2.0, 3.0, 0.2), False)], ids=["positive", "not"])
+def test_a_quadratic_form_is_a_gaussian_of_full_covariance_where_it_is_positive(entries, is_gaussian) -> None:
+    matrix = torch.tensor([[entries[0], entries[1], 0.0], [entries[1], 1.0, entries[2]], [0.0, entries[2], 3.0]])
+
+    def loss(recon, x, mu, logvar):
+        e = recon - x
+        return 0.5 * ((e @ matrix.to(e.dtype)) * e).sum() - 0.5 * (1 + logvar - mu**2 - logvar.exp()).sum()
+
+    result = audit(loss, shape=(3,))
+    assert result.verdict == "not-factorised"
+    assert ("a Gaussian of vectors with a full covariance" in result.sentence) is is_gaussian
