@@ -86,7 +86,7 @@ def one(measured: Measurements, term: Term, row: Row) -> str:
     if row.verdict == "not-factorised" and term.rec.quadratic:
         return (
             "This is a positive definite quadratic form of each sample's residuals: a Gaussian of vectors with a full "
-            "covariance, the inverse of its matrix. It is a likelihood, of a sample as a whole; no element has a sigma of its own."
+            "covariance, the inverse of its matrix. It is a likelihood, of a sample as a whole; no element has its own sigma."
         )
     if row.verdict == "not-factorised":
         return "This is no factorised likelihood: what one element costs depends on the others, so there is no noise to read off."
