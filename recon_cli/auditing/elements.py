@@ -55,7 +55,7 @@ class Batch:
         rows = torch.from_numpy(predictions[at])
         points = {self.pair[0]: rows[:, 0], self.pair[1]: torch.from_numpy(x)}
         points |= {self.scale: rows[:, 1]} if self.scale is not None else {}
-        finite, grads = laid(self.problem, self.base, points, [by], self.weights, every)
+        finite, grads = laid(self.problem, self.base, points, self.pair, self.weights, every)  # of both: neither is asked again
         return finite, grads[by] * self.times
 
     def slopes(self, predictions: Array, x: Array, at: Array, by: str) -> Array:
