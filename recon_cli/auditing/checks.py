@@ -1,22 +1,32 @@
-"""What is measured of a loss beside its fields: repeated calls, values against gradients, float32, the noise it carries."""
+"""What is measured of a loss beside its fields: repeated calls, values against gradients, float32, its noise, its lines."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from types import FunctionType
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
 from recon_cli.auditing.calling import Problem, Values
 from recon_cli.auditing.latents import PRIOR
+from recon_cli.auditing.limiting import OURS
 from recon_cli.auditing.matching import latent_keys, pairs
 from recon_cli.auditing.measuring import ReconstructionTerm
 from recon_cli.auditing.probes import benign, gradients, uniform, value_at
 from recon_cli.auditing.reach.asking import content_of
+from recon_cli.auditing.reach.recording import TORCH, Operation, Recorder, operations, shortened
 from recon_cli.auditing.reach.roles import BoundNumber, Pair
 from recon_cli.identity.regions import Interval
+
+Shapes: TypeAlias = tuple[tuple[int, ...], tuple[int, ...]]
+REDUCING = frozenset({
+    "mean", "sum", "mse_loss", "smooth_l1_loss", "huber_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits",
+    "nll_loss_forward", "nll_loss2d_forward",
+})  # fmt: skip
 
 
 def own_scale(problem: Problem, rec: ReconstructionTerm, pair: Pair) -> tuple[float, float, bool] | None:
@@ -207,3 +217,35 @@ def favour(problem: Problem) -> str:
         if more > 1.001
         else ""
     )
+
+
+def followed(problem: Problem, files: Mapping[str, str]) -> tuple[tuple[Operation, ...], Shapes | None]:
+    """Return the operations of one call in their order, none where it is refused; and shapes that are added although they differ.
+
+    These are of a reconstruction and a latent term; None where there are none.
+    """
+    fixed = {slot.key for slot in problem.plan.role("target")}
+    values = benign(problem).items()
+    leaves = {key: value.clone().requires_grad_(value.is_floating_point() and key not in fixed) for key, value in values}
+    recorder = Recorder(files)
+    names = {recorder.number(leaf): key for key, leaf in leaves.items()}
+    recorder.tape.parameters |= names.keys()
+    try:
+        with recorder:
+            problem(leaves)
+    except Exception:  # of the user's code: without lines the audit says the same
+        recorder.forget()
+    steps = (step for step in operations(recorder.tape.operations, names) if step.reads and step.site)
+    return tuple(steps), next(iter(problem.watch.broadcasts), None)
+
+
+def defined_at(code: object, files: Mapping[str, str]) -> str:
+    """Return FILE:LINE of a function; empty where it has no source file."""
+    plain = getattr(code, "__code__", None)
+    if (
+        plain is None
+        or plain.co_filename.startswith((OURS, TORCH))
+        or (plain.co_filename not in files and not Path(plain.co_filename).exists())
+    ):
+        return ""
+    return f"{files.get(plain.co_filename) or shortened(plain.co_filename)}:{plain.co_firstlineno}"

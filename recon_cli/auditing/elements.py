@@ -50,12 +50,22 @@ class Batch:
     weights: Tensor
     times: float = 1.0
 
-    def slopes(self, predictions: Array, x: Array, at: Array, by: str) -> Array:
-        """Return the gradients of an element by ``by`` at points x, each of a prediction by number; a batch of them to a call."""
+    def laid(self, predictions: Array, x: Array, at: Array, by: str, every: bool = True) -> tuple[bool, Tensor]:
+        """Return what ``fields.laid`` does of an element by ``by`` at points x, each of a prediction by number."""
         rows = torch.from_numpy(predictions[at])
         points = {self.pair[0]: rows[:, 0], self.pair[1]: torch.from_numpy(x)}
         points |= {self.scale: rows[:, 1]} if self.scale is not None else {}
-        return laid(self.problem, self.base, points, [by], self.weights, every=True)[1][by].numpy() * self.times
+        finite, grads = laid(self.problem, self.base, points, self.pair, self.weights, every)  # of both: neither is asked again
+        return finite, grads[by] * self.times
+
+    def slopes(self, predictions: Array, x: Array, at: Array, by: str) -> Array:
+        """Return the gradients of an element."""
+        return self.laid(predictions, x, at, by)[1].numpy()
+
+    def is_finite(self, predictions: Array, x: Sequence[float]) -> bool:
+        """Whether the loss is finite at each x, of each prediction: their sum is."""
+        points, at = np.repeat(x, len(predictions)), np.tile(np.arange(len(predictions)), len(x))
+        return self.laid(predictions, points, at, self.pair[0], every=False)[0]
 
     def value(self, prediction: Sequence[float], x: float) -> float:
         """Return the loss of an element at one point: that of all there, shared out."""
@@ -190,9 +200,7 @@ def normalisation(
     domain: str = "real"
     predictions: tuple[tuple[float, ...], ...] = SCALES
     if not batch.scale:
-        domain = next(
-            (name for name, means in MEANS.items() if all(math.isfinite(batch.value((r,), 1.0)) for r in means)), "unit"
-        )
+        domain = next((name for name, means in MEANS.items() if batch.is_finite(np.array(means)[:, None], [1.0])), "unit")
         predictions = tuple((mean,) for mean in MEANS[domain])
     rows = np.array(predictions)
     known: dict[tuple[float, int], float] = {}
@@ -207,6 +215,7 @@ def normalisation(
         lambda x, at: many.slopes(rows, x, at, batch.pair[1]),
         lambda x, at: many.slopes(rows, x, at, batch.pair[0]),
         value,
+        finite=lambda x: batch.is_finite(rows, x),
     )
     residual = location and batch.scale is None and all(
         math.isclose(batch.value((r,), x), batch.value((r + by,), x + by), rel_tol=1e-9, abs_tol=1e-12)

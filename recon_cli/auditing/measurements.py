@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from recon_cli.auditing import checks, lines, soundness, spreads
+from recon_cli.auditing import checks, soundness, spreads
 from recon_cli.auditing.calling import Problem, Sizes
 from recon_cli.auditing.dependent import Chosen, chosen, product, switch
 from recon_cli.auditing.fields import POINTS
@@ -184,7 +184,7 @@ def measure(
         problem = still if averaged else problem
     latent = measure_latents(problem)
     latents = latent_keys(problem)
-    steps, broadcast = lines.followed(problem, files)
+    steps, broadcast = checks.followed(problem, files)
     added = broadcast if latent is not None and not odd else None
     spread = has_scale(problem)
     growths = scalings(problem) if growths is None else growths
@@ -209,7 +209,7 @@ def measure(
         stateful=values if stateful else None, stochastic=values if stochastic else None, averaged=averaged,
         odd=odd, added=added, switch=off, missampled=missampled(problem, latent),
         knobs=tuple(checks.knobs(problem)), batch_number=batch_number(reached), notes=(*reached.notes, *plan.taken),
-        steps=steps, site=lines.defined_at(reached.code, files),
+        steps=steps, site=checks.defined_at(reached.code, files),
         data=beside(terms, known) if known is not None else None,
     )  # fmt: skip
 

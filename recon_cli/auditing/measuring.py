@@ -13,7 +13,7 @@ from torch import Tensor
 
 from recon_cli.auditing.calling import Problem, Values
 from recon_cli.auditing.families import CLOSE, LINKS, MATCH, DecoderScale, Match, candidates, field_of, ratio, recognise
-from recon_cli.auditing.fields import POINTS, additivity, at_sets, domains, element_weights, spaced
+from recon_cli.auditing.fields import additivity, at_sets, domains, element_weights, spaced
 from recon_cli.auditing.normalisation import Normalisation
 from recon_cli.auditing.norms import is_quadratic, norm
 from recon_cli.auditing.probes import benign, gradients, sort_of, uniform, value_at
@@ -136,7 +136,7 @@ def of_pair(problem: Problem, pair: Pair, latents: list[str]) -> ReconstructionT
     if match is not None and not match.parts:
         slope = bend(match)
     else:
-        slope = None if target is None else curvature(lambda x, raw: spaced(problem, base, pair, x, raw, weights))
+        slope = None if target is None else curvature(functools.partial(at_sets, problem, base, pair, weights))
     centre = ""
     if used is not None and (match is None or match.off > MATCH) and target is not None:
         shift = shifted(problem, base, pair, used, own_weights)
@@ -259,16 +259,14 @@ def is_location(at: Fields) -> bool:
     return one is not None and two is not None and bool((one - two).abs().max() <= 1e-9 * one.abs().max())
 
 
-def curvature(slopes: Callable[[Tensor, Tensor], Tensor | None]) -> float | None:
-    """Return d2L/dx2 where the residual vanishes, of a gradient of points (x, prediction); None where it has none."""
-    x = torch.full((POINTS,), 0.5, dtype=torch.float64)
-    steep = []
-    for h in (1e-4, 1e-5):
-        above, below = slopes(x, x + h), slopes(x, x - h)
-        if above is None or below is None:
-            return None
-        steep.append(((above - below) / (2 * h)).median().item())
-    coarse, fine = steep
+def curvature(at: Fields) -> float | None:
+    """Return d2L/dx2 where the residual vanishes, of a gradient at sets of points; None where it has none."""
+    x, steps = torch.full((FEW,), 0.5, dtype=torch.float64), (1e-4, 1e-5)
+    fields = at([(x, x + side * h) for h in steps for side in (1, -1)])
+    slopes = [each.median().item() for each in fields if each is not None]
+    if len(slopes) < len(fields):
+        return None
+    coarse, fine = ((above - below) / (2 * h) for above, below, h in zip(slopes[::2], slopes[1::2], steps, strict=True))
     return (100 * fine - coarse) / 99 if fine and abs(fine - coarse) < 1e-3 * max(abs(coarse), abs(fine)) else None
 
 
@@ -277,7 +275,7 @@ def bend(match: Match) -> float | None:
     each = match.candidate
     if each is None or each.kind().support.low != -math.inf:
         return None
-    own = curvature(lambda x, raw: field_of(each, match.numbers, x, raw))
+    own = curvature(lambda sets: [field_of(each, match.numbers, *points) for points in sets])
     return None if own is None else match.weight * own
 
 

@@ -150,14 +150,14 @@ def of_pairs(element: Element, binary: bool, domain: str) -> Normalisation:
         return coins if coins.kind == "real" else on_levels(element, coins)
     if target := stretched(element):
         return without_sum(element, "unknown", LINE.name, f"it compares the prediction with {target:.6g} x")
-    if still(element.levels((0.3, 0.85, 2.3))):
+    if still(element, (0.3, 0.85, 2.3)):
         return without_sum(element, "unknown", LINE.name, "it does not move with the prediction")
     straight = linear(element)
     shares = domain == "unit" or margin(element) or (straight and not reached(element, 3.0))
     tried: list[Normalisation] = []
     # Where data do not lie, the loss is no number.
-    everywhere = bool(np.isfinite(element.levels((-0.7, -30.0))).all())
-    upward = not shares and bool(np.isfinite(element.levels((0.7, 30.0))).all())
+    everywhere = element.is_finite((-0.7, -30.0))
+    upward = not shares and element.is_finite((0.7, 30.0))
     for coordinate in [LINE] * (everywhere and not straight) + ([HALF] if upward else [UNIT]):
         tried.append(over(element, coordinate))
         if tried[-1].kind == "real":
@@ -210,7 +210,7 @@ def slow(element: Element, near: float = 1e50, far: float = 1e51) -> bool:
 def summed(element: Element, levels: Sequence[float], support: str) -> Normalisation:
     """Return what e^-loss adds up to over a few values of x."""
     terms = element.levels(levels)
-    if still(terms):
+    if still(element, levels):
         return without_sum(element, "unknown", support, "it does not move with the prediction")
     if np.isnan(terms).any() or not np.isfinite(terms).any(axis=1).all():
         return without_sum(element, "unknown", support, f"it is not finite over {support}")
@@ -222,10 +222,10 @@ def on_levels(element: Element, otherwise: Normalisation) -> Normalisation:
     return next((sums for grid in GRIDS if (sums := leveled(element, grid)).kind == "real"), otherwise)
 
 
-def still(terms: Array) -> bool:
+def still(element: Element, levels: Sequence[float]) -> bool:
     """Whether the loss is the same at every prediction, for each of a few x: then no sum of it says anything."""
-    with np.errstate(invalid="ignore"):
-        return bool((np.ptp(terms, axis=0) < CONSTANT).all())
+    others = range(1, len(element.predictions))
+    return all(element.weight * abs(element.value(x, j) - element.value(x, 0)) < CONSTANT for x in levels for j in others)
 
 
 def leveled(element: Element, grid: str) -> Normalisation:
@@ -242,7 +242,7 @@ def leveled(element: Element, grid: str) -> Normalisation:
 def tallied(element: Element, factorial: bool) -> Normalisation:
     """Return the sum over whole numbers, until a geometric tail is below all digits; with ``factorial`` weighed with 1/x!."""
     logs, points = [], 0
-    if still(element.levels((0.0, 1.0, 2.0))):
+    if still(element, (0.0, 1.0, 2.0)):
         return without_sum(element, "unknown", WHOLE, "it does not move with the prediction")
     for j in range(len(element.predictions)):
         terms: list[float] = []

@@ -44,6 +44,8 @@ class Element:
         the loss at one x.
     weight
         what the loss is multiplied by before it is an exponent.
+    finite
+        whether the loss is finite at each of some x, at every prediction, where that is asked at once.
     """
 
     predictions: tuple[tuple[float, ...], ...]
@@ -51,6 +53,7 @@ class Element:
     pull: Callable[[Array, Array], Array]
     value: Callable[[float, int], float]
     weight: float = 1.0
+    finite: Callable[[Sequence[float]], bool] | None = None
 
     def among(self, wanted: Sequence[int]) -> Element:
         """Return this element at some of its predictions alone."""
@@ -61,7 +64,12 @@ class Element:
             slope=lambda x, at: self.slope(x, which[at]),
             pull=lambda x, at: self.pull(x, which[at]),
             value=lambda x, at: self.value(x, wanted[at]),
+            finite=None,
         )
+
+    def is_finite(self, x: Sequence[float]) -> bool:
+        """Whether the loss is finite at each x, of each prediction."""
+        return bool(np.isfinite(self.levels(x)).all()) if self.finite is None else self.finite(x)
 
     def levels(self, x: Sequence[float]) -> Array:
         """Return minus the loss, weighed, at each x, of each prediction."""

@@ -378,7 +378,7 @@ VARIATIONS: list[tuple[Any, dict[str, Any], str | None, float | None, Any, str |
     (model_inside, {}, "gaussian", 1, NONE, "log_variance", ELBO, []),
     (other_terms, {}, "gaussian", None, (None, None, None), None, "reconstruction-only", []),
     (capacity, {}, "gaussian", 100, NONE, "log_variance", "beta-elbo", []),
-    (charbonnier, {}, None, None, NONE, "log_variance", "unrecognised", []),
+    (charbonnier, {}, None, None, NONE, "log_variance", ELBO, []),
     (softplus_scale, {"args": "recon,target,mu,scale"}, "gaussian", 1, NONE, None, ELBO, []),
     (eps_in_the_kl, {}, "gaussian", 1, NONE, "std", ELBO, []),
     (total_at_the_end, {}, "gaussian", 1, NONE, "log_variance", ELBO, []),

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from recon_cli.auditing.checks import REDUCING
 from recon_cli.auditing.formulas import at
 from recon_cli.auditing.latents import SQUARED, Latent
-from recon_cli.auditing.lines import REDUCING
 from recon_cli.auditing.measurements import Measurements, Term
 
 ONE = 1e-6
