@@ -14,7 +14,7 @@ from recon_cli.auditing.calling import Problem, Values
 from recon_cli.auditing.families import CLOSE, LINKS, MATCH, DecoderScale, Match, candidates, field_of, ratio, recognise
 from recon_cli.auditing.fields import POINTS, additivity, domains, element_weights, spaced
 from recon_cli.auditing.normalisation import Normalisation
-from recon_cli.auditing.norms import norm
+from recon_cli.auditing.norms import bound, norm
 from recon_cli.auditing.probes import benign, gradients, sort_of, uniform, value_at
 from recon_cli.auditing.reach.roles import Pair, Slot
 from recon_cli.identity.regions import REAL
@@ -51,6 +51,8 @@ class ReconstructionTerm:
         what an argument is that is a scale of every element.
     norm
         in words, what it is the norm of, and no sum over elements: each sample, the whole batch.
+    bound
+        in words, of how many samples it is an importance-weighted bound; empty of any other.
     """
 
     slot: Slot | None
@@ -68,6 +70,7 @@ class ReconstructionTerm:
     normal: Normalisation | None = None
     spread: DecoderScale | None = None
     norm: str = ""
+    bound: str = ""
 
     @property
     def recognised(self) -> bool:
@@ -106,7 +109,9 @@ def of_pair(problem: Problem, pair: Pair, latents: list[str]) -> ReconstructionT
     own = problem.dtype == torch.float64
     if worst > (1e-7 if own else 1e-2):
         sign = sign_of(problem, base, pair)
-        return ReconstructionTerm(recon, None, None, False, worst, spread, counted, "unit", sign, False, norm=norm(problem, pair))
+        of = norm(problem, pair)
+        count = "" if of else bound(problem, pair)
+        return ReconstructionTerm(recon, None, None, False, worst, spread, counted, "unit", sign, False, norm=of, bound=count)
     even = max(abs(spread[0] - 1), abs(spread[1] - 1)) < 1e-6 and counted == 1
     match, domain, used = None, "unit", None
     points = domains()

@@ -71,6 +71,11 @@ def one(measured: Measurements, term: Term, row: Row) -> str:
         return alone(measured, term)
     if astray is not None:
         return f"This compares {row.term} with {astray.other or 'no target'}: {astray.evidence}. {astray.fix}"
+    if term.rec.bound and not term.favour:
+        return (
+            f"This is an importance-weighted bound of {term.rec.bound}: -log of the mean of their weights (Burda et al., "
+            "2016). Each weighs as its log-weight says, so there is no one weight of a reconstruction beside a KL, and no beta."
+        )
     if row.verdict == "not-factorised" and term.rec.norm:
         return (
             f"This is the Euclidean norm of {term.rec.norm}: a density of that as a whole, in its norm, and no likelihood of "
@@ -103,6 +108,8 @@ def one(measured: Measurements, term: Term, row: Row) -> str:
 def alone(measured: Measurements, term: Term) -> str:
     """Return the sentence of a KL without a reconstruction."""
     latent = measured.latent
+    if measured.unexplained:
+        return f"This is no KL that recon knows. {UNKNOWN} {measured.unexplained}."
     if latent is None or not latent.weight or latent.wrong:
         return f"This is no KL: {latent.wrong if latent else 'it depends on none of the latents'}."
     plain = abs(latent.prior - 1) < 1e-4 and not latent.centre

@@ -23,6 +23,7 @@ from recon_cli.auditing.elements import Batch, batch_of
 from recon_cli.auditing.families import CLOSE, MADE, MATCH, Candidate, DecoderScale, Match, likelihood_of, recognise
 from recon_cli.auditing.fields import additivity, domains
 from recon_cli.auditing.measuring import ReconstructionTerm, sign_of
+from recon_cli.auditing.norms import bound
 from recon_cli.auditing.probes import benign, gradients
 from recon_cli.auditing.reach.roles import Pair
 from recon_cli.errors import ReconError
@@ -49,6 +50,8 @@ def spread(problem: Problem, pair: Pair, meaning: str | None) -> ReconstructionT
     worst = additivity(problem, benign(problem), pair[0].key, [])
     sign = sign_of(problem, benign(problem), pair)
     term = ReconstructionTerm(pair[0], None, None, worst < 1e-7, worst, (1.0, 1.0), 1.0, "real", sign, True)
+    if not term.additive and (count := bound(problem, pair)):
+        return replace(term, bound=count)
     batch = batch_of(problem, pair, meaning)
     fields = next((each for reach in REACHES if (each := field(batch, reach)) is not None), None) if batch else None
     read = None if fields is None or batch is None else reading(batch, scale.key, *fields)
