@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from recon_cli import likelihoods
 from recon_cli.auditing.best_noise import LINK
 from recon_cli.auditing.defects._subject import SCALES
-from recon_cli.auditing.families import DecoderScale
+from recon_cli.auditing.families import DecoderScale, Match, likelihood_of
 from recon_cli.auditing.formulas import INVERSES, at, bounds, number
 from recon_cli.auditing.judgement import Row
 from recon_cli.auditing.latents import PRIOR, SQUARED, Latent
@@ -215,6 +215,8 @@ def title(row: Row, term: Term) -> str:
     if len(named) > 1:
         return f"a product of {' and '.join(named)}"
     own = "" if row.family == "elastic-net" else ", ".join(f"{key} {number(value)}" for key, value in row.parameters.items())
+    if row.family in ("huber", "hyperbolic") and term.rec.match is not None and term.rec.spread is None:
+        own = f"threshold {number(next(iter(row.parameters.values())))}{as_spelled(term.rec.match, row)}"
     whole = f"{named[0]}{f' of {own}' if own else ''}"
     if row.link in INVERSES:
         match = term.rec.match
@@ -224,6 +226,13 @@ def title(row: Row, term: Term) -> str:
     if term.rec.spread is not None and not term.rec.spread.plain:
         whole += f" {scaled(term.rec.spread, row.family)},"
     return f"{whole}, {row.link}," if row.link == SIMPLEX else whole
+
+
+def as_spelled(match: Match, row: Row) -> str:
+    """Return a likelihood as the command line has it, whose threshold is in units of its own scale; empty without a KL."""
+    likelihood = likelihood_of(match, abs(match.weight) / row.kl_weight)[0] if row.kl_weight else None
+    noise = {} if likelihood is None else likelihood.noise
+    return f", which is {row.family}:{','.join(f'{key}={number(value)}' for key, value in noise.items())}," if noise else ""
 
 
 def scaled(spread: DecoderScale, family: str) -> str:
@@ -341,7 +350,9 @@ def conversions(measured: Measurements, rows: Sequence[Row]) -> tuple[tuple[str,
     row, term = rows[0], measured.terms[0]
     if row.tradeoff is None or len(rows) > 1 or term.astray is not None or measured.unexplained:
         return ()
-    beta, today = f"{row.tradeoff:.10g}", f"today's trade-off{place(row, term, measured) or ', with sums'}"
+    tilted = term.rec.match is not None and term.rec.match.off > 1e-9  # an eps inside a logarithm, whose digits are no weight
+    beta = f"{row.tradeoff:.6g}" if tilted else f"{row.tradeoff:.10g}"
+    weighed, today = "" if beta == "1" else f"{beta} * ", f"today's trade-off{place(row, term, measured) or ', with sums'}"
     latent = measured.latent
     known = latent is not None and latent.meaning in PRIOR and is_name(measured.mu) and is_name(measured.scale)
     passed = next((key for key, role, _ in measured.roles if role == "kl"), "kl")
@@ -365,14 +376,14 @@ def conversions(measured: Measurements, rows: Sequence[Row]) -> tuple[tuple[str,
     if row.family == "gaussian" and not term.rec.spread:
         best = f"mse = {error}.square().mean().detach(); {error}.square().sum() / (2 * mse) + {pull}"
         chosen = [] if masks else [("the sigma that the data choose", best)]
-        return ((today, f"0.5 * {square}.sum() + {beta} * {pull}"), *chosen, unit)
+        return ((today, f"0.5 * {square}.sum() + {weighed}{pull}"), *chosen, unit)
     if row.family == "laplace" and not term.rec.spread:
         best = f"mae = {error}.abs().mean().detach(); {error}.abs().sum() / mae + {pull}"
         chosen = [] if masks else [("the scale that the data choose", best)]
-        return ((today, f"{size}.sum() + {beta} * {pull}"), *chosen)
+        return ((today, f"{size}.sum() + {weighed}{pull}"), *chosen)
     if row.family is None or row.sigma is not None or masks:
         return ()
     nll = summed(term)
     if not nll:
         return ()
-    return ((today, f"{nll} + {beta} * {pull}"), ("a negative ELBO", f"{nll} + {pull}"))
+    return ((today, f"{nll} + {weighed}{pull}"), ("a negative ELBO", f"{nll} + {pull}"))
