@@ -207,11 +207,14 @@ def favour(problem: Problem) -> str:
     values = benign(problem)
     if target is None or values[target.key].shape != values[recon.key].shape or values[recon.key].ndim != 2:
         return ""
-    residual = torch.full_like(values[recon.key], 0.02)
-    residual[0] = 0.022
-    _, grads = gradients(problem, {**values, recon.key: values[target.key] + residual}, [recon.key])
-    weights = (grads[recon.key] / residual).mean(dim=1)
-    more = (weights[0] / weights[1]).item()
+    shares = []
+    for away in (0.02, 0.022):
+        residual = torch.full_like(values[recon.key], 0.02)
+        residual[0] = away
+        _, grads = gradients(problem, {**values, recon.key: values[target.key] + residual}, [recon.key])
+        weights = (grads[recon.key] / residual).mean(dim=1)
+        shares.append((weights[0] / weights[1]).item())
+    more = shares[1] / shares[0] if shares[0] else 0.0
     return (
         f"; a sample a tenth further off gets {more:.3g} times the weight: look at the sign of its importance"
         if more > 1.001

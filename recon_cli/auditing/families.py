@@ -227,6 +227,8 @@ def recognise(x: Tensor, raw: Tensor, measured: Tensor, event: int = 0) -> Match
     """Return the simplest loss whose gradient by the prediction ``raw`` of ``x`` is ``measured``; None if there is none."""
     losses = candidates(event)
     close: list[Match] = []
+    if bool((measured == measured.flatten()[0]).all()):
+        return None  # a pull that is the same everywhere is that of no data
     for link in LINKS if not event else [""]:
         best: list[Match] = []
         for each in losses:

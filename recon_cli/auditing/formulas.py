@@ -78,7 +78,7 @@ def coefficient(value: float, powers: dict[str, float | None], sizes: dict[str, 
             written = name if abs(exponent) == 1 else f"{name}^{number(abs(exponent))}"
             (over if exponent < 0 else above).append(written)
     head = "·".join(above)
-    one = abs(value - 1) < 1e-9
+    one = abs(value - 1) < 1e-7  # to an eps's digits
     top = head or "1" * bool(over) if one else "·".join(filter(None, (fraction(value) if not over else number(value), head)))
     below = "·".join(over)
     return (f"({top}/({below}))·" if len(over) > 1 else f"({top}/{below})·") if over else (f"{top}·" if top else "")

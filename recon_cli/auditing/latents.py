@@ -17,6 +17,7 @@ from recon_cli.auditing.latent_fields import Draw, averaged, looked
 from recon_cli.auditing.matching import latent_keys
 from recon_cli.auditing.probes import REFUSALS, benign, gradients
 from recon_cli.auditing.remainders import CROSSES, crosses
+from recon_cli.auditing.thresholds import threshold
 
 __all__ = ["DEVIATION", "PRIOR", "SQUARED", "Latent", "averaged", "measure"]
 
@@ -192,31 +193,50 @@ def levels(problem: Problem, base: Values, mu: str, scale: str | None, deviation
     ends = weights_at(problem, base, mu, scale, deviation, (0.02, 8.0))
     if len(ends) == 2 and abs(ends[0][1] - ends[1][1]) <= SAME * abs(ends[1][1]):
         return "", 0.0
-    slopes = weights_at(problem, base, mu, scale, deviation, (0.02, 0.1, 0.3, 1.0, 2.0, 4.0, 8.0))
+    slopes = weights_at(problem, base, mu, scale, deviation, (0.02, 0.107, 0.313, 1.07, 2.03, 4.09, 8.0))
     if not slopes:
         return "", 0.0
     weights = [weight for _, weight in slopes]
     far, most = weights[-1], max(map(abs, weights))
     if not most or all(abs(weight - far) <= SAME * most for weight in weights):
         return "", 0.0
-    if all(abs(weight) < 1e-12 * most or abs(weight - far) <= SAME * most for weight in weights):
-        last = max(size for size, weight in slopes if abs(weight) < 1e-12 * most)
-        return f"free nats: the KL costs nothing up to a mean between {last:g} and {after(slopes, last):g} in every latent", far
-    if all(abs(abs(weight) - abs(far)) <= SAME * most for weight in weights):
-        last = max(size for size, weight in slopes if weight * far < 0)
-        return f"a capacity: the KL is driven up until the means are between {last:g} and {after(slopes, last):g}", far
-    if weights[0] * far < 0:
-        return f"a capacity: the KL is driven to a target value, {SQUARED}", far
-    return "", 0.0
+    free = all(abs(weight) < 1e-12 * most or abs(weight - far) <= SAME * most for weight in weights)
+    either = all(abs(abs(weight) - abs(far)) <= SAME * most for weight in weights)
+    if not (free or either or squared(slopes)):
+        return "", 0.0
+    last = max((size for size, weight in slopes if weight * far <= 1e-12 * most * most), default=0.0)
+    if not last:
+        return "", 0.0
+
+    def weight_of_first(means: Tensor) -> float:
+        return weights_at(problem, base, mu, scale, deviation, (means,))[0][1]
+
+    at = threshold(weight_of_first, base[mu].shape, (last, after(slopes, last)))
+    if free:
+        return f"free nats: the KL costs nothing up to {at}", far
+    how = f"driven to a target value of {at}, {SQUARED}" if not either else f"driven up to {at}, and down to that from above"
+    return f"a capacity: the KL is {how}", far
+
+
+def squared(slopes: Sequence[tuple[float, float]]) -> bool:
+    """Whether a mean's weight is a line in the KL, which is below 0 near its least: of the square of the KL's distance."""
+    sizes, weights = (torch.tensor(each, dtype=torch.float64) for each in zip(*slopes, strict=True))
+    line = torch.stack([sizes.square(), torch.ones_like(sizes)], dim=1)
+    rise, level = torch.linalg.lstsq(line, weights[:, None]).solution.flatten()
+    fits = (line @ torch.stack([rise, level]) - weights).abs().max() <= SAME * weights.abs().max()
+    return bool(fits) and bool(level * rise < 0)
 
 
 def weights_at(
-    problem: Problem, base: Values, mu: str, scale: str | None, deviation: Draw, sizes: Sequence[float]
+    problem: Problem, base: Values, mu: str, scale: str | None, deviation: Draw, sizes: Sequence[float | Tensor]
 ) -> list[tuple[float, float]]:
-    """Return how much a mean weighs where all of them have one size, for each size at which that is finite."""
+    """Return how much the first mean weighs where all of them have one size, for each size at which that is finite.
+
+    Or where they have some values; the scales are the prior's.
+    """
     slopes = []
     for size in sizes:
-        still = {**base, mu: torch.full_like(base[mu], size)}
+        still = {**base, mu: torch.full_like(base[mu], size) if isinstance(size, float) else size.reshape(base[mu].shape)}
         for at in (0.0, 1.0):  # a logarithm's prior, else a deviation's
             if scale is None:
                 break
@@ -233,7 +253,8 @@ def weights_at(
             continue
         if not bool(grads[mu].isfinite().all()):
             continue
-        slopes.append((size, grads[mu].flatten()[0].item() / size))
+        first = still[mu].flatten()[0].item()
+        slopes.append((first, grads[mu].flatten()[0].item() / first))
     return slopes
 
 

@@ -12,7 +12,7 @@ from recon_cli.auditing.calling import Layout, Problem
 from recon_cli.auditing.fields import additivity
 from recon_cli.auditing.limiting import Made
 from recon_cli.auditing.measuring import reconstruction
-from recon_cli.auditing.norms import norm
+from recon_cli.auditing.norms import bound, norm
 from recon_cli.auditing.picking import picker
 from recon_cli.auditing.probes import benign, gradients, keep
 from recon_cli.auditing.reach.call_plans import CallPlan, Slot, Stacked, substitute
@@ -106,7 +106,7 @@ def with_classes(problem: Problem, odd: str) -> tuple[Problem, str]:
     """Return the problem, of classes where its elements lean on one another as they do in an event; and what is odd."""
     if not problem.plan.role("target") or problem.layout.classes or not pairs(problem.plan):
         return problem, odd
-    if norm(smaller(problem), pairs(problem.plan)[0]):
+    if any(of(smaller(problem), pairs(problem.plan)[0]) for of in (norm, bound)):
         return problem, odd
     other = None if classed(in_rows(smaller(problem))) is None else classed(in_rows(problem))
     return (problem, odd) if other is None else (other, "")

@@ -14,6 +14,7 @@ from recon_cli.auditing.latents import Latent
 from recon_cli.auditing.latents import measure as measure_latents
 from recon_cli.auditing.matching import latent_keys, pairs
 from recon_cli.auditing.measuring import NOTHING, ReconstructionTerm, has_scale, reconstruction
+from recon_cli.auditing.norms import BY_LOGS
 from recon_cli.auditing.reach.callables import batch_number
 from recon_cli.auditing.reach.recording import Operation
 from recon_cli.auditing.reach.roles import Pair
@@ -240,8 +241,8 @@ def term(
     rec = spreads.spread(problem, pair, latent.meaning if latent else None) if spread else reconstruction(problem, pair, latents)
     if rec.additive and rec.match is not None and rec.match.family == "laplace" and scaling.rooted:
         rec = replace(rec, match=None, additive=False, norm="an axis of a sample, which here has one element")
-    best = None if rec.additive or rec.norm else chosen(problem, pair)
-    rec = rec if rec.additive or rec.norm or best is not None else product(problem, pair, rec)
+    best = None if rec.additive or rec.norm or rec.bound else chosen(problem, pair)
+    rec = rec if rec.additive or rec.norm or rec.bound or best is not None else product(problem, pair, rec)
     if best is not None:  # whatever its value, its gradient is that likelihood's
         return Term(*names, best.of(rec), scaling, best=best)
     own = checks.own_scale(problem, rec, pair) if rec.additive else None
@@ -251,7 +252,7 @@ def term(
         astray=None if broadcast else soundness.made_over(problem, rec, pair),
         density=soundness.density(problem, rec, pair, b, scaling),
         overflow=checks.overflow(problem, rec, pair) if rec.additive else "",
-        favour="" if rec.additive else checks.favour(problem),
+        favour="" if rec.additive or rec.bound.endswith(BY_LOGS) else checks.favour(problem),
         learned=trained_scales(problem, rec, pair, latent.meaning if latent else None, scaling),
         by_decoder=recon.role == "decoder",
         classes=problem.layout.classes,

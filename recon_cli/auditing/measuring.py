@@ -15,7 +15,7 @@ from recon_cli.auditing.calling import Problem, Values
 from recon_cli.auditing.families import CLOSE, LINKS, MATCH, DecoderScale, Match, candidates, field_of, ratio, recognise
 from recon_cli.auditing.fields import additivity, at_sets, domains, element_weights, spaced
 from recon_cli.auditing.normalisation import Normalisation
-from recon_cli.auditing.norms import is_quadratic, norm
+from recon_cli.auditing.norms import bound, is_quadratic, norm
 from recon_cli.auditing.probes import benign, gradients, sort_of, uniform, value_at
 from recon_cli.auditing.reach.roles import Pair, Slot
 from recon_cli.identity.regions import REAL
@@ -56,6 +56,8 @@ class ReconstructionTerm:
         in words, what it is the norm of, and no sum over elements: each sample, the whole batch.
     quadratic
         whether it is a positive definite quadratic form of each sample's residuals, and no sum over elements.
+    bound
+        in words, of how many samples it is an importance-weighted bound; empty of any other.
     """
 
     slot: Slot | None
@@ -74,6 +76,7 @@ class ReconstructionTerm:
     spread: DecoderScale | None = None
     norm: str = ""
     quadratic: bool = False
+    bound: str = ""
 
     @property
     def recognised(self) -> bool:
@@ -112,8 +115,10 @@ def of_pair(problem: Problem, pair: Pair, latents: list[str]) -> ReconstructionT
     own = problem.dtype == torch.float64
     if worst > (1e-7 if own else 1e-2):
         sign = sign_of(problem, base, pair)
-        term = ReconstructionTerm(recon, None, None, False, worst, spread, counted, "unit", sign, False, norm=norm(problem, pair))
-        return term if term.norm else replace(term, quadratic=is_quadratic(problem, pair))
+        of = norm(problem, pair)
+        count = "" if of else bound(problem, pair)
+        term = ReconstructionTerm(recon, None, None, False, worst, spread, counted, "unit", sign, False, norm=of, bound=count)
+        return term if of or count else replace(term, quadratic=is_quadratic(problem, pair))
     own_weights = None if max(abs(spread[0] - 1), abs(spread[1] - 1)) < 1e-6 and counted == 1 else weights
     match, domain, used = None, "unit", None
     points = domains()

@@ -28,6 +28,8 @@ LINES = {  # of losses by their classes; of an nll, by its likelihood and method
     "BinaryCrossEntropyWithLogits": "torch.nn.functional.binary_cross_entropy_with_logits({r}, {x}, reduction='sum')",
     "PoissonLoss": "torch.nn.functional.poisson_nll_loss({r}, {x}, log_input=False, reduction='sum')",
     "PoissonLossOfLog": "torch.nn.functional.poisson_nll_loss({r}, {x}, reduction='sum')",
+    "ItakuraSaito": "({x} / {r} + {r}.log()).sum()",  # data of 0 too
+    "ItakuraSaitoOfLog": "({x} * (-{r}).exp() + {r}).sum()",
     "HuberLoss": "torch.nn.functional.huber_loss({r}, {x}, delta={delta}, reduction='sum')",
     "SmoothL1": "torch.nn.functional.smooth_l1_loss({r}, {x}, beta={beta}, reduction='sum')",
     "LogCosh": "(({r} - {x}) / {scale}).cosh().log().sum()",

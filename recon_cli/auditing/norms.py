@@ -17,6 +17,7 @@ from recon_cli.auditing.probes import benign, gradients, uniform
 from recon_cli.auditing.reach.call_plans import Slot
 
 MANY = 64  # elements of a sample whose matrix is looked at
+BY_LOGS = ", by their log-weights"
 NEAR = 1e-4  # what an eps within a root makes of it
 
 
@@ -58,6 +59,48 @@ def falls(problem: Problem, base: Values, pair: tuple[Slot, Slot | None]) -> boo
         for by in (1.0, 3.0)
     )
     return abs(near - far) > NEAR * abs(near)
+
+
+def bound(problem: Problem, pair: tuple[Slot, Slot | None]) -> str:
+    """Return of what a loss is an importance-weighted bound, -log mean of weights, in words; empty of any other.
+
+    It pulls at log-weights as their softmax does; at reconstructions by weights that add up to one number, whatever they are.
+    """
+    recon, target = pair
+    base = benign(problem)
+    if base[recon.key].ndim != 2:
+        return ""
+    if target is None or base[target.key].shape != base[recon.key].shape:
+        return of_log_weights(problem, base, recon.key)
+    x = base[target.key]
+    if not x.is_floating_point():
+        return ""
+    sums, shares = [], []
+    for number in (94, 95):
+        e = uniform(x.shape, 0.05, 0.3, number) * (0.5 - x).sign()
+        g = gradients(problem, {**base, recon.key: x + e}, [recon.key])[1][recon.key]
+        ratio = g / e
+        if not bool(ratio.isfinite().all()) or bool(((ratio - ratio[:, :1]).abs() > NEAR * ratio[:, :1].abs()).any()):
+            return of_log_weights(problem, base, recon.key)
+        sums.append(ratio[:, 0].sum())
+        shares.append(ratio[:, 0] / ratio[:, 0].sum())
+    conserved = abs(sums[0] - sums[1]) <= NEAR * abs(sums[0])
+    moved = bool((shares[0] - shares[1]).abs().max() > 10 * NEAR)
+    return f"{len(x)} samples" if conserved and moved else of_log_weights(problem, base, recon.key)
+
+
+def of_log_weights(problem: Problem, base: Values, key: str) -> str:
+    """Return what ``bound`` does of an argument that has log-weights itself, others being the same everywhere."""
+    still = {k: torch.full_like(v, 0.3) if v.is_floating_point() and k != key else v for k, v in base.items()}
+    v = base[key]
+    shape = (len(v), *(problem.sizes.shape if v.shape[1] == problem.sizes.D else v.shape[1:]))
+    g = gradients(problem, still, [key])[1][key].reshape(shape)
+    v = v.reshape(shape)
+    for axis, count in enumerate(shape):
+        share, total = v.softmax(axis), g.sum(axis, keepdim=True)
+        if count > 1 and bool(g.any()) and bool(((g - share * total).abs() <= NEAR * g.abs().max()).all()):
+            return f"{count} samples{BY_LOGS}"
+    return ""
 
 
 def is_along(gradient: Tensor, output: Tensor, data: Tensor) -> bool:

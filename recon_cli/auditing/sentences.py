@@ -11,7 +11,7 @@ from dataclasses import replace
 from recon_cli import likelihoods
 from recon_cli.auditing.defects._subject import SCALES
 from recon_cli.auditing.dependent import LINK
-from recon_cli.auditing.families import DecoderScale
+from recon_cli.auditing.families import DecoderScale, Match, likelihood_of
 from recon_cli.auditing.formulas import INVERSES, at, bounds, number
 from recon_cli.auditing.judgement import Row
 from recon_cli.auditing.latents import PRIOR, SQUARED, Latent
@@ -78,6 +78,11 @@ def one(measured: Measurements, term: Term, row: Row) -> str:
         return alone(measured, term)
     if astray is not None:
         return f"This compares {row.term} with {astray.other or 'no target'}: {astray.evidence}. {astray.fix}"
+    if term.rec.bound and not term.favour:
+        return (
+            f"This is an importance-weighted bound of {term.rec.bound}: -log of the mean of their weights (Burda et al., "
+            "2016). Each weighs as its log-weight says, so there is no one weight of a reconstruction beside a KL, and no beta."
+        )
     if row.verdict == "not-factorised" and term.rec.norm:
         return (
             f"This is the Euclidean norm of {term.rec.norm}: a density of that as a whole, in its norm, and no likelihood of "
@@ -115,6 +120,8 @@ def one(measured: Measurements, term: Term, row: Row) -> str:
 def alone(measured: Measurements, term: Term) -> str:
     """Return the sentence of a KL without a reconstruction."""
     latent = measured.latent
+    if measured.unexplained:
+        return f"This is no KL that recon knows. {UNKNOWN} {measured.unexplained}."
     if latent is None or not latent.weight or latent.wrong:
         return f"This is no KL: {latent.wrong if latent else 'it depends on none of the latents'}."
     plain = abs(latent.prior - 1) < 1e-4 and not latent.centre
@@ -220,6 +227,8 @@ def title(row: Row, term: Term) -> str:
     if len(named) > 1:
         return f"a product of {' and '.join(named)}"
     own = "" if row.family == "elastic-net" else ", ".join(f"{key} {number(value)}" for key, value in row.parameters.items())
+    if row.family in ("huber", "hyperbolic") and term.rec.match is not None and term.rec.spread is None:
+        own = f"threshold {number(next(iter(row.parameters.values())))}{as_spelled(term.rec.match, row)}"
     whole = f"{named[0]}{f' of {own}' if own else ''}"
     if row.link in INVERSES:
         match = term.rec.match
@@ -229,6 +238,13 @@ def title(row: Row, term: Term) -> str:
     if term.rec.spread is not None and not (term.rec.spread.plain and row.family in NAMELESS):
         whole += f" {scaled(term.rec.spread, row.family)},"
     return f"{whole}, {row.link}," if row.link == SIMPLEX else whole
+
+
+def as_spelled(match: Match, row: Row) -> str:
+    """Return a likelihood as the command line has it, whose threshold is in units of its own scale; empty without a KL."""
+    likelihood = likelihood_of(match, abs(match.weight) / row.kl_weight)[0] if row.kl_weight else None
+    noise = {} if likelihood is None else likelihood.noise
+    return f", which is {row.family}:{','.join(f'{key}={number(value)}' for key, value in noise.items())}," if noise else ""
 
 
 def scaled(spread: DecoderScale, family: str) -> str:
@@ -343,7 +359,9 @@ def conversions(measured: Measurements, rows: Sequence[Row]) -> tuple[tuple[str,
     row, term = rows[0], measured.terms[0]
     if row.tradeoff is None or len(rows) > 1 or term.astray is not None or measured.unexplained or term.uneven:
         return ()
-    beta, today = f"{row.tradeoff:.10g}", f"today's trade-off{place(row, term, measured) or ', with sums'}"
+    tilted = term.rec.match is not None and term.rec.match.off > 1e-9  # an eps inside a logarithm, whose digits are no weight
+    beta = f"{row.tradeoff:.6g}" if tilted else f"{row.tradeoff:.10g}"
+    weighed, today = "" if beta == "1" else f"{beta} * ", f"today's trade-off{place(row, term, measured) or ', with sums'}"
     latent = measured.latent
     known = latent is not None and latent.meaning in PRIOR and is_name(measured.mu) and is_name(measured.scale)
     passed = next((key for key, role, _ in measured.roles if role == "kl"), "kl")
@@ -367,14 +385,14 @@ def conversions(measured: Measurements, rows: Sequence[Row]) -> tuple[tuple[str,
     if row.family == "gaussian" and not term.rec.spread:
         best = f"mse = {error}.square().mean().detach(); {error}.square().sum() / (2 * mse) + {pull}"
         chosen = [] if masks else [("the sigma that the data choose", best)]
-        return ((today, f"0.5 * {square}.sum() + {beta} * {pull}"), *chosen, unit)
+        return ((today, f"0.5 * {square}.sum() + {weighed}{pull}"), *chosen, unit)
     if row.family == "laplace" and not term.rec.spread:
         best = f"mae = {error}.abs().mean().detach(); {error}.abs().sum() / mae + {pull}"
         chosen = [] if masks else [("the scale that the data choose", best)]
-        return ((today, f"{size}.sum() + {beta} * {pull}"), *chosen)
+        return ((today, f"{size}.sum() + {weighed}{pull}"), *chosen)
     if row.family is None or row.sigma is not None or masks:
         return ()
     nll = summed(term)
     if not nll:
         return ()
-    return ((today, f"{nll} + {beta} * {pull}"), ("a negative ELBO", f"{nll} + {pull}"))
+    return ((today, f"{nll} + {weighed}{pull}"), ("a negative ELBO", f"{nll} + {pull}"))

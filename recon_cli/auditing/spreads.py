@@ -23,6 +23,7 @@ from recon_cli.auditing.elements import Batch, batch_of
 from recon_cli.auditing.families import CLOSE, MADE, MATCH, Candidate, DecoderScale, Match, likelihood_of, recognise
 from recon_cli.auditing.fields import additivity, domains, laid
 from recon_cli.auditing.measuring import ReconstructionTerm, sign_of
+from recon_cli.auditing.norms import bound
 from recon_cli.auditing.probes import benign
 from recon_cli.auditing.reach.roles import Pair
 from recon_cli.errors import ReconError
@@ -48,6 +49,9 @@ def spread(problem: Problem, pair: Pair, meaning: str | None) -> ReconstructionT
     """Measure a decoder that gives a scale of its own for every element; ``meaning`` is that of the latents' scale."""
     (scale, *_) = problem.plan.role("spread")
     worst = additivity(problem, benign(problem), pair[0].key, [])
+    if worst > 1e-7 and (count := bound(problem, pair)):
+        sign = sign_of(problem, benign(problem), pair)
+        return ReconstructionTerm(pair[0], None, None, False, worst, (1.0, 1.0), 1.0, "real", sign, True, bound=count)
     batch = batch_of(problem, pair, meaning)
     fields = next((each for reach in REACHES if (each := field(batch, reach)) is not None), None) if batch else None
     read = None if fields is None or batch is None else reading(batch, scale.key, *fields)

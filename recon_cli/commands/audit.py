@@ -155,8 +155,13 @@ def command(
             f"{' and '.join(of_loss)} {go} with --loss; code has reductions and weights of its own.",
             f"Leave {them} out, or set what the function reads with --bind NAME=VALUE.",
         )
+    if not run and ctx.get_parameter_source("steps") is click.core.ParameterSource.COMMANDLINE:
+        raise ReconError(
+            "--steps says which step of a training script is audited, and goes with --run.",
+            f"Write recon audit --steps {steps} --run {words[0] if words else 'SCRIPT.py'}: the script runs up to that step.",
+        )
     if not run and (len(words) > 1 or any(is_place(word) for word in words)):
-        options.reject(ctx, "audit of files", "order", "total", "attributes", "bind", "make", "steps")
+        options.reject(ctx, "audit of files", "order", "total", "attributes", "bind", "make")
         if any(name for name, _ in shapes):
             raise ReconError("Losses of files have no argument in common to shape.", "Write --shape 1x28x28, of one sample.")
         settings = {"shape": dict(shapes) or None, "latent": latent, "batch": batch, "data": data, "scale": scale}

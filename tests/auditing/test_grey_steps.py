@@ -18,7 +18,7 @@ LOSSES: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], str, str]] = {
     "tanh": (lambda o, x: 0.5 * (127.5 * (o.tanh() + 1) - x).square().sum(), "gaussian", "127.5·(tanh(r)+1)"),
     "absolute": (lambda o, x: F.l1_loss(255 * o.sigmoid(), x, reduction="sum"), "laplace", "255·sigmoid(r)"),
     "raw": (lambda o, x: 0.5 * (o - x).square().sum(), "gaussian", ""),
-    "255 times": (lambda o, x: 0.5 * (255 * o - x).square().sum(), "gaussian", "255·r"),
+    "sigmoid and 255 times": (lambda o, x: 0.5 * (o.sigmoid() * 255 - x).square().sum(), "gaussian", "255·sigmoid(r)"),
 }
 
 

@@ -58,3 +58,30 @@ def test_in_a_step() -> None:
         (model(x) - x).norm(dim=1).mean().backward()
     assert step.audit().verdict == "not-factorised"
     assert "each sample" in step.audit().sentence
+
+
+def log_weights(y: Tensor, x: Tensor, z: Tensor) -> Tensor:
+    return -0.5 * (y - x).square().sum(-1) - 0.5 * z.square().sum(-1)
+
+
+@pytest.mark.parametrize("loss", [
+    lambda log_w: -(log_w.logsumexp(0) - torch.tensor(len(log_w)).log()).mean(),
+    lambda log_px, log_pz, log_qz: -(log_px + log_pz - log_qz).logsumexp(0).mean(),
+    lambda log_weights: -(log_weights.softmax(0).detach() * log_weights).sum(0).mean(),
+    lambda y, x, z: -log_weights(y, x, z).logsumexp(0),
+])  # fmt: skip
+def test_an_importance_weighted_bound_is_said_to_be_one(loss: Any) -> None:
+    found = audit(loss, (6,), 3, batch=5)
+    assert (found.verdict, found.holds, found.defects) == ("unrecognised", False, ())
+    assert "an importance-weighted bound of 5 samples" in found.sentence
+
+
+def test_an_importance_weighted_bound_in_a_step() -> None:
+    with recon_cli.watch() as step:
+        encoder, decoder, x = nn.Linear(6, 6), nn.Linear(3, 6), torch.rand(5, 6)
+        mu, logvar = encoder(x).chunk(2, 1)
+        z = torch.distributions.Normal(mu, (logvar / 2).exp()).rsample((7,))
+        log_q = torch.distributions.Normal(mu, (logvar / 2).exp()).log_prob(z).sum(-1)
+        (-(log_weights(decoder(z), x, z) - log_q).logsumexp(0).mean()).backward()
+    assert step.audit().verdict == "unrecognised"
+    assert "an importance-weighted bound of 7 samples" in step.audit().sentence

@@ -23,7 +23,7 @@ def find(subject: Subject) -> Iterator[Finding]:
     if latent is None or match is None or match.family != "gaussian" or subject.term.own or not tradeoff or is_one(tradeoff):
         return
     norms = [1, sizes.batch, sizes.D, sizes.batch * sizes.D, *([scaling.length * sizes.batch] if scaling.length else [])]
-    plain = any(is_one(abs(w) * n) for n in norms)
+    plain = any(is_one(abs(w) * n) for n in norms) or is_one(abs(w / (latent.weight or 1.0)))  # all of it divided, too
     tuned = (scaling.dim[0] or 0) > ONE and any(
         k >= 100 and k == int(k) and is_one(abs(w) * n / k) for k in subject.measured.knobs for n in norms
     )

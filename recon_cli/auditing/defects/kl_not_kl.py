@@ -23,7 +23,7 @@ GRAVITY = "wrong"
 def find(subject: Subject) -> Iterator[Finding]:
     """Yield it where gradients by means and scales are those of no KL."""
     latent = subject.measured.latent
-    if latent is None:
+    if latent is None or latent.unexplained:
         return
     if not latent.wrong:
         if subject.measured.alone and (latent.forms or not is_one(abs(subject.times))):

@@ -22,7 +22,7 @@ GRAVITY = "no-likelihood"
 def find(subject: Subject) -> Iterator[Finding]:
     """Yield it where moving some elements changes the gradients of others."""
     rec = subject.term.rec
-    if rec.additive or subject.unmoved:
+    if rec.additive or subject.unmoved or (rec.bound and not subject.term.favour):
         return
     if rec.norm:
         recon, target = names(subject)

@@ -19,7 +19,7 @@ GRAVITY = "wrong"
 def find(subject: Subject) -> Iterator[Finding]:
     """Yield it for each argument whose gradient and differences disagree, but where each batch chooses its noise."""
     chosen = {term.recon for term in subject.measured.terms if term.best is not None}
-    for key, measured, claimed in subject.measured.differences:
+    for key, measured, claimed in () if subject.term.rec.bound and not subject.term.favour else subject.measured.differences:
         if key not in chosen:
             yield Finding(
                 "value-gradient-mismatch",

@@ -33,6 +33,9 @@ def run(words: Sequence[str], iteration: int = 1, timeout: float | None = None) 
         raise ReconError("--run names no script.", "Write --run train.py, with the script's own arguments after it.")
     name = words[0]
     if not module and not Path(name).is_file():
+        if name.startswith("-"):
+            own = "Put recon's own options before it: recon audit --steps 21 --run SCRIPT.py, say."
+            raise ReconError(f"After --run comes a script, and all behind it is the script's own: {name} is none.", own)
         raise ReconError(f"There is no script {name!r}.", f"recon looked in {Path.cwd()}.")
     watching, me = Watching(iteration, stop=True), os.getpid()
     with as_main(words, str(Path.cwd()) if module else os.path.dirname(os.path.abspath(name))):

@@ -20,7 +20,7 @@ from recon_cli.auditing.measuring import LARGE
 from recon_cli.auditing.probes import generator
 from recon_cli.auditing.reach.call_plans import CallPlan, Slot
 from recon_cli.auditing.reach.callables import Reached
-from recon_cli.auditing.reach.cutting import Cut
+from recon_cli.auditing.reach.cutting import Cut, varied
 from recon_cli.auditing.reach.drawing import is_cut_off, missampled
 from recon_cli.auditing.reach.exponents import growth
 from recon_cli.auditing.reach.losses import DerivedLoss
@@ -234,6 +234,8 @@ def unrecognised(derived: DerivedLoss, step: LiveStep, parts: Parts, why: str = 
 
 def together(step: LiveStep, parts: Parts) -> str:
     """Return in words that a term takes samples together, which no KL of a sample does; empty where it is not known to."""
+    if count := weighted(step):
+        return f": they stand in an importance-weighted bound of {count} samples, by logsumexp or softmax of their log-weights"
     batch = step.values[parts.pairs[0].output].shape[:1] if parts.pairs else torch.Size()
     shapes = [step.cut.shapes[n] for n in parts.rest]
     if batch and any(shape[:2] in ((*batch, *batch), (1, *batch), (*batch, 1)) and len(shape) > 2 for shape in shapes):
@@ -249,6 +251,22 @@ def together(step: LiveStep, parts: Parts) -> str:
         return f": {CROSSES}" if whole and crosses(gradient, whole) else ""
     except Exception:  # of the user's operations, at other values
         return ""
+
+
+def weighted(step: LiveStep) -> int:
+    """Return over how many log-weights, which are of data and of two or more outputs, a logsumexp or a softmax runs; else 0."""
+    cut = step.cut
+    data = {n for n in cut.constants if n not in cut.noise and varied(step.values[n])}
+    made_of = {n: frozenset({n}) for n in (*cut.leaves, *data)}
+    for operation in cut.path:
+        taken = operation.inputs
+        behind = frozenset[int]().union(*(made_of.get(n, frozenset()) for n in taken))
+        if operation.name in ("logsumexp", "_softmax") and behind & data and len(behind - data) > 1:
+            axis = operation.arguments[1]
+            axis = axis[0] if isinstance(axis, list) else axis
+            return int(cut.shapes[taken[0]][axis])
+        made_of.update(dict.fromkeys(operation.made, behind))
+    return 0
 
 
 @dataclass

@@ -44,7 +44,7 @@ NAMED = {
         \w*_out  x_?out  outs?  outputs?  x_?partial  preds?  predictions?  \w*_pred  pred_\w+  y_?pred\w*  y_?hat  logp
         logits?  decoded  decodings?  decoder_out\w*  generated  gen  fake  x_?tilde  x_?prime  mu_?x  x_?mu  x_?mean
         x_?dec\w*  dec\w*_mean  dec_x  x_?logits  probs?_x  x_?decoded\w*  estimates?  synth\w*  x_?bar  xr  rx  re_x
-        model_output
+        model_output  log_?w  log_?weights?  log_?iw\w*
     """,
     "mu": r"""
         mus?  mu_?[zq]  [zq]_?mus?  means?  mean_?[zq]  [zq]_?means?  z_?m  zm  latent_?(mean|mu)  (mean|mu)_?latent
