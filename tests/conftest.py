@@ -137,6 +137,7 @@ SLOW = (
     "test_autoencoder.py::test_a_run_of_one_is_reconstructed_and_has_no_rate[conv",
     "test_autoencoder.py::test_a_run_of_one_is_reconstructed_and_has_no_rate[linear]",
     "test_autoencoder.py::test_the_linear_one_reaches_pca",
+    "test_bench.py::test_convolutions_beside_two_tutorials",
     "test_calibration_noise.py::test_a_dispersion_to_ten_digits_is_mpmath_s_root",
     "test_calibration_noise.py::test_mnist_s_ten_thousand",
     "test_calibration_noise.py::test_pictures_are_drawn[pdf]",

@@ -69,6 +69,12 @@ def test_compare_imports_no_sympy_of_its_own() -> None:
     assert "recon_cli.derivation" not in loaded
 
 
+def test_a_fit_does_without_the_compiler() -> None:
+    """Which every optimiser of torch's imports, and sympy with it."""
+    fit = "import torch\nfrom recon_cli import Logistic\nLogistic.fit(torch.arange(9.0), torch.zeros(9))"
+    assert "sympy" not in loaded_after(fit)
+
+
 def test_a_bad_word_is_refused_before_torch_is_loaded() -> None:
     assert "torch" not in loaded_after(run("compare", "--likelihood", "gausian"))
     assert "torch" not in loaded_after(run("compare", "--sigma", "-1"))

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
+import numpy
 import pytest
 import torch
 
@@ -84,3 +88,25 @@ def test_a_run_through_the_compiler(tmp_path) -> None:
     plain, through = (train("digits", compile=compile, **how) for compile in (False, True))
     for mine, other in zip(through.epochs, plain.epochs, strict=True):
         assert mine.nll == pytest.approx(other.nll, rel=1e-5)
+
+
+def test_a_shorter_last_batch_is_not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+
+    def compiled(function: Callable[..., Any], whole: bool = True) -> Callable[..., Any]:
+        del whole
+
+        def counted(*values: Any) -> Any:
+            sizes.append(len(values[-3]))  # of parameters, rows, draws and a weight
+            return function(*values)
+
+        return counted
+
+    monkeypatch.setattr("recon_cli.training.loop.compiled", compiled)
+    rows = numpy.random.default_rng(0).random((20, 8), dtype=numpy.float32)
+    alone, quick = (Plan.of(rows, batch_size=8, holdout=0.0, device="cpu", compile=each).state() for each in (False, True))
+    for state in (alone, quick):
+        for _ in range(state.steps):
+            state.step()
+    assert sizes == [8, 8]
+    torch.testing.assert_close(alone.trace, quick.trace)
