@@ -11,7 +11,7 @@ import mpmath
 import sympy
 from sympy import Expr, Symbol
 
-from recon_cli.derivation import normalisation, trial
+from recon_cli.derivation import normalisation, positivity, trial
 from recon_cli.derivation.algebra import add, parse, substitute
 from recon_cli.derivation.case import CLOSE, Case, is_discrete, is_long, total_name
 from recon_cli.derivation.code import DRAWS
@@ -182,7 +182,7 @@ def density(case: Case) -> Step:
     proof = case.proof
     general = proof.words.general(proof.likelihood.density) if proof.likelihood.event else None
     added = attempt(lambda: normalisation.total(proof.density, proof.words, proof.odds, general))
-    is_positive = attempt(lambda: normalisation.positive(proof.density, proof.words, proof.odds))
+    is_positive = attempt(lambda: positivity.positive(proof.density, proof.words, proof.odds))
     wrong, counted, digits = check_masses(case, added == 1)
     free = spoken([*(proof.likelihood.head or ["mu"]), *proof.noise])
     because = f"Its density: it integrates to one whatever {free}, and is negative nowhere."

@@ -380,7 +380,7 @@ def test_what_is_left_of_a_term_is_no_matter_of_its_arguments_names() -> None:
 
 
 def test_every_family_has_a_line_of_torch_that_is_its_loss() -> None:
-    numbers = {"count": 7.0, "quantile": 0.3, "power": 3.0}
+    numbers = {"count": 7.0, "quantile": 0.3, "power": 1.5}
     for each in (*candidates(0), *candidates(1)):
         match = Match(each.family, 1.0, 0.0, each, tuple(numbers.get(name, 0.6) for name in each.own))
         rows = [0.1 + 0.8 * torch.rand(2, 5, generator=torch.Generator().manual_seed(n)).double() for n in (1, 2)]

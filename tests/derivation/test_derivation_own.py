@@ -13,7 +13,7 @@ import sympy
 from click.testing import CliRunner
 
 from recon_cli.cli import main
-from recon_cli.derivation import deadlines, derive, normalisation
+from recon_cli.derivation import deadlines, derive, normalisation, positivity
 from recon_cli.derivation.words import Odds, words
 from recon_cli.errors import ReconError
 from recon_cli.identity.likelihood import Likelihood
@@ -47,7 +47,7 @@ def test_its_density_is_proved_to_integrate_to_one(name: str) -> None:
     density = known.read(KINDS[name].density)
     assert normalisation.total(density, known, odds) == 1
     assert normalisation.total(density * 3, known, odds) == 3
-    assert normalisation.positive(density, known, odds)
+    assert positivity.positive(density, known, odds)
 
 
 def test_a_question_too_long_is_left_open(monkeypatch: pytest.MonkeyPatch) -> None:
