@@ -76,6 +76,8 @@ def known(problem: Problem, base: Values, keys: tuple[str, ...]) -> Remainder:
     def gradient(changed: dict[str, Tensor]) -> dict[str, Tensor]:
         return gradients(problem, {**base, **changed}, [*keys])[1]
 
+    if len(keys) == 2 and is_of_set(gradient, base[keys[0]], base[keys[1]], keys):
+        return Remainder(keys, MMD if is_discrepancy(problem, base, keys) else CROSSES)
     if len(keys) == 2 and are_codes(gradient, base[keys[0]], base[keys[1]], keys):
         return Remainder(keys, "codes that are compared with one another", explained=True)
     role = next(slot.role for slot in problem.plan.slots() if slot.key == keys[0])
@@ -97,15 +99,27 @@ def crosses(gradient: Callable[[dict[Key, Tensor]], dict[Key, Tensor]], values: 
     if any(len(value) < 2 for value in values.values()):
         return False
     before = gradient(values)
-    moved = {}
-    for key, value in values.items():
-        moved[key] = value.clone()
-        moved[key][: len(value) // 2] = value[: len(value) // 2] * 0.6 + 0.15
-    after = gradient(moved)
-    rest = {key: slice(len(value) // 2, None) for key, value in values.items()}
-    return any(
-        bool((after[key][rest[key]] - before[key][rest[key]]).abs().max() > SMALL * before[key].abs().max()) for key in values
-    )
+    for times, more in ((0.6, 0.15), (-1.0, 0.0)):  # a little, and to the other side, where that is taken
+        moved = {}
+        for key, value in values.items():
+            moved[key] = value.clone()
+            moved[key][: len(value) // 2] = value[: len(value) // 2] * times + more
+        after = gradient(moved)
+        for key, value in values.items():
+            change = (after[key] - before[key])[len(value) // 2 :].abs().max()
+            if bool(change > SMALL * before[key].abs().max()):
+                return True
+    return False
+
+
+def is_of_set(
+    gradient: Callable[[dict[str, Tensor]], dict[str, Tensor]], one: Tensor, other: Tensor, keys: Sequence[str]
+) -> bool:
+    """Whether one tensor is compared with all samples of another, in whatever order they come: a distance of distributions."""
+    if len(other) < 2 or one.ndim < 2:
+        return False
+    now, turned = (gradient({keys[0]: one, keys[1]: each})[keys[0]] for each in (other, other.roll(1, 0)))
+    return bool(now.any()) and bool((now - turned).abs().max() <= SMALL * now.abs().max())
 
 
 def are_codes(
@@ -222,4 +236,4 @@ def is_discrepancy(problem: Problem, base: Values, keys: tuple[str, ...]) -> boo
         other = value.clone()
         other[1] += 0.3
         moved.append(pull(0.0, other)[0] - pull(0.0, value)[0])
-    return bool((moved[0] - moved[1]).abs().max() <= 1e-6 * moved[0].abs().max())
+    return bool(moved[0].any()) and bool((moved[0] - moved[1]).abs().max() <= 1e-6 * moved[0].abs().max())

@@ -160,7 +160,7 @@ def without(measured: Measurements) -> str:
         return f"and there is no KL that recon knows in what it adds. {UNKNOWN} {measured.unexplained}."
     if measured.besides:
         terms = " and ".join(f"the term in {' and '.join(each.arguments)} ({each.words})" for each in measured.besides)
-        return f"and {terms} is no KL: {alone}"
+        return f"and {terms} {'are' if len(measured.besides) > 1 else 'is'} no KL: {alone}"
     return f"and there is no KL here: {alone}"
 
 

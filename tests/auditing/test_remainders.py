@@ -150,6 +150,10 @@ OTHERS: dict[str, tuple[Callable[..., Tensor], str]] = {
     "two weights": (
         lambda y, x, mu, logvar, qy: squares(y, x) + normal_kl(mu, logvar) + 30 * of_shares(qy), "(mu 1, qy 30)"
     ),
+    "sliced": (
+        lambda y, x, z, z_rand: squares(y, x) + (z.sum(1).sort(0)[0] - z_rand.sum(1).sort(0)[0]).square().mean(),
+        "depends on the other samples",
+    ),
     "contrast": (
         lambda y, x, z_a, z_b: squares(y, x) + F.cross_entropy(z_a @ z_b.T, torch.arange(len(z_a))), "the other samples"
     ),
@@ -170,6 +174,7 @@ def test_what_is_no_kl_is_no_pass(name: str) -> None:
     lambda y, x, z_e, z_q: F.mse_loss(y, x) + F.mse_loss(z_q, z_e.detach()) + 0.25 * F.mse_loss(z_e, z_q.detach()),
     lambda y, x, d_fake: F.l1_loss(y, x) + 0.1 * F.binary_cross_entropy_with_logits(d_fake, torch.ones_like(d_fake)),
     lambda y, x, d_fake: F.l1_loss(y, x) - 0.1 * d_fake.mean(),
+    lambda y, x, d_real, d_fake: F.l1_loss(y, x) + d_fake.mean() - d_real.mean(),
     lambda y, x, d_fake: F.l1_loss(y, x) + (d_fake - 1).square().mean(),
 ])  # fmt: skip
 def test_codes_that_are_compared_and_scores_are_terms_of_their_own(loss: Any) -> None:

@@ -25,7 +25,7 @@ from recon_cli.auditing.probes import benign, gradients
 from recon_cli.auditing.reach.call_plans import OF_KL, CallPlan, Slot, substitute
 from recon_cli.auditing.reach.structure import Structure, structure
 from recon_cli.auditing.reach.vocabulary import DATA, LIKELY, PRIORS, meaning_of
-from recon_cli.auditing.remainders import CROSSES
+from recon_cli.auditing.remainders import CROSSES, SCORE
 from recon_cli.errors import ReconError
 
 # What an argument may be, by the role that its name has, and how far from its name that is.
@@ -170,6 +170,8 @@ def costs_of(slot: Slot, plan: CallPlan, seen: Structure | None) -> dict[str, fl
         costs[other] -= 0.5
     if node is not None and "labels" in node.uses:
         costs = {role: by + STRANGE * (role != "target") for role, by in costs.items()}
+    score = slot.role == "unknown" and bool(SCORE.search(key))
+    costs["compared"] = 0.5 if score else costs.get("compared", math.inf)
     if seen is None or not any(key in group for group in seen.groups):
         return costs
     if key in seen.unread and slot.role == "unknown":
@@ -181,7 +183,7 @@ def costs_of(slot: Slot, plan: CallPlan, seen: Structure | None) -> dict[str, fl
         "recon": alone or flat, "target": alone, "mu": flat or bent, "scale": not bent, "probs": not alone or not bent,
         "spread": alone or not bent, "mask": alone or not flat,
     }  # fmt: skip
-    unlikely = {"target": 0.25 * (not flat), "compared": LAST * alone}
+    unlikely = {"target": 0.25 * (not flat), "compared": LAST * alone * (not score)}
     return {role: by + STRANGE * against.get(role, False) + unlikely.get(role, 0.0) for role, by in costs.items()}
 
 
