@@ -93,6 +93,11 @@ class Recorder(TorchDispatchMode):
         self.alive: list[Tensor] = []  # so that no identity is used twice
         self.recording = True
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Return False: nothing is compiled while it records, and to say so to torch's compiler takes a second, to import it."""
+        return False
+
     def forget(self) -> None:
         """Let go of all that was recorded."""
         self.tape, self.numbers, self.draws, self.alive = Tape(), {}, {}, []
