@@ -12,6 +12,7 @@ from recon_cli.identity.losses import LOG, Loss
 from recon_cli.identity.parametric import Number, computed, parameter
 from recon_cli.identity.regions import POSITIVE, Interval
 from recon_cli.identity.tensors import standard_gamma
+from recon_cli.numerics.wright import excess, log_series
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -97,8 +98,6 @@ class Tweedie(Likelihood):
 
     def _rest(self, x: Tensor) -> Tensor:
         """Return the nll of mu = x: nothing where that is 0."""
-        from recon_cli.numerics.wright import log_series
-
         some = x > 0
         least = x.where(some, 1)
         shape = (2 - self.power) / (self.power - 1)
@@ -168,8 +167,6 @@ def unit_deviance(x: Tensor, mu: Tensor, ratio: Tensor, power: Number) -> Tensor
 
     Neither part is below 0, so nothing cancels. At x = 0 it is 2 mu^A/A.
     """
-    from recon_cli.numerics.wright import excess
-
     some, up, down = x > 0, 2 - power, power - 1
     parts = excess(up * ratio) / up + excess(-down * ratio) / down
     return (2 * x.where(some, 1) ** up * parts.where(some, 0)).where(some, 2 * mu**up / up)
