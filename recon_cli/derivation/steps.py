@@ -134,7 +134,7 @@ def link(case: Case) -> Iterator[Step]:
         return
     parts: list[Part] = []
     is_inside = True
-    for (name, region), raw, mean in zip(outputs_of(case), symbols.raws(), symbols.linked(), strict=True):
+    for (name, region), raw, mean in zip(outputs_of(likelihood, len(symbols.xs)), symbols.raws(), symbols.linked(), strict=True):
         if likelihood.event and mean == raw:
             continue
         ends = [attempt(functools.partial(normalisation.far, mean, raw, end)) for end in (-sympy.oo, sympy.oo)]
@@ -161,17 +161,14 @@ def compare_with_domain(case: Case, noise: Vector, x: Vector, mu: Vector, *_: Ve
         return sum(part**2 for part in means), mpmath.mpf(1)
     if isinstance(likelihood.domain, Simplex):
         return sum(means) if all(part >= 0 for part in means) else mpmath.mpf(-1), mpmath.mpf(1)
-    pairs = zip(means, outputs_of(case, likelihood), strict=True)
+    pairs = zip(means, outputs_of(likelihood, len(case.proof.words.xs)), strict=True)
     is_inside = all(region.low <= part <= region.high for part, (_, region) in pairs)
     return mpmath.mpf(is_inside), mpmath.mpf(1)
 
 
-def outputs_of(case: Case, likelihood: Likelihood | None = None) -> list[tuple[str, Region]]:
-    """Return names and regions of all that the decoder gives for an event: of a vector, for each component.
-
-    In the symbols of the proof, or in the numbers of a ``likelihood``.
-    """
-    domain, count = (likelihood or case.proof.likelihood).domain, len(case.proof.words.xs)
+def outputs_of(likelihood: Likelihood, count: int) -> list[tuple[str, Region]]:
+    """Return names and regions of all that the decoder gives for an event: of a vector, for each of so many components."""
+    domain = likelihood.domain
     if isinstance(domain, VectorOutputs):
         return [(f"{name}_{k + 1}", region) for k in range(count) for name, region in domain.of(k)]
     return [*domain.parts] if isinstance(domain, Outputs) else [("mu", domain)]

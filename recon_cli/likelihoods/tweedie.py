@@ -167,7 +167,6 @@ def unit_deviance(x: Tensor, mu: Tensor, ratio: Tensor, power: Number) -> Tensor
 
     Neither part is below 0, so nothing cancels. At x = 0 it is 2 mu^A/A.
     """
-
     some, up, down = x > 0, 2 - power, power - 1
     parts = excess(up * ratio) / up + excess(-down * ratio) / down
     return (2 * x.where(some, 1) ** up * parts.where(some, 0)).where(some, 2 * mu**up / up)
