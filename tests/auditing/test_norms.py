@@ -28,7 +28,7 @@ SHAPES = [(6,), (1, 4, 5), (3, 4, 5)]
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[] if i < 3 else [pytest.mark.hostile]) for i, name in enumerate(NORMS)]
+    "name", [pytest.param(name, marks=[] if i == 2 else [pytest.mark.hostile]) for i, name in enumerate(NORMS)]
 )
 def test_a_norm_is_one_in_every_layout(name: str) -> None:
     of, what = NORMS[name]

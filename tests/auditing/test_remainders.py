@@ -82,7 +82,7 @@ DISCRETE: dict[str, tuple[Callable[..., Tensor], tuple[int, ...], float, str]] =
     ),
     "of base 2": (lambda y, x, q: squares(y, x) + of_shares(q) / LOG2, (6,), 1 / LOG2, "6 classes"),
 }  # fmt: skip
-USUAL = ("shares", "softmax of logits", "bits", "a stated prior")
+USUAL = ("softmax of logits", "bits", "a stated prior")
 
 
 def some(names: Any, usual: tuple[str, ...]) -> list[Any]:
@@ -160,7 +160,7 @@ OTHERS: dict[str, tuple[Callable[..., Tensor], str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", some(OTHERS, ("MMD", "total correlation", "DIP", "absolute values")))
+@pytest.mark.parametrize("name", some(OTHERS, ("MMD", "total correlation", "absolute values")))
 def test_what_is_no_kl_is_no_pass(name: str) -> None:
     loss, words = OTHERS[name]
     found = audit(loss, (5,), 3)
@@ -206,7 +206,7 @@ def live(kind: str) -> None:
     ("classes", "elbo", "2 of them, of logits, 3 classes"),
     ("bits", "elbo", "bits"),
     ("MMD", "unrecognised", "no KL of a sample"),
-    ("absolute values", "unrecognised", "not recognised"),
+    pytest.param("absolute values", "unrecognised", "not recognised", marks=pytest.mark.hostile),
 ])  # fmt: skip
 def test_the_same_in_a_live_step(kind: str, verdict: str, words: str) -> None:
     torch.manual_seed(0)
