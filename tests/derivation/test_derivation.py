@@ -53,6 +53,11 @@ def test_slope_offset_and_gap_are_proved_for_every_likelihood(kind, proofs) -> N
     assert found.x not in found.gap.free_symbols
 
 
+def number(expression: sympy.Expr) -> float:
+    """Without symbols; Wright's series is none of sympy's."""
+    return float(witness.function(expression, [])() if expression.has(sympy.Function("wright_bessel")) else expression)
+
+
 @each_kind
 def test_the_proof_and_the_code_claim_the_same(kind, proofs) -> None:
     found = proofs[kind.name]
@@ -68,9 +73,9 @@ def test_the_proof_and_the_code_claim_the_same(kind, proofs) -> None:
     for i, (data, mean) in enumerate(zip(x.tolist(), mu.tolist(), strict=True)):
         numbers = [*map(witness.exactly, map(float, witness.flat(data, mean)))]
         at = exact | dict(zip((*found.words.xs, *found.words.mus), numbers, strict=True))
-        assert float(found.offset.subs(at)) == pytest.approx(offset[i], rel=1e-14, abs=1e-15)
-        assert float(found.gap.subs(at)) == pytest.approx(gap[i], rel=1e-14, abs=1e-15)
-        assert float(found.nll.subs(at)) == pytest.approx(nll[i], rel=1e-14)
+        assert number(found.offset.subs(at)) == pytest.approx(offset[i], rel=1e-14, abs=1e-15)
+        assert number(found.gap.subs(at)) == pytest.approx(gap[i], rel=1e-14, abs=1e-15)
+        assert number(found.nll.subs(at)) == pytest.approx(nll[i], rel=1e-14)
 
 
 def test_what_is_proved(proofs) -> None:
