@@ -232,6 +232,7 @@ SLOW = (
     "test_derivation.py::test_a_broken_density_is_refuted[a lost half]",
     "test_derivation.py::test_a_broken_density_is_refuted[half of log",
     "test_derivation.py::test_a_broken_density_is_refuted[the misprint",
+    "test_derivation.py::test_the_proof_and_the_code_claim_the_same[tweedie",
     "test_distributed.py::test_a_sweep_is_shared_run_by_run",
     "test_distributed.py::test_any_number_of_processes_make_the_same_steps[bits",
     "test_distributed.py::test_any_number_of_processes_make_the_same_steps[conv-2]",
