@@ -133,8 +133,9 @@ def as_whole(text: str) -> int | None:
 
 
 def example(field: dataclasses.Field[Any]) -> str:
-    """Return a value that a field can have: 0.5, or its usual one where that is a whole number."""
-    return f"{field.default:g}" if field.metadata["domain"].whole else "0.5"
+    """Return a value that a field can have: 0.5, or its usual one where that is a whole number or larger."""
+    domain = field.metadata["domain"]
+    return "0.5" if domain.contains(0.5) and not domain.whole else f"{field.default:g}"
 
 
 def _ways_out(name: str, key: str, examples: dict[str, str]) -> str:

@@ -83,6 +83,7 @@ class MultivariateGaussian(Likelihood):
     domain = REAL_VECTORS
     source = "one covariance for all vectors"
     best_noise = "the root of the mean squared Mahalanobis distance, over the length of a vector"
+    calls = computed(lambda self: (f"-distributions.MultivariateNormal(mu, scale**2*{self._torch_matrix()}).log_prob(x)",))
 
     @classmethod
     def of(cls, covariance: ArrayLike) -> MultivariateGaussian:
@@ -118,6 +119,11 @@ class MultivariateGaussian(Likelihood):
     @elementwise
     def offset(self, x: Tensor) -> Tensor:
         return self._constant(x)
+
+    def _torch_matrix(self) -> str:
+        """Return C as people write it for torch."""
+        rows = matrix_of(self.matrix).tolist() if self.matrix else None
+        return "torch.eye(x.shape[-1], dtype=x.dtype)" if rows is None else f"torch.tensor({rows}, dtype=x.dtype)"
 
     @property
     def length(self) -> int | None:
@@ -190,8 +196,11 @@ class MultivariateGaussian(Likelihood):
         draw = mu.new_empty(mu.shape).normal_(generator=generator) * self.scale
         return mu + (draw @ root_like(self.matrix, draw).mT if self.matrix else draw)
 
-    def __reduce__(self) -> tuple[Callable[..., MultivariateGaussian], tuple[bytes, Number]]:
-        return _again, (self.matrix, self.scale)
+    def __reduce__(self) -> Any:
+        """Return how to make it again: the class of a covariance has no name by which it could be found."""
+        if type(self) is not of_matrix(self.matrix):
+            return super().__reduce__()
+        return _again, (self.matrix, self.scale), {**vars(self)}
 
 
 def _again(matrix: bytes, scale: Number) -> MultivariateGaussian:

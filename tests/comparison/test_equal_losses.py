@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from points import mean
 
 from recon_cli import likelihoods
 from recon_cli.comparison import compare
@@ -52,6 +53,9 @@ def data(side: Likelihood) -> tuple[torch.Tensor, torch.Tensor]:
     torch.manual_seed(3)
     shape = (POINTS // 10, 10)
     mu = 0.1 + 0.8 * torch.rand(shape, dtype=torch.float64)
+    if side.head and side.event:
+        mu = torch.tensor([[mean(side, where) for where in torch.rand(shape[1]).tolist()] for _ in range(shape[0])])
+        return torch.rand(mu.shape[:-1], dtype=torch.float64), mu.double()
     if side.head:
         mu = torch.stack([mu, 0.1 + torch.rand(shape, dtype=torch.float64)], dim=-1)
         return torch.rand(shape, dtype=torch.float64), mu

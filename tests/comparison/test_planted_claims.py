@@ -25,7 +25,7 @@ def made(name: str, dtype: str) -> tuple[Likelihood, torch.Tensor, torch.Tensor]
     precision = getattr(torch, dtype)
     most = 1 if side.design and isinstance(side.support, Lattice) else 17
     some = [mean(side, where) for where in (0.21, 0.58, 0.83)] if side.sized_by else inside(side.domain)
-    points = torch.tensor([point for point in some if moderate(point, most) or side.sized_by], dtype=torch.float64)
+    points = torch.tensor([point for point in some if side.sized_by or moderate(point, most)], dtype=torch.float64)
     mu = points[torch.randint(len(points), (300,), generator=generator)].to(precision)
     x = side.sample(wide(mu), generator).to(precision)
     good = side.support.contains(x)  # a positive draw may be 0 in two bytes

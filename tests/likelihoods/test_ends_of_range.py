@@ -21,7 +21,7 @@ from test_contract import KINDS
 import recon_cli
 from recon_cli.errors import ReconError
 from recon_cli.identity.likelihood import Likelihood
-from recon_cli.identity.regions import SHARE, Lattice
+from recon_cli.identity.regions import Lattice
 from recon_cli.sources._survey import survey
 
 each_kind = pytest.mark.parametrize("kind", KINDS, ids=[kind.name for kind in KINDS])
@@ -92,8 +92,8 @@ def drawn(kind: type[Likelihood], draws: random.Random) -> Likelihood:
     for field in dataclasses.fields(kind):
         low, high = OWN.get(field.name, (1e-20, 1e20))
         noise[field.name] = math.exp(draws.uniform(math.log(low), math.log(high)))
-        if field.metadata["domain"] == SHARE:
-            noise[field.name] = draws.uniform(1e-6, 1 - 1e-6)
+        if ends := field.metadata["domain"].bounds:
+            noise[field.name] = draws.uniform(ends[0] + 1e-6, ends[1] - 1e-6)
         if field.name in points.DESIGN:
             noise[field.name] = draws.choice([2.0, 3.0] if field.name == kind.sized_by else [2.0, 17.0, 256.0])
     return kind(**noise)

@@ -22,7 +22,6 @@ from recon_cli.identity.parametric import size
 from recon_cli.training import lockstep, resume
 from recon_cli.training.figures import in_common
 from recon_cli.training.noises import Learned, start
-from recon_cli.training.settings import exactly
 
 LEVELS = ("gaussian", "laplace", "student-t", "huber", "logistic", "hyperbolic-secant", "asymmetric-laplace",
           "generalized-gaussian", "discretized-gaussian:levels=17", "discretized-logistic:levels=17")  # fmt: skip
@@ -126,7 +125,11 @@ def test_a_run_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = recon_cli.train("rows.npy", out="run", epochs=2, iwae=4, **HOW)
     assert torch.equal(load_file("run/model.safetensors")["likelihood.sigma"], found.likelihood.sigma)
     result = json.loads(Path("run/result.json").read_text())
-    assert result["likelihood"] == exactly(in_common(found.likelihood)) == f"gaussian:sigma={size(found.likelihood.sigma)!r}"
+    assert (
+        result["likelihood"]
+        == in_common(found.likelihood).spelled(exact=True)
+        == f"gaussian:sigma={size(found.likelihood.sigma)!r}"
+    )
     assert json.loads(Path("run/config.json").read_text())["noise"] == "per-element"
     pair = sources.pair("rows.npy", "run:run")
     assert numpy.allclose(pair.outputs(("mu", "var"))[..., 1], found.likelihood.sigma.square().numpy())
