@@ -38,12 +38,12 @@ def norm(problem: Problem, pair: tuple[Slot, Slot | None]) -> str:
             return ""
         ratio = (g / e).flatten()
         group = (ratio - ratio[0]).abs() <= NEAR * ratio[0].abs()
-        if len(weights) and not torch.equal(group, alike):
+        if int(group.sum()) < 2 or len(weights) and not torch.equal(group, alike):
             return ""
         alike = group
         weights.append(ratio[0] * e.flatten()[group].norm())
     count, D = int(alike.sum()), x[0].numel()
-    if count < 2 or x.numel() % count or abs(weights[0] - weights[1]) > NEAR * abs(weights[0]) or falls(problem, base, pair):
+    if x.numel() % count or abs(weights[0] - weights[1]) > NEAR * abs(weights[0]) or falls(problem, base, pair):
         return ""
     if count == x.numel():
         return "the whole batch" if len(x) > 1 else "each sample"

@@ -242,7 +242,7 @@ def test_a_noise_that_moves_with_the_sample_is_found() -> None:
         (["--sigma", "per-element"], "4 of the 64 elements are the same in every training row"),
         (
             ["--sigma", "per-element", "--likelihood", "von-mises"],
-            "per-element is for a sigma or a scale, and von-mises has kappa",
+            "per-element is for a sigma or a scale of single numbers, and von-mises has kappa",
         ),
         (["--sigma", "per-element", "--likelihood", "bernoulli"], "bernoulli has no noise parameter"),
         (["--sigma", "per-element", "--likelihood", "gaussian:sigma=1"], "given twice"),
