@@ -17,7 +17,7 @@ from recon_cli.numerics.wright import excess, log_series
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-MANY = 1 << 16  # values of which nothing is computed unasked
+MANY = 1 << 13  # values of which nothing is computed unasked
 POWER = parameter(1.5, "the power of the mean that the variance is in proportion to", Interval(1, 2, closed=False))
 
 
