@@ -236,7 +236,7 @@ def weights_at(
     """
     slopes = []
     for size in sizes:
-        still = {**base, mu: torch.full_like(base[mu], size) if isinstance(size, float) else size.reshape(base[mu].shape)}
+        still = {**base, mu: size.reshape(base[mu].shape) if isinstance(size, Tensor) else torch.full_like(base[mu], size)}
         for at in (0.0, 1.0):  # a logarithm's prior, else a deviation's
             if scale is None:
                 break

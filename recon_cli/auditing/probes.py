@@ -103,7 +103,7 @@ def gradients(problem: Problem, values: Mapping[str, Tensor], keys: list[str]) -
     if not {*keys} <= known[1].keys():
         fixed = {slot.key for slot in problem.plan.role("target")}
         others = [key for key in values if key not in fixed and values[key].is_floating_point()]
-        wanted = [*dict.fromkeys([*keys, *([] if fixed & {*keys} else others)])]
+        wanted: list[str] = [*keys, *(key for key in others if key not in keys and not fixed & {*keys})]
         with torch._C.DisableTorchFunction():
             live = {key: value.detach().clone().requires_grad_(key in wanted) for key, value in values.items()}
         leaves = {key: live[key] for key in wanted}

@@ -112,7 +112,7 @@ def of_registry(
         return None
     likelihood, family = likelihood_of(match, match.weight / weight)
     name = next((name for name in ("scale", "sigma") if likelihood is not None and name in likelihood.noise), None)
-    if name is None or likelihood.support != REAL:
+    if likelihood is None or name is None or likelihood.support != REAL:
         return None
     unit, e = replace(likelihood, **{name: 1.0}), torch.tensor(RESIDUALS, dtype=torch.float64).expand_as(g)
 

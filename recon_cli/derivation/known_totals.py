@@ -31,10 +31,17 @@ def paraboloid(density: Expr, symbols: Words) -> Expr:
         if not pivot.is_positive:
             raise NotImplementedError("not known to be positive definite")
         determinant = determinant * pivot
-        hessian = sympy.Matrix(k, k, lambda i, j, at=k, p=pivot, h=hessian: sympy.cancel(h[i, j] - h[i, at] * h[at, j] / p))
+        hessian = sympy.Matrix(
+            k, k, lambda i, j, at=k, p=pivot, h=hessian: sympy.cancel(entry(h, i, j) - entry(h, i, at) * entry(h, at, j) / p)
+        )
     size = sympy.Integer(len(away))
     squared = sympy.simplify(sympy.exp(2 * constant) * (2 * sympy.pi) ** size / determinant)
     return sympy.Integer(1) if squared == 1 else sympy.sqrt(squared)
+
+
+def entry(matrix: sympy.Matrix, i: int, j: int) -> Expr:
+    """Return one of a matrix's numbers."""
+    return as_expr(matrix[i, j])
 
 
 def multinomial(density: Expr, symbols: Words) -> Expr:

@@ -78,7 +78,8 @@ def compound(density: Expr, x: Symbol) -> Expr:
     if integral is None:
         raise NotImplementedError("terms of another form")
     logs = as_expr(sympy.expand(sympy.expand_log(sympy.log(sympy.gammasimp(integral)), force=True)))
-    rate, constant = as_expr(sympy.simplify(logs.coeff(n))), as_expr(sympy.simplify(logs - n * logs.coeff(n)))
+    by_count = as_expr(logs.coeff(n))
+    rate, constant = as_expr(sympy.simplify(by_count)), as_expr(sympy.simplify(logs - n * by_count))
     if constant.has(n):
         raise NotImplementedError("terms of another form")
     # sum_n q^n/n! from n = 1 on
@@ -125,8 +126,8 @@ def odds_of_shares(symbols: Words) -> dict[Symbol, Expr]:
     """Return for each noise parameter q between two numbers, as 0 and 1, the expression 1/(1 + k), k > 0, to replace it by."""
     ends = {field.name: field.metadata["domain"].bounds for field in dataclasses.fields(symbols.likelihood)}
     return {
-        symbols.noise[name]: sympy.together(
-            exactly(pair[0]) + exactly(pair[1] - pair[0]) / (1 + Symbol(f"k_{name}", positive=True))
+        symbols.noise[name]: as_expr(
+            sympy.together(exactly(pair[0]) + exactly(pair[1] - pair[0]) / (1 + Symbol(f"k_{name}", positive=True)))
         )
         for name, pair in ends.items()
         if pair

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from recon_cli.identity.elementwise import elementwise
-from recon_cli.identity.likelihood import Likelihood, positive
+from recon_cli.identity.likelihood import Likelihood, log, positive
 from recon_cli.identity.losses import LOG, Loss
 from recon_cli.identity.parametric import Number, computed, parameter
 from recon_cli.identity.regions import POSITIVE, Interval
@@ -102,7 +102,7 @@ class Tweedie(Likelihood):
         least = x.where(some, 1)
         shape = (2 - self.power) / (self.power - 1)
         largest = least ** (2 - self.power) / (self.dispersion * (2 - self.power))
-        log_shape = math.log(shape) if isinstance(shape, float) else shape.log()
+        log_shape = log(shape)
         rest = (2 * math.pi * least).log() - log_shape / 2 - log_series(largest, shape)
         return rest.where(some, 0)
 

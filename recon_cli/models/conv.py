@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import nn
@@ -59,8 +59,8 @@ class ConvDecoder(nn.Module):
         self.sizes = (half(half(height)), half(half(width))), (half(height), half(width)), (height, width)
         self.few, self.channels = max(4, hidden // 8), channels
         self.first = linear(latent, 2 * self.few * math.prod(self.sizes[0]), generator)
-        self.second = initialised(nn.utils.skip_init(nn.Conv2d, 2 * self.few, self.few, 3, padding=1), generator)
-        self.last = initialised(nn.utils.skip_init(nn.Conv2d, self.few, channels * numbers, 3, padding=1), generator)
+        self.second = initialised(kernel(2 * self.few, self.few), generator)
+        self.last = initialised(kernel(self.few, channels * numbers), generator)
 
     def forward(self, z: Tensor) -> Tensor:
         """Return (B, D * numbers) of ``z``, (B, K), the numbers of an element beside one another."""
@@ -71,6 +71,11 @@ class ConvDecoder(nn.Module):
         )
         order = (0, 3, 4, 1, 2) if last_is_colour(self.shape) else (0, 1, 3, 4, 2)
         return numbers.permute(order).flatten(1)
+
+
+def kernel(given: int, made: int) -> nn.Conv2d:
+    """Return a convolution of 3x3 whose numbers are not set yet."""
+    return cast(nn.Conv2d, nn.utils.skip_init(nn.Conv2d, given, made, 3, padding=1))
 
 
 def of_doubled(layer: nn.Conv2d, x: Tensor, size: tuple[int, int]) -> Tensor:
