@@ -137,10 +137,9 @@ def is_quadratic(problem: Problem, pair: tuple[Slot, Slot | None]) -> bool:
     matrix, size = matrices[0], float(matrices.abs().max())
     if not bool(matrices.isfinite().all()) or size == 0 or bool(((matrices - matrix).abs() > NEAR * size).any()):
         return False
-    matrix = matrix * math.copysign(1.0, float(matrix.trace()))  # a log-likelihood's pull is the other way
-    if bool(((matrix - matrix.T).abs() > NEAR * size).any()) or not bool(
-        torch.linalg.eigvalsh(matrix.double()).min() > NEAR * size
-    ):
+    sign = math.copysign(1.0, float(matrix.trace()))  # a log-likelihood's pull is the other way
+    least = float(torch.linalg.eigvalsh(sign * matrix.double()).min())
+    if bool(((matrix - matrix.T).abs() > NEAR * size).any()) or not least > NEAR * size:
         return False
     residual = uniform((batch, D), -0.7, 0.7, 97)
     residual[0] = 0  # a sample's own alone

@@ -261,6 +261,7 @@ def test_a_quadratic_form_is_a_gaussian_of_full_covariance_where_it_is_positive(
         e = recon - x
         return 0.5 * ((e @ matrix.to(e.dtype)) * e).sum() - 0.5 * (1 + logvar - mu**2 - logvar.exp()).sum()
 
-    result = audit(loss, shape=(3,))
-    assert result.verdict == "not-factorised"
-    assert ("a Gaussian of vectors with a full covariance" in result.sentence) is is_gaussian
+    for of in (loss, lambda recon, x, mu, logvar: -loss(recon, x, mu, logvar)):  # a log-likelihood too
+        result = audit(of, shape=(3,))
+        assert result.verdict == "not-factorised"
+        assert ("a Gaussian of vectors with a full covariance" in result.sentence) is is_gaussian
