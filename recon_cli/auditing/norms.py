@@ -23,11 +23,9 @@ NEAR = 1e-4  # what an eps within a root makes of it
 
 def norm(problem: Problem, pair: tuple[Slot, Slot | None]) -> str:
     """Return what a reconstruction is compared by the norm of, in words: "each sample"; empty where it is not by one."""
-    recon, target = pair
-    base = benign(problem)
-    if target is None or base[target.key].shape != base[recon.key].shape or not base[target.key].is_floating_point():
+    (recon, _), base = pair, benign(problem)
+    if (x := data_of(base, pair)) is None:
         return ""
-    x = base[target.key]
     residual = uniform(x.shape, 0.15, 0.2, 91) * (0.5 - x).sign()  # far above an eps, and no share leaves (0, 1)
     weights: list[Tensor] = []
     alike = torch.empty(0)
@@ -48,6 +46,13 @@ def norm(problem: Problem, pair: tuple[Slot, Slot | None]) -> str:
     if count == x.numel():
         return "the whole batch" if len(x) > 1 else "each sample"
     return "each sample" if count == D else f"each {count:,} elements of a sample" if D % count == 0 else ""
+
+
+def data_of(base: Values, pair: tuple[Slot, Slot | None]) -> Tensor | None:
+    """Return the data that a reconstruction of their shape is compared with; None where there are none."""
+    recon, target = pair
+    x = base[target.key] if target is not None else None
+    return x if x is not None and x.shape == base[recon.key].shape and x.is_floating_point() else None
 
 
 def falls(problem: Problem, base: Values, pair: tuple[Slot, Slot | None]) -> bool:
@@ -119,11 +124,10 @@ def is_quadratic(problem: Problem, pair: tuple[Slot, Slot | None]) -> bool:
 
     Column by column, of every sample at once; then at another residual and other data.
     """
-    recon, target = pair
-    base = benign(problem)
-    if target is None or base[target.key].shape != base[recon.key].shape or not base[target.key].is_floating_point():
+    (recon, target), base = pair, benign(problem)
+    if target is None or (data := data_of(base, pair)) is None:
         return False
-    x = base[target.key].flatten(1)
+    x = data.flatten(1)
     batch, D = x.shape
     if not 1 < D <= MANY or batch < 2:
         return False

@@ -109,7 +109,8 @@ def part_picker(problem: Problem, values: list[dict[str, Tensor]], result: objec
     both = by_both(problem, values[0], tensors)
     weights = {key: weights_of(results, key, [other for other in floats if other != key]) for key in [*both, *tensors]}
     sums = [key for key in weights if weights[key]]
-    for key in sorted(sums, key=lambda key: key not in both and min(weights[key]) < 0):  # rec = total - kl is one as well
+    if sums:
+        key = min(sums, key=lambda key: key not in both and min(weights[key]) < 0)  # rec = total - kl is one as well
         return taking(key), f"{key}, a weighted sum of the other {len(floats) - 1}"
     if len(both) == 1:
         return taking(both[0]), f"{both[0]}, the only part that depends on reconstruction and latents"

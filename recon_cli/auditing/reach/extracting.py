@@ -46,7 +46,7 @@ CALM = {
 }  # fmt: skip
 PLAIN = {
     "dict", "list", "tuple", "set", "range", "float", "int", "str", "bool", "len", "min", "max", "sum", "abs", "zip", "enumerate",
-    "setattr", "delattr", "vars",
+    "setattr", "delattr", "vars", "round", "isinstance",
 }  # fmt: skip
 NOISY = {
     "backward", "step", "open", "load", "save", "savefig", "system", "run", "fit", "train", "urlopen", "download", "exit",

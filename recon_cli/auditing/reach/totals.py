@@ -9,6 +9,8 @@ from collections.abc import Iterator
 
 from recon_cli.auditing.reach.callables import Reached
 from recon_cli.auditing.reach.extracting import Definition
+from recon_cli.auditing.reach.patterns import called
+from recon_cli.auditing.reach.refusing import own_nodes
 from recon_cli.auditing.reach.source_files import parsed
 from recon_cli.errors import ReconError
 
@@ -32,16 +34,7 @@ def total_in_file(reached: Reached) -> tuple[str, int] | None:
 def blocks(tree: ast.AST) -> Iterator[list[ast.stmt]]:
     """Yield the lines of the file and of each function in it, those inside loops and conditions with them, in their order."""
     for scope in (tree, *(node for node in ast.walk(tree) if isinstance(node, Definition))):
-        yield [*lines_of(scope)]
-
-
-def lines_of(node: ast.AST) -> Iterator[ast.stmt]:
-    """Yield the lines inside, not those of definitions inside."""
-    for inner in ast.iter_child_nodes(node):
-        if not isinstance(inner, (*Definition, ast.ClassDef, ast.Lambda)):
-            if isinstance(inner, ast.stmt):
-                yield inner
-            yield from lines_of(inner)
+        yield [node for node in own_nodes(scope) if isinstance(node, ast.stmt)]
 
 
 def sums_of(lines: list[ast.stmt], function: str, known: dict[str, float]) -> Iterator[tuple[str, int]]:
@@ -49,9 +42,9 @@ def sums_of(lines: list[ast.stmt], function: str, known: dict[str, float]) -> It
     parts: dict[str, ast.expr] = {}
     for line in lines:
         match line:
-            case ast.Assign(targets=[ast.Tuple(elts=names)], value=ast.Call(func=called)) if last(called) == function:
+            case ast.Assign(targets=[ast.Tuple(elts=names)], value=value) if called(value) == function:
                 parts = {name.id: part(i) for i, name in enumerate(names) if isinstance(name, ast.Name)}
-            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Call(func=called)) if last(called) == function:
+            case ast.Assign(targets=[ast.Name(id=name)], value=value) if called(value) == function:
                 parts = {name: ast.Name("r", ast.Load())}
             case ast.Assign(targets=[ast.Name(id=name)], value=value) if parts:
                 if (total := Spelled(parts, known).of(value)) is not None:
@@ -64,11 +57,6 @@ def sums_of(lines: list[ast.stmt], function: str, known: dict[str, float]) -> It
             ):
                 if parts and (total := Spelled(parts, known).of(value)) is not None and isinstance(total, ast.BinOp):
                     yield ast.unparse(total), line.lineno
-
-
-def last(node: ast.expr) -> str:
-    """Return the last word of ``a.b``."""
-    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
 
 
 def part(i: int) -> ast.expr:
