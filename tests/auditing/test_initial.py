@@ -125,6 +125,11 @@ ADDED = {
     "by a name": ("rec, kl = losses(recon, x, mu, logvar)\n    loss = rec + WEIGHT * kl\n    loss.backward()", 4.0),
     "bit by bit": ("loss, kl = losses(recon, x, mu, logvar)\n    loss = 2 * loss\n    loss += kl\n    loss.backward()", 0.5),
     "returned": ("rec, kl = losses(recon, x, mu, logvar)\n    return rec + kl", 1.0),
+    "in a loop": (
+        "for x in [x]:\n        with torch.enable_grad():\n            rec, kl = losses(recon, x, mu, logvar)\n"
+        "            (rec + kl).backward()",
+        1.0,
+    ),
 }
 
 
@@ -144,6 +149,31 @@ def step(model, x):
 """
     result = audit(written(tmp_path, HEAD + text) + ":losses")
     assert result.rows[0].tradeoff == pytest.approx(weight)
+
+
+UNSURE = {
+    "a weight that is not known": "kl = anneal(x) * kl\n    (rec + kl).backward()",
+    "in place": "kl *= anneal(x)\n    (rec + kl).backward()",
+    "one way or the other": "if x.any():\n        loss = rec + kl\n    else:\n        loss = rec + 2 * kl\n    loss.backward()",
+    "at times": "if x.sum() > 0:\n        kl = 0 * kl\n    (rec + kl).backward()",
+    "a weight of its own": "WEIGHT = anneal(x)\n    (rec + WEIGHT * kl).backward()",
+}
+
+
+@pytest.mark.parametrize("how", UNSURE)
+def test_a_sum_that_is_not_known_is_asked_for(how: str, tmp_path: Path) -> None:
+    text = f"""
+WEIGHT = 4.0
+
+def losses(recon, x, mu, logvar):
+    return 0.5 * (recon - x).square().sum(), {KL}
+
+def step(model, anneal, x):
+    rec, kl = losses(*model(x))
+    {UNSURE[how]}
+"""
+    with pytest.raises(ReconError, match="none of them is a total"):
+        audit(written(tmp_path, HEAD + text) + ":losses")
 
 
 def test_parts_that_a_file_adds_in_two_ways_are_asked_about(tmp_path: Path) -> None:

@@ -6,13 +6,16 @@ import ast
 import inspect
 import linecache
 from collections.abc import Iterator
+from typing import TypeVar
 
 from recon_cli.auditing.reach.callables import Reached
-from recon_cli.auditing.reach.extracting import Definition
+from recon_cli.auditing.reach.extracting import Definition, is_main
 from recon_cli.auditing.reach.patterns import called
 from recon_cli.auditing.reach.refusing import own_nodes
 from recon_cli.auditing.reach.source_files import parsed
 from recon_cli.errors import ReconError
+
+Value = TypeVar("Value")
 
 
 def total_in_file(reached: Reached) -> tuple[str, int] | None:
@@ -27,36 +30,55 @@ def total_in_file(reached: Reached) -> tuple[str, int] | None:
     except ReconError:
         return None
     known = {key: value for key, value in getattr(code, "__globals__", {}).items() if type(value) in (int, float)}
-    sums = {text: line for body in blocks(tree) for text, line in sums_of(body, name, known)}
+    scopes = (tree, *(node for node in ast.walk(tree) if isinstance(node, Definition)))
+    sums = {text: line for scope in scopes for text, line in sums_of(scope, name, known)}
     return next(iter(sums.items())) if len(sums) == 1 else None
 
 
-def blocks(tree: ast.AST) -> Iterator[list[ast.stmt]]:
-    """Yield the lines of the file and of each function in it, those inside loops and conditions with them, in their order."""
-    for scope in (tree, *(node for node in ast.walk(tree) if isinstance(node, Definition))):
-        yield [node for node in own_nodes(scope) if isinstance(node, ast.stmt)]
+def sums_of(scope: ast.AST, function: str, known: dict[str, float]) -> Iterator[tuple[str, int]]:
+    """Yield what the lines of a scope derive of a call's parts, and where: an expression in them and in known numbers.
 
-
-def sums_of(lines: list[ast.stmt], function: str, known: dict[str, float]) -> Iterator[tuple[str, int]]:
-    """Yield what is derived of a call's parts, and where: an expression in them and in known numbers."""
+    What is set by a line that is no such expression, or under a condition, is known no longer.
+    """
     parts: dict[str, ast.expr] = {}
-    for line in lines:
+    known = without(known, {node.arg for node in ast.walk(scope) if isinstance(node, ast.arg)})
+    unsure: set[str] = set()
+    for line in own_nodes(scope):
+        if not isinstance(line, ast.stmt):
+            continue
+        new: dict[str, ast.expr | None] = {}
         match line:
             case ast.Assign(targets=[ast.Tuple(elts=names)], value=value) if called(value) == function:
-                parts = {name.id: part(i) for i, name in enumerate(names) if isinstance(name, ast.Name)}
+                new = {name.id: part(i) for i, name in enumerate(names) if isinstance(name, ast.Name)}
             case ast.Assign(targets=[ast.Name(id=name)], value=value) if called(value) == function:
-                parts = {name: ast.Name("r", ast.Load())}
-            case ast.Assign(targets=[ast.Name(id=name)], value=value) if parts:
-                if (total := Spelled(parts, known).of(value)) is not None:
-                    parts = {**parts, name: total}
-            case ast.AugAssign(target=ast.Name(id=name), op=ast.Add() as plus, value=value) if name in parts:
-                if (total := Spelled(parts, known).of(ast.BinOp(parts[name], plus, value))) is not None:
-                    parts = {**parts, name: total}
+                new = {name: ast.Name("r", ast.Load())}
+            case ast.Assign(targets=[ast.Name(id=name)], value=value):
+                new = {name: Spelled(parts, known).of(value)}
+            case ast.AugAssign(target=ast.Name(id=name), op=op, value=value) if name in parts:
+                new = {name: Spelled(parts, known).of(ast.BinOp(parts[name], op, value))}
+            case ast.If() if not is_main(line):
+                unsure |= stored(line)
             case (
                 ast.Expr(value=ast.Call(func=ast.Attribute(value=value, attr="backward"))) | ast.Return(value=ast.expr() as value)
             ):
-                if parts and (total := Spelled(parts, known).of(value)) is not None and isinstance(total, ast.BinOp):
+                total = Spelled(parts, known).of(value)
+                if isinstance(total, ast.BinOp):
                     yield ast.unparse(total), line.lineno
+        own = line.target if isinstance(line, (ast.For, ast.AsyncFor)) else line
+        inside = isinstance(line, (ast.While, ast.With, ast.AsyncWith, ast.Try)) or (isinstance(line, ast.If) and is_main(line))
+        set_here = set[str]() if inside else stored(own)
+        known = without(known, set_here)
+        parts = without(parts, set_here) | {key: value for key, value in new.items() if value is not None and key not in unsure}
+
+
+def stored(node: ast.AST) -> set[str]:
+    """Return the names that a line sets."""
+    return {each.id for each in ast.walk(node) if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store)}
+
+
+def without(values: dict[str, Value], names: set[str]) -> dict[str, Value]:
+    """Return values but for those of some names."""
+    return {key: value for key, value in values.items() if key not in names}
 
 
 def part(i: int) -> ast.expr:
