@@ -22,8 +22,8 @@ def log_series(largest: Tensor, shape: Number) -> Tensor:
 
     N is the ``largest`` term's place and a the ``shape``; bd0(n, N) = n log(n/N) + N - n, d is Stirling's error. So the terms are
     taken relative to their largest, with nothing that cancels. Terms that are many lie on a curve so smooth that one in many of
-    them is enough: the trapezoidal rule, whose error vanishes exponentially. A few elements at a time; the derivatives by N and
-    by a, one for all, are means over the terms.
+    them is enough: the trapezoidal rule, whose error vanishes exponentially. A few elements at a time, equal ones once; the
+    derivatives by N and by a, one for all, are means over the terms.
     """
     import torch
 
@@ -33,9 +33,24 @@ def log_series(largest: Tensor, shape: Number) -> Tensor:
     at = largest.detach()
     a = torch.as_tensor(shape, dtype=at.dtype, device=at.device).detach()
     learned = any(isinstance(part, torch.Tensor) and asks_gradient(part) for part in (largest, shape))
-    parts = [_summed(piece, a, learned) for piece in at.reshape(-1).split(PIECE)] or [_summed(at.reshape(-1), a, learned)]
-    value, by_largest, by_shape = (torch.cat(each).reshape(at.shape) for each in zip(*parts, strict=True))
+    places, inverse = _once(at.reshape(-1))
+    parts = [_summed(piece, a, learned) for piece in places.split(PIECE)] or [_summed(places, a, learned)]
+    value, by_largest, by_shape = (torch.cat(each)[inverse].reshape(at.shape) for each in zip(*parts, strict=True))
     return with_derivatives(value, (by_largest, largest), (by_shape, shape))
+
+
+def _once(at: Tensor) -> tuple[Tensor, Tensor | slice]:
+    """Return the values that differ and where each is of them; all of them where that cannot be asked or saves nothing."""
+    import torch
+
+    if not torch.compiler.is_compiling() and len(at) > 1:
+        try:
+            differing, inverse = at.unique(return_inverse=True)
+            if 2 * len(differing) <= len(at):
+                return differing, inverse
+        except RuntimeError:  # under vmap, and of tensors without values
+            pass
+    return at, slice(None)
 
 
 def _summed(at: Tensor, a: Tensor, learned: bool) -> tuple[Tensor, Tensor, Tensor]:

@@ -278,6 +278,7 @@ def test_a_file_that_does_not_parse(tmp_path: Path) -> None:
     assert "line 4" in result.stderr
 
 
+@pytest.mark.slow
 def test_a_function_that_never_returns(tmp_path: Path) -> None:
     body = """
     def f(recon, x):

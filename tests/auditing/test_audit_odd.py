@@ -195,6 +195,7 @@ def test_the_last_of_two_scales_is_not_read_as_the_decoders() -> None:
     assert not audit(muddled, (4,), 4).holds
 
 
+@pytest.mark.slow
 def test_a_bend_within_the_step_is_no_detached_gradient() -> None:
     """Of so many residuals behind tanh one is within the step of the difference, and an absolute value bends there."""
 

@@ -56,6 +56,7 @@ def test_training_beside_its_products_and_the_tutorial(monkeypatch: pytest.Monke
         assert row["tutorial_over"] == pytest.approx(ways["tutorial"]["seconds"] / row["seconds"])
 
 
+@pytest.mark.slow
 def test_convolutions_beside_two_tutorials(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (train, train.rivals):
         monkeypatch.setattr(module, "PICTURES", 8)

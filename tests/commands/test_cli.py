@@ -562,6 +562,7 @@ def test_a_stream_that_takes_nothing_is_no_refutation(words: str, redirected: st
     assert "Traceback" not in ran.stderr
 
 
+@pytest.mark.slow
 @posix
 def test_a_reader_that_goes_away_is_no_refutation() -> None:
     reading, writing = os.pipe()
@@ -583,6 +584,7 @@ def test_the_default_run_holds_from_outside() -> None:
     assert max(map(len, ran.out.splitlines())) <= 80
 
 
+@pytest.mark.slow
 def test_one_row_that_does_not_hold_is_1_and_leaves_standard_error_empty_from_outside(files: Path) -> None:
     words = "compare --data grey.npy --recon grey_hat.npy --sigma 0.5 --likelihood bernoulli --format json"
     ran = process(words, cwd=files)
@@ -686,6 +688,7 @@ def test_one_seed_gives_one_result(words: str) -> None:
     assert run(3) != run(4)
 
 
+@pytest.mark.slow
 def test_one_seed_gives_one_result_in_every_process() -> None:
     words = "compare --sigma 0.5 --binarize sample --recon noise:0.2 --seed 3 --format json"
     ran = process(words, env={"PYTHONHASHSEED": "12345"})
@@ -748,6 +751,7 @@ def test_a_reader_that_has_gone_is_no_traceback(words: str) -> None:
     assert ran.err == ""
 
 
+@pytest.mark.slow
 @posix
 def test_the_first_line_alone_is_no_traceback() -> None:
     words = f"{shlex.quote(sys.executable)} -u -m recon_cli derive laplace | head -1"
@@ -756,6 +760,7 @@ def test_the_first_line_alone_is_no_traceback() -> None:
     assert len(done.stdout.splitlines()) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
 def test_a_full_disk_under_standard_output_is_a_sentence() -> None:
     with open("/dev/full", "w") as full:
@@ -763,6 +768,7 @@ def test_a_full_disk_under_standard_output_is_a_sentence() -> None:
     assert "disk is full" in complaint(ran)[0]
 
 
+@pytest.mark.slow
 def test_an_ascii_pipe_gets_ascii_from_outside() -> None:
     ran = process("derive laplace", env={"PYTHONIOENCODING": "ascii"})
     assert (ran.code, ran.err) == (0, "")

@@ -200,6 +200,7 @@ def test_every_likelihood_that_the_data_allow_is_compared_and_the_others_say_why
     assert len(rows["gaussian"]) == 22
 
 
+@pytest.mark.slow
 def test_the_same_list_on_counts_and_at_a_noise_of_ones_own(tmp_path) -> None:
     counts = numpy.random.default_rng(0).poisson(3.0, (50, 4)).astype(float)
     numpy.save(tmp_path / "x.npy", counts)

@@ -69,6 +69,7 @@ def test_what_no_sample_shows_is_fitted_on_all() -> None:
     assert cost.slope(cost.here).abs().max() < 1e-12
 
 
+@pytest.mark.slow
 def test_many_values_reconstructed_exactly_are_refused() -> None:
     x, mu = data(WORDS[0])
     x[::2] = mu[::2]

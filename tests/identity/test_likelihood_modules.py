@@ -96,6 +96,7 @@ def test_another_reduction_is_refused() -> None:
         likelihoods.parse("gaussian").module("average")
 
 
+@pytest.mark.slow
 def test_the_compiler_takes_it() -> None:
     torch._dynamo.reset()
     mu, x = pair()

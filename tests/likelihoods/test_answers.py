@@ -120,6 +120,7 @@ def test_shares_that_do_not_add_up_are_refused() -> None:
         recon_cli.compare([[0.5, 0.4]], [[0.5, 0.5]], "categorical", device="cpu")
 
 
+@pytest.mark.slow
 def test_residuals_that_go_together_are_told_what_a_full_covariance_costs() -> None:
     """Three columns of correlations 0.9, 0.5 and 0.3; and none where the columns have nothing to do with one another."""
     draws = numpy.random.default_rng(12)

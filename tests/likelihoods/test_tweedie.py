@@ -43,6 +43,7 @@ def test_many_terms_are_as_exact_as_few() -> None:
     assert math.isfinite(Tweedie(power=1.001, dispersion=1e-6).nll([1e6], [1e6]).item())
 
 
+@pytest.mark.slow
 def test_calibrate_ranks_chances_and_densities_apart() -> None:
     draws = numpy.random.default_rng(0)
     x = numpy.where(draws.random((300, 2)) < 0.5, 0, draws.gamma(2, 1.5, (300, 2)))

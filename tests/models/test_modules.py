@@ -76,6 +76,7 @@ def begin(out: str | None = "run", **how: Any) -> Any:
     return recon_cli.train("few.npy", out=out, model="small.py:Small", **{**HOW, "latent": 3, "hidden": 8, **how})
 
 
+@pytest.mark.slow
 def test_it_is_trained_as_recons_own(here: Path) -> None:
     found = begin(epochs=30, lr=0.01)
     assert isinstance(found.model, Own)

@@ -102,6 +102,7 @@ def test_of_many_rows_the_figures_of_an_epoch_are_of_some() -> None:
     assert found.epochs[0].nll != found.result.nll
 
 
+@pytest.mark.slow
 def test_training_is_timed_beside_its_products(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(train, "ROWS", 256)
     words = ["bench", "train", "--repeats", "1", "--engine", "eager", "--device", "cpu", "--format", "json"]

@@ -82,6 +82,7 @@ def test_any_number_of_processes_write_the_same_table_once(count: int, here: Pat
     assert "Traceback" not in shared.stderr
 
 
+@pytest.mark.slow
 def test_grey_levels_that_one_process_meets_are_so_for_all(here: Path) -> None:
     saved("mu.npy", 1, 4000)
     x = (numpy.load("mu.npy") > 0.5).astype("f4")
@@ -112,6 +113,7 @@ def test_an_error_in_one_ends_all_and_says_whose_it_is(here: Path) -> None:
     assert said()[1] == ""
 
 
+@pytest.mark.slow
 def test_one_that_dies_is_named_and_nobody_waits(here: Path) -> None:
     saved("x.npy", 0, 100)
     Path("dies.py").write_text(

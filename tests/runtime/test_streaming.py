@@ -144,6 +144,7 @@ def test_a_total_is_the_same_in_any_order(numbers: list[int], random: Any) -> No
     assert float(sum(mixed[:half], Total()) + sum(mixed[half:], Total())) == due
 
 
+@pytest.mark.slow
 @settings(max_examples=15)
 @given(chunk=st.integers(40, 5000), piece=st.integers(100, 5000), threads=st.sampled_from([1, 2]))
 def test_neither_chunks_nor_pieces_nor_threads_show(chunk: int, piece: int, threads: int) -> None:
@@ -265,6 +266,7 @@ def sparse(name: str, count: int) -> None:
         file.truncate(file.tell() + 4 * count)
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_file(here: Path) -> None:
     pytest.importorskip("resource")
     sparse("small.npy", 4_000_000)
@@ -304,6 +306,7 @@ def test_an_interrupted_measurement_says_what_it_saw(small_pieces: None) -> None
     same(found.rows[0].nll, recon_cli.compare(x[: seen // 12], mu[: seen // 12], "gaussian", device="cpu").rows[0].nll)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="how long a process has worked is told by Linux only")
 def test_ctrl_c_prints_what_was_seen(here: Path) -> None:
     sparse("x.npy", 2_000_000_000)

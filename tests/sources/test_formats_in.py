@@ -616,6 +616,7 @@ def damaged(raw: bytes, by: random.Random) -> bytes:
     return bytes(made)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_damage_ends_in_numbers_or_a_sentence(here: Path) -> None:
     by, files = random.Random(4), good()
@@ -647,6 +648,7 @@ def test_damage_ends_in_numbers_or_a_sentence(here: Path) -> None:
 # Real MNIST.
 
 
+@pytest.mark.slow
 def test_mnist_is_the_same_in_every_format(mnist: Path, here: Path) -> None:
     packed = mnist / "t10k-images-idx3-ubyte.gz"
     raw = gzip.decompress(packed.read_bytes())

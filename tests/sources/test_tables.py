@@ -233,6 +233,7 @@ def test_a_library_that_is_missing_is_said_with_the_way_to_it(monkeypatch: pytes
     assert library("numpy") is numpy
 
 
+@pytest.mark.slow
 def test_damage_ends_in_numbers_or_a_sentence(here: Path) -> None:
     save({"x": fixed(X[:30])}, row_group_size=20)
     save({"x": pictures(grey(4, 6, 5))}, "images.parquet")
@@ -256,6 +257,7 @@ def test_damage_ends_in_numbers_or_a_sentence(here: Path) -> None:
     assert min(counts) > 50, counts
 
 
+@pytest.mark.slow
 def test_mnist_as_a_table_of_images(mnist: Path, here: Path) -> None:
     packed = mnist / "t10k-images-idx3-ubyte.gz"
     truth = sources.read(str(packed), scale=1)[:500]

@@ -85,6 +85,7 @@ def pca(latent: int) -> float:
     return float(numpy.linalg.eigvalsh(numpy.cov(FLAT.double().numpy().T, bias=True))[:-latent].sum())
 
 
+@pytest.mark.slow
 def test_the_linear_one_reaches_pca() -> None:
     exact = recon_cli.train(beta=0.0, model="linear", latent=4, holdout=0.0, exact=True, epochs=20, device="cpu")
     assert exact.result.loss == pytest.approx(pca(4), rel=1e-5)

@@ -199,6 +199,7 @@ def test_every_step_is_that_of_the_whole_batch(monkeypatch: pytest.MonkeyPatch) 
         assert ((first - one).abs() / one.abs()).max() < ROUNDING
 
 
+@pytest.mark.slow
 def test_weights_that_nothing_reaches(monkeypatch: pytest.MonkeyPatch) -> None:
     class Spare(Mlp):
         def __init__(self, *words: Any, **named: Any) -> None:
@@ -268,6 +269,7 @@ def test_other_data_in_one_of_them() -> None:
     assert said()[1] == ""
 
 
+@pytest.mark.slow
 def test_a_sweep_is_shared_run_by_run() -> None:
     words = ("--sweep", "sigma=0.1,0.2", "--format", "json")
     assert together(2, command(*words)) == [0, 0], said()
@@ -277,6 +279,7 @@ def test_a_sweep_is_shared_run_by_run() -> None:
     assert [row["negative_elbo"] for row in found] == pytest.approx(one, rel=ROUNDING)
 
 
+@pytest.mark.slow
 def test_a_full_disk_stops_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
     left, real = [20], os.fsync
 
@@ -316,6 +319,7 @@ def test_one_that_dies_takes_the_others_with_it(who: int, monkeypatch: pytest.Mo
         assert said()[0].startswith("error: Process 0 lost the others")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("who", [pytest.param(0, marks=pytest.mark.crowded), 1])
 def test_ctrl_c_in_one_stops_all_at_the_same_step(who: int) -> None:
     with started(2, command("--out", "run", "--epochs", "2000")) as children:

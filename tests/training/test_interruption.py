@@ -92,6 +92,7 @@ def go_on(**how: Any) -> Any:
     return resume("run") if Path("run", "config.json").exists() else begin(**how)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sigma", ["learned", "optimal"])
 def test_killed_at_random_moments_it_ends_in_the_same_bits(sigma: str, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each from outside, so many files after the child began and a moment later; a checkpoint is written after every step."""
@@ -204,6 +205,7 @@ def test_ctrl_c_finishes_the_step(step: int, here: Path, monkeypatch: pytest.Mon
     assert outcome("run") == outcome("whole")
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_told_again_and_goes_on_to_more_epochs(here: Path) -> None:
     begin("more", epochs=8)
     found = begin("run")
@@ -215,6 +217,7 @@ def test_a_finished_run_is_told_again_and_goes_on_to_more_epochs(here: Path) -> 
     assert json.loads(Path("run/config.json").read_text())["epochs"] == 8
 
 
+@pytest.mark.slow
 def test_ctrl_c_from_a_shell(here: Path) -> None:
     words = [
         sys.executable,
@@ -264,6 +267,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(here: Path, monkeypatch: pytest.
     assert outcome("run") == outcome("whole")
 
 
+@pytest.mark.slow
 def test_a_file_that_may_not_grow_is_a_full_disk_too(here: Path) -> None:
     """The system's own limit, in a process of its own: the metrics break off in the middle of a line."""
 
@@ -303,6 +307,7 @@ def test_a_term_that_is_no_number_stops_within_a_few_steps_and_is_never_written_
     assert all(value.isfinite().all() for name, value in load_file(f"run/{CHECKPOINT}").items() if name.startswith("network"))
 
 
+@pytest.mark.slow
 def test_sigma_stays_above_its_floor(here: Path) -> None:
     alike = numpy.repeat(FEW[:2], 50, axis=0)
     low = train(alike, **{**HOW, "epochs": 60, "lr": 0.01}).result.sigma
@@ -386,6 +391,7 @@ def test_a_run_that_is_not_whole(harm: Callable[[], None], said: str, here: Path
     assert isinstance(result.exception, SystemExit)
 
 
+@pytest.mark.slow
 def test_without_a_checkpoint_it_starts_from_the_beginning(here: Path) -> None:
     begin()
     before = outcome("run")
@@ -420,6 +426,7 @@ def test_settings_that_no_run_can_have(how: dict[str, Any], said: str, here: Pat
     assert not Path("run").exists()
 
 
+@pytest.mark.slow
 def test_the_device_is_the_same(here: Path) -> None:
     begin()
     assert torch.equal(resume("run", device="auto").model.mean, begin("other").model.mean)

@@ -59,7 +59,7 @@ def test_whole_numbers_end_where_the_data_do_unless_an_end_is_named(word: str, e
 
 
 def test_counts_are_ranked_by_what_allows_them() -> None:
-    x = DRAWS.poisson(3, (200, 3))
+    x = DRAWS.poisson(3, (100, 3))
     rows = recon_cli.calibrate(x, numpy.full(x.shape, 3.0)).noise
     assert rows[0].kind == "probability"
     assert {row.likelihood for row in rows[:3]} & {"poisson", "negative-binomial", "zero-inflated-poisson"}

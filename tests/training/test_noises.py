@@ -72,6 +72,7 @@ def test_its_optimum_is_the_root_mean_square_error_of_each_column() -> None:
     torch.testing.assert_close(begun.double(), x.std(dim=0, correction=0), rtol=1e-5, atol=0)
 
 
+@pytest.mark.slow
 def test_known_noises_are_found() -> None:
     """A linear model of two factors finds the noises that the data were made with, as factor analysis does (to 3 digits)."""
     noise = numpy.tile([0.2, 0.3, 0.5, 0.7, 0.9, 1.2], 2)

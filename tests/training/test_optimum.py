@@ -104,6 +104,7 @@ def test_lbfgs_reaches_it(sigma: Any, device: str) -> None:
     assert best.found.elbo == pytest.approx(truth, abs=1e-4)  # the bound is tight: it is the log-likelihood
 
 
+@pytest.mark.slow
 def test_training_with_samples_comes_near() -> None:
     found = recon_cli.train(ROWS, epochs=400, lr=0.02, schedule="cosine", batch_size=64, **HOW)
     assert found.optimum.reached(0.05)
@@ -133,6 +134,7 @@ def test_nothing_is_predicted_of_other_models() -> None:
     assert recon_cli.train(ROWS, epochs=1, **{**HOW, "latent": 8}).optimum is None
 
 
+@pytest.mark.slow
 def test_a_sweep_is_judged() -> None:
     found = sweep("sigma=0.4,1,9", data=ROWS, exact=True, **HOW)
     assert [run.optimum.found.active for run in found.runs] == [2, 2, 0]
@@ -179,6 +181,7 @@ def test_a_noise_that_runs_to_0_is_named() -> None:
     assert recon_cli.train(flat, exact=True, sigma_floor=0.3, epochs=3, **HOW).result.sigma == pytest.approx(0.3)
 
 
+@pytest.mark.slow
 def test_on_the_command_line(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     numpy.save("x.npy", ROWS)
@@ -209,6 +212,7 @@ def test_turned_latents_are_at_right_angles_and_reconstruct_the_same() -> None:
     torch.testing.assert_close(square, square.diagonal().diag(), rtol=0, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_close_eigenvalues_and_still_pixels_take_few_rounds() -> None:
     """Three pixels of the digits never change, and two of the eigenvalues lie 4 % apart."""
     found = recon_cli.train("digits", model="linear", exact=True, holdout=0.0, latent=12, sigma=0.1, epochs=12, device="cpu")

@@ -149,6 +149,7 @@ def test_units_of_x_and_y_change_nothing_but_the_nll(run: Train) -> None:
 # What is found, against closed forms.
 
 
+@pytest.mark.slow
 def test_a_few_hundred_rows_are_fitted_with_the_defaults(here: Path) -> None:
     """To the noise that they were drawn with: 20 (22.6 of the rows held out)."""
     found = tables(cli("--data", "table.csv", "--format", "json"))
@@ -162,6 +163,7 @@ def test_a_few_hundred_rows_are_fitted_with_the_defaults(here: Path) -> None:
     assert "ELBO" not in cli("--data", "table.csv", "--epochs", "1", "--out", "again").stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sigma", ["optimal", "learned"])
 def test_the_best_sigma_is_the_rmse_and_the_nll_follows(sigma: str, run: Train) -> None:
     """At the maximum-likelihood sigma nll = log sigma + (1 + log 2 pi)/2, sigma being the RMSE."""

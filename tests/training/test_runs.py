@@ -257,6 +257,7 @@ def test_the_rate_and_the_distortion_of_its_draws_are_those_that_training_measur
     assert sources.pair("digits", "pca:2").rate_and_distortion() is None
 
 
+@pytest.mark.slow
 def test_calibrate_sets_its_point_against_the_gaussian_bound(here: Path) -> None:
     trained(sigma="0.15", epochs=5)
 

@@ -351,6 +351,7 @@ def test_beta_and_sigma_collapse_together(run: Run) -> None:
     assert "all alike" in saying.why(run(numpy.ones((20, 4)), sigma=1.0))
 
 
+@pytest.mark.slow
 def test_free_bits_cost_nothing_and_a_warmup_begins_at_0(run: Run) -> None:
     how = {"sigma": 1.0, "epochs": 15}
     plain, free, warm = run(**how), run(free_bits=0.25, **how), run(kl_warmup=100, **how)
@@ -512,6 +513,7 @@ def test_a_folder_that_cannot_be_is_noticed_before_the_work(run: Run, tmp_path: 
     assert left(tmp_path) == ["file"]
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_the_metrics(tmp_path: Path) -> None:
     words = [*COMMAND, "--epochs", "20000", "--hidden", "8", "--out", "run"]
     how = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "encoding": "utf-8"}
@@ -536,6 +538,7 @@ def test_ctrl_c_keeps_the_metrics(tmp_path: Path) -> None:
 # The command.
 
 
+@pytest.mark.slow
 def test_a_default_run_does_not_collapse(tmp_path: Path) -> None:
     """As from a shell, into a pipe: the result alone on standard output, nothing on standard error."""
     words = [*COMMAND, "--format", "json"]

@@ -160,6 +160,7 @@ def begin(out: str = "run", **how: Any) -> Training:
     return train("few.npy", out=out, **{**OVER, "checkpoint_every": 0.0, **how})
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments_it_stops_at_the_same_bits(here: Path) -> None:
     began = time.perf_counter()
     whole = begin("whole")
