@@ -69,9 +69,9 @@ def test_compare_imports_no_sympy_of_its_own() -> None:
     assert "recon_cli.derivation" not in loaded
 
 
-def test_a_fit_does_without_the_compiler() -> None:
+def test_a_fit_and_an_audit_do_without_the_compiler() -> None:
     """Which every optimiser of torch's imports, and sympy with it."""
-    fit = "import torch\nfrom recon_cli import Logistic\nLogistic.fit(torch.arange(9.0), torch.zeros(9))"
+    fit = "import recon_cli, torch\nrecon_cli.Logistic.fit(torch.arange(9.0), torch.zeros(9))\nrecon_cli.audit(torch.nn.MSELoss())"
     assert "sympy" not in loaded_after(fit)
 
 

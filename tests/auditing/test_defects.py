@@ -183,7 +183,7 @@ def test_nothing_is_called_for_judging_and_saying(monkeypatch: pytest.MonkeyPatc
     kept: list[Any] = []
     measure = measurements.measure
     monkeypatch.setattr(measurements, "measure", lambda *args: kept.append(measure(*args)) or kept[-1])
-    for loss in EXAMPLES.values():
+    for loss in [*EXAMPLES.values()][::3]:
         first = audit(loss() if inspect.isclass(loss) else loss, **SMALL)
         with monkeypatch.context() as patch:
             patch.setattr(calling.Problem, "raw", None)
