@@ -8,6 +8,7 @@ from recon_cli.errors import ReconError
 from recon_cli.identity.arrays import as_array, dense, numbered
 
 if TYPE_CHECKING:
+    import torch
     from numpy.typing import ArrayLike
     from torch import Generator, Tensor
 
@@ -76,6 +77,14 @@ def line(values: Tensor, slope: float, intercept: float | Tensor) -> Tensor:
     return torch.rsub(values, intercept, alpha=-slope) if isinstance(intercept, (int, float)) else slope * values + intercept
 
 
+def half_square(values: Tensor, intercept: float | Tensor) -> Tensor:
+    """Return values^2/2 + intercept, in one pass."""
+    import torch
+
+    known = isinstance(intercept, torch.Tensor)
+    return torch.addcmul(intercept if known else values.new_tensor(intercept), values, values, value=0.5)
+
+
 def none_below(values: Tensor, low: float) -> bool:
     """Return whether no value is below ``low``; false where that cannot be asked, or takes long: in a graph, of a GPU."""
     import torch
@@ -93,10 +102,15 @@ def at_least_one(values: Tensor, condition: Tensor) -> Tensor:
 
     What is below 0 stays so, gradient and all.
     """
+    return values.maximum(ones_where(condition, values.dtype))
+
+
+def ones_where(condition: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return 1 where the condition holds, the lowest number there is elsewhere: :func:`at_least_one` is the maximum of this."""
     import torch
 
-    held = condition.to(values.dtype)
-    return values.maximum((held - 1).mul_(torch.finfo(values.dtype).max).add_(held))
+    held = condition.to(dtype)
+    return (held - 1).mul_(torch.finfo(dtype).max).add_(held)
 
 
 def asks_gradient(value: Tensor) -> bool:
