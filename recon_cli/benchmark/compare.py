@@ -31,6 +31,11 @@ Progress = Callable[[int, str], None]
 USUAL = ("gaussian", "laplace", "bernoulli", "student-t", "poisson")
 ENGINES = ("both", "eager", "compile")
 LENGTH = 10  # of vectors
+FORMULAS = {  # what people write where torch has no call for a mean
+    "logit-laplace": "torch.abs(torch.logit(x) - torch.logit(mu))/scale + torch.log(2*scale*x*(1 - x))",
+    "multinomial": "torch.lgamma(x + 1).sum(-1) - torch.lgamma(x.sum(-1) + 1) - torch.xlogy(x, mu).sum(-1)",
+}
+BUSY = 0.1  # of the processor, taken by others while a benchmark ran
 MOST = 10**12  # elements, and repeats: more than a machine holds
 
 
@@ -50,7 +55,11 @@ class Timing:
     first: float = column("first time", "seconds")
     over_read: float = column("recon / read", "ratios", brief=True)
     under_distribution: float | None = column("distribution / recon", "ratios", brief=True)
+    under_distribution_least: float | None = column("distribution / recon, least", "ratios")
+    under_distribution_most: float | None = column("distribution / recon, most", "ratios")
     under_functional: float | None = column("functional / recon", "ratios", brief=True)
+    under_functional_least: float | None = column("functional / recon, least", "ratios")
+    under_functional_most: float | None = column("functional / recon, most", "ratios")
     gigabytes: float = column("GB/s", "ratios", brief=True)
     memory: float | None = column("recon, MB", "peak memory", brief=True)
     memory_written: float | None = column("as written, MB", "peak memory")
@@ -59,11 +68,21 @@ class Timing:
 
 
 class Spread(NamedTuple):
-    """Seconds of one way, over its turns."""
+    """Seconds of one way over its turns, or how many times those of another they are; ``each`` is turn by turn."""
 
     median: float
     least: float
     most: float
+    each: tuple[float, ...] = ()
+
+    @classmethod
+    def of(cls, each: Sequence[float]) -> Spread:
+        """Return the spread of some turns."""
+        return cls(statistics.median(each), min(each), max(each), tuple(each))
+
+    def over(self, other: Spread) -> Spread:
+        """Return how many times as long as another way this one took, in each turn: both sides of one were busy alike."""
+        return Spread.of([mine / theirs for mine, theirs in zip(self.each, other.each, strict=True)])
 
 
 @dataclass(frozen=True)
@@ -99,8 +118,11 @@ def bench(
         the measurement by ``engine``: ``compile`` all of it on every element, ``eager`` gradients on a sample;
         ``first`` is its first time, which compiles.
     distribution, functional
-        what people write: torch's log_prob, or its functional of the nll, and its loss, each with an autograd
-        gradient, then the least, largest and mean ratio. None where torch has no such call.
+        what people write: torch's log_prob, or its functional of the nll (a formula, where it has none), and its loss, each with
+        an autograd gradient, then the least, largest and mean ratio. None where there is no such thing.
+    ratios
+        of each turn, and of these the median, the least and the most. On one thread of a CPU seconds are the processor's, which
+        other programs take none of; with more threads, and on a GPU, those of the clock.
     memory
         the most that was taken beyond what was there before, in MB (10^6 bytes); None where the system does not tell.
     files
@@ -119,7 +141,7 @@ def bench(
     where, rows, file_rows, done = devices.device(device), list[Timing](), list[FileTiming](), 0
     chosen_engines = ENGINES[1:] if engine == "both" else (engine,)
     for word in noise_models or USUAL:
-        likelihood = likelihoods.parse(word) if isinstance(word, str) else word
+        likelihood = (likelihoods.parse(word) if isinstance(word, str) else word).of_vectors(LENGTH)
         for size in map(int, elements):
             x, mu = sample(likelihood, size)
             try:
@@ -134,7 +156,8 @@ def bench(
             done += 1
             if progress is not None:
                 progress(done, f"{likelihood.name}, {size:,} elements")
-    notes = [f"On {_device_name(where)}, float32. Medians of {repeats}, each side taken in turn.", *busy, *uncompiled]
+    clock = "Seconds of the processor" if of_processor(where) else "Seconds"
+    notes = [f"On {_device_name(where)}, float32. {clock}, medians of {repeats}, each side taken in turn.", *busy, *uncompiled]
     tables = [Table.of("bench", Timing, rows), *([Table.of("files", FileTiming, file_rows)] if files else [])]
     return Report("bench", tables, notes)
 
@@ -146,7 +169,10 @@ def sample(likelihood: Likelihood, size: int) -> tuple[Tensor, Tensor]:
     an element, they are those of such a mean and a standard deviation of 0.1. There are ``size`` numbers of means in all.
     """
     generator = torch.Generator().manual_seed(0)
-    if likelihood.event:
+    if likelihood.event and likelihood.head:
+        means = torch.randn(max(1, size // LENGTH // len(likelihood.head)), LENGTH, generator=generator)
+        mu = likelihood.usual_outputs(means, torch.full_like(means, 0.1))
+    elif likelihood.event:
         mu = likelihood.link.inverse(torch.randn(max(1, size // LENGTH), LENGTH, generator=generator))
     else:
         mu = torch.empty(max(1, size // max(1, len(likelihood.head)))).uniform_(0.05, 0.95, generator=generator)
@@ -169,6 +195,7 @@ def _rows(likelihood: Likelihood, x: Tensor, mu: Tensor, repeats: int, chosen_en
     of_mean = [call for call in calls(likelihood, "torch") if not takes_raw(call)]
     distribution = next((call for call in of_mean if "distributions." in call), None)
     functional = next((call for call in of_mean if "distributions." not in call), None)
+    functional = FORMULAS.get(likelihood.name) if distribution is functional is None else functional
     case = cases.admit(likelihood, None, x, mu, x.device, x.dtype, "data", False)
     ways: dict[str, Callable[[], object]] = {"read": partial(read, x, mu)}
     ways |= {engine: partial(engines.run, case, engine) for engine in chosen_engines}
@@ -177,6 +204,16 @@ def _rows(likelihood: Likelihood, x: Tensor, mu: Tensor, repeats: int, chosen_en
     first, seconds = timed(ways, repeats, x.device)
     usual = {name: spread.median for name, spread in seconds.items()}
     memory = {name: peak(way, x.device) for name, way in ways.items()}
+    under = {
+        (name, engine): seconds[name].over(seconds[engine]) if name in seconds else None
+        for name in written_as
+        for engine in chosen_engines
+    }
+
+    def ratio(engine: str, name: str, figure: str) -> float | None:
+        spread = under[name, engine]
+        return None if spread is None else getattr(spread, figure)
+
     return [
         Timing(
             likelihood=str(likelihood),
@@ -189,9 +226,13 @@ def _rows(likelihood: Likelihood, x: Tensor, mu: Tensor, repeats: int, chosen_en
             distribution=usual.get("distribution"),
             functional=usual.get("functional"),
             first=first[engine],
-            over_read=usual[engine] / usual["read"],
-            under_distribution=usual["distribution"] / usual[engine] if distribution is not None else None,
-            under_functional=usual["functional"] / usual[engine] if functional is not None else None,
+            over_read=seconds[engine].over(seconds["read"]).median,
+            under_distribution=ratio(engine, "distribution", "median"),
+            under_distribution_least=ratio(engine, "distribution", "least"),
+            under_distribution_most=ratio(engine, "distribution", "most"),
+            under_functional=ratio(engine, "functional", "median"),
+            under_functional_least=ratio(engine, "functional", "least"),
+            under_functional_most=ratio(engine, "functional", "most"),
             gigabytes=4 * (x.numel() + mu.numel()) / usual[engine] / 1e9,
             memory=memory[engine],
             memory_written=memory.get("distribution", memory.get("functional")),
@@ -247,20 +288,26 @@ def timed(
     ``after`` is called with the number of each turn (the first times are turn 0) and its seconds.
     """
 
+    clock = time.process_time if of_processor(device) else time.perf_counter
+
     def seconds(way: Callable[[], object]) -> float:
-        start = time.perf_counter()
+        start = clock()
         way()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
-        return time.perf_counter() - start
+        return clock() - start
 
     turns = []
     for turn in range(repeats + 1):
         turns.append({name: seconds(way) for name, way in ways.items()})
         if after:
             after(turn, turns[-1])
-    later = {name: [turn[name] for turn in turns[1:]] for name in ways}
-    return turns[0], {name: Spread(statistics.median(each), min(each), max(each)) for name, each in later.items()}
+    return turns[0], {name: Spread.of([turn[name] for turn in turns[1:]]) for name in ways}
+
+
+def of_processor(device: torch.device) -> bool:
+    """Return whether seconds are those of the processor: on one thread of it, where others' work is no part of them."""
+    return device.type == "cpu" and torch.get_num_threads() == 1
 
 
 def load() -> list[str]:

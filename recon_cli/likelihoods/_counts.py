@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from recon_cli.identity.parametric import Number
 from recon_cli.identity.regions import Interval
-from recon_cli.identity.tensors import at_least_one, none_below, ones_where
+from recon_cli.identity.tensors import at_least_one, but_one, none_below
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,13 +20,13 @@ def poisson_of_mean(x: Tensor, mu: Tensor) -> Tensor:
     """Return mu - x log mu + log x!."""
     from recon_cli.numerics.stable import lowest, with_derivatives
 
-    none = ones_where(x <= 0, mu.dtype)
-    some = mu.maximum(none)
+    none = x <= 0
+    some = but_one(mu, none)
     clamped, below = some.detach(), None
     if not none_below(some, lowest(mu)):
         clamped = clamped.clamp(min=lowest(mu))
         below = (some / clamped).log()
-    value = _saddle_point(x, x.maximum(none), clamped, below).where(x > 0, mu)
+    value = _saddle_point(x, at_least_one(x, none), clamped, below).where(x > 0, mu)
     return with_derivatives(value, (lambda: ((some - x) / some).where(x > 0, 1), mu))
 
 
