@@ -53,6 +53,7 @@ class Timing:
     distribution: float | None = column("distribution", "seconds")
     functional: float | None = column("functional", "seconds")
     first: float = column("first time", "seconds")
+    away: float | None = column("taken by others, share", "seconds")
     over_read: float = column("recon / read", "ratios", brief=True)
     under_distribution: float | None = column("distribution / recon", "ratios", brief=True)
     under_distribution_least: float | None = column("distribution / recon, least", "ratios")
@@ -68,17 +69,21 @@ class Timing:
 
 
 class Spread(NamedTuple):
-    """Seconds of one way over its turns, or how many times those of another they are; ``each`` is turn by turn."""
+    """Seconds of one way over its turns, or how many times those of another they are; ``each`` is turn by turn.
+
+    ``away`` is the share of the clock's time in which the processor, of whose time the seconds are, was others'.
+    """
 
     median: float
     least: float
     most: float
     each: tuple[float, ...] = ()
+    away: float | None = None
 
     @classmethod
-    def of(cls, each: Sequence[float]) -> Spread:
+    def of(cls, each: Sequence[float], away: float | None = None) -> Spread:
         """Return the spread of some turns."""
-        return cls(statistics.median(each), min(each), max(each), tuple(each))
+        return cls(statistics.median(each), min(each), max(each), tuple(each), away)
 
     def over(self, other: Spread) -> Spread:
         """Return how many times as long as another way this one took, in each turn: both sides of one were busy alike."""
@@ -158,6 +163,7 @@ def bench(
                 progress(done, f"{likelihood.name}, {size:,} elements")
     clock = "Seconds of the processor" if of_processor(where) else "Seconds"
     notes = [f"On {_device_name(where)}, float32. {clock}, medians of {repeats}, each side taken in turn.", *busy, *uncompiled]
+    notes += busy_meanwhile(rows)
     tables = [Table.of("bench", Timing, rows), *([Table.of("files", FileTiming, file_rows)] if files else [])]
     return Report("bench", tables, notes)
 
@@ -190,12 +196,17 @@ def read(x: Tensor, mu: Tensor) -> None:
         x.sum().item(), mu.sum().item()
 
 
-def _rows(likelihood: Likelihood, x: Tensor, mu: Tensor, repeats: int, chosen_engines: Sequence[str]) -> list[Timing]:
-    """Time each engine, one read of the data, and what people write in torch."""
+def naive(likelihood: Likelihood) -> tuple[str | None, str | None]:
+    """Return what people write for an nll: by a distribution of torch's, and by a functional or a formula; None for none."""
     of_mean = [call for call in calls(likelihood, "torch") if not takes_raw(call)]
     distribution = next((call for call in of_mean if "distributions." in call), None)
     functional = next((call for call in of_mean if "distributions." not in call), None)
-    functional = FORMULAS.get(likelihood.name) if distribution is functional is None else functional
+    return distribution, FORMULAS.get(likelihood.name) if distribution is functional is None else functional
+
+
+def _rows(likelihood: Likelihood, x: Tensor, mu: Tensor, repeats: int, chosen_engines: Sequence[str]) -> list[Timing]:
+    """Time each engine, one read of the data, and what people write in torch."""
+    distribution, functional = naive(likelihood)
     case = cases.admit(likelihood, None, x, mu, x.device, x.dtype, "data", False)
     ways: dict[str, Callable[[], object]] = {"read": partial(read, x, mu)}
     ways |= {engine: partial(engines.run, case, engine) for engine in chosen_engines}
@@ -226,6 +237,7 @@ def _rows(likelihood: Likelihood, x: Tensor, mu: Tensor, repeats: int, chosen_en
             distribution=usual.get("distribution"),
             functional=usual.get("functional"),
             first=first[engine],
+            away=seconds[engine].away,
             over_read=seconds[engine].over(seconds["read"]).median,
             under_distribution=ratio(engine, "distribution", "median"),
             under_distribution_least=ratio(engine, "distribution", "least"),
@@ -288,26 +300,43 @@ def timed(
     ``after`` is called with the number of each turn (the first times are turn 0) and its seconds.
     """
 
-    clock = time.process_time if of_processor(device) else time.perf_counter
+    own = of_processor(device)
 
-    def seconds(way: Callable[[], object]) -> float:
-        start = clock()
+    def seconds(way: Callable[[], object]) -> tuple[float, float]:
+        """Return the way's seconds, and those of the clock."""
+        start, processor = time.perf_counter(), time.process_time()
         way()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
-        return clock() - start
+        processor, clock = time.process_time() - processor, time.perf_counter() - start
+        return processor if own else clock, clock
 
-    turns = []
+    turns = list[dict[str, tuple[float, float]]]()
     for turn in range(repeats + 1):
         turns.append({name: seconds(way) for name, way in ways.items()})
         if after:
-            after(turn, turns[-1])
-    return turns[0], {name: Spread.of([turn[name] for turn in turns[1:]]) for name in ways}
+            after(turn, {name: taken for name, (taken, _) in turns[-1].items()})
+    spreads = {}
+    for name in ways:
+        taken, clock = zip(*(turn[name] for turn in turns[1:]), strict=True)
+        spreads[name] = Spread.of(taken, max(0.0, 1 - sum(taken) / sum(clock)) if own else None)
+    return {name: taken for name, (taken, _) in turns[0].items()}, spreads
 
 
 def of_processor(device: torch.device) -> bool:
     """Return whether seconds are those of the processor: on one thread of it, where others' work is no part of them."""
-    return device.type == "cpu" and torch.get_num_threads() == 1
+    fine = time.get_clock_info("process_time").resolution < 1e-5  # not on Windows
+    return fine and device.type == "cpu" and torch.get_num_threads() == 1
+
+
+def busy_meanwhile(rows: Sequence[Timing]) -> list[str]:
+    """Return a note on how much of its time others took from a benchmark, where that was much."""
+    shares = [row.away for row in rows if row.away is not None]
+    if not shares or (share := statistics.median(shares)) < BUSY:
+        return []
+    return [
+        f"Other programs took {share:.0%} of the time while this ran: the processor's own seconds are shown, and none of theirs."
+    ]
 
 
 def load() -> list[str]:
