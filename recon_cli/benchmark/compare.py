@@ -31,6 +31,11 @@ Progress = Callable[[int, str], None]
 USUAL = ("gaussian", "laplace", "bernoulli", "student-t", "poisson")
 ENGINES = ("both", "eager", "compile")
 LENGTH = 10  # of vectors
+FORMULAS = {  # what people write where torch has no call for a mean
+    "logit-laplace": "torch.abs(torch.logit(x) - torch.logit(mu))/scale + torch.log(2*scale*x*(1 - x))",
+    "multinomial": "torch.lgamma(x + 1).sum(-1) - torch.lgamma(x.sum(-1) + 1) - torch.xlogy(x, mu).sum(-1)",
+}
+BUSY = 0.1  # of the processor, taken by others while a benchmark ran
 MOST = 10**12  # elements, and repeats: more than a machine holds
 
 
@@ -48,9 +53,14 @@ class Timing:
     distribution: float | None = column("distribution", "seconds")
     functional: float | None = column("functional", "seconds")
     first: float = column("first time", "seconds")
+    away: float | None = column("taken by others, share", "seconds")
     over_read: float = column("recon / read", "ratios", brief=True)
     under_distribution: float | None = column("distribution / recon", "ratios", brief=True)
+    under_distribution_least: float | None = column("distribution / recon, least", "ratios")
+    under_distribution_most: float | None = column("distribution / recon, most", "ratios")
     under_functional: float | None = column("functional / recon", "ratios", brief=True)
+    under_functional_least: float | None = column("functional / recon, least", "ratios")
+    under_functional_most: float | None = column("functional / recon, most", "ratios")
     gigabytes: float = column("GB/s", "ratios", brief=True)
     memory: float | None = column("recon, MB", "peak memory", brief=True)
     memory_written: float | None = column("as written, MB", "peak memory")
@@ -59,11 +69,25 @@ class Timing:
 
 
 class Spread(NamedTuple):
-    """Seconds of one way, over its turns."""
+    """Seconds of one way over its turns, or how many times those of another they are; ``each`` is turn by turn.
+
+    ``away`` is the share of the clock's time in which the processor, of whose time the seconds are, was others'.
+    """
 
     median: float
     least: float
     most: float
+    each: tuple[float, ...] = ()
+    away: float | None = None
+
+    @classmethod
+    def of(cls, each: Sequence[float], away: float | None = None) -> Spread:
+        """Return the spread of some turns."""
+        return cls(statistics.median(each), min(each), max(each), tuple(each), away)
+
+    def over(self, other: Spread) -> Spread:
+        """Return how many times as long as another way this one took, in each turn: both sides of one were busy alike."""
+        return Spread.of([mine / theirs for mine, theirs in zip(self.each, other.each, strict=True)])
 
 
 @dataclass(frozen=True)
@@ -99,8 +123,11 @@ def bench(
         the measurement by ``engine``: ``compile`` all of it on every element, ``eager`` gradients on a sample;
         ``first`` is its first time, which compiles.
     distribution, functional
-        what people write: torch's log_prob, or its functional of the nll, and its loss, each with an autograd
-        gradient, then the least, largest and mean ratio. None where torch has no such call.
+        what people write: torch's log_prob, or its functional of the nll (a formula, where it has none), and its loss, each with
+        an autograd gradient, then the least, largest and mean ratio. None where there is no such thing.
+    ratios
+        of each turn, and of these the median, the least and the most. On one thread of a CPU seconds are the processor's, which
+        other programs take none of; with more threads, and on a GPU, those of the clock.
     memory
         the most that was taken beyond what was there before, in MB (10^6 bytes); None where the system does not tell.
     files
@@ -119,7 +146,7 @@ def bench(
     where, rows, file_rows, done = devices.device(device), list[Timing](), list[FileTiming](), 0
     chosen_engines = ENGINES[1:] if engine == "both" else (engine,)
     for word in noise_models or USUAL:
-        likelihood = likelihoods.parse(word) if isinstance(word, str) else word
+        likelihood = (likelihoods.parse(word) if isinstance(word, str) else word).of_vectors(LENGTH)
         for size in map(int, elements):
             x, mu = sample(likelihood, size)
             try:
@@ -134,7 +161,9 @@ def bench(
             done += 1
             if progress is not None:
                 progress(done, f"{likelihood.name}, {size:,} elements")
-    notes = [f"On {_device_name(where)}, float32. Medians of {repeats}, each side taken in turn.", *busy, *uncompiled]
+    clock = "Seconds of the processor" if of_processor(where) else "Seconds"
+    notes = [f"On {_device_name(where)}, float32. {clock}, medians of {repeats}, each side taken in turn.", *busy, *uncompiled]
+    notes += busy_meanwhile(rows)
     tables = [Table.of("bench", Timing, rows), *([Table.of("files", FileTiming, file_rows)] if files else [])]
     return Report("bench", tables, notes)
 
@@ -146,7 +175,10 @@ def sample(likelihood: Likelihood, size: int) -> tuple[Tensor, Tensor]:
     an element, they are those of such a mean and a standard deviation of 0.1. There are ``size`` numbers of means in all.
     """
     generator = torch.Generator().manual_seed(0)
-    if likelihood.event:
+    if likelihood.event and likelihood.head:
+        means = torch.randn(max(1, size // LENGTH // len(likelihood.head)), LENGTH, generator=generator)
+        mu = likelihood.usual_outputs(means, torch.full_like(means, 0.1))
+    elif likelihood.event:
         mu = likelihood.link.inverse(torch.randn(max(1, size // LENGTH), LENGTH, generator=generator))
     else:
         mu = torch.empty(max(1, size // max(1, len(likelihood.head)))).uniform_(0.05, 0.95, generator=generator)
@@ -164,11 +196,17 @@ def read(x: Tensor, mu: Tensor) -> None:
         x.sum().item(), mu.sum().item()
 
 
-def _rows(likelihood: Likelihood, x: Tensor, mu: Tensor, repeats: int, chosen_engines: Sequence[str]) -> list[Timing]:
-    """Time each engine, one read of the data, and what people write in torch."""
+def naive(likelihood: Likelihood) -> tuple[str | None, str | None]:
+    """Return what people write for an nll: by a distribution of torch's, and by a functional or a formula; None for none."""
     of_mean = [call for call in calls(likelihood, "torch") if not takes_raw(call)]
     distribution = next((call for call in of_mean if "distributions." in call), None)
     functional = next((call for call in of_mean if "distributions." not in call), None)
+    return distribution, FORMULAS.get(likelihood.name) if distribution is functional is None else functional
+
+
+def _rows(likelihood: Likelihood, x: Tensor, mu: Tensor, repeats: int, chosen_engines: Sequence[str]) -> list[Timing]:
+    """Time each engine, one read of the data, and what people write in torch."""
+    distribution, functional = naive(likelihood)
     case = cases.admit(likelihood, None, x, mu, x.device, x.dtype, "data", False)
     ways: dict[str, Callable[[], object]] = {"read": partial(read, x, mu)}
     ways |= {engine: partial(engines.run, case, engine) for engine in chosen_engines}
@@ -177,6 +215,16 @@ def _rows(likelihood: Likelihood, x: Tensor, mu: Tensor, repeats: int, chosen_en
     first, seconds = timed(ways, repeats, x.device)
     usual = {name: spread.median for name, spread in seconds.items()}
     memory = {name: peak(way, x.device) for name, way in ways.items()}
+    under = {
+        (name, engine): seconds[name].over(seconds[engine]) if name in seconds else None
+        for name in written_as
+        for engine in chosen_engines
+    }
+
+    def ratio(engine: str, name: str, figure: str) -> float | None:
+        spread = under[name, engine]
+        return None if spread is None else getattr(spread, figure)
+
     return [
         Timing(
             likelihood=str(likelihood),
@@ -189,9 +237,14 @@ def _rows(likelihood: Likelihood, x: Tensor, mu: Tensor, repeats: int, chosen_en
             distribution=usual.get("distribution"),
             functional=usual.get("functional"),
             first=first[engine],
-            over_read=usual[engine] / usual["read"],
-            under_distribution=usual["distribution"] / usual[engine] if distribution is not None else None,
-            under_functional=usual["functional"] / usual[engine] if functional is not None else None,
+            away=seconds[engine].away,
+            over_read=seconds[engine].over(seconds["read"]).median,
+            under_distribution=ratio(engine, "distribution", "median"),
+            under_distribution_least=ratio(engine, "distribution", "least"),
+            under_distribution_most=ratio(engine, "distribution", "most"),
+            under_functional=ratio(engine, "functional", "median"),
+            under_functional_least=ratio(engine, "functional", "least"),
+            under_functional_most=ratio(engine, "functional", "most"),
             gigabytes=4 * (x.numel() + mu.numel()) / usual[engine] / 1e9,
             memory=memory[engine],
             memory_written=memory.get("distribution", memory.get("functional")),
@@ -247,20 +300,43 @@ def timed(
     ``after`` is called with the number of each turn (the first times are turn 0) and its seconds.
     """
 
-    def seconds(way: Callable[[], object]) -> float:
-        start = time.perf_counter()
+    own = of_processor(device)
+
+    def seconds(way: Callable[[], object]) -> tuple[float, float]:
+        """Return the way's seconds, and those of the clock."""
+        start, processor = time.perf_counter(), time.process_time()
         way()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
-        return time.perf_counter() - start
+        processor, clock = time.process_time() - processor, time.perf_counter() - start
+        return processor if own else clock, clock
 
-    turns = []
+    turns = list[dict[str, tuple[float, float]]]()
     for turn in range(repeats + 1):
         turns.append({name: seconds(way) for name, way in ways.items()})
         if after:
-            after(turn, turns[-1])
-    later = {name: [turn[name] for turn in turns[1:]] for name in ways}
-    return turns[0], {name: Spread(statistics.median(each), min(each), max(each)) for name, each in later.items()}
+            after(turn, {name: taken for name, (taken, _) in turns[-1].items()})
+    spreads = {}
+    for name in ways:
+        taken, clock = zip(*(turn[name] for turn in turns[1:]), strict=True)
+        spreads[name] = Spread.of(taken, max(0.0, 1 - sum(taken) / sum(clock)) if own else None)
+    return {name: taken for name, (taken, _) in turns[0].items()}, spreads
+
+
+def of_processor(device: torch.device) -> bool:
+    """Return whether seconds are those of the processor: on one thread of it, where others' work is no part of them."""
+    fine = time.get_clock_info("process_time").resolution < 1e-5  # not on Windows
+    return fine and device.type == "cpu" and torch.get_num_threads() == 1
+
+
+def busy_meanwhile(rows: Sequence[Timing]) -> list[str]:
+    """Return a note on how much of its time others took from a benchmark, where that was much."""
+    shares = [row.away for row in rows if row.away is not None]
+    if not shares or (share := statistics.median(shares)) < BUSY:
+        return []
+    return [
+        f"Other programs took {share:.0%} of the time while this ran: the processor's own seconds are shown, and none of theirs."
+    ]
 
 
 def load() -> list[str]:

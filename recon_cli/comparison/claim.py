@@ -47,6 +47,11 @@ class Claim:
         return not (isinstance(self.slope, float) and math.isnan(self.slope))
 
     @property
+    def known(self) -> bool:
+        """Whether all of it is of recon's own classes: what these return is new, and nobody else's."""
+        return all(type(part).__module__.startswith("recon_cli.") for part in self.parts)
+
+    @property
     def uneven(self) -> bool:
         """Whether the gradients' ratio is no one number: the loss is not the likelihood's own, or leaves out a gap."""
         has_gap = type(self.likelihood).gap is not Likelihood.gap
@@ -90,8 +95,9 @@ def with_fields(part: Part, numbers: Iterator[Number]) -> Part:
 
 
 class Evaluation(NamedTuple):
-    """Each event's nll in float64, and its loss as it comes, at ``point``: what the loss takes."""
+    """Each event's nll in float64, and its loss as it comes, at ``point``: what the loss takes. ``x`` are the data in float64."""
 
+    x: Tensor
     point: Tensor
     nll: Tensor
     loss: Tensor
@@ -110,7 +116,8 @@ def evaluate(claim: Claim, x: Tensor, mu: Tensor) -> Evaluation:
 
     with torch.no_grad():
         point = claim.loss.link.forward(mu)
-        return Evaluation(point, claim.nll(x, wide(point)), claim.loss(x, point))
+        data = wide(x)  # once, for nll and offset: what looks them up in a table looks at them once too
+        return Evaluation(data, point, claim.nll(data, wide(point)), claim.loss(x, point))
 
 
 def evaluate_with_gradients(claim: Claim, x: Tensor, mu: Tensor) -> tuple[Evaluation, Gradients]:
@@ -130,13 +137,23 @@ def evaluate_with_gradients(claim: Claim, x: Tensor, mu: Tensor) -> tuple[Evalua
         values = function(point)
         return torch.autograd.grad(values.sum(), point)[0], values.detach()
 
-    point = claim.loss.link.forward(mu)
-    of_nll, nll = with_gradient(lambda point: claim.nll(x, point), wide(point))
+    point, data = claim.loss.link.forward(mu), wide(x)
+    of_nll, nll = with_gradient(lambda point: claim.nll(data, point), wide(point))
     of_loss, loss = with_gradient(lambda point: claim.loss(x, point), point)
     if isinstance(claim.measured.domain, Outputs) and claim.loss.link == IDENTITY:
         unit = claim.measured.domain.unit_of(wide(point))
         of_nll, of_loss = unit * of_nll, unit * wide(of_loss)
-    return Evaluation(point, nll, loss), Gradients(of_nll.to(x.dtype), of_loss.to(x.dtype))
+    return Evaluation(data, point, nll, loss), Gradients(of_nll.to(x.dtype), of_loss.to(x.dtype))
+
+
+def all_counted(gradients: Gradients, claim: Claim) -> bool:
+    """Return whether every gradient of the loss keeps its digits, so that nothing is :func:`excluded`; asked of plain numbers."""
+    import torch
+
+    if type(gradients.loss) is not torch.Tensor or gradients.loss.device.type != "cpu" or torch.compiler.is_compiling():
+        return False
+    small = torch.finfo(gradients.loss.dtype).tiny * (max(1.0, 1 / claim.slope) if claim.own else 1.0)
+    return bool(gradients.loss.abs().amin() >= small)
 
 
 def excluded(gradients: Gradients, claim: Claim) -> Tensor:

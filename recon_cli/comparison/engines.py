@@ -132,9 +132,8 @@ def _measured(case: ComparisonCase, found: Found, gradients: str, progress: Prog
             raise
         shares = processes.all_gather(share)
         tally = sum((each.tally for each in shares), Tally())
-        x, mu, *weights = (
-            torch.cat([each.sample[i] for each in shares if each.sample]).to(case.device) for i in range(len(shares[0].sample))
-        )
+        samples = [each.sample for each in shares if each.sample]  # of few data a process may have no share
+        x, mu, *weights = (torch.cat(parts).to(case.device) for parts in zip(*samples, strict=True))
         if case.stride > 1 or compiled:
             parts = [*chunks(case.claim.measured, x, mu)]
             tally = tally.sampled_by(sum(spread(lambda part: measure(case.claim, *part), parts), Tally()))

@@ -58,8 +58,7 @@ class Kind:
     @property
     def is_known(self) -> bool:
         """Whether all of it is recon's own, and the ratio of its gradients a number of its dtype."""
-        own = all(type(part).__module__.startswith("recon_cli.") for part in self.claim.parts)
-        return own and has_quotient(self.claim, self.dtype)
+        return self.claim.known and has_quotient(self.claim, self.dtype)
 
     @property
     def description(self) -> dict[str, object]:

@@ -14,6 +14,7 @@ from recon_cli.comparison.claim import (
     Claim,
     Evaluation,
     Gradients,
+    all_counted,
     drift,
     evaluate,
     evaluate_with_gradients,
@@ -169,7 +170,7 @@ def measure(
     evaluation, slopes = evaluate_with_gradients(claim, x, mu)
     values, ratios = unpacked(reduce(claim, x, evaluation, slopes, weights))
     of_nll, of_loss = wide(slopes.nll), wide(slopes.loss)
-    counted = ~excluded(slopes, claim)
+    ratio = of_nll / of_loss
     doubt = doubtful(values, ratios, claim.slope, x.dtype, mu.numel())
     return replace(
         tally_of(claim, x, mu, values, ratios, weights),
@@ -179,7 +180,7 @@ def measure(
         loss_square=Total(of_loss.square().sum().item()),
         infinite=int((~finite(evaluation, slopes) | underflown(evaluation, slopes, claim.slope)).sum()) if doubt else 0,
         drift=drift(of_nll, of_loss, claim.slope, x.dtype) if doubt else 0.0,
-        ratios=((of_nll[counted] / of_loss[counted]).cpu(),),
+        ratios=((ratio[~excluded(slopes, claim)] if ratios.excluded else ratio.flatten()).cpu(),),
     )
 
 
@@ -235,7 +236,8 @@ def unpacked(numbers: Tensor) -> tuple[Values, Ratios]:
 def reduce_values(claim: Claim, x: Tensor, evaluation: Evaluation, weights: Tensor | None = None) -> Tensor:
     """Return the numbers of :class:`Values`, in that order, the sums by the events' ``weights``.
 
-    Nothing depends on the data but the numbers, so the compiler takes it whole.
+    Nothing depends on the data but the numbers, so the compiler takes it whole. Of a likelihood of recon's own the nll loses
+    its signs on the way: nobody else has it.
     """
     import torch
 
@@ -248,12 +250,17 @@ def reduce_values(claim: Claim, x: Tensor, evaluation: Evaluation, weights: Tens
 
     of_nll, of_loss = total(nll), total(loss)
     if claim.own:  # in place, where a tensor is nobody else's: what is new goes through memory, and takes twice as long
-        scaled = loss * claim.slope if loss is evaluation.loss else loss.mul_(claim.slope)
-        rest, size, least = nll - scaled, scaled.abs_().add_(nll.abs()), 0.0
+        slope, new = claim.slope, loss is not evaluation.loss
+        if isinstance(slope, (int, float)):  # two operations in one
+            rest, size = torch.sub(nll, loss, alpha=slope), nll.abs_() if claim.known else nll.abs()
+            size, least = size.add_(loss.abs_() if new else loss.abs(), alpha=abs(slope)), 0.0
+        else:
+            scaled = loss.mul_(slope) if new else loss * slope
+            rest, size, least = nll - scaled, scaled.abs_().add_(nll.abs()), 0.0
         if type(likelihood).offset is not Likelihood.offset:
-            free = wide(likelihood.offset(wide(x)))
+            free = wide(likelihood.offset(evaluation.x))
             offset = offset + total(free)
-            rest, size = rest.sub_(free), size.add_(free.abs())
+            rest, size = rest.sub_(free), size.add_(free.abs_() if claim.known else free.abs())
         else:
             normaliser = likelihood.normaliser
             offset = offset + (nll.numel() if weights is None else weights.sum()) * normaliser
@@ -274,15 +281,17 @@ def reduce_gradients(claim: Claim, gradients: Gradients) -> Tensor:
     """Return the numbers of :class:`Ratios`, in that order."""
     import torch
 
-    without = excluded(gradients, claim)
     if has_quotient(claim, gradients.loss.dtype):
         ratio = gradients.nll / gradients.loss
     else:
         ratio = wide(gradients.nll) / wide(gradients.loss)
+    known = wide(((gradients.nll - gradients.loss) * 0).sum() + 1 if claim.uneven else gradients.nll.new_ones(()))
+    if all_counted(gradients, claim):
+        return torch.stack([known.new_zeros(()), wide(ratio.amin()), wide(ratio.amax()), known])
+    without = excluded(gradients, claim)
     return torch.stack([
         wide(torch.where(without, 1.0, 0.0).sum()),  # in float32, exact up to 2^24
-        wide(torch.where(without, math.inf, ratio).amin()), wide(torch.where(without, -math.inf, ratio).amax()),
-        wide(((gradients.nll - gradients.loss) * 0).sum() + 1 if claim.uneven else gradients.nll.new_ones(())),
+        wide(torch.where(without, math.inf, ratio).amin()), wide(torch.where(without, -math.inf, ratio).amax()), known,
     ])  # fmt: skip
 
 

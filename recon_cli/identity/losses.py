@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, ClassVar
 from recon_cli.identity.parametric import Number, Parametric, parameter
 from recon_cli.identity.regions import REAL, UNIT, Region
 from recon_cli.identity.shapes import fitting_shapes
-from recon_cli.identity.tensors import at_least_one
+from recon_cli.identity.tensors import none_below
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -144,7 +144,10 @@ def likely(x: Tensor, mu: Tensor) -> tuple[Tensor, Tensor]:
     """
     import torch
 
-    return at_least_one(mu, x <= 0), mu.minimum((x < 1).to(mu.dtype).mul_(torch.finfo(mu.dtype).max))
+    limits = torch.finfo(mu.dtype)
+    if none_below(mu, limits.tiny, 1 - limits.eps / 2):
+        return mu, mu
+    return mu.where(x > 0, 1), mu.where(x < 1, 0)
 
 
 class BinaryCrossEntropy(Loss):
@@ -161,7 +164,7 @@ class BinaryCrossEntropy(Loss):
     def values(self, x: Tensor, prediction: Tensor) -> Tensor:
         """Torch's own clamps the logarithm at -100 and the gradient's p(1 - p) at 1e-12."""
         on, off = likely(x, prediction)
-        return -(x * on.log() + (1 - x) * (-off).log1p())
+        return (x * on.log()).add_((-off).log1p_().mul_(1 - x)).neg_()  # nobody else has these: in place
 
 
 class BinaryCrossEntropyWithLogits(BinaryCrossEntropy):
@@ -199,7 +202,7 @@ def log_cosh(z: Tensor) -> Tensor:
     """Return log cosh z: by sinh near zero, where cosh z - 1 would lose every digit; by its tail away from it."""
     size = z.abs()
     small = size < 1
-    near, far = z.where(small, 0), size.where(~small, 1)
+    near, far = size.clamp(max=1), size.clamp(min=1)
     middle = (2 * (near / 2).sinh().square()).log1p()
     return middle.where(small, far - math.log(2) + (-2 * far).exp().log1p())
 
@@ -224,7 +227,7 @@ def log_one_plus_square(z: Tensor) -> Tensor:
     """log(1 + z^2), finite wherever z is."""
     size = z.abs()
     small = size < 1e8
-    near, far = size.where(small, 0), size.where(~small, 1)
+    near, far = size.clamp(max=1e8), size.clamp(min=1)
     return (near * near).log1p().where(small, 2 * far.log())
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from recon_cli.identity.parametric import Number
 from recon_cli.identity.regions import Interval
-from recon_cli.identity.tensors import at_least_one, none_below
+from recon_cli.identity.tensors import at_least_one, but_one, none_below
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,12 +20,13 @@ def poisson_of_mean(x: Tensor, mu: Tensor) -> Tensor:
     """Return mu - x log mu + log x!."""
     from recon_cli.numerics.stable import lowest, with_derivatives
 
-    some = at_least_one(mu, x <= 0)
+    none = x <= 0
+    some = but_one(mu, none)
     clamped, below = some.detach(), None
     if not none_below(some, lowest(mu)):
         clamped = clamped.clamp(min=lowest(mu))
         below = (some / clamped).log()
-    value = _saddle_point(x, clamped, below).where(x > 0, mu)
+    value = _saddle_point(x, at_least_one(x, none), clamped, below).where(x > 0, mu)
     return with_derivatives(value, (lambda: ((some - x) / some).where(x > 0, 1), mu))
 
 
@@ -34,16 +35,19 @@ def poisson_of_log(x: Tensor, raw: Tensor) -> Tensor:
     from recon_cli.numerics.stable import lowest, with_derivatives
 
     mu, clamped = raw.exp(), raw.detach().clamp(min=math.log(lowest(raw)))
-    value = _saddle_point(x, clamped.exp(), raw - clamped).where(x > 0, mu)
+    value = _saddle_point(x, at_least_one(x, x <= 0), clamped.exp(), raw - clamped).where(x > 0, mu)
     return with_derivatives(value, (lambda: mu - x, raw))
 
 
-def _saddle_point(x: Tensor, mu: Tensor, below: Tensor | None) -> Tensor:
-    """Return the nll where x > 0: deviance, Stirling's error, log(2 pi x)/2; of a mean e^below times ``mu``, or that itself."""
+def _saddle_point(x: Tensor, count: Tensor, mu: Tensor, below: Tensor | None) -> Tensor:
+    """Return the nll where x > 0: deviance, Stirling's error, log(2 pi x)/2; of a mean e^below times ``mu``, or that itself.
+
+    ``count`` is x, and 1 where that is 0.
+    """
     from recon_cli.numerics.stable import deviance
     from recon_cli.numerics.tables import looked_up
 
-    away = deviance(at_least_one(x, x <= 0), mu)
+    away = deviance(count, mu)
     return (away if below is None else away.addcmul(x, below, value=-1)) + looked_up(_poisson_rest, x)
 
 

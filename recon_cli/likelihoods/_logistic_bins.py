@@ -20,7 +20,7 @@ def logistic_bin(distance: Tensor, width: Tensor, near: Tensor, rest: Tensor, cl
     reach = (1 / (1 + fade)).where(outside, fade / (1 + fade))
     by_distance = reach / (1 + fall) * (-(-twice).expm1()).where(closed, 1)
     pull = fall / (1 + fall) - 2 * (-2 * width).exp() / (-2 * width).expm1()
-    return with_derivatives(whole, (by_distance, distance), (-reach - pull.where(closed, 0), width))
+    return with_derivatives(whole, (by_distance, distance), (lambda: -reach - pull.where(closed, 0), width))
 
 
 def logistic_bin_by_sigmoids(distance: Tensor, width: Tensor, near: Tensor, rest: Tensor, closed: Tensor) -> Tensor:
@@ -35,5 +35,5 @@ def logistic_bin_by_sigmoids(distance: Tensor, width: Tensor, near: Tensor, rest
 def log_complement(t: Tensor) -> Tensor:
     """Return log(1 - e^-t) for t > 0."""
     small = t < 0.7
-    near, far = t.where(small, 1), t.where(~small, 1)
+    near, far = t.clamp(max=0.7), t.clamp(min=0.7)
     return (-(-near).expm1()).log().where(small, (-(-far).exp()).log1p())

@@ -201,4 +201,4 @@ def mixed(each: Tensor, logits: Tensor, point: Tensor, unit: Tensor | float) -> 
     off = (shares * (-each).clamp(max=0.5).expm1()).sum(dim=-1)
     small = (each > -0.5).all(dim=-1) & (off > -0.5)
     value = (-off.where(small, 0).log1p()).where(small, -(-costs).logsumexp(dim=-1))
-    return with_derivatives(value, (taken, each), ((shares - taken) * unit, point))
+    return with_derivatives(value, (taken, each), (lambda: (shares - taken) * unit, point))

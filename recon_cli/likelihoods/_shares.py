@@ -12,7 +12,7 @@ def logit(x: Tensor) -> Tensor:
     """Return log(x/(1 - x)): torch's own takes the logarithm of a quotient that rounds to one in the middle."""
     off = (2 * x - 1) / (1 - x)
     small = off.abs() < 0.5
-    return off.where(small, 0).log1p().where(small, x.log() - (-x).log1p())
+    return off.clamp(-0.5, 0.5).log1p().where(small, x.log() - (-x).log1p())
 
 
 def logit_error(x: Tensor, mu: Tensor) -> Tensor:
@@ -24,4 +24,4 @@ def logit_error(x: Tensor, mu: Tensor) -> Tensor:
     ratio = (x / mu) * ((1 - mu) / (1 - x))
     normal = (ratio > 1e-300) & (ratio < 1e300)
     far = ratio.where(normal, 1).log().where(normal, logit(x) - logit(mu))
-    return with_derivatives(off.where(small, 0).log1p().where(small, far), (-1 / mu / (1 - mu), mu))
+    return with_derivatives(off.clamp(-0.5, 0.5).log1p().where(small, far), (lambda: -1 / mu / (1 - mu), mu))

@@ -53,7 +53,7 @@ def factored_cost(e: Tensor, level: Tensor, unit: Tensor, factors: Tensor) -> Te
     by_level = (own - left.squeeze(-1).square()) / 2  # own is the diagonal of (I + A A')^-1
     by_factor = (unit * (inverse - left * z.mT)).flatten(-2)
     return with_derivatives(
-        (square + size) / 2, ((unit * left).squeeze(-1), e), (by_level, level), (by_factor, factors.flatten(-2))
+        (square + size) / 2, (lambda: (unit * left).squeeze(-1), e), (by_level, level), (by_factor, factors.flatten(-2))
     )
 
 

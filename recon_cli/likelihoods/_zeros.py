@@ -22,8 +22,8 @@ def inflated(x: Tensor, counted: Tensor, none: Tensor, zeros: Number) -> Tensor:
     lost = less * (1 - zeros)  # one less the chance of a zero
     rest = (-none).exp() * (1 - zeros)
     chance, small = rest + zeros, lost < 0.5
-    value = -(-lost.where(small, 0)).log1p().where(small, chance.log())
-    at_zero = with_derivatives(value, (rest / chance, none), (-less / chance, zeros))
+    value = -(-lost.clamp(max=0.5)).log1p().where(small, chance.log())
+    at_zero = with_derivatives(value, (lambda: rest / chance, none), (lambda: -less / chance, zeros))
     return (counted - log_of_rest(zeros)).where(x > 0, at_zero)
 
 
@@ -34,7 +34,7 @@ def truncated(x: Tensor, mu: Tensor, log_mu: Tensor, counted: Tensor, rest: Tens
     of a count is about mu, and log mu is taken out.
     """
     small = mu < 1
-    near, far = mu.where(small, 0.5), mu.where(~small, 1)
+    near, far = mu.clamp(max=1), mu.clamp(min=1)
     some = near / 2 + sinh_over(near / 2).log1p()  # mu + log((1 - e^-mu)/mu)
     below = some - (x - 1) * log_mu.where(small, 0) + rest
     value = below.where(small, counted + (-(-far).exp()).log1p())

@@ -15,7 +15,11 @@ from recon_cli.identity.tensors import standard_gamma
 from recon_cli.likelihoods._shares import logit, logit_error
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Generator, Tensor
+
+    Derivative = Callable[[], Tensor]  # which is costly, and asked for where somebody differentiates
 
 
 class ReverseDivergence(Loss):
@@ -34,7 +38,7 @@ class ReverseDivergence(Loss):
         from recon_cli.numerics.stable import with_derivatives
 
         value = divergence(x, prediction, 1 - prediction, prediction - x)
-        return with_derivatives(value, (-logit_error(x, prediction), prediction))
+        return with_derivatives(value, (lambda: -logit_error(x, prediction), prediction))
 
 
 class ReverseDivergenceOfLogit(ReverseDivergence):
@@ -51,7 +55,9 @@ class ReverseDivergenceOfLogit(ReverseDivergence):
         from recon_cli.numerics.stable import with_derivatives
 
         mu, rest = prediction.sigmoid(), (-prediction).sigmoid()
-        return with_derivatives(divergence(x, mu, rest, excess(x, mu, rest)), (mu * rest * (prediction - logit(x)), prediction))
+        return with_derivatives(
+            divergence(x, mu, rest, excess(x, mu, rest)), (lambda: mu * rest * (prediction - logit(x)), prediction)
+        )
 
 
 @dataclass(frozen=True)
@@ -85,19 +91,19 @@ class Beta(Likelihood):
     def nll(self, x: Tensor, mu: Tensor) -> Tensor:
         from recon_cli.numerics.stable import with_derivatives
 
-        value, pull, by_precision = self._nll(x, mu, 1 - mu, mu - x, -logit_error(x, mu))
-        return with_derivatives(value, (self.precision * pull, mu), (by_precision, self.precision))
+        value, pull, by_precision = self._nll(x, mu, 1 - mu, mu - x, lambda: -logit_error(x, mu))
+        return with_derivatives(value, (lambda: self.precision * pull(), mu), (by_precision, self.precision))
 
     @elementwise
     def nll_raw(self, x: Tensor, raw: Tensor) -> Tensor:
         from recon_cli.numerics.stable import with_derivatives
 
         mu, rest = raw.sigmoid(), (-raw).sigmoid()
-        value, pull, by_precision = self._nll(x, mu, rest, excess(x, mu, rest), raw - logit(x))
-        return with_derivatives(value, (self.precision * (mu * rest) * pull, raw), (by_precision, self.precision))
+        value, pull, by_precision = self._nll(x, mu, rest, excess(x, mu, rest), lambda: raw - logit(x))
+        return with_derivatives(value, (lambda: self.precision * (mu * rest) * pull(), raw), (by_precision, self.precision))
 
-    def _nll(self, x: Tensor, mu: Tensor, rest: Tensor, over: Tensor, above: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the nll, its derivative by mu over the precision, and that by the precision.
+    def _nll(self, x: Tensor, mu: Tensor, rest: Tensor, over: Tensor, above: Derivative) -> tuple[Tensor, Derivative, Derivative]:
+        """Return the nll, and functions of no argument: its derivative by mu over the precision, and that by the precision.
 
         ``rest`` is 1 - mu, ``over`` mu - x, ``above`` logit mu - logit x.
         """
@@ -105,9 +111,19 @@ class Beta(Likelihood):
 
         off = divergence(x, mu, rest, over)
         value = self.precision * off + (x.log() + (-x).log1p()) + self._gap(mu, rest)
-        one, two = (digamma_less_log(self.precision * share) for share in (mu, rest))
-        both = digamma_less_log(mu.new_ones(()) * self.precision)
-        return value, above + one - two, off + mu * one + rest * two - both
+
+        def digammas() -> list[Tensor]:
+            return [digamma_less_log(self.precision * share) for share in (mu, rest, mu.new_ones(()))]
+
+        def pull() -> Tensor:
+            one, two, _ = digammas()
+            return above() + one - two
+
+        def by_precision() -> Tensor:
+            one, two, both = digammas()
+            return off + mu * one + rest * two - both
+
+        return value, pull, by_precision
 
     def _gap(self, mu: Tensor, rest: Tensor) -> Tensor:
         """Return log B less the entropy of mu times the precision, which cancel where that is large: by Stirling's errors."""

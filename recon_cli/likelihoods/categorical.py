@@ -11,7 +11,7 @@ from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import Loss
 from recon_cli.identity.regions import ONE_HOT, SIMPLEX
 from recon_cli.identity.shapes import spell
-from recon_cli.identity.tensors import at_least_one
+from recon_cli.identity.tensors import but_one
 from recon_cli.likelihoods._softmax import SOFTMAX, cross_entropy_of_logits
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class CategoricalCrossEntropy(Loss):
 
     def values(self, x: Tensor, prediction: Tensor) -> Tensor:
         """Of the logarithm of the probability; torch's takes logarithms and labels."""
-        return -(x * at_least_one(prediction, x <= 0).log()).sum(dim=-1)
+        return -(x * but_one(prediction, x <= 0).log()).sum(dim=-1)
 
 
 class CrossEntropy(CategoricalCrossEntropy):
@@ -78,7 +78,7 @@ class Categorical(Likelihood):
 
     @elementwise
     def nll(self, x: Tensor, mu: Tensor) -> Tensor:
-        return -(x * at_least_one(mu, x <= 0).log()).sum(dim=-1)
+        return -(x * but_one(mu, x <= 0).log()).sum(dim=-1)
 
     @elementwise
     def nll_raw(self, x: Tensor, raw: Tensor) -> Tensor:

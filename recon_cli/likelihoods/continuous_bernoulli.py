@@ -52,11 +52,8 @@ class ContinuousBernoulli(Likelihood):
     @elementwise
     def gap(self, mu: Tensor) -> Tensor:
         """log((2 mu - 1)/logit mu) = -log 2 + log(tanh(u)/u), u half the logit."""
-        half = natural(mu) / 2
-        small = half.abs() < 1
-        near, far = half.clamp(-1, 1), half.abs().clamp(min=1)
-        series = _log_sinhc(near) - near.cosh().log()
-        return series.where(small, (far.tanh() / far).log()) - math.log(2)
+        half = (natural(mu) / 2).abs().clamp(min=1e-9)  # where the quotient is 1 to rounding, and log 2 beside its logarithm
+        return (half.tanh() / half).log() - math.log(2)
 
     def moments(self, mu: Tensor) -> tuple[Tensor, Tensor]:
         """Return those of e^(k x) on [0, 1], k the logit of mu: near 0 by series.

@@ -142,4 +142,4 @@ def upper_tail(z: Tensor) -> Tensor:
     small = y.clamp(max=1)
     value = ((small * small).exp() * small.erfc()).where(y < 1, torch.special.erfcx(y)) / 2
     series = top * (3 / square * (1 - 5 / square) - 1) / square
-    return with_derivatives(value, ((z * value - top).where(z < 150, series), z))
+    return with_derivatives(value, (lambda: (z * value - top).where(z < 150, series), z))

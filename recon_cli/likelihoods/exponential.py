@@ -87,4 +87,4 @@ def of_mean(x: Tensor, mu: Tensor) -> Tensor:
     """Return x/mu + log mu, whose derivative (mu - x)/mu^2 keeps its digits where x is near mu."""
     from recon_cli.numerics.stable import with_derivatives
 
-    return with_derivatives(x / mu + mu.log(), ((mu - x) / mu / mu, mu))
+    return with_derivatives(x / mu + mu.log(), (lambda: (mu - x) / mu / mu, mu))

@@ -125,7 +125,7 @@ def itakura_saito(x: Tensor, mu: Tensor) -> Tensor:
 
     ratio, normal = x / mu, (x / mu > 1e-300) & (x / mu < 1e300)
     near = deviance(1.0, ratio.where(normal, 1), ((mu - x) / mu).where(normal, 0))
-    return with_derivatives(near.where(normal, ratio - 1 + (mu.log() - x.log())), ((mu - x) / mu / mu, mu))
+    return with_derivatives(near.where(normal, ratio - 1 + (mu.log() - x.log())), (lambda: (mu - x) / mu / mu, mu))
 
 
 def itakura_saito_of_log(x: Tensor, raw: Tensor) -> Tensor:
@@ -136,4 +136,4 @@ def itakura_saito_of_log(x: Tensor, raw: Tensor) -> Tensor:
     over = ((x - 1) * (-raw).exp() + (-raw).expm1()).where(raw.abs() < 0.5, ratio - 1)
     small = over.abs() < 0.9
     near = deviance(1.0, ratio.where(small, 1), -over.where(small, 0))
-    return with_derivatives(near.where(small, ratio - 1 + (raw - x.log())), (1 - ratio, raw))
+    return with_derivatives(near.where(small, ratio - 1 + (raw - x.log())), (lambda: 1 - ratio, raw))

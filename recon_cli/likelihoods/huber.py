@@ -74,9 +74,8 @@ class Huber(Likelihood):
     @elementwise
     def nll(self, x: Tensor, mu: Tensor) -> Tensor:
         size = ((x - mu) / self.scale).abs()
-        inner = size <= self.delta
-        middle = size.where(inner, 0)
-        return (middle * middle / 2).where(inner, self.delta * (size - self.delta / 2)) + self.normaliser
+        middle = size.clamp(max=self.delta)  # size^2/2 where that is size itself, delta (size - delta/2) beyond
+        return middle * (size - middle / 2) + self.normaliser
 
     @property
     def slope(self) -> Number:

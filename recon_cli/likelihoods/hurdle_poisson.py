@@ -120,4 +120,4 @@ def truncated_at(x: Tensor, mu: Tensor, log_mu: Tensor, counted: Tensor, rest: T
     from recon_cli.numerics.stable import with_derivatives
 
     value, slope = truncated(x, mu, log_mu, counted, rest)
-    return with_derivatives(value, (slope if point is mu else slope * mu, point))
+    return with_derivatives(value, (lambda: slope if point is mu else slope * mu, point))

@@ -120,7 +120,8 @@ def rho(error: Tensor, mu: Tensor, scale: Number, delta: Number) -> Tensor:
     bent = t * (t / (1 + long))
     pull = z / long
     moved = delta * bent * bent / long
-    return with_derivatives(z * (z / (1 + long)), (-pull / scale, mu), (-pull * (z / scale), scale), (moved, delta))
+    by_mu, by_scale = (lambda: -pull / scale), (lambda: -pull * (z / scale))
+    return with_derivatives(z * (z / (1 + long)), (by_mu, mu), (by_scale, scale), (moved, delta))
 
 
 def log_bessel(delta: Number) -> Number:

@@ -126,7 +126,7 @@ def squared(z: Tensor, mu: Tensor, sigma: Number) -> Tensor:
     """Return the square of z = log(x/mu)/sigma, its derivatives by mu and sigma without squares on the way."""
     from recon_cli.numerics.stable import with_derivatives
 
-    return with_derivatives(z * z, (-2 * (z / sigma) / mu, mu), (-2 * z * (z / sigma), sigma))
+    return with_derivatives(z * z, (lambda: -2 * (z / sigma) / mu, mu), (lambda: -2 * z * (z / sigma), sigma))
 
 
 def log_ratio(x: Tensor, mu: Tensor) -> Tensor:
@@ -134,4 +134,4 @@ def log_ratio(x: Tensor, mu: Tensor) -> Tensor:
     off, ratio = (x - mu) / mu, x / mu
     small, normal = off.abs() < 0.5, (ratio > 1e-300) & (ratio < 1e300)
     far = ratio.where(normal, 1).log().where(normal, x.where(~normal, 1).log() - mu.where(~normal, 1).log())
-    return off.where(small, 0).log1p().where(small, far)
+    return off.clamp(-0.5, 0.5).log1p().where(small, far)

@@ -87,7 +87,7 @@ class Multinomial(Likelihood):
         over = (mean - count + lost) / count  # of the mean over the count
         near = over.abs() < 0.5
         ratio = over.where(near, 0).log1p().where(near, some.log() + (total / count).log())
-        deviance = with_derivatives(-(x * ratio.where(x > 0, 0)).sum(dim=-1), ((-x / some).where(x > 0, 0), mu))
+        deviance = with_derivatives(-(x * ratio.where(x > 0, 0)).sum(dim=-1), (lambda: (-x / some).where(x > 0, 0), mu))
         return deviance + self._rest(x)
 
     @elementwise

@@ -153,8 +153,8 @@ def log_ratio(x: Tensor, mu: Tensor) -> Tensor:
     some = x.where(x > 0, 1)
     off = (mu - some) / some
     near = off.abs() < 0.5
-    value = off.where(near, 0).log1p().where(near, mu.log() - some.log())
-    return with_derivatives(value, (1 / mu, mu))
+    value = off.clamp(-0.5, 0.5).log1p().where(near, mu.log() - some.log())
+    return with_derivatives(value, (lambda: 1 / mu, mu))
 
 
 def log_ratio_of_log(x: Tensor, raw: Tensor) -> Tensor:

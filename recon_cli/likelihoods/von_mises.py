@@ -99,5 +99,8 @@ def angular_distance(x: Tensor, mu: Tensor) -> Tensor:
     x, mu = x / 2, mu / 2
     high, low = two_sum(x, -mu)
     sin = high.sin() * low.cos() + high.cos() * low.sin()
-    cos = high.cos() * low.cos() - high.sin() * low.sin()
-    return with_derivatives(2 * sin * sin, (-4 * sin * cos, mu), (4 * sin * cos, x))
+
+    def slope() -> Tensor:
+        return 4 * sin * (high.cos() * low.cos() - high.sin() * low.sin())
+
+    return with_derivatives(2 * sin * sin, (lambda: -slope(), mu), (slope, x))

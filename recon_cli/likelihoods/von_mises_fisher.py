@@ -141,4 +141,4 @@ def cosine_distance(x: Tensor, mu: Tensor) -> Tensor:
     length, size = square.sqrt(), size.sqrt()
     cos, sin, square = along / length / size, across / length, dot(across, across) / square
     value = (square / (1 + cos)).where(cos > 0, 1 - cos).squeeze(-1)
-    return with_derivatives(value, (-sin / size, mu), ((cos * sin - square / size * mu) / length, x))
+    return with_derivatives(value, (lambda: -sin / size, mu), (lambda: (cos * sin - square / size * mu) / length, x))

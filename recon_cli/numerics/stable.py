@@ -28,6 +28,9 @@ OF_BEND = (  # the polynomial through (atanh(v)/v - 1)/v^2 at Chebyshev's points
 OF_STIRLING = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360, 1 / 156, -3617 / 122400)
 
 
+OF_STEPS = (17, 12, 10, 9, 8, 7, 6, 6)  # how many terms of atanh(v)/v - 1 count at v up to 1/3, 1/5, 1/7, ...
+
+
 class WithGradient(torch.autograd.Function):
     """``value``, whose derivative by ``point`` is ``slope``: both given. See :func:`with_derivatives`."""
 
@@ -108,14 +111,16 @@ def power(base: Tensor, exponent: Number) -> Tensor:
 def deviance(k: Number, mu: Tensor, over: Tensor | None = None) -> Tensor:
     """Return k log(k/mu) + mu - k for k, mu > 0, without cancelling where they are near: Loader (2000), bd0.
 
-    With v = (k - mu)/(k + mu) it is (k - mu) v + 2 k v (atanh(v)/v - 1), taken for |v| < 1/2. ``over`` is
+    With v = (k - mu)/(k + mu) it is (k - mu + 2 k (atanh(v)/v - 1)) v, taken for |v| < 1/2. ``over`` is
     k - mu, where that is known better than from mu.
     """
     over = k - mu if over is None else over
     v = over / (k + mu)
     near = v.abs() < 0.5
     v = v.clamp(-0.5, 0.5)
-    return torch.addcmul(over * v, k * v, bend(v * v), value=2).where(near, k * (k / mu).log() - over)
+    bent = bend(v * v)
+    inside = torch.addcmul(over, k, bent, value=2) if isinstance(k, Tensor) else over + 2 * k * bent
+    return (inside * v).where(near, k * (k / mu).log() - over)
 
 
 def bend(square: Tensor) -> Tensor:
@@ -169,10 +174,13 @@ def stirling_error_of(n: Tensor) -> Tensor:
     at = n.detach()
     small, large = at.clamp(max=1), at.clamp(min=8)
     near = (1 + small).lgamma() + small - small * small.log() - (2 * math.pi * small).log() / 2
-    steps = at.clamp(1, 8).unsqueeze(-1) + torch.arange(8, dtype=n.dtype, device=n.device)
-    middle = bend((2 * steps + 1) ** -2).sum(dim=-1) + _stirling_series(at.clamp(1, 8) + 8)
+    between = at.clamp(1, 8)
+    middle = _stirling_series(between + 8)
+    for step, terms in enumerate(OF_STEPS):
+        square = (2 * between + (2 * step + 1)).square().reciprocal()
+        middle = middle.addcmul(square, polynomial(square, [1 / (2 * k + 3) for k in range(terms)]))
     value = near.where(at < 1, middle.where(at < 8, _stirling_series(large)))
-    return with_derivatives(value, (digamma_less_log(n) + 1 / (2 * n), n))
+    return with_derivatives(value, (lambda: digamma_less_log(n) + 1 / (2 * n), n))
 
 
 def digamma_less_log(n: Tensor) -> Tensor:

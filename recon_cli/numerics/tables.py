@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from weakref import ReferenceType, ref
 
 import torch
 from torch import Tensor
@@ -55,16 +57,28 @@ def looked_up(function: Function, x: Tensor, *numbers: Number) -> Tensor:
         return function(x)
     if (known := current.get()) is not None:
         return known.next(function, x).index_select(0, x.long().reshape(-1)).reshape(x.shape)
-    if x.device.type != "cpu" or any(getattr(number, "ndim", 0) for number in numbers):
+    if x.device.type != "cpu" or any(getattr(number, "ndim", 0) for number in numbers) or (counts := counted(x)) is None:
         return function(x)
+    whole, high = counts
+    table = function(torch.arange(high + 1, dtype=x.dtype))
+    return table.index_select(0, whole).reshape(x.shape)
+
+
+Counts = tuple[Tensor, int] | None
+last = threading.local()  # the data that this thread asked of last, and what they are: nll and offset are of the same
+
+
+def counted(x: Tensor) -> Counts:
+    """Return ``x`` as whole numbers in one row, and the largest; None where they are none, or not many more than differ."""
+    known: tuple[ReferenceType[Tensor], int, Counts] | None = getattr(last, "counted", None)
+    if known is not None and known[0]() is x and known[1] == x._version:
+        return known[2]
     try:
         low, high = (float(x.amin()), float(x.amax())) if x.numel() > 1 else (0.0, float(FEW))
-        if not (low >= 0 and high < min(FEW, x.numel() // 2)):
-            return function(x)
-        whole = x.long()
-        if not torch.equal(whole.to(x.dtype), x):
-            return function(x)
+        whole = x.long() if low >= 0 and high < min(FEW, x.numel() // 2) else None
+        counts = (whole.reshape(-1), int(high)) if whole is not None and torch.equal(whole.to(x.dtype), x) else None
     except RuntimeError:  # under vmap, and of tensors without values
-        return function(x)
-    table = function(torch.arange(int(high) + 1, dtype=x.dtype))
-    return table.index_select(0, whole.reshape(-1)).reshape(x.shape)
+        return None
+    if type(x) is Tensor and not x.is_inference():
+        last.counted = ref(x), x._version, counts
+    return counts

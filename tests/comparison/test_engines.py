@@ -81,6 +81,19 @@ def test_auto_compiles_where_it_pays(plain_compiler: list[int], monkeypatch: pyt
     assert plain_compiler == [400]
 
 
+def test_of_few_data_a_process_may_have_no_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, mu = torch.rand(500), torch.rand(500)
+    alone = engines.run(case(Gaussian(), x, mu), "eager")
+
+    def with_another(value: object) -> list[object]:
+        return [engines._Share(Tally(), [], True), value] if isinstance(value, engines._Share) else [value]
+
+    monkeypatch.setattr(engines.processes, "all_gather", with_another)
+    both = engines.run(case(Gaussian(), x, mu), "eager")
+    assert both.tally.nll == alone.tally.nll
+    assert torch.equal(both.x, alone.x)
+
+
 @pytest.mark.parametrize("engine", ["eager", "compile"])
 def test_progress_is_told_to_the_end(plain_compiler: list[int], monkeypatch: pytest.MonkeyPatch, engine: str) -> None:
     told: list[tuple[int, str]] = []
