@@ -69,10 +69,11 @@ def test_compare_imports_no_sympy_of_its_own() -> None:
     assert "recon_cli.derivation" not in loaded
 
 
-def test_a_fit_does_without_the_compiler() -> None:
-    """Which every optimiser of torch's imports, and sympy with it."""
-    fit = "import torch\nfrom recon_cli import Logistic\nLogistic.fit(torch.arange(9.0), torch.zeros(9))"
-    assert "sympy" not in loaded_after(fit)
+def test_a_fit_and_a_training_do_without_the_compiler(tmp_path: Path) -> None:
+    """Which every optimiser of torch's imports, and sympy with it: as it is made, at its steps, and as it is written down."""
+    fit = "import torch\nfrom recon_cli import Logistic, train\nLogistic.fit(torch.arange(9.0), torch.zeros(9))"
+    how = f"epochs=1, device='cpu', schedule='exponential:gamma=0.9', out={str(tmp_path / 'run')!r}"
+    assert "sympy" not in loaded_after(f"{fit}\ntrain(torch.rand(64, 4).numpy(), {how})")
 
 
 def test_a_bad_word_is_refused_before_torch_is_loaded() -> None:

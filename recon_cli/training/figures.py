@@ -90,8 +90,11 @@ def look(model: Model, noise: NoiseRule, rows: Tensor, settings: Settings) -> tu
         raws, kls = zip(*map(model, pieces, draws), strict=True)
         counts = [*map(model.counts, pieces)]
         weights = [None if each is None else each.events for each in counts]
-        whole = torch.cat([each for each in weights if each is not None]) if weights[0] is not None else None
-        likelihood = settled(noise(model.target(rows), model.link.inverse(torch.cat(raws)), whole))
+        if noise.closed:  # of its own numbers
+            likelihood = settled(noise(model.target(pieces[0]), model.link.inverse(raws[0]), weights[0]))
+        else:
+            whole = torch.cat([each for each in weights if each is not None]) if weights[0] is not None else None
+            likelihood = settled(noise(model.target(rows), model.link.inverse(torch.cat(raws)), whole))
         one = in_common(likelihood)
         loss = loss_beside(one, settings)
         pairs = [*zip(map(model.target, pieces), raws, weights, strict=True)]

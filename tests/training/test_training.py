@@ -41,8 +41,8 @@ from recon_cli.runtime.images import images
 from recon_cli.training import Training, resume, runs, saying, settings
 from recon_cli.training.experiments.optimum import largest_eigenvalue
 from recon_cli.training.figures import Epoch
-from recon_cli.training.loop import optimizer_of
 from recon_cli.training.noises import Learned, Optimal, start
+from recon_cli.training.optimizers import optimizer_of, optimizers
 
 SHAPED = ("student-t", "huber", "logistic", "hyperbolic-secant", "asymmetric-laplace", "generalized-gaussian")
 
@@ -256,7 +256,7 @@ def test_the_callers_state_stays(run: Run) -> None:
     assert numpy.random.get_state()[1].tolist() == legacy
 
 
-@pytest.mark.parametrize("name", settings.optimizers())
+@pytest.mark.parametrize("name", optimizers())
 def test_every_optimizer_trains(run: Run, name: str) -> None:
     found = run(FEW, epochs=1, optimizer=name, lr=1e-3, hidden=8)
     assert math.isfinite(found.result.negative_elbo)
