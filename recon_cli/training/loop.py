@@ -16,7 +16,7 @@ from recon_cli.identity.tensors import wide
 from recon_cli.models._base import Model
 from recon_cli.runtime.devices import Uncompiled, compiled
 from recon_cli.runtime.torch_state import process_settings
-from recon_cli.training.figures import Epoch, look, measured, total
+from recon_cli.training.figures import CHUNK, Epoch, look, measured, total
 from recon_cli.training.graph import Graph
 from recon_cli.training.noises import Fixed, NoiseRule, still
 from recon_cli.training.optimizers import optimizer_of, step
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 SMALL = 1e-9  # a noise whose inverse square is out of float32's reach before long
 LITTLE = 1 << 24  # multiplications
-SHOWN = 1 << 10  # rows, evenly spread, that the figures of an epoch are of
+SHOWN = 1 << 10  # rows, evenly spread, that the figures of an epoch are of at most
+SHARE = 8  # of large samples (more than a million elements in so many rows): no more than this part of the rows
 OFTEN = 64  # steps between two looks at whether the terms are still numbers
 
 
@@ -82,8 +83,9 @@ class State:
             self.terms = lambda x, eps: (quick if self.is_usual else self.objective)(x, eps)
             if self.closed and model.closed and noise.closed:
                 self.graph = compiled(Graph(model, noise, self.objective).gradient)
-        every = max(1, len(rows) // SHOWN)
-        self.some = rows[::every][:SHOWN] if every > 1 else rows
+        shown = min(SHOWN, max(CHUNK // rows.shape[1], len(rows) // SHARE, 1))
+        every = max(1, len(rows) // shown)
+        self.some = rows[::every][:shown] if every > 1 else rows
         self.still = still(noise.likelihood, model.target(rows), settings.sigma_floor) if isinstance(noise, Fixed) else ""
         self.epoch = 0
         self.begin()
