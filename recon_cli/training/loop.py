@@ -16,6 +16,7 @@ from recon_cli.identity.tensors import wide
 from recon_cli.models._base import Model
 from recon_cli.runtime.devices import Uncompiled, compiled
 from recon_cli.runtime.torch_state import process_settings
+from recon_cli.training.average import Average
 from recon_cli.training.figures import CHUNK, Epoch, look, measured, total
 from recon_cli.training.graph import Graph
 from recon_cli.training.noises import Fixed, NoiseRule, still
@@ -72,6 +73,7 @@ class State:
         self.steps = -(-len(rows) // settings.batch_size)
         self.scheduler = Scheduler(self.optimizer, settings.schedule, settings.lr, settings.epochs, self.steps)
         self.watch = Validation(model, noise, settings)
+        self.average = Average(model, noise, settings.average, settings.epochs * self.steps)
         # Without autocast's cache, which would keep the first weights; and none at all where there is nothing to cast, for with
         # it torch's compiler keeps nothing of what it makes.
         device = rows.device.type
@@ -104,6 +106,7 @@ class State:
         self.scheduler(self.epoch * self.steps + self.at)
         step(self.optimizer)
         self.at += 1
+        self.average(self.epoch * self.steps + self.at)
 
     def descend(self, x: Tensor, eps: Tensor) -> Tensor:
         """Leave a batch's gradient in the parameters, and return its nll, KL and noise."""

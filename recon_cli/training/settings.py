@@ -55,6 +55,9 @@ class Settings(Options):
                 "--exact has no learning rate, and ends where a round of L-BFGS gains nothing.",
                 "Leave --schedule, --validation and --patience out.",
             )
+        if self.average and (self.exact or self.patience):
+            other = "--exact makes none" if self.exact else "--patience ends at the weights of the best epoch"
+            raise ReconError(f"--average is of the weights of the last steps, and {other}.", "Leave one of them out.")
         if self.optimizer.lower() not in optimizers():
             raise unknown("optimizer", self.optimizer, optimizers())
         takes = inspect.signature(self.optimizer_class).parameters
