@@ -173,6 +173,24 @@ def test_a_batch_costs_the_sum_of_its_elements(side: Likelihood, device: str) ->
         torch.testing.assert_close(mine, one, rtol=1e-12, atol=0.0, equal_nan=True)
 
 
+def test_a_batch_in_float32_costs_what_it_does_in_float64_to_a_rounding_or_two() -> None:
+    """While a Gaussian's sigma is learned; whatever the size of the errors beside the data."""
+    generator = torch.Generator().manual_seed(2)
+    for size in (1.0, 1e-2, 1e-4):
+        x = torch.rand(64, 784, generator=generator)
+        raw, sigma = x + size * torch.randn(64, 784, generator=generator), torch.tensor(1.3 * size)
+
+        def both(*numbers: torch.Tensor, x: torch.Tensor = x) -> tuple[torch.Tensor, ...]:
+            free, level = (number.clone().requires_grad_() for number in numbers)
+            cost = Gaussian(sigma=level).total(x, free)
+            return cost.detach(), *torch.autograd.grad(cost, (free, level))
+
+        mine, exact = both(raw, sigma), both(raw.double(), sigma.double(), x=x.double())
+        assert mine[0].dtype == torch.float64
+        for one, other in zip(mine, exact, strict=True):
+            torch.testing.assert_close(one.double(), other, rtol=3 * torch.finfo(torch.float32).eps, atol=0.0)
+
+
 @each_kind
 def test_a_batch_is_not_broadcast(kind: type[Likelihood]) -> None:
     last = (3,) * kind.event

@@ -69,10 +69,12 @@ def test_compare_imports_no_sympy_of_its_own() -> None:
     assert "recon_cli.derivation" not in loaded
 
 
-def test_a_fit_and_an_audit_do_without_the_compiler() -> None:
-    """Which every optimiser of torch's imports, and sympy with it."""
+def test_a_fit_an_audit_and_a_training_do_without_the_compiler(tmp_path: Path) -> None:
+    """Which every optimiser of torch's imports, and sympy with it: as it is made, at its steps, and as it is written down."""
     fit = "import recon_cli, torch\nrecon_cli.Logistic.fit(torch.arange(9.0), torch.zeros(9))"
-    assert "sympy" not in loaded_after(f"{fit}\nrecon_cli.audit(torch.nn.MSELoss())")
+    audit = "recon_cli.audit(torch.nn.MSELoss())"
+    how = f"epochs=1, device='cpu', schedule='exponential:gamma=0.9', out={str(tmp_path / 'run')!r}"
+    assert "sympy" not in loaded_after(f"{fit}\n{audit}\nrecon_cli.train(torch.rand(64, 4).numpy(), {how})")
 
 
 def test_a_bad_word_is_refused_before_torch_is_loaded() -> None:

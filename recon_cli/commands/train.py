@@ -60,8 +60,8 @@ def setting(*names: str) -> Callable[[Decorated], Decorated]:
 @options.binarize
 @setting(
     "holdout", "validation", "patience", "epochs", "batch_size", "model", "target", "latent", "hidden", "lr", "schedule",
-    "exact", "optimizer", "momentum", "nesterov", "weight_decay", "eps", "beta", "kl_warmup", "free_bits", "sigma_floor",
-    "checkpoint_every",
+    "average", "exact", "optimizer", "momentum", "nesterov", "weight_decay", "eps", "beta", "kl_warmup", "free_bits",
+    "sigma_floor", "checkpoint_every",
 )  # fmt: skip
 @click.option(
     "--against", type=options.LossWord(), metavar="LOSS",

@@ -51,7 +51,7 @@ class Proof:
     printed
         the identity as it is printed.
     way
-        how the slope was derived: "nll", "sides", "mixed" or "claim".
+        how the slope was derived: "nll", "sides", "mixed", "pieces" or "claim".
     """
 
     words: Words
@@ -132,8 +132,7 @@ def prove(likelihood: type[Likelihood], loss: Loss | None = None, size: int | No
     loss = loss or loss_of(symbols.likelihood)
     density, cost = symbols.read(symbols.likelihood.density), symbols.read(loss.formula, loss)
     odds = Odds(symbols.mus[0], symbols.likelihood.domain)
-    of_pieces = isinstance(density, sympy.Piecewise) and symbols.likelihood.atoms
-    parts = attempt(lambda: by_piece(symbols, density, cost) if of_pieces else separated(symbols, density, cost, odds))
+    parts = attempt(lambda: separated(symbols, density, cost, odds))
     if parts is None or is_mixed(symbols, parts):
         parts = attempt(lambda: separated_at_claim(symbols, density, cost)) or parts or at_claim(symbols, density, cost)
     slope, offset, gap, way = parts
@@ -167,8 +166,8 @@ def separated(symbols: Words, density: Expr, cost: Expr, odds: Odds) -> Decompos
     own = logarithm(density) + cost
     if sympy.expand(own) == 0 or (isinstance(density, sympy.Piecewise) and vanishes(own)):
         return Decomposition(sympy.Integer(1), sympy.Integer(0), sympy.Integer(0), "nll")
-    if density.has(sympy.Eq):
-        raise NotImplementedError("an atom has no derivative by x")
+    if density.has(sympy.Eq):  # an atom has no derivative by x
+        return by_piece(symbols, density, cost)
     slope, way = ratio(-inner, price, x, odds.symbol)
     constant, varying = level(inner + slope * price, x, odds.symbol).as_independent(*mus, as_Add=True)
     if varying != 0 and varying.has(x):  # terms in x that are together once there are no odds
@@ -180,15 +179,21 @@ def separated(symbols: Words, density: Expr, cost: Expr, odds: Odds) -> Decompos
 
 
 def by_piece(symbols: Words, density: Expr, cost: Expr) -> Decomposition:
-    """Derive the slope where there is a density, and the offset of each piece: of values with a chance of their own too."""
-    mu, pieces = symbols.mus[0], branches(density)
+    """Derive the slope beside the atom, and the offset of each piece: of a value with a chance of its own too.
+
+    Raises NotImplementedError where the loss has other pieces than the density.
+    """
+    mu, pieces, prices = symbols.mus[0], branches(density), branches(cost)
+    if len(prices) > 1 and [where for _, where in prices] != [where for _, where in pieces]:
+        raise NotImplementedError("a loss of other pieces than the density's")
+    costs = [price for price, _ in prices] if len(prices) > 1 else [cost] * len(pieces)
     logs = [logarithm(piece) for piece, _ in pieces]
-    slope = as_expr(sympy.simplify(-sympy.diff(logs[-1], mu) / sympy.diff(cost, mu)))
+    slope = as_expr(sympy.simplify(-sympy.diff(logs[-1], mu) / sympy.diff(costs[-1], mu)))
     offsets = []
-    for log, (_, where) in zip(logs, pieces, strict=True):
-        rest = as_expr(sympy.expand(there(-log - slope * cost, where)))
+    for log, price, (_, where) in zip(logs, costs, pieces, strict=True):
+        rest = as_expr(sympy.expand(there(-log - slope * price, where)))
         offsets.append((sympy.simplify(rest) if rest.has(mu) else rest, where))
-    return Decomposition(slope, as_expr(sympy.Piecewise(*offsets)), sympy.Integer(0), "mixed")
+    return Decomposition(slope, as_expr(sympy.Piecewise(*offsets)), sympy.Integer(0), "pieces")
 
 
 def there(expression: Expr, where: object) -> Expr:

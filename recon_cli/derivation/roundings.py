@@ -22,11 +22,9 @@ from recon_cli.identity.losses import Loss
 from recon_cli.identity.regions import Lattice, Sphere
 
 EPS = 2.0**-52
-OWN = {"wright_bessel": wright_bessel}
 MANY = 4096  # roundings: more than careless code takes, far less than an error
 FEW = 8  # roundings below which nothing further is looked at
 DIGITS = 40  # of the exact numbers
-BESSEL = {name: mpmath.memoize(getattr(mpmath, name)) for name in ("besseli", "besselk")}  # dear, and mostly of the noise alone
 STEP, SMALL = (mpmath.mpf(10) ** -power for power in (12, 6))
 
 Exact: TypeAlias = Any  # a number of mpmath's, which has no types
@@ -82,7 +80,7 @@ class Formulas:
         """Return an expression, or a list of them, as a function of exact numbers for these symbols."""
         key = (tuple(expression) if isinstance(expression, list) else expression, *names)
         if key not in self.compiled:
-            self.compiled[key] = sympy.lambdify(names, expression, modules=[{**OWN, "erfc": erfc, **BESSEL}, "mpmath"])
+            self.compiled[key] = sympy.lambdify(names, expression, modules=[FUNCTIONS, "mpmath"])
         return self.compiled[key]
 
     def units(self, numbers: Sequence[Exact]) -> list[Exact]:
@@ -142,6 +140,12 @@ def erfc(x: Exact) -> Exact:
     if mpmath.im(x) or x < 1000:
         return mpmath.erfc(x)
     return mpmath.exp(-x * x) / mpmath.sqrt(mpmath.pi) * mpmath.hyperu(0.5, 0.5, x * x)
+
+
+FUNCTIONS: dict[str, ExactFunction] = {  # in the place of mpmath's: Bessel's are dear, and mostly of the noise alone
+    "wright_bessel": wright_bessel, "erfc": erfc,
+    "besseli": mpmath.memoize(mpmath.besseli), "besselk": mpmath.memoize(mpmath.besselk),
+}  # fmt: skip
 
 
 def roundings(

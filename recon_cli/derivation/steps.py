@@ -247,6 +247,7 @@ WAYS = {
     "nll": "the loss is the nll itself.",
     "sides": "the two derivatives by μ have this ratio on both sides of x = μ, and it is constant.",
     "mixed": "differentiating by x and μ leaves nothing that depends on one of them alone, and the ratio is constant.",
+    "pieces": "beside the value that has a chance of its own the two derivatives by μ have this ratio, and it is constant.",
     "claim": "this slope is the one that its code claims, and what is left is a part of x and a part of μ.",
     "components": "the two derivatives by each component of μ have this ratio, and it is constant.",
 }
@@ -256,7 +257,8 @@ def slope(case: Case) -> Step:
     """Show the slope from derivatives, compared with the one that the likelihood's code claims."""
     proof = case.proof
     claimed = attempt(lambda: sympy.nsimplify(sympy.sympify(proof.likelihood.slope)), 1)
-    names: dict[str, list[Part]] = {"nll": [], "claim": [], "sides": ["(d nll/d mu)/(d loss/d mu)", " = "]}
+    by_mu: list[Part] = ["(d nll/d mu)/(d loss/d mu)", " = "]
+    names: dict[str, list[Part]] = {"nll": [], "claim": [], "sides": by_mu, "pieces": by_mu}
     quotient = names.get(proof.way, ["(d2 nll/dx dmu)/(d2 loss/dx dmu)", " = "])
     good, how = trial.separates(case.proof_formulas, case.settings, proof.loss, proof.slope)
     for setting in case.settings if good and proof.constant else ():

@@ -55,14 +55,21 @@ class Gaussian(Likelihood):
         return half_square(z, self.normaliser)
 
     def total(self, x: Tensor, raw: Tensor) -> Tensor:
-        """By the sum of squared errors, which is all that one sigma for all elements needs of them."""
+        """By the sum of squared errors, which is all that one sigma for all elements needs of them.
+
+        While sigma is being learned, they are added in the precision of what came in, a third of the time that float64 takes:
+        value and gradient are good to two of its roundings.
+        """
         if getattr(self.sigma, "ndim", 0):
             return super().total(x, raw)
         fitting_shapes(self, x.shape, raw.shape)
         from torch.nn.functional import mse_loss
 
-        squares = mse_loss(wide(raw), wide(x), reduction="sum")  # one pass each way
-        return squares * (0.5 / self.sigma / self.sigma) + x.numel() * self.normaliser
+        if isinstance(self.sigma, (int, float)):
+            squares = mse_loss(wide(raw), wide(x), reduction="sum")  # one pass each way
+            return squares * (0.5 / self.sigma / self.sigma) + x.numel() * self.normaliser
+        squares, precision = wide(mse_loss(raw, x, reduction="sum")), self.sigma**-2
+        return line(squares * precision - x.numel() * precision.log(), 0.5, x.numel() * math.log(2 * math.pi) / 2)
 
     @property
     def normaliser(self) -> Number:

@@ -108,6 +108,9 @@ class Options:
         of the learning rate over all steps: ``constant``, ``linear`` or ``cosine``, both down to 0; or torch's, by name and
         parameters, ``exponential:gamma=0.97``. Its lengths are epochs, those of onecycle and cyclic steps; the run's own
         where they are left out.
+    average
+        the weights of the result are the mean of those after each of the last steps, this fraction of all: Polyak and Juditsky
+        (1992). Figures of epochs are of the weights as they then are.
     momentum, nesterov, weight_decay, eps
         the optimizer's own, where it has them; None leaves torch's default. No weight decay pulls the noise.
     sigma_floor
@@ -173,6 +176,10 @@ class Options:
         "constant", "Schedule of the learning rate: one of these three, or one of torch's, as in exponential:gamma=0.97.",
         metavar="constant|linear|cosine|NAME[:PARAM=VALUE,...]",
     )  # fmt: skip
+    average: float = option(
+        0.0, "Average the weights over this last fraction of the steps.",
+        number(FRACTION, lambda value: 0 <= value < 1, "0.25; 0 takes those of the last step"), metavar="FRACTION",
+    )  # fmt: skip
     momentum: float | None = option(None, "Momentum, if the optimizer has one.", FROM_0)
     nesterov: bool = option(False, "Use Nesterov's momentum.", TRUTH)
     weight_decay: float | None = option(None, "Weight decay of the network's weights; the noise has none.", FROM_0)
@@ -229,6 +236,7 @@ class Keywords(TypedDict, total=False):
     validation: float
     patience: int
     schedule: str
+    average: float
     momentum: float | None
     nesterov: bool
     weight_decay: float | None

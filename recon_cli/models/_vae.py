@@ -69,7 +69,7 @@ class Vae(Model):
         mean, log_variance = self.encode(rows)
         if log_variance is None:
             return self.decode(mean).float(), mean.new_empty(len(mean), 0)
-        raw = self.decode(mean + (log_variance / 2).exp() * eps)
+        raw = self.decode(torch.addcmul(mean, (log_variance / 2).exp(), eps))
         return raw.float(), divergence(mean.float(), log_variance.float())
 
     def target(self, rows: Tensor) -> Tensor:
@@ -95,7 +95,7 @@ class Vae(Model):
 def draw(mean: Tensor, log_variance: Tensor, generator: Generator) -> Tensor:
     """Return one sample of z for each row, reparameterised: mean + s * eps."""
     eps = torch.randn(mean.shape, generator=generator, device=mean.device)
-    return mean + (log_variance / 2).exp() * eps
+    return torch.addcmul(mean, (log_variance / 2).exp(), eps)
 
 
 def rate_and_distortion(vae: Vae, pieces: Iterable[Tensor], seed: int) -> tuple[float, float]:
@@ -119,4 +119,4 @@ def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
 
     Kingma and Welling (2014), appendix B.
     """
-    return (mean.square() + log_variance.expm1() - log_variance) / 2
+    return torch.addcmul(log_variance.expm1() - log_variance, mean, mean) / 2

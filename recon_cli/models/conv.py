@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -11,7 +11,7 @@ from torch import nn
 from recon_cli.errors import ReconError
 from recon_cli.identity.shapes import spell, unflattened
 from recon_cli.models._autoencoder import Autoencoder
-from recon_cli.models._layers import initialised, linear, tempered
+from recon_cli.models._layers import initialised, linear, tempered, unset
 from recon_cli.runtime.images import COLOURS
 
 if TYPE_CHECKING:
@@ -39,8 +39,8 @@ class ConvEncoder(nn.Module):
         super().__init__()
         self.shape, (channels, height, width) = shape, image(shape)
         few = max(4, hidden // 8)
-        self.first = initialised(nn.utils.skip_init(nn.Conv2d, channels, few, 3, stride=2, padding=1), generator)
-        self.second = initialised(nn.utils.skip_init(nn.Conv2d, few, 2 * few, 3, stride=2, padding=1), generator)
+        self.first = initialised(unset(nn.Conv2d, channels, few, 3, stride=2, padding=1), generator)
+        self.second = initialised(unset(nn.Conv2d, few, 2 * few, 3, stride=2, padding=1), generator)
         self.last = tempered(linear(2 * few * half(half(height)) * half(half(width)), codes, generator), height * width)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -75,7 +75,7 @@ class ConvDecoder(nn.Module):
 
 def kernel(given: int, made: int) -> nn.Conv2d:
     """Return a convolution of 3x3 whose numbers are not set yet."""
-    return cast(nn.Conv2d, nn.utils.skip_init(nn.Conv2d, given, made, 3, padding=1))
+    return unset(nn.Conv2d, given, made, 3, padding=1)
 
 
 def of_doubled(layer: nn.Conv2d, x: Tensor, size: tuple[int, int]) -> Tensor:

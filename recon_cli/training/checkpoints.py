@@ -53,7 +53,8 @@ def pack(state: State, seconds: float, **about: str) -> bytes:
         for name, value in one.items():
             (tensors if isinstance(value, torch.Tensor) else plain)[f"optimizer.{at}.{name}"] = value
     tensors |= {"generator": state.generator.get_state(), "order": state.order, "trace": state.trace}
-    tensors |= {f"best.{name}": value for name, value in state.watch.best.items()}
+    for name, parts in {"best": state.watch.best, "average": state.average.mean}.items():
+        tensors |= {f"{name}.{part}": value for part, value in parts.items()}
     position = {"epoch": state.epoch, "at": state.at, "seconds": seconds, "optimizer": plain}
     position |= {"watch": state.watch.pack(), "schedule": state.scheduler.pack()}
     content = save({name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()})
@@ -84,6 +85,7 @@ def unpack(path: Path, state: State, run: str) -> tuple[float, str]:
         state.optimizer.load_state_dict({**state.optimizer.state_dict(), "state": of_optimizer})
         state.scheduler.unpack(position.get("schedule", {}))
         state.watch.unpack(position.get("watch", {}), under(tensors, "best"))
+        state.average.unpack(under(tensors, "average"))
         state.generator.set_state(tensors["generator"])
         if len(tensors["order"]) != len(state.rows) or len(tensors["trace"]) != state.steps:
             raise ValueError(f"it is of {len(tensors['order']):,} training rows, and these are {len(state.rows):,}")

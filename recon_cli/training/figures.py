@@ -26,6 +26,7 @@ VALUES = "nats per sample"
 GRADIENTS = "d nll / d loss at the decoder's parameters (autograd)"
 VALIDATION = "−ELBO of the validation rows, nats per sample"
 CHUNK = 1 << 20  # elements looked at in one go outside training
+STEEP = 1 << 17  # elements, of a batch, that gradients are compared on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +48,7 @@ class Figures:
         0.01 of the largest latent's; None without latents.
     ratio, cosine
         of g, the gradient of the summed nll, and h, that of the summed loss, at the decoder's
-        parameters on one batch, both by autograd with the noise held: <g, h>/<h, h>, and the cosine
+        parameters on rows of one batch, both by autograd with the noise held: <g, h>/<h, h>, and the cosine
         of their angle. None where the loss has no gradient.
     predicted
         the likelihood's slope, which the ratio should be; None where a gap moves the gradient too, and of a loss not its own.
@@ -90,8 +91,11 @@ def look(model: Model, noise: NoiseRule, rows: Tensor, settings: Settings) -> tu
         raws, kls = zip(*map(model, pieces, draws), strict=True)
         counts = [*map(model.counts, pieces)]
         weights = [None if each is None else each.events for each in counts]
-        whole = torch.cat([each for each in weights if each is not None]) if weights[0] is not None else None
-        likelihood = settled(noise(model.target(rows), model.link.inverse(torch.cat(raws)), whole))
+        if noise.closed:  # of its own numbers
+            likelihood = settled(noise(model.target(pieces[0]), model.link.inverse(raws[0]), weights[0]))
+        else:
+            whole = torch.cat([each for each in weights if each is not None]) if weights[0] is not None else None
+            likelihood = settled(noise(model.target(rows), model.link.inverse(torch.cat(raws)), whole))
         one = in_common(likelihood)
         loss = loss_beside(one, settings)
         pairs = [*zip(map(model.target, pieces), raws, weights, strict=True)]
@@ -101,7 +105,7 @@ def look(model: Model, noise: NoiseRule, rows: Tensor, settings: Settings) -> tu
         ]
         each = mean([counted(*pair) for pair in zip(kls, counts, strict=True)], len(rows))
         active = model.in_use(pieces, each).sum()
-    few = settings.batch_size
+    few = min(settings.batch_size, max(1, STEEP // rows.shape[1]))
     g, h = gradients(model, likelihood, loss, pieces[0][:few], draws[0][:few])
     parts = torch.stack([*sums, each.sum(), active, g @ h, h @ h, g @ g])
     nll, value, kl, used, cross, square, other = parts.tolist()

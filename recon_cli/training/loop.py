@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
@@ -17,32 +16,23 @@ from recon_cli.identity.tensors import wide
 from recon_cli.models._base import Model
 from recon_cli.runtime.devices import Uncompiled, compiled
 from recon_cli.runtime.torch_state import process_settings
-from recon_cli.training.figures import Epoch, look, measured, total
+from recon_cli.training.average import Average
+from recon_cli.training.figures import CHUNK, Epoch, look, measured, total
 from recon_cli.training.graph import Graph
 from recon_cli.training.noises import Fixed, NoiseRule, still
+from recon_cli.training.optimizers import optimizer_of, step
 from recon_cli.training.schedules import Scheduler
 from recon_cli.training.settings import Settings
 from recon_cli.training.validation import Validation
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
 SMALL = 1e-9  # a noise whose inverse square is out of float32's reach before long
 LITTLE = 1 << 24  # multiplications
-SHOWN = 1 << 10  # rows, evenly spread, that the figures of an epoch are of
+SHOWN = 1 << 10  # rows, evenly spread, that the figures of an epoch are of at most
+SHARE = 8  # of large samples (more than a million elements in so many rows): no more than this part of the rows
 OFTEN = 64  # steps between two looks at whether the terms are still numbers
-
-
-def optimizer_of(model: nn.Module, noise: nn.Module, settings: Settings) -> torch.optim.Optimizer:
-    """Return the optimizer that was asked for, over network and noise; no weight decay pulls the noise towards 1."""
-    groups: list[dict[str, Any]] = [{"params": [*model.parameters()]}]
-    takes = inspect.signature(settings.optimizer_class).parameters
-    if "weight_decay" in takes and settings.optimizer_options.get("weight_decay", takes["weight_decay"].default):
-        groups.append({"params": [*noise.parameters()], "weight_decay": 0.0})
-    else:  # one group is one call
-        groups[0]["params"] += noise.parameters()
-    fused = "fused" in takes and next(model.parameters()).device.type in ("cpu", "cuda")
-    return settings.new_optimizer(groups, **({"fused": True} if fused else {}))
 
 
 class Terms(NamedTuple):
@@ -83,6 +73,7 @@ class State:
         self.steps = -(-len(rows) // settings.batch_size)
         self.scheduler = Scheduler(self.optimizer, settings.schedule, settings.lr, settings.epochs, self.steps)
         self.watch = Validation(model, noise, settings)
+        self.average = Average(model, noise, settings.average, settings.epochs * self.steps)
         # Without autocast's cache, which would keep the first weights; and none at all where there is nothing to cast, for with
         # it torch's compiler keeps nothing of what it makes.
         device = rows.device.type
@@ -94,8 +85,9 @@ class State:
             self.terms = lambda x, eps: (quick if self.is_usual else self.objective)(x, eps)
             if self.closed and model.closed and noise.closed:
                 self.graph = compiled(Graph(model, noise, self.objective).gradient)
-        every = max(1, len(rows) // SHOWN)
-        self.some = rows[::every][:SHOWN] if every > 1 else rows
+        shown = min(SHOWN, max(CHUNK // rows.shape[1], len(rows) // SHARE, 1))
+        every = max(1, len(rows) // shown)
+        self.some = rows[::every][:shown] if every > 1 else rows
         self.still = still(noise.likelihood, model.target(rows), settings.sigma_floor) if isinstance(noise, Fixed) else ""
         self.epoch = 0
         self.begin()
@@ -112,8 +104,9 @@ class State:
         with self.model.stepping(self.settings.seed * 1_000_003 + self.epoch * self.steps + self.at):
             self.trace[self.at] = self.descend(x, eps)
         self.scheduler(self.epoch * self.steps + self.at)
-        self.optimizer.step()
+        step(self.optimizer)
         self.at += 1
+        self.average(self.epoch * self.steps + self.at)
 
     def descend(self, x: Tensor, eps: Tensor) -> Tensor:
         """Leave a batch's gradient in the parameters, and return its nll, KL and noise."""
@@ -129,7 +122,7 @@ class State:
         nll, kl, paid, noise = self.terms(x, eps)
         for part in self.parameters:
             part.grad = None
-        (nll + self.weight * paid).backward()
+        (nll + (paid if self.weight == 1 else self.weight * paid)).backward()
         return torch.stack([nll.detach(), kl.detach(), noise])
 
     @property

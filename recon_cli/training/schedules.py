@@ -173,6 +173,7 @@ class Scheduler:
     def __init__(self, optimizer: torch.optim.Optimizer, schedule: str, lr: float, epochs: int, steps: int) -> None:
         self.optimizer, self.lr, self.schedule = optimizer, lr, Schedule.parse(schedule)
         self.torchs = self.schedule.make(optimizer, lr, epochs, steps)
+        vars(optimizer)["_opt_called"] = True  # as it will be when the schedule goes on, though past torch's wrapper of its step
         self.every, self.total = 1 if self.schedule.each_step else steps, epochs * steps
 
     def __call__(self, step: int) -> None:
@@ -204,7 +205,6 @@ class Scheduler:
         self.torchs.load_state_dict({**self.torchs.state_dict(), **packed["state"]})
         for group, was in zip(self.groups, packed["groups"], strict=True):
             group.update({name: tuple(value) if isinstance(value, list) else value for name, value in was.items()})
-        vars(self.optimizer)["_opt_called"] = True  # it was, in another process
 
     @property
     def rate(self) -> float:

@@ -18,6 +18,7 @@ from recon_cli.identity.losses import Loss
 from recon_cli.likelihoods._by_decoder import by_network, levels_by_network
 from recon_cli.models._options import Domain, Keywords, Options, outside, spelled
 from recon_cli.sources import ReadKeywords, ReadOptions
+from recon_cli.training.optimizers import bare, optimizers
 from recon_cli.training.schedules import Schedule
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-UNFIT = ("optimizer", "lbfgs", "muon", "sparseadam")  # need a closure, matrices only, sparse gradients
 NOISES = ("learned", "optimal", "per-element", "network")
 
 
@@ -55,6 +55,9 @@ class Settings(Options):
                 "--exact has no learning rate, and ends where a round of L-BFGS gains nothing.",
                 "Leave --schedule, --validation and --patience out.",
             )
+        if self.average and (self.exact or self.patience):
+            other = "--exact makes none" if self.exact else "--patience ends at the weights of the best epoch"
+            raise ReconError(f"--average is of the weights of the last steps, and {other}.", "Leave one of them out.")
         if self.optimizer.lower() not in optimizers():
             raise unknown("optimizer", self.optimizer, optimizers())
         takes = inspect.signature(self.optimizer_class).parameters
@@ -107,7 +110,7 @@ class Settings(Options):
     def new_optimizer(self, parameters: Iterable[Any], **more: bool) -> torch.optim.Optimizer:
         """Return the optimizer of some parameters, or of groups of them."""
         options: dict[str, Any] = {"lr": self.lr, **self.optimizer_options, **more}
-        return self.optimizer_class(parameters, **options)
+        return bare(self.optimizer_class)(parameters, **options)
 
 
 class Everything(Keywords, ReadKeywords, total=False):
@@ -139,12 +142,6 @@ def with_options(**usual: float) -> Callable[[Function], Function]:
         return function
 
     return decorate
-
-
-def optimizers() -> dict[str, type[torch.optim.Optimizer]]:
-    """Return torch's optimizers by name in lower case: those that train any dense parameter from one gradient."""
-    classes = {name.lower(): kind for name, kind in vars(torch.optim).items() if isinstance(kind, type)}
-    return {name: kind for name, kind in classes.items() if issubclass(kind, torch.optim.Optimizer) and name not in UNFIT}
 
 
 def noise(likelihood: str | Likelihood, sigma: float | str | None) -> tuple[Likelihood, str]:

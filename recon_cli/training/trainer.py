@@ -127,7 +127,8 @@ def resume(
     for name, value in wanted.items():
         value = references.spelled(value) if name == "model" else value
         mine = {**was, **read, **settings, "out": str(folder)}[name]
-        if name == "epochs" and isinstance(value, int) and value > mine and Schedule.parse(settings["schedule"]).endless:
+        endless = Schedule.parse(settings["schedule"]).endless and not settings["average"]
+        if name == "epochs" and isinstance(value, int) and value > mine and endless:
             settings["epochs"] = value
         elif not alike(mine, value) and (name, value) != ("device", "auto"):
             raise ReconError(
@@ -190,7 +191,7 @@ def carry_out(
 def descend(
     plan: Plan, run: RunFolder, progress: Progress | None, on_epoch: Callable[[Epoch], object] | None
 ) -> tuple[State, Likelihood, list[Epoch], float, boards.Board]:  # fmt: skip
-    """Train from where ``run`` is to the last epoch, and go back to the best where early stopping keeps it.
+    """Train from where ``run`` is to the last epoch, and go back to the best, or to the average, where that is asked for.
 
     Return the state, the likelihood with its noise as it is then, the figures of all epochs, the seconds that they took, and
     the board that they were shown on.
@@ -218,7 +219,7 @@ def descend(
     seconds = keeper.seconds
     if not settings.exact:
         keeper.save()
-    if state.watch.restore() or likelihood is None:
+    if state.watch.restore() or state.average.restore() or likelihood is None:
         likelihood = look(state.model, state.noise, state.some, settings)[1]
     return state, likelihood, history, seconds, board
 
@@ -239,12 +240,15 @@ def measure(
     if width and figures.negative_elbo is not None:
         bits = bits_per_dimension(figures.negative_elbo / events[0].numel(), width, likelihood.discrete)
     beside = alone(model, plan.likelihood, plan.whose, likelihood, train_rows, rows, settings)
+    validation = state.watch.value if chosen else history[-1].validation
+    if state.average.mean:
+        validation = state.watch.look(len(history), likelihood)
     result = Result(
         **vars(figures),
         data=f"{plan.word}, {which}",
         bits_per_dimension=bits,
         mean_alone=beside.nll,
-        validation=state.watch.value if chosen else history[-1].validation,
+        validation=validation,
         epoch=len(history),
         rows_trained=len(train_rows),
         rows_validation=len(plan.validation_rows),

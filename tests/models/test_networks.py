@@ -16,6 +16,7 @@ from recon_cli import models, registry, sources
 from recon_cli.benchmark import train
 from recon_cli.cli import main
 from recon_cli.errors import ReconError
+from recon_cli.models._layers import near
 from recon_cli.models.conv import image, pixels
 from recon_cli.sources.run import Run
 
@@ -121,3 +122,15 @@ def test_training_that_cannot_be_timed_is_a_sentence(words: list[str]) -> None:
     result = CliRunner().invoke(main, ["bench", "train", *words])
     assert result.exit_code == 2, result.output
     assert "hint" in result.stderr
+
+
+def test_rows_that_are_near_stay_as_they_are_whether_asked_or_multiplied(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a CPU is asked first, a graph computes; of rows that are far, and of what is no number, both the same."""
+    rows = torch.randn(6, 16, generator=torch.Generator().manual_seed(0))
+    cases = [rows, rows * torch.tensor([1, 1, 1, 9e3, 1, 1e30])[:, None], rows.clone().fill_(math.nan)]
+    alone = [near(case) for case in cases]
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    for mine, case in zip(alone, cases, strict=True):
+        assert torch.equal(mine.nan_to_num(-1), near(case).nan_to_num(-1))
+    assert alone[0] is rows
+    assert alone[1].norm(dim=1).max() < 2e3

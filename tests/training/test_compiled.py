@@ -109,4 +109,4 @@ def test_a_shorter_last_batch_is_not_compiled(monkeypatch: pytest.MonkeyPatch) -
         for _ in range(state.steps):
             state.step()
     assert sizes == [8, 8]
-    torch.testing.assert_close(alone.trace, quick.trace)
+    torch.testing.assert_close(alone.trace, quick.trace, rtol=1e-6, atol=1e-6)

@@ -32,8 +32,8 @@ from recon_cli.errors import ReconError
 from recon_cli.training import Interrupted, resume, train
 from recon_cli.training.checkpoints import CHECKPOINT
 from recon_cli.training.loop import State
+from recon_cli.training.optimizers import optimizers
 from recon_cli.training.runs import RunFolder
-from recon_cli.training.settings import optimizers
 
 FEW = sources.read("digits")[:200]
 HOW = {"holdout": 0.1, "epochs": 6, "batch_size": 16, "latent": 3, "hidden": 8, "device": "cpu", "checkpoint_every": 0.0}

@@ -209,7 +209,7 @@ def test_side_by_side_the_rates_are_scaled_too(schedule: str) -> None:
     assert found.holds
     assert found.word(found.variants[0]) == "bitwise"
     assert found.report().tables[1].rows[1]["lr"] != 0.001
-    with pytest.raises(ReconError, match="Leave --patience and --schedule plateau out"):
+    with pytest.raises(ReconError, match="Leave --patience, --average and --schedule plateau out"):
         lockstep("mse", **{**HOW, **how, "schedule": "plateau"})
 
 

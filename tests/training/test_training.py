@@ -41,8 +41,9 @@ from recon_cli.runtime.images import images
 from recon_cli.training import Training, resume, runs, saying, settings
 from recon_cli.training.experiments.optimum import largest_eigenvalue
 from recon_cli.training.figures import Epoch
-from recon_cli.training.loop import optimizer_of
 from recon_cli.training.noises import Learned, Optimal, start
+from recon_cli.training.optimizers import optimizer_of, optimizers
+from recon_cli.training.plan import Plan
 
 SHAPED = ("student-t", "huber", "logistic", "hyperbolic-secant", "asymmetric-laplace", "generalized-gaussian")
 
@@ -256,7 +257,7 @@ def test_the_callers_state_stays(run: Run) -> None:
     assert numpy.random.get_state()[1].tolist() == legacy
 
 
-@pytest.mark.parametrize("name", settings.optimizers())
+@pytest.mark.parametrize("name", optimizers())
 def test_every_optimizer_trains(run: Run, name: str) -> None:
     found = run(FEW, epochs=1, optimizer=name, lr=1e-3, hidden=8)
     assert math.isfinite(found.result.negative_elbo)
@@ -719,3 +720,12 @@ def test_every_likelihood_of_the_registry_is_trained(side) -> None:
         if figures.predicted is not None:
             assert figures.ratio == pytest.approx(figures.predicted, rel=1e-4)
     assert found.model.reconstruct(x.reshape(60, -1)).shape == (60, x[0].numel())
+
+
+@pytest.mark.parametrize(("shape", "count"), [((2048, 8), 1024), ((1500, 8), 1500), ((40, 1 << 16), 16), ((40, 1 << 15), 40)])
+def test_the_figures_of_an_epoch_are_of_some_rows(shape: tuple[int, int], count: int) -> None:
+    """A thousand; of samples so large that those would take as long as the steps, fewer."""
+    rows = numpy.random.default_rng(0).random(shape, dtype=numpy.float32)
+    state = Plan.of(rows, sigma=0.5, hidden=2, latent=1, holdout=0.0, device="cpu").state()
+    assert len(state.some) == count
+    assert state.some[0].equal(state.rows[0])

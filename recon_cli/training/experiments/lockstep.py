@@ -249,10 +249,10 @@ def lockstep(
             f"with it.",
             "Fix it to train side by side, as in --sigma 0.5.",
         )
-    if plan.settings.patience or "plateau" in plan.settings.schedule:
+    if plan.settings.patience or plan.settings.average or "plateau" in plan.settings.schedule:
         raise ReconError(
             "Likelihood and loss are trained side by side for as many steps and at the same rates, whatever the rows say.",
-            "Leave --patience and --schedule plateau out.",
+            "Leave --patience, --average and --schedule plateau out.",
         )
     if plan.train_rows.shape[1] > plan.model.elements:
         raise ReconError("--against takes no masks, missing values or weights.", "Leave masks and weights out.")
