@@ -124,7 +124,7 @@ def _audit(
     user_settings.check(reached, bind, attributes)
     for _ in range(3):
         refusing.check_runnable(reached)
-        plan = roles.plan(reached, {**nested, **reached.names}, args)
+        plan = roles.plan(reached, {**bind, **nested, **reached.names}, args)
         B = batch or batch_number(reached) or 4
         of_data = [shapes[slot.key] for role in ("recon", "target") for slot in plan.role(role) if slot.key in shapes]
         sizes = Sizes(B, own or next(iter(of_data), SHAPE), (latent,) if isinstance(latent, int) else tuple(latent))

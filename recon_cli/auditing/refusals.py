@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from recon_cli.auditing.calling import Problem
-from recon_cli.auditing.limiting import worded
+from recon_cli.auditing.limiting import Lacking, worded
 from recon_cli.auditing.reach.roles import is_setting, needed
 from recon_cli.errors import ReconError
 
@@ -41,8 +41,8 @@ def refusal(problem: Problem, refused: list[tuple[str, BaseException]]) -> Recon
             if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name) and n.value.id == name
         ]
         if defaults := " ".join(f"--bind {name}.{attr}={options[attr]}" for attr in dict.fromkeys(read) if attr in options):
-            return ReconError(f"{spelled} reads {name}, which is not there.", f"By the file's own defaults: {defaults}")
-        return ReconError(
+            return Lacking(f"{spelled} reads {name}, which is not there.", f"By the file's own defaults: {defaults}")
+        return Lacking(
             f"{spelled} reads {name}, which is not there.",
             f"Give it: --bind {name}=VALUE (dots are fine: --bind {name}.batch_size=128).",
         )
@@ -51,11 +51,11 @@ def refusal(problem: Problem, refused: list[tuple[str, BaseException]]) -> Recon
         if settings := [key for key in problem.plan.trace.nodes if is_setting(problem.plan, key)]:
             return needed(settings, problem.plan, problem.reached)
         if problem.reached.bound and type(getattr(error, "obj", None)) is type(problem.reached.owner):
-            return ReconError(
+            return Lacking(
                 f"{spelled} reads self.{name}, which the stand-in does not have ({words}).", f"Give it: --self {name}=VALUE."
             )
     if isinstance(error, KeyError):
-        return ReconError(
+        return Lacking(
             f"{spelled} needs a key that is not among what was passed ({words}).",
             f"Give it: --bind {str(error).strip(chr(39))}=VALUE." if len(str(error)) < 50 else "Give it with --bind.",
         )

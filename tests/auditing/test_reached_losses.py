@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
+from enum import Enum
 from typing import Any
 
 import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
+from torch.nn import functional as F
 
 from recon_cli.auditing import audit
+from recon_cli.commands._options import NamedValue
+from recon_cli.errors import ReconError
 
 ROWS = {"shape": (6,), "latent": 3}
 
@@ -40,3 +45,81 @@ def test_a_misprinted_kl_beside_a_normalised_likelihood_is_none() -> None:
 
     assert audit(misprinted, **ROWS).defects == ("kl-not-kl",)
     assert torch.is_grad_enabled()
+
+
+def means_and_widths(params_out, target):
+    means_out, sigmas_out = params_out
+    return F.gaussian_nll_loss(means_out, target, sigmas_out**2, full=True)
+
+
+def locations_and_scales(loc_out, scale_out, y):
+    return -Normal(loc_out, scale_out).log_prob(y).mean()
+
+
+@pytest.mark.parametrize("loss", [means_and_widths, locations_and_scales])
+def test_of_two_outputs_that_lean_on_each_other_one_is_the_spread(loss: Callable[..., Any]) -> None:
+    (row,) = audit(loss, **ROWS).rows
+    assert (row.family, row.verdict) == ("heteroscedastic-gaussian", "reconstruction-only")
+
+
+def hinge(real, logits_fake):
+    return (F.relu(1 - real).mean() + F.relu(1 + logits_fake).mean()) / 2
+
+
+def least_squares(disc_a, disc_b):
+    return F.mse_loss(disc_a, torch.ones_like(disc_a)) + F.mse_loss(disc_b, torch.zeros_like(disc_b))
+
+
+@pytest.mark.parametrize("loss", [lambda logits_real, logits_fake: hinge(logits_real, logits_fake), least_squares])
+def test_scores_that_meet_nothing_are_no_reconstruction(loss: Callable[..., Any]) -> None:
+    with pytest.raises(ReconError, match="compared with no argument, nor with one another"):
+        audit(loss, **ROWS)
+
+
+class Mode(Enum):
+    """Which loss it is."""
+
+    SQUARES = 1
+    LINES = 2
+
+
+class Settled:
+    """Reads what nobody gave: sizes, tensors, a member of an enumeration, parts of arguments."""
+
+    def __init__(self, beta):
+        self.beta = beta
+
+    def tensor(self, x, recon, a, b):
+        self.level = self.level.to(x.dtype)
+        return ((x - recon) ** 2).sum() + (self.level * (a * b).exp() + a**4).sum()
+
+    def sizes(self, x, recon):
+        return ((x.reshape(-1, self.width) - recon.reshape(-1, self.width)) ** 2).sum() / torch.zeros(self.count).numel()
+
+    def enumerated(self, x, recon):
+        if self.mode is Mode.SQUARES:
+            return ((x - recon) ** 2).sum()
+        return (x - recon).abs().sum()
+
+    def parts(self, batch, out, options):
+        mu, logvar = out["mu"], out["logvar"]
+        kl = 0.5 * (mu**2 + logvar.exp() - logvar - 1).sum()
+        return ((batch["x"] - out["recon"]) ** 2).sum() + options.beta * kl + out["terms"]["coef"] * kl
+
+
+@pytest.mark.parametrize(("method", "asked_for"), [
+    ("tensor", '--self "level=torch.tensor(1.0)"'), ("sizes", "--self width=1 --self count=1"),
+    ("enumerated", "--self mode=Mode.SQUARES"), ("parts", '--bind "out[\'terms\'][\'coef\']=1" --bind options.beta=1'),
+])  # fmt: skip
+def test_what_a_message_asks_for_is_enough_as_it_is_written(method: str, asked_for: str) -> None:
+    word = f"{__file__}:Settled.{method}"
+    with pytest.raises(ReconError) as caught:
+        audit(word, **ROWS)
+    assert asked_for in caught.value.hint
+    words = shlex.split(asked_for)
+    options: dict[str, dict[str, object]] = {"--bind": {}, "--self": {}}
+    for option, text in zip(words[::2], words[1::2], strict=True):
+        options[option] |= [NamedValue().read(text, option)]
+    result = audit(word, **ROWS, bind=options["--bind"], attributes=options["--self"])
+    assert result.verdict == {"parts": "elbo", "tensor": "unrecognised"}.get(method, "reconstruction-only")
+    assert result.rows[0].family == "gaussian"

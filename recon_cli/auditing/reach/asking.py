@@ -25,9 +25,9 @@ SKIPPED = ("-", "_", "", "skip")  # words of --args for no role
 
 def asked(
     call: CallPlan, reached: Reached, parameters: list[inspect.Parameter], bind: Mapping[str, object], words: list[str],
-    keys: dict[str, bool],
+    keys: dict[str, bool], given: Mapping[str, object],
 ) -> Trace:  # fmt: skip
-    """Return what the function asks of its arguments, where each that is not given is a stand-in.
+    """Return what the function asks of its arguments, where each that is not ``given``, or part of one, is a stand-in.
 
     ``keys`` are those that it reads of its keywords, and whether they may be left out: those that are missed in the call are
     put to them.
@@ -42,11 +42,11 @@ def asked(
             function = with_names(function, {name: trace.stand_in(name) for name in call.free})
         return function(*arguments, **keywords)
 
-    trace = traced(run)
+    trace = traced(run, given)
     while any(p.kind is p.VAR_KEYWORD for p in parameters) and (new := absent(trace.error) - keys.keys()):
         before = str(trace.error)
         keys |= dict.fromkeys(sorted(new), False)
-        trace = traced(run)
+        trace = traced(run, given)
         if str(trace.error) == before:  # it is not there that they were looked for
             for key in new:
                 del keys[key]

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from recon_cli.auditing.calling import Problem
 from recon_cli.auditing.latents import measure
-from recon_cli.auditing.limiting import worded
+from recon_cli.auditing.limiting import Lacking, worded
 from recon_cli.auditing.matching import bare, laid_out, latent_keys, of_classes, pairs, smaller, with_classes
 from recon_cli.auditing.measuring import reconstruction
 from recon_cli.auditing.probes import benign, gradients
@@ -103,7 +103,7 @@ def searched(problem: Problem) -> tuple[Problem, str]:
     if fits:
         best = max(fits, key=lambda each: each.good)
         return smaller(best.problem), best.odd
-    raise unmatched(problem, errors)
+    raise unmatched(problem, errors, seen)
 
 
 def laid(problem: Problem) -> tuple[Problem, str]:
@@ -241,6 +241,7 @@ def cost(roles: Mapping[str, str], plan: CallPlan, groups: Sequence[set[str]], s
     slots = {slot.key: slot for slot in plan.slots()}
     new = [key for key, role in roles.items() if role != slots[key].role]
     whole = [group for group in groups if {"recon", "target"} <= {roles.get(key) for key in group}]
+    nameless = len(roles) == 2 and not any(slot.role in DATA for slot in slots.values())  # two that do not meet
     turned = {(slots[key].role, roles[key]) for key in new}
     if {("recon", "target"), ("target", "recon")} <= turned:
         return math.inf  # names that tell are not turned
@@ -250,6 +251,8 @@ def cost(roles: Mapping[str, str], plan: CallPlan, groups: Sequence[set[str]], s
             return math.inf
         bare_role = slots[key].role == "unknown" and roles[key] in ("recon", "target") and not any(key in g for g in whole)
         if bare_role and groups and len(roles) > 2:
+            return math.inf
+        if bare_role and nameless and (seen or plan.trace.error is None):
             return math.inf
     total = sum(costs_of(slots[key], plan, seen).get(role, math.inf) for key, role in roles.items())
     total += seen is None and [*roles.values()].count("mu") > 1  # of two means one may be the prior's
@@ -345,18 +348,24 @@ def why(slot: Slot, role: str, others: Sequence[str]) -> str:
     return f"{slot.how} beside {with_whom}" if others else f"{slot.how}, as nothing else is"
 
 
-def unmatched(problem: Problem, errors: Sequence[BaseException]) -> ReconError:
+def unmatched(problem: Problem, errors: Sequence[BaseException], seen: Structure | None) -> ReconError:
     """Return the error for arguments of which no hypothesis runs."""
     plan, spelled = problem.plan, problem.reached.spelled
     unknown = [slot.key for slot in plan.role("unknown")]
     first = [f"{e}" if isinstance(e, ReconError) else worded(e) for e in errors[:1]]
-    if not unknown and errors and isinstance(errors[0], ReconError):
+    if errors and isinstance(errors[0], ReconError) and (not unknown or isinstance(errors[0], Lacking)):
         return errors[0]
     if not unknown and not errors:
         others = ", ".join(f"{slot.key} ({slot.role})" for slot in plan.slots()) or "no arguments"
         return ReconError(
             f"No argument of {spelled} could be matched to the reconstruction; found {others}.",
             "Name the roles in the order of the arguments: --args recon,target,mu,logvar.",
+        )
+    if seen and not errors and all({key} in seen.groups for key in unknown):
+        are = "are compared with no argument" if unknown[1:] else "is compared with no argument"
+        return ReconError(
+            f"{' and '.join(unknown)} of {spelled} {are}, nor with one another: scores, perhaps, and no reconstruction.",
+            "Audit the function that compares a reconstruction with data, or say which argument is one: --args recon,target.",
         )
     tries = "".join(f"; the first try ended with: {words}" for words in first)
     return ReconError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -60,6 +60,7 @@ class CallPlan:
     taken: list[str] = field(default_factory=list)
     wanted: dict[str, object] = field(default_factory=dict)
     trace: Trace = field(default_factory=lambda: Trace(True))
+    given: Mapping[str, object] = field(default_factory=dict)
     kept: list[Slot] = field(default_factory=list, init=False)
 
     def slots(self) -> list[Slot]:

@@ -31,7 +31,20 @@ from recon_cli.auditing.watching import Watch
 LABELLED = {"cross_entropy": 1, "nll_loss": 1, "one_hot": 0, "embedding": 0, "gather": 2, "take_along_dim": 1, "long": 0}
 KEPT = {"device": torch.device("cpu"), "dtype": torch.float64, "is_cuda": False, "requires_grad": True, "layout": torch.strided}
 NUMBERS = {"reduction", "dim", "delta", "beta", "p", "ignore_index", "label_smoothing"}  # of torch's losses, that are no tensors
-FILLING = {"full", "full_like", "fill_", "masked_fill", "masked_fill_", "clamp", "clamp_min", "clamp_max", "__setitem__"}
+FILLING = {
+    "full",
+    "full_like",
+    "fill_",
+    "masked_fill",
+    "masked_fill_",
+    "clamp",
+    "clamp_min",
+    "clamp_max",
+    "__setitem__",
+    "__getitem__",
+}
+SHAPING = {"view", "reshape", "permute", "transpose", "expand", "repeat", "unsqueeze", "squeeze", "flatten", "split", "chunk"}
+CREATING = {"zeros", "ones", "empty", "full", "rand", "randn", "arange", "eye"}
 PATIENCE = 40  # truths told in one way, before a loop that waits for the other gets it
 ENTRIES = ("first", "second")  # keys of a dictionary whose keys are only listed
 
@@ -45,6 +58,8 @@ class Trace(TorchFunctionMode):
         labels that a loss leaves out.
     reduced
         keys of what was summed over an axis that is counted.
+    given
+        values of parts, by their keys.
     result, error
         what the call returned; what it raised.
     """
@@ -57,6 +72,7 @@ class Trace(TorchFunctionMode):
         self.reduced: set[str] = set()
         self.ignored: set[int] = set()
         self.most = MOST
+        self.given: Mapping[str, object] = {}
         self.result: Any = None
         self.error: BaseException | None = None
 
@@ -97,7 +113,10 @@ class Trace(TorchFunctionMode):
     def operate(self, name: str, args: Any, kwargs: Mapping[str, Any], inside: Sequence[Traced] | None = None) -> Any:
         """Record an operation of torch and return its stand-in."""
         inside = [*within((args, kwargs))] if inside is None else inside
-        for each in within(args[:1]) if name in FILLING else inside:
+        settings = [*within(args[name in SHAPING :])] if name in SHAPING | CREATING else []
+        for each in settings:
+            each._count()
+        for each in within(args[:1]) if settings or name in FILLING else inside:
             each._use("tensor")
             if len(each._origins) == 1:
                 each._origins[0].uses.add("tensor")
@@ -186,12 +205,21 @@ class Traced(torch.Tensor):
             self._node.uses.add(how)
             named(self._node, self)
 
-    def _part(self, kind: str, which: Any) -> Traced:
-        """Return a stand-in for a part."""
+    def _count(self) -> None:
+        """Record that it, or what it is made of, is a size or a position."""
+        for origin in self._origins:
+            origin.uses.add("number")
+
+    def _part(self, kind: str, which: Any) -> Any:
+        """Return a stand-in for a part, or the value that is given for it."""
         if self._node is None:
             return stand_in(self._trace, None, [self], self._summed, self._torch_made)
         named(self._node, self)
-        return stand_in(self._trace, self._node.part(kind, which))
+        part = self._node.part(kind, which)
+        if part.key in self._trace.given:
+            part.uses.add("given")
+            return self._trace.given[part.key]
+        return stand_in(self._trace, part)
 
     def _meets(self, name: str, *others: Any) -> Traced:
         """Record an operation of Python."""
@@ -248,7 +276,7 @@ class Traced(torch.Tensor):
     def __setattr__(self, name: str, value: Any) -> None:
         pass
 
-    def __getitem__(self, key: Any) -> Traced:
+    def __getitem__(self, key: Any) -> Any:
         if isinstance(key, Traced) and key._node is not None and key._node.entry and self._node is not None:
             return self._part("item", key._node.entry)
         if isinstance(key, str) or (isinstance(key, int) and self._node is not None and not isinstance(key, bool)):
@@ -259,10 +287,13 @@ class Traced(torch.Tensor):
         beside = [each for each in key if isinstance(each, (range, list, torch.Tensor))] if isinstance(key, tuple) else []
         for axis, each in enumerate(key if isinstance(key, tuple) else (key,)):
             for index in within(each):
+                if isinstance(each, slice):
+                    index._count()
+                    continue
                 index._use("labels" if len(beside) > 1 else "index")  # one of each row's, or these of every row
                 for origin in index._origins:
                     origin.axes.add(axis)
-        return self._trace.operate("__getitem__", (self, key), {})  # type: ignore[no-any-return]
+        return self._trace.operate("__getitem__", (self, key), {})
 
     def __setitem__(self, key: Any, value: Any) -> None:
         self._trace.operate("__setitem__", (self, key, value), {})
@@ -285,10 +316,10 @@ class Traced(torch.Tensor):
         if not count and self._node is not None:
             self._node.uses.add("looped")
             for part, entry in zip(parts, ENTRIES, strict=True):
-                part._node.entry = entry  # type: ignore[union-attr]
+                part._node.entry = entry
         return iter(parts)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Traced:
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         root = re.split(r"[.(\[]", self._node.key.removeprefix("self."))[0] if self._node is not None else ""
         for each in within((args, kwargs)):
             each._use("tensor" if role_of(root) in ("posterior", "decoder") else "passed")
@@ -417,13 +448,13 @@ TOO_MANY = re.compile(r"too many values to unpack \(expected (\d+)\)")
 MOST = 8  # parts of ``*parts``
 
 
-def traced(call: Callable[[Trace], Any]) -> Trace:
+def traced(call: Callable[[Trace], Any], given: Mapping[str, object] | None = None) -> Trace:
     """Return what a call does with stand-ins: with every truth true, and with every truth false where that raises."""
     traces: list[Trace] = []
     most = MOST
     for truth in (True, True, False):
         trace = Trace(truth)
-        trace.most = most
+        trace.most, trace.given = most, given or {}
         try:
             with lent(), Watch(), trace, quiet():
                 trace.result = call(trace)
