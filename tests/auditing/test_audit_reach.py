@@ -356,7 +356,7 @@ def g(pred, x):
 """
     (tmp_path / "loss.py").write_text(text)
     assert audit(f"{tmp_path / 'loss.py'}:Net.objective", **ROWS).rows[0].tradeoff == pytest.approx(0.5)
-    with pytest.raises(ReconError, match="g reads F, which is not there"):
+    with pytest.raises(ReconError, match="g calls F, which is not there"):
         audit(f"{tmp_path / 'loss.py'}:g")
 
 

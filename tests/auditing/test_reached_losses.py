@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable
 from enum import Enum
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -123,3 +124,50 @@ def test_what_a_message_asks_for_is_enough_as_it_is_written(method: str, asked_f
     result = audit(word, **ROWS, bind=options["--bind"], attributes=options["--self"])
     assert result.verdict == {"parts": "elbo", "tensor": "unrecognised"}.get(method, "reconstruction-only")
     assert result.rows[0].family == "gaussian"
+
+
+LACKING = """
+from nowhere import Signal, helper, opt, tracker
+
+def told(x: Signal, y):
+    if isinstance(x, Signal):
+        x, y = x.samples, y.samples
+    tracker.add("mean", x.mean())
+    return (x - y).abs().sum()
+
+def options(x, y):
+    return opt.weight * (x - y).abs().sum() + opt.rest
+
+def calls(x, y):
+    return helper(x, y)
+
+def imports(x, y):
+    import nowhere.deep
+    return nowhere.deep.loss(x, y)
+"""
+
+
+def test_what_is_not_there_and_only_told_is_left_out_and_the_rest_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "lacking.py"
+    file.write_text(LACKING)
+    (row,) = audit(f"{file}:told", **ROWS).rows
+    assert (row.family, row.verdict) == ("laplace", "reconstruction-only")
+    for name, words in {
+        "options": "--bind opt.weight=1 --bind opt.rest=1",
+        "calls": 'calls helper, which is not there.*--bind "helper=EXPRESSION"',
+        "imports": "imports when it is called, and cannot: ModuleNotFoundError: No module named 'nowhere'",
+    }.items():
+        with pytest.raises(ReconError, match=words):
+            audit(f"{file}:{name}", **ROWS)
+
+
+def test_folders_without_a_file_in_one_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Packages by their folders alone, in the folder where recon is called, one of whose files cannot be imported."""
+    inner = tmp_path / "outer" / "middle" / "inner"
+    inner.mkdir(parents=True)
+    (inner / "broken.py").write_text("import nowhere\n")
+    (inner / "own.py").write_text(
+        "from outer.middle.inner.broken import Part\ndef f(x, recon):\n    return (x - recon).square().sum()\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    assert audit("outer/middle/inner/own.py:f", **ROWS).verdict == "reconstruction-only"

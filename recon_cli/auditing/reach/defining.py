@@ -12,7 +12,7 @@ import contextlib
 import importlib
 import linecache
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -108,9 +108,11 @@ def extend(
                     continue
             fault = error if wanted in bound_by(node) else fault
             leave(node)
+    read_by = [node for node in kept if isinstance(node, (*Definition, ast.ClassDef))]
+    names |= {name: absent(name) for name in extract.missing - names.keys() if is_idle(name, read_by)}
     if fault is not None and wanted not in names:
-        absent = extract.missing - {wanted}
-        isnt = f", where {' and '.join(sorted(absent))} {'is' if len(absent) == 1 else 'are'} not there" if absent else ""
+        lost = sorted(extract.missing - {wanted})
+        isnt = f", where {' and '.join(lost)} {'is' if len(lost) == 1 else 'are'} not there" if lost else ""
         name = getattr(fault, "name", None) if isinstance(fault, NameError) else None
         raise ReconError(
             f"{wanted} of {path.name} cannot be defined alone{isnt}: {worded(fault)}.",
@@ -161,6 +163,21 @@ def absent(name: str) -> Absence:
         """Take what the one that is not there takes."""
 
     return Absence(name, (), {"_absent": True, "__init__": made})
+
+
+def is_idle(name: str, nodes: Iterable[ast.AST]) -> bool:
+    """Whether code only asks or says what is one of a name's, or tells it something and takes no answer, as a log."""
+    reads, idle = set[ast.AST](), set[ast.AST]()
+    for node in (inner for each in nodes for inner in ast.walk(each)):
+        if isinstance(node, ast.Name) and node.id == name:
+            reads.add(node)
+        elif isinstance(node, ast.Expr) and root_of(node.value) == name:
+            idle.update(ast.walk(node.value.func if isinstance(node.value, ast.Call) else node.value))
+        elif isinstance(node, ast.Call) and root_of(node.func) in ("isinstance", "issubclass"):
+            idle.update(inner for argument in node.args[1:] for inner in ast.walk(argument))
+        for annotation in (getattr(node, "annotation", None), getattr(node, "returns", None)):
+            idle.update(ast.walk(annotation) if annotation is not None else ())
+    return reads <= idle
 
 
 def define(node: ast.stmt, text: str, label: str, names: dict[str, object], wanted: str) -> None:
