@@ -153,7 +153,7 @@ def test_what_is_not_there_and_only_told_is_left_out_and_the_rest_is_named(tmp_p
     (row,) = audit(f"{file}:told", **ROWS).rows
     assert (row.family, row.verdict) == ("laplace", "reconstruction-only")
     for name, words in {
-        "options": "--bind opt.weight=1 --bind opt.rest=1",
+        "options": "--bind opt.rest=1 --bind opt.weight=1",
         "calls": 'calls helper, which is not there.*--bind "helper=EXPRESSION"',
         "imports": "imports when it is called, and cannot: ModuleNotFoundError: No module named 'nowhere'",
     }.items():
@@ -171,3 +171,72 @@ def test_folders_without_a_file_in_one_another(tmp_path: Path, monkeypatch: pyte
     )
     monkeypatch.chdir(tmp_path)
     assert audit("outer/middle/inner/own.py:f", **ROWS).verdict == "reconstruction-only"
+
+
+REGISTERED = """
+import torch
+from argparse import Namespace
+from torch.nn import functional as F
+
+torch.manual_seed(0)  # more than a definition
+LOSSES = {}
+
+class Table:
+    def __init__(self):
+        self.kept = {}
+    def register(self, name):
+        return lambda function: self.kept.setdefault(name, function)
+
+TABLE = Table()
+
+def register(name):
+    def decorate(function):
+        LOSSES[name] = function
+        return function
+    return decorate
+
+@register("l1")
+def lines(a, b):
+    return (a - b).abs().sum()
+
+@register("mse")
+def squares(a, b):
+    return ((a - b) ** 2).sum()
+
+@TABLE.register("l1")
+def tabled(a, b):
+    return (a - b).abs().sum()
+
+def by_name(recon, x, kind="l1"):
+    return LOSSES[kind](recon, x)
+
+def by_table(recon, x):
+    return TABLE.kept["l1"](recon, x)
+
+class Trainer:
+    def __init__(self, model, options=Namespace(weight=3.0)):
+        self.options = options
+    def loss(self, recon, x):
+        return self.options.weight * (recon - x).abs().sum()
+
+class Weighted:
+    def __init__(self, criterion):
+        self.criterion = criterion
+    def loss(self, shares, y_hat, y):
+        return sum((shares[n] * self.criterion(y_hat[n], y)).mean() for n in range(2))
+
+def answered(out, x):
+    return (out.mean - x).abs().sum()
+
+def sampled(output, x):
+    return (output.sample - x).abs().sum()
+"""
+
+
+def test_what_decorators_and_defaults_hold_is_there(tmp_path: Path) -> None:
+    file = tmp_path / "registered.py"
+    file.write_text(REGISTERED)
+    for name in ("by_name", "by_table", "Trainer.loss", "answered", "sampled"):
+        assert audit(f"{file}:{name}", **ROWS).rows[0].family == "laplace", name
+    with pytest.raises(ReconError, match=r"needs self.criterion.*--self \"criterion=nn.MSELoss"):
+        audit(f"{file}:Weighted.loss", **ROWS)

@@ -20,7 +20,7 @@ from typing import Any
 
 from recon_cli.auditing.limiting import from_outside, worded
 from recon_cli.auditing.reach.expressions import MODULES
-from recon_cli.auditing.reach.extracting import Definition, bound_by, changes, needed_by, owners, root_of, runs
+from recon_cli.auditing.reach.extracting import Definition, bound_by, changes, filled_by, needed_by, owners, root_of, runs
 from recon_cli.auditing.reach.source_files import tree_of
 from recon_cli.errors import ReconError
 from recon_cli.runtime.user_code import OWN
@@ -98,7 +98,7 @@ def extend(
             leave(node)
             continue
         try:
-            define(node, text, label, names, wanted)
+            define(node, text, label, names, wanted, own)
         except BaseException as error:
             if from_outside(error):
                 raise
@@ -180,7 +180,9 @@ def is_idle(name: str, nodes: Iterable[ast.AST]) -> bool:
     return reads <= idle
 
 
-def define(node: ast.stmt, text: str, label: str, names: dict[str, object], wanted: str) -> None:
+def define(
+    node: ast.stmt, text: str, label: str, names: dict[str, object], wanted: str, own: Mapping[str, ast.AST]
+) -> None:  # fmt: skip
     """Execute a top-level statement; a definition's bases, defaults and annotations that are not there are stand-ins for it."""
     tries: list[ast.stmt] = [node]
     if isinstance(node, ast.ClassDef) and node.name == wanted:  # a base that cannot be one: its methods will do
@@ -190,7 +192,7 @@ def define(node: ast.stmt, text: str, label: str, names: dict[str, object], want
     try:
         while True:
             try:
-                return run(tries[0], text, label, names)
+                return run(tries[0], text, label, names, own)
             except NameError as error:
                 if not isinstance(node, (*Definition, ast.ClassDef)) or not error.name or error.name in standing:
                     raise
@@ -205,13 +207,14 @@ def define(node: ast.stmt, text: str, label: str, names: dict[str, object], want
             names.pop(name, None)
 
 
-def run(node: ast.stmt, text: str, label: str, names: dict[str, object]) -> None:
-    """Execute one top-level statement, no decorators; its source stays readable, by its own lines."""
+def run(node: ast.stmt, text: str, label: str, names: dict[str, object], own: Mapping[str, ast.AST]) -> None:
+    """Execute one top-level statement, decorators only of registries; its source stays readable, by its own lines."""
     for inner in ast.walk(node):
         if isinstance(inner, Definition):
             inner.decorator_list = [
-                d for d in inner.decorator_list if ast.unparse(d) in ("staticmethod", "classmethod", "property")
-            ]
+                d for d in inner.decorator_list
+                if ast.unparse(d) in ("staticmethod", "classmethod", "property") or (inner is node and filled_by(d, own))
+            ]  # fmt: skip
         elif isinstance(inner, ast.ClassDef):
             inner.decorator_list = [d for d in inner.decorator_list if root_of(d) in names]
     linecache.cache[label] = (len(text), None, text.splitlines(keepends=True), label)

@@ -107,7 +107,9 @@ def changes(node: ast.stmt, own: Mapping[str, ast.AST]) -> dict[str, set[str]]:
     ``a.b = 1``, ``a["k"] *= 2``, ``a.f()``, ``setattr(a, "b", 1)``, ``patch(a, "b")``, and what a function of the file does so.
     """
     changed: dict[str, set[str]] = {}
-    if isinstance(node, (*Definition, ast.ClassDef, ast.Import, ast.ImportFrom)) or is_main(node):
+    if isinstance(node, (*Definition, ast.ClassDef)):
+        return {name: set() for each in node.decorator_list for name in filled_by(each, own)}
+    if isinstance(node, (ast.Import, ast.ImportFrom)) or is_main(node):
         return changed
     for n in ast.walk(node):
         if isinstance(n, (ast.Attribute, ast.Subscript)) and isinstance(n.ctx, (ast.Store, ast.Del)):
@@ -128,6 +130,17 @@ def changes(node: ast.stmt, own: Mapping[str, ast.AST]) -> dict[str, set[str]]:
                 for name, attributes in changes(each, {}).items():
                     changed.setdefault(name, set()).update(attributes)
     return changed
+
+
+def filled_by(decorator: ast.expr, own: Mapping[str, ast.AST]) -> set[str]:
+    """Return what of the file a decorator puts what it decorates into, a registry: ``@add("mse")``, ``@LOSSES.register``."""
+    root = root_of(decorator)
+    if isinstance(made := own.get(root), (ast.Assign, ast.AnnAssign)):
+        return {root}
+    inside = [*ast.walk(made)] if isinstance(made, ast.FunctionDef) else []
+    stores = [n for n in inside if isinstance(n, ast.Subscript) and isinstance(n.ctx, ast.Store)]
+    calls = [n.value.func for n in inside if isinstance(n, ast.Expr) and isinstance(n.value, ast.Call)]
+    return {name for each in (*stores, *calls) if isinstance(own.get(name := root_of(each)), (ast.Assign, ast.AnnAssign))}
 
 
 def words_in(node: ast.AST) -> set[str]:

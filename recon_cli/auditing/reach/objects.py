@@ -35,7 +35,7 @@ def source(code: Any) -> ast.AST | None:
 
 def head_of(key: str) -> str:
     """Return the name with which ``a.b['c']`` begins."""
-    return re.split(r"[.\[]", key, maxsplit=1)[0]
+    return re.split(r"[.(\[]", key, maxsplit=1)[0]
 
 
 def assign(owner: object, attributes: Mapping[str, object]) -> None:

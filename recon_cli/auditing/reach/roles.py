@@ -221,6 +221,8 @@ def attributes_of(node: Node, call: CallPlan, missing: list[str]) -> dict[str, o
     """Return what an object has: attributes that are no tensor's; and all that are read, where one has a role."""
     parts = {name: part for name, part in node.of("attr").items() if part.touched}
     own = {name for name in parts if name not in TENSOR_WORDS and (not hasattr(Tensor, name) or role_of(name))}
+    if role_of(node.name) == "recon" and not any(("call", "") in part.parts for part in parts.values()):
+        own |= parts.keys()  # of what a model answered: its .mean, its .sample, and no distribution's
     if "tensor" in node.uses or not own:
         return {}
     return {name: shaped(part, call, None, missing, name) for name, part in parts.items()}
