@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
@@ -240,3 +241,33 @@ def test_what_decorators_and_defaults_hold_is_there(tmp_path: Path) -> None:
         assert audit(f"{file}:{name}", **ROWS).rows[0].family == "laplace", name
     with pytest.raises(ReconError, match=r"needs self.criterion.*--self \"criterion=nn.MSELoss"):
         audit(f"{file}:Weighted.loss", **ROWS)
+
+
+DEFAULTS = """
+from nowhere import CFG, beta, helper
+
+def product(recon, x, scale_by=beta * 2):
+    return scale_by * (recon - x).abs().sum()
+
+def item(recon, x, scale_by=CFG["weights"]["l1"]):
+    return scale_by * (recon - x).abs().sum()
+
+def attribute(recon: helper.Image | None, x, scale_by=1 + CFG.weight):
+    return scale_by * (recon - x).abs().sum()
+"""
+
+
+@pytest.mark.parametrize("name", ["product", "item", "attribute"])
+def test_a_default_that_is_not_there_is_none(name: str, tmp_path: Path) -> None:
+    (tmp_path / "defaults.py").write_text(DEFAULTS)
+    with pytest.raises(ReconError, match=r"needs scale_by, which has no default.*--bind scale_by=1"):
+        audit(f"{tmp_path / 'defaults.py'}:{name}", **ROWS)
+
+
+def test_bytes_of_another_coding_in_a_comment(tmp_path: Path) -> None:
+    (tmp_path / "coded.py").write_bytes(b"# \xff\xfe\ndef f(recon, x):\n    return (recon - x).abs().sum()\n")
+    if sys.version_info < (3, 12):
+        assert audit(f"{tmp_path / 'coded.py'}:f", **ROWS).rows[0].family == "laplace"
+    else:
+        with pytest.raises(ReconError, match="does not parse"):
+            audit(f"{tmp_path / 'coded.py'}:f", **ROWS)

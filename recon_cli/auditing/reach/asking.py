@@ -15,6 +15,7 @@ from typing import Any
 
 from recon_cli.auditing.reach.call_plans import CallPlan, Slot
 from recon_cli.auditing.reach.callables import Reached, with_names
+from recon_cli.auditing.reach.defining import Absence
 from recon_cli.auditing.reach.expressions import Expression
 from recon_cli.auditing.reach.tracing import Trace, traced
 from recon_cli.auditing.reach.vocabulary import DATA, FLAGS, LATENT, RECORDS, meaning_of, role_of
@@ -205,4 +206,5 @@ def parameters_of(reached: Reached) -> list[inspect.Parameter]:
         raise ReconError(
             f"The arguments of {reached.spelled} cannot be read: {error}.", "Wrap it in a function with named ones."
         ) from error
-    return parameters[1:] if reached.bound else parameters
+    known = [each.replace(default=each.empty) if isinstance(each.default, Absence) else each for each in parameters]
+    return known[1:] if reached.bound else known

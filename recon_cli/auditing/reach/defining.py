@@ -109,7 +109,7 @@ def extend(
             fault = error if wanted in bound_by(node) else fault
             leave(node)
     read_by = [node for node in kept if isinstance(node, (*Definition, ast.ClassDef))]
-    names |= {name: absent(name) for name in extract.missing - names.keys() if is_idle(name, read_by)}
+    names |= {name: absent(name) for name in extract.missing - {*names, wanted} if is_idle(name, read_by)}
     if fault is not None and wanted not in names:
         lost = sorted(extract.missing - {wanted})
         isnt = f", where {' and '.join(lost)} {'is' if len(lost) == 1 else 'are'} not there" if lost else ""
@@ -156,6 +156,10 @@ class Absence(type):
         return absent(name)
 
 
+for word in ("getitem", "add", "radd", "sub", "rsub", "mul", "rmul", "truediv", "rtruediv", "pow", "rpow", "neg", "or", "ror"):
+    setattr(Absence, f"__{word}__", lambda cls, *_: absent(cls.__name__))  # of defaults, and annotations
+
+
 def absent(name: str) -> Absence:
     """Return a stand-in, which may be a base, a default, an annotation."""
 
@@ -177,7 +181,7 @@ def is_idle(name: str, nodes: Iterable[ast.AST]) -> bool:
             idle.update(inner for argument in node.args[1:] for inner in ast.walk(argument))
         for annotation in (getattr(node, "annotation", None), getattr(node, "returns", None)):
             idle.update(ast.walk(annotation) if annotation is not None else ())
-    return reads <= idle
+    return bool(reads) and reads <= idle
 
 
 def define(

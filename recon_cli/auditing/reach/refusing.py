@@ -76,7 +76,8 @@ def check_runnable(reached: Reached) -> None:
     at = f" (line {line_of(code, step)}: {ast.unparse(step)})" if step is not None else ""
     raise ReconError(
         f"{reached.spelled} is a training loop{at}, and takes no tensors of a loss: recon does not run it.",
-        "Give the function that takes the tensors and returns the loss; put the lines that compute it in one, if there is none.",
+        "Give the function that takes the tensors and returns the loss, or have the script run up to its first step: "
+        "recon audit --run SCRIPT.py.",
     )
 
 
