@@ -271,3 +271,25 @@ def test_bytes_of_another_coding_in_a_comment(tmp_path: Path) -> None:
     else:
         with pytest.raises(ReconError, match="does not parse"):
             audit(f"{tmp_path / 'coded.py'}:f", **ROWS)
+
+
+def by_columns(y_pred, y):
+    return -Normal(y_pred[..., 0], F.softplus(y_pred[..., 1])).log_prob(y).mean()
+
+
+def by_chunks(out, target):
+    mean, log_var = out.chunk(2, dim=1)
+    return 0.5 * ((target - mean) ** 2 / log_var.exp() + log_var).sum()
+
+
+def unbound(prediction, y):
+    mean, log_var = prediction.unbind(-1)
+    return 0.5 * ((y - mean) ** 2 / log_var.exp() + log_var).sum()
+
+
+@pytest.mark.parametrize(("loss", "shapes"), [
+    (by_columns, {"y_pred": (6, 2), "": (6,)}), (by_columns, (6,)), (by_chunks, {"out": (12,), "target": (6,)}), (unbound, None),
+])  # fmt: skip
+def test_a_prediction_in_two_halves_is_a_mean_and_its_spread(loss: Callable[..., Any], shapes: Any) -> None:
+    (row,) = audit(loss, shapes).rows
+    assert (row.family, row.verdict) == ("heteroscedastic-gaussian", "reconstruction-only")

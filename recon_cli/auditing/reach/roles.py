@@ -13,7 +13,7 @@ from torch import Tensor
 
 from recon_cli.auditing.limiting import Lacking
 from recon_cli.auditing.reach.asking import SKIPPED, around, asked, handed_on, keys_of, parameters_of, read, wanted
-from recon_cli.auditing.reach.call_plans import BoundNumber, CallPlan, DecoderOutputs, Pair, Slot, substitute
+from recon_cli.auditing.reach.call_plans import BoundNumber, CallPlan, DecoderOutputs, Pair, Slot, Stacked, substitute
 from recon_cli.auditing.reach.callables import Reached
 from recon_cli.auditing.reach.expressions import Expression, resolved
 from recon_cli.auditing.reach.objects import Stand, head_of
@@ -87,7 +87,25 @@ def plan(reached: Reached, bind: Mapping[str, object], order: str | None) -> Cal
     if missing:
         raise needed(missing, call, reached)
     models(call)
+    two_in_one(call)
     return call
+
+
+def two_in_one(call: CallPlan) -> None:
+    """Have a prediction that is taken apart in two halves be a mean and, in the other half, what spreads about it."""
+    slots = call.slots()
+    recons = [slot for slot in slots if slot.role == "recon"] or [slot for slot in slots if slot.role == "unknown"]
+    if len(recons) != 1 or [slot.role for slot in slots].count("target") != 1 or any(slot.role in LATENT for slot in slots):
+        return
+    (slot,) = recons
+    halves = call.trace.nodes[slot.key].halves if slot.key in call.trace.nodes else set()
+    if halves == {("stacked", 0), ("stacked", 1)} or {kind for kind, _ in halves} == {"joined"} and len(halves) == 1:
+        axis = next((axis for kind, axis in halves if kind == "joined"), None)
+        mean = Slot(slot.key, "recon", f"{slot.how}: its first half")
+        call.halved[slot.key] = axis
+        substitute(
+            call, slot.key, Stacked((mean, Slot(f"{slot.key}'s other half", "spread", "taken apart from the first")), axis)
+        )
 
 
 def parts_given(bind: Mapping[str, object], own: list[str], reached: Reached) -> dict[str, object]:

@@ -131,6 +131,8 @@ class Traced(torch.Tensor):
         if self._node is not None and type(key) is slice and key.step is None and unpacking(sys._getframe(1), ahead=True)[0]:
             self._node.listed = True
             return stand_in(self._trace, self._node, _start=key.start or 0)
+        if self._node is not None and isinstance(key, tuple) and key[0] is Ellipsis and key[1:] in ((0,), (1,)):
+            self._node.halves.add(("stacked", key[1]))
         beside = [each for each in key if isinstance(each, (range, list, torch.Tensor))] if isinstance(key, tuple) else []
         for axis, each in enumerate(key if isinstance(key, tuple) else (key,)):
             for index in within(each):

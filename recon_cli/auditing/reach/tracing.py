@@ -135,6 +135,12 @@ class Trace(TorchFunctionMode):
             label = kwargs.get("target", kwargs.get("index", args[position] if len(args) > position else None))
             if isinstance(label, Traced) and len(label._origins) == 1:
                 label._origins[0].uses.add("labels")
+        if name in ("chunk", "unbind") and isinstance(args[0], Traced) and args[0]._node is not None:
+            axis = kwargs.get("dim", args[-1] if len(args) > 1 + (name == "chunk") else 0)
+            if name == "unbind" and axis == -1:
+                args[0]._node.halves |= {("stacked", 0), ("stacked", 1)}
+            elif name == "chunk" and kwargs.get("chunks", args[1] if len(args) > 1 else 0) == 2:
+                args[0]._node.halves.add(("joined", axis))
         if name in ("softmax", "log_softmax") and isinstance(args[0], Traced):
             args[0]._use("softmax")
         if name == "index_select" and isinstance(args[-1], Traced) and args[-1]._node is not None:
