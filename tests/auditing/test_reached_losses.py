@@ -293,3 +293,30 @@ def unbound(prediction, y):
 def test_a_prediction_in_two_halves_is_a_mean_and_its_spread(loss: Callable[..., Any], shapes: Any) -> None:
     (row,) = audit(loss, shapes).rows
     assert (row.family, row.verdict) == ("heteroscedastic-gaussian", "reconstruction-only")
+
+
+TUTORIAL = """
+import torch
+from argparse import Namespace
+options = Namespace(weight=2.0)
+print("a script")
+for n, total in enumerate(open("nowhere")):
+    values = nowhere(n)
+
+def loss(recon, x):
+    total = 0.0
+    for n in range(2):
+        total = total + options.weight * (recon[n] - x[n]).abs().sum()
+    return total
+"""
+
+
+def test_names_of_a_functions_own_are_not_those_of_its_file(tmp_path: Path) -> None:
+    (tmp_path / "tutorial.py").write_text(TUTORIAL)
+    result = audit(f"{tmp_path / 'tutorial.py'}:loss", **ROWS)
+    assert {row.family for row in result.rows} == {"laplace"}
+    assert not [
+        note
+        for note in result.notes
+        if "not there" in note or "not run" in note.replace("without running", "") or "parser" in note
+    ]
