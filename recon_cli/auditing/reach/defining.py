@@ -20,7 +20,17 @@ from typing import Any
 
 from recon_cli.auditing.limiting import from_outside, worded
 from recon_cli.auditing.reach.expressions import MODULES
-from recon_cli.auditing.reach.extracting import Definition, bound_by, changes, filled_by, needed_by, owners, root_of, runs
+from recon_cli.auditing.reach.extracting import (
+    Definition,
+    bound_by,
+    changes,
+    filled_by,
+    needed_by,
+    owners,
+    read_by,
+    root_of,
+    runs,
+)
 from recon_cli.auditing.reach.source_files import tree_of
 from recon_cli.errors import ReconError
 from recon_cli.runtime.user_code import OWN
@@ -188,24 +198,16 @@ def define(
     node: ast.stmt, text: str, label: str, names: dict[str, object], wanted: str, own: Mapping[str, ast.AST]
 ) -> None:  # fmt: skip
     """Execute a top-level statement; a definition's bases, defaults and annotations that are not there are stand-ins for it."""
-    tries: list[ast.stmt] = [node]
-    if isinstance(node, ast.ClassDef) and node.name == wanted:  # a base that cannot be one: its methods will do
-        bare = ast.ClassDef(node.name, [], [], [n for n in node.body if isinstance(n, Definition)], [], **TYPED)
-        tries.append(ast.copy_location(bare, node))
-    standing: list[str] = []
+    definition = isinstance(node, (*Definition, ast.ClassDef))
+    standing = {name: absent(name) for name in read_by(node) - {*names, *dir(builtins)}} if definition else {}
+    names |= standing
     try:
-        while True:
-            try:
-                return run(tries[0], text, label, names, own)
-            except NameError as error:
-                if not isinstance(node, (*Definition, ast.ClassDef)) or not error.name or error.name in standing:
-                    raise
-                names[error.name] = absent(error.name)
-                standing.append(error.name)
-            except Exception:
-                if len(tries) == 1:
-                    raise
-                del tries[0]
+        run(node, text, label, names, own)
+    except Exception:
+        if not isinstance(node, ast.ClassDef) or node.name != wanted:
+            raise
+        bare = ast.ClassDef(node.name, [], [], [n for n in node.body if isinstance(n, Definition)], [], **TYPED)
+        run(ast.copy_location(bare, node), text, label, names, own)  # a base that cannot be one: its methods will do
     finally:
         for name in standing:  # what the code itself reads of them is asked for
             names.pop(name, None)
@@ -220,6 +222,7 @@ def run(node: ast.stmt, text: str, label: str, names: dict[str, object], own: Ma
                 if ast.unparse(d) in ("staticmethod", "classmethod", "property") or (inner is node and filled_by(d, own))
             ]  # fmt: skip
         elif isinstance(inner, ast.ClassDef):
-            inner.decorator_list = [d for d in inner.decorator_list if root_of(d) in names]
+            there = {key for key, value in names.items() if not isinstance(value, Absence)}
+            inner.decorator_list = [d for d in inner.decorator_list if root_of(d) in there]
     linecache.cache[label] = (len(text), None, text.splitlines(keepends=True), label)
     exec(compile(ast.Module([node], []), label, "exec"), names)
