@@ -124,8 +124,8 @@ def _audit(
     user_settings.check(reached, bind, attributes)
     for _ in range(3):
         refusing.check_runnable(reached)
-        plan = roles.plan(reached, {**nested, **reached.names}, args)
-        B = batch or batch_number(reached) or 4
+        plan = roles.plan(reached, {**bind, **nested, **reached.names}, args)
+        B, shapes = batch or batch_number(reached) or 4, plan.of_halves(shapes)
         of_data = [shapes[slot.key] for role in ("recon", "target") for slot in plan.role(role) if slot.key in shapes]
         sizes = Sizes(B, own or next(iter(of_data), SHAPE), (latent,) if isinstance(latent, int) else tuple(latent))
         problem = Problem(reached, plan, sizes, shapes=shapes, total=total)

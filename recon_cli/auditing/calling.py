@@ -204,7 +204,8 @@ class Problem:
             known = part.key in values and part.role != "decoder"
             return self.place(part, values[part.key]) if known else self.extra(part, values)
         if isinstance(part, Stacked):
-            return torch.stack([self.fill(each, values) for each in part.parts], dim=-1)
+            halves = [self.fill(each, values) for each in part.parts]
+            return torch.stack(halves, dim=-1) if part.joined is None else torch.cat(halves, dim=part.joined)
         if isinstance(part, BoundNumber):
             return self.follow.get(part.name, part.value)
         if isinstance(part, Expression):

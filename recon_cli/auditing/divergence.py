@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -296,14 +296,15 @@ def nothing_left(
     """
     posteriors = [slot.key for slot in problem.plan.role("posterior")]
     means = {mu, *(slot.key for slot in problem.plan.role("mu")), *(f"{key}.mean" for key in posteriors)} & base.keys()
-    still = {**base, **{key: torch.full_like(base[key], centre) for key in means}}
+    least = {key: torch.full_like(base[key], centre) for key in means}
     if scale is not None and prior is not None:
         meaning, variance = prior
         spot = inverse({**DEVIATION, **LINKED}[meaning], math.sqrt(variance))
         scales = {scale, *(slot.key for slot in problem.plan.role("scale")), *(f"{key}.logvar" for key in posteriors)}
-        still |= {key: torch.full_like(base[key], spot) for key in scales & base.keys()}
+        least |= {key: torch.full_like(base[key], spot) for key in scales & base.keys()}
+    most = 1e-6 * abs(weight) * base[mu].numel()
     for how in ("as it is", "sure", "nothing"):
-        there = dict(still)
+        there = {**base, **least}
         for recon in problem.plan.role("recon"):
             target = next((t for t in problem.plan.role("target") if t.group == recon.group), None)
             if target is None or base[target.key].shape != base[recon.key].shape:
@@ -312,10 +313,25 @@ def nothing_left(
             x = {"as it is": x, "sure": x.round(), "nothing": torch.zeros_like(x)}[how]
             there[target.key] = x
             there[recon.key] = x if how == "as it is" else x * (1 - 2e-13) + 1e-13
-        level = value_at(problem, there)
-        if abs(level) < 1e-6 * abs(weight) * base[mu].numel():
+        if abs(value_at(problem, there)) < most:
             return True
-    return False
+    return abs(left_by_latents(problem, {**base, **least}, least.keys(), means)) < most
+
+
+def left_by_latents(problem: Problem, values: Values, latents: Collection[str], means: Collection[str]) -> float:
+    """Return what as many latents again add to the loss where their term is least; NaN where they do not weigh the same.
+
+    A reconstruction's normaliser, which is there whatever the latents, drops out.
+    """
+    sizes = problem.sizes
+    wider = problem.at(sizes=replace(sizes, latent=(2 * sizes.latent[0], *sizes.latent[1:])))
+    doubled = {key: torch.cat([value, value], dim=1) if key in latents else value for key, value in values.items()}
+    few, many = (value_at(*each) for each in ((problem, values), (wider, doubled)))
+    rises = [
+        value_at(where, {key: value + (key in means) for key, value in at.items()}) - level
+        for where, at, level in ((problem, values, few), (wider, doubled, many))
+    ]
+    return many - few if abs(rises[1] - 2 * rises[0]) < EPS * abs(rises[1]) else math.nan
 
 
 def inverse(deviate: Deviation, sigma: float) -> float:

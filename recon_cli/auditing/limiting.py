@@ -24,6 +24,10 @@ class InterruptedLoss(KeyboardInterrupt):
     """A Ctrl-C of somebody at the keyboard, not a KeyboardInterrupt that the code raised itself."""
 
 
+class Lacking(ReconError):
+    """What only the user can give is not there: until it is, no way of calling says anything."""
+
+
 class Made(Exception):
     """A factory: what it returned is the function to audit."""
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from recon_cli.auditing.calling import Problem
-from recon_cli.auditing.limiting import from_outside, worded
+from recon_cli.auditing.limiting import Lacking, from_outside, worded
 from recon_cli.auditing.reach.totals import total_in_file
 from recon_cli.errors import ReconError
 from recon_cli.identity.shapes import spell
@@ -120,7 +120,7 @@ def part_picker(problem: Problem, values: list[dict[str, Tensor]], result: objec
     if (total := total_in_file(problem.reached)) is not None:
         return evaluating(total[0]), f"{total[0]}, as line {total[1]} adds them"
     terms = " + ".join(tensors)
-    raise ReconError(
+    raise Lacking(
         f"{spelled} returns {len(parts)} parts ({', '.join(parts)}), and none of them is a total of the others.",
         f'Say how they are added where the loss is used: --total "{terms}", say.',
     )

@@ -7,7 +7,8 @@ import re
 from typing import Any
 
 from recon_cli.auditing.calling import Problem
-from recon_cli.auditing.limiting import worded
+from recon_cli.auditing.limiting import Lacking, worded
+from recon_cli.auditing.reach.extracting import root_of
 from recon_cli.auditing.reach.roles import is_setting, needed
 from recon_cli.errors import ReconError
 
@@ -32,30 +33,20 @@ def refusal(problem: Problem, refused: list[tuple[str, BaseException]]) -> Recon
     said_so = next((e for _, e in refused if isinstance(e, NameError)), None)
     if said_so is not None:
         error = said_so
+    if isinstance(error, ImportError):
+        return Lacking(f"{spelled} imports when it is called, and cannot: {words}.", "Make that importable here.")
     if isinstance(error, NameError):
-        name = getattr(error, "name", None) or (re.findall(r"'(\w+)'", str(error)) or ["name"])[0]
-        options = getattr(problem.reached.code, "__globals__", {}).get("__parsed__", {})
-        read = [
-            n.attr
-            for n in ast.walk(problem.reached.tree or ast.Module([], []))
-            if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name) and n.value.id == name
-        ]
-        if defaults := " ".join(f"--bind {name}.{attr}={options[attr]}" for attr in dict.fromkeys(read) if attr in options):
-            return ReconError(f"{spelled} reads {name}, which is not there.", f"By the file's own defaults: {defaults}")
-        return ReconError(
-            f"{spelled} reads {name}, which is not there.",
-            f"Give it: --bind {name}=VALUE (dots are fine: --bind {name}.batch_size=128).",
-        )
+        return unnamed(problem, getattr(error, "name", None) or (re.findall(r"'(\w+)'", str(error)) or ["name"])[0])
     if isinstance(error, AttributeError):
         name = (re.findall(r"no (?:attribute )?'(\w+)'", str(error)) or ["name"])[0]
         if settings := [key for key in problem.plan.trace.nodes if is_setting(problem.plan, key)]:
             return needed(settings, problem.plan, problem.reached)
         if problem.reached.bound and type(getattr(error, "obj", None)) is type(problem.reached.owner):
-            return ReconError(
+            return Lacking(
                 f"{spelled} reads self.{name}, which the stand-in does not have ({words}).", f"Give it: --self {name}=VALUE."
             )
     if isinstance(error, KeyError):
-        return ReconError(
+        return Lacking(
             f"{spelled} needs a key that is not among what was passed ({words}).",
             f"Give it: --bind {str(error).strip(chr(39))}=VALUE." if len(str(error)) < 50 else "Give it with --bind.",
         )
@@ -75,6 +66,24 @@ def refusal(problem: Problem, refused: list[tuple[str, BaseException]]) -> Recon
         if SIZES.search(str(error)) or not str(error).strip()
         else "It speaks of no shape: it raised that itself, called so. Change what it meets with --bind or --args.",
     )
+
+
+def unnamed(problem: Problem, name: str) -> Lacking:
+    """Return the error for a name that is nowhere: with its attributes that are read, or the file's own defaults of them."""
+    spelled, tree = problem.reached.spelled, problem.reached.tree or ast.Module([], [])
+    options = getattr(problem.reached.code, "__globals__", {}).get("__parsed__", {})
+    called = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    of_it = [n for n in ast.walk(tree) if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name) and n.value.id == name]
+    read = list(dict.fromkeys(n.attr for n in of_it if n not in called))
+    if defaults := " ".join(f"--bind {name}.{attr}={options[attr]}" for attr in read if attr in options):
+        return Lacking(f"{spelled} reads {name}, which is not there.", f"By the file's own defaults: {defaults}")
+    if any(root_of(node) == name for node in called):
+        return Lacking(
+            f"{spelled} calls {name}, which is not there.",
+            f'Make what it is imported from importable here, or give another in its place: --bind "{name}=EXPRESSION".',
+        )
+    each = " ".join(f"--bind {name}.{attr}=1" for attr in read) or f"--bind {name}=1"
+    return Lacking(f"{spelled} reads {name}, which is not there.", f"Give it: {each}, say.")
 
 
 class Unfit(Exception):

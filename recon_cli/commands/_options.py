@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import pkgutil
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
@@ -245,7 +246,7 @@ class NamedShape(Word[tuple[str, tuple[int, ...]]]):
 
 
 class NamedValue(Word[tuple[str, object]]):
-    """``name=value`` to a pair; the value a number, a truth, a tuple, or else a word."""
+    """``name=value`` to a pair; the value a number, a truth, a tuple, or else a word. ``a.b['c'][0]`` is a name too."""
 
     name = "name=value"
 
@@ -253,7 +254,7 @@ class NamedValue(Word[tuple[str, object]]):
         import ast
 
         key, sign, text = (part.strip() for part in word.partition("="))
-        if not sign or not all(part.isidentifier() for part in key.split(".")):
+        if not sign or not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*|\[(\d+|'[^'\]]+'|\"[^\"\]]+\")\])*", key):
             raise ReconError(f"{option} {word!r} sets nothing.", f"Write {option} name=value.")
         try:
             return key, ast.literal_eval(text)

@@ -99,11 +99,13 @@ def importing_from(first: Path, *others: Path, leaving: bool = False) -> Iterato
         forget_folders(own)
         back = {name: module for name, module in aside.items() if not (leaving and isinstance(loader(module), SourceReader))}
         tops = {name.partition(".")[0] for name in back}
-        for name in [*sys.modules]:
-            if name not in before and (
-                name.partition(".")[0] in tops or not leaving and (is_theirs(name) or name.startswith(OWN))
-            ):
-                del sys.modules[name]
+        new = [name for name in [*sys.modules] if name not in before]
+        gone = [
+            name for name in new
+            if name.partition(".")[0] in tops or not leaving and (is_theirs(name) or name.startswith(OWN))
+        ]  # fmt: skip
+        for name in gone:  # after all were looked at: a folder without a file finds its place by the one that it is in
+            del sys.modules[name]
         sys.modules.update(back)
 
 

@@ -95,7 +95,7 @@ def test_what_is_read_of_keywords_is_filled_by_its_role(name: str, bind: dict[st
     ("annealed", "weighs its KL by global_step, which is not known", "--bind global_step=1000"),
     ("chosen", "needs kind, which", "--bind kind=WORD"),
     ("configured", "needs cfg['use_kl'], cfg['loss']['beta'] and cfg['reduction'], which",
-     "--bind \"cfg={'use_kl': 1, 'loss': {'beta': 1}, 'reduction': 'sum'}\""),
+     "--bind \"cfg['use_kl']=1\" --bind \"cfg['loss']['beta']=1\" --bind \"cfg['reduction']=sum\""),
 ])  # fmt: skip
 def test_what_is_read_and_not_known_is_asked_for_at_once(name: str, words: str, hint: str) -> None:
     with pytest.raises(ReconError, match=re.escape(words)) as caught:

@@ -15,6 +15,7 @@ from typing import Any
 
 from recon_cli.auditing.reach.call_plans import CallPlan, Slot
 from recon_cli.auditing.reach.callables import Reached, with_names
+from recon_cli.auditing.reach.defining import Absence
 from recon_cli.auditing.reach.expressions import Expression
 from recon_cli.auditing.reach.tracing import Trace, traced
 from recon_cli.auditing.reach.vocabulary import DATA, FLAGS, LATENT, RECORDS, meaning_of, role_of
@@ -25,9 +26,9 @@ SKIPPED = ("-", "_", "", "skip")  # words of --args for no role
 
 def asked(
     call: CallPlan, reached: Reached, parameters: list[inspect.Parameter], bind: Mapping[str, object], words: list[str],
-    keys: dict[str, bool],
+    keys: dict[str, bool], given: Mapping[str, object],
 ) -> Trace:  # fmt: skip
-    """Return what the function asks of its arguments, where each that is not given is a stand-in.
+    """Return what the function asks of its arguments, where each that is not ``given``, or part of one, is a stand-in.
 
     ``keys`` are those that it reads of its keywords, and whether they may be left out: those that are missed in the call are
     put to them.
@@ -42,11 +43,11 @@ def asked(
             function = with_names(function, {name: trace.stand_in(name) for name in call.free})
         return function(*arguments, **keywords)
 
-    trace = traced(run)
+    trace = traced(run, given)
     while any(p.kind is p.VAR_KEYWORD for p in parameters) and (new := absent(trace.error) - keys.keys()):
         before = str(trace.error)
         keys |= dict.fromkeys(sorted(new), False)
-        trace = traced(run)
+        trace = traced(run, given)
         if str(trace.error) == before:  # it is not there that they were looked for
             for key in new:
                 del keys[key]
@@ -205,4 +206,5 @@ def parameters_of(reached: Reached) -> list[inspect.Parameter]:
         raise ReconError(
             f"The arguments of {reached.spelled} cannot be read: {error}.", "Wrap it in a function with named ones."
         ) from error
-    return parameters[1:] if reached.bound else parameters
+    known = [each.replace(default=each.empty) if isinstance(each.default, Absence) else each for each in parameters]
+    return known[1:] if reached.bound else known

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from recon_cli.auditing.calling import Problem
 from recon_cli.auditing.latents import measure
-from recon_cli.auditing.limiting import worded
+from recon_cli.auditing.limiting import Lacking, worded
 from recon_cli.auditing.matching import bare, laid_out, latent_keys, of_classes, pairs, smaller, with_classes
 from recon_cli.auditing.measuring import reconstruction
 from recon_cli.auditing.probes import benign, gradients
@@ -30,7 +30,7 @@ from recon_cli.errors import ReconError
 
 # What an argument may be, by the role that its name has, and how far from its name that is.
 COSTS: dict[str, dict[str, float]] = {
-    "recon": {"recon": 0, "target": 2, "compared": 1, "probs": 1},
+    "recon": {"recon": 0, "target": 2, "compared": 1, "probs": 1, "spread": 2},
     "target": {"target": 0, "recon": 2},
     "scale": {"scale": 0, "spread": 1, "prior": 2},
     "mu": {"mu": 0, "recon": 3, "prior": 2},
@@ -103,7 +103,7 @@ def searched(problem: Problem) -> tuple[Problem, str]:
     if fits:
         best = max(fits, key=lambda each: each.good)
         return smaller(best.problem), best.odd
-    raise unmatched(problem, errors)
+    raise unmatched(problem, errors, seen)
 
 
 def laid(problem: Problem) -> tuple[Problem, str]:
@@ -124,8 +124,13 @@ def hypotheses(plan: CallPlan, groups: Sequence[set[str]], seen: Structure | Non
     """Yield roles for all arguments and their cost, the cheapest first: those of each group put together."""
     named = {slot.key: slot.role for slot in plan.slots()}
     loose = [{key} for key in named if not any(key in group for group in groups)]
-    ways = [sorted(ways_of(sorted(group & named.keys()), plan, seen), key=lambda way: way[0]) for group in [*groups, *loose]]
-    ways = [each for each in ways if each]
+    ways = [
+        sorted(ways_of(keys, plan, seen), key=lambda way: way[0])
+        for group in [*groups, *loose] if (keys := sorted(group & named.keys()))
+    ]  # fmt: skip
+    if seen and not all(ways):
+        return  # of some group nothing goes together
+    ways = [each for each in ways if each]  # who meets whom is seen on the way alone: names decide
     start: tuple[int, ...] = (0,) * len(ways)
     heap: list[tuple[float, tuple[int, ...]]] = [(sum(each[0][0] for each in ways), start)]
     known: set[tuple[int, ...]] = {start}
@@ -155,7 +160,7 @@ def ways_of(keys: Sequence[str], plan: CallPlan, seen: Structure | None) -> list
     for roles in itertools.product(*options):
         each = dict(zip(keys, roles, strict=True))
         own = sum(option[role] for option, role in zip(options, roles, strict=True))
-        ways.append((own + together(each, slots, seen is not None, named_pair(plan, keys)), each))
+        ways.append((own + together(each, slots, seen, named_pair(plan, keys)), each))
     return [way for way in ways if way[0] < math.inf]
 
 
@@ -187,11 +192,18 @@ def costs_of(slot: Slot, plan: CallPlan, seen: Structure | None) -> dict[str, fl
     return {role: by + STRANGE * against.get(role, False) + unlikely.get(role, 0.0) for role, by in costs.items()}
 
 
-def together(roles: Mapping[str, str], slots: Mapping[str, Slot], sure: bool, other_pair: bool) -> float:
-    """Return what the roles of arguments that lean on one another cost; infinity where they do not go together."""
-    inside, named = [*roles.values()], [slots[key].role for key in roles]
-    recons = sum(role in SURE["recon"] for role in inside)
-    if recons > 1 or inside.count("target") > 1 or ("compared" in inside and {*inside} != {"compared"}):
+def together(roles: Mapping[str, str], slots: Mapping[str, Slot], seen: Structure | None, other_pair: bool) -> float:
+    """Return what the roles of arguments that lean on one another cost; infinity where they do not go together.
+
+    Of several reconstructions, or targets, none leans on another, and all have names that say so.
+    """
+    inside, named, sure = [*roles.values()], [slots[key].role for key in roles], seen is not None
+    recons = [key for key, role in roles.items() if role in SURE["recon"]]
+    for alike in (recons, [key for key, role in roles.items() if role == "target"]):
+        leaning = seen is None or any({*pair} in seen.leaning for pair in itertools.combinations(alike, 2))
+        if alike[1:] and (leaning or any(slots[key].role != roles[key] for key in alike)):
+            return math.inf
+    if "compared" in inside and {*inside} != {"compared"}:
         return math.inf
     if any(role in ("spread", "mask") and role != was for role, was in zip(inside, named, strict=True)) and not recons:
         return math.inf
@@ -205,7 +217,7 @@ def together(roles: Mapping[str, str], slots: Mapping[str, Slot], sure: bool, ot
             return math.inf
         total += 2 * (inside != named or not {"mu", "probs"} & {*inside})
     if len(inside) > 1 and data:
-        if sure and inside != named and not {"recon", "target"} <= {*inside, *("recon" for _ in range(recons))}:
+        if sure and inside != named and not {"recon", "target"} <= {*inside, *("recon" for _ in recons)}:
             return math.inf
         total += 2 * (not recons) + 2 * ("target" not in inside)
     if other_pair and data and "target" not in named and named.count("recon") != 1 and len(inside) > 1:
@@ -229,6 +241,7 @@ def cost(roles: Mapping[str, str], plan: CallPlan, groups: Sequence[set[str]], s
     slots = {slot.key: slot for slot in plan.slots()}
     new = [key for key, role in roles.items() if role != slots[key].role]
     whole = [group for group in groups if {"recon", "target"} <= {roles.get(key) for key in group}]
+    nameless = len(roles) == 2 and not any(slot.role in DATA for slot in slots.values())  # two that do not meet
     turned = {(slots[key].role, roles[key]) for key in new}
     if {("recon", "target"), ("target", "recon")} <= turned:
         return math.inf  # names that tell are not turned
@@ -239,12 +252,14 @@ def cost(roles: Mapping[str, str], plan: CallPlan, groups: Sequence[set[str]], s
         bare_role = slots[key].role == "unknown" and roles[key] in ("recon", "target") and not any(key in g for g in whole)
         if bare_role and groups and len(roles) > 2:
             return math.inf
+        if bare_role and nameless and (seen or plan.trace.error is None):
+            return math.inf
     total = sum(costs_of(slots[key], plan, seen).get(role, math.inf) for key, role in roles.items())
     total += seen is None and [*roles.values()].count("mu") > 1  # of two means one may be the prior's
     total += bool(whole) and any(role == "recon" and not any(key in group for group in whole) for key, role in roles.items())
     for group in groups:
         inside = {key: roles[key] for key in sorted(group) if key in roles}
-        total += together(inside, slots, seen is not None, named_pair(plan, inside))
+        total += together(inside, slots, seen, named_pair(plan, inside))
     return total
 
 
@@ -333,18 +348,24 @@ def why(slot: Slot, role: str, others: Sequence[str]) -> str:
     return f"{slot.how} beside {with_whom}" if others else f"{slot.how}, as nothing else is"
 
 
-def unmatched(problem: Problem, errors: Sequence[BaseException]) -> ReconError:
+def unmatched(problem: Problem, errors: Sequence[BaseException], seen: Structure | None) -> ReconError:
     """Return the error for arguments of which no hypothesis runs."""
     plan, spelled = problem.plan, problem.reached.spelled
     unknown = [slot.key for slot in plan.role("unknown")]
     first = [f"{e}" if isinstance(e, ReconError) else worded(e) for e in errors[:1]]
-    if not unknown and errors and isinstance(errors[0], ReconError):
+    if errors and isinstance(errors[0], ReconError) and (not unknown or isinstance(errors[0], Lacking)):
         return errors[0]
     if not unknown and not errors:
         others = ", ".join(f"{slot.key} ({slot.role})" for slot in plan.slots()) or "no arguments"
         return ReconError(
             f"No argument of {spelled} could be matched to the reconstruction; found {others}.",
             "Name the roles in the order of the arguments: --args recon,target,mu,logvar.",
+        )
+    if seen and not errors and all({key} in seen.groups for key in unknown):
+        are = "are compared with no argument" if unknown[1:] else "is compared with no argument"
+        return ReconError(
+            f"{' and '.join(unknown)} of {spelled} {are}, nor with one another: scores, perhaps, and no reconstruction.",
+            "Audit the function that compares a reconstruction with data, or say which argument is one: --args recon,target.",
         )
     tries = "".join(f"; the first try ended with: {words}" for words in first)
     return ReconError(

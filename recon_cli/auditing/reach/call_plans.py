@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -44,9 +44,10 @@ class DecoderOutputs:
 
 @dataclass(frozen=True)
 class Stacked:
-    """Several slots along a last axis of one argument: a mean and its variance."""
+    """Several slots along a last axis of one argument, a mean and its variance; side by side along the axis ``joined``."""
 
     parts: tuple[Slot, ...]
+    joined: int | None = None
 
 
 @dataclass
@@ -60,6 +61,8 @@ class CallPlan:
     taken: list[str] = field(default_factory=list)
     wanted: dict[str, object] = field(default_factory=dict)
     trace: Trace = field(default_factory=lambda: Trace(True))
+    given: Mapping[str, object] = field(default_factory=dict)
+    halved: dict[str, int | None] = field(default_factory=dict)
     kept: list[Slot] = field(default_factory=list, init=False)
 
     def slots(self) -> list[Slot]:
@@ -76,6 +79,15 @@ class CallPlan:
                 joined = [group for group in groups if group & pair]
                 groups = [group for group in groups if not group & pair] + [set(pair).union(*joined)]
         return groups
+
+    def of_halves(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+        """Return shapes of arguments, of those that are taken apart in two the shape of one half."""
+        own = {**shapes}
+        for key, axis in self.halved.items():
+            if (whole := own.get(key)) is not None:
+                at = len(whole) - 1 if axis is None or axis < 0 else axis - 1
+                own[key] = tuple(size // 2 if i == at else size for i, size in enumerate(whole) if axis is not None or i != at)
+        return own
 
     @property
     def is_kl(self) -> bool:
@@ -99,7 +111,7 @@ def mapped(part: Any, of: Callable[[object], object]) -> Any:
     if isinstance(part, DecoderOutputs):
         return DecoderOutputs(mapped(part.parts, of), mapped(part.attributes, of))
     if isinstance(part, Stacked):
-        return Stacked(mapped(part.parts, of))
+        return Stacked(mapped(part.parts, of), part.joined)
     if isinstance(part, Stand):
         return Stand(**{name: mapped(value, of) for name, value in vars(part).items() if name != "_about"})
     return part

@@ -294,7 +294,8 @@ def from_file(
         note += f"; not there: {', '.join(sorted(extract.missing))}"
     for line, changed in extract.left.items():
         note += f"; line {line}, which may change {changed}, was not run"
-    parser = [name for name, value in names.items() if type(value).__name__ == "Namespace" and name not in bind]
+    spaces = [name for name, value in names.items() if type(value).__name__ == "Namespace" and name not in bind]
+    parser = [name for name in spaces if any("parse_" in ast.unparse(node) for node in tree.body if name in bound_by(node))]
     note += "".join(f"; {name} is what the file's parser makes of no arguments" for name in parser)
     names["__parsed__"] = parsed(tree)
     bind = resolved(bind, names, "--bind")

@@ -7,7 +7,7 @@ the network: there the loss begins. What only rearranges it (chunk, reshape) is 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -127,7 +127,7 @@ def cut(tape: Tape, loss: int) -> Cut:
         leaves, path = behind(tape, loss, outputs)
     inside = {number for operation in path for number in operation.made} | set(leaves)
     others = [*dict.fromkeys(n for op in path for n in op.inputs if n not in inside)]
-    tensors = tape.tensors
+    tensors, origins = tape.tensors, made_of(tape.operations, {*leaves})
     on_the_way = {*leaves, *others, *(n for op in path for n in op.made)}
     return Cut(
         loss, leaves, path,
@@ -136,7 +136,7 @@ def cut(tape: Tape, loss: int) -> Cut:
         values={n: tensors[n].detach().clone() for n in (*leaves, *others)},
         shapes={n: shape_of[n] for n in on_the_way},
         dtypes=frozenset(tensors[n].dtype for n in on_the_way if tensors[n].is_floating_point()),
-        recorded=tensors[loss].detach().clone(), behind=origins(tape, leaves),
+        recorded=tensors[loss].detach().clone(), behind={leaf: origins.get(leaf, frozenset()) for leaf in leaves},
     )  # fmt: skip
 
 
@@ -182,16 +182,14 @@ def behind(tape: Tape, loss: int, outputs: set[int]) -> tuple[list[int], list[Re
     return sorted(leaves), [tape.operations[index] for index in sorted(indices)]
 
 
-def origins(tape: Tape, leaves: Collection[int]) -> dict[int, frozenset[int]]:
-    """Return of which of the leaves each of them is made."""
-    made_of: dict[int, frozenset[int]] = {}
-    own = {*leaves}
-    for operation in tape.operations:
+def made_of(path: Iterable[Recorded], own: Collection[int]) -> dict[int, frozenset[int]]:
+    """Return of which of some tensors each one is made that operations make of them."""
+    of: dict[int, frozenset[int]] = {}
+    for operation in path:
         taken = operation.inputs
-        behind = frozenset().union(*(made_of.get(n, frozenset()) for n in taken), own.intersection(taken))
-        if behind:
-            made_of.update(dict.fromkeys(operation.made, behind))
-    return {leaf: made_of.get(leaf, frozenset()) for leaf in leaves}
+        if behind := frozenset().union(*(of.get(n, frozenset()) for n in taken), {*own}.intersection(taken)):
+            of.update(dict.fromkeys(operation.made, behind))
+    return of
 
 
 def rearranged(shape_of: Mapping[int, Any], leaves: list[int], path: list[Recorded]) -> tuple[int, list[int]] | None:

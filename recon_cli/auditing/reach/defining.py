@@ -12,7 +12,7 @@ import contextlib
 import importlib
 import linecache
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -20,7 +20,17 @@ from typing import Any
 
 from recon_cli.auditing.limiting import from_outside, worded
 from recon_cli.auditing.reach.expressions import MODULES
-from recon_cli.auditing.reach.extracting import Definition, bound_by, changes, needed_by, owners, root_of, runs
+from recon_cli.auditing.reach.extracting import (
+    Definition,
+    bound_by,
+    changes,
+    filled_by,
+    needed_by,
+    owners,
+    read_by,
+    root_of,
+    runs,
+)
 from recon_cli.auditing.reach.source_files import tree_of
 from recon_cli.errors import ReconError
 from recon_cli.runtime.user_code import OWN
@@ -98,7 +108,7 @@ def extend(
             leave(node)
             continue
         try:
-            define(node, text, label, names, wanted)
+            define(node, text, label, names, wanted, own)
         except BaseException as error:
             if from_outside(error):
                 raise
@@ -108,9 +118,11 @@ def extend(
                     continue
             fault = error if wanted in bound_by(node) else fault
             leave(node)
+    read_by = [node for node in kept if isinstance(node, (*Definition, ast.ClassDef))]
+    names |= {name: absent(name) for name in extract.missing - {*names, wanted} if is_idle(name, read_by)}
     if fault is not None and wanted not in names:
-        absent = extract.missing - {wanted}
-        isnt = f", where {' and '.join(sorted(absent))} {'is' if len(absent) == 1 else 'are'} not there" if absent else ""
+        lost = sorted(extract.missing - {wanted})
+        isnt = f", where {' and '.join(lost)} {'is' if len(lost) == 1 else 'are'} not there" if lost else ""
         name = getattr(fault, "name", None) if isinstance(fault, NameError) else None
         raise ReconError(
             f"{wanted} of {path.name} cannot be defined alone{isnt}: {worded(fault)}.",
@@ -154,6 +166,10 @@ class Absence(type):
         return absent(name)
 
 
+for word in ("getitem", "add", "radd", "sub", "rsub", "mul", "rmul", "truediv", "rtruediv", "pow", "rpow", "neg", "or", "ror"):
+    setattr(Absence, f"__{word}__", lambda cls, *_: absent(cls.__name__))  # of defaults, and annotations
+
+
 def absent(name: str) -> Absence:
     """Return a stand-in, which may be a base, a default, an annotation."""
 
@@ -163,39 +179,50 @@ def absent(name: str) -> Absence:
     return Absence(name, (), {"_absent": True, "__init__": made})
 
 
-def define(node: ast.stmt, text: str, label: str, names: dict[str, object], wanted: str) -> None:
+def is_idle(name: str, nodes: Iterable[ast.AST]) -> bool:
+    """Whether code only asks or says what is one of a name's, or tells it something and takes no answer, as a log."""
+    reads, idle = set[ast.AST](), set[ast.AST]()
+    for node in (inner for each in nodes for inner in ast.walk(each)):
+        if isinstance(node, ast.Name) and node.id == name:
+            reads.add(node)
+        elif isinstance(node, ast.Expr) and root_of(node.value) == name:
+            idle.update(ast.walk(node.value.func if isinstance(node.value, ast.Call) else node.value))
+        elif isinstance(node, ast.Call) and root_of(node.func) in ("isinstance", "issubclass"):
+            idle.update(inner for argument in node.args[1:] for inner in ast.walk(argument))
+        for annotation in (getattr(node, "annotation", None), getattr(node, "returns", None)):
+            idle.update(ast.walk(annotation) if annotation is not None else ())
+    return bool(reads) and reads <= idle
+
+
+def define(
+    node: ast.stmt, text: str, label: str, names: dict[str, object], wanted: str, own: Mapping[str, ast.AST]
+) -> None:  # fmt: skip
     """Execute a top-level statement; a definition's bases, defaults and annotations that are not there are stand-ins for it."""
-    tries: list[ast.stmt] = [node]
-    if isinstance(node, ast.ClassDef) and node.name == wanted:  # a base that cannot be one: its methods will do
-        bare = ast.ClassDef(node.name, [], [], [n for n in node.body if isinstance(n, Definition)], [], **TYPED)
-        tries.append(ast.copy_location(bare, node))
-    standing: list[str] = []
+    definition = isinstance(node, (*Definition, ast.ClassDef))
+    standing = {name: absent(name) for name in read_by(node) - {*names, *dir(builtins)}} if definition else {}
+    names |= standing
     try:
-        while True:
-            try:
-                return run(tries[0], text, label, names)
-            except NameError as error:
-                if not isinstance(node, (*Definition, ast.ClassDef)) or not error.name or error.name in standing:
-                    raise
-                names[error.name] = absent(error.name)
-                standing.append(error.name)
-            except Exception:
-                if len(tries) == 1:
-                    raise
-                del tries[0]
+        run(node, text, label, names, own)
+    except Exception:
+        if not isinstance(node, ast.ClassDef) or node.name != wanted:
+            raise
+        bare = ast.ClassDef(node.name, [], [], [n for n in node.body if isinstance(n, Definition)], [], **TYPED)
+        run(ast.copy_location(bare, node), text, label, names, own)  # a base that cannot be one: its methods will do
     finally:
         for name in standing:  # what the code itself reads of them is asked for
             names.pop(name, None)
 
 
-def run(node: ast.stmt, text: str, label: str, names: dict[str, object]) -> None:
-    """Execute one top-level statement, no decorators; its source stays readable, by its own lines."""
+def run(node: ast.stmt, text: str, label: str, names: dict[str, object], own: Mapping[str, ast.AST]) -> None:
+    """Execute one top-level statement, decorators only of registries; its source stays readable, by its own lines."""
     for inner in ast.walk(node):
         if isinstance(inner, Definition):
             inner.decorator_list = [
-                d for d in inner.decorator_list if ast.unparse(d) in ("staticmethod", "classmethod", "property")
-            ]
+                d for d in inner.decorator_list
+                if ast.unparse(d) in ("staticmethod", "classmethod", "property") or (inner is node and filled_by(d, own))
+            ]  # fmt: skip
         elif isinstance(inner, ast.ClassDef):
-            inner.decorator_list = [d for d in inner.decorator_list if root_of(d) in names]
+            there = {key for key, value in names.items() if not isinstance(value, Absence)}
+            inner.decorator_list = [d for d in inner.decorator_list if root_of(d) in there]
     linecache.cache[label] = (len(text), None, text.splitlines(keepends=True), label)
     exec(compile(ast.Module([node], []), label, "exec"), names)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from recon_cli.auditing.divergence import Latent
 from recon_cli.auditing.probes import uniform
-from recon_cli.auditing.reach.cutting import REARRANGING, TOGETHER, WEIGHTED, Cut, varied, weights
+from recon_cli.auditing.reach.cutting import REARRANGING, TOGETHER, WEIGHTED, Cut, made_of, varied, weights
 from recon_cli.auditing.reach.recording import Recorded, Tape
 from recon_cli.auditing.sampling import Drawn, Missampled, judged, line_of, undrawn
 from recon_cli.auditing.watching import FLOATS, seed
@@ -89,23 +89,21 @@ def drawing(tape: Tape, loss: Cut) -> Drawing:
     """Return what a step makes of the outputs in its loss before it gives that to weights again."""
     of_weights, roots = weights(tape), {leaf: origin(tape, leaf) for leaf in loss.leaves}
     own, path = {*roots.values()}, list[Recorded]()
-    made_of: dict[int, frozenset[int]] = {root: frozenset() for root in own}  # nothing but what was given to weights before
-    comes_of: dict[int, frozenset[int]] = {root: frozenset() for root in own}  # of which other roots anything is made
+    after: dict[int, frozenset[int]] = {root: frozenset() for root in own}  # nothing but what was given to weights before
+    comes_of = made_of(tape.operations, own)  # of which other roots anything is made
     derived, taken_in = {*own}, dict[int, set[int]]()
     for operation in tape.operations:
         taken = operation.inputs
         inside = derived.intersection(taken)
         weighed = operation.name in WEIGHTED and any(number in of_weights for number in taken)
         into = frozenset(inside) if weighed else frozenset()
-        before = frozenset().union(*(made_of.get(n, frozenset()) for n in taken), into)
-        of = frozenset().union(*(comes_of.get(n, frozenset()) for n in taken), own.intersection(taken))
-        made_of.update(dict.fromkeys(operation.made, before))
-        comes_of.update(dict.fromkeys(operation.made, of))
+        before = frozenset().union(*(after.get(n, frozenset()) for n in taken), into)
+        after.update(dict.fromkeys(operation.made, before))
         if inside and not weighed and not own.intersection(operation.made):
             path.append(operation)
             derived.update(operation.made)
         taken_in.update({n: set() for n in into if n not in taken_in})
-    given = {n: frozenset(leaf for leaf, root in roots.items() if n in made_of.get(root, ())) for n in taken_in}
+    given = {n: frozenset(leaf for leaf, root in roots.items() if n in after.get(root, ())) for n in taken_in}
     needed, kept = {*given, *loss.leaves}, list[Recorded]()
     for operation in reversed(path):
         if needed.intersection(operation.made):

@@ -6,7 +6,7 @@ import ast
 import builtins
 import importlib
 import types
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from recon_cli.auditing.limiting import explained
@@ -40,13 +40,13 @@ class Expression:
             return eval(self.text, scope)
 
 
-def is_expression(text: str) -> bool:
-    """Whether a word is to be evaluated: it calls something, or reads something of torch, numpy or math."""
+def is_expression(text: str, names: Collection[str] = tuple(MODULES)) -> bool:
+    """Whether a word is to be evaluated: it calls something, or reads something of torch, numpy or math, or of ``names``."""
     try:
         nodes = [*ast.walk(ast.parse(text, mode="eval"))]
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
-    rooted = any(isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name) and n.value.id in MODULES for n in nodes)
+    rooted = any(isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name) and n.value.id in names for n in nodes)
     return rooted or any(isinstance(n, ast.Call) for n in nodes)
 
 
@@ -56,7 +56,7 @@ def resolved(values: Mapping[str, object], names: Mapping[str, object], option: 
     known = {key: value for key, value in names.items() if isinstance(value, kinds)}
     new: dict[str, object] = {}
     for key, value in values.items():
-        if isinstance(value, str) and is_expression(value):
+        if isinstance(value, str) and is_expression(value, {*MODULES, *known}):
             value = Expression(value, f"{option} {key}={value}")
         if isinstance(value, Expression) and (option == "--self" or value.names <= {*MODULES, *known}):
             value = value.value(known)

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import ast
 import builtins
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from recon_cli.auditing.reach.expressions import MODULES
 from recon_cli.errors import ReconError
 
 Definition = (ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+def own_nodes(tree: ast.AST) -> Iterator[ast.AST]:
+    """Yield the nodes of a definition, not of those inside it."""
+    for node in ast.iter_child_nodes(tree):
+        if not isinstance(node, (*Definition, ast.Lambda, ast.ClassDef)):
+            yield node
+            yield from own_nodes(node)
 
 
 def bound_by(node: ast.AST) -> set[str]:
@@ -107,7 +115,9 @@ def changes(node: ast.stmt, own: Mapping[str, ast.AST]) -> dict[str, set[str]]:
     ``a.b = 1``, ``a["k"] *= 2``, ``a.f()``, ``setattr(a, "b", 1)``, ``patch(a, "b")``, and what a function of the file does so.
     """
     changed: dict[str, set[str]] = {}
-    if isinstance(node, (*Definition, ast.ClassDef, ast.Import, ast.ImportFrom)) or is_main(node):
+    if isinstance(node, (*Definition, ast.ClassDef)):
+        return {name: set() for each in node.decorator_list for name in filled_by(each, own)}
+    if isinstance(node, (ast.Import, ast.ImportFrom)) or is_main(node):
         return changed
     for n in ast.walk(node):
         if isinstance(n, (ast.Attribute, ast.Subscript)) and isinstance(n.ctx, (ast.Store, ast.Del)):
@@ -128,6 +138,17 @@ def changes(node: ast.stmt, own: Mapping[str, ast.AST]) -> dict[str, set[str]]:
                 for name, attributes in changes(each, {}).items():
                     changed.setdefault(name, set()).update(attributes)
     return changed
+
+
+def filled_by(decorator: ast.expr, own: Mapping[str, ast.AST]) -> set[str]:
+    """Return what of the file a decorator puts what it decorates into, a registry: ``@add("mse")``, ``@LOSSES.register``."""
+    root = root_of(decorator)
+    if isinstance(made := own.get(root), (ast.Assign, ast.AnnAssign)):
+        return {root}
+    inside = [*ast.walk(made)] if isinstance(made, ast.FunctionDef) else []
+    stores = [n for n in inside if isinstance(n, ast.Subscript) and isinstance(n.ctx, ast.Store)]
+    calls = [n.value.func for n in inside if isinstance(n, ast.Expr) and isinstance(n.value, ast.Call)]
+    return {name for each in (*stores, *calls) if isinstance(own.get(name := root_of(each)), (ast.Assign, ast.AnnAssign))}
 
 
 def words_in(node: ast.AST) -> set[str]:
@@ -187,8 +208,24 @@ def needed_by(tree: ast.Module, wanted: str, known: Iterable[str] = ()) -> list[
         visited.add(key)
         for node in binders.get(key, []):
             keep.add(id(node))
-            todo += [n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)]
+            todo += sorted(read_by(node))
     return [node for node in tree.body if id(node) in keep]
+
+
+def read_by(node: ast.AST) -> set[str]:
+    """Return the names that code reads from around it: not those that a function within sets or takes itself."""
+    if isinstance(node, ast.Name):
+        return {node.id} if isinstance(node.ctx, ast.Load) else set()
+    names = {name for inner in ast.iter_child_nodes(node) for name in read_by(inner)}
+    if not isinstance(node, (*Definition, ast.Lambda)):
+        return names
+    outside = [*getattr(node, "decorator_list", []), *node.args.defaults, *filter(None, node.args.kw_defaults)]
+    outside += [each.annotation for each in ast.walk(node.args) if isinstance(each, ast.arg) and each.annotation]
+    within = [*own_nodes(node)]
+    own = {n.id for n in within if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    own |= {n.arg for n in ast.walk(node.args) if isinstance(n, ast.arg)}
+    shared = {name for n in within if isinstance(n, ast.Global) for name in n.names}
+    return names - (own - shared) | {name for each in outside for name in read_by(each)}
 
 
 def nested_error(word: str, node: Any, tree: ast.Module) -> ReconError:

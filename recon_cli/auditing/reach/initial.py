@@ -19,7 +19,7 @@ from recon_cli.auditing.reach.defining import Absence
 from recon_cli.auditing.reach.extracting import Definition, calm, root_of
 from recon_cli.auditing.reach.objects import Stand, assign, source
 
-CONFIGURATION = re.compile(r"(?i).*(config|cfg|conf|args|arguments|opts?|options?|params|hparams|settings|hyper\w*)$")
+CONFIGURATION = re.compile(r"(?i).*(config|cfg|conf|args|arguments|opts?|options?|params|hparams|settings|hyper\w*|namespace)$")
 SMALL = 64  # of a tuple or a dictionary that is a value
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 import sys
 import textwrap
 from collections.abc import Mapping
@@ -32,9 +33,17 @@ def source(code: Any) -> ast.AST | None:
     return next((node for node in ast.walk(tree) if isinstance(node, (*Definition, ast.Lambda))), None)
 
 
+def head_of(key: str) -> str:
+    """Return the name with which ``a.b['c']`` begins."""
+    return re.split(r"[.(\[]", key, maxsplit=1)[0]
+
+
 def assign(owner: object, attributes: Mapping[str, object]) -> None:
-    """Set attributes, dotted ones on stand-ins made on the way."""
+    """Set attributes, dotted ones on stand-ins made on the way; items of one in a dictionary that is made of them."""
     for name, value in attributes.items():
+        if (items := re.split(r"\[|\]\[?", name))[1:]:
+            name, value = items[0], {ast.literal_eval(item): value for item in items[1:2]}
+            value = {**(vars(owner).get(name) or {}), **value}
         at, *rest = name.split(".")
         target = owner
         for part in rest:

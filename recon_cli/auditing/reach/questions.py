@@ -24,7 +24,8 @@ class Node:
     parts
         what was taken out of it: ("item", 0), ("attr", "mu"), ("call", "").
     constants
-        the numbers and words that it was compared with; axes, at which positions it indexed.
+        the numbers and words that it was compared with; axes, at which positions it indexed; halves, what is taken of it
+        along an axis in two: ("stacked", 0) and ("stacked", 1), or ("joined", axis).
     """
 
     key: str
@@ -33,6 +34,7 @@ class Node:
     parts: dict[tuple[str, object], Node] = field(default_factory=dict)
     constants: set[object] = field(default_factory=set)
     axes: set[int] = field(default_factory=set)
+    halves: set[tuple[object, int]] = field(default_factory=set)
     listed: bool = False
     entry: str = ""  # the key that it is, where it comes of looping over a dictionary
 

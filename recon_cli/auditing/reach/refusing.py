@@ -5,12 +5,11 @@ from __future__ import annotations
 import ast
 import inspect
 import types
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from recon_cli.auditing.reach.callables import Reached
-from recon_cli.auditing.reach.extracting import Definition, needed_by, top_names
+from recon_cli.auditing.reach.extracting import Definition, needed_by, own_nodes, top_names
 from recon_cli.auditing.reach.objects import source
 from recon_cli.auditing.reach.source_files import is_file, tree_of
 from recon_cli.errors import ReconError
@@ -21,14 +20,6 @@ OTHERS = {
     "chainer": "Chainer",
 }  # fmt: skip
 TRAINS = ("backward", "zero_grad")
-
-
-def own_nodes(tree: ast.AST) -> Iterator[ast.AST]:
-    """Yield the nodes of a definition, not of those inside it."""
-    for node in ast.iter_child_nodes(tree):
-        if not isinstance(node, (*Definition, ast.Lambda, ast.ClassDef)):
-            yield node
-            yield from own_nodes(node)
 
 
 def step_of(tree: ast.AST) -> ast.Call | None:
@@ -76,7 +67,8 @@ def check_runnable(reached: Reached) -> None:
     at = f" (line {line_of(code, step)}: {ast.unparse(step)})" if step is not None else ""
     raise ReconError(
         f"{reached.spelled} is a training loop{at}, and takes no tensors of a loss: recon does not run it.",
-        "Give the function that takes the tensors and returns the loss; put the lines that compute it in one, if there is none.",
+        "Give the function that takes the tensors and returns the loss, or have the script run up to its first step: "
+        "recon audit --run SCRIPT.py.",
     )
 
 

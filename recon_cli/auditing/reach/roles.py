@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 from collections import defaultdict
 from collections.abc import Mapping
@@ -10,10 +11,12 @@ from typing import Any
 
 from torch import Tensor
 
+from recon_cli.auditing.limiting import Lacking
 from recon_cli.auditing.reach.asking import SKIPPED, around, asked, handed_on, keys_of, parameters_of, read, wanted
-from recon_cli.auditing.reach.call_plans import BoundNumber, CallPlan, DecoderOutputs, Pair, Slot, substitute
+from recon_cli.auditing.reach.call_plans import BoundNumber, CallPlan, DecoderOutputs, Pair, Slot, Stacked, substitute
 from recon_cli.auditing.reach.callables import Reached
-from recon_cli.auditing.reach.objects import Stand
+from recon_cli.auditing.reach.expressions import Expression, resolved
+from recon_cli.auditing.reach.objects import Stand, head_of
 from recon_cli.auditing.reach.questions import Node
 from recon_cli.auditing.reach.vocabulary import (
     DATA,
@@ -35,15 +38,18 @@ __all__ = ["BoundNumber", "CallPlan", "Pair", "Slot", "is_setting", "needed", "p
 def plan(reached: Reached, bind: Mapping[str, object], order: str | None) -> CallPlan:
     """Match every argument to a role: as told by ``order``, else by what the code asks of it and by its name.
 
+    What is bound to a part of an argument, ``out['beta']``, is passed in its place.
+
     Raises ReconError for what only the user knows, all of it at once. The unknown ones are left for a numerical test.
     """
-    call = CallPlan()
     parameters, words = parameters_of(reached), roles_in(order)
+    call = CallPlan(given=parts_given(bind, [parameter.name for parameter in parameters], reached))
+    bind = {key: value for key, value in bind.items() if key not in {head_of(part) for part in call.given}}
     if reached.tree is not None:
         around(call, reached, reached.tree, bind)
     keys = {key: how for p in parameters if p.kind is p.VAR_KEYWORD for key, how in keys_of(reached.tree, p.name).items()}
     keys |= dict.fromkeys(handed_on(reached.tree, parameters, bind), True)
-    call.trace = trace = asked(call, reached, parameters, bind, words, keys)
+    call.trace = trace = asked(call, reached, parameters, bind, words, keys, call.given)
     missing: list[str] = []
     index, several = 0, any(p.kind is p.VAR_POSITIONAL for p in parameters)
     for parameter in parameters:
@@ -81,7 +87,40 @@ def plan(reached: Reached, bind: Mapping[str, object], order: str | None) -> Cal
     if missing:
         raise needed(missing, call, reached)
     models(call)
+    two_in_one(call)
     return call
+
+
+def two_in_one(call: CallPlan) -> None:
+    """Have a prediction that is taken apart in two halves be a mean and, in the other half, what spreads about it."""
+    slots = call.slots()
+    recons = [slot for slot in slots if slot.role == "recon"] or [slot for slot in slots if slot.role == "unknown"]
+    if len(recons) != 1 or [slot.role for slot in slots].count("target") != 1 or any(slot.role in LATENT for slot in slots):
+        return
+    (slot,) = recons
+    halves = call.trace.nodes[slot.key].halves if slot.key in call.trace.nodes else set()
+    if halves == {("stacked", 0), ("stacked", 1)} or {kind for kind, _ in halves} == {"joined"} and len(halves) == 1:
+        axis = next((axis for kind, axis in halves if kind == "joined"), None)
+        mean = Slot(slot.key, "recon", f"{slot.how}: its first half")
+        call.halved[slot.key] = axis
+        substitute(
+            call, slot.key, Stacked((mean, Slot(f"{slot.key}'s other half", "spread", "taken apart from the first")), axis)
+        )
+
+
+def parts_given(bind: Mapping[str, object], own: list[str], reached: Reached) -> dict[str, object]:
+    """Return what is bound to parts of arguments, by their keys. Raises ReconError for items of what is no argument."""
+    parts = {key: value for key, value in bind.items() if head_of(key) != key}
+    if others := [key for key in parts if "[" in key and head_of(key) not in own]:
+        head = head_of(others[0])
+        raise ReconError(
+            f"--bind {others[0]} is a part of {head}, which is no argument of {reached.spelled}.", f"Give all of {head}."
+        )
+    values = resolved(
+        {ast.unparse(ast.parse(key, mode="eval")): value for key, value in parts.items() if head_of(key) in own},
+        getattr(inspect.unwrap(reached.code), "__globals__", {}), "--bind",
+    )  # fmt: skip
+    return {key: value.value({}) if isinstance(value, Expression) else value for key, value in values.items()}
 
 
 CRITERION = "nn.MSELoss(reduction='sum')"  # for one
@@ -122,6 +161,8 @@ def value_of(
 
 def shaped(node: Node, call: CallPlan, word: str | None, missing: list[str], fallback: str = "") -> object:
     """Return what the plan passes for a value: a structure of slots as the code takes it apart, None where it asks nothing."""
+    if node.key in call.given:
+        return call.given[node.key]
     name = fallback if not node.name or (role_of(fallback) and not role_of(node.name)) else node.name
     role = role_of(name)
     if role in ("posterior", "decoder") and not node.parts and node.uses - {"passed"}:
@@ -161,7 +202,7 @@ def shaped(node: Node, call: CallPlan, word: str | None, missing: list[str], fal
         return {key: shaped(part, call, None, missing, key if said(key) else name) for key, part in parts}
     if role not in ("posterior", "decoder") and (attributes := attributes_of(node, call, missing)):
         return Stand(name, **attributes)
-    if role in (None, "scale", "mask") and is_number(node, name, role):
+    if (role in (None, "scale", "mask") or name == fallback) and is_number(node, name, role):
         missing.append(node.key)
         call.wanted[node.key] = next((word for word in node.constants if isinstance(word, str)), None)
         return None
@@ -198,6 +239,8 @@ def attributes_of(node: Node, call: CallPlan, missing: list[str]) -> dict[str, o
     """Return what an object has: attributes that are no tensor's; and all that are read, where one has a role."""
     parts = {name: part for name, part in node.of("attr").items() if part.touched}
     own = {name for name in parts if name not in TENSOR_WORDS and (not hasattr(Tensor, name) or role_of(name))}
+    if role_of(node.name) == "recon" and not any(("call", "") in part.parts for part in parts.values()):
+        own |= parts.keys()  # of what a model answered: its .mean, its .sample, and no distribution's
     if "tensor" in node.uses or not own:
         return {}
     return {name: shaped(part, call, None, missing, name) for name, part in parts.items()}
@@ -232,49 +275,44 @@ def leaf(name: str, word: str | None, key: str) -> object:
     return Slot(key, role, f"by its name, {name}", meaning_of(name), stem(name, role))
 
 
-def needed(missing: list[str], call: CallPlan, reached: Reached) -> ReconError:
+def needed(missing: list[str], call: CallPlan, reached: Reached) -> Lacking:
     """Return the error for numbers, words and attributes that only the user knows."""
     missing = list(dict.fromkeys([*missing, *(key for key in call.trace.nodes if is_setting(call, key))]))
     inside = {key: call.trace.nodes[key].of("attr") if key in call.trace.nodes else {} for key in missing}
     missing = [place for key in missing for place in ([f"{key}.{part}" for part in inside[key]] or [key])]
-    options: dict[str, object] = {}  # a word, or a dictionary of words by keys
-    several: list[str] = []
+    options, several = list[str](), list[str]()
     for key in missing:
-        node = call.trace.nodes.get(key, Node(key))
+        node = call.trace.nodes.get(key) or next(
+            (inside[root][key.removeprefix(f"{root}.")] for root in inside if key.startswith(f"{root}.")), Node(key)
+        )
         word = call.wanted.get(key) or (CRITERION if "loss" in node.uses else "WORD" if "words" in node.uses else 1)
+        if word == 1 and "tensor" in node.uses and "number" not in node.uses:
+            word = "torch.tensor(1.0)"
         if choices := compared(reached.tree, key):
-            word, several = (
-                choices[0],
-                [*several, f"{key} may be {', '.join(choices[:-1])} or {choices[-1]}"] if choices[1:] else several,
-            )
-        root, *keys = re.split(r"\['|'\]\['|'\]", key.removesuffix("']"))
-        option = f"--self {root[5:]}" if root.startswith("self.") else f"--bind {root}"
-        if not keys or not isinstance(place := options.setdefault(option, {}), dict):
-            options[option] = word
-            continue
-        for each in keys[:-1]:
-            place = place.setdefault(each, {})
-        place[keys[-1]] = word
-    spelled = {option: value if isinstance(value, str) else repr(value) for option, value in options.items()}
-    passed = " ".join(
-        f'{option[:7]}"{option[7:]}={value}"' if "'" in value else f"{option}={value}" for option, value in spelled.items()
-    )
+            word = choices[0]
+            several += [f"{key} may be {', '.join(choices[:-1])} or {choices[-1]}"] * bool(choices[1:])
+        option, where = ("--self", key[5:]) if key.startswith("self.") else ("--bind", key)
+        text = f"{where}={word}"
+        options.append(f"{option} {text}" if re.fullmatch(r"[\w.=,:+-]+", text) else f'{option} "{text}"')
+    passed = " ".join(options)
     if made(call.trace.result):
         which = f"to make the function {getattr(call.trace.result, '__name__', 'of it')}, which is then audited"
         passed = " ".join(f"--bind {key}=VALUE" for key in missing)
-        return ReconError(f"{reached.spelled} needs {spelled_out(missing)} {which}.", f"Give {passed}; expressions are fine.")
+        return Lacking(f"{reached.spelled} needs {spelled_out(missing)} {which}.", f"Give {passed}; expressions are fine.")
     which = "which has no default" if len(missing) == 1 else "which have no defaults"
     names = spelled_out(missing)
     them = "it" if len(missing) == 1 else "them"
-    return ReconError(f"{reached.spelled} needs {names}, {which}.", f"Pass {them}: {'; '.join([f'{passed}, say', *several])}.")
+    return Lacking(f"{reached.spelled} needs {names}, {which}.", f"Pass {them}: {'; '.join([f'{passed}, say', *several])}.")
 
 
 def compared(tree: ast.AST | None, key: str) -> list[str]:
-    """Return the words that a function compares a value with, in their order."""
+    """Return the words, or the members of an enumeration, that a function compares a value with, in their order."""
     words: list[str] = []
     for node in ast.walk(tree) if tree is not None else ():
-        if isinstance(node, ast.Compare) and ast.unparse(node.left) == key and isinstance(node.ops[0], (ast.Eq, ast.In)):
-            words += [n.value for n in ast.walk(node.comparators[0]) if isinstance(n, ast.Constant) and isinstance(n.value, str)]
+        if isinstance(node, ast.Compare) and ast.unparse(node.left) == key and isinstance(node.ops[0], (ast.Eq, ast.In, ast.Is)):
+            there = node.comparators[0]
+            words += [n.value for n in ast.walk(there) if isinstance(n, ast.Constant) and isinstance(n.value, str)]
+            words += [ast.unparse(there)] if isinstance(there, ast.Attribute) else []
     return list(dict.fromkeys(words))
 
 
@@ -292,7 +330,7 @@ def is_setting(call: CallPlan, key: str) -> bool:
     """Whether it is an attribute of self that is read as a value, and that is not there."""
     node = call.trace.nodes[key]
     called = ("call", "") in node.parts and "loss" not in node.uses
-    return key.startswith("self.") and node.touched and not called and key[5:] not in call.inner
+    return key.startswith("self.") and not called and key[5:] not in call.inner
 
 
 def stem(name: str, role: str) -> str:

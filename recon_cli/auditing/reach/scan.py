@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from recon_cli.auditing.reach.extracting import Definition
+from recon_cli.auditing.reach.extracting import Definition, own_nodes
 from recon_cli.auditing.reach.patterns import (
     CALLS,
     OBJECTS,
@@ -27,7 +27,7 @@ from recon_cli.auditing.reach.patterns import (
     makes_loss,
     plain_parts,
 )
-from recon_cli.auditing.reach.refusing import OTHERS, own_nodes
+from recon_cli.auditing.reach.refusing import OTHERS
 from recon_cli.auditing.reach.source_files import tree_of
 from recon_cli.errors import ReconError
 

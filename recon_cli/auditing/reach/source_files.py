@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import io
 import json
 import re
@@ -63,7 +64,9 @@ def parsed(source: bytes | str, where: str) -> ast.Module:
 
 def text_of(raw: bytes) -> str:
     """Return source as text, by its byte order mark or its ``coding:``, each line ended by one sign."""
-    coding, _ = tokenize.detect_encoding(io.BytesIO(raw).readline)  # ast.parse has found it good
+    coding = "utf-8"
+    with contextlib.suppress(SyntaxError):  # bytes in a comment that are none of its coding: ast.parse has found it good
+        coding, _ = tokenize.detect_encoding(io.BytesIO(raw).readline)
     return raw.decode(coding, "replace").replace("\r\n", "\n").replace("\r", "\n")
 
 

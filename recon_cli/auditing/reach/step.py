@@ -20,7 +20,7 @@ from recon_cli.auditing.measuring import LARGE
 from recon_cli.auditing.probes import generator
 from recon_cli.auditing.reach.call_plans import CallPlan, Slot
 from recon_cli.auditing.reach.callables import Reached
-from recon_cli.auditing.reach.cutting import Cut, varied
+from recon_cli.auditing.reach.cutting import Cut, made_of, varied
 from recon_cli.auditing.reach.drawing import is_cut_off, missampled
 from recon_cli.auditing.reach.exponents import growth
 from recon_cli.auditing.reach.losses import DerivedLoss
@@ -257,15 +257,12 @@ def weighted(step: LiveStep) -> int:
     """Return over how many log-weights, which are of data and of two or more outputs, a logsumexp or a softmax runs; else 0."""
     cut = step.cut
     data = {n for n in cut.constants if n not in cut.noise and varied(step.values[n])}
-    made_of = {n: frozenset({n}) for n in (*cut.leaves, *data)}
+    behind = made_of(cut.path, {*cut.leaves, *data})
     for operation in cut.path:
-        taken = operation.inputs
-        behind = frozenset[int]().union(*(made_of.get(n, frozenset()) for n in taken))
-        if operation.name in ("logsumexp", "_softmax") and behind & data and len(behind - data) > 1:
+        of = behind.get(operation.made[0], frozenset()) if operation.name in ("logsumexp", "_softmax") else frozenset()
+        if of & data and len(of - data) > 1:
             axis = operation.arguments[1]
-            axis = axis[0] if isinstance(axis, list) else axis
-            return int(cut.shapes[taken[0]][axis])
-        made_of.update(dict.fromkeys(operation.made, behind))
+            return int(cut.shapes[operation.inputs[0]][axis[0] if isinstance(axis, list) else axis])
     return 0
 
 

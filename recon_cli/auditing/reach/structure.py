@@ -27,6 +27,8 @@ class Structure:
         those whose own gradient does not change with them (data, masks, KLs), and those for which it is no line.
     unread
         those without a gradient.
+    leaning
+        the pairs with a second derivative across them.
     divergences
         of those that stand in a KL of two Gaussians: the role of each, and the meaning of a scale.
     """
@@ -35,6 +37,7 @@ class Structure:
     flat: frozenset[str]
     bent: frozenset[str]
     unread: frozenset[str]
+    leaning: set[frozenset[str]] = field(default_factory=set)
     divergences: Mapping[str, tuple[str, str | None]] = field(default_factory=dict)
 
 
@@ -65,9 +68,10 @@ def measured(problem: Problem, values: Mapping[str, Tensor]) -> Structure | None
         return None
     ends = {key: values[key].min() + values[key].max() - values[key] for key in keys}
     far = {key: gradients(problem, {**values, key: ends[key]}, keys)[1] for key in keys}
-    groups: list[set[str]] = []
+    groups, leaning = list[set[str]](), set[frozenset[str]]()
     for key in keys:
         moved = {each for each in keys if each != key and unlike(far[key][each], before[each])}
+        leaning |= {frozenset((key, each)) for each in moved}
         joined = [group for group in groups if group & {key, *moved}]
         groups = [group for group in groups if group not in joined] + [{key, *moved}.union(*joined)]
     flat = {key for key in keys if not unlike(far[key][key], before[key])}
@@ -80,7 +84,7 @@ def measured(problem: Problem, values: Mapping[str, Tensor]) -> Structure | None
     divergences: dict[str, tuple[str, str | None]] = {}
     for group in groups:
         divergences |= divergence([key for key in keys if key in group], bent, values, before)
-    return Structure(groups, frozenset(flat), frozenset(bent), unread, divergences)
+    return Structure(groups, frozenset(flat), frozenset(bent), unread, leaning, divergences)
 
 
 def divergence(

@@ -9,9 +9,8 @@ from collections.abc import Iterator
 from typing import TypeVar
 
 from recon_cli.auditing.reach.callables import Reached
-from recon_cli.auditing.reach.extracting import Definition, is_main
+from recon_cli.auditing.reach.extracting import Definition, is_main, own_nodes
 from recon_cli.auditing.reach.patterns import called
-from recon_cli.auditing.reach.refusing import own_nodes
 from recon_cli.auditing.reach.source_files import parsed
 from recon_cli.errors import ReconError
 

@@ -14,7 +14,7 @@ from typing import Any, TypeGuard
 import torch
 
 from recon_cli.auditing.reach.callables import Reached
-from recon_cli.auditing.reach.objects import source
+from recon_cli.auditing.reach.objects import head_of, source
 from recon_cli.errors import ReconError
 from recon_cli.runtime.user_code import nearest_names
 
@@ -105,7 +105,7 @@ def check(reached: Reached, bind: Mapping[str, Any], attributes: Mapping[str, An
     read.function(code, reached.owner)
     names = {*arguments, *read.names} - set(dir(builtins))
     for name in bind:
-        if (head := name.partition(".")[0]) not in names | read.words:
+        if (head := head_of(name)) not in names | read.words:
             raise never(
                 reached,
                 "--bind",
@@ -120,7 +120,7 @@ def check(reached: Reached, bind: Mapping[str, Any], attributes: Mapping[str, An
                 f"{reached.spelled} has no self, so --self {name} sets nothing.",
                 f"Did you mean --bind {meant[0]}?" if meant else "Give its arguments, and the names that it reads, with --bind.",
             )
-        if hasattr(code, "__code__") and (head := name.partition(".")[0]) not in read.attributes | read.words:
+        if hasattr(code, "__code__") and (head := head_of(name)) not in read.attributes | read.words:
             values = {
                 n for n in read.attributes if not hasattr(torch.Tensor, n) and not callable(getattr(reached.owner, n, None))
             }
