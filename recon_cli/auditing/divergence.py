@@ -14,6 +14,7 @@ from torch import Tensor
 from recon_cli.auditing.calling import Problem, Values
 from recon_cli.auditing.latent_fields import Deviation, Draw, Looked, averaged, far, looked, slopes
 from recon_cli.auditing.probes import REFUSALS, value_at
+from recon_cli.auditing.thresholds import SQUARED, Turn
 
 SAME = 1e-6
 EPS = 1e-4  # what an eps inside a logarithm makes of a weight
@@ -76,7 +77,7 @@ class Latent:
     wrong
         why it is no KL, with the numbers that disagree; empty where it is one.
     forms
-        free nats and capacities, in words.
+        free nats and capacities.
     link
         in words, what the scale goes through before it is a deviation; empty where that is its meaning alone.
     prior, centre
@@ -90,7 +91,7 @@ class Latent:
     weight: float | None
     meaning: str | None = None
     wrong: str = ""
-    forms: str = ""
+    forms: Turn | None = None
     named: str | None = None
     prior: float = 1.0
     notes: tuple[str, ...] = ()
@@ -100,6 +101,11 @@ class Latent:
     line: str = ""
     to: str = ""
     unexplained: str = ""
+
+    @property
+    def squared(self) -> Turn | None:
+        """The target that the KL is driven to by the square of its distance, if it is: then it has no one weight."""
+        return self.forms if self.forms is not None and self.forms.kind == SQUARED else None
 
 
 def field(

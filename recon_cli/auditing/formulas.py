@@ -14,9 +14,9 @@ from torch.nn import functional
 from recon_cli.auditing.calling import Sizes
 from recon_cli.auditing.dependent import LINK
 from recon_cli.auditing.families import LINKS, Match
-from recon_cli.auditing.latents import SQUARED
 from recon_cli.auditing.measurements import Measurements
 from recon_cli.auditing.measuring import MADE
+from recon_cli.auditing.thresholds import FORMULAS
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.shapes import spell
 from recon_cli.report import Block, Diagram
@@ -41,7 +41,6 @@ ENDS = {"logit": (torch.sigmoid, 1.0), "log": (torch.exp, math.inf)}  # of what 
 MEANS = ("mu", "r")
 NAMESPACES = {"torch": "torch", "distributions": "torch.distributions", "F": "torch.nn.functional"}
 PLACES = {"B": "the batch", "D": "a sample's elements", "T": "an axis of a sample", "K": "the latents"}
-FORMS = {"free nats": "clamp(KL, min)", "driven up": "|KL − C|", SQUARED: "(KL − C)²"}  # by a word of what is said of them
 
 
 def bounds(link: str, own: str) -> list[str]:
@@ -122,8 +121,12 @@ def parts_of(measured: Measurements) -> Iterator[Part]:
     if latent is not None and latent.weight:
         scale = next(iter(terms)).scaling
         powers = {"B": scale.batch[2], ("T" if scale.length else "D"): scale.dim[2], "K": scale.latent[2]}
-        what = next((form for word, form in FORMS.items() if word in latent.forms), "KL")
-        prefix = "γ·" if SQUARED in latent.forms else coefficient(abs(latent.weight), powers, sizes)
+        what = FORMULAS[latent.forms.kind] if latent.forms else "KL"
+        weight = abs(latent.weight)
+        if (turn := latent.squared) is not None:  # it pulls at a mean by 1/B of this where the batch's mean is compared
+            powers["B"] = None if powers["B"] is None or turn.moves else powers["B"] + turn.whose[1]
+            weight = abs(turn.times)
+        prefix = coefficient(weight, powers, sizes)
         yield Part(latent.weight < 0, prefix, what, names, powers)
     elif measured.mixed:
         yield Part(False, "", f"S({', '.join(measured.latents)})", names, {})

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from recon_cli.auditing import defects
 from recon_cli.auditing.defects._subject import Finding, Reading, Subject
 from recon_cli.auditing.families import Match, likelihood_of
-from recon_cli.auditing.latents import SQUARED
 from recon_cli.auditing.measurements import Measurements, Term
 from recon_cli.auditing.measuring import ReconstructionTerm
 from recon_cli.report import column
@@ -92,7 +91,7 @@ def row_of(subject: Subject, findings: Sequence[Finding]) -> Row:
     numbers = {**match.own, **dict(match.given)} if match else {}
     if b and match and "laplace" in dict(match.parts):
         numbers["scale"] = b / abs(dict(match.parts)["laplace"])
-    hidden = latent is None or b is None or not rec.additive or not subject.recognised or SQUARED in latent.forms
+    hidden = latent is None or b is None or not rec.additive or not subject.recognised or bool(latent.squared)
     powers = (None, None, None) if hidden else term.scaling.tradeoff
     return Row(
         family=reading.family,

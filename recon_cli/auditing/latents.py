@@ -17,11 +17,11 @@ from recon_cli.auditing.latent_fields import Draw, averaged, looked
 from recon_cli.auditing.matching import latent_keys
 from recon_cli.auditing.probes import REFUSALS, benign, gradients
 from recon_cli.auditing.remainders import CROSSES, crosses
-from recon_cli.auditing.thresholds import threshold
+from recon_cli.auditing.thresholds import OTHER, Turn, turn_of
 
-__all__ = ["DEVIATION", "PRIOR", "SQUARED", "Latent", "averaged", "measure"]
+__all__ = ["DEVIATION", "PRIOR", "Latent", "averaged", "measure"]
 
-SQUARED = "by the square of its distance"
+TRIED = (0.02, 0.107, 0.313, 1.07, 2.03, 4.09, 8.0, 64.0, 1e3)  # sizes of means, of m^2/2 nats each
 TURNS = "the two are not added, one of them counts at a time"
 
 
@@ -32,11 +32,11 @@ def measure(problem: Problem) -> Latent | None:
     """
     latent = term(problem)
     if latent is not None and latent.wrong and not latent.wrong.endswith(TURNS) and mixes(problem):
-        return replace(latent, weight=None, wrong="", forms="", unexplained=CROSSES)
+        return replace(latent, weight=None, wrong="", forms=None, unexplained=CROSSES)
     if latent is None or latent.wrong or not latent.weight or not problem.plan.role("prior") or problem.plan.role("z"):
         return latent
-    mean, variance = OTHER
-    other = term(problem.at(prior=OTHER))
+    mean, variance = ELSEWHERE
+    other = term(problem.at(prior=ELSEWHERE))
     if other is not None and not other.wrong and abs(other.centre - mean) < SAME and abs(other.prior - variance) < 1e-4:
         return replace(latent, notes=(*latent.notes, "the prior's mean and scale are arguments"))
     return replace(latent, weight=None, wrong=f"to a prior of mean {mean:g} and variance {variance:g} it is no KL")
@@ -52,7 +52,7 @@ def mixes(problem: Problem) -> bool:
         return False
 
 
-OTHER = (0.4, 1.7)  # mean and variance of a prior
+ELSEWHERE = (0.4, 1.7)  # mean and variance of a prior
 
 
 def term(problem: Problem) -> Latent | None:
@@ -80,7 +80,7 @@ def term(problem: Problem) -> Latent | None:
     first = next(iter(known.values()), None)
     if first is not None and several:
         notes = tuple(dict.fromkeys(note for latent in known.values() for note in latent.notes))
-        first = replace(first, notes=notes, forms=next((each.forms for each in known.values() if each.forms), ""))
+        first = replace(first, notes=notes, forms=next((each.forms for each in known.values() if each.forms), None))
     if first is not None and several and max(weights.values()) - min(weights.values()) > EPS * abs(max(weights.values())):
         each = ", ".join(f"{key} {weight:.6g}" for key, weight in weights.items())
         if any(latent.line for latent in known.values()):
@@ -139,21 +139,24 @@ def in_closed_form(
     latent = None if unmoved else field(problem, base, mu, scale, named, near, deviation)
     if latent is not None and (not latent.weight or latent.centre):
         return latent
-    forms, offset = levels(problem, base, mu, scale, deviation)  # near its least a KL may be held up, or driven away
-    if latent is not None and not forms:
+    turn, offset = turning(problem, base, mu, scale, deviation)  # near its least a KL may be held up, or driven away
+    if latent is not None and turn is None:
         return latent
-    if forms and in_turns(problem, base, mu):
+    known = turn is not None and turn.kind != OTHER
+    if known and in_turns(problem, base, mu):
         return Latent(None, None, f"the more the means weigh, the less the reconstruction does: {TURNS}", named=named)
-    if unmoved and not forms:
+    if unmoved and turn is None:
         if scale is None or not bool(near.by_scale.abs().max() > 0):
             return None
         return Latent(None, None, "it does not depend on the means of the latents", dead=True)
-    if forms:
-        for meaning in [named] if named else [*DEVIATION]:
-            if parallel(problem, base, mu, scale, meaning, near, deviation):
-                return Latent(offset, meaning if scale else None, "", forms, named)
-        if scale is None:
-            return Latent(offset, None, "", forms)
+    if turn is not None:
+        ways = [named] if named else [*DEVIATION]
+        meaning = next((way for way in ways if parallel(problem, base, mu, scale, way, near, deviation)), None)
+        meaning = meaning or (latent.meaning if latent is not None else None)
+        if known and (meaning or scale is None):
+            return Latent(offset, meaning, "", turn, named)
+        if meaning or latent is not None or unmoved:
+            return Latent(None, meaning, named=named, unexplained=turn.words)
     return Latent(None, None, unlike(near, scale), named=named)
 
 
@@ -188,43 +191,37 @@ def sampled(problem: Problem, base: dict[str, Tensor], mu: str, scale: str, name
     return Latent(best[2], best[1], named=named, notes=("the KL is of one sample z; its prior is not looked into",))
 
 
-def levels(problem: Problem, base: Values, mu: str, scale: str | None, deviation: Draw) -> tuple[str, float]:
-    """Whether the weight depends on how large the KL is: free nats, a capacity. In words, and the weight far out; else empty."""
-    ends = weights_at(problem, base, mu, scale, deviation, (0.02, 8.0))
-    if len(ends) == 2 and abs(ends[0][1] - ends[1][1]) <= SAME * abs(ends[1][1]):
-        return "", 0.0
-    slopes = weights_at(problem, base, mu, scale, deviation, (0.02, 0.107, 0.313, 1.07, 2.03, 4.09, 8.0))
-    if not slopes:
-        return "", 0.0
-    weights = [weight for _, weight in slopes]
-    far, most = weights[-1], max(map(abs, weights))
-    if not most or all(abs(weight - far) <= SAME * most for weight in weights):
-        return "", 0.0
-    free = all(abs(weight) < 1e-12 * most or abs(weight - far) <= SAME * most for weight in weights)
-    either = all(abs(abs(weight) - abs(far)) <= SAME * most for weight in weights)
-    if not (free or either or squared(slopes)):
-        return "", 0.0
-    last = max((size for size, weight in slopes if weight * far <= 1e-12 * most * most), default=0.0)
-    if not last:
-        return "", 0.0
+def turning(problem: Problem, base: Values, mu: str, scale: str | None, deviation: Draw) -> tuple[Turn | None, float]:
+    """Return how the weight of a KL depends on how large the KL is, None where it does not, and the weight far out."""
 
-    def weight_of_first(means: Tensor) -> float:
-        return weights_at(problem, base, mu, scale, deviation, (means,))[0][1]
+    def weights(there: Problem, at: Values, sizes: Sequence[float | Tensor]) -> list[tuple[float, float]]:
+        return weights_at(there, at, mu, scale, deviation, sizes)
 
-    at = threshold(weight_of_first, base[mu].shape, (last, after(slopes, last)))
-    if free:
-        return f"free nats: the KL costs nothing up to {at}", far
-    how = f"driven to a target value of {at}, {SQUARED}" if not either else f"driven up to {at}, and down to that from above"
-    return f"a capacity: the KL is {how}", far
+    def turn(there: Problem, at: Values, slopes: Sequence[tuple[float, float]]) -> Turn | None:
+        return turn_of(lambda means: weights(there, at, (means,))[0][1], at[mu].shape, slopes)
 
-
-def squared(slopes: Sequence[tuple[float, float]]) -> bool:
-    """Whether a mean's weight is a line in the KL, which is below 0 near its least: of the square of the KL's distance."""
-    sizes, weights = (torch.tensor(each, dtype=torch.float64) for each in zip(*slopes, strict=True))
-    line = torch.stack([sizes.square(), torch.ones_like(sizes)], dim=1)
-    rise, level = torch.linalg.lstsq(line, weights[:, None]).solution.flatten()
-    fits = (line @ torch.stack([rise, level]) - weights).abs().max() <= SAME * weights.abs().max()
-    return bool(fits) and bool(level * rise < 0)
+    few = weights(problem, base, (TRIED[0], TRIED[6]))
+    if len(few) == 2 and few[0][1] <= 0:  # held up, or driven away, further than that
+        few += weights(problem, base, TRIED[-1:])
+    if len(few) > 1 and all(abs(few[0][1] - weight) <= SAME * abs(few[0][1]) for _, weight in few[1:]):
+        return None, 0.0
+    slopes = weights(problem, base, TRIED if any(weight <= 0 for _, weight in few) else TRIED[:7])
+    found = turn(problem, base, slopes) if slopes else None
+    if found is None or found.kind == OTHER or not found.nats:
+        return found, slopes[-1][1] if slopes else 0.0
+    sizes, moved = problem.sizes, []
+    others = {"B": replace(sizes, batch=2 * sizes.batch), "K": replace(sizes, latent=(2 * sizes.latent[0], *sizes.latent[1:]))}
+    for name, other in others.items():
+        there = problem.at(sizes=other)
+        try:
+            at = benign(there)
+            again = turn(there, at, weights(there, at, TRIED))
+        except Exception:  # of the user's function, which has sizes of its own
+            continue
+        if again is not None and again.kind == found.kind and abs(again.nats / found.nats - 1) > 1e-4:
+            moved.append((name, f"at {name} = {sizes.batch if name == 'B' else sizes.K}, {again.nats:.6g} at twice that"))
+    place = f" ({'; '.join(words for _, words in moved)})" if moved else ""
+    return replace(found, place=place, moves=any(name == "B" for name, _ in moved)), slopes[-1][1]
 
 
 def weights_at(
@@ -266,8 +263,3 @@ def in_turns(problem: Problem, base: dict[str, Tensor], mu: str) -> bool:
     except REFUSALS:
         return False
     return any(bool((few[key] - many[key]).abs().max() > SAME * few[key].abs().max()) for key in keys)
-
-
-def after(slopes: list[tuple[float, float]], size: float) -> float:
-    """Return the next size tried."""
-    return next(other for other, _ in slopes if other > size)

@@ -188,7 +188,7 @@ def measure(
     steps, broadcast = checks.followed(problem, files)
     added = broadcast if latent is not None and not odd else None
     spread = has_scale(problem)
-    growths = scalings(problem) if growths is None else growths
+    growths = scalings(problem, latent.squared if latent else None) if growths is None else growths
     terms = [term(problem, pair, latent, latents, spread, bool(odd or added), each)
              for pair, each in zip(pairs(problem.plan), growths, strict=False)]  # fmt: skip
     if not terms:

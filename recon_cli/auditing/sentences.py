@@ -14,7 +14,7 @@ from recon_cli.auditing.dependent import LINK
 from recon_cli.auditing.families import DecoderScale, Match, likelihood_of
 from recon_cli.auditing.formulas import INVERSES, at, bounds, number
 from recon_cli.auditing.judgement import Row
-from recon_cli.auditing.latents import PRIOR, SQUARED, Latent
+from recon_cli.auditing.latents import PRIOR, Latent
 from recon_cli.auditing.measurements import Measurements, Term
 from recon_cli.auditing.measuring import MADE, SIMPLEX
 from recon_cli.auditing.mending import ends, is_name, kl, summed
@@ -111,8 +111,8 @@ def one(measured: Measurements, term: Term, row: Row) -> str:
     text = f"This is {name}{weighed(row, latent, place(row, term, measured), extent(measured, term))}"
     if "bce-on-nonbinary" in row.defects:
         text = f"{text.replace(': an exact ELBO.', '.')} But {measured.outside['bernoulli']}."
-    if latent.forms and SQUARED not in latent.forms:
-        text += f" All that is where the KL counts at its full weight, and it does not everywhere: {latent.forms}."
+    if latent.forms and not latent.squared:
+        text += f" All that is where the KL counts at its full weight, and it does not everywhere: {latent.forms.words}."
     text = f"{text} But {latent.wrong}." if latent.wrong else text
     return f"{text.replace(': an exact ELBO.', '.')} {UNKNOWN} {measured.unexplained}." if measured.unexplained else text
 
@@ -136,7 +136,7 @@ def alone(measured: Measurements, term: Term) -> str:
     sizes, scaling = measured.sizes, term.scaling
     times = latent.weight * sizes.batch ** -(scaling.batch[2] or 0.0) * sizes.K ** -(scaling.latent[2] or 0.0)
     what = "the KL" if abs(abs(times) - 1) < 1e-6 else f"{number(abs(times))} times the KL"
-    forms = f" It does not count everywhere: {latent.forms}." if latent.forms else ""
+    forms = f" It does not count everywhere: {latent.forms.words}." if latent.forms else ""
     whole = f"This is {'minus ' * (times < 0)}{what} to {whose} alone{scale}: {how}."
     return f"{whole}{forms} There is no reconstruction that it is weighed against."
 
@@ -166,8 +166,11 @@ def without(measured: Measurements) -> str:
 
 def weighed(row: Row, latent: Latent, where: str, size: str) -> str:
     """Return the noise and the beta of a term beside a KL, as the end of a sentence; they move with the sizes in ``where``."""
-    if SQUARED in latent.forms:
-        return " beside the square of the KL's distance from a target value, which has no one weight: no beta is read off it."
+    if (turn := latent.squared) is not None:
+        return (
+            f" beside the square of the KL's distance from {turn.target}, which has no one weight: it goes as KL − C, "
+            "and drives the KL up below C, so no beta is read off it."
+        )
     grows, sample = growth(row, size), size.replace("the image size", "the image")
     depends = f" {'Both' if grows else 'Neither'} {grows or f'depends on the batch, {sample} or the latents'}."
     if row.beta is not None and row.beta < 0:

@@ -252,7 +252,7 @@ def tried(problem: Problem, new: Mapping[str, str], by: float) -> Fit | None:
     """Return how well a hypothesis fits; None where what it says of an argument is not so. Raises what the call raises."""
     chosen, odd = with_classes(*laid_out(problem))
     recons, latent = pairs(chosen.plan), measure(chosen)
-    latents = [role for role in new.values() if role in ("mu", "scale", "probs")]
+    latents = [role for role in new.values() if role in ("mu", "scale", "probs", "prior")]
     if latents and (latent is None or latent.wrong and not apart(chosen)):
         return None
     if "mu" in new.values() and not chosen.plan.role("scale"):
