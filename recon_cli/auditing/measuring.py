@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from recon_cli.auditing.calling import Problem, Values
+from recon_cli.auditing.covariance import QuadraticForm, covariance
 from recon_cli.auditing.families import CLOSE, LINKS, MATCH, DecoderScale, Match, candidates, field_of, ratio, recognise
 from recon_cli.auditing.fields import additivity, at_sets, domains, element_weights, spaced
 from recon_cli.auditing.normalisation import Normalisation
-from recon_cli.auditing.norms import bound, is_quadratic, norm
+from recon_cli.auditing.norms import bound, norm
 from recon_cli.auditing.probes import benign, gradients, sort_of, uniform, value_at
 from recon_cli.auditing.reach.roles import Pair, Slot
 from recon_cli.identity.regions import REAL
@@ -25,6 +26,7 @@ LEAST = 1e-300  # a weight below which numbers lose their digits
 WHOLE = (0.0, 1.0, 2.0, 3.0, 7.0, 12.0)
 INSIDE, WIDE = 3.0, (10.0, 100.0, 1e4, 1e7)  # residuals of ``domains``, and beyond
 FEW = 11  # points where one that is off would do
+STEP = 1e-3  # within which few points have a bend
 Fields: TypeAlias = Callable[[Sequence[tuple[Tensor, Tensor]]], Sequence[Tensor | None]]  # at sets of x and of predictions
 SIMPLEX = "only if x̂ adds up to 1"
 MADE = "target made over"
@@ -55,7 +57,7 @@ class ReconstructionTerm:
     norm
         in words, what it is the norm of, and no sum over elements: each sample, the whole batch.
     quadratic
-        whether it is a positive definite quadratic form of each sample's residuals, and no sum over elements.
+        the matrix of a quadratic form of each sample's residuals, that is no sum over elements.
     bound
         in words, of how many samples it is an importance-weighted bound; empty of any other.
     """
@@ -75,7 +77,7 @@ class ReconstructionTerm:
     normal: Normalisation | None = None
     spread: DecoderScale | None = None
     norm: str = ""
-    quadratic: bool = False
+    quadratic: QuadraticForm | None = None
     bound: str = ""
 
     @property
@@ -118,7 +120,7 @@ def of_pair(problem: Problem, pair: Pair, latents: list[str]) -> ReconstructionT
         of = norm(problem, pair)
         count = "" if of else bound(problem, pair)
         term = ReconstructionTerm(recon, None, None, False, worst, spread, counted, "unit", sign, False, norm=of, bound=count)
-        return term if of or count else replace(term, quadratic=is_quadratic(problem, pair))
+        return term if of or count else of_vectors(term, covariance(problem, pair))
     own_weights = None if max(abs(spread[0] - 1), abs(spread[1] - 1)) < 1e-6 and counted == 1 else weights
     match, domain, used = None, "unit", None
     points = domains()
@@ -159,6 +161,24 @@ def of_pair(problem: Problem, pair: Pair, latents: list[str]) -> ReconstructionT
     return ReconstructionTerm(recon, match, slope, True, worst, spread, counted, domain, sign, location, centre, within, normal)
 
 
+def of_vectors(term: ReconstructionTerm, known: QuadraticForm | None) -> ReconstructionTerm:
+    """Return a term whose pull is a matrix times a sample's residual: a Gaussian's of full covariance, if that is one."""
+    if known is None or not known.definite:
+        return replace(term, quadratic=known)
+    match = Match("multivariate-gaussian", known.sign / (2 * known.variance), 0.0)
+    return replace(
+        term,
+        quadratic=known,
+        match=match,
+        additive=True,
+        weights=(1.0, 1.0),
+        counted=1.0,
+        sign=known.sign,
+        location=True,
+        domain="real",
+    )
+
+
 def has_scale(problem: Problem) -> bool:
     """Whether a decoder's own scale is in the loss: where nothing moves with it, it is an argument that is not read."""
     slots = problem.plan.role("spread")
@@ -173,10 +193,10 @@ def has_scale(problem: Problem) -> bool:
 def shifted(problem: Problem, base: Values, pair: Pair, used: Any, weights: Tensor | None) -> tuple[Match, str] | None:
     """Return a Gaussian about what the loss makes of the target (its gradient has one slope everywhere), and in words what."""
     x, raw, measured = used
-    later = spaced(problem, base, pair, x, raw + 0.05, weights)
+    later = spaced(problem, base, pair, x, raw + STEP, weights)
     if later is None:
         return None
-    slopes = (later - measured) / 0.05
+    slopes = (later - measured) / STEP
     middle = slopes.median().item()
     if middle == 0 or (slopes - middle).abs().max() > 1e-6 * abs(middle):
         return None

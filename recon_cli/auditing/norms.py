@@ -1,13 +1,10 @@
-"""A norm of what is left between a sample and its reconstruction, or a quadratic form of it: no sum over its elements.
+"""A norm of what is left between a sample and its reconstruction: no sum over its elements. And importance-weighted bounds.
 
 e^-||e||/b has an integral that no mean moves, so it is a density, of the sample as a whole: far from each sample its pull is the
-same, however many elements it has. e^-e'Pe/2 with a positive definite P is a Gaussian of the covariance P^-1. The elements of
-neither are independent, so none of them has a noise.
+same, however many elements it has. The elements are not independent, so none of them has a noise.
 """
 
 from __future__ import annotations
-
-import math
 
 import torch
 from torch import Tensor
@@ -16,7 +13,6 @@ from recon_cli.auditing.calling import Problem, Values
 from recon_cli.auditing.probes import benign, gradients, uniform
 from recon_cli.auditing.reach.call_plans import Slot
 
-MANY = 64  # elements of a sample whose matrix is looked at
 BY_LOGS = ", by their log-weights"
 NEAR = 1e-4  # what an eps within a root makes of it
 
@@ -117,36 +113,3 @@ def is_along(gradient: Tensor, output: Tensor, data: Tensor) -> bool:
         return False
     ways = (ratio.flatten(1), ratio.movedim(1, -1))
     return any(bool(((each - each[..., :1]).abs() <= NEAR * each[..., :1].abs()).all()) for each in ways)
-
-
-def is_quadratic(problem: Problem, pair: tuple[Slot, Slot | None]) -> bool:
-    """Whether the pull on a sample is one positive definite matrix times its own residual, whatever the data are.
-
-    Column by column, of every sample at once; then at another residual and other data.
-    """
-    (recon, target), base = pair, benign(problem)
-    if target is None or (data := data_of(base, pair)) is None:
-        return False
-    x = data.flatten(1)
-    batch, D = x.shape
-    if not 1 < D <= MANY or batch < 2:
-        return False
-
-    def pull(residual: Tensor, data: Tensor) -> Tensor:
-        shape = base[recon.key].shape
-        values = {**base, recon.key: (data + residual).reshape(shape), target.key: data.reshape(shape)}
-        return gradients(problem, values, [recon.key])[1][recon.key].flatten(1)
-
-    matrices = torch.stack([pull(torch.eye(D, dtype=x.dtype)[k].expand(batch, D), x) for k in range(D)], dim=2)
-    matrix, size = matrices[0], float(matrices.abs().max())
-    if not bool(matrices.isfinite().all()) or size == 0 or bool(((matrices - matrix).abs() > NEAR * size).any()):
-        return False
-    sign = math.copysign(1.0, float(matrix.trace()))  # a log-likelihood's pull is the other way
-    least = float(torch.linalg.eigvalsh(sign * matrix.double()).min())
-    if bool(((matrix - matrix.T).abs() > NEAR * size).any()) or not least > NEAR * size:
-        return False
-    residual = uniform((batch, D), -0.7, 0.7, 97)
-    residual[0] = 0  # a sample's own alone
-    wanted = residual @ matrix.T
-    measured = (pull(residual, data) for data in (x, uniform((batch, D), 0.2, 0.8, 98)))
-    return all(bool(((each - wanted).abs() <= NEAR * size).all()) for each in measured)

@@ -76,6 +76,8 @@ def made_up(problem: Problem, number: int, spread: float) -> dict[str, Tensor]:
                 values[slot.key] = values[slot.key].round()
         elif slot.role == "spread":
             values[slot.key] = uniform((B, D), 0.4, 0.9, n)
+            if slot.meaning == "matrix" and named:  # lower triangular, symmetric and positive definite, whatever it is to be
+                values[slot.key] *= torch.eye(named[-1], dtype=torch.float64).flatten()
         elif slot.role == "z":
             values[slot.key] = uniform((B, sizes.K), -0.8, 0.8, n)
         elif slot.role == "unknown":

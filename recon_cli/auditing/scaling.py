@@ -195,7 +195,8 @@ def strengths(problem: Problem, turn: Turn | None = None) -> tuple[list[float], 
                 values[target.key] = torch.full_like(values[target.key], still(problem))
         recons.append(recon.key)
     for slot in problem.plan.role("spread"):
-        values[slot.key] = torch.full_like(values[slot.key], 0.7)
+        flat = torch.full_like(values[slot.key], 0.7)
+        values[slot.key] = flat if slot.meaning != "matrix" else flat * (values[slot.key] != 0)
     latent = latent_keys(problem)
     mean = 8.0 if turn is None else math.sqrt(2 * (turn.nats + 1) / turn.summed(problem.sizes.K))
     for key in latent:

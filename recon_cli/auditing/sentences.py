@@ -88,10 +88,10 @@ def one(measured: Measurements, term: Term, row: Row) -> str:
             f"This is the Euclidean norm of {term.rec.norm}: a density of that as a whole, in its norm, and no likelihood of "
             "independent elements, so there is no noise of an element to read off."
         )
-    if row.verdict == "not-factorised" and term.rec.quadratic:
+    if term.rec.quadratic is not None and not term.rec.quadratic.definite:
         return (
-            "This is a positive definite quadratic form of each sample's residuals: a Gaussian of vectors with a full "
-            "covariance, the inverse of its matrix. It is a likelihood, of a sample as a whole; no element has its own sigma."
+            "This is a quadratic form of each sample's residuals, whose matrix is not positive definite: no covariance has it "
+            "for an inverse, so no noise and no beta are read off it."
         )
     if row.verdict == "not-factorised":
         return "This is no factorised likelihood: what one element costs depends on the others, so there is no noise to read off."
@@ -184,6 +184,11 @@ def weighed(row: Row, latent: Latent, where: str, size: str) -> str:
         word, unit = ("sigma", "sigma = 1") if row.family == "gaussian" else ("scale", "scale 1")
         beta = number(row.tradeoff or math.nan)
         return f" with {word} = {number(row.sigma)}{where} if beta is 1; with {unit}, beta is {beta}{where}.{depends}"
+    if row.family == "multivariate-gaussian" and row.sigma is not None:
+        variance = f"{number(row.tradeoff or math.nan)}{where}"
+        unmeasured = row.tradeoff_dim is None and not grows  # the matrix has a size of its own
+        end = "" if unmeasured else depends
+        return f" whose variances have a mean of {variance} if beta is 1; with a mean of 1, beta is {variance}.{end}"
     if row.family == "elastic-net" and row.sigma is not None:
         scale = number(row.parameters.get("scale", math.nan))
         text = f"; near a residual of 0 it is a Laplace with scale = {scale}{where}, far out a Gaussian with sigma = "
@@ -224,7 +229,13 @@ def title(row: Row, term: Term) -> str:
         return row.family
     if row.family is None:
         return "a likelihood of no name" if row.recognised else "an additive loss of no likelihood that recon knows"
-    proper = {"gaussian": "Gaussian", "laplace": "Laplace", "bernoulli": "Bernoulli", "poisson": "Poisson"}
+    proper = {
+        "gaussian": "Gaussian",
+        "laplace": "Laplace",
+        "bernoulli": "Bernoulli",
+        "poisson": "Poisson",
+        "multivariate-gaussian": "multivariate Gaussian",
+    }
     several = [proper.get(part, part.replace("-", " ")) for part in row.family.split(" + ")]
     named = [f"{'an' if name[0] in 'aeio' else 'a'} {name}" for name in several]
     if len(named) > 1:
@@ -233,6 +244,8 @@ def title(row: Row, term: Term) -> str:
     if row.family in ("huber", "hyperbolic") and term.rec.match is not None and term.rec.spread is None:
         own = f"threshold {number(next(iter(row.parameters.values())))}{as_spelled(term.rec.match, row)}"
     whole = f"{named[0]}{f' of {own}' if own else ''}"
+    if term.rec.quadratic is not None and term.rec.quadratic.whose:
+        whole += f" whose covariance is the decoder's, made of {term.rec.quadratic.whose},"
     if row.link in INVERSES:
         match = term.rec.match
         link = match.candidate.link if match is not None and match.candidate is not None else "identity"
@@ -330,8 +343,14 @@ def asides(measured: Measurements, rows: Sequence[Row]) -> list[str]:
             notes.append(f"{1 - rec.counted:.0%} of the elements of {term.recon} have no gradient (a mask).")
         if term.scaling.axes:
             notes.append(f"The trade-off grows with the axes of a sample to different powers ({term.scaling.axes}).")
+        if (form := rec.quadratic) is not None and form.definite and not form.whose:
+            times, whose = (row.kl_weight, "at beta = 1") if row.kl_weight else (1.0, "at this weight")
+            low, high = (number(times * variance) for variance in form.variances)
+            apart = f"{form.size:,} variances from {low} to {high} and correlations up to {number(form.correlation)}"
+            notes.append(f"Its covariance, {whose}, has {apart}.")
         if row.own_scale is not None:
-            word, lacks = ("sigma", "log(2 pi)/2 = 0.918939") if row.family == "gaussian" else ("scale", "log 2 = 0.693147")
+            word, lacks = ("scale", "log 2 = 0.693147") if row.family == "laplace" else ("sigma", "log(2 pi)/2 = 0.918939")
+            word = "root of the mean variance" if rec.quadratic is not None else word
             full = "It is normalised" + ("" if row.constant else f" but for {lacks} for each element, which moves no gradient")
             notes.append(f"{full}; its own {word} is {number(row.own_scale)}.")
         for scale in [each for each in term.learned if not math.isnan(each.rest)]:

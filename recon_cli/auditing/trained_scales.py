@@ -55,6 +55,8 @@ class TrainedScale:
     named
         whether the scale whose likelihood the error and the logarithm make is a plain function of the parameter: then what it is
         weighed with, a literal size say, is that of both.
+    what
+        in words, the logarithm that must be there, where it is another than that scale's.
     rest, size, residual
         where it rests, and of which size of the residuals that is the logarithm; NaN where it does not.
     """
@@ -64,6 +66,7 @@ class TrainedScale:
     power: int
     grows: bool
     named: bool = False
+    what: str = ""
     rest: float = math.nan
     size: str = ""
     residual: float = math.nan

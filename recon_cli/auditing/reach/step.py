@@ -341,14 +341,20 @@ def problem_of(step: LiveStep, parts: Parts, derived: DerivedLoss) -> tuple[Prob
         if group in ("", end):
             slots.append(Slot(x, "target", how, group=group))
         where |= {output: [pair.output], x: [pair.target]}
-    for usual, role, numbers in (("spread", "spread", parts.spreads), ("mu", "mu", means), ("scale", "scale", parts.scales)):
+    beside = parts.spreads or parts.shaping
+    for usual, role, numbers in (
+        ("spread", "spread", beside),
+        ("mu", "mu", means),
+        ("scale", "scale", parts.scales),
+    ):
         if numbers:
             key = names.of(numbers, usual)
             slots.append(Slot(key, role, f"an output of the network, {' and '.join(spell(shapes[n]) for n in numbers)}"))
             where[key] = numbers
     own = ("recon", "target", "spread")
     named: dict[str, tuple[int, ...]] = {}
-    named |= {} if layout.classes else {s.key: (math.prod(shapes[where[s.key][0]]) // B,) for s in slots if s.role in own}
+    for slot in slots if not layout.classes else ():
+        named |= {slot.key: (sum(math.prod(shapes[n]) for n in where[slot.key]) // B,)} if slot.role in own else {}
     for n in parts.probs:
         slots.append(Slot(key := names.of([n], "logits"), "probs", f"an output of the network, {spell(shapes[n])}"))
         where[key], named[key] = [n], shapes[n][1:]

@@ -37,6 +37,9 @@ SCALES = {
 SPREAD = re.compile(
     rf"(x|rec|recon|dec|decoder|out|output|pred|y|recon_x|x_?hat|x_?dec|x_?rec)_?({'|'.join(SCALE_WORDS.values())})$", re.I
 )
+MATRIX = re.compile(
+    r"(\w+_)?(scale_?tril|tril|chol(esky)?(_factor)?|cov(ariance)?(_?matrix)?|precision_?matrix|prec_?mat)(_x)?$", re.I
+)
 # What a name must be, whole, to have a role: regular expressions, the first role that fits.
 NAMED = {
     "recon": r"""
@@ -125,6 +128,8 @@ RECORDS = re.compile(r"(storer|logs?|log_dict|metrics|history)$")
 
 def meaning_of(name: str) -> str | None:
     """Return what a name says of the latents' scale, whatever its number."""
+    if MATRIX.match(name):
+        return "matrix"
     plain = re.sub(r"(?<=[a-z])_?\d$", "", name, flags=re.I)
     return next((meaning for each in (name, plain) for meaning, pattern in SCALES.items() if pattern.match(each)), None)
 
@@ -136,6 +141,8 @@ def role_of(name: str) -> str | None:
         return None
     if "pad" in bare.lower():
         return "mask"
+    if MATRIX.match(bare):
+        return "spread"
     if SPREAD.match(bare) and not re.match(r"(log_?sigma_?x_?2)$", bare, re.I):
         return "spread"
     if meaning_of(bare):
