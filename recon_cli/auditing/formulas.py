@@ -40,6 +40,7 @@ INVERSES = {
 ENDS = {"logit": (torch.sigmoid, 1.0), "log": (torch.exp, math.inf)}  # of what a family is on, and the most that it is
 MEANS = ("mu", "r")
 FORM = "Σ(x̂−x)ᵀP(x̂−x)"
+BOUND = "Σ −log mean w"
 NAMESPACES = {"torch": "torch", "distributions": "torch.distributions", "F": "torch.nn.functional"}
 PLACES = {"B": "the batch", "D": "a sample's elements", "T": "an axis of a sample", "K": "the latents"}
 
@@ -111,8 +112,8 @@ def parts_of(measured: Measurements) -> Iterator[Part]:
         powers = {"B": scale.batch[1], ("T" if scale.length else "D"): scale.dim[1], "K": scale.latent[1]}
         arguments = (term.recon, term.target) if term.target else (term.recon,)
         if unmoved or not rec.match:
-            what = unmoved or ("Σ‖x̂−x‖" if rec.norm else FORM if rec.quadratic else "R(x̂, x)")
-            yield Part(rec.sign < 0 and not unmoved, "", what, arguments, {})
+            what = unmoved or (BOUND if rec.bound else "Σ‖x̂−x‖" if rec.norm else FORM if rec.quadratic else "R(x̂, x)")
+            yield Part(rec.sign < 0 and not unmoved and not rec.bound, "", what, arguments, {})
             continue
         if rec.quadratic is not None:  # P is all that no size is in
             sizes_in_it = math.prod(sizes[name] ** (power or 0.0) for name, power in powers.items())

@@ -193,10 +193,12 @@ def measure(
     growths = scalings(problem, latent.squared if latent else None) if growths is None else growths
     terms = [term(problem, pair, latent, latents, spread, bool(odd or added), each)
              for pair, each in zip(pairs(problem.plan), growths, strict=False)]  # fmt: skip
+    bounded = any(each.rec.bound for each in terms)  # what it has of latents is in its weights
+    latent, besides = (None, ()) if bounded else (latent, remainders(problem, latent))
     if not terms:
         terms = [Term("", None, NOTHING, Scaling((0.0, *growths[0].batch[1:]), latent=growths[0].latent))]
     reached, plan = problem.reached, problem.plan
-    off = switch(problem) if latent is None and latents else ""
+    off = switch(problem) if latent is None and latents and not bounded else ""
     if f"{off} = 0 was assumed" in plan.taken:
         raise ReconError(f"{reached.spelled} weighs its KL by {off}, which is not known.", f"Pass it: --bind {off}=1000, say.")
     named = {role: next((slot.key for slot in plan.role(role)), word) for role, word in (("mu", "mu"), ("scale", "logvar"))}
@@ -208,7 +210,7 @@ def measure(
         name=reached.spelled, picked=problem.picked, sizes=problem.sizes,
         roles=(*((slot.key, slot.role, slot.how) for slot in plan.slots()), ("returned", "loss", problem.picked)),
         terms=tuple(terms), latent=latent, latents=tuple(latents), **named,
-        differences=tuple(checks.mismatch(problem)), besides=remainders(problem, latent),
+        differences=tuple(checks.mismatch(problem)), besides=besides,
         stateful=values if stateful else None, stochastic=values if stochastic else None, averaged=averaged,
         odd=odd, added=added, switch=off, missampled=missampled(problem, latent),
         knobs=tuple(checks.knobs(problem)), batch_number=batch_number(reached), notes=(*reached.notes, *plan.taken),

@@ -355,8 +355,9 @@ def classes(problem: Problem, pair: Pair, base: Values, latents: list[str]) -> R
                 match = squashed(hot[alive], value[alive], grad[alive])
         if match is not None:
             break
-    sign = 0 if match is None else int(math.copysign(1, match.weight))
-    return ReconstructionTerm(recon, match, None, worst < 1e-7, worst, (1.0, 1.0), share, "classes", sign, False)
+    sign, additive = 0 if match is None else int(math.copysign(1, match.weight)), worst < 1e-7
+    count = "" if additive or match is not None else bound(problem, pair)  # of several samples, each as long as the data
+    return ReconstructionTerm(recon, match, None, additive, worst, (1.0, 1.0), share, "classes", sign, False, bound=count)
 
 
 SQUASHING: dict[str, Callable[[Tensor], Tensor]] = {

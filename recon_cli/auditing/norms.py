@@ -15,6 +15,8 @@ from recon_cli.auditing.reach.call_plans import Slot
 
 BY_LOGS = ", by their log-weights"
 NEAR = 1e-4  # what an eps within a root makes of it
+# Numbers, and ones further off, at which a weight is nothing: far below and far above, and as logits, rates and shares have it.
+NOTHING = ((-1e3, -2e3), (1e3, 2e3), (40.0, 80.0), (-40.0, -80.0), (1e-12, 1e-13), (1 - 1e-12, 1 - 1e-13))
 
 
 def norm(problem: Problem, pair: tuple[Slot, Slot | None]) -> str:
@@ -65,42 +67,37 @@ def falls(problem: Problem, base: Values, pair: tuple[Slot, Slot | None]) -> boo
 def bound(problem: Problem, pair: tuple[Slot, Slot | None]) -> str:
     """Return of what a loss is an importance-weighted bound, -log mean of weights, in words; empty of any other.
 
-    It pulls at log-weights as their softmax does; at reconstructions by weights that add up to one number, whatever they are.
+    It pulls at each sample by its share of the weights. Where one number makes a weight nothing, its sample's pulls vanish, those
+    of the samples beside which it counts grow by one factor, whatever the layout, and all others stay as they are.
     """
-    recon, target = pair
-    base = benign(problem)
-    if base[recon.key].ndim != 2:
+    recon, base = pair[0], benign(problem)
+    value, compared = base[recon.key], data_of(base, pair) is not None
+    before = gradients(problem, base, [recon.key])[1][recon.key].flatten()
+    if not bool(before.isfinite().all()) or not bool(before.abs().max() > 0):
         return ""
-    if target is None or base[target.key].shape != base[recon.key].shape:
-        return of_log_weights(problem, base, recon.key)
-    x = base[target.key]
-    if not x.is_floating_point():
-        return ""
-    sums, shares = [], []
-    for number in (94, 95):
-        e = uniform(x.shape, 0.05, 0.3, number) * (0.5 - x).sign()
-        g = gradients(problem, {**base, recon.key: x + e}, [recon.key])[1][recon.key]
-        ratio = g / e
-        if not bool(ratio.isfinite().all()) or bool(((ratio - ratio[:, :1]).abs() > NEAR * ratio[:, :1].abs()).any()):
-            return of_log_weights(problem, base, recon.key)
-        sums.append(ratio[:, 0].sum())
-        shares.append(ratio[:, 0] / ratio[:, 0].sum())
-    conserved = abs(sums[0] - sums[1]) <= NEAR * abs(sums[0])
-    moved = bool((shares[0] - shares[1]).abs().max() > 10 * NEAR)
-    return f"{len(x)} samples" if conserved and moved else of_log_weights(problem, base, recon.key)
-
-
-def of_log_weights(problem: Problem, base: Values, key: str) -> str:
-    """Return what ``bound`` does of an argument that has log-weights itself, others being the same everywhere."""
-    still = {k: torch.full_like(v, 0.3) if v.is_floating_point() and k != key else v for k, v in base.items()}
-    v = base[key]
-    shape = (len(v), *(problem.sizes.shape if v.shape[1] == problem.sizes.D else v.shape[1:]))
-    g = gradients(problem, still, [key])[1][key].reshape(shape)
-    v = v.reshape(shape)
-    for axis, count in enumerate(shape):
-        share, total = v.softmax(axis), g.sum(axis, keepdim=True)
-        if count > 1 and bool(g.any()) and bool(((g - share * total).abs() <= NEAR * g.abs().max()).all()):
-            return f"{count} samples{BY_LOGS}"
+    alive = before != 0
+    at = int(alive.nonzero()[0])
+    for near, far in NOTHING if compared else NOTHING[:2]:
+        ratios = []
+        for by in (near, far):
+            moved = value.clone().flatten()
+            moved[at] = by
+            after = gradients(problem, {**base, recon.key: moved.reshape(value.shape)}, [recon.key])[1][recon.key].flatten()
+            ratios.append((after / before)[alive])
+        if any(not bool(each.isfinite().all()) for each in ratios):
+            continue
+        own = (ratios[1].abs() <= NEAR) | (torch.arange(len(before))[alive] == at)
+        beside = ~own & ((ratios[1] - 1).abs() > NEAR)
+        if int(own.sum()) == 1 and float(ratios[1][own].abs()) > NEAR:
+            continue
+        if not bool(beside.any()) or len(before[alive]) % int(own.sum()) or int(beside.sum()) % int(own.sum()):
+            continue
+        factor = ratios[1][beside].median()
+        others = torch.arange(len(before))[alive] != at
+        even = bool(((ratios[1][beside] - factor).abs() <= NEAR * factor).all())
+        if factor > 1 and even and bool((ratios[0] - ratios[1])[others].abs().max() <= NEAR * factor):
+            by_logs = BY_LOGS * (int(own.sum()) == 1 and (not compared or value.shape[1] > 1))
+            return f"{int(beside.sum()) // int(own.sum()) + 1} samples{by_logs}"
     return ""
 
 

@@ -258,13 +258,17 @@ def weighted(step: LiveStep) -> int:
     cut = step.cut
     data = {n for n in cut.constants if n not in cut.noise and varied(step.values[n])}
     made_of = {n: frozenset({n}) for n in (*cut.leaves, *data)}
+    makers = {n: operation for operation in cut.path for n in operation.made}
     for operation in cut.path:
         taken = operation.inputs
         behind = frozenset[int]().union(*(made_of.get(n, frozenset()) for n in taken))
-        if operation.name in ("logsumexp", "_softmax") and behind & data and len(behind - data) > 1:
-            axis = operation.arguments[1]
+        reducing = operation if operation.name in ("logsumexp", "_softmax") else None
+        if operation.name == "log" and (mean := makers.get(taken[0])) is not None and mean.name in ("mean", "sum"):  # by hand
+            reducing = mean if (power := makers.get(mean.inputs[0])) is not None and power.name == "exp" else None
+        if reducing is not None and len(reducing.arguments) > 1 and behind & data and len(behind - data) > 1:
+            axis = reducing.arguments[1]
             axis = axis[0] if isinstance(axis, list) else axis
-            return int(cut.shapes[taken[0]][axis])
+            return int(cut.shapes[reducing.inputs[0]][axis])
         made_of.update(dict.fromkeys(operation.made, behind))
     return 0
 
