@@ -141,6 +141,10 @@ def parts_of(measured: Measurements) -> Iterator[Part]:
     elif latent is not None:
         yield Part(False, "", "(a term in the latents that is no KL)", names, {})
     for rest in measured.besides:
+        if rest.times is not None:
+            weight = "" if math.isnan(rest.times) else coefficient(abs(rest.times), {}, sizes)
+            yield Part(rest.times < 0, weight, f"{rest.arguments[0]} (given, not audited)", rest.arguments, {})
+            continue
         yield Part(False, "", f"S({', '.join(rest.arguments)})", rest.arguments, {})
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from recon_cli.auditing.calling import Problem, Values
+from recon_cli.auditing.densities import of_densities
 from recon_cli.auditing.discrete import discrete
 from recon_cli.auditing.divergence import DEVIATION, EPS, PRIOR, SAME, Latent, field, parallel, unlike
 from recon_cli.auditing.latent_fields import Draw, averaged, looked
@@ -66,6 +67,8 @@ def term(problem: Problem) -> Latent | None:
         terms[posterior.key] = of_posterior(problem, base, posterior.key)
     for probs in plan.role("probs"):
         terms[probs.key] = discrete(problem, base, probs.key)
+    if plan.role("density") and not any(terms.values()):
+        terms["density"] = of_densities(problem, base)
     if plan.role("kl") and not any(terms.values()):
         terms["kl"] = passed_in(problem, base)
     known = {key: latent for key, latent in terms.items() if latent is not None}

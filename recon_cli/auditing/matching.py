@@ -39,6 +39,7 @@ def layouts(problem: Problem) -> list[Layout]:
         (["first", "batch", "image"] if pads else ["image", "batch", "first", "rows", "flat"]) if plan.role("mask") else ["image"]
     )
     kl = ["batch", "scalar", "list"] if plan.role("kl") else ["batch"]
+    kl = ["batch", "scalar", "latent", "data"] if plan.role("density") else kl
     posterior = ["pair", "object"] if plan.role("posterior") else ["pair"]
     every = [Layout(r, t, z, m, k, p, c) for (r, t, c), z, m, k, p in itertools.product(data, latent, mask, kl, posterior)]
     if any("index" in problem.plan.trace.nodes[s.key].uses for s in plan.role("mask") if s.key in plan.trace.nodes):
@@ -280,5 +281,5 @@ def pairs(plan: CallPlan) -> list[tuple[Slot, Slot | None]]:
 
 def latent_keys(problem: Problem) -> list[str]:
     """Return the leaves of the latents' side."""
-    keys = [slot.key for slot in problem.plan.slots() if slot.role in ("mu", "scale", "probs", "kl")]
+    keys = [slot.key for slot in problem.plan.slots() if slot.role in ("mu", "scale", "probs", "kl", "density")]
     return keys + [f"{slot.key}.{part}" for slot in problem.plan.role("posterior") for part in ("mean", "logvar")]

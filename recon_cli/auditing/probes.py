@@ -88,7 +88,7 @@ def made_up(problem: Problem, number: int, spread: float) -> dict[str, Tensor]:
             values[slot.key] = uniform((B, *(named or sizes.latent)), -1, 1, n).softmax(-1).flatten(1)
         elif slot.role == "scale":
             values[slot.key] = uniform((B, sizes.K), 0.4, 1.2, n)
-        elif slot.role == "kl":
+        elif slot.role in ("kl", "density"):
             values[slot.key] = uniform((B,), 1, 2, n)
         elif slot.role == "posterior":
             values[f"{slot.key}.mean"] = uniform((B, sizes.K), -0.9, 0.9, n)

@@ -206,7 +206,7 @@ def strengths(problem: Problem, turn: Turn | None = None) -> tuple[list[float], 
             values[key] = torch.full_like(values[key], mean if key == latent[0] else rest)  # far out, beyond free nats
     _, grads = gradients(problem, values, [*recons, *latent])
     pull = middle(grads[latent[0]]) / (1.0 if turn is None else mean) if latent else math.nan
-    if problem.plan.role("kl") or problem.plan.role("probs") or problem.plan.role("z"):
+    if any(map(problem.plan.role, ("kl", "density", "probs", "z"))):
         latent_term = measure(problem)
         pull = abs(latent_term.weight) if latent_term and latent_term.weight else math.nan
     if not recons:  # a KL alone, beside a number that does not move

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from recon_cli import likelihoods
 from recon_cli.auditing.defects._subject import SCALES
+from recon_cli.auditing.densities import READY
 from recon_cli.auditing.dependent import LINK
 from recon_cli.auditing.families import DecoderScale, Match, likelihood_of
 from recon_cli.auditing.formulas import INVERSES, at, bounds, number
@@ -153,11 +154,14 @@ def without(measured: Measurements) -> str:
     if measured.switch:
         name = measured.switch
         return f"and its KL is switched off: the KL's weight is 0 at {name} = 0, as it is by default. {theirs}"
+    if measured.unexplained:
+        return f"and there is no KL that recon knows in what it adds. {UNKNOWN} {measured.unexplained}."
     if measured.latents:
         move = "move" if len(measured.latents) > 1 else "moves"
         return f"and {' and '.join(measured.latents)} {move} nothing: no KL is weighed here. {theirs}"
-    if measured.unexplained:
-        return f"and there is no KL that recon knows in what it adds. {UNKNOWN} {measured.unexplained}."
+    if measured.besides and all(each.times is not None for each in measured.besides):
+        names = " and ".join(each.arguments[0] for each in measured.besides)
+        return f"and beside it stands {names}, {READY}: {alone}"
     if measured.besides:
         terms = " and ".join(f"the term in {' and '.join(each.arguments)} ({each.words})" for each in measured.besides)
         return f"and {terms} {'are' if len(measured.besides) > 1 else 'is'} no KL: {alone}"

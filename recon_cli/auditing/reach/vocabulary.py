@@ -20,6 +20,7 @@ ROLES = {  # what --args may say of an argument
     "prior": "the prior's mean or scale",
     "length": "how long each sample is",
     "compared": "one of two that are compared with one another and are no data: codes, scores",
+    "density": "log q(z|x) or log p(z) of a sample, computed outside",
     "extra": "another term, left at 0",
     "skip": "nothing that matters: None is passed",
 }
@@ -92,6 +93,9 @@ LIKELY = {  # which of two of one role is the other, where there is none: f(y, t
     "recon": re.compile(r"(y|inputs?|outputs?)$", re.I),
     "target": re.compile(r"(out|outputs?|generated)$", re.I),
 }
+# Of arguments that move the loss in proportion and lean on no other.
+DENSITY = re.compile(r"(log_?(p_?z|prior|q|posterior)\w*)$", re.I)
+READY = re.compile(r"(mi|tc|mutual_?info\w*|total_?corr\w*|dw_?kl|dimwise_?kl|\w+_(mi|tc)|(mi|tc|dw_?kl)_\w+)$", re.I)
 PATTERNS = [(role, re.compile(f"(?:{'|'.join(words.split())})$", re.I)) for role, words in NAMED.items()]
 TENSOR_WORDS = {
     "kl",
