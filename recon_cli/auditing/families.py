@@ -6,9 +6,10 @@ import dataclasses
 import functools
 import itertools
 import math
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
@@ -138,8 +139,47 @@ def _nll(kind: type[Likelihood], call: str, **noise: float) -> object:
     return getattr(kind(**noise).admitted(), call)
 
 
+Function: TypeAlias = Callable[[Tensor], Tensor]
+Value = TypeVar("Value")
+FORMS: dict[str, Function] = {  # of which an output is so many times one, and a number more
+    "r": lambda r: r,
+    "sigmoid(r)": torch.sigmoid,
+    "tanh(r)": torch.tanh,
+    "(tanh(r) + 1)": lambda r: r.tanh() + 1,
+    "softplus(r)": torch.nn.functional.softplus,
+    "exp(r)": torch.exp,
+    "relu(r)": torch.relu,
+}
+SCALED = re.compile(rf"([\d.e]+) ({'|'.join(map(re.escape, FORMS))})(?: ([+-]) ([\d.e]+))?")
+
+
+class Links(dict[str, Value]):
+    """What is known of a link by its name, of one that is scaled by its numbers: so many times a form, and a number more."""
+
+    def __init__(self, plain: Mapping[str, Value], scaled: Callable[[float, str, float], Value]) -> None:
+        super().__init__(plain)
+        self.scaled = scaled
+
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(name) or bool(SCALED.fullmatch(str(name)))
+
+    def get(self, name: str, otherwise: Any = None) -> Any:
+        """Return what is known of a link, or else something else."""
+        return self[name] if name in self else otherwise  # noqa: SIM401  (which is what it is)
+
+    def __missing__(self, name: str) -> Value:
+        if (parts := SCALED.fullmatch(name)) is None:
+            raise KeyError(name)
+        return self.scaled(float(parts[1]), parts[2], float(f"{parts[3] or '+'}{parts[4] or 0}"))
+
+
+def scaled_name(times: float, form: str, more: float) -> str:
+    """Return the name of a link that is so many times a form, and a number more."""
+    return f"{times:.9g} {form}" + (f" {'+' if more > 0 else '-'} {abs(more):.9g}" if more else "")
+
+
 # What people do to an output before the loss: the mean of x as a function of it, and what they do to the target.
-LINKS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {
+LINKS = Links[tuple[Function, Function]]({
     "": (lambda r: r, lambda x: x),
     "(x + 1)/2": (lambda r: (r + 1) / 2, lambda x: (x + 1) / 2),
     "sigmoid": (torch.sigmoid, lambda x: x),
@@ -154,7 +194,7 @@ LINKS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] 
     "|r|": (torch.abs, lambda x: x),
     "relu": (torch.relu, lambda x: x),
     "clamp(r, 0, 1)": (lambda r: r.clamp(0, 1), lambda x: x),
-}
+}, lambda times, form, more: (lambda r: times * FORMS[form](r) + more, lambda x: x))  # fmt: skip
 # What people make a decoder's scale of.
 MADE: dict[str, Callable[[Tensor], Tensor]] = {
     **{link: LINKS[link][0] for link in ("", "exp", "softplus", "sigmoid", "tanh", "r**2", "|r|", "relu")},
@@ -223,13 +263,15 @@ def ratio(field: Tensor | None, measured: Tensor) -> tuple[float, float]:
         return weight, off
 
 
-def recognise(x: Tensor, raw: Tensor, measured: Tensor, event: int = 0) -> Match | None:
+def recognise(
+    x: Tensor, raw: Tensor, measured: Tensor, event: int = 0, links: Sequence[str] = tuple(LINKS)
+) -> Match | None:  # fmt: skip
     """Return the simplest loss whose gradient by the prediction ``raw`` of ``x`` is ``measured``; None if there is none."""
     losses = candidates(event)
     close: list[Match] = []
     if bool((measured == measured.flatten()[0]).all()):
         return None  # a pull that is the same everywhere is that of no data
-    for link in LINKS if not event else [""]:
+    for link in links if not event else [""]:
         best: list[Match] = []
         for each in losses:
             if not each.own:

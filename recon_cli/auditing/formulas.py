@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from recon_cli.auditing.calling import Sizes
 from recon_cli.auditing.dependent import LINK
-from recon_cli.auditing.families import LINKS, Match
+from recon_cli.auditing.families import LINKS, Links, Match, scaled_name
 from recon_cli.auditing.measurements import Measurements
 from recon_cli.auditing.measuring import MADE
 from recon_cli.auditing.thresholds import FORMULAS
@@ -32,11 +32,11 @@ SUMS = {
     "huber": "Σ huber(x̂−x)",
 }
 LINKED = {"gaussian": "Σ({0}−x)²", "laplace": "Σ|{0}−x|", "poisson": "Σ({0}−x log {0})"}  # of what is made of the output r
-INVERSES = {
+INVERSES = Links[str]({
     "exp": "exp(r)", "sigmoid": "sigmoid(r)", "tanh": "tanh(r)", "softplus": "softplus(r)", "(r + 1)/2": "(r+1)/2",
     "255 r": "255·r", "255 sigmoid(r)": "255·sigmoid(r)",
     "127.5 (tanh(r) + 1)": "127.5·(tanh(r)+1)", "r**2": "r²", "|r|": "|r|", "relu": "relu(r)", "clamp(r, 0, 1)": "clamp(r, 0, 1)",
-}  # fmt: skip
+}, lambda times, form, more: scaled_name(times, form, more).replace(" ", "·", 1))  # fmt: skip
 ENDS = {"logit": (torch.sigmoid, 1.0), "log": (torch.exp, math.inf)}  # of what a family is on, and the most that it is
 MEANS = ("mu", "r")
 FORM = "Σ(x̂−x)ᵀP(x̂−x)"

@@ -13,7 +13,19 @@ from torch import Tensor
 
 from recon_cli.auditing.calling import Problem, Values
 from recon_cli.auditing.covariance import QuadraticForm, covariance
-from recon_cli.auditing.families import CLOSE, LINKS, MATCH, DecoderScale, Match, candidates, field_of, ratio, recognise
+from recon_cli.auditing.families import (
+    CLOSE,
+    FORMS,
+    LINKS,
+    MATCH,
+    DecoderScale,
+    Match,
+    candidates,
+    field_of,
+    ratio,
+    recognise,
+    scaled_name,
+)
 from recon_cli.auditing.fields import additivity, at_sets, domains, element_weights, spaced
 from recon_cli.auditing.normalisation import Normalisation
 from recon_cli.auditing.norms import bound, norm
@@ -21,7 +33,8 @@ from recon_cli.auditing.probes import benign, gradients, sort_of, uniform, value
 from recon_cli.auditing.reach.roles import Pair, Slot
 from recon_cli.identity.regions import REAL
 
-LARGE = 100.0  # beyond any data that are scaled
+SCALED = 6.0  # up to which data are as people scale them, to a deviation of 1 say
+SPOTS, SECTIONS, ROUNDS = (-1.3, 0.4, 1.7), 28, 8  # outputs whose means are looked for, and how finely
 LEAST = 1e-300  # a weight below which numbers lose their digits
 WHOLE = (0.0, 1.0, 2.0, 3.0, 7.0, 12.0)
 INSIDE, WIDE = 3.0, (10.0, 100.0, 1e4, 1e7)  # residuals of ``domains``, and beyond
@@ -126,7 +139,7 @@ def of_pair(problem: Problem, pair: Pair, latents: list[str]) -> ReconstructionT
     points = domains()
     if problem.data is not None:  # a loss for data that lie nowhere else
         points["data"] = problem.data, problem.data + uniform(len(problem.data), -1, 1, 11) * problem.data.std()
-        if bool(problem.data.abs().max() > LARGE):  # of grey levels an output is made larger than it is
+        if is_wide(problem.data):  # of grey levels an output is made larger than it is
             points = {"raw": (problem.data, uniform(len(problem.data), -2.5, 2.5, 12)), **points}
     for name, (x, raw) in points.items():
         x = x.clamp(0, 1).round() if problem.layout.binary else x
@@ -136,6 +149,8 @@ def of_pair(problem: Problem, pair: Pair, latents: list[str]) -> ReconstructionT
         best = recognise(x, raw, measured)
         if (best is None or best.off > MATCH) and (events := recognise_events(x[None], raw[None], measured[None])):
             best = replace(events, link=SIMPLEX)  # element by element: whether they add up to 1 is not for the loss to say
+        if name == "raw" and (best is None or best.off > MATCH):
+            best = rescaled(problem, base, pair, (x, raw, measured), own_weights) or best
         if used is None or (best is not None and (match is None or best.off < match.off)):
             match, domain, used = best, "real" if name == "raw" else name, (x, raw, measured)
         if match is not None and match.off < MATCH:
@@ -188,6 +203,42 @@ def has_scale(problem: Problem) -> bool:
     _, grads = gradients(problem, values, [slots[0].key])
     moved = {**values, slots[0].key: 1.3 * values[slots[0].key]}
     return bool((grads[slots[0].key] != 0).any()) or value_at(problem, moved) != value_at(problem, values)
+
+
+def is_wide(data: Tensor) -> bool:
+    """Whether data have another range than people scale them to: grey levels, say."""
+    return bool(data.abs().max() > SCALED)
+
+
+def rescaled(problem: Problem, base: Values, pair: Pair, used: Any, weights: Tensor | None) -> Match | None:
+    """Return what a loss is of a mean that is so many times an output, or what is made of it, and a number more.
+
+    At the mean the gradient turns: the data at which it does are looked for at three outputs, between the ends of the data.
+    """
+    x, raw, measured = used
+    spots, ends = torch.tensor(SPOTS, dtype=torch.float64), x.aminmax()
+    width = ends.max - ends.min
+    low, high = torch.full_like(spots, float(ends.min - width)), torch.full_like(spots, float(ends.max + width))
+    share, rows = torch.linspace(0, 1, SECTIONS, dtype=torch.float64), torch.arange(len(spots))
+    for _ in range(ROUNDS):
+        at = low[:, None] + (high - low)[:, None] * share
+        field = spaced(problem, base, pair, at.flatten(), spots[:, None].expand_as(at).flatten(), weights)
+        if field is None:
+            return None
+        sides = field.reshape(at.shape).sign()
+        turns = (sides[:, :-1] != sides[:, 1:]) & (sides[:, :-1] != 0)
+        if not bool((turns.sum(1) == 1).all()):
+            return None
+        first = turns.int().argmax(1)
+        low, high = at[rows, first], at[rows, first + 1]
+    middle = (low + high) / 2
+    for form, function in FORMS.items():
+        line = torch.stack([function(spots), torch.ones_like(spots)], dim=1)
+        (times,), (more,) = torch.linalg.lstsq(line, middle[:, None]).solution.tolist()
+        if times > 0 and bool((line @ torch.tensor([times, more], dtype=torch.float64) - middle).abs().max() <= 1e-7 * width):
+            numbers = (float(f"{times:.7g}"), float(f"{more:.7g}") if abs(more) > 1e-6 * times else 0.0)
+            return recognise(x, raw, measured, links=(scaled_name(numbers[0], form, numbers[1]),))
+    return None
 
 
 def shifted(problem: Problem, base: Values, pair: Pair, used: Any, weights: Tensor | None) -> tuple[Match, str] | None:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from recon_cli.auditing.families import Links
 from recon_cli.auditing.formulas import call_of, line_of, number, of_output
 from recon_cli.auditing.latents import PRIOR
 from recon_cli.identity.likelihood import Likelihood
@@ -49,12 +50,14 @@ LINES = {  # of losses by their classes; of an nll, by its likelihood and method
     "continuous-bernoulli nll": "-torch.distributions.ContinuousBernoulli({r}).log_prob({x}).sum()",
     "continuous-bernoulli nll_raw": "-torch.distributions.ContinuousBernoulli(logits={r}).log_prob({x}).sum()",
 }  # fmt: skip
-MADE_OF = {  # what a mean is made of an output r by, and what is done to the data
+WRITTEN = {"r": "{r}", "(tanh(r) + 1)": "({r}.tanh() + 1)", "softplus(r)": "torch.nn.functional.softplus({r})"}
+MADE_OF = Links[str]({  # what a mean is made of an output r by, and what is done to the data
     "(x + 1)/2": "(({r} + 1) / 2)", "sigmoid": "{r}.sigmoid()", "tanh": "{r}.tanh()", "exp": "{r}.exp()", "|r|": "{r}.abs()",
     "softplus": "torch.nn.functional.softplus({r})", "(r + 1)/2": "(({r} + 1) / 2)", "255 r": "(255 * {r})",
     "255 sigmoid(r)": "(255 * {r}.sigmoid())", "127.5 (tanh(r) + 1)": "(127.5 * ({r}.tanh() + 1))",
     "r**2": "{r}.square()", "relu": "{r}.relu()", "clamp(r, 0, 1)": "{r}.clamp(0, 1)",
-}  # fmt: skip
+}, lambda times, form, more: f"({times:.9g} * {WRITTEN.get(form) or '{r}.' + form.replace('(r)', '()')}"
+                             + (f" {'+' if more > 0 else '-'} {abs(more):.9g})" if more else ")"))  # fmt: skip
 DEVIATIONS = {  # of a decoder's scale s by its meaning: the standard deviation, and its logarithm
     "log_variance": ("({s} / 2).exp()", "{s} / 2"),
     "log_std": ("{s}.exp()", "{s}"),

@@ -101,6 +101,8 @@ def gradients(problem: Problem, values: Mapping[str, Tensor], keys: list[str]) -
 
     One call gives the gradients by all that is no target, so that nothing is asked twice of the same values.
     """
+    if not keys:
+        return math.nan, {}
     known = kept(problem, values)
     if not {*keys} <= known[1].keys():
         fixed = {slot.key for slot in problem.plan.role("target")}

@@ -322,8 +322,10 @@ def asides(measured: Measurements, rows: Sequence[Row]) -> list[str]:
     notes = []
     for term, row in zip(measured.terms, rows, strict=True):
         rec = term.rec
-        named = {LINK, SIMPLEX, *INVERSES}  # in the sentence already
-        if rec.match and rec.match.link and rec.match.link not in named and "target-unused" not in row.defects:
+        named = (
+            rec.match is None or rec.match.link in ("", LINK, SIMPLEX) or rec.match.link in INVERSES
+        )  # in the sentence already
+        if rec.match and not named and "target-unused" not in row.defects:
             notes.append(
                 f"The loss is of {rec.match.link} of {term.recon}."
                 if rec.match.link not in (MADE, "log-probabilities")

@@ -16,7 +16,7 @@ from recon_cli.auditing.calling import Layout, Problem, Sizes
 from recon_cli.auditing.divergence import Latent
 from recon_cli.auditing.fields import POINTS
 from recon_cli.auditing.measurements import Measurements, measure
-from recon_cli.auditing.measuring import LARGE
+from recon_cli.auditing.measuring import is_wide
 from recon_cli.auditing.probes import generator
 from recon_cli.auditing.reach.call_plans import CallPlan, Slot
 from recon_cli.auditing.reach.callables import Reached
@@ -370,6 +370,6 @@ def problem_of(step: LiveStep, parts: Parts, derived: DerivedLoss) -> tuple[Prob
         reached, plan, Sizes(B, sample, (K,)), layout, shapes=named, pick=lambda result: result, picked="what is derived"
     )
     data = torch.cat([step.values[n].flatten() for n in targets if step.values[n].is_floating_point()] or [torch.empty(0)])
-    if len(data) and bool(data.abs().max() > LARGE):
+    if len(data) and is_wide(data):
         problem = problem.at(data=data[torch.randint(0, len(data), (POINTS,), generator=generator(3))])
     return problem, {numbers[0]: key for key, numbers in where.items()}
