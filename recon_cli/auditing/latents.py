@@ -156,7 +156,7 @@ def in_closed_form(
         ways = [named] if named else [*DEVIATION]
         meaning = next((way for way in ways if parallel(problem, base, mu, scale, way, near, deviation)), None)
         meaning = meaning or (latent.meaning if latent is not None else None)
-        if known and (meaning or scale is None):
+        if known and (meaning or scale is None and turn.nats):
             return Latent(offset, meaning, "", turn, named)
         if meaning or latent is not None or unmoved:
             return Latent(None, meaning, named=named, unexplained=turn.words)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from recon_cli.auditing.calling import Problem, Values
+from recon_cli.auditing.fields import additivity, pulled
 from recon_cli.auditing.probes import benign, gradients, uniform
 from recon_cli.auditing.reach.call_plans import Slot
 
@@ -72,6 +73,8 @@ def bound(problem: Problem, pair: tuple[Slot, Slot | None]) -> str:
     """
     recon, base = pair[0], benign(problem)
     value, compared = base[recon.key], data_of(base, pair) is not None
+    if value.is_floating_point() and additivity(problem, base, recon.key, []) <= 1e-9:
+        return ""
     before = gradients(problem, base, [recon.key])[1][recon.key].flatten()
     if not bool(before.isfinite().all()) or not bool(before.abs().max() > 0):
         return ""
@@ -82,7 +85,7 @@ def bound(problem: Problem, pair: tuple[Slot, Slot | None]) -> str:
         for by in (near, far):
             moved = value.clone().flatten()
             moved[at] = by
-            after = gradients(problem, {**base, recon.key: moved.reshape(value.shape)}, [recon.key])[1][recon.key].flatten()
+            after = pulled(problem, {**base, recon.key: moved.reshape(value.shape)}, [recon.key])[1][recon.key].flatten()
             ratios.append((after / before)[alive])
         if any(not bool(each.isfinite().all()) for each in ratios):
             continue

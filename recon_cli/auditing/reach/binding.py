@@ -254,7 +254,7 @@ def tried(problem: Problem, new: Mapping[str, str], by: float) -> Fit | None:
     """Return how well a hypothesis fits; None where what it says of an argument is not so. Raises what the call raises."""
     chosen, odd = with_classes(*laid_out(problem))
     recons, latent = pairs(chosen.plan), measure(chosen)
-    latents = [role for role in new.values() if role in ("mu", "scale", "probs", "prior")]
+    latents = [role for role in new.values() if role in ("mu", "scale", "probs")]
     if latents and (latent is None or latent.wrong and not apart(chosen)):
         return None
     if "mu" in new.values() and not chosen.plan.role("scale"):
@@ -268,7 +268,7 @@ def tried(problem: Problem, new: Mapping[str, str], by: float) -> Fit | None:
         return None
     whole = latent is not None and (latent.weight or latent.unexplained not in ("", CROSSES)) and not latent.wrong
     good = bool(whole and latent and (latent.meaning or "scale" not in new.values()))
-    exact = known and not odd and (good or not latents and bool(recons))
+    exact = known and not odd and (good or not latents and "prior" not in new.values() and bool(recons))
     worth = 4 * known + 2 * (not odd) + good * (1 + bool(latents)) - 10 * bool(latents and not good)
     return Fit(worth, chosen, odd, exact, by)
 
