@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -13,12 +13,12 @@ from torch import Tensor
 from recon_cli.auditing.calling import Problem, Values
 from recon_cli.auditing.densities import of_densities
 from recon_cli.auditing.discrete import discrete
-from recon_cli.auditing.divergence import DEVIATION, EPS, PRIOR, SAME, Latent, field, parallel, unlike
-from recon_cli.auditing.latent_fields import Draw, averaged, looked
+from recon_cli.auditing.divergence import EPS, SAME, Latent, field, parallel, unlike
+from recon_cli.auditing.latent_fields import DEVIATION, PRIOR, Side, averaged
 from recon_cli.auditing.matching import latent_keys
 from recon_cli.auditing.probes import REFUSALS, benign, gradients
 from recon_cli.auditing.remainders import CROSSES, crosses
-from recon_cli.auditing.thresholds import OTHER, Turn, turn_of
+from recon_cli.auditing.thresholds import OTHER, SQUARED, Turn, turn_of
 
 __all__ = ["DEVIATION", "PRIOR", "Latent", "averaged", "measure"]
 
@@ -62,7 +62,7 @@ def term(problem: Problem) -> Latent | None:
     terms: dict[str, Latent | None] = {}
     means = plan.role("mu")
     for mu, scale in itertools.zip_longest(means, plan.role("scale")[: len(means)]):
-        terms[mu.key] = gaussian(problem, base, mu.key, scale.key if scale else None, scale.meaning if scale else None)
+        terms[mu.key] = gaussian(problem, base, mu.key, scale.key if scale else "", scale.meaning if scale else None)
     for posterior in plan.role("posterior"):
         terms[posterior.key] = of_posterior(problem, base, posterior.key)
     for probs in plan.role("probs"):
@@ -110,72 +110,66 @@ def passed_in(problem: Problem, base: dict[str, Tensor]) -> Latent | None:
     return Latent(slope) if slope else None
 
 
-def gaussian(problem: Problem, base: dict[str, Tensor], mu: str, scale: str | None, named: str | None) -> Latent | None:
+def gaussian(problem: Problem, base: Values, mu: str, scale: str, named: str | None) -> Latent | None:
     """Measure a KL between Gaussians by its field over means and scales, or by one sample z that is passed in.
 
     What is added of z alone is another term, where the KL is whole without it.
     """
-    drawn = sampled(problem, base, mu, scale, named) if scale else None
+    side = Side(problem, base, mu, scale, named)
+    drawn = sampled(side) if scale else None
     if drawn is not None and not drawn.wrong:
         return drawn
-
-    def deviation(live: Mapping[str, Tensor], node: float) -> Tensor:
-        if drawn is not None:
-            return live[problem.plan.role("z")[0].key]
-        return live[mu] + node * (DEVIATION[named or "log_variance"](live[scale]) if scale else 1.0)
-
-    closed = in_closed_form(problem, base, mu, scale, named, deviation)
+    closed = in_closed_form(side if drawn is None else replace(side, z=problem.plan.role("z")[0].key))
     return drawn if drawn is not None and (closed is None or closed.wrong) else closed
 
 
-def in_closed_form(
-    problem: Problem, base: dict[str, Tensor], mu: str, scale: str | None, named: str | None, deviation: Draw
-) -> Latent | None:
+def in_closed_form(side: Side) -> Latent | None:
     """Measure a KL between Gaussians by its field over means and scales."""
+    scale, named = side.scale, side.named
     try:
-        near = looked(problem, base, mu, scale, deviation, (1.2, (0.3, 1.9)))
+        near = side.looked((1.2, (0.3, 1.9)))
     except REFUSALS:
         return Latent(None, None, "it cannot be computed at means and scales near the prior's", named=named)
     if near is None:
         return Latent(None, None, "it is not finite at means and scales near the prior's", named=named)
     unmoved = not bool(near.by_mean.abs().max() > 0)
-    latent = None if unmoved else field(problem, base, mu, scale, named, near, deviation)
+    latent = None if unmoved else field(side, near)
     if latent is not None and (not latent.weight or latent.centre):
         return latent
-    turn, offset = turning(problem, base, mu, scale, deviation)  # near its least a KL may be held up, or driven away
+    turn, offset = turning(side)  # near its least a KL may be held up, or driven away
     if latent is not None and turn is None:
         return latent
     known = turn is not None and turn.kind != OTHER
-    if known and in_turns(problem, base, mu):
+    if known and in_turns(side):
         return Latent(None, None, f"the more the means weigh, the less the reconstruction does: {TURNS}", named=named)
     if unmoved and turn is None:
-        if scale is None or not bool(near.by_scale.abs().max() > 0):
+        if not scale or not bool(near.by_scale.abs().max() > 0):
             return None
         return Latent(None, None, "it does not depend on the means of the latents", dead=True)
     if turn is not None:
         ways = [named] if named else [*DEVIATION]
-        meaning = next((way for way in ways if parallel(problem, base, mu, scale, way, near, deviation)), None)
+        meaning = next((way for way in ways if parallel(side, way, near)), None)
         meaning = meaning or (latent.meaning if latent is not None else None)
-        if known and (meaning or scale is None and turn.nats):
+        if known and (meaning or not scale and turn.nats):
             return Latent(offset, meaning, "", turn, named)
         if meaning or latent is not None or unmoved:
             return Latent(None, meaning, named=named, unexplained=turn.words)
     return Latent(None, None, unlike(near, scale), named=named)
 
 
-def sampled(problem: Problem, base: dict[str, Tensor], mu: str, scale: str, named: str | None) -> Latent | None:
+def sampled(side: Side) -> Latent | None:
     """Measure a KL by one sample z that is passed in, log q(z) - log p(z), whatever p: log q's own gradients at a fixed z.
 
     They are b (z - mu)/v by a mean and b ((z - mu)^2/v - 1)/2 times dv/v by a scale. None where z is not used.
     """
-    slots = problem.plan.role("z")
+    slots, mu, scale = side.problem.plan.role("z"), side.mu, side.scale
     if not slots:
         return None
     keys = [mu, scale, slots[0].key]
-    _, grads = gradients(problem, base, keys)
+    _, grads = gradients(side.problem, side.base, keys)
     if not bool(grads[keys[2]].abs().max() > 0):
         return None
-    z, m, s = (base[key] for key in (keys[2], mu, scale))
+    m, s, z = (side.base[key] for key in keys)
     best = (math.inf, "", 0.0)
     for meaning, deviate in DEVIATION.items():
         leaves = [m.clone().requires_grad_(), s.clone().requires_grad_()]
@@ -190,35 +184,32 @@ def sampled(problem: Problem, base: dict[str, Tensor], mu: str, scale: str, name
         reason = (
             f"its log q(z) is no normal density's: its gradients at a fixed z are off by {best[0]:.3g} of the largest at best"
         )
-        return Latent(None, None, reason, named=named)
-    return Latent(best[2], best[1], named=named, notes=("the KL is of one sample z; its prior is not looked into",))
+        return Latent(None, None, reason, named=side.named)
+    return Latent(best[2], best[1], named=side.named, notes=("the KL is of one sample z; its prior is not looked into",))
 
 
-def turning(problem: Problem, base: Values, mu: str, scale: str | None, deviation: Draw) -> tuple[Turn | None, float]:
+def turning(side: Side) -> tuple[Turn | None, float]:
     """Return how the weight of a KL depends on how large the KL is, None where it does not, and the weight far out."""
-
-    def weights(there: Problem, at: Values, sizes: Sequence[float | Tensor]) -> list[tuple[float, float]]:
-        return weights_at(there, at, mu, scale, deviation, sizes)
-
-    def turn(there: Problem, at: Values, slopes: Sequence[tuple[float, float]]) -> Turn | None:
-        return turn_of(lambda means: weights(there, at, (means,))[0][1], at[mu].shape, slopes)
-
-    few = weights(problem, base, (TRIED[0], TRIED[6]))
+    few = weights_at(side, (TRIED[0], TRIED[6]))
     if len(few) == 2 and few[0][1] <= 0:  # held up, or driven away, further than that
-        few += weights(problem, base, TRIED[-1:])
+        few += weights_at(side, TRIED[-1:])
     if len(few) > 1 and all(abs(few[0][1] - weight) <= SAME * abs(few[0][1]) for _, weight in few[1:]):
         return None, 0.0
-    slopes = weights(problem, base, TRIED if any(weight <= 0 for _, weight in few) else TRIED[:7])
-    found = turn(problem, base, slopes) if slopes else None
+    slopes = weights_at(side, TRIED if any(weight <= 0 for _, weight in few) else TRIED[:7])
+    found = turn_at(side, slopes) if slopes else None
     if found is None or found.kind == OTHER or not found.nats:
         return found, slopes[-1][1] if slopes else 0.0
-    sizes, moved = problem.sizes, []
+    sizes, moved = side.problem.sizes, []
     others = {"B": replace(sizes, batch=2 * sizes.batch), "K": replace(sizes, latent=(2 * sizes.latent[0], *sizes.latent[1:]))}
     for name, other in others.items():
-        there = problem.at(sizes=other)
+        there = side.problem.at(sizes=other)
         try:
-            at = benign(there)
-            again = turn(there, at, weights(there, at, TRIED))
+            larger = replace(side, problem=there, base=benign(there))
+            same = math.sqrt(2 * found.nats / found.summed(there.sizes.K))
+            below, above = (weight for _, weight in weights_at(larger, (0.9999 * same, 1.0001 * same)))
+            if found.kind != SQUARED and below * above <= 1e-9 * above * above and above:
+                continue
+            again = turn_at(larger, weights_at(larger, TRIED))
         except Exception:  # of the user's function, which has sizes of its own
             continue
         if again is not None and again.kind == found.kind and abs(again.nats / found.nats - 1) > 1e-4:
@@ -227,42 +218,42 @@ def turning(problem: Problem, base: Values, mu: str, scale: str | None, deviatio
     return replace(found, place=place, moves=any(name == "B" for name, _ in moved)), slopes[-1][1]
 
 
-def weights_at(
-    problem: Problem, base: Values, mu: str, scale: str | None, deviation: Draw, sizes: Sequence[float | Tensor]
-) -> list[tuple[float, float]]:
+def turn_at(side: Side, slopes: Sequence[tuple[float, float]]) -> Turn | None:
+    """Return how the weight depends on how large the KL is, (size of all means, weight) each."""
+    return turn_of(lambda means: weights_at(side, (means,))[0][1], side.base[side.mu].shape, slopes)
+
+
+def weights_at(side: Side, sizes: Sequence[float | Tensor]) -> list[tuple[float, float]]:
     """Return how much the first mean weighs where all of them have one size, for each size at which that is finite.
 
     Or where they have some values; the scales are the prior's.
     """
-    slopes = []
+    slopes, mu, scale = [], side.mu, side.scale
     for size in sizes:
-        still = {**base, mu: size.reshape(base[mu].shape) if isinstance(size, Tensor) else torch.full_like(base[mu], size)}
-        for at in (0.0, 1.0):  # a logarithm's prior, else a deviation's
-            if scale is None:
-                break
-            still[scale] = torch.full_like(base[scale], at)
+        still = side.filled(size)
+        for at in (0.0, 1.0) if scale else ():  # a logarithm's prior, else a deviation's
+            still = side.filled(size, at)
             try:
-                loss, grads = averaged(problem, still, [mu, scale], deviation)
+                loss, grads = side.averaged(still, [mu, scale])
             except REFUSALS:
                 continue
             if math.isfinite(loss) and bool(grads[scale].isfinite().all()):
                 break
         try:
-            _, grads = averaged(problem, still, [mu], deviation)
+            pull = side.averaged(still, [mu])[1][mu]
         except REFUSALS:
             continue
-        if not bool(grads[mu].isfinite().all()):
-            continue
-        first = still[mu].flatten()[0].item()
-        slopes.append((first, grads[mu].flatten()[0].item() / first))
+        if bool(pull.isfinite().all()):
+            first = still[mu].flatten()[0].item()
+            slopes.append((first, pull.flatten()[0].item() / first))
     return slopes
 
 
-def in_turns(problem: Problem, base: dict[str, Tensor], mu: str) -> bool:
+def in_turns(side: Side) -> bool:
     """Whether the reconstruction's gradient is another where the means are large: of a maximum of it and a KL, none."""
-    keys = [slot.key for slot in problem.plan.role("recon")]
+    keys = [slot.key for slot in side.problem.plan.role("recon")]
     try:
-        few, many = (gradients(problem, {**base, mu: torch.full_like(base[mu], size)}, keys)[1] for size in (0.02, 8.0))
+        few, many = (gradients(side.problem, side.filled(size), keys)[1] for size in (0.02, 8.0))
     except REFUSALS:
         return False
     return any(bool((few[key] - many[key]).abs().max() > SAME * few[key].abs().max()) for key in keys)

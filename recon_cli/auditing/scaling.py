@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from recon_cli.auditing.calling import Problem
-from recon_cli.auditing.divergence import PRIOR
 from recon_cli.auditing.fields import still
+from recon_cli.auditing.latent_fields import PRIOR
 from recon_cli.auditing.latents import measure
 from recon_cli.auditing.matching import latent_keys, pairs
 from recon_cli.auditing.probes import benign, gradients

@@ -355,8 +355,8 @@ def asides(measured: Measurements, rows: Sequence[Row]) -> list[str]:
             apart = f"{form.size:,} variances from {low} to {high} and correlations up to {number(form.correlation)}"
             notes.append(f"Its covariance, {whose}, has {apart}.")
         if row.own_scale is not None:
-            word, lacks = ("scale", "log 2 = 0.693147") if row.family == "laplace" else ("sigma", "log(2 pi)/2 = 0.918939")
-            word = "root of the mean variance" if rec.quadratic is not None else word
+            word = {"gaussian": "sigma", "multivariate-gaussian": "root of the mean variance"}.get(row.family or "", "scale")
+            lacks = "log 2 = 0.693147" if word == "scale" else "log(2 pi)/2 = 0.918939"
             full = "It is normalised" + ("" if row.constant else f" but for {lacks} for each element, which moves no gradient")
             notes.append(f"{full}; its own {word} is {number(row.own_scale)}.")
         for scale in [each for each in term.learned if not math.isnan(each.rest)]:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 Weight: TypeAlias = Callable[[Tensor], float]  # of the first mean, with means of some values
-HALVINGS = 60
+HALVINGS = 36
 SAME = 1e-6
 FREE, DRIVEN, SQUARED, OTHER = "free nats", "a capacity", "a squared capacity", "another function"
 FORMULAS = {FREE: "clamp(KL, min)", DRIVEN: "|KL − C|", SQUARED: "(KL − C)²"}

@@ -34,7 +34,7 @@ def find(subject: Subject) -> Iterator[Finding]:
             times = math.exp(-math.log(scale.logs) / scale.power) if scale.power else math.nan
             rest = f"at {times:.4g} times the size of the errors" if scale.power else "elsewhere than at the size of the errors"
             evidence = (
-                f"{scale.name} weighs the error, and {what} is in the loss {scale.logs:.3g} times where it is there once: "
+                f"{scale.name} weighs the error, and {what} is in the loss {scale.logs:.3g} times for each {'sample' if scale.what else 'element'}: "
                 f"trained, the scale comes to rest {rest}"
             )
         every = (
