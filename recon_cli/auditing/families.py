@@ -6,15 +6,15 @@ import dataclasses
 import functools
 import itertools
 import math
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from recon_cli import likelihoods
+from recon_cli.auditing.links import LINKS, link_of
 from recon_cli.errors import ReconError
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.vectors import REAL_VECTORS
@@ -139,69 +139,6 @@ def _nll(kind: type[Likelihood], call: str, **noise: float) -> object:
     return getattr(kind(**noise).admitted(), call)
 
 
-Function: TypeAlias = Callable[[Tensor], Tensor]
-Value = TypeVar("Value")
-FORMS: dict[str, Function] = {  # of which an output is so many times one, and a number more
-    "r": lambda r: r,
-    "sigmoid(r)": torch.sigmoid,
-    "tanh(r)": torch.tanh,
-    "(tanh(r) + 1)": lambda r: r.tanh() + 1,
-    "softplus(r)": torch.nn.functional.softplus,
-    "exp(r)": torch.exp,
-    "relu(r)": torch.relu,
-}
-SCALED = re.compile(rf"([\d.e]+) ({'|'.join(map(re.escape, FORMS))})(?: ([+-]) ([\d.e]+))?")
-
-
-class Links(dict[str, Value]):
-    """What is known of a link by its name, of one that is scaled by its numbers: so many times a form, and a number more."""
-
-    def __init__(self, plain: Mapping[str, Value], scaled: Callable[[float, str, float], Value]) -> None:
-        super().__init__(plain)
-        self.scaled = scaled
-
-    def __contains__(self, name: object) -> bool:
-        return super().__contains__(name) or bool(SCALED.fullmatch(str(name)))
-
-    def get(self, name: str, otherwise: Any = None) -> Any:
-        """Return what is known of a link, or else something else."""
-        return self[name] if name in self else otherwise  # noqa: SIM401  (which is what it is)
-
-    def __missing__(self, name: str) -> Value:
-        if (parts := SCALED.fullmatch(name)) is None:
-            raise KeyError(name)
-        return self.scaled(float(parts[1]), parts[2], float(f"{parts[3] or '+'}{parts[4] or 0}"))
-
-
-def scaled_name(times: float, form: str, more: float) -> str:
-    """Return the name of a link that is so many times a form, and a number more."""
-    return f"{times:.9g} {form}" + (f" {'+' if more > 0 else '-'} {abs(more):.9g}" if more else "")
-
-
-# What people do to an output before the loss: the mean of x as a function of it, and what they do to the target.
-LINKS = Links[tuple[Function, Function]]({
-    "": (lambda r: r, lambda x: x),
-    "(x + 1)/2": (lambda r: (r + 1) / 2, lambda x: (x + 1) / 2),
-    "sigmoid": (torch.sigmoid, lambda x: x),
-    "tanh": (torch.tanh, lambda x: x),
-    "exp": (torch.exp, lambda x: x),
-    "softplus": (torch.nn.functional.softplus, lambda x: x),
-    "(r + 1)/2": (lambda r: (r + 1) / 2, lambda x: x),
-    "255 r": (lambda r: 255 * r, lambda x: x),
-    "255 sigmoid(r)": (lambda r: 255 * r.sigmoid(), lambda x: x),
-    "127.5 (tanh(r) + 1)": (lambda r: 127.5 * (r.tanh() + 1), lambda x: x),
-    "r**2": (torch.square, lambda x: x),
-    "|r|": (torch.abs, lambda x: x),
-    "relu": (torch.relu, lambda x: x),
-    "clamp(r, 0, 1)": (lambda r: r.clamp(0, 1), lambda x: x),
-}, lambda times, form, more: (lambda r: times * FORMS[form](r) + more, lambda x: x))  # fmt: skip
-# What people make a decoder's scale of.
-MADE: dict[str, Callable[[Tensor], Tensor]] = {
-    **{link: LINKS[link][0] for link in ("", "exp", "softplus", "sigmoid", "tanh", "r**2", "|r|", "relu")},
-    "elu(r) + 1": lambda r: torch.nn.functional.elu(r) + 1,
-}
-
-
 class Points:
     """Points (x, prediction), alike where their numbers are: most are the same in every audit."""
 
@@ -218,11 +155,12 @@ class Points:
 
 def derived(candidate: Candidate, numbers: tuple[float, ...], points: Points, link: str = "") -> Tensor | None:
     """Return what ``field_of`` does, each time anew."""
-    to_mean, to_data = LINKS[link]
+    known = link_of(link)
+    assert known is not None
     try:
         with torch._C.DisableTorchFunction():  # nothing to overrule in our own arithmetic, thousands of times
             leaf = points.raw.detach().clone().requires_grad_()
-            value = candidate.values(to_data(points.x), to_mean(leaf), numbers)
+            value = candidate.values(known.data(points.x), known.mean(leaf), numbers)
             (gradient,) = torch.autograd.grad(value.sum(), leaf)
             return gradient if bool(gradient.isfinite().all()) else None
     except (RuntimeError, ValueError, ReconError):

@@ -13,7 +13,8 @@ from torch.nn import functional
 
 from recon_cli.auditing.calling import Sizes
 from recon_cli.auditing.dependent import LINK
-from recon_cli.auditing.families import LINKS, Links, Match, scaled_name
+from recon_cli.auditing.families import Match
+from recon_cli.auditing.links import link_of, words_of
 from recon_cli.auditing.measurements import Measurements
 from recon_cli.auditing.measuring import MADE
 from recon_cli.auditing.thresholds import FORMULAS
@@ -32,11 +33,6 @@ SUMS = {
     "huber": "Σ huber(x̂−x)",
 }
 LINKED = {"gaussian": "Σ({0}−x)²", "laplace": "Σ|{0}−x|", "poisson": "Σ({0}−x log {0})"}  # of what is made of the output r
-INVERSES = Links[str]({
-    "exp": "exp(r)", "sigmoid": "sigmoid(r)", "tanh": "tanh(r)", "softplus": "softplus(r)", "(r + 1)/2": "(r+1)/2",
-    "255 r": "255·r", "255 sigmoid(r)": "255·sigmoid(r)",
-    "127.5 (tanh(r) + 1)": "127.5·(tanh(r)+1)", "r**2": "r²", "|r|": "|r|", "relu": "relu(r)", "clamp(r, 0, 1)": "clamp(r, 0, 1)",
-}, lambda times, form, more: scaled_name(times, form, more).replace(" ", "·", 1))  # fmt: skip
 ENDS = {"logit": (torch.sigmoid, 1.0), "log": (torch.exp, math.inf)}  # of what a family is on, and the most that it is
 MEANS = ("mu", "r")
 FORM = "Σ(x̂−x)ᵀP(x̂−x)"
@@ -47,10 +43,10 @@ PLACES = {"B": "the batch", "D": "a sample's elements", "T": "an axis of a sampl
 
 def bounds(link: str, own: str) -> list[str]:
     """Return what the mean never is, in words, of a family on a logit or a logarithm ``own`` that is made by a bounded link."""
-    if own not in ENDS or link not in INVERSES:
+    if own not in ENDS or (known := link_of(link)) is None or not known.words:
         return []
     to_mean, most = ENDS[own]
-    ends = to_mean(LINKS[link][0](torch.tensor([-1e4, 0.0, 1e4], dtype=torch.float64)))
+    ends = to_mean(known.mean(torch.tensor([-1e4, 0.0, 1e4], dtype=torch.float64)))
     low, high = float(ends.min()), float(ends.max())
     return [f"below {number(low)}"] * (low > 1e-9) + [f"above {number(high)}"] * (high < most - 1e-9)
 
@@ -191,10 +187,10 @@ def summed(match: Match, family: str) -> str:
     """Return the sum that a weight stands before, of the output r where the mean is made of it."""
     if match.link == LINK:
         return "Σ(x̂−x)²/(2 σ̂²)" if family == "gaussian" else "Σ|x̂−x|/ŝ"
-    link = match.link if match.link in INVERSES else ""
+    link = words_of(match.link)
     own = match.candidate.link if match.candidate else ""
     if link and family in LINKED:
-        return LINKED[family].format(INVERSES[link])
+        return LINKED[family].format(link)
     if family == "poisson" and own == "log":
         return "Σ(exp(r)−x r)"
     if match.link == MADE and family == "gaussian":

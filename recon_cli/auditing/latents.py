@@ -206,8 +206,8 @@ def turning(side: Side) -> tuple[Turn | None, float]:
         try:
             larger = replace(side, problem=there, base=benign(there))
             same = math.sqrt(2 * found.nats / found.summed(there.sizes.K))
-            below, above = (weight for _, weight in weights_at(larger, (0.9999 * same, 1.0001 * same)))
-            if found.kind != SQUARED and below * above <= 1e-9 * above * above and above:
+            ends = weights_at(larger, (0.9999 * same, 1.0001 * same)) if found.kind != SQUARED else []
+            if len(ends) == 2 and ends[1][1] and ends[0][1] * ends[1][1] <= 1e-9 * ends[1][1] ** 2:
                 continue
             again = turn_at(larger, weights_at(larger, TRIED))
         except Exception:  # of the user's function, which has sizes of its own

@@ -13,20 +13,9 @@ from torch import Tensor
 
 from recon_cli.auditing.calling import Problem, Values
 from recon_cli.auditing.covariance import QuadraticForm, covariance
-from recon_cli.auditing.families import (
-    CLOSE,
-    FORMS,
-    LINKS,
-    MATCH,
-    DecoderScale,
-    Match,
-    candidates,
-    field_of,
-    ratio,
-    recognise,
-    scaled_name,
-)
+from recon_cli.auditing.families import CLOSE, MATCH, DecoderScale, Match, candidates, field_of, ratio, recognise
 from recon_cli.auditing.fields import additivity, at_sets, domains, element_weights, spaced
+from recon_cli.auditing.links import FORMS, link_of, scaled_name
 from recon_cli.auditing.normalisation import Normalisation
 from recon_cli.auditing.norms import bound, norm
 from recon_cli.auditing.probes import benign, gradients, sort_of, uniform, value_at
@@ -232,7 +221,7 @@ def rescaled(problem: Problem, base: Values, pair: Pair, used: Any, weights: Ten
         first = turns.int().argmax(1)
         low, high = at[rows, first], at[rows, first + 1]
     middle = (low + high) / 2
-    for form, function in FORMS.items():
+    for form, (function, _) in FORMS.items():
         line = torch.stack([function(spots), torch.ones_like(spots)], dim=1)
         (times,), (more,) = torch.linalg.lstsq(line, middle[:, None]).solution.tolist()
         if times > 0 and bool((line @ torch.tensor([times, more], dtype=torch.float64) - middle).abs().max() <= 1e-7 * width):
@@ -274,7 +263,7 @@ def elsewhere(problem: Problem, match: Match, domain: str, pair: Pair, at: Field
     another likelihood. Where it is another at values that the data have, which those are, in words.
     """
     each = match.candidate
-    if each is None or match.off > CLOSE or match.link not in LINKS or pair[1] is None:
+    if each is None or match.off > CLOSE or link_of(match.link) is None or pair[1] is None:
         return True, "", ""
     support, own = each.kind().support, problem.data
     x = torch.tensor(WHOLE, dtype=torch.float64).repeat(4)

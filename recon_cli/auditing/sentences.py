@@ -13,9 +13,10 @@ from recon_cli.auditing.defects._subject import SCALES
 from recon_cli.auditing.densities import READY
 from recon_cli.auditing.dependent import LINK
 from recon_cli.auditing.families import DecoderScale, Match, likelihood_of
-from recon_cli.auditing.formulas import INVERSES, at, bounds, number
+from recon_cli.auditing.formulas import at, bounds, number
 from recon_cli.auditing.judgement import Row
 from recon_cli.auditing.latents import PRIOR, Latent
+from recon_cli.auditing.links import words_of
 from recon_cli.auditing.measurements import Measurements, Term
 from recon_cli.auditing.measuring import MADE, SIMPLEX
 from recon_cli.auditing.mending import ends, is_name, kl, summed
@@ -250,11 +251,11 @@ def title(row: Row, term: Term) -> str:
     whole = f"{named[0]}{f' of {own}' if own else ''}"
     if term.rec.quadratic is not None and term.rec.quadratic.whose:
         whole += f" whose covariance is the decoder's, made of {term.rec.quadratic.whose},"
-    if row.link in INVERSES:
+    if words_of(row.link):
         match = term.rec.match
         link = match.candidate.link if match is not None and match.candidate is not None else "identity"
         what, bounds = ("mean", "") if link in ("identity", "") else (link, reach(row.link, link))
-        whole += f" whose {what} is {INVERSES[row.link]}, r being {row.term},{bounds}"
+        whole += f" whose {what} is {words_of(row.link)}, r being {row.term},{bounds}"
     if term.rec.spread is not None and not (term.rec.spread.plain and row.family in NAMELESS):
         whole += f" {scaled(term.rec.spread, row.family)},"
     return f"{whole}, {row.link}," if row.link == SIMPLEX else whole
@@ -276,7 +277,7 @@ def scaled(spread: DecoderScale, family: str) -> str:
     if spread.link is None:
         at = ", ".join(f"{number(sigma)} at {spread.key} = {s:.3g}" for s, sigma in spread.samples)
         return f"{what} a function of {spread.key} ({at})"
-    made = spread.key if not spread.link else re.sub(r"(?<![a-z])r(?![a-z])", spread.key, INVERSES.get(spread.link, spread.link))
+    made = spread.key if not spread.link else re.sub(r"(?<![a-z])r(?![a-z])", spread.key, words_of(spread.link) or spread.link)
     times = "" if spread.times == 1 else f"{number(spread.times)} * "
     more = f" {'+' if spread.more > 0 else '-'} {number(abs(spread.more))}" if spread.more else ""
     return f"{what} {times}{made}{more}{', clamped' if spread.clamped else ''}"
@@ -322,9 +323,7 @@ def asides(measured: Measurements, rows: Sequence[Row]) -> list[str]:
     notes = []
     for term, row in zip(measured.terms, rows, strict=True):
         rec = term.rec
-        named = (
-            rec.match is None or rec.match.link in ("", LINK, SIMPLEX) or rec.match.link in INVERSES
-        )  # in the sentence already
+        named = rec.match is None or rec.match.link in ("", LINK, SIMPLEX) or words_of(rec.match.link)  # in the sentence already
         if rec.match and not named and "target-unused" not in row.defects:
             notes.append(
                 f"The loss is of {rec.match.link} of {term.recon}."

@@ -33,10 +33,9 @@ def find(subject: Subject) -> Iterator[Finding]:
         else:
             times = math.exp(-math.log(scale.logs) / scale.power) if scale.power else math.nan
             rest = f"at {times:.4g} times the size of the errors" if scale.power else "elsewhere than at the size of the errors"
-            evidence = (
-                f"{scale.name} weighs the error, and {what} is in the loss {scale.logs:.3g} times for each {'sample' if scale.what else 'element'}: "
-                f"trained, the scale comes to rest {rest}"
-            )
+            once = "sample" if scale.what else "element"
+            count = f"{what} is in the loss {scale.logs:.3g} times for each {once}"
+            evidence = f"{scale.name} weighs the error, and {count}: trained, the scale comes to rest {rest}"
         every = (
             f"half of {what} for every sample" if scale.what else "log of the scale for every element, within the sum over them"
         )
