@@ -18,7 +18,7 @@ from recon_cli.auditing.probes import benign, gradients, uniform
 from recon_cli.auditing.reach.call_plans import Slot
 
 MANY = 1024  # elements of a sample whose matrix is looked at
-SAME = 1e-7
+SAME, WIDE = 1e-7, 1e4
 SINGULAR = 1e-10  # of the largest eigenvalue: a smaller one is rounding's
 
 
@@ -61,7 +61,9 @@ def covariance(problem: Problem, pair: tuple[Slot, Slot | None]) -> QuadraticFor
 
 
 def of_matrix(matrix: Tensor) -> QuadraticForm:
-    """Return what a symmetric matrix says."""
+    """Return what a symmetric matrix says of those elements that it moves at all: others are masked."""
+    alive = matrix.abs().amax(0) > 0
+    matrix = matrix[alive][:, alive]
     sign = -1 if float(matrix.trace()) < 0 else 1  # a log-likelihood's pull is the other way
     values = torch.linalg.eigvalsh(sign * matrix)
     known = QuadraticForm((float(values[0]), float(values[-1])), len(matrix), sign)
@@ -95,12 +97,9 @@ def form(problem: Problem, pair: tuple[Slot, Slot | None], rows: Mapping[str, Te
     residual = uniform((len(data), D), -0.2, 0.2, 97)
     residual[0] = 0  # a sample's own alone
     near = pull(problem, residual)
-    further = pull(problem, 2 * residual, lambda x: 0.25 + x / 2)
-    if (
-        not bool(near.isfinite().all())
-        or not bool(near.any())
-        or not bool((further - 2 * near).abs().max() <= SAME * near.abs().max())
-    ):
+    further = pull(problem, WIDE * residual, lambda x: 0.25 + x / 2)  # and beyond where another function begins
+    alike = (further - WIDE * near).abs().max() <= SAME * WIDE * near.abs().max()
+    if not bool(near.isfinite().all()) or not bool(near.any()) or not bool(alike):
         return None
     many = problem.at(sizes=replace(problem.sizes, batch=D))
     matrix = (

@@ -22,7 +22,7 @@ from recon_cli.auditing.reach.recording import Operation
 from recon_cli.auditing.reach.roles import Pair
 from recon_cli.auditing.remainders import Remainder, remainders
 from recon_cli.auditing.sampling import Missampled, missampled
-from recon_cli.auditing.scaling import Scaling, scalings
+from recon_cli.auditing.scaling import NONE, Scaling, scalings
 from recon_cli.auditing.soundness import Astray, Tails
 from recon_cli.auditing.survival import Beside, beside, read
 from recon_cli.auditing.trained_scales import TrainedScale, trained_scales
@@ -258,6 +258,8 @@ def term(
         known = rec.quadratic or covariance(problem, pair)
         fixed = known is None or not known.definite or bool(known.whose)
         learned = () if fixed else trained_covariances(problem, pair, known, meaning, scaling, rec.quadratic is not None)
+        if (by := scaling.dim[0]) is not None and by % 1:  # of another size it is another matrix, and no multiple of this
+            scaling = replace(scaling, dim=NONE, axes="")
         if rec.quadratic is not None or learned:
             own = None if known is None or fixed else normaliser(problem, pair, known, meaning)
             return Term(*names, of_vectors(rec, known) if rec.quadratic is None else rec, scaling, own, learned=learned)

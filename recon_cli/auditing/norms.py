@@ -80,27 +80,35 @@ def bound(problem: Problem, pair: tuple[Slot, Slot | None]) -> str:
         return ""
     alive = before != 0
     at = int(alive.nonzero()[0])
+
+    def after(by: float, *spots: int) -> Tensor:
+        """Return by what pulls are multiplied where some numbers are another."""
+        moved = value.clone().flatten()
+        moved[[*spots]] = by
+        there = pulled(problem, {**base, recon.key: moved.reshape(value.shape)}, [recon.key])[1][recon.key]
+        return (there.flatten() / before)[alive]
+
+    places = torch.arange(len(before))[alive]
     for near, far in NOTHING if compared else NOTHING[:2]:
-        ratios = []
-        for by in (near, far):
-            moved = value.clone().flatten()
-            moved[at] = by
-            after = pulled(problem, {**base, recon.key: moved.reshape(value.shape)}, [recon.key])[1][recon.key].flatten()
-            ratios.append((after / before)[alive])
-        if any(not bool(each.isfinite().all()) for each in ratios):
+        first, ratio = after(near, at), after(far, at)
+        own, others = (ratio.abs() <= NEAR) | (places == at), places != at
+        beside, width = ~own & ((ratio - 1).abs() > NEAR), int(own.sum())
+        if not bool(ratio.isfinite().all()) or (width == 1 and float(ratio[own].abs()) > NEAR):
             continue
-        own = (ratios[1].abs() <= NEAR) | (torch.arange(len(before))[alive] == at)
-        beside = ~own & ((ratios[1] - 1).abs() > NEAR)
-        if int(own.sum()) == 1 and float(ratios[1][own].abs()) > NEAR:
+        if not bool(beside.any()) or len(places) % width or int(beside.sum()) % width:
             continue
-        if not bool(beside.any()) or len(before[alive]) % int(own.sum()) or int(beside.sum()) % int(own.sum()):
+        factor = ratio[beside].median()
+        even = bool(((ratio[beside] - factor).abs() <= NEAR * factor).all())
+        if not (factor > 1 and even and bool((first - ratio)[others].abs().max() <= NEAR * factor)):
             continue
-        factor = ratios[1][beside].median()
-        others = torch.arange(len(before))[alive] != at
-        even = bool(((ratios[1][beside] - factor).abs() <= NEAR * factor).all())
-        if factor > 1 and even and bool((ratios[0] - ratios[1])[others].abs().max() <= NEAR * factor):
-            by_logs = BY_LOGS * (int(own.sum()) == 1 and (not compared or value.shape[1] > 1))
-            return f"{int(beside.sum()) // int(own.sum()) + 1} samples{by_logs}"
+        second = int(places[beside][0])
+        alone = after(far, second)
+        shares = 2 - float(1 / factor) - 1 / float(alone[places == at])  # of both; what is left has the others'
+        rest = after(far, at, second)[beside & (alone.abs() > NEAR)]
+        left = float(1 / rest.median()) if len(rest) else 0.0
+        if abs(1 - shares - left) <= 10 * NEAR:
+            by_logs = BY_LOGS * (width == 1 and (not compared or value.shape[1] > 1))
+            return f"{int(beside.sum()) // width + 1} samples{by_logs}"
     return ""
 
 

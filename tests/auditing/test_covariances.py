@@ -100,6 +100,34 @@ def test_a_matrix_that_is_not_positive_definite_is_no_density(name: str) -> None
     assert "no-density" in found.defects or "target-unused" in found.defects
 
 
+# what is one nearby alone, or of another target, or of several samples together
+UNLIKE: dict[str, Callable[..., Tensor]] = {
+    "beyond a width": lambda y, x: F.huber_loss(y.diff(dim=1), x.diff(dim=1), reduction="sum") + 0.5 * (y - x).square().sum(),
+    "of a sigmoid": lambda y, x: form(y.sigmoid(), x, MATRIX.inverse()),
+    "of twice the data": lambda y, x: form(y, 2 * x, MATRIX.inverse()),
+    "of a batch": lambda y, x: 0.5 * (y - x).sum(0).square().sum(),
+    "flipped": lambda y, x: form(y, x.flip(1), MATRIX.inverse()),
+}
+
+
+@pytest.mark.parametrize("name", several(UNLIKE))
+def test_what_is_no_form_of_a_sample_s_residuals_is_no_gaussian(name: str) -> None:
+    found = beside(UNLIKE[name])
+    assert not found.holds
+    assert found.rows[0].family is None
+    assert "importance-weighted" not in found.sentence
+
+
+def test_a_form_of_some_elements_is_a_gaussian_of_those() -> None:
+    found = beside(lambda y, x: form(y[:, :3], x[:, :3], MATRIX[:3, :3].inverse()))
+    assert (found.verdict, found.rows[0].tradeoff) == ("elbo", pytest.approx(float(MATRIX[:3, :3].diagonal().mean())))
+
+
+def test_the_variances_of_a_form_have_no_power_of_its_size() -> None:
+    found = beside(lambda y, x: 0.5 * (y - x).square().sum() + (y - x).mean(1).square().sum())
+    assert (found.verdict, found.defects, found.rows[0].tradeoff_dim) == ("elbo", (), None)
+
+
 class Trained(nn.Module):
     """A covariance that is trained; ``log_det`` is how often it is in the loss, of each sample or of a batch."""
 

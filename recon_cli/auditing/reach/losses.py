@@ -101,8 +101,8 @@ class Watching:
                 self.elsewhere = True
                 return call(*args, **kwargs)
             loss = loss_of(args) if args else kwargs.get("tensors", kwargs.get("outputs"))
-            loss = loss[0] if isinstance(loss, (list, tuple)) and loss else loss
-            self.derived(loss, *derivation_site(2))
+            for each in loss if isinstance(loss, (list, tuple)) and loss else [loss]:
+                self.derived(each, *derivation_site(2))
             self.recorder.recording = False
             try:
                 return call(*args, **kwargs)
