@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
@@ -105,8 +105,21 @@ def of_posterior(problem: Problem, base: dict[str, Tensor], key: str) -> Latent 
 def passed_in(problem: Problem, base: dict[str, Tensor]) -> Latent | None:
     """Return the term of KLs that are passed in, by the mean of their gradients (balanced weights are detached, 1 on average)."""
     keys = [slot.key for slot in problem.plan.role("kl")]
-    _, grads = gradients(problem, base, keys)
-    slope = sum(grad.mean().item() for grad in grads.values()) / len(keys)  # of one number, the mean of the batch, a share each
+
+    def pull(nats: Tensor) -> Tensor:
+        return sum(gradients(problem, {**base, **dict.fromkeys(keys, nats)}, keys)[1].values(), torch.zeros(())) / len(keys)
+
+    def weight(means: Tensor) -> float:  # as of latents of such means
+        return pull(means.flatten().square() / 2)[0].item()
+
+    one = torch.ones(problem.sizes.batch, 1, dtype=torch.float64)
+    slopes = bent(lambda sizes: [(size, weight(size * one)) for size in sizes if math.isfinite(weight(size * one))])
+    turn = turn_of(weight, one.shape, slopes) if slopes else None
+    if turn is not None and turn.kind == OTHER:
+        return Latent(None, unexplained=turn.words)
+    if turn is not None:
+        return Latent(slopes[-1][1], forms=replace(turn, whose=(True, turn.whose[1])))
+    slope = pull(base[keys[0]]).mean().item()  # of one number, the mean of the batch, a share each
     return Latent(slope) if slope else None
 
 
@@ -190,12 +203,7 @@ def sampled(side: Side) -> Latent | None:
 
 def turning(side: Side) -> tuple[Turn | None, float]:
     """Return how the weight of a KL depends on how large the KL is, None where it does not, and the weight far out."""
-    few = weights_at(side, (TRIED[0], TRIED[6]))
-    if len(few) == 2 and few[0][1] <= 0:  # held up, or driven away, further than that
-        few += weights_at(side, TRIED[-1:])
-    if len(few) > 1 and all(abs(few[0][1] - weight) <= SAME * abs(few[0][1]) for _, weight in few[1:]):
-        return None, 0.0
-    slopes = weights_at(side, TRIED if any(weight <= 0 for _, weight in few) else TRIED[:7])
+    slopes = bent(lambda sizes: weights_at(side, sizes))
     found = turn_at(side, slopes) if slopes else None
     if found is None or found.kind == OTHER or not found.nats:
         return found, slopes[-1][1] if slopes else 0.0
@@ -218,9 +226,23 @@ def turning(side: Side) -> tuple[Turn | None, float]:
     return replace(found, place=place, moves=any(name == "B" for name, _ in moved)), slopes[-1][1]
 
 
+def bent(weights: Callable[[Sequence[float]], list[tuple[float, float]]]) -> list[tuple[float, float]]:
+    """Return the weight of the first mean where all have one size, of several sizes; nothing where both ends are alike."""
+    few = weights((TRIED[0], TRIED[6]))
+    if len(few) == 2 and few[0][1] <= 0:  # held up, or driven away, further than that
+        few += weights(TRIED[-1:])
+    if len(few) > 1 and all(abs(few[0][1] - weight) <= SAME * abs(few[0][1]) for _, weight in few[1:]):
+        return []
+    return weights(TRIED if any(weight <= 0 for _, weight in few) else TRIED[:7])
+
+
 def turn_at(side: Side, slopes: Sequence[tuple[float, float]]) -> Turn | None:
     """Return how the weight depends on how large the KL is, (size of all means, weight) each."""
-    return turn_of(lambda means: weights_at(side, (means,))[0][1], side.base[side.mu].shape, slopes)
+
+    def weight(means: Tensor) -> float:
+        return next((weight for _, weight in weights_at(side, (means,))), math.nan)
+
+    return turn_of(weight, side.base[side.mu].shape, slopes)
 
 
 def weights_at(side: Side, sizes: Sequence[float | Tensor]) -> list[tuple[float, float]]:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from recon_cli.auditing.calling import Problem
+from recon_cli.auditing.divergence import Latent
 from recon_cli.auditing.fields import still
 from recon_cli.auditing.latent_fields import PRIOR
 from recon_cli.auditing.latents import measure
@@ -180,6 +181,13 @@ def labelled(problem: Problem) -> bool:
     return not bool((others != 0).any()) or bool((ratio - ratio.median()).abs().max() < 1e-6 * ratio.abs().max())
 
 
+def at_nats(problem: Problem, values: Mapping[str, Tensor], nats: float) -> Latent:
+    """Return how much KLs that are passed in weigh where each is so many nats."""
+    keys = [slot.key for slot in problem.plan.role("kl")]
+    _, grads = gradients(problem, {**values, **{key: torch.full_like(values[key], nats) for key in keys}}, keys)
+    return Latent(sum(grads[key].mean().item() for key in keys) / len(keys) if keys else None)
+
+
 def strengths(problem: Problem, turn: Turn | None = None) -> tuple[list[float], float]:
     """Return how strongly one element of each reconstruction pulls, and one latent, at points that are the same at all sizes."""
     values = benign(problem)
@@ -207,7 +215,7 @@ def strengths(problem: Problem, turn: Turn | None = None) -> tuple[list[float], 
     _, grads = gradients(problem, values, [*recons, *latent])
     pull = middle(grads[latent[0]]) / (1.0 if turn is None else mean) if latent else math.nan
     if any(map(problem.plan.role, ("kl", "density", "probs", "z"))):
-        latent_term = measure(problem)
+        latent_term = measure(problem) if turn is None else at_nats(problem, values, turn.nats + 1)
         pull = abs(latent_term.weight) if latent_term and latent_term.weight else math.nan
     if not recons:  # a KL alone, beside a number that does not move
         return [1.0], pull

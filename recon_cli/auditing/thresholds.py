@@ -84,7 +84,11 @@ def turn_of(weight: Weight, shape: Sequence[int], slopes: Sequence[tuple[float, 
     last = max((size for size, each in slopes if each * far <= 1e-12 * most * most), default=0.0)
     if (free or either) and last and far:
         beyond = next(size for size, _ in slopes if size > last)
-        return Turn(FREE if free else DRIVEN, *threshold(weight, shape, (last, beyond)))
+        turn = Turn(FREE if free else DRIVEN, *threshold(weight, shape, (last, beyond)))
+        size = math.sqrt(2 * turn.nats / turn.summed(int(torch.Size(shape[1:]).numel())))
+        after = weight(torch.full(tuple(shape), 1.001 * size, dtype=torch.float64))
+        if abs(after - far) <= SAME * most:  # at once, and not by and by
+            return turn
     return squared(weight, shape, slopes) or Turn(
         OTHER, ends=(min(weights) / (far or most) + 0.0, max(weights) / (far or most) + 0.0)
     )

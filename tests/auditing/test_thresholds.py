@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import recon_cli
 from recon_cli import audit
 from recon_cli.auditing.result import Audit
 
@@ -85,6 +86,7 @@ def test_the_place_where_a_kl_turns_moves_with_the_batch_that_it_is_added_up_ove
     lambda kl: torch.nn.functional.smooth_l1_loss(kl.sum(1).mean(), torch.tensor(2.0)),
     lambda kl: (2 - kl.sum(1).mean()).relu(),
     lambda kl: kl.sum(1).mean().log1p(),
+    lambda kl: kl.sum(1).mean().exp(),
     lambda kl: 0.1 * kl.sum(1).mean() + (kl.sum(1).mean() - 2).relu(),
 ])  # fmt: skip
 def test_another_function_of_the_kl_is_no_kl_and_no_pass(of: Callable[[Tensor], Tensor]) -> None:
@@ -103,3 +105,32 @@ def test_what_bends_otherwise_is_no_capacity() -> None:
     found = audit(lambda y, x, mu, logvar: 0.5 * (y - x).square().sum() + (mu**4 - mu**2).sum() + logvar.exp().sum(), (6,), 4)
     assert not found.holds
     assert "capacity" not in found.sentence
+
+
+# a KL that is given: what is made of it, the weight and words of a note
+GIVEN: dict[str, tuple[Callable[[Tensor], Tensor], float | None, str]] = {
+    "driven": (lambda kl: 5 * (kl.mean() - 2).abs(), 5, "driven up to 2 nats of a sample, the mean of the batch"),
+    "free": (lambda kl: kl.clamp(min=3.0).mean(), 1, "costs nothing up to 3 nats of each sample"),
+    "squared": (lambda kl: (kl.mean() - 2).square(), None, "value of 2 nats of a sample, the mean of the batch, by the square"),
+    "plain": (lambda kl: 4 * kl.mean(), 4, ""),
+}
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.hostile] * (i > 1)) for i, n in enumerate(GIVEN)])
+def test_a_kl_that_is_given_turns_as_one_that_is_computed(name: str) -> None:
+    of, beta, words = GIVEN[name]
+    found = audit(lambda y, x, kld: 0.5 * (y - x).square().sum(1).mean() + of(kld), (6,), 4)
+    assert (found.verdict, found.defects) == ("elbo" if name == "plain" else "beta-elbo", ())
+    assert found.rows[0].beta == (None if beta is None else pytest.approx(beta))
+    assert any(words in note for note in found.notes) or not words
+
+
+def test_a_square_in_a_live_step() -> None:
+    torch.manual_seed(0)
+    with recon_cli.watch() as step:
+        encoder, decoder, x = torch.nn.Linear(6, 8), torch.nn.Linear(4, 6), torch.rand(5, 6)
+        mu, logvar = encoder(x).chunk(2, 1)
+        y = decoder(mu + torch.randn_like(mu) * (logvar / 2).exp())
+        (0.5 * (y - x).square().sum(1).mean() + 3 * (nats(mu, logvar).sum(1).mean() - 2).square()).backward()
+    found = step.audit()
+    assert (found.verdict, found.formula) == ("beta-elbo", "L = (0.5/B)·Σ(x̂−x)² + 3·(KL − C)²")

@@ -332,7 +332,7 @@ def apart(step: LiveStep, before: Mapping[int, Tensor], pairs: list[Compared]) -
 
 def latents_of(step: LiveStep, rest: list[int]) -> tuple[list[int], list[int]]:
     """Return the outputs that are means of latents, and their scales (as many, or none), in pairs."""
-    linear = [number for number in rest if is_linear(step, number)]
+    linear = [number for number in rest if is_linear(step, number) or (len(rest) > 1 and is_scaled(step, number))]
     means, scales = [], []
     left = [number for number in rest if number not in linear]
     for number in linear:
@@ -374,6 +374,20 @@ def is_linear(step: LiveStep, number: int) -> bool:
         if bool(bend <= 1e-9 * three.abs().max()) and bool(rise > 1e-9 * three.abs().max()):
             return True
     return False
+
+
+def is_scaled(step: LiveStep, number: int) -> bool:
+    """Whether an output's gradient is a number times itself, and another one further out, as of a function of a KL."""
+    ratios = []
+    for by in (1.0, 3.0):
+        value = far(step.values[number], by)
+        try:
+            ratios.append(step.pull(number, value) / value)
+        except Exception:  # of the user's operations, at other values
+            return False
+    first, other = (each.flatten()[0] for each in ratios)
+    even = all(bool(((each - one).abs() <= 1e-7 * one.abs()).all()) for each, one in zip(ratios, (first, other), strict=True))
+    return even and bool(first.isfinite()) and bool(first != other)
 
 
 def coupled(step: LiveStep, before: Mapping[int, Tensor], rest: list[int]) -> list[int]:
