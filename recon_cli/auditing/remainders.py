@@ -48,14 +48,17 @@ def remainders(problem: Problem, latent: Latent | None) -> tuple[Remainder, ...]
 def ready_made(problem: Problem, latent: Latent | None) -> Iterator[Remainder]:
     """Yield the terms that the loss is given ready-made: nobody knows what they are of, so with them it is no ELBO."""
     base = {**benign(problem), **{slot.key: torch.zeros(()) for slot in problem.plan.role("extra")}}
+    moved = [slot.key for slot in problem.plan.slots() if slot.role in ("recon", "decoder", "mu")]
     for slot in problem.plan.role("extra"):
-        none, once, twice = (value_at(problem, {**base, slot.key: torch.tensor(by)}) for by in (0.0, 1.0, 2.0))
+        (none, before), (once, after) = (gradients(problem, {**base, slot.key: torch.tensor(by)}, moved) for by in (0.0, 1.0))
         times = once - none
-        if math.isnan(times) or abs(twice - none - 2 * times) > 1e-7 * max(abs(times), 1e-7 * abs(none)):
+        beside = all(bool((before[key] - after[key]).abs().max() <= SMALL * before[key].abs().max()) for key in moved)
+        twice = value_at(problem, {**base, slot.key: torch.tensor(2.0)}) - none
+        if not abs(twice - 2 * times) <= 1e-7 * max(abs(times), 1e-7 * abs(none)) or not beside:
             times = math.nan
         if times:
-            alone = bool(OF_ITS_OWN.search(slot.key)) and latent is None
-            yield Remainder((slot.key,), READY, alone, times)
+            alone = beside and bool(OF_ITS_OWN.search(slot.key)) and latent is None
+            yield Remainder((slot.key,), READY if beside else f"{READY}: it is no term, but weighs the others", alone, times)
     if keys := aggregated(problem, base):
         yield Remainder(tuple(keys), AGGREGATED)
 

@@ -195,6 +195,7 @@ READY: dict[str, tuple[Callable[..., Tensor], str, str]] = {
     "subtracted": (lambda y, x, reg_loss: squares(y, x) - reg_loss, "− reg_loss (given, not audited)", "unrecognised"),
     "not used": (lambda y, x, mu, logvar, reg_loss: squares(y, x) + normal_kl(mu, logvar), "+ KL", "elbo"),
     "squared": (lambda y, x, vq_loss: squares(y, x) + vq_loss**2, "vq_loss (given, not audited)", "reconstruction-only"),
+    "a factor": (lambda y, x, vq_loss: squares(y, x) * (1 + vq_loss), "vq_loss (given, not audited)", "unrecognised"),
 }  # fmt: skip
 
 
@@ -220,6 +221,10 @@ DENSITIES: dict[str, tuple[Callable[..., Tensor], float | None, str]] = {
     "of each latent": (lambda y, x, log_pz, log_qz_x: squares(y, x) + (log_qz_x.sum(1) - log_pz.sum(1)).sum(), 1, "elbo"),
     "the wrong sign": (lambda y, x, log_pz, log_qzx: squares(y, x) + (log_pz - log_qzx).sum(), -1, "defective"),
     "two weights": (lambda y, x, log_pz, log_qzx: squares(y, x) + (2 * log_qzx - log_pz).sum(), None, "defective"),
+    "of each marginal": (
+        lambda y, x, log_qz_x, log_qz, log_prod_qzi, log_pz: squares(y, x)
+        + (log_qz_x - log_qz + 6 * (log_qz - log_prod_qzi) + log_prod_qzi - log_pz).sum(), 1, "unrecognised",
+    ),
     "a total correlation": (
         lambda y, x, log_qz, log_qz_product: squares(y, x) + (log_qz - log_qz_product).sum(), None, "unrecognised"
     ),
