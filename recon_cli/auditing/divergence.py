@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recon_cli.auditing.latent_fields import DEVIATION, PRIOR, Deviation, Looked, Side, slopes
+from recon_cli.auditing.latent_fields import DEVIATION, PRIOR, Deviation, LatentSide, Looked, slopes
 from recon_cli.auditing.probes import value_at
 from recon_cli.auditing.thresholds import SQUARED, Turn
 
@@ -100,7 +100,7 @@ class Latent:
         return self.forms if self.forms is not None and self.forms.kind == SQUARED else None
 
 
-def field(side: Side, near: Looked) -> Latent | None:
+def field(side: LatentSide, near: Looked) -> Latent | None:
     """Return the KL that the gradients are, or why they are none; None where they do not run as any KL's near the prior."""
     scale, named = side.scale, side.named
     m, g = near.mean.flatten(), near.by_mean.flatten()
@@ -159,7 +159,7 @@ def off_line(looked_at: Looked, slope: float, at_zero: float) -> float:
     return float(((looked_at.by_mean - line).abs() / (abs(slope) * (looked_at.mean.abs() + 1e-2))).max())
 
 
-def held_out(side: Side, meaning: str, weights: tuple[float, float, float, float]) -> str | None:
+def held_out(side: LatentSide, meaning: str, weights: tuple[float, float, float, float]) -> str | None:
     """Whether small and large scales bear a KL out: empty, or in words where it is clamped; None where they do not."""
     slope, at_zero, over, weight = weights
     sample = next((s for s in (side.outside(meaning, width) for width in (1.0, 0.5, 0.25)) if s), None)
@@ -180,7 +180,7 @@ def held_out(side: Side, meaning: str, weights: tuple[float, float, float, float
     return f"{side.scale} is clamped: beyond {low:.3g} or {high:.3g} it has no gradient"
 
 
-def why_not(side: Side, slope: float, centre: float, fits: list[tuple[float, str, float, float]]) -> tuple[str | None, str]:
+def why_not(side: LatentSide, slope: float, centre: float, fits: list[tuple[float, str, float, float]]) -> tuple[str | None, str]:
     """Return what the scale means as far as that can be told, and in words what makes it no KL."""
     mu, scale, named = side.mu, side.scale, side.named
     meaningful = [fit for fit in sorted(fits, key=lambda each: each[1] != named) if fit[1] in PRIOR]
@@ -203,7 +203,7 @@ def why_not(side: Side, slope: float, centre: float, fits: list[tuple[float, str
     )
 
 
-def parallel(side: Side, meaning: str, near: Looked) -> bool:
+def parallel(side: LatentSide, meaning: str, near: Looked) -> bool:
     """Whether every latent's gradient points as its KL's does, whatever its weight: free nats and capacities."""
     if not side.scale:
         return False
@@ -241,14 +241,14 @@ def pairwise(g_mu: Tensor, m: Tensor) -> str:
     )
 
 
-def cancelled(side: Side) -> bool:
+def cancelled(side: LatentSide) -> bool:
     """Whether the loss is computed from the scale, although its gradient by it is 0."""
     live = {**side.base, side.scale: side.base[side.scale].clone().requires_grad_()}
     loss = side.problem(live)
     return loss.requires_grad and torch.autograd.grad(loss, live[side.scale], allow_unused=True)[0] is not None
 
 
-def nothing_left(side: Side, centre: float, prior: tuple[str, float] | None, weight: float) -> bool:
+def nothing_left(side: LatentSide, centre: float, prior: tuple[str, float] | None, weight: float) -> bool:
     """Whether the latent term is 0 at its least, as a KL is: against the loss where the reconstruction's own value is 0.
 
     A prior of its own shows in that alone: without it, wrong weights look the same.

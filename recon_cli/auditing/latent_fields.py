@@ -48,7 +48,7 @@ class Looked:
 
 
 @dataclass(frozen=True)
-class Side:
+class LatentSide:
     """The latents' side of a loss at some values, ``base``: the arguments that are their mean and scale, empty without one.
 
     named

@@ -14,7 +14,7 @@ from recon_cli.auditing.calling import Problem, Values
 from recon_cli.auditing.densities import of_densities
 from recon_cli.auditing.discrete import discrete
 from recon_cli.auditing.divergence import EPS, SAME, Latent, field, parallel, unlike
-from recon_cli.auditing.latent_fields import DEVIATION, PRIOR, Side, averaged
+from recon_cli.auditing.latent_fields import DEVIATION, PRIOR, LatentSide, averaged
 from recon_cli.auditing.matching import latent_keys
 from recon_cli.auditing.probes import REFUSALS, benign, gradients
 from recon_cli.auditing.remainders import CROSSES, crosses
@@ -128,7 +128,7 @@ def gaussian(problem: Problem, base: Values, mu: str, scale: str, named: str | N
 
     What is added of z alone is another term, where the KL is whole without it.
     """
-    side = Side(problem, base, mu, scale, named)
+    side = LatentSide(problem, base, mu, scale, named)
     drawn = sampled(side) if scale else None
     if drawn is not None and not drawn.wrong:
         return drawn
@@ -136,7 +136,7 @@ def gaussian(problem: Problem, base: Values, mu: str, scale: str, named: str | N
     return drawn if drawn is not None and (closed is None or closed.wrong) else closed
 
 
-def in_closed_form(side: Side) -> Latent | None:
+def in_closed_form(side: LatentSide) -> Latent | None:
     """Measure a KL between Gaussians by its field over means and scales."""
     scale, named = side.scale, side.named
     try:
@@ -170,7 +170,7 @@ def in_closed_form(side: Side) -> Latent | None:
     return Latent(None, None, unlike(near, scale), named=named)
 
 
-def sampled(side: Side) -> Latent | None:
+def sampled(side: LatentSide) -> Latent | None:
     """Measure a KL by one sample z that is passed in, log q(z) - log p(z), whatever p: log q's own gradients at a fixed z.
 
     They are b (z - mu)/v by a mean and b ((z - mu)^2/v - 1)/2 times dv/v by a scale. None where z is not used.
@@ -201,7 +201,7 @@ def sampled(side: Side) -> Latent | None:
     return Latent(best[2], best[1], named=side.named, notes=("the KL is of one sample z; its prior is not looked into",))
 
 
-def turning(side: Side) -> tuple[Turn | None, float]:
+def turning(side: LatentSide) -> tuple[Turn | None, float]:
     """Return how the weight of a KL depends on how large the KL is, None where it does not, and the weight far out."""
     slopes = bent(lambda sizes: weights_at(side, sizes))
     found = turn_at(side, slopes) if slopes else None
@@ -236,7 +236,7 @@ def bent(weights: Callable[[Sequence[float]], list[tuple[float, float]]]) -> lis
     return weights(TRIED if any(weight <= 0 for _, weight in few) else TRIED[:7])
 
 
-def turn_at(side: Side, slopes: Sequence[tuple[float, float]]) -> Turn | None:
+def turn_at(side: LatentSide, slopes: Sequence[tuple[float, float]]) -> Turn | None:
     """Return how the weight depends on how large the KL is, (size of all means, weight) each."""
 
     def weight(means: Tensor) -> float:
@@ -245,7 +245,7 @@ def turn_at(side: Side, slopes: Sequence[tuple[float, float]]) -> Turn | None:
     return turn_of(weight, side.base[side.mu].shape, slopes)
 
 
-def weights_at(side: Side, sizes: Sequence[float | Tensor]) -> list[tuple[float, float]]:
+def weights_at(side: LatentSide, sizes: Sequence[float | Tensor]) -> list[tuple[float, float]]:
     """Return how much the first mean weighs where all of them have one size, for each size at which that is finite.
 
     Or where they have some values; the scales are the prior's.
@@ -271,7 +271,7 @@ def weights_at(side: Side, sizes: Sequence[float | Tensor]) -> list[tuple[float,
     return slopes
 
 
-def in_turns(side: Side) -> bool:
+def in_turns(side: LatentSide) -> bool:
     """Whether the reconstruction's gradient is another where the means are large: of a maximum of it and a KL, none."""
     keys = [slot.key for slot in side.problem.plan.role("recon")]
     try:

@@ -12,7 +12,7 @@ from torch import Tensor
 Function: TypeAlias = Callable[[Tensor], Tensor]
 
 
-class Link(NamedTuple):
+class OutputLink(NamedTuple):
     """A mean as a function of an output r: in words, as a line of torch of ``{r}``; and what is done to the data beside."""
 
     mean: Function
@@ -39,29 +39,29 @@ def scaled_name(times: float, form: str, more: float) -> str:
     return f"{times:.9g} {form}" + (f" {'+' if more > 0 else '-'} {abs(more):.9g}" if more else "")
 
 
-def scaled(name: str) -> Link | None:
+def scaled(name: str) -> OutputLink | None:
     """Return the link that is so many times a form, and a number more, by its name; None of any other."""
     if (parts := SCALED.fullmatch(name)) is None:
         return None
     (function, code), times, more = FORMS[parts[2]], float(parts[1]), float(f"{parts[3] or '+'}{parts[4] or 0}")
     words, end = name.replace(" ", "·", 1).replace("(tanh(r) + 1)", "(tanh(r)+1)"), name[parts.end(2) :]
-    return Link(lambda r: times * function(r) + more, words, f"({parts[1]} * {code}{end})")
+    return OutputLink(lambda r: times * function(r) + more, words, f"({parts[1]} * {code}{end})")
 
 
 # The mean of x as a function of an output, the plainest first.
 LINKS = {
-    "": Link(lambda r: r),
-    "(x + 1)/2": Link(lambda r: (r + 1) / 2, "", "(({r} + 1) / 2)", lambda x: (x + 1) / 2),
-    "sigmoid": Link(torch.sigmoid, "sigmoid(r)", "{r}.sigmoid()"),
-    "tanh": Link(torch.tanh, "tanh(r)", "{r}.tanh()"),
-    "exp": Link(torch.exp, "exp(r)", "{r}.exp()"),
-    "softplus": Link(torch.nn.functional.softplus, "softplus(r)", "torch.nn.functional.softplus({r})"),
-    "(r + 1)/2": Link(lambda r: (r + 1) / 2, "(r+1)/2", "(({r} + 1) / 2)"),
+    "": OutputLink(lambda r: r),
+    "(x + 1)/2": OutputLink(lambda r: (r + 1) / 2, "", "(({r} + 1) / 2)", lambda x: (x + 1) / 2),
+    "sigmoid": OutputLink(torch.sigmoid, "sigmoid(r)", "{r}.sigmoid()"),
+    "tanh": OutputLink(torch.tanh, "tanh(r)", "{r}.tanh()"),
+    "exp": OutputLink(torch.exp, "exp(r)", "{r}.exp()"),
+    "softplus": OutputLink(torch.nn.functional.softplus, "softplus(r)", "torch.nn.functional.softplus({r})"),
+    "(r + 1)/2": OutputLink(lambda r: (r + 1) / 2, "(r+1)/2", "(({r} + 1) / 2)"),
     **{name: link for name in USUAL if (link := scaled(name)) is not None},
-    "r**2": Link(torch.square, "r²", "{r}.square()"),
-    "|r|": Link(torch.abs, "|r|", "{r}.abs()"),
-    "relu": Link(torch.relu, "relu(r)", "{r}.relu()"),
-    "clamp(r, 0, 1)": Link(lambda r: r.clamp(0, 1), "clamp(r, 0, 1)", "{r}.clamp(0, 1)"),
+    "r**2": OutputLink(torch.square, "r²", "{r}.square()"),
+    "|r|": OutputLink(torch.abs, "|r|", "{r}.abs()"),
+    "relu": OutputLink(torch.relu, "relu(r)", "{r}.relu()"),
+    "clamp(r, 0, 1)": OutputLink(lambda r: r.clamp(0, 1), "clamp(r, 0, 1)", "{r}.clamp(0, 1)"),
 }
 # What people make a decoder's scale of.
 MADE: dict[str, Function] = {
@@ -70,7 +70,7 @@ MADE: dict[str, Function] = {
 }
 
 
-def link_of(name: str) -> Link | None:
+def link_of(name: str) -> OutputLink | None:
     """Return a link by its name; None of what is none."""
     return LINKS.get(name) or scaled(name)
 
