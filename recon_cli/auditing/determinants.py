@@ -96,7 +96,15 @@ def agreed(found: list[float]) -> float:
 def is_diagonal(problem: Problem, rec: ReconstructionTerm) -> bool:
     """Whether a Gaussian of independent elements may be one whose covariance, trained, is a diagonal matrix for now."""
     plain = rec.additive and rec.match is not None and rec.match.family == "gaussian" and not rec.match.link
-    return plain and any(not fits(here, problem) for _, here, _ in parameters(problem))
+    others = [each for each in parameters(problem) if not fits(each[1], problem)] if plain else []
+    if not others or not isinstance(problem.reached.owner, torch.nn.Module):
+        return bool(others)
+    leaves, there = [torch.nn.Parameter(here.clone()) for _, here, _ in others], problem
+    for leaf, (_, _, at) in zip(leaves, others, strict=True):
+        there = at(there, leaf)
+    loss = there(benign(problem))  # which reads some of them, or none
+    read = torch.autograd.grad(loss, leaves, allow_unused=True) if loss.requires_grad else []
+    return any(grad is not None for grad in read)
 
 
 def trained_covariances(
