@@ -128,6 +128,8 @@ def _audit(
         B, shapes = batch or batch_number(reached) or 4, plan.of_halves(shapes)
         of_data = [shapes[slot.key] for role in ("recon", "target") for slot in plan.role(role) if slot.key in shapes]
         sizes = Sizes(B, own or next(iter(of_data), SHAPE), (latent,) if isinstance(latent, int) else tuple(latent))
+        matrices = [slot.key for slot in plan.role("spread") if slot.meaning == "matrix"]
+        shapes = {**dict.fromkeys(matrices, (sizes.D, sizes.D)), **shapes}
         problem = Problem(reached, plan, sizes, shapes=shapes, total=total)
         if not plan.slots() and not (plan.keywords or plan.arguments):
             try:

@@ -127,7 +127,10 @@ class Problem:
             own = named if named and slot.role == "probs" else self.sizes.latent
             shaped = value.reshape(B, *own) if self.layout.latent != "joined" else value
             return shaped.unsqueeze(1) if self.layout.latent == "one" else shaped
-        if slot.role == "kl":
+        if slot.role == "density" and self.layout.kl in ("latent", "data"):  # as many shares of each
+            own = (self.sizes.K,) if self.layout.kl == "latent" else self.sizes.shape
+            return (value / math.prod(own)).reshape(B, *(1 for _ in own)).expand(B, *own)
+        if slot.role in ("kl", "density"):
             if self.layout.kl == "list":
                 return [0.5 * value, 0.5 * value]
             return value.mean() if self.layout.kl == "scalar" else value

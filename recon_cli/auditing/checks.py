@@ -86,7 +86,7 @@ def mismatch(problem: Problem) -> list[tuple[str, float, float]]:
 
     All of them are moved at once first, each its own way, from where the gradients are known; one by one where that tells.
     """
-    passed = {slot.key for slot in problem.plan.role("kl")} | {slot.key for slot in problem.plan.role("z")}
+    passed = {slot.key for slot in problem.plan.slots() if slot.role in ("kl", "density", "z")}
     wanted = [s.key for s in problem.plan.slots() if s.role in ("recon", "decoder", "spread")] + latent_keys(problem)
     values = benign(problem)
     keys = [key for key in wanted if key not in passed and values[key].is_floating_point()]

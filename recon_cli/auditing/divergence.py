@@ -12,20 +12,14 @@ import torch
 from torch import Tensor
 
 from recon_cli.auditing.calling import Problem, Values
-from recon_cli.auditing.latent_fields import Deviation, Draw, Looked, averaged, far, looked, slopes
-from recon_cli.auditing.probes import REFUSALS, value_at
+from recon_cli.auditing.latent_fields import DEVIATION, PRIOR, Deviation, LatentSide, Looked, slopes
+from recon_cli.auditing.probes import value_at
+from recon_cli.auditing.thresholds import SQUARED, Turn
 
 SAME = 1e-6
 EPS = 1e-4  # what an eps inside a logarithm makes of a weight
 FAR = 1e-2  # and of a gradient at the smallest scales
 
-PRIOR = {"log_variance": 0.0, "log_std": 0.0, "std": 1.0, "variance": 1.0}  # where the posterior's variance is 1
-DEVIATION: dict[str, Deviation] = {
-    "log_variance": lambda s: (s / 2).exp(),
-    "log_std": torch.exp,
-    "std": lambda s: s,
-    "variance": torch.sqrt,
-}
 LINKED: dict[str, Deviation] = {  # of a scale whose name says nothing: what makes any number a deviation
     "the softplus makes it a standard deviation": torch.nn.functional.softplus,
     "the softplus makes it a variance": lambda s: torch.nn.functional.softplus(s).sqrt(),
@@ -76,7 +70,7 @@ class Latent:
     wrong
         why it is no KL, with the numbers that disagree; empty where it is one.
     forms
-        free nats and capacities, in words.
+        free nats and capacities.
     link
         in words, what the scale goes through before it is a deviation; empty where that is its meaning alone.
     prior, centre
@@ -90,7 +84,7 @@ class Latent:
     weight: float | None
     meaning: str | None = None
     wrong: str = ""
-    forms: str = ""
+    forms: Turn | None = None
     named: str | None = None
     prior: float = 1.0
     notes: tuple[str, ...] = ()
@@ -101,11 +95,15 @@ class Latent:
     to: str = ""
     unexplained: str = ""
 
+    @property
+    def squared(self) -> Turn | None:
+        """The target that the KL is driven to by the square of its distance, if it is: then it has no one weight."""
+        return self.forms if self.forms is not None and self.forms.kind == SQUARED else None
 
-def field(
-    problem: Problem, base: Values, mu: str, scale: str | None, named: str | None, near: Looked, deviation: Draw
-) -> Latent | None:
+
+def field(side: LatentSide, near: Looked) -> Latent | None:
     """Return the KL that the gradients are, or why they are none; None where they do not run as any KL's near the prior."""
+    scale, named = side.scale, side.named
     m, g = near.mean.flatten(), near.by_mean.flatten()
     line = torch.stack([m, torch.ones_like(m)], dim=1)
     slope, at_zero = torch.linalg.lstsq(line, g[:, None]).solution.flatten().tolist()
@@ -116,15 +114,15 @@ def field(
         return Latent(None, None, f"it is linear in the means, of slope {at_zero:.6g}", named=named)
     centre = -at_zero / slope if abs(at_zero) > 1e-9 * abs(slope) else 0.0
     notes: tuple[str, ...] = (f"the prior's mean is {centre:.6g}",) if centre else ()
-    samples = (outside(problem, base, mu, scale, named, deviation, width) for width in (1.0, 0.5))
+    samples = (side.outside(named, width) for width in (1.0, 0.5))
     outer = [*itertools.islice(filter(None, samples), 1)]
     if any(off_line(sample, slope, at_zero) > EPS for sample in outer):
         return None
     still = not any(bool(sample.by_scale.abs().max() > 0) for sample in (near, *outer))
-    if scale is None or still:
-        if scale is not None and cancelled(problem, base, scale):
+    if not scale or still:
+        if scale and cancelled(side):
             return Latent(None, None, f"{scale} cancels: it is the same at every {scale}", named=named)
-        if centre and not nothing_left(problem, base, mu, scale, centre, None, slope):
+        if centre and not nothing_left(side, centre, None, slope):
             return Latent(None, None, f"it is least at means of {centre:.6g}, and there it is not 0", named=named)
         notes += ("its scale is not in it",) if scale else ()
         return Latent(slope, None, named=named, notes=notes, centre=centre)
@@ -141,9 +139,9 @@ def field(
         if abs(over - slope) > EPS * abs(slope) or not prior > 0:
             continue
         plain = abs(weight - slope) <= EPS * abs(slope)
-        if not (plain and not centre) and not nothing_left(problem, base, mu, scale, centre, (meaning, prior), weight):
+        if not (plain and not centre) and not nothing_left(side, centre, (meaning, prior), weight):
             continue
-        clamp = held_out(problem, base, mu, scale, meaning, (slope, at_zero, over, weight), deviation)
+        clamp = held_out(side, meaning, (slope, at_zero, over, weight))
         if clamp is None:
             reason = f"it is a KL at scales near the prior's only: far out its gradient by {scale} is another"
             return Latent(None, meaning if meaning in PRIOR else None, reason, named=named)
@@ -153,17 +151,7 @@ def field(
         notes += (f"{scale}: {link}",) if link else ()
         b, scale_meaning = (slope if plain else weight), (None if link else meaning)
         return Latent(b, scale_meaning, named=named, prior=prior, notes=notes, link=link, centre=centre)
-    return Latent(None, *why_not(problem, base, mu, scale, named, slope, centre, fits, deviation), named=named)
-
-
-def outside(
-    problem: Problem, base: Values, mu: str, scale: str | None, meaning: str | None, deviation: Draw, width: float
-) -> Looked | None:
-    """Return the gradients far out; None where the function does not take that."""
-    try:
-        return looked(problem, base, mu, scale, deviation, far(meaning or "std", width), 57)
-    except REFUSALS:
-        return None
+    return Latent(None, *why_not(side, slope, centre, fits), named=named)
 
 
 def off_line(looked_at: Looked, slope: float, at_zero: float) -> float:
@@ -172,18 +160,10 @@ def off_line(looked_at: Looked, slope: float, at_zero: float) -> float:
     return float(((looked_at.by_mean - line).abs() / (abs(slope) * (looked_at.mean.abs() + 1e-2))).max())
 
 
-def held_out(
-    problem: Problem,
-    base: Values,
-    mu: str,
-    scale: str,
-    meaning: str,
-    weights: tuple[float, float, float, float],
-    deviation: Draw,
-) -> str | None:
+def held_out(side: LatentSide, meaning: str, weights: tuple[float, float, float, float]) -> str | None:
     """Whether small and large scales bear a KL out: empty, or in words where it is clamped; None where they do not."""
     slope, at_zero, over, weight = weights
-    sample = next((s for s in (outside(problem, base, mu, scale, meaning, deviation, w) for w in (1.0, 0.5, 0.25)) if s), None)
+    sample = next((s for s in (side.outside(meaning, width) for width in (1.0, 0.5, 0.25)) if s), None)
     if sample is None:
         return "far from the prior it is not finite, so only near it was it looked at"
     first, second = slopes({**DEVIATION, **LINKED}[meaning], sample.scale)
@@ -198,25 +178,16 @@ def held_out(
     low, high = inner.min().item(), inner.max().item()
     if bool((zero & (sample.scale > low) & (sample.scale < high)).any()):
         return None
-    return f"{scale} is clamped: beyond {low:.3g} or {high:.3g} it has no gradient"
+    return f"{side.scale} is clamped: beyond {low:.3g} or {high:.3g} it has no gradient"
 
 
-def why_not(
-    problem: Problem,
-    base: Values,
-    mu: str,
-    scale: str,
-    named: str | None,
-    slope: float,
-    centre: float,
-    fits: list[tuple[float, str, float, float]],
-    deviation: Draw,
-) -> tuple[str | None, str]:
+def why_not(side: LatentSide, slope: float, centre: float, fits: list[tuple[float, str, float, float]]) -> tuple[str | None, str]:
     """Return what the scale means as far as that can be told, and in words what makes it no KL."""
+    mu, scale, named = side.mu, side.scale, side.named
     meaningful = [fit for fit in sorted(fits, key=lambda each: each[1] != named) if fit[1] in PRIOR]
     if not meaningful:
         at = PRIOR[named or "log_variance"]
-        pull = pull_at(problem, base, scale, mu, at, deviation)
+        pull = side.pull_at(at)
         if abs(pull) > SAME * abs(slope):
             return None, f"at the prior ({scale} = {at:g}, {mu} = 0) its gradient by the scale is {pull:.6g}, and a KL's is 0"
         return None, f"its gradient by {scale} is that of a KL for no meaning of {scale}: log variance, log std, std, variance"
@@ -227,20 +198,17 @@ def why_not(
         return meaning, f"its logarithm of the variance weighs {weight:.6g}, the means {slope:.6g}"
     if abs(weight - slope) <= EPS * abs(slope):
         return meaning, f"it is least at means of {centre:.6g}, and there it is not 0, as the KL to a prior about that is"
-    pull = pull_at(problem, base, scale, mu, PRIOR[meaning], deviation)
+    pull = side.pull_at(PRIOR[meaning])
     return meaning, (
         f"at the prior ({scale} = {PRIOR[meaning]:g}, {mu} = 0) its gradient by the scale is {pull:.6g}, and a KL's is 0"
     )
 
 
-def parallel(problem: Problem, base: Values, mu: str, scale: str | None, meaning: str, near: Looked, deviation: Draw) -> bool:
+def parallel(side: LatentSide, meaning: str, near: Looked) -> bool:
     """Whether every latent's gradient points as its KL's does, whatever its weight: free nats and capacities."""
-    if scale is None:
+    if not side.scale:
         return False
-    samples = [
-        near,
-        *(sample for w in (1.0, 0.5) if (sample := outside(problem, base, mu, scale, meaning, deviation, w)) is not None),
-    ]
+    samples = [near, *filter(None, (side.outside(meaning, width) for width in (1.0, 0.5)))]
     for each in samples:
         first, second = slopes(DEVIATION[meaning], each.scale)
         pull = first - second
@@ -251,13 +219,13 @@ def parallel(problem: Problem, base: Values, mu: str, scale: str | None, meaning
     return len(samples) > 1
 
 
-def unlike(near: Looked, scale: str | None) -> str:
+def unlike(near: Looked, scale: str) -> str:
     """Return in words how gradients by the means are no KL's."""
     line = near.by_mean / near.mean
     if (line - line.flatten()[0]).abs().max() <= SAME * line.abs().max():
         return "its gradient by a mean is a multiple of the mean near 0 only"
     uneven = (near.by_mean / near.mean).flatten()
-    if scale is not None and (weighed := pairwise(near.by_mean, near.mean)):
+    if scale and (weighed := pairwise(near.by_mean, near.mean)):
         return weighed
     spread = f"from {uneven.min().item():.6g} to {uneven.max().item():.6g}"
     return f"its gradient by a mean is no multiple of the mean (the ratio runs {spread})"
@@ -274,35 +242,28 @@ def pairwise(g_mu: Tensor, m: Tensor) -> str:
     )
 
 
-def cancelled(problem: Problem, base: Values, scale: str) -> bool:
+def cancelled(side: LatentSide) -> bool:
     """Whether the loss is computed from the scale, although its gradient by it is 0."""
-    live = {**base, scale: base[scale].clone().requires_grad_()}
-    loss = problem(live)
-    return loss.requires_grad and torch.autograd.grad(loss, live[scale], allow_unused=True)[0] is not None
+    live = {**side.base, side.scale: side.base[side.scale].clone().requires_grad_()}
+    loss = side.problem(live)
+    return loss.requires_grad and torch.autograd.grad(loss, live[side.scale], allow_unused=True)[0] is not None
 
 
-def nothing_left(
-    problem: Problem,
-    base: Values,
-    mu: str,
-    scale: str | None,
-    centre: float,
-    prior: tuple[str, float] | None,
-    weight: float,
-) -> bool:
+def nothing_left(side: LatentSide, centre: float, prior: tuple[str, float] | None, weight: float) -> bool:
     """Whether the latent term is 0 at its least, as a KL is: against the loss where the reconstruction's own value is 0.
 
     A prior of its own shows in that alone: without it, wrong weights look the same.
     """
+    problem, base = side.problem, side.base
     posteriors = [slot.key for slot in problem.plan.role("posterior")]
-    means = {mu, *(slot.key for slot in problem.plan.role("mu")), *(f"{key}.mean" for key in posteriors)} & base.keys()
+    means = {side.mu, *(slot.key for slot in problem.plan.role("mu")), *(f"{key}.mean" for key in posteriors)} & base.keys()
     least = {key: torch.full_like(base[key], centre) for key in means}
-    if scale is not None and prior is not None:
+    if side.scale and prior is not None:
         meaning, variance = prior
         spot = inverse({**DEVIATION, **LINKED}[meaning], math.sqrt(variance))
-        scales = {scale, *(slot.key for slot in problem.plan.role("scale")), *(f"{key}.logvar" for key in posteriors)}
+        scales = {side.scale, *(slot.key for slot in problem.plan.role("scale")), *(f"{key}.logvar" for key in posteriors)}
         least |= {key: torch.full_like(base[key], spot) for key in scales & base.keys()}
-    most = 1e-6 * abs(weight) * base[mu].numel()
+    most = 1e-6 * abs(weight) * base[side.mu].numel()
     for how in ("as it is", "sure", "nothing"):
         there = {**base, **least}
         for recon in problem.plan.role("recon"):
@@ -341,9 +302,3 @@ def inverse(deviate: Deviation, sigma: float) -> float:
         middle = (low + high) / 2
         low, high = (middle, high) if deviate(torch.tensor(middle, dtype=torch.float64)).item() < sigma else (low, middle)
     return high
-
-
-def pull_at(problem: Problem, base: Values, scale: str, mu: str, at: float, deviation: Draw) -> float:
-    """Return the gradient by one scale where the means are 0 and the scales ``at``."""
-    still = {**base, mu: torch.zeros_like(base[mu]), scale: torch.full_like(base[scale], at)}
-    return averaged(problem, still, [scale], deviation)[1][scale].flatten()[0].item()

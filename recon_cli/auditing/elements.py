@@ -13,8 +13,8 @@ from torch import Tensor
 
 from recon_cli.auditing.calling import Problem
 from recon_cli.auditing.coordinates import Array
-from recon_cli.auditing.divergence import PRIOR
 from recon_cli.auditing.fields import element_weights, laid, pulled
+from recon_cli.auditing.latent_fields import PRIOR
 from recon_cli.auditing.matching import latent_keys
 from recon_cli.auditing.normalisation import Normalisation, judge, summed
 from recon_cli.auditing.probes import benign, value_at

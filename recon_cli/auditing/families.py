@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import itertools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from recon_cli import likelihoods
+from recon_cli.auditing.links import LINKS, link_of
 from recon_cli.errors import ReconError
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.vectors import REAL_VECTORS
@@ -138,30 +139,6 @@ def _nll(kind: type[Likelihood], call: str, **noise: float) -> object:
     return getattr(kind(**noise).admitted(), call)
 
 
-# What people do to an output before the loss: the mean of x as a function of it, and what they do to the target.
-LINKS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {
-    "": (lambda r: r, lambda x: x),
-    "(x + 1)/2": (lambda r: (r + 1) / 2, lambda x: (x + 1) / 2),
-    "sigmoid": (torch.sigmoid, lambda x: x),
-    "tanh": (torch.tanh, lambda x: x),
-    "exp": (torch.exp, lambda x: x),
-    "softplus": (torch.nn.functional.softplus, lambda x: x),
-    "(r + 1)/2": (lambda r: (r + 1) / 2, lambda x: x),
-    "255 r": (lambda r: 255 * r, lambda x: x),
-    "255 sigmoid(r)": (lambda r: 255 * r.sigmoid(), lambda x: x),
-    "127.5 (tanh(r) + 1)": (lambda r: 127.5 * (r.tanh() + 1), lambda x: x),
-    "r**2": (torch.square, lambda x: x),
-    "|r|": (torch.abs, lambda x: x),
-    "relu": (torch.relu, lambda x: x),
-    "clamp(r, 0, 1)": (lambda r: r.clamp(0, 1), lambda x: x),
-}
-# What people make a decoder's scale of.
-MADE: dict[str, Callable[[Tensor], Tensor]] = {
-    **{link: LINKS[link][0] for link in ("", "exp", "softplus", "sigmoid", "tanh", "r**2", "|r|", "relu")},
-    "elu(r) + 1": lambda r: torch.nn.functional.elu(r) + 1,
-}
-
-
 class Points:
     """Points (x, prediction), alike where their numbers are: most are the same in every audit."""
 
@@ -178,11 +155,12 @@ class Points:
 
 def derived(candidate: Candidate, numbers: tuple[float, ...], points: Points, link: str = "") -> Tensor | None:
     """Return what ``field_of`` does, each time anew."""
-    to_mean, to_data = LINKS[link]
+    known = link_of(link)
+    assert known is not None
     try:
         with torch._C.DisableTorchFunction():  # nothing to overrule in our own arithmetic, thousands of times
             leaf = points.raw.detach().clone().requires_grad_()
-            value = candidate.values(to_data(points.x), to_mean(leaf), numbers)
+            value = candidate.values(known.data(points.x), known.mean(leaf), numbers)
             (gradient,) = torch.autograd.grad(value.sum(), leaf)
             return gradient if bool(gradient.isfinite().all()) else None
     except (RuntimeError, ValueError, ReconError):
@@ -223,13 +201,15 @@ def ratio(field: Tensor | None, measured: Tensor) -> tuple[float, float]:
         return weight, off
 
 
-def recognise(x: Tensor, raw: Tensor, measured: Tensor, event: int = 0) -> Match | None:
+def recognise(
+    x: Tensor, raw: Tensor, measured: Tensor, event: int = 0, links: Sequence[str] = tuple(LINKS)
+) -> Match | None:  # fmt: skip
     """Return the simplest loss whose gradient by the prediction ``raw`` of ``x`` is ``measured``; None if there is none."""
     losses = candidates(event)
     close: list[Match] = []
     if bool((measured == measured.flatten()[0]).all()):
         return None  # a pull that is the same everywhere is that of no data
-    for link in LINKS if not event else [""]:
+    for link in links if not event else [""]:
         best: list[Match] = []
         for each in losses:
             if not each.own:

@@ -13,10 +13,11 @@ from torch.nn import functional
 
 from recon_cli.auditing.calling import Sizes
 from recon_cli.auditing.dependent import LINK
-from recon_cli.auditing.families import LINKS, Match
-from recon_cli.auditing.latents import SQUARED
+from recon_cli.auditing.families import Match
+from recon_cli.auditing.links import link_of, words_of
 from recon_cli.auditing.measurements import Measurements
 from recon_cli.auditing.measuring import MADE
+from recon_cli.auditing.thresholds import FORMULAS
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.shapes import spell
 from recon_cli.report import Block, Diagram
@@ -32,24 +33,20 @@ SUMS = {
     "huber": "Σ huber(x̂−x)",
 }
 LINKED = {"gaussian": "Σ({0}−x)²", "laplace": "Σ|{0}−x|", "poisson": "Σ({0}−x log {0})"}  # of what is made of the output r
-INVERSES = {
-    "exp": "exp(r)", "sigmoid": "sigmoid(r)", "tanh": "tanh(r)", "softplus": "softplus(r)", "(r + 1)/2": "(r+1)/2",
-    "255 r": "255·r", "255 sigmoid(r)": "255·sigmoid(r)",
-    "127.5 (tanh(r) + 1)": "127.5·(tanh(r)+1)", "r**2": "r²", "|r|": "|r|", "relu": "relu(r)", "clamp(r, 0, 1)": "clamp(r, 0, 1)",
-}  # fmt: skip
 ENDS = {"logit": (torch.sigmoid, 1.0), "log": (torch.exp, math.inf)}  # of what a family is on, and the most that it is
 MEANS = ("mu", "r")
+FORM = "Σ(x̂−x)ᵀP(x̂−x)"
+BOUND = "Σ −log mean w"
 NAMESPACES = {"torch": "torch", "distributions": "torch.distributions", "F": "torch.nn.functional"}
 PLACES = {"B": "the batch", "D": "a sample's elements", "T": "an axis of a sample", "K": "the latents"}
-FORMS = {"free nats": "clamp(KL, min)", "driven up": "|KL − C|", SQUARED: "(KL − C)²"}  # by a word of what is said of them
 
 
 def bounds(link: str, own: str) -> list[str]:
     """Return what the mean never is, in words, of a family on a logit or a logarithm ``own`` that is made by a bounded link."""
-    if own not in ENDS or link not in INVERSES:
+    if own not in ENDS or (known := link_of(link)) is None or not known.words:
         return []
     to_mean, most = ENDS[own]
-    ends = to_mean(LINKS[link][0](torch.tensor([-1e4, 0.0, 1e4], dtype=torch.float64)))
+    ends = to_mean(known.mean(torch.tensor([-1e4, 0.0, 1e4], dtype=torch.float64)))
     low, high = float(ends.min()), float(ends.max())
     return [f"below {number(low)}"] * (low > 1e-9) + [f"above {number(high)}"] * (high < most - 1e-9)
 
@@ -111,8 +108,14 @@ def parts_of(measured: Measurements) -> Iterator[Part]:
         powers = {"B": scale.batch[1], ("T" if scale.length else "D"): scale.dim[1], "K": scale.latent[1]}
         arguments = (term.recon, term.target) if term.target else (term.recon,)
         if unmoved or not rec.match:
-            what = unmoved or ("Σ‖x̂−x‖" if rec.norm else "Σ (x̂−x)ᵀP(x̂−x)/2" if rec.quadratic else "R(x̂, x)")
-            yield Part(rec.sign < 0 and not unmoved, "", what, arguments, {})
+            what = unmoved or (BOUND if rec.bound else "Σ‖x̂−x‖" if rec.norm else FORM if rec.quadratic else "R(x̂, x)")
+            yield Part(rec.sign < 0 and not unmoved and not rec.bound, "", what, arguments, {})
+            continue
+        if rec.quadratic is not None:  # P is all that no size is in
+            sizes_in_it = math.prod(sizes[name] ** (power or 0.0) for name, power in powers.items())
+            what = "NLL" if rec.quadratic.whose else FORM
+            weight = abs(rec.quadratic.weight) or 1.0 if rec.quadratic.whose else 0.5 * sizes_in_it
+            yield Part(rec.sign < 0, coefficient(weight, powers, sizes), what, arguments, powers)
             continue
         for family, weight in rec.match.parts or ((rec.match.family, rec.match.weight),):
             what = "NLL" if rec.spread else summed(rec.match, family)
@@ -122,14 +125,22 @@ def parts_of(measured: Measurements) -> Iterator[Part]:
     if latent is not None and latent.weight:
         scale = next(iter(terms)).scaling
         powers = {"B": scale.batch[2], ("T" if scale.length else "D"): scale.dim[2], "K": scale.latent[2]}
-        what = next((form for word, form in FORMS.items() if word in latent.forms), "KL")
-        prefix = "γ·" if SQUARED in latent.forms else coefficient(abs(latent.weight), powers, sizes)
+        what = FORMULAS[latent.forms.kind] if latent.forms else "KL"
+        weight = abs(latent.weight)
+        if (turn := latent.squared) is not None:  # it pulls at a mean by 1/B of this where the batch's mean is compared
+            powers["B"] = None if powers["B"] is None or turn.moves else powers["B"] + turn.whose[1]
+            weight = abs(turn.times)
+        prefix = coefficient(weight, powers, sizes)
         yield Part(latent.weight < 0, prefix, what, names, powers)
     elif measured.mixed:
         yield Part(False, "", f"S({', '.join(measured.latents)})", names, {})
     elif latent is not None:
         yield Part(False, "", "(a term in the latents that is no KL)", names, {})
     for rest in measured.besides:
+        if rest.times is not None:
+            weight = "" if math.isnan(rest.times) else coefficient(abs(rest.times), {}, sizes)
+            yield Part(rest.times < 0, weight, f"{rest.arguments[0]} (given, not audited)", rest.arguments, {})
+            continue
         yield Part(False, "", f"S({', '.join(rest.arguments)})", rest.arguments, {})
 
 
@@ -176,10 +187,10 @@ def summed(match: Match, family: str) -> str:
     """Return the sum that a weight stands before, of the output r where the mean is made of it."""
     if match.link == LINK:
         return "Σ(x̂−x)²/(2 σ̂²)" if family == "gaussian" else "Σ|x̂−x|/ŝ"
-    link = match.link if match.link in INVERSES else ""
+    link = words_of(match.link)
     own = match.candidate.link if match.candidate else ""
     if link and family in LINKED:
-        return LINKED[family].format(INVERSES[link])
+        return LINKED[family].format(link)
     if family == "poisson" and own == "log":
         return "Σ(exp(r)−x r)"
     if match.link == MADE and family == "gaussian":

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 
 from recon_cli.auditing import defects
 from recon_cli.auditing.defects._subject import Finding, Reading, Subject
+from recon_cli.auditing.divergence import EPS
 from recon_cli.auditing.families import Match, likelihood_of
-from recon_cli.auditing.latents import SQUARED
 from recon_cli.auditing.measurements import Measurements, Term
 from recon_cli.auditing.measuring import ReconstructionTerm
 from recon_cli.report import column
@@ -83,7 +83,7 @@ def row_of(subject: Subject, findings: Sequence[Finding]) -> Row:
     measured, term, rec, b = subject.measured, subject.term, subject.term.rec, subject.measured.kl_weight
     latent, match, reading = measured.latent, subject.term.rec.match, subject.reading
     beta, sigma = reading.beta, reading.sigma
-    if term.own and b and stated(term.own[0], measured.knobs):
+    if term.own and b and (rec.quadratic is not None or stated(term.own[0], measured.knobs)):
         beta = b / term.own[1]
     if rec.normal is not None and rec.normal.kind == "real" and b:  # as it is weighed, it is one
         beta = rec.normal.beta or 1.0
@@ -92,7 +92,7 @@ def row_of(subject: Subject, findings: Sequence[Finding]) -> Row:
     numbers = {**match.own, **dict(match.given)} if match else {}
     if b and match and "laplace" in dict(match.parts):
         numbers["scale"] = b / abs(dict(match.parts)["laplace"])
-    hidden = latent is None or b is None or not rec.additive or not subject.recognised or SQUARED in latent.forms
+    hidden = latent is None or b is None or not rec.additive or not subject.recognised or bool(latent.squared)
     powers = (None, None, None) if hidden else term.scaling.tradeoff
     return Row(
         family=reading.family,
@@ -179,6 +179,12 @@ def read(rec: ReconstructionTerm, b: float | None) -> Reading:
     if b is None:
         return Reading(match.family, None, None, None, False, True)
     a = abs(match.weight)
+    if rec.quadratic is not None and rec.quadratic.whose:
+        beta = b / abs(rec.quadratic.weight) if abs(rec.quadratic.weight) > 0 else None
+        beta = 1.0 if beta is not None and abs(beta - 1) < EPS else beta
+        return Reading(match.family, beta, None, beta, True, beta == 1)
+    if rec.quadratic is not None:  # the mean of the variances
+        return Reading(match.family, b / (2 * a), math.sqrt(b / (2 * a)), b / (2 * a), False, True)
     if match.parts:
         return mixed(match, b)
     likelihood, family = likelihood_of(match, a / b)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from recon_cli.auditing.calling import Problem, Values
-from recon_cli.auditing.probes import gradients, uniform
+from recon_cli.auditing.probes import REFUSALS, gradients, uniform
 
 NODES = ((0.0, 2 / 3), (math.sqrt(3), 1 / 6), (-math.sqrt(3), 1 / 6))  # Gauss-Hermite: exact for polynomials up to degree 5
 
@@ -26,6 +26,95 @@ Deviation: TypeAlias = Callable[[Tensor], Tensor]  # from a scale, whatever it m
 
 
 SIZES = (8.0, 30.0, 6.0)  # how far out a KL is looked at: means, deviations up and down, logarithms
+
+
+PRIOR = {"log_variance": 0.0, "log_std": 0.0, "std": 1.0, "variance": 1.0}  # where the posterior's variance is 1
+DEVIATION: dict[str, Deviation] = {
+    "log_variance": lambda s: (s / 2).exp(),
+    "log_std": torch.exp,
+    "std": lambda s: s,
+    "variance": torch.sqrt,
+}
+
+
+@dataclass(frozen=True)
+class Looked:
+    """Means and scales of the latents (ones where there is no scale), and the loss's gradients there."""
+
+    mean: Tensor
+    scale: Tensor
+    by_mean: Tensor
+    by_scale: Tensor
+
+
+@dataclass(frozen=True)
+class LatentSide:
+    """The latents' side of a loss at some values, ``base``: the arguments that are their mean and scale, empty without one.
+
+    named
+        what the scale is by its name.
+    z
+        the argument that is a sample of them, empty where the loss reads none.
+    """
+
+    problem: Problem
+    base: Values
+    mu: str
+    scale: str = ""
+    named: str | None = None
+    z: str = ""
+
+    def draw(self, live: Mapping[str, Tensor], node: float) -> Tensor:
+        """Return z at a node of the normal, so that gradients by mean and scale pass through it; as given where it is read."""
+        if self.z:
+            return live[self.z]
+        return live[self.mu] + node * (DEVIATION[self.named or "log_variance"](live[self.scale]) if self.scale else 1.0)
+
+    def averaged(self, values: Values, keys: list[str]) -> tuple[float, dict[str, Tensor]]:
+        """Return the loss and its gradients, the mean over draws where there are any."""
+        return averaged(self.problem, values, keys, self.draw)
+
+    def filled(self, mean: float | Tensor, scale: float | None = None) -> dict[str, Tensor]:
+        """Return the values with every mean, and every scale, one number, or with means of some values."""
+        own = self.base[self.mu]
+        means = mean.reshape(own.shape) if isinstance(mean, Tensor) else torch.full_like(own, mean)
+        scales = {self.scale: torch.full_like(self.base[self.scale], scale)} if self.scale and scale is not None else {}
+        return {**self.base, self.mu: means, **scales}
+
+    def looked(self, reach: Reach, number: int = 51) -> Looked | None:
+        """Return the gradients at random means up to ``reach[0]`` and scales in ``reach[1]``; None where they are not finite.
+
+        Far out both signs of every size, so that small and large are there alike.
+        """
+        most, (low, high) = reach
+        values = dict(self.base)
+        mean = uniform(self.base[self.mu].shape, -most, most, number)
+        mean = mean.sign() * most ** (mean.abs() / most * 2 - 1) if most > 2 else mean
+        values[self.mu] = mean
+        if self.scale:
+            spread = uniform(self.base[self.scale].shape, 0, 1, number + 1)
+            values[self.scale] = low * (high / low) ** spread if low > 0 and most > 2 else low + (high - low) * spread
+        keys = [self.mu, self.scale] if self.scale else [self.mu]
+        loss, grads = self.averaged(values, keys)
+        if not math.isfinite(loss) or not all(bool(grads[key].isfinite().all()) for key in keys):
+            return None
+        nothing = (torch.ones_like(mean), torch.zeros_like(mean))
+        return (
+            Looked(mean, values[self.scale], grads[self.mu], grads[self.scale])
+            if self.scale
+            else Looked(mean, nothing[0], grads[self.mu], nothing[1])
+        )
+
+    def outside(self, meaning: str | None, width: float) -> Looked | None:
+        """Return the gradients far out; None where the function does not take that."""
+        try:
+            return self.looked(far(meaning or "std", width), 57)
+        except REFUSALS:
+            return None
+
+    def pull_at(self, at: float) -> float:
+        """Return the gradient by one scale where the means are 0 and the scales ``at``."""
+        return self.averaged(self.filled(0.0, at), [self.scale])[1][self.scale].flatten()[0].item()
 
 
 def averaged(
@@ -57,38 +146,6 @@ def averaged(
             if grad is not None:
                 sums[key] += share * grad
     return loss, sums
-
-
-@dataclass(frozen=True)
-class Looked:
-    """Means and scales of the latents (ones where there is no scale), and the loss's gradients there."""
-
-    mean: Tensor
-    scale: Tensor
-    by_mean: Tensor
-    by_scale: Tensor
-
-
-def looked(
-    problem: Problem, base: Values, mu: str, scale: str | None, deviation: Draw, reach: Reach, number: int = 51
-) -> Looked | None:
-    """Return the gradients at random means up to ``reach[0]`` and scales in ``reach[1]``; None where they are not finite.
-
-    Far out both signs of every size, so that small and large are there alike.
-    """
-    most, (low, high) = reach
-    values = dict(base)
-    values[mu] = uniform(base[mu].shape, -most, most, number)
-    if most > 2:
-        values[mu] = values[mu].sign() * most ** (values[mu].abs() / most * 2 - 1)
-    if scale:
-        spread = uniform(base[scale].shape, 0, 1, number + 1)
-        values[scale] = low * (high / low) ** spread if low > 0 and most > 2 else low + (high - low) * spread
-    loss, grads = averaged(problem, values, [mu, *([scale] if scale else [])], deviation)
-    by_scale = grads[scale] if scale else torch.zeros_like(values[mu])
-    if not (math.isfinite(loss) and bool(grads[mu].isfinite().all()) and bool(by_scale.isfinite().all())):
-        return None
-    return Looked(values[mu], values[scale] if scale else torch.ones_like(values[mu]), grads[mu], by_scale)
 
 
 def far(meaning: str | None, width: float = 1.0) -> Reach:

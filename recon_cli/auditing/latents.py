@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from recon_cli.auditing.calling import Problem, Values
+from recon_cli.auditing.densities import of_densities
 from recon_cli.auditing.discrete import discrete
-from recon_cli.auditing.divergence import DEVIATION, EPS, PRIOR, SAME, Latent, field, parallel, unlike
-from recon_cli.auditing.latent_fields import Draw, averaged, looked
+from recon_cli.auditing.divergence import EPS, SAME, Latent, field, parallel, unlike
+from recon_cli.auditing.latent_fields import DEVIATION, PRIOR, LatentSide, averaged
 from recon_cli.auditing.matching import latent_keys
 from recon_cli.auditing.probes import REFUSALS, benign, gradients
 from recon_cli.auditing.remainders import CROSSES, crosses
-from recon_cli.auditing.thresholds import threshold
+from recon_cli.auditing.thresholds import OTHER, SQUARED, Turn, turn_of
 
-__all__ = ["DEVIATION", "PRIOR", "SQUARED", "Latent", "averaged", "measure"]
+__all__ = ["DEVIATION", "PRIOR", "Latent", "averaged", "measure"]
 
-SQUARED = "by the square of its distance"
+TRIED = (0.02, 0.107, 0.313, 1.07, 2.03, 4.09, 8.0, 64.0, 1e3)  # sizes of means, of m^2/2 nats each
 TURNS = "the two are not added, one of them counts at a time"
 
 
@@ -32,11 +33,11 @@ def measure(problem: Problem) -> Latent | None:
     """
     latent = term(problem)
     if latent is not None and latent.wrong and not latent.wrong.endswith(TURNS) and mixes(problem):
-        return replace(latent, weight=None, wrong="", forms="", unexplained=CROSSES)
+        return replace(latent, weight=None, wrong="", forms=None, unexplained=CROSSES)
     if latent is None or latent.wrong or not latent.weight or not problem.plan.role("prior") or problem.plan.role("z"):
         return latent
-    mean, variance = OTHER
-    other = term(problem.at(prior=OTHER))
+    mean, variance = ELSEWHERE
+    other = term(problem.at(prior=ELSEWHERE))
     if other is not None and not other.wrong and abs(other.centre - mean) < SAME and abs(other.prior - variance) < 1e-4:
         return replace(latent, notes=(*latent.notes, "the prior's mean and scale are arguments"))
     return replace(latent, weight=None, wrong=f"to a prior of mean {mean:g} and variance {variance:g} it is no KL")
@@ -52,7 +53,7 @@ def mixes(problem: Problem) -> bool:
         return False
 
 
-OTHER = (0.4, 1.7)  # mean and variance of a prior
+ELSEWHERE = (0.4, 1.7)  # mean and variance of a prior
 
 
 def term(problem: Problem) -> Latent | None:
@@ -61,11 +62,13 @@ def term(problem: Problem) -> Latent | None:
     terms: dict[str, Latent | None] = {}
     means = plan.role("mu")
     for mu, scale in itertools.zip_longest(means, plan.role("scale")[: len(means)]):
-        terms[mu.key] = gaussian(problem, base, mu.key, scale.key if scale else None, scale.meaning if scale else None)
+        terms[mu.key] = gaussian(problem, base, mu.key, scale.key if scale else "", scale.meaning if scale else None)
     for posterior in plan.role("posterior"):
         terms[posterior.key] = of_posterior(problem, base, posterior.key)
     for probs in plan.role("probs"):
         terms[probs.key] = discrete(problem, base, probs.key)
+    if plan.role("density") and not any(terms.values()):
+        terms["density"] = of_densities(problem, base)
     if plan.role("kl") and not any(terms.values()):
         terms["kl"] = passed_in(problem, base)
     known = {key: latent for key, latent in terms.items() if latent is not None}
@@ -80,7 +83,7 @@ def term(problem: Problem) -> Latent | None:
     first = next(iter(known.values()), None)
     if first is not None and several:
         notes = tuple(dict.fromkeys(note for latent in known.values() for note in latent.notes))
-        first = replace(first, notes=notes, forms=next((each.forms for each in known.values() if each.forms), ""))
+        first = replace(first, notes=notes, forms=next((each.forms for each in known.values() if each.forms), None))
     if first is not None and several and max(weights.values()) - min(weights.values()) > EPS * abs(max(weights.values())):
         each = ", ".join(f"{key} {weight:.6g}" for key, weight in weights.items())
         if any(latent.line for latent in known.values()):
@@ -102,74 +105,84 @@ def of_posterior(problem: Problem, base: dict[str, Tensor], key: str) -> Latent 
 def passed_in(problem: Problem, base: dict[str, Tensor]) -> Latent | None:
     """Return the term of KLs that are passed in, by the mean of their gradients (balanced weights are detached, 1 on average)."""
     keys = [slot.key for slot in problem.plan.role("kl")]
-    _, grads = gradients(problem, base, keys)
-    slope = sum(grad.mean().item() for grad in grads.values()) / len(keys)  # of one number, the mean of the batch, a share each
+
+    def pull(nats: Tensor) -> Tensor:
+        return sum(gradients(problem, {**base, **dict.fromkeys(keys, nats)}, keys)[1].values(), torch.zeros(())) / len(keys)
+
+    def weight(means: Tensor) -> float:  # as of latents of such means
+        return pull(means.flatten().square() / 2)[0].item()
+
+    one = torch.ones(problem.sizes.batch, 1, dtype=torch.float64)
+    slopes = bent(lambda sizes: [(size, weight(size * one)) for size in sizes if math.isfinite(weight(size * one))])
+    turn = turn_of(weight, one.shape, slopes) if slopes else None
+    if turn is not None and turn.kind == OTHER:
+        return Latent(None, unexplained=turn.words)
+    if turn is not None:
+        return Latent(slopes[-1][1], forms=replace(turn, whose=(True, turn.whose[1])))
+    slope = pull(base[keys[0]]).mean().item()  # of one number, the mean of the batch, a share each
     return Latent(slope) if slope else None
 
 
-def gaussian(problem: Problem, base: dict[str, Tensor], mu: str, scale: str | None, named: str | None) -> Latent | None:
+def gaussian(problem: Problem, base: Values, mu: str, scale: str, named: str | None) -> Latent | None:
     """Measure a KL between Gaussians by its field over means and scales, or by one sample z that is passed in.
 
     What is added of z alone is another term, where the KL is whole without it.
     """
-    drawn = sampled(problem, base, mu, scale, named) if scale else None
+    side = LatentSide(problem, base, mu, scale, named)
+    drawn = sampled(side) if scale else None
     if drawn is not None and not drawn.wrong:
         return drawn
-
-    def deviation(live: Mapping[str, Tensor], node: float) -> Tensor:
-        if drawn is not None:
-            return live[problem.plan.role("z")[0].key]
-        return live[mu] + node * (DEVIATION[named or "log_variance"](live[scale]) if scale else 1.0)
-
-    closed = in_closed_form(problem, base, mu, scale, named, deviation)
+    closed = in_closed_form(side if drawn is None else replace(side, z=problem.plan.role("z")[0].key))
     return drawn if drawn is not None and (closed is None or closed.wrong) else closed
 
 
-def in_closed_form(
-    problem: Problem, base: dict[str, Tensor], mu: str, scale: str | None, named: str | None, deviation: Draw
-) -> Latent | None:
+def in_closed_form(side: LatentSide) -> Latent | None:
     """Measure a KL between Gaussians by its field over means and scales."""
+    scale, named = side.scale, side.named
     try:
-        near = looked(problem, base, mu, scale, deviation, (1.2, (0.3, 1.9)))
+        near = side.looked((1.2, (0.3, 1.9)))
     except REFUSALS:
         return Latent(None, None, "it cannot be computed at means and scales near the prior's", named=named)
     if near is None:
         return Latent(None, None, "it is not finite at means and scales near the prior's", named=named)
     unmoved = not bool(near.by_mean.abs().max() > 0)
-    latent = None if unmoved else field(problem, base, mu, scale, named, near, deviation)
+    latent = None if unmoved else field(side, near)
     if latent is not None and (not latent.weight or latent.centre):
         return latent
-    forms, offset = levels(problem, base, mu, scale, deviation)  # near its least a KL may be held up, or driven away
-    if latent is not None and not forms:
+    turn, offset = turning(side)  # near its least a KL may be held up, or driven away
+    if latent is not None and turn is None:
         return latent
-    if forms and in_turns(problem, base, mu):
+    known = turn is not None and turn.kind != OTHER
+    if known and in_turns(side):
         return Latent(None, None, f"the more the means weigh, the less the reconstruction does: {TURNS}", named=named)
-    if unmoved and not forms:
-        if scale is None or not bool(near.by_scale.abs().max() > 0):
+    if unmoved and turn is None:
+        if not scale or not bool(near.by_scale.abs().max() > 0):
             return None
         return Latent(None, None, "it does not depend on the means of the latents", dead=True)
-    if forms:
-        for meaning in [named] if named else [*DEVIATION]:
-            if parallel(problem, base, mu, scale, meaning, near, deviation):
-                return Latent(offset, meaning if scale else None, "", forms, named)
-        if scale is None:
-            return Latent(offset, None, "", forms)
+    if turn is not None:
+        ways = [named] if named else [*DEVIATION]
+        meaning = next((way for way in ways if parallel(side, way, near)), None)
+        meaning = meaning or (latent.meaning if latent is not None else None)
+        if known and (meaning or not scale and turn.nats):
+            return Latent(offset, meaning, "", turn, named)
+        if meaning or latent is not None or unmoved:
+            return Latent(None, meaning, named=named, unexplained=turn.words)
     return Latent(None, None, unlike(near, scale), named=named)
 
 
-def sampled(problem: Problem, base: dict[str, Tensor], mu: str, scale: str, named: str | None) -> Latent | None:
+def sampled(side: LatentSide) -> Latent | None:
     """Measure a KL by one sample z that is passed in, log q(z) - log p(z), whatever p: log q's own gradients at a fixed z.
 
     They are b (z - mu)/v by a mean and b ((z - mu)^2/v - 1)/2 times dv/v by a scale. None where z is not used.
     """
-    slots = problem.plan.role("z")
+    slots, mu, scale = side.problem.plan.role("z"), side.mu, side.scale
     if not slots:
         return None
     keys = [mu, scale, slots[0].key]
-    _, grads = gradients(problem, base, keys)
+    _, grads = gradients(side.problem, side.base, keys)
     if not bool(grads[keys[2]].abs().max() > 0):
         return None
-    z, m, s = (base[key] for key in (keys[2], mu, scale))
+    m, s, z = (side.base[key] for key in keys)
     best = (math.inf, "", 0.0)
     for meaning, deviate in DEVIATION.items():
         leaves = [m.clone().requires_grad_(), s.clone().requires_grad_()]
@@ -184,90 +197,85 @@ def sampled(problem: Problem, base: dict[str, Tensor], mu: str, scale: str, name
         reason = (
             f"its log q(z) is no normal density's: its gradients at a fixed z are off by {best[0]:.3g} of the largest at best"
         )
-        return Latent(None, None, reason, named=named)
-    return Latent(best[2], best[1], named=named, notes=("the KL is of one sample z; its prior is not looked into",))
+        return Latent(None, None, reason, named=side.named)
+    return Latent(best[2], best[1], named=side.named, notes=("the KL is of one sample z; its prior is not looked into",))
 
 
-def levels(problem: Problem, base: Values, mu: str, scale: str | None, deviation: Draw) -> tuple[str, float]:
-    """Whether the weight depends on how large the KL is: free nats, a capacity. In words, and the weight far out; else empty."""
-    ends = weights_at(problem, base, mu, scale, deviation, (0.02, 8.0))
-    if len(ends) == 2 and abs(ends[0][1] - ends[1][1]) <= SAME * abs(ends[1][1]):
-        return "", 0.0
-    slopes = weights_at(problem, base, mu, scale, deviation, (0.02, 0.107, 0.313, 1.07, 2.03, 4.09, 8.0))
-    if not slopes:
-        return "", 0.0
-    weights = [weight for _, weight in slopes]
-    far, most = weights[-1], max(map(abs, weights))
-    if not most or all(abs(weight - far) <= SAME * most for weight in weights):
-        return "", 0.0
-    free = all(abs(weight) < 1e-12 * most or abs(weight - far) <= SAME * most for weight in weights)
-    either = all(abs(abs(weight) - abs(far)) <= SAME * most for weight in weights)
-    if not (free or either or squared(slopes)):
-        return "", 0.0
-    last = max((size for size, weight in slopes if weight * far <= 1e-12 * most * most), default=0.0)
-    if not last:
-        return "", 0.0
-
-    def weight_of_first(means: Tensor) -> float:
-        return weights_at(problem, base, mu, scale, deviation, (means,))[0][1]
-
-    at = threshold(weight_of_first, base[mu].shape, (last, after(slopes, last)))
-    if free:
-        return f"free nats: the KL costs nothing up to {at}", far
-    how = f"driven to a target value of {at}, {SQUARED}" if not either else f"driven up to {at}, and down to that from above"
-    return f"a capacity: the KL is {how}", far
+def turning(side: LatentSide) -> tuple[Turn | None, float]:
+    """Return how the weight of a KL depends on how large the KL is, None where it does not, and the weight far out."""
+    slopes = bent(lambda sizes: weights_at(side, sizes))
+    found = turn_at(side, slopes) if slopes else None
+    if found is None or found.kind == OTHER or not found.nats:
+        return found, slopes[-1][1] if slopes else 0.0
+    sizes, moved = side.problem.sizes, []
+    others = {"B": replace(sizes, batch=2 * sizes.batch), "K": replace(sizes, latent=(2 * sizes.latent[0], *sizes.latent[1:]))}
+    for name, other in others.items():
+        there = side.problem.at(sizes=other)
+        try:
+            larger = replace(side, problem=there, base=benign(there))
+            same = math.sqrt(2 * found.nats / found.summed(there.sizes.K))
+            ends = weights_at(larger, (0.9999 * same, 1.0001 * same)) if found.kind != SQUARED else []
+            if len(ends) == 2 and ends[1][1] and ends[0][1] * ends[1][1] <= 1e-9 * ends[1][1] ** 2:
+                continue
+            again = turn_at(larger, weights_at(larger, TRIED))
+        except Exception:  # of the user's function, which has sizes of its own
+            continue
+        if again is not None and again.kind == found.kind and abs(again.nats / found.nats - 1) > 1e-4:
+            moved.append((name, f"at {name} = {sizes.batch if name == 'B' else sizes.K}, {again.nats:.6g} at twice that"))
+    place = f" ({'; '.join(words for _, words in moved)})" if moved else ""
+    return replace(found, place=place, moves=any(name == "B" for name, _ in moved)), slopes[-1][1]
 
 
-def squared(slopes: Sequence[tuple[float, float]]) -> bool:
-    """Whether a mean's weight is a line in the KL, which is below 0 near its least: of the square of the KL's distance."""
-    sizes, weights = (torch.tensor(each, dtype=torch.float64) for each in zip(*slopes, strict=True))
-    line = torch.stack([sizes.square(), torch.ones_like(sizes)], dim=1)
-    rise, level = torch.linalg.lstsq(line, weights[:, None]).solution.flatten()
-    fits = (line @ torch.stack([rise, level]) - weights).abs().max() <= SAME * weights.abs().max()
-    return bool(fits) and bool(level * rise < 0)
+def bent(weights: Callable[[Sequence[float]], list[tuple[float, float]]]) -> list[tuple[float, float]]:
+    """Return the weight of the first mean where all have one size, of several sizes; nothing where both ends are alike."""
+    few = weights((TRIED[0], TRIED[6]))
+    if len(few) == 2 and few[0][1] <= 0:  # held up, or driven away, further than that
+        few += weights(TRIED[-1:])
+    if len(few) > 1 and all(abs(few[0][1] - weight) <= SAME * abs(few[0][1]) for _, weight in few[1:]):
+        return []
+    return weights(TRIED if any(weight <= 0 for _, weight in few) else TRIED[:7])
 
 
-def weights_at(
-    problem: Problem, base: Values, mu: str, scale: str | None, deviation: Draw, sizes: Sequence[float | Tensor]
-) -> list[tuple[float, float]]:
+def turn_at(side: LatentSide, slopes: Sequence[tuple[float, float]]) -> Turn | None:
+    """Return how the weight depends on how large the KL is, (size of all means, weight) each."""
+
+    def weight(means: Tensor) -> float:
+        return next((weight for _, weight in weights_at(side, (means,))), math.nan)
+
+    return turn_of(weight, side.base[side.mu].shape, slopes)
+
+
+def weights_at(side: LatentSide, sizes: Sequence[float | Tensor]) -> list[tuple[float, float]]:
     """Return how much the first mean weighs where all of them have one size, for each size at which that is finite.
 
     Or where they have some values; the scales are the prior's.
     """
-    slopes = []
+    slopes, mu, scale = [], side.mu, side.scale
     for size in sizes:
-        still = {**base, mu: size.reshape(base[mu].shape) if isinstance(size, Tensor) else torch.full_like(base[mu], size)}
-        for at in (0.0, 1.0):  # a logarithm's prior, else a deviation's
-            if scale is None:
-                break
-            still[scale] = torch.full_like(base[scale], at)
+        still = side.filled(size)
+        for at in (0.0, 1.0) if scale else ():  # a logarithm's prior, else a deviation's
+            still = side.filled(size, at)
             try:
-                loss, grads = averaged(problem, still, [mu, scale], deviation)
+                loss, grads = side.averaged(still, [mu, scale])
             except REFUSALS:
                 continue
             if math.isfinite(loss) and bool(grads[scale].isfinite().all()):
                 break
         try:
-            _, grads = averaged(problem, still, [mu], deviation)
+            pull = side.averaged(still, [mu])[1][mu]
         except REFUSALS:
             continue
-        if not bool(grads[mu].isfinite().all()):
-            continue
-        first = still[mu].flatten()[0].item()
-        slopes.append((first, grads[mu].flatten()[0].item() / first))
+        if bool(pull.isfinite().all()):
+            first = still[mu].flatten()[0].item()
+            slopes.append((first, pull.flatten()[0].item() / first))
     return slopes
 
 
-def in_turns(problem: Problem, base: dict[str, Tensor], mu: str) -> bool:
+def in_turns(side: LatentSide) -> bool:
     """Whether the reconstruction's gradient is another where the means are large: of a maximum of it and a KL, none."""
-    keys = [slot.key for slot in problem.plan.role("recon")]
+    keys = [slot.key for slot in side.problem.plan.role("recon")]
     try:
-        few, many = (gradients(problem, {**base, mu: torch.full_like(base[mu], size)}, keys)[1] for size in (0.02, 8.0))
+        few, many = (gradients(side.problem, side.filled(size), keys)[1] for size in (0.02, 8.0))
     except REFUSALS:
         return False
     return any(bool((few[key] - many[key]).abs().max() > SAME * few[key].abs().max()) for key in keys)
-
-
-def after(slopes: list[tuple[float, float]], size: float) -> float:
-    """Return the next size tried."""
-    return next(other for other, _ in slopes if other > size)

@@ -9,6 +9,7 @@ from dataclasses import replace
 import torch
 
 from recon_cli.auditing.calling import Layout, Problem
+from recon_cli.auditing.covariance import form
 from recon_cli.auditing.fields import additivity
 from recon_cli.auditing.limiting import Made
 from recon_cli.auditing.measuring import reconstruction
@@ -38,14 +39,15 @@ def layouts(problem: Problem) -> list[Layout]:
         (["first", "batch", "image"] if pads else ["image", "batch", "first", "rows", "flat"]) if plan.role("mask") else ["image"]
     )
     kl = ["batch", "scalar", "list"] if plan.role("kl") else ["batch"]
+    kl = ["batch", "scalar", "latent", "data"] if plan.role("density") else kl
     posterior = ["pair", "object"] if plan.role("posterior") else ["pair"]
     every = [Layout(r, t, z, m, k, p, c) for (r, t, c), z, m, k, p in itertools.product(data, latent, mask, kl, posterior)]
     if any("index" in problem.plan.trace.nodes[s.key].uses for s in plan.role("mask") if s.key in plan.trace.nodes):
         every += [replace(layout, long=True) for layout in every if layout.mask == mask[0]]
     coins = [replace(layout, binary=True) for layout in every if not layout.classes and plan.role("target")]
     nodes = [plan.trace.nodes[slot.key] for slot in plan.role("target") if slot.key in plan.trace.nodes]
-    labels = any("labels" in node.uses for node in nodes)
-    return sorted([*every, *coins], key=lambda layout: (bool(layout.classes) != labels, layout.binary))
+    first = ("last", "first") if any("labels" in node.uses for node in nodes) else ("",)  # labels are whole numbers
+    return sorted([*every, *coins], key=lambda layout: (layout.classes not in first, bool(layout.classes), layout.binary))
 
 
 def trial(problem: Problem) -> tuple[Problem, str]:
@@ -109,7 +111,7 @@ def with_classes(problem: Problem, odd: str) -> tuple[Problem, str]:
     if any(of(smaller(problem), pairs(problem.plan)[0]) for of in (norm, bound)):
         return problem, odd
     other = None if classed(in_rows(smaller(problem))) is None else classed(in_rows(problem))
-    return (problem, odd) if other is None else (other, "")
+    return (problem, odd) if other is None or form(problem, pairs(problem.plan)[0]) is not None else (other, "")
 
 
 def of_classes(problem: Problem) -> Problem:
@@ -279,5 +281,5 @@ def pairs(plan: CallPlan) -> list[tuple[Slot, Slot | None]]:
 
 def latent_keys(problem: Problem) -> list[str]:
     """Return the leaves of the latents' side."""
-    keys = [slot.key for slot in problem.plan.slots() if slot.role in ("mu", "scale", "probs", "kl")]
+    keys = [slot.key for slot in problem.plan.slots() if slot.role in ("mu", "scale", "probs", "kl", "density")]
     return keys + [f"{slot.key}.{part}" for slot in problem.plan.role("posterior") for part in ("mean", "logvar")]

@@ -8,19 +8,21 @@ from typing import Any
 
 from recon_cli.auditing import checks, soundness, spreads
 from recon_cli.auditing.calling import Problem, Sizes
+from recon_cli.auditing.covariance import covariance
 from recon_cli.auditing.dependent import Chosen, chosen, product, switch
+from recon_cli.auditing.determinants import by_decoder, is_diagonal, is_of_elements, normaliser, trained_covariances
 from recon_cli.auditing.fields import POINTS
 from recon_cli.auditing.latents import Latent
 from recon_cli.auditing.latents import measure as measure_latents
 from recon_cli.auditing.matching import latent_keys, pairs
-from recon_cli.auditing.measuring import NOTHING, ReconstructionTerm, has_scale, reconstruction
+from recon_cli.auditing.measuring import NOTHING, ReconstructionTerm, has_scale, of_vectors, reconstruction
 from recon_cli.auditing.norms import BY_LOGS
 from recon_cli.auditing.reach.callables import batch_number
 from recon_cli.auditing.reach.recording import Operation
 from recon_cli.auditing.reach.roles import Pair
 from recon_cli.auditing.remainders import Remainder, remainders
 from recon_cli.auditing.sampling import Missampled, missampled
-from recon_cli.auditing.scaling import Scaling, scalings
+from recon_cli.auditing.scaling import NONE, Scaling, scalings
 from recon_cli.auditing.soundness import Astray, Tails
 from recon_cli.auditing.survival import Beside, beside, read
 from recon_cli.auditing.trained_scales import TrainedScale, trained_scales
@@ -188,13 +190,15 @@ def measure(
     steps, broadcast = checks.followed(problem, files)
     added = broadcast if latent is not None and not odd else None
     spread = has_scale(problem)
-    growths = scalings(problem) if growths is None else growths
+    growths = scalings(problem, latent.squared if latent else None) if growths is None else growths
     terms = [term(problem, pair, latent, latents, spread, bool(odd or added), each)
              for pair, each in zip(pairs(problem.plan), growths, strict=False)]  # fmt: skip
+    bounded = any(each.rec.bound for each in terms)  # what it has of latents is in its weights
+    latent, besides = (None, ()) if bounded else (latent, remainders(problem, latent))
     if not terms:
         terms = [Term("", None, NOTHING, Scaling((0.0, *growths[0].batch[1:]), latent=growths[0].latent))]
     reached, plan = problem.reached, problem.plan
-    off = switch(problem) if latent is None and latents else ""
+    off = switch(problem) if latent is None and latents and not bounded else ""
     if f"{off} = 0 was assumed" in plan.taken:
         raise ReconError(f"{reached.spelled} weighs its KL by {off}, which is not known.", f"Pass it: --bind {off}=1000, say.")
     named = {role: next((slot.key for slot in plan.role(role)), word) for role, word in (("mu", "mu"), ("scale", "logvar"))}
@@ -206,7 +210,7 @@ def measure(
         name=reached.spelled, picked=problem.picked, sizes=problem.sizes,
         roles=(*((slot.key, slot.role, slot.how) for slot in plan.slots()), ("returned", "loss", problem.picked)),
         terms=tuple(terms), latent=latent, latents=tuple(latents), **named,
-        differences=tuple(checks.mismatch(problem)), besides=remainders(problem, latent),
+        differences=tuple(checks.mismatch(problem)), besides=besides,
         stateful=values if stateful else None, stochastic=values if stochastic else None, averaged=averaged,
         odd=odd, added=added, switch=off, missampled=missampled(problem, latent),
         knobs=tuple(checks.knobs(problem)), batch_number=batch_number(reached), notes=(*reached.notes, *plan.taken),
@@ -238,13 +242,27 @@ def term(
     if missed is not None:  # whatever its shape, it is no likelihood of the target
         astray, rec = missed
         return Term(*names, rec, scaling, astray=astray)
+    if spread and not is_of_elements(problem, pair):
+        rec, learned = by_decoder(problem, pair, latent.meaning if latent else None)
+        return Term(*names, rec, scaling, learned=learned)
     rec = spreads.spread(problem, pair, latent.meaning if latent else None) if spread else reconstruction(problem, pair, latents)
     if rec.additive and rec.match is not None and rec.match.family == "laplace" and scaling.rooted:
         rec = replace(rec, match=None, additive=False, norm="an axis of a sample, which here has one element")
-    best = None if rec.additive or rec.norm or rec.bound else chosen(problem, pair)
-    rec = rec if rec.additive or rec.norm or rec.bound or best is not None else product(problem, pair, rec)
+    other = rec.additive or rec.norm or rec.bound or rec.quadratic is not None
+    best = None if other else chosen(problem, pair)
+    rec = rec if other or best is not None else product(problem, pair, rec)
     if best is not None:  # whatever its value, its gradient is that likelihood's
         return Term(*names, best.of(rec), scaling, best=best)
+    meaning = latent.meaning if latent else None
+    if rec.quadratic is not None or not spread and is_diagonal(problem, rec):
+        known = rec.quadratic or covariance(problem, pair)
+        fixed = known is None or not known.definite or bool(known.whose)
+        learned = () if fixed else trained_covariances(problem, pair, known, meaning, scaling, rec.quadratic is not None)
+        if (by := scaling.dim[0]) is not None and by % 1:  # of another size it is another matrix, and no multiple of this
+            scaling = replace(scaling, dim=NONE, axes="")
+        if rec.quadratic is not None or learned:
+            own = None if known is None or fixed else normaliser(problem, pair, known, meaning)
+            return Term(*names, of_vectors(rec, known) if rec.quadratic is None else rec, scaling, own, learned=learned)
     own = checks.own_scale(problem, rec, pair) if rec.additive else None
     rec = soundness.normalised(problem, rec, pair, latent, scaling)
     return Term(
@@ -253,7 +271,7 @@ def term(
         density=soundness.density(problem, rec, pair, b, scaling),
         overflow=checks.overflow(problem, rec, pair) if rec.additive else "",
         favour="" if rec.additive or rec.bound.endswith(BY_LOGS) else checks.favour(problem),
-        learned=trained_scales(problem, rec, pair, latent.meaning if latent else None, scaling),
+        learned=trained_scales(problem, rec, pair, meaning, scaling),
         by_decoder=recon.role == "decoder",
         classes=problem.layout.classes,
     )  # fmt: skip

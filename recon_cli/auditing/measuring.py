@@ -12,19 +12,23 @@ import torch
 from torch import Tensor
 
 from recon_cli.auditing.calling import Problem, Values
-from recon_cli.auditing.families import CLOSE, LINKS, MATCH, DecoderScale, Match, candidates, field_of, ratio, recognise
+from recon_cli.auditing.covariance import QuadraticForm, covariance
+from recon_cli.auditing.families import CLOSE, MATCH, DecoderScale, Match, candidates, field_of, ratio, recognise
 from recon_cli.auditing.fields import additivity, at_sets, domains, element_weights, spaced
+from recon_cli.auditing.links import FORMS, link_of, scaled_name
 from recon_cli.auditing.normalisation import Normalisation
-from recon_cli.auditing.norms import bound, is_quadratic, norm
+from recon_cli.auditing.norms import bound, norm
 from recon_cli.auditing.probes import benign, gradients, sort_of, uniform, value_at
 from recon_cli.auditing.reach.roles import Pair, Slot
 from recon_cli.identity.regions import REAL
 
-LARGE = 100.0  # beyond any data that are scaled
+SCALED = 6.0  # up to which data are as people scale them, to a deviation of 1 say
+SPOTS, SECTIONS, ROUNDS = (-1.3, 0.4, 1.7), 28, 8  # outputs whose means are looked for, and how finely
 LEAST = 1e-300  # a weight below which numbers lose their digits
 WHOLE = (0.0, 1.0, 2.0, 3.0, 7.0, 12.0)
 INSIDE, WIDE = 3.0, (10.0, 100.0, 1e4, 1e7)  # residuals of ``domains``, and beyond
 FEW = 11  # points where one that is off would do
+STEP = 1e-3  # within which few points have a bend
 Fields: TypeAlias = Callable[[Sequence[tuple[Tensor, Tensor]]], Sequence[Tensor | None]]  # at sets of x and of predictions
 SIMPLEX = "only if x̂ adds up to 1"
 MADE = "target made over"
@@ -55,7 +59,7 @@ class ReconstructionTerm:
     norm
         in words, what it is the norm of, and no sum over elements: each sample, the whole batch.
     quadratic
-        whether it is a positive definite quadratic form of each sample's residuals, and no sum over elements.
+        the matrix of a quadratic form of each sample's residuals, that is no sum over elements.
     bound
         in words, of how many samples it is an importance-weighted bound; empty of any other.
     """
@@ -75,7 +79,7 @@ class ReconstructionTerm:
     normal: Normalisation | None = None
     spread: DecoderScale | None = None
     norm: str = ""
-    quadratic: bool = False
+    quadratic: QuadraticForm | None = None
     bound: str = ""
 
     @property
@@ -118,13 +122,13 @@ def of_pair(problem: Problem, pair: Pair, latents: list[str]) -> ReconstructionT
         of = norm(problem, pair)
         count = "" if of else bound(problem, pair)
         term = ReconstructionTerm(recon, None, None, False, worst, spread, counted, "unit", sign, False, norm=of, bound=count)
-        return term if of or count else replace(term, quadratic=is_quadratic(problem, pair))
+        return term if of or count else of_vectors(term, covariance(problem, pair))
     own_weights = None if max(abs(spread[0] - 1), abs(spread[1] - 1)) < 1e-6 and counted == 1 else weights
     match, domain, used = None, "unit", None
     points = domains()
     if problem.data is not None:  # a loss for data that lie nowhere else
         points["data"] = problem.data, problem.data + uniform(len(problem.data), -1, 1, 11) * problem.data.std()
-        if bool(problem.data.abs().max() > LARGE):  # of grey levels an output is made larger than it is
+        if is_wide(problem.data):  # of grey levels an output is made larger than it is
             points = {"raw": (problem.data, uniform(len(problem.data), -2.5, 2.5, 12)), **points}
     for name, (x, raw) in points.items():
         x = x.clamp(0, 1).round() if problem.layout.binary else x
@@ -134,6 +138,8 @@ def of_pair(problem: Problem, pair: Pair, latents: list[str]) -> ReconstructionT
         best = recognise(x, raw, measured)
         if (best is None or best.off > MATCH) and (events := recognise_events(x[None], raw[None], measured[None])):
             best = replace(events, link=SIMPLEX)  # element by element: whether they add up to 1 is not for the loss to say
+        if name == "raw" and (best is None or best.off > MATCH):
+            best = rescaled(problem, base, pair, (x, raw, measured), own_weights) or best
         if used is None or (best is not None and (match is None or best.off < match.off)):
             match, domain, used = best, "real" if name == "raw" else name, (x, raw, measured)
         if match is not None and match.off < MATCH:
@@ -159,6 +165,24 @@ def of_pair(problem: Problem, pair: Pair, latents: list[str]) -> ReconstructionT
     return ReconstructionTerm(recon, match, slope, True, worst, spread, counted, domain, sign, location, centre, within, normal)
 
 
+def of_vectors(term: ReconstructionTerm, known: QuadraticForm | None) -> ReconstructionTerm:
+    """Return a term whose pull is a matrix times a sample's residual: a Gaussian's of full covariance, if that is one."""
+    if known is None or not known.definite:
+        return replace(term, quadratic=known)
+    match = Match("multivariate-gaussian", known.sign / (2 * known.variance), 0.0)
+    return replace(
+        term,
+        quadratic=known,
+        match=match,
+        additive=True,
+        weights=(1.0, 1.0),
+        counted=1.0,
+        sign=known.sign,
+        location=True,
+        domain="real",
+    )
+
+
 def has_scale(problem: Problem) -> bool:
     """Whether a decoder's own scale is in the loss: where nothing moves with it, it is an argument that is not read."""
     slots = problem.plan.role("spread")
@@ -170,13 +194,49 @@ def has_scale(problem: Problem) -> bool:
     return bool((grads[slots[0].key] != 0).any()) or value_at(problem, moved) != value_at(problem, values)
 
 
+def is_wide(data: Tensor) -> bool:
+    """Whether data have another range than people scale them to: grey levels, say."""
+    return bool(data.abs().max() > SCALED)
+
+
+def rescaled(problem: Problem, base: Values, pair: Pair, used: Any, weights: Tensor | None) -> Match | None:
+    """Return what a loss is of a mean that is so many times an output, or what is made of it, and a number more.
+
+    At the mean the gradient turns: the data at which it does are looked for at three outputs, between the ends of the data.
+    """
+    x, raw, measured = used
+    spots, ends = torch.tensor(SPOTS, dtype=torch.float64), x.aminmax()
+    width = ends.max - ends.min
+    low, high = torch.full_like(spots, float(ends.min - width)), torch.full_like(spots, float(ends.max + width))
+    share, rows = torch.linspace(0, 1, SECTIONS, dtype=torch.float64), torch.arange(len(spots))
+    for _ in range(ROUNDS):
+        at = low[:, None] + (high - low)[:, None] * share
+        field = spaced(problem, base, pair, at.flatten(), spots[:, None].expand_as(at).flatten(), weights)
+        if field is None:
+            return None
+        sides = field.reshape(at.shape).sign()
+        turns = (sides[:, :-1] != sides[:, 1:]) & (sides[:, :-1] != 0)
+        if not bool((turns.sum(1) == 1).all()):
+            return None
+        first = turns.int().argmax(1)
+        low, high = at[rows, first], at[rows, first + 1]
+    middle = (low + high) / 2
+    for form, (function, _) in FORMS.items():
+        line = torch.stack([function(spots), torch.ones_like(spots)], dim=1)
+        (times,), (more,) = torch.linalg.lstsq(line, middle[:, None]).solution.tolist()
+        if times > 0 and bool((line @ torch.tensor([times, more], dtype=torch.float64) - middle).abs().max() <= 1e-7 * width):
+            numbers = (float(f"{times:.7g}"), float(f"{more:.7g}") if abs(more) > 1e-6 * times else 0.0)
+            return recognise(x, raw, measured, links=(scaled_name(numbers[0], form, numbers[1]),))
+    return None
+
+
 def shifted(problem: Problem, base: Values, pair: Pair, used: Any, weights: Tensor | None) -> tuple[Match, str] | None:
     """Return a Gaussian about what the loss makes of the target (its gradient has one slope everywhere), and in words what."""
     x, raw, measured = used
-    later = spaced(problem, base, pair, x, raw + 0.05, weights)
+    later = spaced(problem, base, pair, x, raw + STEP, weights)
     if later is None:
         return None
-    slopes = (later - measured) / 0.05
+    slopes = (later - measured) / STEP
     middle = slopes.median().item()
     if middle == 0 or (slopes - middle).abs().max() > 1e-6 * abs(middle):
         return None
@@ -203,7 +263,7 @@ def elsewhere(problem: Problem, match: Match, domain: str, pair: Pair, at: Field
     another likelihood. Where it is another at values that the data have, which those are, in words.
     """
     each = match.candidate
-    if each is None or match.off > CLOSE or match.link not in LINKS or pair[1] is None:
+    if each is None or match.off > CLOSE or link_of(match.link) is None or pair[1] is None:
         return True, "", ""
     support, own = each.kind().support, problem.data
     x = torch.tensor(WHOLE, dtype=torch.float64).repeat(4)
@@ -335,8 +395,9 @@ def classes(problem: Problem, pair: Pair, base: Values, latents: list[str]) -> R
                 match = squashed(hot[alive], value[alive], grad[alive])
         if match is not None:
             break
-    sign = 0 if match is None else int(math.copysign(1, match.weight))
-    return ReconstructionTerm(recon, match, None, worst < 1e-7, worst, (1.0, 1.0), share, "classes", sign, False)
+    sign, additive = 0 if match is None else int(math.copysign(1, match.weight)), worst < 1e-7
+    count = "" if additive or match is not None else bound(problem, pair)  # of several samples, each as long as the data
+    return ReconstructionTerm(recon, match, None, additive, worst, (1.0, 1.0), share, "classes", sign, False, bound=count)
 
 
 SQUASHING: dict[str, Callable[[Tensor], Tensor]] = {

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from recon_cli.auditing.formulas import call_of, line_of, number, of_output
 from recon_cli.auditing.latents import PRIOR
+from recon_cli.auditing.links import link_of
 from recon_cli.identity.likelihood import Likelihood
 
 if TYPE_CHECKING:
@@ -49,12 +50,6 @@ LINES = {  # of losses by their classes; of an nll, by its likelihood and method
     "continuous-bernoulli nll": "-torch.distributions.ContinuousBernoulli({r}).log_prob({x}).sum()",
     "continuous-bernoulli nll_raw": "-torch.distributions.ContinuousBernoulli(logits={r}).log_prob({x}).sum()",
 }  # fmt: skip
-MADE_OF = {  # what a mean is made of an output r by, and what is done to the data
-    "(x + 1)/2": "(({r} + 1) / 2)", "sigmoid": "{r}.sigmoid()", "tanh": "{r}.tanh()", "exp": "{r}.exp()", "|r|": "{r}.abs()",
-    "softplus": "torch.nn.functional.softplus({r})", "(r + 1)/2": "(({r} + 1) / 2)", "255 r": "(255 * {r})",
-    "255 sigmoid(r)": "(255 * {r}.sigmoid())", "127.5 (tanh(r) + 1)": "(127.5 * ({r}.tanh() + 1))",
-    "r**2": "{r}.square()", "relu": "{r}.relu()", "clamp(r, 0, 1)": "{r}.clamp(0, 1)",
-}  # fmt: skip
 DEVIATIONS = {  # of a decoder's scale s by its meaning: the standard deviation, and its logarithm
     "log_variance": ("({s} / 2).exp()", "{s} / 2"),
     "log_std": ("{s}.exp()", "{s}"),
@@ -86,15 +81,15 @@ def kl(measured: Measurements) -> str:
 def ends(term: Term) -> tuple[str, str]:
     """Return a mean and the data as they are written: what is made of the reconstruction, where something is."""
     link, target = term.rec.match.link if term.rec.match else "", term.target or "x"
-    recon = MADE_OF.get(link, "{r}").format(r=term.recon)
-    return recon, MADE_OF[link].format(r=target) if link == "(x + 1)/2" else target
+    code = known.code if (known := link_of(link)) is not None else "{r}"
+    return code.format(r=term.recon), code.format(r=target) if link == "(x + 1)/2" else target
 
 
 def scale_of(spread: DecoderScale) -> str | None:
     """Return a decoder's scale as it is made of its argument, a line of torch; None where that has no name."""
     if spread.link is None:
         return None
-    line = "(torch.nn.functional.elu({r}) + 1)" if spread.link not in {"", *MADE_OF} else MADE_OF.get(spread.link, "{r}")
+    line = "(torch.nn.functional.elu({r}) + 1)" if (known := link_of(spread.link)) is None else known.code
     times = "" if spread.times == 1 else f"{spread.times:.9g} * "
     more = f" {'+' if spread.more > 0 else '-'} {abs(spread.more):.9g}" if spread.more else ""
     text = f"{times}{line.format(r=spread.key)}{more}"
@@ -121,7 +116,7 @@ def summed(term: Term) -> str:
         made = {"CrossEntropy": f".log_softmax({axis})", "CategoricalCrossEntropy": ".log()"}.get(name, "")
         hot = not term.classes or term.classes.endswith("hot")
         return f"-({x} * {r}{made}).sum()" if hot else f"-{r}{made}.gather({axis}, {x}.unsqueeze({axis})).sum()"
-    if match.link and match.link not in MADE_OF:
+    if match.link and link_of(match.link) is None:
         return ""
     if (candidate := match.candidate) is None:
         return ""

@@ -1,24 +1,23 @@
-"""A norm of what is left between a sample and its reconstruction, or a quadratic form of it: no sum over its elements.
+"""A norm of what is left between a sample and its reconstruction: no sum over its elements. And importance-weighted bounds.
 
 e^-||e||/b has an integral that no mean moves, so it is a density, of the sample as a whole: far from each sample its pull is the
-same, however many elements it has. e^-e'Pe/2 with a positive definite P is a Gaussian of the covariance P^-1. The elements of
-neither are independent, so none of them has a noise.
+same, however many elements it has. The elements are not independent, so none of them has a noise.
 """
 
 from __future__ import annotations
-
-import math
 
 import torch
 from torch import Tensor
 
 from recon_cli.auditing.calling import Problem, Values
+from recon_cli.auditing.fields import additivity, pulled
 from recon_cli.auditing.probes import benign, gradients, uniform
 from recon_cli.auditing.reach.call_plans import Slot
 
-MANY = 64  # elements of a sample whose matrix is looked at
 BY_LOGS = ", by their log-weights"
 NEAR = 1e-4  # what an eps within a root makes of it
+# Numbers, and ones further off, at which a weight is nothing: far below and far above, and as logits, rates and shares have it.
+NOTHING = ((-1e3, -2e3), (1e3, 2e3), (40.0, 80.0), (-40.0, -80.0), (1e-12, 1e-13), (1 - 1e-12, 1 - 1e-13))
 
 
 def norm(problem: Problem, pair: tuple[Slot, Slot | None]) -> str:
@@ -69,42 +68,47 @@ def falls(problem: Problem, base: Values, pair: tuple[Slot, Slot | None]) -> boo
 def bound(problem: Problem, pair: tuple[Slot, Slot | None]) -> str:
     """Return of what a loss is an importance-weighted bound, -log mean of weights, in words; empty of any other.
 
-    It pulls at log-weights as their softmax does; at reconstructions by weights that add up to one number, whatever they are.
+    It pulls at each sample by its share of the weights. Where one number makes a weight nothing, its sample's pulls vanish, those
+    of the samples beside which it counts grow by one factor, whatever the layout, and all others stay as they are.
     """
-    recon, target = pair
-    base = benign(problem)
-    if base[recon.key].ndim != 2:
+    recon, base = pair[0], benign(problem)
+    value, compared = base[recon.key], data_of(base, pair) is not None
+    if value.is_floating_point() and additivity(problem, base, recon.key, []) <= 1e-9:
         return ""
-    if target is None or base[target.key].shape != base[recon.key].shape:
-        return of_log_weights(problem, base, recon.key)
-    x = base[target.key]
-    if not x.is_floating_point():
+    before = gradients(problem, base, [recon.key])[1][recon.key].flatten()
+    if not bool(before.isfinite().all()) or not bool(before.abs().max() > 0):
         return ""
-    sums, shares = [], []
-    for number in (94, 95):
-        e = uniform(x.shape, 0.05, 0.3, number) * (0.5 - x).sign()
-        g = gradients(problem, {**base, recon.key: x + e}, [recon.key])[1][recon.key]
-        ratio = g / e
-        if not bool(ratio.isfinite().all()) or bool(((ratio - ratio[:, :1]).abs() > NEAR * ratio[:, :1].abs()).any()):
-            return of_log_weights(problem, base, recon.key)
-        sums.append(ratio[:, 0].sum())
-        shares.append(ratio[:, 0] / ratio[:, 0].sum())
-    conserved = abs(sums[0] - sums[1]) <= NEAR * abs(sums[0])
-    moved = bool((shares[0] - shares[1]).abs().max() > 10 * NEAR)
-    return f"{len(x)} samples" if conserved and moved else of_log_weights(problem, base, recon.key)
+    alive = before != 0
+    at = int(alive.nonzero()[0])
 
+    def after(by: float, *spots: int) -> Tensor:
+        """Return by what pulls are multiplied where some numbers are another."""
+        moved = value.clone().flatten()
+        moved[[*spots]] = by
+        there = pulled(problem, {**base, recon.key: moved.reshape(value.shape)}, [recon.key])[1][recon.key]
+        return (there.flatten() / before)[alive]
 
-def of_log_weights(problem: Problem, base: Values, key: str) -> str:
-    """Return what ``bound`` does of an argument that has log-weights itself, others being the same everywhere."""
-    still = {k: torch.full_like(v, 0.3) if v.is_floating_point() and k != key else v for k, v in base.items()}
-    v = base[key]
-    shape = (len(v), *(problem.sizes.shape if v.shape[1] == problem.sizes.D else v.shape[1:]))
-    g = gradients(problem, still, [key])[1][key].reshape(shape)
-    v = v.reshape(shape)
-    for axis, count in enumerate(shape):
-        share, total = v.softmax(axis), g.sum(axis, keepdim=True)
-        if count > 1 and bool(g.any()) and bool(((g - share * total).abs() <= NEAR * g.abs().max()).all()):
-            return f"{count} samples{BY_LOGS}"
+    places = torch.arange(len(before))[alive]
+    for near, far in NOTHING if compared else NOTHING[:2]:
+        first, ratio = after(near, at), after(far, at)
+        own, others = (ratio.abs() <= NEAR) | (places == at), places != at
+        beside, width = ~own & ((ratio - 1).abs() > NEAR), int(own.sum())
+        if not bool(ratio.isfinite().all()) or (width == 1 and float(ratio[own].abs()) > NEAR):
+            continue
+        if not bool(beside.any()) or len(places) % width or int(beside.sum()) % width:
+            continue
+        factor = ratio[beside].median()
+        even = bool(((ratio[beside] - factor).abs() <= NEAR * factor).all())
+        if not (factor > 1 and even and bool((first - ratio)[others].abs().max() <= NEAR * factor)):
+            continue
+        second = int(places[beside][0])
+        alone = after(far, second)
+        shares = 2 - float(1 / factor) - 1 / float(alone[places == at])  # of both; what is left has the others'
+        rest = after(far, at, second)[beside & (alone.abs() > NEAR)]
+        left = float(1 / rest.median()) if len(rest) else 0.0
+        if abs(1 - shares - left) <= 10 * NEAR:
+            by_logs = BY_LOGS * (width == 1 and (not compared or value.shape[1] > 1))
+            return f"{int(beside.sum()) // width + 1} samples{by_logs}"
     return ""
 
 
@@ -117,36 +121,3 @@ def is_along(gradient: Tensor, output: Tensor, data: Tensor) -> bool:
         return False
     ways = (ratio.flatten(1), ratio.movedim(1, -1))
     return any(bool(((each - each[..., :1]).abs() <= NEAR * each[..., :1].abs()).all()) for each in ways)
-
-
-def is_quadratic(problem: Problem, pair: tuple[Slot, Slot | None]) -> bool:
-    """Whether the pull on a sample is one positive definite matrix times its own residual, whatever the data are.
-
-    Column by column, of every sample at once; then at another residual and other data.
-    """
-    (recon, target), base = pair, benign(problem)
-    if target is None or (data := data_of(base, pair)) is None:
-        return False
-    x = data.flatten(1)
-    batch, D = x.shape
-    if not 1 < D <= MANY or batch < 2:
-        return False
-
-    def pull(residual: Tensor, data: Tensor) -> Tensor:
-        shape = base[recon.key].shape
-        values = {**base, recon.key: (data + residual).reshape(shape), target.key: data.reshape(shape)}
-        return gradients(problem, values, [recon.key])[1][recon.key].flatten(1)
-
-    matrices = torch.stack([pull(torch.eye(D, dtype=x.dtype)[k].expand(batch, D), x) for k in range(D)], dim=2)
-    matrix, size = matrices[0], float(matrices.abs().max())
-    if not bool(matrices.isfinite().all()) or size == 0 or bool(((matrices - matrix).abs() > NEAR * size).any()):
-        return False
-    sign = math.copysign(1.0, float(matrix.trace()))  # a log-likelihood's pull is the other way
-    least = float(torch.linalg.eigvalsh(sign * matrix.double()).min())
-    if bool(((matrix - matrix.T).abs() > NEAR * size).any()) or not least > NEAR * size:
-        return False
-    residual = uniform((batch, D), -0.7, 0.7, 97)
-    residual[0] = 0  # a sample's own alone
-    wanted = residual @ matrix.T
-    measured = (pull(residual, data) for data in (x, uniform((batch, D), 0.2, 0.8, 98)))
-    return all(bool(((each - wanted).abs() <= NEAR * size).all()) for each in measured)

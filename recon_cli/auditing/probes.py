@@ -76,6 +76,8 @@ def made_up(problem: Problem, number: int, spread: float) -> dict[str, Tensor]:
                 values[slot.key] = values[slot.key].round()
         elif slot.role == "spread":
             values[slot.key] = uniform((B, D), 0.4, 0.9, n)
+            if slot.meaning == "matrix" and named:  # lower triangular, symmetric and positive definite, whatever it is to be
+                values[slot.key] *= torch.eye(named[-1], dtype=torch.float64).flatten()
         elif slot.role == "z":
             values[slot.key] = uniform((B, sizes.K), -0.8, 0.8, n)
         elif slot.role == "unknown":
@@ -86,7 +88,7 @@ def made_up(problem: Problem, number: int, spread: float) -> dict[str, Tensor]:
             values[slot.key] = uniform((B, *(named or sizes.latent)), -1, 1, n).softmax(-1).flatten(1)
         elif slot.role == "scale":
             values[slot.key] = uniform((B, sizes.K), 0.4, 1.2, n)
-        elif slot.role == "kl":
+        elif slot.role in ("kl", "density"):
             values[slot.key] = uniform((B,), 1, 2, n)
         elif slot.role == "posterior":
             values[f"{slot.key}.mean"] = uniform((B, sizes.K), -0.9, 0.9, n)
@@ -99,6 +101,8 @@ def gradients(problem: Problem, values: Mapping[str, Tensor], keys: list[str]) -
 
     One call gives the gradients by all that is no target, so that nothing is asked twice of the same values.
     """
+    if not keys:
+        return math.nan, {}
     known = kept(problem, values)
     if not {*keys} <= known[1].keys():
         fixed = {slot.key for slot in problem.plan.role("target")}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from recon_cli.auditing.calling import Problem, Values
+from recon_cli.auditing.densities import AGGREGATED, READY, aggregated
 from recon_cli.auditing.divergence import Latent
 from recon_cli.auditing.matching import latent_keys
 from recon_cli.auditing.probes import REFUSALS, benign, generator, gradients, value_at
@@ -20,20 +22,49 @@ SMALL = 1e-9
 CROSSES = "what it pulls one sample by depends on the other samples of the batch, so it is no KL of a sample"
 MMD = "it is a discrepancy of the batch from draws of a prior, a sum over pairs of samples (an MMD), and no KL of a sample"
 EVEN = (0.25, 0.75)  # labels between which nothing is a score's
+OF_ITS_OWN = re.compile(r"vq|commit|codebook|quanti|embed|percept|lpips|adv|gan|disc|gen_|style|feat", re.I)  # and never a KL
 SCORE = re.compile(r"(^|_)(d|disc\w*|crit\w*|fake|real|score\w*|valid\w*|adv\w*|judge\w*|pred\w*)(_|$|\d)|fake|real", re.I)
 
 
 @dataclass(frozen=True)
 class Remainder:
-    """A term of a loss that is of no data and no KL: of which arguments, what is known of it in words, whether that is all."""
+    """A term of a loss that is of no data and no KL: of which arguments, what is known of it in words, whether that is all.
+
+    times
+        of one that is given ready-made, what it is multiplied by; NaN where it is no number times it; None of any other.
+    """
 
     arguments: tuple[str, ...]
     words: str
     explained: bool = False
+    times: float | None = None
 
 
 def remainders(problem: Problem, latent: Latent | None) -> tuple[Remainder, ...]:
     """Return the terms that are of arguments beside the data and the KL's."""
+    return (*of_others(problem, latent), *ready_made(problem, latent))
+
+
+def ready_made(problem: Problem, latent: Latent | None) -> Iterator[Remainder]:
+    """Yield the terms that the loss is given ready-made: nobody knows what they are of, so with them it is no ELBO."""
+    base = {**benign(problem), **{slot.key: torch.zeros(()) for slot in problem.plan.role("extra")}}
+    moved = [slot.key for slot in problem.plan.slots() if slot.role in ("recon", "decoder", "mu")]
+    for slot in problem.plan.role("extra"):
+        (none, before), (once, after) = (gradients(problem, {**base, slot.key: torch.tensor(by)}, moved) for by in (0.0, 1.0))
+        times = once - none
+        beside = all(bool((before[key] - after[key]).abs().max() <= SMALL * before[key].abs().max()) for key in moved)
+        twice = value_at(problem, {**base, slot.key: torch.tensor(2.0)}) - none
+        if not abs(twice - 2 * times) <= 1e-7 * max(abs(times), 1e-7 * abs(none)) or not beside:
+            times = math.nan
+        if times:
+            alone = beside and bool(OF_ITS_OWN.search(slot.key)) and latent is None
+            yield Remainder((slot.key,), READY if beside else f"{READY}: it is no term, but weighs the others", alone, times)
+    if keys := aggregated(problem, base):
+        yield Remainder(tuple(keys), AGGREGATED)
+
+
+def of_others(problem: Problem, latent: Latent | None) -> tuple[Remainder, ...]:
+    """Return the terms in codes, scores and draws."""
     base = {**benign(problem)}
     compared = [slot for slot in problem.plan.slots() if slot.role == "compared"]
     for slot in compared:

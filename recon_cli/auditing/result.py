@@ -135,7 +135,7 @@ def audit_of(measured: Measurements) -> Audit:
     """Return what measurements amount to, judged and put in words."""
     rows, findings = judge(measured)
     latent = measured.latent
-    notes = [*measured.notes, *(latent.notes if latent else ()), *([latent.forms] if latent and latent.forms else [])]
+    notes = [*measured.notes, *(latent.notes if latent else ()), *([latent.forms.words] if latent and latent.forms else [])]
     notes += asides(measured, rows)
     notes += remarks(measured.data, rows, measured.sizes.K) if measured.data is not None else []
     return Audit(

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from recon_cli.auditing.calling import Problem
-from recon_cli.auditing.divergence import DEVIATION, LINKED, Latent
-from recon_cli.auditing.latent_fields import Deviation
+from recon_cli.auditing.divergence import LINKED, Latent
+from recon_cli.auditing.latent_fields import DEVIATION, Deviation
 from recon_cli.auditing.probes import benign, uniform
 
 MANY = 12  # elements that are not all between 0 and 1 by chance

@@ -12,11 +12,14 @@ import torch
 from torch import Tensor
 
 from recon_cli.auditing.calling import Problem
+from recon_cli.auditing.divergence import Latent
 from recon_cli.auditing.fields import still
+from recon_cli.auditing.latent_fields import PRIOR
 from recon_cli.auditing.latents import measure
 from recon_cli.auditing.matching import latent_keys, pairs
 from recon_cli.auditing.probes import benign, gradients
 from recon_cli.auditing.reach.roles import BoundNumber
+from recon_cli.auditing.thresholds import Turn
 
 Powers: TypeAlias = tuple[float | None, float | None, float | None]  # of the trade-off, the reconstruction and the KL
 Strengths: TypeAlias = tuple[list[float], float]  # of one element of each reconstruction, and of one latent
@@ -62,10 +65,10 @@ def power(new: float, old: float, by: float) -> float | None:
     return float(round(exponent)) if abs(exponent - round(exponent)) < 1e-6 else exponent
 
 
-def exponents(base: Strengths, other: Problem, by: float) -> list[Powers] | None:
+def exponents(base: Strengths, other: Problem, by: float, turn: Turn | None = None) -> list[Powers] | None:
     """Return the exponents of one size for every term, from two values of it; None where the function refuses the other."""
     try:
-        recons, pull = strengths(other)
+        recons, pull = strengths(other, turn)
     except Exception:
         return None
     kl, powers = power(pull, base[1], by), []
@@ -75,17 +78,20 @@ def exponents(base: Strengths, other: Problem, by: float) -> list[Powers] | None
     return None if all(each == NONE for each in powers) else powers
 
 
-def scalings(problem: Problem) -> list[Scaling]:
-    """Return the exponents of every term from two sizes each of B, D (every axis of a sample apart) and K."""
-    sizes, base = problem.sizes, strengths(problem)
+def scalings(problem: Problem, turn: Turn | None = None) -> list[Scaling]:
+    """Return the exponents of every term from two sizes each of B, D (every axis of a sample apart) and K.
+
+    Those of the square of a KL's distance from a target, ``turn``, are of its pull one nat above.
+    """
+    sizes, base = problem.sizes, strengths(problem, turn)
     nothing = [NONE] * len(base[0])
-    batch = exponents(base, problem.at(sizes=replace(sizes, batch=2 * sizes.batch)), 2) or nothing
+    batch = exponents(base, problem.at(sizes=replace(sizes, batch=2 * sizes.batch)), 2, turn) or nothing
     latent = nothing
     if not math.isnan(base[1]):
         wider = (2 * sizes.latent[0], *sizes.latent[1:])
         follow = following(problem, {sizes.K: 2 * sizes.K, sizes.latent[0]: wider[0]}, r"lat|z|embed|hidden|code|n_?k$|^k$")
-        latent = exponents(base, problem.at(sizes=replace(sizes, latent=wider), follow=follow), 2) or nothing
-    along = {axis: stretched(problem, base, axis) for axis in axes(problem)}
+        latent = exponents(base, problem.at(sizes=replace(sizes, latent=wider), follow=follow), 2, turn) or nothing
+    along = {axis: stretched(problem, base, axis, turn) for axis in axes(problem)}
     return [Scaling(batch[i], latent=latent[i], **of_a_sample(sizes.shape, along, i)) for i in range(len(nothing))]
 
 
@@ -118,7 +124,7 @@ def axes(problem: Problem) -> list[int]:
     return [*range(len(shape))] if counted or len(shape) == 2 else [len(shape) - 1]
 
 
-def stretched(problem: Problem, base: Strengths, axis: int) -> tuple[list[Powers] | None, Any]:
+def stretched(problem: Problem, base: Strengths, axis: int, turn: Turn | None) -> tuple[list[Powers] | None, Any]:
     """Return the exponents along one axis, and the literal size that is in the way, if any: it is stretched as well."""
     sizes, shape = problem.sizes, problem.sizes.shape
     for by in [2.0] if sizes.D < 50_000 else [0.5, 2.0]:
@@ -131,7 +137,7 @@ def stretched(problem: Problem, base: Strengths, axis: int) -> tuple[list[Powers
         follow = following(problem, numbers, r"in|dim|size|data|pix|feat|n[a-z]+|length|horizon|chunk|quer")
         other = problem.at(sizes=now, shapes=shapes, follow=follow)
         for each in (other, other.at(literals={sizes.D: now.D, shape: longer})):
-            powers = exponents(base, each, by)
+            powers = exponents(base, each, by, turn)
             if powers:
                 return powers, next(iter(each.watch.literals), None) if each is not other else None
     return None, None
@@ -175,7 +181,14 @@ def labelled(problem: Problem) -> bool:
     return not bool((others != 0).any()) or bool((ratio - ratio.median()).abs().max() < 1e-6 * ratio.abs().max())
 
 
-def strengths(problem: Problem) -> tuple[list[float], float]:
+def at_nats(problem: Problem, values: Mapping[str, Tensor], nats: float) -> Latent:
+    """Return how much KLs that are passed in weigh where each is so many nats."""
+    keys = [slot.key for slot in problem.plan.role("kl")]
+    _, grads = gradients(problem, {**values, **{key: torch.full_like(values[key], nats) for key in keys}}, keys)
+    return Latent(sum(grads[key].mean().item() for key in keys) / len(keys) if keys else None)
+
+
+def strengths(problem: Problem, turn: Turn | None = None) -> tuple[list[float], float]:
     """Return how strongly one element of each reconstruction pulls, and one latent, at points that are the same at all sizes."""
     values = benign(problem)
     recons = []
@@ -190,15 +203,19 @@ def strengths(problem: Problem) -> tuple[list[float], float]:
                 values[target.key] = torch.full_like(values[target.key], still(problem))
         recons.append(recon.key)
     for slot in problem.plan.role("spread"):
-        values[slot.key] = torch.full_like(values[slot.key], 0.7)
+        flat = torch.full_like(values[slot.key], 0.7)
+        values[slot.key] = flat if slot.meaning != "matrix" else flat * (values[slot.key] != 0)
     latent = latent_keys(problem)
+    mean = 8.0 if turn is None else math.sqrt(2 * (turn.nats + 1) / turn.summed(problem.sizes.K))
     for key in latent:
         if values[key].ndim == 2 and not problem.plan.role("probs"):
-            values[key] = torch.full_like(values[key], 8.0 if key == latent[0] else 0.8)  # far out, beyond free nats
+            meaning = next((slot.meaning for slot in problem.plan.slots() if slot.key == key), None)
+            rest = 0.8 if turn is None else PRIOR[meaning or "log_variance"]
+            values[key] = torch.full_like(values[key], mean if key == latent[0] else rest)  # far out, beyond free nats
     _, grads = gradients(problem, values, [*recons, *latent])
-    pull = middle(grads[latent[0]]) if latent else math.nan
-    if problem.plan.role("kl") or problem.plan.role("probs") or problem.plan.role("z"):
-        latent_term = measure(problem)
+    pull = middle(grads[latent[0]]) / (1.0 if turn is None else mean) if latent else math.nan
+    if any(map(problem.plan.role, ("kl", "density", "probs", "z"))):
+        latent_term = measure(problem) if turn is None else at_nats(problem, values, turn.nats + 1)
         pull = abs(latent_term.weight) if latent_term and latent_term.weight else math.nan
     if not recons:  # a KL alone, beside a number that does not move
         return [1.0], pull

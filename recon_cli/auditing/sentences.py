@@ -10,11 +10,13 @@ from dataclasses import replace
 
 from recon_cli import likelihoods
 from recon_cli.auditing.defects._subject import SCALES
+from recon_cli.auditing.densities import READY
 from recon_cli.auditing.dependent import LINK
 from recon_cli.auditing.families import DecoderScale, Match, likelihood_of
-from recon_cli.auditing.formulas import INVERSES, at, bounds, number
+from recon_cli.auditing.formulas import at, bounds, number
 from recon_cli.auditing.judgement import Row
-from recon_cli.auditing.latents import PRIOR, SQUARED, Latent
+from recon_cli.auditing.latents import PRIOR, Latent
+from recon_cli.auditing.links import words_of
 from recon_cli.auditing.measurements import Measurements, Term
 from recon_cli.auditing.measuring import MADE, SIMPLEX
 from recon_cli.auditing.mending import ends, is_name, kl, summed
@@ -88,10 +90,10 @@ def one(measured: Measurements, term: Term, row: Row) -> str:
             f"This is the Euclidean norm of {term.rec.norm}: a density of that as a whole, in its norm, and no likelihood of "
             "independent elements, so there is no noise of an element to read off."
         )
-    if row.verdict == "not-factorised" and term.rec.quadratic:
+    if term.rec.quadratic is not None and not term.rec.quadratic.definite:
         return (
-            "This is a positive definite quadratic form of each sample's residuals: a Gaussian of vectors with a full "
-            "covariance, the inverse of its matrix. It is a likelihood, of a sample as a whole; no element has its own sigma."
+            "This is a quadratic form of each sample's residuals, whose matrix is not positive definite: no covariance has it "
+            "for an inverse, so no noise and no beta are read off it."
         )
     if row.verdict == "not-factorised":
         return "This is no factorised likelihood: what one element costs depends on the others, so there is no noise to read off."
@@ -111,8 +113,8 @@ def one(measured: Measurements, term: Term, row: Row) -> str:
     text = f"This is {name}{weighed(row, latent, place(row, term, measured), extent(measured, term))}"
     if "bce-on-nonbinary" in row.defects:
         text = f"{text.replace(': an exact ELBO.', '.')} But {measured.outside['bernoulli']}."
-    if latent.forms and SQUARED not in latent.forms:
-        text += f" All that is where the KL counts at its full weight, and it does not everywhere: {latent.forms}."
+    if latent.forms and not latent.squared:
+        text += f" All that is where the KL counts at its full weight, and it does not everywhere: {latent.forms.words}."
     text = f"{text} But {latent.wrong}." if latent.wrong else text
     return f"{text.replace(': an exact ELBO.', '.')} {UNKNOWN} {measured.unexplained}." if measured.unexplained else text
 
@@ -136,7 +138,7 @@ def alone(measured: Measurements, term: Term) -> str:
     sizes, scaling = measured.sizes, term.scaling
     times = latent.weight * sizes.batch ** -(scaling.batch[2] or 0.0) * sizes.K ** -(scaling.latent[2] or 0.0)
     what = "the KL" if abs(abs(times) - 1) < 1e-6 else f"{number(abs(times))} times the KL"
-    forms = f" It does not count everywhere: {latent.forms}." if latent.forms else ""
+    forms = f" It does not count everywhere: {latent.forms.words}." if latent.forms else ""
     whole = f"This is {'minus ' * (times < 0)}{what} to {whose} alone{scale}: {how}."
     return f"{whole}{forms} There is no reconstruction that it is weighed against."
 
@@ -153,11 +155,14 @@ def without(measured: Measurements) -> str:
     if measured.switch:
         name = measured.switch
         return f"and its KL is switched off: the KL's weight is 0 at {name} = 0, as it is by default. {theirs}"
+    if measured.unexplained:
+        return f"and there is no KL that recon knows in what it adds. {UNKNOWN} {measured.unexplained}."
     if measured.latents:
         move = "move" if len(measured.latents) > 1 else "moves"
         return f"and {' and '.join(measured.latents)} {move} nothing: no KL is weighed here. {theirs}"
-    if measured.unexplained:
-        return f"and there is no KL that recon knows in what it adds. {UNKNOWN} {measured.unexplained}."
+    if measured.besides and all(each.times is not None for each in measured.besides):
+        names = " and ".join(each.arguments[0] for each in measured.besides)
+        return f"and beside it stands {names}, {READY}: {alone}"
     if measured.besides:
         terms = " and ".join(f"the term in {' and '.join(each.arguments)} ({each.words})" for each in measured.besides)
         return f"and {terms} {'are' if len(measured.besides) > 1 else 'is'} no KL: {alone}"
@@ -166,8 +171,11 @@ def without(measured: Measurements) -> str:
 
 def weighed(row: Row, latent: Latent, where: str, size: str) -> str:
     """Return the noise and the beta of a term beside a KL, as the end of a sentence; they move with the sizes in ``where``."""
-    if SQUARED in latent.forms:
-        return " beside the square of the KL's distance from a target value, which has no one weight: no beta is read off it."
+    if (turn := latent.squared) is not None:
+        return (
+            f" beside the square of the KL's distance from {turn.target}, which has no one weight: it goes as KL − C, "
+            "and drives the KL up below C, so no beta is read off it."
+        )
     grows, sample = growth(row, size), size.replace("the image size", "the image")
     depends = f" {'Both' if grows else 'Neither'} {grows or f'depends on the batch, {sample} or the latents'}."
     if row.beta is not None and row.beta < 0:
@@ -181,6 +189,11 @@ def weighed(row: Row, latent: Latent, where: str, size: str) -> str:
         word, unit = ("sigma", "sigma = 1") if row.family == "gaussian" else ("scale", "scale 1")
         beta = number(row.tradeoff or math.nan)
         return f" with {word} = {number(row.sigma)}{where} if beta is 1; with {unit}, beta is {beta}{where}.{depends}"
+    if row.family == "multivariate-gaussian" and row.sigma is not None:
+        variance = f"{number(row.tradeoff or math.nan)}{where}"
+        unmeasured = row.tradeoff_dim is None and not grows  # the matrix has a size of its own
+        end = "" if unmeasured else depends
+        return f" whose variances have a mean of {variance} if beta is 1; with a mean of 1, beta is {variance}.{end}"
     if row.family == "elastic-net" and row.sigma is not None:
         scale = number(row.parameters.get("scale", math.nan))
         text = f"; near a residual of 0 it is a Laplace with scale = {scale}{where}, far out a Gaussian with sigma = "
@@ -221,7 +234,13 @@ def title(row: Row, term: Term) -> str:
         return row.family
     if row.family is None:
         return "a likelihood of no name" if row.recognised else "an additive loss of no likelihood that recon knows"
-    proper = {"gaussian": "Gaussian", "laplace": "Laplace", "bernoulli": "Bernoulli", "poisson": "Poisson"}
+    proper = {
+        "gaussian": "Gaussian",
+        "laplace": "Laplace",
+        "bernoulli": "Bernoulli",
+        "poisson": "Poisson",
+        "multivariate-gaussian": "multivariate Gaussian",
+    }
     several = [proper.get(part, part.replace("-", " ")) for part in row.family.split(" + ")]
     named = [f"{'an' if name[0] in 'aeio' else 'a'} {name}" for name in several]
     if len(named) > 1:
@@ -230,11 +249,13 @@ def title(row: Row, term: Term) -> str:
     if row.family in ("huber", "hyperbolic") and term.rec.match is not None and term.rec.spread is None:
         own = f"threshold {number(next(iter(row.parameters.values())))}{as_spelled(term.rec.match, row)}"
     whole = f"{named[0]}{f' of {own}' if own else ''}"
-    if row.link in INVERSES:
+    if term.rec.quadratic is not None and term.rec.quadratic.whose:
+        whole += f" whose covariance is the decoder's, made of {term.rec.quadratic.whose},"
+    if words_of(row.link):
         match = term.rec.match
         link = match.candidate.link if match is not None and match.candidate is not None else "identity"
         what, bounds = ("mean", "") if link in ("identity", "") else (link, reach(row.link, link))
-        whole += f" whose {what} is {INVERSES[row.link]}, r being {row.term},{bounds}"
+        whole += f" whose {what} is {words_of(row.link)}, r being {row.term},{bounds}"
     if term.rec.spread is not None and not (term.rec.spread.plain and row.family in NAMELESS):
         whole += f" {scaled(term.rec.spread, row.family)},"
     return f"{whole}, {row.link}," if row.link == SIMPLEX else whole
@@ -256,7 +277,7 @@ def scaled(spread: DecoderScale, family: str) -> str:
     if spread.link is None:
         at = ", ".join(f"{number(sigma)} at {spread.key} = {s:.3g}" for s, sigma in spread.samples)
         return f"{what} a function of {spread.key} ({at})"
-    made = spread.key if not spread.link else re.sub(r"(?<![a-z])r(?![a-z])", spread.key, INVERSES.get(spread.link, spread.link))
+    made = spread.key if not spread.link else re.sub(r"(?<![a-z])r(?![a-z])", spread.key, words_of(spread.link) or spread.link)
     times = "" if spread.times == 1 else f"{number(spread.times)} * "
     more = f" {'+' if spread.more > 0 else '-'} {number(abs(spread.more))}" if spread.more else ""
     return f"{what} {times}{made}{more}{', clamped' if spread.clamped else ''}"
@@ -302,8 +323,8 @@ def asides(measured: Measurements, rows: Sequence[Row]) -> list[str]:
     notes = []
     for term, row in zip(measured.terms, rows, strict=True):
         rec = term.rec
-        named = {LINK, SIMPLEX, *INVERSES}  # in the sentence already
-        if rec.match and rec.match.link and rec.match.link not in named and "target-unused" not in row.defects:
+        named = rec.match is None or rec.match.link in ("", LINK, SIMPLEX) or words_of(rec.match.link)  # in the sentence already
+        if rec.match and not named and "target-unused" not in row.defects:
             notes.append(
                 f"The loss is of {rec.match.link} of {term.recon}."
                 if rec.match.link not in (MADE, "log-probabilities")
@@ -327,8 +348,14 @@ def asides(measured: Measurements, rows: Sequence[Row]) -> list[str]:
             notes.append(f"{1 - rec.counted:.0%} of the elements of {term.recon} have no gradient (a mask).")
         if term.scaling.axes:
             notes.append(f"The trade-off grows with the axes of a sample to different powers ({term.scaling.axes}).")
+        if (form := rec.quadratic) is not None and form.definite and not form.whose:
+            times, whose = (row.kl_weight, "at beta = 1") if row.kl_weight else (1.0, "at this weight")
+            low, high = (number(times * variance) for variance in form.variances)
+            apart = f"{form.size:,} variances from {low} to {high} and correlations up to {number(form.correlation)}"
+            notes.append(f"Its covariance, {whose}, has {apart}.")
         if row.own_scale is not None:
-            word, lacks = ("sigma", "log(2 pi)/2 = 0.918939") if row.family == "gaussian" else ("scale", "log 2 = 0.693147")
+            word = {"gaussian": "sigma", "multivariate-gaussian": "root of the mean variance"}.get(row.family or "", "scale")
+            lacks = "log 2 = 0.693147" if word == "scale" else "log(2 pi)/2 = 0.918939"
             full = "It is normalised" + ("" if row.constant else f" but for {lacks} for each element, which moves no gradient")
             notes.append(f"{full}; its own {word} is {number(row.own_scale)}.")
         for scale in [each for each in term.learned if not math.isnan(each.rest)]:

@@ -216,7 +216,8 @@ def shifted(problem: Problem, x: Tensor, r: Tensor | None, index: int) -> list[T
     here = r.reshape(-1)[index] if r is not None else flat.new_tensor(0.5)
     flat[index] = (here + (0.95 if flat[index] < here else 0.05)) / 2
     targets = [new]
-    for value in FURTHER:
+    ends = () if problem.data is None else (problem.data.min().item(), problem.data.max().item())
+    for value in (*FURTHER, *ends):
         targets.append(new.clone())
         targets[-1].reshape(-1)[index] = value
     return targets

@@ -20,8 +20,9 @@ from torch import Tensor
 from recon_cli import likelihoods
 from recon_cli.auditing.calling import Problem
 from recon_cli.auditing.elements import Batch, batch_of
-from recon_cli.auditing.families import CLOSE, MADE, MATCH, Candidate, DecoderScale, Match, likelihood_of, recognise
+from recon_cli.auditing.families import CLOSE, MATCH, Candidate, DecoderScale, Match, likelihood_of, recognise
 from recon_cli.auditing.fields import additivity, domains, laid
+from recon_cli.auditing.links import MADE
 from recon_cli.auditing.measuring import ReconstructionTerm, sign_of
 from recon_cli.auditing.norms import bound
 from recon_cli.auditing.probes import benign

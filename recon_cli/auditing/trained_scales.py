@@ -13,7 +13,7 @@ from torch import Tensor
 
 from recon_cli.auditing.calling import Problem
 from recon_cli.auditing.elements import resting
-from recon_cli.auditing.families import LINKS, MADE
+from recon_cli.auditing.links import LINKS, MADE, link_of
 from recon_cli.auditing.measuring import ReconstructionTerm
 from recon_cli.auditing.probes import benign, gradients
 from recon_cli.auditing.reach.roles import Pair
@@ -55,6 +55,8 @@ class TrainedScale:
     named
         whether the scale whose likelihood the error and the logarithm make is a plain function of the parameter: then what it is
         weighed with, a literal size say, is that of both.
+    what
+        in words, the logarithm that must be there, where it is another than that scale's.
     rest, size, residual
         where it rests, and of which size of the residuals that is the logarithm; NaN where it does not.
     """
@@ -64,6 +66,7 @@ class TrainedScale:
     power: int
     grows: bool
     named: bool = False
+    what: str = ""
     rest: float = math.nan
     size: str = ""
     residual: float = math.nan
@@ -73,7 +76,7 @@ def trained_scales(
     problem: Problem, rec: ReconstructionTerm, pair: Pair, meaning: str | None, scaling: Scaling
 ) -> tuple[TrainedScale, ...]:
     """Return the parameters that divide every residual, with how often the loss has their logarithm."""
-    power = POWERS.get(rec.match.family, 0) if rec.match is not None and rec.match.link in LINKS else 0
+    power = POWERS.get(rec.match.family, 0) if rec.match is not None and link_of(rec.match.link) else 0
     if not (power or rec.location) or pair[1] is None or not rec.additive or problem.layout.classes:
         return ()
     scales = []
@@ -147,7 +150,7 @@ def measured(
     residuals' part is -(log s)' e P. What is left is c'(p): of a likelihood of weight A, A (log s)'.
     """
     assert pair[1] is not None
-    to_mean, to_data = LINKS[rec.match.link] if rec.match is not None and rec.match.link in LINKS else LINKS[""]
+    link = rec.match is not None and link_of(rec.match.link) or LINKS[""]
     values, recon = resting(problem, meaning), pair[0].key
     x, r = values[pair[1].key], values[recon]
     if x.shape != r.shape:
@@ -156,12 +159,12 @@ def measured(
     loss = at(leaf)(values)
     if not loss.requires_grad or torch.autograd.grad(loss, leaf, allow_unused=True)[0] is None:
         return None  # detached: a noise that something else chooses
-    data, rises = to_data(x), []
+    data, rises = link.data(x), []
 
     def pulled(by: float, point: Tensor) -> tuple[float, Tensor, Tensor]:
         loss, grads = gradients(at(here + by), {**values, recon: point}, [recon])
         spot = point.clone().requires_grad_()
-        mean = to_mean(spot)
+        mean = link.mean(spot)
         (bent,) = torch.autograd.grad(mean.sum(), spot)
         return loss, grads[recon] / bent, mean.detach() - data
 

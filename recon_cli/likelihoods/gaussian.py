@@ -11,7 +11,7 @@ from recon_cli.identity.likelihood import Likelihood, log, positive
 from recon_cli.identity.losses import Loss, SquaredError
 from recon_cli.identity.parametric import Number, class_or_instance, parameter
 from recon_cli.identity.shapes import fitting_shapes
-from recon_cli.identity.tensors import half_square, times, wide
+from recon_cli.identity.tensors import half_square, line, times, wide
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -264,5 +264,5 @@ def test_a_quadratic_form_is_a_gaussian_of_full_covariance_where_it_is_positive(
 
     for of in (loss, lambda recon, x, mu, logvar: -loss(recon, x, mu, logvar)):  # a log-likelihood too
         result = audit(of, shape=(3,))
-        assert result.verdict == "not-factorised"
-        assert ("a Gaussian of vectors with a full covariance" in result.sentence) is is_gaussian
+        assert (result.verdict, result.holds) == (("elbo", True) if is_gaussian else ("defective", False))
+        assert ("a multivariate Gaussian whose variances" in result.sentence) is is_gaussian

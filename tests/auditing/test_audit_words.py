@@ -159,7 +159,7 @@ SENTENCES = [
     (optimal, ["the noise that its residuals choose, sigma^2 = mean (x̂−x)² of the batch, and beta = 1: an ELBO",
                "Σ(x̂−x)²/(2 σ̂²) + KL"], ["not-additive", "value-gradient-mismatch"]),
     (SigmaVae(), ["sigma^2 = mean (x̂−x)² of the batch"], ["no factorised"]),
-    (squared_capacity, ["γ·(KL − C)²", "which has no one weight"], ["sigma =", "beta is 1", "kl-sum-batch"]),
+    (squared_capacity, ["(KL − C)²", "which has no one weight"], ["sigma =", "beta is 1", "kl-sum-batch"]),
     (recon_sign_of_a_mean, ["L = −(1/(B·D))·Σ(x̂−x)² + (1/B)·KL", "its own sign is wrong: beta is -6 at sigma = 1"], []),
     (linked, ["L = Σ(sigmoid(r)−x)² + KL"], []),
     (WarmUp(), ["the KL's weight is 0 at self.step = 0"], ["no KL here"]),

@@ -76,6 +76,55 @@ def test_an_importance_weighted_bound_is_said_to_be_one(loss: Any) -> None:
     assert "an importance-weighted bound of 5 samples" in found.sentence
 
 
+def rows(y: Tensor, x: Tensor) -> Tensor:
+    return -0.5 * (y - x).square().sum(-1)
+
+
+def of_bits(y: Tensor, x: Tensor) -> Tensor:
+    return -F.binary_cross_entropy_with_logits(y, x, reduction="none").sum(-1)
+
+
+# of 4 samples of each of two, of 8 in all, or of a sample's own four of two numbers each
+LAYOUTS: dict[str, tuple[Any, Any]] = {
+    "B k, D": (lambda recon, x: -rows(recon, x).view(-1, 4).logsumexp(1).mean(), (6,)),
+    "k B, D": (lambda recon, x: -of_bits(recon, x).view(4, -1).logsumexp(0).mean(), (6,)),
+    "B, k, D": (lambda recon, x: -rows(recon, x).logsumexp(1).mean(), {"recon": (4, 6), "x": (4, 6)}),
+    "one x": (lambda recon, x: -rows(recon, x[:, None]).logsumexp(1).mean(), {"recon": (4, 6), "x": (6,)}),
+    "B, k": (lambda log_w: -log_w.view(-1, 4).logsumexp(1).mean(), (4,)),
+    "shares": (
+        lambda recon, x: -F.binary_cross_entropy(recon, x, reduction="none").sum(-1).neg().view(-1, 4).logsumexp(1).sum(), (6,),
+    ),
+    "by hand": (lambda recon, x: -rows(recon, x).view(-1, 4).exp().mean(1).log().sum(), (6,)),
+    "and a KL": (
+        lambda recon, x, mu, logvar, z: -(
+            rows(recon, x) - 0.5 * z.square().sum(-1) + 0.5 * ((z - mu) ** 2 / logvar.exp() + logvar).sum(-1)
+        ).view(-1, 4).logsumexp(1).mean(), (6,),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.hostile] * (i > 2)) for i, n in enumerate(LAYOUTS)])
+def test_a_bound_is_of_the_samples_that_are_weighed_beside_one_another_whatever_the_layout(name: str) -> None:
+    of, shape = LAYOUTS[name]
+    found = audit(of, shape, 3, batch=8)
+    assert (found.verdict, found.holds, found.defects) == ("unrecognised", False, ())
+    assert "an importance-weighted bound of 4 samples" in found.sentence
+    assert found.formula == "L = Σ −log mean w"
+
+
+@pytest.mark.parametrize("layout", ["k, B, D", pytest.param("B, k, D", marks=pytest.mark.hostile), "by hand"])
+def test_an_importance_weighted_bound_in_a_step_of_any_layout(layout: str) -> None:
+    with recon_cli.watch() as step:
+        encoder, decoder, x = nn.Linear(6, 6), nn.Linear(3, 6), torch.rand(5, 6)
+        mu, logvar = (each[:, None] if layout == "B, k, D" else each for each in encoder(x).chunk(2, 1))
+        q = torch.distributions.Normal(mu, (logvar / 2).exp())
+        z = mu + q.scale * torch.randn((5, 7, 3) if layout == "B, k, D" else (7, 5, 3))
+        w = log_weights(decoder(z), x[:, None] if layout == "B, k, D" else x, z) - q.log_prob(z).sum(-1)
+        (-(w.exp().mean(0).log() if layout == "by hand" else w.logsumexp(int(layout[0] == "B"))).mean()).backward()
+    assert step.audit().verdict == "unrecognised"
+    assert "an importance-weighted bound of 7 samples" in step.audit().sentence
+
+
 def test_an_importance_weighted_bound_in_a_step() -> None:
     with recon_cli.watch() as step:
         encoder, decoder, x = nn.Linear(6, 6), nn.Linear(3, 6), torch.rand(5, 6)

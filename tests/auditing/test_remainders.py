@@ -182,6 +182,66 @@ def test_codes_that_are_compared_and_scores_are_terms_of_their_own(loss: Any) ->
     assert (found.verdict, found.holds, found.defects) == ("reconstruction-only", True, ())
 
 
+# a term that is given ready-made: how it stands in the formula, and the verdict
+READY: dict[str, tuple[Callable[..., Tensor], str, str]] = {
+    "vq": (lambda y, x, vq_loss: squares(y, x) + vq_loss, "+ vq_loss (given, not audited)", "reconstruction-only"),
+    "beside a KL": (
+        lambda y, x, mu, logvar, perceptual_loss: squares(y, x) + normal_kl(mu, logvar) + 0.25 * perceptual_loss,
+        "+ KL + 0.25·perceptual_loss (given, not audited)", "unrecognised",
+    ),
+    "parts of beta-TCVAE": (
+        lambda y, x, mi, tc, dwkl: squares(y, x) + mi + 6 * tc + dwkl, "+ 6·tc (given, not audited)", "unrecognised"
+    ),
+    "subtracted": (lambda y, x, reg_loss: squares(y, x) - reg_loss, "− reg_loss (given, not audited)", "unrecognised"),
+    "not used": (lambda y, x, mu, logvar, reg_loss: squares(y, x) + normal_kl(mu, logvar), "+ KL", "elbo"),
+    "squared": (lambda y, x, vq_loss: squares(y, x) + vq_loss**2, "vq_loss (given, not audited)", "reconstruction-only"),
+    "a factor": (lambda y, x, vq_loss: squares(y, x) * (1 + vq_loss), "vq_loss (given, not audited)", "unrecognised"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", some(READY, ("vq", "beside a KL", "parts of beta-TCVAE")))
+def test_a_term_that_is_given_ready_made_is_in_the_formula_and_in_no_claim(name: str) -> None:
+    loss, formula, verdict = READY[name]
+    found = audit(loss, (5,), 3)
+    assert formula in found.formula
+    assert found.verdict == verdict
+    assert ("given ready-made, and not audited" in found.sentence) is ("given" in formula)
+
+
+def tc_vae(y: Tensor, x: Tensor, log_pz: Tensor, log_qz: Tensor, log_qz_product: Tensor, log_q_zCx: Tensor) -> Tensor:
+    mi, tc, dw = log_q_zCx - log_qz, log_qz - log_qz_product, log_qz_product - log_pz
+    return squares(y, x) + (mi + 6 * tc + dw).sum()
+
+
+# log-densities that are given: beta, and the verdict
+DENSITIES: dict[str, tuple[Callable[..., Tensor], float | None, str]] = {
+    "sums": (lambda y, x, log_pz, log_qz: squares(y, x) + (log_qz - log_pz).sum(), 1, "elbo"),
+    "means": (lambda y, x, log_prior, log_q: squares(y, x) / len(x) + 4 * (log_q - log_prior).mean(), 4, "elbo"),
+    "aggregated": (tc_vae, 1, "unrecognised"),
+    "of each latent": (lambda y, x, log_pz, log_qz_x: squares(y, x) + (log_qz_x.sum(1) - log_pz.sum(1)).sum(), 1, "elbo"),
+    "the wrong sign": (lambda y, x, log_pz, log_qzx: squares(y, x) + (log_pz - log_qzx).sum(), -1, "defective"),
+    "two weights": (lambda y, x, log_pz, log_qzx: squares(y, x) + (2 * log_qzx - log_pz).sum(), None, "defective"),
+    "of each marginal": (
+        lambda y, x, log_qz_x, log_qz, log_prod_qzi, log_pz: squares(y, x)
+        + (log_qz_x - log_qz + 6 * (log_qz - log_prod_qzi) + log_prod_qzi - log_pz).sum(), 1, "unrecognised",
+    ),
+    "a total correlation": (
+        lambda y, x, log_qz, log_qz_product: squares(y, x) + (log_qz - log_qz_product).sum(), None, "unrecognised"
+    ),
+    "all of weight 1": (
+        lambda y, x, log_pz, log_qz, log_qz_x: squares(y, x) + (log_qz_x - log_qz + log_qz - log_pz).sum(), 1, "elbo"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", some(DENSITIES, ("sums", "aggregated")))
+def test_log_densities_given_apart_are_a_kl_of_one_sample(name: str) -> None:
+    loss, beta, verdict = DENSITIES[name]
+    found = audit(loss, (5,), 3)
+    assert (found.verdict, found.rows[0].beta) == (verdict, None if beta is None else pytest.approx(beta))
+    assert ("of the aggregated posterior" in found.sentence) is (verdict == "unrecognised")
+
+
 def test_a_kl_of_classes_of_the_wrong_sign() -> None:
     assert audit(lambda y, x, q: squares(y, x) - of_shares(q), (5,), 6).defects == ("kl-sign",)
 

@@ -526,3 +526,32 @@ def test_a_name_that_the_code_has_for_something_else_is_not_taken() -> None:
     code = step.audit().conversions[0][1]
     assert "- mu)" in code
     assert "mu_**2" in code
+
+
+@pytest.mark.parametrize("how", ["a loop", pytest.param("one line", marks=pytest.mark.hostile)])
+def test_several_losses_of_one_line_are_rows_of_their_own(how: str) -> None:
+    with recon_cli.watch() as step:
+        for _ in range(2):  # another iteration's are the same
+            net, x = nn.Linear(6, 6), torch.rand(5, 6)
+            y = net(x)
+            squares, sizes = 0.5 * (y - x).square().sum(), (y - x).abs().sum()
+            if how == "a loop":
+                for loss in (squares, sizes):
+                    loss.backward(retain_graph=True)
+            else:
+                squares.backward(retain_graph=True), sizes.backward()
+    assert [row.family for row in step.audit().rows][:2] == ["gaussian", "laplace"]
+
+
+@pytest.mark.parametrize("at_once", [False, pytest.param(True, marks=pytest.mark.hostile)])
+def test_a_kl_that_is_derived_apart_is_no_pass(at_once: bool) -> None:
+    with recon_cli.watch() as step:
+        encoder, decoder, x = nn.Linear(6, 6), nn.Linear(3, 6), torch.rand(5, 6)
+        mu, logvar = encoder(x).chunk(2, 1)
+        y = decoder(mu + torch.randn_like(mu) * (logvar / 2).exp())
+        losses = [0.5 * (y - x).square().sum(), 0.5 * (mu**2 + logvar.exp() - logvar - 1).sum()]
+        if at_once:
+            torch.autograd.backward(losses)
+        for loss in () if at_once else losses:
+            loss.backward(retain_graph=True)
+    assert (len(step.audit().rows), step.audit().holds) == (2, False)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from recon_cli.auditing.checks import REDUCING
 from recon_cli.auditing.formulas import at
-from recon_cli.auditing.latents import SQUARED, Latent
+from recon_cli.auditing.latents import Latent
 from recon_cli.auditing.measurements import Measurements, Term
 
 ONE = 1e-6
@@ -90,7 +90,7 @@ class Subject:
     def weighed(self) -> Latent | None:
         """The KL, where it has one weight to set beside the reconstruction's."""
         latent, rec = self.measured.latent, self.term.rec
-        if latent is None or not latent.weight or not rec.additive or self.unmoved or SQUARED in latent.forms:
+        if latent is None or not latent.weight or not rec.additive or self.unmoved or latent.squared:
             return None
         return latent
 

@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from recon_cli.auditing.defects._subject import Finding, Subject
-from recon_cli.auditing.formulas import INVERSES, MEANS, bounds, number
+from recon_cli.auditing.formulas import MEANS, bounds, number
+from recon_cli.auditing.links import words_of
 from recon_cli.auditing.mending import summed
 
 GRAVITY = "wrong"
@@ -28,7 +29,7 @@ def find(subject: Subject) -> Iterator[Finding]:
     own = match.candidate.link if match is not None and match.candidate is not None else ""
     if match is None or not (never := bounds(match.link, own) or shares(subject, own)):
         return
-    made = INVERSES.get(match.link, match.link)
+    made = words_of(match.link) or match.link
     what = re.sub(r"\br\b", lambda _: r, made) if "r" in re.findall(r"\w+", made) else f"{made}({r})"
     whom, logits = ("the mean", own) if own in MEANS else ("the probability of a class", "logits")
     evidence = f"the loss takes {what} for the {logits}, so that {whom} is never {' or '.join(never)}, whatever {r} is"

@@ -27,7 +27,7 @@ def find(subject: Subject) -> Iterator[Finding]:
         return
     if not latent.wrong:
         if subject.measured.alone and (latent.forms or not is_one(abs(subject.times))):
-            what = latent.forms or f"it is {number(abs(subject.times))} times the KL"
+            what = latent.forms.words if latent.forms else f"it is {number(abs(subject.times))} times the KL"
             yield Finding("kl-not-kl", what, f"Write the KL: {kl(subject.measured)}", subject.latent_site)
         return
     dead = " (it never trains)" if latent.dead else ""

@@ -23,16 +23,21 @@ def find(subject: Subject) -> Iterator[Finding]:
     for scale in subject.term.learned:
         if scale.logs is None or scale.logs == 1:
             continue
+        what = scale.what or "log of that scale"
         way = "grows" if scale.grows else "falls"
-        if scale.logs <= 0:
+        if math.isnan(scale.logs):
+            evidence = f"{scale.name} weighs the error, and without errors the loss does not move with it as {what} does"
+        elif scale.logs <= 0:
             how = "has the wrong sign in the loss" if scale.logs else "is not in the loss"
-            evidence = f"{scale.name} weighs the error, and log of that scale {how}: it falls without end as {scale.name} {way}"
+            evidence = f"{scale.name} weighs the error, and {what} {how}: it falls without end as {scale.name} {way}"
         else:
             times = math.exp(-math.log(scale.logs) / scale.power) if scale.power else math.nan
             rest = f"at {times:.4g} times the size of the errors" if scale.power else "elsewhere than at the size of the errors"
-            evidence = (
-                f"{scale.name} weighs the error, and log of that scale is in the loss {scale.logs:.3g} times for each element: "
-                f"trained, the scale comes to rest {rest}"
-            )
-        fix = f"Add log of the scale for every element, within the sum over them; or do not train {scale.name}."
+            once = "sample" if scale.what else "element"
+            count = f"{what} is in the loss {scale.logs:.3g} times for each {once}"
+            evidence = f"{scale.name} weighs the error, and {count}: trained, the scale comes to rest {rest}"
+        every = (
+            f"half of {what} for every sample" if scale.what else "log of the scale for every element, within the sum over them"
+        )
+        fix = f"Add {every}; or do not train {scale.name}."
         yield Finding("log-scale-missing", evidence, fix, subject.reconstruction_site)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from recon_cli.auditing.covariance import SINGULAR
 from recon_cli.auditing.defects._subject import Finding, Subject
 
 GRAVITY = "wrong"
@@ -21,6 +22,17 @@ def find(subject: Subject) -> Iterator[Finding]:
     """Yield it where e^-loss was found to have no sum, or the loss grows too slowly as the data go to infinity."""
     tails, normal, data = subject.term.density, subject.term.rec.normal, subject.term.target or "x"
     if subject.unmoved:
+        return
+    form = subject.term.rec.quadratic
+    if form is not None and not form.definite:
+        least, most = form.ends
+        how = "falls without end" if least < -SINGULAR * most else "is the same everywhere"
+        evidence = (
+            f"each sample's pull is a matrix times its residual, whose eigenvalues run from {least:.4g} to {most:.4g}: along the "
+            f"first of these ways the loss {how}, so e^-loss has no finite integral over {data}"
+        )
+        fix = "Take a positive definite matrix, the inverse of a covariance: add a little to its diagonal."
+        yield Finding("no-density", evidence, fix, subject.reconstruction_site)
         return
     if normal is not None and normal.kind == "no-density":
         evidence = f"{normal.why.replace('as x ', f'as {data} ')}: e^-loss has no finite integral over {normal.support}"

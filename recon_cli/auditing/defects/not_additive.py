@@ -2,11 +2,10 @@
 
 A likelihood of independent elements is a sum over them: -log p(x | mu) = sum_i -log p(x_i | mu_i). Structural similarity
 (SSIM), a correlation, a norm of the whole image or a loss on features is no such sum, so there is no noise to read off it,
-and no sigma and no beta. (e^-norm has an integral that no mean moves: a norm is a density, but of a sample as a whole. So is
-a positive definite quadratic form, a Gaussian with a full covariance.)
+and no sigma and no beta. (e^-norm has an integral that no mean moves: a norm is a density, but of a sample as a whole.)
 
 Use it beside a likelihood, not in place of one. (A noise that is the best of each batch's own residuals couples elements too,
-and is recognised as what it is.)
+and so does a full covariance: these are recognised as what they are.)
 """
 
 from __future__ import annotations
@@ -22,17 +21,12 @@ GRAVITY = "no-likelihood"
 def find(subject: Subject) -> Iterator[Finding]:
     """Yield it where moving some elements changes the gradients of others."""
     rec = subject.term.rec
-    if rec.additive or subject.unmoved or (rec.bound and not subject.term.favour):
+    if rec.additive or rec.quadratic or subject.unmoved or (rec.bound and not subject.term.favour):
         return
     if rec.norm:
         recon, target = names(subject)
         evidence = f"it is the norm of {rec.norm}: the pull on an element is its residual over that norm, which all of them share"
         fix = f"Sum over the elements: 0.5 * ({recon} - {target}).square().sum(), or ({recon} - {target}).abs().sum()"
-        yield Finding("not-additive", evidence, fix, subject.reconstruction_site)
-        return
-    if rec.quadratic:
-        evidence = "each sample's pull is a matrix times its residual, which is a Gaussian's of full covariance, and no sum"
-        fix = "Check it as what it is: recon compare --likelihood multivariate-gaussian:covariance=FILE.npy"
         yield Finding("not-additive", evidence, fix, subject.reconstruction_site)
         return
     yield Finding(

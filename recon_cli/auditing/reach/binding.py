@@ -24,7 +24,7 @@ from recon_cli.auditing.measuring import reconstruction
 from recon_cli.auditing.probes import benign, gradients
 from recon_cli.auditing.reach.call_plans import OF_KL, CallPlan, Slot, substitute
 from recon_cli.auditing.reach.structure import Structure, structure
-from recon_cli.auditing.reach.vocabulary import DATA, LIKELY, PRIORS, meaning_of
+from recon_cli.auditing.reach.vocabulary import DATA, DENSITY, LIKELY, PRIORS, READY, meaning_of
 from recon_cli.auditing.remainders import CROSSES, SCORE
 from recon_cli.errors import ReconError
 
@@ -179,8 +179,10 @@ def costs_of(slot: Slot, plan: CallPlan, seen: Structure | None) -> dict[str, fl
     costs["compared"] = 0.5 if score else costs.get("compared", math.inf)
     if seen is None or not any(key in group for group in seen.groups):
         return costs
-    if key in seen.unread and slot.role == "unknown":
+    if key in seen.unread and slot.role == "unknown" and not DENSITY.match(key):
         return {"skip": 0.0}
+    if key in seen.flat and {key} in seen.groups and (DENSITY.match(key) or READY.match(key)):
+        return {"density" if DENSITY.match(key) else "extra": 0.0}
     if key in seen.divergences and slot.role in ("unknown", "mu", "scale"):
         return {seen.divergences[key][0]: 0.0}
     alone, flat, bent = {key} in seen.groups, key in seen.flat, key in seen.bent
@@ -281,7 +283,7 @@ def tried(problem: Problem, new: Mapping[str, str], by: float) -> Fit | None:
         return None
     whole = latent is not None and (latent.weight or latent.unexplained not in ("", CROSSES)) and not latent.wrong
     good = bool(whole and latent and (latent.meaning or "scale" not in new.values()))
-    exact = known and not odd and (good or not latents and bool(recons))
+    exact = known and not odd and (good or not latents and "prior" not in new.values() and bool(recons))
     worth = 4 * known + 2 * (not odd) + good * (1 + bool(latents)) - 10 * bool(latents and not good)
     return Fit(worth, chosen, odd, exact, by)
 
@@ -341,6 +343,8 @@ def why(slot: Slot, role: str, others: Sequence[str]) -> str:
         return f"{slot.how}, beside the data" if others else f"{slot.how}, with no mean of latents beside it"
     if role == "prior":
         return "by trying: as the prior's it makes a KL"
+    if role in ("density", "extra"):
+        return f"by its name, {slot.key}, and in proportion to it"
     if role == "compared":
         return f"compared with {with_whom or 'no argument'}"
     if slot.role == "unknown":

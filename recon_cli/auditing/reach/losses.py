@@ -20,6 +20,7 @@ from recon_cli.auditing.reach.drawing import Drawing, drawing
 from recon_cli.auditing.reach.recording import Recorder, derivation_site, frames, is_library, variables
 
 PATIENCE = 12  # steps of a critic before one of its generator
+MANY = 8  # losses of one line
 
 
 @dataclass(frozen=True)
@@ -100,8 +101,8 @@ class Watching:
                 self.elsewhere = True
                 return call(*args, **kwargs)
             loss = loss_of(args) if args else kwargs.get("tensors", kwargs.get("outputs"))
-            loss = loss[0] if isinstance(loss, (list, tuple)) and loss else loss
-            self.derived(loss, *derivation_site(2))
+            for each in loss if isinstance(loss, (list, tuple)) and loss else [loss]:
+                self.derived(each, *derivation_site(2))
             self.recorder.recording = False
             try:
                 return call(*args, **kwargs)
@@ -117,7 +118,7 @@ class Watching:
         self.counts[where] = self.counts.get(where, 0) + 1
         fresh = self.pending(loss)
         if self.counts[where] > self.iteration:
-            if fresh and self.iteration == 1:  # one line in a loop over losses: another, of other parameters
+            if self.iteration == 1 and (fresh or self.another(loss, where)):  # one line, or a loop over losses
                 self.keep(loss, where)
                 return
             self.repeats += 1
@@ -143,6 +144,15 @@ class Watching:
             functional = of_functorch.is_gradtrackingtensor(loss)
             drawn = drawing(self.recorder.tape, whole) if len(whole.leaves) > 1 else None
             self.losses.append(DerivedLoss(whole, where, self.notes(), functional, self.names(), drawn))
+
+    def another(self, loss: Any, where: str) -> bool:
+        """Whether a loss that is derived at a line is made by other operations than those that were derived there before."""
+        if self.over or not isinstance(loss, Tensor):
+            return False
+        before = [[operation.name for operation in each.cut.path] for each in self.losses if each.site == where]
+        with torch.no_grad():
+            path = cut(self.recorder.tape, self.recorder.number(loss)).path
+        return bool(path) and len(before) < MANY and [operation.name for operation in path] not in before
 
     def names(self) -> dict[int, str]:
         """Return what the user's code that is running calls tensors of the step, the innermost name of each."""

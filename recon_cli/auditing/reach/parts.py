@@ -46,6 +46,7 @@ class Parts:
     scores: list[int] = field(default_factory=list)
     codes: list[int] = field(default_factory=list)
     labelled: list[int] = field(default_factory=list)  # compared with labels, beside what is compared with data
+    shaping: list[int] = field(default_factory=list)  # of which the covariance of what is compared with data is made
     probs: list[int] = field(default_factory=list)
     rest: list[int] = field(default_factory=list)
 
@@ -133,9 +134,11 @@ def parts_of(step: LiveStep) -> Parts:
     outputs = {pair.output for pair in pairs} | {*spreads, *unclear}
     rest = [number for number in alive if number not in outputs]
     mixed = entangled(step, before, pairs, rest)
+    forms = len(pairs) == 1 and not spreads and not unclear and is_form(step, pairs[0].output, pairs[0].target)
+    shaping = [n for n in mixed if forms and step.values[n].shape[:1] == step.values[pairs[0].output].shape[:1]]
     mixed += [n for n in alive if n in step.cut.foreign and step.values[n].numel() == 1]  # a term that came ready
     stopped = [n for n in step.cut.leaves if n not in alive and step.values[n].is_floating_point() and counts(step, n)]
-    rest = [number for number in rest if number not in mixed]
+    rest, mixed = [n for n in rest if n not in mixed], [n for n in mixed if n not in shaping]
     codes = coupled(step, before, rest)
     probs = [number for number in rest if number not in codes and is_discrete(step, number)]
     rest = [number for number in rest if number not in (*codes, *probs)]
@@ -152,7 +155,7 @@ def parts_of(step: LiveStep) -> Parts:
     main = [pair for pair in pairs if pair.classes is None] or pairs[:1]
     labelled = [pair.output for pair in pairs if pair not in main]
     return Parts(
-        main, spreads, means, scales, scores, codes, labelled,
+        main, spreads, means, scales, scores, codes, labelled, shaping,
         probs, [*unclear, *mixed, *stopped, *(n for n in rest if n not in (*means, *scales, *scores))],
     )  # fmt: skip
 
@@ -226,7 +229,11 @@ def comparisons(step: LiveStep, before: Mapping[int, Tensor]) -> list[Compared]:
             if weighs(step, before, number, output, changed, half):
                 continue
             pair = paired(output, number, changed, half, value)
-            if pair is None and value.is_floating_point() and is_along(before[output], step.values[output], value):
+            if (
+                pair is None
+                and value.is_floating_point()
+                and (is_along(before[output], step.values[output], value) or is_form(step, output, number))
+            ):
                 pair = Compared(output, number)
             if pair is not None and (output not in pairs or better(step, pair, pairs[output])):
                 pairs[output] = pair
@@ -284,6 +291,16 @@ def paired(output: int, number: int, changed: Tensor, half: Tensor, value: Tenso
     return None
 
 
+def is_form(step: LiveStep, output: int, number: int) -> bool:
+    """Whether an output's gradient is a matrix times its distance from a constant."""
+    shape, data = step.values[output].shape, step.values[number]
+    if shape.numel() != data.numel() or not step.vanishes(output, number):
+        return False
+    residual = far(step.values[output], 0.1)
+    once, twice = (step.pull(output, data.reshape(shape) + by * residual) for by in (1, 2))
+    return bool(once.any()) and bool((twice - 2 * once).abs().max() <= SMALL * once.abs().max())
+
+
 def are_events(value: Tensor, axis: int) -> bool:
     """Whether vectors along an axis are what a likelihood of vectors has for data: shares or counts of classes, or directions."""
     shares = bool((value >= 0).all()) and bool((value.sum(axis) - 1).abs().max() < 1e-5)
@@ -315,7 +332,7 @@ def apart(step: LiveStep, before: Mapping[int, Tensor], pairs: list[Compared]) -
 
 def latents_of(step: LiveStep, rest: list[int]) -> tuple[list[int], list[int]]:
     """Return the outputs that are means of latents, and their scales (as many, or none), in pairs."""
-    linear = [number for number in rest if is_linear(step, number)]
+    linear = [number for number in rest if is_linear(step, number) or (len(rest) > 1 and is_scaled(step, number))]
     means, scales = [], []
     left = [number for number in rest if number not in linear]
     for number in linear:
@@ -357,6 +374,20 @@ def is_linear(step: LiveStep, number: int) -> bool:
         if bool(bend <= 1e-9 * three.abs().max()) and bool(rise > 1e-9 * three.abs().max()):
             return True
     return False
+
+
+def is_scaled(step: LiveStep, number: int) -> bool:
+    """Whether an output's gradient is a number times itself, and another one further out, as of a function of a KL."""
+    ratios = []
+    for by in (1.0, 3.0):
+        value = far(step.values[number], by)
+        try:
+            ratios.append(step.pull(number, value) / value)
+        except Exception:  # of the user's operations, at other values
+            return False
+    first, other = (each.flatten()[0] for each in ratios)
+    even = all(bool(((each - one).abs() <= 1e-7 * one.abs()).all()) for each, one in zip(ratios, (first, other), strict=True))
+    return even and bool(first.isfinite()) and bool(first != other)
 
 
 def coupled(step: LiveStep, before: Mapping[int, Tensor], rest: list[int]) -> list[int]:

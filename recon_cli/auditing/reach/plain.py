@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from recon_cli.auditing.divergence import DEVIATION, PRIOR, Gaussians
-from recon_cli.auditing.latent_fields import Deviation
+from recon_cli.auditing.divergence import Gaussians
+from recon_cli.auditing.latent_fields import DEVIATION, PRIOR, Deviation
 from recon_cli.auditing.probes import generator
 from recon_cli.auditing.reach.cutting import varied
 from recon_cli.auditing.reach.parts import Compared, LiveStep

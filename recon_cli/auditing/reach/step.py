@@ -16,7 +16,7 @@ from recon_cli.auditing.calling import Layout, Problem, Sizes
 from recon_cli.auditing.divergence import Latent
 from recon_cli.auditing.fields import POINTS
 from recon_cli.auditing.measurements import Measurements, measure
-from recon_cli.auditing.measuring import LARGE
+from recon_cli.auditing.measuring import is_wide
 from recon_cli.auditing.probes import generator
 from recon_cli.auditing.reach.call_plans import CallPlan, Slot
 from recon_cli.auditing.reach.callables import Reached
@@ -258,11 +258,15 @@ def weighted(step: LiveStep) -> int:
     cut = step.cut
     data = {n for n in cut.constants if n not in cut.noise and varied(step.values[n])}
     behind = made_of(cut.path, {*cut.leaves, *data})
+    makers = {n: operation for operation in cut.path for n in operation.made}
     for operation in cut.path:
-        of = behind.get(operation.made[0], frozenset()) if operation.name in ("logsumexp", "_softmax") else frozenset()
-        if of & data and len(of - data) > 1:
-            axis = operation.arguments[1]
-            return int(cut.shapes[operation.inputs[0]][axis[0] if isinstance(axis, list) else axis])
+        reducing = operation if operation.name in ("logsumexp", "_softmax") else None
+        if operation.name == "log" and (mean := makers.get(operation.inputs[0])) is not None and mean.name in ("mean", "sum"):
+            reducing = mean if (power := makers.get(mean.inputs[0])) is not None and power.name == "exp" else None  # by hand
+        of = behind.get(operation.made[0], frozenset()) if reducing is not None else frozenset()
+        if reducing is not None and len(reducing.arguments) > 1 and of & data and len(of - data) > 1:
+            axis = reducing.arguments[1]
+            return int(cut.shapes[reducing.inputs[0]][axis[0] if isinstance(axis, list) else axis])
     return 0
 
 
@@ -338,14 +342,20 @@ def problem_of(step: LiveStep, parts: Parts, derived: DerivedLoss) -> tuple[Prob
         if group in ("", end):
             slots.append(Slot(x, "target", how, group=group))
         where |= {output: [pair.output], x: [pair.target]}
-    for usual, role, numbers in (("spread", "spread", parts.spreads), ("mu", "mu", means), ("scale", "scale", parts.scales)):
+    beside = parts.spreads or parts.shaping
+    for usual, role, numbers in (
+        ("spread", "spread", beside),
+        ("mu", "mu", means),
+        ("scale", "scale", parts.scales),
+    ):
         if numbers:
             key = names.of(numbers, usual)
             slots.append(Slot(key, role, f"an output of the network, {' and '.join(spell(shapes[n]) for n in numbers)}"))
             where[key] = numbers
     own = ("recon", "target", "spread")
     named: dict[str, tuple[int, ...]] = {}
-    named |= {} if layout.classes else {s.key: (math.prod(shapes[where[s.key][0]]) // B,) for s in slots if s.role in own}
+    for slot in slots if not layout.classes else ():
+        named |= {slot.key: (sum(math.prod(shapes[n]) for n in where[slot.key]) // B,)} if slot.role in own else {}
     for n in parts.probs:
         slots.append(Slot(key := names.of([n], "logits"), "probs", f"an output of the network, {spell(shapes[n])}"))
         where[key], named[key] = [n], shapes[n][1:]
@@ -357,6 +367,6 @@ def problem_of(step: LiveStep, parts: Parts, derived: DerivedLoss) -> tuple[Prob
         reached, plan, Sizes(B, sample, (K,)), layout, shapes=named, pick=lambda result: result, picked="what is derived"
     )
     data = torch.cat([step.values[n].flatten() for n in targets if step.values[n].is_floating_point()] or [torch.empty(0)])
-    if len(data) and bool(data.abs().max() > LARGE):
+    if len(data) and is_wide(data):
         problem = problem.at(data=data[torch.randint(0, len(data), (POINTS,), generator=generator(3))])
     return problem, {numbers[0]: key for key, numbers in where.items()}

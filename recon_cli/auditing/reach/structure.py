@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from recon_cli.auditing.calling import Layout, Problem, Sizes
-from recon_cli.auditing.divergence import DEVIATION, Gaussians
+from recon_cli.auditing.divergence import Gaussians
+from recon_cli.auditing.latent_fields import DEVIATION
 from recon_cli.auditing.picking import picker
 from recon_cli.auditing.probes import benign, gradients, keep
 

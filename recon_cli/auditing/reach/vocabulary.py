@@ -20,6 +20,7 @@ ROLES = {  # what --args may say of an argument
     "prior": "the prior's mean or scale",
     "length": "how long each sample is",
     "compared": "one of two that are compared with one another and are no data: codes, scores",
+    "density": "log q(z|x) or log p(z) of a sample, computed outside",
     "extra": "another term, left at 0",
     "skip": "nothing that matters: None is passed",
 }
@@ -36,6 +37,9 @@ SCALES = {
 }
 SPREAD = re.compile(
     rf"(x|rec|recon|dec|decoder|out|output|pred|y|recon_x|x_?hat|x_?dec|x_?rec)_?({'|'.join(SCALE_WORDS.values())})$", re.I
+)
+MATRIX = re.compile(
+    r"(\w+_)?(scale_?tril|tril|chol(esky)?(_factor)?|cov(ariance)?(_?matrix)?|precision_?matrix|prec_?mat)(_x)?$", re.I
 )
 # What a name must be, whole, to have a role: regular expressions, the first role that fits.
 NAMED = {
@@ -89,6 +93,9 @@ LIKELY = {  # which of two of one role is the other, where there is none: f(y, t
     "recon": re.compile(r"(y|inputs?|outputs?)$", re.I),
     "target": re.compile(r"(out|outputs?|generated)$", re.I),
 }
+# Of arguments that move the loss in proportion and lean on no other.
+DENSITY = re.compile(r"(log_?(p_?z|prior|q|posterior|prod|marg|agg)\w*)$", re.I)
+READY = re.compile(r"(mi|tc|mutual_?info\w*|total_?corr\w*|dw_?kl|dimwise_?kl|\w+_(mi|tc)|(mi|tc|dw_?kl)_\w+)$", re.I)
 PATTERNS = [(role, re.compile(f"(?:{'|'.join(words.split())})$", re.I)) for role, words in NAMED.items()]
 TENSOR_WORDS = {
     "kl",
@@ -125,6 +132,8 @@ RECORDS = re.compile(r"(storer|logs?|log_dict|metrics|history)$")
 
 def meaning_of(name: str) -> str | None:
     """Return what a name says of the latents' scale, whatever its number."""
+    if MATRIX.match(name):
+        return "matrix"
     plain = re.sub(r"(?<=[a-z])_?\d$", "", name, flags=re.I)
     return next((meaning for each in (name, plain) for meaning, pattern in SCALES.items() if pattern.match(each)), None)
 
@@ -136,6 +145,8 @@ def role_of(name: str) -> str | None:
         return None
     if "pad" in bare.lower():
         return "mask"
+    if MATRIX.match(bare):
+        return "spread"
     if SPREAD.match(bare) and not re.match(r"(log_?sigma_?x_?2)$", bare, re.I):
         return "spread"
     if meaning_of(bare):
