@@ -129,7 +129,10 @@ class Watch(TorchFunctionMode):
         if name in ADDING and ((first[0] and second[1] and not second[0]) or (second[0] and first[1] and not first[0])):
             self.broadcasts.append(shapes)
         if len(self.leaves) > 2 and not laid and ((first[0] and second[2]) or (second[0] and first[2])):
-            self.uneven.append(shapes)
+            recon, target = pair if first[0] else pair[::-1]
+            reduced = [part.numel() < max(leaf.numel() for leaf in self.leaves[n]) for part, n in ((recon, 0), (target, 2))]
+            if reduced != [False, True]:  # a mean that is taken of the target alone is meant so, as that with an axis of 1 is
+                self.uneven.append(shapes)
 
 
 def depends(value: Tensor, leaves: Any) -> bool:
