@@ -161,8 +161,11 @@ def bench(
             done += 1
             if progress is not None:
                 progress(done, f"{likelihood.name}, {size:,} elements")
-    clock = "Seconds of the processor" if of_processor(where) else "Seconds"
-    notes = [f"On {_device_name(where)}, float32. {clock}, medians of {repeats}, each side taken in turn.", *busy, *uncompiled]
+    notes = [
+        f"On {_device_name(where)}, float32. {clock(where).capitalize()}, medians of {repeats}, each side taken in turn.",
+        *busy,
+        *uncompiled,
+    ]
     notes += busy_meanwhile(rows)
     tables = [Table.of("bench", Timing, rows), *([Table.of("files", FileTiming, file_rows)] if files else [])]
     return Report("bench", tables, notes)
@@ -308,8 +311,8 @@ def timed(
         way()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
-        processor, clock = time.process_time() - processor, time.perf_counter() - start
-        return processor if own else clock, clock
+        processor, elapsed = time.process_time() - processor, time.perf_counter() - start
+        return processor if own else elapsed, elapsed
 
     turns = list[dict[str, tuple[float, float]]]()
     for turn in range(repeats + 1):
@@ -318,8 +321,8 @@ def timed(
             after(turn, {name: taken for name, (taken, _) in turns[-1].items()})
     spreads = {}
     for name in ways:
-        taken, clock = zip(*(turn[name] for turn in turns[1:]), strict=True)
-        spreads[name] = Spread.of(taken, max(0.0, 1 - sum(taken) / sum(clock)) if own else None)
+        taken, elapsed = zip(*(turn[name] for turn in turns[1:]), strict=True)
+        spreads[name] = Spread.of(taken, max(0.0, 1 - sum(taken) / sum(elapsed)) if own else None)
     return {name: taken for name, (taken, _) in turns[0].items()}, spreads
 
 
@@ -327,6 +330,11 @@ def of_processor(device: torch.device) -> bool:
     """Return whether seconds are those of the processor: on one thread of it, where others' work is no part of them."""
     fine = time.get_clock_info("process_time").resolution < 1e-5  # not on Windows
     return fine and device.type == "cpu" and torch.get_num_threads() == 1
+
+
+def clock(device: torch.device) -> str:
+    """Return whose seconds are taken, in words."""
+    return "seconds of the processor" if of_processor(device) else "seconds"
 
 
 def busy_meanwhile(rows: Sequence[Timing]) -> list[str]:

@@ -11,11 +11,13 @@ import numpy
 import torch
 
 from recon_cli import likelihoods, sources
-from recon_cli.benchmark.compare import ENGINES, MOST, load, peak, timed
+from recon_cli.benchmark.compare import ENGINES, MOST, clock, load, peak, timed
 from recon_cli.comparison import compare
 from recon_cli.errors import ReconError, unknown
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.report import Report, Table, column
+
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def bench_sparse(
 
                 for each in ENGINES[1:] if engine == "both" else (engine,):
                     ways: dict[str, Callable[[], object]] = {each: lambda each=each: compared(each)}  # type: ignore[misc]
-                    spread = timed(ways, repeats, torch.device("cpu"))[1][each]
+                    spread = timed(ways, repeats, CPU)[1][each]
                     rows.append(
                         SparseTiming(
                             likelihood=str(likelihood),
@@ -74,14 +76,17 @@ def bench_sparse(
                             most=spread.most,
                             each=spread.median / size * 1e9,
                             gigabytes=8 * size / spread.median / 1e9,
-                            memory=peak(ways[each], torch.device("cpu")),
+                            memory=peak(ways[each], CPU),
                         )
                     )
             done += 1
             if progress is not None:
                 progress(done, f"{likelihood.name}, {size:,} elements")
     threads = f"{torch.get_num_threads()} thread{'s' * (torch.get_num_threads() != 1)}"
-    notes = [f"Two sparse files of float32, which read as zeros, on cpu, {threads}. Medians of {repeats}.", *busy]
+    notes = [
+        f"Two sparse files of float32, which read as zeros, on cpu, {threads}. {clock(CPU).capitalize()}, medians of {repeats}.",
+        *busy,
+    ]
     return Report("bench", [Table.of("sparse", SparseTiming, rows)], notes)
 
 

@@ -10,7 +10,7 @@ import numpy
 import torch
 
 from recon_cli.benchmark import rivals
-from recon_cli.benchmark.compare import load, timed
+from recon_cli.benchmark.compare import clock, load, timed
 from recon_cli.benchmark.rivals import BATCH, COLOUR, ELEMENTS, HIDDEN, LATENT, PICTURES, ROWS
 from recon_cli.errors import ReconError
 from recon_cli.report import Report, Table, column
@@ -94,7 +94,7 @@ def bench_training(
     threads = f", {torch.get_num_threads()} threads" if where.type == "cpu" else ""
     notes = [
         f"{count:,} images of {'x'.join(map(str, shape))}, a VAE of {f'{ELEMENTS}-' if mlp else 'convolutions, '}"
-        f"{HIDDEN}-{LATENT}, batches of {BATCH}, on {where}{threads}. Medians of "
+        f"{HIDDEN}-{LATENT}, batches of {BATCH}, on {where}{threads}. {clock(where).capitalize()}, medians of "
         f"{repeats}, each in turn, after a first time that is not counted (it compiles). recon: {likelihood}, its epoch's "
         f"figures included; tutorial: BCE on the same bytes.",
         *busy,

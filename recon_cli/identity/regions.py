@@ -102,9 +102,10 @@ class Interval(Region):
         return _between(self, values) if self.closed else (values > self.low) & (values < self.high)
 
     def holds(self, values: Tensor) -> bool:
-        if self.whole or not values.numel():
+        if not hasattr(values, "numel") or not values.numel():  # of numpy's, or none
             return super().holds(values)
-        return bool(self.contains(values.amin()) & self.contains(values.amax()))  # NaN if any is; both at once take longer
+        ends = self.contains(values.amin()) & self.contains(values.amax())  # NaN if any is; both at once take longer
+        return bool(ends) and (not self.whole or all(part.equal(part.round()) for part in values.reshape(-1).split(SOME)))
 
     def keep(self, values: Tensor) -> Tensor:
         """Return the values moved inside, a thousandth of the width from the ends; a thousandth from a single end.
@@ -438,11 +439,10 @@ def inside(mu: Tensor, domain: Region) -> tuple[Tensor, int]:
 
 def first_of(mask: Tensor) -> tuple[int, ...]:
     """Return the index of the first true entry."""
-    place, index = int(mask.flatten().byte().argmax()), []
+    place, index = int(mask.flatten().byte().argmax()), list[int]()
     for size in reversed(mask.shape):
-        place, here = divmod(place, size)
-        index.append(here)
-    return tuple(reversed(index))
+        place, index = place // size, [place % size, *index]
+    return tuple(index)
 
 
 def plain(value: object) -> str:

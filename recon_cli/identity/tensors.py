@@ -80,8 +80,9 @@ def half_square(values: Tensor, intercept: float | Tensor) -> Tensor:
     """Return values^2/2 + intercept, in one pass."""
     import torch
 
-    start = intercept if isinstance(intercept, torch.Tensor) else values.new_tensor(intercept)
-    return torch.addcmul(start, values, values, value=0.5)
+    if not isinstance(intercept, torch.Tensor):
+        intercept = values.new_tensor(intercept)
+    return torch.addcmul(intercept, values, values, value=0.5)
 
 
 def none_below(values: Tensor, low: float, high: float | None = None) -> bool:
