@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 from torch import nn
@@ -32,7 +32,8 @@ def unset(kind: type[Layer], *arguments: Any, **options: Any) -> Layer:
 
     As ``torch.nn.utils.skip_init``, which imports sympy (a third of a second).
     """
-    layer: Layer = type(kind.__name__, (kind,), {"reset_parameters": lambda _: None})(*arguments, **options)
+    bare = cast(type[Layer], type(kind.__name__, (kind,), {"reset_parameters": lambda _: None}))
+    layer = bare(*arguments, **options)
     layer.__class__ = kind
     return layer
 

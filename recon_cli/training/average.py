@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
 from torch import nn
 
 from recon_cli.errors import ReconError
@@ -51,7 +50,8 @@ class Average:
         if not self.mean:
             self.mean = {name: value.clone() for name, value in self.parts.items()}
         else:
-            torch._foreach_lerp_([*self.mean.values()], [*self.parts.values()], 1 / (done - self.first))
+            for name, value in self.parts.items():
+                self.mean[name].lerp_(value, 1 / (done - self.first))
 
     def restore(self) -> bool:
         """Give network and noise their means, and return whether there are any."""
