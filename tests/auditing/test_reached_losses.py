@@ -320,3 +320,37 @@ def test_names_of_a_functions_own_are_not_those_of_its_file(tmp_path: Path) -> N
         for note in result.notes
         if "not there" in note or "not run" in note.replace("without running", "") or "parser" in note
     ]
+
+
+def test_codes_that_are_compared_with_one_another_are_no_reconstruction() -> None:
+    def loss(z_e, z_q):
+        return F.mse_loss(z_q, z_e.detach()) + 0.25 * F.mse_loss(z_e, z_q.detach())
+
+    with pytest.raises(ReconError, match="could not be matched: z_e, z_q"):
+        audit(loss, **ROWS)
+
+
+OLD_STYLE = """
+from nowhere import Base, Layer
+from torch import nn
+
+class Vae(Base):
+    def __init__(self, width):
+        super(Vae, self).__init__()
+        self.layer = Layer(width)
+
+    def loss(self, recon, x):
+        return Vae.lines(recon, x) + again(self, 0)
+
+    @staticmethod
+    def lines(a, b):
+        return (a - b).abs().sum()
+
+def again(model, depth):
+    return 0.0 if depth > 1 else again(model, depth + 1)
+"""
+
+
+def test_a_class_and_a_function_that_name_themselves(tmp_path: Path) -> None:
+    (tmp_path / "old.py").write_text(OLD_STYLE)
+    assert audit(f"{tmp_path / 'old.py'}:Vae.loss", **ROWS).rows[0].family == "laplace"

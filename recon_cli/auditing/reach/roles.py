@@ -13,7 +13,7 @@ from torch import Tensor
 
 from recon_cli.auditing.limiting import Lacking
 from recon_cli.auditing.reach.asking import SKIPPED, around, asked, handed_on, keys_of, parameters_of, read, wanted
-from recon_cli.auditing.reach.call_plans import BoundNumber, CallPlan, DecoderOutputs, Pair, Slot, Stacked, substitute
+from recon_cli.auditing.reach.call_plans import OBJECT, BoundNumber, CallPlan, DecoderOutputs, Pair, Slot, Stacked, substitute
 from recon_cli.auditing.reach.callables import Reached
 from recon_cli.auditing.reach.expressions import Expression, resolved
 from recon_cli.auditing.reach.objects import Stand, head_of
@@ -212,9 +212,9 @@ def shaped(node: Node, call: CallPlan, word: str | None, missing: list[str], fal
 def by_use(node: Node, name: str, role: str | None, call: CallPlan) -> Slot | None:
     """Return the slot of a value whose role is what is done with it, whatever its name; None of any other."""
     if "posterior" in node.uses:
-        return Slot(node.key, "posterior", "it is a distribution")
+        return Slot(node.key, "posterior", OBJECT)
     if "prior" in node.uses or (role is None and ("attr", "log_prob") in node.parts and PRIOR_WORDS.match(name)):
-        return Slot(node.key, "prior", "it is a distribution", "distribution")
+        return Slot(node.key, "prior", OBJECT, "distribution")
     if role is None and "softmax" in node.uses and not of_data(node, call):
         return Slot(node.key, "probs", "a softmax of it is taken")
     if role is None and node.uses & {"index", "mask"} and "labels" not in node.uses:
