@@ -137,7 +137,7 @@ def told(x: Signal, y):
     return (x - y).abs().sum()
 
 def options(x, y):
-    return opt.weight * (x - y).abs().sum() + opt.rest
+    return opt.weight * (x - y).abs().sum() + opt.rest.value
 
 def calls(x, y):
     return helper(x, y)
@@ -154,7 +154,7 @@ def test_what_is_not_there_and_only_told_is_left_out_and_the_rest_is_named(tmp_p
     (row,) = audit(f"{file}:told", **ROWS).rows
     assert (row.family, row.verdict) == ("laplace", "reconstruction-only")
     for name, words in {
-        "options": "--bind opt.rest=1 --bind opt.weight=1",
+        "options": "--bind opt.rest.value=1 --bind opt.weight=1",
         "calls": 'calls helper, which is not there.*--bind "helper=EXPRESSION"',
         "imports": "imports when it is called, and cannot: ModuleNotFoundError: No module named 'nowhere'",
     }.items():
