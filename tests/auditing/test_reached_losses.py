@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch.distributions import Normal, kl_divergence
+from torch.distributions import LogNormal, Normal, kl_divergence
 from torch.nn import functional as F
 
 from recon_cli.auditing import audit
@@ -354,3 +354,11 @@ def again(model, depth):
 def test_a_class_and_a_function_that_name_themselves(tmp_path: Path) -> None:
     (tmp_path / "old.py").write_text(OLD_STYLE)
     assert audit(f"{tmp_path / 'old.py'}:Vae.loss", **ROWS).rows[0].family == "laplace"
+
+
+def test_a_log_normal_of_two_columns_is_a_likelihood() -> None:
+    def loss(y_pred, y_actual):
+        return -LogNormal(y_pred[..., 0], F.softplus(y_pred[..., 1])).log_prob(y_actual)
+
+    (row,) = audit(loss, **ROWS).rows
+    assert row.verdict == "reconstruction-only"
