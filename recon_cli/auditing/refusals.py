@@ -39,7 +39,7 @@ def refusal(problem: Problem, refused: list[tuple[str, BaseException]]) -> Recon
         return unnamed(problem, getattr(error, "name", None) or (re.findall(r"'(\w+)'", str(error)) or ["name"])[0])
     if isinstance(error, AttributeError):
         name = (re.findall(r"no (?:attribute )?'(\w+)'", str(error)) or ["name"])[0]
-        if settings := [key for key in problem.plan.trace.nodes if is_setting(problem.plan, key)]:
+        if settings := [key for key in problem.plan.trace.nodes if is_setting(problem.plan, key, problem.reached.tree)]:
             return needed(settings, problem.plan, problem.reached)
         if problem.reached.bound and type(getattr(error, "obj", None)) is type(problem.reached.owner):
             return Lacking(

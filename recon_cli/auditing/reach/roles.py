@@ -277,7 +277,7 @@ def leaf(name: str, word: str | None, key: str) -> object:
 
 def needed(missing: list[str], call: CallPlan, reached: Reached) -> Lacking:
     """Return the error for numbers, words and attributes that only the user knows."""
-    missing = list(dict.fromkeys([*missing, *(key for key in call.trace.nodes if is_setting(call, key))]))
+    missing = list(dict.fromkeys([*missing, *(key for key in call.trace.nodes if is_setting(call, key, reached.tree))]))
     inside = {key: call.trace.nodes[key].of("attr") if key in call.trace.nodes else {} for key in missing}
     missing = [place for key in missing for place in ([f"{key}.{part}" for part in inside[key]] or [key])]
     options, several = list[str](), list[str]()
@@ -326,11 +326,12 @@ def made(result: object) -> bool:
     return callable(result) and not isinstance(result, (Tensor, type))
 
 
-def is_setting(call: CallPlan, key: str) -> bool:
-    """Whether it is an attribute of self that is read as a value, and that is not there."""
+def is_setting(call: CallPlan, key: str, tree: ast.AST | None) -> bool:
+    """Whether it is an attribute of self that is read as a value, and that is not there; it may be asked about alone."""
     node = call.trace.nodes[key]
     called = ("call", "") in node.parts and "loss" not in node.uses
-    return key.startswith("self.") and not called and key[5:] not in call.inner
+    read = node.touched or bool(compared(tree, key))
+    return key.startswith("self.") and read and not called and key[5:] not in call.inner
 
 
 def stem(name: str, role: str) -> str:
