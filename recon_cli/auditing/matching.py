@@ -16,7 +16,7 @@ from recon_cli.auditing.measuring import reconstruction
 from recon_cli.auditing.norms import bound, norm
 from recon_cli.auditing.picking import picker
 from recon_cli.auditing.probes import benign, gradients, keep
-from recon_cli.auditing.reach.call_plans import CallPlan, Slot, Stacked, substitute
+from recon_cli.auditing.reach.call_plans import OBJECT, CallPlan, Slot, Stacked, substitute
 from recon_cli.auditing.refusals import Detached, Unfit, fatal, refusal
 from recon_cli.errors import ReconError
 from recon_cli.identity.shapes import spell
@@ -40,7 +40,8 @@ def layouts(problem: Problem) -> list[Layout]:
     )
     kl = ["batch", "scalar", "list"] if plan.role("kl") else ["batch"]
     kl = ["batch", "scalar", "latent", "data"] if plan.role("density") else kl
-    posterior = ["pair", "object"] if plan.role("posterior") else ["pair"]
+    posteriors = plan.role("posterior")
+    posterior = ["object"] if any(slot.how == OBJECT for slot in posteriors) else ["pair", "object"] if posteriors else ["pair"]
     every = [Layout(r, t, z, m, k, p, c) for (r, t, c), z, m, k, p in itertools.product(data, latent, mask, kl, posterior)]
     if any("index" in problem.plan.trace.nodes[s.key].uses for s in plan.role("mask") if s.key in plan.trace.nodes):
         every += [replace(layout, long=True) for layout in every if layout.mask == mask[0]]

@@ -39,7 +39,7 @@ def refusal(problem: Problem, refused: list[tuple[str, BaseException]]) -> Recon
         return unnamed(problem, getattr(error, "name", None) or (re.findall(r"'(\w+)'", str(error)) or ["name"])[0])
     if isinstance(error, AttributeError):
         name = (re.findall(r"no (?:attribute )?'(\w+)'", str(error)) or ["name"])[0]
-        if settings := [key for key in problem.plan.trace.nodes if is_setting(problem.plan, key)]:
+        if settings := [key for key in problem.plan.trace.nodes if is_setting(problem.plan, key, problem.reached.tree)]:
             return needed(settings, problem.plan, problem.reached)
         if problem.reached.bound and type(getattr(error, "obj", None)) is type(problem.reached.owner):
             return Lacking(
@@ -73,8 +73,9 @@ def unnamed(problem: Problem, name: str) -> Lacking:
     spelled, tree = problem.reached.spelled, problem.reached.tree or ast.Module([], [])
     options = getattr(problem.reached.code, "__globals__", {}).get("__parsed__", {})
     called = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
-    of_it = [n for n in ast.walk(tree) if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name) and n.value.id == name]
-    read = list(dict.fromkeys(n.attr for n in of_it if n not in called))
+    of_it = [n for n in ast.walk(tree) if isinstance(n, ast.Attribute) and re.fullmatch(rf"{name}(\.\w+)+", ast.unparse(n))]
+    whole = [n for n in of_it if n not in called and not any(n is other.value for other in of_it)]
+    read = list(dict.fromkeys(ast.unparse(n).removeprefix(f"{name}.") for n in whole))
     if defaults := " ".join(f"--bind {name}.{attr}={options[attr]}" for attr in read if attr in options):
         return Lacking(f"{spelled} reads {name}, which is not there.", f"By the file's own defaults: {defaults}")
     if any(root_of(node) == name for node in called):

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch.distributions import Normal, kl_divergence
+from torch.distributions import LogNormal, Normal, kl_divergence
 from torch.nn import functional as F
 
 from recon_cli.auditing import audit
@@ -137,7 +137,7 @@ def told(x: Signal, y):
     return (x - y).abs().sum()
 
 def options(x, y):
-    return opt.weight * (x - y).abs().sum() + opt.rest
+    return opt.weight * (x - y).abs().sum() + opt.rest.value
 
 def calls(x, y):
     return helper(x, y)
@@ -154,7 +154,7 @@ def test_what_is_not_there_and_only_told_is_left_out_and_the_rest_is_named(tmp_p
     (row,) = audit(f"{file}:told", **ROWS).rows
     assert (row.family, row.verdict) == ("laplace", "reconstruction-only")
     for name, words in {
-        "options": "--bind opt.rest=1 --bind opt.weight=1",
+        "options": "--bind opt.rest.value=1 --bind opt.weight=1",
         "calls": 'calls helper, which is not there.*--bind "helper=EXPRESSION"',
         "imports": "imports when it is called, and cannot: ModuleNotFoundError: No module named 'nowhere'",
     }.items():
@@ -320,3 +320,45 @@ def test_names_of_a_functions_own_are_not_those_of_its_file(tmp_path: Path) -> N
         for note in result.notes
         if "not there" in note or "not run" in note.replace("without running", "") or "parser" in note
     ]
+
+
+def test_codes_that_are_compared_with_one_another_are_no_reconstruction() -> None:
+    def loss(z_e, z_q):
+        return F.mse_loss(z_q, z_e.detach()) + 0.25 * F.mse_loss(z_e, z_q.detach())
+
+    with pytest.raises(ReconError, match="could not be matched: z_e, z_q"):
+        audit(loss, **ROWS)
+
+
+OLD_STYLE = """
+from nowhere import Base, Layer
+from torch import nn
+
+class Vae(Base):
+    def __init__(self, width):
+        super(Vae, self).__init__()
+        self.layer = Layer(width)
+
+    def loss(self, recon, x):
+        return Vae.lines(recon, x) + again(self, 0)
+
+    @staticmethod
+    def lines(a, b):
+        return (a - b).abs().sum()
+
+def again(model, depth):
+    return 0.0 if depth > 1 else again(model, depth + 1)
+"""
+
+
+def test_a_class_and_a_function_that_name_themselves(tmp_path: Path) -> None:
+    (tmp_path / "old.py").write_text(OLD_STYLE)
+    assert audit(f"{tmp_path / 'old.py'}:Vae.loss", **ROWS).rows[0].family == "laplace"
+
+
+def test_a_log_normal_of_two_columns_is_a_likelihood() -> None:
+    def loss(y_pred, y_actual):
+        return -LogNormal(y_pred[..., 0], F.softplus(y_pred[..., 1])).log_prob(y_actual)
+
+    (row,) = audit(loss, **ROWS).rows
+    assert row.verdict == "reconstruction-only"

@@ -11,6 +11,7 @@ import contextlib
 import heapq
 import itertools
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -39,6 +40,7 @@ COSTS: dict[str, dict[str, float]] = {
 }
 SURE = {"recon": {"recon", "decoder"}, "mean": {"mu", "posterior"}, "latents": {"mu", "scale", "probs"}}
 LIKE_DATA = {"recon", "target", "spread"}
+CODES = re.compile(r"z(_|$|hat|q|e$)|\w*quanti|codes?(_|$)|\w*emb(ed|s|_|$)", re.I)  # what is called so is no data
 STRANGE = 3.0  # the cost of what structure speaks against
 LAST = 4.0  # and of what may be no more than not understood
 MOST, ROWS = 12, 3000  # hypotheses that are tried, and ways to see one group of arguments
@@ -256,6 +258,9 @@ def cost(roles: Mapping[str, str], plan: CallPlan, groups: Sequence[set[str]], s
             return math.inf
         if bare_role and nameless and (seen or plan.trace.error is None):
             return math.inf
+    data = [key for key in new if roles[key] in ("recon", "target")]
+    if data and all(CODES.match(key.rpartition(".")[2]) for key in data):
+        return math.inf  # codes that are compared with one another
     total = sum(costs_of(slots[key], plan, seen).get(role, math.inf) for key, role in roles.items())
     total += seen is None and [*roles.values()].count("mu") > 1  # of two means one may be the prior's
     total += bool(whole) and any(role == "recon" and not any(key in group for group in whole) for key, role in roles.items())
@@ -356,7 +361,7 @@ def unmatched(problem: Problem, errors: Sequence[BaseException], seen: Structure
     """Return the error for arguments of which no hypothesis runs."""
     plan, spelled = problem.plan, problem.reached.spelled
     unknown = [slot.key for slot in plan.role("unknown")]
-    first = [f"{e}" if isinstance(e, ReconError) else worded(e) for e in errors[:1]]
+    first = [e.message.rstrip(".") if isinstance(e, ReconError) else worded(e) for e in errors[:1]]
     if errors and isinstance(errors[0], ReconError) and (not unknown or isinstance(errors[0], Lacking)):
         return errors[0]
     if not unknown and not errors:

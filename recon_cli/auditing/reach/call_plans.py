@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 from recon_cli.auditing.reach.objects import Stand
 from recon_cli.auditing.reach.tracing import Trace
 
+OBJECT = "it is a distribution"  # how what has a distribution's methods is known
 OF_KL = {"mu", "scale", "prior", "probs", "posterior", "z", "mask", "skip", "extra"}  # all that a KL alone takes
 
 

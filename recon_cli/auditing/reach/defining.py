@@ -199,7 +199,8 @@ def define(
 ) -> None:  # fmt: skip
     """Execute a top-level statement; a definition's bases, defaults and annotations that are not there are stand-ins for it."""
     definition = isinstance(node, (*Definition, ast.ClassDef))
-    standing = {name: absent(name) for name in read_by(node) - {*names, *dir(builtins)}} if definition else {}
+    lacking = read_by(node) - {*names, *dir(builtins), *bound_by(node)} if definition else set()
+    standing = {name: absent(name) for name in lacking}
     names |= standing
     try:
         run(node, text, label, names, own)

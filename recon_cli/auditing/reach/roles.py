@@ -13,7 +13,7 @@ from torch import Tensor
 
 from recon_cli.auditing.limiting import Lacking
 from recon_cli.auditing.reach.asking import SKIPPED, around, asked, handed_on, keys_of, parameters_of, read, wanted
-from recon_cli.auditing.reach.call_plans import BoundNumber, CallPlan, DecoderOutputs, Pair, Slot, Stacked, substitute
+from recon_cli.auditing.reach.call_plans import OBJECT, BoundNumber, CallPlan, DecoderOutputs, Pair, Slot, Stacked, substitute
 from recon_cli.auditing.reach.callables import Reached
 from recon_cli.auditing.reach.expressions import Expression, resolved
 from recon_cli.auditing.reach.objects import Stand, head_of
@@ -212,9 +212,9 @@ def shaped(node: Node, call: CallPlan, word: str | None, missing: list[str], fal
 def by_use(node: Node, name: str, role: str | None, call: CallPlan) -> Slot | None:
     """Return the slot of a value whose role is what is done with it, whatever its name; None of any other."""
     if "posterior" in node.uses:
-        return Slot(node.key, "posterior", "it is a distribution")
+        return Slot(node.key, "posterior", OBJECT)
     if "prior" in node.uses or (role is None and ("attr", "log_prob") in node.parts and PRIOR_WORDS.match(name)):
-        return Slot(node.key, "prior", "it is a distribution", "distribution")
+        return Slot(node.key, "prior", OBJECT, "distribution")
     if role is None and "softmax" in node.uses and not of_data(node, call):
         return Slot(node.key, "probs", "a softmax of it is taken")
     if role is None and node.uses & {"index", "mask"} and "labels" not in node.uses:
@@ -277,7 +277,7 @@ def leaf(name: str, word: str | None, key: str) -> object:
 
 def needed(missing: list[str], call: CallPlan, reached: Reached) -> Lacking:
     """Return the error for numbers, words and attributes that only the user knows."""
-    missing = list(dict.fromkeys([*missing, *(key for key in call.trace.nodes if is_setting(call, key))]))
+    missing = list(dict.fromkeys([*missing, *(key for key in call.trace.nodes if is_setting(call, key, reached.tree))]))
     inside = {key: call.trace.nodes[key].of("attr") if key in call.trace.nodes else {} for key in missing}
     missing = [place for key in missing for place in ([f"{key}.{part}" for part in inside[key]] or [key])]
     options, several = list[str](), list[str]()
@@ -326,11 +326,12 @@ def made(result: object) -> bool:
     return callable(result) and not isinstance(result, (Tensor, type))
 
 
-def is_setting(call: CallPlan, key: str) -> bool:
-    """Whether it is an attribute of self that is read as a value, and that is not there."""
+def is_setting(call: CallPlan, key: str, tree: ast.AST | None) -> bool:
+    """Whether it is an attribute of self that is read as a value, and that is not there; it may be asked about alone."""
     node = call.trace.nodes[key]
     called = ("call", "") in node.parts and "loss" not in node.uses
-    return key.startswith("self.") and not called and key[5:] not in call.inner
+    read = node.touched or bool(compared(tree, key))
+    return key.startswith("self.") and read and not called and key[5:] not in call.inner
 
 
 def stem(name: str, role: str) -> str:

@@ -84,7 +84,7 @@ NAMED = {
         x  xs  x_?true  true_?x  x_?orig\w*  x_?in  \w+_in  inputs?  in_  input_\w+  x_?input  img  imgs  images?  \w+_images?
         data  datas  data_\w+  labels?  targets?  x_?targ\w*  y_?true  y  t  ys  originals?  orig\w*  gt  ground_?truth  truth
         real  reals  reality  actions?  tokens?  obs  observations?  batch  signal  true_?\w+  x_?0  pixels  frames?  expected
-        ref  reference
+        ref  reference  actuals?  y_?actual  tgts?  trg  y_?obs\w*  y_?gt
     """,
 }
 PRIORS = re.compile(r"_?(p|prior|pz|\d)$", re.I)  # what tells a prior's mean and scale from the posterior's
