@@ -171,16 +171,9 @@ def of_vectors(term: ReconstructionTerm, known: QuadraticForm | None) -> Reconst
         return replace(term, quadratic=known)
     match = Match("multivariate-gaussian", known.sign / (2 * known.variance), 0.0)
     return replace(
-        term,
-        quadratic=known,
-        match=match,
-        additive=True,
-        weights=(1.0, 1.0),
-        counted=1.0,
-        sign=known.sign,
-        location=True,
+        term, quadratic=known, match=match, additive=True, weights=(1.0, 1.0), counted=1.0, sign=known.sign, location=True,
         domain="real",
-    )
+    )  # fmt: skip
 
 
 def has_scale(problem: Problem) -> bool:

@@ -4,6 +4,8 @@ A loss that stays bounded (Welsch, Geman-McClure, Tukey's biweight) or grows no 
 weight of 1/2 or less) puts infinite mass on data that are far away: there is no -log p that equals it up to a constant, and
 so no ELBO.
 
+So does a quadratic form whose matrix is not positive definite (differences of neighbours alone): some residuals cost nothing.
+
 Take one that grows: |e|, sqrt(e^2 + d^2), or log(1 + e^2/s^2) at a weight above 1/2 (a Student's t).
 """
 

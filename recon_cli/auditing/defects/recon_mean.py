@@ -38,6 +38,7 @@ def find(subject: Subject) -> Iterator[Finding]:
 def beside_sums(subject: Subject) -> str:
     """Return how the trade-off compares with that of sums, half the squared error where a half is written."""
     match, w, b = subject.term.rec.match, subject.weight, subject.signed[1]
+    match = match if subject.term.rec.quadratic is None else None  # whose weight is the matrix's
     n, batch = subject.elements[1], subject.measured.sizes.batch
     half = match is not None and match.family == "gaussian" and any(is_one(2 * abs(w) * n * size) for size in (1, batch))
     if match is None:  # of no known slope, so by the sizes that it is divided by alone
