@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -17,9 +17,9 @@ class Coordinate:
     """Data x as a function of a number u of the whole line, from the edges that pieces begin with.
 
     log_width
-        of u, log dx/du.
-    base
-        b(x) in words, where e^-loss is weighed with e^-b(x), so that only du counts.
+        of u, log dx/du, and as_x: the same in words, as a function of x.
+    tilt
+        the power of dx/du that e^-loss is weighed with: 1 where dx counts, 0 where du does.
     about
         whether x is laid about each prediction's mean.
     """
@@ -28,12 +28,20 @@ class Coordinate:
     x: Callable[[Array], Array]
     log_width: Callable[[Array], Array]
     edges: tuple[float, ...]
-    base: str = ""
+    as_x: str = ""
+    tilt: float = 1.0
     about: bool = False
 
     def log_measure(self, u: Array) -> Array:
         """Return the logarithm of what du counts."""
-        return np.zeros_like(u) if self.base else self.log_width(u)
+        return np.asarray(self.tilt * self.log_width(u))
+
+    @property
+    def base(self) -> str:
+        """b(x) in words, where e^-loss is weighed with an e^-b(x) that is not 1."""
+        many = round(1 - self.tilt, 6)
+        words = f"({self.as_x})" if " " in self.as_x and "+" in self.as_x and many != 1 else self.as_x
+        return f"{'' if many == 1 else '-' if many == -1 else f'{many:g} '}{words}" if many else ""
 
 
 def log_cosh(u: Array) -> Array:
@@ -60,10 +68,9 @@ NEAR, FAR = np.arange(-13.0, 14.0), np.arange(16.0, 41.0, 3)
 LINE = Coordinate("the real numbers", lambda u: np.sinh(u) ** 3, log_cubed, (*-FAR[::-1], *NEAR, *FAR), about=True)
 
 
-HALF = Coordinate("x > 0", np.exp, lambda u: u, (*-2 * FAR[::-1], *2 * NEAR, *2 * FAR))
+HALF = Coordinate("x > 0", np.exp, lambda u: u, (*-2 * FAR[::-1], *2 * NEAR, *2 * FAR), "log x")
 
 
-UNIT = Coordinate("x from 0 to 1", expit, lambda u: -2 * log_cosh(u / 2) - math.log(4), (*np.arange(-16.0, 17.0),))
-
-
-HALF_FLAT, UNIT_FLAT = replace(HALF, base="log x"), replace(UNIT, base="log x + log(1 - x)")
+UNIT = Coordinate(
+    "x from 0 to 1", expit, lambda u: -2 * log_cosh(u / 2) - math.log(4), (*np.arange(-16.0, 17.0),), "log x + log(1 - x)"
+)

@@ -11,7 +11,7 @@ from recon_cli.auditing.calling import Problem, Values
 from recon_cli.auditing.divergence import EPS, Latent
 from recon_cli.auditing.probes import gradients
 
-PRIOR = re.compile(r"log_?(p(_?z)?|prior)(_|$)|log_?p_?z", re.I)
+PRIOR = re.compile(r"log_?(p(_?z)?|prior)(_|$)|log_?p_?z|p(rior)?_?z?_?log", re.I)
 OF_BATCH = re.compile(r"prod|marg|agg", re.I)
 GIVEN_X = re.compile(r"x|c(ond)?|post", re.I)
 READY = "given ready-made, and not audited"

@@ -17,6 +17,7 @@ from recon_cli.auditing.families import Match
 from recon_cli.auditing.links import link_of, words_of
 from recon_cli.auditing.measurements import Measurements
 from recon_cli.auditing.measuring import MADE
+from recon_cli.auditing.norms import SAMPLE, WHOLE, Norm
 from recon_cli.auditing.thresholds import FORMULAS
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.shapes import spell
@@ -81,6 +82,15 @@ def coefficient(value: float, powers: dict[str, float | None], sizes: dict[str, 
     return (f"({top}/({below}))·" if len(over) > 1 else f"({top}/{below})·") if over else (f"{top}·" if top else "")
 
 
+def of_norm(norm: Norm | None, powers: Mapping[str, float | None], sizes: dict[str, int]) -> str:
+    """Return a norm's weight, whose pull falls with the root of each size that it is taken over."""
+    if norm is None:
+        return ""
+    over = {SAMPLE: ("D", "T"), WHOLE: ("B", "D", "T")}.get(norm.of, ())
+    own = {name: (power or 0.0) + 0.5 * (name in over) for name, power in powers.items() if over}
+    return coefficient(norm.weight, {name: power for name, power in own.items() if abs(power) > 1e-6}, sizes)
+
+
 @dataclass(frozen=True)
 class Part:
     """One term of an objective: whether it is subtracted, its weight, what it is, and of which arguments.
@@ -108,8 +118,10 @@ def parts_of(measured: Measurements) -> Iterator[Part]:
         powers = {"B": scale.batch[1], ("T" if scale.length else "D"): scale.dim[1], "K": scale.latent[1]}
         arguments = (term.recon, term.target) if term.target else (term.recon,)
         if unmoved or not rec.match:
-            what = unmoved or (BOUND if rec.bound else "Σ‖x̂−x‖" if rec.norm else FORM if rec.quadratic else "R(x̂, x)")
-            yield Part(rec.sign < 0 and not unmoved and not rec.bound, "", what, arguments, {})
+            norm = rec.norm if not unmoved and not rec.bound else None
+            each = "Σ" * (norm is not None and norm.of != WHOLE)
+            what = unmoved or (BOUND if rec.bound else f"{each}‖x̂−x‖" if norm else FORM if rec.quadratic else "R(x̂, x)")
+            yield Part(rec.sign < 0 and not unmoved and not rec.bound, of_norm(norm, powers, sizes), what, arguments, {})
             continue
         if rec.quadratic is not None:  # P is all that no size is in
             sizes_in_it = math.prod(sizes[name] ** (power or 0.0) for name, power in powers.items())

@@ -16,7 +16,7 @@ from recon_cli.auditing.latents import Latent
 from recon_cli.auditing.latents import measure as measure_latents
 from recon_cli.auditing.matching import latent_keys, pairs
 from recon_cli.auditing.measuring import NOTHING, ReconstructionTerm, has_scale, of_vectors, reconstruction
-from recon_cli.auditing.norms import BY_LOGS
+from recon_cli.auditing.norms import BY_LOGS, Norm
 from recon_cli.auditing.reach.callables import batch_number
 from recon_cli.auditing.reach.recording import Operation
 from recon_cli.auditing.reach.roles import Pair
@@ -247,7 +247,8 @@ def term(
         return Term(*names, rec, scaling, learned=learned)
     rec = spreads.spread(problem, pair, latent.meaning if latent else None) if spread else reconstruction(problem, pair, latents)
     if rec.additive and rec.match is not None and rec.match.family == "laplace" and scaling.rooted:
-        rec = replace(rec, match=None, additive=False, norm="an axis of a sample, which here has one element")
+        of_one = Norm("an axis of a sample, which here has one element", rec.match.weight)
+        rec = replace(rec, match=None, additive=False, norm=of_one)
     other = rec.additive or rec.norm or rec.bound or rec.quadratic is not None
     best = None if other else chosen(problem, pair)
     rec = rec if other or best is not None else product(problem, pair, rec)

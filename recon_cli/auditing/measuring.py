@@ -17,7 +17,7 @@ from recon_cli.auditing.families import CLOSE, MATCH, DecoderScale, Match, candi
 from recon_cli.auditing.fields import additivity, at_sets, domains, element_weights, spaced
 from recon_cli.auditing.links import FORMS, link_of, scaled_name
 from recon_cli.auditing.normalisation import Normalisation
-from recon_cli.auditing.norms import bound, norm
+from recon_cli.auditing.norms import Norm, bound, norm
 from recon_cli.auditing.probes import benign, gradients, sort_of, uniform, value_at
 from recon_cli.auditing.reach.roles import Pair, Slot
 from recon_cli.identity.regions import REAL
@@ -57,7 +57,7 @@ class ReconstructionTerm:
     spread
         what an argument is that is a scale of every element.
     norm
-        in words, what it is the norm of, and no sum over elements: each sample, the whole batch.
+        what it is the norm of, and no sum over elements.
     quadratic
         the matrix of a quadratic form of each sample's residuals, that is no sum over elements.
     bound
@@ -78,7 +78,7 @@ class ReconstructionTerm:
     within: str = ""
     normal: Normalisation | None = None
     spread: DecoderScale | None = None
-    norm: str = ""
+    norm: Norm | None = None
     quadratic: QuadraticForm | None = None
     bound: str = ""
 

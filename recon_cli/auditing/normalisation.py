@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from recon_cli.auditing.coordinates import HALF, HALF_FLAT, LINE, UNIT, UNIT_FLAT, Array, Coordinate
+from recon_cli.auditing.coordinates import HALF, LINE, UNIT, Array, Coordinate
 from recon_cli.auditing.quadrature import JUMPS, Element, Integral
 
 CONSTANT = 1e-6  # nats by which the logarithm of a sum may differ between predictions, and be one
 TRUSTED = 1e-4  # the largest error, in nats, at which two sums are told apart
+STARTS, TILTS = (0.0, 2.0, -1.0, -2.0), 7  # tilts to begin with, and how many are tried until two predictions agree
 FEW = 400  # the largest whole number that is summed up to
 COINS, WHOLE = "0 and 1", "0, 1, 2, ..."
 LEVELS = (256, 16, 17, 11, 2**5, 2**6, 101)
@@ -162,7 +163,7 @@ def of_pairs(element: Element, binary: bool, domain: str) -> Normalisation:
         tried.append(over(element, coordinate))
         if tried[-1].kind == "real":
             return tried[-1]
-        if tried[-1].kind == "gap":
+        if tried[-1].kind == "gap" and not (domain == "positive" and even(element)):  # of sizes, which are above 0
             break
     whole = min(tried, key=lambda one: ("gap", "no-density", "unknown").index(one.kind))
     if shares and coins.kind == "gap":
@@ -192,13 +193,39 @@ def integrated(element: Element, coordinate: Coordinate) -> Normalisation:
 
 
 def over(element: Element, coordinate: Coordinate) -> Normalisation:
-    """Return what e^-loss integrates to, or, where that moves, what it does over the measure that is flat in the coordinate."""
-    integral = integrated(element, coordinate)
-    flat = {HALF.name: HALF_FLAT, UNIT.name: UNIT_FLAT}.get(coordinate.name)
-    if integral.kind in ("unknown", "real") or flat is None:
-        return integral
-    other = integrated(element, flat)
-    return other if other.kind == "real" else integral
+    """Return what e^-loss integrates to, or, where that moves, what it does beside the b(x) beside which it does not.
+
+    A loss may drop any b(x). Of data above 0 that is looked for among the multiples of log x, of shares log x + log(1 - x): the
+    tilt at which two predictions have one integral, after which all of them must.
+    """
+    first = integrated(element, coordinate)
+    if first.kind in ("unknown", "real") or not coordinate.as_x:
+        return first
+    known: list[tuple[float, Normalisation]] = [(1.0, first)] if first.kind == "gap" else []
+    for tilt in STARTS:
+        sums = integrated(element, replace(coordinate, tilt=tilt))
+        if sums.kind == "real":
+            return sums
+        known += [(tilt, sums)] if sums.kind == "gap" else []
+        if len(known) == 2:
+            break
+    if len(known) < 2:
+        return first
+    least, most = int(np.argmin(known[0][1].logs)), int(np.argmax(known[0][1].logs))
+
+    def rise(sums: Normalisation) -> float:
+        return sums.logs[most] - sums.logs[least]
+
+    while len(known) < TILTS and abs(slope := rise(known[-1][1]) - rise(known[-2][1])) > 0:
+        (before, _), (now, last) = known[-2:]
+        tilt = now - rise(last) * (now - before) / slope
+        sums = integrated(element, replace(coordinate, tilt=tilt))
+        if sums.kind == "real":
+            return sums
+        if sums.kind != "gap" or abs(rise(sums)) <= CONSTANT:  # all others differ, where these two are one
+            break
+        known.append((tilt, sums))
+    return first
 
 
 def slow(element: Element, near: float = 1e50, far: float = 1e51) -> bool:
@@ -277,6 +304,12 @@ def stretched(element: Element) -> float:
     if not len(ratios) or not np.isfinite(ratios).all() or np.ptp(ratios) > 1e-9 * np.abs(ratios).max():
         return 0.0
     return 0.0 if abs(ratios[0] - 1) < 1e-9 else float(ratios[0])
+
+
+def even(element: Element) -> bool:
+    """Whether the sign of x counts for nothing."""
+    values = element.levels((0.3, 0.85, 2.3, -0.3, -0.85, -2.3))
+    return bool(np.allclose(values[:, :3], values[:, 3:], rtol=1e-9, atol=0))
 
 
 def linear(element: Element) -> bool:

@@ -6,6 +6,8 @@ same, however many elements it has. The elements are not independent, so none of
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -14,17 +16,26 @@ from recon_cli.auditing.fields import additivity, pulled
 from recon_cli.auditing.probes import benign, gradients, uniform
 from recon_cli.auditing.reach.call_plans import Slot
 
+SAMPLE, WHOLE = "each sample", "the whole batch"
 BY_LOGS = ", by their log-weights"
 NEAR = 1e-4  # what an eps within a root makes of it
 # Numbers, and ones further off, at which a weight is nothing: far below and far above, and as logits, rates and shares have it.
 NOTHING = ((-1e3, -2e3), (1e3, 2e3), (40.0, 80.0), (-40.0, -80.0), (1e-12, 1e-13), (1 - 1e-12, 1 - 1e-13))
 
 
-def norm(problem: Problem, pair: tuple[Slot, Slot | None]) -> str:
-    """Return what a reconstruction is compared by the norm of, in words: "each sample"; empty where it is not by one."""
+@dataclass(frozen=True)
+class Norm:
+    """A norm of residuals: of what, in words ("each sample", "the whole batch"), and how much it weighs in the loss."""
+
+    of: str
+    weight: float
+
+
+def norm(problem: Problem, pair: tuple[Slot, Slot | None]) -> Norm | None:
+    """Return the norm that a reconstruction is compared by; None where it is not by one."""
     (recon, _), base = pair, benign(problem)
     if (x := data_of(base, pair)) is None:
-        return ""
+        return None
     residual = uniform(x.shape, 0.15, 0.2, 91) * (0.5 - x).sign()  # far above an eps, and no share leaves (0, 1)
     weights: list[Tensor] = []
     alike = torch.empty(0)
@@ -32,19 +43,20 @@ def norm(problem: Problem, pair: tuple[Slot, Slot | None]) -> str:
         at = x + by * residual * uniform(x.shape, 0.7, 1.3, 93 + len(weights))
         e, g = at - x, gradients(problem, {**base, recon.key: at}, [recon.key])[1][recon.key]
         if not bool(g.isfinite().all()) or not bool(g.abs().max() > 0):
-            return ""
+            return None
         ratio = (g / e).flatten()
         group = (ratio - ratio[0]).abs() <= NEAR * ratio[0].abs()
         if int(group.sum()) < 2 or len(weights) and not torch.equal(group, alike):
-            return ""
+            return None
         alike = group
         weights.append(ratio[0] * e.flatten()[group].norm())
     count, D = int(alike.sum()), x[0].numel()
     if x.numel() % count or abs(weights[0] - weights[1]) > NEAR * abs(weights[0]) or falls(problem, base, pair):
-        return ""
-    if count == x.numel():
-        return "the whole batch" if len(x) > 1 else "each sample"
-    return "each sample" if count == D else f"each {count:,} elements of a sample" if D % count == 0 else ""
+        return None
+    if count not in (D, x.numel()) and D % count:
+        return None
+    parts = SAMPLE if count == D else f"each {count:,} elements of a sample"
+    return Norm(WHOLE if count == x.numel() and len(x) > 1 else parts, abs(float(weights[0])))
 
 
 def data_of(base: Values, pair: tuple[Slot, Slot | None]) -> Tensor | None:

@@ -87,7 +87,7 @@ def one(measured: Measurements, term: Term, row: Row) -> str:
         )
     if row.verdict == "not-factorised" and term.rec.norm:
         return (
-            f"This is the Euclidean norm of {term.rec.norm}: a density of that as a whole, in its norm, and no likelihood of "
+            f"This is the Euclidean norm of {term.rec.norm.of}: a density of that as a whole, in its norm, and no likelihood of "
             "independent elements, so there is no noise of an element to read off."
         )
     if term.rec.quadratic is not None and not term.rec.quadratic.definite:

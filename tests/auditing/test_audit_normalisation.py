@@ -155,6 +155,10 @@ def test_sums_over_whole_numbers(of: Any, kind: str, base: str) -> None:
     (lambda x, m: (x.log() - m.log()).square() / 0.18, "x > 0", "log x"),
     (lambda x, m: (x - m).square() / m / 2 + m.log() / 2, "the real numbers", ""),
     (lambda x, m: -torch.distributions.Beta(m, 7 - m, validate_args=False).log_prob(x), "x from 0 to 1", ""),
+    (lambda x, m: (x / m) ** 1.7 + 1.7 * m.log(), "x > 0", "-0.7 log x"),  # Weibull's
+    (lambda x, m: (x / m).square() / 2 + 2 * m.log(), "x > 0", "-log x"),  # Rayleigh's
+    (lambda x, m: (x - m).square() / (2 * m.square() * x), "x > 0", "1.5 log x"),  # an inverse Gaussian's
+    (lambda x, m: m / x - 3 * m.log(), "x > 0", "4 log x"),  # an inverse gamma's
 ])  # fmt: skip
 def test_densities_of_other_data(of: Any, support: str, base: str) -> None:
     found = judge(element(of, *RATES), False, False, "positive", [1.0])
@@ -165,6 +169,9 @@ def test_densities_of_other_data(of: Any, support: str, base: str) -> None:
     lambda x, m: (x - m).square() / m,
     lambda x, m: (x - m).abs() / m,
     lambda x, m: (x - m).square() * x,
+    lambda x, m: (x - m).square() / m.square() / 2 + 2 * m.log(),  # of x > 0 beside -log x it is one: x may be below
+    lambda x, m: (x / m) ** 1.7,
+    lambda x, m: (x.sqrt() - m.sqrt()).square(),
     lambda x, m, s: (s.exp() + (x - m).square() / s.exp()) / 2,
     lambda x, m, s: (x - m).abs() / s + 2 * s.log(),
 ])  # fmt: skip

@@ -134,3 +134,13 @@ def test_an_importance_weighted_bound_in_a_step() -> None:
         (-(log_weights(decoder(z), x, z) - log_q).logsumexp(0).mean()).backward()
     assert step.audit().verdict == "unrecognised"
     assert "an importance-weighted bound of 7 samples" in step.audit().sentence
+
+
+@pytest.mark.parametrize(("loss", "weighed"), [
+    (lambda y, x: F.mse_loss(y, x).sqrt(), "(1/(B^0.5·D^0.5))·‖x̂−x‖"),
+    (lambda y, x: (y - x).norm(), "‖x̂−x‖"),
+    (lambda y, x: 3 * (y - x).flatten(1).norm(dim=1).sum(), "3·Σ‖x̂−x‖"),
+    (lambda y, x: (y - x).flatten(1).norm(dim=1).mean(), "(1/B)·Σ‖x̂−x‖"),
+])  # fmt: skip
+def test_a_norm_has_its_weight_in_the_formula(loss: Any, weighed: str) -> None:
+    assert audit(loss, shape=(1, 4, 5), batch=6).formula == f"L = {weighed}"

@@ -218,6 +218,8 @@ DENSITIES: dict[str, tuple[Callable[..., Tensor], float | None, str]] = {
     "sums": (lambda y, x, log_pz, log_qz: squares(y, x) + (log_qz - log_pz).sum(), 1, "elbo"),
     "means": (lambda y, x, log_prior, log_q: squares(y, x) / len(x) + 4 * (log_q - log_prior).mean(), 4, "elbo"),
     "aggregated": (tc_vae, 1, "unrecognised"),
+    "bare": (lambda y, x, log_q, log_p: squares(y, x) + (log_q - log_p).sum(), 1, "elbo"),
+    "whose first": (lambda y, x, q_logp, p_logp: squares(y, x) + (q_logp - p_logp).sum(), 1, "elbo"),
     "of each latent": (lambda y, x, log_pz, log_qz_x: squares(y, x) + (log_qz_x.sum(1) - log_pz.sum(1)).sum(), 1, "elbo"),
     "the wrong sign": (lambda y, x, log_pz, log_qzx: squares(y, x) + (log_pz - log_qzx).sum(), -1, "defective"),
     "two weights": (lambda y, x, log_pz, log_qzx: squares(y, x) + (2 * log_qzx - log_pz).sum(), None, "defective"),

@@ -125,6 +125,7 @@ def test_ranks_and_kinds() -> None:
         "probability"
     }
     assert found["gaussian"].kind == "density"
+    assert {*[*found][:3]} & {"poisson", "negative-binomial", "zero-inflated-poisson"}  # what allows counts comes first
     assert "bernoulli" in left
     for kind in ("density", "probability"):
         ranked = sorted((row for row in found.values() if row.kind == kind), key=lambda row: row.rank)

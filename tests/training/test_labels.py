@@ -58,13 +58,6 @@ def test_whole_numbers_end_where_the_data_do_unless_an_end_is_named(word: str, e
     assert "levels=9" in str(named.likelihood)
 
 
-def test_counts_are_ranked_by_what_allows_them() -> None:
-    x = DRAWS.poisson(3, (100, 3))
-    rows = recon_cli.calibrate(x, numpy.full(x.shape, 3.0)).noise
-    assert rows[0].kind == "probability"
-    assert {row.likelihood for row in rows[:3]} & {"poisson", "negative-binomial", "zero-inflated-poisson"}
-
-
 def test_a_quiet_calibration_of_few_pictures_says_its_answer(tmp_path: Path) -> None:
     for i in range(12):
         Image.fromarray(DRAWS.integers(0, 255, (8, 8), dtype=numpy.uint8)).save(tmp_path / f"{i}.png")

@@ -25,7 +25,9 @@ def find(subject: Subject) -> Iterator[Finding]:
         return
     if rec.norm:
         recon, target = names(subject)
-        evidence = f"it is the norm of {rec.norm}: the pull on an element is its residual over that norm, which all of them share"
+        evidence = (
+            f"it is the norm of {rec.norm.of}: the pull on an element is its residual over that norm, which all of them share"
+        )
         fix = f"Sum over the elements: 0.5 * ({recon} - {target}).square().sum(), or ({recon} - {target}).abs().sum()"
         yield Finding("not-additive", evidence, fix, subject.reconstruction_site)
         return

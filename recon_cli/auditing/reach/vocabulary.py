@@ -94,7 +94,9 @@ LIKELY = {  # which of two of one role is the other, where there is none: f(y, t
     "target": re.compile(r"(out|outputs?|generated)$", re.I),
 }
 # Of arguments that move the loss in proportion and lean on no other.
-DENSITY = re.compile(r"(log_?(p_?z|prior|q|posterior|prod|marg|agg)\w*)$", re.I)
+DENSITY = re.compile(
+    r"(log_p|log_?(p_?z|prior|q|posterior|prod|marg|agg)\w*|(p_?z?|q_?z?(_?x)?|prior|posterior)_?log_?p(rob\w*)?)$", re.I
+)
 READY = re.compile(r"(mi|tc|mutual_?info\w*|total_?corr\w*|dw_?kl|dimwise_?kl|\w+_(mi|tc)|(mi|tc|dw_?kl)_\w+)$", re.I)
 PATTERNS = [(role, re.compile(f"(?:{'|'.join(words.split())})$", re.I)) for role, words in NAMED.items()]
 TENSOR_WORDS = {
