@@ -143,7 +143,10 @@ def _audit(
                 ) from error
         break
     chosen, odd = matched(problem, given=bool(shape or data))
-    result = audit_of(measure(chosen, odd, files_of(loss), data, scale))
+    measured = measure(chosen, odd, files_of(loss), data, scale)
+    if measured.latent is not None and measured.latent.classes and sizes.latent == (LATENT,):  # whose log the code has
+        return _audit(loss, shape, measured.latent.classes, batch, args, total, bind, attributes, make, data, scale)
+    result = audit_of(measured)
     return result if shape or data else doubts.both_ways(problem, chosen, result)
 
 

@@ -136,7 +136,10 @@ def read(problem: Problem, base: Values, key: str, reading: Discrete, b: float, 
         notes.append(f"log {2 if bits else reading.classes} of every latent is left out, which moves no gradient")
     elif least < -1e-3 and not whole:
         joint = f" (one softmax over all {reading.classes} entries)" * (count == 1 and len(own) > 1)
-        return Latent(b, None, f"its minimum is {least:.6g} nats a sample, and a KL is never below 0{joint}", line=line)
+        evidence = f"its minimum is {least:.6g} nats a sample, and a KL is never below 0{joint}"
+        others = round(reading.classes * math.exp(least / count)) if uniform_prior and not bits and len(own) == 1 else 0
+        logged = others > 1 and abs(count * math.log(others / reading.classes) - least) < 1e-3
+        return Latent(b, None, evidence, line=line, classes=others if logged else 0)
     if reading.axis is None and not bits and count == 1 and len(own) > 1 and reading.form == "logits":
         each = own[-1]
         return Latent(b, None, f"one softmax runs over all {reading.classes} entries, not over each latent's {each}", line=line)

@@ -75,8 +75,9 @@ class Latent:
         in words, what the scale goes through before it is a deviation; empty where that is its meaning alone.
     prior, centre
         the variance and the mean of the prior.
-    line, to
-        of latents that are classes or bits, their KL as a line of torch, and in words what it is to.
+    line, to, classes
+        of latents that are classes or bits, their KL as a line of torch, in words what it is to, and of how many classes it has
+        the logarithm where these are others than the latents here.
     unexplained
         in words, what is known of a term in the latents that is not recognised, and is no KL of a sample.
     """
@@ -93,6 +94,7 @@ class Latent:
     centre: float = 0.0
     line: str = ""
     to: str = ""
+    classes: int = 0
     unexplained: str = ""
 
     @property

@@ -110,6 +110,7 @@ def parts_of(measured: Measurements) -> Iterator[Part]:
     """Yield the terms of an objective, every mean in B, D (of a table T) and K."""
     at_sizes, latent, terms = measured.sizes, measured.latent, measured.terms
     sizes = {"B": at_sizes.batch, "D": at_sizes.D, "K": at_sizes.K, "T": 1}
+    masks = [key for key, role, _ in measured.roles if role == "mask"]
     for term in terms:
         if not term.recon:
             continue
@@ -131,7 +132,8 @@ def parts_of(measured: Measurements) -> Iterator[Part]:
             continue
         for family, weight in rec.match.parts or ((rec.match.family, rec.match.weight),):
             what = "NLL" if rec.spread else summed(rec.match, family)
-            what = f"Σ w·{what.removeprefix('Σ').strip()}" if term.uneven else what
+            if weights := [*masks, *(["w"] if term.uneven else [])]:
+                what = f"Σ {'·'.join(weights)}·{what.removeprefix('Σ').strip()}"
             yield Part(weight < 0, coefficient(abs(weight), powers, sizes), what, arguments, powers)
     names = measured.latents if latent is not None and latent.line else (measured.mu, measured.scale)
     if latent is not None and latent.weight:

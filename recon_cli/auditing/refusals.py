@@ -64,7 +64,7 @@ def refusal(problem: Problem, refused: list[tuple[str, BaseException]]) -> Recon
         f"{spelled} raises {words} (passed: {shapes}).",
         f"Say the shape of one sample with --shape, of the latents with --latent{classes}, or the roles with --args."
         if SIZES.search(str(error)) or not str(error).strip()
-        else "It speaks of no shape: it raised that itself, called so. Change what it meets with --bind or --args.",
+        else "No shape is named in that, so it is no matter of sizes: give what it meets with --bind, or roles with --args.",
     )
 
 

@@ -266,3 +266,7 @@ def test_a_quadratic_form_is_a_gaussian_of_full_covariance_where_it_is_positive(
         result = audit(of, shape=(3,))
         assert (result.verdict, result.holds) == (("elbo", True) if is_gaussian else ("defective", False))
         assert ("a multivariate Gaussian whose variances" in result.sentence) is is_gaussian
+
+
+def test_weights_that_are_passed_are_in_the_formula() -> None:
+    assert audit(lambda recon, x, w: (w * (recon - x) ** 2).sum(), **SMALL).formula == "L = Σ w·(x̂−x)²"

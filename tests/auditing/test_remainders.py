@@ -244,6 +244,21 @@ def test_log_densities_given_apart_are_a_kl_of_one_sample(name: str) -> None:
     assert ("of the aggregated posterior" in found.sentence) is (verdict == "unrecognised")
 
 
+def test_a_literal_number_of_classes_is_how_many_latents_there_are() -> None:
+    def literal(recon: Tensor, x: Tensor, qy: Tensor) -> Tensor:
+        return squares(recon, x) + (qy * (10 * qy).log()).sum()
+
+    assert audit(literal).verdict == "elbo"
+    assert "K = 10" in audit(literal).sizes
+    assert audit(literal, latent=5).verdict == "defective"
+    assert audit(lambda recon, x, qy: squares(recon, x) + (qy * (9.5 * qy).log()).sum()).verdict == "defective"
+
+
+def test_logits_beside_a_reconstruction_of_the_only_target_are_the_latents() -> None:
+    found = audit(lambda recon, x, logits: squares(recon, x) + of_logits(logits))
+    assert (found.verdict, found.rows[0].beta) == ("elbo", pytest.approx(1))
+
+
 def test_a_kl_of_classes_of_the_wrong_sign() -> None:
     assert audit(lambda y, x, q: squares(y, x) - of_shares(q), (5,), 6).defects == ("kl-sign",)
 

@@ -88,6 +88,7 @@ def plan(reached: Reached, bind: Mapping[str, object], order: str | None) -> Cal
         raise needed(missing, call, reached)
     models(call)
     two_in_one(call)
+    logits_of_latents(call)
     return call
 
 
@@ -106,6 +107,16 @@ def two_in_one(call: CallPlan) -> None:
         substitute(
             call, slot.key, Stacked((mean, Slot(f"{slot.key}'s other half", "spread", "taken apart from the first")), axis)
         )
+
+
+def logits_of_latents(call: CallPlan) -> None:
+    """Have what is called logits beside a reconstruction of the only target be the latents'."""
+    slots = call.slots()
+    recons = [slot.key for slot in slots if slot.role == "recon"]
+    logits = [key for key in recons if re.search(r"(^|_)logits?$", key)]
+    if len(recons) == 2 and len(logits) == 1 and [slot.role for slot in slots].count("target") == 1:
+        (other,) = {*recons} - {*logits}
+        substitute(call, logits[0], Slot(logits[0], "probs", f"by its name, beside {other}"))
 
 
 def parts_given(bind: Mapping[str, object], own: list[str], reached: Reached) -> dict[str, object]:
