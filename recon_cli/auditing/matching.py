@@ -46,9 +46,13 @@ def layouts(problem: Problem) -> list[Layout]:
     if any("index" in problem.plan.trace.nodes[s.key].uses for s in plan.role("mask") if s.key in plan.trace.nodes):
         every += [replace(layout, long=True) for layout in every if layout.mask == mask[0]]
     coins = [replace(layout, binary=True) for layout in every if not layout.classes and plan.role("target")]
-    nodes = [plan.trace.nodes[slot.key] for slot in plan.role("target") if slot.key in plan.trace.nodes]
-    first = ("last", "first") if any("labels" in node.uses for node in nodes) else ("",)  # labels are whole numbers
+    first = ("last", "first") if labelled(plan) else ("",)  # labels are whole numbers
     return sorted([*every, *coins], key=lambda layout: (layout.classes not in first, bool(layout.classes), layout.binary))
+
+
+def labelled(plan: CallPlan) -> bool:
+    """Whether the code takes a target for the numbers of classes."""
+    return any("labels" in plan.trace.nodes[slot.key].uses for slot in plan.role("target") if slot.key in plan.trace.nodes)
 
 
 def trial(problem: Problem) -> tuple[Problem, str]:
@@ -107,12 +111,25 @@ def targets(problem: Problem) -> set[str]:
 
 def with_classes(problem: Problem, odd: str) -> tuple[Problem, str]:
     """Return the problem, of classes where its elements lean on one another as they do in an event; and what is odd."""
-    if not problem.plan.role("target") or problem.layout.classes or not pairs(problem.plan):
+    if not problem.plan.role("target") or not pairs(problem.plan):
         return problem, odd
+    if problem.layout.classes:
+        return of_tokens(problem) or problem, odd
     if any(of(smaller(problem), pairs(problem.plan)[0]) for of in (norm, bound)):
         return problem, odd
     other = None if classed(in_rows(smaller(problem))) is None else classed(in_rows(problem))
     return (problem, odd) if other is None or form(problem, pairs(problem.plan)[0]) is not None else (other, "")
+
+
+def of_tokens(problem: Problem) -> Problem | None:
+    """Return the problem on tokens, not on images, where only tokens cost what they do whatever the others are."""
+    (pair, *_), shape = pairs(problem.plan), problem.sizes.shape
+    if len(shape) != 3 or problem.shapes or reconstruction(problem, pair, []).additive:
+        return None
+    with contextlib.suppress(Exception):
+        chosen, odd = trial(problem.at(sizes=replace(problem.sizes, shape=TOKENS)))
+        return chosen if not odd and reconstruction(chosen, pair, []).additive else None
+    return None
 
 
 def of_classes(problem: Problem) -> Problem:
@@ -150,6 +167,7 @@ def smaller(problem: Problem) -> Problem:
 
 
 LARGE = 50_000  # elements
+TOKENS = (12, 40)  # how many, and of how many kinds
 
 
 def classed(problem: Problem) -> Problem | None:

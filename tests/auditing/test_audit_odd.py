@@ -269,4 +269,11 @@ def test_a_quadratic_form_is_a_gaussian_of_full_covariance_where_it_is_positive(
 
 
 def test_weights_that_are_passed_are_in_the_formula() -> None:
-    assert audit(lambda recon, x, w: (w * (recon - x) ** 2).sum(), **SMALL).formula == "L = Σ w·(x̂−x)²"
+    assert audit(lambda recon, x, w: (w * (recon - x) ** 2).sum(), shape=(6,)).formula == "L = Σ w·(x̂−x)²"
+
+
+def test_scores_that_are_transposed_are_of_tokens() -> None:
+    """As torch's cross-entropy takes them, classes second: (B, T, V) to (B, V, T)."""
+    for turn in (lambda s: s.transpose(1, 2), lambda s: s.permute(0, 2, 1)):
+        found = audit(lambda logits, tokens, turn=turn: F.cross_entropy(turn(logits), tokens, reduction="sum"))
+        assert (found.verdict, found.rows[0].family) == ("reconstruction-only", "categorical")

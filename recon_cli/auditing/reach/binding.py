@@ -20,7 +20,7 @@ from torch import Tensor
 from recon_cli.auditing.calling import Problem
 from recon_cli.auditing.latents import measure
 from recon_cli.auditing.limiting import Lacking, worded
-from recon_cli.auditing.matching import bare, laid_out, latent_keys, of_classes, pairs, smaller, with_classes
+from recon_cli.auditing.matching import TOKENS, bare, labelled, laid_out, latent_keys, of_classes, pairs, smaller, with_classes
 from recon_cli.auditing.measuring import reconstruction
 from recon_cli.auditing.probes import benign, gradients
 from recon_cli.auditing.reach.call_plans import OF_KL, CallPlan, Slot, substitute
@@ -60,15 +60,17 @@ class Fit:
 def matched(problem: Problem, given: bool = True) -> tuple[Problem, str]:
     """Return the problem with a role for every argument, in the first layout that fits; and what is odd about it.
 
-    Where nobody has ``given`` a shape and it takes no images, of rows.
+    Where nobody has ``given`` a shape and it takes no images, of rows, or of tokens.
     """
     try:
         return searched(of_classes(problem))
     except ReconError:
-        rows = problem.at(sizes=replace(problem.sizes, shape=(problem.sizes.D,)))
-        if not given and len(problem.sizes.shape) > 1:
+        others: list[tuple[int, ...]] = (
+            [(problem.sizes.D,)] + [TOKENS] * labelled(problem.plan) if not given and len(problem.sizes.shape) > 1 else []
+        )
+        for shape in others:
             with contextlib.suppress(ReconError):
-                return searched(rows)
+                return searched(problem.at(sizes=replace(problem.sizes, shape=shape)))
         raise
 
 
