@@ -65,9 +65,8 @@ def matched(problem: Problem, given: bool = True) -> tuple[Problem, str]:
     try:
         return searched(of_classes(problem))
     except ReconError:
-        others: list[tuple[int, ...]] = (
-            [(problem.sizes.D,)] + [TOKENS] * labelled(problem.plan) if not given and len(problem.sizes.shape) > 1 else []
-        )
+        others: list[tuple[int, ...]] = [] if given or len(problem.sizes.shape) < 2 else [(problem.sizes.D,)]
+        others += [TOKENS] * (bool(others) and labelled(problem.plan))
         for shape in others:
             with contextlib.suppress(ReconError):
                 return searched(problem.at(sizes=replace(problem.sizes, shape=shape)))
