@@ -99,6 +99,12 @@ for _ in range(3):
 """
 
 
+def test_a_calibration_imports_none_of_scipy_s_optimizers() -> None:
+    """A third of a second, for the one Newton's iteration that a concentration takes."""
+    fit = "import recon_cli, torch\nrecon_cli.VonMises.fit(torch.linspace(-1.0, 1, 9), torch.zeros(9))"
+    assert not loaded_after(f"{fit}\nrecon_cli.calibrate('digits')") & {"scipy", "sympy"}
+
+
 def test_a_bad_word_is_refused_before_torch_is_loaded() -> None:
     assert "torch" not in loaded_after(run("compare", "--likelihood", "gausian"))
     assert "torch" not in loaded_after(run("compare", "--sigma", "-1"))
