@@ -69,12 +69,40 @@ def test_compare_imports_no_sympy_of_its_own() -> None:
     assert "recon_cli.derivation" not in loaded
 
 
-def test_a_fit_an_audit_and_a_training_do_without_the_compiler(tmp_path: Path) -> None:
+def test_a_fit_an_audit_a_script_and_a_training_do_without_the_compiler(tmp_path: Path) -> None:
     """Which every optimiser of torch's imports, and sympy with it: as it is made, at its steps, and as it is written down."""
     fit = "import recon_cli, torch\nrecon_cli.Logistic.fit(torch.arange(9.0), torch.zeros(9))"
     audit = "recon_cli.audit(torch.nn.MSELoss())"
+    (tmp_path / "script.py").write_text(SCRIPT)
+    run = f"from recon_cli.auditing.reach import script\nassert len(script.run([{str(tmp_path / 'script.py')!r}])) == 1"
+    kept = "methods = torch.optim.SGD.step, torch.optim.Adam.zero_grad"  # SGD is not made, so nothing of torch's is put around it
+    back = "assert methods == (torch.optim.SGD.step, torch.optim.Adam.zero_grad)"
     how = f"epochs=1, device='cpu', schedule='exponential:gamma=0.9', out={str(tmp_path / 'run')!r}"
-    assert "sympy" not in loaded_after(f"{fit}\n{audit}\nrecon_cli.train(torch.rand(64, 4).numpy(), {how})")
+    lines = [fit, audit, kept, run, back, f"recon_cli.train(torch.rand(64, 4).numpy(), {how})"]
+    assert not loaded_after("\n".join(lines)) & {"sympy", "mpmath"}
+
+
+SCRIPT = """import torch
+net = torch.nn.Linear(4, 4)
+for kind in (torch.optim.Adam, torch.optim.AdamW, torch.optim.RMSprop):
+    optimizer = kind(net.parameters(), lr=0.1)
+    before = net.weight.detach().clone()
+    net.weight.grad = torch.ones(4, 4)
+    optimizer.step()
+    assert not torch.equal(before, net.weight), kind
+    assert torch.is_grad_enabled()
+    assert optimizer.state_dict()["state"]
+for _ in range(3):
+    optimizer.zero_grad()
+    torch.nn.functional.mse_loss(net(torch.ones(8, 4)), torch.rand(8, 4)).backward()
+    optimizer.step()
+"""
+
+
+def test_a_calibration_imports_none_of_scipy_s_optimizers() -> None:
+    """A third of a second, for the one Newton's iteration that a concentration takes."""
+    fit = "import recon_cli, torch\nrecon_cli.VonMises.fit(torch.linspace(-1.0, 1, 9), torch.zeros(9))"
+    assert not loaded_after(f"{fit}\nrecon_cli.calibrate('digits')") & {"scipy", "sympy"}
 
 
 def test_a_bad_word_is_refused_before_torch_is_loaded() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import inspect
 import math
@@ -111,6 +112,10 @@ def fit(likelihood: L, x: Tensor, mu: Tensor, weights: Tensor | None = None) -> 
     return dataclasses.replace(usual, **numbers)
 
 
+class Lost(ArithmeticError):
+    """A search has gone where numbers are none, and stays there."""
+
+
 class Cost(Generic[L]):
     """The (weighted) mean nll of events, nats, as a function of the free numbers of ``noise``, a block of events at a time."""
 
@@ -123,7 +128,12 @@ class Cost(Generic[L]):
 
     @torch.enable_grad()
     def __call__(self) -> Tensor:
-        """Return the value where the numbers are now, its gradient left in theirs. What is NaN stays so, block after block."""
+        """Return the value where the numbers are now, its gradient left in theirs. What is NaN stays so, block after block.
+
+        Raises Lost where all the numbers are NaN themselves: no search comes back from there, and torch's would not end.
+        """
+        if all(number.isnan() for number in self.free):
+            raise Lost
         self.noise.zero_grad()
         total = self.here.new_zeros(())
         for some, means, share in self.blocks:
@@ -145,11 +155,15 @@ class Cost(Generic[L]):
         """The numbers as they are now."""
         return torch.stack([number.detach().clone() for number in self.free])
 
+    @torch.no_grad()
+    def move(self, by: Tensor) -> None:
+        """Set the numbers to ``by``."""
+        for number, value in zip(self.free, by, strict=True):
+            number.copy_(value)
+
     def slope(self, by: Tensor) -> Tensor:
         """Return the gradient at ``by``, where it leaves the numbers."""
-        with torch.no_grad():
-            for number, value in zip(self.free, by, strict=True):
-                number.copy_(value)
+        self.move(by)
         self()
         return torch.stack([slope.clone() for slope in self.slopes])
 
@@ -158,7 +172,7 @@ class Cost(Generic[L]):
         here = self.here
         steps = step * torch.eye(len(here), dtype=here.dtype, device=here.device)
         rows = torch.stack([(self.slope(here + move) - self.slope(here - move)) / (2 * step) for move in steps])
-        self.slope(here)
+        self.move(here)
         return (rows + rows.T) / 2
 
 
@@ -178,8 +192,9 @@ def descend(noise: Free[L], x: Tensor, mu: Tensor, weights: Tensor | None = None
     cost = Cost(noise, x, mu, weights)
     close = (1e-7, 1e-10) if noise.family.costly else (1e-13, 1e-16)  # Newton's steps are few
     search = Search(cost.free, max_iter=200, tolerance_grad=close[0], tolerance_change=close[1], line_search_fn="strong_wolfe")
-    search.step(cost)  # type: ignore[no-untyped-call]
-    polish(cost)
+    with contextlib.suppress(Lost):
+        search.step(cost)  # type: ignore[no-untyped-call]
+        polish(cost)
 
 
 def polish(cost: Cost[L], step: float = 1e-4) -> None:
@@ -191,10 +206,13 @@ def polish(cost: Cost[L], step: float = 1e-4) -> None:
     factor, failed = torch.linalg.cholesky_ex(cost.hessian(step))
     for _ in range(4):
         move = here * math.nan if failed else torch.cholesky_solve(cost.slope(here)[:, None], factor)[:, 0]
-        if not (move.abs() < step).all():
+        size = move.abs().max().item()
+        if not size < step:
             break
         here = here - move
-    cost.slope(here)
+        if size < CLOSE:
+            break
+    cost.move(here)
 
 
 def nearby(
@@ -212,9 +230,10 @@ def nearby(
     few = x[places], mu[places], None if weights is None else weights[places]
     descend(noise, *few)
     least = Cost(noise, *few)
-    here, hessian, cost = least.here, least.hessian(1e-4), Cost(noise, x, mu, weights)
-    if not (here.isfinite().all() and hessian.isfinite().all()):
+    here = least.here
+    if not (here.isfinite().all() and (hessian := least.hessian(1e-4)).isfinite().all()):
         return False
+    cost = Cost(noise, x, mu, weights)
     slope = cost.slope(here)
     for _ in range(16):
         if not (torch.linalg.eigvalsh(hessian) > FLAT).all():

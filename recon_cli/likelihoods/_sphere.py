@@ -64,9 +64,11 @@ def log_integral(d: int, kappa: Number) -> Tensor:
 
 
 def concentration(d: int, loss: float) -> float:
-    """Return the kappa at which the mean of 1 - cos is ``loss``: Newton's steps from Sra's approximation (2012)."""
+    """Return the kappa at which the mean of 1 - cos is ``loss``: Newton's steps from Sra's approximation (2012).
+
+    Written out, because scipy.optimize takes longer to import than a calibration takes for all the rest of this family.
+    """
     import torch
-    from scipy.optimize import root_scalar
 
     if loss <= 0:
         raise ReconError("The directions are reconstructed exactly: the likelihood grows without end.", "Give kappa yourself.")
@@ -84,8 +86,15 @@ def concentration(d: int, loss: float) -> float:
         (curve,) = torch.autograd.grad(slope, kappa)
         return loss + slope.item(), curve.item()
 
-    usual = cos * (d - cos * cos) / (loss * (1 + cos))
-    return float(root_scalar(missed, x0=usual, fprime=True, method="newton", xtol=1e-14 * usual).root)
+    usual = kappa = cos * (d - cos * cos) / (loss * (1 + cos))
+    for _ in range(50):
+        value, slope = missed(kappa)
+        if not value or not slope:
+            break
+        kappa, before = kappa - value / slope, kappa
+        if abs(kappa - before) <= 1e-14 * usual:
+            break
+    return kappa
 
 
 def draw(d: int, kappa: Number, like: Tensor, generator: Generator | None) -> Tensor:

@@ -49,6 +49,43 @@ def test_many_elements_end_where_their_own_slope_is_zero(word: str, monkeypatch:
     assert (torch.linalg.solve(cost.hessian(1e-4), cost.slope(cost.here)).abs() < 1e-10).all()
 
 
+@pytest.mark.parametrize("count", [512, 3 * fitting.SAMPLE // 32])
+def test_a_search_ends_where_its_numbers_are_none(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of which torch's L-BFGS takes no notice: it would go on to its last step, each as long as one that searches."""
+    numbers, call = [], Cost.__call__
+
+    def noted(cost: Cost) -> Tensor:
+        numbers.append(cost.here)
+        return call(cost)
+
+    monkeypatch.setattr(Cost, "__call__", noted)
+    monkeypatch.setattr(fitting, "SAMPLE", fitting.SAMPLE // 128)
+    x = torch.where(torch.arange(count) % 4 == 0, 1.0, 0.0) * torch.linspace(0.1, 1, count)
+    with pytest.raises(ReconError, match="grows without end"):
+        likelihoods.find("generalized-gaussian").fit(x, torch.zeros(count))
+    lost = [bool(each.isnan().all()) for each in numbers]
+    assert any(lost)
+    assert sum(lost) <= 2  # once of the sample, once of all
+
+
+def test_the_last_steps_evaluate_nothing_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Newton's, from a search that has all but ended: a Hessian by differences, and then until a step is good to rounding."""
+    x = torch.linspace(-1, 1, 101, dtype=torch.float64) ** 3
+    noise = Free(likelihoods.parse("logistic:scale=0.2"), torch.float64)
+    fitting.descend(noise, x, torch.zeros_like(x))
+    cost, numbers, call = Cost(noise, x, torch.zeros_like(x)), [], Cost.__call__
+    cost.move(cost.here + 1e-6)
+
+    def noted(cost: Cost) -> Tensor:
+        numbers.append(cost.here.item())
+        return call(cost)
+
+    monkeypatch.setattr(Cost, "__call__", noted)
+    fitting.polish(cost)
+    assert len(numbers) == len({*numbers}) <= 2 + 2
+    assert cost.slope(cost.here).abs() < 1e-15
+
+
 def test_many_elements_end_at_scipy_s_optimum() -> None:
     optimize, stats = pytest.importorskip("scipy.optimize"), pytest.importorskip("scipy.stats")
     x, mu = data(WORDS[2])

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from recon_cli.auditing.limiting import OURS, InterruptedLoss, OutOfTime, limited
 from recon_cli.auditing.reach.losses import DerivedLoss, Finished, Watching
+from recon_cli.auditing.reach.uncompiled import optimizers_without_compiler
 from recon_cli.auditing.restoring import Library, folder
 from recon_cli.errors import ReconError
 
@@ -42,7 +43,7 @@ def run(words: Sequence[str], iteration: int = 1, timeout: float | None = None) 
         if module and not findable(name):
             raise ReconError(f"There is no module {name!r} to run.", "Run recon where python -m finds it.")
         try:
-            with limited(timeout), in_time(name, timeout), Library(), watching:
+            with limited(timeout), in_time(name, timeout), optimizers_without_compiler(), Library(), watching:
                 if module:
                     runpy.run_module(name, run_name="__main__", alter_sys=True)
                 else:
