@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import recon_cli
 from recon_cli.comparison.claim import Claim, replaceable
-from recon_cli.comparison.parts import MOST, apart, together, unstack
 from recon_cli.comparison.tally import PIECE, Ratios, Values, has_quotient, measured_dtype, reduced
 from recon_cli.runtime import checksums, kernels
 from recon_cli.runtime.devices import Uncompiled, compiled, vector_options
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from recon_cli.comparison.tally import Reduction
 
 SOURCES = ("identity", "likelihoods", "numerics", "comparison/claim.py", "comparison/tally.py", "comparison/kernels.py")
+FEW_NUMBERS = 4  # of an element: mean and noises. Those of a mixture, more, are taken several at a time
 Say = Callable[[str], None]
 
 
@@ -64,7 +64,7 @@ class Kind:
     @property
     def apart(self) -> bool:
         """Whether the kernel takes the numbers of an element one kind after another, (k, n), not side by side."""
-        return 0 < len(self.claim.measured.head) <= MOST and not self.event
+        return 0 < len(self.claim.measured.head) <= FEW_NUMBERS and not self.event
 
     @property
     def description(self) -> dict[str, object]:
@@ -111,6 +111,7 @@ def is_kept(kind: Kind) -> bool:
 
 def find(case: ComparisonCase, say: Say) -> Found:
     """Return how to reduce a case's pieces: by the kernel that is kept, or that is made now. Raises Uncompiled."""
+    from recon_cli.comparison.parts import apart
     from recon_cli.numerics.tables import FEW
 
     if case.device.type != "cpu":
@@ -184,6 +185,7 @@ def make(kind: Kind) -> bytes:
     import torch
     from torch.fx.experimental.proxy_tensor import make_fx
 
+    from recon_cli.comparison.parts import apart, together, unstack
     from recon_cli.numerics.tables import tables
 
     others = others_of(kind)

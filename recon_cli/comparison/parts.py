@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.fx import GraphModule, Node
 
-MOST = 4  # numbers of an element: mean and noises. Those of a mixture, more, are taken several at a time
 COPIES = (torch.ops.aten._to_copy.default, torch.ops.aten.detach.default, torch.ops.aten.clone.default)
 
 
@@ -31,7 +30,7 @@ def together(numbers: Tensor) -> Tensor:
 
 def unstack(graph: GraphModule) -> None:
     """Have every number that is taken from a stack, or from what is computed from stacks element by element, computed alone."""
-    parts = Parts(graph)
+    parts = NumbersApart(graph)
     if any(node.meta["val"].ndim > 1 for node in parts.changed):  # in place: who shares its memory is not known
         return
     for node in list(graph.graph.nodes):
@@ -54,7 +53,7 @@ def taken(node: Node) -> tuple[Node, int] | None:
     return (stack, at) if axis in (-1, stack.meta["val"].ndim - 1) else None
 
 
-class Parts:
+class NumbersApart:
     """The nodes of a graph by the places of their last axis: each computed by itself, once it is asked for."""
 
     def __init__(self, graph: GraphModule) -> None:
