@@ -10,18 +10,9 @@ from recon_cli.identity.elementwise import elementwise
 from recon_cli.identity.likelihood import Likelihood, log, number_of, positive
 from recon_cli.identity.losses import Loss
 from recon_cli.identity.parametric import Number, computed, parameter
-from recon_cli.identity.tensors import product
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
-
-
-def bent(z: Tensor, delta: Number) -> tuple[Tensor, Tensor]:
-    """Return two numbers whose product is z^2/2 up to ``delta``, delta (|z| - delta/2) beyond: z cut off, z less half of that."""
-    import torch
-
-    middle = z.clamp(-delta, delta)
-    return middle, torch.sub(z, middle, alpha=0.5)
 
 
 @dataclass(frozen=True)
@@ -34,11 +25,6 @@ class HuberLoss(Loss):
     formula = "Piecewise(((x - mu)**2/2, Abs(x - mu) <= delta), (delta*(Abs(x - mu) - delta/2), True))"
     torch = "huber_loss"
     condition = "not its default of 1"
-
-    def values(self, x: Tensor, prediction: Tensor) -> Tensor:
-        """Torch's own, to the bit; but that warns where one of the two is mapped (``torch.func.vmap``)."""
-        middle, rest = bent(x - prediction, self.delta)
-        return middle * rest
 
 
 @dataclass(frozen=True)
@@ -87,7 +73,9 @@ class Huber(Likelihood):
 
     @elementwise
     def nll(self, x: Tensor, mu: Tensor) -> Tensor:
-        return product(*bent((x - mu) / self.scale, self.delta), self.normaliser)
+        size = ((x - mu) / self.scale).abs()
+        middle = size.clamp(max=self.delta)  # size^2/2 where that is size itself, delta (size - delta/2) beyond
+        return middle * (size - middle / 2) + self.normaliser
 
     @property
     def slope(self) -> Number:

@@ -29,10 +29,8 @@ from recon_cli.comparison.claim import Claim
 from recon_cli.comparison.kernels import Kind
 from recon_cli.comparison.parts import apart, together, unstack
 from recon_cli.identity.likelihood import Likelihood
-from recon_cli.identity.losses import Loss
 from recon_cli.likelihoods._by_decoder import by_network
 from recon_cli.likelihoods.gaussian import Gaussian
-from recon_cli.likelihoods.huber import SmoothL1
 from recon_cli.runtime import kernels as kept
 from recon_cli.runtime.devices import Uncompiled
 
@@ -99,17 +97,17 @@ def test_a_kernel_of_one_noise_is_that_of_every_noise(made: list[Claim]) -> None
 
 
 def test_another_likelihood_loss_or_dtype_is_another_kernel_and_another_noise_is_not() -> None:
-    def name(word: str, loss: str | Loss | None = None, dtype: torch.dtype = torch.float32, event: tuple[int, ...] = ()) -> str:
+    def name(word: str, loss: str | None = None, dtype: torch.dtype = torch.float32, event: tuple[int, ...] = ()) -> str:
         claim = Claim.of(likelihoods.parse(word).admitted(), likelihoods.as_loss(loss))
         return kept.name_of(Kind(claim, dtype, event).description)
 
     several = [
-        name("gaussian"), name("laplace"), name("gaussian", "l1"), name("gaussian", dtype=torch.float64),
-        name("huber", SmoothL1(1.0)), name("huber", SmoothL1(2.0)), name("binomial:count=3"), name("binomial:count=4"), name("categorical", event=(10,)),
+        name("gaussian"), name("laplace"), name("gaussian", "l1"), name("gaussian", dtype=torch.float64), name("huber"),
+        name("huber:delta=2"), name("binomial:count=3"), name("binomial:count=4"), name("categorical", event=(10,)),
         name("categorical", event=(11,)),
     ]  # fmt: skip
     assert len({*several}) == len(several)  # a number that torch's functional takes as a number, or a whole one, is fixed
-    for one, other in (("gaussian", "gaussian:sigma=9"), ("student-t", "student-t:df=3,scale=2"), ("huber", "huber:delta=2")):
+    for one, other in (("gaussian", "gaussian:sigma=9"), ("student-t", "student-t:df=3,scale=2")):
         assert name(one) == name(other)
 
 
@@ -232,7 +230,7 @@ def test_a_large_comparison_has_one_made_for_the_next(made: list[Claim], monkeyp
     )
     compare(loss="l1")  # no second one on the same day
     compare(engine="eager")
-    fixed = Kind(Claim.of(likelihoods.parse("huber").admitted(), SmoothL1()), torch.float32)
+    fixed = Kind(Claim.of(likelihoods.parse("huber").admitted()), torch.float32)
     assert warming.make_in_background(fixed) == ()  # of a number that has no place in words
     compare(engine="compile")
     compare()  # which has one
