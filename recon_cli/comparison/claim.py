@@ -58,6 +58,14 @@ class Claim:
         return not self.own or has_gap or self.measured is not self.likelihood
 
     @property
+    def cancels(self) -> bool:
+        """Whether a gradient may lose its digits where the claim is true: it is uneven, or by the size of a noise.
+
+        That of a Gaussian is (1 - z^2)/2: at z = 1 the ratio of two such is any number.
+        """
+        return self.uneven or bool(self.measured.head)
+
+    @property
     def parts(self) -> tuple[Likelihood | Loss, ...]:
         """Likelihood and loss, and what is measured where that is another."""
         return (self.likelihood, self.loss, *([] if self.measured is self.likelihood else [self.measured]))

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 ENGINES = ("auto", "eager", "compile")
 GRADIENTS = ("sample", "all")
+LARGE = 31 << 20  # bytes
 PAYS = 1 << 29  # numbers: below, the seconds of compiling are more than it saves
 PAYS_NEXT_TIME = 1 << 25  # numbers: from here on a kernel is made in the background
 PAYS_WHEN_KEPT = 1 << 22  # numbers: below, loading a kernel that was compiled before saves nothing
@@ -124,6 +125,7 @@ def _measured(case: ComparisonCase, found: Found, gradients: str, progress: Prog
     compiled = found.reduction is not None
     case = replace(case, sample=case.sample // 8) if compiled else case  # the range of the ratios it takes from all
     everywhere = compiled or gradients == "all" or case.stride == 1
+    keep_what_is_freed()
     with shared_out(case.device.type == "cpu") as spread:
         try:
             share = _share(case, found, everywhere, progress, spread)
@@ -139,6 +141,16 @@ def _measured(case: ComparisonCase, found: Found, gradients: str, progress: Prog
             tally = tally.sampled_by(sum(spread(lambda part: measure(case.claim, *part), parts), Tally()))
     notes, whole = (*found.notes, *_method(case, compiled, everywhere, tally)), all(each.whole for each in shares)
     return Measured(case, tally, x, mu, notes, whole, weights[0] if weights else None)
+
+
+def keep_what_is_freed() -> None:
+    """Have the C library keep memory that is freed for the next chunk, and not give back its pages and ask for them anew.
+
+    glibc keeps twice the largest piece that it has seen freed, of at most 32 MB: it is shown one, of which no page is touched.
+    """
+    import torch
+
+    torch.empty(LARGE, dtype=torch.uint8)
 
 
 class _Share(NamedTuple):

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from recon_cli.comparison.tally import Reduction
 
 SOURCES = ("identity", "likelihoods", "numerics", "comparison/claim.py", "comparison/tally.py", "comparison/kernels.py")
+FEW_NUMBERS = 4  # of an element: mean and noises. Those of a mixture, more, are taken several at a time
 Say = Callable[[str], None]
 
 
@@ -59,6 +60,11 @@ class Kind:
     def is_known(self) -> bool:
         """Whether all of it is recon's own, and the ratio of its gradients a number of its dtype."""
         return self.claim.known and has_quotient(self.claim, self.dtype)
+
+    @property
+    def apart(self) -> bool:
+        """Whether the kernel takes the numbers of an element one kind after another, (k, n), not side by side."""
+        return 0 < len(self.claim.measured.head) <= FEW_NUMBERS and not self.event
 
     @property
     def description(self) -> dict[str, object]:
@@ -105,6 +111,7 @@ def is_kept(kind: Kind) -> bool:
 
 def find(case: ComparisonCase, say: Say) -> Found:
     """Return how to reduce a case's pieces: by the kernel that is kept, or that is made now. Raises Uncompiled."""
+    from recon_cli.comparison.parts import apart
     from recon_cli.numerics.tables import FEW
 
     if case.device.type != "cpu":
@@ -117,7 +124,7 @@ def find(case: ComparisonCase, say: Say) -> Found:
         del claim  # that of the case
         if others.tables and not (x.amin() >= 0 and x.amax() < FEW):
             return x.new_full((len(Values._fields) + len(Ratios._fields),), math.nan)  # a doubt: so without the kernel
-        return kernel(x, mu, *others.numbers, *others.tables)
+        return kernel(x, apart(mu) if kind.apart else mu, *others.numbers, *others.tables)
 
     return Found(reduction, True, notes)
 
@@ -178,6 +185,7 @@ def make(kind: Kind) -> bytes:
     import torch
     from torch.fx.experimental.proxy_tensor import make_fx
 
+    from recon_cli.comparison.parts import apart, together, unstack
     from recon_cli.numerics.tables import tables
 
     others = others_of(kind)
@@ -185,17 +193,20 @@ def make(kind: Kind) -> bytes:
     def at_numbers(x: Tensor, mu: Tensor, *rest: Tensor) -> Tensor:
         claim = kind.claim.with_numbers(rest[0].unbind()) if kind.is_known else kind.claim
         with tables(rest[len(others.numbers) :]):
-            return reduced(claim, x, mu)
+            return reduced(claim, x, together(mu), parts=True) if kind.apart else reduced(claim, x, mu)
 
-    inputs = (*kind.examples(), *others.numbers, *others.tables)
-    events = {0: torch.export.Dim("events")}
+    x, mu = kind.examples()
+    inputs = (x, apart(mu) if kind.apart else mu, *others.numbers, *others.tables)
+    events = torch.export.Dim("events")
     try:
         with tempfile.TemporaryDirectory() as room, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             path = Path(room, kernels.LIBRARY)
             graph = make_fx(at_numbers, tracing_mode="symbolic")(*inputs)
             check_any_size(graph)
-            dynamic = (events, events, *[None] * (len(inputs) - 2))
+            if kind.apart:
+                unstack(graph)
+            dynamic = ({0: events}, {int(kind.apart): events}, *[None] * (len(inputs) - 2))
             module = torch.export.export(graph, inputs, dynamic_shapes=dynamic).module()
             options = {"aot_inductor.output_path": str(path), "cpp.dynamic_threads": True, **vector_options()}
             torch._inductor.aot_compile(module, inputs, options=options)

@@ -114,7 +114,7 @@ class Values(NamedTuple):
 class Ratios(NamedTuple):
     """The range of d nll / d loss over some numbers, and how many have neither gradient.
 
-    ``finite`` is 1, and NaN where a gradient is not finite: of a claim whose ratio is no one number, else of no meaning.
+    ``finite`` is 1, and NaN where a gradient is not finite: of a claim whose gradients may cancel, else of no meaning.
     """
 
     excluded: float
@@ -149,6 +149,8 @@ def measure(
     weights
         of the events, by which the sums of values are weighted; gradients are each element's own. Not of what is compiled.
     """
+    import torch
+
     claim = claim if isinstance(claim, Claim) else Claim.of(claim)
     if (wider := measured_dtype(x.dtype)) != x.dtype:
         bare = claim.measured.admitted()  # rounded to two bytes, data are not on their levels to more digits
@@ -158,7 +160,11 @@ def measure(
         return replace(tally, infinite=tally.infinite + int(overflown.sum()))
     if reduction is not None:
         values, ratios = unpacked(reduction(claim, x, mu))
-        settled = ratios.finite == 1 if claim.uneven else near(ratios, claim.slope, NEAR, mu.numel())
+        limits = torch.finfo(x.dtype)
+        if claim.cancels and (claim.uneven or claim.slope * limits.tiny <= limits.eps):  # no loss that is lost counts
+            settled = ratios.finite == 1
+        else:
+            settled = near(ratios, claim.slope, NEAR, mu.numel())
         if not (values.is_finite and values.worst <= PROPORTIONAL and settled):
             return sum((measure(claim, *part) for part in chunks(claim.measured, x, mu)), Tally())
         return tally_of(claim, x, mu, values, ratios)
@@ -285,7 +291,7 @@ def reduce_gradients(claim: Claim, gradients: Gradients) -> Tensor:
         ratio = gradients.nll / gradients.loss
     else:
         ratio = wide(gradients.nll) / wide(gradients.loss)
-    known = wide(((gradients.nll - gradients.loss) * 0).sum() + 1 if claim.uneven else gradients.nll.new_ones(()))
+    known = wide(((gradients.nll - gradients.loss) * 0).sum() + 1 if claim.cancels else gradients.nll.new_ones(()))
     if all_counted(gradients, claim):
         return torch.stack([known.new_zeros(()), wide(ratio.amin()), wide(ratio.amax()), known])
     without = excluded(gradients, claim)
@@ -303,9 +309,20 @@ def has_quotient(claim: Claim, dtype: torch.dtype) -> bool:
     return not isinstance(slope, float) or math.isnan(slope) or limits.tiny < slope < limits.max
 
 
-def reduced(claim: Claim, x: Tensor, mu: Tensor) -> Tensor:
-    """Return values and gradients of ``x`` and ``mu``, reduced: what the compiler takes whole."""
-    return reduce(claim, x, *evaluate_with_gradients(claim, x, mu))
+def reduced(claim: Claim, x: Tensor, mu: Tensor, parts: bool = False) -> Tensor:
+    """Return values and gradients of ``x`` and ``mu``, reduced: what the compiler takes whole.
+
+    With ``parts``, the gradients by each of the numbers that an element has are reduced by themselves.
+    """
+    import torch
+
+    evaluation, gradients = evaluate_with_gradients(claim, x, mu)
+    if not parts:
+        return reduce(claim, x, evaluation, gradients)
+    each = zip(gradients.nll.unbind(-1), gradients.loss.unbind(-1), strict=True)
+    excluded_of, least, largest, finite_of = torch.stack([reduce_gradients(claim, Gradients(*pair)) for pair in each], 1).unbind()
+    ranges = torch.stack([excluded_of.sum(), least.amin(), largest.amax(), finite_of.amin()])
+    return torch.cat([reduce_values(claim, x, evaluation), ranges])
 
 
 def chunks(likelihood: Likelihood, x: Tensor, mu: Tensor, most: int = 0) -> Iterator[tuple[Tensor, Tensor]]:

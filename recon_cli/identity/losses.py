@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, ClassVar
 from recon_cli.identity.parametric import Number, Parametric, parameter
 from recon_cli.identity.regions import REAL, UNIT, Region
 from recon_cli.identity.shapes import fitting_shapes
-from recon_cli.identity.tensors import none_below
+from recon_cli.identity.tensors import none_below, product
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -150,6 +150,12 @@ def likely(x: Tensor, mu: Tensor) -> tuple[Tensor, Tensor]:
     return mu.where(x > 0, 1), mu.where(x < 1, 0)
 
 
+def coin_entropy(x: Tensor, mu: Tensor) -> Tensor:
+    """Return -x log mu - (1 - x) log(1 - mu), where what is multiplied by 0 counts for nothing."""
+    on, off = likely(x, mu)
+    return product(x, on.log(), (x - 1) * (-off).log1p_(), -1)
+
+
 class BinaryCrossEntropy(Loss):
     """-x log mu - (1 - x) log(1 - mu)."""
 
@@ -163,8 +169,7 @@ class BinaryCrossEntropy(Loss):
 
     def values(self, x: Tensor, prediction: Tensor) -> Tensor:
         """Torch's own clamps the logarithm at -100 and the gradient's p(1 - p) at 1e-12."""
-        on, off = likely(x, prediction)
-        return (x * on.log()).add_((-off).log1p_().mul_(1 - x)).neg_()  # nobody else has these: in place
+        return coin_entropy(x, prediction)
 
 
 class BinaryCrossEntropyWithLogits(BinaryCrossEntropy):

@@ -76,13 +76,13 @@ def line(values: Tensor, slope: float, intercept: float | Tensor) -> Tensor:
     return torch.rsub(values, intercept, alpha=-slope) if isinstance(intercept, (int, float)) else slope * values + intercept
 
 
-def half_square(values: Tensor, intercept: float | Tensor) -> Tensor:
-    """Return values^2/2 + intercept, in one pass."""
+def product(one: Tensor, other: Tensor, intercept: float | Tensor, factor: float = 1.0) -> Tensor:
+    """Return factor * one * other + intercept, in one pass."""
     import torch
 
     if not isinstance(intercept, torch.Tensor):
-        intercept = values.new_tensor(intercept)
-    return torch.addcmul(intercept, values, values, value=0.5)
+        intercept = one.new_tensor(intercept)
+    return torch.addcmul(intercept, one, other, value=factor)
 
 
 def none_below(values: Tensor, low: float, high: float | None = None) -> bool:

@@ -26,7 +26,7 @@ def poisson_of_mean(x: Tensor, mu: Tensor) -> Tensor:
     if not none_below(some, lowest(mu)):
         clamped = clamped.clamp(min=lowest(mu))
         below = (some / clamped).log()
-    value = _saddle_point(x, at_least_one(x, none), clamped, below).where(x > 0, mu)
+    value = mu.where(none, _saddle_point(x, at_least_one(x, none), clamped, below))
     return with_derivatives(value, (lambda: ((some - x) / some).where(x > 0, 1), mu))
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from recon_cli.identity.elementwise import elementwise
 from recon_cli.identity.likelihood import Likelihood
-from recon_cli.identity.losses import LOGIT, BinaryCrossEntropy, BinaryCrossEntropyWithLogits, likely
+from recon_cli.identity.losses import LOGIT, BinaryCrossEntropy, BinaryCrossEntropyWithLogits, coin_entropy
 from recon_cli.identity.regions import BINARY, UNIT
 
 if TYPE_CHECKING:
@@ -48,8 +48,7 @@ class Bernoulli(Likelihood):
 
     @elementwise
     def nll(self, x: Tensor, mu: Tensor) -> Tensor:
-        on, off = likely(x, mu)
-        return (x * on.log()).add_((-off).log1p_().mul_(1 - x)).neg_()  # nobody else has these: in place
+        return coin_entropy(x, mu)
 
     @elementwise
     def nll_raw(self, x: Tensor, raw: Tensor) -> Tensor:

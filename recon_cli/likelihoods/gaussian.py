@@ -11,7 +11,7 @@ from recon_cli.identity.likelihood import Likelihood, log, positive
 from recon_cli.identity.losses import Loss, SquaredError
 from recon_cli.identity.parametric import Number, class_or_instance, parameter
 from recon_cli.identity.shapes import fitting_shapes
-from recon_cli.identity.tensors import half_square, line, times, wide
+from recon_cli.identity.tensors import line, product, times, wide
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,7 +52,7 @@ class Gaussian(Likelihood):
     @elementwise
     def nll(self, x: Tensor, mu: Tensor) -> Tensor:
         z = times(x - mu, 1 / self.sigma)
-        return half_square(z, self.normaliser)
+        return product(z, z, self.normaliser, 0.5)
 
     def total(self, x: Tensor, raw: Tensor) -> Tensor:
         """By the sum of squared errors, which is all that one sigma for all elements needs of them.

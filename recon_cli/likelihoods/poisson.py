@@ -9,7 +9,7 @@ from recon_cli.identity.elementwise import elementwise
 from recon_cli.identity.likelihood import Likelihood
 from recon_cli.identity.losses import LOG, Loss
 from recon_cli.identity.regions import COUNT, Interval
-from recon_cli.identity.tensors import but_one
+from recon_cli.identity.tensors import but_one, product
 from recon_cli.likelihoods._counts import log_factorial, poisson_of_log, poisson_of_mean
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class PoissonLoss(Loss):
 
     def values(self, x: Tensor, prediction: Tensor) -> Tensor:
         """Torch's own, with log_input=False, adds 1e-8 inside the logarithm."""
-        return prediction - x * but_one(prediction, x <= 0).log()
+        return product(x, but_one(prediction, x <= 0).log(), prediction, -1)
 
 
 class PoissonLossOfLog(PoissonLoss):

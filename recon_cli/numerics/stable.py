@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from recon_cli.identity.parametric import Number
-from recon_cli.identity.tensors import asks_gradient, line
+from recon_cli.identity.tensors import asks_gradient
 
 OF_COUNTS = (  # Stirling's errors of 1 to 15
     0.0, 0.08106146679532726, 0.0413406959554093, 0.02767792568499834, 0.020790672103765093, 0.016644691189821193,
@@ -131,18 +131,11 @@ def bend(square: Tensor) -> Tensor:
 def polynomial(x: Tensor, coefficients: Sequence[float]) -> Tensor:
     """Return the polynomial in ``x`` of these ``coefficients``, that of 1 first.
 
-    By Horner's rule; where nobody looks back in x^2, two coefficients at a time, which passes over memory half as often.
+    By Horner's rule; in place where nobody looks back, for what is new goes through memory.
     """
-    if x.requires_grad:
-        value = torch.full_like(x, coefficients[-1])
-        for part in coefficients[-2::-1]:
-            value = value * x + part
-        return value
-    square, pairs = x * x, [*zip(coefficients[::2], coefficients[1::2], strict=False)]
-    odd = len(coefficients) % 2
-    value = torch.full_like(x, coefficients[-1]) if odd else line(x, *pairs.pop()[::-1])
-    for first, second in pairs[::-1]:
-        value = line(x, second, first).addcmul_(value, square)
+    value = torch.full_like(x, coefficients[-1])
+    for part in coefficients[-2::-1]:
+        value = value * x + part if x.requires_grad else value.mul_(x).add_(part)
     return value
 
 

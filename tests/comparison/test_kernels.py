@@ -19,6 +19,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from torch import Tensor
+from torch.fx.experimental.proxy_tensor import make_fx
 
 import recon_cli
 from recon_cli import likelihoods
@@ -26,7 +27,9 @@ from recon_cli.cli import main
 from recon_cli.comparison import cases, engines, kernels, tally, warming
 from recon_cli.comparison.claim import Claim
 from recon_cli.comparison.kernels import Kind
+from recon_cli.comparison.parts import apart, together, unstack
 from recon_cli.identity.likelihood import Likelihood
+from recon_cli.likelihoods._by_decoder import by_network
 from recon_cli.likelihoods.gaussian import Gaussian
 from recon_cli.runtime import kernels as kept
 from recon_cli.runtime.devices import Uncompiled
@@ -313,3 +316,50 @@ def test_a_ratio_that_is_uneven_for_a_reason_is_taken_from_the_kernel(monkeypatc
     again: list[int] = []
     monkeypatch.setattr(tally, "chunks", lambda *words: again)
     assert tally.measure(claims[0], x, mu, reduction=steep).elements == 0
+
+
+@pytest.mark.parametrize("name", ["heteroscedastic-gaussian", "laplace-by-network", "gaussian-mixture"])
+def test_a_gradient_that_cancels_is_no_doubt_of_a_kernel(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a variance it is (1 - z^2)/2, of few digits at z = 1: looked at once more, a kernel was slower than none."""
+    plain = likelihoods.parse(name.removesuffix("-by-network"))
+    side = (by_network(plain) if plain.name != name else plain).admitted()
+    mu = side.usual_outputs(torch.rand(100), torch.full((100,), 0.1))
+    x, claim = side.sample(mu, torch.Generator().manual_seed(3)), Claim.of(side)
+    x[:7] = mu[:7, 0] + 0.1  # z = 1, but for a rounding
+    due = tally.measure(claim, x, mu)
+    with monkeypatch.context() as patch:
+        patch.setattr(tally, "chunks", lambda *words: pytest.fail("the elements were looked at again"))
+        found = tally.measure(claim, x, mu, reduction=tally.reduced)
+    assert (found.ratio_min, found.ratio_max, found.infinite) == (due.ratio_min, due.ratio_max, 0)
+
+    x[0] = 1e30  # whose square is beyond float32
+    assert tally.measure(claim, x, mu, reduction=tally.reduced).infinite == tally.measure(claim, x, mu).infinite
+
+
+@pytest.mark.parametrize("name", ["heteroscedastic-gaussian", "laplace-by-network", "student-t-by-network"])
+def test_numbers_of_an_element_are_computed_apart(name: str) -> None:
+    """No stack of them is left for the compiler, which would take it element by element; the numbers are the same."""
+    plain = likelihoods.parse(name.removesuffix("-by-network"))
+    side = (by_network(plain) if plain.name != name else plain).admitted()
+    mu = side.usual_outputs(torch.rand(50), torch.full((50,), 0.1))
+    x, claim = side.sample(mu, torch.Generator().manual_seed(3)), Claim.of(side)
+
+    def expression(x: Tensor, numbers: Tensor) -> Tensor:
+        return tally.reduced(claim, x, together(numbers), parts=True)
+
+    graph = make_fx(expression, tracing_mode="symbolic")(x, apart(mu))
+    unstack(graph)
+    stacks = [node for node in graph.graph.nodes if node.target is torch.ops.aten.stack.default]
+    assert not [node for node in stacks if node.meta["val"].shape[0] == len(x)]
+    found, due = graph(x, apart(mu)), tally.reduced(claim, x, mu)
+    assert found.tolist() == pytest.approx(due.tolist(), rel=1e-12)
+
+
+def test_what_is_changed_in_place_is_left_as_it_is() -> None:
+    def expression(numbers: Tensor) -> Tensor:
+        return together(numbers).mul_(2)[..., 0] + 1
+
+    numbers = torch.rand(2, 5)
+    graph = make_fx(expression)(numbers)
+    unstack(graph)
+    assert torch.equal(graph(numbers), expression(numbers))
