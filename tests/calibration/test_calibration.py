@@ -303,7 +303,7 @@ def test_the_weights_of_laplace_are_of_its_own_fit_or_of_the_same_variance() -> 
         return next(row.kl_weight for row in found.weights if row.convention == "l1 sum + KL sum")
 
     assert laplace(recon_cli.calibrate(DIGITS, sigma=0.3)) == near(0.3 / math.sqrt(2))
-    assert laplace(recon_cli.calibrate(DIGITS[:50], DIGITS[:50] + 0.25)) == near(0.25)
+    assert laplace(recon_cli.calibrate(DIGITS[:50], DIGITS[:50] + 0.25, likelihood=["laplace"])) == near(0.25)
 
 
 def test_without_a_sigma_the_best_of_a_linear_model_is_shown() -> None:

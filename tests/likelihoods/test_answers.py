@@ -42,6 +42,7 @@ def test_positive_data_cost_what_they_do(name: str, mean: str, word: str, nats: 
     assert [*best.parameters.values()] == pytest.approx([wanted], rel=0.05)
 
 
+@pytest.mark.slow
 def test_the_noise_of_the_right_family_fits_best() -> None:
     data = positive()
     for name, mean in (("gamma", "mu"), ("log-normal", "mu"), ("beta", "share")):

@@ -136,6 +136,7 @@ def test_the_folder_has_no_samples_of_a_prior_that_is_none(here: Path) -> None:
     assert numpy.abs(pixels[:8, 99:107] - witness).max() < 1 / 255
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["ae", "linear", "conv"])
 def test_a_run_of_one_is_reconstructed_and_has_no_rate(model: str, here: Path) -> None:
     found = recon_cli.train(model=model, beta=0.0, out="run", **HOW)
