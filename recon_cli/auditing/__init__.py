@@ -145,7 +145,9 @@ def _audit(
     chosen, odd = matched(problem, given=bool(shape or data))
     measured = measure(chosen, odd, files_of(loss), data, scale)
     if measured.latent is not None and measured.latent.classes and sizes.latent == (LATENT,):  # whose log the code has
-        return _audit(loss, shape, measured.latent.classes, batch, args, total, bind, attributes, make, data, scale)
+        problem = problem.at(sizes=replace(sizes, latent=(measured.latent.classes,)))
+        chosen, odd = matched(problem, given=bool(shape or data))
+        measured = measure(chosen, odd, files_of(loss), data, scale)
     result = audit_of(measured)
     return result if shape or data else doubts.both_ways(problem, chosen, result)
 

@@ -40,7 +40,7 @@ class Coordinate:
     def base(self) -> str:
         """b(x) in words, where e^-loss is weighed with an e^-b(x) that is not 1."""
         many = round(1 - self.tilt, 6)
-        words = f"({self.as_x})" if " " in self.as_x and "+" in self.as_x and many != 1 else self.as_x
+        words = f"({self.as_x})" if "+" in self.as_x and many != 1 else self.as_x
         return f"{'' if many == 1 else '-' if many == -1 else f'{many:g} '}{words}" if many else ""
 
 
