@@ -112,16 +112,19 @@ class Beta(Likelihood):
         off = divergence(x, mu, rest, over)
         value = self.precision * off + (x.log() + (-x).log1p()) + self._gap(mu, rest)
 
+        known: list[Tensor] = []  # which both derivatives need: once, where both are asked for
+
         def digammas() -> list[Tensor]:
-            return [digamma_less_log(self.precision * share) for share in (mu, rest, mu.new_ones(()))]
+            known.extend(digamma_less_log(self.precision * share) for share in (mu, rest) if len(known) < 2)
+            return known
 
         def pull() -> Tensor:
-            one, two, _ = digammas()
+            one, two = digammas()
             return above() + one - two
 
         def by_precision() -> Tensor:
-            one, two, both = digammas()
-            return off + mu * one + rest * two - both
+            one, two = digammas()
+            return off + mu * one + rest * two - digamma_less_log(mu.new_ones(()) * self.precision)
 
         return value, pull, by_precision
 
