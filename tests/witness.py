@@ -316,8 +316,20 @@ def total(likelihood: Likelihood, mu: Any) -> Any:
         middles = flat(mu)[: len(flat(mu)) // 3 if likelihood.sized_by else 1]
         ways = [sign * size * value for sign in (-1, 1) for size in (0, 1, 5, 40, 1e3, 1e6) for value in units]
         breaks = sorted({middle + way for middle in middles for way in ways})
-        low, high = max(support.low, -mpmath.inf), min(support.high, mpmath.inf)
-        return mpmath.quad(p, [low, *(point for point in breaks if low < point < high), high])
+        inner = [point for point in breaks if support.low < point < support.high]
+        ends = [end for end in (support.low, support.high) if math.isfinite(end)]
+        middle, whole = middles[0], mpmath.quad(p, sorted([*inner, *ends]))
+        if support.low == -math.inf:
+            whole += tail(lambda far: p(middle - far), middle - inner[0])
+        return whole + tail(lambda far: p(middle + far), inner[-1] - middle) if support.high == math.inf else whole
+
+
+def tail(p: Callable[[Any], Any], start: Any) -> Any:
+    """The integral of ``p`` from ``start``, which is positive, on: over the logarithm, where powers of any degree fall off."""
+    if p(start) * start < NOTHING:  # and less than that further out
+        return mpmath.mpf(0)
+    first = mpmath.log(start)
+    return mpmath.quad(lambda u: p(mpmath.exp(u)) * mpmath.exp(u), [first, *(first + far for far in (5, 20, 100, 400)), mpmath.inf])
 
 
 def paraboloid(exact: Callable[..., Any], centre: list[Any], mu: Any) -> Any:
@@ -334,8 +346,14 @@ def paraboloid(exact: Callable[..., Any], centre: list[Any], mu: Any) -> Any:
     return mpmath.exp(-here) * mpmath.sqrt((2 * mpmath.pi) ** size / mpmath.det(mpmath.matrix(bends)))
 
 
-def over_the_line(p: Callable[[Any], Any], middle: float, high: float) -> Any:
-    """The integral of ``p`` from 0 to ``high``, infinite or 1, over the logarithm or the logit of x."""
+def beyond(likelihood: Likelihood, mu: Any, start: float) -> Any:
+    """The chance of a share between 0 and 1 whose logit is above ``start``: of some likelihoods, most are next to 1."""
+    exact = nll(likelihood)
+    return over_the_line(lambda x: exp(-exact(x, mu)), float(flat(mu)[0]), 1.0, start)
+
+
+def over_the_line(p: Callable[[Any], Any], middle: float, high: float, start: float = -math.inf) -> Any:
+    """The integral of ``p`` from 0 to ``high``, infinite or 1, over the logarithm or the logit of x, from ``start`` on."""
     bounded = high < math.inf
 
     def moved(u: Any) -> Any:
@@ -344,8 +362,8 @@ def over_the_line(p: Callable[[Any], Any], middle: float, high: float) -> Any:
             return p(x) * x * (1 - x if bounded else 1)
 
     centre = math.log(middle / (1 - middle)) if bounded else math.log(middle)
-    breaks = sorted({centre + sign * far for sign in (-1, 1) for far in (0, 1, 5, 20, 100, 400)})
-    return mpmath.quad(moved, breaks)
+    breaks = {centre + sign * far for sign in (-1, 1) for far in (0, 1, 5, 20, 100, 400)}
+    return mpmath.quad(moved, sorted({max(point, start) for point in breaks}))
 
 
 def off_by(found: Sequence[float], exact: Iterable[Any], eps: float, size: Iterable[Any] | None = None) -> list[float]:
