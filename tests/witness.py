@@ -329,7 +329,9 @@ def tail(p: Callable[[Any], Any], start: Any) -> Any:
     if p(start) * start < NOTHING:  # and less than that further out
         return mpmath.mpf(0)
     first = mpmath.log(start)
-    return mpmath.quad(lambda u: p(mpmath.exp(u)) * mpmath.exp(u), [first, *(first + far for far in (5, 20, 100, 400)), mpmath.inf])
+    return mpmath.quad(
+        lambda u: p(mpmath.exp(u)) * mpmath.exp(u), [first, *(first + far for far in (5, 20, 100, 400)), mpmath.inf]
+    )
 
 
 def paraboloid(exact: Callable[..., Any], centre: list[Any], mu: Any) -> Any:

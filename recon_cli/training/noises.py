@@ -66,10 +66,14 @@ class Learned(NoiseRule):
         """Return the likelihood as it is now, differentiable."""
         del x, mu, weights
         likelihood: Likelihood = self.noise()
-        level: Number = getattr(likelihood, self.level) if self.level else 1.0
+        if self.level is None:
+            return likelihood
+        level: Number = getattr(likelihood, self.level)
         if isinstance(level, Tensor) and level.ndim:
-            return resized(likelihood, wide(level) + self.floor)
-        return resized(likelihood, level + self.floor) if self.floor else likelihood
+            level = wide(level)
+        elif not self.floor:
+            return likelihood
+        return type(likelihood)(**{**likelihood.parameters, self.level: level + self.floor})
 
 
 class Optimal(NoiseRule):
