@@ -71,7 +71,7 @@ def judge(measured: Measurements) -> tuple[tuple[Row, ...], tuple[Finding, ...]]
     rows, findings = [], []
     for term in measured.terms:
         subject = Subject(measured, term, reading_of(term, measured.kl_weight))
-        own = [finding for defect in defects.load_all() for finding in defect.find(subject)]
+        own = [Finding(code, *each) for code, defect in defects.load_all().items() for each in defect.find(subject)]
         own = sorted(own, key=lambda finding: defects.GRAVITIES.index(defects.gravity(finding.code)))
         rows.append(row_of(subject, own))
         findings += [finding for finding in own if finding not in findings]

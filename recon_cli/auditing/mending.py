@@ -156,11 +156,6 @@ def over_batch(subject: Subject) -> str:
     return f" / len({subject.term.target or subject.term.recon or subject.measured.mu})" if averaged else ""
 
 
-def factor(value: float) -> str:
-    """Return a weight before a line; nothing for 1."""
-    return "" if abs(abs(value) - 1) < 1e-9 else f"{number(abs(value)).replace(',', '')} * "
-
-
 def mended_reconstruction(subject: Subject) -> str:
     """Return in words, with the line where there is one, the reconstruction summed over a sample, as the KL is over the batch."""
     line, term = summed(subject.term), subject.term

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from recon_cli.auditing.checks import REDUCING
 from recon_cli.auditing.formulas import at
@@ -11,6 +12,7 @@ from recon_cli.auditing.latents import Latent
 from recon_cli.auditing.measurements import Measurements, Term
 
 ONE = 1e-6
+Findings: TypeAlias = Iterator[tuple[str, str, str]]  # of one defect: evidence, fix, site
 SCALES = {
     "log_variance": "a log variance",
     "log_std": "a log standard deviation",
