@@ -15,7 +15,7 @@ from torch import Tensor
 
 from recon_cli.auditing.calling import Problem
 from recon_cli.auditing.families import MATCH, Match, recognise
-from recon_cli.auditing.fields import domains, element_weights, spaced
+from recon_cli.auditing.fields import Elements, data_of, domains, element_weights
 from recon_cli.auditing.latents import measure
 from recon_cli.auditing.measuring import ReconstructionTerm, recognise_events
 from recon_cli.auditing.probes import benign, generator, gradients, uniform
@@ -127,9 +127,7 @@ def product(problem: Problem, pair: Pair, rec: ReconstructionTerm) -> Reconstruc
     """
     recon, target = pair
     base = benign(problem)
-    if target is None or problem.layout.classes or base[target.key].shape != base[recon.key].shape:
-        return rec
-    if not base[target.key].is_floating_point() or base[recon.key].ndim != 2:
+    if target is None or problem.layout.classes or data_of(base, pair) is None or base[recon.key].ndim != 2:
         return rec
     blocks = leaning(problem, base, recon.key)
     bound = [column for block in blocks for column in block]
@@ -140,7 +138,7 @@ def product(problem: Problem, pair: Pair, rec: ReconstructionTerm) -> Reconstruc
     weights[:, bound] = 0.0
     if bool((weights != 0).any()):
         weights = weights / weights[weights != 0].median()
-        matches.append(of_elements(problem, base, pair, weights))
+        matches.append(of_elements(Elements(problem, base, recon.key, target.key, weights)))
     free = [match for match in matches if match is not None and (match.candidate is None or not match.candidate.kind().noise)]
     if not free or any(match is None or match.off > MATCH for match in matches):
         return rec
@@ -194,10 +192,10 @@ def of_event(problem: Problem, base: dict[str, Tensor], pair: Pair, block: list[
     return None
 
 
-def of_elements(problem: Problem, base: dict[str, Tensor], pair: Pair, weights: Tensor) -> Match | None:
+def of_elements(elements: Elements) -> Match | None:
     """Return which likelihood the columns are that lean on no other, at the weight of the middle one."""
     for x, raw in domains().values():
-        measured = spaced(problem, base, pair, x, raw, weights)
+        measured = elements.field(x, raw)
         if measured is not None and bool(measured.abs().max() > 0) and (match := recognise(x, raw, measured)) is not None:
             return match
     return None

@@ -4,45 +4,81 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from recon_cli.auditing.calling import Problem, Values
-from recon_cli.auditing.probes import generator, gradients, uniform
+from recon_cli.auditing.probes import generator, gradients, uniform, value_at
 from recon_cli.auditing.reach.roles import Pair
 from recon_cli.errors import ReconError
 
 POINTS = 84
 
 
-def laid(
-    problem: Problem, base: Values, points: Mapping[str, Tensor], by: Sequence[str], weights: Tensor | None = None,
-    every: bool = False,
-) -> tuple[bool, dict[str, Tensor]]:  # fmt: skip
-    """Return whether the loss is finite, and its gradients by some arguments at each of a list of points.
+@dataclass(frozen=True)
+class Elements:
+    """The elements of a batch, each of which can be given data and predictions of its own, at one weight.
 
-    These are laid over the elements of a batch that count, in as few calls as they fill, and the gradients are those of the
-    middle element's weight: NaN where a likelihood of recon's own refuses them. Where a loss is not finite, no further call
-    is made, unless ``every`` point is wanted.
+    recon, target, scale
+        the arguments; empty where there is none.
+    weights
+        how much each element counts, 1 for the middle one; None where all count alike.
+    times
+        what gradients are multiplied by to be those of the problem as it was given.
     """
-    shape = base[by[0]].shape
-    each = torch.ones(shape.numel(), dtype=torch.float64) if weights is None else weights.flatten()
-    order, finite = each.nonzero().flatten(), True
-    rows: dict[str, list[Tensor]] = {key: [] for key in by}
-    for parts in zip(*(some.split(len(order)) for some in points.values()), strict=True):
-        values, count = dict(base), len(parts[0])
-        for key, part in zip(points, parts, strict=True):
-            flat = base[key if base[key].shape == shape else by[0]].clone().flatten()
-            flat[order] = part.repeat(math.ceil(len(order) / count))[: len(order)]
-            values[key] = flat.reshape(shape)
-        loss, grads = pulled(problem, values, by)
-        finite = finite and math.isfinite(loss)
-        for key in by:
-            rows[key].append((grads[key].flatten() / each)[order[:count]])
-        if not (finite or every):
-            break
-    return finite, {key: torch.cat(some) for key, some in rows.items()}
+
+    problem: Problem
+    base: Values
+    recon: str
+    target: str
+    weights: Tensor | None = None
+    scale: str = ""
+    times: float = 1.0
+
+    def laid(self, points: Mapping[str, Tensor], by: Sequence[str], every: bool = False) -> tuple[bool, dict[str, Tensor]]:
+        """Return whether the loss is finite, and its gradients by some arguments at each of a list of points.
+
+        These are laid over the elements that count, in as few calls as they fill, and the gradients are those of the middle
+        element's weight: NaN where a likelihood of recon's own refuses them. Where a loss is not finite, no further call is
+        made, unless ``every`` point is wanted.
+        """
+        base, shape = self.base, self.base[self.recon].shape
+        each = torch.ones(shape.numel(), dtype=torch.float64) if self.weights is None else self.weights.flatten()
+        order, finite = each.nonzero().flatten(), True
+        rows: dict[str, list[Tensor]] = {key: [] for key in by}
+        for parts in zip(*(some.split(len(order)) for some in points.values()), strict=True):
+            values, count = dict(base), len(parts[0])
+            for key, part in zip(points, parts, strict=True):
+                flat = base[key if base[key].shape == shape else self.recon].clone().flatten()
+                flat[order] = part.repeat(math.ceil(len(order) / count))[: len(order)]
+                values[key] = flat.reshape(shape)
+            loss, grads = pulled(self.problem, values, by)
+            finite = finite and math.isfinite(loss)
+            for key in by:
+                rows[key].append((grads[key].flatten() / each)[order[:count]] * self.times)
+            if not (finite or every):
+                break
+        return finite, {key: torch.cat(some) for key, some in rows.items()}
+
+    def field(self, x: Tensor, raw: Tensor) -> Tensor | None:
+        """Return dL/d reconstruction at each of a list of points (x, raw); None where it is not finite."""
+        has_data = self.target and self.base[self.target].is_floating_point()
+        finite, grads = self.laid({self.recon: raw} | ({self.target: x} if has_data else {}), [self.recon])
+        return grads[self.recon] if finite and bool(grads[self.recon].isfinite().all()) else None
+
+    def fields(self, sets: Sequence[tuple[Tensor, Tensor]]) -> Sequence[Tensor | None]:
+        """Return the field at several sets of points: of as few calls as they fill, set by set where one of them is refused."""
+        whole = self.field(*(torch.cat(each) for each in zip(*sets, strict=True)))
+        return [self.field(*points) for points in sets] if whole is None else whole.split([len(x) for x, _ in sets])
+
+    def value(self, x: float, *prediction: float) -> float:
+        """Return the loss of an element where all have these data, this prediction and scale: that of all there, shared out."""
+        rows = {**dict(zip((self.recon, self.scale), prediction, strict=False)), self.target: x}
+        values = {**self.base, **{key: torch.full_like(self.base[key], number) for key, number in rows.items()}}
+        count = self.base[self.recon].numel() if self.weights is None else self.weights.sum().item()
+        return value_at(self.problem, values) / count * self.times
 
 
 def pulled(problem: Problem, values: Values, by: Sequence[str]) -> tuple[float, dict[str, Tensor]]:
@@ -53,24 +89,11 @@ def pulled(problem: Problem, values: Values, by: Sequence[str]) -> tuple[float, 
         return math.nan, {key: torch.full_like(values[key], math.nan) for key in by}
 
 
-def spaced(problem: Problem, base: Values, pair: Pair, x: Tensor, raw: Tensor, weights: Tensor | None) -> Tensor | None:
-    """Return dL/d reconstruction at each of a list of points (x, raw); None where it is not finite."""
+def data_of(base: Values, pair: Pair) -> Tensor | None:
+    """Return the data that a reconstruction of their shape is compared with; None where there are none."""
     recon, target = pair
-    points = {recon.key: raw} | ({target.key: x} if target is not None and base[target.key].is_floating_point() else {})
-    finite, grads = laid(problem, base, points, [recon.key], weights)
-    return grads[recon.key] if finite and bool(grads[recon.key].isfinite().all()) else None
-
-
-def at_sets(
-    problem: Problem, base: Values, pair: Pair, weights: Tensor | None, sets: Sequence[tuple[Tensor, Tensor]]
-) -> Sequence[Tensor | None]:  # fmt: skip
-    """Return the field at several sets of points: of as few calls as they fill, set by set where one of them is refused."""
-    x, raw = (torch.cat(each) for each in zip(*sets, strict=True))
-    whole = spaced(problem, base, pair, x, raw, weights)
-    if whole is not None:
-        parts: Sequence[Tensor] = whole.split([len(x) for x, _ in sets])
-        return parts
-    return [spaced(problem, base, pair, *points, weights) for points in sets]
+    x = base[target.key] if target is not None else None
+    return x if x is not None and x.shape == base[recon.key].shape and x.is_floating_point() else None
 
 
 def still(problem: Problem) -> float:

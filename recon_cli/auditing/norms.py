@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from recon_cli.auditing.calling import Problem, Values
-from recon_cli.auditing.fields import additivity, pulled
+from recon_cli.auditing.fields import additivity, data_of, pulled
 from recon_cli.auditing.probes import benign, gradients, uniform
 from recon_cli.auditing.reach.call_plans import Slot
 
@@ -57,13 +57,6 @@ def norm(problem: Problem, pair: tuple[Slot, Slot | None]) -> Norm | None:
         return None
     parts = SAMPLE if count == D else f"each {count:,} elements of a sample"
     return Norm(WHOLE if count == x.numel() and len(x) > 1 else parts, abs(float(weights[0])))
-
-
-def data_of(base: Values, pair: tuple[Slot, Slot | None]) -> Tensor | None:
-    """Return the data that a reconstruction of their shape is compared with; None where there are none."""
-    recon, target = pair
-    x = base[target.key] if target is not None else None
-    return x if x is not None and x.shape == base[recon.key].shape and x.is_floating_point() else None
 
 
 def falls(problem: Problem, base: Values, pair: tuple[Slot, Slot | None]) -> bool:

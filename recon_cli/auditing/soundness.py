@@ -12,7 +12,7 @@ from torch import Tensor
 from recon_cli.auditing.calling import Problem
 from recon_cli.auditing.divergence import Latent
 from recon_cli.auditing.elements import normalisation, over_classes
-from recon_cli.auditing.fields import additivity, element_weights
+from recon_cli.auditing.fields import Elements, additivity, data_of, element_weights
 from recon_cli.auditing.matching import latent_keys
 from recon_cli.auditing.measuring import MADE, ReconstructionTerm, sign_of
 from recon_cli.auditing.normalisation import COINS
@@ -262,24 +262,16 @@ def density(problem: Problem, rec: ReconstructionTerm, pair: Pair, b: float | No
     known = rec.match.candidate.kind() if rec.match.candidate else None
     if known is not None and (known.support != REAL or not (rec.within or known.name == "student-t")):
         return None  # it grows as a line at least; angles, shares and counts do not run to infinity, or were looked into
-    recon, target = pair
-    base = benign(problem)
-    if target is None or problem.layout.classes or problem.layout.binary or not rec.additive:
+    (recon, target), base = pair, benign(problem)
+    if target is None or problem.layout.classes or problem.layout.binary or not rec.additive or data_of(base, pair) is None:
         return None
-    data = target.key
-    if base[data].shape != base[recon.key].shape or not base[data].is_floating_point():
-        return None
-    weights, _ = element_weights(problem, base, pair)
-    weighed = weights.sum().item()
-
-    def at(x: float, r: float = 0.5) -> float:
-        values = {**base, recon.key: torch.full_like(base[recon.key], r), data: torch.full_like(base[data], x)}
-        return value_at(problem, values) / weighed
-
+    at = Elements(problem, base, recon.key, target.key, element_weights(problem, base, pair)[0]).value
     if not all(map(math.isfinite, (at(0.5, 3.0), at(0.5, -3.0)))):  # predictions that are shares or rates: data of their own kind
         return None
     # The most that the loss may weigh: as it is written, beside its KL, and with a mean undone.
     most = max(undone(problem, scaling), 1 / b if b else 0.0)
     sides = {"plus": 1.0, "minus": -1.0}
-    growths = {word: most * (at(side * FAR[1]) - at(side * FAR[0])) / math.log(FAR[1] / FAR[0]) for word, side in sides.items()}
-    return Tails(data, growths)
+    growths = {
+        word: most * (at(side * FAR[1], 0.5) - at(side * FAR[0], 0.5)) / math.log(FAR[1] / FAR[0]) for word, side in sides.items()
+    }
+    return Tails(target.key, growths)
