@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from recon_cli.auditing.calling import Problem, Values
-from recon_cli.auditing.latents import PRIOR
 from recon_cli.auditing.limiting import OURS
 from recon_cli.auditing.matching import latent_keys, pairs
 from recon_cli.auditing.measuring import ReconstructionTerm
@@ -27,37 +26,6 @@ REDUCING = frozenset({
     "mean", "sum", "mse_loss", "smooth_l1_loss", "huber_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits",
     "nll_loss_forward", "nll_loss2d_forward",
 })  # fmt: skip
-
-
-def own_scale(problem: Problem, rec: ReconstructionTerm, pair: Pair) -> tuple[float, float, bool] | None:
-    """Return the noise that a loss carries, its weight, and whether the value at a residual of zero is all of the normaliser.
-
-    Tried for the natural weights 1, 1/B, 1/D and 1/(BD); None where none of them fits.
-    """
-    recon, target = pair
-    if rec.match is None or rec.match.family not in ("gaussian", "laplace") or rec.match.link or target is None:
-        return None
-    values = benign(problem)
-    if values[target.key].shape != values[recon.key].shape:
-        return None
-    values[recon.key] = values[target.key]
-    for key in latent_keys(problem):
-        meaning = next((slot.meaning for slot in problem.plan.slots() if slot.key == key), None)
-        values[key] = torch.full_like(values[key], PRIOR[meaning] if meaning else 0.0)
-    constant = value_at(problem, values)
-    B, D = values[recon.key].shape
-    if not math.isfinite(constant) or abs(constant) < 1e-12:
-        return None
-    gaussian, sign = rec.match.family == "gaussian", math.copysign(1, rec.match.weight)
-    for a in (1.0, 1 / B, 1 / D, 1 / (B * D)):
-        w = abs(rec.match.weight)
-        s = math.sqrt(a / (2 * w)) if gaussian else a / w
-        full = math.log(s) + (math.log(2 * math.pi) / 2 if gaussian else math.log(2))
-        for each in (full, math.log(s)):
-            expected = a * each * B * D
-            if abs(expected) > 1e-9 and abs(sign * constant - expected) < 1e-7 * abs(expected):
-                return s, a, each == full
-    return None
 
 
 def knobs(problem: Problem) -> list[float]:

@@ -17,6 +17,7 @@ from torch import Tensor
 from recon_cli.auditing.calling import Problem
 from recon_cli.auditing.covariance import SAME, QuadraticForm, form, of_matrix
 from recon_cli.auditing.elements import resting
+from recon_cli.auditing.fields import data_of
 from recon_cli.auditing.measuring import ReconstructionTerm, of_vectors
 from recon_cli.auditing.probes import benign, uniform, value_at
 from recon_cli.auditing.reach.roles import Pair
@@ -47,18 +48,29 @@ def value_of_none(problem: Problem, pair: Pair, meaning: str | None, rows: Mappi
     return value_at(problem, {**values, **same, pair[0].key: values[pair[1].key if pair[1] else pair[0].key]})
 
 
-def normaliser(problem: Problem, pair: Pair, known: QuadraticForm, meaning: str | None) -> tuple[float, float, bool] | None:
-    """Return the root of the mean variance that a loss carries itself, its weight, and whether all of the normaliser is there.
+def own_noise(
+    problem: Problem, rec: ReconstructionTerm, pair: Pair, meaning: str | None, known: QuadraticForm | None = None
+) -> tuple[float, float, bool] | None:
+    """Return the noise that a loss carries (of a covariance the root of its mean variance), its weight, and whether all of the
+    normaliser is there: for each element log of the noise and a constant.
 
-    None where the value without residuals is not that of log det C for any natural weight.
+    None where the value without residuals is not that for any natural weight: 1, 1/B, 1/D, 1/(BD).
     """
-    level, B, D = known.sign * value_of_none(problem, pair, meaning, {}), problem.sizes.batch, known.size
+    match, (B, D) = rec.match, benign(problem)[pair[0].key].shape[:2]
+    if known is not None:
+        D, power, own, rest = known.size, 2, known.log_det / known.size, math.log(2 * math.pi) / 2
+    elif match is None or match.link or match.family not in ("gaussian", "laplace") or data_of(benign(problem), pair) is None:
+        return None
+    else:
+        power, rest = (2, math.log(2 * math.pi) / 2) if match.family == "gaussian" else (1, math.log(2))
+        own = math.log(power * abs(match.weight))
+    level = rec.sign * value_of_none(problem, pair, meaning, {})
     for a in (1.0, 1 / B, 1 / D, 1 / (B * D)):
-        log_det = D * math.log(a) - known.log_det
+        log = (math.log(a) - own) / power
         for full in (True, False):
-            expected = a * B * (log_det + full * D * math.log(2 * math.pi)) / 2
+            expected = a * B * D * (log + full * rest)
             if abs(expected) > 1e-9 and abs(level - expected) < 1e-7 * abs(expected):
-                return math.sqrt(a * known.variance), a, full
+                return math.exp(log) if known is None else math.sqrt(a * known.variance), a, full
     return None
 
 

@@ -10,7 +10,7 @@ from recon_cli.auditing import checks, soundness, spreads
 from recon_cli.auditing.calling import Problem, Sizes
 from recon_cli.auditing.covariance import covariance
 from recon_cli.auditing.dependent import Chosen, chosen, product, switch
-from recon_cli.auditing.determinants import by_decoder, is_diagonal, is_of_elements, normaliser, trained_covariances
+from recon_cli.auditing.determinants import by_decoder, is_diagonal, is_of_elements, own_noise, trained_covariances
 from recon_cli.auditing.fields import POINTS
 from recon_cli.auditing.latents import Latent
 from recon_cli.auditing.latents import measure as measure_latents
@@ -262,9 +262,9 @@ def term(
         if (by := scaling.dim[0]) is not None and by % 1:  # of another size it is another matrix, and no multiple of this
             scaling = replace(scaling, dim=NONE, axes="")
         if rec.quadratic is not None or learned:
-            own = None if known is None or fixed else normaliser(problem, pair, known, meaning)
+            own = None if known is None or fixed else own_noise(problem, rec, pair, meaning, known)
             return Term(*names, of_vectors(rec, known) if rec.quadratic is None else rec, scaling, own, learned=learned)
-    own = checks.own_scale(problem, rec, pair) if rec.additive else None
+    own = own_noise(problem, rec, pair, meaning) if rec.additive else None
     rec = soundness.normalised(problem, rec, pair, latent, scaling)
     return Term(
         *names, rec, scaling, own,
