@@ -22,10 +22,11 @@ from recon_cli.auditing.measuring import ReconstructionTerm, of_vectors
 from recon_cli.auditing.probes import benign, uniform, value_at
 from recon_cli.auditing.reach.roles import Pair
 from recon_cli.auditing.scaling import Scaling
-from recon_cli.auditing.trained_scales import ODD, TrainedScale, fits, miscounted, parameters
 from recon_cli.auditing.trained_scales import Placed as Moved
+from recon_cli.auditing.trained_scales import TrainedScale, fits, judged, parameters
 
 STEP, ALIKE = 1e-4, 1e-4
+DETERMINANT = "log det of its covariance"
 Placed: TypeAlias = Callable[
     [Tensor], tuple[Problem, Mapping[str, Tensor]]
 ]  # a problem and rows, with another value of what C is of
@@ -131,23 +132,14 @@ def trained_covariances(
         if known is None or not every and (fits(here, problem) or here.numel() > 4 * known.size**2):
             continue
 
-        def counted(there: Problem, here: Tensor = here, at: Moved = at) -> float | None:
+        def counted(there: Problem, name: str = name, here: Tensor = here, at: Moved = at) -> TrainedScale | None:
             found = [*weights(pair, meaning, lambda value: (at(there, value), {}), here)]
             powers = ((there.sizes.batch, scaling.batch[1]), (known.size, scaling.dim[1]))
             own = math.prod(float(size) ** (power or 0.0) for size, power in powers)
-            return known.sign * agreed(found) / own if found else None
+            return TrainedScale(name, known.sign * agreed(found) / own, 0, True, what=DETERMINANT) if found else None
 
-        there = problem.at(sizes=replace(problem.sizes, batch=ODD))
-        try:
-            logs = counted(there)
-        except Exception:  # of the user's function, which has sizes of its own
-            logs = math.nan
-        if logs is not None and math.isnan(logs):
-            logs = counted(there := problem)
-        if logs is None:
-            continue
-        right = logs > 0 and not miscounted(logs, (there.sizes.batch, known.size))
-        scales.append(TrainedScale(name, 1.0 if right else logs, 0, True, what="log det of its covariance"))
+        if (scale := judged(problem, counted)) is not None:
+            scales.append(scale)
     return tuple(scales)
 
 
@@ -182,7 +174,7 @@ def by_decoder(problem: Problem, pair: Pair, meaning: str | None) -> tuple[Recon
         return unknown, ()
     weight = first.sign * agreed(every)
     term = of_vectors(unknown, replace(first, whose=spread.key, weight=weight))
-    return term, () if weight > 0 else (TrainedScale(spread.key, weight, 0, True, what="log det of its covariance"),)
+    return term, () if weight > 0 else (TrainedScale(spread.key, weight, 0, True, what=DETERMINANT),)
 
 
 def miswritten(pull: Tensor | None, written: Tensor, weight: float) -> bool:

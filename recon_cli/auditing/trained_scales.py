@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -96,16 +97,17 @@ def judged(problem: Problem, scale_at: Callable[[Problem], TrainedScale | None])
 
     Which it is shows at a batch of its own, where the function takes that.
     """
-    odd = problem.at(sizes=replace(problem.sizes, batch=ODD))
-    try:
-        scale, there = scale_at(odd), odd
-    except Exception:  # of the user's function, which has sizes of its own
+    scale, there = None, problem.at(sizes=replace(problem.sizes, batch=ODD))
+    with contextlib.suppress(Exception):  # of the user's function, which has sizes of its own
+        if (scale := scale_at(there)) is None:
+            return None
+    if scale is None or scale.logs is not None and math.isnan(scale.logs):
         scale, there = scale_at(problem), problem
-    if scale is None or scale.logs is None or scale.logs <= 0:
+    if scale is None or scale.logs is None or not scale.logs > 0:
         return scale
     if not miscounted(scale.logs, (there.sizes.batch, *there.sizes.shape)):
         return replace(scale, logs=1.0)
-    return replace(scale, logs=1.0) if (scale := scale_at(problem)) is not None and scale.named else scale
+    return replace(scale, logs=1.0) if not scale.what and (scale := scale_at(problem)) is not None and scale.named else scale
 
 
 def parameters(problem: Problem) -> Iterator[tuple[str, Tensor, Placed]]:
