@@ -146,7 +146,7 @@ def trained_covariances(
 def by_decoder(problem: Problem, pair: Pair, meaning: str | None) -> tuple[ReconstructionTerm, tuple[TrainedScale, ...]]:
     """Return a Gaussian of the covariance that a decoder gives beside the mean, and where log det of it is not in the loss."""
     (spread, *_) = problem.plan.role("spread")
-    unknown = ReconstructionTerm(pair[0], None, None, True, 1.0, (1.0, 1.0), 1.0, "real", 1, False)
+    unknown = ReconstructionTerm()
     every: list[float] = []
     first: QuadraticForm | None = None
     ways = WAYS if spread.meaning == "matrix" else WAYS[:1]

@@ -15,7 +15,7 @@ from recon_cli.auditing.fields import POINTS
 from recon_cli.auditing.latents import Latent
 from recon_cli.auditing.latents import measure as measure_latents
 from recon_cli.auditing.matching import latent_keys, pairs
-from recon_cli.auditing.measuring import NOTHING, ReconstructionTerm, has_scale, of_vectors, reconstruction
+from recon_cli.auditing.measuring import ReconstructionTerm, has_scale, of_vectors, reconstruction
 from recon_cli.auditing.norms import BY_LOGS, Norm
 from recon_cli.auditing.reach.callables import batch_number
 from recon_cli.auditing.reach.recording import Operation
@@ -196,7 +196,7 @@ def measure(
     bounded = any(each.rec.bound for each in terms)  # what it has of latents is in its weights
     latent, besides = (None, ()) if bounded else (latent, remainders(problem, latent))
     if not terms:
-        terms = [Term("", None, NOTHING, Scaling((0.0, *growths[0].batch[1:]), latent=growths[0].latent))]
+        terms = [Term("", None, ReconstructionTerm(), Scaling((0.0, *growths[0].batch[1:]), latent=growths[0].latent))]
     reached, plan = problem.reached, problem.plan
     off = switch(problem) if latent is None and latents and not bounded else ""
     if f"{off} = 0 was assumed" in plan.taken:

@@ -18,7 +18,7 @@ from recon_cli.auditing.links import FORMS, link_of, scaled_name
 from recon_cli.auditing.normalisation import Normalisation
 from recon_cli.auditing.norms import Norm, bound, norm
 from recon_cli.auditing.probes import benign, gradients, sort_of, uniform, value_at
-from recon_cli.auditing.reach.roles import Pair, Slot
+from recon_cli.auditing.reach.roles import Pair
 from recon_cli.identity.regions import REAL
 
 SCALED = 6.0  # up to which data are as people scale them, to a deviation of 1 say
@@ -63,16 +63,15 @@ class ReconstructionTerm:
         in words, of how many samples it is an importance-weighted bound; empty of any other.
     """
 
-    slot: Slot | None
-    match: Match | None
-    curvature: float | None
-    additive: bool
-    worst: float
-    weights: tuple[float, float]
-    counted: float
-    domain: str
-    sign: int
-    location: bool
+    match: Match | None = None
+    curvature: float | None = None
+    additive: bool = True
+    worst: float = 0.0
+    weights: tuple[float, float] = (1.0, 1.0)
+    counted: float = 1.0
+    domain: str = "real"
+    sign: int = 1
+    location: bool = False
     centre: str = ""
     within: str = ""
     normal: Normalisation | None = None
@@ -90,9 +89,6 @@ class ReconstructionTerm:
         if self.normal is not None:
             return self.normal.kind == "real"
         return self.match is not None and abs(self.match.weight) > LEAST and (not self.match.parts or self.location)
-
-
-NOTHING = ReconstructionTerm(None, None, None, True, 0.0, (1.0, 1.0), 1.0, "real", 1, False)  # of a KL alone
 
 
 def reconstruction(problem: Problem, pair: Pair, latents: list[str]) -> ReconstructionTerm:
@@ -120,7 +116,7 @@ def of_pair(problem: Problem, pair: Pair, latents: list[str]) -> ReconstructionT
         sign = sign_of(problem, base, pair)
         of = norm(problem, pair)
         count = "" if of else bound(problem, pair)
-        term = ReconstructionTerm(recon, None, None, False, worst, spread, counted, "unit", sign, False, norm=of, bound=count)
+        term = ReconstructionTerm(None, None, False, worst, spread, counted, "unit", sign, norm=of, bound=count)
         return term if of or count else of_vectors(term, covariance(problem, pair))
     even = max(abs(spread[0] - 1), abs(spread[1] - 1)) < 1e-6 and counted == 1
     elements = Elements(problem, base, recon.key, target.key if target else "", None if even else weights)
@@ -158,7 +154,7 @@ def of_pair(problem: Problem, pair: Pair, latents: list[str]) -> ReconstructionT
     location = alone and used is not None and target is not None and is_location(elements)
     sign = sign_of(problem, base, pair) if match is None else int(math.copysign(1, match.weight))
     normal = Normalisation("unknown", "the data", (), 1.0, why=doubt) if doubt else None
-    return ReconstructionTerm(recon, match, slope, True, worst, spread, counted, domain, sign, location, centre, within, normal)
+    return ReconstructionTerm(match, slope, True, worst, spread, counted, domain, sign, location, centre, within, normal)
 
 
 def of_vectors(term: ReconstructionTerm, known: QuadraticForm | None) -> ReconstructionTerm:
@@ -166,10 +162,7 @@ def of_vectors(term: ReconstructionTerm, known: QuadraticForm | None) -> Reconst
     if known is None or not known.definite:
         return replace(term, quadratic=known)
     match = Match("multivariate-gaussian", known.sign / (2 * known.variance), 0.0)
-    return replace(
-        term, quadratic=known, match=match, additive=True, weights=(1.0, 1.0), counted=1.0, sign=known.sign, location=True,
-        domain="real",
-    )  # fmt: skip
+    return ReconstructionTerm(match, worst=term.worst, sign=known.sign, location=True, quadratic=known)
 
 
 def has_scale(problem: Problem) -> bool:
@@ -384,7 +377,7 @@ def classes(problem: Problem, pair: Pair, base: Values, latents: list[str]) -> R
             break
     sign, additive = 0 if match is None else int(math.copysign(1, match.weight)), worst < 1e-7
     count = "" if additive or match is not None else bound(problem, pair)  # of several samples, each as long as the data
-    return ReconstructionTerm(recon, match, None, additive, worst, (1.0, 1.0), share, "classes", sign, False, bound=count)
+    return ReconstructionTerm(match, additive=additive, worst=worst, counted=share, domain="classes", sign=sign, bound=count)
 
 
 SQUASHING: dict[str, Callable[[Tensor], Tensor]] = {

@@ -44,6 +44,9 @@ def steep(family: str | None) -> str | None:
         return None
 
 
+PROPER = {"multivariate-gaussian": "multivariate Gaussian"} | {
+    name: name.title() for name in ("gaussian", "laplace", "bernoulli", "poisson")
+}
 NAMELESS = ("heteroscedastic-gaussian", "gaussian", "laplace")  # whose plain scale is said where the arguments are
 
 
@@ -54,7 +57,7 @@ def sentence(measured: Measurements, rows: Sequence[Row]) -> str:
         each = [f"{row.term}: {told(measured, term, row)}" for term, row in zip(measured.terms, rows, strict=True)]
         return " ".join([f"This has {len(rows)} reconstruction terms.", *each])
     text, match = told(measured, term, row), term.rec.match
-    if measured.latent is None and row.verdict == "reconstruction-only" and row.family == "gaussian" and not row.chosen and match:
+    if measured.latent is None and row.verdict == "reconstruction-only" and row.family == "gaussian" and not term.best and match:
         batch = term.scaling.batch[1]
         sigma2 = (1 / measured.sizes.batch if batch == -1 else 1) / (2 * abs(match.weight))
         how = "summed over latents and averaged over the batch" if batch == -1 else "that is a sum too"
@@ -97,7 +100,7 @@ def one(measured: Measurements, term: Term, row: Row) -> str:
         )
     if row.verdict == "not-factorised":
         return "This is no factorised likelihood: what one element costs depends on the others, so there is no noise to read off."
-    name = title(row, term) + (f" with the noise that its residuals choose, {row.chosen}" if row.chosen else "")
+    name = title(row, term) + (f" with the noise that its residuals choose, {term.best.words}" if term.best else "")
     normal = term.rec.normal
     if normal is not None and normal.kind in ("gap", "no-density"):
         why = "has no finite sum" if normal.kind == "no-density" else "adds up to another number for every prediction"
@@ -110,7 +113,7 @@ def one(measured: Measurements, term: Term, row: Row) -> str:
         return f"This is {name}: whether it is one at all was not proved, so no noise and no beta are read off it."
     if row.kl_weight is None:
         return f"This is {name} beside a term in the latents that is no KL: {latent.wrong}."
-    text = f"This is {name}{weighed(row, latent, place(row, term, measured), extent(measured, term))}"
+    text = f"This is {name}{weighed(measured, term, row, latent)}"
     if "bce-on-nonbinary" in row.defects:
         text = f"{text.replace(': an exact ELBO.', '.')} But {measured.outside['bernoulli']}."
     if latent.forms and not latent.squared:
@@ -169,8 +172,9 @@ def without(measured: Measurements) -> str:
     return f"and there is no KL here: {alone}"
 
 
-def weighed(row: Row, latent: Latent, where: str, size: str) -> str:
+def weighed(measured: Measurements, term: Term, row: Row, latent: Latent) -> str:
     """Return the noise and the beta of a term beside a KL, as the end of a sentence; they move with the sizes in ``where``."""
+    where, size = place(row, term, measured), extent(measured, term)
     if (turn := latent.squared) is not None:
         return (
             f" beside the square of the KL's distance from {turn.target}, which has no one weight: it goes as KL − C, "
@@ -179,10 +183,10 @@ def weighed(row: Row, latent: Latent, where: str, size: str) -> str:
     grows, sample = growth(row, size), size.replace("the image size", "the image")
     depends = f" {'Both' if grows else 'Neither'} {grows or f'depends on the batch, {sample} or the latents'}."
     if row.beta is not None and row.beta < 0:
-        unit = " at sigma = 1" if row.family == "gaussian" else " at scale 1" if row.own_scale or row.family == "laplace" else ""
+        unit = " at sigma = 1" if row.family == "gaussian" else " at scale 1" if term.own or row.family == "laplace" else ""
         whose = "a KL of the wrong sign" if "kl-sign" in row.defects else "a KL, and its own sign is wrong"
         return f" beside {whose}: beta is {number(row.beta)}{unit}{where}, and no noise makes it 1."
-    if row.chosen:
+    if term.best:
         end = ": an ELBO at that noise." if row.verdict == "elbo" else "."
         return f", and beta = {number(row.beta or math.nan)}{where}{end}"
     if row.family in ("gaussian", "laplace") and row.sigma is not None:
@@ -202,7 +206,7 @@ def weighed(row: Row, latent: Latent, where: str, size: str) -> str:
         strength, beta = number(1 / row.tradeoff), number(row.tradeoff)
         text = f" with {name} = {strength}{where} if beta is 1; with {name} = 1, beta is {beta}{where}."
         return text + (f" That beta {singular(grows)}." if grows else "")
-    elif row.family is None and row.recognised:
+    elif row.family is None and term.rec.recognised:
         ending = ": an exact ELBO." if row.verdict == "elbo" else "."
         text = f", normalised by the identity itself, with beta = {number(row.beta or math.nan)}{where}{ending}"
     elif row.sigma is None and row.beta is None:
@@ -233,15 +237,8 @@ def title(row: Row, term: Term) -> str:
     if row.family is not None and row.family.startswith("the "):
         return row.family
     if row.family is None:
-        return "a likelihood of no name" if row.recognised else "an additive loss of no likelihood that recon knows"
-    proper = {
-        "gaussian": "Gaussian",
-        "laplace": "Laplace",
-        "bernoulli": "Bernoulli",
-        "poisson": "Poisson",
-        "multivariate-gaussian": "multivariate Gaussian",
-    }
-    several = [proper.get(part, part.replace("-", " ")) for part in row.family.split(" + ")]
+        return "a likelihood of no name" if term.rec.recognised else "an additive loss of no likelihood that recon knows"
+    several = [PROPER.get(part, part.replace("-", " ")) for part in row.family.split(" + ")]
     named = [f"{'an' if name[0] in 'aeio' else 'a'} {name}" for name in several]
     if len(named) > 1:
         return f"a product of {' and '.join(named)}"
@@ -334,10 +331,10 @@ def asides(measured: Measurements, rows: Sequence[Row]) -> list[str]:
             notes.append(rec.normal.words)
         if rec.within:
             notes.append(f"It is {title(row, term).rstrip(',')} for {rec.within}; beyond, it is another function.")
-        if row.chosen:
+        if term.best:
             notes.append(
-                f"Its gradient is the one of -log p at {row.chosen}"
-                + (f", to within {rec.match.off:.2g}" if rec.match and rec.match.off else "")
+                f"Its gradient is the one of -log p at {term.best.words}"
+                + (f", to within {term.best.off:.2g}" if term.best.off else "")
                 + f". Where that noise is detached the value says nothing of {term.recon}: log it another way."
             )
         elif rec.match and rec.match.off > 1e-6:
@@ -353,11 +350,11 @@ def asides(measured: Measurements, rows: Sequence[Row]) -> list[str]:
             low, high = (number(times * variance) for variance in form.variances)
             apart = f"{form.size:,} variances from {low} to {high} and correlations up to {number(form.correlation)}"
             notes.append(f"Its covariance, {whose}, has {apart}.")
-        if row.own_scale is not None:
+        if term.own is not None:
             word = {"gaussian": "sigma", "multivariate-gaussian": "root of the mean variance"}.get(row.family or "", "scale")
             lacks = "log 2 = 0.693147" if word == "scale" else "log(2 pi)/2 = 0.918939"
-            full = "It is normalised" + ("" if row.constant else f" but for {lacks} for each element, which moves no gradient")
-            notes.append(f"{full}; its own {word} is {number(row.own_scale)}.")
+            full = "It is normalised" + ("" if term.own[2] else f" but for {lacks} for each element, which moves no gradient")
+            notes.append(f"{full}; its own {word} is {number(term.own[0])}.")
         for scale in [each for each in term.learned if not math.isnan(each.rest)]:
             how = f"{scale.name} = {number(scale.rest)} for residuals of {number(scale.residual)}"
             how = f"exp({scale.name}) is the {scale.size}" if scale.size else how

@@ -62,7 +62,7 @@ def astray(problem: Problem, pair: Pair, broadcast: bool) -> tuple[Astray, Recon
     if finding is None or (finding.left == OF_MEAN and broadcast):
         return None  # of shapes that broadcast each target meets many reconstructions: that is said already
     sign = sign_of(problem, base, pair)
-    return finding, ReconstructionTerm(pair[0], None, None, additive, worst, (1.0, 1.0), 1.0, "real", sign, False)
+    return finding, ReconstructionTerm(additive=additive, worst=worst, sign=sign)
 
 
 def unused(problem: Problem, additive: bool, pair: Pair) -> Astray | None:

@@ -49,16 +49,15 @@ def spread(problem: Problem, pair: Pair, meaning: str | None) -> ReconstructionT
     """Measure a decoder that gives a scale of its own for every element; ``meaning`` is that of the latents' scale."""
     (scale, *_) = problem.plan.role("spread")
     worst = additivity(problem, benign(problem), pair[0].key, [])
+    term = ReconstructionTerm(additive=worst < 1e-7, worst=worst, location=True)
     if worst > 1e-7 and (count := bound(problem, pair)):
-        sign = sign_of(problem, benign(problem), pair)
-        return ReconstructionTerm(pair[0], None, None, False, worst, (1.0, 1.0), 1.0, "real", sign, True, bound=count)
+        return replace(term, sign=sign_of(problem, benign(problem), pair), bound=count)
     elements = elements_of(problem, pair, meaning)
     fields = next((each for reach in REACHES if (each := field(elements, reach)) is not None), None) if elements else None
     read = None if fields is None or elements is None else reading(elements, scale.key, *fields)
-    known = read if read is not None and not halved(problem, *read) else (None, None)
-    sign = sign_of(problem, benign(problem), pair) if known[0] is None else int(math.copysign(1, known[0].weight))
-    term = ReconstructionTerm(pair[0], known[0], None, worst < 1e-7, worst, (1.0, 1.0), 1.0, "real", sign, True)
-    return replace(term, spread=known[1])
+    if read is None or halved(problem, *read):
+        return replace(term, sign=sign_of(problem, benign(problem), pair))
+    return replace(term, match=read[0], sign=int(math.copysign(1, read[0].weight)), spread=read[1])
 
 
 def halved(problem: Problem, match: Match, spread: DecoderScale) -> bool:

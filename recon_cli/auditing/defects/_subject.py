@@ -40,12 +40,11 @@ class Finding:
 class Reading:
     """The two readings of one trade-off, and the likelihood at beta = 1."""
 
-    family: str | None
-    tradeoff: float | None
-    sigma: float | None
-    beta: float | None
-    free: bool
-    exact: bool
+    family: str | None = None
+    tradeoff: float | None = None
+    sigma: float | None = None
+    beta: float | None = None
+    exact: bool = False
 
 
 @dataclass(frozen=True)
