@@ -134,7 +134,8 @@ def resized(elements: Elements, pair: Pair, meaning: str | None) -> Elements:
     point = {elements.recon: 0.7, elements.target: 0.2, elements.scale: 0.8}
     points = {key: torch.tensor([at], dtype=torch.float64) for key, at in point.items() if key}
     ours, theirs = (float(each.laid(points, [new.recon, new.target], True)[1][new.recon]) for each in (elements, new))
-    return replace(new, times=ours / theirs) if math.isfinite(ours / theirs) and ours else elements
+    times = ours / theirs if theirs else math.nan
+    return replace(new, times=times) if math.isfinite(times) and times else elements
 
 
 def normalisation(
