@@ -223,25 +223,13 @@ def parallel(side: LatentSide, meaning: str, near: Looked) -> bool:
 
 def unlike(near: Looked, scale: str) -> str:
     """Return in words how gradients by the means are no KL's."""
-    line = near.by_mean / near.mean
-    if (line - line.flatten()[0]).abs().max() <= SAME * line.abs().max():
+    ratio = near.by_mean / near.mean
+    if (ratio - ratio[0, 0]).abs().max() <= SAME * ratio.abs().max():
         return "its gradient by a mean is a multiple of the mean near 0 only"
-    uneven = (near.by_mean / near.mean).flatten()
-    if scale and (weighed := pairwise(near.by_mean, near.mean)):
-        return weighed
-    spread = f"from {uneven.min().item():.6g} to {uneven.max().item():.6g}"
+    if scale and len(ratio) > 1 and (ratio - ratio[:1]).abs().max() <= SAME * ratio.abs().max():
+        return "the latents weigh differently: " + ", ".join(f"{v:.4g}" for v in ratio[0, :4].tolist())
+    spread = f"from {ratio.min().item():.6g} to {ratio.max().item():.6g}"
     return f"its gradient by a mean is no multiple of the mean (the ratio runs {spread})"
-
-
-def pairwise(g_mu: Tensor, m: Tensor) -> str:
-    """Return in words which samples or latents weigh differently; empty where that is not it."""
-    ratio = g_mu / m
-    by_latent = (ratio - ratio[:1]).abs().max() <= SAME * ratio.abs().max()
-    return (
-        "the latents weigh differently: " + ", ".join(f"{v:.4g}" for v in ratio[0, :4].tolist())
-        if by_latent and len(ratio) > 1
-        else ""
-    )
 
 
 def cancelled(side: LatentSide) -> bool:
