@@ -23,7 +23,7 @@ from recon_cli.auditing.reach.roles import Pair
 from recon_cli.auditing.remainders import Remainder, remainders
 from recon_cli.auditing.sampling import Missampled, missampled
 from recon_cli.auditing.scaling import NONE, Scaling, scalings
-from recon_cli.auditing.soundness import Astray, Tails
+from recon_cli.auditing.soundness import Astray
 from recon_cli.auditing.survival import Beside, beside, read
 from recon_cli.auditing.trained_scales import TrainedScale, trained_scales
 from recon_cli.errors import ReconError
@@ -44,7 +44,7 @@ class Term:
     astray
         how it misses its target, where it does.
     density
-        whether e^-loss has an integral, where that had to be looked into.
+        in words, why e^-loss has no integral, where that had to be looked into.
     overflow, favour
         in words, where float32 does not hold it, and that samples further off weigh more.
     learned
@@ -62,7 +62,7 @@ class Term:
     own: tuple[float, float, bool] | None = None
     best: Chosen | None = None
     astray: Astray | None = None
-    density: Tails | None = None
+    density: str = ""
     overflow: str = ""
     favour: str = ""
     learned: tuple[TrainedScale, ...] = ()

@@ -32,6 +32,11 @@ SLIVER = float(1 - NODES[-1])
 JUMPS, FALLS = "its value jumps", "falls without end"
 
 
+def slowly(growth: float) -> str:
+    """Return in words how a loss grows that does by so much for each e times the data, or less."""
+    return "stays bounded" if abs(growth) < 1e-6 else "grows no faster than a logarithm"
+
+
 @dataclass(frozen=True)
 class Element:
     """The loss of one element as it can be measured, at predictions known by number.
@@ -287,8 +292,8 @@ class Integral:
                 piece, node, here, before = self.end(j, side)
                 if here > -1e-6 and here >= before - 1e-7:
                     growth = side * float(self.pieces.pull[piece, node])
-                    how = "stays bounded" if abs(growth) < 1e-6 else "grows no faster than a logarithm"
-                    how = FALLS if growth < -1e-6 else how if toward.endswith("infinity") else "does not grow enough"
+                    how = slowly(growth) if toward.endswith("infinity") else "does not grow enough"
+                    how = FALLS if growth < -1e-6 else how
                     return f"as x goes to {toward} the loss of an element {how}"
         return ""
 

@@ -17,6 +17,7 @@ from recon_cli.auditing.matching import latent_keys
 from recon_cli.auditing.measuring import MADE, ReconstructionTerm, sign_of
 from recon_cli.auditing.normalisation import COINS
 from recon_cli.auditing.probes import benign, gradients, value_at
+from recon_cli.auditing.quadrature import slowly
 from recon_cli.auditing.reach.roles import Pair
 from recon_cli.auditing.scaling import Scaling
 from recon_cli.identity.regions import REAL
@@ -42,14 +43,6 @@ class Astray:
     fix: str
     left: str = ""
     other: str = ""
-
-
-@dataclass(frozen=True)
-class Tails:
-    """How an element's loss grows as a target goes to plus and minus infinity: d loss / d log |x|, at the most it may weigh."""
-
-    data: str
-    growths: dict[str, float]
 
 
 def astray(problem: Problem, pair: Pair, broadcast: bool) -> tuple[Astray, ReconstructionTerm] | None:
@@ -255,23 +248,23 @@ def undone(problem: Problem, scaling: Scaling) -> float:
     return float(math.prod(float(size) ** -(power or 0.0) for size, power in powers))
 
 
-def density(problem: Problem, rec: ReconstructionTerm, pair: Pair, b: float | None, scaling: Scaling) -> Tails | None:
-    """Return how the loss grows far out, where e^-loss must have an integral over real data; None where that is known."""
+def density(problem: Problem, rec: ReconstructionTerm, pair: Pair, b: float | None, scaling: Scaling) -> str:
+    """Return in words to which side a loss of real data grows too slowly for an integral of e^-loss; empty where to none."""
     if not (rec.recognised and rec.match and rec.match.link != MADE):
-        return None  # a constant, standardised, is no constant
+        return ""  # a constant, standardised, is no constant
     known = rec.match.candidate.kind() if rec.match.candidate else None
     if known is not None and (known.support != REAL or not (rec.within or known.name == "student-t")):
-        return None  # it grows as a line at least; angles, shares and counts do not run to infinity, or were looked into
+        return ""  # it grows as a line at least; angles, shares and counts do not run to infinity, or were looked into
     (recon, target), base = pair, benign(problem)
     if target is None or problem.layout.classes or problem.layout.binary or not rec.additive or data_of(base, pair) is None:
-        return None
+        return ""
     at = Elements(problem, base, recon.key, target.key, element_weights(problem, base, pair)[0]).value
     if not all(map(math.isfinite, (at(0.5, 3.0), at(0.5, -3.0)))):  # predictions that are shares or rates: data of their own kind
-        return None
+        return ""
     # The most that the loss may weigh: as it is written, beside its KL, and with a mean undone.
     most = max(undone(problem, scaling), 1 / b if b else 0.0)
-    sides = {"plus": 1.0, "minus": -1.0}
-    growths = {
-        word: most * (at(side * FAR[1], 0.5) - at(side * FAR[0], 0.5)) / math.log(FAR[1] / FAR[0]) for word, side in sides.items()
-    }
-    return Tails(target.key, growths)
+    for word, side in (("plus", 1.0), ("minus", -1.0)):
+        growth = most * (at(side * FAR[1], 0.5) - at(side * FAR[0], 0.5)) / math.log(FAR[1] / FAR[0])
+        if -1e-6 <= growth <= 1 + 1e-6:
+            return f"as {target.key} goes to {word} infinity the loss of an element {slowly(growth)}"
+    return ""
