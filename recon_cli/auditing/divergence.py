@@ -98,6 +98,11 @@ class Latent:
     unexplained: str = ""
 
     @property
+    def standard(self) -> bool:
+        """Whether the prior is a standard normal."""
+        return abs(self.prior - 1) < 1e-4 and abs(self.centre) < 1e-6
+
+    @property
     def squared(self) -> Turn | None:
         """The target that the KL is driven to by the square of its distance, if it is: then it has no one weight."""
         return self.forms if self.forms is not None and self.forms.kind == SQUARED else None

@@ -169,7 +169,7 @@ def mended_kl(subject: Subject) -> str:
     """Return in words, with the line if there is one, the KL summed over latents, as the reconstruction is over the batch."""
     measured, latent = subject.measured, subject.measured.latent
     mean = over_batch(subject)
-    if latent is None or latent.meaning not in PRIOR or abs(latent.prior - 1) > 1e-4 or latent.centre or latent.forms:
+    if latent is None or latent.meaning not in PRIOR or not latent.standard or latent.forms:
         return f".sum(dim=1).mean(){' of it' if mean else ''}" if mean else ".sum() of it"
     return f"{kl_of(latent.meaning or '', measured.mu, measured.scale)}{mean}"
 

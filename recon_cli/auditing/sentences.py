@@ -12,7 +12,7 @@ from recon_cli import likelihoods
 from recon_cli.auditing.defects._subject import SCALES
 from recon_cli.auditing.densities import READY
 from recon_cli.auditing.dependent import LINK
-from recon_cli.auditing.families import DecoderScale, Match, likelihood_of
+from recon_cli.auditing.families import DecoderScale, likelihood_of
 from recon_cli.auditing.formulas import at, bounds, number
 from recon_cli.auditing.judgement import Row
 from recon_cli.auditing.latents import PRIOR, Latent
@@ -27,6 +27,7 @@ SCALE_WORDS = {  # of a family whose scale is no standard deviation
     "std": "scale", "log_std": "log scale", "log_variance": "log squared scale", "variance": "squared scale",
     "precision": "inverse squared scale",
 }  # fmt: skip
+OUTPUTS = {"logit": "logits", "softmax": "logits", "log": "logarithms"}  # what a reconstruction is, where it is no mean
 UNKNOWN = "Not recognised is"
 BENT = ("huber", "student-t", "hyperbolic-secant", "logistic", "von-mises")  # a square near 0
 
@@ -68,7 +69,10 @@ def sentence(measured: Measurements, rows: Sequence[Row]) -> str:
 
 def told(measured: Measurements, term: Term, row: Row) -> str:
     """Return the sentence of one term, without the comma that closes a clause where another mark follows."""
-    given = "" if row.link or measured.alone or term.astray else outputs(term)
+    match = term.rec.match
+    link = match.candidate.link if match is not None and match.candidate is not None else ""
+    shares = "probabilities" if link == "identity" and match and match.family in ("bernoulli", "categorical") else ""
+    given = "" if row.link or measured.alone or term.astray else OUTPUTS.get(link, shares)
     more = f" It takes {row.term} for {given}." if given and given[:4] not in row.term.lower() else ""
     if term.uneven and " + " not in (row.family or "") and not (measured.alone or term.astray):
         low, high = map(number, term.rec.weights)
@@ -129,8 +133,11 @@ def alone(measured: Measurements, term: Term) -> str:
         return f"This is no KL that recon knows. {UNKNOWN} {measured.unexplained}."
     if latent is None or not latent.weight or latent.wrong:
         return f"This is no KL: {latent.wrong if latent else 'it depends on none of the latents'}."
-    plain = abs(latent.prior - 1) < 1e-4 and not latent.centre
-    whose = "a standard normal" if plain else f"a normal of mean {number(latent.centre)} and variance {number(latent.prior)}"
+    whose = (
+        "a standard normal"
+        if latent.standard
+        else f"a normal of mean {number(latent.centre)} and variance {number(latent.prior)}"
+    )
     whose = latent.to or whose
     scale = f", whose scale {measured.scale} is {SCALES[latent.meaning]}" if latent.meaning else ""
     ways = {0.0: "summed over the {}", -1.0: "averaged over the {}"}
@@ -148,16 +155,14 @@ def alone(measured: Measurements, term: Term) -> str:
 
 def without(measured: Measurements) -> str:
     """Return what is said of the latents where no KL pulls at them."""
-    alone = "alone, its weight is a learning rate, not a noise."
-    theirs = "Alone, the reconstruction's weight is a learning rate, not a noise."
+    alone, theirs = (
+        f"{whose} weight is a learning rate, not a noise." for whose in ("alone, its", "Alone, the reconstruction's")
+    )
     if measured.still:
-        return (
-            f"and what it adds of {' and '.join(measured.still)} has no gradient, so no KL is trained: alone, the "
-            "reconstruction's weight is a learning rate, not a noise."
-        )
+        still = f"and what it adds of {' and '.join(measured.still)} has no gradient, so no KL is trained:"
+        return f"{still} {theirs[0].lower()}{theirs[1:]}"
     if measured.switch:
-        name = measured.switch
-        return f"and its KL is switched off: the KL's weight is 0 at {name} = 0, as it is by default. {theirs}"
+        return f"and its KL is switched off: the KL's weight is 0 at {measured.switch} = 0, as it is by default. {theirs}"
     if measured.unexplained:
         return f"and there is no KL that recon knows in what it adds. {UNKNOWN} {measured.unexplained}."
     if measured.latents:
@@ -174,7 +179,8 @@ def without(measured: Measurements) -> str:
 
 def weighed(measured: Measurements, term: Term, row: Row, latent: Latent) -> str:
     """Return the noise and the beta of a term beside a KL, as the end of a sentence; they move with the sizes in ``where``."""
-    where, size = place(row, term, measured), extent(measured, term)
+    where, rows = place(row, term, measured), "the length of a sample" if term.scaling.length else "the size of a sample"
+    size = "the image size" if len(measured.sizes.shape) > 2 else rows
     if (turn := latent.squared) is not None:
         return (
             f" beside the square of the KL's distance from {turn.target}, which has no one weight: it goes as KL − C, "
@@ -226,12 +232,6 @@ def place(row: Row, term: Term, measured: Measurements) -> str:
     return at(measured.sizes, row.tradeoff_batch, row.tradeoff_dim, row.tradeoff_latent, term.scaling.length)
 
 
-def extent(measured: Measurements, term: Term) -> str:
-    """Return what the elements D of a sample are the size of: an image, a row; of a table whose rows alone count, its length."""
-    axes = len(measured.sizes.shape)
-    return "the image size" if axes > 2 else "the length of a sample" if term.scaling.length else "the size of a sample"
-
-
 def title(row: Row, term: Term) -> str:
     """Return the family with its article and its own numbers."""
     if row.family is not None and row.family.startswith("the "):
@@ -244,25 +244,21 @@ def title(row: Row, term: Term) -> str:
         return f"a product of {' and '.join(named)}"
     own = "" if row.family == "elastic-net" else ", ".join(f"{key} {number(value)}" for key, value in row.parameters.items())
     if row.family in ("huber", "hyperbolic") and term.rec.match is not None and term.rec.spread is None:
-        own = f"threshold {number(next(iter(row.parameters.values())))}{as_spelled(term.rec.match, row)}"
+        own = f"threshold {number(next(iter(row.parameters.values())))}"
+        if row.kl_weight and (known := likelihood_of(term.rec.match, abs(term.rec.match.weight) / row.kl_weight)[0]) is not None:
+            own += f", which is {row.family}:{','.join(f'{key}={number(value)}' for key, value in known.noise.items())},"
     whole = f"{named[0]}{f' of {own}' if own else ''}"
     if term.rec.quadratic is not None and term.rec.quadratic.whose:
         whole += f" whose covariance is the decoder's, made of {term.rec.quadratic.whose},"
     if words_of(row.link):
         match = term.rec.match
         link = match.candidate.link if match is not None and match.candidate is not None else "identity"
-        what, bounds = ("mean", "") if link in ("identity", "") else (link, reach(row.link, link))
-        whole += f" whose {what} is {words_of(row.link)}, r being {row.term},{bounds}"
+        never = " or ".join(bounds(row.link, link))
+        whole += f" whose {'mean' if link in ('identity', '') else link} is {words_of(row.link)}, r being {row.term},"
+        whole += f" so that its mean is never {never}," if never else ""
     if term.rec.spread is not None and not (term.rec.spread.plain and row.family in NAMELESS):
         whole += f" {scaled(term.rec.spread, row.family)},"
     return f"{whole}, {row.link}," if row.link == SIMPLEX else whole
-
-
-def as_spelled(match: Match, row: Row) -> str:
-    """Return a likelihood as the command line has it, whose threshold is in units of its own scale; empty without a KL."""
-    likelihood = likelihood_of(match, abs(match.weight) / row.kl_weight)[0] if row.kl_weight else None
-    noise = {} if likelihood is None else likelihood.noise
-    return f", which is {row.family}:{','.join(f'{key}={number(value)}' for key, value in noise.items())}," if noise else ""
 
 
 def scaled(spread: DecoderScale, family: str) -> str:
@@ -278,21 +274,6 @@ def scaled(spread: DecoderScale, family: str) -> str:
     times = "" if spread.times == 1 else f"{number(spread.times)} * "
     more = f" {'+' if spread.more > 0 else '-'} {number(abs(spread.more))}" if spread.more else ""
     return f"{what} {times}{made}{more}{', clamped' if spread.clamped else ''}"
-
-
-def outputs(term: Term) -> str:
-    """Return in words what a reconstruction is, where it is no mean or may be taken for another thing; else empty."""
-    match = term.rec.match
-    link = match.candidate.link if match is not None and match.candidate is not None else ""
-    known = {"logit": "logits", "softmax": "logits", "log": "logarithms"}
-    shares = match is not None and match.family in ("bernoulli", "categorical")
-    return known.get(link, "probabilities" if link == "identity" and shares else "")
-
-
-def reach(link: str, own: str) -> str:
-    """Return what the mean never is, of a family on a logit or a logarithm that is itself bounded; empty where it reaches all."""
-    never = bounds(link, own)
-    return f" so that its mean is never {' or '.join(never)}," if never else ""
 
 
 def growth(row: Row, size: str) -> str:
@@ -373,11 +354,6 @@ def asides(measured: Measurements, rows: Sequence[Row]) -> list[str]:
     return notes
 
 
-def is_plain(latent: Latent) -> bool:
-    """Return whether a KL is to the standard normal, at its weight everywhere: what a line of code for it says."""
-    return abs(latent.prior - 1) < 1e-4 and abs(latent.centre) < 1e-6 and not latent.forms and not latent.to
-
-
 def conversions(measured: Measurements, rows: Sequence[Row]) -> tuple[tuple[str, str], ...]:
     """Return what to write for today's trade-off with sums, and for the noise that the data choose: whole objectives."""
     row, term = rows[0], measured.terms[0]
@@ -394,7 +370,7 @@ def conversions(measured: Measurements, rows: Sequence[Row]) -> tuple[tuple[str,
     if (
         latent is not None
         and not (measured.divergence or latent.to.startswith("uniform"))
-        and (has_prior or not is_plain(latent))
+        and (has_prior or not latent.standard or latent.forms or latent.to)
     ):
         pull, today = f"{passed}.sum()", f"{today}, {passed} your own"
     masks = [key for key, role, _ in measured.roles if role == "mask"]
@@ -406,14 +382,13 @@ def conversions(measured: Measurements, rows: Sequence[Row]) -> tuple[tuple[str,
         return (unit,)
     if row.beta is not None and row.beta < 0:
         return ()
-    if row.family == "gaussian" and not term.rec.spread:
-        best = f"mse = {error}.square().mean().detach(); {error}.square().sum() / (2 * mse) + {pull}"
-        chosen = [] if masks else [("the sigma that the data choose", best)]
-        return ((today, f"0.5 * {square}.sum() + {weighed}{pull}"), *chosen, unit)
-    if row.family == "laplace" and not term.rec.spread:
-        best = f"mae = {error}.abs().mean().detach(); {error}.abs().sum() / mae + {pull}"
-        chosen = [] if masks else [("the scale that the data choose", best)]
-        return ((today, f"{size}.sum() + {weighed}{pull}"), *chosen)
+    if row.family in ("gaussian", "laplace") and not term.rec.spread:
+        normal = row.family == "gaussian"
+        mean, power, name, twice = ("mse", "square", "sigma", "(2 * mse)") if normal else ("mae", "abs", "scale", "mae")
+        best = f"{mean} = {error}.{power}().mean().detach(); {error}.{power}().sum() / {twice} + {pull}"
+        chosen = [] if masks else [(f"the {name} that the data choose", best)]
+        line = f"{f'0.5 * {square}' if normal else size}.sum() + {weighed}{pull}"
+        return ((today, line), *chosen, *([unit] if normal else []))
     if row.family is None or row.sigma is not None or masks:
         return ()
     nll = summed(term)
