@@ -63,6 +63,8 @@ LINKS = {
     "relu": OutputLink(torch.relu, "relu(r)", "{r}.relu()"),
     "clamp(r, 0, 1)": OutputLink(lambda r: r.clamp(0, 1), "clamp(r, 0, 1)", "{r}.clamp(0, 1)"),
 }
+# What makes of logits what a loss of logits is given: the plain two are links of an element too.
+SQUASHING = {"softmax": OutputLink(lambda r: r.softmax(-1)), "sigmoid": LINKS["sigmoid"], "tanh": LINKS["tanh"]}
 # What people make a decoder's scale of.
 MADE: dict[str, Function] = {
     **{name: LINKS[name].mean for name in ("", "exp", "softplus", "sigmoid", "tanh", "r**2", "|r|", "relu")},
@@ -72,7 +74,7 @@ MADE: dict[str, Function] = {
 
 def link_of(name: str) -> OutputLink | None:
     """Return a link by its name; None of what is none."""
-    return LINKS.get(name) or scaled(name)
+    return LINKS.get(name) or SQUASHING.get(name) or scaled(name)
 
 
 def words_of(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ from recon_cli.auditing.calling import Problem, Values
 from recon_cli.auditing.covariance import QuadraticForm, covariance
 from recon_cli.auditing.families import CLOSE, MATCH, DecoderScale, Match, candidates, field_of, ratio, recognise
 from recon_cli.auditing.fields import Elements, additivity, data_of, domains, element_weights
-from recon_cli.auditing.links import FORMS, link_of, scaled_name
+from recon_cli.auditing.links import FORMS, SQUASHING, link_of, scaled_name
 from recon_cli.auditing.normalisation import Normalisation
 from recon_cli.auditing.norms import Norm, bound, norm
 from recon_cli.auditing.probes import benign, gradients, sort_of, uniform, value_at
@@ -359,20 +360,14 @@ def classes(problem: Problem, pair: Pair, base: Values, latents: list[str]) -> R
         if kind == "log-probabilities":
             weight = (grad * hot).sum() / hot.sum()
             if (grad - weight * hot).abs().max() < MATCH * grad.abs().max():
-                match = Match("categorical", -weight.item(), 0.0, None, (), "log-probabilities")
-        else:
-            alive = (grad != 0).any(-1)  # the others are padding
-            share = alive.double().mean().item()
-            match = recognise_events(hot[alive], value[alive], grad[alive])
-            if (
-                kind == "probabilities"
-                and match is not None
-                and match.candidate is not None
-                and match.candidate.link == "softmax"
-            ):
-                match = None  # it was none of logits; and small shares taken for logits are all but equal ones
-            if match is None and kind == "logits":
-                match = squashed(hot[alive], value[alive], grad[alive])
+                match = Match("categorical", -weight.item(), 0.0, None, (), kind)
+                break
+            continue
+        alive = (grad != 0).any(-1)  # the others are padding
+        share = alive.double().mean().item()
+        match = recognise_events(hot[alive], value[alive], grad[alive], ("", *SQUASHING) if kind == "logits" else ("",))
+        if kind == "probabilities" and match is not None and match.candidate is not None and match.candidate.link == "softmax":
+            match = None  # it was none of logits; and small shares taken for logits are all but equal ones
         if match is not None:
             break
     sign, additive = 0 if match is None else int(math.copysign(1, match.weight)), worst < 1e-7
@@ -380,37 +375,18 @@ def classes(problem: Problem, pair: Pair, base: Values, latents: list[str]) -> R
     return ReconstructionTerm(match, additive=additive, worst=worst, counted=share, domain="classes", sign=sign, bound=count)
 
 
-SQUASHING: dict[str, Callable[[Tensor], Tensor]] = {
-    "softmax": lambda raw: raw.softmax(-1),
-    "sigmoid": torch.sigmoid,
-    "tanh": torch.tanh,
-}
-
-
-def squashed(hot: Tensor, raw: Tensor, measured: Tensor) -> Match | None:
-    """Return the cross-entropy of logits that a softmax, a sigmoid or a tanh has made already; None of any other."""
-    each = next(each for each in candidates(1) if each.family == "categorical" and each.link == "softmax")
-    for link, function in SQUASHING.items():
-        leaf = raw.clone().requires_grad_()
-        (own,) = torch.autograd.grad(-(hot * function(leaf).log_softmax(-1)).sum(), leaf)
-        weight, off = ratio(own, measured)
-        if off < MATCH:
-            return Match(each.family, weight, off, each, link=link)
-    return None
-
-
-def recognise_events(x: Tensor, raw: Tensor, measured: Tensor) -> Match | None:
-    """Return what ``recognise`` does, of vectors.
+def recognise_events(x: Tensor, raw: Tensor, measured: Tensor, links: Sequence[str] = ("",)) -> Match | None:
+    """Return what ``recognise`` does, of vectors; of logits also behind what squashes them a second time.
 
     An eps inside a logarithm tilts the gradient by every class a little of its own size; smoothed labels add as much to each,
     which is far below the largest gradient where there are many classes, and far above what those far off have.
     """
-    for each in candidates(1):
-        if not each.own:
-            own = field_of(each, (), x, raw)
+    for link, each in itertools.product(links, candidates(1)):
+        if not each.own and (not link or each.link == "softmax"):
+            own = field_of(each, (), x, raw, link)
             weight, off = ratio(own, measured)
-            if off < CLOSE and own is not None:
+            if off < (MATCH if link else CLOSE) and own is not None:
                 apart = (measured - weight * own).abs().amax(0)
                 if bool((apart <= CLOSE * measured.abs().amax(0) + MATCH**2 * measured.abs().max()).all()):
-                    return Match(each.family, weight, off, each)
+                    return Match(each.family, weight, off, each, link=link)
     return None
