@@ -12,11 +12,10 @@ import torch
 from torch import Tensor
 
 from recon_cli.auditing.calling import Problem, Values
-from recon_cli.auditing.fields import Elements, data_of
 from recon_cli.auditing.limiting import OURS
 from recon_cli.auditing.matching import latent_keys, pairs
 from recon_cli.auditing.measuring import ReconstructionTerm
-from recon_cli.auditing.probes import benign, gradients, uniform, value_at
+from recon_cli.auditing.probes import Elements, benign, data_of, gradients, uniform, value_at
 from recon_cli.auditing.reach.asking import content_of
 from recon_cli.auditing.reach.recording import TORCH, Operation, Recorder, operations, shortened
 from recon_cli.auditing.reach.roles import BoundNumber, Pair

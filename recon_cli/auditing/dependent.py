@@ -15,10 +15,9 @@ from torch import Tensor
 
 from recon_cli.auditing.calling import Problem
 from recon_cli.auditing.families import MATCH, Match, recognise
-from recon_cli.auditing.fields import Elements, data_of, domains, element_weights
 from recon_cli.auditing.latents import measure
 from recon_cli.auditing.measuring import ReconstructionTerm, recognise_events
-from recon_cli.auditing.probes import benign, generator, gradients, uniform
+from recon_cli.auditing.probes import Elements, benign, data_of, domains, element_weights, generator, gradients, uniform
 from recon_cli.auditing.reach.callables import parameters_of
 from recon_cli.auditing.reach.roles import Pair
 

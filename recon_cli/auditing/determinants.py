@@ -15,11 +15,10 @@ import torch
 from torch import Tensor
 
 from recon_cli.auditing.calling import Problem
-from recon_cli.auditing.covariance import SAME, QuadraticForm, form, of_matrix
 from recon_cli.auditing.elements import resting
-from recon_cli.auditing.fields import data_of
 from recon_cli.auditing.measuring import ReconstructionTerm, of_vectors
-from recon_cli.auditing.probes import benign, uniform, value_at
+from recon_cli.auditing.norms import SAME, QuadraticForm, form, of_matrix
+from recon_cli.auditing.probes import benign, data_of, uniform, value_at
 from recon_cli.auditing.reach.roles import Pair
 from recon_cli.auditing.scaling import Scaling
 from recon_cli.auditing.trained_scales import Placed as Moved

@@ -13,11 +13,10 @@ from torch import Tensor
 
 from recon_cli.auditing.calling import Problem
 from recon_cli.auditing.coordinates import Array
-from recon_cli.auditing.fields import Elements, data_of, element_weights, pulled
 from recon_cli.auditing.latent_fields import PRIOR
 from recon_cli.auditing.matching import latent_keys
 from recon_cli.auditing.normalisation import Normalisation, judge, summed
-from recon_cli.auditing.probes import benign, value_at
+from recon_cli.auditing.probes import Elements, benign, data_of, element_weights, pulled, value_at
 from recon_cli.auditing.quadrature import Element
 from recon_cli.auditing.reach.roles import Pair
 

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from recon_cli.auditing.calling import Problem, Values
-from recon_cli.auditing.densities import of_densities
-from recon_cli.auditing.discrete import discrete
+from recon_cli.auditing.discrete import discrete, of_densities
 from recon_cli.auditing.divergence import EPS, SAME, Latent, field, parallel, unlike
 from recon_cli.auditing.latent_fields import DEVIATION, PRIOR, LatentSide, averaged
 from recon_cli.auditing.matching import latent_keys

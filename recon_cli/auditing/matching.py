@@ -9,13 +9,11 @@ from dataclasses import replace
 import torch
 
 from recon_cli.auditing.calling import Layout, Problem
-from recon_cli.auditing.covariance import form
-from recon_cli.auditing.fields import additivity
 from recon_cli.auditing.limiting import Made
 from recon_cli.auditing.measuring import reconstruction
-from recon_cli.auditing.norms import bound, norm
+from recon_cli.auditing.norms import bound, form, norm
 from recon_cli.auditing.picking import picker
-from recon_cli.auditing.probes import benign, gradients, keep
+from recon_cli.auditing.probes import additivity, benign, gradients, keep
 from recon_cli.auditing.reach.call_plans import OBJECT, CallPlan, Slot, Stacked, substitute
 from recon_cli.auditing.refusals import Detached, Unfit, fatal, refusal
 from recon_cli.errors import ReconError

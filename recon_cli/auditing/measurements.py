@@ -8,15 +8,14 @@ from typing import Any
 
 from recon_cli.auditing import checks, soundness, spreads
 from recon_cli.auditing.calling import Problem, Sizes
-from recon_cli.auditing.covariance import covariance
 from recon_cli.auditing.dependent import Chosen, chosen, product, switch
 from recon_cli.auditing.determinants import by_decoder, is_diagonal, is_of_elements, own_noise, trained_covariances
-from recon_cli.auditing.fields import POINTS
 from recon_cli.auditing.latents import Latent
 from recon_cli.auditing.latents import measure as measure_latents
 from recon_cli.auditing.matching import latent_keys, pairs
 from recon_cli.auditing.measuring import ReconstructionTerm, has_scale, of_vectors, reconstruction
-from recon_cli.auditing.norms import BY_LOGS, Norm
+from recon_cli.auditing.norms import BY_LOGS, Norm, covariance
+from recon_cli.auditing.probes import POINTS
 from recon_cli.auditing.reach.callables import batch_number
 from recon_cli.auditing.reach.recording import Operation
 from recon_cli.auditing.reach.roles import Pair

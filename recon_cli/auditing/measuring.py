@@ -12,13 +12,22 @@ import torch
 from torch import Tensor
 
 from recon_cli.auditing.calling import Problem, Values
-from recon_cli.auditing.covariance import QuadraticForm, covariance
 from recon_cli.auditing.families import CLOSE, MATCH, DecoderScale, Match, candidates, field_of, ratio, recognise
-from recon_cli.auditing.fields import Elements, additivity, data_of, domains, element_weights
 from recon_cli.auditing.links import FORMS, SQUASHING, link_of, scaled_name
 from recon_cli.auditing.normalisation import Normalisation
-from recon_cli.auditing.norms import Norm, bound, norm
-from recon_cli.auditing.probes import benign, gradients, sort_of, uniform, value_at
+from recon_cli.auditing.norms import Norm, QuadraticForm, bound, covariance, norm
+from recon_cli.auditing.probes import (
+    Elements,
+    additivity,
+    benign,
+    data_of,
+    domains,
+    element_weights,
+    gradients,
+    sort_of,
+    uniform,
+    value_at,
+)
 from recon_cli.auditing.reach.roles import Pair
 from recon_cli.identity.regions import REAL
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from recon_cli.auditing.calling import Problem, Values
-from recon_cli.auditing.densities import AGGREGATED, READY, aggregated
+from recon_cli.auditing.discrete import AGGREGATED, READY, aggregated
 from recon_cli.auditing.divergence import Latent
 from recon_cli.auditing.matching import latent_keys
 from recon_cli.auditing.probes import REFUSALS, benign, generator, gradients, value_at

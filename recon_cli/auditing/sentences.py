@@ -10,8 +10,8 @@ from dataclasses import replace
 
 from recon_cli import likelihoods
 from recon_cli.auditing.defects._subject import SCALES
-from recon_cli.auditing.densities import READY
 from recon_cli.auditing.dependent import LINK
+from recon_cli.auditing.discrete import READY
 from recon_cli.auditing.families import DecoderScale, likelihood_of
 from recon_cli.auditing.formulas import at, bounds, number
 from recon_cli.auditing.judgement import Row

@@ -12,11 +12,10 @@ from torch import Tensor
 from recon_cli.auditing.calling import Problem
 from recon_cli.auditing.divergence import Latent
 from recon_cli.auditing.elements import normalisation, over_classes
-from recon_cli.auditing.fields import Elements, additivity, data_of, element_weights
 from recon_cli.auditing.matching import latent_keys
 from recon_cli.auditing.measuring import MADE, ReconstructionTerm, sign_of
 from recon_cli.auditing.normalisation import COINS
-from recon_cli.auditing.probes import benign, gradients, value_at
+from recon_cli.auditing.probes import Elements, additivity, benign, data_of, element_weights, gradients, value_at
 from recon_cli.auditing.quadrature import slowly
 from recon_cli.auditing.reach.roles import Pair
 from recon_cli.auditing.scaling import Scaling

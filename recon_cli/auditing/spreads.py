@@ -21,11 +21,10 @@ from recon_cli import likelihoods
 from recon_cli.auditing.calling import Problem
 from recon_cli.auditing.elements import elements_of
 from recon_cli.auditing.families import CLOSE, MATCH, Candidate, DecoderScale, Match, likelihood_of, recognise
-from recon_cli.auditing.fields import Elements, additivity, domains
 from recon_cli.auditing.links import MADE
 from recon_cli.auditing.measuring import ReconstructionTerm, sign_of
 from recon_cli.auditing.norms import bound
-from recon_cli.auditing.probes import benign
+from recon_cli.auditing.probes import Elements, additivity, benign, domains
 from recon_cli.auditing.reach.roles import Pair
 from recon_cli.identity.regions import REAL
 

@@ -11,8 +11,8 @@ Take one that grows: |e|, sqrt(e^2 + d^2), or log(1 + e^2/s^2) at a weight above
 
 from __future__ import annotations
 
-from recon_cli.auditing.covariance import SINGULAR
 from recon_cli.auditing.defects._subject import Findings, Subject
+from recon_cli.auditing.norms import SINGULAR
 
 GRAVITY = "wrong"
 GROWING = "No noise has this loss: take one that grows, as |e|, or log(1 + e^2/s^2) weighed 1."
