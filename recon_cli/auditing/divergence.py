@@ -27,6 +27,9 @@ LINKED: dict[str, Deviation] = {  # of a scale whose name says nothing: what mak
 }
 
 
+DEVIATIONS = {**DEVIATION, **LINKED}
+
+
 @dataclass(frozen=True)
 class Gaussians:
     """A posterior and a prior, by what their tensors are called: ``mean`` is the difference of both where ``centre`` is None."""
@@ -134,7 +137,7 @@ def field(side: LatentSide, near: Looked) -> Latent | None:
         notes += ("its scale is not in it",) if scale else ()
         return Latent(slope, None, named=named, notes=notes, centre=centre)
     best: list[tuple[float, str, float, float]] = []
-    for meaning, deviate in {**DEVIATION, **LINKED}.items():
+    for meaning, deviate in DEVIATIONS.items():
         first, second = slopes(deviate, near.scale)
         basis = torch.stack([first.flatten(), -second.flatten()], dim=1)
         over, weight = torch.linalg.lstsq(basis, near.by_scale.flatten()[:, None]).solution.flatten().tolist()
@@ -173,7 +176,7 @@ def held_out(side: LatentSide, meaning: str, weights: tuple[float, float, float,
     sample = next((s for s in (side.outside(meaning, width) for width in (1.0, 0.5, 0.25)) if s), None)
     if sample is None:
         return "far from the prior it is not finite, so only near it was it looked at"
-    first, second = slopes({**DEVIATION, **LINKED}[meaning], sample.scale)
+    first, second = slopes(DEVIATIONS[meaning], sample.scale)
     expected, size = over * first - weight * second, abs(over) * first.abs() + abs(weight) * second.abs()
     wrong = (sample.by_scale - expected).abs() > FAR * size
     if not bool(wrong.any()):
@@ -255,7 +258,7 @@ def nothing_left(side: LatentSide, centre: float, prior: tuple[str, float] | Non
     least = {key: torch.full_like(base[key], centre) for key in means}
     if side.scale and prior is not None:
         meaning, variance = prior
-        spot = inverse({**DEVIATION, **LINKED}[meaning], math.sqrt(variance))
+        spot = inverse(DEVIATIONS[meaning], math.sqrt(variance))
         scales = {side.scale, *(slot.key for slot in problem.plan.role("scale")), *(f"{key}.logvar" for key in posteriors)}
         least |= {key: torch.full_like(base[key], spot) for key in scales & base.keys()}
     most = 1e-6 * abs(weight) * base[side.mu].numel()

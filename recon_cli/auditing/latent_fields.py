@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from recon_cli.auditing.calling import Problem, Values
+from recon_cli.auditing.links import MEANINGS
 from recon_cli.auditing.probes import REFUSALS, gradients, uniform
 
 NODES = ((0.0, 2 / 3), (math.sqrt(3), 1 / 6), (-math.sqrt(3), 1 / 6))  # Gauss-Hermite: exact for polynomials up to degree 5
@@ -28,13 +29,8 @@ Deviation: TypeAlias = Callable[[Tensor], Tensor]  # from a scale, whatever it m
 SIZES = (8.0, 30.0, 6.0)  # how far out a KL is looked at: means, deviations up and down, logarithms
 
 
-PRIOR = {"log_variance": 0.0, "log_std": 0.0, "std": 1.0, "variance": 1.0}  # where the posterior's variance is 1
-DEVIATION: dict[str, Deviation] = {
-    "log_variance": lambda s: (s / 2).exp(),
-    "log_std": torch.exp,
-    "std": lambda s: s,
-    "variance": torch.sqrt,
-}
+DEVIATION: dict[str, Deviation] = {name: each.deviate for name, each in MEANINGS.items() if each.kl}
+PRIOR = {name: float(MEANINGS[name].of(torch.ones(()))) for name in DEVIATION}  # where the posterior's variance is 1
 
 
 @dataclass(frozen=True)

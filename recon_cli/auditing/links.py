@@ -21,6 +21,32 @@ class OutputLink(NamedTuple):
     data: Function = lambda x: x
 
 
+class Meaning(NamedTuple):
+    """What a scale s means: a standard deviation as a function of it and it of one, in words; and as lines of torch of ``{s}``.
+
+    deviation, log, kl
+        the deviation, its logarithm, and the KL of a mean ``{mu}`` and s from the standard normal, summed over all.
+    """
+
+    deviate: Function
+    of: Function
+    words: str
+    deviation: str
+    log: str
+    kl: str = ""
+
+
+MEANINGS = {  # the KL by Kingma & Welling 2014, appendix B
+    "log_variance": Meaning(lambda s: (s / 2).exp(), lambda d: 2 * d.log(), "a log variance", "({s} / 2).exp()", "{s} / 2",
+                            "0.5 * ({mu}**2 + {s}.exp() - {s} - 1).sum()"),
+    "log_std": Meaning(torch.exp, torch.log, "a log standard deviation", "{s}.exp()", "{s}",
+                       "0.5 * ({mu}**2 + (2 * {s}).exp() - 2 * {s} - 1).sum()"),
+    "std": Meaning(lambda s: s, lambda d: d, "a standard deviation", "{s}", "{s}.log()",
+                   "0.5 * ({mu}**2 + {s}**2 - 2 * {s}.log() - 1).sum()"),
+    "variance": Meaning(torch.sqrt, torch.square, "a variance", "{s}.sqrt()", "{s}.log() / 2",
+                        "0.5 * ({mu}**2 + {s} - {s}.log() - 1).sum()"),
+    "precision": Meaning(torch.rsqrt, lambda d: d.pow(-2), "a precision", "{s}.rsqrt()", "-{s}.log() / 2"),
+}  # fmt: skip
 FORMS: dict[str, tuple[Function, str]] = {  # of which an output is so many times one, and a number more
     "r": (lambda r: r, "{r}"),
     "sigmoid(r)": (torch.sigmoid, "{r}.sigmoid()"),

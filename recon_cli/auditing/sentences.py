@@ -9,14 +9,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from recon_cli import likelihoods
-from recon_cli.auditing.defects._subject import SCALES
 from recon_cli.auditing.dependent import LINK
 from recon_cli.auditing.discrete import READY
 from recon_cli.auditing.families import DecoderScale, likelihood_of
 from recon_cli.auditing.formulas import at, bounds, number
 from recon_cli.auditing.judgement import Row
 from recon_cli.auditing.latents import PRIOR, Latent
-from recon_cli.auditing.links import words_of
+from recon_cli.auditing.links import MEANINGS, words_of
 from recon_cli.auditing.measurements import Measurements, Term
 from recon_cli.auditing.measuring import MADE, SIMPLEX
 from recon_cli.auditing.mending import ends, is_name, kl, summed
@@ -139,7 +138,7 @@ def alone(measured: Measurements, term: Term) -> str:
         else f"a normal of mean {number(latent.centre)} and variance {number(latent.prior)}"
     )
     whose = latent.to or whose
-    scale = f", whose scale {measured.scale} is {SCALES[latent.meaning]}" if latent.meaning else ""
+    scale = f", whose scale {measured.scale} is {MEANINGS[latent.meaning].words}" if latent.meaning else ""
     ways = {0.0: "summed over the {}", -1.0: "averaged over the {}"}
     powers = zip(("batch", "latents"), (term.scaling.batch[2], term.scaling.latent[2]), strict=True)
     how = ", ".join(

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -21,7 +20,7 @@ from recon_cli import likelihoods
 from recon_cli.auditing.calling import Problem
 from recon_cli.auditing.elements import elements_of
 from recon_cli.auditing.families import CLOSE, MATCH, Candidate, DecoderScale, Match, likelihood_of, recognise
-from recon_cli.auditing.links import MADE
+from recon_cli.auditing.links import MADE, MEANINGS
 from recon_cli.auditing.measuring import ReconstructionTerm, sign_of
 from recon_cli.auditing.norms import bound
 from recon_cli.auditing.probes import Elements, additivity, benign, domains
@@ -34,14 +33,6 @@ NEAR = (0.35, 0.95)  # where a loss must be one to all digits but an eps's
 CLOSELY, WIDELY, LEAST = 9, 25, 6  # how many are tried there and in all of a reach, of which so many must do
 EXACT = 1e-5
 ONE, HALVINGS = 0.6, 80  # a scale at which the family is looked at; steps to each other one
-# What a scale may be once it is made positive: how a deviation is it.
-QUANTITIES: dict[str, Callable[[Tensor], Tensor]] = {
-    "log_variance": lambda sigma: 2 * sigma.log(),
-    "log_std": torch.log,
-    "std": lambda sigma: sigma,
-    "variance": torch.square,
-    "precision": lambda sigma: sigma.pow(-2),
-}
 
 
 def spread(problem: Problem, pair: Pair, meaning: str | None) -> ReconstructionTerm:
@@ -164,8 +155,8 @@ def made_of(key: str, s: Tensor, sigma: Tensor, moves: Tensor) -> DecoderScale:
     """Return what a deviation is of an argument: the plainest of the functions that people make positive numbers by."""
     fits = []
     for which in (torch.ones_like(moves), moves):  # a clamp's ends aside, where all of it fits nothing
-        for name, of in QUANTITIES.items():
-            wanted = of(sigma[which])
+        for name, quantity in MEANINGS.items():
+            wanted = quantity.of(sigma[which])
             for link, function in MADE.items():
                 line = torch.stack([function(s[which]), torch.ones_like(wanted)], dim=1)
                 slope, more = torch.linalg.lstsq(line, wanted[:, None])[0].flatten().tolist()

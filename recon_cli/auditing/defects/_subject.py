@@ -13,12 +13,6 @@ from recon_cli.auditing.measurements import Measurements, Term
 
 ONE = 1e-6
 Findings: TypeAlias = Iterator[tuple[str, str, str]]  # of one defect: evidence, fix, site
-SCALES = {
-    "log_variance": "a log variance",
-    "log_std": "a log standard deviation",
-    "std": "a standard deviation",
-    "variance": "a variance",
-}
 
 
 def is_one(value: float) -> bool:

@@ -8,8 +8,9 @@ Sample with the meaning that the KL has, or write the KL of what the name says: 
 
 from __future__ import annotations
 
-from recon_cli.auditing.defects._subject import SCALES, Findings, Subject
+from recon_cli.auditing.defects._subject import Findings, Subject
 from recon_cli.auditing.latents import PRIOR
+from recon_cli.auditing.links import MEANINGS
 from recon_cli.auditing.mending import kl_of
 
 GRAVITY = "wrong"
@@ -23,7 +24,7 @@ def find(subject: Subject) -> Findings:
         return
     scale, named = measured.scale, latent.named
     if latent.link:
-        evidence = f"{scale} is named {SCALES[named]}, and {latent.link}"
+        evidence = f"{scale} is named {MEANINGS[named].words}, and {latent.link}"
         yield evidence, f"Name it raw_{scale}, or pass what it is called.", subject.site(scale, of=())
     if latent.meaning and named != latent.meaning:
         rest, usual = PRIOR[latent.meaning], PRIOR[named]
@@ -31,7 +32,7 @@ def find(subject: Subject) -> Findings:
         if rest == usual:
             how = f"the KL curves {CURVES[latent.meaning]} of a mean's, not {CURVES[named]}"
         yield (
-            f"{scale} is named {SCALES[named]} and used as {SCALES[latent.meaning]}: {how}",
-            f"Sample with the same meaning, or write the KL of {SCALES[named]}: {kl_of(named, measured.mu, scale)}",
+            f"{scale} is named {MEANINGS[named].words} and used as {MEANINGS[latent.meaning].words}: {how}",
+            f"Sample with the same meaning, or write the KL of {MEANINGS[named].words}: {kl_of(named, measured.mu, scale)}",
             subject.latent_site,
         )
