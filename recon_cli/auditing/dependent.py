@@ -5,6 +5,7 @@ A noise is no number of the loss's own but what each batch chooses; or columns a
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -59,33 +60,25 @@ LINK = "noise chosen"
 
 def chosen(problem: Problem, pair: Pair) -> Chosen | None:
     """Return the likelihood of a reconstruction whose noise is the best of its own residuals; None where it has none."""
-    recon, target = pair
-    if target is None or problem.layout.classes:
-        return None
     fields: list[tuple[Tensor, Tensor]] = []
-    for number, spread in BASES:
-        values = benign(problem, number, spread)
-        if values[recon.key].ndim != 2 or values[target.key].shape != values[recon.key].shape:
+    for number, spread in BASES if pair[1] is not None and not problem.layout.classes else ():
+        values, recon = benign(problem, number, spread), pair[0].key
+        if (x := data_of(values, pair)) is None or x.ndim != 2:
             return None
-        e = values[recon.key] - values[target.key]
-        grad = gradients(problem, values, [recon.key])[1][recon.key]
+        grad = gradients(problem, values, [recon])[1][recon]
         if not bool(grad.isfinite().all()) or not bool((grad != 0).any()):
             return None
-        fields.append((e, grad))
-    for family, (pull, size) in BEST.items():
-        for over, axes in OVER.items():
-            weights = []
-            for e, grad in fields:
-                each = (grad * size(e).mean(axes, keepdim=True) / pull(e))[e.abs() > 1e-3]
-                middle = each.median().item()
-                if middle and (each - middle).abs().max() <= ALIKE * abs(middle):
-                    weights.append(middle)
-            if len(weights) < len(BASES):
-                continue
-            weight = weights[0]
-            off = max(abs(one / weight - 1) for one in weights)
-            if off < NEAR:
-                return Chosen(family, over, weight, 0.0 if off < ALIKE else off)
+        fields.append((values[recon] - x, grad))
+    for (family, (pull, size)), (over, axes) in itertools.product(BEST.items(), OVER.items()) if fields else ():
+        weights = []
+        for e, grad in fields:
+            each = (grad * size(e).mean(axes, keepdim=True) / pull(e))[e.abs() > 1e-3]
+            middle = each.median().item()
+            if middle and (each - middle).abs().max() <= ALIKE * abs(middle):
+                weights.append(middle)
+        off = max(abs(one / weights[0] - 1) for one in weights) if len(weights) == len(BASES) else math.inf
+        if off < NEAR:
+            return Chosen(family, over, weights[0], 0.0 if off < ALIKE else off)
     return None
 
 

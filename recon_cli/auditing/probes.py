@@ -131,18 +131,13 @@ KEPT = 100  # measurements that are kept
 def kept(problem: Problem, values: Mapping[str, Tensor]) -> tuple[list[float], dict[str, Tensor]]:
     """Return what was measured at these numbers: the loss, if it was, and gradients; to be filled."""
     memo = problem.memo.setdefault("measured", {})
-    key = (*sort_of(problem), *((name, value.shape, digest(value)) for name, value in values.items()))
+    key = (*sort_of(problem), *((name, value.shape, hash(value.detach().numpy().tobytes())) for name, value in values.items()))
     if key not in memo:
         if len(memo) >= KEPT:
             memo.pop(next(iter(memo)))
         memo[key] = ([], {})
     loss, grads = memo[key]
     return loss, grads
-
-
-def digest(value: Tensor) -> int:
-    """Return what tells the numbers of a tensor from others."""
-    return hash(value.detach().numpy().tobytes())
 
 
 def keep(problem: Problem, values: Mapping[str, Tensor], loss: Tensor, leaves: Mapping[str, Tensor]) -> dict[str, Tensor]:

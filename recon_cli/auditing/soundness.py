@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -62,78 +61,65 @@ def unused(problem: Problem, additive: bool, pair: Pair) -> Astray | None:
     recon, target = pair
     if target is None or sum(slot.role in ("recon", "decoder") for slot in problem.plan.slots()) > 1:
         return None  # of several reconstructions one may be compared with another
-    base = benign(problem)
+    base, names = benign(problem), (recon.key, target.key)
     x, r = base[target.key], base[recon.key]
-    _, grads = gradients(problem, base, [recon.key])
-    before = grads[recon.key]
+    before = gradients(problem, base, [recon.key])[1][recon.key]
     if not bool(before.isfinite().all()) or not bool(before.abs().max() > 0):
         return None
-    elementwise = additive and x.shape == r.shape
+    elementwise, alike, small = additive and x.shape == r.shape, laid_alike(problem, pair), 1e-9 * before.abs().max()
+    ordered = elementwise and x.numel() >= 3 and not problem.layout.classes
+    alive = before.flatten().nonzero().flatten() if elementwise else torch.arange(x.numel())
+    at = [int(alive[int(0.618034 * i % 1 * len(alive))]) for i in range(1, TRIED + 1)] if len(alive) else []  # on no axis alone
+
+    def change(new: Tensor) -> Tensor:
+        """Return by how much the gradients of a reconstruction are others than before, of another target."""
+        return (gradients(problem, {**base, target.key: new}, [recon.key])[1][recon.key] - before).abs()
+
+    def others(new: Tensor, index: int) -> list[Tensor]:
+        return shifted(problem, new, r if elementwise else None, index)
+
+    together = x
+    for index in {*at}:
+        together, *_ = others(together, index)
+    if its_own(change(together), {*at}, small, ordered, alike):  # one call for what is sound
+        return None
     changes: list[tuple[Tensor, int]] = []
     worth = False
-    small = 1e-9 * before.abs().max()
-    at = spots(x, before if elementwise else None)
-    if each_its_own(problem, pair, at, elementwise, before, small):
-        return None
     for index in at:
-        near, *far = shifted(problem, x, r if elementwise else None, index)
-        change = changed(problem, {**base, target.key: near}, recon.key, before)
-        if not bool(change.isfinite().all()):
+        near, *far = others(x, index)
+        most = change(near)
+        if not bool(most.isfinite().all()):
             return None
-        for new in far if not bool(change.max() > small) else ():  # |e| pulls the same wherever on one side its target is
-            further = changed(problem, {**base, target.key: new}, recon.key, before)
-            change = torch.maximum(change, further) if bool(further.isfinite().all()) else change
+        for new in far if not bool(most.max() > small) else ():  # |e| pulls the same wherever on one side its target is
+            further = change(new)
+            most = torch.maximum(most, further) if bool(further.isfinite().all()) else most
         worth |= value_at(problem, {**base, target.key: near}) != value_at(problem, base)
-        changes.append((change, index))
-    if any(bool(change.max() > small) for change, _ in changes):
-        if not elementwise or x.numel() < 3 or problem.layout.classes:
-            return None
-        alike = laid_alike(problem, pair)
-        elsewhere = next((each for each in changes if reordered(*each, small, alike)), None)
+        changes.append((most, index))
+    apart = [each for each, _ in changes if bool(each.max() > small)]
+    if apart:
+        elsewhere = next((each for each in changes if reordered(*each, small, alike)), None) if ordered else None
         if elsewhere is not None:
-            return misaligned(pair, elsewhere[1], x, reordered(*elsewhere, small, False))
-        apart = [change for change, _ in changes if bool(change.max() > small)]
-        if any(bool((change > 0.99 * change.max()).sum() < 3) for change in apart):
+            return misaligned(names, elsewhere[1], x, reordered(*elsewhere, small, False))
+        if not ordered or any(bool((each > 0.99 * each.max()).sum() < 3) for each in apart):
             return None
         evidence = f"one element of {target.key} moves the gradients of many of {recon.key} alike: they are compared with a mean"
-        fix = f"Compare element with element: ({recon.key} - {target.key})**2."
-        return Astray(evidence, fix, left=OF_MEAN)
+        return Astray(evidence, f"Compare element with element: ({recon.key} - {target.key})**2.", left=OF_MEAN)
     if worth:
         evidence = f"{target.key} moves the loss and no gradient of {recon.key}: it is added beside the loss, not compared with"
-        fix = misplaced(problem, base, recon.key, target.key)
-    else:
-        evidence = (
-            f"{target.key} moves neither the loss nor a gradient of {recon.key}: {recon.key} is compared with something else"
-        )
-        fix = f"Compare with the target: ({recon.key} - {target.key})**2."
-    return Astray(evidence, fix, left=BESIDE if worth else ALONE)
+        return Astray(evidence, misplaced(problem, base, *names), left=BESIDE)
+    evidence = f"{target.key} moves neither the loss nor a gradient of {recon.key}: {recon.key} is compared with something else"
+    return Astray(evidence, f"Compare with the target: ({recon.key} - {target.key})**2.", left=ALONE)
 
 
-def each_its_own(
-    problem: Problem, pair: Pair, at: Sequence[int], elementwise: bool, before: Tensor, small: Tensor
-) -> bool:  # fmt: skip
-    """Whether elements of a target, moved all at once, move gradients of their own and no others: one call for what is sound."""
-    recon, target = pair
-    assert target is not None
-    base, elements = benign(problem), {*at}
-    r, moved = base[recon.key] if elementwise else None, base[target.key]
-    for index in elements:
-        moved, *_ = shifted(problem, moved, r, index)
-    change = changed(problem, {**base, target.key: moved}, recon.key, before)
+def its_own(change: Tensor, elements: set[int], small: Tensor, ordered: bool, alike: bool) -> bool:
+    """Whether elements of a target, moved all at once, have moved gradients of their own and no others."""
     if not bool(change.isfinite().all()) or not bool(change.max() > small):
         return False
-    if not elementwise or moved.numel() < 3 or problem.layout.classes:
-        return True
     places, count = {*(change > small).flatten().nonzero().flatten().tolist()}, change.numel()
-    if not laid_alike(problem, pair):
+    if ordered and not alike:
         rows = [{index * len(change) // count for index in some} for some in (places, elements)]
         return len(elements) >= len(places) and rows[0] == rows[1]
-    return places <= elements and len(elements) < count
-
-
-def changed(problem: Problem, values: dict[str, Tensor], key: str, before: Tensor) -> Tensor:
-    """Return by how much the gradients of a reconstruction are others than ``before``."""
-    return (gradients(problem, values, [key])[1][key] - before).abs()
+    return not ordered or places <= elements and len(elements) < count
 
 
 def laid_alike(problem: Problem, pair: Pair) -> bool:
@@ -148,18 +134,14 @@ def reordered(change: Tensor, at: int, small: Tensor, alike: bool) -> bool:
     return bool(change.max() > small) and not bool(own.max() > small)
 
 
-def misaligned(pair: Pair, at: int, x: Tensor, whole: bool) -> Astray:
+def misaligned(names: tuple[str, str], at: int, x: Tensor, whole: bool) -> Astray:
     """Return the finding of a target whose elements are compared with other elements of the reconstruction than their own."""
-    recon, target = (slot.key for slot in pair if slot is not None)
-    sample, element = divmod(at, x.numel() // len(x))
+    (recon, target), (sample, element) = names, divmod(at, x.numel() // len(x))
+    evidence = f"element {element} of sample {sample} of {target} moves gradients of other elements of {recon}, and not its own"
+    fix = "Compare each element with its own: no flip, roll, transpose or shuffle on one side alone."
     if whole:
         evidence = f"sample {sample} of {target} moves gradients of other samples of {recon}, and none of its own"
         fix = "Compare each sample with its own: no flip, roll or shuffle of the batch."
-    else:
-        evidence = (
-            f"element {element} of sample {sample} of {target} moves gradients of other elements of {recon}, and not its own"
-        )
-        fix = "Compare each element with its own: no flip, roll, transpose or shuffle on one side alone."
     return Astray(evidence, fix, left=MOVED, other=f"{target} in another order")
 
 
@@ -183,12 +165,6 @@ def misplaced(problem: Problem, base: dict[str, Tensor], r: str, x: str) -> str:
         if bool((each - each.median()).abs().max() <= 1e-9 * each.median().abs()):
             return f"The parentheses are misplaced: write {word}({r} - {x}), not {word}({r}) - {x}."
     return f"Compare with the target before the loss is taken: square({r} - {x})."
-
-
-def spots(x: Tensor, pull: Tensor | None) -> list[int]:
-    """Return a few elements of a target, spread over those whose reconstructions have a gradient and in line with no axis."""
-    alive = torch.arange(x.numel()) if pull is None else pull.flatten().nonzero().flatten()
-    return [int(alive[int(0.618034 * i % 1 * len(alive))]) for i in range(1, TRIED + 1)] if len(alive) else []
 
 
 def shifted(problem: Problem, x: Tensor, r: Tensor | None, index: int) -> list[Tensor]:

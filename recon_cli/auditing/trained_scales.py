@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -116,22 +115,20 @@ def parameters(problem: Problem) -> Iterator[tuple[str, Tensor, Placed]]:
     if isinstance(owner, torch.nn.Module):
         for name, parameter in owner.named_parameters():
             if parameter.requires_grad:
-                yield name, parameter.detach().double(), functools.partial(on_self, name)
+
+                def on_self(there: Problem, value: Tensor, name: str = name) -> Problem:
+                    own: dict[str, Any] = {name: value if value.requires_grad else torch.nn.Parameter(value)}
+                    return there.at(follow={**there.follow, **own}, memo={})
+
+                yield name, parameter.detach().double(), on_self
     if isinstance(code, Replay):
         for number, value in code.trained.items():
-            yield code.names.get(number, "a parameter"), value.detach().double(), functools.partial(in_replay, number)
 
+            def in_replay(there: Problem, value: Tensor, number: int = number) -> Problem:
+                moved: Any = replace(there.reached.code, moved={number: value})
+                return there.at(reached=replace(there.reached, code=moved), memo={})
 
-def on_self(name: str, problem: Problem, value: Tensor) -> Problem:
-    """Return a problem whose object has another value of a parameter."""
-    follow: dict[str, Any] = {**problem.follow, name: value if value.requires_grad else torch.nn.Parameter(value)}
-    return problem.at(follow=follow, memo={})
-
-
-def in_replay(number: int, problem: Problem, value: Tensor) -> Problem:
-    """Return the problem of a cut-out loss with another value of a parameter."""
-    code: Any = replace(problem.reached.code, moved={number: value})  # type: ignore[type-var]
-    return problem.at(reached=replace(problem.reached, code=code), memo={})
+            yield code.names.get(number, "a parameter"), value.detach().double(), in_replay
 
 
 def fits(parameter: Tensor, problem: Problem) -> bool:
