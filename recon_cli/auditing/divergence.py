@@ -121,7 +121,7 @@ def field(side: LatentSide, near: Looked) -> Latent | None:
     if bent:
         return None
     if abs(slope) < 1e-6 * abs(at_zero):
-        return Latent(None, None, f"it is linear in the means, of slope {at_zero:.6g}", named=named)
+        return Latent(None, None, f"it is linear in the means, of slope {at_zero:.6g}")
     centre = -at_zero / slope if abs(at_zero) > 1e-9 * abs(slope) else 0.0
     notes: tuple[str, ...] = (f"the prior's mean is {centre:.6g}",) if centre else ()
     samples = (side.outside(named, width) for width in (1.0, 0.5))
@@ -131,9 +131,9 @@ def field(side: LatentSide, near: Looked) -> Latent | None:
     still = not any(bool(sample.by_scale.abs().max() > 0) for sample in (near, *outer))
     if not scale or still:
         if scale and cancelled(side):
-            return Latent(None, None, f"{scale} cancels: it is the same at every {scale}", named=named)
+            return Latent(None, None, f"{scale} cancels: it is the same at every {scale}")
         if centre and not nothing_left(side, centre, None, slope):
-            return Latent(None, None, f"it is least at means of {centre:.6g}, and there it is not 0", named=named)
+            return Latent(None, None, f"it is least at means of {centre:.6g}, and there it is not 0")
         notes += ("its scale is not in it",) if scale else ()
         return Latent(slope, None, named=named, notes=notes, centre=centre)
     best: list[tuple[float, str, float, float]] = []
@@ -154,14 +154,14 @@ def field(side: LatentSide, near: Looked) -> Latent | None:
         clamp = held_out(side, meaning, (slope, at_zero, over, weight))
         if clamp is None:
             reason = f"it is a KL at scales near the prior's only: far out its gradient by {scale} is another"
-            return Latent(None, meaning if meaning in PRIOR else None, reason, named=named)
+            return Latent(None, meaning if meaning in PRIOR else None, reason)
         link = meaning if meaning in LINKED else ""
         notes += (clamp,) if clamp else ()
         notes += (f"the prior's variance is {prior:.6g}",) if not plain else ()
         notes += (f"{scale}: {link}",) if link else ()
         b, scale_meaning = (slope if plain else weight), (None if link else meaning)
         return Latent(b, scale_meaning, named=named, prior=prior, notes=notes, link=link, centre=centre)
-    return Latent(None, *why_not(side, slope, centre, fits), named=named)
+    return Latent(None, *why_not(side, slope, centre, fits))
 
 
 def off_line(looked_at: Looked, slope: float, at_zero: float) -> float:
@@ -195,11 +195,16 @@ def why_not(side: LatentSide, slope: float, centre: float, fits: list[tuple[floa
     """Return what the scale means as far as that can be told, and in words what makes it no KL."""
     mu, scale, named = side.mu, side.scale, side.named
     meaningful = [fit for fit in sorted(fits, key=lambda each: each[1] != named) if fit[1] in PRIOR]
-    if not meaningful:
-        at = PRIOR[named or "log_variance"]
+
+    def pulled(meaning: str) -> tuple[float, str]:
+        at = PRIOR[meaning]
         pull = side.pull_at(at)
+        return pull, f"at the prior ({scale} = {at:g}, {mu} = 0) its gradient by the scale is {pull:.6g}, and a KL's is 0"
+
+    if not meaningful:
+        pull, words = pulled(named or "log_variance")
         if abs(pull) > SAME * abs(slope):
-            return None, f"at the prior ({scale} = {at:g}, {mu} = 0) its gradient by the scale is {pull:.6g}, and a KL's is 0"
+            return None, words
         return None, f"its gradient by {scale} is that of a KL for no meaning of {scale}: log variance, log std, std, variance"
     _, meaning, over, weight = meaningful[0]
     if abs(over - slope) > EPS * abs(slope):
@@ -208,10 +213,7 @@ def why_not(side: LatentSide, slope: float, centre: float, fits: list[tuple[floa
         return meaning, f"its logarithm of the variance weighs {weight:.6g}, the means {slope:.6g}"
     if abs(weight - slope) <= EPS * abs(slope):
         return meaning, f"it is least at means of {centre:.6g}, and there it is not 0, as the KL to a prior about that is"
-    pull = side.pull_at(PRIOR[meaning])
-    return meaning, (
-        f"at the prior ({scale} = {PRIOR[meaning]:g}, {mu} = 0) its gradient by the scale is {pull:.6g}, and a KL's is 0"
-    )
+    return meaning, pulled(meaning)[1]
 
 
 def parallel(side: LatentSide, meaning: str, near: Looked) -> bool:
