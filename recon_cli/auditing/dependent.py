@@ -84,19 +84,20 @@ def chosen(problem: Problem, pair: Pair) -> Chosen | None:
 
 def switch(problem: Problem) -> str:
     """Return the argument or attribute that is 0 and keeps a KL from being weighed at all; empty where there is none."""
+    plan, owner, parameters = problem.plan, problem.reached.owner, parameters_of(problem.reached.code)
+
+    def one_of(name: str) -> Problem:
+        return problem.at(plan=replace(plan, keywords={**plan.keywords, name: 1.0}))
+
     candidates: list[tuple[str, Problem]] = []
-    plan, owner = problem.plan, problem.reached.owner
-    parameters = parameters_of(problem.reached.code)
-    for (i, name), value in zip(enumerate([*parameters][problem.reached.bound :]), plan.arguments, strict=False):
+    for i, (name, value) in enumerate(zip([*parameters][problem.reached.bound :], plan.arguments, strict=False)):
         if zero(value):
             arguments: list[object] = [*plan.arguments[:i], 1.0, *plan.arguments[i + 1 :]]
             candidates.append((name, problem.at(plan=replace(plan, arguments=arguments))))
-    for name, value in {**{name: each.default for name, each in parameters.items()}, **plan.keywords}.items():
-        if zero(value):
-            candidates.append((name, problem.at(plan=replace(plan, keywords={**plan.keywords, name: 1.0}))))
-    for name, value in vars(owner).items() if owner is not None and hasattr(owner, "__dict__") else ():
-        if zero(value):
-            candidates.append((f"self.{name}", problem.at(follow={**problem.follow, name: 1.0})))
+    named = {**{name: each.default for name, each in parameters.items()}, **plan.keywords}
+    candidates += [(name, one_of(name)) for name, value in named.items() if zero(value)]
+    own = vars(owner) if owner is not None and hasattr(owner, "__dict__") else {}
+    candidates += [(f"self.{n}", problem.at(follow={**problem.follow, n: 1.0})) for n, value in own.items() if zero(value)]
     for name, other in candidates:
         try:
             latent = measure(other.at(memo={}))

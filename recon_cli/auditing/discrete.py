@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from recon_cli.auditing.calling import Problem, Values
-from recon_cli.auditing.divergence import EPS, SAME, Latent
+from recon_cli.auditing.divergence import EPS, SAME, Latent, settled
 from recon_cli.auditing.latent_fields import averaged
 from recon_cli.auditing.probes import REFUSALS, gradients, uniform, value_at
 
@@ -168,12 +168,7 @@ def bottom(problem: Problem, base: Values, key: str, reading: Discrete, prior: T
     there = {"logits": logits, "log-probabilities": q.log(), "probabilities": q}[reading.form]
     there = there if reading.axis is None else there.movedim(-1, reading.axis + 1)
     still = {**base, key: there.reshape(base[key].shape).clone()}
-    for recon in problem.plan.role("recon"):
-        for target in problem.plan.role("target"):
-            if target.group == recon.group and base[target.key].shape == base[recon.key].shape:
-                sure = base[target.key].round()
-                still[target.key], still[recon.key] = sure, sure * (1 - 2e-13) + 1e-13
-    return value_at(problem, still)
+    return value_at(problem, settled(problem, still, torch.round))
 
 
 PRIOR = re.compile(r"log_?(p(_?z)?|prior)(_|$)|log_?p_?z|p(rior)?_?z?_?log", re.I)

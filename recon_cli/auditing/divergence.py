@@ -263,20 +263,21 @@ def nothing_left(side: LatentSide, centre: float, prior: tuple[str, float] | Non
         spot = inverse(DEVIATIONS[meaning], math.sqrt(variance))
         scales = {side.scale, *(slot.key for slot in problem.plan.role("scale")), *(f"{key}.logvar" for key in posteriors)}
         least |= {key: torch.full_like(base[key], spot) for key in scales & base.keys()}
-    most = 1e-6 * abs(weight) * base[side.mu].numel()
-    for how in ("as it is", "sure", "nothing"):
-        there = {**base, **least}
-        for recon in problem.plan.role("recon"):
-            target = next((t for t in problem.plan.role("target") if t.group == recon.group), None)
-            if target is None or base[target.key].shape != base[recon.key].shape:
-                continue
-            x = base[target.key]
-            x = {"as it is": x, "sure": x.round(), "nothing": torch.zeros_like(x)}[how]
-            there[target.key] = x
-            there[recon.key] = x if how == "as it is" else x * (1 - 2e-13) + 1e-13
-        if abs(value_at(problem, there)) < most:
-            return True
-    return abs(left_by_latents(problem, {**base, **least}, least.keys(), means)) < most
+    most, there = 1e-6 * abs(weight) * base[side.mu].numel(), {**base, **least}
+    if any(abs(value_at(problem, settled(problem, there, how))) < most for how in (None, torch.round, torch.zeros_like)):
+        return True
+    return abs(left_by_latents(problem, there, least.keys(), means)) < most
+
+
+def settled(problem: Problem, values: Values, certain: Deviation | None) -> dict[str, Tensor]:
+    """Return values with every target made ``certain``, and its reconstruction that, all but: the target as it is where None."""
+    there = dict(values)
+    for recon in problem.plan.role("recon"):
+        target = next((t for t in problem.plan.role("target") if t.group == recon.group), None)
+        if target is not None and values[target.key].shape == values[recon.key].shape:
+            x = values[target.key] if certain is None else certain(values[target.key])
+            there |= {target.key: x, recon.key: x if certain is None else x * (1 - 2e-13) + 1e-13}
+    return there
 
 
 def left_by_latents(problem: Problem, values: Values, latents: Collection[str], means: Collection[str]) -> float:
