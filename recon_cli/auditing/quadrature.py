@@ -134,14 +134,12 @@ class Integral:
         in words, where it is infinite, and why it is not told; empty where it is told.
     logs, errors
         its logarithms, and bounds of their errors.
-    points
-        at how many the loss was measured.
     """
 
     def __init__(self, element: Element, coordinate: Coordinate) -> None:
         self.element, self.coordinate = element, coordinate
         self.mean = np.array([prediction[0] for prediction in element.predictions])
-        self.points, count = 0, len(self.mean)
+        count = len(self.mean)
         self.off = np.zeros(count)
         edges = np.array(coordinate.edges)
         self.pieces = self.measured(
@@ -164,7 +162,6 @@ class Integral:
         with np.errstate(all="ignore"):
             slope = self.element.slope(self.x(u, at), at) * np.exp(self.coordinate.log_width(u))
         pieces.pull = (slope * self.element.weight).reshape(-1, ORDER)
-        self.points += u.size
         return pieces
 
     def x(self, u: Array, at: Array) -> Array:
