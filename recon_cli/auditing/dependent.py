@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from recon_cli.auditing.calling import Problem
-from recon_cli.auditing.families import MATCH, Match, recognise
+from recon_cli.auditing.families import MATCH, Match
 from recon_cli.auditing.latents import measure
-from recon_cli.auditing.measuring import ReconstructionTerm, recognise_events
+from recon_cli.auditing.measuring import SIMPLEX, ReconstructionTerm, recognise_events, recognised
 from recon_cli.auditing.probes import Elements, benign, data_of, domains, element_weights, generator, gradients, uniform
 from recon_cli.auditing.reach.callables import parameters_of
 from recon_cli.auditing.reach.roles import Pair
@@ -131,9 +131,9 @@ def product(problem: Problem, pair: Pair, rec: ReconstructionTerm) -> Reconstruc
     weights[:, bound] = 0.0
     if bool((weights != 0).any()):
         weights = weights / weights[weights != 0].median()
-        matches.append(of_elements(Elements(problem, base, recon.key, target.key, weights)))
+        matches.append(recognised(Elements(problem, base, recon.key, target.key, weights), domains())[0])
     free = [match for match in matches if match is not None and (match.candidate is None or not match.candidate.kind().noise)]
-    if not free or any(match is None or match.off > MATCH for match in matches):
+    if not free or any(match is None or match.off > MATCH or match.link == SIMPLEX for match in matches):
         return rec
     if any(abs(match.weight / free[0].weight - 1) > 1e-6 for match in free):
         return rec  # of a beta each
@@ -181,14 +181,5 @@ def of_event(problem: Problem, base: dict[str, Tensor], pair: Pair, block: list[
         values[recon][:, block], values[target][:, block] = raw, hot
         grad = gradients(problem, values, [recon])[1][recon][:, block]
         if bool(grad.isfinite().all()) and (match := recognise_events(hot, raw, grad)) is not None:
-            return match
-    return None
-
-
-def of_elements(elements: Elements) -> Match | None:
-    """Return which likelihood the columns are that lean on no other, at the weight of the middle one."""
-    for x, raw in domains().values():
-        measured = elements.field(x, raw)
-        if measured is not None and bool(measured.abs().max() > 0) and (match := recognise(x, raw, measured)) is not None:
             return match
     return None

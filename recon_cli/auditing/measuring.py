@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -121,35 +121,19 @@ def of_pair(problem: Problem, pair: Pair, latents: list[str]) -> ReconstructionT
     weights, counted = element_weights(problem, base, pair)
     alive = weights != 0
     spread = (weights[alive].min().item(), weights[alive].max().item())
-    own = problem.dtype == torch.float64
-    if worst > (1e-7 if own else 1e-2):
-        sign = sign_of(problem, base, pair)
-        of = norm(problem, pair)
+    if worst > 1e-7:
+        of, sign = norm(problem, pair), sign_of(problem, base, pair)
         count = "" if of else bound(problem, pair)
         term = ReconstructionTerm(None, None, False, worst, spread, counted, "unit", sign, norm=of, bound=count)
         return term if of or count else of_vectors(term, covariance(problem, pair))
     even = max(abs(spread[0] - 1), abs(spread[1] - 1)) < 1e-6 and counted == 1
     elements = Elements(problem, base, recon.key, target.key if target else "", None if even else weights)
-    match, domain, used = None, "unit", None
     points = domains()
     if problem.data is not None:  # a loss for data that lie nowhere else
         points["data"] = problem.data, problem.data + uniform(len(problem.data), -1, 1, 11) * problem.data.std()
         if is_wide(problem.data):  # of grey levels an output is made larger than it is
             points = {"raw": (problem.data, uniform(len(problem.data), -2.5, 2.5, 12)), **points}
-    for name, (x, raw) in points.items():
-        x = x.clamp(0, 1).round() if problem.layout.binary else x
-        measured = elements.field(x, raw)
-        if measured is None or not bool(measured.abs().max() > 0):
-            continue
-        best = recognise(x, raw, measured)
-        if (best is None or best.off > MATCH) and (events := recognise_events(x[None], raw[None], measured[None])):
-            best = replace(events, link=SIMPLEX)  # element by element: whether they add up to 1 is not for the loss to say
-        if name == "raw" and (best is None or best.off > MATCH):
-            best = rescaled(elements, (x, raw, measured)) or best
-        if used is None or (best is not None and (match is None or best.off < match.off)):
-            match, domain, used = best, "real" if name == "raw" else name, (x, raw, measured)
-        if match is not None and match.off < MATCH:
-            break
+    match, domain, used = recognised(elements, points)
     slope = bend(match) if match is not None and not match.parts else None if target is None else curvature(elements.fields)
     centre = ""
     if used is not None and (match is None or match.off > MATCH) and target is not None:
@@ -165,6 +149,26 @@ def of_pair(problem: Problem, pair: Pair, latents: list[str]) -> ReconstructionT
     sign = sign_of(problem, base, pair) if match is None else int(math.copysign(1, match.weight))
     normal = Normalisation("unknown", "the data", (), 1.0, why=doubt) if doubt else None
     return ReconstructionTerm(match, slope, True, worst, spread, counted, domain, sign, location, centre, within, normal)
+
+
+def recognised(elements: Elements, points: Mapping[str, tuple[Tensor, Tensor]]) -> tuple[Match | None, str, Any]:
+    """Return what a field is at the points of some domain, of which, and the points there with it: the first that is exact."""
+    match, domain, used = None, "unit", None
+    for name, (x, raw) in points.items():
+        x = x.clamp(0, 1).round() if elements.problem.layout.binary else x
+        measured = elements.field(x, raw)
+        if measured is None or not bool(measured.abs().max() > 0):
+            continue
+        best = recognise(x, raw, measured)
+        if (best is None or best.off > MATCH) and (events := recognise_events(x[None], raw[None], measured[None])):
+            best = replace(events, link=SIMPLEX)  # element by element: whether they add up to 1 is not for the loss to say
+        if name == "raw" and (best is None or best.off > MATCH):
+            best = rescaled(elements, (x, raw, measured)) or best
+        if used is None or (best is not None and (match is None or best.off < match.off)):
+            match, domain, used = best, "real" if name == "raw" else name, (x, raw, measured)
+        if match is not None and match.off < MATCH:
+            break
+    return match, domain, used
 
 
 def of_vectors(term: ReconstructionTerm, known: QuadraticForm | None) -> ReconstructionTerm:

@@ -81,16 +81,12 @@ def made_up(problem: Problem, number: int, spread: float) -> dict[str, Tensor]:
             values[slot.key] = uniform((B, D), 0.4, 0.9, n)
             if slot.meaning == "matrix" and named:  # lower triangular, symmetric and positive definite, whatever it is to be
                 values[slot.key] *= torch.eye(named[-1], dtype=torch.float64).flatten()
-        elif slot.role == "z":
-            values[slot.key] = uniform((B, sizes.K), -0.8, 0.8, n)
+        elif slot.role in WITHIN:
+            values[slot.key] = uniform((B, sizes.K), *WITHIN[slot.role], n)
         elif slot.role == "unknown":
             values[slot.key] = uniform((B, D), 0.2, 0.8, n)
-        elif slot.role == "mu":
-            values[slot.key] = uniform((B, sizes.K), -0.9, 0.9, n)
         elif slot.role == "probs":  # shares, which are logits too
             values[slot.key] = uniform((B, *(named or sizes.latent)), -1, 1, n).softmax(-1).flatten(1)
-        elif slot.role == "scale":
-            values[slot.key] = uniform((B, sizes.K), 0.4, 1.2, n)
         elif slot.role in ("kl", "density"):
             values[slot.key] = uniform((B,), 1, 2, n)
         elif slot.role == "posterior":
@@ -170,6 +166,7 @@ def value_at(problem: Problem, values: Mapping[str, Tensor], **how: object) -> f
 
 
 POINTS = 84
+WITHIN = {"z": (-0.8, 0.8), "mu": (-0.9, 0.9), "scale": (0.4, 1.2)}  # where latents are benign
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ def astray(problem: Problem, pair: Pair, broadcast: bool) -> tuple[Astray, Recon
     base = benign(problem)
     others = [key for key in latent_keys(problem) if key in base]
     worst = 0.0 if problem.layout.classes else additivity(problem, base, pair[0].key, others)
-    additive = worst <= (1e-7 if problem.dtype == torch.float64 else 1e-2)
+    additive = worst <= 1e-7
     finding = unused(problem, additive, pair)
     if finding is None or (finding.left == OF_MEAN and broadcast):
         return None  # of shapes that broadcast each target meets many reconstructions: that is said already
