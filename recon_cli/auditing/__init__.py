@@ -24,7 +24,6 @@ from recon_cli.auditing.reach.objects import Stand, assign
 from recon_cli.errors import ReconError
 
 if TYPE_CHECKING:
-    from recon_cli.auditing.reach.callables import Reached
     from recon_cli.auditing.result import Audit
 
 SHAPE, LATENT = (1, 28, 28), 20
@@ -135,7 +134,9 @@ def _audit(
             try:
                 problem.raw({})
             except Made as made:
-                reached = factory(reached, live(made.function, dict(reached.names), {}))
+                inner = live(made.function, dict(reached.names), {})
+                notes = (*reached.notes, f"made by {reached.spelled}()", *inner.notes)
+                reached = replace(inner, notes=notes, spelled=inner.spelled.rpartition(".")[2])
                 continue
             except Exception as error:
                 raise ReconError(
@@ -158,13 +159,6 @@ def files_of(loss: object) -> dict[str, str]:
     if not place.endswith(".py"):
         return {}
     return {f"<recon {place.rpartition('/')[2]}>": place, os.path.abspath(place): place}
-
-
-def factory(outer: Reached, inner: Reached) -> Reached:
-    """Return a function that another one made."""
-    return replace(
-        inner, notes=(*outer.notes, f"made by {outer.spelled}()", *inner.notes), spelled=inner.spelled.rpartition(".")[2]
-    )
 
 
 def dotted(bind: Mapping[str, object]) -> dict[str, object]:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.distributions import Normal
 
 from recon_cli.auditing.limiting import Made, alone, readable
+from recon_cli.auditing.links import MEANINGS
 from recon_cli.auditing.reach.call_plans import BoundNumber, CallPlan, DecoderOutputs, Slot, Stacked, mapped
 from recon_cli.auditing.reach.callables import Reached, with_names
 from recon_cli.auditing.reach.expressions import Expression
@@ -179,13 +180,9 @@ class Problem:
             if slot.meaning == "distribution":
                 level = torch.full((B, *self.sizes.latent), math.log(variance), dtype=self.dtype)
                 return Posterior(torch.full_like(level, mean), level)
-            forms = {
-                "log_variance": math.log(variance),
-                "log_std": math.log(variance) / 2,
-                "std": variance**0.5,
-                "variance": variance,
-            }
-            return torch.full((B, *self.sizes.latent), forms.get(slot.meaning or "", mean), dtype=self.dtype)
+            known = MEANINGS.get(slot.meaning or "")
+            level = torch.full((B, *self.sizes.latent), mean if known is None else variance**0.5, dtype=self.dtype)
+            return level if known is None else known.of(level)
         if slot.role == "extra":
             return torch.zeros(())
         if slot.role == "compared":

@@ -12,11 +12,10 @@ import torch
 from torch import Tensor
 
 from recon_cli.auditing.calling import Problem, Values
-from recon_cli.auditing.latents import PRIOR
 from recon_cli.auditing.limiting import OURS
 from recon_cli.auditing.matching import latent_keys, pairs
 from recon_cli.auditing.measuring import ReconstructionTerm
-from recon_cli.auditing.probes import benign, gradients, uniform, value_at
+from recon_cli.auditing.probes import Elements, benign, data_of, gradients, uniform, value_at
 from recon_cli.auditing.reach.asking import content_of
 from recon_cli.auditing.reach.recording import TORCH, Operation, Recorder, operations, shortened
 from recon_cli.auditing.reach.roles import BoundNumber, Pair
@@ -27,37 +26,6 @@ REDUCING = frozenset({
     "mean", "sum", "mse_loss", "smooth_l1_loss", "huber_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits",
     "nll_loss_forward", "nll_loss2d_forward",
 })  # fmt: skip
-
-
-def own_scale(problem: Problem, rec: ReconstructionTerm, pair: Pair) -> tuple[float, float, bool] | None:
-    """Return the noise that a loss carries, its weight, and whether the value at a residual of zero is all of the normaliser.
-
-    Tried for the natural weights 1, 1/B, 1/D and 1/(BD); None where none of them fits.
-    """
-    recon, target = pair
-    if rec.match is None or rec.match.family not in ("gaussian", "laplace") or rec.match.link or target is None:
-        return None
-    values = benign(problem)
-    if values[target.key].shape != values[recon.key].shape:
-        return None
-    values[recon.key] = values[target.key]
-    for key in latent_keys(problem):
-        meaning = next((slot.meaning for slot in problem.plan.slots() if slot.key == key), None)
-        values[key] = torch.full_like(values[key], PRIOR[meaning] if meaning else 0.0)
-    constant = value_at(problem, values)
-    B, D = values[recon.key].shape
-    if not math.isfinite(constant) or abs(constant) < 1e-12:
-        return None
-    gaussian, sign = rec.match.family == "gaussian", math.copysign(1, rec.match.weight)
-    for a in (1.0, 1 / B, 1 / D, 1 / (B * D)):
-        w = abs(rec.match.weight)
-        s = math.sqrt(a / (2 * w)) if gaussian else a / w
-        full = math.log(s) + (math.log(2 * math.pi) / 2 if gaussian else math.log(2))
-        for each in (full, math.log(s)):
-            expected = a * each * B * D
-            if abs(expected) > 1e-9 and abs(sign * constant - expected) < 1e-7 * abs(expected):
-                return s, a, each == full
-    return None
 
 
 def knobs(problem: Problem) -> list[float]:
@@ -97,9 +65,9 @@ def mismatch(problem: Problem) -> list[tuple[str, float, float]]:
         return []
     values = benign(problem, 9)
     for recon, target in pairs(problem.plan):  # no residual near zero, where an absolute value bends
-        if target is not None and values[target.key].shape == values[recon.key].shape and values[recon.key].ndim == 2:
-            side = (values[recon.key] - values[target.key]).sign()
-            values[recon.key] = values[target.key] + side * uniform(side.shape, 0.05, 0.15, 72)
+        if (x := data_of(values, (recon, target))) is not None and x.ndim == 2:
+            side = (values[recon.key] - x).sign()
+            values[recon.key] = x + side * uniform(side.shape, 0.05, 0.15, 72)
     each = ((key, apart(problem, values, {key: step_of(values[key], 71)})) for key in keys)
     return [(key, *slopes) for key, slopes in each if slopes is not None]
 
@@ -155,33 +123,27 @@ def overflow(problem: Problem, rec: ReconstructionTerm, pair: Pair) -> str:
     else:
         sizes = (0.25, 0.5, 1.0, 2.0, 5.0, 10.0)
         spots = [(0.0, side * e) for e in sizes for side in (1.0, -1.0)]
-    if not values[target.key].is_floating_point() or values[target.key].shape != shape:
+    if data_of(values, pair) is None:
         return ""
     narrowed = {key: value.float() if value.is_floating_point() else value for key, value in values.items()}
+    elements = Elements(narrow, narrowed, recon.key, target.key)
 
-    def at(points: list[tuple[float, float]]) -> tuple[float, bool]:
-        """Return the loss with these points laid over the elements, and whether its gradient is finite."""
-        x, r = (
-            torch.tensor(side).repeat(math.ceil(shape.numel() / len(points)))[: shape.numel()]
-            for side in zip(*points, strict=True)
-        )
-        point = {**narrowed, target.key: x.reshape(shape), recon.key: r.reshape(shape)}
-        loss, grads = gradients(narrow, point, [recon.key])
-        return loss, bool(grads[recon.key].isfinite().all())
-
-    def holds(points: list[tuple[float, float]]) -> bool:
-        loss, finite = at(points)
-        return math.isfinite(loss) and finite
+    def fault(points: list[tuple[float, float]]) -> str:
+        """Return what is not finite with these points laid over the elements; empty where all is."""
+        x, r = torch.tensor(points[: shape.numel()], dtype=torch.float32).T
+        finite, grads = elements.laid({recon.key: r, target.key: x}, [recon.key])
+        return "its gradient is" if finite and not bool(grads[recon.key].isfinite().all()) else "" if finite else "the loss is"
 
     try:
-        if not spots or holds(spots):
-            return ""
-        for x, r in spots:
-            loss, finite = at([(x, r)])
-            if not math.isfinite(loss):
-                return f"in float32 the loss is {loss} at a reconstruction of {r:g} and a target of {x:g}"
-            if not finite:
-                return f"in float32 its gradient is not finite at a reconstruction of {r:g} and a target of {x:g}"
+        for x, r in spots if spots and fault(spots) else ():
+            if what := fault([(x, r)]):
+                value = {
+                    **narrowed,
+                    target.key: torch.full_like(narrowed[target.key], x),
+                    recon.key: torch.full(shape, r).float(),
+                }
+                how = "not finite" if what[:3] == "its" else f"{value_at(narrow, value)}"
+                return f"in float32 {what} {how} at a reconstruction of {r:g} and a target of {x:g}"
     except Exception:  # the function does not take float32, or values like these
         return ""
     return ""
@@ -203,23 +165,20 @@ FAR = (
 
 def favour(problem: Problem) -> str:
     """Return in words that a sample further off gets more weight for it, as from importance weights of the wrong sign."""
-    recon, target = pairs(problem.plan)[0]
-    values = benign(problem)
-    if target is None or values[target.key].shape != values[recon.key].shape or values[recon.key].ndim != 2:
+    (recon, target), values = pairs(problem.plan)[0], benign(problem)
+    x = data_of(values, (recon, target))
+    if x is None or x.ndim != 2:
         return ""
     shares = []
     for away in (0.02, 0.022):
-        residual = torch.full_like(values[recon.key], 0.02)
+        residual = torch.full_like(x, 0.02)
         residual[0] = away
-        _, grads = gradients(problem, {**values, recon.key: values[target.key] + residual}, [recon.key])
+        _, grads = gradients(problem, {**values, recon.key: x + residual}, [recon.key])
         weights = (grads[recon.key] / residual).mean(dim=1)
         shares.append((weights[0] / weights[1]).item())
     more = shares[1] / shares[0] if shares[0] else 0.0
-    return (
-        f"; a sample a tenth further off gets {more:.3g} times the weight: look at the sign of its importance"
-        if more > 1.001
-        else ""
-    )
+    words = f"; a sample a tenth further off gets {more:.3g} times the weight: look at the sign of its importance"
+    return words if more > 1.001 else ""
 
 
 def followed(problem: Problem, files: Mapping[str, str]) -> tuple[tuple[Operation, ...], Shapes | None]:
@@ -245,10 +204,7 @@ def followed(problem: Problem, files: Mapping[str, str]) -> tuple[tuple[Operatio
 def defined_at(code: object, files: Mapping[str, str]) -> str:
     """Return FILE:LINE of a function; empty where it has no source file."""
     plain = getattr(code, "__code__", None)
-    if (
-        plain is None
-        or plain.co_filename.startswith((OURS, TORCH))
-        or (plain.co_filename not in files and not Path(plain.co_filename).exists())
-    ):
+    file = "" if plain is None else plain.co_filename
+    if plain is None or file.startswith((OURS, TORCH)) or file not in files and not Path(file).exists():
         return ""
-    return f"{files.get(plain.co_filename) or shortened(plain.co_filename)}:{plain.co_firstlineno}"
+    return f"{files.get(file) or shortened(file)}:{plain.co_firstlineno}"

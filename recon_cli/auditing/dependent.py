@@ -5,6 +5,7 @@ A noise is no number of the loss's own but what each batch chooses; or columns a
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -14,11 +15,10 @@ import torch
 from torch import Tensor
 
 from recon_cli.auditing.calling import Problem
-from recon_cli.auditing.families import MATCH, Match, recognise
-from recon_cli.auditing.fields import domains, element_weights, spaced
+from recon_cli.auditing.families import MATCH, Match
 from recon_cli.auditing.latents import measure
-from recon_cli.auditing.measuring import ReconstructionTerm, recognise_events
-from recon_cli.auditing.probes import benign, generator, gradients, uniform
+from recon_cli.auditing.measuring import SIMPLEX, ReconstructionTerm, recognise_events, recognised
+from recon_cli.auditing.probes import Elements, benign, data_of, domains, element_weights, generator, gradients, uniform
 from recon_cli.auditing.reach.callables import parameters_of
 from recon_cli.auditing.reach.roles import Pair
 
@@ -60,51 +60,44 @@ LINK = "noise chosen"
 
 def chosen(problem: Problem, pair: Pair) -> Chosen | None:
     """Return the likelihood of a reconstruction whose noise is the best of its own residuals; None where it has none."""
-    recon, target = pair
-    if target is None or problem.layout.classes:
-        return None
     fields: list[tuple[Tensor, Tensor]] = []
-    for number, spread in BASES:
-        values = benign(problem, number, spread)
-        if values[recon.key].ndim != 2 or values[target.key].shape != values[recon.key].shape:
+    for number, spread in BASES if pair[1] is not None and not problem.layout.classes else ():
+        values, recon = benign(problem, number, spread), pair[0].key
+        if (x := data_of(values, pair)) is None or x.ndim != 2:
             return None
-        e = values[recon.key] - values[target.key]
-        grad = gradients(problem, values, [recon.key])[1][recon.key]
+        grad = gradients(problem, values, [recon])[1][recon]
         if not bool(grad.isfinite().all()) or not bool((grad != 0).any()):
             return None
-        fields.append((e, grad))
-    for family, (pull, size) in BEST.items():
-        for over, axes in OVER.items():
-            weights = []
-            for e, grad in fields:
-                each = (grad * size(e).mean(axes, keepdim=True) / pull(e))[e.abs() > 1e-3]
-                middle = each.median().item()
-                if middle and (each - middle).abs().max() <= ALIKE * abs(middle):
-                    weights.append(middle)
-            if len(weights) < len(BASES):
-                continue
-            weight = weights[0]
-            off = max(abs(one / weight - 1) for one in weights)
-            if off < NEAR:
-                return Chosen(family, over, weight, 0.0 if off < ALIKE else off)
+        fields.append((values[recon] - x, grad))
+    for (family, (pull, size)), (over, axes) in itertools.product(BEST.items(), OVER.items()) if fields else ():
+        weights = []
+        for e, grad in fields:
+            each = (grad * size(e).mean(axes, keepdim=True) / pull(e))[e.abs() > 1e-3]
+            middle = each.median().item()
+            if middle and (each - middle).abs().max() <= ALIKE * abs(middle):
+                weights.append(middle)
+        off = max(abs(one / weights[0] - 1) for one in weights) if len(weights) == len(BASES) else math.inf
+        if off < NEAR:
+            return Chosen(family, over, weights[0], 0.0 if off < ALIKE else off)
     return None
 
 
 def switch(problem: Problem) -> str:
     """Return the argument or attribute that is 0 and keeps a KL from being weighed at all; empty where there is none."""
+    plan, owner, parameters = problem.plan, problem.reached.owner, parameters_of(problem.reached.code)
+
+    def one_of(name: str) -> Problem:
+        return problem.at(plan=replace(plan, keywords={**plan.keywords, name: 1.0}))
+
     candidates: list[tuple[str, Problem]] = []
-    plan, owner = problem.plan, problem.reached.owner
-    parameters = parameters_of(problem.reached.code)
-    for (i, name), value in zip(enumerate([*parameters][problem.reached.bound :]), plan.arguments, strict=False):
+    for i, (name, value) in enumerate(zip([*parameters][problem.reached.bound :], plan.arguments, strict=False)):
         if zero(value):
             arguments: list[object] = [*plan.arguments[:i], 1.0, *plan.arguments[i + 1 :]]
             candidates.append((name, problem.at(plan=replace(plan, arguments=arguments))))
-    for name, value in {**{name: each.default for name, each in parameters.items()}, **plan.keywords}.items():
-        if zero(value):
-            candidates.append((name, problem.at(plan=replace(plan, keywords={**plan.keywords, name: 1.0}))))
-    for name, value in vars(owner).items() if owner is not None and hasattr(owner, "__dict__") else ():
-        if zero(value):
-            candidates.append((f"self.{name}", problem.at(follow={**problem.follow, name: 1.0})))
+    named = {**{name: each.default for name, each in parameters.items()}, **plan.keywords}
+    candidates += [(name, one_of(name)) for name, value in named.items() if zero(value)]
+    own = vars(owner) if owner is not None and hasattr(owner, "__dict__") else {}
+    candidates += [(f"self.{n}", problem.at(follow={**problem.follow, n: 1.0})) for n, value in own.items() if zero(value)]
     for name, other in candidates:
         try:
             latent = measure(other.at(memo={}))
@@ -127,9 +120,7 @@ def product(problem: Problem, pair: Pair, rec: ReconstructionTerm) -> Reconstruc
     """
     recon, target = pair
     base = benign(problem)
-    if target is None or problem.layout.classes or base[target.key].shape != base[recon.key].shape:
-        return rec
-    if not base[target.key].is_floating_point() or base[recon.key].ndim != 2:
+    if target is None or problem.layout.classes or data_of(base, pair) is None or base[recon.key].ndim != 2:
         return rec
     blocks = leaning(problem, base, recon.key)
     bound = [column for block in blocks for column in block]
@@ -140,9 +131,9 @@ def product(problem: Problem, pair: Pair, rec: ReconstructionTerm) -> Reconstruc
     weights[:, bound] = 0.0
     if bool((weights != 0).any()):
         weights = weights / weights[weights != 0].median()
-        matches.append(of_elements(problem, base, pair, weights))
+        matches.append(recognised(Elements(problem, base, recon.key, target.key, weights), domains())[0])
     free = [match for match in matches if match is not None and (match.candidate is None or not match.candidate.kind().noise)]
-    if not free or any(match is None or match.off > MATCH for match in matches):
+    if not free or any(match is None or match.off > MATCH or match.link == SIMPLEX for match in matches):
         return rec
     if any(abs(match.weight / free[0].weight - 1) > 1e-6 for match in free):
         return rec  # of a beta each
@@ -190,14 +181,5 @@ def of_event(problem: Problem, base: dict[str, Tensor], pair: Pair, block: list[
         values[recon][:, block], values[target][:, block] = raw, hot
         grad = gradients(problem, values, [recon])[1][recon][:, block]
         if bool(grad.isfinite().all()) and (match := recognise_events(hot, raw, grad)) is not None:
-            return match
-    return None
-
-
-def of_elements(problem: Problem, base: dict[str, Tensor], pair: Pair, weights: Tensor) -> Match | None:
-    """Return which likelihood the columns are that lean on no other, at the weight of the middle one."""
-    for x, raw in domains().values():
-        measured = spaced(problem, base, pair, x, raw, weights)
-        if measured is not None and bool(measured.abs().max() > 0) and (match := recognise(x, raw, measured)) is not None:
             return match
     return None

@@ -15,16 +15,17 @@ import torch
 from torch import Tensor
 
 from recon_cli.auditing.calling import Problem
-from recon_cli.auditing.covariance import SAME, QuadraticForm, form, of_matrix
 from recon_cli.auditing.elements import resting
 from recon_cli.auditing.measuring import ReconstructionTerm, of_vectors
-from recon_cli.auditing.probes import benign, uniform, value_at
+from recon_cli.auditing.norms import SAME, QuadraticForm, form, of_matrix
+from recon_cli.auditing.probes import benign, data_of, uniform, value_at
 from recon_cli.auditing.reach.roles import Pair
 from recon_cli.auditing.scaling import Scaling
-from recon_cli.auditing.trained_scales import ODD, TrainedScale, fits, miscounted, parameters
 from recon_cli.auditing.trained_scales import Placed as Moved
+from recon_cli.auditing.trained_scales import TrainedScale, fits, judged, parameters
 
 STEP, ALIKE = 1e-4, 1e-4
+DETERMINANT = "log det of its covariance"
 Placed: TypeAlias = Callable[
     [Tensor], tuple[Problem, Mapping[str, Tensor]]
 ]  # a problem and rows, with another value of what C is of
@@ -47,18 +48,29 @@ def value_of_none(problem: Problem, pair: Pair, meaning: str | None, rows: Mappi
     return value_at(problem, {**values, **same, pair[0].key: values[pair[1].key if pair[1] else pair[0].key]})
 
 
-def normaliser(problem: Problem, pair: Pair, known: QuadraticForm, meaning: str | None) -> tuple[float, float, bool] | None:
-    """Return the root of the mean variance that a loss carries itself, its weight, and whether all of the normaliser is there.
+def own_noise(
+    problem: Problem, rec: ReconstructionTerm, pair: Pair, meaning: str | None, known: QuadraticForm | None = None
+) -> tuple[float, float, bool] | None:
+    """Return the noise that a loss carries (of a covariance the root of its mean variance), its weight, and whether all of the
+    normaliser is there: for each element log of the noise and a constant.
 
-    None where the value without residuals is not that of log det C for any natural weight.
+    None where the value without residuals is not that for any natural weight: 1, 1/B, 1/D, 1/(BD).
     """
-    level, B, D = known.sign * value_of_none(problem, pair, meaning, {}), problem.sizes.batch, known.size
+    match, (B, D) = rec.match, benign(problem)[pair[0].key].shape[:2]
+    if known is not None:
+        D, power, own, rest = known.size, 2, known.log_det / known.size, math.log(2 * math.pi) / 2
+    elif match is None or match.link or match.family not in ("gaussian", "laplace") or data_of(benign(problem), pair) is None:
+        return None
+    else:
+        power, rest = (2, math.log(2 * math.pi) / 2) if match.family == "gaussian" else (1, math.log(2))
+        own = math.log(power * abs(match.weight))
+    level = rec.sign * value_of_none(problem, pair, meaning, {})
     for a in (1.0, 1 / B, 1 / D, 1 / (B * D)):
-        log_det = D * math.log(a) - known.log_det
+        log = (math.log(a) - own) / power
         for full in (True, False):
-            expected = a * B * (log_det + full * D * math.log(2 * math.pi)) / 2
+            expected = a * B * D * (log + full * rest)
             if abs(expected) > 1e-9 and abs(level - expected) < 1e-7 * abs(expected):
-                return math.sqrt(a * known.variance), a, full
+                return math.exp(log) if known is None else math.sqrt(a * known.variance), a, full
     return None
 
 
@@ -119,30 +131,21 @@ def trained_covariances(
         if known is None or not every and (fits(here, problem) or here.numel() > 4 * known.size**2):
             continue
 
-        def counted(there: Problem, here: Tensor = here, at: Moved = at) -> float | None:
+        def counted(there: Problem, name: str = name, here: Tensor = here, at: Moved = at) -> TrainedScale | None:
             found = [*weights(pair, meaning, lambda value: (at(there, value), {}), here)]
             powers = ((there.sizes.batch, scaling.batch[1]), (known.size, scaling.dim[1]))
             own = math.prod(float(size) ** (power or 0.0) for size, power in powers)
-            return known.sign * agreed(found) / own if found else None
+            return TrainedScale(name, known.sign * agreed(found) / own, 0, True, what=DETERMINANT) if found else None
 
-        there = problem.at(sizes=replace(problem.sizes, batch=ODD))
-        try:
-            logs = counted(there)
-        except Exception:  # of the user's function, which has sizes of its own
-            logs = math.nan
-        if logs is not None and math.isnan(logs):
-            logs = counted(there := problem)
-        if logs is None:
-            continue
-        right = logs > 0 and not miscounted(logs, (there.sizes.batch, known.size))
-        scales.append(TrainedScale(name, 1.0 if right else logs, 0, True, what="log det of its covariance"))
+        if (scale := judged(problem, counted)) is not None:
+            scales.append(scale)
     return tuple(scales)
 
 
 def by_decoder(problem: Problem, pair: Pair, meaning: str | None) -> tuple[ReconstructionTerm, tuple[TrainedScale, ...]]:
     """Return a Gaussian of the covariance that a decoder gives beside the mean, and where log det of it is not in the loss."""
     (spread, *_) = problem.plan.role("spread")
-    unknown = ReconstructionTerm(pair[0], None, None, True, 1.0, (1.0, 1.0), 1.0, "real", 1, False)
+    unknown = ReconstructionTerm()
     every: list[float] = []
     first: QuadraticForm | None = None
     ways = WAYS if spread.meaning == "matrix" else WAYS[:1]
@@ -170,7 +173,7 @@ def by_decoder(problem: Problem, pair: Pair, meaning: str | None) -> tuple[Recon
         return unknown, ()
     weight = first.sign * agreed(every)
     term = of_vectors(unknown, replace(first, whose=spread.key, weight=weight))
-    return term, () if weight > 0 else (TrainedScale(spread.key, weight, 0, True, what="log det of its covariance"),)
+    return term, () if weight > 0 else (TrainedScale(spread.key, weight, 0, True, what=DETERMINANT),)
 
 
 def miswritten(pull: Tensor | None, written: Tensor, weight: float) -> bool:

@@ -1,13 +1,17 @@
-"""The KL of latents that are classes or bits, to uniform ones or to a prior that is written in the loss, as a field.
+"""The KL of latents that are no Gaussians: classes or bits, as a field, and log-densities that a loss is given ready-made.
 
 With q the posterior's probabilities and p the prior's, KL = sum q (log q - log p), and its gradient by q is log q - log p and a
 number that is the same for every class of one latent: where q adds up to 1, that number moves nothing. Its gradient by logits or
 by logarithms of q is that times q, the logits' without its mean. Of a bit of probability q it is logit q - logit p.
+
+Of log-densities log q(z|x) - log p(z) of one sample is a KL, in the mean. What is of the aggregated posterior, q(z) of all data
+or the product of its marginals, is of a whole batch, and no KL of a sample.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -15,9 +19,9 @@ import torch
 from torch import Tensor
 
 from recon_cli.auditing.calling import Problem, Values
-from recon_cli.auditing.divergence import EPS, SAME, Latent
+from recon_cli.auditing.divergence import EPS, SAME, Latent, settled
 from recon_cli.auditing.latent_fields import averaged
-from recon_cli.auditing.probes import REFUSALS, uniform, value_at
+from recon_cli.auditing.probes import REFUSALS, gradients, uniform, value_at
 
 OTHER = "its gradient is that of no KL of classes or bits"
 PRIOR_SHOWN = 4  # classes whose prior is said
@@ -164,9 +168,51 @@ def bottom(problem: Problem, base: Values, key: str, reading: Discrete, prior: T
     there = {"logits": logits, "log-probabilities": q.log(), "probabilities": q}[reading.form]
     there = there if reading.axis is None else there.movedim(-1, reading.axis + 1)
     still = {**base, key: there.reshape(base[key].shape).clone()}
-    for recon in problem.plan.role("recon"):
-        for target in problem.plan.role("target"):
-            if target.group == recon.group and base[target.key].shape == base[recon.key].shape:
-                sure = base[target.key].round()
-                still[target.key], still[recon.key] = sure, sure * (1 - 2e-13) + 1e-13
-    return value_at(problem, still)
+    return value_at(problem, settled(problem, still, torch.round))
+
+
+PRIOR = re.compile(r"log_?(p(_?z)?|prior)(_|$)|log_?p_?z|p(rior)?_?z?_?log", re.I)
+OF_BATCH = re.compile(r"prod|marg|agg", re.I)
+GIVEN_X = re.compile(r"x|c(ond)?|post", re.I)
+READY = "given ready-made, and not audited"
+AGGREGATED = f"of the aggregated posterior, which all samples of a batch make together, so it is no KL of a sample; {READY}"
+
+
+def weights(problem: Problem, base: Values) -> dict[str, float]:
+    """Return how much each log-density weighs, of those that move the loss."""
+    keys = [slot.key for slot in problem.plan.role("density")]
+    grads = gradients(problem, base, keys)[1]
+    return {key: float(grads[key].mean()) for key in keys if float(grads[key].abs().max()) > 1e-12}
+
+
+def kinds(keys: list[str]) -> tuple[list[str], list[str], list[str]]:
+    """Return by their names which log-densities are the prior's, the posterior's and the aggregated posterior's."""
+    priors = [key for key in keys if PRIOR.match(key)]
+    of_batch = [key for key in keys if key not in priors and OF_BATCH.search(key)]
+    rest = [key for key in keys if key not in (*priors, *of_batch)]
+    given = [key for key in rest if GIVEN_X.search(re.sub(r"^log", "", key, flags=re.I))]
+    posteriors = given or ([] if of_batch else rest)
+    return priors, posteriors, [*of_batch, *(key for key in rest if key not in posteriors)]
+
+
+def of_densities(problem: Problem, base: Values) -> Latent | None:
+    """Return the KL that log-densities of one sample are together; None where there are none of a posterior and a prior."""
+    known = weights(problem, base)
+    priors, posteriors, _ = kinds([*known])
+    if not priors and not posteriors:
+        return None
+    p, q = (sum(known[key] for key in some) for some in (priors, posteriors))
+    if abs(p + q) > EPS * max(abs(p), abs(q)):
+        names = " and ".join([*posteriors, *priors])
+        return Latent(
+            None, None, f"of the log-densities {names} the posterior's weighs {q:.6g} and the prior's {p:.6g}, not minus that"
+        )
+    given = " - ".join([*posteriors[:1], *priors[:1]])
+    return Latent(
+        q, notes=(f"the KL is {given} of one sample, {READY}",), line=f"({given}).sum()", to="whatever prior that is of"
+    )
+
+
+def aggregated(problem: Problem, base: Values) -> list[str]:
+    """Return the log-densities of the aggregated posterior that move the loss."""
+    return kinds([*weights(problem, base)])[2]

@@ -27,6 +27,9 @@ LINKED: dict[str, Deviation] = {  # of a scale whose name says nothing: what mak
 }
 
 
+DEVIATIONS = {**DEVIATION, **LINKED}
+
+
 @dataclass(frozen=True)
 class Gaussians:
     """A posterior and a prior, by what their tensors are called: ``mean`` is the difference of both where ``centre`` is None."""
@@ -98,6 +101,11 @@ class Latent:
     unexplained: str = ""
 
     @property
+    def standard(self) -> bool:
+        """Whether the prior is a standard normal."""
+        return abs(self.prior - 1) < 1e-4 and abs(self.centre) < 1e-6
+
+    @property
     def squared(self) -> Turn | None:
         """The target that the KL is driven to by the square of its distance, if it is: then it has no one weight."""
         return self.forms if self.forms is not None and self.forms.kind == SQUARED else None
@@ -113,7 +121,7 @@ def field(side: LatentSide, near: Looked) -> Latent | None:
     if bent:
         return None
     if abs(slope) < 1e-6 * abs(at_zero):
-        return Latent(None, None, f"it is linear in the means, of slope {at_zero:.6g}", named=named)
+        return Latent(None, None, f"it is linear in the means, of slope {at_zero:.6g}")
     centre = -at_zero / slope if abs(at_zero) > 1e-9 * abs(slope) else 0.0
     notes: tuple[str, ...] = (f"the prior's mean is {centre:.6g}",) if centre else ()
     samples = (side.outside(named, width) for width in (1.0, 0.5))
@@ -123,13 +131,13 @@ def field(side: LatentSide, near: Looked) -> Latent | None:
     still = not any(bool(sample.by_scale.abs().max() > 0) for sample in (near, *outer))
     if not scale or still:
         if scale and cancelled(side):
-            return Latent(None, None, f"{scale} cancels: it is the same at every {scale}", named=named)
+            return Latent(None, None, f"{scale} cancels: it is the same at every {scale}")
         if centre and not nothing_left(side, centre, None, slope):
-            return Latent(None, None, f"it is least at means of {centre:.6g}, and there it is not 0", named=named)
+            return Latent(None, None, f"it is least at means of {centre:.6g}, and there it is not 0")
         notes += ("its scale is not in it",) if scale else ()
         return Latent(slope, None, named=named, notes=notes, centre=centre)
     best: list[tuple[float, str, float, float]] = []
-    for meaning, deviate in {**DEVIATION, **LINKED}.items():
+    for meaning, deviate in DEVIATIONS.items():
         first, second = slopes(deviate, near.scale)
         basis = torch.stack([first.flatten(), -second.flatten()], dim=1)
         over, weight = torch.linalg.lstsq(basis, near.by_scale.flatten()[:, None]).solution.flatten().tolist()
@@ -146,14 +154,14 @@ def field(side: LatentSide, near: Looked) -> Latent | None:
         clamp = held_out(side, meaning, (slope, at_zero, over, weight))
         if clamp is None:
             reason = f"it is a KL at scales near the prior's only: far out its gradient by {scale} is another"
-            return Latent(None, meaning if meaning in PRIOR else None, reason, named=named)
+            return Latent(None, meaning if meaning in PRIOR else None, reason)
         link = meaning if meaning in LINKED else ""
         notes += (clamp,) if clamp else ()
         notes += (f"the prior's variance is {prior:.6g}",) if not plain else ()
         notes += (f"{scale}: {link}",) if link else ()
         b, scale_meaning = (slope if plain else weight), (None if link else meaning)
         return Latent(b, scale_meaning, named=named, prior=prior, notes=notes, link=link, centre=centre)
-    return Latent(None, *why_not(side, slope, centre, fits), named=named)
+    return Latent(None, *why_not(side, slope, centre, fits))
 
 
 def off_line(looked_at: Looked, slope: float, at_zero: float) -> float:
@@ -168,7 +176,7 @@ def held_out(side: LatentSide, meaning: str, weights: tuple[float, float, float,
     sample = next((s for s in (side.outside(meaning, width) for width in (1.0, 0.5, 0.25)) if s), None)
     if sample is None:
         return "far from the prior it is not finite, so only near it was it looked at"
-    first, second = slopes({**DEVIATION, **LINKED}[meaning], sample.scale)
+    first, second = slopes(DEVIATIONS[meaning], sample.scale)
     expected, size = over * first - weight * second, abs(over) * first.abs() + abs(weight) * second.abs()
     wrong = (sample.by_scale - expected).abs() > FAR * size
     if not bool(wrong.any()):
@@ -187,11 +195,16 @@ def why_not(side: LatentSide, slope: float, centre: float, fits: list[tuple[floa
     """Return what the scale means as far as that can be told, and in words what makes it no KL."""
     mu, scale, named = side.mu, side.scale, side.named
     meaningful = [fit for fit in sorted(fits, key=lambda each: each[1] != named) if fit[1] in PRIOR]
-    if not meaningful:
-        at = PRIOR[named or "log_variance"]
+
+    def pulled(meaning: str) -> tuple[float, str]:
+        at = PRIOR[meaning]
         pull = side.pull_at(at)
+        return pull, f"at the prior ({scale} = {at:g}, {mu} = 0) its gradient by the scale is {pull:.6g}, and a KL's is 0"
+
+    if not meaningful:
+        pull, words = pulled(named or "log_variance")
         if abs(pull) > SAME * abs(slope):
-            return None, f"at the prior ({scale} = {at:g}, {mu} = 0) its gradient by the scale is {pull:.6g}, and a KL's is 0"
+            return None, words
         return None, f"its gradient by {scale} is that of a KL for no meaning of {scale}: log variance, log std, std, variance"
     _, meaning, over, weight = meaningful[0]
     if abs(over - slope) > EPS * abs(slope):
@@ -200,10 +213,7 @@ def why_not(side: LatentSide, slope: float, centre: float, fits: list[tuple[floa
         return meaning, f"its logarithm of the variance weighs {weight:.6g}, the means {slope:.6g}"
     if abs(weight - slope) <= EPS * abs(slope):
         return meaning, f"it is least at means of {centre:.6g}, and there it is not 0, as the KL to a prior about that is"
-    pull = side.pull_at(PRIOR[meaning])
-    return meaning, (
-        f"at the prior ({scale} = {PRIOR[meaning]:g}, {mu} = 0) its gradient by the scale is {pull:.6g}, and a KL's is 0"
-    )
+    return meaning, pulled(meaning)[1]
 
 
 def parallel(side: LatentSide, meaning: str, near: Looked) -> bool:
@@ -223,25 +233,13 @@ def parallel(side: LatentSide, meaning: str, near: Looked) -> bool:
 
 def unlike(near: Looked, scale: str) -> str:
     """Return in words how gradients by the means are no KL's."""
-    line = near.by_mean / near.mean
-    if (line - line.flatten()[0]).abs().max() <= SAME * line.abs().max():
+    ratio = near.by_mean / near.mean
+    if (ratio - ratio[0, 0]).abs().max() <= SAME * ratio.abs().max():
         return "its gradient by a mean is a multiple of the mean near 0 only"
-    uneven = (near.by_mean / near.mean).flatten()
-    if scale and (weighed := pairwise(near.by_mean, near.mean)):
-        return weighed
-    spread = f"from {uneven.min().item():.6g} to {uneven.max().item():.6g}"
+    if scale and len(ratio) > 1 and (ratio - ratio[:1]).abs().max() <= SAME * ratio.abs().max():
+        return "the latents weigh differently: " + ", ".join(f"{v:.4g}" for v in ratio[0, :4].tolist())
+    spread = f"from {ratio.min().item():.6g} to {ratio.max().item():.6g}"
     return f"its gradient by a mean is no multiple of the mean (the ratio runs {spread})"
-
-
-def pairwise(g_mu: Tensor, m: Tensor) -> str:
-    """Return in words which samples or latents weigh differently; empty where that is not it."""
-    ratio = g_mu / m
-    by_latent = (ratio - ratio[:1]).abs().max() <= SAME * ratio.abs().max()
-    return (
-        "the latents weigh differently: " + ", ".join(f"{v:.4g}" for v in ratio[0, :4].tolist())
-        if by_latent and len(ratio) > 1
-        else ""
-    )
 
 
 def cancelled(side: LatentSide) -> bool:
@@ -262,23 +260,24 @@ def nothing_left(side: LatentSide, centre: float, prior: tuple[str, float] | Non
     least = {key: torch.full_like(base[key], centre) for key in means}
     if side.scale and prior is not None:
         meaning, variance = prior
-        spot = inverse({**DEVIATION, **LINKED}[meaning], math.sqrt(variance))
+        spot = inverse(DEVIATIONS[meaning], math.sqrt(variance))
         scales = {side.scale, *(slot.key for slot in problem.plan.role("scale")), *(f"{key}.logvar" for key in posteriors)}
         least |= {key: torch.full_like(base[key], spot) for key in scales & base.keys()}
-    most = 1e-6 * abs(weight) * base[side.mu].numel()
-    for how in ("as it is", "sure", "nothing"):
-        there = {**base, **least}
-        for recon in problem.plan.role("recon"):
-            target = next((t for t in problem.plan.role("target") if t.group == recon.group), None)
-            if target is None or base[target.key].shape != base[recon.key].shape:
-                continue
-            x = base[target.key]
-            x = {"as it is": x, "sure": x.round(), "nothing": torch.zeros_like(x)}[how]
-            there[target.key] = x
-            there[recon.key] = x if how == "as it is" else x * (1 - 2e-13) + 1e-13
-        if abs(value_at(problem, there)) < most:
-            return True
-    return abs(left_by_latents(problem, {**base, **least}, least.keys(), means)) < most
+    most, there = 1e-6 * abs(weight) * base[side.mu].numel(), {**base, **least}
+    if any(abs(value_at(problem, settled(problem, there, how))) < most for how in (None, torch.round, torch.zeros_like)):
+        return True
+    return abs(left_by_latents(problem, there, least.keys(), means)) < most
+
+
+def settled(problem: Problem, values: Values, certain: Deviation | None) -> dict[str, Tensor]:
+    """Return values with every target made ``certain``, and its reconstruction that, all but: the target as it is where None."""
+    there = dict(values)
+    for recon in problem.plan.role("recon"):
+        target = next((t for t in problem.plan.role("target") if t.group == recon.group), None)
+        if target is not None and values[target.key].shape == values[recon.key].shape:
+            x = values[target.key] if certain is None else certain(values[target.key])
+            there |= {target.key: x, recon.key: x if certain is None else x * (1 - 2e-13) + 1e-13}
+    return there
 
 
 def left_by_latents(problem: Problem, values: Values, latents: Collection[str], means: Collection[str]) -> float:

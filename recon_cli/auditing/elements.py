@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -13,11 +13,10 @@ from torch import Tensor
 
 from recon_cli.auditing.calling import Problem
 from recon_cli.auditing.coordinates import Array
-from recon_cli.auditing.fields import element_weights, laid, pulled
 from recon_cli.auditing.latent_fields import PRIOR
 from recon_cli.auditing.matching import latent_keys
 from recon_cli.auditing.normalisation import Normalisation, judge, summed
-from recon_cli.auditing.probes import benign, value_at
+from recon_cli.auditing.probes import Elements, benign, data_of, element_weights, pulled, value_at
 from recon_cli.auditing.quadrature import Element
 from recon_cli.auditing.reach.roles import Pair
 
@@ -33,54 +32,13 @@ CROWD = 4096  # elements of a batch that is large enough to measure many points 
 MUCH = 16 * CROWD  # and of one that costs more than it gives
 
 
-@dataclass
-class Batch:
-    """A problem whose every element can be given data and predictions of its own.
-
-    weights
-        how much each element counts, 1 for the middle one.
-    times
-        what its gradients are multiplied by to be those of the problem as it was given.
-    """
-
-    problem: Problem
-    pair: tuple[str, str]
-    scale: str | None
-    base: dict[str, Tensor]
-    weights: Tensor
-    times: float = 1.0
-
-    def laid(self, predictions: Array, x: Array, at: Array, by: str, every: bool = True) -> tuple[bool, Tensor]:
-        """Return what ``fields.laid`` does of an element by ``by`` at points x, each of a prediction by number."""
-        rows = torch.from_numpy(predictions[at])
-        points = {self.pair[0]: rows[:, 0], self.pair[1]: torch.from_numpy(x)}
-        points |= {self.scale: rows[:, 1]} if self.scale is not None else {}
-        finite, grads = laid(self.problem, self.base, points, self.pair, self.weights, every)  # of both: neither is asked again
-        return finite, grads[by] * self.times
-
-    def slopes(self, predictions: Array, x: Array, at: Array, by: str) -> Array:
-        """Return the gradients of an element."""
-        return self.laid(predictions, x, at, by)[1].numpy()
-
-    def is_finite(self, predictions: Array, x: Sequence[float]) -> bool:
-        """Whether the loss is finite at each x, of each prediction: their sum is."""
-        points, at = np.repeat(x, len(predictions)), np.tile(np.arange(len(predictions)), len(x))
-        return self.laid(predictions, points, at, self.pair[0], every=False)[0]
-
-    def value(self, prediction: Sequence[float], x: float) -> float:
-        """Return the loss of an element at one point: that of all there, shared out."""
-        rows = [*zip((self.pair[0], self.scale), prediction, strict=False), (self.pair[1], x)]
-        values = {**self.base, **{key: torch.full_like(self.base[key], number) for key, number in rows if key is not None}}
-        return value_at(self.problem, values) / self.weights.sum().item() * self.times
-
-
-def leans(batch: Batch) -> bool:
+def leans(elements: Elements) -> bool:
     """Whether data of other elements move an element's gradient, as a mean of them does."""
-    recon, data = batch.pair
-    half = torch.arange(batch.base[data].numel()).reshape(batch.base[data].shape) % 3 == 1
-    other = 1 - batch.base[data] if batch.problem.layout.binary else (batch.base[data] + 0.31) % 1
-    moved = torch.where(half, other, batch.base[data])
-    before, after = (pulled(batch.problem, {**batch.base, data: x}, [recon])[1][recon] for x in (batch.base[data], moved))
+    recon, data, base = elements.recon, elements.target, elements.base
+    half = torch.arange(base[data].numel()).reshape(base[data].shape) % 3 == 1
+    other = 1 - base[data] if elements.problem.layout.binary else (base[data] + 0.31) % 1
+    moved = torch.where(half, other, base[data])
+    before, after = (pulled(elements.problem, {**base, data: x}, [recon])[1][recon] for x in (base[data], moved))
     return bool((after - before)[~half].abs().max() > 1e-9 * before.abs().max())
 
 
@@ -140,43 +98,43 @@ def resting(problem: Problem, meaning: str | None) -> dict[str, Tensor]:
     return base
 
 
-def batch_of(problem: Problem, pair: Pair, meaning: str | None) -> Batch | None:
-    """Return a problem as a batch of points; None where reconstruction and target are not element by element."""
+def elements_of(problem: Problem, pair: Pair, meaning: str | None) -> Elements | None:
+    """Return a problem as the elements of a batch; None where reconstruction and target are not element by element."""
     recon, target = pair
     base = resting(problem, meaning)
-    if target is None or not base[target.key].is_floating_point() or base[target.key].shape != base[recon.key].shape:
+    scale = next((slot.key for slot in problem.plan.role("spread")), "")
+    if target is None or data_of(base, pair) is None or scale and base[scale].shape != base[recon.key].shape:
         return None
-    scale = next((slot.key for slot in problem.plan.role("spread")), None)
-    if scale is not None and base[scale].shape != base[recon.key].shape:
-        return None
-    if scale is not None:
+    if scale:
         base[scale] = torch.full_like(base[scale], 0.8)
     weights = element_weights(problem, base, pair)[0]
     if not bool(weights.isfinite().all()) or not bool(weights.any()):
         return None
-    return Batch(problem, (recon.key, target.key), scale, base, weights)
+    return Elements(problem, base, recon.key, target.key, weights, scale)
 
 
-def resized(batch: Batch, pair: Pair, meaning: str | None) -> Batch:
+def resized(elements: Elements, pair: Pair, meaning: str | None) -> Elements:
     """Return the same of more samples, where a call would give few points; of smaller ones, where it gives far too many.
 
     Its gradients are those of the problem as it was given; the same where the function does not take that.
     """
-    size, sizes = batch.base[batch.pair[0]].numel(), batch.problem.sizes
-    if CROWD / 2 <= size <= MUCH or (size > MUCH and batch.problem.shapes):
-        return batch
+    size, sizes = elements.base[elements.recon].numel(), elements.problem.sizes
+    if CROWD / 2 <= size <= MUCH or (size > MUCH and elements.problem.shapes):
+        return elements
     most = CROWD // 4 if len(sizes.shape) == 1 else 32
     other = replace(sizes, batch=min(4, sizes.batch), shape=tuple(min(n, most) for n in sizes.shape))
     other = other if size > MUCH else replace(sizes, batch=sizes.batch * math.ceil(CROWD / size))
     try:
-        new = batch_of(batch.problem.at(sizes=other), pair, meaning)
+        new = elements_of(elements.problem.at(sizes=other), pair, meaning)
     except Exception:  # of the user's function, which has a size of its own
-        return batch
+        return elements
     if new is None:
-        return batch
-    point = np.array([[0.7, 0.8]]), np.array([0.2]), np.zeros(1, dtype=int)
-    ours, theirs = (each.slopes(*point, by=batch.pair[0])[0] for each in (batch, new))
-    return replace(new, times=ours / theirs) if math.isfinite(ours / theirs) and ours else batch
+        return elements
+    point = {elements.recon: 0.7, elements.target: 0.2, elements.scale: 0.8}
+    points = {key: torch.tensor([at], dtype=torch.float64) for key, at in point.items() if key}
+    ours, theirs = (float(each.laid(points, [new.recon, new.target], True)[1][new.recon]) for each in (elements, new))
+    times = ours / theirs if theirs else math.nan
+    return replace(new, times=times) if math.isfinite(times) and times else elements
 
 
 def normalisation(
@@ -189,42 +147,49 @@ def normalisation(
     recon, target = (0 if slot is None else benign(problem)[slot.key].numel() for slot in pair)
     if pair[1] and recon > target and recon % target == 0 and not problem.layout.long:
         return several(pair[0].key, pair[1].key, recon // target, weights[0])
-    batch = batch_of(problem, pair, meaning)
-    if batch is None:
+    few = elements_of(problem, pair, meaning)
+    if few is None:
         return None
-    many = resized(batch, pair, meaning)
-    batch = many if many.weights.numel() < batch.weights.numel() else batch
-    if leans(batch):
+    many = resized(few, pair, meaning)
+    few = many if many.base[many.recon].numel() < few.base[few.recon].numel() else few
+    if leans(few):
         why = "what an element costs depends on the data of others"
         return Normalisation("unknown", "the real numbers", (), weights[0], why=why)
+
+    def laid(of: Elements, rows: Sequence[Sequence[float]], x: Array, at: Array, every: bool = True) -> tuple[bool, list[Array]]:
+        """Return whether the loss is finite at points x, each of the prediction of a number, and its gradients by both ends."""
+        ends = [of.target, of.recon, *([of.scale] if of.scale else [])]
+        points = dict(zip(ends, map(torch.from_numpy, (x, *np.array(rows)[at].T)), strict=True))
+        finite, grads = of.laid(points, ends[:2], every)  # by both: neither is asked again
+        return finite, [grads[key].numpy() for key in ends[:2]]
+
+    def is_finite(rows: Sequence[Sequence[float]], x: Sequence[float]) -> bool:
+        """Whether the loss is finite at each x, of each prediction: their sum is."""
+        return laid(few, rows, np.repeat(x, len(rows)), np.tile(np.arange(len(rows)), len(x)), every=False)[0]
+
     domain: str = "real"
     predictions: tuple[tuple[float, ...], ...] = SCALES
-    if not batch.scale:
-        domain = next((name for name, means in MEANS.items() if batch.is_finite(np.array(means)[:, None], [1.0])), "unit")
+    if not few.scale:
+        domain = next((name for name, means in MEANS.items() if is_finite([(mean,) for mean in means], [1.0])), "unit")
         predictions = tuple((mean,) for mean in MEANS[domain])
-    rows = np.array(predictions)
-    known: dict[tuple[float, int], float] = {}
-
-    def value(x: float, j: int) -> float:
-        if (x, j) not in known:
-            known[x, j] = batch.value(predictions[j], x)
-        return known[x, j]
-
-    element = Element(
-        predictions,
-        lambda x, at: many.slopes(rows, x, at, batch.pair[1]),
-        lambda x, at: many.slopes(rows, x, at, batch.pair[0]),
-        value,
-        finite=lambda x: batch.is_finite(rows, x),
-    )
-    residual = location and batch.scale is None and all(
-        math.isclose(batch.value((r,), x), batch.value((r + by,), x + by), rel_tol=1e-9, abs_tol=1e-12)
+    residual = location and not few.scale and all(
+        math.isclose(few.value(x, r), few.value(x + by, r + by), rel_tol=1e-9, abs_tol=1e-12)
         for x, r in SHIFTS
         for by in (6.0, -3.0)
     )  # fmt: skip
-    if residual:
-        predictions, rows = ((0.0,),), np.zeros((1, 1))
-        element = replace(element, predictions=predictions)
+    predictions = ((0.0,),) if residual else predictions
+
+    @functools.cache
+    def value(x: float, j: int) -> float:
+        return few.value(x, *predictions[j])
+
+    element = Element(
+        predictions,
+        lambda x, at: laid(many, predictions, x, at)[1][0],
+        lambda x, at: laid(many, predictions, x, at)[1][1],
+        value,
+        finite=lambda x: is_finite(predictions, x),
+    )
     sums = judge(element, residual, problem.layout.binary, domain, weights)
     alone = len([slot for slot in problem.plan.slots() if slot.role in ("recon", "decoder")]) == 1
     return replace(sums, absolute=alone)

@@ -201,30 +201,25 @@ def ratio(field: Tensor | None, measured: Tensor) -> tuple[float, float]:
         return weight, off
 
 
-def recognise(
-    x: Tensor, raw: Tensor, measured: Tensor, event: int = 0, links: Sequence[str] = tuple(LINKS)
-) -> Match | None:  # fmt: skip
+def recognise(x: Tensor, raw: Tensor, measured: Tensor, links: Sequence[str] = tuple(LINKS)) -> Match | None:
     """Return the simplest loss whose gradient by the prediction ``raw`` of ``x`` is ``measured``; None if there is none."""
-    losses = candidates(event)
-    close: list[Match] = []
+    losses, close = candidates(), list[Match]()
     if bool((measured == measured.flatten()[0]).all()):
         return None  # a pull that is the same everywhere is that of no data
-    for link in links if not event else [""]:
-        best: list[Match] = []
+    for link in links:
         for each in losses:
             if not each.own:
-                best.append(single(each, x, raw, measured, link))
-                if best[-1].off < MATCH and best[-1].weight != 0:
-                    return best[-1]
-        if not link and not any(m.off < MATCH for m in best):
-            best += [solved(each, x, raw, measured) for each in losses if each.own]
-        for match in sorted(best, key=lambda m: len(m.numbers)):
-            if match.off < MATCH and match.weight != 0:
-                return match
-        close += best
-        if not link and not event and (mixed := mixture(losses, x, raw, measured)):
-            return mixed
-    nearest = min((each for each in close if not each.numbers), key=lambda m: m.off, default=None)
+                close.append(single(each, x, raw, measured, link))
+                if close[-1].off < MATCH and close[-1].weight != 0:
+                    return close[-1]
+        if not link:
+            own = [solved(each, x, raw, measured) for each in losses if each.own]
+            for match in sorted(own, key=lambda m: len(m.numbers)):
+                if match.off < MATCH and match.weight != 0:
+                    return match
+            if mixed := mixture(losses, x, raw, measured):
+                return mixed
+    nearest = min(close, key=lambda m: m.off, default=None)
     return nearest if nearest and nearest.off < CLOSE else None
 
 
@@ -235,9 +230,13 @@ def single(candidate: Candidate, x: Tensor, raw: Tensor, measured: Tensor, link:
 
 
 def solved(candidate: Candidate, x: Tensor, raw: Tensor, measured: Tensor) -> Match:
-    """Return one candidate with the number of its own that fits best: a grid, then least squares; several at once."""
+    """Return one candidate with the numbers of its own that fit best: a grid, coarse of several, then least squares."""
     if len(candidate.own) > 1:
-        return solved_together(candidate, x, raw, measured)
+        if not bool(candidate.kind().support.contains(x).all()):
+            return Match(candidate.family, 0.0, math.inf, candidate)
+        places = itertools.product(*((-1.5, 0.0, 1.5) if ends else (-3.0, -1.0, 1.0) for ends in candidate.bounds))
+        start = min(places, key=lambda point: single(candidate, x, raw, measured, "", numbers_at(candidate, point)).off)
+        return refined(candidate, x, raw, measured, start, (-12.0, 12.0))
     few = slice(None, None, max(1, len(x) // 42))
 
     def rough(numbers: Iterable[float]) -> tuple[float, int]:
@@ -249,18 +248,13 @@ def solved(candidate: Candidate, x: Tensor, raw: Tensor, measured: Tensor) -> Ma
     if candidate.counts:
         counts = [float(n) for n in COUNTS]
         return single(candidate, x, raw, measured, "", (counts[rough(counts)[1]],))
-    (ends,) = candidate.bounds
-    to_number = functools.partial(between, ends) if ends else math.exp
-
-    def at(t: float) -> Match:
-        return single(candidate, x, raw, measured, "", (to_number(t),))
-
-    reach = 5.0 if ends else math.log(1e4)
-    step = reach / 40
-    coarse = -39 + 3 * rough([to_number(i * step) for i in range(-39, 40, 3)])[1]
-    far, best = rough([to_number(i * step) for i in range(coarse - 2, coarse + 3)])
+    step = (5.0 if candidate.bounds[0] else math.log(1e4)) / 40
+    coarse = -39 + 3 * rough(numbers_at(candidate, [i * step])[0] for i in range(-39, 40, 3))[1]
+    far, best = rough(numbers_at(candidate, [i * step])[0] for i in range(coarse - 2, coarse + 3))
     middle = step * (coarse - 2 + best)
-    return refined(candidate, x, raw, measured, [middle], (middle - step, middle + step)) if far <= 0.05 else at(middle)
+    if far > 0.05:
+        return single(candidate, x, raw, measured, "", numbers_at(candidate, [middle]))
+    return refined(candidate, x, raw, measured, [middle], (middle - step, middle + step))
 
 
 def between(ends: tuple[float, float], t: float) -> float:
@@ -271,16 +265,6 @@ def between(ends: tuple[float, float], t: float) -> float:
 def numbers_at(candidate: Candidate, point: Iterable[float]) -> tuple[float, ...]:
     """Return numbers of a candidate's own by their logits, where they lie between two ends, or their logarithms."""
     return tuple(between(ends, t) if ends else math.exp(t) for t, ends in zip(point, candidate.bounds, strict=True))
-
-
-def solved_together(candidate: Candidate, x: Tensor, raw: Tensor, measured: Tensor) -> Match:
-    """Return one candidate with the numbers of its own that fit best: the best of a coarse grid, then least squares."""
-    if not bool(candidate.kind().support.contains(x).all()):
-        return Match(candidate.family, 0.0, math.inf, candidate)
-    places = [(-1.5, 0.0, 1.5) if ends else (-3.0, -1.0, 1.0) for ends in candidate.bounds]
-    tried = [single(candidate, x, raw, measured, "", numbers_at(candidate, point)) for point in itertools.product(*places)]
-    start = [*itertools.product(*places)][min(range(len(tried)), key=lambda i: tried[i].off)]
-    return refined(candidate, x, raw, measured, start, (-12.0, 12.0))
 
 
 def refined(
@@ -326,11 +310,8 @@ def likelihood_of(match: Match, weight: float) -> tuple[Any, str]:
     if candidate is None:
         return None, match.family
     own = match.own
-    kinds = [likelihoods.find(name) for name in likelihoods.names()]
-    for kind in [
-        candidate.kind,
-        *(k for k in kinds if k is not candidate.kind and not k.head and type(k().loss) is candidate.loss),
-    ]:
+    others = (k for k in map(likelihoods.find, likelihoods.names()) if k is not candidate.kind and not k.head)
+    for kind in (candidate.kind, *(k for k in others if type(k().loss) is candidate.loss)):
         for near in (weight, float(round(weight)) if abs(weight - round(weight)) < 1e-6 else weight):
             try:
                 return kind.with_slope(near, candidate.loss(**own) if own else None), kind.name

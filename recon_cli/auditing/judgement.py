@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from recon_cli.auditing import defects
-from recon_cli.auditing.defects._subject import Finding, Reading, Subject
+from recon_cli.auditing.defects._subject import Finding, Reading, Subject, is_one
 from recon_cli.auditing.divergence import EPS
-from recon_cli.auditing.families import Match, likelihood_of
+from recon_cli.auditing.families import likelihood_of
 from recon_cli.auditing.measurements import Measurements, Term
-from recon_cli.auditing.measuring import ReconstructionTerm
+from recon_cli.identity.likelihood import Likelihood
 from recon_cli.report import column
 
 GRAVEST = (
@@ -30,14 +30,8 @@ GRAVEST = (
 class Row:
     """One reconstruction term of the objective, as in the JSON contract; and by which argument it comes.
 
-    own_scale, constant
-        the noise that the loss itself carries, and whether it has all of the normaliser or only log of that noise.
-    chosen
-        in words, the noise that each batch chooses.
     link
         what stands between the prediction and the mean, or on what the family hangs.
-    recognised
-        whether it is known to be a likelihood, of a name or not.
     """
 
     family: str | None = column("likelihood", "*")
@@ -59,11 +53,7 @@ class Row:
     parameters: dict[str, float]
     weight: float | None
     kl_weight: float | None
-    own_scale: float | None = None
-    constant: bool = False
-    chosen: str = ""
     link: str = ""
-    recognised: bool = True
 
 
 def judge(measured: Measurements) -> tuple[tuple[Row, ...], tuple[Finding, ...]]:
@@ -71,7 +61,7 @@ def judge(measured: Measurements) -> tuple[tuple[Row, ...], tuple[Finding, ...]]
     rows, findings = [], []
     for term in measured.terms:
         subject = Subject(measured, term, reading_of(term, measured.kl_weight))
-        own = [finding for defect in defects.load_all() for finding in defect.find(subject)]
+        own = [Finding(code, *each) for code, defect in defects.load_all().items() for each in defect.find(subject)]
         own = sorted(own, key=lambda finding: defects.GRAVITIES.index(defects.gravity(finding.code)))
         rows.append(row_of(subject, own))
         findings += [finding for finding in own if finding not in findings]
@@ -114,11 +104,7 @@ def row_of(subject: Subject, findings: Sequence[Finding]) -> Row:
         parameters=numbers,
         weight=abs(match.weight) if match else rec.curvature,
         kl_weight=b,
-        own_scale=term.own[0] if term.own else None,
-        constant=bool(term.own and term.own[2]),
-        chosen=term.best.words if term.best else "",
         link=match.link if match else "",
-        recognised=subject.recognised,
     )
 
 
@@ -157,62 +143,48 @@ def stated(scale: float, numbers: Sequence[float]) -> bool:
 
 def reading_of(term: Term, b: float | None) -> Reading:
     """Return the two readings of one reconstruction's weight beside a KL's of weight ``b``, and the likelihood at beta = 1."""
-    rec, best = term.rec, term.best
+    rec, match, best = term.rec, term.rec.match, term.best
     if best is not None:
         beta = b and b / abs(best.weight)
-        return Reading(best.family, None, None, beta, True, beta is None or abs(beta - 1) < max(1e-6, best.off))
-    if term.by_decoder and rec.match and rec.match.family == "gaussian":  # the stand-in's, whose sigma is 1
-        beta = b and b / (2 * abs(rec.match.weight))
-        return Reading("the decoder's own", beta, None, beta, True, beta is None or abs(beta - 1) < 1e-6)
+        return Reading(best.family, beta=beta, exact=beta is None or abs(beta - 1) < max(1e-6, best.off))
     if not rec.additive:
-        return Reading(None, None, None, None, False, False)
-    reading = read(rec, b)
-    return replace(reading, exact=False) if rec.match is None and not rec.location else reading
-
-
-def read(rec: ReconstructionTerm, b: float | None) -> Reading:
-    """Return what a weight on the KL says beside what was measured of the reconstruction."""
-    match = rec.match
+        return Reading()
     if match is None:
-        weight = rec.curvature and b and abs(b / rec.curvature)
-        return Reading(None, weight or None, None, None, False, rec.location)
+        return Reading(tradeoff=(rec.curvature and b and abs(b / rec.curvature)) or None, exact=rec.location)
+    a, own = abs(match.weight), term.by_decoder and match.family == "gaussian"  # the stand-in's, whose sigma is 1
     if b is None:
-        return Reading(match.family, None, None, None, False, True)
-    a = abs(match.weight)
+        return Reading("the decoder's own" if own else match.family, exact=True)
+    if own:
+        return free("the decoder's own", b / (2 * a))
     if rec.quadratic is not None and rec.quadratic.whose:
         beta = b / abs(rec.quadratic.weight) if abs(rec.quadratic.weight) > 0 else None
-        beta = 1.0 if beta is not None and abs(beta - 1) < EPS else beta
-        return Reading(match.family, beta, None, beta, True, beta == 1)
+        return free(match.family, 1.0 if beta is not None and abs(beta - 1) < EPS else beta)
     if rec.quadratic is not None:  # the mean of the variances
-        return Reading(match.family, b / (2 * a), math.sqrt(b / (2 * a)), b / (2 * a), False, True)
-    if match.parts:
-        return mixed(match, b)
+        return Reading(match.family, b / (2 * a), math.sqrt(b / (2 * a)), b / (2 * a), True)
+    if match.parts:  # the one that leads, the squared error where there is one
+        tradeoff = b / (2 * a) if "gaussian" in dict(match.parts) else b / a
+        scaled = {name for name, _ in match.parts} <= {"gaussian", "laplace"}
+        return Reading(match.family, tradeoff, math.sqrt(tradeoff) if scaled else None, tradeoff, scaled)
     likelihood, family = likelihood_of(match, a / b)
     kind = match.candidate.kind if match.candidate else None
-    noise = {} if kind is None else kind().noise
-    whole = match.candidate is not None and match.candidate.whole
-    if not noise or whole:  # scale-free, or an nll with its noise in it: beta is b over the loss's own slope
-        return Reading(family, b / a, None, b / a, True, abs(b / a - 1) < 1e-6)
+    if kind is None or not kind().noise or match.candidate and match.candidate.whole:
+        return free(family, b / a)  # scale-free, or an nll with its noise in it: beta is b over the loss's own slope
+    tradeoff = b / abs(rec.curvature) if rec.curvature and (likelihood is None or not match.link) else b / a
     if likelihood is None:  # a loss of a width of its own, at a weight that no noise of it has
-        tradeoff = b / abs(rec.curvature) if rec.curvature else b / a
-        return Reading(family, tradeoff, math.sqrt(tradeoff) if rec.curvature else None, b / a * slope_of(match), True, False)
-    scale = likelihood.noise.get("sigma", likelihood.noise.get("scale"))
+        return Reading(family, tradeoff, math.sqrt(tradeoff) if rec.curvature else None, b / a * slope_of(kind))
     if "sigma" in likelihood.noise:
-        return Reading(family, likelihood.sigma**2, likelihood.sigma, likelihood.sigma**2, False, True)
-    tradeoff = b / abs(rec.curvature) if rec.curvature and not match.link else b / a
-    return Reading(family, tradeoff, math.sqrt(tradeoff) if rec.curvature else scale, tradeoff, False, True)
+        return Reading(family, likelihood.sigma**2, likelihood.sigma, likelihood.sigma**2, True)
+    return Reading(family, tradeoff, math.sqrt(tradeoff) if rec.curvature else likelihood.noise.get("scale"), tradeoff, True)
 
 
-def mixed(match: Match, b: float) -> Reading:
-    """Return the reading of the part of a mixture that leads, the squared error where there is one."""
-    tradeoff = b / (2 * abs(match.weight)) if "gaussian" in dict(match.parts) else b / abs(match.weight)
-    free = not {name for name, _ in match.parts} <= {"gaussian", "laplace"}
-    return Reading(match.family, tradeoff, None if free else math.sqrt(tradeoff), tradeoff, False, not free)
+def free(family: str, beta: float | None) -> Reading:
+    """Return the reading of a likelihood without a noise of its own: the trade-off is beta."""
+    return Reading(family, beta, None, beta, beta is not None and is_one(beta))
 
 
-def slope_of(match: Match) -> float:
+def slope_of(kind: type[Likelihood]) -> float:
     """Return the slope that a loss has as its likelihood's own."""
     try:
-        return float(match.candidate.kind().slope)  # type: ignore[union-attr]
+        return float(kind().slope)
     except Exception:
         return 1.0

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from recon_cli.auditing.calling import Problem, Values
+from recon_cli.auditing.links import MEANINGS
 from recon_cli.auditing.probes import REFUSALS, gradients, uniform
 
 NODES = ((0.0, 2 / 3), (math.sqrt(3), 1 / 6), (-math.sqrt(3), 1 / 6))  # Gauss-Hermite: exact for polynomials up to degree 5
@@ -28,13 +29,8 @@ Deviation: TypeAlias = Callable[[Tensor], Tensor]  # from a scale, whatever it m
 SIZES = (8.0, 30.0, 6.0)  # how far out a KL is looked at: means, deviations up and down, logarithms
 
 
-PRIOR = {"log_variance": 0.0, "log_std": 0.0, "std": 1.0, "variance": 1.0}  # where the posterior's variance is 1
-DEVIATION: dict[str, Deviation] = {
-    "log_variance": lambda s: (s / 2).exp(),
-    "log_std": torch.exp,
-    "std": lambda s: s,
-    "variance": torch.sqrt,
-}
+DEVIATION: dict[str, Deviation] = {name: each.deviate for name, each in MEANINGS.items() if each.kl}
+PRIOR = {name: float(MEANINGS[name].of(torch.ones(()))) for name in DEVIATION}  # where the posterior's variance is 1
 
 
 @dataclass(frozen=True)
@@ -98,17 +94,16 @@ class LatentSide:
         loss, grads = self.averaged(values, keys)
         if not math.isfinite(loss) or not all(bool(grads[key].isfinite().all()) for key in keys):
             return None
-        nothing = (torch.ones_like(mean), torch.zeros_like(mean))
-        return (
-            Looked(mean, values[self.scale], grads[self.mu], grads[self.scale])
-            if self.scale
-            else Looked(mean, nothing[0], grads[self.mu], nothing[1])
-        )
+        scales, by_scale = values.get(self.scale, torch.ones_like(mean)), grads.get(self.scale, torch.zeros_like(mean))
+        return Looked(mean, scales, grads[self.mu], by_scale)
 
     def outside(self, meaning: str | None, width: float) -> Looked | None:
-        """Return the gradients far out; None where the function does not take that."""
+        """Return the gradients far out, of logarithms symmetrically, else over decades; None where that is not taken."""
+        most, decades, log = SIZES
+        linear = meaning in (None, "std", "variance")
+        ends = (decades**-width, decades**width) if linear else (-log * width, log * width)
         try:
-            return self.looked(far(meaning or "std", width), 57)
+            return self.looked((most, ends), 57)
         except REFUSALS:
             return None
 
@@ -146,13 +141,6 @@ def averaged(
             if grad is not None:
                 sums[key] += share * grad
     return loss, sums
-
-
-def far(meaning: str | None, width: float = 1.0) -> Reach:
-    """Return how far out to look: of logarithms symmetrically, of deviations and variances over decades."""
-    if meaning in ("std", "variance"):
-        return SIZES[0], ((1 / SIZES[1]) ** width, SIZES[1] ** width)
-    return SIZES[0], (-SIZES[2] * width, SIZES[2] * width)
 
 
 def slopes(deviate: Deviation, s: Tensor) -> tuple[Tensor, Tensor]:

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from recon_cli.auditing.calling import Problem, Values
-from recon_cli.auditing.densities import of_densities
-from recon_cli.auditing.discrete import discrete
+from recon_cli.auditing.discrete import discrete, of_densities
 from recon_cli.auditing.divergence import EPS, SAME, Latent, field, parallel, unlike
 from recon_cli.auditing.latent_fields import DEVIATION, PRIOR, LatentSide, averaged
 from recon_cli.auditing.matching import latent_keys
@@ -129,11 +128,11 @@ def gaussian(problem: Problem, base: Values, mu: str, scale: str, named: str | N
     What is added of z alone is another term, where the KL is whole without it.
     """
     side = LatentSide(problem, base, mu, scale, named)
-    drawn = sampled(side) if scale else None
-    if drawn is not None and not drawn.wrong:
-        return drawn
-    closed = in_closed_form(side if drawn is None else replace(side, z=problem.plan.role("z")[0].key))
-    return drawn if drawn is not None and (closed is None or closed.wrong) else closed
+    drawn = latent = sampled(side) if scale else None
+    if drawn is None or drawn.wrong:
+        closed = in_closed_form(side if drawn is None else replace(side, z=problem.plan.role("z")[0].key))
+        latent = drawn if drawn is not None and (closed is None or closed.wrong) else closed
+    return latent and replace(latent, named=named)
 
 
 def in_closed_form(side: LatentSide) -> Latent | None:
@@ -142,9 +141,9 @@ def in_closed_form(side: LatentSide) -> Latent | None:
     try:
         near = side.looked((1.2, (0.3, 1.9)))
     except REFUSALS:
-        return Latent(None, None, "it cannot be computed at means and scales near the prior's", named=named)
+        return Latent(None, None, "it cannot be computed at means and scales near the prior's")
     if near is None:
-        return Latent(None, None, "it is not finite at means and scales near the prior's", named=named)
+        return Latent(None, None, "it is not finite at means and scales near the prior's")
     unmoved = not bool(near.by_mean.abs().max() > 0)
     latent = None if unmoved else field(side, near)
     if latent is not None and (not latent.weight or latent.centre):
@@ -154,7 +153,7 @@ def in_closed_form(side: LatentSide) -> Latent | None:
         return latent
     known = turn is not None and turn.kind != OTHER
     if known and in_turns(side):
-        return Latent(None, None, f"the more the means weigh, the less the reconstruction does: {TURNS}", named=named)
+        return Latent(None, None, f"the more the means weigh, the less the reconstruction does: {TURNS}")
     if unmoved and turn is None:
         if not scale or not bool(near.by_scale.abs().max() > 0):
             return None
@@ -164,10 +163,10 @@ def in_closed_form(side: LatentSide) -> Latent | None:
         meaning = next((way for way in ways if parallel(side, way, near)), None)
         meaning = meaning or (latent.meaning if latent is not None else None)
         if known and (meaning or not scale and turn.nats):
-            return Latent(offset, meaning, "", turn, named)
+            return Latent(offset, meaning, "", turn)
         if meaning or latent is not None or unmoved:
             return Latent(None, meaning, named=named, unexplained=turn.words)
-    return Latent(None, None, unlike(near, scale), named=named)
+    return Latent(None, None, unlike(near, scale))
 
 
 def sampled(side: LatentSide) -> Latent | None:
@@ -197,8 +196,8 @@ def sampled(side: LatentSide) -> Latent | None:
         reason = (
             f"its log q(z) is no normal density's: its gradients at a fixed z are off by {best[0]:.3g} of the largest at best"
         )
-        return Latent(None, None, reason, named=side.named)
-    return Latent(best[2], best[1], named=side.named, notes=("the KL is of one sample z; its prior is not looked into",))
+        return Latent(None, None, reason)
+    return Latent(best[2], best[1], notes=("the KL is of one sample z; its prior is not looked into",))
 
 
 def turning(side: LatentSide) -> tuple[Turn | None, float]:

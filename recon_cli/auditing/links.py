@@ -21,6 +21,32 @@ class OutputLink(NamedTuple):
     data: Function = lambda x: x
 
 
+class Meaning(NamedTuple):
+    """What a scale s means: a standard deviation as a function of it and it of one, in words; and as lines of torch of ``{s}``.
+
+    deviation, log, kl
+        the deviation, its logarithm, and the KL of a mean ``{mu}`` and s from the standard normal, summed over all.
+    """
+
+    deviate: Function
+    of: Function
+    words: str
+    deviation: str
+    log: str
+    kl: str = ""
+
+
+MEANINGS = {  # the KL by Kingma & Welling 2014, appendix B
+    "log_variance": Meaning(lambda s: (s / 2).exp(), lambda d: 2 * d.log(), "a log variance", "({s} / 2).exp()", "{s} / 2",
+                            "0.5 * ({mu}**2 + {s}.exp() - {s} - 1).sum()"),
+    "log_std": Meaning(torch.exp, torch.log, "a log standard deviation", "{s}.exp()", "{s}",
+                       "0.5 * ({mu}**2 + (2 * {s}).exp() - 2 * {s} - 1).sum()"),
+    "std": Meaning(lambda s: s, lambda d: d, "a standard deviation", "{s}", "{s}.log()",
+                   "0.5 * ({mu}**2 + {s}**2 - 2 * {s}.log() - 1).sum()"),
+    "variance": Meaning(torch.sqrt, torch.square, "a variance", "{s}.sqrt()", "{s}.log() / 2",
+                        "0.5 * ({mu}**2 + {s} - {s}.log() - 1).sum()"),
+    "precision": Meaning(torch.rsqrt, lambda d: d.pow(-2), "a precision", "{s}.rsqrt()", "-{s}.log() / 2"),
+}  # fmt: skip
 FORMS: dict[str, tuple[Function, str]] = {  # of which an output is so many times one, and a number more
     "r": (lambda r: r, "{r}"),
     "sigmoid(r)": (torch.sigmoid, "{r}.sigmoid()"),
@@ -63,6 +89,8 @@ LINKS = {
     "relu": OutputLink(torch.relu, "relu(r)", "{r}.relu()"),
     "clamp(r, 0, 1)": OutputLink(lambda r: r.clamp(0, 1), "clamp(r, 0, 1)", "{r}.clamp(0, 1)"),
 }
+# What makes of logits what a loss of logits is given: the plain two are links of an element too.
+SQUASHING = {"softmax": OutputLink(lambda r: r.softmax(-1)), "sigmoid": LINKS["sigmoid"], "tanh": LINKS["tanh"]}
 # What people make a decoder's scale of.
 MADE: dict[str, Function] = {
     **{name: LINKS[name].mean for name in ("", "exp", "softplus", "sigmoid", "tanh", "r**2", "|r|", "relu")},
@@ -72,7 +100,7 @@ MADE: dict[str, Function] = {
 
 def link_of(name: str) -> OutputLink | None:
     """Return a link by its name; None of what is none."""
-    return LINKS.get(name) or scaled(name)
+    return LINKS.get(name) or SQUASHING.get(name) or scaled(name)
 
 
 def words_of(name: str) -> str:

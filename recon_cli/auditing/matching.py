@@ -9,13 +9,11 @@ from dataclasses import replace
 import torch
 
 from recon_cli.auditing.calling import Layout, Problem
-from recon_cli.auditing.covariance import form
-from recon_cli.auditing.fields import additivity
 from recon_cli.auditing.limiting import Made
 from recon_cli.auditing.measuring import reconstruction
-from recon_cli.auditing.norms import bound, norm
+from recon_cli.auditing.norms import bound, form, norm
 from recon_cli.auditing.picking import picker
-from recon_cli.auditing.probes import benign, gradients, keep
+from recon_cli.auditing.probes import additivity, benign, gradients, keep
 from recon_cli.auditing.reach.call_plans import OBJECT, CallPlan, Slot, Stacked, substitute
 from recon_cli.auditing.refusals import Detached, Unfit, fatal, refusal
 from recon_cli.errors import ReconError
@@ -60,17 +58,17 @@ def trial(problem: Problem) -> tuple[Problem, str]:
     values = benign(problem)
     live = {key: value.clone().requires_grad_(value.is_floating_point()) for key, value in values.items()}
     others = [benign(problem, n) for n in (3, 5, 7, 11, 13)]
-    try:
-        result = problem.raw(live)
-        uneven = problem.watch.uneven
-        pick, how = picker(problem, result, [live, *({**live, **other} for other in others)])
-    except (RuntimeError, ReconError) as error:  # a likelihood of counts has no gradient by them
-        if isinstance(error, RuntimeError) and "requires_grad" not in str(error) and "not differentiable" not in str(error):
-            raise
-        live = {key: value.detach() if key in targets(problem) else value for key, value in live.items()}
-        result = problem.raw(live)
-        uneven = problem.watch.uneven
-        pick, how = picker(problem, result, [live, *({**live, **other} for other in others)])
+    for again in (False, True):
+        try:
+            result = problem.raw(live)
+            uneven = problem.watch.uneven
+            pick, how = picker(problem, result, [live, *({**live, **other} for other in others)])
+            break
+        except (RuntimeError, ReconError) as error:  # a likelihood of counts has no gradient by them
+            words = str(error) if isinstance(error, RuntimeError) else "requires_grad"
+            if again or "requires_grad" not in words and "not differentiable" not in words:
+                raise
+            live = {key: value.detach() if key in targets(problem) else value for key, value in live.items()}
     chosen = problem.at(pick=pick, picked=how)
     value = chosen.chosen(result)
     odd = " and ".join(spell(shape) for shape in uneven[0]) if uneven else ""

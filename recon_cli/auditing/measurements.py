@@ -8,22 +8,21 @@ from typing import Any
 
 from recon_cli.auditing import checks, soundness, spreads
 from recon_cli.auditing.calling import Problem, Sizes
-from recon_cli.auditing.covariance import covariance
 from recon_cli.auditing.dependent import Chosen, chosen, product, switch
-from recon_cli.auditing.determinants import by_decoder, is_diagonal, is_of_elements, normaliser, trained_covariances
-from recon_cli.auditing.fields import POINTS
+from recon_cli.auditing.determinants import by_decoder, is_diagonal, is_of_elements, own_noise, trained_covariances
 from recon_cli.auditing.latents import Latent
 from recon_cli.auditing.latents import measure as measure_latents
 from recon_cli.auditing.matching import latent_keys, pairs
-from recon_cli.auditing.measuring import NOTHING, ReconstructionTerm, has_scale, of_vectors, reconstruction
-from recon_cli.auditing.norms import BY_LOGS, Norm
+from recon_cli.auditing.measuring import ReconstructionTerm, has_scale, of_vectors, reconstruction
+from recon_cli.auditing.norms import BY_LOGS, Norm, covariance
+from recon_cli.auditing.probes import POINTS
 from recon_cli.auditing.reach.callables import batch_number
 from recon_cli.auditing.reach.recording import Operation
 from recon_cli.auditing.reach.roles import Pair
 from recon_cli.auditing.remainders import Remainder, remainders
 from recon_cli.auditing.sampling import Missampled, missampled
 from recon_cli.auditing.scaling import NONE, Scaling, scalings
-from recon_cli.auditing.soundness import Astray, Tails
+from recon_cli.auditing.soundness import Astray
 from recon_cli.auditing.survival import Beside, beside, read
 from recon_cli.auditing.trained_scales import TrainedScale, trained_scales
 from recon_cli.errors import ReconError
@@ -44,7 +43,7 @@ class Term:
     astray
         how it misses its target, where it does.
     density
-        whether e^-loss has an integral, where that had to be looked into.
+        in words, why e^-loss has no integral, where that had to be looked into.
     overflow, favour
         in words, where float32 does not hold it, and that samples further off weigh more.
     learned
@@ -62,7 +61,7 @@ class Term:
     own: tuple[float, float, bool] | None = None
     best: Chosen | None = None
     astray: Astray | None = None
-    density: Tails | None = None
+    density: str = ""
     overflow: str = ""
     favour: str = ""
     learned: tuple[TrainedScale, ...] = ()
@@ -196,7 +195,7 @@ def measure(
     bounded = any(each.rec.bound for each in terms)  # what it has of latents is in its weights
     latent, besides = (None, ()) if bounded else (latent, remainders(problem, latent))
     if not terms:
-        terms = [Term("", None, NOTHING, Scaling((0.0, *growths[0].batch[1:]), latent=growths[0].latent))]
+        terms = [Term("", None, ReconstructionTerm(), Scaling((0.0, *growths[0].batch[1:]), latent=growths[0].latent))]
     reached, plan = problem.reached, problem.plan
     off = switch(problem) if latent is None and latents and not bounded else ""
     if f"{off} = 0 was assumed" in plan.taken:
@@ -262,9 +261,9 @@ def term(
         if (by := scaling.dim[0]) is not None and by % 1:  # of another size it is another matrix, and no multiple of this
             scaling = replace(scaling, dim=NONE, axes="")
         if rec.quadratic is not None or learned:
-            own = None if known is None or fixed else normaliser(problem, pair, known, meaning)
+            own = None if known is None or fixed else own_noise(problem, rec, pair, meaning, known)
             return Term(*names, of_vectors(rec, known) if rec.quadratic is None else rec, scaling, own, learned=learned)
-    own = checks.own_scale(problem, rec, pair) if rec.additive else None
+    own = own_noise(problem, rec, pair, meaning) if rec.additive else None
     rec = soundness.normalised(problem, rec, pair, latent, scaling)
     return Term(
         *names, rec, scaling, own,

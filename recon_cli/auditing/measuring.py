@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import functools
+import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -12,14 +12,23 @@ import torch
 from torch import Tensor
 
 from recon_cli.auditing.calling import Problem, Values
-from recon_cli.auditing.covariance import QuadraticForm, covariance
 from recon_cli.auditing.families import CLOSE, MATCH, DecoderScale, Match, candidates, field_of, ratio, recognise
-from recon_cli.auditing.fields import additivity, at_sets, domains, element_weights, spaced
-from recon_cli.auditing.links import FORMS, link_of, scaled_name
+from recon_cli.auditing.links import FORMS, SQUASHING, link_of, scaled_name
 from recon_cli.auditing.normalisation import Normalisation
-from recon_cli.auditing.norms import Norm, bound, norm
-from recon_cli.auditing.probes import benign, gradients, sort_of, uniform, value_at
-from recon_cli.auditing.reach.roles import Pair, Slot
+from recon_cli.auditing.norms import Norm, QuadraticForm, bound, covariance, norm
+from recon_cli.auditing.probes import (
+    Elements,
+    additivity,
+    benign,
+    data_of,
+    domains,
+    element_weights,
+    gradients,
+    sort_of,
+    uniform,
+    value_at,
+)
+from recon_cli.auditing.reach.roles import Pair
 from recon_cli.identity.regions import REAL
 
 SCALED = 6.0  # up to which data are as people scale them, to a deviation of 1 say
@@ -64,16 +73,15 @@ class ReconstructionTerm:
         in words, of how many samples it is an importance-weighted bound; empty of any other.
     """
 
-    slot: Slot | None
-    match: Match | None
-    curvature: float | None
-    additive: bool
-    worst: float
-    weights: tuple[float, float]
-    counted: float
-    domain: str
-    sign: int
-    location: bool
+    match: Match | None = None
+    curvature: float | None = None
+    additive: bool = True
+    worst: float = 0.0
+    weights: tuple[float, float] = (1.0, 1.0)
+    counted: float = 1.0
+    domain: str = "real"
+    sign: int = 1
+    location: bool = False
     centre: str = ""
     within: str = ""
     normal: Normalisation | None = None
@@ -91,9 +99,6 @@ class ReconstructionTerm:
         if self.normal is not None:
             return self.normal.kind == "real"
         return self.match is not None and abs(self.match.weight) > LEAST and (not self.match.parts or self.location)
-
-
-NOTHING = ReconstructionTerm(None, None, None, True, 0.0, (1.0, 1.0), 1.0, "real", 1, False)  # of a KL alone
 
 
 def reconstruction(problem: Problem, pair: Pair, latents: list[str]) -> ReconstructionTerm:
@@ -116,53 +121,54 @@ def of_pair(problem: Problem, pair: Pair, latents: list[str]) -> ReconstructionT
     weights, counted = element_weights(problem, base, pair)
     alive = weights != 0
     spread = (weights[alive].min().item(), weights[alive].max().item())
-    own = problem.dtype == torch.float64
-    if worst > (1e-7 if own else 1e-2):
-        sign = sign_of(problem, base, pair)
-        of = norm(problem, pair)
+    if worst > 1e-7:
+        of, sign = norm(problem, pair), sign_of(problem, base, pair)
         count = "" if of else bound(problem, pair)
-        term = ReconstructionTerm(recon, None, None, False, worst, spread, counted, "unit", sign, False, norm=of, bound=count)
+        term = ReconstructionTerm(None, None, False, worst, spread, counted, "unit", sign, norm=of, bound=count)
         return term if of or count else of_vectors(term, covariance(problem, pair))
-    own_weights = None if max(abs(spread[0] - 1), abs(spread[1] - 1)) < 1e-6 and counted == 1 else weights
-    match, domain, used = None, "unit", None
+    even = max(abs(spread[0] - 1), abs(spread[1] - 1)) < 1e-6 and counted == 1
+    elements = Elements(problem, base, recon.key, target.key if target else "", None if even else weights)
     points = domains()
     if problem.data is not None:  # a loss for data that lie nowhere else
         points["data"] = problem.data, problem.data + uniform(len(problem.data), -1, 1, 11) * problem.data.std()
         if is_wide(problem.data):  # of grey levels an output is made larger than it is
             points = {"raw": (problem.data, uniform(len(problem.data), -2.5, 2.5, 12)), **points}
+    match, domain, used = recognised(elements, points)
+    slope = bend(match) if match is not None and not match.parts else None if target is None else curvature(elements.fields)
+    centre = ""
+    if used is not None and (match is None or match.off > MATCH) and target is not None:
+        shift = shifted(elements, used)
+        match, centre = shift or (match, "")
+    within, doubt = "", ""
+    alone = not has_scale(problem)  # else ``auditing.spreads`` looks at it
+    if match is not None and not centre and alone:
+        same, within, doubt = elsewhere(elements, match, domain)
+        within = within or (limits(elements, match) if same else "")
+        match = match if same else None
+    location = alone and used is not None and target is not None and is_location(elements)
+    sign = sign_of(problem, base, pair) if match is None else int(math.copysign(1, match.weight))
+    normal = Normalisation("unknown", "the data", (), 1.0, why=doubt) if doubt else None
+    return ReconstructionTerm(match, slope, True, worst, spread, counted, domain, sign, location, centre, within, normal)
+
+
+def recognised(elements: Elements, points: Mapping[str, tuple[Tensor, Tensor]]) -> tuple[Match | None, str, Any]:
+    """Return what a field is at the points of some domain, of which, and the points there with it: the first that is exact."""
+    match, domain, used = None, "unit", None
     for name, (x, raw) in points.items():
-        x = x.clamp(0, 1).round() if problem.layout.binary else x
-        measured = spaced(problem, base, pair, x, raw, own_weights)
+        x = x.clamp(0, 1).round() if elements.problem.layout.binary else x
+        measured = elements.field(x, raw)
         if measured is None or not bool(measured.abs().max() > 0):
             continue
         best = recognise(x, raw, measured)
         if (best is None or best.off > MATCH) and (events := recognise_events(x[None], raw[None], measured[None])):
             best = replace(events, link=SIMPLEX)  # element by element: whether they add up to 1 is not for the loss to say
         if name == "raw" and (best is None or best.off > MATCH):
-            best = rescaled(problem, base, pair, (x, raw, measured), own_weights) or best
+            best = rescaled(elements, (x, raw, measured)) or best
         if used is None or (best is not None and (match is None or best.off < match.off)):
             match, domain, used = best, "real" if name == "raw" else name, (x, raw, measured)
         if match is not None and match.off < MATCH:
             break
-    if match is not None and not match.parts:
-        slope = bend(match)
-    else:
-        slope = None if target is None else curvature(functools.partial(at_sets, problem, base, pair, weights))
-    centre = ""
-    if used is not None and (match is None or match.off > MATCH) and target is not None:
-        shift = shifted(problem, base, pair, used, own_weights)
-        match, centre = shift or (match, "")
-    within, doubt = "", ""
-    at = functools.partial(at_sets, problem, base, pair, own_weights)
-    alone = not has_scale(problem)  # else ``auditing.spreads`` looks at it
-    if match is not None and not centre and alone:
-        same, within, doubt = elsewhere(problem, match, domain, pair, at)
-        within = within or (limits(problem, match, pair, at) if same else "")
-        match = match if same else None
-    location = alone and used is not None and target is not None and is_location(at)
-    sign = sign_of(problem, base, pair) if match is None else int(math.copysign(1, match.weight))
-    normal = Normalisation("unknown", "the data", (), 1.0, why=doubt) if doubt else None
-    return ReconstructionTerm(recon, match, slope, True, worst, spread, counted, domain, sign, location, centre, within, normal)
+    return match, domain, used
 
 
 def of_vectors(term: ReconstructionTerm, known: QuadraticForm | None) -> ReconstructionTerm:
@@ -170,10 +176,7 @@ def of_vectors(term: ReconstructionTerm, known: QuadraticForm | None) -> Reconst
     if known is None or not known.definite:
         return replace(term, quadratic=known)
     match = Match("multivariate-gaussian", known.sign / (2 * known.variance), 0.0)
-    return replace(
-        term, quadratic=known, match=match, additive=True, weights=(1.0, 1.0), counted=1.0, sign=known.sign, location=True,
-        domain="real",
-    )  # fmt: skip
+    return ReconstructionTerm(match, worst=term.worst, sign=known.sign, location=True, quadratic=known)
 
 
 def has_scale(problem: Problem) -> bool:
@@ -192,7 +195,7 @@ def is_wide(data: Tensor) -> bool:
     return bool(data.abs().max() > SCALED)
 
 
-def rescaled(problem: Problem, base: Values, pair: Pair, used: Any, weights: Tensor | None) -> Match | None:
+def rescaled(elements: Elements, used: Any) -> Match | None:
     """Return what a loss is of a mean that is so many times an output, or what is made of it, and a number more.
 
     At the mean the gradient turns: the data at which it does are looked for at three outputs, between the ends of the data.
@@ -204,7 +207,7 @@ def rescaled(problem: Problem, base: Values, pair: Pair, used: Any, weights: Ten
     share, rows = torch.linspace(0, 1, SECTIONS, dtype=torch.float64), torch.arange(len(spots))
     for _ in range(ROUNDS):
         at = low[:, None] + (high - low)[:, None] * share
-        field = spaced(problem, base, pair, at.flatten(), spots[:, None].expand_as(at).flatten(), weights)
+        field = elements.field(at.flatten(), spots[:, None].expand_as(at).flatten())
         if field is None:
             return None
         sides = field.reshape(at.shape).sign()
@@ -223,10 +226,10 @@ def rescaled(problem: Problem, base: Values, pair: Pair, used: Any, weights: Ten
     return None
 
 
-def shifted(problem: Problem, base: Values, pair: Pair, used: Any, weights: Tensor | None) -> tuple[Match, str] | None:
+def shifted(elements: Elements, used: Any) -> tuple[Match, str] | None:
     """Return a Gaussian about what the loss makes of the target (its gradient has one slope everywhere), and in words what."""
     x, raw, measured = used
-    later = spaced(problem, base, pair, x, raw + STEP, weights)
+    later = elements.field(x, raw + STEP)
     if later is None:
         return None
     slopes = (later - measured) / STEP
@@ -235,7 +238,7 @@ def shifted(problem: Problem, base: Values, pair: Pair, used: Any, weights: Tens
         return None
     centre = raw - measured / middle
     match = recognise(centre, raw, measured)
-    return None if match is None else (replace(match, link=MADE), centred(x, centre, pair[1].key if pair[1] else "x"))
+    return None if match is None else (replace(match, link=MADE), centred(x, centre, elements.target or "x"))
 
 
 def centred(x: Tensor, centre: Tensor, name: str) -> str:
@@ -249,14 +252,14 @@ def centred(x: Tensor, centre: Tensor, name: str) -> str:
     return f"{times}{name}" + (f" {'+' if more > 0 else '-'} {abs(more):.6g}" if abs(more) > 1e-7 else "")
 
 
-def elsewhere(problem: Problem, match: Match, domain: str, pair: Pair, at: Fields) -> tuple[bool, str, str]:
+def elsewhere(elements: Elements, match: Match, domain: str) -> tuple[bool, str, str]:
     """Whether a loss is what was recognised at whole numbers, 0 and 1 among them, and at the data's own values.
 
     Else, in words, within which targets it is that family. Of whole data each has a mass of its own: another function there is
     another likelihood. Where it is another at values that the data have, which those are, in words.
     """
-    each = match.candidate
-    if each is None or match.off > CLOSE or link_of(match.link) is None or pair[1] is None:
+    each, problem, name = match.candidate, elements.problem, elements.target
+    if each is None or match.off > CLOSE or link_of(match.link) is None or not name:
         return True, "", ""
     support, own = each.kind().support, problem.data
     x = torch.tensor(WHOLE, dtype=torch.float64).repeat(4)
@@ -266,12 +269,12 @@ def elsewhere(problem: Problem, match: Match, domain: str, pair: Pair, at: Field
     x, of_data = x[inside], of_data[inside]
     low, high = {"unit": (0.05, 0.95), "positive": (0.1, 6.0)}.get(domain, (-3.0, 3.0))
     raw = uniform(len(x), low, high, 35) + (x if domain == "real" and support == REAL else 0.0)
-    (measured,) = at([(x, raw)]) if len(x) else [None]
+    measured = elements.field(x, raw) if len(x) else None
     field_there = None if measured is None else field_of(each, match.numbers, x, raw, match.link)
     if measured is None or field_there is None:
         return True, "", ""
     off = (measured - match.weight * field_there).abs() > CLOSE * measured.abs().max()
-    odd, name = x[off].unique(), pair[1].key
+    odd = x[off].unique()
     if not len(odd) or support.whole:
         return not len(odd), "", ""
     if bool((there := off & of_data & (measured != 0)).any()):  # where nothing pulls, they are left out
@@ -283,17 +286,17 @@ def elsewhere(problem: Problem, match: Match, domain: str, pair: Pair, at: Field
     return True, f"{name} other than {', '.join(f'{value:.6g}' for value in odd[:4].tolist())}", ""
 
 
-def limits(problem: Problem, match: Match, pair: Pair, at: Fields) -> str:
+def limits(elements: Elements, match: Match) -> str:
     """Return in words within what a loss of real numbers is the one that was recognised; empty where as far as was tried."""
     each = match.candidate
-    if each is None or match.off > MATCH or problem.layout.binary or each.kind().support.low != -math.inf:
+    if each is None or match.off > MATCH or elements.problem.layout.binary or each.kind().support.low != -math.inf:
         return ""
     x, residual = uniform(FEW, 0.02, 0.98, 33), uniform(FEW, -1, 1, 34)
     residual[0], residual[-1] = -1.0, 1.0
     points = [(side * x, side * x + size * residual) for side, size in ((-1, INSIDE), *((1, size) for size in WIDE))]
-    strays = [off(match, *spots, field) for spots, field in zip(points, at(points), strict=True)]
+    strays = [off(match, *spots, field) for spots, field in zip(points, elements.fields(points), strict=True)]
     if (strays[0] or 0) > CLOSE:
-        return f"{pair[1].key if pair[1] else 'x'} from 0 up"
+        return f"{elements.target or 'x'} from 0 up"
     for inside, worst in zip((INSIDE, *WIDE), strays[1:], strict=False):
         if worst is None:
             return ""
@@ -310,10 +313,10 @@ def off(match: Match, x: Tensor, raw: Tensor, measured: Tensor | None) -> float 
     return float((measured - match.weight * own).abs().max() / size)
 
 
-def is_location(at: Fields) -> bool:
+def is_location(elements: Elements) -> bool:
     """Whether only the residual counts: moving both sides together moves no gradient."""
     x, raw = uniform(FEW, 0.2, 0.6, 31), uniform(FEW, 0.2, 0.6, 32)
-    one, two = at([(x, raw), (x + 0.25, raw + 0.25)])
+    one, two = elements.fields([(x, raw), (x + 0.25, raw + 0.25)])
     return one is not None and two is not None and bool((one - two).abs().max() <= 1e-9 * one.abs().max())
 
 
@@ -342,10 +345,8 @@ def sign_of(problem: Problem, base: Values, pair: Pair) -> int:
 
     It falls or grows to both sides: of one that is pulled to another target it falls on one and grows on the other.
     """
-    recon, target = pair
-    x = base[target.key] if target is not None else torch.full_like(base[recon.key], 0.5)
-    if problem.layout.classes or not x.is_floating_point() or x.shape != base[recon.key].shape:
-        x = torch.full_like(base[recon.key], 0.5)
+    recon, x = pair[0], None if problem.layout.classes else data_of(base, pair)
+    x = torch.full_like(base[recon.key], 0.5) if x is None else x
     inward = (0.5 - x).sign()
     changes = []
     for near, far in ((0.05, 0.2), (-0.05, -0.15)):
@@ -372,58 +373,33 @@ def classes(problem: Problem, pair: Pair, base: Values, latents: list[str]) -> R
         if kind == "log-probabilities":
             weight = (grad * hot).sum() / hot.sum()
             if (grad - weight * hot).abs().max() < MATCH * grad.abs().max():
-                match = Match("categorical", -weight.item(), 0.0, None, (), "log-probabilities")
-        else:
-            alive = (grad != 0).any(-1)  # the others are padding
-            share = alive.double().mean().item()
-            match = recognise_events(hot[alive], value[alive], grad[alive])
-            if (
-                kind == "probabilities"
-                and match is not None
-                and match.candidate is not None
-                and match.candidate.link == "softmax"
-            ):
-                match = None  # it was none of logits; and small shares taken for logits are all but equal ones
-            if match is None and kind == "logits":
-                match = squashed(hot[alive], value[alive], grad[alive])
+                match = Match("categorical", -weight.item(), 0.0, None, (), kind)
+                break
+            continue
+        alive = (grad != 0).any(-1)  # the others are padding
+        share = alive.double().mean().item()
+        match = recognise_events(hot[alive], value[alive], grad[alive], ("", *SQUASHING) if kind == "logits" else ("",))
+        if kind == "probabilities" and match is not None and match.candidate is not None and match.candidate.link == "softmax":
+            match = None  # it was none of logits; and small shares taken for logits are all but equal ones
         if match is not None:
             break
     sign, additive = 0 if match is None else int(math.copysign(1, match.weight)), worst < 1e-7
     count = "" if additive or match is not None else bound(problem, pair)  # of several samples, each as long as the data
-    return ReconstructionTerm(recon, match, None, additive, worst, (1.0, 1.0), share, "classes", sign, False, bound=count)
+    return ReconstructionTerm(match, additive=additive, worst=worst, counted=share, domain="classes", sign=sign, bound=count)
 
 
-SQUASHING: dict[str, Callable[[Tensor], Tensor]] = {
-    "softmax": lambda raw: raw.softmax(-1),
-    "sigmoid": torch.sigmoid,
-    "tanh": torch.tanh,
-}
-
-
-def squashed(hot: Tensor, raw: Tensor, measured: Tensor) -> Match | None:
-    """Return the cross-entropy of logits that a softmax, a sigmoid or a tanh has made already; None of any other."""
-    each = next(each for each in candidates(1) if each.family == "categorical" and each.link == "softmax")
-    for link, function in SQUASHING.items():
-        leaf = raw.clone().requires_grad_()
-        (own,) = torch.autograd.grad(-(hot * function(leaf).log_softmax(-1)).sum(), leaf)
-        weight, off = ratio(own, measured)
-        if off < MATCH:
-            return Match(each.family, weight, off, each, link=link)
-    return None
-
-
-def recognise_events(x: Tensor, raw: Tensor, measured: Tensor) -> Match | None:
-    """Return what ``recognise`` does, of vectors.
+def recognise_events(x: Tensor, raw: Tensor, measured: Tensor, links: Sequence[str] = ("",)) -> Match | None:
+    """Return what ``recognise`` does, of vectors; of logits also behind what squashes them a second time.
 
     An eps inside a logarithm tilts the gradient by every class a little of its own size; smoothed labels add as much to each,
     which is far below the largest gradient where there are many classes, and far above what those far off have.
     """
-    for each in candidates(1):
-        if not each.own:
-            own = field_of(each, (), x, raw)
+    for link, each in itertools.product(links, candidates(1)):
+        if not each.own and (not link or each.link == "softmax"):
+            own = field_of(each, (), x, raw, link)
             weight, off = ratio(own, measured)
-            if off < CLOSE and own is not None:
+            if off < (MATCH if link else CLOSE) and own is not None:
                 apart = (measured - weight * own).abs().amax(0)
                 if bool((apart <= CLOSE * measured.abs().amax(0) + MATCH**2 * measured.abs().max()).all()):
-                    return Match(each.family, weight, off, each)
+                    return Match(each.family, weight, off, each, link=link)
     return None

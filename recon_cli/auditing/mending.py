@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from recon_cli.auditing.formulas import call_of, line_of, number, of_output
 from recon_cli.auditing.latents import PRIOR
-from recon_cli.auditing.links import link_of
+from recon_cli.auditing.links import MEANINGS, link_of
 from recon_cli.identity.likelihood import Likelihood
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from recon_cli.auditing.families import Candidate, DecoderScale, Match
     from recon_cli.auditing.measurements import Measurements, Term
 
-KL_LINES = {  # of a mean mu and a scale s from the standard normal, summed over all: Kingma & Welling 2014, appendix B
+LINES = {  # of a mean mu and a scale s from the standard normal, summed over all: Kingma & Welling 2014, appendix B
     "log_variance": "0.5 * ({mu}**2 + {s}.exp() - {s} - 1).sum()",
     "log_std": "0.5 * ({mu}**2 + (2 * {s}).exp() - 2 * {s} - 1).sum()",
     "std": "0.5 * ({mu}**2 + {s}**2 - 2 * {s}.log() - 1).sum()",
@@ -50,13 +50,6 @@ LINES = {  # of losses by their classes; of an nll, by its likelihood and method
     "continuous-bernoulli nll": "-torch.distributions.ContinuousBernoulli({r}).log_prob({x}).sum()",
     "continuous-bernoulli nll_raw": "-torch.distributions.ContinuousBernoulli(logits={r}).log_prob({x}).sum()",
 }  # fmt: skip
-DEVIATIONS = {  # of a decoder's scale s by its meaning: the standard deviation, and its logarithm
-    "log_variance": ("({s} / 2).exp()", "{s} / 2"),
-    "log_std": ("{s}.exp()", "{s}"),
-    "std": ("{s}", "{s}.log()"),
-    "variance": ("{s}.sqrt()", "{s}.log() / 2"),
-    "precision": ("{s}.rsqrt()", "-{s}.log() / 2"),
-}
 
 
 def names(subject: Subject) -> tuple[str, str]:
@@ -66,7 +59,7 @@ def names(subject: Subject) -> tuple[str, str]:
 
 def kl_of(meaning: str, mu: str, scale: str) -> str:
     """Return the KL to write for a scale of this meaning, summed over batch and latents."""
-    return KL_LINES[meaning].format(mu=mu, s=scale)
+    return MEANINGS[meaning].kl.format(mu=mu, s=scale)
 
 
 def kl(measured: Measurements) -> str:
@@ -107,7 +100,8 @@ def summed(term: Term) -> str:
     if rec.spread:
         if (scale := scale_of(rec.spread)) is None or match.given or match.family not in ("laplace", "heteroscedastic-gaussian"):
             return ""
-        std, log = (part.format(s=scale) for part in DEVIATIONS[rec.spread.quantity])
+        known = MEANINGS[rec.spread.quantity]
+        std, log = (part.format(s=scale) for part in (known.deviation, known.log))
         error = f"(({r} - {x}) / {std})"
         return f"({f'{error}.abs()' if match.family == 'laplace' else f'0.5 * {error}.square()'} + {log}).sum()"
     name = loss_of(match)
@@ -156,11 +150,6 @@ def over_batch(subject: Subject) -> str:
     return f" / len({subject.term.target or subject.term.recon or subject.measured.mu})" if averaged else ""
 
 
-def factor(value: float) -> str:
-    """Return a weight before a line; nothing for 1."""
-    return "" if abs(abs(value) - 1) < 1e-9 else f"{number(abs(value)).replace(',', '')} * "
-
-
 def mended_reconstruction(subject: Subject) -> str:
     """Return in words, with the line where there is one, the reconstruction summed over a sample, as the KL is over the batch."""
     line, term = summed(subject.term), subject.term
@@ -174,7 +163,7 @@ def mended_kl(subject: Subject) -> str:
     """Return in words, with the line if there is one, the KL summed over latents, as the reconstruction is over the batch."""
     measured, latent = subject.measured, subject.measured.latent
     mean = over_batch(subject)
-    if latent is None or latent.meaning not in PRIOR or abs(latent.prior - 1) > 1e-4 or latent.centre or latent.forms:
+    if latent is None or latent.meaning not in PRIOR or not latent.standard or latent.forms:
         return f".sum(dim=1).mean(){' of it' if mean else ''}" if mean else ".sum() of it"
     return f"{kl_of(latent.meaning or '', measured.mu, measured.scale)}{mean}"
 

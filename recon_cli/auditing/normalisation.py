@@ -43,8 +43,6 @@ class Normalisation:
         the KL's weight beside that likelihood's; None where it is not another than 1.
     why
         in words, why it is infinite or not told.
-    points
-        at how many pairs of data and prediction the loss was measured.
     absolute
         whether the loss has no other terms, so that log Z itself means something and not only its changes.
     """
@@ -57,7 +55,6 @@ class Normalisation:
     error: float = math.inf
     base: str = ""
     why: str = ""
-    points: int = 0
     beta: float | None = None
     absolute: bool = True
 
@@ -89,17 +86,17 @@ class Normalisation:
         return f"It is a likelihood of no name: over {self.support}{base} e^-loss adds up {size} whatever the prediction."
 
 
-def of_sums(element: Element, support: str, logs: Array, error: float, base: str, points: int) -> Normalisation:
+def of_sums(element: Element, support: str, logs: Array, error: float, base: str = "") -> Normalisation:
     """Return what sums at every prediction say: the same, different, or too rough to tell."""
-    sums = Normalisation("unknown", support, element.predictions, element.weight, tuple(logs.tolist()), error, base, "", points)
+    sums = Normalisation("unknown", support, element.predictions, element.weight, tuple(logs.tolist()), error, base)
     if not np.isfinite(logs).all() or error > TRUSTED:
         return replace(sums, why=f"its sum over {support} is known to {error:.2g} nats only")
     return replace(sums, kind="real" if sums.range <= max(CONSTANT, 3 * error) else "gap")
 
 
-def without_sum(element: Element, kind: str, support: str, why: str, points: int = 0) -> Normalisation:
+def without_sum(element: Element, kind: str, support: str, why: str) -> Normalisation:
     """Return that there is no sum, and why."""
-    return Normalisation(kind, support, element.predictions, element.weight, why=why, points=points)
+    return Normalisation(kind, support, element.predictions, element.weight, why=why)
 
 
 def judge(element: Element, location: bool, binary: bool, domain: str, weights: Sequence[float]) -> Normalisation:
@@ -128,9 +125,7 @@ def of_residual(element: Element) -> Normalisation:
     sums = integrated(element, LINE)
     if sums.kind != "unknown" or not bounded(element):
         return sums
-    return without_sum(
-        element, "no-density", LINE.name, "as x goes to plus infinity the loss of an element stays bounded", sums.points
-    )
+    return without_sum(element, "no-density", LINE.name, "as x goes to plus infinity the loss of an element stays bounded")
 
 
 def bounded(element: Element) -> bool:
@@ -184,12 +179,10 @@ def integrated(element: Element, coordinate: Coordinate) -> Normalisation:
     """Return what e^-loss integrates to in a coordinate; unknown where the loss's value is not what its gradients run to."""
     integral = Integral(element, coordinate)
     if integral.doubt or (integral.infinite and len(element.predictions) == 1 and not slow(element)):
-        return without_sum(
-            element, "unknown", coordinate.name, integral.doubt or "its gradients are not its own", integral.points
-        )
+        return without_sum(element, "unknown", coordinate.name, integral.doubt or "its gradients are not its own")
     if integral.infinite:
-        return without_sum(element, "no-density", coordinate.name, integral.infinite, integral.points)
-    return of_sums(element, coordinate.name, integral.logs, float(integral.errors.max()), coordinate.base, integral.points)
+        return without_sum(element, "no-density", coordinate.name, integral.infinite)
+    return of_sums(element, coordinate.name, integral.logs, float(integral.errors.max()), coordinate.base)
 
 
 def over(element: Element, coordinate: Coordinate) -> Normalisation:
@@ -228,10 +221,10 @@ def over(element: Element, coordinate: Coordinate) -> Normalisation:
     return first
 
 
-def slow(element: Element, near: float = 1e50, far: float = 1e51) -> bool:
+def slow(element: Element) -> bool:
     """Whether the values of a loss grow no faster than a logarithm to one side."""
-    values = element.levels((near, far, -near, -far))
-    return bool((values[:, [0, 2]] - values[:, [1, 3]] <= (1 + 1e-6) * math.log(far / near)).any())
+    values = element.levels((1e50, 1e51, -1e50, -1e51))
+    return bool((values[:, [0, 2]] - values[:, [1, 3]] <= (1 + 1e-6) * math.log(10)).any())
 
 
 def summed(element: Element, levels: Sequence[float], support: str) -> Normalisation:
@@ -241,7 +234,7 @@ def summed(element: Element, levels: Sequence[float], support: str) -> Normalisa
         return without_sum(element, "unknown", support, "it does not move with the prediction")
     if np.isnan(terms).any() or not np.isfinite(terms).any(axis=1).all():
         return without_sum(element, "unknown", support, f"it is not finite over {support}")
-    return of_sums(element, support, torch.from_numpy(terms).logsumexp(1).numpy(), 1e-12, "", terms.size)
+    return of_sums(element, support, torch.from_numpy(terms).logsumexp(1).numpy(), 1e-12)
 
 
 def on_levels(element: Element, otherwise: Normalisation) -> Normalisation:
@@ -268,7 +261,7 @@ def leveled(element: Element, grid: str) -> Normalisation:
 
 def tallied(element: Element, factorial: bool) -> Normalisation:
     """Return the sum over whole numbers, until a geometric tail is below all digits; with ``factorial`` weighed with 1/x!."""
-    logs, points = [], 0
+    logs = []
     if still(element, (0.0, 1.0, 2.0)):
         return without_sum(element, "unknown", WHOLE, "it does not move with the prediction")
     for j in range(len(element.predictions)):
@@ -278,16 +271,15 @@ def tallied(element: Element, factorial: bool) -> Normalisation:
             n = len(terms)
             value = -element.weight * element.value(float(n), j) - (math.lgamma(n + 1) if factorial else 0.0)
             if not math.isfinite(value):
-                return without_sum(element, "unknown", WHOLE, f"it is not finite at x = {n}", points)
+                return without_sum(element, "unknown", WHOLE, f"it is not finite at x = {n}")
             fall = value - terms[-1] if terms else 0.0
             terms.append(value)
             flat = n >= 24 and min(np.diff(terms[-9:])) > -1e-9
             if n == FEW or flat:
                 why = "as x grows the loss of an element does not" if flat else f"{FEW} terms are too few"
-                return without_sum(element, "no-density" if flat else "unknown", WHOLE, why, points)
+                return without_sum(element, "no-density" if flat else "unknown", WHOLE, why)
         logs.append(torch.tensor(terms, dtype=torch.float64).logsumexp(0).item())
-        points += len(terms)
-    return of_sums(element, WHOLE, np.array(logs), 1e-12, "log x!" if factorial else "", points)
+    return of_sums(element, WHOLE, np.array(logs), 1e-12, "log x!" if factorial else "")
 
 
 def at_each(element: Element, x: float) -> tuple[Array, Array]:

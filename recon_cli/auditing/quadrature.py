@@ -32,6 +32,11 @@ SLIVER = float(1 - NODES[-1])
 JUMPS, FALLS = "its value jumps", "falls without end"
 
 
+def slowly(growth: float) -> str:
+    """Return in words how a loss grows that does by so much for each e times the data, or less."""
+    return "stays bounded" if abs(growth) < 1e-6 else "grows no faster than a logarithm"
+
+
 @dataclass(frozen=True)
 class Element:
     """The loss of one element as it can be measured, at predictions known by number.
@@ -129,14 +134,12 @@ class Integral:
         in words, where it is infinite, and why it is not told; empty where it is told.
     logs, errors
         its logarithms, and bounds of their errors.
-    points
-        at how many the loss was measured.
     """
 
     def __init__(self, element: Element, coordinate: Coordinate) -> None:
         self.element, self.coordinate = element, coordinate
         self.mean = np.array([prediction[0] for prediction in element.predictions])
-        self.points, count = 0, len(self.mean)
+        count = len(self.mean)
         self.off = np.zeros(count)
         edges = np.array(coordinate.edges)
         self.pieces = self.measured(
@@ -159,7 +162,6 @@ class Integral:
         with np.errstate(all="ignore"):
             slope = self.element.slope(self.x(u, at), at) * np.exp(self.coordinate.log_width(u))
         pieces.pull = (slope * self.element.weight).reshape(-1, ORDER)
-        self.points += u.size
         return pieces
 
     def x(self, u: Array, at: Array) -> Array:
@@ -287,8 +289,8 @@ class Integral:
                 piece, node, here, before = self.end(j, side)
                 if here > -1e-6 and here >= before - 1e-7:
                     growth = side * float(self.pieces.pull[piece, node])
-                    how = "stays bounded" if abs(growth) < 1e-6 else "grows no faster than a logarithm"
-                    how = FALLS if growth < -1e-6 else how if toward.endswith("infinity") else "does not grow enough"
+                    how = slowly(growth) if toward.endswith("infinity") else "does not grow enough"
+                    how = FALLS if growth < -1e-6 else how
                     return f"as x goes to {toward} the loss of an element {how}"
         return ""
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from recon_cli.auditing.calling import Problem, Values
-from recon_cli.auditing.densities import AGGREGATED, READY, aggregated
+from recon_cli.auditing.discrete import AGGREGATED, READY, aggregated
 from recon_cli.auditing.divergence import Latent
 from recon_cli.auditing.matching import latent_keys
 from recon_cli.auditing.probes import REFUSALS, benign, generator, gradients, value_at
@@ -240,24 +240,17 @@ def is_discrepancy(problem: Problem, base: Values, keys: tuple[str, ...]) -> boo
     if len(keys) > 2 or len(base[z]) < 3:
         return False
 
-    def at(prior: float, value: Tensor) -> Problem | tuple[Problem, Values]:
-        if len(keys) == 2:
-            return problem, {**base, z: value, keys[1]: torch.full_like(base[keys[1]], prior)}
-        return problem.at(noise=prior), {**base, z: value}
-
-    def pull(prior: float, value: Tensor) -> Tensor:
-        there, values = at(prior, value)  # type: ignore[misc]
-        return gradients(there, values, [z])[1][z]
-
-    def level(prior: float, value: Tensor) -> float:
-        there, values = at(prior, value)  # type: ignore[misc]
-        return value_at(there, values)
+    def at(prior: float, value: Tensor) -> tuple[float, Tensor]:
+        there = problem if len(keys) == 2 else problem.at(noise=prior)
+        draws = {keys[1]: torch.full_like(base[keys[1]], prior)} if len(keys) == 2 else {}
+        loss, grads = gradients(there, {**base, z: value, **draws}, [z])
+        return loss, grads[z]
 
     flat = torch.zeros_like(base[z])
-    far = pull(0.0, flat + 0.5)
-    if not bool(far.any()) or bool(pull(0.0, flat).abs().max() > 1e-7 * far.abs().max()):
+    far = at(0.0, flat + 0.5)[1]
+    if not bool(far.any()) or bool(at(0.0, flat)[1].abs().max() > 1e-7 * far.abs().max()):
         return False
-    rises = [level(prior, flat + prior + 0.5) - level(prior, flat + prior) for prior in (0.0, 0.7)]
+    rises = [at(prior, flat + prior + 0.5)[0] - at(prior, flat + prior)[0] for prior in (0.0, 0.7)]
     if not rises[0] > 0 or abs(rises[0] - rises[1]) > 1e-6 * rises[0]:
         return False
     moved = []
@@ -266,5 +259,5 @@ def is_discrepancy(problem: Problem, base: Values, keys: tuple[str, ...]) -> boo
         value[2] += third
         other = value.clone()
         other[1] += 0.3
-        moved.append(pull(0.0, other)[0] - pull(0.0, value)[0])
+        moved.append((at(0.0, other)[1] - at(0.0, value)[1])[0])
     return bool(moved[0].any()) and bool((moved[0] - moved[1]).abs().max() <= 1e-6 * moved[0].abs().max())

@@ -95,11 +95,6 @@ def set_alarm(before: tuple[float, float, float] | None) -> None:
         signal.setitimer(signal.ITIMER_REAL, max(left - (time.monotonic() - at), 1e-3) if left else 0, again)
 
 
-def blocked() -> object:
-    """Return the signals that this thread does not hear."""
-    return signal.pthread_sigmask(signal.SIG_BLOCK, ()) if hasattr(signal, "pthread_sigmask") else None
-
-
 def generators() -> tuple[object, ...]:
     """Return the state of every generator that code draws from; of GPUs where they are in use."""
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
@@ -113,16 +108,6 @@ def draw_from(states: tuple[Any, ...]) -> None:
     torch.set_rng_state(states[2])
     if states[3] is not None:
         torch.cuda.set_rng_state_all(states[3])
-
-
-def deterministic() -> tuple[bool, bool]:
-    """Whether torch takes deterministic algorithms alone, and whether it only warns of others."""
-    return torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-
-
-def autocast() -> list[tuple[str, bool, object]]:
-    """Return for each kind of device whether torch casts by itself, and to what."""
-    return [(kind, torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)) for kind in ("cpu", "cuda")]
 
 
 def cast(before: list[tuple[str, bool, Any]]) -> None:
@@ -154,7 +139,8 @@ STATE: tuple[Pair, ...] = (
     attributes(warnings, "showwarning", "formatwarning"),
     (handlers, handle),
     (alarm, set_alarm),
-    (blocked, lambda kept: signal.pthread_sigmask(signal.SIG_SETMASK, kept) if kept is not None else None),
+    *([(lambda: signal.pthread_sigmask(signal.SIG_BLOCK, ()), lambda kept: signal.pthread_sigmask(signal.SIG_SETMASK, kept))]
+      if hasattr(signal, "pthread_sigmask") else []),
     (numpy.geterr, lambda kept: numpy.seterr(**kept)),
     (numpy.geterrcall, numpy.seterrcall),
     (numpy.getbufsize, numpy.setbufsize),
@@ -163,11 +149,12 @@ STATE: tuple[Pair, ...] = (
     contents(_tensor_str.PRINT_OPTS, "__dict__"),
     (torch.get_default_dtype, torch.set_default_dtype),
     (torch.get_num_threads, torch.set_num_threads),
-    (deterministic, lambda kept: torch.use_deterministic_algorithms(kept[0], warn_only=kept[1])),
+    (lambda: (torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()),
+     lambda kept: torch.use_deterministic_algorithms(kept[0], warn_only=kept[1])),
     (process_settings().products.read, process_settings().products.write),
     (torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly),
     (torch.is_grad_enabled, torch._C._set_grad_enabled),
-    (autocast, cast),
+    (lambda: [(kind, torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)) for kind in ("cpu", "cuda")], cast),
     (flushes_denormals, torch.set_flush_denormal),
     attributes(torch.backends.cudnn, "enabled", "benchmark", "deterministic"),
 )  # fmt: skip

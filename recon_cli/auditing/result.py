@@ -33,6 +33,7 @@ DEFECTS = (
     Column("level", "level", None),
 )
 CONVERSIONS = (Column("keep", "to have", "*"), Column("write", "write"))
+WORDS = ("formula", "sentence", "sizes")  # of an audit, a line each
 WORDED = ("family", "verdict", "direction", "latent_scale", "defects", "site", "term")  # columns of words
 FAMILIES = ("elastic-net", "the decoder's own")  # beside those of the registry
 
@@ -149,16 +150,18 @@ def joined(audits: Sequence[Audit]) -> Audit:
     """Return several losses of one step as one audit: all their rows and defects, each sentence with its line."""
     if len(audits) == 1:
         return audits[0]
+    at = [(f"{audit.rows[0].site}: ", audit) for audit in audits]
+    formula, sentence, sizes = ("\n".join(place + part for place, each in at if (part := getattr(each, name))) for name in WORDS)
     return Audit(
         f"{len(audits)} losses",
         tuple(row for audit in audits for row in audit.rows),
         tuple(finding for audit in audits for finding in audit.findings),
-        tuple((f"{audit.rows[0].site}: {argument}", role, how) for audit in audits for argument, role, how in audit.roles),
-        tuple(f"{audit.rows[0].site}: {note}" for audit in audits for note in audit.notes),
-        "\n".join(f"{audit.rows[0].site}: {audit.formula}" for audit in audits if audit.formula),
-        "\n".join(f"{audit.rows[0].site}: {audit.sentence}" for audit in audits),
-        "\n".join(f"{audit.rows[0].site}: {audit.sizes}" for audit in audits if audit.sizes),
-        diagrams=tuple(replace(each, title=f"{audit.rows[0].site}: {each.title}") for audit in audits for each in audit.diagrams),
+        tuple((place + argument, role, how) for place, audit in at for argument, role, how in audit.roles),
+        tuple(place + note for place, audit in at for note in audit.notes),
+        formula,
+        sentence,
+        sizes,
+        diagrams=tuple(replace(each, title=place + each.title) for place, audit in at for each in audit.diagrams),
     )
 
 

@@ -13,17 +13,15 @@ import torch
 from torch import Tensor
 
 from recon_cli.auditing.calling import Problem
-from recon_cli.auditing.divergence import LINKED, Latent
-from recon_cli.auditing.latent_fields import DEVIATION, Deviation
+from recon_cli.auditing.divergence import DEVIATIONS, Latent
+from recon_cli.auditing.latent_fields import Deviation
+from recon_cli.auditing.links import MEANINGS
 from recon_cli.auditing.probes import benign, uniform
 
 MANY = 12  # elements that are not all between 0 and 1 by chance
 NEAR = 1e-4  # what an eps beside a deviation makes of it
 SPELLED: dict[str, Deviation] = {  # what a deviation is made of a scale by
-    "({s} / 2).exp()": lambda s: (s / 2).exp(),
-    "{s}.exp()": torch.exp,
-    "{s}": lambda s: s,
-    "{s}.sqrt()": lambda s: s.clamp(min=0).sqrt(),
+    **{each.deviation: each.deviate for each in MEANINGS.values() if each.kl},
     "(2 * {s}).exp()": lambda s: (2 * s).exp(),
     "{s}**2": torch.square,
     "softplus({s})": torch.nn.functional.softplus,
@@ -34,7 +32,6 @@ SPELLED: dict[str, Deviation] = {  # what a deviation is made of a scale by
     "(-{s} / 2).exp()": lambda s: (-s / 2).exp(),
     "1": torch.ones_like,
 }
-OF = {"log_variance": "({s} / 2).exp()", "log_std": "{s}.exp()", "std": "{s}", "variance": "{s}.sqrt()"}
 
 
 @dataclass(frozen=True)
@@ -70,7 +67,7 @@ def judged(
 
     Without a scale that is whether anything is drawn at all; ``heard`` is whether anything of them moves with the mean.
     """
-    deviate = {**DEVIATION, **LINKED}.get(latent.link or latent.meaning or "") if scale is not None else torch.ones_like
+    deviate = DEVIATIONS.get(latent.link or latent.meaning or "") if scale is not None else torch.ones_like
     if deviate is None:
         return None
     found: Missampled | None = None
@@ -91,7 +88,7 @@ def judged(
 
 def line_of(latent: Latent, names: tuple[str, str]) -> str:
     """Return the line that draws z."""
-    of = OF.get(latent.meaning or "", "{s}").format(s=names[1])
+    of = MEANINGS[latent.meaning or "std"].deviation.format(s=names[1])
     return f"z = {names[0]} + {of} * torch.randn_like({names[0]})"
 
 

@@ -13,11 +13,10 @@ from torch import Tensor
 
 from recon_cli.auditing.calling import Problem
 from recon_cli.auditing.divergence import Latent
-from recon_cli.auditing.fields import still
 from recon_cli.auditing.latent_fields import PRIOR
 from recon_cli.auditing.latents import measure
 from recon_cli.auditing.matching import latent_keys, pairs
-from recon_cli.auditing.probes import benign, gradients
+from recon_cli.auditing.probes import benign, gradients, still
 from recon_cli.auditing.reach.roles import BoundNumber
 from recon_cli.auditing.thresholds import Turn
 

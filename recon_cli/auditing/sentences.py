@@ -9,14 +9,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from recon_cli import likelihoods
-from recon_cli.auditing.defects._subject import SCALES
-from recon_cli.auditing.densities import READY
 from recon_cli.auditing.dependent import LINK
-from recon_cli.auditing.families import DecoderScale, Match, likelihood_of
+from recon_cli.auditing.discrete import READY
+from recon_cli.auditing.families import DecoderScale, likelihood_of
 from recon_cli.auditing.formulas import at, bounds, number
 from recon_cli.auditing.judgement import Row
 from recon_cli.auditing.latents import PRIOR, Latent
-from recon_cli.auditing.links import words_of
+from recon_cli.auditing.links import MEANINGS, words_of
 from recon_cli.auditing.measurements import Measurements, Term
 from recon_cli.auditing.measuring import MADE, SIMPLEX
 from recon_cli.auditing.mending import ends, is_name, kl, summed
@@ -27,6 +26,7 @@ SCALE_WORDS = {  # of a family whose scale is no standard deviation
     "std": "scale", "log_std": "log scale", "log_variance": "log squared scale", "variance": "squared scale",
     "precision": "inverse squared scale",
 }  # fmt: skip
+OUTPUTS = {"logit": "logits", "softmax": "logits", "log": "logarithms"}  # what a reconstruction is, where it is no mean
 UNKNOWN = "Not recognised is"
 BENT = ("huber", "student-t", "hyperbolic-secant", "logistic", "von-mises")  # a square near 0
 
@@ -44,6 +44,9 @@ def steep(family: str | None) -> str | None:
         return None
 
 
+PROPER = {"multivariate-gaussian": "multivariate Gaussian"} | {
+    name: name.title() for name in ("gaussian", "laplace", "bernoulli", "poisson")
+}
 NAMELESS = ("heteroscedastic-gaussian", "gaussian", "laplace")  # whose plain scale is said where the arguments are
 
 
@@ -54,7 +57,7 @@ def sentence(measured: Measurements, rows: Sequence[Row]) -> str:
         each = [f"{row.term}: {told(measured, term, row)}" for term, row in zip(measured.terms, rows, strict=True)]
         return " ".join([f"This has {len(rows)} reconstruction terms.", *each])
     text, match = told(measured, term, row), term.rec.match
-    if measured.latent is None and row.verdict == "reconstruction-only" and row.family == "gaussian" and not row.chosen and match:
+    if measured.latent is None and row.verdict == "reconstruction-only" and row.family == "gaussian" and not term.best and match:
         batch = term.scaling.batch[1]
         sigma2 = (1 / measured.sizes.batch if batch == -1 else 1) / (2 * abs(match.weight))
         how = "summed over latents and averaged over the batch" if batch == -1 else "that is a sum too"
@@ -65,7 +68,10 @@ def sentence(measured: Measurements, rows: Sequence[Row]) -> str:
 
 def told(measured: Measurements, term: Term, row: Row) -> str:
     """Return the sentence of one term, without the comma that closes a clause where another mark follows."""
-    given = "" if row.link or measured.alone or term.astray else outputs(term)
+    match = term.rec.match
+    link = match.candidate.link if match is not None and match.candidate is not None else ""
+    shares = "probabilities" if link == "identity" and match and match.family in ("bernoulli", "categorical") else ""
+    given = "" if row.link or measured.alone or term.astray else OUTPUTS.get(link, shares)
     more = f" It takes {row.term} for {given}." if given and given[:4] not in row.term.lower() else ""
     if term.uneven and " + " not in (row.family or "") and not (measured.alone or term.astray):
         low, high = map(number, term.rec.weights)
@@ -97,7 +103,7 @@ def one(measured: Measurements, term: Term, row: Row) -> str:
         )
     if row.verdict == "not-factorised":
         return "This is no factorised likelihood: what one element costs depends on the others, so there is no noise to read off."
-    name = title(row, term) + (f" with the noise that its residuals choose, {row.chosen}" if row.chosen else "")
+    name = title(row, term) + (f" with the noise that its residuals choose, {term.best.words}" if term.best else "")
     normal = term.rec.normal
     if normal is not None and normal.kind in ("gap", "no-density"):
         why = "has no finite sum" if normal.kind == "no-density" else "adds up to another number for every prediction"
@@ -110,7 +116,7 @@ def one(measured: Measurements, term: Term, row: Row) -> str:
         return f"This is {name}: whether it is one at all was not proved, so no noise and no beta are read off it."
     if row.kl_weight is None:
         return f"This is {name} beside a term in the latents that is no KL: {latent.wrong}."
-    text = f"This is {name}{weighed(row, latent, place(row, term, measured), extent(measured, term))}"
+    text = f"This is {name}{weighed(measured, term, row, latent)}"
     if "bce-on-nonbinary" in row.defects:
         text = f"{text.replace(': an exact ELBO.', '.')} But {measured.outside['bernoulli']}."
     if latent.forms and not latent.squared:
@@ -126,10 +132,13 @@ def alone(measured: Measurements, term: Term) -> str:
         return f"This is no KL that recon knows. {UNKNOWN} {measured.unexplained}."
     if latent is None or not latent.weight or latent.wrong:
         return f"This is no KL: {latent.wrong if latent else 'it depends on none of the latents'}."
-    plain = abs(latent.prior - 1) < 1e-4 and not latent.centre
-    whose = "a standard normal" if plain else f"a normal of mean {number(latent.centre)} and variance {number(latent.prior)}"
+    whose = (
+        "a standard normal"
+        if latent.standard
+        else f"a normal of mean {number(latent.centre)} and variance {number(latent.prior)}"
+    )
     whose = latent.to or whose
-    scale = f", whose scale {measured.scale} is {SCALES[latent.meaning]}" if latent.meaning else ""
+    scale = f", whose scale {measured.scale} is {MEANINGS[latent.meaning].words}" if latent.meaning else ""
     ways = {0.0: "summed over the {}", -1.0: "averaged over the {}"}
     powers = zip(("batch", "latents"), (term.scaling.batch[2], term.scaling.latent[2]), strict=True)
     how = ", ".join(
@@ -145,16 +154,14 @@ def alone(measured: Measurements, term: Term) -> str:
 
 def without(measured: Measurements) -> str:
     """Return what is said of the latents where no KL pulls at them."""
-    alone = "alone, its weight is a learning rate, not a noise."
-    theirs = "Alone, the reconstruction's weight is a learning rate, not a noise."
+    alone, theirs = (
+        f"{whose} weight is a learning rate, not a noise." for whose in ("alone, its", "Alone, the reconstruction's")
+    )
     if measured.still:
-        return (
-            f"and what it adds of {' and '.join(measured.still)} has no gradient, so no KL is trained: alone, the "
-            "reconstruction's weight is a learning rate, not a noise."
-        )
+        still = f"and what it adds of {' and '.join(measured.still)} has no gradient, so no KL is trained:"
+        return f"{still} {theirs[0].lower()}{theirs[1:]}"
     if measured.switch:
-        name = measured.switch
-        return f"and its KL is switched off: the KL's weight is 0 at {name} = 0, as it is by default. {theirs}"
+        return f"and its KL is switched off: the KL's weight is 0 at {measured.switch} = 0, as it is by default. {theirs}"
     if measured.unexplained:
         return f"and there is no KL that recon knows in what it adds. {UNKNOWN} {measured.unexplained}."
     if measured.latents:
@@ -169,8 +176,10 @@ def without(measured: Measurements) -> str:
     return f"and there is no KL here: {alone}"
 
 
-def weighed(row: Row, latent: Latent, where: str, size: str) -> str:
+def weighed(measured: Measurements, term: Term, row: Row, latent: Latent) -> str:
     """Return the noise and the beta of a term beside a KL, as the end of a sentence; they move with the sizes in ``where``."""
+    where, rows = place(row, term, measured), "the length of a sample" if term.scaling.length else "the size of a sample"
+    size = "the image size" if len(measured.sizes.shape) > 2 else rows
     if (turn := latent.squared) is not None:
         return (
             f" beside the square of the KL's distance from {turn.target}, which has no one weight: it goes as KL − C, "
@@ -179,10 +188,10 @@ def weighed(row: Row, latent: Latent, where: str, size: str) -> str:
     grows, sample = growth(row, size), size.replace("the image size", "the image")
     depends = f" {'Both' if grows else 'Neither'} {grows or f'depends on the batch, {sample} or the latents'}."
     if row.beta is not None and row.beta < 0:
-        unit = " at sigma = 1" if row.family == "gaussian" else " at scale 1" if row.own_scale or row.family == "laplace" else ""
+        unit = " at sigma = 1" if row.family == "gaussian" else " at scale 1" if term.own or row.family == "laplace" else ""
         whose = "a KL of the wrong sign" if "kl-sign" in row.defects else "a KL, and its own sign is wrong"
         return f" beside {whose}: beta is {number(row.beta)}{unit}{where}, and no noise makes it 1."
-    if row.chosen:
+    if term.best:
         end = ": an ELBO at that noise." if row.verdict == "elbo" else "."
         return f", and beta = {number(row.beta or math.nan)}{where}{end}"
     if row.family in ("gaussian", "laplace") and row.sigma is not None:
@@ -202,7 +211,7 @@ def weighed(row: Row, latent: Latent, where: str, size: str) -> str:
         strength, beta = number(1 / row.tradeoff), number(row.tradeoff)
         text = f" with {name} = {strength}{where} if beta is 1; with {name} = 1, beta is {beta}{where}."
         return text + (f" That beta {singular(grows)}." if grows else "")
-    elif row.family is None and row.recognised:
+    elif row.family is None and term.rec.recognised:
         ending = ": an exact ELBO." if row.verdict == "elbo" else "."
         text = f", normalised by the identity itself, with beta = {number(row.beta or math.nan)}{where}{ending}"
     elif row.sigma is None and row.beta is None:
@@ -222,50 +231,33 @@ def place(row: Row, term: Term, measured: Measurements) -> str:
     return at(measured.sizes, row.tradeoff_batch, row.tradeoff_dim, row.tradeoff_latent, term.scaling.length)
 
 
-def extent(measured: Measurements, term: Term) -> str:
-    """Return what the elements D of a sample are the size of: an image, a row; of a table whose rows alone count, its length."""
-    axes = len(measured.sizes.shape)
-    return "the image size" if axes > 2 else "the length of a sample" if term.scaling.length else "the size of a sample"
-
-
 def title(row: Row, term: Term) -> str:
     """Return the family with its article and its own numbers."""
     if row.family is not None and row.family.startswith("the "):
         return row.family
     if row.family is None:
-        return "a likelihood of no name" if row.recognised else "an additive loss of no likelihood that recon knows"
-    proper = {
-        "gaussian": "Gaussian",
-        "laplace": "Laplace",
-        "bernoulli": "Bernoulli",
-        "poisson": "Poisson",
-        "multivariate-gaussian": "multivariate Gaussian",
-    }
-    several = [proper.get(part, part.replace("-", " ")) for part in row.family.split(" + ")]
+        return "a likelihood of no name" if term.rec.recognised else "an additive loss of no likelihood that recon knows"
+    several = [PROPER.get(part, part.replace("-", " ")) for part in row.family.split(" + ")]
     named = [f"{'an' if name[0] in 'aeio' else 'a'} {name}" for name in several]
     if len(named) > 1:
         return f"a product of {' and '.join(named)}"
     own = "" if row.family == "elastic-net" else ", ".join(f"{key} {number(value)}" for key, value in row.parameters.items())
     if row.family in ("huber", "hyperbolic") and term.rec.match is not None and term.rec.spread is None:
-        own = f"threshold {number(next(iter(row.parameters.values())))}{as_spelled(term.rec.match, row)}"
+        own = f"threshold {number(next(iter(row.parameters.values())))}"
+        if row.kl_weight and (known := likelihood_of(term.rec.match, abs(term.rec.match.weight) / row.kl_weight)[0]) is not None:
+            own += f", which is {row.family}:{','.join(f'{key}={number(value)}' for key, value in known.noise.items())},"
     whole = f"{named[0]}{f' of {own}' if own else ''}"
     if term.rec.quadratic is not None and term.rec.quadratic.whose:
         whole += f" whose covariance is the decoder's, made of {term.rec.quadratic.whose},"
     if words_of(row.link):
         match = term.rec.match
         link = match.candidate.link if match is not None and match.candidate is not None else "identity"
-        what, bounds = ("mean", "") if link in ("identity", "") else (link, reach(row.link, link))
-        whole += f" whose {what} is {words_of(row.link)}, r being {row.term},{bounds}"
+        never = " or ".join(bounds(row.link, link))
+        whole += f" whose {'mean' if link in ('identity', '') else link} is {words_of(row.link)}, r being {row.term},"
+        whole += f" so that its mean is never {never}," if never else ""
     if term.rec.spread is not None and not (term.rec.spread.plain and row.family in NAMELESS):
         whole += f" {scaled(term.rec.spread, row.family)},"
     return f"{whole}, {row.link}," if row.link == SIMPLEX else whole
-
-
-def as_spelled(match: Match, row: Row) -> str:
-    """Return a likelihood as the command line has it, whose threshold is in units of its own scale; empty without a KL."""
-    likelihood = likelihood_of(match, abs(match.weight) / row.kl_weight)[0] if row.kl_weight else None
-    noise = {} if likelihood is None else likelihood.noise
-    return f", which is {row.family}:{','.join(f'{key}={number(value)}' for key, value in noise.items())}," if noise else ""
 
 
 def scaled(spread: DecoderScale, family: str) -> str:
@@ -281,21 +273,6 @@ def scaled(spread: DecoderScale, family: str) -> str:
     times = "" if spread.times == 1 else f"{number(spread.times)} * "
     more = f" {'+' if spread.more > 0 else '-'} {number(abs(spread.more))}" if spread.more else ""
     return f"{what} {times}{made}{more}{', clamped' if spread.clamped else ''}"
-
-
-def outputs(term: Term) -> str:
-    """Return in words what a reconstruction is, where it is no mean or may be taken for another thing; else empty."""
-    match = term.rec.match
-    link = match.candidate.link if match is not None and match.candidate is not None else ""
-    known = {"logit": "logits", "softmax": "logits", "log": "logarithms"}
-    shares = match is not None and match.family in ("bernoulli", "categorical")
-    return known.get(link, "probabilities" if link == "identity" and shares else "")
-
-
-def reach(link: str, own: str) -> str:
-    """Return what the mean never is, of a family on a logit or a logarithm that is itself bounded; empty where it reaches all."""
-    never = bounds(link, own)
-    return f" so that its mean is never {' or '.join(never)}," if never else ""
 
 
 def growth(row: Row, size: str) -> str:
@@ -334,10 +311,10 @@ def asides(measured: Measurements, rows: Sequence[Row]) -> list[str]:
             notes.append(rec.normal.words)
         if rec.within:
             notes.append(f"It is {title(row, term).rstrip(',')} for {rec.within}; beyond, it is another function.")
-        if row.chosen:
+        if term.best:
             notes.append(
-                f"Its gradient is the one of -log p at {row.chosen}"
-                + (f", to within {rec.match.off:.2g}" if rec.match and rec.match.off else "")
+                f"Its gradient is the one of -log p at {term.best.words}"
+                + (f", to within {term.best.off:.2g}" if term.best.off else "")
                 + f". Where that noise is detached the value says nothing of {term.recon}: log it another way."
             )
         elif rec.match and rec.match.off > 1e-6:
@@ -353,11 +330,11 @@ def asides(measured: Measurements, rows: Sequence[Row]) -> list[str]:
             low, high = (number(times * variance) for variance in form.variances)
             apart = f"{form.size:,} variances from {low} to {high} and correlations up to {number(form.correlation)}"
             notes.append(f"Its covariance, {whose}, has {apart}.")
-        if row.own_scale is not None:
+        if term.own is not None:
             word = {"gaussian": "sigma", "multivariate-gaussian": "root of the mean variance"}.get(row.family or "", "scale")
             lacks = "log 2 = 0.693147" if word == "scale" else "log(2 pi)/2 = 0.918939"
-            full = "It is normalised" + ("" if row.constant else f" but for {lacks} for each element, which moves no gradient")
-            notes.append(f"{full}; its own {word} is {number(row.own_scale)}.")
+            full = "It is normalised" + ("" if term.own[2] else f" but for {lacks} for each element, which moves no gradient")
+            notes.append(f"{full}; its own {word} is {number(term.own[0])}.")
         for scale in [each for each in term.learned if not math.isnan(each.rest)]:
             how = f"{scale.name} = {number(scale.rest)} for residuals of {number(scale.residual)}"
             how = f"exp({scale.name}) is the {scale.size}" if scale.size else how
@@ -376,11 +353,6 @@ def asides(measured: Measurements, rows: Sequence[Row]) -> list[str]:
     return notes
 
 
-def is_plain(latent: Latent) -> bool:
-    """Return whether a KL is to the standard normal, at its weight everywhere: what a line of code for it says."""
-    return abs(latent.prior - 1) < 1e-4 and abs(latent.centre) < 1e-6 and not latent.forms and not latent.to
-
-
 def conversions(measured: Measurements, rows: Sequence[Row]) -> tuple[tuple[str, str], ...]:
     """Return what to write for today's trade-off with sums, and for the noise that the data choose: whole objectives."""
     row, term = rows[0], measured.terms[0]
@@ -397,7 +369,7 @@ def conversions(measured: Measurements, rows: Sequence[Row]) -> tuple[tuple[str,
     if (
         latent is not None
         and not (measured.divergence or latent.to.startswith("uniform"))
-        and (has_prior or not is_plain(latent))
+        and (has_prior or not latent.standard or latent.forms or latent.to)
     ):
         pull, today = f"{passed}.sum()", f"{today}, {passed} your own"
     masks = [key for key, role, _ in measured.roles if role == "mask"]
@@ -409,14 +381,13 @@ def conversions(measured: Measurements, rows: Sequence[Row]) -> tuple[tuple[str,
         return (unit,)
     if row.beta is not None and row.beta < 0:
         return ()
-    if row.family == "gaussian" and not term.rec.spread:
-        best = f"mse = {error}.square().mean().detach(); {error}.square().sum() / (2 * mse) + {pull}"
-        chosen = [] if masks else [("the sigma that the data choose", best)]
-        return ((today, f"0.5 * {square}.sum() + {weighed}{pull}"), *chosen, unit)
-    if row.family == "laplace" and not term.rec.spread:
-        best = f"mae = {error}.abs().mean().detach(); {error}.abs().sum() / mae + {pull}"
-        chosen = [] if masks else [("the scale that the data choose", best)]
-        return ((today, f"{size}.sum() + {weighed}{pull}"), *chosen)
+    if row.family in ("gaussian", "laplace") and not term.rec.spread:
+        normal = row.family == "gaussian"
+        mean, power, name, twice = ("mse", "square", "sigma", "(2 * mse)") if normal else ("mae", "abs", "scale", "mae")
+        best = f"{mean} = {error}.{power}().mean().detach(); {error}.{power}().sum() / {twice} + {pull}"
+        chosen = [] if masks else [(f"the {name} that the data choose", best)]
+        line = f"{f'0.5 * {square}' if normal else size}.sum() + {weighed}{pull}"
+        return ((today, line), *chosen, *([unit] if normal else []))
     if row.family is None or row.sigma is not None or masks:
         return ()
     nll = summed(term)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -12,11 +11,11 @@ from torch import Tensor
 from recon_cli.auditing.calling import Problem
 from recon_cli.auditing.divergence import Latent
 from recon_cli.auditing.elements import normalisation, over_classes
-from recon_cli.auditing.fields import additivity, element_weights
 from recon_cli.auditing.matching import latent_keys
 from recon_cli.auditing.measuring import MADE, ReconstructionTerm, sign_of
 from recon_cli.auditing.normalisation import COINS
-from recon_cli.auditing.probes import benign, gradients, value_at
+from recon_cli.auditing.probes import Elements, additivity, benign, data_of, element_weights, gradients, value_at
+from recon_cli.auditing.quadrature import slowly
 from recon_cli.auditing.reach.roles import Pair
 from recon_cli.auditing.scaling import Scaling
 from recon_cli.identity.regions import REAL
@@ -44,25 +43,17 @@ class Astray:
     other: str = ""
 
 
-@dataclass(frozen=True)
-class Tails:
-    """How an element's loss grows as a target goes to plus and minus infinity: d loss / d log |x|, at the most it may weigh."""
-
-    data: str
-    growths: dict[str, float]
-
-
 def astray(problem: Problem, pair: Pair, broadcast: bool) -> tuple[Astray, ReconstructionTerm] | None:
     """Return the finding of a target that a reconstruction is not compared with, and that reconstruction, of no family."""
     base = benign(problem)
     others = [key for key in latent_keys(problem) if key in base]
     worst = 0.0 if problem.layout.classes else additivity(problem, base, pair[0].key, others)
-    additive = worst <= (1e-7 if problem.dtype == torch.float64 else 1e-2)
+    additive = worst <= 1e-7
     finding = unused(problem, additive, pair)
     if finding is None or (finding.left == OF_MEAN and broadcast):
         return None  # of shapes that broadcast each target meets many reconstructions: that is said already
     sign = sign_of(problem, base, pair)
-    return finding, ReconstructionTerm(pair[0], None, None, additive, worst, (1.0, 1.0), 1.0, "real", sign, False)
+    return finding, ReconstructionTerm(additive=additive, worst=worst, sign=sign)
 
 
 def unused(problem: Problem, additive: bool, pair: Pair) -> Astray | None:
@@ -70,78 +61,65 @@ def unused(problem: Problem, additive: bool, pair: Pair) -> Astray | None:
     recon, target = pair
     if target is None or sum(slot.role in ("recon", "decoder") for slot in problem.plan.slots()) > 1:
         return None  # of several reconstructions one may be compared with another
-    base = benign(problem)
+    base, names = benign(problem), (recon.key, target.key)
     x, r = base[target.key], base[recon.key]
-    _, grads = gradients(problem, base, [recon.key])
-    before = grads[recon.key]
+    before = gradients(problem, base, [recon.key])[1][recon.key]
     if not bool(before.isfinite().all()) or not bool(before.abs().max() > 0):
         return None
-    elementwise = additive and x.shape == r.shape
+    elementwise, alike, small = additive and x.shape == r.shape, laid_alike(problem, pair), 1e-9 * before.abs().max()
+    ordered = elementwise and x.numel() >= 3 and not problem.layout.classes
+    alive = before.flatten().nonzero().flatten() if elementwise else torch.arange(x.numel())
+    at = [int(alive[int(0.618034 * i % 1 * len(alive))]) for i in range(1, TRIED + 1)] if len(alive) else []  # on no axis alone
+
+    def change(new: Tensor) -> Tensor:
+        """Return by how much the gradients of a reconstruction are others than before, of another target."""
+        return (gradients(problem, {**base, target.key: new}, [recon.key])[1][recon.key] - before).abs()
+
+    def others(new: Tensor, index: int) -> list[Tensor]:
+        return shifted(problem, new, r if elementwise else None, index)
+
+    together = x
+    for index in {*at}:
+        together, *_ = others(together, index)
+    if its_own(change(together), {*at}, small, ordered, alike):  # one call for what is sound
+        return None
     changes: list[tuple[Tensor, int]] = []
     worth = False
-    small = 1e-9 * before.abs().max()
-    at = spots(x, before if elementwise else None)
-    if each_its_own(problem, pair, at, elementwise, before, small):
-        return None
     for index in at:
-        near, *far = shifted(problem, x, r if elementwise else None, index)
-        change = changed(problem, {**base, target.key: near}, recon.key, before)
-        if not bool(change.isfinite().all()):
+        near, *far = others(x, index)
+        most = change(near)
+        if not bool(most.isfinite().all()):
             return None
-        for new in far if not bool(change.max() > small) else ():  # |e| pulls the same wherever on one side its target is
-            further = changed(problem, {**base, target.key: new}, recon.key, before)
-            change = torch.maximum(change, further) if bool(further.isfinite().all()) else change
+        for new in far if not bool(most.max() > small) else ():  # |e| pulls the same wherever on one side its target is
+            further = change(new)
+            most = torch.maximum(most, further) if bool(further.isfinite().all()) else most
         worth |= value_at(problem, {**base, target.key: near}) != value_at(problem, base)
-        changes.append((change, index))
-    if any(bool(change.max() > small) for change, _ in changes):
-        if not elementwise or x.numel() < 3 or problem.layout.classes:
-            return None
-        alike = laid_alike(problem, pair)
-        elsewhere = next((each for each in changes if reordered(*each, small, alike)), None)
+        changes.append((most, index))
+    apart = [each for each, _ in changes if bool(each.max() > small)]
+    if apart:
+        elsewhere = next((each for each in changes if reordered(*each, small, alike)), None) if ordered else None
         if elsewhere is not None:
-            return misaligned(pair, elsewhere[1], x, reordered(*elsewhere, small, False))
-        apart = [change for change, _ in changes if bool(change.max() > small)]
-        if any(bool((change > 0.99 * change.max()).sum() < 3) for change in apart):
+            return misaligned(names, elsewhere[1], x, reordered(*elsewhere, small, False))
+        if not ordered or any(bool((each > 0.99 * each.max()).sum() < 3) for each in apart):
             return None
         evidence = f"one element of {target.key} moves the gradients of many of {recon.key} alike: they are compared with a mean"
-        fix = f"Compare element with element: ({recon.key} - {target.key})**2."
-        return Astray(evidence, fix, left=OF_MEAN)
+        return Astray(evidence, f"Compare element with element: ({recon.key} - {target.key})**2.", left=OF_MEAN)
     if worth:
         evidence = f"{target.key} moves the loss and no gradient of {recon.key}: it is added beside the loss, not compared with"
-        fix = misplaced(problem, base, recon.key, target.key)
-    else:
-        evidence = (
-            f"{target.key} moves neither the loss nor a gradient of {recon.key}: {recon.key} is compared with something else"
-        )
-        fix = f"Compare with the target: ({recon.key} - {target.key})**2."
-    return Astray(evidence, fix, left=BESIDE if worth else ALONE)
+        return Astray(evidence, misplaced(problem, base, *names), left=BESIDE)
+    evidence = f"{target.key} moves neither the loss nor a gradient of {recon.key}: {recon.key} is compared with something else"
+    return Astray(evidence, f"Compare with the target: ({recon.key} - {target.key})**2.", left=ALONE)
 
 
-def each_its_own(
-    problem: Problem, pair: Pair, at: Sequence[int], elementwise: bool, before: Tensor, small: Tensor
-) -> bool:  # fmt: skip
-    """Whether elements of a target, moved all at once, move gradients of their own and no others: one call for what is sound."""
-    recon, target = pair
-    assert target is not None
-    base, elements = benign(problem), {*at}
-    r, moved = base[recon.key] if elementwise else None, base[target.key]
-    for index in elements:
-        moved, *_ = shifted(problem, moved, r, index)
-    change = changed(problem, {**base, target.key: moved}, recon.key, before)
+def its_own(change: Tensor, elements: set[int], small: Tensor, ordered: bool, alike: bool) -> bool:
+    """Whether elements of a target, moved all at once, have moved gradients of their own and no others."""
     if not bool(change.isfinite().all()) or not bool(change.max() > small):
         return False
-    if not elementwise or moved.numel() < 3 or problem.layout.classes:
-        return True
     places, count = {*(change > small).flatten().nonzero().flatten().tolist()}, change.numel()
-    if not laid_alike(problem, pair):
+    if ordered and not alike:
         rows = [{index * len(change) // count for index in some} for some in (places, elements)]
         return len(elements) >= len(places) and rows[0] == rows[1]
-    return places <= elements and len(elements) < count
-
-
-def changed(problem: Problem, values: dict[str, Tensor], key: str, before: Tensor) -> Tensor:
-    """Return by how much the gradients of a reconstruction are others than ``before``."""
-    return (gradients(problem, values, [key])[1][key] - before).abs()
+    return not ordered or places <= elements and len(elements) < count
 
 
 def laid_alike(problem: Problem, pair: Pair) -> bool:
@@ -156,18 +134,14 @@ def reordered(change: Tensor, at: int, small: Tensor, alike: bool) -> bool:
     return bool(change.max() > small) and not bool(own.max() > small)
 
 
-def misaligned(pair: Pair, at: int, x: Tensor, whole: bool) -> Astray:
+def misaligned(names: tuple[str, str], at: int, x: Tensor, whole: bool) -> Astray:
     """Return the finding of a target whose elements are compared with other elements of the reconstruction than their own."""
-    recon, target = (slot.key for slot in pair if slot is not None)
-    sample, element = divmod(at, x.numel() // len(x))
+    (recon, target), (sample, element) = names, divmod(at, x.numel() // len(x))
+    evidence = f"element {element} of sample {sample} of {target} moves gradients of other elements of {recon}, and not its own"
+    fix = "Compare each element with its own: no flip, roll, transpose or shuffle on one side alone."
     if whole:
         evidence = f"sample {sample} of {target} moves gradients of other samples of {recon}, and none of its own"
         fix = "Compare each sample with its own: no flip, roll or shuffle of the batch."
-    else:
-        evidence = (
-            f"element {element} of sample {sample} of {target} moves gradients of other elements of {recon}, and not its own"
-        )
-        fix = "Compare each element with its own: no flip, roll, transpose or shuffle on one side alone."
     return Astray(evidence, fix, left=MOVED, other=f"{target} in another order")
 
 
@@ -191,12 +165,6 @@ def misplaced(problem: Problem, base: dict[str, Tensor], r: str, x: str) -> str:
         if bool((each - each.median()).abs().max() <= 1e-9 * each.median().abs()):
             return f"The parentheses are misplaced: write {word}({r} - {x}), not {word}({r}) - {x}."
     return f"Compare with the target before the loss is taken: square({r} - {x})."
-
-
-def spots(x: Tensor, pull: Tensor | None) -> list[int]:
-    """Return a few elements of a target, spread over those whose reconstructions have a gradient and in line with no axis."""
-    alive = torch.arange(x.numel()) if pull is None else pull.flatten().nonzero().flatten()
-    return [int(alive[int(0.618034 * i % 1 * len(alive))]) for i in range(1, TRIED + 1)] if len(alive) else []
 
 
 def shifted(problem: Problem, x: Tensor, r: Tensor | None, index: int) -> list[Tensor]:
@@ -255,31 +223,23 @@ def undone(problem: Problem, scaling: Scaling) -> float:
     return float(math.prod(float(size) ** -(power or 0.0) for size, power in powers))
 
 
-def density(problem: Problem, rec: ReconstructionTerm, pair: Pair, b: float | None, scaling: Scaling) -> Tails | None:
-    """Return how the loss grows far out, where e^-loss must have an integral over real data; None where that is known."""
+def density(problem: Problem, rec: ReconstructionTerm, pair: Pair, b: float | None, scaling: Scaling) -> str:
+    """Return in words to which side a loss of real data grows too slowly for an integral of e^-loss; empty where to none."""
     if not (rec.recognised and rec.match and rec.match.link != MADE):
-        return None  # a constant, standardised, is no constant
+        return ""  # a constant, standardised, is no constant
     known = rec.match.candidate.kind() if rec.match.candidate else None
     if known is not None and (known.support != REAL or not (rec.within or known.name == "student-t")):
-        return None  # it grows as a line at least; angles, shares and counts do not run to infinity, or were looked into
-    recon, target = pair
-    base = benign(problem)
-    if target is None or problem.layout.classes or problem.layout.binary or not rec.additive:
-        return None
-    data = target.key
-    if base[data].shape != base[recon.key].shape or not base[data].is_floating_point():
-        return None
-    weights, _ = element_weights(problem, base, pair)
-    weighed = weights.sum().item()
-
-    def at(x: float, r: float = 0.5) -> float:
-        values = {**base, recon.key: torch.full_like(base[recon.key], r), data: torch.full_like(base[data], x)}
-        return value_at(problem, values) / weighed
-
+        return ""  # it grows as a line at least; angles, shares and counts do not run to infinity, or were looked into
+    (recon, target), base = pair, benign(problem)
+    if target is None or problem.layout.classes or problem.layout.binary or not rec.additive or data_of(base, pair) is None:
+        return ""
+    at = Elements(problem, base, recon.key, target.key, element_weights(problem, base, pair)[0]).value
     if not all(map(math.isfinite, (at(0.5, 3.0), at(0.5, -3.0)))):  # predictions that are shares or rates: data of their own kind
-        return None
+        return ""
     # The most that the loss may weigh: as it is written, beside its KL, and with a mean undone.
     most = max(undone(problem, scaling), 1 / b if b else 0.0)
-    sides = {"plus": 1.0, "minus": -1.0}
-    growths = {word: most * (at(side * FAR[1]) - at(side * FAR[0])) / math.log(FAR[1] / FAR[0]) for word, side in sides.items()}
-    return Tails(data, growths)
+    for word, side in (("plus", 1.0), ("minus", -1.0)):
+        growth = most * (at(side * FAR[1], 0.5) - at(side * FAR[0], 0.5)) / math.log(FAR[1] / FAR[0])
+        if -1e-6 <= growth <= 1 + 1e-6:
+            return f"as {target.key} goes to {word} infinity the loss of an element {slowly(growth)}"
+    return ""

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -19,15 +18,13 @@ from torch import Tensor
 
 from recon_cli import likelihoods
 from recon_cli.auditing.calling import Problem
-from recon_cli.auditing.elements import Batch, batch_of
+from recon_cli.auditing.elements import elements_of
 from recon_cli.auditing.families import CLOSE, MATCH, Candidate, DecoderScale, Match, likelihood_of, recognise
-from recon_cli.auditing.fields import additivity, domains, laid
-from recon_cli.auditing.links import MADE
+from recon_cli.auditing.links import MADE, MEANINGS
 from recon_cli.auditing.measuring import ReconstructionTerm, sign_of
 from recon_cli.auditing.norms import bound
-from recon_cli.auditing.probes import benign
+from recon_cli.auditing.probes import Elements, additivity, benign, domains
 from recon_cli.auditing.reach.roles import Pair
-from recon_cli.errors import ReconError
 from recon_cli.identity.regions import REAL
 
 RESIDUALS = (-0.7, 0.35, 1.1)
@@ -36,30 +33,21 @@ NEAR = (0.35, 0.95)  # where a loss must be one to all digits but an eps's
 CLOSELY, WIDELY, LEAST = 9, 25, 6  # how many are tried there and in all of a reach, of which so many must do
 EXACT = 1e-5
 ONE, HALVINGS = 0.6, 80  # a scale at which the family is looked at; steps to each other one
-# What a scale may be once it is made positive: how a deviation is it.
-QUANTITIES: dict[str, Callable[[Tensor], Tensor]] = {
-    "log_variance": lambda sigma: 2 * sigma.log(),
-    "log_std": torch.log,
-    "std": lambda sigma: sigma,
-    "variance": torch.square,
-    "precision": lambda sigma: sigma.pow(-2),
-}
 
 
 def spread(problem: Problem, pair: Pair, meaning: str | None) -> ReconstructionTerm:
     """Measure a decoder that gives a scale of its own for every element; ``meaning`` is that of the latents' scale."""
     (scale, *_) = problem.plan.role("spread")
     worst = additivity(problem, benign(problem), pair[0].key, [])
+    term = ReconstructionTerm(additive=worst < 1e-7, worst=worst, location=True)
     if worst > 1e-7 and (count := bound(problem, pair)):
-        sign = sign_of(problem, benign(problem), pair)
-        return ReconstructionTerm(pair[0], None, None, False, worst, (1.0, 1.0), 1.0, "real", sign, True, bound=count)
-    batch = batch_of(problem, pair, meaning)
-    fields = next((each for reach in REACHES if (each := field(batch, reach)) is not None), None) if batch else None
-    read = None if fields is None or batch is None else reading(batch, scale.key, *fields)
-    known = read if read is not None and not halved(problem, *read) else (None, None)
-    sign = sign_of(problem, benign(problem), pair) if known[0] is None else int(math.copysign(1, known[0].weight))
-    term = ReconstructionTerm(pair[0], known[0], None, worst < 1e-7, worst, (1.0, 1.0), 1.0, "real", sign, True)
-    return replace(term, spread=known[1])
+        return replace(term, sign=sign_of(problem, benign(problem), pair), bound=count)
+    elements = elements_of(problem, pair, meaning)
+    fields = next((each for reach in REACHES if (each := field(elements, reach)) is not None), None) if elements else None
+    read = None if fields is None or elements is None else reading(elements, scale.key, *fields)
+    if read is None or halved(problem, *read):
+        return replace(term, sign=sign_of(problem, benign(problem), pair))
+    return replace(term, match=read[0], sign=int(math.copysign(1, read[0].weight)), spread=read[1])
 
 
 def halved(problem: Problem, match: Match, spread: DecoderScale) -> bool:
@@ -76,12 +64,12 @@ def halved(problem: Problem, match: Match, spread: DecoderScale) -> bool:
     return any(residuals) and not any(sums)
 
 
-def field(batch: Batch, reach: tuple[float, float]) -> tuple[Tensor, Tensor, Tensor] | None:
+def field(elements: Elements, reach: tuple[float, float]) -> tuple[Tensor, Tensor, Tensor] | None:
     """Return scales, and by rows of them the gradients by reconstruction and scale at each residual; None where there are few."""
     s = torch.cat([torch.linspace(*NEAR, CLOSELY), torch.linspace(*reach, WIDELY)]).double()
     e = torch.tensor(RESIDUALS, dtype=torch.float64)
     x = torch.linspace(0.1, 0.9, len(s), dtype=torch.float64)[:, None].expand(-1, len(e))
-    both = slopes_at(batch, x.flatten(), (x + e).flatten(), s[:, None].expand(-1, len(e)).flatten())
+    both = slopes_at(elements, x.flatten(), (x + e).flatten(), s[:, None].expand(-1, len(e)).flatten())
     if both is None:
         return None
     g, h = both.reshape(2, len(s), len(e))
@@ -89,25 +77,22 @@ def field(batch: Batch, reach: tuple[float, float]) -> tuple[Tensor, Tensor, Ten
     return (s[fine], g[fine], h[fine]) if int(fine.sum()) >= CLOSELY + LEAST else None
 
 
-def slopes_at(batch: Batch, x: Tensor, r: Tensor, s: Tensor) -> Tensor | None:
+def slopes_at(elements: Elements, x: Tensor, r: Tensor, s: Tensor) -> Tensor | None:
     """Return the gradients by reconstruction and by scale at some points; None where the loss is no number there."""
-    (recon, data), scale = batch.pair, str(batch.scale)
-    try:
-        finite, grads = laid(batch.problem, batch.base, {recon: r, scale: s, data: x}, [recon, scale], batch.weights)
-    except ReconError:  # of a likelihood of recon's own, that takes no such scales
-        return None
+    recon, scale = elements.recon, elements.scale
+    finite, grads = elements.laid({recon: r, scale: s, elements.target: x}, [recon, scale])
     return torch.stack([grads[recon].flatten(), grads[scale].flatten()]) if finite else None
 
 
 def of_registry(
-    batch: Batch, s: Tensor, g: Tensor, weight: float
+    elements: Elements, s: Tensor, g: Tensor, weight: float
 ) -> tuple[str, Tensor, tuple[tuple[str, float], ...]] | None:  # fmt: skip
     """Return the location-scale family that a field is, its scale at each ``s``, and its other numbers; None where it is none.
 
     At one scale it is a loss of the residual, and ``weight`` says which noise; at the others only the scale is another.
     """
     x, r = domains()["real"]
-    still = slopes_at(batch, x, r, torch.full_like(x, ONE))
+    still = slopes_at(elements, x, r, torch.full_like(x, ONE))
     match = None if still is None else recognise(x, r, still[0])
     if match is None or match.off > MATCH or match.link or match.candidate is None:
         return None
@@ -134,7 +119,7 @@ def of_registry(
     return family, sigma, tuple((key, value) for key, value in likelihood.noise.items() if key != name)
 
 
-def reading(batch: Batch, key: str, s: Tensor, g: Tensor, h: Tensor) -> tuple[Match, DecoderScale] | None:
+def reading(elements: Elements, key: str, s: Tensor, g: Tensor, h: Tensor) -> tuple[Match, DecoderScale] | None:
     """Return what a field over residuals and scales is, and what its scale means; None where it is no density's."""
     e = torch.tensor(RESIDUALS, dtype=torch.float64).expand_as(g)
     basis = torch.stack([torch.ones_like(e), -e * g], dim=2)
@@ -159,7 +144,7 @@ def reading(batch: Batch, key: str, s: Tensor, g: Tensor, h: Tensor) -> tuple[Ma
                 kind = likelihoods.find(family)
                 candidate = Candidate(family, kind, type(kind().loss), ())
             return Match(family, float(weight), worst, candidate), made_of(key, s, sigma, moves)
-    other = of_registry(batch, s, g, float(weight))
+    other = of_registry(elements, s, g, float(weight))
     if other is None:
         return None
     family, sigma, given = other
@@ -170,8 +155,8 @@ def made_of(key: str, s: Tensor, sigma: Tensor, moves: Tensor) -> DecoderScale:
     """Return what a deviation is of an argument: the plainest of the functions that people make positive numbers by."""
     fits = []
     for which in (torch.ones_like(moves), moves):  # a clamp's ends aside, where all of it fits nothing
-        for name, of in QUANTITIES.items():
-            wanted = of(sigma[which])
+        for name, quantity in MEANINGS.items():
+            wanted = quantity.of(sigma[which])
             for link, function in MADE.items():
                 line = torch.stack([function(s[which]), torch.ones_like(wanted)], dim=1)
                 slope, more = torch.linalg.lstsq(line, wanted[:, None])[0].flatten().tolist()

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 Weight: TypeAlias = Callable[[Tensor], float]  # of the first mean, with means of some values
-HALVINGS = 36
+HALVINGS = 35
 SAME = 1e-6
 FREE, DRIVEN, SQUARED, OTHER = "free nats", "a capacity", "a squared capacity", "another function"
 FORMULAS = {FREE: "clamp(KL, min)", DRIVEN: "|KL − C|", SQUARED: "(KL − C)²"}
@@ -103,40 +103,32 @@ def squared(weight: Weight, shape: Sequence[int], slopes: Sequence[tuple[float, 
     if not bool((off <= SAME * weights.abs() + SAME * abs(level)).all()) or level * rise > SAME * rise * rise:
         return None
     B, K = shape[0], int(torch.Size(shape[1:]).numel())
-    whose = (K > 1 and counts(weight, shape, (0, slice(1, None))), B > 1 and counts(weight, shape, (slice(1, None), 0)))
+    whose = counts(weight, shape, 1.0, 3.0)
     times = rise * (B if whose[1] else 1) / (K if whose[0] else 1)
     nats = -level * (B if whose[1] else 1) / (2 * times)
     return Turn(SQUARED, nats if nats > SAME else 0.0, whose, times)
 
 
-def counts(weight: Weight, shape: Sequence[int], others: tuple[int | slice, int | slice]) -> bool:
-    """Whether other means move the weight of the first."""
-    at = torch.full((shape[0], int(torch.Size(shape[1:]).numel())), 1.0, dtype=torch.float64)
-    moved = at.clone()
-    moved[others] = 3.0
-    before, after = (weight(each.reshape(tuple(shape))) for each in (at, moved))
-    return abs(after - before) > SAME * max(abs(before), abs(after))
+def counts(weight: Weight, shape: Sequence[int], size: float, other: float) -> tuple[bool, bool]:
+    """Whether other latents of its sample, and other samples, move the weight of the first mean: from one size to another."""
+    at = torch.full((shape[0], int(torch.Size(shape[1:]).numel())), size, dtype=torch.float64)
+    weights = [weight(at.reshape(tuple(shape)))]
+    for others in ((0, slice(1, None)), (slice(1, None), 0)):
+        moved = at.clone()
+        moved[others] = other
+        weights.append(weight(moved.reshape(tuple(shape))) if moved[others].numel() else weights[0])
+    before, *after = weights
+    latents, samples = (abs(each - before) > SAME * max(abs(before), abs(each)) for each in after)
+    return latents, samples
 
 
 def threshold(weight: Weight, shape: Sequence[int], ends: tuple[float, float]) -> tuple[float, tuple[bool, bool]]:
     """Return at how many nats, and of what, a weight turns between two sizes of all means."""
     low, high = ends
     on = weight(torch.full(tuple(shape), high, dtype=torch.float64))
-
-    def off(at: Tensor) -> bool:
-        return weight(at) * on <= 1e-9 * on * on
-
     for _ in range(HALVINGS):
         middle = (low + high) / 2
-        low, high = (middle, high) if off(torch.full(tuple(shape), middle, dtype=torch.float64)) else (low, middle)
-    B, K = shape[0], int(torch.Size(shape[1:]).numel())
-    large = high * (8 * B * K) ** 0.5
-    turned = []
-    for rest in (False, True):  # the other latents of its sample; the other samples' of the same place
-        at = torch.full((B, K), low / 2, dtype=torch.float64)
-        if rest:
-            at[1:, 0] = large
-        else:
-            at[0, 1:] = large
-        turned.append((B if rest else K) > 1 and not off(at.reshape(tuple(shape))))
-    return high**2 / 2 * (K if turned[0] else 1), (turned[0], turned[1])
+        off = weight(torch.full(tuple(shape), middle, dtype=torch.float64)) * on <= 1e-9 * on * on
+        low, high = (middle, high) if off else (low, middle)
+    whose = counts(weight, shape, low / 2, high * (8 * math.prod(shape)) ** 0.5)
+    return high**2 / 2 * (math.prod(shape[1:]) if whose[0] else 1), whose

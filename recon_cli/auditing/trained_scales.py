@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+import contextlib
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -96,16 +96,17 @@ def judged(problem: Problem, scale_at: Callable[[Problem], TrainedScale | None])
 
     Which it is shows at a batch of its own, where the function takes that.
     """
-    odd = problem.at(sizes=replace(problem.sizes, batch=ODD))
-    try:
-        scale, there = scale_at(odd), odd
-    except Exception:  # of the user's function, which has sizes of its own
+    scale, there = None, problem.at(sizes=replace(problem.sizes, batch=ODD))
+    with contextlib.suppress(Exception):  # of the user's function, which has sizes of its own
+        if (scale := scale_at(there)) is None:
+            return None
+    if scale is None or scale.logs is not None and math.isnan(scale.logs):
         scale, there = scale_at(problem), problem
-    if scale is None or scale.logs is None or scale.logs <= 0:
+    if scale is None or scale.logs is None or not scale.logs > 0:
         return scale
     if not miscounted(scale.logs, (there.sizes.batch, *there.sizes.shape)):
         return replace(scale, logs=1.0)
-    return replace(scale, logs=1.0) if (scale := scale_at(problem)) is not None and scale.named else scale
+    return replace(scale, logs=1.0) if not scale.what and (scale := scale_at(problem)) is not None and scale.named else scale
 
 
 def parameters(problem: Problem) -> Iterator[tuple[str, Tensor, Placed]]:
@@ -114,22 +115,20 @@ def parameters(problem: Problem) -> Iterator[tuple[str, Tensor, Placed]]:
     if isinstance(owner, torch.nn.Module):
         for name, parameter in owner.named_parameters():
             if parameter.requires_grad:
-                yield name, parameter.detach().double(), functools.partial(on_self, name)
+
+                def on_self(there: Problem, value: Tensor, name: str = name) -> Problem:
+                    own: dict[str, Any] = {name: value if value.requires_grad else torch.nn.Parameter(value)}
+                    return there.at(follow={**there.follow, **own}, memo={})
+
+                yield name, parameter.detach().double(), on_self
     if isinstance(code, Replay):
         for number, value in code.trained.items():
-            yield code.names.get(number, "a parameter"), value.detach().double(), functools.partial(in_replay, number)
 
+            def in_replay(there: Problem, value: Tensor, number: int = number) -> Problem:
+                moved: Any = replace(there.reached.code, moved={number: value})
+                return there.at(reached=replace(there.reached, code=moved), memo={})
 
-def on_self(name: str, problem: Problem, value: Tensor) -> Problem:
-    """Return a problem whose object has another value of a parameter."""
-    follow: dict[str, Any] = {**problem.follow, name: value if value.requires_grad else torch.nn.Parameter(value)}
-    return problem.at(follow=follow, memo={})
-
-
-def in_replay(number: int, problem: Problem, value: Tensor) -> Problem:
-    """Return the problem of a cut-out loss with another value of a parameter."""
-    code: Any = replace(problem.reached.code, moved={number: value})  # type: ignore[type-var]
-    return problem.at(reached=replace(problem.reached, code=code), memo={})
+            yield code.names.get(number, "a parameter"), value.detach().double(), in_replay
 
 
 def fits(parameter: Tensor, problem: Problem) -> bool:

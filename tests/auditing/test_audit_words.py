@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from torch.nn import functional as F
 from recon_cli import audit, watch
 from recon_cli.auditing.families import Match, candidates
 from recon_cli.auditing.measurements import Term
-from recon_cli.auditing.measuring import NOTHING
+from recon_cli.auditing.measuring import ReconstructionTerm
 from recon_cli.auditing.mending import summed
 from recon_cli.auditing.scaling import Scaling
 
@@ -388,7 +387,7 @@ def test_every_family_has_a_line_of_torch_that_is_its_loss() -> None:
         rows = [row.softmax(-1) if each.family == "categorical" else row * match.own.get("count", 1.0) for row in rows]
         x = torch.tensor([[0.0, 1, 0, 0, 0], [0, 0, 0, 0, 1]]).double()
         x = x if each.kind().support.holds(x) else 0.2 + x / 2
-        line = summed(Term("y", "t", replace(NOTHING, match=match), Scaling()))
+        line = summed(Term("y", "t", ReconstructionTerm(match), Scaling()))
         one, two = (eval(line, {"torch": torch, "y": row, "t": x}).item() for row in rows)
         wanted = [each.values(x, row, match.numbers).sum().item() for row in rows]
         assert one - two == pytest.approx(wanted[0] - wanted[1], rel=1e-6), line

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ast
 import functools
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
@@ -17,7 +16,7 @@ from recon_cli import registry
 from recon_cli.errors import unknown
 
 if TYPE_CHECKING:
-    from recon_cli.auditing.defects._subject import Finding, Subject
+    from recon_cli.auditing.defects._subject import Findings, Subject
 
 FOLDER = "auditing/defects"
 # no likelihood of independent elements; wrong whatever the weights; wrong somewhere; moves with the sizes; no reason to fail
@@ -29,7 +28,7 @@ class Defect(Protocol):
 
     GRAVITY: str
 
-    def find(self, subject: Subject) -> Iterator[Finding]:
+    def find(self, subject: Subject) -> Findings:
         """Yield what is wrong with one reconstruction, or with what is beside it."""
         raise NotImplementedError
 
@@ -40,14 +39,14 @@ def codes() -> list[str]:
 
 
 @functools.cache
-def load_all() -> tuple[Defect, ...]:
-    """Return every defect."""
-    return tuple(cast(Defect, registry.load(FOLDER, code)) for code in codes())
+def load_all() -> dict[str, Defect]:
+    """Return every defect by its code."""
+    return {code: cast(Defect, registry.load(FOLDER, code)) for code in codes()}
 
 
 def gravity(code: str) -> str:
     """Return how grave a defect is."""
-    return cast(Defect, registry.load(FOLDER, code)).GRAVITY
+    return load_all()[code].GRAVITY
 
 
 def explanation(code: str) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from recon_cli.auditing.checks import REDUCING
 from recon_cli.auditing.formulas import at
@@ -11,12 +12,7 @@ from recon_cli.auditing.latents import Latent
 from recon_cli.auditing.measurements import Measurements, Term
 
 ONE = 1e-6
-SCALES = {
-    "log_variance": "a log variance",
-    "log_std": "a log standard deviation",
-    "std": "a standard deviation",
-    "variance": "a variance",
-}
+Findings: TypeAlias = Iterator[tuple[str, str, str]]  # of one defect: evidence, fix, site
 
 
 def is_one(value: float) -> bool:
@@ -38,12 +34,11 @@ class Finding:
 class Reading:
     """The two readings of one trade-off, and the likelihood at beta = 1."""
 
-    family: str | None
-    tradeoff: float | None
-    sigma: float | None
-    beta: float | None
-    free: bool
-    exact: bool
+    family: str | None = None
+    tradeoff: float | None = None
+    sigma: float | None = None
+    beta: float | None = None
+    exact: bool = False
 
 
 @dataclass(frozen=True)

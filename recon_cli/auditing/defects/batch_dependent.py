@@ -8,15 +8,13 @@ Divide the term that is not, or take the size from the tensor: the finding gives
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from recon_cli.auditing.defects._subject import ONE, Finding, Subject
+from recon_cli.auditing.defects._subject import ONE, Findings, Subject
 from recon_cli.auditing.mending import mended_kl, mended_reconstruction
 
 GRAVITY = "moving"
 
 
-def find(subject: Subject) -> Iterator[Finding]:
+def find(subject: Subject) -> Findings:
     """Yield it where the trade-off moves with B, but where the KL is a sum beside a mean."""
     by, literal, size = subject.term.scaling.batch[0], subject.batch_literal, subject.measured.sizes.batch
     if subject.weighed is None or by is None or abs(by) <= ONE:
@@ -25,20 +23,12 @@ def find(subject: Subject) -> Iterator[Finding]:
     if by > 0 and kl > -ONE and not literal:
         return
     if literal:
-        why, fix = (
-            f"a batch size that is written or configured ({literal:g})",
-            f"Divide by len(x) in place of {literal:g}: {mended_kl(subject)}",
-        )
+        why = f"a batch size that is written or configured ({literal:g})"
+        fix = f"Divide by len(x) in place of {literal:g}: {mended_kl(subject)}"
     elif kl < rec:
-        why, fix = (
-            "the KL alone is divided by the batch size",
-            f"Divide the reconstruction as well: {mended_reconstruction(subject)}",
-        )
+        why = "the KL alone is divided by the batch size"
+        fix = f"Divide the reconstruction as well: {mended_reconstruction(subject)}"
     else:
         why, fix = "the reconstruction alone is divided by the batch size", f"Divide the KL as well: {mended_kl(subject)}"
-    yield Finding(
-        "batch-dependent",
-        f"{why}: at {2 * size} samples the trade-off is {2**by:g} times that at {size}",
-        fix,
-        subject.latent_site if literal or kl >= rec else subject.reconstruction_site,
-    )
+    site = subject.latent_site if literal or kl >= rec else subject.reconstruction_site
+    yield f"{why}: at {2 * size} samples the trade-off is {2**by:g} times that at {size}", fix, site

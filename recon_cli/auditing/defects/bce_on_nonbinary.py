@@ -9,16 +9,14 @@ Make the data 0 or 1, or use the continuous Bernoulli's nll.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from recon_cli.auditing.defects._subject import Finding, Subject
+from recon_cli.auditing.defects._subject import Findings, Subject
 
 GRAVITY = "wrong"
 
 
-def find(subject: Subject) -> Iterator[Finding]:
+def find(subject: Subject) -> Findings:
     """Yield it where --data has values that a Bernoulli does not."""
     outside = subject.measured.outside.get("bernoulli")
     if outside and subject.reading.family == "bernoulli":
         fix = "Make them 0 or 1, or use the continuous Bernoulli's nll."
-        yield Finding("bce-on-nonbinary", outside, fix, subject.reconstruction_site)
+        yield outside, fix, subject.reconstruction_site

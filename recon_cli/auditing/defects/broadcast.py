@@ -8,23 +8,19 @@ Give both the same shape before subtracting, or reduce both to one number a samp
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from recon_cli.auditing.defects._subject import Finding, Subject
+from recon_cli.auditing.defects._subject import Findings, Subject
 from recon_cli.identity.shapes import spell
 
 GRAVITY = "spoiling"
 
 
-def find(subject: Subject) -> Iterator[Finding]:
+def find(subject: Subject) -> Findings:
     """Yield it where a reconstruction meets its target, or a KL, in another shape."""
     measured = subject.measured
     if measured.odd:
         evidence = f"reconstruction and target meet in shapes {measured.odd}, which broadcast"
-        yield Finding(
-            "broadcast", evidence, "Give both the same shape before subtracting.", subject.site(subject.term.recon, of=())
-        )
+        yield evidence, "Give both the same shape before subtracting.", subject.site(subject.term.recon, of=())
     elif measured.added:
         first, second = map(spell, measured.added)
         evidence = f"a reconstruction and a KL of shapes {first} and {second} are added: the smaller counts many times"
-        yield Finding("broadcast", evidence, "Reduce both to one number a sample, [B], before adding.", measured.site)
+        yield evidence, "Reduce both to one number a sample, [B], before adding.", measured.site

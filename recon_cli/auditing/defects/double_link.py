@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 
-from recon_cli.auditing.defects._subject import Finding, Subject
+from recon_cli.auditing.defects._subject import Findings, Subject
 from recon_cli.auditing.formulas import MEANS, bounds, number
 from recon_cli.auditing.links import words_of
 from recon_cli.auditing.mending import summed
@@ -23,7 +22,7 @@ GRAVITY = "wrong"
 WIDTHS = {"softmax": 1.0, "sigmoid": 1.0, "tanh": 2.0}  # by how much logits can differ
 
 
-def find(subject: Subject) -> Iterator[Finding]:
+def find(subject: Subject) -> Findings:
     """Yield it where the mean of what is on a logit or a logarithm is bounded by what that is made of."""
     match, r = subject.term.rec.match, subject.term.recon
     own = match.candidate.link if match is not None and match.candidate is not None else ""
@@ -36,7 +35,7 @@ def find(subject: Subject) -> Iterator[Finding]:
     rec = replace(subject.term.rec, match=replace(match, link=""))
     line = summed(replace(subject.term, rec=rec))
     fix = f"Squash once: {line}" if line else f"Squash once: give the loss {r} itself."
-    yield Finding("double-link", evidence, fix, subject.reconstruction_site)
+    yield evidence, fix, subject.reconstruction_site
 
 
 def shares(subject: Subject, own: str) -> list[str]:

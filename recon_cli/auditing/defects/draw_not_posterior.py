@@ -9,15 +9,13 @@ Write the line that the finding gives; or the KL of what is drawn.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from recon_cli.auditing.defects._subject import Finding, Subject
+from recon_cli.auditing.defects._subject import Findings, Subject
 
 GRAVITY = "wrong"
 
 
-def find(subject: Subject) -> Iterator[Finding]:
+def find(subject: Subject) -> Findings:
     """Yield it where what was recorded of z proves it."""
     wrong = subject.measured.missampled
     if wrong is not None:
-        yield Finding("draw-not-posterior", wrong.evidence, wrong.fix, subject.site(*subject.measured.latents, of=()))
+        yield wrong.evidence, wrong.fix, subject.site(*subject.measured.latents, of=())

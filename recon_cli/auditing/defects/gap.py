@@ -12,21 +12,19 @@ read no noise and no beta off it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
-from recon_cli.auditing.defects._subject import Finding, Subject
+from recon_cli.auditing.defects._subject import Findings, Subject
 
 GRAVITY = "wrong"
 
 
-def find(subject: Subject) -> Iterator[Finding]:
+def find(subject: Subject) -> Findings:
     """Yield it where the sums that were found differ by more than their error."""
     normal = subject.term.rec.normal
     if normal is None or normal.kind != "gap" or subject.unmoved:
         return
     least, most = (spelled(at, subject.term.recon) for at in normal.extremes)
-    yield Finding(
-        "gap",
+    yield (
         f"over {normal.support} e^-loss adds up to {power_of_e(min(normal.logs))} at {least} and to "
         f"{power_of_e(max(normal.logs))} at {most}: what it lacks to a likelihood, c(mu), moves by {normal.range:.6g} nats",
         "Add log of that sum, as it moves with the prediction, or take a likelihood's loss.",

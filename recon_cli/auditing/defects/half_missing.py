@@ -8,15 +8,13 @@ Write 0.5 * (x_hat - x)**2.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from recon_cli.auditing.defects._subject import ONE, Finding, Subject, is_one
+from recon_cli.auditing.defects._subject import ONE, Findings, Subject, is_one
 from recon_cli.auditing.mending import ends
 
 GRAVITY = "noted"
 
 
-def find(subject: Subject) -> Iterator[Finding]:
+def find(subject: Subject) -> Findings:
     """Yield it where a squared error has the plain weight of a sum or a mean."""
     latent, match, scaling, sizes = subject.weighed, subject.term.rec.match, subject.term.scaling, subject.measured.sizes
     tradeoff, w = subject.reading.tradeoff, subject.weight
@@ -30,8 +28,7 @@ def find(subject: Subject) -> Iterator[Finding]:
     if plain or tuned:
         what = "sigma^2 at beta = 1" if subject.term.rec.sign * (latent.weight or 0) > 0 else "the size of beta at sigma = 1"
         recon, target = ends(subject.term)
-        yield Finding(
-            "half-missing",
+        yield (
             f"squared error without its 1/2: {what} is {tradeoff:.6g}{subject.place}, with it {tradeoff * 2:.6g}",
             f"Write its half: 0.5 * ({recon} - {target})**2",
             subject.site(subject.term.recon, of=("mse_loss", "pow")),

@@ -7,15 +7,13 @@ Sum the KL over the latents and average over the batch: the finding gives the li
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from recon_cli.auditing.defects._subject import ONE, Finding, Subject
+from recon_cli.auditing.defects._subject import ONE, Findings, Subject
 from recon_cli.auditing.mending import mended_kl
 
 GRAVITY = "moving"
 
 
-def find(subject: Subject) -> Iterator[Finding]:
+def find(subject: Subject) -> Findings:
     """Yield it where the trade-off falls with K."""
     falls, sizes = subject.term.scaling.latent[0], subject.measured.sizes
     if subject.weighed is None or falls is None or falls >= -ONE:
@@ -24,11 +22,10 @@ def find(subject: Subject) -> Iterator[Finding]:
         evidence = (
             f"the KL is averaged over the {sizes.K} latents, and is their sum: at {2 * sizes.K} it weighs {2**falls:g} times"
         )
-        yield Finding("kl-mean-latents", evidence, f"Sum the KL over the latents: {mended_kl(subject)}", subject.latent_site)
+        yield evidence, f"Sum the KL over the latents: {mended_kl(subject)}", subject.latent_site
         return
     other = f"the reconstruction over {subject.elements[0]}" if subject.averaged else "the reconstruction is not"
-    yield Finding(
-        "kl-mean-latents",
+    yield (
         f"the KL is averaged over the {sizes.K} latents and {other}: with {2 * sizes.K} the trade-off is {2**falls:g} times this",
         f"Sum the KL over the latents: {mended_kl(subject)}",
         subject.latent_site,

@@ -10,9 +10,7 @@ or a variance (Kingma & Welling 2014, appendix B).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from recon_cli.auditing.defects._subject import Finding, Subject, is_one
+from recon_cli.auditing.defects._subject import Findings, Subject, is_one
 from recon_cli.auditing.formulas import number
 from recon_cli.auditing.latents import TURNS
 from recon_cli.auditing.mending import kl
@@ -20,7 +18,7 @@ from recon_cli.auditing.mending import kl
 GRAVITY = "wrong"
 
 
-def find(subject: Subject) -> Iterator[Finding]:
+def find(subject: Subject) -> Findings:
     """Yield it where gradients by means and scales are those of no KL."""
     latent = subject.measured.latent
     if latent is None or latent.unexplained:
@@ -28,8 +26,8 @@ def find(subject: Subject) -> Iterator[Finding]:
     if not latent.wrong:
         if subject.measured.alone and (latent.forms or not is_one(abs(subject.times))):
             what = latent.forms.words if latent.forms else f"it is {number(abs(subject.times))} times the KL"
-            yield Finding("kl-not-kl", what, f"Write the KL: {kl(subject.measured)}", subject.latent_site)
+            yield what, f"Write the KL: {kl(subject.measured)}", subject.latent_site
         return
     dead = " (it never trains)" if latent.dead else ""
     fix = "Add them: reconstruction + KL." if latent.wrong.endswith(TURNS) else f"Write the KL: {kl(subject.measured)}"
-    yield Finding("kl-not-kl", f"{latent.wrong}{dead}", fix, subject.latent_site)
+    yield f"{latent.wrong}{dead}", fix, subject.latent_site

@@ -9,14 +9,13 @@ Turn the KL's sign.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
-from recon_cli.auditing.defects._subject import Finding, Subject
+from recon_cli.auditing.defects._subject import Findings, Subject
 
 GRAVITY = "wrong"
 
 
-def find(subject: Subject) -> Iterator[Finding]:
+def find(subject: Subject) -> Findings:
     """Yield it where the two signs do not go together, and the KL's is the odd one."""
     sign, b = subject.signed
     if not subject.term.rec.additive or subject.unmoved:
@@ -29,4 +28,4 @@ def find(subject: Subject) -> Iterator[Finding]:
         evidence, fix = f"in a log-likelihood the KL is subtracted; its weight is {b:.6g}", "Turn the KL's sign: - KL in an ELBO."
     else:
         return
-    yield Finding("kl-sign", evidence, fix, subject.latent_site)
+    yield evidence, fix, subject.latent_site

@@ -13,14 +13,13 @@ Add the logarithm within the sum over elements, beside the error, or keep the sc
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
-from recon_cli.auditing.defects._subject import Finding, Subject
+from recon_cli.auditing.defects._subject import Findings, Subject
 
 GRAVITY = "wrong"
 
 
-def find(subject: Subject) -> Iterator[Finding]:
+def find(subject: Subject) -> Findings:
     """Yield it for each trained scale whose logarithm is there more or less often than once an element."""
     for scale in subject.term.learned:
         if scale.logs is None or scale.logs == 1:
@@ -42,4 +41,4 @@ def find(subject: Subject) -> Iterator[Finding]:
             f"half of {what} for every sample" if scale.what else "log of the scale for every element, within the sum over them"
         )
         fix = f"Add {every}; or do not train {scale.name}."
-        yield Finding("log-scale-missing", evidence, fix, subject.reconstruction_site)
+        yield evidence, fix, subject.reconstruction_site

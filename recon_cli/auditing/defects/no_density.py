@@ -11,21 +11,18 @@ Take one that grows: |e|, sqrt(e^2 + d^2), or log(1 + e^2/s^2) at a weight above
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from recon_cli.auditing.covariance import SINGULAR
-from recon_cli.auditing.defects._subject import Finding, Subject
+from recon_cli.auditing.defects._subject import Findings, Subject
+from recon_cli.auditing.norms import SINGULAR
 
 GRAVITY = "wrong"
 GROWING = "No noise has this loss: take one that grows, as |e|, or log(1 + e^2/s^2) weighed 1."
 
 
-def find(subject: Subject) -> Iterator[Finding]:
+def find(subject: Subject) -> Findings:
     """Yield it where e^-loss was found to have no sum, or the loss grows too slowly as the data go to infinity."""
-    tails, normal, data = subject.term.density, subject.term.rec.normal, subject.term.target or "x"
+    form, normal, data = subject.term.rec.quadratic, subject.term.rec.normal, subject.term.target or "x"
     if subject.unmoved:
         return
-    form = subject.term.rec.quadratic
     if form is not None and not form.definite:
         least, most = form.ends
         how = "falls without end" if least < -SINGULAR * most else "is the same everywhere"
@@ -34,15 +31,9 @@ def find(subject: Subject) -> Iterator[Finding]:
             f"first of these ways the loss {how}, so e^-loss has no finite integral over {data}"
         )
         fix = "Take a positive definite matrix, the inverse of a covariance: add a little to its diagonal."
-        yield Finding("no-density", evidence, fix, subject.reconstruction_site)
-        return
-    if normal is not None and normal.kind == "no-density":
+        yield evidence, fix, subject.reconstruction_site
+    elif normal is not None and normal.kind == "no-density":
         evidence = f"{normal.why.replace('as x ', f'as {data} ')}: e^-loss has no finite integral over {normal.support}"
-        yield Finding("no-density", evidence, GROWING, subject.reconstruction_site)
-        return
-    for word, growth in tails.growths.items() if tails is not None else ():
-        if -1e-6 <= growth <= 1 + 1e-6:
-            how = "stays bounded" if abs(growth) < 1e-6 else "grows no faster than a logarithm"
-            evidence = f"as {data} goes to {word} infinity the loss of an element {how}: e^-loss has no finite integral over x"
-            yield Finding("no-density", evidence, GROWING, subject.reconstruction_site)
-            return
+        yield evidence, GROWING, subject.reconstruction_site
+    elif subject.term.density:
+        yield f"{subject.term.density}: e^-loss has no finite integral over x", GROWING, subject.reconstruction_site

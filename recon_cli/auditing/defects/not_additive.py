@@ -10,15 +10,13 @@ and so does a full covariance: these are recognised as what they are.)
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from recon_cli.auditing.defects._subject import Finding, Subject
+from recon_cli.auditing.defects._subject import Findings, Subject
 from recon_cli.auditing.mending import names
 
 GRAVITY = "no-likelihood"
 
 
-def find(subject: Subject) -> Iterator[Finding]:
+def find(subject: Subject) -> Findings:
     """Yield it where moving some elements changes the gradients of others."""
     rec = subject.term.rec
     if rec.additive or rec.quadratic or subject.unmoved or (rec.bound and not subject.term.favour):
@@ -29,10 +27,9 @@ def find(subject: Subject) -> Iterator[Finding]:
             f"it is the norm of {rec.norm.of}: the pull on an element is its residual over that norm, which all of them share"
         )
         fix = f"Sum over the elements: 0.5 * ({recon} - {target}).square().sum(), or ({recon} - {target}).abs().sum()"
-        yield Finding("not-additive", evidence, fix, subject.reconstruction_site)
+        yield evidence, fix, subject.reconstruction_site
         return
-    yield Finding(
-        "not-additive",
+    yield (
         f"moving half of the elements changes the gradients of the others by {rec.worst:.3g} of the largest{subject.term.favour}",
         "No noise of independent elements has this loss: use it beside a likelihood, not in place of one.",
         subject.reconstruction_site,

@@ -10,16 +10,15 @@ Sum over the elements of a sample and average over the batch: the finding gives 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
-from recon_cli.auditing.defects._subject import ONE, Finding, Subject, is_one
+from recon_cli.auditing.defects._subject import ONE, Findings, Subject, is_one
 from recon_cli.auditing.formulas import number, summed
 from recon_cli.auditing.mending import mended_reconstruction
 
 GRAVITY = "moving"
 
 
-def find(subject: Subject) -> Iterator[Finding]:
+def find(subject: Subject) -> Findings:
     """Yield it where the trade-off grows with D because the reconstruction's weight falls."""
     grows, latent, sizes = subject.term.scaling.dim[0], subject.weighed, subject.measured.sizes
     if latent is None or subject.measured.broadcast or subject.term.scaling.literal is not None:
@@ -27,8 +26,7 @@ def find(subject: Subject) -> Iterator[Finding]:
     if grows is None or grows <= ONE or not subject.averaged:
         return
     other = f"the KL over the {sizes.K} latents" if (subject.term.scaling.latent[2] or 0.0) < -ONE else "the KL is not"
-    yield Finding(
-        "recon-mean",
+    yield (
         f"the reconstruction is averaged over {subject.elements[0]} and {other}: {beside_sums(subject)}{subject.place}",
         f"Sum over a sample's elements: {mended_reconstruction(subject)}",
         subject.reconstruction_site,

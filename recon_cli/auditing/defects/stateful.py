@@ -7,16 +7,14 @@ Count steps where the training loop does, and pass the weight in.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from recon_cli.auditing.defects._subject import Finding, Subject
+from recon_cli.auditing.defects._subject import Findings, Subject
 
 GRAVITY = "noted"
 
 
-def find(subject: Subject) -> Iterator[Finding]:
+def find(subject: Subject) -> Findings:
     """Yield it where two calls in a row differ and two seeds do not."""
     if subject.measured.stateful is not None:
         once, again = subject.measured.stateful
         fix = "Count steps where the training loop does."
-        yield Finding("stateful", f"called twice, it returns {once:.6g}, then {again:.6g}", fix, subject.measured.site)
+        yield f"called twice, it returns {once:.6g}, then {again:.6g}", fix, subject.measured.site

@@ -8,21 +8,16 @@ Write the KL in closed form, or draw outside the loss.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from recon_cli.auditing.defects._subject import Finding, Subject
+from recon_cli.auditing.defects._subject import Findings, Subject
 
 GRAVITY = "noted"
 
 
-def find(subject: Subject) -> Iterator[Finding]:
+def find(subject: Subject) -> Findings:
     """Yield it where two seeds give two numbers."""
     measured = subject.measured
     if measured.stochastic is not None:
         once, other = measured.stochastic
-        closed, outside = (
-            "A closed form of the KL has the same mean and no noise.",
-            "Draw outside the loss, or write the KL in closed form.",
-        )
-        evidence = f"at two seeds it returns {once:.6g} and {other:.6g}"
-        yield Finding("stochastic", evidence, closed if measured.averaged else outside, measured.site)
+        closed = "A closed form of the KL has the same mean and no noise."
+        fix = closed if measured.averaged else "Draw outside the loss, or write the KL in closed form."
+        yield f"at two seeds it returns {once:.6g} and {other:.6g}", fix, measured.site

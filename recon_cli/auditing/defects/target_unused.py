@@ -8,15 +8,13 @@ Compare element with element: the finding says where the pull goes instead.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from recon_cli.auditing.defects._subject import Finding, Subject
+from recon_cli.auditing.defects._subject import Findings, Subject
 
 GRAVITY = "wrong"
 
 
-def find(subject: Subject) -> Iterator[Finding]:
+def find(subject: Subject) -> Findings:
     """Yield it where the target pulls at no reconstruction, at others than its own, or elsewhere than where it is."""
     astray = subject.term.astray
     if astray is not None:
-        yield Finding("target-unused", astray.evidence, astray.fix, subject.site(subject.term.recon, of=()))
+        yield astray.evidence, astray.fix, subject.site(subject.term.recon, of=())

@@ -9,20 +9,17 @@ that of a likelihood, and it is read as that.)
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from recon_cli.auditing.defects._subject import Finding, Subject
+from recon_cli.auditing.defects._subject import Findings, Subject
 
 GRAVITY = "wrong"
 
 
-def find(subject: Subject) -> Iterator[Finding]:
+def find(subject: Subject) -> Findings:
     """Yield it for each argument whose gradient and differences disagree, but where each batch chooses its noise."""
     chosen = {term.recon for term in subject.measured.terms if term.best is not None}
     for key, measured, claimed in () if subject.term.rec.bound and not subject.term.favour else subject.measured.differences:
         if key not in chosen:
-            yield Finding(
-                "value-gradient-mismatch",
+            yield (
                 f"by {key} the value changes by {measured:.6g} for a step along which autograd says {claimed:.6g}",
                 "Look for .detach(), .data, .item() or no_grad() on the way from there to the loss.",
                 subject.site(key, of=("detach", "_local_scalar_dense")),

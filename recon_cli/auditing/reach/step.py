@@ -14,10 +14,9 @@ from torch import Tensor
 from recon_cli import likelihoods
 from recon_cli.auditing.calling import Layout, Problem, Sizes
 from recon_cli.auditing.divergence import Latent
-from recon_cli.auditing.fields import POINTS
 from recon_cli.auditing.measurements import Measurements, measure
 from recon_cli.auditing.measuring import is_wide
-from recon_cli.auditing.probes import generator
+from recon_cli.auditing.probes import POINTS, generator
 from recon_cli.auditing.reach.call_plans import CallPlan, Slot
 from recon_cli.auditing.reach.callables import Reached
 from recon_cli.auditing.reach.cutting import Cut, made_of, varied
