@@ -14,9 +14,9 @@ from pathlib import Path
 
 from recon_cli.auditing.limiting import OURS, InterruptedLoss, OutOfTime, limited
 from recon_cli.auditing.reach.losses import DerivedLoss, Finished, Watching
-from recon_cli.auditing.reach.uncompiled import optimizers_without_compiler
 from recon_cli.auditing.restoring import Library, folder
 from recon_cli.errors import ReconError
+from recon_cli.runtime.optimizers import optimizers_without_compiler
 
 OTHERS = {"tensorflow": "TensorFlow", "jax": "JAX", "mlx": "MLX", "paddle": "PaddlePaddle"}
 
