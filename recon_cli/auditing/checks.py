@@ -20,6 +20,7 @@ from recon_cli.auditing.probes import benign, gradients, uniform, value_at
 from recon_cli.auditing.reach.asking import content_of
 from recon_cli.auditing.reach.recording import TORCH, Operation, Recorder, operations, shortened
 from recon_cli.auditing.reach.roles import BoundNumber, Pair
+from recon_cli.auditing.restoring import folder
 from recon_cli.identity.regions import Interval
 
 Shapes: TypeAlias = tuple[tuple[int, ...], tuple[int, ...]]
@@ -251,4 +252,4 @@ def defined_at(code: object, files: Mapping[str, str]) -> str:
         or (plain.co_filename not in files and not Path(plain.co_filename).exists())
     ):
         return ""
-    return f"{files.get(plain.co_filename) or shortened(plain.co_filename)}:{plain.co_firstlineno}"
+    return f"{files.get(plain.co_filename) or shortened(plain.co_filename, folder())}:{plain.co_firstlineno}"

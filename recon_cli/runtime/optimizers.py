@@ -19,7 +19,8 @@ def optimizers() -> dict[str, type[torch.optim.Optimizer]]:
     """Return torch's optimizers by name in lower case: those that train any dense parameter from one gradient."""
     import torch
 
-    return {each.lower(): kind for each, kind in vars(torch.optim).items() if inspect.isclass(kind) and each.lower() not in UNFIT}
+    known: dict[str, Any] = vars(torch.optim)
+    return {each.lower(): kind for each, kind in known.items() if isinstance(kind, type) and each.lower() not in UNFIT}
 
 
 def plain_methods(kind: type[torch.optim.Optimizer]) -> dict[str, Callable[..., Any]]:
@@ -53,7 +54,8 @@ def optimizers_without_compiler() -> Iterator[None]:
     """
     import torch
 
-    kinds = {each for each in vars(torch.optim).values() if inspect.isclass(each)} if "torch._dynamo" not in sys.modules else ()
+    known: list[Any] = [*vars(torch.optim).values()] if "torch._dynamo" not in sys.modules else []
+    kinds = {each for each in known if isinstance(each, type)}
     spared = [(kind, name, each) for kind in kinds for name, each in plain_methods(kind).items() if name in vars(kind)]
     before = [vars(kind)[name] for kind, name, _ in spared]
     for change in spared:

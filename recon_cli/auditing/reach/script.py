@@ -14,11 +14,10 @@ from pathlib import Path
 
 from recon_cli.auditing.limiting import OURS, InterruptedLoss, OutOfTime, limited
 from recon_cli.auditing.reach.losses import DerivedLoss, Finished, Watching
+from recon_cli.auditing.reach.patterns import OTHERS
 from recon_cli.auditing.restoring import Library, folder
 from recon_cli.errors import ReconError
 from recon_cli.runtime.optimizers import optimizers_without_compiler
-
-OTHERS = {"tensorflow": "TensorFlow", "jax": "JAX", "mlx": "MLX", "paddle": "PaddlePaddle"}
 
 
 def run(words: Sequence[str], iteration: int = 1, timeout: float | None = None) -> list[DerivedLoss]:
