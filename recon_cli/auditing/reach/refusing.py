@@ -10,7 +10,7 @@ from pathlib import Path
 from recon_cli.auditing.reach.callables import Reached
 from recon_cli.auditing.reach.extracting import Definition, needed_by, own_nodes
 from recon_cli.auditing.reach.objects import source
-from recon_cli.auditing.reach.patterns import OTHERS, imports, step_of
+from recon_cli.auditing.reach.patterns import OTHERS, called, imports, step_of
 from recon_cli.auditing.reach.scan import SourceFile
 from recon_cli.auditing.reach.source_files import is_file, tree_of
 from recon_cli.errors import ReconError
@@ -96,15 +96,19 @@ def no_function(word: str) -> ReconError:
     path = Path(word)
     if path.suffix not in (".py", ".ipynb") or not path.is_file():
         return ReconError(f"{word!r} names no function.", usage)
-    file = SourceFile(word, tree_of(path)[0])
+    tree = tree_of(path)[0]
+    file = SourceFile(word, tree)
     places = [place for place in file.places if file.is_whole(place) and not place.outer and place.short[0] != "_"]
     names = [place.name for place in places if not trains(None, place.node)]
     if names:
         more = f" and {len(names) - 8} more" * (len(names) > 8)
         return ReconError(f"Which function of {word}?", f"It has {', '.join(f'{word}:{name}' for name in names[:8])}{more}.")
-    for site in file.sites():
+    for step in [node for node in ast.walk(tree) if isinstance(node, ast.Call) and called(node) == "backward"]:
+        loss = ast.unparse(step.func.value) if isinstance(step.func, ast.Attribute) else ""
+        lines = [n.lineno for n in ast.walk(tree) if isinstance(n, ast.Assign) and ast.unparse(n.targets[0]) == loss]
         return ReconError(
-            f"{word} has no function: its loss {site.why} (line {site.line}).",
+            f"{word} has no function: its loss, {loss}, is computed inline at line{'s' * (len(lines) > 1)} "
+            f"{', '.join(map(str, lines or [step.lineno]))}.",
             f"Put that in a function that takes its tensors, def loss(recon, x, mu, logvar), and audit {word}:loss.",
         )
     return ReconError(f"{word!r} names no function, and has none that takes tensors.", usage)

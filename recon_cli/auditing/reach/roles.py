@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from recon_cli.auditing.limiting import Lacking
-from recon_cli.auditing.reach.asking import SKIPPED, around, asked, handed_on, keys_of, parameters_of, read, wanted
+from recon_cli.auditing.reach.asking import SKIPPED, around, asked, filled, handed_on, keys_of, parameters_of
 from recon_cli.auditing.reach.call_plans import OBJECT, BoundNumber, CallPlan, DecoderOutputs, Pair, Slot, Stacked, substitute
 from recon_cli.auditing.reach.callables import Reached
 from recon_cli.auditing.reach.expressions import Expression, resolved
@@ -51,31 +51,16 @@ def plan(reached: Reached, bind: Mapping[str, object], order: str | None) -> Cal
     keys |= dict.fromkeys(handed_on(reached.tree, parameters, bind), True)
     call.trace = trace = asked(call, reached, parameters, bind, words, keys, call.given)
     missing: list[str] = []
-    index, several = 0, any(p.kind is p.VAR_POSITIONAL for p in parameters)
-    for parameter in parameters:
-        name = parameter.name
-        if parameter.kind is parameter.VAR_POSITIONAL:
-            parts = [trace.nodes[key] for key in trace.nodes if re.fullmatch(rf"{name}\[\d+\]", key)]
-            count = len(words) - index if words else max((i + 1 for i, part in enumerate(parts) if part.touched), default=0)
-            for i, part in enumerate(parts[:count]):
-                call.arguments.append(shaped(part, call, words[index + i] if words else None, missing))
-            index += count
-            continue
-        if parameter.kind is parameter.VAR_KEYWORD:
-            call.keywords |= {key: value_of(key, None, call, reached, bind, missing) for key in read(keys, bind)}
-            continue
-        word = words[index] if words[index:] else None
-        index += 1
-        if name not in bind and parameter.default is not parameter.empty:
-            if word in SKIPPED:
-                break
-            if word is None and not wanted(parameter, reached.tree):
-                continue
-        value = value_of(name, word, call, reached, bind, missing)
-        if parameter.kind is parameter.KEYWORD_ONLY or len(call.arguments) < index - 1 and not several:
-            call.keywords[name] = value
-        else:
-            call.arguments.append(value)
+
+    def value(name: str, word: str | None) -> object:
+        return value_of(name, word, call, reached, bind, missing)
+
+    def several(name: str, own: list[str]) -> list[object]:
+        parts = [trace.nodes[key] for key in trace.nodes if re.fullmatch(rf"{name}\[\d+\]", key)]
+        count = len(own) if words else max((i + 1 for i, part in enumerate(parts) if part.touched), default=0)
+        return [shaped(part, call, own[i] if own else None, missing) for i, part in enumerate(parts[:count])]
+
+    call.arguments, call.keywords, index = filled(parameters, bind, words, keys, reached.tree, value, several)
     if words[index:]:
         raise ReconError(f"--args names {len(words)} roles, and {reached.spelled} takes {index} arguments.", "Name one for each.")
     if made(trace.result):
