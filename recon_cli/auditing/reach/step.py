@@ -140,7 +140,7 @@ def respelled(code: str, said: Mapping[str, str]) -> str:
 
 def beside(step: LiveStep, parts: Parts, measured: Measurements) -> Beside:
     """Return the step's own data as its reconstructions have to do with them: those elements that are not masked."""
-    grads, outside = step.gradients({}), {}
+    grads, outside = step.before, {}
     for pair, term in zip(parts.pairs, measured.terms, strict=True):
         x, grad = step.values[pair.target], grads[pair.output]
         family = term.rec.match.family if term.rec.match is not None else ""
