@@ -65,7 +65,13 @@ def growth(
         return Scaling(), []
     made = [{op.made for op, _ in ways[n]} for n in ways]
     both = made[0] & set().union(*made[1:])
-    by_batch = batch_powers(step, [*ways], batch)
+    rows = {shape[0] for shape in map(loss.shapes.get, loss.leaves) if shape and shape[0] % batch == 0}
+
+    def samples(number: int) -> int | None:
+        shape = () if number in loss.parameters else loss.shapes[number]
+        return 0 if shape[:1] and shape[0] in rows else 1 if shape[1:2] == (batch,) else None
+
+    by_batch = powers(step, [*ways], batch, samples)
     by_own = element_powers(step, [output], [*means, *scales]) | element_powers(step, means, [output])
     terms = [Sized(output, batch, elements, "elements of a sample")] + [Sized(n, batch, latents, "latents") for n in means]
     rec, *kls = [divided(loss, t, ways[t.output], both, Divided(by_batch[t.output], by_own[t.output])) for t in terms]
@@ -225,19 +231,6 @@ def overall(loss: Cut, steps: Sequence[tuple[Recorded, int]], both: set[tuple[in
     return [f"all of the loss is multiplied by {abs(factor):.6g}{size}: that scales the gradients and no trade-off"]
 
 
-def batch_powers(step: LiveStep, outputs: Collection[int], batch: int) -> dict[int, float | None]:
-    """Return d log gradient / d log B for some outputs, from half of the batch; None where that cannot be replayed."""
-    rows = {step.cut.shapes[n][0] for n in step.cut.leaves if step.cut.shapes[n] and step.cut.shapes[n][0] % batch == 0}
-
-    def axis(number: int) -> int | None:
-        shape = step.cut.shapes[number]
-        if number in step.cut.parameters or not shape:
-            return None
-        return 0 if shape[0] in rows else 1 if len(shape) > 1 and shape[1] == batch else None
-
-    return powers(step, outputs, batch, axis)
-
-
 def element_powers(step: LiveStep, outputs: Sequence[int], others: Collection[int]) -> dict[int, float | None]:
     """Return d log gradient / d log of a sample's size for outputs of one shape, from half of each axis, which agree.
 
@@ -263,9 +256,6 @@ def element_powers(step: LiveStep, outputs: Sequence[int], others: Collection[in
 def powers(step: LiveStep, outputs: Collection[int], size: int, axis: AxisOf) -> dict[int, float | None]:
     """Return d log gradient / d log size for outputs, from half of an axis; None where the gradients are no one multiple."""
     loss, fixed = step.cut, {n: step.values[n] for n in step.cut.noise}
-    nothing: dict[int, float | None] = dict.fromkeys(outputs)
-    if size < 2:
-        return nothing
 
     def part(number: int, tensor: Tensor) -> Tensor:
         at = axis(number)
@@ -277,19 +267,16 @@ def powers(step: LiveStep, outputs: Collection[int], size: int, axis: AxisOf) ->
         whole = step.gradients(fixed)
         less = LiveStep(replace(loss, path=path), smaller).gradients({n: smaller[n] for n in fixed})
     except Exception:  # its shapes are written otherwise
-        return nothing
-    return {n: power_of(part(n, whole[n]), less[n], size) for n in outputs}
+        return dict.fromkeys(outputs)
 
+    def power_of(here: Tensor, there: Tensor) -> float | None:
+        factor = ((there * here).sum() / (here * here).sum()).item() if here.shape == there.shape and bool(here.any()) else 0.0
+        if factor <= 0 or bool((there - factor * here).abs().max() > 1e-7 * there.abs().max()):
+            return None
+        exponent = power(factor, 1.0, (size // 2) / size)
+        return exponent if exponent is not None and exponent == round(exponent) else None
 
-def power_of(whole: Tensor, less: Tensor, size: int) -> float | None:
-    """Return the power by which one gradient is a multiple of another, of half the size; None where it is no clear one."""
-    if whole.shape != less.shape or not bool(whole.any()):
-        return None
-    factor = ((less * whole).sum() / (whole * whole).sum()).item()
-    if bool((less - factor * whole).abs().max() > 1e-7 * less.abs().max()) or factor <= 0:
-        return None
-    exponent = power(factor, 1.0, (size // 2) / size)
-    return exponent if exponent is not None and exponent == round(exponent) else None
+    return {n: power_of(part(n, whole[n]), less[n]) for n in outputs}
 
 
 def resized(operation: Recorded, loss: Cut, size: int) -> Recorded:
@@ -306,20 +293,8 @@ def resized(operation: Recorded, loss: Cut, size: int) -> Recorded:
                 continue
         raise ValueError("no shape goes with it")
 
-    return replace(operation, function=NamedCall(operation.function, call))
-
-
-class NamedCall:
-    """A function under the name of an operation of torch."""
-
-    def __init__(self, operation: Any, call: Callable[..., Any]) -> None:
-        self.operation, self.call = operation, call
-
-    def __str__(self) -> str:
-        return str(self.operation)
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.call(*args, **kwargs)
+    call.__dict__["operation"] = operation.function  # whose name it has
+    return replace(operation, function=call)
 
 
 def smaller(shape: tuple[int, ...], size: int) -> list[tuple[int, ...]]:
