@@ -87,23 +87,14 @@ def growth(
     return scaling, [*dict.fromkeys(words), *overall(loss, ways[output], both, batch)]
 
 
-def way(loss: Cut, output: int) -> list[tuple[Recorded, int]]:
-    """Return the operations from an output to the loss, each with what it takes in on the way."""
-    steps, reached = [], {output}
+def way(loss: Cut, output: int, without: int | None = None) -> list[tuple[Recorded, int]]:
+    """Return the operations from an output to the loss, each with what it takes in on the way; none that leads over a tensor."""
+    steps, reached = [], {output} - {without}
     for operation in loss.path:
         if taken := reached.intersection(operation.inputs):
-            reached.update(operation.made)
+            reached.update(made for made in operation.made if made != without)
             steps += [(operation, number) for number in sorted(taken)]
     return steps if loss.loss in reached else []
-
-
-def is_passed(loss: Cut, output: int, number: int) -> bool:
-    """Whether every way from an output to the loss leads over a tensor."""
-    reached = {output} - {number}
-    for operation in loss.path:
-        if reached.intersection(operation.inputs):
-            reached.update(made for made in operation.made if made != number)
-    return loss.loss not in reached
 
 
 def divided(
@@ -119,7 +110,7 @@ def divided(
         sizes = averaged(taker, loss.shapes[number], term.batch)
         own = taker.made not in both and taker.name in SCALES
         literals += [(taker, number)] if own or "alpha" in taker.keywords else []
-        if sizes and not is_passed(loss, term.output, number):
+        if sizes and way(loss, term.output, number):
             read.by(None, None)
         for size, of_batch in sizes:
             read.by(batch=of_batch and size > 1)
@@ -127,7 +118,7 @@ def divided(
     read.by(own=1 if share == term.own > 1 else 0 if share == 1 else None)
     result = Divided(read.batch if measured.batch is None else measured.batch, read.own if measured.own is None else measured.own)
     for taker, number in literals:
-        if is_passed(loss, term.output, number):
+        if not way(loss, term.output, number):
             literal(result, loss, taker, number, term, share)
             continue
         literal(part := Divided(), loss, taker, number, term, share)
@@ -166,21 +157,16 @@ def literal(result: Divided, loss: Cut, taker: Recorded, number: int, term: Size
     ``share`` is how many of a sample's elements an average is taken over beside.
     """
     batch, own, what = term.batch, term.own, term.what
-    if len(taker.arguments) < 2:
-        return
+    others = [part for part in taker.arguments[:2] if getattr(part, "number", None) != number]
     if "alpha" in taker.keywords:  # of what is added
         others = [taker.keywords["alpha"]] if getattr(taker.arguments[1], "number", None) == number else []
-    else:
-        others = [part for part in taker.arguments[:2] if getattr(part, "number", None) != number]
-    if len(others) != 1 or others[0] is None:
+    if len(taker.arguments) < 2 or len(others) != 1:
         return
-    other = others[0]
-    if hasattr(other, "number"):
-        if other.number not in loss.constants or loss.values[other.number].numel() != 1:
-            return
-        value, of_data = float(loss.values[other.number]), True
-    elif isinstance(other, (int, float)) and other:
-        value, of_data = abs(float(other)), False
+    other = getattr(others[0], "number", None)
+    if of_data := other in loss.constants and loss.values[other].numel() == 1:
+        value = float(loss.values[other])
+    elif isinstance(others[0], (int, float)) and others[0]:
+        value = abs(float(others[0]))
     else:
         return
     divides = taker.name.startswith("div")
