@@ -7,7 +7,7 @@ import inspect
 import types
 from pathlib import Path
 
-from recon_cli.auditing.reach.callables import Reached
+from recon_cli.auditing.reach.callables import Reached, parameters_of
 from recon_cli.auditing.reach.extracting import Definition, needed_by, own_nodes
 from recon_cli.auditing.reach.objects import source
 from recon_cli.auditing.reach.patterns import OTHERS, called, imports, step_of
@@ -40,10 +40,7 @@ def check_runnable(reached: Reached) -> None:
         root = (getattr(module, "__name__", "") if isinstance(module, types.ModuleType) else "").partition(".")[0]
         if root in OTHERS and not jax_bridge.is_bridged(reached.code):
             raise other_library(reached.spelled, root, f"it reads {name}")
-    try:
-        parameters = [*inspect.signature(reached.code).parameters.values()][reached.bound :]
-    except (TypeError, ValueError):
-        return
+    parameters = [*parameters_of(reached.code).values()][reached.bound :]
     alone = not any(p.default is p.empty or p.kind is p.VAR_POSITIONAL for p in parameters)
     if tree is None or not (trains(code, tree) or alone and works(tree)):
         return

@@ -6,15 +6,12 @@ import ast
 import inspect
 import linecache
 from collections.abc import Iterator
-from typing import TypeVar
 
 from recon_cli.auditing.reach.callables import Reached
 from recon_cli.auditing.reach.extracting import Definition, is_main, own_nodes
 from recon_cli.auditing.reach.patterns import called
 from recon_cli.auditing.reach.source_files import parsed
 from recon_cli.errors import ReconError
-
-Value = TypeVar("Value")
 
 
 def total_in_file(reached: Reached) -> tuple[str, int] | None:
@@ -40,7 +37,8 @@ def sums_of(scope: ast.AST, function: str, known: dict[str, float]) -> Iterator[
     What is set by a line that is no such expression, or under a condition, is known no longer.
     """
     parts: dict[str, ast.expr] = {}
-    known = without(known, {node.arg for node in ast.walk(scope) if isinstance(node, ast.arg)})
+    arguments = {node.arg for node in ast.walk(scope) if isinstance(node, ast.arg)}
+    known = {name: value for name, value in known.items() if name not in arguments}
     unsure: set[str] = set()
     for line in own_nodes(scope):
         if not isinstance(line, ast.stmt):
@@ -48,11 +46,10 @@ def sums_of(scope: ast.AST, function: str, known: dict[str, float]) -> Iterator[
         new: dict[str, ast.expr | None] = {}
         match line:
             case ast.Assign(targets=[ast.Tuple(elts=names)], value=value) if called(value) == function:
-                new = {name.id: part(i) for i, name in enumerate(names) if isinstance(name, ast.Name)}
-            case ast.Assign(targets=[ast.Name(id=name)], value=value) if called(value) == function:
-                new = {name: ast.Name("r", ast.Load())}
+                parted = {name.id: f"r[{i}]" for i, name in enumerate(names) if isinstance(name, ast.Name)}
+                new = {name: ast.parse(text, mode="eval").body for name, text in parted.items()}
             case ast.Assign(targets=[ast.Name(id=name)], value=value):
-                new = {name: Spelled(parts, known).of(value)}
+                new = {name: ast.Name("r", ast.Load()) if called(value) == function else Spelled(parts, known).of(value)}
             case ast.AugAssign(target=ast.Name(id=name), op=op, value=value) if name in parts:
                 new = {name: Spelled(parts, known).of(ast.BinOp(parts[name], op, value))}
             case ast.If() if not is_main(line):
@@ -63,26 +60,16 @@ def sums_of(scope: ast.AST, function: str, known: dict[str, float]) -> Iterator[
                 total = Spelled(parts, known).of(value)
                 if isinstance(total, ast.BinOp):
                     yield ast.unparse(total), line.lineno
-        own = line.target if isinstance(line, (ast.For, ast.AsyncFor)) else line
         inside = isinstance(line, (ast.While, ast.With, ast.AsyncWith, ast.Try)) or (isinstance(line, ast.If) and is_main(line))
-        set_here = set[str]() if inside else stored(own)
-        known = without(known, set_here)
-        parts = without(parts, set_here) | {key: value for key, value in new.items() if value is not None and key not in unsure}
+        set_here = set[str]() if inside else stored(line.target if isinstance(line, (ast.For, ast.AsyncFor)) else line)
+        known = {name: value for name, value in known.items() if name not in set_here}
+        kept = {name: value for name, value in parts.items() if name not in set_here}
+        parts = kept | {name: value for name, value in new.items() if value is not None and name not in unsure}
 
 
 def stored(node: ast.AST) -> set[str]:
     """Return the names that a line sets."""
     return {each.id for each in ast.walk(node) if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store)}
-
-
-def without(values: dict[str, Value], names: set[str]) -> dict[str, Value]:
-    """Return values but for those of some names."""
-    return {key: value for key, value in values.items() if key not in names}
-
-
-def part(i: int) -> ast.expr:
-    """Return the expression for one part."""
-    return ast.parse(f"r[{i}]", mode="eval").body
 
 
 class Spelled(ast.NodeTransformer):
