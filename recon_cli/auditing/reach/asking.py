@@ -16,7 +16,7 @@ from typing import Any
 from recon_cli.auditing.reach.call_plans import CallPlan, Slot
 from recon_cli.auditing.reach.callables import Reached, with_names
 from recon_cli.auditing.reach.defining import Absence
-from recon_cli.auditing.reach.expressions import Expression
+from recon_cli.auditing.reach.expressions import Expression, names_read
 from recon_cli.auditing.reach.tracing import Trace, traced
 from recon_cli.auditing.reach.vocabulary import DATA, FLAGS, LATENT, RECORDS, meaning_of, role_of
 from recon_cli.errors import ReconError
@@ -186,9 +186,7 @@ def around(call: CallPlan, reached: Reached, tree: ast.AST, bind: Mapping[str, o
         name for name, cell in cells.items() if isinstance(content_of(cell), (int, float, str)) or callable(content_of(cell))
     }
     scope = {**getattr(code, "__globals__", {}), **getattr(reached.code, "__globals__", {})}
-    assigned = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
-    arguments = {a.arg for a in ast.walk(tree) if isinstance(a, ast.arg)}
-    for name in sorted({n.id for n in ast.walk(tree) if isinstance(n, ast.Name)} - assigned - arguments - {*dir(builtins)}):
+    for name in sorted(names_read(ast.unparse(tree)) - {*dir(builtins)}):
         around_it, role = name in free or (name not in scope and name not in cells), role_of(name)
         if around_it and name not in bind and role in ("mu", "scale", "recon", "target", "kl") and role not in have:
             call.free[name] = Slot(name, role, f"by its name, {name}, read from around the function", meaning_of(name))

@@ -254,9 +254,7 @@ def mentioned(tree: ast.AST | None, name: str) -> bool:
 
 def leaf(name: str, word: str | None, key: str) -> object:
     """Return a slot by what was told, or by its name."""
-    if not word and name and set(name) <= {"_"}:
-        return None
-    if word in ("-", "_", ""):
+    if word in SKIPPED or (not word and name and set(name) <= {"_"}):
         return None
     if word:
         return Slot(

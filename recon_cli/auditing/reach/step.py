@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Mapping
@@ -95,7 +96,7 @@ def posterior(derived: DerivedLoss, parts: Parts, latent: Latent | None) -> dict
     if derived.drawing is None or latent is None or not latent.weight:
         return {}
     outputs, names = [pair.output for pair in parts.pairs], derived.names
-    for mean, scale in zip(parts.means, parts.scales or [None] * len(parts.means), strict=True):
+    for mean, scale in itertools.zip_longest(parts.means, parts.scales):
         named = names.get(mean, "mu"), names.get(scale, "scale") if scale is not None else ""
         wrong = missampled(derived.drawing, outputs, mean, scale, latent, named)
         if wrong is not None and scale is None:
