@@ -64,11 +64,8 @@ def plan(reached: Reached, bind: Mapping[str, object], order: str | None) -> Cal
     if words[index:]:
         raise ReconError(f"--args names {len(words)} roles, and {reached.spelled} takes {index} arguments.", "Name one for each.")
     if made(trace.result):
-        missing = [
-            p.name
-            for p in parameters
-            if p.name not in bind and p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
-        ]
+        alone = [p for p in parameters if p.name not in bind and p.default is p.empty]
+        missing = [p.name for p in alone if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     if missing:
         raise needed(missing, call, reached)
     models(call)
