@@ -406,6 +406,21 @@ def test_what_is_not_run_is_a_sentence(text: str, word: str, said: str, tmp_path
         audit(f"{tmp_path / 'loss.py'}{word}")
 
 
+@pytest.mark.parametrize(("line", "library"), [
+    ("import mlx.core as m", "MLX"), ("from keras import ops as m", "Keras"), ("import paddle as m", "PaddlePaddle"),
+    ("import theano.tensor as m", "Theano"), ("import pytensor.tensor as m", "PyTensor"), ("import cupy as m", "CuPy"),
+    ("import tensorflow_probability as m", "TensorFlow"),
+])  # fmt: skip
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_loss_of_another_library_is_a_sentence(line: str, library: str, inside: bool, tmp_path: Path) -> None:
+    top, body = ("", f"    {line}\n") if inside else (f"{line}\n", "")
+    (tmp_path / "loss.py").write_text(f"{top}def f(recon, x):\n{body}    return m.sum(m.square(recon - x))\n")
+    with pytest.raises(
+        ReconError, match=f"f is written in {library} .line {1 + inside}: {line}.; recon audits functions of torch"
+    ):
+        audit(f"{tmp_path / 'loss.py'}:f")
+
+
 def test_a_wrong_role_is_told_them_all() -> None:
     with pytest.raises(ReconError, match="'nothing' is no role.*recon: the reconstruction.*compared: .*skip: nothing"):
         audit(lambda a, b: square(a, b), args="nothing,target")

@@ -19,9 +19,11 @@ RANKING = {"argmin", "topk", "argsort"}  # what is asked of distances, which say
 
 TRAINS = ("backward", "manual_backward", "zero_grad")
 OTHERS = {
-    "jax": "JAX", "flax": "Flax", "optax": "JAX", "haiku": "JAX", "tensorflow": "TensorFlow", "keras": "Keras", "mlx": "MLX",
-    "paddle": "PaddlePaddle", "mxnet": "MXNet", "mindspore": "MindSpore", "tinygrad": "tinygrad", "theano": "Theano",
-    "chainer": "Chainer",
+    **dict.fromkeys(("jax", "optax", "haiku", "distrax", "numpyro", "equinox", "chex", "objax"), "JAX"), "flax": "Flax",
+    **dict.fromkeys(("tensorflow", "tensorflow_probability"), "TensorFlow"), **dict.fromkeys(("keras", "keras_core"), "Keras"),
+    "mlx": "MLX", "paddle": "PaddlePaddle", "mxnet": "MXNet", "mindspore": "MindSpore", "tinygrad": "tinygrad",
+    **dict.fromkeys(("theano", "lasagne"), "Theano"), "aesara": "Aesara", "pytensor": "PyTensor", "chainer": "Chainer",
+    "oneflow": "OneFlow", "jittor": "Jittor", "cupy": "CuPy", "autograd": "Autograd", "dynet": "DyNet", "cntk": "CNTK",
 }  # fmt: skip
 
 

@@ -65,7 +65,7 @@ def other_library(spelled: str, root: str, because: str) -> ReconError:
     """Return the error for a loss that is not torch's."""
     return ReconError(
         f"{spelled} is written in {OTHERS[root]} ({because}); recon audits functions of torch tensors.",
-        "Write the same lines with torch (jnp.sum is torch.sum, and so on), and audit those.",
+        "Write the same lines with torch (its sum is torch.sum, and so on), and audit those.",
     )
 
 
@@ -78,8 +78,7 @@ def check_word(word: str) -> None:
         return
     from recon_cli.auditing.reach import jax_bridge
 
-    needed = needed_by(tree_of(Path(place))[0], name.partition(".")[0])
-    known = imports(each for each in needed if isinstance(each, (ast.Import, ast.ImportFrom, ast.Try)))
+    known = imports(needed_by(tree_of(Path(place))[0], name.partition(".")[0]))
     bridge = jax_bridge.LIBRARIES if jax_bridge.installed() else ()
     libraries = [root for root in known if root in OTHERS and root not in bridge]
     if libraries and "torch" not in known:

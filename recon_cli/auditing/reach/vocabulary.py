@@ -100,7 +100,8 @@ DENSITY = re.compile(
 READY = re.compile(r"(mi|tc|mutual_?info\w*|total_?corr\w*|dw_?kl|dimwise_?kl|\w+_(mi|tc)|(mi|tc|dw_?kl)_\w+)$", re.I)
 PATTERNS = [(role, re.compile(f"(?:{'|'.join(words.split())})$", re.I)) for role, words in NAMED.items()]
 TENSOR_WORDS = {
-    "kl", "mean", "logvar", "std", "var", "sample", "mode", "rsample", "log_prob", "loc", "scale", "entropy", "stddev", "variance",
+    "kl", "mean", "logvar", "std", "var", "sample", "mode", "rsample", "log_prob", "loc", "scale", "entropy", "stddev",
+    "variance",
 }  # fmt: skip
 FLAGS = {
     **dict.fromkeys(("is_train", "training", "train", "is_training"), True),
