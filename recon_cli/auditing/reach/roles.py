@@ -9,7 +9,9 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from recon_cli.auditing.limiting import Lacking
 from recon_cli.auditing.reach.asking import SKIPPED, around, asked, filled, handed_on, keys_of, parameters_of
@@ -18,6 +20,7 @@ from recon_cli.auditing.reach.callables import Reached
 from recon_cli.auditing.reach.expressions import Expression, resolved
 from recon_cli.auditing.reach.objects import Stand, head_of
 from recon_cli.auditing.reach.questions import Node
+from recon_cli.auditing.reach.totals import given_in_file
 from recon_cli.auditing.reach.vocabulary import (
     DATA,
     FLAGS,
@@ -116,9 +119,6 @@ def parts_given(bind: Mapping[str, object], own: list[str], reached: Reached) ->
     return {key: value.value({}) if isinstance(value, Expression) else value for key, value in values.items()}
 
 
-CRITERION = "nn.MSELoss(reduction='sum')"  # for one
-
-
 def roles_in(order: str | None) -> list[str]:
     """Return the words of ``--args``. Raises ReconError for one that is no role."""
     words = [word.strip() for word in order.split(",")] if order else []
@@ -169,7 +169,6 @@ def shaped(node: Node, call: CallPlan, word: str | None, missing: list[str], fal
         return None if word is None and role not in (*DATA, *LATENT, "posterior") else leaf(name, word, node.key)
     if "loss" in node.uses and role not in ("posterior", "decoder"):
         missing.append(node.key)
-        call.wanted[node.key] = CRITERION
         return None
     if ("call", "") in node.parts:
         answer = node.parts["call", ""]
@@ -272,16 +271,18 @@ def needed(missing: list[str], call: CallPlan, reached: Reached) -> Lacking:
     inside = {key: call.trace.nodes[key].of("attr") if key in call.trace.nodes else {} for key in missing}
     missing = [place for key in missing for place in ([f"{key}.{part}" for part in inside[key]] or [key])]
     options, several = list[str](), list[str]()
+    of_file = given_in_file(reached, missing)
     for key in missing:
         node = call.trace.nodes.get(key) or next(
             (inside[root][key.removeprefix(f"{root}.")] for root in inside if key.startswith(f"{root}.")), Node(key)
         )
-        word = call.wanted.get(key) or (CRITERION if "loss" in node.uses else "WORD" if "words" in node.uses else 1)
+        word = call.wanted.get(key) or (criterion(key) if "loss" in node.uses else "WORD" if "words" in node.uses else 1)
         if word == 1 and "tensor" in node.uses and "number" not in node.uses:
             word = "torch.tensor(1.0)"
         if choices := compared(reached.tree, key):
             word = choices[0]
             several += [f"{key} may be {', '.join(choices[:-1])} or {choices[-1]}"] * bool(choices[1:])
+        word = of_file.get(key, (word, 0))[0]
         option, where = ("--self", key[5:]) if key.startswith("self.") else ("--bind", key)
         text = f"{where}={word}"
         options.append(f"{option} {text}" if re.fullmatch(r"[\w.=,:+-]+", text) else f'{option} "{text}"')
@@ -293,7 +294,18 @@ def needed(missing: list[str], call: CallPlan, reached: Reached) -> Lacking:
     which = "which has no default" if len(missing) == 1 else "which have no defaults"
     names = spelled_out(missing)
     them = "it" if len(missing) == 1 else "them"
-    return Lacking(f"{reached.spelled} needs {names}, {which}.", f"Pass {them}: {'; '.join([f'{passed}, say', *several])}.")
+    lines = [str(line) for line in sorted({line for _, line in of_file.values()})]
+    said = f"as line{'s' * (len(lines) > 1)} {spelled_out(lines)} {'have' if lines[1:] else 'has'} it" if lines else "say"
+    return Lacking(f"{reached.spelled} needs {names}, {which}.", f"Pass {them}: {'; '.join([f'{passed}, {said}', *several])}.")
+
+
+def criterion(key: str) -> str:
+    """Return the loss of torch that the name of a criterion speaks of, else the square, for one."""
+    own = key.rpartition(".")[2].replace("_", "").lower()
+    classes = {name[:-4].lower(): f"nn.{name}(reduction='sum')" for name in dir(torch.nn) if name.endswith("Loss")}
+    functions = {name.replace("_", ""): f"F.{name}" for name in dir(F) if "entropy" in name and name[0] != "_"}
+    known = [(word, text) for word, text in (classes | functions).items() if word in own]
+    return max(known, default=("", "nn.MSELoss(reduction='sum')"), key=lambda each: len(each[0]))[1]
 
 
 def compared(tree: ast.AST | None, key: str) -> list[str]:
